@@ -1,0 +1,505 @@
+//! The planning problem: a graph on a cluster, with every duration and byte known.
+//!
+//! Views are dissolved here (`docs/conventions.md`, M3): algorithms and judge see only *actions*
+//! (ops that are no views) and *root* tensors. Ids stay those of the graph, so a plan needs no
+//! translation.
+
+use std::sync::Arc;
+
+use ir::cluster::Cluster;
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::graph::Graph;
+use ir::id::{DeviceId, GroupId, OpId, TensorId};
+use ir::op::Work;
+use ir::tensor::Role;
+use ir::units::{Bytes, Nanos};
+use ir::workload::Workload;
+
+use crate::csr::Csr;
+
+/// Duration of an op on a kind that can't run it.
+pub const UNSUPPORTED: u64 = u64::MAX;
+
+/// What is minimised. A row of the judge's table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Objective {
+    /// Nanoseconds from the start of the first action to the end of the last.
+    #[default]
+    StepTime,
+}
+
+/// What the user fixed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Constraints {
+    /// This op runs only on these devices (several entries of one op intersect).
+    pub pins: Vec<(OpId, Vec<DeviceId>)>,
+    /// This op does not run on these devices.
+    pub forbids: Vec<(OpId, Vec<DeviceId>)>,
+    /// These ops share a device.
+    pub colocate: Vec<Vec<OpId>>,
+}
+
+/// A set of devices.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeviceSet {
+    bits: Vec<u64>,
+}
+
+impl DeviceSet {
+    /// All of `n` devices.
+    #[must_use]
+    pub fn all(n: usize) -> Self {
+        let mut set = Self { bits: vec![0; n.div_ceil(64)] };
+        (0..n).for_each(|d| set.insert(DeviceId::new(d)));
+        set
+    }
+
+    /// None of `n` devices.
+    #[must_use]
+    pub fn none(n: usize) -> Self {
+        Self { bits: vec![0; n.div_ceil(64)] }
+    }
+
+    /// Adds a device.
+    pub fn insert(&mut self, device: DeviceId) {
+        self.bits[device.index() / 64] |= 1 << (device.index() % 64);
+    }
+
+    /// Removes a device.
+    pub fn remove(&mut self, device: DeviceId) {
+        self.bits[device.index() / 64] &= !(1 << (device.index() % 64));
+    }
+
+    /// Whether the device is in it.
+    #[must_use]
+    pub fn contains(&self, device: DeviceId) -> bool {
+        self.bits[device.index() / 64] >> (device.index() % 64) & 1 == 1
+    }
+
+    /// Whether no device is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bits.iter().all(|word| *word == 0)
+    }
+
+    /// Keeps only what is also in `other`.
+    pub fn intersect(&mut self, other: &Self) {
+        self.bits.iter_mut().zip(&other.bits).for_each(|(a, b)| *a &= b);
+    }
+
+    /// The devices in it, in increasing order.
+    pub fn iter(&self) -> impl Iterator<Item = DeviceId> + '_ {
+        (0..self.bits.len() * 64)
+            .filter(|d| self.bits[d / 64] >> (d % 64) & 1 == 1)
+            .map(DeviceId::new)
+    }
+}
+
+/// A graph on a cluster with all costs. Immutable: a transform makes a new one.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// The graph, views included.
+    pub graph: Arc<Graph>,
+    /// The cluster.
+    pub cluster: Arc<Cluster>,
+    /// What is planned for.
+    pub workload: Workload,
+    /// What is minimised.
+    pub objective: Objective,
+    /// What the user fixed (already merged into `groups` and [`Problem::can_place`]).
+    pub constraints: Constraints,
+    /// Ops that are no views, in increasing order of id.
+    pub actions: Vec<OpId>,
+    /// Colocation groups with at least one action: members in increasing order. A group is
+    /// numbered by its first member.
+    pub groups: Vec<Vec<OpId>>,
+    group_of: Vec<Option<GroupId>>,
+    /// `kind * n_ops + op`, [`UNSUPPORTED`] where the kind can't run the op.
+    time: Vec<u64>,
+    temporary: Vec<u64>,
+    inputs: Csr<TensorId>,
+    graph_inputs: Csr<TensorId>,
+    parameters: Csr<TensorId>,
+    outputs: Csr<TensorId>,
+    consumers: Csr<OpId>,
+    producer: Vec<Option<OpId>>,
+    bytes: Vec<u64>,
+    persistent: Vec<u64>,
+    is_output: Vec<bool>,
+    roots: Vec<TensorId>,
+    device_sets: Vec<DeviceSet>,
+    /// Position in `device_sets` by op.
+    placeable: Vec<u32>,
+}
+
+impl Problem {
+    /// Builds the problem.
+    ///
+    /// `time(op, kind)` is the duration of an action on a kind of device (its position in
+    /// `cluster.kinds`), `None` where that kind can't run it; `temporary(op)` its scratch bytes.
+    /// It is not called for views.
+    ///
+    /// # Errors
+    /// `no-device` if an op or group is left without any device, with the op named; proved, so
+    /// [`Blame::Infeasible`].
+    pub fn new(
+        graph: Arc<Graph>,
+        cluster: Arc<Cluster>,
+        workload: Workload,
+        objective: Objective,
+        constraints: Constraints,
+        time: impl Fn(OpId, usize) -> Option<Nanos>,
+        temporary: impl Fn(OpId) -> Bytes,
+    ) -> Result<Self, Diagnostic> {
+        let n_ops = graph.ops.len();
+        let n_tensors = graph.tensors.len();
+        let roots = graph.roots();
+        let actions: Vec<OpId> =
+            graph.op_ids().filter(|op| graph.op(*op).work != Work::View).collect();
+
+        let mut times = vec![UNSUPPORTED; cluster.kinds.len() * n_ops];
+        let mut temporaries = vec![0; n_ops];
+        let mut input_pairs = Vec::new();
+        let mut graph_input_pairs = Vec::new();
+        let mut parameter_pairs = Vec::new();
+        let mut output_pairs = Vec::new();
+        let mut consumer_pairs = Vec::new();
+        let mut producer = vec![None; n_tensors];
+        let mut seen: Vec<TensorId> = Vec::new();
+        for &op in &actions {
+            for kind in 0..cluster.kinds.len() {
+                if let Some(duration) = time(op, kind) {
+                    times[kind * n_ops + op.index()] = duration.get().min(UNSUPPORTED - 1);
+                }
+            }
+            temporaries[op.index()] = temporary(op).get();
+            let node = graph.op(op);
+            seen.clear();
+            for tensor in node.inputs.iter().chain(&node.parameters) {
+                let root = roots[tensor.index()];
+                if seen.contains(&root) {
+                    continue;
+                }
+                seen.push(root);
+                let pair = (op.index(), root);
+                match graph.tensor(root).role {
+                    Role::Activation => input_pairs.push(pair),
+                    Role::Input => graph_input_pairs.push(pair),
+                    Role::Parameter => parameter_pairs.push(pair),
+                }
+                consumer_pairs.push((root.index(), op));
+            }
+            for &output in &node.outputs {
+                producer[output.index()] = Some(op);
+                output_pairs.push((op.index(), output));
+            }
+        }
+        let mut is_output = vec![false; n_tensors];
+        for output in &graph.outputs {
+            is_output[roots[output.index()].index()] = true;
+        }
+
+        let (group_of, groups) = merge_groups(&graph, &constraints, &actions);
+        let mut problem = Self {
+            workload,
+            objective,
+            constraints,
+            groups,
+            group_of,
+            time: times,
+            temporary: temporaries,
+            inputs: Csr::from_pairs(n_ops, &input_pairs),
+            graph_inputs: Csr::from_pairs(n_ops, &graph_input_pairs),
+            parameters: Csr::from_pairs(n_ops, &parameter_pairs),
+            outputs: Csr::from_pairs(n_ops, &output_pairs),
+            consumers: Csr::from_pairs(n_tensors, &consumer_pairs),
+            producer,
+            bytes: graph.tensors.iter().map(|t| t.bytes.get()).collect(),
+            persistent: graph.tensors.iter().map(|t| (t.bytes + t.state_bytes).get()).collect(),
+            is_output,
+            roots,
+            device_sets: Vec::new(),
+            placeable: vec![0; n_ops],
+            actions,
+            graph,
+            cluster,
+        };
+        problem.intern_device_sets()?;
+        Ok(problem)
+    }
+
+    /// Number of ops, views included: the length of per-op tables.
+    #[must_use]
+    pub fn n_ops(&self) -> usize {
+        self.graph.ops.len()
+    }
+
+    /// Number of tensors, views' outputs included: the length of per-tensor tables.
+    #[must_use]
+    pub fn n_tensors(&self) -> usize {
+        self.graph.tensors.len()
+    }
+
+    /// Nanoseconds of an action on a device; [`UNSUPPORTED`] where its kind can't run it.
+    #[must_use]
+    pub fn time_ns(&self, op: OpId, device: DeviceId) -> u64 {
+        let kind = self.cluster.devices[device.index()].kind.index();
+        self.time[kind * self.n_ops() + op.index()]
+    }
+
+    /// Nanoseconds of an action on a kind of device; [`UNSUPPORTED`] where it can't run it.
+    #[must_use]
+    pub fn time_on_kind_ns(&self, op: OpId, kind: usize) -> u64 {
+        self.time[kind * self.n_ops() + op.index()]
+    }
+
+    /// Least nanoseconds of an action over the devices where it can be placed.
+    #[must_use]
+    pub fn least_time_ns(&self, op: OpId) -> u64 {
+        self.placeable(op).iter().map(|d| self.time_ns(op, d)).min().unwrap_or(UNSUPPORTED)
+    }
+
+    /// Scratch bytes held while the op runs.
+    #[must_use]
+    pub fn temporary(&self, op: OpId) -> u64 {
+        self.temporary[op.index()]
+    }
+
+    /// Produced root tensors that the action reads, each once, in its own order.
+    #[must_use]
+    pub fn inputs(&self, op: OpId) -> &[TensorId] {
+        self.inputs.of(op.index())
+    }
+
+    /// Root tensors fed by the caller that the action reads, each once.
+    #[must_use]
+    pub fn graph_inputs(&self, op: OpId) -> &[TensorId] {
+        self.graph_inputs.of(op.index())
+    }
+
+    /// Parameters that the action reads (through views or not), each once.
+    #[must_use]
+    pub fn parameters(&self, op: OpId) -> &[TensorId] {
+        self.parameters.of(op.index())
+    }
+
+    /// Tensors that the action writes.
+    #[must_use]
+    pub fn outputs(&self, op: OpId) -> &[TensorId] {
+        self.outputs.of(op.index())
+    }
+
+    /// Actions that read a root tensor (through views or not), each once, in increasing order.
+    #[must_use]
+    pub fn consumers(&self, tensor: TensorId) -> &[OpId] {
+        self.consumers.of(tensor.index())
+    }
+
+    /// The action that writes a root tensor; `None` for graph inputs and parameters.
+    #[must_use]
+    pub fn producer(&self, tensor: TensorId) -> Option<OpId> {
+        self.producer[tensor.index()]
+    }
+
+    /// Bytes of one copy of a tensor.
+    #[must_use]
+    pub fn bytes(&self, tensor: TensorId) -> u64 {
+        self.bytes[tensor.index()]
+    }
+
+    /// Bytes of one copy of a parameter with all that it drags along (gradient, states).
+    #[must_use]
+    pub fn persistent_bytes(&self, tensor: TensorId) -> u64 {
+        self.persistent[tensor.index()]
+    }
+
+    /// Whether a root tensor lives to the end.
+    #[must_use]
+    pub fn is_output(&self, tensor: TensorId) -> bool {
+        self.is_output[tensor.index()]
+    }
+
+    /// The tensor whose memory a tensor names.
+    #[must_use]
+    pub fn root(&self, tensor: TensorId) -> TensorId {
+        self.roots[tensor.index()]
+    }
+
+    /// The colocation group of an action (graph's and user's groups merged).
+    #[must_use]
+    pub fn group_of(&self, op: OpId) -> Option<GroupId> {
+        self.group_of[op.index()]
+    }
+
+    /// Devices where an action can be placed: its kind and those of all members of its group run
+    /// there, and no pin or forbid stands against it.
+    #[must_use]
+    pub fn placeable(&self, op: OpId) -> &DeviceSet {
+        &self.device_sets[self.placeable[op.index()] as usize]
+    }
+
+    /// Whether an action can be placed on a device; see [`Problem::placeable`].
+    #[must_use]
+    pub fn can_place(&self, op: OpId, device: DeviceId) -> bool {
+        self.placeable(op).contains(device)
+    }
+
+    /// Memory limit of a device, `u64::MAX` where unlimited.
+    #[must_use]
+    pub fn memory_limit(&self, device: DeviceId) -> u64 {
+        self.cluster.devices[device.index()].memory_limit().map_or(u64::MAX, Bytes::get)
+    }
+
+    /// Nanoseconds of a transfer; [`UNSUPPORTED`] without a way, 0 to the device itself.
+    #[must_use]
+    pub fn transfer_ns(&self, tensor: TensorId, from: DeviceId, to: DeviceId) -> u64 {
+        if from == to {
+            return 0;
+        }
+        self.cluster
+            .transfer_time(Bytes(self.bytes(tensor)), from, to)
+            .map_or(UNSUPPORTED, Nanos::get)
+    }
+
+    /// Ops by Kahn's algorithm, first in first out, sources and successors by op id
+    /// (`docs/conventions.md`, T1). Views are not in it.
+    #[must_use]
+    pub fn topological_order(&self) -> Vec<OpId> {
+        let mut missing = vec![0usize; self.n_ops()];
+        for &op in &self.actions {
+            missing[op.index()] = self.inputs(op).len();
+        }
+        let mut order: Vec<OpId> =
+            self.actions.iter().copied().filter(|op| missing[op.index()] == 0).collect();
+        let mut at = 0;
+        let mut freed = Vec::new();
+        while let Some(&op) = order.get(at) {
+            at += 1;
+            freed.clear();
+            for &tensor in self.outputs(op) {
+                for &consumer in self.consumers(tensor) {
+                    missing[consumer.index()] -= 1;
+                    if missing[consumer.index()] == 0 {
+                        freed.push(consumer);
+                    }
+                }
+            }
+            freed.sort_unstable();
+            order.extend_from_slice(&freed);
+        }
+        order
+    }
+
+    fn intern_device_sets(&mut self) -> Result<(), Diagnostic> {
+        let n_devices = self.cluster.n_devices();
+        let mut own: Vec<Option<DeviceSet>> = vec![None; self.n_ops()];
+        for (op, devices) in &self.constraints.pins {
+            let set = own[op.index()].get_or_insert_with(|| DeviceSet::all(n_devices));
+            let mut pinned = DeviceSet::none(n_devices);
+            devices.iter().for_each(|d| pinned.insert(*d));
+            set.intersect(&pinned);
+        }
+        for (op, devices) in &self.constraints.forbids {
+            let set = own[op.index()].get_or_insert_with(|| DeviceSet::all(n_devices));
+            devices.iter().for_each(|d| set.remove(*d));
+        }
+        let mut positions = std::collections::HashMap::new();
+        for unit in self.units() {
+            let mut set = DeviceSet::all(n_devices);
+            for &op in &unit {
+                if let Some(own) = &own[op.index()] {
+                    set.intersect(own);
+                }
+                for device in self.cluster.device_ids() {
+                    if self.time_ns(op, device) == UNSUPPORTED {
+                        set.remove(device);
+                    }
+                }
+            }
+            if set.is_empty() {
+                return Err(self.no_device(&unit));
+            }
+            let position = *positions.entry(set).or_insert_with_key(|set| {
+                self.device_sets.push(set.clone());
+                (self.device_sets.len() - 1) as u32
+            });
+            for op in unit {
+                self.placeable[op.index()] = position;
+            }
+        }
+        if self.device_sets.is_empty() {
+            self.device_sets.push(DeviceSet::all(n_devices));
+        }
+        Ok(())
+    }
+
+    /// Colocation units: each group, and each action in none, ordered by their first member.
+    #[must_use]
+    pub fn units(&self) -> Vec<Vec<OpId>> {
+        let mut units = Vec::new();
+        for &op in &self.actions {
+            match self.group_of(op) {
+                None => units.push(vec![op]),
+                Some(group) => {
+                    let members = &self.groups[group.index()];
+                    if members[0] == op {
+                        units.push(members.clone());
+                    }
+                }
+            }
+        }
+        units
+    }
+
+    fn no_device(&self, unit: &[OpId]) -> Diagnostic {
+        let first = self.graph.op(unit[0]);
+        let what = if unit.len() == 1 {
+            format!("no device can run op `{}`", first.name)
+        } else {
+            format!("no device can run all {} ops of the group of `{}`", unit.len(), first.name)
+        };
+        Diagnostic::error(Blame::Infeasible, "no-device", what)
+            .fact("op", first.name.clone())
+            .fact("op_type", first.op_type.clone())
+            .fact("devices", self.cluster.n_devices())
+            .hint("loosen the pins, forbids and colocations of this op, or add a device whose kind can run it")
+    }
+}
+
+/// Groups of the graph and of the user, merged where they share an op.
+fn merge_groups(
+    graph: &Graph,
+    constraints: &Constraints,
+    actions: &[OpId],
+) -> (Vec<Option<GroupId>>, Vec<Vec<OpId>>) {
+    let n_ops = graph.ops.len();
+    let mut sets = petgraph::unionfind::UnionFind::<usize>::new(n_ops + graph.n_groups);
+    let mut grouped = vec![false; n_ops];
+    for &op in actions {
+        if let Some(group) = graph.op(op).group {
+            sets.union(op.index(), n_ops + group.index());
+            grouped[op.index()] = true;
+        }
+    }
+    for ops in &constraints.colocate {
+        for op in ops {
+            sets.union(ops[0].index(), op.index());
+            grouped[op.index()] = true;
+        }
+    }
+    let mut number = std::collections::HashMap::new();
+    let mut groups: Vec<Vec<OpId>> = Vec::new();
+    let mut group_of = vec![None; n_ops];
+    for &op in actions {
+        if grouped[op.index()] {
+            let next = groups.len();
+            let position = *number.entry(sets.find(op.index())).or_insert(next);
+            if position == next {
+                groups.push(Vec::new());
+            }
+            groups[position].push(op);
+            group_of[op.index()] = Some(GroupId::new(position));
+        }
+    }
+    (group_of, groups)
+}

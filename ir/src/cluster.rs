@@ -1,0 +1,229 @@
+//! Clusters: devices, their kinds and classes, and the links between them.
+
+use std::collections::BTreeMap;
+
+use crate::id::{ChannelId, ClassId, DeviceId, KindId, NodeId};
+use crate::tensor::DType;
+use crate::units::{Bytes, BytesPerSecond, FlopsPerSecond, Nanos, Work};
+
+/// Whether a catalogue figure was read in the source that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Check {
+    /// Read in its source.
+    Read,
+    /// Measured, in the table that the source names.
+    Measured,
+    /// Remembered; the source was not at hand.
+    Recalled,
+    /// Given by the user's cluster file.
+    Given,
+}
+
+/// A kind of device: a row of the catalogue, or one that a file defines itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceKind {
+    /// Name in the catalogue, such as `a100_sxm4_80gb`.
+    pub name: String,
+    /// Memory of one device; `None` = unlimited (instance files).
+    pub memory: Option<Bytes>,
+    /// Memory bandwidth; `None` where only given costs are used.
+    pub memory_bandwidth: Option<BytesPerSecond>,
+    /// Peak dense rate of matrix products, by element type.
+    pub peak: BTreeMap<DType, FlopsPerSecond>,
+    /// Streaming multiprocessors (or their like), for the tile term.
+    pub n_multiprocessors: Option<u32>,
+    /// Data sheet or file.
+    pub source: String,
+    /// Whether the figures were checked.
+    pub check: Check,
+}
+
+/// A device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Device {
+    /// Unique within the cluster, such as `node0.gpu3`.
+    pub name: String,
+    /// Its kind.
+    pub kind: KindId,
+    /// Its interchangeability class.
+    pub class: ClassId,
+    /// The host that it sits in, where the file says so.
+    pub node: Option<NodeId>,
+    /// Memory of the device; `None` = unlimited.
+    pub capacity: Option<Bytes>,
+    /// Held by the driver's context, library handles and communicators.
+    pub context: Bytes,
+    /// Kept free for fragmentation and error of the model.
+    pub reserve: Bytes,
+}
+
+impl Device {
+    /// Capacity less context and reserve: what a plan may use. `None` = unlimited.
+    #[must_use]
+    pub fn memory_limit(&self) -> Option<Bytes> {
+        self.capacity.map(|capacity| capacity - self.context - self.reserve)
+    }
+}
+
+/// A host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Name, such as `node0`.
+    pub name: String,
+    /// Host memory, where stated.
+    pub host_memory: Option<Bytes>,
+    /// Processor cores, where stated.
+    pub n_cpu_cores: Option<u32>,
+}
+
+/// Whether a device sends and receives at the same time on one tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Duplex {
+    /// One send and one receive channel per device and tier.
+    #[default]
+    Full,
+    /// One channel for both (Baechi's model).
+    Half,
+}
+
+/// The cost of a way between two devices, shared by all pairs that look alike.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteKind {
+    /// Link type or path, such as `nvlink3` or `gpu0-gpu1`.
+    pub name: String,
+    /// Tier: which of a device's channels it occupies (0 = inside a node, 1 = network, ...).
+    pub tier: usize,
+    /// Start-up cost in nanoseconds.
+    pub latency_ns: f64,
+    /// Rate of one transfer.
+    pub bandwidth: BytesPerSecond,
+    /// Data sheet, measurement or file.
+    pub source: String,
+    /// Whether the figures were checked.
+    pub check: Check,
+}
+
+/// A way between two devices.
+#[derive(Clone, Copy, Debug)]
+pub struct Route<'a> {
+    /// Its cost.
+    pub kind: &'a RouteKind,
+    /// Channel occupied at the source.
+    pub send: ChannelId,
+    /// Channel occupied at the destination.
+    pub receive: ChannelId,
+}
+
+/// A serial resource of transfers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// Name, such as `send gpu0 nvlink3`.
+    pub name: String,
+}
+
+/// Position of a pair without a way in [`Links::pairs`].
+pub const NO_ROUTE: u16 = u16::MAX;
+
+/// All ways between devices.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Links {
+    /// Distinct costs.
+    pub kinds: Vec<RouteKind>,
+    /// Number of tiers.
+    pub n_tiers: usize,
+    /// Channels by id.
+    pub channels: Vec<Channel>,
+    /// `device * n_tiers + tier`: the channel that a sender occupies.
+    pub send: Vec<ChannelId>,
+    /// `device * n_tiers + tier`: the channel that a receiver occupies. Equal to `send` where the
+    /// cluster is half-duplex.
+    pub receive: Vec<ChannelId>,
+    /// `from * n_devices + to`: position in `kinds`, or [`NO_ROUTE`].
+    pub pairs: Vec<u16>,
+}
+
+/// Devices and links.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cluster {
+    /// Name from the file.
+    pub name: String,
+    /// Kinds in use, by id.
+    pub kinds: Vec<DeviceKind>,
+    /// Devices by id.
+    pub devices: Vec<Device>,
+    /// Hosts by id.
+    pub nodes: Vec<Node>,
+    /// Whether channels are full duplex.
+    pub duplex: Duplex,
+    /// Ways between devices.
+    pub links: Links,
+    /// Interchangeable devices, by class id, each list in increasing order.
+    pub classes: Vec<Vec<DeviceId>>,
+}
+
+impl Cluster {
+    /// Number of devices.
+    #[must_use]
+    pub fn n_devices(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// Ids of all devices.
+    pub fn device_ids(&self) -> impl Iterator<Item = DeviceId> + use<> {
+        (0..self.devices.len()).map(DeviceId::new)
+    }
+
+    /// The kind of a device.
+    ///
+    /// # Panics
+    /// If the id belongs to another cluster.
+    #[must_use]
+    pub fn kind_of(&self, device: DeviceId) -> &DeviceKind {
+        &self.kinds[self.devices[device.index()].kind.index()]
+    }
+
+    /// The way from one device to another; `None` where there is none, or for a device to itself.
+    #[must_use]
+    pub fn route(&self, from: DeviceId, to: DeviceId) -> Option<Route<'_>> {
+        if from == to {
+            return None;
+        }
+        let links = &self.links;
+        let kind = *links.pairs.get(from.index() * self.devices.len() + to.index())?;
+        let kind = links.kinds.get(usize::from(kind))?;
+        Some(Route {
+            kind,
+            send: links.send[from.index() * links.n_tiers + kind.tier],
+            receive: links.receive[to.index() * links.n_tiers + kind.tier],
+        })
+    }
+
+    /// How long `bytes` take: `latency_ns + bytes x 1e9 / bytes_per_s`, rounded half up, at least
+    /// 1 ns if anything is sent. `None` without a way.
+    #[must_use]
+    pub fn transfer_time(&self, bytes: Bytes, from: DeviceId, to: DeviceId) -> Option<Nanos> {
+        self.route(from, to).map(|route| route.kind.time(bytes))
+    }
+
+    /// The device with this name.
+    #[must_use]
+    pub fn device_named(&self, name: &str) -> Option<DeviceId> {
+        self.devices.iter().position(|d| d.name == name).map(DeviceId::new)
+    }
+
+    /// Whether every pair of distinct devices has a way.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        let n = self.devices.len();
+        (0..n).all(|a| (0..n).all(|b| a == b || self.links.pairs[a * n + b] != NO_ROUTE))
+    }
+}
+
+impl RouteKind {
+    /// How long `bytes` take on this way; see [`Cluster::transfer_time`].
+    #[must_use]
+    pub fn time(&self, bytes: Bytes) -> Nanos {
+        let work = if bytes == Bytes::ZERO { Work::None } else { Work::Some };
+        Nanos::rounded(self.latency_ns + bytes.as_f64() * 1e9 / self.bandwidth.get(), work)
+    }
+}

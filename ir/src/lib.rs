@@ -1,0 +1,16 @@
+//! The vocabulary that every other crate speaks: ids, units, graphs, clusters, workloads, plans,
+//! schedules and diagnostics.
+//!
+//! Knows nothing of files, documents, algorithms, or how a cost is computed.
+
+pub mod cluster;
+pub mod diagnostic;
+pub mod graph;
+pub mod id;
+pub mod op;
+pub mod plan;
+pub mod profile;
+pub mod schedule;
+pub mod tensor;
+pub mod units;
+pub mod workload;

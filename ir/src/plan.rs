@@ -1,0 +1,94 @@
+//! A plan: six decisions, the same shape for two devices and for a thousand.
+
+use crate::id::{DeviceId, OpId, StageId};
+use crate::schedule::Schedule;
+
+/// Degrees of parallelism and batch sizes. An operator placement has all degrees 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parallelism {
+    /// Data-parallel replicas.
+    pub data: u32,
+    /// Tensor-parallel shards.
+    pub tensor: u32,
+    /// Pipeline stages.
+    pub pipeline: u32,
+    /// Expert-parallel shards.
+    pub expert: u32,
+    /// Context-parallel shards.
+    pub context: u32,
+    /// Micro-batches of one step.
+    pub n_micro_batches: u64,
+}
+
+impl Default for Parallelism {
+    fn default() -> Self {
+        Self { data: 1, tensor: 1, pipeline: 1, expert: 1, context: 1, n_micro_batches: 1 }
+    }
+}
+
+/// A contiguous part of a pipeline.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stage {
+    /// Its ops, in increasing order; empty in a plan of one stage, which holds all.
+    pub ops: Vec<OpId>,
+}
+
+/// Stages. An operator placement has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Stages in pipeline order.
+    pub stages: Vec<Stage>,
+}
+
+impl Partition {
+    /// One stage that holds every op.
+    #[must_use]
+    pub fn whole() -> Self {
+        Self { stages: vec![Stage::default()] }
+    }
+
+    /// Ids of the stages.
+    pub fn stage_ids(&self) -> impl Iterator<Item = StageId> + use<> {
+        (0..self.stages.len()).map(StageId::new)
+    }
+}
+
+/// Where each op runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// By op id; `None` for views, which are no actions.
+    pub device: Vec<Option<DeviceId>>,
+}
+
+impl Placement {
+    /// The device of an op, `None` for a view or an op of another graph.
+    #[must_use]
+    pub fn of(&self, op: OpId) -> Option<DeviceId> {
+        self.device.get(op.index()).copied().flatten()
+    }
+}
+
+/// Expert placement per mixture layer; empty in an operator placement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Experts {}
+
+/// Gradient buckets, compression and overlap; empty in an operator placement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Communication {}
+
+/// All six decisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Degrees and batch sizes.
+    pub parallelism: Parallelism,
+    /// Stages.
+    pub partition: Partition,
+    /// Where each op runs.
+    pub placement: Placement,
+    /// Expert placement.
+    pub experts: Experts,
+    /// Gradient exchange.
+    pub communication: Communication,
+    /// Orders and waits.
+    pub schedule: Schedule,
+}
