@@ -1,1 +1,33 @@
-fn main() {}
+//! The command line of meshwright: parses, calls the library, prints.
+
+mod artifact;
+mod cli;
+mod commands;
+mod constraints;
+mod escape;
+mod failure;
+mod interrupt;
+mod load;
+mod pattern;
+mod printer;
+mod progress;
+mod suggest;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::printer::{Format, Printer};
+
+fn main() -> ExitCode {
+    // Flags may be wrong, so whether JSON is wanted is read before they are parsed.
+    let json = std::env::args_os().skip(1).take_while(|a| a != "--").any(|a| a == "--json");
+    let printer = Printer::new(if json { Format::Json } else { Format::Text });
+    let parsed = match Cli::try_parse() {
+        Ok(parsed) => parsed,
+        Err(error) => return failure::of_flags(&error, &printer),
+    };
+    failure::catch(&printer, || commands::run(&parsed, &printer))
+}

@@ -11,11 +11,12 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::graph::Graph;
 use ir::id::{DeviceId, GroupId, OpId, TensorId};
 use ir::op::Work;
-use ir::tensor::Role;
 use ir::units::{Bytes, Nanos};
 use ir::workload::Workload;
 
-use crate::csr::Csr;
+use crate::device_set::DeviceSet;
+use crate::flow::Flow;
+use crate::groups;
 
 /// Duration of an op on a kind that can't run it.
 pub const UNSUPPORTED: u64 = u64::MAX;
@@ -37,62 +38,6 @@ pub struct Constraints {
     pub forbids: Vec<(OpId, Vec<DeviceId>)>,
     /// These ops share a device.
     pub colocate: Vec<Vec<OpId>>,
-}
-
-/// A set of devices.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct DeviceSet {
-    bits: Vec<u64>,
-}
-
-impl DeviceSet {
-    /// All of `n` devices.
-    #[must_use]
-    pub fn all(n: usize) -> Self {
-        let mut set = Self { bits: vec![0; n.div_ceil(64)] };
-        (0..n).for_each(|d| set.insert(DeviceId::new(d)));
-        set
-    }
-
-    /// None of `n` devices.
-    #[must_use]
-    pub fn none(n: usize) -> Self {
-        Self { bits: vec![0; n.div_ceil(64)] }
-    }
-
-    /// Adds a device.
-    pub fn insert(&mut self, device: DeviceId) {
-        self.bits[device.index() / 64] |= 1 << (device.index() % 64);
-    }
-
-    /// Removes a device.
-    pub fn remove(&mut self, device: DeviceId) {
-        self.bits[device.index() / 64] &= !(1 << (device.index() % 64));
-    }
-
-    /// Whether the device is in it.
-    #[must_use]
-    pub fn contains(&self, device: DeviceId) -> bool {
-        self.bits[device.index() / 64] >> (device.index() % 64) & 1 == 1
-    }
-
-    /// Whether no device is in it.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.bits.iter().all(|word| *word == 0)
-    }
-
-    /// Keeps only what is also in `other`.
-    pub fn intersect(&mut self, other: &Self) {
-        self.bits.iter_mut().zip(&other.bits).for_each(|(a, b)| *a &= b);
-    }
-
-    /// The devices in it, in increasing order.
-    pub fn iter(&self) -> impl Iterator<Item = DeviceId> + '_ {
-        (0..self.bits.len() * 64)
-            .filter(|d| self.bits[d / 64] >> (d % 64) & 1 == 1)
-            .map(DeviceId::new)
-    }
 }
 
 /// A graph on a cluster with all costs. Immutable: a transform makes a new one.
@@ -117,16 +62,9 @@ pub struct Problem {
     /// `kind * n_ops + op`, [`UNSUPPORTED`] where the kind can't run the op.
     time: Vec<u64>,
     temporary: Vec<u64>,
-    inputs: Csr<TensorId>,
-    graph_inputs: Csr<TensorId>,
-    parameters: Csr<TensorId>,
-    outputs: Csr<TensorId>,
-    consumers: Csr<OpId>,
-    producer: Vec<Option<OpId>>,
+    flow: Flow,
     bytes: Vec<u64>,
     persistent: Vec<u64>,
-    is_output: Vec<bool>,
-    roots: Vec<TensorId>,
     device_sets: Vec<DeviceSet>,
     /// Position in `device_sets` by op.
     placeable: Vec<u32>,
@@ -152,20 +90,10 @@ impl Problem {
         temporary: impl Fn(OpId) -> Bytes,
     ) -> Result<Self, Diagnostic> {
         let n_ops = graph.ops.len();
-        let n_tensors = graph.tensors.len();
-        let roots = graph.roots();
         let actions: Vec<OpId> =
             graph.op_ids().filter(|op| graph.op(*op).work != Work::View).collect();
-
         let mut times = vec![UNSUPPORTED; cluster.kinds.len() * n_ops];
         let mut temporaries = vec![0; n_ops];
-        let mut input_pairs = Vec::new();
-        let mut graph_input_pairs = Vec::new();
-        let mut parameter_pairs = Vec::new();
-        let mut output_pairs = Vec::new();
-        let mut consumer_pairs = Vec::new();
-        let mut producer = vec![None; n_tensors];
-        let mut seen: Vec<TensorId> = Vec::new();
         for &op in &actions {
             for kind in 0..cluster.kinds.len() {
                 if let Some(duration) = time(op, kind) {
@@ -173,33 +101,8 @@ impl Problem {
                 }
             }
             temporaries[op.index()] = temporary(op).get();
-            let node = graph.op(op);
-            seen.clear();
-            for tensor in node.inputs.iter().chain(&node.parameters) {
-                let root = roots[tensor.index()];
-                if seen.contains(&root) {
-                    continue;
-                }
-                seen.push(root);
-                let pair = (op.index(), root);
-                match graph.tensor(root).role {
-                    Role::Activation => input_pairs.push(pair),
-                    Role::Input => graph_input_pairs.push(pair),
-                    Role::Parameter => parameter_pairs.push(pair),
-                }
-                consumer_pairs.push((root.index(), op));
-            }
-            for &output in &node.outputs {
-                producer[output.index()] = Some(op);
-                output_pairs.push((op.index(), output));
-            }
         }
-        let mut is_output = vec![false; n_tensors];
-        for output in &graph.outputs {
-            is_output[roots[output.index()].index()] = true;
-        }
-
-        let (group_of, groups) = merge_groups(&graph, &constraints, &actions);
+        let (group_of, groups) = groups::merge(&graph, &constraints, &actions);
         let mut problem = Self {
             workload,
             objective,
@@ -208,16 +111,9 @@ impl Problem {
             group_of,
             time: times,
             temporary: temporaries,
-            inputs: Csr::from_pairs(n_ops, &input_pairs),
-            graph_inputs: Csr::from_pairs(n_ops, &graph_input_pairs),
-            parameters: Csr::from_pairs(n_ops, &parameter_pairs),
-            outputs: Csr::from_pairs(n_ops, &output_pairs),
-            consumers: Csr::from_pairs(n_tensors, &consumer_pairs),
-            producer,
+            flow: Flow::of(&graph, &actions),
             bytes: graph.tensors.iter().map(|t| t.bytes.get()).collect(),
             persistent: graph.tensors.iter().map(|t| (t.bytes + t.state_bytes).get()).collect(),
-            is_output,
-            roots,
             device_sets: Vec::new(),
             placeable: vec![0; n_ops],
             actions,
@@ -268,37 +164,37 @@ impl Problem {
     /// Produced root tensors that the action reads, each once, in its own order.
     #[must_use]
     pub fn inputs(&self, op: OpId) -> &[TensorId] {
-        self.inputs.of(op.index())
+        self.flow.inputs.of(op.index())
     }
 
     /// Root tensors fed by the caller that the action reads, each once.
     #[must_use]
     pub fn graph_inputs(&self, op: OpId) -> &[TensorId] {
-        self.graph_inputs.of(op.index())
+        self.flow.graph_inputs.of(op.index())
     }
 
     /// Parameters that the action reads (through views or not), each once.
     #[must_use]
     pub fn parameters(&self, op: OpId) -> &[TensorId] {
-        self.parameters.of(op.index())
+        self.flow.parameters.of(op.index())
     }
 
     /// Tensors that the action writes.
     #[must_use]
     pub fn outputs(&self, op: OpId) -> &[TensorId] {
-        self.outputs.of(op.index())
+        self.flow.outputs.of(op.index())
     }
 
     /// Actions that read a root tensor (through views or not), each once, in increasing order.
     #[must_use]
     pub fn consumers(&self, tensor: TensorId) -> &[OpId] {
-        self.consumers.of(tensor.index())
+        self.flow.consumers.of(tensor.index())
     }
 
     /// The action that writes a root tensor; `None` for graph inputs and parameters.
     #[must_use]
     pub fn producer(&self, tensor: TensorId) -> Option<OpId> {
-        self.producer[tensor.index()]
+        self.flow.producer[tensor.index()]
     }
 
     /// Bytes of one copy of a tensor.
@@ -316,13 +212,13 @@ impl Problem {
     /// Whether a root tensor lives to the end.
     #[must_use]
     pub fn is_output(&self, tensor: TensorId) -> bool {
-        self.is_output[tensor.index()]
+        self.flow.is_output[tensor.index()]
     }
 
     /// The tensor whose memory a tensor names.
     #[must_use]
     pub fn root(&self, tensor: TensorId) -> TensorId {
-        self.roots[tensor.index()]
+        self.flow.roots[tensor.index()]
     }
 
     /// The colocation group of an action (graph's and user's groups merged).
@@ -464,42 +360,4 @@ impl Problem {
             .fact("devices", self.cluster.n_devices())
             .hint("loosen the pins, forbids and colocations of this op, or add a device whose kind can run it")
     }
-}
-
-/// Groups of the graph and of the user, merged where they share an op.
-fn merge_groups(
-    graph: &Graph,
-    constraints: &Constraints,
-    actions: &[OpId],
-) -> (Vec<Option<GroupId>>, Vec<Vec<OpId>>) {
-    let n_ops = graph.ops.len();
-    let mut sets = petgraph::unionfind::UnionFind::<usize>::new(n_ops + graph.n_groups);
-    let mut grouped = vec![false; n_ops];
-    for &op in actions {
-        if let Some(group) = graph.op(op).group {
-            sets.union(op.index(), n_ops + group.index());
-            grouped[op.index()] = true;
-        }
-    }
-    for ops in &constraints.colocate {
-        for op in ops {
-            sets.union(ops[0].index(), op.index());
-            grouped[op.index()] = true;
-        }
-    }
-    let mut number = std::collections::HashMap::new();
-    let mut groups: Vec<Vec<OpId>> = Vec::new();
-    let mut group_of = vec![None; n_ops];
-    for &op in actions {
-        if grouped[op.index()] {
-            let next = groups.len();
-            let position = *number.entry(sets.find(op.index())).or_insert(next);
-            if position == next {
-                groups.push(Vec::new());
-            }
-            groups[position].push(op);
-            group_of[op.index()] = Some(GroupId::new(position));
-        }
-    }
-    (group_of, groups)
 }

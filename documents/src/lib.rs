@@ -1,1 +1,15 @@
-//! placeholder
+//! Versioned documents: the plan, the report of a planning run, diagnostics and cluster files, as
+//! serde types with a JSON Schema, and their conversion to and from the vocabulary of `ir`.
+//!
+//! Plain data: no document computes a cost.
+
+pub mod cluster;
+pub mod diagnostic;
+pub mod digest;
+pub mod json;
+pub mod plan;
+pub mod quantity;
+pub mod report;
+#[cfg(test)]
+mod sample;
+pub mod schema;

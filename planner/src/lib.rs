@@ -1,1 +1,14 @@
-//! placeholder
+//! The planner: one table of algorithms, recipes of its rows, and a runner that trusts none of
+//! them.
+//!
+//! Never knows file formats, the web, or the terminal.
+
+pub mod algorithm;
+pub mod draft;
+mod list_schedule;
+pub mod no_plan;
+pub mod placement;
+pub mod recipe;
+pub mod registry;
+pub mod run;
+pub mod transform;

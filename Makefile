@@ -1,0 +1,35 @@
+# Each target does its own set-up (scripts/setup.sh); a second run starts at once.
+.PHONY: demo test test-executors bench fuzz deny setup schema
+
+CARGO ?= cargo
+
+demo: setup
+	@$(CARGO) build --release --locked --quiet
+	@mkdir -p out
+	target/release/meshwright plan examples/models/gpt2_small.onnx \
+	    --cluster examples/clusters/two-nodes.yaml --algorithm auto --time-limit 60s \
+	    -o out/plan.json --export trace=out/trace.json --export svg=out/timeline.svg --force
+
+test: setup
+	$(CARGO) test --release --locked --workspace
+
+test-executors:
+	@scripts/setup.sh --python
+	@$(CARGO) build --release --locked --quiet
+	.venv/bin/python python/test_executors.py --meshwright target/release/meshwright
+
+bench: setup
+	$(CARGO) bench --locked --bench scale
+
+fuzz: setup
+	$(CARGO) run --release --locked -p importers --example fuzz_onnx -- --count 100000 --seed 1
+
+deny:
+	@command -v cargo-deny >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny check
+
+schema: setup
+	$(CARGO) run --release --locked -p documents --example schema > documents/schema/plan.schema.json
+
+setup:
+	@scripts/setup.sh

@@ -1,0 +1,139 @@
+//! Import, placement and judging at 20,000 ops, and ONNX files of a gibibyte.
+//!
+//! `cargo bench --bench scale [-- FILTER]` prints the tables of `docs/benchmarks.md`. Times are the
+//! best of several runs on this machine; memory is the peak resident size of a child process.
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a bench prints, and stops at the first surprise"
+)]
+
+mod big_onnx;
+mod graphs;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use cost_model::annotate::annotate;
+use cost_model::problem::{Constraints, Objective, Problem};
+use importers::ImportOptions;
+use ir::profile::Profile;
+use ir::workload::Workload;
+use planner::recipe::Recipe;
+use planner::run::{Budget, Outcome, Request, solve};
+
+const N_OPS: usize = 20_000;
+
+fn main() {
+    let filter = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
+    let folder = tempfile::tempdir().unwrap();
+    if filter.is_empty() || filter == "plan" {
+        for shape in [graphs::chain(N_OPS), graphs::layers(N_OPS), graphs::window(N_OPS)] {
+            plan_one(&shape, folder.path());
+        }
+    }
+    if filter.is_empty() || filter == "onnx" {
+        big_onnx::run(folder.path());
+    }
+}
+
+fn plan_one(shape: &graphs::Shape, folder: &std::path::Path) {
+    println!("\n### {} ops: {}\n", shape.inputs.len(), shape.name);
+    println!("| what | best of runs | result |\n|---|---|---|");
+    let onnx = folder.join("graph.onnx");
+    graphs::write_onnx(shape, &onnx).unwrap();
+    let (time, import) = best(5, || importers::read(&onnx, &ImportOptions::default()).unwrap());
+    row("import ONNX", time, &format!("{} ops", import.graph.ops.len()));
+
+    let file = folder.join("graph.json");
+    graphs::write_instance(shape, &file, None).unwrap();
+    let whole = outcome(&problem(&file), "single");
+    let total = whole.report.devices.iter().map(|d| d.peak.bytes).max().unwrap();
+    let limit = total * 3 / 2 / 16;
+    graphs::write_instance(shape, &file, Some(limit)).unwrap();
+    let (time, _) = best(5, || importers::read(&file, &ImportOptions::default()).unwrap());
+    row("import instance", time, &format!("16 devices of {} B", limit));
+
+    let problem = problem(&file);
+    for (recipe, repeats) in [("m-topo", 5), ("m-etf", 3), ("m-sct", 1)] {
+        let (time, result) = best(repeats, || try_outcome(&problem, recipe));
+        match result {
+            Ok(outcome) => {
+                let own = outcome.attempts.iter().map(|a| a.elapsed).min().unwrap_or(time);
+                let note = outcome.warnings.iter().map(|w| w.code).collect::<Vec<_>>().join(", ");
+                row(
+                    recipe,
+                    own,
+                    &format!(
+                        "step {}, gap {:.1} %, with verify and report {:.1} ms {note}",
+                        outcome.report.step_time,
+                        outcome.gap * 100.0,
+                        time.as_secs_f64() * 1e3
+                    ),
+                );
+                if recipe == "m-etf" {
+                    judge(&problem, &outcome);
+                }
+            }
+            Err(diagnostic) => row(recipe, time, &diagnostic),
+        }
+    }
+}
+
+fn judge(problem: &Problem, outcome: &Outcome) {
+    let (time, _) = best(9, || {
+        let timeline = cost_model::judge::replay(problem, &outcome.plan).unwrap();
+        cost_model::report::report(problem, &outcome.plan, &timeline)
+    });
+    row("judge (replay, memory, report)", time, "of the m-etf plan");
+    let (time, violations) = best(5, || cost_model::verify::verify(problem, &outcome.plan));
+    row("verify", time, &format!("{} violations", violations.len()));
+}
+
+fn problem(file: &std::path::Path) -> Arc<Problem> {
+    let import = importers::read(file, &ImportOptions::default()).unwrap();
+    let annotated = annotate(
+        Arc::new(import.graph),
+        Arc::new(import.cluster.unwrap()),
+        &Profile::default(),
+        Workload::default(),
+        Objective::StepTime,
+        Constraints::default(),
+    )
+    .unwrap();
+    Arc::new(annotated.problem)
+}
+
+fn outcome(problem: &Arc<Problem>, recipe: &str) -> Outcome {
+    try_outcome(problem, recipe).unwrap()
+}
+
+fn try_outcome(problem: &Arc<Problem>, recipe: &str) -> Result<Outcome, String> {
+    let request = Request {
+        recipe: Recipe::parse(recipe).unwrap(),
+        budget: Budget { time: Some(Duration::from_secs(120)), nodes: None },
+        seed: 0,
+        deterministic: false,
+        cancel: Arc::new(AtomicBool::new(false)),
+    };
+    solve(Arc::clone(problem), &request, &mut |_| {}).map_err(|no| no.diagnostic.message)
+}
+
+fn best<T>(repeats: usize, mut run: impl FnMut() -> T) -> (Duration, T) {
+    let mut least: Option<(Duration, T)> = None;
+    for _ in 0..repeats {
+        let start = Instant::now();
+        let value = run();
+        let elapsed = start.elapsed();
+        if least.as_ref().is_none_or(|(time, _)| elapsed < *time) {
+            least = Some((elapsed, value));
+        }
+    }
+    least.unwrap()
+}
+
+fn row(what: &str, time: Duration, result: &str) {
+    println!("| {what} | {:.1} ms | {result} |", time.as_secs_f64() * 1e3);
+}

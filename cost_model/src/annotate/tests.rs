@@ -1,0 +1,117 @@
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use ir::cluster::{Device, DeviceKind};
+use ir::id::{ClassId, DeviceId, KindId, OpId};
+use ir::op::{GivenCost, Kernel, Op, Phase, Product, Work};
+use ir::tensor::DType;
+use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Nanos};
+
+use super::*;
+
+fn kind(name: &str, check: Check) -> DeviceKind {
+    DeviceKind {
+        name: name.to_owned(),
+        memory: None,
+        memory_bandwidth: BytesPerSecond::new(1e12),
+        peak: BTreeMap::from([(DType::F16, FlopsPerSecond::new(1e14).unwrap())]),
+        n_multiprocessors: None,
+        source: String::new(),
+        check,
+    }
+}
+
+fn cluster(kinds: &[DeviceKind], n_devices: usize) -> Arc<Cluster> {
+    let device = |index: usize| Device {
+        name: format!("d{index}"),
+        kind: KindId::new(index % kinds.len()),
+        class: ClassId::new(0),
+        node: None,
+        capacity: None,
+        context: Bytes::ZERO,
+        reserve: Bytes::ZERO,
+    };
+    let mut cluster = Cluster { kinds: kinds.to_vec(), ..Cluster::default() };
+    cluster.devices = (0..n_devices).map(device).collect();
+    cluster.links.pairs = vec![ir::cluster::NO_ROUTE; n_devices * n_devices];
+    Arc::new(cluster)
+}
+
+fn op(name: &str, work: Work) -> Op {
+    Op {
+        name: name.to_owned(),
+        op_type: "Test".to_owned(),
+        module: None,
+        phase: Phase::Forward,
+        inputs: Vec::new(),
+        parameters: Vec::new(),
+        outputs: Vec::new(),
+        work,
+        group: None,
+    }
+}
+
+fn product(dtype: DType, m: u64) -> Work {
+    Work::Kernel(Kernel {
+        products: vec![Product { count: 1, m, k: 64, n: 64 }],
+        bytes_read: Bytes(1_000),
+        dtype: Some(dtype),
+        ..Kernel::default()
+    })
+}
+
+fn run(ops: Vec<Op>, cluster: Arc<Cluster>) -> Result<Annotated, Diagnostic> {
+    let graph = Arc::new(Graph { ops, ..Graph::default() });
+    let (profile, workload) = (Profile::default(), Workload::default());
+    let (objective, constraints) = (Objective::StepTime, Constraints::default());
+    annotate(graph, cluster, &profile, workload, objective, constraints)
+}
+
+#[test]
+fn given_times_go_by_kind_name() {
+    let given =
+        GivenCost { time: BTreeMap::from([("b".to_owned(), Nanos(7))]), ..GivenCost::default() };
+    let kinds = [kind("a", Check::Given), kind("b", Check::Given)];
+    let got = run(vec![op("x", Work::Given(given))], cluster(&kinds, 2)).unwrap();
+    assert!(!got.problem.can_place(OpId(0), DeviceId(0)));
+    assert_eq!(got.problem.time_ns(OpId(0), DeviceId(1)), 7);
+    assert_eq!(got.warnings, vec![], "given costs are nobody's estimate");
+}
+
+#[test]
+fn estimates_are_called_so() {
+    let kinds = [kind("t4", Check::Recalled)];
+    let got = run(vec![op("x", product(DType::F16, 8))], cluster(&kinds, 1)).unwrap();
+    let codes: Vec<&str> = got.warnings.iter().map(|w| w.code).collect();
+    assert_eq!(codes, ["nominal-costs", "recalled-figures"]);
+}
+
+#[test]
+fn a_kind_without_the_figure_is_no_place() {
+    let mut blank = kind("blank", Check::Given);
+    blank.peak.clear();
+    let ops = vec![op("x", product(DType::F16, 8)), op("y", product(DType::F16, 8))];
+    let both = [blank.clone(), kind("full", Check::Given)];
+    let got = run(ops.clone(), cluster(&both, 2)).unwrap();
+    assert!(!got.problem.can_place(OpId(1), DeviceId(0)));
+    assert_eq!(got.warnings[0].code, "missing-figure");
+    assert!(got.warnings[0].message.contains("so 2 ops"), "{}", got.warnings[0].message);
+    let error = run(ops, cluster(&[blank], 2)).unwrap_err();
+    assert_eq!(error.code, "no-device");
+    assert!(error.facts.iter().any(|(name, _)| *name == "missing_figure"));
+}
+
+#[test]
+fn twenty_thousand_ops_on_sixteen_devices_are_quick() {
+    let ops: Vec<Op> =
+        (0..20_000).map(|i| op(&format!("op{i}"), product(DType::F16, i % 97 + 1))).collect();
+    let kinds: Vec<DeviceKind> = (0..4).map(|i| kind(&format!("kind{i}"), Check::Given)).collect();
+    let cluster = cluster(&kinds, 16);
+    let start = Instant::now();
+    let got = run(ops, cluster).unwrap();
+    // 50 ms in release; debug builds and busy machines get more.
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert_eq!(got.problem.actions.len(), 20_000);
+}

@@ -1,0 +1,68 @@
+//! What no legal plan can beat: lower bounds on the step time, and counting arguments that no plan
+//! fits into memory. Each bound's proof stands beside its code.
+
+mod certificate;
+mod device_types;
+mod paths;
+mod split;
+mod window;
+mod work;
+
+use ir::diagnostic::Diagnostic;
+use ir::units::Nanos;
+
+use crate::problem::Problem;
+use device_types::DeviceTypes;
+use paths::Paths;
+use work::Work;
+
+/// A step time that no legal plan is below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The step time.
+    pub value: Nanos,
+    /// The argument that yields it: `none`, `critical-path`, `work`, `pigeonhole`, `window` or
+    /// `split`.
+    pub method: &'static str,
+}
+
+/// A proof that no plan fits into memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Certificate {
+    /// Code `memory-exceeded`, [`ir::diagnostic::Blame::Infeasible`]; the facts `need`, `have` and
+    /// `certificate` give the argument, the hints ways out for which it no longer holds.
+    pub diagnostic: Diagnostic,
+}
+
+/// The greatest of all bounds; the first named where several are equal.
+///
+/// Close to linear in the size of the graph times the square of the number of device types.
+#[must_use]
+pub fn lower_bound(problem: &Problem) -> Bound {
+    let mut best = Bound { value: Nanos::ZERO, method: "none" };
+    let mut offer = |value: u64, method| {
+        if value > best.value.get() {
+            best = Bound { value: Nanos(value), method };
+        }
+    };
+    let types = DeviceTypes::new(problem);
+    let work = Work::new(problem, &types);
+    let paths = Paths::new(problem, &types);
+    if let Some(paths) = &paths {
+        offer(paths.longest(), "critical-path");
+    }
+    offer(work.fractional(), "work");
+    offer(work.pigeonhole(), "pigeonhole");
+    if let Some(paths) = &paths {
+        offer(window::bound(problem, &types, &work, paths), "window");
+        offer(split::bound(problem, &types, paths), "split");
+    }
+    best
+}
+
+/// A proof that no plan fits into memory, if one of the counting arguments finds it. `None` says
+/// nothing; a certificate is never wrong.
+#[must_use]
+pub fn memory_certificate(problem: &Problem) -> Option<Certificate> {
+    certificate::find(problem).map(|diagnostic| Certificate { diagnostic })
+}

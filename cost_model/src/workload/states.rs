@@ -1,0 +1,133 @@
+//! Bytes of training state per parameter.
+//!
+//! | parameters | weight | gradient | master | AdamW | SGD | Adafactor |
+//! |---|---|---|---|---|---|---|
+//! | bf16, fp16 | 2 | 4 | 4 | 8 | 0 | rows + columns |
+//! | fp32 | 4 | 4 | 0 | 8 | 0 | rows + columns |
+//! | fp64 | 8 | 8 | 0 | 16 | 0 | rows + columns |
+//!
+//! In bytes per element; 18 for bf16 with AdamW, as Megatron-LM holds it (fp16 weight, fp32 main
+//! gradient, fp32 weight, two fp32 moments). Adafactor keeps, per matrix of the last two extents,
+//! one fp32 per row and one per column (Shazeer and Stern 2018, algorithm 4); vectors keep one per
+//! element.
+
+use ir::tensor::{DType, Tensor};
+use ir::units::Bytes;
+use ir::workload::Optimizer;
+
+/// Training state of one parameter in bytes, each part once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct States {
+    pub(super) gradient: Bytes,
+    pub(super) master: Bytes,
+    pub(super) moments: Bytes,
+}
+
+impl States {
+    /// All that the parameter drags along besides its weight.
+    pub(super) fn total(&self) -> Bytes {
+        self.gradient + self.master + self.moments
+    }
+}
+
+/// Elements of a tensor: by its shape, or else by its bytes.
+pub(super) fn elements(tensor: &Tensor) -> u64 {
+    let by_shape =
+        tensor.shape.iter().try_fold(1u64, |product, extent| product.checked_mul(*extent));
+    match by_shape {
+        Some(elements) if !tensor.shape.is_empty() => elements,
+        _ => tensor.bytes.get().saturating_mul(8) / tensor.dtype.bits().max(1),
+    }
+}
+
+/// The training state of a parameter.
+pub(super) fn states(parameter: &Tensor, optimizer: Optimizer) -> States {
+    let elements = elements(parameter);
+    let wide = if parameter.dtype == DType::F64 { 8 } else { 4 };
+    let times = |each: u64, count: u64| Bytes(each.saturating_mul(count));
+    let needs_master = matches!(parameter.dtype, DType::F16 | DType::Bf16 | DType::F8 | DType::F4);
+    let n_moments = match optimizer {
+        Optimizer::AdamW => elements.saturating_mul(2),
+        Optimizer::Sgd => 0,
+        Optimizer::Adafactor => factored(&parameter.shape, elements),
+    };
+    States {
+        gradient: times(wide, elements),
+        master: if needs_master { times(4, elements) } else { Bytes::ZERO },
+        moments: times(wide, n_moments),
+    }
+}
+
+/// Rows and columns of all matrices of a shape.
+fn factored(shape: &[u64], elements: u64) -> u64 {
+    match shape {
+        [outer @ .., rows, columns] => {
+            let matrices =
+                outer.iter().fold(1u64, |product, extent| product.saturating_mul(*extent));
+            matrices.saturating_mul(rows.saturating_add(*columns))
+        }
+        _ => elements,
+    }
+}
+
+/// Bytes that one update reads and writes.
+///
+/// It reads gradient, moments and the weight that it updates (the master where there is one), and
+/// writes the weight, the master, the moments and zeros into the gradient.
+pub(super) fn traffic(parameter: &Tensor, states: &States) -> (Bytes, Bytes) {
+    let updated = if states.master == Bytes::ZERO { parameter.bytes } else { states.master };
+    let read = states.gradient + states.moments + updated;
+    let written = parameter.bytes + states.master + states.moments + states.gradient;
+    (read, written)
+}
+
+#[cfg(test)]
+mod tests {
+    use ir::tensor::Role;
+
+    use super::*;
+
+    fn parameter(dtype: DType, shape: &[u64]) -> Tensor {
+        let elements = shape.iter().product();
+        Tensor {
+            name: "w".to_owned(),
+            dtype,
+            shape: shape.to_vec(),
+            bytes: dtype.size_of(elements).unwrap_or(Bytes::MAX),
+            state_bytes: Bytes::ZERO,
+            role: Role::Parameter,
+            trainable: true,
+        }
+    }
+
+    #[test]
+    fn bf16_with_adam_is_eighteen_bytes_per_parameter() {
+        let tensor = parameter(DType::Bf16, &[10, 100]);
+        let states = states(&tensor, Optimizer::AdamW);
+        assert_eq!(tensor.bytes + states.total(), Bytes(18_000));
+        // Reads 4 + 8 + 4, writes 2 + 4 + 8 + 4.
+        assert_eq!(traffic(&tensor, &states), (Bytes(16_000), Bytes(18_000)));
+    }
+
+    #[test]
+    fn fp32_has_no_master() {
+        let tensor = parameter(DType::F32, &[1_000]);
+        let adam = states(&tensor, Optimizer::AdamW);
+        assert_eq!(
+            adam,
+            States { gradient: Bytes(4_000), master: Bytes::ZERO, moments: Bytes(8_000) }
+        );
+        assert_eq!(traffic(&tensor, &adam), (Bytes(16_000), Bytes(16_000)));
+    }
+
+    #[test]
+    fn sgd_keeps_no_moments_and_adafactor_keeps_edges() {
+        let matrix = parameter(DType::Bf16, &[10, 100]);
+        assert_eq!(states(&matrix, Optimizer::Sgd).total(), Bytes(8_000));
+        assert_eq!(states(&matrix, Optimizer::Adafactor).moments, Bytes(4 * 110));
+        let experts = parameter(DType::Bf16, &[8, 10, 100]);
+        assert_eq!(states(&experts, Optimizer::Adafactor).moments, Bytes(8 * 4 * 110));
+        let vector = parameter(DType::Bf16, &[100]);
+        assert_eq!(states(&vector, Optimizer::Adafactor).moments, Bytes(400));
+    }
+}

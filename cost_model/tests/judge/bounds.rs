@@ -1,0 +1,239 @@
+//! Bounds below every plan, and certificates only where there is none.
+
+use std::collections::BTreeMap;
+
+use cost_model::bound::{lower_bound, memory_certificate};
+use cost_model::judge::replay;
+use cost_model::memory::peaks;
+use ir::cluster::Duplex;
+use ir::diagnostic::{Blame, Value};
+use ir::id::DeviceId;
+use ir::tensor::Role;
+use ir::units::{Bytes, Nanos};
+
+use crate::cases::{Case, cluster};
+use crate::random::{Random, random_plan, random_problem};
+
+#[test]
+fn no_plan_is_below_the_bound() {
+    let mut n_tight = 0;
+    for seed in 0..4_000 {
+        let mut random = Random(seed);
+        let (mut case, mut problem) = random_problem(&mut random);
+        let mut least = u64::MAX;
+        let mut plans = Vec::new();
+        for _ in 0..12 {
+            let mut plan = random_plan(&problem, &mut random);
+            plan.schedule.after.clear();
+            least = least.min(replay(&problem, &plan).unwrap().step_time.get());
+            plans.push(plan);
+        }
+        // Limits under which the first plan is legal must not push the bound above it.
+        if random.one_in(2) {
+            let timeline = replay(&problem, &plans[0]).unwrap();
+            let peaks = peaks(&problem, &plans[0], &timeline);
+            for (device, peak) in case.cluster.devices.iter_mut().zip(peaks) {
+                device.capacity = Some(Bytes(peak.bytes));
+            }
+            problem = case.problem();
+            least = timeline.step_time.get();
+            assert_eq!(memory_certificate(&problem), None, "seed {seed}: a plan fits");
+        }
+        let bound = lower_bound(&problem);
+        assert!(bound.value.get() <= least, "seed {seed}: {bound:?} above a plan of {least}");
+        n_tight += u32::from(bound.value.get() == least);
+    }
+    assert!(n_tight > 1_000, "only {n_tight} bounds were met");
+}
+
+/// So many random plans of a small problem that the best is nearly always an optimal one: a bound
+/// that is 1 ns too high would show.
+#[test]
+fn small_problems_meet_each_bound_and_never_break_it() {
+    let mut tight = BTreeMap::new();
+    for seed in 0..1_500 {
+        let mut random = Random(seed);
+        let (_, problem) = random_problem(&mut random);
+        if problem.actions.len() > 6 || problem.cluster.n_devices() == 1 {
+            continue;
+        }
+        let mut least = u64::MAX;
+        for _ in 0..150 {
+            let mut plan = random_plan(&problem, &mut random);
+            plan.schedule.after.clear();
+            least = least.min(replay(&problem, &plan).unwrap().step_time.get());
+        }
+        let bound = lower_bound(&problem);
+        assert!(bound.value.get() <= least, "seed {seed}: {bound:?} above a plan of {least}");
+        let (n, n_tight) = tight.entry(bound.method).or_insert((0, 0));
+        *n += 1;
+        *n_tight += u32::from(bound.value.get() == least);
+    }
+    for method in ["critical-path", "work", "pigeonhole", "split"] {
+        assert!(tight.get(method).is_some_and(|(_, n)| *n > 3), "{method}: {tight:?}");
+    }
+}
+
+#[test]
+fn each_bound_by_hand() {
+    let full = |devices: &[(usize, u64)]| Case {
+        cluster: cluster(devices, 1.0, Duplex::Full),
+        ..Case::default()
+    };
+    // 7 + 1 (latency) + 3 (bytes) + 2: the second op runs only on the other kind.
+    let mut case = full(&[(0, u64::MAX), (1, u64::MAX)]);
+    let x = case.activation("x", 3);
+    case.op("A", &[(0, 7)], &[], &[x]);
+    case.op("B", &[(1, 2)], &[x], &[]);
+    let bound = lower_bound(&case.problem());
+    assert_eq!((bound.value, bound.method), (Nanos(13), "critical-path"));
+    // Ten ops of 3 on four equal devices: 30 / 4 = 7.5, but one device runs three of them.
+    let mut case = full(&[(0, u64::MAX); 4]);
+    (0..10).for_each(|i| {
+        case.op(&format!("op{i}"), &[(0, 3)], &[], &[]);
+    });
+    let bound = lower_bound(&case.problem());
+    assert_eq!((bound.value, bound.method), (Nanos(9), "pigeonhole"));
+    // Devices of speed 1 and 2 share 60 ops of 2 or 1 ns: 40 on the fast one.
+    let mut case = full(&[(0, u64::MAX), (1, u64::MAX)]);
+    (0..60).for_each(|i| {
+        case.op(&format!("op{i}"), &[(0, 2), (1, 1)], &[], &[]);
+    });
+    let bound = lower_bound(&case.problem());
+    assert_eq!((bound.value, bound.method), (Nanos(40), "work"));
+    // A, then ten ops of 3 on two devices, then B: 5 + 15 + 4.
+    let mut case = full(&[(0, u64::MAX), (0, u64::MAX)]);
+    let x = case.activation("x", 0);
+    case.op("A", &[(0, 5)], &[], &[x]);
+    let mut made = Vec::new();
+    for i in 0..10 {
+        made.push(case.activation(&format!("y{i}"), 0));
+        case.op(&format!("op{i}"), &[(0, 3)], &[x], &[made[i]]);
+    }
+    case.op("B", &[(0, 4)], &made, &[]);
+    let bound = lower_bound(&case.problem());
+    assert_eq!((bound.value, bound.method), (Nanos(24), "window"));
+    // Two ops of 4 with 20 ns between them do not fit on one device: 4 + 20 + 4.
+    let mut case = full(&[(0, 10), (0, 10)]);
+    let x = case.activation("x", 19);
+    case.cluster.devices.iter_mut().for_each(|d| d.capacity = Some(Bytes(30)));
+    let (w, v) = (case.tensor("w", 20, Role::Parameter), case.tensor("v", 20, Role::Parameter));
+    case.op("A", &[(0, 4)], &[w], &[x]);
+    case.op("B", &[(0, 4)], &[v, x], &[]);
+    let bound = lower_bound(&case.problem());
+    assert_eq!((bound.value, bound.method), (Nanos(28), "split"));
+}
+
+fn fact<'a>(diagnostic: &'a ir::diagnostic::Diagnostic, name: &str) -> Option<&'a Value> {
+    diagnostic.facts.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
+}
+
+#[test]
+fn an_op_that_fits_nowhere_is_named() {
+    let mut case =
+        Case { cluster: cluster(&[(0, 20), (0, 25)], 1.0, Duplex::Full), ..Case::default() };
+    let w = case.tensor("w", 10, Role::Parameter);
+    let (x, y) = (case.activation("x", 8), case.activation("y", 4));
+    case.op("A", &[(0, 1)], &[], &[x]);
+    let b = case.op("B", &[(0, 1)], &[w, x], &[y]);
+    case.temporary[b.index()] = 3;
+    assert_eq!(memory_certificate(&case.problem()), None);
+    case.temporary[b.index()] = 4;
+    let diagnostic = memory_certificate(&case.problem()).unwrap().diagnostic;
+    assert_eq!((diagnostic.code, diagnostic.blame), ("memory-exceeded", Blame::Infeasible));
+    assert_eq!(diagnostic.message, "no device can hold op `B`");
+    assert_eq!(fact(&diagnostic, "need"), Some(&Value::Bytes(Bytes(26))));
+    assert_eq!(fact(&diagnostic, "have"), Some(&Value::Bytes(Bytes(25))));
+    assert_eq!(fact(&diagnostic, "device"), Some(&Value::Text("d1".to_owned())));
+    // An op of no length holds nothing but its parameters.
+    case.times[b.index()] = vec![(0, 0)];
+    assert_eq!(memory_certificate(&case.problem()), None);
+}
+
+#[test]
+fn parameters_that_fit_no_cluster_are_counted_once() {
+    let mut case =
+        Case { cluster: cluster(&[(0, 20), (0, 20)], 1.0, Duplex::Full), ..Case::default() };
+    for i in 0..4 {
+        let w = case.tensor(&format!("w{i}"), 10, Role::Parameter);
+        case.op(&format!("a{i}"), &[(0, 1)], &[w], &[]);
+        case.op(&format!("b{i}"), &[(0, 1)], &[w], &[]);
+    }
+    assert_eq!(memory_certificate(&case.problem()), None);
+    let w = case.tensor("more", 1, Role::Parameter);
+    case.op("more", &[(0, 1)], &[w], &[]);
+    let diagnostic = memory_certificate(&case.problem()).unwrap().diagnostic;
+    assert_eq!(fact(&diagnostic, "need"), Some(&Value::Bytes(Bytes(41))));
+    assert_eq!(fact(&diagnostic, "have"), Some(&Value::Bytes(Bytes(40))));
+    assert_eq!(diagnostic.hints[1], "use at least 3 devices of this kind");
+}
+
+/// With the limit that the hint names no argument is left, with a byte less one is.
+#[test]
+fn the_numbers_of_the_hints_work() {
+    let (mut n_limits, mut n_counts) = (0, 0);
+    for seed in 0..4_000 {
+        let mut random = Random(seed);
+        let (mut case, problem) = random_problem(&mut random);
+        let n = problem.cluster.n_devices();
+        for i in 0..random.below(8) {
+            let w = case.tensor(&format!("own{i}"), random.below(20) as u64, Role::Parameter);
+            case.op(&format!("reader{i}"), &[(0, 1), (1, 1)], &[w], &[]);
+        }
+        let limit = random.below(30) as u64;
+        let mut with = |limit: u64| {
+            case.cluster.devices.iter_mut().for_each(|d| d.capacity = Some(Bytes(limit)));
+            memory_certificate(&case.problem()).map(|c| c.diagnostic)
+        };
+        let Some(diagnostic) = with(limit) else { continue };
+        let number = |hint: &str, word: &str| -> Option<u64> {
+            let rest = hint.split_once(word)?.1;
+            rest.split_once(' ')?.0.parse().ok()
+        };
+        let enough = number(&diagnostic.hints[0], "at least ").unwrap();
+        assert_eq!(with(enough), None, "seed {seed}: {enough} bytes each");
+        assert!(with(enough - 1).is_some(), "seed {seed}: less than {enough} bytes each");
+        n_limits += 1;
+        let count = diagnostic.hints.get(1).and_then(|hint| number(hint, "at least "));
+        if let Some(count) = count {
+            let more = vec![(0, limit); usize::try_from(count).unwrap()];
+            case.cluster = cluster(&more, 1.0, Duplex::Full);
+            assert!(more.len() > n);
+            assert_eq!(memory_certificate(&case.problem()), None, "seed {seed}: {count} devices");
+            n_counts += 1;
+        }
+    }
+    assert!(n_limits > 300 && n_counts > 50, "{n_limits} limits, {n_counts} counts");
+}
+
+/// Whatever a certificate says can't fit, no random plan fits.
+#[test]
+fn a_certificate_is_never_wrong() {
+    let mut n_proved = 0;
+    for seed in 0..3_000 {
+        let mut random = Random(seed);
+        let (mut case, problem) = random_problem(&mut random);
+        let plans: Vec<_> = (0..8).map(|_| random_plan(&problem, &mut random)).collect();
+        let highest: Vec<Vec<u64>> = plans
+            .iter()
+            .map(|plan| {
+                let timeline = replay(&problem, plan).unwrap();
+                peaks(&problem, plan, &timeline).iter().map(|peak| peak.bytes).collect()
+            })
+            .collect();
+        for device in problem.cluster.device_ids().map(DeviceId::index) {
+            let limit = highest[0][device].saturating_sub(random.below(4) as u64);
+            case.cluster.devices[device].capacity = Some(Bytes(limit));
+        }
+        let problem = case.problem();
+        if memory_certificate(&problem).is_none() {
+            continue;
+        }
+        n_proved += 1;
+        let fits = |peaks: &Vec<u64>| {
+            problem.cluster.device_ids().all(|d| peaks[d.index()] <= problem.memory_limit(d))
+        };
+        assert!(!highest.iter().any(fits), "seed {seed}: a plan fits");
+    }
+    assert!(n_proved > 300, "only {n_proved} certificates");
+}

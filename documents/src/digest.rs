@@ -1,0 +1,356 @@
+//! Digests of what a plan was made for, so that a plan is never applied to something else unseen.
+//!
+//! A digest covers content (names, shapes, work, links, constants), not files: the same model read
+//! from two containers has one digest. The encoding is a flat sequence of tagged, length-prefixed
+//! fields with LEB128 integers; [`ENCODING`] changes whenever its meaning does.
+
+use ir::cluster::{Check, Cluster, Device, DeviceKind, Duplex, RouteKind};
+use ir::graph::Graph;
+use ir::id::TensorId;
+use ir::op::{Op, Origin, Phase, Work};
+use ir::profile::{KernelConstants, Profile, Provenance};
+use ir::tensor::{Role, Tensor};
+use sha2::{Digest as _, Sha256};
+
+/// Version of the encoding that is hashed.
+const ENCODING: u64 = 1;
+
+/// SHA-256 of a graph's content, 64 lower-case hexadecimal digits.
+#[must_use]
+pub fn graph(graph: &Graph) -> String {
+    let mut encoder = Encoder::new("graph");
+    encoder.text(&graph.name);
+    encoder.count(graph.ops.len());
+    graph.ops.iter().for_each(|op| encoder.op(op));
+    encoder.count(graph.tensors.len());
+    graph
+        .tensors
+        .iter()
+        .for_each(|tensor| encoder.tensor(tensor));
+    encoder.tensor_ids(&graph.inputs);
+    encoder.tensor_ids(&graph.outputs);
+    encoder.count(graph.n_groups);
+    encoder.finish()
+}
+
+/// SHA-256 of a cluster's content, 64 lower-case hexadecimal digits.
+#[must_use]
+pub fn cluster(cluster: &Cluster) -> String {
+    let mut encoder = Encoder::new("cluster");
+    encoder.text(&cluster.name);
+    encoder.count(cluster.kinds.len());
+    cluster
+        .kinds
+        .iter()
+        .for_each(|kind| encoder.device_kind(kind));
+    encoder.count(cluster.devices.len());
+    cluster
+        .devices
+        .iter()
+        .for_each(|device| encoder.device(device));
+    encoder.count(cluster.nodes.len());
+    for node in &cluster.nodes {
+        encoder.text(&node.name);
+        encoder.optional(node.host_memory.map(|bytes| bytes.get()));
+        encoder.optional(node.n_cpu_cores.map(u64::from));
+    }
+    encoder.number(match cluster.duplex {
+        Duplex::Full => 0,
+        Duplex::Half => 1,
+    });
+    let links = &cluster.links;
+    encoder.count(links.kinds.len());
+    links.kinds.iter().for_each(|kind| encoder.route_kind(kind));
+    encoder.count(links.n_tiers);
+    encoder.count(links.channels.len());
+    links
+        .channels
+        .iter()
+        .for_each(|channel| encoder.text(&channel.name));
+    encoder.numbers(links.send.iter().map(|channel| u64::from(channel.0)));
+    encoder.numbers(links.receive.iter().map(|channel| u64::from(channel.0)));
+    encoder.numbers(links.pairs.iter().map(|pair| u64::from(*pair)));
+    encoder.finish()
+}
+
+/// SHA-256 of a profile's content, 64 lower-case hexadecimal digits.
+#[must_use]
+pub fn profile(profile: &Profile) -> String {
+    let mut encoder = Encoder::new("profile");
+    encoder.text(&profile.name);
+    encoder.count(profile.kinds.len());
+    for (kind, constants) in &profile.kinds {
+        encoder.text(kind);
+        encoder.constants(constants);
+    }
+    encoder.finish()
+}
+
+struct Encoder {
+    bytes: Vec<u8>,
+}
+
+impl Encoder {
+    fn new(what: &str) -> Self {
+        let mut encoder = Self {
+            bytes: Vec::with_capacity(1 << 16),
+        };
+        encoder.text(what);
+        encoder.number(ENCODING);
+        encoder
+    }
+
+    fn finish(self) -> String {
+        let mut text = String::with_capacity(64);
+        for byte in Sha256::digest(&self.bytes) {
+            for nibble in [byte >> 4, byte & 15] {
+                text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+            }
+        }
+        text
+    }
+
+    /// LEB128: seven bits per byte, least significant first.
+    fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.bytes.push((number & 0x7f) as u8 | 0x80);
+            number >>= 7;
+        }
+        self.bytes.push(number as u8);
+    }
+
+    fn count(&mut self, count: usize) {
+        self.number(count as u64);
+    }
+
+    fn numbers(&mut self, numbers: impl ExactSizeIterator<Item = u64>) {
+        self.count(numbers.len());
+        numbers.for_each(|number| self.number(number));
+    }
+
+    fn optional(&mut self, number: Option<u64>) {
+        match number {
+            None => self.number(0),
+            Some(number) => {
+                self.number(1);
+                self.number(number);
+            }
+        }
+    }
+
+    /// The bits, with one zero.
+    fn real(&mut self, real: f64) {
+        let bits = if real == 0.0 { 0 } else { real.to_bits() };
+        self.bytes.extend_from_slice(&bits.to_le_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.count(text.len());
+        self.bytes.extend_from_slice(text.as_bytes());
+    }
+
+    fn tensor_ids(&mut self, ids: &[TensorId]) {
+        self.numbers(ids.iter().map(|id| u64::from(id.0)));
+    }
+
+    fn op(&mut self, op: &Op) {
+        self.text(&op.name);
+        self.text(&op.op_type);
+        self.text(op.module.as_deref().unwrap_or(""));
+        self.number(match op.phase {
+            Phase::Forward => 0,
+            Phase::BackwardInput => 1,
+            Phase::BackwardWeight => 2,
+            Phase::Optimizer => 3,
+        });
+        self.tensor_ids(&op.inputs);
+        self.tensor_ids(&op.parameters);
+        self.tensor_ids(&op.outputs);
+        self.work(&op.work);
+        self.optional(op.group.map(|group| u64::from(group.0)));
+    }
+
+    fn work(&mut self, work: &Work) {
+        match work {
+            Work::View => self.number(0),
+            Work::Kernel(kernel) => {
+                self.number(1);
+                self.count(kernel.products.len());
+                for product in &kernel.products {
+                    [product.count, product.m, product.k, product.n]
+                        .into_iter()
+                        .for_each(|extent| self.number(extent));
+                }
+                self.number(kernel.bytes_read.get());
+                self.number(kernel.bytes_written.get());
+                self.number(kernel.temporary.get());
+                self.text(kernel.dtype.map_or("", |dtype| dtype.name()));
+                self.number(match kernel.origin {
+                    Origin::Rule => 0,
+                    Origin::Scaled => 1,
+                    Origin::Guessed => 2,
+                });
+            }
+            Work::Given(given) => {
+                self.number(2);
+                self.count(given.time.len());
+                for (kind, time) in &given.time {
+                    self.text(kind);
+                    self.number(time.get());
+                }
+                self.number(given.temporary.get());
+            }
+        }
+    }
+
+    fn tensor(&mut self, tensor: &Tensor) {
+        self.text(&tensor.name);
+        self.text(tensor.dtype.name());
+        self.numbers(tensor.shape.iter().copied());
+        self.number(tensor.bytes.get());
+        self.number(tensor.state_bytes.get());
+        self.number(match tensor.role {
+            Role::Activation => 0,
+            Role::Input => 1,
+            Role::Parameter => 2,
+        });
+        self.number(u64::from(tensor.trainable));
+    }
+
+    fn check(&mut self, check: Check) {
+        self.number(match check {
+            Check::Read => 0,
+            Check::Measured => 1,
+            Check::Recalled => 2,
+            Check::Given => 3,
+        });
+    }
+
+    fn device_kind(&mut self, kind: &DeviceKind) {
+        self.text(&kind.name);
+        self.optional(kind.memory.map(|bytes| bytes.get()));
+        self.optional(kind.memory_bandwidth.map(|rate| rate.get().to_bits()));
+        self.count(kind.peak.len());
+        for (dtype, rate) in &kind.peak {
+            self.text(dtype.name());
+            self.real(rate.get());
+        }
+        self.optional(kind.n_multiprocessors.map(u64::from));
+        self.text(&kind.source);
+        self.check(kind.check);
+    }
+
+    fn device(&mut self, device: &Device) {
+        self.text(&device.name);
+        self.number(u64::from(device.kind.0));
+        self.number(u64::from(device.class.0));
+        self.optional(device.node.map(|node| u64::from(node.0)));
+        self.optional(device.capacity.map(|bytes| bytes.get()));
+        self.number(device.context.get());
+        self.number(device.reserve.get());
+    }
+
+    fn route_kind(&mut self, kind: &RouteKind) {
+        self.text(&kind.name);
+        self.count(kind.tier);
+        self.real(kind.latency_ns);
+        self.real(kind.bandwidth.get());
+        self.text(&kind.source);
+        self.check(kind.check);
+    }
+
+    fn constants(&mut self, constants: &KernelConstants) {
+        self.real(constants.launch.get());
+        self.real(constants.compute_efficiency);
+        self.real(constants.memory_efficiency);
+        self.real(constants.p_norm);
+        match &constants.tile {
+            None => self.number(0),
+            Some(tile) => {
+                self.number(1);
+                self.real(tile.k0);
+                self.real(tile.small_tile_penalty);
+                self.real(tile.split_k.get());
+            }
+        }
+        match &constants.provenance {
+            Provenance::Nominal { source } => {
+                self.number(0);
+                self.text(source);
+            }
+            Provenance::Measured { source, date } => {
+                self.number(1);
+                self.text(source);
+                self.text(date);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+    use crate::sample;
+    use ir::units::{Bytes, Seconds};
+
+    #[test]
+    fn every_field_of_a_graph_changes_the_digest() {
+        let base = sample::graph();
+        let changes: [fn(&mut Graph); 9] = [
+            |g| g.name.push('x'),
+            |g| g.ops[0].name.push('x'),
+            |g| g.ops[0].module = Some("other".into()),
+            |g| g.ops[0].phase = Phase::Optimizer,
+            |g| g.ops.swap(0, 1),
+            |g| g.tensors[0].bytes = Bytes(7),
+            |g| g.tensors[0].shape.push(1),
+            |g| g.outputs.clear(),
+            |g| g.n_groups += 1,
+        ];
+        let mut digests = vec![graph(&base)];
+        for change in changes {
+            let mut changed = base.clone();
+            change(&mut changed);
+            digests.push(graph(&changed));
+        }
+        assert!(digests.iter().all(|d| d.len() == 64));
+        digests.sort();
+        digests.dedup();
+        assert_eq!(
+            digests.len(),
+            changes.len() + 1,
+            "two different graphs share a digest"
+        );
+        assert_eq!(graph(&base), graph(&base.clone()));
+    }
+
+    #[test]
+    fn clusters_and_profiles_are_told_apart() {
+        let base = sample::cluster();
+        let mut slower = base.clone();
+        slower.links.kinds[0].latency_ns += 1.0;
+        assert_ne!(cluster(&base), cluster(&slower));
+        let mut profiled = Profile {
+            name: "p".into(),
+            ..Profile::default()
+        };
+        let empty = profile(&profiled);
+        profiled.kinds.insert("a".into(), sample::constants(1e-6));
+        let first = profile(&profiled);
+        profiled.kinds.get_mut("a").unwrap().launch = Seconds::new(2e-6).unwrap();
+        assert_ne!(empty, first);
+        assert_ne!(first, profile(&profiled));
+    }
+
+    #[test]
+    fn adjacent_names_do_not_run_together() {
+        let mut left = sample::graph();
+        left.ops[0].name = "ab".into();
+        left.ops[0].op_type = "c".into();
+        let mut right = sample::graph();
+        right.ops[0].name = "a".into();
+        right.ops[0].op_type = "bc".into();
+        assert_ne!(graph(&left), graph(&right));
+    }
+}

@@ -1,0 +1,355 @@
+//! The plan document: a plan with the names that an executor or a reader needs.
+//!
+//! Everything is said by name, so a plan outlives the ids of one import; the digests say what it
+//! was made for. Version 1 is closed: a reader refuses fields that it does not know.
+
+mod names;
+mod read;
+mod render;
+mod resolve;
+
+use ir::cluster::Cluster;
+use ir::diagnostic::Diagnostic;
+use ir::graph::Graph;
+use ir::profile::Profile;
+use ir::workload::{Mode, Optimizer, Workload};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::digest;
+use crate::quantity::seconds;
+
+/// The version that this crate writes and reads.
+pub const FORMAT: &str = "meshwright.plan/1";
+
+/// Something that the plan was made for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reference {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its content, 64 hexadecimal digits.
+    pub digest: String,
+}
+
+/// Inference or training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModeDocument {
+    /// One forward pass.
+    Inference,
+    /// Forward, backward and the parameter update.
+    Training,
+}
+
+/// The optimizer of a training run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerDocument {
+    /// AdamW.
+    AdamW,
+    /// Plain stochastic gradient descent.
+    Sgd,
+    /// Adafactor.
+    Adafactor,
+}
+
+/// What the plan was made for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadDocument {
+    /// Inference or training.
+    pub mode: ModeDocument,
+    /// Absent for inference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimizer: Option<OptimizerDocument>,
+    /// What replaced the wide floats of the model, such as `bf16`; absent = as in the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<String>,
+    /// Samples of one step over all devices; absent = as in the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u64>,
+    /// Samples that go through at once; absent = the whole batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<u64>,
+}
+
+/// Degrees of parallelism.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ParallelismDocument {
+    /// Data-parallel replicas.
+    pub data: u32,
+    /// Tensor-parallel shards.
+    pub tensor: u32,
+    /// Pipeline stages.
+    pub pipeline: u32,
+    /// Expert-parallel shards.
+    pub expert: u32,
+    /// Context-parallel shards.
+    pub context: u32,
+    /// Micro-batches of one step.
+    pub n_micro_batches: u64,
+}
+
+/// A contiguous part of a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StageDocument {
+    /// Its ops; empty in a plan of one stage, which holds all.
+    pub ops: Vec<String>,
+}
+
+/// Stages in pipeline order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PartitionDocument {
+    /// At least one.
+    pub stages: Vec<StageDocument>,
+}
+
+/// Where one op runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlacedOp {
+    /// The op.
+    pub op: String,
+    /// Its device.
+    pub device: String,
+}
+
+/// Expert placement: nothing in an operator placement.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExpertsDocument {}
+
+/// Gradient exchange: nothing in an operator placement.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CommunicationDocument {}
+
+/// What a device does, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceActions {
+    /// The device.
+    pub device: String,
+    /// Names of the ops that it runs, in order.
+    pub actions: Vec<String>,
+}
+
+/// One tensor on its way from its producer's device to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TransferDocument {
+    /// The tensor.
+    pub tensor: String,
+    /// The device that it goes to.
+    pub to: String,
+}
+
+/// What a channel carries, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelTransfers {
+    /// The channel.
+    pub channel: String,
+    /// Its transfers in order. A transfer stands on each channel that it occupies.
+    pub transfers: Vec<TransferDocument>,
+}
+
+/// Anything with a start and an end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskDocument {
+    /// An op, by name.
+    Op(String),
+    /// A transfer.
+    Transfer(TransferDocument),
+}
+
+/// An explicit wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WaitDocument {
+    /// Who waits.
+    pub task: TaskDocument,
+    /// For the ends of these.
+    pub after: Vec<TaskDocument>,
+}
+
+/// Orders and waits; everything starts as early as they allow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleDocument {
+    /// Per device its ops.
+    pub devices: Vec<DeviceActions>,
+    /// Per channel its transfers; channels without any are left out.
+    pub channels: Vec<ChannelTransfers>,
+    /// Explicit waits.
+    pub after: Vec<WaitDocument>,
+}
+
+/// What the judge said of the plan when it was written. A reader judges again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CostDocument {
+    /// Nanoseconds of one step.
+    pub step_time_ns: u64,
+    /// Seconds of one step.
+    pub step_time_s: f64,
+    /// Nanoseconds that no plan can beat.
+    pub bound_ns: u64,
+    /// Seconds that no plan can beat.
+    pub bound_s: f64,
+    /// Which bound it is.
+    pub bound_method: String,
+    /// `step_time / bound - 1`; absent where the bound is 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<f64>,
+}
+
+impl CostDocument {
+    /// From whole nanoseconds.
+    #[must_use]
+    pub fn new(step_time_ns: u64, bound_ns: u64, bound_method: &str) -> Self {
+        Self {
+            step_time_ns,
+            step_time_s: seconds(step_time_ns),
+            bound_ns,
+            bound_s: seconds(bound_ns),
+            bound_method: bound_method.to_owned(),
+            gap: gap(step_time_ns, bound_ns),
+        }
+    }
+}
+
+/// `value / bound - 1`; `None` where the bound is 0.
+#[must_use]
+pub fn gap(value_ns: u64, bound_ns: u64) -> Option<f64> {
+    (bound_ns > 0).then(|| value_ns as f64 / bound_ns as f64 - 1.0)
+}
+
+/// A plan, by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanDocument {
+    /// [`FORMAT`].
+    pub format: String,
+    /// The model, after the workload was applied to it.
+    pub model: Reference,
+    /// The cluster.
+    pub cluster: Reference,
+    /// The measured constants; an empty profile has a digest too.
+    pub profile: Reference,
+    /// What was planned for.
+    pub workload: WorkloadDocument,
+    /// What was minimised, such as `step-time`.
+    pub objective: String,
+    /// The recipe that made the plan.
+    pub algorithm: String,
+    /// Degrees.
+    pub parallelism: ParallelismDocument,
+    /// Stages.
+    pub partition: PartitionDocument,
+    /// Where each op runs, in the order of the model. Views are no actions and are left out.
+    pub placement: Vec<PlacedOp>,
+    /// Expert placement.
+    pub experts: ExpertsDocument,
+    /// Gradient exchange.
+    pub communication: CommunicationDocument,
+    /// Orders and waits.
+    pub schedule: ScheduleDocument,
+    /// What the judge said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<CostDocument>,
+}
+
+impl PlanDocument {
+    /// How the digests differ from those of what is at hand: one `digest-mismatch` each for the
+    /// model, the cluster and the profile. The caller decides whether a mismatch is an error or
+    /// worth a warning; [`PlanDocument::to_ir`] resolves names either way.
+    #[must_use]
+    pub fn mismatches(
+        &self,
+        graph: &Graph,
+        cluster: &Cluster,
+        profile: &Profile,
+    ) -> Vec<Diagnostic> {
+        let pairs = [
+            ("model", &self.model, &graph.name, digest::graph(graph)),
+            (
+                "cluster",
+                &self.cluster,
+                &cluster.name,
+                digest::cluster(cluster),
+            ),
+            (
+                "profile",
+                &self.profile,
+                &profile.name,
+                digest::profile(profile),
+            ),
+        ];
+        pairs
+            .into_iter()
+            .filter(|(_, reference, _, digest)| reference.digest != *digest)
+            .map(|(what, reference, name, digest)| {
+                Diagnostic::input(
+                    "digest-mismatch",
+                    format!("the plan was made for another {what} than `{name}`"),
+                )
+                .fact("what", what)
+                .fact("planned_for", reference.name.clone())
+                .fact("planned_digest", reference.digest.clone())
+                .fact("digest", digest)
+                .hint(format!(
+                    "give the {what} that the plan was made for, or plan again"
+                ))
+            })
+            .collect()
+    }
+}
+
+impl From<&Workload> for WorkloadDocument {
+    fn from(workload: &Workload) -> Self {
+        let (mode, optimizer) = match workload.mode {
+            Mode::Inference => (ModeDocument::Inference, None),
+            Mode::Training => (
+                ModeDocument::Training,
+                Some(match workload.optimizer {
+                    Optimizer::AdamW => OptimizerDocument::AdamW,
+                    Optimizer::Sgd => OptimizerDocument::Sgd,
+                    Optimizer::Adafactor => OptimizerDocument::Adafactor,
+                }),
+            ),
+        };
+        Self {
+            mode,
+            optimizer,
+            dtype: workload.dtype.map(|dtype| dtype.name().to_owned()),
+            batch: workload.batch,
+            micro_batch: workload.micro_batch,
+        }
+    }
+}
+
+/// What the plan was made of and for; see [`PlanDocument::from_ir`].
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The model after the workload was applied to it.
+    pub graph: &'a Graph,
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// The constants.
+    pub profile: &'a Profile,
+    /// What was planned for.
+    pub workload: &'a Workload,
+    /// What was minimised, such as `step-time`.
+    pub objective: &'a str,
+    /// The recipe that made the plan.
+    pub algorithm: &'a str,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! JSON Schemas of the documents.
+//!
+//! `documents/schema/plan.schema.json` is generated from here; run the tests of this crate with
+//! `MESHWRIGHT_BLESS=1` to write it anew after a change.
+
+use ir::diagnostic::Diagnostic;
+use schemars::{JsonSchema, Schema, schema_for};
+
+use crate::plan::PlanDocument;
+use crate::report::ReportDocument;
+
+/// Schema of the plan document.
+#[must_use]
+pub fn plan() -> Schema {
+    titled::<PlanDocument>("Plan document of meshwright, version 1")
+}
+
+/// Schema of what `plan --json` prints.
+#[must_use]
+pub fn report() -> Schema {
+    titled::<ReportDocument>("Report document of meshwright, version 1")
+}
+
+/// The text of a schema, as committed.
+///
+/// # Errors
+/// `internal`, see [`crate::json::pretty`].
+pub fn text(schema: &Schema) -> Result<String, Diagnostic> {
+    crate::json::pretty(schema)
+}
+
+fn titled<T: JsonSchema>(title: &str) -> Schema {
+    let mut schema = schema_for!(T);
+    schema.insert("title".to_owned(), title.into());
+    schema
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+    use crate::plan::{Context, CostDocument};
+    use crate::sample;
+    use ir::profile::Profile;
+    use ir::workload::Workload;
+    use serde_json::Value;
+
+    const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/plan.schema.json");
+
+    #[test]
+    fn the_committed_schema_is_up_to_date() {
+        let expected = text(&plan()).unwrap();
+        if std::env::var_os("MESHWRIGHT_BLESS").is_some() {
+            std::fs::write(COMMITTED, &expected).unwrap();
+        }
+        let found = std::fs::read_to_string(COMMITTED).unwrap();
+        assert!(
+            found == expected,
+            "documents/schema/plan.schema.json is stale"
+        );
+    }
+
+    #[test]
+    fn the_schema_takes_our_plan_and_refuses_a_maimed_one() {
+        let (graph, cluster) = (sample::graph(), sample::cluster());
+        let context = Context {
+            graph: &graph,
+            cluster: &cluster,
+            profile: &Profile::default(),
+            workload: &Workload::default(),
+            objective: "step-time",
+            algorithm: "m-etf",
+        };
+        let cost = CostDocument::new(30, 20, "work");
+        let document = PlanDocument::from_ir(&sample::plan(), &context, Some(cost));
+        let schema = plan().to_value();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let good = serde_json::to_value(&document).unwrap();
+        assert!(
+            validator.is_valid(&good),
+            "{:?}",
+            validator.iter_errors(&good).next()
+        );
+        let maim: [fn(&mut Value); 4] = [
+            |v| v["placement"][0]["device"] = 3.into(),
+            |v| v["colour"] = "red".into(),
+            |v| drop(v.as_object_mut().unwrap().remove("schedule")),
+            |v| v["parallelism"]["data"] = (-1).into(),
+        ];
+        for maim in maim {
+            let mut bad = good.clone();
+            maim(&mut bad);
+            assert!(!validator.is_valid(&bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_report_has_a_schema() {
+        let schema = report().to_value();
+        assert!(jsonschema::validator_for(&schema).is_ok());
+        assert!(schema["properties"]["stop_reason"].is_object());
+    }
+}

@@ -1,0 +1,29 @@
+//! From a document to a cluster.
+
+use documents::cluster::{ClusterDocument, DuplexDocument};
+use ir::cluster::{Cluster, Duplex};
+use ir::diagnostic::Diagnostic;
+
+use super::catalogue::catalogue;
+use super::{classes, devices, links};
+
+/// The cluster that a document describes.
+pub(super) fn cluster(document: &ClusterDocument) -> Result<Cluster, Diagnostic> {
+    let catalogue = catalogue()?;
+    let duplex = match document.duplex {
+        DuplexDocument::Full => Duplex::Full,
+        DuplexDocument::Half => Duplex::Half,
+    };
+    let mut inventory = devices::inventory(document, &catalogue)?;
+    let links = links::links(document, &inventory, &catalogue, duplex)?;
+    let classes = classes::assign(&mut inventory.devices, &links);
+    Ok(Cluster {
+        name: document.name.clone().unwrap_or_else(|| "cluster".to_owned()),
+        kinds: inventory.kinds,
+        devices: inventory.devices,
+        nodes: inventory.nodes,
+        duplex,
+        links,
+        classes,
+    })
+}

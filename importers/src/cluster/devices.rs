@@ -1,0 +1,374 @@
+//! Kinds, hosts and devices of a document, before the links.
+
+use std::collections::{BTreeMap, HashMap};
+
+use documents::cluster::{ClusterDocument, KindDocument, NodesDocument};
+use ir::cluster::{Check, Device, DeviceKind, Node};
+use ir::diagnostic::Diagnostic;
+use ir::id::{ClassId, KindId, NodeId};
+use ir::tensor::DType;
+use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond};
+
+use super::catalogue::Catalogue;
+use super::values::{bytes, count, near, quoted, refused};
+
+/// Most devices of a cluster.
+pub(super) const MAX_DEVICES: u64 = 4_096;
+/// Held by driver context and libraries of a catalogue device where the file states nothing:
+/// between the 0.3 GiB of a bare CUDA context and the 0.8 GiB of one with collective buffers.
+const DEFAULT_CONTEXT: Bytes = Bytes(512 * 1024 * 1024);
+/// Share of a catalogue device's memory that is kept free where the file states nothing.
+const DEFAULT_RESERVE: f64 = 0.05;
+
+/// Memory lines that a device, its host entry and the cluster may state.
+#[derive(Clone, Copy, Debug, Default)]
+struct Margins {
+    context_bytes: Option<f64>,
+    reserve_bytes: Option<f64>,
+    reserve_fraction: Option<f64>,
+}
+
+impl Margins {
+    /// What `self` states, else what `outer` does. A reserve in either form hides both outer ones.
+    fn within(self, outer: Self) -> Self {
+        let own_reserve = self.reserve_bytes.is_some() || self.reserve_fraction.is_some();
+        let reserve = if own_reserve { self } else { outer };
+        Self {
+            context_bytes: self.context_bytes.or(outer.context_bytes),
+            reserve_bytes: reserve.reserve_bytes,
+            reserve_fraction: reserve.reserve_fraction,
+        }
+    }
+}
+
+/// What a device is made of before its limits are computed.
+#[derive(Clone, Debug)]
+struct Blueprint {
+    name: String,
+    kind: String,
+    node: Option<NodeId>,
+    memory_bytes: Option<f64>,
+    margins: Margins,
+}
+
+/// Devices with what the links need to know of their hosts.
+#[derive(Debug, Default)]
+pub(super) struct Inventory {
+    pub(super) kinds: Vec<DeviceKind>,
+    pub(super) devices: Vec<Device>,
+    pub(super) nodes: Vec<Node>,
+    /// By host: the entry of `nodes` that made it; `None` for hosts that only devices name.
+    pub(super) entry_of_node: Vec<Option<usize>>,
+    /// Position of each device among those that its host's entry made.
+    pub(super) slot: Vec<Option<usize>>,
+    /// Device by name.
+    pub(super) by_name: HashMap<String, usize>,
+    /// Host by name.
+    pub(super) node_by_name: HashMap<String, usize>,
+}
+
+/// All devices of a document.
+pub(super) fn inventory(
+    document: &ClusterDocument,
+    catalogue: &Catalogue,
+) -> Result<Inventory, Diagnostic> {
+    let mut inventory = Inventory::default();
+    let mut blueprints = Vec::new();
+    for (position, entry) in document.nodes.iter().enumerate() {
+        add_nodes(&mut inventory, &mut blueprints, entry, position)?;
+    }
+    add_devices(&mut inventory, &mut blueprints, document)?;
+    if blueprints.is_empty() {
+        return Err(Diagnostic::input("no-devices", "the cluster has no devices")
+            .hint("list them under `nodes` or `devices`"));
+    }
+    let own_kinds = own_kinds(document, catalogue)?;
+    let mut kind_ids = BTreeMap::new();
+    let outer = Margins {
+        context_bytes: document.context_bytes,
+        reserve_bytes: document.reserve_bytes,
+        reserve_fraction: document.reserve_fraction,
+    };
+    for blueprint in blueprints {
+        let kind = find_kind(&blueprint, &own_kinds, catalogue)?;
+        let next = inventory.kinds.len();
+        let id = *kind_ids.entry(kind.name.clone()).or_insert(next);
+        if id == next {
+            inventory.kinds.push(kind.clone());
+        }
+        let device = device(&blueprint, kind, KindId::new(id), outer)?;
+        inventory.devices.push(device);
+    }
+    Ok(inventory)
+}
+
+fn add_nodes(
+    inventory: &mut Inventory,
+    blueprints: &mut Vec<Blueprint>,
+    entry: &NodesDocument,
+    position: usize,
+) -> Result<(), Diagnostic> {
+    let stem = entry.name.as_deref().unwrap_or("node");
+    let n_nodes = count(entry.count.unwrap_or(1), "count", stem, MAX_DEVICES)?;
+    let n_devices = count(entry.devices.unwrap_or(1), "devices", stem, MAX_DEVICES)?;
+    if n_nodes.saturating_mul(n_devices).saturating_add(blueprints.len()) > MAX_DEVICES as usize {
+        return Err(too_many());
+    }
+    let mut number = 0;
+    for _ in 0..n_nodes {
+        // A name that stands for one host is kept as it is; others are numbered on through the file.
+        let name = match &entry.name {
+            Some(name) if n_nodes == 1 => name.clone(),
+            _ => free_name(inventory, stem, &mut number),
+        };
+        let node = add_node(inventory, name.clone(), Some(position))?;
+        let info = &mut inventory.nodes[node.index()];
+        info.host_memory = entry
+            .host_memory_bytes
+            .map(|size| bytes(size, "host_memory_bytes", &name))
+            .transpose()?;
+        info.n_cpu_cores = entry.cpu_cores;
+        for slot in 0..n_devices {
+            let blueprint = Blueprint {
+                name: format!("{name}.gpu{slot}"),
+                kind: entry.device.clone(),
+                node: Some(node),
+                memory_bytes: entry.memory_bytes,
+                margins: Margins {
+                    context_bytes: entry.context_bytes,
+                    reserve_bytes: entry.reserve_bytes,
+                    reserve_fraction: entry.reserve_fraction,
+                },
+            };
+            inventory.by_name.insert(blueprint.name.clone(), blueprints.len());
+            inventory.slot.push(Some(slot));
+            blueprints.push(blueprint);
+        }
+    }
+    Ok(())
+}
+
+/// The first free name made of `stem` and a number of at least `from`, which moves on.
+fn free_name(inventory: &Inventory, stem: &str, from: &mut u64) -> String {
+    loop {
+        let name = format!("{stem}{from}");
+        *from = from.saturating_add(1);
+        if !inventory.node_by_name.contains_key(&name) {
+            return name;
+        }
+    }
+}
+
+fn add_node(
+    inventory: &mut Inventory,
+    name: String,
+    entry: Option<usize>,
+) -> Result<NodeId, Diagnostic> {
+    if inventory.node_by_name.insert(name.clone(), inventory.nodes.len()).is_some() {
+        return Err(Diagnostic::input("duplicate-node", format!("two hosts are named `{name}`")));
+    }
+    inventory.nodes.push(Node { name, host_memory: None, n_cpu_cores: None });
+    inventory.entry_of_node.push(entry);
+    Ok(NodeId::new(inventory.nodes.len() - 1))
+}
+
+fn add_devices(
+    inventory: &mut Inventory,
+    blueprints: &mut Vec<Blueprint>,
+    document: &ClusterDocument,
+) -> Result<(), Diagnostic> {
+    let mut stated = HashMap::new();
+    for entry in &document.devices {
+        if stated.insert(&entry.id, ()).is_some() {
+            return Err(Diagnostic::input(
+                "duplicate-device",
+                format!("two devices have the id `{}`", entry.id),
+            ));
+        }
+        let node = match &entry.node {
+            None => None,
+            Some(name) => match inventory.node_by_name.get(name).copied() {
+                Some(position) => Some(NodeId::new(position)),
+                None => Some(add_node(inventory, name.clone(), None)?),
+            },
+        };
+        let margins = Margins {
+            context_bytes: entry.context_bytes,
+            reserve_bytes: entry.reserve_bytes,
+            reserve_fraction: entry.reserve_fraction,
+        };
+        if let Some(position) = inventory.by_name.get(&entry.id).copied() {
+            let made: &mut Blueprint = &mut blueprints[position];
+            if node.is_some() && node != made.node {
+                return Err(Diagnostic::input(
+                    "device-moved",
+                    format!("device `{}` already sits in another host", entry.id),
+                ));
+            }
+            if let Some(kind) = &entry.kind {
+                made.kind.clone_from(kind);
+            }
+            made.memory_bytes = entry.memory_bytes.or(made.memory_bytes);
+            made.margins = margins.within(made.margins);
+            continue;
+        }
+        let kind = entry.kind.clone().ok_or_else(|| {
+            Diagnostic::input("missing-key", format!("device `{}` states no `kind`", entry.id))
+        })?;
+        if blueprints.len() >= MAX_DEVICES as usize {
+            return Err(too_many());
+        }
+        inventory.by_name.insert(entry.id.clone(), blueprints.len());
+        inventory.slot.push(None);
+        blueprints.push(Blueprint {
+            name: entry.id.clone(),
+            kind,
+            node,
+            memory_bytes: entry.memory_bytes,
+            margins,
+        });
+    }
+    Ok(())
+}
+
+fn too_many() -> Diagnostic {
+    Diagnostic::input(
+        "too-many-devices",
+        format!("the cluster has more than {MAX_DEVICES} devices"),
+    )
+    .fact("most", MAX_DEVICES)
+}
+
+fn own_kinds(
+    document: &ClusterDocument,
+    catalogue: &Catalogue,
+) -> Result<BTreeMap<String, DeviceKind>, Diagnostic> {
+    let mut kinds = BTreeMap::new();
+    for entry in &document.kinds {
+        let known = catalogue.device(&entry.name).is_some();
+        if known || kinds.insert(entry.name.clone(), own_kind(entry)?).is_some() {
+            return Err(Diagnostic::input(
+                "duplicate-kind",
+                format!("the kind `{}` is defined already", entry.name),
+            )
+            .hint("give the kind another name"));
+        }
+    }
+    Ok(kinds)
+}
+
+fn own_kind(entry: &KindDocument) -> Result<DeviceKind, Diagnostic> {
+    let name = &entry.name;
+    let mut peak = BTreeMap::new();
+    for (key, value, dtype) in [
+        ("peak_fp64_flops", entry.peak_fp64_flops, DType::F64),
+        ("peak_fp32_flops", entry.peak_fp32_flops, DType::F32),
+        ("peak_fp16_flops", entry.peak_fp16_flops, DType::F16),
+        ("peak_bf16_flops", entry.peak_bf16_flops, DType::Bf16),
+        ("peak_fp8_flops", entry.peak_fp8_flops, DType::F8),
+    ] {
+        if let Some(value) = value {
+            let rate = FlopsPerSecond::new(value)
+                .ok_or_else(|| refused("kind-rate", key, name, value, "positive and finite"))?;
+            peak.insert(dtype, rate);
+        }
+    }
+    let memory_bandwidth = entry.memory_bytes_per_s.map(|value| {
+        BytesPerSecond::new(value).ok_or_else(|| {
+            refused("kind-rate", "memory_bytes_per_s", name, value, "positive and finite")
+        })
+    });
+    if entry.multiprocessors == Some(0) {
+        return Err(refused("count-invalid", "multiprocessors", name, 0.0, "at least 1"));
+    }
+    Ok(DeviceKind {
+        name: name.clone(),
+        memory: entry.memory_bytes.map(|size| bytes(size, "memory_bytes", name)).transpose()?,
+        memory_bandwidth: memory_bandwidth.transpose()?,
+        peak,
+        n_multiprocessors: entry.multiprocessors,
+        source: "cluster file".to_owned(),
+        check: Check::Given,
+    })
+}
+
+fn find_kind<'a>(
+    blueprint: &Blueprint,
+    own: &'a BTreeMap<String, DeviceKind>,
+    catalogue: &'a Catalogue,
+) -> Result<&'a DeviceKind, Diagnostic> {
+    let name = &blueprint.kind;
+    own.get(name).or_else(|| catalogue.device(name).map(|row| &row.kind)).ok_or_else(|| {
+        let known: Vec<String> = own
+            .keys()
+            .cloned()
+            .chain(catalogue.devices.iter().map(|r| r.kind.name.clone()))
+            .collect();
+        near(
+            Diagnostic::input("unknown-kind", format!("unknown kind of device `{name}`"))
+                .fact("device", blueprint.name.clone()),
+            name,
+            known.iter().map(String::as_str),
+        )
+        .hint(format!("known kinds are {}; define others under `kinds`", quoted(&known)))
+    })
+}
+
+fn device(
+    blueprint: &Blueprint,
+    kind: &DeviceKind,
+    id: KindId,
+    outer: Margins,
+) -> Result<Device, Diagnostic> {
+    let name = &blueprint.name;
+    let margins = blueprint.margins.within(outer);
+    let stated =
+        blueprint.memory_bytes.map(|size| bytes(size, "memory_bytes", name)).transpose()?;
+    let capacity = stated.or(kind.memory);
+    let from_catalogue = kind.check != Check::Given;
+    let context = match margins.context_bytes {
+        Some(size) => bytes(size, "context_bytes", name)?,
+        None if from_catalogue => DEFAULT_CONTEXT,
+        None => Bytes::ZERO,
+    };
+    let share = match (margins.reserve_bytes, margins.reserve_fraction) {
+        (Some(_), _) => 0.0,
+        (None, Some(share)) if (0.0..1.0).contains(&share) => share,
+        (None, Some(share)) => {
+            return Err(refused(
+                "size-invalid",
+                "reserve_fraction",
+                name,
+                share,
+                "at least 0 and below 1",
+            ));
+        }
+        (None, None) if from_catalogue => DEFAULT_RESERVE,
+        (None, None) => 0.0,
+    };
+    let reserve = match (margins.reserve_bytes, capacity) {
+        (Some(size), _) => bytes(size, "reserve_bytes", name)?,
+        (None, Some(capacity)) => Bytes((capacity.as_f64() * share).round() as u64),
+        (None, None) => Bytes::ZERO,
+    };
+    if let Some(capacity) = capacity
+        && context + reserve >= capacity
+    {
+        return Err(Diagnostic::input(
+            "no-memory-left",
+            format!("context and reserve of device `{name}` leave none of its memory"),
+        )
+        .fact("capacity", capacity)
+        .fact("context", context)
+        .fact("reserve", reserve));
+    }
+    Ok(Device {
+        name: name.clone(),
+        kind: id,
+        class: ClassId::new(0),
+        node: blueprint.node,
+        capacity,
+        context,
+        reserve,
+    })
+}

@@ -1,0 +1,96 @@
+//! From YAML text to documents, within a budget.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use documents::cluster::ClusterDocument;
+use ir::diagnostic::Diagnostic;
+
+use super::values::near;
+
+/// Largest cluster file, in bytes.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// Deepest nesting; the format itself needs four.
+const MAX_DEPTH: usize = 32;
+/// Most YAML nodes: 4,096 devices of six keys and as many links, with room to spare.
+const MAX_NODES: usize = 400_000;
+/// Most anchors, aliases and documents each.
+const MAX_ANCHORS: usize = 1_000;
+
+/// The text of a file, refused past [`MAX_BYTES`].
+pub(super) fn text(path: &Path) -> Result<String, Diagnostic> {
+    let unreadable = |error: std::io::Error| {
+        Diagnostic::input(
+            "cluster-unreadable",
+            format!("can't read the cluster file `{}`: {error}", path.display()),
+        )
+    };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Diagnostic::input(
+            "file-too-large",
+            format!("the cluster file `{}` is larger than 4 MiB", path.display()),
+        ));
+    }
+    String::from_utf8(bytes).map_err(|_| {
+        Diagnostic::input(
+            "yaml-invalid",
+            format!("the cluster file `{}` is no UTF-8 text", path.display()),
+        )
+    })
+}
+
+/// All documents of a text.
+pub(super) fn documents(text: &str, origin: &str) -> Result<Vec<ClusterDocument>, Diagnostic> {
+    if text.len() as u64 > MAX_BYTES {
+        return Err(Diagnostic::input("file-too-large", "the cluster text is larger than 4 MiB")
+            .fact("file", origin));
+    }
+    let options = serde_yaml::options! {
+        budget: serde_yaml::budget! {
+            max_depth: MAX_DEPTH,
+            flow_nesting_limit: MAX_DEPTH,
+            max_nodes: MAX_NODES,
+            max_events: 2 * MAX_NODES,
+            max_anchors: MAX_ANCHORS,
+            max_aliases: MAX_ANCHORS,
+            max_documents: MAX_ANCHORS,
+        },
+        with_snippet: false,
+    };
+    serde_yaml::from_multiple_with_options(text, options)
+        .map_err(|error| diagnostic(&error).fact("file", origin))
+}
+
+fn diagnostic(error: &serde_yaml::Error) -> Diagnostic {
+    use serde_yaml::Error as Yaml;
+    let mut diagnostic = match error {
+        Yaml::SerdeUnknownField { field, expected, .. } => near(
+            Diagnostic::input("unknown-key", format!("unknown key `{field}`"))
+                .fact("known", expected.iter().map(ToString::to_string).collect::<Vec<_>>()),
+            field,
+            expected.iter().copied(),
+        ),
+        Yaml::SerdeUnknownVariant { variant, expected, .. } => near(
+            Diagnostic::input("unknown-value", format!("unknown value `{variant}`"))
+                .fact("known", expected.iter().map(ToString::to_string).collect::<Vec<_>>()),
+            variant,
+            expected.iter().copied(),
+        ),
+        Yaml::SerdeMissingField { field, .. } => {
+            Diagnostic::input("missing-key", format!("the key `{field}` is missing"))
+        }
+        other => {
+            let text = other.to_string();
+            let line = text.lines().next().unwrap_or_default().trim_end_matches('.');
+            Diagnostic::input("yaml-invalid", format!("not a cluster file: {line}"))
+        }
+    };
+    if let Some(location) = error.location() {
+        diagnostic = diagnostic.fact("line", location.line()).fact("column", location.column());
+    }
+    diagnostic
+}

@@ -1,0 +1,310 @@
+//! Ways between devices.
+//!
+//! A pair of devices takes the first of these that exists:
+//! 1. the link that the file names for this very pair;
+//! 2. a scale-up domain that both belong to, first those of `domains`, then those of the host;
+//! 3. the way through the host that both sit in;
+//! 4. the network, at the slower of the two hosts' cards;
+//! 5. the path over all of these that has the least latency, the widest of several (see
+//!    `paths.rs`).
+//!
+//! Tiers, as far as used: `scaleup`, `host`, `network`, then those of named links (`direct` unless
+//! the link says otherwise). A device has one send and one receive channel per tier. Where a host
+//! has fewer network cards than devices, device `i` of `n` uses card `i x cards / n`, and devices
+//! of one card share its channels: their transfers queue.
+
+use std::collections::HashMap;
+
+use documents::cluster::{ClusterDocument, LinkDocument, NodesDocument};
+use ir::cluster::{Duplex, Links};
+use ir::diagnostic::Diagnostic;
+
+use super::catalogue::Catalogue;
+use super::devices::{Inventory, MAX_DEVICES};
+use super::link_types::{LinkTypes, Way};
+use super::pairs::{channels, pairs};
+use super::values::{count, near};
+
+/// Most switches.
+const MAX_SWITCHES: usize = 4_096;
+/// Most named links.
+const MAX_LINKS: usize = 65_536;
+
+/// That a device reaches all other members of `hub` over `way`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Membership {
+    pub(super) hub: usize,
+    pub(super) tier: usize,
+    pub(super) way: usize,
+}
+
+/// Everything that ways are made of.
+#[derive(Debug, Default)]
+pub(super) struct Fabric {
+    pub(super) ways: Vec<Way>,
+    pub(super) tiers: Vec<String>,
+    /// By device, in the order in which they are tried.
+    pub(super) memberships: Vec<Vec<Membership>>,
+    pub(super) n_hubs: usize,
+    pub(super) n_switches: usize,
+    /// Named one-way links: ends (devices, then switches), tier, way.
+    pub(super) direct: Vec<(usize, usize, usize, usize)>,
+    /// By device: the network card that it shares, where it does.
+    pub(super) card: Vec<Option<(usize, usize)>>,
+}
+
+impl Fabric {
+    fn tier(&mut self, name: &str) -> usize {
+        if let Some(position) = self.tiers.iter().position(|tier| tier == name) {
+            return position;
+        }
+        self.tiers.push(name.to_owned());
+        self.tiers.len() - 1
+    }
+
+    fn way(&mut self, way: Way) -> usize {
+        self.ways.push(way);
+        self.ways.len() - 1
+    }
+
+    fn hub(&mut self) -> usize {
+        self.n_hubs += 1;
+        self.n_hubs - 1
+    }
+}
+
+/// All ways between the devices of a document.
+pub(super) fn links(
+    document: &ClusterDocument,
+    inventory: &Inventory,
+    catalogue: &Catalogue,
+    duplex: Duplex,
+) -> Result<Links, Diagnostic> {
+    let types = LinkTypes::new(document, catalogue)?;
+    let n = inventory.devices.len();
+    let mut fabric =
+        Fabric { memberships: vec![Vec::new(); n], card: vec![None; n], ..Fabric::default() };
+    join_domains(&mut fabric, document, inventory, &types)?;
+    join_hosts(&mut fabric, document, inventory, &types)?;
+    join_network(&mut fabric, document, inventory, &types)?;
+    add_direct(&mut fabric, document, inventory, &types)?;
+    let mut links = Links { n_tiers: fabric.tiers.len(), ..Links::default() };
+    channels(&mut links, &fabric, inventory, duplex);
+    pairs(&mut links, &fabric, inventory)?;
+    Ok(links)
+}
+
+fn join_domains(
+    fabric: &mut Fabric,
+    document: &ClusterDocument,
+    inventory: &Inventory,
+    types: &LinkTypes<'_>,
+) -> Result<(), Diagnostic> {
+    for domain in &document.domains {
+        let mut members = Vec::new();
+        for name in &domain.nodes {
+            let node = *inventory.node_by_name.get(name).ok_or_else(|| {
+                Diagnostic::input("unknown-node", format!("a domain names no host `{name}`"))
+            })?;
+            let inside = |d: &usize| inventory.devices[*d].node.map(|n| n.index()) == Some(node);
+            members.extend((0..inventory.devices.len()).filter(inside));
+        }
+        for name in &domain.devices {
+            members.push(end(name, inventory, &HashMap::new())?);
+        }
+        members.sort_unstable();
+        members.dedup();
+        let (tier, way, hub) = (fabric.tier("scaleup"), types.find(&domain.link)?, fabric.hub());
+        let way = fabric.way(way);
+        for device in members {
+            fabric.memberships[device].push(Membership { hub, tier, way });
+        }
+    }
+    Ok(())
+}
+
+/// Scale-up domains inside hosts first, so that they are tried before the ways through the host.
+fn join_hosts(
+    fabric: &mut Fabric,
+    document: &ClusterDocument,
+    inventory: &Inventory,
+    types: &LinkTypes<'_>,
+) -> Result<(), Diagnostic> {
+    for (position, entry) in document.nodes.iter().enumerate() {
+        let Some(name) = entry.scaleup.as_deref().filter(|name| *name != "none") else {
+            continue;
+        };
+        let (tier, way) = (fabric.tier("scaleup"), types.find(name)?);
+        let way = fabric.way(way);
+        let size = domain_size(entry)?;
+        let mut hubs = HashMap::new();
+        for device in made_by(inventory, position) {
+            let (Some(node), Some(slot)) = (inventory.devices[device].node, inventory.slot[device])
+            else {
+                continue;
+            };
+            let hub = *hubs.entry((node, slot / size)).or_insert_with(|| fabric.hub());
+            fabric.memberships[device].push(Membership { hub, tier, way });
+        }
+    }
+    for (position, entry) in document.nodes.iter().enumerate() {
+        let name = match entry.host.as_deref() {
+            Some("none") => continue,
+            Some(name) => name,
+            None => match types.catalogue.device(&entry.device) {
+                Some(row) if row.host_link != "none" => &row.host_link,
+                _ => continue,
+            },
+        };
+        if made_by(inventory, position).nth(1).is_none() {
+            continue;
+        }
+        let (tier, way) = (fabric.tier("host"), types.find(name)?);
+        let way = fabric.way(way);
+        let mut hubs = HashMap::new();
+        for device in made_by(inventory, position) {
+            let Some(node) = inventory.devices[device].node else {
+                continue;
+            };
+            let hub = *hubs.entry(node).or_insert_with(|| fabric.hub());
+            fabric.memberships[device].push(Membership { hub, tier, way });
+        }
+    }
+    Ok(())
+}
+
+/// Devices in hosts of an entry, those that `devices` put there included.
+fn made_by(inventory: &Inventory, entry: usize) -> impl Iterator<Item = usize> + '_ {
+    (0..inventory.devices.len()).filter(move |device| {
+        inventory.devices[*device]
+            .node
+            .is_some_and(|node| inventory.entry_of_node[node.index()] == Some(entry))
+    })
+}
+
+fn domain_size(entry: &NodesDocument) -> Result<usize, Diagnostic> {
+    // A bridge joins two cards, whatever else is in the host.
+    let bridge = entry.scaleup.as_deref().is_some_and(|name| name.ends_with("_bridge_pair"));
+    let default = if bridge { 2 } else { MAX_DEVICES };
+    let owner = entry.name.as_deref().unwrap_or("node");
+    count(entry.scaleup_domain.unwrap_or(default), "scaleup_domain", owner, MAX_DEVICES)
+}
+
+fn join_network(
+    fabric: &mut Fabric,
+    document: &ClusterDocument,
+    inventory: &Inventory,
+    types: &LinkTypes<'_>,
+) -> Result<(), Diagnostic> {
+    let Some(network) = &document.network else {
+        return match document.nodes.iter().find(|entry| entry.network.is_some()) {
+            None => Ok(()),
+            Some(_) => Err(Diagnostic::input(
+                "no-network",
+                "an entry of `nodes` names its network link, but the cluster has no `network`",
+            )),
+        };
+    };
+    let link = network.link.as_deref();
+    let common = types.either("network", link, network.bytes_per_s, network.latency_s)?;
+    let (tier, common, hub) = (fabric.tier("network"), fabric.way(common), fabric.hub());
+    let mut by_entry = Vec::new();
+    for entry in &document.nodes {
+        let way = match entry.network.as_deref() {
+            None => common,
+            Some(name) => fabric.way(types.find(name)?),
+        };
+        let owner = entry.name.as_deref().unwrap_or("node");
+        let n_devices = entry.devices.unwrap_or(1).max(1);
+        let n_cards = count(entry.nics.unwrap_or(n_devices), "nics", owner, MAX_DEVICES)?;
+        by_entry.push((way, n_cards, n_devices as usize));
+    }
+    for (device, info) in inventory.devices.iter().enumerate() {
+        let Some(node) = info.node.map(|node| node.index()) else {
+            continue;
+        };
+        let entry = inventory.entry_of_node[node].and_then(|position| by_entry.get(position));
+        let way = entry.map_or(common, |(way, _, _)| *way);
+        fabric.memberships[device].push(Membership { hub, tier, way });
+        if let (Some((_, n_cards, n_devices)), Some(slot)) = (entry, inventory.slot[device])
+            && n_cards < n_devices
+        {
+            fabric.card[device] = Some((node, slot * n_cards / n_devices));
+        }
+    }
+    Ok(())
+}
+
+fn add_direct(
+    fabric: &mut Fabric,
+    document: &ClusterDocument,
+    inventory: &Inventory,
+    types: &LinkTypes<'_>,
+) -> Result<(), Diagnostic> {
+    if document.switches.len() > MAX_SWITCHES || document.links.len() > MAX_LINKS {
+        return Err(Diagnostic::input(
+            "too-many-links",
+            format!("the cluster has more than {MAX_LINKS} links or {MAX_SWITCHES} switches"),
+        ));
+    }
+    let n = inventory.devices.len();
+    let mut switches = HashMap::new();
+    for name in &document.switches {
+        let taken = inventory.by_name.contains_key(name);
+        if taken || switches.insert(name.as_str(), n + switches.len()).is_some() {
+            return Err(Diagnostic::input(
+                "duplicate-device",
+                format!("the name of the switch `{name}` is taken"),
+            ));
+        }
+    }
+    fabric.n_switches = switches.len();
+    let mut seen = HashMap::new();
+    for entry in &document.links {
+        let (from, to, both) = ends(entry)?;
+        let owner = format!("{from}-{to}");
+        let way =
+            types.either(&owner, entry.link.as_deref(), entry.bytes_per_s, entry.latency_s)?;
+        let (way, tier) = (fabric.way(way), fabric.tier(entry.tier.as_deref().unwrap_or("direct")));
+        let (from, to) = (end(from, inventory, &switches)?, end(to, inventory, &switches)?);
+        let reverse = both.then_some((to, from));
+        for (a, b) in std::iter::once((from, to)).chain(reverse) {
+            if a == b || seen.insert((a, b), ()).is_some() {
+                return Err(Diagnostic::input(
+                    "duplicate-link",
+                    format!("the link `{owner}` joins a device to itself or a pair twice"),
+                ));
+            }
+            fabric.direct.push((a, b, tier, way));
+        }
+    }
+    Ok(())
+}
+
+/// The two ends of a link, and whether it goes both ways.
+fn ends(entry: &LinkDocument) -> Result<(&str, &str, bool), Diagnostic> {
+    match (&entry.between, &entry.from, &entry.to) {
+        (Some([a, b]), None, None) => Ok((a, b, !entry.directed)),
+        (None, Some(from), Some(to)) => Ok((from, to, false)),
+        _ => Err(Diagnostic::input(
+            "link-ends",
+            "a link needs either `between` or both `from` and `to`",
+        )),
+    }
+}
+
+fn end(
+    name: &str,
+    inventory: &Inventory,
+    switches: &HashMap<&str, usize>,
+) -> Result<usize, Diagnostic> {
+    let found = inventory.by_name.get(name).or_else(|| switches.get(name)).copied();
+    found.ok_or_else(|| {
+        let mut known: Vec<&str> = inventory.devices.iter().map(|d| d.name.as_str()).collect();
+        let mut others: Vec<&str> = switches.keys().copied().collect();
+        others.sort_unstable();
+        known.extend(others);
+        let unknown = Diagnostic::input("unknown-device", format!("no device is named `{name}`"));
+        near(unknown, name, known.into_iter())
+    })
+}

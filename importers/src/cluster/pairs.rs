@@ -1,0 +1,185 @@
+//! From a fabric to channels and to the way of each pair.
+
+use std::collections::HashMap;
+
+use ir::cluster::{Channel, Check, Duplex, Links, NO_ROUTE, RouteKind};
+use ir::diagnostic::Diagnostic;
+use ir::id::ChannelId;
+use ir::units::BytesPerSecond;
+
+use super::devices::Inventory;
+use super::links::Fabric;
+use super::paths::{Hop, LinkGraph};
+
+/// Gives each device its channels, one or two per tier.
+pub(super) fn channels(links: &mut Links, fabric: &Fabric, inventory: &Inventory, duplex: Duplex) {
+    let mut cards: HashMap<(usize, usize), (ChannelId, ChannelId)> = HashMap::new();
+    for (device, info) in inventory.devices.iter().enumerate() {
+        for tier in &fabric.tiers {
+            let card = fabric.card[device].filter(|_| tier == "network");
+            let shared = card.and_then(|card| cards.get(&card).copied());
+            let (send, receive) = shared.unwrap_or_else(|| {
+                let owner = match card {
+                    Some((node, card)) => format!("{}.nic{card}", inventory.nodes[node].name),
+                    None => info.name.clone(),
+                };
+                open(links, &owner, tier, duplex)
+            });
+            if let Some(card) = card {
+                cards.insert(card, (send, receive));
+            }
+            links.send.push(send);
+            links.receive.push(receive);
+        }
+    }
+}
+
+fn open(links: &mut Links, owner: &str, tier: &str, duplex: Duplex) -> (ChannelId, ChannelId) {
+    let mut channel = |name: String| {
+        links.channels.push(Channel { name });
+        ChannelId::new(links.channels.len() - 1)
+    };
+    match duplex {
+        Duplex::Full => {
+            (channel(format!("send {owner} {tier}")), channel(format!("receive {owner} {tier}")))
+        }
+        Duplex::Half => {
+            let both = channel(format!("{owner} {tier}"));
+            (both, both)
+        }
+    }
+}
+
+/// What tells one cost from another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum KindKey {
+    Ways(usize, usize, usize),
+    Path { tier: usize, latency: u64, bandwidth: u64, n_links: u32, recalled: bool },
+}
+
+fn intern(
+    links: &mut Links,
+    known: &mut HashMap<KindKey, u16>,
+    key: KindKey,
+    make: impl FnOnce() -> RouteKind,
+) -> Result<u16, Diagnostic> {
+    if let Some(position) = known.get(&key) {
+        return Ok(*position);
+    }
+    let kind = make();
+    let position = match links.kinds.iter().position(|other| *other == kind) {
+        Some(position) => position,
+        None => {
+            links.kinds.push(kind);
+            links.kinds.len() - 1
+        }
+    };
+    match u16::try_from(position) {
+        Ok(position) if position != NO_ROUTE => {
+            known.insert(key, position);
+            Ok(position)
+        }
+        _ => Err(Diagnostic::input(
+            "too-many-links",
+            "the cluster has more than 65534 ways of different cost",
+        )),
+    }
+}
+
+/// Finds the way of each pair.
+pub(super) fn pairs(
+    links: &mut Links,
+    fabric: &Fabric,
+    inventory: &Inventory,
+) -> Result<(), Diagnostic> {
+    let n = inventory.devices.len();
+    links.pairs = vec![NO_ROUTE; n * n];
+    let mut known = HashMap::new();
+    for &(from, to, tier, way) in &fabric.direct {
+        if from < n && to < n {
+            let kind = intern(links, &mut known, KindKey::Ways(tier, way, way), || {
+                joined(fabric, tier, way, way)
+            })?;
+            links.pairs[from * n + to] = kind;
+        }
+    }
+    for from in 0..n {
+        for to in (0..n).filter(|to| *to != from) {
+            if links.pairs[from * n + to] != NO_ROUTE {
+                continue;
+            }
+            let theirs = &fabric.memberships[to];
+            let both = fabric.memberships[from]
+                .iter()
+                .find_map(|a| theirs.iter().find(|b| b.hub == a.hub).map(|b| (a, b)));
+            if let Some((a, b)) = both {
+                let key = KindKey::Ways(a.tier, a.way, b.way);
+                let make = || joined(fabric, a.tier, a.way, b.way);
+                links.pairs[from * n + to] = intern(links, &mut known, key, make)?;
+            }
+        }
+    }
+    if !fabric.direct.is_empty() {
+        add_paths(links, fabric, n, &mut known)?;
+    }
+    Ok(())
+}
+
+fn add_paths(
+    links: &mut Links,
+    fabric: &Fabric,
+    n: usize,
+    known: &mut HashMap<KindKey, u16>,
+) -> Result<(), Diagnostic> {
+    let graph = LinkGraph::new(fabric, n);
+    for from in 0..n {
+        let missing = |to: &usize| *to != from && links.pairs[from * n + to] == NO_ROUTE;
+        let missing: Vec<usize> = (0..n).filter(missing).collect();
+        if missing.is_empty() {
+            continue;
+        }
+        let best = graph.from(from);
+        for to in missing {
+            let Some(hop) = best.get(to).copied().flatten() else {
+                continue;
+            };
+            let Some(kind) = path_kind(&hop) else {
+                continue;
+            };
+            let key = KindKey::Path {
+                tier: hop.tier,
+                latency: hop.latency_ns.to_bits(),
+                bandwidth: hop.bandwidth.to_bits(),
+                n_links: hop.n_links,
+                recalled: hop.recalled,
+            };
+            links.pairs[from * n + to] = intern(links, known, key, || kind)?;
+        }
+    }
+    Ok(())
+}
+
+fn path_kind(hop: &Hop) -> Option<RouteKind> {
+    Some(RouteKind {
+        name: format!("path of {} links", hop.n_links),
+        tier: hop.tier,
+        latency_ns: hop.latency_ns,
+        bandwidth: BytesPerSecond::new(hop.bandwidth)?,
+        source: "least latency, then widest, over the links of the cluster file".to_owned(),
+        check: if hop.recalled { Check::Recalled } else { Check::Given },
+    })
+}
+
+/// A hub's way from a member with way `a` to one with way `b`: the slower figures of the two.
+fn joined(fabric: &Fabric, tier: usize, a: usize, b: usize) -> RouteKind {
+    let (a, b) = (&fabric.ways[a], &fabric.ways[b]);
+    let slower = if b.bandwidth < a.bandwidth { b } else { a };
+    RouteKind {
+        name: slower.name.clone(),
+        tier,
+        latency_ns: a.latency_ns.max(b.latency_ns),
+        bandwidth: slower.bandwidth,
+        source: slower.source.clone(),
+        check: slower.check,
+    }
+}

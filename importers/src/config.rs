@@ -1,0 +1,123 @@
+//! Hugging Face `config.json`: a transformer written out op by op from its few numbers.
+
+mod architecture;
+mod blocks;
+mod builder;
+
+use ir::diagnostic::Diagnostic;
+use ir::tensor::DType;
+
+use crate::config::architecture::Architecture;
+use crate::source::{self, Source};
+use crate::{Import, ImportOptions, Summary, json};
+
+/// Largest file, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Reads a config. Samples of full length go through, `--batch` of them (1 if left out); the
+/// dimension `sequence` sets another length.
+///
+/// # Errors
+/// `unknown-model-type`, `missing-field`, `invalid-field`, `layer-budget`, `heads-do-not-divide`,
+/// `size-overflow`, and those of the JSON reader.
+pub(crate) fn read(
+    source: &dyn Source,
+    name: &str,
+    options: &ImportOptions,
+) -> Result<Import, Diagnostic> {
+    let fields: json::Object = json::parse(&source::read_all(source, MAX_BYTES)?)?;
+    let architecture = Architecture::read(&fields)?;
+    let dtype = options.dtype.unwrap_or_else(|| stated_dtype(&fields));
+    let graph = blocks::graph(&architecture, name, dtype, options)?;
+    let summary = Summary::of("config", &graph);
+    Ok(Import { graph, cluster: None, summary, warnings: Vec::new() })
+}
+
+fn stated_dtype(fields: &json::Object) -> DType {
+    let stated = ["torch_dtype", "dtype"].into_iter().find_map(|key| fields.get(key)?.as_str());
+    match stated {
+        Some("bfloat16") => DType::Bf16,
+        Some("float16") => DType::F16,
+        Some("float64") => DType::F64,
+        _ => DType::F32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use ir::op::Work;
+    use ir::tensor::Role;
+
+    use super::*;
+
+    fn import(text: &str, options: &ImportOptions) -> Result<Import, Diagnostic> {
+        crate::read_bytes("config.json", text.as_bytes(), options)
+    }
+
+    const TINY: &str = r#"{"model_type":"llama","hidden_size":8,"num_hidden_layers":2,
+        "num_attention_heads":2,"num_key_value_heads":1,"intermediate_size":16,"vocab_size":10,
+        "max_position_embeddings":4}"#;
+
+    #[test]
+    fn a_tiny_llama_by_hand() {
+        let import = import(TINY, &ImportOptions::default()).unwrap();
+        // Layer: q 8x8, k and v 8x4 each, o 8x8, three 8x16, two norms of 8.
+        let layer = 64 + 2 * 32 + 64 + 3 * 128 + 16;
+        assert_eq!(import.summary.initializer_elements, 2 * layer + 2 * 80 + 8);
+        // Two per multiply-add: each weight of a product once per token, and both attention
+        // products of two heads, 4 x 4 x 4 each.
+        let products = layer - 16;
+        let attention = 2 * (2 * 4 * 4 * 4);
+        assert_eq!(import.summary.forward_flops, 2 * (4 * (2 * products + 80) + 2 * attention));
+        assert_eq!(import.graph.outputs.len(), 1);
+    }
+
+    #[test]
+    fn batch_and_sequence_are_bound() {
+        let mut options = ImportOptions { batch: Some(3), ..ImportOptions::default() };
+        let once = import(TINY, &ImportOptions::default()).unwrap().summary.forward_flops;
+        assert_eq!(import(TINY, &options).unwrap().summary.forward_flops, 3 * once);
+        options.dims.insert("sequence".into(), 2);
+        let input = import(TINY, &options).unwrap().graph;
+        assert_eq!(input.tensors[input.inputs[0].index()].shape, [3, 2]);
+        options.dims.insert("sequence".into(), 0);
+        assert_eq!(import(TINY, &options).unwrap_err().code, "invalid-field");
+    }
+
+    #[test]
+    fn tied_heads_share_the_embedding() {
+        let tied = TINY.replace("\"vocab_size\":10", "\"vocab_size\":10,\"tie_word_embeddings\":true");
+        let separate = import(TINY, &ImportOptions::default()).unwrap().summary;
+        let shared = import(&tied, &ImportOptions::default()).unwrap().summary;
+        assert_eq!(separate.initializer_elements - shared.initializer_elements, 80);
+        assert_eq!(separate.forward_flops, shared.forward_flops);
+    }
+
+    #[test]
+    fn every_activation_has_one_producer_before_its_readers() {
+        let graph = import(TINY, &ImportOptions::default()).unwrap().graph;
+        let producers = graph.producers();
+        for op in graph.op_ids() {
+            for input in &graph.op(op).inputs {
+                let is_fed = graph.tensor(*input).role == Role::Input;
+                assert!(is_fed || producers[input.index()].is_some_and(|p| p < op));
+            }
+            assert!(matches!(graph.op(op).work, Work::Kernel(_)));
+        }
+    }
+
+    #[test]
+    fn faults_have_codes() {
+        let code = |from: &str, to: &str| {
+            import(&TINY.replace(from, to), &ImportOptions::default()).unwrap_err().code
+        };
+        assert_eq!(code("llama", "mamba"), "unknown-model-type");
+        assert_eq!(code("\"num_attention_heads\":2", "\"num_attention_heads\":3"), "heads-do-not-divide");
+        assert_eq!(code("\"num_key_value_heads\":1", "\"num_key_value_heads\":3"), "heads-do-not-divide");
+        assert_eq!(code("\"num_hidden_layers\":2", "\"num_hidden_layers\":1000000000"), "layer-budget");
+        assert_eq!(code("\"hidden_size\":8,", ""), "missing-field");
+        assert_eq!(code("\"hidden_size\":8", "\"hidden_size\":-8"), "invalid-field");
+        assert_eq!(code("\"hidden_size\":8", "\"hidden_size\":0"), "invalid-field");
+    }
+}

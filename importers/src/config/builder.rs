@@ -1,0 +1,137 @@
+//! Adds tensors and ops to a graph with checked sizes.
+
+use std::collections::BTreeMap;
+
+use ir::diagnostic::Diagnostic;
+use ir::graph::Graph;
+use ir::id::TensorId;
+use ir::op::{Kernel, Op, Origin, Phase, Product, Work};
+use ir::tensor::{DType, Role, Tensor};
+use ir::units::Bytes;
+
+/// A graph while it grows.
+pub(super) struct Builder {
+    graph: Graph,
+    dtype: DType,
+    parameters: BTreeMap<String, TensorId>,
+}
+
+/// An op to add.
+pub(super) struct NewOp<'a> {
+    /// Module that owns it; the op's name as well, unless `part` adds to it.
+    pub module: &'a str,
+    /// What the op does inside its module, where that has several ops.
+    pub part: &'a str,
+    pub op_type: &'a str,
+    pub inputs: &'a [TensorId],
+    pub parameters: &'a [TensorId],
+    /// Extents of its output.
+    pub shape: &'a [u64],
+    pub products: &'a [Product],
+}
+
+impl Builder {
+    /// An empty graph whose floats have one type.
+    pub(super) fn new(name: &str, dtype: DType) -> Self {
+        let graph = Graph { name: name.to_owned(), ..Graph::default() };
+        Self { graph, dtype, parameters: BTreeMap::new() }
+    }
+
+    fn tensor(
+        &mut self,
+        name: String,
+        dtype: DType,
+        shape: &[u64],
+        role: Role,
+    ) -> Result<TensorId, Diagnostic> {
+        let bytes = shape
+            .iter()
+            .try_fold(1u64, |n, extent| n.checked_mul(*extent))
+            .and_then(|n| dtype.size_of(n))
+            .ok_or_else(|| {
+                Diagnostic::input("size-overflow", format!("size overflow of tensor `{name}`"))
+            })?;
+        self.graph.tensors.push(Tensor {
+            name,
+            dtype,
+            shape: shape.to_vec(),
+            bytes,
+            state_bytes: Bytes::ZERO,
+            role,
+            trainable: role == Role::Parameter,
+        });
+        Ok(TensorId::new(self.graph.tensors.len() - 1))
+    }
+
+    /// Whole numbers that the caller feeds.
+    pub(super) fn input(&mut self, name: &str, shape: &[u64]) -> Result<TensorId, Diagnostic> {
+        let id = self.tensor(name.to_owned(), DType::I64, shape, Role::Input)?;
+        self.graph.inputs.push(id);
+        Ok(id)
+    }
+
+    /// A parameter; asking for the same name again gives the same tensor.
+    pub(super) fn parameter(&mut self, name: &str, shape: &[u64]) -> Result<TensorId, Diagnostic> {
+        if let Some(id) = self.parameters.get(name) {
+            return Ok(*id);
+        }
+        let id = self.tensor(name.to_owned(), self.dtype, shape, Role::Parameter)?;
+        self.parameters.insert(name.to_owned(), id);
+        Ok(id)
+    }
+
+    /// Adds an op that reads all of its inputs and parameters; returns its output.
+    pub(super) fn op(&mut self, new: &NewOp<'_>) -> Result<TensorId, Diagnostic> {
+        let all = new.inputs.iter().chain(new.parameters);
+        let bytes_read = all.map(|t| self.graph.tensor(*t).bytes).sum();
+        self.op_reading(new, bytes_read)
+    }
+
+    /// Adds an op that picks rows of its first parameter, one per element of its output's rows.
+    pub(super) fn gather(&mut self, new: &NewOp<'_>) -> Result<TensorId, Diagnostic> {
+        let indices = new.inputs.iter().map(|t| self.graph.tensor(*t).bytes).sum::<Bytes>();
+        let output = self.op_reading(new, indices)?;
+        let rows = self.graph.tensor(output).bytes;
+        if let Some(Op { work: Work::Kernel(kernel), .. }) = self.graph.ops.last_mut() {
+            kernel.bytes_read += rows;
+        }
+        Ok(output)
+    }
+
+    fn op_reading(&mut self, new: &NewOp<'_>, bytes_read: Bytes) -> Result<TensorId, Diagnostic> {
+        let name = match new.part {
+            "" => new.module.to_owned(),
+            part => format!("{}.{part}", new.module),
+        };
+        let output =
+            self.tensor(format!("{name}.output"), self.dtype, new.shape, Role::Activation)?;
+        let kernel = Kernel {
+            products: new.products.to_vec(),
+            bytes_read,
+            bytes_written: self.graph.tensor(output).bytes,
+            temporary: Bytes::ZERO,
+            dtype: (!new.products.is_empty()).then_some(self.dtype),
+            origin: Origin::Rule,
+        };
+        let mut inputs = new.inputs.to_vec();
+        inputs.dedup();
+        self.graph.ops.push(Op {
+            name,
+            op_type: new.op_type.to_owned(),
+            module: Some(new.module.to_owned()),
+            phase: Phase::Forward,
+            inputs,
+            parameters: new.parameters.to_vec(),
+            outputs: vec![output],
+            work: Work::Kernel(kernel),
+            group: None,
+        });
+        Ok(output)
+    }
+
+    /// The graph, with its one output.
+    pub(super) fn finish(mut self, output: TensorId) -> Graph {
+        self.graph.outputs.push(output);
+        self.graph
+    }
+}

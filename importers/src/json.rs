@@ -1,0 +1,188 @@
+//! Strict JSON: a byte-order mark is skipped; duplicate keys, numbers out of range, `NaN`, depth
+//! past the limit and trailing bytes are errors that say where.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use ir::diagnostic::Diagnostic;
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
+
+use crate::source::{self, Source};
+
+/// What some editors put before UTF-8 text.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// Largest JSON file that is read, in bytes.
+pub(crate) const MAX_BYTES: u64 = 256 << 20;
+
+/// Starts the message of a duplicate key, so that it can be told from other data errors.
+const DUPLICATE: &str = "duplicate key";
+
+/// The keys of the object at the top, after the whole text was checked; nothing else is kept.
+///
+/// # Errors
+/// `invalid-json`, `truncated-json`, `nesting-limit`, `duplicate-key`, `number-out-of-range`,
+/// `size-budget`, `unreadable-file`.
+pub(crate) fn top_keys(source: &dyn Source) -> Result<BTreeSet<String>, Diagnostic> {
+    let bytes = source::read_all(source, MAX_BYTES)?;
+    let mut reader = serde_json::Deserializer::from_slice(text(&bytes));
+    let keys = TopKeys.deserialize(&mut reader).map_err(|error| diagnose(&error))?;
+    reader.end().map_err(|error| diagnose(&error))?;
+    Ok(keys)
+}
+
+/// A typed document. Whoever calls it has had the text checked by [`top_keys`].
+///
+/// # Errors
+/// As [`top_keys`], and `invalid-document` where the text does not have the type's form.
+pub(crate) fn document<T: DeserializeOwned>(source: &dyn Source) -> Result<T, Diagnostic> {
+    let bytes = source::read_all(source, MAX_BYTES)?;
+    parse(&bytes)
+}
+
+/// [`document`] on bytes.
+///
+/// # Errors
+/// As [`document`].
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Diagnostic> {
+    serde_json::from_slice(text(bytes)).map_err(|error| diagnose(&error))
+}
+
+fn text(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
+}
+
+fn diagnose(error: &serde_json::Error) -> Diagnostic {
+    // The crate ends its messages with the position, which becomes facts here.
+    let full = error.to_string();
+    let what = full.split(" at line ").next().unwrap_or_default();
+    let (code, message) = match error.classify() {
+        Category::Eof => ("truncated-json", "unexpected end of JSON".to_owned()),
+        _ if what.contains("recursion limit") => {
+            ("nesting-limit", "the JSON nests too deep: recursion limit exceeded".to_owned())
+        }
+        _ if what.starts_with("number out of range") => {
+            ("number-out-of-range", "a JSON number is out of range".to_owned())
+        }
+        _ if what.starts_with(DUPLICATE) || what.starts_with("duplicate field") => {
+            ("duplicate-key", what.replace("duplicate field", DUPLICATE))
+        }
+        Category::Data => ("invalid-document", what.to_owned()),
+        _ => ("invalid-json", format!("this is no valid JSON: {what}")),
+    };
+    Diagnostic::input(code, message).fact("line", error.line()).fact("column", error.column())
+}
+
+/// A value that is checked and dropped.
+struct Checked;
+
+impl<'de> DeserializeSeed<'de> for Checked {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Checked {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(Checked)?.is_some() {}
+        Ok(())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        distinct_keys(map).map(drop)
+    }
+}
+
+fn distinct_keys<'de, A: MapAccess<'de>>(mut map: A) -> Result<BTreeSet<String>, A::Error> {
+    let mut keys = BTreeSet::new();
+    while let Some(key) = map.next_key::<String>()? {
+        map.next_value_seed(Checked)?;
+        if let Some(key) = keys.replace(key) {
+            return Err(serde::de::Error::custom(format_args!("{DUPLICATE} `{key}`")));
+        }
+    }
+    Ok(keys)
+}
+
+/// The keys of an object whose values are checked and dropped.
+struct TopKeys;
+
+impl<'de> DeserializeSeed<'de> for TopKeys {
+    type Value = BTreeSet<String>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TopKeys {
+    type Value = BTreeSet<String>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+        // The depth is checked first: it is the worse fault.
+        Checked.visit_seq(items)?;
+        Err(serde::de::Error::custom("expected a JSON object at the top, found an array"))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        distinct_keys(map)
+    }
+}
+
+/// A JSON object of any form, for documents with many optional members.
+pub(crate) type Object = BTreeMap<String, serde_json::Value>;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+
+    fn code(text: &str) -> &'static str {
+        top_keys(&text.as_bytes()).unwrap_err().code
+    }
+
+    #[test]
+    fn faults_have_codes() {
+        assert_eq!(code(r#"{"a":1,"a":2}"#), "duplicate-key");
+        assert_eq!(code(r#"{"a":[{"b":1,"b":2}]}"#), "duplicate-key");
+        assert_eq!(code(r#"{"a":NaN}"#), "invalid-json");
+        assert_eq!(code(r#"{"a":1e400}"#), "number-out-of-range");
+        assert_eq!(code(r#"{"a":1"#), "truncated-json");
+        assert_eq!(code(r#"{"a":1} x"#), "invalid-json");
+        assert_eq!(code(&"[".repeat(100_000)), "nesting-limit");
+        assert_eq!(code(&r#"{"a":"#.repeat(100_000)), "nesting-limit");
+        assert_eq!(code("[1]"), "invalid-document");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_and_positions_are_given() {
+        let keys = top_keys(&b"\xEF\xBB\xBF{\"b\":1,\"a\":{}}".as_slice()).unwrap();
+        assert_eq!(keys.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+        let error = top_keys(&b"{\n  \"a\": ?}".as_slice()).unwrap_err();
+        assert!(error.facts.contains(&("line", 2usize.into())));
+        assert!(error.facts.contains(&("column", 8usize.into())));
+    }
+}

@@ -1,0 +1,121 @@
+//! From a decoded model to the operator graph: bind extents, infer shapes, fold constants, then
+//! one op for each node that is left.
+
+use std::collections::HashMap;
+
+use ir::diagnostic::Diagnostic;
+
+use crate::onnx::infer::carry::Growth;
+use crate::onnx::infer::engine::{Engine, Inferred};
+use crate::onnx::infer::program::{self, Program};
+use crate::onnx::infer::{Facts, ValueId};
+use crate::onnx::raw::RawModel;
+use crate::{Import, ImportOptions};
+
+mod batch;
+mod bind;
+mod control;
+mod effort;
+mod emit;
+mod live;
+mod totals;
+
+/// Both states of a model's values: at the file's batch and at the one asked for.
+pub(crate) struct Shapes {
+    now: Inferred,
+    /// The facts at the file's batch and both batches, where they differ.
+    reference: Option<(Inferred, Growth)>,
+}
+
+impl Shapes {
+    /// The facts that the work of a node with this output is computed from.
+    fn facts(&self, is_scaled: bool) -> &[Facts] {
+        match &self.reference {
+            Some((reference, _)) if is_scaled => &reference.facts,
+            _ => &self.now.facts,
+        }
+    }
+
+    /// Whether the value is known only at the file's batch.
+    fn is_scaled(&self, id: ValueId) -> bool {
+        self.now.scaled[id]
+    }
+
+    /// `amount` at the file's batch as of now, rounded up.
+    fn scale(&self, amount: u64) -> u64 {
+        let Some((_, batch)) = &self.reference else { return amount };
+        let scaled = u128::from(amount) * u128::from(batch.to);
+        u64::try_from(scaled.div_ceil(u128::from(batch.from.max(1)))).unwrap_or(u64::MAX)
+    }
+}
+
+/// Builds the graph of a model.
+///
+/// With `options.dtype` every float of 16 bits and more, parameter or activation, takes that type
+/// before bytes are computed; with an 8-bit type so do activations and products. Nodes whose
+/// results nobody reads are dropped, and so are folded ones. A sequence whose members are known
+/// is dissolved: reading a member is a view of it.
+///
+/// # Errors
+/// `unbound-dimension`, `invalid-batch`, `unknown-input`, `invalid-attribute`, `shape-mismatch`,
+/// `size-overflow`, `rank-limit`, `nesting-limit`, `undefined-tensor`.
+pub(crate) fn build(
+    model: RawModel,
+    name: &str,
+    options: &ImportOptions,
+    mut warnings: Vec<Diagnostic>,
+) -> Result<Import, Diagnostic> {
+    let program = program::resolve(&model)?;
+    let bound = bind::bind(&program, options)?;
+    warnings.extend(bound.warnings);
+    let engine = |rebatch| Engine {
+        program: &program,
+        bindings: &bound.bindings,
+        dtype: options.dtype,
+        rebatch,
+    };
+    let first = engine(None).run(&bound.inputs)?;
+    warnings.extend(contradictions(&program, &first));
+    let shapes = match batch::grown_inputs(&program, &bound.inputs, options)? {
+        Some((inputs, batch)) if !bound.is_symbolic => {
+            let now = engine(Some((&first, batch))).run(&inputs)?;
+            Shapes { now, reference: Some((first, batch)) }
+        }
+        _ => Shapes { now: first, reference: None },
+    };
+    let emitted = emit::emit(&program, &shapes, graph_name(&model, name))?;
+    let summary = totals::summary(&model, &program, &emitted, options.dtype);
+    warnings.extend(emitted.warnings);
+    Ok(Import { graph: emitted.graph, cluster: None, summary, warnings })
+}
+
+fn graph_name(model: &RawModel, file: &str) -> String {
+    // Exporters call every graph `main_graph` or `torch_jit`: the file's name says more.
+    if file.is_empty() { model.graph.name.clone() } else { file.to_owned() }
+}
+
+/// One warning for all declared shapes that inference contradicts.
+fn contradictions(program: &Program<'_>, inferred: &Inferred) -> Option<Diagnostic> {
+    let first = inferred.contradicted.first()?;
+    let names: Vec<String> = inferred
+        .contradicted
+        .iter()
+        .take(5)
+        .map(|id| program.names[*id].to_owned())
+        .collect();
+    let message = format!(
+        "the declared shape of `{}` is not the inferred one, which is used",
+        program.names[*first]
+    );
+    Some(
+        Diagnostic::warning("shape-contradiction", message)
+            .fact("tensors", names)
+            .fact("count", inferred.contradicted.len()),
+    )
+}
+
+/// Facts of the graph's inputs.
+type InputFacts = HashMap<ValueId, Facts>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! `Einsum`: the equation, its extents, and the product that it is.
+
+use std::collections::BTreeMap;
+
+use ir::diagnostic::Diagnostic;
+use ir::op::Product;
+
+use crate::onnx::infer::Facts;
+use crate::onnx::infer::call::{Call, one};
+
+/// Labels of each operand and of the output, with the extent of each label. Axes under an
+/// ellipsis carry labels of their own, outside the alphabet.
+pub(crate) struct Equation {
+    operands: Vec<Vec<u32>>,
+    output: Vec<u32>,
+    extents: BTreeMap<u32, u64>,
+}
+
+/// First label of the axes under an ellipsis, counted from the last such axis.
+const ELLIPSIS: u32 = 0x0011_0000;
+
+/// The equation of a node; `None` where a shape is unknown.
+pub(crate) fn equation(call: &Call<'_>) -> Result<Option<Equation>, Diagnostic> {
+    let text: String =
+        call.text("equation", "").chars().filter(|c| !c.is_whitespace()).collect();
+    let (left, right) = match text.split_once("->") {
+        Some((left, right)) => (left.to_owned(), Some(right.to_owned())),
+        None => (text, None),
+    };
+    let terms: Vec<&str> = left.split(',').collect();
+    if terms.len() != call.inputs.len() {
+        return Err(call.invalid(format!("equation of {} operands", terms.len())));
+    }
+    let mut extents = BTreeMap::new();
+    let mut operands = Vec::with_capacity(terms.len());
+    for (index, term) in terms.iter().enumerate() {
+        let Some(shape) = call.shape(index) else { return Ok(None) };
+        let labels = labels(term, shape.len())
+            .ok_or_else(|| call.mismatch(format!("term `{term}` does not fit its operand")))?;
+        for (label, extent) in labels.iter().zip(shape) {
+            let known = extents.entry(*label).or_insert(*extent);
+            if *known == 1 {
+                *known = *extent;
+            } else if *extent != 1 && known != extent {
+                return Err(call.mismatch("a label has two extents"));
+            }
+        }
+        operands.push(labels);
+    }
+    let covered = extents.keys().filter(|label| **label >= ELLIPSIS).count();
+    let output = match right {
+        Some(right) => output_labels(&right, covered),
+        None => Some(implicit(&operands, covered)),
+    };
+    let output = output
+        .filter(|output| output.iter().all(|label| extents.contains_key(label)))
+        .ok_or_else(|| call.invalid("the output term has a label of its own"))?;
+    Ok(Some(Equation { operands, output, extents }))
+}
+
+/// Labels of a term for an operand with `rank` axes.
+fn labels(term: &str, rank: usize) -> Option<Vec<u32>> {
+    let Some((front, back)) = term.split_once("...") else {
+        let labels: Vec<u32> = term.chars().map(u32::from).collect();
+        return (labels.len() == rank).then_some(labels);
+    };
+    let named = front.chars().count() + back.chars().count();
+    let covered = u32::try_from(rank.checked_sub(named)?).ok()?;
+    let hidden = (0..covered).rev().map(|i| ELLIPSIS + i);
+    Some(front.chars().map(u32::from).chain(hidden).chain(back.chars().map(u32::from)).collect())
+}
+
+fn output_labels(term: &str, covered: usize) -> Option<Vec<u32>> {
+    let named = term.replace("...", "").chars().count();
+    labels(term, if term.contains("...") { named + covered } else { named })
+}
+
+/// Without an arrow: the ellipsis, then labels that occur once, in alphabetical order.
+fn implicit(operands: &[Vec<u32>], covered: usize) -> Vec<u32> {
+    let mut counts = BTreeMap::new();
+    for label in operands.iter().flatten().filter(|label| **label < ELLIPSIS) {
+        *counts.entry(*label).or_insert(0usize) += 1;
+    }
+    let hidden = (0..covered).rev().filter_map(|i| u32::try_from(i).ok()).map(|i| ELLIPSIS + i);
+    hidden.chain(counts.into_iter().filter(|(_, n)| *n == 1).map(|(label, _)| label)).collect()
+}
+
+/// `Einsum`.
+pub(crate) fn einsum(call: &Call<'_>) -> Result<Vec<Facts>, Diagnostic> {
+    let Some(equation) = equation(call)? else { return one(call.dtype(0), None) };
+    let shape = equation.output.iter().map(|label| equation.extents[label]).collect();
+    one(call.dtype(0), Some(shape))
+}
+
+impl Equation {
+    /// The contraction of two operands: labels of both that stay are independent products,
+    /// labels of one side that stay are rows or columns, labels that go are contracted. One
+    /// operand is a sum, not a product; more than two count as one product over all labels.
+    pub(crate) fn product(&self) -> Option<Product> {
+        let mut product = Product { count: 1, m: 1, k: 1, n: 1 };
+        if self.operands.len() < 2 {
+            return Some(Product { count: 0, ..product });
+        }
+        let first = self.operands.first()?;
+        for (label, extent) in &self.extents {
+            let stays = self.output.contains(label);
+            let left = first.contains(label);
+            let right = self.operands.iter().skip(1).any(|labels| labels.contains(label));
+            let factor = match (stays, left, right) {
+                (false, ..) => &mut product.k,
+                (true, true, true) => &mut product.count,
+                (true, true, false) => &mut product.m,
+                (true, false, _) => &mut product.n,
+            };
+            *factor = factor.checked_mul(*extent)?;
+        }
+        Some(product)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+    use super::{einsum, equation};
+    use crate::onnx::infer::call::testing::{call, node, tensor};
+    use crate::onnx::raw::RawAttribute;
+    use ir::op::Product;
+
+    fn check(text: &str, shapes: [&[u64]; 2], shape: &[u64], product: [u64; 4]) {
+        let mut op = node("Einsum", &[]);
+        op.attributes.insert("equation".to_owned(), RawAttribute::Text(text.to_owned()));
+        let facts = shapes.map(tensor);
+        let call = call(&op, &[&facts[0], &facts[1]]);
+        assert_eq!(einsum(&call).unwrap()[0].shape.as_deref(), Some(shape), "{text}");
+        let [count, m, k, n] = product;
+        let expected = Some(Product { count, m, k, n });
+        assert_eq!(equation(&call).unwrap().unwrap().product(), expected);
+    }
+
+    #[test]
+    fn two_operands_are_one_product() {
+        let (q, k): (&[u64], &[u64]) = (&[2, 12, 64, 32], &[2, 12, 96, 32]);
+        check("bhqd,bhkd->bhqk", [q, k], &[2, 12, 64, 96], [24, 64, 32, 96]);
+        check("... q d, ... k d -> ... q k", [q, k], &[2, 12, 64, 96], [24, 64, 32, 96]);
+        check("ij,jk", [&[3, 4], &[4, 5]], &[3, 5], [1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn labels_must_agree() {
+        let mut op = node("Einsum", &[]);
+        op.attributes.insert("equation".to_owned(), RawAttribute::Text("ij,jk->iz".to_owned()));
+        let (a, b) = (tensor(&[3, 4]), tensor(&[4, 5]));
+        assert!(equation(&call(&op, &[&a, &b])).is_err());
+        op.attributes.insert("equation".to_owned(), RawAttribute::Text("ij,jk->ik".to_owned()));
+        assert!(equation(&call(&op, &[&a, &a])).is_err());
+    }
+}

@@ -1,0 +1,52 @@
+//! ONNX models: a pre-scan that leaves the weights out, typed decoding of the rest, inlining of
+//! local functions, checks, then shapes and work.
+
+pub mod build;
+mod budget;
+mod check;
+mod decode;
+mod dtype;
+pub mod infer;
+mod inline;
+mod module_path;
+pub mod raw;
+pub mod rules;
+mod scan;
+mod schema;
+mod tensor;
+pub(crate) mod wire;
+
+use ir::diagnostic::Diagnostic;
+
+use crate::onnx::raw::RawModel;
+use crate::source::Source;
+use crate::{Import, ImportOptions};
+
+/// Reads a model.
+///
+/// # Errors
+/// Whatever `load` or the builder finds.
+pub(crate) fn read(
+    source: &dyn Source,
+    name: &str,
+    options: &ImportOptions,
+) -> Result<Import, Diagnostic> {
+    let (model, warnings) = load(source)?;
+    build::build(model, name, options, warnings)
+}
+
+/// Decodes a model: form checked, functions inlined, nodes sorted.
+///
+/// # Errors
+/// `empty-file`, `truncated-file`, `invalid-protobuf`, `nesting-limit`, `size-budget`,
+/// `invalid-utf8`, `missing-graph`, `missing-opset`, `unsupported-opset`, `unknown-dtype`,
+/// `negative-dimension`, `size-overflow`, `data-too-short`, `invalid-external-data`,
+/// `recursive-function`, `inline-budget`, `duplicate-tensor`, `undefined-tensor`, `graph-cycle`,
+/// `missing-output`.
+pub(crate) fn load(source: &dyn Source) -> Result<(RawModel, Vec<Diagnostic>), Diagnostic> {
+    let scanned = scan::scan(source)?;
+    let mut warnings = Vec::new();
+    let mut model = decode::decode(scanned, &mut warnings)?;
+    check::check(&mut model, &mut warnings)?;
+    Ok((model, warnings))
+}

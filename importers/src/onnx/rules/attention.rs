@@ -1,0 +1,52 @@
+//! Work of attention operators: scores, then their product with the values. Scores stay on the
+//! chip, as fused kernels keep them; causal masking halves nothing.
+
+use ir::diagnostic::Diagnostic;
+use ir::op::{Product, Work};
+
+use crate::onnx::infer::attention::{self, Reader};
+use crate::onnx::rules::Job;
+
+type Done = Result<Work, Diagnostic>;
+
+fn attend(job: &Job<'_>, reader: Reader) -> Done {
+    let Some(heads) = reader(&job.call)? else {
+        return Ok(Work::Kernel(job.kernel()));
+    };
+    let count = job.volume(&[heads.batch, heads.query_heads])?;
+    let mut products = vec![
+        Product { count, m: heads.queries, k: heads.width, n: heads.keys },
+        Product { count, m: heads.queries, k: heads.keys, n: heads.value_width },
+    ];
+    if heads.projected_from > 0 {
+        let per_head = job.volume(&[heads.width, 2])?.checked_add(heads.value_width);
+        let per_head = per_head.ok_or_else(|| job.call.overflow())?;
+        products.push(Product {
+            count: 1,
+            m: job.volume(&[heads.batch, heads.queries])?,
+            k: heads.projected_from,
+            n: job.volume(&[heads.query_heads, per_head])?,
+        });
+    }
+    Ok(Work::Kernel(job.product_kernel(products, 0)))
+}
+
+/// `Attention` of opset 23.
+pub(crate) fn standard(job: &Job<'_>) -> Done {
+    attend(job, attention::standard)
+}
+
+/// `com.microsoft::Attention`.
+pub(crate) fn projecting(job: &Job<'_>) -> Done {
+    attend(job, attention::projecting)
+}
+
+/// `com.microsoft::MultiHeadAttention`.
+pub(crate) fn multi_head(job: &Job<'_>) -> Done {
+    attend(job, attention::multi_head)
+}
+
+/// `com.microsoft::GroupQueryAttention`.
+pub(crate) fn group_query(job: &Job<'_>) -> Done {
+    attend(job, attention::group_query)
+}

@@ -1,0 +1,192 @@
+//! Operators that multiply matrices, as products.
+
+use ir::diagnostic::Diagnostic;
+use ir::op::{Kernel, Product, Work};
+use ir::units::Bytes;
+
+use crate::onnx::infer::call::broadcast;
+use crate::onnx::infer::contraction::{fused_factors, gemm_extents};
+use crate::onnx::infer::einsum;
+use crate::onnx::infer::recurrent::cell;
+use crate::onnx::rules::Job;
+
+type Done = Result<Work, Diagnostic>;
+
+/// `left @ right`. Outer axes become rows where the right factor is one matrix, else independent
+/// products.
+fn matrix_product(job: &Job<'_>, left: &[u64], right: &[u64]) -> Result<Product, Diagnostic> {
+    let (rows, k) = match left {
+        [] => (&[][..], 1),
+        [rows @ .., k] => (rows, *k),
+    };
+    let (outer_right, n) = match right {
+        [] | [_] => (&[][..], 1),
+        [outer @ .., _, n] => (outer, *n),
+    };
+    if outer_right.iter().all(|extent| *extent == 1) {
+        return Ok(Product { count: 1, m: job.volume(rows)?, k, n });
+    }
+    let (outer_left, m) = match rows {
+        [] => (&[][..], 1),
+        [outer @ .., m] => (outer, *m),
+    };
+    let outer = broadcast(outer_left, outer_right)
+        .ok_or_else(|| job.call.mismatch("the outer axes do not broadcast"))?;
+    Ok(Product { count: job.volume(&outer)?, m, k, n })
+}
+
+fn factors(job: &Job<'_>, left: usize, right: usize) -> Done {
+    let products = match (job.call.shape(left), job.call.shape(right)) {
+        (Some(a), Some(b)) => vec![matrix_product(job, a, b)?],
+        _ => Vec::new(),
+    };
+    Ok(Work::Kernel(job.product_kernel(products, left)))
+}
+
+/// `MatMul`, `MatMulInteger`.
+pub(crate) fn mat_mul(job: &Job<'_>) -> Done {
+    factors(job, 0, 1)
+}
+
+/// `QLinearMatMul`.
+pub(crate) fn q_linear_mat_mul(job: &Job<'_>) -> Done {
+    factors(job, 0, 3)
+}
+
+/// `com.microsoft::FusedMatMul`.
+pub(crate) fn fused_mat_mul(job: &Job<'_>) -> Done {
+    let products = match fused_factors(&job.call)? {
+        Some([left, right]) => vec![matrix_product(job, &left, &right)?],
+        None => Vec::new(),
+    };
+    Ok(Work::Kernel(job.product_kernel(products, 0)))
+}
+
+/// `Gemm`; its bias is not counted.
+pub(crate) fn gemm(job: &Job<'_>) -> Done {
+    let products = match gemm_extents(&job.call)? {
+        Some([m, k, n]) => vec![Product { count: 1, m, k, n }],
+        None => Vec::new(),
+    };
+    Ok(Work::Kernel(job.product_kernel(products, 0)))
+}
+
+/// `com.microsoft::MatMulNBits`: the weight is read packed, the product is in the data's type.
+pub(crate) fn mat_mul_packed(job: &Job<'_>) -> Done {
+    let (k, n) = (job.call.positive("K", 1)?, job.call.positive("N", 1)?);
+    let products = match job.call.shape(0).and_then(|shape| shape.split_last()) {
+        Some((_, rows)) => vec![Product { count: 1, m: job.volume(rows)?, k, n }],
+        None => Vec::new(),
+    };
+    Ok(Work::Kernel(job.product_kernel(products, 0)))
+}
+
+/// A convolution as an implicit product: a row per output position, a column per output channel
+/// of a group.
+fn convolution(job: &Job<'_>, weight: usize) -> Done {
+    let group = job.call.positive("group", 1)?;
+    let products = match (job.output(), job.call.shape(weight)) {
+        (Some([n, _, spatial @ ..]), Some([out, taps @ ..])) => {
+            let m = job.volume(&[&[*n], spatial].concat())?;
+            vec![Product { count: group, m, k: job.volume(taps)?, n: out / group }]
+        }
+        _ => Vec::new(),
+    };
+    Ok(Work::Kernel(job.product_kernel(products, 0)))
+}
+
+/// `Conv`, `ConvInteger`.
+pub(crate) fn conv(job: &Job<'_>) -> Done {
+    convolution(job, 1)
+}
+
+/// `QLinearConv`.
+pub(crate) fn q_linear_conv(job: &Job<'_>) -> Done {
+    convolution(job, 3)
+}
+
+/// `ConvTranspose`: a row per input position, a column per output channel and tap.
+pub(crate) fn conv_transpose(job: &Job<'_>) -> Done {
+    let group = job.call.positive("group", 1)?;
+    let products = match (job.call.shape(0), job.call.shape(1)) {
+        (Some([n, c, spatial @ ..]), Some([_, columns @ ..])) => {
+            let m = job.volume(&[&[*n], spatial].concat())?;
+            vec![Product { count: group, m, k: c / group, n: job.volume(columns)? }]
+        }
+        _ => Vec::new(),
+    };
+    Ok(Work::Kernel(job.product_kernel(products, 0)))
+}
+
+/// `Einsum`.
+pub(crate) fn einsum_product(job: &Job<'_>) -> Done {
+    let products = match einsum::equation(&job.call)? {
+        Some(equation) => {
+            let product = equation.product().ok_or_else(|| job.call.overflow())?;
+            if product.count == 0 { Vec::new() } else { vec![product] }
+        }
+        None => Vec::new(),
+    };
+    Ok(Work::Kernel(job.product_kernel(products, 0)))
+}
+
+/// Gates of a recurrent layer: the inputs of all steps in one product, then one recurrent product
+/// per step and direction. Together `2 b s g h (in + h)` per direction with `g` gates.
+fn recurrent(job: &Job<'_>, gates: u64) -> Done {
+    let Some(cell) = cell(&job.call)? else {
+        return Ok(Work::Kernel(job.kernel()));
+    };
+    let n = job.volume(&[gates, cell.hidden])?;
+    let rows = job.volume(&[cell.steps, cell.batch])?;
+    let count = job.volume(&[cell.steps, cell.directions])?;
+    let products = vec![
+        Product { count: cell.directions, m: rows, k: cell.input, n },
+        Product { count, m: cell.batch, k: cell.hidden, n },
+    ];
+    Ok(Work::Kernel(job.product_kernel(products, 0)))
+}
+
+/// `LSTM`.
+pub(crate) fn lstm(job: &Job<'_>) -> Done {
+    recurrent(job, 4)
+}
+
+/// `GRU`.
+pub(crate) fn gru(job: &Job<'_>) -> Done {
+    recurrent(job, 3)
+}
+
+/// `RNN`.
+pub(crate) fn rnn(job: &Job<'_>) -> Done {
+    recurrent(job, 1)
+}
+
+/// `com.microsoft::MoE`, `QMoE`: each token goes to `k` experts, and only experts that get tokens
+/// are read.
+pub(crate) fn experts(job: &Job<'_>) -> Done {
+    let mut kernel = job.kernel();
+    let k = job.call.positive("k", 1)?;
+    let is_quantized = job.call.node.op_type == "QMoE";
+    let bits = if is_quantized { job.call.positive("expert_weight_bits", 4)? } else { 8 };
+    let (Some([rows @ .., hidden]), Some([n_experts, packed @ ..])) =
+        (job.call.shape(0), job.call.shape(2))
+    else {
+        return Ok(Work::Kernel(kernel));
+    };
+    let visits = job.volume(&[job.volume(rows)?, k])?;
+    let active = visits.min(*n_experts).max(1);
+    let elements = job.volume(&[job.volume(packed)?, 8])? / bits;
+    let inner = elements.checked_div(*hidden).unwrap_or(0);
+    let (count, m) = if visits % active == 0 { (active, visits / active) } else { (1, visits) };
+    // Inputs: fc1 weights 2, fc2 weights 4 (or 5 where scales stand between).
+    kernel.products = vec![
+        Product { count, m, k: *hidden, n: inner },
+        Product { count, m, k: inner, n: *hidden },
+    ];
+    kernel.dtype = job.call.dtype(0);
+    let weights: Bytes = (2..job.call.inputs.len()).map(|index| job.input_bytes(index)).sum();
+    let touched = u128::from(weights.get()) * u128::from(active) / u128::from((*n_experts).max(1));
+    let touched = Bytes(u64::try_from(touched).unwrap_or(u64::MAX));
+    kernel = Kernel { bytes_read: kernel.bytes_read - weights + touched, ..kernel };
+    Ok(Work::Kernel(kernel))
+}

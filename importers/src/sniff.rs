@@ -1,0 +1,66 @@
+//! Which format a file has: by extension, else by its first bytes; JSON files by their keys.
+
+use std::path::Path;
+
+use ir::diagnostic::Diagnostic;
+
+use crate::source::{Source, unreadable};
+use crate::{Format, formats, json};
+
+/// The format of a file.
+///
+/// # Errors
+/// `unknown-format`; for JSON files also what [`json::top_keys`] finds.
+pub(crate) fn format(source: &dyn Source, name: &str) -> Result<&'static Format, Diagnostic> {
+    let extension = Path::new(name)
+        .extension()
+        .map_or_else(String::new, |e| e.to_string_lossy().to_ascii_lowercase());
+    let row = match extension.as_str() {
+        "onnx" => "onnx",
+        "pt2" => "torch-export",
+        "et" => "chakra",
+        "csv" => "schedule",
+        "json" => json_format(source)?,
+        _ => by_content(source)?,
+    };
+    formats().iter().find(|format| format.name == row).ok_or_else(unknown)
+}
+
+fn by_content(source: &dyn Source) -> Result<&'static str, Diagnostic> {
+    let mut head = [0; 64];
+    let n = source.read_at(0, &mut head).map_err(|error| unreadable(&error))?;
+    let head = &head[..n];
+    let text = head.strip_prefix(json::BYTE_ORDER_MARK).unwrap_or(head);
+    match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        _ if head.starts_with(b"PK\x03\x04") => Ok("torch-export"),
+        Some(b'{') => json_format(source),
+        // Field 1 (the IR version), a varint: how every writer begins an ONNX model.
+        _ if head.first() == Some(&0x08) => Ok("onnx"),
+        _ => Err(unknown()),
+    }
+}
+
+fn json_format(source: &dyn Source) -> Result<&'static str, Diagnostic> {
+    let keys = json::top_keys(source)?;
+    let has = |key: &str| keys.contains(key);
+    if has("ops") && has("devices") {
+        Ok("instance")
+    } else if has("schema") && has("nodes") {
+        Ok("execution-trace")
+    } else if has("model_type") {
+        Ok("config")
+    } else {
+        Err(Diagnostic::input(
+            "unknown-format",
+            "this JSON file is no model config, instance or execution trace",
+        )
+        .hint("a config has `model_type`, an instance `ops` and `devices`, a trace `schema` and `nodes`"))
+    }
+}
+
+fn unknown() -> Diagnostic {
+    let names: Vec<String> = formats().iter().map(|f| f.name.to_owned()).collect();
+    Diagnostic::input("unknown-format", "the file has none of the known formats")
+        .hint(format!("give a file of one of these formats: {}", names.join(", ")))
+        .fact("formats", names)
+}

@@ -1,0 +1,121 @@
+//! Positioned reads from a file or from memory, in blocks, without mapping the file.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use ir::diagnostic::Diagnostic;
+
+/// Bytes that are read where they are needed.
+pub(crate) trait Source {
+    /// Number of bytes.
+    fn len(&self) -> u64;
+
+    /// Reads into `buffer` from `offset` on; fewer bytes than asked for only at the end.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+}
+
+/// A file.
+#[derive(Debug)]
+pub(crate) struct FileSource {
+    file: File,
+    length: u64,
+}
+
+impl FileSource {
+    /// Opens a regular file.
+    ///
+    /// # Errors
+    /// `unreadable-file`.
+    pub(crate) fn open(path: &Path) -> Result<Self, Diagnostic> {
+        let failed = |error: io::Error| {
+            unreadable(&error).hint("check the path, and that you may read the file")
+        };
+        let metadata = std::fs::metadata(path).map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(Diagnostic::input("unreadable-file", "this is not a regular file"));
+        }
+        let file = File::open(path).map_err(failed)?;
+        Ok(Self { file, length: metadata.len() })
+    }
+}
+
+impl Source for FileSource {
+    fn len(&self) -> u64 {
+        self.length
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match self.file.read_at(&mut buffer[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+}
+
+impl Source for &[u8] {
+    fn len(&self) -> u64 {
+        <[u8]>::len(self) as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(<[u8]>::len(self));
+        let rest = &self[start..];
+        let n = rest.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&rest[..n]);
+        Ok(n)
+    }
+}
+
+/// The diagnostic of a failed read.
+pub(crate) fn unreadable(error: &io::Error) -> Diagnostic {
+    Diagnostic::input("unreadable-file", format!("the file cannot be read: {error}"))
+}
+
+/// All bytes of a source.
+///
+/// # Errors
+/// `size-budget` if there are more than `limit`, `unreadable-file`.
+pub(crate) fn read_all(source: &dyn Source, limit: u64) -> Result<Vec<u8>, Diagnostic> {
+    let length = source.len();
+    if length > limit {
+        return Err(Diagnostic::input(
+            "size-budget",
+            format!("the file has {length} bytes, more than the {limit} that this format may have"),
+        )
+        .fact("bytes", length)
+        .fact("limit", limit));
+    }
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    let n = source.read_at(0, &mut bytes).map_err(|error| unreadable(&error))?;
+    bytes.truncate(n);
+    Ok(bytes)
+}
+
+/// A source as a stream, for readers that want one.
+pub(crate) struct Stream<'a> {
+    source: &'a dyn Source,
+    position: u64,
+}
+
+impl<'a> Stream<'a> {
+    /// A stream from `position` on.
+    pub(crate) fn new(source: &'a dyn Source, position: u64) -> Self {
+        Self { source, position }
+    }
+}
+
+impl Read for Stream<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.source.read_at(self.position, buffer)?;
+        self.position += n as u64;
+        Ok(n)
+    }
+}

@@ -1,0 +1,63 @@
+//! Memory-constrained list scheduling: the engine of m-ETF and m-SCT.
+//!
+//! The rules are E1 to E6, M6 and S4 of `docs/conventions.md`. [`schedule`] gives exactly what
+//! they define, but computes a start only when it may be the next to be committed; the tests
+//! compare it with a literal transcription.
+
+mod awake;
+mod books;
+mod dry_run;
+mod engine;
+mod lanes;
+#[cfg(test)]
+mod naive;
+mod size;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+use cost_model::problem::Problem;
+use ir::id::OpId;
+use ir::plan::Placement;
+use ir::schedule::Schedule;
+
+use crate::no_plan::NoPlan;
+
+/// What a group holds back for its members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Variant {
+    /// Its parameters.
+    #[default]
+    Plain,
+    /// Its parameters, and what its members need while they run.
+    Reserve,
+}
+
+/// How ops are chosen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Policy {
+    /// What groups hold back.
+    pub(crate) variant: Variant,
+    /// The favourite child by op id, or nothing for plain ETF.
+    pub(crate) favourite: Vec<Option<OpId>>,
+}
+
+/// A finished schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) placement: Placement,
+    pub(crate) schedule: Schedule,
+}
+
+/// Schedules a problem. `stopped` is asked now and then; its answer ends the run.
+///
+/// # Errors
+/// [`NoPlan`] without proof, if memory keeps every ready op out, or if stopped.
+pub(crate) fn schedule(
+    problem: &Problem,
+    policy: &Policy,
+    stopped: &mut dyn FnMut() -> Option<NoPlan>,
+) -> Result<Listed, NoPlan> {
+    size::check(problem)?;
+    engine::Engine::new(problem, policy).run(stopped)
+}

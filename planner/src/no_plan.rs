@@ -1,0 +1,77 @@
+//! Why there is no plan.
+
+use ir::diagnostic::{Blame, Diagnostic};
+
+/// What stood in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Memory limits.
+    MemoryExceeded,
+    /// An op or a group has no device.
+    NoDevice,
+    /// A tensor has no way to a device.
+    Unreachable,
+    /// The row does not handle such a problem.
+    Unsupported,
+    /// Time, nodes or patience ran out first.
+    Budget,
+}
+
+/// No plan, and whether that is proved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NoPlan {
+    /// What stood in the way.
+    pub reason: Reason,
+    /// Message, facts and hints.
+    pub diagnostic: Diagnostic,
+    /// Whether it is certain that no plan exists (a counting argument or an exhausted search).
+    pub proved: bool,
+}
+
+impl NoPlan {
+    /// This row found none; another one may.
+    #[must_use]
+    pub fn not_found(reason: Reason, code: &'static str, message: impl Into<String>) -> Self {
+        let diagnostic = Diagnostic::error(Blame::NotFound, code, message);
+        Self { reason, diagnostic, proved: false }
+    }
+
+    /// No plan exists.
+    #[must_use]
+    pub fn proved(reason: Reason, diagnostic: Diagnostic) -> Self {
+        let diagnostic = Diagnostic { blame: Blame::Infeasible, ..diagnostic };
+        Self { reason, diagnostic, proved: true }
+    }
+
+    /// The same, without the claim of a proof: for what was shown on a transformed problem only.
+    #[must_use]
+    pub fn unproved(mut self) -> Self {
+        if self.proved {
+            self.proved = false;
+            self.diagnostic.blame = Blame::NotFound;
+        }
+        self
+    }
+
+    /// With one more hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.diagnostic = self.diagnostic.hint(hint);
+        self
+    }
+
+    /// With one more fact.
+    #[must_use]
+    pub fn fact(mut self, name: &'static str, value: impl Into<ir::diagnostic::Value>) -> Self {
+        self.diagnostic = self.diagnostic.fact(name, value);
+        self
+    }
+}
+
+impl std::fmt::Display for NoPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.diagnostic.fmt(f)
+    }
+}
+
+impl std::error::Error for NoPlan {}

@@ -1,0 +1,148 @@
+//! m-TOPO: topological order, cut into devices by memory.
+//!
+//! # Decides
+//! Placement.
+//!
+//! # Idea
+//! Ops in topological order fill the first device up to an even share of all memory, then the
+//! second, and so on. A colocation group moves as one, where its first op stands.
+//!
+//! # Paper
+//! Jeon et al., "Baechi: fast device placement of machine learning graphs", SoCC 2020, section 3.
+//! Shares follow the limits of the devices instead of being equal; `docs/conventions.md`, T1-T4.
+//!
+//! # Guarantee
+//! None.
+//!
+//! # Complexity
+//! O(ops + edges + devices).
+//!
+//! # Limits
+//! Sums bytes as if everything lived for ever, and still may exceed a limit: the share is not
+//! the limit.
+//!
+//! # Example
+//! `meshwright plan model.onnx --algorithm m-topo`
+
+use cost_model::problem::Problem;
+use ir::diagnostic::Diagnostic;
+use ir::id::{DeviceId, OpId};
+use ir::plan::Placement;
+use ir::units::Bytes;
+
+use crate::algorithm::{Decide, Options, Row};
+use crate::draft::Draft;
+use crate::no_plan::{NoPlan, Reason};
+use crate::run::Run;
+
+struct MTopo;
+
+/// Makes the row ready to run.
+///
+/// # Errors
+/// None: it has no options.
+pub fn build(_: &Options) -> Result<Row, Diagnostic> {
+    Ok(Row::Decide(Box::new(MTopo)))
+}
+
+impl Decide for MTopo {
+    fn decide(&self, run: &Run, draft: Draft) -> Result<Draft, NoPlan> {
+        let problem = run.problem();
+        match solve(problem) {
+            Ok(placement) => Ok(draft.placed(placement)),
+            Err(rest) => Err(NoPlan::not_found(
+                Reason::MemoryExceeded,
+                "memory-exceeded",
+                format!(
+                    "the shares of all devices are full before op `{}`",
+                    problem.graph.op(rest.op).name
+                ),
+            )
+            .fact("op", problem.graph.op(rest.op).name.clone())
+            .fact("need", Bytes(rest.need))
+            .hint("use an algorithm that goes back to earlier devices, such as `m-etf`")),
+        }
+    }
+}
+
+/// The first op without a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// The op.
+    pub op: OpId,
+    /// Bytes of its unit.
+    pub need: u64,
+}
+
+/// Fills one device after the other.
+///
+/// # Errors
+/// The first op for which no device is left (T4).
+pub fn solve(problem: &Problem) -> Result<Placement, Leftover> {
+    let units = problem.units();
+    let mut unit_of = vec![usize::MAX; problem.n_ops()];
+    for (index, unit) in units.iter().enumerate() {
+        unit.iter().for_each(|op| unit_of[op.index()] = index);
+    }
+    let mem: Vec<u64> = units.iter().map(|unit| unit_bytes(problem, unit)).collect();
+    let caps = shares(problem, &mem);
+    let mut placement = Placement { device: vec![None; problem.n_ops()] };
+    let mut device = 0;
+    let mut used = 0u64;
+    for op in problem.topological_order() {
+        if placement.of(op).is_some() {
+            continue;
+        }
+        let unit = unit_of[op.index()];
+        // T3: equality included, never back.
+        loop {
+            let Some(cap) = caps.get(device) else {
+                return Err(Leftover { op, need: mem[unit] });
+            };
+            let sum = used.saturating_add(mem[unit]);
+            // What can run a group was worked out for all of its members at once.
+            if u128::from(sum) <= *cap && problem.can_place(op, DeviceId::new(device)) {
+                used = sum;
+                break;
+            }
+            device += 1;
+            used = 0;
+        }
+        for member in &units[unit] {
+            placement.device[member.index()] = Some(DeviceId::new(device));
+        }
+    }
+    Ok(placement)
+}
+
+/// T2: greatest temporary + parameters + outputs.
+fn unit_bytes(problem: &Problem, unit: &[OpId]) -> u64 {
+    let temporary = unit.iter().map(|op| problem.temporary(*op)).max().unwrap_or(0);
+    let outputs = unit.iter().flat_map(|op| problem.outputs(*op)).map(|t| problem.bytes(*t));
+    let mut parameters: Vec<_> =
+        unit.iter().flat_map(|op| problem.parameters(*op)).copied().collect();
+    parameters.sort_unstable();
+    parameters.dedup();
+    let persistent = parameters.into_iter().map(|t| problem.persistent_bytes(t));
+    outputs.chain(persistent).fold(temporary, u64::saturating_add)
+}
+
+/// T2: cap(d) = floor(sum of mem x limit(d) / sum of limits) + max mem.
+fn shares(problem: &Problem, mem: &[u64]) -> Vec<u128> {
+    let sum = mem.iter().copied().fold(0u64, u64::saturating_add);
+    let most = u128::from(mem.iter().copied().max().unwrap_or(0));
+    let limits: Vec<u64> = problem
+        .cluster
+        .device_ids()
+        .map(|device| match problem.memory_limit(device) {
+            u64::MAX => sum,
+            limit => limit,
+        })
+        .collect();
+    let total: u128 = limits.iter().map(|limit| u128::from(*limit)).sum();
+    let share = |limit: &u64| {
+        let product = u128::from(sum) * u128::from(*limit);
+        product.checked_div(total).unwrap_or(0) + most
+    };
+    limits.iter().map(share).collect()
+}

@@ -1,0 +1,20 @@
+//! Rows that decide where each op runs.
+
+pub mod auto;
+pub mod brute_force;
+pub mod m_etf;
+pub mod m_sct;
+pub mod m_topo;
+pub mod single;
+
+use crate::no_plan::{NoPlan, Reason};
+use crate::run::Run;
+
+/// What a row that was stopped without a plan says.
+pub(crate) fn stopped_early(run: &Run) -> Option<NoPlan> {
+    let reason = run.stopped()?;
+    Some(
+        NoPlan::not_found(Reason::Budget, reason.name(), "stopped before a plan was found")
+            .hint("raise the limit, or use a faster algorithm, such as `m-topo`"),
+    )
+}

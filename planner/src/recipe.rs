@@ -1,0 +1,226 @@
+//! Recipes: which rows run, in which order, with which options.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ir::diagnostic::Diagnostic;
+
+use crate::algorithm::{Kind, Options};
+use crate::registry::{Entry, entries, entry};
+
+/// One use of a row.
+#[derive(Clone)]
+pub struct Ingredient {
+    /// The row.
+    pub entry: &'static Entry,
+    /// Its options.
+    pub options: Options,
+}
+
+/// `Transform* Decide+ Improve*`.
+#[derive(Clone)]
+pub struct Recipe {
+    ingredients: Vec<Ingredient>,
+}
+
+impl Recipe {
+    /// Reads a recipe such as `fuse,coplace,m-sct(theta=0.2)`.
+    ///
+    /// # Errors
+    /// `unknown-algorithm`, `unknown-option`, `bad-option` and `bad-recipe`, with the nearest name
+    /// where one is near.
+    pub fn parse(text: &str) -> Result<Self, Diagnostic> {
+        let mut ingredients = Vec::new();
+        for part in split_outside_parentheses(text)? {
+            ingredients.push(ingredient(part.trim())?);
+        }
+        let recipe = Self { ingredients };
+        recipe.check_order()?;
+        Ok(recipe)
+    }
+
+    /// The uses of rows, in order.
+    #[must_use]
+    pub fn ingredients(&self) -> &[Ingredient] {
+        &self.ingredients
+    }
+
+    fn check_order(&self) -> Result<(), Diagnostic> {
+        let kinds: Vec<Kind> = self.ingredients.iter().map(|i| i.entry.kind).collect();
+        if !kinds.contains(&Kind::Decide) {
+            return Err(Diagnostic::usage(
+                "bad-recipe",
+                format!("recipe `{self}` decides no placement"),
+            )
+            .hint("end it with a row that decides, such as `m-etf`"));
+        }
+        if !kinds.is_sorted() {
+            return Err(Diagnostic::usage(
+                "bad-recipe",
+                format!("the rows of recipe `{self}` stand in the wrong order"),
+            )
+            .hint("put transforms first, then rows that decide, then rows that improve"));
+        }
+        let mut decided = Vec::new();
+        for used in self.ingredients.iter().filter(|i| i.entry.kind == Kind::Decide) {
+            for field in used.entry.decides {
+                if decided.contains(field) {
+                    return Err(Diagnostic::usage(
+                        "bad-recipe",
+                        format!("recipe `{self}` decides the {} twice", field.name()),
+                    )
+                    .hint("keep one of the rows that decide it"));
+                }
+                decided.push(*field);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, used) in self.ingredients.iter().enumerate() {
+            if position > 0 {
+                f.write_str(",")?;
+            }
+            write!(f, "{used}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Recipe({self})")
+    }
+}
+
+impl fmt::Display for Ingredient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.entry.name)?;
+        if !self.options.given().is_empty() {
+            let given: Vec<String> =
+                self.options.given().iter().map(|(name, value)| format!("{name}={value}")).collect();
+            write!(f, "({})", given.join(","))?;
+        }
+        Ok(())
+    }
+}
+
+fn split_outside_parentheses(text: &str) -> Result<Vec<&str>, Diagnostic> {
+    let mut parts = Vec::new();
+    let mut depth = 0usize;
+    let mut start = 0;
+    for (at, character) in text.char_indices() {
+        match character {
+            '(' => depth += 1,
+            ')' if depth == 0 => return Err(unbalanced(text)),
+            ')' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if depth != 0 {
+        return Err(unbalanced(text));
+    }
+    parts.push(&text[start..]);
+    Ok(parts)
+}
+
+fn unbalanced(text: &str) -> Diagnostic {
+    Diagnostic::usage("bad-recipe", format!("parentheses of recipe `{text}` don't match"))
+        .hint("write options as `m-sct(theta=0.2)`")
+}
+
+fn ingredient(text: &str) -> Result<Ingredient, Diagnostic> {
+    let (name, list) = match text.split_once('(') {
+        Some((name, rest)) => (name.trim(), rest.strip_suffix(')').ok_or_else(|| unbalanced(text))?),
+        None => (text, ""),
+    };
+    let entry = entry(name).ok_or_else(|| {
+        let known: Vec<&str> = entries().iter().map(|entry| entry.name).collect();
+        unknown("unknown-algorithm", "algorithm", name, &known)
+    })?;
+    let mut given = BTreeMap::new();
+    for option in list.split(',').map(str::trim).filter(|option| !option.is_empty()) {
+        let (option, value) = option.split_once('=').ok_or_else(|| {
+            Diagnostic::usage("bad-option", format!("option `{option}` of `{name}` has no value"))
+                .hint(format!("write it as `{name}({option}=VALUE)`"))
+        })?;
+        let option = option.trim();
+        if !entry.options.iter().any(|row| row.name == option) {
+            let known: Vec<&str> = entry.options.iter().map(|row| row.name).collect();
+            return Err(unknown("unknown-option", "option", option, &known).fact("algorithm", name));
+        }
+        given.insert(option.to_owned(), value.trim().to_owned());
+    }
+    let options = Options::new(given);
+    (entry.build)(&options)?;
+    Ok(Ingredient { entry, options })
+}
+
+fn unknown(code: &'static str, what: &'static str, name: &str, known: &[&str]) -> Diagnostic {
+    let nearest = known
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(candidate, name), *candidate))
+        .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(3))
+        .min();
+    let error = Diagnostic::usage(code, format!("there is no {what} `{name}`"))
+        .fact("known", known.iter().map(ToString::to_string).collect::<Vec<_>>());
+    match nearest {
+        Some((_, candidate)) => error.hint(format!("did you mean `{candidate}`?")),
+        None if known.is_empty() => error.hint("leave it out: there are no options"),
+        None => error.hint(format!("use one of {}", known.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn refused(text: &str) -> Diagnostic {
+        Recipe::parse(text).err().unwrap()
+    }
+
+    #[test]
+    fn recipes_round_trip() {
+        for text in ["m-etf", "fuse,coplace,m-sct", "m-sct(theta=0.2)", "m-etf(variant=reserve)"] {
+            assert_eq!(Recipe::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(Recipe::parse(" fuse , m-etf( variant = reserve ) ").unwrap().to_string(),
+            "fuse,m-etf(variant=reserve)");
+    }
+
+    #[test]
+    fn near_names_are_offered() {
+        let error = refused("m-eft");
+        assert_eq!(error.code, "unknown-algorithm");
+        assert!(error.hints[0].contains("`m-etf`"), "{:?}", error.hints);
+        let error = refused("m-sct(teta=1)");
+        assert_eq!(error.code, "unknown-option");
+        assert!(error.hints[0].contains("`theta`"), "{:?}", error.hints);
+        assert!(refused("qqqqqqqqqq").hints[0].starts_with("use one of auto"));
+    }
+
+    #[test]
+    fn wrong_recipes_are_refused() {
+        for (text, code) in [
+            ("", "unknown-algorithm"),
+            ("fuse", "bad-recipe"),
+            ("m-etf,fuse", "bad-recipe"),
+            ("m-etf,m-sct", "bad-recipe"),
+            ("m-sct(theta=0.2", "bad-recipe"),
+            ("m-sct)", "bad-recipe"),
+            ("m-sct(theta)", "bad-option"),
+            ("m-sct(theta=x)", "bad-option"),
+            ("m-etf(variant=loose)", "bad-option"),
+        ] {
+            assert_eq!(refused(text).code, code, "{text}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What all parts of one run share: limits, the way to stop, and the line to the watcher.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use cost_model::bound::Bound;
+use cost_model::judge::Timeline;
+use ir::diagnostic::Diagnostic;
+use ir::plan::Plan;
+
+use super::{Attempt, Event, Request, StopReason};
+use crate::no_plan::NoPlan;
+
+/// A verified plan on its way to the watcher.
+pub(super) struct Incumbent {
+    pub(super) algorithm: String,
+    pub(super) plan: Plan,
+    pub(super) timeline: Timeline,
+    pub(super) elapsed: Duration,
+}
+
+/// What the worker tells the watcher.
+pub(super) enum Message {
+    Event(Event),
+    Incumbent(Box<Incumbent>),
+    Bound(Bound, Duration),
+    Attempt(Box<Attempt>),
+    Warning(Diagnostic),
+    Done(Result<(), NoPlan>),
+}
+
+/// Shared by watcher, worker and all rows of a run.
+pub(super) struct Control {
+    pub(super) started: Instant,
+    pub(super) deadline: Option<Instant>,
+    pub(super) nodes: Option<u64>,
+    pub(super) seed: u64,
+    pub(super) deterministic: bool,
+    spent: AtomicU64,
+    cancel: Arc<AtomicBool>,
+    /// The watcher has answered; nobody listens any more.
+    pub(super) abandoned: AtomicBool,
+    stopped: Mutex<Option<StopReason>>,
+    sender: mpsc::Sender<Message>,
+}
+
+impl Control {
+    pub(super) fn new(request: &Request, sender: mpsc::Sender<Message>) -> Self {
+        let started = Instant::now();
+        Self {
+            started,
+            deadline: request.budget.time.and_then(|time| started.checked_add(time)),
+            nodes: request.budget.nodes,
+            seed: request.seed,
+            deterministic: request.deterministic,
+            spent: AtomicU64::new(0),
+            cancel: Arc::clone(&request.cancel),
+            abandoned: AtomicBool::new(false),
+            stopped: Mutex::new(None),
+            sender,
+        }
+    }
+
+    pub(super) fn send(&self, message: Message) {
+        // Fails only if the watcher has answered already.
+        let _ = self.sender.send(message);
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn spend(&self, nodes: u64) {
+        self.spent.fetch_add(nodes, Ordering::Relaxed);
+    }
+
+    pub(super) fn nodes_left(&self) -> Option<u64> {
+        self.nodes.map(|nodes| nodes.saturating_sub(self.spent.load(Ordering::Relaxed)))
+    }
+
+    /// Why rows must stop now, if they must.
+    pub(super) fn stop_reason(&self, deadline: Option<Instant>) -> Option<StopReason> {
+        let reason = if self.is_cancelled() || self.abandoned.load(Ordering::Relaxed) {
+            Some(StopReason::Cancelled)
+        } else if self.nodes_left() == Some(0) {
+            Some(StopReason::NodeBudget)
+        } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            Some(StopReason::Deadline)
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            self.note_stop(reason);
+        }
+        reason
+    }
+
+    /// Remembers the first reason why a row was stopped.
+    pub(super) fn note_stop(&self, reason: StopReason) {
+        if let Ok(mut stopped) = self.stopped.lock() {
+            stopped.get_or_insert(reason);
+        }
+    }
+
+    pub(super) fn noted_stop(&self) -> Option<StopReason> {
+        self.stopped.lock().ok().and_then(|stopped| *stopped)
+    }
+}

@@ -1,0 +1,319 @@
+//! What a row sees of the run that it is part of.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cost_model::bound::Bound;
+use cost_model::judge::replay;
+use cost_model::memory::peaks;
+use cost_model::problem::Problem;
+use cost_model::verify::{Violation, verify};
+use ir::diagnostic::{Blame, Diagnostic, Value};
+use ir::plan::Plan;
+use ir::units::Nanos;
+
+use super::control::{Control, Incumbent, Message};
+use super::{Attempt, AttemptPlan, Event, Step, StopReason};
+use crate::algorithm::{Lift, Row};
+use crate::draft::Draft;
+use crate::no_plan::{NoPlan, Reason};
+use crate::recipe::Recipe;
+
+/// A plan of the original problem with its verified figures.
+#[derive(Clone, Debug)]
+pub struct Scored {
+    /// The plan.
+    pub plan: Plan,
+    /// Its step time and peak memory.
+    pub figures: AttemptPlan,
+}
+
+/// What a row may ask of, and tell to, the run that it is part of.
+pub struct Run {
+    control: Arc<Control>,
+    original: Arc<Problem>,
+    problem: Arc<Problem>,
+    lifts: Vec<Arc<dyn Lift>>,
+    algorithm: String,
+    deadline: Option<Instant>,
+    facts: RefCell<Vec<(&'static str, Value)>>,
+    /// The best plan of this recipe.
+    best: RefCell<Option<Scored>>,
+    /// Step time of the best plan of the whole run.
+    published: Rc<Cell<Option<Nanos>>>,
+    /// Whether it only ran other recipes, which are recorded in its place.
+    has_children: Cell<bool>,
+}
+
+impl Run {
+    pub(super) fn new(control: Arc<Control>, problem: Arc<Problem>, algorithm: String) -> Self {
+        Self {
+            deadline: control.deadline,
+            control,
+            original: Arc::clone(&problem),
+            problem,
+            lifts: Vec::new(),
+            algorithm,
+            facts: RefCell::new(Vec::new()),
+            best: RefCell::new(None),
+            published: Rc::new(Cell::new(None)),
+            has_children: Cell::new(false),
+        }
+    }
+
+    /// The problem that the row plans: transformed if the recipe has transforms.
+    #[must_use]
+    pub fn problem(&self) -> &Arc<Problem> {
+        &self.problem
+    }
+
+    /// Seed of rows that draw lots.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.control.seed
+    }
+
+    /// Time left that a row may plan with; `None` where there is no limit, and where choices must
+    /// not depend on the clock.
+    #[must_use]
+    pub fn time_left(&self) -> Option<Duration> {
+        if self.control.deterministic {
+            return None;
+        }
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether choices must not depend on the clock.
+    #[must_use]
+    pub fn is_deterministic(&self) -> bool {
+        self.control.deterministic
+    }
+
+    /// Whether the run has a time limit.
+    #[must_use]
+    pub fn has_deadline(&self) -> bool {
+        self.deadline.is_some()
+    }
+
+    /// Nodes left; `None` without a budget.
+    #[must_use]
+    pub fn nodes_left(&self) -> Option<u64> {
+        self.control.nodes_left()
+    }
+
+    /// Books nodes.
+    ///
+    /// # Errors
+    /// Why the row must stop now, if it must.
+    pub fn spend(&self, nodes: u64) -> Result<(), StopReason> {
+        self.control.spend(nodes);
+        self.stopped().map_or(Ok(()), Err)
+    }
+
+    /// Why the row must stop now, if it must.
+    #[must_use]
+    pub fn stopped(&self) -> Option<StopReason> {
+        self.control.stop_reason(self.deadline)
+    }
+
+    /// Adds a fact to the record of this step.
+    pub fn note(&self, name: &'static str, value: impl Into<Value>) {
+        self.facts.borrow_mut().push((name, value.into()));
+    }
+
+    /// Adds a warning to the outcome.
+    pub fn warn(&self, warning: Diagnostic) {
+        self.control.send(Message::Warning(warning));
+    }
+
+    /// Tells a proven lower bound on [`Run::problem`]. Behind a transform it proves nothing about
+    /// the original problem and is dropped.
+    pub fn bound(&self, bound: Bound) {
+        if self.lifts.is_empty() {
+            self.control.send(Message::Bound(bound, self.control.started.elapsed()));
+        }
+    }
+
+    /// Figures of a draft of [`Run::problem`], judged on the original problem, without keeping it.
+    ///
+    /// # Errors
+    /// If the finished plan is illegal.
+    pub fn score(&self, draft: &Draft) -> Result<Scored, NoPlan> {
+        self.judged(draft).map(|(scored, _)| scored)
+    }
+
+    /// Finishes, lifts, verifies and judges a draft of [`Run::problem`], and publishes it if it is
+    /// better than all before it. The only way out for an incumbent.
+    ///
+    /// # Errors
+    /// If the finished plan is illegal.
+    pub fn offer(&self, draft: &Draft) -> Result<Scored, NoPlan> {
+        let (scored, timeline) = self.judged(draft)?;
+        let step_time = scored.figures.step_time;
+        let mut best = self.best.borrow_mut();
+        if best.as_ref().is_none_or(|best| step_time < best.figures.step_time) {
+            *best = Some(scored.clone());
+        }
+        if self.published.get().is_none_or(|value| step_time < value) {
+            self.published.set(Some(step_time));
+            self.control.send(Message::Incumbent(Box::new(Incumbent {
+                algorithm: self.algorithm.clone(),
+                plan: scored.plan.clone(),
+                timeline,
+                elapsed: self.control.started.elapsed(),
+            })));
+        }
+        Ok(scored)
+    }
+
+    /// Runs a recipe on the original problem for at most `time`, and records it as an attempt.
+    ///
+    /// # Errors
+    /// What the recipe says.
+    pub fn child(&self, recipe: &Recipe, time: Option<Duration>) -> Result<Scored, NoPlan> {
+        self.has_children.set(true);
+        let own = time.and_then(|time| Instant::now().checked_add(time));
+        let child = Self {
+            control: Arc::clone(&self.control),
+            original: Arc::clone(&self.original),
+            problem: Arc::clone(&self.original),
+            lifts: Vec::new(),
+            algorithm: recipe.to_string(),
+            deadline: [self.deadline, own].into_iter().flatten().min(),
+            facts: RefCell::new(Vec::new()),
+            best: RefCell::new(None),
+            published: Rc::clone(&self.published),
+            has_children: Cell::new(false),
+        };
+        child.execute(recipe)
+    }
+
+    /// Runs a recipe from its first row to its last and records it as an attempt.
+    pub(super) fn execute(mut self, recipe: &Recipe) -> Result<Scored, NoPlan> {
+        let started = Instant::now();
+        self.control.send(Message::Event(Event::Started { algorithm: self.algorithm.clone() }));
+        let mut steps = Vec::new();
+        let result = self.run_rows(recipe, &mut steps);
+        let result = match (result, self.best.take()) {
+            (Ok(()) | Err(_), Some(best)) => Ok(best),
+            (Err(no_plan), None) => Err(no_plan),
+            (Ok(()), None) => Err(nothing_offered(&self.algorithm)),
+        };
+        let figures = result.as_ref().map(|scored| scored.figures).map_err(Clone::clone);
+        self.control.send(Message::Event(Event::Finished {
+            algorithm: self.algorithm.clone(),
+            step_time: figures.as_ref().ok().map(|figures| figures.step_time),
+            elapsed: self.control.started.elapsed(),
+        }));
+        if !self.has_children.get() {
+            self.control.send(Message::Attempt(Box::new(Attempt {
+                algorithm: self.algorithm,
+                result: figures,
+                elapsed: started.elapsed(),
+                steps,
+            })));
+        }
+        result
+    }
+
+    fn run_rows(&mut self, recipe: &Recipe, steps: &mut Vec<Step>) -> Result<(), NoPlan> {
+        let mut draft = Draft::default();
+        let mut finished = false;
+        for used in recipe.ingredients() {
+            let started = Instant::now();
+            let row = (used.entry.build)(&used.options).map_err(|diagnostic| NoPlan {
+                reason: Reason::Unsupported,
+                diagnostic,
+                proved: false,
+            })?;
+            if matches!(row, Row::Improve(_)) && !finished {
+                self.offer(&draft)?;
+                finished = true;
+            }
+            let result = match row {
+                Row::Transform(transform) => self.transform(transform.apply(&self.problem)?),
+                Row::Decide(decide) => decide.decide(self, draft.clone()).map(|next| draft = next),
+                Row::Improve(improve) => self.improve(improve.as_ref()),
+            };
+            steps.push(Step {
+                row: used.to_string(),
+                elapsed: started.elapsed(),
+                facts: self.facts.take(),
+            });
+            // What was shown behind a transform is not shown for the original problem.
+            result.map_err(|no_plan| {
+                if self.lifts.is_empty() { no_plan } else { no_plan.unproved() }
+            })?;
+        }
+        if !finished {
+            self.offer(&draft)?;
+        }
+        Ok(())
+    }
+
+    fn transform(&mut self, made: crate::algorithm::Transformed) -> Result<(), NoPlan> {
+        self.problem = made.problem;
+        self.lifts.push(Arc::from(made.lift));
+        self.facts.borrow_mut().extend(made.facts);
+        Ok(())
+    }
+
+    /// Improve rows work on the original problem: what they get was judged there.
+    fn improve(&mut self, row: &dyn crate::algorithm::Improve) -> Result<(), NoPlan> {
+        self.problem = Arc::clone(&self.original);
+        self.lifts.clear();
+        let Some(plan) = self.best.borrow().as_ref().map(|best| best.plan.clone()) else {
+            return Ok(());
+        };
+        if let Ok(plan) = row.improve(self, plan) {
+            // `offer` keeps the better one; an illegal plan is dropped.
+            let _ = self.offer(&Draft::from_plan(plan));
+        }
+        Ok(())
+    }
+
+    fn judged(&self, draft: &Draft) -> Result<(Scored, cost_model::judge::Timeline), NoPlan> {
+        let mut draft = draft.clone();
+        for lift in self.lifts.iter().rev() {
+            draft = lift.lift(draft);
+        }
+        let problem = &self.original;
+        let plan = draft.finish(problem);
+        if let Some(violation) = verify(problem, &plan).first() {
+            return Err(self.illegal(violation));
+        }
+        let timeline =
+            replay(problem, &plan).map_err(|violation| self.illegal(&violation))?;
+        let peak_bytes =
+            peaks(problem, &plan, &timeline).iter().map(|peak| peak.bytes).max().unwrap_or(0);
+        let figures = AttemptPlan { step_time: timeline.step_time, peak_bytes };
+        Ok((Scored { plan, figures }, timeline))
+    }
+
+    fn illegal(&self, violation: &Violation) -> NoPlan {
+        let mut diagnostic = violation.diagnostic(&self.original);
+        let reason = match violation.code() {
+            "memory-exceeded" => Reason::MemoryExceeded,
+            "no-route" | "unreachable" => Reason::Unreachable,
+            _ => Reason::Unsupported,
+        };
+        // A rule other than the limits is broken only by a wrong row.
+        diagnostic.blame = match reason {
+            Reason::Unsupported => Blame::Internal,
+            _ => Blame::NotFound,
+        };
+        let no_plan = NoPlan { reason, diagnostic, proved: false };
+        let no_plan = no_plan.fact("algorithm", self.algorithm.clone());
+        if self.lifts.is_empty() {
+            no_plan
+        } else {
+            no_plan.hint("leave out the transforms: the plan fits only the transformed problem")
+        }
+    }
+}
+
+fn nothing_offered(algorithm: &str) -> NoPlan {
+    NoPlan::not_found(Reason::Budget, "no-plan", format!("`{algorithm}` offered no plan"))
+}

@@ -1,0 +1,213 @@
+//! The watcher: listens to the worker thread, keeps the best plan, and answers in time.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cost_model::bound::{Bound, lower_bound, memory_certificate};
+use cost_model::problem::Problem;
+use cost_model::report::report;
+use ir::diagnostic::{Blame, Diagnostic};
+
+use super::control::{Control, Incumbent, Message};
+use super::{Attempt, Event, Outcome, Request, Run, StopReason, TracePoint};
+use crate::no_plan::{NoPlan, Reason};
+
+/// How long a row that was asked to stop may take to answer.
+const GRACE: Duration = Duration::from_millis(200);
+/// How often a flag without a wake-up call is looked at.
+const POLL: Duration = Duration::from_millis(20);
+
+pub(super) fn solve(
+    problem: Arc<Problem>,
+    request: &Request,
+    observe: &mut dyn FnMut(&Event),
+) -> Result<Outcome, NoPlan> {
+    if let Some(certificate) = memory_certificate(&problem) {
+        return Err(NoPlan::proved(Reason::MemoryExceeded, certificate.diagnostic));
+    }
+    let (sender, receiver) = channel();
+    let control = Arc::new(Control::new(request, sender));
+    let mut watcher = Watcher {
+        control: Arc::clone(&control),
+        observe,
+        best: None,
+        bound: lower_bound(&problem),
+        attempts: Vec::new(),
+        trace: Vec::new(),
+        warnings: Vec::new(),
+    };
+    watcher.announce_bound(Duration::ZERO);
+    spawn(Arc::clone(&control), Arc::clone(&problem), request)?;
+    let (result, stop) = watcher.listen(&receiver);
+    control.abandoned.store(true, Ordering::Relaxed);
+    watcher.answer(&problem, result, stop)
+}
+
+fn spawn(control: Arc<Control>, problem: Arc<Problem>, request: &Request) -> Result<(), NoPlan> {
+    let recipe = request.recipe.clone();
+    let worker = std::thread::Builder::new().name("planner".to_owned()).spawn(move || {
+        let run = Run::new(Arc::clone(&control), problem, recipe.to_string());
+        let result = run.execute(&recipe).map(|_| ());
+        control.send(Message::Done(result));
+    });
+    worker.map(|_| ()).map_err(|error| NoPlan {
+        reason: Reason::Budget,
+        diagnostic: Diagnostic::error(Blame::Internal, "no-thread", "can't start a thread")
+            .fact("cause", error.to_string()),
+        proved: false,
+    })
+}
+
+struct Watcher<'a> {
+    control: Arc<Control>,
+    observe: &'a mut dyn FnMut(&Event),
+    best: Option<Box<Incumbent>>,
+    bound: Bound,
+    attempts: Vec<Attempt>,
+    trace: Vec<TracePoint>,
+    warnings: Vec<Diagnostic>,
+}
+
+impl Watcher<'_> {
+    /// Until the worker is done, or has been silent for too long after it was asked to stop.
+    fn listen(&mut self, receiver: &Receiver<Message>) -> (Option<NoPlan>, Option<StopReason>) {
+        let mut cancelled_at = None;
+        loop {
+            let now = Instant::now();
+            if cancelled_at.is_none() && self.control.is_cancelled() {
+                cancelled_at = Some(now);
+            }
+            let cancel_limit = cancelled_at.map(|at| (at + GRACE, StopReason::Cancelled));
+            let limit = self.control.deadline.map(|at| (at + GRACE, StopReason::Deadline));
+            let limit = [cancel_limit, limit].into_iter().flatten().min_by_key(|limit| limit.0);
+            if let Some((at, reason)) = limit
+                && now >= at
+            {
+                // What is in the line already counts.
+                while let Ok(message) = receiver.try_recv() {
+                    if let Some(result) = self.take(message) {
+                        return (result.err(), self.control.noted_stop());
+                    }
+                }
+                return (None, Some(reason));
+            }
+            let wait = limit.map_or(POLL, |(at, _)| POLL.min(at - now));
+            match receiver.recv_timeout(wait) {
+                Ok(message) => {
+                    if let Some(result) = self.take(message) {
+                        return (result.err(), self.control.noted_stop());
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return (Some(vanished()), None),
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) -> Option<Result<(), NoPlan>> {
+        match message {
+            Message::Done(result) => return Some(result),
+            Message::Event(event) => (self.observe)(&event),
+            Message::Attempt(attempt) => self.attempts.push(*attempt),
+            Message::Warning(warning) => self.warnings.push(warning),
+            Message::Bound(bound, elapsed) => {
+                if bound.value > self.bound.value {
+                    self.bound = bound;
+                    self.announce_bound(elapsed);
+                }
+            }
+            Message::Incumbent(incumbent) => {
+                (self.observe)(&Event::Incumbent {
+                    algorithm: incumbent.algorithm.clone(),
+                    step_time: incumbent.timeline.step_time,
+                    elapsed: incumbent.elapsed,
+                });
+                let elapsed = incumbent.elapsed;
+                self.best = Some(incumbent);
+                self.mark(elapsed);
+            }
+        }
+        None
+    }
+
+    fn announce_bound(&mut self, elapsed: Duration) {
+        (self.observe)(&Event::Bound {
+            value: self.bound.value,
+            method: self.bound.method,
+            elapsed,
+        });
+        self.mark(elapsed);
+    }
+
+    fn mark(&mut self, elapsed: Duration) {
+        self.trace.push(TracePoint {
+            elapsed,
+            value: self.best.as_ref().map(|best| best.timeline.step_time),
+            bound: Some(self.bound.value),
+        });
+    }
+
+    fn answer(
+        self,
+        problem: &Problem,
+        failure: Option<NoPlan>,
+        stop: Option<StopReason>,
+    ) -> Result<Outcome, NoPlan> {
+        let Some(best) = self.best else {
+            // A row that was stopped proves nothing, and its own words say most.
+            return Err(failure.unwrap_or_else(|| out_of_time(stop)));
+        };
+        let value = best.timeline.step_time;
+        let stop = if value <= self.bound.value {
+            StopReason::ProvedOptimal
+        } else {
+            stop.unwrap_or(StopReason::Finished)
+        };
+        Ok(Outcome {
+            report: report(problem, &best.plan, &best.timeline),
+            gap: gap(value.get(), self.bound.value.get()),
+            plan: best.plan,
+            timeline: best.timeline,
+            bound: self.bound,
+            stop,
+            algorithm: best.algorithm,
+            attempts: self.attempts,
+            trace: self.trace,
+            warnings: self.warnings,
+        })
+    }
+}
+
+fn gap(value: u64, bound: u64) -> f64 {
+    if value == bound {
+        0.0
+    } else if bound == 0 {
+        f64::INFINITY
+    } else {
+        value as f64 / bound as f64 - 1.0
+    }
+}
+
+fn out_of_time(stop: Option<StopReason>) -> NoPlan {
+    match stop {
+        Some(StopReason::Cancelled) => {
+            NoPlan::not_found(Reason::Budget, "cancelled", "cancelled before a plan was found")
+        }
+        _ => NoPlan::not_found(Reason::Budget, "deadline", "no plan was found within the limit")
+            .hint("raise the time limit, or plan with `m-etf` or `m-topo`"),
+    }
+}
+
+fn vanished() -> NoPlan {
+    NoPlan {
+        reason: Reason::Budget,
+        diagnostic: Diagnostic::error(
+            Blame::Internal,
+            "planner-died",
+            "the planning thread ended without an answer",
+        ),
+        proved: false,
+    }
+}

@@ -1,0 +1,6 @@
+//! Rows that make an easier problem of a problem, with the way back.
+
+pub mod blocks;
+pub mod coplace;
+pub mod fuse;
+mod tie;

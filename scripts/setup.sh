@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Installs what the build needs beside Rust: a C++ compiler, CMake and libclang (the HiGHS solver is
+# compiled from source and its header is read by bindgen). With --python also a virtual environment
+# in .venv for the executor tests. A second run finds everything and ends at once.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+missing=()
+command -v c++ >/dev/null 2>&1 || missing+=(g++)
+command -v make >/dev/null 2>&1 || missing+=(make)
+command -v cmake >/dev/null 2>&1 || missing+=(cmake)
+have_libclang() {
+  [ -n "${LIBCLANG_PATH:-}" ] && return 0
+  local lib
+  for lib in /usr/lib/llvm-*/lib/libclang.so /usr/lib/llvm-*/lib/libclang-*.so* \
+             /usr/lib/*-linux-gnu/libclang.so /usr/lib64/libclang.so /usr/local/lib/libclang.so; do
+    [ -e "$lib" ] && return 0
+  done
+  return 1
+}
+have_libclang || missing+=(libclang-dev)
+if [ "${1:-}" = "--python" ]; then
+  command -v python3 >/dev/null 2>&1 || missing+=(python3)
+  python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || missing+=(python3-venv)
+fi
+
+if [ "${#missing[@]}" -gt 0 ]; then
+  command="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
+  if ! command -v apt-get >/dev/null 2>&1; then
+    echo "missing: ${missing[*]}; install them with this system's package manager" >&2
+    exit 2
+  elif [ "$(id -u)" = 0 ]; then
+    sudo=""
+  elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+    sudo="sudo -n"
+  else
+    echo "missing: ${missing[*]}; run this and try again:" >&2
+    echo "  sudo sh -c '$command'" >&2
+    exit 2
+  fi
+  echo "installing with apt: ${missing[*]}"
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+if ! command -v cargo >/dev/null 2>&1; then
+  echo "missing: cargo (Rust 1.89 or newer); see https://www.rust-lang.org/tools/install" >&2
+  exit 2
+fi
+
+if [ "${1:-}" = "--python" ]; then
+  stamp=.venv/.installed
+  if ! cmp -s python/requirements.txt "$stamp"; then
+    echo "installing into .venv: $(tr '\n' ' ' < python/requirements.txt)"
+    python3 -m venv .venv
+    .venv/bin/pip install --quiet --disable-pip-version-check -r python/requirements.txt
+    cp python/requirements.txt "$stamp"
+  fi
+fi

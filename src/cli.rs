@@ -1,0 +1,387 @@
+//! The flags: what can be said on the command line, and nothing of what it means.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ir::tensor::DType;
+use ir::workload::{Mode, Optimizer};
+
+/// Version, commit, and version of HiGHS.
+pub(crate) const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("MESHWRIGHT_BUILD_COMMIT"),
+    ", HiGHS ",
+    env!("MESHWRIGHT_BUILD_HIGHS"),
+    ")"
+);
+
+/// Plans where and how large models run, and says how far from optimal the plan can be
+#[derive(Debug, Parser)]
+#[command(name = "meshwright", version = VERSION, max_term_width = 100)]
+#[command(infer_subcommands = false, disable_help_subcommand = true)]
+#[command(after_help = "Example: meshwright plan model.onnx --cluster cluster.yaml -o plan.json\n\
+    Exit codes: 0 done, 1 our fault, 2 usage, 3 bad input, 4 infeasible, 5 no plan found,\n\
+    6 illegal plan, 10 plans differ, 130 interrupted")]
+pub(crate) struct Cli {
+    /// Print one JSON document on stdout instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Plan a model on a cluster
+    #[command(after_help = "Example: meshwright plan gpt2.onnx --cluster two-nodes.yaml \
+        --workload training --batch 64 -o plan.json")]
+    Plan(Box<PlanArgs>),
+    /// Show what is understood of a model: ops, FLOPs, bytes, warnings
+    #[command(after_help = "Example: meshwright import gpt2.onnx --dim sequence=128 --batch 4")]
+    Import(ImportArgs),
+    /// Say which ops of a model have a cost rule, before any solve
+    #[command(after_help = "Example: meshwright support gpt2.onnx")]
+    Support(ImportArgs),
+    /// Replay a plan and report times and memory
+    #[command(after_help = "Example: meshwright simulate plan.json --model gpt2.onnx --cluster two-nodes.yaml")]
+    Simulate(ReplayArgs),
+    /// Check a plan against every rule; exit code 6 if it breaks one
+    #[command(after_help = "Example: meshwright verify plan.json --model gpt2.onnx --cluster two-nodes.yaml")]
+    Verify(ReplayArgs),
+    /// Say where an op runs, why, and what moving it would cost
+    #[command(after_help = "Example: meshwright explain plan.json --model gpt2.onnx \
+        --cluster two-nodes.yaml --op /h.0/attn/MatMul")]
+    Explain(ExplainArgs),
+    /// Compare two plans; exit code 10 if they differ
+    #[command(after_help = "Example: meshwright compare a.json b.json --model gpt2.onnx --cluster two-nodes.yaml")]
+    Compare(CompareArgs),
+    /// Write a plan in an executor's format
+    #[command(after_help = "Example: meshwright export plan.json --model gpt2.onnx \
+        --cluster two-nodes.yaml --target trace -o trace.json")]
+    Export(ExportArgs),
+    /// List the algorithms
+    #[command(after_help = "Example: meshwright algorithms")]
+    Algorithms,
+    /// List the devices and links that cluster files can name
+    #[command(after_help = "Example: meshwright devices --links")]
+    Devices(DevicesArgs),
+    /// Serve the listings over HTTP
+    #[command(after_help = "Example: meshwright serve --listen 127.0.0.1:8080")]
+    Serve(ServeArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example: meshwright completions bash > meshwright.bash")]
+    Completions(CompletionsArgs),
+}
+
+/// How a model file is read.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ModelFlags {
+    /// Extent of a named dimension
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = extent, help_heading = "Model")]
+    pub(crate) dims: Vec<(String, u64)>,
+    /// Samples of one step over all devices
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Model")]
+    pub(crate) batch: Option<u64>,
+    /// Samples that go through the model at once [default: the whole batch]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Model")]
+    pub(crate) micro_batch: Option<u64>,
+    /// Which axis of an input counts samples
+    #[arg(long, value_name = "INPUT=AXIS", value_parser = extent, help_heading = "Model")]
+    pub(crate) batch_axis: Vec<(String, u64)>,
+    /// Float type that replaces the wide floats of the file
+    #[arg(long, value_name = "TYPE", value_parser = dtype, help_heading = "Model")]
+    pub(crate) dtype: Option<DType>,
+}
+
+/// What makes a planning problem out of a model.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ProblemFlags {
+    #[command(flatten)]
+    pub(crate) model: ModelFlags,
+    /// Cluster file, or FILE#NAME; instance files carry their own
+    #[arg(long, value_name = "FILE", env = "MESHWRIGHT_CLUSTER", hide_env_values = true)]
+    pub(crate) cluster: Option<PathBuf>,
+    /// inference or training [default: inference, or what the plan was made for]
+    #[arg(long, value_enum, hide_possible_values = true)]
+    pub(crate) workload: Option<Workload>,
+    /// adamw, sgd or adafactor [default: adamw, or what the plan was made for]
+    #[arg(long, value_enum, hide_possible_values = true)]
+    pub(crate) optimizer: Option<OptimizerName>,
+    /// Run these ops only there
+    #[arg(long, value_name = "PATTERN=DEVICE", help_heading = "Constraints")]
+    pub(crate) pin: Vec<String>,
+    /// Never run these ops there
+    #[arg(long, value_name = "PATTERN=DEVICE", help_heading = "Constraints")]
+    pub(crate) forbid: Vec<String>,
+    /// Run all of these ops on one device
+    #[arg(long, value_name = "PATTERN", help_heading = "Constraints")]
+    pub(crate) colocate: Vec<String>,
+    /// YAML file with pin, forbid and colocate
+    #[arg(long, value_name = "FILE", help_heading = "Constraints")]
+    pub(crate) constraints: Option<PathBuf>,
+}
+
+/// Flags of `plan`.
+#[derive(Args, Debug)]
+pub(crate) struct PlanArgs {
+    /// Model file (ONNX, or an instance with given costs)
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) problem: ProblemFlags,
+    /// Algorithm or recipe, such as m-etf or fuse,m-sct
+    #[arg(long, value_name = "NAME", default_value = "auto", env = "MESHWRIGHT_ALGORITHM")]
+    #[arg(hide_env = true, help_heading = "Search")]
+    pub(crate) algorithm: String,
+    /// What is minimised
+    #[arg(long, value_enum, default_value_t, help_heading = "Search", hide_possible_values = true)]
+    pub(crate) objective: ObjectiveName,
+    /// Stop after this long, such as 500ms, 30s or 2m
+    #[arg(long, value_name = "TIME", value_parser = duration, env = "MESHWRIGHT_TIME_LIMIT")]
+    #[arg(hide_env = true, help_heading = "Search")]
+    pub(crate) time_limit: Option<Duration>,
+    /// Stop after this many search nodes; repeats exactly on any machine
+    #[arg(long, value_name = "N", env = "MESHWRIGHT_NODE_BUDGET", hide_env = true)]
+    #[arg(help_heading = "Search")]
+    pub(crate) node_budget: Option<u64>,
+    /// Seed of everything random
+    #[arg(long, value_name = "N", default_value_t = 0, env = "MESHWRIGHT_SEED", hide_env = true)]
+    #[arg(help_heading = "Search")]
+    pub(crate) seed: u64,
+    /// Same input, same bytes: the clock decides nothing
+    #[arg(long, help_heading = "Search")]
+    pub(crate) deterministic: bool,
+    /// Keep to what an executor can run: accelerate
+    #[arg(long = "for", value_name = "EXECUTOR", value_enum, help_heading = "Search")]
+    #[arg(hide_possible_values = true)]
+    pub(crate) executor: Option<Executor>,
+    /// Write the plan
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) output: Option<PathBuf>,
+    /// Write another format too, such as trace=t.json
+    #[arg(long, value_name = "TARGET=FILE", help_heading = "Output")]
+    pub(crate) export: Vec<String>,
+    /// Overwrite files that exist
+    #[arg(long, help_heading = "Output")]
+    pub(crate) force: bool,
+    /// List everything, however long
+    #[arg(long, help_heading = "Output")]
+    pub(crate) all: bool,
+}
+
+/// Flags of `import` and `support`.
+#[derive(Args, Debug)]
+pub(crate) struct ImportArgs {
+    /// Model file
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) flags: ModelFlags,
+    /// List everything, however long
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Flags of `simulate` and `verify`, and part of those of `explain` and `export`.
+#[derive(Args, Debug)]
+pub(crate) struct ReplayArgs {
+    /// Plan file
+    #[arg(value_name = "PLAN")]
+    pub(crate) plan: PathBuf,
+    /// The model that the plan was made for
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) target: ReplayFlags,
+}
+
+/// What a plan is replayed on.
+#[derive(Args, Debug)]
+pub(crate) struct ReplayFlags {
+    #[command(flatten)]
+    pub(crate) problem: ProblemFlags,
+    /// Go on where model or cluster changed since the plan was made
+    #[arg(long)]
+    pub(crate) allow_mismatch: bool,
+    /// List everything, however long
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Flags of `explain`.
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) replay: ReplayArgs,
+    /// Name of the op
+    #[arg(long, value_name = "NAME")]
+    pub(crate) op: String,
+}
+
+/// Flags of `compare`.
+#[derive(Args, Debug)]
+pub(crate) struct CompareArgs {
+    /// Plan file
+    #[arg(value_name = "A")]
+    pub(crate) a: PathBuf,
+    /// Plan file
+    #[arg(value_name = "B")]
+    pub(crate) b: PathBuf,
+    /// The model that both were made for; says where the difference comes from
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) target: ReplayFlags,
+}
+
+/// Flags of `export`.
+#[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) replay: ReplayArgs,
+    /// Format to write
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) target: String,
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Overwrite the file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Flags of `devices`.
+#[derive(Args, Debug)]
+pub(crate) struct DevicesArgs {
+    /// List links instead
+    #[arg(long, conflicts_with = "here")]
+    pub(crate) links: bool,
+    /// List the backends of this machine instead
+    #[arg(long)]
+    pub(crate) here: bool,
+}
+
+/// Flags of `serve`.
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// Address and port
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: std::net::SocketAddr,
+}
+
+/// Flags of `completions`.
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// Shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Inference or training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Workload {
+    Inference,
+    Training,
+}
+
+impl From<Workload> for Mode {
+    fn from(workload: Workload) -> Self {
+        match workload {
+            Workload::Inference => Self::Inference,
+            Workload::Training => Self::Training,
+        }
+    }
+}
+
+/// Optimizers by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OptimizerName {
+    Adamw,
+    Sgd,
+    Adafactor,
+}
+
+impl From<OptimizerName> for Optimizer {
+    fn from(name: OptimizerName) -> Self {
+        match name {
+            OptimizerName::Adamw => Self::AdamW,
+            OptimizerName::Sgd => Self::Sgd,
+            OptimizerName::Adafactor => Self::Adafactor,
+        }
+    }
+}
+
+/// Objectives by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ObjectiveName {
+    #[default]
+    StepTime,
+}
+
+/// Executors whose limits a plan can be kept to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Executor {
+    Accelerate,
+}
+
+fn positive(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("needs a whole number of at least 1".to_owned()),
+        Ok(count) => Ok(count),
+    }
+}
+
+/// `NAME=N`; the name may hold `=` itself.
+fn extent(text: &str) -> Result<(String, u64), String> {
+    let (name, number) = text.rsplit_once('=').ok_or("needs the form NAME=N")?;
+    let number = number.parse().map_err(|_| "needs a whole number after `=`")?;
+    if name.is_empty() { Err("needs a name before `=`".to_owned()) } else { Ok((name.to_owned(), number)) }
+}
+
+fn dtype(text: &str) -> Result<DType, String> {
+    const WIDE: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::Bf16];
+    WIDE.into_iter()
+        .find(|dtype| dtype.name() == text)
+        .ok_or_else(|| format!("needs one of {}", WIDE.map(DType::name).join(", ")))
+}
+
+/// `500ms`, `30s`, `2m`, `1h`, or a bare number of seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, f64); 4] = [("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let (number, scale) = UNITS
+        .iter()
+        .find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, *scale)))
+        .unwrap_or((text, 1.0));
+    let wrong = || "needs a time such as 500ms, 30s or 2m".to_owned();
+    let seconds: f64 = number.trim().parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(seconds * scale).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
+        assert!(duration("-1s").is_err() && duration("nan").is_err() && duration("1e30h").is_err());
+    }
+
+    #[test]
+    fn extents_split_at_the_last_sign() {
+        assert_eq!(extent("a=b=3"), Ok(("a=b".to_owned(), 3)));
+        assert!(extent("=3").is_err() && extent("a").is_err() && extent("a=x").is_err());
+    }
+}

@@ -1,0 +1,213 @@
+//! `compare`: two plans, and where their difference comes from.
+
+use std::collections::BTreeMap;
+
+use cost_model::report::DeviceReport;
+use documents::plan::PlanDocument;
+use ir::diagnostic::Diagnostic;
+use ir::units::{Bytes, Nanos};
+use serde_json::{Value, json};
+
+use crate::cli::CompareArgs;
+use crate::commands::replay::{self, Replayed};
+use crate::commands::report::Rows;
+use crate::commands::{CommandResult, Exit};
+use crate::printer::Printer;
+use crate::table::Column;
+
+/// A figure of both plans; the rows under a total sum up to it.
+struct Row {
+    name: &'static str,
+    a: u64,
+    b: u64,
+    remark: String,
+}
+
+/// An op that runs elsewhere in the second plan.
+struct Move<'a> {
+    op: &'a str,
+    from: &'a str,
+    to: &'a str,
+}
+
+pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
+    let (a, b) = (replay::document(&args.a)?, replay::document(&args.b)?);
+    let (times, peak, warnings) = figures(args, &a, &b)?;
+    let moves = moves(&a, &b);
+    let same = a.placement == b.placement
+        && a.schedule == b.schedule
+        && a.partition == b.partition
+        && a.parallelism == b.parallelism;
+    table(args, &times, peak.as_ref(), printer);
+    print_moves(&moves, Rows::of(args.target.all), printer);
+    printer.warnings(&warnings);
+    printer.line(match (same, moves.is_empty()) {
+        (true, _) => "the plans decide the same",
+        (false, true) => "the plans differ in their orders only",
+        (false, false) => "the plans differ",
+    });
+    printer.document(&json!({
+        "equal": same,
+        "step_time": times.iter().map(as_json).collect::<Vec<_>>(),
+        "peak_memory": peak.as_ref().map(|p| json!({ "a_bytes": p.a, "b_bytes": p.b })),
+        "moved": moves.iter().map(|m| json!({ "op": m.op, "from": m.from, "to": m.to }))
+            .collect::<Vec<_>>(),
+        "warnings": warnings.iter().map(documents::diagnostic::DiagnosticDocument::from)
+            .collect::<Vec<_>>(),
+    }));
+    Ok(if same { Exit::DONE } else { Exit::DIFFERS })
+}
+
+fn as_json(row: &Row) -> Value {
+    json!({
+        "name": row.name,
+        "a_ns": row.a,
+        "b_ns": row.b,
+        "difference_ns": i128::from(row.b) - i128::from(row.a),
+        "remark": row.remark,
+    })
+}
+
+/// Step times with their parts where the model is given, else as the files state them.
+fn figures(
+    args: &CompareArgs,
+    a: &PlanDocument,
+    b: &PlanDocument,
+) -> Result<(Vec<Row>, Option<Row>, Vec<Diagnostic>), Diagnostic> {
+    let Some(model) = &args.model else {
+        let stated = |plan: &PlanDocument| plan.cost.as_ref().map(|cost| cost.step_time_ns);
+        let rows = match (stated(a), stated(b)) {
+            (Some(a), Some(b)) => {
+                let remark = "as the files state; --model says where it goes".to_owned();
+                vec![Row { name: "step time", a, b, remark }]
+            }
+            _ => Vec::new(),
+        };
+        return Ok((rows, None, Vec::new()));
+    };
+    let replayed = |plan: &PlanDocument| -> Result<Replayed, Diagnostic> {
+        replay::on(replay::on_problem(plan, model, &args.target)?)
+    };
+    let (mut a, mut b) = (replayed(a)?, replayed(b)?);
+    let mut warnings = std::mem::take(&mut a.on.warnings);
+    for warning in std::mem::take(&mut b.on.warnings) {
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+    Ok((parts(&a, &b), Some(peaks(&a, &b)), warnings))
+}
+
+/// The device that computes longest: what it does all step long is the step time.
+fn busiest(replayed: &Replayed) -> Option<&DeviceReport> {
+    let by_load = |d: &&DeviceReport| (d.compute_ns, std::cmp::Reverse(d.device));
+    replayed.report.devices.iter().max_by_key(by_load)
+}
+
+fn parts(a: &Replayed, b: &Replayed) -> Vec<Row> {
+    let (step_a, step_b) = (a.report.step_time.get(), b.report.step_time.get());
+    let total = Row { name: "step time", a: step_a, b: step_b, remark: String::new() };
+    let (Some(on_a), Some(on_b)) = (busiest(a), busiest(b)) else { return vec![total] };
+    let where_to = if name(a, on_a) == name(b, on_b) {
+        format!("on {}, the busiest device", name(a, on_a))
+    } else {
+        format!("on the busiest device, {} then {}", name(a, on_a), name(b, on_b))
+    };
+    let row = |name, a, b, remark| Row { name, a, b, remark };
+    vec![
+        total,
+        row("  compute", on_a.compute_ns, on_b.compute_ns, where_to),
+        row("  exposed transfer", on_a.communication_ns, on_b.communication_ns, String::new()),
+        row("  idle", on_a.idle_ns, on_b.idle_ns, String::new()),
+    ]
+}
+
+fn peaks(a: &Replayed, b: &Replayed) -> Row {
+    let peak = |r: &Replayed| r.report.devices.iter().map(|d| d.peak.bytes).max().unwrap_or(0);
+    Row { name: "peak memory", a: peak(a), b: peak(b), remark: "of the fullest device".to_owned() }
+}
+
+fn name<'a>(replayed: &'a Replayed, device: &DeviceReport) -> &'a str {
+    &replayed.on.loaded.problem.cluster.devices[device.device.index()].name
+}
+
+fn moves<'a>(a: &'a PlanDocument, b: &'a PlanDocument) -> Vec<Move<'a>> {
+    let after: BTreeMap<&str, &str> =
+        b.placement.iter().map(|p| (p.op.as_str(), p.device.as_str())).collect();
+    let before: BTreeMap<&str, &str> =
+        a.placement.iter().map(|p| (p.op.as_str(), p.device.as_str())).collect();
+    let mut moves = Vec::new();
+    for placed in &a.placement {
+        let to = after.get(placed.op.as_str()).copied().unwrap_or("nowhere");
+        if to != placed.device {
+            moves.push(Move { op: &placed.op, from: &placed.device, to });
+        }
+    }
+    let new = b.placement.iter().filter(|placed| !before.contains_key(placed.op.as_str()));
+    moves.extend(new.map(|placed| Move { op: &placed.op, from: "nowhere", to: &placed.device }));
+    moves
+}
+
+fn table(args: &CompareArgs, times: &[Row], peak: Option<&Row>, printer: &Printer) {
+    let stem = |path: &std::path::Path| {
+        path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    };
+    let columns = [
+        Column::Text(""),
+        Column::Number(""),
+        Column::Number(""),
+        Column::Number(""),
+        Column::Text(""),
+    ];
+    let head = vec![
+        String::new(),
+        stem(&args.a),
+        stem(&args.b),
+        "difference".to_owned(),
+        String::new(),
+    ];
+    let mut rows = vec![head];
+    rows.extend(times.iter().map(|row| cells(row, |n| Nanos(n).to_string())));
+    rows.extend(peak.map(|row| cells(row, |n| Bytes(n).to_string())));
+    printer.table(&columns, rows);
+}
+
+fn cells(row: &Row, unit: impl Fn(u64) -> String) -> Vec<String> {
+    let sign = match row.a.cmp(&row.b) {
+        std::cmp::Ordering::Less => "+ ",
+        std::cmp::Ordering::Equal => "",
+        std::cmp::Ordering::Greater => "- ",
+    };
+    vec![
+        row.name.to_owned(),
+        unit(row.a),
+        unit(row.b),
+        format!("{sign}{}", unit(row.a.abs_diff(row.b))),
+        row.remark.clone(),
+    ]
+}
+
+fn print_moves(moves: &[Move<'_>], rows: Rows, printer: &Printer) {
+    if rows == Rows::All {
+        let columns = [Column::Name("moved op"), Column::Name("from"), Column::Name("to")];
+        let cells = |m: &Move<'_>| vec![m.op.to_owned(), m.from.to_owned(), m.to.to_owned()];
+        if !moves.is_empty() {
+            printer.table(&columns, moves.iter().map(cells).collect());
+        }
+        return;
+    }
+    let mut ways: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for m in moves {
+        ways.entry((m.from, m.to)).or_default().push(m.op);
+    }
+    for ((from, to), ops) in ways.iter().take(rows.shown(ways.len())) {
+        let others = match ops.len() {
+            1 => String::new(),
+            n => format!(" and {} more", n - 1),
+        };
+        printer.line(&format!("moved {from} -> {to}: {}{others}", ops[0]));
+    }
+    if ways.len() > rows.shown(ways.len()) {
+        printer.line(&format!("... and {} more ways (--all)", ways.len() - rows.shown(ways.len())));
+    }
+}

@@ -1,0 +1,19 @@
+//! `completions`: a script for a shell.
+
+use clap::CommandFactory;
+use ir::diagnostic::Diagnostic;
+
+use crate::cli::{Cli, CompletionsArgs};
+use crate::commands::{CommandResult, Exit};
+use crate::printer::{Format, Printer};
+
+pub(crate) fn run(args: &CompletionsArgs, printer: &Printer) -> CommandResult {
+    if printer.format == Format::Json {
+        return Err(Diagnostic::usage("no-json", "a completion script is no JSON document")
+            .hint("leave out --json"));
+    }
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "meshwright", &mut script);
+    printer.text(&String::from_utf8_lossy(&script));
+    Ok(Exit::DONE)
+}

@@ -1,0 +1,144 @@
+//! `import`: what is understood of a model.
+
+use documents::diagnostic::DiagnosticDocument;
+use importers::{Import, Summary};
+use ir::units::{Bytes, Flops};
+use serde_json::{Value, json};
+
+use crate::cli::ImportArgs;
+use crate::commands::{CommandResult, Exit};
+use crate::load;
+use crate::printer::Printer;
+use crate::table::Column;
+
+/// Op types that are listed without `--all`.
+const LISTED: usize = 15;
+
+pub(crate) fn run(args: &ImportArgs, printer: &Printer) -> CommandResult {
+    let import = load::model(&args.model, &args.flags)?;
+    let Import { graph, summary, warnings, .. } = &import;
+    let columns = [
+        Column::Name("op type"),
+        Column::Number("ops"),
+        Column::Number("work"),
+        Column::Number("bytes moved"),
+    ];
+    let mut types: Vec<_> = summary.op_types.iter().collect();
+    types.sort_by(|a, b| b.1.flops.cmp(&a.1.flops).then(b.1.bytes.cmp(&a.1.bytes)).then(a.0.cmp(b.0)));
+    let shown = if args.all { types.len() } else { types.len().min(LISTED) };
+    let row = |(name, totals): &(&String, &importers::OpTypeSummary)| {
+        vec![
+            (*name).clone(),
+            totals.count.to_string(),
+            Flops(totals.flops).to_string(),
+            Bytes(totals.bytes).to_string(),
+        ]
+    };
+    printer.table(&columns, types[..shown].iter().map(row).collect());
+    if shown < types.len() {
+        printer.line(&format!("... and {} more op types (--all)", types.len() - shown));
+    }
+    printer.text("\n");
+    facts(summary, printer);
+    printer.warnings(warnings);
+    printer.line(&sentence(&graph.name, summary));
+    printer.document(&json!({
+        "name": graph.name,
+        "summary": document(summary),
+        "inputs": graph.inputs.iter().map(|t| tensor(graph.tensor(*t))).collect::<Vec<_>>(),
+        "outputs": graph.outputs.iter().map(|t| tensor(graph.tensor(*t))).collect::<Vec<_>>(),
+        "warnings": warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
+    }));
+    Ok(Exit::DONE)
+}
+
+/// `gpt2: 457 ops, 124.4 M parameters, 0 % guessed`.
+pub(crate) fn sentence(name: &str, summary: &Summary) -> String {
+    let guessed = summary.guessed_share * 100.0;
+    let guessed = if guessed > 0.0 && guessed < 1.0 {
+        format!("{guessed:.2} % guessed")
+    } else {
+        format!("{guessed:.0} % guessed")
+    };
+    let scaled = match summary.scaled_share * 100.0 {
+        share if share > 0.0 => format!(", {share:.0} % scaled"),
+        _ => String::new(),
+    };
+    format!(
+        "{name}: {} ops, {} parameters, {guessed}{scaled}",
+        summary.n_ops,
+        count(summary.initializer_elements)
+    )
+}
+
+/// `124.4 M`.
+fn count(n: u64) -> String {
+    const UNITS: [(f64, &str); 4] = [(1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")];
+    let value = n as f64;
+    UNITS.iter().find(|(scale, _)| value >= *scale).map_or_else(
+        || n.to_string(),
+        |(scale, unit)| format!("{:.1}{unit}", value / scale),
+    )
+}
+
+fn facts(summary: &Summary, printer: &Printer) {
+    let opsets: Vec<String> = summary
+        .opsets
+        .iter()
+        .map(|(domain, version)| {
+            let domain = if domain.is_empty() { "ai.onnx" } else { domain };
+            format!("{domain} {version}")
+        })
+        .collect();
+    let mut rows = vec![
+        vec!["format".to_owned(), summary.format.to_owned()],
+        vec!["views".to_owned(), format!("{} of {} ops", summary.n_views, summary.n_ops)],
+        vec![
+            "parameters".to_owned(),
+            format!("{} tensors, {}", summary.n_parameters, Bytes(summary.parameter_bytes)),
+        ],
+        vec!["forward work".to_owned(), Flops(summary.forward_flops).to_string()],
+    ];
+    if !opsets.is_empty() {
+        rows.insert(1, vec!["operator sets".to_owned(), opsets.join(", ")]);
+    }
+    if !summary.stages.is_empty() {
+        let stages: std::collections::BTreeSet<_> = summary.stages.values().collect();
+        rows.push(vec!["stages".to_owned(), format!("{} annotated", stages.len())]);
+    }
+    printer.table(&[Column::Name(""), Column::Text("")], rows);
+}
+
+/// The members of `summary`; sizes and counts are exact.
+pub(crate) fn document(summary: &Summary) -> Value {
+    let types: serde_json::Map<String, Value> = summary
+        .op_types
+        .iter()
+        .map(|(name, t)| {
+            (name.clone(), json!({ "count": t.count, "flops": t.flops, "bytes": t.bytes }))
+        })
+        .collect();
+    json!({
+        "format": summary.format,
+        "n_ops": summary.n_ops,
+        "n_views": summary.n_views,
+        "n_parameters": summary.n_parameters,
+        "initializer_elements": summary.initializer_elements,
+        "parameter_bytes": summary.parameter_bytes,
+        "forward_flops": summary.forward_flops,
+        "guessed_share": summary.guessed_share,
+        "scaled_share": summary.scaled_share,
+        "opsets": summary.opsets,
+        "stages": summary.stages,
+        "op_types": types,
+    })
+}
+
+fn tensor(tensor: &ir::tensor::Tensor) -> Value {
+    json!({
+        "name": tensor.name,
+        "dtype": tensor.dtype.name(),
+        "shape": tensor.shape,
+        "bytes": tensor.bytes.get(),
+    })
+}

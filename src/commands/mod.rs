@@ -1,0 +1,70 @@
+//! One file per verb: parse, call the library, render. Nothing is computed here.
+
+mod algorithms;
+mod alternatives;
+mod compare;
+mod completions;
+mod devices;
+mod explain;
+mod export;
+mod import;
+mod outcome;
+mod plan;
+mod replay;
+mod report;
+mod serve;
+mod simulate;
+mod support;
+mod verify;
+
+use ir::diagnostic::Diagnostic;
+use serde_json::json;
+
+use crate::cli::{Cli, Command};
+use crate::printer::Printer;
+
+/// The process exit code of a run that was not an error of the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exit(pub(crate) u8);
+
+impl Exit {
+    /// Done.
+    pub(crate) const DONE: Self = Self(0);
+    /// `compare` found a difference.
+    pub(crate) const DIFFERS: Self = Self(10);
+}
+
+/// What every verb returns: how it went, or the error that is printed last.
+pub(crate) type CommandResult = Result<Exit, Diagnostic>;
+
+const WELCOME: &str = "\
+meshwright plans where and how large models run, and proves how far from optimal a plan can be.
+Try:
+  meshwright import model.onnx                          what is understood of a model
+  meshwright plan model.onnx --cluster cluster.yaml     a placement, its time and memory
+  meshwright devices                                    what a cluster file can name
+All commands: meshwright --help
+";
+
+/// Runs one command line.
+pub(crate) fn run(cli: &Cli, printer: &Printer) -> CommandResult {
+    match &cli.command {
+        None => {
+            printer.text(WELCOME);
+            printer.document(&json!({ "welcome": WELCOME.lines().collect::<Vec<_>>() }));
+            Ok(Exit::DONE)
+        }
+        Some(Command::Plan(args)) => plan::run(args, printer),
+        Some(Command::Import(args)) => import::run(args, printer),
+        Some(Command::Support(args)) => support::run(args, printer),
+        Some(Command::Simulate(args)) => simulate::run(args, printer),
+        Some(Command::Verify(args)) => verify::run(args, printer),
+        Some(Command::Explain(args)) => explain::run(args, printer),
+        Some(Command::Compare(args)) => compare::run(args, printer),
+        Some(Command::Export(args)) => export::run(args, printer),
+        Some(Command::Algorithms) => algorithms::run(printer),
+        Some(Command::Devices(args)) => devices::run(args, printer),
+        Some(Command::Serve(args)) => serve::run(args, printer),
+        Some(Command::Completions(args)) => completions::run(args, printer),
+    }
+}

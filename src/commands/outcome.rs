@@ -1,0 +1,211 @@
+//! What `plan` prints: what was tried, where time and memory go, and the sentence at the end.
+
+use std::time::Duration;
+
+use documents::diagnostic::DiagnosticDocument;
+use documents::plan::{PlanDocument, gap};
+use documents::report::{
+    AttemptDocument, AttemptResult, BoundDocument, FORMAT, ReportDocument, RunDocument,
+    TracePointDocument,
+};
+use ir::diagnostic::Diagnostic;
+use ir::units::{Bytes, Nanos};
+use planner::run::{Attempt, Outcome};
+
+use crate::cli::{PlanArgs, VERSION};
+use crate::commands::report::{self, Rows};
+use crate::commands::import;
+use crate::load::{self, Loaded};
+use crate::printer::{Format, Printer};
+use crate::table::Column;
+
+/// What the command adds to an outcome.
+pub(crate) struct Solved {
+    /// The plan as a document.
+    pub(crate) plan: PlanDocument,
+    /// Wall-clock time of the solve.
+    pub(crate) elapsed: Duration,
+    /// Of the exports.
+    pub(crate) warnings: Vec<Diagnostic>,
+    /// Names of the files that were written.
+    pub(crate) written: Vec<String>,
+}
+
+/// Prints an outcome, in text or as a document.
+///
+/// # Errors
+/// Those of [`Printer::serialized`].
+pub(crate) fn print(
+    args: &PlanArgs,
+    loaded: &Loaded,
+    outcome: &Outcome,
+    solved: &Solved,
+    printer: &Printer,
+) -> Result<(), Diagnostic> {
+    let warnings: Vec<Diagnostic> =
+        loaded.warnings.iter().chain(&outcome.warnings).chain(&solved.warnings).cloned().collect();
+    if printer.format == Format::Json {
+        return printer.serialized(&document(loaded, outcome, solved, &warnings));
+    }
+    let problem = &loaded.problem;
+    printer.line(&import::sentence(&problem.graph.name, &loaded.summary));
+    let nominal = if outcome.report.nominal { ", nominal costs" } else { "" };
+    printer.line(&format!(
+        "{}: {}{nominal}",
+        problem.cluster.name,
+        load::describe(&problem.cluster)
+    ));
+    attempts(outcome, printer);
+    printer.text("\n");
+    report::devices(problem, &outcome.report, Rows::of(args.all), printer);
+    printer.text("\n");
+    printer.line(&format!(
+        "bound {} ({}); planned in {}; stopped: {}",
+        outcome.bound.value,
+        outcome.bound.method,
+        elapsed(solved.elapsed),
+        outcome.stop.name()
+    ));
+    printer.warnings(&warnings);
+    for file in &solved.written {
+        printer.talk(&format!("wrote {file}"));
+    }
+    printer.line(&sentence(outcome));
+    Ok(())
+}
+
+fn attempts(outcome: &Outcome, printer: &Printer) {
+    let columns = [
+        Column::Name("algorithm"),
+        Column::Number("step time"),
+        Column::Number("gap"),
+        Column::Number("peak memory"),
+        Column::Number("planned in"),
+        Column::Text(""),
+    ];
+    let row = |attempt: &Attempt| {
+        let mut cells = vec![attempt.algorithm.clone()];
+        match &attempt.result {
+            Ok(plan) => cells.extend([
+                plan.step_time.to_string(),
+                percent(plan.step_time, outcome.bound.value),
+                Bytes(plan.peak_bytes).to_string(),
+                elapsed(attempt.elapsed),
+                if attempt.algorithm == outcome.algorithm { "kept" } else { "" }.to_owned(),
+            ]),
+            Err(none) => cells.extend([
+                "-".to_owned(),
+                "-".to_owned(),
+                "-".to_owned(),
+                elapsed(attempt.elapsed),
+                format!("no plan: {}", none.diagnostic.code),
+            ]),
+        }
+        cells
+    };
+    printer.table(&columns, outcome.attempts.iter().map(row).collect());
+}
+
+fn elapsed(duration: Duration) -> String {
+    Nanos(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)).to_string()
+}
+
+/// The gap, rounded up: what is said is never less than what is. From 10 times on as a factor.
+fn percent(value: Nanos, bound: Nanos) -> String {
+    let above = u128::from(value.get().saturating_sub(bound.get()));
+    let bound = u128::from(bound.get());
+    if above == 0 {
+        return "0 %".to_owned();
+    }
+    if bound == 0 {
+        return "unknown".to_owned();
+    }
+    match (above * 1000).div_ceil(bound) {
+        tenths if tenths < 100 => format!("{}.{} %", tenths / 10, tenths % 10),
+        tenths if tenths < 10_000 => format!("{} %", (above * 100).div_ceil(bound)),
+        _ => format!("{} x", above.div_ceil(bound) + 1),
+    }
+}
+
+fn sentence(outcome: &Outcome) -> String {
+    let (value, bound) = (outcome.timeline.step_time, outcome.bound.value);
+    let gap = percent(value, bound);
+    let how_far = if value <= bound {
+        "the optimum of this cost model".to_owned()
+    } else if bound == Nanos::ZERO {
+        "no lower bound is known".to_owned()
+    } else if gap.ends_with('x') {
+        format!("at most {gap} the optimum of this cost model")
+    } else {
+        format!("at most {gap} above the optimum of this cost model")
+    };
+    format!("step time {value}, {how_far}")
+}
+
+fn document(
+    loaded: &Loaded,
+    outcome: &Outcome,
+    solved: &Solved,
+    warnings: &[Diagnostic],
+) -> ReportDocument {
+    let value = outcome.timeline.step_time.get();
+    let bound = outcome.bound.value.get();
+    ReportDocument {
+        format: FORMAT.to_owned(),
+        plan: solved.plan.clone(),
+        report: report::document(&loaded.problem, &outcome.report),
+        bound: BoundDocument::new(bound, outcome.bound.method),
+        gap: gap(value, bound),
+        stop_reason: outcome.stop.name().to_owned(),
+        algorithm: outcome.algorithm.clone(),
+        warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
+        attempts: outcome.attempts.iter().map(attempt).collect(),
+        run: RunDocument {
+            planning_time_s: solved.elapsed.as_secs_f64(),
+            attempts_s: outcome.attempts.iter().map(|a| a.elapsed.as_secs_f64()).collect(),
+            trace: outcome
+                .trace
+                .iter()
+                .map(|point| TracePointDocument {
+                    elapsed_s: point.elapsed.as_secs_f64(),
+                    value_ns: point.value.map(Nanos::get),
+                    bound_ns: point.bound.map(Nanos::get),
+                })
+                .collect(),
+            host: host(),
+            version: VERSION.to_owned(),
+        },
+    }
+}
+
+fn attempt(attempt: &Attempt) -> AttemptDocument {
+    AttemptDocument {
+        algorithm: attempt.algorithm.clone(),
+        result: match &attempt.result {
+            Ok(plan) => AttemptResult::plan(plan.step_time.get(), plan.peak_bytes),
+            Err(none) => AttemptResult::NoPlan(DiagnosticDocument::from(&none.diagnostic)),
+        },
+    }
+}
+
+/// `x86_64-linux, 8 threads`.
+fn host() -> String {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    format!("{}-{}, {threads} threads", std::env::consts::ARCH, std::env::consts::OS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_rounded_up() {
+        assert_eq!(percent(Nanos(1028), Nanos(1000)), "2.8 %");
+        assert_eq!(percent(Nanos(10281), Nanos(10000)), "2.9 %");
+        assert_eq!(percent(Nanos(1_000_001), Nanos(1_000_000)), "0.1 %");
+        assert_eq!(percent(Nanos(1941), Nanos(1000)), "95 %");
+        assert_eq!(percent(Nanos(12_500), Nanos(1000)), "13 x");
+        assert_eq!(percent(Nanos(7), Nanos(7)), "0 %");
+        assert_eq!(percent(Nanos(7), Nanos(0)), "unknown");
+    }
+}

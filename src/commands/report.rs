@@ -1,0 +1,118 @@
+//! The report of one plan: where the time and the memory go.
+
+use cost_model::memory::Holding;
+use cost_model::problem::Problem;
+use cost_model::report::{DeviceReport, Report};
+use documents::report::{DeviceDocument, HoldingDocument, LinkDocument, StepDocument};
+use ir::units::Bytes;
+
+use crate::printer::Printer;
+use crate::table::Column;
+
+/// Rows that are shown without `--all`.
+pub(crate) const LISTED: usize = 16;
+
+/// Which rows of a long table are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// The first few, and how many are left.
+    Few,
+    /// `--all`.
+    All,
+}
+
+impl Rows {
+    /// From the flag.
+    pub(crate) fn of(flag: bool) -> Self {
+        if flag { Self::All } else { Self::Few }
+    }
+
+    /// How many of `n` rows to show.
+    pub(crate) fn shown(self, n: usize) -> usize {
+        match self {
+            Self::Few => n.min(LISTED),
+            Self::All => n,
+        }
+    }
+}
+
+/// Prints the table of devices.
+pub(crate) fn devices(problem: &Problem, report: &Report, rows: Rows, printer: &Printer) {
+    let columns = [
+        Column::Name("device"),
+        Column::Number("compute"),
+        Column::Number("comm"),
+        Column::Number("idle"),
+        Column::Number("peak memory"),
+        Column::Number("of"),
+        Column::Number("limit"),
+        Column::Rest("largest at peak"),
+    ];
+    let shown = rows.shown(report.devices.len());
+    let row = |device: &DeviceReport| row(problem, report, device);
+    printer.table(&columns, report.devices[..shown].iter().map(row).collect());
+    if shown < report.devices.len() {
+        printer.line(&format!("... and {} more (--all)", report.devices.len() - shown));
+    }
+}
+
+fn row(problem: &Problem, report: &Report, device: &DeviceReport) -> Vec<String> {
+    let step = report.step_time.get();
+    let share = |ns: u64| match step {
+        0 => "-".to_owned(),
+        _ => format!("{:.1} %", ns as f64 / step as f64 * 100.0),
+    };
+    let peak = Bytes(device.peak.bytes).to_string();
+    let of = device.limit.filter(|limit| *limit > 0).map_or(String::new(), |limit| {
+        format!("{:.0} %", device.peak.bytes as f64 / limit as f64 * 100.0)
+    });
+    vec![
+        problem.cluster.devices[device.device.index()].name.clone(),
+        share(device.compute_ns),
+        share(device.communication_ns),
+        share(device.idle_ns),
+        peak,
+        of,
+        device.limit.map_or("none".to_owned(), |limit| Bytes(limit).to_string()),
+        device.what_peaks.first().map_or(String::new(), holding),
+    ]
+}
+
+fn holding(holding: &Holding) -> String {
+    format!("{} {} {}", holding.what.name(), Bytes(holding.bytes), holding.name)
+}
+
+/// The report as a document.
+pub(crate) fn document(problem: &Problem, report: &Report) -> StepDocument {
+    let mut document = StepDocument::new(report.step_time.get(), report.nominal);
+    document.devices = report.devices.iter().map(|d| device_document(problem, d)).collect();
+    let channel = |link: &cost_model::report::LinkReport| {
+        let name = &problem.cluster.links.channels[link.channel.index()].name;
+        LinkDocument::new(name, link.busy_ns, link.bytes, link.n_transfers)
+    };
+    document.links = report.links.iter().map(channel).collect();
+    document
+}
+
+fn device_document(problem: &Problem, report: &DeviceReport) -> DeviceDocument {
+    let device = &problem.cluster.devices[report.device.index()];
+    let times = (report.compute_ns, report.communication_ns, report.idle_ns);
+    DeviceDocument {
+        memory_limit_bytes: report.limit,
+        capacity_bytes: device.capacity.map(Bytes::get),
+        context_bytes: device.context.get(),
+        reserve_bytes: device.reserve.get(),
+        parameter_bytes: report.parameter_bytes,
+        what_peaks: report
+            .what_peaks
+            .iter()
+            .map(|holding| HoldingDocument {
+                kind: holding.what.name().to_owned(),
+                name: holding.name.clone(),
+                bytes: holding.bytes,
+            })
+            .collect(),
+        ..DeviceDocument::with_times(&device.name, times.0, times.1, times.2)
+    }
+    .with_peak(report.peak.bytes, report.peak.at)
+}

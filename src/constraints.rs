@@ -1,0 +1,228 @@
+//! `--pin`, `--forbid`, `--colocate` and the constraints file, resolved to ids.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use cost_model::problem::Constraints;
+use ir::cluster::Cluster;
+use ir::diagnostic::Diagnostic;
+use ir::graph::Graph;
+use ir::id::{DeviceId, OpId};
+use ir::op::Work;
+use serde::Deserialize;
+
+use crate::cli::ProblemFlags;
+use crate::pattern::Pattern;
+use crate::suggest;
+
+/// Longest constraints file that is read, in bytes.
+const LONGEST_FILE: u64 = 16 << 20;
+
+/// The constraints file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    pin: BTreeMap<String, Names>,
+    #[serde(default)]
+    forbid: BTreeMap<String, Names>,
+    #[serde(default)]
+    colocate: Vec<Names>,
+}
+
+/// One name or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Names {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Names {
+    fn all(&self) -> Vec<&str> {
+        match self {
+            Self::One(name) => vec![name],
+            Self::Many(names) => names.iter().map(String::as_str).collect(),
+        }
+    }
+}
+
+/// Resolves all constraints of a command line.
+///
+/// # Errors
+/// `constraints-file` for a file that can't be read, `no-match` for a pattern without an op,
+/// `unknown-device` for a device that the cluster does not have, `bad-constraint` for a flag
+/// without `=`.
+pub(crate) fn resolve(
+    flags: &ProblemFlags,
+    graph: &Graph,
+    cluster: &Cluster,
+) -> Result<Constraints, Diagnostic> {
+    let resolver = Resolver { graph, cluster };
+    let mut constraints = Constraints::default();
+    if let Some(path) = &flags.constraints {
+        let file = read(path)?;
+        for (pattern, devices) in &file.pin {
+            constraints.pins.extend(resolver.pairs(pattern, &devices.all())?);
+        }
+        for (pattern, devices) in &file.forbid {
+            constraints.forbids.extend(resolver.pairs(pattern, &devices.all())?);
+        }
+        for patterns in &file.colocate {
+            constraints.colocate.push(resolver.together(&patterns.all())?);
+        }
+    }
+    for flag in &flags.pin {
+        let (pattern, devices) = split("--pin", flag)?;
+        constraints.pins.extend(resolver.pairs(pattern, &devices)?);
+    }
+    for flag in &flags.forbid {
+        let (pattern, devices) = split("--forbid", flag)?;
+        constraints.forbids.extend(resolver.pairs(pattern, &devices)?);
+    }
+    for flag in &flags.colocate {
+        constraints.colocate.push(resolver.together(&[flag])?);
+    }
+    Ok(constraints)
+}
+
+fn split<'a>(name: &str, flag: &'a str) -> Result<(&'a str, Vec<&'a str>), Diagnostic> {
+    match flag.rsplit_once('=') {
+        Some((pattern, devices)) if !pattern.is_empty() && !devices.is_empty() => {
+            Ok((pattern, devices.split(',').collect()))
+        }
+        _ => Err(Diagnostic::usage(
+            "bad-constraint",
+            format!("`{name} {flag}` does not have the form PATTERN=DEVICE"),
+        )
+        .hint(format!("write {name} 'transformer.h.0=gpu0', several devices with commas"))),
+    }
+}
+
+fn read(path: &Path) -> Result<File, Diagnostic> {
+    let wrong = |why: String| {
+        Diagnostic::input("constraints-file", "the constraints file can not be used")
+            .fact("file", path.display().to_string())
+            .fact("reason", why)
+            .hint("it holds `pin` and `forbid` (pattern: device) and `colocate` (list of patterns)")
+    };
+    let size = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
+    if size > LONGEST_FILE {
+        return Err(wrong(format!("it is {size} bytes long, more than {LONGEST_FILE}")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+    serde_yaml::from_str(&text).map_err(|e| {
+        // The first line says what and where; the rest quotes the file.
+        wrong(e.to_string().lines().next().unwrap_or_default().to_owned())
+    })
+}
+
+struct Resolver<'a> {
+    graph: &'a Graph,
+    cluster: &'a Cluster,
+}
+
+impl Resolver<'_> {
+    fn pairs(
+        &self,
+        pattern: &str,
+        devices: &[&str],
+    ) -> Result<Vec<(OpId, Vec<DeviceId>)>, Diagnostic> {
+        let devices = self.devices(devices)?;
+        Ok(self.ops(pattern)?.into_iter().map(|op| (op, devices.clone())).collect())
+    }
+
+    fn together(&self, patterns: &[&str]) -> Result<Vec<OpId>, Diagnostic> {
+        let mut ops = Vec::new();
+        for pattern in patterns {
+            ops.extend(self.ops(pattern)?);
+        }
+        ops.sort_unstable();
+        ops.dedup();
+        Ok(ops)
+    }
+
+    /// Ops (no views) that the pattern covers, at least one.
+    fn ops(&self, pattern: &str) -> Result<Vec<OpId>, Diagnostic> {
+        let pattern = Pattern::new(pattern);
+        let is_action = |op: &OpId| self.graph.op(*op).work != Work::View;
+        let ops: Vec<OpId> = self
+            .graph
+            .op_ids()
+            .filter(is_action)
+            .filter(|op| pattern.covers(self.graph.op(*op)))
+            .collect();
+        if !ops.is_empty() {
+            return Ok(ops);
+        }
+        let names = self.graph.ops.iter().filter(|op| op.work != Work::View);
+        let known = names.flat_map(|op| [Some(op.name.as_str()), op.module.as_deref()]).flatten();
+        Err(Diagnostic::usage("no-match", format!("no op matches `{}`", pattern.text()))
+            .hint(suggest::hint(pattern.text(), known)))
+    }
+
+    fn devices(&self, names: &[&str]) -> Result<Vec<DeviceId>, Diagnostic> {
+        let mut devices = Vec::new();
+        for name in names {
+            let pattern = Pattern::new(name);
+            let all = self.cluster.device_ids();
+            let found: Vec<DeviceId> =
+                all.filter(|d| pattern.matches(&self.cluster.devices[d.index()].name)).collect();
+            if found.is_empty() {
+                let known = self.cluster.devices.iter().map(|d| d.name.as_str());
+                let message = format!("cluster `{}` has no device `{name}`", self.cluster.name);
+                return Err(Diagnostic::usage("unknown-device", message)
+                    .hint(suggest::hint(name, known)));
+            }
+            devices.extend(found);
+        }
+        devices.sort_unstable();
+        devices.dedup();
+        Ok(devices)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ir::op::{Kernel, Op};
+
+    use super::*;
+
+    fn graph() -> Graph {
+        let op = |name: &str, module: &str| Op {
+            name: name.to_owned(),
+            op_type: "MatMul".to_owned(),
+            module: Some(module.to_owned()),
+            phase: ir::op::Phase::Forward,
+            inputs: Vec::new(),
+            parameters: Vec::new(),
+            outputs: Vec::new(),
+            work: Work::Kernel(Kernel::default()),
+            group: None,
+        };
+        Graph { ops: vec![op("q", "h.0.attn"), op("k", "h.1.attn")], ..Graph::default() }
+    }
+
+    #[test]
+    fn a_pattern_names_its_subtree() {
+        let (graph, cluster) = (graph(), Cluster::default());
+        let resolver = Resolver { graph: &graph, cluster: &cluster };
+        assert_eq!(resolver.ops("h.1").ok(), Some(vec![OpId(1)]));
+        assert_eq!(resolver.together(&["h.1", "q", "q"]).ok(), Some(vec![OpId(0), OpId(1)]));
+    }
+
+    #[test]
+    fn a_pattern_without_a_match_is_an_error_that_helps() {
+        let (graph, cluster) = (graph(), Cluster::default());
+        let resolver = Resolver { graph: &graph, cluster: &cluster };
+        let Err(error) = resolver.ops("h.1.atn") else { panic!("nothing is called so") };
+        assert_eq!(error.code, "no-match");
+        assert!(error.hints[0].contains("`h.1.attn`"), "{:?}", error.hints);
+    }
+
+    #[test]
+    fn flags_split_at_the_last_sign() {
+        assert_eq!(split("--pin", "a=b=x,y").ok(), Some(("a=b", vec!["x", "y"])));
+        assert!(split("--pin", "a").is_err() && split("--pin", "=x").is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! How a run ends when it does not end well.
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::error::ErrorKind;
+use ir::diagnostic::{Blame, Diagnostic};
+
+use crate::commands::CommandResult;
+use crate::printer::Printer;
+
+/// Help and version are no failures; wrong flags are, in text or as a document.
+pub(crate) fn of_flags(error: &clap::Error, printer: &Printer) -> ExitCode {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if asked {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let diagnostic = diagnostic(&error.render().to_string());
+    let exit = diagnostic.blame.exit_code();
+    printer.failure(&diagnostic, exit);
+    ExitCode::from(exit)
+}
+
+/// What the flag parser says, in our form: its tips and its usage line become hints.
+fn diagnostic(text: &str) -> Diagnostic {
+    let mut message = String::new();
+    let mut hints = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some(tip) = line.strip_prefix("tip: ") {
+            hints.push(tip.to_owned());
+        } else if let Some(usage) = line.strip_prefix("Usage: ") {
+            hints.push(format!("usage: {usage}"));
+        } else if line.starts_with("For more information") {
+            hints.push("--help says more".to_owned());
+        } else {
+            let separator = if message.is_empty() { "" } else { " " };
+            message = message + separator + line.strip_prefix("error: ").unwrap_or(line);
+        }
+    }
+    let diagnostic = Diagnostic::usage("usage", message);
+    hints.into_iter().fold(diagnostic, Diagnostic::hint)
+}
+
+/// Runs a command; its error is printed, and a panic becomes `error[internal]`.
+pub(crate) fn catch(printer: &Printer, run: impl FnOnce() -> CommandResult) -> ExitCode {
+    let place = Arc::new(Mutex::new(String::new()));
+    let noted = Arc::clone(&place);
+    panic::set_hook(Box::new(move |info| {
+        let at = info.location().map(|l| format!("{}:{}", l.file(), l.line()));
+        *noted.lock().unwrap_or_else(PoisonError::into_inner) = at.unwrap_or_default();
+    }));
+    let diagnostic = match panic::catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(exit)) => return ExitCode::from(exit.0),
+        Ok(Err(diagnostic)) => diagnostic,
+        Err(payload) => {
+            internal(&*payload, &place.lock().unwrap_or_else(PoisonError::into_inner))
+        }
+    };
+    let exit = diagnostic.blame.exit_code();
+    printer.failure(&diagnostic, exit);
+    ExitCode::from(exit)
+}
+
+fn internal(payload: &(dyn Any + Send), place: &str) -> Diagnostic {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+    Diagnostic::error(Blame::Internal, "internal", "meshwright has a bug and stopped")
+        .fact("reason", text)
+        .fact("at", place)
+        .hint("please report it with the command line and, if you can share them, the input files")
+}

@@ -1,0 +1,157 @@
+//! From the command line to a planning problem: the same walk for every verb that needs one.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use cost_model::problem::{Objective, Problem};
+use importers::{Import, ImportOptions, Summary};
+use ir::cluster::Cluster;
+use ir::diagnostic::Diagnostic;
+use ir::profile::Profile;
+use ir::tensor::DType;
+use ir::workload::{Mode, Optimizer, Workload};
+
+use crate::cli::{ModelFlags, ObjectiveName, ProblemFlags};
+use crate::constraints;
+
+/// A problem with what was learned on the way to it.
+pub(crate) struct Loaded {
+    /// The problem.
+    pub(crate) problem: Arc<Problem>,
+    /// What the model file holds.
+    pub(crate) summary: Summary,
+    /// Constants that durations were computed with.
+    pub(crate) profile: Profile,
+    /// Of import, workload and costs, in this order.
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+/// Reads a model file.
+///
+/// # Errors
+/// Those of `importers::read`, and `batch-sizes`, `batch-axis` for flags that contradict each
+/// other.
+pub(crate) fn model(path: &Path, flags: &ModelFlags) -> Result<Import, Diagnostic> {
+    importers::read(path, &options(flags)?)
+}
+
+/// Reads model and cluster, and puts costs and constraints on them.
+///
+/// # Errors
+/// Those of every step; `no-cluster` where neither a flag nor the model file gives one.
+pub(crate) fn problem(
+    model: &Path,
+    flags: &ProblemFlags,
+    objective: ObjectiveName,
+) -> Result<Loaded, Diagnostic> {
+    let workload = workload(flags);
+    annotated(model, flags, objective, workload)
+}
+
+/// As [`problem`], where flags that were not given are taken from a plan's workload.
+///
+/// # Errors
+/// As [`problem`].
+pub(crate) fn problem_of_plan(
+    model: &Path,
+    flags: &ProblemFlags,
+    planned: Workload,
+) -> Result<Loaded, Diagnostic> {
+    let workload = Workload {
+        mode: flags.workload.map_or(planned.mode, Mode::from),
+        optimizer: flags.optimizer.map_or(planned.optimizer, Optimizer::from),
+        dtype: flags.model.dtype.or(planned.dtype),
+        batch: flags.model.batch.or(planned.batch),
+        micro_batch: flags.model.micro_batch.or(planned.micro_batch),
+    };
+    annotated(model, flags, ObjectiveName::StepTime, workload)
+}
+
+fn annotated(
+    model: &Path,
+    flags: &ProblemFlags,
+    objective: ObjectiveName,
+    workload: Workload,
+) -> Result<Loaded, Diagnostic> {
+    let mut options = options(&flags.model)?;
+    options.dtype = workload.dtype;
+    options.batch = workload.micro_batch.or(workload.batch);
+    // The cluster is small: a slip in it is found before a large model is read.
+    let given = flags.cluster.as_deref().map(importers::cluster::read).transpose()?;
+    let Import { graph, cluster, summary, mut warnings } = importers::read(model, &options)?;
+    let cluster = given.or(cluster).ok_or_else(no_cluster)?;
+    let (graph, noted) = cost_model::workload::apply(graph, &workload)?;
+    warnings.extend(noted);
+    let constraints = constraints::resolve(flags, &graph, &cluster)?;
+    let profile = Profile::default();
+    let annotated = cost_model::annotate::annotate(
+        Arc::new(graph),
+        Arc::new(cluster),
+        &profile,
+        workload,
+        self::objective(objective),
+        constraints,
+    )?;
+    warnings.extend(annotated.warnings);
+    Ok(Loaded { problem: Arc::new(annotated.problem), summary, profile, warnings })
+}
+
+/// The cluster in one line: how many devices of which kinds.
+pub(crate) fn describe(cluster: &Cluster) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for device in cluster.device_ids() {
+        *counts.entry(&cluster.kind_of(device).name).or_default() += 1;
+    }
+    let kinds: Vec<String> = counts.iter().map(|(kind, n)| format!("{n} x {kind}")).collect();
+    kinds.join(", ")
+}
+
+fn objective(name: ObjectiveName) -> Objective {
+    match name {
+        ObjectiveName::StepTime => Objective::StepTime,
+    }
+}
+
+fn options(flags: &ModelFlags) -> Result<ImportOptions, Diagnostic> {
+    if let (Some(batch), Some(micro)) = (flags.batch, flags.micro_batch)
+        && batch % micro != 0
+    {
+        return Err(Diagnostic::usage(
+            "batch-sizes",
+            format!("a batch of {batch} does not divide into micro-batches of {micro}"),
+        )
+        .hint("choose a micro-batch that divides the batch"));
+    }
+    let batch_axis = flags.batch_axis.iter().map(|(input, axis)| {
+        let axis = usize::try_from(*axis);
+        Ok((input.clone(), axis.map_err(|_| Diagnostic::usage("batch-axis", "no such axis"))?))
+    });
+    Ok(ImportOptions {
+        dims: flags.dims.iter().cloned().collect(),
+        batch: flags.micro_batch.or(flags.batch),
+        batch_axis: batch_axis.collect::<Result<_, Diagnostic>>()?,
+        dtype: flags.dtype,
+    })
+}
+
+/// Training computes in bf16 unless told otherwise; inference keeps the types of the file.
+fn workload(flags: &ProblemFlags) -> Workload {
+    let mode = flags.workload.map_or(Mode::Inference, Mode::from);
+    let usual = match mode {
+        Mode::Training => Some(DType::Bf16),
+        Mode::Inference => None,
+    };
+    Workload {
+        mode,
+        optimizer: flags.optimizer.map(Optimizer::from).unwrap_or_default(),
+        dtype: flags.model.dtype.or(usual),
+        batch: flags.model.batch,
+        micro_batch: flags.model.micro_batch,
+    }
+}
+
+fn no_cluster() -> Diagnostic {
+    Diagnostic::usage("no-cluster", "this model file carries no cluster of its own")
+        .hint("add --cluster cluster.yaml; `meshwright devices` lists what such a file can name")
+}

@@ -1,0 +1,219 @@
+//! What reaches the user: data to stdout, talk to stderr; colour only on a terminal.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+use documents::diagnostic::DiagnosticDocument;
+use ir::diagnostic::{Diagnostic, Severity, Value};
+use serde_json::{Value as Json, json};
+
+use crate::escape::escape;
+use crate::table::{self, Column};
+
+/// Widest line, however wide the terminal is.
+const WIDEST: usize = 100;
+/// Narrowest line that is laid out for.
+const NARROWEST: usize = 60;
+/// List entries of a fact that are shown.
+const LISTED: usize = 8;
+
+/// Who reads stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// A person.
+    Text,
+    /// A program: one JSON document.
+    Json,
+}
+
+/// Knows where the output goes and how wide it may be.
+#[derive(Clone, Debug)]
+pub(crate) struct Printer {
+    /// Who reads stdout.
+    pub(crate) format: Format,
+    /// Columns that a line may take.
+    pub(crate) width: usize,
+    palette: Palette,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Palette {
+    error: Style,
+    warning: Style,
+    hint: Style,
+    strong: Style,
+}
+
+impl Palette {
+    fn new(stream: &impl IsTerminal) -> Self {
+        let plain = Style::new();
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        if !(wanted && stream.is_terminal()) {
+            return Self { error: plain, warning: plain, hint: plain, strong: plain };
+        }
+        let colour = |c: AnsiColor| c.on_default().bold();
+        Self {
+            error: colour(AnsiColor::Red),
+            warning: colour(AnsiColor::Yellow),
+            hint: colour(AnsiColor::Cyan),
+            strong: plain.bold(),
+        }
+    }
+}
+
+impl Printer {
+    /// A printer for this process's streams. The width is the terminal's (or `COLUMNS`), between
+    /// 60 and 100.
+    pub(crate) fn new(format: Format) -> Self {
+        let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+        let terminal = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+        let width = columns.or_else(terminal).unwrap_or(WIDEST).clamp(NARROWEST, WIDEST);
+        Self { format, width, palette: Palette::new(&io::stderr()) }
+    }
+
+    /// Data for people; nothing in JSON. The text is laid out already and its names are escaped.
+    pub(crate) fn text(&self, text: &str) {
+        if self.format == Format::Text {
+            put(&mut io::stdout().lock(), text);
+        }
+    }
+
+    /// A sentence for people on stdout, escaped and wrapped.
+    pub(crate) fn line(&self, line: &str) {
+        self.text(&wrapped(&escape(line), "", "  ", self.width));
+    }
+
+    /// A table for people.
+    pub(crate) fn table(&self, columns: &[Column], rows: Vec<Vec<String>>) {
+        if self.format == Format::Text {
+            self.text(&table::render(columns, rows, self.width));
+        }
+    }
+
+    /// The one JSON document of a run; nothing for people.
+    pub(crate) fn document(&self, document: &Json) {
+        if self.format == Format::Json {
+            let mut text = serde_json::to_string_pretty(document).unwrap_or_default();
+            text.push('\n');
+            put(&mut io::stdout().lock(), &text);
+        }
+    }
+
+    /// As [`Printer::document`], for a document type, in the order of its fields.
+    ///
+    /// # Errors
+    /// `internal` where it has no JSON form, which no document type is without.
+    pub(crate) fn serialized(&self, document: &impl serde::Serialize) -> Result<(), Diagnostic> {
+        let text = documents::json::pretty(document)?;
+        if self.format == Format::Json {
+            put(&mut io::stdout().lock(), &text);
+        }
+        Ok(())
+    }
+
+    /// Talk on stderr, such as `wrote plan.json`; silent in JSON.
+    pub(crate) fn talk(&self, line: &str) {
+        if self.format == Format::Text {
+            put(&mut io::stderr().lock(), &wrapped(&escape(line), "", "  ", self.width));
+        }
+    }
+
+    /// Warnings on stderr; in JSON they are part of the document.
+    pub(crate) fn warnings(&self, warnings: &[Diagnostic]) {
+        if self.format == Format::Text {
+            for warning in warnings {
+                put(&mut io::stderr().lock(), &self.diagnostic(warning));
+            }
+        }
+    }
+
+    /// An error that ends the run: on stderr, or a JSON document on stdout.
+    pub(crate) fn failure(&self, error: &Diagnostic, exit: u8) {
+        match self.format {
+            Format::Text => put(&mut io::stderr().lock(), &self.diagnostic(error)),
+            Format::Json => {
+                let error = DiagnosticDocument::from(error);
+                self.document(&json!({ "error": error, "exit_code": exit }));
+            },
+        }
+    }
+
+    /// A diagnostic as text: `error[code]: message`, its facts, its hints.
+    pub(crate) fn diagnostic(&self, diagnostic: &Diagnostic) -> String {
+        let (word, style, indent) = match diagnostic.severity {
+            Severity::Error => ("error", self.palette.error, ""),
+            Severity::Warning => ("warning", self.palette.warning, "  "),
+        };
+        let strong = match diagnostic.severity {
+            Severity::Error => self.palette.strong,
+            Severity::Warning => Style::new(),
+        };
+        let head = format!("{word}[{}]: ", diagnostic.code);
+        let message = wrapped(&escape(&diagnostic.message), &head, "  ", self.width);
+        // Styles go in after the wrapping, which counts characters.
+        let message = message.strip_prefix(&head).unwrap_or(&message).trim_end().to_owned();
+        let code = head.trim_end_matches(": ");
+        let mut text = format!("{style}{code}{style:#}: {strong}{message}{strong:#}\n");
+        let facts: Vec<String> = diagnostic.facts.iter().map(fact).collect();
+        if !facts.is_empty() {
+            text.push_str(&wrapped(&facts.join("; "), "  ", "  ", self.width));
+        }
+        for hint in &diagnostic.hints {
+            let label = format!("{indent}hint: ");
+            let body = wrapped(&escape(hint), &label, "        ", self.width);
+            let body = body.strip_prefix(&label).unwrap_or(&body);
+            let style = self.palette.hint;
+            text.push_str(&format!("{indent}{style}hint{style:#}: {body}"));
+        }
+        text
+    }
+}
+
+fn fact((name, value): &(&'static str, Value)) -> String {
+    let value = match value {
+        Value::Text(text) => escape(text),
+        Value::Count(count) => count.to_string(),
+        Value::Real(real) => format!("{real:.4}"),
+        Value::Bytes(bytes) => bytes.to_string(),
+        Value::Nanos(nanos) => nanos.to_string(),
+        Value::List(names) => {
+            let mut shown: Vec<String> = names.iter().take(LISTED).map(|n| escape(n)).collect();
+            if names.len() > LISTED {
+                shown.push(format!("... and {} more", names.len() - LISTED));
+            }
+            shown.join(", ")
+        }
+    };
+    format!("{} {value}", name.replace('_', " "))
+}
+
+/// The text broken at blanks; the first line starts with `first`, the others with `next`.
+fn wrapped(text: &str, first: &str, next: &str, width: usize) -> String {
+    let mut lines = first.to_owned();
+    let mut used = first.chars().count();
+    let mut fresh = true;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if !fresh && used + 1 + length > width {
+            lines.push('\n');
+            lines.push_str(next);
+            used = next.chars().count();
+            fresh = true;
+        }
+        if !fresh {
+            lines.push(' ');
+            used += 1;
+        }
+        lines.push_str(word);
+        used += length;
+        fresh = false;
+    }
+    lines.push('\n');
+    lines
+}
+
+/// Writes; a reader that went away (`| head`) is no error of ours.
+fn put(stream: &mut impl Write, text: &str) {
+    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+}

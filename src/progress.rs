@@ -1,0 +1,101 @@
+//! The one line on a terminal that says what a long solve is doing.
+
+use std::io::{self, IsTerminal};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use planner::run::Event;
+
+use crate::printer::{Format, Printer};
+
+/// A solve shorter than this shows nothing.
+const QUIET: Duration = Duration::from_millis(300);
+const TICK: Duration = Duration::from_millis(100);
+
+/// What is known of the solve.
+#[derive(Default)]
+struct State {
+    algorithm: String,
+    value: Option<u64>,
+    bound: Option<u64>,
+}
+
+/// Shows events until it is dropped.
+pub(crate) struct Progress {
+    state: Arc<Mutex<State>>,
+    ended: Arc<AtomicBool>,
+    painter: Option<JoinHandle<()>>,
+}
+
+impl Progress {
+    /// Silent where stderr is no terminal or the output is for a program.
+    pub(crate) fn new(printer: &Printer) -> Self {
+        let state = Arc::new(Mutex::new(State::default()));
+        let ended = Arc::new(AtomicBool::new(false));
+        let shown = printer.format == Format::Text && io::stderr().is_terminal();
+        let painter = shown.then(|| {
+            let (state, ended) = (Arc::clone(&state), Arc::clone(&ended));
+            std::thread::spawn(move || paint(&state, &ended))
+        });
+        Self { state, ended, painter }
+    }
+
+    /// Takes note of an event.
+    pub(crate) fn observe(&self, event: &Event) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Started { algorithm, .. } => state.algorithm = algorithm.to_string(),
+            Event::Incumbent { step_time, .. } => {
+                let best = state.value.map_or(step_time.get(), |v| v.min(step_time.get()));
+                state.value = Some(best);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+        if let Some(painter) = self.painter.take() {
+            painter.thread().unpark();
+            let _ = painter.join();
+        }
+    }
+}
+
+fn paint(state: &Mutex<State>, ended: &AtomicBool) {
+    let start = Instant::now();
+    while start.elapsed() < QUIET {
+        std::thread::park_timeout(QUIET.saturating_sub(start.elapsed()));
+        if ended.load(Ordering::SeqCst) {
+            return;
+        }
+    }
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+        bar.set_style(style);
+    }
+    while !ended.load(Ordering::SeqCst) {
+        bar.set_message(line(&state.lock().unwrap_or_else(PoisonError::into_inner), start));
+        bar.tick();
+        std::thread::park_timeout(TICK);
+    }
+    bar.finish_and_clear();
+}
+
+fn line(state: &State, start: Instant) -> String {
+    let mut parts = vec![state.algorithm.clone()];
+    if let Some(value) = state.value {
+        parts.push(ir::units::Nanos(value).to_string());
+        if let Some(bound) = state.bound.filter(|bound| *bound > 0) {
+            parts.push(format!("gap {:.1} %", (value as f64 / bound as f64 - 1.0) * 100.0));
+        }
+    }
+    parts.push(format!("{:.1} s", start.elapsed().as_secs_f64()));
+    parts.push("[Ctrl-C keeps the best]".to_owned());
+    parts.join("  ")
+}

@@ -1,0 +1,52 @@
+//! Did-you-mean.
+
+/// Up to three of `known` that look like `given`, the most alike first.
+pub(crate) fn similar<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    const ENOUGH: f64 = 0.75;
+    let mut scored: Vec<(f64, &str)> = known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(given, name), name))
+        .filter(|(score, _)| *score >= ENOUGH)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    scored.dedup_by_key(|(_, name)| *name);
+    scored.into_iter().take(3).map(|(_, name)| name).collect()
+}
+
+/// The hint: what looks alike, or else what there is.
+pub(crate) fn hint<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    const MOST: usize = 12;
+    let known: Vec<&str> = known.into_iter().collect();
+    let alike = similar(given, known.iter().copied());
+    if !alike.is_empty() {
+        return format!("did you mean {}?", quoted(&alike, "or"));
+    }
+    let shown = &known[..known.len().min(MOST)];
+    let rest = known.len() - shown.len();
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    format!("there are {}{more}", quoted(shown, "and"))
+}
+
+fn quoted(names: &[&str], last: &str) -> String {
+    let names: Vec<String> = names.iter().map(|n| format!("`{n}`")).collect();
+    match names.split_last() {
+        Some((end, start)) if !start.is_empty() => format!("{} {last} {end}", start.join(", ")),
+        _ => names.concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_finger_is_understood() {
+        assert_eq!(similar("m-eft", ["m-topo", "m-etf", "auto"]).first(), Some(&"m-etf"));
+        assert_eq!(hint("gpu01", ["gpu0", "tpu"]), "did you mean `gpu0`?");
+    }
+
+    #[test]
+    fn without_a_likeness_it_lists_what_there_is() {
+        assert_eq!(hint("zzz", ["a", "b"]), "there are `a` and `b`");
+    }
+}

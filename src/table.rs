@@ -1,0 +1,160 @@
+//! Tables for people.
+
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
+
+use crate::escape::escape;
+
+/// How a column is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Column {
+    /// Words: left, wrapped where the line is too short.
+    Text(&'static str),
+    /// Names that are pasted back: left, wrapped only where one is longer than half a line.
+    Name(&'static str),
+    /// What is worth seeing where there is room: takes what is left of the line, cut in the middle
+    /// to fit, and left out where too little is left.
+    Rest(&'static str),
+    /// Numbers with units: right, never wrapped.
+    Number(&'static str),
+}
+
+impl Column {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Text(title) | Self::Name(title) | Self::Rest(title) | Self::Number(title) => title,
+        }
+    }
+}
+
+/// Blanks between columns.
+const GAP: usize = 2;
+/// Least room for a [`Column::Rest`].
+const LEAST_REST: usize = 12;
+
+/// Rows under titles; cells are escaped. At most `width` columns wide where words can be wrapped.
+pub(crate) fn render(columns: &[Column], rows: Vec<Vec<String>>, width: usize) -> String {
+    let escaped = |row: Vec<String>| row.iter().map(|cell| escape(cell)).collect();
+    let mut rows: Vec<Vec<String>> = rows.into_iter().map(escaped).collect();
+    let columns = fit_rest(columns, &mut rows, width);
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(u16::try_from(width + GAP).unwrap_or(u16::MAX));
+    if columns.iter().any(|c| !c.title().is_empty()) {
+        table.set_header(columns.iter().map(|c| c.title()));
+    }
+    let least: Vec<usize> =
+        columns.iter().enumerate().map(|(at, c)| least_width(*c, &rows, at, width)).collect();
+    for row in rows {
+        table.add_row(row);
+    }
+    for (at, column) in columns.iter().enumerate() {
+        let Some(set) = table.column_mut(at) else { continue };
+        set.set_padding((0, u16::try_from(GAP).unwrap_or(0)));
+        if matches!(column, Column::Number(_)) {
+            set.set_cell_alignment(CellAlignment::Right);
+        }
+        let least = u16::try_from(least[at] + GAP).unwrap_or(u16::MAX);
+        set.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
+    }
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Characters of the widest cell of a column, the title included.
+fn widest(column: Column, rows: &[Vec<String>], at: usize) -> usize {
+    let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count());
+    cells.chain([column.title().len()]).max().unwrap_or(0)
+}
+
+/// Below this a column is not squeezed.
+fn least_width(column: Column, rows: &[Vec<String>], at: usize, width: usize) -> usize {
+    match column {
+        Column::Number(_) | Column::Rest(_) => widest(column, rows, at),
+        Column::Name(_) => widest(column, rows, at).min(width / 2),
+        Column::Text(title) => {
+            let words = rows.iter().filter_map(|row| row.get(at)).flat_map(|cell| cell.split(' '));
+            let longest = words.chain([title]).map(|word| word.chars().count()).max();
+            longest.unwrap_or(0).min(width / 5)
+        }
+    }
+}
+
+/// Cuts the cells of [`Column::Rest`] to what is left, or takes the column out.
+fn fit_rest(columns: &[Column], rows: &mut [Vec<String>], width: usize) -> Vec<Column> {
+    let Some(at) = columns.iter().position(|c| matches!(c, Column::Rest(_))) else {
+        return columns.to_vec();
+    };
+    let others = columns.iter().enumerate().filter(|(other, _)| *other != at);
+    let used: usize = others.map(|(other, c)| least_width(*c, rows, other, width) + GAP).sum();
+    let room = width.saturating_sub(used);
+    let mut columns = columns.to_vec();
+    let fits = room >= LEAST_REST.max(columns[at].title().len());
+    if !fits {
+        columns.remove(at);
+    }
+    for row in rows.iter_mut().filter(|row| at < row.len()) {
+        if fits {
+            row[at] = cut(&row[at], room);
+        } else {
+            row.remove(at);
+        }
+    }
+    columns
+}
+
+/// At most `room` characters, the middle given up first.
+fn cut(text: &str, room: usize) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    if chars.len() <= room {
+        return text.to_owned();
+    }
+    let kept = room.saturating_sub(3);
+    let head = kept / 2;
+    let tail = chars.len() - (kept - head);
+    chars[..head].iter().chain(&['.'; 3]).chain(&chars[tail..]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<Vec<String>> {
+        vec![
+            vec!["a\u{1b}[2J".into(), "1.5 ms".into(), "many words that need not fit on one line".into()],
+            vec!["b".into(), "12.5 ms".into(), "few".into()],
+        ]
+    }
+    const COLUMNS: [Column; 3] = [Column::Name("op"), Column::Number("time"), Column::Text("why")];
+
+    #[test]
+    fn lines_keep_to_the_width_and_hold_no_escape_byte() {
+        let text = render(&COLUMNS, rows(), 40);
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+        assert!(text.contains("12.5 ms"), "{text}");
+    }
+
+    #[test]
+    fn what_is_left_of_the_line_is_filled_or_left_out() {
+        let columns = [Column::Number("time"), Column::Rest("largest at the peak")];
+        let rows = || vec![vec!["1 ms".to_owned(), "a".repeat(50) + "tail"]];
+        let text = render(&columns, rows(), 60);
+        assert!(text.contains("aaatail") && !text.contains("..."), "{text}");
+        let text = render(&columns, rows(), 40);
+        assert!(text.contains("aa...aa") && text.contains("tail"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        assert_eq!(render(&columns, rows(), 20), "time\n1 ms\n");
+    }
+
+    #[test]
+    fn numbers_stand_right_and_lines_have_no_trailing_blank() {
+        let text = render(&COLUMNS, rows(), 100);
+        assert!(text.contains("   1.5 ms  "), "{text}");
+        assert!(text.lines().all(|line| !line.ends_with(' ')), "{text}");
+    }
+}

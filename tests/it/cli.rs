@@ -1,0 +1,458 @@
+//! Whole runs of the built program: exit code, stdout, stderr.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A folder with a small instance in it, and what is run there.
+struct Folder(TempDir);
+
+/// What a run left behind.
+struct Ran {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}:\n{}", self.stdout))
+    }
+
+    #[track_caller]
+    fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+impl Folder {
+    fn new(model: &Value) -> Self {
+        let folder = Self(TempDir::new().unwrap());
+        folder.write("model.json", &model.to_string());
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn run(&self, line: &str) -> Ran {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        run_in(self.0.path(), &words)
+    }
+
+    /// Plans with a row that is quick and sure.
+    fn planned(&self, name: &str) -> Value {
+        self.run(&format!("plan model.json --algorithm m-etf -o {name}")).exits(0);
+        serde_json::from_str(&self.read(name)).unwrap()
+    }
+}
+
+fn run_in(folder: &Path, words: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshwright"));
+    for name in ["CLUSTER", "ALGORITHM", "TIME_LIMIT", "NODE_BUDGET", "SEED"] {
+        command.env_remove(format!("MESHWRIGHT_{name}"));
+    }
+    let Output { status, stdout, stderr } =
+        command.args(words).env("COLUMNS", "100").current_dir(folder).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ran { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
+}
+
+fn run(line: &str) -> Ran {
+    run_in(Path::new("."), &line.split_whitespace().collect::<Vec<_>>())
+}
+
+/// `a` feeds `b` and `c`, which feed `d`; two equal devices.
+fn diamond() -> Value {
+    let op = |id: u64, name: &str, inputs: &[u64]| {
+        json!({
+            "id": id,
+            "name": name,
+            "time_ns": { "k": 1000 },
+            "persistent": 100,
+            "temp": 0,
+            "inputs": inputs,
+            "outputs": [{ "tensor": 10 + id, "bytes": 10 }],
+        })
+    };
+    instance(vec![op(0, "a", &[]), op(1, "b", &[10]), op(2, "c", &[10]), op(3, "d", &[11, 12])], 1000)
+}
+
+fn instance(ops: Vec<Value>, limit: u64) -> Value {
+    json!({
+        "ops": ops,
+        "devices": [
+            { "id": 0, "kind": "k", "limit": limit },
+            { "id": 1, "kind": "k", "limit": limit },
+        ],
+        "link": { "latency_ns": 1, "bytes_per_s": 1e9, "duplex": "full" },
+    })
+}
+
+fn alone(id: u64, persistent: u64) -> Value {
+    json!({
+        "id": id,
+        "name": format!("op{id}"),
+        "time_ns": { "k": 10 },
+        "persistent": persistent,
+        "temp": 0,
+        "inputs": [],
+        "outputs": [],
+    })
+}
+
+#[test]
+fn without_a_word_it_says_what_it_is_in_six_lines() {
+    let ran = run("").exits(0);
+    assert_eq!(ran.stdout.lines().count(), 6, "{}", ran.stdout);
+    assert_eq!(ran.stderr, "");
+}
+
+#[test]
+fn help_fits_a_screen_and_shows_an_example() {
+    let verbs = [
+        "", "plan", "import", "support", "simulate", "verify", "explain", "compare", "export",
+        "algorithms", "devices", "serve", "completions",
+    ];
+    for verb in verbs {
+        let ran = run(&format!("{verb} --help")).exits(0);
+        assert!(ran.stdout.contains("Example: meshwright "), "{verb}: {}", ran.stdout);
+        assert!(ran.stdout.lines().count() <= 50, "{verb} has {}", ran.stdout.lines().count());
+        assert!(ran.stdout.lines().all(|line| line.chars().count() <= 100), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn the_version_names_commit_and_solver() {
+    let ran = run("--version").exits(0);
+    assert!(ran.stdout.starts_with(concat!("meshwright ", env!("CARGO_PKG_VERSION"))));
+    assert!(ran.stdout.contains("(commit ") && ran.stdout.contains("HiGHS 1."), "{}", ran.stdout);
+}
+
+#[test]
+fn slips_of_the_finger_are_understood() {
+    let ran = run("plam x.json").exits(2);
+    assert!(ran.stderr.starts_with("error[usage]: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("'plan'"), "{}", ran.stderr);
+    let folder = Folder::new(&diamond());
+    let ran = folder.run("plan model.json --algorithm m-eft").exits(2);
+    assert!(ran.stderr.contains("`m-etf`"), "{}", ran.stderr);
+    let ran = folder.run("plan model.json --export trce=t.json").exits(2);
+    assert!(ran.stderr.contains("`trace`"), "{}", ran.stderr);
+    let ran = run("plan --jsn --json").exits(2);
+    assert_eq!(ran.json()["exit_code"], 2);
+    assert_eq!(ran.json()["error"]["code"], "usage");
+    assert_eq!(ran.stderr, "");
+}
+
+#[test]
+fn data_goes_to_stdout_and_the_line_that_matters_comes_last() {
+    let folder = Folder::new(&diamond());
+    let ran = folder.run("plan model.json --algorithm m-etf -o plan.json").exits(0);
+    let last = ran.stdout.lines().last().unwrap();
+    assert!(last.starts_with("step time 3.0") && last.contains("optimum"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("wrote plan.json"), "{}", ran.stderr);
+    assert!(ran.stdout.lines().all(|line| line.chars().count() <= 100), "{}", ran.stdout);
+}
+
+#[test]
+fn a_file_that_exists_stays_unless_forced() {
+    let folder = Folder::new(&diamond());
+    folder.write("plan.json", "mine");
+    let ran = folder.run("plan model.json --algorithm m-etf -o plan.json").exits(2);
+    assert!(ran.stderr.contains("error[file-exists]") && ran.stderr.contains("--force"));
+    assert_eq!(folder.read("plan.json"), "mine");
+    folder.run("plan model.json --algorithm m-etf -o plan.json --force").exits(0);
+    assert!(folder.read("plan.json").contains("meshwright.plan/1"));
+    let ran = folder.run("plan model.json --algorithm m-etf -o model.json --force").exits(2);
+    assert!(ran.stderr.contains("error[same-file]"), "{}", ran.stderr);
+    let ran = folder.run("plan model.json --algorithm m-etf -o missing/plan.json").exits(2);
+    assert!(ran.stderr.contains("error[no-folder]"), "{}", ran.stderr);
+}
+
+#[test]
+fn nothing_is_written_when_a_run_fails() {
+    let folder = Folder::new(&instance(vec![alone(0, 5000)], 1000));
+    folder.run("plan model.json -o plan.json --export trace=trace.json").exits(4);
+    let left: Vec<_> = fs::read_dir(folder.0.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["model.json"]);
+}
+
+#[test]
+fn bad_input_is_named_with_its_file() {
+    let folder = Folder::new(&diamond());
+    folder.write("broken.json", "{\"ops\": [");
+    let ran = folder.run("plan broken.json").exits(3);
+    assert!(ran.stderr.contains("broken.json"), "{}", ran.stderr);
+    let ran = folder.run("import missing.onnx --json").exits(3);
+    assert_eq!(ran.json()["exit_code"], 3);
+    assert_eq!(ran.json()["error"]["severity"], "error");
+    folder.write("cluster.yaml", "devices: [{id: g, kind: rtx_9999}]\n");
+    let ran = folder.run("plan model.json --cluster cluster.yaml").exits(3);
+    assert!(ran.stderr.contains("rtx_9999"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_plan_that_can_not_exist_is_proved_and_the_hint_helps() {
+    let folder = Folder::new(&instance(vec![alone(0, 600), alone(1, 600), alone(2, 2500)], 1000));
+    let ran = folder.run("plan model.json").exits(4);
+    assert!(ran.stderr.starts_with("error[memory-exceeded]: "), "{}", ran.stderr);
+    let hint = ran.stderr.lines().find(|line| line.contains("memory limit of at least")).unwrap();
+    let bytes = hint.split("at least ").nth(1).unwrap().split(' ').next().unwrap();
+    let enough: u64 = bytes.parse().unwrap();
+    folder.write("model.json", &instance(vec![alone(0, 600), alone(1, 600), alone(2, 2500)], enough).to_string());
+    folder.run("plan model.json --algorithm m-etf").exits(0);
+    let less = instance(vec![alone(0, 600), alone(1, 600), alone(2, 2500)], enough - 1);
+    folder.write("model.json", &less.to_string());
+    folder.run("plan model.json --algorithm m-etf").exits(4);
+}
+
+#[test]
+fn a_plan_that_was_not_found_is_no_proof() {
+    // 4 x 4 bytes on 2 x 10: m-topo's cap is 12, so it overfills the first device.
+    let ops = (0..4).map(|id| alone(id, 4)).collect();
+    let folder = Folder::new(&instance(ops, 10));
+    folder.run("plan model.json --algorithm m-topo").exits(5);
+    folder.run("plan model.json --algorithm m-etf").exits(0);
+}
+
+#[test]
+fn a_plan_is_one_document() {
+    let folder = Folder::new(&diamond());
+    let ran = folder.run("plan model.json --algorithm m-etf --json -o plan.json").exits(0);
+    assert_eq!(ran.stderr, "");
+    let document = ran.json();
+    assert_eq!(document["plan"], serde_json::from_str::<Value>(&folder.read("plan.json")).unwrap());
+    let step = document["report"]["step_time_ns"].as_u64().unwrap();
+    assert_eq!(document["report"]["step_time_s"].as_f64().unwrap(), step as f64 / 1e9);
+    for device in document["report"]["devices"].as_array().unwrap() {
+        assert!(device["id"].is_string());
+        let seconds = ["busy_s", "communication_s", "idle_s"];
+        let sum: f64 = seconds.iter().map(|name| device[name].as_f64().unwrap()).sum();
+        assert!((sum - step as f64 / 1e9).abs() < 1e-12, "{device}");
+        assert!(device["peak_memory_bytes"].as_u64() <= device["memory_limit_bytes"].as_u64());
+    }
+    assert!(document["bound"]["value_s"].as_f64().unwrap() <= step as f64 / 1e9);
+    assert!(document["bound"]["method"].is_string());
+    assert!(document["gap"].as_f64().unwrap() >= 0.0);
+    assert_eq!(document["stop_reason"], "finished");
+    assert_eq!(document["algorithm"], "m-etf");
+    assert!(document["warnings"].is_array());
+    assert!(document["run"]["planning_time_s"].as_f64().unwrap() >= 0.0);
+    assert!(document["run"]["trace"].is_array());
+}
+
+#[test]
+fn only_the_member_run_depends_on_the_moment() {
+    let folder = Folder::new(&diamond());
+    let document = || {
+        let line = "plan model.json --node-budget 1000 --deterministic --seed 7 --json";
+        let mut document = folder.run(line).exits(0).json();
+        document.as_object_mut().unwrap().remove("run").unwrap();
+        document
+    };
+    assert_eq!(document(), document());
+}
+
+#[test]
+fn names_can_not_steer_the_terminal() {
+    let mut model = diamond();
+    model["ops"][1]["name"] = json!("evil\u{1b}[31m\u{202e}\nname\u{9b}2J");
+    let folder = Folder::new(&model);
+    folder.planned("plan.json");
+    let on = "--model model.json";
+    let lines = [
+        "plan model.json --algorithm m-etf --all".to_owned(),
+        "import model.json".to_owned(),
+        "support model.json".to_owned(),
+        "plan model.json --pin evl=0".to_owned(),
+        format!("verify plan.json {on}"),
+        format!("explain plan.json {on} --op a"),
+        format!("explain plan.json {on} --op evil"),
+    ];
+    for line in lines {
+        let ran = folder.run(&line);
+        for text in [&ran.stdout, &ran.stderr] {
+            let raw = text.chars().find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
+            assert_eq!(raw, None, "{line}: {text}");
+        }
+    }
+    let ran = folder.run(&format!("explain plan.json {on} --op evil")).exits(2);
+    assert!(ran.stderr.contains("\\u{1b}[31m"), "{}", ran.stderr);
+}
+
+#[test]
+fn pins_bind_and_patterns_must_match() {
+    let folder = Folder::new(&diamond());
+    let device = |document: &Value, op: &str| {
+        let placed = document["plan"]["placement"].as_array().unwrap().clone();
+        placed.iter().find(|p| p["op"] == op).unwrap()["device"].as_str().unwrap().to_owned()
+    };
+    let free = folder.run("plan model.json --algorithm m-etf --json").exits(0).json();
+    let devices = free["report"]["devices"].as_array().unwrap().clone();
+    for target in devices.iter().map(|d| d["id"].as_str().unwrap()) {
+        let line = format!("plan model.json --algorithm m-etf --json --pin a={target}");
+        assert_eq!(device(&folder.run(&line).exits(0).json(), "a"), target);
+        let line = format!("plan model.json --algorithm m-etf --json --forbid ?={target}");
+        assert_ne!(device(&folder.run(&line).exits(0).json(), "d"), target);
+    }
+    let together = folder.run("plan model.json --algorithm m-etf --json --colocate *").exits(0);
+    assert_eq!(device(&together.json(), "b"), device(&together.json(), "c"));
+    let ran = folder.run("plan model.json --pin zz*=0").exits(2);
+    assert!(ran.stderr.contains("error[no-match]"), "{}", ran.stderr);
+    let ran = folder.run("plan model.json --pin a=tpu7").exits(2);
+    assert!(ran.stderr.contains("error[unknown-device]"), "{}", ran.stderr);
+    let first = devices[0]["id"].as_str().unwrap();
+    folder.write("rules.yaml", &format!("pin:\n  b: \"{first}\"\ncolocate:\n  - [c, d]\n"));
+    let line = "plan model.json --algorithm m-etf --json --constraints rules.yaml";
+    let document = folder.run(line).exits(0).json();
+    assert_eq!(device(&document, "b"), first);
+    assert_eq!(device(&document, "c"), device(&document, "d"));
+    folder.write("rules.yaml", "pins: {}\n");
+    folder.run(line).exits(3);
+}
+
+#[test]
+fn a_plan_is_replayed_verified_and_explained() {
+    let folder = Folder::new(&diamond());
+    let plan = folder.planned("plan.json");
+    let step = plan["cost"]["step_time_ns"].clone();
+    let on = "plan.json --model model.json --json";
+    let replayed = folder.run(&format!("simulate {on}")).exits(0).json();
+    assert_eq!(replayed["report"]["step_time_ns"], step);
+    let verified = folder.run(&format!("verify {on}")).exits(0).json();
+    assert_eq!(verified["legal"], true);
+    let explained = folder.run(&format!("explain {on} --op c")).exits(0).json();
+    assert_eq!(explained["step_time"]["ns"], step);
+    assert_eq!(explained["elsewhere"].as_array().unwrap().len(), 1);
+    assert!(!explained["why"].as_array().unwrap().is_empty());
+    let ran = folder.run("explain plan.json --model model.json --op c").exits(0);
+    assert!(ran.stdout.starts_with("c ("), "{}", ran.stdout);
+}
+
+#[test]
+fn a_plan_that_breaks_a_rule_exits_with_six() {
+    let folder = Folder::new(&diamond());
+    let mut plan = folder.planned("plan.json");
+    let devices = plan["schedule"]["devices"].as_array_mut().unwrap();
+    let busy = devices.iter_mut().find(|d| d["actions"].as_array().unwrap().len() > 1).unwrap();
+    busy["actions"].as_array_mut().unwrap().reverse();
+    folder.write("bad.json", &plan.to_string());
+    let ran = folder.run("verify bad.json --model model.json").exits(6);
+    assert!(ran.stdout.starts_with("illegal: "), "{}", ran.stdout);
+    assert!(ran.stderr.contains("error["), "{}", ran.stderr);
+    let ran = folder.run("verify bad.json --model model.json --json").exits(6);
+    assert!(!ran.json()["violations"].as_array().unwrap().is_empty());
+    folder.run("simulate bad.json --model model.json").exits(6);
+}
+
+#[test]
+fn a_plan_for_another_model_is_refused_unless_allowed() {
+    let folder = Folder::new(&diamond());
+    folder.planned("plan.json");
+    let mut other = diamond();
+    other["ops"][0]["time_ns"]["k"] = json!(2000);
+    folder.write("other.json", &other.to_string());
+    let ran = folder.run("verify plan.json --model other.json").exits(3);
+    assert!(ran.stderr.contains("error[digest-mismatch]"), "{}", ran.stderr);
+    let ran = folder.run("verify plan.json --model other.json --allow-mismatch").exits(0);
+    assert!(ran.stderr.contains("warning[digest-mismatch]"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_rows_of_a_comparison_sum_up() {
+    let folder = Folder::new(&diamond());
+    folder.planned("a.json");
+    folder.run("plan model.json --algorithm single -o b.json").exits(0);
+    folder.run("compare a.json a.json").exits(0);
+    folder.run("compare a.json b.json").exits(10);
+    let ran = folder.run("compare a.json b.json --model model.json --json").exits(10);
+    let rows = ran.json()["step_time"].as_array().unwrap().clone();
+    let difference = |row: &Value| row["difference_ns"].as_i64().unwrap();
+    assert!(rows.len() > 1 && difference(&rows[0]) > 0, "{rows:?}");
+    assert_eq!(difference(&rows[0]), rows[1..].iter().map(difference).sum::<i64>());
+    assert!(!ran.json()["moved"].as_array().unwrap().is_empty());
+    let ran = folder.run("compare a.json b.json --model model.json").exits(10);
+    assert!(ran.stdout.ends_with("the plans differ\n"), "{}", ran.stdout);
+}
+
+#[test]
+fn exports_are_written_beside_the_plan_and_afterwards() {
+    let folder = Folder::new(&diamond());
+    folder
+        .run("plan model.json --algorithm m-etf -o p.json --export trace=t.json --export svg=t.svg")
+        .exits(0);
+    assert!(folder.read("t.svg").contains("<svg"));
+    let line = "export p.json --model model.json --target trace -o again.json";
+    folder.run(line).exits(0);
+    assert_eq!(folder.read("again.json"), folder.read("t.json"));
+    folder.run(line).exits(2);
+    folder.run(&format!("{line} --force")).exits(0);
+}
+
+#[test]
+fn listings_have_the_same_rows_in_text_and_json() {
+    let names = |line: &str, list: &str| -> Vec<String> {
+        let document = run(&format!("{line} --json")).exits(0).json();
+        let rows = document[list].as_array().unwrap().clone();
+        rows.iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect()
+    };
+    for (line, list) in [
+        ("algorithms", "algorithms"),
+        ("devices", "devices"),
+        ("devices --links", "links"),
+        ("devices --here", "backends"),
+    ] {
+        let text = run(line).exits(0).stdout;
+        for name in names(line, list) {
+            assert!(text.lines().any(|row| row.starts_with(&name)), "{name} is not in:\n{text}");
+        }
+    }
+    assert!(run("devices").stdout.contains("recalled"));
+}
+
+#[test]
+fn models_are_understood_before_any_solve() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/onnx_features");
+    let mut n_models = 0;
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "onnx") {
+            continue;
+        }
+        let model = path.to_str().unwrap();
+        let document = run_in(&folder, &["import", model, "--json"]).exits(0).json();
+        assert!(document["summary"]["n_ops"].as_u64().unwrap() > 0, "{model}");
+        assert!(document["warnings"].is_array());
+        let text = run_in(&folder, &["import", model]).exits(0);
+        assert!(text.stdout.lines().last().unwrap().contains(" ops, "), "{}", text.stdout);
+        let support = run_in(&folder, &["support", model, "--json"]).exits(0).json();
+        assert_eq!(
+            support["supported"].as_bool().unwrap(),
+            document["summary"]["guessed_share"].as_f64() == Some(0.0),
+            "{model}"
+        );
+        n_models += 1;
+    }
+    assert!(n_models > 5, "the models were not found");
+}
+
+#[test]
+fn a_model_without_a_cluster_says_what_to_add() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/onnx_features");
+    let ran = run_in(&folder, &["plan", "two_towers_join.onnx"]).exits(2);
+    assert!(ran.stderr.contains("--cluster"), "{}", ran.stderr);
+}

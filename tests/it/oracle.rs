@@ -1,0 +1,245 @@
+//! Every row of the registry against the exhaustive search, on ten thousand random problems; the
+//! exhaustive search against a walk along the clock; the bounds against both.
+
+use std::sync::Arc;
+
+use cost_model::bound::{lower_bound, memory_certificate};
+use cost_model::judge::replay;
+use cost_model::problem::Problem;
+use cost_model::verify::verify;
+use ir::plan::Plan;
+use planner::algorithm::{Guarantee, Kind};
+use planner::no_plan::NoPlan;
+use planner::placement::brute_force::{self, Verdict};
+use planner::run::{Outcome, StopReason};
+
+use crate::random_problem::{RandomProblem, random_problem, without_limits};
+use crate::recipes::{Tried, recipes};
+use crate::time_grid;
+
+const N_PROBLEMS: u64 = 1_000;
+const N_THREADS: u64 = 2;
+
+/// The walk along the clock takes too long beyond this.
+const MOST_ACTIONS_ON_THE_GRID: usize = 4;
+
+/// What was met, to see that nothing was left out.
+#[derive(Debug, Default)]
+struct Tally {
+    problems: u64,
+    heterogeneous: u64,
+    limited: u64,
+    colocated: u64,
+    infeasible: u64,
+    limited_infeasible: u64,
+    /// Limits cost time, or every plan.
+    limits_matter: u64,
+    certificates: u64,
+    waiting_optima: u64,
+    bounds_met: u64,
+    on_the_grid: u64,
+    plans: u64,
+    optima: u64,
+    no_plans: u64,
+    failures: Vec<String>,
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.problems += other.problems;
+        self.heterogeneous += other.heterogeneous;
+        self.limited += other.limited;
+        self.colocated += other.colocated;
+        self.infeasible += other.infeasible;
+        self.limited_infeasible += other.limited_infeasible;
+        self.limits_matter += other.limits_matter;
+        self.certificates += other.certificates;
+        self.waiting_optima += other.waiting_optima;
+        self.bounds_met += other.bounds_met;
+        self.on_the_grid += other.on_the_grid;
+        self.plans += other.plans;
+        self.optima += other.optima;
+        self.no_plans += other.no_plans;
+        self.failures.extend(other.failures);
+    }
+}
+
+/// The least step time by exhaustive search; `None` if no plan exists.
+pub(crate) fn optimum(problem: &Problem) -> Option<(Plan, u64)> {
+    match brute_force::solve(problem, &mut |_| false) {
+        Verdict::Optimal(plan, step_time) => Some((*plan, step_time)),
+        Verdict::Infeasible(_) => None,
+        other => panic!("the exhaustive search gave up: {other:?}"),
+    }
+}
+
+/// What is wrong with a plan that claims a step time.
+pub(crate) fn objections(problem: &Problem, plan: &Plan, claimed: u64) -> Vec<String> {
+    let violations = verify(problem, plan);
+    let mut found: Vec<String> =
+        violations.iter().map(|v| format!("{}: {}", v.code(), v.diagnostic(problem))).collect();
+    match replay(problem, plan) {
+        Ok(timeline) if timeline.step_time.get() == claimed => {}
+        Ok(timeline) => found.push(format!("claims {claimed}, takes {}", timeline.step_time.get())),
+        Err(violation) => found.push(format!("can't be replayed: {}", violation.code())),
+    }
+    found
+}
+
+/// What is wrong with a row's plan, given the optimum.
+fn outcome_objections(
+    problem: &Problem,
+    tried: &Tried,
+    outcome: &Outcome,
+    best: Option<u64>,
+) -> Vec<String> {
+    let value = outcome.timeline.step_time.get();
+    let mut found = objections(problem, &outcome.plan, value);
+    if outcome.report.step_time.get() != value {
+        found.push("report and timeline differ".to_owned());
+    }
+    let Some(best) = best else {
+        found.push("a plan where the search proved that none exists".to_owned());
+        return found;
+    };
+    if value < best {
+        found.push(format!("takes {value}, below the optimum of {best}"));
+    }
+    if outcome.bound.value.get() > best {
+        found.push(format!("claims a bound of {}", outcome.bound.value.get()));
+    }
+    if outcome.stop == StopReason::ProvedOptimal && value != best {
+        found.push(format!("claims that {value} is optimal"));
+    }
+    let ran_to_its_end = !matches!(outcome.stop, StopReason::NodeBudget | StopReason::Deadline);
+    match (tried.entry.guarantee)(problem) {
+        Guarantee::Optimal(_) if tried.entry.kind == Kind::Decide && ran_to_its_end => {
+            if value != best {
+                found.push(format!("promises the optimum of {best}, takes {value}"));
+            }
+        }
+        Guarantee::Within(factor) if value as f64 > factor * best as f64 => {
+            found.push(format!("promises {factor} x {best}, takes {value}"));
+        }
+        Guarantee::Optimal(_) | Guarantee::Within(_) | Guarantee::Heuristic => {}
+    }
+    found
+}
+
+fn no_plan_objections(
+    problem: &Problem,
+    tried: &Tried,
+    no_plan: &NoPlan,
+    best: Option<u64>,
+) -> Vec<String> {
+    let promised = matches!((tried.entry.guarantee)(problem), Guarantee::Optimal(_));
+    let mut found = Vec::new();
+    if no_plan.proved && best.is_some() {
+        found.push(format!("claims a proof that no plan exists: {no_plan}"));
+    }
+    if promised && tried.entry.kind == Kind::Decide && best.is_some() {
+        found.push(format!("promises the optimum and finds no plan: {no_plan}"));
+    }
+    found
+}
+
+fn check(seed: u64, tally: &mut Tally) {
+    let RandomProblem { problem, heterogeneous, limited, colocated } = random_problem(seed);
+    let best = optimum(&problem);
+    let least = best.as_ref().map(|(_, step_time)| *step_time);
+    tally.problems += 1;
+    tally.heterogeneous += u64::from(heterogeneous);
+    tally.limited += u64::from(limited);
+    tally.colocated += u64::from(colocated);
+    tally.infeasible += u64::from(best.is_none());
+    tally.limited_infeasible += u64::from(best.is_none() && limited);
+    let mut failed = |row: &str, objections: Vec<String>| {
+        for objection in objections {
+            tally.failures.push(format!("problem {seed}, {row}: {objection}"));
+        }
+    };
+    let bound = lower_bound(&problem).value.get();
+    let certificate = memory_certificate(&problem);
+    if let Some((plan, step_time)) = &best {
+        failed("exhaustive search", objections(&problem, plan, *step_time));
+        if bound > *step_time {
+            failed("bound", vec![format!("{bound} is above the optimum of {step_time}")]);
+        }
+        if let Some(certificate) = &certificate {
+            failed("certificate", vec![format!("a plan exists: {}", certificate.diagnostic)]);
+        }
+        tally.waiting_optima += u64::from(!plan.schedule.after.is_empty());
+        tally.bounds_met += u64::from(bound == *step_time);
+    }
+    tally.certificates += u64::from(certificate.is_some());
+    if limited {
+        let unlimited = optimum(&without_limits(&problem)).map(|(_, step_time)| step_time);
+        tally.limits_matter += u64::from(unlimited != least);
+    }
+    check_rows(seed, &problem, least, tally);
+    if problem.actions.len() <= MOST_ACTIONS_ON_THE_GRID {
+        tally.on_the_grid += 1;
+        let walked = time_grid::least_step_time(&problem);
+        if walked != least {
+            let message = format!("problem {seed}, grid: {walked:?} against {least:?}");
+            tally.failures.push(message);
+        }
+    }
+}
+
+fn check_rows(seed: u64, problem: &Arc<Problem>, best: Option<u64>, tally: &mut Tally) {
+    for tried in recipes(seed) {
+        let found = match tried.solve(problem, seed) {
+            Ok(outcome) => {
+                tally.plans += 1;
+                tally.optima += u64::from(Some(outcome.timeline.step_time.get()) == best);
+                outcome_objections(problem, &tried, &outcome, best)
+            }
+            Err(no_plan) => {
+                tally.no_plans += 1;
+                no_plan_objections(problem, &tried, &no_plan, best)
+            }
+        };
+        for objection in found {
+            tally.failures.push(format!("problem {seed}, {}: {objection}", tried.text));
+        }
+    }
+}
+
+#[test]
+fn no_row_beats_the_exhaustive_search_and_no_plan_is_illegal() {
+    let workers: Vec<_> = (0..N_THREADS)
+        .map(|worker| {
+            std::thread::spawn(move || {
+                let mut tally = Tally::default();
+                (0..N_PROBLEMS)
+                    .filter(|seed| seed % N_THREADS == worker)
+                    .for_each(|seed| check(seed, &mut tally));
+                tally
+            })
+        })
+        .collect();
+    let mut tally = Tally::default();
+    for worker in workers {
+        tally.add(worker.join().unwrap());
+    }
+    let failures = std::mem::take(&mut tally.failures);
+    println!("{tally:#?}");
+    assert!(
+        failures.is_empty(),
+        "{} failures, such as\n{}",
+        failures.len(),
+        failures.iter().take(20).cloned().collect::<Vec<_>>().join("\n")
+    );
+    assert_eq!(tally.problems, N_PROBLEMS);
+    assert!(2 * tally.heterogeneous >= N_PROBLEMS, "half are heterogeneous");
+    assert!(2 * tally.limited >= N_PROBLEMS, "half have limits that bind");
+    assert!(5 * tally.limited_infeasible >= tally.limited, "a fifth of those are infeasible");
+    assert!(4 * tally.colocated >= N_PROBLEMS, "a quarter have groups");
+    assert!(2 * tally.limits_matter >= tally.limited, "limits change the answer often enough");
+    assert!(tally.waiting_optima > 0, "some optimal plans wait for memory");
+    assert!(tally.certificates > 0, "some problems are refused by counting");
+    assert!(tally.certificates < tally.infeasible, "counting does not prove everything");
+    assert!(tally.bounds_met > 0 && tally.on_the_grid > 0);
+    assert!(tally.optima > 0 && tally.no_plans > 0);
+}

@@ -1,0 +1,64 @@
+//! Recipes that try every row of the registry; names come from nowhere else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cost_model::problem::Problem;
+use planner::algorithm::Kind;
+use planner::no_plan::NoPlan;
+use planner::recipe::Recipe;
+use planner::registry::{Entry, entries};
+use planner::run::{Budget, Outcome, Request, solve};
+
+/// A recipe around one row.
+pub(crate) struct Tried {
+    /// The row.
+    pub(crate) entry: &'static Entry,
+    /// The recipe: the row alone if it decides, with a row that decides otherwise.
+    pub(crate) text: String,
+}
+
+impl Tried {
+    /// Runs it within a node budget; what it finds does not depend on the clock.
+    pub(crate) fn solve(&self, problem: &Arc<Problem>, seed: u64) -> Result<Outcome, NoPlan> {
+        let budget = Budget { time: None, nodes: Some(5_000_000) };
+        let mut request = self.request(budget);
+        request.seed = seed;
+        request.deterministic = true;
+        solve(Arc::clone(problem), &request, &mut |_| {})
+    }
+
+    /// Runs it within a time limit.
+    pub(crate) fn solve_within(
+        &self,
+        problem: &Arc<Problem>,
+        time: Duration,
+    ) -> Result<Outcome, NoPlan> {
+        let request = self.request(Budget { time: Some(time), nodes: None });
+        solve(Arc::clone(problem), &request, &mut |_| {})
+    }
+
+    fn request(&self, budget: Budget) -> Request {
+        let recipe = Recipe::parse(&self.text)
+            .unwrap_or_else(|error| panic!("`{}` is no recipe: {error}", self.text));
+        Request { budget, ..Request::new(recipe) }
+    }
+}
+
+/// One recipe for each row. Rows that transform or improve take turns with the rows that decide:
+/// `turn` says whose it is.
+pub(crate) fn recipes(turn: u64) -> Vec<Tried> {
+    let deciding: Vec<&Entry> = entries().iter().filter(|e| e.kind == Kind::Decide).collect();
+    let partner = deciding[(turn % deciding.len() as u64) as usize];
+    entries()
+        .iter()
+        .map(|entry| {
+            let text = match entry.kind {
+                Kind::Decide => entry.name.to_owned(),
+                Kind::Transform => format!("{},{}", entry.name, partner.name),
+                Kind::Improve => format!("{},{}", partner.name, entry.name),
+            };
+            Tried { entry, text }
+        })
+        .collect()
+}
