@@ -23,8 +23,10 @@ pub(crate) fn hint<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) ->
     }
     let shown = &known[..known.len().min(MOST)];
     let rest = known.len() - shown.len();
-    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-    format!("there are {}{more}", quoted(shown, "and"))
+    match rest {
+        0 => format!("there are {}", quoted(shown, "and")),
+        _ => format!("there are {rest} others beside {}", quoted(shown, "and")),
+    }
 }
 
 fn quoted(names: &[&str], last: &str) -> String {

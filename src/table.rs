@@ -29,7 +29,7 @@ impl Column {
 /// Blanks between columns.
 const GAP: usize = 2;
 /// Least room for a [`Column::Rest`].
-const LEAST_REST: usize = 12;
+const LEAST_REST: usize = 18;
 
 /// Rows under titles; cells are escaped. At most `width` columns wide where words can be wrapped.
 pub(crate) fn render(columns: &[Column], rows: Vec<Vec<String>>, width: usize) -> String {

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     let (mut n_ok, mut n_bad) = (0u64, 0u64);
     for seed in first..first.saturating_add(count) {
         let bytes = pool.mutant(seed);
-        match measure(&bytes) {
+        match measure("mutant.onnx", &bytes) {
             Ok(reading) => {
                 n_ok += u64::from(reading.is_ok);
                 if reading.time > worst.time {

@@ -18,11 +18,7 @@ const MAX_MESSAGES: u64 = 20_000_000;
 /// # Errors
 /// `empty-file`, `truncated-file`, `invalid-protobuf`, `size-budget`; and `unsupported-format` for
 /// a valid one.
-pub(crate) fn read(
-    source: &dyn Source,
-    _: &str,
-    _: &ImportOptions,
-) -> Result<Import, Diagnostic> {
+pub(crate) fn read(source: &dyn Source, _: &str, _: &ImportOptions) -> Result<Import, Diagnostic> {
     check(source)?;
     Err(Diagnostic::input(
         "unsupported-format",

@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn tied_heads_share_the_embedding() {
-        let tied = TINY.replace("\"vocab_size\":10", "\"vocab_size\":10,\"tie_word_embeddings\":true");
+        let tied =
+            TINY.replace("\"vocab_size\":10", "\"vocab_size\":10,\"tie_word_embeddings\":true");
         let separate = import(TINY, &ImportOptions::default()).unwrap().summary;
         let shared = import(&tied, &ImportOptions::default()).unwrap().summary;
         assert_eq!(separate.initializer_elements - shared.initializer_elements, 80);
@@ -113,9 +114,18 @@ mod tests {
             import(&TINY.replace(from, to), &ImportOptions::default()).unwrap_err().code
         };
         assert_eq!(code("llama", "mamba"), "unknown-model-type");
-        assert_eq!(code("\"num_attention_heads\":2", "\"num_attention_heads\":3"), "heads-do-not-divide");
-        assert_eq!(code("\"num_key_value_heads\":1", "\"num_key_value_heads\":3"), "heads-do-not-divide");
-        assert_eq!(code("\"num_hidden_layers\":2", "\"num_hidden_layers\":1000000000"), "layer-budget");
+        assert_eq!(
+            code("\"num_attention_heads\":2", "\"num_attention_heads\":3"),
+            "heads-do-not-divide"
+        );
+        assert_eq!(
+            code("\"num_key_value_heads\":1", "\"num_key_value_heads\":3"),
+            "heads-do-not-divide"
+        );
+        assert_eq!(
+            code("\"num_hidden_layers\":2", "\"num_hidden_layers\":1000000000"),
+            "layer-budget"
+        );
         assert_eq!(code("\"hidden_size\":8,", ""), "missing-field");
         assert_eq!(code("\"hidden_size\":8", "\"hidden_size\":-8"), "invalid-field");
         assert_eq!(code("\"hidden_size\":8", "\"hidden_size\":0"), "invalid-field");

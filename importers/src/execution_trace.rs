@@ -32,11 +32,7 @@ struct NodeDocument {
 /// # Errors
 /// `unknown-schema`, `duplicate-id`, `missing-parent`, `parent-cycle`, those of the JSON reader;
 /// and `unsupported-format` for a valid one.
-pub(crate) fn read(
-    source: &dyn Source,
-    _: &str,
-    _: &ImportOptions,
-) -> Result<Import, Diagnostic> {
+pub(crate) fn read(source: &dyn Source, _: &str, _: &ImportOptions) -> Result<Import, Diagnostic> {
     check(&json::document(source)?)?;
     Err(Diagnostic::input(
         "unsupported-format",
@@ -48,13 +44,19 @@ pub(crate) fn read(
 fn check(trace: &TraceDocument) -> Result<(), Diagnostic> {
     if !KNOWN_SCHEMAS.iter().any(|known| trace.schema.starts_with(known)) {
         let shown: String = trace.schema.chars().take(40).collect();
-        return Err(Diagnostic::input("unknown-schema", format!("unknown schema version `{shown}`"))
-            .hint("record the trace with a PyTorch that writes schema 1.0 or 1.1"));
+        return Err(Diagnostic::input(
+            "unknown-schema",
+            format!("unknown schema version `{shown}`"),
+        )
+        .hint("record the trace with a PyTorch that writes schema 1.0 or 1.1"));
     }
     let mut position: HashMap<u64, usize> = HashMap::with_capacity(trace.nodes.len());
     for (at, node) in trace.nodes.iter().enumerate() {
         if position.insert(node.id, at).is_some() {
-            return Err(Diagnostic::input("duplicate-id", format!("two nodes have the id {}", node.id)));
+            return Err(Diagnostic::input(
+                "duplicate-id",
+                format!("two nodes have the id {}", node.id),
+            ));
         }
     }
     let mut parents = Vec::with_capacity(trace.nodes.len());

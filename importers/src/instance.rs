@@ -17,7 +17,7 @@ use crate::source::{self, Source};
 use crate::{Import, ImportOptions, Summary, json};
 
 /// Largest file, in bytes; 20,000 ops take about 4 MB.
-const MAX_BYTES: u64 = 48 << 20;
+const MAX_BYTES: u64 = 16 << 20;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -81,8 +81,7 @@ pub(crate) fn read(
     _: &ImportOptions,
 ) -> Result<Import, Diagnostic> {
     let document: InstanceDocument = json::parse(&source::read_all(source, MAX_BYTES)?)?;
-    let cluster =
-        devices::cluster(&document.devices, document.link.as_ref(), &document.links)?;
+    let cluster = devices::cluster(&document.devices, document.link.as_ref(), &document.links)?;
     let graph = graph(document, name)?;
     let summary = Summary::of("instance", &graph);
     Ok(Import { graph, cluster: Some(cluster), summary, warnings: Vec::new() })
@@ -91,7 +90,10 @@ pub(crate) fn read(
 fn graph(mut document: InstanceDocument, name: &str) -> Result<Graph, Diagnostic> {
     document.ops.sort_by_key(|op| op.id);
     if let Some(pair) = document.ops.windows(2).find(|pair| pair[0].id == pair[1].id) {
-        return Err(Diagnostic::input("duplicate-id", format!("two ops have the id {}", pair[0].id)));
+        return Err(Diagnostic::input(
+            "duplicate-id",
+            format!("two ops have the id {}", pair[0].id),
+        ));
     }
     let mut tensors = Tensors::number(&document)?;
     let groups: BTreeSet<u64> = document.ops.iter().filter_map(|op| op.group).collect();
@@ -105,8 +107,11 @@ fn graph(mut document: InstanceDocument, name: &str) -> Result<Graph, Diagnostic
             outputs.push(tensor);
         }
     }
-    let inputs: BTreeSet<TensorId> =
-        document.graph_inputs.iter().filter_map(|t| tensors.by_id.get(&t.tensor).copied()).collect();
+    let inputs: BTreeSet<TensorId> = document
+        .graph_inputs
+        .iter()
+        .filter_map(|t| tensors.by_id.get(&t.tensor).copied())
+        .collect();
     let source_op_ids = document.ops.iter().map(|op| op.id).collect();
     let mut names = BTreeSet::new();
     let mut ops = Vec::with_capacity(document.ops.len());
@@ -322,7 +327,9 @@ mod tests {
     fn faults_have_codes() {
         let code = |ops: &str, more: &str| import(ops, more).unwrap_err().code;
         let op = |id: u64, inputs: &str, outputs: &str| {
-            format!(r#"{{"id":{id},"time_ns":{{"a":1}},"inputs":[{inputs}],"outputs":[{outputs}]}}"#)
+            format!(
+                r#"{{"id":{id},"time_ns":{{"a":1}},"inputs":[{inputs}],"outputs":[{outputs}]}}"#
+            )
         };
         let t = |id: u64| format!(r#"{{"tensor":{id},"bytes":1}}"#);
         assert_eq!(code(&op(1, "7", ""), ""), "undefined-tensor");

@@ -14,7 +14,7 @@ use crate::source::{self, Source};
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Largest JSON file that is read, in bytes.
-pub(crate) const MAX_BYTES: u64 = 256 << 20;
+pub(crate) const MAX_BYTES: u64 = 64 << 20;
 
 /// Starts the message of a duplicate key, so that it can be told from other data errors.
 const DUPLICATE: &str = "duplicate key";

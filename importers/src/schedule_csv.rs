@@ -23,11 +23,7 @@ const WITHOUT_MICRO_BATCH: [&str; 4] = ["UNSHARD", "RESHARD", "REDUCE_GRAD", "WA
 /// # Errors
 /// `bad-action`, `stage-on-two-ranks`, `backward-before-forward`, `invalid-csv`, `empty-file`; and
 /// `unsupported-format` for a valid one.
-pub(crate) fn read(
-    source: &dyn Source,
-    _: &str,
-    _: &ImportOptions,
-) -> Result<Import, Diagnostic> {
+pub(crate) fn read(source: &dyn Source, _: &str, _: &ImportOptions) -> Result<Import, Diagnostic> {
     check(&source::read_all(source, MAX_BYTES)?)?;
     Err(Diagnostic::input(
         "unsupported-format",
@@ -37,8 +33,7 @@ pub(crate) fn read(
 }
 
 fn check(bytes: &[u8]) -> Result<(), Diagnostic> {
-    let mut reader =
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
     let mut rank_of: BTreeMap<u32, usize> = BTreeMap::new();
     let mut n_rows = 0;
     for (row, record) in reader.records().enumerate() {
@@ -126,14 +121,25 @@ mod tests {
     fn valid_schedules_pass() {
         let one_f_one_b = "0F0,0F1,,,0B0,0F2,0B1,0F3,0B2,0B3\n,1F0,1B0,1F1,1B1,1F2,1B2,1F3,1B3\n";
         check(one_f_one_b.as_bytes()).unwrap();
-        check(b"0F0,0SEND_F0,0WAIT_SEND_F0,0RECV_B0,0I0,0W0,0REDUCE_GRAD,0WAIT_REDUCE_GRAD").unwrap();
+        check(b"0F0,0SEND_F0,0WAIT_SEND_F0,0RECV_B0,0I0,0W0,0REDUCE_GRAD,0WAIT_REDUCE_GRAD")
+            .unwrap();
         check(b"0F0,0F1,(0B0;0F2)OVERLAP_F_B").unwrap();
     }
 
     #[test]
     fn faults_have_codes() {
         let code = |text: &str| check(text.as_bytes()).unwrap_err().code;
-        for bad in ["0Q0", "0f0", "0F", "F0", "0F0x", "0UNSHARD1", "99999999999F0", "(0F0", "()OVERLAP_F_B"] {
+        for bad in [
+            "0Q0",
+            "0f0",
+            "0F",
+            "F0",
+            "0F0x",
+            "0UNSHARD1",
+            "99999999999F0",
+            "(0F0",
+            "()OVERLAP_F_B",
+        ] {
             assert_eq!(code(bad), "bad-action", "{bad}");
         }
         assert_eq!(code("0F0\n0B0"), "stage-on-two-ranks");

@@ -19,11 +19,7 @@ const OLD_MODEL: &str = "serialized_exported_program.json";
 /// # Errors
 /// `invalid-zip`, `unsafe-entry`, `size-budget`, `missing-model`, those of the JSON reader; and
 /// `unsupported-format` for a valid one.
-pub(crate) fn read(
-    source: &dyn Source,
-    _: &str,
-    _: &ImportOptions,
-) -> Result<Import, Diagnostic> {
+pub(crate) fn read(source: &dyn Source, _: &str, _: &ImportOptions) -> Result<Import, Diagnostic> {
     check(source)?;
     Err(Diagnostic::input(
         "unsupported-format",

@@ -162,10 +162,8 @@ fn small_samples_have_the_figures_that_their_notes_say() {
         assert_eq!(import.summary.forward_flops, total, "{name}");
         assert_eq!((import.summary.guessed_share, import.summary.scaled_share), (0.0, 0.0));
     }
-    let import = import(
-        &feature("symbolic_dims_batch_seq.onnx"),
-        &dims(&[("batch", 2), ("seq", 128)]),
-    );
+    let import =
+        import(&feature("symbolic_dims_batch_seq.onnx"), &dims(&[("batch", 2), ("seq", 128)]));
     assert_eq!(import.summary.forward_flops, 16_777_216);
 }
 
@@ -174,8 +172,7 @@ fn subgraphs_are_one_op_that_reads_what_they_capture() {
     let import = import(&feature("loop_10_iterations.onnx"), &ImportOptions::default());
     let [op] = import.graph.ops.as_slice() else { panic!("not one op") };
     assert_eq!(op.op_type, "Loop");
-    let names: Vec<_> =
-        op.inputs.iter().map(|id| import.graph.tensor(*id).name.as_str()).collect();
+    let names: Vec<_> = op.inputs.iter().map(|id| import.graph.tensor(*id).name.as_str()).collect();
     assert_eq!(names, ["x", "w"]);
     assert_eq!(kernel(op).unwrap().products[0].count, 10);
 }

@@ -124,7 +124,6 @@ fn what_is_odd_but_legal_is_warned_of() {
     };
     assert!(codes("not_topologically_sorted.onnx").contains(&"unsorted-nodes"));
     assert!(codes("unknown_domain_op.onnx").contains(&"domain-not-imported"));
-    let import =
-        read(&data("hostile/unknown_domain_op.onnx"), &ImportOptions::default()).unwrap();
+    let import = read(&data("hostile/unknown_domain_op.onnx"), &ImportOptions::default()).unwrap();
     assert!(import.summary.guessed_share > 0.0);
 }

@@ -30,7 +30,10 @@ pub(crate) fn run(args: &ImportArgs, printer: &Printer) -> CommandResult {
         vec![
             (*name).clone(),
             totals.count.to_string(),
-            Flops(totals.flops).to_string(),
+            match totals.flops {
+                0 => "-".to_owned(),
+                flops => Flops(flops).to_string(),
+            },
             Bytes(totals.bytes).to_string(),
         ]
     };
@@ -52,7 +55,7 @@ pub(crate) fn run(args: &ImportArgs, printer: &Printer) -> CommandResult {
     Ok(Exit::DONE)
 }
 
-/// `gpt2: 457 ops, 124.4 M parameters, 0 % guessed`.
+/// `gpt2: 457 ops, 124.4 M parameters in 474 MiB, 0 % guessed`.
 pub(crate) fn sentence(name: &str, summary: &Summary) -> String {
     let guessed = summary.guessed_share * 100.0;
     let guessed = if guessed > 0.0 && guessed < 1.0 {
@@ -64,11 +67,13 @@ pub(crate) fn sentence(name: &str, summary: &Summary) -> String {
         share if share > 0.0 => format!(", {share:.0} % scaled"),
         _ => String::new(),
     };
-    format!(
-        "{name}: {} ops, {} parameters, {guessed}{scaled}",
-        summary.n_ops,
-        count(summary.initializer_elements)
-    )
+    // Instance files state sizes, not shapes.
+    let elements = match summary.initializer_elements {
+        elements if elements > summary.n_parameters => format!("{} parameters in ", count(elements)),
+        _ => "parameters of ".to_owned(),
+    };
+    let bytes = Bytes(summary.parameter_bytes);
+    format!("{name}: {} ops, {elements}{bytes}, {guessed}{scaled}", summary.n_ops)
 }
 
 /// `124.4 M`.

@@ -55,6 +55,7 @@ pub(crate) fn print(
         problem.cluster.name,
         load::describe(&problem.cluster)
     ));
+    printer.text("\n");
     attempts(outcome, printer);
     printer.text("\n");
     report::devices(problem, &outcome.report, Rows::of(args.all), printer);

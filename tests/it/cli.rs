@@ -207,16 +207,16 @@ fn bad_input_is_named_with_its_file() {
 
 #[test]
 fn a_plan_that_can_not_exist_is_proved_and_the_hint_helps() {
-    let folder = Folder::new(&instance(vec![alone(0, 600), alone(1, 600), alone(2, 2500)], 1000));
+    let model = |limit: u64| instance(vec![alone(0, 2500), alone(1, 600), alone(2, 600)], limit);
+    let folder = Folder::new(&model(1000));
     let ran = folder.run("plan model.json").exits(4);
     assert!(ran.stderr.starts_with("error[memory-exceeded]: "), "{}", ran.stderr);
     let hint = ran.stderr.lines().find(|line| line.contains("memory limit of at least")).unwrap();
     let bytes = hint.split("at least ").nth(1).unwrap().split(' ').next().unwrap();
     let enough: u64 = bytes.parse().unwrap();
-    folder.write("model.json", &instance(vec![alone(0, 600), alone(1, 600), alone(2, 2500)], enough).to_string());
+    folder.write("model.json", &model(enough).to_string());
     folder.run("plan model.json --algorithm m-etf").exits(0);
-    let less = instance(vec![alone(0, 600), alone(1, 600), alone(2, 2500)], enough - 1);
-    folder.write("model.json", &less.to_string());
+    folder.write("model.json", &model(enough - 1).to_string());
     folder.run("plan model.json --algorithm m-etf").exits(4);
 }
 
@@ -248,7 +248,7 @@ fn a_plan_is_one_document() {
     assert!(document["bound"]["value_s"].as_f64().unwrap() <= step as f64 / 1e9);
     assert!(document["bound"]["method"].is_string());
     assert!(document["gap"].as_f64().unwrap() >= 0.0);
-    assert_eq!(document["stop_reason"], "finished");
+    assert_eq!(document["stop_reason"], "proved-optimal", "3,011 ns is the critical path");
     assert_eq!(document["algorithm"], "m-etf");
     assert!(document["warnings"].is_array());
     assert!(document["run"]["planning_time_s"].as_f64().unwrap() >= 0.0);
@@ -278,7 +278,7 @@ fn names_can_not_steer_the_terminal() {
         "plan model.json --algorithm m-etf --all".to_owned(),
         "import model.json".to_owned(),
         "support model.json".to_owned(),
-        "plan model.json --pin evl=0".to_owned(),
+        "plan model.json --pin evl=d0".to_owned(),
         format!("verify plan.json {on}"),
         format!("explain plan.json {on} --op a"),
         format!("explain plan.json {on} --op evil"),
@@ -311,7 +311,7 @@ fn pins_bind_and_patterns_must_match() {
     }
     let together = folder.run("plan model.json --algorithm m-etf --json --colocate *").exits(0);
     assert_eq!(device(&together.json(), "b"), device(&together.json(), "c"));
-    let ran = folder.run("plan model.json --pin zz*=0").exits(2);
+    let ran = folder.run("plan model.json --pin zz*=d0").exits(2);
     assert!(ran.stderr.contains("error[no-match]"), "{}", ran.stderr);
     let ran = folder.run("plan model.json --pin a=tpu7").exits(2);
     assert!(ran.stderr.contains("error[unknown-device]"), "{}", ran.stderr);
@@ -434,12 +434,17 @@ fn models_are_understood_before_any_solve() {
             continue;
         }
         let model = path.to_str().unwrap();
-        let document = run_in(&folder, &["import", model, "--json"]).exits(0).json();
+        let dims = dims(&folder, model);
+        let run = |words: &[&str]| {
+            let dims = dims.iter().flat_map(|dim| ["--dim", dim.as_str()]);
+            run_in(&folder, &words.iter().copied().chain(dims).collect::<Vec<_>>()).exits(0)
+        };
+        let document = run(&["import", model, "--json"]).json();
         assert!(document["summary"]["n_ops"].as_u64().unwrap() > 0, "{model}");
         assert!(document["warnings"].is_array());
-        let text = run_in(&folder, &["import", model]).exits(0);
+        let text = run(&["import", model]);
         assert!(text.stdout.lines().last().unwrap().contains(" ops, "), "{}", text.stdout);
-        let support = run_in(&folder, &["support", model, "--json"]).exits(0).json();
+        let support = run(&["support", model, "--json"]).json();
         assert_eq!(
             support["supported"].as_bool().unwrap(),
             document["summary"]["guessed_share"].as_f64() == Some(0.0),
@@ -448,6 +453,18 @@ fn models_are_understood_before_any_solve() {
         n_models += 1;
     }
     assert!(n_models > 5, "the models were not found");
+}
+
+/// What the error about dimensions without a value asks for; nothing where all have one.
+fn dims(folder: &Path, model: &str) -> Vec<String> {
+    let ran = run_in(folder, &["import", model, "--json"]);
+    if ran.code == 0 {
+        return Vec::new();
+    }
+    let error = ran.exits(3).json()["error"].clone();
+    assert_eq!(error["code"], "unbound-dimension", "{model}: {error}");
+    let names = error["facts"][0]["value"]["list"].as_array().unwrap().clone();
+    names.iter().map(|name| format!("{}=4", name.as_str().unwrap())).collect()
 }
 
 #[test]

@@ -96,31 +96,35 @@ fn is_wave(op_type: &str) -> bool {
     matches!(op_type, "Sin" | "Cos")
 }
 
-/// Vectors that some op joins with positions only.
+/// Vectors that some op multiplies with positions or constants only.
 fn scales_of_positions(graph: &Graph) -> Vec<TensorId> {
     let roots = graph.roots();
+    // What is computed without any weight, neither from floats that the caller feeds.
     let mut is_position: Vec<bool> =
         graph.tensors.iter().map(|t| t.role == Role::Input && !is_float(t.dtype)).collect();
     let mut found = Vec::new();
     for op in &graph.ops {
-        let is_parameter = |t: &&TensorId| graph.tensor(roots[t.index()]).role == Role::Parameter;
-        let read = || op.inputs.iter().chain(&op.parameters);
-        let mut activations = read().filter(|t| !is_parameter(t)).peekable();
-        let has_any = activations.peek().is_some();
-        if !has_any || !activations.all(|t| is_position[t.index()]) {
-            continue;
+        let (mut trained, mut n_partners) = (Vec::new(), 0);
+        let mut is_computed = true;
+        for tensor in op.inputs.iter().chain(&op.parameters) {
+            let root = roots[tensor.index()];
+            let parameter = graph.tensor(root);
+            if parameter.role != Role::Parameter {
+                is_computed &= is_position[tensor.index()];
+                n_partners += 1;
+            } else if is_trained(parameter) && !found.contains(&root) {
+                trained.push(root);
+            } else if super::states::elements(parameter) > 1 {
+                n_partners += 1;
+            }
         }
-        let trained: Vec<TensorId> = read()
-            .filter(is_parameter)
-            .map(|t| roots[t.index()])
-            .filter(|t| is_trained(graph.tensor(*t)) && !found.contains(t))
-            .collect();
-        let is_lookup = op.op_type.starts_with("Gather");
-        if trained.iter().any(|t| is_lookup || !is_vector(graph.tensor(*t))) {
-            continue;
+        let scales = matches!(op.op_type.as_str(), "Mul" | "MatMul" | "Gemm" | "Einsum")
+            && n_partners > 0
+            && trained.iter().all(|t| is_vector(graph.tensor(*t)));
+        if is_computed && (trained.is_empty() || scales) {
+            found.extend(trained);
+            op.outputs.iter().for_each(|t| is_position[t.index()] = true);
         }
-        found.extend(trained);
-        op.outputs.iter().for_each(|t| is_position[t.index()] = true);
     }
     found
 }

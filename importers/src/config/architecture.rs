@@ -104,7 +104,10 @@ impl Architecture {
                 format!("unknown model_type `{shown}`"),
             )
             .fact("supported", SUPPORTED.map(str::to_owned).to_vec())
-            .hint(format!("supported are {}; export anything else to ONNX", SUPPORTED.join(", "))));
+            .hint(format!(
+                "supported are {}; export anything else to ONNX",
+                SUPPORTED.join(", ")
+            )));
         }
         let family = match model_type {
             "gpt2" => Family::Gpt2,
@@ -116,7 +119,9 @@ impl Architecture {
         if n_layers > MAX_LAYERS {
             return Err(Diagnostic::input(
                 "layer-budget",
-                format!("layer budget exceeded: {n_layers} layers, at most {MAX_LAYERS} are planned"),
+                format!(
+                    "layer budget exceeded: {n_layers} layers, at most {MAX_LAYERS} are planned"
+                ),
             )
             .fact("layers", n_layers)
             .fact("limit", MAX_LAYERS));
@@ -143,7 +148,11 @@ impl Architecture {
             qkv_bias: if model_type == "qwen2" { Bias::Added } else { always },
             output_bias: always,
             mlp_bias: if is_classic { Bias::Added } else { fields.flag("mlp_bias", Bias::Absent) },
-            head_norm: if model_type.starts_with("qwen3") { HeadNorm::Rms } else { HeadNorm::Absent },
+            head_norm: if model_type.starts_with("qwen3") {
+                HeadNorm::Rms
+            } else {
+                HeadNorm::Absent
+            },
             head: match fields.0.get("tie_word_embeddings").and_then(Value::as_bool) {
                 Some(true) => Head::Tied,
                 Some(false) => Head::Separate,
@@ -200,7 +209,7 @@ impl Fields<'_> {
     /// Heads of keys and values, and the extent of a head.
     fn heads(&self, model_type: &str, hidden: u64, heads: u64) -> Result<(u64, u64), Diagnostic> {
         let kv_heads = self.count(&["num_key_value_heads"], Some(heads))?;
-        if heads % kv_heads != 0 {
+        if !heads.is_multiple_of(kv_heads) {
             return Err(Diagnostic::input(
                 "heads-do-not-divide",
                 format!("{heads} attention heads are not divisible by {kv_heads} key-value heads"),
@@ -208,7 +217,7 @@ impl Fields<'_> {
         }
         let default = match model_type {
             "qwen3" | "qwen3_moe" => Some(128),
-            _ if hidden % heads == 0 => Some(hidden / heads),
+            _ if hidden.is_multiple_of(heads) => Some(hidden / heads),
             _ => None,
         };
         let head_dim = self.count(&["head_dim"], default).map_err(|error| {

@@ -344,8 +344,7 @@ impl Writer<'_> {
         for expert in 0..experts.n {
             let module = format!("{module}.experts.{expert}");
             let mut parameters = Vec::new();
-            for (name, shape) in
-                [("gate_proj", [f, h]), ("up_proj", [f, h]), ("down_proj", [h, f])]
+            for (name, shape) in [("gate_proj", [f, h]), ("up_proj", [f, h]), ("down_proj", [h, f])]
             {
                 let name = format!("{module}.{name}.weight");
                 parameters.push(self.builder.parameter(&name, &shape)?);

@@ -157,7 +157,10 @@ fn links(
     let positions: HashMap<u64, usize> = sorted.iter().map(|d| d.id).zip(0..).collect();
     let position = |id: u64| {
         positions.get(&id).copied().ok_or_else(|| {
-            Diagnostic::input("unknown-device", format!("a link names device {id}, which is not there"))
+            Diagnostic::input(
+                "unknown-device",
+                format!("a link names device {id}, which is not there"),
+            )
         })
     };
     let mut known: HashMap<(u64, u64), u16> = HashMap::new();
@@ -210,10 +213,7 @@ fn route(name: String, latency_ns: f64, bytes_per_s: f64) -> Result<RouteKind, D
     })
 }
 
-fn channels(
-    devices: &[Device],
-    duplex: Duplex,
-) -> (Vec<Channel>, Vec<ChannelId>, Vec<ChannelId>) {
+fn channels(devices: &[Device], duplex: Duplex) -> (Vec<Channel>, Vec<ChannelId>, Vec<ChannelId>) {
     let mut channels = Vec::new();
     let mut send = Vec::new();
     let mut receive = Vec::new();
@@ -275,7 +275,8 @@ mod tests {
         cluster(&devices, link.as_ref(), &pairs)
     }
 
-    const THREE: &str = r#"[{"id":0,"kind":"b"},{"id":1,"kind":"b"},{"id":2,"kind":"a","limit":7}]"#;
+    const THREE: &str =
+        r#"[{"id":0,"kind":"b"},{"id":1,"kind":"b"},{"id":2,"kind":"a","limit":7}]"#;
     const LINK: &str = r#"{"latency_ns":1,"bytes_per_s":1e9}"#;
 
     #[test]
@@ -283,9 +284,8 @@ mod tests {
         let cluster =
             build(THREE, Some(LINK), r#"[{"from":0,"to":2,"latency_ns":5,"bytes_per_s":5e8}]"#)
                 .unwrap();
-        let time = |from, to| {
-            cluster.transfer_time(Bytes(4), DeviceId(from), DeviceId(to)).unwrap().get()
-        };
+        let time =
+            |from, to| cluster.transfer_time(Bytes(4), DeviceId(from), DeviceId(to)).unwrap().get();
         assert_eq!((time(0, 1), time(0, 2), time(2, 0)), (5, 13, 5));
         // Device 0 alone has the slow way.
         assert_eq!(cluster.classes.len(), 3);

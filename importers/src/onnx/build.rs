@@ -97,12 +97,8 @@ fn graph_name(model: &RawModel, file: &str) -> String {
 /// One warning for all declared shapes that inference contradicts.
 fn contradictions(program: &Program<'_>, inferred: &Inferred) -> Option<Diagnostic> {
     let first = inferred.contradicted.first()?;
-    let names: Vec<String> = inferred
-        .contradicted
-        .iter()
-        .take(5)
-        .map(|id| program.names[*id].to_owned())
-        .collect();
+    let names: Vec<String> =
+        inferred.contradicted.iter().take(5).map(|id| program.names[*id].to_owned()).collect();
     let message = format!(
         "the declared shape of `{}` is not the inferred one, which is used",
         program.names[*first]

@@ -142,12 +142,7 @@ fn check_graph(
     Ok(captures)
 }
 
-fn note(
-    scope: &Scope<'_>,
-    name: &str,
-    producers: &mut Vec<usize>,
-    captures: &mut HashSet<String>,
-) {
+fn note(scope: &Scope<'_>, name: &str, producers: &mut Vec<usize>, captures: &mut HashSet<String>) {
     match scope.names.get(name) {
         Some(Producer::Node(position)) => producers.push(*position),
         Some(Producer::Given) => {}

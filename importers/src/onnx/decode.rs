@@ -4,33 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ir::diagnostic::Diagnostic;
 use onnx_protobuf::attribute_proto::AttributeType;
-use onnx_protobuf::tensor_shape_proto::dimension;
-use onnx_protobuf::type_proto;
-use onnx_protobuf::{
-    AttributeProto, GraphProto, Message as _, ModelProto, NodeProto, TensorShapeProto,
-    ValueInfoProto,
-};
-use protobuf::UnknownValueRef;
-use protobuf::rt::WireType;
+use onnx_protobuf::{AttributeProto, GraphProto, Message as _, ModelProto, NodeProto};
 
-use crate::onnx::dtype::element_type;
+use crate::onnx::annotations::configurations;
+use crate::onnx::declared::{Declared, value};
 use crate::onnx::inline::{Call, Functions};
-use crate::onnx::raw::{
-    RawAttribute, RawConfiguration, RawDim, RawGraph, RawModel, RawNode, RawValue,
-};
+use crate::onnx::raw::{RawAttribute, RawGraph, RawModel, RawNode};
 use crate::onnx::scan::{Data, Scanned};
-use crate::onnx::{dtype, module_path, tensor};
+use crate::onnx::{module_path, tensor};
 
 /// Newest version of the default operator set that the rules know.
 pub(crate) const NEWEST_OPSET: i64 = 25;
 
 /// Graphs and function bodies inside each other after inlining.
 const MAX_DEPTH: u32 = 100;
-
-/// Field of `ModelProto` with the device configurations (IR version 11).
-const CONFIGURATION: u32 = 26;
-/// Field of `NodeProto` with the stage annotations (IR version 11).
-const DEVICE_CONFIGURATIONS: u32 = 10;
 
 /// Decodes a scanned model.
 ///
@@ -69,17 +56,15 @@ pub(crate) fn domain(name: &str) -> &str {
     if name == "ai.onnx" { "" } else { name }
 }
 
-fn opsets(
-    proto: &ModelProto,
-    functions: &Functions,
-) -> Result<BTreeMap<String, i64>, Diagnostic> {
+fn opsets(proto: &ModelProto, functions: &Functions) -> Result<BTreeMap<String, i64>, Diagnostic> {
     let mut opsets = BTreeMap::new();
     for import in &proto.opset_import {
         opsets.insert(domain(&import.domain).to_owned(), import.version);
     }
     if opsets.is_empty() {
-        return Err(Diagnostic::input("missing-opset", "the model has no opset_import")
-            .hint("export the model again; every ONNX model since IR version 3 names its operator sets"));
+        return Err(Diagnostic::input("missing-opset", "the model has no opset_import").hint(
+            "export the model again; every ONNX model since IR version 3 names its operator sets",
+        ));
     }
     for import in functions.opsets() {
         opsets.entry(domain(&import.domain).to_owned()).or_insert(import.version);
@@ -97,63 +82,13 @@ fn opsets(
     Ok(opsets)
 }
 
-/// Texts and varints of a small message that the typed decoder does not know.
-fn small_message(bytes: &[u8]) -> Result<Vec<(u32, Small)>, Diagnostic> {
-    let mut stream = protobuf::CodedInputStream::from_bytes(bytes);
-    let mut fields = Vec::new();
-    let broken = |error: protobuf::Error| {
-        Diagnostic::input("invalid-protobuf", format!("this is not an ONNX protobuf: {error}"))
-    };
-    while let Some(tag) = stream.read_raw_tag_or_eof().map_err(broken)? {
-        let value = match tag & 7 {
-            tag if tag == WireType::Varint as u32 => {
-                Small::Number(stream.read_raw_varint64().map_err(broken)?)
-            }
-            _ => Small::Text(stream.read_string().map_err(broken)?),
-        };
-        fields.push((tag >> 3, value));
-    }
-    Ok(fields)
-}
-
-enum Small {
-    Number(u64),
-    Text(String),
-}
-
-/// A protobuf `int32` is a 64-bit varint that keeps its sign.
-fn int32(value: u64) -> i32 {
-    value as i32
-}
-
-fn configurations(proto: &ModelProto) -> Result<Vec<RawConfiguration>, Diagnostic> {
-    let mut configurations = Vec::new();
-    for (number, value) in proto.special_fields.unknown_fields().iter() {
-        let UnknownValueRef::LengthDelimited(bytes) = value else { continue };
-        if number != CONFIGURATION {
-            continue;
-        }
-        let mut configuration = RawConfiguration::default();
-        for field in small_message(bytes)? {
-            match field {
-                (1, Small::Text(name)) => configuration.name = name,
-                (2, Small::Number(n)) => configuration.n_devices = int32(n),
-                (3, Small::Text(name)) => configuration.devices.push(name),
-                _ => {}
-            }
-        }
-        configurations.push(configuration);
-    }
-    Ok(configurations)
-}
-
 /// What decoding carries along.
 pub(crate) struct Decoder<'a> {
     pub(crate) data: &'a [Data],
     pub(crate) functions: &'a Functions,
     pub(crate) budget: crate::onnx::inline::Budget,
-    configurations: BTreeSet<String>,
-    warnings: &'a mut Vec<Diagnostic>,
+    pub(crate) configurations: BTreeSet<String>,
+    pub(crate) warnings: &'a mut Vec<Diagnostic>,
 }
 
 impl Decoder<'_> {
@@ -312,40 +247,6 @@ impl Decoder<'_> {
             _ => RawAttribute::Other,
         }))
     }
-
-    fn stages(&mut self, proto: &NodeProto) -> Result<Vec<(String, i32)>, Diagnostic> {
-        let mut stages = Vec::new();
-        for (number, value) in proto.special_fields.unknown_fields().iter() {
-            let UnknownValueRef::LengthDelimited(bytes) = value else { continue };
-            if number != DEVICE_CONFIGURATIONS {
-                continue;
-            }
-            let mut configuration = String::new();
-            let mut stage = None;
-            for field in small_message(bytes)? {
-                match field {
-                    (1, Small::Text(name)) => configuration = name,
-                    (3, Small::Number(n)) => stage = Some(int32(n)),
-                    _ => {}
-                }
-            }
-            if !self.configurations.contains(&configuration) {
-                // Once per configuration is enough.
-                self.configurations.insert(configuration.clone());
-                self.warnings.push(
-                    Diagnostic::warning(
-                        "unknown-configuration",
-                        format!("a node names the device configuration `{configuration}`, which the model does not have"),
-                    )
-                    .fact("node", proto.name.clone()),
-                );
-            }
-            if let Some(stage) = stage {
-                stages.push((configuration, stage));
-            }
-        }
-        Ok(stages)
-    }
 }
 
 /// Refuses graphs and bodies nested too deep.
@@ -353,7 +254,9 @@ pub(crate) fn check_depth(depth: u32) -> Result<(), Diagnostic> {
     if depth > MAX_DEPTH {
         return Err(Diagnostic::input(
             "nesting-limit",
-            format!("functions and subgraphs nest more than {MAX_DEPTH} deep: nesting limit exceeded"),
+            format!(
+                "functions and subgraphs nest more than {MAX_DEPTH} deep: nesting limit exceeded"
+            ),
         ));
     }
     Ok(())
@@ -390,57 +293,4 @@ fn kind(proto: &AttributeProto) -> Option<AttributeType> {
 fn module(proto: &mut NodeProto) -> Option<String> {
     let note = std::mem::take(&mut proto.doc_string);
     if note.is_empty() { module_path::from_node_name(&proto.name) } else { Some(note) }
-}
-
-/// Where a value is declared.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Declared {
-    /// As a graph input: its extents have to make sense.
-    Input,
-    /// As an output or an inner value: its extents are a second opinion.
-    Other,
-}
-
-fn value(info: ValueInfoProto, declared: Declared) -> Result<RawValue, Diagnostic> {
-    let mut value = RawValue { name: info.name, ..RawValue::default() };
-    let Some(kind) = info.type_.into_option().and_then(|t| t.value) else { return Ok(value) };
-    let (number, shape) = match kind {
-        type_proto::Value::TensorType(tensor) => (tensor.elem_type, tensor.shape),
-        type_proto::Value::SparseTensorType(tensor) => (tensor.elem_type, tensor.shape),
-        _ => return Ok(value),
-    };
-    value.dtype = element_type(number);
-    if value.dtype.is_none() && number != 0 {
-        return Err(dtype::unknown(number).fact("tensor", value.name));
-    }
-    if let Some(shape) = shape.into_option() {
-        let dims = 
-            dims(shape, declared).map_err(|error| error.fact("tensor", value.name.clone()))?;
-        value.shape = Some(dims);
-    }
-    Ok(value)
-}
-
-fn dims(shape: TensorShapeProto, declared: Declared) -> Result<Vec<RawDim>, Diagnostic> {
-    let mut dims = Vec::with_capacity(shape.dim.len());
-    for dim in shape.dim {
-        dims.push(match dim.value {
-            Some(dimension::Value::DimValue(number)) => match u64::try_from(number) {
-                Ok(extent) => RawDim::Known(extent),
-                Err(_) if declared == Declared::Other => RawDim::Unknown,
-                Err(_) => {
-                    return Err(Diagnostic::input(
-                        "negative-dimension",
-                        format!("a graph input has the negative dimension {number}"),
-                    )
-                    .hint("export it with a named dimension and bind it with --dim NAME=VALUE"));
-                }
-            },
-            Some(dimension::Value::DimParam(symbol)) if !symbol.is_empty() => {
-                RawDim::Symbol(symbol)
-            }
-            _ => RawDim::Unknown,
-        });
-    }
-    Ok(dims)
 }

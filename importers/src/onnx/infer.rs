@@ -37,6 +37,9 @@ pub(crate) const FOLD_LIMIT: u64 = 4096;
 /// After this many elements in all nothing more is folded.
 pub(crate) const FOLD_BUDGET: u64 = 1 << 24;
 
+/// The greatest extent: no tensor of whole bytes could hold more.
+const EXTENT_LIMIT: u64 = 1 << 60;
+
 /// The greatest rank that is accepted.
 pub(crate) const RANK_LIMIT: usize = 64;
 
@@ -128,7 +131,8 @@ impl Facts {
         }
         // Bits of the widest element bound every later conversion of the same shape.
         let size = elements(shape).and_then(|n| DType::C128.size_of(n));
-        if size.is_none() {
+        // The extents beside a 0 are bounded too: later arithmetic on them must not overflow.
+        if size.is_none() || shape.iter().any(|extent| *extent > EXTENT_LIMIT) {
             return Err(Diagnostic::input(
                 "size-overflow",
                 format!("the size of tensor `{owner}` does not fit 64 bits"),

@@ -88,7 +88,9 @@ impl Functions {
             State::New if chain > MAX_CHAIN => {
                 return Err(Diagnostic::input(
                     "nesting-limit",
-                    format!("more than {MAX_CHAIN} functions call each other: nesting limit exceeded"),
+                    format!(
+                        "more than {MAX_CHAIN} functions call each other: nesting limit exceeded"
+                    ),
                 ));
             }
             State::New => states[position] = State::Open,
@@ -179,7 +181,10 @@ pub(crate) struct Budget {
 impl Budget {
     fn spend(&mut self, bytes: usize) -> Result<(), Diagnostic> {
         self.bytes = self.bytes.checked_sub(bytes).ok_or_else(|| {
-            Diagnostic::input("inline-budget", "inlining budget exceeded: the inlined model is too large")
+            Diagnostic::input(
+                "inline-budget",
+                "inlining budget exceeded: the inlined model is too large",
+            )
         })?;
         Ok(())
     }
@@ -221,8 +226,7 @@ fn heap_bytes(value: &RawAttribute) -> usize {
             .map(|node| {
                 let names: usize =
                     node.inputs.iter().chain(&node.outputs).map(|name| name.len() + 64).sum();
-                512 + names
-                    + node.attributes.values().map(|a| 2048 + heap_bytes(a)).sum::<usize>()
+                512 + names + node.attributes.values().map(|a| 2048 + heap_bytes(a)).sum::<usize>()
             })
             .sum();
         let n_values = graph.inputs.len() + graph.outputs.len() + graph.value_info.len();

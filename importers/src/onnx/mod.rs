@@ -1,9 +1,11 @@
 //! ONNX models: a pre-scan that leaves the weights out, typed decoding of the rest, inlining of
 //! local functions, checks, then shapes and work.
 
-pub mod build;
+mod annotations;
 mod budget;
+pub mod build;
 mod check;
+mod declared;
 mod decode;
 mod dtype;
 pub mod infer;

@@ -66,12 +66,8 @@ impl Rule {
     }
 }
 
-static TABLES: &[&[Rule]] = &[
-    arithmetic_rows::ROWS,
-    layout_rows::ROWS,
-    model_rows::ROWS,
-    contribution_rows::ROWS,
-];
+static TABLES: &[&[Rule]] =
+    &[arithmetic_rows::ROWS, layout_rows::ROWS, model_rows::ROWS, contribution_rows::ROWS];
 
 static INDEX: LazyLock<HashMap<&'static str, &'static Rule>> =
     LazyLock::new(|| TABLES.iter().copied().flatten().map(|rule| (rule.op, rule)).collect());

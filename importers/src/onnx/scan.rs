@@ -337,10 +337,7 @@ impl Data {
 }
 
 fn not_text(message: Message, key: Key) -> Diagnostic {
-    Diagnostic::input(
-        "invalid-utf8",
-        format!("a name in a `{}` is invalid UTF-8", message.name()),
-    )
-    .fact("offset", key.offset)
-    .fact("field", u64::from(key.number))
+    Diagnostic::input("invalid-utf8", format!("a name in a `{}` is invalid UTF-8", message.name()))
+        .fact("offset", key.offset)
+        .fact("field", u64::from(key.number))
 }

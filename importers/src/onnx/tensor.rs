@@ -38,8 +38,7 @@ pub(crate) fn sparse(proto: SparseTensorProto, data: &[Data]) -> Result<RawTenso
 }
 
 fn convert(proto: TensorProto, data: &[Data]) -> Result<RawTensor, Diagnostic> {
-    let dtype =
-        element_type(proto.data_type).ok_or_else(|| dtype::unknown(proto.data_type))?;
+    let dtype = element_type(proto.data_type).ok_or_else(|| dtype::unknown(proto.data_type))?;
     let (dims, n_elements) = extents(&proto.dims)?;
     let bytes = dtype.size_of(n_elements).ok_or_else(|| overflow(&proto.dims))?;
     let mut values = None;
@@ -122,8 +121,10 @@ fn check_external(entries: &[StringStringEntryProto], bytes: u64) -> Result<(), 
     let is_drive = characters.next().is_some_and(|c| c.is_ascii_alphabetic())
         && characters.next() == Some(':');
     if location.starts_with(['/', '\\']) || is_drive {
-        return Err(bad_external("external data has an absolute path, which is never opened".into())
-            .fact("location", location));
+        return Err(bad_external(
+            "external data has an absolute path, which is never opened".into(),
+        )
+        .fact("location", location));
     }
     if location.split(['/', '\\']).any(|part| part == "..") {
         return Err(bad_external("the external data path escapes the model's directory".into())
@@ -171,15 +172,15 @@ fn read_values(dtype: DType, n_elements: u64, proto: &TensorProto) -> Option<Raw
         }
         DType::F64 => RawValues::Floats(proto.double_data.iter().take(n).copied().collect()),
         DType::I64 => RawValues::Ints(proto.int64_data.iter().take(n).copied().collect()),
-        DType::U32 | DType::U64 => RawValues::Ints(
-            proto.uint64_data.iter().take(n).map(|v| v.cast_signed()).collect(),
-        ),
+        DType::U32 | DType::U64 => {
+            RawValues::Ints(proto.uint64_data.iter().take(n).map(|v| v.cast_signed()).collect())
+        }
         DType::I32 | DType::I16 | DType::I8 | DType::U16 | DType::U8 | DType::Bool => {
             RawValues::Ints(first_ints(&proto.int32_data))
         }
-        DType::F16 => RawValues::Floats(
-            proto.int32_data.iter().take(n).map(|v| half(low_bits(*v))).collect(),
-        ),
+        DType::F16 => {
+            RawValues::Floats(proto.int32_data.iter().take(n).map(|v| half(low_bits(*v))).collect())
+        }
         DType::Bf16 => RawValues::Floats(
             proto.int32_data.iter().take(n).map(|v| brain(low_bits(*v))).collect(),
         ),

@@ -93,6 +93,16 @@ impl<'a> Reader<'a> {
     /// `invalid-protobuf` past 64 bits, `truncated-file`.
     pub(crate) fn varint(&mut self, end: u64) -> Result<u64, Diagnostic> {
         let start = self.position;
+        // Most varints have one byte, and most bytes are in the block already.
+        if let Some(ahead) =
+            start.checked_sub(self.block_start).and_then(|n| usize::try_from(n).ok())
+            && let Some(&byte) = self.block.get(ahead)
+            && byte < 0x80
+            && start < end
+        {
+            self.position += 1;
+            return Ok(u64::from(byte));
+        }
         let mut value = 0u64;
         for shift in (0..70).step_by(7) {
             let byte = self.byte(end)?;
@@ -256,7 +266,8 @@ mod tests {
 
     #[test]
     fn keys_of_groups_and_of_field_zero_are_refused() {
-        for (byte, ok) in [(0x08, true), (0x0b, false), (0x0c, false), (0x00, false), (0x0e, false)] {
+        for (byte, ok) in [(0x08, true), (0x0b, false), (0x0c, false), (0x00, false), (0x0e, false)]
+        {
             let bytes = [byte];
             assert_eq!(Reader::new(&bytes.as_slice(), "a test").key(1).is_ok(), ok, "{byte:#x}");
         }
@@ -271,6 +282,9 @@ mod tests {
         let mut out = Vec::new();
         reader.copy(2 * BLOCK as u64, reader.length(), &mut out).unwrap();
         assert_eq!(out, bytes[10..10 + 2 * BLOCK]);
-        assert_eq!(reader.copy(BLOCK as u64, reader.length(), &mut out).unwrap_err().code, "truncated-file");
+        assert_eq!(
+            reader.copy(BLOCK as u64, reader.length(), &mut out).unwrap_err().code,
+            "truncated-file"
+        );
     }
 }

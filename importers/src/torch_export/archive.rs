@@ -102,16 +102,16 @@ pub(super) fn entries(source: &dyn Source) -> Result<Vec<Entry>, Diagnostic> {
     let mut entries = Vec::new();
     let mut at = 0;
     for _ in 0..count {
-        let row = bytes.get(at..).filter(|row| row.starts_with(b"PK\x01\x02")).ok_or_else(broken)?;
+        let row =
+            bytes.get(at..).filter(|row| row.starts_with(b"PK\x01\x02")).ok_or_else(broken)?;
         let field = |offset, width| number(row, offset, width).ok_or_else(broken);
         let lengths = [field(28, 2)?, field(30, 2)?, field(32, 2)?].map(|n| n as usize);
         let name = row.get(ROW_BYTES..ROW_BYTES + lengths[0]).ok_or_else(broken)?;
         let extra = row
             .get(ROW_BYTES + lengths[0]..ROW_BYTES + lengths[0] + lengths[1])
             .ok_or_else(broken)?;
-        let name = std::str::from_utf8(name).map_err(|_| {
-            Diagnostic::input("invalid-utf8", "an entry's name is invalid UTF-8")
-        })?;
+        let name = std::str::from_utf8(name)
+            .map_err(|_| Diagnostic::input("invalid-utf8", "an entry's name is invalid UTF-8"))?;
         check_name(name)?;
         let mut entry = Entry {
             name: name.to_owned(),

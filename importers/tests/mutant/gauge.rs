@@ -38,6 +38,7 @@ const MAX_MEMORY: usize = 512 << 20;
 
 /// What an import took.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(dead_code, reason = "not every program that shares this file prints all of it")]
 pub(crate) struct Reading {
     /// Whether it gave a graph.
     pub(crate) is_ok: bool,
@@ -47,15 +48,15 @@ pub(crate) struct Reading {
     pub(crate) bytes: usize,
 }
 
-/// Imports a mutant.
+/// Imports a mutant whose file would have this name.
 ///
 /// # Errors
 /// What went wrong: a panic, more than 2 s, more than 512 MiB.
-pub(crate) fn measure(bytes: &[u8]) -> Result<Reading, String> {
+pub(crate) fn measure(name: &str, bytes: &[u8]) -> Result<Reading, String> {
     let before = IN_USE.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
     let start = Instant::now();
-    let run = || read_bytes("mutant.onnx", bytes, &ImportOptions::default()).is_ok();
+    let run = || read_bytes(name, bytes, &ImportOptions::default()).is_ok();
     let is_ok = catch_unwind(AssertUnwindSafe(run)).map_err(|_| "panicked".to_owned())?;
     let time = start.elapsed();
     let bytes = PEAK.load(Ordering::Relaxed).saturating_sub(before);

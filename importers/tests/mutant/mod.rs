@@ -94,7 +94,9 @@ impl Pool {
         let mut trees = Vec::new();
         for path in paths {
             let bytes = std::fs::read(path)?;
-            if let Some(tree) = Some(bytes).filter(|b| b.len() <= 16 << 10).and_then(|b| parse(&b, 0)) {
+            if let Some(tree) =
+                Some(bytes).filter(|b| b.len() <= 16 << 10).and_then(|b| parse(&b, 0))
+            {
                 trees.push(tree);
             }
         }
@@ -223,7 +225,7 @@ fn change_value(value: &mut Value, dice: &mut Dice) {
 }
 
 /// Damages bytes without regard to their structure: lengths then lie.
-fn damage(bytes: &mut Vec<u8>, dice: &mut Dice) {
+pub(crate) fn damage(bytes: &mut Vec<u8>, dice: &mut Dice) {
     for _ in 0..=dice.below(3) {
         let at = dice.below(bytes.len());
         match dice.below(5) {

@@ -11,7 +11,7 @@ use super::awake::Awake;
 use super::books::{Books, Reservation};
 use super::dry_run::{DryRun, Misfit, Start, released_by, reserve_of_first};
 use super::lanes::Lanes;
-use super::{Listed, Policy};
+use super::Policy;
 use crate::no_plan::{NoPlan, Reason};
 
 /// Commits between two looks at the clock.
@@ -74,7 +74,7 @@ impl<'a> Engine<'a> {
     pub(super) fn run(
         mut self,
         stopped: &mut dyn FnMut() -> Option<NoPlan>,
-    ) -> Result<Listed, NoPlan> {
+    ) -> Result<Books<'a>, NoPlan> {
         for at in 0..self.order.len() {
             if self.missing[self.order[at].index()] == 0 {
                 self.make_ready(self.order[at]);
@@ -102,7 +102,7 @@ impl<'a> Engine<'a> {
                 None => return Err(self.no_room()),
             }
         }
-        Ok(self.books.close())
+        Ok(self.books)
     }
 
     /// E3 (b) and the choice of (c); without a proposal, the next instant at which an idle device
@@ -223,7 +223,8 @@ impl<'a> Engine<'a> {
         self.commits += 1;
         self.ready.remove(&position);
         self.awake.committed(position, device);
-        if held || released.is_some() {
+        // Its group needs less from now on, whether it is the first member or not.
+        if held || group.is_some() {
             self.books.freed.push(device);
         }
         self.look_again(device);
@@ -304,35 +305,49 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// E3 (e): no ready op will ever fit. Names the first one by id.
     fn no_room(&mut self) -> NoPlan {
         let op = self.ready.iter().map(|position| self.order[*position as usize]).min();
-        let name = op.map_or("", |op| self.problem.graph.op(op).name.as_str());
-        let mut no_plan = NoPlan::not_found(
-            Reason::MemoryExceeded,
-            "memory-exceeded",
-            format!("no device has room for op `{name}` beside what was placed before it"),
-        )
-        .fact("op", name);
-        let devices = op.map(|op| self.problem.placeable(op)).into_iter().flat_map(|set| set.iter());
-        let closest = devices
-            .filter_map(|device| {
-                let (need, have) = self.books.room(op?, device)?;
-                Some((need - have, device, need, have))
-            })
-            .min();
-        if let Some((_, device, need, have)) = closest {
-            no_plan = no_plan
-                .fact("device", self.problem.cluster.devices[device.index()].name.clone())
-                .fact("need", Bytes(need.unsigned_abs()))
-                .fact("have", Bytes(have.max(0).unsigned_abs()));
+        let Some(op) = op else { return blocked(Reason::MemoryExceeded, "memory-exceeded", "") };
+        let name = self.problem.graph.op(op).name.as_str();
+        let position = self.position[op.index()];
+        let devices: Vec<DeviceId> = self.problem.placeable(op).iter().collect();
+        let open: Vec<DeviceId> =
+            devices.into_iter().filter(|device| is_open(&self.books, op, *device)).collect();
+        let kept_out: Vec<DeviceId> = open
+            .into_iter()
+            .filter(|device| self.start(position, *device) == Err(Misfit::Memory))
+            .collect();
+        if kept_out.is_empty() {
+            return blocked(Reason::Unreachable, "no-route", name)
+                .hint("connect the devices, or pin the op to where its inputs are");
         }
-        no_plan.hint("try another algorithm, more devices, or devices with more memory")
+        let no_plan = blocked(Reason::MemoryExceeded, "memory-exceeded", name)
+            .hint("try another algorithm, more devices, or devices with more memory");
+        let rooms = kept_out.into_iter().filter_map(|device| {
+            let (need, have) = self.books.room(op, device)?;
+            Some((need - have, device, need, have))
+        });
+        let Some((_, device, need, have)) = rooms.min() else { return no_plan };
+        no_plan
+            .fact("device", self.problem.cluster.devices[device.index()].name.clone())
+            .fact("need", Bytes(need.unsigned_abs()))
+            .fact("have", Bytes(have.max(0).unsigned_abs()))
     }
+}
+
+fn blocked(reason: Reason, code: &'static str, op: &str) -> NoPlan {
+    let message = match reason {
+        Reason::Unreachable => format!("no device can receive all inputs of op `{op}`"),
+        _ => format!("no device has room for op `{op}` beside what was placed before it"),
+    };
+    NoPlan::not_found(reason, code, message).fact("op", op)
 }
 
 /// Whether an op is still to be placed and may go to a device.
 pub(super) fn is_open(books: &Books, op: OpId, device: DeviceId) -> bool {
     books.device[op.index()].is_none()
+        && books.problem.can_place(op, device)
         && books
             .problem
             .group_of(op)

@@ -13,6 +13,9 @@ mod lanes;
 mod naive;
 mod size;
 #[cfg(test)]
+#[path = "../../tests/worked/sketch.rs"]
+mod sketch;
+#[cfg(test)]
 mod tests;
 mod usage;
 
@@ -59,5 +62,16 @@ pub(crate) fn schedule(
     stopped: &mut dyn FnMut() -> Option<NoPlan>,
 ) -> Result<Listed, NoPlan> {
     size::check(problem)?;
-    engine::Engine::new(problem, policy).run(stopped)
+    Ok(engine::Engine::new(problem, policy).run(stopped)?.close())
+}
+
+/// As [`schedule`], with the (start, end) of each op.
+#[cfg(test)]
+fn schedule_with_times(
+    problem: &Problem,
+    policy: &Policy,
+) -> Result<(Listed, Vec<(u64, u64)>), NoPlan> {
+    let books = engine::Engine::new(problem, policy).run(&mut || None)?;
+    let times = books.start.iter().copied().zip(books.end.iter().copied()).collect();
+    Ok((books.close(), times))
 }

@@ -1,0 +1,495 @@
+//! The rules of `docs/conventions.md` written down literally: every start is computed from lists of
+//! intervals, whenever it is asked for. The yardstick of the engine.
+
+use cost_model::problem::Problem;
+use ir::id::{DeviceId, OpId, TensorId};
+use ir::plan::Placement;
+use ir::schedule::{Action, Schedule, Task, Transfer, Wait};
+use std::collections::BTreeMap;
+
+use super::{Listed, Policy, Variant};
+
+const NEVER: u64 = u64::MAX;
+
+/// Bytes on a device over [start, end).
+#[derive(Clone, Copy, Debug)]
+struct Stay {
+    device: DeviceId,
+    start: u64,
+    end: u64,
+    bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    transfer: Transfer,
+    start: u64,
+    end: u64,
+    waits: bool,
+}
+
+/// What a dry run found.
+#[derive(Clone, Debug)]
+struct Dry {
+    start: u64,
+    waits: bool,
+    sent: Vec<Sent>,
+}
+
+#[derive(Clone, Copy)]
+struct Done {
+    device: DeviceId,
+    start: u64,
+    end: u64,
+}
+
+struct Naive<'a> {
+    problem: &'a Problem,
+    policy: &'a Policy,
+    order: Vec<OpId>,
+    done: BTreeMap<OpId, Done>,
+    sent: Vec<Sent>,
+    orders: Vec<Vec<Action>>,
+    waits: Vec<Wait>,
+    group_since: BTreeMap<usize, (DeviceId, u64)>,
+    awake: Vec<Option<OpId>>,
+    finished: Vec<OpId>,
+}
+
+/// As [`super::schedule`]; `None` where no ready op fits.
+pub(super) fn schedule(problem: &Problem, policy: &Policy) -> Option<Listed> {
+    let n_devices = problem.cluster.n_devices();
+    let mut naive = Naive {
+        problem,
+        policy,
+        order: problem.topological_order(),
+        done: BTreeMap::new(),
+        sent: Vec::new(),
+        orders: vec![Vec::new(); n_devices],
+        waits: Vec::new(),
+        group_since: BTreeMap::new(),
+        awake: vec![None; n_devices],
+        finished: Vec::new(),
+    };
+    let mut time = 0;
+    loop {
+        naive.finish(time);
+        while let Some((_, op, device)) = naive.choose(time) {
+            naive.commit(op, device);
+            naive.finish(time);
+        }
+        if naive.done.len() == naive.order.len() {
+            break;
+        }
+        time = naive.next(time)?;
+    }
+    Some(naive.listed())
+}
+
+impl Naive<'_> {
+    fn topo(&self, op: OpId) -> usize {
+        self.order.iter().position(|other| *other == op).unwrap()
+    }
+
+    fn clock(&self, device: DeviceId) -> u64 {
+        self.done.values().filter(|d| d.device == device).map(|d| d.end).max().unwrap_or(0)
+    }
+
+    fn ready(&self, time: u64) -> Vec<OpId> {
+        let ended = |tensor: &TensorId| {
+            let producer = self.problem.producer(*tensor).unwrap();
+            self.done.get(&producer).is_some_and(|done| done.end <= time)
+        };
+        self.order
+            .iter()
+            .copied()
+            .filter(|op| !self.done.contains_key(op) && self.problem.inputs(*op).iter().all(ended))
+            .collect()
+    }
+
+    fn devices(&self, op: OpId) -> Vec<DeviceId> {
+        let fixed = self.problem.group_of(op).and_then(|g| self.group_since.get(&g.index()));
+        self.problem
+            .cluster
+            .device_ids()
+            .filter(|d| self.problem.can_place(op, *d) && fixed.is_none_or(|fixed| fixed.0 == *d))
+            .collect()
+    }
+
+    fn consumers_left(&self, tensor: TensorId) -> bool {
+        self.problem.consumers(tensor).iter().any(|op| !self.done.contains_key(op))
+    }
+
+    fn last_local_use(&self, tensor: TensorId, device: DeviceId) -> Option<u64> {
+        let consumers = self.problem.consumers(tensor).iter().filter_map(|op| self.done.get(op));
+        consumers.filter(|done| done.device == device).map(|done| done.end).max()
+    }
+
+    fn runs(&self, op: OpId, start: u64, device: DeviceId, stays: &mut Vec<Stay>) {
+        let end = start + self.problem.time_ns(op, device);
+        stays.push(Stay { device, start, end, bytes: self.problem.temporary(op) });
+        for &tensor in self.problem.outputs(op) {
+            let sent = self.sent.iter().filter(|s| s.transfer.tensor == tensor).map(|s| s.end);
+            let end = if self.problem.is_output(tensor) || self.consumers_left(tensor) {
+                NEVER
+            } else {
+                sent.chain(self.last_local_use(tensor, device)).max().unwrap_or(end)
+            };
+            stays.push(Stay { device, start, end, bytes: self.problem.bytes(tensor) });
+        }
+    }
+
+    /// Everything that is committed, M1 to M6.
+    fn stays(&self, without_reserve_of: Option<OpId>) -> Vec<Stay> {
+        let mut stays = Vec::new();
+        for (op, done) in &self.done {
+            self.runs(*op, done.start, done.device, &mut stays);
+        }
+        for sent in &self.sent {
+            let Transfer { tensor, to } = sent.transfer;
+            let end = if self.consumers_left(tensor) {
+                NEVER
+            } else {
+                self.last_local_use(tensor, to).unwrap()
+            };
+            stays.push(Stay { device: to, start: sent.start, end, bytes: self.problem.bytes(tensor) });
+        }
+        for device in self.problem.cluster.device_ids() {
+            for tensor in self.held(device) {
+                let is_parameter = self.problem.graph.tensor(tensor).role == ir::tensor::Role::Parameter;
+                let (bytes, end) = if is_parameter {
+                    (self.problem.persistent_bytes(tensor), NEVER)
+                } else if self.consumers_left(tensor) {
+                    (self.problem.bytes(tensor), NEVER)
+                } else {
+                    (self.problem.bytes(tensor), self.last_local_use(tensor, device).unwrap())
+                };
+                stays.push(Stay { device, start: 0, end, bytes });
+            }
+        }
+        if self.policy.variant == Variant::Reserve {
+            for (group, (device, since)) in &self.group_since {
+                let bytes = self.reserve(*group, without_reserve_of);
+                stays.push(Stay { device: *device, start: *since, end: NEVER, bytes });
+            }
+        }
+        stays
+    }
+
+    fn reserve(&self, group: usize, without: Option<OpId>) -> u64 {
+        let left = || {
+            let members = self.problem.groups[group].iter();
+            members.filter(|op| !self.done.contains_key(op) && Some(**op) != without)
+        };
+        let outputs = left().flat_map(|op| self.problem.outputs(*op));
+        left().map(|op| self.problem.temporary(*op)).max().unwrap_or(0)
+            + outputs.map(|t| self.problem.bytes(*t)).sum::<u64>()
+    }
+
+    /// Parameters (of whole groups) and graph inputs on a device.
+    fn held(&self, device: DeviceId) -> Vec<TensorId> {
+        let mut held: Vec<TensorId> = Vec::new();
+        for (op, done) in &self.done {
+            if done.device == device {
+                held.extend(self.persistent(*op));
+                held.extend(self.problem.graph_inputs(*op));
+            }
+        }
+        held.sort_unstable();
+        held.dedup();
+        held
+    }
+
+    fn persistent(&self, op: OpId) -> Vec<TensorId> {
+        match self.problem.group_of(op) {
+            Some(group) => {
+                let members = self.problem.groups[group.index()].iter();
+                members.flat_map(|op| self.problem.parameters(*op)).copied().collect()
+            }
+            None => self.problem.parameters(op).to_vec(),
+        }
+    }
+
+    /// use(d, s).
+    fn usage(stays: &[Stay], device: DeviceId, since: u64) -> u64 {
+        let here: Vec<&Stay> = stays.iter().filter(|stay| stay.device == device).collect();
+        let instants = here.iter().map(|stay| stay.start).filter(|s| *s > since).chain([since]);
+        instants
+            .map(|s| here.iter().filter(|x| x.start <= s && s < x.end).map(|x| x.bytes).sum())
+            .max()
+            .unwrap()
+    }
+
+    /// The first instant s >= `from` with use(d, s) + bytes <= limit.
+    fn first(&self, stays: &[Stay], device: DeviceId, from: u64, bytes: u64) -> Option<u64> {
+        let ends = stays.iter().filter(|stay| stay.device == device).map(|stay| stay.end);
+        let starts = stays.iter().filter(|stay| stay.device == device).map(|stay| stay.start);
+        let mut instants: Vec<u64> =
+            ends.chain(starts).filter(|s| *s > from && *s < NEVER).chain([from]).collect();
+        instants.sort_unstable();
+        let limit = self.problem.memory_limit(device);
+        instants.into_iter().find(|s| Self::usage(stays, device, *s) + bytes <= limit)
+    }
+
+    /// The dry run of E2 and M6; its start is est(o, d).
+    fn est(&self, op: OpId, device: DeviceId) -> Option<Dry> {
+        let problem = self.problem;
+        let mut stays = self.stays(Some(op));
+        let held = self.held(device);
+        let mut new: Vec<(TensorId, u64)> = Vec::new();
+        let is_first = problem
+            .group_of(op)
+            .is_none_or(|group| !self.group_since.contains_key(&group.index()));
+        let persistent =
+            if is_first { self.persistent(op) } else { problem.parameters(op).to_vec() };
+        new.extend(persistent.iter().map(|t| (*t, problem.persistent_bytes(*t))));
+        new.extend(problem.graph_inputs(op).iter().map(|t| (*t, problem.bytes(*t))));
+        new.sort_unstable();
+        new.dedup();
+        new.retain(|(tensor, _)| !held.contains(tensor));
+        let new: u64 = new.iter().map(|(_, bytes)| bytes).sum();
+        if new > 0 && Self::usage(&stays, device, 0) + new > problem.memory_limit(device) {
+            return None;
+        }
+        stays.push(Stay { device, start: 0, end: NEVER, bytes: new });
+
+        let mut clocks = BTreeMap::new();
+        for sent in &self.sent {
+            for channel in self.channels(sent.transfer) {
+                let clock: &mut u64 = clocks.entry(channel).or_default();
+                *clock = sent.end.max(*clock);
+            }
+        }
+        let mut inputs: Vec<(u64, OpId, TensorId)> = problem
+            .inputs(op)
+            .iter()
+            .map(|t| (problem.producer(*t).unwrap(), *t))
+            .map(|(producer, t)| (self.done[&producer].end, producer, t))
+            .collect();
+        inputs.sort_unstable();
+        let mut there = self.clock(device);
+        let mut sent = Vec::new();
+        for (end, producer, tensor) in inputs {
+            let from = self.done[&producer].device;
+            let transfer = Transfer { tensor, to: device };
+            if from == device {
+                there = there.max(end);
+            } else if let Some(copy) = self.sent.iter().find(|s| s.transfer == transfer) {
+                there = there.max(copy.end);
+            } else {
+                problem.cluster.route(from, device)?;
+                let clock = |channel| clocks.get(&channel).copied().unwrap_or(0);
+                let free = self.channels(transfer).into_iter().map(clock).max().unwrap().max(end);
+                let bytes = problem.bytes(tensor);
+                let start = self.first(&stays, device, free, bytes)?;
+                let end = start + problem.transfer_ns(tensor, from, device);
+                for channel in self.channels(transfer) {
+                    clocks.insert(channel, end);
+                }
+                stays.push(Stay { device, start, end: NEVER, bytes });
+                sent.push(Sent { transfer, start, end, waits: start > free });
+                there = there.max(end);
+            }
+        }
+        let zero = problem.time_ns(op, device) == 0;
+        let outputs = problem.outputs(op).iter().filter(|t| {
+            !zero || problem.is_output(**t) || !problem.consumers(**t).is_empty()
+        });
+        let mut bytes: u64 = outputs.map(|t| problem.bytes(*t)).sum();
+        if !zero {
+            bytes += problem.temporary(op);
+        }
+        if let (Some(group), Variant::Reserve, true) =
+            (problem.group_of(op), self.policy.variant, is_first)
+        {
+            bytes += self.reserve(group.index(), Some(op));
+        }
+        let start = self.first(&stays, device, there, bytes)?;
+        Some(Dry { start, waits: start > there, sent })
+    }
+
+    fn channels(&self, transfer: Transfer) -> Vec<ir::id::ChannelId> {
+        let producer = self.problem.producer(transfer.tensor).unwrap();
+        let route = self.problem.cluster.route(self.done[&producer].device, transfer.to).unwrap();
+        let mut channels = vec![route.send];
+        if route.receive != route.send {
+            channels.push(route.receive);
+        }
+        channels
+    }
+
+    /// E3 (b) and (c), with S4.
+    fn choose(&mut self, time: u64) -> Option<(u64, OpId, DeviceId)> {
+        let mut best: Option<(u64, usize, DeviceId)> = None;
+        for device in self.problem.cluster.device_ids() {
+            if self.clock(device) > time {
+                continue;
+            }
+            if let Some(favourite) = self.awake[device.index()]
+                && (self.done.contains_key(&favourite)
+                    || !self.devices(favourite).contains(&device)
+                    || self.est(favourite, device).is_none())
+            {
+                self.awake[device.index()] = None;
+            }
+            for op in self.ready(time) {
+                if !self.devices(op).contains(&device) {
+                    continue;
+                }
+                let allowed = match self.awake[device.index()] {
+                    Some(favourite) => op == favourite || self.is_urgent(op, time),
+                    None => !self.awake.contains(&Some(op)) || self.is_urgent(op, time),
+                };
+                let est = self.est(op, device).map(|dry| dry.start);
+                if let Some(est) = est.filter(|est| allowed && *est <= time) {
+                    let proposal = (est, self.topo(op), device);
+                    best = Some(best.map_or(proposal, |best| best.min(proposal)));
+                }
+            }
+        }
+        best.map(|(est, topo, device)| (est, self.order[topo], device))
+    }
+
+    fn is_urgent(&self, op: OpId, time: u64) -> bool {
+        let starts: Vec<u64> =
+            self.devices(op).iter().filter_map(|d| self.est(op, *d)).map(|dry| dry.start).collect();
+        starts.iter().max().is_some_and(|latest| *latest <= time)
+    }
+
+    /// E3 (e).
+    fn next(&self, time: u64) -> Option<u64> {
+        let ends = self.done.values().map(|done| done.end);
+        let idle = self.problem.cluster.device_ids().filter(|d| self.clock(*d) <= time);
+        let starts = idle.flat_map(|device| {
+            let ready = self.ready(time).into_iter();
+            ready.filter_map(move |op| {
+                self.devices(op).contains(&device).then(|| self.est(op, device))?
+            })
+        });
+        ends.chain(starts.map(|dry| dry.start)).filter(|at| *at > time).min()
+    }
+
+    fn commit(&mut self, op: OpId, device: DeviceId) {
+        let dry = self.est(op, device).unwrap();
+        // E6: who ends at that instant and frees bytes on the device.
+        let after = |this: &Self, at: u64| -> Vec<Task> {
+            let freed = |end: u64, task: Task| end == at && this.frees(task, device, at);
+            let ops = this.done.iter().map(|(op, done)| (done.end, Task::Op(*op)));
+            let sent = this.sent.iter().map(|s| (s.end, Task::Transfer(s.transfer)));
+            ops.chain(sent).filter(|(end, task)| freed(*end, *task)).map(|(_, task)| task).collect()
+        };
+        let mut waits = Vec::new();
+        for sent in dry.sent.iter().filter(|sent| sent.waits) {
+            waits.push(Wait { task: Task::Transfer(sent.transfer), after: after(self, sent.start) });
+        }
+        if dry.waits {
+            waits.push(Wait { task: Task::Op(op), after: after(self, dry.start) });
+        }
+        self.waits.extend(waits);
+        self.sent.extend(&dry.sent);
+        let end = dry.start + self.problem.time_ns(op, device);
+        self.done.insert(op, Done { device, start: dry.start, end });
+        self.orders[device.index()].push(Action::Op(op));
+        if let Some(group) = self.problem.group_of(op) {
+            self.group_since.entry(group.index()).or_insert((device, dry.start));
+        }
+        // S4: a wait ends with any commit on the device, and with its op's.
+        self.awake[device.index()] = None;
+        for awake in &mut self.awake {
+            if *awake == Some(op) {
+                *awake = None;
+            }
+        }
+    }
+
+    /// Whether a task that ends at `at` is the last to use some bytes on the device.
+    fn frees(&self, task: Task, device: DeviceId, at: u64) -> bool {
+        let problem = self.problem;
+        let ends = |tensor: TensorId, since: u64, last: Option<u64>| {
+            problem.bytes(tensor) > 0 && last == Some(at) && since < at && !self.consumers_left(tensor)
+        };
+        let owner_ends = |tensor: TensorId, owner: Done| {
+            let sent = self.sent.iter().filter(|s| s.transfer.tensor == tensor).map(|s| s.end);
+            let last = sent.chain(self.last_local_use(tensor, owner.device)).max();
+            !problem.is_output(tensor) && ends(tensor, owner.start, last)
+        };
+        match task {
+            Task::Transfer(transfer) => {
+                let owner = self.done[&problem.producer(transfer.tensor).unwrap()];
+                owner.device == device && owner_ends(transfer.tensor, owner)
+            }
+            Task::Op(op) => {
+                let done = self.done[&op];
+                if done.device != device {
+                    return false;
+                }
+                let unread = problem.outputs(op).iter().any(|t| {
+                    problem.consumers(*t).is_empty()
+                        && !problem.is_output(*t)
+                        && problem.bytes(*t) > 0
+                });
+                let own = done.end > done.start && (unread || problem.temporary(op) > 0);
+                own || problem.inputs(op).iter().any(|tensor| {
+                    let owner = self.done[&problem.producer(*tensor).unwrap()];
+                    if owner.device == device {
+                        return owner_ends(*tensor, owner);
+                    }
+                    let copy = Transfer { tensor: *tensor, to: device };
+                    let copy = self.sent.iter().find(|s| s.transfer == copy).unwrap();
+                    ends(*tensor, copy.start, self.last_local_use(*tensor, device))
+                }) || problem.graph_inputs(op).iter().any(|tensor| {
+                    ends(*tensor, 0, self.last_local_use(*tensor, device))
+                })
+            }
+        }
+    }
+
+    /// E3 (a) and the beginning of S4.
+    fn finish(&mut self, time: u64) {
+        let mut ended: Vec<(u64, OpId)> = self
+            .done
+            .iter()
+            .filter(|(op, done)| done.end <= time && !self.finished.contains(op))
+            .map(|(op, done)| (done.end, *op))
+            .collect();
+        ended.sort_unstable();
+        self.finished.extend(ended.iter().map(|(_, op)| *op));
+        for (_, op) in ended {
+            let Some(favourite) = self.policy.favourite.get(op.index()).copied().flatten() else {
+                continue;
+            };
+            let device = self.done[&op].device;
+            if self.ready(time).contains(&favourite)
+                && let Some(own) = self.est(favourite, device)
+                && self.devices(favourite).contains(&device)
+                && self
+                    .devices(favourite)
+                    .iter()
+                    .filter_map(|d| self.est(favourite, *d))
+                    .all(|dry| dry.start >= own.start)
+            {
+                self.awake[device.index()] = Some(favourite);
+            }
+        }
+    }
+
+    fn listed(self) -> Listed {
+        let mut device = vec![None; self.problem.n_ops()];
+        for (op, done) in &self.done {
+            device[op.index()] = Some(done.device);
+        }
+        let mut channels: BTreeMap<_, Vec<Transfer>> = BTreeMap::new();
+        for sent in &self.sent {
+            for channel in self.channels(sent.transfer) {
+                channels.entry(channel).or_default().push(sent.transfer);
+            }
+        }
+        let mut after = self.waits;
+        after.iter_mut().for_each(|wait| wait.after.sort_unstable());
+        after.sort_unstable();
+        Listed {
+            placement: Placement { device },
+            schedule: Schedule { actions: self.orders, channels, after },
+        }
+    }
+}

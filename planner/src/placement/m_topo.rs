@@ -79,12 +79,14 @@ pub struct Leftover {
 /// # Errors
 /// The first op for which no device is left (T4).
 pub fn solve(problem: &Problem) -> Result<Placement, Leftover> {
-    let units = problem.units();
-    let mut unit_of = vec![usize::MAX; problem.n_ops()];
-    for (index, unit) in units.iter().enumerate() {
-        unit.iter().for_each(|op| unit_of[op.index()] = index);
+    let mut mem = vec![0; problem.n_ops()];
+    for &op in &problem.actions {
+        let unit = unit(problem, &op);
+        // Kept with the first member.
+        if unit.first() == Some(&op) {
+            mem[op.index()] = unit_bytes(problem, unit);
+        }
     }
-    let mem: Vec<u64> = units.iter().map(|unit| unit_bytes(problem, unit)).collect();
     let caps = shares(problem, &mem);
     let mut placement = Placement { device: vec![None; problem.n_ops()] };
     let mut device = 0;
@@ -93,13 +95,14 @@ pub fn solve(problem: &Problem) -> Result<Placement, Leftover> {
         if placement.of(op).is_some() {
             continue;
         }
-        let unit = unit_of[op.index()];
+        let unit = unit(problem, &op);
+        let need = unit.first().map_or(0, |first| mem[first.index()]);
         // T3: equality included, never back.
         loop {
             let Some(cap) = caps.get(device) else {
-                return Err(Leftover { op, need: mem[unit] });
+                return Err(Leftover { op, need });
             };
-            let sum = used.saturating_add(mem[unit]);
+            let sum = used.saturating_add(need);
             // What can run a group was worked out for all of its members at once.
             if u128::from(sum) <= *cap && problem.can_place(op, DeviceId::new(device)) {
                 used = sum;
@@ -108,11 +111,19 @@ pub fn solve(problem: &Problem) -> Result<Placement, Leftover> {
             device += 1;
             used = 0;
         }
-        for member in &units[unit] {
+        for member in unit {
             placement.device[member.index()] = Some(DeviceId::new(device));
         }
     }
     Ok(placement)
+}
+
+/// The members of an op's group, or the op alone.
+fn unit<'a>(problem: &'a Problem, op: &'a OpId) -> &'a [OpId] {
+    match problem.group_of(*op) {
+        Some(group) => &problem.groups[group.index()],
+        None => std::slice::from_ref(op),
+    }
 }
 
 /// T2: greatest temporary + parameters + outputs.
@@ -121,6 +132,7 @@ fn unit_bytes(problem: &Problem, unit: &[OpId]) -> u64 {
     let outputs = unit.iter().flat_map(|op| problem.outputs(*op)).map(|t| problem.bytes(*t));
     let mut parameters: Vec<_> =
         unit.iter().flat_map(|op| problem.parameters(*op)).copied().collect();
+    // Each parameter once.
     parameters.sort_unstable();
     parameters.dedup();
     let persistent = parameters.into_iter().map(|t| problem.persistent_bytes(t));

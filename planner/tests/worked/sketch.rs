@@ -1,4 +1,5 @@
 //! Problems sketched in a few lines, with names instead of ids.
+#![allow(dead_code, reason = "each test uses a part")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -93,6 +94,11 @@ impl Sketch {
     }
 
     pub(crate) fn problem(&self) -> Problem {
+        self.try_problem().unwrap()
+    }
+
+    /// `None` where an op or a group has no device.
+    pub(crate) fn try_problem(&self) -> Option<Problem> {
         let cluster = self.cluster();
         let kinds: Vec<String> = cluster.kinds.iter().map(|kind| kind.name.clone()).collect();
         let graph = self.graph();
@@ -109,7 +115,7 @@ impl Sketch {
             time,
             |op| Bytes(self.ops[op.index()].temporary),
         )
-        .unwrap()
+        .ok()
     }
 
     fn graph(&self) -> Graph {

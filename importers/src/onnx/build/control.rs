@@ -57,17 +57,14 @@ impl Appraiser<'_> {
     }
 
     fn branch(&self, step: &Step<'_>) -> Result<Body, Diagnostic> {
-        let missing = || {
-            call_of(step, &self.shapes.now.facts).invalid("a branch is missing")
-        };
+        let missing = || call_of(step, &self.shapes.now.facts).invalid("a branch is missing");
         if let Some(block) = chosen_branch(step, &self.shapes.now.facts) {
             return self.body(block);
         }
         let first = self.body(step.body("then_branch").ok_or_else(missing)?)?;
         let second = self.body(step.body("else_branch").ok_or_else(missing)?)?;
-        let cost = |body: &Body| {
-            (body.kernel.flops(), body.kernel.bytes_read + body.kernel.bytes_written)
-        };
+        let cost =
+            |body: &Body| (body.kernel.flops(), body.kernel.bytes_read + body.kernel.bytes_written);
         Ok(if cost(&second) > cost(&first) { second } else { first })
     }
 

@@ -120,9 +120,9 @@ fn constant_bytes(reads: &[ValueId], facts: &[Facts]) -> Bytes {
 /// Whether every tensor that a node touches has a size.
 fn is_known(step: &Step<'_>, reads: &[ValueId], facts: &[Facts]) -> bool {
     let touched = reads.iter().chain(step.outputs.iter().flatten());
-    touched.map(|id| &facts[*id]).all(|facts| {
-        (facts.shape.is_some() && facts.dtype.is_some()) || facts.members.is_some()
-    })
+    touched
+        .map(|id| &facts[*id])
+        .all(|facts| (facts.shape.is_some() && facts.dtype.is_some()) || facts.members.is_some())
 }
 
 fn check(kernel: &Kernel, job: &Job<'_>) -> Result<(), Diagnostic> {

@@ -200,8 +200,16 @@ fn warnings(kept: &[Live<'_, '_>], graph: &Graph) -> Vec<Diagnostic> {
     }
     [
         warning("unknown-op", "operators without a rule count only their bytes", unknown),
-        warning("unknown-shape", "ops on tensors of unknown size count only known bytes", unsized_ops),
-        warning("guessed-trip-count", "loops without a constant count run their body once", endless),
+        warning(
+            "unknown-shape",
+            "ops on tensors of unknown size count only known bytes",
+            unsized_ops,
+        ),
+        warning(
+            "guessed-trip-count",
+            "loops without a constant count run their body once",
+            endless,
+        ),
         warning(
             "batch-scaled",
             "work behind constants that hold the batch of the file is scaled linearly",

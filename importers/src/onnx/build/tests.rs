@@ -179,12 +179,8 @@ fn a_class_token_grows_with_the_batch() {
 fn unknown_operators_are_placeholders() {
     let mut fused = node("Fused", &["x"], &["y"]);
     fused.domain = "com.vendor".to_owned();
-    let mut model = graph(
-        vec![value("x", &[2, 8])],
-        vec![],
-        vec![fused, node("Relu", &["y"], &["z"])],
-        &["z"],
-    );
+    let mut model =
+        graph(vec![value("x", &[2, 8])], vec![], vec![fused, node("Relu", &["y"], &["z"])], &["z"]);
     let blind = import(&model, &ImportOptions::default());
     assert_eq!(codes(&blind), ["unknown-op", "unknown-shape"]);
     assert_eq!(blind.graph.ops[0].op_type, "com.vendor::Fused");

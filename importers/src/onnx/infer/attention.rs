@@ -38,7 +38,7 @@ pub(crate) type Reader = fn(&Call<'_>) -> Result<Option<Heads>, Diagnostic>;
 
 /// `width` features in `heads` equal parts.
 fn per_head(call: &Call<'_>, width: u64, heads: u64) -> Result<u64, Diagnostic> {
-    if heads == 0 || width % heads != 0 {
+    if heads == 0 || !width.is_multiple_of(heads) {
         return Err(call.invalid(format!("{heads} heads do not divide {width} features")));
     }
     Ok(width / heads)

@@ -173,10 +173,7 @@ impl<'a> Call<'a> {
 }
 
 /// The single output of most operators.
-pub(crate) fn one(
-    dtype: Option<DType>,
-    shape: Option<Vec<u64>>,
-) -> Result<Vec<Facts>, Diagnostic> {
+pub(crate) fn one(dtype: Option<DType>, shape: Option<Vec<u64>>) -> Result<Vec<Facts>, Diagnostic> {
     Ok(vec![Facts::tensor(dtype, shape)])
 }
 

@@ -8,10 +8,10 @@
 
 use ir::diagnostic::Diagnostic;
 
+use crate::onnx::infer::Facts;
 use crate::onnx::infer::call::Call;
 use crate::onnx::infer::control::call_of;
 use crate::onnx::infer::program::Step;
-use crate::onnx::infer::Facts;
 
 /// The extent of an axis in the file, and now; of the batch itself or of an axis that holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

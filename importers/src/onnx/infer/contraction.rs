@@ -121,7 +121,8 @@ mod tests {
     #[test]
     fn products_follow_numpy() {
         let op = node("MatMul", &[]);
-        let cases: [(&[u64], &[u64], Option<&[u64]>); 6] = [
+        type Case<'a> = (&'a [u64], &'a [u64], Option<&'a [u64]>);
+        let cases: [Case<'_>; 6] = [
             (&[2, 3], &[3, 4], Some(&[2, 4])),
             (&[7, 1, 2, 3], &[5, 3, 4], Some(&[7, 5, 2, 4])),
             (&[3], &[3, 4], Some(&[4])),

@@ -72,10 +72,7 @@ fn scan_axis(
 }
 
 /// The branch that a constant condition selects.
-pub(crate) fn chosen_branch<'s, 'a>(
-    step: &'s Step<'a>,
-    facts: &[Facts],
-) -> Option<&'s Block<'a>> {
+pub(crate) fn chosen_branch<'s, 'a>(step: &'s Step<'a>, facts: &[Facts]) -> Option<&'s Block<'a>> {
     let condition = call_of(step, facts).ints_of(0).and_then(|ints| ints.first().copied())?;
     step.body(if condition != 0 { "then_branch" } else { "else_branch" })
 }

@@ -78,9 +78,7 @@ pub(crate) fn size(_: &Call<'_>) -> Inferred {
 /// Extents written in a tensor of integers.
 fn extents(call: &Call<'_>, ints: &[i64]) -> Result<Vec<u64>, Diagnostic> {
     ints.iter()
-        .map(|extent| {
-            u64::try_from(*extent).map_err(|_| call.invalid(format!("extent {extent}")))
-        })
+        .map(|extent| u64::try_from(*extent).map_err(|_| call.invalid(format!("extent {extent}"))))
         .collect()
 }
 

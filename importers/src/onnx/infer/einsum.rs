@@ -21,8 +21,7 @@ const ELLIPSIS: u32 = 0x0011_0000;
 
 /// The equation of a node; `None` where a shape is unknown.
 pub(crate) fn equation(call: &Call<'_>) -> Result<Option<Equation>, Diagnostic> {
-    let text: String =
-        call.text("equation", "").chars().filter(|c| !c.is_whitespace()).collect();
+    let text: String = call.text("equation", "").chars().filter(|c| !c.is_whitespace()).collect();
     let (left, right) = match text.split_once("->") {
         Some((left, right)) => (left.to_owned(), Some(right.to_owned())),
         None => (text, None),

@@ -68,10 +68,7 @@ pub(crate) fn dtype_of(call: &Call<'_>, code: i64) -> Result<DType, Diagnostic> 
 /// `Dropout`: the data and, where it is asked for, the mask.
 pub(crate) fn dropout(call: &Call<'_>) -> Inferred {
     let shape = call.shape(0).map(<[u64]>::to_vec);
-    Ok(vec![
-        Facts::tensor(call.dtype(0), shape.clone()),
-        Facts::tensor(Some(DType::Bool), shape),
-    ])
+    Ok(vec![Facts::tensor(call.dtype(0), shape.clone()), Facts::tensor(Some(DType::Bool), shape)])
 }
 
 /// `LayerNormalization`, `RMSNormalization`: the data, then the statistics with the normalised
@@ -103,9 +100,8 @@ pub(crate) fn skip_normalization(call: &Call<'_>) -> Inferred {
 
 /// `BatchNormalization`: the data, then running statistics shaped like the old ones.
 pub(crate) fn batch_normalization(call: &Call<'_>) -> Inferred {
-    let statistic = |index: usize| {
-        Facts::tensor(call.dtype(index), call.shape(index).map(<[u64]>::to_vec))
-    };
+    let statistic =
+        |index: usize| Facts::tensor(call.dtype(index), call.shape(index).map(<[u64]>::to_vec));
     let data = Facts::tensor(call.dtype(0), call.shape(0).map(<[u64]>::to_vec));
     Ok(vec![data, statistic(3), statistic(4), statistic(3), statistic(4)])
 }

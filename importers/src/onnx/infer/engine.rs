@@ -205,9 +205,9 @@ pub(crate) fn member(
     if step.node.op_type != "SequenceAt" {
         return Ok(None);
     }
-    let Some(members) = step.inputs.first().copied().flatten().and_then(|id| {
-        state.facts[id].members.clone()
-    }) else {
+    let Some(members) =
+        step.inputs.first().copied().flatten().and_then(|id| state.facts[id].members.clone())
+    else {
         return Ok(None);
     };
     let position = sequence::position(call, members.len())?;
@@ -218,9 +218,14 @@ pub(crate) fn member(
 fn fold(rule: Option<Fold>, call: &Call<'_>, outputs: &mut [Facts]) -> u64 {
     let Some(rule) = rule else { return 0 };
     let sizes: Option<Vec<u64>> = outputs.iter().map(Facts::elements).collect();
-    let Some(sizes) = sizes.filter(|sizes| sizes.iter().all(|n| *n <= FOLD_LIMIT)) else { return 0 };
+    let Some(sizes) = sizes.filter(|sizes| sizes.iter().all(|n| *n <= FOLD_LIMIT)) else {
+        return 0;
+    };
     let values = if sizes.contains(&0) {
-        if sizes.len() > 1 || call.inputs.iter().flatten().any(|facts| !facts.is_constant()) {
+        // A scalar's shape is empty whatever the scalar holds.
+        let is_known = call.node.op_type == "Shape"
+            || call.inputs.iter().flatten().all(|facts| facts.is_constant());
+        if sizes.len() > 1 || !is_known {
             return 0;
         }
         let dtype = outputs.first().and_then(|facts| facts.dtype);

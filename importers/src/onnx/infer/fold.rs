@@ -20,7 +20,7 @@ pub(crate) fn content<'a>(call: &Call<'a>, index: usize) -> Option<&'a RawValues
 }
 
 /// Extents of output 0.
-pub(crate) fn result<'a>(outputs: &'a [Facts]) -> Option<&'a [u64]> {
+pub(crate) fn result(outputs: &[Facts]) -> Option<&[u64]> {
     outputs.first()?.shape.as_deref()
 }
 
@@ -51,10 +51,8 @@ pub(crate) fn walk(shape: &[u64], start: i128, strides: &[i128]) -> Option<Vec<u
     let mut positions = vec![start];
     for (extent, stride) in shape.iter().zip(strides) {
         let extent = i128::from(*extent);
-        positions = positions
-            .iter()
-            .flat_map(|base| (0..extent).map(move |i| base + i * stride))
-            .collect();
+        positions =
+            positions.iter().flat_map(|base| (0..extent).map(move |i| base + i * stride)).collect();
     }
     positions.into_iter().map(|position| usize::try_from(position).ok()).collect()
 }
@@ -162,7 +160,11 @@ pub(crate) fn concat(call: &Call<'_>, outputs: &[Facts]) -> Option<Vec<RawValues
             RawValues::Ints(ints) => Some(ints.as_slice()),
             RawValues::Floats(_) => None,
         });
-        return Some(vec![RawValues::Ints(interleave(&parts.collect::<Vec<_>>(), &blocks, outer)?)]);
+        return Some(vec![RawValues::Ints(interleave(
+            &parts.collect::<Vec<_>>(),
+            &blocks,
+            outer,
+        )?)]);
     }
     let parts: Vec<&[f64]> = parts
         .iter()

@@ -24,11 +24,7 @@ fn zip<T: Copy, R>(
     let shape = result(outputs)?;
     let (at_left, at_right) =
         (stretched(call.shape(0)?, shape)?, stretched(call.shape(1)?, shape)?);
-    at_left
-        .iter()
-        .zip(&at_right)
-        .map(|(i, j)| combine(*left.get(*i)?, *right.get(*j)?))
-        .collect()
+    at_left.iter().zip(&at_right).map(|(i, j)| combine(*left.get(*i)?, *right.get(*j)?)).collect()
 }
 
 /// Two-operand arithmetic, by op type.

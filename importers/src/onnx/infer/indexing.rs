@@ -198,10 +198,7 @@ pub(crate) fn top_k(call: &Call<'_>) -> Inferred {
         }
         _ => None,
     };
-    Ok(vec![
-        Facts::tensor(call.dtype(0), shape.clone()),
-        Facts::tensor(Some(DType::I64), shape),
-    ])
+    Ok(vec![Facts::tensor(call.dtype(0), shape.clone()), Facts::tensor(Some(DType::I64), shape)])
 }
 
 /// `OneHot`: a new axis of `depth`.

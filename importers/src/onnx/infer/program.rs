@@ -148,11 +148,8 @@ impl<'a> Resolver<'a> {
                 bodies.push((name.as_str(), self.block(graph)?));
             }
         }
-        let outputs = node
-            .outputs
-            .iter()
-            .map(|name| (!name.is_empty()).then(|| self.define(name)))
-            .collect();
+        let outputs =
+            node.outputs.iter().map(|name| (!name.is_empty()).then(|| self.define(name))).collect();
         let opset = self.model.opsets.get(&node.domain).copied();
         Ok(Step {
             node,

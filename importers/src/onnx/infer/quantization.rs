@@ -22,10 +22,8 @@ pub(crate) fn quantize(call: &Call<'_>) -> Inferred {
 /// `DequantizeLinear`: type of the scale. A dequantised parameter keeps its stored size, because
 /// executors dequantise it while they read it.
 pub(crate) fn dequantize(call: &Call<'_>) -> Inferred {
-    let mut facts = Facts::tensor(
-        call.dtype(1).or(Some(DType::F32)),
-        call.shape(0).map(<[u64]>::to_vec),
-    );
+    let mut facts =
+        Facts::tensor(call.dtype(1).or(Some(DType::F32)), call.shape(0).map(<[u64]>::to_vec));
     facts.stored = call.input(0).filter(|data| data.is_constant()).map(Facts::bytes);
     Ok(vec![facts])
 }

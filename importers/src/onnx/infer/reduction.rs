@@ -51,8 +51,7 @@ pub(crate) fn arg(call: &Call<'_>) -> Inferred {
 /// Losses: without `reduction` one number per target, else a scalar.
 pub(crate) fn loss(call: &Call<'_>) -> Inferred {
     let each = call.text("reduction", "mean") == "none";
-    let shape =
-        if each { call.shape(1).map(<[u64]>::to_vec) } else { Some(Vec::new()) };
+    let shape = if each { call.shape(1).map(<[u64]>::to_vec) } else { Some(Vec::new()) };
     let log = Facts::tensor(call.dtype(0), call.shape(0).map(<[u64]>::to_vec));
     Ok(vec![Facts::tensor(call.dtype(0), shape), log])
 }

@@ -94,8 +94,7 @@ pub(crate) fn upsample(call: &Call<'_>) -> Inferred {
     if scales.len() != shape.len() {
         return Err(call.invalid(format!("{} scales for {} axes", scales.len(), shape.len())));
     }
-    let resized =
-        shape.iter().zip(scales).map(|(extent, scale)| stretched(call, *extent, scale));
+    let resized = shape.iter().zip(scales).map(|(extent, scale)| stretched(call, *extent, scale));
     one(call.dtype(0), Some(resized.collect::<Result<_, _>>()?))
 }
 

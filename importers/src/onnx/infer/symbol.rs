@@ -114,8 +114,7 @@ impl Parser<'_> {
         let mut value = self.product(depth)?;
         while let Some(sign) = self.take(&['+', '-']) {
             let term = self.product(depth)?;
-            value =
-                if sign == '+' { value.checked_add(term)? } else { value.checked_sub(term)? };
+            value = if sign == '+' { value.checked_add(term)? } else { value.checked_sub(term)? };
         }
         Some(value)
     }

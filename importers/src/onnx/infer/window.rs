@@ -103,11 +103,11 @@ impl Window {
     }
 }
 
-/// Batch, channels and spatial extents of the data, if the window has as many spatial axes.
-fn data<'a>(
-    call: &Call<'a>,
-    window: &Window,
-) -> Result<Option<(u64, u64, &'a [u64])>, Diagnostic> {
+/// Batch, channels and spatial extents.
+type Data<'a> = (u64, u64, &'a [u64]);
+
+/// The extents of the data, if the window has as many spatial axes.
+fn data<'a>(call: &Call<'a>, window: &Window) -> Result<Option<Data<'a>>, Diagnostic> {
     match call.shape(0) {
         None => Ok(None),
         Some([n, c, spatial @ ..]) if spatial.len() == window.kernel.len() => {
@@ -196,10 +196,7 @@ pub(crate) fn pool(call: &Call<'_>) -> Inferred {
         extents.extend(window.positions(call, spatial)?);
         shape = Some(extents);
     }
-    Ok(vec![
-        Facts::tensor(call.dtype(0), shape.clone()),
-        Facts::tensor(Some(DType::I64), shape),
-    ])
+    Ok(vec![Facts::tensor(call.dtype(0), shape.clone()), Facts::tensor(Some(DType::I64), shape)])
 }
 
 /// `GlobalAveragePool` and its kin: spatial axes become 1.

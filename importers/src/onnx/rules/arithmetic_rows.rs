@@ -84,10 +84,18 @@ pub(super) static ROWS: &[Rule] = &[
     Rule::new("Where", elementwise::choice, streams).folds(fold_arithmetic::choose),
     Rule::new("Cast", elementwise::cast, traffic::cast).folds(fold_arithmetic::cast),
     Rule::new("CastLike", elementwise::cast_like, traffic::cast).steered_by(&[1]),
-    Rule::new("ReduceProd", reduction::reduce, streams).folds(fold_arithmetic::reduce).steered_by(&[1]),
-    Rule::new("ReduceSum", reduction::reduce, streams).folds(fold_arithmetic::reduce).steered_by(&[1]),
-    Rule::new("ReduceMax", reduction::reduce, streams).folds(fold_arithmetic::reduce).steered_by(&[1]),
-    Rule::new("ReduceMin", reduction::reduce, streams).folds(fold_arithmetic::reduce).steered_by(&[1]),
+    Rule::new("ReduceProd", reduction::reduce, streams)
+        .folds(fold_arithmetic::reduce)
+        .steered_by(&[1]),
+    Rule::new("ReduceSum", reduction::reduce, streams)
+        .folds(fold_arithmetic::reduce)
+        .steered_by(&[1]),
+    Rule::new("ReduceMax", reduction::reduce, streams)
+        .folds(fold_arithmetic::reduce)
+        .steered_by(&[1]),
+    Rule::new("ReduceMin", reduction::reduce, streams)
+        .folds(fold_arithmetic::reduce)
+        .steered_by(&[1]),
     Rule::new("ReduceMean", reduction::reduce, streams).steered_by(&[1]),
     Rule::new("ReduceL1", reduction::reduce, streams).steered_by(&[1]),
     Rule::new("ReduceL2", reduction::reduce, streams).steered_by(&[1]),

@@ -1,6 +1,6 @@
 //! Operators of `com.microsoft` that exporters of ONNX Runtime write.
 
-use crate::onnx::infer::{attention, elementwise, quantization, window, contraction as product};
+use crate::onnx::infer::{attention, contraction as product, elementwise, quantization, window};
 use crate::onnx::rules::Rule;
 use crate::onnx::rules::traffic::{self, streams};
 use crate::onnx::rules::{attention as attend, contraction as work};
@@ -14,11 +14,23 @@ pub(super) static ROWS: &[Rule] = &[
     Rule::new("com.microsoft::FusedConv", window::conv, work::conv),
     Rule::new("com.microsoft::Attention", attention::infer_projecting, attend::projecting),
     Rule::new("com.microsoft::MultiHeadAttention", attention::infer_multi_head, attend::multi_head),
-    Rule::new("com.microsoft::GroupQueryAttention", attention::infer_group_query, attend::group_query),
+    Rule::new(
+        "com.microsoft::GroupQueryAttention",
+        attention::infer_group_query,
+        attend::group_query,
+    ),
     Rule::new("com.microsoft::RotaryEmbedding", attention::rotary, streams),
     Rule::new("com.microsoft::SkipLayerNormalization", elementwise::skip_normalization, streams),
-    Rule::new("com.microsoft::SkipSimplifiedLayerNormalization", elementwise::skip_normalization, streams),
-    Rule::new("com.microsoft::EmbedLayerNormalization", attention::embed_layer_normalization, streams),
+    Rule::new(
+        "com.microsoft::SkipSimplifiedLayerNormalization",
+        elementwise::skip_normalization,
+        streams,
+    ),
+    Rule::new(
+        "com.microsoft::EmbedLayerNormalization",
+        attention::embed_layer_normalization,
+        streams,
+    ),
     Rule::new("com.microsoft::Gelu", elementwise::same, streams),
     Rule::new("com.microsoft::FastGelu", elementwise::same, streams),
     Rule::new("com.microsoft::BiasGelu", elementwise::same, streams),

@@ -43,7 +43,9 @@ pub(super) static ROWS: &[Rule] = &[
     Rule::new("Shape", creation::shape, streams).folds(fold::shape),
     Rule::new("Size", creation::size, streams).folds(fold::size),
     Rule::new("Range", creation::range, streams).folds(fold::range).steered_by(&[0, 1, 2]),
-    Rule::new("ConstantOfShape", creation::constant_of_shape, streams).folds(fold::constant_of_shape).steered_by(&[0]),
+    Rule::new("ConstantOfShape", creation::constant_of_shape, streams)
+        .folds(fold::constant_of_shape)
+        .steered_by(&[0]),
     Rule::new("EyeLike", creation::like, creates),
     Rule::new("RandomNormalLike", creation::like, creates),
     Rule::new("RandomUniformLike", creation::like, creates),

@@ -1,6 +1,8 @@
 //! Operators with products, windows, states or statistics.
 
-use crate::onnx::infer::{attention, einsum, elementwise, quantization, recurrent, window, contraction as product};
+use crate::onnx::infer::{
+    attention, contraction as product, einsum, elementwise, quantization, recurrent, window,
+};
 use crate::onnx::rules::Rule;
 use crate::onnx::rules::traffic::{self, streams};
 use crate::onnx::rules::{attention as attend, contraction as work};

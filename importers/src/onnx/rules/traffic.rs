@@ -53,7 +53,7 @@ pub(crate) fn references(_: &Job<'_>) -> Done {
 /// (`ScatterND`, `ScatterElements`): the updates are written over the copy.
 pub(crate) fn scatters(job: &Job<'_>) -> Done {
     let mut kernel = job.kernel();
-    kernel.bytes_written = kernel.bytes_written + job.input_bytes(2);
+    kernel.bytes_written += job.input_bytes(2);
     Ok(Work::Kernel(kernel))
 }
 

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Plan three tiny models for Accelerate and run the plans there.
+
+    python test_executors.py --meshwright target/release/meshwright
+
+For each model of `tiny_models.py`: exports it to ONNX, plans it with `--for accelerate` on a host
+whose memory holds about half of the model while the disk holds all, exports the `device_map`, and
+hands it to `check_device_map.py`. Then a plan that splits a block on purpose must be refused by
+name. Prints one line per check; exits with 1 if any fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from export_models import export
+from tiny_models import MODELS
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+CLUSTER = """\
+name: host-and-disk
+context_bytes: 0
+reserve_bytes: 0
+kinds:
+  - {{name: cpu, memory_bytes: {host}, memory_bytes_per_s: 2.0e10, peak_fp32_flops: 1.0e11}}
+  - {{name: disk, memory_bytes: {disk}, memory_bytes_per_s: 1.0e9, peak_fp32_flops: 1.0e11}}
+devices:
+  - {{id: host, kind: cpu}}
+  - {{id: ssd, kind: disk}}
+links:
+  - {{between: [host, ssd], bytes_per_s: 2.0e9, latency_s: 1.0e-4}}
+"""
+
+
+def run(meshwright: pathlib.Path, *arguments: object) -> subprocess.CompletedProcess:
+    command = [str(meshwright), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def summary(meshwright: pathlib.Path, model: pathlib.Path) -> dict:
+    done = run(meshwright, "import", model, "--json")
+    if done.returncode != 0:
+        raise SystemExit(f"import {model.name}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return json.loads(done.stdout)["summary"]
+
+
+def write_cluster(folder: pathlib.Path, parameter_bytes: int) -> pathlib.Path:
+    path = folder / "cluster.yaml"
+    text = CLUSTER.format(host=parameter_bytes * 6 // 10 + 400_000, disk=64 << 20)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def dispatch(meshwright: pathlib.Path, name: str, folder: pathlib.Path) -> list[str]:
+    """Export, plan, dispatch; the list of what went wrong."""
+    model = folder / f"{name}.onnx"
+    export(name, model)
+    cluster = write_cluster(folder, summary(meshwright, model)["parameter_bytes"])
+    device_map = folder / f"{name}.device_map.json"
+    done = run(
+        meshwright, "plan", model, "--cluster", cluster, "--for", "accelerate",
+        "--algorithm", "m-topo", "--export", f"accelerate={device_map}", "--force",
+    )  # fmt: skip
+    if done.returncode != 0:
+        return [f"plan: exit {done.returncode}\n{done.stdout}{done.stderr}"]
+    targets = set(json.loads(device_map.read_text(encoding="utf-8")).values())
+    if targets != {"cpu", "disk"}:
+        return [f"the map uses {sorted(map(str, targets))}, not both cpu and disk"]
+    check = [sys.executable, str(HERE / "check_device_map.py"), name, str(device_map)]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    print("\n".join(f"  {line}" for line in done.stdout.splitlines()))
+    return [] if done.returncode == 0 else [done.stdout + done.stderr]
+
+
+def refused(meshwright: pathlib.Path, name: str, folder: pathlib.Path) -> list[str]:
+    """A plan that tears a block apart can't be exported, and the message says which."""
+    model, cluster = folder / f"{name}.onnx", folder / "cluster.yaml"
+    blocks = {"gpt2": "m.transformer.h.1", "bert": "m.bert.encoder.layer.1", "llama": "m.model.layers.1"}
+    leaves = {"gpt2": "mlp", "bert": "attention", "llama": "mlp"}
+    block = blocks[name]
+    done = run(
+        meshwright, "plan", model, "--cluster", cluster, "--algorithm", "m-etf",
+        "--pin", f"{block}.{leaves[name]}=ssd", "--pin", f"{block.replace('.1', '.0')}=host",
+        "--export", f"accelerate={folder / 'never.json'}",
+    )  # fmt: skip
+    if done.returncode == 0 or (folder / "never.json").exists():
+        return ["a plan that splits a block was exported"]
+    return [] if "cannot-express" in done.stderr else [f"refused without its name: {done.stderr}"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--meshwright", type=pathlib.Path, required=True)
+    meshwright = parser.parse_args().meshwright.resolve()
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name in MODELS:
+            for check in (dispatch, refused):
+                problems = check(meshwright, name, pathlib.Path(folder))
+                print(f"{'FAIL' if problems else 'PASS'} {name} {check.__name__}")
+                for problem in problems:
+                    print(problem)
+                failed += bool(problems)
+    print(f"{2 * len(MODELS) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
