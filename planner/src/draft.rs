@@ -64,9 +64,11 @@ impl Draft {
     /// The whole plan, undecided fields filled with their defaults.
     #[must_use]
     pub fn finish(&self, problem: &Problem) -> Plan {
-        let placement = self.placement.as_deref().cloned().unwrap_or_else(|| Placement {
-            device: vec![None; problem.n_ops()],
-        });
+        let placement = self
+            .placement
+            .as_deref()
+            .cloned()
+            .unwrap_or_else(|| Placement { device: vec![None; problem.n_ops()] });
         let mut plan = match self.schedule.as_deref() {
             Some(Orders::Full(schedule)) => plan_of(placement, schedule.clone()),
             Some(Orders::Ops(orders)) => finish(problem, placement, Some(orders.clone())),
@@ -120,8 +122,7 @@ pub fn finish(problem: &Problem, placement: Placement, orders: Option<Vec<Vec<Op
         }
     };
     let channels = Sweep::new(problem, &placement, &orders, &position).run();
-    let actions =
-        orders.into_iter().map(|ops| ops.into_iter().map(Action::Op).collect()).collect();
+    let actions = orders.into_iter().map(|ops| ops.into_iter().map(Action::Op).collect()).collect();
     plan_of(placement, Schedule { actions, channels, after: Vec::new() })
 }
 
@@ -293,9 +294,10 @@ impl<'a> Sweep<'a> {
             let start =
                 time.max(self.clock[route.send.index()]).max(self.clock[route.receive.index()]);
             end = start.saturating_add(self.problem.transfer_ns(tensor, from, to));
-            for channel in [Some(route.send), (route.receive != route.send).then_some(route.receive)]
-                .into_iter()
-                .flatten()
+            for channel in
+                [Some(route.send), (route.receive != route.send).then_some(route.receive)]
+                    .into_iter()
+                    .flatten()
             {
                 self.clock[channel.index()] = end;
                 self.channels.entry(channel).or_default().push(Transfer { tensor, to });

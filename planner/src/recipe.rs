@@ -100,8 +100,12 @@ impl fmt::Display for Ingredient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.entry.name)?;
         if !self.options.given().is_empty() {
-            let given: Vec<String> =
-                self.options.given().iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let given: Vec<String> = self
+                .options
+                .given()
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
             write!(f, "({})", given.join(","))?;
         }
         Ok(())
@@ -138,7 +142,9 @@ fn unbalanced(text: &str) -> Diagnostic {
 
 fn ingredient(text: &str) -> Result<Ingredient, Diagnostic> {
     let (name, list) = match text.split_once('(') {
-        Some((name, rest)) => (name.trim(), rest.strip_suffix(')').ok_or_else(|| unbalanced(text))?),
+        Some((name, rest)) => {
+            (name.trim(), rest.strip_suffix(')').ok_or_else(|| unbalanced(text))?)
+        }
         None => (text, ""),
     };
     let entry = entry(name).ok_or_else(|| {
@@ -192,8 +198,10 @@ mod tests {
         for text in ["m-etf", "fuse,coplace,m-sct", "m-sct(theta=0.2)", "m-etf(variant=reserve)"] {
             assert_eq!(Recipe::parse(text).unwrap().to_string(), text);
         }
-        assert_eq!(Recipe::parse(" fuse , m-etf( variant = reserve ) ").unwrap().to_string(),
-            "fuse,m-etf(variant=reserve)");
+        assert_eq!(
+            Recipe::parse(" fuse , m-etf( variant = reserve ) ").unwrap().to_string(),
+            "fuse,m-etf(variant=reserve)"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use ir::diagnostic::Diagnostic;
 
 use crate::algorithm::{Field, Guarantee, Kind, OptionRow, Options, Row};
 use crate::placement::{auto, brute_force, m_etf, m_sct, m_topo, single};
-use crate::transform::{coplace, fuse};
+use crate::transform::{blocks, coplace, fuse};
 
 /// A row: everything that the command line, the service and the documentation say about it.
 pub struct Entry {
@@ -113,6 +113,16 @@ static ENTRIES: &[Entry] = &[
         paper: "Jeon et al., SoCC 2020, co-adjusting: co-placement",
         summary: "puts ops that belong together into one colocation group",
         build: coplace::build,
+    },
+    Entry {
+        name: "blocks",
+        kind: Kind::Transform,
+        decides: &[],
+        guarantee: heuristic,
+        options: blocks::OPTIONS,
+        paper: "none: what executors that move modules can do",
+        summary: "keeps all ops of one block of the model on one device",
+        build: blocks::build,
     },
 ];
 

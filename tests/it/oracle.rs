@@ -17,7 +17,7 @@ use crate::random_problem::{RandomProblem, random_problem, without_limits};
 use crate::recipes::{Tried, recipes};
 use crate::time_grid;
 
-const N_PROBLEMS: u64 = 1_000;
+const N_PROBLEMS: u64 = 10_000;
 const N_THREADS: u64 = 2;
 
 /// The walk along the clock takes too long beyond this.
@@ -212,9 +212,12 @@ fn no_row_beats_the_exhaustive_search_and_no_plan_is_illegal() {
         .map(|worker| {
             std::thread::spawn(move || {
                 let mut tally = Tally::default();
-                (0..N_PROBLEMS)
-                    .filter(|seed| seed % N_THREADS == worker)
-                    .for_each(|seed| check(seed, &mut tally));
+                (0..N_PROBLEMS).filter(|seed| seed % N_THREADS == worker).for_each(|seed| {
+                    if std::env::var("SEEDS").is_ok() {
+                        eprintln!("seed {seed}");
+                    }
+                    check(seed, &mut tally)
+                });
                 tally
             })
         })

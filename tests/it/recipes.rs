@@ -1,7 +1,7 @@
 //! Recipes that try every row of the registry; names come from nowhere else.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cost_model::problem::Problem;
 use planner::algorithm::Kind;
@@ -9,6 +9,9 @@ use planner::no_plan::NoPlan;
 use planner::recipe::Recipe;
 use planner::registry::{Entry, entries};
 use planner::run::{Budget, Outcome, Request, solve};
+
+/// How long a row may take for a tiny problem.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A recipe around one row.
 pub(crate) struct Tried {
@@ -19,13 +22,17 @@ pub(crate) struct Tried {
 }
 
 impl Tried {
-    /// Runs it within a node budget; what it finds does not depend on the clock.
+    /// Runs it within a node budget; what it finds does not depend on the clock. A row that does
+    /// not come back within a minute (because it crashed, say) fails the test.
     pub(crate) fn solve(&self, problem: &Arc<Problem>, seed: u64) -> Result<Outcome, NoPlan> {
-        let budget = Budget { time: None, nodes: Some(5_000_000) };
+        let started = Instant::now();
+        let budget = Budget { time: Some(PATIENCE), nodes: Some(5_000_000) };
         let mut request = self.request(budget);
         request.seed = seed;
         request.deterministic = true;
-        solve(Arc::clone(problem), &request, &mut |_| {})
+        let result = solve(Arc::clone(problem), &request, &mut |_| {});
+        assert!(started.elapsed() < PATIENCE, "`{}` does not come back", self.text);
+        result
     }
 
     /// Runs it within a time limit.

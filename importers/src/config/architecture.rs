@@ -96,36 +96,14 @@ impl Architecture {
     /// # Errors
     /// See [`super::read`].
     pub(super) fn read(fields: &Object) -> Result<Self, Diagnostic> {
-        let model_type = fields.get("model_type").and_then(Value::as_str).unwrap_or_default();
-        if !SUPPORTED.contains(&model_type) {
-            let shown: String = model_type.chars().take(60).collect();
-            return Err(Diagnostic::input(
-                "unknown-model-type",
-                format!("unknown model_type `{shown}`"),
-            )
-            .fact("supported", SUPPORTED.map(str::to_owned).to_vec())
-            .hint(format!(
-                "supported are {}; export anything else to ONNX",
-                SUPPORTED.join(", ")
-            )));
-        }
+        let model_type = model_type(fields)?;
         let family = match model_type {
             "gpt2" => Family::Gpt2,
             "bert" => Family::Bert,
             _ => Family::Llama,
         };
         let fields = Fields(fields);
-        let n_layers = fields.count(&["num_hidden_layers", "n_layer"], None)?;
-        if n_layers > MAX_LAYERS {
-            return Err(Diagnostic::input(
-                "layer-budget",
-                format!(
-                    "layer budget exceeded: {n_layers} layers, at most {MAX_LAYERS} are planned"
-                ),
-            )
-            .fact("layers", n_layers)
-            .fact("limit", MAX_LAYERS));
-        }
+        let n_layers = fields.layers()?;
         let hidden = fields.count(&["hidden_size", "n_embd"], None)?;
         let heads = fields.count(&["num_attention_heads", "n_head"], None)?;
         let (kv_heads, head_dim) = fields.heads(model_type, hidden, heads)?;
@@ -163,6 +141,18 @@ impl Architecture {
     }
 }
 
+/// The model type, if it is understood.
+fn model_type(fields: &Object) -> Result<&str, Diagnostic> {
+    let model_type = fields.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    if SUPPORTED.contains(&model_type) {
+        return Ok(model_type);
+    }
+    let shown: String = model_type.chars().take(60).collect();
+    Err(Diagnostic::input("unknown-model-type", format!("unknown model_type `{shown}`"))
+        .fact("supported", SUPPORTED.map(str::to_owned).to_vec())
+        .hint(format!("supported are {}; export anything else to ONNX", SUPPORTED.join(", "))))
+}
+
 /// Positions where the config says nothing: the defaults of the model's configuration class in
 /// transformers 5.23.
 fn positions(model_type: &str) -> Option<u64> {
@@ -196,6 +186,20 @@ impl Fields<'_> {
                 format!("`{name}` is {shown}: out of range, a whole number from 1 to {MAX_NUMBER} is needed"),
             )
         })
+    }
+
+    /// The number of layers, within the budget.
+    fn layers(&self) -> Result<u64, Diagnostic> {
+        let n = self.count(&["num_hidden_layers", "n_layer"], None)?;
+        if n > MAX_LAYERS {
+            return Err(Diagnostic::input(
+                "layer-budget",
+                format!("layer budget exceeded: {n} layers, at most {MAX_LAYERS} are planned"),
+            )
+            .fact("layers", n)
+            .fact("limit", MAX_LAYERS));
+        }
+        Ok(n)
     }
 
     fn flag(&self, name: &str, default: Bias) -> Bias {

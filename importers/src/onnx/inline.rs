@@ -317,15 +317,7 @@ impl Decoder<'_> {
             attributes: caller.attributes,
         };
         self.budget.text(call.prefix.len() + call.label.len())?;
-        for default in &function.attribute_proto {
-            if !call.attributes.contains_key(&default.name) {
-                let value = self.attribute(default.clone(), None, depth)?;
-                if let Some(value) = value {
-                    self.budget.attribute(&value)?;
-                    call.attributes.insert(default.name.clone(), value);
-                }
-            }
-        }
+        self.add_defaults(function, &mut call, depth)?;
         for (at, formal) in function.input.iter().enumerate() {
             let actual = caller.inputs.get(at).cloned().unwrap_or_default();
             call.names.insert(formal.clone(), actual);
@@ -359,6 +351,25 @@ impl Decoder<'_> {
             self.budget.node(&node)?;
             call.label(&mut node);
             nodes.push(node);
+        }
+        Ok(())
+    }
+
+    /// Gives a call the function's own values of attributes that the caller leaves out.
+    fn add_defaults(
+        &mut self,
+        function: &FunctionProto,
+        call: &mut Call,
+        depth: u32,
+    ) -> Result<(), Diagnostic> {
+        for default in &function.attribute_proto {
+            if !call.attributes.contains_key(&default.name) {
+                let value = self.attribute(default.clone(), None, depth)?;
+                if let Some(value) = value {
+                    self.budget.attribute(&value)?;
+                    call.attributes.insert(default.name.clone(), value);
+                }
+            }
         }
         Ok(())
     }

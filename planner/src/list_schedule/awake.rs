@@ -69,9 +69,10 @@ impl Engine<'_> {
             return;
         }
         let Ok(own) = self.start(favourite, device) else { return };
-        let earlier = self.devices_of(favourite).into_iter().any(|other| {
-            self.start(favourite, other).is_ok_and(|start| start.at < own.at)
-        });
+        let earlier = self
+            .devices_of(favourite)
+            .into_iter()
+            .any(|other| self.start(favourite, other).is_ok_and(|start| start.at < own.at));
         if !earlier {
             self.awake.begin(device, favourite);
         }

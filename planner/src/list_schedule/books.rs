@@ -119,7 +119,12 @@ impl<'a> Books<'a> {
     /// Bytes of the outputs that outlive an op.
     pub(super) fn lasting_outputs(&self, op: OpId) -> i64 {
         let problem = self.problem;
-        problem.outputs(op).iter().filter(|t| outlives(problem, **t)).map(|t| size(problem, *t)).sum()
+        problem
+            .outputs(op)
+            .iter()
+            .filter(|t| outlives(problem, **t))
+            .map(|t| size(problem, *t))
+            .sum()
     }
 
     /// Bytes that an op needs while it runs: temporary and outputs; where it takes no time, only
@@ -135,9 +140,8 @@ impl<'a> Books<'a> {
     /// What a group holds back once `without` is committed: the most that one of its uncommitted
     /// members needs while it runs.
     pub(super) fn reserve_without(&self, members: &[OpId], without: OpId) -> i64 {
-        let waiting = || {
-            members.iter().filter(|op| **op != without && self.device[op.index()].is_none())
-        };
+        let waiting =
+            || members.iter().filter(|op| **op != without && self.device[op.index()].is_none());
         let temporary = waiting().map(|op| signed(self.problem.temporary(*op))).max().unwrap_or(0);
         let outputs: i64 = waiting()
             .flat_map(|op| self.problem.outputs(*op))
@@ -246,12 +250,11 @@ impl<'a> Books<'a> {
         let problem = self.problem;
         let mut last_use = std::mem::take(&mut self.last_use);
         last_use.clear();
-        let mut note = |device: DeviceId, end: u64| {
-            match last_use.iter_mut().find(|(at, _)| *at == device) {
+        let mut note =
+            |device: DeviceId, end: u64| match last_use.iter_mut().find(|(at, _)| *at == device) {
                 Some((_, last)) => *last = end.max(*last),
                 None => last_use.push((device, end)),
-            }
-        };
+            };
         for &consumer in problem.consumers(tensor) {
             if let Some(device) = self.device[consumer.index()] {
                 note(device, self.end[consumer.index()]);
@@ -285,9 +288,10 @@ impl<'a> Books<'a> {
 
     /// The uses of a tensor on a device that end at an instant.
     fn users_at(&self, tensor: TensorId, device: DeviceId, end: u64, is_owner: bool) -> Vec<Task> {
-        let consumers = self.problem.consumers(tensor).iter().filter(|op| {
-            self.device[op.index()] == Some(device) && self.end[op.index()] == end
-        });
+        let consumers =
+            self.problem.consumers(tensor).iter().filter(|op| {
+                self.device[op.index()] == Some(device) && self.end[op.index()] == end
+            });
         let mut tasks: Vec<Task> = consumers.map(|op| Task::Op(*op)).collect();
         if is_owner {
             let sent = self.copies[tensor.index()].iter().filter(|copy| copy.end == end);

@@ -7,11 +7,11 @@ use cost_model::problem::Problem;
 use ir::id::{DeviceId, OpId, TensorId};
 use ir::units::Bytes;
 
+use super::Policy;
 use super::awake::Awake;
 use super::books::{Books, Reservation};
 use super::dry_run::{DryRun, Misfit, Start, released_by, reserve_of_first};
 use super::lanes::Lanes;
-use super::Policy;
 use crate::no_plan::{NoPlan, Reason};
 
 /// Commits between two looks at the clock.

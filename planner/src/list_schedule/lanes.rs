@@ -120,7 +120,9 @@ impl Lanes {
             }
             self.lanes[device].fickle = fickle;
         }
-        while let Some(Reverse((bound, position, version))) = self.lanes[device].waiting.peek().copied() {
+        while let Some(Reverse((bound, position, version))) =
+            self.lanes[device].waiting.peek().copied()
+        {
             let counts = self.counts(device, position, version) && is_open(position);
             if counts && bound > clock {
                 break;

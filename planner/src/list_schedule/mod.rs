@@ -14,7 +14,7 @@ mod naive;
 mod size;
 #[cfg(test)]
 #[path = "../../tests/worked/sketch.rs"]
-mod sketch;
+pub(crate) mod sketch;
 #[cfg(test)]
 mod tests;
 mod usage;

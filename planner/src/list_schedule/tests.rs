@@ -20,7 +20,9 @@ fn random_links(rng: &mut SmallRng, n_devices: usize) -> Links {
     let n_tiers = rng.random_range(1..3);
     let half = rng.random_bool(0.3);
     let mut links = Links {
-        kinds: (0..n_tiers).map(|t| route_kind(t, latency + t as f64, 1.0 / (1 + t) as f64)).collect(),
+        kinds: (0..n_tiers)
+            .map(|t| route_kind(t, latency + t as f64, 1.0 / (1 + t) as f64))
+            .collect(),
         n_tiers,
         pairs: vec![NO_ROUTE; n_devices * n_devices],
         ..Links::default()
@@ -91,8 +93,7 @@ fn random_sketch(rng: &mut SmallRng) -> Sketch {
         tensors.extend(op.outputs.iter().map(|(name, _)| name.clone()));
         sketch.ops.push(op);
     }
-    sketch.graph_outputs =
-        tensors.into_iter().filter(|_| rng.random_bool(0.1)).collect();
+    sketch.graph_outputs = tensors.into_iter().filter(|_| rng.random_bool(0.1)).collect();
     sketch
 }
 
@@ -197,7 +198,10 @@ fn the_first_ready_op_without_room_is_named() {
         .op("B", "a", 1, "x", "")
         .temporary(7);
     let no_plan = schedule(&sketch.problem(), &Policy::default(), &mut || None).unwrap_err();
-    assert_eq!(no_plan.diagnostic.message, "no device has room for op `B` beside what was placed before it");
+    assert_eq!(
+        no_plan.diagnostic.message,
+        "no device has room for op `B` beside what was placed before it"
+    );
     let facts = no_plan.diagnostic.facts;
     assert!(facts.contains(&("need", ir::units::Bytes(7).into())), "{facts:?}");
     assert!(facts.contains(&("have", ir::units::Bytes(6).into())), "{facts:?}");

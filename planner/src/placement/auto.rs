@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use cost_model::problem::Problem;
 use ir::diagnostic::Diagnostic;
 
-use crate::algorithm::{Decide, Options, OptionRow, Row};
+use crate::algorithm::{Decide, OptionRow, Options, Row};
 use crate::draft::Draft;
 use crate::no_plan::{NoPlan, Reason};
 use crate::placement::{brute_force, stopped_early};

@@ -243,9 +243,11 @@ impl Run {
                 facts: self.facts.take(),
             });
             // What was shown behind a transform is not shown for the original problem.
-            result.map_err(|no_plan| {
-                if self.lifts.is_empty() { no_plan } else { no_plan.unproved() }
-            })?;
+            result.map_err(
+                |no_plan| {
+                    if self.lifts.is_empty() { no_plan } else { no_plan.unproved() }
+                },
+            )?;
         }
         if !finished {
             self.offer(&draft)?;
@@ -284,8 +286,7 @@ impl Run {
         if let Some(violation) = verify(problem, &plan).first() {
             return Err(self.illegal(violation));
         }
-        let timeline =
-            replay(problem, &plan).map_err(|violation| self.illegal(&violation))?;
+        let timeline = replay(problem, &plan).map_err(|violation| self.illegal(&violation))?;
         let peak_bytes =
             peaks(problem, &plan, &timeline).iter().map(|peak| peak.bytes).max().unwrap_or(0);
         let figures = AttemptPlan { step_time: timeline.step_time, peak_bytes };

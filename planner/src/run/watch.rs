@@ -1,8 +1,8 @@
 //! The watcher: listens to the worker thread, keeps the best plan, and answers in time.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cost_model::bound::{Bound, lower_bound, memory_certificate};

@@ -58,17 +58,15 @@ fn join() -> Worked {
         .op("B", "a", 4, "x", "y:1")
         .op("C", "a", 5, "x", "z:1")
         .op("D", "a", 1, "y z", "");
-    let expected = vec![
-        Expected {
-            algorithm: "m-etf",
-            step_time: 11,
-            peaks: "3 4",
-            orders: "A B | C D",
-            channels: "recv1 x>1 y>1 | send0 x>1 y>1",
-            after: "",
-            spans: "A@0[0,2) B@0[2,6) x>1[2,5) C@1[5,10) y>1[6,8) D@1[10,11)",
-        },
-    ];
+    let expected = vec![Expected {
+        algorithm: "m-etf",
+        step_time: 11,
+        peaks: "3 4",
+        orders: "A B | C D",
+        channels: "recv1 x>1 y>1 | send0 x>1 y>1",
+        after: "",
+        spans: "A@0[0,2) B@0[2,6) x>1[2,5) C@1[5,10) y>1[6,8) D@1[10,11)",
+    }];
     Worked { name: "join", sketch, least: 10, expected }
 }
 
@@ -81,17 +79,15 @@ fn receive_channel() -> Worked {
         .op("A", "a", 2, "", "x:3")
         .op("B", "a", 3, "", "y:2")
         .op("C", "b", 4, "x y", "");
-    let expected = vec![
-        Expected {
-            algorithm: "m-etf",
-            step_time: 13,
-            peaks: "3 2 5",
-            orders: "A | B | C",
-            channels: "recv2 x>2 y>2 | send0 x>2 | send1 y>2",
-            after: "",
-            spans: "A@0[0,2) B@1[0,3) x>2[2,6) y>2[6,9) C@2[9,13)",
-        },
-    ];
+    let expected = vec![Expected {
+        algorithm: "m-etf",
+        step_time: 13,
+        peaks: "3 2 5",
+        orders: "A | B | C",
+        channels: "recv2 x>2 y>2 | send0 x>2 | send1 y>2",
+        after: "",
+        spans: "A@0[0,2) B@1[0,3) x>2[2,6) y>2[6,9) C@2[9,13)",
+    }];
     Worked { name: "receive_channel", sketch, least: 13, expected }
 }
 
@@ -108,17 +104,15 @@ fn group() -> Worked {
         .op("C", "a", 2, "y", "")
         .persistent(3)
         .group();
-    let expected = vec![
-        Expected {
-            algorithm: "m-etf",
-            step_time: 8,
-            peaks: "7 8",
-            orders: "A | B C",
-            channels: "recv1 x>1 | send0 x>1",
-            after: "",
-            spans: "A@0[0,2) x>1[2,4) B@1[4,6) C@1[6,8)",
-        },
-    ];
+    let expected = vec![Expected {
+        algorithm: "m-etf",
+        step_time: 8,
+        peaks: "7 8",
+        orders: "A | B C",
+        channels: "recv1 x>1 | send0 x>1",
+        after: "",
+        spans: "A@0[0,2) x>1[2,4) B@1[4,6) C@1[6,8)",
+    }];
     Worked { name: "group", sketch, least: 8, expected }
 }
 
@@ -131,17 +125,15 @@ fn late_parameter() -> Worked {
         .temporary(8)
         .op("B", "a", 3, "x", "")
         .persistent(4);
-    let expected = vec![
-        Expected {
-            algorithm: "m-etf",
-            step_time: 7,
-            peaks: "9 5",
-            orders: "A | B",
-            channels: "recv1 x>1 | send0 x>1",
-            after: "",
-            spans: "A@0[0,2) x>1[2,4) B@1[4,7)",
-        },
-    ];
+    let expected = vec![Expected {
+        algorithm: "m-etf",
+        step_time: 7,
+        peaks: "9 5",
+        orders: "A | B",
+        channels: "recv1 x>1 | send0 x>1",
+        after: "",
+        spans: "A@0[0,2) x>1[2,4) B@1[4,7)",
+    }];
     Worked { name: "late_parameter", sketch, least: 7, expected }
 }
 
@@ -158,17 +150,15 @@ fn share_with_equality() -> Worked {
         .persistent(3)
         .op("D", "a", 1, "z", "")
         .persistent(1);
-    let expected = vec![
-        Expected {
-            algorithm: "m-topo",
-            step_time: 10,
-            peaks: "8 2",
-            orders: "A B C | D",
-            channels: "recv1 z>1 | send0 z>1",
-            after: "",
-            spans: "A@0[0,2) B@0[2,5) C@0[5,7) z>1[7,9) D@1[9,10)",
-        },
-    ];
+    let expected = vec![Expected {
+        algorithm: "m-topo",
+        step_time: 10,
+        peaks: "8 2",
+        orders: "A B C | D",
+        channels: "recv1 z>1 | send0 z>1",
+        after: "",
+        spans: "A@0[0,2) B@0[2,5) C@0[5,7) z>1[7,9) D@1[9,10)",
+    }];
     Worked { name: "share_with_equality", sketch, least: 8, expected }
 }
 
@@ -277,17 +267,15 @@ fn transfer_waits() -> Worked {
         .op("B", "b", 5, "", "")
         .temporary(6)
         .op("C", "b", 2, "x", "");
-    let expected = vec![
-        Expected {
-            algorithm: "m-etf",
-            step_time: 12,
-            peaks: "4 6",
-            orders: "A | B C",
-            channels: "recv1 x>1 | send0 x>1",
-            after: "x>1 after B",
-            spans: "A@0[0,1) B@1[0,5) x>1[5,10) C@1[10,12)",
-        },
-    ];
+    let expected = vec![Expected {
+        algorithm: "m-etf",
+        step_time: 12,
+        peaks: "4 6",
+        orders: "A | B C",
+        channels: "recv1 x>1 | send0 x>1",
+        after: "x>1 after B",
+        spans: "A@0[0,1) B@1[0,5) x>1[5,10) C@1[10,12)",
+    }];
     Worked { name: "transfer_waits", sketch, least: 12, expected }
 }
 
@@ -302,16 +290,14 @@ fn known_late() -> Worked {
         .op("P", "a", 5, "", "")
         .temporary(6)
         .op("C", "b", 1, "x y", "");
-    let expected = vec![
-        Expected {
-            algorithm: "m-etf",
-            step_time: 12,
-            peaks: "6 7 3",
-            orders: "A P | C | D",
-            channels: "recv1 x>1 y>1 | send0 x>1 | send2 y>1",
-            after: "P after x>1",
-            spans: "A@0[0,1) D@2[0,7) x>1[1,6) P@0[6,11) y>1[7,11) C@1[11,12)",
-        },
-    ];
+    let expected = vec![Expected {
+        algorithm: "m-etf",
+        step_time: 12,
+        peaks: "6 7 3",
+        orders: "A P | C | D",
+        channels: "recv1 x>1 y>1 | send0 x>1 | send2 y>1",
+        after: "P after x>1",
+        spans: "A@0[0,1) D@2[0,7) x>1[1,6) P@0[6,11) y>1[7,11) C@1[11,12)",
+    }];
     Worked { name: "known_late", sketch, least: 12, expected }
 }

@@ -1,11 +1,13 @@
 //! Problems sketched in a few lines, with names instead of ids.
-#![allow(dead_code, reason = "each test uses a part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "tests, each of which uses a part")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cost_model::problem::{Constraints, Objective, Problem};
-use ir::cluster::{Channel, Check, Cluster, Device, DeviceKind, Duplex, Links, NO_ROUTE, RouteKind};
+use ir::cluster::{
+    Channel, Check, Cluster, Device, DeviceKind, Duplex, Links, NO_ROUTE, RouteKind,
+};
 use ir::graph::Graph;
 use ir::id::{ChannelId, ClassId, GroupId, KindId, OpId, TensorId};
 use ir::op::{GivenCost, Op, Phase, Work};
@@ -196,7 +198,8 @@ impl Sketch {
                 reserve: Bytes::ZERO,
             })
             .collect();
-        let links = self.links.clone().unwrap_or_else(|| full_duplex(devices.len(), self.latency_ns));
+        let links =
+            self.links.clone().unwrap_or_else(|| full_duplex(devices.len(), self.latency_ns));
         Cluster {
             name: "sketch".to_owned(),
             classes: (0..devices.len()).map(|d| vec![ir::id::DeviceId::new(d)]).collect(),
