@@ -4,8 +4,8 @@
     python test_executors.py --meshwright target/release/meshwright
 
 For each model of `tiny_models.py`: exports it to ONNX, plans it with `--for accelerate` on a host
-whose memory holds about half of the model while the disk holds all, exports the `device_map`, and
-hands it to `check_device_map.py`. Then a plan that splits a block on purpose must be refused by
+and a disk neither of which can hold all of it, exports the `device_map`, and hands it to
+`check_device_map.py`. Then a plan that splits a block on purpose must be refused by
 name. Prints one line per check; exits with 1 if any fails.
 """
 
@@ -28,8 +28,8 @@ name: host-and-disk
 context_bytes: 0
 reserve_bytes: 0
 kinds:
-  - {{name: cpu, memory_bytes: {host}, memory_bytes_per_s: 2.0e10, peak_fp32_flops: 1.0e11}}
-  - {{name: disk, memory_bytes: {disk}, memory_bytes_per_s: 1.0e9, peak_fp32_flops: 1.0e11}}
+  - {{name: cpu, memory_bytes: {limit}, memory_bytes_per_s: 2.0e10, peak_fp32_flops: 1.0e11}}
+  - {{name: disk, memory_bytes: {limit}, memory_bytes_per_s: 1.0e9, peak_fp32_flops: 1.0e11}}
 devices:
   - {{id: host, kind: cpu}}
   - {{id: ssd, kind: disk}}
@@ -43,29 +43,31 @@ def run(meshwright: pathlib.Path, *arguments: object) -> subprocess.CompletedPro
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def summary(meshwright: pathlib.Path, model: pathlib.Path) -> dict:
-    done = run(meshwright, "import", model, "--json")
-    if done.returncode != 0:
-        raise SystemExit(f"import {model.name}: exit {done.returncode}\n{done.stdout}{done.stderr}")
-    return json.loads(done.stdout)["summary"]
-
-
-def write_cluster(folder: pathlib.Path, parameter_bytes: int) -> pathlib.Path:
+def write_cluster(folder: pathlib.Path, limit: int) -> pathlib.Path:
     path = folder / "cluster.yaml"
-    text = CLUSTER.format(host=parameter_bytes * 6 // 10 + 400_000, disk=64 << 20)
-    path.write_text(text, encoding="utf-8")
+    path.write_text(CLUSTER.format(limit=limit), encoding="utf-8")
     return path
+
+
+def peak_on_one_device(meshwright: pathlib.Path, model: pathlib.Path, folder: pathlib.Path) -> int:
+    cluster = write_cluster(folder, 1 << 30)
+    done = run(meshwright, "plan", model, "--cluster", cluster, "--algorithm", "single", "--json")
+    if done.returncode != 0:
+        raise SystemExit(f"plan {model.name}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    devices = json.loads(done.stdout)["report"]["devices"]
+    return max(device["peak_memory_bytes"] for device in devices)
 
 
 def dispatch(meshwright: pathlib.Path, name: str, folder: pathlib.Path) -> list[str]:
     """Export, plan, dispatch; the list of what went wrong."""
     model = folder / f"{name}.onnx"
     export(name, model)
-    cluster = write_cluster(folder, summary(meshwright, model)["parameter_bytes"])
+    peak = peak_on_one_device(meshwright, model, folder)
+    cluster = write_cluster(folder, peak * 3 // 4)
     device_map = folder / f"{name}.device_map.json"
     done = run(
         meshwright, "plan", model, "--cluster", cluster, "--for", "accelerate",
-        "--algorithm", "m-topo", "--export", f"accelerate={device_map}", "--force",
+        "--export", f"accelerate={device_map}", "--force",
     )  # fmt: skip
     if done.returncode != 0:
         return [f"plan: exit {done.returncode}\n{done.stdout}{done.stderr}"]

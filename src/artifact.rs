@@ -42,8 +42,11 @@ pub(crate) fn check(
             return Err(same_file(output, "it is an input of this run"));
         }
         if output.is_dir() {
-            return Err(Diagnostic::usage("is-a-folder", format!("`{}` is a folder", output.display()))
-                .hint("name a file in it"));
+            return Err(Diagnostic::usage(
+                "is-a-folder",
+                format!("`{}` is a folder", output.display()),
+            )
+            .hint("name a file in it"));
         }
         // A dangling link is something that exists as well.
         if existing == Existing::Keep && output.symlink_metadata().is_ok() {

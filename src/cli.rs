@@ -46,17 +46,23 @@ pub(crate) enum Command {
     #[command(after_help = "Example: meshwright support gpt2.onnx")]
     Support(ImportArgs),
     /// Replay a plan and report times and memory
-    #[command(after_help = "Example: meshwright simulate plan.json --model gpt2.onnx --cluster two-nodes.yaml")]
+    #[command(
+        after_help = "Example: meshwright simulate plan.json --model gpt2.onnx --cluster two-nodes.yaml"
+    )]
     Simulate(ReplayArgs),
     /// Check a plan against every rule; exit code 6 if it breaks one
-    #[command(after_help = "Example: meshwright verify plan.json --model gpt2.onnx --cluster two-nodes.yaml")]
+    #[command(
+        after_help = "Example: meshwright verify plan.json --model gpt2.onnx --cluster two-nodes.yaml"
+    )]
     Verify(ReplayArgs),
     /// Say where an op runs, why, and what moving it would cost
     #[command(after_help = "Example: meshwright explain plan.json --model gpt2.onnx \
         --cluster two-nodes.yaml --op /h.0/attn/MatMul")]
     Explain(ExplainArgs),
     /// Compare two plans; exit code 10 if they differ
-    #[command(after_help = "Example: meshwright compare a.json b.json --model gpt2.onnx --cluster two-nodes.yaml")]
+    #[command(
+        after_help = "Example: meshwright compare a.json b.json --model gpt2.onnx --cluster two-nodes.yaml"
+    )]
     Compare(CompareArgs),
     /// Write a plan in an executor's format
     #[command(after_help = "Example: meshwright export plan.json --model gpt2.onnx \
@@ -327,6 +333,15 @@ pub(crate) enum Executor {
     Accelerate,
 }
 
+impl Executor {
+    /// The name of its format in the table of exporters.
+    pub(crate) fn target(self) -> &'static str {
+        match self {
+            Self::Accelerate => "accelerate",
+        }
+    }
+}
+
 fn positive(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("needs a whole number of at least 1".to_owned()),
@@ -338,7 +353,11 @@ fn positive(text: &str) -> Result<u64, String> {
 fn extent(text: &str) -> Result<(String, u64), String> {
     let (name, number) = text.rsplit_once('=').ok_or("needs the form NAME=N")?;
     let number = number.parse().map_err(|_| "needs a whole number after `=`")?;
-    if name.is_empty() { Err("needs a name before `=`".to_owned()) } else { Ok((name.to_owned(), number)) }
+    if name.is_empty() {
+        Err("needs a name before `=`".to_owned())
+    } else {
+        Ok((name.to_owned(), number))
+    }
 }
 
 fn dtype(text: &str) -> Result<DType, String> {

@@ -171,8 +171,9 @@ impl Resolver<'_> {
             if found.is_empty() {
                 let known = self.cluster.devices.iter().map(|d| d.name.as_str());
                 let message = format!("cluster `{}` has no device `{name}`", self.cluster.name);
-                return Err(Diagnostic::usage("unknown-device", message)
-                    .hint(suggest::hint(name, known)));
+                return Err(
+                    Diagnostic::usage("unknown-device", message).hint(suggest::hint(name, known))
+                );
             }
             devices.extend(found);
         }

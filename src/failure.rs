@@ -55,9 +55,7 @@ pub(crate) fn catch(printer: &Printer, run: impl FnOnce() -> CommandResult) -> E
     let diagnostic = match panic::catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(exit)) => return ExitCode::from(exit.0),
         Ok(Err(diagnostic)) => diagnostic,
-        Err(payload) => {
-            internal(&*payload, &place.lock().unwrap_or_else(PoisonError::into_inner))
-        }
+        Err(payload) => internal(&*payload, &place.lock().unwrap_or_else(PoisonError::into_inner)),
     };
     let exit = diagnostic.blame.exit_code();
     printer.failure(&diagnostic, exit);

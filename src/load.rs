@@ -12,7 +12,7 @@ use ir::profile::Profile;
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer, Workload};
 
-use crate::cli::{ModelFlags, ObjectiveName, ProblemFlags};
+use crate::cli::{Executor, ModelFlags, ObjectiveName, ProblemFlags};
 use crate::constraints;
 
 /// A problem with what was learned on the way to it.
@@ -36,7 +36,7 @@ pub(crate) fn model(path: &Path, flags: &ModelFlags) -> Result<Import, Diagnosti
     importers::read(path, &options(flags)?)
 }
 
-/// Reads model and cluster, and puts costs and constraints on them.
+/// Reads model and cluster, and puts costs and constraints on them, those of an executor included.
 ///
 /// # Errors
 /// Those of every step; `no-cluster` where neither a flag nor the model file gives one.
@@ -44,9 +44,10 @@ pub(crate) fn problem(
     model: &Path,
     flags: &ProblemFlags,
     objective: ObjectiveName,
+    executor: Option<Executor>,
 ) -> Result<Loaded, Diagnostic> {
     let workload = workload(flags);
-    annotated(model, flags, objective, workload)
+    annotated(model, flags, objective, executor, workload)
 }
 
 /// As [`problem`], where flags that were not given are taken from a plan's workload.
@@ -65,13 +66,14 @@ pub(crate) fn problem_of_plan(
         batch: flags.model.batch.or(planned.batch),
         micro_batch: flags.model.micro_batch.or(planned.micro_batch),
     };
-    annotated(model, flags, ObjectiveName::StepTime, workload)
+    annotated(model, flags, ObjectiveName::StepTime, None, workload)
 }
 
 fn annotated(
     model: &Path,
     flags: &ProblemFlags,
     objective: ObjectiveName,
+    executor: Option<Executor>,
     workload: Workload,
 ) -> Result<Loaded, Diagnostic> {
     let mut options = options(&flags.model)?;
@@ -83,7 +85,10 @@ fn annotated(
     let cluster = given.or(cluster).ok_or_else(no_cluster)?;
     let (graph, noted) = cost_model::workload::apply(graph, &workload)?;
     warnings.extend(noted);
-    let constraints = constraints::resolve(flags, &graph, &cluster)?;
+    let mut constraints = constraints::resolve(flags, &graph, &cluster)?;
+    if let Some(executor) = executor {
+        constraints.colocate.extend(exporters::colocation(executor.target(), &graph)?);
+    }
     let profile = Profile::default();
     let annotated = cost_model::annotate::annotate(
         Arc::new(graph),

@@ -133,9 +133,10 @@ impl Printer {
         match self.format {
             Format::Text => put(&mut io::stderr().lock(), &self.diagnostic(error)),
             Format::Json => {
-                let error = DiagnosticDocument::from(error);
+                // An interrupted run ends otherwise than its blame says.
+                let error = DiagnosticDocument { exit_code: Some(exit), ..error.into() };
                 self.document(&json!({ "error": error, "exit_code": exit }));
-            },
+            }
         }
     }
 

@@ -21,7 +21,9 @@ pub(crate) enum Column {
 impl Column {
     fn title(self) -> &'static str {
         match self {
-            Self::Text(title) | Self::Name(title) | Self::Rest(title) | Self::Number(title) => title,
+            Self::Text(title) | Self::Name(title) | Self::Rest(title) | Self::Number(title) => {
+                title
+            }
         }
     }
 }
@@ -125,7 +127,11 @@ mod tests {
 
     fn rows() -> Vec<Vec<String>> {
         vec![
-            vec!["a\u{1b}[2J".into(), "1.5 ms".into(), "many words that need not fit on one line".into()],
+            vec![
+                "a\u{1b}[2J".into(),
+                "1.5 ms".into(),
+                "many words that need not fit on one line".into(),
+            ],
             vec!["b".into(), "12.5 ms".into(), "few".into()],
         ]
     }

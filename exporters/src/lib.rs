@@ -13,6 +13,8 @@ use cost_model::judge::Timeline;
 use cost_model::problem::Problem;
 use cost_model::report::Report;
 use ir::diagnostic::Diagnostic;
+use ir::graph::Graph;
+use ir::id::OpId;
 use ir::plan::Plan;
 
 /// A judged plan: what every exporter is given.
@@ -37,6 +39,7 @@ pub struct Target {
     /// One line for lists.
     pub summary: &'static str,
     export: fn(&Source<'_>) -> Result<Export, Diagnostic>,
+    colocation: fn(&Graph) -> Result<Vec<Vec<OpId>>, Diagnostic>,
 }
 
 /// A file, and what it can't say.
@@ -60,24 +63,28 @@ const TARGETS: &[Target] = &[
         file_name: "device_map.json",
         summary: "device_map of Hugging Face Accelerate: module name to device, by block",
         export: accelerate::export,
+        colocation: accelerate::colocation,
     },
     Target {
         name: "trace",
         file_name: "trace.json",
         summary: "timeline for Perfetto and chrome://tracing",
         export: trace::export,
+        colocation: anywhere,
     },
     Target {
         name: "dot",
         file_name: "plan.dot",
         summary: "graph by device for Graphviz",
         export: dot::export,
+        colocation: anywhere,
     },
     Target {
         name: "svg",
         file_name: "timeline.svg",
         summary: "picture of the timeline",
         export: svg::export,
+        colocation: anywhere,
     },
 ];
 
@@ -101,11 +108,28 @@ pub fn write(target: &str, source: &Source<'_>) -> Result<Vec<u8>, Diagnostic> {
 /// # Errors
 /// As [`write`].
 pub fn export(target: &str, source: &Source<'_>) -> Result<Export, Diagnostic> {
-    let Some(row) = TARGETS.iter().find(|row| row.name == target) else {
+    (row(target)?.export)(source)
+}
+
+/// Ops that a format can only keep together. A plan under these colocations can be written.
+///
+/// # Errors
+/// `unknown-target` with the known ones, `cannot-express` where the format has no words for the
+/// model.
+pub fn colocation(target: &str, graph: &Graph) -> Result<Vec<Vec<OpId>>, Diagnostic> {
+    (row(target)?.colocation)(graph)
+}
+
+/// For formats that take any placement.
+fn anywhere(_: &Graph) -> Result<Vec<Vec<OpId>>, Diagnostic> {
+    Ok(Vec::new())
+}
+
+fn row(target: &str) -> Result<&'static Target, Diagnostic> {
+    TARGETS.iter().find(|row| row.name == target).ok_or_else(|| {
         let names: Vec<String> = TARGETS.iter().map(|row| row.name.to_owned()).collect();
-        return Err(Diagnostic::usage("unknown-target", format!("there is no format `{target}`"))
+        Diagnostic::usage("unknown-target", format!("there is no format `{target}`"))
             .hint(format!("choose from {}", names.join(", ")))
-            .fact("targets", names));
-    };
-    (row.export)(source)
+            .fact("targets", names)
+    })
 }

@@ -314,3 +314,55 @@ impl<'a> Sweep<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::list_schedule::sketch::Sketch;
+    use ir::id::ChannelId;
+
+    fn placed(devices: &[usize]) -> Placement {
+        Placement { device: devices.iter().map(|d| Some(DeviceId::new(*d))).collect() }
+    }
+
+    fn order(plan: &Plan, channel: usize) -> Vec<usize> {
+        let transfers = &plan.schedule.channels[&ChannelId::new(channel)];
+        transfers.iter().map(|transfer| transfer.tensor.index()).collect()
+    }
+
+    /// A writes x over [0,4) on d0, B writes y over [0,3) on d1, C on d2 reads both.
+    fn join() -> Problem {
+        let devices = Sketch::new(1.0).device("a", 99).device("a", 99).device("a", 99);
+        let senders = devices.op("A", "a", 4, "", "x:3").op("B", "a", 3, "", "y:2");
+        senders.op("C", "a", 4, "x y", "").problem()
+    }
+
+    #[test]
+    fn transfers_go_in_the_order_in_which_their_producers_end() {
+        let plan = finish(&join(), placed(&[0, 1, 2]), None);
+        assert_eq!(order(&plan, 5), [1, 0]);
+        assert_eq!(plan.schedule.actions[2], [Action::Op(OpId(2))]);
+    }
+
+    #[test]
+    fn at_one_end_the_first_consumer_on_the_destination_decides() {
+        // y (tensor 1) is read first.
+        let devices = Sketch::new(1.0).device("a", 99).device("a", 99);
+        let ops = devices.op("A", "a", 4, "", "x:1 y:1").op("B", "a", 1, "y", "");
+        let problem = ops.op("C", "a", 1, "x", "").problem();
+        assert_eq!(order(&finish(&problem, placed(&[0, 1, 1]), None), 3), [1, 0]);
+        let reversed = Some(vec![vec![OpId(0)], vec![OpId(2), OpId(1)]]);
+        let plan = finish(&problem, placed(&[0, 1, 1]), reversed);
+        assert_eq!(order(&plan, 3), [0, 1]);
+        assert_eq!(plan.schedule.actions[1], [Action::Op(OpId(2)), Action::Op(OpId(1))]);
+    }
+
+    #[test]
+    fn orders_that_can_not_be_kept_come_through_for_the_judge_to_name() {
+        let orders = vec![vec![OpId(2), OpId(0), OpId(0), OpId(1)], Vec::new(), Vec::new()];
+        let plan = finish(&join(), placed(&[0, 0, 0]), Some(orders));
+        assert_eq!(plan.schedule.actions[0].len(), 4);
+        assert!(cost_model::judge::replay(&join(), &plan).is_err());
+    }
+}

@@ -5,10 +5,13 @@
 #[path = "worked/sketch.rs"]
 mod sketch;
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cost_model::problem::Problem;
 use planner::placement::{m_etf, m_sct, m_topo};
+use planner::recipe::Recipe;
+use planner::run::{Request, solve};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use sketch::{Sketch, SketchOp, full_duplex};
@@ -95,10 +98,26 @@ fn timings() {
         let verdict = m_etf::solve(problem).map(|(_, schedule)| schedule.after.len());
         println!("{name}: m-etf {:?}, waits: {verdict:?}", started.elapsed());
     }
+    for (name, problem) in graphs.clone() {
+        for text in ["m-sct", "auto"] {
+            let mut request = Request::new(Recipe::parse(text).unwrap());
+            request.budget.time = Some(Duration::from_secs(6));
+            let started = Instant::now();
+            let outcome = solve(Arc::new(problem.clone()), &request, &mut |_| {}).unwrap();
+            println!("{name}: {text} {:?}, {}", started.elapsed(), outcome.algorithm);
+            for attempt in &outcome.attempts {
+                let time = attempt.result.as_ref().map(|plan| plan.step_time.get());
+                println!("    {} {time:?} {:?}", attempt.algorithm, attempt.elapsed);
+                for step in &attempt.steps {
+                    println!("        {} {:?} {:?}", step.row, step.elapsed, step.facts);
+                }
+            }
+        }
+    }
     if std::env::var_os("MESHWRIGHT_SPEED_LP").is_some() {
         for (name, problem) in &graphs {
             let started = Instant::now();
-            let limit = std::time::Duration::from_secs(60);
+            let limit = Duration::from_secs(60);
             let favourites = m_sct::solve(problem, 0.1, Some(limit));
             let n_favourites = favourites.iter().flatten().count();
             println!("{name}: m-sct program {:?}, {n_favourites}", started.elapsed());

@@ -23,6 +23,15 @@ struct Row {
     remark: String,
 }
 
+/// What is compared.
+#[derive(Default)]
+struct Figures {
+    /// The step time, then its parts.
+    times: Vec<Row>,
+    peak: Option<Row>,
+    warnings: Vec<Diagnostic>,
+}
+
 /// An op that runs elsewhere in the second plan.
 struct Move<'a> {
     op: &'a str,
@@ -32,7 +41,7 @@ struct Move<'a> {
 
 pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
     let (a, b) = (replay::document(&args.a)?, replay::document(&args.b)?);
-    let (times, peak, warnings) = figures(args, &a, &b)?;
+    let Figures { times, peak, warnings } = figures(args, &a, &b)?;
     let moves = moves(&a, &b);
     let same = a.placement == b.placement
         && a.schedule == b.schedule
@@ -69,11 +78,7 @@ fn as_json(row: &Row) -> Value {
 }
 
 /// Step times with their parts where the model is given, else as the files state them.
-fn figures(
-    args: &CompareArgs,
-    a: &PlanDocument,
-    b: &PlanDocument,
-) -> Result<(Vec<Row>, Option<Row>, Vec<Diagnostic>), Diagnostic> {
+fn figures(args: &CompareArgs, a: &PlanDocument, b: &PlanDocument) -> Result<Figures, Diagnostic> {
     let Some(model) = &args.model else {
         let stated = |plan: &PlanDocument| plan.cost.as_ref().map(|cost| cost.step_time_ns);
         let rows = match (stated(a), stated(b)) {
@@ -83,7 +88,7 @@ fn figures(
             }
             _ => Vec::new(),
         };
-        return Ok((rows, None, Vec::new()));
+        return Ok(Figures { times: rows, ..Figures::default() });
     };
     let replayed = |plan: &PlanDocument| -> Result<Replayed, Diagnostic> {
         replay::on(replay::on_problem(plan, model, &args.target)?)
@@ -95,7 +100,7 @@ fn figures(
             warnings.push(warning);
         }
     }
-    Ok((parts(&a, &b), Some(peaks(&a, &b)), warnings))
+    Ok(Figures { times: parts(&a, &b), peak: Some(peaks(&a, &b)), warnings })
 }
 
 /// The device that computes longest: what it does all step long is the step time.
@@ -159,13 +164,8 @@ fn table(args: &CompareArgs, times: &[Row], peak: Option<&Row>, printer: &Printe
         Column::Number(""),
         Column::Text(""),
     ];
-    let head = vec![
-        String::new(),
-        stem(&args.a),
-        stem(&args.b),
-        "difference".to_owned(),
-        String::new(),
-    ];
+    let head =
+        vec![String::new(), stem(&args.a), stem(&args.b), "difference".to_owned(), String::new()];
     let mut rows = vec![head];
     rows.extend(times.iter().map(|row| cells(row, |n| Nanos(n).to_string())));
     rows.extend(peak.map(|row| cells(row, |n| Bytes(n).to_string())));

@@ -28,7 +28,9 @@ pub(crate) fn run(args: &DevicesArgs, printer: &Printer) -> CommandResult {
             Column::Rest("source"),
         ];
         printer.table(&columns, links.iter().map(link).collect());
-        printer.line("rate: per direction, achieved where that is known, else nominal; --json has both");
+        printer.line(
+            "rate: per direction, achieved where that is known, else nominal; --json has both",
+        );
     } else {
         let columns = [
             Column::Name("device"),
@@ -39,10 +41,14 @@ pub(crate) fn run(args: &DevicesArgs, printer: &Printer) -> CommandResult {
             Column::Name("checked"),
         ];
         printer.table(&columns, devices.iter().map(device).collect());
-        printer.line("TFLOP/s: dense products in bf16 or else fp16; bandwidth: of the device's memory");
+        printer.line(
+            "TFLOP/s: dense products in bf16 or else fp16; bandwidth: of the device's memory",
+        );
     }
-    printer.line("recalled: remembered, the source was not at hand; where it matters, give measured \
-        figures in the cluster file");
+    printer.line(
+        "recalled: remembered, the source was not at hand; where it matters, give measured \
+        figures in the cluster file",
+    );
     printer.document(&web::routes::devices::document()?);
     Ok(Exit::DONE)
 }

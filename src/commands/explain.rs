@@ -224,9 +224,7 @@ fn cost(problem: &Problem, op: OpId) -> Value {
         .map(|(kind, time)| (kind, json!(Duration::from_ns(time))))
         .collect();
     let (flops, read, written) = match &problem.graph.op(op).work {
-        Work::Kernel(k) => {
-            (k.flops().get(), Some(k.bytes_read.get()), Some(k.bytes_written.get()))
-        }
+        Work::Kernel(k) => (k.flops().get(), Some(k.bytes_read.get()), Some(k.bytes_written.get())),
         Work::View | Work::Given(_) => (0, None, None),
     };
     json!({

@@ -24,7 +24,9 @@ pub(crate) fn run(args: &ImportArgs, printer: &Printer) -> CommandResult {
         Column::Number("bytes moved"),
     ];
     let mut types: Vec<_> = summary.op_types.iter().collect();
-    types.sort_by(|a, b| b.1.flops.cmp(&a.1.flops).then(b.1.bytes.cmp(&a.1.bytes)).then(a.0.cmp(b.0)));
+    types.sort_by(|a, b| {
+        b.1.flops.cmp(&a.1.flops).then(b.1.bytes.cmp(&a.1.bytes)).then(a.0.cmp(b.0))
+    });
     let shown = if args.all { types.len() } else { types.len().min(LISTED) };
     let row = |(name, totals): &(&String, &importers::OpTypeSummary)| {
         vec![
@@ -69,7 +71,9 @@ pub(crate) fn sentence(name: &str, summary: &Summary) -> String {
     };
     // Instance files state sizes, not shapes.
     let elements = match summary.initializer_elements {
-        elements if elements > summary.n_parameters => format!("{} parameters in ", count(elements)),
+        elements if elements > summary.n_parameters => {
+            format!("{} parameters in ", count(elements))
+        }
         _ => "parameters of ".to_owned(),
     };
     let bytes = Bytes(summary.parameter_bytes);
@@ -80,10 +84,10 @@ pub(crate) fn sentence(name: &str, summary: &Summary) -> String {
 fn count(n: u64) -> String {
     const UNITS: [(f64, &str); 4] = [(1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")];
     let value = n as f64;
-    UNITS.iter().find(|(scale, _)| value >= *scale).map_or_else(
-        || n.to_string(),
-        |(scale, unit)| format!("{:.1}{unit}", value / scale),
-    )
+    UNITS
+        .iter()
+        .find(|(scale, _)| value >= *scale)
+        .map_or_else(|| n.to_string(), |(scale, unit)| format!("{:.1}{unit}", value / scale))
 }
 
 fn facts(summary: &Summary, printer: &Printer) {

@@ -13,8 +13,8 @@ use ir::units::{Bytes, Nanos};
 use planner::run::{Attempt, Outcome};
 
 use crate::cli::{PlanArgs, VERSION};
-use crate::commands::report::{self, Rows};
 use crate::commands::import;
+use crate::commands::report::{self, Rows};
 use crate::load::{self, Loaded};
 use crate::printer::{Format, Printer};
 use crate::table::Column;

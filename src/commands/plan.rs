@@ -13,7 +13,7 @@ use planner::recipe::Recipe;
 use planner::run::{Budget, Outcome, Request, solve};
 
 use crate::artifact::{self, Existing};
-use crate::cli::{Executor, ObjectiveName, PlanArgs};
+use crate::cli::{ObjectiveName, PlanArgs};
 use crate::commands::outcome::{self, Solved};
 use crate::commands::{CommandResult, Exit, export};
 use crate::interrupt;
@@ -25,9 +25,9 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let exports = exports(&args.export)?;
     let existing = Existing::of(args.force);
     check_outputs(args, &exports, existing)?;
-    let recipe = recipe(args)?;
+    let recipe = Recipe::parse(&args.algorithm)?;
     let cancel = interrupt::flag();
-    let loaded = load::problem(&args.model, &args.problem, args.objective)?;
+    let loaded = load::problem(&args.model, &args.problem, args.objective, args.executor)?;
     if cancel.load(Ordering::SeqCst) {
         return Ok(interrupted(printer));
     }
@@ -57,29 +57,19 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     Ok(Exit::DONE)
 }
 
-/// The recipe that was asked for, with what the executor needs put before it.
-fn recipe(args: &PlanArgs) -> Result<Recipe, Diagnostic> {
-    Recipe::parse(&match args.executor {
-        Some(Executor::Accelerate) => format!("blocks,{}", args.algorithm),
-        None => args.algorithm.clone(),
-    })
-}
-
 /// `TARGET=FILE` pairs.
 fn exports(flags: &[String]) -> Result<Vec<(&str, PathBuf)>, Diagnostic> {
     let pair = |flag: &'_ String| {
         let Some((target, file)) = flag.split_once('=').filter(|(_, file)| !file.is_empty()) else {
             let message = format!("`--export {flag}` does not have the form TARGET=FILE");
-            return Err(Diagnostic::usage("bad-export", message)
-                .hint("write --export trace=trace.json"));
+            return Err(
+                Diagnostic::usage("bad-export", message).hint("write --export trace=trace.json")
+            );
         };
         export::check_target(target)?;
         Ok((target.len(), PathBuf::from(file)))
     };
-    flags
-        .iter()
-        .map(|flag| pair(flag).map(|(length, file)| (&flag[..length], file)))
-        .collect()
+    flags.iter().map(|flag| pair(flag).map(|(length, file)| (&flag[..length], file))).collect()
 }
 
 fn check_outputs(
@@ -87,8 +77,12 @@ fn check_outputs(
     exports: &[(&str, PathBuf)],
     existing: Existing,
 ) -> Result<(), Diagnostic> {
-    let outputs: Vec<&Path> =
-        args.output.iter().chain(exports.iter().map(|(_, file)| file)).map(PathBuf::as_path).collect();
+    let outputs: Vec<&Path> = args
+        .output
+        .iter()
+        .chain(exports.iter().map(|(_, file)| file))
+        .map(PathBuf::as_path)
+        .collect();
     let mut inputs = vec![args.model.as_path()];
     inputs.extend(args.problem.cluster.as_deref());
     inputs.extend(args.problem.constraints.as_deref());

@@ -19,9 +19,8 @@ pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
     printer.warnings(&replayed.on.warnings);
     printer.warnings(&broken);
     printer.line(&format!("step time {}", replayed.timeline.step_time));
-    let documents = |list: &[Diagnostic]| -> Vec<_> {
-        list.iter().map(DiagnosticDocument::from).collect()
-    };
+    let documents =
+        |list: &[Diagnostic]| -> Vec<_> { list.iter().map(DiagnosticDocument::from).collect() };
     printer.document(&json!({
         "report": report::document(problem, &replayed.report),
         "violations": documents(&broken),

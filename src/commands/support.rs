@@ -49,8 +49,10 @@ pub(crate) fn run(args: &ImportArgs, printer: &Printer) -> CommandResult {
     let total: u64 = tallies.values().map(|t| t.by_rule + t.scaled).sum::<u64>() + guessed as u64;
     printer.line(&match guessed {
         0 => format!("yes: all {total} ops have a rule"),
-        _ => format!("partly: {guessed} of {total} ops have no rule or an unknown shape; their time \
-            is guessed from the bytes of their known tensors"),
+        _ => format!(
+            "partly: {guessed} of {total} ops have no rule or an unknown shape; their time \
+            is guessed from the bytes of their known tensors"
+        ),
     });
     printer.document(&json!({
         "supported": guessed == 0,

@@ -23,16 +23,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("web", &["ir", "documents", "importers", "cost_model", "planner", "exporters"]),
     (
         "meshwright",
-        &[
-            "ir",
-            "documents",
-            "importers",
-            "profiler",
-            "cost_model",
-            "planner",
-            "exporters",
-            "web",
-        ],
+        &["ir", "documents", "importers", "profiler", "cost_model", "planner", "exporters", "web"],
     ),
 ];
 
@@ -168,9 +159,12 @@ fn no_file_holds_a_forbidden_word() {
         ["sub", "agent"].concat(),
     ];
     let mut found = Vec::new();
-    let folders = [&CRATES[..], &["tests", "benches", "examples", "docs", "python", "web/ui"]].concat();
+    let folders =
+        [&CRATES[..], &["tests", "benches", "examples", "docs", "python", "web/ui"]].concat();
     let mut sources = files(&folders, &["rs", "md", "py", "toml", "yaml", "js", "html", "css"]);
-    sources.extend(["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|f| root().join(f)));
+    sources.extend(
+        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|f| root().join(f)),
+    );
     for path in sources {
         let Ok(text) = fs::read_to_string(&path) else { continue };
         for (at, line) in text.lines().enumerate() {

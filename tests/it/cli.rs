@@ -1,118 +1,13 @@
 //! Whole runs of the built program: exit code, stdout, stderr.
 
+mod folder;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-/// A folder with a small instance in it, and what is run there.
-struct Folder(TempDir);
-
-/// What a run left behind.
-struct Ran {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ran {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}:\n{}", self.stdout))
-    }
-
-    #[track_caller]
-    fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
-        self
-    }
-}
-
-impl Folder {
-    fn new(model: &Value) -> Self {
-        let folder = Self(TempDir::new().unwrap());
-        folder.write("model.json", &model.to_string());
-        folder
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).unwrap();
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap()
-    }
-
-    fn run(&self, line: &str) -> Ran {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        run_in(self.0.path(), &words)
-    }
-
-    /// Plans with a row that is quick and sure.
-    fn planned(&self, name: &str) -> Value {
-        self.run(&format!("plan model.json --algorithm m-etf -o {name}")).exits(0);
-        serde_json::from_str(&self.read(name)).unwrap()
-    }
-}
-
-fn run_in(folder: &Path, words: &[&str]) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_meshwright"));
-    for name in ["CLUSTER", "ALGORITHM", "TIME_LIMIT", "NODE_BUDGET", "SEED"] {
-        command.env_remove(format!("MESHWRIGHT_{name}"));
-    }
-    let Output { status, stdout, stderr } =
-        command.args(words).env("COLUMNS", "100").current_dir(folder).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Ran { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
-}
-
-fn run(line: &str) -> Ran {
-    run_in(Path::new("."), &line.split_whitespace().collect::<Vec<_>>())
-}
-
-/// `a` feeds `b` and `c`, which feed `d`; two equal devices.
-fn diamond() -> Value {
-    let op = |id: u64, name: &str, inputs: &[u64]| {
-        json!({
-            "id": id,
-            "name": name,
-            "time_ns": { "k": 1000 },
-            "persistent": 100,
-            "temp": 0,
-            "inputs": inputs,
-            "outputs": [{ "tensor": 10 + id, "bytes": 10 }],
-        })
-    };
-    instance(vec![op(0, "a", &[]), op(1, "b", &[10]), op(2, "c", &[10]), op(3, "d", &[11, 12])], 1000)
-}
-
-fn instance(ops: Vec<Value>, limit: u64) -> Value {
-    json!({
-        "ops": ops,
-        "devices": [
-            { "id": 0, "kind": "k", "limit": limit },
-            { "id": 1, "kind": "k", "limit": limit },
-        ],
-        "link": { "latency_ns": 1, "bytes_per_s": 1e9, "duplex": "full" },
-    })
-}
-
-fn alone(id: u64, persistent: u64) -> Value {
-    json!({
-        "id": id,
-        "name": format!("op{id}"),
-        "time_ns": { "k": 10 },
-        "persistent": persistent,
-        "temp": 0,
-        "inputs": [],
-        "outputs": [],
-    })
-}
+use self::folder::{Folder, alone, diamond, instance, run, run_in};
 
 #[test]
 fn without_a_word_it_says_what_it_is_in_six_lines() {
@@ -124,8 +19,19 @@ fn without_a_word_it_says_what_it_is_in_six_lines() {
 #[test]
 fn help_fits_a_screen_and_shows_an_example() {
     let verbs = [
-        "", "plan", "import", "support", "simulate", "verify", "explain", "compare", "export",
-        "algorithms", "devices", "serve", "completions",
+        "",
+        "plan",
+        "import",
+        "support",
+        "simulate",
+        "verify",
+        "explain",
+        "compare",
+        "export",
+        "algorithms",
+        "devices",
+        "serve",
+        "completions",
     ];
     for verb in verbs {
         let ran = run(&format!("{verb} --help")).exits(0);
@@ -187,8 +93,7 @@ fn a_file_that_exists_stays_unless_forced() {
 fn nothing_is_written_when_a_run_fails() {
     let folder = Folder::new(&instance(vec![alone(0, 5000)], 1000));
     folder.run("plan model.json -o plan.json --export trace=trace.json").exits(4);
-    let left: Vec<_> = fs::read_dir(folder.0.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(left, ["model.json"]);
+    assert_eq!(folder.list(), ["model.json"]);
 }
 
 #[test]

@@ -1,5 +1,16 @@
 //! Tests of the whole: one binary, one module per subject.
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a test fails by panicking and may say what it saw"
+)]
 
 mod architecture;
 mod cli;
+mod laws;
+mod layered;
+mod oracle;
+mod random_problem;
+mod recipes;
+mod time_grid;

@@ -21,12 +21,7 @@ impl From<Diagnostic> for Problem {
             Blame::Infeasible | Blame::NotFound | Blame::IllegalPlan => StatusCode::OK,
             Blame::Usage | Blame::Input => StatusCode::UNPROCESSABLE_ENTITY,
         };
-        Self {
-            status,
-            code: diagnostic.code,
-            title: diagnostic.message,
-            hints: diagnostic.hints,
-        }
+        Self { status, code: diagnostic.code, title: diagnostic.message, hints: diagnostic.hints }
     }
 }
 

@@ -15,7 +15,6 @@ use axum::Router;
 /// let router: axum::Router = web::app();
 /// # let _ = router;
 /// ```
-#[must_use]
 pub fn app() -> Router {
     Router::new()
         .merge(routes::health::router())
@@ -33,7 +32,8 @@ mod tests {
     use tower::ServiceExt;
 
     fn get(path: &str) -> (StatusCode, Value) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         runtime.block_on(async {
             let request = Request::get(path).body(Body::empty()).unwrap();
             let response = super::app().oneshot(request).await.unwrap();

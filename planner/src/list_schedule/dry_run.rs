@@ -85,44 +85,30 @@ impl DryRun {
             }
             self.push(0, held);
         }
-        let mut ready = 0;
-        let mut memory_bound = false;
+        let mut ready = books.clock[device.index()];
         let mut receive = None;
         let mut several = false;
         for &tensor in inputs {
             let Some(producer) = books.problem.producer(tensor) else { continue };
-            let produced = books.end[producer.index()];
             let Some(from) = books.device[producer.index()] else { continue };
             if from == device {
-                ready = ready.max(produced);
-                continue;
-            }
-            if let Some(copy) = books.copy_on(tensor, device) {
+                ready = ready.max(books.end[producer.index()]);
+            } else if let Some(copy) = books.copy_on(tensor, device) {
                 ready = ready.max(copy.end);
-                continue;
+            } else {
+                let route = books.problem.cluster.route(from, device).ok_or(Misfit::NoWay)?;
+                several |= receive.is_some_and(|receive| receive != route.receive);
+                receive = Some(route.receive);
+                let produced = books.end[producer.index()];
+                let free = produced.max(self.clock(books, route.send));
+                let free = free.max(self.clock(books, route.receive));
+                let duration = books.problem.transfer_ns(tensor, from, device);
+                let end = self.bring(books, tensor, device, free, duration)?;
+                self.set_clock(route.send, end);
+                self.set_clock(route.receive, end);
+                ready = ready.max(end);
             }
-            let route = books.problem.cluster.route(from, device).ok_or(Misfit::NoWay)?;
-            let free = produced.max(self.clock(books, route.send));
-            let free = free.max(self.clock(books, route.receive));
-            let bytes = size(books.problem, tensor);
-            let start = match usage {
-                Some(usage) if bytes > 0 => {
-                    self.first_fit(usage, limit, free, bytes).ok_or(Misfit::Memory)?
-                }
-                _ => free,
-            };
-            let end = start + books.problem.transfer_ns(tensor, from, device);
-            self.set_clock(route.send, end);
-            self.set_clock(route.receive, end);
-            self.push(start, bytes);
-            let waits = start > free;
-            memory_bound |= waits;
-            several |= receive.is_some_and(|receive| receive != route.receive);
-            receive = Some(route.receive);
-            self.sends.push(Send { tensor, copy: Copy { device, start, end }, waits });
-            ready = ready.max(end);
         }
-        let ready = ready.max(books.clock[device.index()]);
         let need = books.running_bytes(op, device) + reserve_of_first(books, op);
         let at = match usage {
             Some(usage) if need > 0 => {
@@ -131,8 +117,31 @@ impl DryRun {
             _ => ready,
         };
         self.op_waits = at > ready;
-        memory_bound |= self.op_waits;
+        let memory_bound = self.op_waits || self.sends.iter().any(|send| send.waits);
         Ok(Start { at, memory_bound, fickle: memory_bound && several })
+    }
+
+    /// Adds the transfer of a missing input, not before its channels are free; gives its end.
+    fn bring(
+        &mut self,
+        books: &Books,
+        tensor: TensorId,
+        device: DeviceId,
+        free: u64,
+        duration: u64,
+    ) -> Result<u64, Misfit> {
+        let bytes = size(books.problem, tensor);
+        let limit = books.limit[device.index()];
+        let start = match &books.usage[device.index()] {
+            Some(usage) if bytes > 0 => {
+                self.first_fit(usage, limit, free, bytes).ok_or(Misfit::Memory)?
+            }
+            _ => free,
+        };
+        let end = start + duration;
+        self.push(start, bytes);
+        self.sends.push(Send { tensor, copy: Copy { device, start, end }, waits: start > free });
+        Ok(end)
     }
 
     fn clock(&self, books: &Books, channel: ChannelId) -> u64 {

@@ -49,8 +49,8 @@ const RECIPES: &[&str] = &[
     "fuse,coplace,m-topo",
     "fuse,coplace,m-etf",
     "m-etf(variant=reserve)",
-    "fuse,coplace,m-sct",
     "m-sct",
+    "fuse,coplace,m-sct",
 ];
 
 /// Recipes for problems that are small enough.

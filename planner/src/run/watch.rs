@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cost_model::bound::{Bound, lower_bound, memory_certificate};
@@ -39,20 +40,24 @@ pub(super) fn solve(
         warnings: Vec::new(),
     };
     watcher.announce_bound(Duration::ZERO);
-    spawn(Arc::clone(&control), Arc::clone(&problem), request)?;
-    let (result, stop) = watcher.listen(&receiver);
+    let worker = spawn(Arc::clone(&control), Arc::clone(&problem), request)?;
+    let (result, stop) = watcher.listen(&receiver, &worker);
     control.abandoned.store(true, Ordering::Relaxed);
     watcher.answer(&problem, result, stop)
 }
 
-fn spawn(control: Arc<Control>, problem: Arc<Problem>, request: &Request) -> Result<(), NoPlan> {
+fn spawn(
+    control: Arc<Control>,
+    problem: Arc<Problem>,
+    request: &Request,
+) -> Result<JoinHandle<()>, NoPlan> {
     let recipe = request.recipe.clone();
     let worker = std::thread::Builder::new().name("planner".to_owned()).spawn(move || {
         let run = Run::new(Arc::clone(&control), problem, recipe.to_string());
         let result = run.execute(&recipe).map(|_| ());
         control.send(Message::Done(result));
     });
-    worker.map(|_| ()).map_err(|error| NoPlan {
+    worker.map_err(|error| NoPlan {
         reason: Reason::Budget,
         diagnostic: Diagnostic::error(Blame::Internal, "no-thread", "can't start a thread")
             .fact("cause", error.to_string()),
@@ -72,7 +77,11 @@ struct Watcher<'a> {
 
 impl Watcher<'_> {
     /// Until the worker is done, or has been silent for too long after it was asked to stop.
-    fn listen(&mut self, receiver: &Receiver<Message>) -> (Option<NoPlan>, Option<StopReason>) {
+    fn listen(
+        &mut self,
+        receiver: &Receiver<Message>,
+        worker: &JoinHandle<()>,
+    ) -> (Option<NoPlan>, Option<StopReason>) {
         let mut cancelled_at = None;
         loop {
             let now = Instant::now();
@@ -86,10 +95,8 @@ impl Watcher<'_> {
                 && now >= at
             {
                 // What is in the line already counts.
-                while let Ok(message) = receiver.try_recv() {
-                    if let Some(result) = self.take(message) {
-                        return (result.err(), self.control.noted_stop());
-                    }
+                if let Some(result) = self.drain(receiver) {
+                    return (result.err(), self.control.noted_stop());
                 }
                 return (None, Some(reason));
             }
@@ -100,10 +107,26 @@ impl Watcher<'_> {
                         return (result.err(), self.control.noted_stop());
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return (Some(vanished()), None),
+                // A worker that ended without a word has died.
+                Err(_) if worker.is_finished() => {
+                    return match self.drain(receiver) {
+                        Some(result) => (result.err(), self.control.noted_stop()),
+                        None => (Some(vanished()), None),
+                    };
+                }
+                Err(_) => {}
             }
         }
+    }
+
+    /// Takes what has arrived, up to the worker's last word.
+    fn drain(&mut self, receiver: &Receiver<Message>) -> Option<Result<(), NoPlan>> {
+        while let Ok(message) = receiver.try_recv() {
+            if let Some(result) = self.take(message) {
+                return Some(result);
+            }
+        }
+        None
     }
 
     fn take(&mut self, message: Message) -> Option<Result<(), NoPlan>> {

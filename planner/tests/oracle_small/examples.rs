@@ -177,6 +177,21 @@ fn memory_freed_by_a_transfer_lets_the_step_take_12() {
 }
 
 #[test]
+fn a_transfer_lets_one_of_no_length_pass_first() {
+    // x could leave over [1,3), but then z, which takes no time, would come to C at 3 instead of
+    // 2: x goes over [2,4), C runs over [2,11), D over [11,12).
+    let problem = Sample::new(0.0)
+        .op("A", "a=1", "", "x=2 w=1")
+        .op("B", "a=1", "w", "z=0")
+        .op("C", "b=9", "z", "")
+        .op("D", "b=1", "x", "")
+        .device("a", 10)
+        .device("b", 10)
+        .problem();
+    assert_eq!(optimum(&problem), 12);
+}
+
+#[test]
 fn more_than_eight_ops_or_three_devices_are_refused() {
     let mut nine = Sample::new(1.0).device("a", 10);
     for index in 0..9 {

@@ -141,22 +141,28 @@ impl Naive<'_> {
         instants.into_iter().find(|s| Self::usage(stays, device, *s) + bytes <= limit)
     }
 
-    /// The dry run of E2 and M6; its start is est(o, d).
-    pub(super) fn est(&self, op: OpId, device: DeviceId) -> Option<Dry> {
+    /// Bytes that come to a device for the whole time.
+    fn new_held(&self, op: OpId, device: DeviceId, is_first: bool) -> u64 {
         let problem = self.problem;
-        let mut stays = self.stays(Some(op));
         let held = self.held(device);
-        let mut new: Vec<(TensorId, u64)> = Vec::new();
-        let is_first =
-            problem.group_of(op).is_none_or(|group| !self.group_since.contains_key(&group.index()));
         let persistent =
             if is_first { self.persistent(op) } else { problem.parameters(op).to_vec() };
-        new.extend(persistent.iter().map(|t| (*t, problem.persistent_bytes(*t))));
+        let mut new: Vec<(TensorId, u64)> =
+            persistent.iter().map(|t| (*t, problem.persistent_bytes(*t))).collect();
         new.extend(problem.graph_inputs(op).iter().map(|t| (*t, problem.bytes(*t))));
         new.sort_unstable();
         new.dedup();
         new.retain(|(tensor, _)| !held.contains(tensor));
-        let new: u64 = new.iter().map(|(_, bytes)| bytes).sum();
+        new.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// The dry run of E2 and M6; its start is est(o, d).
+    pub(super) fn est(&self, op: OpId, device: DeviceId) -> Option<Dry> {
+        let problem = self.problem;
+        let mut stays = self.stays(Some(op));
+        let is_first =
+            problem.group_of(op).is_none_or(|group| !self.group_since.contains_key(&group.index()));
+        let new = self.new_held(op, device, is_first);
         if new > 0 && Self::usage(&stays, device, 0) + new > problem.memory_limit(device) {
             return None;
         }

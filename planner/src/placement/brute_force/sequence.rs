@@ -51,8 +51,10 @@ struct State {
     now: u64,
     started: u64,
     ended: u64,
-    /// Pieces that don't start at `now`.
+    /// Pieces that were passed over at this instant.
     passed: u64,
+    /// Pieces that need not start at this instant, see [`Search::tardy`].
+    tardy: u64,
     /// Resources of pieces that run and started before `now`.
     held: u64,
     /// Resources of all pieces that run.
@@ -99,7 +101,7 @@ pub(super) fn shortest(
         unreported: 0,
         stopped: false,
     };
-    let start = State { now: 0, started: 0, ended: 0, passed: 0, held: 0, busy: 0 };
+    let start = State { now: 0, started: 0, ended: 0, passed: 0, tardy: 0, held: 0, busy: 0 };
     search.decide(start);
     let nodes = search.unreported;
     let makespan = search.upper;
@@ -122,7 +124,7 @@ impl Search<'_> {
     }
 
     fn candidate(&self, state: &State) -> Option<usize> {
-        let open = self.tasks.all() & !state.started & !state.passed;
+        let open = self.tasks.all() & !(state.started | state.passed | state.tardy);
         // The longest way to the end first: good schedules come early.
         bits(open).filter(|at| self.can_start(*at, state)).max_by_key(|at| {
             (
@@ -146,6 +148,8 @@ impl Search<'_> {
         let mut started = State { started: state.started | bit, ..state };
         if piece.duration == 0 {
             started.ended |= bit;
+            // What follows it on its resources could not have started earlier after all.
+            started.tardy &= !self.sharing(at);
         } else {
             started.busy |= piece.resources;
         }
@@ -175,7 +179,8 @@ impl Search<'_> {
         if !fits(&usage, &self.limits) {
             return;
         }
-        let mut next = State { now, passed: self.tardy(state, &usage), held: 0, ..*state };
+        let tardy = self.tardy(state, &usage);
+        let mut next = State { now, passed: 0, tardy, held: 0, ..*state };
         for at in bits(running) {
             if self.end(at) == now {
                 next.ended |= 1 << at;
@@ -189,10 +194,23 @@ impl Search<'_> {
         }
     }
 
+    /// Pieces of some length that need one of the resources of a piece.
+    fn sharing(&self, at: usize) -> u64 {
+        let resources = self.tasks.pieces[at].resources;
+        bits(self.tasks.all())
+            .filter(|other| {
+                let piece = &self.tasks.pieces[*other];
+                piece.duration > 0 && piece.resources & resources != 0
+            })
+            .fold(0, |mask, other| mask | 1 << other)
+    }
+
     /// Pieces that stood idle over the interval that ends now although memory and resources had
     /// room for them throughout: to start one of them right now is never needed, since it could
     /// start at the beginning of the interval with all else unchanged (its bytes fit there, and
-    /// it frees no later). The exchange lowers the sum of start times, so it ends.
+    /// it frees no later). The exchange lowers the sum of start times, so it ends. It fails for a
+    /// piece that comes right after one of no length on the same resource: there it would be in
+    /// that one's way.
     fn tardy(&self, state: &State, usage: &PerDevice) -> u64 {
         bits(self.tasks.all() & !state.started)
             .filter(|at| {
@@ -253,7 +271,7 @@ impl Search<'_> {
     /// an equal state at an earlier time leads to nothing worse.
     fn is_new(&mut self, state: &State) -> bool {
         let running = state.started & !state.ended;
-        let key: Box<[u64]> = [state.started, running, state.passed]
+        let key: Box<[u64]> = [state.started, running, state.tardy]
             .into_iter()
             .chain(bits(running).map(|at| self.end(at) - state.now))
             .collect();

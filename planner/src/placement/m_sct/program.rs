@@ -134,7 +134,7 @@ fn verdict(model: HighsProblem, x: &[Variable]) -> Relaxation {
         Ok(solution) => solution,
         Err(good_lp::ResolutionError::Infeasible) => return Relaxation::NotSolved("infeasible"),
         Err(good_lp::ResolutionError::Unbounded) => return Relaxation::NotSolved("unbounded"),
-        Err(_) => return Relaxation::NotSolved("no-solution"),
+        Err(_) => return Relaxation::NotSolved("not-solved"),
     };
     if !matches!(solution.status(), SolutionStatus::Optimal) {
         return Relaxation::NotSolved("limit-reached");
