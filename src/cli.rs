@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer};
 
+use crate::flag_values::{dtype, duration, extent, positive};
+
 /// Version, commit, and version of HiGHS.
 pub(crate) const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
@@ -342,43 +344,6 @@ impl Executor {
     }
 }
 
-fn positive(text: &str) -> Result<u64, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("needs a whole number of at least 1".to_owned()),
-        Ok(count) => Ok(count),
-    }
-}
-
-/// `NAME=N`; the name may hold `=` itself.
-fn extent(text: &str) -> Result<(String, u64), String> {
-    let (name, number) = text.rsplit_once('=').ok_or("needs the form NAME=N")?;
-    let number = number.parse().map_err(|_| "needs a whole number after `=`")?;
-    if name.is_empty() {
-        Err("needs a name before `=`".to_owned())
-    } else {
-        Ok((name.to_owned(), number))
-    }
-}
-
-fn dtype(text: &str) -> Result<DType, String> {
-    const WIDE: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::Bf16];
-    WIDE.into_iter()
-        .find(|dtype| dtype.name() == text)
-        .ok_or_else(|| format!("needs one of {}", WIDE.map(DType::name).join(", ")))
-}
-
-/// `500ms`, `30s`, `2m`, `1h`, or a bare number of seconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    const UNITS: [(&str, f64); 4] = [("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-    let (number, scale) = UNITS
-        .iter()
-        .find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, *scale)))
-        .unwrap_or((text, 1.0));
-    let wrong = || "needs a time such as 500ms, 30s or 2m".to_owned();
-    let seconds: f64 = number.trim().parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(seconds * scale).map_err(|_| wrong())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -388,19 +353,5 @@ mod tests {
     #[test]
     fn flags_are_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_have_units() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
-        assert!(duration("-1s").is_err() && duration("nan").is_err() && duration("1e30h").is_err());
-    }
-
-    #[test]
-    fn extents_split_at_the_last_sign() {
-        assert_eq!(extent("a=b=3"), Ok(("a=b".to_owned(), 3)));
-        assert!(extent("=3").is_err() && extent("a").is_err() && extent("a=x").is_err());
     }
 }

@@ -6,6 +6,7 @@ mod commands;
 mod constraints;
 mod escape;
 mod failure;
+mod flag_values;
 mod interrupt;
 mod load;
 mod pattern;
