@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 const GIB: u64 = 1 << 30;
 
-pub fn run(folder: &Path) {
-    println!("\n### Large ONNX files\n\n| file | time | peak resident | answer |\n|---|---|---|---|");
+pub(crate) fn run(folder: &Path) {
+    println!(
+        "\n### Large ONNX files\n\n| file | time | peak resident | answer |\n|---|---|---|---|"
+    );
     let path = folder.join("raw.onnx");
     one_weight(&path, 9).unwrap();
     measure("1 GiB of inline raw_data", &path);
@@ -43,7 +45,11 @@ fn measure(what: &str, path: &Path) {
     }
     let (time, peak, code) = best;
     let code = code.map_or("killed".to_owned(), |code| format!("exit {code}"));
-    println!("| {what} | {:.0} ms | {:.0} MB | {code} |", time.as_secs_f64() * 1e3, peak as f64 / 1e6);
+    println!(
+        "| {what} | {:.0} ms | {:.0} MB | {code} |",
+        time.as_secs_f64() * 1e3,
+        peak as f64 / 1e6
+    );
 }
 
 trait MinByTime {

@@ -10,16 +10,16 @@ use onnx_protobuf::{
 use protobuf::{EnumOrUnknown, Message, MessageField};
 
 /// A graph by its edges: for each op the ops that it reads.
-pub struct Shape {
-    pub name: &'static str,
-    pub inputs: Vec<Vec<usize>>,
+pub(crate) struct Shape {
+    pub(crate) name: &'static str,
+    pub(crate) inputs: Vec<Vec<usize>>,
 }
 
 /// SplitMix64 (Steele, Lea and Flood 2014): small, seeded, the same everywhere.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -27,13 +27,13 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 }
 
 /// Blocks of 20 ops: a chain with a residual edge over it and two parallel branches inside.
-pub fn chain(n: usize) -> Shape {
+pub(crate) fn chain(n: usize) -> Shape {
     let inputs = (0..n)
         .map(|op| match (op, op % 20) {
             (0, _) => vec![],
@@ -47,7 +47,7 @@ pub fn chain(n: usize) -> Shape {
 }
 
 /// Layers of 100 ops, each reading two random ops of the layer before.
-pub fn layers(n: usize) -> Shape {
+pub(crate) fn layers(n: usize) -> Shape {
     let mut random = Random(2);
     let inputs = (0..n)
         .map(|op| match op / 100 {
@@ -64,7 +64,7 @@ pub fn layers(n: usize) -> Shape {
 }
 
 /// Each op reads one to three of the last 500.
-pub fn window(n: usize) -> Shape {
+pub(crate) fn window(n: usize) -> Shape {
     let mut random = Random(3);
     let inputs = (0..n)
         .map(|op| {
@@ -80,7 +80,11 @@ pub fn window(n: usize) -> Shape {
 }
 
 /// Writes the instance file: 16 devices, each with `limit` bytes.
-pub fn write_instance(shape: &Shape, path: &Path, limit: Option<u64>) -> std::io::Result<()> {
+pub(crate) fn write_instance(
+    shape: &Shape,
+    path: &Path,
+    limit: Option<u64>,
+) -> std::io::Result<()> {
     let mut random = Random(7);
     let mut out = std::io::BufWriter::new(std::fs::File::create(path)?);
     write!(out, "{{\"ops\": [")?;
@@ -118,7 +122,7 @@ pub fn write_instance(shape: &Shape, path: &Path, limit: Option<u64>) -> std::io
 
 /// Writes the graph as ONNX: products with an external weight where an op has one input, sums
 /// where it has more.
-pub fn write_onnx(shape: &Shape, path: &Path) -> std::io::Result<()> {
+pub(crate) fn write_onnx(shape: &Shape, path: &Path) -> std::io::Result<()> {
     let mut graph = GraphProto { name: "scale".into(), ..GraphProto::default() };
     graph.input.push(value("x"));
     let mut random = Random(7);
@@ -150,7 +154,7 @@ pub fn write_onnx(shape: &Shape, path: &Path) -> std::io::Result<()> {
 }
 
 /// A model around a graph.
-pub fn write_model(graph: GraphProto, path: &Path) -> std::io::Result<()> {
+pub(crate) fn write_model(graph: GraphProto, path: &Path) -> std::io::Result<()> {
     let model = ModelProto {
         ir_version: 8,
         graph: MessageField::some(graph),
@@ -162,7 +166,7 @@ pub fn write_model(graph: GraphProto, path: &Path) -> std::io::Result<()> {
 }
 
 /// A `64 x 256` float value.
-pub fn value(name: &str) -> ValueInfoProto {
+pub(crate) fn value(name: &str) -> ValueInfoProto {
     let dim = |extent| tensor_shape_proto::Dimension {
         value: Some(tensor_shape_proto::dimension::Value::DimValue(extent)),
         ..tensor_shape_proto::Dimension::default()

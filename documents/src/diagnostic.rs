@@ -92,10 +92,7 @@ impl From<&Diagnostic> for DiagnosticDocument {
             facts: diagnostic
                 .facts
                 .iter()
-                .map(|(name, value)| FactDocument {
-                    name: (*name).to_owned(),
-                    value: value.into(),
-                })
+                .map(|(name, value)| FactDocument { name: (*name).to_owned(), value: value.into() })
                 .collect(),
             hints: diagnostic.hints.clone(),
         }
@@ -118,19 +115,10 @@ mod tests {
             .hint("use two devices");
         let document = DiagnosticDocument::from(&diagnostic);
         let text = serde_json::to_string(&document).unwrap();
-        assert_eq!(
-            serde_json::from_str::<DiagnosticDocument>(&text).unwrap(),
-            document
-        );
+        assert_eq!(serde_json::from_str::<DiagnosticDocument>(&text).unwrap(), document);
         assert_eq!(document.exit_code, Some(4));
-        assert!(
-            text.contains(r#"{"name":"needs","value":{"bytes":9000000000}}"#),
-            "{text}"
-        );
-        assert!(
-            text.contains(r#""duration":{"ns":1500,"s":1.5e-6}"#),
-            "{text}"
-        );
+        assert!(text.contains(r#"{"name":"needs","value":{"bytes":9000000000}}"#), "{text}");
+        assert!(text.contains(r#""duration":{"ns":1500,"s":1.5e-6}"#), "{text}");
         assert!(text.contains(r#""real":null"#), "{text}");
     }
 }

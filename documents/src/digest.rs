@@ -23,10 +23,7 @@ pub fn graph(graph: &Graph) -> String {
     encoder.count(graph.ops.len());
     graph.ops.iter().for_each(|op| encoder.op(op));
     encoder.count(graph.tensors.len());
-    graph
-        .tensors
-        .iter()
-        .for_each(|tensor| encoder.tensor(tensor));
+    graph.tensors.iter().for_each(|tensor| encoder.tensor(tensor));
     encoder.tensor_ids(&graph.inputs);
     encoder.tensor_ids(&graph.outputs);
     encoder.count(graph.n_groups);
@@ -39,15 +36,9 @@ pub fn cluster(cluster: &Cluster) -> String {
     let mut encoder = Encoder::new("cluster");
     encoder.text(&cluster.name);
     encoder.count(cluster.kinds.len());
-    cluster
-        .kinds
-        .iter()
-        .for_each(|kind| encoder.device_kind(kind));
+    cluster.kinds.iter().for_each(|kind| encoder.device_kind(kind));
     encoder.count(cluster.devices.len());
-    cluster
-        .devices
-        .iter()
-        .for_each(|device| encoder.device(device));
+    cluster.devices.iter().for_each(|device| encoder.device(device));
     encoder.count(cluster.nodes.len());
     for node in &cluster.nodes {
         encoder.text(&node.name);
@@ -63,10 +54,7 @@ pub fn cluster(cluster: &Cluster) -> String {
     links.kinds.iter().for_each(|kind| encoder.route_kind(kind));
     encoder.count(links.n_tiers);
     encoder.count(links.channels.len());
-    links
-        .channels
-        .iter()
-        .for_each(|channel| encoder.text(&channel.name));
+    links.channels.iter().for_each(|channel| encoder.text(&channel.name));
     encoder.numbers(links.send.iter().map(|channel| u64::from(channel.0)));
     encoder.numbers(links.receive.iter().map(|channel| u64::from(channel.0)));
     encoder.numbers(links.pairs.iter().map(|pair| u64::from(*pair)));
@@ -92,9 +80,7 @@ struct Encoder {
 
 impl Encoder {
     fn new(what: &str) -> Self {
-        let mut encoder = Self {
-            bytes: Vec::with_capacity(1 << 16),
-        };
+        let mut encoder = Self { bytes: Vec::with_capacity(1 << 16) };
         encoder.text(what);
         encoder.number(ENCODING);
         encoder
@@ -317,11 +303,7 @@ mod tests {
         assert!(digests.iter().all(|d| d.len() == 64));
         digests.sort();
         digests.dedup();
-        assert_eq!(
-            digests.len(),
-            changes.len() + 1,
-            "two different graphs share a digest"
-        );
+        assert_eq!(digests.len(), changes.len() + 1, "two different graphs share a digest");
         assert_eq!(graph(&base), graph(&base.clone()));
     }
 
@@ -331,10 +313,7 @@ mod tests {
         let mut slower = base.clone();
         slower.links.kinds[0].latency_ns += 1.0;
         assert_ne!(cluster(&base), cluster(&slower));
-        let mut profiled = Profile {
-            name: "p".into(),
-            ..Profile::default()
-        };
+        let mut profiled = Profile { name: "p".into(), ..Profile::default() };
         let empty = profile(&profiled);
         profiled.kinds.insert("a".into(), sample::constants(1e-6));
         let first = profile(&profiled);

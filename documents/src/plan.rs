@@ -278,18 +278,8 @@ impl PlanDocument {
     ) -> Vec<Diagnostic> {
         let pairs = [
             ("model", &self.model, &graph.name, digest::graph(graph)),
-            (
-                "cluster",
-                &self.cluster,
-                &cluster.name,
-                digest::cluster(cluster),
-            ),
-            (
-                "profile",
-                &self.profile,
-                &profile.name,
-                digest::profile(profile),
-            ),
+            ("cluster", &self.cluster, &cluster.name, digest::cluster(cluster)),
+            ("profile", &self.profile, &profile.name, digest::profile(profile)),
         ];
         pairs
             .into_iter()
@@ -303,9 +293,7 @@ impl PlanDocument {
                 .fact("planned_for", reference.name.clone())
                 .fact("planned_digest", reference.digest.clone())
                 .fact("digest", digest)
-                .hint(format!(
-                    "give the {what} that the plan was made for, or plan again"
-                ))
+                .hint(format!("give the {what} that the plan was made for, or plan again"))
             })
             .collect()
     }

@@ -113,13 +113,7 @@ impl LinkDocument {
     /// From whole nanoseconds.
     #[must_use]
     pub fn new(channel: &str, busy_ns: u64, bytes: u64, n_transfers: u64) -> Self {
-        Self {
-            channel: channel.to_owned(),
-            busy_ns,
-            busy_s: seconds(busy_ns),
-            bytes,
-            n_transfers,
-        }
+        Self { channel: channel.to_owned(), busy_ns, busy_s: seconds(busy_ns), bytes, n_transfers }
     }
 }
 
@@ -169,11 +163,7 @@ impl BoundDocument {
     /// From whole nanoseconds.
     #[must_use]
     pub fn new(value_ns: u64, method: &str) -> Self {
-        Self {
-            value_ns,
-            value_s: seconds(value_ns),
-            method: method.to_owned(),
-        }
+        Self { value_ns, value_s: seconds(value_ns), method: method.to_owned() }
     }
 }
 
@@ -198,11 +188,7 @@ impl AttemptResult {
     /// A plan, from whole nanoseconds.
     #[must_use]
     pub fn plan(step_time_ns: u64, peak_memory_bytes: u64) -> Self {
-        Self::Plan {
-            step_time_ns,
-            step_time_s: seconds(step_time_ns),
-            peak_memory_bytes,
-        }
+        Self::Plan { step_time_ns, step_time_s: seconds(step_time_ns), peak_memory_bytes }
     }
 }
 

@@ -46,10 +46,7 @@ fn op(name: &str, inputs: &[u32], outputs: &[u32], work: Work) -> Op {
 
 fn given(ns: u64) -> Work {
     let time = BTreeMap::from([("kind".to_owned(), Nanos(ns))]);
-    Work::Given(GivenCost {
-        time,
-        temporary: Bytes::ZERO,
-    })
+    Work::Given(GivenCost { time, temporary: Bytes::ZERO })
 }
 
 /// x -> a -> view -> b, where a's name is [`EVIL`].
@@ -100,11 +97,7 @@ pub(crate) fn cluster() -> Cluster {
             check: Check::Given,
         }],
         devices: vec![device("gpu0"), device("gpu1")],
-        nodes: vec![Node {
-            name: "node0".into(),
-            host_memory: None,
-            n_cpu_cores: None,
-        }],
+        nodes: vec![Node { name: "node0".into(), host_memory: None, n_cpu_cores: None }],
         duplex: Duplex::Full,
         links: Links {
             kinds: vec![RouteKind {
@@ -132,16 +125,11 @@ pub(crate) fn cluster() -> Cluster {
 
 /// a on gpu0, b on gpu1, with a wait that changes nothing.
 pub(crate) fn plan() -> Plan {
-    let transfer = Transfer {
-        tensor: TensorId(1),
-        to: DeviceId(1),
-    };
+    let transfer = Transfer { tensor: TensorId(1), to: DeviceId(1) };
     Plan {
         parallelism: Parallelism::default(),
         partition: Partition::whole(),
-        placement: Placement {
-            device: vec![Some(DeviceId(0)), None, Some(DeviceId(1))],
-        },
+        placement: Placement { device: vec![Some(DeviceId(0)), None, Some(DeviceId(1))] },
         experts: Experts::default(),
         communication: Communication::default(),
         schedule: Schedule {
@@ -166,8 +154,6 @@ pub(crate) fn constants(launch: f64) -> KernelConstants {
         memory_efficiency: 0.5,
         p_norm: 2.0,
         tile: None,
-        provenance: Provenance::Nominal {
-            source: "test".into(),
-        },
+        provenance: Provenance::Nominal { source: "test".into() },
     }
 }

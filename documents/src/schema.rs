@@ -54,10 +54,7 @@ mod tests {
             std::fs::write(COMMITTED, &expected).unwrap();
         }
         let found = std::fs::read_to_string(COMMITTED).unwrap();
-        assert!(
-            found == expected,
-            "documents/schema/plan.schema.json is stale"
-        );
+        assert!(found == expected, "documents/schema/plan.schema.json is stale");
     }
 
     #[test]
@@ -76,11 +73,7 @@ mod tests {
         let schema = plan().to_value();
         let validator = jsonschema::validator_for(&schema).unwrap();
         let good = serde_json::to_value(&document).unwrap();
-        assert!(
-            validator.is_valid(&good),
-            "{:?}",
-            validator.iter_errors(&good).next()
-        );
+        assert!(validator.is_valid(&good), "{:?}", validator.iter_errors(&good).next());
         let maim: [fn(&mut Value); 4] = [
             |v| v["placement"][0]["device"] = 3.into(),
             |v| v["colour"] = "red".into(),

@@ -14,7 +14,8 @@ use ir::schedule::{Action, Task, Transfer};
 use planner::recipe::Recipe;
 use planner::run::{Request, solve};
 
-use worked::{Expected, examples};
+use planner::no_plan::Reason;
+use worked::{Expected, by_hand, examples};
 
 fn op_name(problem: &Problem, op: ir::id::OpId) -> &str {
     &problem.graph.op(op).name
@@ -100,7 +101,7 @@ fn check(name: &str, problem: &Arc<Problem>, expected: &Expected) {
 #[test]
 fn algorithms_do_what_was_worked_out_by_hand() {
     let mut n_checked = 0;
-    for example in examples() {
+    for example in examples().iter().chain(&by_hand::examples()) {
         let problem = Arc::new(example.sketch.problem());
         for expected in &example.expected {
             check(example.name, &problem, expected);
@@ -108,12 +109,21 @@ fn algorithms_do_what_was_worked_out_by_hand() {
             n_checked += 1;
         }
     }
-    assert_eq!(n_checked, 13);
+    assert_eq!(n_checked, 13 + 23);
+}
+
+#[test]
+fn m_topo_sees_the_late_parameter_too_late() {
+    let problem = Arc::new(by_hand::late_sketch().problem());
+    let request = Request::new(Recipe::parse("m-topo").unwrap());
+    let no_plan = solve(problem, &request, &mut |_| {}).unwrap_err();
+    assert_eq!(no_plan.reason, Reason::MemoryExceeded);
+    assert!(!no_plan.proved);
 }
 
 #[test]
 fn the_portfolio_finds_the_least_step_time() {
-    for example in examples() {
+    for example in examples().iter().chain(&by_hand::examples()) {
         let problem = Arc::new(example.sketch.problem());
         let request = Request::new(Recipe::parse("auto").unwrap());
         let outcome = solve(problem, &request, &mut |_| {}).unwrap();

@@ -34,11 +34,7 @@ impl<'a> Index<'a> {
                 .and_modify(|entry| *entry = Entry::Ambiguous)
                 .or_insert(Entry::Unique(position));
         }
-        Self {
-            what,
-            unknown,
-            entries,
-        }
+        Self { what, unknown, entries }
     }
 
     fn get(&self, name: &str) -> Result<usize, Diagnostic> {

@@ -25,10 +25,8 @@ impl PlanDocument {
     /// it is one of another version, `too-large` past 1 GiB.
     pub fn parse(text: &[u8]) -> Result<Self, Diagnostic> {
         if text.len() > MAX_DOCUMENT {
-            return Err(
-                Diagnostic::input("too-large", "the plan document is past 1 GiB")
-                    .fact("bytes", text.len()),
-            );
+            return Err(Diagnostic::input("too-large", "the plan document is past 1 GiB")
+                .fact("bytes", text.len()));
         }
         let head: Head = serde_json::from_slice(text).map_err(|error| malformed(&error))?;
         if head.format != FORMAT {
@@ -61,10 +59,7 @@ pub(super) fn wrong_format(format: &str) -> Diagnostic {
         )
         .hint("plan again with this version")
     } else {
-        Diagnostic::input(
-            "bad-plan",
-            format!("`{shown}` is not the format of a plan document"),
-        )
+        Diagnostic::input("bad-plan", format!("`{shown}` is not the format of a plan document"))
     };
     diagnostic.fact("format", shown).fact("expected", FORMAT)
 }

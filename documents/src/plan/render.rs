@@ -20,10 +20,7 @@ impl PlanDocument {
     /// which no reader resolves: a broken plan stays visibly broken.
     #[must_use]
     pub fn from_ir(plan: &Plan, context: &Context<'_>, cost: Option<CostDocument>) -> Self {
-        let namer = Namer {
-            graph: context.graph,
-            cluster: context.cluster,
-        };
+        let namer = Namer { graph: context.graph, cluster: context.cluster };
         let parallelism = &plan.parallelism;
         Self {
             format: FORMAT.to_owned(),
@@ -76,10 +73,7 @@ struct Namer<'a> {
 
 impl Namer<'_> {
     fn op(&self, op: OpId) -> String {
-        self.graph
-            .ops
-            .get(op.index())
-            .map_or_else(|| op.to_string(), |op| op.name.clone())
+        self.graph.ops.get(op.index()).map_or_else(|| op.to_string(), |op| op.name.clone())
     }
 
     fn device(&self, device: DeviceId) -> String {
@@ -115,38 +109,25 @@ impl Namer<'_> {
             .enumerate()
             .filter_map(|(index, device)| {
                 let device = self.device((*device)?);
-                Some(PlacedOp {
-                    op: self.op(OpId::new(index)),
-                    device,
-                })
+                Some(PlacedOp { op: self.op(OpId::new(index)), device })
             })
             .collect()
     }
 
     fn schedule(&self, schedule: &Schedule) -> ScheduleDocument {
-        let devices = schedule
-            .actions
-            .iter()
-            .enumerate()
-            .map(|(index, actions)| DeviceActions {
-                device: self.device(DeviceId::new(index)),
-                actions: actions.iter().map(|Action::Op(op)| self.op(*op)).collect(),
-            });
-        let channels = schedule
-            .channels
-            .iter()
-            .map(|(channel, transfers)| ChannelTransfers {
-                channel: self
-                    .cluster
-                    .links
-                    .channels
-                    .get(channel.index())
-                    .map_or_else(|| channel.to_string(), |channel| channel.name.clone()),
-                transfers: transfers
-                    .iter()
-                    .map(|transfer| self.transfer(*transfer))
-                    .collect(),
-            });
+        let devices = schedule.actions.iter().enumerate().map(|(index, actions)| DeviceActions {
+            device: self.device(DeviceId::new(index)),
+            actions: actions.iter().map(|Action::Op(op)| self.op(*op)).collect(),
+        });
+        let channels = schedule.channels.iter().map(|(channel, transfers)| ChannelTransfers {
+            channel: self
+                .cluster
+                .links
+                .channels
+                .get(channel.index())
+                .map_or_else(|| channel.to_string(), |channel| channel.name.clone()),
+            transfers: transfers.iter().map(|transfer| self.transfer(*transfer)).collect(),
+        });
         let after = schedule.after.iter().map(|wait| WaitDocument {
             task: self.task(wait.task),
             after: wait.after.iter().map(|task| self.task(*task)).collect(),

@@ -52,11 +52,7 @@ impl PlanDocument {
             .stages
             .iter()
             .map(|stage| {
-                let ops = stage
-                    .ops
-                    .iter()
-                    .map(|op| names.op(op))
-                    .collect::<Result<_, _>>()?;
+                let ops = stage.ops.iter().map(|op| names.op(op)).collect::<Result<_, _>>()?;
                 Ok(Stage { ops })
             })
             .collect::<Result<_, Diagnostic>>()?;
@@ -78,11 +74,7 @@ fn placement(
     graph: &Graph,
 ) -> Result<Placement, Diagnostic> {
     let mut device = vec![None; graph.ops.len()];
-    for PlacedOp {
-        op: name,
-        device: on,
-    } in placed
-    {
+    for PlacedOp { op: name, device: on } in placed {
         let op = names.op(name)?;
         if graph.op(op).work == Work::View {
             return Err(Diagnostic::input(
@@ -145,18 +137,11 @@ fn schedule(
         })
         .collect::<Result<_, Diagnostic>>()?;
     let actions = actions.into_iter().map(Option::unwrap_or_default).collect();
-    Ok(Schedule {
-        actions,
-        channels,
-        after,
-    })
+    Ok(Schedule { actions, channels, after })
 }
 
 fn transfer(document: &TransferDocument, names: &Names<'_>) -> Result<Transfer, Diagnostic> {
-    Ok(Transfer {
-        tensor: names.tensor(&document.tensor)?,
-        to: names.device(&document.to)?,
-    })
+    Ok(Transfer { tensor: names.tensor(&document.tensor)?, to: names.device(&document.to)? })
 }
 
 fn task(document: &TaskDocument, names: &Names<'_>) -> Result<Task, Diagnostic> {

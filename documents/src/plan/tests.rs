@@ -20,11 +20,7 @@ fn document(plan: &Plan, workload: &Workload) -> PlanDocument {
         objective: "step-time",
         algorithm: "m-etf",
     };
-    PlanDocument::from_ir(
-        plan,
-        &context,
-        Some(CostDocument::new(55, 44, "critical-path")),
-    )
+    PlanDocument::from_ir(plan, &context, Some(CostDocument::new(55, 44, "critical-path")))
 }
 
 fn refused(change: impl Fn(&mut Value)) -> &'static str {
@@ -33,12 +29,7 @@ fn refused(change: impl Fn(&mut Value)) -> &'static str {
     let text = value.to_string();
     match PlanDocument::parse(text.as_bytes()) {
         Err(diagnostic) => diagnostic.code,
-        Ok(document) => {
-            document
-                .to_ir(&sample::graph(), &sample::cluster())
-                .unwrap_err()
-                .code
-        }
+        Ok(document) => document.to_ir(&sample::graph(), &sample::cluster()).unwrap_err().code,
     }
 }
 
@@ -56,28 +47,16 @@ fn a_plan_survives_json() {
     let text = written.to_json().unwrap();
     let read = PlanDocument::parse(text.as_bytes()).unwrap();
     assert_eq!(read, written);
-    assert_eq!(
-        read.to_ir(&sample::graph(), &sample::cluster()).unwrap(),
-        plan
-    );
+    assert_eq!(read.to_ir(&sample::graph(), &sample::cluster()).unwrap(), plan);
     assert_eq!(read.to_json().unwrap(), text);
     assert_eq!(read.cost.unwrap().gap, Some(0.25));
 }
 
 #[test]
 fn names_that_do_not_resolve_are_refused_by_their_own_code() {
-    assert_eq!(
-        refused(|v| v["placement"][0]["op"] = "nope".into()),
-        "unknown-op"
-    );
-    assert_eq!(
-        refused(|v| v["placement"][0]["device"] = "gpu7".into()),
-        "unknown-device"
-    );
-    assert_eq!(
-        refused(|v| v["placement"][1]["op"] = "view".into()),
-        "view-placed"
-    );
+    assert_eq!(refused(|v| v["placement"][0]["op"] = "nope".into()), "unknown-op");
+    assert_eq!(refused(|v| v["placement"][0]["device"] = "gpu7".into()), "unknown-device");
+    assert_eq!(refused(|v| v["placement"][1]["op"] = "view".into()), "view-placed");
     assert_eq!(
         refused(|v| v["placement"][1] = v["placement"][0].clone()),
         "duplicate-name",
@@ -91,18 +70,12 @@ fn names_that_do_not_resolve_are_refused_by_their_own_code() {
         refused(|v| v["schedule"]["channels"][1] = v["schedule"]["channels"][0].clone()),
         "duplicate-name"
     );
-    assert_eq!(
-        refused(|v| v["schedule"]["channels"][0]["channel"] = "".into()),
-        "unknown-channel"
-    );
+    assert_eq!(refused(|v| v["schedule"]["channels"][0]["channel"] = "".into()), "unknown-channel");
     assert_eq!(
         refused(|v| v["schedule"]["channels"][0]["transfers"][0]["tensor"] = "".into()),
         "unknown-tensor"
     );
-    assert_eq!(
-        refused(|v| v["schedule"]["after"][0]["task"]["op"] = "".into()),
-        "unknown-op"
-    );
+    assert_eq!(refused(|v| v["schedule"]["after"][0]["task"]["op"] = "".into()), "unknown-op");
 }
 
 #[test]
@@ -110,84 +83,43 @@ fn two_things_of_one_name_are_not_guessed() {
     let mut graph = sample::graph();
     graph.ops[2].name = graph.ops[0].name.clone();
     let document = document(&sample::plan(), &Workload::default());
-    assert_eq!(
-        document.to_ir(&graph, &sample::cluster()).unwrap_err().code,
-        "ambiguous-name"
-    );
+    assert_eq!(document.to_ir(&graph, &sample::cluster()).unwrap_err().code, "ambiguous-name");
 }
 
 #[test]
 fn other_versions_and_other_documents_are_told_apart() {
-    assert_eq!(
-        refused(|v| v["format"] = "meshwright.plan/2".into()),
-        "version-mismatch"
-    );
+    assert_eq!(refused(|v| v["format"] = "meshwright.plan/2".into()), "version-mismatch");
     assert_eq!(refused(|v| v["format"] = "recipe".into()), "bad-plan");
     assert_eq!(refused(|v| v["surprise"] = 1.into()), "bad-plan");
-    assert_eq!(
-        refused(|v| v["parallelism"]["data"] = 1.5.into()),
-        "bad-plan"
-    );
+    assert_eq!(refused(|v| v["parallelism"]["data"] = 1.5.into()), "bad-plan");
 }
 
 #[test]
 fn hostile_text_is_refused_with_its_place() {
-    let deep = format!(
-        "{{\"format\":\"meshwright.plan/1\",\"x\":{}",
-        "[".repeat(100_000)
-    );
+    let deep = format!("{{\"format\":\"meshwright.plan/1\",\"x\":{}", "[".repeat(100_000));
     let twice = "{\"format\":\"meshwright.plan/1\",\n\"format\":\"meshwright.plan/1\"}";
-    for text in [
-        "",
-        "{",
-        "null",
-        "\u{feff}{}",
-        deep.as_str(),
-        twice,
-        "{\"format\":3}",
-    ] {
+    for text in ["", "{", "null", "\u{feff}{}", deep.as_str(), twice, "{\"format\":3}"] {
         let diagnostic = PlanDocument::parse(text.as_bytes()).unwrap_err();
         assert_eq!(diagnostic.code, "bad-plan", "{text:.40}");
         assert!(diagnostic.facts.iter().any(|(name, _)| *name == "line"));
     }
-    assert_eq!(
-        PlanDocument::parse(b"{\"format\":\"\xff\"}")
-            .unwrap_err()
-            .code,
-        "bad-plan"
-    );
+    assert_eq!(PlanDocument::parse(b"{\"format\":\"\xff\"}").unwrap_err().code, "bad-plan");
 }
 
 #[test]
 fn a_mismatch_says_of_what() {
     let document = document(&sample::plan(), &Workload::default());
     let (graph, cluster) = (sample::graph(), sample::cluster());
-    assert!(
-        document
-            .mismatches(&graph, &cluster, &Profile::default())
-            .is_empty()
-    );
-    let other = Graph {
-        name: "other".into(),
-        ..graph
-    };
-    let profile = Profile {
-        name: "measured".into(),
-        ..Profile::default()
-    };
+    assert!(document.mismatches(&graph, &cluster, &Profile::default()).is_empty());
+    let other = Graph { name: "other".into(), ..graph };
+    let profile = Profile { name: "measured".into(), ..Profile::default() };
     let found = document.mismatches(&other, &cluster, &profile);
     let codes: Vec<_> = found.iter().map(|d| (d.code, d.message.as_str())).collect();
     assert_eq!(
         codes,
         [
-            (
-                "digest-mismatch",
-                "the plan was made for another model than `other`"
-            ),
-            (
-                "digest-mismatch",
-                "the plan was made for another profile than `measured`"
-            ),
+            ("digest-mismatch", "the plan was made for another model than `other`"),
+            ("digest-mismatch", "the plan was made for another profile than `measured`"),
         ]
     );
 }
@@ -200,10 +132,7 @@ fn ids_of_another_graph_stay_visibly_broken() {
     let last = document.placement.last().unwrap();
     assert_eq!((last.op.as_str(), last.device.as_str()), ("op3", "device9"));
     assert_eq!(
-        document
-            .to_ir(&sample::graph(), &sample::cluster())
-            .unwrap_err()
-            .code,
+        document.to_ir(&sample::graph(), &sample::cluster()).unwrap_err().code,
         "unknown-op"
     );
 }

@@ -1,13 +1,15 @@
-//! Ten problems small enough to check by hand, with what each algorithm makes of them.
+//! Problems small enough to check by hand, with what each algorithm makes of them.
 //!
 //! Links take 1 ns and 1 ns per byte. A span `A@0[0,2)` is an op on a device, `x>1[2,5)` a transfer
 //! to a device.
 
+pub(crate) mod by_hand;
 pub(crate) mod sketch;
 
 use self::sketch::Sketch;
 
 /// What an algorithm makes of a problem.
+#[derive(Clone, Copy)]
 pub(crate) struct Expected {
     pub(crate) algorithm: &'static str,
     /// Nanoseconds.
