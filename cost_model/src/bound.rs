@@ -3,6 +3,7 @@
 
 mod certificate;
 mod device_types;
+mod group;
 mod paths;
 mod split;
 mod window;
@@ -21,8 +22,8 @@ use work::Work;
 pub struct Bound {
     /// The step time.
     pub value: Nanos,
-    /// The argument that yields it: `none`, `critical-path`, `work`, `pigeonhole`, `window` or
-    /// `split`.
+    /// The argument that yields it: `none`, `critical-path`, `work`, `pigeonhole`, `group`,
+    /// `window` or `split`.
     pub method: &'static str,
 }
 
@@ -54,6 +55,7 @@ pub fn lower_bound(problem: &Problem) -> Bound {
     offer(work.fractional(), "work");
     offer(work.pigeonhole(), "pigeonhole");
     if let Some(paths) = &paths {
+        offer(group::bound(problem, &types, paths), "group");
         offer(window::bound(problem, &types, &work, paths), "window");
         offer(split::bound(problem, &types, paths), "split");
     }

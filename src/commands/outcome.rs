@@ -79,6 +79,7 @@ fn attempts(outcome: &Outcome, printer: &Printer) {
     let columns = [
         Column::Name("algorithm"),
         Column::Number("step time"),
+        Column::Number("bound"),
         Column::Number("gap"),
         Column::Number("peak memory"),
         Column::Number("planned in"),
@@ -89,6 +90,7 @@ fn attempts(outcome: &Outcome, printer: &Printer) {
         match &attempt.result {
             Ok(plan) => cells.extend([
                 plan.step_time.to_string(),
+                outcome.bound.value.to_string(),
                 percent(plan.step_time, outcome.bound.value),
                 Bytes(plan.peak_bytes).to_string(),
                 elapsed(attempt.elapsed),
@@ -96,6 +98,7 @@ fn attempts(outcome: &Outcome, printer: &Printer) {
             ]),
             Err(none) => cells.extend([
                 "-".to_owned(),
+                outcome.bound.value.to_string(),
                 "-".to_owned(),
                 "-".to_owned(),
                 elapsed(attempt.elapsed),
