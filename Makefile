@@ -22,14 +22,14 @@ bench: setup
 	$(CARGO) bench --locked --bench scale
 
 fuzz: setup
-	$(CARGO) run --release --locked -p importers --example fuzz_onnx -- --count 100000 --seed 1
+	$(CARGO) run --release --locked -p importers --example fuzz_onnx -- 100000 1
 
 deny:
 	@command -v cargo-deny >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
 	$(CARGO) deny check
 
 schema: setup
-	$(CARGO) run --release --locked -p documents --example schema > documents/schema/plan.schema.json
+	MESHWRIGHT_BLESS=1 $(CARGO) test --release --locked -p documents schema
 
 setup:
 	@scripts/setup.sh

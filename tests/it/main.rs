@@ -8,9 +8,12 @@
 
 mod architecture;
 mod cli;
+mod data;
 mod laws;
 mod layered;
 mod oracle;
 mod random_problem;
 mod recipes;
 mod time_grid;
+mod training;
+mod worked_file;

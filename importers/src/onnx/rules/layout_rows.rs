@@ -12,7 +12,7 @@ pub(super) static ROWS: &[Rule] = &[
     Rule::view("Squeeze", layout::squeeze).folds(fold::unchanged).steered_by(&[1]),
     Rule::view("Unsqueeze", layout::unsqueeze).folds(fold::unchanged).steered_by(&[1]),
     Rule::new("Dropout", elementwise::dropout, traffic::dropout).steered_by(&[1, 2]),
-    Rule::new("Transpose", layout::transpose, streams).folds(fold::transpose),
+    Rule::new("Transpose", layout::transpose, traffic::transpose).folds(fold::transpose),
     Rule::new("Expand", layout::expand, streams).folds(fold::expand).steered_by(&[1]),
     Rule::new("Tile", layout::tile, streams).steered_by(&[1]),
     Rule::new("Concat", layout::concat, streams).folds(fold::concat),

@@ -32,6 +32,13 @@ pub(crate) fn cast(job: &Job<'_>) -> Done {
     if to.is_some() && to == job.call.dtype(0) { view(job) } else { streams(job) }
 }
 
+/// `Transpose` of a parameter is another name for it: products take either layout of a weight, and
+/// executors store it as they like. Of an activation it is a copy.
+pub(crate) fn transpose(job: &Job<'_>) -> Done {
+    let is_parameter = job.call.input(0).is_some_and(|facts| facts.is_constant());
+    if is_parameter { view(job) } else { streams(job) }
+}
+
 /// `Dropout` at inference is another name for its data. Only a mask that is asked for is work.
 pub(crate) fn dropout(job: &Job<'_>) -> Done {
     if job.outputs.get(1).copied().flatten().is_some() { streams(job) } else { view(job) }
