@@ -87,8 +87,11 @@ impl Nanos {
         if nanoseconds.is_nan() || nanoseconds <= 0.0 {
             return Self(floor);
         }
-        // A float cast saturates.
-        Self(((nanoseconds + 0.5).floor() as u64).max(floor))
+        // Adding a half first would round once more: 0.49999999999999994 + 0.5 is 1. A float cast
+        // saturates.
+        let whole = nanoseconds.floor();
+        let up = u64::from(nanoseconds - whole >= 0.5);
+        Self((whole as u64).saturating_add(up).max(floor))
     }
 
     /// In seconds.
@@ -212,6 +215,8 @@ mod tests {
         assert_eq!(Nanos::rounded(2.5, Work::Some), Nanos(3));
         assert_eq!(Nanos::rounded(2.4999, Work::Some), Nanos(2));
         assert_eq!(Nanos::rounded(0.2, Work::Some), Nanos(1));
+        assert_eq!(Nanos::rounded(0.499_999_999_999_999_94, Work::None), Nanos(0));
+        assert_eq!(Nanos::rounded(4_503_599_627_370_497.0, Work::None), Nanos((1 << 52) + 1));
         assert_eq!(Nanos::rounded(0.2, Work::None), Nanos(0));
         assert_eq!(Nanos::rounded(f64::NAN, Work::None), Nanos(0));
         assert_eq!(Nanos::rounded(f64::INFINITY, Work::None), Nanos::MAX);

@@ -112,11 +112,17 @@ fn add_degrees(model: &mut HighsProblem, n_ops: usize, edges: &[Edge], x: &[Vari
     }
 }
 
+/// The least feasibility tolerance that HiGHS takes.
+const TIGHTEST: f64 = 1e-10;
+
 fn configured(model: HighsProblem, limits: Limits) -> HighsProblem {
     let mut model = model
         .set_option("solver", "simplex")
         .set_option("simplex_strategy", DUAL_SIMPLEX)
         .set_option("random_seed", 0)
+        // The second term of the objective tells favourites apart by less than the usual 1e-7.
+        .set_option("primal_feasibility_tolerance", TIGHTEST)
+        .set_option("dual_feasibility_tolerance", TIGHTEST)
         .set_parallel(HighsParallelType::Off)
         .set_threads(1);
     if let Some(time) = limits.time {
