@@ -1,7 +1,6 @@
 //! Files that a run writes: all or none, and none over a file that exists unless `--force`.
 
-use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use ir::diagnostic::Diagnostic;
@@ -23,38 +22,71 @@ impl Existing {
     }
 }
 
-/// Refuses, before any work is done, what could not or should not be written.
+/// Refuses, before any work is done, what could not or should not be written. Inputs may be
+/// written as `FILE#NAME`.
 ///
 /// # Errors
-/// `file-exists`, `no-folder`, `same-file` (twice the same output, or an output that is an input).
+/// `file-exists`, `no-folder`, `not-a-file` (a folder, a device, a pipe, `-`), `not-writable`,
+/// `same-file` (twice the same output, or an output that is an input).
 pub(crate) fn check(
     outputs: &[&Path],
     inputs: &[&Path],
     existing: Existing,
 ) -> Result<(), Diagnostic> {
-    for (at, output) in outputs.iter().enumerate() {
+    let inputs: Vec<PathBuf> = inputs.iter().filter_map(|input| resolved(plain(input))).collect();
+    let mut places = Vec::new();
+    for output in outputs {
+        if output.as_os_str() == "-" {
+            return Err(Diagnostic::usage("not-a-file", "`-` is not the name of a file")
+                .hint("name a file; --json prints one document with all results on stdout"));
+        }
         let place = place(output)?;
-        let same = |other: &&&Path| place_of_any(other).is_some_and(|other| other == place);
-        if outputs[..at].iter().any(|other| same(&other)) {
+        if places.contains(&place) {
             return Err(same_file(output, "it is written twice"));
         }
-        if inputs.iter().any(|other| same(&other)) {
+        if inputs.contains(&place) {
             return Err(same_file(output, "it is an input of this run"));
         }
-        if output.is_dir() {
-            return Err(Diagnostic::usage(
-                "is-a-folder",
-                format!("`{}` is a folder", output.display()),
-            )
-            .hint("name a file in it"));
-        }
-        // A dangling link is something that exists as well.
-        if existing == Existing::Keep && output.symlink_metadata().is_ok() {
-            return Err(Diagnostic::usage("file-exists", format!("`{}` exists", output.display()))
-                .hint("choose another name, or add --force to overwrite it"));
-        }
+        check_existing(output, existing)?;
+        // Gone again at once: no run leaves a temporary file, however it ends.
+        drop(temporary(&place).map_err(|error| not_writable(output, &error.to_string()))?);
+        places.push(place);
     }
     Ok(())
+}
+
+/// Only regular files are ever replaced. A link stands for what it leads to; one that leads
+/// nowhere is something that exists as well.
+fn check_existing(output: &Path, existing: Existing) -> Result<(), Diagnostic> {
+    if output.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    match output.metadata() {
+        Ok(metadata) if metadata.is_file() && existing == Existing::Keep => {
+            let message = format!("`{}` exists", output.display());
+            Err(Diagnostic::usage("file-exists", message)
+                .hint("choose another name, or add --force to overwrite it"))
+        }
+        Ok(metadata) if metadata.is_file() && metadata.permissions().readonly() => {
+            Err(not_writable(output, "the file is read-only"))
+        }
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        found => {
+            let what = match found {
+                Ok(metadata) if metadata.is_dir() => "is a folder",
+                Ok(_) => "is a device or a pipe",
+                Err(_) => "is a link that leads nowhere",
+            };
+            let message = format!("`{}` {what}, not a file", output.display());
+            Err(Diagnostic::usage("not-a-file", message).hint("name a file that may be written"))
+        }
+    }
+}
+
+fn not_writable(path: &Path, reason: &str) -> Diagnostic {
+    Diagnostic::usage("not-writable", format!("`{}` can not be written", path.display()))
+        .fact("reason", reason)
+        .hint("choose another folder or name")
 }
 
 fn same_file(path: &Path, why: &str) -> Diagnostic {
@@ -62,23 +94,31 @@ fn same_file(path: &Path, why: &str) -> Diagnostic {
         .hint("choose another name")
 }
 
-/// Folder (resolved) and name of a file that need not exist.
-fn place(path: &Path) -> Result<PathBuf, Diagnostic> {
-    let folder = folder(path);
-    let resolved = folder.canonicalize().ok().filter(|resolved| resolved.is_dir());
-    match (resolved, path.file_name()) {
-        (Some(folder), Some(name)) => Ok(folder.join(name)),
-        _ => Err(Diagnostic::usage(
-            "no-folder",
-            format!("`{}` can not be written: its folder does not exist", path.display()),
-        )
-        .fact("folder", folder.display().to_string())
-        .hint("create the folder first")),
+/// The file of an input that may name one document in it, as `FILE#NAME`.
+pub(crate) fn plain(input: &Path) -> &Path {
+    if input.exists() {
+        return input;
     }
+    let file = input.to_str().and_then(|text| text.rsplit_once('#'));
+    file.map_or(input, |(file, _)| Path::new(file))
 }
 
-fn place_of_any(path: &Path) -> Option<PathBuf> {
-    place(path).ok()
+/// Where a file lies, with all links followed; it need not exist.
+fn place(path: &Path) -> Result<PathBuf, Diagnostic> {
+    resolved(path).ok_or_else(|| {
+        let message = format!("`{}` can not be written: its folder does not exist", path.display());
+        Diagnostic::usage("no-folder", message)
+            .fact("folder", folder(path).display().to_string())
+            .hint("create the folder first")
+    })
+}
+
+fn resolved(path: &Path) -> Option<PathBuf> {
+    if let Ok(all) = path.canonicalize() {
+        return Some(all);
+    }
+    let folder = folder(path).canonicalize().ok().filter(|folder| folder.is_dir())?;
+    Some(folder.join(path.file_name()?))
 }
 
 fn folder(path: &Path) -> &Path {
@@ -86,6 +126,15 @@ fn folder(path: &Path) -> &Path {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
+}
+
+/// A file in the folder of `path` that is removed unless it is renamed.
+fn temporary(path: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    // As open as the user's mask lets any new file be.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder(path))
 }
 
 /// Writes all files, each under a temporary name in its own folder first; only when all are
@@ -99,35 +148,24 @@ pub(crate) fn write_all(
 ) -> Result<(), Diagnostic> {
     let mut staged = Vec::new();
     for (path, bytes) in files {
-        let failed = |e: std::io::Error| write_failed(path, &e);
-        let mut file = NamedTempFile::new_in(folder(path)).map_err(failed)?;
+        let failed = |e: io::Error| write_failed(path, &e);
+        // What a link leads to is replaced, not the link.
+        let place = place(path)?;
+        let mut file = temporary(&place).map_err(failed)?;
         file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-        allow_reading(file.as_file()).map_err(failed)?;
-        staged.push((path, file));
+        staged.push((path, place, file));
     }
-    for (path, file) in staged {
+    for (path, place, file) in staged {
         let renamed = match existing {
-            Existing::Keep => file.persist_noclobber(path),
-            Existing::Replace => file.persist(path),
+            Existing::Keep => file.persist_noclobber(place),
+            Existing::Replace => file.persist(place),
         };
         renamed.map_err(|e| write_failed(path, &e.error))?;
     }
     Ok(())
 }
 
-/// Temporary files are private; a plan is as readable as any new file.
-#[cfg(unix)]
-fn allow_reading(file: &fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn allow_reading(_: &fs::File) -> std::io::Result<()> {
-    Ok(())
-}
-
-fn write_failed(path: &Path, error: &std::io::Error) -> Diagnostic {
+fn write_failed(path: &Path, error: &io::Error) -> Diagnostic {
     Diagnostic::usage("write-failed", format!("`{}` can not be written", path.display()))
         .fact("reason", error.to_string())
 }
@@ -135,6 +173,8 @@ fn write_failed(path: &Path, error: &std::io::Error) -> Diagnostic {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop where its folder fails")]
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -162,7 +202,42 @@ mod tests {
         assert_eq!(refused(&[&path, &twin], &[]), "same-file");
         assert_eq!(refused(&[&path], &[&twin]), "same-file");
         assert_eq!(refused(&[&folder.path().join("b/c")], &[]), "no-folder");
-        assert_eq!(refused(&[folder.path()], &[]), "is-a-folder");
+        assert_eq!(refused(&[folder.path()], &[]), "not-a-file");
+        assert_eq!(refused(&[Path::new("-")], &[]), "not-a-file");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_stand_for_what_they_lead_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let (file, link, lost) = (at("file"), at("link"), at("lost"));
+        fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        std::os::unix::fs::symlink(at("nowhere"), &lost).unwrap();
+        let code = |outputs: &[&Path], inputs: &[&Path]| {
+            check(outputs, inputs, Existing::Replace).map_err(|error| error.code)
+        };
+        assert_eq!(code(&[&link], &[&file]), Err("same-file"));
+        assert_eq!(code(&[&file], &[&at("link#name")]), Err("same-file"));
+        assert_eq!(code(&[&link, &file], &[]), Err("same-file"));
+        assert_eq!(code(&[&lost], &[]), Err("not-a-file"));
+        assert_eq!(code(&[Path::new("/dev/null")], &[]), Err("not-a-file"));
+        assert_eq!(code(&[&link], &[&lost]), Ok(()));
+        write_all(&[(link.clone(), b"new".to_vec())], Existing::Replace).unwrap();
+        assert!(link.is_symlink() && fs::read_to_string(&file).unwrap() == "new");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_new_file_is_as_open_as_any() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, usual) = (folder.path().join("a"), folder.path().join("b"));
+        write_all(&[(ours.clone(), Vec::new())], Existing::Keep).unwrap();
+        fs::write(&usual, "").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&usual));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer};
 
-use crate::flag_values::{dtype, duration, extent, positive};
+use crate::flag_values::{dimension, dtype, duration, extent, positive};
+use crate::measure_flags::{ProfileArgs, ValidateArgs};
 
 /// Version, commit, and version of HiGHS.
 pub(crate) const VERSION: &str = concat!(
@@ -22,7 +23,7 @@ pub(crate) const VERSION: &str = concat!(
 /// Plans where and how large models run, and says how far from optimal the plan can be
 #[derive(Debug, Parser)]
 #[command(name = "meshwright", version = VERSION, max_term_width = 100)]
-#[command(infer_subcommands = false, disable_help_subcommand = true)]
+#[command(infer_subcommands = false)]
 #[command(after_help = "Example: meshwright plan model.onnx --cluster cluster.yaml -o plan.json\n\
     Exit codes: 0 done, 1 our fault, 2 usage, 3 bad input, 4 infeasible, 5 no plan found,\n\
     6 illegal plan, 10 plans differ, 130 interrupted")]
@@ -59,7 +60,7 @@ pub(crate) enum Command {
     Verify(ReplayArgs),
     /// Say where an op runs, why, and what moving it would cost
     #[command(after_help = "Example: meshwright explain plan.json --model gpt2.onnx \
-        --cluster two-nodes.yaml --op /h.0/attn/MatMul")]
+        --cluster two-nodes.yaml --op layer_norm")]
     Explain(ExplainArgs),
     /// Compare two plans; exit code 10 if they differ
     #[command(
@@ -76,6 +77,12 @@ pub(crate) enum Command {
     /// List the devices and links that cluster files can name
     #[command(after_help = "Example: meshwright devices --links")]
     Devices(DevicesArgs),
+    /// Measure this machine and write a profile for `plan --profile`
+    #[command(after_help = "Example: meshwright profile --backend host -o profile.json")]
+    Profile(ProfileArgs),
+    /// Judge the cost model on published measurements (docs/data.md)
+    #[command(after_help = "Example: meshwright validate data")]
+    Validate(ValidateArgs),
     /// Serve the listings over HTTP
     #[command(after_help = "Example: meshwright serve --listen 127.0.0.1:8080")]
     Serve(ServeArgs),
@@ -88,12 +95,12 @@ pub(crate) enum Command {
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ModelFlags {
     /// Extent of a named dimension
-    #[arg(long = "dim", value_name = "NAME=N", value_parser = extent, help_heading = "Model")]
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = dimension, help_heading = "Model")]
     pub(crate) dims: Vec<(String, u64)>,
     /// Samples of one step over all devices
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Model")]
     pub(crate) batch: Option<u64>,
-    /// Samples that go through the model at once [default: the whole batch]
+    /// Samples in the model at once [default: the whole batch]
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Model")]
     pub(crate) micro_batch: Option<u64>,
     /// Which axis of an input counts samples
@@ -109,13 +116,16 @@ pub(crate) struct ModelFlags {
 pub(crate) struct ProblemFlags {
     #[command(flatten)]
     pub(crate) model: ModelFlags,
-    /// Cluster file, or FILE#NAME; instance files carry their own
+    /// Cluster file, or FILE#NAME (instances carry one)
     #[arg(long, value_name = "FILE", env = "MESHWRIGHT_CLUSTER", hide_env_values = true)]
     pub(crate) cluster: Option<PathBuf>,
-    /// inference or training [default: inference, or what the plan was made for]
+    /// What `meshwright profile` wrote
+    #[arg(long, value_name = "FILE", env = "MESHWRIGHT_PROFILE", hide_env_values = true)]
+    pub(crate) profile: Option<PathBuf>,
+    /// inference or training [default: inference, or as planned]
     #[arg(long, value_enum, hide_possible_values = true)]
     pub(crate) workload: Option<Workload>,
-    /// adamw, sgd or adafactor [default: adamw, or what the plan was made for]
+    /// adamw, sgd or adafactor [default: adamw, or as planned]
     #[arg(long, value_enum, hide_possible_values = true)]
     pub(crate) optimizer: Option<OptimizerName>,
     /// Run these ops only there
@@ -147,7 +157,7 @@ pub(crate) struct PlanArgs {
     /// What is minimised
     #[arg(long, value_enum, default_value_t, help_heading = "Search", hide_possible_values = true)]
     pub(crate) objective: ObjectiveName,
-    /// Stop after this long, such as 500ms, 30s or 2m
+    /// Stop after this long, such as 500ms or 2m [default: 30s for auto, else none]
     #[arg(long, value_name = "TIME", value_parser = duration, env = "MESHWRIGHT_TIME_LIMIT")]
     #[arg(hide_env = true, help_heading = "Search")]
     pub(crate) time_limit: Option<Duration>,

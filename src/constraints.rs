@@ -12,6 +12,7 @@ use ir::op::Work;
 use serde::Deserialize;
 
 use crate::cli::ProblemFlags;
+use crate::input_file;
 use crate::pattern::Pattern;
 use crate::suggest;
 
@@ -106,11 +107,8 @@ fn read(path: &Path) -> Result<File, Diagnostic> {
             .fact("reason", why)
             .hint("it holds `pin` and `forbid` (pattern: device) and `colocate` (list of patterns)")
     };
-    let size = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
-    if size > LONGEST_FILE {
-        return Err(wrong(format!("it is {size} bytes long, more than {LONGEST_FILE}")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+    let bytes = input_file::read(path, LONGEST_FILE).map_err(wrong)?;
+    let text = String::from_utf8(bytes).map_err(|_| wrong("it is no UTF-8 text".to_owned()))?;
     serde_yaml::from_str(&text).map_err(|e| {
         // The first line says what and where; the rest quotes the file.
         wrong(e.to_string().lines().next().unwrap_or_default().to_owned())

@@ -1,6 +1,7 @@
 //! How a run ends when it does not end well.
 
 use std::any::Any;
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,19 +10,35 @@ use clap::error::ErrorKind;
 use ir::diagnostic::{Blame, Diagnostic};
 
 use crate::commands::CommandResult;
-use crate::printer::Printer;
+use crate::printer::{Printer, takes_colour};
 
 /// Help and version are no failures; wrong flags are, in text or as a document.
 pub(crate) fn of_flags(error: &clap::Error, printer: &Printer) -> ExitCode {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if asked {
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        let text = error.render();
+        if takes_colour(&io::stdout()) {
+            printer.raw(&text.ansi().to_string());
+        } else {
+            printer.raw(&text.to_string());
+        }
+        return ended(printer, 0);
     }
     let diagnostic = diagnostic(&error.render().to_string());
     let exit = diagnostic.blame.exit_code();
     printer.failure(&diagnostic, exit);
-    ExitCode::from(exit)
+    ended(printer, exit)
+}
+
+/// The exit code of a run, unless what it had to say did not get out.
+fn ended(printer: &Printer, exit: u8) -> ExitCode {
+    match printer.broken() {
+        Some(error) => {
+            printer.last_words(&error);
+            ExitCode::from(error.blame.exit_code())
+        }
+        None => ExitCode::from(exit),
+    }
 }
 
 /// What the flag parser says, in our form: its tips and its usage line become hints.
@@ -53,13 +70,13 @@ pub(crate) fn catch(printer: &Printer, run: impl FnOnce() -> CommandResult) -> E
         *noted.lock().unwrap_or_else(PoisonError::into_inner) = at.unwrap_or_default();
     }));
     let diagnostic = match panic::catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(exit)) => return ExitCode::from(exit.0),
+        Ok(Ok(exit)) => return ended(printer, exit.0),
         Ok(Err(diagnostic)) => diagnostic,
         Err(payload) => internal(&*payload, &place.lock().unwrap_or_else(PoisonError::into_inner)),
     };
     let exit = diagnostic.blame.exit_code();
     printer.failure(&diagnostic, exit);
-    ExitCode::from(exit)
+    ended(printer, exit)
 }
 
 fn internal(payload: &(dyn Any + Send), place: &str) -> Diagnostic {

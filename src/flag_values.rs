@@ -12,6 +12,14 @@ pub(crate) fn positive(text: &str) -> Result<u64, String> {
     }
 }
 
+/// `NAME=N` with `N` at least 1; the name may hold `=` itself.
+pub(crate) fn dimension(text: &str) -> Result<(String, u64), String> {
+    match extent(text)? {
+        (_, 0) => Err("needs a whole number of at least 1 after `=`".to_owned()),
+        named => Ok(named),
+    }
+}
+
 /// `NAME=N`; the name may hold `=` itself.
 pub(crate) fn extent(text: &str) -> Result<(String, u64), String> {
     let (name, number) = text.rsplit_once('=').ok_or("needs the form NAME=N")?;
@@ -58,6 +66,7 @@ mod tests {
     #[test]
     fn extents_split_at_the_last_sign() {
         assert_eq!(extent("a=b=3"), Ok(("a=b".to_owned(), 3)));
+        assert!(dimension("a=1").is_ok() && dimension("a=0").is_err());
         assert!(extent("=3").is_err() && extent("a").is_err() && extent("a=x").is_err());
     }
 }

@@ -1,25 +1,25 @@
 //! Ctrl-C: the first one asks for the best so far, the second one ends the program.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 /// Exit code of a run that was interrupted with nothing to keep.
 pub(crate) const EXIT_CODE: u8 = 130;
 
-/// The flag that the first Ctrl-C (or a termination signal) raises.
+/// The flag that the first Ctrl-C or termination signal raises; the next one of either kind ends
+/// the program at once. A terminal that closes is left to the system: it ends the run, unless
+/// `nohup` says otherwise.
 pub(crate) fn flag() -> Arc<AtomicBool> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let raised = Arc::clone(&flag);
-    // Without a handler Ctrl-C simply ends the program, which needs no warning.
-    let _ = ctrlc::set_handler(move || {
-        if raised.swap(true, Ordering::SeqCst) {
-            end();
-        }
-    });
-    flag
-}
-
-#[allow(clippy::exit, reason = "the user asked twice; nothing is half written, files are renamed")]
-fn end() -> ! {
-    std::process::exit(i32::from(EXIT_CODE))
+    let raised = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // Actions run in this order, so the first signal finds the flag down. Without a handler
+        // the signal simply ends the program, which needs no warning.
+        let ends = i32::from(EXIT_CODE);
+        let _ = flag::register_conditional_shutdown(signal, ends, Arc::clone(&raised));
+        let _ = flag::register(signal, Arc::clone(&raised));
+    }
+    raised
 }

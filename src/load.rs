@@ -13,7 +13,7 @@ use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer, Workload};
 
 use crate::cli::{Executor, ModelFlags, ObjectiveName, ProblemFlags};
-use crate::constraints;
+use crate::{artifact, constraints, input_file, model_flags, one_host};
 
 /// A problem with what was learned on the way to it.
 pub(crate) struct Loaded {
@@ -33,7 +33,17 @@ pub(crate) struct Loaded {
 /// Those of `importers::read`, and `batch-sizes`, `batch-axis` for flags that contradict each
 /// other.
 pub(crate) fn model(path: &Path, flags: &ModelFlags) -> Result<Import, Diagnostic> {
-    importers::read(path, &options(flags)?)
+    import(path, &model_flags::options(flags)?)
+}
+
+fn import(path: &Path, options: &ImportOptions) -> Result<Import, Diagnostic> {
+    if options.batch.is_none() && !options.batch_axis.is_empty() {
+        return Err(Diagnostic::usage("batch-axis", "--batch-axis without a batch has no effect")
+            .hint("add --batch or --micro-batch"));
+    }
+    let import = importers::read(path, options)?;
+    model_flags::check_batch(&import.graph, options)?;
+    Ok(import)
 }
 
 /// Reads model and cluster, and puts costs and constraints on them, those of an executor included.
@@ -76,20 +86,29 @@ fn annotated(
     executor: Option<Executor>,
     workload: Workload,
 ) -> Result<Loaded, Diagnostic> {
-    let mut options = options(&flags.model)?;
+    let mut options = model_flags::options(&flags.model)?;
     options.dtype = workload.dtype;
     options.batch = workload.micro_batch.or(workload.batch);
     // The cluster is small: a slip in it is found before a large model is read.
-    let given = flags.cluster.as_deref().map(importers::cluster::read).transpose()?;
-    let Import { graph, cluster, summary, mut warnings } = importers::read(model, &options)?;
+    let given = flags.cluster.as_deref().map(cluster).transpose()?;
+    let Import { graph, cluster, summary, mut warnings } = import(model, &options)?;
     let cluster = given.or(cluster).ok_or_else(no_cluster)?;
+    let profile = flags.profile.as_deref().map(importers::profile::read).transpose()?;
+    let (profile, cluster) = match profile {
+        None => (Profile::default(), cluster),
+        Some(profile) => {
+            let (cluster, unused) = importers::profile::rated(&profile, cluster)?;
+            warnings.extend(unused);
+            (profile, cluster)
+        }
+    };
     let (graph, noted) = cost_model::workload::apply(graph, &workload)?;
     warnings.extend(noted);
     let mut constraints = constraints::resolve(flags, &graph, &cluster)?;
     if let Some(executor) = executor {
         constraints.colocate.extend(exporters::colocation(executor.target(), &graph)?);
+        warnings.extend(one_host::restrict(executor, &graph, &cluster, &mut constraints));
     }
-    let profile = Profile::default();
     let annotated = cost_model::annotate::annotate(
         Arc::new(graph),
         Arc::new(cluster),
@@ -100,6 +119,16 @@ fn annotated(
     )?;
     warnings.extend(annotated.warnings);
     Ok(Loaded { problem: Arc::new(annotated.problem), summary, profile, warnings })
+}
+
+/// Reads a cluster file.
+fn cluster(path: &Path) -> Result<Cluster, Diagnostic> {
+    let unreadable = |why: String| {
+        let message = format!("can't read the cluster file `{}`", path.display());
+        Diagnostic::input("cluster-unreadable", message).fact("reason", why)
+    };
+    input_file::check(artifact::plain(path)).map_err(unreadable)?;
+    importers::cluster::read(path)
 }
 
 /// The cluster in one line: how many devices of which kinds.
@@ -116,28 +145,6 @@ fn objective(name: ObjectiveName) -> Objective {
     match name {
         ObjectiveName::StepTime => Objective::StepTime,
     }
-}
-
-fn options(flags: &ModelFlags) -> Result<ImportOptions, Diagnostic> {
-    if let (Some(batch), Some(micro)) = (flags.batch, flags.micro_batch)
-        && batch % micro != 0
-    {
-        return Err(Diagnostic::usage(
-            "batch-sizes",
-            format!("a batch of {batch} does not divide into micro-batches of {micro}"),
-        )
-        .hint("choose a micro-batch that divides the batch"));
-    }
-    let batch_axis = flags.batch_axis.iter().map(|(input, axis)| {
-        let axis = usize::try_from(*axis);
-        Ok((input.clone(), axis.map_err(|_| Diagnostic::usage("batch-axis", "no such axis"))?))
-    });
-    Ok(ImportOptions {
-        dims: flags.dims.iter().cloned().collect(),
-        batch: flags.micro_batch.or(flags.batch),
-        batch_axis: batch_axis.collect::<Result<_, Diagnostic>>()?,
-        dtype: flags.dtype,
-    })
 }
 
 /// Training computes in bf16 unless told otherwise; inference keeps the types of the file.

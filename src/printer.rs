@@ -1,13 +1,14 @@
 //! What reaches the user: data to stdout, talk to stderr; colour only on a terminal.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use anstyle::{AnsiColor, Style};
 use documents::diagnostic::DiagnosticDocument;
-use ir::diagnostic::{Diagnostic, Severity, Value};
+use ir::diagnostic::{Blame, Diagnostic, Severity, Value};
 use serde_json::{Value as Json, json};
 
-use crate::escape::escape;
+use crate::escape::{self, escape};
 use crate::table::{self, Column};
 
 /// Widest line, however wide the terminal is.
@@ -34,6 +35,8 @@ pub(crate) struct Printer {
     /// Columns that a line may take.
     pub(crate) width: usize,
     palette: Palette,
+    /// Why stdout could not be written, once it could not.
+    broken: OnceLock<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,12 +47,17 @@ struct Palette {
     strong: Style,
 }
 
+/// Whether a stream is a terminal, and its user wants colours there.
+pub(crate) fn takes_colour(stream: &impl IsTerminal) -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        && stream.is_terminal()
+}
+
 impl Palette {
     fn new(stream: &impl IsTerminal) -> Self {
         let plain = Style::new();
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
-            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        if !(wanted && stream.is_terminal()) {
+        if !takes_colour(stream) {
             return Self { error: plain, warning: plain, hint: plain, strong: plain };
         }
         let colour = |c: AnsiColor| c.on_default().bold();
@@ -69,13 +77,37 @@ impl Printer {
         let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
         let terminal = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
         let width = columns.or_else(terminal).unwrap_or(WIDEST).clamp(NARROWEST, WIDEST);
-        Self { format, width, palette: Palette::new(&io::stderr()) }
+        Self { format, width, palette: Palette::new(&io::stderr()), broken: OnceLock::new() }
+    }
+
+    /// What went wrong on stdout, if something did. A reader that went away (`| head`) is no
+    /// error.
+    pub(crate) fn broken(&self) -> Option<Diagnostic> {
+        let reason = self.broken.get()?.clone();
+        let message = "stdout can not be written";
+        Some(Diagnostic::error(Blame::Internal, "stdout-failed", message).fact("reason", reason))
+    }
+
+    /// An error that stdout can't take any more, on stderr whoever reads stdout.
+    pub(crate) fn last_words(&self, error: &Diagnostic) {
+        talk(&self.diagnostic(error));
+    }
+
+    /// Writes to stdout as it is.
+    pub(crate) fn raw(&self, text: &str) {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                self.broken.get_or_init(|| error.to_string());
+            }
+            _ => {}
+        }
     }
 
     /// Data for people; nothing in JSON. The text is laid out already and its names are escaped.
     pub(crate) fn text(&self, text: &str) {
         if self.format == Format::Text {
-            put(&mut io::stdout().lock(), text);
+            self.raw(text);
         }
     }
 
@@ -91,12 +123,19 @@ impl Printer {
         }
     }
 
+    /// A table that goes with an error; silent in JSON.
+    pub(crate) fn talk_table(&self, columns: &[Column], rows: Vec<Vec<String>>) {
+        if self.format == Format::Text {
+            talk(&table::render(columns, rows, self.width));
+        }
+    }
+
     /// The one JSON document of a run; nothing for people.
     pub(crate) fn document(&self, document: &Json) {
         if self.format == Format::Json {
             let mut text = serde_json::to_string_pretty(document).unwrap_or_default();
             text.push('\n');
-            put(&mut io::stdout().lock(), &text);
+            self.raw(&escape::json(text));
         }
     }
 
@@ -107,7 +146,7 @@ impl Printer {
     pub(crate) fn serialized(&self, document: &impl serde::Serialize) -> Result<(), Diagnostic> {
         let text = documents::json::pretty(document)?;
         if self.format == Format::Json {
-            put(&mut io::stdout().lock(), &text);
+            self.raw(&escape::json(text));
         }
         Ok(())
     }
@@ -115,7 +154,7 @@ impl Printer {
     /// Talk on stderr, such as `wrote plan.json`; silent in JSON.
     pub(crate) fn talk(&self, line: &str) {
         if self.format == Format::Text {
-            put(&mut io::stderr().lock(), &wrapped(&escape(line), "", "  ", self.width));
+            talk(&wrapped(&escape(line), "", "  ", self.width));
         }
     }
 
@@ -123,7 +162,7 @@ impl Printer {
     pub(crate) fn warnings(&self, warnings: &[Diagnostic]) {
         if self.format == Format::Text {
             for warning in warnings {
-                put(&mut io::stderr().lock(), &self.diagnostic(warning));
+                talk(&self.diagnostic(warning));
             }
         }
     }
@@ -131,7 +170,7 @@ impl Printer {
     /// An error that ends the run: on stderr, or a JSON document on stdout.
     pub(crate) fn failure(&self, error: &Diagnostic, exit: u8) {
         match self.format {
-            Format::Text => put(&mut io::stderr().lock(), &self.diagnostic(error)),
+            Format::Text => talk(&self.diagnostic(error)),
             Format::Json => {
                 // An interrupted run ends otherwise than its blame says.
                 let error = DiagnosticDocument { exit_code: Some(exit), ..error.into() };
@@ -214,7 +253,7 @@ fn wrapped(text: &str, first: &str, next: &str, width: usize) -> String {
     lines
 }
 
-/// Writes; a reader that went away (`| head`) is no error of ours.
-fn put(stream: &mut impl Write, text: &str) {
-    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+/// Writes to stderr; there is nowhere left to say that it failed.
+fn talk(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }

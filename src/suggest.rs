@@ -1,5 +1,7 @@
 //! Did-you-mean.
 
+use std::collections::BTreeSet;
+
 /// Up to three of `known` that look like `given`, the most alike first.
 pub(crate) fn similar<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     const ENOUGH: f64 = 0.75;
@@ -13,10 +15,11 @@ pub(crate) fn similar<'a>(given: &str, known: impl IntoIterator<Item = &'a str>)
     scored.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
-/// The hint: what looks alike, or else what there is.
+/// The hint: what looks alike, or else what there is, each name once.
 pub(crate) fn hint<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     const MOST: usize = 12;
-    let known: Vec<&str> = known.into_iter().collect();
+    let mut seen = BTreeSet::new();
+    let known: Vec<&str> = known.into_iter().filter(|name| seen.insert(*name)).collect();
     let alike = similar(given, known.iter().copied());
     if !alike.is_empty() {
         return format!("did you mean {}?", quoted(&alike, "or"));
@@ -50,5 +53,6 @@ mod tests {
     #[test]
     fn without_a_likeness_it_lists_what_there_is() {
         assert_eq!(hint("zzz", ["a", "b"]), "there are `a` and `b`");
+        assert_eq!(hint("zzz", ["a", "b", "a"]), "there are `a` and `b`");
     }
 }

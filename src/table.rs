@@ -14,6 +14,8 @@ pub(crate) enum Column {
     /// What is worth seeing where there is room: takes what is left of the line, cut in the middle
     /// to fit, and left out where too little is left.
     Rest(&'static str),
+    /// As [`Column::Rest`], but its last word is a name, and only the name's start is cut.
+    RestName(&'static str),
     /// Numbers with units: right, never wrapped.
     Number(&'static str),
 }
@@ -21,21 +23,30 @@ pub(crate) enum Column {
 impl Column {
     fn title(self) -> &'static str {
         match self {
-            Self::Text(title) | Self::Name(title) | Self::Rest(title) | Self::Number(title) => {
-                title
-            }
+            Self::Text(title)
+            | Self::Name(title)
+            | Self::Rest(title)
+            | Self::RestName(title)
+            | Self::Number(title) => title,
         }
+    }
+
+    fn takes_rest(self) -> bool {
+        matches!(self, Self::Rest(_) | Self::RestName(_))
     }
 }
 
 /// Blanks between columns.
 const GAP: usize = 2;
+/// Characters of a cell that are shown: the table counts columns in 16 bits.
+const WIDEST_CELL: usize = 200;
 /// Least room for a [`Column::Rest`].
 const LEAST_REST: usize = 18;
 
 /// Rows under titles; cells are escaped. At most `width` columns wide where words can be wrapped.
 pub(crate) fn render(columns: &[Column], rows: Vec<Vec<String>>, width: usize) -> String {
-    let escaped = |row: Vec<String>| row.iter().map(|cell| escape(cell)).collect();
+    let escaped =
+        |row: Vec<String>| row.iter().map(|cell| cut(&escape(cell), WIDEST_CELL)).collect();
     let mut rows: Vec<Vec<String>> = rows.into_iter().map(escaped).collect();
     let columns = fit_rest(columns, &mut rows, width);
     let mut table = Table::new();
@@ -76,7 +87,7 @@ fn widest(column: Column, rows: &[Vec<String>], at: usize) -> usize {
 /// Below this a column is not squeezed.
 fn least_width(column: Column, rows: &[Vec<String>], at: usize, width: usize) -> usize {
     match column {
-        Column::Number(_) | Column::Rest(_) => widest(column, rows, at),
+        Column::Number(_) | Column::Rest(_) | Column::RestName(_) => widest(column, rows, at),
         Column::Name(_) => widest(column, rows, at).min(width / 2),
         Column::Text(title) => {
             let words = rows.iter().filter_map(|row| row.get(at)).flat_map(|cell| cell.split(' '));
@@ -86,9 +97,9 @@ fn least_width(column: Column, rows: &[Vec<String>], at: usize, width: usize) ->
     }
 }
 
-/// Cuts the cells of [`Column::Rest`] to what is left, or takes the column out.
+/// Cuts the cells of the column that takes the rest to what is left, or takes the column out.
 fn fit_rest(columns: &[Column], rows: &mut [Vec<String>], width: usize) -> Vec<Column> {
-    let Some(at) = columns.iter().position(|c| matches!(c, Column::Rest(_))) else {
+    let Some(at) = columns.iter().position(|c| c.takes_rest()) else {
         return columns.to_vec();
     };
     let others = columns.iter().enumerate().filter(|(other, _)| *other != at);
@@ -101,7 +112,10 @@ fn fit_rest(columns: &[Column], rows: &mut [Vec<String>], width: usize) -> Vec<C
     }
     for row in rows.iter_mut().filter(|row| at < row.len()) {
         if fits {
-            row[at] = cut(&row[at], room);
+            row[at] = match columns[at] {
+                Column::RestName(_) => cut_name(&row[at], room),
+                _ => cut(&row[at], room),
+            };
         } else {
             row.remove(at);
         }
@@ -119,6 +133,21 @@ fn cut(text: &str, room: usize) -> String {
     let head = kept / 2;
     let tail = chars.len() - (kept - head);
     chars[..head].iter().chain(&['.'; 3]).chain(&chars[tail..]).collect()
+}
+
+/// At most `room` characters, the start of the last word given up first. Where too little of the
+/// word would be left it is cut as any other text.
+fn cut_name(text: &str, room: usize) -> String {
+    const LEAST_NAME: usize = 6;
+    let start = text.rfind(' ').map_or(0, |blank| blank + 1);
+    let (head, name) = text.split_at(start);
+    let length = name.chars().count();
+    let left = room.saturating_sub(head.chars().count() + 3);
+    if text.chars().count() <= room || left < LEAST_NAME {
+        return cut(text, room);
+    }
+    let tail: String = name.chars().skip(length.saturating_sub(left)).collect();
+    format!("{head}...{tail}")
 }
 
 #[cfg(test)]
@@ -155,6 +184,21 @@ mod tests {
         assert!(text.contains("aa...aa") && text.contains("tail"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
         assert_eq!(render(&columns, rows(), 20), "time\n1 ms\n");
+    }
+
+    #[test]
+    fn only_the_name_is_cut_where_there_is_room_for_a_part_of_it() {
+        let text = "176.3 MiB parameter transformer.h.0.mlp.c_fc.weight";
+        assert_eq!(cut_name(text, 60), text);
+        assert_eq!(cut_name(text, 40), "176.3 MiB parameter ...0.mlp.c_fc.weight");
+        assert_eq!(cut_name(text, 25), "176.3 MiB p...c_fc.weight");
+        assert_eq!(cut_name("no-blank-in-it", 10), "...k-in-it");
+    }
+
+    #[test]
+    fn a_cell_is_as_long_as_the_table_can_count() {
+        let text = render(&COLUMNS, vec![vec!["x".repeat(70_000); 3]], 100);
+        assert!(text.contains("xx...xx") && text.len() < 10_000, "{}", text.len());
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod certificate;
 mod device_types;
 mod group;
 mod paths;
+mod route;
 mod split;
 mod window;
 mod work;
@@ -30,9 +31,15 @@ pub struct Bound {
 /// A proof that no plan fits into memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Certificate {
-    /// Code `memory-exceeded`, [`ir::diagnostic::Blame::Infeasible`]; the facts `need`, `have` and
-    /// `certificate` give the argument, the hints ways out for which it no longer holds.
+    /// Code `memory-exceeded`, [`ir::diagnostic::Blame::Infeasible`]; the facts `need`, `have`,
+    /// `missing` and `certificate` give the argument.
     pub diagnostic: Diagnostic,
+    /// Least memory limit in bytes that, given to each device, leaves no argument standing:
+    /// necessary, not sufficient.
+    pub enough_each: Option<u64>,
+    /// How many devices leave no argument standing, where all are alike and open to all ops and
+    /// more of them help: necessary, not sufficient.
+    pub enough_devices: Option<u64>,
 }
 
 /// The greatest of all bounds; the first named where several are equal.
@@ -66,5 +73,12 @@ pub fn lower_bound(problem: &Problem) -> Bound {
 /// nothing; a certificate is never wrong.
 #[must_use]
 pub fn memory_certificate(problem: &Problem) -> Option<Certificate> {
-    certificate::find(problem).map(|diagnostic| Certificate { diagnostic })
+    certificate::find(problem)
+}
+
+/// A proof that a tensor can never get from its producer to one of its consumers: code `no-route`,
+/// [`ir::diagnostic::Blame::Infeasible`]. `None` says nothing; a certificate is never wrong.
+#[must_use]
+pub fn route_certificate(problem: &Problem) -> Option<Diagnostic> {
+    route::find(problem)
 }

@@ -3,20 +3,30 @@
 //!
 //! Never knows which algorithm made a plan.
 
+pub mod accuracy;
 pub mod annotate;
+pub mod attention;
 pub mod bound;
+pub mod collective;
 pub mod compute;
 pub mod constants;
 pub mod costs;
 pub mod csr;
 pub mod device_set;
+pub mod fit;
 mod flow;
 mod groups;
 pub mod judge;
 pub mod lower;
+pub mod matrix_product;
 pub mod memory;
+pub mod moe;
 pub mod objective;
+pub mod origin;
+pub mod overlap;
 pub mod problem;
 pub mod report;
+pub mod residual;
+pub mod score;
 pub mod verify;
 pub mod workload;

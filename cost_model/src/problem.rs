@@ -124,6 +124,26 @@ impl Problem {
         Ok(problem)
     }
 
+    /// The same problem on another cluster with the same kinds of devices. Pins and forbids keep
+    /// their device ids.
+    ///
+    /// # Errors
+    /// As [`Problem::new`].
+    pub fn on_cluster(&self, cluster: Arc<Cluster>) -> Result<Self, Diagnostic> {
+        Self::new(
+            Arc::clone(&self.graph),
+            cluster,
+            self.workload.clone(),
+            self.objective,
+            self.constraints.clone(),
+            |op, kind| match self.time.get(kind * self.n_ops() + op.index()) {
+                None | Some(&UNSUPPORTED) => None,
+                Some(&time) => Some(Nanos(time)),
+            },
+            |op| Bytes(self.temporary(op)),
+        )
+    }
+
     /// Number of ops, views included: the length of per-op tables.
     #[must_use]
     pub fn n_ops(&self) -> usize {

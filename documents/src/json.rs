@@ -3,16 +3,61 @@
 use ir::diagnostic::{Blame, Diagnostic};
 use serde::Serialize;
 
-/// Indented JSON with a final newline.
+/// Indented JSON with a final newline, hidden characters escaped.
 ///
 /// # Errors
 /// `internal` where a value has no JSON form; no document holds one.
 pub fn pretty(document: &impl Serialize) -> Result<String, Diagnostic> {
-    serde_json::to_string_pretty(document).map(|text| text + "\n").map_err(|error| {
+    serde_json::to_string_pretty(document).map(|text| escaped(text + "\n")).map_err(|error| {
         Diagnostic::error(
             Blame::Internal,
             "internal",
             format!("a document has no JSON form: {error}"),
         )
     })
+}
+
+/// Whether a character is unseen where text is shown, or changes how text around it is shown:
+/// control characters (of C0, with the line feed, and C1), marks and overrides of writing
+/// direction, line and paragraph separators and the byte-order mark.
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// JSON text with every hidden character written as `\uXXXX`. Outside of strings JSON has no
+/// hidden characters but white space, which stays.
+#[must_use]
+pub fn escaped(text: String) -> String {
+    let escapes = |c: char| is_hidden(c) && !matches!(c, '\n' | '\r' | '\t');
+    if !text.contains(escapes) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 64);
+    for c in text.chars() {
+        if escapes(c) {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_characters_are_escaped_and_come_back() {
+        let name = "a\u{202e}b\u{85}c\u{7f}\u{2066}\u{feff}\u{1}\n\u{e9}\u{4e2d}";
+        let text = pretty(&[name]).unwrap();
+        assert_eq!(text.chars().filter(|c| is_hidden(*c)).collect::<String>(), "\n\n\n");
+        assert!(text.contains("\\u202e") && text.contains("\\u0085") && text.contains('\u{e9}'));
+        assert_eq!(serde_json::from_str::<Vec<String>>(&text).unwrap(), [name]);
+    }
 }

@@ -7,7 +7,9 @@ pub mod cluster;
 pub mod diagnostic;
 pub mod digest;
 pub mod json;
+pub mod nearest;
 pub mod plan;
+pub mod profile;
 pub mod quantity;
 pub mod report;
 #[cfg(test)]

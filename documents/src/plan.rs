@@ -3,6 +3,7 @@
 //! Everything is said by name, so a plan outlives the ids of one import; the digests say what it
 //! was made for. Version 1 is closed: a reader refuses fields that it does not know.
 
+mod check;
 mod names;
 mod read;
 mod render;
@@ -24,7 +25,7 @@ pub const FORMAT: &str = "meshwright.plan/1";
 
 /// Something that the plan was made for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct Reference {
     /// Its name.
     pub name: String,
@@ -34,7 +35,7 @@ pub struct Reference {
 
 /// Inference or training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", expecting = "`inference` or `training`")]
 pub enum ModeDocument {
     /// One forward pass.
     Inference,
@@ -44,7 +45,7 @@ pub enum ModeDocument {
 
 /// The optimizer of a training run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", expecting = "the name of an optimizer")]
 pub enum OptimizerDocument {
     /// AdamW.
     AdamW,
@@ -56,7 +57,7 @@ pub enum OptimizerDocument {
 
 /// What the plan was made for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct WorkloadDocument {
     /// Inference or training.
     pub mode: ModeDocument,
@@ -76,7 +77,7 @@ pub struct WorkloadDocument {
 
 /// Degrees of parallelism.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct ParallelismDocument {
     /// Data-parallel replicas.
     pub data: u32,
@@ -94,7 +95,7 @@ pub struct ParallelismDocument {
 
 /// A contiguous part of a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct StageDocument {
     /// Its ops; empty in a plan of one stage, which holds all.
     pub ops: Vec<String>,
@@ -102,7 +103,7 @@ pub struct StageDocument {
 
 /// Stages in pipeline order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct PartitionDocument {
     /// At least one.
     pub stages: Vec<StageDocument>,
@@ -110,7 +111,7 @@ pub struct PartitionDocument {
 
 /// Where one op runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct PlacedOp {
     /// The op.
     pub op: String,
@@ -120,17 +121,17 @@ pub struct PlacedOp {
 
 /// Expert placement: nothing in an operator placement.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct ExpertsDocument {}
 
 /// Gradient exchange: nothing in an operator placement.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct CommunicationDocument {}
 
 /// What a device does, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct DeviceActions {
     /// The device.
     pub device: String,
@@ -140,7 +141,7 @@ pub struct DeviceActions {
 
 /// One tensor on its way from its producer's device to another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct TransferDocument {
     /// The tensor.
     pub tensor: String,
@@ -150,7 +151,7 @@ pub struct TransferDocument {
 
 /// What a channel carries, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct ChannelTransfers {
     /// The channel.
     pub channel: String,
@@ -160,7 +161,7 @@ pub struct ChannelTransfers {
 
 /// Anything with a start and an end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", expecting = "an object with `op` or `transfer`")]
 pub enum TaskDocument {
     /// An op, by name.
     Op(String),
@@ -170,7 +171,7 @@ pub enum TaskDocument {
 
 /// An explicit wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct WaitDocument {
     /// Who waits.
     pub task: TaskDocument,
@@ -180,7 +181,7 @@ pub struct WaitDocument {
 
 /// Orders and waits; everything starts as early as they allow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct ScheduleDocument {
     /// Per device its ops.
     pub devices: Vec<DeviceActions>,
@@ -192,7 +193,7 @@ pub struct ScheduleDocument {
 
 /// What the judge said of the plan when it was written. A reader judges again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct CostDocument {
     /// Nanoseconds of one step.
     pub step_time_ns: u64,
@@ -232,7 +233,7 @@ pub fn gap(value_ns: u64, bound_ns: u64) -> Option<f64> {
 
 /// A plan, by name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct PlanDocument {
     /// [`FORMAT`].
     pub format: String,

@@ -121,7 +121,7 @@ fn json(map: &[(String, Target)]) -> Result<String, Diagnostic> {
                 format!("a name has no JSON form: {error}"),
             )
         })?;
-    Ok(format!("{{\n{}\n}}\n", lines.join(",\n")))
+    Ok(documents::json::escaped(format!("{{\n{}\n}}\n", lines.join(",\n"))))
 }
 
 fn refusal(message: String) -> Diagnostic {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use documents::json::is_hidden;
 use ir::diagnostic::Diagnostic;
 use ir::id::{DeviceId, OpId};
 use ir::module::unit_of;
@@ -166,7 +167,8 @@ fn label(source: &Source<'_>, op: OpId, by_module: bool) -> String {
     label
 }
 
-/// A quoted string. Backslashes start escapes in labels, and control characters break renderers.
+/// A quoted string. Backslashes start escapes in labels, control characters break renderers,
+/// and marks of writing direction would show a name as another one.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -175,7 +177,7 @@ fn quoted(text: &str) -> String {
             '"' => quoted.push_str("\\\""),
             '\\' => quoted.push_str("\\\\"),
             '\n' => quoted.push_str("\\n"),
-            c if c.is_control() => quoted.push('\u{fffd}'),
+            c if is_hidden(c) => quoted.push('\u{fffd}'),
             c => quoted.push(c),
         }
     }
@@ -205,7 +207,8 @@ mod tests {
     #[test]
     fn evil_names_stay_inside_their_quotes() {
         let text = text(&Case::pair());
-        assert!(!text.contains('\u{1}'));
+        assert!(text.contains('\u{fffd}'));
+        assert!(!text.contains(|c| is_hidden(c) && c != '\n'));
         let mut inside = false;
         let mut escaped = false;
         for c in text.chars() {

@@ -22,7 +22,7 @@ use ir::workload::Workload;
 use crate::Source;
 
 /// A name that no format may take literally.
-pub(crate) const EVIL: &str = "</text><script>\u{1}\"\\\n&";
+pub(crate) const EVIL: &str = "</text><script>\u{1}\"\\\n&\u{202e}\u{9b}";
 
 /// A judged plan.
 pub(crate) struct Case {

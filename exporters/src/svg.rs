@@ -8,6 +8,7 @@
 mod bars;
 
 use cost_model::bound::lower_bound;
+use documents::json::is_hidden;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use ir::units::Nanos;
@@ -267,13 +268,13 @@ fn thousands(number: u64) -> String {
     text
 }
 
-/// Without what XML can't hold, and cut. The `svg` crate escapes markup.
+/// Without what XML can't hold or readers can't see, and cut. The `svg` crate escapes markup.
 fn clean(text: &str, most: usize) -> String {
     let mut clean: String = text
         .chars()
         .take(most)
         .map(|c| match c {
-            c if c.is_control() || ['\u{fffe}', '\u{ffff}'].contains(&c) => '\u{fffd}',
+            c if is_hidden(c) || ['\u{fffe}', '\u{ffff}'].contains(&c) => '\u{fffd}',
             c => c,
         })
         .collect();

@@ -30,7 +30,7 @@ pub fn export(source: &Source<'_>) -> Result<Export, Diagnostic> {
     trace.transfers();
     trace.memory();
     trace.text.push_str("\n]}\n");
-    Ok(trace.text.into())
+    Ok(documents::json::escaped(trace.text).into())
 }
 
 struct Trace<'a> {
@@ -311,6 +311,8 @@ mod tests {
     fn names_come_through_unharmed() {
         let case = Case::pair();
         assert!(events(&case).iter().any(|event| event["name"] == EVIL));
+        let text = String::from_utf8(export(&case.source()).unwrap().bytes).unwrap();
+        assert!(!text.contains(|c| documents::json::is_hidden(c) && c != '\n'));
     }
 
     #[test]

@@ -14,11 +14,14 @@ use crate::{Import, ImportOptions, Summary, json};
 /// Largest file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Reads a config. Samples of full length go through, `--batch` of them (1 if left out); the
-/// dimension `sequence` sets another length.
+/// Dimensions that can be bound.
+const DIMENSIONS: [&str; 2] = ["batch", "sequence"];
+
+/// Reads a config. `--batch` samples go through (1 if left out), of as many tokens as the dimension
+/// `sequence` says; without it as many as the model has positions, up to a limit.
 ///
 /// # Errors
-/// `unknown-model-type`, `missing-field`, `invalid-field`, `layer-budget`, `heads-do-not-divide`,
+/// `batch-sizes`, `unknown-model-type`, `missing-field`, `invalid-field`, `layer-budget`, `heads-do-not-divide`,
 /// `size-overflow`, and those of the JSON reader.
 pub(crate) fn read(
     source: &dyn Source,
@@ -27,10 +30,55 @@ pub(crate) fn read(
 ) -> Result<Import, Diagnostic> {
     let fields: json::Object = json::parse(&source::read_all(source, MAX_BYTES)?)?;
     let architecture = Architecture::read(&fields)?;
+    let warnings = warnings(&architecture, options)?;
     let dtype = options.dtype.unwrap_or_else(|| stated_dtype(&fields));
     let graph = blocks::graph(&architecture, name, dtype, options)?;
     let summary = Summary::of("config", &graph);
-    Ok(Import { graph, cluster: None, summary, warnings: Vec::new() })
+    Ok(Import { graph, cluster: None, summary, warnings })
+}
+
+/// What of the options has no effect, and what was assumed.
+fn warnings(
+    architecture: &Architecture,
+    options: &ImportOptions,
+) -> Result<Vec<Diagnostic>, Diagnostic> {
+    if let (Some(batch), Some(dim)) = (options.batch, options.dims.get("batch"))
+        && batch != *dim
+    {
+        return Err(Diagnostic::usage(
+            "batch-sizes",
+            format!(
+                "`--dim batch={dim}` contradicts a batch of {batch} samples that go through at once"
+            ),
+        )
+        .hint("state the batch once"));
+    }
+    let mut warnings = Vec::new();
+    for name in options.dims.keys().filter(|name| !DIMENSIONS.contains(&name.as_str())) {
+        let warning =
+            Diagnostic::warning("unused-dimension", format!("no dimension is named `{name}`"))
+                .hint("a config has the dimensions `batch` and `sequence`");
+        warnings.push(warning);
+    }
+    if !options.batch_axis.is_empty() {
+        warnings.push(Diagnostic::warning(
+            "flag-without-effect",
+            "`--batch-axis` has no effect on a config, whose batch is always axis 0",
+        ));
+    }
+    if !options.dims.contains_key("sequence") {
+        let sequence = architecture.default_sequence();
+        warnings.push(
+            Diagnostic::warning(
+                "default-sequence",
+                format!("no sequence length was given: {sequence} tokens are assumed"),
+            )
+            .fact("sequence", sequence)
+            .fact("positions", architecture.positions)
+            .hint("state another length with `--dim sequence=N`"),
+        );
+    }
+    Ok(warnings)
 }
 
 fn stated_dtype(fields: &json::Object) -> DType {
@@ -83,6 +131,31 @@ mod tests {
         assert_eq!(input.tensors[input.inputs[0].index()].shape, [3, 2]);
         options.dims.insert("sequence".into(), 0);
         assert_eq!(import(TINY, &options).unwrap_err().code, "invalid-field");
+    }
+
+    #[test]
+    fn what_is_assumed_or_unused_is_warned_of() {
+        let long = TINY.replace("embeddings\":4", "embeddings\":32768");
+        let mut options = ImportOptions::default();
+        options.dims.insert("seq".into(), 2);
+        let read = import(&long, &options).unwrap();
+        let codes: Vec<_> = read.warnings.iter().map(|w| w.code).collect();
+        assert_eq!(codes, ["unused-dimension", "default-sequence"]);
+        assert_eq!(read.graph.tensor(read.graph.inputs[0]).shape, [1, 4096]);
+        options.dims = [("sequence".into(), 8192), ("batch".into(), 2)].into();
+        let read = import(&long, &options).unwrap();
+        assert!(read.warnings.is_empty(), "{:?}", read.warnings);
+        assert_eq!(read.graph.tensor(read.graph.inputs[0]).shape, [2, 8192]);
+        options.batch = Some(3);
+        assert_eq!(import(&long, &options).unwrap_err().code, "batch-sizes");
+    }
+
+    #[test]
+    fn the_hidden_size_is_checked_before_the_key_value_heads() {
+        let both = TINY.replace("_attention_heads\":2", "_attention_heads\":3");
+        let error =
+            import(&both.replace("value_heads\":1", "value_heads\":2"), &ImportOptions::default());
+        assert_eq!(error.unwrap_err().message, "hidden_size 8 is not divisible by 3 heads");
     }
 
     #[test]

@@ -16,9 +16,6 @@ use serde::Deserialize;
 use crate::source::{self, Source};
 use crate::{Import, ImportOptions, Summary, json};
 
-/// Largest file, in bytes; 20,000 ops take about 4 MB.
-const MAX_BYTES: u64 = 16 << 20;
-
 /// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,13 +75,33 @@ struct TensorDocument {
 pub(crate) fn read(
     source: &dyn Source,
     name: &str,
-    _: &ImportOptions,
+    options: &ImportOptions,
 ) -> Result<Import, Diagnostic> {
-    let document: InstanceDocument = json::parse(&source::read_all(source, MAX_BYTES)?)?;
+    let document: InstanceDocument = json::parse(&source::read_all(source, json::MAX_BYTES)?)?;
     let cluster = devices::cluster(&document.devices, document.link.as_ref(), &document.links)?;
     let graph = graph(document, name)?;
     let summary = Summary::of("instance", &graph);
-    Ok(Import { graph, cluster: Some(cluster), summary, warnings: Vec::new() })
+    Ok(Import { graph, cluster: Some(cluster), summary, warnings: without_effect(options) })
+}
+
+/// Options that an instance, whose costs and sizes are given, has no use for.
+fn without_effect(options: &ImportOptions) -> Vec<Diagnostic> {
+    let stated = [
+        ("--batch", options.batch.is_some()),
+        ("--batch-axis", !options.batch_axis.is_empty()),
+        ("--dim", !options.dims.is_empty()),
+        ("--dtype", options.dtype.is_some()),
+    ];
+    let stated = stated.into_iter().filter(|(_, is_stated)| *is_stated);
+    stated
+        .map(|(flag, _)| {
+            Diagnostic::warning(
+                "flag-without-effect",
+                format!("`{flag}` has no effect on an instance: its costs and sizes are given"),
+            )
+            .fact("flag", flag)
+        })
+        .collect()
 }
 
 fn graph(mut document: InstanceDocument, name: &str) -> Result<Graph, Diagnostic> {
@@ -321,6 +338,24 @@ mod tests {
         let cluster = import.cluster.unwrap();
         assert_eq!(cluster.devices[0].name, "d2");
         assert_eq!(cluster.classes.len(), 1);
+    }
+
+    #[test]
+    fn options_without_effect_are_warned_of() {
+        let options = ImportOptions {
+            batch: Some(2),
+            dims: [("s".to_owned(), 3)].into(),
+            dtype: Some(DType::F16),
+            ..ImportOptions::default()
+        };
+        let text = r#"{"ops":[],"devices":[{"id":4,"kind":"a"}]}"#;
+        let import = crate::read_bytes("case.json", text.as_bytes(), &options).unwrap();
+        let said: Vec<_> = import.warnings.iter().map(|w| (w.code, w.message.as_str())).collect();
+        assert_eq!(said.len(), 3);
+        for ((code, message), flag) in said.iter().zip(["--batch", "--dim", "--dtype"]) {
+            assert_eq!(*code, "flag-without-effect");
+            assert!(message.contains(&format!("`{flag}`")), "{message}");
+        }
     }
 
     #[test]

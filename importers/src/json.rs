@@ -13,7 +13,8 @@ use crate::source::{self, Source};
 /// What some editors put before UTF-8 text.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Largest JSON file that is read, in bytes.
+/// Largest JSON file that is read, in bytes: an instance of 400,000 ops. Reading an instance takes
+/// up to eight times its size in memory.
 pub(crate) const MAX_BYTES: u64 = 64 << 20;
 
 /// Starts the message of a duplicate key, so that it can be told from other data errors.

@@ -6,9 +6,12 @@ pub mod chakra;
 pub mod cluster;
 pub mod config;
 pub mod execution_trace;
+mod hints;
 pub mod instance;
 pub mod json;
+pub mod measurements;
 pub mod onnx;
+pub mod profile;
 pub mod schedule_csv;
 mod sniff;
 mod source;
@@ -182,7 +185,8 @@ fn read_source(
     name: &str,
     options: &ImportOptions,
 ) -> Result<Import, Diagnostic> {
-    let format = sniff::format(source, name)?;
     let stem = Path::new(name).file_stem().map_or_else(String::new, |s| s.to_string_lossy().into());
-    (format.read)(source, &stem, options)
+    sniff::format(source, name)
+        .and_then(|format| (format.read)(source, &stem, options))
+        .map_err(hints::complete)
 }

@@ -18,7 +18,7 @@ fn words() -> BTreeMap<&'static str, &'static str> {
         ("chakra_length_bomb.et", "length"),
         ("chakra_varint_overlong.et", "too long"),
         ("config_billion_layers.json", "layer budget"),
-        ("config_heads_do_not_divide.json", "33"),
+        ("config_heads_do_not_divide.json", "hidden_size 4096 is not divisible by 33"),
         ("config_unknown_model_type.json", "totally_new"),
         ("conv_stride_zero.onnx", "stride"),
         ("cycle.onnx", "`n0`, `n1`"),
@@ -65,7 +65,7 @@ fn words() -> BTreeMap<&'static str, &'static str> {
         ("schedule_stage_on_two_ranks.csv", "stage 0 stands on ranks 0 and 1"),
         ("self_loop.onnx", "graph cycle"),
         ("trailing_garbage.onnx", "truncated"),
-        ("truncated_1byte_short.onnx", "truncated"),
+        ("truncated_1byte_short.onnx", "truncated: 1 byte is missing"),
         ("truncated_half.onnx", "truncated"),
         ("unknown_dtype_999.onnx", "999"),
         ("zeros_4k.onnx", "tag 0"),
@@ -94,6 +94,9 @@ fn every_sample_has_its_listed_outcome() {
                 let word = word.unwrap_or_else(|| panic!("{file} has no word to look for"));
                 if !error.message.contains(word) {
                     faults.push(format!("{file}: `{}` does not say `{word}`", error.message));
+                }
+                if error.hints.is_empty() {
+                    faults.push(format!("{file}: there is no hint"));
                 }
                 if error.facts.iter().all(|(name, _)| *name != "file") {
                     faults.push(format!("{file}: the file is not named"));

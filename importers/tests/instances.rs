@@ -36,13 +36,13 @@ fn worked_examples_import() {
     }
 }
 
-#[test]
-fn twenty_thousand_ops_import_at_once() {
+/// An instance of so many ops, each reading the output of another.
+fn large(n_ops: u64) -> String {
     let mut text = String::from(
         r#"{"devices":[{"id":0,"kind":"a"},{"id":1,"kind":"a"}],
             "link":{"latency_ns":1,"bytes_per_s":1e9,"duplex":"full"},"ops":["#,
     );
-    for id in 0..20_000u64 {
+    for id in 0..n_ops {
         let comma = if id == 0 { "" } else { "," };
         let input = if id == 0 { String::new() } else { (1_000_000 + id / 2).to_string() };
         write!(
@@ -54,6 +54,12 @@ fn twenty_thousand_ops_import_at_once() {
         .unwrap();
     }
     text.push_str("]}");
+    text
+}
+
+#[test]
+fn twenty_thousand_ops_import_at_once() {
+    let text = large(20_000);
     let start = Instant::now();
     let import = read_bytes("large.json", text.as_bytes(), &ImportOptions::default()).unwrap();
     let elapsed = start.elapsed();

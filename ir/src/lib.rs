@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod diagnostic;
 pub mod graph;
 pub mod id;
+pub mod measured;
 pub mod module;
 pub mod op;
 pub mod plan;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::units::Seconds;
-
+use crate::tensor::DType;
+use crate::units::{BytesPerSecond, FlopsPerSecond, Seconds};
 /// How a constant was come by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provenance {
@@ -50,6 +50,55 @@ pub struct TileConstants {
     pub split_k: Seconds,
 }
 
+/// What a device kind was seen to reach; efficiencies of its constants refer to these rates.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MeasuredRates {
+    /// Highest rate of matrix products that was measured, or that the fit says large ones approach,
+    /// by element type.
+    pub peak: BTreeMap<DType, FlopsPerSecond>,
+    /// Highest rate of reading and writing memory that was measured.
+    pub memory_bandwidth: Option<BytesPerSecond>,
+}
+
+/// A family of kernels that only move memory: `t = launch + bytes / bandwidth`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamConstants {
+    /// Start-up cost of one kernel.
+    pub launch: Seconds,
+    /// Bytes read and written per second by a large kernel of the family.
+    pub bandwidth: BytesPerSecond,
+    /// How the constants were come by.
+    pub provenance: Provenance,
+}
+
+/// A way between two places: `t = latency + bytes / bandwidth`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinkConstants {
+    /// Start-up cost of one transfer.
+    pub latency: Seconds,
+    /// Rate of a large transfer.
+    pub bandwidth: BytesPerSecond,
+    /// How the constants were come by.
+    pub provenance: Provenance,
+}
+
+/// How well a form explains the samples that its constants were fitted to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quality {
+    /// Number of samples.
+    pub n_samples: u64,
+    /// Share of the variance of the logarithm of time that the form explains; at most 1.
+    pub r_squared: f64,
+    /// Median error of time, as a share of the measured time.
+    pub median_error: f64,
+    /// Largest error of time, as a share of the measured time.
+    pub worst_error: f64,
+    /// Median spread of repeated measurements: median absolute deviation over median.
+    pub dispersion: f64,
+    /// Constants that the samples do not determine, by name.
+    pub unidentified: Vec<String>,
+}
+
 /// Constants for the kinds that were profiled; other kinds fall back to nominal ones.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Profile {
@@ -57,4 +106,25 @@ pub struct Profile {
     pub name: String,
     /// By device kind name.
     pub kinds: BTreeMap<String, KernelConstants>,
+    /// Constants of single element types where they differ from those of the kind, by kind name.
+    pub by_dtype: BTreeMap<String, BTreeMap<DType, KernelConstants>>,
+    /// Rates that efficiencies refer to, by kind name. They stand in for the data sheet's.
+    pub rates: BTreeMap<String, MeasuredRates>,
+    /// Kernels that only move memory: family (such as `layer-norm`) by kind name.
+    pub streams: BTreeMap<String, BTreeMap<String, StreamConstants>>,
+    /// Links by name, such as `loopback` or `host-to-device`.
+    pub links: BTreeMap<String, LinkConstants>,
+    /// How well each part was fitted, by part.
+    pub quality: BTreeMap<String, Quality>,
+    /// State of the machine during the measurement, such as `load-average`.
+    pub notes: BTreeMap<String, String>,
+}
+
+impl Profile {
+    /// Constants for matrix products of a type on a kind of device, where they were measured.
+    #[must_use]
+    pub fn constants(&self, kind: &str, dtype: DType) -> Option<&KernelConstants> {
+        let single = self.by_dtype.get(kind).and_then(|types| types.get(&dtype));
+        single.or_else(|| self.kinds.get(kind))
+    }
 }

@@ -2,6 +2,8 @@
 
 use ir::diagnostic::{Blame, Diagnostic};
 
+use crate::run::Attempt;
+
 /// What stood in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -18,7 +20,7 @@ pub enum Reason {
 }
 
 /// No plan, and whether that is proved.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct NoPlan {
     /// What stood in the way.
     pub reason: Reason,
@@ -26,21 +28,28 @@ pub struct NoPlan {
     pub diagnostic: Diagnostic,
     /// Whether it is certain that no plan exists (a counting argument or an exhausted search).
     pub proved: bool,
+    /// What a run tried before it gave up, in order; empty where one row speaks for itself.
+    pub attempts: Box<[Attempt]>,
 }
 
 impl NoPlan {
+    /// Without proof, and whoever the diagnostic blames.
+    #[must_use]
+    pub fn new(reason: Reason, diagnostic: Diagnostic) -> Self {
+        Self { reason, diagnostic, proved: false, attempts: Box::default() }
+    }
+
     /// This row found none; another one may.
     #[must_use]
     pub fn not_found(reason: Reason, code: &'static str, message: impl Into<String>) -> Self {
-        let diagnostic = Diagnostic::error(Blame::NotFound, code, message);
-        Self { reason, diagnostic, proved: false }
+        Self::new(reason, Diagnostic::error(Blame::NotFound, code, message))
     }
 
     /// No plan exists.
     #[must_use]
     pub fn proved(reason: Reason, diagnostic: Diagnostic) -> Self {
         let diagnostic = Diagnostic { blame: Blame::Infeasible, ..diagnostic };
-        Self { reason, diagnostic, proved: true }
+        Self { proved: true, ..Self::new(reason, diagnostic) }
     }
 
     /// The same, without the claim of a proof: for what was shown on a transformed problem only.
@@ -65,6 +74,19 @@ impl NoPlan {
     pub fn fact(mut self, name: &'static str, value: impl Into<ir::diagnostic::Value>) -> Self {
         self.diagnostic = self.diagnostic.fact(name, value);
         self
+    }
+}
+
+/// How long the attempts took makes no difference.
+impl PartialEq for NoPlan {
+    fn eq(&self, other: &Self) -> bool {
+        let tried = |no_plan: &Self| {
+            let attempts = no_plan.attempts.iter();
+            attempts.map(|a| (a.algorithm.clone(), a.result.clone())).collect::<Vec<_>>()
+        };
+        (self.reason, self.proved, &self.diagnostic)
+            == (other.reason, other.proved, &other.diagnostic)
+            && tried(self) == tried(other)
     }
 }
 

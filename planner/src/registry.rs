@@ -59,7 +59,7 @@ static ENTRIES: &[Entry] = &[
         kind: Kind::Decide,
         decides: &[Field::Placement],
         guarantee: heuristic,
-        options: &[],
+        options: m_topo::OPTIONS,
         paper: "Jeon et al., Baechi: fast device placement of machine learning graphs, SoCC 2020",
         summary: "fills one device after the other in topological order up to an even share of memory",
         build: m_topo::build,

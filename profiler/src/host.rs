@@ -1,6 +1,32 @@
-//! The processor that runs meshwright.
+//! The processor that runs meshwright: products of the embedded library, memory, loopback.
 
+mod loopback;
+mod memory;
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, Par};
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::tensor::DType;
+
+use self::loopback::Loopback;
+use self::memory::Memory;
 use crate::backend::{Backend, State};
+use crate::driver::Driver;
+use crate::grid::{self, Extents};
+use crate::measurement::Task;
+
+/// What the profile says measured it.
+pub(crate) const SOURCE: &str = "host: faer products in fp32, memory and TCP loopback";
+/// Name of the device kind, where the user gives none.
+pub(crate) const KIND: &str = "host";
+/// Seconds that one timed batch lasts at least.
+pub(crate) const BATCH_S: f64 = 2e-3;
+
+/// Extents of the random products: from one block of a small model to a layer of a larger one.
+const EXTENTS: Extents = Extents { least: 32, most: 1536, step: 8 };
 
 /// The host: always there. The core count is what the operating system lets this process use.
 pub(crate) fn probe() -> Backend {
@@ -9,4 +35,92 @@ pub(crate) fn probe() -> Backend {
         Err(_) => format!("an unknown number of cores of {}", std::env::consts::ARCH),
     };
     Backend { name: "host", state: State::Present { devices: vec![cores] } }
+}
+
+/// The random products.
+pub(crate) fn products(count: usize, seed: u64) -> Vec<Task> {
+    grid::products(count, DType::F32, EXTENTS, seed)
+}
+
+/// Memory from 64 KiB to 256 MiB, loopback from 1 KiB to 64 MiB.
+pub(crate) fn others() -> Vec<Task> {
+    let streams = memory::FAMILIES.iter().flat_map(|family| {
+        grid::sizes(64 << 10, 7).map(|bytes| Task::Stream { family: (*family).into(), bytes })
+    });
+    let transfers =
+        grid::sizes(1 << 10, 9).map(|bytes| Task::Transfer { link: loopback::LINK.into(), bytes });
+    streams.chain(transfers).collect()
+}
+
+/// Runs tasks on the processor with one thread per core.
+#[derive(Default)]
+pub(crate) struct Host {
+    prepared: Prepared,
+}
+
+#[derive(Default)]
+enum Prepared {
+    #[default]
+    Nothing,
+    Product(Product),
+    Memory(Memory),
+    Loopback(Loopback),
+}
+
+struct Product {
+    a: Mat<f32>,
+    b: Mat<f32>,
+    c: Mat<f32>,
+}
+
+impl Product {
+    fn new(m: u64, k: u64, n: u64) -> Self {
+        let [m, k, n] = [m, k, n].map(|extent| usize::try_from(extent).unwrap_or(usize::MAX));
+        // Small whole numbers: no denormals, which are slow, and no overflow.
+        let value = |i: usize, j: usize| ((i + 2 * j) % 5) as f32 - 2.0;
+        Self { a: Mat::from_fn(m, k, value), b: Mat::from_fn(k, n, value), c: Mat::zeros(m, n) }
+    }
+
+    fn run(&mut self) {
+        let (a, b) = (black_box(&self.a).as_ref(), black_box(&self.b).as_ref());
+        matmul(self.c.as_mut(), Accum::Replace, a, b, 1.0, Par::rayon(0));
+        black_box(&self.c);
+    }
+}
+
+impl Driver for Host {
+    fn prepare(&mut self, task: &Task) -> Result<(), Diagnostic> {
+        // What came before is dropped first, so that both never fill the memory together.
+        self.prepared = Prepared::Nothing;
+        self.prepared = match task {
+            Task::Product { m, k, n, .. } => Prepared::Product(Product::new(*m, *k, *n)),
+            Task::Stream { family, bytes } => Prepared::Memory(Memory::new(family, *bytes)?),
+            Task::Transfer { bytes, .. } => Prepared::Loopback(Loopback::new(*bytes)?),
+        };
+        Ok(())
+    }
+
+    fn run(&mut self, runs: u32) -> Result<f64, Diagnostic> {
+        let start = Instant::now();
+        match &mut self.prepared {
+            Prepared::Nothing => {
+                return Err(Diagnostic::error(
+                    Blame::Internal,
+                    "internal",
+                    "a task was run before it was prepared",
+                ));
+            }
+            Prepared::Product(product) => (0..runs).for_each(|_| product.run()),
+            Prepared::Memory(memory) => (0..runs).for_each(|_| memory.run()),
+            Prepared::Loopback(loopback) => {
+                for _ in 0..runs {
+                    loopback.send()?;
+                }
+                // The answer travels back, too.
+                let answers = f64::from(runs) * loopback.answer_s();
+                return Ok((start.elapsed().as_secs_f64() - answers).max(1e-9));
+            }
+        }
+        Ok(start.elapsed().as_secs_f64())
+    }
 }

@@ -1,14 +1,37 @@
-//! What this machine could be profiled with.
+//! Measures kernels and links, and fits the constants of the cost model to them.
 //!
-//! So far a profiler only *probes*: it says which backends exist here and why the others do not.
-//! It measures nothing and claims nothing about speed; every duration in a plan comes from the
-//! nominal constants of the cost model or from costs given in a file.
+//! [`measure`] runs a grid of tasks on one engine and keeps medians and spreads; [`to_profile`]
+//! fits constants and says how well and which of them the samples determine; [`check()`] compares
+//! a profile with a measurement that it was not fitted to.
 
 pub mod backend;
+mod check;
 mod cuda;
+mod date;
+mod driver;
+mod fit;
+mod form;
+mod grid;
 mod host;
+mod machine;
+#[cfg(test)]
+mod measured;
+pub mod measurement;
+pub mod options;
+mod profile;
+mod statistic;
+mod torch;
+
+use std::time::Instant;
+
+use ir::diagnostic::Diagnostic;
 
 use crate::backend::Backend;
+pub use crate::check::{Check, check, predict};
+use crate::driver::{Driver, Pace, time_all};
+use crate::measurement::{Measurement, Task};
+use crate::options::{Engine, Options, Part};
+pub use crate::profile::to_profile;
 
 /// Every backend that meshwright knows, with its state on this machine. The host always exists;
 /// `cuda` only where the driver's library loads and answers.
@@ -17,29 +40,85 @@ pub fn probe() -> Vec<Backend> {
     vec![host::probe(), cuda::probe()]
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backend::State;
-
-    #[test]
-    fn the_host_always_exists_and_counts_its_cores() {
-        let backends = probe();
-        assert_eq!(backends[0].name, "host");
-        let State::Present { devices } = &backends[0].state else {
-            panic!("the host runs this test");
-        };
-        assert_eq!(devices.len(), 1);
-        assert!(devices[0].contains("core"), "{devices:?}");
-    }
-
-    #[test]
-    fn an_absent_backend_says_why() {
-        for backend in probe() {
-            match backend.state {
-                State::Present { devices } => assert!(!devices.is_empty(), "{}", backend.name),
-                State::Absent { reason } => assert!(!reason.is_empty(), "{}", backend.name),
-            }
+/// Measures on one engine.
+///
+/// # Errors
+/// `machine-busy` and `measurement-noisy` unless a busy machine is allowed; `no-gpu` and whatever
+/// a CUDA library reports; `no-python`, `torch-failed`, `torch-timeout` and `torch-output`;
+/// `loopback`.
+pub fn measure(options: &Options) -> Result<Measurement, Diagnostic> {
+    let start = Instant::now();
+    let machine = machine::look();
+    let mut measurement = Measurement {
+        source: String::new(),
+        kind: String::new(),
+        date: date::today(),
+        machine,
+        samples: Vec::new(),
+        n_skipped: 0,
+        elapsed_s: 0.0,
+    };
+    match &options.engine {
+        Engine::Host => {
+            machine::admit(&measurement.machine, options.busy)?;
+            measurement.source = host::SOURCE.to_owned();
+            measurement.kind = host::KIND.to_owned();
+            let tasks = parts(options, host::others(), host::products);
+            run(&mut measurement, &mut host::Host::default(), &tasks, options, host::BATCH_S)?;
+        }
+        Engine::Torch { python, script, clock } => {
+            machine::admit(&measurement.machine, options.busy)?;
+            let answer = torch::measure(python, script.as_deref(), *clock, options)?;
+            measurement.source = answer.source;
+            measurement.kind = answer.kind;
+            measurement.samples = answer.samples;
+            measurement.n_skipped = answer.n_skipped;
+            measurement.machine.notes.extend(answer.notes);
+        }
+        Engine::Cuda { device } => {
+            let mut open = cuda::open(*device)?;
+            machine::admit(&measurement.machine, options.busy)?;
+            measurement.source = cuda::SOURCE.to_owned();
+            measurement.kind = open.kind;
+            measurement.machine.notes.extend(open.notes);
+            let tasks = parts(options, cuda::others(open.peer), cuda::products);
+            let driver = open.driver.as_mut();
+            run(&mut measurement, driver, &tasks, options, cuda::BATCH_S)?;
         }
     }
+    if let Some(kind) = &options.kind {
+        measurement.kind.clone_from(kind);
+    }
+    measurement.elapsed_s = start.elapsed().as_secs_f64();
+    measurement.machine.load_after = machine::load_average();
+    machine::accept(&mut measurement, options.busy)?;
+    Ok(measurement)
 }
+
+/// Streams and links come first: without them no product can be fitted.
+fn parts(
+    options: &Options,
+    others: Vec<Task>,
+    products: impl Fn(usize, u64) -> Vec<Task>,
+) -> Vec<Task> {
+    let products = products(options.n_products, options.seed);
+    match options.part {
+        Part::All => others.into_iter().chain(products).collect(),
+        Part::Products => products,
+    }
+}
+
+fn run(
+    measurement: &mut Measurement,
+    driver: &mut dyn Driver,
+    tasks: &[Task],
+    options: &Options,
+    batch_s: f64,
+) -> Result<(), Diagnostic> {
+    let pace = Pace { repeats: options.repeats, batch_s, time: options.time };
+    (measurement.samples, measurement.n_skipped) = time_all(driver, tasks, pace)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cost_model::report::DeviceReport;
-use documents::plan::PlanDocument;
+use documents::plan::{PlanDocument, Reference};
 use ir::diagnostic::Diagnostic;
 use ir::units::{Bytes, Nanos};
 use serde_json::{Value, json};
@@ -41,9 +41,16 @@ struct Move<'a> {
 
 pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
     let (a, b) = (replay::document(&args.a)?, replay::document(&args.b)?);
-    let Figures { times, peak, warnings } = figures(args, &a, &b)?;
+    let Figures { times, peak, mut warnings } = figures(args, &a, &b)?;
+    let others = [
+        ("other-model", "model", &a.model, &b.model),
+        ("other-cluster", "cluster", &a.cluster, &b.cluster),
+    ];
+    warnings.extend(others.into_iter().filter_map(|(code, what, a, b)| other(code, what, a, b)));
+    let is_other_model = a.model.digest != b.model.digest;
     let moves = moves(&a, &b);
-    let same = a.placement == b.placement
+    let same = !is_other_model
+        && a.placement == b.placement
         && a.schedule == b.schedule
         && a.partition == b.partition
         && a.parallelism == b.parallelism;
@@ -51,6 +58,7 @@ pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
     print_moves(&moves, Rows::of(args.target.all), printer);
     printer.warnings(&warnings);
     printer.line(match (same, moves.is_empty()) {
+        _ if is_other_model => "the plans are for different models",
         (true, _) => "the plans decide the same",
         (false, true) => "the plans differ in their orders only",
         (false, false) => "the plans differ",
@@ -65,6 +73,16 @@ pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
             .collect::<Vec<_>>(),
     }));
     Ok(if same { Exit::DONE } else { Exit::DIFFERS })
+}
+
+/// Plans for different things can be compared, but their difference may come from there.
+fn other(code: &'static str, what: &str, a: &Reference, b: &Reference) -> Option<Diagnostic> {
+    let message = if a.name == b.name {
+        format!("the plans are for different versions of {what} `{}`", a.name)
+    } else {
+        format!("the plans are for {what} `{}` and {what} `{}`", a.name, b.name)
+    };
+    (a.digest != b.digest).then(|| Diagnostic::warning(code, message))
 }
 
 fn as_json(row: &Row) -> Value {

@@ -14,7 +14,7 @@ use crate::cli::ExplainArgs;
 use crate::commands::alternatives::{self, Alternative};
 use crate::commands::replay::{self, Replayed};
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, Exit};
+use crate::commands::{CommandResult, Exit, violations};
 use crate::printer::Printer;
 use crate::suggest;
 use crate::table::Column;
@@ -30,7 +30,13 @@ struct Flow {
 }
 
 pub(crate) fn run(args: &ExplainArgs, printer: &Printer) -> CommandResult {
-    let replayed = replay::replayed(&args.replay)?;
+    let rows = Rows::of(args.replay.target.all);
+    let on = replay::read(&args.replay)?;
+    let broken = violations::of(&on);
+    if !broken.is_empty() {
+        return Ok(violations::verdict(&on, &broken, rows, printer));
+    }
+    let replayed = replay::on(on)?;
     let problem = &replayed.on.loaded.problem;
     let op = op_named(problem, &args.op)?;
     let Some((device, span)) = placed(&replayed, op) else {
@@ -39,7 +45,6 @@ pub(crate) fn run(args: &ExplainArgs, printer: &Printer) -> CommandResult {
     };
     let (inputs, outputs) = (inputs(&replayed, op, device), outputs(&replayed, op, device));
     let reasons = reasons(&replayed, op, device, span, &inputs);
-    let rows = Rows::of(args.replay.target.all);
     let others = alternatives::of(&replayed, op, device, rows);
     text(&replayed, (op, device, span), &reasons, printer);
     flows("receives", problem, &inputs, printer);

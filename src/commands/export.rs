@@ -1,29 +1,39 @@
 //! `export`: a plan in an executor's format.
 
 use documents::diagnostic::DiagnosticDocument;
-use exporters::Source;
+use exporters::{Export, Source};
 use ir::diagnostic::Diagnostic;
 use serde_json::json;
 
 use crate::artifact::{self, Existing};
-use crate::cli::ExportArgs;
-use crate::commands::{CommandResult, Exit, replay};
+use crate::cli::{ExportArgs, ReplayArgs};
+use crate::commands::report::Rows;
+use crate::commands::{CommandResult, Exit, replay, violations};
+use crate::escape;
 use crate::printer::Printer;
 use crate::suggest;
 
 pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
     check_target(&args.target)?;
     let existing = Existing::of(args.force);
-    let inputs = [args.replay.plan.as_path(), args.replay.model.as_path()];
+    let ReplayArgs { plan, model, target } = &args.replay;
+    let mut inputs = vec![plan.as_path(), model.as_path()];
+    inputs.extend(target.problem.cluster.as_deref());
+    inputs.extend(target.problem.constraints.as_deref());
     artifact::check(&[&args.output], &inputs, existing)?;
-    let replayed = replay::replayed(&args.replay)?;
+    let on = replay::read(&args.replay)?;
+    let broken = violations::of(&on);
+    if !broken.is_empty() {
+        return Ok(violations::verdict(&on, &broken, Rows::of(target.all), printer));
+    }
+    let replayed = replay::on(on)?;
     let source = Source {
         problem: &replayed.on.loaded.problem,
         plan: &replayed.on.plan,
         timeline: &replayed.timeline,
         report: &replayed.report,
     };
-    let export = exporters::export(&args.target, &source)?;
+    let export = exported(&args.target, &source)?;
     let length = export.bytes.len();
     artifact::write_all(&[(args.output.clone(), export.bytes)], existing)?;
     let mut warnings = replayed.on.warnings;
@@ -38,6 +48,22 @@ pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
         "warnings": warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
     }));
     Ok(Exit::DONE)
+}
+
+/// The file of a format; JSON is made safe to look at.
+///
+/// # Errors
+/// Those of `exporters::export`.
+pub(crate) fn exported(target: &str, source: &Source<'_>) -> Result<Export, Diagnostic> {
+    let mut export = exporters::export(target, source)?;
+    let row = exporters::targets().iter().find(|row| row.name == target);
+    if row.is_some_and(|row| row.file_name.ends_with(".json")) {
+        export.bytes = match String::from_utf8(export.bytes) {
+            Ok(text) => escape::json(text).into_bytes(),
+            Err(error) => error.into_bytes(),
+        };
+    }
+    Ok(export)
 }
 
 /// Refuses a target that does not exist.

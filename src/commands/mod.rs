@@ -10,12 +10,15 @@ mod export;
 mod import;
 mod outcome;
 mod plan;
+mod profile;
 mod replay;
 mod report;
 mod serve;
 mod simulate;
 mod support;
+mod validate;
 mod verify;
+mod violations;
 
 use ir::diagnostic::Diagnostic;
 use serde_json::json;
@@ -56,6 +59,8 @@ pub(crate) fn run(cli: &Cli, printer: &Printer) -> CommandResult {
         }
         Some(Command::Plan(args)) => plan::run(args, printer),
         Some(Command::Import(args)) => import::run(args, printer),
+        Some(Command::Profile(args)) => profile::run(args, printer),
+        Some(Command::Validate(args)) => validate::run(args, printer),
         Some(Command::Support(args)) => support::run(args, printer),
         Some(Command::Simulate(args)) => simulate::run(args, printer),
         Some(Command::Verify(args)) => verify::run(args, printer),

@@ -10,11 +10,13 @@ use documents::report::{
 };
 use ir::diagnostic::Diagnostic;
 use ir::units::{Bytes, Nanos};
+use planner::no_plan::NoPlan;
 use planner::run::{Attempt, Outcome};
+use serde_json::json;
 
 use crate::cli::{PlanArgs, VERSION};
-use crate::commands::import;
 use crate::commands::report::{self, Rows};
+use crate::commands::{Exit, import};
 use crate::load::{self, Loaded};
 use crate::printer::{Format, Printer};
 use crate::table::Column;
@@ -73,6 +75,31 @@ pub(crate) fn print(
     }
     printer.line(&sentence(outcome));
     Ok(())
+}
+
+/// Prints why there is no plan, and what was tried where that was more than one recipe.
+pub(crate) fn print_failure(none: &NoPlan, printer: &Printer) -> Exit {
+    let exit = none.diagnostic.blame.exit_code();
+    if printer.format == Format::Json {
+        let error = DiagnosticDocument { exit_code: Some(exit), ..(&none.diagnostic).into() };
+        let attempts: Vec<_> = none.attempts.iter().map(attempt).collect();
+        printer.document(&json!({ "error": error, "exit_code": exit, "attempts": attempts }));
+        return Exit(exit);
+    }
+    if none.attempts.len() > 1 {
+        let columns =
+            [Column::Name("algorithm"), Column::Number("planned in"), Column::Text("result")];
+        let row = |attempt: &Attempt| {
+            let result = match &attempt.result {
+                Ok(plan) => plan.step_time.to_string(),
+                Err(none) => format!("no plan: {}", none.diagnostic.message),
+            };
+            vec![attempt.algorithm.clone(), elapsed(attempt.elapsed), result]
+        };
+        printer.talk_table(&columns, none.attempts.iter().map(row).collect());
+    }
+    printer.failure(&none.diagnostic, exit);
+    Exit(exit)
 }
 
 fn attempts(outcome: &Outcome, printer: &Printer) {

@@ -8,7 +8,6 @@ use cost_model::judge::Timeline;
 use documents::plan::{Context, CostDocument, PlanDocument};
 use exporters::Source;
 use ir::diagnostic::{Blame, Diagnostic};
-use planner::no_plan::NoPlan;
 use planner::recipe::Recipe;
 use planner::run::{Budget, Outcome, Request, solve};
 
@@ -16,6 +15,7 @@ use crate::artifact::{self, Existing};
 use crate::cli::{ObjectiveName, PlanArgs};
 use crate::commands::outcome::{self, Solved};
 use crate::commands::{CommandResult, Exit, export};
+use crate::escape;
 use crate::interrupt;
 use crate::load::{self, Loaded};
 use crate::printer::Printer;
@@ -42,11 +42,15 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let progress = Progress::new(printer);
     let solved = solve(loaded.problem.clone(), &request, &mut |event| progress.observe(event));
     drop(progress);
-    let outcome = match solved {
+    let mut outcome = match solved {
         Ok(outcome) => outcome,
         Err(_) if request.cancel.load(Ordering::SeqCst) => return Ok(interrupted(printer)),
-        Err(NoPlan { diagnostic, .. }) => return Err(diagnostic),
+        Err(mut none) => {
+            name_limit(args, &mut none.diagnostic);
+            return Ok(outcome::print_failure(&none, printer));
+        }
     };
+    outcome.warnings.iter_mut().for_each(|warning| name_limit(args, warning));
     let elapsed = start.elapsed();
     let plan = document(args, &loaded, &outcome);
     let (files, warnings) = files(args, &exports, &loaded, &outcome, &plan)?;
@@ -119,7 +123,7 @@ fn files(
     let mut files = Vec::new();
     let mut warnings = Vec::new();
     if let Some(path) = &args.output {
-        files.push((path.clone(), plan.to_json()?.into_bytes()));
+        files.push((path.clone(), escape::json(plan.to_json()?).into_bytes()));
     }
     let source = Source {
         problem: &loaded.problem,
@@ -128,11 +132,23 @@ fn files(
         report: &outcome.report,
     };
     for (target, path) in exports {
-        let export = exporters::export(target, &source)?;
+        let export = export::exported(target, &source)?;
         files.push((path.clone(), export.bytes));
         warnings.extend(export.warnings);
     }
     Ok((files, warnings))
+}
+
+/// Hints that name the limit which was set.
+fn name_limit(args: &PlanArgs, diagnostic: &mut Diagnostic) {
+    let limit = match (args.node_budget, args.time_limit) {
+        (Some(_), None) => "the node budget",
+        (Some(_), Some(_)) => "the node budget or the time limit",
+        (None, _) => return,
+    };
+    for hint in &mut diagnostic.hints {
+        *hint = hint.replace("the time limit", limit);
+    }
 }
 
 fn interrupted(printer: &Printer) -> Exit {

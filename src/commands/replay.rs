@@ -1,17 +1,17 @@
 //! Reads a plan back and puts it on its model and cluster again.
 
-use std::fs;
 use std::path::Path;
 
 use cost_model::judge::{Timeline, replay};
 use cost_model::report::{Report, report};
 use documents::plan::{ModeDocument, OptimizerDocument, PlanDocument, WorkloadDocument};
-use ir::diagnostic::{Diagnostic, Severity};
+use ir::diagnostic::{Diagnostic, Severity, Value};
 use ir::plan::Plan;
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer, Workload};
 
 use crate::cli::{ReplayArgs, ReplayFlags};
+use crate::input_file;
 use crate::load::{self, Loaded};
 
 /// Longest plan file that is read, in bytes.
@@ -25,6 +25,8 @@ pub(crate) struct OnProblem {
     pub(crate) plan: Plan,
     /// Of the problem, and of digests that differ.
     pub(crate) warnings: Vec<Diagnostic>,
+    /// Whether digests differ.
+    pub(crate) is_mismatched: bool,
 }
 
 /// A plan on its problem, replayed.
@@ -48,12 +50,28 @@ pub(crate) fn document(path: &Path) -> Result<PlanDocument, Diagnostic> {
             .fact("reason", why)
             .hint("give a plan that `meshwright plan -o plan.json` wrote")
     };
-    let size = fs::metadata(path).map_err(|e| unreadable(e.to_string()))?.len();
-    if size > LONGEST_FILE {
-        return Err(unreadable(format!("it is {size} bytes long, more than {LONGEST_FILE}")));
+    let text = input_file::read(path, LONGEST_FILE).map_err(unreadable)?;
+    let document = PlanDocument::parse(&text).and_then(|document| {
+        check(&document)?;
+        Ok(document)
+    });
+    document.map_err(|e| e.fact("file", file.clone()))
+}
+
+/// What the form of the document does not rule out and no plan has.
+fn check(document: &PlanDocument) -> Result<(), Diagnostic> {
+    const OBJECTIVES: [&str; 1] = ["step-time"];
+    let objective = &document.objective;
+    if !OBJECTIVES.contains(&objective.as_str()) {
+        let message = format!("the plan minimises `{objective}`, which is no known objective");
+        return Err(Diagnostic::input("bad-plan", message)
+            .hint(format!("known is {}", OBJECTIVES.join(", "))));
     }
-    let text = fs::read(path).map_err(|e| unreadable(e.to_string()))?;
-    PlanDocument::parse(&text).map_err(|e| e.fact("file", file.clone()))
+    let WorkloadDocument { batch, micro_batch, .. } = &document.workload;
+    if [batch, micro_batch].contains(&&Some(0)) {
+        return Err(Diagnostic::input("bad-plan", "the plan states a batch of 0 samples"));
+    }
+    Ok(())
 }
 
 /// Puts a plan on its model and cluster. What it was made for is checked by digest.
@@ -69,26 +87,38 @@ pub(crate) fn on_problem(
     let mut loaded = load::problem_of_plan(model, &flags.problem, planned)?;
     let mut warnings = std::mem::take(&mut loaded.warnings);
     let problem = &loaded.problem;
+    let mut is_mismatched = false;
     for mismatch in document.mismatches(&problem.graph, &problem.cluster, &loaded.profile) {
         if !flags.allow_mismatch {
-            return Err(mismatch.hint(
-                "give the same --dim and --batch flags as when it was planned, or add \
-                 --allow-mismatch to go on all the same",
-            ));
+            return Err(advised(mismatch));
         }
+        is_mismatched = true;
         warnings.push(Diagnostic { severity: Severity::Warning, ..mismatch });
     }
     let plan = document.to_ir(&problem.graph, &problem.cluster)?;
-    Ok(OnProblem { loaded, plan, warnings })
+    Ok(OnProblem { loaded, plan, warnings, is_mismatched })
 }
 
-/// Reads, resolves and replays a plan.
+/// With the flags that decide the part that differs.
+fn advised(mismatch: Diagnostic) -> Diagnostic {
+    let part = mismatch.facts.iter().find(|(name, _)| *name == "what").map(|(_, value)| value);
+    let flags = match part {
+        Some(Value::Text(part)) if part == "cluster" => "--cluster",
+        Some(Value::Text(part)) if part == "profile" => "--profile",
+        _ => "--dim, --batch, --dtype and --workload",
+    };
+    mismatch.hint(format!(
+        "give the same {flags} as when it was planned, or add --allow-mismatch to go on all the \
+         same"
+    ))
+}
+
+/// Reads a plan and puts it on its problem.
 ///
 /// # Errors
-/// Those of [`document`] and [`on_problem`]; a plan that can't be replayed is illegal.
-pub(crate) fn replayed(args: &ReplayArgs) -> Result<Replayed, Diagnostic> {
-    let document = document(&args.plan)?;
-    on(on_problem(&document, &args.model, &args.target)?)
+/// Those of [`document`] and [`on_problem`].
+pub(crate) fn read(args: &ReplayArgs) -> Result<OnProblem, Diagnostic> {
+    on_problem(&document(&args.plan)?, &args.model, &args.target)
 }
 
 /// Replays a plan.

@@ -46,7 +46,7 @@ pub(crate) fn devices(problem: &Problem, report: &Report, rows: Rows, printer: &
         Column::Number("peak memory"),
         Column::Number("of"),
         Column::Number("limit"),
-        Column::Rest("largest at peak"),
+        Column::RestName("largest at peak"),
     ];
     let shown = rows.shown(report.devices.len());
     let row = |device: &DeviceReport| row(problem, report, device);
@@ -79,7 +79,7 @@ fn row(problem: &Problem, report: &Report, device: &DeviceReport) -> Vec<String>
 }
 
 fn holding(holding: &Holding) -> String {
-    format!("{} {} {}", holding.what.name(), Bytes(holding.bytes), holding.name)
+    format!("{} {} {}", Bytes(holding.bytes), holding.what.name(), holding.name)
 }
 
 /// The report as a document.

@@ -1,24 +1,27 @@
 //! `simulate`: replays a plan and reports.
 
-use cost_model::verify::verify;
 use documents::diagnostic::DiagnosticDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::json;
 
 use crate::cli::ReplayArgs;
 use crate::commands::report::{self, Rows};
-use crate::commands::{CommandResult, Exit, replay};
+use crate::commands::{CommandResult, Exit, replay, violations};
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
-    let replayed = replay::replayed(args)?;
+    let replayed = replay::on(replay::read(args)?)?;
     let problem = &replayed.on.loaded.problem;
-    let broken: Vec<Diagnostic> =
-        verify(problem, &replayed.on.plan).iter().map(|v| v.diagnostic(problem)).collect();
-    report::devices(problem, &replayed.report, Rows::of(args.target.all), printer);
+    let broken = violations::of(&replayed.on);
+    let rows = Rows::of(args.target.all);
+    report::devices(problem, &replayed.report, rows, printer);
     printer.warnings(&replayed.on.warnings);
-    printer.warnings(&broken);
-    printer.line(&format!("step time {}", replayed.timeline.step_time));
+    violations::list(&broken, rows, printer);
+    let step = replayed.timeline.step_time;
+    printer.line(&match broken.len() {
+        0 => format!("step time {step}"),
+        n => format!("step time {step}, illegal: {}", violations::count(n)),
+    });
     let documents =
         |list: &[Diagnostic]| -> Vec<_> { list.iter().map(DiagnosticDocument::from).collect() };
     printer.document(&json!({

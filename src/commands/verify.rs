@@ -1,36 +1,22 @@
-//! `verify`: checks a plan against every rule.
+//! `verify`: checks a plan against every rule, and what it states of its cost.
 
-use cost_model::verify::verify;
-use documents::diagnostic::DiagnosticDocument;
-use ir::diagnostic::{Blame, Diagnostic};
-use serde_json::json;
+use cost_model::judge::replay as judge;
 
 use crate::cli::ReplayArgs;
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, Exit, replay};
+use crate::commands::{CommandResult, replay, violations};
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
     let document = replay::document(&args.plan)?;
     let on = replay::on_problem(&document, &args.model, &args.target)?;
-    let problem = &on.loaded.problem;
-    let broken: Vec<Diagnostic> =
-        verify(problem, &on.plan).iter().map(|v| v.diagnostic(problem)).collect();
-    printer.warnings(&on.warnings);
-    let shown = Rows::of(args.target.all).shown(broken.len());
-    printer.warnings(&broken[..shown]);
-    if shown < broken.len() {
-        printer.talk(&format!("... and {} more (--all)", broken.len() - shown));
+    let mut broken = violations::of(&on);
+    // On another problem than it was made for, a plan has another cost.
+    if broken.is_empty()
+        && !on.is_mismatched
+        && let Ok(timeline) = judge(&on.loaded.problem, &on.plan)
+    {
+        broken = violations::stated_cost(&document, &timeline);
     }
-    printer.line(&match broken.len() {
-        0 => format!("legal: all {} ops, no rule broken", problem.actions.len()),
-        1 => "illegal: 1 violation".to_owned(),
-        n => format!("illegal: {n} violations"),
-    });
-    printer.document(&json!({
-        "legal": broken.is_empty(),
-        "violations": broken.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
-        "warnings": on.warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
-    }));
-    Ok(if broken.is_empty() { Exit::DONE } else { Exit(Blame::IllegalPlan.exit_code()) })
+    Ok(violations::verdict(&on, &broken, Rows::of(args.target.all), printer))
 }

@@ -1,5 +1,6 @@
 //! Whole runs of the built program: exit code, stdout, stderr.
 
+mod edges;
 mod folder;
 
 use std::fs;
@@ -30,6 +31,8 @@ fn help_fits_a_screen_and_shows_an_example() {
         "export",
         "algorithms",
         "devices",
+        "profile",
+        "validate",
         "serve",
         "completions",
     ];

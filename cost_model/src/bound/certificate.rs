@@ -19,6 +19,7 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::id::{DeviceId, OpId, TensorId};
 use ir::units::Bytes;
 
+use super::Certificate;
 use super::device_types::distinct_sets;
 use crate::device_set::DeviceSet;
 use crate::problem::Problem;
@@ -60,7 +61,7 @@ struct Pool {
 }
 
 /// The first argument that holds.
-pub(super) fn find(problem: &Problem) -> Option<Diagnostic> {
+pub(super) fn find(problem: &Problem) -> Option<Certificate> {
     let bundles = bundles(problem);
     let pools = pools(problem);
     let mut ledger = Ledger::new(problem);
@@ -68,18 +69,10 @@ pub(super) fn find(problem: &Problem) -> Option<Diagnostic> {
         .iter()
         .find_map(|bundle| over_every_device(problem, &mut ledger, bundle))
         .or_else(|| pools.iter().find_map(|pool| over_the_sum(problem, pool)))?;
-    let enough = enough_for_each(&mut ledger, &bundles, &pools);
-    let mut diagnostic = match u64::try_from(enough) {
-        Ok(enough) => diagnostic.hint(format!(
-            "use devices with a memory limit of at least {enough} B ({}) each, which is capacity less context and reserve",
-            Bytes(enough)
-        )),
-        Err(_) => diagnostic,
-    };
-    if let Some(count) = enough_devices(problem, &mut ledger, &pools) {
-        diagnostic = diagnostic.hint(format!("use at least {count} devices of this kind"));
-    }
-    Some(diagnostic)
+    let enough_each = u64::try_from(enough_for_each(&mut ledger, &bundles, &pools)).ok();
+    let enough_devices = enough_devices(problem, &mut ledger, &pools);
+    let enough_devices = enough_devices.and_then(|count| u64::try_from(count).ok());
+    Some(Certificate { diagnostic, enough_each, enough_devices })
 }
 
 fn bundles(problem: &Problem) -> Vec<Bundle> {
@@ -223,6 +216,7 @@ fn over_every_device(
         Diagnostic::error(Blame::Infeasible, "memory-exceeded", message)
             .fact("need", need_bytes)
             .fact("have", have_bytes)
+            .fact("missing", size(need.bytes - have))
             .fact("op", name(op))
             .fact("device", device_name.clone())
             .fact("certificate", certificate),
@@ -307,6 +301,7 @@ fn over_the_sum(problem: &Problem, pool: &Pool) -> Option<Diagnostic> {
         Diagnostic::error(Blame::Infeasible, "memory-exceeded", message)
             .fact("need", need)
             .fact("have", have_bytes)
+            .fact("missing", size(pool.need - have))
             .fact("device", largest)
             .fact("devices", n)
             .fact("certificate", certificate),

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::bound::{lower_bound, memory_certificate};
+use cost_model::bound::{lower_bound, memory_certificate, route_certificate};
 use cost_model::judge::replay;
 use cost_model::memory::peaks;
-use ir::cluster::Duplex;
+use ir::cluster::{Duplex, NO_ROUTE};
 use ir::diagnostic::{Blame, Value};
 use ir::id::DeviceId;
 use ir::tensor::Role;
@@ -162,15 +162,16 @@ fn parameters_that_fit_no_cluster_are_counted_once() {
     assert_eq!(memory_certificate(&case.problem()), None);
     let w = case.tensor("more", 1, Role::Parameter);
     case.op("more", &[(0, 1)], &[w], &[]);
-    let diagnostic = memory_certificate(&case.problem()).unwrap().diagnostic;
-    assert_eq!(fact(&diagnostic, "need"), Some(&Value::Bytes(Bytes(41))));
-    assert_eq!(fact(&diagnostic, "have"), Some(&Value::Bytes(Bytes(40))));
-    assert_eq!(diagnostic.hints[1], "use at least 3 devices of this kind");
+    let certificate = memory_certificate(&case.problem()).unwrap();
+    assert_eq!(fact(&certificate.diagnostic, "need"), Some(&Value::Bytes(Bytes(41))));
+    assert_eq!(fact(&certificate.diagnostic, "have"), Some(&Value::Bytes(Bytes(40))));
+    assert_eq!(fact(&certificate.diagnostic, "missing"), Some(&Value::Bytes(Bytes(1))));
+    assert_eq!((certificate.enough_each, certificate.enough_devices), (Some(21), Some(3)));
 }
 
-/// With the limit that the hint names no argument is left, with a byte less one is.
+/// With the limit that it names no argument is left, with a byte less one is.
 #[test]
-fn the_numbers_of_the_hints_work() {
+fn the_numbers_of_a_certificate_are_the_least() {
     let (mut n_limits, mut n_counts) = (0, 0);
     for seed in 0..4_000 {
         let mut random = Random(seed);
@@ -183,19 +184,14 @@ fn the_numbers_of_the_hints_work() {
         let limit = random.below(30) as u64;
         let mut with = |limit: u64| {
             case.cluster.devices.iter_mut().for_each(|d| d.capacity = Some(Bytes(limit)));
-            memory_certificate(&case.problem()).map(|c| c.diagnostic)
+            memory_certificate(&case.problem())
         };
-        let Some(diagnostic) = with(limit) else { continue };
-        let number = |hint: &str, word: &str| -> Option<u64> {
-            let rest = hint.split_once(word)?.1;
-            rest.split_once(' ')?.0.parse().ok()
-        };
-        let enough = number(&diagnostic.hints[0], "at least ").unwrap();
+        let Some(certificate) = with(limit) else { continue };
+        let enough = certificate.enough_each.unwrap();
         assert_eq!(with(enough), None, "seed {seed}: {enough} bytes each");
         assert!(with(enough - 1).is_some(), "seed {seed}: less than {enough} bytes each");
         n_limits += 1;
-        let count = diagnostic.hints.get(1).and_then(|hint| number(hint, "at least "));
-        if let Some(count) = count {
+        if let Some(count) = certificate.enough_devices {
             let more = vec![(0, limit); usize::try_from(count).unwrap()];
             case.cluster = cluster(&more, 1.0, Duplex::Full);
             assert!(more.len() > n);
@@ -204,6 +200,67 @@ fn the_numbers_of_the_hints_work() {
         }
     }
     assert!(n_limits > 300 && n_counts > 50, "{n_limits} limits, {n_counts} counts");
+}
+
+/// A tensor whose producer and consumer are pinned to devices without a way between them.
+#[test]
+fn a_tensor_that_can_not_be_delivered_is_named() {
+    let mut case = Case {
+        cluster: cluster(&[(0, 20), (0, 20), (0, 20)], 1.0, Duplex::Full),
+        ..Case::default()
+    };
+    let x = case.activation("x", 4);
+    let a = case.op("A", &[(0, 1)], &[], &[x]);
+    let b = case.op("B", &[(0, 1)], &[x], &[]);
+    for (from, to) in [(0, 1), (1, 0)] {
+        case.cluster.links.pairs[from * 3 + to] = NO_ROUTE;
+    }
+    assert_eq!(route_certificate(&case.problem()), None);
+    case.constraints.pins = vec![(a, vec![DeviceId(0)]), (b, vec![DeviceId(1)])];
+    let diagnostic = route_certificate(&case.problem()).unwrap();
+    assert_eq!((diagnostic.code, diagnostic.blame), ("no-route", Blame::Infeasible));
+    assert_eq!(fact(&diagnostic, "tensor"), Some(&Value::Text("x".to_owned())));
+    assert_eq!(fact(&diagnostic, "producer"), Some(&Value::Text("A".to_owned())));
+    assert_eq!(fact(&diagnostic, "consumer"), Some(&Value::Text("B".to_owned())));
+    // One way, or one shared device, is enough.
+    case.constraints.pins[1].1.push(DeviceId(2));
+    assert_eq!(route_certificate(&case.problem()), None);
+    case.constraints.pins[1].1 = vec![DeviceId(0), DeviceId(1)];
+    assert_eq!(route_certificate(&case.problem()), None);
+}
+
+/// Where a certificate says that a tensor can't be delivered, every random plan is refused.
+#[test]
+fn a_certificate_of_routes_is_never_wrong() {
+    let mut n_proved = 0;
+    for seed in 0..3_000 {
+        let mut random = Random(seed);
+        let (mut case, problem) = random_problem(&mut random);
+        let n = problem.cluster.n_devices();
+        let pins = (0..n).map(DeviceId::new);
+        case.constraints.pins.extend(problem.units().into_iter().zip(pins.cycle()).filter_map(
+            |(unit, device)| {
+                let op = *unit.first()?;
+                problem.can_place(op, device).then(|| (op, vec![device]))
+            },
+        ));
+        let connected = case.problem();
+        for pair in 0..n * n {
+            if random.one_in(2) {
+                case.cluster.links.pairs[pair] = NO_ROUTE;
+            }
+        }
+        let problem = case.problem();
+        if route_certificate(&problem).is_some() {
+            n_proved += 1;
+            for _ in 0..8 {
+                let plan = random_plan(&connected, &mut random);
+                assert!(replay(&connected, &plan).is_ok(), "seed {seed}");
+                assert!(replay(&problem, &plan).is_err(), "seed {seed}: a plan exists");
+            }
+        }
+    }
+    assert!(n_proved > 100, "only {n_proved} certificates");
 }
 
 /// Whatever a certificate says can't fit, no random plan fits.

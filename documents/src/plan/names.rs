@@ -7,6 +7,8 @@ use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::{ChannelId, DeviceId, OpId, TensorId};
 
+use crate::nearest;
+
 /// What a name stands for.
 #[derive(Clone, Copy, Debug)]
 enum Entry {
@@ -46,11 +48,14 @@ impl<'a> Index<'a> {
                 format!("the plan names {what} `{name}`, and there are two of that name"),
             )
             .fact(what, name)),
-            None => Err(Diagnostic::input(
-                self.unknown,
-                format!("the plan names {what} `{name}`, which does not exist"),
-            )
-            .fact(what, name)),
+            None => {
+                let unknown = Diagnostic::input(
+                    self.unknown,
+                    format!("the plan names {what} `{name}`, which does not exist"),
+                )
+                .fact(what, name);
+                Err(nearest::hint(unknown, name, self.entries.keys().copied()))
+            }
         }
     }
 }

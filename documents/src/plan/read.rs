@@ -13,6 +13,7 @@ const FORMAT_FAMILY: &str = "meshwright.plan/";
 
 /// Only the version: read before all else, so that another version is named as such.
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Head {
     format: String,
 }
@@ -21,8 +22,9 @@ impl PlanDocument {
     /// Reads a document.
     ///
     /// # Errors
-    /// `bad-plan` with line and column where it is not such a document, `version-mismatch` where
-    /// it is one of another version, `too-large` past 1 GiB.
+    /// `bad-plan` with line and column where it is not such a document, or with the member whose
+    /// value no plan has; `version-mismatch` where it is one of another version, `too-large` past
+    /// 1 GiB.
     pub fn parse(text: &[u8]) -> Result<Self, Diagnostic> {
         if text.len() > MAX_DOCUMENT {
             return Err(Diagnostic::input("too-large", "the plan document is past 1 GiB")
@@ -32,7 +34,9 @@ impl PlanDocument {
         if head.format != FORMAT {
             return Err(wrong_format(&head.format));
         }
-        serde_json::from_slice(text).map_err(|error| malformed(&error))
+        let document: Self = serde_json::from_slice(text).map_err(|error| malformed(&error))?;
+        document.check()?;
+        Ok(document)
     }
 
     /// Pretty JSON with a final newline. The same document gives the same bytes.
@@ -45,9 +49,29 @@ impl PlanDocument {
 }
 
 fn malformed(error: &serde_json::Error) -> Diagnostic {
-    Diagnostic::input("bad-plan", format!("this is no plan document: {error}"))
+    Diagnostic::input("bad-plan", format!("this is no plan document: {}", reason(error)))
         .fact("line", error.line())
         .fact("column", error.column())
+        .hint("give a plan as `meshwright plan` writes it")
+}
+
+/// What is wrong in words of JSON, without the position.
+fn reason(error: &serde_json::Error) -> String {
+    let full = error.to_string();
+    let what = full.split(" at line ").next().unwrap_or_default();
+    if what == "expected value" {
+        return "a value of another kind belongs here".to_owned();
+    }
+    let Some((found, expected)) = what.rsplit_once(", expected ") else {
+        return what.to_owned();
+    };
+    let expected = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i32" | "i64" => "a whole number from 0 up",
+        "f32" | "f64" => "a number",
+        "a sequence" => "a list",
+        other => other,
+    };
+    format!("{}, expected {expected}", found.replace("sequence", "list").replace("map", "object"))
 }
 
 pub(super) fn wrong_format(format: &str) -> Diagnostic {

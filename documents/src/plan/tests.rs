@@ -136,3 +136,60 @@ fn ids_of_another_graph_stay_visibly_broken() {
         "unknown-op"
     );
 }
+
+fn parse_error(change: impl Fn(&mut Value)) -> ir::diagnostic::Diagnostic {
+    let workload = Workload { batch: Some(8), micro_batch: Some(2), ..Workload::default() };
+    let mut value = serde_json::to_value(document(&sample::plan(), &workload)).unwrap();
+    change(&mut value);
+    PlanDocument::parse(value.to_string().as_bytes()).unwrap_err()
+}
+
+#[test]
+fn values_that_no_plan_has_are_refused_by_member() {
+    let member = |path: &str, new: Value| {
+        let error = parse_error(|value| *value.pointer_mut(path).unwrap() = new.clone());
+        assert_eq!(error.code, "bad-plan");
+        let name = path.trim_start_matches('/').replace('/', ".");
+        assert!(error.message.contains(&format!("`{name}`")), "{}", error.message);
+    };
+    member("/objective", "throughput".into());
+    for path in ["/workload/batch", "/workload/micro_batch"] {
+        member(path, 0.into());
+    }
+    member("/workload/micro_batch", 3.into());
+    for degree in ["data", "tensor", "pipeline", "expert", "context", "n_micro_batches"] {
+        member(&format!("/parallelism/{degree}"), 0.into());
+    }
+    member("/parallelism/n_micro_batches", 7.into());
+}
+
+#[test]
+fn faults_of_form_are_told_in_words_of_json() {
+    let message = |path: &str, new: Value| {
+        parse_error(|value| *value.pointer_mut(path).unwrap() = new.clone()).message
+    };
+    for (path, new, words) in [
+        ("/workload/batch", Value::from("x"), "expected a whole number from 0 up"),
+        ("/parallelism/data", Value::from(1.5), "expected a whole number from 0 up"),
+        ("/parallelism", Value::from(3), "expected an object"),
+        ("/placement", Value::from(3), "expected a list"),
+        ("/schedule/after/0/task", Value::from(3), "another kind"),
+        ("/schedule/after/0/task", Value::from("x"), "unknown variant"),
+    ] {
+        let message = message(path, new);
+        assert!(message.contains(words), "{message}");
+        assert!(!message.contains("struct") && !message.contains("enum"), "{message}");
+    }
+    let error = PlanDocument::parse(b"3").unwrap_err();
+    assert!(error.message.contains("expected an object"), "{}", error.message);
+}
+
+#[test]
+fn a_name_that_is_nearly_right_is_proposed() {
+    let mut written = document(&sample::plan(), &Workload::default());
+    let right = written.placement[0].device.clone();
+    written.placement[0].device.push('x');
+    let error = written.to_ir(&sample::graph(), &sample::cluster()).unwrap_err();
+    assert_eq!(error.code, "unknown-device");
+    assert!(error.hints[0].contains(&format!("`{right}`")), "{:?}", error.hints);
+}

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use documents::cluster::{ClusterDocument, KindDocument, NodesDocument};
+use documents::nearest;
 use ir::cluster::{Check, Device, DeviceKind, Node};
 use ir::diagnostic::Diagnostic;
 use ir::id::{ClassId, KindId, NodeId};
@@ -10,7 +11,7 @@ use ir::tensor::DType;
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond};
 
 use super::catalogue::Catalogue;
-use super::values::{bytes, count, near, quoted, refused};
+use super::values::{RATES, bytes, check_name, count, quoted, refused};
 
 /// Most devices of a cluster.
 pub(super) const MAX_DEVICES: u64 = 4_096;
@@ -109,6 +110,7 @@ fn add_nodes(
     position: usize,
 ) -> Result<(), Diagnostic> {
     let stem = entry.name.as_deref().unwrap_or("node");
+    check_name(stem, "host")?;
     let n_nodes = count(entry.count.unwrap_or(1), "count", stem, MAX_DEVICES)?;
     let n_devices = count(entry.devices.unwrap_or(1), "devices", stem, MAX_DEVICES)?;
     if n_nodes.saturating_mul(n_devices).saturating_add(blueprints.len()) > MAX_DEVICES as usize {
@@ -179,11 +181,16 @@ fn add_devices(
 ) -> Result<(), Diagnostic> {
     let mut stated = HashMap::new();
     for entry in &document.devices {
+        check_name(&entry.id, "device")?;
         if stated.insert(&entry.id, ()).is_some() {
             return Err(Diagnostic::input(
                 "duplicate-device",
                 format!("two devices have the id `{}`", entry.id),
-            ));
+            )
+            .hint("give each device its own `id`"));
+        }
+        if let Some(name) = &entry.node {
+            check_name(name, "host")?;
         }
         let node = match &entry.node {
             None => None,
@@ -274,8 +281,9 @@ fn own_kind(entry: &KindDocument) -> Result<DeviceKind, Diagnostic> {
         }
     }
     let memory_bandwidth = entry.memory_bytes_per_s.map(|value| {
-        BytesPerSecond::new(value).ok_or_else(|| {
-            refused("kind-rate", "memory_bytes_per_s", name, value, "positive and finite")
+        BytesPerSecond::new(value).filter(|_| RATES.contains(&value)).ok_or_else(|| {
+            let want = "from 1 to 1e18 bytes per second";
+            refused("kind-rate", "memory_bytes_per_s", name, value, want)
         })
     });
     if entry.multiprocessors == Some(0) {
@@ -304,7 +312,7 @@ fn find_kind<'a>(
             .cloned()
             .chain(catalogue.devices.iter().map(|r| r.kind.name.clone()))
             .collect();
-        near(
+        nearest::hint(
             Diagnostic::input("unknown-kind", format!("unknown kind of device `{name}`"))
                 .fact("device", blueprint.name.clone()),
             name,

@@ -5,9 +5,8 @@ use std::io::Read;
 use std::path::Path;
 
 use documents::cluster::ClusterDocument;
+use documents::nearest;
 use ir::diagnostic::Diagnostic;
-
-use super::values::near;
 
 /// Largest cluster file, in bytes.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -65,16 +64,27 @@ pub(super) fn documents(text: &str, origin: &str) -> Result<Vec<ClusterDocument>
         .map_err(|error| diagnostic(&error).fact("file", origin))
 }
 
+/// What a scalar of a type is, for people.
+fn in_words(ty: &str) -> &str {
+    match ty {
+        _ if ty.contains("float") || ty.starts_with('f') => "a number",
+        _ if ty.starts_with("bool") => "`true` or `false`",
+        _ if ty.starts_with('u') => "a whole number from 0 up",
+        _ if ty.contains("int") || ty.starts_with('i') => "a whole number",
+        other => other,
+    }
+}
+
 fn diagnostic(error: &serde_yaml::Error) -> Diagnostic {
     use serde_yaml::Error as Yaml;
     let mut diagnostic = match error {
-        Yaml::SerdeUnknownField { field, expected, .. } => near(
+        Yaml::SerdeUnknownField { field, expected, .. } => nearest::hint(
             Diagnostic::input("unknown-key", format!("unknown key `{field}`"))
                 .fact("known", expected.iter().map(ToString::to_string).collect::<Vec<_>>()),
             field,
             expected.iter().copied(),
         ),
-        Yaml::SerdeUnknownVariant { variant, expected, .. } => near(
+        Yaml::SerdeUnknownVariant { variant, expected, .. } => nearest::hint(
             Diagnostic::input("unknown-value", format!("unknown value `{variant}`"))
                 .fact("known", expected.iter().map(ToString::to_string).collect::<Vec<_>>()),
             variant,
@@ -83,6 +93,15 @@ fn diagnostic(error: &serde_yaml::Error) -> Diagnostic {
         Yaml::SerdeMissingField { field, .. } => {
             Diagnostic::input("missing-key", format!("the key `{field}` is missing"))
         }
+        Yaml::DuplicateMappingKey { key, .. } => {
+            let key = key.as_deref().unwrap_or("...");
+            Diagnostic::input("duplicate-key", format!("the key `{key}` stands twice"))
+                .hint("keep one of the two")
+        }
+        Yaml::InvalidScalar { ty, .. } => Diagnostic::input(
+            "yaml-invalid",
+            format!("a value of the wrong kind: {} is needed", in_words(ty)),
+        ),
         other => {
             let text = other.to_string();
             let line = text.lines().next().unwrap_or_default().trim_end_matches('.');

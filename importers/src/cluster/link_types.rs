@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use documents::cluster::ClusterDocument;
+use documents::nearest;
 use ir::cluster::Check;
 use ir::diagnostic::Diagnostic;
 use ir::units::BytesPerSecond;
 
-use super::catalogue::{Catalogue, LinkRow};
-use super::values::{latency_ns, near, quoted, rate};
+use super::catalogue::{Catalogue, LinkRow, LinkScope};
+use super::values::{latency_ns, quoted, rate};
 
 /// The cost of one link.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +63,8 @@ impl<'a> LinkTypes<'a> {
                 return Err(Diagnostic::input(
                     "duplicate-link",
                     format!("the kind of link `{}` is defined already", entry.name),
-                ));
+                )
+                .hint("give the kind of link another name"));
             }
         }
         Ok(Self { own, catalogue })
@@ -76,13 +78,29 @@ impl<'a> LinkTypes<'a> {
             let mut known: Vec<String> = self.own.keys().map(ToString::to_string).collect();
             known.sort();
             known.extend(self.catalogue.links.iter().map(|row| row.name.clone()));
-            near(
+            nearest::hint(
                 Diagnostic::input("unknown-link", format!("unknown kind of link `{name}`")),
                 name,
                 known.iter().map(String::as_str),
             )
             .hint(format!("known links are {}; define others under `link_kinds`", quoted(&known)))
         })
+    }
+
+    /// A link between devices of one domain. The file's own kinds may be used anywhere.
+    pub(super) fn find_scaleup(&self, name: &str) -> Result<Way, Diagnostic> {
+        let row = self.catalogue.link(name).filter(|row| row.scope == LinkScope::Network);
+        if row.is_none() {
+            return self.find(name);
+        }
+        let fit = self.catalogue.links.iter().filter(|row| row.scope == LinkScope::ScaleUp);
+        let fit: Vec<&str> = fit.map(|row| row.name.as_str()).collect();
+        Err(Diagnostic::input(
+            "link-scope",
+            format!("`{name}` joins hosts and can't be the `scaleup` link inside one"),
+        )
+        .hint(format!("choose one of {}", fit.join(", ")))
+        .hint("state it as the `network` of the cluster, or define another under `link_kinds`"))
     }
 
     /// A link by name or by its figures, exactly one of them.

@@ -16,6 +16,7 @@
 use std::collections::HashMap;
 
 use documents::cluster::{ClusterDocument, LinkDocument, NodesDocument};
+use documents::nearest;
 use ir::cluster::{Duplex, Links};
 use ir::diagnostic::Diagnostic;
 
@@ -23,7 +24,7 @@ use super::catalogue::Catalogue;
 use super::devices::{Inventory, MAX_DEVICES};
 use super::link_types::{LinkTypes, Way};
 use super::pairs::{channels, pairs};
-use super::values::{count, near};
+use super::values::{check_name, count};
 
 /// Most switches.
 const MAX_SWITCHES: usize = 4_096;
@@ -104,7 +105,9 @@ fn join_domains(
         let mut members = Vec::new();
         for name in &domain.nodes {
             let node = *inventory.node_by_name.get(name).ok_or_else(|| {
-                Diagnostic::input("unknown-node", format!("a domain names no host `{name}`"))
+                let known = inventory.nodes.iter().map(|node| node.name.as_str());
+                let message = format!("a domain names the host `{name}`, which does not exist");
+                nearest::hint(Diagnostic::input("unknown-node", message), name, known)
             })?;
             let inside = |d: &usize| inventory.devices[*d].node.map(|n| n.index()) == Some(node);
             members.extend((0..inventory.devices.len()).filter(inside));
@@ -114,7 +117,8 @@ fn join_domains(
         }
         members.sort_unstable();
         members.dedup();
-        let (tier, way, hub) = (fabric.tier("scaleup"), types.find(&domain.link)?, fabric.hub());
+        let way = types.find_scaleup(&domain.link)?;
+        let (tier, hub) = (fabric.tier("scaleup"), fabric.hub());
         let way = fabric.way(way);
         for device in members {
             fabric.memberships[device].push(Membership { hub, tier, way });
@@ -134,7 +138,7 @@ fn join_hosts(
         let Some(name) = entry.scaleup.as_deref().filter(|name| *name != "none") else {
             continue;
         };
-        let (tier, way) = (fabric.tier("scaleup"), types.find(name)?);
+        let (tier, way) = (fabric.tier("scaleup"), types.find_scaleup(name)?);
         let way = fabric.way(way);
         let size = domain_size(entry)?;
         let mut hubs = HashMap::new();
@@ -250,6 +254,7 @@ fn add_direct(
     let n = inventory.devices.len();
     let mut switches = HashMap::new();
     for name in &document.switches {
+        check_name(name, "switch")?;
         let taken = inventory.by_name.contains_key(name);
         if taken || switches.insert(name.as_str(), n + switches.len()).is_some() {
             return Err(Diagnostic::input(
@@ -269,11 +274,19 @@ fn add_direct(
         let (from, to) = (end(from, inventory, &switches)?, end(to, inventory, &switches)?);
         let reverse = both.then_some((to, from));
         for (a, b) in std::iter::once((from, to)).chain(reverse) {
-            if a == b || seen.insert((a, b), ()).is_some() {
+            if a == b {
+                return Err(Diagnostic::input(
+                    "self-link",
+                    format!("the link `{owner}` joins a device to itself"),
+                )
+                .hint("name two different ends"));
+            }
+            if seen.insert((a, b), ()).is_some() {
                 return Err(Diagnostic::input(
                     "duplicate-link",
-                    format!("the link `{owner}` joins a device to itself or a pair twice"),
-                ));
+                    format!("the link `{owner}` joins a pair that another link joins already"),
+                )
+                .hint("keep one of the two; an entry with `between` goes both ways"));
             }
             fabric.direct.push((a, b, tier, way));
         }
@@ -305,6 +318,6 @@ fn end(
         others.sort_unstable();
         known.extend(others);
         let unknown = Diagnostic::input("unknown-device", format!("no device is named `{name}`"));
-        near(unknown, name, known.into_iter())
+        nearest::hint(unknown, name, known.into_iter())
     })
 }

@@ -17,6 +17,7 @@ mod values;
 use std::path::Path;
 
 use documents::cluster::ClusterDocument;
+use documents::nearest;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 
@@ -55,9 +56,16 @@ fn choose<'a>(
     name: Option<&str>,
 ) -> Result<&'a ClusterDocument, Diagnostic> {
     let names: Vec<String> = documents.iter().filter_map(|d| d.name.clone()).collect();
+    let unlike = names.iter().collect::<std::collections::BTreeSet<_>>().len();
     match (name, documents) {
         (None, [only]) => Ok(only),
         (_, []) => Err(Diagnostic::input("no-devices", "the cluster file is empty")),
+        (None, _) if unlike < documents.len() => Err(Diagnostic::input(
+            "several-clusters",
+            format!("the file holds {} clusters: {}", documents.len(), positions(documents)),
+        )
+        .fact("clusters", names)
+        .hint("give each its own `name`, then choose one with `FILE#NAME`")),
         (None, _) => Err(Diagnostic::input(
             "several-clusters",
             format!("the file holds {} clusters: {}", documents.len(), values::quoted(&names)),
@@ -71,8 +79,9 @@ fn choose<'a>(
                 (Some(_), Some(_)) => Err(Diagnostic::input(
                     "duplicate-cluster",
                     format!("the file holds several clusters named `{name}`"),
-                )),
-                (None, _) => Err(values::near(
+                )
+                .hint("give each cluster its own `name`")),
+                (None, _) => Err(nearest::hint(
                     Diagnostic::input(
                         "no-such-cluster",
                         format!("the file holds no cluster `{name}`"),
@@ -84,6 +93,23 @@ fn choose<'a>(
             }
         }
     }
+}
+
+/// Documents by position, where their names do not tell them apart.
+fn positions(documents: &[ClusterDocument]) -> String {
+    const SHOWN: usize = 8;
+    let mut shown: Vec<String> = (1..)
+        .zip(documents)
+        .take(SHOWN)
+        .map(|(position, document)| match &document.name {
+            Some(name) => format!("number {position} `{name}`"),
+            None => format!("number {position} without a name"),
+        })
+        .collect();
+    if documents.len() > SHOWN {
+        shown.push(format!("{} more", documents.len() - SHOWN));
+    }
+    shown.join(", ")
 }
 
 #[cfg(test)]

@@ -232,7 +232,13 @@ fn bad_values_are_refused_by_code() {
     assert_eq!(explicit("10e-6", "-1"), "link-latency");
     assert_eq!(explicit("id: gpu1", "id: gpu0"), "duplicate-device");
     assert_eq!(explicit("[gpu0, gpu1]", "[gpu0, gpu7]"), "unknown-device");
-    assert_eq!(explicit("[gpu0, gpu1]", "[gpu0, gpu0]"), "duplicate-link");
+    assert_eq!(explicit("[gpu0, gpu1]", "[gpu0, gpu0]"), "self-link");
+    assert_eq!(explicit("12.5e9", "0.5"), "link-rate");
+    assert_eq!(explicit("12.5e9", "1e19"), "link-rate");
+    assert_eq!(explicit("10e-6", "3601"), "link-latency");
+    for id in ["\"\"", "' '", "'a,b'", "'a=b'"] {
+        assert_eq!(explicit("id: gpu1", &format!("id: {id}")), "name-invalid");
+    }
     assert_eq!(explicit("8000000000", "1.5"), "size-invalid");
     assert_eq!(explicit("8000000000", "1000"), "no-memory-left");
     assert_eq!(refusal("name: x").code, "no-devices");
@@ -290,4 +296,40 @@ network: {link: ib_ndr_400}
     let cluster = cluster(text);
     assert_eq!((cluster.n_devices(), cluster.classes.len()), (4_096, 512));
     assert_eq!(cluster.links.kinds.len(), 2);
+}
+
+#[test]
+fn messages_speak_of_the_file() {
+    let message = |old: &str, new: &str| {
+        let error = refusal(&EXPLICIT.replace(old, new));
+        error.message
+    };
+    let twice = message("kind: rtx_3090", "kind: rtx_3090, kind: t4");
+    assert_eq!(twice, "the key `kind` stands twice");
+    let huge = message("12.5e9", "1e300");
+    assert!(huge.contains("1e300") && huge.contains("out of range"), "{huge}");
+    assert!(message("8000000000", "x").contains("a number is needed"));
+    let count = refusal("nodes: [{device: t4, count: -1}]").message;
+    assert!(count.contains("a whole number"), "{count}");
+    let pair = "{between: [gpu1, gpu0], bytes_per_s: 1}\n  - {between";
+    assert!(message("{between", pair).contains("another link joins already"));
+    let near = refusal(&EXPLICIT.replace("[gpu0, gpu1]", "[gpu0, gpu7]"));
+    assert!(near.hints[0].contains("`gpu1`"), "{:?}", near.hints);
+}
+
+#[test]
+fn a_network_link_joins_no_devices_of_a_host() {
+    let error = refusal(&NODES.replace("scaleup: nvlink3", "scaleup: ib_hdr_200"));
+    assert_eq!(error.code, "link-scope");
+    assert!(error.hints[0].contains("nvlink3") && !error.hints[0].contains("ib_"));
+}
+
+#[test]
+fn clusters_without_names_of_their_own_are_told_by_position() {
+    let first = NODES.replace("name: two-nodes", "name: explicit");
+    let same = refusal(&format!("{first}---{EXPLICIT}"));
+    assert!(same.message.ends_with("number 1 `explicit`, number 2 `explicit`"), "{}", same.message);
+    let unnamed = refusal(&format!("{}---{EXPLICIT}", first.replace("name: explicit", "")));
+    assert!(unnamed.message.contains("number 1 without a name"), "{}", unnamed.message);
+    assert!(unnamed.hints[0].contains("`name`"));
 }

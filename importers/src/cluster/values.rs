@@ -5,6 +5,8 @@ use ir::units::{Bytes, BytesPerSecond};
 
 /// Largest size that a float holds to the byte.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+/// Slowest and fastest rate that is believed, in bytes per second.
+pub(super) const RATES: std::ops::RangeInclusive<f64> = 1.0..=1e18;
 /// Longest start-up cost that is believed, in seconds.
 const MAX_LATENCY: f64 = 3_600.0;
 
@@ -19,26 +21,6 @@ pub(super) fn quoted(names: &[String]) -> String {
     text
 }
 
-/// With a hint that names the nearest known names, if any is near.
-pub(super) fn near<'a>(
-    diagnostic: Diagnostic,
-    name: &str,
-    known: impl Iterator<Item = &'a str>,
-) -> Diagnostic {
-    let mut scored: Vec<(f64, &str)> = known
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(score, _)| *score > 0.75)
-        .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    scored.dedup();
-    let names: Vec<String> = scored.iter().take(3).map(|(_, n)| (*n).to_owned()).collect();
-    if names.is_empty() {
-        return diagnostic;
-    }
-    let hint = format!("did you mean {}?", quoted(&names).replace(", `", " or `"));
-    diagnostic.hint(hint)
-}
-
 /// A size in whole bytes.
 pub(super) fn bytes(value: f64, key: &'static str, owner: &str) -> Result<Bytes, Diagnostic> {
     if value.is_finite() && (0.0..=MAX_EXACT).contains(&value) && value.fract() == 0.0 {
@@ -47,14 +29,15 @@ pub(super) fn bytes(value: f64, key: &'static str, owner: &str) -> Result<Bytes,
     Err(refused("size-invalid", key, owner, value, "a whole number of bytes, at most 2^53"))
 }
 
-/// A rate, positive and finite.
+/// A rate within [`RATES`].
 pub(super) fn rate(
     value: f64,
     key: &'static str,
     owner: &str,
 ) -> Result<BytesPerSecond, Diagnostic> {
     BytesPerSecond::new(value)
-        .ok_or_else(|| refused("link-rate", key, owner, value, "positive and finite"))
+        .filter(|_| RATES.contains(&value))
+        .ok_or_else(|| refused("link-rate", key, owner, value, "from 1 to 1e18 bytes per second"))
 }
 
 /// A start-up cost in nanoseconds.
@@ -77,7 +60,8 @@ pub(super) fn count(
         _ => Err(Diagnostic::input(
             "count-invalid",
             format!("`{key}` of `{owner}` is {value}; it must be between 1 and {most}"),
-        )),
+        )
+        .hint(format!("correct `{key}`"))),
     }
 }
 
@@ -89,5 +73,36 @@ pub(super) fn refused(
     value: f64,
     want: &str,
 ) -> Diagnostic {
-    Diagnostic::input(code, format!("`{key}` of `{owner}` is {value}; it must be {want}"))
+    Diagnostic::input(
+        code,
+        format!("`{key}` of `{owner}` is {}, out of range; it must be {want}", number(value)),
+    )
+    .fact("value", value)
+    .hint(format!("correct `{key}`"))
+}
+
+/// A number as people write it: with an exponent where it has many digits.
+fn number(value: f64) -> String {
+    let size = value.abs();
+    if size != 0.0 && size.is_finite() && !(1e-4..1e15).contains(&size) {
+        format!("{value:e}")
+    } else {
+        value.to_string()
+    }
+}
+
+/// A name that options can spell: `--pin OP=DEVICE` and lists of names end at `=` and `,`.
+pub(super) fn check_name(name: &str, what: &'static str) -> Result<(), Diagnostic> {
+    if name.trim().is_empty() {
+        return Err(Diagnostic::input("name-invalid", format!("the name of a {what} is empty"))
+            .hint("give it a name of letters and digits"));
+    }
+    if name.contains([',', '=']) {
+        return Err(Diagnostic::input(
+            "name-invalid",
+            format!("the name `{name}` of a {what} holds a comma or an equals sign"),
+        )
+        .hint("use letters, digits, dots and dashes: options could not name it otherwise"));
+    }
+    Ok(())
 }

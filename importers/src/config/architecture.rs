@@ -12,6 +12,10 @@ pub(super) const SUPPORTED: [&str; 8] =
 /// Most layers of a model.
 const MAX_LAYERS: u64 = 2_000;
 
+/// Longest sequence that is planned where nobody states one: scores of attention grow with its
+/// square, and models state far more positions than one pass has tokens.
+const MAX_DEFAULT_SEQUENCE: u64 = 4_096;
+
 /// Most experts of a layer.
 const MAX_EXPERTS: u64 = 1_024;
 
@@ -141,6 +145,13 @@ impl Architecture {
     }
 }
 
+impl Architecture {
+    /// Tokens of a sample where the caller states none.
+    pub(super) fn default_sequence(&self) -> u64 {
+        self.positions.min(MAX_DEFAULT_SEQUENCE)
+    }
+}
+
 /// The model type, if it is understood.
 fn model_type(fields: &Object) -> Result<&str, Diagnostic> {
     let model_type = fields.get("model_type").and_then(Value::as_str).unwrap_or_default();
@@ -212,13 +223,6 @@ impl Fields<'_> {
 
     /// Heads of keys and values, and the extent of a head.
     fn heads(&self, model_type: &str, hidden: u64, heads: u64) -> Result<(u64, u64), Diagnostic> {
-        let kv_heads = self.count(&["num_key_value_heads"], Some(heads))?;
-        if !heads.is_multiple_of(kv_heads) {
-            return Err(Diagnostic::input(
-                "heads-do-not-divide",
-                format!("{heads} attention heads are not divisible by {kv_heads} key-value heads"),
-            ));
-        }
         let default = match model_type {
             "qwen3" | "qwen3_moe" => Some(128),
             _ if hidden.is_multiple_of(heads) => Some(hidden / heads),
@@ -234,6 +238,14 @@ impl Fields<'_> {
             )
             .hint("state `head_dim` if the heads do not share the hidden size evenly")
         })?;
+        let kv_heads = self.count(&["num_key_value_heads"], Some(heads))?;
+        if !heads.is_multiple_of(kv_heads) {
+            return Err(Diagnostic::input(
+                "heads-do-not-divide",
+                format!("{heads} attention heads are not divisible by {kv_heads} key-value heads"),
+            )
+            .hint("correct `num_attention_heads` or `num_key_value_heads`"));
+        }
         Ok((kv_heads, head_dim))
     }
 

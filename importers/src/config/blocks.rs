@@ -85,7 +85,8 @@ pub(super) fn graph(
         Family::Bert => &BERT,
         Family::Llama => &LLAMA,
     };
-    let sequence = options.dims.get("sequence").copied().unwrap_or(architecture.positions);
+    let sequence =
+        options.dims.get("sequence").copied().unwrap_or_else(|| architecture.default_sequence());
     let batch = options.batch.or(options.dims.get("batch").copied()).unwrap_or(1);
     let has_table = architecture.family != Family::Llama;
     let longest = if has_table { architecture.positions } else { MAX_EXTENT };

@@ -196,7 +196,8 @@ impl<'a> Reader<'a> {
     /// A field reaches past `end`: of the file, or of the message around it.
     fn cut(&self, end: u64, needed: u64) -> Diagnostic {
         if end >= self.length {
-            truncated(self.position, needed)
+            let wanted = self.position.saturating_add(needed);
+            truncated(self.position, wanted.saturating_sub(self.length))
         } else {
             self.invalid(self.position, "a field is longer than the message around it")
         }
@@ -230,14 +231,16 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-fn truncated(offset: u64, needed: u64) -> Diagnostic {
+/// A field that starts at `offset` ends `missing` bytes after the end of the source.
+fn truncated(offset: u64, missing: u64) -> Diagnostic {
+    let bytes = if missing == 1 { "1 byte is" } else { &format!("{missing} bytes are") };
     Diagnostic::input(
         "truncated-file",
-        format!("the file is truncated: {needed} more bytes are needed at byte {offset}"),
+        format!("the file is truncated: {bytes} missing from the field at byte {offset}"),
     )
     .fact("offset", offset)
-    .fact("needed", needed)
-    .hint("copy or export the file again")
+    .fact("missing", missing)
+    .hint("the file is incomplete: copy or export it again")
 }
 
 #[cfg(test)]
@@ -271,6 +274,16 @@ mod tests {
             let bytes = [byte];
             assert_eq!(Reader::new(&bytes.as_slice(), "a test").key(1).is_ok(), ok, "{byte:#x}");
         }
+    }
+
+    #[test]
+    fn a_cut_field_says_how_much_is_missing() {
+        let message = |bytes: &[u8]| {
+            let mut reader = Reader::new(&bytes, "a test");
+            reader.delimiter(bytes.len() as u64).unwrap_err().message
+        };
+        assert!(message(&[4, 1, 1, 1]).contains("1 byte is missing from the field at byte 1"));
+        assert!(message(&[9, 1]).contains("8 bytes are missing"));
     }
 
     #[test]

@@ -308,7 +308,10 @@ impl<'a> Engine<'a> {
     /// E3 (e): no ready op will ever fit. Names the first one by id.
     fn no_room(&mut self) -> NoPlan {
         let op = self.ready.iter().map(|position| self.order[*position as usize]).min();
-        let Some(op) = op else { return blocked(Reason::MemoryExceeded, "memory-exceeded", "") };
+        let Some(op) = op else {
+            let message = "no device has room for what is left";
+            return NoPlan::not_found(Reason::MemoryExceeded, "memory-exceeded", message);
+        };
         let name = self.problem.graph.op(op).name.as_str();
         let position = self.position[op.index()];
         let devices: Vec<DeviceId> = self.problem.placeable(op).iter().collect();
@@ -319,11 +322,14 @@ impl<'a> Engine<'a> {
             .filter(|device| self.start(position, *device) == Err(Misfit::Memory))
             .collect();
         if kept_out.is_empty() {
-            return blocked(Reason::Unreachable, "no-route", name)
+            let message = format!("no device can receive all inputs of op `{name}`");
+            return NoPlan::not_found(Reason::Unreachable, "no-route", message)
+                .fact("op", name)
                 .hint("connect the devices, or pin the op to where its inputs are");
         }
-        let no_plan = blocked(Reason::MemoryExceeded, "memory-exceeded", name)
-            .hint("try another algorithm, more devices, or devices with more memory");
+        let no_plan =
+            NoPlan::not_found(Reason::MemoryExceeded, "memory-exceeded", self.what_is_kept_out(op))
+                .fact("op", name);
         let rooms = kept_out.into_iter().filter_map(|device| {
             let (need, have) = self.books.room(op, device)?;
             Some((need - have, device, need, have))
@@ -334,14 +340,20 @@ impl<'a> Engine<'a> {
             .fact("need", Bytes(need.unsigned_abs()))
             .fact("have", Bytes(have.max(0).unsigned_abs()))
     }
-}
 
-fn blocked(reason: Reason, code: &'static str, op: &str) -> NoPlan {
-    let message = match reason {
-        Reason::Unreachable => format!("no device can receive all inputs of op `{op}`"),
-        _ => format!("no device has room for op `{op}` beside what was placed before it"),
-    };
-    NoPlan::not_found(reason, code, message).fact("op", op)
+    /// An op alone, or its group where that goes as one because none of it is placed yet.
+    fn what_is_kept_out(&self, op: OpId) -> String {
+        let name = &self.problem.graph.op(op).name;
+        let first =
+            self.problem.group_of(op).filter(|g| self.books.group_device[g.index()].is_none());
+        match first.and_then(|group| self.problem.groups.get(group.index())) {
+            Some(members) if members.len() > 1 => format!(
+                "no device has room for the {} ops tied to `{name}` beside what was placed before them",
+                members.len()
+            ),
+            _ => format!("no device has room for op `{name}` beside what was placed before it"),
+        }
+    }
 }
 
 /// Whether an op is still to be placed and may go to a device.

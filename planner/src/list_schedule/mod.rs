@@ -11,7 +11,7 @@ mod engine;
 mod lanes;
 #[cfg(test)]
 mod naive;
-mod size;
+pub(crate) mod size;
 #[cfg(test)]
 #[path = "../../tests/worked/sketch.rs"]
 pub(crate) mod sketch;

@@ -1,6 +1,7 @@
 //! Whether sums of all times and bytes of a problem stay in 64 bits.
 
 use cost_model::problem::{Problem, UNSUPPORTED};
+use ir::diagnostic::Diagnostic;
 use ir::units::Bytes;
 
 use crate::no_plan::{NoPlan, Reason};
@@ -8,8 +9,9 @@ use crate::no_plan::{NoPlan, Reason};
 /// A quarter of the range of `i64`: sums below it can be added and compared without care.
 const MOST: u64 = 1 << 61;
 
-/// Refuses problems whose schedule could pass 2^61 ns or 2^61 bytes.
-pub(super) fn check(problem: &Problem) -> Result<(), NoPlan> {
+/// Refuses problems whose schedule could pass 2^61 ns or 2^61 bytes: rates that are off by many
+/// orders of magnitude, whose times are saturated and mean nothing.
+pub(crate) fn check(problem: &Problem) -> Result<(), NoPlan> {
     let n_devices = problem.cluster.n_devices() as u64;
     let mut time = 0u64;
     let mut bytes = 0u64;
@@ -41,10 +43,8 @@ pub(super) fn check(problem: &Problem) -> Result<(), NoPlan> {
 }
 
 fn refusal(what: &str, limit: &str) -> NoPlan {
-    NoPlan::not_found(
-        Reason::Unsupported,
-        "out-of-range",
-        format!("the {what} of the problem sum to more than {limit}"),
-    )
-    .hint("give them in smaller units")
+    let message = format!("the {what} of the problem sum to more than {limit}");
+    let diagnostic = Diagnostic::input("out-of-range", message)
+        .hint("check the rates of the kinds and links, and the costs that the model states");
+    NoPlan::new(Reason::Unsupported, diagnostic)
 }

@@ -5,7 +5,8 @@
 //!
 //! # Idea
 //! Run the other rows, the fast ones first, each with and without the transforms, and keep the
-//! best verified plan. Tiny problems also get the exhaustive search.
+//! best verified plan, until one meets the lower bound. Where none fits into memory, cuts by
+//! memory alone follow. Tiny problems also get the exhaustive search.
 //!
 //! # Paper
 //! None.
@@ -25,10 +26,9 @@
 
 use std::time::{Duration, Instant};
 
-use cost_model::problem::Problem;
 use ir::diagnostic::Diagnostic;
 
-use crate::algorithm::{Decide, OptionRow, Options, Row};
+use crate::algorithm::{Decide, Kind, OptionRow, Options, Row};
 use crate::draft::Draft;
 use crate::no_plan::{NoPlan, Reason};
 use crate::placement::{brute_force, stopped_early};
@@ -42,19 +42,31 @@ pub const OPTIONS: &[OptionRow] = &[];
 const DEFAULT_TIME: Duration = Duration::from_secs(30);
 
 /// Recipes in the order in which they run: each may be the last for which there is time.
-const RECIPES: &[&str] = &[
+const QUICK: &[&str] = &[
     "single",
     "m-topo",
     "m-etf",
+    "blocks,m-topo",
+    "blocks,m-etf",
+    "coplace,m-topo",
+    "coplace,m-etf",
+    "fuse,m-topo",
+    "fuse,m-etf",
     "fuse,coplace,m-topo",
     "fuse,coplace,m-etf",
+    "blocks,fuse,m-topo",
+    "blocks,fuse,m-etf",
     "m-etf(variant=reserve)",
-    "m-sct",
-    "fuse,coplace,m-sct",
 ];
 
+/// What runs next where none of these found a plan: cuts that look at nothing but memory.
+const FALLBACK: &[&str] = &["m-topo(cap=limit)", "blocks,m-topo(cap=limit)"];
+
+/// What takes a linear program.
+const SLOW: &[&str] = &["m-sct", "fuse,coplace,m-sct", "fuse,m-sct", "blocks,m-sct"];
+
 /// Recipes for problems that are small enough.
-const TINY_RECIPES: &[&str] = &["brute-force"];
+const TINY: &[&str] = &["brute-force"];
 
 struct Auto;
 
@@ -69,51 +81,82 @@ pub fn build(_: &Options) -> Result<Row, Diagnostic> {
 impl Decide for Auto {
     fn decide(&self, run: &Run, _: Draft) -> Result<Draft, NoPlan> {
         let started = Instant::now();
-        let mut best: Option<Scored> = None;
-        let mut first_failure = None;
-        for text in recipes(run.problem()) {
-            if run.stopped().is_some() {
-                break;
+        let mut found = Found::default();
+        let tiny = if brute_force::applies(run.problem()) { TINY } else { &[] };
+        for (group, recipes) in [QUICK, FALLBACK, SLOW, tiny].into_iter().enumerate() {
+            if group == 1 && found.best.is_some() {
+                continue;
             }
-            // Where choices must not depend on the clock, only the run's own limit counts.
-            let left = DEFAULT_TIME.saturating_sub(started.elapsed());
-            let left = (!run.is_deterministic() && !run.has_deadline()).then_some(left);
-            let Ok(recipe) = Recipe::parse(text) else { continue };
-            match run.child(&recipe, left) {
-                Ok(scored) => best = better(best, scored),
-                Err(no_plan) if no_plan.proved => return Err(no_plan),
-                Err(no_plan) => first_failure = informative(first_failure, no_plan),
+            for text in recipes {
+                if run.stopped().is_some() || run.is_optimal() {
+                    break;
+                }
+                // Where choices must not depend on the clock, only the run's own limit counts.
+                let left = DEFAULT_TIME.saturating_sub(started.elapsed());
+                let left = (!run.is_deterministic() && !run.has_deadline()).then_some(left);
+                let Ok(recipe) = Recipe::parse(text) else { continue };
+                found.take(&recipe, run.child(&recipe, left))?;
             }
         }
-        match best {
+        match found.best {
             Some(best) => Ok(Draft::from_plan(best.plan)),
-            None => Err(first_failure.or_else(|| stopped_early(run)).unwrap_or_else(nothing)),
+            None => Err(found
+                .failure
+                .map(|(_, no_plan)| no_plan)
+                .or_else(|| stopped_early(run))
+                .unwrap_or_else(nothing)),
         }
     }
 }
 
-/// The recipes that suit a problem.
-fn recipes(problem: &Problem) -> Vec<&'static str> {
-    let mut recipes = RECIPES.to_vec();
-    if brute_force::applies(problem) {
-        recipes.extend(TINY_RECIPES);
+/// The best plan so far, and the failure that says most.
+#[derive(Default)]
+struct Found {
+    best: Option<Scored>,
+    failure: Option<(u8, NoPlan)>,
+}
+
+impl Found {
+    /// Takes what a recipe achieved.
+    ///
+    /// # Errors
+    /// A proof that there is no plan.
+    fn take(&mut self, recipe: &Recipe, result: Result<Scored, NoPlan>) -> Result<(), NoPlan> {
+        match result {
+            Ok(scored) => self.best = better(self.best.take(), scored),
+            Err(no_plan) if no_plan.proved => return Err(no_plan),
+            Err(no_plan) => {
+                let worth = worth(recipe, &no_plan);
+                // The later recipes are the ones that try harder.
+                if self.failure.as_ref().is_none_or(|(most, _)| worth >= *most) {
+                    self.failure = Some((worth, no_plan));
+                }
+            }
+        }
+        Ok(())
     }
-    recipes
+}
+
+/// How much a failure says about the model and the cluster, and not about the recipe: all on one
+/// device is no demand of anybody's, and a transform may rule out devices of its own accord.
+fn worth(recipe: &Recipe, no_plan: &NoPlan) -> u8 {
+    let mut rows = recipe.ingredients().iter().map(|used| used.entry);
+    let alone = rows.clone().any(|entry| entry.name == "single");
+    let plain = rows.all(|entry| entry.kind != Kind::Transform);
+    match no_plan.reason {
+        _ if alone => 0,
+        Reason::Budget => 1,
+        _ if !plain => 2,
+        Reason::Unsupported => 3,
+        Reason::MemoryExceeded => 4,
+        Reason::NoDevice | Reason::Unreachable => 5,
+    }
 }
 
 fn better(best: Option<Scored>, scored: Scored) -> Option<Scored> {
     match best {
         Some(best) if best.figures.step_time <= scored.figures.step_time => Some(best),
         _ => Some(scored),
-    }
-}
-
-/// The failure to report when all recipes fail: the last one about memory says most, since the
-/// later recipes are the ones that try harder.
-fn informative(old: Option<NoPlan>, new: NoPlan) -> Option<NoPlan> {
-    match old {
-        Some(old) if new.reason != Reason::MemoryExceeded => Some(old),
-        _ => Some(new),
     }
 }
 

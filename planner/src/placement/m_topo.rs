@@ -21,8 +21,13 @@
 //! Sums bytes as if everything lived for ever, and still may exceed a limit: the share is not
 //! the limit.
 //!
+//! With `cap=limit` (not in the paper) the cuts are moved up to 12 times: each device is given an
+//! amount in proportion to how much of its limit the judged peak of the last try took.
+//!
 //! # Example
-//! `meshwright plan model.onnx --algorithm m-topo`
+//! `meshwright plan model.onnx --algorithm 'm-topo(cap=limit)'`
+
+mod limits;
 
 use cost_model::problem::Problem;
 use ir::diagnostic::Diagnostic;
@@ -30,25 +35,51 @@ use ir::id::{DeviceId, OpId};
 use ir::plan::Placement;
 use ir::units::Bytes;
 
-use crate::algorithm::{Decide, Options, Row};
+use crate::algorithm::{Decide, OptionRow, Options, Row};
 use crate::draft::Draft;
 use crate::no_plan::{NoPlan, Reason};
 use crate::run::Run;
 
-struct MTopo;
+/// `cap`.
+pub const CAP: OptionRow = OptionRow {
+    name: "cap",
+    unit: "share|limit",
+    default: "share",
+    summary: "limit: moves the cuts until the judged peak of each device suits its memory limit",
+};
+
+/// Options of the row.
+pub const OPTIONS: &[OptionRow] = &[CAP];
+
+/// Up to where a device is filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cap {
+    Share,
+    Limit,
+}
+
+struct MTopo {
+    /// See [`CAP`].
+    cap: Cap,
+}
 
 /// Makes the row ready to run.
 ///
 /// # Errors
-/// None: it has no options.
-pub fn build(_: &Options) -> Result<Row, Diagnostic> {
-    Ok(Row::Decide(Box::new(MTopo)))
+/// `bad-option`.
+pub fn build(options: &Options) -> Result<Row, Diagnostic> {
+    let cap = if options.word(&CAP)? == "limit" { Cap::Limit } else { Cap::Share };
+    Ok(Row::Decide(Box::new(MTopo { cap })))
 }
 
 impl Decide for MTopo {
     fn decide(&self, run: &Run, draft: Draft) -> Result<Draft, NoPlan> {
         let problem = run.problem();
-        match solve(problem) {
+        let solved = match self.cap {
+            Cap::Share => solve(problem),
+            Cap::Limit => limits::solve(problem, &mut || run.stopped().is_some()),
+        };
+        match solved {
             Ok(placement) => Ok(draft.placed(placement)),
             Err(rest) => Err(NoPlan::not_found(
                 Reason::MemoryExceeded,
@@ -59,8 +90,7 @@ impl Decide for MTopo {
                 ),
             )
             .fact("op", problem.graph.op(rest.op).name.clone())
-            .fact("need", Bytes(rest.need))
-            .hint("use an algorithm that goes back to earlier devices, such as `m-etf`")),
+            .fact("need", Bytes(rest.need))),
         }
     }
 }
@@ -79,15 +109,24 @@ pub struct Leftover {
 /// # Errors
 /// The first op for which no device is left (T4).
 pub fn solve(problem: &Problem) -> Result<Placement, Leftover> {
+    let mem = sizes(problem);
+    fill(problem, &mem, &shares(problem, &mem))
+}
+
+/// T2: bytes of each unit, kept with its first member; 0 elsewhere.
+fn sizes(problem: &Problem) -> Vec<u64> {
     let mut mem = vec![0; problem.n_ops()];
     for &op in &problem.actions {
         let unit = unit(problem, &op);
-        // Kept with the first member.
         if unit.first() == Some(&op) {
             mem[op.index()] = unit_bytes(problem, unit);
         }
     }
-    let caps = shares(problem, &mem);
+    mem
+}
+
+/// T3 and T4 with these caps.
+fn fill(problem: &Problem, mem: &[u64], caps: &[u128]) -> Result<Placement, Leftover> {
     let mut placement = Placement { device: vec![None; problem.n_ops()] };
     let mut device = 0;
     let mut used = 0u64;

@@ -9,6 +9,7 @@ use cost_model::bound::Bound;
 use cost_model::judge::Timeline;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
+use ir::units::Nanos;
 
 use super::{Attempt, Event, Request, StopReason};
 use crate::no_plan::NoPlan;
@@ -39,6 +40,8 @@ pub(super) struct Control {
     pub(super) seed: u64,
     pub(super) deterministic: bool,
     spent: AtomicU64,
+    /// Best lower bound in nanoseconds.
+    bound: AtomicU64,
     cancel: Arc<AtomicBool>,
     /// The watcher has answered; nobody listens any more.
     pub(super) abandoned: AtomicBool,
@@ -56,6 +59,7 @@ impl Control {
             seed: request.seed,
             deterministic: request.deterministic,
             spent: AtomicU64::new(0),
+            bound: AtomicU64::new(0),
             cancel: Arc::clone(&request.cancel),
             abandoned: AtomicBool::new(false),
             stopped: Mutex::new(None),
@@ -66,6 +70,14 @@ impl Control {
     pub(super) fn send(&self, message: Message) {
         // Fails only if the watcher has answered already.
         let _ = self.sender.send(message);
+    }
+
+    pub(super) fn raise_bound(&self, bound: Nanos) {
+        self.bound.fetch_max(bound.get(), Ordering::Relaxed);
+    }
+
+    pub(super) fn bound(&self) -> Nanos {
+        Nanos(self.bound.load(Ordering::Relaxed))
     }
 
     pub(super) fn is_cancelled(&self) -> bool {

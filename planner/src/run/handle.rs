@@ -118,6 +118,12 @@ impl Run {
         self.control.stop_reason(self.deadline)
     }
 
+    /// Whether the best plan of the whole run meets the bound, so that nothing is left to find.
+    #[must_use]
+    pub fn is_optimal(&self) -> bool {
+        self.published.get().is_some_and(|value| value <= self.control.bound())
+    }
+
     /// Adds a fact to the record of this step.
     pub fn note(&self, name: &'static str, value: impl Into<Value>) {
         self.facts.borrow_mut().push((name, value.into()));
@@ -132,6 +138,7 @@ impl Run {
     /// the original problem and is dropped.
     pub fn bound(&self, bound: Bound) {
         if self.lifts.is_empty() {
+            self.control.raise_bound(bound.value);
             self.control.send(Message::Bound(bound, self.control.started.elapsed()));
         }
     }
@@ -223,11 +230,8 @@ impl Run {
         let mut finished = false;
         for used in recipe.ingredients() {
             let started = Instant::now();
-            let row = (used.entry.build)(&used.options).map_err(|diagnostic| NoPlan {
-                reason: Reason::Unsupported,
-                diagnostic,
-                proved: false,
-            })?;
+            let row = (used.entry.build)(&used.options)
+                .map_err(|error| NoPlan::new(Reason::Unsupported, error))?;
             if matches!(row, Row::Improve(_)) && !finished {
                 self.offer(&draft)?;
                 finished = true;
@@ -243,11 +247,10 @@ impl Run {
                 facts: self.facts.take(),
             });
             // What was shown behind a transform is not shown for the original problem.
-            result.map_err(
-                |no_plan| {
-                    if self.lifts.is_empty() { no_plan } else { no_plan.unproved() }
-                },
-            )?;
+            result.map_err(|no_plan| match self.lifts.as_slice() {
+                [] => no_plan,
+                _ => spelled_out(no_plan.unproved()),
+            })?;
         }
         if !finished {
             self.offer(&draft)?;
@@ -305,14 +308,23 @@ impl Run {
             Reason::Unsupported => Blame::Internal,
             _ => Blame::NotFound,
         };
-        let no_plan = NoPlan { reason, diagnostic, proved: false };
-        let no_plan = no_plan.fact("algorithm", self.algorithm.clone());
-        if self.lifts.is_empty() {
-            no_plan
-        } else {
-            no_plan.hint("leave out the transforms: the plan fits only the transformed problem")
+        NoPlan::new(reason, diagnostic).fact("algorithm", self.algorithm.clone())
+    }
+}
+
+/// A fused op is called `first..last`; its message names ops of the model instead.
+fn spelled_out(mut no_plan: NoPlan) -> NoPlan {
+    let diagnostic = &mut no_plan.diagnostic;
+    for (fact, value) in &mut diagnostic.facts {
+        if let ("op", Value::Text(name)) = (*fact, value)
+            && let Some((first, last)) = name.split_once("..")
+        {
+            let spelled = format!("`{first}` (planned as one with all up to `{last}`)");
+            diagnostic.message = diagnostic.message.replace(&format!("`{name}`"), &spelled);
+            *name = first.to_owned();
         }
     }
+    no_plan
 }
 
 fn nothing_offered(algorithm: &str) -> NoPlan {

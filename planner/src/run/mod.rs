@@ -2,6 +2,7 @@
 
 mod control;
 mod handle;
+mod remedy;
 mod watch;
 
 use std::sync::Arc;

@@ -6,13 +6,14 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use cost_model::bound::{Bound, lower_bound, memory_certificate};
+use cost_model::bound::{Bound, lower_bound, memory_certificate, route_certificate};
 use cost_model::problem::Problem;
 use cost_model::report::report;
 use ir::diagnostic::{Blame, Diagnostic};
 
 use super::control::{Control, Incumbent, Message};
-use super::{Attempt, Event, Outcome, Request, Run, StopReason, TracePoint};
+use super::{Attempt, Event, Outcome, Request, Run, StopReason, TracePoint, remedy};
+use crate::list_schedule::size;
 use crate::no_plan::{NoPlan, Reason};
 
 /// How long a row that was asked to stop may take to answer.
@@ -25,9 +26,14 @@ pub(super) fn solve(
     request: &Request,
     observe: &mut dyn FnMut(&Event),
 ) -> Result<Outcome, NoPlan> {
-    if let Some(certificate) = memory_certificate(&problem) {
-        return Err(NoPlan::proved(Reason::MemoryExceeded, certificate.diagnostic));
+    let started = Instant::now();
+    if let Some(diagnostic) = route_certificate(&problem) {
+        return Err(NoPlan::proved(Reason::Unreachable, diagnostic));
     }
+    if let Some(certificate) = memory_certificate(&problem) {
+        return Err(remedy::of_certificate(&problem, request, started, certificate));
+    }
+    size::check(&problem)?;
     let (sender, receiver) = channel();
     let control = Arc::new(Control::new(request, sender));
     let mut watcher = Watcher {
@@ -39,11 +45,13 @@ pub(super) fn solve(
         trace: Vec::new(),
         warnings: Vec::new(),
     };
+    control.raise_bound(watcher.bound.value);
     watcher.announce_bound(Duration::ZERO);
     let worker = spawn(Arc::clone(&control), Arc::clone(&problem), request)?;
     let (result, stop) = watcher.listen(&receiver, &worker);
     control.abandoned.store(true, Ordering::Relaxed);
-    watcher.answer(&problem, result, stop)
+    let answer = watcher.answer(&problem, result, stop);
+    answer.map_err(|no_plan| remedy::of_failure(&problem, request, started, no_plan))
 }
 
 fn spawn(
@@ -57,11 +65,9 @@ fn spawn(
         let result = run.execute(&recipe).map(|_| ());
         control.send(Message::Done(result));
     });
-    worker.map_err(|error| NoPlan {
-        reason: Reason::Budget,
-        diagnostic: Diagnostic::error(Blame::Internal, "no-thread", "can't start a thread")
-            .fact("cause", error.to_string()),
-        proved: false,
+    worker.map_err(|error| {
+        let diagnostic = Diagnostic::error(Blame::Internal, "no-thread", "can't start a thread");
+        NoPlan::new(Reason::Budget, diagnostic.fact("cause", error.to_string()))
     })
 }
 
@@ -180,7 +186,8 @@ impl Watcher<'_> {
     ) -> Result<Outcome, NoPlan> {
         let Some(best) = self.best else {
             // A row that was stopped proves nothing, and its own words say most.
-            return Err(failure.unwrap_or_else(|| out_of_time(stop)));
+            let no_plan = failure.unwrap_or_else(|| out_of_time(stop));
+            return Err(NoPlan { attempts: self.attempts.into(), ..no_plan });
         };
         let value = best.timeline.step_time;
         let stop = if value <= self.bound.value {
@@ -224,13 +231,34 @@ fn out_of_time(stop: Option<StopReason>) -> NoPlan {
 }
 
 fn vanished() -> NoPlan {
-    NoPlan {
-        reason: Reason::Budget,
-        diagnostic: Diagnostic::error(
-            Blame::Internal,
-            "planner-died",
-            "the planning thread ended without an answer",
-        ),
-        proved: false,
+    let message = "the planning thread ended without an answer";
+    NoPlan::new(Reason::Budget, Diagnostic::error(Blame::Internal, "planner-died", message))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::recipe::Recipe;
+
+    #[test]
+    fn a_worker_that_dies_is_our_fault() {
+        let (sender, receiver) = channel();
+        let request = Request::new(Recipe::parse("m-etf").unwrap());
+        let mut watcher = Watcher {
+            control: Arc::new(Control::new(&request, sender)),
+            observe: &mut |_| {},
+            best: None,
+            bound: Bound { value: ir::units::Nanos::ZERO, method: "none" },
+            attempts: Vec::new(),
+            trace: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let worker = std::thread::spawn(|| panic!("a row that is wrong"));
+        let (failure, stop) = watcher.listen(&receiver, &worker);
+        let failure = failure.unwrap();
+        assert_eq!((failure.diagnostic.code, stop), ("planner-died", None));
+        assert_eq!(failure.diagnostic.blame.exit_code(), 1);
+        assert!(!failure.proved && worker.join().is_err());
     }
 }

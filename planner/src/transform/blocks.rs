@@ -55,11 +55,7 @@ impl Transform for Blocks {
     fn apply(&self, problem: &Arc<Problem>) -> Result<Transformed, NoPlan> {
         let sets = solve(problem);
         let facts = vec![("units", sets.len().into())];
-        let problem = tied(problem, sets).map_err(|diagnostic| NoPlan {
-            reason: Reason::NoDevice,
-            diagnostic,
-            proved: false,
-        })?;
+        let problem = tied(problem, sets).map_err(|error| NoPlan::new(Reason::NoDevice, error))?;
         Ok(Transformed { problem: Arc::new(problem), lift: Box::new(Unchanged), facts })
     }
 }

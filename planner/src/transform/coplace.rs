@@ -88,11 +88,7 @@ impl Transform for Coplace {
         let sets = solve(problem, self.rule, self.share);
         let n_tied: usize = sets.iter().map(Vec::len).sum();
         let facts = vec![("groups", sets.len().into()), ("ops", n_tied.into())];
-        let problem = tied(problem, sets).map_err(|diagnostic| NoPlan {
-            reason: Reason::NoDevice,
-            diagnostic,
-            proved: false,
-        })?;
+        let problem = tied(problem, sets).map_err(|error| NoPlan::new(Reason::NoDevice, error))?;
         Ok(Transformed { problem: Arc::new(problem), lift: Box::new(Unchanged), facts })
     }
 }

@@ -98,11 +98,8 @@ pub fn build(options: &Options) -> Result<Row, Diagnostic> {
 impl Transform for Fuse {
     fn apply(&self, problem: &Arc<Problem>) -> Result<Transformed, NoPlan> {
         let members = solve(problem, self.reach, self.share);
-        let fused = contracted(problem, &members).map_err(|diagnostic| NoPlan {
-            reason: Reason::NoDevice,
-            diagnostic,
-            proved: false,
-        })?;
+        let fused =
+            contracted(problem, &members).map_err(|error| NoPlan::new(Reason::NoDevice, error))?;
         let facts = vec![("ops", members.len().into()), ("from", problem.actions.len().into())];
         let lift = Expand { members, n_ops: problem.n_ops() };
         Ok(Transformed { problem: Arc::new(fused), lift: Box::new(lift), facts })

@@ -31,9 +31,10 @@ pub(crate) fn batch_axis(value: &RawValue, options: &ImportOptions) -> usize {
 /// Binds the extents of all inputs.
 ///
 /// # Errors
-/// `unbound-dimension`, `invalid-batch`, `unknown-input`.
+/// `unbound-dimension`, `invalid-batch`, `batch-sizes`, `unknown-input`.
 pub(crate) fn bind(program: &Program<'_>, options: &ImportOptions) -> Result<Bound, Diagnostic> {
     check(program, options)?;
+    check_batch(program, options)?;
     let mut bindings = options.dims.clone();
     let mut is_symbolic = false;
     for (_, value) in &program.main.inputs {
@@ -123,6 +124,28 @@ fn check(program: &Program<'_>, options: &ImportOptions) -> Result<(), Diagnosti
         }
     }
     Ok(())
+}
+
+/// Refuses a batch that a bound dimension contradicts: the first symbol on a batch axis decides.
+fn check_batch(program: &Program<'_>, options: &ImportOptions) -> Result<(), Diagnostic> {
+    let Some(batch) = options.batch else { return Ok(()) };
+    let symbol = program.main.inputs.iter().find_map(|(_, value)| {
+        let axis = batch_axis(value, options);
+        let dim = value.shape.as_ref()?.get(axis)?;
+        (!matches!(dim, RawDim::Known(_))).then(|| key(value, axis, dim))
+    });
+    let Some(symbol) = symbol else { return Ok(()) };
+    match lookup(&symbol, &options.dims) {
+        Some(stated) if stated != batch => Err(Diagnostic::usage(
+            "batch-sizes",
+            format!(
+                "`--dim` makes the batch dimension `{symbol}` {stated}, but {batch} samples go through at once"
+            ),
+        )
+        .fact("dimension", symbol)
+        .hint("state the batch once")),
+        _ => Ok(()),
+    }
 }
 
 /// Warns of values that bind nothing, which is a misspelt symbol more often than not.

@@ -314,6 +314,9 @@ fn the_caller_is_told_what_does_not_fit() {
     assert_eq!(import.graph.tensor(import.graph.outputs[0]).shape, [4, 6]);
     assert_eq!(codes(&import), ["unused-dimension"]);
     assert_eq!(read(&at_batch(0)).unwrap_err().code, "invalid-batch");
+    let dims = [("batch".to_owned(), 2), ("s".to_owned(), 3)].into();
+    let error = read(&ImportOptions { dims, ..at_batch(4) }).unwrap_err();
+    assert_eq!((error.code, error.blame), ("batch-sizes", ir::diagnostic::Blame::Usage));
     let batch_axis = BTreeMap::from([("z".to_owned(), 0)]);
     let error = read(&ImportOptions { batch_axis, ..at_batch(4) }).unwrap_err();
     assert_eq!(error.code, "unknown-input");

@@ -1,0 +1,91 @@
+//! Accuracy of attention calls, by phase: each GPU half and half, and the median over the GPUs.
+
+use std::collections::BTreeMap;
+
+use ir::measured::{AttentionPhase, AttentionRow, GpuFacts};
+
+use super::{SEEDS, half};
+use crate::attention::{Model, N_CONSTANTS, Shape};
+use crate::score::{Line, Score, mean, score};
+
+/// Phases with their names and targets: closed form, with residual table.
+const PHASES: [(AttentionPhase, &str, [f64; 2]); 2] = [
+    (AttentionPhase::Prefill, "prefill", [7.0, 5.5]),
+    (AttentionPhase::Decode, "decode", [15.0, 12.5]),
+];
+const WAYS: [&str; 2] = ["closed form", "with residual table"];
+
+/// Judges the forms of [`crate::attention`] on all rows; `facts` holds the data sheet of each GPU
+/// that the rows name, and a GPU without one is left out. The targets are those of the median over
+/// the GPUs.
+#[must_use]
+pub fn lines(rows: &[AttentionRow], facts: &BTreeMap<String, GpuFacts>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (phase, name, targets) in PHASES {
+        let mut by_gpu: BTreeMap<&str, Vec<AttentionRow>> = BTreeMap::new();
+        for row in rows.iter().filter(|row| row.phase == phase) {
+            by_gpu.entry(&row.gpu).or_default().push(row.clone());
+        }
+        let mut scores = [Vec::new(), Vec::new()];
+        for (gpu, rows) in by_gpu {
+            let Some(facts) = facts.get(gpu) else { continue };
+            let judged = half_and_half(*facts, phase, &rows);
+            for ((scores, score), way) in scores.iter_mut().zip(judged).zip(WAYS) {
+                lines.push(line(format!("attention {name} {gpu}, {way}"), score.clone(), None));
+                scores.push(score);
+            }
+        }
+        for ((scores, target), way) in scores.iter().zip(targets).zip(WAYS) {
+            if let Some(median) = median(scores) {
+                let part = format!("attention {name}, {way}, median GPU");
+                lines.push(line(part, median, Some(target)));
+            }
+        }
+    }
+    lines
+}
+
+fn line(part: String, score: Score, target: Option<f64>) -> Line {
+    Line {
+        table: "attention",
+        part,
+        way: "half and half",
+        score,
+        n_constants: N_CONSTANTS,
+        target,
+        peers: Vec::new(),
+        note: String::new(),
+    }
+}
+
+/// The score whose mean error is the (lower) median.
+fn median(scores: &[Score]) -> Option<Score> {
+    let mut sorted: Vec<&Score> = scores.iter().collect();
+    sorted.sort_by(|a, b| a.mape.total_cmp(&b.mape));
+    sorted.get(sorted.len().checked_sub(1)? / 2).map(|score| (*score).clone())
+}
+
+/// Scores of the closed form and of the form with its table, means over the random halves.
+fn half_and_half(facts: GpuFacts, phase: AttentionPhase, rows: &[AttentionRow]) -> [Score; 2] {
+    let (mut closed, mut table) = (Vec::new(), Vec::new());
+    for seed in SEEDS {
+        let half = half(rows.len(), seed);
+        let pick = |wanted: bool| {
+            let chosen = rows.iter().zip(&half).filter(move |(_, fitted)| **fitted == wanted);
+            chosen.map(|(row, _)| row.clone()).collect::<Vec<_>>()
+        };
+        let model = Model::fit(facts, phase, &pick(true));
+        let judged = pick(false);
+        closed.push(judge(&model.closed(), &judged));
+        table.push(judge(&model, &judged));
+    }
+    [mean(&closed), mean(&table)]
+}
+
+fn judge(model: &Model, rows: &[AttentionRow]) -> Score {
+    score(rows.iter().map(|row| {
+        let AttentionRow { gpu, batch, seq_len, heads, kv_heads, head_dim, step, .. } = row;
+        let name = format!("{gpu} b{batch} s{seq_len}+{step} h{heads}/{kv_heads} d{head_dim}");
+        (model.predict(&Shape::from(row)).seconds, row.time_s, name)
+    }))
+}

@@ -1,0 +1,73 @@
+//! Accuracy of mixture-of-experts layers, each GPU half and half.
+
+use std::collections::BTreeMap;
+
+use ir::measured::{GpuFacts, MoeRow};
+
+use super::{SEEDS, half};
+use crate::moe::{Layer, Model, N_CONSTANTS};
+use crate::score::{Line, Score, mean, score};
+
+/// Targets by GPU in percent: closed form, with residual table.
+const TARGETS: [(&str, [Option<f64>; 2]); 2] =
+    [("a100_sxm", [Some(12.5), Some(8.0)]), ("h100_sxm", [Some(17.5), None])];
+const WAYS: [&str; 2] = ["closed form", "with residual table"];
+
+/// Judges the form of [`crate::moe`] on all rows; `facts` holds the data sheet of each GPU that the
+/// rows name, and a GPU without one is left out.
+#[must_use]
+pub fn lines(rows: &[MoeRow], facts: &BTreeMap<String, GpuFacts>) -> Vec<Line> {
+    let mut by_gpu: BTreeMap<&str, Vec<&MoeRow>> = BTreeMap::new();
+    for row in rows {
+        by_gpu.entry(&row.gpu).or_default().push(row);
+    }
+    let mut lines = Vec::new();
+    for (gpu, rows) in by_gpu {
+        let Some(facts) = facts.get(gpu) else { continue };
+        let targets = TARGETS.iter().find(|(name, _)| *name == gpu).map(|(_, targets)| targets);
+        let judged = half_and_half(*facts, &rows);
+        for (index, (score, way)) in judged.into_iter().zip(WAYS).enumerate() {
+            lines.push(Line {
+                table: "moe",
+                part: format!("MoE {gpu}, {way}"),
+                way: "half and half",
+                score,
+                n_constants: N_CONSTANTS,
+                target: targets.and_then(|targets| targets.get(index).copied().flatten()),
+                peers: Vec::new(),
+                note: String::new(),
+            });
+        }
+    }
+    lines
+}
+
+/// Scores of the closed form and of the form with its table, means over the random halves.
+fn half_and_half(facts: GpuFacts, rows: &[&MoeRow]) -> [Score; 2] {
+    let layers: Vec<(&MoeRow, Layer)> = rows.iter().map(|row| (*row, Layer::from(*row))).collect();
+    let (mut closed, mut table) = (Vec::new(), Vec::new());
+    for seed in SEEDS {
+        let half = half(layers.len(), seed);
+        let pick = |wanted: bool| {
+            let chosen = layers.iter().zip(&half).filter(move |(_, fitted)| **fitted == wanted);
+            chosen.map(|(layer, _)| *layer).collect::<Vec<_>>()
+        };
+        let fitted: Vec<_> = pick(true).iter().map(|(row, layer)| (*layer, row.time_s)).collect();
+        let model = Model::fit(facts, &fitted);
+        let judged = pick(false);
+        closed.push(judge(&model.closed(), &judged));
+        table.push(judge(&model, &judged));
+    }
+    [mean(&closed), mean(&table)]
+}
+
+fn judge(model: &Model, rows: &[(&MoeRow, Layer)]) -> Score {
+    score(rows.iter().map(|(row, layer)| {
+        let MoeRow { gpu, tokens, hidden, expert_ffn, topk, experts, moe_tp, moe_ep, .. } = row;
+        let name = format!(
+            "{gpu} t{tokens} h{hidden} f{expert_ffn} {topk}/{experts} tp{moe_tp} ep{moe_ep} {:?}",
+            row.load
+        );
+        (model.predict(layer).seconds, row.time_s, name)
+    }))
+}

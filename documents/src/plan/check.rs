@@ -1,0 +1,74 @@
+//! Values that no plan has, whatever it was made for.
+
+use ir::diagnostic::Diagnostic;
+
+use super::{PlanDocument, WorkloadDocument};
+
+/// What plans minimise.
+const OBJECTIVE: &str = "step-time";
+
+impl PlanDocument {
+    /// Refuses values that mean nothing in any plan.
+    pub(super) fn check(&self) -> Result<(), Diagnostic> {
+        if self.objective != OBJECTIVE {
+            let shown: String = self.objective.chars().take(80).collect();
+            return Err(refused(
+                "objective",
+                &format!("is `{shown}`; this version knows `{OBJECTIVE}` only"),
+            ));
+        }
+        self.workload.check()?;
+        let degrees = &self.parallelism;
+        let named = [
+            ("parallelism.data", u64::from(degrees.data)),
+            ("parallelism.tensor", u64::from(degrees.tensor)),
+            ("parallelism.pipeline", u64::from(degrees.pipeline)),
+            ("parallelism.expert", u64::from(degrees.expert)),
+            ("parallelism.context", u64::from(degrees.context)),
+            ("parallelism.n_micro_batches", degrees.n_micro_batches),
+        ];
+        if let Some((member, _)) = named.into_iter().find(|(_, value)| *value == 0) {
+            return Err(refused(member, "is 0, but must be at least 1"));
+        }
+        let n_micro_batches = degrees.n_micro_batches;
+        let stated = self.workload.n_micro_batches();
+        // 1 = the step was planned as one graph that holds every micro-batch.
+        if n_micro_batches != 1 && n_micro_batches != stated {
+            return Err(refused(
+                "parallelism.n_micro_batches",
+                &format!("is {n_micro_batches}, but `workload` makes {stated}"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl WorkloadDocument {
+    /// Micro-batches of a step; a micro-batch stands alone where one of the two is absent.
+    fn n_micro_batches(&self) -> u64 {
+        match (self.batch, self.micro_batch) {
+            (Some(batch), Some(micro_batch)) => batch.checked_div(micro_batch).unwrap_or(1),
+            _ => 1,
+        }
+    }
+
+    fn check(&self) -> Result<(), Diagnostic> {
+        let sizes = [("workload.batch", self.batch), ("workload.micro_batch", self.micro_batch)];
+        if let Some((member, _)) = sizes.into_iter().find(|(_, size)| *size == Some(0)) {
+            return Err(refused(member, "is 0, but must be at least 1"));
+        }
+        match (self.batch, self.micro_batch) {
+            (Some(batch), Some(micro_batch)) if !batch.is_multiple_of(micro_batch) => Err(refused(
+                "workload.micro_batch",
+                &format!("is {micro_batch}, which does not divide the batch of {batch}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn refused(member: &'static str, why: &str) -> Diagnostic {
+    Diagnostic::input("bad-plan", format!("member `{member}` of the plan {why}"))
+        .fact("member", member)
+        .hint("plan again, or correct the member")
+}

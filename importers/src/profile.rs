@@ -1,0 +1,303 @@
+//! Profile files (YAML or JSON): strict in keys, units and values.
+//!
+//! Every time is in seconds and every rate per second; a key that ends in another unit is unknown.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use documents::profile::{
+    KernelDocument, KindDocument, LinkDocument, ProfileDocument, QualityDocument, StreamDocument,
+    TileDocument, VERSION,
+};
+use ir::cluster::Cluster;
+use ir::diagnostic::Diagnostic;
+use ir::profile::{
+    KernelConstants, LinkConstants, MeasuredRates, Profile, Quality, StreamConstants, TileConstants,
+};
+use ir::tensor::DType;
+use ir::units::{BytesPerSecond, FlopsPerSecond, Seconds};
+
+use crate::source::{self, FileSource};
+
+/// Largest profile that is read, in bytes.
+const MAX_BYTES: u64 = 4 << 20;
+/// Nesting and nodes that a profile may have.
+const MAX_DEPTH: usize = 32;
+const MAX_NODES: usize = 400_000;
+/// Longest start-up cost that is believed, in seconds.
+const MAX_START: f64 = 60.0;
+/// Element types that products are measured in.
+const DTYPES: [DType; 6] = [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8, DType::F4];
+
+/// Reads a profile file.
+///
+/// # Errors
+/// `unreadable-file`, `size-budget`, and all of [`parse`]; each names the file.
+pub fn read(path: &Path) -> Result<Profile, Diagnostic> {
+    let origin = path.display().to_string();
+    let bytes = FileSource::open(path)
+        .and_then(|file| source::read_all(&file, MAX_BYTES))
+        .map_err(|error| error.fact("file", origin.as_str()))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| {
+        Diagnostic::input("profile-invalid", "the profile is no UTF-8 text")
+            .fact("file", origin.as_str())
+    })?;
+    parse(text, &origin)
+}
+
+/// Parses the text of a profile file; `origin` names it in diagnostics.
+///
+/// # Errors
+/// `profile-invalid`, `unknown-key` and `missing-key` with line and column; `profile-version`,
+/// `profile-value` for a number that is not one or out of its range, `unknown-dtype`.
+pub fn parse(text: &str, origin: &str) -> Result<Profile, Diagnostic> {
+    let options = serde_yaml::options! {
+        budget: serde_yaml::budget! {
+            max_depth: MAX_DEPTH,
+            flow_nesting_limit: MAX_DEPTH,
+            max_nodes: MAX_NODES,
+            max_events: 2 * MAX_NODES,
+            max_anchors: 0,
+            max_aliases: 0,
+        },
+        with_snippet: false,
+    };
+    serde_yaml::from_str_with_options(text, options)
+        .map_err(|error| shape(&error))
+        .and_then(profile)
+        .map_err(|error| error.fact("file", origin))
+}
+
+/// A cluster whose kinds have the rates that the profile measured, and what the profile holds in
+/// vain. Constants of a profile are shares of those rates, so one does not go without the other.
+///
+/// # Errors
+/// `unknown-kind` if no kind of the profile is in the cluster.
+pub fn rated(
+    profile: &Profile,
+    mut cluster: Cluster,
+) -> Result<(Cluster, Vec<Diagnostic>), Diagnostic> {
+    let known: Vec<String> = cluster.kinds.iter().map(|kind| kind.name.clone()).collect();
+    let measured: Vec<&String> = profile.kinds.keys().collect();
+    let (used, unused): (Vec<&String>, Vec<&String>) =
+        measured.into_iter().partition(|name| known.contains(name));
+    let unknown = |diagnostic: Diagnostic, name: &str| {
+        near(diagnostic, name, known.iter().map(String::as_str)).fact("known", known.clone())
+    };
+    if let (true, Some(name)) = (used.is_empty(), unused.first()) {
+        let message = format!("the profile is of `{name}`, a kind that the cluster does not have");
+        return Err(unknown(Diagnostic::input("unknown-kind", message), name));
+    }
+    let warnings = unused.into_iter().map(|name| {
+        let message = format!("no device of the cluster is a `{name}`; its constants are not used");
+        unknown(Diagnostic::warning("unknown-kind", message), name)
+    });
+    let warnings = warnings.collect();
+    for kind in &mut cluster.kinds {
+        let Some(rates) = profile.rates.get(&kind.name) else { continue };
+        kind.peak.extend(&rates.peak);
+        kind.memory_bandwidth = rates.memory_bandwidth.or(kind.memory_bandwidth);
+    }
+    Ok((cluster, warnings))
+}
+
+fn profile(document: ProfileDocument) -> Result<Profile, Diagnostic> {
+    if document.version != VERSION {
+        return Err(Diagnostic::input(
+            "profile-version",
+            format!("the profile has version {}; this program reads {VERSION}", document.version),
+        ));
+    }
+    if document.kinds.is_empty() && document.links.is_empty() {
+        return Err(Diagnostic::input("profile-empty", "the profile holds no constants"));
+    }
+    let mut profile = Profile { name: document.name, notes: document.notes, ..Profile::default() };
+    for (name, kind) in document.kinds {
+        read_kind(&mut profile, &name, kind)?;
+    }
+    for (name, link) in document.links {
+        let link = read_link(&name, link)?;
+        profile.links.insert(name, link);
+    }
+    for (part, quality) in document.quality {
+        let quality = read_quality(&part, quality)?;
+        profile.quality.insert(part, quality);
+    }
+    Ok(profile)
+}
+
+fn read_kind(profile: &mut Profile, name: &str, kind: KindDocument) -> Result<(), Diagnostic> {
+    let rates = MeasuredRates {
+        peak: by_dtype(kind.peak_flops_per_s, name, |owner, rate| {
+            FlopsPerSecond::new(rate)
+                .ok_or_else(|| refused("peak_flops_per_s", owner, rate, "positive and finite"))
+        })?,
+        memory_bandwidth: kind
+            .memory_bytes_per_s
+            .map(|rate| bandwidth("memory_bytes_per_s", name, rate))
+            .transpose()?,
+    };
+    if rates != MeasuredRates::default() {
+        profile.rates.insert(name.to_owned(), rates);
+    }
+    if let Some(kernels) = kind.kernels {
+        profile.kinds.insert(name.to_owned(), read_kernels(name, kernels)?);
+    }
+    let single = by_dtype(kind.by_dtype, name, read_kernels)?;
+    if !single.is_empty() {
+        profile.by_dtype.insert(name.to_owned(), single);
+    }
+    let mut streams = BTreeMap::new();
+    for (family, stream) in kind.streams {
+        let stream = read_stream(&format!("{name}: {family}"), stream)?;
+        streams.insert(family, stream);
+    }
+    if !streams.is_empty() {
+        profile.streams.insert(name.to_owned(), streams);
+    }
+    Ok(())
+}
+
+fn by_dtype<A, B>(
+    values: BTreeMap<String, A>,
+    owner: &str,
+    read: impl Fn(&str, A) -> Result<B, Diagnostic>,
+) -> Result<BTreeMap<DType, B>, Diagnostic> {
+    let mut found = BTreeMap::new();
+    for (name, value) in values {
+        let Some(dtype) = DTYPES.into_iter().find(|dtype| dtype.name() == name) else {
+            let message = format!("`{owner}` has figures for `{name}`, which is no element type");
+            let known = DTYPES.map(DType::name);
+            let diagnostic = Diagnostic::input("unknown-dtype", message);
+            return Err(near(diagnostic, &name, known.into_iter())
+                .fact("known", known.map(str::to_owned).to_vec()));
+        };
+        found.insert(dtype, read(&format!("{owner}: {name}"), value)?);
+    }
+    Ok(found)
+}
+
+fn read_kernels(owner: &str, kernels: KernelDocument) -> Result<KernelConstants, Diagnostic> {
+    let share = |key, value: f64, most: f64| {
+        within(key, owner, value, f64::MIN_POSITIVE, most, &format!("in (0, {most}]"))
+    };
+    Ok(KernelConstants {
+        launch: start("launch_s", owner, kernels.launch_s)?,
+        compute_efficiency: share("compute_efficiency", kernels.compute_efficiency, 1.0)?,
+        memory_efficiency: share("memory_efficiency", kernels.memory_efficiency, 1.2)?,
+        p_norm: within("p_norm", owner, kernels.p_norm, 1.0, 1e3, "between 1 and 1000")?,
+        tile: kernels.tile.map(|tile| read_tile(owner, &tile)).transpose()?,
+        provenance: kernels.provenance.into(),
+    })
+}
+
+fn read_tile(owner: &str, tile: &TileDocument) -> Result<TileConstants, Diagnostic> {
+    let up_to = |key, value: f64, most: f64| {
+        within(key, owner, value, 0.0, most, &format!("between 0 and {most}"))
+    };
+    Ok(TileConstants {
+        k0: up_to("k0", tile.k0, 1e6)?,
+        small_tile_penalty: up_to("small_tile_penalty", tile.small_tile_penalty, 1e3)?,
+        split_k: start("split_k_s", owner, tile.split_k_s)?,
+    })
+}
+
+fn read_stream(owner: &str, stream: StreamDocument) -> Result<StreamConstants, Diagnostic> {
+    Ok(StreamConstants {
+        launch: start("launch_s", owner, stream.launch_s)?,
+        bandwidth: bandwidth("bytes_per_s", owner, stream.bytes_per_s)?,
+        provenance: stream.provenance.into(),
+    })
+}
+
+fn read_link(owner: &str, link: LinkDocument) -> Result<LinkConstants, Diagnostic> {
+    Ok(LinkConstants {
+        latency: start("latency_s", owner, link.latency_s)?,
+        bandwidth: bandwidth("bytes_per_s", owner, link.bytes_per_s)?,
+        provenance: link.provenance.into(),
+    })
+}
+
+fn read_quality(owner: &str, quality: QualityDocument) -> Result<Quality, Diagnostic> {
+    let error =
+        |key, value: f64| within(key, owner, value, 0.0, f64::MAX, "finite and not negative");
+    let (least, want) = (f64::MIN, "finite and at most 1");
+    Ok(Quality {
+        n_samples: quality.samples,
+        r_squared: within("r_squared", owner, quality.r_squared, least, 1.0, want)?,
+        median_error: error("median_error", quality.median_error)?,
+        worst_error: error("worst_error", quality.worst_error)?,
+        dispersion: error("dispersion", quality.dispersion)?,
+        unidentified: quality.unidentified,
+    })
+}
+
+fn start(key: &'static str, owner: &str, value: f64) -> Result<Seconds, Diagnostic> {
+    let want = "between 0 and 60 seconds";
+    let value = within(key, owner, value, 0.0, MAX_START, want)?;
+    Seconds::new(value).ok_or_else(|| refused(key, owner, value, want))
+}
+
+fn bandwidth(key: &'static str, owner: &str, value: f64) -> Result<BytesPerSecond, Diagnostic> {
+    BytesPerSecond::new(value).ok_or_else(|| refused(key, owner, value, "positive and finite"))
+}
+
+fn within(
+    key: &'static str,
+    owner: &str,
+    value: f64,
+    least: f64,
+    most: f64,
+    want: &str,
+) -> Result<f64, Diagnostic> {
+    if value.is_finite() && (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(refused(key, owner, value, want))
+}
+
+fn refused(key: &'static str, owner: &str, value: f64, want: &str) -> Diagnostic {
+    let message = format!("`{key}` of `{owner}` is {value}; it must be {want}");
+    Diagnostic::input("profile-value", message).fact("key", key)
+}
+
+fn shape(error: &serde_yaml::Error) -> Diagnostic {
+    use serde_yaml::Error as Yaml;
+    let mut diagnostic = match error {
+        Yaml::SerdeUnknownField { field, expected, .. } => near(
+            Diagnostic::input("unknown-key", format!("unknown key `{field}`"))
+                .fact("known", expected.iter().map(ToString::to_string).collect::<Vec<_>>()),
+            field,
+            expected.iter().copied(),
+        ),
+        Yaml::SerdeMissingField { field, .. } => {
+            Diagnostic::input("missing-key", format!("the key `{field}` is missing"))
+        }
+        other => {
+            let text = other.to_string();
+            let line = text.lines().next().unwrap_or_default().trim_end_matches('.');
+            Diagnostic::input("profile-invalid", format!("not a profile: {line}"))
+        }
+    };
+    if let Some(location) = error.location() {
+        diagnostic = diagnostic.fact("line", location.line()).fact("column", location.column());
+    }
+    diagnostic
+}
+
+/// With a hint that names the nearest known name, if any is near.
+fn near<'a>(
+    diagnostic: Diagnostic,
+    name: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> Diagnostic {
+    let score = |candidate: &str| strsim::jaro_winkler(name, candidate);
+    let best = known.max_by(|a, b| score(a).total_cmp(&score(b)).then(b.cmp(a)));
+    match best.filter(|candidate| score(candidate) > 0.75) {
+        Some(candidate) => diagnostic.hint(format!("did you mean `{candidate}`?")),
+        None => diagnostic,
+    }
+}
+
+#[cfg(test)]
+mod tests;

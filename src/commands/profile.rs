@@ -1,0 +1,58 @@
+//! `profile`: measures this machine and writes a profile.
+
+use documents::profile::ProfileDocument;
+use profiler::options::{Busy, Clock, Engine, Options};
+use serde_json::json;
+
+use crate::artifact::{self, Existing};
+use crate::commands::{CommandResult, Exit};
+use crate::measure_flags::{BackendName, ProfileArgs};
+use crate::printer::Printer;
+use crate::table::Column;
+
+pub(crate) fn run(args: &ProfileArgs, printer: &Printer) -> CommandResult {
+    let existing = Existing::of(args.force);
+    artifact::check(&[args.output.as_path()], &[], existing)?;
+    let engine = match args.backend {
+        BackendName::Host => Engine::Host,
+        BackendName::Torch => {
+            Engine::Torch { python: args.python.clone(), script: None, clock: Clock::Wall }
+        }
+        BackendName::Cuda => Engine::Cuda { device: 0 },
+    };
+    let busy = if args.busy { Busy::Allowed } else { Busy::Refused };
+    let options = Options { kind: args.kind.clone(), busy, ..Options::new(engine) };
+    let measurement = profiler::measure(&options)?;
+    let profile = profiler::to_profile(&measurement)?;
+    let text = documents::json::pretty(&ProfileDocument::from_ir(&profile))?;
+    artifact::write_all(&[(args.output.clone(), text.into_bytes())], existing)?;
+
+    let columns = [
+        Column::Name("kind"),
+        Column::Number("launch"),
+        Column::Number("compute"),
+        Column::Number("memory"),
+        Column::Number("p"),
+        Column::Number("median error"),
+    ];
+    let rows = profile.kinds.iter().map(|(kind, constants)| {
+        let quality = profile.quality.get(kind);
+        vec![
+            kind.clone(),
+            format!("{:.2} us", constants.launch.get() * 1e6),
+            format!("{:.0} %", constants.compute_efficiency * 100.0),
+            format!("{:.0} %", constants.memory_efficiency * 100.0),
+            format!("{:.2}", constants.p_norm),
+            quality.map_or_else(|| "-".to_owned(), |q| format!("{:.1} %", q.median_error * 100.0)),
+        ]
+    });
+    printer.table(&columns, rows.collect());
+    let seconds = measurement.elapsed_s;
+    let path = args.output.display().to_string();
+    printer.line(&format!("measured in {seconds:.1} s, wrote {path}"));
+    printer.document(&json!({
+        "profile": ProfileDocument::from_ir(&profile),
+        "run": { "elapsed_s": seconds, "written": [path] },
+    }));
+    Ok(Exit::DONE)
+}

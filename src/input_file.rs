@@ -1,0 +1,48 @@
+//! Files that a run reads: regular ones only, and never more than a limit.
+//!
+//! A pipe without a writer never answers and a device never ends, so neither is opened.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+/// What the file holds.
+///
+/// # Errors
+/// In words, why it can't be read: it is missing, no regular file, or longer than `limit` bytes.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
+    check(path)?;
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    if bytes.len() as u64 > limit {
+        return Err(format!("it is more than {limit} bytes long"));
+    }
+    Ok(bytes)
+}
+
+/// Refuses what is there and is no regular file.
+///
+/// # Errors
+/// In words, what is wrong with it.
+pub(crate) fn check(path: &Path) -> Result<(), String> {
+    let metadata = fs::metadata(path).map_err(|e| e.to_string())?;
+    if metadata.is_file() { Ok(()) } else { Err("it is not a regular file".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop where its folder fails")]
+    use super::*;
+
+    #[test]
+    fn the_limit_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "12345").unwrap();
+        assert_eq!(read(&path, 5).unwrap(), b"12345");
+        assert!(read(&path, 4).unwrap_err().contains("4 bytes"));
+        assert!(read(folder.path(), 4).unwrap_err().contains("regular"));
+        assert!(read(&folder.path().join("b"), 4).is_err());
+    }
+}

@@ -1,0 +1,45 @@
+//! Flags of the verbs that measure and that judge the cost model.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Flags of `profile`.
+#[derive(Args, Debug)]
+pub(crate) struct ProfileArgs {
+    /// What is measured: host, torch or cuda
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
+    pub(crate) backend: BackendName,
+    /// Name of the device kind in the profile, as cluster files call it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kind: Option<String>,
+    /// Python interpreter that can import torch
+    #[arg(long, value_name = "FILE", default_value = "python3")]
+    pub(crate) python: PathBuf,
+    /// Measure although other programs are running
+    #[arg(long)]
+    pub(crate) busy: bool,
+    /// Where the profile goes
+    #[arg(short, long, value_name = "FILE", default_value = "profile.json")]
+    pub(crate) output: PathBuf,
+    /// Replace a file that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Backends by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BackendName {
+    #[default]
+    Host,
+    Torch,
+    Cuda,
+}
+
+/// Flags of `validate`.
+#[derive(Args, Debug)]
+pub(crate) struct ValidateArgs {
+    /// Folder with the tables of docs/data.md (`measurements/*.csv`)
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+}
