@@ -155,7 +155,10 @@ impl Emitter<'_> {
         let written = step.outputs.iter().flatten().take(if is_view { 1 } else { usize::MAX });
         let outputs = written.map(|id| self.place(*id, name)).collect();
         if let Some((_, stage)) = step.node.stages.first() {
-            self.stages.insert(name.to_owned(), *stage);
+            // Annotations are read by people: they know the node by its own name, where it has one.
+            let own = step.node.name.as_str();
+            let key = if own.is_empty() || self.stages.contains_key(own) { name } else { own };
+            self.stages.insert(key.to_owned(), *stage);
         }
         self.graph.ops.push(Op {
             name: name.to_owned(),
