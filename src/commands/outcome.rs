@@ -129,7 +129,7 @@ fn attempts(outcome: &Outcome, printer: &Printer) {
                 "-".to_owned(),
                 "-".to_owned(),
                 elapsed(attempt.elapsed),
-                format!("no plan: {}", none.diagnostic.code),
+                none.diagnostic.code.to_owned(),
             ]),
         }
         cells
