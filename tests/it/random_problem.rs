@@ -81,9 +81,9 @@ pub(crate) fn random_problem(seed: u64) -> RandomProblem {
 
 fn draw(random: &mut Random, seed: u64) -> Option<RandomProblem> {
     // The seed, not the dice, says which features are on: the shares are then exact.
-    let heterogeneous = seed % 2 == 0;
-    let limited = seed / 2 % 2 == 0;
-    let colocated = seed / 4 % 4 == 0;
+    let heterogeneous = seed.is_multiple_of(2);
+    let limited = (seed / 2).is_multiple_of(2);
+    let colocated = (seed / 4).is_multiple_of(4);
     let n_kinds = if heterogeneous { 2 } else { 1 };
     let mut graph = draw_graph(random, n_kinds);
     if colocated {
@@ -236,10 +236,10 @@ pub(crate) fn op(
 fn draw_cost(random: &mut Random, n_kinds: usize) -> GivenCost {
     let mut time = BTreeMap::new();
     let sure = random.within(0, n_kinds as u64 - 1) as usize;
-    for kind in 0..n_kinds {
+    for (kind, name) in KIND_NAMES.iter().enumerate().take(n_kinds) {
         let ns = if random.chance(8) { 0 } else { random.within(1, 9) };
         if kind == sure || random.chance(70) {
-            time.insert(KIND_NAMES[kind].to_owned(), Nanos(ns));
+            time.insert((*name).to_owned(), Nanos(ns));
         }
     }
     GivenCost { time, temporary: Bytes(if random.chance(50) { 0 } else { random.within(1, 5) }) }
