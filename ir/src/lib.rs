@@ -3,6 +3,7 @@
 //!
 //! Knows nothing of files, documents, algorithms, or how a cost is computed.
 
+pub mod card;
 pub mod cluster;
 pub mod diagnostic;
 pub mod graph;
@@ -13,6 +14,7 @@ pub mod op;
 pub mod plan;
 pub mod profile;
 pub mod schedule;
+pub mod stack;
 pub mod tensor;
 pub mod units;
 pub mod workload;

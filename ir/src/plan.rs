@@ -1,5 +1,8 @@
 //! A plan: six decisions, the same shape for two devices and for a thousand.
 
+use std::ops::Range;
+
+use crate::card::{Recompute, SequenceParallel, ZeroStage};
 use crate::id::{DeviceId, OpId, StageId};
 use crate::schedule::Schedule;
 
@@ -16,13 +19,32 @@ pub struct Parallelism {
     pub expert: u32,
     /// Context-parallel shards.
     pub context: u32,
-    /// Micro-batches of one step.
+    /// Micro-batches of one step, of each data-parallel replica.
     pub n_micro_batches: u64,
+    /// Samples of a micro-batch.
+    pub micro_batch: u64,
+    /// Chunks of the model on each pipeline rank (virtual pipeline, interleaving).
+    pub virtual_stages: u32,
+    /// Whether tensor ranks split the sequence between tensor-parallel regions.
+    pub sequence: SequenceParallel,
+    /// What the data-parallel replicas share out.
+    pub zero: ZeroStage,
 }
 
 impl Default for Parallelism {
     fn default() -> Self {
-        Self { data: 1, tensor: 1, pipeline: 1, expert: 1, context: 1, n_micro_batches: 1 }
+        Self {
+            data: 1,
+            tensor: 1,
+            pipeline: 1,
+            expert: 1,
+            context: 1,
+            n_micro_batches: 1,
+            micro_batch: 1,
+            virtual_stages: 1,
+            sequence: SequenceParallel::Off,
+            zero: ZeroStage::None,
+        }
     }
 }
 
@@ -31,6 +53,10 @@ impl Default for Parallelism {
 pub struct Stage {
     /// Its ops, in increasing order; empty in a plan of one stage, which holds all.
     pub ops: Vec<OpId>,
+    /// Its blocks, of a training run on a transformer card; empty in an operator placement.
+    pub blocks: Range<u32>,
+    /// What it computes again.
+    pub recompute: Recompute,
 }
 
 /// Stages. An operator placement has one.

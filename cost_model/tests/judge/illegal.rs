@@ -60,7 +60,9 @@ fn each_defect_has_its_code() {
     let x = TensorId(0);
     check("degree-not-one", true, |p| p.parallelism.tensor = 2);
     check("stages-not-one", true, |p| p.partition.stages.clear());
-    check("stage-ops-wrong", true, |p| p.partition.stages[0] = Stage { ops: vec![OpId(0)] });
+    check("stage-ops-wrong", true, |p| {
+        p.partition.stages[0] = Stage { ops: vec![OpId(0)], ..Stage::default() }
+    });
     check("op-not-placed", false, |p| p.placement.device[3] = None);
     check("op-not-placed", false, |p| p.placement.device.clear());
     check("op-unknown", true, |p| p.placement.device.push(Some(DeviceId(0))));

@@ -37,6 +37,7 @@ impl PlanDocument {
                 expert: degrees.expert,
                 context: degrees.context,
                 n_micro_batches: degrees.n_micro_batches,
+                ..Parallelism::default()
             },
             partition: self.partition(&names)?,
             placement: placement(&self.placement, &names, graph)?,
@@ -53,7 +54,7 @@ impl PlanDocument {
             .iter()
             .map(|stage| {
                 let ops = stage.ops.iter().map(|op| names.op(op)).collect::<Result<_, _>>()?;
-                Ok(Stage { ops })
+                Ok(Stage { ops, ..Stage::default() })
             })
             .collect::<Result<_, Diagnostic>>()?;
         Ok(Partition { stages })

@@ -1,0 +1,93 @@
+//! A transformer by its figures alone, and how a training run treats its blocks.
+
+/// The feed-forward part of a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum FeedForward {
+    /// Two products with a pointwise function between them (GPT-2, BERT).
+    #[default]
+    Plain,
+    /// Three products, one of them a gate (Llama, Qwen, Mixtral).
+    Gated,
+}
+
+/// Mixture of experts in place of the feed-forward part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ExpertCard {
+    /// Experts of a block.
+    pub n_experts: u64,
+    /// Experts that each token visits.
+    pub per_token: u64,
+    /// Inner width of one expert.
+    pub feed_forward: u64,
+}
+
+/// A decoder or encoder of equal blocks between an embedding and a vocabulary head.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TransformerCard {
+    /// Name.
+    pub name: String,
+    /// Blocks.
+    pub n_layers: u32,
+    /// Width of the residual stream.
+    pub hidden: u64,
+    /// Query heads.
+    pub n_heads: u64,
+    /// Key and value heads; fewer than `n_heads` with grouped queries.
+    pub n_kv_heads: u64,
+    /// Inner width of the feed-forward part.
+    pub feed_forward: u64,
+    /// Form of the feed-forward part.
+    pub form: FeedForward,
+    /// Tokens of a sample.
+    pub sequence: u64,
+    /// Rows of the embedding.
+    pub vocabulary: u64,
+    /// Mixture of experts, where the blocks have one.
+    pub experts: Option<ExpertCard>,
+}
+
+/// What a stage computes again instead of keeping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Recompute {
+    /// Nothing: all activations are kept.
+    #[default]
+    None,
+    /// The attention core: scores, softmax, dropout (Korthikanti et al. 2022).
+    Selective,
+    /// Every block; its input alone is kept.
+    Full,
+    /// Groups of so many blocks; the input of each group alone is kept.
+    Uniform {
+        /// Blocks of a group.
+        blocks: u32,
+    },
+    /// The first so many blocks of the stage in full, the others not at all.
+    Block {
+        /// Blocks that are computed again.
+        blocks: u32,
+    },
+}
+
+/// What the data-parallel replicas share out among them (Rajbhandari et al. 2020).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ZeroStage {
+    /// Nothing (0).
+    #[default]
+    None,
+    /// Optimizer states (1).
+    Optimizer,
+    /// And gradients (2).
+    Gradients,
+    /// And parameters (3, fully sharded data parallel).
+    Parameters,
+}
+
+/// Whether what lies between the tensor-parallel regions is split along the sequence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SequenceParallel {
+    /// Every tensor rank holds all of it.
+    #[default]
+    Off,
+    /// Each holds its share (Korthikanti et al. 2022).
+    On,
+}
