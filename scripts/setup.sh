@@ -12,8 +12,8 @@ command -v cmake >/dev/null 2>&1 || missing+=(cmake)
 have_libclang() {
   [ -n "${LIBCLANG_PATH:-}" ] && return 0
   local lib
-  for lib in /usr/lib/llvm-*/lib/libclang.so /usr/lib/llvm-*/lib/libclang-*.so* \
-             /usr/lib/*-linux-gnu/libclang.so /usr/lib64/libclang.so /usr/local/lib/libclang.so; do
+  # A digit after the dash: libclang-cpp is another library.
+  for lib in {/usr/lib/llvm-*/lib,/usr/lib/*-linux-gnu,/usr/lib64,/usr/local/lib}/libclang{.so,.so.*,-[0-9]*.so*}; do
     [ -e "$lib" ] && return 0
   done
   return 1
