@@ -17,8 +17,52 @@ pub struct Score {
     pub worst_row: String,
 }
 
-/// One line of the accuracy table.
+/// What the percentages of a line are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Measure {
+    /// |predicted - measured| / measured of times.
+    #[default]
+    TimeError,
+    /// The same of bytes.
+    MemoryError,
+    /// Chosen / best - 1 of the measured times of a group of configurations.
+    Regret,
+}
+
+/// The side of a bound on which a figure has to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// Not above.
+    AtMost(f64),
+    /// Not below.
+    AtLeast(f64),
+}
+
+/// A figure of a line beside its mean error, such as the share of rows within 10 %.
 #[derive(Clone, Debug, PartialEq)]
+pub struct Goal {
+    /// What the figure is, such as `rows within 10 %`.
+    pub what: &'static str,
+    /// The figure, in percent.
+    pub figure: f64,
+    /// Where it has to be, if that is asked for.
+    pub bound: Option<Bound>,
+}
+
+impl Goal {
+    /// Whether the figure is on the asked side; a figure that is no number is not.
+    #[must_use]
+    pub fn reached(&self) -> bool {
+        match self.bound {
+            None => true,
+            Some(Bound::AtMost(limit)) => self.figure <= limit,
+            Some(Bound::AtLeast(limit)) => self.figure >= limit,
+        }
+    }
+}
+
+/// One line of the accuracy table.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Line {
     /// Table that holds the rows, such as `gemm`.
     pub table: &'static str,
@@ -26,16 +70,35 @@ pub struct Line {
     pub part: String,
     /// `in sample`, `half and half`, `leave one GPU out`, `nothing fitted`.
     pub way: &'static str,
-    /// The errors.
+    /// What the percentages are.
+    pub measure: Measure,
+    /// The errors, or regrets of groups instead of errors of rows.
     pub score: Score,
     /// Constants fitted per system, tables not counted.
     pub n_constants: u32,
     /// Mean error to reach at least, in percent.
     pub target: Option<f64>,
+    /// Further figures, such as `best in the first three` of regrets.
+    pub goals: Vec<Goal>,
     /// Mean errors of other models on the same rows, in percent.
     pub peers: Vec<(&'static str, f64)>,
     /// What is worth knowing.
     pub note: String,
+}
+
+impl Line {
+    /// Whether anything is asked of the line.
+    #[must_use]
+    pub fn is_judged(&self) -> bool {
+        self.target.is_some() || self.goals.iter().any(|goal| goal.bound.is_some())
+    }
+
+    /// Whether the mean error and every further figure are where they have to be.
+    #[must_use]
+    pub fn reached(&self) -> bool {
+        self.target.is_none_or(|target| self.score.mape <= target)
+            && self.goals.iter().all(Goal::reached)
+    }
 }
 
 /// Scores predictions: pairs are predicted seconds, measured seconds, name of the row.
@@ -104,6 +167,20 @@ mod tests {
         assert!((score.median - 10.0).abs() < 1e-9);
         assert!((score.p90 - 25.0).abs() < 1e-9 && (score.worst - 25.0).abs() < 1e-9);
         assert_eq!(score.worst_row, "b");
+    }
+
+    #[test]
+    fn a_line_reaches_its_figures_only_together() {
+        let score = Score { mape: 3.0, ..Score::default() };
+        let goal = |figure, bound| Goal { what: "rows within 10 %", figure, bound };
+        let line = |target, goals| Line { score: score.clone(), target, goals, ..Line::default() };
+        let free = line(None, vec![goal(1.0, None)]);
+        assert!(!free.is_judged() && free.reached());
+        assert!(line(Some(3.0), vec![]).reached() && !line(Some(2.9), vec![]).reached());
+        let share = |figure| line(Some(3.0), vec![goal(figure, Some(Bound::AtLeast(96.0)))]);
+        assert!(share(96.0).reached() && !share(95.9).reached() && !share(f64::NAN).reached());
+        let under = line(None, vec![goal(10.5, Some(Bound::AtMost(10.0)))]);
+        assert!(under.is_judged() && !under.reached());
     }
 
     #[test]

@@ -53,8 +53,7 @@ fn line(part: String, score: Score, target: Option<f64>) -> Line {
         score,
         n_constants: N_CONSTANTS,
         target,
-        peers: Vec::new(),
-        note: String::new(),
+        ..Line::default()
     }
 }
 

@@ -72,6 +72,7 @@ fn kind_lines(kind: &Kind, tables: &[(&TableKey, &Table)]) -> Vec<Line> {
         target,
         peers,
         note: format!("{} curves; {note}", tables.len()),
+        ..Line::default()
     };
     let plain = in_sample(tables, Form::Line).mape;
     let root = in_sample(tables, Form::Root).mape;

@@ -60,13 +60,13 @@ fn line(gpu: &str, what: &str, way: &'static str, score: Score, target: usize) -
         score,
         n_constants: N_CONSTANTS,
         target: targets.and_then(|(_, targets)| targets.get(target).copied()),
-        peers: Vec::new(),
         note: match target {
             0 => "half of the (n, k) sites fitted, the other half judged",
             1 => "8 nearest fitted points in log2 of m, n, k",
             _ => "one rule: a sibling's constants and table, else medians over families",
         }
         .to_owned(),
+        ..Line::default()
     }
 }
 

@@ -34,8 +34,7 @@ pub fn lines(rows: &[MoeRow], facts: &BTreeMap<String, GpuFacts>) -> Vec<Line> {
                 score,
                 n_constants: N_CONSTANTS,
                 target: targets.and_then(|targets| targets.get(index).copied().flatten()),
-                peers: Vec::new(),
-                note: String::new(),
+                ..Line::default()
             });
         }
     }

@@ -46,6 +46,7 @@ fn device_lines(gpu: &str, groups: &Groups, samples: &Samples) -> Vec<Line> {
         target,
         peers: floors.clone(),
         note: note.clone(),
+        ..Line::default()
     };
     let mut lines = vec![line("half and half", half_and_half(groups), target.map(|t| t.1))];
     if groups.len() > 1 {

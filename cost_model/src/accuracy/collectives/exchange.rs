@@ -5,7 +5,7 @@
 
 use super::models::{Tensor, bert_base, bert_large, resnet_50};
 use crate::collective::gradient::{AllReduceCost, Gradient, merged, wait_free, without_overlap};
-use crate::score::{Line, score};
+use crate::score::{Bound, Goal, Line, score};
 
 /// Group sizes of the columns.
 const GPUS: [f64; 3] = [8.0, 16.0, 32.0];
@@ -144,15 +144,19 @@ fn pairs(
 }
 
 fn line(part: &str, way: &'static str, rows: Vec<Pair>, n_constants: u32, most: f64) -> Line {
+    let score = score(rows.into_iter());
     Line {
         table: "gradient exchange",
         part: part.to_owned(),
         way,
-        score: score(rows.into_iter()),
+        goals: vec![Goal {
+            what: "worst row",
+            figure: score.worst,
+            bound: Some(Bound::AtMost(most)),
+        }],
+        score,
         n_constants,
-        target: Some(most),
-        peers: Vec::new(),
-        note: format!("each row within {most} %"),
+        ..Line::default()
     }
 }
 
@@ -196,7 +200,7 @@ fn merged_rows() -> Line {
         let measured_s = run.samples / merged[column];
         if merged[column] < wait_free[column] {
             let error = 100.0 * (time_s / measured_s - 1.0);
-            outlier = format!("; outlier {} ({error:+.1} %): merging made it slower", run.name);
+            outlier = format!("outlier {} ({error:+.1} %): merging made it slower", run.name);
             return None;
         }
         Some((time_s, measured_s, run.name.clone()))
@@ -222,7 +226,7 @@ fn order() -> Line {
     });
     let way = "rate of the no-overlap row";
     let mut line = line("10 Gb/s, merged and ordered", way, rows, 2, 20.0);
-    line.target = None;
+    line.goals.clear();
     line.note = format!("no overlap < wait-free <= merged predicted on {kept} of {n} rows");
     line
 }
@@ -243,7 +247,7 @@ fn calibrated() -> Line {
     });
     let mut line = line("100 Gb/s, no overlap", "rate of one row of nine", rows, 1, 5.0);
     line.note.push_str(&format!(
-        "; {:.1} GB/s; efficiency of {} on 32 GPUs {efficiency:.1} % (measured 23.9 %)",
+        "{:.1} GB/s; efficiency of {} on 32 GPUs {efficiency:.1} % (measured 23.9 %)",
         rate / 1e9,
         large.name
     ));
