@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod diagnostic;
 pub mod graph;
 pub mod id;
+pub mod instance;
 pub mod measured;
 pub mod module;
 pub mod op;
