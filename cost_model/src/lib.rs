@@ -24,6 +24,7 @@ pub mod moe;
 pub mod objective;
 pub mod origin;
 pub mod overlap;
+pub mod pipeline;
 pub mod problem;
 pub mod report;
 pub mod residual;

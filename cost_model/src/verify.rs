@@ -31,6 +31,11 @@ pub enum Violation {
         /// What the plan has.
         n_stages: usize,
     },
+    /// An operator placement has no pipeline grid.
+    HasGrid {
+        /// Rows of the grid.
+        n_rows: usize,
+    },
     /// The one stage lists ops, but not exactly the actions: this one is missing, foreign or
     /// listed twice.
     StageOps {
@@ -162,6 +167,7 @@ impl Violation {
         match self {
             Self::Degree { .. } => "degree-not-one",
             Self::StageCount { .. } => "stages-not-one",
+            Self::HasGrid { .. } => "grid-not-none",
             Self::StageOps { .. } => "stage-ops-wrong",
             Self::Unplaced { .. } => "op-not-placed",
             Self::UnknownOp { .. } => "op-unknown",

@@ -142,6 +142,7 @@ pub(crate) fn plan() -> Plan {
                 task: Task::Op(OpId(2)),
                 after: vec![Task::Op(OpId(0)), Task::Transfer(transfer)],
             }],
+            grid: None,
         },
     }
 }

@@ -264,6 +264,6 @@ fn plan(problem: &Problem, devices: &[usize]) -> Plan {
         placement: Placement { device },
         experts: Experts::default(),
         communication: Communication::default(),
-        schedule: Schedule { actions, channels, after: Vec::new() },
+        schedule: Schedule { actions, channels, after: Vec::new(), grid: None },
     }
 }

@@ -7,6 +7,7 @@ pub mod card;
 pub mod cluster;
 pub mod diagnostic;
 pub mod graph;
+pub mod grid;
 pub mod id;
 pub mod instance;
 pub mod measured;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::grid::Grid;
 use crate::id::{ChannelId, DeviceId, OpId, TensorId};
 
 /// One tensor on its way from its producer's device to another device.
@@ -47,4 +48,6 @@ pub struct Schedule {
     pub channels: BTreeMap<ChannelId, Vec<Transfer>>,
     /// Explicit waits, sorted by task.
     pub after: Vec<Wait>,
+    /// What each pipeline rank does, of a training run; `None` in an operator placement.
+    pub grid: Option<Grid>,
 }

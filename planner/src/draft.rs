@@ -123,7 +123,7 @@ pub fn finish(problem: &Problem, placement: Placement, orders: Option<Vec<Vec<Op
     };
     let channels = Sweep::new(problem, &placement, &orders, &position).run();
     let actions = orders.into_iter().map(|ops| ops.into_iter().map(Action::Op).collect()).collect();
-    plan_of(placement, Schedule { actions, channels, after: Vec::new() })
+    plan_of(placement, Schedule { actions, channels, after: Vec::new(), grid: None })
 }
 
 fn positions(problem: &Problem, order: &[OpId]) -> Vec<usize> {

@@ -11,4 +11,5 @@ pub mod placement;
 pub mod recipe;
 pub mod registry;
 pub mod run;
+pub mod schedule;
 pub mod transform;

@@ -56,6 +56,9 @@ fn degrees(problem: &Problem, plan: &Plan, findings: &mut Findings) {
 }
 
 fn stages(problem: &Problem, plan: &Plan, findings: &mut Findings) {
+    if let Some(grid) = &plan.schedule.grid {
+        findings.push(Violation::HasGrid { n_rows: grid.rows.len() });
+    }
     let [stage] = plan.partition.stages.as_slice() else {
         let n_stages = plan.partition.stages.len();
         return findings.push(Violation::StageCount { n_stages });

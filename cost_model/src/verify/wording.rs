@@ -148,6 +148,9 @@ impl Names<'_> {
             Violation::StageCount { n_stages } => {
                 format!("the plan has {n_stages} stages, but an operator placement has one")
             }
+            Violation::HasGrid { n_rows } => format!(
+                "the schedule has a pipeline grid of {n_rows} rows, but an operator placement has none"
+            ),
             Violation::StageOps { op } => {
                 format!("the stage does not hold op `{}` exactly as often as it must", self.op(*op))
             }

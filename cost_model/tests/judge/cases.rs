@@ -188,6 +188,7 @@ pub(crate) fn plan(
                 .iter()
                 .map(|(task, after)| Wait { task: *task, after: after.clone() })
                 .collect(),
+            grid: None,
         },
     }
 }

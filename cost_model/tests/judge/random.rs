@@ -190,7 +190,7 @@ pub(crate) fn random_plan(problem: &Problem, random: &mut Random) -> Plan {
     let after = after.into_iter().map(|(task, after)| Wait { task, after }).collect();
     let mut plan = plan(problem.n_ops(), &[], &[], &[]);
     plan.placement.device = device;
-    plan.schedule = Schedule { actions, channels, after };
+    plan.schedule = Schedule { actions, channels, after, grid: None };
     plan
 }
 

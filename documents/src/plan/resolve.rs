@@ -138,7 +138,7 @@ fn schedule(
         })
         .collect::<Result<_, Diagnostic>>()?;
     let actions = actions.into_iter().map(Option::unwrap_or_default).collect();
-    Ok(Schedule { actions, channels, after })
+    Ok(Schedule { actions, channels, after, grid: None })
 }
 
 fn transfer(document: &TransferDocument, names: &Names<'_>) -> Result<Transfer, Diagnostic> {

@@ -309,6 +309,7 @@ impl<'a> Books<'a> {
                 actions: self.actions,
                 channels: self.channels,
                 after: self.after,
+                grid: None,
             },
         }
     }

@@ -294,7 +294,7 @@ impl Naive<'_> {
         after.sort_unstable();
         Listed {
             placement: Placement { device },
-            schedule: Schedule { actions: self.orders, channels, after },
+            schedule: Schedule { actions: self.orders, channels, after, grid: None },
         }
     }
 }

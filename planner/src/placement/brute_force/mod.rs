@@ -338,7 +338,7 @@ fn schedule(problem: &Problem, tasks: &Tasks, times: &Times) -> Schedule {
         }
     }
     after.sort_unstable();
-    Schedule { actions, channels, after }
+    Schedule { actions, channels, after, grid: None }
 }
 
 /// What a piece that waits waits for: actions that end when it starts and free bytes where it

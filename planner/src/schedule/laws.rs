@@ -1,0 +1,180 @@
+//! Bubbles, memory and makespans of the generated grids, as their papers state them.
+
+use cost_model::pipeline::costs::{PipelineCosts, StageCosts};
+use cost_model::pipeline::judge;
+use cost_model::pipeline::report::Report;
+use cost_model::pipeline::way::Contention;
+use ir::grid::{Cell, Grid, Pass};
+use ir::units::{Bytes, Nanos};
+
+use super::{gpipe, interleaved, one_f_one_b};
+
+const FORWARD: u64 = 70;
+const BACKWARD: u64 = 130;
+
+fn report(costs: &PipelineCosts, grid: &Grid) -> Report {
+    judge(costs, grid, Contention::Static).unwrap().report
+}
+
+/// Equal stages, free transfers, one byte per micro-batch that is kept.
+fn equal(n_ranks: u32, n_chunks: u32, n_micro_batches: u32, grid: &Grid) -> Report {
+    let stage = StageCosts {
+        forward: Nanos(FORWARD),
+        backward: Nanos(BACKWARD),
+        stash: Bytes(1),
+        ..StageCosts::default()
+    };
+    report(&PipelineCosts::looped(n_ranks, n_chunks, n_micro_batches, stage), grid)
+}
+
+#[test]
+fn gpipe_and_1f1b_idle_as_long_as_the_pipeline_fills_and_drains() {
+    for p in 1..=8u32 {
+        for m in [1, 2, 3, p, p + 1, 4 * p] {
+            for grid in [gpipe::grid(p, m).unwrap(), one_f_one_b::grid(p, m).unwrap()] {
+                let report = equal(p, 1, m, &grid);
+                for rank in &report.ranks {
+                    let expected = u64::from(p - 1) * (FORWARD + BACKWARD);
+                    assert_eq!(rank.idle_ns, expected, "{p} ranks, {m} micro-batches");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn interleaving_divides_the_bubble_by_the_chunks() {
+    for p in 2..=6u32 {
+        for v in 1..=4u32 {
+            for groups in 1..=4 {
+                let grid = interleaved::grid(p, v, groups * p).unwrap();
+                let report = equal(p, v, groups * p, &grid);
+                // Passes of a rank last v times those of a chunk.
+                let expected = u64::from(p - 1) * (FORWARD + BACKWARD);
+                assert!(report.ranks.iter().all(|rank| rank.idle_ns == expected), "{p} {v}");
+            }
+        }
+    }
+}
+
+#[test]
+fn as_many_micro_batches_are_in_flight_as_the_papers_say() {
+    for p in 1..=8u32 {
+        for m in [1, 2, p, 3 * p] {
+            let gpipe = equal(p, 1, m, &gpipe::grid(p, m).unwrap());
+            let flush = equal(p, 1, m, &one_f_one_b::grid(p, m).unwrap());
+            for (i, (gpipe, flush)) in (0..).zip(gpipe.ranks.iter().zip(&flush.ranks)) {
+                assert_eq!(gpipe.peak.bytes, u64::from(m));
+                assert_eq!(flush.peak.bytes, u64::from((p - i).min(m)));
+            }
+            for v in 2..=3 {
+                let m = m.next_multiple_of(p);
+                let looped = equal(p, v, m, &interleaved::grid(p, v, m).unwrap());
+                for (i, rank) in (0..).zip(&looped.ranks) {
+                    let warm = (v - 1) * p + 2 * (p - 1 - i) + 1;
+                    assert_eq!(rank.peak.bytes, u64::from(warm.min(m * v)), "{p} {v} {m} {i}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_chunk_per_rank_is_plain_1f1b() {
+    for p in 1..=5 {
+        assert_eq!(interleaved::grid(p, 1, 3 * p).unwrap(), one_f_one_b::grid(p, 3 * p).unwrap());
+    }
+}
+
+#[test]
+fn the_examples_of_the_headers() {
+    let text = |grid: Grid| grid.to_string();
+    assert_eq!(text(gpipe::grid(2, 2).unwrap()), "0F0,0F1,0B0,0B1\n1F0,1F1,1B0,1B1\n");
+    assert_eq!(
+        text(one_f_one_b::grid(2, 3).unwrap()),
+        "0F0,0F1,0B0,0F2,0B1,0B2\n1F0,1B0,1F1,1B1,1F2,1B2\n"
+    );
+    let looped = text(interleaved::grid(2, 2, 2).unwrap());
+    assert_eq!(looped.lines().last(), Some("1F0,1F1,3F0,3B0,3F1,3B1,1B0,1B1"));
+}
+
+#[test]
+fn sizes_that_make_no_schedule_are_refused() {
+    assert_eq!(interleaved::grid(4, 2, 6).unwrap_err().code, "schedule-indivisible");
+    for error in [
+        gpipe::grid(0, 4).unwrap_err(),
+        one_f_one_b::grid(4, 0).unwrap_err(),
+        interleaved::grid(4, 0, 4).unwrap_err(),
+        one_f_one_b::grid(u32::MAX, u32::MAX).unwrap_err(),
+        interleaved::grid(u32::MAX, u32::MAX, u32::MAX).unwrap_err(),
+    ] {
+        assert_eq!(error.code, "schedule-size");
+    }
+}
+
+/// How recompute is placed in the published comparison.
+#[derive(Clone, Copy, PartialEq)]
+enum Early {
+    Never,
+    CoolDown,
+    Always,
+}
+
+/// 1F1B with F = R = 1 and B = 2 on `p` stages.
+fn makespan(p: u32, m: u32, recompute: &[bool], early: Early) -> u64 {
+    let mut costs = PipelineCosts::looped(p, 1, m, StageCosts::default());
+    for (stage, again) in costs.stages.iter_mut().zip(recompute) {
+        stage.forward = Nanos(1);
+        stage.backward = Nanos(2);
+        stage.recompute = Nanos(u64::from(*again));
+    }
+    let mut grid = one_f_one_b::grid(p, m).unwrap();
+    for (row, again) in grid.rows.iter_mut().zip(recompute) {
+        let with_cell = |cell: &Cell| {
+            cell.pass == Pass::Backward
+                && *again
+                && match early {
+                    Early::Never => false,
+                    Early::CoolDown => m - cell.micro_batch + cell.stage.0 < p,
+                    Early::Always => true,
+                }
+        };
+        *row = row
+            .iter()
+            .flat_map(|cell| {
+                let first = with_cell(cell).then_some(Cell { pass: Pass::Recompute, ..*cell });
+                first.into_iter().chain([*cell])
+            })
+            .collect();
+    }
+    report(&costs, &grid).step_time.get()
+}
+
+/// Variants of recompute in Merak (Lai et al., TPDS 2023), computed by hand-checked recurrences:
+/// none, late, early in the cool-down, late but not on the last stage, and the last two with
+/// early recompute in the cool-down and everywhere.
+#[test]
+fn golden_makespans_of_recompute_variants() {
+    let golden = [
+        (4, 4, [21, 28, 25, 26, 24, 23]),
+        (4, 8, [33, 44, 41, 42, 40, 39]),
+        (8, 8, [45, 60, 53, 58, 52, 51]),
+        (8, 16, [69, 92, 85, 90, 84, 83]),
+        (8, 32, [117, 156, 149, 154, 148, 147]),
+    ];
+    for (p, m, expected) in golden {
+        let none = vec![false; p as usize];
+        let all = vec![true; p as usize];
+        let mut but_last = all.clone();
+        but_last[p as usize - 1] = false;
+        let found = [
+            makespan(p, m, &none, Early::Never),
+            makespan(p, m, &all, Early::Never),
+            makespan(p, m, &all, Early::CoolDown),
+            makespan(p, m, &but_last, Early::Never),
+            makespan(p, m, &but_last, Early::CoolDown),
+            makespan(p, m, &but_last, Early::Always),
+        ];
+        assert_eq!(found, expected, "{p} stages, {m} micro-batches");
+    }
+}

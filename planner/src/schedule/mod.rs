@@ -1,0 +1,34 @@
+//! Generators of pipeline grids: pure functions from counts to what each rank does, in order.
+
+use ir::diagnostic::Diagnostic;
+
+pub mod gpipe;
+pub mod interleaved;
+pub mod one_f_one_b;
+
+/// Most cells that a generator makes.
+pub const MOST_CELLS: u64 = ir::grid::MOST_CELLS as u64;
+
+/// Refuses sizes of nothing, and grids of more than [`MOST_CELLS`] cells.
+fn check_size(n_ranks: u32, n_chunks: u32, n_micro_batches: u32) -> Result<(), Diagnostic> {
+    let counts =
+        [("ranks", n_ranks), ("chunks per rank", n_chunks), ("micro-batches", n_micro_batches)];
+    if let Some((what, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+        return Err(Diagnostic::usage("schedule-size", format!("a schedule of 0 {what}"))
+            .hint(format!("ask for at least 1 of `{what}`")));
+    }
+    let n_cells = counts.iter().map(|(_, count)| u128::from(*count)).product::<u128>() * 2;
+    if n_cells > u128::from(MOST_CELLS) {
+        let message = format!("the schedule would have {n_cells} cells, more than {MOST_CELLS}");
+        return Err(Diagnostic::usage("schedule-size", message)
+            .fact("ranks", u64::from(n_ranks))
+            .fact("chunks", u64::from(n_chunks))
+            .fact("micro_batches", u64::from(n_micro_batches))
+            .hint("ask for fewer micro-batches"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod laws;
