@@ -8,7 +8,7 @@ use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer};
 
 use crate::flag_values::{dimension, dtype, duration, extent, positive};
-use crate::measure_flags::{ProfileArgs, ValidateArgs};
+use crate::measure_flags::{LoopbackArgs, ProfileArgs, ValidateArgs};
 
 /// Version, commit, and version of HiGHS.
 pub(crate) const VERSION: &str = concat!(
@@ -89,6 +89,9 @@ pub(crate) enum Command {
     /// Print a completion script for a shell
     #[command(after_help = "Example: meshwright completions bash > meshwright.bash")]
     Completions(CompletionsArgs),
+    /// Hold the far end of the link that `profile` measures
+    #[command(hide = true, name = "answer-loopback")]
+    AnswerLoopback(LoopbackArgs),
 }
 
 /// How a model file is read.

@@ -22,6 +22,9 @@ pub(crate) struct ProfileArgs {
     /// Where the profile goes
     #[arg(short, long, value_name = "FILE", default_value = "profile.json")]
     pub(crate) output: PathBuf,
+    /// Write nothing: measure 30 other products and say how well this profile predicts them
+    #[arg(long, value_name = "PROFILE", conflicts_with_all = ["output", "force"])]
+    pub(crate) check: Option<PathBuf>,
     /// Replace a file that exists
     #[arg(long)]
     pub(crate) force: bool,
@@ -34,6 +37,13 @@ pub(crate) enum BackendName {
     Host,
     Torch,
     Cuda,
+}
+
+/// Flags of the hidden verb that holds the far end of the loopback link.
+#[derive(Args, Debug)]
+pub(crate) struct LoopbackArgs {
+    /// Port of the near end on 127.0.0.1
+    pub(crate) port: u16,
 }
 
 /// Flags of `validate`.

@@ -4,6 +4,7 @@ mod loopback;
 mod memory;
 
 use std::hint::black_box;
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use faer::linalg::matmul::matmul;
@@ -17,6 +18,7 @@ use crate::backend::{Backend, State};
 use crate::driver::Driver;
 use crate::grid::{self, Extents};
 use crate::measurement::Task;
+use crate::options::Peer;
 
 /// What the profile says measured it.
 pub(crate) const SOURCE: &str = "host: faer products in fp32, memory and TCP loopback";
@@ -53,9 +55,24 @@ pub(crate) fn others() -> Vec<Task> {
 }
 
 /// Runs tasks on the processor with one thread per core.
-#[derive(Default)]
 pub(crate) struct Host {
     prepared: Prepared,
+    peer: Peer,
+}
+
+impl Host {
+    /// A host whose loopback link ends at `peer`.
+    pub(crate) fn new(peer: Peer) -> Self {
+        Self { prepared: Prepared::Nothing, peer }
+    }
+}
+
+/// The far end of a loopback link whose near end listens on `port`.
+///
+/// # Errors
+/// `loopback` where the connection fails.
+pub(crate) fn answer(port: u16) -> Result<(), Diagnostic> {
+    loopback::peer_of((Ipv4Addr::LOCALHOST, port).into()).map_err(loopback::failed)
 }
 
 #[derive(Default)]
@@ -95,7 +112,7 @@ impl Driver for Host {
         self.prepared = match task {
             Task::Product { m, k, n, .. } => Prepared::Product(Product::new(*m, *k, *n)),
             Task::Stream { family, bytes } => Prepared::Memory(Memory::new(family, *bytes)?),
-            Task::Transfer { bytes, .. } => Prepared::Loopback(Loopback::new(*bytes)?),
+            Task::Transfer { bytes, .. } => Prepared::Loopback(Loopback::new(*bytes, &self.peer)?),
         };
         Ok(())
     }

@@ -64,7 +64,8 @@ pub fn measure(options: &Options) -> Result<Measurement, Diagnostic> {
             measurement.source = host::SOURCE.to_owned();
             measurement.kind = host::KIND.to_owned();
             let tasks = parts(options, host::others(), host::products);
-            run(&mut measurement, &mut host::Host::default(), &tasks, options, host::BATCH_S)?;
+            let mut driver = host::Host::new(options.peer.clone());
+            run(&mut measurement, &mut driver, &tasks, options, host::BATCH_S)?;
         }
         Engine::Torch { python, script, clock } => {
             machine::admit(&measurement.machine, options.busy)?;
@@ -93,6 +94,14 @@ pub fn measure(options: &Options) -> Result<Measurement, Diagnostic> {
     measurement.machine.load_after = machine::load_average();
     machine::accept(&mut measurement, options.busy)?;
     Ok(measurement)
+}
+
+/// The far end of a loopback link, for a process that [`options::Peer::Process`] starts.
+///
+/// # Errors
+/// `loopback` where the connection fails; its end is no error.
+pub fn answer_loopback(port: u16) -> Result<(), Diagnostic> {
+    host::answer(port)
 }
 
 /// Streams and links come first: without them no product can be fitted.

@@ -1,8 +1,10 @@
 //! What was measured.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use ir::tensor::DType;
+use ir::units::Bytes;
 
 /// Something whose time is measured.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +34,16 @@ pub enum Task {
         /// Bytes sent.
         bytes: u64,
     },
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Product { dtype, m, k, n } => write!(f, "{m} x {k} x {n} in {}", dtype.name()),
+            Self::Stream { family, bytes } => write!(f, "{family} of {}", Bytes(*bytes)),
+            Self::Transfer { link, bytes } => write!(f, "{} over {link}", Bytes(*bytes)),
+        }
+    }
 }
 
 impl Task {

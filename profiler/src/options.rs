@@ -54,6 +54,22 @@ pub enum Part {
     Products,
 }
 
+/// Who holds the other end of the loopback link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Peer {
+    /// A thread of this process.
+    #[default]
+    Thread,
+    /// A process of its own, as between two workers of a run. It gets a port as its last argument
+    /// and has to call [`crate::answer_loopback`] with it.
+    Process {
+        /// What is started.
+        program: PathBuf,
+        /// Arguments before the port.
+        arguments: Vec<String>,
+    },
+}
+
 /// What to measure, and with what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -73,6 +89,8 @@ pub struct Options {
     pub repeats: usize,
     /// No sample starts after so long.
     pub time: Duration,
+    /// Who holds the other end of the loopback link.
+    pub peer: Peer,
 }
 
 impl Options {
@@ -88,6 +106,7 @@ impl Options {
             n_products: 64,
             repeats: 7,
             time: Duration::from_secs(90),
+            peer: Peer::default(),
         }
     }
 }

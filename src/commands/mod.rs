@@ -71,5 +71,8 @@ pub(crate) fn run(cli: &Cli, printer: &Printer) -> CommandResult {
         Some(Command::Devices(args)) => devices::run(args, printer),
         Some(Command::Serve(args)) => serve::run(args, printer),
         Some(Command::Completions(args)) => completions::run(args, printer),
+        Some(Command::AnswerLoopback(args)) => {
+            profiler::answer_loopback(args.port).map(|()| Exit::DONE)
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! `profile`: measures this machine and writes a profile.
 
+use std::path::Path;
+
 use documents::profile::ProfileDocument;
+use ir::diagnostic::Diagnostic;
 use ir::profile::{KernelConstants, Profile, Quality};
-use profiler::options::{Busy, Clock, Engine, Options};
+use profiler::options::{Busy, Clock, Engine, Options, Part, Peer};
 use serde_json::json;
 
 use crate::artifact::{self, Existing};
@@ -11,9 +14,18 @@ use crate::measure_flags::{BackendName, ProfileArgs};
 use crate::printer::Printer;
 use crate::table::Column;
 
+/// Products that `--check` measures.
+const N_OTHERS: usize = 30;
+
 pub(crate) fn run(args: &ProfileArgs, printer: &Printer) -> CommandResult {
-    let existing = Existing::of(args.force);
-    artifact::check(&[args.output.as_path()], &[], existing)?;
+    let options = options(args);
+    match &args.check {
+        Some(path) => check(path, options, printer),
+        None => write(args, &options, printer),
+    }
+}
+
+fn options(args: &ProfileArgs) -> Options {
     let engine = match args.backend {
         BackendName::Host => Engine::Host,
         BackendName::Torch => {
@@ -22,8 +34,17 @@ pub(crate) fn run(args: &ProfileArgs, printer: &Printer) -> CommandResult {
         BackendName::Cuda => Engine::Cuda { device: 0 },
     };
     let busy = if args.busy { Busy::Allowed } else { Busy::Refused };
-    let options = Options { kind: args.kind.clone(), busy, ..Options::new(engine) };
-    let measurement = profiler::measure(&options)?;
+    let peer = match std::env::current_exe() {
+        Ok(program) => Peer::Process { program, arguments: vec!["answer-loopback".to_owned()] },
+        Err(_) => Peer::Thread,
+    };
+    Options { kind: args.kind.clone(), busy, peer, ..Options::new(engine) }
+}
+
+fn write(args: &ProfileArgs, options: &Options, printer: &Printer) -> CommandResult {
+    let existing = Existing::of(args.force);
+    artifact::check(&[args.output.as_path()], &[], existing)?;
+    let measurement = profiler::measure(options)?;
     let profile = profiler::to_profile(&measurement)?;
     let text = documents::json::pretty(&ProfileDocument::from_ir(&profile))?;
     artifact::write_all(&[(args.output.clone(), text.into_bytes())], existing)?;
@@ -37,6 +58,45 @@ pub(crate) fn run(args: &ProfileArgs, printer: &Printer) -> CommandResult {
     printer.document(&json!({
         "profile": ProfileDocument::from_ir(&profile),
         "run": { "elapsed_s": seconds, "written": [path] },
+    }));
+    Ok(Exit::DONE)
+}
+
+/// Measures products that no profile was fitted to, drawn from another seed.
+fn check(path: &Path, options: Options, printer: &Printer) -> CommandResult {
+    let profile = importers::profile::read(path)?;
+    let other = Options { part: Part::Products, seed: 1, n_products: N_OTHERS, ..options };
+    let measurement = profiler::measure(&other)?;
+    let check = profiler::check(&profile, &measurement);
+    if check.n == 0 {
+        let kinds: Vec<&str> = profile.kinds.keys().map(String::as_str).collect();
+        return Err(Diagnostic::input(
+            "other-kind",
+            format!("the profile says nothing about products of `{}`", measurement.kind),
+        )
+        .fact("profiled", kinds.join(", "))
+        .hint("name the kind with --kind, or take a profile of this backend"));
+    }
+    let worst = check.worst.as_ref().map_or_else(String::new, |task| format!(" at {task}"));
+    printer.line(&format!(
+        "{} other products: median error {:.1} %, worst {:.1} %{worst}",
+        check.n,
+        100.0 * check.median_error,
+        100.0 * check.worst_error
+    ));
+    let load = measurement.machine.load_before;
+    if let Some(load) = load {
+        printer.line(&format!("load average {load:.1} on {} cores", measurement.machine.n_cores));
+    }
+    printer.document(&json!({
+        "products": check.n,
+        "unknown": check.n_unknown,
+        "median_error": check.median_error,
+        "worst_error": check.worst_error,
+        "dispersion": measurement.dispersion(),
+        "idle": measurement.machine.idle,
+        "load_average": load,
+        "elapsed_s": measurement.elapsed_s,
     }));
     Ok(Exit::DONE)
 }
