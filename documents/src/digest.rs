@@ -8,9 +8,12 @@ use ir::cluster::{Check, Cluster, Device, DeviceKind, Duplex, RouteKind};
 use ir::graph::Graph;
 use ir::id::TensorId;
 use ir::op::{Op, Origin, Phase, Work};
-use ir::profile::{KernelConstants, Profile, Provenance};
 use ir::tensor::{Role, Tensor};
 use sha2::{Digest as _, Sha256};
+
+mod profile;
+
+pub use profile::profile;
 
 /// Version of the encoding that is hashed.
 const ENCODING: u64 = 1;
@@ -58,19 +61,6 @@ pub fn cluster(cluster: &Cluster) -> String {
     encoder.numbers(links.send.iter().map(|channel| u64::from(channel.0)));
     encoder.numbers(links.receive.iter().map(|channel| u64::from(channel.0)));
     encoder.numbers(links.pairs.iter().map(|pair| u64::from(*pair)));
-    encoder.finish()
-}
-
-/// SHA-256 of a profile's content, 64 lower-case hexadecimal digits.
-#[must_use]
-pub fn profile(profile: &Profile) -> String {
-    let mut encoder = Encoder::new("profile");
-    encoder.text(&profile.name);
-    encoder.count(profile.kinds.len());
-    for (kind, constants) in &profile.kinds {
-        encoder.text(kind);
-        encoder.constants(constants);
-    }
     encoder.finish()
 }
 
@@ -244,33 +234,6 @@ impl Encoder {
         self.text(&kind.source);
         self.check(kind.check);
     }
-
-    fn constants(&mut self, constants: &KernelConstants) {
-        self.real(constants.launch.get());
-        self.real(constants.compute_efficiency);
-        self.real(constants.memory_efficiency);
-        self.real(constants.p_norm);
-        match &constants.tile {
-            None => self.number(0),
-            Some(tile) => {
-                self.number(1);
-                self.real(tile.k0);
-                self.real(tile.small_tile_penalty);
-                self.real(tile.split_k.get());
-            }
-        }
-        match &constants.provenance {
-            Provenance::Nominal { source } => {
-                self.number(0);
-                self.text(source);
-            }
-            Provenance::Measured { source, date } => {
-                self.number(1);
-                self.text(source);
-                self.text(date);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -278,6 +241,7 @@ impl Encoder {
 mod tests {
     use super::*;
     use crate::sample;
+    use ir::profile::Profile;
     use ir::units::{Bytes, Seconds};
 
     #[test]

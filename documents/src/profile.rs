@@ -12,6 +12,12 @@ use ir::profile::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub mod calibrated;
+
+use calibrated::{
+    CollectiveDocument, FactsDocument, FormDocument, OverlapDocument, PointDocument, StackDocument,
+};
+
 /// Version of the form that this crate writes.
 pub const VERSION: u32 = 1;
 
@@ -29,6 +35,9 @@ pub struct ProfileDocument {
     /// Constants by link.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub links: BTreeMap<String, LinkDocument>,
+    /// Software stacks by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stacks: BTreeMap<String, StackDocument>,
     /// How well each part was fitted.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub quality: BTreeMap<String, QualityDocument>,
@@ -57,6 +66,18 @@ pub struct KindDocument {
     /// Kernels that only move memory, by family.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub streams: BTreeMap<String, StreamDocument>,
+    /// Data sheet that the shares of `forms` refer to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<FactsDocument>,
+    /// Closed forms by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub forms: BTreeMap<String, FormDocument>,
+    /// Collectives between devices of this kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collectives: Vec<CollectiveDocument>,
+    /// How streams slow each other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overlaps: Vec<OverlapDocument>,
 }
 
 /// Constants of `t = launch + (compute^p + memory^p)^(1/p)`.
@@ -98,6 +119,9 @@ pub struct StreamDocument {
     pub launch_s: f64,
     /// Bytes read and written per second by a large kernel.
     pub bytes_per_s: f64,
+    /// Measured times by increasing size, which stand in for the line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub table: Vec<PointDocument>,
     /// How the constants were come by.
     pub provenance: ProvenanceDocument,
 }
@@ -110,6 +134,9 @@ pub struct LinkDocument {
     pub latency_s: f64,
     /// Rate of a large transfer.
     pub bytes_per_s: f64,
+    /// Measured times by increasing size, which stand in for the line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub table: Vec<PointDocument>,
     /// How the constants were come by.
     pub provenance: ProvenanceDocument,
 }
@@ -170,6 +197,23 @@ impl ProfileDocument {
             kinds.entry(name.clone()).or_default().streams =
                 streams.iter().map(|(family, c)| (family.clone(), c.into())).collect();
         }
+        for (name, facts) in &profile.facts {
+            kinds.entry(name.clone()).or_default().facts = Some(facts.into());
+        }
+        for (name, forms) in &profile.forms {
+            let documents =
+                forms.iter().map(|(f, c)| (f.name().to_owned(), FormDocument::new(*f, c)));
+            kinds.entry(name.clone()).or_default().forms = documents.collect();
+        }
+        for (name, collectives) in &profile.collectives {
+            kinds.entry(name.clone()).or_default().collectives =
+                collectives.iter().map(|(key, c)| CollectiveDocument::new(key, c)).collect();
+        }
+        for (name, overlaps) in &profile.overlaps {
+            kinds.entry(name.clone()).or_default().overlaps =
+                overlaps.iter().map(|(key, c)| OverlapDocument::new(*key, c)).collect();
+        }
+        let stacks = profile.stacks.iter().map(|(name, stack)| (name.clone(), stack.into()));
         let links = profile.links.iter().map(|(name, link)| (name.clone(), link.into()));
         let quality = profile.quality.iter().map(|(part, q)| (part.clone(), q.into()));
         Self {
@@ -177,6 +221,7 @@ impl ProfileDocument {
             name: profile.name.clone(),
             kinds,
             links: links.collect(),
+            stacks: stacks.collect(),
             quality: quality.collect(),
             notes: profile.notes.clone(),
         }
@@ -219,6 +264,7 @@ impl From<&StreamConstants> for StreamDocument {
         Self {
             launch_s: stream.launch.get(),
             bytes_per_s: stream.bandwidth.get(),
+            table: calibrated::points(&stream.table),
             provenance: (&stream.provenance).into(),
         }
     }
@@ -229,6 +275,7 @@ impl From<&LinkConstants> for LinkDocument {
         Self {
             latency_s: link.latency.get(),
             bytes_per_s: link.bandwidth.get(),
+            table: calibrated::points(&link.table),
             provenance: (&link.provenance).into(),
         }
     }
@@ -277,63 +324,4 @@ pub fn schema() -> schemars::Schema {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-mod tests {
-    use super::*;
-    use crate::sample;
-    use ir::tensor::DType;
-    use ir::units::{BytesPerSecond, FlopsPerSecond, Seconds};
-
-    fn profile() -> Profile {
-        let kind = || "box".to_owned();
-        let provenance = Provenance::Measured { source: "host".into(), date: "2026-01-02".into() };
-        let (s, rate) = (|x| Seconds::new(x).unwrap(), |x| BytesPerSecond::new(x).unwrap());
-        let stream = StreamConstants {
-            launch: s(1e-6),
-            bandwidth: rate(3e10),
-            provenance: provenance.clone(),
-        };
-        Profile {
-            name: "p".into(),
-            kinds: BTreeMap::from([(kind(), sample::constants(2e-6))]),
-            by_dtype: BTreeMap::from([(
-                kind(),
-                BTreeMap::from([(DType::Bf16, sample::constants(3e-6))]),
-            )]),
-            rates: BTreeMap::from([(
-                kind(),
-                MeasuredRates {
-                    peak: BTreeMap::from([(DType::F32, FlopsPerSecond::new(2e11).unwrap())]),
-                    memory_bandwidth: BytesPerSecond::new(4e10),
-                },
-            )]),
-            streams: BTreeMap::from([(kind(), BTreeMap::from([("softmax".to_owned(), stream)]))]),
-            links: BTreeMap::from([(
-                "loopback".to_owned(),
-                LinkConstants { latency: s(2e-5), bandwidth: rate(1e9), provenance },
-            )]),
-            ..Profile::default()
-        }
-    }
-
-    #[test]
-    fn the_schema_takes_a_profile_and_refuses_a_maimed_one() {
-        let good = serde_json::to_value(ProfileDocument::from_ir(&profile())).unwrap();
-        let schema = schema().to_value();
-        let validator = jsonschema::validator_for(&schema).unwrap();
-        assert!(validator.is_valid(&good), "{:?}", validator.iter_errors(&good).next());
-        let back: ProfileDocument = serde_json::from_value(good.clone()).unwrap();
-        assert_eq!(back, ProfileDocument::from_ir(&profile()));
-        let maim: [fn(&mut serde_json::Value); 4] = [
-            |v| v["kinds"]["box"]["kernels"]["launch_us"] = 2.into(),
-            |v| v["kinds"]["box"]["kernels"]["launch_s"] = "2 us".into(),
-            |v| v["links"]["loopback"]["provenance"]["how"] = "guessed".into(),
-            |v| drop(v.as_object_mut().unwrap().remove("version")),
-        ];
-        for maim in maim {
-            let mut bad = good.clone();
-            maim(&mut bad);
-            assert!(!validator.is_valid(&bad), "{bad}");
-            assert!(serde_json::from_value::<ProfileDocument>(bad).is_err());
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,8 @@
 //! A small graph, cluster and plan for the tests of this crate.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod calibrated;
+
 use std::collections::BTreeMap;
 
 use ir::cluster::{
@@ -14,6 +16,8 @@ use ir::profile::{KernelConstants, Provenance};
 use ir::schedule::{Action, Schedule, Task, Transfer, Wait};
 use ir::tensor::{DType, Role, Tensor};
 use ir::units::{Bytes, BytesPerSecond, Nanos, Seconds};
+
+pub(crate) use calibrated::profile;
 
 /// A name that no format may take literally.
 pub(crate) const EVIL: &str = "</text><script>\u{1}\"\\";

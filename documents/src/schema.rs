@@ -1,6 +1,6 @@
 //! JSON Schemas of the documents.
 //!
-//! `documents/schema/plan.schema.json` is generated from here; run the tests of this crate with
+//! `documents/schema/*.schema.json` are generated from here; run the tests of this crate with
 //! `MESHWRIGHT_BLESS=1` to write it anew after a change.
 
 use ir::diagnostic::Diagnostic;
@@ -45,16 +45,19 @@ mod tests {
     use ir::workload::Workload;
     use serde_json::Value;
 
-    const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/plan.schema.json");
+    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema");
 
     #[test]
-    fn the_committed_schema_is_up_to_date() {
-        let expected = text(&plan()).unwrap();
-        if std::env::var_os("MESHWRIGHT_BLESS").is_some() {
-            std::fs::write(COMMITTED, &expected).unwrap();
+    fn the_committed_schemas_are_up_to_date() {
+        for (name, schema) in [("plan", plan()), ("profile", crate::profile::schema())] {
+            let expected = text(&schema).unwrap();
+            let file = format!("{FOLDER}/{name}.schema.json");
+            if std::env::var_os("MESHWRIGHT_BLESS").is_some() {
+                std::fs::write(&file, &expected).unwrap();
+            }
+            let found = std::fs::read_to_string(&file).unwrap();
+            assert!(found == expected, "documents/schema/{name}.schema.json is stale");
         }
-        let found = std::fs::read_to_string(COMMITTED).unwrap();
-        assert!(found == expected, "documents/schema/plan.schema.json is stale");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use documents::profile::calibrated::PointDocument;
 use documents::profile::{
     KernelDocument, KindDocument, LinkDocument, ProfileDocument, QualityDocument, StreamDocument,
     TileDocument, VERSION,
@@ -12,12 +13,15 @@ use documents::profile::{
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::profile::{
-    KernelConstants, LinkConstants, MeasuredRates, Profile, Quality, StreamConstants, TileConstants,
+    KernelConstants, LinkConstants, MeasuredRates, Profile, Quality, SizePoint, StreamConstants,
+    TileConstants,
 };
 use ir::tensor::DType;
-use ir::units::{BytesPerSecond, FlopsPerSecond, Seconds};
+use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
 
 use crate::source::{self, FileSource};
+
+mod calibrated;
 
 /// Largest profile that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
@@ -26,6 +30,8 @@ const MAX_DEPTH: usize = 32;
 const MAX_NODES: usize = 400_000;
 /// Longest start-up cost that is believed, in seconds.
 const MAX_START: f64 = 60.0;
+/// What a time or a rate must be.
+const POSITIVE: &str = "positive and finite";
 /// Element types that products are measured in.
 const DTYPES: [DType; 6] = [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8, DType::F4];
 
@@ -78,9 +84,8 @@ pub fn rated(
     mut cluster: Cluster,
 ) -> Result<(Cluster, Vec<Diagnostic>), Diagnostic> {
     let known: Vec<String> = cluster.kinds.iter().map(|kind| kind.name.clone()).collect();
-    let measured: Vec<&String> = profile.kinds.keys().collect();
-    let (used, unused): (Vec<&String>, Vec<&String>) =
-        measured.into_iter().partition(|name| known.contains(name));
+    let (used, unused): (Vec<&str>, Vec<&str>) =
+        profile.kind_names().into_iter().partition(|name| known.iter().any(|k| k == name));
     let unknown = |diagnostic: Diagnostic, name: &str| {
         near(diagnostic, name, known.iter().map(String::as_str)).fact("known", known.clone())
     };
@@ -108,7 +113,7 @@ fn profile(document: ProfileDocument) -> Result<Profile, Diagnostic> {
             format!("the profile has version {}; this program reads {VERSION}", document.version),
         ));
     }
-    if document.kinds.is_empty() && document.links.is_empty() {
+    if document.kinds.is_empty() && document.links.is_empty() && document.stacks.is_empty() {
         return Err(Diagnostic::input("profile-empty", "the profile holds no constants"));
     }
     let mut profile = Profile { name: document.name, notes: document.notes, ..Profile::default() };
@@ -118,6 +123,10 @@ fn profile(document: ProfileDocument) -> Result<Profile, Diagnostic> {
     for (name, link) in document.links {
         let link = read_link(&name, link)?;
         profile.links.insert(name, link);
+    }
+    for (name, stack) in document.stacks {
+        let stack = calibrated::stack(&name, stack)?;
+        profile.stacks.insert(name, stack);
     }
     for (part, quality) in document.quality {
         let quality = read_quality(&part, quality)?;
@@ -130,7 +139,7 @@ fn read_kind(profile: &mut Profile, name: &str, kind: KindDocument) -> Result<()
     let rates = MeasuredRates {
         peak: by_dtype(kind.peak_flops_per_s, name, |owner, rate| {
             FlopsPerSecond::new(rate)
-                .ok_or_else(|| refused("peak_flops_per_s", owner, rate, "positive and finite"))
+                .ok_or_else(|| refused("peak_flops_per_s", owner, rate, POSITIVE))
         })?,
         memory_bandwidth: kind
             .memory_bytes_per_s
@@ -140,6 +149,8 @@ fn read_kind(profile: &mut Profile, name: &str, kind: KindDocument) -> Result<()
     if rates != MeasuredRates::default() {
         profile.rates.insert(name.to_owned(), rates);
     }
+    calibrated::kind(profile, name, kind.facts, kind.forms)?;
+    calibrated::together(profile, name, kind.collectives, kind.overlaps)?;
     if let Some(kernels) = kind.kernels {
         profile.kinds.insert(name.to_owned(), read_kernels(name, kernels)?);
     }
@@ -206,6 +217,7 @@ fn read_stream(owner: &str, stream: StreamDocument) -> Result<StreamConstants, D
     Ok(StreamConstants {
         launch: start("launch_s", owner, stream.launch_s)?,
         bandwidth: bandwidth("bytes_per_s", owner, stream.bytes_per_s)?,
+        table: table(owner, &stream.table)?,
         provenance: stream.provenance.into(),
     })
 }
@@ -214,6 +226,7 @@ fn read_link(owner: &str, link: LinkDocument) -> Result<LinkConstants, Diagnosti
     Ok(LinkConstants {
         latency: start("latency_s", owner, link.latency_s)?,
         bandwidth: bandwidth("bytes_per_s", owner, link.bytes_per_s)?,
+        table: table(owner, &link.table)?,
         provenance: link.provenance.into(),
     })
 }
@@ -232,6 +245,22 @@ fn read_quality(owner: &str, quality: QualityDocument) -> Result<Quality, Diagno
     })
 }
 
+/// Sizes must grow, so that a place between two of them is found.
+fn table(owner: &str, points: &[PointDocument]) -> Result<Vec<SizePoint>, Diagnostic> {
+    let mut table: Vec<SizePoint> = Vec::with_capacity(points.len());
+    for point in points {
+        let time = within("time_s", owner, point.time_s, f64::MIN_POSITIVE, 1e9, POSITIVE)?;
+        let time = Seconds::new(time).ok_or_else(|| refused("time_s", owner, time, POSITIVE))?;
+        let least = table.last().map_or(1, |last| last.bytes.get().saturating_add(1));
+        if point.bytes < least {
+            let want = "greater than the size before it, and at least 1";
+            return Err(refused("bytes", owner, point.bytes as f64, want));
+        }
+        table.push(SizePoint { bytes: Bytes(point.bytes), time });
+    }
+    Ok(table)
+}
+
 fn start(key: &'static str, owner: &str, value: f64) -> Result<Seconds, Diagnostic> {
     let want = "between 0 and 60 seconds";
     let value = within(key, owner, value, 0.0, MAX_START, want)?;
@@ -239,7 +268,7 @@ fn start(key: &'static str, owner: &str, value: f64) -> Result<Seconds, Diagnost
 }
 
 fn bandwidth(key: &'static str, owner: &str, value: f64) -> Result<BytesPerSecond, Diagnostic> {
-    BytesPerSecond::new(value).ok_or_else(|| refused(key, owner, value, "positive and finite"))
+    BytesPerSecond::new(value).ok_or_else(|| refused(key, owner, value, POSITIVE))
 }
 
 fn within(

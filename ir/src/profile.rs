@@ -1,9 +1,12 @@
 //! Constants of the cost model per device kind, with their origin.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::form::Form;
+use crate::measured::{CollectiveOperation, GpuFacts};
 use crate::tensor::DType;
-use crate::units::{BytesPerSecond, FlopsPerSecond, Seconds};
+use crate::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
+
 /// How a constant was come by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provenance {
@@ -67,6 +70,9 @@ pub struct StreamConstants {
     pub launch: Seconds,
     /// Bytes read and written per second by a large kernel of the family.
     pub bandwidth: BytesPerSecond,
+    /// Measured times by increasing bytes. Where there are any, the line was refused and they
+    /// stand in for it; launch and bandwidth are then the nearest line.
+    pub table: Vec<SizePoint>,
     /// How the constants were come by.
     pub provenance: Provenance,
 }
@@ -78,8 +84,126 @@ pub struct LinkConstants {
     pub latency: Seconds,
     /// Rate of a large transfer.
     pub bandwidth: BytesPerSecond,
+    /// Measured times by increasing bytes. Where there are any, the line was refused and they
+    /// stand in for it; latency and bandwidth are then the nearest line.
+    pub table: Vec<SizePoint>,
     /// How the constants were come by.
     pub provenance: Provenance,
+}
+
+/// The measured time of one size.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SizePoint {
+    /// Size.
+    pub bytes: Bytes,
+    /// Its time.
+    pub time: Seconds,
+}
+
+/// Constants of a closed form on one kind of device. Shares refer to the kind's
+/// [`Profile::facts`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct FormConstants {
+    /// Values in the order of [`Form::constants`], in seconds where that is the unit.
+    pub values: Vec<f64>,
+    /// Measured calls, from which the error of the form near them is interpolated.
+    pub points: Vec<FormPoint>,
+    /// How the constants were come by.
+    pub provenance: Provenance,
+}
+
+/// The measured time of one call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FormPoint {
+    /// Extents in the order of [`Form::extents`].
+    pub extents: Vec<f64>,
+    /// Time of the call.
+    pub time: Seconds,
+}
+
+/// Which collective a curve is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CollectiveKey {
+    /// Operation.
+    pub operation: CollectiveOperation,
+    /// Devices of the group.
+    pub ranks: u64,
+    /// Devices of the group in one host.
+    pub ranks_per_node: u64,
+    /// Library and version, such as `nccl/2.27.3`.
+    pub library: String,
+}
+
+/// Time of a collective by size; sizes count as the nccl-tests count them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SizeLaw {
+    /// `t = start_up + bytes / bandwidth + per_root sqrt(bytes)`.
+    Curve {
+        /// Start-up cost.
+        start_up: Seconds,
+        /// Rate that large sizes approach.
+        bandwidth: BytesPerSecond,
+        /// Seconds per square root of a byte: the slow approach to the full rate.
+        per_root_s: f64,
+    },
+    /// Measured times by increasing bytes.
+    Table(Vec<SizePoint>),
+}
+
+/// One collective as measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CollectiveConstants {
+    /// Time by size.
+    pub law: SizeLaw,
+    /// How it was come by.
+    pub provenance: Provenance,
+}
+
+/// GPUs of a run and how its collectives lie in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupKey {
+    /// GPUs of the whole run.
+    pub gpus: u64,
+    /// GPUs of one collective in one host.
+    pub ranks_per_node: u64,
+    /// Hosts of one collective.
+    pub nodes: u64,
+}
+
+/// How streams of one device slow each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OverlapConstants {
+    /// Row: the slowed stream, column: the one beside it, both in the order of
+    /// [`crate::measured::Stream::ALL`]. 0 costs nothing, 1 halves the rate.
+    pub slowdowns: [[f64; 4]; 4],
+    /// How they were come by.
+    pub provenance: Provenance,
+}
+
+/// Constants of a software stack on this cluster, corrected by measured steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StackConstants {
+    /// By the name that the step model gives them; a name that ends with `_s` counts seconds.
+    pub constants: BTreeMap<String, f64>,
+    /// What the form leaves over, where enough steps were measured.
+    pub corrections: Vec<StackCorrection>,
+    /// How they were come by.
+    pub provenance: Provenance,
+}
+
+/// Factor on predicted steps of one hidden size, tensor degree and micro-batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StackCorrection {
+    /// Width of the residual stream.
+    pub hidden: u64,
+    /// Tensor-parallel degree.
+    pub tensor: u64,
+    /// Samples of a micro-batch.
+    pub micro_batch: u64,
+    /// Measured over predicted time.
+    pub factor: f64,
+    /// Measured steps that it rests on.
+    pub n_rows: u64,
 }
 
 /// How well a form explains the samples that its constants were fitted to.
@@ -112,8 +236,18 @@ pub struct Profile {
     pub rates: BTreeMap<String, MeasuredRates>,
     /// Kernels that only move memory: family (such as `layer-norm`) by kind name.
     pub streams: BTreeMap<String, BTreeMap<String, StreamConstants>>,
+    /// Data sheets that the shares of `forms` refer to, by kind name.
+    pub facts: BTreeMap<String, GpuFacts>,
+    /// Closed forms by kind name.
+    pub forms: BTreeMap<String, BTreeMap<Form, FormConstants>>,
+    /// Collectives between devices of one kind, by kind name.
+    pub collectives: BTreeMap<String, BTreeMap<CollectiveKey, CollectiveConstants>>,
+    /// How streams slow each other, by kind name and group.
+    pub overlaps: BTreeMap<String, BTreeMap<GroupKey, OverlapConstants>>,
     /// Links by name, such as `loopback` or `host-to-device`.
     pub links: BTreeMap<String, LinkConstants>,
+    /// Software stacks by name.
+    pub stacks: BTreeMap<String, StackConstants>,
     /// How well each part was fitted, by part.
     pub quality: BTreeMap<String, Quality>,
     /// State of the machine during the measurement, such as `load-average`.
@@ -126,5 +260,14 @@ impl Profile {
     pub fn constants(&self, kind: &str, dtype: DType) -> Option<&KernelConstants> {
         let single = self.by_dtype.get(kind).and_then(|types| types.get(&dtype));
         single.or_else(|| self.kinds.get(kind))
+    }
+
+    /// Every kind of device of which the profile knows something.
+    #[must_use]
+    pub fn kind_names(&self) -> BTreeSet<&str> {
+        let keys = self.kinds.keys().chain(self.by_dtype.keys()).chain(self.rates.keys());
+        let keys = keys.chain(self.streams.keys()).chain(self.facts.keys());
+        let keys = keys.chain(self.forms.keys()).chain(self.collectives.keys());
+        keys.chain(self.overlaps.keys()).map(String::as_str).collect()
     }
 }

@@ -31,7 +31,12 @@ pub fn to_profile(measurement: &Measurement) -> Result<Profile, Diagnostic> {
     for (family, samples) in &groups.streams {
         let fit = fit_line(samples).ok_or_else(|| too_few(family, samples.len(), 2))?;
         let (launch, bandwidth) = line(&fit)?;
-        let constants = StreamConstants { launch, bandwidth, provenance: provenance.clone() };
+        let constants = StreamConstants {
+            launch,
+            bandwidth,
+            table: Vec::new(),
+            provenance: provenance.clone(),
+        };
         let kind = profile.streams.entry(measurement.kind.clone()).or_default();
         kind.insert(family.clone(), constants);
         profile.quality.insert(format!("stream {family}"), quality(&fit, samples));
@@ -39,7 +44,8 @@ pub fn to_profile(measurement: &Measurement) -> Result<Profile, Diagnostic> {
     for (link, samples) in &groups.links {
         let fit = fit_line(samples).ok_or_else(|| too_few(link, samples.len(), 2))?;
         let (latency, bandwidth) = line(&fit)?;
-        let constants = LinkConstants { latency, bandwidth, provenance: provenance.clone() };
+        let constants =
+            LinkConstants { latency, bandwidth, table: Vec::new(), provenance: provenance.clone() };
         profile.links.insert(link.clone(), constants);
         profile.quality.insert(format!("link {link}"), quality(&fit, samples));
     }

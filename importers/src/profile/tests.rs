@@ -14,10 +14,42 @@ kinds:
     memory_bytes_per_s: 3.0e12
     streams:
       softmax: {launch_s: 1.0e-6, bytes_per_s: 2.0e12, provenance: {how: nominal, source: x}}
+    by_dtype:
+      fp32: {launch_s: 2.5e-6, compute_efficiency: 0.7, memory_efficiency: 0.9, p_norm: 2,
+             tile: {k0: 40, small_tile_penalty: 0.5, split_k_s: 3.0e-6},
+             provenance: {how: measured, source: cuda, date: 2026-01-02}}
+    facts: {memory_bytes_per_s: 3.3e12, peak_flops_per_s: 9.9e14, multiprocessors: 132,
+            cache_bytes: 5.0e7, clock_hz: 1.98e9}
+    forms:
+      matrix-product:
+        constants: {launch_s: 2.5e-6, compute_efficiency: 0.79, memory_efficiency: 0.82,
+                    p_norm: 2.8, k0: 40, small_tile_penalty: 0.1, split_k_s: 3.4e-6,
+                    whole_waves: 0.4, split_step_s: 5.0e-7, cache_gain: 1.5, narrow_gain: 0.1}
+        points: [[16, 32, 64, 4.0e-6]]
+        provenance: {how: measured, source: cuda, date: 2026-01-02}
+    collectives:
+      - {operation: all-reduce, ranks: 8, ranks_per_node: 8, library: nccl,
+         curve: {start_up_s: 1.0e-5, bytes_per_s: 2.0e11, s_per_root_byte: 1.0e-9},
+         provenance: {how: measured, source: nccl-tests, date: 2026-01-02}}
+      - {operation: all-gather, ranks: 16, ranks_per_node: 8, library: nccl,
+         table: [{bytes: 8, time_s: 1.0e-5}, {bytes: 64, time_s: 3.0e-5}],
+         provenance: {how: measured, source: nccl-tests, date: 2026-01-02}}
+    overlaps:
+      - {gpus: 8, ranks_per_node: 8, nodes: 1, slowdowns: {compute: {collective: 0.3}},
+         provenance: {how: measured, source: bench, date: 2026-01-02}}
+stacks:
+  eager:
+    constants: {launch_floor_s: 8.6e-4}
+    corrections: [{hidden: 2048, tensor: 2, micro_batch: 2, factor: 1.25, rows: 9}]
+    provenance: {how: measured, source: steps, date: 2026-01-02}
 links:
+  network: {latency_s: 1.0e-6, bytes_per_s: 1.0e10, table: [{bytes: 8, time_s: 1.0e-6}],
+            provenance: {how: measured, source: x, date: 2026-01-02}}
   peer: {latency_s: 0, bytes_per_s: 4.0e11, provenance: {how: nominal, source: x}}
 quality:
-  products: {samples: 64, r_squared: 0.99, median_error: 0.05, worst_error: 0.3, dispersion: 0.01}
+  products: {samples: 64, r_squared: 0.99, median_error: 0.05, worst_error: 0.3, dispersion: 0.01,
+             unidentified: [p-norm]}
+notes: {cores: \"2\"}
 ";
 
 #[test]
@@ -50,6 +82,38 @@ fn values_that_cannot_be_are_refused() {
         ("memory_bytes_per_s: 3.0e12", "memory_bytes_per_s: -3", "profile-value"),
         ("bytes_per_s: 4.0e11", "bytes_per_s: 0", "profile-value"),
         ("r_squared: 0.99", "r_squared: 1.5", "profile-value"),
+        ("multiprocessors: 132", "multiprocessors: 0", "profile-value"),
+        ("peak_flops_per_s: 9.9e14", "peak_flops_per_s: .nan", "profile-value"),
+        ("whole_waves: 0.4", "whole_waves: 4", "profile-value"),
+        ("whole_waves: 0.4, ", "", "missing-key"),
+        ("whole_waves: 0.4", "whole_wave: 0.4", "unknown-key"),
+        ("matrix-product:", "matrix-products:", "unknown-key"),
+        (
+            "\n    facts: {memory_bytes_per_s: 3.3e12, peak_flops_per_s: 9.9e14, multiprocessors: 132,\n            cache_bytes: 5.0e7, clock_hz: 1.98e9}",
+            "",
+            "missing-key",
+        ),
+        ("[[16, 32, 64, 4.0e-6]]", "[[16, 32, 4.0e-6]]", "profile-value"),
+        ("[[16, 32, 64, 4.0e-6]]", "[[16, 32, 64, -4.0e-6]]", "profile-value"),
+        ("[[16, 32, 64, 4.0e-6]]", "[[16, -32, 64, 4.0e-6]]", "profile-value"),
+        ("operation: all-reduce", "operation: all-reduces", "unknown-key"),
+        ("operation: all-gather, ranks: 16", "operation: all-gather, ranks: 0", "profile-value"),
+        ("ranks: 8, ranks_per_node: 8", "ranks: 8, ranks_per_node: 9", "profile-value"),
+        ("bytes_per_s: 2.0e11", "bytes_per_s: 0", "profile-value"),
+        ("operation: all-gather, ranks: 16", "operation: all-reduce, ranks: 8", "duplicate-row"),
+        ("{bytes: 64, time_s: 3.0e-5}", "{bytes: 8, time_s: 3.0e-5}", "profile-value"),
+        ("{bytes: 64, time_s: 3.0e-5}", "{bytes: 64, time_s: 0}", "profile-value"),
+        (
+            "table: [{bytes: 8, time_s: 1.0e-5}, {bytes: 64, time_s: 3.0e-5}],\n",
+            "",
+            "profile-value",
+        ),
+        ("{collective: 0.3}", "{compute: 0.3}", "profile-value"),
+        ("{collective: 0.3}", "{collective: -0.3}", "profile-value"),
+        ("{collective: 0.3}", "{collectives: 0.3}", "unknown-key"),
+        ("launch_floor_s: 8.6e-4", "launch_floor_s: .inf", "profile-value"),
+        ("factor: 1.25", "factor: 0", "profile-value"),
+        ("hidden: 2048", "hidden: 0", "profile-value"),
         ("version: 1", "version: 2", "profile-version"),
         ("name: lab\n", "", "missing-key"),
         ("name: lab\n", "name: lab\nname: lab\n", "profile-invalid"),
@@ -69,6 +133,58 @@ fn wrong_units_are_answered_with_the_right_key() {
     let error = parse(&text, "lab.yaml").unwrap_err();
     assert_eq!(error.hints, ["did you mean `launch_s`?"]);
     assert!(error.facts.iter().any(|(name, _)| *name == "line"));
+}
+
+/// Calls `visit` with every value of a document that differs from it in one leaf.
+fn each_change(
+    whole: &serde_json::Value,
+    at: &str,
+    visit: &mut impl FnMut(&str, &serde_json::Value),
+) {
+    use serde_json::Value;
+    let replaced = |leaf: Value| {
+        let mut changed = whole.clone();
+        *changed.pointer_mut(at).unwrap() = leaf;
+        changed
+    };
+    match whole.pointer(at).unwrap() {
+        Value::Object(entries) => {
+            entries.keys().for_each(|key| each_change(whole, &format!("{at}/{key}"), visit));
+        }
+        Value::Array(items) => {
+            (0..items.len()).for_each(|i| each_change(whole, &format!("{at}/{i}"), visit));
+        }
+        Value::String(text) => visit(at, &replaced(Value::String(format!("{text}x")))),
+        Value::Number(number) if number.is_u64() => {
+            visit(at, &replaced((number.as_u64().unwrap() + 1).into()));
+        }
+        Value::Number(number) => {
+            let number = number.as_f64().unwrap();
+            visit(at, &replaced(if number == 0.0 { 1e-9 } else { number * 0.999 }.into()));
+        }
+        other => panic!("{at}: {other}"),
+    }
+}
+
+#[test]
+fn every_figure_of_a_profile_changes_its_digest() {
+    let profile = parse(GOOD, "lab.yaml").unwrap();
+    let digest = documents::digest::profile(&profile);
+    let whole = serde_json::to_value(ProfileDocument::from_ir(&profile)).unwrap();
+    let (mut n_changed, mut refused) = (0, Vec::new());
+    each_change(&whole, "", &mut |at, changed| match parse(&changed.to_string(), "changed") {
+        Ok(other) => {
+            assert_ne!(documents::digest::profile(&other), digest, "{at}");
+            n_changed += 1;
+        }
+        Err(_) => refused.push(at.to_owned()),
+    });
+    // What no other value can stand for: the version and names out of a fixed list.
+    let fixed = |at: &&String| {
+        ["/version", "/how", "/operation", "/ranks_per_node"].iter().any(|end| at.ends_with(end))
+    };
+    assert_eq!(refused.iter().find(|at| !fixed(at)), None);
+    assert!(n_changed > 70, "{n_changed}");
 }
 
 #[test]
