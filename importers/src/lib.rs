@@ -2,6 +2,7 @@
 //!
 //! [`read`] sniffs the format of a file by its extension, then by its first bytes.
 
+mod benchmark;
 pub mod chakra;
 pub mod cluster;
 pub mod config;
@@ -24,6 +25,7 @@ use std::path::Path;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
+use ir::instance::{Instance, Split};
 use ir::tensor::DType;
 
 use crate::source::{FileSource, Source};
@@ -95,7 +97,22 @@ pub struct OpTypeSummary {
 }
 
 /// How a format is read from a source; the name becomes the graph's where the file has none.
-type Reader = fn(&dyn Source, &str, &ImportOptions) -> Result<Import, Diagnostic>;
+#[derive(Clone, Copy, Debug)]
+enum Reader {
+    /// A graph, perhaps with a cluster.
+    Model(fn(&dyn Source, &str, &ImportOptions) -> Result<Import, Diagnostic>),
+    /// An instance of another planner's collection.
+    Benchmark(benchmark::Reader),
+}
+
+/// What a file of any format holds.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A model, or an instance with devices and links.
+    Model(Box<Import>),
+    /// An instance of another planner's collection.
+    Instance(Instance),
+}
 
 /// A row of the format table.
 #[derive(Clone, Copy, Debug)]
@@ -120,52 +137,80 @@ static FORMATS: &[Format] = &[
         name: "onnx",
         extensions: &["onnx"],
         summary: "ONNX model; weights inline or external, never read",
-        read: onnx::read,
+        read: Reader::Model(onnx::read),
     },
     Format {
         name: "config",
         extensions: &["json"],
         summary: "Hugging Face `config.json` of a transformer",
-        read: config::read,
+        read: Reader::Model(config::read),
     },
     Format {
         name: "instance",
         extensions: &["json"],
         summary: "ops with given costs, devices and links in one JSON file",
-        read: instance::read,
+        read: Reader::Model(instance::read),
+    },
+    Format {
+        name: "dnn-partitioning",
+        extensions: &["json", "json.gz"],
+        summary: "nodes with times on accelerators and CPU cores (msr-fiddle/dnn-partitioning)",
+        read: Reader::Benchmark(benchmark::dnn_partitioning::read),
+    },
+    Format {
+        name: "piper",
+        extensions: &["json", "json.gz"],
+        summary: "layers with configurations by tensor degree (msr-fiddle/piper)",
+        read: Reader::Benchmark(benchmark::piper::read),
+    },
+    Format {
+        name: "pipedream",
+        extensions: &["txt"],
+        summary: "layers with measured times, `graph.txt` (msr-fiddle/pipedream)",
+        read: Reader::Benchmark(benchmark::pipedream::read),
     },
     Format {
         name: "torch-export",
         extensions: &["pt2"],
         summary: "`torch.export` archive (checked only, cannot be planned yet)",
-        read: torch_export::read,
+        read: Reader::Model(torch_export::read),
     },
     Format {
         name: "execution-trace",
         extensions: &["json"],
         summary: "PyTorch ExecutionTrace (checked only, cannot be planned yet)",
-        read: execution_trace::read,
+        read: Reader::Model(execution_trace::read),
     },
     Format {
         name: "chakra",
         extensions: &["et"],
         summary: "MLCommons Chakra trace (checked only, cannot be planned yet)",
-        read: chakra::read,
+        read: Reader::Model(chakra::read),
     },
     Format {
         name: "schedule",
         extensions: &["csv"],
         summary: "torch pipelining schedule (checked only, cannot be planned yet)",
-        read: schedule_csv::read,
+        read: Reader::Model(schedule_csv::read),
     },
 ];
 
 /// Reads a model or an instance from a file of any known format.
 ///
 /// # Errors
-/// `unreadable-file`, `unknown-format`, or whatever the reader of the format finds; each names the
-/// file in the fact `file`.
+/// `unreadable-file`, `unknown-format`, `no-graph` for instances of other planners, or whatever the
+/// reader of the format finds; each names the file in the fact `file`.
 pub fn read(path: &Path, options: &ImportOptions) -> Result<Import, Diagnostic> {
+    read_any(path, options).and_then(|content| {
+        model(content).map_err(|error| error.fact("file", path.display().to_string()))
+    })
+}
+
+/// Reads a file of any known format, instances of other planners included.
+///
+/// # Errors
+/// As [`read`], without `no-graph`.
+pub fn read_any(path: &Path, options: &ImportOptions) -> Result<Content, Diagnostic> {
     let file = path.display().to_string();
     FileSource::open(path)
         .and_then(|source| read_source(&source, &path.to_string_lossy(), options))
@@ -177,16 +222,65 @@ pub fn read(path: &Path, options: &ImportOptions) -> Result<Import, Diagnostic> 
 /// # Errors
 /// As [`read`].
 pub fn read_bytes(name: &str, bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnostic> {
+    read_any_bytes(name, bytes, options)
+        .and_then(|content| model(content).map_err(|error| error.fact("file", name)))
+}
+
+/// [`read_any`] from memory.
+///
+/// # Errors
+/// As [`read_any`].
+pub fn read_any_bytes(
+    name: &str,
+    bytes: &[u8],
+    options: &ImportOptions,
+) -> Result<Content, Diagnostic> {
     read_source(&bytes, name, options).map_err(|error| error.fact("file", name))
+}
+
+/// Reads a split of a dnn-partitioning instance.
+///
+/// # Errors
+/// `unreadable-file` and those of the JSON reader; each names the file in the fact `file`.
+pub fn read_split(path: &Path) -> Result<Split, Diagnostic> {
+    let file = path.display().to_string();
+    FileSource::open(path)
+        .and_then(|source| benchmark::read_split(&source))
+        .map_err(|error| hints::complete(error).fact("file", file))
+}
+
+fn model(content: Content) -> Result<Import, Diagnostic> {
+    match content {
+        Content::Model(import) => Ok(*import),
+        Content::Instance(_) => Err(Diagnostic::input(
+            "no-graph",
+            "this is an instance of another planner: costs without an operator graph",
+        )
+        .hint("`meshwright plan` and `meshwright bench placement` take such files")),
+    }
 }
 
 fn read_source(
     source: &dyn Source,
     name: &str,
     options: &ImportOptions,
-) -> Result<Import, Diagnostic> {
+) -> Result<Content, Diagnostic> {
+    read_plain(source, name, options).map_err(hints::complete)
+}
+
+fn read_plain(
+    source: &dyn Source,
+    name: &str,
+    options: &ImportOptions,
+) -> Result<Content, Diagnostic> {
+    let inflated = source::inflated(source, json::MAX_BYTES)?;
+    let (source, name) = match &inflated {
+        Some(bytes) => (&bytes.as_slice() as &dyn Source, name.strip_suffix(".gz").unwrap_or(name)),
+        None => (source, name),
+    };
     let stem = Path::new(name).file_stem().map_or_else(String::new, |s| s.to_string_lossy().into());
-    sniff::format(source, name)
-        .and_then(|format| (format.read)(source, &stem, options))
-        .map_err(hints::complete)
+    match sniff::format(source, name)?.read {
+        Reader::Model(read) => read(source, &stem, options).map(Box::new).map(Content::Model),
+        Reader::Benchmark(read) => read(source, &stem).map(Content::Instance),
+    }
 }

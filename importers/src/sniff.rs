@@ -20,11 +20,15 @@ pub(crate) fn format(source: &dyn Source, name: &str) -> Result<&'static Format,
         "pt2" => "torch-export",
         "et" => "chakra",
         "csv" => "schedule",
+        "txt" => "pipedream",
         "json" => json_format(source)?,
         _ => by_content(source)?,
     };
     formats().iter().find(|format| format.name == row).ok_or_else(unknown)
 }
+
+/// What stands between id and description of a layer in a PipeDream profile.
+const BETWEEN: &[u8] = b" -- ";
 
 fn by_content(source: &dyn Source) -> Result<&'static str, Diagnostic> {
     let mut head = [0; 64];
@@ -34,6 +38,7 @@ fn by_content(source: &dyn Source) -> Result<&'static str, Diagnostic> {
     match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
         _ if head.starts_with(b"PK\x03\x04") => Ok("torch-export"),
         Some(b'{') => json_format(source),
+        _ if text.windows(BETWEEN.len()).any(|window| window == BETWEEN) => Ok("pipedream"),
         // Field 1 (the IR version), a varint: how every writer begins an ONNX model.
         _ if head.first() == Some(&0x08) => Ok("onnx"),
         _ => Err(unknown()),
@@ -49,12 +54,16 @@ fn json_format(source: &dyn Source) -> Result<&'static str, Diagnostic> {
         Ok("execution-trace")
     } else if has("model_type") {
         Ok("config")
+    } else if has("nodes") && has("maxFPGAs") {
+        Ok("dnn-partitioning")
+    } else if has("nodes") && has("maxDevices") {
+        Ok("piper")
     } else {
         Err(Diagnostic::input(
             "unknown-format",
             "this JSON file is no model config, instance or execution trace",
         )
-        .hint("a config has `model_type`, an instance `ops` and `devices`, a trace `schema` and `nodes`"))
+        .hint("a config has `model_type`, an instance `ops` and `devices` (or `nodes` and `maxFPGAs` or `maxDevices`), a trace `schema` and `nodes`"))
     }
 }
 

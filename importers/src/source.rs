@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use flate2::read::MultiGzDecoder;
 use ir::diagnostic::Diagnostic;
 
 /// Bytes that are read where they are needed.
@@ -97,6 +98,29 @@ pub(crate) fn read_all(source: &dyn Source, limit: u64) -> Result<Vec<u8>, Diagn
     let n = source.read_at(0, &mut bytes).map_err(|error| unreadable(&error))?;
     bytes.truncate(n);
     Ok(bytes)
+}
+
+/// What a gzip file holds; `None` for any other file.
+///
+/// # Errors
+/// `size-budget` if it holds more than `limit` bytes, `invalid-archive`, `unreadable-file`.
+pub(crate) fn inflated(source: &dyn Source, limit: u64) -> Result<Option<Vec<u8>>, Diagnostic> {
+    let mut head = [0; 3];
+    let n = source.read_at(0, &mut head).map_err(|error| unreadable(&error))?;
+    // Magic number and the one method that exists (RFC 1952, 2.3.1).
+    if head[..n] != [0x1f, 0x8b, 8] {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    let mut stream = MultiGzDecoder::new(Stream::new(source, 0)).take(limit.saturating_add(1));
+    stream.read_to_end(&mut bytes).map_err(|error| {
+        Diagnostic::input("invalid-archive", format!("the gzip file is damaged: {error}"))
+    })?;
+    if bytes.len() as u64 > limit {
+        let message = format!("the gzip file holds more than the {limit} bytes that are read");
+        return Err(Diagnostic::input("size-budget", message).fact("limit", limit));
+    }
+    Ok(Some(bytes))
 }
 
 /// A source as a stream, for readers that want one.

@@ -10,6 +10,7 @@ pub mod form;
 pub mod graph;
 pub mod grid;
 pub mod id;
+pub mod instance;
 pub mod measured;
 pub mod module;
 pub mod op;
