@@ -29,5 +29,7 @@ pub mod problem;
 pub mod report;
 pub mod residual;
 pub mod score;
+pub mod training_memory;
+pub mod transformer_counts;
 pub mod verify;
 pub mod workload;

@@ -91,3 +91,16 @@ pub enum SequenceParallel {
     /// Each holds its share (Korthikanti et al. 2022).
     On,
 }
+
+/// What a training stack does that costs memory beyond states and activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MemoryFeature {
+    /// The loss works in one fused function with copies of its own.
+    LossFusion,
+    /// The weight gradient of the embedding is computed after the last micro-batch.
+    DeferredEmbeddingGradient,
+    /// The interleaved pipeline runs one chunk ahead so that exchanges overlap.
+    TunableOverlap,
+    /// The data-parallel group falls into so many parts, each with a whole set of shards.
+    OptimizerInstances(u32),
+}

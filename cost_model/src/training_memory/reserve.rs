@@ -1,0 +1,59 @@
+//! Memory that no formula of the model gives: allocator, workspace, driver, communicators.
+
+/// What is set aside beside what is computed, in bytes of one rank.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reserve {
+    /// Rounding of the allocator and small tensors of the framework.
+    pub allocator: f64,
+    /// Scratch memory of product libraries.
+    pub workspace: f64,
+    /// Context of the driver and loaded kernels.
+    pub context: f64,
+    /// Buffers of each communicator.
+    pub per_communicator: f64,
+    /// Free memory that is too scattered to be used, as a share of what is allocated.
+    pub fragmentation: f64,
+}
+
+/// Bytes that 512 allocator peaks of Megatron-LM functional tests (d98e8a64) show beyond states,
+/// activations and logits; product workspace included.
+const RESIDENT: f64 = 0.09e9;
+/// Workspace of cuBLAS in PyTorch on one stream of a GPU from compute capability 9.0 on
+/// (`CUBLAS_WORKSPACE_CONFIG` `:4096:8`, PyTorch documentation): 32 MiB.
+const WORKSPACE: f64 = 32.0 * 1024.0 * 1024.0;
+/// Context of a CUDA process with the kernels of PyTorch; *nominal*, 0.3 to 0.6 GB by driver.
+const CONTEXT: f64 = 0.5e9;
+/// Buffers of one NCCL communicator: 4 MiB (`NCCL_BUFFSIZE`) for each of 16 channels, both ways;
+/// *nominal*, the count of channels depends on the links.
+const COMMUNICATOR: f64 = 2.0 * 16.0 * 4.0 * 1024.0 * 1024.0;
+/// *Nominal*: 2 to 10 % by how sizes of tensors vary.
+const FRAGMENTATION: f64 = 0.05;
+
+impl Reserve {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        allocator: 0.0,
+        workspace: 0.0,
+        context: 0.0,
+        per_communicator: 0.0,
+        fragmentation: 0.0,
+    };
+
+    /// What the peak of an allocator holds (`torch.cuda.max_memory_allocated`).
+    #[must_use]
+    pub const fn allocator_peak() -> Self {
+        Self { allocator: RESIDENT, ..Self::NONE }
+    }
+
+    /// What a device must have free.
+    #[must_use]
+    pub const fn device() -> Self {
+        Self {
+            allocator: RESIDENT,
+            workspace: WORKSPACE,
+            context: CONTEXT,
+            per_communicator: COMMUNICATOR,
+            fragmentation: FRAGMENTATION,
+        }
+    }
+}

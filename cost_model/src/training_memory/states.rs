@@ -1,0 +1,104 @@
+//! Bytes of parameters, gradients, master weights and optimizer states, by number format and by
+//! what the replicas share out.
+
+use ir::card::ZeroStage;
+
+/// Bytes of a single-precision number.
+const SINGLE: f64 = 4.0;
+/// Bytes of a half-precision number.
+const HALF: f64 = 2.0;
+/// Bytes of Adam's two moments in single precision.
+const ADAM: f64 = 8.0;
+
+/// In which formats a stack keeps the states of one parameter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum StateFormat {
+    /// Half-precision weights, single-precision gradients: 18 bytes (Megatron-LM, distributed
+    /// optimizer documentation).
+    #[default]
+    Megatron,
+    /// Half-precision weights and gradients: 16 bytes (Rajbhandari et al. 2020, section 3.1).
+    HalfGradients,
+    /// As `HalfGradients`, and gradients are summed in single precision: 20 bytes (DeepSpeed,
+    /// BF16 optimizer).
+    HalfGradientsSummed,
+    /// Everything in single precision, no master copy: 16 bytes (fully sharded data parallel of
+    /// PyTorch with mixed precision: the half-precision copy is a buffer).
+    Single,
+}
+
+/// Bytes per parameter that one rank keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StateBytes {
+    /// Weights that are computed with.
+    pub parameters: f64,
+    /// Gradients.
+    pub gradients: f64,
+    /// Single-precision copy of the weights.
+    pub master_weights: f64,
+    /// Moments of the optimizer.
+    pub optimizer_states: f64,
+}
+
+impl StateBytes {
+    /// All together.
+    #[must_use]
+    pub fn total(self) -> f64 {
+        self.parameters + self.gradients + self.master_weights + self.optimizer_states
+    }
+}
+
+/// Bytes per parameter where `replicas` share out what `zero` says. Adam is the optimizer.
+#[must_use]
+pub fn state_bytes(format: StateFormat, zero: ZeroStage, replicas: f64) -> StateBytes {
+    let whole = match format {
+        StateFormat::Megatron => [HALF, SINGLE, SINGLE, ADAM],
+        StateFormat::HalfGradients => [HALF, HALF, SINGLE, ADAM],
+        StateFormat::HalfGradientsSummed => [HALF, HALF + SINGLE, SINGLE, ADAM],
+        StateFormat::Single => [SINGLE, SINGLE, 0.0, ADAM],
+    };
+    let replicas = replicas.max(1.0);
+    let share = |least: ZeroStage, bytes: f64| if zero >= least { bytes / replicas } else { bytes };
+    let [parameters, gradients, master_weights, optimizer_states] = whole;
+    StateBytes {
+        parameters: share(ZeroStage::Parameters, parameters),
+        gradients: share(ZeroStage::Gradients, gradients),
+        master_weights: share(ZeroStage::Optimizer, master_weights),
+        optimizer_states: share(ZeroStage::Optimizer, optimizer_states),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn total(format: StateFormat, zero: ZeroStage, replicas: f64) -> f64 {
+        state_bytes(format, zero, replicas).total()
+    }
+
+    #[test]
+    fn the_table_of_zero() {
+        for (zero, gigabytes) in [
+            (ZeroStage::None, 120.0),
+            (ZeroStage::Optimizer, 31.40625),
+            (ZeroStage::Gradients, 16.640625),
+            (ZeroStage::Parameters, 1.875),
+        ] {
+            assert_eq!(7.5 * total(StateFormat::HalfGradients, zero, 64.0), gigabytes);
+        }
+    }
+
+    #[test]
+    fn formats_of_the_stacks() {
+        use StateFormat::{HalfGradients, HalfGradientsSummed, Megatron, Single};
+        let shards = 24.0;
+        assert_eq!(total(Megatron, ZeroStage::None, shards), 18.0);
+        assert_eq!(total(Megatron, ZeroStage::Optimizer, shards), 6.0 + 12.0 / shards);
+        assert_eq!(total(Megatron, ZeroStage::Gradients, shards), 2.0 + 16.0 / shards);
+        assert_eq!(total(Megatron, ZeroStage::Parameters, shards), 18.0 / shards);
+        assert_eq!(total(HalfGradients, ZeroStage::Optimizer, shards), 4.0 + 12.0 / shards);
+        assert_eq!(total(HalfGradientsSummed, ZeroStage::Optimizer, shards), 8.0 + 12.0 / shards);
+        assert_eq!(total(Single, ZeroStage::Parameters, shards), 16.0 / shards);
+        assert_eq!(total(Megatron, ZeroStage::Parameters, 0.0), 18.0);
+    }
+}
