@@ -49,7 +49,19 @@ pub(crate) struct LoopbackArgs {
 /// Flags of `validate`.
 #[derive(Args, Debug)]
 pub(crate) struct ValidateArgs {
-    /// Folder with the tables of docs/data.md (`measurements/*.csv`)
+    /// Folder with the tables of docs/data.md (`measurements/*.csv`, `steptimes/*.csv`)
     #[arg(value_name = "DIR")]
     pub(crate) folder: PathBuf,
+    /// Print the worst row, other models and a note of each line as well
+    #[arg(long)]
+    pub(crate) detail: bool,
+    /// Print the accuracy page (docs/accuracy.md) instead
+    #[arg(long)]
+    pub(crate) markdown: bool,
+    /// Write the page to a file
+    #[arg(short, long, value_name = "FILE", requires = "markdown")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace a file that exists
+    #[arg(long, requires = "output")]
+    pub(crate) force: bool,
 }

@@ -61,6 +61,17 @@ impl Goal {
     }
 }
 
+/// Mean errors that another model's authors published, over several systems or settings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Published {
+    /// The model.
+    pub model: &'static str,
+    /// Least and greatest mean error in percent; equal where there is one figure.
+    pub percent: (f64, f64),
+    /// What was judged and where it is written, as rows or splits differ from ours.
+    pub source: &'static str,
+}
+
 /// One line of the accuracy table.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Line {
@@ -82,11 +93,19 @@ pub struct Line {
     pub goals: Vec<Goal>,
     /// Mean errors of other models on the same rows, in percent.
     pub peers: Vec<(&'static str, f64)>,
+    /// What others published about the same table.
+    pub published: Vec<Published>,
     /// What is worth knowing.
     pub note: String,
 }
 
 impl Line {
+    /// The least mean error of another model on the same rows, in percent.
+    #[must_use]
+    pub fn best_peer(&self) -> Option<f64> {
+        self.peers.iter().map(|(_, error)| *error).min_by(f64::total_cmp)
+    }
+
     /// Whether anything is asked of the line.
     #[must_use]
     pub fn is_judged(&self) -> bool {

@@ -97,10 +97,29 @@ pub enum SequenceParallel {
 pub enum MemoryFeature {
     /// The loss works in one fused function with copies of its own.
     LossFusion,
+    /// The loss runs as separate functions in single precision, none in place.
+    SeparateLoss,
     /// The weight gradient of the embedding is computed after the last micro-batch.
     DeferredEmbeddingGradient,
     /// The interleaved pipeline runs one chunk ahead so that exchanges overlap.
     TunableOverlap,
     /// The data-parallel group falls into so many parts, each with a whole set of shards.
     OptimizerInstances(u32),
+}
+
+/// In which formats a stack keeps the states of one parameter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum StateFormat {
+    /// Half-precision weights, single-precision gradients: 18 bytes (Megatron-LM, distributed
+    /// optimizer documentation).
+    #[default]
+    Megatron,
+    /// Half-precision weights and gradients: 16 bytes (Rajbhandari et al. 2020, section 3.1).
+    HalfGradients,
+    /// As `HalfGradients`, and gradients are summed in single precision: 20 bytes (DeepSpeed,
+    /// BF16 optimizer).
+    HalfGradientsSummed,
+    /// Everything in single precision, no master copy: 16 bytes (fully sharded data parallel of
+    /// PyTorch with mixed precision: the half-precision copy is a buffer).
+    Single,
 }

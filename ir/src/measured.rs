@@ -3,6 +3,8 @@
 //! Readers live in `importers`, judgements in `cost_model`; neither knows the other. Times are
 //! seconds, sizes bytes, counts are at least 1 unless stated otherwise.
 
+pub mod memory;
+
 /// One matrix product, `m x k` by `k x n`, in 16-bit floats.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GemmRow {

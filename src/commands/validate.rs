@@ -1,44 +1,70 @@
 //! `validate`: how right the cost model is on published measurements.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use cost_model::accuracy;
 use cost_model::score::Line;
 use importers::measurements;
+use importers::measurements::peak_memory::{bigscience, golden, korthikanti, torchtitan};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::measured::GpuFacts;
-use serde_json::{Value, json};
+use ir::measured::memory::MemoryRow;
+use serde_json::json;
 
+use crate::artifact::{self, Existing};
 use crate::commands::{CommandResult, Exit};
 use crate::measure_flags::ValidateArgs;
 use crate::printer::Printer;
-use crate::table::Column;
+
+mod document;
+mod page;
+mod tables;
 
 /// Data sheet figures by GPU name.
 type Facts = BTreeMap<String, GpuFacts>;
-/// Reads one table and judges a part of the cost model on it.
+/// Reads tables of the data folder and judges a part of the cost model on them.
 type Part = fn(&Path) -> Result<Vec<Line>, Diagnostic>;
 
 /// The slowest first, so that two cores end together.
-const PARTS: [Part; 5] = [overlap, gemm, attention, moe, collectives];
+const PARTS: [Part; 6] = [overlap, gemm, attention, moe, collectives, memory];
 
 pub(crate) fn run(args: &ValidateArgs, printer: &Printer) -> CommandResult {
-    let tables = args.folder.join("measurements");
+    let existing = Existing::of(args.force);
+    let outputs: Vec<&Path> = args.output.iter().map(PathBuf::as_path).collect();
+    artifact::check(&outputs, &[], existing)?;
     let mut lines = Vec::new();
-    for part in judged(&tables)? {
+    for part in judged(&args.folder)? {
         lines.extend(part?);
     }
-    print(&lines, printer);
-    printer.document(&json!({ "lines": lines.iter().map(document).collect::<Vec<_>>() }));
+    let mut written = Vec::new();
+    match &args.output {
+        Some(output) => {
+            let page = page::of(&lines).into_bytes();
+            artifact::write_all(&[(output.clone(), page)], existing)?;
+            written.push(output.display().to_string());
+            printer.line(&format!("wrote {}", output.display()));
+        }
+        None if args.markdown => printer.text(&page::of(&lines)),
+        None => {
+            tables::print(&lines, printer);
+            if args.detail {
+                tables::details(&lines, printer);
+            }
+        }
+    }
+    printer.document(&json!({
+        "lines": lines.iter().map(document::of).collect::<Vec<_>>(),
+        "written": written,
+    }));
     Ok(Exit::DONE)
 }
 
 /// Every part, on a thread of its own.
-fn judged(tables: &Path) -> Result<Vec<Result<Vec<Line>, Diagnostic>>, Diagnostic> {
+fn judged(data: &Path) -> Result<Vec<Result<Vec<Line>, Diagnostic>>, Diagnostic> {
     thread::scope(|scope| {
-        let parts: Vec<_> = PARTS.iter().map(|part| scope.spawn(|| part(tables))).collect();
+        let parts: Vec<_> = PARTS.iter().map(|part| scope.spawn(|| part(data))).collect();
         parts
             .into_iter()
             .map(|part| {
@@ -50,32 +76,57 @@ fn judged(tables: &Path) -> Result<Vec<Result<Vec<Line>, Diagnostic>>, Diagnosti
     })
 }
 
-fn gemm(tables: &Path) -> Result<Vec<Line>, Diagnostic> {
-    let rows = measurements::gemm::read(&tables.join("gemm.csv"))?;
+fn gemm(data: &Path) -> Result<Vec<Line>, Diagnostic> {
+    let rows = measurements::gemm::read(&data.join("measurements/gemm.csv"))?;
     let facts = facts(rows.iter().map(|row| row.gpu.as_str()))?;
     Ok(accuracy::gemm::lines(&rows, &facts))
 }
 
-fn attention(tables: &Path) -> Result<Vec<Line>, Diagnostic> {
-    let rows = measurements::attention::read(&tables.join("attention.csv"))?;
+fn attention(data: &Path) -> Result<Vec<Line>, Diagnostic> {
+    let rows = measurements::attention::read(&data.join("measurements/attention.csv"))?;
     let facts = facts(rows.iter().map(|row| row.gpu.as_str()))?;
     Ok(accuracy::attention::lines(&rows, &facts))
 }
 
-fn moe(tables: &Path) -> Result<Vec<Line>, Diagnostic> {
-    let rows = measurements::moe::read(&tables.join("moe.csv"))?;
+fn moe(data: &Path) -> Result<Vec<Line>, Diagnostic> {
+    let rows = measurements::moe::read(&data.join("measurements/moe.csv"))?;
     let facts = facts(rows.iter().map(|row| row.gpu.as_str()))?;
     Ok(accuracy::moe::lines(&rows, &facts))
 }
 
-fn collectives(tables: &Path) -> Result<Vec<Line>, Diagnostic> {
-    let rows = measurements::collectives::read(&tables.join("collectives.csv"))?;
+fn collectives(data: &Path) -> Result<Vec<Line>, Diagnostic> {
+    let rows = measurements::collectives::read(&data.join("measurements/collectives.csv"))?;
     Ok(accuracy::collectives::lines(&rows))
 }
 
-fn overlap(tables: &Path) -> Result<Vec<Line>, Diagnostic> {
-    let rows = measurements::overlap::read(&tables.join("overlap.csv"))?;
+fn overlap(data: &Path) -> Result<Vec<Line>, Diagnostic> {
+    let rows = measurements::overlap::read(&data.join("measurements/overlap.csv"))?;
     Ok(accuracy::overlap::lines(&rows))
+}
+
+fn memory(data: &Path) -> Result<Vec<Line>, Diagnostic> {
+    use accuracy::memory::{GoldenRows, device, formulas, golden, sharded};
+    let folder = data.join("steptimes");
+    let (stated, unsure) = golden_rows(&folder)?;
+    let mut lines = golden(&GoldenRows { stated: &stated, unsure: &unsure });
+    lines.extend(formulas(&korthikanti::read(&folder.join("korthikanti.csv"))?));
+    lines.extend(device(&bigscience::read(&folder.join("bigscience_a100.csv"))?));
+    lines.extend(sharded(&torchtitan::read(&folder.join("torchtitan.csv"))?));
+    Ok(lines)
+}
+
+/// Mixtures from this many experts on are judged apart: nobody states the load of a rank.
+const MANY_EXPERTS: u64 = 8;
+
+/// Rows whose layout and load are stated, and the others.
+fn golden_rows(folder: &Path) -> Result<(Vec<MemoryRow>, Vec<MemoryRow>), Diagnostic> {
+    let (mut stated, mut unsure) = (Vec::new(), Vec::new());
+    for golden in golden::read(&folder.join("megatron_golden.csv"))? {
+        let few = golden.row.card.experts.is_none_or(|e| e.n_experts < MANY_EXPERTS);
+        let known = few && golden.layout == golden::Layout::Stated;
+        if known { &mut stated } else { &mut unsure }.push(golden.row);
+    }
+    Ok((stated, unsure))
 }
 
 fn facts<'a>(gpus: impl Iterator<Item = &'a str>) -> Result<Facts, Diagnostic> {
@@ -88,62 +139,4 @@ fn facts<'a>(gpus: impl Iterator<Item = &'a str>) -> Result<Facts, Diagnostic> {
         }
     }
     Ok(all)
-}
-
-fn print(lines: &[Line], printer: &Printer) {
-    let columns = [
-        Column::Name("part"),
-        Column::Name("way"),
-        Column::Number("rows"),
-        Column::Number("mean"),
-        Column::Number("median"),
-        Column::Number("p90"),
-        Column::Number("to reach"),
-        Column::Text(""),
-    ];
-    let row = |line: &Line| {
-        let missed = line.target.is_some_and(|target| line.score.mape > target);
-        vec![
-            line.part.clone(),
-            line.way.to_owned(),
-            line.score.n.to_string(),
-            percent(line.score.mape),
-            percent(line.score.median),
-            percent(line.score.p90),
-            line.target.map_or_else(|| "-".to_owned(), percent),
-            if missed { "missed" } else { "" }.to_owned(),
-        ]
-    };
-    printer.table(&columns, lines.iter().map(row).collect());
-    let (judged, reached) = lines.iter().filter_map(|line| Some((line, line.target?))).fold(
-        (0, 0),
-        |(judged, reached), (line, target)| {
-            (judged + 1, reached + usize::from(line.score.mape <= target))
-        },
-    );
-    printer.line(&format!(
-        "errors of predicted time; {reached} of {judged} lines with a figure to reach do"
-    ));
-}
-
-fn percent(value: f64) -> String {
-    format!("{value:.1} %")
-}
-
-fn document(line: &Line) -> Value {
-    json!({
-        "table": line.table,
-        "part": line.part,
-        "way": line.way,
-        "rows": line.score.n,
-        "mean_percent": line.score.mape,
-        "median_percent": line.score.median,
-        "p90_percent": line.score.p90,
-        "worst_percent": line.score.worst,
-        "worst_row": line.score.worst_row,
-        "constants_per_system": line.n_constants,
-        "to_reach_percent": line.target,
-        "peers": line.peers.iter().map(|(name, error)| json!({ "name": name, "mean_percent": error })).collect::<Vec<_>>(),
-        "note": line.note,
-    })
 }

@@ -17,6 +17,9 @@ const LOGIT: f64 = 6.0;
 /// Bytes per logit that a fused loss adds: two single-precision copies (found on the same peaks, 4
 /// where the function is compiled).
 const FUSED_LOSS: f64 = 8.0;
+/// Bytes per logit of a log-softmax that is kept and of its gradient, both in single precision
+/// (`torch.nn.functional.cross_entropy` saves the one and returns the other).
+const SEPARATE_LOSS: f64 = 8.0;
 /// Bytes per logit that a deferred embedding gradient keeps (found on the same peaks, 4 to 5).
 const DEFERRED_GRADIENT: f64 = 4.5;
 /// Bytes of an activation.
@@ -81,7 +84,8 @@ fn states(run: &TrainingRun, share: RankShare, add: &mut impl FnMut(LineKind, f6
     ] {
         add(kind, dense * part(of_dense) + experts * part(of_experts));
     }
-    add(LineKind::Embedding, embedding(run, share) / tensor * of_dense.total());
+    let masks = embedding_masks(run, share);
+    add(LineKind::Embedding, embedding(run, share) / tensor * of_dense.total() + masks);
 }
 
 /// Parameters of embedding and head on a rank; a shared embedding lies on both ends of a pipeline.
@@ -100,18 +104,23 @@ fn embedding(run: &TrainingRun, share: RankShare) -> f64 {
     parameters
 }
 
+/// Masks of the embedding's dropout of the micro-batches in flight (Korthikanti et al. 2022,
+/// section 4.3).
+fn embedding_masks(run: &TrainingRun, share: RankShare) -> f64 {
+    if !is_first(share) || !has_dropout(run.card) {
+        return 0.0;
+    }
+    let virtual_stages = f64::from(run.parallelism.virtual_stages.max(1));
+    let micro_batches = chunks(run.in_flight, run.parallelism, share.rank) / virtual_stages;
+    let width = run.card.hidden as f64 / outer_degree(run.parallelism);
+    micro_batches * tokens(run.card, run.parallelism) * width
+}
+
 fn activations(run: &TrainingRun, share: RankShare, add: &mut impl FnMut(LineKind, f64)) {
     let chunks = chunks(run.in_flight, run.parallelism, share.rank);
     let per_chunk = f64::from(share.blocks) / f64::from(run.parallelism.virtual_stages.max(1));
     let (chunk, again) = chunk_bytes(run, per_chunk);
-    let token_width = tokens(run.card, run.parallelism) * run.card.hidden as f64;
-    let mut outside = 0.0;
-    if is_first(share) && has_dropout(run.card) {
-        // The mask of the embedding's dropout, of each micro-batch in flight.
-        let micro_batches = chunks / f64::from(run.parallelism.virtual_stages.max(1));
-        outside += micro_batches * token_width / outer_degree(run.parallelism);
-    }
-    add(LineKind::Activations, chunks * chunk + outside);
+    add(LineKind::Activations, chunks * chunk);
     add(LineKind::Recomputed, again);
     if run.has(MemoryFeature::TunableOverlap) {
         add(LineKind::TunableOverlap, chunk);
@@ -120,7 +129,7 @@ fn activations(run: &TrainingRun, share: RankShare, add: &mut impl FnMut(LineKin
 
 /// Bytes that a chunk of blocks keeps, and those that it needs again during its backward pass.
 fn chunk_bytes(run: &TrainingRun, blocks: f64) -> (f64, f64) {
-    let bytes = |kept| block_bytes(run.card, run.parallelism, run.stack.attention, kept);
+    let bytes = |kept| block_bytes(run.card, run.parallelism, run.attention, kept);
     let (all, input) = (bytes(Kept::All), bytes(Kept::Input));
     let one = blocks.min(1.0);
     match run.recompute {
@@ -149,7 +158,8 @@ fn loss(run: &TrainingRun, share: RankShare, add: &mut impl FnMut(LineKind, f64)
     let tokens = tokens(run.card, run.parallelism);
     let inputs = 2.0 * HALF * tokens * run.card.hidden as f64 / outer_degree(run.parallelism);
     let logits = tokens * run.card.vocabulary as f64 / f64::from(run.parallelism.tensor.max(1));
-    add(LineKind::Logits, LOGIT * logits + inputs);
+    let separate = if run.has(MemoryFeature::SeparateLoss) { SEPARATE_LOSS } else { 0.0 };
+    add(LineKind::Logits, (LOGIT + separate) * logits + inputs);
     if run.has(MemoryFeature::LossFusion) {
         add(LineKind::LossFusion, FUSED_LOSS * logits);
     }

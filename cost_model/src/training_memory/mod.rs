@@ -4,9 +4,9 @@
 //! States follow [`states`], activations [`activations`], micro-batches in flight [`in_flight`];
 //! what no formula gives is a [`Reserve`]. All figures are bytes of one device.
 
-use ir::card::{MemoryFeature, Recompute, TransformerCard};
+use ir::card::{MemoryFeature, Recompute, StateFormat, TransformerCard};
 use ir::plan::Parallelism;
-use ir::stack::Stack;
+use ir::stack::AttentionKernel;
 
 pub mod activations;
 pub mod in_flight;
@@ -16,7 +16,6 @@ pub mod states;
 
 pub use in_flight::InFlight;
 pub use reserve::Reserve;
-pub use states::StateFormat;
 
 /// A training run as far as its memory goes.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +26,8 @@ pub struct TrainingRun<'a> {
     pub parallelism: &'a Parallelism,
     /// What each rank computes again.
     pub recompute: Recompute,
-    /// The software, of which the attention kernel counts.
-    pub stack: &'a Stack,
+    /// Kernel of the attention core.
+    pub attention: AttentionKernel,
     /// In which formats states are kept.
     pub format: StateFormat,
     /// Declared features that cost memory.
@@ -59,7 +58,8 @@ pub enum LineKind {
     MasterWeights,
     /// Their optimizer states.
     OptimizerStates,
-    /// All states of the embedding, of learned positions and of the head.
+    /// All states of the embedding, of learned positions and of the head, and the masks of the
+    /// embedding's dropout.
     Embedding,
     /// Activations of the micro-batches in flight.
     Activations,

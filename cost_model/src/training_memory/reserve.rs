@@ -15,9 +15,10 @@ pub struct Reserve {
     pub fragmentation: f64,
 }
 
-/// Bytes that 512 allocator peaks of Megatron-LM functional tests (d98e8a64) show beyond states,
-/// activations and logits; product workspace included.
-const RESIDENT: f64 = 0.09e9;
+/// Bytes that allocator peaks of Megatron-LM's functional tests (d98e8a64) show beyond states,
+/// activations and logits, workspace of product libraries included: 50 to 110 MB on A100, 30 MB
+/// more on later GPUs.
+const RESIDENT: f64 = 0.075e9;
 /// Workspace of cuBLAS in PyTorch on one stream of a GPU from compute capability 9.0 on
 /// (`CUBLAS_WORKSPACE_CONFIG` `:4096:8`, PyTorch documentation): 32 MiB.
 const WORKSPACE: f64 = 32.0 * 1024.0 * 1024.0;

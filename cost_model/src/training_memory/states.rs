@@ -1,7 +1,7 @@
 //! Bytes of parameters, gradients, master weights and optimizer states, by number format and by
 //! what the replicas share out.
 
-use ir::card::ZeroStage;
+use ir::card::{StateFormat, ZeroStage};
 
 /// Bytes of a single-precision number.
 const SINGLE: f64 = 4.0;
@@ -9,23 +9,6 @@ const SINGLE: f64 = 4.0;
 const HALF: f64 = 2.0;
 /// Bytes of Adam's two moments in single precision.
 const ADAM: f64 = 8.0;
-
-/// In which formats a stack keeps the states of one parameter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum StateFormat {
-    /// Half-precision weights, single-precision gradients: 18 bytes (Megatron-LM, distributed
-    /// optimizer documentation).
-    #[default]
-    Megatron,
-    /// Half-precision weights and gradients: 16 bytes (Rajbhandari et al. 2020, section 3.1).
-    HalfGradients,
-    /// As `HalfGradients`, and gradients are summed in single precision: 20 bytes (DeepSpeed,
-    /// BF16 optimizer).
-    HalfGradientsSummed,
-    /// Everything in single precision, no master copy: 16 bytes (fully sharded data parallel of
-    /// PyTorch with mixed precision: the half-precision copy is a buffer).
-    Single,
-}
 
 /// Bytes per parameter that one rank keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -17,6 +17,7 @@ pub mod devices;
 pub mod gemm;
 pub mod moe;
 pub mod overlap;
+pub mod peak_memory;
 
 /// Rows that a table may have.
 pub const MAX_ROWS: u64 = 2_000_000;
