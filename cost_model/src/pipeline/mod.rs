@@ -33,9 +33,11 @@ pub mod lower;
 pub mod memory;
 pub mod replay;
 pub mod report;
+mod rows;
 mod shared;
 mod structure;
 pub mod timeline;
+pub mod verify;
 pub mod violation;
 pub mod way;
 

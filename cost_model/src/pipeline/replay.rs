@@ -10,11 +10,12 @@
 use ir::grid::Cell;
 use ir::units::Nanos;
 
-use super::agenda::{Agenda, NEVER, instant, key, thing};
-use super::lower::{Lowered, NO_PORT};
-use super::timeline::{Timeline, UNKNOWN};
+use super::agenda::{Agenda, NEVER, instant, thing};
+use super::lower::Lowered;
+use super::rows::Rows;
+use super::timeline::Timeline;
 use super::violation::Violation;
-use super::way::{Contention, LOCAL};
+use super::way::Contention;
 use super::{end_of_step, shared};
 
 /// Times of a lowered grid. Memory limits are not looked at.
@@ -34,38 +35,28 @@ pub fn replay(lowered: &Lowered<'_>) -> Result<Timeline, Violation> {
 struct Player<'a> {
     lowered: &'a Lowered<'a>,
     timeline: Timeline,
-    /// By rank: the next cell, as a position among all.
-    next: Vec<u32>,
-    /// By rank: the port that the next cell waits for, [`NO_PORT`] if it does not.
-    awaited: Vec<u32>,
-    /// By rank: end of the cell before the next one.
-    clock: Vec<u64>,
+    rows: Rows<'a>,
+    agenda: Agenda,
     /// By channel.
     send_free: Vec<u64>,
     receive_free: Vec<u64>,
-    agenda: Agenda,
-    last: u64,
 }
 
 impl<'a> Player<'a> {
     fn new(lowered: &'a Lowered<'a>) -> Self {
-        let n_ranks = lowered.costs.ranks.len();
         Self {
             lowered,
             timeline: Timeline::new(lowered),
-            next: lowered.row_start[..n_ranks].to_vec(),
-            awaited: vec![NO_PORT; n_ranks],
-            clock: vec![0; n_ranks],
+            rows: Rows::new(lowered),
+            agenda: Agenda::new(lowered.costs.ranks.len()),
             send_free: vec![0; lowered.n_channels as usize],
             receive_free: vec![0; lowered.n_channels as usize],
-            agenda: Agenda::new(n_ranks),
-            last: 0,
         }
     }
 
     fn play(mut self) -> Result<Timeline, Violation> {
-        for rank in 0..self.clock.len() {
-            self.advance(rank);
+        for rank in 0..self.lowered.costs.ranks.len() {
+            self.rows.advance(rank, &mut self.timeline, &mut self.agenda);
         }
         loop {
             let due = self.agenda.least();
@@ -74,69 +65,31 @@ impl<'a> Player<'a> {
             }
             self.take(thing(due), instant(due));
         }
-        let is_done = |(rank, next): (usize, &u32)| *next == self.lowered.row_start[rank + 1];
-        if !self.next.iter().enumerate().all(is_done) {
-            return Err(circle(self.lowered, &self.next));
+        if !self.rows.is_done() {
+            return Err(circle(self.lowered, &self.rows.next));
         }
-        self.timeline.step_time = Nanos(self.last);
+        let last = self.send_free.iter().copied().max().unwrap_or(0).max(self.rows.last());
+        self.timeline.step_time = Nanos(last);
         Ok(self.timeline)
     }
 
     /// The next cell of a rank has ended at `end`: its output leaves, and the row goes on.
     #[inline]
     fn take(&mut self, rank: usize, end: u64) {
-        let cell = self.next[rank] as usize;
-        let port = self.lowered.output[cell] as usize;
-        let way = &self.lowered.steps[self.lowered.step_of[cell] as usize].way;
-        self.clock[rank] = end;
-        self.next[rank] += 1;
-        let (send, receive) = (way.send as usize, way.receive as usize);
-        let start = end.max(self.send_free[send]).max(self.receive_free[receive]);
+        let cell = self.rows.end(rank, end);
+        let port = self.lowered.output[cell];
+        let way = &self.lowered.step(cell).way;
+        let send_free = &mut self.send_free[way.send as usize];
+        let receive_free = &mut self.receive_free[way.receive as usize];
+        let start = end.max(*send_free).max(*receive_free);
         let arrival = start + way.duration;
-        self.send_free[send] = arrival;
-        self.receive_free[receive] = arrival;
-        self.timeline.sent[port] = start;
-        self.timeline.arrived[port] = arrival;
-        self.timeline.received[receive].push(port as u32);
-        self.last = self.last.max(arrival);
-        let to = way.to as usize;
-        if self.awaited[to] == port as u32 {
-            self.awaited[to] = NO_PORT;
-            self.advance(to);
-        }
-        self.advance(rank);
-    }
-
-    /// Runs cells of a rank up to the first that sends something or waits.
-    #[inline]
-    fn advance(&mut self, rank: usize) {
-        let row_end = self.lowered.row_start[rank + 1];
-        while self.next[rank] < row_end {
-            let cell = self.next[rank] as usize;
-            let input = self.lowered.input[cell];
-            let arrival = self.timeline.arrived[input as usize];
-            if arrival == UNKNOWN {
-                self.awaited[rank] = input;
-                break;
-            }
-            let step = &self.lowered.steps[self.lowered.step_of[cell] as usize];
-            let start = arrival.max(self.clock[rank]);
-            let end = start + step.duration;
-            self.timeline.start[cell] = start;
-            let port = self.lowered.output[cell];
-            if port != NO_PORT && step.way.send != LOCAL {
-                let reader = self.lowered.reader[port as usize];
-                return self.agenda.set(rank, key(end, reader, rank as u32));
-            }
-            if port != NO_PORT {
-                self.timeline.sent[port as usize] = end;
-                self.timeline.arrived[port as usize] = end;
-            }
-            self.clock[rank] = end;
-            self.last = self.last.max(end);
-            self.next[rank] += 1;
-        }
-        self.agenda.set(rank, NEVER);
+        *send_free = arrival;
+        *receive_free = arrival;
+        self.timeline.sent[port as usize] = start;
+        self.timeline.arrived[port as usize] = arrival;
+        self.timeline.received[way.receive as usize].push(port);
+        self.rows.arrive(way.to as usize, port, &mut self.timeline, &mut self.agenda);
+        self.rows.advance(rank, &mut self.timeline, &mut self.agenda);
     }
 }
 

@@ -12,9 +12,10 @@ use ir::units::Nanos;
 use super::agenda::{Agenda, NEVER, instant, key, thing};
 use super::lower::{Lowered, NO_PORT};
 use super::replay::circle;
-use super::timeline::{Timeline, UNKNOWN};
+use super::rows::Rows;
+use super::timeline::Timeline;
 use super::violation::Violation;
-use super::way::{LOCAL, NO_NIC, Way};
+use super::way::{NO_NIC, Way};
 use crate::overlap::FULL_RATE;
 
 /// Past this many nanoseconds, what remains of a transfer no longer fits 64 bits.
@@ -61,10 +62,14 @@ struct Active {
     is_sharing: bool,
     /// In 2^-20 ns, at `since`.
     remaining: u64,
+    /// Transfers, copies included, through the fuller of its cards.
+    load: u64,
     rate: u64,
     since: u64,
     /// Position among the members of the card at the source, and at the destination.
     places: [u32; 2],
+    /// The cards themselves, [`NO_NIC`] for none.
+    cards: [u32; 2],
 }
 
 /// A card in one direction.
@@ -84,9 +89,7 @@ impl Card {
 struct Player<'a> {
     lowered: &'a Lowered<'a>,
     timeline: Timeline,
-    next: Vec<u32>,
-    awaited: Vec<u32>,
-    clock: Vec<u64>,
+    rows: Rows<'a>,
     sending: Vec<Queue>,
     receiving: Vec<Queue>,
     /// By port: the next in its sending queue, and in its receiving queue.
@@ -99,7 +102,6 @@ struct Player<'a> {
     cards: Vec<Card>,
     /// Ranks, then sending channels.
     agenda: Agenda,
-    last: u64,
 }
 
 impl<'a> Player<'a> {
@@ -115,9 +117,7 @@ impl<'a> Player<'a> {
         Self {
             lowered,
             timeline: Timeline::new(lowered),
-            next: lowered.row_start[..n_ranks].to_vec(),
-            awaited: vec![NO_PORT; n_ranks],
-            clock: vec![0; n_ranks],
+            rows: Rows::new(lowered),
             sending: vec![Queue::default(); n_channels],
             receiving: vec![Queue::default(); n_channels],
             behind: vec![[NO_PORT; 2]; n_ports],
@@ -125,34 +125,31 @@ impl<'a> Player<'a> {
             active: vec![Active::default(); n_channels],
             cards: nics.iter().chain(nics).map(card).collect(),
             agenda: Agenda::new(n_ranks + n_channels),
-            last: 0,
         }
     }
 
     fn play(mut self) -> Result<Timeline, Violation> {
-        let n_ranks = self.clock.len();
+        let n_ranks = self.lowered.costs.ranks.len();
+        let mut last = 0;
         for rank in 0..n_ranks {
-            self.advance(rank);
+            self.rows.advance(rank, &mut self.timeline, &mut self.agenda);
         }
         loop {
             let due = self.agenda.least();
             if due == NEVER {
                 break;
             }
-            let now = instant(due);
-            self.last = now;
+            last = instant(due);
             match thing(due).checked_sub(n_ranks) {
-                None => self.take(thing(due), now),
-                Some(channel) => self.transfer_event(channel, now),
+                None => self.take(thing(due), last),
+                Some(channel) => self.transfer_event(channel, last),
             }
         }
-        let is_done = |(rank, next): (usize, &u32)| *next == self.lowered.row_start[rank + 1];
-        if !self.next.iter().enumerate().all(is_done) {
-            return Err(circle(self.lowered, &self.next));
+        if !self.rows.is_done() {
+            return Err(circle(self.lowered, &self.rows.next));
         }
         // Cells that send nothing are no events.
-        let last = self.clock.iter().copied().max().unwrap_or(0).max(self.last);
-        self.timeline.step_time = Nanos(last);
+        self.timeline.step_time = Nanos(self.rows.last().max(last));
         Ok(self.timeline)
     }
 
@@ -162,11 +159,9 @@ impl<'a> Player<'a> {
 
     /// The next cell of a rank has ended: its output queues, and the row goes on.
     fn take(&mut self, rank: usize, now: u64) {
-        let cell = self.next[rank] as usize;
+        let cell = self.rows.end(rank, now);
         let port = self.lowered.output[cell];
         self.maker[port as usize] = self.lowered.step_of[cell];
-        self.clock[rank] = now;
-        self.next[rank] += 1;
         let way = self.way(port);
         for (end, queue) in
             [&mut self.sending[way.send as usize], &mut self.receiving[way.receive as usize]]
@@ -182,7 +177,7 @@ impl<'a> Player<'a> {
         }
         self.timeline.received[way.receive as usize].push(port);
         self.try_start(port, now);
-        self.advance(rank);
+        self.rows.advance(rank, &mut self.timeline, &mut self.agenda);
     }
 
     /// Starts a transfer if it leads both queues and neither is busy.
@@ -199,7 +194,10 @@ impl<'a> Player<'a> {
         self.sending[send].is_busy = true;
         self.receiving[receive].is_busy = true;
         self.timeline.sent[port as usize] = now;
-        self.active[send] = Active { port, ..Active::default() };
+        let n_nics = self.cards.len() as u32 / 2;
+        let inward = if way.nic_in == NO_NIC { NO_NIC } else { n_nics + way.nic_in };
+        let cards = [way.nic_out, inward];
+        self.active[send] = Active { port, cards, ..Active::default() };
         let shares = way.nic_out != NO_NIC || way.nic_in != NO_NIC;
         if !shares || way.duration == way.latency {
             self.due(send, now + way.duration);
@@ -213,7 +211,7 @@ impl<'a> Player<'a> {
     }
 
     fn due(&mut self, channel: usize, at: u64) {
-        let thing = self.clock.len() + channel;
+        let thing = self.lowered.costs.ranks.len() + channel;
         self.agenda.set(thing, key(at, 0, thing as u32));
     }
 
@@ -228,60 +226,52 @@ impl<'a> Player<'a> {
         self.finish(channel, active.port, now);
     }
 
-    /// Cards of the transfer under way from a channel, outward and inward.
-    fn cards_of(&self, channel: usize) -> [Option<usize>; 2] {
-        let way = self.way(self.active[channel].port);
-        let n_nics = self.cards.len() / 2;
-        let card = |nic: u32, first: usize| (nic != NO_NIC).then_some(first + nic as usize);
-        [card(way.nic_out, 0), card(way.nic_in, n_nics)]
-    }
-
     /// The start-up cost is over: bytes move from now on.
     fn enter(&mut self, channel: usize, now: u64) {
-        let cards = self.cards_of(channel);
-        for (end, card) in cards.into_iter().enumerate() {
-            let Some(card) = card else { continue };
-            let members = &mut self.cards[card].members;
-            self.active[channel].places[end] = members.len() as u32;
-            members.push(channel as u32);
+        let active = &mut self.active[channel];
+        for (card, place) in active.cards.into_iter().zip(&mut active.places) {
+            if let Some(card) = self.cards.get_mut(card as usize) {
+                *place = card.members.len() as u32;
+                card.members.push(channel as u32);
+            }
         }
-        self.active[channel].is_sharing = true;
-        self.active[channel].since = now;
+        active.is_sharing = true;
+        active.since = now;
+        let cards = active.cards;
         self.share_again(cards, now);
     }
 
     fn leave(&mut self, channel: usize, now: u64) {
-        let cards = self.cards_of(channel);
-        for (end, card) in cards.into_iter().enumerate() {
-            let Some(card) = card else { continue };
-            let place = self.active[channel].places[end] as usize;
-            let members = &mut self.cards[card].members;
-            members.swap_remove(place);
-            if let Some(moved) = members.get(place) {
-                self.active[*moved as usize].places[end] = place as u32;
+        let Active { cards, places, .. } = self.active[channel];
+        for (end, (card, place)) in cards.into_iter().zip(places).enumerate() {
+            let Some(card) = self.cards.get_mut(card as usize) else { continue };
+            card.members.swap_remove(place as usize);
+            if let Some(moved) = card.members.get(place as usize) {
+                self.active[*moved as usize].places[end] = place;
             }
         }
         self.share_again(cards, now);
     }
 
     /// New rates for all that go through cards whose load has changed.
-    fn share_again(&mut self, cards: [Option<usize>; 2], now: u64) {
-        for card in cards.into_iter().flatten() {
-            for index in 0..self.cards[card].members.len() {
-                let channel = self.cards[card].members[index] as usize;
-                let ends = self.cards_of(channel).into_iter().flatten();
-                let load = ends.map(|end| self.cards[end].load()).max().unwrap_or(1);
-                let rate = ((FULL_RATE + load / 2) / load).max(1);
-                let active = &mut self.active[channel];
-                if active.rate == rate {
+    fn share_again(&mut self, cards: [u32; 2], now: u64) {
+        for card in cards {
+            let Some(card) = self.cards.get(card as usize) else { continue };
+            for &channel in &card.members {
+                let active = &mut self.active[channel as usize];
+                let load = |card: u32| self.cards.get(card as usize).map_or(0, Card::load);
+                let load = load(active.cards[0]).max(load(active.cards[1]));
+                if active.load == load {
                     continue;
                 }
                 let done = active.rate.saturating_mul(now - active.since);
+                active.load = load;
+                active.rate = ((FULL_RATE + load / 2) / load).max(1);
                 active.remaining = active.remaining.saturating_sub(done);
                 active.since = now;
-                active.rate = rate;
-                let end = now + active.remaining.div_ceil(rate);
-                self.due(channel, end);
+                let end = now + active.remaining.div_ceil(active.rate);
+                let thing = self.lowered.costs.ranks.len() + channel as usize;
+                self.agenda.set(thing, key(end, 0, thing as u32));
             }
         }
     }
@@ -289,49 +279,15 @@ impl<'a> Player<'a> {
     fn finish(&mut self, channel: usize, port: u32, now: u64) {
         let way = self.way(port);
         self.timeline.arrived[port as usize] = now;
-        self.agenda.set(self.clock.len() + channel, NEVER);
+        self.agenda.set(self.lowered.costs.ranks.len() + channel, NEVER);
         let [send_next, receive_next] = self.behind[port as usize];
         self.sending[channel] = Queue { first: send_next, is_busy: false, ..self.sending[channel] };
         let receiving = &mut self.receiving[way.receive as usize];
         *receiving = Queue { first: receive_next, is_busy: false, ..*receiving };
-        let to = way.to as usize;
-        if self.awaited[to] == port {
-            self.awaited[to] = NO_PORT;
-            self.advance(to);
-        }
+        self.rows.arrive(way.to as usize, port, &mut self.timeline, &mut self.agenda);
         self.try_start(send_next, now);
         if receive_next != send_next {
             self.try_start(receive_next, now);
         }
-    }
-
-    /// Runs cells of a rank up to the first that sends something or waits.
-    fn advance(&mut self, rank: usize) {
-        let row_end = self.lowered.row_start[rank + 1];
-        while self.next[rank] < row_end {
-            let cell = self.next[rank] as usize;
-            let input = self.lowered.input[cell];
-            let arrival = self.timeline.arrived[input as usize];
-            if arrival == UNKNOWN {
-                self.awaited[rank] = input;
-                break;
-            }
-            let step = &self.lowered.steps[self.lowered.step_of[cell] as usize];
-            let start = arrival.max(self.clock[rank]);
-            let end = start + step.duration;
-            self.timeline.start[cell] = start;
-            let port = self.lowered.output[cell];
-            if port != NO_PORT && step.way.send != LOCAL {
-                let reader = self.lowered.reader[port as usize];
-                return self.agenda.set(rank, key(end, reader.saturating_add(1), rank as u32));
-            }
-            if port != NO_PORT {
-                self.timeline.sent[port as usize] = end;
-                self.timeline.arrived[port as usize] = end;
-            }
-            self.clock[rank] = end;
-            self.next[rank] += 1;
-        }
-        self.agenda.set(rank, NEVER);
     }
 }
