@@ -20,6 +20,7 @@ test-executors:
 
 bench: setup
 	$(CARGO) bench --locked --bench scale
+	$(CARGO) bench --locked --bench judge
 
 fuzz: setup
 	$(CARGO) run --release --locked -p importers --example fuzz_onnx -- 100000 1
