@@ -1,4 +1,5 @@
-//! What follows the last cells of a rank: the exchange of its gradients, then the optimizer.
+//! What follows the last cells of a rank: the exchange of its gradients, then the optimizer
+//! (`docs/conventions.md`, P6).
 //!
 //! The share of a stage's exchange that may run beside passes starts with the stage's last backward
 //! cell, because gradients leave in buckets as they come; exchanges of one rank run one after the

@@ -1,4 +1,5 @@
-//! What lies in the memory of each rank, and when, in one pass over its row.
+//! What lies in the memory of each rank, and when, in one pass over its row
+//! (`docs/conventions.md`, P5).
 //!
 //! Everything lives over a half-open interval: at one instant frees come before allocations, and
 //! what is freed at the instant of its allocation holds nothing. Cells of a row are in time order,

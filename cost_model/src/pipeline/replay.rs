@@ -1,4 +1,5 @@
-//! Replays a grid: when each cell and each transfer starts and ends.
+//! Replays a grid: when each cell and each transfer starts and ends
+//! (`docs/conventions.md`, P1 to P3).
 //!
 //! A cell starts when the one before it in its row has ended and what it reads has arrived. A
 //! transfer takes the send channel of its source and the receive channel of its destination over

@@ -1,7 +1,7 @@
 //! The replay with exact contention: transfers that go through a network card at one moment share
 //! it then.
 //!
-//! An event simulation on integers (`docs/conventions.md`, "Processor sharing"): what remains of a
+//! An event simulation on integers (`docs/conventions.md`, P4): what remains of a
 //! transfer is counted in 2^-20 ns and shrinks at the rate 2^20 / k, rounded to nearest, where k is
 //! the greater of the numbers of transfers, copies included, under way through the card at its
 //! source and through the one at its destination. The start-up cost is not shared: a transfer

@@ -27,14 +27,14 @@
 use ir::diagnostic::Diagnostic;
 use ir::grid::{Cell, Grid, Pass};
 
-use super::check_size;
+use super::{WHOLE, check_size};
 
 /// The grid of `n_ranks` stages, one per rank.
 ///
 /// # Errors
 /// `schedule-size` for a count of 0 or too many cells.
 pub fn grid(n_ranks: u32, n_micro_batches: u32) -> Result<Grid, Diagnostic> {
-    check_size(n_ranks, 1, n_micro_batches)?;
+    check_size(n_ranks, 1, n_micro_batches, WHOLE)?;
     let row = |stage: u32| {
         [Pass::Forward, Pass::Backward]
             .into_iter()

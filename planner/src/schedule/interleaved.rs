@@ -30,7 +30,7 @@
 use ir::diagnostic::Diagnostic;
 use ir::grid::{Cell, Grid, Pass};
 
-use super::check_size;
+use super::{WHOLE, check_size};
 
 /// The grid of `n_ranks x n_chunks` stages, stage `s` on rank `s mod n_ranks`.
 ///
@@ -38,7 +38,7 @@ use super::check_size;
 /// `schedule-size` for a count of 0 or too many cells; `schedule-indivisible` where the
 /// micro-batches don't come in groups of `n_ranks`.
 pub fn grid(n_ranks: u32, n_chunks: u32, n_micro_batches: u32) -> Result<Grid, Diagnostic> {
-    check_size(n_ranks, n_chunks, n_micro_batches)?;
+    check_size(n_ranks, n_chunks, n_micro_batches, WHOLE)?;
     if !n_micro_batches.is_multiple_of(n_ranks) {
         let message = format!(
             "{n_micro_batches} micro-batches don't come in groups of {n_ranks}, as interleaving asks"

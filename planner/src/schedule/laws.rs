@@ -7,7 +7,7 @@ use cost_model::pipeline::way::Contention;
 use ir::grid::{Cell, Grid, Pass};
 use ir::units::{Bytes, Nanos};
 
-use super::{gpipe, interleaved, one_f_one_b};
+use super::{breadth_first, gpipe, interleaved, one_f_one_b, zb_h1, zb_h2, zb_v};
 
 const FORWARD: u64 = 70;
 const BACKWARD: u64 = 130;
@@ -58,6 +58,102 @@ fn interleaving_divides_the_bubble_by_the_chunks() {
 }
 
 #[test]
+fn breadth_first_has_the_bubble_of_interleaving() {
+    for p in 1..=6u32 {
+        for v in 1..=3u32 {
+            for m in [p, p + 1, 3 * p] {
+                let report = equal(p, v, m, &breadth_first::grid(p, v, m).unwrap());
+                let expected = u64::from(p - 1) * (FORWARD + BACKWARD);
+                for rank in &report.ranks {
+                    assert_eq!(rank.idle_ns, expected, "{p} {v} {m}");
+                    assert_eq!(rank.peak.bytes, u64::from(m * v));
+                }
+            }
+        }
+    }
+}
+
+/// Forward, input gradient, weight gradient.
+type Thirds = (u64, u64, u64);
+
+/// Durations with W <= F, for which the laws of the hand-made schedules hold.
+const THIRDS: [Thirds; 5] = [(10, 10, 10), (10, 12, 8), (10, 9, 10), (12, 9, 9), (10, 11, 4)];
+
+/// By rank: idle time in the whole step, idle time from its first to its last cell, micro-batches
+/// or pairs of stage and micro-batch that it keeps.
+fn split(costs: &PipelineCosts, grid: &Grid, (f, i, w): Thirds) -> Vec<(u64, u64, u64)> {
+    let mut costs = costs.clone();
+    for stage in &mut costs.stages {
+        stage.forward = Nanos(f);
+        stage.backward_input = Nanos(i);
+        stage.backward_weight = Nanos(w);
+        stage.stash = Bytes(1);
+        stage.kept_for_weight = Bytes(1);
+    }
+    let judged = judge(&costs, grid, Contention::Static).unwrap();
+    let ranks = judged.report.ranks.iter().enumerate().map(|(rank, own)| {
+        let first = judged.timeline.cell(&judged.lowered, rank, 0).start;
+        let last = judged.timeline.cell(&judged.lowered, rank, grid.rows[rank].len() - 1).end;
+        (own.idle_ns, last - first - own.compute_ns, own.peak.bytes)
+    });
+    ranks.collect()
+}
+
+#[test]
+fn zb_h1_puts_weights_into_the_bubble() {
+    for p in 1..=8u32 {
+        for m in [p, p + 1, 3 * p] {
+            let grid = zb_h1::grid(p, m).unwrap();
+            let costs = PipelineCosts::looped(p, 1, m, StageCosts::default());
+            for thirds in THIRDS {
+                let (f, i, w) = thirds;
+                let law = u64::from(p - 1) * (f + i - w);
+                let ranks = split(&costs, &grid, thirds);
+                assert_eq!(ranks.iter().map(|rank| rank.1).max(), Some(law), "{p} {m} {thirds:?}");
+                for (idle, _, held) in ranks {
+                    assert!(w > i || idle == law, "{p} {m} {thirds:?}: {idle}");
+                    assert_eq!(held, u64::from(p));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn zb_h2_has_no_bubble_for_twice_the_memory() {
+    for p in 1..=8u32 {
+        for m in [2 * p - 1, 2 * p, 5 * p] {
+            let grid = zb_h2::grid(p, m).unwrap();
+            let costs = PipelineCosts::looped(p, 1, m, StageCosts::default());
+            for thirds in THIRDS {
+                let (f, i, w) = thirds;
+                let ranks = split(&costs, &grid, thirds);
+                let most = ranks.iter().map(|rank| rank.1).max().unwrap();
+                assert_eq!(most, u64::from(p - 1) * (f + i).saturating_sub(2 * w), "{p} {m}");
+                assert!(ranks.iter().all(|rank| rank.2 == u64::from(2 * p - 1)), "{p} {m}");
+            }
+        }
+    }
+}
+
+#[test]
+fn zb_v_has_no_bubble_for_the_memory_of_1f1b() {
+    for p in 1..=8u32 {
+        for m in [1, 2, p, 2 * p - 1, 2 * p, 5 * p] {
+            let grid = zb_v::grid(p, m).unwrap();
+            let mut costs = PipelineCosts::looped(p, 2, m, StageCosts::default());
+            for (stage, costs) in (0..).zip(&mut costs.stages) {
+                costs.rank = if stage < p { stage } else { 2 * p - 1 - stage };
+            }
+            for (_, idle, held) in split(&costs, &grid, (10, 10, 10)) {
+                assert!(m < 2 * p - 1 || idle == 0, "{p} {m}: {idle}");
+                assert!(held <= u64::from(2 * p), "{p} {m}: {held}");
+            }
+        }
+    }
+}
+
+#[test]
 fn as_many_micro_batches_are_in_flight_as_the_papers_say() {
     for p in 1..=8u32 {
         for m in [1, 2, p, 3 * p] {
@@ -94,6 +190,20 @@ fn the_examples_of_the_headers() {
         text(one_f_one_b::grid(2, 3).unwrap()),
         "0F0,0F1,0B0,0F2,0B1,0B2\n1F0,1B0,1F1,1B1,1F2,1B2\n"
     );
+    assert_eq!(
+        text(zb_h1::grid(2, 2).unwrap()),
+        "0F0,0F1,0I0,0W0,0I1,0W1\n1F0,1I0,1F1,1I1,1W0,1W1\n"
+    );
+    assert_eq!(
+        text(zb_h2::grid(2, 3).unwrap()),
+        "0F0,0F1,0F2,0I0,0W0,0I1,0W1,0I2,0W2\n1F0,1I0,1F1,1I1,1F2,1I2,1W0,1W1,1W2\n"
+    );
+    assert_eq!(
+        text(zb_v::grid(1, 2).unwrap()),
+        "0F0,1F0,1I0,1W0,0F1,0I0,0W0,1F1,1I1,1W1,0I1,0W1\n"
+    );
+    let first = text(breadth_first::grid(2, 2, 2).unwrap());
+    assert_eq!(first.lines().next(), Some("0F0,0F1,2F0,2F1,2B0,2B1,0B0,0B1"));
     let looped = text(interleaved::grid(2, 2, 2).unwrap());
     assert_eq!(looped.lines().last(), Some("1F0,1F1,3F0,3B0,3F1,3B1,1B0,1B1"));
 }
@@ -107,6 +217,10 @@ fn sizes_that_make_no_schedule_are_refused() {
         interleaved::grid(4, 0, 4).unwrap_err(),
         one_f_one_b::grid(u32::MAX, u32::MAX).unwrap_err(),
         interleaved::grid(u32::MAX, u32::MAX, u32::MAX).unwrap_err(),
+        breadth_first::grid(1, u32::MAX, 1).unwrap_err(),
+        zb_h1::grid(u32::MAX, 1).unwrap_err(),
+        zb_h2::grid(1, u32::MAX).unwrap_err(),
+        zb_v::grid(1 << 20, 1).unwrap_err(),
     ] {
         assert_eq!(error.code, "schedule-size");
     }
