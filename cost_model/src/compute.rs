@@ -51,6 +51,14 @@ pub struct Breakdown {
     pub provenance: Provenance,
 }
 
+impl Breakdown {
+    /// The whole in seconds, not rounded to what the planner counts in.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        (self.launch_ns + p_norm(self.compute_ns, self.memory_ns, self.p_norm)) * 1e-9
+    }
+}
+
 /// The rate at which a kind multiplies matrices of a type, and the type whose rate that is.
 ///
 /// A type without a rate of its own takes that of the next wider one that stands in for it: fp4

@@ -3,6 +3,8 @@
 //! Readers live in `importers`, judgements in `cost_model`; neither knows the other. Times are
 //! seconds, sizes bytes, counts are at least 1 unless stated otherwise.
 
+use crate::card::{Recompute, SequenceParallel, ZeroStage};
+
 pub mod memory;
 
 /// One matrix product, `m x k` by `k x n`, in 16-bit floats.
@@ -84,6 +86,60 @@ pub struct MoeRow {
     pub load: ExpertLoad,
     /// Time of the layer in seconds.
     pub time_s: f64,
+}
+
+/// One measured training step of a transformer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepRow {
+    /// Line of the table, from 1.
+    pub line: u64,
+    /// Name of the model, or of models of one shape, in the table.
+    pub model: String,
+    /// Blocks; `None` where the table gives only a size.
+    pub layers: Option<u32>,
+    /// Parameters that the name of the model states, such as 194e9 of `h14400_lunknown_194B`.
+    pub stated_parameters: Option<f64>,
+    /// Width of the residual stream.
+    pub hidden: u64,
+    /// Heads; `None` = not stated.
+    pub heads: Option<u64>,
+    /// Tokens of a sample.
+    pub sequence: u64,
+    /// Rows of the embedding; `None` = not stated.
+    pub vocabulary: Option<u64>,
+    /// Devices.
+    pub gpus: u64,
+    /// Tensor-parallel shards.
+    pub tensor: u32,
+    /// Pipeline stages.
+    pub pipeline: u32,
+    /// Chunks of each pipeline rank.
+    pub virtual_stages: u32,
+    /// Data-parallel replicas: devices over tensor and pipeline size.
+    pub data: u32,
+    /// Samples of a micro-batch.
+    pub micro_batch: u64,
+    /// Samples of a step.
+    pub global_batch: u64,
+    /// What is computed again.
+    pub recompute: Recompute,
+    /// Whether tensor ranks split the sequence between tensor-parallel regions.
+    pub sequence_parallel: SequenceParallel,
+    /// What replicas share out.
+    pub zero: ZeroStage,
+    /// Seconds of a step.
+    pub time_s: f64,
+    /// What another model predicts for this row, in seconds.
+    pub peer_s: Option<f64>,
+}
+
+impl StepRow {
+    /// Micro-batches of each replica.
+    #[must_use]
+    pub fn n_micro_batches(&self) -> u64 {
+        let per_round = u64::from(self.data.max(1)).saturating_mul(self.micro_batch.max(1));
+        self.global_batch / per_round.max(1)
+    }
 }
 
 /// What a group of devices does together.

@@ -20,6 +20,7 @@ use crate::printer::Printer;
 
 mod document;
 mod page;
+mod steps;
 mod tables;
 
 /// Data sheet figures by GPU name.
@@ -28,7 +29,7 @@ type Facts = BTreeMap<String, GpuFacts>;
 type Part = fn(&Path) -> Result<Vec<Line>, Diagnostic>;
 
 /// The slowest first, so that two cores end together.
-const PARTS: [Part; 6] = [overlap, gemm, attention, moe, collectives, memory];
+const PARTS: [Part; 7] = [overlap, gemm, steps::judge, attention, moe, collectives, memory];
 
 pub(crate) fn run(args: &ValidateArgs, printer: &Printer) -> CommandResult {
     let existing = Existing::of(args.force);

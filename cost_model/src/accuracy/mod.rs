@@ -9,6 +9,7 @@ pub mod gemm;
 pub mod memory;
 pub mod moe;
 pub mod overlap;
+pub mod steps;
 
 /// Seeds of the five random halves.
 pub const SEEDS: [u64; 5] = [0, 1, 2, 3, 4];

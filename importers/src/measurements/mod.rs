@@ -18,6 +18,7 @@ pub mod gemm;
 pub mod moe;
 pub mod overlap;
 pub mod peak_memory;
+pub mod steps;
 
 /// Rows that a table may have.
 pub const MAX_ROWS: u64 = 2_000_000;
@@ -33,6 +34,18 @@ pub struct Fields<'a> {
 }
 
 impl Fields<'_> {
+    /// Whether the table has a column of this name.
+    #[must_use]
+    pub fn has(&self, column: &str) -> bool {
+        self.columns.contains_key(column)
+    }
+
+    /// The line of the row in its file, from 1.
+    #[must_use]
+    pub fn line(&self) -> u64 {
+        self.record.position().map_or(0, csv::Position::line)
+    }
+
     /// The text of a cell without outer blanks, possibly empty.
     ///
     /// # Errors
@@ -142,10 +155,9 @@ impl Fields<'_> {
     pub fn bad(&self, column: &str, wanted: &str) -> Diagnostic {
         let cell: String = self.text(column).unwrap_or_default().chars().take(40).collect();
         let message = format!("`{cell}` is not {wanted}");
-        let line = self.record.position().map_or(0, csv::Position::line);
         Diagnostic::input("bad-cell", message)
             .fact("file", self.file)
-            .fact("row", line)
+            .fact("row", self.line())
             .fact("column", column)
     }
 }

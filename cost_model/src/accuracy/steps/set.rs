@@ -1,0 +1,172 @@
+//! A set of measured steps as runs on a system, and how they are predicted.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ir::card::{FeedForward, TransformerCard};
+use ir::diagnostic::Diagnostic;
+use ir::grid::Grid;
+use ir::measured::StepRow;
+use ir::plan::Parallelism;
+use ir::stack::Stack;
+
+use crate::origin::Origin;
+use crate::transformer::constants::Constants;
+use crate::transformer::corrections::Corrections;
+use crate::transformer::fit::Sample;
+use crate::transformer::run::{Gradients, Run};
+use crate::transformer::step::Timer;
+use crate::transformer::system::System;
+use crate::transformer_counts::step_flops;
+
+/// Makes the order of each rank: ranks, chunks of each, micro-batches.
+pub type GridOf = fn(u32, u32, u32) -> Result<Grid, Diagnostic>;
+
+/// Rows of the embedding where a table does not say: that of GPT-2's byte pairs. It is odd, so that
+/// one tensor rank multiplies by an unaligned matrix; the measured heads of one rank take 4.1 ms
+/// per 1,024 tokens and 1,024 columns, which is 78 TFLOP/s, the rate outside the tensor cores.
+const USUAL_VOCABULARY: u64 = 50_257;
+/// Heads where a table does not say. The BigScience chronicles try others against 64.
+const USUAL_HEADS: u64 = 64;
+/// Hidden sizes of which the chronicles say something else: 14,400 had 80 heads, by the sweep that
+/// it stands in.
+const OTHER_HEADS: [(u64, u64); 1] = [(14_400, 80)];
+/// 16-bit operations per second that no A100 exceeds.
+const PEAK: f64 = 312e12;
+
+/// A measured row as a run.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The row.
+    pub measured: StepRow,
+    /// The same as a run.
+    pub run: Run,
+}
+
+/// Schedules by ranks, chunks and micro-batches; `None` where there is none.
+type Grids = BTreeMap<(u32, u32, u32), Option<Arc<Grid>>>;
+
+/// Measured steps of one source.
+pub struct Set {
+    /// Name in the table, such as `steps vTrain single`.
+    pub part: &'static str,
+    /// What ran them.
+    pub system: System,
+    /// With which software.
+    pub stack: Stack,
+    /// Rows that are judged.
+    pub rows: Vec<Row>,
+    /// Lines of rows that are faster than the devices' peak rate allows.
+    pub refused: Vec<u64>,
+    grid_of: GridOf,
+    grids: RefCell<Grids>,
+}
+
+/// The card of a row; blocks that are not stated follow from the size that the model's name states.
+fn card(row: &StepRow) -> TransformerCard {
+    let heads = row.heads.unwrap_or_else(|| {
+        let other = OTHER_HEADS.iter().find(|(hidden, _)| *hidden == row.hidden);
+        other.map_or(USUAL_HEADS, |(_, heads)| *heads)
+    });
+    let vocabulary = row.vocabulary.unwrap_or(USUAL_VOCABULARY);
+    let hidden = row.hidden as f64;
+    let sized = row.stated_parameters.map_or(0.0, |parameters| {
+        ((parameters - vocabulary as f64 * hidden) / (12.0 * hidden * hidden)).round()
+    });
+    TransformerCard {
+        name: row.model.clone(),
+        // A float cast saturates.
+        n_layers: row.layers.unwrap_or(sized.max(1.0) as u32),
+        hidden: row.hidden,
+        n_heads: heads,
+        n_kv_heads: heads,
+        feed_forward: row.hidden.saturating_mul(4),
+        form: FeedForward::Plain,
+        sequence: row.sequence,
+        vocabulary,
+        experts: None,
+    }
+}
+
+fn run(row: &StepRow, gradients: Gradients) -> Run {
+    let parallelism = Parallelism {
+        data: row.data,
+        tensor: row.tensor,
+        pipeline: row.pipeline,
+        n_micro_batches: row.n_micro_batches(),
+        micro_batch: row.micro_batch,
+        virtual_stages: row.virtual_stages,
+        sequence: row.sequence_parallel,
+        zero: row.zero,
+        ..Parallelism::default()
+    };
+    Run::equal(card(row), parallelism, row.recompute).with_gradients(gradients)
+}
+
+impl Set {
+    /// A set of rows on a system.
+    #[must_use]
+    pub fn new(
+        part: &'static str,
+        measured: &[StepRow],
+        gradients: Gradients,
+        (system, stack): (System, Stack),
+        grid_of: GridOf,
+    ) -> Self {
+        let mut rows = Vec::new();
+        let mut refused = Vec::new();
+        for row in measured {
+            let run = run(row, gradients);
+            if step_flops(&run.card, row.global_batch, row.recompute)
+                > PEAK * row.gpus as f64 * row.time_s
+            {
+                refused.push(row.line);
+            } else {
+                rows.push(Row { measured: row.clone(), run });
+            }
+        }
+        Self { part, system, stack, rows, refused, grid_of, grids: RefCell::default() }
+    }
+
+    /// Rows for which something holds, as samples of a fit.
+    pub fn samples(&self, wanted: impl Fn(&Row) -> bool) -> Vec<Sample<'_>> {
+        let chosen = self.rows.iter().filter(|row| wanted(row));
+        let sample = |row| {
+            let Row { measured, run }: &Row = row;
+            Sample { run, system: &self.system, time_s: measured.time_s }
+        };
+        chosen.map(sample).collect()
+    }
+
+    /// Steps of all rows in seconds, each replayed by the judge of pipelines; not a number where a
+    /// row has no schedule.
+    #[must_use]
+    pub fn predict(&self, constants: &Constants, corrections: &Corrections) -> Vec<f64> {
+        let timer = Timer::new(&self.system, &self.stack, constants, corrections);
+        self.rows.iter().map(|row| self.step(&timer, &row.run)).collect()
+    }
+
+    fn step(&self, timer: &Timer<'_>, run: &Run) -> f64 {
+        let costs = timer.costs(run);
+        let degrees = &run.parallelism;
+        let count = u32::try_from(degrees.n_micro_batches).unwrap_or(u32::MAX);
+        let key = (degrees.pipeline, degrees.virtual_stages, count);
+        let mut grids = self.grids.borrow_mut();
+        let grid = grids
+            .entry(key)
+            .or_insert_with(|| (self.grid_of)(key.0, key.1, key.2).ok().map(Arc::new));
+        let replayed = grid.as_ref().and_then(|grid| costs.replay(grid, Origin::Interpolated).ok());
+        replayed.map_or(f64::NAN, |step| step.step_s)
+    }
+
+    /// What a row is called in lines of the table.
+    #[must_use]
+    pub fn name(row: &Row) -> String {
+        let StepRow { model, gpus, tensor, pipeline, data, micro_batch, global_batch, .. } =
+            &row.measured;
+        format!(
+            "{model} on {gpus}, t {tensor} p {pipeline} d {data}, {micro_batch} of {global_batch}"
+        )
+    }
+}

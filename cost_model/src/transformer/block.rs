@@ -1,0 +1,314 @@
+//! One block of one micro-batch on one device: forward, backward and computing again.
+//!
+//! For `T = b s / c` tokens, hidden size `h`, `a` heads of `d` elements, feed-forward width `f`, on
+//! `t` tensor ranks and `c` context ranks:
+//!
+//! ```text
+//! products    T x h by h x (a + 2 g) d / t,  T x a d / t by its h,  and the feed-forward's
+//! attention   b a / t products s / c x d by d x s, and back; or one fused kernel of 2 b s^2 a d / (c t)
+//! pointwise   22 h / r + (4 h + 4 f) / t bytes per token, and 9 per score, forward
+//!             34 h / r + (18 h + 6 f) / t and 11, backward   (r = t with sequence parallelism, else 1)
+//! collectives two all-reduces of 2 T h bytes per pass (or reduce-scatter and all-gather, alike)
+//! gradients   the bytes of adding them, per parameter
+//! pass        max(all of these, launch floor)
+//! ```
+//!
+//! Counts of bytes follow from the kernels of Megatron-LM of 2021 in 16-bit elements: a layer norm
+//! reads and writes (4), a fused bias, dropout and residual reads two tensors and a mask and writes
+//! one (7), GELU reads and writes (4 per element of `f`), scores are scaled, masked and normalised
+//! in one kernel (4) and dropped out in another (5). Fused pointwise chains are taken to move
+//! [`FUSED_SHARE`] of that.
+
+use ir::card::{FeedForward, Recompute, SequenceParallel};
+use ir::stack::{AttentionKernel, Elementwise, Launch, Stack};
+
+use super::constants::{Constant, Constants, WIDE};
+use super::rates::Rates;
+use super::run::Run;
+use super::system::System;
+
+/// Bytes that fused chains of pointwise kernels move over those of single kernels; nominal.
+const FUSED_SHARE: f64 = 0.5;
+/// Operations of fused attention's backward pass over those of its forward pass (Dao et al. 2022:
+/// five products instead of two).
+const FUSED_BACKWARD: f64 = 2.5;
+/// Host seconds of launching one collective; nominal.
+const COLLECTIVE_LAUNCH_S: f64 = 20e-6;
+/// Tensor-parallel collectives of one pass.
+const COLLECTIVES: f64 = 2.0;
+
+/// Seconds of one pass, and the part of it that collectives take.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pass {
+    /// The whole.
+    pub seconds: f64,
+    /// Collectives of tensor and context ranks in it.
+    pub collectives: f64,
+}
+
+/// One block of one micro-batch on one device.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BlockTime {
+    /// Forward pass.
+    pub forward: Pass,
+    /// Backward pass, without computing again.
+    pub backward: Pass,
+    /// Computing again, under the run's policy; of a block that is computed again.
+    pub recompute: Pass,
+}
+
+/// Work of one pass in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Work {
+    products: f64,
+    attention: f64,
+    pointwise: f64,
+    scores: f64,
+}
+
+impl Work {
+    fn all(&self) -> f64 {
+        self.products + self.attention + self.pointwise + self.scores
+    }
+}
+
+/// Extents of a block on one device.
+struct Extents {
+    tokens: u64,
+    /// Samples of a micro-batch.
+    batch: u64,
+    sequence: u64,
+    /// Query positions of one context rank.
+    queries: u64,
+    hidden: u64,
+    /// Heads of one tensor rank.
+    heads: u64,
+    head_dim: u64,
+    /// Columns of the query, key and value product, of one tensor rank.
+    qkv: u64,
+    /// Products of a feed-forward part: how many at once, tokens, width, and parts of the first.
+    feed_forward: [u64; 4],
+    tensor: u64,
+}
+
+impl Extents {
+    fn of(run: &Run) -> Self {
+        let (card, degrees) = (&run.card, &run.parallelism);
+        let tensor = u64::from(degrees.tensor.max(1));
+        let context = u64::from(degrees.context.max(1));
+        let head_dim = (card.hidden / card.n_heads.max(1)).max(1);
+        let queries = card.sequence.div_ceil(context);
+        let tokens = degrees.micro_batch.saturating_mul(queries);
+        let heads = card.n_heads.div_ceil(tensor);
+        let qkv = card.n_heads.saturating_add(card.n_kv_heads.saturating_mul(2));
+        let parts = match card.form {
+            FeedForward::Plain => 1,
+            FeedForward::Gated => 2,
+        };
+        let feed_forward = match card.experts {
+            None => [1, tokens, card.feed_forward.div_ceil(tensor), parts],
+            Some(experts) => {
+                let local = experts.n_experts.div_ceil(u64::from(degrees.expert.max(1))).max(1);
+                let pairs = tokens.saturating_mul(experts.per_token).div_ceil(local);
+                [local, pairs, experts.feed_forward.div_ceil(tensor), parts]
+            }
+        };
+        Self {
+            tokens,
+            batch: degrees.micro_batch,
+            sequence: card.sequence,
+            queries,
+            hidden: card.hidden,
+            heads,
+            head_dim,
+            qkv: qkv.saturating_mul(head_dim).div_ceil(tensor),
+            feed_forward,
+            tensor,
+        }
+    }
+
+    /// Products of the forward pass: how many, rows, columns, contracted extent.
+    fn products(&self) -> [(u64, [u64; 3]); 4] {
+        let [count, rows, width, parts] = self.feed_forward;
+        let context = self.heads.saturating_mul(self.head_dim);
+        [
+            (1, [self.tokens, self.qkv, self.hidden]),
+            (1, [self.tokens, self.hidden, context]),
+            (count, [rows, width.saturating_mul(parts), self.hidden]),
+            (count, [rows, self.hidden, width]),
+        ]
+    }
+
+    /// Parameters on one device.
+    fn parameters(&self) -> f64 {
+        let of = |(count, [_, n, k]): &(u64, [u64; 3])| *count as f64 * *n as f64 * *k as f64;
+        self.products().iter().map(of).sum()
+    }
+
+    /// Values of the scores of all heads of one device.
+    fn scores(&self) -> f64 {
+        [self.batch, self.heads, self.queries, self.sequence].iter().map(|x| *x as f64).product()
+    }
+
+    /// Bytes per pass of tokens that every tensor rank handles, and of those that they share out:
+    /// forward and backward.
+    fn pointwise(&self) -> [(f64, f64); 2] {
+        let [count, rows, width, parts] = self.feed_forward;
+        let (hidden, tokens) = (self.hidden as f64, self.tokens as f64);
+        let wide = count as f64 * rows as f64 * width as f64 * (1.0 + parts as f64) / 2.0;
+        let split = tokens * hidden / self.tensor as f64;
+        [
+            (22.0 * tokens * hidden, 4.0 * split + 4.0 * wide),
+            (34.0 * tokens * hidden, 18.0 * split + 6.0 * wide),
+        ]
+    }
+}
+
+/// Parameters of one block on one device.
+#[must_use]
+pub fn parameters(run: &Run) -> f64 {
+    Extents::of(run).parameters()
+}
+
+/// Times of one block.
+#[must_use]
+pub fn block(run: &Run, system: &System, stack: &Stack, constants: &Constants) -> BlockTime {
+    let rates = Rates::new(system, constants);
+    let extents = Extents::of(run);
+    let forward = forward(run, &extents, &rates, stack);
+    let mut backward = backward(run, &extents, &rates, stack);
+    backward.pointwise += rates.pointwise(run.gradients.added() * extents.parameters());
+    let collectives = collectives(run, &extents, system, stack, constants);
+    let floor = floor(run, stack, constants);
+    let pass = |work: f64, floor: f64, collectives: f64| Pass {
+        seconds: (work + collectives).max(floor),
+        collectives,
+    };
+    let recompute = match run.recompute {
+        Recompute::None => Pass::default(),
+        Recompute::Selective => pass(forward.attention + forward.scores, 0.0, 0.0),
+        Recompute::Full | Recompute::Uniform { .. } | Recompute::Block { .. } => {
+            pass(forward.all(), floor, collectives)
+        }
+    };
+    BlockTime {
+        forward: pass(forward.all(), floor, collectives),
+        backward: pass(backward.all(), 2.0 * floor, collectives),
+        recompute,
+    }
+}
+
+/// Least seconds of one forward pass on the host.
+pub(super) fn floor(run: &Run, stack: &Stack, constants: &Constants) -> f64 {
+    let tensor = run.parallelism.tensor;
+    let floor = constants.get(Constant::LaunchFloor);
+    match stack.launch {
+        Launch::CudaGraphs => 0.0,
+        Launch::Eager if tensor >= WIDE => floor * constants.get(Constant::WideLaunch),
+        Launch::Eager if tensor > 1 => floor + COLLECTIVES * COLLECTIVE_LAUNCH_S,
+        Launch::Eager => floor,
+    }
+}
+
+fn share(stack: &Stack) -> f64 {
+    match stack.elementwise {
+        Elementwise::Separate => 1.0,
+        Elementwise::Fused => FUSED_SHARE,
+    }
+}
+
+/// Every tensor rank handles all tokens between the regions, or its share with sequence
+/// parallelism.
+fn per_rank(run: &Run, (whole, split): (f64, f64)) -> f64 {
+    let ranks = match run.parallelism.sequence {
+        SequenceParallel::Off => 1.0,
+        SequenceParallel::On => f64::from(run.parallelism.tensor.max(1)),
+    };
+    whole / ranks + split
+}
+
+/// Operations of causal attention by one fused kernel: half of two products over all positions.
+fn fused_operations(extents: &Extents) -> f64 {
+    2.0 * extents.scores() * extents.head_dim as f64
+}
+
+fn forward(run: &Run, extents: &Extents, rates: &Rates, stack: &Stack) -> Work {
+    let [bytes, _] = extents.pointwise();
+    let Extents { queries, sequence, head_dim, .. } = *extents;
+    let count = extents.batch.saturating_mul(extents.heads);
+    let (attention, scores) = match stack.attention {
+        AttentionKernel::Flash => (rates.fused_attention(fused_operations(extents)), 0.0),
+        AttentionKernel::Unfused => (
+            rates.product(count, [queries, sequence, head_dim])
+                + rates.product(count, [queries, head_dim, sequence]),
+            rates.pointwise(9.0 * extents.scores()),
+        ),
+    };
+    Work {
+        products: extents.products().iter().map(|(count, mnk)| rates.product(*count, *mnk)).sum(),
+        attention,
+        pointwise: rates.pointwise(per_rank(run, bytes) * share(stack)),
+        scores,
+    }
+}
+
+fn backward(run: &Run, extents: &Extents, rates: &Rates, stack: &Stack) -> Work {
+    let [_, bytes] = extents.pointwise();
+    let Extents { queries, sequence, head_dim, .. } = *extents;
+    let count = extents.batch.saturating_mul(extents.heads);
+    let both = |(count, [m, n, k]): &(u64, [u64; 3])| {
+        rates.product(*count, [*m, *k, *n]) + rates.product(*count, [*n, *k, *m])
+    };
+    let (attention, scores) = match stack.attention {
+        AttentionKernel::Flash => {
+            (rates.fused_attention(FUSED_BACKWARD * fused_operations(extents)), 0.0)
+        }
+        AttentionKernel::Unfused => (
+            rates.product(count, [queries, sequence, head_dim])
+                + rates.product(count, [sequence, head_dim, queries])
+                + 2.0 * rates.product(count, [queries, head_dim, sequence]),
+            rates.pointwise(11.0 * extents.scores()),
+        ),
+    };
+    Work {
+        products: extents.products().iter().map(both).sum(),
+        attention,
+        pointwise: rates.pointwise(per_rank(run, bytes) * share(stack)),
+        scores,
+    }
+}
+
+/// Seconds of the collectives of one pass that nothing hides: those of tensor ranks, keys and
+/// values of the other context ranks, and the way of tokens to experts and back.
+fn collectives(
+    run: &Run,
+    extents: &Extents,
+    system: &System,
+    stack: &Stack,
+    constants: &Constants,
+) -> f64 {
+    let degrees = &run.parallelism;
+    let tensor = u64::from(degrees.tensor.max(1));
+    let network = constants.get(Constant::Network);
+    let bytes = 2.0 * extents.tokens as f64 * extents.hidden as f64;
+    let part =
+        if tensor < system.per_host { constants.get(Constant::PartCollectives) } else { 1.0 };
+    let factor = constants.get(Constant::TensorCollectives) * part;
+    let tensor_s = COLLECTIVES * factor * system.all_reduce_s(tensor, bytes, network);
+    let context = u64::from(degrees.context.max(1));
+    let key_value = bytes * 2.0 * run.card.n_kv_heads as f64 / run.card.n_heads.max(1) as f64;
+    let context_s =
+        (context - 1) as f64 * system.neighbour_s(key_value / tensor as f64, context * tensor);
+    let expert_s = run.card.experts.map_or(0.0, |experts| {
+        let ranks = u64::from(degrees.expert);
+        if ranks <= 1 {
+            return 0.0;
+        }
+        let away = (ranks - 1) as f64 / ranks as f64;
+        2.0 * system.neighbour_s(bytes * experts.per_token as f64 * away, ranks * tensor)
+    });
+    (1.0 - stack.overlap_tensor) * tensor_s + context_s + expert_s
+}
+
+#[cfg(test)]
+mod tests;

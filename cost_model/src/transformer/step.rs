@@ -1,0 +1,267 @@
+//! A run as costs of its chunks: what the judge of pipelines replays, and a closed form of it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use ir::card::{Recompute, SequenceParallel, ZeroStage};
+use ir::stack::Stack;
+
+use super::block::{self, BlockTime, block};
+use super::constants::{Constant, Constants};
+use super::corrections::Corrections;
+use super::ends;
+use super::rates::Rates;
+use super::run::Run;
+use super::system::System;
+use crate::collective::Link;
+use crate::training_memory::activations::{Kept, block_bytes};
+
+/// Bytes of one element of an activation or of a gathered parameter.
+const ELEMENT: f64 = 2.0;
+/// Bytes per parameter that the optimizer reads and writes: the 16-bit gradient becomes a 32-bit
+/// one (6), Adam reads it, the master weight and two moments and writes these three (28), and the
+/// 16-bit weight is written (2).
+const OPTIMIZER_BYTES: f64 = 36.0;
+
+/// One chunk of the model on one device, per micro-batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Chunk {
+    /// Forward pass in seconds.
+    pub forward_s: f64,
+    /// Backward pass in seconds, without computing again.
+    pub backward_s: f64,
+    /// Computing again in seconds.
+    pub recompute_s: f64,
+    /// Of all three, what tensor- and context-parallel collectives take.
+    pub collectives_s: f64,
+    /// Parameters on one device.
+    pub parameters: f64,
+    /// Bytes that its blocks keep until the backward pass.
+    pub stash_bytes: f64,
+    /// Bytes of the activation for the next chunk, of one device.
+    pub boundary_bytes: f64,
+    /// The way to the next chunk; not looked at for the last.
+    pub link: Link,
+}
+
+impl Chunk {
+    /// All passes of one micro-batch in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.forward_s + self.backward_s + self.recompute_s
+    }
+}
+
+/// Everything about a step that its schedule does not say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepCosts {
+    /// Chunks in model order, chunk `s` on rank `s mod n_ranks`.
+    pub chunks: Vec<Chunk>,
+    /// Pipeline ranks.
+    pub n_ranks: usize,
+    /// Micro-batches of each replica.
+    pub n_micro_batches: u64,
+    /// Gradient exchange of each chunk in seconds, were it alone.
+    pub exchange_s: Vec<f64>,
+    /// Share of it that may run beside the backward pass.
+    pub overlap: f64,
+    /// Optimizer of each rank in seconds.
+    pub optimizer_s: Vec<f64>,
+}
+
+/// Times runs on one system under one stack and one set of constants; remembers blocks.
+pub struct Timer<'a> {
+    system: &'a System,
+    stack: &'a Stack,
+    constants: &'a Constants,
+    corrections: &'a Corrections,
+    blocks: RefCell<BTreeMap<[u64; 17], (BlockTime, f64)>>,
+}
+
+impl<'a> Timer<'a> {
+    /// A timer that has seen nothing.
+    #[must_use]
+    pub fn new(
+        system: &'a System,
+        stack: &'a Stack,
+        constants: &'a Constants,
+        corrections: &'a Corrections,
+    ) -> Self {
+        Self { system, stack, constants, corrections, blocks: RefCell::default() }
+    }
+
+    /// Times of a block of a run, and of its head.
+    fn times(&self, run: &Run) -> (BlockTime, f64) {
+        let key = key(run);
+        if let Some(known) = self.blocks.borrow().get(&key) {
+            return *known;
+        }
+        let mut time = block(run, self.system, self.stack, self.constants);
+        let factor = self.corrections.factor(run);
+        for pass in [&mut time.forward, &mut time.backward, &mut time.recompute] {
+            pass.seconds *= factor;
+            pass.collectives *= factor;
+        }
+        let head = ends::head(run, self.system, self.stack, self.constants);
+        self.blocks.borrow_mut().insert(key, (time, head));
+        (time, head)
+    }
+
+    /// Costs of a run.
+    #[must_use]
+    pub fn costs(&self, run: &Run) -> StepCosts {
+        let degrees = &run.parallelism;
+        let (time, head) = self.times(run);
+        let n_ranks = degrees.pipeline.max(1) as usize;
+        let last = run.blocks.len().saturating_sub(1);
+        let (of_block, of_end) = (block::parameters(run), ends::parameters(run));
+        let chunks: Vec<Chunk> = (0..)
+            .zip(&run.blocks)
+            .map(|(index, n_blocks): (usize, &u32)| {
+                let n = f64::from(*n_blocks);
+                let head = if index == last { head } else { 0.0 };
+                let again = f64::from(recomputed(run.recompute, *n_blocks));
+                let all = [time.forward, time.backward].map(|pass| n * pass.collectives);
+                let is_end = index == 0 || index == last;
+                let mut chunk = Chunk {
+                    forward_s: n * time.forward.seconds + head / 3.0,
+                    backward_s: n * time.backward.seconds + head * 2.0 / 3.0,
+                    recompute_s: again * time.recompute.seconds,
+                    collectives_s: all.iter().sum::<f64>() + again * time.recompute.collectives,
+                    parameters: n * of_block + if is_end { of_end } else { 0.0 },
+                    stash_bytes: stash(run, self.stack, *n_blocks),
+                    boundary_bytes: 0.0,
+                    link: self.system.inside,
+                };
+                self.gather(run, &mut chunk);
+                (chunk.boundary_bytes, chunk.link) = self.boundary(run, index % n_ranks, n_ranks);
+                chunk
+            })
+            .collect();
+        self.ends_of_step(run, chunks, n_ranks)
+    }
+
+    /// Fully sharded parameters are gathered beside each pass, or before it where nothing overlaps.
+    fn gather(&self, run: &Run, chunk: &mut Chunk) {
+        if run.parallelism.zero < ZeroStage::Parameters {
+            return;
+        }
+        let gather = self.exchange(run, ELEMENT * chunk.parameters) / 2.0;
+        let beside = |pass: f64| {
+            if self.stack.overlap_data > 0.0 { pass.max(gather) } else { pass + gather }
+        };
+        chunk.forward_s = beside(chunk.forward_s);
+        chunk.backward_s = beside(chunk.backward_s);
+    }
+
+    fn exchange(&self, run: &Run, bytes: f64) -> f64 {
+        let degrees = &run.parallelism;
+        let data = u64::from(degrees.data.max(1)) * u64::from(degrees.context.max(1));
+        let network = self.constants.get(Constant::Network);
+        self.system.exchange_s(data, u64::from(degrees.tensor.max(1)), bytes, network)
+    }
+
+    /// Bytes and way from a rank to the next one.
+    fn boundary(&self, run: &Run, rank: usize, n_ranks: usize) -> (f64, Link) {
+        let degrees = &run.parallelism;
+        let tensor = f64::from(degrees.tensor.max(1));
+        let queries = run.card.sequence.div_ceil(u64::from(degrees.context.max(1)));
+        let tokens = degrees.micro_batch as f64 * queries as f64;
+        let bytes = ELEMENT * tokens * run.card.hidden as f64;
+        let width = (run.n_devices() / n_ranks.max(1) as u64).max(1);
+        let host = |rank: usize| rank as u64 * width / self.system.per_host.max(1);
+        let crosses = width >= self.system.per_host || host(rank) != host((rank + 1) % n_ranks);
+        if crosses && run.n_devices() > self.system.per_host {
+            // Each tensor rank sends its part, which is gathered on the other side.
+            (bytes / tensor, self.system.network_of(1, self.constants.get(Constant::Network)))
+        } else {
+            let inside = self.system.inside_of(self.constants.get(Constant::Neighbour));
+            match degrees.sequence {
+                SequenceParallel::On => (bytes / tensor, inside),
+                SequenceParallel::Off => (bytes, inside),
+            }
+        }
+    }
+
+    fn ends_of_step(&self, run: &Run, chunks: Vec<Chunk>, n_ranks: usize) -> StepCosts {
+        let degrees = &run.parallelism;
+        let exchange = |chunk: &Chunk| {
+            let all = self.exchange(run, run.gradients.exchanged() * chunk.parameters);
+            // Scattered gradients of sharded parameters are not gathered again.
+            if degrees.zero < ZeroStage::Parameters { all } else { all / 2.0 }
+        };
+        let replicas = match degrees.zero {
+            ZeroStage::None => 1.0,
+            _ => f64::from(degrees.data.max(1)),
+        };
+        let rates = Rates::new(self.system, self.constants);
+        let optimizer = |rank: usize| {
+            let own = chunks.iter().skip(rank).step_by(n_ranks).map(|chunk| chunk.parameters);
+            rates.pointwise(OPTIMIZER_BYTES * own.sum::<f64>() / replicas)
+        };
+        StepCosts {
+            n_ranks,
+            n_micro_batches: degrees.n_micro_batches,
+            exchange_s: chunks.iter().map(exchange).collect(),
+            overlap: self.stack.overlap_data,
+            optimizer_s: (0..n_ranks).map(optimizer).collect(),
+            chunks,
+        }
+    }
+}
+
+/// What tells blocks of runs apart.
+fn key(run: &Run) -> [u64; 17] {
+    let (card, degrees) = (&run.card, &run.parallelism);
+    let experts = card.experts.map_or([0; 3], |e| [e.n_experts, e.per_token, e.feed_forward]);
+    let recompute = match run.recompute {
+        Recompute::None => 0,
+        Recompute::Selective => 1,
+        Recompute::Full | Recompute::Uniform { .. } | Recompute::Block { .. } => 2,
+    };
+    [
+        card.hidden,
+        card.n_heads,
+        card.n_kv_heads,
+        card.feed_forward,
+        card.form as u64,
+        card.sequence,
+        card.vocabulary,
+        experts[0],
+        experts[1],
+        experts[2],
+        u64::from(degrees.tensor),
+        u64::from(degrees.context),
+        u64::from(degrees.expert),
+        degrees.micro_batch,
+        degrees.sequence as u64,
+        recompute,
+        run.gradients as u64,
+    ]
+}
+
+/// Blocks of a chunk that are computed again.
+fn recomputed(policy: Recompute, n_blocks: u32) -> u32 {
+    match policy {
+        Recompute::None => 0,
+        Recompute::Selective | Recompute::Full | Recompute::Uniform { .. } => n_blocks,
+        Recompute::Block { blocks } => blocks.min(n_blocks),
+    }
+}
+
+/// Bytes that one block keeps of one micro-batch; see [`block_bytes`]. Blocks of a group under
+/// uniform recompute share one input, and of those that are not computed again all is kept.
+fn stash(run: &Run, stack: &Stack, n_blocks: u32) -> f64 {
+    let bytes = |kept| block_bytes(&run.card, &run.parallelism, stack.attention, kept);
+    let n = f64::from(n_blocks);
+    match run.recompute {
+        Recompute::None => n * bytes(Kept::All),
+        Recompute::Selective => n * bytes(Kept::WithoutCore),
+        Recompute::Full => n * bytes(Kept::Input),
+        Recompute::Uniform { blocks } => (n / f64::from(blocks.max(1))).ceil() * bytes(Kept::Input),
+        Recompute::Block { .. } => {
+            let again = f64::from(recomputed(run.recompute, n_blocks));
+            again * bytes(Kept::Input) + (n - again) * bytes(Kept::All)
+        }
+    }
+}

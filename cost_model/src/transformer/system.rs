@@ -1,0 +1,255 @@
+//! The devices and links under a training run: equal hosts of equal devices.
+
+use std::collections::BTreeMap;
+
+use ir::cluster::{Check, Cluster, DeviceKind};
+use ir::id::DeviceId;
+use ir::measured::{CollectiveOperation, GpuFacts};
+use ir::profile::{KernelConstants, Profile};
+use ir::tensor::DType;
+use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond};
+
+use crate::collective::table::{Interpolation, Table};
+use crate::collective::{Level, Link, fastest, ring};
+use crate::constants::constants;
+
+/// Equal hosts of equal devices. Tensor ranks are neighbours in a host, data ranks come next,
+/// pipeline ranks are furthest apart, as Megatron-LM lays them out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct System {
+    /// Name, for reports.
+    pub name: String,
+    /// The device.
+    pub device: DeviceKind,
+    /// Constants of its products.
+    pub kernels: KernelConstants,
+    /// Devices of a host.
+    pub per_host: u64,
+    /// Measured all-reduces inside a host by group size; sizes that are missing follow from
+    /// `inside`.
+    pub all_reduce: BTreeMap<u64, Table>,
+    /// How many times less the links inside a host carry than those that `all_reduce` was measured
+    /// on.
+    pub slower_inside: f64,
+    /// Way between two devices of a host.
+    pub inside: Link,
+    /// Share of one device of its host's network.
+    pub network: Link,
+}
+
+/// Start-up of a message in a network, and between devices of a host: data sheets and nccl-tests,
+/// nominal.
+const NETWORK_START_UP_S: f64 = 5e-6;
+const INSIDE_START_UP_S: f64 = 20e-6;
+
+/// A way of nominal start-up.
+fn link(start_up_s: f64, bytes_per_s: f64) -> Option<Link> {
+    BytesPerSecond::new(bytes_per_s).map(|rate| Link { start_up_s, rate })
+}
+
+impl System {
+    /// Hosts of eight A100 behind switches, with the all-reduces that were measured inside one and
+    /// a network that gives each device `network_bytes_per_s`.
+    ///
+    /// Between two devices of a host 228 GB/s were measured (`links.csv`, nvlink3_p2p).
+    ///
+    /// `None` where a rate is no positive finite number.
+    #[must_use]
+    pub fn a100_hosts(
+        name: &str,
+        facts: &GpuFacts,
+        all_reduce: BTreeMap<u64, Table>,
+        network_bytes_per_s: f64,
+    ) -> Option<Self> {
+        let peak = FlopsPerSecond::new(facts.peak)?;
+        let device = DeviceKind {
+            name: "a100_sxm4_80gb".to_owned(),
+            memory: None,
+            memory_bandwidth: Some(BytesPerSecond::new(facts.memory_bandwidth)?),
+            peak: BTreeMap::from([(DType::Bf16, peak)]),
+            n_multiprocessors: Some(facts.n_multiprocessors),
+            source: "NVIDIA A100 datasheet".to_owned(),
+            check: Check::Recalled,
+        };
+        Some(Self {
+            name: name.to_owned(),
+            kernels: constants(&Profile::default(), &device.name),
+            device,
+            per_host: 8,
+            all_reduce,
+            slower_inside: 1.0,
+            inside: link(INSIDE_START_UP_S, 228e9)?,
+            network: link(NETWORK_START_UP_S, network_bytes_per_s)?,
+        })
+    }
+
+    /// The first device of a cluster and the ways to its neighbours; the cluster is taken to
+    /// consist of such devices and hosts. `None` where the cluster is empty, or two of its devices
+    /// have no way between them.
+    ///
+    /// The network's rate is the slower of the way and an equal share of it among the devices of a
+    /// host that the route states.
+    #[must_use]
+    pub fn of(
+        cluster: &Cluster,
+        profile: &Profile,
+        all_reduce: BTreeMap<u64, Table>,
+    ) -> Option<Self> {
+        let first = cluster.devices.first()?;
+        let device = cluster.kinds.get(first.kind.index())?.clone();
+        let in_host = |node| node == first.node;
+        let n_inside = cluster.devices.iter().filter(|device| in_host(device.node)).count();
+        let way = |inside: bool| -> Option<Link> {
+            let other = (1..cluster.devices.len())
+                .find(|index| in_host(cluster.devices[*index].node) == inside)?;
+            let route = cluster.route(DeviceId::new(0), DeviceId::new(other))?;
+            Some(Link { start_up_s: route.kind.latency_ns * 1e-9, rate: route.kind.bandwidth })
+        };
+        let (inside, network) = (way(true), way(false));
+        // A single device has no links; the figure is never used.
+        let alone = link(0.0, 1e12)?;
+        Some(Self {
+            name: String::new(),
+            kernels: constants(profile, &device.name),
+            device,
+            per_host: n_inside as u64,
+            all_reduce,
+            slower_inside: 1.0,
+            inside: inside.or(network).unwrap_or(alone),
+            network: network.or(inside).unwrap_or(alone),
+        })
+    }
+
+    /// Seconds of an all-reduce of `bytes` by `ranks` neighbours of one host; a network between
+    /// hosts carries an equal part of each device where the group is larger than a host.
+    #[must_use]
+    pub fn all_reduce_s(&self, ranks: u64, bytes: f64, network_factor: f64) -> f64 {
+        if ranks <= 1 {
+            return 0.0;
+        }
+        let per_host = self.per_host.max(1);
+        let inner = ranks.min(per_host);
+        let within = self.inside_s(inner, bytes);
+        if ranks <= per_host {
+            return within;
+        }
+        let hosts = ranks.div_ceil(per_host);
+        let part = whole(bytes / inner as f64);
+        within
+            + ring(CollectiveOperation::AllReduce, hosts, part, self.network_of(1, network_factor))
+    }
+
+    fn inside_s(&self, ranks: u64, bytes: f64) -> f64 {
+        if ranks <= 1 {
+            return 0.0;
+        }
+        let table = self.all_reduce.get(&ranks);
+        let measured = table.and_then(|table| table.time(whole(bytes), Interpolation::Linear));
+        measured.map_or_else(
+            || {
+                let level = Level { parts: ranks, link: self.inside };
+                fastest(CollectiveOperation::AllReduce, &[level], whole(bytes))
+            },
+            |seconds| seconds * self.slower_inside,
+        )
+    }
+
+    /// Seconds in which every device of a group of so many neighbours sends `bytes` to another one,
+    /// inside a host or, of a larger group, over its share of the network.
+    #[must_use]
+    pub fn neighbour_s(&self, bytes: f64, ranks: u64) -> f64 {
+        let link = match ranks {
+            0 | 1 => return 0.0,
+            _ if ranks <= self.per_host => self.inside,
+            _ => self.network,
+        };
+        ring(CollectiveOperation::PointToPoint, 2, whole(bytes), link)
+    }
+
+    /// The way between two devices of a host, at a factor of its rate.
+    #[must_use]
+    pub fn inside_of(&self, factor: f64) -> Link {
+        let rate = self.inside.rate.get() * factor / self.slower_inside;
+        let rate = BytesPerSecond::new(rate).unwrap_or(self.inside.rate);
+        Link { start_up_s: self.inside.start_up_s, rate }
+    }
+
+    /// The network as a ring sees it that leaves a host through the shares of so many devices.
+    #[must_use]
+    pub fn network_of(&self, devices: u64, factor: f64) -> Link {
+        let rate = self.network.rate.get() * factor * devices.max(1) as f64;
+        let rate = rate.min(self.inside.rate.get() / self.slower_inside);
+        Link {
+            start_up_s: self.network.start_up_s,
+            rate: BytesPerSecond::new(rate).unwrap_or(self.network.rate),
+        }
+    }
+
+    /// Seconds of the exchange of `bytes` of gradients by `data` replicas, `tensor` neighbours
+    /// apart: inside a host where they fit, else a ring through all hosts, which leaves each of
+    /// them through the network shares of its own devices in that host.
+    #[must_use]
+    pub fn exchange_s(&self, data: u64, tensor: u64, bytes: f64, network_factor: f64) -> f64 {
+        if data <= 1 {
+            return 0.0;
+        }
+        let in_host = (self.per_host / tensor.max(1)).max(1).min(data);
+        if data <= in_host {
+            return self.inside_s(data, bytes);
+        }
+        let link = self.network_of(in_host, network_factor);
+        ring(CollectiveOperation::AllReduce, data, whole(bytes), link)
+    }
+}
+
+/// Bytes as a whole number; a float cast saturates.
+fn whole(bytes: f64) -> Bytes {
+    Bytes(bytes.max(0.0).round() as u64)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+pub(crate) mod tests {
+    use super::*;
+
+    /// An A100 of the data sheet, without measured collectives.
+    pub(crate) fn a100() -> System {
+        let facts = GpuFacts {
+            memory_bandwidth: 2.039e12,
+            peak: 312e12,
+            n_multiprocessors: 108,
+            last_level_cache: None,
+            clock: None,
+        };
+        System::a100_hosts("a100", &facts, BTreeMap::new(), 25e9).unwrap()
+    }
+
+    #[test]
+    fn measured_tables_win_and_slow_links_stretch_them() {
+        let mut system = a100();
+        let formula = system.all_reduce_s(4, 1e6, 1.0);
+        assert!(formula > 0.0);
+        system.all_reduce.insert(4, Table::new([(1_000_000, 0.5)]));
+        assert_eq!(system.all_reduce_s(4, 1e6, 1.0), 0.5);
+        system.slower_inside = 3.0;
+        assert_eq!(system.all_reduce_s(4, 1e6, 1.0), 1.5);
+        assert_eq!(system.all_reduce_s(1, 1e6, 1.0), 0.0);
+    }
+
+    #[test]
+    fn rings_leave_a_host_through_the_shares_of_their_devices() {
+        let system = a100();
+        // 64 replicas of one device each: eight shares; of eight tensor ranks: one share.
+        let (wide, narrow) =
+            (system.exchange_s(64, 1, 1e9, 1.0), system.exchange_s(64, 8, 1e9, 1.0));
+        let start_up = 126.0 * NETWORK_START_UP_S;
+        let by_hand = |rate: f64| start_up + 2.0 * 63.0 / 64.0 * 1e9 / rate;
+        assert!((wide / by_hand(200e9) - 1.0).abs() < 1e-9, "{wide}");
+        assert!((narrow / by_hand(25e9) - 1.0).abs() < 1e-9, "{narrow}");
+        let halved = system.exchange_s(64, 8, 1e9, 0.5);
+        assert!((halved / by_hand(12.5e9) - 1.0).abs() < 1e-9, "{halved}");
+        // Two hosts of eight: inside first, then an eighth of the bytes across.
+        let two = system.all_reduce_s(16, 1e9, 1.0) - system.all_reduce_s(8, 1e9, 1.0);
+        assert!((two / (2.0 * NETWORK_START_UP_S + 1e9 / 8.0 / 25e9) - 1.0).abs() < 1e-9, "{two}");
+    }
+}
