@@ -56,19 +56,6 @@ pub struct Report {
     pub links: Vec<LinkReport>,
 }
 
-impl Report {
-    /// The rank whose peak comes closest to its limit or exceeds it by most, as a share of the
-    /// limit; the least rank of several. `None` if none has a limit.
-    #[must_use]
-    pub fn tightest(&self) -> Option<usize> {
-        let room = |rank: &RankReport| {
-            rank.limit.map(|limit| i128::from(limit) - i128::from(rank.peak.bytes))
-        };
-        let rooms = self.ranks.iter().enumerate().filter_map(|(i, rank)| Some((room(rank)?, i)));
-        rooms.min().map(|(_, rank)| rank)
-    }
-}
-
 /// Sums up.
 #[must_use]
 pub fn report(lowered: &Lowered<'_>, timeline: &Timeline, trace: &Trace) -> Report {

@@ -4,10 +4,11 @@ use cost_model::pipeline::costs::{PipelineCosts, StageCosts};
 use cost_model::pipeline::judge;
 use cost_model::pipeline::report::Report;
 use cost_model::pipeline::way::Contention;
-use ir::grid::{Cell, Grid, Pass};
+use ir::grid::Grid;
 use ir::units::{Bytes, Nanos};
 
-use super::{breadth_first, gpipe, interleaved, one_f_one_b, zb_h1, zb_h2, zb_v};
+use super::early_recompute::{self, Early};
+use super::{breadth_first, dualpipe_v, gpipe, interleaved, one_f_one_b, zb_h1, zb_h2, zb_v};
 
 const FORWARD: u64 = 70;
 const BACKWARD: u64 = 130;
@@ -85,6 +86,7 @@ fn split(costs: &PipelineCosts, grid: &Grid, (f, i, w): Thirds) -> Vec<(u64, u64
     let mut costs = costs.clone();
     for stage in &mut costs.stages {
         stage.forward = Nanos(f);
+        stage.backward = Nanos(i + w);
         stage.backward_input = Nanos(i);
         stage.backward_weight = Nanos(w);
         stage.stash = Bytes(1);
@@ -141,16 +143,42 @@ fn zb_v_has_no_bubble_for_the_memory_of_1f1b() {
     for p in 1..=8u32 {
         for m in [1, 2, p, 2 * p - 1, 2 * p, 5 * p] {
             let grid = zb_v::grid(p, m).unwrap();
-            let mut costs = PipelineCosts::looped(p, 2, m, StageCosts::default());
-            for (stage, costs) in (0..).zip(&mut costs.stages) {
-                costs.rank = if stage < p { stage } else { 2 * p - 1 - stage };
-            }
+            let costs = v_shaped(p, m);
             for (_, idle, held) in split(&costs, &grid, (10, 10, 10)) {
                 assert!(m < 2 * p - 1 || idle == 0, "{p} {m}: {idle}");
                 assert!(held <= u64::from(2 * p), "{p} {m}: {held}");
             }
         }
     }
+}
+
+#[test]
+fn dualpipe_v_stays_within_its_published_bubble() {
+    for p in 1..=8u32 {
+        for m in [2 * p, 2 * p + 1, 5 * p] {
+            let grid = dualpipe_v::grid(p, m).unwrap();
+            let costs = v_shaped(p, m);
+            for thirds in THIRDS {
+                let (f, i, w) = thirds;
+                for (_, idle, held) in split(&costs, &grid, thirds) {
+                    let published = u64::from(p - 1) * (f + 2 * (i + w) - 3 * w);
+                    assert!(idle <= published, "{p} {m} {thirds:?}: {idle}");
+                    assert!(held <= u64::from(2 * p + 1), "{p} {m}: {held}");
+                }
+            }
+        }
+        let error = dualpipe_v::grid(p, 2 * p - 1).unwrap_err();
+        assert_eq!(error.code, "schedule-too-short");
+    }
+}
+
+/// Two equal stages per rank, in the shape of a V.
+fn v_shaped(p: u32, m: u32) -> PipelineCosts {
+    let mut costs = PipelineCosts::looped(p, 2, m, StageCosts::default());
+    for (stage, costs) in (0..).zip(&mut costs.stages) {
+        costs.rank = if stage < p { stage } else { 2 * p - 1 - stage };
+    }
+    costs
 }
 
 #[test]
@@ -202,6 +230,10 @@ fn the_examples_of_the_headers() {
         text(zb_v::grid(1, 2).unwrap()),
         "0F0,1F0,1I0,1W0,0F1,0I0,0W0,1F1,1I1,1W1,0I1,0W1\n"
     );
+    assert_eq!(text(dualpipe_v::grid(1, 2).unwrap()), "0F0,1F0,0F1,1B0,1F1,0B0,1B1,0I1,0W1\n");
+    let late = one_f_one_b::grid(2, 2).unwrap();
+    let early = text(early_recompute::insert(&late, Early::CoolDown, |_| true));
+    assert_eq!(early.lines().next(), Some("0F0,0F1,0B0,0R1,0B1"));
     let first = text(breadth_first::grid(2, 2, 2).unwrap());
     assert_eq!(first.lines().next(), Some("0F0,0F1,2F0,2F1,2B0,2B1,0B0,0B1"));
     let looped = text(interleaved::grid(2, 2, 2).unwrap());
@@ -221,46 +253,25 @@ fn sizes_that_make_no_schedule_are_refused() {
         zb_h1::grid(u32::MAX, 1).unwrap_err(),
         zb_h2::grid(1, u32::MAX).unwrap_err(),
         zb_v::grid(1 << 20, 1).unwrap_err(),
+        dualpipe_v::grid(u32::MAX, u32::MAX).unwrap_err(),
     ] {
         assert_eq!(error.code, "schedule-size");
     }
 }
 
-/// How recompute is placed in the published comparison.
-#[derive(Clone, Copy, PartialEq)]
-enum Early {
-    Never,
-    CoolDown,
-    Always,
-}
-
 /// 1F1B with F = R = 1 and B = 2 on `p` stages.
-fn makespan(p: u32, m: u32, recompute: &[bool], early: Early) -> u64 {
+fn makespan(p: u32, m: u32, recompute: &[bool], early: Option<Early>) -> u64 {
     let mut costs = PipelineCosts::looped(p, 1, m, StageCosts::default());
     for (stage, again) in costs.stages.iter_mut().zip(recompute) {
         stage.forward = Nanos(1);
         stage.backward = Nanos(2);
         stage.recompute = Nanos(u64::from(*again));
     }
-    let mut grid = one_f_one_b::grid(p, m).unwrap();
-    for (row, again) in grid.rows.iter_mut().zip(recompute) {
-        let with_cell = |cell: &Cell| {
-            cell.pass == Pass::Backward
-                && *again
-                && match early {
-                    Early::Never => false,
-                    Early::CoolDown => m - cell.micro_batch + cell.stage.0 < p,
-                    Early::Always => true,
-                }
-        };
-        *row = row
-            .iter()
-            .flat_map(|cell| {
-                let first = with_cell(cell).then_some(Cell { pass: Pass::Recompute, ..*cell });
-                first.into_iter().chain([*cell])
-            })
-            .collect();
-    }
+    let late = one_f_one_b::grid(p, m).unwrap();
+    let grid = match early {
+        Some(early) => early_recompute::insert(&late, early, |stage| recompute[stage.index()]),
+        None => late,
+    };
     report(&costs, &grid).step_time.get()
 }
 
@@ -282,12 +293,12 @@ fn golden_makespans_of_recompute_variants() {
         let mut but_last = all.clone();
         but_last[p as usize - 1] = false;
         let found = [
-            makespan(p, m, &none, Early::Never),
-            makespan(p, m, &all, Early::Never),
-            makespan(p, m, &all, Early::CoolDown),
-            makespan(p, m, &but_last, Early::Never),
-            makespan(p, m, &but_last, Early::CoolDown),
-            makespan(p, m, &but_last, Early::Always),
+            makespan(p, m, &none, None),
+            makespan(p, m, &all, None),
+            makespan(p, m, &all, Some(Early::CoolDown)),
+            makespan(p, m, &but_last, None),
+            makespan(p, m, &but_last, Some(Early::CoolDown)),
+            makespan(p, m, &but_last, Some(Early::Always)),
         ];
         assert_eq!(found, expected, "{p} stages, {m} micro-batches");
     }

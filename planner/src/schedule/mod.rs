@@ -4,6 +4,8 @@ use ir::diagnostic::Diagnostic;
 
 pub mod breadth_first;
 mod delayed_weights;
+pub mod dualpipe_v;
+pub mod early_recompute;
 pub mod gpipe;
 pub mod interleaved;
 pub mod one_f_one_b;
