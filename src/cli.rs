@@ -8,7 +8,7 @@ use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer};
 
 use crate::flag_values::{dimension, dtype, duration, extent, positive};
-use crate::measure_flags::{LoopbackArgs, ProfileArgs, ValidateArgs};
+use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
 
 /// Version, commit, and version of HiGHS.
 pub(crate) const VERSION: &str = concat!(
@@ -80,6 +80,13 @@ pub(crate) enum Command {
     /// Measure this machine and write a profile for `plan --profile`
     #[command(after_help = "Example: meshwright profile --backend host -o profile.json")]
     Profile(ProfileArgs),
+    /// Fit a profile to measured kernels, transfers and collectives
+    #[command(
+        after_help = "Example: meshwright calibrate gemm.csv nccl.csv --kind a100_sxm4_80gb \
+        -o profile.json\nFiles: CSV or JSON tables (docs/data.md), Kineto traces; names of columns end \
+        with units"
+    )]
+    Calibrate(CalibrateArgs),
     /// Judge the cost model on published measurements (docs/data.md)
     #[command(after_help = "Example: meshwright validate data")]
     Validate(ValidateArgs),

@@ -30,6 +30,29 @@ pub(crate) struct ProfileArgs {
     pub(crate) force: bool,
 }
 
+/// Flags of `calibrate`.
+#[derive(Args, Debug)]
+pub(crate) struct CalibrateArgs {
+    /// Measurements: CSV or JSON tables, samples of a profiler, Kineto traces
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The one kind of device that all rows are of, as cluster files call it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kind: Option<String>,
+    /// Profile to extend; its constants are the nominal ones
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) base: Option<PathBuf>,
+    /// Where the profile goes
+    #[arg(short, long, value_name = "FILE", default_value = "profile.json")]
+    pub(crate) output: PathBuf,
+    /// Replace a file that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// List every part
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
 /// Backends by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BackendName {

@@ -49,7 +49,7 @@ const PREFILL_DISTANCE: [f64; 5] = [0.25, 1.0, 0.25, 0.25, 1.0];
 /// The same for decode, where every extent matters alike.
 const DECODE_DISTANCE: [f64; 5] = [0.7, 0.7, 0.7, 0.7, 2.0];
 
-const PREFILL: [Parameter; N_CONSTANTS as usize] = [
+pub(crate) const PREFILL: [Parameter; N_CONSTANTS as usize] = [
     Parameter::new(10.0, 0.0, 40.0),
     Parameter::new(0.5, 0.1, 1.0),
     Parameter::new(0.7, 0.1, 1.2),
@@ -63,7 +63,7 @@ const PREFILL: [Parameter; N_CONSTANTS as usize] = [
     Parameter::new(0.5, 0.0, 1.0),
 ];
 
-const DECODE: [Parameter; N_CONSTANTS as usize] = [
+pub(crate) const DECODE: [Parameter; N_CONSTANTS as usize] = [
     Parameter::new(8.0, 0.0, 40.0),
     Parameter::new(0.8, 0.1, 1.2),
     Parameter::new(2.0, 1.0, 6.0),
@@ -188,7 +188,7 @@ impl Model {
     }
 }
 
-fn seconds(
+pub(crate) fn seconds(
     facts: &GpuFacts,
     phase: AttentionPhase,
     constants: &[f64; N_CONSTANTS as usize],

@@ -154,7 +154,12 @@ fn p_norm(a: f64, b: f64, p: f64) -> f64 {
     greater * (1.0 + (less / greater).powf(p)).powf(1.0 / p)
 }
 
-fn product_seconds(product: &Product, reachable: f64, tile: Option<(TileConstants, u32)>) -> f64 {
+/// Seconds of one product at a reachable rate, with the tile term where there is one.
+pub(crate) fn product_seconds(
+    product: &Product,
+    reachable: f64,
+    tile: Option<(TileConstants, u32)>,
+) -> f64 {
     let [count, m, k, n] = [product.count, product.m, product.k, product.n].map(|x| x as f64);
     let plain = 2.0 * count * m * k * n / reachable;
     let Some((tile, n_multiprocessors)) = tile else {

@@ -71,7 +71,7 @@ pub struct Constants {
     pub narrow_gain: f64,
 }
 
-const START: [Parameter; N_CONSTANTS as usize] = [
+pub(crate) const START: [Parameter; N_CONSTANTS as usize] = [
     Parameter::new(2.5, 0.0, 8.0),
     Parameter::new(0.75, 0.2, 1.0),
     Parameter::new(0.75, 0.3, 1.3),
@@ -86,8 +86,10 @@ const START: [Parameter; N_CONSTANTS as usize] = [
 ];
 
 impl Constants {
-    /// Figures in the order of the fields, times in microseconds.
-    fn from_figures(figures: &[f64]) -> Self {
+    /// Figures in the order of the fields, times in microseconds; those that are left out start as
+    /// a fit does.
+    #[must_use]
+    pub fn from_figures(figures: &[f64]) -> Self {
         let at = |index: usize| {
             let start = START.get(index).map_or(0.0, |parameter| parameter.start);
             figures.get(index).copied().unwrap_or(start)

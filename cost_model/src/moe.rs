@@ -35,7 +35,7 @@ const LARGEST_SHARE: f64 = 0.8;
 /// How far apart a balanced and a power-law load count, and exponents that differ by 1.
 const LOAD_DISTANCE: f64 = 2.0;
 
-const START: [Parameter; N_CONSTANTS as usize] = [
+pub(crate) const START: [Parameter; N_CONSTANTS as usize] = [
     Parameter::new(40.0, 5.0, 150.0),
     Parameter::new(0.5, 0.05, 1.0),
     Parameter::new(0.7, 0.1, 1.2),
@@ -219,7 +219,11 @@ impl Model {
     }
 }
 
-fn seconds(facts: &GpuFacts, constants: &[f64; N_CONSTANTS as usize], layer: &Layer) -> f64 {
+pub(crate) fn seconds(
+    facts: &GpuFacts,
+    constants: &[f64; N_CONSTANTS as usize],
+    layer: &Layer,
+) -> f64 {
     let [launch, ec, em, p, spread, crowding, kc, routing, km, together] = *constants;
     let Layer { tokens, topk, experts, ranks, hidden: h, ffn: f, busy, deviation, .. } = *layer;
     let own = (experts / ranks).max(1.0);

@@ -54,7 +54,7 @@ fn text(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
 }
 
-fn diagnose(error: &serde_json::Error) -> Diagnostic {
+pub(crate) fn diagnose(error: &serde_json::Error) -> Diagnostic {
     // The crate ends its messages with the position, which becomes facts here.
     let full = error.to_string();
     let what = full.split(" at line ").next().unwrap_or_default();

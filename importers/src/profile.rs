@@ -24,10 +24,10 @@ use crate::source::{self, FileSource};
 mod calibrated;
 
 /// Largest profile that is read, in bytes.
-const MAX_BYTES: u64 = 4 << 20;
+const MAX_BYTES: u64 = 32 << 20;
 /// Nesting and nodes that a profile may have.
 const MAX_DEPTH: usize = 32;
-const MAX_NODES: usize = 400_000;
+const MAX_NODES: usize = 2_000_000;
 /// Longest start-up cost that is believed, in seconds.
 const MAX_START: f64 = 60.0;
 /// What a time or a rate must be.

@@ -4,6 +4,7 @@
 //! seconds, sizes bytes, counts are at least 1 unless stated otherwise.
 
 use crate::card::{Recompute, SequenceParallel, ZeroStage};
+use crate::tensor::DType;
 
 pub mod memory;
 
@@ -228,4 +229,80 @@ pub struct GpuFacts {
     pub last_level_cache: Option<f64>,
     /// Boost clock in hertz; `None` = unknown.
     pub clock: Option<f64>,
+}
+
+/// One matrix product of any element type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProductRow {
+    /// Name of the kind of device.
+    pub device: String,
+    /// Element type of all three matrices.
+    pub dtype: DType,
+    /// Rows of the result.
+    pub m: u64,
+    /// Columns of the result.
+    pub n: u64,
+    /// Contracted extent.
+    pub k: u64,
+    /// Time of the kernel in seconds.
+    pub time_s: f64,
+}
+
+/// A kernel that only moves memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamRow {
+    /// Name of the kind of device.
+    pub device: String,
+    /// Family, such as `softmax`.
+    pub family: String,
+    /// Bytes read and written together.
+    pub bytes: u64,
+    /// Time of the kernel in seconds.
+    pub time_s: f64,
+}
+
+/// A transfer over a link.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransferRow {
+    /// Name of the link.
+    pub link: String,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// Time in seconds.
+    pub time_s: f64,
+}
+
+/// Rows of all kinds, from one or more files.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Measurements {
+    /// Matrix products.
+    pub products: Vec<ProductRow>,
+    /// Attention calls.
+    pub attention: Vec<AttentionRow>,
+    /// Mixture-of-experts layers.
+    pub experts: Vec<MoeRow>,
+    /// Collectives.
+    pub collectives: Vec<CollectiveRow>,
+    /// Streams that ran together, and alone.
+    pub overlaps: Vec<OverlapRow>,
+    /// Kernels that only move memory.
+    pub streams: Vec<StreamRow>,
+    /// Transfers.
+    pub transfers: Vec<TransferRow>,
+}
+
+impl Measurements {
+    /// Rows of all kinds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let kernels = self.products.len() + self.attention.len() + self.experts.len();
+        let moved = self.streams.len() + self.transfers.len();
+        kernels + moved + self.collectives.len() + self.overlaps.len()
+    }
+
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }

@@ -3,7 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Today in UTC, as ISO 8601.
-pub(crate) fn today() -> String {
+#[must_use]
+pub fn today() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     iso(seconds / 86_400)
 }

@@ -7,7 +7,7 @@
 pub mod backend;
 mod check;
 mod cuda;
-mod date;
+pub mod date;
 mod driver;
 mod fit;
 mod form;

@@ -2,6 +2,7 @@
 
 mod algorithms;
 mod alternatives;
+mod calibrate;
 mod compare;
 mod completions;
 mod devices;
@@ -60,6 +61,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer) -> CommandResult {
         Some(Command::Plan(args)) => plan::run(args, printer),
         Some(Command::Import(args)) => import::run(args, printer),
         Some(Command::Profile(args)) => profile::run(args, printer),
+        Some(Command::Calibrate(args)) => calibrate::run(args, printer),
         Some(Command::Validate(args)) => validate::run(args, printer),
         Some(Command::Support(args)) => support::run(args, printer),
         Some(Command::Simulate(args)) => simulate::run(args, printer),

@@ -1,5 +1,6 @@
 //! Whole runs of the built program: exit code, stdout, stderr.
 
+mod calibrate;
 mod edges;
 mod folder;
 
@@ -32,6 +33,7 @@ fn help_fits_a_screen_and_shows_an_example() {
         "algorithms",
         "devices",
         "profile",
+        "calibrate",
         "validate",
         "serve",
         "completions",

@@ -16,14 +16,14 @@ pub fn read(path: &Path) -> Result<Vec<AttentionRow>, Diagnostic> {
     read_table(path, |fields| row(fields).map(Some))
 }
 
-fn row(fields: &Fields) -> Result<AttentionRow, Diagnostic> {
+pub(super) fn row(fields: &Fields) -> Result<AttentionRow, Diagnostic> {
     let phase = match fields.text("phase")? {
         "prefill" => AttentionPhase::Prefill,
         "decode" => AttentionPhase::Decode,
         _ => return Err(fields.bad("phase", "`prefill` or `decode`")),
     };
     Ok(AttentionRow {
-        gpu: fields.name("gpu")?,
+        gpu: fields.device()?,
         phase,
         batch: fields.count("batch")?,
         seq_len: fields.count("seq_len")?,

@@ -26,7 +26,7 @@ pub fn read(path: &Path) -> Result<Vec<CollectiveRow>, Diagnostic> {
     read_table(path, |fields| row(fields).map(Some))
 }
 
-fn row(fields: &Fields) -> Result<CollectiveRow, Diagnostic> {
+pub(super) fn row(fields: &Fields) -> Result<CollectiveRow, Diagnostic> {
     let name = fields.text("op")?;
     let Some((_, operation)) = OPERATIONS.iter().find(|(known, _)| *known == name) else {
         let known: Vec<String> = OPERATIONS.iter().map(|(name, _)| format!("`{name}`")).collect();
@@ -37,12 +37,12 @@ fn row(fields: &Fields) -> Result<CollectiveRow, Diagnostic> {
         return Err(fields.bad("gpus_per_node", "a count of at most `gpus`"));
     }
     Ok(CollectiveRow {
-        system: fields.name("gpu")?,
+        system: fields.device()?,
         library: fields.name("library")?,
         operation: *operation,
         ranks,
         ranks_per_node,
-        bytes: fields.count("message_bytes")?,
+        bytes: fields.bytes("message")?,
         time_s: fields.seconds("time")?,
     })
 }

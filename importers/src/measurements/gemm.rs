@@ -21,7 +21,7 @@ fn row(fields: &Fields) -> Result<GemmRow, Diagnostic> {
         return Err(fields.bad("dtype", "a 16-bit float (`bf16` or `fp16`)"));
     }
     Ok(GemmRow {
-        gpu: fields.name("gpu")?,
+        gpu: fields.device()?,
         m: fields.count("m")?,
         n: fields.count("n")?,
         k: fields.count("k")?,

@@ -16,9 +16,9 @@ pub fn read(path: &Path) -> Result<Vec<MoeRow>, Diagnostic> {
     read_table(path, |fields| row(fields).map(Some))
 }
 
-fn row(fields: &Fields) -> Result<MoeRow, Diagnostic> {
+pub(super) fn row(fields: &Fields) -> Result<MoeRow, Diagnostic> {
     Ok(MoeRow {
-        gpu: fields.name("gpu")?,
+        gpu: fields.device()?,
         tokens: fields.count("tokens")?,
         hidden: fields.count("hidden")?,
         expert_ffn: fields.count("expert_ffn")?,

@@ -21,10 +21,10 @@ pub fn read(path: &Path) -> Result<Vec<OverlapRow>, Diagnostic> {
     read_table(path, |fields| row(fields).map(Some))
 }
 
-fn row(fields: &Fields) -> Result<OverlapRow, Diagnostic> {
+pub(super) fn row(fields: &Fields) -> Result<OverlapRow, Diagnostic> {
     let work = work(fields)?;
     Ok(OverlapRow {
-        gpu: fields.name("gpu")?,
+        gpu: fields.device()?,
         gpus: fields.count("gpus")?,
         ranks_per_node: fields.count("group_intra")?,
         nodes: fields.count("group_inter")?,

@@ -1,0 +1,168 @@
+//! `calibrate`: fits a profile to measurements.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use cost_model::calibrate::{Calibration, Context, Part, calibrate};
+use documents::diagnostic::DiagnosticDocument;
+use documents::profile::ProfileDocument;
+use importers::measurements::{devices, set};
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::measured::{GpuFacts, Measurements};
+use ir::profile::Profile;
+use serde_json::{Value, json};
+
+use crate::artifact::{self, Existing};
+use crate::commands::{CommandResult, Exit};
+use crate::measure_flags::CalibrateArgs;
+use crate::printer::Printer;
+use crate::table::Column;
+
+/// Parts that are listed without `--all`.
+const LISTED: usize = 20;
+/// Refused lines that are listed without `--all`.
+const REFUSED: usize = 5;
+/// Longest source that a profile states.
+const SOURCE: usize = 200;
+
+pub(crate) fn run(args: &CalibrateArgs, printer: &Printer) -> CommandResult {
+    let existing = Existing::of(args.force);
+    let files: Vec<&Path> = args.files.iter().map(std::path::PathBuf::as_path).collect();
+    artifact::check(&[args.output.as_path()], &files, existing)?;
+    let base = args.base.as_deref().map(importers::profile::read).transpose()?;
+    let read = set::read(&files, args.kind.as_deref())?;
+    let context = Context {
+        facts: facts(&read.rows, read.called.as_deref())?,
+        base: base.unwrap_or_else(|| named(args.kind.as_deref())),
+        source: source(&files),
+        date: profiler::date::today(),
+    };
+    let mut found = calibrate(&read.rows, &context)?;
+    found.warnings.splice(..0, read.warnings);
+    let document = ProfileDocument::from_ir(&found.profile);
+    let text = documents::json::pretty(&document)?;
+    // What could not be read back would be lost with the measurements.
+    let back = importers::profile::parse(&text, &args.output.display().to_string())?;
+    if documents::digest::profile(&back) != documents::digest::profile(&found.profile) {
+        let message = "the profile does not read back as it was written";
+        return Err(Diagnostic::error(Blame::Internal, "internal", message));
+    }
+    artifact::write_all(&[(args.output.clone(), text.into_bytes())], existing)?;
+    print(&found, args, printer);
+    printer.warnings(&found.warnings);
+    let path = args.output.display().to_string();
+    printer.line(&sentence(&found, read.rows.len(), &path));
+    printer.document(&json!({
+        "parts": found.parts.iter().map(part).collect::<Vec<_>>(),
+        "rows": read.rows.len(),
+        "profile": document,
+        "warnings": found.warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
+        "run": { "written": [path] },
+    }));
+    Ok(Exit::DONE)
+}
+
+fn named(kind: Option<&str>) -> Profile {
+    Profile { name: kind.unwrap_or("calibrated").to_owned(), ..Profile::default() }
+}
+
+/// Names of the files, without their folders.
+fn source(files: &[&Path]) -> String {
+    let name = |path: &&Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let names: Vec<String> = files.iter().filter_map(name).collect();
+    names.join(", ").chars().take(SOURCE).collect()
+}
+
+/// Data sheets by kind; a stated kind may be known by the name that the files give it.
+fn facts(
+    rows: &Measurements,
+    called: Option<&str>,
+) -> Result<BTreeMap<String, GpuFacts>, Diagnostic> {
+    let mut all = BTreeMap::new();
+    for kind in cost_model::calibrate::kinds(rows) {
+        let mut found = devices::facts(&kind)?;
+        if let (None, Some(called)) = (&found, called) {
+            found = devices::facts(called)?;
+        }
+        all.extend(found.map(|facts| (kind, facts)));
+    }
+    Ok(all)
+}
+
+fn print(found: &Calibration, args: &CalibrateArgs, printer: &Printer) {
+    let columns = [
+        Column::Name("part"),
+        Column::Number("samples"),
+        Column::Number("r^2"),
+        Column::Number("median"),
+        Column::Number("worst"),
+        Column::Text("kept as"),
+        Column::Text("not identified"),
+    ];
+    let n = found.parts.len();
+    let shown = if args.all { n } else { n.min(LISTED) };
+    printer.table(&columns, found.parts.iter().take(shown).map(row).collect());
+    if shown < n {
+        printer.line(&format!("... and {} more parts (--all)", n - shown));
+    }
+    let refused: Vec<(&Part, &String)> =
+        found.parts.iter().filter_map(|part| Some((part, part.refused.as_ref()?))).collect();
+    if refused.is_empty() {
+        return;
+    }
+    printer.line("");
+    printer.line(&match refused.len() {
+        1 => "1 line refused; a table stands in for it:".to_owned(),
+        n => format!("{n} lines refused; a table stands in for each:"),
+    });
+    let shown = if args.all { refused.len() } else { refused.len().min(REFUSED) };
+    for (part, why) in refused.iter().take(shown) {
+        printer.line(&format!("  {}: {why}", part.name));
+    }
+    if shown < refused.len() {
+        printer.line(&format!("  ... and {} more (--all)", refused.len() - shown));
+    }
+}
+
+fn row(part: &Part) -> Vec<String> {
+    vec![
+        part.name.clone(),
+        part.quality.n_samples.to_string(),
+        format!("{:.3}", part.quality.r_squared),
+        percent(part.quality.median_error),
+        percent(part.quality.worst_error),
+        part.form.clone(),
+        part.quality.unidentified.join(", "),
+    ]
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+fn sentence(found: &Calibration, n_rows: usize, path: &str) -> String {
+    let untold: usize = found.parts.iter().map(|part| part.quality.unidentified.len()).sum();
+    let kept = match untold {
+        0 => String::new(),
+        1 => ", 1 constant kept its nominal value".to_owned(),
+        n => format!(", {n} constants kept their nominal values"),
+    };
+    let parts = match found.parts.len() {
+        1 => "1 part".to_owned(),
+        n => format!("{n} parts"),
+    };
+    format!("calibrated {parts} on {n_rows} rows{kept}, wrote {path}")
+}
+
+fn part(part: &Part) -> Value {
+    json!({
+        "name": part.name,
+        "kept_as": part.form,
+        "samples": part.quality.n_samples,
+        "r_squared": part.quality.r_squared,
+        "median_error": part.quality.median_error,
+        "worst_error": part.quality.worst_error,
+        "not_identified": part.quality.unidentified,
+        "refused": part.refused,
+    })
+}
