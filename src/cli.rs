@@ -58,7 +58,7 @@ pub(crate) enum Command {
         after_help = "Example: meshwright verify plan.json --model gpt2.onnx --cluster two-nodes.yaml"
     )]
     Verify(ReplayArgs),
-    /// Say where an op runs, why, and what moving it would cost
+    /// Say where the step time goes; trace every number of an op, a transfer or a device
     #[command(after_help = "Example: meshwright explain plan.json --model gpt2.onnx \
         --cluster two-nodes.yaml --op layer_norm")]
     Explain(ExplainArgs),
@@ -244,9 +244,15 @@ pub(crate) struct ReplayFlags {
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub(crate) replay: ReplayArgs,
-    /// Name of the op
+    /// Why this op takes as long as it does, and why it runs where and when it does
     #[arg(long, value_name = "NAME")]
-    pub(crate) op: String,
+    pub(crate) op: Option<String>,
+    /// Why the transfers of this tensor take as long as they do
+    #[arg(long, value_name = "TENSOR", conflicts_with = "op")]
+    pub(crate) transfer: Option<String>,
+    /// What this device does, and what its memory holds at the peak
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["op", "transfer"])]
+    pub(crate) device: Option<String>,
 }
 
 /// Flags of `compare`.

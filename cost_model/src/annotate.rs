@@ -1,16 +1,20 @@
 //! Graph, cluster, profile and workload become a problem.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ir::cluster::{Check, Cluster};
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
+use ir::id::OpId;
 use ir::profile::{Profile, Provenance};
 use ir::workload::Workload;
 
 use crate::compute::Missing;
-use crate::constants::constants;
+use crate::costs::kind::KindCosts;
 use crate::costs::{Costs, temporary};
+use crate::origin::Origin;
+use crate::origins::Origins;
 use crate::problem::{Constraints, Objective, Problem};
 
 /// A problem, and what is worth knowing about its costs.
@@ -18,7 +22,7 @@ use crate::problem::{Constraints, Objective, Problem};
 pub struct Annotated {
     /// The problem.
     pub problem: Problem,
-    /// `nominal-costs`, `recalled-figures`, `missing-figure`.
+    /// `nominal-costs`, `sibling-costs`, `recalled-figures`, `missing-figure`.
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -36,9 +40,11 @@ pub fn annotate(
     constraints: Constraints,
 ) -> Result<Annotated, Diagnostic> {
     let costs = Costs::new(&graph, &cluster, profile);
+    let origins = origins(&costs, &cluster, profile);
     let warnings: Vec<Diagnostic> = missing_figures(&graph, &cluster, &costs)
         .into_iter()
-        .chain(nominal_costs(&cluster, profile, &costs))
+        .chain(nominal_costs(&cluster, profile, &costs, &origins))
+        .chain(sibling_costs(&cluster, &costs))
         .chain(recalled_figures(&cluster, &costs))
         .collect();
     let ops = Arc::clone(&graph);
@@ -55,6 +61,7 @@ pub fn annotate(
         Some(missing) => error.fact("missing_figure", missing.message.clone()),
         None => error,
     })?;
+    let problem = problem.with_origins(origins);
     Ok(Annotated { problem, warnings })
 }
 
@@ -76,30 +83,74 @@ fn missing_figures(graph: &Graph, cluster: &Cluster, costs: &Costs) -> Vec<Diagn
     costs.gaps().iter().map(describe).collect()
 }
 
-/// One warning that names all kinds whose costs nobody measured.
-fn nominal_costs(cluster: &Cluster, profile: &Profile, costs: &Costs) -> Option<Diagnostic> {
-    let nominal: Vec<(String, String)> = cluster
-        .kinds
+fn origins(costs: &Costs, cluster: &Cluster, profile: &Profile) -> Origins {
+    let n_ops = costs.n_ops();
+    let kinds = 0..cluster.kinds.len();
+    let ops = kinds.flat_map(|kind| {
+        let origin = move |op| costs.origin(OpId::new(op), kind).unwrap_or(Origin::Given);
+        (0..n_ops).map(origin)
+    });
+    let measured = profile
+        .links
         .iter()
-        .filter_map(|kind| match constants(profile, &kind.name).provenance {
-            Provenance::Nominal { source } => Some((kind.name.clone(), source)),
-            Provenance::Measured { .. } => None,
-        })
-        .collect();
-    if nominal.is_empty() || costs.n_kernels() == 0 {
-        return None;
+        .filter(|(_, link)| matches!(link.provenance, Provenance::Measured { .. }));
+    Origins {
+        ops: ops.collect(),
+        measured_links: measured.map(|(name, _)| name.clone()).collect(),
+        knows_links: true,
     }
-    let (kinds, mut sources): (Vec<String>, Vec<String>) = nominal.into_iter().unzip();
+}
+
+/// One warning that names all kinds and links whose costs nobody measured.
+fn nominal_costs(
+    cluster: &Cluster,
+    profile: &Profile,
+    costs: &Costs,
+    origins: &Origins,
+) -> Option<Diagnostic> {
+    let (mut kinds, mut sources) = (Vec::new(), Vec::new());
+    for (position, kind) in cluster.kinds.iter().enumerate() {
+        if costs.n_of(position, Origin::Nominal) > 0 {
+            kinds.push(kind.name.clone());
+            sources.push(KindCosts::new(cluster, kind, profile).source());
+        }
+    }
+    let links = cluster.links.kinds.iter().filter(|way| origins.route(way) == Origin::Nominal);
+    let links: BTreeSet<String> = links.map(|way| way.name.clone()).collect();
+    let links: Vec<String> = links.into_iter().collect();
     sources.sort();
     sources.dedup();
+    let message = match (kinds.is_empty(), links.is_empty()) {
+        (true, true) => return None,
+        _ if costs.n_kernels() == 0 => return None,
+        (false, true) => format!("no profile for {}; durations are nominal", quoted(&kinds)),
+        (false, false) => format!(
+            "no profile for {} and {}; their times are nominal",
+            quoted(&kinds),
+            quoted(&links)
+        ),
+        (true, false) => {
+            format!("no profile has the links {}; transfers over them are nominal", quoted(&links))
+        }
+    };
     Some(
-        Diagnostic::warning(
-            "nominal-costs",
-            format!("no profile for {}; durations are nominal", quoted(&kinds)),
-        )
-        .fact("kinds", kinds)
-        .fact("sources", sources),
+        Diagnostic::warning("nominal-costs", message)
+            .fact("kinds", kinds)
+            .fact("links", links)
+            .fact("sources", sources),
     )
+}
+
+/// One warning that names all kinds that borrow what was measured on another.
+fn sibling_costs(cluster: &Cluster, costs: &Costs) -> Option<Diagnostic> {
+    let lent = cluster.kinds.iter().enumerate();
+    let lent = lent.filter(|(position, _)| costs.n_of(*position, Origin::Sibling) > 0);
+    let kinds: Vec<String> = lent.map(|(_, kind)| kind.name.clone()).collect();
+    (!kinds.is_empty()).then(|| {
+        let message =
+            format!("no profile for {}; a measured sibling lends its own", quoted(&kinds));
+        Diagnostic::warning("sibling-costs", message).fact("kinds", kinds)
+    })
 }
 
 /// One warning that names all kinds and links whose figures were not read in their source.

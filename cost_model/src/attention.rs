@@ -31,6 +31,7 @@ use ir::measured::{AttentionPhase, AttentionRow, GpuFacts};
 
 use crate::fit::{Parameter, fit};
 use crate::origin::Origin;
+use crate::p_norm::joined;
 use crate::residual::Residual;
 
 /// Count of the fitted constants of each phase.
@@ -86,7 +87,67 @@ pub struct Predicted {
     pub origin: Origin,
 }
 
-/// Extents of a call.
+/// Constants of one phase, in the order of the fit, times in microseconds.
+pub type Constants = [f64; N_CONSTANTS as usize];
+
+/// Which keys a query sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Masking {
+    /// Its own and earlier ones.
+    Causal,
+    /// All.
+    Full,
+}
+
+/// A call as a graph has it, whatever its element type.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Call {
+    /// Query heads of all sequences.
+    pub heads: f64,
+    /// Cached heads of all sequences.
+    pub kv_heads: f64,
+    /// Queries of a sequence.
+    pub queries: f64,
+    /// Keys of a sequence.
+    pub keys: f64,
+    /// Elements of a head.
+    pub head_dim: f64,
+    /// Bytes of one query of each head and of its result.
+    pub query_bytes: f64,
+    /// Bytes of keys and values.
+    pub cached_bytes: f64,
+    /// Which keys a query sees.
+    pub masking: Masking,
+    /// Work over that of the forward pass: 1, or more for gradients.
+    pub effort: f64,
+}
+
+/// Where the time of a call goes, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CallParts {
+    /// Start-up.
+    pub launch_s: f64,
+    /// Products alone.
+    pub compute_s: f64,
+    /// Memory traffic alone.
+    pub memory_s: f64,
+    /// Exponent that joins the two.
+    pub p_norm: f64,
+    /// Rounds of blocks over the multiprocessors, as they count.
+    pub waves: f64,
+    /// Floating-point operations as they count, padding included.
+    pub work: f64,
+}
+
+impl CallParts {
+    /// The whole.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.launch_s + joined(self.compute_s, self.memory_s, self.p_norm)
+    }
+}
+
+/// Extents of a row of the tables.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
     /// Sequences.
@@ -114,6 +175,22 @@ impl From<&AttentionRow> for Shape {
 }
 
 impl Shape {
+    /// The call in 16-bit floats, causal.
+    fn call(&self) -> Call {
+        let Self { batch, length, heads, kv_heads, head_dim } = *self;
+        Call {
+            heads: batch * heads,
+            kv_heads: batch * kv_heads,
+            queries: length,
+            keys: length,
+            head_dim,
+            query_bytes: 4.0 * batch * heads * head_dim,
+            cached_bytes: 4.0 * batch * kv_heads * length * head_dim,
+            masking: Masking::Causal,
+            effort: 1.0,
+        }
+    }
+
     fn place(&self, phase: AttentionPhase) -> [f64; 5] {
         let extents = [self.batch, self.length, self.heads, self.kv_heads, self.head_dim];
         let scale = match phase {
@@ -133,7 +210,8 @@ impl Shape {
 pub struct Model {
     facts: GpuFacts,
     phase: AttentionPhase,
-    constants: [f64; N_CONSTANTS as usize],
+    /// Constants of the closed form.
+    pub constants: Constants,
     residual: Residual<5>,
 }
 
@@ -171,6 +249,12 @@ impl Model {
         Self { facts, phase, constants, residual: Residual::new(points, NEAREST) }
     }
 
+    /// The closed form with given constants.
+    #[must_use]
+    pub fn of(facts: GpuFacts, phase: AttentionPhase, constants: Constants) -> Self {
+        Self { facts, phase, constants, residual: Residual::new([], NEAREST) }
+    }
+
     /// The same without its residual table.
     #[must_use]
     pub fn closed(&self) -> Self {
@@ -194,28 +278,19 @@ pub(crate) fn seconds(
     constants: &[f64; N_CONSTANTS as usize],
     shape: &Shape,
 ) -> f64 {
-    match phase {
-        AttentionPhase::Prefill => prefill_seconds(facts, constants, shape),
-        AttentionPhase::Decode => decode_seconds(facts, constants, shape),
-    }
+    let parts = match phase {
+        AttentionPhase::Prefill => prefill(facts, constants, &shape.call()),
+        AttentionPhase::Decode => decode(facts, constants, &shape.call()),
+    };
+    parts.seconds()
 }
 
-fn p_norm(a: f64, b: f64, p: f64) -> f64 {
-    let greater = a.max(b);
-    if greater <= 0.0 {
-        return 0.0;
-    }
-    greater * (1.0 + (a.min(b) / greater).powf(p)).powf(1.0 / p)
-}
-
-fn prefill_seconds(
-    facts: &GpuFacts,
-    constants: &[f64; N_CONSTANTS as usize],
-    shape: &Shape,
-) -> f64 {
-    let [launch, ec, em, p, small_head, large_head, block, serial, pad, short, whole_waves] =
+/// Where the time of a prompt's call goes.
+#[must_use]
+pub fn prefill(facts: &GpuFacts, constants: &Constants, call: &Call) -> CallParts {
+    let [launch, ec, em, p_norm, small_head, large_head, block, serial, pad, short, whole_waves] =
         *constants;
-    let Shape { batch, length, heads, kv_heads, head_dim } = *shape;
+    let Call { heads, queries, keys, head_dim, .. } = *call;
     let s = f64::from(facts.n_multiprocessors.max(1));
     let head = if head_dim <= 64.0 {
         small_head
@@ -224,40 +299,56 @@ fn prefill_seconds(
     } else {
         1.0
     };
-    let q = (length / BLOCK).ceil().max(1.0);
-    let padded = BLOCK * BLOCK * q * (q + 1.0) / 2.0 * 4.0 * head_dim;
-    let exact = 2.0 * length * (length + 1.0) * head_dim;
-    let work = (pad * padded + (1.0 - pad) * exact) * head;
+    let [q, k] = [queries, keys].map(|tokens| (tokens / BLOCK).ceil().max(1.0));
+    // Pairs of blocks, pairs of tokens, and the share of the longest row of blocks.
+    let (blocks, pairs, longest) = match call.masking {
+        Masking::Causal => (q * (q + 1.0) / 2.0, queries * (queries + 1.0) / 2.0, 2.0 / (q + 1.0)),
+        Masking::Full => (q * k, queries * keys, 1.0 / q),
+    };
+    let work = 4.0 * head_dim * (pad * BLOCK * BLOCK * blocks + (1.0 - pad) * pairs);
+    let work = work * head * call.effort;
     let rate = facts.peak * ec / s;
-    let waves = batch * heads * q / s;
+    let waves = heads * q / s;
     let waves = (waves + whole_waves * (waves.ceil() - waves)).max(1.0);
     let compute = waves * (work / q / rate + block * 1e-6);
-    let compute = compute.max(serial * 2.0 * work / (q + 1.0) / rate);
-    let bytes = 4.0 * batch * length * (heads + kv_heads) * head_dim;
-    let memory = bytes / (facts.memory_bandwidth * em);
-    launch * 1e-6 * (1.0 - short * (-length / 32.0).exp2()) + p_norm(compute, memory, p)
+    CallParts {
+        launch_s: launch * 1e-6 * (1.0 - short * (-queries / 32.0).exp2()),
+        compute_s: compute.max(serial * longest * work / rate),
+        memory_s: (call.query_bytes * queries + call.cached_bytes) / (facts.memory_bandwidth * em),
+        p_norm,
+        waves,
+        work: heads * work,
+    }
 }
 
-fn decode_seconds(facts: &GpuFacts, constants: &[f64; N_CONSTANTS as usize], shape: &Shape) -> f64 {
-    let [launch, em, p, reread, shared_block, block, growth, constants @ ..] = *constants;
+/// Where the time of a call with one query per sequence goes.
+#[must_use]
+pub fn decode(facts: &GpuFacts, constants: &Constants, call: &Call) -> CallParts {
+    let [launch, em, p_norm, reread, shared_block, block, growth, constants @ ..] = *constants;
     let [head_power, whole_waves, cache_gain, per_query] = constants;
-    let Shape { batch, length, heads, kv_heads, head_dim } = *shape;
+    let Call { heads, kv_heads, keys, head_dim, .. } = *call;
     let s = f64::from(facts.n_multiprocessors.max(1));
     let fallback = heads > LARGEST_GROUP as f64 * kv_heads;
     let shared = !fallback && heads > kv_heads;
     let readers = if fallback { heads / reread } else { kv_heads };
-    let bytes = 4.0 * batch * readers * length * head_dim + 4.0 * batch * heads * head_dim;
+    let bytes = call.cached_bytes * (readers / kv_heads) + call.query_bytes;
     let miss = (bytes / facts.last_level_cache.unwrap_or(USUAL_CACHE)).min(1.0);
-    let memory = bytes / (facts.memory_bandwidth * em) * (miss + (1.0 - miss) / cache_gain);
+    let memory_s = bytes / (facts.memory_bandwidth * em) * (miss + (1.0 - miss) / cache_gain);
     let (blocks, cost) = if shared {
-        (batch * kv_heads, shared_block + per_query * heads / kv_heads)
+        (kv_heads, shared_block + per_query * heads / kv_heads)
     } else {
-        (batch * heads, block)
+        (heads, block)
     };
     let waves = blocks / s;
     let waves = waves + whole_waves * (waves.ceil() - waves);
-    let compute = waves * cost * 1e-6 * (head_dim / 128.0).powf(head_power);
-    launch * 1e-6 + growth * 1e-6 * (1.0 + length / 64.0).log2() + p_norm(compute, memory, p)
+    CallParts {
+        launch_s: launch * 1e-6 + growth * 1e-6 * (1.0 + keys / 64.0).log2(),
+        compute_s: waves * cost * 1e-6 * (head_dim / 128.0).powf(head_power) * call.effort,
+        memory_s,
+        p_norm,
+        waves,
+        work: heads * 4.0 * keys * head_dim * call.effort,
+    }
 }
 
 #[cfg(test)]

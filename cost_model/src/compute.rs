@@ -1,4 +1,5 @@
-//! How long a kernel takes on a kind of device.
+//! Matrix products by few constants: what a profile of this machine holds, and what stands in
+//! where a data sheet has no count of multiprocessors.
 //!
 //! `t = launch + (compute^p + memory^p)^(1/p)`, where `memory` is the bytes of the whole op over
 //! the reachable bandwidth and `compute` sums over its matrix products. For `count` products of
@@ -16,10 +17,11 @@
 //! takes `launch + memory`; one without bytes either takes no time at all.
 
 use ir::cluster::DeviceKind;
+use ir::measured::GpuFacts;
 use ir::op::{Kernel, Product};
-use ir::profile::{KernelConstants, Provenance, TileConstants};
+use ir::profile::{KernelConstants, TileConstants};
 use ir::tensor::DType;
-use ir::units::{FlopsPerSecond, Nanos, Work};
+use ir::units::FlopsPerSecond;
 
 const TILES: [(f64, f64); 4] = [(64.0, 64.0), (128.0, 64.0), (128.0, 128.0), (256.0, 128.0)];
 
@@ -30,33 +32,6 @@ pub enum Missing {
     Peak(DType),
     /// The memory bandwidth.
     MemoryBandwidth,
-}
-
-/// Where the time of a kernel goes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Breakdown {
-    /// The whole, as the planner counts it.
-    pub total: Nanos,
-    /// Start-up cost in nanoseconds.
-    pub launch_ns: f64,
-    /// Time of the products alone in nanoseconds.
-    pub compute_ns: f64,
-    /// Time of the memory traffic alone in nanoseconds.
-    pub memory_ns: f64,
-    /// Exponent that joins the two.
-    pub p_norm: f64,
-    /// Type whose rate was taken for the products; `None` without products.
-    pub rate_of: Option<DType>,
-    /// How the constants were come by.
-    pub provenance: Provenance,
-}
-
-impl Breakdown {
-    /// The whole in seconds, not rounded to what the planner counts in.
-    #[must_use]
-    pub fn seconds(&self) -> f64 {
-        (self.launch_ns + p_norm(self.compute_ns, self.memory_ns, self.p_norm)) * 1e-9
-    }
 }
 
 /// The rate at which a kind multiplies matrices of a type, and the type whose rate that is.
@@ -92,66 +67,20 @@ pub fn peak(kind: &DeviceKind, dtype: DType) -> Option<(DType, FlopsPerSecond)> 
     stand_ins.iter().find_map(|dtype| kind.peak.get(dtype).map(|rate| (*dtype, *rate)))
 }
 
-/// Where the time of a kernel goes on a kind of device.
-///
-/// # Errors
-/// The figure that the kind does not state.
-pub fn explain(
+/// Seconds of the products of a kernel and of its memory traffic, each alone.
+#[must_use]
+pub fn parts(
     kernel: &Kernel,
-    kind: &DeviceKind,
+    bytes: f64,
+    facts: &GpuFacts,
     constants: &KernelConstants,
-) -> Result<Breakdown, Missing> {
-    let bytes = kernel.bytes_read + kernel.bytes_written;
-    let has_work = !kernel.products.is_empty() || bytes.get() > 0;
-    let memory_s = match (bytes.get(), kind.memory_bandwidth) {
-        (0, _) => 0.0,
-        (_, None) => return Err(Missing::MemoryBandwidth),
-        (_, Some(rate)) => bytes.as_f64() / (rate.get() * constants.memory_efficiency),
-    };
-    let mut rate_of = None;
-    let mut compute_s = 0.0;
-    if !kernel.products.is_empty() {
-        let dtype = kernel.dtype.unwrap_or(DType::F32);
-        let (stand_in, rate) = peak(kind, dtype).ok_or(Missing::Peak(dtype))?;
-        rate_of = Some(stand_in);
-        let reachable = rate.get() * constants.compute_efficiency;
-        let tile = constants.tile.zip(kind.n_multiprocessors);
-        compute_s =
-            kernel.products.iter().map(|product| product_seconds(product, reachable, tile)).sum();
-    }
-    let launch_s = if has_work { constants.launch.get() } else { 0.0 };
-    let work = if has_work { Work::Some } else { Work::None };
-    let total_s = launch_s + p_norm(compute_s, memory_s, constants.p_norm);
-    Ok(Breakdown {
-        total: Nanos::rounded(total_s * 1e9, work),
-        launch_ns: launch_s * 1e9,
-        compute_ns: compute_s * 1e9,
-        memory_ns: memory_s * 1e9,
-        p_norm: constants.p_norm,
-        rate_of,
-        provenance: constants.provenance.clone(),
-    })
-}
-
-/// How long a kernel takes on a kind of device; see [`explain`].
-///
-/// # Errors
-/// The figure that the kind does not state.
-pub fn duration(
-    kernel: &Kernel,
-    kind: &DeviceKind,
-    constants: &KernelConstants,
-) -> Result<Nanos, Missing> {
-    explain(kernel, kind, constants).map(|breakdown| breakdown.total)
-}
-
-/// `(a^p + b^p)^(1/p)`, scaled by the greater so that no power leaves the range.
-fn p_norm(a: f64, b: f64, p: f64) -> f64 {
-    let (greater, less) = if a >= b { (a, b) } else { (b, a) };
-    if less <= 0.0 {
-        return greater;
-    }
-    greater * (1.0 + (less / greater).powf(p)).powf(1.0 / p)
+) -> (f64, f64) {
+    let reachable = facts.peak * constants.compute_efficiency;
+    let tile = constants.tile.filter(|_| facts.n_multiprocessors > 0);
+    let tile = tile.map(|tile| (tile, facts.n_multiprocessors));
+    let compute_s =
+        kernel.products.iter().map(|product| product_seconds(product, reachable, tile)).sum();
+    (compute_s, bytes / (facts.memory_bandwidth * constants.memory_efficiency))
 }
 
 /// Seconds of one product at a reachable rate, with the tile term where there is one.

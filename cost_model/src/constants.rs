@@ -1,119 +1,132 @@
-//! Nominal constants of the matrix-product form, for kinds that were never profiled.
+//! Nominal constants of the forms, for kinds that were never profiled.
 //!
-//! Fitted per GPU on the bf16 GEMM tables of aiconfigurator at commit 095f58a5, at most eight
-//! constants each, mean absolute error 6 to 13 % of time on those tables. Kinds that were not in
-//! the tables take the generic constants, whose error on GPUs left out of the fit was 9 to 17 %,
-//! 25 to 32 % on workstation cards (`docs/cost-model.md`).
+//! Fitted per GPU on public tables (`constants::published`). A kind takes those of its nearest
+//! sibling among these GPUs (most kinds are one of them), else medians over all, by the one rule of
+//! [`crate::sibling`]. A kind whose data sheet has no count of multiprocessors takes the generic
+//! constants of the plain form, whose error on GPUs left out of the fit was 9 to 17 %, 25 to 32 %
+//! on workstation cards.
 
-use ir::profile::{KernelConstants, Profile, Provenance, TileConstants};
+use ir::measured::GpuFacts;
+use ir::profile::{KernelConstants, Provenance};
 use ir::units::Seconds;
 
-/// Where the fitted constants come from.
-const FITTED: &str = "fitted on aiconfigurator@095f58a5 gemm tables";
-/// Where the generic constants come from.
-const GENERIC: &str = "generic constants for kinds outside the aiconfigurator@095f58a5 gemm tables";
+use crate::costs::kind::ProductConstants;
+use crate::origin::Backed;
+use crate::sibling::{self, Lender};
+use crate::{attention, matrix_product, moe};
 
-/// One row of fitted constants.
-struct Fit {
-    /// Kinds whose name starts so.
-    prefix: &'static str,
-    /// Name of the GPU in the tables.
-    gpu: &'static str,
-    /// Start-up cost in microseconds.
-    launch_us: f64,
-    compute_efficiency: f64,
-    memory_efficiency: f64,
-    p_norm: f64,
-    k0: f64,
-    small_tile_penalty: f64,
-    /// Extra time of the split-k escape in microseconds.
-    split_k_us: f64,
+mod published;
+
+use published::{GPUS, Gpu, TABLES};
+
+/// What was published for a kind of device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Published {
+    /// Matrix products.
+    pub products: Backed<ProductConstants>,
+    /// Fused attention over prompts; `None` without a data sheet that says enough.
+    pub prefill: Option<Backed<attention::Constants>>,
+    /// Fused attention of one query per sequence.
+    pub decode: Option<Backed<attention::Constants>>,
+    /// Fused mixture of experts.
+    pub experts: Option<Backed<moe::Constants>>,
 }
 
-const FITS: [Fit; 6] = [
-    fit("a100_", "A100 SXM", [2.55, 0.82, 0.75, 1.68, 103.0, 0.64, 4.1]),
-    fit("h100_", "H100 SXM", H100),
-    fit("h200_", "H100 SXM", H100),
-    fit("b200_", "B200", [2.11, 0.68, 0.74, 2.45, 17.0, 0.28, 3.6]),
-    fit("gb200_", "GB200", [2.16, 0.66, 0.76, 2.53, 0.0, 0.20, 3.6]),
-    fit("rtx_pro_6000", "RTX PRO 6000", [0.0, 0.76, 0.94, 3.19, 485.0, 0.0, 4.6]),
-];
-/// H200 differs from H100 in memory only, which the data sheet covers.
-const H100: [f64; 7] = [2.58, 0.79, 0.82, 2.84, 40.0, 0.0, 3.4];
-
-/// Figures in the order launch, compute and memory efficiency, p, k0, small-tile penalty, split-k.
-const fn fit(prefix: &'static str, gpu: &'static str, figures: [f64; 7]) -> Fit {
-    Fit {
-        prefix,
-        gpu,
-        launch_us: figures[0],
-        compute_efficiency: figures[1],
-        memory_efficiency: figures[2],
-        p_norm: figures[3],
-        k0: figures[4],
-        small_tile_penalty: figures[5],
-        split_k_us: figures[6],
+/// Nominal constants for a device with this data sheet; its rate is that of 16-bit products.
+#[must_use]
+pub fn published(facts: &GpuFacts) -> Published {
+    let is_known = facts.n_multiprocessors > 0 && facts.peak > 0.0;
+    if !is_known || !facts.memory_bandwidth.is_finite() {
+        return Published { products: generic(), prefill: None, decode: None, experts: None };
+    }
+    Published {
+        products: products(facts).unwrap_or_else(generic),
+        prefill: lent(facts, "attention", |gpu| gpu.prefill),
+        decode: lent(facts, "attention", |gpu| gpu.decode),
+        experts: lent(facts, "moe", |gpu| gpu.experts),
     }
 }
 
-fn microseconds(value: f64) -> Seconds {
-    Seconds::new(value * 1e-6).unwrap_or_default()
+fn products(facts: &GpuFacts) -> Option<Backed<ProductConstants>> {
+    let sources: Vec<_> = GPUS
+        .iter()
+        .map(|gpu| (gpu.facts, matrix_product::Constants::from_figures(&gpu.products)))
+        .collect();
+    let (constants, lender) = matrix_product::Constants::lent(facts, &sources)?;
+    let gpus: Vec<&Gpu> = GPUS.iter().collect();
+    let source = source("gemm", &gpus, facts, lender);
+    Some(Backed::nominal(ProductConstants::Tiled(constants), source))
 }
 
-/// Nominal constants for a kind of device, by its name.
-#[must_use]
-pub fn nominal(kind: &str) -> KernelConstants {
-    match FITS.iter().find(|fit| kind.starts_with(fit.prefix)) {
-        Some(fit) => KernelConstants {
-            launch: microseconds(fit.launch_us),
-            compute_efficiency: fit.compute_efficiency,
-            memory_efficiency: fit.memory_efficiency,
-            p_norm: fit.p_norm,
-            tile: Some(TileConstants {
-                k0: fit.k0,
-                small_tile_penalty: fit.small_tile_penalty,
-                split_k: microseconds(fit.split_k_us),
-            }),
-            provenance: Provenance::Nominal { source: format!("{FITTED}, {}", fit.gpu) },
+/// Constants that some of the GPUs have.
+fn lent<const N: usize>(
+    facts: &GpuFacts,
+    table: &str,
+    constants: impl Fn(&Gpu) -> Option<[f64; N]>,
+) -> Option<Backed<[f64; N]>> {
+    let gpus: Vec<&Gpu> = GPUS.iter().filter(|gpu| constants(gpu).is_some()).collect();
+    let sources: Vec<_> =
+        gpus.iter().filter_map(|gpu| Some((gpu.facts, constants(gpu)?))).collect();
+    let (found, lender) = sibling::lend(facts, &sources, &[0])?;
+    Some(Backed::nominal(found, source(table, &gpus, facts, lender)))
+}
+
+fn source(table: &str, gpus: &[&Gpu], facts: &GpuFacts, lender: Lender) -> String {
+    match lender {
+        Lender::Sibling(at) => match gpus.get(at) {
+            Some(gpu) if sibling::distance(&gpu.facts, facts) == Some(0.0) => {
+                format!("fitted on the {table} table of {TABLES}, {}", gpu.name)
+            }
+            gpu => {
+                let name = gpu.map_or("?", |gpu| gpu.name);
+                format!("fitted on the {table} table of {TABLES}, {name}, a sibling")
+            }
         },
-        None => KernelConstants {
-            launch: microseconds(2.6),
-            compute_efficiency: 0.78,
-            memory_efficiency: 0.77,
-            p_norm: 2.65,
-            tile: None,
-            provenance: Provenance::Nominal { source: GENERIC.to_owned() },
-        },
+        Lender::Medians => format!("medians over the GPUs of the {table} table of {TABLES}"),
     }
 }
 
-/// Constants for a kind of device: the profile's, else nominal ones.
-#[must_use]
-pub fn constants(profile: &Profile, kind: &str) -> KernelConstants {
-    profile.kinds.get(kind).cloned().unwrap_or_else(|| nominal(kind))
+/// Constants of a kind that tells nothing of itself.
+fn generic() -> Backed<ProductConstants> {
+    let source = format!("generic constants over the GPUs of the gemm table of {TABLES}");
+    let constants = KernelConstants {
+        launch: Seconds::new(2.6e-6).unwrap_or_default(),
+        compute_efficiency: 0.78,
+        memory_efficiency: 0.77,
+        p_norm: 2.65,
+        tile: None,
+        provenance: Provenance::Nominal { source: source.clone() },
+    };
+    Backed::nominal(ProductConstants::Plain(constants), source)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_catalogue_family_finds_its_row() {
-        assert_eq!(nominal("a100_sxm4_80gb").compute_efficiency, 0.82);
-        assert_eq!(nominal("gb200_gpu_186gb").compute_efficiency, 0.66);
-        assert_eq!(nominal("b200_sxm_180gb").compute_efficiency, 0.68);
-        assert_eq!(nominal("h200_sxm5_141gb").p_norm, nominal("h100_pcie_80gb").p_norm);
-        assert!(nominal("rtx_pro_6000_server").tile.is_some());
-        assert_eq!(nominal("rtx_3090").tile, None);
-        assert_eq!(nominal("rtx_3090").launch, microseconds(2.6));
+    fn facts(memory_bandwidth: f64, peak: f64, n_multiprocessors: u32) -> GpuFacts {
+        GpuFacts { memory_bandwidth, peak, n_multiprocessors, last_level_cache: None, clock: None }
+    }
+
+    fn source(facts: &GpuFacts) -> String {
+        match published(facts).products.provenance {
+            Provenance::Nominal { source } => source,
+            Provenance::Measured { .. } => String::new(),
+        }
     }
 
     #[test]
-    fn a_profile_wins() {
-        let mut profile = Profile::default();
-        let measured = KernelConstants { compute_efficiency: 0.5, ..nominal("t4") };
-        profile.kinds.insert("t4".to_owned(), measured.clone());
-        assert_eq!(constants(&profile, "t4"), measured);
-        assert_eq!(constants(&profile, "l4"), nominal("l4"));
+    fn kinds_take_their_own_row_a_siblings_or_medians() {
+        for gpu in &published::GPUS {
+            let text = source(&gpu.facts);
+            assert!(text.ends_with(gpu.name), "{text}");
+        }
+        // Data sheets of the A100 40GB, the H200 and the H100 PCIe; the L4; a kind that says little.
+        assert!(source(&facts(1.555e12, 3.12e14, 108)).ends_with("A100 SXM, a sibling"));
+        assert!(source(&facts(4.8e12, 9.894e14, 132)).ends_with("H100 SXM, a sibling"));
+        assert!(source(&facts(2e12, 7.56e14, 114)).ends_with("H100 SXM, a sibling"));
+        assert!(source(&facts(3e11, 1.21e14, 58)).starts_with("medians"));
+        assert!(source(&facts(3e11, 1.21e14, 0)).starts_with("generic"));
+        assert!(published(&facts(3e11, 1.21e14, 0)).prefill.is_none());
     }
 }

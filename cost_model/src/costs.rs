@@ -5,19 +5,38 @@ use std::collections::{BTreeMap, HashMap};
 use ir::cluster::Cluster;
 use ir::graph::Graph;
 use ir::id::OpId;
-use ir::op::{Kernel, Product, Work};
+use ir::op::{Kernel, Op, Product, Work};
 use ir::profile::Profile;
 use ir::tensor::DType;
 use ir::units::{Bytes, Nanos};
 
-use crate::compute::{self, Missing};
-use crate::constants::constants;
+use crate::compute::Missing;
+use crate::origin::Origin;
+
+pub mod evaluate;
+pub mod kind;
+mod measured;
+pub mod task;
+
+use evaluate::of_form;
+use kind::KindCosts;
+use task::Form;
 
 /// What decides the duration of a kernel.
-type Signature<'a> = (&'a [Product], u64, Option<DType>);
+type Signature<'a> = (Form, &'a [Product], Bytes, Bytes, Option<DType>, bool);
 
-fn signature(kernel: &Kernel) -> Signature<'_> {
-    (&kernel.products, (kernel.bytes_read + kernel.bytes_written).get(), kernel.dtype)
+fn signature<'a>(op: &'a Op, kernel: &'a Kernel) -> Signature<'a> {
+    let form = Form::of(op, kernel);
+    // The products of a gradient mean something else to a fused kernel.
+    let is_fused_gradient = matches!(form, Form::Attention(_)) && op.op_type.ends_with("Grad");
+    (
+        form,
+        &kernel.products,
+        kernel.bytes_read,
+        kernel.bytes_written,
+        kernel.dtype,
+        is_fused_gradient,
+    )
 }
 
 /// Ops that a kind can't run because it does not state a figure.
@@ -34,7 +53,7 @@ pub struct Gap {
 pub struct Costs {
     n_ops: usize,
     /// `kind * n_ops + op`.
-    time: Vec<Option<Nanos>>,
+    time: Vec<Option<(Nanos, Origin)>>,
     /// By kind (its position in the cluster) and missing figure.
     gaps: BTreeMap<(usize, Missing), Gap>,
     n_kernels: usize,
@@ -52,26 +71,22 @@ impl Costs {
             n_kernels: graph.ops.iter().filter(|op| matches!(op.work, Work::Kernel(_))).count(),
         };
         for (position, kind) in cluster.kinds.iter().enumerate() {
-            let constants = constants(profile, &kind.name);
-            let mut known: HashMap<Signature<'_>, Result<Nanos, Missing>> = HashMap::new();
+            let of_kind = KindCosts::new(cluster, kind, profile);
+            let mut known: HashMap<Signature<'_>, Result<(Nanos, Origin), Missing>> =
+                HashMap::new();
             for (index, op) in graph.ops.iter().enumerate() {
                 let time = match &op.work {
                     Work::View => None,
-                    Work::Given(given) => given.time.get(&kind.name).copied(),
+                    Work::Given(given) => {
+                        given.time.get(&kind.name).map(|time| (*time, Origin::Given))
+                    }
                     Work::Kernel(kernel) => {
-                        let result = *known
-                            .entry(signature(kernel))
-                            .or_insert_with(|| compute::duration(kernel, kind, &constants));
-                        result
-                            .inspect_err(|missing| {
-                                let first = OpId::new(index);
-                                let gap = costs
-                                    .gaps
-                                    .entry((position, *missing))
-                                    .or_insert(Gap { n_ops: 0, first });
-                                gap.n_ops += 1;
-                            })
-                            .ok()
+                        let signature = signature(op, kernel);
+                        let result = *known.entry(signature).or_insert_with(|| {
+                            let found = of_form(signature.0, op, kernel, &of_kind)?;
+                            Ok((found.total(), found.origin))
+                        });
+                        result.inspect_err(|missing| costs.gap(position, *missing, index)).ok()
                     }
                 };
                 costs.time[position * n_ops + index] = time;
@@ -80,11 +95,40 @@ impl Costs {
         costs
     }
 
+    fn gap(&mut self, position: usize, missing: Missing, op_idx: usize) {
+        let first = OpId::new(op_idx);
+        let gap = self.gaps.entry((position, missing)).or_insert(Gap { n_ops: 0, first });
+        gap.n_ops += 1;
+    }
+
     /// Duration of an op on a kind (its position in the cluster); `None` where it can't run, for
     /// views and for ids of another graph.
     #[must_use]
     pub fn op(&self, op: OpId, kind: usize) -> Option<Nanos> {
+        self.entry(op, kind).map(|(time, _)| time)
+    }
+
+    /// Where that duration comes from.
+    #[must_use]
+    pub fn origin(&self, op: OpId, kind: usize) -> Option<Origin> {
+        self.entry(op, kind).map(|(_, origin)| origin)
+    }
+
+    fn entry(&self, op: OpId, kind: usize) -> Option<(Nanos, Origin)> {
         self.time.get(kind * self.n_ops + op.index()).copied().flatten()
+    }
+
+    /// Number of ops, views included.
+    #[must_use]
+    pub fn n_ops(&self) -> usize {
+        self.n_ops
+    }
+
+    /// How many ops have a duration of an origin on a kind (its position in the cluster).
+    #[must_use]
+    pub fn n_of(&self, kind: usize, origin: Origin) -> usize {
+        let of_kind = self.time.iter().skip(kind * self.n_ops).take(self.n_ops);
+        of_kind.flatten().filter(|(_, found)| *found == origin).count()
     }
 
     /// What kinds don't state, by position of the kind.

@@ -18,23 +18,39 @@
 //! ```
 
 use ir::measured::{GemmRow, GpuFacts};
+use ir::op::Product;
 
 use crate::fit::{Parameter, fit};
 use crate::origin::Origin;
+use crate::p_norm::joined;
 use crate::residual::Residual;
+use crate::sibling::{self, Lender};
 
 /// Output tiles that a kernel may work in, rows by columns.
 const TILES: [(f64, f64); 4] = [(64.0, 64.0), (128.0, 64.0), (128.0, 128.0), (256.0, 128.0)];
-/// Shares that the contracted extent may be split into.
-const SPLITS: [f64; 12] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0];
+/// `log2(3)`, of splits into three times a power of two.
+const LOG2_3: f64 = 1.584_962_500_721_156;
+/// Shares that the contracted extent may be split into, with their logarithms to base 2.
+const SPLITS: [(f64, f64); 12] = [
+    (1.0, 0.0),
+    (2.0, 1.0),
+    (3.0, LOG2_3),
+    (4.0, 2.0),
+    (6.0, 1.0 + LOG2_3),
+    (8.0, 3.0),
+    (12.0, 2.0 + LOG2_3),
+    (16.0, 4.0),
+    (24.0, 3.0 + LOG2_3),
+    (32.0, 5.0),
+    (48.0, 4.0 + LOG2_3),
+    (64.0, 6.0),
+];
 /// Bytes of one element of an operand.
 const ELEMENT: f64 = 2.0;
 /// Bytes per result element that a split writes and reads: one 32-bit partial sum each way.
 const PARTIAL: f64 = 8.0;
 /// Nearest fitted points that the residual table averages over.
 const NEAREST: usize = 8;
-/// Largest ratio of two figures of siblings' data sheets.
-const SIBLING_RATIO: f64 = 1.25;
 /// A last-level cache from which operands are read faster than from memory, in bytes, where
 /// nothing was measured. Smaller ones are below what the operands of one product need.
 const LARGE_CACHE: f64 = 64e6;
@@ -109,7 +125,9 @@ impl Constants {
         }
     }
 
-    fn figures(&self) -> [f64; N_CONSTANTS as usize] {
+    /// Figures in the order of the fields, times in microseconds.
+    #[must_use]
+    pub fn figures(&self) -> [f64; N_CONSTANTS as usize] {
         [
             self.launch * 1e6,
             self.compute_efficiency,
@@ -125,43 +143,118 @@ impl Constants {
         ]
     }
 
+    /// Constants for a GPU that was never measured, by the rule of [`sibling`], and who lent them;
+    /// `None` without sources. Where they are medians a large last-level cache is read faster by a
+    /// nominal factor, and none other is.
+    #[must_use]
+    pub fn lent(facts: &GpuFacts, sources: &[(GpuFacts, Self)]) -> Option<(Self, Lender)> {
+        let figures: Vec<_> = sources.iter().map(|(facts, c)| (*facts, c.figures())).collect();
+        let (figures, lender) = sibling::lend(facts, &figures, &[0])?;
+        let mut constants = Self::from_figures(&figures);
+        if lender == Lender::Medians {
+            let large = facts.last_level_cache.is_some_and(|cache| cache > LARGE_CACHE);
+            constants.cache_gain = if large { LARGE_CACHE_GAIN } else { 1.0 };
+        }
+        Some((constants, lender))
+    }
+
     /// Time of one product in seconds.
     #[must_use]
     pub fn seconds(&self, facts: &GpuFacts, shape: Shape) -> f64 {
-        let [m, n, k] = [shape.m, shape.n, shape.k].map(|extent| extent as f64);
-        let bytes = ELEMENT * (m * k + k * n + m * n);
-        let mut memory = bytes / (facts.memory_bandwidth * self.memory_efficiency);
-        if let Some(cache) = facts.last_level_cache {
-            let miss = (bytes / cache).min(1.0);
-            memory *= miss + (1.0 - miss) / self.cache_gain;
-        }
-        memory *= 1.0 - self.narrow_gain * (-n / 64.0).exp2();
-        let compute = self.compute_seconds(facts, [m, n, k]);
-        let greater = compute.max(memory);
-        let lesser = compute.min(memory) / greater;
-        self.launch + greater * (1.0 + lesser.powf(self.p_norm)).powf(1.0 / self.p_norm)
+        let Shape { m, n, k } = shape;
+        let [rows, columns, depth] = [m, n, k].map(|extent| extent as f64);
+        let bytes = ELEMENT * (rows * depth + depth * columns + rows * columns);
+        self.parts(facts, &[Product { count: 1, m, k, n }], bytes).seconds(self.p_norm)
     }
 
-    fn compute_seconds(&self, facts: &GpuFacts, [m, n, k]: [f64; 3]) -> f64 {
-        let s = f64::from(facts.n_multiprocessors.max(1));
-        let rate = facts.peak * self.compute_efficiency;
-        let partial = PARTIAL * m * n / (facts.memory_bandwidth * self.memory_efficiency);
-        let mut best = f64::INFINITY;
-        for (tm, tn) in TILES {
-            let tiles = (m / tm).ceil() * (n / tn).ceil();
-            let penalty = 1.0 + self.small_tile_penalty * (128.0 * 128.0 / (tm * tn) - 1.0) / 4.0;
-            let tile_rate = 2.0 * s * tm * tn * penalty / rate;
-            for split in SPLITS {
-                let waves = tiles * split / s;
-                let waves = waves + self.whole_waves * (waves.ceil() - waves);
-                let mut time = waves.max(1.0) * tile_rate * (k / split + self.k0);
-                if split > 1.0 {
-                    time += self.split_k + self.split_step * split.log2() + split * partial;
-                }
-                best = best.min(time);
+    /// Where the time of a kernel goes that does these products and moves so many bytes in all.
+    /// Narrow results save memory time where there is one product.
+    #[must_use]
+    pub fn parts(&self, facts: &GpuFacts, products: &[Product], bytes: f64) -> Parts {
+        let mut memory_s = bytes / (facts.memory_bandwidth * self.memory_efficiency);
+        let miss = facts.last_level_cache.map_or(1.0, |cache| (bytes / cache).min(1.0));
+        memory_s *= miss + (1.0 - miss) / self.cache_gain;
+        let narrow = match products {
+            [one] => 1.0 - self.narrow_gain * (-(one.n as f64) / 64.0).exp2(),
+            _ => 1.0,
+        };
+        memory_s *= narrow;
+        let mut parts = Parts { launch_s: self.launch, memory_s, miss, narrow, ..Parts::default() };
+        for product in products {
+            let tiling = self.tiling(facts, product);
+            parts.compute_s += tiling.seconds;
+            if parts.tiling.is_none_or(|slowest| tiling.seconds > slowest.seconds) {
+                parts.tiling = Some(tiling);
             }
         }
-        best
+        parts
+    }
+
+    /// The fastest tile and split of a product; the first of equals.
+    fn tiling(&self, facts: &GpuFacts, product: &Product) -> Tiling {
+        let [count, m, n, k] =
+            [product.count, product.m, product.n, product.k].map(|extent| extent as f64);
+        let s = f64::from(facts.n_multiprocessors.max(1));
+        let rate = facts.peak * self.compute_efficiency;
+        let partial = PARTIAL * count * m * n / (facts.memory_bandwidth * self.memory_efficiency);
+        let mut best = Tiling { seconds: f64::INFINITY, ..Tiling::default() };
+        for tile in TILES {
+            let (tm, tn) = tile;
+            let tiles = count * (m / tm).ceil() * (n / tn).ceil();
+            let penalty = 1.0 + self.small_tile_penalty * (128.0 * 128.0 / (tm * tn) - 1.0) / 4.0;
+            let tile_rate = 2.0 * s * tm * tn * penalty / rate;
+            for (split, doublings) in SPLITS {
+                let waves = tiles * split / s;
+                let waves = (waves + self.whole_waves * (waves.ceil() - waves)).max(1.0);
+                let mut seconds = waves * tile_rate * (k / split + self.k0);
+                if split > 1.0 {
+                    seconds += self.split_k + self.split_step * doublings + split * partial;
+                }
+                if seconds < best.seconds {
+                    best = Tiling { tile, split, waves, seconds };
+                }
+            }
+        }
+        let is_empty = count * m * n * k <= 0.0;
+        if is_empty { Tiling::default() } else { best }
+    }
+}
+
+/// How a product is cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Tiling {
+    /// Rows and columns of a tile of the result.
+    pub tile: (f64, f64),
+    /// Parts of the contracted extent.
+    pub split: f64,
+    /// Rounds of tiles over the multiprocessors, as they count.
+    pub waves: f64,
+    /// Time of the product alone in seconds.
+    pub seconds: f64,
+}
+
+/// Where the time of a kernel goes, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Parts {
+    /// Start-up.
+    pub launch_s: f64,
+    /// Products alone.
+    pub compute_s: f64,
+    /// Memory traffic alone.
+    pub memory_s: f64,
+    /// Share of the operands that does not lie in the last-level cache.
+    pub miss: f64,
+    /// Factor on the memory time of a narrow result.
+    pub narrow: f64,
+    /// How the longest product is cut; `None` without products.
+    pub tiling: Option<Tiling>,
+}
+
+impl Parts {
+    /// The whole: `launch + (compute^p + memory^p)^(1 / p)`.
+    #[must_use]
+    pub fn seconds(&self, p_norm: f64) -> f64 {
+        self.launch_s + joined(self.compute_s, self.memory_s, p_norm)
     }
 }
 
@@ -228,38 +321,17 @@ impl Model {
         Self { facts, constants, residual, fitted_here: true }
     }
 
-    /// A model of a GPU that was never measured, from models of others; `None` without any.
-    ///
-    /// A sibling, whose bandwidth, peak rate and count of multiprocessors all lie within a quarter,
-    /// lends its constants and its residual table. Else the constants are medians over the
-    /// families of siblings among the sources: the launch is taken in clock cycles where both
-    /// clocks are known, and a large last-level cache is read faster by a nominal factor.
+    /// A model of a GPU that was never measured, from models of others; `None` without any. Goes by
+    /// [`Constants::lent`]; a sibling lends its residual table as well.
     #[must_use]
     pub fn unseen(facts: GpuFacts, sources: &[&Self]) -> Option<Self> {
-        if let Some(sibling) = nearest_sibling(&facts, sources) {
-            return Some(Self { facts, fitted_here: false, ..sibling.clone() });
-        }
-        let mut families: Vec<Vec<&Self>> = Vec::new();
-        for source in sources {
-            let kin = |family: &&mut Vec<&Self>| {
-                family.first().is_some_and(|first| distance(&first.facts, &source.facts).is_some())
-            };
-            match families.iter_mut().find(kin) {
-                Some(family) => family.push(source),
-                None => families.push(vec![source]),
-            }
-        }
-        let of_families: Vec<_> =
-            families.iter().map(|family| mean_figures(family, &facts)).collect();
-        let mut figures = Vec::new();
-        for index in 0..N_CONSTANTS as usize {
-            let of_one = of_families.iter().filter_map(|family| family.get(index).copied());
-            figures.push(median(of_one.collect())?);
-        }
-        let mut constants = Constants::from_figures(&figures);
-        let large = facts.last_level_cache.is_some_and(|cache| cache > LARGE_CACHE);
-        constants.cache_gain = if large { LARGE_CACHE_GAIN } else { 1.0 };
-        Some(Self { facts, constants, residual: Residual::new([], NEAREST), fitted_here: false })
+        let figures: Vec<_> = sources.iter().map(|model| (model.facts, model.constants)).collect();
+        let (constants, lender) = Constants::lent(&facts, &figures)?;
+        let residual = match lender {
+            Lender::Sibling(at) => sources.get(at)?.residual.clone(),
+            Lender::Medians => Residual::new([], NEAREST),
+        };
+        Some(Self { facts, constants, residual, fitted_here: false })
     }
 
     /// The same without its residual table.
@@ -282,44 +354,6 @@ impl Model {
         };
         Predicted { seconds, origin }
     }
-}
-
-/// How far two data sheets are apart; `None` when they are no siblings.
-fn distance(a: &GpuFacts, b: &GpuFacts) -> Option<f64> {
-    let logs = [
-        (a.memory_bandwidth / b.memory_bandwidth).ln(),
-        (a.peak / b.peak).ln(),
-        (f64::from(a.n_multiprocessors) / f64::from(b.n_multiprocessors)).ln(),
-    ];
-    let close = logs.iter().all(|log| log.abs() <= SIBLING_RATIO.ln());
-    close.then(|| logs.iter().map(|log| log.abs()).sum())
-}
-
-fn nearest_sibling<'a>(facts: &GpuFacts, sources: &[&'a Model]) -> Option<&'a Model> {
-    let siblings =
-        sources.iter().filter_map(|model| Some((distance(facts, &model.facts)?, *model)));
-    siblings.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, model)| model)
-}
-
-/// Means of the constants of a family, the launch for the clock of another GPU.
-fn mean_figures(family: &[&Model], facts: &GpuFacts) -> [f64; N_CONSTANTS as usize] {
-    let mut sum = [0.0; N_CONSTANTS as usize];
-    for model in family {
-        let ratio = model.facts.clock.zip(facts.clock).map_or(1.0, |(theirs, ours)| theirs / ours);
-        let mut constants = model.constants;
-        constants.launch *= ratio;
-        for (total, figure) in sum.iter_mut().zip(constants.figures()) {
-            *total += figure / family.len() as f64;
-        }
-    }
-    sum
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let last = values.len().checked_sub(1)?;
-    let (low, high) = (values.get(last / 2)?, values.get(last.div_ceil(2))?);
-    Some(f64::midpoint(*low, *high))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use ir::measured::{ExpertLoad, GpuFacts, MoeRow};
 
 use crate::fit::{Parameter, fit};
 use crate::origin::Origin;
+use crate::p_norm::joined;
 use crate::residual::Residual;
 
 /// Count of the fitted constants.
@@ -47,6 +48,9 @@ pub(crate) const START: [Parameter; N_CONSTANTS as usize] = [
     Parameter::new(20.0, 0.0, 2000.0),
     Parameter::new(0.5, 0.0, 1.0),
 ];
+
+/// Constants in the order of the fit, times in microseconds.
+pub type Constants = [f64; N_CONSTANTS as usize];
 
 /// A predicted time and where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -174,7 +178,8 @@ fn whole(loads: &mut [f64], total: f64) {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     facts: GpuFacts,
-    constants: [f64; N_CONSTANTS as usize],
+    /// Constants of the closed form.
+    pub constants: Constants,
     residual: Residual<9>,
 }
 
@@ -203,6 +208,12 @@ impl Model {
         Self { facts, constants, residual: Residual::new(points, NEAREST) }
     }
 
+    /// The closed form with given constants.
+    #[must_use]
+    pub fn of(facts: GpuFacts, constants: Constants) -> Self {
+        Self { facts, constants, residual: Residual::new([], NEAREST) }
+    }
+
     /// The same without its residual table.
     #[must_use]
     pub fn closed(&self) -> Self {
@@ -219,12 +230,8 @@ impl Model {
     }
 }
 
-pub(crate) fn seconds(
-    facts: &GpuFacts,
-    constants: &[f64; N_CONSTANTS as usize],
-    layer: &Layer,
-) -> f64 {
-    let [launch, ec, em, p, spread, crowding, kc, routing, km, together] = *constants;
+pub(crate) fn seconds(facts: &GpuFacts, constants: &Constants, layer: &Layer) -> f64 {
+    let [_, _, _, _, spread, crowding, _, _, _, together] = *constants;
     let Layer { tokens, topk, experts, ranks, hidden: h, ffn: f, busy, deviation, .. } = *layer;
     let own = (experts / ranks).max(1.0);
     let cap = tokens * topk.min(own);
@@ -239,12 +246,56 @@ pub(crate) fn seconds(
     };
     let pairs = pairs.min(cap).max(1.0);
     let active = active.min(own).min(pairs).max(1.0);
-    let compute = 6.0 * pairs * h * f / (facts.peak * ec) * (1.0 + kc / f);
+    let flops = 6.0 * pairs * h * f;
     let bytes = 2.0 * (3.0 * active * h * f + pairs * (2.0 * h + 3.0 * f));
-    let memory = bytes / (facts.memory_bandwidth * em) * (1.0 + km / f);
-    let greater = compute.max(memory);
-    let lesser = compute.min(memory) / greater;
-    (launch + routing * experts) * 1e-6 + greater * (1.0 + lesser.powf(p)).powf(1.0 / p)
+    on_rank(facts, constants, &RankLoad { flops, bytes, experts, ffn: f }).seconds()
+}
+
+/// What one rank has to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RankLoad {
+    /// Floating-point operations.
+    pub flops: f64,
+    /// Bytes read and written.
+    pub bytes: f64,
+    /// Experts of the layer.
+    pub experts: f64,
+    /// Hidden size of an expert on this rank.
+    pub ffn: f64,
+}
+
+/// Where the time of a layer goes, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LayerParts {
+    /// Start-up and routing.
+    pub launch_s: f64,
+    /// Products alone.
+    pub compute_s: f64,
+    /// Memory traffic alone.
+    pub memory_s: f64,
+    /// Exponent that joins the two.
+    pub p_norm: f64,
+}
+
+impl LayerParts {
+    /// The whole.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.launch_s + joined(self.compute_s, self.memory_s, self.p_norm)
+    }
+}
+
+/// Where the time of a layer goes on a rank whose load is known.
+#[must_use]
+pub fn on_rank(facts: &GpuFacts, constants: &Constants, load: &RankLoad) -> LayerParts {
+    let [launch, ec, em, p_norm, _, _, kc, routing, km, _] = *constants;
+    let f = load.ffn.max(1.0);
+    LayerParts {
+        launch_s: (launch + routing * load.experts) * 1e-6,
+        compute_s: load.flops / (facts.peak * ec) * (1.0 + kc / f),
+        memory_s: load.bytes / (facts.memory_bandwidth * em) * (1.0 + km / f),
+        p_norm,
+    }
 }
 
 #[cfg(test)]

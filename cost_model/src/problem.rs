@@ -17,6 +17,7 @@ use ir::workload::Workload;
 use crate::device_set::DeviceSet;
 use crate::flow::Flow;
 use crate::groups;
+use crate::origins::Origins;
 
 /// Duration of an op on a kind that can't run it.
 pub const UNSUPPORTED: u64 = u64::MAX;
@@ -68,6 +69,7 @@ pub struct Problem {
     device_sets: Vec<DeviceSet>,
     /// Position in `device_sets` by op.
     placeable: Vec<u32>,
+    pub(crate) origins: Arc<Origins>,
 }
 
 impl Problem {
@@ -119,6 +121,7 @@ impl Problem {
             actions,
             graph,
             cluster,
+            origins: Arc::default(),
         };
         problem.intern_device_sets()?;
         Ok(problem)
@@ -142,6 +145,7 @@ impl Problem {
             },
             |op| Bytes(self.temporary(op)),
         )
+        .map(|problem| Self { origins: Arc::clone(&self.origins), ..problem })
     }
 
     /// Number of ops, views included: the length of per-op tables.

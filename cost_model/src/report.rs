@@ -1,13 +1,13 @@
 //! Sums a timeline up: where each device's time and memory go, and what each channel carries.
 
 use ir::id::{ChannelId, DeviceId};
-use ir::op::Work;
 use ir::plan::Plan;
 use ir::schedule::Action;
 use ir::units::Nanos;
 
 use crate::judge::{Span, Timeline};
 use crate::memory::{self, Holding, Peak};
+use crate::origin::{Origin, Shares};
 use crate::problem::Problem;
 
 /// So many holdings say what peaks.
@@ -33,6 +33,9 @@ pub struct DeviceReport {
     pub parameter_bytes: u64,
     /// The largest holdings at the peak, largest first.
     pub what_peaks: Vec<Holding>,
+    /// Computing and exposed communication by the origin of the durations; where exposed transfers
+    /// have several, their time is shared out as their lengths are.
+    pub origins: Shares,
 }
 
 /// What one channel carries.
@@ -57,8 +60,7 @@ pub struct Report {
     pub devices: Vec<DeviceReport>,
     /// Channels in use, by id.
     pub links: Vec<LinkReport>,
-    /// Whether a duration was computed from constants instead of being given. It says nothing
-    /// about whether those constants were measured: that is the profile's to say.
+    /// Whether any time of a device rests on nominal constants.
     pub nominal: bool,
 }
 
@@ -69,16 +71,19 @@ pub fn report(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Report {
     let instants: Vec<u64> = peaks.iter().map(|peak| peak.at).collect();
     let what = memory::largest(problem, plan, timeline, &instants, N_LARGEST);
     let mut touching: Vec<Vec<Span>> = vec![Vec::new(); peaks.len()];
+    let mut sending = vec![Shares::default(); peaks.len()];
     for sent in &timeline.transfers {
+        let origin = problem.transfer_origin(sent.from, sent.transfer.to);
         for device in [sent.from, sent.transfer.to] {
             if let Some(list) = touching.get_mut(device.index()) {
                 list.push(sent.span);
+                sending[device.index()].add(origin, sent.span.end - sent.span.start);
             }
         }
     }
     let parameters = parameter_bytes(problem, plan);
     let step = timeline.step_time.get();
-    let devices = peaks
+    let devices: Vec<DeviceReport> = peaks
         .into_iter()
         .zip(what)
         .zip(touching.iter().zip(parameters))
@@ -97,18 +102,29 @@ pub fn report(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Report {
                 limit: problem.cluster.devices[index].memory_limit().map(|limit| limit.get()),
                 parameter_bytes,
                 what_peaks,
+                origins: origins(problem, plan, timeline, device)
+                    .plus(sending[index].scaled(communication_ns)),
             }
         })
         .collect();
     Report {
         step_time: timeline.step_time,
+        nominal: devices.iter().any(|device| device.origins.of(Origin::Nominal) > 0),
         devices,
         links: links(problem, timeline),
-        nominal: problem
-            .actions
-            .iter()
-            .any(|op| matches!(problem.graph.op(*op).work, Work::Kernel(_))),
     }
+}
+
+/// Time of a device's ops by the origin of their durations.
+fn origins(problem: &Problem, plan: &Plan, timeline: &Timeline, device: DeviceId) -> Shares {
+    let row = plan.schedule.actions.get(device.index()).map_or(&[][..], Vec::as_slice);
+    let mut shares = Shares::default();
+    for Action::Op(op) in row {
+        if let Some(span) = timeline.ops.get(op.index()).copied().flatten() {
+            shares.add(problem.op_origin(*op, device), span.end - span.start);
+        }
+    }
+    shares
 }
 
 /// When a device runs ops, in its order.

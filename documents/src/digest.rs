@@ -202,6 +202,7 @@ impl Encoder {
         });
     }
 
+    /// Cache and clock are the catalogue's own; the name stands for them.
     fn device_kind(&mut self, kind: &DeviceKind) {
         self.text(&kind.name);
         self.optional(kind.memory.map(|bytes| bytes.get()));

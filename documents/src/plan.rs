@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest;
 use crate::quantity::seconds;
+use crate::report::{IntervalDocument, OriginDocument};
 
 /// The version that this crate writes and reads.
 pub const FORMAT: &str = "meshwright.plan/1";
@@ -208,6 +209,12 @@ pub struct CostDocument {
     /// `step_time / bound - 1`; absent where the bound is 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<f64>,
+    /// Where the truth lies in eight cases of ten; absent where all durations are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<IntervalDocument>,
+    /// The critical path by the origin of its durations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<OriginDocument>,
 }
 
 impl CostDocument {
@@ -221,7 +228,19 @@ impl CostDocument {
             bound_s: seconds(bound_ns),
             bound_method: bound_method.to_owned(),
             gap: gap(step_time_ns, bound_ns),
+            interval: None,
+            origins: Vec::new(),
         }
+    }
+
+    /// The same with how far the step time may be off, and what it rests on.
+    #[must_use]
+    pub fn with_trust(
+        self,
+        interval: Option<IntervalDocument>,
+        origins: Vec<OriginDocument>,
+    ) -> Self {
+        Self { interval, origins, ..self }
     }
 }
 

@@ -24,6 +24,58 @@ pub struct HoldingDocument {
     pub bytes: u64,
 }
 
+/// Time that rests on constants of one origin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct OriginDocument {
+    /// `given`, `measured`, `interpolated`, `sibling` or `nominal`.
+    pub origin: String,
+    /// Nanoseconds.
+    pub ns: u64,
+    /// Seconds.
+    pub s: f64,
+    /// Share of the whole, in 0..=1.
+    pub share: f64,
+}
+
+impl OriginDocument {
+    /// From whole nanoseconds.
+    #[must_use]
+    pub fn new(origin: &str, ns: u64, share: f64) -> Self {
+        Self { origin: origin.to_owned(), ns, s: seconds(ns), share }
+    }
+}
+
+/// Where the truth lies in eight cases of ten.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct IntervalDocument {
+    /// One case of ten is below, in nanoseconds.
+    pub low_ns: u64,
+    /// The same in seconds.
+    pub low_s: f64,
+    /// One case of ten is above, in nanoseconds.
+    pub high_ns: u64,
+    /// The same in seconds.
+    pub high_s: f64,
+    /// The least certain origin of a duration that it rests on.
+    pub origin: String,
+}
+
+impl IntervalDocument {
+    /// From whole nanoseconds.
+    #[must_use]
+    pub fn new(low_ns: u64, high_ns: u64, origin: &str) -> Self {
+        Self {
+            low_ns,
+            low_s: seconds(low_ns),
+            high_ns,
+            high_s: seconds(high_ns),
+            origin: origin.to_owned(),
+        }
+    }
+}
+
 /// Where the time and the memory of a device go.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -65,6 +117,9 @@ pub struct DeviceDocument {
     /// What is alive at the peak, largest first, cut after a few.
     #[serde(default)]
     pub what_peaks: Vec<HoldingDocument>,
+    /// Computing and exposed communication by the origin of the durations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<OriginDocument>,
 }
 
 impl DeviceDocument {
@@ -127,6 +182,12 @@ pub struct StepDocument {
     pub step_time_s: f64,
     /// Whether any cost was not measured on the user's hardware.
     pub nominal: bool,
+    /// Where the truth lies in eight cases of ten; absent where all durations are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<IntervalDocument>,
+    /// The critical path by the origin of its durations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<OriginDocument>,
     /// By device, in the order of the cluster.
     pub devices: Vec<DeviceDocument>,
     /// By channel that carries anything.
@@ -141,6 +202,8 @@ impl StepDocument {
             step_time_ns,
             step_time_s: seconds(step_time_ns),
             nominal,
+            interval: None,
+            origins: Vec::new(),
             devices: Vec::new(),
             links: Vec::new(),
         }

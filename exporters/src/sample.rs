@@ -112,6 +112,8 @@ pub(crate) fn cluster(names: &[&str]) -> Cluster {
             memory_bandwidth: None,
             peak: BTreeMap::new(),
             n_multiprocessors: None,
+            last_level_cache: None,
+            clock: None,
             source: "test".into(),
             check: Check::Given,
         }],

@@ -10,11 +10,11 @@ use documents::profile::{
     KernelDocument, KindDocument, LinkDocument, ProfileDocument, QualityDocument, StreamDocument,
     TileDocument, VERSION,
 };
-use ir::cluster::Cluster;
+use ir::cluster::{Check, Cluster};
 use ir::diagnostic::Diagnostic;
 use ir::profile::{
-    KernelConstants, LinkConstants, MeasuredRates, Profile, Quality, SizePoint, StreamConstants,
-    TileConstants,
+    KernelConstants, LinkConstants, MeasuredRates, Profile, Provenance, Quality, SizePoint,
+    StreamConstants, TileConstants,
 };
 use ir::tensor::DType;
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
@@ -74,8 +74,8 @@ pub fn parse(text: &str, origin: &str) -> Result<Profile, Diagnostic> {
         .map_err(|error| error.fact("file", origin))
 }
 
-/// A cluster whose kinds have the rates that the profile measured, and what the profile holds in
-/// vain. Constants of a profile are shares of those rates, so one does not go without the other.
+/// A cluster whose links have the figures that the profile holds of link types of their name, and
+/// what the profile holds in vain. Constants of kinds stay with the profile.
 ///
 /// # Errors
 /// `unknown-kind` if no kind of the profile is in the cluster.
@@ -98,10 +98,14 @@ pub fn rated(
         unknown(Diagnostic::warning("unknown-kind", message), name)
     });
     let warnings = warnings.collect();
-    for kind in &mut cluster.kinds {
-        let Some(rates) = profile.rates.get(&kind.name) else { continue };
-        kind.peak.extend(&rates.peak);
-        kind.memory_bandwidth = rates.memory_bandwidth.or(kind.memory_bandwidth);
+    for way in &mut cluster.links.kinds {
+        let Some(link) = profile.links.get(&way.name) else { continue };
+        way.latency_ns = link.latency.get() * 1e9;
+        way.bandwidth = link.bandwidth;
+        (way.source, way.check) = match &link.provenance {
+            Provenance::Measured { source, date } => (format!("{source}, {date}"), Check::Measured),
+            Provenance::Nominal { source } => (source.clone(), Check::Read),
+        };
     }
     Ok((cluster, warnings))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::id::{ChannelId, ClassId, DeviceId, KindId, NodeId};
 use crate::tensor::DType;
-use crate::units::{Bytes, BytesPerSecond, FlopsPerSecond, Nanos, Work};
+use crate::units::{Bytes, BytesPerSecond, FlopsPerSecond, Hertz, Nanos, Work};
 
 /// Whether a catalogue figure was read in the source that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +32,10 @@ pub struct DeviceKind {
     pub peak: BTreeMap<DType, FlopsPerSecond>,
     /// Streaming multiprocessors (or their like), for the tile term.
     pub n_multiprocessors: Option<u32>,
+    /// Last-level cache, from which small operands are read faster; `None` = unknown.
+    pub last_level_cache: Option<Bytes>,
+    /// Boost clock, by which start-up costs are compared; `None` = unknown.
+    pub clock: Option<Hertz>,
     /// Data sheet or file.
     pub source: String,
     /// Whether the figures were checked.

@@ -52,6 +52,32 @@ pub enum DType {
 }
 
 impl DType {
+    /// All types.
+    pub const ALL: [Self; 22] = [
+        Self::F64,
+        Self::F32,
+        Self::F16,
+        Self::Bf16,
+        Self::F8,
+        Self::F4,
+        Self::I64,
+        Self::I32,
+        Self::I16,
+        Self::I8,
+        Self::I4,
+        Self::I2,
+        Self::U64,
+        Self::U32,
+        Self::U16,
+        Self::U8,
+        Self::U4,
+        Self::U2,
+        Self::Bool,
+        Self::C64,
+        Self::C128,
+        Self::String,
+    ];
+
     /// Bits of one element.
     #[must_use]
     pub const fn bits(self) -> u64 {

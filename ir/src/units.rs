@@ -168,6 +168,10 @@ pub struct BytesPerSecond(f64);
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct FlopsPerSecond(f64);
 
+/// A frequency in cycles per second, positive and finite.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Hertz(f64);
+
 macro_rules! rate {
     ($name:ident) => {
         impl $name {
@@ -187,6 +191,7 @@ macro_rules! rate {
 }
 rate!(BytesPerSecond);
 rate!(FlopsPerSecond);
+rate!(Hertz);
 
 /// A duration in seconds as data sheets and profiles give it, finite and not negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]

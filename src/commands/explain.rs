@@ -1,306 +1,51 @@
-//! `explain`: where an op runs, why, and what moving it would cost.
+//! `explain`: where the step time goes, and why an op, a transfer or a device is as it is.
 
-use cost_model::judge::Span;
-use cost_model::problem::Problem;
-use documents::diagnostic::DiagnosticDocument;
-use documents::quantity::Duration;
+mod device;
+mod formula;
+mod op;
+mod step;
+mod transfer;
+
 use ir::diagnostic::Diagnostic;
-use ir::id::{DeviceId, OpId};
-use ir::op::{Kernel, Work};
-use ir::units::{Bytes, Nanos};
-use serde_json::{Value, json};
 
 use crate::cli::ExplainArgs;
-use crate::commands::alternatives::{self, Alternative};
 use crate::commands::replay::{self, Replayed};
 use crate::commands::report::Rows;
 use crate::commands::{CommandResult, Exit, violations};
 use crate::printer::Printer;
 use crate::suggest;
-use crate::table::Column;
-
-/// A tensor that reaches the op, or leaves it.
-struct Flow {
-    tensor: String,
-    bytes: u64,
-    from: Option<DeviceId>,
-    to: DeviceId,
-    /// When it travels; `None` where it stays on the device.
-    span: Option<Span>,
-}
 
 pub(crate) fn run(args: &ExplainArgs, printer: &Printer) -> CommandResult {
     let rows = Rows::of(args.replay.target.all);
-    let on = replay::read(&args.replay)?;
+    let document = replay::document(&args.replay.plan)?;
+    let on = replay::on_problem(&document, &args.replay.model, &args.replay.target)?;
     let broken = violations::of(&on);
     if !broken.is_empty() {
         return Ok(violations::verdict(&on, &broken, rows, printer));
     }
     let replayed = replay::on(on)?;
-    let problem = &replayed.on.loaded.problem;
-    let op = op_named(problem, &args.op)?;
-    let Some((device, span)) = placed(&replayed, op) else {
-        return Err(Diagnostic::usage("is-a-view", format!("op `{}` is a view", args.op))
-            .hint("it renames a tensor and runs nowhere; ask for the op that reads or writes it"));
-    };
-    let (inputs, outputs) = (inputs(&replayed, op, device), outputs(&replayed, op, device));
-    let reasons = reasons(&replayed, op, device, span, &inputs);
-    let others = alternatives::of(&replayed, op, device, rows);
-    text(&replayed, (op, device, span), &reasons, printer);
-    flows("receives", problem, &inputs, printer);
-    flows("sends", problem, &outputs, printer);
-    print_alternatives(problem, &replayed, &others, rows, printer);
-    printer.warnings(&replayed.on.warnings);
-    let node = problem.graph.op(op);
-    printer.document(&json!({
-        "op": node.name,
-        "op_type": node.op_type,
-        "module": node.module,
-        "device": name(problem, device),
-        "start": Duration::from_ns(span.start),
-        "end": Duration::from_ns(span.end),
-        "cost": cost(problem, op),
-        "why": reasons,
-        "inputs": inputs.iter().map(|f| flow(problem, f)).collect::<Vec<_>>(),
-        "outputs": outputs.iter().map(|f| flow(problem, f)).collect::<Vec<_>>(),
-        "step_time": Duration::from_ns(replayed.timeline.step_time.get()),
-        "elsewhere": others.iter().map(|a| a.document(problem)).collect::<Vec<_>>(),
-        "warnings": replayed.on.warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
-    }));
+    match (&args.op, &args.transfer, &args.device) {
+        (Some(name), _, _) => op::explain(&replayed, name, rows, printer)?,
+        (None, Some(name), _) => transfer::explain(&replayed, name, rows, printer)?,
+        (None, None, Some(name)) => device::explain(&replayed, name, rows, printer)?,
+        (None, None, None) => step::explain(&replayed, document.cost.as_ref(), rows, printer),
+    }
     Ok(Exit::DONE)
 }
 
-fn op_named(problem: &Problem, name: &str) -> Result<OpId, Diagnostic> {
-    let ops = &problem.graph.ops;
-    ops.iter().position(|op| op.name == name).map(OpId::new).ok_or_else(|| {
-        Diagnostic::usage("unknown-op", format!("the model has no op `{name}`"))
-            .hint(suggest::hint(name, ops.iter().map(|op| op.name.as_str())))
+/// The position of a name in a list, or what is nearest to it.
+fn position_of<'a>(
+    code: &'static str,
+    what: &str,
+    name: &str,
+    names: impl Iterator<Item = &'a str> + Clone,
+) -> Result<usize, Diagnostic> {
+    names.clone().position(|other| other == name).ok_or_else(|| {
+        Diagnostic::usage(code, format!("the {what} `{name}` does not exist"))
+            .hint(suggest::hint(name, names))
     })
 }
 
-fn placed(replayed: &Replayed, op: OpId) -> Option<(DeviceId, Span)> {
-    let device = replayed.on.plan.placement.of(op)?;
-    Some((device, replayed.timeline.ops.get(op.index()).copied().flatten()?))
-}
-
-fn name(problem: &Problem, device: DeviceId) -> &str {
-    &problem.cluster.devices[device.index()].name
-}
-
-fn inputs(replayed: &Replayed, op: OpId, device: DeviceId) -> Vec<Flow> {
-    let problem = &replayed.on.loaded.problem;
-    let flow = |tensor: &ir::id::TensorId| {
-        let from = problem.producer(*tensor).and_then(|p| replayed.on.plan.placement.of(p));
-        let sent = replayed.timeline.transfers.iter();
-        let span = sent
-            .filter(|t| t.transfer.tensor == *tensor && t.transfer.to == device)
-            .map(|t| t.span)
-            .next();
-        Flow {
-            tensor: problem.graph.tensor(*tensor).name.clone(),
-            bytes: problem.bytes(*tensor),
-            from,
-            to: device,
-            span,
-        }
-    };
-    problem.inputs(op).iter().map(flow).collect()
-}
-
-fn outputs(replayed: &Replayed, op: OpId, device: DeviceId) -> Vec<Flow> {
-    let problem = &replayed.on.loaded.problem;
-    let outputs = problem.outputs(op);
-    let sent = replayed.timeline.transfers.iter();
-    sent.filter(|t| outputs.contains(&t.transfer.tensor))
-        .map(|t| Flow {
-            tensor: problem.graph.tensor(t.transfer.tensor).name.clone(),
-            bytes: problem.bytes(t.transfer.tensor),
-            from: Some(device),
-            to: t.transfer.to,
-            span: Some(t.span),
-        })
-        .collect()
-}
-
-/// What decided where and when: constraints on the device, then whatever ended last before it.
-fn reasons(
-    replayed: &Replayed,
-    op: OpId,
-    device: DeviceId,
-    span: Span,
-    inputs: &[Flow],
-) -> Vec<String> {
-    let problem = &replayed.on.loaded.problem;
-    let mut reasons = Vec::new();
-    let allowed: Vec<&str> = problem.placeable(op).iter().map(|d| name(problem, d)).collect();
-    if allowed.len() < problem.cluster.n_devices() {
-        reasons.push(format!("it can run on {} only", allowed.join(", ")));
-    }
-    if let Some(group) = problem.group_of(op) {
-        let n = problem.groups[group.index()].len();
-        reasons.push(format!("it shares its device with the {n} ops of its colocation group"));
-    }
-    if span.start == 0 {
-        reasons.push("nothing comes before it".to_owned());
-        return reasons;
-    }
-    for input in inputs.iter().filter(|f| f.span.is_some_and(|s| s.end == span.start)) {
-        reasons.push(format!("it starts when `{}` has arrived", input.tensor));
-    }
-    let ends_now = |other: &OpId| {
-        replayed.timeline.ops[other.index()].is_some_and(|s| s.end == span.start)
-            && replayed.on.plan.placement.of(*other) == Some(device)
-            && *other != op
-    };
-    if let Some(other) = problem.actions.iter().find(|other| ends_now(other)) {
-        let name = &problem.graph.op(*other).name;
-        reasons.push(format!("it starts when op `{name}` on the same device has ended"));
-    }
-    if reasons.iter().all(|reason| !reason.starts_with("it starts")) {
-        reasons.push("the plan makes it wait, for memory".to_owned());
-    }
-    reasons
-}
-
-fn text(
-    replayed: &Replayed,
-    (op, device, span): (OpId, DeviceId, Span),
-    reasons: &[String],
-    printer: &Printer,
-) {
-    let problem = &replayed.on.loaded.problem;
-    let node = problem.graph.op(op);
-    printer.line(&format!("{} ({}) on {}", node.name, node.op_type, name(problem, device)));
-    printer.line(&format!(
-        "  {} from {} to {} of {}",
-        Nanos(span.end - span.start),
-        Nanos(span.start),
-        Nanos(span.end),
-        replayed.timeline.step_time
-    ));
-    match &node.work {
-        Work::Kernel(kernel) => printer.line(&format!("  {}", work(kernel))),
-        Work::Given(_) => printer.line("  its time is given by the model file"),
-        Work::View => {}
-    }
-    let parameters = problem.parameters(op).iter().map(|t| Bytes(problem.persistent_bytes(*t)));
-    let parameters: Bytes = parameters.sum();
-    if parameters > Bytes::ZERO {
-        printer.line(&format!("  holds {parameters} of parameters and their state all step long"));
-    }
-    for reason in reasons {
-        printer.line(&format!("  {reason}"));
-    }
-}
-
-fn work(kernel: &Kernel) -> String {
-    let products: Vec<String> = kernel
-        .products
-        .iter()
-        .take(3)
-        .map(|p| match p.count {
-            1 => format!("{} x {} x {}", p.m, p.k, p.n),
-            n => format!("{n} times {} x {} x {}", p.m, p.k, p.n),
-        })
-        .collect();
-    let more = match kernel.products.len() {
-        n if n > 3 => format!(" and {} more", n - 3),
-        _ => String::new(),
-    };
-    let products = match products.is_empty() {
-        true => "no matrix product".to_owned(),
-        false => format!("product {}{more} ({})", products.join(", "), kernel.flops()),
-    };
-    let dtype = kernel.dtype.map_or(String::new(), |d| format!(" in {}", d.name()));
-    format!(
-        "{products}{dtype}, reads {}, writes {}, scratch {}",
-        kernel.bytes_read, kernel.bytes_written, kernel.temporary
-    )
-}
-
-fn cost(problem: &Problem, op: OpId) -> Value {
-    let times: serde_json::Map<String, Value> = problem
-        .cluster
-        .kinds
-        .iter()
-        .enumerate()
-        .map(|(at, kind)| (kind.name.clone(), problem.time_on_kind_ns(op, at)))
-        .filter(|(_, time)| *time != cost_model::problem::UNSUPPORTED)
-        .map(|(kind, time)| (kind, json!(Duration::from_ns(time))))
-        .collect();
-    let (flops, read, written) = match &problem.graph.op(op).work {
-        Work::Kernel(k) => (k.flops().get(), Some(k.bytes_read.get()), Some(k.bytes_written.get())),
-        Work::View | Work::Given(_) => (0, None, None),
-    };
-    json!({
-        "by_device_kind": times,
-        "flops": flops,
-        "read_bytes": read,
-        "written_bytes": written,
-        "temporary_bytes": problem.temporary(op),
-    })
-}
-
-fn flows(title: &'static str, problem: &Problem, flows: &[Flow], printer: &Printer) {
-    if flows.is_empty() {
-        return;
-    }
-    let columns = [
-        Column::Name(title),
-        Column::Number("size"),
-        Column::Name("from"),
-        Column::Name("to"),
-        Column::Number("takes"),
-        Column::Number("until"),
-    ];
-    let row = |flow: &Flow| {
-        vec![
-            flow.tensor.clone(),
-            Bytes(flow.bytes).to_string(),
-            flow.from.map_or("host", |d| name(problem, d)).to_owned(),
-            name(problem, flow.to).to_owned(),
-            flow.span.map_or("stays".to_owned(), |s| Nanos(s.end - s.start).to_string()),
-            flow.span.map_or(String::new(), |s| Nanos(s.end).to_string()),
-        ]
-    };
-    printer.text("\n");
-    printer.table(&columns, flows.iter().map(row).collect());
-}
-
-fn flow(problem: &Problem, flow: &Flow) -> Value {
-    json!({
-        "tensor": flow.tensor,
-        "bytes": flow.bytes,
-        "from": flow.from.map(|d| name(problem, d)),
-        "to": name(problem, flow.to),
-        "start": flow.span.map(|s| Duration::from_ns(s.start)),
-        "end": flow.span.map(|s| Duration::from_ns(s.end)),
-    })
-}
-
-fn print_alternatives(
-    problem: &Problem,
-    replayed: &Replayed,
-    others: &[Alternative],
-    rows: Rows,
-    printer: &Printer,
-) {
-    if problem.cluster.n_devices() < 2 {
-        return;
-    }
-    let columns = [
-        Column::Name("moved to"),
-        Column::Number("it takes"),
-        Column::Number("step time"),
-        Column::Number("change"),
-        Column::Text(""),
-    ];
-    let step = replayed.timeline.step_time;
-    let lines = others.iter().map(|other| other.row(problem, step)).collect();
-    printer.text("\n");
-    printer.table(&columns, lines);
-    let all = problem.cluster.n_devices() - 1;
-    if rows == Rows::Few && others.len() < all {
-        printer.line(&format!("... and {} more (--all)", all - others.len()));
-    }
+fn device_name(replayed: &Replayed, device: ir::id::DeviceId) -> &str {
+    &replayed.on.loaded.problem.cluster.devices[device.index()].name
 }

@@ -17,6 +17,7 @@ mod report;
 mod serve;
 mod simulate;
 mod support;
+mod trust;
 mod validate;
 mod verify;
 mod violations;

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::cli::{PlanArgs, VERSION};
 use crate::commands::report::{self, Rows};
+use crate::commands::trust::Trust;
 use crate::commands::{Exit, import};
 use crate::load::{self, Loaded};
 use crate::printer::{Format, Printer};
@@ -51,6 +52,7 @@ pub(crate) fn print(
     }
     let problem = &loaded.problem;
     printer.line(&import::sentence(&problem.graph.name, &loaded.summary));
+    let trust = Trust::of(problem, &outcome.plan, &outcome.timeline);
     let nominal = if outcome.report.nominal { ", nominal costs" } else { "" };
     printer.line(&format!(
         "{}: {}{nominal}",
@@ -62,6 +64,7 @@ pub(crate) fn print(
     printer.text("\n");
     report::devices(problem, &outcome.report, Rows::of(args.all), printer);
     printer.text("\n");
+    trust.print(problem, &outcome.report, Rows::of(args.all), printer);
     printer.line(&format!(
         "bound {} ({}); planned in {}; stopped: {}",
         outcome.bound.value,
@@ -73,7 +76,7 @@ pub(crate) fn print(
     for file in &solved.written {
         printer.talk(&format!("wrote {file}"));
     }
-    printer.line(&sentence(outcome));
+    printer.line(&sentence(outcome, &trust));
     Ok(())
 }
 
@@ -158,7 +161,7 @@ fn percent(value: Nanos, bound: Nanos) -> String {
     }
 }
 
-fn sentence(outcome: &Outcome) -> String {
+fn sentence(outcome: &Outcome, trust: &Trust) -> String {
     let (value, bound) = (outcome.timeline.step_time, outcome.bound.value);
     let gap = percent(value, bound);
     let how_far = if value <= bound {
@@ -170,7 +173,7 @@ fn sentence(outcome: &Outcome) -> String {
     } else {
         format!("at most {gap} above the optimum of this cost model")
     };
-    format!("step time {value}, {how_far}")
+    format!("{}, {how_far}", trust.sentence(value))
 }
 
 fn document(
@@ -184,7 +187,11 @@ fn document(
     ReportDocument {
         format: FORMAT.to_owned(),
         plan: solved.plan.clone(),
-        report: report::document(&loaded.problem, &outcome.report),
+        report: report::document(
+            &loaded.problem,
+            &outcome.report,
+            &Trust::of(&loaded.problem, &outcome.plan, &outcome.timeline),
+        ),
         bound: BoundDocument::new(bound, outcome.bound.method),
         gap: gap(value, bound),
         stop_reason: outcome.stop.name().to_owned(),

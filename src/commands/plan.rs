@@ -14,6 +14,7 @@ use planner::run::{Budget, Outcome, Request, solve};
 use crate::artifact::{self, Existing};
 use crate::cli::{ObjectiveName, PlanArgs};
 use crate::commands::outcome::{self, Solved};
+use crate::commands::trust::Trust;
 use crate::commands::{CommandResult, Exit, export};
 use crate::escape;
 use crate::interrupt;
@@ -106,7 +107,9 @@ fn document(args: &PlanArgs, loaded: &Loaded, outcome: &Outcome) -> PlanDocument
     };
     let Timeline { step_time, .. } = outcome.timeline;
     let bound = &outcome.bound;
-    let cost = CostDocument::new(step_time.get(), bound.value.get(), bound.method);
+    let trust = Trust::of(&loaded.problem, &outcome.plan, &outcome.timeline);
+    let cost = CostDocument::new(step_time.get(), bound.value.get(), bound.method)
+        .with_trust(trust.interval_document(), trust.origin_documents());
     PlanDocument::from_ir(&outcome.plan, &context, Some(cost))
 }
 

@@ -6,6 +6,7 @@ use cost_model::report::{DeviceReport, Report};
 use documents::report::{DeviceDocument, HoldingDocument, LinkDocument, StepDocument};
 use ir::units::Bytes;
 
+use crate::commands::trust::{self, Trust};
 use crate::printer::Printer;
 use crate::table::Column;
 
@@ -83,8 +84,10 @@ fn holding(holding: &Holding) -> String {
 }
 
 /// The report as a document.
-pub(crate) fn document(problem: &Problem, report: &Report) -> StepDocument {
+pub(crate) fn document(problem: &Problem, report: &Report, trust: &Trust) -> StepDocument {
     let mut document = StepDocument::new(report.step_time.get(), report.nominal);
+    document.interval = trust.interval_document();
+    document.origins = trust.origin_documents();
     document.devices = report.devices.iter().map(|d| device_document(problem, d)).collect();
     let channel = |link: &cost_model::report::LinkReport| {
         let name = &problem.cluster.links.channels[link.channel.index()].name;
@@ -112,6 +115,7 @@ fn device_document(problem: &Problem, report: &DeviceReport) -> DeviceDocument {
                 bytes: holding.bytes,
             })
             .collect(),
+        origins: trust::documents(&report.origins),
         ..DeviceDocument::with_times(&device.name, times.0, times.1, times.2)
     }
     .with_peak(report.peak.bytes, report.peak.at)

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::cli::ReplayArgs;
 use crate::commands::report::{self, Rows};
+use crate::commands::trust::Trust;
 use crate::commands::{CommandResult, Exit, replay, violations};
 use crate::printer::Printer;
 
@@ -15,17 +16,19 @@ pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
     let broken = violations::of(&replayed.on);
     let rows = Rows::of(args.target.all);
     report::devices(problem, &replayed.report, rows, printer);
+    let trust = Trust::of(problem, &replayed.on.plan, &replayed.timeline);
+    trust.print(problem, &replayed.report, rows, printer);
     printer.warnings(&replayed.on.warnings);
     violations::list(&broken, rows, printer);
-    let step = replayed.timeline.step_time;
+    let step = trust.sentence(replayed.timeline.step_time);
     printer.line(&match broken.len() {
-        0 => format!("step time {step}"),
-        n => format!("step time {step}, illegal: {}", violations::count(n)),
+        0 => step,
+        n => format!("{step}, illegal: {}", violations::count(n)),
     });
     let documents =
         |list: &[Diagnostic]| -> Vec<_> { list.iter().map(DiagnosticDocument::from).collect() };
     printer.document(&json!({
-        "report": report::document(problem, &replayed.report),
+        "report": report::document(problem, &replayed.report, &trust),
         "violations": documents(&broken),
         "warnings": documents(&replayed.on.warnings),
     }));

@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod edges;
+mod explained;
 mod folder;
 
 use std::fs;
@@ -251,6 +252,7 @@ fn a_plan_is_replayed_verified_and_explained() {
     assert!(!explained["why"].as_array().unwrap().is_empty());
     let ran = folder.run("explain plan.json --model model.json --op c").exits(0);
     assert!(ran.stdout.starts_with("c ("), "{}", ran.stdout);
+    assert_eq!(explained["time"]["origin"], "given");
 }
 
 #[test]

@@ -342,6 +342,8 @@ pub(crate) fn kind(name: &str) -> DeviceKind {
         memory_bandwidth: None,
         peak: BTreeMap::new(),
         n_multiprocessors: None,
+        last_level_cache: None,
+        clock: None,
         source: "drawn".to_owned(),
         check: Check::Given,
     }

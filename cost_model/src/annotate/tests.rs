@@ -18,6 +18,8 @@ fn kind(name: &str, check: Check) -> DeviceKind {
         memory_bandwidth: BytesPerSecond::new(1e12),
         peak: BTreeMap::from([(DType::F16, FlopsPerSecond::new(1e14).unwrap())]),
         n_multiprocessors: None,
+        last_level_cache: None,
+        clock: None,
         source: String::new(),
         check,
     }

@@ -51,26 +51,15 @@ fn a_tiny_product_takes_little_more_than_the_launch() {
 
 #[test]
 fn without_splits_and_extras_it_is_the_form_of_the_planner() {
-    use ir::cluster::{Check, DeviceKind};
     use ir::op::{Kernel, Product};
     use ir::profile::{KernelConstants, Provenance, TileConstants};
-    use ir::tensor::DType;
-    use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
+    use ir::units::Seconds;
     let ours = Constants {
         split_k: f64::INFINITY,
         whole_waves: 0.5,
         cache_gain: 1.0,
         narrow_gain: 0.0,
         ..TRUTH
-    };
-    let kind = DeviceKind {
-        name: "a".to_owned(),
-        memory: None,
-        memory_bandwidth: BytesPerSecond::new(FACTS.memory_bandwidth),
-        peak: FlopsPerSecond::new(FACTS.peak).into_iter().map(|rate| (DType::Bf16, rate)).collect(),
-        n_multiprocessors: Some(FACTS.n_multiprocessors),
-        source: String::new(),
-        check: Check::Recalled,
     };
     let theirs = KernelConstants {
         launch: Seconds::new(TRUTH.launch).unwrap_or_default(),
@@ -85,17 +74,28 @@ fn without_splits_and_extras_it_is_the_form_of_the_planner() {
         provenance: Provenance::Nominal { source: String::new() },
     };
     for (m, n, k) in [(1, 64, 512), (4096, 4096, 4096), (300, 7168, 51_200)] {
-        let kernel = Kernel {
-            dtype: Some(DType::Bf16),
-            products: vec![Product { count: 1, m, k, n }],
-            bytes_read: Bytes(2 * (m * k + k * n)),
-            bytes_written: Bytes(2 * m * n),
-            ..Kernel::default()
-        };
-        let planner = crate::compute::duration(&kernel, &kind, &theirs).map(|t| t.get() as f64);
-        let here = ours.seconds(&FACTS, Shape { m, n, k }) * 1e9;
-        assert!(planner.is_ok_and(|planner| (planner - here).abs() <= 1.0), "{m} {n} {k}");
+        let products = vec![Product { count: 1, m, k, n }];
+        let kernel = Kernel { products, ..Kernel::default() };
+        let bytes = 2.0 * (m * k + k * n + m * n) as f64;
+        let (compute, memory) = crate::compute::parts(&kernel, bytes, &FACTS, &theirs);
+        let planner = TRUTH.launch + crate::p_norm::joined(compute, memory, TRUTH.p_norm);
+        let here = ours.seconds(&FACTS, Shape { m, n, k });
+        assert!((planner / here - 1.0).abs() < 1e-12, "{m} {n} {k}");
     }
+}
+
+#[test]
+fn kernels_of_several_products_add_up_and_of_none_move_memory() {
+    let product = |count| Product { count, m: 512, k: 512, n: 512 };
+    let bytes = 1e6;
+    let once = TRUTH.parts(&FACTS, &[product(4)], bytes);
+    let twice = TRUTH.parts(&FACTS, &[product(4), product(4)], bytes);
+    assert!((twice.compute_s / once.compute_s - 2.0).abs() < 1e-12);
+    assert!(TRUTH.parts(&FACTS, &[product(8)], bytes).compute_s > once.compute_s);
+    assert_eq!(TRUTH.parts(&FACTS, &[product(0)], bytes).compute_s, 0.0);
+    let none = TRUTH.parts(&FACTS, &[], bytes);
+    assert_eq!((none.compute_s, none.tiling), (0.0, None));
+    assert!(none.seconds(TRUTH.p_norm) > TRUTH.launch);
 }
 
 #[test]

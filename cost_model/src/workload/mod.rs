@@ -9,7 +9,7 @@ mod gradient;
 mod groups;
 mod names;
 mod parameters;
-mod states;
+pub(crate) mod states;
 mod training;
 mod unroll;
 

@@ -17,15 +17,15 @@ use ir::workload::Optimizer;
 
 /// Training state of one parameter in bytes, each part once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct States {
-    pub(super) gradient: Bytes,
-    pub(super) master: Bytes,
-    pub(super) moments: Bytes,
+pub(crate) struct States {
+    pub(crate) gradient: Bytes,
+    pub(crate) master: Bytes,
+    pub(crate) moments: Bytes,
 }
 
 impl States {
     /// All that the parameter drags along besides its weight.
-    pub(super) fn total(&self) -> Bytes {
+    pub(crate) fn total(&self) -> Bytes {
         self.gradient + self.master + self.moments
     }
 }
@@ -41,7 +41,7 @@ pub(super) fn elements(tensor: &Tensor) -> u64 {
 }
 
 /// The training state of a parameter.
-pub(super) fn states(parameter: &Tensor, optimizer: Optimizer) -> States {
+pub(crate) fn states(parameter: &Tensor, optimizer: Optimizer) -> States {
     let elements = elements(parameter);
     let wide = if parameter.dtype == DType::F64 { 8 } else { 4 };
     let times = |each: u64, count: u64| Bytes(each.saturating_mul(count));

@@ -121,6 +121,8 @@ pub(crate) fn cluster(devices: &[(usize, u64)], latency_ns: f64, duplex: Duplex)
                 memory_bandwidth: None,
                 peak: BTreeMap::new(),
                 n_multiprocessors: None,
+                last_level_cache: None,
+                clock: None,
                 source: "test".to_owned(),
                 check: Check::Given,
             })

@@ -1,5 +1,7 @@
 //! Laws over random problems and random plans.
 
+use cost_model::critical::{path, shares};
+use cost_model::explain::memory::peak;
 use cost_model::judge::{Timeline, replay};
 use cost_model::memory::{alive, peaks};
 use cost_model::objective::{Session, row, rows};
@@ -24,6 +26,32 @@ fn the_replay_and_the_verifiers_clock_agree() {
         assert_eq!(verify(&problem, &plan), [], "seed {seed}");
         let timeline = replay(&problem, &plan).unwrap();
         assert_eq!(step_time_ns(&problem, &plan), Some(timeline.step_time.get()), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_critical_path_is_the_step_and_origins_add_up() {
+    for seed in 0..N_CASES {
+        let mut random = Random(seed);
+        let (_, problem) = random_problem(&mut random);
+        let plan = random_plan(&problem, &mut random);
+        let timeline = replay(&problem, &plan).unwrap();
+        let path = path(&problem, &plan, &timeline);
+        let mut end = 0;
+        for step in &path {
+            assert_eq!(step.span.start, end, "seed {seed}: {path:?}");
+            end = step.span.end;
+        }
+        assert_eq!(end, timeline.step_time.get(), "seed {seed}");
+        assert_eq!(shares(&path).total(), end);
+        for device in report(&problem, &plan, &timeline).devices {
+            let busy = device.compute_ns + device.communication_ns;
+            assert_eq!(device.origins.total(), busy, "seed {seed}");
+            let lines = peak(&problem, &plan, &timeline, &device);
+            let (total, lines) = lines.split_last().unwrap();
+            assert_eq!(total.bytes, device.peak.bytes, "seed {seed}");
+            assert_eq!(lines.iter().map(|line| line.bytes).sum::<u64>(), total.bytes);
+        }
     }
 }
 

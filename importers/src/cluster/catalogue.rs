@@ -6,7 +6,7 @@ use std::str::FromStr;
 use ir::cluster::{Check, DeviceKind};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::tensor::DType;
-use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond};
+use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Hertz};
 
 const DEVICES: &str = include_str!("../../data/devices.csv");
 const LINKS: &str = include_str!("../../data/links.csv");
@@ -175,6 +175,8 @@ fn device_row(row: &Row) -> Result<DeviceRow, Diagnostic> {
             memory_bandwidth: cell(row, "memory_bytes_per_s")?.and_then(BytesPerSecond::new),
             peak,
             n_multiprocessors: cell(row, "sm_count")?,
+            last_level_cache: cell(row, "last_level_cache_bytes")?.map(Bytes),
+            clock: cell(row, "boost_clock_hz")?.and_then(Hertz::new),
             source: text(row, "source")?,
             check: check(&text(row, "check")?),
         },

@@ -295,6 +295,8 @@ fn own_kind(entry: &KindDocument) -> Result<DeviceKind, Diagnostic> {
         memory_bandwidth: memory_bandwidth.transpose()?,
         peak,
         n_multiprocessors: entry.multiprocessors,
+        last_level_cache: None,
+        clock: None,
         source: "cluster file".to_owned(),
         check: Check::Given,
     })

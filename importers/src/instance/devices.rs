@@ -131,6 +131,8 @@ fn kind(name: &str) -> DeviceKind {
         memory_bandwidth: None,
         peak: BTreeMap::new(),
         n_multiprocessors: None,
+        last_level_cache: None,
+        clock: None,
         source: "instance file".to_owned(),
         check: Check::Given,
     }

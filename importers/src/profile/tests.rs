@@ -195,17 +195,28 @@ fn an_empty_profile_and_garbage_are_refused() {
 }
 
 #[test]
-fn measured_rates_stand_in_for_the_data_sheet() {
+fn links_of_the_profile_stand_in_for_those_of_their_name() {
     let cluster = |kind: &str| {
-        let text = format!("nodes: [{{device: {kind}, devices: 2}}]");
+        let text = format!(
+            "nodes: [{{device: {kind}, devices: 2, scaleup: peer}}]\n\
+             link_kinds: [{{name: peer, bytes_per_s: 1e9, latency_s: 1e-5}}]\n"
+        );
         crate::cluster::parse(&text, "c.yaml", None).unwrap()
     };
     let profile = parse(GOOD, "lab.yaml").unwrap();
-    let (rated_cluster, warnings) = rated(&profile, cluster("h100_sxm5_80gb")).unwrap();
+    let given = cluster("h100_sxm5_80gb");
+    assert_eq!(given.links.kinds[0].bandwidth.get(), 1e9);
+    let (rated_cluster, warnings) = rated(&profile, given.clone()).unwrap();
     assert!(warnings.is_empty());
-    let kind = &rated_cluster.kinds[0];
-    assert_eq!(kind.peak[&DType::Bf16].get(), 9.0e14);
-    assert_eq!(kind.memory_bandwidth.unwrap().get(), 3.0e12);
+    let way = &rated_cluster.links.kinds[0];
+    assert_eq!((way.latency_ns, way.bandwidth.get()), (0.0, 4.0e11));
+    assert_eq!((way.check, way.source.as_str()), (Check::Read, "x"), "nominal in the profile");
+    assert_eq!(rated_cluster.kinds, given.kinds, "constants of kinds stay with the profile");
+    let provenance = Provenance::Measured { source: "s".into(), date: "2026-01-02".into() };
+    let mut measured = profile.clone();
+    measured.links.get_mut("peer").unwrap().provenance = provenance;
+    let way = rated(&measured, given).unwrap().0.links.kinds[0].clone();
+    assert_eq!((way.check, way.source.as_str()), (Check::Measured, "s, 2026-01-02"));
     let error = rated(&profile, cluster("a100_sxm4_80gb")).unwrap_err();
     assert_eq!(error.code, "unknown-kind");
 }

@@ -122,6 +122,8 @@ impl Sample {
             memory_bandwidth: None,
             peak: BTreeMap::new(),
             n_multiprocessors: None,
+            last_level_cache: None,
+            clock: None,
             source: "by hand".to_owned(),
             check: Check::Given,
         };

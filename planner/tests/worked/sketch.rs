@@ -214,6 +214,8 @@ impl Sketch {
                     memory_bandwidth: None,
                     peak: BTreeMap::new(),
                     n_multiprocessors: None,
+                    last_level_cache: None,
+                    clock: None,
                     source: "sketch".to_owned(),
                     check: Check::Given,
                 })

@@ -1,0 +1,151 @@
+//! Where the step time goes: the critical path.
+
+use std::collections::BTreeMap;
+
+use cost_model::critical::Step;
+use documents::plan::CostDocument;
+use documents::quantity::Duration;
+use ir::schedule::Task;
+use ir::units::Nanos;
+use serde_json::{Value, json};
+
+use super::device_name;
+use crate::commands::replay::Replayed;
+use crate::commands::report::{self, Rows};
+use crate::commands::trust::Trust;
+use crate::printer::Printer;
+use crate::table::Column;
+
+/// Tasks of the path of one type.
+#[derive(Default)]
+struct Group {
+    n: usize,
+    ns: u64,
+    longest: Option<Step>,
+}
+
+/// The critical path by type of op, its longest tasks, and the bound.
+pub(super) fn explain(
+    replayed: &Replayed,
+    stated: Option<&CostDocument>,
+    rows: Rows,
+    printer: &Printer,
+) {
+    let problem = &replayed.on.loaded.problem;
+    let step = replayed.timeline.step_time;
+    let trust = Trust::of(problem, &replayed.on.plan, &replayed.timeline);
+    printer.line(&format!(
+        "{} ops and transfers, one after the other, make the step {step} long",
+        trust.path.len()
+    ));
+    table(replayed, &groups(replayed, &trust), rows, printer);
+    printer.text("\n");
+    trust.print(problem, &replayed.report, rows, printer);
+    if let Some(cost) = stated {
+        printer.line(&format!(
+            "bound {} ({}) when it was planned: no placement, order or schedule is faster",
+            Nanos(cost.bound_ns),
+            cost.bound_method
+        ));
+    }
+    printer.line("explain --op, --transfer or --device says what each figure is made of");
+    printer.warnings(&replayed.on.warnings);
+    printer.line(&trust.sentence(step));
+    printer.document(&json!({
+        "report": report::document(problem, &replayed.report, &trust),
+        "critical_path": trust.path.iter().map(|task| document(replayed, task)).collect::<Vec<_>>(),
+        "bound": stated.map(|cost| json!({
+            "value": Duration::from_ns(cost.bound_ns),
+            "method": cost.bound_method,
+        })),
+    }));
+}
+
+/// Tasks of the path by type, those that take most of the step first.
+fn groups<'a>(replayed: &'a Replayed, trust: &Trust) -> Vec<(&'a str, Group)> {
+    let graph = &replayed.on.loaded.problem.graph;
+    let mut groups: BTreeMap<&str, Group> = BTreeMap::new();
+    for task in &trust.path {
+        let name = match task.task {
+            Task::Op(op) => graph.op(op).op_type.as_str(),
+            Task::Transfer(_) => "transfer",
+        };
+        let group = groups.entry(name).or_default();
+        let ns = task.span.end - task.span.start;
+        group.n += 1;
+        group.ns += ns;
+        if group.longest.is_none_or(|longest| ns > longest.span.end - longest.span.start) {
+            group.longest = Some(*task);
+        }
+    }
+    let mut groups: Vec<(&str, Group)> = groups.into_iter().collect();
+    groups.sort_by(|a, b| b.1.ns.cmp(&a.1.ns).then(a.0.cmp(b.0)));
+    groups
+}
+
+fn table(replayed: &Replayed, groups: &[(&str, Group)], rows: Rows, printer: &Printer) {
+    let step = replayed.timeline.step_time;
+    let columns = [
+        Column::Name("on the critical path"),
+        Column::Number("count"),
+        Column::Number("time"),
+        Column::Number("of step"),
+        Column::RestName("longest"),
+    ];
+    let shown = rows.shown(groups.len());
+    let lines = groups[..shown].iter().map(|(name, group)| {
+        let longest = group.longest.map_or_else(String::new, |task| longest(replayed, &task));
+        let (count, time) = (group.n.to_string(), Nanos(group.ns).to_string());
+        vec![(*name).to_owned(), count, time, share(group.ns, step), longest]
+    });
+    printer.table(&columns, lines.collect());
+    if shown < groups.len() {
+        printer.line(&format!("... and {} more (--all)", groups.len() - shown));
+    }
+}
+
+/// `12.0 us node0.gpu0 linear`.
+fn longest(replayed: &Replayed, task: &Step) -> String {
+    let time = Nanos(task.span.end - task.span.start);
+    format!("{time} {} {}", place(replayed, task), name(replayed, task))
+}
+
+fn name<'a>(replayed: &'a Replayed, task: &Step) -> &'a str {
+    let graph = &replayed.on.loaded.problem.graph;
+    match task.task {
+        Task::Op(op) => &graph.op(op).name,
+        Task::Transfer(transfer) => &graph.tensor(transfer.tensor).name,
+    }
+}
+
+fn place<'a>(replayed: &'a Replayed, task: &Step) -> &'a str {
+    match task.task {
+        Task::Op(op) => {
+            let device = replayed.on.plan.placement.of(op);
+            device.map_or("nowhere", |device| device_name(replayed, device))
+        }
+        Task::Transfer(transfer) => device_name(replayed, transfer.to),
+    }
+}
+
+/// `12.3 %`.
+pub(super) fn share(ns: u64, step: Nanos) -> String {
+    match step.get() {
+        0 => "-".to_owned(),
+        step => format!("{:.1} %", ns as f64 / step as f64 * 100.0),
+    }
+}
+
+fn document(replayed: &Replayed, task: &Step) -> Value {
+    let kind = match task.task {
+        Task::Op(_) => "op",
+        Task::Transfer(_) => "transfer",
+    };
+    json!({
+        kind: name(replayed, task),
+        "device": place(replayed, task),
+        "start": Duration::from_ns(task.span.start),
+        "end": Duration::from_ns(task.span.end),
+        "origin": task.origin.name(),
+    })
+}

@@ -1,0 +1,38 @@
+//! Every figure of a report can be asked for.
+
+use serde_json::Value;
+
+use super::folder::{Folder, diamond};
+
+#[test]
+fn every_figure_of_a_report_can_be_asked_for() {
+    let folder = Folder::new(&diamond());
+    let plan = folder.planned("plan.json");
+    let step = plan["cost"]["step_time_ns"].as_u64().unwrap();
+    let on = "plan.json --model model.json --json";
+    let whole = folder.run(&format!("explain {on}")).exits(0).json();
+    let path = whole["critical_path"].as_array().unwrap();
+    let length =
+        |task: &Value| task["end"]["ns"].as_u64().unwrap() - task["start"]["ns"].as_u64().unwrap();
+    assert_eq!(path.iter().map(length).sum::<u64>(), step);
+    assert_eq!(whole["bound"]["value"]["ns"], plan["cost"]["bound_ns"]);
+    for device in whole["report"]["devices"].as_array().unwrap() {
+        let line = format!("explain {on} --device {}", device["id"].as_str().unwrap());
+        let found = folder.run(&line).exits(0).json();
+        assert_eq!(found["compute"]["ns"], device["busy_ns"]);
+        assert_eq!(found["communication"]["ns"], device["communication_ns"]);
+        assert_eq!(found["peak"]["bytes"], device["peak_memory_bytes"]);
+        assert_eq!(found["limit_bytes"], device["memory_limit_bytes"]);
+    }
+    for task in path.iter().filter(|task| task["transfer"].is_string()) {
+        let line = format!("explain {on} --transfer {}", task["transfer"].as_str().unwrap());
+        let found = folder.run(&line).exits(0).json();
+        let all = found["transfers"].as_array().unwrap();
+        assert!(all.iter().any(|one| one["end"] == task["end"]), "{found}");
+        let total = |one: &Value| one["why"]["total"]["ns"].as_u64().unwrap();
+        assert!(all.iter().all(|one| total(one) == length(one)), "{found}");
+    }
+    for bad in ["--op nothing", "--device nothing", "--transfer nothing", "--op c --device x"] {
+        folder.run(&format!("explain {on} {bad}")).exits(2);
+    }
+}
