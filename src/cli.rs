@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer};
 
+use crate::bench_flags::BenchArgs;
 use crate::flag_values::{dimension, dtype, duration, extent, positive};
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
 
@@ -87,6 +88,9 @@ pub(crate) enum Command {
         with units"
     )]
     Calibrate(CalibrateArgs),
+    /// Run every method on every instance of a folder, beside what peers reach
+    #[command(after_help = "Example: meshwright bench placement data/bench/placement -o table.md")]
+    Bench(BenchArgs),
     /// Judge the cost model on published measurements (docs/data.md)
     #[command(after_help = "Example: meshwright validate data")]
     Validate(ValidateArgs),
@@ -164,9 +168,9 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "NAME", default_value = "auto", env = "MESHWRIGHT_ALGORITHM")]
     #[arg(hide_env = true, help_heading = "Search")]
     pub(crate) algorithm: String,
-    /// What is minimised
-    #[arg(long, value_enum, default_value_t, help_heading = "Search", hide_possible_values = true)]
-    pub(crate) objective: ObjectiveName,
+    /// What is minimised [default: step-time, or as the instance's collection]
+    #[arg(long, value_enum, help_heading = "Search", hide_possible_values = true)]
+    pub(crate) objective: Option<ObjectiveName>,
     /// Stop after this long, such as 500ms or 2m [default: 30s for auto, else none]
     #[arg(long, value_name = "TIME", value_parser = duration, env = "MESHWRIGHT_TIME_LIMIT")]
     #[arg(hide_env = true, help_heading = "Search")]
@@ -353,6 +357,11 @@ impl From<OptimizerName> for Optimizer {
 pub(crate) enum ObjectiveName {
     #[default]
     StepTime,
+    MaxLoad,
+    ContiguousMaxLoad,
+    Latency,
+    TimePerSample,
+    SlowestStage,
 }
 
 /// Executors whose limits a plan can be kept to.

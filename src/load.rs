@@ -114,7 +114,7 @@ fn annotated(
         Arc::new(cluster),
         &profile,
         workload,
-        self::objective(objective),
+        self::objective(objective)?,
         constraints,
     )?;
     warnings.extend(annotated.warnings);
@@ -141,9 +141,18 @@ pub(crate) fn describe(cluster: &Cluster) -> String {
     kinds.join(", ")
 }
 
-fn objective(name: ObjectiveName) -> Objective {
+fn objective(name: ObjectiveName) -> Result<Objective, Diagnostic> {
     match name {
-        ObjectiveName::StepTime => Objective::StepTime,
+        ObjectiveName::StepTime => Ok(Objective::StepTime),
+        ObjectiveName::MaxLoad
+        | ObjectiveName::ContiguousMaxLoad
+        | ObjectiveName::Latency
+        | ObjectiveName::TimePerSample
+        | ObjectiveName::SlowestStage => {
+            let message = "models are planned for step time only";
+            Err(Diagnostic::usage("no-objective", message)
+                .hint("use --objective step-time, or an instance whose costs are given"))
+        }
     }
 }
 

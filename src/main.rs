@@ -1,6 +1,7 @@
 //! The command line of meshwright: parses, calls the library, prints.
 
 mod artifact;
+mod bench_flags;
 mod cli;
 mod commands;
 mod constraints;

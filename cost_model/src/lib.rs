@@ -19,6 +19,7 @@ pub mod explain;
 pub mod fit;
 mod flow;
 mod groups;
+pub mod instance;
 pub mod interval;
 pub mod judge;
 pub mod lower;

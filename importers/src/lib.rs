@@ -238,6 +238,28 @@ pub fn read_any_bytes(
     read_source(&bytes, name, options).map_err(|error| error.fact("file", name))
 }
 
+/// Reads an instance of another planner; `None` for a file of any other format, or of none, which
+/// [`read`] then tells.
+///
+/// # Errors
+/// What the reader of the format finds; each names the file in the fact `file`.
+pub fn instance(path: &Path) -> Result<Option<Instance>, Diagnostic> {
+    let file = path.display().to_string();
+    let read = |source: &dyn Source, name: &str| match sniff::format(source, name)
+        .map(|format| format.read)
+    {
+        Ok(Reader::Benchmark(read)) => read(source, &stem(name)).map(Some),
+        _ => Ok(None),
+    };
+    let Ok(source) = FileSource::open(path) else { return Ok(None) };
+    let found = match source::inflated(&source, json::MAX_BYTES) {
+        Ok(None) => read(&source, &file),
+        Ok(Some(bytes)) => read(&bytes.as_slice(), file.strip_suffix(".gz").unwrap_or(&file)),
+        Err(_) => Ok(None),
+    };
+    found.map_err(|error| hints::complete(error).fact("file", file.clone()))
+}
+
 /// Reads a split of a dnn-partitioning instance.
 ///
 /// # Errors
@@ -274,13 +296,25 @@ fn read_plain(
     options: &ImportOptions,
 ) -> Result<Content, Diagnostic> {
     let inflated = source::inflated(source, json::MAX_BYTES)?;
-    let (source, name) = match &inflated {
-        Some(bytes) => (&bytes.as_slice() as &dyn Source, name.strip_suffix(".gz").unwrap_or(name)),
-        None => (source, name),
-    };
-    let stem = Path::new(name).file_stem().map_or_else(String::new, |s| s.to_string_lossy().into());
-    match sniff::format(source, name)?.read {
-        Reader::Model(read) => read(source, &stem, options).map(Box::new).map(Content::Model),
-        Reader::Benchmark(read) => read(source, &stem).map(Content::Instance),
+    match &inflated {
+        Some(bytes) => {
+            read_sniffed(&bytes.as_slice(), name.strip_suffix(".gz").unwrap_or(name), options)
+        }
+        None => read_sniffed(source, name, options),
     }
+}
+
+fn read_sniffed(
+    source: &dyn Source,
+    name: &str,
+    options: &ImportOptions,
+) -> Result<Content, Diagnostic> {
+    match sniff::format(source, name)?.read {
+        Reader::Model(read) => read(source, &stem(name), options).map(Box::new).map(Content::Model),
+        Reader::Benchmark(read) => read(source, &stem(name)).map(Content::Instance),
+    }
+}
+
+fn stem(name: &str) -> String {
+    Path::new(name).file_stem().map_or_else(String::new, |s| s.to_string_lossy().into())
 }

@@ -5,8 +5,10 @@
 
 pub mod algorithm;
 pub mod draft;
+pub mod instance;
 mod list_schedule;
 pub mod no_plan;
+pub mod partition;
 pub mod placement;
 pub mod recipe;
 pub mod registry;

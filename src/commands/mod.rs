@@ -2,6 +2,7 @@
 
 mod algorithms;
 mod alternatives;
+mod bench;
 mod calibrate;
 mod compare;
 mod completions;
@@ -9,6 +10,7 @@ mod devices;
 mod explain;
 mod export;
 mod import;
+mod instance;
 mod outcome;
 mod plan;
 mod profile;
@@ -61,6 +63,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer) -> CommandResult {
         }
         Some(Command::Plan(args)) => plan::run(args, printer),
         Some(Command::Import(args)) => import::run(args, printer),
+        Some(Command::Bench(args)) => bench::run(args, printer),
         Some(Command::Profile(args)) => profile::run(args, printer),
         Some(Command::Calibrate(args)) => calibrate::run(args, printer),
         Some(Command::Validate(args)) => validate::run(args, printer),

@@ -12,10 +12,10 @@ use planner::recipe::Recipe;
 use planner::run::{Budget, Outcome, Request, solve};
 
 use crate::artifact::{self, Existing};
-use crate::cli::{ObjectiveName, PlanArgs};
+use crate::cli::PlanArgs;
 use crate::commands::outcome::{self, Solved};
 use crate::commands::trust::Trust;
-use crate::commands::{CommandResult, Exit, export};
+use crate::commands::{CommandResult, Exit, export, instance};
 use crate::escape;
 use crate::interrupt;
 use crate::load::{self, Loaded};
@@ -23,12 +23,20 @@ use crate::printer::Printer;
 use crate::progress::Progress;
 
 pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
+    if let Some(instance) = importers::instance(&args.model)? {
+        return instance::plan(args, &instance, printer);
+    }
     let exports = exports(&args.export)?;
     let existing = Existing::of(args.force);
     check_outputs(args, &exports, existing)?;
     let recipe = Recipe::parse(&args.algorithm)?;
     let cancel = interrupt::flag();
-    let loaded = load::problem(&args.model, &args.problem, args.objective, args.executor)?;
+    let loaded = load::problem(
+        &args.model,
+        &args.problem,
+        args.objective.unwrap_or_default(),
+        args.executor,
+    )?;
     if cancel.load(Ordering::SeqCst) {
         return Ok(interrupted(printer));
     }
@@ -53,7 +61,7 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     };
     outcome.warnings.iter_mut().for_each(|warning| name_limit(args, warning));
     let elapsed = start.elapsed();
-    let plan = document(args, &loaded, &outcome);
+    let plan = document(&loaded, &outcome);
     let (files, warnings) = files(args, &exports, &loaded, &outcome, &plan)?;
     artifact::write_all(&files, existing)?;
     let written = files.iter().map(|(path, _)| path.display().to_string()).collect();
@@ -94,15 +102,13 @@ fn check_outputs(
     artifact::check(&outputs, &inputs, existing)
 }
 
-fn document(args: &PlanArgs, loaded: &Loaded, outcome: &Outcome) -> PlanDocument {
+fn document(loaded: &Loaded, outcome: &Outcome) -> PlanDocument {
     let context = Context {
         graph: &loaded.problem.graph,
         cluster: &loaded.problem.cluster,
         profile: &loaded.profile,
         workload: &loaded.problem.workload,
-        objective: match args.objective {
-            ObjectiveName::StepTime => "step-time",
-        },
+        objective: cost_model::objective::row(loaded.problem.objective).name,
         algorithm: &outcome.algorithm,
     };
     let Timeline { step_time, .. } = outcome.timeline;

@@ -9,6 +9,7 @@
 mod architecture;
 mod cli;
 mod data;
+mod instances;
 mod laws;
 mod layered;
 mod oracle;

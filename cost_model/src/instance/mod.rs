@@ -1,0 +1,130 @@
+//! Judges of instances whose costs are all given (`ir::instance`): what a split is worth, whether
+//! it is legal, and what no split is below. None of them knows how a split was found.
+
+pub mod latency;
+pub mod max_load;
+pub mod session;
+pub mod split;
+pub mod straight;
+pub mod time_per_sample;
+
+use ir::diagnostic::Diagnostic;
+use ir::instance::{LayerProfile, LoadInstance, StageInstance};
+use ir::units::Nanos;
+
+use max_load::Devices;
+use time_per_sample::Stage;
+
+/// What an instance is solved for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Goal {
+    /// Greatest load of any split.
+    MaxLoad,
+    /// Greatest load of a contiguous split.
+    ContiguousMaxLoad,
+    /// Latency of one sample.
+    Latency,
+    /// Slowest stage with data and tensor degrees.
+    TimePerSample,
+    /// Slowest stage of a straight pipeline.
+    SlowestStage,
+}
+
+/// How solutions of one form are judged.
+#[derive(Clone, Copy)]
+pub enum Judge {
+    /// Devices of nodes.
+    Load {
+        /// Value of a legal split.
+        evaluate: fn(&LoadInstance, &Devices) -> Result<Nanos, Diagnostic>,
+        /// A value that no legal split is below.
+        bound: fn(&LoadInstance) -> Nanos,
+    },
+    /// Stages with degrees.
+    Stages {
+        /// Value of a legal pipeline.
+        evaluate: fn(&StageInstance, &[Stage]) -> Result<Nanos, Diagnostic>,
+        /// A value that no legal pipeline is below.
+        bound: fn(&StageInstance) -> Nanos,
+    },
+    /// Stages of layers on so many devices.
+    Straight {
+        /// Value of a legal pipeline.
+        evaluate: fn(&LayerProfile, &[u32], usize) -> Result<Nanos, Diagnostic>,
+        /// A value that no legal pipeline is below.
+        bound: fn(&LayerProfile, usize) -> Nanos,
+    },
+}
+
+/// An objective of instances with given costs.
+pub struct Row {
+    /// Which one.
+    pub goal: Goal,
+    /// Its name on the command line and in documents.
+    pub name: &'static str,
+    /// One line for people.
+    pub summary: &'static str,
+    /// How it is judged.
+    pub judge: Judge,
+}
+
+static ROWS: [Row; 5] = [
+    Row {
+        goal: Goal::MaxLoad,
+        name: "max-load",
+        summary: "greatest load of a device, transfers at both ends included",
+        judge: Judge::Load {
+            evaluate: |instance, devices| {
+                max_load::evaluate(instance, devices, max_load::Contiguity::Free)
+            },
+            bound: max_load::bound,
+        },
+    },
+    Row {
+        goal: Goal::ContiguousMaxLoad,
+        name: "contiguous-max-load",
+        summary: "max-load where no path leaves a device and comes back",
+        judge: Judge::Load {
+            evaluate: |instance, devices| {
+                max_load::evaluate(instance, devices, max_load::Contiguity::Contiguous)
+            },
+            bound: max_load::bound,
+        },
+    },
+    Row {
+        goal: Goal::Latency,
+        name: "latency",
+        summary: "time of one sample, one block of nodes per accelerator",
+        judge: Judge::Load { evaluate: latency::evaluate, bound: latency::bound },
+    },
+    Row {
+        goal: Goal::TimePerSample,
+        name: "time-per-sample",
+        summary: "slowest stage of a pipeline with data and tensor degrees",
+        judge: Judge::Stages { evaluate: time_per_sample::evaluate, bound: time_per_sample::bound },
+    },
+    Row {
+        goal: Goal::SlowestStage,
+        name: "slowest-stage",
+        summary: "slowest stage of a straight pipeline, activations not counted",
+        judge: Judge::Straight { evaluate: straight::evaluate, bound: straight::bound },
+    },
+];
+
+/// All objectives of instances with given costs.
+#[must_use]
+pub fn rows() -> &'static [Row] {
+    &ROWS
+}
+
+/// The row of a goal.
+#[must_use]
+pub fn row(goal: Goal) -> &'static Row {
+    match goal {
+        Goal::MaxLoad => &ROWS[0],
+        Goal::ContiguousMaxLoad => &ROWS[1],
+        Goal::Latency => &ROWS[2],
+        Goal::TimePerSample => &ROWS[3],
+        Goal::SlowestStage => &ROWS[4],
+    }
+}

@@ -1,0 +1,147 @@
+//! Pipelines whose stages have a data and a tensor degree: the slowest stage is as fast as can be.
+//!
+//! # Decides
+//! The stage of every layer, its configuration, and the degrees of every stage.
+//!
+//! # Idea
+//! Stages are set from the last to the first, because the memory of a stage depends on how many
+//! copies there are from it on. For a target time, the best ways to have the last layers done are
+//! pairs (devices used, copies used), of which only those count that no other beats in both. A
+//! stage fits if the fastest choice of configurations within memory meets the target: a knapsack,
+//! answered by its relaxation where that suffices and by branching where not, and remembered. The
+//! target is bisected; each success continues from the value of its plan, and the last failure is
+//! the proof.
+//!
+//! # Paper
+//! Tarnawski et al., "Piper: Multidimensional Planner for DNN Parallelization", NeurIPS 2021 (the
+//! problem, the program over ideals; there the knapsack is answered by a heuristic).
+//!
+//! # Guarantee
+//! Optimal, to the nanosecond, if the ideals fit into memory, no knapsack exceeds its branches,
+//! and the search is not stopped; else none.
+//!
+//! # Complexity
+//! O(pairs of nested ideals x degrees x pairs (devices, copies)) per target.
+//!
+//! # Limits
+//! One tensor degree per stage; ideals can be exponentially many: then there is no answer.
+//!
+//! # Example
+//! Two equal layers on two devices: a stage each, or both on two copies.
+
+mod choice;
+mod search;
+mod stages;
+
+use cost_model::instance::time_per_sample::{Stage, bound, evaluate};
+use ir::instance::StageInstance;
+use ir::units::Nanos;
+
+use super::ideals::lattice::Lattice;
+use search::{Answer, Search};
+
+/// What a search may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of the list of ideals.
+    pub memory_bytes: usize,
+    /// Branches of one knapsack.
+    pub n_branches: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory_bytes: 1 << 27, n_branches: 5_000 }
+    }
+}
+
+/// What the search found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The best pipeline and its time per sample; `None` if there is none, or none was found.
+    pub pipeline: Option<(Nanos, Vec<Stage>)>,
+    /// No pipeline is faster than this; with no pipeline and `is_proved`, there is none.
+    pub bound: Nanos,
+    /// Whether the pipeline is optimal, or there is none.
+    pub is_proved: bool,
+}
+
+/// First target, in units of the work bound, and the step from one to the next while none is met.
+const FIRST: f64 = 4.0;
+
+/// Past this many times the work bound, targets have no limit.
+const FAR: f64 = 60.0;
+
+/// The unit of values.
+const NANOSECOND: f64 = 1e-9;
+
+/// Values are rounded up, so that a pipeline with a lesser one is this part of a nanosecond faster;
+/// the rest is room for the last digits of a target.
+const NEARLY_ONE: f64 = 0.99;
+
+/// Where value and bound are closer than this share, the next target is just below the value.
+const NEAR: f64 = 0.02;
+
+/// The best pipeline; proved where time and memory suffice.
+#[must_use]
+pub fn solve(instance: &StageInstance, limits: &Limits, stop: &dyn Fn() -> bool) -> Found {
+    let work_bound = bound(instance);
+    let mut found = Found { pipeline: None, bound: work_bound, is_proved: false };
+    let graph = stages::graph(instance);
+    let Some(lattice) = Lattice::all(&graph, limits.memory_bytes) else { return found };
+    let mut search = Search::new(instance, &lattice, limits.n_branches, stop);
+    // Targets up to `low` are given up, shown or not.
+    let mut low = work_bound.seconds().max(NANOSECOND);
+    let mut target = low * FIRST;
+    let mut n_same = 0u32;
+    loop {
+        match search.at(target) {
+            Answer::Pipeline(stages) => {
+                let Ok(value) = evaluate(instance, &stages) else { return found };
+                let best = found.pipeline.as_ref().map_or(Nanos::MAX, |(value, _)| *value);
+                if value < best {
+                    n_same = 0;
+                    found.pipeline = Some((value, stages));
+                } else {
+                    // The same after rounding; or edges cost more than the cheapest choices
+                    // promise. The next target leaves more room.
+                    n_same += 1;
+                    low = if n_same > 1 { low.max(target) } else { low };
+                }
+            }
+            Answer::None { exact } => {
+                low = low.max(target);
+                match (&found.pipeline, exact) {
+                    (None, exact) if target.is_infinite() => {
+                        found.is_proved = exact;
+                        return found;
+                    }
+                    (None, _) => {}
+                    // Every value above the target is at least the next nanosecond.
+                    (Some(_), true) => found.bound = found.bound.max(next_nanosecond(target)),
+                    (Some(_), false) => {}
+                }
+            }
+            Answer::Stopped => return found,
+        }
+        let Some((value, _)) = &found.pipeline else {
+            // Without a limit on time, only memory stands against a pipeline.
+            target = if low < work_bound.seconds() * FAR { target * FIRST } else { f64::INFINITY };
+            continue;
+        };
+        found.bound = found.bound.min(*value);
+        found.is_proved = value.get() - found.bound.get() <= 1;
+        let below = value.seconds() - (NEARLY_ONE + f64::from(n_same)) * NANOSECOND;
+        if found.is_proved || low >= below * (1.0 - 1e-12) {
+            return found;
+        }
+        let is_near =
+            n_same > 0 || value.seconds() < low * (1.0 + NEAR) && target < value.seconds();
+        target = if is_near { below } else { (low * value.seconds()).sqrt().min(below) };
+    }
+}
+
+/// The first whole nanosecond after a time in seconds.
+fn next_nanosecond(seconds: f64) -> Nanos {
+    Nanos((seconds / NANOSECOND).floor() as u64 + 1)
+}

@@ -1,0 +1,6 @@
+//! Methods for instances with given costs, against brute force and against their own judges.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod ideals;
+mod methods;
+mod sample;

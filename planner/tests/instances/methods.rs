@@ -1,0 +1,203 @@
+//! Every method through the table: legal, no better than the best, and as good where it proves so.
+
+use cost_model::instance::{Goal, latency, row, time_per_sample};
+use ir::instance::{Configuration, Instance, LayerProfile, ProfileNode, StageInstance, StageNode};
+use ir::units::{Bytes, BytesPerSecond, Nanos};
+use planner::instance::{Request, Solution, goals, methods, solve};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use time_per_sample::Stage;
+
+use crate::sample::{every_split, instance};
+
+#[test]
+fn names_are_unique_and_every_goal_has_a_method() {
+    let names: Vec<&str> = methods().iter().map(|method| method.name).collect();
+    assert!((1..names.len()).all(|at| !names[..at].contains(&names[at])));
+    for row in cost_model::instance::rows() {
+        assert!(methods().iter().any(|method| method.goals.contains(&row.goal)), "{}", row.name);
+        assert_eq!(cost_model::instance::row(row.goal).name, row.name);
+    }
+}
+
+#[test]
+fn latencies_are_legal_and_nothing_is_below_their_bound() {
+    let (mut n_optimal, mut n_found) = (0, 0);
+    for seed in 0..300 {
+        let instance = instance(seed, 6);
+        let mut best = None;
+        every_split(&instance, |devices| {
+            if let Ok(value) = latency::evaluate(&instance, devices) {
+                best = best.into_iter().chain([value]).min();
+            }
+        });
+        let bound = latency::bound(&instance);
+        assert!(best.is_none_or(|best| bound <= best), "{seed}");
+        let request = Request::default();
+        let answer = solve(&Instance::Load(instance), Goal::Latency, None, &request).unwrap();
+        let Some((value, _)) = answer.best else { continue };
+        assert!(best.is_some_and(|best| best <= value), "{seed}");
+        n_found += 1;
+        n_optimal += usize::from(best == Some(value));
+    }
+    // A heuristic, but on six nodes it has to be good.
+    assert!(n_found > 100 && n_optimal * 10 > n_found * 9, "{n_optimal} of {n_found}");
+}
+
+fn stages(seed: u64) -> StageInstance {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let n_nodes = random.random_range(1..=4u32);
+    let mut edges = Vec::new();
+    for to in 1..n_nodes {
+        for from in 0..to {
+            if random.random_bool(0.6) {
+                edges.push((from, to, Bytes(random.random_range(0..3))));
+            }
+        }
+    }
+    let nodes = (0..n_nodes).map(|node| {
+        let mut configurations = Vec::new();
+        for degree in [1, 2] {
+            for name in 0..random.random_range(u32::from(degree == 1)..=2) {
+                configurations.push(Configuration {
+                    name: name.to_string(),
+                    degree,
+                    time: Nanos(random.random_range(1..9) * 1_000_000_000),
+                    parameters: Bytes(random.random_range(0..4)),
+                    bytes_per_sample: Bytes(random.random_range(0..6)),
+                    bytes_fixed: Bytes(random.random_range(0..4)),
+                    forward_sync: edges
+                        .iter()
+                        .filter(|(_, to, _)| *to == node)
+                        .map(|(from, _, _)| (*from, Bytes(u64::from(degree))))
+                        .collect(),
+                    backward_sync: Vec::new(),
+                });
+            }
+        }
+        StageNode { source_id: u64::from(node), name: String::new(), configurations }
+    });
+    StageInstance {
+        name: format!("stages {seed}"),
+        nodes: nodes.collect(),
+        edges,
+        n_devices: random.random_range(1..=4),
+        device_memory: Bytes(random.random_range(5..40)),
+        bandwidth: BytesPerSecond::new(2.0).unwrap(),
+        n_micro_batches: 4,
+    }
+}
+
+/// Calls `each` with every pipeline: every stage of every node, degrees and configurations.
+fn every_pipeline(instance: &StageInstance, each: &mut dyn FnMut(&[Stage])) {
+    let n_nodes = instance.nodes.len();
+    let mut stage_of = vec![0usize; n_nodes];
+    loop {
+        let n_stages = stage_of.iter().max().map_or(0, |last| last + 1);
+        if (0..n_stages).all(|stage| stage_of.contains(&stage)) {
+            let members = |stage| (0..n_nodes).filter(|node| stage_of[*node] == stage).collect();
+            let members: Vec<Vec<usize>> = (0..n_stages).map(members).collect();
+            fill(instance, &members, &mut Vec::new(), each);
+        }
+        let Some(at) = stage_of.iter().rposition(|stage| stage + 1 < n_nodes) else { return };
+        stage_of[at] += 1;
+        stage_of[at + 1..].fill(0);
+    }
+}
+
+fn fill(
+    instance: &StageInstance,
+    members: &[Vec<usize>],
+    stages: &mut Vec<Stage>,
+    each: &mut dyn FnMut(&[Stage]),
+) {
+    let Some(own) = members.get(stages.len()) else { return each(stages) };
+    for (tensor, data) in [(1, 1), (1, 2), (1, 4), (2, 1), (2, 2)] {
+        let counts = own.iter().map(|node| instance.nodes[*node].configurations.len() as u32);
+        let counts: Vec<u32> = counts.collect();
+        let n_choices: u32 = counts.iter().product();
+        for mut choice in 0..n_choices {
+            let nodes = own.iter().zip(&counts).map(|(node, count)| {
+                let own = choice % count;
+                choice /= count;
+                (*node as u32, own)
+            });
+            let nodes: Vec<(u32, u32)> = nodes.collect();
+            let degree = |(node, at): &(u32, u32)| {
+                instance.nodes[*node as usize].configurations[*at as usize].degree
+            };
+            if nodes.iter().all(|pair| degree(pair) == tensor) {
+                stages.push(Stage { nodes, data, tensor });
+                fill(instance, members, stages, each);
+                stages.pop();
+            }
+        }
+    }
+}
+
+#[test]
+fn pipelines_agree_with_brute_force() {
+    let (mut n_found, mut n_none) = (0, 0);
+    for seed in 0..400 {
+        let instance = stages(seed);
+        let mut best = None;
+        every_pipeline(&instance, &mut |stages| {
+            if let Ok(value) = time_per_sample::evaluate(&instance, stages) {
+                best = best.into_iter().chain([value]).min();
+            }
+        });
+        let request = Request::default();
+        let wrapped = Instance::Stages(instance);
+        let answer = solve(&wrapped, Goal::TimePerSample, None, &request).unwrap();
+        assert!(answer.is_proved, "{seed}: {:?} {}", answer.best, answer.bound.get());
+        let value = answer.best.as_ref().map(|(value, _)| value.get());
+        // Optimal to the nanosecond.
+        let off = value.unwrap_or(0).abs_diff(best.map_or(0, Nanos::get));
+        assert!(value.is_some() == best.is_some() && off <= 1, "{seed}: {value:?} {best:?}");
+        n_found += usize::from(best.is_some());
+        n_none += usize::from(best.is_none());
+    }
+    assert!(n_found > 200 && n_none > 20, "{n_found} {n_none}");
+}
+
+#[test]
+fn straight_pipelines_of_a_chain_are_the_best_cut() {
+    for seed in 0..200u64 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let times: Vec<u64> =
+            (0..random.random_range(1..8)).map(|_| random.random_range(0..20)).collect();
+        let node = |(at, time): (usize, &u64)| ProfileNode {
+            id: format!("node{at}"),
+            description: "Layer".to_owned(),
+            forward: Nanos(*time),
+            backward: Nanos::ZERO,
+            activations: Bytes::ZERO,
+            parameters: Bytes::ZERO,
+        };
+        let profile = LayerProfile {
+            name: String::new(),
+            nodes: times.iter().enumerate().map(node).collect(),
+            edges: (1..times.len() as u32).map(|to| (to - 1, to)).collect(),
+        };
+        // Cut into at most three ranges.
+        let n = times.len();
+        let sum = |from: usize, to: usize| times[from..to].iter().sum::<u64>();
+        let cuts = (0..=n).flat_map(|one| (one..=n).map(move |two| (one, two)));
+        let best = cuts.map(|(one, two)| sum(0, one).max(sum(one, two)).max(sum(two, n))).min();
+        let request = Request { n_devices: 3, ..Request::default() };
+        let wrapped = Instance::Profile(profile);
+        assert_eq!(goals(&wrapped), [Goal::SlowestStage]);
+        let answer = solve(&wrapped, Goal::SlowestStage, None, &request).unwrap();
+        assert_eq!(answer.best.as_ref().map(|(value, _)| value.get()), best, "{seed}");
+        assert!(answer.is_proved && matches!(answer.best, Some((_, Solution::Devices(_)))));
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let wrapped = Instance::Stages(stages(0));
+    let code = |goal, name| solve(&wrapped, goal, name, &Request::default()).unwrap_err().code;
+    assert_eq!(code(Goal::Latency, None), "no-objective");
+    assert_eq!(code(Goal::TimePerSample, Some("orders")), "unknown-algorithm");
+    assert_eq!(row(Goal::TimePerSample).name, "time-per-sample");
+}

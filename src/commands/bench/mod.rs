@@ -1,0 +1,189 @@
+//! `bench`: every method on every instance of a folder, beside what peers reach.
+
+mod cases;
+mod peers;
+
+use std::fmt::Write;
+
+use cost_model::instance::{Goal, Judge, row, split};
+use ir::instance::Instance;
+use planner::instance::{Answer, Method, Request, methods, solve};
+use serde_json::{Value, json};
+
+use crate::artifact::{self, Existing};
+use crate::bench_flags::{BenchArgs, Suite};
+use crate::commands::{CommandResult, Exit};
+use crate::interrupt;
+use crate::printer::Printer;
+use crate::table::Column;
+use cases::{Case, STRAIGHT_DEVICES};
+use peers::Peer;
+
+/// A line of the table.
+struct Line {
+    instance: String,
+    objective: &'static str,
+    method: String,
+    value: String,
+    bound: String,
+    gap: String,
+    seconds: String,
+    peers: String,
+    document: Value,
+}
+
+pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> CommandResult {
+    let Suite::Placement = args.suite;
+    let existing = Existing::of(args.force);
+    let outputs: Vec<_> = args.output.iter().map(std::path::PathBuf::as_path).collect();
+    artifact::check(&outputs, &[], existing)?;
+    let cancel = interrupt::flag();
+    let request = Request {
+        time: Some(args.time_limit),
+        seed: 0,
+        n_devices: STRAIGHT_DEVICES,
+        cancel: cancel.clone(),
+    };
+    let mut lines = Vec::new();
+    for case in cases::read(&args.folder, &args.only)? {
+        printer.talk(&format!("{} ({})", case.name, row(case.goal).name));
+        lines.extend(expert(&case));
+        for method in shown(case.goal) {
+            let answer = solve(&case.instance, case.goal, Some(method.name), &request)?;
+            lines.push(line(&case, method.name, &answer));
+        }
+        if cancel.load(std::sync::atomic::Ordering::Relaxed) {
+            break;
+        }
+    }
+    print(&lines, printer);
+    if let Some(path) = &args.output {
+        artifact::write_all(&[(path.clone(), markdown(&lines).into_bytes())], existing)?;
+        printer.talk(&format!("wrote {}", path.display()));
+    }
+    printer.document(&json!({ "lines": lines.iter().map(|l| &l.document).collect::<Vec<_>>() }));
+    Ok(Exit::DONE)
+}
+
+/// Methods that are made for a goal, else the usual one.
+fn shown(goal: Goal) -> Vec<&'static Method> {
+    let fitting: Vec<&Method> =
+        methods().iter().filter(|method| method.goals.contains(&goal)).collect();
+    let made: Vec<&Method> =
+        fitting.iter().copied().filter(|method| method.goals[0] == goal).collect();
+    if made.is_empty() { fitting.into_iter().take(1).collect() } else { made }
+}
+
+/// A person's split, judged as it stands.
+fn expert(case: &Case) -> Option<Line> {
+    let (Instance::Load(instance), Judge::Load { evaluate, .. }) =
+        (&case.instance, row(case.goal).judge)
+    else {
+        return None;
+    };
+    let split = case.expert.as_ref()?;
+    let value = split::devices(instance, split).and_then(|devices| evaluate(instance, &devices));
+    let value = value.map_err(|error| error.code);
+    let document = json!({
+        "instance": case.name, "objective": row(case.goal).name, "method": "expert",
+        "value": value.ok().map(ir::units::Nanos::seconds), "fault": value.err(),
+    });
+    Some(Line {
+        instance: case.name.clone(),
+        objective: row(case.goal).name,
+        method: "expert's split".to_owned(),
+        value: value.map_or_else(|code| format!("illegal: {code}"), |v| number(v.seconds())),
+        bound: String::new(),
+        gap: String::new(),
+        seconds: String::new(),
+        peers: String::new(),
+        document,
+    })
+}
+
+fn line(case: &Case, method: &str, answer: &Answer) -> Line {
+    let value = answer.best.as_ref().map(|(value, _)| value.seconds());
+    let none = if answer.is_proved { "none exists" } else { "none found" };
+    let gap = match (answer.gap(), answer.is_proved) {
+        (Some(_), true) => "optimal".to_owned(),
+        (Some(gap), false) => format!("{:.2} %", gap * 100.0),
+        (None, _) => String::new(),
+    };
+    let peers = case.peers.iter().map(peer).collect::<Vec<_>>().join("; ");
+    let document = json!({
+        "instance": case.name, "objective": row(case.goal).name, "method": method,
+        "value": value, "bound": answer.bound.seconds(), "bound_method": answer.bound_method,
+        "proved": answer.is_proved, "seconds": answer.elapsed.as_secs_f64(),
+        "peers": case.peers.iter().map(|peer| json!({
+            "name": peer.name, "value": peer.value, "cpu_seconds": peer.seconds,
+        })).collect::<Vec<_>>(),
+    });
+    Line {
+        instance: case.name.clone(),
+        objective: row(case.goal).name,
+        method: method.to_owned(),
+        value: value.map_or(none.to_owned(), number),
+        bound: number(answer.bound.seconds()),
+        gap,
+        seconds: format!("{:.3}", answer.elapsed.as_secs_f64()),
+        peers,
+        document,
+    }
+}
+
+fn peer(peer: &Peer) -> String {
+    let value = peer.value.map_or("none".to_owned(), number);
+    match peer.seconds {
+        Some(seconds) => format!("{} {value} ({seconds} s)", peer.name),
+        None => format!("{} {value}", peer.name),
+    }
+}
+
+/// Nine digits behind the point are exact; six are what peers print.
+fn number(value: f64) -> String {
+    if value.abs() < 1.0 { format!("{value:.8}") } else { format!("{value:.6}") }
+}
+
+fn print(lines: &[Line], printer: &Printer) {
+    let columns = [
+        Column::Name("instance"),
+        Column::Text("objective"),
+        Column::Text("method"),
+        Column::Number("value"),
+        Column::Number("bound"),
+        Column::Number("gap"),
+        Column::Number("s"),
+        Column::Text("peers (CPU s)"),
+    ];
+    printer.table(&columns, lines.iter().map(|line| cells(line).to_vec()).collect());
+}
+
+fn cells(line: &Line) -> [String; 8] {
+    let Line { instance, method, value, bound, gap, seconds, peers, .. } = line;
+    let objective = line.objective.to_owned();
+    [instance, &objective, method, value, bound, gap, seconds, peers].map(String::clone)
+}
+
+const PREFACE: &str = "\
+# Placement benchmarks
+
+Written by `meshwright bench placement`. Values and bounds are in the unit of time of each \
+instance's file; every value was judged again from the definitions, and nothing is below a bound. \
+Seconds are wall-clock seconds on the machine of this run (CORES cores, which other programs may have shared), one thread per method. Peers' values and \
+CPU seconds are those of their own programs on the same inputs (g++ -O3, two shared cores; \
+`src/commands/bench/peers.rs` names the versions). An expert's split that breaks a limit of its \
+instance is named illegal.
+
+";
+
+fn markdown(lines: &[Line]) -> String {
+    let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut text = PREFACE.replace("CORES", &n_cores.to_string());
+    text.push_str("| instance | objective | method | value | bound | gap | s | peers (CPU s) |\n");
+    text.push_str("|---|---|---|---:|---:|---:|---:|---|\n");
+    for line in lines {
+        // Writing to a string can't fail.
+        let _ = writeln!(text, "| {} |", cells(line).join(" | "));
+    }
+    text
+}
