@@ -12,6 +12,7 @@ mod data;
 mod instances;
 mod laws;
 mod layered;
+mod max_load;
 mod oracle;
 mod random_problem;
 mod recipes;

@@ -5,6 +5,7 @@ pub mod brute_force;
 pub mod m_etf;
 pub mod m_sct;
 pub mod m_topo;
+pub mod max_load;
 pub mod single;
 
 use crate::no_plan::{NoPlan, Reason};

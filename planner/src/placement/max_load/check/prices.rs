@@ -1,0 +1,225 @@
+//! Whether prices refute a limit: all that the accelerators can be worth, `k` times the best subset,
+//! and all that the CPU cores can be worth, are less than the worth of all groups.
+//!
+//! For a plan of loads at most T, sum of w = sum over accelerators of w(S) + w(CPU cores). With a
+//! price c of an accelerator's memory M, w(CPU) <= w(CPU) + c (m(CPU) - D) / M, where D is what the
+//! accelerators can't hold. The right-hand side is at most a fractional knapsack of l T.
+
+use std::collections::HashMap;
+
+use super::program::Program;
+use super::{Checker, Flaw};
+
+/// Cells of loads that are joined, as parts of the limit; the last joins nothing.
+const CELLS: [Option<u64>; 4] = [Some(3_000), Some(30_000), Some(300_000), None];
+/// Labels of one layer beyond which checking gives up: 500 MB.
+const MAX_LABELS: usize = 15_000_000;
+/// Bits by which worths are refined, so that worth per ns is a whole number.
+const FINE: u32 = 24;
+/// Greatest price: sums of as many as there are nodes stay far from overflow.
+const MAX_PRICE: i64 = 1 << 56;
+
+/// Checks the prices.
+pub(super) fn refute(
+    checker: &Checker<'_>,
+    prices: &[(u32, i64)],
+    byte_price: i64,
+) -> Result<(), Flaw> {
+    let mut worth: HashMap<usize, i128> = HashMap::new();
+    for (node, price) in prices {
+        let root = checker.find(*node)?;
+        let is_new = worth.insert(root, i128::from(*price)).is_none();
+        if !is_new || price.abs() > MAX_PRICE {
+            return Err(Flaw::Malformed);
+        }
+    }
+    if !(0..=MAX_PRICE).contains(&byte_price) {
+        return Err(Flaw::Malformed);
+    }
+    let Some(need) = need(checker, &worth, i128::from(byte_price)) else { return Ok(()) };
+    let program = Program::new(checker, |_, _| true)?;
+    let search = Search::new(checker, &program, &worth, need);
+    for cells in CELLS {
+        let width = cells.map_or(1, |cells| (checker.limit / cells).max(1));
+        match search.reaches(width) {
+            Some(false) => return Ok(()),
+            Some(true) => {}
+            None => return Err(Flaw::TooLarge),
+        }
+    }
+    Err(Flaw::Prices)
+}
+
+/// Worth that is left for the accelerators, at least; `None` if the CPU cores are overfull already.
+fn need(checker: &Checker<'_>, worth: &HashMap<usize, i128>, byte_price: i128) -> Option<i128> {
+    let memory = i128::from(checker.instance.accelerator_memory.get().max(1));
+    let k = checker.instance.n_accelerators as i128;
+    let mut budget = checker.instance.n_cpus as i128 * i128::from(checker.limit);
+    let (mut need, mut bytes) = (0_i128, 0_i128);
+    let mut items: Vec<(i128, i128)> = Vec::new();
+    for (root, group) in &checker.groups {
+        let (cpu, held) = (i128::from(group.cpu), i128::from(group.bytes));
+        if !checker.may_hold(*root) {
+            budget -= cpu;
+            continue;
+        }
+        let worth = worth.get(root).copied().unwrap_or(0);
+        need += worth;
+        bytes += held;
+        // Rounded up: the cores' worth must not be underestimated.
+        let with_bytes = worth + (byte_price * held + memory - 1) / memory;
+        if checker.has_core(group) && with_bytes > 0 {
+            items.push((with_bytes, cpu));
+        }
+    }
+    if budget < 0 {
+        return None;
+    }
+    // What the accelerators can't hold may be negative: then the plan's bytes earn nothing.
+    need += (byte_price * (bytes - k * memory)).div_euclid(memory);
+    items.sort_by(|a, b| (b.0 * a.1).cmp(&(a.0 * b.1)).then(a.1.cmp(&b.1)));
+    for (worth, time) in items {
+        if time <= budget {
+            need -= worth;
+            budget -= time;
+        } else {
+            need -= (worth * budget + time - 1) / time;
+            budget = 0;
+        }
+    }
+    Some(need)
+}
+
+/// A search for a subset that is worth too much.
+struct Search<'a> {
+    checker: &'a Checker<'a>,
+    program: &'a Program,
+    worth: Vec<i128>,
+    /// `k` times a subset's worth must reach it.
+    need: i128,
+    /// (worth per ns, greatest worth - that x load of the rest by layer and state), refined.
+    bounds: Vec<(i128, Vec<Vec<Option<i128>>>)>,
+}
+
+#[derive(Clone, Copy)]
+struct Label {
+    load: u64,
+    worth: i128,
+}
+
+impl<'a> Search<'a> {
+    fn new(
+        checker: &'a Checker<'a>,
+        program: &'a Program,
+        worth: &HashMap<usize, i128>,
+        need: i128,
+    ) -> Self {
+        let of = |root: usize| worth.get(&root).copied().unwrap_or(0);
+        let worth = program.layers.iter().map(|layer| of(layer.root)).collect();
+        let mut search = Self { checker, program, worth, need, bounds: Vec::new() };
+        // The bound is convex in the multiplier: thirds of an interval close in on its least.
+        let total: i128 = search.worth.iter().map(|worth| (*worth).max(0)).sum();
+        let (mut low, mut high) = (0, 4 * (total << FINE) / i128::from(checker.limit.max(1)) + 1);
+        while high - low > 2 + (low >> 10) {
+            let third = (high - low) / 3;
+            let (left, right) = (low + third, high - third);
+            if search.whole(left) <= search.whole(right) { high = right } else { low = left }
+        }
+        for lambda in [low, low * 9 / 10, low * 11 / 10, low / 2, 0] {
+            let rest = search.rest(lambda);
+            search.bounds.push((lambda, rest));
+        }
+        search
+    }
+
+    /// Greatest worth - lambda x load of the rest, by layer and state.
+    fn rest(&self, lambda: i128) -> Vec<Vec<Option<i128>>> {
+        let mut all: Vec<Vec<Option<i128>>> = Vec::new();
+        for (layer, worth) in self.program.layers.iter().zip(&self.worth).rev() {
+            let next = all.last();
+            let gains = [0, worth << FINE];
+            let best = |steps: &[Option<(usize, u64)>; 2]| {
+                let ways = steps.iter().zip(gains);
+                ways.filter_map(|(step, gain)| {
+                    let (to, add) = (*step)?;
+                    let after = next.map_or(Some(0), |next| next[to])?;
+                    Some(after + gain - lambda * i128::from(add))
+                })
+                .max()
+            };
+            let here = layer.steps.iter().map(best).collect();
+            all.push(here);
+        }
+        all.reverse();
+        all
+    }
+
+    fn whole(&self, lambda: i128) -> i128 {
+        let rest = self.rest(lambda);
+        let start = rest.first().and_then(|states| states[0]).unwrap_or(0);
+        start + lambda * i128::from(self.checker.limit)
+    }
+
+    /// Whether some subset could be worth `need / k`, with loads joined in cells of this width;
+    /// `None` if that takes too many labels.
+    fn reaches(&self, width: u64) -> Option<bool> {
+        let mut labels = vec![vec![Label { load: 0, worth: 0 }]];
+        for (at, layer) in self.program.layers.iter().enumerate() {
+            let n_next = self.program.layers.get(at + 1).map_or(1, |next| next.steps.len());
+            let mut next: Vec<Vec<Label>> = vec![Vec::new(); n_next];
+            let gains = [0, self.worth[at]];
+            let mut n_labels = 0;
+            for (labels, steps) in labels.iter().zip(&layer.steps) {
+                for (step, gain) in steps.iter().zip(gains) {
+                    let Some((to, add)) = step else { continue };
+                    for label in labels {
+                        let label = Label { load: label.load + add, worth: label.worth + gain };
+                        if self.is_open(at + 1, *to, label) {
+                            next[*to].push(label);
+                            n_labels += 1;
+                        }
+                    }
+                }
+            }
+            if n_labels > MAX_LABELS {
+                return None;
+            }
+            for labels in &mut next {
+                thin(labels, width);
+            }
+            labels = next;
+        }
+        Some(labels.iter().any(|labels| !labels.is_empty()))
+    }
+
+    /// Whether a label can still become a subset of load at most the limit that is worth enough.
+    fn is_open(&self, layer: usize, state: usize, label: Label) -> bool {
+        let k = self.checker.instance.n_accelerators as i128;
+        let limit = self.checker.limit;
+        let rest = self.program.layers.get(layer).map_or(Some(0), |layer| layer.rest[state]);
+        let Some(rest) = rest.filter(|rest| label.load + rest <= limit) else { return false };
+        debug_assert!(rest <= limit);
+        self.bounds.iter().all(|(lambda, bound)| {
+            let after = bound.get(layer).map_or(Some(0), |states| states[state]);
+            let slack = i128::from(limit - label.load);
+            after.is_some_and(|after| {
+                k * ((label.worth << FINE) + after + lambda * slack) >= self.need << FINE
+            })
+        })
+    }
+}
+
+/// Leaves one label per cell of loads, with the cell's least load and greatest worth, and only
+/// labels that are worth more than all lighter ones.
+fn thin(labels: &mut Vec<Label>, width: u64) {
+    labels.sort_unstable_by_key(|label| (label.load, -label.worth));
+    let mut kept: Vec<Label> = Vec::with_capacity(labels.len());
+    for label in labels.iter() {
+        match kept.last_mut() {
+            Some(last) if label.worth <= last.worth => {}
+            Some(last) if last.load / width == label.load / width => last.worth = label.worth,
+            _ => kept.push(*label),
+        }
+    }
+    *labels = kept;
+}
