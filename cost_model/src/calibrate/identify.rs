@@ -4,7 +4,7 @@
 //! counted in shares of its range. With the spread of the errors as noise, and the range as the
 //! belief beforehand, a constant has a standard error; above [`UNTOLD`] of its range the samples
 //! do not tell it. The least told one then takes its nominal value and the others are fitted again,
-//! until all that are left are told. Two constants are not told apart are thus never both let go.
+//! until all that are left are told. Of two constants that cannot be told apart one is thus kept.
 
 use nalgebra::DMatrix;
 

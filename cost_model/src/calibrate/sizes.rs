@@ -26,8 +26,8 @@ pub const LEAST_R_SQUARED: f64 = 0.99;
 const LEAST_PART: f64 = 0.05;
 /// Fewest sizes from which a law is fitted.
 const FEWEST: usize = 2;
-/// Names of the constants: start-up, rate, root term.
-const NAMES: [&str; 3] = ["start-up", "rate", "root"];
+/// Names of the constants; the root term has none, since nothing is missing without it.
+const NAMES: [&str; 2] = ["start-up", "rate"];
 
 /// Terms of a law.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,17 +214,9 @@ fn law(
     drown(&mut found, &points, nominal_start_s);
     let mut predicted = vec![0.0; measured.len()];
     predict(&found.values, &mut predicted);
-    // A root term that is not told is none: nothing is missing without it.
-    let untold = found.untold.iter().filter(|at| **at < 2);
-    let untold = untold.filter_map(|at| NAMES.get(*at).map(|name| (*name).to_owned()));
+    let untold = found.untold.iter().filter_map(|at| Some((*NAMES.get(*at)?).to_owned()));
     let quality = quality(&predicted, &measured, untold.collect());
-    let refused = if quality.r_squared < LEAST_R_SQUARED {
-        Some(format!("r^2 {:.4} of the line is under {LEAST_R_SQUARED}", quality.r_squared))
-    } else if found.untold.contains(&1) {
-        Some("the samples do not tell the rate".to_owned())
-    } else {
-        None
-    };
+    let refused = refusal(&quality, &found.untold);
     let kept = points.iter().filter_map(|(bytes, time)| {
         Some(SizePoint { bytes: Bytes(*bytes as u64), time: Seconds::new(*time)? })
     });
@@ -238,6 +230,19 @@ fn law(
         refused,
         table: kept.collect(),
     })
+}
+
+/// Why a law is refused, if it is.
+fn refusal(quality: &Quality, untold: &[usize]) -> Option<String> {
+    let mut reasons = Vec::new();
+    if quality.r_squared < LEAST_R_SQUARED {
+        let r_squared = quality.r_squared;
+        reasons.push(format!("r^2 {r_squared:.4} of the line is under {LEAST_R_SQUARED}"));
+    }
+    if untold.contains(&1) {
+        reasons.push("the samples do not tell the rate".to_owned());
+    }
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 /// Terms that are too small to be told where they matter most: a start-up becomes the nominal one

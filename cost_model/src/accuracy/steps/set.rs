@@ -29,8 +29,7 @@ pub type GridOf = fn(u32, u32, u32) -> Result<Grid, Diagnostic>;
 const USUAL_VOCABULARY: u64 = 50_257;
 /// Heads where a table does not say. The BigScience chronicles try others against 64.
 const USUAL_HEADS: u64 = 64;
-/// Hidden sizes of which the chronicles say something else: 14,400 had 80 heads, by the sweep that
-/// it stands in.
+/// Hidden sizes for which another count is assumed: no source states it.
 const OTHER_HEADS: [(u64, u64); 1] = [(14_400, 80)];
 /// 16-bit operations per second that no A100 exceeds.
 const PEAK: f64 = 312e12;
