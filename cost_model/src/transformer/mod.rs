@@ -61,6 +61,7 @@ pub mod ends;
 pub mod fit;
 pub mod interval;
 mod lower;
+mod products;
 mod rates;
 pub mod run;
 pub mod step;

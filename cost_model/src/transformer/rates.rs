@@ -1,5 +1,6 @@
 //! How long kernels of a block take: products by the form of [`crate::compute`], the rest by bytes.
 
+use ir::measured::GpuFacts;
 use ir::op::{Kernel, Product};
 use ir::profile::KernelConstants;
 use ir::tensor::DType;
@@ -7,7 +8,8 @@ use ir::units::Bytes;
 
 use super::constants::{Constant, Constants};
 use super::system::System;
-use crate::compute::explain;
+use crate::compute;
+use crate::p_norm;
 
 /// Extents of a product that tensor cores want multiples of, in 16-bit elements.
 const ALIGNED: u64 = 8;
@@ -19,8 +21,8 @@ const FUSED_ATTENTION: f64 = 0.45;
 
 /// Rates of one device of a system under given constants.
 #[derive(Clone, Debug)]
-pub(super) struct Rates<'a> {
-    system: &'a System,
+pub(super) struct Rates {
+    facts: GpuFacts,
     kernels: KernelConstants,
     /// Constants of products outside the tensor cores, up to the factor.
     cool: KernelConstants,
@@ -31,8 +33,8 @@ pub(super) struct Rates<'a> {
     attention: f64,
 }
 
-impl<'a> Rates<'a> {
-    pub(super) fn new(system: &'a System, constants: &Constants) -> Self {
+impl Rates {
+    pub(super) fn new(system: &System, constants: &Constants) -> Self {
         let derating = constants.get(Constant::Derating);
         let cool = system.kernels.clone();
         let mut kernels = cool.clone();
@@ -40,8 +42,15 @@ impl<'a> Rates<'a> {
         let bandwidth = system.device.memory_bandwidth.map_or(f64::NAN, |rate| rate.get());
         let peak = crate::compute::peak(&system.device, DType::Bf16);
         let peak = peak.map_or(f64::NAN, |(_, rate)| rate.get());
+        let facts = GpuFacts {
+            memory_bandwidth: bandwidth,
+            peak,
+            n_multiprocessors: system.device.n_multiprocessors.unwrap_or(0),
+            last_level_cache: None,
+            clock: None,
+        };
         Self {
-            system,
+            facts,
             kernels,
             cool,
             unaligned: constants.get(Constant::Unaligned),
@@ -66,8 +75,10 @@ impl<'a> Rates<'a> {
         let aligned = [m, n, k].iter().all(|extent| extent.is_multiple_of(ALIGNED));
         let (constants, factor) =
             if aligned { (&self.kernels, 1.0) } else { (&self.cool, self.unaligned) };
-        explain(&kernel, &self.system.device, constants)
-            .map_or(f64::NAN, |breakdown| factor * breakdown.seconds())
+        let bytes = kernel.bytes_read.as_f64() + kernel.bytes_written.as_f64();
+        let (compute, memory) = compute::parts(&kernel, bytes, &self.facts, constants);
+        let launch = constants.launch.get();
+        factor * (launch + p_norm::joined(compute, memory, constants.p_norm))
     }
 
     /// Seconds of moving so many bytes in pointwise kernels.

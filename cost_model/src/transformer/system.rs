@@ -9,9 +9,9 @@ use ir::profile::{KernelConstants, Profile};
 use ir::tensor::DType;
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond};
 
+use super::products::constants;
 use crate::collective::table::{Interpolation, Table};
 use crate::collective::{Level, Link, fastest, ring};
-use crate::constants::constants;
 
 /// Equal hosts of equal devices. Tensor ranks are neighbours in a host, data ranks come next,
 /// pipeline ranks are furthest apart, as Megatron-LM lays them out.
@@ -68,6 +68,8 @@ impl System {
             memory_bandwidth: Some(BytesPerSecond::new(facts.memory_bandwidth)?),
             peak: BTreeMap::from([(DType::Bf16, peak)]),
             n_multiprocessors: Some(facts.n_multiprocessors),
+            last_level_cache: None,
+            clock: None,
             source: "NVIDIA A100 datasheet".to_owned(),
             check: Check::Recalled,
         };

@@ -195,12 +195,6 @@ impl Fields<'_> {
         Err(self.without_unit(name, "_bytes"))
     }
 
-    /// Whether the table has a column.
-    #[must_use]
-    pub fn has(&self, column: &str) -> bool {
-        self.columns.contains_key(column)
-    }
-
     /// The error of a table in which `name` has none of the units that are known.
     fn without_unit(&self, name: &str, units: &str) -> Diagnostic {
         let like = |column: &&String| {
