@@ -133,12 +133,13 @@ fn nominal_costs(
             format!("no profile has the links {}; transfers over them are nominal", quoted(&links))
         }
     };
-    Some(
-        Diagnostic::warning("nominal-costs", message)
-            .fact("kinds", kinds)
-            .fact("links", links)
-            .fact("sources", sources),
-    )
+    let mut warning = Diagnostic::warning("nominal-costs", message);
+    for (name, list) in [("kinds", kinds), ("links", links), ("sources", sources)] {
+        if !list.is_empty() {
+            warning = warning.fact(name, list);
+        }
+    }
+    Some(warning)
 }
 
 /// One warning that names all kinds that borrow what was measured on another.

@@ -105,10 +105,25 @@ impl KindCosts {
                 }
                 constants
             }
-            (None, None) => self.published.products.clone(),
+            (None, None) => self.published_products(rate.value),
         };
         let facts = GpuFacts { peak: rate.value.get(), ..facts(&self.kind, rate_of) };
         Some(Products { constants, rate, rate_of, facts })
+    }
+
+    /// The published form, which was fitted in 16-bit floats, at another rate: the start and end of
+    /// a tile take their time, not their share of the work, so the depth that they stand for goes
+    /// with the rate.
+    fn published_products(&self, rate: FlopsPerSecond) -> Backed<ProductConstants> {
+        let fitted_at = facts(&self.sheet, COMPARED).peak;
+        self.published.products.clone().map(|constants| match constants {
+            ProductConstants::Tiled(tiled) => {
+                let slower = (rate.get() / fitted_at).min(1.0);
+                let k0 = tiled.k0 * slower;
+                ProductConstants::Tiled(matrix_product::Constants { k0, ..tiled })
+            }
+            plain @ ProductConstants::Plain(_) => plain,
+        })
     }
 
     /// Products by the calibrated form, which is of 16-bit floats; other types take it where they
