@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ir::measured::{AttentionPhase, AttentionRow, GpuFacts};
 
-use super::{SEEDS, half};
+use super::{SEEDS, half, published};
 use crate::attention::{Model, N_CONSTANTS, Shape};
 use crate::score::{Line, Score, mean, score};
 
@@ -31,21 +31,30 @@ pub fn lines(rows: &[AttentionRow], facts: &BTreeMap<String, GpuFacts>) -> Vec<L
             let Some(facts) = facts.get(gpu) else { continue };
             let judged = half_and_half(*facts, phase, &rows);
             for ((scores, score), way) in scores.iter_mut().zip(judged).zip(WAYS) {
-                lines.push(line(format!("attention {name} {gpu}, {way}"), score.clone(), None));
+                lines.push(line(
+                    phase,
+                    format!("attention {name} {gpu}, {way}"),
+                    score.clone(),
+                    None,
+                ));
                 scores.push(score);
             }
         }
         for ((scores, target), way) in scores.iter().zip(targets).zip(WAYS) {
             if let Some(median) = median(scores) {
                 let part = format!("attention {name}, {way}, median GPU");
-                lines.push(line(part, median, Some(target)));
+                lines.push(line(phase, part, median, Some(target)));
             }
         }
     }
     lines
 }
 
-fn line(part: String, score: Score, target: Option<f64>) -> Line {
+fn line(phase: AttentionPhase, part: String, score: Score, target: Option<f64>) -> Line {
+    let published = match phase {
+        AttentionPhase::Prefill => published::PREFILL.to_vec(),
+        AttentionPhase::Decode => published::DECODE.to_vec(),
+    };
     Line {
         table: "attention",
         part,
@@ -53,6 +62,7 @@ fn line(part: String, score: Score, target: Option<f64>) -> Line {
         score,
         n_constants: N_CONSTANTS,
         target,
+        published,
         ..Line::default()
     }
 }

@@ -3,9 +3,10 @@
 use ir::measured::CollectiveRow;
 use ir::units::Bytes;
 
+use super::published;
 use crate::collective::curve::{Curve, Form};
 use crate::collective::table::{Interpolation, Table, TableKey, tables};
-use crate::score::{Line, Score, score};
+use crate::score::{Line, Published, Score, score};
 
 mod exchange;
 mod models;
@@ -16,6 +17,7 @@ struct Kind {
     holds: fn(&TableKey) -> bool,
     /// Mean errors to reach in percent: closed form, interpolation.
     targets: Option<(f64, f64)>,
+    published: &'static [Published],
 }
 
 /// Sweeps of one file format carry `nccl/` or `oneccl/` and a version; sizes of the other sources
@@ -25,6 +27,7 @@ const KINDS: [Kind; 4] = [
         part: "collectives in a node, NCCL",
         holds: |key| key.library.contains("ccl/"),
         targets: Some((4.5, 4.4)),
+        published: &published::NCCL,
     },
     Kind {
         part: "custom all-reduce",
@@ -32,16 +35,19 @@ const KINDS: [Kind; 4] = [
             ["custom", "trtllm"].iter().any(|name| key.library.to_lowercase().contains(name))
         },
         targets: None,
+        published: &published::CUSTOM,
     },
     Kind {
         part: "nccl-tests all-reduce from 1 MB",
         holds: |key| key.library.starts_with("nccl-tests"),
         targets: None,
+        published: &published::FROM_1_MB,
     },
     Kind {
         part: "torch.distributed, unit of sizes unknown",
         holds: |key| key.library.starts_with("torch.distributed"),
         targets: None,
+        published: &published::NO_UNIT,
     },
 ];
 
@@ -72,6 +78,7 @@ fn kind_lines(kind: &Kind, tables: &[(&TableKey, &Table)]) -> Vec<Line> {
         target,
         peers,
         note: format!("{} curves; {note}", tables.len()),
+        published: kind.published.to_vec(),
         ..Line::default()
     };
     let plain = in_sample(tables, Form::Line).mape;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ir::measured::memory::{JudgedRank, MemoryMetric, MemoryRow};
 use ir::stack::AttentionKernel;
 
+use super::published;
 use crate::score::{Bound, Goal, Line, Measure, Score, score};
 use crate::training_memory::activations::{Kept, block_bytes};
 use crate::training_memory::{InFlight, LineKind, MemoryLine, Reserve, TrainingRun, equal_shares};
@@ -106,6 +107,7 @@ fn nearer(rows: &[MemoryRow]) -> Line {
         part: "Megatron golden, nearer kernel".to_owned(),
         way: "in sample",
         target: Some(3.0),
+        published: published::NEARER_KERNEL.to_vec(),
         goals: vec![Goal {
             what: "rows within 10 %",
             figure: percent_within(measured()),
@@ -182,6 +184,7 @@ fn larger(rows: &[MemoryRow]) -> Line {
                 bound: Some(Bound::AtMost(21.0)),
             },
         ],
+        published: published::LARGER_KERNEL.to_vec(),
         note: "what a planner has to assume where the kernel is not known".to_owned(),
         ..line(score(pairs), N_CONSTANTS)
     }

@@ -9,6 +9,7 @@ pub mod gemm;
 pub mod memory;
 pub mod moe;
 pub mod overlap;
+mod published;
 pub mod steps;
 
 /// Seeds of the five random halves.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ir::measured::{GpuFacts, MoeRow};
 
-use super::{SEEDS, half};
+use super::{SEEDS, half, published};
 use crate::moe::{Layer, Model, N_CONSTANTS};
 use crate::score::{Line, Score, mean, score};
 
@@ -34,6 +34,7 @@ pub fn lines(rows: &[MoeRow], facts: &BTreeMap<String, GpuFacts>) -> Vec<Line> {
                 score,
                 n_constants: N_CONSTANTS,
                 target: targets.and_then(|targets| targets.get(index).copied().flatten()),
+                published: published::MOE.to_vec(),
                 ..Line::default()
             });
         }

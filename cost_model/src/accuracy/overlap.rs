@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ir::measured::OverlapRow;
 
-use super::{SEEDS, half};
+use super::{SEEDS, half, published};
 use crate::overlap::alone::GroupShape;
 use crate::overlap::fit::{N_CONSTANTS, for_unmeasured, predict, slowdowns};
 use crate::overlap::sample::{Sample, Samples, samples};
@@ -32,6 +32,8 @@ pub fn lines(rows: &[OverlapRow]) -> Vec<Line> {
 fn device_lines(gpu: &str, groups: &Groups, samples: &Samples) -> Vec<Line> {
     let target = TARGETS.iter().find(|(name, ..)| *name == gpu);
     let floors = floors(groups);
+    let others = published::OVERLAP.iter().find(|(name, _)| *name == gpu);
+    let others = others.map_or_else(Vec::new, |(_, others)| others.to_vec());
     let note = format!(
         "{} shapes; {} rows refused that are shorter than 0.6 of one of their parts",
         groups.len(),
@@ -46,6 +48,7 @@ fn device_lines(gpu: &str, groups: &Groups, samples: &Samples) -> Vec<Line> {
         target,
         peers: floors.clone(),
         note: note.clone(),
+        published: others.clone(),
         ..Line::default()
     };
     let mut lines = vec![line("half and half", half_and_half(groups), target.map(|t| t.1))];

@@ -4,7 +4,9 @@ use cost_model::pipeline::costs::{PipelineCosts, StageCosts};
 use cost_model::pipeline::judge;
 use cost_model::pipeline::report::Report;
 use cost_model::pipeline::way::Contention;
-use ir::grid::Grid;
+use cost_model::training_memory::in_flight::{self, InFlight};
+use ir::grid::{Cell, Grid, Pass};
+use ir::plan::Parallelism;
 use ir::units::{Bytes, Nanos};
 
 use super::early_recompute::{self, Early};
@@ -198,6 +200,35 @@ fn as_many_micro_batches_are_in_flight_as_the_papers_say() {
                     let warm = (v - 1) * p + 2 * (p - 1 - i) + 1;
                     assert_eq!(rank.peak.bytes, u64::from(warm.min(m * v)), "{p} {v} {m} {i}");
                 }
+            }
+        }
+    }
+}
+
+/// The closed forms that memory of training runs is predicted with are the replay's peaks.
+#[test]
+fn the_closed_forms_of_memory_are_the_replays_peaks() {
+    let chunks = |kind, p, v, m: u32, rank| {
+        let parallelism = Parallelism {
+            pipeline: p,
+            virtual_stages: v,
+            n_micro_batches: u64::from(m),
+            ..Parallelism::default()
+        };
+        in_flight::chunks(kind, &parallelism, rank)
+    };
+    for p in 1..=6u32 {
+        for (v, m) in [(1, 1), (1, p), (1, 3 * p), (2, p), (2, 4 * p), (3, 2 * p)] {
+            let grid = match v {
+                1 => one_f_one_b::grid(p, m).unwrap(),
+                _ => interleaved::grid(p, v, m).unwrap(),
+            };
+            let looped = equal(p, v, m, &grid);
+            let gpipe = equal(p, 1, m, &gpipe::grid(p, m).unwrap());
+            for (i, (looped, gpipe)) in (0..).zip(looped.ranks.iter().zip(&gpipe.ranks)) {
+                let closed = chunks(InFlight::OneForwardOneBackward, p, v, m, i);
+                assert_eq!(looped.peak.bytes as f64, closed, "{p} {v} {m} {i}");
+                assert_eq!(gpipe.peak.bytes as f64, chunks(InFlight::AllForward, p, 1, m, i));
             }
         }
     }
