@@ -12,6 +12,9 @@ use ir::instance::{Instance, LayerProfile, LoadInstance, StageInstance};
 use ir::units::Nanos;
 
 use crate::partition::{ideals, latency, straight, time_per_sample};
+use crate::placement::max_load::check::check;
+use crate::placement::max_load::control::Control;
+use crate::placement::max_load::search;
 
 /// How much a run may spend.
 #[derive(Clone, Debug, Default)]
@@ -66,9 +69,19 @@ impl Answer {
 /// What a method claims.
 struct Claim {
     solution: Option<Solution>,
+    scope: Scope,
     /// Nothing is below this, and how that is known.
     bound: Option<(Nanos, &'static str)>,
     is_proved: bool,
+}
+
+/// Which solutions a claim speaks of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// All that the objective allows.
+    All,
+    /// Contiguous splits alone.
+    Contiguous,
 }
 
 /// What a method works on.
@@ -94,6 +107,13 @@ pub struct Method {
 }
 
 static METHODS: &[Method] = &[
+    Method {
+        name: "columns",
+        goals: &[Goal::MaxLoad],
+        paper: "Gilmore and Gomory, Operations Research 9(6), 1961; Barnhart et al., 1998",
+        summary: "any split, by device subsets that are priced as they are needed, with a proof",
+        solve: by_columns,
+    },
     Method {
         name: "ideals",
         goals: &[Goal::ContiguousMaxLoad, Goal::MaxLoad],
@@ -229,8 +249,9 @@ fn judged(
         }
     };
     // What holds for contiguous splits says nothing about all of them.
-    let claimed = claim.bound.filter(|_| goal != Goal::MaxLoad);
-    let is_proved = claim.is_proved && goal != Goal::MaxLoad;
+    let is_meant = goal != Goal::MaxLoad || claim.scope == Scope::All;
+    let claimed = claim.bound.filter(|_| is_meant);
+    let is_proved = claim.is_proved && is_meant;
     let name = if goal == Goal::Latency { "critical path" } else { "work" };
     let (bound, bound_method) = match claimed {
         Some((bound, name)) if bound > simple => (bound, name),
@@ -245,7 +266,30 @@ fn judged(
     })
 }
 
-const NOTHING: Claim = Claim { solution: None, bound: None, is_proved: false };
+const NOTHING: Claim = Claim { solution: None, scope: Scope::All, bound: None, is_proved: false };
+/// Time of a search that would go on until a proof, where none is set.
+const USUAL_TIME: Duration = Duration::from_secs(30);
+
+/// The bound counts only once its certificate was checked.
+fn by_columns(input: &Input, request: &Request, _: &dyn Fn() -> bool) -> Claim {
+    let Input::Load(instance) = input else { return NOTHING };
+    let deadline = Instant::now().checked_add(request.time.unwrap_or(USUAL_TIME));
+    let control = Control::new(deadline, None, Arc::clone(&request.cancel));
+    let options = search::Options { seed: request.seed, ..search::Options::default() };
+    let Ok(found) = search::solve(instance, &options, &control, &mut |_, _| {}) else {
+        return NOTHING;
+    };
+    let is_checked = found.certificate.as_ref().is_some_and(|certificate| {
+        certificate.limit_ns.saturating_add(1) >= found.bound_ns
+            && check(instance, certificate).is_ok()
+    });
+    Claim {
+        bound: is_checked.then_some((Nanos(found.bound_ns), "columns")),
+        is_proved: is_checked && found.bound_ns == found.value_ns,
+        solution: Some(Solution::Devices(found.device_of)),
+        scope: Scope::All,
+    }
+}
 
 fn by_ideals(input: &Input, _: &Request, stop: &dyn Fn() -> bool) -> Claim {
     let Input::Load(instance) = input else { return NOTHING };
@@ -255,6 +299,7 @@ fn by_ideals(input: &Input, _: &Request, stop: &dyn Fn() -> bool) -> Claim {
 fn of_ideals(found: ideals::Found) -> Claim {
     let proved = found.split.as_ref().filter(|_| found.is_proved);
     Claim {
+        scope: Scope::Contiguous,
         bound: proved.map(|split| (split.value, "all ideals")),
         is_proved: found.is_proved,
         solution: found.split.map(|split| Solution::Devices(split.devices)),
@@ -278,6 +323,7 @@ fn by_labels(input: &Input, _: &Request, stop: &dyn Fn() -> bool) -> Claim {
     let Input::Stages(instance) = input else { return NOTHING };
     let found = time_per_sample::solve(instance, &time_per_sample::Limits::default(), stop);
     Claim {
+        scope: Scope::All,
         bound: Some((found.bound, "all ideals")),
         is_proved: found.is_proved,
         solution: found.pipeline.map(|(_, stages)| Solution::Stages(stages)),

@@ -120,10 +120,11 @@ fn value(text: &str) -> f64 {
         ("GFLOP", "1e9"),
         ("MFLOP", "1e6"),
         ("us", "1e-6"),
+        ("ns", "1e-9"),
     ] {
         text = text.replace(&format!(" {unit}"), &format!(" x {factor}"));
     }
-    let words = [" bytes", " in cache", " for few columns", " waves"];
+    let words = [" bytes", " in cache", " for few columns", " waves", " experts"];
     let text = words.iter().fold(text, |text, word| text.replace(word, ""));
     let (value, rest) = sum_of(&text);
     assert_eq!(rest.trim(), "", "{text}");

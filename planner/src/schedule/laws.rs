@@ -5,7 +5,7 @@ use cost_model::pipeline::judge;
 use cost_model::pipeline::report::Report;
 use cost_model::pipeline::way::Contention;
 use cost_model::training_memory::in_flight::{self, InFlight};
-use ir::grid::{Cell, Grid, Pass};
+use ir::grid::Grid;
 use ir::plan::Parallelism;
 use ir::units::{Bytes, Nanos};
 
