@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release -p cost_model --example published -- FOLDER`, where FOLDER holds the tables
 //! (`docs/data.md`).
+#![allow(clippy::print_stdout, reason = "an example talks to its reader")]
 
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -35,6 +35,8 @@ pub fn lines(rows: &[MoeRow], facts: &BTreeMap<String, GpuFacts>) -> Vec<Line> {
                 n_constants: N_CONSTANTS,
                 target: targets.and_then(|targets| targets.get(index).copied().flatten()),
                 published: published::MOE.to_vec(),
+                note: "the table states neither the kernel nor whether experts have a gate (see below)"
+                    .to_owned(),
                 ..Line::default()
             });
         }

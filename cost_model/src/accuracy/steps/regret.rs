@@ -90,8 +90,10 @@ pub fn line(
         target,
         goals,
         peers: vec![("least t, least p, largest micro-batch", of_rule(set, &groups, usual))],
-        note: "groups of one model, device count and batch with three configurations or more"
-            .to_owned(),
+        note:
+            "few groups hold most of it (see below); groups of one model, device count and batch \
+               with three configurations or more"
+                .to_owned(),
         ..Line::default()
     }
 }
