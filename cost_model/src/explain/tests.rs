@@ -113,16 +113,16 @@ fn profile() -> Profile {
 fn value(text: &str) -> f64 {
     let mut text = text.to_owned();
     for (unit, factor) in [
-        ("TFLOP/s", "1e12"),
-        ("GFLOP/s", "1e9"),
-        ("TB/s", "1e12"),
-        ("GB/s", "1e9"),
-        ("GFLOP", "1e9"),
-        ("MFLOP", "1e6"),
-        ("us", "1e-6"),
-        ("ns", "1e-9"),
+        ("TFLOP/s", "e12"),
+        ("GFLOP/s", "e9"),
+        ("TB/s", "e12"),
+        ("GB/s", "e9"),
+        ("GFLOP", "e9"),
+        ("MFLOP", "e6"),
+        ("us", "e-6"),
+        ("ns", "e-9"),
     ] {
-        text = text.replace(&format!(" {unit}"), &format!(" x {factor}"));
+        text = text.replace(&format!(" {unit}"), factor);
     }
     let words = [" bytes", " in cache", " for few columns", " waves", " experts"];
     let text = words.iter().fold(text, |text, word| text.replace(word, ""));
