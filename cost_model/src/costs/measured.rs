@@ -92,6 +92,11 @@ impl Measured {
         // The kind's constants are of the one type with a rate and no constants of its own.
         let mut own = rates.peak.keys().filter(|dtype| !by_dtype.contains_key(*dtype));
         let main_dtype = own.next().copied().filter(|_| own.next().is_none());
+        // Or they repeat those of the type that they were measured in.
+        let main = profile.kinds.get(name);
+        let mut types = profile.by_dtype.get(name).into_iter().flatten();
+        let repeated = types.find(|(_, own)| Some(*own) == main).map(|(dtype, _)| *dtype);
+        let main_dtype = main_dtype.or(repeated);
         let streams = profile.streams.get(name).into_iter().flatten().map(|(family, stream)| {
             let provenance = provenance(&stream.provenance);
             (family.clone(), Backed::of_profile(stream.clone(), &provenance, origin))
@@ -101,7 +106,7 @@ impl Measured {
             (*form, Backed::of_profile(found.values.clone(), &provenance, origin))
         });
         Self {
-            main: profile.kinds.get(name).map(|main| (main_dtype, constants(main))),
+            main: main.map(|main| (main_dtype, constants(main))),
             by_dtype,
             rates,
             streams: streams.collect(),

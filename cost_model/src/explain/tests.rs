@@ -208,6 +208,16 @@ fn origins_say_what_stands_for_what() {
     let seen = rates.peak.remove(&DType::Bf16).unwrap();
     rates.peak.insert(DType::F32, seen);
     assert_eq!(origin(0, &single), Origin::Interpolated, "measured in another type");
+    // What `calibrate` writes: the constants of the kind repeat those of the type.
+    let mut repeated = profile();
+    let main = repeated.kinds["a100_sxm4_80gb"].clone();
+    let types = BTreeMap::from([(DType::Bf16, main)]);
+    repeated.by_dtype.insert("a100_sxm4_80gb".into(), types);
+    assert_eq!(origin(0, &repeated), Origin::Measured);
+    let mut wide = nodes()[0].clone();
+    let Work::Kernel(kernel) = &mut wide.work else { panic!("no kernel") };
+    kernel.dtype = Some(DType::F32);
+    assert_eq!(explained(&wide, &repeated).origin, Origin::Interpolated);
     assert_eq!(explained(&nodes()[8], &profile()).total, Nanos(0));
 }
 
