@@ -81,9 +81,10 @@ pub(crate) enum Command {
     /// Measure this machine and write a profile for `plan --profile`
     #[command(after_help = "Example: meshwright profile --backend host -o profile.json")]
     Profile(ProfileArgs),
-    /// Fit a profile to measured kernels, transfers and collectives
+    /// Fit a profile to measured kernels, transfers, collectives and training steps
     #[command(
         after_help = "Example: meshwright calibrate gemm.csv nccl.csv --kind a100_sxm4_80gb \
+        -o profile.json\n         meshwright calibrate --steps measured.csv --cluster cluster.yaml \
         -o profile.json\nFiles: CSV or JSON tables (docs/data.md), Kineto traces; names of columns end \
         with units"
     )]

@@ -122,7 +122,7 @@ fn annotated(
 }
 
 /// Reads a cluster file.
-fn cluster(path: &Path) -> Result<Cluster, Diagnostic> {
+pub(crate) fn cluster(path: &Path) -> Result<Cluster, Diagnostic> {
     let unreadable = |why: String| {
         let message = format!("can't read the cluster file `{}`", path.display());
         Diagnostic::input("cluster-unreadable", message).fact("reason", why)

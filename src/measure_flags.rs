@@ -34,8 +34,32 @@ pub(crate) struct ProfileArgs {
 #[derive(Args, Debug)]
 pub(crate) struct CalibrateArgs {
     /// Measurements: CSV or JSON tables, samples of a profiler, Kineto traces
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(value_name = "FILE", required_unless_present = "steps")]
     pub(crate) files: Vec<PathBuf>,
+    /// Measured training steps (CSV of docs/data.md): corrects the constants of a software stack
+    #[arg(long, value_name = "CSV")]
+    pub(crate) steps: Option<PathBuf>,
+    /// Software stack of the steps
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "megatron-deepspeed-2021",
+        requires = "steps"
+    )]
+    pub(crate) stack: String,
+    /// Cluster of the steps; without one, hosts of eight A100 with 22.5 GB/s of network each
+    #[arg(long, value_name = "CLUSTER", requires = "steps")]
+    pub(crate) cluster: Option<PathBuf>,
+    /// Numbers in which the steps sum and exchange gradients: half or full
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "NUMBERS",
+        requires = "steps"
+    )]
+    pub(crate) gradients: GradientName,
     /// The one kind of device that all rows are of, as cluster files call it
     #[arg(long, value_name = "NAME")]
     pub(crate) kind: Option<String>,
@@ -51,6 +75,16 @@ pub(crate) struct CalibrateArgs {
     /// List every part
     #[arg(long)]
     pub(crate) all: bool,
+}
+
+/// Numbers of gradients by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GradientName {
+    /// 16 bits.
+    #[default]
+    Half,
+    /// 32 bits.
+    Full,
 }
 
 /// Backends by name.

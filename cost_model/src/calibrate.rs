@@ -19,6 +19,7 @@ pub mod identify;
 mod products;
 mod quality;
 pub mod sizes;
+pub mod steps;
 mod together;
 
 /// Rows of one part that take part in a fit; of more, an even sample does.

@@ -12,7 +12,7 @@ const SOFT: f64 = 0.03;
 /// Log error of a prediction that is no positive number.
 const HOPELESS: f64 = 20.0;
 /// Log error of one row that a pull is weighed against.
-const NOISE: f64 = 0.1;
+pub(crate) const NOISE: f64 = 0.1;
 /// Step of the difference quotient on the whole line.
 const STEP: f64 = 1e-5;
 /// Furthest point of the whole line, where a constant is at its bound for all purposes.

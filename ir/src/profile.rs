@@ -191,7 +191,7 @@ pub struct StackConstants {
     pub provenance: Provenance,
 }
 
-/// Factor on predicted steps of one hidden size, tensor degree and micro-batch.
+/// Factor on the predicted time of a block, by hidden size, tensor degree and micro-batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StackCorrection {
     /// Width of the residual stream.
@@ -200,7 +200,7 @@ pub struct StackCorrection {
     pub tensor: u64,
     /// Samples of a micro-batch.
     pub micro_batch: u64,
-    /// Measured over predicted time.
+    /// What that time is multiplied by.
     pub factor: f64,
     /// Measured steps that it rests on.
     pub n_rows: u64,

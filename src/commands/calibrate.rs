@@ -1,7 +1,7 @@
 //! `calibrate`: fits a profile to measurements.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cost_model::calibrate::{Calibration, Context, Part, calibrate};
 use documents::diagnostic::DiagnosticDocument;
@@ -18,6 +18,8 @@ use crate::measure_flags::CalibrateArgs;
 use crate::printer::Printer;
 use crate::table::Column;
 
+mod steps;
+
 /// Parts that are listed without `--all`.
 const LISTED: usize = 20;
 /// Refused lines that are listed without `--all`.
@@ -27,39 +29,70 @@ const SOURCE: usize = 200;
 
 pub(crate) fn run(args: &CalibrateArgs, printer: &Printer) -> CommandResult {
     let existing = Existing::of(args.force);
-    let files: Vec<&Path> = args.files.iter().map(std::path::PathBuf::as_path).collect();
-    artifact::check(&[args.output.as_path()], &files, existing)?;
+    let files: Vec<&Path> = args.files.iter().map(PathBuf::as_path).collect();
+    let of_steps = [args.steps.as_deref(), args.cluster.as_deref()].into_iter().flatten();
+    let inputs: Vec<&Path> = files.iter().copied().chain(of_steps).collect();
+    artifact::check(&[args.output.as_path()], &inputs, existing)?;
     let base = args.base.as_deref().map(importers::profile::read).transpose()?;
-    let read = set::read(&files, args.kind.as_deref())?;
-    let context = Context {
-        facts: facts(&read.rows, read.called.as_deref())?,
-        base: base.unwrap_or_else(|| named(args.kind.as_deref())),
-        source: source(&files),
-        date: profiler::date::today(),
-    };
-    let mut found = calibrate(&read.rows, &context)?;
-    found.warnings.splice(..0, read.warnings);
-    let document = ProfileDocument::from_ir(&found.profile);
+    let base = base.unwrap_or_else(|| named(args.kind.as_deref()));
+    let (found, n_rows) = kernels(args, &files, base)?;
+    let corrected = args.steps.as_deref().map(|path| steps::correct(args, path, &found.profile));
+    let corrected = corrected.transpose()?;
+    let profile = corrected.as_ref().map_or(&found.profile, |corrected| &corrected.found.profile);
+    let document = ProfileDocument::from_ir(profile);
     let text = documents::json::pretty(&document)?;
     // What could not be read back would be lost with the measurements.
     let back = importers::profile::parse(&text, &args.output.display().to_string())?;
-    if documents::digest::profile(&back) != documents::digest::profile(&found.profile) {
+    if documents::digest::profile(&back) != documents::digest::profile(profile) {
         let message = "the profile does not read back as it was written";
         return Err(Diagnostic::error(Blame::Internal, "internal", message));
     }
     artifact::write_all(&[(args.output.clone(), text.into_bytes())], existing)?;
-    print(&found, args, printer);
-    printer.warnings(&found.warnings);
     let path = args.output.display().to_string();
-    printer.line(&sentence(&found, read.rows.len(), &path));
+    let mut warnings = found.warnings.clone();
+    if !files.is_empty() {
+        print(&found, args, printer);
+        printer.line(&sentence(&found, n_rows, &path));
+    }
+    if let Some(corrected) = &corrected {
+        if !files.is_empty() {
+            printer.line("");
+        }
+        steps::print(corrected, printer);
+        printer.line(&steps::sentence(corrected, &path));
+        warnings.extend(corrected.warnings());
+    }
+    printer.warnings(&warnings);
     printer.document(&json!({
         "parts": found.parts.iter().map(part).collect::<Vec<_>>(),
-        "rows": read.rows.len(),
+        "rows": n_rows,
+        "steps": corrected.as_ref().map(steps::document),
         "profile": document,
-        "warnings": found.warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
+        "warnings": warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
         "run": { "written": [path] },
     }));
     Ok(Exit::DONE)
+}
+
+/// What the files of kernels, transfers and collectives say; without files, the base.
+fn kernels(
+    args: &CalibrateArgs,
+    files: &[&Path],
+    base: Profile,
+) -> Result<(Calibration, usize), Diagnostic> {
+    if files.is_empty() {
+        return Ok((Calibration { profile: base, ..Calibration::default() }, 0));
+    }
+    let read = set::read(files, args.kind.as_deref())?;
+    let context = Context {
+        facts: facts(&read.rows, read.called.as_deref())?,
+        base,
+        source: source(files),
+        date: profiler::date::today(),
+    };
+    let mut found = calibrate(&read.rows, &context)?;
+    found.warnings.splice(..0, read.warnings);
+    Ok((found, read.rows.len()))
 }
 
 fn named(kind: Option<&str>) -> Profile {

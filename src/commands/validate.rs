@@ -23,6 +23,8 @@ mod page;
 mod steps;
 mod tables;
 
+pub(crate) use steps::schedule;
+
 /// Data sheet figures by GPU name.
 type Facts = BTreeMap<String, GpuFacts>;
 /// Reads tables of the data folder and judges a part of the cost model on them.

@@ -1,6 +1,7 @@
 //! Whole runs of the built program: exit code, stdout, stderr.
 
 mod calibrate;
+mod calibrate_steps;
 mod edges;
 mod explained;
 mod folder;

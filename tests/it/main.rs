@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod calibrate_steps;
 mod cli;
 mod data;
 mod instances;

@@ -40,6 +40,8 @@ impl Free {
 
 /// How far a value may go from its start: this many times as much, and as little.
 const FURTHEST: f64 = 12.0;
+/// How much more than its start the bound of a constant is that starts at its greatest value.
+const INSIDE: f64 = 1.000_001;
 
 /// The constants that explain measured steps best: `fixed`, with those in `free` changed, each
 /// pulled towards its value in `fixed`.
@@ -48,18 +50,46 @@ const FURTHEST: f64 = 12.0;
 /// ([`super::step::StepCosts::closed_form`]). Without samples, `fixed`.
 #[must_use]
 pub fn fit(samples: &[Sample<'_>], stack: &Stack, fixed: &Constants, free: &[Free]) -> Constants {
-    let parameters: Vec<Parameter> = free
-        .iter()
-        .map(|free| {
-            let start = fixed.get(free.constant);
-            let most = free.constant.most().filter(|most| *most > start);
-            let most = most.unwrap_or(start * FURTHEST);
-            Parameter::new(start, start / FURTHEST, most).pulled(free.log_sd)
-        })
-        .collect();
+    let parameter = |free: &Free| {
+        let start = fixed.get(free.constant);
+        let most = free.constant.most().filter(|most| *most > start);
+        let most = most.unwrap_or(start * FURTHEST);
+        Parameter::new(start, start / FURTHEST, most).pulled(free.log_sd)
+    };
+    let parameters: Vec<Parameter> = free.iter().map(parameter).collect();
+    fit_parameters(samples, stack, fixed, free, &parameters)
+}
+
+/// As [`fit`], where no constant goes further than `believed` standard deviations of its belief.
+#[must_use]
+pub fn fit_within(
+    samples: &[Sample<'_>],
+    stack: &Stack,
+    fixed: &Constants,
+    free: &[Free],
+    believed: f64,
+) -> Constants {
+    let parameter = |free: &Free| {
+        let start = fixed.get(free.constant);
+        let furthest = (believed * free.log_sd).exp();
+        // A start has to lie inside its bounds.
+        let most = free.constant.most().map_or(f64::INFINITY, |most| most.max(start * INSIDE));
+        Parameter::new(start, start / furthest, most.min(start * furthest)).pulled(free.log_sd)
+    };
+    let parameters: Vec<Parameter> = free.iter().map(parameter).collect();
+    fit_parameters(samples, stack, fixed, free, &parameters)
+}
+
+fn fit_parameters(
+    samples: &[Sample<'_>],
+    stack: &Stack,
+    fixed: &Constants,
+    free: &[Free],
+    parameters: &[Parameter],
+) -> Constants {
     let measured: Vec<f64> = samples.iter().map(|sample| sample.time_s).collect();
     let none = Corrections::default();
-    let fitted = fit_values(&parameters, &measured, |values, predicted| {
+    let fitted = fit_values(parameters, &measured, |values, predicted| {
         let constants = changed(fixed, free, values);
         let mut times = predicted.iter_mut();
         for group in samples.chunk_by(|a, b| std::ptr::eq(a.system, b.system)) {

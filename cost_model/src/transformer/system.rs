@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ir::cluster::{Check, Cluster, DeviceKind};
 use ir::id::DeviceId;
 use ir::measured::{CollectiveOperation, GpuFacts};
-use ir::profile::{KernelConstants, Profile};
+use ir::profile::{KernelConstants, Profile, SizeLaw};
 use ir::tensor::DType;
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond};
 
@@ -46,6 +46,34 @@ const INSIDE_START_UP_S: f64 = 20e-6;
 fn link(start_up_s: f64, bytes_per_s: f64) -> Option<Link> {
     BytesPerSecond::new(bytes_per_s).map(|rate| Link { start_up_s, rate })
 }
+
+/// All-reduces inside a host that a profile holds for a kind of device, by group size. Of several
+/// libraries the last by name counts.
+#[must_use]
+pub fn measured_all_reduces(profile: &Profile, kind: &str) -> BTreeMap<u64, Table> {
+    let of_kind = profile.collectives.get(kind).into_iter().flatten();
+    let inside = of_kind.filter(|(key, _)| {
+        key.operation == CollectiveOperation::AllReduce && key.ranks == key.ranks_per_node
+    });
+    inside.map(|(key, constants)| (key.ranks, table_of(&constants.law))).collect()
+}
+
+/// Points of a law; of a curve at the powers of two from [`SAMPLED`].
+fn table_of(law: &SizeLaw) -> Table {
+    match law {
+        SizeLaw::Table(points) => {
+            Table::new(points.iter().map(|point| (point.bytes.0, point.time.get())))
+        }
+        SizeLaw::Curve { start_up, bandwidth, per_root_s } => Table::new(SAMPLED.map(|power| {
+            let bytes = 1_u64 << power;
+            let n = bytes as f64;
+            (bytes, start_up.get() + n / bandwidth.get() + per_root_s * n.sqrt())
+        })),
+    }
+}
+
+/// Powers of two of bytes at which curves are sampled, between which they are nearly straight.
+const SAMPLED: std::ops::RangeInclusive<u32> = 8..=36;
 
 impl System {
     /// Hosts of eight A100 behind switches, with the all-reduces that were measured inside one and

@@ -134,7 +134,7 @@ pub struct StackDocument {
     pub provenance: ProvenanceDocument,
 }
 
-/// Factor on predicted steps.
+/// Factor on the predicted time of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CorrectionDocument {
@@ -144,7 +144,7 @@ pub struct CorrectionDocument {
     pub tensor: u64,
     /// Samples of a micro-batch.
     pub micro_batch: u64,
-    /// Measured over predicted time.
+    /// What that time is multiplied by.
     pub factor: f64,
     /// Measured steps that it rests on.
     pub rows: u64,

@@ -25,6 +25,46 @@ pub fn read(path: &Path) -> Result<Vec<StepRow>, Diagnostic> {
     read_table(path, row)
 }
 
+/// Steps of one kind of device.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OneKind {
+    /// The rows.
+    pub rows: Vec<StepRow>,
+    /// What column `gpu` or `device` calls the kind, where there is one.
+    pub called: Option<String>,
+}
+
+/// As [`read`], and all rows must name the same device, for no calibration mixes clusters.
+///
+/// # Errors
+/// As [`read`]; `mixed-devices`.
+pub fn read_one_kind(path: &Path) -> Result<OneKind, Diagnostic> {
+    let mut called = None;
+    let rows = read_table(path, |fields| {
+        let found = row(fields)?;
+        if found.is_some() {
+            one_kind(fields, &mut called)?;
+        }
+        Ok(found)
+    })?;
+    Ok(OneKind { rows, called })
+}
+
+fn one_kind(fields: &Fields, called: &mut Option<String>) -> Result<(), Diagnostic> {
+    let Some(column) = ["gpu", "device"].into_iter().find(|column| fields.has(column)) else {
+        return Ok(());
+    };
+    let device = fields.name(column)?;
+    let first = called.get_or_insert_with(|| device.clone());
+    if *first == device {
+        return Ok(());
+    }
+    let message = format!("the steps are of `{first}` and of `{device}`");
+    Err(fields
+        .at(Diagnostic::input("mixed-devices", message), column)
+        .hint("split the table: each cluster is calibrated on its own"))
+}
+
 fn row(fields: &Fields) -> Result<Option<StepRow>, Diagnostic> {
     if fields.has("status") && fields.text("status")? != "ok" {
         return Ok(None);
@@ -165,6 +205,25 @@ mod tests {
         for (from, to) in [(",ok,", ",OOM,"), ("iteration_time_s", "activation_GiB")] {
             assert!(parse(LONG, &line.replace(from, to)).unwrap().is_empty(), "{to}");
         }
+    }
+
+    #[test]
+    fn a_calibration_takes_one_kind_of_device() {
+        let read = |lines: &str| {
+            let mut called = None;
+            let text = format!("gpu,{PLAIN}\n{lines}");
+            let rows = parse_table(text.as_bytes(), "steps.csv", |fields| {
+                one_kind(fields, &mut called).and_then(|()| row(fields))
+            });
+            rows.map(|rows| (rows.len(), called))
+        };
+        let line = "a,16,2,4,1,3,12,1024,16,24,512,full,1.5\n";
+        let same = format!("A100,{line}A100,{line}");
+        assert_eq!(read(&same).unwrap(), (2, Some("A100".to_owned())));
+        let error = read(&format!("A100,{line}H100,{line}")).unwrap_err();
+        assert_eq!(error.code, "mixed-devices");
+        let text = format!("{error:?}");
+        assert!(text.contains("Count(3)") && text.contains("gpu"), "{text}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use ir::grid::Grid;
 use ir::measured::StepRow;
 use ir::plan::Parallelism;
 use ir::stack::Stack;
+use ir::tensor::DType;
 
 use crate::origin::Origin;
 use crate::transformer::constants::Constants;
@@ -31,7 +32,7 @@ const USUAL_VOCABULARY: u64 = 50_257;
 const USUAL_HEADS: u64 = 64;
 /// Hidden sizes for which another count is assumed: no source states it.
 const OTHER_HEADS: [(u64, u64); 1] = [(14_400, 80)];
-/// 16-bit operations per second that no A100 exceeds.
+/// 16-bit operations per second that no A100 exceeds, for devices whose data sheet states none.
 const PEAK: f64 = 312e12;
 
 /// A measured row as a run.
@@ -113,12 +114,14 @@ impl Set {
         (system, stack): (System, Stack),
         grid_of: GridOf,
     ) -> Self {
+        let peak = crate::compute::peak(&system.device, DType::Bf16);
+        let peak = peak.map_or(PEAK, |(_, rate)| rate.get());
         let mut rows = Vec::new();
         let mut refused = Vec::new();
         for row in measured {
             let run = run(row, gradients);
             if step_flops(&run.card, row.global_batch, row.recompute)
-                > PEAK * row.gpus as f64 * row.time_s
+                > peak * row.gpus as f64 * row.time_s
             {
                 refused.push(row.line);
             } else {

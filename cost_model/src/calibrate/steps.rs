@@ -1,0 +1,262 @@
+//! Corrects the constants of a software stack on a cluster from measured training steps.
+//!
+//! Constants are pulled towards what is believed of them ([`Constant::log_sd`]), so a handful of
+//! rows changes little, and only what they tell: a constant whose standard error stays above
+//! [`UNTOLD`] of that belief keeps its nominal value and is named ([`told`]). Where rows allow, a
+//! table of factors by hidden size, tensor ranks and micro-batch takes what the form leaves over
+//! ([`table`]). Fits use closed forms; the errors that are reported are those of replayed steps.
+//!
+//! Rows of several clusters must not be mixed: one calibration over five published sets is worse on
+//! each of them than its own.
+
+use ir::diagnostic::Diagnostic;
+use ir::measured::StepRow;
+use ir::profile::{Profile, Provenance, StackConstants, StackCorrection};
+use ir::stack::Stack;
+
+use super::quality::quality;
+use crate::accuracy::steps::set::{GridOf, Set};
+use crate::score::{Score, score};
+use crate::transformer::constants::{Constant, Constants};
+use crate::transformer::corrections::{Corrections, cell};
+use crate::transformer::fit::Sample;
+use crate::transformer::run::Gradients;
+use crate::transformer::step::Timer;
+use crate::transformer::system::System;
+
+pub mod rows;
+pub mod table;
+pub mod told;
+
+use table::Table;
+use told::{BELIEVED_OF_FEW, Told, told};
+
+/// Rows below which a calibration is dangerous (two rows of a published set made it worse).
+pub const DANGEROUS: usize = 8;
+/// Rows that make a useful calibration, and a good one: figures of random rows of one stack.
+pub const USEFUL: usize = 16;
+/// See [`USEFUL`].
+pub const GOOD: usize = 32;
+/// Standard error of a constant, as a share of the one believed beforehand, above which the rows do
+/// not tell it: they say less about it than was believed (half of the variance is left at 0.71).
+pub const UNTOLD: f64 = 0.7;
+
+/// What is calibrated, and what it may look up.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The devices and links.
+    pub system: System,
+    /// The software, with nominal constants.
+    pub stack: Stack,
+    /// Numbers of the gradients.
+    pub gradients: Gradients,
+    /// Makes schedules.
+    pub grid_of: GridOf,
+    /// Profile that is extended; where it knows the stack, its constants are the nominal ones.
+    pub base: Profile,
+    /// What measured.
+    pub source: String,
+    /// ISO 8601 date of the calibration or of the measurements.
+    pub date: String,
+}
+
+/// A constant after the calibration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Corrected {
+    /// Which one.
+    pub constant: Constant,
+    /// Value before.
+    pub nominal: f64,
+    /// Value after.
+    pub value: f64,
+    /// What the rows say about it.
+    pub told: Told,
+}
+
+/// Stack constants calibrated from steps.
+#[derive(Clone, Debug)]
+pub struct StepCalibration {
+    /// The base with the stack's constants.
+    pub profile: Profile,
+    /// Name of the stack in the profile.
+    pub stack: String,
+    /// Rows that took part.
+    pub n_rows: usize,
+    /// Every constant.
+    pub constants: Vec<Corrected>,
+    /// Error with nominal constants, those of the base and its table where it knows the stack.
+    pub before: Score,
+    /// Error with calibrated constants, in sample.
+    pub after: Score,
+    /// Error with the table as well, in sample, where there is one.
+    pub with_table: Option<Score>,
+    /// The table, or why there is none.
+    pub table: Table,
+    /// What is worth knowing.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Constants and corrections that a profile holds for a stack; what it does not name is nominal.
+#[must_use]
+pub fn stored(stack: &Stack, held: Option<&StackConstants>) -> (Constants, Corrections) {
+    let mut constants = Constants::nominal(stack);
+    let Some(held) = held else { return (constants, Corrections::default()) };
+    for (name, value) in &held.constants {
+        if let Some(constant) = Constant::of(name) {
+            constants.set(constant, *value);
+        }
+    }
+    let factors = held.corrections.iter().filter_map(|correction| {
+        let tensor = u32::try_from(correction.tensor).ok()?;
+        Some(((correction.hidden, tensor, correction.micro_batch), correction.factor))
+    });
+    (constants, Corrections::new(factors))
+}
+
+/// Calibrates a stack's constants on measured steps of one cluster.
+///
+/// # Errors
+/// `step-out-of-range` for a row that no run has (see [`rows::check`]), `no-schedule` for a row
+/// whose micro-batches cannot be scheduled, `nothing-calibrated` if no row is left; each with the
+/// line of the row as far as there is one.
+pub fn calibrate(measured: &[StepRow], context: &Context) -> Result<StepCalibration, Diagnostic> {
+    let mut warnings = Vec::new();
+    let usable = rows::usable(measured, &mut warnings)?;
+    let system = (context.system.clone(), context.stack.clone());
+    let set = Set::new("steps", &usable, context.gradients, system, context.grid_of);
+    rows::check_set(&set, &mut warnings)?;
+    let held = context.base.stacks.get(&context.stack.name);
+    let (nominal, corrections) = stored(&context.stack, held);
+    let samples = set.samples(|_| true);
+    warnings.extend(few(samples.len()));
+    let (constants, told) = told(&samples, &context.stack, &nominal);
+    let n_told = told.iter().filter(|told| matches!(told, Told::Fitted { .. })).count();
+    let table = Table::of(&samples, &context.stack, &constants, n_told);
+    let none = Corrections::default();
+    let before = judged(&set, &set.predict(&nominal, &corrections))?;
+    let predicted = set.predict(&constants, &none);
+    let after = judged(&set, &predicted)?;
+    let with_table = match &table {
+        Table::Kept(corrections) => Some(judged(&set, &set.predict(&constants, corrections))?),
+        Table::Left(_) => None,
+    };
+    if after.mape > before.mape {
+        let message = "calibrated constants describe these rows no better than the nominal ones";
+        warnings.push(
+            Diagnostic::warning("no-better", message).hint(
+                "check that all rows are of one cluster, and that --stack names its software",
+            ),
+        );
+    }
+    let corrected = Constant::ALL.into_iter().zip(&told).map(|(constant, told)| Corrected {
+        constant,
+        nominal: nominal.get(constant),
+        value: constants.get(constant),
+        told: *told,
+    });
+    let corrected: Vec<Corrected> = corrected.collect();
+    let profile = profile(context, &samples, &corrected, &table, &predicted);
+    Ok(StepCalibration {
+        profile,
+        stack: context.stack.name.clone(),
+        n_rows: samples.len(),
+        constants: corrected,
+        before,
+        after,
+        with_table,
+        table,
+        warnings,
+    })
+}
+
+/// What is to be said about so few rows.
+fn few(n_rows: usize) -> Option<Diagnostic> {
+    if n_rows >= USEFUL {
+        return None;
+    }
+    let how = if n_rows < DANGEROUS { "dangerously few" } else { "few" };
+    let are = if n_rows == 1 { "row is" } else { "rows are" };
+    let message = format!(
+        "{n_rows} {are} {how} for a calibration: {USEFUL} random rows of one stack make a useful \
+         one, {GOOD} a good one"
+    );
+    let warning = Diagnostic::warning("few-steps", message).fact("rows", n_rows as u64);
+    Some(if n_rows < DANGEROUS {
+        warning.hint(format!(
+            "measure more configurations: on so few a constant moves by {BELIEVED_OF_FEW} standard \
+             deviation of what is believed of it at most"
+        ))
+    } else {
+        warning
+    })
+}
+
+/// Errors of predictions of a set.
+fn judged(set: &Set, predicted: &[f64]) -> Result<Score, Diagnostic> {
+    if let Some((row, _)) = set.rows.iter().zip(predicted).find(|(_, time)| !time.is_finite()) {
+        let message = "no schedule, or no time, follows from the row: ranks that hold several \
+                       chunks take micro-batches in rounds of one per rank";
+        return Err(Diagnostic::input("no-schedule", message)
+            .fact("row", row.measured.line)
+            .fact("step", Set::name(row)));
+    }
+    let rows = set.rows.iter().zip(predicted);
+    Ok(score(rows.map(|(row, time)| (*time, row.measured.time_s, Set::name(row)))))
+}
+
+/// Steps in closed form, in seconds.
+fn times(
+    samples: &[Sample<'_>],
+    stack: &Stack,
+    constants: &Constants,
+    corrections: &Corrections,
+) -> Vec<f64> {
+    let Some(first) = samples.first() else { return Vec::new() };
+    let timer = Timer::new(first.system, stack, constants, corrections);
+    let step = |sample: &Sample<'_>| {
+        timer.costs(sample.run).closed_form(crate::origin::Origin::Interpolated).step_s
+    };
+    samples.iter().map(step).collect()
+}
+
+fn profile(
+    context: &Context,
+    samples: &[Sample<'_>],
+    constants: &[Corrected],
+    table: &Table,
+    predicted: &[f64],
+) -> Profile {
+    let rows_of = |of| samples.iter().filter(|sample| cell(sample.run) == of).count() as u64;
+    let corrections = match table {
+        Table::Left(_) => Vec::new(),
+        Table::Kept(kept) => kept
+            .cells()
+            .map(|(of, factor)| StackCorrection {
+                hidden: of.0,
+                tensor: u64::from(of.1),
+                micro_batch: of.2,
+                factor,
+                n_rows: rows_of(of),
+            })
+            .collect(),
+    };
+    let named = |corrected: &Corrected| (corrected.constant.name().to_owned(), corrected.value);
+    let source = context.source.clone();
+    let held = StackConstants {
+        constants: constants.iter().map(named).collect(),
+        corrections,
+        provenance: Provenance::Measured { source, date: context.date.clone() },
+    };
+    let untold = constants.iter().filter(|one| !matches!(one.told, Told::Fitted { .. }));
+    let untold = untold.map(|one| one.constant.name().to_owned()).collect();
+    let measured: Vec<f64> = samples.iter().map(|sample| sample.time_s).collect();
+    let mut profile = context.base.clone();
+    let part = format!("steps {}", context.stack.name);
+    profile.quality.insert(part, quality(predicted, &measured, untold));
+    profile.stacks.insert(context.stack.name.clone(), held);
+    profile
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests;

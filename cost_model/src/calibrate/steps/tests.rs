@@ -1,0 +1,211 @@
+//! Stack constants from steps whose law is known.
+
+use std::collections::BTreeMap;
+
+use ir::card::{Recompute, SequenceParallel, ZeroStage};
+use ir::grid::{Cell, Grid, Pass};
+use ir::measured::GpuFacts;
+
+use super::*;
+use crate::stack::megatron_deepspeed_2021;
+
+const FACTS: GpuFacts = GpuFacts {
+    memory_bandwidth: 2.039e12,
+    peak: 312e12,
+    n_multiprocessors: 108,
+    last_level_cache: None,
+    clock: None,
+};
+
+/// One rank: each micro-batch forward and backward.
+fn one_rank(n_ranks: u32, n_chunks: u32, n_micro_batches: u32) -> Result<Grid, Diagnostic> {
+    if (n_ranks, n_chunks) != (1, 1) {
+        return Err(Diagnostic::usage("schedule-size", "one rank only"));
+    }
+    let passes = [Pass::Forward, Pass::Backward];
+    let row = (0..n_micro_batches).flat_map(|k| passes.map(|pass| Cell::new(0, pass, k)));
+    Ok(Grid { rows: vec![row.collect()] })
+}
+
+fn context() -> Context {
+    Context {
+        system: System::a100_hosts("box", &FACTS, BTreeMap::new(), 22.5e9).unwrap(),
+        stack: megatron_deepspeed_2021(),
+        gradients: Gradients::Half,
+        grid_of: one_rank,
+        base: Profile { name: "test".to_owned(), ..Profile::default() },
+        source: "test".to_owned(),
+        date: "2026-01-02".to_owned(),
+    }
+}
+
+/// Row `index` of a sweep over hidden sizes, tensor ranks, micro-batches and samples.
+fn row(index: u64) -> StepRow {
+    let hidden = 1024 << (index % 4);
+    let tensor = 1_u32 << (index / 4 % 4);
+    let micro_batch = 1 << (index / 16 % 3);
+    StepRow {
+        line: index + 2,
+        model: "gpt".to_owned(),
+        layers: Some(8),
+        stated_parameters: None,
+        hidden,
+        heads: Some(16),
+        sequence: 1024,
+        vocabulary: Some(51_200),
+        gpus: u64::from(tensor),
+        tensor,
+        pipeline: 1,
+        virtual_stages: 1,
+        data: 1,
+        micro_batch,
+        global_batch: micro_batch * (2 + index % 5),
+        recompute: Recompute::Full,
+        sequence_parallel: SequenceParallel::Off,
+        zero: ZeroStage::None,
+        // Slow enough for any rate, until a time is put in.
+        time_s: 1e3,
+        peer_s: None,
+    }
+}
+
+/// Rows that took what constants say, off by up to 2 %.
+fn measured(n: u64, constants: &Constants, factor: impl Fn(&StepRow) -> f64) -> Vec<StepRow> {
+    let context = context();
+    let rows: Vec<StepRow> = (0..n).map(row).collect();
+    let system = (context.system, context.stack);
+    let set = Set::new("test", &rows, Gradients::Half, system, one_rank);
+    assert_eq!(set.rows.len(), rows.len());
+    let times = set.predict(constants, &Corrections::default());
+    let timed = |(index, (row, time)): (usize, (StepRow, f64))| {
+        let time_s = time * factor(&row) * (1.0 + 0.01 * (index % 5) as f64 - 0.02);
+        StepRow { time_s, ..row }
+    };
+    rows.into_iter().zip(times).enumerate().map(timed).collect()
+}
+
+fn nominal() -> Constants {
+    Constants::nominal(&megatron_deepspeed_2021())
+}
+
+fn of(found: &StepCalibration, constant: Constant) -> Corrected {
+    *found.constants.iter().find(|one| one.constant == constant).unwrap()
+}
+
+#[test]
+fn constants_that_rows_tell_are_found_and_the_others_stay() {
+    let truth = nominal().with(Constant::LaunchFloor, 1.1e-3).with(Constant::Derating, 0.75);
+    let found = calibrate(&measured(48, &truth, |_| 1.0), &context()).unwrap();
+    assert!(found.after.mape < 2.0 && found.before.mape > 8.0, "{found:?}");
+    for constant in [Constant::LaunchFloor, Constant::Derating] {
+        let one = of(&found, constant);
+        assert!((one.value / truth.get(constant) - 1.0).abs() < 0.05, "{one:?}");
+        assert!(matches!(one.told, Told::Fitted { log_error } if log_error < 0.1), "{one:?}");
+    }
+    for constant in [Constant::Network, Constant::Neighbour, Constant::Unaligned] {
+        let one = of(&found, constant);
+        assert_eq!((one.told, one.value), (Told::Unfelt, one.nominal), "{constant:?}");
+    }
+    for one in found.constants.iter().filter(|one| one.told == Told::Untold) {
+        assert_eq!(one.value, one.nominal, "{one:?}");
+    }
+    assert!(found.warnings.is_empty(), "{:?}", found.warnings);
+}
+
+#[test]
+fn few_rows_move_constants_no_further_than_is_believed() {
+    for (n, factor) in [(1, 0.8), (2, 4.0), (5, 0.8), (7, 3.0)] {
+        let rows = measured(n, &nominal(), |_| factor);
+        let found = calibrate(&rows, &context()).unwrap();
+        assert!(found.warnings.iter().any(|w| w.code == "few-steps"), "{n} rows");
+        let mut n_moved = 0;
+        for one in &found.constants {
+            let moved = (one.value / one.nominal).ln().abs();
+            assert!(moved <= one.constant.log_sd() + 1e-6, "{n} rows: {one:?}");
+            n_moved += usize::from(moved > 0.0);
+        }
+        assert!(n_moved <= rows.len() / told::ROWS_PER_CONSTANT, "{n} rows: {n_moved}");
+    }
+}
+
+#[test]
+fn many_rows_move_constants_by_three_standard_deviations_at_most() {
+    let found = calibrate(&measured(32, &nominal(), |_| 30.0), &context()).unwrap();
+    for one in &found.constants {
+        let moved = (one.value / one.nominal).ln().abs();
+        assert!(moved <= 3.0 * one.constant.log_sd() + 1e-6, "{one:?}");
+    }
+}
+
+#[test]
+fn what_is_left_over_by_cell_becomes_a_table() {
+    // Neither a floor nor a rate: it goes up and down with the hidden size.
+    let factor = |row: &StepRow| if row.hidden.ilog2().is_multiple_of(2) { 1.25 } else { 0.95 };
+    let found = calibrate(&measured(144, &nominal(), factor), &context()).unwrap();
+    let Table::Kept(table) = &found.table else { panic!("{:?}", found.table) };
+    assert_eq!(table.cells().count(), 48);
+    let with = found.with_table.clone().unwrap().mape;
+    assert!(with < 2.0 && with < found.after.mape / 2.0, "{with} {}", found.after.mape);
+    let held = &found.profile.stacks[&found.stack];
+    assert_eq!(held.corrections.iter().map(|c| c.n_rows).sum::<u64>(), 144);
+    let (constants, corrections) = stored(&megatron_deepspeed_2021(), Some(held));
+    assert_eq!(&corrections, table);
+    for one in &found.constants {
+        assert_eq!(constants.get(one.constant), one.value);
+    }
+    // From its own result on there is nothing left to correct.
+    let rows = measured(144, &nominal(), factor);
+    let again = calibrate(&rows, &Context { base: found.profile, ..context() }).unwrap();
+    assert!((again.before.mape - with).abs() < 1e-9, "{} {with}", again.before.mape);
+}
+
+#[test]
+fn rows_that_the_form_explains_need_no_table() {
+    let found = calibrate(&measured(144, &nominal(), |_| 1.0), &context()).unwrap();
+    assert!(matches!(found.table, Table::Left(_)), "{:?}", found.table);
+    let found = calibrate(&measured(40, &nominal(), |_| 1.0), &context()).unwrap();
+    assert!(matches!(&found.table, Table::Left(why) if why.contains("cell")), "{:?}", found.table);
+}
+
+/// Puts something impossible into a row.
+type Spoil = fn(&mut StepRow);
+
+#[test]
+fn rows_that_no_run_has_are_refused_with_their_place() {
+    let good = measured(9, &nominal(), |_| 1.0);
+    let cases: [(&str, Spoil); 7] = [
+        ("hidden", |row| row.hidden = 1 << 40),
+        ("layers", |row| row.layers = Some(u32::MAX)),
+        ("heads", |row| row.heads = Some(1 << 30)),
+        ("seq", |row| row.sequence = 1 << 40),
+        ("pp", |row| row.pipeline = 9),
+        ("global_batch", |row| row.global_batch = 1 << 40),
+        ("iter_s", |row| row.time_s = 1e300),
+    ];
+    for (column, spoil) in cases {
+        let mut rows = good.clone();
+        spoil(&mut rows[4]);
+        let error = calibrate(&rows, &context()).unwrap_err();
+        assert_eq!(error.code, "step-out-of-range", "{column}");
+        let text = format!("{:?}", error.facts);
+        assert!(text.contains(column) && text.contains("Count(6)"), "{text}");
+    }
+    let mut rows = good.clone();
+    (rows[4].pipeline, rows[4].layers) = (2, Some(8));
+    assert_eq!(calibrate(&rows, &context()).unwrap_err().code, "no-schedule");
+    assert_eq!(calibrate(&[], &context()).unwrap_err().code, "nothing-calibrated");
+    for row in &mut rows {
+        row.time_s = 1e-6;
+    }
+    assert_eq!(calibrate(&rows, &context()).unwrap_err().code, "nothing-calibrated");
+}
+
+#[test]
+fn repeated_rows_count_once() {
+    let mut rows = measured(20, &nominal(), |_| 1.1);
+    let alone = calibrate(&rows, &context()).unwrap();
+    rows.extend(rows.clone().into_iter().take(3).map(|row| StepRow { line: 99, ..row }));
+    let found = calibrate(&rows, &context()).unwrap();
+    assert_eq!((found.n_rows, &found.constants), (20, &alone.constants));
+    assert!(found.warnings.iter().any(|warning| warning.code == "duplicate-row"));
+}

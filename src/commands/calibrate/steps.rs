@@ -1,0 +1,276 @@
+//! `calibrate --steps`: corrects the constants of a software stack on a cluster.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use cost_model::calibrate::steps::table::Table;
+use cost_model::calibrate::steps::told::Told;
+use cost_model::calibrate::steps::{Context, Corrected, StepCalibration, calibrate};
+use cost_model::score::Score;
+use cost_model::transformer::run::Gradients;
+use cost_model::transformer::system::{System, measured_all_reduces};
+use importers::measurements::{devices, steps};
+use ir::diagnostic::Diagnostic;
+use ir::measured::StepRow;
+use ir::profile::Profile;
+use serde_json::{Value, json};
+
+use crate::commands::validate::schedule;
+use crate::load;
+use crate::measure_flags::{CalibrateArgs, GradientName};
+use crate::printer::Printer;
+use crate::table::Column;
+
+/// The kind that rows of an A100 are taken for.
+const A100: &str = "a100_sxm4_80gb";
+/// Bytes per second of network per device where no cluster is named: one port of 200 Gb/s
+/// InfiniBand each, as achieved (`links.csv`, `ib_hdr_200`).
+const NETWORK: f64 = 22.5e9;
+
+/// What steps said, and what they were taken to have run on.
+pub(super) struct OfSteps {
+    pub(super) found: StepCalibration,
+    file: String,
+    system: String,
+    noted: Vec<Diagnostic>,
+}
+
+impl OfSteps {
+    pub(super) fn warnings(&self) -> impl Iterator<Item = Diagnostic> + '_ {
+        self.noted.iter().chain(&self.found.warnings).cloned()
+    }
+}
+
+/// Corrects the constants of the stack that `args` names.
+pub(super) fn correct(
+    args: &CalibrateArgs,
+    path: &Path,
+    base: &Profile,
+) -> Result<OfSteps, Diagnostic> {
+    let stack = cost_model::stack::preset(&args.stack).ok_or_else(|| {
+        let known = cost_model::stack::presets().map(|stack| stack.name).to_vec();
+        Diagnostic::usage("unknown-stack", format!("`{}` is no software stack", args.stack))
+            .fact("known", known)
+            .hint("name one of these with --stack")
+    })?;
+    let file = path.display().to_string();
+    let steps::OneKind { rows, called } = steps::read_one_kind(path)?;
+    let mut noted = Vec::new();
+    let system = system(args, &rows, called.as_deref(), base, &mut noted)?;
+    let described = describe(&system, args);
+    let context = Context {
+        system,
+        stack,
+        gradients: match args.gradients {
+            GradientName::Half => Gradients::Half,
+            GradientName::Full => Gradients::Full,
+        },
+        grid_of: schedule,
+        base: base.clone(),
+        source: super::source(&[path]),
+        date: profiler::date::today(),
+    };
+    let in_file = |diagnostic: Diagnostic| diagnostic.fact("file", file.as_str());
+    let mut found = calibrate(&rows, &context).map_err(in_file)?;
+    found.warnings = found.warnings.into_iter().map(in_file).collect();
+    Ok(OfSteps { found, file, system: described, noted })
+}
+
+/// Devices and links of the steps: those of the cluster file, else hosts of eight A100.
+fn system(
+    args: &CalibrateArgs,
+    rows: &[StepRow],
+    called: Option<&str>,
+    base: &Profile,
+    noted: &mut Vec<Diagnostic>,
+) -> Result<System, Diagnostic> {
+    let Some(path) = &args.cluster else {
+        return a100_hosts(args.kind.as_deref().or(called), base);
+    };
+    let mut cluster = load::cluster(path)?;
+    if base.kind_names().len() + base.links.len() > 0 {
+        let (rated, unused) = importers::profile::rated(base, cluster)?;
+        noted.extend(unused);
+        cluster = rated;
+    }
+    let unusable = |message: &str| {
+        let file = path.display().to_string();
+        Diagnostic::input("no-system", message).fact("file", file)
+    };
+    let kinds: BTreeMap<_, _> =
+        cluster.device_ids().map(|id| (cluster.kind_of(id).name.clone(), id)).collect();
+    let (Some((kind, device)), 1) = (kinds.first_key_value(), kinds.len()) else {
+        return Err(unusable("steps are calibrated on a cluster of one kind of device")
+            .fact("kinds", kinds.into_keys().collect::<Vec<_>>()));
+    };
+    let sheet = cluster.kind_of(*device);
+    if sheet.memory_bandwidth.is_none() || sheet.peak.is_empty() {
+        return Err(unusable("the device has no peak rate or no memory bandwidth")
+            .fact("device", kind.as_str()));
+    }
+    let most = rows.iter().max_by_key(|row| row.gpus);
+    if let Some(row) = most.filter(|row| row.gpus > cluster.devices.len() as u64) {
+        let message = format!(
+            "steps ran on up to {} devices, the cluster has {}; its hosts and links are taken to go on",
+            row.gpus,
+            cluster.devices.len()
+        );
+        noted.push(Diagnostic::warning("cluster-smaller", message).fact("row", row.line));
+    }
+    System::of(&cluster, base, measured_all_reduces(base, kind))
+        .ok_or_else(|| unusable("the cluster has no device, or no way between two of them"))
+}
+
+fn a100_hosts(called: Option<&str>, base: &Profile) -> Result<System, Diagnostic> {
+    let is_a100 = called.is_some_and(|called| called.to_ascii_lowercase().contains("a100"));
+    let facts = if is_a100 { devices::facts(A100)? } else { None };
+    let all_reduces = measured_all_reduces(base, A100);
+    let system = facts.and_then(|facts| System::a100_hosts(A100, &facts, all_reduces, NETWORK));
+    system.ok_or_else(|| {
+        let message = match called {
+            Some(called) => format!("the links and hosts of `{called}` are not stated"),
+            None => "the table does not say which devices ran its steps".to_owned(),
+        };
+        Diagnostic::usage("no-cluster", message)
+            .hint("add --cluster cluster.yaml")
+            .hint(format!("or --kind {A100} for hosts of eight with a 200 Gb/s port each"))
+    })
+}
+
+fn describe(system: &System, args: &CalibrateArgs) -> String {
+    let gigabytes = |rate: f64| format!("{:.1} GB/s", rate / 1e9);
+    let measured: Vec<String> = system.all_reduce.keys().map(u64::to_string).collect();
+    format!(
+        "hosts of {} {}, {} between devices of a host, {} of network each{}; all-reduces {}",
+        system.per_host,
+        system.device.name,
+        gigabytes(system.inside.rate.get()),
+        gigabytes(system.network.rate.get()),
+        if args.cluster.is_some() { "" } else { " (nominal, --cluster states others)" },
+        if measured.is_empty() {
+            "by formula".to_owned()
+        } else {
+            format!("of {} measured", measured.join(", "))
+        }
+    )
+}
+
+/// Tables for people.
+pub(super) fn print(of: &OfSteps, printer: &Printer) {
+    let found = &of.found;
+    printer.line(&format!("{} steps of {}, stack {}", found.n_rows, of.file, found.stack));
+    printer.line(&of.system);
+    printer.line("");
+    let columns = [
+        Column::Text("step time error"),
+        Column::Number("mean"),
+        Column::Number("median"),
+        Column::Number("worst"),
+        Column::Rest("worst row"),
+    ];
+    let errors = [("nominal", Some(&found.before)), ("calibrated", Some(&found.after))];
+    let errors = errors.into_iter().chain([("with table", found.with_table.as_ref())]);
+    let row = |(name, score): (&str, Option<&Score>)| {
+        let Score { mape, median, worst, worst_row, .. } = score?;
+        let figures = [mape, median, worst].map(|figure| format!("{figure:.1} %"));
+        Some([vec![name.to_owned()], figures.to_vec(), vec![worst_row.clone()]].concat())
+    };
+    printer.table(&columns, errors.filter_map(row).collect());
+    printer.line("");
+    let columns = [
+        Column::Name("constant"),
+        Column::Number("nominal"),
+        Column::Number("fitted"),
+        Column::Number("change"),
+        Column::Text("do the rows tell it"),
+    ];
+    printer.table(&columns, found.constants.iter().map(constant_row).collect());
+    if let Table::Left(why) = &found.table {
+        printer.line("");
+        printer.line(&format!("no table of corrections: {why}"));
+    }
+}
+
+fn constant_row(corrected: &Corrected) -> Vec<String> {
+    let Corrected { constant, nominal, value, told } = corrected;
+    let name = constant.name();
+    let shown = |value: f64| match name.ends_with("_s") {
+        true => format!("{:.3} ms", 1e3 * value),
+        false => format!("{value:.3}"),
+    };
+    let (fitted, change) = match told {
+        Told::Fitted { .. } => {
+            (shown(*value), format!("{:+.1} %", 100.0 * (value / nominal - 1.0)))
+        }
+        Told::Untold | Told::Unfelt => ("-".to_owned(), "-".to_owned()),
+    };
+    vec![name.to_owned(), shown(*nominal), fitted, change, told_words(*told)]
+}
+
+fn told_words(told: Told) -> String {
+    match told {
+        Told::Fitted { log_error } => format!("yes, to {:.0} %", 100.0 * log_error.exp_m1()),
+        Told::Untold => "no: too little".to_owned(),
+        Told::Unfelt => "no: no row depends on it".to_owned(),
+    }
+}
+
+/// The last line for people.
+pub(super) fn sentence(of: &OfSteps, path: &str) -> String {
+    let found = &of.found;
+    let told = |one: &&Corrected| matches!(one.told, Told::Fitted { .. });
+    let table = match &found.table {
+        Table::Kept(table) => format!(" and a table of {} cells", table.cells().count()),
+        Table::Left(_) => String::new(),
+    };
+    format!(
+        "calibrated {} of {} constants{table} on {} steps, wrote {path}",
+        found.constants.iter().filter(told).count(),
+        found.constants.len(),
+        found.n_rows
+    )
+}
+
+/// The same facts for programs.
+pub(super) fn document(of: &OfSteps) -> Value {
+    let found = &of.found;
+    let error = |score: &Score| {
+        json!({
+            "mean": score.mape / 100.0,
+            "median": score.median / 100.0,
+            "worst": score.worst / 100.0,
+            "worst_row": score.worst_row,
+        })
+    };
+    let constant = |one: &Corrected| {
+        let log_error = match one.told {
+            Told::Fitted { log_error } => Some(log_error),
+            Told::Untold | Told::Unfelt => None,
+        };
+        json!({
+            "name": one.constant.name(),
+            "nominal": one.nominal,
+            "fitted": one.value,
+            "told": log_error.is_some(),
+            "relative_error": log_error.map(f64::exp_m1),
+            "words": told_words(one.told),
+        })
+    };
+    let (cells, left) = match &found.table {
+        Table::Kept(table) => (table.cells().count(), None),
+        Table::Left(why) => (0, Some(why)),
+    };
+    json!({
+        "stack": found.stack,
+        "system": of.system,
+        "file": of.file,
+        "rows": found.n_rows,
+        "error": {
+            "nominal": error(&found.before),
+            "calibrated": error(&found.after),
+            "with_table": found.with_table.as_ref().map(error),
+        },
+        "constants": found.constants.iter().map(constant).collect::<Vec<_>>(),
+        "table": { "cells": cells, "left_out": left },
+    })
+}
