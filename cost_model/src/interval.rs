@@ -6,7 +6,8 @@
 //! fitted on one half of a GPU's rows, judged on the other. Sibling: B200 by the constants of GB200
 //! and back. Nominal: GPUs without a sibling, all of whose rows were left out. Memory streams were
 //! not measured there; products that memory binds (over twice their compute time) stand for them.
-//! Links: pairs of GPUs in one host, by a line fitted to them and by the catalogue's figures.
+//! Links: pairs of GPUs in one host, by a line fitted to them and by the catalogue's figures; these
+//! four tenths were computed once apart from the example and are still to be confirmed by it.
 //!
 //! The errors of a step's ops count as fully correlated: if one op takes the tenth of its form, all
 //! do. That is the widest interval that these tenths allow; errors that cancel would narrow it. What
