@@ -11,6 +11,7 @@ pub mod gpipe;
 pub mod interleaved;
 pub mod one_f_one_b;
 pub mod optimal;
+pub mod shifted;
 pub mod zb_h1;
 pub mod zb_h2;
 pub mod zb_v;
