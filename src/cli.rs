@@ -10,6 +10,7 @@ use crate::bench_flags::BenchArgs;
 use crate::flag_values::{dimension, dtype, extent, positive};
 use crate::limit_flags::LimitFlags;
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
+use crate::publisher::Follow;
 
 /// Version, commit, and version of HiGHS.
 pub(crate) const VERSION: &str = concat!(
@@ -169,7 +170,7 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "NAME", default_value = "auto", env = "MESHWRIGHT_ALGORITHM")]
     #[arg(hide_env = true, help_heading = "Search")]
     pub(crate) algorithm: String,
-    /// What is minimised [default: step-time, or as the instance's collection]
+    /// What is minimised [default: step-time, or the instance's own]
     #[arg(long, value_enum, help_heading = "Search", hide_possible_values = true)]
     pub(crate) objective: Option<ObjectiveName>,
     #[command(flatten)]
@@ -181,6 +182,13 @@ pub(crate) struct PlanArgs {
     /// Write the plan
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
+    /// Follow the search: bar, lines (one per better plan) or none
+    #[arg(long, value_name = "HOW", value_enum, default_value = "bar", help_heading = "Output")]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
+    pub(crate) progress: Follow,
+    /// Draw plan and bound over the time of the search, as SVG
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) plot: Option<PathBuf>,
     /// Write another format too, such as trace=t.json
     #[arg(long, value_name = "TARGET=FILE", help_heading = "Output")]
     pub(crate) export: Vec<String>,

@@ -10,7 +10,7 @@ use crate::flag_values::{duration, share};
 /// When a search stops.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LimitFlags {
-    /// Stop after this long, such as 500ms or 2m [default: 30s for auto, else none]
+    /// Stop after this long, such as 500ms or 2m [default: 30s for auto]
     #[arg(long, value_name = "TIME", value_parser = duration, env = "MESHWRIGHT_TIME_LIMIT")]
     #[arg(hide_env = true, help_heading = "Search")]
     pub(crate) time_limit: Option<Duration>,
@@ -29,7 +29,7 @@ pub(crate) struct LimitFlags {
     #[arg(long, value_name = "N", env = "MESHWRIGHT_THREADS", hide_env = true)]
     #[arg(help_heading = "Search")]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// Same input, same bytes: the clock decides nothing [node budget: 600 million]
+    /// Same input, same bytes: no clock [node budget: 600 million]
     #[arg(long, help_heading = "Search")]
     pub(crate) deterministic: bool,
 }

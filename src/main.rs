@@ -18,6 +18,7 @@ mod one_host;
 mod pattern;
 mod printer;
 mod progress;
+mod publisher;
 mod suggest;
 mod table;
 

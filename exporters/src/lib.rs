@@ -1,6 +1,7 @@
 //! Files that executors and viewers read, one module per format and one table that knows them all.
 
 pub mod accelerate;
+pub mod convergence;
 pub mod dot;
 mod memory_curve;
 pub mod svg;

@@ -13,6 +13,7 @@ mod import;
 mod instance;
 mod outcome;
 mod plan;
+mod plot;
 mod profile;
 mod replay;
 mod report;

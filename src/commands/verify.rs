@@ -1,13 +1,17 @@
-//! `verify`: checks a plan against every rule, and what it states of its cost.
+//! `verify`: checks a plan (or the solution of an instance) against every rule, and what it states
+//! of its cost.
 
 use cost_model::judge::replay as judge;
 
 use crate::cli::ReplayArgs;
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, replay, violations};
+use crate::commands::{CommandResult, instance, replay, violations};
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
+    if let Some(instance) = importers::instance(&args.model)? {
+        return instance::verify(args, &instance, printer);
+    }
     let document = replay::document(&args.plan)?;
     let on = replay::on_problem(&document, &args.model, &args.target)?;
     let mut broken = violations::of(&on);

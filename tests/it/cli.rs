@@ -2,9 +2,11 @@
 
 mod calibrate;
 mod calibrate_steps;
+mod deterministic;
 mod edges;
 mod explained;
 mod folder;
+mod followed;
 
 use std::fs;
 use std::path::Path;

@@ -187,7 +187,8 @@ fn rows_and_flags_are_those_of_models() {
         n_rows += 1;
     }
     assert!(n_rows > 4, "{n_rows} rows");
-    for flag in ["--pin a=b", "--batch 2", "--workload training", "--dtype fp16", "--cluster c.yaml"]
+    for flag in
+        ["--pin a=b", "--batch 2", "--workload training", "--dtype fp16", "--cluster c.yaml"]
     {
         let flags = format!("plan two.json {flag}");
         let ran = run(folder.path(), &flags.split(' ').collect::<Vec<_>>());

@@ -20,7 +20,7 @@ use crate::registry::{Entry, entries};
 use crate::run::{StopReason, TracePoint};
 
 pub(crate) use portfolio::METHOD as PORTFOLIO;
-pub use run::Run;
+pub use run::{Run, judge};
 
 /// How much a run may spend.
 #[derive(Clone, Debug, Default)]

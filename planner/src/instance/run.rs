@@ -188,7 +188,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// The judge's fault, where it is illegal.
     pub fn offer(&self, solution: Solution) -> Result<Nanos, Diagnostic> {
-        let value = self.value(&solution)?;
+        let value = judge(self.instance, self.goal, self.request.n_devices, &solution)?;
         if self.best.borrow().as_ref().is_some_and(|(best, _)| *best <= value) {
             return Ok(value);
         }
@@ -204,28 +204,6 @@ impl<'a> Run<'a> {
         *self.best.borrow_mut() = Some((value, solution));
         self.mark(Instant::now());
         Ok(value)
-    }
-
-    fn value(&self, solution: &Solution) -> Result<Nanos, Diagnostic> {
-        match (self.instance, row(self.goal).judge, solution) {
-            (Instance::Load(instance), Judge::Load { evaluate, .. }, Solution::Devices(found)) => {
-                evaluate(instance, found)
-            }
-            (
-                Instance::Stages(instance),
-                Judge::Stages { evaluate, .. },
-                Solution::Stages(found),
-            ) => evaluate(instance, found),
-            (
-                Instance::Profile(profile),
-                Judge::Straight { evaluate, .. },
-                Solution::Devices(found),
-            ) => evaluate(profile, found, self.request.n_devices),
-            _ => {
-                let message = "an objective, an instance and a solution of different forms";
-                Err(Diagnostic::error(Blame::Internal, "internal", message))
-            }
-        }
     }
 
     /// Tells a proved bound.
@@ -247,7 +225,11 @@ impl<'a> Run<'a> {
         let elapsed = self.started.elapsed().saturating_sub(ago);
         let mut trace = self.trace.borrow_mut();
         let at = trace.partition_point(|point| point.elapsed <= elapsed);
-        let value = at.checked_sub(1).and_then(|before| trace[before].value);
+        let before = at.checked_sub(1).map(|before| trace[before]);
+        if before.is_some_and(|before| before.bound >= Some(bound)) {
+            return;
+        }
+        let value = before.and_then(|before| before.value);
         trace.insert(at, TracePoint { elapsed, value, bound: Some(bound) });
         for point in &mut trace[at..] {
             point.bound = point.bound.max(Some(bound));
@@ -308,6 +290,35 @@ impl<'a> Run<'a> {
             attempts: self.attempts.into_inner(),
             trace: self.trace.into_inner(),
             elapsed: self.started.elapsed(),
+        }
+    }
+}
+
+/// The value of a solution, `n_devices` of them where the instance does not say how many there are.
+///
+/// # Errors
+/// The judge's fault, where it is illegal.
+pub fn judge(
+    instance: &Instance,
+    goal: Goal,
+    n_devices: usize,
+    solution: &Solution,
+) -> Result<Nanos, Diagnostic> {
+    match (instance, row(goal).judge, solution) {
+        (Instance::Load(instance), Judge::Load { evaluate, .. }, Solution::Devices(found)) => {
+            evaluate(instance, found)
+        }
+        (Instance::Stages(instance), Judge::Stages { evaluate, .. }, Solution::Stages(found)) => {
+            evaluate(instance, found)
+        }
+        (
+            Instance::Profile(profile),
+            Judge::Straight { evaluate, .. },
+            Solution::Devices(found),
+        ) => evaluate(profile, found, n_devices),
+        _ => {
+            let message = "an objective, an instance and a solution of different forms";
+            Err(Diagnostic::error(Blame::Internal, "internal", message))
         }
     }
 }

@@ -17,9 +17,11 @@ use crate::no_plan::NoPlan;
 /// A verified plan on its way to the watcher.
 pub(super) struct Incumbent {
     pub(super) algorithm: String,
-    pub(super) plan: Plan,
-    pub(super) timeline: Timeline,
+    pub(super) plan: Arc<Plan>,
+    pub(super) timeline: Arc<Timeline>,
     pub(super) elapsed: Duration,
+    /// How many there were up to this one.
+    pub(super) number: u64,
 }
 
 /// What the worker tells the watcher.
@@ -46,6 +48,8 @@ pub(super) struct Control {
     /// Step time of the best plan in nanoseconds.
     value: AtomicU64,
     gap: f64,
+    /// Verified plans on their way, and those that have arrived.
+    n_incumbents: AtomicU64,
     cancel: Arc<AtomicBool>,
     /// The watcher has answered; nobody listens any more.
     pub(super) abandoned: AtomicBool,
@@ -67,6 +71,7 @@ impl Control {
             bound: AtomicU64::new(0),
             value: AtomicU64::new(u64::MAX),
             gap: request.gap,
+            n_incumbents: AtomicU64::new(0),
             cancel: Arc::clone(&request.cancel),
             abandoned: AtomicBool::new(false),
             stopped: Mutex::new(None),
@@ -89,6 +94,16 @@ impl Control {
 
     pub(super) fn lower_value(&self, value: Nanos) {
         self.value.fetch_min(value.get(), Ordering::Relaxed);
+    }
+
+    /// The number of the next incumbent.
+    pub(super) fn next_incumbent(&self) -> u64 {
+        self.n_incumbents.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether no better plan is on its way already.
+    pub(super) fn is_latest(&self, incumbent: &Incumbent) -> bool {
+        self.n_incumbents.load(Ordering::Relaxed) == incumbent.number
     }
 
     fn is_within_gap(&self) -> bool {

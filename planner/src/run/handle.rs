@@ -175,9 +175,10 @@ impl Run {
             self.control.lower_value(step_time);
             self.control.send(Message::Incumbent(Box::new(Incumbent {
                 algorithm: self.algorithm.clone(),
-                plan: scored.plan.clone(),
-                timeline,
+                plan: Arc::new(scored.plan.clone()),
+                timeline: Arc::new(timeline),
                 elapsed: self.control.started.elapsed(),
+                number: self.control.next_incumbent(),
             })));
         }
         Ok(scored)

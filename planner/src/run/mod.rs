@@ -87,12 +87,19 @@ pub enum Event {
         /// Its text.
         algorithm: String,
     },
-    /// A verified plan that is better than all before it.
+    /// A verified plan that is better than all before it. One that was overtaken before it could
+    /// be told is left out.
     Incumbent {
         /// The recipe that found it.
         algorithm: String,
         /// Its step time.
         step_time: Nanos,
+        /// The best lower bound so far.
+        bound: Bound,
+        /// The plan.
+        plan: Arc<Plan>,
+        /// Its replay.
+        timeline: Arc<Timeline>,
         /// Since the start of the run.
         elapsed: Duration,
     },

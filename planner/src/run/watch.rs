@@ -148,17 +148,27 @@ impl Watcher<'_> {
                 }
             }
             Message::Incumbent(incumbent) => {
-                (self.observe)(&Event::Incumbent {
-                    algorithm: incumbent.algorithm.clone(),
-                    step_time: incumbent.timeline.step_time,
-                    elapsed: incumbent.elapsed,
-                });
+                // Whoever writes plans to files must not fall behind: only the newest is told.
+                if self.control.is_latest(&incumbent) {
+                    self.announce(&incumbent);
+                }
                 let elapsed = incumbent.elapsed;
                 self.best = Some(incumbent);
                 self.mark(elapsed);
             }
         }
         None
+    }
+
+    fn announce(&mut self, incumbent: &Incumbent) {
+        (self.observe)(&Event::Incumbent {
+            algorithm: incumbent.algorithm.clone(),
+            step_time: incumbent.timeline.step_time,
+            bound: self.bound,
+            plan: Arc::clone(&incumbent.plan),
+            timeline: Arc::clone(&incumbent.timeline),
+            elapsed: incumbent.elapsed,
+        });
     }
 
     fn announce_bound(&mut self, elapsed: Duration) {
@@ -198,8 +208,8 @@ impl Watcher<'_> {
         Ok(Outcome {
             report: report(problem, &best.plan, &best.timeline),
             gap: gap(value.get(), self.bound.value.get()),
-            plan: best.plan,
-            timeline: best.timeline,
+            plan: Arc::unwrap_or_clone(best.plan),
+            timeline: Arc::unwrap_or_clone(best.timeline),
             bound: self.bound,
             stop,
             algorithm: best.algorithm,

@@ -1,34 +1,75 @@
 //! `plan` on instances of other planners, whose costs are all given.
 
+mod solution;
+mod verify;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use cost_model::instance::max_load;
 use cost_model::instance::{Goal, row};
+use documents::solution::SolutionDocument;
 use ir::diagnostic::{Blame, Diagnostic};
-use ir::instance::{Instance, LoadInstance};
+use ir::instance::Instance;
 use ir::units::Nanos;
-use planner::instance::{Answer, Request, Solution, goals, solve};
+use planner::instance::{Answer, Bound, Event, Request, Solution, goals, solve_observed};
+use planner::run::TracePoint;
 use serde_json::{Value, json};
 
 use crate::artifact::{self, Existing};
-use crate::cli::{ObjectiveName, PlanArgs};
-use crate::commands::{CommandResult, Exit};
+use crate::cli::{ObjectiveName, PlanArgs, ProblemFlags};
+use crate::commands::plot::{self, Unit};
+use crate::commands::{CommandResult, Exit, plan};
 use crate::escape;
 use crate::interrupt;
 use crate::printer::Printer;
+use crate::publisher::{Incumbent, Publisher};
 use crate::table::Column;
+
+pub(crate) use verify::run as verify;
 
 /// Devices of a straight pipeline, which its file does not state: as in its authors' experiments.
 const STRAIGHT_DEVICES: usize = 4;
 
 pub(crate) fn plan(args: &PlanArgs, instance: &Instance, printer: &Printer) -> CommandResult {
     let existing = Existing::of(args.force);
-    let outputs: Vec<_> = args.output.iter().map(std::path::PathBuf::as_path).collect();
+    let outputs: Vec<_> = args.output.iter().chain(&args.plot).map(PathBuf::as_path).collect();
     artifact::check(&outputs, &[&args.model], existing)?;
-    only_its_flags(args)?;
+    let others = [("--for", args.executor.is_some()), ("--export", !args.export.is_empty())];
+    only_flags(&args.problem, &others)?;
     let goal = goal(args.objective, instance)?;
-    let request = Request {
+    let request = request(args);
+    let mut publisher = Publisher::new(args.output.as_deref(), existing, args.progress, printer);
+    let answer = solve_observed(instance, goal, &args.algorithm, &request, &mut |event| {
+        publish(&mut publisher, instance, goal, event);
+    })?;
+    publisher.rest();
+    let Some((value, solution)) = &answer.best else {
+        if request.cancel.load(Ordering::SeqCst) && !answer.is_proved {
+            return Ok(plan::interrupted(printer));
+        }
+        return Err(none(&answer));
+    };
+    let bound = Bound { value: answer.bound, method: answer.bound_method };
+    let mut document = solution::document(instance, goal, *value, bound, solution);
+    document.proved_optimal = answer.is_proved;
+    if let Some(path) = &args.plot {
+        let picture = plot::svg(instance.name(), row(goal).name, Unit::Given, &answer.trace);
+        artifact::write_all(&[(path.clone(), picture)], existing)?;
+    }
+    publisher.last(bytes(&document)?)?;
+    print(instance, solution, printer);
+    printer.line(&sentence(goal, *value, &answer));
+    for path in args.output.iter().chain(&args.plot) {
+        printer.talk(&format!("wrote {}", path.display()));
+    }
+    printer.document(&report(&document, &answer)?);
+    Ok(Exit::DONE)
+}
+
+fn request(args: &PlanArgs) -> Request {
+    Request {
         time: args.limits.time_limit,
         nodes: args.limits.node_budget,
         gap: args.limits.gap.unwrap_or(0.0),
@@ -37,16 +78,34 @@ pub(crate) fn plan(args: &PlanArgs, instance: &Instance, printer: &Printer) -> C
         deterministic: args.limits.deterministic,
         n_devices: STRAIGHT_DEVICES,
         cancel: interrupt::flag(),
-    };
-    let answer = solve(instance, goal, Some(&args.algorithm), &request)?;
-    let Some((value, solution)) = &answer.best else { return Err(none(&answer)) };
-    let document = document(instance, goal, &answer, solution);
-    if let Some(path) = &args.output {
-        let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
-        text.push('\n');
-        artifact::write_all(&[(path.clone(), escape::json(text).into_bytes())], existing)?;
     }
-    print(instance, solution, printer);
+}
+
+/// Takes an event of the run to whoever follows it.
+fn publish(publisher: &mut Publisher, instance: &Instance, goal: Goal, event: &Event) {
+    match *event {
+        Event::Started { algorithm } => publisher.started(algorithm),
+        Event::Incumbent { algorithm, solution, value, bound, elapsed } => {
+            let incumbent = Incumbent {
+                algorithm,
+                objective: row(goal).name,
+                value,
+                shown: |value| format!("{:.9}", value.seconds()),
+                bound: bound.value,
+                elapsed,
+            };
+            publisher.publish(&incumbent, || {
+                bytes(&solution::document(instance, goal, value, bound, solution))
+            });
+        }
+    }
+}
+
+fn bytes(document: &SolutionDocument) -> Result<Vec<u8>, Diagnostic> {
+    Ok(escape::json(documents::json::pretty(document)?).into_bytes())
+}
+
+fn sentence(goal: Goal, value: Nanos, answer: &Answer) -> String {
     let state = match answer.gap() {
         _ if answer.is_proved => "proved optimal".to_owned(),
         Some(gap) => {
@@ -54,23 +113,45 @@ pub(crate) fn plan(args: &PlanArgs, instance: &Instance, printer: &Printer) -> C
         }
         None => String::new(),
     };
-    let seconds = answer.elapsed.as_secs_f64();
-    printer.line(&format!(
-        "{} {:.9}, no plan is below {:.9}: {state}; {seconds:.3} s",
+    format!(
+        "{} {:.9}, no plan is below {:.9}: {state}; {:.3} s; stopped: {}",
         row(goal).name,
         value.seconds(),
-        answer.bound.seconds()
-    ));
-    if let Some(path) = &args.output {
-        printer.talk(&format!("wrote {}", path.display()));
-    }
-    printer.document(&document);
-    Ok(Exit::DONE)
+        answer.bound.seconds(),
+        answer.elapsed.as_secs_f64(),
+        answer.stop.name()
+    )
+}
+
+/// The solution with how it was found.
+fn report(document: &SolutionDocument, answer: &Answer) -> Result<Value, Diagnostic> {
+    let internal = |error: serde_json::Error| {
+        Diagnostic::error(Blame::Internal, "internal", "a document has no JSON form")
+            .fact("reason", error.to_string())
+    };
+    let mut report = serde_json::to_value(document).map_err(internal)?;
+    report["algorithm"] = json!(answer.algorithm);
+    report["stop_reason"] = json!(answer.stop.name());
+    report["gap"] = json!(answer.gap().filter(|gap| gap.is_finite()));
+    let attempt = |attempt: &planner::instance::Attempt| json!({ "algorithm": attempt.algorithm, "value_ns": attempt.value.map(Nanos::get) });
+    report["attempts"] = answer.attempts.iter().map(attempt).collect();
+    let point = |point: &TracePoint| {
+        json!({
+            "elapsed_s": point.elapsed.as_secs_f64(),
+            "value_ns": point.value.map(Nanos::get),
+            "bound_ns": point.bound.map(Nanos::get),
+        })
+    };
+    report["run"] = json!({
+        "planning_time_s": answer.elapsed.as_secs_f64(),
+        "attempts_s": answer.attempts.iter().map(|a| a.elapsed.as_secs_f64()).collect::<Vec<_>>(),
+        "trace": answer.trace.iter().map(point).collect::<Vec<_>>(),
+    });
+    Ok(report)
 }
 
 /// Refuses flags that say something about models, which no instance can honour.
-fn only_its_flags(args: &PlanArgs) -> Result<(), Diagnostic> {
-    let problem = &args.problem;
+fn only_flags(problem: &ProblemFlags, others: &[(&str, bool)]) -> Result<(), Diagnostic> {
     let model = &problem.model;
     // What the environment says is meant for models and not for this file.
     let is_given = |flag: &Option<PathBuf>, variable: &str| {
@@ -90,11 +171,9 @@ fn only_its_flags(args: &PlanArgs) -> Result<(), Diagnostic> {
         ("--forbid", !problem.forbid.is_empty()),
         ("--colocate", !problem.colocate.is_empty()),
         ("--constraints", problem.constraints.is_some()),
-        ("--for", args.executor.is_some()),
-        ("--export", !args.export.is_empty()),
     ];
-    let given: Vec<&str> =
-        flags.iter().filter(|(_, given)| *given).map(|(flag, _)| *flag).collect();
+    let flags = flags.iter().chain(others);
+    let given: Vec<&str> = flags.filter(|(_, given)| *given).map(|(flag, _)| *flag).collect();
     if given.is_empty() {
         return Ok(());
     }
@@ -131,54 +210,6 @@ fn none(answer: &Answer) -> Diagnostic {
     }
     Diagnostic::error(Blame::NotFound, "no-plan", "no plan was found")
         .hint("raise the time limit, or give the devices more memory")
-}
-
-fn document(instance: &Instance, goal: Goal, answer: &Answer, solution: &Solution) -> Value {
-    let value = answer.best.as_ref().map_or(0, |(value, _)| value.get());
-    let mut document = json!({
-        "instance": instance.name(),
-        "objective": row(goal).name,
-        "value_ns": value,
-        "bound_ns": answer.bound.get(),
-        "bound_method": answer.bound_method,
-        "proved_optimal": answer.is_proved,
-        "unit_ns": 1_000_000_000,
-    });
-    match (instance, solution) {
-        (Instance::Load(instance), Solution::Devices(devices)) => {
-            let loads = max_load::loads(instance, devices);
-            let (accelerators, cpus) = loads.split_at(instance.n_accelerators);
-            document["fpgas"] = split(instance, devices, 0, accelerators);
-            document["cpus"] = split(instance, devices, instance.n_accelerators, cpus);
-        }
-        (Instance::Profile(profile), Solution::Devices(stages)) => {
-            let named = profile.nodes.iter().zip(stages);
-            let named = named.map(|(node, stage)| json!({ "id": node.id, "stage": stage }));
-            document["layers"] = named.collect();
-        }
-        (Instance::Stages(instance), Solution::Stages(stages)) => {
-            let stage = |stage: &cost_model::instance::time_per_sample::Stage| {
-                let nodes = stage.nodes.iter().map(|(node, at)| {
-                    let node = &instance.nodes[*node as usize];
-                    json!({ "id": node.source_id, "configuration": node.configurations[*at as usize].name })
-                });
-                json!({ "data": stage.data, "tensor": stage.tensor, "nodes": nodes.collect::<Vec<_>>() })
-            };
-            document["stages"] = stages.iter().map(stage).collect();
-        }
-        _ => {}
-    }
-    document
-}
-
-/// Devices in the form of the collection's own splits.
-fn split(instance: &LoadInstance, devices: &[u32], first: usize, loads: &[Nanos]) -> Value {
-    let device = |(at, load): (usize, &Nanos)| {
-        let placed = instance.nodes.iter().zip(devices);
-        let own = placed.filter(|(_, device)| **device as usize == first + at);
-        json!({ "load": load.seconds(), "nodes": own.map(|(n, _)| n.source_id).collect::<Vec<_>>() })
-    };
-    loads.iter().enumerate().map(device).collect()
 }
 
 fn print(instance: &Instance, solution: &Solution, printer: &Printer) {
