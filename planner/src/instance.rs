@@ -15,6 +15,7 @@ use crate::partition::{ideals, latency, straight, time_per_sample};
 use crate::placement::max_load::check::check;
 use crate::placement::max_load::control::Control;
 use crate::placement::max_load::search;
+use crate::placement::milp;
 
 /// How much a run may spend.
 #[derive(Clone, Debug, Default)]
@@ -91,7 +92,7 @@ enum Input<'a> {
     Profile(&'a LayerProfile),
 }
 
-type Solve = fn(&Input, &Request, &dyn Fn() -> bool) -> Claim;
+type Solve = fn(&Input, Goal, &Request, &dyn Fn() -> bool) -> Claim;
 
 /// A method: everything that the command line and the documentation say about it.
 pub struct Method {
@@ -141,6 +142,13 @@ static METHODS: &[Method] = &[
         paper: "Tarnawski et al., Piper, NeurIPS 2021",
         summary: "the best pipeline, by devices and copies over ideals for bisected targets",
         solve: by_labels,
+    },
+    Method {
+        name: "milp",
+        goals: &[Goal::Latency, Goal::ContiguousMaxLoad, Goal::MaxLoad],
+        paper: "Tarnawski et al., NeurIPS 2020, sections 3 to 5; Huangfu and Hall, HiGHS, 2018",
+        summary: "integer programs from the best heuristic's plan, with HiGHS's bound",
+        solve: by_milp,
     },
     Method {
         name: "straight",
@@ -205,7 +213,7 @@ pub fn solve(
         request.cancel.load(Ordering::Relaxed)
             || deadline.is_some_and(|deadline| Instant::now() >= deadline)
     };
-    let claim = (method.solve)(&input, request, &stop);
+    let claim = (method.solve)(&input, goal, request, &stop);
     let elapsed = started.elapsed();
     judged(&input, &row.judge, goal, request, claim, elapsed)
 }
@@ -271,13 +279,14 @@ const NOTHING: Claim = Claim { solution: None, scope: Scope::All, bound: None, i
 const USUAL_TIME: Duration = Duration::from_secs(30);
 
 /// The bound counts only once its certificate was checked.
-fn by_columns(input: &Input, request: &Request, _: &dyn Fn() -> bool) -> Claim {
+fn by_columns(input: &Input, _: Goal, request: &Request, _: &dyn Fn() -> bool) -> Claim {
     let Input::Load(instance) = input else { return NOTHING };
     let deadline = Instant::now().checked_add(request.time.unwrap_or(USUAL_TIME));
     let control = Control::new(deadline, None, Arc::clone(&request.cancel));
     let options = search::Options { seed: request.seed, ..search::Options::default() };
-    let Ok(found) = search::solve(instance, &options, &control, &mut |_, _| {}) else {
-        return NOTHING;
+    let found = match search::solve(instance, &options, &control, &mut |_, _| {}) {
+        Ok(found) => found,
+        Err(error) => return Claim { is_proved: error.code == "infeasible", ..NOTHING },
     };
     let is_checked = found.certificate.as_ref().is_some_and(|certificate| {
         certificate.limit_ns.saturating_add(1) >= found.bound_ns
@@ -291,7 +300,7 @@ fn by_columns(input: &Input, request: &Request, _: &dyn Fn() -> bool) -> Claim {
     }
 }
 
-fn by_ideals(input: &Input, _: &Request, stop: &dyn Fn() -> bool) -> Claim {
+fn by_ideals(input: &Input, _: Goal, _: &Request, stop: &dyn Fn() -> bool) -> Claim {
     let Input::Load(instance) = input else { return NOTHING };
     of_ideals(ideals::solve(instance, &ideals::Limits::default(), stop))
 }
@@ -306,20 +315,20 @@ fn of_ideals(found: ideals::Found) -> Claim {
     }
 }
 
-fn by_orders(input: &Input, _: &Request, stop: &dyn Fn() -> bool) -> Claim {
+fn by_orders(input: &Input, _: Goal, _: &Request, stop: &dyn Fn() -> bool) -> Claim {
     let Input::Load(instance) = input else { return NOTHING };
     let split = ideals::on_orders(instance, &ideals::Limits::default(), stop);
     Claim { solution: split.map(|split| Solution::Devices(split.devices)), ..NOTHING }
 }
 
-fn by_blocks(input: &Input, request: &Request, stop: &dyn Fn() -> bool) -> Claim {
+fn by_blocks(input: &Input, _: Goal, request: &Request, stop: &dyn Fn() -> bool) -> Claim {
     let Input::Load(instance) = input else { return NOTHING };
     let effort = latency::Effort { seed: request.seed, ..latency::Effort::default() };
     let split = latency::solve(instance, &effort, stop);
     Claim { solution: split.map(|split| Solution::Devices(split.devices)), ..NOTHING }
 }
 
-fn by_labels(input: &Input, _: &Request, stop: &dyn Fn() -> bool) -> Claim {
+fn by_labels(input: &Input, _: Goal, _: &Request, stop: &dyn Fn() -> bool) -> Claim {
     let Input::Stages(instance) = input else { return NOTHING };
     let found = time_per_sample::solve(instance, &time_per_sample::Limits::default(), stop);
     Claim {
@@ -330,7 +339,20 @@ fn by_labels(input: &Input, _: &Request, stop: &dyn Fn() -> bool) -> Claim {
     }
 }
 
-fn by_straight(input: &Input, request: &Request, stop: &dyn Fn() -> bool) -> Claim {
+fn by_milp(input: &Input, goal: Goal, request: &Request, stop: &dyn Fn() -> bool) -> Claim {
+    let Input::Load(instance) = input else { return NOTHING };
+    let options = milp::Options { time: request.time, ..milp::Options::default() };
+    let found = milp::solve(instance, goal, &options, stop, &mut |_, _| {});
+    let is_all = goal != Goal::ContiguousMaxLoad;
+    Claim {
+        solution: found.best.map(|(_, devices)| Solution::Devices(devices)),
+        scope: if is_all { Scope::All } else { Scope::Contiguous },
+        bound: Some((found.bound, "integer program (HiGHS)")),
+        is_proved: found.verdict != milp::Verdict::Open,
+    }
+}
+
+fn by_straight(input: &Input, _: Goal, request: &Request, stop: &dyn Fn() -> bool) -> Claim {
     let Input::Profile(profile) = input else { return NOTHING };
     of_ideals(straight::solve(profile, request.n_devices, &ideals::Limits::default(), stop))
 }

@@ -14,6 +14,8 @@ use super::search::Search;
 /// Moves of the first annealing, and of later ones.
 const FIRST_MOVES: u64 = 200_000;
 const MOVES_PER_CLASS: u64 = 5_000;
+/// Where all placements are tried afterwards.
+const FEW_MOVES_PER_CLASS: u64 = 300;
 const MORE_MOVES: u64 = 400_000;
 pub(super) const POLISH_MOVES: u64 = 100_000;
 /// Packings before the first test.
@@ -34,7 +36,9 @@ impl Search<'_> {
             }
             self.offer(&frame, &device_of);
         }
-        let moves = MOVES_PER_CLASS * model.n_classes() as u64;
+        let is_exhausted = model.n_classes() <= self.options.exhausted;
+        let per_class = if is_exhausted { FEW_MOVES_PER_CLASS } else { MOVES_PER_CLASS };
+        let moves = per_class * model.n_classes() as u64;
         let by_id: Vec<u32> = (0..model.n_classes() as u32).collect();
         for order in [&frame.order, &by_id] {
             let chain = cut_chain(model, order).or_else(|| cut_greedily(model, order));

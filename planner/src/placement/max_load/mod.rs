@@ -55,6 +55,7 @@ mod local_search;
 mod master;
 mod model;
 mod order;
+mod packing;
 mod pendant;
 mod pricing;
 pub mod search;

@@ -1,0 +1,130 @@
+//! One run of the solver on a program.
+
+use std::time::Duration;
+
+use highs::{HighsModelStatus, RowProblem, Sense};
+
+use super::callback::{Hook, Listener};
+use super::program::Program;
+
+/// Nodes that the solver counts; further ones are not asked for.
+const MOST_NODES: u64 = i32::MAX as u64;
+
+/// How a run goes about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// As the solver likes it.
+    Usual,
+    /// Another way to the same answer: without presolve and with another seed.
+    Confirming,
+}
+
+/// Limits of a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Budget {
+    /// Wall-clock time.
+    pub(super) time: Option<Duration>,
+    /// Nodes of the search tree.
+    pub(super) nodes: Option<u64>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The solver says that its solution is the best.
+    Optimal,
+    /// The solver says that there is none.
+    Infeasible,
+    /// Anything else.
+    Open,
+}
+
+/// What a run found.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) ending: Ending,
+    /// Least objective that is still possible, as far as the solver says.
+    pub(super) dual_bound: f64,
+    /// Value of every column of the last solution, if there is one.
+    pub(super) columns: Option<Vec<f64>>,
+}
+
+const NOTHING: Run = Run { ending: Ending::Open, dual_bound: f64::NEG_INFINITY, columns: None };
+
+/// Runs the solver. `start` has a value for every column; only whole ones count, the solver fills
+/// in the others.
+pub(super) fn run<L: Listener>(
+    program: &Program,
+    start: Option<&[f64]>,
+    mode: Mode,
+    budget: Budget,
+    listener: &mut L,
+) -> Run {
+    if !program.is_sound() || program.columns.is_empty() {
+        return NOTHING;
+    }
+    let mut problem = RowProblem::new();
+    let mut handles = Vec::with_capacity(program.columns.len());
+    for column in &program.columns {
+        let bounds = column.lower..=column.upper;
+        handles.push(problem.add_column_with_integrality(column.cost, bounds, column.is_integer));
+    }
+    for row in &program.rows {
+        let entries = row.entries.iter().map(|(column, f)| (handles[*column as usize], *f));
+        problem.add_row(row.lower..=row.upper, entries);
+    }
+    let Ok(mut model) = problem.try_optimise(Sense::Minimise) else { return NOTHING };
+    if configure(&mut model, mode, budget).is_none() {
+        return NOTHING;
+    }
+    if let Some(start) = start
+        && model.try_set_solution(Some(start), None, None, None).is_err()
+    {
+        return NOTHING;
+    }
+    let Some(hook) = Hook::new(&mut model, listener) else { return NOTHING };
+    let solved = model.try_solve();
+    hook.release();
+    let Ok(solved) = solved else { return NOTHING };
+    let ending = match solved.status() {
+        HighsModelStatus::Optimal => Ending::Optimal,
+        HighsModelStatus::Infeasible => Ending::Infeasible,
+        _ => Ending::Open,
+    };
+    let dual_bound = solved.double_info_value(c"mip_dual_bound").unwrap_or(f64::NEG_INFINITY);
+    let columns = solved.get_solution().columns().to_vec();
+    let has_solution = solved.primal_solution_status() == highs::HighsSolutionStatus::Feasible
+        && columns.len() == program.columns.len()
+        && columns.iter().all(|value| value.is_finite());
+    Run { ending, dual_bound, columns: has_solution.then_some(columns) }
+}
+
+fn configure(model: &mut highs::Model, mode: Mode, budget: Budget) -> Option<()> {
+    model.make_quiet();
+    // The solver has one pool of threads for the whole process: every caller asks for one.
+    model.try_set_option("threads", 1).ok()?;
+    model.try_set_option("parallel", "off").ok()?;
+    model.try_set_option("mip_rel_gap", 0.0).ok()?;
+    model.try_set_option("mip_abs_gap", 1e-9).ok()?;
+    model.try_set_option("mip_feasibility_tolerance", 1e-7).ok()?;
+    // The first plan comes from heuristics that know the problem.
+    model.try_set_option("mip_heuristic_run_feasibility_jump", false).ok()?;
+    let (presolve, seed) = match mode {
+        Mode::Usual => ("choose", 0),
+        Mode::Confirming => ("off", 1),
+    };
+    if mode == Mode::Confirming {
+        // Nothing is expected to be found.
+        model.try_set_option("mip_heuristic_effort", 0.0).ok()?;
+    }
+    model.try_set_option("presolve", presolve).ok()?;
+    model.try_set_option("random_seed", seed).ok()?;
+    if let Some(time) = budget.time {
+        model.try_set_option("time_limit", time.as_secs_f64()).ok()?;
+    }
+    if let Some(nodes) = budget.nodes {
+        let nodes = i32::try_from(nodes.min(MOST_NODES)).unwrap_or(i32::MAX);
+        model.try_set_option("mip_max_nodes", nodes).ok()?;
+    }
+    Some(())
+}
