@@ -2,6 +2,7 @@
 
 pub mod auto;
 pub mod brute_force;
+pub(crate) mod columns;
 pub mod m_etf;
 pub mod m_sct;
 pub mod m_topo;

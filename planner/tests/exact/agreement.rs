@@ -55,8 +55,8 @@ pub(crate) fn certain(wrapped: &Instance, goal: Goal, name: &str) -> Option<u64>
 pub(crate) fn program(instance: &LoadInstance, goal: Goal) -> Option<u64> {
     let options = milp::Options { start: Start::Nothing, ..milp::Options::default() };
     let mut news = Vec::new();
-    let found = milp::solve(instance, goal, &options, &|| false, &mut |plan, bound| {
-        news.push((plan.map(|(value, _)| value), bound));
+    let found = milp::solve(instance, goal, &options, &|| false, &mut |one| {
+        news.push((one.plan.map(|(value, _)| value), one.bound));
     });
     assert_ne!(found.verdict, Verdict::Open, "{goal:?}: {found:?} {instance:?}");
     let value = found.best.map(|(value, _)| value);

@@ -3,6 +3,7 @@
 use cost_model::instance::Goal;
 use ir::instance::{Instance, LoadInstance};
 use ir::units::{Bytes, Nanos};
+use planner::placement::milp;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -85,4 +86,38 @@ fn more_devices_or_memory_never_hurt() {
             }
         }
     });
+}
+
+/// Larger than what a few nodes can close.
+fn larger(seed: u64) -> LoadInstance {
+    let mut random = SmallRng::seed_from_u64(seed);
+    with_size(&mut random, Size { n_classes: 16, n_accelerators: 4, n_cpus: 1 })
+}
+
+#[test]
+fn a_node_budget_repeats() {
+    for seed in 0..3 {
+        let instance = larger(seed);
+        for goal in [Goal::MaxLoad, Goal::ContiguousMaxLoad, Goal::Latency] {
+            let options = milp::Options { nodes: Some(20), ..milp::Options::default() };
+            let run = || milp::solve(&instance, goal, &options, &|| false, &mut |_| {});
+            assert_eq!(run(), run(), "{seed} {goal:?}");
+        }
+    }
+}
+
+#[test]
+fn a_stopped_search_keeps_its_start() {
+    let instance = larger(7);
+    for goal in [Goal::MaxLoad, Goal::ContiguousMaxLoad, Goal::Latency] {
+        let found = milp::solve(&instance, goal, &milp::Options::default(), &|| true, &mut |_| {});
+        let row = cost_model::instance::row(goal);
+        let cost_model::instance::Judge::Load { evaluate, bound } = row.judge else { panic!() };
+        // Only the first plan may be there; nothing is claimed beyond the simple bound.
+        if let Some((value, devices)) = &found.best {
+            assert_eq!(evaluate(&instance, devices), Ok(*value));
+            assert!(bound(&instance) <= *value);
+        }
+        assert!(found.verdict != milp::Verdict::Infeasible, "{goal:?}");
+    }
 }

@@ -92,8 +92,8 @@ impl Search<'_> {
             nodes: Some(MOST_NODES),
             start: milp::Start::Nothing,
         };
-        let found = milp::solve(self.instance, Goal::MaxLoad, &options, &stop, &mut |best, _| {
-            is_found.set(is_found.get() || best.is_some());
+        let found = milp::solve(self.instance, Goal::MaxLoad, &options, &stop, &mut |news| {
+            is_found.set(is_found.get() || news.plan.is_some());
         });
         self.is_empty = found.verdict == milp::Verdict::Infeasible;
         if let Some((_, nodes)) = found.best {

@@ -40,6 +40,7 @@ mod forms;
 mod loads;
 mod pieces;
 mod program;
+mod row;
 mod solver;
 mod start;
 mod watch;
@@ -51,6 +52,7 @@ use ir::instance::LoadInstance;
 use ir::units::Nanos;
 
 use forms::{Form, Ground};
+pub(crate) use row::METHOD;
 use solver::{Budget, Ending, Mode, Run};
 pub use start::Start;
 use watch::Watch;
@@ -63,7 +65,7 @@ const MOST_ENTRIES: usize = 2_000_000;
 const MOST_CUTS: usize = 50;
 
 /// How to search.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Wall-clock time; `None` = as long as it takes.
     pub time: Option<Duration>,
@@ -95,17 +97,26 @@ pub struct Found {
     pub verdict: Verdict,
 }
 
+/// A better plan, or a better bound.
+#[derive(Clone, Copy, Debug)]
+pub struct News<'a> {
+    /// Judged value, and device of each node.
+    pub plan: Option<(Nanos, &'a [u32])>,
+    /// The bound so far.
+    pub bound: Nanos,
+}
+
 /// Looks for the best plan of an instance for a goal of [`ir::instance::Instance::Load`].
 ///
-/// `stop` is asked now and then whether to give up; `on_news` hears of every better plan (value and
-/// device of each node) and of every better bound.
+/// `stop` is asked now and then whether to give up; `on_news` hears of every better plan and of
+/// every better bound.
 #[must_use]
 pub fn solve(
     instance: &LoadInstance,
     goal: Goal,
     options: &Options,
     stop: &dyn Fn() -> bool,
-    on_news: &mut dyn FnMut(Option<(Nanos, &[u32])>, Nanos),
+    on_news: &mut dyn FnMut(News),
 ) -> Found {
     let Judge::Load { evaluate, bound } = row(goal).judge else {
         return Found { best: None, bound: Nanos::ZERO, verdict: Verdict::Open };

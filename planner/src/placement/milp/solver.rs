@@ -1,6 +1,10 @@
-//! One run of the solver on a program.
+//! One run of the solver on a program, on a thread of its own: inside a long linear program the
+//! solver asks nobody whether to stop, and is left behind then.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
 
 use highs::{HighsModelStatus, RowProblem, Sense};
 
@@ -9,6 +13,11 @@ use super::program::Program;
 
 /// Nodes that the solver counts; further ones are not asked for.
 const MOST_NODES: u64 = i32::MAX as u64;
+
+/// Between two looks at whether to stop.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long a run that shall stop may take to say so.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// How a run goes about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +60,76 @@ pub(super) struct Run {
 
 const NOTHING: Run = Run { ending: Ending::Open, dual_bound: f64::NEG_INFINITY, columns: None };
 
+/// What the thread of the solver says.
+enum Message {
+    Improved(Vec<f64>),
+    Bound(f64),
+    Done(Run),
+}
+
+/// Passes on what the solver says.
+struct Relay {
+    send: Sender<Message>,
+    is_over: Arc<AtomicBool>,
+    bound: f64,
+}
+
+impl Listener for Relay {
+    fn goes_on(&mut self, dual_bound: f64) -> bool {
+        if dual_bound > self.bound {
+            self.bound = dual_bound;
+            // Nobody listens to a run that was left behind.
+            let _ = self.send.send(Message::Bound(dual_bound));
+        }
+        !self.is_over.load(Ordering::Relaxed)
+    }
+
+    fn improved(&mut self, columns: &[f64]) {
+        let _ = self.send.send(Message::Improved(columns.to_vec()));
+    }
+}
+
 /// Runs the solver. `start` has a value for every column; only whole ones count, the solver fills
-/// in the others.
+/// in the others. Past the stop that the listener asks for, nothing but what it has heard is known.
 pub(super) fn run<L: Listener>(
+    program: &Program,
+    start: Option<&[f64]>,
+    mode: Mode,
+    budget: Budget,
+    listener: &mut L,
+) -> Run {
+    let (send, receive) = mpsc::channel();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let mut relay =
+        Relay { send: send.clone(), is_over: Arc::clone(&is_over), bound: f64::NEG_INFINITY };
+    let (program, start) = (program.clone(), start.map(<[f64]>::to_vec));
+    let work = move || {
+        let run = run_here(&program, start.as_deref(), mode, budget, &mut relay);
+        let _ = send.send(Message::Done(run));
+    };
+    if std::thread::Builder::new().name("highs".to_owned()).spawn(work).is_err() {
+        return NOTHING;
+    }
+    let mut bound = f64::NEG_INFINITY;
+    let mut stopped: Option<Instant> = None;
+    loop {
+        match receive.recv_timeout(LOOK) {
+            Ok(Message::Done(run)) => return run,
+            Ok(Message::Improved(columns)) => listener.improved(&columns),
+            Ok(Message::Bound(raised)) => bound = raised,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return NOTHING,
+        }
+        if !listener.goes_on(bound) {
+            is_over.store(true, Ordering::Relaxed);
+            if stopped.get_or_insert_with(Instant::now).elapsed() > GRACE {
+                return NOTHING;
+            }
+        }
+    }
+}
+
+fn run_here<L: Listener>(
     program: &Program,
     start: Option<&[f64]>,
     mode: Mode,

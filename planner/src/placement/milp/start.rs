@@ -15,11 +15,13 @@ const SEARCH_NODES: u64 = 4_000_000;
 const MOVES: u64 = 20_000;
 
 /// Where the first plan comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Start {
     /// The best heuristic of the goal.
     #[default]
     Heuristic,
+    /// Device of each node.
+    Plan(Vec<u32>),
     /// Nowhere.
     Nothing,
 }
@@ -27,13 +29,15 @@ pub enum Start {
 impl Start {
     /// Device of each node.
     pub(super) fn plan(
-        self,
+        &self,
         instance: &LoadInstance,
         goal: Goal,
         stop: &dyn Fn() -> bool,
     ) -> Option<Vec<u32>> {
-        if self == Self::Nothing {
-            return None;
+        match self {
+            Self::Nothing => return None,
+            Self::Plan(devices) => return Some(devices.clone()),
+            Self::Heuristic => {}
         }
         let limits = ideals::Limits::default();
         match goal {

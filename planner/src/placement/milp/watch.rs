@@ -6,7 +6,7 @@ use ir::units::Nanos;
 
 use super::callback::Listener;
 use super::forms::Form;
-use super::{Found, TOLERANCE, Verdict};
+use super::{Found, News, TOLERANCE, Verdict};
 
 /// The judge of an objective.
 pub(super) type Evaluate = fn(&LoadInstance, &[u32]) -> Result<Nanos, Diagnostic>;
@@ -20,7 +20,7 @@ pub(super) struct Watch<'a> {
     instance: &'a LoadInstance,
     evaluate: Evaluate,
     stop: &'a dyn Fn() -> bool,
-    on_news: &'a mut dyn FnMut(Option<(Nanos, &[u32])>, Nanos),
+    on_news: &'a mut dyn FnMut(News),
     /// Value and device of each node.
     pub(super) best: Option<(Nanos, Vec<u32>)>,
     /// The simple bound.
@@ -34,7 +34,7 @@ impl<'a> Watch<'a> {
         instance: &'a LoadInstance,
         evaluate: Evaluate,
         stop: &'a dyn Fn() -> bool,
-        on_news: &'a mut dyn FnMut(Option<(Nanos, &[u32])>, Nanos),
+        on_news: &'a mut dyn FnMut(News),
         least: Nanos,
     ) -> Self {
         Self { class_of, instance, evaluate, stop, on_news, best: None, least, bound: least }
@@ -52,7 +52,7 @@ impl<'a> Watch<'a> {
         if self.best.as_ref().is_none_or(|(best, _)| value < *best) {
             self.best = Some((value, nodes.to_vec()));
             self.bound = self.bound.min(value);
-            (self.on_news)(Some((value, nodes)), self.bound);
+            (self.on_news)(News { plan: Some((value, nodes)), bound: self.bound });
         }
     }
 
@@ -60,7 +60,7 @@ impl<'a> Watch<'a> {
     pub(super) fn raise(&mut self, bound: Nanos) {
         if bound > self.bound {
             self.bound = bound;
-            (self.on_news)(None, bound);
+            (self.on_news)(News { plan: None, bound });
         }
     }
 
