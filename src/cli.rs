@@ -7,7 +7,7 @@ use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer};
 
 use crate::bench_flags::BenchArgs;
-use crate::flag_values::{dimension, dtype, extent, positive};
+use crate::flag_values::{count, dimension, dtype, extent, positive};
 use crate::limit_flags::LimitFlags;
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
 use crate::publisher::Follow;
@@ -173,6 +173,9 @@ pub(crate) struct PlanArgs {
     /// What is minimised [default: step-time, or the instance's own]
     #[arg(long, value_enum, help_heading = "Search", hide_possible_values = true)]
     pub(crate) objective: Option<ObjectiveName>,
+    /// Accelerators of an instance, in place of its file's number
+    #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
+    pub(crate) accelerators: Option<usize>,
     #[command(flatten)]
     pub(crate) limits: LimitFlags,
     /// Keep to what an executor can run: accelerate

@@ -12,6 +12,14 @@ pub(crate) fn positive(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Devices: a whole number from 1 to 4,096.
+pub(crate) fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=4096) => Ok(count),
+        _ => Err("needs a whole number from 1 to 4096".to_owned()),
+    }
+}
+
 /// `NAME=N` with `N` at least 1; the name may hold `=` itself.
 pub(crate) fn dimension(text: &str) -> Result<(String, u64), String> {
     match extent(text)? {

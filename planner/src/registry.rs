@@ -8,7 +8,7 @@ use crate::algorithm::{Field, Guarantee, Kind, OptionRow, Options, Row};
 use crate::instance::{Method, PORTFOLIO};
 use crate::partition::ideals::{self, orders};
 use crate::partition::{blocks_anneal, labels, straight};
-use crate::placement::{auto, brute_force, columns, m_etf, m_sct, m_topo, single};
+use crate::placement::{auto, brute_force, columns, m_etf, m_sct, m_topo, milp, single};
 use crate::transform::{blocks, coplace, fuse};
 
 /// A row: everything that the command line, the service and the documentation say about it.
@@ -204,6 +204,17 @@ static ENTRIES: &[Entry] = &[
         summary: "shortest chains of blocks, then moves of nodes between devices",
         build: None,
         method: Some(blocks_anneal::METHOD),
+    },
+    Entry {
+        name: "milp",
+        kind: Kind::Decide,
+        decides: &[Field::Partition, Field::Placement],
+        guarantee: heuristic,
+        options: &[],
+        paper: "Tarnawski et al., NeurIPS 2020, sections 3 to 5; Huangfu and Hall, HiGHS, 2018",
+        summary: "integer programs from the best heuristic's plan, with HiGHS's bound",
+        build: None,
+        method: Some(milp::METHOD),
     },
     Entry {
         name: "labels",

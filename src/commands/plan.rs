@@ -31,7 +31,13 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
         printer.one_line_each();
     }
     if let Some(instance) = importers::instance(&args.model)? {
+        let instance = instance::with_accelerators(instance, args.accelerators);
         return instance::plan(args, &instance, printer);
+    }
+    if args.accelerators.is_some() {
+        let message = "`--accelerators` counts those of an instance with given costs";
+        return Err(Diagnostic::usage("not-for-models", message)
+            .hint("a model's devices come from --cluster"));
     }
     let exports = exports(&args.export)?;
     let existing = Existing::of(args.force);

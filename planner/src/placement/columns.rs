@@ -69,7 +69,8 @@ fn solve(run: &Run, _: &Options) -> Result<(), Diagnostic> {
         Some(Solution::Devices(devices)) => Some(devices),
         _ => None,
     };
-    let options = search::Options { seed: run.seed(), gap: run.gap(), start };
+    let options =
+        search::Options { seed: run.seed(), gap: run.gap(), start, ..search::Options::default() };
     let mut result = Ok(());
     let found = search::solve(instance, &options, &control, &mut |_, devices| {
         if result.is_ok() {
@@ -78,8 +79,16 @@ fn solve(run: &Run, _: &Options) -> Result<(), Diagnostic> {
     });
     run.spend(control.spent());
     result?;
-    // Without a placement it proves nothing.
-    let Ok(found) = found else { return Ok(()) };
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => {
+            // Without a placement it proves at most that there is none.
+            if error.code == "infeasible" {
+                run.close();
+            }
+            return Ok(());
+        }
+    };
     run.offer(Solution::Devices(found.device_of.clone()))?;
     if is_checked(instance, &found) {
         let now = control.seconds();

@@ -7,6 +7,7 @@ pub mod m_etf;
 pub mod m_sct;
 pub mod m_topo;
 pub mod max_load;
+pub mod milp;
 pub mod single;
 
 use crate::no_plan::{NoPlan, Reason};

@@ -1,5 +1,6 @@
 //! `bench`: every method on every instance of a folder, beside what peers reach.
 
+mod accelerators;
 mod cases;
 mod peers;
 
@@ -28,6 +29,7 @@ struct Line {
     bound: String,
     gap: String,
     seconds: String,
+    cpu: String,
     peers: String,
     document: Value,
 }
@@ -45,23 +47,35 @@ pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> CommandResult {
         ..Request::default()
     };
     let mut lines = Vec::new();
-    for case in cases::read(&args.folder, &args.only)? {
+    let cases = cases::read(&args.folder, &args.only)?;
+    for case in &cases {
         printer.talk(&format!("{} ({})", case.name, row(case.goal).name));
-        lines.extend(expert(&case));
+        lines.extend(expert(case));
         for name in shown(case.goal) {
+            let before = cpu_seconds();
             let answer = solve(&case.instance, case.goal, Some(name), &request)?;
-            lines.push(line(&case, name, &answer));
+            let cpu = before.zip(cpu_seconds()).map(|(before, after)| after - before);
+            lines.push(line(case, name, &answer, cpu));
         }
         if cancel.load(std::sync::atomic::Ordering::Relaxed) {
             break;
         }
     }
+    let varied = match &args.accelerators[..] {
+        [] => Vec::new(),
+        counts => accelerators::run(&cases, counts, args.accelerators_time, &request, printer)?,
+    };
     print(&lines, printer);
+    accelerators::print(&varied, printer);
     if let Some(path) = &args.output {
-        artifact::write_all(&[(path.clone(), markdown(&lines).into_bytes())], existing)?;
+        let page = markdown(&lines) + &accelerators::markdown(&varied, args.accelerators_time);
+        artifact::write_all(&[(path.clone(), page.into_bytes())], existing)?;
         printer.talk(&format!("wrote {}", path.display()));
     }
-    printer.document(&json!({ "lines": lines.iter().map(|l| &l.document).collect::<Vec<_>>() }));
+    printer.document(&json!({
+        "lines": lines.iter().map(|line| &line.document).collect::<Vec<_>>(),
+        "accelerators": varied.iter().map(accelerators::Line::document).collect::<Vec<_>>(),
+    }));
     Ok(Exit::DONE)
 }
 
@@ -95,12 +109,26 @@ fn expert(case: &Case) -> Option<Line> {
         bound: String::new(),
         gap: String::new(),
         seconds: String::new(),
+        cpu: String::new(),
         peers: String::new(),
         document,
     })
 }
 
-fn line(case: &Case, method: &str, answer: &Answer) -> Line {
+/// CPU seconds of this process so far, where the system counts them.
+#[cfg(unix)]
+fn cpu_seconds() -> Option<f64> {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Some(time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
+}
+
+/// CPU seconds of this process so far, where the system counts them.
+#[cfg(not(unix))]
+fn cpu_seconds() -> Option<f64> {
+    None
+}
+
+fn line(case: &Case, method: &str, answer: &Answer, cpu: Option<f64>) -> Line {
     let value = answer.best.as_ref().map(|(value, _)| value.seconds());
     let none = if answer.is_proved { "none exists" } else { "none found" };
     let gap = match (answer.gap(), answer.is_proved) {
@@ -112,7 +140,7 @@ fn line(case: &Case, method: &str, answer: &Answer) -> Line {
     let document = json!({
         "instance": case.name, "objective": row(case.goal).name, "method": method,
         "value": value, "bound": answer.bound.seconds(), "bound_method": answer.bound_method,
-        "proved": answer.is_proved, "seconds": answer.elapsed.as_secs_f64(),
+        "proved": answer.is_proved, "seconds": answer.elapsed.as_secs_f64(), "cpu_seconds": cpu,
         "peers": case.peers.iter().map(|peer| json!({
             "name": peer.name, "value": peer.value, "cpu_seconds": peer.seconds,
         })).collect::<Vec<_>>(),
@@ -125,6 +153,7 @@ fn line(case: &Case, method: &str, answer: &Answer) -> Line {
         bound: number(answer.bound.seconds()),
         gap,
         seconds: format!("{:.3}", answer.elapsed.as_secs_f64()),
+        cpu: cpu.map_or(String::new(), |cpu| format!("{cpu:.4}")),
         peers,
         document,
     }
@@ -152,15 +181,16 @@ fn print(lines: &[Line], printer: &Printer) {
         Column::Number("bound"),
         Column::Number("gap"),
         Column::Number("s"),
+        Column::Number("CPU s"),
         Column::Text("peers (CPU s)"),
     ];
     printer.table(&columns, lines.iter().map(|line| cells(line).to_vec()).collect());
 }
 
-fn cells(line: &Line) -> [String; 8] {
-    let Line { instance, method, value, bound, gap, seconds, peers, .. } = line;
+fn cells(line: &Line) -> [String; 9] {
+    let Line { instance, method, value, bound, gap, seconds, cpu, peers, .. } = line;
     let objective = line.objective.to_owned();
-    [instance, &objective, method, value, bound, gap, seconds, peers].map(String::clone)
+    [instance, &objective, method, value, bound, gap, seconds, cpu, peers].map(String::clone)
 }
 
 const PREFACE: &str = "\
@@ -168,7 +198,7 @@ const PREFACE: &str = "\
 
 Written by `meshwright bench placement`. Values and bounds are in the unit of time of each \
 instance's file; every value was judged again from the definitions, and nothing is below a bound. \
-Seconds are wall-clock seconds on the machine of this run (CORES cores, which other programs may have shared), one thread per method. Peers' values and \
+Seconds are wall-clock seconds on the machine of this run (CORES cores, which other programs may have shared), CPU seconds those of all threads. Peers' values and \
 CPU seconds are those of their own programs on the same inputs (g++ -O3, two shared cores; \
 `src/commands/bench/peers.rs` names the versions). An expert's split that breaks a limit of its \
 instance is named illegal.
@@ -178,8 +208,10 @@ instance is named illegal.
 fn markdown(lines: &[Line]) -> String {
     let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut text = PREFACE.replace("CORES", &n_cores.to_string());
-    text.push_str("| instance | objective | method | value | bound | gap | s | peers (CPU s) |\n");
-    text.push_str("|---|---|---|---:|---:|---:|---:|---|\n");
+    text.push_str(
+        "| instance | objective | method | value | bound | gap | s | CPU s | peers (CPU s) |\n",
+    );
+    text.push_str("|---|---|---|---:|---:|---:|---:|---:|---|\n");
     for line in lines {
         // Writing to a string can't fail.
         let _ = writeln!(text, "| {} |", cells(line).join(" | "));

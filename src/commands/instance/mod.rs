@@ -76,7 +76,7 @@ fn request(args: &PlanArgs) -> Request {
         seed: args.limits.seed,
         threads: args.limits.threads.map_or(0, NonZeroUsize::get),
         deterministic: args.limits.deterministic,
-        n_devices: STRAIGHT_DEVICES,
+        n_devices: args.accelerators.unwrap_or(STRAIGHT_DEVICES),
         cancel: interrupt::flag(),
     }
 }
@@ -182,6 +182,16 @@ fn only_flags(problem: &ProblemFlags, others: &[(&str, bool)]) -> Result<(), Dia
     Err(Diagnostic::usage("not-for-instances", message)
         .fact("reason", "its costs, devices and memory are all given, and no executor runs it")
         .hint(format!("leave out {given}")))
+}
+
+/// The instance with another number of accelerators, where one is given.
+pub(super) fn with_accelerators(mut instance: Instance, count: Option<usize>) -> Instance {
+    match (&mut instance, count) {
+        (Instance::Load(load), Some(count)) => load.n_accelerators = count,
+        (Instance::Stages(stages), Some(count)) => stages.n_devices = count,
+        (Instance::Profile(_), _) | (_, None) => {}
+    }
+    instance
 }
 
 fn goal(name: Option<ObjectiveName>, instance: &Instance) -> Result<Goal, Diagnostic> {

@@ -17,6 +17,8 @@ mod local_search;
 mod master;
 mod model;
 mod order;
+mod packing;
+mod pairs;
 mod pendant;
 mod pricing;
 pub mod search;
