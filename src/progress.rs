@@ -48,8 +48,8 @@ impl Progress {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Started { algorithm, .. } => state.algorithm = algorithm.to_string(),
-            Event::Incumbent { step_time, .. } => {
-                let best = state.value.map_or(step_time.get(), |v| v.min(step_time.get()));
+            Event::Incumbent { value, .. } => {
+                let best = state.value.map_or(value.get(), |v| v.min(value.get()));
                 state.value = Some(best);
             }
             _ => {}

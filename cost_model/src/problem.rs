@@ -28,6 +28,8 @@ pub enum Objective {
     /// Nanoseconds from the start of the first action to the end of the last.
     #[default]
     StepTime,
+    /// Nanoseconds for which the busiest device works on one step ([`crate::max_load`]).
+    MaxLoad,
 }
 
 /// What the user fixed.
@@ -125,6 +127,12 @@ impl Problem {
         };
         problem.intern_device_sets()?;
         Ok(problem)
+    }
+
+    /// The same problem under another objective.
+    #[must_use]
+    pub fn with_objective(self, objective: Objective) -> Self {
+        Self { objective, ..self }
     }
 
     /// The same problem on another cluster with the same kinds of devices. Pins and forbids keep

@@ -4,8 +4,8 @@ use cost_model::problem::Problem;
 use ir::diagnostic::Diagnostic;
 
 use crate::algorithm::{Field, Guarantee, Kind, OptionRow, Options, Row};
-use crate::placement::{auto, brute_force, m_etf, m_sct, m_topo, single};
-use crate::transform::{blocks, coplace, fuse};
+use crate::placement::{auto, brute_force, m_etf, m_sct, m_topo, orders, refine_load, single};
+use crate::transform::{blocks, chains, coplace, fuse, repeat};
 
 /// A row: everything that the command line, the service and the documentation say about it.
 pub struct Entry {
@@ -65,6 +65,16 @@ static ENTRIES: &[Entry] = &[
         build: m_topo::build,
     },
     Entry {
+        name: "orders",
+        kind: Kind::Decide,
+        decides: PLACES,
+        guarantee: heuristic,
+        options: orders::OPTIONS,
+        paper: "Tarnawski et al., NeurIPS 2020, section 5.1, linearisation",
+        summary: "contiguous pieces of a few linear orders, under the least load for all devices",
+        build: orders::build,
+    },
+    Entry {
         name: "m-etf",
         kind: Kind::Decide,
         decides: PLACES,
@@ -95,6 +105,16 @@ static ENTRIES: &[Entry] = &[
         build: brute_force::build,
     },
     Entry {
+        name: "refine-load",
+        kind: Kind::Improve,
+        decides: PLACES,
+        guarantee: heuristic,
+        options: refine_load::OPTIONS,
+        paper: "none; moves and swaps as Fiduccia and Mattheyses, DAC 1982",
+        summary: "lowers the greatest load by what the busiest device gives away",
+        build: refine_load::build,
+    },
+    Entry {
         name: "fuse",
         kind: Kind::Transform,
         decides: &[],
@@ -123,6 +143,26 @@ static ENTRIES: &[Entry] = &[
         paper: "none: what executors that move modules can do",
         summary: "keeps all ops of one block of the model on one device",
         build: blocks::build,
+    },
+    Entry {
+        name: "chains",
+        kind: Kind::Transform,
+        decides: &[],
+        guarantee: heuristic,
+        options: chains::OPTIONS,
+        paper: "Karypis and Kumar, SIAM J. Sci. Comput. 20(1), 1998 (coarsening)",
+        summary: "keeps ops that only follow one another on one device",
+        build: chains::build,
+    },
+    Entry {
+        name: "repeat",
+        kind: Kind::Transform,
+        decides: &[],
+        guarantee: heuristic,
+        options: repeat::OPTIONS,
+        paper: "none: repeated layers are cut once",
+        summary: "finds repeated blocks by structure, and cuts all of them alike into few pieces",
+        build: repeat::build,
     },
 ];
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use cost_model::judge::Timeline;
+use cost_model::problem::Objective;
 use documents::plan::{Context, CostDocument, PlanDocument};
 use exporters::Source;
 use ir::diagnostic::{Blame, Diagnostic};
@@ -114,8 +115,11 @@ fn document(loaded: &Loaded, outcome: &Outcome) -> PlanDocument {
     let Timeline { step_time, .. } = outcome.timeline;
     let bound = &outcome.bound;
     let trust = Trust::of(&loaded.problem, &outcome.plan, &outcome.timeline);
-    let cost = CostDocument::new(step_time.get(), bound.value.get(), bound.method)
+    let mut cost = CostDocument::new(step_time.get(), bound.value.get(), bound.method)
         .with_trust(trust.interval_document(), trust.origin_documents());
+    if loaded.problem.objective != Objective::StepTime {
+        cost = cost.with_value(outcome.value.get());
+    }
     PlanDocument::from_ir(&outcome.plan, &context, Some(cost))
 }
 

@@ -136,6 +136,16 @@ impl Work {
         best.1.iter().map(|weight| (weight / top * SCALE).round() as u64).collect()
     }
 
+    /// Greatest of the least times of the units.
+    pub(super) fn dearest(&self) -> u64 {
+        self.units().filter_map(|times| times.iter().copied().min()).max().unwrap_or(0)
+    }
+
+    /// Sum of the least times of the units.
+    pub(super) fn least_sum(&self) -> u128 {
+        self.units().filter_map(|times| times.iter().copied().min()).map(u128::from).sum()
+    }
+
     /// The pigeonhole bound.
     pub(super) fn pigeonhole(&self) -> u64 {
         let n_devices: u64 = self.n_usable.iter().sum();

@@ -6,6 +6,8 @@ pub mod m_etf;
 pub mod m_sct;
 pub mod m_topo;
 pub mod max_load;
+pub mod orders;
+pub mod refine_load;
 pub mod single;
 
 use crate::no_plan::{NoPlan, Reason};

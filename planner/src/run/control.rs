@@ -18,6 +18,7 @@ use crate::no_plan::NoPlan;
 pub(super) struct Incumbent {
     pub(super) algorithm: String,
     pub(super) plan: Plan,
+    pub(super) value: Nanos,
     pub(super) timeline: Timeline,
     pub(super) elapsed: Duration,
 }
