@@ -332,51 +332,85 @@ impl Problem {
             devices.iter().for_each(|d| set.remove(*d));
         }
         let mut positions = std::collections::HashMap::new();
-        for unit in self.units() {
-            let mut set = DeviceSet::all(n_devices);
-            for &op in &unit {
-                if let Some(own) = &own[op.index()] {
-                    set.intersect(own);
-                }
-                for device in self.cluster.device_ids() {
-                    if self.time_ns(op, device) == UNSUPPORTED {
-                        set.remove(device);
+        let mut device_sets: Vec<DeviceSet> = Vec::new();
+        let mut placeable = std::mem::take(&mut self.placeable);
+        // Most units are not told apart by more than the kinds that run them.
+        let mut by_kinds: std::collections::HashMap<Vec<bool>, u32> =
+            std::collections::HashMap::new();
+        let mut runs = vec![true; self.cluster.kinds.len()];
+        for unit in self.unit_slices() {
+            for (kind, runs) in runs.iter_mut().enumerate() {
+                *runs = unit.iter().all(|op| self.time_on_kind_ns(*op, kind) != UNSUPPORTED);
+            }
+            let is_free = unit.iter().all(|op| own[op.index()].is_none());
+            let known = if is_free { by_kinds.get(&runs).copied() } else { None };
+            let position = match known {
+                Some(position) => position,
+                None => {
+                    let set = self.open_devices(unit, &runs, &own);
+                    if set.is_empty() {
+                        return Err(self.no_device(unit));
                     }
+                    *positions.entry(set).or_insert_with_key(|set: &DeviceSet| {
+                        device_sets.push(set.clone());
+                        (device_sets.len() - 1) as u32
+                    })
                 }
+            };
+            if is_free && known.is_none() {
+                by_kinds.insert(runs.clone(), position);
             }
-            if set.is_empty() {
-                return Err(self.no_device(&unit));
-            }
-            let position = *positions.entry(set).or_insert_with_key(|set| {
-                self.device_sets.push(set.clone());
-                (self.device_sets.len() - 1) as u32
-            });
-            for op in unit {
-                self.placeable[op.index()] = position;
-            }
+            unit.iter().for_each(|op| placeable[op.index()] = position);
         }
+        (self.device_sets, self.placeable) = (device_sets, placeable);
         if self.device_sets.is_empty() {
             self.device_sets.push(DeviceSet::all(n_devices));
         }
         Ok(())
     }
 
+    /// Devices of the kinds that run a unit, pins and forbids of its members kept.
+    fn open_devices(
+        &self,
+        unit: &[OpId],
+        runs: &[bool],
+        own: &[Option<DeviceSet>],
+    ) -> DeviceSet {
+        let mut set = DeviceSet::all(self.cluster.n_devices());
+        for device in self.cluster.device_ids() {
+            if !runs[self.cluster.devices[device.index()].kind.index()] {
+                set.remove(device);
+            }
+        }
+        unit.iter().filter_map(|op| own[op.index()].as_ref()).for_each(|own| set.intersect(own));
+        set
+    }
+
     /// Colocation units: each group, and each action in none, ordered by their first member.
     #[must_use]
     pub fn units(&self) -> Vec<Vec<OpId>> {
-        let mut units = Vec::new();
-        for &op in &self.actions {
-            match self.group_of(op) {
-                None => units.push(vec![op]),
-                Some(group) => {
-                    let members = &self.groups[group.index()];
-                    if members[0] == op {
-                        units.push(members.clone());
-                    }
-                }
+        self.unit_slices().map(<[OpId]>::to_vec).collect()
+    }
+
+    /// [`Problem::units`], one after the other.
+    pub fn unit_slices(&self) -> impl Iterator<Item = &[OpId]> {
+        self.actions.iter().filter_map(|op| match self.group_of(*op) {
+            None => Some(std::slice::from_ref(op)),
+            Some(group) => {
+                let members = &self.groups[group.index()];
+                (members[0] == *op).then_some(members.as_slice())
             }
-        }
-        units
+        })
+    }
+
+    /// The distinct sets of [`Problem::placeable`].
+    pub(crate) fn device_sets(&self) -> &[DeviceSet] {
+        &self.device_sets
+    }
+
+    /// Which of [`Problem::device_sets`] an action has.
+    pub(crate) fn device_set_of(&self, op: OpId) -> usize {
+        self.placeable[op.index()] as usize
     }
 
     fn no_device(&self, unit: &[OpId]) -> Diagnostic {

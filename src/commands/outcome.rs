@@ -27,6 +27,8 @@ use crate::table::Column;
 pub(crate) struct Solved {
     /// The plan as a document.
     pub(crate) plan: PlanDocument,
+    /// How far its step time can be trusted.
+    pub(crate) trust: Trust,
     /// Wall-clock time of the solve.
     pub(crate) elapsed: Duration,
     /// Of the exports.
@@ -53,7 +55,7 @@ pub(crate) fn print(
     }
     let problem = &loaded.problem;
     printer.line(&import::sentence(&problem.graph.name, &loaded.summary));
-    let trust = Trust::of(problem, &outcome.plan, &outcome.timeline);
+    let trust = &solved.trust;
     let nominal = if outcome.report.nominal { ", nominal costs" } else { "" };
     printer.line(&format!(
         "{}: {}{nominal}",
@@ -77,7 +79,7 @@ pub(crate) fn print(
     for file in &solved.written {
         printer.talk(&format!("wrote {file}"));
     }
-    sentence(problem, outcome, &trust).lines().for_each(|line| printer.line(line));
+    sentence(problem, outcome, trust).lines().for_each(|line| printer.line(line));
     Ok(())
 }
 
@@ -205,7 +207,7 @@ fn document(
         report: report::document(
             &loaded.problem,
             &outcome.report,
-            &Trust::of(&loaded.problem, &outcome.plan, &outcome.timeline),
+            &solved.trust,
         ),
         bound: BoundDocument::new(bound, outcome.bound.method),
         gap: gap(value, bound),

@@ -62,11 +62,12 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     };
     outcome.warnings.iter_mut().for_each(|warning| name_limit(args, warning));
     let elapsed = start.elapsed();
-    let plan = document(&loaded, &outcome);
+    let trust = Trust::of(&loaded.problem, &outcome.plan, &outcome.timeline);
+    let plan = document(&loaded, &outcome, &trust);
     let (files, warnings) = files(args, &exports, &loaded, &outcome, &plan)?;
     artifact::write_all(&files, existing)?;
     let written = files.iter().map(|(path, _)| path.display().to_string()).collect();
-    let solved = Solved { plan, elapsed, warnings, written };
+    let solved = Solved { plan, trust, elapsed, warnings, written };
     outcome::print(args, &loaded, &outcome, &solved, printer)?;
     Ok(Exit::DONE)
 }
@@ -103,7 +104,7 @@ fn check_outputs(
     artifact::check(&outputs, &inputs, existing)
 }
 
-fn document(loaded: &Loaded, outcome: &Outcome) -> PlanDocument {
+fn document(loaded: &Loaded, outcome: &Outcome, trust: &Trust) -> PlanDocument {
     let context = Context {
         graph: &loaded.problem.graph,
         cluster: &loaded.problem.cluster,
@@ -114,7 +115,6 @@ fn document(loaded: &Loaded, outcome: &Outcome) -> PlanDocument {
     };
     let Timeline { step_time, .. } = outcome.timeline;
     let bound = &outcome.bound;
-    let trust = Trust::of(&loaded.problem, &outcome.plan, &outcome.timeline);
     let mut cost = CostDocument::new(step_time.get(), bound.value.get(), bound.method)
         .with_trust(trust.interval_document(), trust.origin_documents());
     if loaded.problem.objective != Objective::StepTime {

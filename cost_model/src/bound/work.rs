@@ -40,9 +40,9 @@ impl Work {
     pub(super) fn new(problem: &Problem, types: &DeviceTypes) -> Self {
         let n_types = types.n();
         let mut time = Vec::new();
-        for unit in problem.units() {
+        for unit in problem.unit_slices() {
             for c in 0..n_types {
-                time.push(unit_time(types, &unit, c));
+                time.push(unit_time(types, unit, c));
             }
         }
         let sets = distinct_sets(problem);

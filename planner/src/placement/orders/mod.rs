@@ -76,9 +76,10 @@ impl Decide for Cut {
     fn decide(&self, run: &Run, draft: Draft) -> Result<Draft, NoPlan> {
         let problem = run.problem();
         let mut found = Found::default();
+        let bound = max_load_bound(problem).value.get();
         for line in line::lines(problem) {
             let mut offer = |piece: Pieces| found.offer(run, &draft, piece);
-            solve(problem, &line, &mut offer, &mut || {
+            solve(problem, &line, bound, &mut offer, &mut || {
                 run.spend(problem.actions.len() as u64).is_err()
             });
             if run.stopped().is_some() && (found.best.is_some() || found.failure.is_some()) {
@@ -144,17 +145,17 @@ pub(crate) struct Pieces {
 }
 
 /// Hands pieces of a line to `offer`, which says whether they make a legal plan: for max-load those
-/// under the first target that can be reached, then the best; for the step time those on the fewest
+/// under the first target (from the bound on) that can be reached, then the best; for the step time those on the fewest
 /// devices too. Where none was legal, less memory is given away the next time. `stop` is asked
 /// before each filling but the first.
 pub(crate) fn solve(
     problem: &Problem,
     line: &[OpId],
+    bound: u64,
     offer: &mut dyn FnMut(Pieces) -> bool,
     stop: &mut dyn FnMut() -> bool,
 ) {
     let sequences = device_sequence::sequences(problem);
-    let bound = max_load_bound(problem).value.get();
     let mut filler = Filler::new(problem, line);
     let by_load = problem.objective == Objective::MaxLoad;
     for &share in SHARES {

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use cost_model::bound::max_load_bound;
 use cost_model::max_load::loads;
 use cost_model::problem::{Objective, Problem};
 use cost_model::verify::verify;
@@ -31,7 +32,7 @@ fn all(problem: &Problem) -> Vec<Pieces> {
         true
     };
     for line in line::lines(problem) {
-        solve(problem, &line, &mut keep, &mut || false);
+        solve(problem, &line, max_load_bound(problem).value.get(), &mut keep, &mut || false);
     }
     found
 }

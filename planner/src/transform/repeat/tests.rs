@@ -75,7 +75,7 @@ fn a_plan_costs_the_same_with_the_groups_and_without() {
         found.push(piece);
         true
     };
-    orders::solve(&made.problem, &line, &mut keep, &mut || false);
+    orders::solve(&made.problem, &line, 748, &mut keep, &mut || false);
     let piece = found.pop().unwrap();
     let draft = Draft::default().placed(piece.placement).scheduled(piece.orders);
     let plan = made.lift.lift(draft).finish(&problem);
