@@ -1,14 +1,14 @@
 //! The flags: what can be said on the command line, and nothing of what it means.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer};
 
 use crate::bench_flags::BenchArgs;
-use crate::flag_values::{dimension, dtype, duration, extent, positive};
+use crate::flag_values::{dimension, dtype, extent, positive};
+use crate::limit_flags::LimitFlags;
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
 
 /// Version, commit, and version of HiGHS.
@@ -144,16 +144,16 @@ pub(crate) struct ProblemFlags {
     #[arg(long, value_enum, hide_possible_values = true)]
     pub(crate) optimizer: Option<OptimizerName>,
     /// Run these ops only there
-    #[arg(long, value_name = "PATTERN=DEVICE", help_heading = "Constraints")]
+    #[arg(long, value_name = "PATTERN=DEVICE", help_heading = "Model")]
     pub(crate) pin: Vec<String>,
     /// Never run these ops there
-    #[arg(long, value_name = "PATTERN=DEVICE", help_heading = "Constraints")]
+    #[arg(long, value_name = "PATTERN=DEVICE", help_heading = "Model")]
     pub(crate) forbid: Vec<String>,
     /// Run all of these ops on one device
-    #[arg(long, value_name = "PATTERN", help_heading = "Constraints")]
+    #[arg(long, value_name = "PATTERN", help_heading = "Model")]
     pub(crate) colocate: Vec<String>,
     /// YAML file with pin, forbid and colocate
-    #[arg(long, value_name = "FILE", help_heading = "Constraints")]
+    #[arg(long, value_name = "FILE", help_heading = "Model")]
     pub(crate) constraints: Option<PathBuf>,
 }
 
@@ -172,21 +172,8 @@ pub(crate) struct PlanArgs {
     /// What is minimised [default: step-time, or as the instance's collection]
     #[arg(long, value_enum, help_heading = "Search", hide_possible_values = true)]
     pub(crate) objective: Option<ObjectiveName>,
-    /// Stop after this long, such as 500ms or 2m [default: 30s for auto, else none]
-    #[arg(long, value_name = "TIME", value_parser = duration, env = "MESHWRIGHT_TIME_LIMIT")]
-    #[arg(hide_env = true, help_heading = "Search")]
-    pub(crate) time_limit: Option<Duration>,
-    /// Stop after this many search nodes; repeats exactly on any machine
-    #[arg(long, value_name = "N", env = "MESHWRIGHT_NODE_BUDGET", hide_env = true)]
-    #[arg(help_heading = "Search")]
-    pub(crate) node_budget: Option<u64>,
-    /// Seed of everything random
-    #[arg(long, value_name = "N", default_value_t = 0, env = "MESHWRIGHT_SEED", hide_env = true)]
-    #[arg(help_heading = "Search")]
-    pub(crate) seed: u64,
-    /// Same input, same bytes: the clock decides nothing
-    #[arg(long, help_heading = "Search")]
-    pub(crate) deterministic: bool,
+    #[command(flatten)]
+    pub(crate) limits: LimitFlags,
     /// Keep to what an executor can run: accelerate
     #[arg(long = "for", value_name = "EXECUTOR", value_enum, help_heading = "Search")]
     #[arg(hide_possible_values = true)]

@@ -10,6 +10,7 @@ mod failure;
 mod flag_values;
 mod input_file;
 mod interrupt;
+mod limit_flags;
 mod load;
 mod measure_flags;
 mod model_flags;

@@ -17,7 +17,6 @@ mod large;
 mod llama;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use cost_model::annotate::annotate;
@@ -126,11 +125,8 @@ fn outcome(problem: &Arc<Problem>, recipe: &str) -> Outcome {
 
 fn try_outcome(problem: &Arc<Problem>, recipe: &str) -> Result<Outcome, String> {
     let request = Request {
-        recipe: Recipe::parse(recipe).unwrap(),
         budget: Budget { time: Some(Duration::from_secs(120)), nodes: None },
-        seed: 0,
-        deterministic: false,
-        cancel: Arc::new(AtomicBool::new(false)),
+        ..Request::new(Recipe::parse(recipe).unwrap())
     };
     solve(Arc::clone(problem), &request, &mut |_| {}).map_err(|no| no.diagnostic.message)
 }

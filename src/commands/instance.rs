@@ -1,5 +1,8 @@
 //! `plan` on instances of other planners, whose costs are all given.
 
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
 use cost_model::instance::max_load;
 use cost_model::instance::{Goal, row};
 use ir::diagnostic::{Blame, Diagnostic};
@@ -23,20 +26,19 @@ pub(crate) fn plan(args: &PlanArgs, instance: &Instance, printer: &Printer) -> C
     let existing = Existing::of(args.force);
     let outputs: Vec<_> = args.output.iter().map(std::path::PathBuf::as_path).collect();
     artifact::check(&outputs, &[&args.model], existing)?;
-    if !args.export.is_empty() || args.executor.is_some() || args.problem.cluster.is_some() {
-        let message = "an instance of another planner has its own devices and no executor";
-        return Err(Diagnostic::usage("not-for-instances", message)
-            .hint("leave out --cluster, --export and --for"));
-    }
+    only_its_flags(args)?;
     let goal = goal(args.objective, instance)?;
-    let method = Some(args.algorithm.as_str()).filter(|name| *name != "auto");
     let request = Request {
-        time: args.time_limit,
-        seed: args.seed,
+        time: args.limits.time_limit,
+        nodes: args.limits.node_budget,
+        gap: args.limits.gap.unwrap_or(0.0),
+        seed: args.limits.seed,
+        threads: args.limits.threads.map_or(0, NonZeroUsize::get),
+        deterministic: args.limits.deterministic,
         n_devices: STRAIGHT_DEVICES,
         cancel: interrupt::flag(),
     };
-    let answer = solve(instance, goal, method, &request)?;
+    let answer = solve(instance, goal, Some(&args.algorithm), &request)?;
     let Some((value, solution)) = &answer.best else { return Err(none(&answer)) };
     let document = document(instance, goal, &answer, solution);
     if let Some(path) = &args.output {
@@ -64,6 +66,43 @@ pub(crate) fn plan(args: &PlanArgs, instance: &Instance, printer: &Printer) -> C
     }
     printer.document(&document);
     Ok(Exit::DONE)
+}
+
+/// Refuses flags that say something about models, which no instance can honour.
+fn only_its_flags(args: &PlanArgs) -> Result<(), Diagnostic> {
+    let problem = &args.problem;
+    let model = &problem.model;
+    // What the environment says is meant for models and not for this file.
+    let is_given = |flag: &Option<PathBuf>, variable: &str| {
+        flag.as_ref().is_some_and(|path| std::env::var_os(variable).is_none_or(|v| *path != *v))
+    };
+    let flags = [
+        ("--dim", !model.dims.is_empty()),
+        ("--batch", model.batch.is_some()),
+        ("--micro-batch", model.micro_batch.is_some()),
+        ("--batch-axis", !model.batch_axis.is_empty()),
+        ("--dtype", model.dtype.is_some()),
+        ("--cluster", is_given(&problem.cluster, "MESHWRIGHT_CLUSTER")),
+        ("--profile", is_given(&problem.profile, "MESHWRIGHT_PROFILE")),
+        ("--workload", problem.workload.is_some()),
+        ("--optimizer", problem.optimizer.is_some()),
+        ("--pin", !problem.pin.is_empty()),
+        ("--forbid", !problem.forbid.is_empty()),
+        ("--colocate", !problem.colocate.is_empty()),
+        ("--constraints", problem.constraints.is_some()),
+        ("--for", args.executor.is_some()),
+        ("--export", !args.export.is_empty()),
+    ];
+    let given: Vec<&str> =
+        flags.iter().filter(|(_, given)| *given).map(|(flag, _)| *flag).collect();
+    if given.is_empty() {
+        return Ok(());
+    }
+    let given = given.join(", ");
+    let message = format!("an instance of another planner has no use for {given}");
+    Err(Diagnostic::usage("not-for-instances", message)
+        .fact("reason", "its costs, devices and memory are all given, and no executor runs it")
+        .hint(format!("leave out {given}")))
 }
 
 fn goal(name: Option<ObjectiveName>, instance: &Instance) -> Result<Goal, Diagnostic> {

@@ -204,11 +204,7 @@ fn document(
     ReportDocument {
         format: FORMAT.to_owned(),
         plan: solved.plan.clone(),
-        report: report::document(
-            &loaded.problem,
-            &outcome.report,
-            &solved.trust,
-        ),
+        report: report::document(&loaded.problem, &outcome.report, &solved.trust),
         bound: BoundDocument::new(bound, outcome.bound.method),
         gap: gap(value, bound),
         stop_reason: outcome.stop.name().to_owned(),

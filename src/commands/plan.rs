@@ -1,5 +1,6 @@
 //! `plan`: a model on a cluster.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -43,9 +44,11 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     }
     let request = Request {
         recipe,
-        budget: Budget { time: args.time_limit, nodes: args.node_budget },
-        seed: args.seed,
-        deterministic: args.deterministic,
+        budget: Budget { time: args.limits.time_limit, nodes: args.limits.node_budget },
+        gap: args.limits.gap.unwrap_or(0.0),
+        seed: args.limits.seed,
+        threads: args.limits.threads.map_or(0, NonZeroUsize::get),
+        deterministic: args.limits.deterministic,
         cancel,
     };
     let start = Instant::now();
@@ -154,7 +157,7 @@ fn files(
 
 /// Hints that name the limit which was set.
 fn name_limit(args: &PlanArgs, diagnostic: &mut Diagnostic) {
-    let limit = match (args.node_budget, args.time_limit) {
+    let limit = match (args.limits.node_budget, args.limits.time_limit) {
         (Some(_), None) => "the node budget",
         (Some(_), Some(_)) => "the node budget or the time limit",
         (None, _) => return,

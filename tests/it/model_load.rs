@@ -242,3 +242,26 @@ fn loads_by_hand_where_devices_and_links_differ() {
     assert_eq!(optimum(&problem), Some(50));
     assert!((30..=50).contains(&max_load_bound(&problem).value.get()));
 }
+
+#[test]
+fn the_methods_for_instances_prove_and_reach_the_optimum_of_models() {
+    let (mut n_instances, mut n_proved) = (0, 0);
+    for seed in 0..4 * N_PROBLEMS {
+        let problem = of_seed(seed);
+        let run = |text: &str| {
+            let request = Request::new(Recipe::parse(text).unwrap());
+            solve(Arc::clone(&problem), &request, &mut |_| {})
+        };
+        let Ok(outcome) = run("columns") else { continue };
+        n_instances += 1;
+        let best = optimum(&problem).unwrap();
+        assert!(outcome.bound.value.get() <= best, "problem {seed}: the bound is above {best}");
+        assert!(outcome.value.get() >= best, "problem {seed}");
+        n_proved += u64::from(outcome.value == outcome.bound.value);
+        if let Ok(contiguous) = run("ideals") {
+            assert!(contiguous.value.get() >= best, "problem {seed}");
+        }
+    }
+    assert!(n_instances > 20, "only {n_instances} problems are instances");
+    assert!(n_proved * 2 > n_instances, "proved on {n_proved} of {n_instances}");
+}

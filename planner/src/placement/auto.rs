@@ -69,12 +69,14 @@ const LOAD: &[&str] = &[
     "single",
     "orders",
     "orders,refine-load",
+    "ideals",
     "m-topo,refine-load",
     "coplace,orders,refine-load",
     "m-etf,refine-load",
     "repeat,orders,refine-load",
     "fuse,coplace,m-etf,refine-load",
     "blocks,orders,refine-load",
+    "columns",
 ];
 
 /// What takes a linear program.

@@ -1,7 +1,9 @@
 //! Rows that decide where each op runs.
 
+pub mod as_instance;
 pub mod auto;
 pub mod brute_force;
+pub(crate) mod columns;
 pub mod m_etf;
 pub mod m_sct;
 pub mod m_topo;

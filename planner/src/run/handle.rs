@@ -82,6 +82,13 @@ impl Run {
         self.control.seed
     }
 
+    /// Threads that the row may use, at least 1. What it finds must not depend on them where
+    /// [`Run::is_deterministic`].
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.control.threads
+    }
+
     /// Time left that a row may plan with; `None` where there is no limit, and where choices must
     /// not depend on the clock.
     #[must_use]
@@ -172,6 +179,7 @@ impl Run {
         }
         if self.published.get().is_none_or(|best| value < best) {
             self.published.set(Some(value));
+            self.control.lower_value(value);
             self.control.send(Message::Incumbent(Box::new(Incumbent {
                 algorithm: self.algorithm.clone(),
                 plan: scored.plan.clone(),
@@ -239,8 +247,7 @@ impl Run {
         let mut finished = false;
         for used in recipe.ingredients() {
             let started = Instant::now();
-            let row = (used.entry.build)(&used.options)
-                .map_err(|error| NoPlan::new(Reason::Unsupported, error))?;
+            let row = used.row().map_err(|error| NoPlan::new(Reason::Unsupported, error))?;
             if matches!(row, Row::Improve(_)) && !finished {
                 self.offer(&draft)?;
                 finished = true;

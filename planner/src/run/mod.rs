@@ -22,6 +22,10 @@ use crate::recipe::Recipe;
 
 pub use handle::{Run, Scored};
 
+/// Node budget of a deterministic run that has none: about what one core of 2026 does in 30 s, at
+/// 20 million labels, states and moves a second.
+pub const DEFAULT_NODES: u64 = 600_000_000;
+
 /// How much a run may spend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
@@ -38,8 +42,12 @@ pub struct Request {
     pub recipe: Recipe,
     /// Limits.
     pub budget: Budget,
+    /// Stops at this gap (value / bound - 1); 0 = goes on to a proof.
+    pub gap: f64,
     /// Seed of rows that draw lots.
     pub seed: u64,
+    /// Threads that rows may use; 0 = one per core.
+    pub threads: usize,
     /// Whether choices may depend on node counts only, never on the clock: same input, same bytes.
     /// The time limit then only cuts the run off.
     pub deterministic: bool,
@@ -54,10 +62,20 @@ impl Request {
         Self {
             recipe,
             budget: Budget::default(),
+            gap: 0.0,
             seed: 0,
+            threads: 0,
             deterministic: false,
             cancel: Arc::new(AtomicBool::new(false)),
         }
+    }
+}
+
+/// Threads that were asked for; one per core for 0.
+pub(crate) fn threads(asked: usize) -> usize {
+    match asked {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        asked => asked,
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use cost_model::instance::{Goal, Judge, row, split};
 use ir::instance::Instance;
-use planner::instance::{Answer, Method, Request, methods, solve};
+use planner::instance::{Answer, Effort, Request, rows_for, solve};
 use serde_json::{Value, json};
 
 use crate::artifact::{self, Existing};
@@ -40,17 +40,17 @@ pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> CommandResult {
     let cancel = interrupt::flag();
     let request = Request {
         time: Some(args.time_limit),
-        seed: 0,
         n_devices: STRAIGHT_DEVICES,
         cancel: cancel.clone(),
+        ..Request::default()
     };
     let mut lines = Vec::new();
     for case in cases::read(&args.folder, &args.only)? {
         printer.talk(&format!("{} ({})", case.name, row(case.goal).name));
         lines.extend(expert(&case));
-        for method in shown(case.goal) {
-            let answer = solve(&case.instance, case.goal, Some(method.name), &request)?;
-            lines.push(line(&case, method.name, &answer));
+        for name in shown(case.goal) {
+            let answer = solve(&case.instance, case.goal, Some(name), &request)?;
+            lines.push(line(&case, name, &answer));
         }
         if cancel.load(std::sync::atomic::Ordering::Relaxed) {
             break;
@@ -65,13 +65,12 @@ pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> CommandResult {
     Ok(Exit::DONE)
 }
 
-/// Methods that are made for a goal, else the usual one.
-fn shown(goal: Goal) -> Vec<&'static Method> {
-    let fitting: Vec<&Method> =
-        methods().iter().filter(|method| method.goals.contains(&goal)).collect();
-    let made: Vec<&Method> =
-        fitting.iter().copied().filter(|method| method.goals[0] == goal).collect();
-    if made.is_empty() { fitting.into_iter().take(1).collect() } else { made }
+/// Rows that are made for a goal, else the first one that serves it.
+fn shown(goal: Goal) -> Vec<&'static str> {
+    let fitting = || rows_for(goal).filter(|(_, method)| method.effort != Effort::Portfolio);
+    let made = fitting().filter(|(_, method)| method.goals[0] == goal);
+    let made: Vec<&str> = made.map(|(entry, _)| entry.name).collect();
+    if made.is_empty() { fitting().take(1).map(|(entry, _)| entry.name).collect() } else { made }
 }
 
 /// A person's split, judged as it stands.

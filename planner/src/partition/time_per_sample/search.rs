@@ -39,7 +39,7 @@ struct Label {
 const MOST_KEPT: usize = 1 << 21;
 
 /// Pairs of ideals between two looks at the clock.
-const PAIRS_PER_LOOK: u64 = 1 << 12;
+pub(crate) const PAIRS_PER_LOOK: u64 = 1 << 12;
 
 /// Slack for sums of seconds taken in another order.
 const SLACK: f64 = 1.0 + 1e-12;
