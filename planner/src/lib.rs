@@ -6,6 +6,7 @@
 pub mod algorithm;
 pub mod draft;
 pub mod instance;
+mod line;
 mod list_schedule;
 pub mod no_plan;
 pub mod partition;

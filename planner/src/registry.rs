@@ -6,10 +6,13 @@ use ir::diagnostic::Diagnostic;
 
 use crate::algorithm::{Field, Guarantee, Kind, OptionRow, Options, Row};
 use crate::instance::{Method, PORTFOLIO};
-use crate::partition::ideals::{self, orders};
+use crate::partition::ideals::{self, orders as orders_of_instances};
 use crate::partition::{blocks_anneal, labels, straight};
-use crate::placement::{auto, brute_force, columns, m_etf, m_sct, m_topo, milp, single};
-use crate::transform::{blocks, coplace, fuse};
+use crate::placement::{
+    as_instance, auto, brute_force, columns, m_etf, m_sct, m_topo, milp, orders, refine_load,
+    single,
+};
+use crate::transform::{blocks, chains, coplace, fuse, repeat};
 
 /// A row: everything that the command line, the service and the documentation say about it.
 pub struct Entry {
@@ -43,7 +46,13 @@ impl Entry {
         let models = self.build.map_or(&[][..], |_| objective::rows());
         let goals = self.method.as_ref().map_or(&[][..], |method| method.goals);
         let goals = goals.iter().map(|goal| cost_model::instance::row(*goal).name);
-        models.iter().map(|row| row.name).chain(goals).collect()
+        let mut names: Vec<&str> = models.iter().map(|row| row.name).collect();
+        for name in goals {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     /// Where it can be used: `models`, `instances` or both.
@@ -96,6 +105,17 @@ static ENTRIES: &[Entry] = &[
         method: None,
     },
     Entry {
+        name: "orders",
+        kind: Kind::Decide,
+        decides: PLACES,
+        guarantee: heuristic,
+        options: orders::OPTIONS,
+        paper: "Tarnawski et al., NeurIPS 2020, section 5.1, linearisation",
+        summary: "contiguous pieces of a few linear orders, under the least load for all devices",
+        build: Some(orders::build),
+        method: Some(orders_of_instances::METHOD),
+    },
+    Entry {
         name: "m-etf",
         kind: Kind::Decide,
         decides: PLACES,
@@ -126,6 +146,17 @@ static ENTRIES: &[Entry] = &[
         paper: "none: the oracle",
         summary: "tries every placement, order and wait of up to 8 ops on 3 devices",
         build: Some(brute_force::build),
+        method: None,
+    },
+    Entry {
+        name: "refine-load",
+        kind: Kind::Improve,
+        decides: PLACES,
+        guarantee: heuristic,
+        options: refine_load::OPTIONS,
+        paper: "none; moves and swaps as Fiduccia and Mattheyses, DAC 1982",
+        summary: "lowers the greatest load by what the busiest device gives away",
+        build: Some(refine_load::build),
         method: None,
     },
     Entry {
@@ -164,35 +195,24 @@ static ENTRIES: &[Entry] = &[
     Entry {
         name: "columns",
         kind: Kind::Decide,
-        decides: &[Field::Placement],
+        decides: PLACES,
         guarantee: heuristic,
         options: &[],
         paper: "Gilmore and Gomory, Operations Research 9(6), 1961; Barnhart et al., 1998",
         summary: "any split, by device subsets that are priced as they are needed, with a proof",
-        build: None,
+        build: Some(as_instance::columns),
         method: Some(columns::METHOD),
     },
     Entry {
         name: "ideals",
         kind: Kind::Decide,
-        decides: &[Field::Partition, Field::Placement],
+        decides: PLACES,
         guarantee: heuristic,
         options: &[],
         paper: "Tarnawski et al., NeurIPS 2020, section 5.1",
         summary: "the best contiguous split, by a program over ideals",
-        build: None,
+        build: Some(as_instance::ideals),
         method: Some(ideals::METHOD),
-    },
-    Entry {
-        name: "orders",
-        kind: Kind::Decide,
-        decides: &[Field::Partition, Field::Placement],
-        guarantee: heuristic,
-        options: &[],
-        paper: "Tarnawski et al., NeurIPS 2020, section 5.1, linearisation",
-        summary: "the best contiguous split of a few topological orders",
-        build: None,
-        method: Some(orders::METHOD),
     },
     Entry {
         name: "blocks-anneal",
@@ -237,6 +257,28 @@ static ENTRIES: &[Entry] = &[
         summary: "the best straight pipeline, by a program over ideals",
         build: None,
         method: Some(straight::METHOD),
+    },
+    Entry {
+        name: "chains",
+        kind: Kind::Transform,
+        decides: &[],
+        guarantee: heuristic,
+        options: chains::OPTIONS,
+        paper: "Karypis and Kumar, SIAM J. Sci. Comput. 20(1), 1998 (coarsening)",
+        summary: "keeps ops that only follow one another on one device",
+        build: Some(chains::build),
+        method: None,
+    },
+    Entry {
+        name: "repeat",
+        kind: Kind::Transform,
+        decides: &[],
+        guarantee: heuristic,
+        options: repeat::OPTIONS,
+        paper: "none: repeated layers are cut once",
+        summary: "finds repeated blocks by structure, and cuts all of them alike into few pieces",
+        build: Some(repeat::build),
+        method: None,
     },
 ];
 

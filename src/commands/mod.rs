@@ -3,6 +3,7 @@
 mod algorithms;
 mod alternatives;
 mod bench;
+pub(crate) mod busiest;
 mod calibrate;
 mod compare;
 mod completions;

@@ -7,10 +7,12 @@ use std::time::Instant;
 
 use cost_model::bound::Bound;
 use cost_model::judge::Timeline;
+use cost_model::problem::Objective;
 use documents::plan::{Context, CostDocument, PlanDocument};
 use exporters::Source;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::Plan;
+use ir::units::Nanos;
 use planner::recipe::Recipe;
 use planner::run::{Budget, Event, Outcome, Request, solve};
 
@@ -78,23 +80,26 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     };
     outcome.warnings.iter_mut().for_each(|warning| name_limit(args, warning));
     let elapsed = start.elapsed();
+    let trust = Trust::of(&loaded.problem, &outcome.plan, &outcome.timeline);
     let found = Found {
         algorithm: &outcome.algorithm,
         plan: &outcome.plan,
         timeline: &outcome.timeline,
+        value: outcome.value,
         bound: outcome.bound,
     };
-    let plan = document(&loaded, &found);
+    let plan = document(&loaded, &found, &trust);
     let (mut files, warnings) = files(&exports, &loaded, &outcome)?;
     if let Some(path) = &args.plot {
         let name = &loaded.problem.graph.name;
-        files.push((path.clone(), plot::svg(name, "step time", Unit::Time, &outcome.trace)));
+        let objective = cost_model::objective::row(loaded.problem.objective).name.replace('-', " ");
+        files.push((path.clone(), plot::svg(name, &objective, Unit::Time, &outcome.trace)));
     }
     artifact::write_all(&files, existing)?;
     publisher.last(bytes(&plan)?)?;
     let files = args.output.iter().chain(files.iter().map(|(path, _)| path));
     let written = files.map(|path| path.display().to_string()).collect();
-    let solved = Solved { plan, elapsed, warnings, written };
+    let solved = Solved { plan, trust, elapsed, warnings, written };
     outcome::print(args, &loaded, &outcome, &solved, printer)?;
     Ok(Exit::DONE)
 }
@@ -137,6 +142,8 @@ struct Found<'a> {
     algorithm: &'a str,
     plan: &'a Plan,
     timeline: &'a Timeline,
+    /// Under the objective.
+    value: Nanos,
     bound: Bound,
 }
 
@@ -144,17 +151,20 @@ struct Found<'a> {
 fn publish(publisher: &mut Publisher, loaded: &Loaded, event: &Event) {
     match event {
         Event::Started { algorithm } => publisher.started(algorithm),
-        Event::Incumbent { algorithm, step_time, bound, plan, timeline, elapsed } => {
+        Event::Incumbent { algorithm, value, bound, plan, timeline, elapsed } => {
             let incumbent = Incumbent {
                 algorithm,
                 objective: cost_model::objective::row(loaded.problem.objective).name,
-                value: *step_time,
+                value: *value,
                 shown: |value| value.to_string(),
                 bound: bound.value,
                 elapsed: *elapsed,
             };
-            let found = Found { algorithm, plan, timeline, bound: *bound };
-            publisher.publish(&incumbent, || bytes(&document(loaded, &found)));
+            let found = Found { algorithm, plan, timeline, value: *value, bound: *bound };
+            publisher.publish(&incumbent, || {
+                let trust = Trust::of(&loaded.problem, plan, timeline);
+                bytes(&document(loaded, &found, &trust))
+            });
         }
         _ => {}
     }
@@ -164,7 +174,7 @@ fn bytes(plan: &PlanDocument) -> Result<Vec<u8>, Diagnostic> {
     Ok(escape::json(plan.to_json()?).into_bytes())
 }
 
-fn document(loaded: &Loaded, found: &Found) -> PlanDocument {
+fn document(loaded: &Loaded, found: &Found, trust: &Trust) -> PlanDocument {
     let context = Context {
         graph: &loaded.problem.graph,
         cluster: &loaded.problem.cluster,
@@ -174,9 +184,11 @@ fn document(loaded: &Loaded, found: &Found) -> PlanDocument {
         algorithm: found.algorithm,
     };
     let (step_time, bound) = (found.timeline.step_time, found.bound);
-    let trust = Trust::of(&loaded.problem, found.plan, found.timeline);
-    let cost = CostDocument::new(step_time.get(), bound.value.get(), bound.method)
+    let mut cost = CostDocument::new(step_time.get(), bound.value.get(), bound.method)
         .with_trust(trust.interval_document(), trust.origin_documents());
+    if loaded.problem.objective != Objective::StepTime {
+        cost = cost.with_value(found.value.get());
+    }
     PlanDocument::from_ir(found.plan, &context, Some(cost))
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
         && !on.is_mismatched
         && let Ok(timeline) = judge(&on.loaded.problem, &on.plan)
     {
-        broken = violations::stated_cost(&document, &timeline);
+        broken = violations::stated_cost(&document, &on, &timeline);
     }
     Ok(violations::verdict(&on, &broken, Rows::of(args.target.all), printer))
 }

@@ -14,6 +14,7 @@ mod instances;
 mod laws;
 mod layered;
 mod max_load;
+mod model_load;
 mod oracle;
 mod random_problem;
 mod recipes;

@@ -26,6 +26,7 @@
 
 use std::time::{Duration, Instant};
 
+use cost_model::problem::Objective;
 use ir::diagnostic::Diagnostic;
 
 use crate::algorithm::{Decide, Kind, OptionRow, Options, Row};
@@ -44,6 +45,7 @@ const DEFAULT_TIME: Duration = Duration::from_secs(30);
 /// Recipes in the order in which they run: each may be the last for which there is time.
 const QUICK: &[&str] = &[
     "single",
+    "orders",
     "m-topo",
     "m-etf",
     "blocks,m-topo",
@@ -61,6 +63,21 @@ const QUICK: &[&str] = &[
 
 /// What runs next where none of these found a plan: cuts that look at nothing but memory.
 const FALLBACK: &[&str] = &["m-topo(cap=limit)", "blocks,m-topo(cap=limit)"];
+
+/// The same for max-load.
+const LOAD: &[&str] = &[
+    "single",
+    "orders",
+    "orders,refine-load",
+    "ideals",
+    "m-topo,refine-load",
+    "coplace,orders,refine-load",
+    "m-etf,refine-load",
+    "repeat,orders,refine-load",
+    "fuse,coplace,m-etf,refine-load",
+    "blocks,orders,refine-load",
+    "columns",
+];
 
 /// What takes a linear program.
 const SLOW: &[&str] = &["m-sct", "fuse,coplace,m-sct", "fuse,m-sct", "blocks,m-sct"];
@@ -83,7 +100,11 @@ impl Decide for Auto {
         let started = Instant::now();
         let mut found = Found::default();
         let tiny = if brute_force::applies(run.problem()) { TINY } else { &[] };
-        for (group, recipes) in [QUICK, FALLBACK, SLOW, tiny].into_iter().enumerate() {
+        let (quick, slow) = match run.problem().objective {
+            Objective::StepTime => (QUICK, SLOW),
+            Objective::MaxLoad => (LOAD, &[][..]),
+        };
+        for (group, recipes) in [quick, FALLBACK, slow, tiny].into_iter().enumerate() {
             if group == 1 && found.best.is_some() {
                 continue;
             }
@@ -155,7 +176,7 @@ fn worth(recipe: &Recipe, no_plan: &NoPlan) -> u8 {
 
 fn better(best: Option<Scored>, scored: Scored) -> Option<Scored> {
     match best {
-        Some(best) if best.figures.step_time <= scored.figures.step_time => Some(best),
+        Some(best) if best.figures.value <= scored.figures.value => Some(best),
         _ => Some(scored),
     }
 }

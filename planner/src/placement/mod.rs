@@ -1,5 +1,6 @@
 //! Rows that decide where each op runs.
 
+pub mod as_instance;
 pub mod auto;
 pub mod brute_force;
 pub(crate) mod columns;
@@ -8,6 +9,8 @@ pub mod m_sct;
 pub mod m_topo;
 pub mod max_load;
 pub mod milp;
+pub mod orders;
+pub mod refine_load;
 pub mod single;
 
 use crate::no_plan::{NoPlan, Reason};

@@ -18,6 +18,7 @@ use crate::no_plan::NoPlan;
 pub(super) struct Incumbent {
     pub(super) algorithm: String,
     pub(super) plan: Arc<Plan>,
+    pub(super) value: Nanos,
     pub(super) timeline: Arc<Timeline>,
     pub(super) elapsed: Duration,
     /// How many there were up to this one.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cost_model::bound::Bound;
-use cost_model::judge::replay;
+use cost_model::judge::{Timeline, replay};
 use cost_model::memory::peaks;
+use cost_model::objective;
 use cost_model::problem::Problem;
 use cost_model::verify::{Violation, verify};
 use ir::diagnostic::{Blame, Diagnostic, Value};
@@ -26,9 +27,12 @@ use crate::recipe::Recipe;
 pub struct Scored {
     /// The plan.
     pub plan: Plan,
-    /// Its step time and peak memory.
+    /// Its value, step time and peak memory.
     pub figures: AttemptPlan,
 }
+
+/// A plan with its figures and its times.
+type Judged = (Scored, Timeline);
 
 /// What a row may ask of, and tell to, the run that it is part of.
 pub struct Run {
@@ -41,8 +45,10 @@ pub struct Run {
     facts: RefCell<Vec<(&'static str, Value)>>,
     /// The best plan of this recipe.
     best: RefCell<Option<Scored>>,
-    /// Step time of the best plan of the whole run.
+    /// Value of the best plan of the whole run.
     published: Rc<Cell<Option<Nanos>>>,
+    /// The plan that was judged last, which a recipe around this one may hand in again.
+    known: Rc<RefCell<Option<Judged>>>,
     /// Whether it only ran other recipes, which are recorded in its place.
     has_children: Cell<bool>,
 }
@@ -59,6 +65,7 @@ impl Run {
             facts: RefCell::new(Vec::new()),
             best: RefCell::new(None),
             published: Rc::new(Cell::new(None)),
+            known: Rc::default(),
             has_children: Cell::new(false),
         }
     }
@@ -165,17 +172,18 @@ impl Run {
     /// If the finished plan is illegal.
     pub fn offer(&self, draft: &Draft) -> Result<Scored, NoPlan> {
         let (scored, timeline) = self.judged(draft)?;
-        let step_time = scored.figures.step_time;
+        let value = scored.figures.value;
         let mut best = self.best.borrow_mut();
-        if best.as_ref().is_none_or(|best| step_time < best.figures.step_time) {
+        if best.as_ref().is_none_or(|best| value < best.figures.value) {
             *best = Some(scored.clone());
         }
-        if self.published.get().is_none_or(|value| step_time < value) {
-            self.published.set(Some(step_time));
-            self.control.lower_value(step_time);
+        if self.published.get().is_none_or(|best| value < best) {
+            self.published.set(Some(value));
+            self.control.lower_value(value);
             self.control.send(Message::Incumbent(Box::new(Incumbent {
                 algorithm: self.algorithm.clone(),
                 plan: Arc::new(scored.plan.clone()),
+                value,
                 timeline: Arc::new(timeline),
                 elapsed: self.control.started.elapsed(),
                 number: self.control.next_incumbent(),
@@ -201,6 +209,7 @@ impl Run {
             facts: RefCell::new(Vec::new()),
             best: RefCell::new(None),
             published: Rc::clone(&self.published),
+            known: Rc::clone(&self.known),
             has_children: Cell::new(false),
         };
         child.execute(recipe)
@@ -220,7 +229,7 @@ impl Run {
         let figures = result.as_ref().map(|scored| scored.figures).map_err(Clone::clone);
         self.control.send(Message::Event(Event::Finished {
             algorithm: self.algorithm.clone(),
-            step_time: figures.as_ref().ok().map(|figures| figures.step_time),
+            value: figures.as_ref().ok().map(|figures| figures.value),
             elapsed: self.control.started.elapsed(),
         }));
         if !self.has_children.get() {
@@ -287,21 +296,28 @@ impl Run {
         Ok(())
     }
 
-    fn judged(&self, draft: &Draft) -> Result<(Scored, cost_model::judge::Timeline), NoPlan> {
+    fn judged(&self, draft: &Draft) -> Result<Judged, NoPlan> {
         let mut draft = draft.clone();
         for lift in self.lifts.iter().rev() {
             draft = lift.lift(draft);
         }
         let problem = &self.original;
         let plan = draft.finish(problem);
+        if let Some(known) = self.known.borrow().as_ref().filter(|known| known.0.plan == plan) {
+            return Ok(known.clone());
+        }
         if let Some(violation) = verify(problem, &plan).first() {
             return Err(self.illegal(violation));
         }
         let timeline = replay(problem, &plan).map_err(|violation| self.illegal(&violation))?;
         let peak_bytes =
             peaks(problem, &plan, &timeline).iter().map(|peak| peak.bytes).max().unwrap_or(0);
-        let figures = AttemptPlan { step_time: timeline.step_time, peak_bytes };
-        Ok((Scored { plan, figures }, timeline))
+        let value = objective::value(problem, &plan, &timeline)
+            .map_err(|violation| self.illegal(&violation))?;
+        let figures = AttemptPlan { value, step_time: timeline.step_time, peak_bytes };
+        let judged = (Scored { plan, figures }, timeline);
+        *self.known.borrow_mut() = Some(judged.clone());
+        Ok(judged)
     }
 
     fn illegal(&self, violation: &Violation) -> NoPlan {

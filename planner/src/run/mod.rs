@@ -92,8 +92,8 @@ pub enum Event {
     Incumbent {
         /// The recipe that found it.
         algorithm: String,
-        /// Its step time.
-        step_time: Nanos,
+        /// Its value under the objective.
+        value: Nanos,
         /// The best lower bound so far.
         bound: Bound,
         /// The plan.
@@ -105,7 +105,7 @@ pub enum Event {
     },
     /// A better lower bound.
     Bound {
-        /// No plan is shorter than this.
+        /// No plan is worth less than this.
         value: Nanos,
         /// How it was found.
         method: &'static str,
@@ -116,8 +116,8 @@ pub enum Event {
     Finished {
         /// Its text.
         algorithm: String,
-        /// Its step time, if it found a plan.
-        step_time: Option<Nanos>,
+        /// The value of its plan, if it found one.
+        value: Option<Nanos>,
         /// Since the start of the run.
         elapsed: Duration,
     },
@@ -161,6 +161,8 @@ impl StopReason {
 /// What one recipe achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttemptPlan {
+    /// Value of its plan under the objective.
+    pub value: Nanos,
     /// Step time of its plan.
     pub step_time: Nanos,
     /// Greatest peak memory over the devices.
@@ -196,7 +198,7 @@ pub struct Attempt {
 pub struct TracePoint {
     /// Since the start of the run.
     pub elapsed: Duration,
-    /// Best step time so far.
+    /// Best value so far.
     pub value: Option<Nanos>,
     /// Best bound so far.
     pub bound: Option<Nanos>,
@@ -207,13 +209,15 @@ pub struct TracePoint {
 pub struct Outcome {
     /// The best plan.
     pub plan: Plan,
+    /// Its value under the objective; the step time where that is what counts.
+    pub value: Nanos,
     /// Its replay.
     pub timeline: Timeline,
     /// Its sums.
     pub report: Report,
     /// The best lower bound.
     pub bound: Bound,
-    /// Step time over bound, less 1; infinite where only the bound is 0.
+    /// Value over bound, less 1; infinite where only the bound is 0.
     pub gap: f64,
     /// Why the run ended.
     pub stop: StopReason,

@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use cost_model::bound::{Bound, lower_bound, memory_certificate, route_certificate};
+use cost_model::bound::{Bound, memory_certificate, route_certificate};
+use cost_model::objective;
 use cost_model::problem::Problem;
 use cost_model::report::report;
 use ir::diagnostic::{Blame, Diagnostic};
@@ -40,7 +41,7 @@ pub(super) fn solve(
         control: Arc::clone(&control),
         observe,
         best: None,
-        bound: lower_bound(&problem),
+        bound: (objective::row(problem.objective).bound)(&problem),
         attempts: Vec::new(),
         trace: Vec::new(),
         warnings: Vec::new(),
@@ -163,7 +164,7 @@ impl Watcher<'_> {
     fn announce(&mut self, incumbent: &Incumbent) {
         (self.observe)(&Event::Incumbent {
             algorithm: incumbent.algorithm.clone(),
-            step_time: incumbent.timeline.step_time,
+            value: incumbent.value,
             bound: self.bound,
             plan: Arc::clone(&incumbent.plan),
             timeline: Arc::clone(&incumbent.timeline),
@@ -183,7 +184,7 @@ impl Watcher<'_> {
     fn mark(&mut self, elapsed: Duration) {
         self.trace.push(TracePoint {
             elapsed,
-            value: self.best.as_ref().map(|best| best.timeline.step_time),
+            value: self.best.as_ref().map(|best| best.value),
             bound: Some(self.bound.value),
         });
     }
@@ -199,7 +200,7 @@ impl Watcher<'_> {
             let no_plan = failure.unwrap_or_else(|| out_of_time(stop));
             return Err(NoPlan { attempts: self.attempts.into(), ..no_plan });
         };
-        let value = best.timeline.step_time;
+        let value = best.value;
         let stop = if value <= self.bound.value {
             StopReason::ProvedOptimal
         } else {
@@ -209,6 +210,7 @@ impl Watcher<'_> {
             report: report(problem, &best.plan, &best.timeline),
             gap: gap(value.get(), self.bound.value.get()),
             plan: Arc::unwrap_or_clone(best.plan),
+            value,
             timeline: Arc::unwrap_or_clone(best.timeline),
             bound: self.bound,
             stop,
