@@ -4,7 +4,9 @@ use cost_model::problem::Problem;
 use ir::diagnostic::Diagnostic;
 
 use crate::algorithm::{Field, Guarantee, Kind, OptionRow, Options, Row};
-use crate::placement::{auto, brute_force, m_etf, m_sct, m_topo, single};
+use crate::placement::{
+    auto, brute_force, contiguous, local_search, m_etf, m_sct, m_topo, multilevel, single,
+};
 use crate::transform::{blocks, coplace, fuse};
 
 /// A row: everything that the command line, the service and the documentation say about it.
@@ -85,6 +87,26 @@ static ENTRIES: &[Entry] = &[
         build: m_sct::build,
     },
     Entry {
+        name: "contiguous",
+        kind: Kind::Decide,
+        decides: PLACES,
+        guarantee: heuristic,
+        options: &[],
+        paper: "Pinar and Aykanat, JPDC 64(8), 2004 (cuts of a line)",
+        summary: "cuts linear orders into even pieces, one per device, by time and by memory",
+        build: contiguous::build,
+    },
+    Entry {
+        name: "multilevel",
+        kind: Kind::Decide,
+        decides: PLACES,
+        guarantee: heuristic,
+        options: &[],
+        paper: "Karypis and Kumar, SIAM J. Sci. Comput. 20(1), 1998",
+        summary: "merges what is dear to separate, places the clusters, refines them level by level",
+        build: multilevel::build,
+    },
+    Entry {
         name: "brute-force",
         kind: Kind::Decide,
         decides: PLACES,
@@ -93,6 +115,16 @@ static ENTRIES: &[Entry] = &[
         paper: "none: the oracle",
         summary: "tries every placement, order and wait of up to 8 ops on 3 devices",
         build: brute_force::build,
+    },
+    Entry {
+        name: "local-search",
+        kind: Kind::Improve,
+        decides: PLACES,
+        guarantee: heuristic,
+        options: local_search::OPTIONS,
+        paper: "Kirkpatrick, Gelatt and Vecchi, Science 220, 1983 (annealing)",
+        summary: "moves ops and blocks of them and changes orders until the plan gets no better",
+        build: local_search::build,
     },
     Entry {
         name: "fuse",

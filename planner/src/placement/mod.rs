@@ -2,10 +2,14 @@
 
 pub mod auto;
 pub mod brute_force;
+mod clusters;
+pub mod contiguous;
+pub mod local_search;
 pub mod m_etf;
 pub mod m_sct;
 pub mod m_topo;
 pub mod max_load;
+pub mod multilevel;
 pub mod single;
 
 use crate::no_plan::{NoPlan, Reason};
