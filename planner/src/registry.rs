@@ -5,7 +5,7 @@ use ir::diagnostic::Diagnostic;
 
 use crate::algorithm::{Field, Guarantee, Kind, OptionRow, Options, Row};
 use crate::placement::{
-    auto, brute_force, contiguous, local_search, m_etf, m_sct, m_topo, multilevel, single,
+    auto, brute_force, contiguous, heft, local_search, m_etf, m_sct, m_topo, multilevel, single,
 };
 use crate::transform::{blocks, coplace, fuse};
 
@@ -85,6 +85,26 @@ static ENTRIES: &[Entry] = &[
         paper: "Hanen and Munier, ETFA 1995 (SCT); Jeon et al., SoCC 2020 (memory)",
         summary: "m-etf that keeps a device free for the favourite child of its last op",
         build: m_sct::build,
+    },
+    Entry {
+        name: "heft",
+        kind: Kind::Decide,
+        decides: PLACES,
+        guarantee: heuristic,
+        options: &[],
+        paper: "Topcuoglu, Hariri and Wu, IEEE TPDS 13(3), 2002",
+        summary: "ops by their longest way to the end, each into the gap where it ends first",
+        build: heft::build,
+    },
+    Entry {
+        name: "heft-lookahead",
+        kind: Kind::Decide,
+        decides: PLACES,
+        guarantee: heuristic,
+        options: &[],
+        paper: "Bittencourt, Sakellariou and Madeira, PDP 2010",
+        summary: "heft that puts an op where the last of its children can end first",
+        build: heft::build_lookahead,
     },
     Entry {
         name: "contiguous",

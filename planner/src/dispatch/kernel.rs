@@ -142,11 +142,6 @@ impl<'a> Dispatcher<'a> {
         self.peak.iter().zip(&self.network.limit).map(over).sum()
     }
 
-    /// Peaks of the last run by device, in bytes.
-    pub(crate) fn peaks(&self) -> &[u64] {
-        &self.peak
-    }
-
     /// Starts what can start now.
     fn dispatch(&mut self, device: &[u16], now: u64, cutoff: u64) -> Option<()> {
         let problem = self.network.problem;

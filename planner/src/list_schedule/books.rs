@@ -1,5 +1,7 @@
 //! What is committed: times, clocks, copies, and bytes per device (`docs/conventions.md`, M6).
 
+mod in_time;
+
 use std::collections::{BTreeMap, HashMap};
 
 use cost_model::problem::{Problem, UNSUPPORTED};

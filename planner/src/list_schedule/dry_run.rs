@@ -1,12 +1,16 @@
 //! When an op could start on a device, without committing it (`docs/conventions.md`, E2 and M6).
 
+mod gaps;
+
 use ir::id::{ChannelId, DeviceId, OpId, TensorId};
+
+pub(super) use gaps::{Ahead, end_of_child};
 
 use super::books::{Books, Copy, signed, size};
 use super::usage::Usage;
 
 /// Why an op does not fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Misfit {
     /// Not enough memory, as things are.
     Memory,
@@ -43,6 +47,8 @@ pub(super) struct DryRun {
     /// Bytes that this dry run added, from an instant on, by instant.
     added: Vec<(u64, i64)>,
     total: i64,
+    /// Intervals that the transfers of the last dry run in gaps take on their channels.
+    pub(super) sent: Vec<(ChannelId, u64, u64)>,
 }
 
 impl DryRun {

@@ -8,6 +8,7 @@ mod awake;
 mod books;
 mod dry_run;
 mod engine;
+pub(crate) mod heft;
 mod lanes;
 #[cfg(test)]
 mod naive;
@@ -15,6 +16,7 @@ pub(crate) mod size;
 #[cfg(test)]
 #[path = "../../tests/worked/sketch.rs"]
 pub(crate) mod sketch;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod usage;

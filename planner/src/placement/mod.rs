@@ -4,6 +4,7 @@ pub mod auto;
 pub mod brute_force;
 mod clusters;
 pub mod contiguous;
+pub mod heft;
 pub mod local_search;
 pub mod m_etf;
 pub mod m_sct;
