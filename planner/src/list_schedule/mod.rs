@@ -18,7 +18,7 @@ pub(crate) mod size;
 pub(crate) mod sketch;
 mod slots;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod usage;
 
 use cost_model::problem::Problem;

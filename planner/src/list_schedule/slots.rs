@@ -2,29 +2,28 @@
 
 use ir::id::ChannelId;
 
-/// Busy intervals of one resource, apart from each other, by start. What takes no time leaves none.
+/// Busy intervals of one resource, apart from each other, by start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slots {
     busy: Vec<(u64, u64)>,
 }
 
 impl Slots {
-    /// Marks an interval in which the resource was free.
+    /// Marks an interval in which the resource was free. One of no length stays, too: nothing may
+    /// be put over it.
     pub(super) fn occupy(&mut self, start: u64, end: u64) {
-        if start < end {
-            let at = self.busy.partition_point(|(_, other)| *other <= start);
-            // Neighbours that touch are one interval.
-            let joins_next = self.busy.get(at).is_some_and(|next| next.0 == end);
-            let joins_last = at > 0 && self.busy[at - 1].1 == start;
-            match (joins_last, joins_next) {
-                (true, true) => {
-                    self.busy[at - 1].1 = self.busy[at].1;
-                    self.busy.remove(at);
-                }
-                (true, false) => self.busy[at - 1].1 = end,
-                (false, true) => self.busy[at].0 = start,
-                (false, false) => self.busy.insert(at, (start, end)),
+        let at = self.busy.partition_point(|(_, other)| *other <= start);
+        // Neighbours that touch are one interval.
+        let joins_next = self.busy.get(at).is_some_and(|next| next.0 == end);
+        let joins_last = at > 0 && self.busy[at - 1].1 == start;
+        match (joins_last, joins_next) {
+            (true, true) => {
+                self.busy[at - 1].1 = self.busy[at].1;
+                self.busy.remove(at);
             }
+            (true, false) => self.busy[at - 1].1 = end,
+            (false, true) => self.busy[at].0 = start,
+            (false, false) => self.busy.insert(at, (start, end)),
         }
     }
 
@@ -78,7 +77,7 @@ impl Gaps {
             }
             if !self.channels.is_empty() {
                 for (channel, start, end) in also {
-                    let clashes = at < *end && *start < at.saturating_add(duration.max(1));
+                    let clashes = at < *end && *start < at.saturating_add(duration);
                     if (*channel == send || *channel == receive) && clashes {
                         at = *end;
                     }
@@ -118,8 +117,11 @@ mod tests {
         assert_eq!(slots.first_gap(10, 0), 10);
         assert_eq!(slots.first_gap(11, 0), 20);
         slots.occupy(20, 23);
+        assert_eq!(slots.first_gap(3, 6), 3);
+        slots.occupy(4, 4);
+        assert_eq!(slots.first_gap(3, 6), 4, "not over what takes no time");
         assert_eq!(slots.first_gap(5, 6), 30);
-        assert_eq!(slots.busy, [(10, 30)]);
+        assert_eq!(slots.busy, [(4, 4), (10, 30)]);
     }
 
     #[test]

@@ -50,7 +50,7 @@ fn random_links(rng: &mut SmallRng, n_devices: usize) -> Links {
     links
 }
 
-fn random_sketch(rng: &mut SmallRng) -> Sketch {
+pub(crate) fn random_sketch(rng: &mut SmallRng) -> Sketch {
     let n_devices = rng.random_range(1..5);
     let n_kinds = rng.random_range(1..=n_devices);
     let mut sketch = Sketch::new(0.0);

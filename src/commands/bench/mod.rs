@@ -1,6 +1,7 @@
 //! `bench`: every method on every instance of a folder, beside what peers reach.
 
 mod cases;
+mod memory_limits;
 mod peers;
 
 use std::fmt::Write;
@@ -45,7 +46,16 @@ pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> CommandResult {
         cancel: cancel.clone(),
     };
     let mut lines = Vec::new();
-    for case in cases::read(&args.folder, &args.only)? {
+    let models = memory_limits::folder(&args.folder);
+    let scarce = match &models {
+        Some(models) => memory_limits::run(models, &args.only, args.time_limit, &cancel, printer)?,
+        None => Vec::new(),
+    };
+    let cases = match cases::read(&args.folder, &args.only) {
+        Err(error) if error.code == "no-instances" && !scarce.is_empty() => Vec::new(),
+        cases => cases?,
+    };
+    for case in cases {
         printer.talk(&format!("{} ({})", case.name, row(case.goal).name));
         lines.extend(expert(&case));
         for method in shown(case.goal) {
@@ -57,11 +67,16 @@ pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> CommandResult {
         }
     }
     print(&lines, printer);
+    memory_limits::print(&scarce, printer);
     if let Some(path) = &args.output {
-        artifact::write_all(&[(path.clone(), markdown(&lines).into_bytes())], existing)?;
+        let page = markdown(&lines) + &memory_limits::markdown(&scarce, args.time_limit);
+        artifact::write_all(&[(path.clone(), page.into_bytes())], existing)?;
         printer.talk(&format!("wrote {}", path.display()));
     }
-    printer.document(&json!({ "lines": lines.iter().map(|l| &l.document).collect::<Vec<_>>() }));
+    printer.document(&json!({
+        "lines": lines.iter().map(|l| &l.document).collect::<Vec<_>>(),
+        "memory_limits": scarce.iter().map(memory_limits::Line::document).collect::<Vec<_>>(),
+    }));
     Ok(Exit::DONE)
 }
 

@@ -100,3 +100,31 @@ fn an_op_goes_into_a_gap_that_was_left() {
     let books = Heft::new(&problem, Look::Here, Gaps::new(2, 4)).run(&mut || None).unwrap();
     assert_eq!((books.start[1], books.start[2]), (10, 0));
 }
+
+#[test]
+fn every_plan_is_legal_and_has_the_times_of_the_judge() {
+    use crate::draft::{Draft, Orders};
+    use crate::list_schedule::tests::random_sketch;
+    use rand::SeedableRng;
+    let mut rng = rand::rngs::SmallRng::seed_from_u64(11);
+    let (mut n_plans, mut n_waits) = (0, 0);
+    for turn in 0..20_000 {
+        let Some(problem) = random_sketch(&mut rng).try_problem() else { continue };
+        let look = if turn % 2 == 0 { Look::Here } else { Look::Ahead };
+        let n_channels = problem.cluster.links.channels.len();
+        let gaps = Gaps::new(problem.cluster.n_devices(), n_channels);
+        let Ok(books) = Heft::new(&problem, look, gaps).run(&mut || None) else { continue };
+        let ends = books.end.clone();
+        let listed = books.close_in_time();
+        n_plans += 1;
+        n_waits += usize::from(!listed.schedule.after.is_empty());
+        let draft = Draft::default().placed(listed.placement);
+        let plan = draft.scheduled(Orders::Full(listed.schedule)).finish(&problem);
+        assert_eq!(cost_model::verify::verify(&problem, &plan), vec![], "problem {turn}");
+        let timeline = cost_model::judge::replay(&problem, &plan).unwrap();
+        for op in &problem.actions {
+            assert_eq!(timeline.ops[op.index()].unwrap().end, ends[op.index()], "problem {turn}");
+        }
+    }
+    assert!(n_plans > 3_000 && n_waits > 100, "{n_plans} plans, {n_waits} with waits");
+}
