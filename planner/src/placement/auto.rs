@@ -58,6 +58,7 @@ const QUICK: &[&str] = &[
     "blocks,fuse,m-topo",
     "blocks,fuse,m-etf",
     "m-etf(variant=reserve)",
+    "m-etf(variant=room)",
     "contiguous",
 ];
 

@@ -7,7 +7,8 @@
 //! Ops are taken by descending upward rank, the longest way to the end with mean times and mean
 //! transfers. Each goes to the device where it ends first, into a gap between earlier ones if one
 //! is long enough. `heft-lookahead` chooses the device where the last of the op's children could
-//! end first.
+//! end first. Where an op fits nowhere once its turn comes, all is scheduled once more, with room
+//! kept for what is still to be placed (`variant=room` of m-ETF).
 //!
 //! # Paper
 //! Topcuoglu, Hariri and Wu, "Performance-effective and low-complexity task scheduling for

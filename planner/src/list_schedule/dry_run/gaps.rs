@@ -29,6 +29,9 @@ impl DryRun {
             if held > 0 && usage.top() + held > limit {
                 return Err(Misfit::Memory);
             }
+            if !books.leaves_room(op, device) {
+                return Err(Misfit::Memory);
+            }
             self.push(0, held);
         }
         let mut ready = 0;

@@ -13,7 +13,7 @@ use ir::id::{DeviceId, OpId, TensorId};
 use super::books::Books;
 use super::dry_run::{Ahead, DryRun, Misfit, end_of_child};
 use super::slots::Gaps;
-use super::{Listed, Variant, size};
+use super::{Listed, Variant, size, with_room};
 use crate::dispatch::Network;
 use crate::no_plan::{NoPlan, Reason};
 
@@ -31,7 +31,8 @@ const MOST_CHILDREN: usize = 16;
 /// Commits between two looks at the clock.
 const COMMITS_PER_LOOK: usize = 16;
 
-/// Schedules a problem. `stopped` is asked now and then; its answer ends the run.
+/// Schedules a problem; where an op fits nowhere, once more with room kept for what is still to be
+/// placed. `stopped` is asked now and then; its answer ends the run.
 ///
 /// # Errors
 /// [`NoPlan`] without proof, if an op fits nowhere when it is its turn, or if stopped.
@@ -42,8 +43,17 @@ pub(crate) fn schedule(
 ) -> Result<Listed, NoPlan> {
     size::check(problem)?;
     let n_channels = problem.cluster.links.channels.len();
-    let gaps = Gaps::new(problem.cluster.n_devices(), n_channels);
-    Ok(Heft::new(problem, look, gaps).run(stopped)?.close_in_time())
+    let mut run = |variant| {
+        with_room(problem, variant, |room| {
+            let gaps = Gaps::new(problem.cluster.n_devices(), n_channels);
+            let books = Books::new(problem, variant, room);
+            Ok(Heft::new(books, look, gaps).run(stopped)?.close_in_time())
+        })
+    };
+    match run(Variant::Plain) {
+        Err(no_plan) if no_plan.reason == Reason::MemoryExceeded => run(Variant::Room),
+        result => result,
+    }
 }
 
 /// Upward ranks (equation 8 of the paper) in nanoseconds, by op: mean time over the devices where
@@ -82,15 +92,9 @@ struct Heft<'a> {
 }
 
 impl<'a> Heft<'a> {
-    fn new(problem: &'a Problem, look: Look, gaps: Gaps) -> Self {
-        Self {
-            problem,
-            look,
-            rank: upward_ranks(problem),
-            books: Books::new(problem, Variant::Plain),
-            gaps,
-            dry_run: DryRun::default(),
-        }
+    fn new(books: Books<'a>, look: Look, gaps: Gaps) -> Self {
+        let problem = books.problem;
+        Self { problem, look, rank: upward_ranks(problem), books, gaps, dry_run: DryRun::default() }
     }
 
     fn run(mut self, stopped: &mut dyn FnMut() -> Option<NoPlan>) -> Result<Books<'a>, NoPlan> {
@@ -199,6 +203,7 @@ impl<'a> Heft<'a> {
             self.books.book_transfer(send.tensor, send.copy, send.waits);
         }
         self.books.book_op(op, device, start, self.dry_run.op_waits);
+        self.books.takes_room(op, device);
         self.gaps.devices[device.index()].occupy(start, self.books.end[op.index()]);
         Ok(())
     }

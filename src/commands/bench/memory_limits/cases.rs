@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cost_model::bound::memory_certificate;
 use cost_model::problem::{Constraints, Objective, Problem};
 use importers::ImportOptions;
 use ir::cluster::Cluster;
@@ -60,13 +61,38 @@ pub(super) fn read(models: &Path, only: &str) -> Result<Vec<Case>, Diagnostic> {
             let whole = peak_of_one(&problem)?;
             for percent in wanted {
                 let limit = Bytes(whole * percent / 100);
-                let cluster = limited(&problem.cluster, limit);
-                let problem = Arc::new(problem.on_cluster(Arc::new(cluster))?);
-                cases.push(Case { name: name(percent), limit: limit.to_string(), problem });
+                cases.push(case(name(percent), &problem, limit)?);
             }
+            add_least(&format!("models/{model}, {word}"), &problem, whole, &mut cases)?;
         }
     }
     Ok(cases)
+}
+
+fn case(name: String, problem: &Problem, limit: Bytes) -> Result<Case, Diagnostic> {
+    let cluster = limited(&problem.cluster, limit);
+    let problem = Arc::new(problem.on_cluster(Arc::new(cluster))?);
+    Ok(Case { name, limit: limit.to_string(), problem })
+}
+
+/// Where even the greatest of the limits is proved to be too small: the least limit that no
+/// counting argument rules out, and 10 % more than that.
+fn add_least(
+    name: &str,
+    problem: &Problem,
+    whole: u64,
+    cases: &mut Vec<Case>,
+) -> Result<(), Diagnostic> {
+    let greatest = PERCENTS.into_iter().max().unwrap_or(0);
+    let Case { problem: tight, .. } = case(String::new(), problem, Bytes(whole * greatest / 100))?;
+    let least = memory_certificate(&tight).and_then(|certificate| certificate.enough_each);
+    if let Some(least) = least {
+        let percent = |limit: u64| format!("{name}, {:.1} %", 100.0 * limit as f64 / whole as f64);
+        for limit in [least, least + least / 10] {
+            cases.push(case(percent(limit), problem, Bytes(limit))?);
+        }
+    }
+    Ok(())
 }
 
 /// The walk of `plan` with its defaults.
