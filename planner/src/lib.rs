@@ -4,6 +4,7 @@
 //! Never knows file formats, the web, or the terminal.
 
 pub mod algorithm;
+mod dispatch;
 pub mod draft;
 pub mod instance;
 mod line;

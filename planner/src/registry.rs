@@ -9,8 +9,8 @@ use crate::instance::{Method, PORTFOLIO};
 use crate::partition::ideals::{self, orders as orders_of_instances};
 use crate::partition::{blocks_anneal, labels, straight};
 use crate::placement::{
-    as_instance, auto, brute_force, columns, m_etf, m_sct, m_topo, milp, orders, refine_load,
-    single,
+    as_instance, auto, brute_force, columns, contiguous, heft, local_search, m_etf, m_sct, m_topo,
+    milp, multilevel, orders, refine_load, single,
 };
 use crate::transform::{blocks, chains, coplace, fuse, repeat};
 
@@ -138,6 +138,50 @@ static ENTRIES: &[Entry] = &[
         method: None,
     },
     Entry {
+        name: "heft",
+        kind: Kind::Decide,
+        decides: PLACES,
+        guarantee: heuristic,
+        options: &[],
+        paper: "Topcuoglu, Hariri and Wu, IEEE TPDS 13(3), 2002",
+        summary: "ops by their longest way to the end, each into the gap where it ends first",
+        build: Some(heft::build),
+        method: None,
+    },
+    Entry {
+        name: "heft-lookahead",
+        kind: Kind::Decide,
+        decides: PLACES,
+        guarantee: heuristic,
+        options: &[],
+        paper: "Bittencourt, Sakellariou and Madeira, PDP 2010",
+        summary: "heft that puts an op where the last of its children can end first",
+        build: Some(heft::build_lookahead),
+        method: None,
+    },
+    Entry {
+        name: "contiguous",
+        kind: Kind::Decide,
+        decides: PLACES,
+        guarantee: heuristic,
+        options: &[],
+        paper: "Pinar and Aykanat, JPDC 64(8), 2004 (cuts of a line)",
+        summary: "cuts linear orders into even pieces, one per device, by time and by memory",
+        build: Some(contiguous::build),
+        method: None,
+    },
+    Entry {
+        name: "multilevel",
+        kind: Kind::Decide,
+        decides: PLACES,
+        guarantee: heuristic,
+        options: &[],
+        paper: "Karypis and Kumar, SIAM J. Sci. Comput. 20(1), 1998",
+        summary: "merges what is dear to separate, places the clusters, refines them level by level",
+        build: Some(multilevel::build),
+        method: None,
+    },
+    Entry {
         name: "brute-force",
         kind: Kind::Decide,
         decides: PLACES,
@@ -157,6 +201,17 @@ static ENTRIES: &[Entry] = &[
         paper: "none; moves and swaps as Fiduccia and Mattheyses, DAC 1982",
         summary: "lowers the greatest load by what the busiest device gives away",
         build: Some(refine_load::build),
+        method: None,
+    },
+    Entry {
+        name: "local-search",
+        kind: Kind::Improve,
+        decides: PLACES,
+        guarantee: heuristic,
+        options: local_search::OPTIONS,
+        paper: "Kirkpatrick, Gelatt and Vecchi, Science 220, 1983 (annealing)",
+        summary: "moves ops and blocks of them and changes orders until the plan gets no better",
+        build: Some(local_search::build),
         method: None,
     },
     Entry {

@@ -3,12 +3,17 @@
 pub mod as_instance;
 pub mod auto;
 pub mod brute_force;
+mod clusters;
 pub(crate) mod columns;
+pub mod contiguous;
+pub mod heft;
+pub mod local_search;
 pub mod m_etf;
 pub mod m_sct;
 pub mod m_topo;
 pub mod max_load;
 pub mod milp;
+pub mod multilevel;
 pub mod orders;
 pub mod refine_load;
 pub mod single;

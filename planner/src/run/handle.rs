@@ -17,7 +17,7 @@ use ir::units::Nanos;
 
 use super::control::{Control, Incumbent, Message};
 use super::{Attempt, AttemptPlan, Event, Step, StopReason};
-use crate::algorithm::{Lift, Row};
+use crate::algorithm::{Kind, Lift, Row};
 use crate::draft::Draft;
 use crate::no_plan::{NoPlan, Reason};
 use crate::recipe::Recipe;
@@ -197,6 +197,29 @@ impl Run {
     /// # Errors
     /// What the recipe says.
     pub fn child(&self, recipe: &Recipe, time: Option<Duration>) -> Result<Scored, NoPlan> {
+        self.child_with(recipe, None, time)
+    }
+
+    /// Runs the [`Kind::Improve`] rows of a recipe on the plan that its other
+    /// rows gave before, for at most `time`, and records them as an attempt.
+    ///
+    /// # Errors
+    /// None: the worst answer is the plan itself.
+    pub fn child_from(
+        &self,
+        recipe: &Recipe,
+        start: Scored,
+        time: Option<Duration>,
+    ) -> Result<Scored, NoPlan> {
+        self.child_with(recipe, Some(start), time)
+    }
+
+    fn child_with(
+        &self,
+        recipe: &Recipe,
+        start: Option<Scored>,
+        time: Option<Duration>,
+    ) -> Result<Scored, NoPlan> {
         self.has_children.set(true);
         let own = time.and_then(|time| Instant::now().checked_add(time));
         let child = Self {
@@ -207,7 +230,7 @@ impl Run {
             algorithm: recipe.to_string(),
             deadline: [self.deadline, own].into_iter().flatten().min(),
             facts: RefCell::new(Vec::new()),
-            best: RefCell::new(None),
+            best: RefCell::new(start),
             published: Rc::clone(&self.published),
             known: Rc::clone(&self.known),
             has_children: Cell::new(false),
@@ -245,8 +268,11 @@ impl Run {
 
     fn run_rows(&mut self, recipe: &Recipe, steps: &mut Vec<Step>) -> Result<(), NoPlan> {
         let mut draft = Draft::default();
-        let mut finished = false;
-        for used in recipe.ingredients() {
+        // A plan to start from is what the rows that decide gave.
+        let is_given = self.best.borrow().is_some();
+        let mut finished = is_given;
+        let rows = recipe.ingredients().iter();
+        for used in rows.filter(|used| !is_given || used.entry.kind == Kind::Improve) {
             let started = Instant::now();
             let row = used.row().map_err(|error| NoPlan::new(Reason::Unsupported, error))?;
             if matches!(row, Row::Improve(_)) && !finished {

@@ -2,6 +2,7 @@
 
 mod accelerators;
 mod cases;
+mod memory_limits;
 mod peers;
 
 use std::fmt::Write;
@@ -47,7 +48,15 @@ pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> CommandResult {
         ..Request::default()
     };
     let mut lines = Vec::new();
-    let cases = cases::read(&args.folder, &args.only)?;
+    let models = memory_limits::folder(&args.folder);
+    let scarce = match &models {
+        Some(models) => memory_limits::run(models, &args.only, args.time_limit, &cancel, printer)?,
+        None => Vec::new(),
+    };
+    let cases = match cases::read(&args.folder, &args.only) {
+        Err(error) if error.code == "no-instances" && !scarce.is_empty() => Vec::new(),
+        cases => cases?,
+    };
     for case in &cases {
         printer.talk(&format!("{} ({})", case.name, row(case.goal).name));
         lines.extend(expert(case));
@@ -67,14 +76,18 @@ pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> CommandResult {
     };
     print(&lines, printer);
     accelerators::print(&varied, printer);
+    memory_limits::print(&scarce, printer);
     if let Some(path) = &args.output {
-        let page = markdown(&lines) + &accelerators::markdown(&varied, args.accelerators_time);
+        let page = markdown(&lines)
+            + &accelerators::markdown(&varied, args.accelerators_time)
+            + &memory_limits::markdown(&scarce, args.time_limit);
         artifact::write_all(&[(path.clone(), page.into_bytes())], existing)?;
         printer.talk(&format!("wrote {}", path.display()));
     }
     printer.document(&json!({
         "lines": lines.iter().map(|line| &line.document).collect::<Vec<_>>(),
         "accelerators": varied.iter().map(accelerators::Line::document).collect::<Vec<_>>(),
+        "memory_limits": scarce.iter().map(memory_limits::Line::document).collect::<Vec<_>>(),
     }));
     Ok(Exit::DONE)
 }
