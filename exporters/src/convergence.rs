@@ -84,8 +84,8 @@ impl Axis {
         }
         let raw = (self.high - self.low) / 6.0;
         let power = 10f64.powf(raw.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power);
-        let step = step.into_iter().find(|step| *step >= raw).unwrap_or(raw);
+        let mut steps = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power);
+        let step = steps.find(|step| *step >= raw).unwrap_or(raw);
         let first = (self.low / step).ceil() as i64;
         let last = (self.high / step).floor() as i64;
         (first..=last).map(|tick| tick as f64 * step).collect()
@@ -315,9 +315,10 @@ fn number(number: f64) -> String {
     let before = number.abs().log10().floor() as i32 + 1;
     let digits = usize::try_from(6 - before).unwrap_or(0).min(9);
     let text = format!("{number:.digits$}");
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
     }
 }
 

@@ -190,11 +190,13 @@ impl Watcher<'_> {
     }
 
     fn answer(
-        self,
+        mut self,
         problem: &Problem,
         failure: Option<NoPlan>,
         stop: Option<StopReason>,
     ) -> Result<Outcome, NoPlan> {
+        // The trace goes on to the end of the run.
+        self.mark(self.control.started.elapsed());
         let Some(best) = self.best else {
             // A row that was stopped proves nothing, and its own words say most.
             let no_plan = failure.unwrap_or_else(|| out_of_time(stop));
