@@ -21,21 +21,21 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(folder: &Path) {
     println!("\n### Llama-3-8B blocks on {N_DEVICES} devices\n");
+    let file = folder.join("hundred_thousand.json");
+    write(&file, 100_000);
     println!(
         "| ops | objective | first legal plan | value | gap then | value at the end | gap | of the limit |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    let file = folder.join("hundred_thousand.json");
-    write(&file, 100_000);
     for (name, objective) in [("max-load", Objective::MaxLoad), ("step-time", Objective::StepTime)]
     {
         portfolio(&file, name, objective);
     }
+    let million = folder.join("million.json");
+    write(&million, 1_000_000);
     println!("\n| ops | command | time | peak resident | answer |\n|---|---|---|---|---|");
-    for n_ops in [100_000, 1_000_000] {
-        let file = folder.join(format!("{n_ops}.json"));
+    for (n_ops, file) in [(100_000, &file), (1_000_000, &million)] {
         let plan = folder.join(format!("{n_ops}.plan.json"));
-        write(&file, n_ops);
         let (model, output) = (file.display().to_string(), plan.display().to_string());
         for objective in ["max-load", "step-time"] {
             let flags = ["--objective", objective, "--algorithm", "orders", "--force"];
@@ -56,7 +56,7 @@ pub(crate) fn write(file: &Path, n_ops: usize) {
     let outcome = solve(one, &request("orders", None), &mut |_| {}).unwrap();
     let total = outcome.report.devices[0].peak.bytes;
     let n = llama::write(file, n_ops, N_DEVICES, Some(total * 3 / 2 / N_DEVICES as u64)).unwrap();
-    eprintln!("{n} ops, {total} bytes on one device");
+    println!("{n} ops, {total} bytes on one device\n");
 }
 
 fn request(recipe: &str, time: Option<Duration>) -> Request {

@@ -237,8 +237,8 @@ impl<'a> Filler<'a> {
             }
             let inputs = self.problem.inputs(head).iter();
             let makers = inputs.filter_map(|tensor| self.problem.producer(*tensor));
-            let near = makers.filter_map(|op| self.device[op.index()]);
-            let near = near.filter(|near| self.problem.can_place(head, *near)).last();
+            let mut near = makers.filter_map(|op| self.device[op.index()]);
+            let near = near.rfind(|near| self.problem.can_place(head, *near));
             let place = near.or_else(|| self.problem.placeable(head).iter().next());
             self.ops[range].iter().for_each(|op| self.device[op.index()] = place);
         }
