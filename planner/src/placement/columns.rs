@@ -11,7 +11,7 @@
 //! with one resource through few states, because the graphs are thin. More accelerators needed than
 //! there are: T is a proved bound. Otherwise subsets of the solution are fixed one after the other,
 //! which gives a plan. T is chosen between bound and incumbent; chains, packings and annealing give
-//! the first incumbents.
+//! the first incumbents, and all classes of two devices are parted anew by a dynamic program.
 //!
 //! # Paper
 //! Problem: Tarnawski et al., "Efficient algorithms for device placement of DNN graph operators",
@@ -30,7 +30,8 @@
 //!
 //! # Limits
 //! Pricing ignores an accelerator's memory (the bound stays valid; the program knows the memory of
-//! all accelerators together). More than 64 nets open at once, 3 million states or 5,000 classes:
+//! all accelerators together); a first placement is packed by bytes, or by an integer program, where
+//! chains find none, and up to 13 classes it is certain whether there is one. More than 64 nets open at once, 3 million states or 5,000 classes:
 //! bounds by work alone. All accelerators are equal, and so are all CPU cores. Same seed and node
 //! budget, same answer; ties go to the least class, state or column.
 //!

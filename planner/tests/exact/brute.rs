@@ -18,26 +18,21 @@ pub(crate) struct Least {
 /// Tries every split; of equal devices that are empty, the first stands for all.
 pub(crate) fn least(instance: &LoadInstance) -> Least {
     let n = instance.nodes.len();
-    let mut class_of = vec![usize::MAX; n];
-    let mut n_classes = 0;
-    for node in 0..n {
-        if class_of[node] == usize::MAX {
-            let colour = instance.nodes[node].colour;
-            for other in node..n {
-                if other == node || colour.is_some() && instance.nodes[other].colour == colour {
-                    class_of[other] = n_classes;
-                }
-            }
-            n_classes += 1;
+    let mut members: Vec<Vec<usize>> = Vec::new();
+    for (node, entry) in instance.nodes.iter().enumerate() {
+        let colour = |class: &Vec<usize>| instance.nodes[class[0]].colour;
+        let same =
+            |class: &&mut Vec<usize>| entry.colour.is_some() && colour(class) == entry.colour;
+        match members.iter_mut().find(same) {
+            Some(class) => class.push(node),
+            None => members.push(vec![node]),
         }
     }
     let mut walk = Walk {
         instance,
         blocks: Blocks::new(instance),
         pairs: pairs(instance),
-        members: (0..n_classes)
-            .map(|class| (0..n).filter(|node| class_of[*node] == class).collect())
-            .collect(),
+        members,
         devices: vec![0; n],
         work: vec![0; instance.n_devices()],
         bytes: vec![0; instance.n_devices()],

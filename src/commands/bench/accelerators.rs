@@ -57,9 +57,10 @@ impl Line {
 
     fn cells(&self) -> [String; 8] {
         let value = self.answer.best.as_ref().map(|(value, _)| number(value.seconds()));
-        let gap = match self.answer.is_proved {
-            true => "optimal".to_owned(),
-            false => format!("{:.2} %", 100.0 * self.gap()),
+        let gap = if self.answer.is_proved {
+            "optimal".to_owned()
+        } else {
+            format!("{:.2} %", 100.0 * self.gap())
         };
         let [one, two] = GAPS.map(|gap| {
             self.seconds_to(gap).map_or("-".to_owned(), |seconds| format!("{seconds:.2}"))

@@ -52,7 +52,7 @@ const NANOSECOND: f64 = 1e-9;
 const NEARLY_ONE: f64 = 0.99;
 
 /// Where value and bound are closer than this share, the next target is just below the value.
-const NEAR: f64 = 0.02;
+const NEAR: f64 = 0.004;
 
 /// The best pipeline; proved where time and memory suffice.
 #[must_use]

@@ -86,6 +86,11 @@ pub(super) fn part_pairs(
     }
 }
 
+/// Nets with the members that are still to come.
+type Open = Vec<(u32, usize)>;
+/// A state with its labels, by position.
+type State = (Known, Vec<(u32, Label)>);
+
 /// One pair.
 struct Parting<'a> {
     model: &'a Model,
@@ -122,9 +127,9 @@ impl<'a> Parting<'a> {
     /// Device of each class after a better parting than one with these loads.
     fn run(&self, loads: [f64; 2], control: &Control) -> Option<Vec<u32>> {
         let mut parents: Vec<Vec<u32>> = Vec::with_capacity(self.classes.len());
-        let mut open: Vec<(u32, usize)> = Vec::new();
+        let mut open: Open = Vec::new();
         let first = Label { loads: [0.0; 2], bytes: [0; 2], parent: 0 };
-        let mut states: Vec<(Known, Vec<(u32, Label)>)> = vec![(Vec::new(), vec![(0, first)])];
+        let mut states: Vec<State> = vec![(Vec::new(), vec![(0, first)])];
         for class in &self.classes {
             let (next_open, next) = self.advance(*class, &open, &states);
             let mut layer = Vec::new();
@@ -160,18 +165,17 @@ impl<'a> Parting<'a> {
     }
 
     /// The next class on either device: what is open then, and the labels of each state by cell.
-    #[allow(clippy::type_complexity, reason = "used once")]
     fn advance(
         &self,
         class: u32,
         open: &[(u32, usize)],
-        states: &[(Known, Vec<(u32, Label)>)],
-    ) -> (Vec<(u32, usize)>, HashMap<Known, Vec<Label>>) {
+        states: &[State],
+    ) -> (Open, HashMap<Known, Vec<Label>>) {
         let model = self.model;
         let k = model.n_accelerators;
         let own = &model.nets_of[class as usize];
         // Nets with the members that are still to come.
-        let mut all: Vec<(u32, usize)> = open.to_vec();
+        let mut all: Open = open.to_vec();
         all.extend(
             own.iter()
                 .filter(|net| open.iter().all(|(other, _)| other != *net))
@@ -215,10 +219,10 @@ impl<'a> Parting<'a> {
     fn pay(&self, net: u32, before: u8, now: u8, add: &mut [f64; 2]) {
         let net = &self.nets[&net];
         let is_cut = |known: u8| net.has_others || known == 3;
-        for side in 0..2 {
+        for (side, (add, device)) in add.iter_mut().zip(self.pair).enumerate() {
             let pays = |known: u8| known & 1 << side != 0 && is_cut(known);
-            if self.pair[side] < self.model.n_accelerators && pays(now) && !pays(before) {
-                add[side] += net.weight;
+            if device < self.model.n_accelerators && pays(now) && !pays(before) {
+                *add += net.weight;
             }
         }
     }

@@ -4,7 +4,7 @@ use cost_model::instance::Goal;
 use ir::instance::LoadInstance;
 
 use super::program::Program;
-use super::{blocks, loads, pieces};
+use super::{latencies, loads, pieces};
 use crate::partition::ideals::classes::{ClassGraph, Net};
 
 /// An integer program whose solutions are splits.
@@ -110,7 +110,7 @@ impl<'a> Ground<'a> {
     pub(super) fn form(&self, goal: Goal) -> Form {
         match goal {
             Goal::ContiguousMaxLoad => pieces::form(self),
-            Goal::Latency => blocks::form(self),
+            Goal::Latency => latencies::form(self),
             _ => loads::form(self),
         }
     }

@@ -21,7 +21,8 @@
 //! such a plan, the solver's bound less its tolerance at that value, and a second run without
 //! presolve and with another seed that finds nothing below. "Infeasible" needs two such runs, or a
 //! count of bytes and devices. Anything else is open. The bound of an open search is the solver's
-//! word, less its tolerance of 10^-6.
+//! word, less its tolerance of 10^-6. The solver runs on a thread of its own, which is left behind
+//! where it does not answer a stop at once.
 //!
 //! # Complexity
 //! Exponential in classes x devices at worst.
@@ -34,9 +35,9 @@
 //! Two nodes of 3 ns on one accelerator, 30 ns on a core, 5 ns between them, two accelerators:
 //! together, 6 ns; the program has 6 columns for the classes, 2 nets and the value.
 
-mod blocks;
 mod callback;
 mod forms;
+mod latencies;
 mod loads;
 mod pieces;
 mod program;
