@@ -5,7 +5,8 @@ use ir::diagnostic::Diagnostic;
 
 use crate::algorithm::{Field, Guarantee, Kind, OptionRow, Options, Row};
 use crate::placement::{
-    auto, brute_force, contiguous, heft, local_search, m_etf, m_sct, m_topo, multilevel, single,
+    auto, brute_force, contiguous, heft, heft_lookahead, local_search, m_etf, m_sct, m_topo,
+    multilevel, single,
 };
 use crate::transform::{blocks, coplace, fuse};
 
@@ -104,7 +105,7 @@ static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "Bittencourt, Sakellariou and Madeira, PDP 2010",
         summary: "heft that puts an op where the last of its children can end first",
-        build: heft::build_lookahead,
+        build: heft_lookahead::build,
     },
     Entry {
         name: "contiguous",

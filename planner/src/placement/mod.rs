@@ -5,6 +5,7 @@ pub mod brute_force;
 mod clusters;
 pub mod contiguous;
 pub mod heft;
+pub mod heft_lookahead;
 pub mod local_search;
 pub mod m_etf;
 pub mod m_sct;
