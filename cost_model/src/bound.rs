@@ -5,6 +5,7 @@ mod certificate;
 mod device_types;
 mod group;
 mod max_load;
+mod near;
 mod paths;
 mod route;
 mod split;
@@ -25,8 +26,8 @@ use work::Work;
 pub struct Bound {
     /// The value.
     pub value: Nanos,
-    /// The argument that yields it: `none`, `critical-path`, `work`, `pigeonhole`, `group`,
-    /// `window`, `split` or `dearest`.
+    /// The argument that yields it: `none`, `critical-path`, `near-ancestors`, `work`,
+    /// `pigeonhole`, `group`, `window`, `split` or `dearest`.
     pub method: &'static str,
 }
 
@@ -57,9 +58,11 @@ pub fn lower_bound(problem: &Problem) -> Bound {
     };
     let types = DeviceTypes::new(problem);
     let work = Work::new(problem, &types);
-    let paths = Paths::new(problem, &types);
-    if let Some(paths) = &paths {
+    let mut paths = Paths::new(problem, &types);
+    if let Some(paths) = &mut paths {
         offer(paths.longest(), "critical-path");
+        near::raise(problem, &types, paths);
+        offer(paths.longest(), "near-ancestors");
     }
     offer(work.fractional(), "work");
     offer(work.pigeonhole(), "pigeonhole");

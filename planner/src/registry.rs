@@ -9,8 +9,8 @@ use crate::instance::{Method, PORTFOLIO};
 use crate::partition::ideals::{self, orders as orders_of_instances};
 use crate::partition::{blocks_anneal, labels, straight};
 use crate::placement::{
-    as_instance, auto, brute_force, columns, contiguous, heft, local_search, m_etf, m_sct, m_topo,
-    milp, multilevel, orders, refine_load, single,
+    as_instance, auto, brute_force, columns, contiguous, heft, heft_lookahead, local_search, m_etf,
+    m_sct, m_topo, milp, multilevel, orders, refine_load, single,
 };
 use crate::transform::{blocks, chains, coplace, fuse, repeat};
 
@@ -156,7 +156,7 @@ static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "Bittencourt, Sakellariou and Madeira, PDP 2010",
         summary: "heft that puts an op where the last of its children can end first",
-        build: Some(heft::build_lookahead),
+        build: Some(heft_lookahead::build),
         method: None,
     },
     Entry {

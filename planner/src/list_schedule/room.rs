@@ -31,7 +31,7 @@ enum Whole {
 
 /// Counts in the order in which they are tried.
 pub(super) fn counts() -> impl Iterator<Item = Count> {
-    const SHARES: [i64; 8] = [100, 70, 50, 35, 25, 15, 8, 0];
+    const SHARES: [i64; 5] = [100, 50, 25, 8, 0];
     let both = [Whole::Running, Whole::Temporary].into_iter();
     both.flat_map(|whole| SHARES.into_iter().map(move |share| Count { whole, share }))
 }
@@ -48,6 +48,10 @@ pub(super) struct Room {
     is_placed: Vec<bool>,
     /// Units by descending demand.
     largest: Vec<u32>,
+    /// Sum of the demands of units without a device.
+    open_demand: i64,
+    /// Whether every unit can be on every device.
+    is_free_choice: bool,
     /// By device: limit less the demands that are there; the top of the range without a limit.
     free: Vec<i64>,
 }
@@ -61,6 +65,8 @@ impl Room {
             demand: Vec::new(),
             is_placed: Vec::new(),
             largest: Vec::new(),
+            open_demand: 0,
+            is_free_choice: true,
             free: problem
                 .cluster
                 .device_ids()
@@ -70,7 +76,11 @@ impl Room {
         for (unit, members) in problem.units().iter().enumerate() {
             members.iter().for_each(|op| room.unit_of[op.index()] = unit as u32);
             room.first.push(members[0]);
-            room.demand.push(demand(problem, members, count));
+            let demand = demand(problem, members, count);
+            room.demand.push(demand);
+            room.open_demand += demand;
+            let n_devices = problem.placeable(members[0]).iter().count();
+            room.is_free_choice &= n_devices == problem.cluster.n_devices();
             room.is_placed.push(false);
             room.largest.push(unit as u32);
         }
@@ -89,9 +99,12 @@ impl Room {
     pub(super) fn place(&mut self, op: OpId, device: DeviceId) -> bool {
         let unit = self.unit_of[op.index()] as usize;
         let is_new = !std::mem::replace(&mut self.is_placed[unit], true);
-        let free = &mut self.free[device.index()];
-        if is_new && *free != i64::MAX {
-            *free -= self.demand[unit];
+        if is_new {
+            self.open_demand -= self.demand[unit];
+            let free = &mut self.free[device.index()];
+            if *free != i64::MAX {
+                *free -= self.demand[unit];
+            }
         }
         is_new
     }
@@ -111,12 +124,14 @@ impl Room {
         let is_open = |unit: &&u32| {
             !self.is_placed[**unit as usize] && more.is_none_or(|(placed, _)| placed != **unit)
         };
-        let mut rest = 0i64;
-        for (position, &unit) in self.largest.iter().filter(is_open).enumerate() {
+        let mut left = self.open_demand - more.map_or(0, |(unit, _)| self.demand[unit as usize]);
+        let mut room: i64 = free.iter().filter(|bytes| **bytes > 0).sum();
+        for &unit in self.largest.iter().filter(is_open).take(MOST_PACKED) {
             let demand = self.demand[unit as usize];
-            if position >= MOST_PACKED {
-                rest += demand;
-                continue;
+            // An item fits nowhere only where all devices have less room than it takes: not while
+            // the room in sum exceeds what is left by an item of this size on each device.
+            if self.is_free_choice && room - left >= demand.saturating_mul(free.len() as i64) {
+                return true;
             }
             let devices = problem.placeable(self.first[unit as usize]).iter();
             let tightest = devices
@@ -126,8 +141,10 @@ impl Room {
                 Some(device) => free[device.index()] -= demand,
                 None => return false,
             }
+            room -= demand;
+            left -= demand;
         }
-        rest <= free.iter().filter(|bytes| **bytes > 0).sum()
+        left <= room
     }
 }
 

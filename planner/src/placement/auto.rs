@@ -96,8 +96,10 @@ const SLOW: &[&str] = &[
 /// Each of the slow ones may take this part of the whole time.
 const PART_OF_TIME: u32 = 8;
 
-/// What runs on the best plan to the end.
+/// What runs on the best plan to the end: of the limit that was asked for, or until little is
+/// gained.
 const IMPROVER: &str = "local-search";
+const QUICK_IMPROVER: &str = "local-search(patience=4)";
 
 /// Recipes for problems that are small enough.
 const TINY: &[&str] = &["brute-force"];
@@ -158,7 +160,8 @@ fn improved(run: &Run, recipe: &Recipe, best: Scored, left: Option<Duration>) ->
     if !is_meant || run.stopped().is_some() || run.is_optimal() {
         return best;
     }
-    match Recipe::parse(&format!("{recipe},{IMPROVER}")) {
+    let improver = if run.has_deadline() { IMPROVER } else { QUICK_IMPROVER };
+    match Recipe::parse(&format!("{recipe},{improver}")) {
         Ok(recipe) => run.child_from(&recipe, best.clone(), left).unwrap_or(best),
         Err(_) => best,
     }

@@ -224,10 +224,10 @@ fn merge(
     }
     let mut parent = vec![u32::MAX; time.len()];
     let mut next = 0;
-    for cluster in 0..time.len() {
+    for (cluster, partner) in partner.into_iter().enumerate() {
         if parent[cluster] == u32::MAX {
             parent[cluster] = next;
-            if let Some(other) = partner[cluster] {
+            if let Some(other) = partner {
                 parent[other] = next;
             }
             next += 1;

@@ -7,6 +7,7 @@ mod clusters;
 pub(crate) mod columns;
 pub mod contiguous;
 pub mod heft;
+pub mod heft_lookahead;
 pub mod local_search;
 pub mod m_etf;
 pub mod m_sct;

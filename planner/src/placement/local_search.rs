@@ -20,7 +20,7 @@
 //!
 //! # Complexity
 //! A change takes O((ops + edges) log ops) at most. Without a time limit their number is fixed by
-//! the size of the problem; with one, it ends at the limit, or when nothing got better for long.
+//! the size of the problem; with one, it ends at the limit, or when `patience` is exhausted.
 //!
 //! # Limits
 //! Plans that wait for memory are left as they are if they can't be had without waits.
@@ -61,12 +61,22 @@ pub const CHANGES: OptionRow = OptionRow {
     summary: "how many changes are tried; 0: by the size of the problem, or the time limit",
 };
 
+/// `patience`.
+pub const PATIENCE: OptionRow = OptionRow {
+    name: "patience",
+    unit: "count",
+    default: "0",
+    summary: "cycles that gain less than 0.1 % before it gives up; 0: it goes on to its limit",
+};
+
 /// Options of the row.
-pub const OPTIONS: &[OptionRow] = &[CHANGES];
+pub const OPTIONS: &[OptionRow] = &[CHANGES, PATIENCE];
 
 struct LocalSearch {
     /// See [`CHANGES`].
     changes: u64,
+    /// See [`PATIENCE`].
+    patience: u64,
 }
 
 /// Makes the row ready to run.
@@ -74,7 +84,10 @@ struct LocalSearch {
 /// # Errors
 /// `bad-option`.
 pub fn build(options: &Options) -> Result<Row, Diagnostic> {
-    Ok(Row::Improve(Box::new(LocalSearch { changes: options.count(&CHANGES)? })))
+    Ok(Row::Improve(Box::new(LocalSearch {
+        changes: options.count(&CHANGES)?,
+        patience: options.count(&PATIENCE)?,
+    })))
 }
 
 impl Improve for LocalSearch {
@@ -97,7 +110,7 @@ impl Improve for LocalSearch {
             return Ok(plan);
         };
         let mut walk = Walk { run, search, offered: None, cost_of_offer: Duration::ZERO };
-        let n_changes = walk.anneal(&topological, self.changes);
+        let n_changes = walk.anneal(&topological, self.changes, self.patience);
         run.note("changes", n_changes);
         // The runner keeps the best that was offered.
         Ok(plan)
@@ -128,12 +141,12 @@ fn by_start(problem: &Problem, plan: &Plan) -> Vec<OpId> {
 /// turns.
 const HEATS: [f64; 4] = [0.004, 0.02, 0.001, 0.008];
 /// Changes of the first cycle: so many per unit, and so many more.
-const FIRST_PER_UNIT: u64 = 40;
+const FIRST_PER_UNIT: u64 = 30;
 const FIRST: u64 = 60;
 /// Each cycle is longer than the one before by this part.
 const GROWTH: (u64, u64) = (5, 4);
-/// Cycles without a better plan before the search gives up; one more of each heat.
-const IDLE_CYCLES: u32 = 8;
+/// A cycle that gains less than this part of the cost counts as idle.
+const LEAST_GAIN: f64 = 0.001;
 /// Changes without a time limit: so many per unit, and so many more; fewer where one is slow.
 const CHANGES_PER_UNIT: u64 = 250;
 const MOST_EFFORT: u64 = 60_000_000;
@@ -151,12 +164,12 @@ struct Walk<'a, 'b> {
 
 impl Walk<'_, '_> {
     /// Cycles until time, changes or hope are spent; gives the number of changes.
-    fn anneal(&mut self, topological: &[OpId], changes: u64) -> u64 {
+    fn anneal(&mut self, topological: &[OpId], changes: u64, patience: u64) -> u64 {
         let n_units = self.search.hood.units.n() as u64;
         let most = self.most_changes(changes);
         let mut n_changes = 0u64;
         let mut length = FIRST_PER_UNIT * n_units + FIRST;
-        let mut idle = 0;
+        let mut idle = 0u64;
         for cycle in 0usize.. {
             self.search.restart();
             self.search.rank(topological);
@@ -175,9 +188,9 @@ impl Walk<'_, '_> {
                 }
             }
             self.offer();
-            let better = cost(self.search.best().1) < before;
-            idle = if better { 0 } else { idle + 1 };
-            if idle >= IDLE_CYCLES || self.run.is_optimal() {
+            let gains = cost(self.search.best().1) < before * (1.0 - LEAST_GAIN);
+            idle = if gains { 0 } else { idle + 1 };
+            if (patience > 0 && idle >= patience) || self.run.is_optimal() {
                 return n_changes;
             }
             length = length * GROWTH.0 / GROWTH.1;
