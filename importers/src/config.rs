@@ -1,6 +1,7 @@
 //! Hugging Face `config.json`: a transformer written out op by op from its few numbers.
 
 mod architecture;
+pub mod card;
 mod blocks;
 mod builder;
 

@@ -8,6 +8,7 @@ pub mod draft;
 pub mod instance;
 mod list_schedule;
 pub mod no_plan;
+pub mod parallelism;
 pub mod partition;
 pub mod placement;
 pub mod recipe;

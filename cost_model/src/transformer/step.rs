@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use ir::card::{Recompute, SequenceParallel, ZeroStage};
+use ir::card::{Attention, Recompute, SequenceParallel, ZeroStage};
 use ir::stack::Stack;
 
 use super::block::{self, BlockTime, block};
@@ -75,7 +75,7 @@ pub struct Timer<'a> {
     stack: &'a Stack,
     constants: &'a Constants,
     corrections: &'a Corrections,
-    blocks: RefCell<BTreeMap<[u64; 17], (BlockTime, f64)>>,
+    blocks: RefCell<BTreeMap<[u64; 24], (BlockTime, f64)>>,
 }
 
 impl<'a> Timer<'a> {
@@ -211,9 +211,17 @@ impl<'a> Timer<'a> {
 }
 
 /// What tells blocks of runs apart.
-fn key(run: &Run) -> [u64; 17] {
+fn key(run: &Run) -> [u64; 24] {
     let (card, degrees) = (&run.card, &run.parallelism);
-    let experts = card.experts.map_or([0; 3], |e| [e.n_experts, e.per_token, e.feed_forward]);
+    let experts =
+        card.experts.map_or([0; 4], |e| [e.n_experts, e.per_token, e.feed_forward, e.n_shared]);
+    let attention = match card.attention {
+        Attention::Even => [0; 6],
+        Attention::Heads { dim } => [1, dim, 0, 0, 0, 0],
+        Attention::Latent { query_rank, key_value_rank, plain, rotary, value } => {
+            [2, query_rank, key_value_rank, plain, rotary, value]
+        }
+    };
     let recompute = match run.recompute {
         Recompute::None => 0,
         Recompute::Selective => 1,
@@ -230,6 +238,13 @@ fn key(run: &Run) -> [u64; 17] {
         experts[0],
         experts[1],
         experts[2],
+        experts[3],
+        attention[0],
+        attention[1],
+        attention[2],
+        attention[3],
+        attention[4],
+        attention[5],
         u64::from(degrees.tensor),
         u64::from(degrees.context),
         u64::from(degrees.expert),
