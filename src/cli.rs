@@ -10,6 +10,7 @@ use ir::workload::{Mode, Optimizer};
 use crate::bench_flags::BenchArgs;
 use crate::flag_values::{dimension, dtype, duration, extent, positive};
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
+use crate::training_flags::TrainingFlags;
 
 /// Version, commit, and version of HiGHS.
 pub(crate) const VERSION: &str = concat!(
@@ -41,7 +42,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Plan a model on a cluster
     #[command(after_help = "Example: meshwright plan gpt2.onnx --cluster two-nodes.yaml \
-        --workload training --batch 64 -o plan.json")]
+        --workload training --batch 64 -o plan.json\n\
+        Training runs, all degrees (config.json): --global-batch, --sequence-length, --tokens-per-step,\n\
+        --devices 8..64, --max-memory-per-device 40GB, --stack, --no-offload, --pin tensor=8")]
     Plan(Box<PlanArgs>),
     /// Show what is understood of a model: ops, FLOPs, bytes, warnings
     #[command(after_help = "Example: meshwright import gpt2.onnx --dim sequence=128 --batch 4")]
@@ -203,6 +206,8 @@ pub(crate) struct PlanArgs {
     /// List everything, however long
     #[arg(long, help_heading = "Output")]
     pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) training: TrainingFlags,
 }
 
 /// Flags of `import` and `support`.

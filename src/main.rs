@@ -19,6 +19,7 @@ mod printer;
 mod progress;
 mod suggest;
 mod table;
+mod training_flags;
 
 use std::process::ExitCode;
 

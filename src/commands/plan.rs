@@ -15,7 +15,7 @@ use crate::artifact::{self, Existing};
 use crate::cli::PlanArgs;
 use crate::commands::outcome::{self, Solved};
 use crate::commands::trust::Trust;
-use crate::commands::{CommandResult, Exit, export, instance};
+use crate::commands::{CommandResult, Exit, export, instance, training};
 use crate::escape;
 use crate::interrupt;
 use crate::load::{self, Loaded};
@@ -23,6 +23,9 @@ use crate::printer::Printer;
 use crate::progress::Progress;
 
 pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
+    if args.training.are_asked() || args.algorithm == training::ALGORITHM {
+        return training::plan(args, printer);
+    }
     if let Some(instance) = importers::instance(&args.model)? {
         return instance::plan(args, &instance, printer);
     }

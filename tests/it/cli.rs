@@ -5,6 +5,7 @@ mod calibrate_steps;
 mod edges;
 mod explained;
 mod folder;
+mod training;
 
 use std::fs;
 use std::path::Path;

@@ -17,6 +17,7 @@ mod max_load;
 mod oracle;
 mod random_problem;
 mod recipes;
+mod step_groups;
 mod time_grid;
 mod training;
 mod worked_file;

@@ -141,17 +141,15 @@ impl<'a> Timer<'a> {
         self.ends_of_step(run, chunks, n_ranks)
     }
 
-    /// Fully sharded parameters are gathered beside each pass, or before it where nothing overlaps.
+    /// Fully sharded parameters are gathered beside each pass as far as the stack overlaps.
     fn gather(&self, run: &Run, chunk: &mut Chunk) {
         if run.parallelism.zero < ZeroStage::Parameters {
             return;
         }
         let gather = self.exchange(run, ELEMENT * chunk.parameters) / 2.0;
-        let beside = |pass: f64| {
-            if self.stack.overlap_data > 0.0 { pass.max(gather) } else { pass + gather }
-        };
-        chunk.forward_s = beside(chunk.forward_s);
-        chunk.backward_s = beside(chunk.backward_s);
+        let overlap = self.stack.overlap_data;
+        chunk.forward_s = beside(chunk.forward_s, gather, overlap);
+        chunk.backward_s = beside(chunk.backward_s, gather, overlap);
     }
 
     fn exchange(&self, run: &Run, bytes: f64) -> f64 {
@@ -208,6 +206,12 @@ impl<'a> Timer<'a> {
             chunks,
         }
     }
+}
+
+/// A pass with a collective of which the share `overlap` may run beside it.
+#[must_use]
+pub fn beside(pass_s: f64, collective_s: f64, overlap: f64) -> f64 {
+    pass_s.max(overlap * collective_s) + (1.0 - overlap) * collective_s
 }
 
 /// What tells blocks of runs apart.

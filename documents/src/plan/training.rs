@@ -101,6 +101,9 @@ pub struct TrainingDocument {
     pub stack: String,
     /// Name of the schedule.
     pub schedule: String,
+    /// Whether hosts keep master weights and optimizer states.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offloads_optimizer: bool,
     /// By pipeline rank.
     pub memory: Vec<RankMemoryDocument>,
 }
@@ -155,7 +158,6 @@ impl PlanDocument {
     /// The document of a plan of a training run.
     #[must_use]
     pub fn from_training(plan: &Plan, context: TrainingContext<'_>, cost: CostDocument) -> Self {
-        let degrees = &plan.parallelism;
         let stage = |stage: &Stage| StageDocument {
             ops: Vec::new(),
             blocks: Some(BlocksDocument {
@@ -188,24 +190,7 @@ impl PlanDocument {
             },
             objective: "step-time".to_owned(),
             algorithm: context.algorithm.to_owned(),
-            parallelism: ParallelismDocument {
-                data: degrees.data,
-                tensor: degrees.tensor,
-                pipeline: degrees.pipeline,
-                expert: degrees.expert,
-                context: degrees.context,
-                n_micro_batches: degrees.n_micro_batches,
-                training: Some(DegreesDocument {
-                    micro_batch: degrees.micro_batch,
-                    virtual_stages: degrees.virtual_stages,
-                    sequence_parallel: degrees.sequence == SequenceParallel::On,
-                    zero: degrees.zero as u8,
-                    mesh: match degrees.mesh {
-                        Mesh::DataInside => MeshDocument::DataInside,
-                        Mesh::PipelineInside => MeshDocument::PipelineInside,
-                    },
-                }),
-            },
+            parallelism: plan.parallelism.clone().into(),
             partition: PartitionDocument {
                 stages: plan.partition.stages.iter().map(stage).collect(),
             },
@@ -272,6 +257,29 @@ impl PlanDocument {
             communication: Default::default(),
             schedule: Schedule { grid: Some(grid), ..Schedule::default() },
         })
+    }
+}
+
+impl From<Parallelism> for ParallelismDocument {
+    fn from(degrees: Parallelism) -> Self {
+        Self {
+            data: degrees.data,
+            tensor: degrees.tensor,
+            pipeline: degrees.pipeline,
+            expert: degrees.expert,
+            context: degrees.context,
+            n_micro_batches: degrees.n_micro_batches,
+            training: Some(DegreesDocument {
+                micro_batch: degrees.micro_batch,
+                virtual_stages: degrees.virtual_stages,
+                sequence_parallel: degrees.sequence == SequenceParallel::On,
+                zero: degrees.zero as u8,
+                mesh: match degrees.mesh {
+                    Mesh::DataInside => MeshDocument::DataInside,
+                    Mesh::PipelineInside => MeshDocument::PipelineInside,
+                },
+            }),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cases;
 mod peers;
+mod training;
 
 use std::fmt::Write;
 
@@ -33,7 +34,9 @@ struct Line {
 }
 
 pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> CommandResult {
-    let Suite::Placement = args.suite;
+    if args.suite == Suite::Training {
+        return training::run(args, printer);
+    }
     let existing = Existing::of(args.force);
     let outputs: Vec<_> = args.output.iter().map(std::path::PathBuf::as_path).collect();
     artifact::check(&outputs, &[], existing)?;

@@ -23,6 +23,17 @@ pub mod stages;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
 
+/// What is kept in the memory of hosts instead of the devices'.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Offload {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Master weights and optimizer states; hosts run the optimizer (Ren et al. 2021,
+    /// ZeRO-Offload).
+    Optimizer,
+}
+
 /// What prices a training run: model, devices, software and formats of numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct Pricing<'a> {
@@ -42,4 +53,6 @@ pub struct Pricing<'a> {
     pub resident: f64,
     /// What a device can hold; `None` = unlimited.
     pub limit: Option<Bytes>,
+    /// What hosts keep.
+    pub offload: Offload,
 }

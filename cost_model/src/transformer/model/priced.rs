@@ -5,8 +5,8 @@ use std::sync::Arc;
 use ir::card::{FeedForward, Head, SequenceParallel, ZeroStage};
 use ir::plan::{Mesh, Parallelism};
 
-use super::Pricing;
 use super::kind::Kind;
+use super::{Offload, Pricing};
 use crate::collective::Link;
 use crate::training_memory::activations::tokens;
 use crate::training_memory::states::state_bytes;
@@ -14,6 +14,7 @@ use crate::transformer::constants::Constant;
 use crate::transformer::ends;
 use crate::transformer::rates::Rates;
 use crate::transformer::run::Run;
+use crate::transformer::step::beside;
 use crate::transformer_counts::position_parameters;
 
 /// Bytes of an element of an activation or of a gathered parameter.
@@ -22,6 +23,14 @@ const ELEMENT: f64 = 2.0;
 const LOGIT: f64 = 6.0;
 /// Bytes per parameter that the optimizer reads and writes; see [`crate::transformer::step`].
 const OPTIMIZER_BYTES: f64 = 36.0;
+/// Bytes per second between a device and its host: PCIe 4 x16 as achieved (`links.csv`, pcie4_x16);
+/// *nominal*, the cluster's model does not hold host links.
+const HOST_LINK: f64 = 25e9;
+/// Bytes per second of a host's memory, which its devices share; *nominal*: eight channels of DDR4.
+const HOST_MEMORY: f64 = 200e9;
+/// Bytes per parameter that the optimizer reads and writes in host memory: gradient read, master
+/// weight and two moments read and written, weight written.
+const HOST_OPTIMIZER_BYTES: f64 = 4.0 + 24.0 + 2.0;
 /// Blocks whose gathered parameters are there at once.
 const GATHERED_BLOCKS: f64 = 2.0;
 
@@ -96,7 +105,13 @@ impl<'a> Priced<'a> {
         let count = |degree: u32| f64::from(degree.max(1));
         let replicas = count(degrees.data) * count(degrees.context);
         let of_experts = (replicas / count(degrees.expert)).max(1.0);
-        let bytes = |replicas| state_bytes(pricing.format, degrees.zero, replicas).total();
+        let bytes = |replicas| {
+            let own = state_bytes(pricing.format, degrees.zero, replicas);
+            match pricing.offload {
+                Offload::Nothing => own.total(),
+                Offload::Optimizer => own.parameters + own.gradients,
+            }
+        };
         let state_bytes = [bytes(replicas), bytes(of_experts)];
         let tensor = count(degrees.tensor);
         let outer = match degrees.sequence {
@@ -234,18 +249,20 @@ impl<'a> Priced<'a> {
                 (count(degrees.data) * count(degrees.context) / count(degrees.expert)).max(1.0),
             ),
         };
+        let own = dense / of_dense + experts / of_experts;
+        if self.pricing.offload == Offload::Optimizer {
+            let hosts = self.pricing.system.per_host.max(1) as f64;
+            let sent = self.pricing.gradients.exchanged() + ELEMENT;
+            return own * (sent / HOST_LINK + HOST_OPTIMIZER_BYTES * hosts / HOST_MEMORY);
+        }
         let rates = Rates::new(self.pricing.system, self.pricing.constants);
-        rates.pointwise(OPTIMIZER_BYTES * (dense / of_dense + experts / of_experts))
+        rates.pointwise(OPTIMIZER_BYTES * own)
     }
 
-    /// A pass with a collective beside it, or after it where nothing overlaps.
+    /// A pass with a collective beside it as far as the stack overlaps.
     #[must_use]
     pub fn beside(&self, pass_s: f64, collective_s: f64) -> f64 {
-        if self.pricing.stack.overlap_data > 0.0 {
-            pass_s.max(collective_s)
-        } else {
-            pass_s + collective_s
-        }
+        beside(pass_s, collective_s, self.pricing.stack.overlap_data)
     }
 
     /// Bytes and way from a rank to another one.

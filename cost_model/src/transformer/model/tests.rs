@@ -102,6 +102,7 @@ fn pricing<'a>(
         format: StateFormat::Megatron,
         resident: 1e6,
         limit: Some(Bytes(80_000_000_000)),
+        offload: Offload::Nothing,
     }
 }
 

@@ -229,21 +229,7 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
     ) -> Option<()> {
         let length = |stage: u32| blocks[stage as usize].end - blocks[stage as usize].start;
         let fits = |policy: &dyn Fn(u32) -> Recompute| {
-            let figures: Vec<StageFigures> = own
-                .iter()
-                .map(|s| self.stages.figures(&blocks[*s as usize], policy(*s), self.place(*s)))
-                .collect();
-            let fixed: f64 = figures.iter().map(|own| own.persistent).sum();
-            let temporary = figures.iter().map(|own| self.temporary(own)).fold(0.0, f64::max);
-            let at = |moment: &Vec<u32>| -> f64 {
-                moment.iter().zip(&figures).map(|(n, own)| f64::from(*n) * own.stash).sum()
-            };
-            let kept = self.kept[rank as usize].iter().map(at).fold(0.0, f64::max);
-            let again_s: f64 = figures.iter().map(|own| own.recompute_s).sum();
-            (fixed + kept + temporary <= self.room).then_some(again_s)
-        };
-        let mut set = |policy: &dyn Fn(u32) -> Recompute| {
-            own.iter().for_each(|stage| recompute[*stage as usize] = policy(*stage));
+            self.seconds_again(rank, own, &|stage| (blocks[stage as usize].clone(), policy(stage)))
         };
         let full = |stage: u32, n: u32| match n {
             0 => Recompute::None,
@@ -254,14 +240,9 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
             Again::None => Box::new(|_| Recompute::None),
             Again::Selective => Box::new(|_| Recompute::Selective),
             Again::Full => Box::new(|_| Recompute::Full),
+            Again::Fitted if fits(&|_| Recompute::None).is_some() => Box::new(|_| Recompute::None),
+            Again::Fitted if !self.leaf.order.is_whole() => return None,
             Again::Fitted => {
-                if fits(&|_| Recompute::None).is_some() {
-                    set(&|_| Recompute::None);
-                    return Some(());
-                }
-                if !self.leaf.order.is_whole() {
-                    return None;
-                }
                 let most = own.iter().map(|stage| length(*stage)).max().unwrap_or(0);
                 let n = (1..=most).find_map(|n| Some((n, fits(&|stage| full(stage, n))?)));
                 let core = match self.stages.priced.pricing.stack.attention {
@@ -279,8 +260,30 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
             }
         };
         fits(&policy)?;
-        set(&policy);
+        own.iter().for_each(|stage| recompute[*stage as usize] = policy(*stage));
         Some(())
+    }
+
+    /// Seconds of computing again on a rank, if its stages fit.
+    fn seconds_again(
+        &self,
+        rank: u32,
+        own: &[u32],
+        stage: &dyn Fn(u32) -> (Range<u32>, Recompute),
+    ) -> Option<f64> {
+        let of = |index: &u32| {
+            let (blocks, policy) = stage(*index);
+            self.stages.figures(&blocks, policy, self.place(*index))
+        };
+        let figures: Vec<StageFigures> = own.iter().map(of).collect();
+        let fixed: f64 = figures.iter().map(|own| own.persistent).sum();
+        let temporary = figures.iter().map(|own| self.temporary(own)).fold(0.0, f64::max);
+        let at = |moment: &Vec<u32>| -> f64 {
+            moment.iter().zip(&figures).map(|(n, own)| f64::from(*n) * own.stash).sum()
+        };
+        let kept = self.kept[rank as usize].iter().map(at).fold(0.0, f64::max);
+        let again_s: f64 = figures.iter().map(|own| own.recompute_s).sum();
+        (fixed + kept + temporary <= self.room).then_some(again_s)
     }
 
     /// Contiguous chunks whose slowest is as fast as can be, whatever they keep.

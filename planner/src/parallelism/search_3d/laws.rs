@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cost_model::stack::{compiled, megatron_core, megatron_deepspeed_2021};
 use cost_model::transformer::constants::Constants;
+use cost_model::transformer::model::Offload;
 use cost_model::transformer::run::Gradients;
 use cost_model::transformer::system::System;
 use ir::card::{
@@ -110,6 +111,7 @@ fn the_pruned_search_finds_what_judging_everything_finds() {
             format: StateFormat::Megatron,
             resident: 0.0,
             limit: None,
+            offload: Offload::Nothing,
         };
         let one = Options { n_plans: 1, n_threads: 1, ..Options::default() };
         if random.random_bool(0.6) {
@@ -150,6 +152,7 @@ fn bounds_are_below_every_plan() {
             format: StateFormat::HalfGradients,
             resident: 0.0,
             limit: None,
+            offload: Offload::Nothing,
         };
         for own in bounded(&pricing, &space) {
             let (all, _) = leaves(&own.shape, &space, model.n_blocks());
@@ -203,6 +206,7 @@ fn what_is_left_out_is_never_better() {
             format: StateFormat::Megatron,
             resident: 0.0,
             limit: None,
+            offload: Offload::Nothing,
         };
         let one = Options { n_plans: 1, n_threads: 1, ..Options::default() };
         let best = |space: &Space| solve(&pricing, space, &one).plans[0].step;
@@ -234,6 +238,7 @@ fn thirty_blocks_on_four_ranks_stay_thirty() {
         format: StateFormat::Megatron,
         resident: 0.0,
         limit: None,
+        offload: Offload::Nothing,
     };
     let pins = Pins { pipeline: Some(4), orders: vec![Order::OneFOneB], ..Pins::default() };
     let space = Space { devices: vec![4], global_batch: 16, pins };
@@ -264,6 +269,7 @@ fn the_thread_count_changes_nothing() {
             format: StateFormat::Megatron,
             resident: 0.0,
             limit: None,
+            offload: Offload::Nothing,
         };
         let space = Space { devices: vec![2, 4], global_batch: 8, pins: Pins::default() };
         let with = |n_threads| {

@@ -162,16 +162,18 @@ fn family(shape: &Shape) -> Family {
     [d.data, d.tensor, d.pipeline, d.context, d.expert]
 }
 
-/// A shape with its prices and bound.
-pub(crate) struct Bounded {
+/// A choice of degrees and micro-batch with its prices and bound.
+pub struct Bounded {
     pub(crate) shape: Shape,
     pub(crate) passes: Arc<Passes>,
     pub(crate) totals: Totals,
     pub(crate) bound_s: f64,
 }
 
-/// Shapes by increasing bound.
-pub(crate) fn bounded(pricing: &Pricing<'_>, space: &Space) -> Vec<Bounded> {
+/// All choices of degrees and micro-batch of a space, by increasing bound. They don't depend on
+/// limits, so that several searches of one space may share them.
+#[must_use]
+pub fn bounded(pricing: &Pricing<'_>, space: &Space) -> Vec<Bounded> {
     let n_blocks: Vec<u32> = pricing.model.groups.iter().map(|group| group.n_blocks).collect();
     let mut known: BTreeMap<[u64; 5], (Arc<Passes>, Totals)> = BTreeMap::new();
     let mut all: Vec<Bounded> = shapes(pricing, space)
@@ -199,7 +201,17 @@ pub(crate) fn bounded(pricing: &Pricing<'_>, space: &Space) -> Vec<Bounded> {
 /// Searches a space.
 #[must_use]
 pub fn solve(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Found {
-    let shapes = bounded(pricing, space);
+    solve_among(pricing, space, &bounded(pricing, space), options)
+}
+
+/// Searches a space of which [`bounded`] was called before, for the same prices but for limits.
+#[must_use]
+pub fn solve_among(
+    pricing: &Pricing<'_>,
+    space: &Space,
+    shapes: &[Bounded],
+    options: &Options,
+) -> Found {
     let mut best: BTreeMap<Family, Judged> = BTreeMap::new();
     let mut counts = Counts { n_shapes: shapes.len() as u64, ..Counts::default() };
     let mut next = 0;

@@ -215,12 +215,11 @@ fn of_degrees(
     } else {
         pins.expert.is_none_or(|pin| pin == 1).then_some(1).into_iter().collect()
     };
-    let sequences: Vec<SequenceParallel> = match pins.sequence {
-        Some(pinned) => vec![pinned],
-        // Never slower and never larger, see the laws.
-        None if degrees.tensor > 1 => vec![SequenceParallel::On],
-        None => vec![SequenceParallel::Off],
-    };
+    // Splitting the sequence is never slower and never larger, see the laws.
+    let sequence = pins.sequence.unwrap_or(match degrees.tensor {
+        0 | 1 => SequenceParallel::Off,
+        _ => SequenceParallel::On,
+    });
     let meshes: Vec<Mesh> = match pins.mesh {
         Some(pinned) => vec![pinned],
         None if degrees.pipeline > 1 && degrees.data > 1 => {
@@ -233,19 +232,17 @@ fn of_degrees(
         micro_batches.into_iter().filter(|b| pins.micro_batch.is_none_or(|pin| pin == *b));
     for micro_batch in micro_batches {
         for expert in &experts {
-            for sequence in &sequences {
-                for mesh in &meshes {
-                    let degrees = Parallelism {
-                        expert: *expert,
-                        micro_batch,
-                        n_micro_batches: of_replica / micro_batch,
-                        sequence: *sequence,
-                        mesh: *mesh,
-                        zero: ZeroStage::None,
-                        ..degrees.clone()
-                    };
-                    shapes.push(Shape { degrees, n_devices });
-                }
+            for mesh in &meshes {
+                let degrees = Parallelism {
+                    expert: *expert,
+                    micro_batch,
+                    n_micro_batches: of_replica / micro_batch,
+                    sequence,
+                    mesh: *mesh,
+                    zero: ZeroStage::None,
+                    ..degrees.clone()
+                };
+                shapes.push(Shape { degrees, n_devices });
             }
         }
     }
