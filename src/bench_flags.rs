@@ -10,7 +10,7 @@ use crate::flag_values::{count, duration};
 /// Flags of `bench`.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
-    /// What is compared: placement
+    /// What is compared: placement or training
     #[arg(value_enum, hide_possible_values = true)]
     pub(crate) suite: Suite,
     /// Folder with instances (docs/data.md)
@@ -40,4 +40,5 @@ pub(crate) struct BenchArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Suite {
     Placement,
+    Training,
 }

@@ -11,6 +11,7 @@ use crate::flag_values::{count, dimension, dtype, extent, positive};
 use crate::limit_flags::LimitFlags;
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
 use crate::publisher::Follow;
+use crate::training_flags::TrainingFlags;
 
 /// Version, commit, and version of HiGHS.
 pub(crate) const VERSION: &str = concat!(
@@ -42,7 +43,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Plan a model on a cluster
     #[command(after_help = "Example: meshwright plan gpt2.onnx --cluster two-nodes.yaml \
-        --workload training --batch 64 -o plan.json")]
+        --workload training --batch 64 -o plan.json\n\
+        Training runs, all degrees (config.json): --global-batch, --sequence-length, --tokens-per-step,\n\
+        --devices 8..64, --max-memory-per-device 40GB, --stack, --no-offload, --pin tensor=8")]
     Plan(Box<PlanArgs>),
     /// Show what is understood of a model: ops, FLOPs, bytes, warnings
     #[command(after_help = "Example: meshwright import gpt2.onnx --dim sequence=128 --batch 4")]
@@ -201,6 +204,8 @@ pub(crate) struct PlanArgs {
     /// List everything, however long
     #[arg(long, help_heading = "Output")]
     pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) training: TrainingFlags,
 }
 
 /// Flags of `import` and `support`.

@@ -21,6 +21,7 @@ mod progress;
 mod publisher;
 mod suggest;
 mod table;
+mod training_flags;
 
 use std::process::ExitCode;
 

@@ -8,6 +8,7 @@ mod names;
 mod read;
 mod render;
 mod resolve;
+pub mod training;
 
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
@@ -92,6 +93,9 @@ pub struct ParallelismDocument {
     pub context: u32,
     /// Micro-batches of one step.
     pub n_micro_batches: u64,
+    /// What an operator placement has none of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<training::DegreesDocument>,
 }
 
 /// A contiguous part of a pipeline.
@@ -100,6 +104,9 @@ pub struct ParallelismDocument {
 pub struct StageDocument {
     /// Its ops; empty in a plan of one stage, which holds all.
     pub ops: Vec<String>,
+    /// Its blocks, of a training run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<training::BlocksDocument>,
 }
 
 /// Stages in pipeline order.
@@ -190,6 +197,9 @@ pub struct ScheduleDocument {
     pub channels: Vec<ChannelTransfers>,
     /// Explicit waits.
     pub after: Vec<WaitDocument>,
+    /// Of a training run, per pipeline rank its cells in order, such as `0F0,0F1,0B0`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grid: Vec<String>,
 }
 
 /// What the judge said of the plan when it was written. A reader judges again.
@@ -304,6 +314,9 @@ pub struct PlanDocument {
     /// What the judge said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<CostDocument>,
+    /// Of a training run on a model card: what was planned for, and memory by rank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<training::TrainingDocument>,
 }
 
 impl PlanDocument {

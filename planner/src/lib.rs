@@ -10,6 +10,7 @@ pub mod instance;
 mod line;
 mod list_schedule;
 pub mod no_plan;
+pub mod parallelism;
 pub mod partition;
 pub mod placement;
 pub mod recipe;

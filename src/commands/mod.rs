@@ -21,6 +21,7 @@ mod report;
 mod serve;
 mod simulate;
 mod support;
+mod training;
 mod trust;
 mod validate;
 mod verify;

@@ -21,7 +21,7 @@ use crate::cli::PlanArgs;
 use crate::commands::outcome::{self, Solved};
 use crate::commands::plot::{self, Unit};
 use crate::commands::trust::Trust;
-use crate::commands::{CommandResult, Exit, export, instance};
+use crate::commands::{CommandResult, Exit, export, instance, training};
 use crate::escape;
 use crate::interrupt;
 use crate::load::{self, Loaded};
@@ -31,6 +31,9 @@ use crate::publisher::{Follow, Incumbent, Publisher};
 pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     if args.progress == Follow::Lines {
         printer.one_line_each();
+    }
+    if args.training.are_asked() || args.algorithm == training::ALGORITHM {
+        return training::plan(args, printer);
     }
     if let Some(instance) = importers::instance(&args.model)? {
         let instance = instance::with_accelerators(instance, args.accelerators);

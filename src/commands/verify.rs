@@ -5,7 +5,7 @@ use cost_model::judge::replay as judge;
 
 use crate::cli::ReplayArgs;
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, instance, replay, violations};
+use crate::commands::{CommandResult, instance, replay, training, violations};
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
@@ -13,6 +13,9 @@ pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
         return instance::verify(args, &instance, printer);
     }
     let document = replay::document(&args.plan)?;
+    if document.training.is_some() {
+        return training::verify(&document, args, printer);
+    }
     let on = replay::on_problem(&document, &args.model, &args.target)?;
     let mut broken = violations::of(&on);
     // On another problem than it was made for, a plan has another cost.

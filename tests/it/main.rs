@@ -18,6 +18,7 @@ mod model_load;
 mod oracle;
 mod random_problem;
 mod recipes;
+mod step_groups;
 mod time_grid;
 mod training;
 mod worked_file;

@@ -30,6 +30,9 @@ impl PlanDocument {
         if let Some((member, _)) = named.into_iter().find(|(_, value)| *value == 0) {
             return Err(refused(member, "is 0, but must be at least 1"));
         }
+        if let Some(training) = &self.training {
+            return training.check(self);
+        }
         let n_micro_batches = degrees.n_micro_batches;
         let stated = self.workload.n_micro_batches();
         // 1 = the step was planned as one graph that holds every micro-batch.
@@ -67,7 +70,7 @@ impl WorkloadDocument {
     }
 }
 
-fn refused(member: &'static str, why: &str) -> Diagnostic {
+pub(super) fn refused(member: &'static str, why: &str) -> Diagnostic {
     Diagnostic::input("bad-plan", format!("member `{member}` of the plan {why}"))
         .fact("member", member)
         .hint("plan again, or correct the member")

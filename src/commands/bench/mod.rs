@@ -4,6 +4,7 @@ mod accelerators;
 mod cases;
 mod memory_limits;
 mod peers;
+mod training;
 
 use std::fmt::Write;
 
@@ -36,7 +37,9 @@ struct Line {
 }
 
 pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> CommandResult {
-    let Suite::Placement = args.suite;
+    if args.suite == Suite::Training {
+        return training::run(args, printer);
+    }
     let existing = Existing::of(args.force);
     let outputs: Vec<_> = args.output.iter().map(std::path::PathBuf::as_path).collect();
     artifact::check(&outputs, &[], existing)?;
