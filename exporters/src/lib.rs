@@ -5,6 +5,7 @@ pub mod dot;
 mod memory_curve;
 pub mod svg;
 pub mod trace;
+pub mod training;
 
 #[cfg(test)]
 mod sample;

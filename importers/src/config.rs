@@ -1,9 +1,9 @@
 //! Hugging Face `config.json`: a transformer written out op by op from its few numbers.
 
 mod architecture;
-pub mod card;
 mod blocks;
 mod builder;
+pub mod card;
 
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;

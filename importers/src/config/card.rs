@@ -2,17 +2,15 @@
 
 use std::path::Path;
 
-use ir::card::{
-    Attention, BlockGroup, ExpertCard, FeedForward, Head, ModelCard, TransformerCard,
-};
+use ir::card::{Attention, BlockGroup, ExpertCard, FeedForward, Head, ModelCard, TransformerCard};
 use ir::diagnostic::Diagnostic;
 use serde_json::Value;
 
 use super::MAX_BYTES;
 use super::architecture::{self, Architecture, Family, SUPPORTED};
+use crate::json;
 use crate::json::Object;
 use crate::source::{self, FileSource};
-use crate::json;
 
 /// Model types with latent attention and shared experts.
 const LATENT: [&str; 2] = ["deepseek_v2", "deepseek_v3"];
@@ -31,7 +29,8 @@ const MOST: u64 = 1 << 31;
 /// those of the JSON reader.
 pub fn card(path: &Path, sequence: Option<u64>) -> Result<ModelCard, Diagnostic> {
     let source = FileSource::open(path)?;
-    let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let name =
+        path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     of_bytes(&source::read_all(&source, MAX_BYTES)?, &name, sequence)
 }
 
@@ -177,7 +176,8 @@ fn whole(fields: &Object, key: &'static str, default: u64) -> Result<u64, Diagno
 
 fn wrong(key: &str, value: &Value) -> Diagnostic {
     let shown: String = value.to_string().chars().take(40).collect();
-    let message = format!("`{key}` is {shown}: out of range, a whole number up to {MOST} is needed");
+    let message =
+        format!("`{key}` is {shown}: out of range, a whole number up to {MOST} is needed");
     Diagnostic::input("invalid-field", message)
 }
 
@@ -210,7 +210,10 @@ mod tests {
             "vocab_size":32000,"max_position_embeddings":4096}"#;
         let model = of_bytes(text.as_bytes(), "llama", Some(2048)).unwrap();
         let card = &model.groups[0].card;
-        assert_eq!((card.attention, card.head, card.sequence), (Attention::Even, Head::Separate, 2048));
+        assert_eq!(
+            (card.attention, card.head, card.sequence),
+            (Attention::Even, Head::Separate, 2048)
+        );
         let text = text.replace("llama", "qwen3");
         let model = of_bytes(text.as_bytes(), "qwen", None).unwrap();
         assert_eq!(model.groups[0].card.attention, Attention::Even);
