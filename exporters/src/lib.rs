@@ -6,6 +6,7 @@ pub mod dot;
 mod memory_curve;
 pub mod svg;
 pub mod trace;
+pub mod training;
 
 #[cfg(test)]
 mod sample;

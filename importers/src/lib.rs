@@ -10,6 +10,7 @@ pub mod execution_trace;
 mod hints;
 pub mod instance;
 pub mod json;
+pub mod launcher;
 pub mod measurements;
 pub mod onnx;
 pub mod profile;

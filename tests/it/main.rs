@@ -11,6 +11,7 @@ mod calibrate_steps;
 mod cli;
 mod data;
 mod instances;
+mod launch;
 mod laws;
 mod layered;
 mod max_load;
