@@ -8,6 +8,7 @@ mod pins;
 mod replay;
 mod setting;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +20,7 @@ use crate::artifact::{self, Existing};
 use crate::cli::PlanArgs;
 use crate::commands::{CommandResult, Exit};
 use crate::printer::{Format, Printer};
+use crate::publisher::Follow;
 use crate::{escape, interrupt};
 use answer::Answer;
 use setting::Setting;
@@ -39,7 +41,11 @@ fn check(args: &PlanArgs) -> Result<(), Diagnostic> {
     let unused = [
         ("--export", !args.export.is_empty()),
         ("--for", args.executor.is_some()),
-        ("--node-budget", args.node_budget.is_some()),
+        ("--node-budget", args.limits.node_budget.is_some()),
+        ("--gap", args.limits.gap.is_some()),
+        ("--progress lines", args.progress == Follow::Lines),
+        ("--plot", args.plot.is_some()),
+        ("--accelerators", args.accelerators.is_some()),
         ("--forbid", !args.problem.forbid.is_empty()),
         ("--colocate", !args.problem.colocate.is_empty()),
     ];
@@ -63,10 +69,12 @@ pub(crate) fn plan(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let mut setting = Setting::of(args)?;
     let space = setting.space(args)?;
     let start = Instant::now();
+    let usual = Options::default();
     let options = Options {
-        deadline: args.time_limit.map(|limit| start + limit),
+        deadline: args.limits.time_limit.map(|limit| start + limit),
         cancel: Some(Arc::clone(&interrupt::flag())),
-        ..Options::default()
+        n_threads: args.limits.threads.map_or(usual.n_threads, NonZeroUsize::get),
+        ..usual
     };
     let mut found = solve(&setting.pricing(), &space, &options);
     let is_short = found.plans.is_empty() && found.stop == Stop::Proved;

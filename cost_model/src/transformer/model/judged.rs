@@ -130,7 +130,7 @@ pub fn lowered(
         n_micro_batches: u32::try_from(degrees.n_micro_batches).unwrap_or(u32::MAX),
         stages,
         ranks: (0..degrees.pipeline.max(1)).map(rank).collect(),
-        nics: Vec::new(),
+        ..PipelineCosts::default()
     }
 }
 
