@@ -12,7 +12,7 @@ use ir::plan::Plan;
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer, Workload};
 
-use crate::cli::{ReplayArgs, ReplayFlags};
+use crate::cli::ReplayFlags;
 use crate::input_file;
 use crate::load::{self, Loaded};
 
@@ -117,14 +117,6 @@ fn advised(mismatch: Diagnostic) -> Diagnostic {
         "give the same {flags} as when it was planned, or add --allow-mismatch to go on all the \
          same"
     ))
-}
-
-/// Reads a plan and puts it on its problem.
-///
-/// # Errors
-/// Those of [`document`] and [`on_problem`].
-pub(crate) fn read(args: &ReplayArgs) -> Result<OnProblem, Diagnostic> {
-    on_problem(&document(&args.plan)?, &args.model, &args.target)
 }
 
 /// Replays a plan.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod document;
+mod export;
 mod front;
 mod nothing_fits;
 mod pins;
@@ -26,6 +27,7 @@ use answer::Answer;
 use setting::Setting;
 
 pub(crate) use answer::degrees;
+pub(crate) use export::export;
 pub(crate) use replay::{explain, simulate, verify};
 
 /// The name of the search on the command line.

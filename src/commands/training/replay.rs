@@ -22,14 +22,17 @@ use crate::printer::Printer;
 use crate::table::Column;
 
 /// A plan on its model and cluster.
-struct OnModel<'d> {
-    setting: Setting,
-    training: &'d TrainingDocument,
-    plan: Plan,
-    warnings: Vec<Diagnostic>,
+pub(super) struct OnModel<'d> {
+    pub(super) setting: Setting,
+    pub(super) training: &'d TrainingDocument,
+    pub(super) plan: Plan,
+    pub(super) warnings: Vec<Diagnostic>,
 }
 
-fn read<'d>(document: &'d PlanDocument, args: &ReplayArgs) -> Result<OnModel<'d>, Diagnostic> {
+pub(super) fn read<'d>(
+    document: &'d PlanDocument,
+    args: &ReplayArgs,
+) -> Result<OnModel<'d>, Diagnostic> {
     let Some(training) = &document.training else {
         return Err(Diagnostic::input("bad-plan", "the plan is none of a training run"));
     };
@@ -63,7 +66,7 @@ fn read<'d>(document: &'d PlanDocument, args: &ReplayArgs) -> Result<OnModel<'d>
 }
 
 /// What breaks a rule, and the report where the plan runs at all.
-fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>) {
+pub(super) fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>) {
     let mut broken = counted(on);
     let costs = match judged::costs(limited(on), &on.plan) {
         Ok(costs) => costs,
@@ -136,11 +139,11 @@ fn counted(on: &OnModel<'_>) -> Vec<Diagnostic> {
     broken
 }
 
-fn documents(list: &[Diagnostic]) -> Vec<DiagnosticDocument> {
+pub(super) fn documents(list: &[Diagnostic]) -> Vec<DiagnosticDocument> {
     list.iter().map(DiagnosticDocument::from).collect()
 }
 
-fn exit(broken: &[Diagnostic]) -> Exit {
+pub(super) fn exit(broken: &[Diagnostic]) -> Exit {
     if broken.is_empty() { Exit::DONE } else { Exit(Blame::IllegalPlan.exit_code()) }
 }
 

@@ -168,3 +168,31 @@ fn slips_are_understood() {
     folder.run(&format!("{base} --global-batch 8 --algorithm m-etf")).exits(2);
     folder.run(&format!("{base} --global-batch 8 --node-budget 5")).exits(2);
 }
+
+#[test]
+fn plans_are_exported_and_what_a_target_has_no_words_for_is_named() {
+    let folder = folder();
+    let pins = "--pin pipeline=4 --pin schedule=1f1b --pin zero=1 --pin recompute=full";
+    folder.run(&format!("{PLAN} {pins} --pin context=1 -o plan.json")).exits(0);
+    let export = |target: &str, file: &str| {
+        let on = "plan.json --model config.json --cluster cluster.yaml";
+        folder.run(&format!("export {on} --target {target} -o {file}"))
+    };
+    export("megatron", "megatron.args").exits(0);
+    let flags = importers::launcher::read(
+        importers::launcher::Launcher::Megatron,
+        &folder.read("megatron.args"),
+    );
+    let flags = flags.unwrap();
+    assert_eq!(flags.pipeline, Some(4));
+    assert_eq!(flags.global_batch, Some(32));
+    assert_eq!(flags.blocks.unwrap().iter().sum::<u32>(), 10);
+    export("torch-pipelining", "schedule.csv").exits(0);
+    let grid = ir::grid::Grid::parse(&folder.read("schedule.csv")).unwrap();
+    assert_eq!(grid.rows.len(), 4);
+    export("vllm", "vllm.args").exits(0);
+    let refused = export("torchtitan", "torchtitan.args").exits(3);
+    assert!(refused.stderr.contains("ZeRO 1"), "{}", refused.stderr);
+    let unknown = export("megatorn", "x").exits(2);
+    assert!(unknown.stderr.contains("megatron"), "{}", unknown.stderr);
+}
