@@ -19,6 +19,11 @@ pub(crate) fn run(args: &ExplainArgs, printer: &Printer) -> CommandResult {
     let rows = Rows::of(args.replay.target.all);
     let document = replay::document(&args.replay.plan)?;
     if document.training.is_some() {
+        if args.op.is_some() || args.transfer.is_some() || args.device.is_some() {
+            let message = "a training run on a config has ranks and stages, no ops";
+            return Err(Diagnostic::usage("not-for-training", message)
+                .hint("leave --op, --transfer and --device out"));
+        }
         return training::explain(&document, &args.replay, printer);
     }
     let on = replay::on_problem(&document, &args.replay.model, &args.replay.target)?;

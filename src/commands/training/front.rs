@@ -7,7 +7,7 @@ use planner::parallelism::search_3d::space::Space;
 use planner::parallelism::search_3d::{Found, Options, bounded, solve, solve_among};
 
 /// Shares of the best plan's peak under which the fastest plan is looked for.
-const SHARES: [f64; 4] = [0.8, 0.6, 0.4, 0.25];
+const SHARES: [f64; 3] = [0.75, 0.5, 0.25];
 
 /// Plans of which no other one is faster, smaller and on fewer devices at once: for each count of
 /// devices the fastest, and for the best plan's count the fastest within shares of its peak. By

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use cost_model::compute::peak;
 use cost_model::stack::{preset, presets};
 use cost_model::training_memory::Reserve;
 use cost_model::transformer::constants::Constants;
@@ -14,6 +15,7 @@ use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::profile::Profile;
 use ir::stack::Stack;
+use ir::tensor::DType;
 use ir::units::Bytes;
 use planner::parallelism::search_3d::space::{Space, device_counts};
 
@@ -23,6 +25,9 @@ use crate::load;
 
 /// The stack where none is named.
 const STACK: &str = "megatron-core";
+
+/// Most samples of one step that are planned: a thousand times the largest published batches.
+const MOST_SAMPLES: u64 = 1 << 24;
 
 /// Model, devices and software of a training run.
 pub(super) struct Setting {
@@ -67,6 +72,10 @@ impl Setting {
                         .hint("add --global-batch N or --tokens-per-step N"));
                 }
             };
+        if global_batch > MOST_SAMPLES {
+            let message = format!("{global_batch} samples of one step, at most {MOST_SAMPLES}");
+            return Err(Diagnostic::usage("global-batch", message));
+        }
         let stack = flags.stack.as_deref().unwrap_or(STACK);
         let mut setting = Self::on(model, &args.problem, stack, global_batch)?;
         if let Some(most) = flags.max_memory_per_device {
@@ -161,8 +170,7 @@ impl Setting {
 
     /// Peak operations of one device per second, in 16 bits.
     pub(super) fn peak(&self) -> f64 {
-        let peak = self.system.device.peak.get(&ir::tensor::DType::Bf16);
-        peak.map_or(f64::NAN, |rate| rate.get())
+        peak(&self.system.device, DType::Bf16).map_or(f64::NAN, |(_, rate)| rate.get())
     }
 }
 
@@ -179,7 +187,10 @@ fn system(cluster: &Cluster, profile: &Profile, path: &Path) -> Result<System, D
             .fact("kinds", named));
     };
     let sheet = cluster.kinds.iter().find(|sheet| sheet.name == *kind);
-    if sheet.is_none_or(|sheet| sheet.memory_bandwidth.is_none() || sheet.peak.is_empty()) {
+    let has_no_rate = |sheet: &ir::cluster::DeviceKind| {
+        sheet.memory_bandwidth.is_none() || peak(sheet, DType::Bf16).is_none()
+    };
+    if sheet.is_none_or(has_no_rate) {
         return Err(unusable("the device has no peak rate or no memory bandwidth")
             .fact("device", (*kind).to_owned()));
     }

@@ -54,6 +54,7 @@ fn a_plan_is_found_written_and_read_back_to_the_same_step() {
     assert_eq!(verified["violations"], json!([]));
     let explained = folder.run(&format!("explain {on}")).exits(0).json();
     assert_eq!(explained["ranks"].as_array().unwrap().len(), 4);
+    folder.run(&format!("explain {on} --op x")).exits(2);
 }
 
 #[test]
@@ -162,6 +163,7 @@ fn slips_are_understood() {
     let ran = folder.run(&format!("{base} --global-batch 8 --pin tensr=8")).exits(2);
     assert!(ran.stderr.contains("tensor"), "{}", ran.stderr);
     folder.run(&format!("{base} --global-batch 8 --devices 9")).exits(2);
+    folder.run(&format!("{base} --global-batch 18446744073709551615")).exits(2);
     folder.run(&format!("{base} --global-batch 8 --stack nothing")).exits(2);
     folder.run(&format!("{base} --global-batch 8 --pin data=3")).exits(4);
     folder.run("plan config.json --global-batch 8").exits(2);

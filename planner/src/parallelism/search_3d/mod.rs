@@ -55,7 +55,7 @@ use cost_model::transformer::model::priced::Passes;
 use bound::Totals;
 use judge::Judged;
 use space::{Shape, Space, shapes};
-use worker::Worker;
+use worker::{KeptBy, Worker};
 
 /// Shapes that are worked on between two exchanges of incumbents: few at first, for the first plans
 /// cut off most of the rest. Fixed, so that the thread count changes nothing.
@@ -214,6 +214,7 @@ pub fn solve_among(
 ) -> Found {
     let mut best: BTreeMap<Family, Judged> = BTreeMap::new();
     let mut counts = Counts { n_shapes: shapes.len() as u64, ..Counts::default() };
+    let known = KeptBy::default();
     let mut next = 0;
     let mut rounds = FIRST_ROUNDS.into_iter().chain(std::iter::repeat(ROUND));
     let stop = loop {
@@ -229,7 +230,7 @@ pub fn solve_among(
             break Stop::Deadline;
         }
         let end = (next + rounds.next().unwrap_or(ROUND)).min(shapes.len());
-        let worker = Worker { pricing, space, options, cutoff, best: &best };
+        let worker = Worker { pricing, space, options, cutoff, best: &best, known: &known };
         let results = worker.round(&shapes[next..end]);
         for (found, own) in results {
             counts.add(&own);

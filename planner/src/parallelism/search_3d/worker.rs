@@ -19,8 +19,8 @@ use crate::parallelism::order::{Kept, Order, kept};
 /// What a shape gave: its best plan below the cutoff, and how much was done for it.
 type Expanded = (Option<Judged>, Counts);
 
-/// What ranks keep, by schedule, ranks, chunks and micro-batches.
-type KeptBy = HashMap<(Order, u32, u32, u64), Option<Kept>>;
+/// What ranks keep, by schedule, ranks, chunks and micro-batches: found once for a whole search.
+pub(super) type KeptBy = Mutex<HashMap<(Order, u32, u32, u64), Option<Arc<Kept>>>>;
 
 /// Expands shapes.
 pub(super) struct Worker<'w, 'a> {
@@ -29,6 +29,7 @@ pub(super) struct Worker<'w, 'a> {
     pub(super) options: &'w Options,
     pub(super) cutoff: f64,
     pub(super) best: &'w BTreeMap<Family, Judged>,
+    pub(super) known: &'w KeptBy,
 }
 
 impl Worker<'_, '_> {
@@ -37,11 +38,10 @@ impl Worker<'_, '_> {
         let next = AtomicUsize::new(0);
         let done: Mutex<Vec<(usize, Expanded)>> = Mutex::new(Vec::with_capacity(shapes.len()));
         let work = || {
-            let mut known = KeptBy::new();
             loop {
                 let index = next.fetch_add(1, Ordering::SeqCst);
                 let Some(shape) = shapes.get(index) else { break };
-                let expanded = self.expand(shape, &mut known);
+                let expanded = self.expand(shape);
                 done.lock().unwrap_or_else(PoisonError::into_inner).push((index, expanded));
             }
         };
@@ -56,7 +56,7 @@ impl Worker<'_, '_> {
         done.into_iter().map(|(_, expanded)| expanded).collect()
     }
 
-    fn expand(&self, bounded: &Bounded, known: &mut KeptBy) -> Expanded {
+    fn expand(&self, bounded: &Bounded) -> Expanded {
         let mut counts = Counts { n_expanded: 1, ..Counts::default() };
         // Of one family only the best plan is kept.
         let own = self.best.get(&family(&bounded.shape)).map(|plan| plan.step.seconds());
@@ -99,10 +99,8 @@ impl Worker<'_, '_> {
             if bound_s > cutoff {
                 break;
             }
-            let Some(found) = self.judge(&stages[at], &leaf, (limit, cutoff), known, &mut counts)
-            else {
-                continue;
-            };
+            let found = self.judge(&stages[at], &leaf, (limit, cutoff), &mut counts);
+            let Some(found) = found else { continue };
             let is_better = best
                 .as_ref()
                 .is_none_or(|best| (found.step, found.leaf.key()) < (best.step, best.leaf.key()));
@@ -116,23 +114,30 @@ impl Worker<'_, '_> {
         (best, counts)
     }
 
+    /// What the ranks of a configuration keep.
+    fn kept(&self, leaf: &Leaf) -> Option<Arc<Kept>> {
+        let d = &leaf.degrees;
+        let key = (leaf.order, d.pipeline, d.virtual_stages, d.n_micro_batches);
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known().get(&key) {
+            return found.clone();
+        }
+        let m = u32::try_from(d.n_micro_batches).ok()?;
+        let found = kept(leaf.order, d.pipeline, d.virtual_stages, m).ok().map(Arc::new);
+        known().insert(key, found.clone());
+        found
+    }
+
     fn judge(
         &self,
         stages: &Stages<'_, '_>,
         leaf: &Leaf,
         (limit, cutoff): (f64, f64),
-        known: &mut KeptBy,
         counts: &mut Counts,
     ) -> Option<Judged> {
-        let d = &leaf.degrees;
-        let key = (leaf.order, d.pipeline, d.virtual_stages, d.n_micro_batches);
-        let kept = known.entry(key).or_insert_with(|| {
-            let m = u32::try_from(d.n_micro_batches).ok()?;
-            kept(leaf.order, d.pipeline, d.virtual_stages, m).ok()
-        });
-        let kept = kept.as_ref()?;
+        let kept = self.kept(leaf)?;
         counts.n_fitted += 1;
-        let Some(fitted) = Fitter::new(stages, leaf, kept, limit).fit() else {
+        let Some(fitted) = Fitter::new(stages, leaf, &kept, limit).fit() else {
             counts.n_misfits += 1;
             return None;
         };
