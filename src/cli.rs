@@ -42,8 +42,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Plan a model on a cluster
-    #[command(after_help = "Example: meshwright plan gpt2.onnx --cluster two-nodes.yaml \
-        --workload training --batch 64 -o plan.json\n\
+    #[command(after_help = "Example: meshwright plan gpt2.onnx --cluster pod.yaml \
+        --batch 64 -o plan.json\n\
         Training runs, all degrees (config.json): --global-batch, --sequence-length, --tokens-per-step,\n\
         --devices 8..64, --max-memory-per-device 40GB, --stack, --no-offload, --pin tensor=8")]
     Plan(Box<PlanArgs>),
@@ -176,7 +176,7 @@ pub(crate) struct PlanArgs {
     /// What is minimised [default: step-time, or the instance's own]
     #[arg(long, value_enum, help_heading = "Search", hide_possible_values = true)]
     pub(crate) objective: Option<ObjectiveName>,
-    /// Accelerators of an instance, in place of its file's number
+    /// Accelerators of an instance, not its file's
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
     pub(crate) accelerators: Option<usize>,
     #[command(flatten)]

@@ -29,7 +29,7 @@ pub(crate) struct LimitFlags {
     #[arg(long, value_name = "N", env = "MESHWRIGHT_THREADS", hide_env = true)]
     #[arg(help_heading = "Search")]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// Same input, same bytes: no clock [node budget: 600 million]
+    /// Same bytes each time: a node budget, no clock
     #[arg(long, help_heading = "Search")]
     pub(crate) deterministic: bool,
 }

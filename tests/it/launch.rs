@@ -59,7 +59,7 @@ fn random(rng: &mut SmallRng) -> Case {
     let stages: Vec<Stage> = stages.collect();
     let m = n_micro_batches as u32;
     let (schedule, grid) = match virtual_stages {
-        1 if rng.random_range(0..4) == 0 => ("zb-h1", zb_h1::grid(pipeline, m)),
+        1 if pipeline > 1 && rng.random_range(0..4) == 0 => ("zb-h1", zb_h1::grid(pipeline, m)),
         1 => ("1f1b", one_f_one_b::grid(pipeline, m)),
         _ => ("interleaved", interleaved::grid(pipeline, virtual_stages, m)),
     };
