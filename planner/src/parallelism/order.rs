@@ -215,6 +215,7 @@ fn note(moments: &mut Vec<Vec<u32>>, counts: &[u32]) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use cost_model::training_memory::in_flight::{InFlight, chunks};
     use ir::plan::Parallelism;

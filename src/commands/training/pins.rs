@@ -96,7 +96,7 @@ fn set(pins: &mut Pins, field: &str, value: &str, flag: &str) -> Result<(), Diag
         _ => {
             return Err(bad(flag, "names no field of a training run")
                 .fact("known", FIELDS.map(str::to_owned).to_vec())
-                .hint(suggest::hint(field, FIELDS.into_iter())));
+                .hint(suggest::hint(field, FIELDS)));
         }
     }
     Ok(())
