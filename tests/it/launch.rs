@@ -117,8 +117,14 @@ fn agrees(case: &Case, settings: &LaunchSettings) {
     same(&settings.micro_batch, degrees.micro_batch);
     same(&settings.n_micro_batches, degrees.n_micro_batches);
     same(&settings.global_batch, global);
-    same(&settings.zero, degrees.zero);
-    same(&settings.mesh, degrees.mesh);
+    // A single replica has nobody to share with.
+    if degrees.data > 1 {
+        same(&settings.zero, degrees.zero);
+    }
+    // Which of the two is nearer means something only where there are both.
+    if degrees.pipeline > 1 && degrees.data > 1 {
+        same(&settings.mesh, degrees.mesh);
+    }
     same(&settings.recompute, case.plan.partition.stages[0].recompute);
     same(&settings.schedule, case.schedule.to_owned());
     if degrees.tensor > 1 {

@@ -78,8 +78,10 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
         // Writing to a string can't fail.
         let _ = writeln!(text, "--parallelism.{flag} {value}");
     }
-    let local = degrees.micro_batch * degrees.n_micro_batches;
-    let global = local * u64::from(degrees.data);
+    // Without a pipeline, more micro-batches are steps of gradient accumulation.
+    let n_in_pipeline = if degrees.pipeline > 1 { degrees.n_micro_batches } else { 1 };
+    let local = degrees.micro_batch * n_in_pipeline;
+    let global = degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data);
     let _ = writeln!(text, "--training.local_batch_size {local}");
     let _ = writeln!(text, "--training.global_batch_size {global}");
     let _ = writeln!(text, "--training.seq_len {}", source.sequence_length);

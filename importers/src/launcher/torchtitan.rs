@@ -54,7 +54,9 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         recompute: recompute(&flags)?,
         ..LaunchSettings::default()
     };
-    if let Some(name) = flags.text(&own("pipeline_parallel_schedule")) {
+    // Where a file holds the schedule, its class has no name of ours.
+    let in_file = flags.text(&own("pipeline_parallel_schedule_csv")).is_some();
+    if let Some(name) = flags.text(&own("pipeline_parallel_schedule")).filter(|_| !in_file) {
         let known = SCHEDULES.iter().find(|(torch, _)| torch.eq_ignore_ascii_case(name));
         settings.schedule = Some(known.map_or(name, |(_, own)| own).to_owned());
     }
