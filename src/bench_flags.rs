@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::flag_values::duration;
+use crate::flag_values::{count, duration};
 
 /// Flags of `bench`.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
-    /// What is compared: placement
+    /// What is compared: placement or training
     #[arg(value_enum, hide_possible_values = true)]
     pub(crate) suite: Suite,
     /// Folder with instances (docs/data.md)
@@ -22,6 +22,12 @@ pub(crate) struct BenchArgs {
     /// Longest time of one method on one instance
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
     pub(crate) time_limit: Duration,
+    /// Also max-load with these numbers of accelerators, such as 2,3,4,8
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = count)]
+    pub(crate) accelerators: Vec<usize>,
+    /// Longest time of each of those
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    pub(crate) accelerators_time: Duration,
     /// Where the table goes, as Markdown
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -34,4 +40,5 @@ pub(crate) struct BenchArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Suite {
     Placement,
+    Training,
 }

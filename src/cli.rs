@@ -1,15 +1,17 @@
 //! The flags: what can be said on the command line, and nothing of what it means.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer};
 
 use crate::bench_flags::BenchArgs;
-use crate::flag_values::{dimension, dtype, duration, extent, positive};
+use crate::flag_values::{count, dimension, dtype, extent, positive};
+use crate::limit_flags::LimitFlags;
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
+use crate::publisher::Follow;
+use crate::training_flags::TrainingFlags;
 
 /// Version, commit, and version of HiGHS.
 pub(crate) const VERSION: &str = concat!(
@@ -40,8 +42,10 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Plan a model on a cluster
-    #[command(after_help = "Example: meshwright plan gpt2.onnx --cluster two-nodes.yaml \
-        --workload training --batch 64 -o plan.json")]
+    #[command(after_help = "Example: meshwright plan gpt2.onnx --cluster pod.yaml \
+        --batch 64 -o plan.json\n\
+        Training runs, all degrees (config.json): --global-batch, --sequence-length, --tokens-per-step,\n\
+        --devices 8..64, --max-memory-per-device 40GB, --stack, --no-offload, --pin tensor=8")]
     Plan(Box<PlanArgs>),
     /// Show what is understood of a model: ops, FLOPs, bytes, warnings
     #[command(after_help = "Example: meshwright import gpt2.onnx --dim sequence=128 --batch 4")]
@@ -144,16 +148,16 @@ pub(crate) struct ProblemFlags {
     #[arg(long, value_enum, hide_possible_values = true)]
     pub(crate) optimizer: Option<OptimizerName>,
     /// Run these ops only there
-    #[arg(long, value_name = "PATTERN=DEVICE", help_heading = "Constraints")]
+    #[arg(long, value_name = "PATTERN=DEVICE", help_heading = "Model")]
     pub(crate) pin: Vec<String>,
     /// Never run these ops there
-    #[arg(long, value_name = "PATTERN=DEVICE", help_heading = "Constraints")]
+    #[arg(long, value_name = "PATTERN=DEVICE", help_heading = "Model")]
     pub(crate) forbid: Vec<String>,
     /// Run all of these ops on one device
-    #[arg(long, value_name = "PATTERN", help_heading = "Constraints")]
+    #[arg(long, value_name = "PATTERN", help_heading = "Model")]
     pub(crate) colocate: Vec<String>,
     /// YAML file with pin, forbid and colocate
-    #[arg(long, value_name = "FILE", help_heading = "Constraints")]
+    #[arg(long, value_name = "FILE", help_heading = "Model")]
     pub(crate) constraints: Option<PathBuf>,
 }
 
@@ -169,24 +173,14 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "NAME", default_value = "auto", env = "MESHWRIGHT_ALGORITHM")]
     #[arg(hide_env = true, help_heading = "Search")]
     pub(crate) algorithm: String,
-    /// What is minimised [default: step-time, or as the instance's collection]
+    /// What is minimised [default: step-time, or the instance's own]
     #[arg(long, value_enum, help_heading = "Search", hide_possible_values = true)]
     pub(crate) objective: Option<ObjectiveName>,
-    /// Stop after this long, such as 500ms or 2m [default: 30s for auto, else none]
-    #[arg(long, value_name = "TIME", value_parser = duration, env = "MESHWRIGHT_TIME_LIMIT")]
-    #[arg(hide_env = true, help_heading = "Search")]
-    pub(crate) time_limit: Option<Duration>,
-    /// Stop after this many search nodes; repeats exactly on any machine
-    #[arg(long, value_name = "N", env = "MESHWRIGHT_NODE_BUDGET", hide_env = true)]
-    #[arg(help_heading = "Search")]
-    pub(crate) node_budget: Option<u64>,
-    /// Seed of everything random
-    #[arg(long, value_name = "N", default_value_t = 0, env = "MESHWRIGHT_SEED", hide_env = true)]
-    #[arg(help_heading = "Search")]
-    pub(crate) seed: u64,
-    /// Same input, same bytes: the clock decides nothing
-    #[arg(long, help_heading = "Search")]
-    pub(crate) deterministic: bool,
+    /// Accelerators of an instance, not its file's
+    #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
+    pub(crate) accelerators: Option<usize>,
+    #[command(flatten)]
+    pub(crate) limits: LimitFlags,
     /// Keep to what an executor can run: accelerate
     #[arg(long = "for", value_name = "EXECUTOR", value_enum, help_heading = "Search")]
     #[arg(hide_possible_values = true)]
@@ -194,6 +188,13 @@ pub(crate) struct PlanArgs {
     /// Write the plan
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
+    /// Follow the search: bar, lines (one per better plan) or none
+    #[arg(long, value_name = "HOW", value_enum, default_value = "bar", help_heading = "Output")]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
+    pub(crate) progress: Follow,
+    /// Draw plan and bound over the time of the search, as SVG
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) plot: Option<PathBuf>,
     /// Write another format too, such as trace=t.json
     #[arg(long, value_name = "TARGET=FILE", help_heading = "Output")]
     pub(crate) export: Vec<String>,
@@ -203,6 +204,8 @@ pub(crate) struct PlanArgs {
     /// List everything, however long
     #[arg(long, help_heading = "Output")]
     pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) training: TrainingFlags,
 }
 
 /// Flags of `import` and `support`.

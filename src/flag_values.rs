@@ -12,6 +12,14 @@ pub(crate) fn positive(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Devices: a whole number from 1 to 4,096.
+pub(crate) fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=4096) => Ok(count),
+        _ => Err("needs a whole number from 1 to 4096".to_owned()),
+    }
+}
+
 /// `NAME=N` with `N` at least 1; the name may hold `=` itself.
 pub(crate) fn dimension(text: &str) -> Result<(String, u64), String> {
     match extent(text)? {
@@ -29,6 +37,14 @@ pub(crate) fn extent(text: &str) -> Result<(String, u64), String> {
     } else {
         Ok((name.to_owned(), number))
     }
+}
+
+/// `1%` or `0.01`; at least 0.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    let (number, scale) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 0.01));
+    let share: Option<f64> = number.trim().parse().ok();
+    let share = share.map(|share| share * scale).filter(|share| share.is_finite() && *share >= 0.0);
+    share.ok_or_else(|| "needs a share such as 1% or 0.01".to_owned())
 }
 
 /// One of the wide floats by name.
@@ -61,6 +77,12 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
         assert!(duration("-1s").is_err() && duration("nan").is_err() && duration("1e30h").is_err());
+    }
+
+    #[test]
+    fn shares_are_parts_or_per_cent() {
+        assert_eq!((share("1%"), share("0.25"), share("0")), (Ok(0.01), Ok(0.25), Ok(0.0)));
+        assert!(share("-1%").is_err() && share("inf").is_err() && share("%").is_err());
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(crate) fn problem(
     executor: Option<Executor>,
 ) -> Result<Loaded, Diagnostic> {
     let workload = workload(flags);
-    annotated(model, flags, objective, executor, workload)
+    annotated(model, flags, self::objective(objective)?, executor, workload)
 }
 
 /// As [`problem`], where flags that were not given are taken from a plan's workload.
@@ -68,6 +68,7 @@ pub(crate) fn problem_of_plan(
     model: &Path,
     flags: &ProblemFlags,
     planned: Workload,
+    objective: Objective,
 ) -> Result<Loaded, Diagnostic> {
     let workload = Workload {
         mode: flags.workload.map_or(planned.mode, Mode::from),
@@ -76,13 +77,13 @@ pub(crate) fn problem_of_plan(
         batch: flags.model.batch.or(planned.batch),
         micro_batch: flags.model.micro_batch.or(planned.micro_batch),
     };
-    annotated(model, flags, ObjectiveName::StepTime, None, workload)
+    annotated(model, flags, objective, None, workload)
 }
 
 fn annotated(
     model: &Path,
     flags: &ProblemFlags,
-    objective: ObjectiveName,
+    objective: Objective,
     executor: Option<Executor>,
     workload: Workload,
 ) -> Result<Loaded, Diagnostic> {
@@ -114,7 +115,7 @@ fn annotated(
         Arc::new(cluster),
         &profile,
         workload,
-        self::objective(objective)?,
+        objective,
         constraints,
     )?;
     warnings.extend(annotated.warnings);
@@ -144,14 +145,15 @@ pub(crate) fn describe(cluster: &Cluster) -> String {
 fn objective(name: ObjectiveName) -> Result<Objective, Diagnostic> {
     match name {
         ObjectiveName::StepTime => Ok(Objective::StepTime),
-        ObjectiveName::MaxLoad
-        | ObjectiveName::ContiguousMaxLoad
+        ObjectiveName::MaxLoad => Ok(Objective::MaxLoad),
+        ObjectiveName::ContiguousMaxLoad
         | ObjectiveName::Latency
         | ObjectiveName::TimePerSample
         | ObjectiveName::SlowestStage => {
-            let message = "models are planned for step time only";
-            Err(Diagnostic::usage("no-objective", message)
-                .hint("use --objective step-time, or an instance whose costs are given"))
+            let message = "models are planned for step time or max-load";
+            Err(Diagnostic::usage("no-objective", message).hint(
+                "use --objective step-time or max-load, or an instance whose costs are given",
+            ))
         }
     }
 }

@@ -10,6 +10,7 @@ mod failure;
 mod flag_values;
 mod input_file;
 mod interrupt;
+mod limit_flags;
 mod load;
 mod measure_flags;
 mod model_flags;
@@ -17,8 +18,10 @@ mod one_host;
 mod pattern;
 mod printer;
 mod progress;
+mod publisher;
 mod suggest;
 mod table;
+mod training_flags;
 
 use std::process::ExitCode;
 

@@ -37,6 +37,8 @@ pub(crate) struct Printer {
     palette: Palette,
     /// Why stdout could not be written, once it could not.
     broken: OnceLock<String>,
+    /// Set where each JSON document takes one line.
+    one_line: OnceLock<()>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +79,18 @@ impl Printer {
         let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
         let terminal = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
         let width = columns.or_else(terminal).unwrap_or(WIDEST).clamp(NARROWEST, WIDEST);
-        Self { format, width, palette: Palette::new(&io::stderr()), broken: OnceLock::new() }
+        Self {
+            format,
+            width,
+            palette: Palette::new(&io::stderr()),
+            broken: OnceLock::new(),
+            one_line: OnceLock::new(),
+        }
+    }
+
+    /// From now on each JSON document takes one line, because there are several.
+    pub(crate) fn one_line_each(&self) {
+        self.one_line.get_or_init(|| ());
     }
 
     /// What went wrong on stdout, if something did. A reader that went away (`| head`) is no
@@ -133,9 +146,11 @@ impl Printer {
     /// The one JSON document of a run; nothing for people.
     pub(crate) fn document(&self, document: &Json) {
         if self.format == Format::Json {
-            let mut text = serde_json::to_string_pretty(document).unwrap_or_default();
-            text.push('\n');
-            self.raw(&escape::json(text));
+            let text = match self.one_line.get() {
+                Some(()) => serde_json::to_string(document),
+                None => serde_json::to_string_pretty(document),
+            };
+            self.raw(&escape::json(text.unwrap_or_default() + "\n"));
         }
     }
 
@@ -144,7 +159,10 @@ impl Printer {
     /// # Errors
     /// `internal` where it has no JSON form, which no document type is without.
     pub(crate) fn serialized(&self, document: &impl serde::Serialize) -> Result<(), Diagnostic> {
-        let text = documents::json::pretty(document)?;
+        let text = match self.one_line.get() {
+            Some(()) => documents::json::line(document)?,
+            None => documents::json::pretty(document)?,
+        };
         if self.format == Format::Json {
             self.raw(&escape::json(text));
         }

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use planner::run::Event;
+use ir::units::Nanos;
 
 use crate::printer::{Format, Printer};
 
@@ -43,17 +43,21 @@ impl Progress {
         Self { state, ended, painter }
     }
 
-    /// Takes note of an event.
-    pub(crate) fn observe(&self, event: &Event) {
+    /// Shows nothing.
+    pub(crate) fn silent() -> Self {
+        Self { state: Arc::default(), ended: Arc::default(), painter: None }
+    }
+
+    /// Takes note of what is tried.
+    pub(crate) fn started(&self, algorithm: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            Event::Started { algorithm, .. } => state.algorithm = algorithm.to_string(),
-            Event::Incumbent { step_time, .. } => {
-                let best = state.value.map_or(step_time.get(), |v| v.min(step_time.get()));
-                state.value = Some(best);
-            }
-            _ => {}
-        }
+        algorithm.clone_into(&mut state.algorithm);
+    }
+
+    /// Takes note of a better plan.
+    pub(crate) fn incumbent(&self, value: Nanos, bound: Nanos) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.value, state.bound) = (Some(value.get()), Some(bound.get()));
     }
 }
 
@@ -90,7 +94,7 @@ fn paint(state: &Mutex<State>, ended: &AtomicBool) {
 fn line(state: &State, start: Instant) -> String {
     let mut parts = vec![state.algorithm.clone()];
     if let Some(value) = state.value {
-        parts.push(ir::units::Nanos(value).to_string());
+        parts.push(Nanos(value).to_string());
         if let Some(bound) = state.bound.filter(|bound| *bound > 0) {
             parts.push(format!("gap {:.1} %", (value as f64 / bound as f64 - 1.0) * 100.0));
         }

@@ -65,7 +65,7 @@ impl MinByTime for (Duration, u64, Option<i32>) {
 }
 
 /// Bytes of the high-water mark of a process (Linux), 0 where it can't be read.
-fn resident_peak(pid: u32) -> u64 {
+pub(crate) fn resident_peak(pid: u32) -> u64 {
     std::fs::read_to_string(format!("/proc/{pid}/status"))
         .ok()
         .and_then(|status| {

@@ -1,6 +1,8 @@
-//! Import, placement and judging at 20,000 ops, and ONNX files of a gibibyte.
+//! Import, placement and judging at 20,000 ops, ONNX files of a gibibyte, and instances of 100,000
+//! and 1,000,000 ops.
 //!
-//! `cargo bench --bench scale [-- FILTER]` prints the tables of `docs/benchmarks.md`. Times are the
+//! `cargo bench --bench scale [-- FILTER]` prints the tables of `docs/benchmarks.md`; filters are
+//! `plan`, `onnx` and `large`. `-- write N FILE` writes the instance of the last with N ops. Times are the
 //! best of several runs on this machine; memory is the peak resident size of a child process.
 #![allow(
     clippy::print_stdout,
@@ -11,9 +13,10 @@
 
 mod big_onnx;
 mod graphs;
+mod large;
+mod llama;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use cost_model::annotate::annotate;
@@ -27,12 +30,22 @@ use planner::run::{Budget, Outcome, Request, solve};
 const N_OPS: usize = 20_000;
 
 fn main() {
-    let filter = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    if let [verb, n_ops, file] = arguments.as_slice()
+        && verb == "write"
+    {
+        large::write(file.as_ref(), n_ops.parse().unwrap());
+        return;
+    }
+    let filter = arguments.first().cloned().unwrap_or_default();
     let folder = tempfile::tempdir().unwrap();
     if filter.is_empty() || filter == "plan" {
         for shape in [graphs::chain(N_OPS), graphs::layers(N_OPS), graphs::window(N_OPS)] {
             plan_one(&shape, folder.path());
         }
+    }
+    if filter.is_empty() || filter == "large" {
+        large::run(folder.path());
     }
     if filter.is_empty() || filter == "onnx" {
         big_onnx::run(folder.path());
@@ -112,11 +125,8 @@ fn outcome(problem: &Arc<Problem>, recipe: &str) -> Outcome {
 
 fn try_outcome(problem: &Arc<Problem>, recipe: &str) -> Result<Outcome, String> {
     let request = Request {
-        recipe: Recipe::parse(recipe).unwrap(),
         budget: Budget { time: Some(Duration::from_secs(120)), nodes: None },
-        seed: 0,
-        deterministic: false,
-        cancel: Arc::new(AtomicBool::new(false)),
+        ..Request::new(Recipe::parse(recipe).unwrap())
     };
     solve(Arc::clone(problem), &request, &mut |_| {}).map_err(|no| no.diagnostic.message)
 }

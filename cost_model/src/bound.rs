@@ -1,9 +1,11 @@
-//! What no legal plan can beat: lower bounds on the step time, and counting arguments that no plan
+//! What no legal plan can beat: lower bounds on the objectives, and counting arguments that no plan
 //! fits into memory. Each bound's proof stands beside its code.
 
 mod certificate;
 mod device_types;
 mod group;
+mod max_load;
+mod near;
 mod paths;
 mod route;
 mod split;
@@ -15,16 +17,17 @@ use ir::units::Nanos;
 
 use crate::problem::Problem;
 use device_types::DeviceTypes;
+pub use max_load::max_load_bound;
 use paths::Paths;
 use work::Work;
 
-/// A step time that no legal plan is below.
+/// A value of the objective that no legal plan is below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
-    /// The step time.
+    /// The value.
     pub value: Nanos,
-    /// The argument that yields it: `none`, `critical-path`, `work`, `pigeonhole`, `group`,
-    /// `window` or `split`.
+    /// The argument that yields it: `none`, `critical-path`, `near-ancestors`, `work`,
+    /// `pigeonhole`, `group`, `window`, `split` or `dearest`.
     pub method: &'static str,
 }
 
@@ -55,9 +58,11 @@ pub fn lower_bound(problem: &Problem) -> Bound {
     };
     let types = DeviceTypes::new(problem);
     let work = Work::new(problem, &types);
-    let paths = Paths::new(problem, &types);
-    if let Some(paths) = &paths {
+    let mut paths = Paths::new(problem, &types);
+    if let Some(paths) = &mut paths {
         offer(paths.longest(), "critical-path");
+        near::raise(problem, &types, paths);
+        offer(paths.longest(), "near-ancestors");
     }
     offer(work.fractional(), "work");
     offer(work.pigeonhole(), "pigeonhole");

@@ -24,6 +24,7 @@ pub mod interval;
 pub mod judge;
 pub mod lower;
 pub mod matrix_product;
+pub mod max_load;
 pub mod memory;
 pub mod moe;
 pub mod objective;

@@ -4,7 +4,8 @@ use ir::plan::Plan;
 use ir::units::Nanos;
 
 use crate::bound::{self, Bound};
-use crate::judge;
+use crate::judge::{self, Timeline};
+use crate::max_load;
 use crate::problem::{Objective, Problem};
 use crate::verify::Violation;
 
@@ -22,13 +23,22 @@ pub struct Row {
     pub bound: fn(&Problem) -> Bound,
 }
 
-static ROWS: [Row; 1] = [Row {
-    objective: Objective::StepTime,
-    name: "step-time",
-    summary: "time from the start of the first action to the end of the last",
-    evaluate: step_time,
-    bound: bound::lower_bound,
-}];
+static ROWS: [Row; 2] = [
+    Row {
+        objective: Objective::StepTime,
+        name: "step-time",
+        summary: "time from the start of the first action to the end of the last",
+        evaluate: step_time,
+        bound: bound::lower_bound,
+    },
+    Row {
+        objective: Objective::MaxLoad,
+        name: "max-load",
+        summary: "time for which the busiest device works on one step: its ops and its transfers",
+        evaluate: max_load::evaluate,
+        bound: bound::max_load_bound,
+    },
+];
 
 /// All objectives.
 #[must_use]
@@ -41,6 +51,24 @@ pub fn rows() -> &'static [Row] {
 pub fn row(objective: Objective) -> &'static Row {
     match objective {
         Objective::StepTime => &ROWS[0],
+        Objective::MaxLoad => &ROWS[1],
+    }
+}
+
+/// The row with this name.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.name == name)
+}
+
+/// The value of a plan that was replayed; saves the second replay where the objective needs one.
+///
+/// # Errors
+/// As the row's `evaluate`.
+pub fn value(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Result<Nanos, Violation> {
+    match problem.objective {
+        Objective::StepTime => Ok(timeline.step_time),
+        Objective::MaxLoad => max_load::evaluate(problem, plan),
     }
 }
 

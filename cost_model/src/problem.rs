@@ -4,10 +4,12 @@
 //! (ops that are no views) and *root* tensors. Ids stay those of the graph, so a plan needs no
 //! translation.
 
+mod open;
+
 use std::sync::Arc;
 
 use ir::cluster::Cluster;
-use ir::diagnostic::{Blame, Diagnostic};
+use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::{DeviceId, GroupId, OpId, TensorId};
 use ir::op::Work;
@@ -28,6 +30,8 @@ pub enum Objective {
     /// Nanoseconds from the start of the first action to the end of the last.
     #[default]
     StepTime,
+    /// Nanoseconds for which the busiest device works on one step ([`crate::max_load`]).
+    MaxLoad,
 }
 
 /// What the user fixed.
@@ -81,7 +85,7 @@ impl Problem {
     ///
     /// # Errors
     /// `no-device` if an op or group is left without any device, with the op named; proved, so
-    /// [`Blame::Infeasible`].
+    /// [`ir::diagnostic::Blame::Infeasible`].
     pub fn new(
         graph: Arc<Graph>,
         cluster: Arc<Cluster>,
@@ -125,6 +129,12 @@ impl Problem {
         };
         problem.intern_device_sets()?;
         Ok(problem)
+    }
+
+    /// The same problem under another objective.
+    #[must_use]
+    pub fn with_objective(self, objective: Objective) -> Self {
+        Self { objective, ..self }
     }
 
     /// The same problem on another cluster with the same kinds of devices. Pins and forbids keep
@@ -308,80 +318,5 @@ impl Problem {
             order.extend_from_slice(&freed);
         }
         order
-    }
-
-    fn intern_device_sets(&mut self) -> Result<(), Diagnostic> {
-        let n_devices = self.cluster.n_devices();
-        let mut own: Vec<Option<DeviceSet>> = vec![None; self.n_ops()];
-        for (op, devices) in &self.constraints.pins {
-            let set = own[op.index()].get_or_insert_with(|| DeviceSet::all(n_devices));
-            let mut pinned = DeviceSet::none(n_devices);
-            devices.iter().for_each(|d| pinned.insert(*d));
-            set.intersect(&pinned);
-        }
-        for (op, devices) in &self.constraints.forbids {
-            let set = own[op.index()].get_or_insert_with(|| DeviceSet::all(n_devices));
-            devices.iter().for_each(|d| set.remove(*d));
-        }
-        let mut positions = std::collections::HashMap::new();
-        for unit in self.units() {
-            let mut set = DeviceSet::all(n_devices);
-            for &op in &unit {
-                if let Some(own) = &own[op.index()] {
-                    set.intersect(own);
-                }
-                for device in self.cluster.device_ids() {
-                    if self.time_ns(op, device) == UNSUPPORTED {
-                        set.remove(device);
-                    }
-                }
-            }
-            if set.is_empty() {
-                return Err(self.no_device(&unit));
-            }
-            let position = *positions.entry(set).or_insert_with_key(|set| {
-                self.device_sets.push(set.clone());
-                (self.device_sets.len() - 1) as u32
-            });
-            for op in unit {
-                self.placeable[op.index()] = position;
-            }
-        }
-        if self.device_sets.is_empty() {
-            self.device_sets.push(DeviceSet::all(n_devices));
-        }
-        Ok(())
-    }
-
-    /// Colocation units: each group, and each action in none, ordered by their first member.
-    #[must_use]
-    pub fn units(&self) -> Vec<Vec<OpId>> {
-        let mut units = Vec::new();
-        for &op in &self.actions {
-            match self.group_of(op) {
-                None => units.push(vec![op]),
-                Some(group) => {
-                    let members = &self.groups[group.index()];
-                    if members[0] == op {
-                        units.push(members.clone());
-                    }
-                }
-            }
-        }
-        units
-    }
-
-    fn no_device(&self, unit: &[OpId]) -> Diagnostic {
-        let first = self.graph.op(unit[0]);
-        let what = if unit.len() == 1 {
-            format!("no device can run op `{}`", first.name)
-        } else {
-            format!("no device can run all {} ops of the group of `{}`", unit.len(), first.name)
-        };
-        Diagnostic::error(Blame::Infeasible, "no-device", what)
-            .fact("op", first.name.clone())
-            .fact("op_type", first.op_type.clone())
-            .fact("devices", self.cluster.n_devices())
-            .hint("loosen the pins, forbids and colocations of this op, or add a device whose kind can run it")
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Sources: Narayanan et al. 2021 (arXiv:2104.04473), equations 2 and 3 and section 2.2;
 //! Korthikanti et al. 2022 (arXiv:2205.05198), appendix A. Plain cards have biases, layer
-//! normalisations with two vectors, learned positions and a head that shares the embedding; gated
-//! ones have no biases, normalisations with one vector, rotary positions and a head of their own.
+//! normalisations with two vectors and learned positions; gated ones have no biases, normalisations
+//! with one vector and rotary positions.
 
-use ir::card::{FeedForward, Recompute, TransformerCard};
+use ir::card::{Attention, FeedForward, Head, Recompute, TransformerCard};
 
 /// Rows that an embedding is padded to a multiple of, per tensor rank (Megatron-LM
 /// `--make-vocab-size-divisible-by`, default 128).
@@ -32,11 +32,8 @@ impl BlockParameters {
 #[must_use]
 pub fn block_parameters(card: &TransformerCard) -> BlockParameters {
     let h = card.hidden;
-    let kv = h.saturating_mul(card.n_kv_heads) / card.n_heads.max(1);
     let plain = card.form == FeedForward::Plain;
-    let bias = |width: u64| if plain { width } else { 0 };
-    let attention = product(h, h.saturating_add(kv).saturating_mul(2))
-        .saturating_add(bias(kv.saturating_mul(2).saturating_add(h.saturating_mul(2))));
+    let attention = attention_parameters(card);
     let norms = h.saturating_mul(if plain { 4 } else { 2 });
     let dense = attention.saturating_add(norms);
     match card.experts {
@@ -45,9 +42,38 @@ pub fn block_parameters(card: &TransformerCard) -> BlockParameters {
             experts: 0,
         },
         Some(experts) => BlockParameters {
-            dense: dense.saturating_add(product(h, experts.n_experts)),
+            dense: dense.saturating_add(product(h, experts.n_experts)).saturating_add(product(
+                feed_forward(card, experts.feed_forward),
+                experts.n_shared,
+            )),
             experts: product(feed_forward(card, experts.feed_forward), experts.n_experts),
         },
+    }
+}
+
+/// Weights of the attention part, with the biases of plain cards.
+fn attention_parameters(card: &TransformerCard) -> u64 {
+    let h = card.hidden;
+    let bias = |width: u64| if card.form == FeedForward::Plain { width } else { 0 };
+    let (key, value) = card.head_dims();
+    match card.attention {
+        Attention::Even => {
+            let kv = h.saturating_mul(card.n_kv_heads) / card.n_heads.max(1);
+            product(h, h.saturating_add(kv).saturating_mul(2))
+                .saturating_add(bias(kv.saturating_mul(2).saturating_add(h.saturating_mul(2))))
+        }
+        Attention::Heads { dim } => {
+            let width = product(card.n_heads.saturating_add(card.n_kv_heads), dim);
+            product(h, width.saturating_mul(2)).saturating_add(bias(width.saturating_add(h)))
+        }
+        Attention::Latent { query_rank, key_value_rank, plain, rotary, .. } => {
+            let narrow = query_rank.saturating_add(key_value_rank).saturating_add(rotary);
+            let queries = product(query_rank, product(card.n_heads, key));
+            let keys = product(key_value_rank, product(card.n_heads, plain.saturating_add(value)));
+            let norms = query_rank.saturating_add(key_value_rank);
+            let output = product(product(card.n_heads, value), h);
+            [queries, keys, norms, output].into_iter().fold(product(h, narrow), u64::saturating_add)
+        }
     }
 }
 
@@ -83,9 +109,9 @@ pub fn position_parameters(card: &TransformerCard) -> u64 {
 /// Parameters of a head of its own; none where it shares the embedding.
 #[must_use]
 pub fn head_parameters(card: &TransformerCard) -> u64 {
-    match card.form {
-        FeedForward::Plain => 0,
-        FeedForward::Gated => product(card.vocabulary, card.hidden),
+    match card.head {
+        Head::Tied => 0,
+        Head::Separate => product(card.vocabulary, card.hidden),
     }
 }
 
@@ -136,21 +162,33 @@ pub fn step_flops(card: &TransformerCard, samples: u64, recompute: Recompute) ->
 /// Operations of the two products of scores and values, per token of one block's forward pass;
 /// the whole square is computed.
 fn attention_core_flops(card: &TransformerCard) -> f64 {
-    4.0 * card.sequence as f64 * card.hidden as f64
+    let (key, value) = card.head_dims();
+    let wide = match card.attention {
+        Attention::Even => 2.0 * card.hidden as f64,
+        _ => card.n_heads as f64 * (key as f64 + value as f64),
+    };
+    2.0 * card.sequence as f64 * wide
 }
 
 /// Weights of a block's products that a token meets.
 fn block_weights(card: &TransformerCard) -> f64 {
     let h = card.hidden as f64;
     let kv = h * card.n_kv_heads as f64 / card.n_heads.max(1) as f64;
+    let attention = match card.attention {
+        Attention::Even => 2.0 * h * (h + kv),
+        Attention::Heads { dim } => {
+            2.0 * h * (card.n_heads as f64 + card.n_kv_heads as f64) * dim as f64
+        }
+        Attention::Latent { .. } => attention_parameters(card) as f64,
+    };
     let products = match card.form {
         FeedForward::Plain => 2.0,
         FeedForward::Gated => 3.0,
     };
     let inner = card.experts.map_or(card.feed_forward as f64, |experts| {
-        experts.per_token as f64 * experts.feed_forward as f64
+        (experts.per_token as f64 + experts.n_shared as f64) * experts.feed_forward as f64
     });
-    2.0 * h * (h + kv) + products * h * inner
+    attention + products * h * inner
 }
 
 /// Time that a pipeline idles, as a share of the time it computes: `(p - 1) / (v m)` (Narayanan
@@ -187,6 +225,8 @@ mod tests {
             sequence: 2048,
             vocabulary: 51_200,
             experts: None,
+            attention: Attention::Even,
+            head: Head::Tied,
         }
     }
 
@@ -210,6 +250,7 @@ mod tests {
             n_kv_heads: 8,
             feed_forward: 14_336,
             form: FeedForward::Gated,
+            head: Head::Separate,
             vocabulary: 128_256,
             ..plain(32, 4096, 32)
         };
@@ -217,7 +258,12 @@ mod tests {
         assert_eq!(n_parameters(&llama), 8_030_261_248 - 4096);
         let mixtral = TransformerCard {
             vocabulary: 32_000,
-            experts: Some(ExpertCard { n_experts: 8, per_token: 2, feed_forward: 14_336 }),
+            experts: Some(ExpertCard {
+                n_experts: 8,
+                per_token: 2,
+                feed_forward: 14_336,
+                n_shared: 0,
+            }),
             ..llama
         };
         // 46,702,792,704 with it (Mixtral 8x7B, model card).

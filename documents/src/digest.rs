@@ -4,6 +4,7 @@
 //! from two containers has one digest. The encoding is a flat sequence of tagged, length-prefixed
 //! fields with LEB128 integers; [`ENCODING`] changes whenever its meaning does.
 
+use ir::card::{Attention, BlockGroup, ModelCard};
 use ir::cluster::{Check, Cluster, Device, DeviceKind, Duplex, RouteKind};
 use ir::graph::Graph;
 use ir::id::TensorId;
@@ -30,6 +31,41 @@ pub fn graph(graph: &Graph) -> String {
     encoder.tensor_ids(&graph.inputs);
     encoder.tensor_ids(&graph.outputs);
     encoder.count(graph.n_groups);
+    encoder.finish()
+}
+
+/// SHA-256 of a model card's content, 64 lower-case hexadecimal digits.
+#[must_use]
+pub fn card(model: &ModelCard) -> String {
+    let mut encoder = Encoder::new("model card");
+    encoder.text(&model.name);
+    encoder.number(u64::from(model.n_predictions));
+    encoder.count(model.groups.len());
+    for BlockGroup { card, n_blocks, extra_weights } in &model.groups {
+        encoder.number(u64::from(*n_blocks));
+        encoder.number(*extra_weights);
+        let experts = card.experts.map(|e| [e.n_experts, e.per_token, e.feed_forward, e.n_shared]);
+        let attention = match card.attention {
+            Attention::Even => vec![0],
+            Attention::Heads { dim } => vec![1, dim],
+            Attention::Latent { query_rank, key_value_rank, plain, rotary, value } => {
+                vec![2, query_rank, key_value_rank, plain, rotary, value]
+            }
+        };
+        let numbers = [
+            card.hidden,
+            card.n_heads,
+            card.n_kv_heads,
+            card.feed_forward,
+            card.form as u64,
+            card.sequence,
+            card.vocabulary,
+            card.head as u64,
+        ];
+        encoder.numbers(numbers.into_iter());
+        encoder.numbers(experts.map_or_else(Vec::new, Vec::from).into_iter());
+        encoder.numbers(attention.into_iter());
+    }
     encoder.finish()
 }
 

@@ -8,7 +8,19 @@ use serde::Serialize;
 /// # Errors
 /// `internal` where a value has no JSON form; no document holds one.
 pub fn pretty(document: &impl Serialize) -> Result<String, Diagnostic> {
-    serde_json::to_string_pretty(document).map(|text| escaped(text + "\n")).map_err(|error| {
+    finished(serde_json::to_string_pretty(document))
+}
+
+/// As [`pretty`], on one line.
+///
+/// # Errors
+/// As [`pretty`].
+pub fn line(document: &impl Serialize) -> Result<String, Diagnostic> {
+    finished(serde_json::to_string(document))
+}
+
+fn finished(text: serde_json::Result<String>) -> Result<String, Diagnostic> {
+    text.map(|text| escaped(text + "\n")).map_err(|error| {
         Diagnostic::error(
             Blame::Internal,
             "internal",

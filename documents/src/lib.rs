@@ -15,3 +15,4 @@ pub mod report;
 #[cfg(test)]
 mod sample;
 pub mod schema;
+pub mod solution;

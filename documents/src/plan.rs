@@ -8,6 +8,7 @@ mod names;
 mod read;
 mod render;
 mod resolve;
+pub mod training;
 
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
@@ -92,6 +93,9 @@ pub struct ParallelismDocument {
     pub context: u32,
     /// Micro-batches of one step.
     pub n_micro_batches: u64,
+    /// What an operator placement has none of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<training::DegreesDocument>,
 }
 
 /// A contiguous part of a pipeline.
@@ -100,6 +104,9 @@ pub struct ParallelismDocument {
 pub struct StageDocument {
     /// Its ops; empty in a plan of one stage, which holds all.
     pub ops: Vec<String>,
+    /// Its blocks, of a training run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<training::BlocksDocument>,
 }
 
 /// Stages in pipeline order.
@@ -190,6 +197,9 @@ pub struct ScheduleDocument {
     pub channels: Vec<ChannelTransfers>,
     /// Explicit waits.
     pub after: Vec<WaitDocument>,
+    /// Of a training run, per pipeline rank its cells in order, such as `0F0,0F1,0B0`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grid: Vec<String>,
 }
 
 /// What the judge said of the plan when it was written. A reader judges again.
@@ -200,13 +210,19 @@ pub struct CostDocument {
     pub step_time_ns: u64,
     /// Seconds of one step.
     pub step_time_s: f64,
+    /// Nanoseconds of what is minimised; absent where that is the step time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_ns: Option<u64>,
+    /// Seconds of what is minimised; absent where that is the step time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_s: Option<f64>,
     /// Nanoseconds that no plan can beat.
     pub bound_ns: u64,
     /// Seconds that no plan can beat.
     pub bound_s: f64,
     /// Which bound it is.
     pub bound_method: String,
-    /// `step_time / bound - 1`; absent where the bound is 0.
+    /// `value / bound - 1` of what is minimised; absent where the bound is 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<f64>,
     /// Where the truth lies in eight cases of ten; absent where all durations are given.
@@ -224,6 +240,8 @@ impl CostDocument {
         Self {
             step_time_ns,
             step_time_s: seconds(step_time_ns),
+            value_ns: None,
+            value_s: None,
             bound_ns,
             bound_s: seconds(bound_ns),
             bound_method: bound_method.to_owned(),
@@ -231,6 +249,19 @@ impl CostDocument {
             interval: None,
             origins: Vec::new(),
         }
+    }
+
+    /// The same for another objective than the step time, of which this is the value.
+    #[must_use]
+    pub fn with_value(self, value_ns: u64) -> Self {
+        let gap = gap(value_ns, self.bound_ns);
+        Self { value_ns: Some(value_ns), value_s: Some(seconds(value_ns)), gap, ..self }
+    }
+
+    /// Nanoseconds of what is minimised.
+    #[must_use]
+    pub fn minimised_ns(&self) -> u64 {
+        self.value_ns.unwrap_or(self.step_time_ns)
     }
 
     /// The same with how far the step time may be off, and what it rests on.
@@ -283,6 +314,9 @@ pub struct PlanDocument {
     /// What the judge said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<CostDocument>,
+    /// Of a training run on a model card: what was planned for, and memory by rank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<training::TrainingDocument>,
 }
 
 impl PlanDocument {

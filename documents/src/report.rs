@@ -242,6 +242,9 @@ pub enum AttemptResult {
         step_time_s: f64,
         /// Largest peak over the devices.
         peak_memory_bytes: u64,
+        /// Nanoseconds of what is minimised; absent where that is the step time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value_ns: Option<u64>,
     },
     /// None.
     NoPlan(DiagnosticDocument),
@@ -251,7 +254,19 @@ impl AttemptResult {
     /// A plan, from whole nanoseconds.
     #[must_use]
     pub fn plan(step_time_ns: u64, peak_memory_bytes: u64) -> Self {
-        Self::Plan { step_time_ns, step_time_s: seconds(step_time_ns), peak_memory_bytes }
+        let step_time_s = seconds(step_time_ns);
+        Self::Plan { step_time_ns, step_time_s, peak_memory_bytes, value_ns: None }
+    }
+
+    /// The same with the value of another objective than the step time.
+    #[must_use]
+    pub fn with_value(self, value: Option<u64>) -> Self {
+        match self {
+            Self::Plan { step_time_ns, step_time_s, peak_memory_bytes, .. } => {
+                Self::Plan { step_time_ns, step_time_s, peak_memory_bytes, value_ns: value }
+            }
+            Self::NoPlan(_) => self,
+        }
     }
 }
 
@@ -271,7 +286,7 @@ pub struct AttemptDocument {
 pub struct TracePointDocument {
     /// Seconds since the start.
     pub elapsed_s: f64,
-    /// Best step time so far in nanoseconds.
+    /// Best value so far in nanoseconds.
     #[serde(default)]
     pub value_ns: Option<u64>,
     /// Best bound so far in nanoseconds.
@@ -307,7 +322,7 @@ pub struct ReportDocument {
     pub report: StepDocument,
     /// What no plan can beat.
     pub bound: BoundDocument,
-    /// `step_time / bound - 1`; absent where the bound is 0.
+    /// `value / bound - 1` of what is minimised; absent where the bound is 0.
     #[serde(default)]
     pub gap: Option<f64>,
     /// Why the search ended, such as `proved-optimal`.

@@ -1,10 +1,12 @@
 //! Files that executors and viewers read, one module per format and one table that knows them all.
 
 pub mod accelerate;
+pub mod convergence;
 pub mod dot;
 mod memory_curve;
 pub mod svg;
 pub mod trace;
+pub mod training;
 
 #[cfg(test)]
 mod sample;

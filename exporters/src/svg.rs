@@ -37,10 +37,11 @@ const MAX_NAME: usize = 22;
 /// Average advance of a character of 11 px, in pixels.
 const CHARACTER: f64 = 6.2;
 
-const INK: &str = "#22252b";
-const FADED: &str = "#6b6f76";
-const RULE: &str = "#e4e4df";
-const FONT: &str = "Inter, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif";
+pub(crate) const INK: &str = "#22252b";
+pub(crate) const FADED: &str = "#6b6f76";
+pub(crate) const RULE: &str = "#e4e4df";
+pub(crate) const FONT: &str =
+    "Inter, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif";
 
 /// The picture.
 ///
@@ -269,7 +270,7 @@ fn thousands(number: u64) -> String {
 }
 
 /// Without what XML can't hold or readers can't see, and cut. The `svg` crate escapes markup.
-fn clean(text: &str, most: usize) -> String {
+pub(crate) fn clean(text: &str, most: usize) -> String {
     let mut clean: String = text
         .chars()
         .take(most)
@@ -284,7 +285,7 @@ fn clean(text: &str, most: usize) -> String {
     clean
 }
 
-fn rectangle((x, y, width, height): (f64, f64, f64, f64), fill: &str) -> Rectangle {
+pub(crate) fn rectangle((x, y, width, height): (f64, f64, f64, f64), fill: &str) -> Rectangle {
     Rectangle::new()
         .set("x", rounded(x))
         .set("y", rounded(y))
@@ -293,7 +294,7 @@ fn rectangle((x, y, width, height): (f64, f64, f64, f64), fill: &str) -> Rectang
         .set("fill", fill)
 }
 
-fn line(from: (f64, f64), to: (f64, f64), stroke: &str) -> Line {
+pub(crate) fn line(from: (f64, f64), to: (f64, f64), stroke: &str) -> Line {
     Line::new()
         .set("x1", rounded(from.0))
         .set("y1", rounded(from.1))
@@ -303,11 +304,11 @@ fn line(from: (f64, f64), to: (f64, f64), stroke: &str) -> Line {
 }
 
 /// Two digits are enough for any screen and keep files small.
-fn rounded(pixels: f64) -> f64 {
+pub(crate) fn rounded(pixels: f64) -> f64 {
     (pixels * 100.0).round() / 100.0
 }
 
-fn text(content: &str, at: (f64, f64), size: u32, fill: &str) -> Text {
+pub(crate) fn text(content: &str, at: (f64, f64), size: u32, fill: &str) -> Text {
     Text::new(content)
         .set("x", rounded(at.0))
         .set("y", rounded(at.1))
@@ -316,7 +317,7 @@ fn text(content: &str, at: (f64, f64), size: u32, fill: &str) -> Text {
 }
 
 /// Ways to set text.
-trait Style: Sized {
+pub(crate) trait Style: Sized {
     fn bold(self) -> Self;
     fn middle(self) -> Self;
     fn end(self) -> Self;

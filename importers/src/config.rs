@@ -3,6 +3,7 @@
 mod architecture;
 mod blocks;
 mod builder;
+pub mod card;
 
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;

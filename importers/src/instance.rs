@@ -77,7 +77,7 @@ pub(crate) fn read(
     name: &str,
     options: &ImportOptions,
 ) -> Result<Import, Diagnostic> {
-    let document: InstanceDocument = json::parse(&source::read_all(source, json::MAX_BYTES)?)?;
+    let document: InstanceDocument = json::parse(&source::read_all(source, json::budget())?)?;
     let cluster = devices::cluster(&document.devices, document.link.as_ref(), &document.links)?;
     let graph = graph(document, name)?;
     let summary = Summary::of("instance", &graph);

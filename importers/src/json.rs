@@ -1,6 +1,7 @@
 //! Strict JSON: a byte-order mark is skipped; duplicate keys, numbers out of range, `NaN`, depth
 //! past the limit and trailing bytes are errors that say where.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -13,9 +14,26 @@ use crate::source::{self, Source};
 /// What some editors put before UTF-8 text.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Largest JSON file that is read, in bytes: an instance of 400,000 ops. Reading an instance takes
-/// up to eight times its size in memory.
+/// Largest JSON file that is read whatever the machine, in bytes: an instance of 400,000 ops.
 pub(crate) const MAX_BYTES: u64 = 64 << 20;
+
+/// Largest instance on any machine, in bytes: six million ops.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Reading takes up to twelve times the size of a file in memory, a file made to take most of it
+/// included; a quarter of what is free stays free.
+const BLOW_UP: u64 = 16;
+
+/// Largest instance that this machine has room for, in bytes: more than [`MAX_BYTES`] where the
+/// system says how much memory is free.
+pub(crate) fn budget() -> u64 {
+    let available = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    let kibibytes = available.unwrap_or(0);
+    (kibibytes.saturating_mul(1024) / BLOW_UP).clamp(MAX_BYTES, MOST_BYTES)
+}
 
 /// Starts the message of a duplicate key, so that it can be told from other data errors.
 const DUPLICATE: &str = "duplicate key";
@@ -26,7 +44,7 @@ const DUPLICATE: &str = "duplicate key";
 /// `invalid-json`, `truncated-json`, `nesting-limit`, `duplicate-key`, `number-out-of-range`,
 /// `size-budget`, `unreadable-file`.
 pub(crate) fn top_keys(source: &dyn Source) -> Result<BTreeSet<String>, Diagnostic> {
-    let bytes = source::read_all(source, MAX_BYTES)?;
+    let bytes = source::read_all(source, budget())?;
     let mut reader = serde_json::Deserializer::from_slice(text(&bytes));
     let keys = TopKeys.deserialize(&mut reader).map_err(|error| diagnose(&error))?;
     reader.end().map_err(|error| diagnose(&error))?;
@@ -117,15 +135,49 @@ impl<'de> Visitor<'de> for Checked {
     }
 }
 
-fn distinct_keys<'de, A: MapAccess<'de>>(mut map: A) -> Result<BTreeSet<String>, A::Error> {
-    let mut keys = BTreeSet::new();
-    while let Some(key) = map.next_key::<String>()? {
+fn distinct_keys<'de, A: MapAccess<'de>>(mut map: A) -> Result<BTreeSet<Key<'de>>, A::Error> {
+    // Objects with few keys, as nearly all are, need no tree while they are read.
+    let mut first: Vec<Key<'de>> = Vec::new();
+    let mut keys: BTreeSet<Key<'de>> = BTreeSet::new();
+    while let Some(key) = map.next_key::<Key<'de>>()? {
         map.next_value_seed(Checked)?;
-        if let Some(key) = keys.replace(key) {
-            return Err(serde::de::Error::custom(format_args!("{DUPLICATE} `{key}`")));
+        if first.contains(&key) || keys.contains(&key) {
+            return Err(serde::de::Error::custom(format_args!("{DUPLICATE} `{}`", key.0)));
+        }
+        if first.len() < FEW {
+            first.push(key);
+        } else {
+            keys.insert(key);
         }
     }
+    keys.extend(first);
     Ok(keys)
+}
+
+/// So many keys are compared one by one.
+const FEW: usize = 16;
+
+/// A key, borrowed from the text where it holds no escapes.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Key<'de>(Cow<'de, str>);
+
+impl<'de> serde::Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl<'de> Visitor<'de> for KeyVisitor {
+            type Value = Key<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(KeyVisitor)
+    }
 }
 
 /// The keys of an object whose values are checked and dropped.
@@ -149,7 +201,8 @@ impl<'de> Visitor<'de> for TopKeys {
         Err(serde::de::Error::custom("expected a JSON object at the top, found an array"))
     }
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        distinct_keys(map)
+        let keys = distinct_keys(map)?;
+        Ok(keys.into_iter().map(|key| key.0.into_owned()).collect())
     }
 }
 
@@ -176,6 +229,19 @@ mod tests {
         assert_eq!(code(&"[".repeat(100_000)), "nesting-limit");
         assert_eq!(code(&r#"{"a":"#.repeat(100_000)), "nesting-limit");
         assert_eq!(code("[1]"), "invalid-document");
+    }
+
+    #[test]
+    fn many_keys_are_compared_too() {
+        let many: Vec<String> = (0..40).map(|at| format!("\"k{at}\":{at}")).collect();
+        assert!(top_keys(&format!("{{{}}}", many.join(",")).as_bytes()).is_ok());
+        for twice in [3, 30] {
+            let text = format!("{{{},\"k{twice}\":0}}", many.join(","));
+            assert_eq!(code(&text), "duplicate-key");
+            assert_eq!(code(&format!("{{\"a\":{text}}}")), "duplicate-key");
+        }
+        // An escape is the letter that it stands for.
+        assert_eq!(code(r#"{"a":1,"\u0061":2}"#), "duplicate-key");
     }
 
     #[test]

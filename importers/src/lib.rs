@@ -10,6 +10,7 @@ pub mod execution_trace;
 mod hints;
 pub mod instance;
 pub mod json;
+pub mod launcher;
 pub mod measurements;
 pub mod onnx;
 pub mod profile;
@@ -252,6 +253,10 @@ pub fn instance(path: &Path) -> Result<Option<Instance>, Diagnostic> {
         _ => Ok(None),
     };
     let Ok(source) = FileSource::open(path) else { return Ok(None) };
+    // No reader of such instances takes more, and a large model is not read twice for nothing.
+    if source.len() > json::MAX_BYTES {
+        return Ok(None);
+    }
     let found = match source::inflated(&source, json::MAX_BYTES) {
         Ok(None) => read(&source, &file),
         Ok(Some(bytes)) => read(&bytes.as_slice(), file.strip_suffix(".gz").unwrap_or(&file)),
@@ -295,7 +300,7 @@ fn read_plain(
     name: &str,
     options: &ImportOptions,
 ) -> Result<Content, Diagnostic> {
-    let inflated = source::inflated(source, json::MAX_BYTES)?;
+    let inflated = source::inflated(source, json::budget())?;
     match &inflated {
         Some(bytes) => {
             read_sniffed(&bytes.as_slice(), name.strip_suffix(".gz").unwrap_or(name), options)

@@ -100,6 +100,11 @@ pub(crate) fn read_all(source: &dyn Source, limit: u64) -> Result<Vec<u8>, Diagn
     Ok(bytes)
 }
 
+/// Bytes that one byte of a gzip file of text may stand for; instances are at 10 to 20.
+const BEST_PACKING: u64 = 64;
+/// Bytes that any gzip file may hold.
+const ALWAYS_INFLATED: u64 = 64 << 20;
+
 /// What a gzip file holds; `None` for any other file.
 ///
 /// # Errors
@@ -111,6 +116,8 @@ pub(crate) fn inflated(source: &dyn Source, limit: u64) -> Result<Option<Vec<u8>
     if head[..n] != [0x1f, 0x8b, 8] {
         return Ok(None);
     }
+    // What packs better than text does is no text.
+    let limit = limit.min(source.len().saturating_mul(BEST_PACKING).max(ALWAYS_INFLATED));
     let mut bytes = Vec::new();
     let mut stream = MultiGzDecoder::new(Stream::new(source, 0)).take(limit.saturating_add(1));
     stream.read_to_end(&mut bytes).map_err(|error| {

@@ -10,6 +10,43 @@ pub enum FeedForward {
     Gated,
 }
 
+/// How queries, keys and values are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Attention {
+    /// Heads of `hidden / n_heads` elements.
+    #[default]
+    Even,
+    /// Heads of a stated number of elements.
+    Heads {
+        /// Elements of a head.
+        dim: u64,
+    },
+    /// Through narrow products, of which the key-value one alone is cached (DeepSeek-AI 2024,
+    /// arXiv:2405.04434, section 2.1).
+    Latent {
+        /// Width of the narrow query.
+        query_rank: u64,
+        /// Width of the narrow keys and values.
+        key_value_rank: u64,
+        /// Elements of a query or key head without position.
+        plain: u64,
+        /// Elements with rotary position; shared by the heads of a key.
+        rotary: u64,
+        /// Elements of a value head.
+        value: u64,
+    },
+}
+
+/// Whether the head's weight is the embedding's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Head {
+    /// One tensor, on both ends of a pipeline.
+    #[default]
+    Tied,
+    /// Two tensors.
+    Separate,
+}
+
 /// Mixture of experts in place of the feed-forward part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ExpertCard {
@@ -19,6 +56,8 @@ pub struct ExpertCard {
     pub per_token: u64,
     /// Inner width of one expert.
     pub feed_forward: u64,
+    /// Experts of the same width that every token visits.
+    pub n_shared: u64,
 }
 
 /// A decoder or encoder of equal blocks between an embedding and a vocabulary head.
@@ -44,6 +83,76 @@ pub struct TransformerCard {
     pub vocabulary: u64,
     /// Mixture of experts, where the blocks have one.
     pub experts: Option<ExpertCard>,
+    /// How queries, keys and values are made.
+    pub attention: Attention,
+    /// Whether the head's weight is the embedding's.
+    pub head: Head,
+}
+
+impl TransformerCard {
+    /// Elements of a query or key head, and of a value head; at least 1.
+    #[must_use]
+    pub fn head_dims(&self) -> (u64, u64) {
+        match self.attention {
+            Attention::Even => {
+                let dim = (self.hidden / self.n_heads.max(1)).max(1);
+                (dim, dim)
+            }
+            Attention::Heads { dim } => (dim.max(1), dim.max(1)),
+            Attention::Latent { plain, rotary, value, .. } => {
+                (plain.saturating_add(rotary).max(1), value.max(1))
+            }
+        }
+    }
+}
+
+/// So many blocks of one kind, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BlockGroup {
+    /// The kind; its `n_layers` is not looked at.
+    pub card: TransformerCard,
+    /// Blocks.
+    pub n_blocks: u32,
+    /// Weights of products that each block has besides those of its card, such as the projection
+    /// of a block that predicts a later token; `hidden` rows, not shared out by tensor ranks.
+    pub extra_weights: u64,
+}
+
+/// A transformer whose blocks are of several kinds, between an embedding and a vocabulary head.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ModelCard {
+    /// Name.
+    pub name: String,
+    /// Blocks in model order; hidden size, sequence, vocabulary and head are the same in all.
+    pub groups: Vec<BlockGroup>,
+    /// Tokens that are predicted per position: how often the head runs.
+    pub n_predictions: u32,
+}
+
+impl ModelCard {
+    /// A model of equal blocks.
+    #[must_use]
+    pub fn uniform(card: TransformerCard) -> Self {
+        let n_blocks = card.n_layers;
+        let name = card.name.clone();
+        Self {
+            name,
+            groups: vec![BlockGroup { card, n_blocks, extra_weights: 0 }],
+            n_predictions: 1,
+        }
+    }
+
+    /// Blocks of all kinds.
+    #[must_use]
+    pub fn n_blocks(&self) -> u32 {
+        self.groups.iter().fold(0, |sum, group| sum.saturating_add(group.n_blocks))
+    }
+
+    /// By block in model order, the position of its kind.
+    pub fn kinds(&self) -> impl Iterator<Item = usize> + '_ {
+        let of = |(kind, group): (usize, &BlockGroup)| (0..group.n_blocks).map(move |_| kind);
+        self.groups.iter().enumerate().flat_map(of)
+    }
 }
 
 /// What a stage computes again instead of keeping.

@@ -11,12 +11,14 @@ macro_rules! id {
         impl $name {
             /// The id of position `index`. Saturates at `u32::MAX`; budgets keep counts far below.
             #[must_use]
+            #[inline]
             pub fn new(index: usize) -> Self {
                 Self(u32::try_from(index).unwrap_or(u32::MAX))
             }
 
             /// The position in the owning vector.
             #[must_use]
+            #[inline]
             pub fn index(self) -> usize {
                 self.0 as usize
             }

@@ -11,6 +11,7 @@ pub mod graph;
 pub mod grid;
 pub mod id;
 pub mod instance;
+pub mod launch;
 pub mod measured;
 pub mod module;
 pub mod op;

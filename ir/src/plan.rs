@@ -6,6 +6,17 @@ use crate::card::{Recompute, SequenceParallel, ZeroStage};
 use crate::id::{DeviceId, OpId, StageId};
 use crate::schedule::Schedule;
 
+/// Which axis of a training run lies on which tier of links. Tensor ranks are neighbours, context
+/// ranks come next; groups that do not fit into a host leave it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mesh {
+    /// Replicas come next, pipeline ranks are furthest apart (Megatron-LM).
+    #[default]
+    DataInside,
+    /// Pipeline ranks come next, replicas are furthest apart.
+    PipelineInside,
+}
+
 /// Degrees of parallelism and batch sizes. An operator placement has all degrees 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parallelism {
@@ -29,6 +40,8 @@ pub struct Parallelism {
     pub sequence: SequenceParallel,
     /// What the data-parallel replicas share out.
     pub zero: ZeroStage,
+    /// Which axis lies on which tier.
+    pub mesh: Mesh,
 }
 
 impl Default for Parallelism {
@@ -44,6 +57,7 @@ impl Default for Parallelism {
             virtual_stages: 1,
             sequence: SequenceParallel::Off,
             zero: ZeroStage::None,
+            mesh: Mesh::DataInside,
         }
     }
 }

@@ -4,10 +4,13 @@
 //! Never knows file formats, the web, or the terminal.
 
 pub mod algorithm;
+mod dispatch;
 pub mod draft;
 pub mod instance;
+mod line;
 mod list_schedule;
 pub mod no_plan;
+pub mod parallelism;
 pub mod partition;
 pub mod placement;
 pub mod recipe;

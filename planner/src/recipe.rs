@@ -5,7 +5,7 @@ use std::fmt;
 
 use ir::diagnostic::Diagnostic;
 
-use crate::algorithm::{Kind, Options};
+use crate::algorithm::{Kind, Options, Row};
 use crate::registry::{Entry, entries, entry};
 
 /// One use of a row.
@@ -32,7 +32,9 @@ impl Recipe {
     pub fn parse(text: &str) -> Result<Self, Diagnostic> {
         let mut ingredients = Vec::new();
         for part in split_outside_parentheses(text)? {
-            ingredients.push(ingredient(part.trim())?);
+            let used = Ingredient::parse(part.trim())?;
+            used.row()?;
+            ingredients.push(used);
         }
         let recipe = Self { ingredients };
         recipe.check_order()?;
@@ -75,6 +77,53 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+}
+
+impl Ingredient {
+    /// The row, ready to plan a model.
+    ///
+    /// # Errors
+    /// `not-for-models`, and those of the row's options.
+    pub fn row(&self) -> Result<Row, Diagnostic> {
+        let build = self.entry.build.ok_or_else(|| for_instances(self.entry))?;
+        build(&self.options)
+    }
+
+    /// Reads one row with its options, such as `m-sct(theta=0.2)`.
+    ///
+    /// # Errors
+    /// `unknown-algorithm`, `unknown-option`, `bad-option` and `bad-recipe`.
+    pub fn parse(text: &str) -> Result<Self, Diagnostic> {
+        let (name, list) = match text.split_once('(') {
+            Some((name, rest)) => {
+                (name.trim(), rest.strip_suffix(')').ok_or_else(|| unbalanced(text))?)
+            }
+            None => (text, ""),
+        };
+        let entry = entry(name).ok_or_else(|| {
+            let known: Vec<&str> = entries().iter().map(|entry| entry.name).collect();
+            unknown("unknown-algorithm", "algorithm", name, &known)
+        })?;
+        let mut given = BTreeMap::new();
+        for option in list.split(',').map(str::trim).filter(|option| !option.is_empty()) {
+            let (option, value) = option.split_once('=').ok_or_else(|| {
+                Diagnostic::usage(
+                    "bad-option",
+                    format!("option `{option}` of `{name}` has no value"),
+                )
+                .hint(format!("write it as `{name}({option}=VALUE)`"))
+            })?;
+            let option = option.trim();
+            if !entry.options.iter().any(|row| row.name == option) {
+                let known: Vec<&str> = entry.options.iter().map(|row| row.name).collect();
+                return Err(
+                    unknown("unknown-option", "option", option, &known).fact("algorithm", name)
+                );
+            }
+            given.insert(option.to_owned(), value.trim().to_owned());
+        }
+        Ok(Self { entry, options: Options::new(given) })
     }
 }
 
@@ -140,33 +189,12 @@ fn unbalanced(text: &str) -> Diagnostic {
         .hint("write options as `m-sct(theta=0.2)`")
 }
 
-fn ingredient(text: &str) -> Result<Ingredient, Diagnostic> {
-    let (name, list) = match text.split_once('(') {
-        Some((name, rest)) => {
-            (name.trim(), rest.strip_suffix(')').ok_or_else(|| unbalanced(text))?)
-        }
-        None => (text, ""),
-    };
-    let entry = entry(name).ok_or_else(|| {
-        let known: Vec<&str> = entries().iter().map(|entry| entry.name).collect();
-        unknown("unknown-algorithm", "algorithm", name, &known)
-    })?;
-    let mut given = BTreeMap::new();
-    for option in list.split(',').map(str::trim).filter(|option| !option.is_empty()) {
-        let (option, value) = option.split_once('=').ok_or_else(|| {
-            Diagnostic::usage("bad-option", format!("option `{option}` of `{name}` has no value"))
-                .hint(format!("write it as `{name}({option}=VALUE)`"))
-        })?;
-        let option = option.trim();
-        if !entry.options.iter().any(|row| row.name == option) {
-            let known: Vec<&str> = entry.options.iter().map(|row| row.name).collect();
-            return Err(unknown("unknown-option", "option", option, &known).fact("algorithm", name));
-        }
-        given.insert(option.to_owned(), value.trim().to_owned());
-    }
-    let options = Options::new(given);
-    (entry.build)(&options)?;
-    Ok(Ingredient { entry, options })
+/// The error for a row that can't plan models.
+fn for_instances(entry: &Entry) -> Diagnostic {
+    let names = entries().iter().filter(|entry| entry.build.is_some()).map(|entry| entry.name);
+    let message = format!("`{}` solves instances with given costs, not models", entry.name);
+    Diagnostic::usage("not-for-models", message)
+        .hint(format!("use one of {}", names.collect::<Vec<_>>().join(", ")))
 }
 
 fn unknown(code: &'static str, what: &'static str, name: &str, known: &[&str]) -> Diagnostic {

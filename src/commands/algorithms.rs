@@ -1,6 +1,7 @@
 //! `algorithms`: the registry.
 
-use planner::registry::entries;
+use planner::algorithm::OptionRow;
+use planner::registry::{Entry, entries};
 
 use crate::commands::{CommandResult, Exit};
 use crate::printer::Printer;
@@ -10,6 +11,7 @@ pub(crate) fn run(printer: &Printer) -> CommandResult {
     let columns = [
         Column::Name("algorithm"),
         Column::Name("kind"),
+        Column::Text("objectives"),
         Column::Text("decides"),
         Column::Text("summary"),
         Column::Text("paper"),
@@ -19,12 +21,32 @@ pub(crate) fn run(printer: &Printer) -> CommandResult {
         vec![
             entry.name.to_owned(),
             entry.kind.name().to_owned(),
+            entry.objectives().join(", "),
             decides.join(", "),
             entry.summary.to_owned(),
             entry.paper.to_owned(),
         ]
     });
     printer.table(&columns, rows.collect());
+    printer.text("\n");
+    let columns = [
+        Column::Name("option"),
+        Column::Text("values"),
+        Column::Name("default"),
+        Column::Text("meaning"),
+    ];
+    let option = |entry: &Entry, option: &OptionRow| {
+        vec![
+            format!("{}({})", entry.name, option.name),
+            option.unit.to_owned(),
+            option.default.to_owned(),
+            option.summary.to_owned(),
+        ]
+    };
+    let rows =
+        entries().iter().flat_map(|entry| entry.options.iter().map(move |o| option(entry, o)));
+    printer.table(&columns, rows.collect());
+    printer.text("\n");
     printer.line("recipe: transforms, then what decides, then what improves, such as fuse,m-sct");
     printer.document(&web::routes::algorithms::document());
     Ok(Exit::DONE)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cost_model::max_load::Load;
 use cost_model::report::DeviceReport;
 use documents::plan::{PlanDocument, Reference};
 use ir::diagnostic::Diagnostic;
@@ -9,6 +10,7 @@ use ir::units::{Bytes, Nanos};
 use serde_json::{Value, json};
 
 use crate::cli::CompareArgs;
+use crate::commands::busiest;
 use crate::commands::replay::{self, Replayed};
 use crate::commands::report::Rows;
 use crate::commands::{CommandResult, Exit};
@@ -26,7 +28,7 @@ struct Row {
 /// What is compared.
 #[derive(Default)]
 struct Figures {
-    /// The step time, then its parts.
+    /// The value of the objective, the step time, then its parts.
     times: Vec<Row>,
     peak: Option<Row>,
     warnings: Vec<Diagnostic>,
@@ -137,12 +139,16 @@ fn parts(a: &Replayed, b: &Replayed) -> Vec<Row> {
         format!("on the busiest device, {} then {}", name(a, on_a), name(b, on_b))
     };
     let row = |name, a, b, remark| Row { name, a, b, remark };
-    vec![
+    let greatest = |loads: Vec<Load>| loads.iter().map(Load::total_ns).max().unwrap_or(0);
+    let loads = busiest::of(a).map(greatest).zip(busiest::of(b).map(greatest));
+    let loads = loads.map(|(a, b)| row("max load", a, b, String::new()));
+    let steps = [
         total,
         row("  compute", on_a.compute_ns, on_b.compute_ns, where_to),
         row("  exposed transfer", on_a.communication_ns, on_b.communication_ns, String::new()),
         row("  idle", on_a.idle_ns, on_b.idle_ns, String::new()),
-    ]
+    ];
+    loads.into_iter().chain(steps).collect()
 }
 
 fn peaks(a: &Replayed, b: &Replayed) -> Row {

@@ -11,13 +11,21 @@ use ir::diagnostic::Diagnostic;
 use crate::cli::ExplainArgs;
 use crate::commands::replay::{self, Replayed};
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, Exit, violations};
+use crate::commands::{CommandResult, Exit, training, violations};
 use crate::printer::Printer;
 use crate::suggest;
 
 pub(crate) fn run(args: &ExplainArgs, printer: &Printer) -> CommandResult {
     let rows = Rows::of(args.replay.target.all);
     let document = replay::document(&args.replay.plan)?;
+    if document.training.is_some() {
+        if args.op.is_some() || args.transfer.is_some() || args.device.is_some() {
+            let message = "a training run on a config has ranks and stages, no ops";
+            return Err(Diagnostic::usage("not-for-training", message)
+                .hint("leave --op, --transfer and --device out"));
+        }
+        return training::explain(&document, &args.replay, printer);
+    }
     let on = replay::on_problem(&document, &args.replay.model, &args.replay.target)?;
     let broken = violations::of(&on);
     if !broken.is_empty() {

@@ -8,12 +8,16 @@ use serde_json::json;
 use crate::artifact::{self, Existing};
 use crate::cli::{ExportArgs, ReplayArgs};
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, Exit, replay, violations};
+use crate::commands::{CommandResult, Exit, replay, training, violations};
 use crate::escape;
 use crate::printer::Printer;
 use crate::suggest;
 
 pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
+    let document = replay::document(&args.replay.plan)?;
+    if document.training.is_some() {
+        return training::export(&document, args, printer);
+    }
     check_target(&args.target)?;
     let existing = Existing::of(args.force);
     let ReplayArgs { plan, model, target } = &args.replay;
@@ -21,7 +25,7 @@ pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
     inputs.extend(target.problem.cluster.as_deref());
     inputs.extend(target.problem.constraints.as_deref());
     artifact::check(&[&args.output], &inputs, existing)?;
-    let on = replay::read(&args.replay)?;
+    let on = replay::on_problem(&document, model, target)?;
     let broken = violations::of(&on);
     if !broken.is_empty() {
         return Ok(violations::verdict(&on, &broken, Rows::of(target.all), printer));

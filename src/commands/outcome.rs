@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cost_model::problem::{Objective, Problem};
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::{PlanDocument, gap};
 use documents::report::{
@@ -26,6 +27,8 @@ use crate::table::Column;
 pub(crate) struct Solved {
     /// The plan as a document.
     pub(crate) plan: PlanDocument,
+    /// How far its step time can be trusted.
+    pub(crate) trust: Trust,
     /// Wall-clock time of the solve.
     pub(crate) elapsed: Duration,
     /// Of the exports.
@@ -52,7 +55,7 @@ pub(crate) fn print(
     }
     let problem = &loaded.problem;
     printer.line(&import::sentence(&problem.graph.name, &loaded.summary));
-    let trust = Trust::of(problem, &outcome.plan, &outcome.timeline);
+    let trust = &solved.trust;
     let nominal = if outcome.report.nominal { ", nominal costs" } else { "" };
     printer.line(&format!(
         "{}: {}{nominal}",
@@ -60,7 +63,7 @@ pub(crate) fn print(
         load::describe(&problem.cluster)
     ));
     printer.text("\n");
-    attempts(outcome, printer);
+    attempts(problem, outcome, printer);
     printer.text("\n");
     report::devices(problem, &outcome.report, Rows::of(args.all), printer);
     printer.text("\n");
@@ -76,7 +79,7 @@ pub(crate) fn print(
     for file in &solved.written {
         printer.talk(&format!("wrote {file}"));
     }
-    printer.line(&sentence(outcome, &trust));
+    sentence(problem, outcome, trust).lines().for_each(|line| printer.line(line));
     Ok(())
 }
 
@@ -85,7 +88,8 @@ pub(crate) fn print_failure(none: &NoPlan, printer: &Printer) -> Exit {
     let exit = none.diagnostic.blame.exit_code();
     if printer.format == Format::Json {
         let error = DiagnosticDocument { exit_code: Some(exit), ..(&none.diagnostic).into() };
-        let attempts: Vec<_> = none.attempts.iter().map(attempt).collect();
+        let attempts: Vec<_> =
+            none.attempts.iter().map(|a| attempt(a, Objective::StepTime)).collect();
         printer.document(&json!({ "error": error, "exit_code": exit, "attempts": attempts }));
         return Exit(exit);
     }
@@ -105,10 +109,18 @@ pub(crate) fn print_failure(none: &NoPlan, printer: &Printer) -> Exit {
     Exit(exit)
 }
 
-fn attempts(outcome: &Outcome, printer: &Printer) {
+/// What is minimised, as the head of a column.
+fn value_name(problem: &Problem) -> &'static str {
+    match problem.objective {
+        Objective::StepTime => "step time",
+        Objective::MaxLoad => "max load",
+    }
+}
+
+fn attempts(problem: &Problem, outcome: &Outcome, printer: &Printer) {
     let columns = [
         Column::Name("algorithm"),
-        Column::Number("step time"),
+        Column::Number(value_name(problem)),
         Column::Number("bound"),
         Column::Number("gap"),
         Column::Number("peak memory"),
@@ -119,9 +131,9 @@ fn attempts(outcome: &Outcome, printer: &Printer) {
         let mut cells = vec![attempt.algorithm.clone()];
         match &attempt.result {
             Ok(plan) => cells.extend([
-                plan.step_time.to_string(),
+                plan.value.to_string(),
                 outcome.bound.value.to_string(),
-                percent(plan.step_time, outcome.bound.value),
+                percent(plan.value, outcome.bound.value),
                 Bytes(plan.peak_bytes).to_string(),
                 elapsed(attempt.elapsed),
                 if attempt.algorithm == outcome.algorithm { "kept" } else { "" }.to_owned(),
@@ -161,8 +173,8 @@ fn percent(value: Nanos, bound: Nanos) -> String {
     }
 }
 
-fn sentence(outcome: &Outcome, trust: &Trust) -> String {
-    let (value, bound) = (outcome.timeline.step_time, outcome.bound.value);
+fn sentence(problem: &Problem, outcome: &Outcome, trust: &Trust) -> String {
+    let (value, bound) = (outcome.value, outcome.bound.value);
     let gap = percent(value, bound);
     let how_far = if value <= bound {
         "the optimum of this cost model".to_owned()
@@ -173,7 +185,11 @@ fn sentence(outcome: &Outcome, trust: &Trust) -> String {
     } else {
         format!("at most {gap} above the optimum of this cost model")
     };
-    format!("{}, {how_far}", trust.sentence(value))
+    let step = trust.sentence(outcome.timeline.step_time);
+    match problem.objective {
+        Objective::StepTime => format!("{step}, {how_far}"),
+        Objective::MaxLoad => format!("{step}\nmax load {value}, {how_far}"),
+    }
 }
 
 fn document(
@@ -182,22 +198,19 @@ fn document(
     solved: &Solved,
     warnings: &[Diagnostic],
 ) -> ReportDocument {
-    let value = outcome.timeline.step_time.get();
+    let value = outcome.value.get();
     let bound = outcome.bound.value.get();
+    let problem = &loaded.problem;
     ReportDocument {
         format: FORMAT.to_owned(),
         plan: solved.plan.clone(),
-        report: report::document(
-            &loaded.problem,
-            &outcome.report,
-            &Trust::of(&loaded.problem, &outcome.plan, &outcome.timeline),
-        ),
+        report: report::document(&loaded.problem, &outcome.report, &solved.trust),
         bound: BoundDocument::new(bound, outcome.bound.method),
         gap: gap(value, bound),
         stop_reason: outcome.stop.name().to_owned(),
         algorithm: outcome.algorithm.clone(),
         warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
-        attempts: outcome.attempts.iter().map(attempt).collect(),
+        attempts: outcome.attempts.iter().map(|a| attempt(a, problem.objective)).collect(),
         run: RunDocument {
             planning_time_s: solved.elapsed.as_secs_f64(),
             attempts_s: outcome.attempts.iter().map(|a| a.elapsed.as_secs_f64()).collect(),
@@ -216,11 +229,16 @@ fn document(
     }
 }
 
-fn attempt(attempt: &Attempt) -> AttemptDocument {
+fn attempt(attempt: &Attempt, objective: Objective) -> AttemptDocument {
+    let value = |plan: &planner::run::AttemptPlan| {
+        (objective != Objective::StepTime).then(|| plan.value.get())
+    };
     AttemptDocument {
         algorithm: attempt.algorithm.clone(),
         result: match &attempt.result {
-            Ok(plan) => AttemptResult::plan(plan.step_time.get(), plan.peak_bytes),
+            Ok(plan) => {
+                AttemptResult::plan(plan.step_time.get(), plan.peak_bytes).with_value(value(plan))
+            }
             Err(none) => AttemptResult::NoPlan(DiagnosticDocument::from(&none.diagnostic)),
         },
     }

@@ -1,30 +1,48 @@
 //! `plan`: a model on a cluster.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use cost_model::bound::Bound;
 use cost_model::judge::Timeline;
+use cost_model::problem::Objective;
 use documents::plan::{Context, CostDocument, PlanDocument};
 use exporters::Source;
 use ir::diagnostic::{Blame, Diagnostic};
+use ir::plan::Plan;
+use ir::units::Nanos;
 use planner::recipe::Recipe;
-use planner::run::{Budget, Outcome, Request, solve};
+use planner::run::{Budget, Event, Outcome, Request, solve};
 
 use crate::artifact::{self, Existing};
 use crate::cli::PlanArgs;
 use crate::commands::outcome::{self, Solved};
+use crate::commands::plot::{self, Unit};
 use crate::commands::trust::Trust;
-use crate::commands::{CommandResult, Exit, export, instance};
+use crate::commands::{CommandResult, Exit, export, instance, training};
 use crate::escape;
 use crate::interrupt;
 use crate::load::{self, Loaded};
 use crate::printer::Printer;
-use crate::progress::Progress;
+use crate::publisher::{Follow, Incumbent, Publisher};
 
 pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
+    if args.progress == Follow::Lines {
+        printer.one_line_each();
+    }
+    if args.training.are_asked() || args.algorithm == training::ALGORITHM {
+        return training::plan(args, printer);
+    }
     if let Some(instance) = importers::instance(&args.model)? {
+        let instance = instance::with_accelerators(instance, args.accelerators);
         return instance::plan(args, &instance, printer);
+    }
+    if args.accelerators.is_some() {
+        let message = "`--accelerators` counts those of an instance with given costs";
+        return Err(Diagnostic::usage("not-for-models", message)
+            .hint("a model's devices come from --cluster"));
     }
     let exports = exports(&args.export)?;
     let existing = Existing::of(args.force);
@@ -42,15 +60,19 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     }
     let request = Request {
         recipe,
-        budget: Budget { time: args.time_limit, nodes: args.node_budget },
-        seed: args.seed,
-        deterministic: args.deterministic,
+        budget: Budget { time: args.limits.time_limit, nodes: args.limits.node_budget },
+        gap: args.limits.gap.unwrap_or(0.0),
+        seed: args.limits.seed,
+        threads: args.limits.threads.map_or(0, NonZeroUsize::get),
+        deterministic: args.limits.deterministic,
         cancel,
     };
     let start = Instant::now();
-    let progress = Progress::new(printer);
-    let solved = solve(loaded.problem.clone(), &request, &mut |event| progress.observe(event));
-    drop(progress);
+    let mut publisher = Publisher::new(args.output.as_deref(), existing, args.progress, printer);
+    let solved = solve(loaded.problem.clone(), &request, &mut |event| {
+        publish(&mut publisher, &loaded, event);
+    });
+    publisher.rest();
     let mut outcome = match solved {
         Ok(outcome) => outcome,
         Err(_) if request.cancel.load(Ordering::SeqCst) => return Ok(interrupted(printer)),
@@ -61,11 +83,26 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     };
     outcome.warnings.iter_mut().for_each(|warning| name_limit(args, warning));
     let elapsed = start.elapsed();
-    let plan = document(&loaded, &outcome);
-    let (files, warnings) = files(args, &exports, &loaded, &outcome, &plan)?;
+    let trust = Trust::of(&loaded.problem, &outcome.plan, &outcome.timeline);
+    let found = Found {
+        algorithm: &outcome.algorithm,
+        plan: &outcome.plan,
+        timeline: &outcome.timeline,
+        value: outcome.value,
+        bound: outcome.bound,
+    };
+    let plan = document(&loaded, &found, &trust);
+    let (mut files, warnings) = files(&exports, &loaded, &outcome)?;
+    if let Some(path) = &args.plot {
+        let name = &loaded.problem.graph.name;
+        let objective = cost_model::objective::row(loaded.problem.objective).name.replace('-', " ");
+        files.push((path.clone(), plot::svg(name, &objective, Unit::Time, &outcome.trace)));
+    }
     artifact::write_all(&files, existing)?;
-    let written = files.iter().map(|(path, _)| path.display().to_string()).collect();
-    let solved = Solved { plan, elapsed, warnings, written };
+    publisher.last(bytes(&plan)?)?;
+    let files = args.output.iter().chain(files.iter().map(|(path, _)| path));
+    let written = files.map(|path| path.display().to_string()).collect();
+    let solved = Solved { plan, trust, elapsed, warnings, written };
     outcome::print(args, &loaded, &outcome, &solved, printer)?;
     Ok(Exit::DONE)
 }
@@ -94,6 +131,7 @@ fn check_outputs(
         .output
         .iter()
         .chain(exports.iter().map(|(_, file)| file))
+        .chain(&args.plot)
         .map(PathBuf::as_path)
         .collect();
     let mut inputs = vec![args.model.as_path()];
@@ -102,38 +140,71 @@ fn check_outputs(
     artifact::check(&outputs, &inputs, existing)
 }
 
-fn document(loaded: &Loaded, outcome: &Outcome) -> PlanDocument {
+/// A verified plan.
+struct Found<'a> {
+    algorithm: &'a str,
+    plan: &'a Plan,
+    timeline: &'a Timeline,
+    /// Under the objective.
+    value: Nanos,
+    bound: Bound,
+}
+
+/// Takes an event of the run to whoever follows it.
+fn publish(publisher: &mut Publisher, loaded: &Loaded, event: &Event) {
+    match event {
+        Event::Started { algorithm } => publisher.started(algorithm),
+        Event::Incumbent { algorithm, value, bound, plan, timeline, elapsed } => {
+            let incumbent = Incumbent {
+                algorithm,
+                objective: cost_model::objective::row(loaded.problem.objective).name,
+                value: *value,
+                shown: |value| value.to_string(),
+                bound: bound.value,
+                elapsed: *elapsed,
+            };
+            let found = Found { algorithm, plan, timeline, value: *value, bound: *bound };
+            publisher.publish(&incumbent, || {
+                let trust = Trust::of(&loaded.problem, plan, timeline);
+                bytes(&document(loaded, &found, &trust))
+            });
+        }
+        _ => {}
+    }
+}
+
+fn bytes(plan: &PlanDocument) -> Result<Vec<u8>, Diagnostic> {
+    Ok(escape::json(plan.to_json()?).into_bytes())
+}
+
+fn document(loaded: &Loaded, found: &Found, trust: &Trust) -> PlanDocument {
     let context = Context {
         graph: &loaded.problem.graph,
         cluster: &loaded.problem.cluster,
         profile: &loaded.profile,
         workload: &loaded.problem.workload,
         objective: cost_model::objective::row(loaded.problem.objective).name,
-        algorithm: &outcome.algorithm,
+        algorithm: found.algorithm,
     };
-    let Timeline { step_time, .. } = outcome.timeline;
-    let bound = &outcome.bound;
-    let trust = Trust::of(&loaded.problem, &outcome.plan, &outcome.timeline);
-    let cost = CostDocument::new(step_time.get(), bound.value.get(), bound.method)
+    let (step_time, bound) = (found.timeline.step_time, found.bound);
+    let mut cost = CostDocument::new(step_time.get(), bound.value.get(), bound.method)
         .with_trust(trust.interval_document(), trust.origin_documents());
-    PlanDocument::from_ir(&outcome.plan, &context, Some(cost))
+    if loaded.problem.objective != Objective::StepTime {
+        cost = cost.with_value(found.value.get());
+    }
+    PlanDocument::from_ir(found.plan, &context, Some(cost))
 }
 
 /// Names and contents of all files, and what the formats can't say.
 type Files = (Vec<(PathBuf, Vec<u8>)>, Vec<Diagnostic>);
 
 fn files(
-    args: &PlanArgs,
     exports: &[(&str, PathBuf)],
     loaded: &Loaded,
     outcome: &Outcome,
-    plan: &PlanDocument,
 ) -> Result<Files, Diagnostic> {
     let mut files = Vec::new();
     let mut warnings = Vec::new();
-    if let Some(path) = &args.output {
-        files.push((path.clone(), escape::json(plan.to_json()?).into_bytes()));
-    }
     let source = Source {
         problem: &loaded.problem,
         plan: &outcome.plan,
@@ -150,7 +221,7 @@ fn files(
 
 /// Hints that name the limit which was set.
 fn name_limit(args: &PlanArgs, diagnostic: &mut Diagnostic) {
-    let limit = match (args.node_budget, args.time_limit) {
+    let limit = match (args.limits.node_budget, args.limits.time_limit) {
         (Some(_), None) => "the node budget",
         (Some(_), Some(_)) => "the node budget or the time limit",
         (None, _) => return,
@@ -160,7 +231,7 @@ fn name_limit(args: &PlanArgs, diagnostic: &mut Diagnostic) {
     }
 }
 
-fn interrupted(printer: &Printer) -> Exit {
+pub(super) fn interrupted(printer: &Printer) -> Exit {
     let message = "interrupted before there was a plan";
     let diagnostic = Diagnostic::error(Blame::NotFound, "interrupted", message)
         .hint("a later Ctrl-C keeps the best plan so far");

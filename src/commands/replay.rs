@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use cost_model::judge::{Timeline, replay};
+use cost_model::objective;
+use cost_model::problem::Objective;
 use cost_model::report::{Report, report};
 use documents::plan::{ModeDocument, OptimizerDocument, PlanDocument, WorkloadDocument};
 use ir::diagnostic::{Diagnostic, Severity, Value};
@@ -10,7 +12,7 @@ use ir::plan::Plan;
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer, Workload};
 
-use crate::cli::{ReplayArgs, ReplayFlags};
+use crate::cli::ReplayFlags;
 use crate::input_file;
 use crate::load::{self, Loaded};
 
@@ -60,18 +62,22 @@ pub(crate) fn document(path: &Path) -> Result<PlanDocument, Diagnostic> {
 
 /// What the form of the document does not rule out and no plan has.
 fn check(document: &PlanDocument) -> Result<(), Diagnostic> {
-    const OBJECTIVES: [&str; 1] = ["step-time"];
-    let objective = &document.objective;
-    if !OBJECTIVES.contains(&objective.as_str()) {
-        let message = format!("the plan minimises `{objective}`, which is no known objective");
-        return Err(Diagnostic::input("bad-plan", message)
-            .hint(format!("known is {}", OBJECTIVES.join(", "))));
-    }
+    objective(document)?;
     let WorkloadDocument { batch, micro_batch, .. } = &document.workload;
     if [batch, micro_batch].contains(&&Some(0)) {
         return Err(Diagnostic::input("bad-plan", "the plan states a batch of 0 samples"));
     }
     Ok(())
+}
+
+/// What the plan minimises.
+fn objective(document: &PlanDocument) -> Result<Objective, Diagnostic> {
+    let name = &document.objective;
+    objective::named(name).map(|row| row.objective).ok_or_else(|| {
+        let known: Vec<&str> = objective::rows().iter().map(|row| row.name).collect();
+        let message = format!("the plan minimises `{name}`, which is no known objective");
+        Diagnostic::input("bad-plan", message).hint(format!("known is {}", known.join(", ")))
+    })
 }
 
 /// Puts a plan on its model and cluster. What it was made for is checked by digest.
@@ -84,7 +90,7 @@ pub(crate) fn on_problem(
     flags: &ReplayFlags,
 ) -> Result<OnProblem, Diagnostic> {
     let planned = workload(&document.workload)?;
-    let mut loaded = load::problem_of_plan(model, &flags.problem, planned)?;
+    let mut loaded = load::problem_of_plan(model, &flags.problem, planned, objective(document)?)?;
     let mut warnings = std::mem::take(&mut loaded.warnings);
     let problem = &loaded.problem;
     let mut is_mismatched = false;
@@ -111,14 +117,6 @@ fn advised(mismatch: Diagnostic) -> Diagnostic {
         "give the same {flags} as when it was planned, or add --allow-mismatch to go on all the \
          same"
     ))
-}
-
-/// Reads a plan and puts it on its problem.
-///
-/// # Errors
-/// Those of [`document`] and [`on_problem`].
-pub(crate) fn read(args: &ReplayArgs) -> Result<OnProblem, Diagnostic> {
-    on_problem(&document(&args.plan)?, &args.model, &args.target)
 }
 
 /// Replays a plan.

@@ -7,11 +7,15 @@ use serde_json::json;
 use crate::cli::ReplayArgs;
 use crate::commands::report::{self, Rows};
 use crate::commands::trust::Trust;
-use crate::commands::{CommandResult, Exit, replay, violations};
+use crate::commands::{CommandResult, Exit, replay, training, violations};
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
-    let replayed = replay::on(replay::read(args)?)?;
+    let document = replay::document(&args.plan)?;
+    if document.training.is_some() {
+        return training::simulate(&document, args, printer);
+    }
+    let replayed = replay::on(replay::on_problem(&document, &args.model, &args.target)?)?;
     let problem = &replayed.on.loaded.problem;
     let broken = violations::of(&replayed.on);
     let rows = Rows::of(args.target.all);

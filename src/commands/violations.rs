@@ -1,6 +1,8 @@
 //! What makes a plan illegal: the rules that it breaks, and what it says of itself that is wrong.
 
 use cost_model::judge::Timeline;
+use cost_model::objective;
+use cost_model::problem::Objective;
 use cost_model::verify::{MAX_VIOLATIONS, verify};
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::{CostDocument, PlanDocument, gap};
@@ -70,7 +72,11 @@ pub(crate) fn verdict(
 }
 
 /// What a plan states of its cost and the replay does not find, `stated-cost` each.
-pub(crate) fn stated_cost(document: &PlanDocument, timeline: &Timeline) -> Vec<Diagnostic> {
+pub(crate) fn stated_cost(
+    document: &PlanDocument,
+    on: &OnProblem,
+    timeline: &Timeline,
+) -> Vec<Diagnostic> {
     let Some(cost) = &document.cost else { return Vec::new() };
     let step = timeline.step_time;
     let wrong = |message: String| Diagnostic::error(Blame::IllegalPlan, "stated-cost", message);
@@ -83,12 +89,23 @@ pub(crate) fn stated_cost(document: &PlanDocument, timeline: &Timeline) -> Vec<D
                 .fact("replayed_ns", step.get()),
         );
     }
-    if cost.bound_ns > step.get() {
+    let problem = &on.loaded.problem;
+    let name = objective::row(problem.objective).name;
+    let value = objective::value(problem, &on.plan, timeline).unwrap_or(step);
+    if cost.minimised_ns() != value.get() && problem.objective != Objective::StepTime {
+        let stated = Nanos(cost.minimised_ns());
+        found.push(
+            wrong(format!("the plan states a {name} of {stated}, but has {value}"))
+                .fact("stated_ns", cost.minimised_ns())
+                .fact("judged_ns", value.get()),
+        );
+    }
+    if cost.bound_ns > value.get() {
         let (bound, stated) = (Nanos(cost.bound_ns), cost.bound_ns);
         found.push(
-            wrong(format!("the plan states a bound of {bound}, and beats it with {step}"))
+            wrong(format!("the plan states a bound of {bound}, and beats it with {value}"))
                 .fact("stated_ns", stated)
-                .fact("replayed_ns", step.get()),
+                .fact("replayed_ns", value.get()),
         );
     }
     found.extend(inconsistent(cost).map(|what| wrong(what.to_owned())));
@@ -98,15 +115,18 @@ pub(crate) fn stated_cost(document: &PlanDocument, timeline: &Timeline) -> Vec<D
 /// What the figures say against each other.
 fn inconsistent(cost: &CostDocument) -> impl Iterator<Item = &'static str> {
     let same = |a: f64, b: f64| (a - b).abs() <= TOLERANCE * a.abs().max(b.abs()).max(TOLERANCE);
-    let gap = match (cost.gap, gap(cost.step_time_ns, cost.bound_ns)) {
+    let gap = match (cost.gap, gap(cost.minimised_ns(), cost.bound_ns)) {
         (None, None) => true,
         (Some(stated), Some(gap)) => (stated - gap).abs() <= TOLERANCE * gap.abs().max(1.0),
         _ => false,
     };
+    let value_s = cost.value_ns.map(seconds);
     let checks = [
+        (value_s.is_some() == cost.value_s.is_some(), "one of `value_ns` and `value_s` is missing"),
+        (value_s.zip(cost.value_s).is_none_or(|(a, b)| same(a, b)), "`value_s` is not `value_ns`"),
         (same(cost.step_time_s, seconds(cost.step_time_ns)), "`step_time_s` is not `step_time_ns`"),
         (same(cost.bound_s, seconds(cost.bound_ns)), "`bound_s` is not `bound_ns`"),
-        (gap, "the stated gap is not that of the stated step time and bound"),
+        (gap, "the stated gap is not that of the stated value and bound"),
     ];
     checks.into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what)
 }

@@ -2,9 +2,12 @@
 
 mod calibrate;
 mod calibrate_steps;
+mod deterministic;
 mod edges;
 mod explained;
 mod folder;
+mod followed;
+mod training;
 
 use std::fs;
 use std::path::Path;

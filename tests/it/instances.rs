@@ -66,7 +66,9 @@ fn latencies_are_no_worse_than_published() {
         ("operator/resnet50", 839.536),
     ] {
         let path = folder.join(format!("dnn-partitioning/latency/{name}_inference.json.gz"));
-        let (value, _) = answer(&path, Goal::Latency).best.unwrap();
+        let request = Request::default();
+        let answer = solve(&read(&path), Goal::Latency, Some("blocks-anneal"), &request).unwrap();
+        let (value, _) = answer.best.unwrap();
         assert!(value.seconds() <= most, "{name}: {}", value.seconds());
     }
 }
@@ -157,9 +159,48 @@ fn an_instance_is_planned_as_it_is() {
         (["plan", "two.json", "--objective", "slowest-stage"], 2),
         (["plan", "two.json", "--algorithm", "labels"], 2),
         (["plan", "two.json", "--for", "accelerate"], 2),
+        (["plan", "two.json", "--algorithm", "m-etf"], 2),
+        (["plan", "two.json", "--algorithm", "auto"], 0),
     ] {
         assert_eq!(run(folder.path(), &flags).status.code(), Some(code), "{flags:?}");
     }
+}
+
+/// Each row on an instance that it serves, and flags that say nothing about instances.
+#[test]
+fn rows_and_flags_are_those_of_models() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("two.json"), INSTANCE).unwrap();
+    let mut n_rows = 0;
+    for entry in planner::registry::entries() {
+        let Some(method) = &entry.method else { continue };
+        let goal = [Goal::MaxLoad, Goal::ContiguousMaxLoad, Goal::Latency];
+        let Some(goal) = goal.into_iter().find(|goal| method.goals.contains(goal)) else {
+            continue;
+        };
+        let objective = cost_model::instance::row(goal).name;
+        let flags = format!(
+            "plan two.json --objective {objective} --algorithm {} --deterministic --seed 3 \
+             --threads 1 --node-budget 1000000 --gap 1% --time-limit 20s --json",
+            entry.name
+        );
+        let ran = run(folder.path(), &flags.split(' ').collect::<Vec<_>>());
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+        n_rows += 1;
+    }
+    assert!(n_rows > 4, "{n_rows} rows");
+    for flag in
+        ["--pin a=b", "--batch 2", "--workload training", "--dtype fp16", "--cluster c.yaml"]
+    {
+        let flags = format!("plan two.json {flag}");
+        let ran = run(folder.path(), &flags.split(' ').collect::<Vec<_>>());
+        let text = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert_eq!(ran.status.code(), Some(2), "{text}");
+        let name = flag.split(' ').next().unwrap();
+        assert!(text.contains("not-for-instances") && text.contains(name), "{text}");
+    }
+    let ran = run(folder.path(), &["plan", "two.json", "--time-limit", "0"]);
+    assert_ne!(ran.status.code(), Some(1), "{}", String::from_utf8_lossy(&ran.stderr));
 }
 
 #[test]

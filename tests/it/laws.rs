@@ -21,7 +21,7 @@ use planner::run::{Request, solve};
 use crate::layered::layered;
 use crate::oracle::optimum;
 use crate::random_problem::{Random, build, random_problem, without_limits};
-use crate::recipes::recipes;
+use crate::recipes::{Tried, recipes};
 
 /// Problems per law; each law holds on each of them.
 const N_PROBLEMS: u64 = 200;
@@ -50,6 +50,23 @@ fn the_same_seed_gives_the_same_plan() {
             }
         }
     }
+}
+
+#[test]
+fn rows_that_improve_never_give_a_worse_plan() {
+    let mut n_better = 0;
+    for seed in 0..N_PROBLEMS {
+        let problem = random_problem(seed).problem;
+        for tried in recipes(seed).into_iter().filter(|tried| tried.entry.kind == Kind::Improve) {
+            let Some((start, _)) = tried.text.rsplit_once(',') else { continue };
+            let start = Tried { entry: tried.entry, text: start.to_owned() };
+            let Ok(before) = start.solve(&problem, seed) else { continue };
+            let after = tried.solve(&problem, seed).unwrap();
+            assert!(after.timeline.step_time <= before.timeline.step_time, "problem {seed}");
+            n_better += u64::from(after.timeline.step_time < before.timeline.step_time);
+        }
+    }
+    assert!(n_better > 0, "nothing was ever improved: the law was not tried");
 }
 
 /// The graph with its ops in another order, and where each op went.

@@ -331,7 +331,7 @@ fn enough_devices(problem: &Problem, ledger: &mut Ledger<'_>, pools: &[Pool]) ->
     }
     // On more than one device, only a unit must share one.
     let kind = first.kind.index();
-    let fits = problem.units().iter().all(|unit| ledger.need(unit, kind).bytes <= room);
+    let fits = problem.unit_slices().all(|unit| ledger.need(unit, kind).bytes <= room);
     let more = problem.cluster.n_devices() as u128 + 1;
     fits.then(|| pool.need.div_ceil(room).max(more))
 }

@@ -1,9 +1,10 @@
 //! Devices that the bounds need not tell apart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ir::id::{DeviceId, OpId};
 
+use crate::device_set::DeviceSet;
 use crate::problem::{Problem, UNSUPPORTED};
 
 /// Above this many (edges x types x types), coarser types are used.
@@ -46,10 +47,17 @@ impl DeviceTypes {
         }
         let ways = ways(problem, &type_of, n_types);
         let mut time = vec![UNSUPPORTED; problem.n_ops() * n_types];
+        // Devices of one type and kind are one to an op.
+        let distinct = |set: &DeviceSet| {
+            let kind = |device: DeviceId| problem.cluster.devices[device.index()].kind.index();
+            let pairs = set.iter().map(|device| (type_of[device.index()], kind(device)));
+            pairs.collect::<BTreeSet<_>>()
+        };
+        let distinct: Vec<_> = problem.device_sets().iter().map(distinct).collect();
         for &op in &problem.actions {
-            for device in problem.placeable(op).iter() {
-                let slot = &mut time[op.index() * n_types + type_of[device.index()]];
-                *slot = (*slot).min(problem.time_ns(op, device));
+            for &(of_type, kind) in &distinct[problem.device_set_of(op)] {
+                let slot = &mut time[op.index() * n_types + of_type];
+                *slot = (*slot).min(problem.time_on_kind_ns(op, kind));
             }
         }
         Self { members, time, ways }

@@ -83,10 +83,15 @@ impl Paths {
             least_tail: vec![0; problem.n_ops()],
             longest: 0,
         };
+        paths.sum_up(problem, types).then_some(paths)
+    }
+
+    /// Least heads, least tails and the longest path; whether every op can be somewhere.
+    fn sum_up(&mut self, problem: &Problem, types: &DeviceTypes) -> bool {
         for &op in &problem.actions {
             let (mut least_head, mut least_tail, mut through) = (u64::MAX, u64::MAX, u64::MAX);
             for (c, &time) in types.times(op).iter().enumerate() {
-                let (head, tail) = (paths.head(op, c), paths.tail(op, c));
+                let (head, tail) = (self.head(op, c), self.tail(op, c));
                 if time != UNSUPPORTED && head != u64::MAX && tail != u64::MAX {
                     least_head = least_head.min(head);
                     least_tail = least_tail.min(tail);
@@ -94,13 +99,32 @@ impl Paths {
                 }
             }
             if through == u64::MAX {
-                return None;
+                return false;
             }
-            paths.least_head[op.index()] = least_head;
-            paths.least_tail[op.index()] = least_tail;
-            paths.longest = paths.longest.max(through);
+            self.least_head[op.index()] = least_head;
+            self.least_tail[op.index()] = least_tail;
+            self.longest = self.longest.max(through);
         }
-        Some(paths)
+        true
+    }
+
+    /// Takes heads and tails by op that hold on every type, where they are greater.
+    pub(super) fn raise(
+        &mut self,
+        problem: &Problem,
+        types: &DeviceTypes,
+        heads: &[u64],
+        tails: &[u64],
+    ) {
+        let n_types = self.n_types;
+        for &op in &problem.actions {
+            for slot in op.index() * n_types..(op.index() + 1) * n_types {
+                // Where the op can't be, it stays so.
+                self.head[slot] = self.head[slot].max(heads[op.index()]);
+                self.tail[slot] = self.tail[slot].max(tails[op.index()]);
+            }
+        }
+        self.sum_up(problem, types);
     }
 
     /// Head of an op on a type, `u64::MAX` if it can't be there.

@@ -40,9 +40,9 @@ impl Work {
     pub(super) fn new(problem: &Problem, types: &DeviceTypes) -> Self {
         let n_types = types.n();
         let mut time = Vec::new();
-        for unit in problem.units() {
+        for unit in problem.unit_slices() {
             for c in 0..n_types {
-                time.push(unit_time(types, &unit, c));
+                time.push(unit_time(types, unit, c));
             }
         }
         let sets = distinct_sets(problem);
@@ -134,6 +134,16 @@ impl Work {
         }
         let top = best.1.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
         best.1.iter().map(|weight| (weight / top * SCALE).round() as u64).collect()
+    }
+
+    /// Greatest of the least times of the units.
+    pub(super) fn dearest(&self) -> u64 {
+        self.units().filter_map(|times| times.iter().copied().min()).max().unwrap_or(0)
+    }
+
+    /// Sum of the least times of the units.
+    pub(super) fn least_sum(&self) -> u128 {
+        self.units().filter_map(|times| times.iter().copied().min()).map(u128::from).sum()
     }
 
     /// The pigeonhole bound.

@@ -123,11 +123,12 @@ impl<'a> Lowered<'a> {
     fn row(&mut self, rank: u32, row: &[Cell], done: &mut [u8]) -> Result<(), Violation> {
         let n_micro_batches = self.costs.n_micro_batches;
         let n_slots = u32::try_from(done.len()).unwrap_or(u32::MAX);
-        let last = self.costs.stages.len() - 1;
         for (position, cell) in (0u32..).zip(row) {
             let stage = cell.stage.index();
             let holder = self.costs.stages.get(stage).map(|costs| costs.rank);
-            if holder != Some(rank) || cell.micro_batch >= n_micro_batches {
+            if holder != Some(rank)
+                || !self.costs.micro_batches_of(cell.stage).contains(&cell.micro_batch)
+            {
                 return Err(structure::foreign(self.costs, *cell, rank));
             }
             let slot = cell.stage.0 * n_micro_batches + cell.micro_batch;
@@ -136,22 +137,23 @@ impl<'a> Lowered<'a> {
                 return Err(structure::out_of_turn(*cell, rank, *state));
             };
             let (mut input, mut output) = (NO_PORT, NO_PORT);
+            let (before, after) = self.costs.neighbours(cell.stage);
             match cell.pass {
                 Pass::Forward => {
-                    if stage > 0 {
+                    if before.is_some() {
                         input = 1 + slot;
                         self.reader[input as usize] = position;
                     }
-                    if stage < last {
+                    if after.is_some() {
                         output = 1 + slot + n_micro_batches;
                     }
                 }
                 Pass::Backward | Pass::BackwardInput => {
-                    if stage < last {
+                    if after.is_some() {
                         input = 1 + n_slots + slot;
                         self.reader[input as usize] = position;
                     }
-                    if stage > 0 {
+                    if before.is_some() {
                         output = 1 + n_slots + slot - n_micro_batches;
                     }
                 }

@@ -28,7 +28,13 @@ pub(super) fn sizes(costs: &PipelineCosts, grid: &Grid) -> Result<(), Violation>
         return Err(Violation::Count { field: "rows", plan, costs });
     }
     let n_cells = grid.n_cells() as u128;
-    let n_slots = costs.stages.len() as u128 * u128::from(costs.n_micro_batches);
+    let n_copies = costs.n_copies.max(1);
+    if costs.stages.len() % n_copies as usize != 0 || n_copies > costs.n_micro_batches.max(1) {
+        let (plan, costs) = (u64::from(n_copies), costs.stages.len() as u64);
+        return Err(Violation::Count { field: "copies with a micro-batch each", plan, costs });
+    }
+    // Each micro-batch goes through one copy.
+    let n_slots = u128::from(costs.stages_per_copy()) * u128::from(costs.n_micro_batches);
     if n_cells > u128::from(u32::MAX >> VARIANT_BITS) {
         return Err(Violation::OutOfRange { unit: "cells" });
     }
@@ -113,7 +119,7 @@ pub(super) fn out_of_turn(cell: Cell, rank: u32, done: u8) -> Violation {
 #[cold]
 pub(super) fn foreign(costs: &PipelineCosts, cell: Cell, rank: u32) -> Violation {
     match costs.rank_of(cell.stage) {
-        Some(holder) if cell.micro_batch < costs.n_micro_batches => {
+        Some(holder) if holder != rank && cell.micro_batch < costs.n_micro_batches => {
             Violation::WrongRank { cell, rank, holder }
         }
         _ => Violation::UnknownCell { cell, rank },
@@ -125,8 +131,13 @@ pub(super) fn complete(costs: &PipelineCosts, done: &[u8]) -> Result<(), Violati
     let is_open = |state: u8| {
         state & (FORWARD | BACKWARD) != FORWARD | BACKWARD || state & (SPLIT | WEIGHT) == SPLIT
     };
-    let Some(slot) = done.iter().position(|state| is_open(*state)) else { return Ok(()) };
     let m = costs.n_micro_batches as usize;
+    let is_run = |slot: usize| {
+        let stage = StageId::new(slot / m);
+        costs.n_copies <= 1 || costs.micro_batches_of(stage).contains(&((slot % m) as u32))
+    };
+    let mut open = done.iter().enumerate().filter(|(_, state)| is_open(**state));
+    let Some((slot, _)) = open.find(|(slot, _)| is_run(*slot)) else { return Ok(()) };
     let pass = match done[slot] {
         state if state & FORWARD == 0 => Pass::Forward,
         state if state & BACKWARD == 0 => Pass::Backward,
@@ -148,7 +159,9 @@ fn first_defect(costs: &PipelineCosts, grid: &Grid) -> Violation {
     for (rank, row) in (0u32..).zip(&grid.rows) {
         for cell in row {
             let holder = costs.rank_of(cell.stage);
-            if holder != Some(rank) || cell.micro_batch >= costs.n_micro_batches {
+            if holder != Some(rank)
+                || !costs.micro_batches_of(cell.stage).contains(&cell.micro_batch)
+            {
                 return foreign(costs, *cell, rank);
             }
             let is_backward = matches!(cell.pass, Pass::Backward | Pass::BackwardInput);
@@ -159,7 +172,7 @@ fn first_defect(costs: &PipelineCosts, grid: &Grid) -> Violation {
     }
     for pass in [Pass::Forward, Pass::Backward] {
         for stage in (0..costs.stages.len()).map(StageId::new) {
-            for micro_batch in 0..costs.n_micro_batches {
+            for micro_batch in costs.micro_batches_of(stage) {
                 if !seen.contains(&(pass == Pass::Backward, stage, micro_batch)) {
                     return missing(costs, stage, pass, micro_batch as usize);
                 }

@@ -74,7 +74,7 @@ fn structure(costs: &PipelineCosts, grid: &Grid, findings: &mut Findings) -> Pla
         let number = u32::try_from(rank).unwrap_or(u32::MAX);
         for (position, &cell) in row.iter().enumerate() {
             match costs.rank_of(cell.stage) {
-                Some(holder) if cell.micro_batch < costs.n_micro_batches => {
+                Some(holder) if costs.micro_batches_of(cell.stage).contains(&cell.micro_batch) => {
                     if holder != number {
                         findings.push(Violation::WrongRank { cell, rank: number, holder });
                     }
@@ -87,7 +87,7 @@ fn structure(costs: &PipelineCosts, grid: &Grid, findings: &mut Findings) -> Pla
         }
     }
     for stage in (0..costs.stages.len()).map(StageId::new) {
-        for micro_batch in 0..costs.n_micro_batches {
+        for micro_batch in costs.micro_batches_of(stage) {
             if findings.is_full() {
                 return places;
             }
@@ -178,15 +178,14 @@ fn check(
 
 /// The cell whose output another reads.
 fn producer(costs: &PipelineCosts, cell: Cell, places: &Places) -> Option<Cell> {
-    let neighbour = |stage: u32, pass| Cell { stage: StageId(stage), pass, ..cell };
+    let neighbour = |stage, pass| Cell { stage, pass, ..cell };
+    let (before, after) = costs.neighbours(cell.stage);
     match cell.pass {
-        Pass::Forward => Some(neighbour(cell.stage.0.checked_sub(1)?, Pass::Forward)),
+        Pass::Forward => Some(neighbour(before?, Pass::Forward)),
         Pass::Backward | Pass::BackwardInput => {
-            let next = cell.stage.0 + 1;
-            let whole = neighbour(next, Pass::Backward);
-            let part = neighbour(next, Pass::BackwardInput);
-            ((next as usize) < costs.stages.len())
-                .then(|| if places.contains_key(&whole) { whole } else { part })
+            let whole = neighbour(after?, Pass::Backward);
+            let part = neighbour(after?, Pass::BackwardInput);
+            Some(if places.contains_key(&whole) { whole } else { part })
         }
         Pass::BackwardWeight | Pass::Recompute => None,
     }

@@ -132,7 +132,8 @@ impl Sharers {
     fn count(costs: &PipelineCosts) -> Self {
         let mut sends = vec![false; costs.ranks.len()];
         let mut receives = sends.clone();
-        for pair in costs.stages.windows(2) {
+        let copies = costs.stages.chunks(costs.stages_per_copy() as usize);
+        for pair in copies.flat_map(|copy| copy.windows(2)) {
             let [here, next] = pair else { continue };
             if here.rank != next.rank && here.next.link.sharing == Sharing::Nic {
                 // Activations go one way, gradients the other.

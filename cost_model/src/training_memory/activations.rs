@@ -4,7 +4,7 @@
 //! `s b h (10 + 24/t + 5 a s / (h t))`, with sequence parallelism `s b h / t (34 + 5 a s / h)`
 //! (Korthikanti et al. 2022, section 4); other cards by the same count of what is kept.
 
-use ir::card::{FeedForward, SequenceParallel, TransformerCard};
+use ir::card::{Attention, FeedForward, SequenceParallel, TransformerCard};
 use ir::plan::Parallelism;
 use ir::stack::AttentionKernel;
 
@@ -74,20 +74,40 @@ fn outer_width(card: &TransformerCard) -> f64 {
 /// feed-forward part.
 fn inner_width(card: &TransformerCard) -> f64 {
     let h = card.hidden as f64;
-    let kv = h * card.n_kv_heads as f64 / card.n_heads.max(1) as f64;
     // Before and after the pointwise function; gated, the gate as well.
     let copies = match card.form {
         FeedForward::Plain => 2.0,
         FeedForward::Gated => 3.0,
     };
     let feed_forward = |inner: u64| HALF * copies * inner as f64;
-    let attention = HALF * (2.0 * h + 2.0 * kv);
+    let attention = HALF * attention_width(card);
     match card.experts {
         None => attention + feed_forward(card.feed_forward),
         // Each pair of token and expert has its dispatched input and its output beside.
         Some(experts) => {
             let pair = 2.0 * HALF * h + feed_forward(experts.feed_forward);
-            attention + experts.per_token as f64 * pair + ROUTER * experts.n_experts as f64
+            attention
+                + experts.per_token as f64 * pair
+                + feed_forward(experts.n_shared.saturating_mul(experts.feed_forward))
+                + ROUTER * experts.n_experts as f64
+        }
+    }
+}
+
+/// Values per token: queries, keys, values, input of the output product; latent ones with the
+/// outputs of their narrow products.
+fn attention_width(card: &TransformerCard) -> f64 {
+    let (key, value) = card.head_dims();
+    let heads = card.n_heads as f64;
+    match card.attention {
+        Attention::Even => {
+            let h = card.hidden as f64;
+            2.0 * h + 2.0 * h * card.n_kv_heads as f64 / card.n_heads.max(1) as f64
+        }
+        Attention::Heads { dim } => 2.0 * (heads + card.n_kv_heads as f64) * dim as f64,
+        Attention::Latent { query_rank, key_value_rank, rotary, .. } => {
+            let narrow = query_rank as f64 + key_value_rank as f64 + rotary as f64;
+            narrow + heads * (2.0 * key as f64 + 2.0 * value as f64)
         }
     }
 }

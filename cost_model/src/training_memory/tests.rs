@@ -1,6 +1,8 @@
 //! Published figures of Korthikanti et al. 2022, and laws.
 
-use ir::card::{FeedForward, SequenceParallel, StateFormat, TransformerCard, ZeroStage};
+use ir::card::{
+    Attention, FeedForward, Head, SequenceParallel, StateFormat, TransformerCard, ZeroStage,
+};
 
 use super::activations::{Kept, block_bytes};
 use super::*;
@@ -78,6 +80,8 @@ impl Published {
             sequence: 2048,
             vocabulary: 51_200,
             experts: None,
+            attention: Attention::Even,
+            head: Head::Tied,
         }
     }
 
@@ -256,7 +260,8 @@ fn recompute_trades_kept_activations_for_one_block() {
 
 #[test]
 fn experts_are_shared_out_among_those_that_hold_them() {
-    let experts = ir::card::ExpertCard { n_experts: 8, per_token: 2, feed_forward: 1024 };
+    let experts =
+        ir::card::ExpertCard { n_experts: 8, per_token: 2, feed_forward: 1024, n_shared: 0 };
     let card = TransformerCard { experts: Some(experts), ..PUBLISHED[0].card() };
     let kernel = AttentionKernel::Flash;
     let parallelism =

@@ -19,7 +19,7 @@
 //! in one kernel (4) and dropped out in another (5). Fused pointwise chains are taken to move
 //! [`FUSED_SHARE`] of that.
 
-use ir::card::{FeedForward, Recompute, SequenceParallel};
+use ir::card::{Attention, FeedForward, Recompute, SequenceParallel};
 use ir::stack::{AttentionKernel, Elementwise, Launch, Stack};
 
 use super::constants::{Constant, Constants, WIDE};
@@ -53,6 +53,8 @@ pub struct BlockTime {
     pub forward: Pass,
     /// Backward pass, without computing again.
     pub backward: Pass,
+    /// Of the backward pass, the gradients of the weights, were they a pass of their own.
+    pub weight_s: f64,
     /// Computing again, under the run's policy; of a block that is computed again.
     pub recompute: Pass,
 }
@@ -83,11 +85,15 @@ struct Extents {
     hidden: u64,
     /// Heads of one tensor rank.
     heads: u64,
-    head_dim: u64,
-    /// Columns of the query, key and value product, of one tensor rank.
-    qkv: u64,
+    /// Elements of a query or key head, and of a value head.
+    head_dims: (u64, u64),
+    /// Columns and contracted extents of the products that make queries, keys and values, of one
+    /// tensor rank.
+    qkv: Vec<[u64; 2]>,
     /// Products of a feed-forward part: how many at once, tokens, width, and parts of the first.
     feed_forward: [u64; 4],
+    /// Inner width of what every token visits beside its experts, of one tensor rank.
+    shared: u64,
     tensor: u64,
 }
 
@@ -96,11 +102,9 @@ impl Extents {
         let (card, degrees) = (&run.card, &run.parallelism);
         let tensor = u64::from(degrees.tensor.max(1));
         let context = u64::from(degrees.context.max(1));
-        let head_dim = (card.hidden / card.n_heads.max(1)).max(1);
         let queries = card.sequence.div_ceil(context);
         let tokens = degrees.micro_batch.saturating_mul(queries);
         let heads = card.n_heads.div_ceil(tensor);
-        let qkv = card.n_heads.saturating_add(card.n_kv_heads.saturating_mul(2));
         let parts = match card.form {
             FeedForward::Plain => 1,
             FeedForward::Gated => 2,
@@ -120,23 +124,35 @@ impl Extents {
             queries,
             hidden: card.hidden,
             heads,
-            head_dim,
-            qkv: qkv.saturating_mul(head_dim).div_ceil(tensor),
+            head_dims: card.head_dims(),
+            qkv: qkv(run, tensor),
             feed_forward,
+            shared: card.experts.map_or(0, |experts| {
+                experts.n_shared.saturating_mul(experts.feed_forward).div_ceil(tensor)
+            }),
             tensor,
         }
     }
 
     /// Products of the forward pass: how many, rows, columns, contracted extent.
-    fn products(&self) -> [(u64, [u64; 3]); 4] {
+    fn products(&self) -> Vec<(u64, [u64; 3])> {
         let [count, rows, width, parts] = self.feed_forward;
-        let context = self.heads.saturating_mul(self.head_dim);
-        [
-            (1, [self.tokens, self.qkv, self.hidden]),
+        let context = self.heads.saturating_mul(self.head_dims.1);
+        let mut products: Vec<_> =
+            self.qkv.iter().map(|[n, k]| (1, [self.tokens, *n, *k])).collect();
+        products.extend([
             (1, [self.tokens, self.hidden, context]),
             (count, [rows, width.saturating_mul(parts), self.hidden]),
             (count, [rows, self.hidden, width]),
-        ]
+        ]);
+        if self.shared > 0 {
+            let wide = self.shared.saturating_mul(parts);
+            products.extend([
+                (1, [self.tokens, wide, self.hidden]),
+                (1, [self.tokens, self.hidden, self.shared]),
+            ]);
+        }
+        products
     }
 
     /// Parameters on one device.
@@ -155,13 +171,48 @@ impl Extents {
     fn pointwise(&self) -> [(f64, f64); 2] {
         let [count, rows, width, parts] = self.feed_forward;
         let (hidden, tokens) = (self.hidden as f64, self.tokens as f64);
-        let wide = count as f64 * rows as f64 * width as f64 * (1.0 + parts as f64) / 2.0;
+        let inner = count as f64 * rows as f64 * width as f64 + tokens * self.shared as f64;
+        let wide = inner * (1.0 + parts as f64) / 2.0;
         let split = tokens * hidden / self.tensor as f64;
         [
             (22.0 * tokens * hidden, 4.0 * split + 4.0 * wide),
             (34.0 * tokens * hidden, 18.0 * split + 6.0 * wide),
         ]
     }
+}
+
+/// Columns and contracted extents of the products that make queries, keys and values.
+fn qkv(run: &Run, tensor: u64) -> Vec<[u64; 2]> {
+    let card = &run.card;
+    let (key, value) = card.head_dims();
+    match card.attention {
+        Attention::Even | Attention::Heads { .. } => {
+            let heads = card.n_heads.saturating_add(card.n_kv_heads.saturating_mul(2));
+            vec![[heads.saturating_mul(key).div_ceil(tensor), card.hidden]]
+        }
+        // Narrow products are not shared out (Megatron-Core keeps them whole on every rank).
+        Attention::Latent { query_rank, key_value_rank, plain, rotary, .. } => {
+            let heads = card.n_heads.div_ceil(tensor);
+            vec![
+                [query_rank, card.hidden],
+                [heads.saturating_mul(key), query_rank],
+                [key_value_rank.saturating_add(rotary), card.hidden],
+                [heads.saturating_mul(plain.saturating_add(value)), key_value_rank],
+            ]
+        }
+    }
+}
+
+/// Parameters of one block on one device, those of experts apart.
+#[must_use]
+pub fn shared_out(run: &Run) -> (f64, f64) {
+    let extents = Extents::of(run);
+    let [count, _, width, parts] = extents.feed_forward;
+    let experts = match run.card.experts {
+        None => 0.0,
+        Some(_) => count as f64 * width as f64 * (parts as f64 + 1.0) * extents.hidden as f64,
+    };
+    (extents.parameters() - experts, experts)
 }
 
 /// Parameters of one block on one device.
@@ -177,7 +228,8 @@ pub fn block(run: &Run, system: &System, stack: &Stack, constants: &Constants) -
     let extents = Extents::of(run);
     let forward = forward(run, &extents, &rates, stack);
     let mut backward = backward(run, &extents, &rates, stack);
-    backward.pointwise += rates.pointwise(run.gradients.added() * extents.parameters());
+    let adding = rates.pointwise(run.gradients.added() * extents.parameters());
+    backward.pointwise += adding;
     let collectives = collectives(run, &extents, system, stack, constants);
     let floor = floor(run, stack, constants);
     let pass = |work: f64, floor: f64, collectives: f64| Pass {
@@ -194,8 +246,15 @@ pub fn block(run: &Run, system: &System, stack: &Stack, constants: &Constants) -
     BlockTime {
         forward: pass(forward.all(), floor, collectives),
         backward: pass(backward.all(), 2.0 * floor, collectives),
+        weight_s: (weight_products(&extents, &rates) + adding).max(floor),
         recompute,
     }
+}
+
+/// Products that give the gradients of weights.
+fn weight_products(extents: &Extents, rates: &Rates) -> f64 {
+    let of = |(count, [m, n, k]): &(u64, [u64; 3])| rates.product(*count, [*n, *k, *m]);
+    extents.products().iter().map(of).sum()
 }
 
 /// Least seconds of one forward pass on the host.
@@ -229,18 +288,18 @@ fn per_rank(run: &Run, (whole, split): (f64, f64)) -> f64 {
 
 /// Operations of causal attention by one fused kernel: half of two products over all positions.
 fn fused_operations(extents: &Extents) -> f64 {
-    2.0 * extents.scores() * extents.head_dim as f64
+    extents.scores() * (extents.head_dims.0 as f64 + extents.head_dims.1 as f64)
 }
 
 fn forward(run: &Run, extents: &Extents, rates: &Rates, stack: &Stack) -> Work {
     let [bytes, _] = extents.pointwise();
-    let Extents { queries, sequence, head_dim, .. } = *extents;
+    let Extents { queries, sequence, head_dims: (key, value), .. } = *extents;
     let count = extents.batch.saturating_mul(extents.heads);
     let (attention, scores) = match stack.attention {
         AttentionKernel::Flash => (rates.fused_attention(fused_operations(extents)), 0.0),
         AttentionKernel::Unfused => (
-            rates.product(count, [queries, sequence, head_dim])
-                + rates.product(count, [queries, head_dim, sequence]),
+            rates.product(count, [queries, sequence, key])
+                + rates.product(count, [queries, value, sequence]),
             rates.pointwise(9.0 * extents.scores()),
         ),
     };
@@ -254,7 +313,7 @@ fn forward(run: &Run, extents: &Extents, rates: &Rates, stack: &Stack) -> Work {
 
 fn backward(run: &Run, extents: &Extents, rates: &Rates, stack: &Stack) -> Work {
     let [_, bytes] = extents.pointwise();
-    let Extents { queries, sequence, head_dim, .. } = *extents;
+    let Extents { queries, sequence, head_dims: (key, value), .. } = *extents;
     let count = extents.batch.saturating_mul(extents.heads);
     let both = |(count, [m, n, k]): &(u64, [u64; 3])| {
         rates.product(*count, [*m, *k, *n]) + rates.product(*count, [*n, *k, *m])
@@ -264,9 +323,9 @@ fn backward(run: &Run, extents: &Extents, rates: &Rates, stack: &Stack) -> Work 
             (rates.fused_attention(FUSED_BACKWARD * fused_operations(extents)), 0.0)
         }
         AttentionKernel::Unfused => (
-            rates.product(count, [queries, sequence, head_dim])
-                + rates.product(count, [sequence, head_dim, queries])
-                + 2.0 * rates.product(count, [queries, head_dim, sequence]),
+            rates.product(count, [queries, sequence, value])
+                + rates.product(count, [sequence, value, queries])
+                + 2.0 * rates.product(count, [queries, key, sequence]),
             rates.pointwise(11.0 * extents.scores()),
         ),
     };

@@ -44,7 +44,7 @@ impl StepCosts {
             n_micro_batches: u32::try_from(self.n_micro_batches).unwrap_or(u32::MAX),
             stages: self.chunks.iter().enumerate().map(stage).collect(),
             ranks: self.optimizer_s.iter().map(rank).collect(),
-            nics: Vec::new(),
+            ..PipelineCosts::default()
         }
     }
 

@@ -14,7 +14,7 @@
 //! use cost_model::transformer::step::Timer;
 //! use cost_model::transformer::system::System;
 //! use cost_model::transformer::{Way, predict};
-//! use ir::card::{FeedForward, Recompute, TransformerCard};
+//! use ir::card::{Attention, FeedForward, Head, Recompute, TransformerCard};
 //! use ir::measured::GpuFacts;
 //! use ir::plan::Parallelism;
 //!
@@ -29,6 +29,8 @@
 //!     sequence: 1024,
 //!     vocabulary: 51_200,
 //!     experts: None,
+//!     attention: Attention::Even,
+//!     head: Head::Tied,
 //! };
 //! let parallelism = Parallelism { tensor: 2, micro_batch: 4, n_micro_batches: 8, ..Default::default() };
 //! let run = Run::equal(card, parallelism, Recompute::Full);
@@ -61,6 +63,7 @@ pub mod ends;
 pub mod fit;
 pub mod interval;
 mod lower;
+pub mod model;
 mod products;
 mod rates;
 pub mod run;

@@ -97,7 +97,7 @@ pub fn equal_blocks(n_blocks: u32, n_chunks: u32) -> Vec<u32> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use ir::card::FeedForward;
+    use ir::card::{Attention, FeedForward, Head};
 
     use super::*;
 
@@ -114,6 +114,8 @@ pub(super) mod tests {
             sequence: 512,
             vocabulary: 51_200,
             experts: None,
+            attention: Attention::Even,
+            head: Head::Tied,
         };
         Run::equal(card, Parallelism::default(), Recompute::Full)
     }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use ir::card::{Recompute, SequenceParallel, ZeroStage};
+use ir::card::{Attention, Recompute, SequenceParallel, ZeroStage};
 use ir::stack::Stack;
 
 use super::block::{self, BlockTime, block};
@@ -75,7 +75,7 @@ pub struct Timer<'a> {
     stack: &'a Stack,
     constants: &'a Constants,
     corrections: &'a Corrections,
-    blocks: RefCell<BTreeMap<[u64; 17], (BlockTime, f64)>>,
+    blocks: RefCell<BTreeMap<[u64; 24], (BlockTime, f64)>>,
 }
 
 impl<'a> Timer<'a> {
@@ -141,17 +141,15 @@ impl<'a> Timer<'a> {
         self.ends_of_step(run, chunks, n_ranks)
     }
 
-    /// Fully sharded parameters are gathered beside each pass, or before it where nothing overlaps.
+    /// Fully sharded parameters are gathered beside each pass as far as the stack overlaps.
     fn gather(&self, run: &Run, chunk: &mut Chunk) {
         if run.parallelism.zero < ZeroStage::Parameters {
             return;
         }
         let gather = self.exchange(run, ELEMENT * chunk.parameters) / 2.0;
-        let beside = |pass: f64| {
-            if self.stack.overlap_data > 0.0 { pass.max(gather) } else { pass + gather }
-        };
-        chunk.forward_s = beside(chunk.forward_s);
-        chunk.backward_s = beside(chunk.backward_s);
+        let overlap = self.stack.overlap_data;
+        chunk.forward_s = beside(chunk.forward_s, gather, overlap);
+        chunk.backward_s = beside(chunk.backward_s, gather, overlap);
     }
 
     fn exchange(&self, run: &Run, bytes: f64) -> f64 {
@@ -210,10 +208,24 @@ impl<'a> Timer<'a> {
     }
 }
 
+/// A pass with a collective of which the share `overlap` may run beside it.
+#[must_use]
+pub fn beside(pass_s: f64, collective_s: f64, overlap: f64) -> f64 {
+    pass_s.max(overlap * collective_s) + (1.0 - overlap) * collective_s
+}
+
 /// What tells blocks of runs apart.
-fn key(run: &Run) -> [u64; 17] {
+fn key(run: &Run) -> [u64; 24] {
     let (card, degrees) = (&run.card, &run.parallelism);
-    let experts = card.experts.map_or([0; 3], |e| [e.n_experts, e.per_token, e.feed_forward]);
+    let experts =
+        card.experts.map_or([0; 4], |e| [e.n_experts, e.per_token, e.feed_forward, e.n_shared]);
+    let attention = match card.attention {
+        Attention::Even => [0; 6],
+        Attention::Heads { dim } => [1, dim, 0, 0, 0, 0],
+        Attention::Latent { query_rank, key_value_rank, plain, rotary, value } => {
+            [2, query_rank, key_value_rank, plain, rotary, value]
+        }
+    };
     let recompute = match run.recompute {
         Recompute::None => 0,
         Recompute::Selective => 1,
@@ -230,6 +242,13 @@ fn key(run: &Run) -> [u64; 17] {
         experts[0],
         experts[1],
         experts[2],
+        experts[3],
+        attention[0],
+        attention[1],
+        attention[2],
+        attention[3],
+        attention[4],
+        attention[5],
         u64::from(degrees.tensor),
         u64::from(degrees.context),
         u64::from(degrees.expert),

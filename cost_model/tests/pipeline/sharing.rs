@@ -232,6 +232,7 @@ fn copies_share_a_card_by_hand() {
         stages: vec![stage(0, 1, 10), stage(1, 1, 6), stage(2, 1, 0)],
         ranks: vec![RankCosts::default(); 3],
         nics: vec![Nic { n_copies: 2 }],
+        ..PipelineCosts::default()
     };
     costs.ranks[1].nic = Some(0);
     let grid = Grid::parse("0F0,0B0\n1F0,1B0\n2F0,2B0").unwrap();

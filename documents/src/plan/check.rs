@@ -5,16 +5,16 @@ use ir::diagnostic::Diagnostic;
 use super::{PlanDocument, WorkloadDocument};
 
 /// What plans minimise.
-const OBJECTIVE: &str = "step-time";
+const OBJECTIVES: [&str; 2] = ["step-time", "max-load"];
 
 impl PlanDocument {
     /// Refuses values that mean nothing in any plan.
     pub(super) fn check(&self) -> Result<(), Diagnostic> {
-        if self.objective != OBJECTIVE {
+        if !OBJECTIVES.contains(&self.objective.as_str()) {
             let shown: String = self.objective.chars().take(80).collect();
             return Err(refused(
                 "objective",
-                &format!("is `{shown}`; this version knows `{OBJECTIVE}` only"),
+                &format!("is `{shown}`; this version knows {}", OBJECTIVES.join(" and ")),
             ));
         }
         self.workload.check()?;
@@ -29,6 +29,9 @@ impl PlanDocument {
         ];
         if let Some((member, _)) = named.into_iter().find(|(_, value)| *value == 0) {
             return Err(refused(member, "is 0, but must be at least 1"));
+        }
+        if let Some(training) = &self.training {
+            return training.check(self);
         }
         let n_micro_batches = degrees.n_micro_batches;
         let stated = self.workload.n_micro_batches();
@@ -67,7 +70,7 @@ impl WorkloadDocument {
     }
 }
 
-fn refused(member: &'static str, why: &str) -> Diagnostic {
+pub(super) fn refused(member: &'static str, why: &str) -> Diagnostic {
     Diagnostic::input("bad-plan", format!("member `{member}` of the plan {why}"))
         .fact("member", member)
         .hint("plan again, or correct the member")

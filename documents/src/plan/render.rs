@@ -46,6 +46,7 @@ impl PlanDocument {
                 expert: parallelism.expert,
                 context: parallelism.context,
                 n_micro_batches: parallelism.n_micro_batches,
+                training: None,
             },
             partition: PartitionDocument {
                 stages: plan
@@ -54,6 +55,7 @@ impl PlanDocument {
                     .iter()
                     .map(|stage| StageDocument {
                         ops: stage.ops.iter().map(|op| namer.op(*op)).collect(),
+                        blocks: None,
                     })
                     .collect(),
             },
@@ -62,6 +64,7 @@ impl PlanDocument {
             communication: CommunicationDocument {},
             schedule: namer.schedule(&plan.schedule),
             cost,
+            training: None,
         }
     }
 }
@@ -136,6 +139,7 @@ impl Namer<'_> {
             devices: devices.collect(),
             channels: channels.collect(),
             after: after.collect(),
+            grid: Vec::new(),
         }
     }
 }

@@ -27,6 +27,11 @@ impl PlanDocument {
         if self.format != FORMAT {
             return Err(wrong_format(&self.format));
         }
+        if self.training.is_some() {
+            let message = "the plan is that of a training run on a model card, not of a graph";
+            return Err(Diagnostic::input("bad-plan", message)
+                .hint("give the config.json that it was made for"));
+        }
         let names = Names::new(graph, cluster);
         let degrees = &self.parallelism;
         Ok(Plan {

@@ -1,5 +1,7 @@
 //! What is committed: times, clocks, copies, and bytes per device (`docs/conventions.md`, M6).
 
+mod in_time;
+
 use std::collections::{BTreeMap, HashMap};
 
 use cost_model::problem::{Problem, UNSUPPORTED};
@@ -7,6 +9,7 @@ use ir::id::{ChannelId, DeviceId, OpId, TensorId};
 use ir::plan::Placement;
 use ir::schedule::{Action, Schedule, Task, Transfer, Wait};
 
+use super::room::Room;
 use super::usage::Usage;
 use super::{Listed, Variant};
 
@@ -29,6 +32,8 @@ pub(super) struct Reservation {
 pub(super) struct Books<'a> {
     pub(super) problem: &'a Problem,
     pub(super) variant: Variant,
+    /// What must be left for others (`variant=room`).
+    room: Option<Room>,
     pub(super) n_devices: usize,
     pub(super) device: Vec<Option<DeviceId>>,
     pub(super) start: Vec<u64>,
@@ -58,7 +63,7 @@ pub(super) struct Books<'a> {
 }
 
 impl<'a> Books<'a> {
-    pub(super) fn new(problem: &'a Problem, variant: Variant) -> Self {
+    pub(super) fn new(problem: &'a Problem, variant: Variant, room: Option<Room>) -> Self {
         let n_devices = problem.cluster.n_devices();
         let (n_ops, n_tensors) = (problem.n_ops(), problem.n_tensors());
         let words = n_devices.div_ceil(64);
@@ -68,6 +73,7 @@ impl<'a> Books<'a> {
         Self {
             problem,
             variant,
+            room,
             n_devices,
             device: vec![None; n_ops],
             start: vec![0; n_ops],
@@ -148,6 +154,16 @@ impl<'a> Books<'a> {
             .map(|t| size(self.problem, *t))
             .sum();
         temporary + outputs
+    }
+
+    /// Whether an op on a device leaves room for what is still to be placed.
+    pub(super) fn leaves_room(&self, op: OpId, device: DeviceId) -> bool {
+        self.room.as_ref().is_none_or(|room| room.allows(self.problem, op, device))
+    }
+
+    /// Books the room of an op's unit; whether that changes what others are allowed.
+    pub(super) fn takes_room(&mut self, op: OpId, device: DeviceId) -> bool {
+        self.room.as_mut().is_some_and(|room| room.place(op, device))
     }
 
     pub(super) fn add(&mut self, device: DeviceId, time: u64, delta: i64) {
@@ -315,7 +331,7 @@ impl<'a> Books<'a> {
     }
 }
 
-fn parameters_of(problem: &Problem, members: &[OpId]) -> Vec<TensorId> {
+pub(super) fn parameters_of(problem: &Problem, members: &[OpId]) -> Vec<TensorId> {
     let mut all: Vec<TensorId> =
         members.iter().flat_map(|op| problem.parameters(*op)).copied().collect();
     all.sort_unstable();

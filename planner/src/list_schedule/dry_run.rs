@@ -1,12 +1,16 @@
 //! When an op could start on a device, without committing it (`docs/conventions.md`, E2 and M6).
 
+mod gaps;
+
 use ir::id::{ChannelId, DeviceId, OpId, TensorId};
+
+pub(super) use gaps::{Ahead, end_of_child};
 
 use super::books::{Books, Copy, signed, size};
 use super::usage::Usage;
 
 /// Why an op does not fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Misfit {
     /// Not enough memory, as things are.
     Memory,
@@ -43,6 +47,8 @@ pub(super) struct DryRun {
     /// Bytes that this dry run added, from an instant on, by instant.
     added: Vec<(u64, i64)>,
     total: i64,
+    /// Intervals that the transfers of the last dry run in gaps take on their channels.
+    pub(super) sent: Vec<(ChannelId, u64, u64)>,
 }
 
 impl DryRun {
@@ -81,6 +87,9 @@ impl DryRun {
         if let Some(usage) = usage {
             let held = new_held(books, op, device);
             if held > 0 && usage.top() + held > limit {
+                return Err(Misfit::Memory);
+            }
+            if !books.leaves_room(op, device) {
                 return Err(Misfit::Memory);
             }
             self.push(0, held);

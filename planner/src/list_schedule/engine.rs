@@ -12,6 +12,7 @@ use super::awake::Awake;
 use super::books::{Books, Reservation};
 use super::dry_run::{DryRun, Misfit, Start, released_by, reserve_of_first};
 use super::lanes::Lanes;
+use super::room::Room;
 use crate::no_plan::{NoPlan, Reason};
 
 /// Commits between two looks at the clock.
@@ -43,7 +44,7 @@ pub(super) struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    pub(super) fn new(problem: &'a Problem, policy: &'a Policy) -> Self {
+    pub(super) fn new(problem: &'a Problem, policy: &'a Policy, room: Option<Room>) -> Self {
         let order = problem.topological_order();
         let mut position = vec![u32::MAX; problem.n_ops()];
         let mut missing = vec![usize::MAX; problem.n_ops()];
@@ -55,7 +56,7 @@ impl<'a> Engine<'a> {
         Self {
             problem,
             policy,
-            books: Books::new(problem, policy.variant),
+            books: Books::new(problem, policy.variant, room),
             dry_run: DryRun::default(),
             lanes: Lanes::new(n_devices, order.len()),
             awake: Awake::new(n_devices, order.len()),
@@ -226,6 +227,9 @@ impl<'a> Engine<'a> {
         // Its group needs less from now on, whether it is the first member or not.
         if held || group.is_some() {
             self.books.freed.push(device);
+        }
+        if self.books.takes_room(op, device) {
+            self.books.freed.extend((0..self.books.n_devices).map(DeviceId::new));
         }
         self.look_again(device);
         let end = self.books.end[op.index()];

@@ -8,15 +8,18 @@ mod awake;
 mod books;
 mod dry_run;
 mod engine;
+pub(crate) mod heft;
 mod lanes;
 #[cfg(test)]
 mod naive;
+mod room;
 pub(crate) mod size;
 #[cfg(test)]
 #[path = "../../tests/worked/sketch.rs"]
 pub(crate) mod sketch;
+mod slots;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod usage;
 
 use cost_model::problem::Problem;
@@ -24,7 +27,7 @@ use ir::id::OpId;
 use ir::plan::Placement;
 use ir::schedule::Schedule;
 
-use crate::no_plan::NoPlan;
+use crate::no_plan::{NoPlan, Reason};
 
 /// What a group holds back for its members.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub(crate) enum Variant {
     Plain,
     /// Its parameters, and what its members need while they run.
     Reserve,
+    /// Its parameters; but nothing goes where it leaves no room for what is still to be placed.
+    Room,
 }
 
 /// How ops are chosen.
@@ -62,7 +67,30 @@ pub(crate) fn schedule(
     stopped: &mut dyn FnMut() -> Option<NoPlan>,
 ) -> Result<Listed, NoPlan> {
     size::check(problem)?;
-    Ok(engine::Engine::new(problem, policy).run(stopped)?.close())
+    with_room(problem, policy.variant, |room| {
+        Ok(engine::Engine::new(problem, policy, room).run(stopped)?.close())
+    })
+}
+
+/// Runs a scheduler once, or with ever less room kept for outputs until it finds a plan.
+fn with_room<T>(
+    problem: &Problem,
+    variant: Variant,
+    mut run: impl FnMut(Option<room::Room>) -> Result<T, NoPlan>,
+) -> Result<T, NoPlan> {
+    if variant != Variant::Room {
+        return run(None);
+    }
+    let mut last = None;
+    for count in room::counts() {
+        let Some(room) = room::Room::new(problem, count) else { continue };
+        match run(Some(room)) {
+            Err(no_plan) if no_plan.reason == Reason::MemoryExceeded => last = Some(no_plan),
+            result => return result,
+        }
+    }
+    // Where not even the parameters can be packed, the plain schedule says what does not fit.
+    last.map_or_else(|| run(None), Err)
 }
 
 /// As [`schedule`], with the (start, end) of each op.
@@ -71,7 +99,7 @@ fn schedule_with_times(
     problem: &Problem,
     policy: &Policy,
 ) -> Result<(Listed, Vec<(u64, u64)>), NoPlan> {
-    let books = engine::Engine::new(problem, policy).run(&mut || None)?;
+    let books = engine::Engine::new(problem, policy, None).run(&mut || None)?;
     let times = books.start.iter().copied().zip(books.end.iter().copied()).collect();
     Ok((books.close(), times))
 }

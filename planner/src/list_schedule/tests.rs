@@ -50,7 +50,7 @@ fn random_links(rng: &mut SmallRng, n_devices: usize) -> Links {
     links
 }
 
-fn random_sketch(rng: &mut SmallRng) -> Sketch {
+pub(crate) fn random_sketch(rng: &mut SmallRng) -> Sketch {
     let n_devices = rng.random_range(1..5);
     let n_kinds = rng.random_range(1..=n_devices);
     let mut sketch = Sketch::new(0.0);
@@ -158,13 +158,17 @@ fn the_engine_does_what_the_rules_say() {
 
 #[test]
 fn plans_are_legal_and_the_replay_has_the_times_of_the_schedule() {
-    let mut n_waits = 0;
+    let (mut n_waits, mut n_rescued) = (0, 0);
     for seed in 20_000..28_000 {
         let mut rng = SmallRng::seed_from_u64(seed);
         let problem = random_problem(&mut rng);
         let favourite = random_favourites(&mut rng, &problem);
         let policy = Policy { favourite, ..Policy::default() };
-        let Ok((listed, books)) = super::schedule_with_times(&problem, &policy) else { continue };
+        let Ok((listed, books)) = super::schedule_with_times(&problem, &policy) else {
+            let policy = Policy { variant: Variant::Room, ..policy };
+            n_rescued += usize::from(schedule(&problem, &policy, &mut || None).is_ok());
+            continue;
+        };
         let plan = Draft::default()
             .placed(listed.placement)
             .scheduled(Orders::Full(listed.schedule))
@@ -178,6 +182,30 @@ fn plans_are_legal_and_the_replay_has_the_times_of_the_schedule() {
         n_waits += plan.schedule.after.len();
     }
     assert!(n_waits > 150, "{n_waits}");
+    assert!(n_rescued > 0, "room kept for the rest finds {n_rescued} plans more");
+}
+
+#[test]
+fn room_kept_for_the_rest_gives_legal_plans_and_packs_what_greed_does_not() {
+    for seed in 30_000..34_000 {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let problem = random_problem(&mut rng);
+        let policy = Policy { variant: Variant::Room, ..Policy::default() };
+        let Ok(listed) = schedule(&problem, &policy, &mut || None) else { continue };
+        let draft = Draft::default().placed(listed.placement);
+        let plan = draft.scheduled(Orders::Full(listed.schedule)).finish(&problem);
+        assert_eq!(verify(&problem, &plan), Vec::new(), "seed {seed}");
+    }
+    // Parameters of 6, 6, 4 and 4 on two devices of 10: greed puts one 6 on each device and then a 4
+    // beside each only if the second op does not go beside the first. Op D must wait for C.
+    let sketch = Sketch::new(9.0).device("a", 10).device("a", 10);
+    let sketch = sketch.op("A", "a", 1, "", "x:0").persistent(4);
+    let sketch = sketch.op("B", "a", 1, "x", "y:0").persistent(4);
+    let sketch = sketch.op("C", "a", 1, "y", "z:0").persistent(6);
+    let problem = sketch.op("D", "a", 1, "z", "").persistent(6).problem();
+    let with = |variant| Policy { variant, ..Policy::default() };
+    assert!(schedule(&problem, &with(Variant::Plain), &mut || None).is_err());
+    assert!(schedule(&problem, &with(Variant::Room), &mut || None).is_ok());
 }
 
 #[test]

@@ -23,12 +23,25 @@
 //! # Example
 //! Layers of 3, 1 and 2 ms on two devices: stages of 3 and 3 ms.
 
+use cost_model::instance::Goal;
 use cost_model::instance::straight::counted;
-use ir::instance::{LayerProfile, LoadInstance, LoadNode};
+use ir::instance::{Instance, LayerProfile, LoadInstance, LoadNode};
 use ir::op::Phase;
 use ir::units::{Bytes, Nanos};
 
-use super::ideals::{Found, Limits, solve as solve_ideals};
+use super::ideals::{Found, Limits, program, solve as solve_ideals, tell};
+use crate::instance::{Effort, Method};
+
+/// How the row solves instances.
+pub(crate) const METHOD: Method = Method {
+    goals: &[Goal::SlowestStage],
+    effort: Effort::Thorough,
+    solve: |run, _| {
+        let Instance::Profile(profile) = run.instance() else { return Ok(()) };
+        let stop = || run.spend(program::PAIRS_PER_LOOK);
+        tell(run, solve(profile, run.n_devices(), &Limits::default(), &stop))
+    },
+};
 
 /// Stages in place of devices; layers that don't count are in the stage of a neighbour.
 #[must_use]

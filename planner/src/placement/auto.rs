@@ -6,7 +6,8 @@
 //! # Idea
 //! Run the other rows, the fast ones first, each with and without the transforms, and keep the
 //! best verified plan, until one meets the lower bound. Where none fits into memory, cuts by
-//! memory alone follow. Tiny problems also get the exhaustive search.
+//! memory alone follow. Tiny problems also get the exhaustive search. What is left of the time is
+//! for local search on the best plan.
 //!
 //! # Paper
 //! None.
@@ -26,6 +27,7 @@
 
 use std::time::{Duration, Instant};
 
+use cost_model::problem::Objective;
 use ir::diagnostic::Diagnostic;
 
 use crate::algorithm::{Decide, Kind, OptionRow, Options, Row};
@@ -44,6 +46,7 @@ const DEFAULT_TIME: Duration = Duration::from_secs(30);
 /// Recipes in the order in which they run: each may be the last for which there is time.
 const QUICK: &[&str] = &[
     "single",
+    "orders",
     "m-topo",
     "m-etf",
     "blocks,m-topo",
@@ -57,13 +60,46 @@ const QUICK: &[&str] = &[
     "blocks,fuse,m-topo",
     "blocks,fuse,m-etf",
     "m-etf(variant=reserve)",
+    "m-etf(variant=room)",
+    "contiguous",
 ];
 
 /// What runs next where none of these found a plan: cuts that look at nothing but memory.
 const FALLBACK: &[&str] = &["m-topo(cap=limit)", "blocks,m-topo(cap=limit)"];
 
-/// What takes a linear program.
-const SLOW: &[&str] = &["m-sct", "fuse,coplace,m-sct", "fuse,m-sct", "blocks,m-sct"];
+/// The same for max-load.
+const LOAD: &[&str] = &[
+    "single",
+    "orders",
+    "orders,refine-load",
+    "ideals",
+    "m-topo,refine-load",
+    "coplace,orders,refine-load",
+    "m-etf,refine-load",
+    "repeat,orders,refine-load",
+    "fuse,coplace,m-etf,refine-load",
+    "blocks,orders,refine-load",
+    "columns",
+];
+
+/// What takes a look at each child, a search or a linear program.
+const SLOW: &[&str] = &[
+    "heft",
+    "heft-lookahead",
+    "multilevel",
+    "m-sct",
+    "fuse,coplace,m-sct",
+    "fuse,m-sct",
+    "blocks,m-sct",
+];
+
+/// Each of the slow ones may take this part of the whole time.
+const PART_OF_TIME: u32 = 8;
+
+/// What runs on the best plan to the end: of the limit that was asked for, or until little is
+/// gained.
+const IMPROVER: &str = "local-search";
+const QUICK_IMPROVER: &str = "local-search(patience=4)";
 
 /// Recipes for problems that are small enough.
 const TINY: &[&str] = &["brute-force"];
@@ -81,9 +117,19 @@ pub fn build(_: &Options) -> Result<Row, Diagnostic> {
 impl Decide for Auto {
     fn decide(&self, run: &Run, _: Draft) -> Result<Draft, NoPlan> {
         let started = Instant::now();
+        let whole = run.time_left().unwrap_or(DEFAULT_TIME);
+        // Where choices must not depend on the clock, only the run's own limit counts.
+        let left = || {
+            let left = whole.saturating_sub(started.elapsed());
+            (!run.is_deterministic()).then_some(left)
+        };
         let mut found = Found::default();
         let tiny = if brute_force::applies(run.problem()) { TINY } else { &[] };
-        for (group, recipes) in [QUICK, FALLBACK, SLOW, tiny].into_iter().enumerate() {
+        let (quick, slow) = match run.problem().objective {
+            Objective::StepTime => (QUICK, SLOW),
+            Objective::MaxLoad => (LOAD, &[][..]),
+        };
+        for (group, recipes) in [quick, FALLBACK, slow, tiny].into_iter().enumerate() {
             if group == 1 && found.best.is_some() {
                 continue;
             }
@@ -91,15 +137,13 @@ impl Decide for Auto {
                 if run.stopped().is_some() || run.is_optimal() {
                     break;
                 }
-                // Where choices must not depend on the clock, only the run's own limit counts.
-                let left = DEFAULT_TIME.saturating_sub(started.elapsed());
-                let left = (!run.is_deterministic() && !run.has_deadline()).then_some(left);
                 let Ok(recipe) = Recipe::parse(text) else { continue };
-                found.take(&recipe, run.child(&recipe, left))?;
+                let most = if group == 2 { whole / PART_OF_TIME } else { whole };
+                found.take(&recipe, run.child(&recipe, left().map(|left| left.min(most))))?;
             }
         }
         match found.best {
-            Some(best) => Ok(Draft::from_plan(best.plan)),
+            Some((recipe, best)) => Ok(Draft::from_plan(improved(run, &recipe, best, left()).plan)),
             None => Err(found
                 .failure
                 .map(|(_, no_plan)| no_plan)
@@ -109,10 +153,24 @@ impl Decide for Auto {
     }
 }
 
-/// The best plan so far, and the failure that says most.
+/// Local search on the best plan, unless nothing is left to find.
+fn improved(run: &Run, recipe: &Recipe, best: Scored, left: Option<Duration>) -> Scored {
+    // It searches for step time; max-load has its own in each recipe.
+    let is_meant = run.problem().objective == Objective::StepTime;
+    if !is_meant || run.stopped().is_some() || run.is_optimal() {
+        return best;
+    }
+    let improver = if run.has_deadline() { IMPROVER } else { QUICK_IMPROVER };
+    match Recipe::parse(&format!("{recipe},{improver}")) {
+        Ok(recipe) => run.child_from(&recipe, best.clone(), left).unwrap_or(best),
+        Err(_) => best,
+    }
+}
+
+/// The best plan so far with its recipe, and the failure that says most.
 #[derive(Default)]
 struct Found {
-    best: Option<Scored>,
+    best: Option<(Recipe, Scored)>,
     failure: Option<(u8, NoPlan)>,
 }
 
@@ -123,7 +181,12 @@ impl Found {
     /// A proof that there is no plan.
     fn take(&mut self, recipe: &Recipe, result: Result<Scored, NoPlan>) -> Result<(), NoPlan> {
         match result {
-            Ok(scored) => self.best = better(self.best.take(), scored),
+            Ok(scored) => {
+                let value = scored.figures.value;
+                if self.best.as_ref().is_none_or(|(_, best)| value < best.figures.value) {
+                    self.best = Some((recipe.clone(), scored));
+                }
+            }
             Err(no_plan) if no_plan.proved => return Err(no_plan),
             Err(no_plan) => {
                 let worth = worth(recipe, &no_plan);
@@ -150,13 +213,6 @@ fn worth(recipe: &Recipe, no_plan: &NoPlan) -> u8 {
         Reason::Unsupported => 3,
         Reason::MemoryExceeded => 4,
         Reason::NoDevice | Reason::Unreachable => 5,
-    }
-}
-
-fn better(best: Option<Scored>, scored: Scored) -> Option<Scored> {
-    match best {
-        Some(best) if best.figures.step_time <= scored.figures.step_time => Some(best),
-        _ => Some(scored),
     }
 }
 

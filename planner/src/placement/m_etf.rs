@@ -41,9 +41,9 @@ use crate::run::Run;
 /// `variant`.
 pub const VARIANT: OptionRow = OptionRow {
     name: "variant",
-    unit: "plain|reserve",
+    unit: "plain|reserve|room",
     default: "plain",
-    summary: "reserve: a placed group also keeps room for what its members need while they run",
+    summary: "reserve: a placed group also keeps room for what its members need while they run; room: nothing goes where it leaves no room for what is still to be placed",
 };
 
 /// Options of the row.
@@ -64,7 +64,11 @@ pub fn build(options: &Options) -> Result<Row, Diagnostic> {
 
 /// Reads [`VARIANT`].
 pub(crate) fn variant(options: &Options) -> Result<Variant, Diagnostic> {
-    Ok(if options.word(&VARIANT)? == "reserve" { Variant::Reserve } else { Variant::Plain })
+    Ok(match options.word(&VARIANT)? {
+        "reserve" => Variant::Reserve,
+        "room" => Variant::Room,
+        _ => Variant::Plain,
+    })
 }
 
 impl Decide for MEtf {

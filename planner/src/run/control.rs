@@ -17,9 +17,12 @@ use crate::no_plan::NoPlan;
 /// A verified plan on its way to the watcher.
 pub(super) struct Incumbent {
     pub(super) algorithm: String,
-    pub(super) plan: Plan,
-    pub(super) timeline: Timeline,
+    pub(super) plan: Arc<Plan>,
+    pub(super) value: Nanos,
+    pub(super) timeline: Arc<Timeline>,
     pub(super) elapsed: Duration,
+    /// How many there were up to this one.
+    pub(super) number: u64,
 }
 
 /// What the worker tells the watcher.
@@ -38,10 +41,16 @@ pub(super) struct Control {
     pub(super) deadline: Option<Instant>,
     pub(super) nodes: Option<u64>,
     pub(super) seed: u64,
+    pub(super) threads: usize,
     pub(super) deterministic: bool,
     spent: AtomicU64,
     /// Best lower bound in nanoseconds.
     bound: AtomicU64,
+    /// Step time of the best plan in nanoseconds.
+    value: AtomicU64,
+    gap: f64,
+    /// Verified plans on their way, and those that have arrived.
+    n_incumbents: AtomicU64,
     cancel: Arc<AtomicBool>,
     /// The watcher has answered; nobody listens any more.
     pub(super) abandoned: AtomicBool,
@@ -55,11 +64,15 @@ impl Control {
         Self {
             started,
             deadline: request.budget.time.and_then(|time| started.checked_add(time)),
-            nodes: request.budget.nodes,
+            nodes: request.budget.nodes.or(request.deterministic.then_some(super::DEFAULT_NODES)),
             seed: request.seed,
+            threads: super::threads(request.threads),
             deterministic: request.deterministic,
             spent: AtomicU64::new(0),
             bound: AtomicU64::new(0),
+            value: AtomicU64::new(u64::MAX),
+            gap: request.gap,
+            n_incumbents: AtomicU64::new(0),
             cancel: Arc::clone(&request.cancel),
             abandoned: AtomicBool::new(false),
             stopped: Mutex::new(None),
@@ -78,6 +91,25 @@ impl Control {
 
     pub(super) fn bound(&self) -> Nanos {
         Nanos(self.bound.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn lower_value(&self, value: Nanos) {
+        self.value.fetch_min(value.get(), Ordering::Relaxed);
+    }
+
+    /// The number of the next incumbent.
+    pub(super) fn next_incumbent(&self) -> u64 {
+        self.n_incumbents.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether no better plan is on its way already.
+    pub(super) fn is_latest(&self, incumbent: &Incumbent) -> bool {
+        self.n_incumbents.load(Ordering::Relaxed) == incumbent.number
+    }
+
+    fn is_within_gap(&self) -> bool {
+        let bound = self.bound.load(Ordering::Relaxed) as f64;
+        self.gap > 0.0 && self.value.load(Ordering::Relaxed) as f64 <= bound * (1.0 + self.gap)
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
@@ -100,6 +132,8 @@ impl Control {
             Some(StopReason::NodeBudget)
         } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             Some(StopReason::Deadline)
+        } else if self.is_within_gap() {
+            Some(StopReason::GapReached)
         } else {
             None
         };

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cost_model::bound::Bound;
-use cost_model::judge::replay;
+use cost_model::judge::{Timeline, replay};
 use cost_model::memory::peaks;
+use cost_model::objective;
 use cost_model::problem::Problem;
 use cost_model::verify::{Violation, verify};
 use ir::diagnostic::{Blame, Diagnostic, Value};
@@ -16,7 +17,7 @@ use ir::units::Nanos;
 
 use super::control::{Control, Incumbent, Message};
 use super::{Attempt, AttemptPlan, Event, Step, StopReason};
-use crate::algorithm::{Lift, Row};
+use crate::algorithm::{Kind, Lift, Row};
 use crate::draft::Draft;
 use crate::no_plan::{NoPlan, Reason};
 use crate::recipe::Recipe;
@@ -26,9 +27,12 @@ use crate::recipe::Recipe;
 pub struct Scored {
     /// The plan.
     pub plan: Plan,
-    /// Its step time and peak memory.
+    /// Its value, step time and peak memory.
     pub figures: AttemptPlan,
 }
+
+/// A plan with its figures and its times.
+type Judged = (Scored, Timeline);
 
 /// What a row may ask of, and tell to, the run that it is part of.
 pub struct Run {
@@ -41,8 +45,10 @@ pub struct Run {
     facts: RefCell<Vec<(&'static str, Value)>>,
     /// The best plan of this recipe.
     best: RefCell<Option<Scored>>,
-    /// Step time of the best plan of the whole run.
+    /// Value of the best plan of the whole run.
     published: Rc<Cell<Option<Nanos>>>,
+    /// The plan that was judged last, which a recipe around this one may hand in again.
+    known: Rc<RefCell<Option<Judged>>>,
     /// Whether it only ran other recipes, which are recorded in its place.
     has_children: Cell<bool>,
 }
@@ -59,6 +65,7 @@ impl Run {
             facts: RefCell::new(Vec::new()),
             best: RefCell::new(None),
             published: Rc::new(Cell::new(None)),
+            known: Rc::default(),
             has_children: Cell::new(false),
         }
     }
@@ -73,6 +80,13 @@ impl Run {
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.control.seed
+    }
+
+    /// Threads that the row may use, at least 1. What it finds must not depend on them where
+    /// [`Run::is_deterministic`].
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.control.threads
     }
 
     /// Time left that a row may plan with; `None` where there is no limit, and where choices must
@@ -158,18 +172,21 @@ impl Run {
     /// If the finished plan is illegal.
     pub fn offer(&self, draft: &Draft) -> Result<Scored, NoPlan> {
         let (scored, timeline) = self.judged(draft)?;
-        let step_time = scored.figures.step_time;
+        let value = scored.figures.value;
         let mut best = self.best.borrow_mut();
-        if best.as_ref().is_none_or(|best| step_time < best.figures.step_time) {
+        if best.as_ref().is_none_or(|best| value < best.figures.value) {
             *best = Some(scored.clone());
         }
-        if self.published.get().is_none_or(|value| step_time < value) {
-            self.published.set(Some(step_time));
+        if self.published.get().is_none_or(|best| value < best) {
+            self.published.set(Some(value));
+            self.control.lower_value(value);
             self.control.send(Message::Incumbent(Box::new(Incumbent {
                 algorithm: self.algorithm.clone(),
-                plan: scored.plan.clone(),
-                timeline,
+                plan: Arc::new(scored.plan.clone()),
+                value,
+                timeline: Arc::new(timeline),
                 elapsed: self.control.started.elapsed(),
+                number: self.control.next_incumbent(),
             })));
         }
         Ok(scored)
@@ -180,6 +197,29 @@ impl Run {
     /// # Errors
     /// What the recipe says.
     pub fn child(&self, recipe: &Recipe, time: Option<Duration>) -> Result<Scored, NoPlan> {
+        self.child_with(recipe, None, time)
+    }
+
+    /// Runs the [`Kind::Improve`] rows of a recipe on the plan that its other
+    /// rows gave before, for at most `time`, and records them as an attempt.
+    ///
+    /// # Errors
+    /// None: the worst answer is the plan itself.
+    pub fn child_from(
+        &self,
+        recipe: &Recipe,
+        start: Scored,
+        time: Option<Duration>,
+    ) -> Result<Scored, NoPlan> {
+        self.child_with(recipe, Some(start), time)
+    }
+
+    fn child_with(
+        &self,
+        recipe: &Recipe,
+        start: Option<Scored>,
+        time: Option<Duration>,
+    ) -> Result<Scored, NoPlan> {
         self.has_children.set(true);
         let own = time.and_then(|time| Instant::now().checked_add(time));
         let child = Self {
@@ -190,8 +230,9 @@ impl Run {
             algorithm: recipe.to_string(),
             deadline: [self.deadline, own].into_iter().flatten().min(),
             facts: RefCell::new(Vec::new()),
-            best: RefCell::new(None),
+            best: RefCell::new(start),
             published: Rc::clone(&self.published),
+            known: Rc::clone(&self.known),
             has_children: Cell::new(false),
         };
         child.execute(recipe)
@@ -211,7 +252,7 @@ impl Run {
         let figures = result.as_ref().map(|scored| scored.figures).map_err(Clone::clone);
         self.control.send(Message::Event(Event::Finished {
             algorithm: self.algorithm.clone(),
-            step_time: figures.as_ref().ok().map(|figures| figures.step_time),
+            value: figures.as_ref().ok().map(|figures| figures.value),
             elapsed: self.control.started.elapsed(),
         }));
         if !self.has_children.get() {
@@ -227,11 +268,13 @@ impl Run {
 
     fn run_rows(&mut self, recipe: &Recipe, steps: &mut Vec<Step>) -> Result<(), NoPlan> {
         let mut draft = Draft::default();
-        let mut finished = false;
-        for used in recipe.ingredients() {
+        // A plan to start from is what the rows that decide gave.
+        let is_given = self.best.borrow().is_some();
+        let mut finished = is_given;
+        let rows = recipe.ingredients().iter();
+        for used in rows.filter(|used| !is_given || used.entry.kind == Kind::Improve) {
             let started = Instant::now();
-            let row = (used.entry.build)(&used.options)
-                .map_err(|error| NoPlan::new(Reason::Unsupported, error))?;
+            let row = used.row().map_err(|error| NoPlan::new(Reason::Unsupported, error))?;
             if matches!(row, Row::Improve(_)) && !finished {
                 self.offer(&draft)?;
                 finished = true;
@@ -279,21 +322,28 @@ impl Run {
         Ok(())
     }
 
-    fn judged(&self, draft: &Draft) -> Result<(Scored, cost_model::judge::Timeline), NoPlan> {
+    fn judged(&self, draft: &Draft) -> Result<Judged, NoPlan> {
         let mut draft = draft.clone();
         for lift in self.lifts.iter().rev() {
             draft = lift.lift(draft);
         }
         let problem = &self.original;
         let plan = draft.finish(problem);
+        if let Some(known) = self.known.borrow().as_ref().filter(|known| known.0.plan == plan) {
+            return Ok(known.clone());
+        }
         if let Some(violation) = verify(problem, &plan).first() {
             return Err(self.illegal(violation));
         }
         let timeline = replay(problem, &plan).map_err(|violation| self.illegal(&violation))?;
         let peak_bytes =
             peaks(problem, &plan, &timeline).iter().map(|peak| peak.bytes).max().unwrap_or(0);
-        let figures = AttemptPlan { step_time: timeline.step_time, peak_bytes };
-        Ok((Scored { plan, figures }, timeline))
+        let value = objective::value(problem, &plan, &timeline)
+            .map_err(|violation| self.illegal(&violation))?;
+        let figures = AttemptPlan { value, step_time: timeline.step_time, peak_bytes };
+        let judged = (Scored { plan, figures }, timeline);
+        *self.known.borrow_mut() = Some(judged.clone());
+        Ok(judged)
     }
 
     fn illegal(&self, violation: &Violation) -> NoPlan {

@@ -22,6 +22,10 @@ use crate::recipe::Recipe;
 
 pub use handle::{Run, Scored};
 
+/// Node budget of a deterministic run that has none: about what one core of 2026 does in 30 s, at
+/// 20 million labels, states and moves a second.
+pub const DEFAULT_NODES: u64 = 600_000_000;
+
 /// How much a run may spend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
@@ -38,8 +42,12 @@ pub struct Request {
     pub recipe: Recipe,
     /// Limits.
     pub budget: Budget,
+    /// Stops at this gap (value / bound - 1); 0 = goes on to a proof.
+    pub gap: f64,
     /// Seed of rows that draw lots.
     pub seed: u64,
+    /// Threads that rows may use; 0 = one per core.
+    pub threads: usize,
     /// Whether choices may depend on node counts only, never on the clock: same input, same bytes.
     /// The time limit then only cuts the run off.
     pub deterministic: bool,
@@ -54,10 +62,20 @@ impl Request {
         Self {
             recipe,
             budget: Budget::default(),
+            gap: 0.0,
             seed: 0,
+            threads: 0,
             deterministic: false,
             cancel: Arc::new(AtomicBool::new(false)),
         }
+    }
+}
+
+/// Threads that were asked for; one per core for 0.
+pub(crate) fn threads(asked: usize) -> usize {
+    match asked {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        asked => asked,
     }
 }
 
@@ -69,18 +87,25 @@ pub enum Event {
         /// Its text.
         algorithm: String,
     },
-    /// A verified plan that is better than all before it.
+    /// A verified plan that is better than all before it. One that was overtaken before it could
+    /// be told is left out.
     Incumbent {
         /// The recipe that found it.
         algorithm: String,
-        /// Its step time.
-        step_time: Nanos,
+        /// Its value under the objective.
+        value: Nanos,
+        /// The best lower bound so far.
+        bound: Bound,
+        /// The plan.
+        plan: Arc<Plan>,
+        /// Its replay.
+        timeline: Arc<Timeline>,
         /// Since the start of the run.
         elapsed: Duration,
     },
     /// A better lower bound.
     Bound {
-        /// No plan is shorter than this.
+        /// No plan is worth less than this.
         value: Nanos,
         /// How it was found.
         method: &'static str,
@@ -91,8 +116,8 @@ pub enum Event {
     Finished {
         /// Its text.
         algorithm: String,
-        /// Its step time, if it found a plan.
-        step_time: Option<Nanos>,
+        /// The value of its plan, if it found one.
+        value: Option<Nanos>,
         /// Since the start of the run.
         elapsed: Duration,
     },
@@ -136,6 +161,8 @@ impl StopReason {
 /// What one recipe achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttemptPlan {
+    /// Value of its plan under the objective.
+    pub value: Nanos,
     /// Step time of its plan.
     pub step_time: Nanos,
     /// Greatest peak memory over the devices.
@@ -171,7 +198,7 @@ pub struct Attempt {
 pub struct TracePoint {
     /// Since the start of the run.
     pub elapsed: Duration,
-    /// Best step time so far.
+    /// Best value so far.
     pub value: Option<Nanos>,
     /// Best bound so far.
     pub bound: Option<Nanos>,
@@ -182,13 +209,15 @@ pub struct TracePoint {
 pub struct Outcome {
     /// The best plan.
     pub plan: Plan,
+    /// Its value under the objective; the step time where that is what counts.
+    pub value: Nanos,
     /// Its replay.
     pub timeline: Timeline,
     /// Its sums.
     pub report: Report,
     /// The best lower bound.
     pub bound: Bound,
-    /// Step time over bound, less 1; infinite where only the bound is 0.
+    /// Value over bound, less 1; infinite where only the bound is 0.
     pub gap: f64,
     /// Why the run ended.
     pub stop: StopReason,

@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use cost_model::bound::{Bound, lower_bound, memory_certificate, route_certificate};
+use cost_model::bound::{Bound, memory_certificate, route_certificate};
+use cost_model::objective;
 use cost_model::problem::Problem;
 use cost_model::report::report;
 use ir::diagnostic::{Blame, Diagnostic};
@@ -40,7 +41,7 @@ pub(super) fn solve(
         control: Arc::clone(&control),
         observe,
         best: None,
-        bound: lower_bound(&problem),
+        bound: (objective::row(problem.objective).bound)(&problem),
         attempts: Vec::new(),
         trace: Vec::new(),
         warnings: Vec::new(),
@@ -148,17 +149,27 @@ impl Watcher<'_> {
                 }
             }
             Message::Incumbent(incumbent) => {
-                (self.observe)(&Event::Incumbent {
-                    algorithm: incumbent.algorithm.clone(),
-                    step_time: incumbent.timeline.step_time,
-                    elapsed: incumbent.elapsed,
-                });
+                // Whoever writes plans to files must not fall behind: only the newest is told.
+                if self.control.is_latest(&incumbent) {
+                    self.announce(&incumbent);
+                }
                 let elapsed = incumbent.elapsed;
                 self.best = Some(incumbent);
                 self.mark(elapsed);
             }
         }
         None
+    }
+
+    fn announce(&mut self, incumbent: &Incumbent) {
+        (self.observe)(&Event::Incumbent {
+            algorithm: incumbent.algorithm.clone(),
+            value: incumbent.value,
+            bound: self.bound,
+            plan: Arc::clone(&incumbent.plan),
+            timeline: Arc::clone(&incumbent.timeline),
+            elapsed: incumbent.elapsed,
+        });
     }
 
     fn announce_bound(&mut self, elapsed: Duration) {
@@ -173,23 +184,25 @@ impl Watcher<'_> {
     fn mark(&mut self, elapsed: Duration) {
         self.trace.push(TracePoint {
             elapsed,
-            value: self.best.as_ref().map(|best| best.timeline.step_time),
+            value: self.best.as_ref().map(|best| best.value),
             bound: Some(self.bound.value),
         });
     }
 
     fn answer(
-        self,
+        mut self,
         problem: &Problem,
         failure: Option<NoPlan>,
         stop: Option<StopReason>,
     ) -> Result<Outcome, NoPlan> {
+        // The trace goes on to the end of the run.
+        self.mark(self.control.started.elapsed());
         let Some(best) = self.best else {
             // A row that was stopped proves nothing, and its own words say most.
             let no_plan = failure.unwrap_or_else(|| out_of_time(stop));
             return Err(NoPlan { attempts: self.attempts.into(), ..no_plan });
         };
-        let value = best.timeline.step_time;
+        let value = best.value;
         let stop = if value <= self.bound.value {
             StopReason::ProvedOptimal
         } else {
@@ -198,8 +211,9 @@ impl Watcher<'_> {
         Ok(Outcome {
             report: report(problem, &best.plan, &best.timeline),
             gap: gap(value.get(), self.bound.value.get()),
-            plan: best.plan,
-            timeline: best.timeline,
+            plan: Arc::unwrap_or_clone(best.plan),
+            value,
+            timeline: Arc::unwrap_or_clone(best.timeline),
             bound: self.bound,
             stop,
             algorithm: best.algorithm,

@@ -3,6 +3,7 @@
 use cost_model::pipeline::costs::{PipelineCosts, StageCosts};
 use cost_model::pipeline::judge;
 use cost_model::pipeline::report::Report;
+use cost_model::pipeline::verify::verify;
 use cost_model::pipeline::way::Contention;
 use cost_model::training_memory::in_flight::{self, InFlight};
 use ir::grid::Grid;
@@ -10,7 +11,10 @@ use ir::plan::Parallelism;
 use ir::units::{Bytes, Nanos};
 
 use super::early_recompute::{self, Early};
-use super::{breadth_first, dualpipe_v, gpipe, interleaved, one_f_one_b, zb_h1, zb_h2, zb_v};
+use super::{
+    breadth_first, dualpipe, dualpipe_v, gpipe, interleaved, one_f_one_b, shifted, zb_h1, zb_h2,
+    zb_v,
+};
 
 const FORWARD: u64 = 70;
 const BACKWARD: u64 = 130;
@@ -174,6 +178,36 @@ fn dualpipe_v_stays_within_its_published_bubble() {
     }
 }
 
+#[test]
+fn dualpipe_stays_within_its_published_bubble() {
+    for p in (2..=8u32).step_by(2) {
+        for m in [2 * p, 2 * p + 2, 5 * p] {
+            let grid = dualpipe::grid(p, m).unwrap();
+            let mut costs = PipelineCosts::looped(p, 2, m, StageCosts::default());
+            costs.n_copies = dualpipe::N_COPIES;
+            for (stage, costs) in (0..).zip(&mut costs.stages) {
+                costs.rank = if stage < p { stage } else { 2 * p - 1 - stage };
+            }
+            assert_eq!(verify(&costs, &grid, Contention::Static), []);
+            for thirds in THIRDS {
+                let (f, i, w) = thirds;
+                for (_, idle, held) in split(&costs, &grid, thirds) {
+                    let published = u64::from(p / 2 - 1) * (f + 2 * (i + w) - 3 * w);
+                    assert!(idle <= published, "{p} {m} {thirds:?}: {idle}");
+                    assert!(held <= u64::from(p + 1), "{p} {m}: {held}");
+                }
+            }
+            // A twin that ran the first copy's micro-batches would be no DualPipe.
+            costs.n_copies = 1;
+            assert_ne!(verify(&costs, &grid, Contention::Static), []);
+        }
+    }
+    for (p, m) in [(3, 6), (2, 5)] {
+        assert_eq!(dualpipe::grid(p, m).unwrap_err().code, "schedule-indivisible");
+    }
+    assert_eq!(dualpipe::grid(4, 6).unwrap_err().code, "schedule-too-short");
+}
+
 /// Two equal stages per rank, in the shape of a V.
 fn v_shaped(p: u32, m: u32) -> PipelineCosts {
     let mut costs = PipelineCosts::looped(p, 2, m, StageCosts::default());
@@ -262,6 +296,12 @@ fn the_examples_of_the_headers() {
         "0F0,1F0,1I0,1W0,0F1,0I0,0W0,1F1,1I1,1W1,0I1,0W1\n"
     );
     assert_eq!(text(dualpipe_v::grid(1, 2).unwrap()), "0F0,1F0,0F1,1B0,1F1,0B0,1B1,0I1,0W1\n");
+    let both_ends = text(dualpipe::grid(2, 4).unwrap());
+    assert_eq!(both_ends.lines().next(), Some("0F0,3F2,0F1,3B2,3F3,0B0,3B3,0I1,0W1"));
+    assert_eq!(
+        text(shifted::grid(2, 3).unwrap()),
+        "0F0,0F1,0R0,0F2,0B0,0R1,0B1,0R2,0B2\n1F0,1B0,1F1,1B1,1F2,1B2\n"
+    );
     let late = one_f_one_b::grid(2, 2).unwrap();
     let early = text(early_recompute::insert(&late, Early::CoolDown, |_| true));
     assert_eq!(early.lines().next(), Some("0F0,0F1,0B0,0R1,0B1"));
@@ -287,50 +327,5 @@ fn sizes_that_make_no_schedule_are_refused() {
         dualpipe_v::grid(u32::MAX, u32::MAX).unwrap_err(),
     ] {
         assert_eq!(error.code, "schedule-size");
-    }
-}
-
-/// 1F1B with F = R = 1 and B = 2 on `p` stages.
-fn makespan(p: u32, m: u32, recompute: &[bool], early: Option<Early>) -> u64 {
-    let mut costs = PipelineCosts::looped(p, 1, m, StageCosts::default());
-    for (stage, again) in costs.stages.iter_mut().zip(recompute) {
-        stage.forward = Nanos(1);
-        stage.backward = Nanos(2);
-        stage.recompute = Nanos(u64::from(*again));
-    }
-    let late = one_f_one_b::grid(p, m).unwrap();
-    let grid = match early {
-        Some(early) => early_recompute::insert(&late, early, |stage| recompute[stage.index()]),
-        None => late,
-    };
-    report(&costs, &grid).step_time.get()
-}
-
-/// Variants of recompute in Merak (Lai et al., TPDS 2023), computed by hand-checked recurrences:
-/// none, late, early in the cool-down, late but not on the last stage, and the last two with
-/// early recompute in the cool-down and everywhere.
-#[test]
-fn golden_makespans_of_recompute_variants() {
-    let golden = [
-        (4, 4, [21, 28, 25, 26, 24, 23]),
-        (4, 8, [33, 44, 41, 42, 40, 39]),
-        (8, 8, [45, 60, 53, 58, 52, 51]),
-        (8, 16, [69, 92, 85, 90, 84, 83]),
-        (8, 32, [117, 156, 149, 154, 148, 147]),
-    ];
-    for (p, m, expected) in golden {
-        let none = vec![false; p as usize];
-        let all = vec![true; p as usize];
-        let mut but_last = all.clone();
-        but_last[p as usize - 1] = false;
-        let found = [
-            makespan(p, m, &none, None),
-            makespan(p, m, &all, None),
-            makespan(p, m, &all, Some(Early::CoolDown)),
-            makespan(p, m, &but_last, None),
-            makespan(p, m, &but_last, Some(Early::CoolDown)),
-            makespan(p, m, &but_last, Some(Early::Always)),
-        ];
-        assert_eq!(found, expected, "{p} stages, {m} micro-batches");
     }
 }

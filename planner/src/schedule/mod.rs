@@ -4,11 +4,14 @@ use ir::diagnostic::Diagnostic;
 
 pub mod breadth_first;
 mod delayed_weights;
+pub mod dualpipe;
 pub mod dualpipe_v;
 pub mod early_recompute;
 pub mod gpipe;
 pub mod interleaved;
 pub mod one_f_one_b;
+pub mod optimal;
+pub mod shifted;
 pub mod zb_h1;
 pub mod zb_h2;
 pub mod zb_v;
@@ -50,3 +53,6 @@ fn check_size(
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod laws;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod recompute_laws;

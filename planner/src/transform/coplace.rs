@@ -32,7 +32,7 @@ use cost_model::problem::Problem;
 use ir::diagnostic::Diagnostic;
 use ir::id::OpId;
 
-use super::tie::{Allowance, Amount, Sets, Unchanged, edges, least_transfer, tied};
+use super::tie::{Allowance, Amount, Sets, Unchanged, edges, least_transfer, members, tied};
 use crate::algorithm::{OptionRow, Options, Row, Transform, Transformed, bad_option};
 use crate::no_plan::{NoPlan, Reason};
 
@@ -121,15 +121,4 @@ pub fn solve(problem: &Problem, rule: Rule, share: f64) -> Vec<Vec<OpId>> {
         }
     }
     members(&order, &mut sets)
-}
-
-fn members(order: &[OpId], sets: &mut Sets) -> Vec<Vec<OpId>> {
-    let mut members = vec![Vec::new(); order.len()];
-    for (at, &op) in order.iter().enumerate() {
-        members[sets.find(at)].push(op);
-    }
-    members.retain(|set| set.len() > 1);
-    members.iter_mut().for_each(|set| set.sort_unstable());
-    members.sort_unstable();
-    members
 }

@@ -65,6 +65,13 @@ impl Allowance {
         Self { bytes: if limit == u64::MAX { limit } else { part(limit) }, work: part(work) }
     }
 
+    /// A share of the smallest memory limit, and of what one device of all has to do.
+    pub(super) fn per_device(problem: &Problem, share: f64) -> Self {
+        let whole = Self::new(problem, share);
+        let n_devices = problem.cluster.n_devices().max(1) as u64;
+        Self { work: whole.work / n_devices, ..whole }
+    }
+
     /// Whether an amount is within it.
     pub(super) fn admits(&self, amount: &Amount) -> bool {
         amount.bytes <= self.bytes && amount.work <= self.work
@@ -99,6 +106,18 @@ impl Amount {
             work: self.work.saturating_add(other.work),
         }
     }
+}
+
+/// The sets of at least two, as ops in the order of their first members.
+pub(super) fn members(order: &[OpId], sets: &mut Sets) -> Vec<Vec<OpId>> {
+    let mut members = vec![Vec::new(); order.len()];
+    for (at, &op) in order.iter().enumerate() {
+        members[sets.find(at)].push(op);
+    }
+    members.retain(|set| set.len() > 1);
+    members.iter_mut().for_each(|set| set.sort_unstable());
+    members.sort_unstable();
+    members
 }
 
 /// The same problem, in which each of these sets of ops shares a device on top of what already

@@ -10,6 +10,7 @@ use ir::units::Nanos;
 use serde_json::{Value, json};
 
 use super::device_name;
+use crate::commands::busiest;
 use crate::commands::replay::Replayed;
 use crate::commands::report::{self, Rows};
 use crate::commands::trust::Trust;
@@ -43,10 +44,14 @@ pub(super) fn explain(
     trust.print(problem, &replayed.report, rows, printer);
     if let Some(cost) = stated {
         printer.line(&format!(
-            "bound {} ({}) when it was planned: no placement, order or schedule is faster",
+            "bound {} ({}) when it was planned: no plan is below it",
             Nanos(cost.bound_ns),
             cost.bound_method
         ));
+    }
+    let loads = busiest::of(replayed);
+    if let Some(loads) = &loads {
+        printer.line(&busiest::sentence(replayed, loads));
     }
     printer.line("explain --op, --transfer or --device says what each figure is made of");
     printer.warnings(&replayed.on.warnings);
@@ -54,6 +59,7 @@ pub(super) fn explain(
     printer.document(&json!({
         "report": report::document(problem, &replayed.report, &trust),
         "critical_path": trust.path.iter().map(|task| document(replayed, task)).collect::<Vec<_>>(),
+        "loads": loads.map(|loads| busiest::document(replayed, &loads)),
         "bound": stated.map(|cost| json!({
             "value": Duration::from_ns(cost.bound_ns),
             "method": cost.bound_method,

@@ -68,9 +68,13 @@ impl Folder {
     }
 }
 
+/// What could change a run from outside, less its prefix.
+pub(super) const VARIABLES: [&str; 6] =
+    ["CLUSTER", "ALGORITHM", "TIME_LIMIT", "NODE_BUDGET", "SEED", "THREADS"];
+
 pub(super) fn run_in(folder: &Path, words: &[&str]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meshwright"));
-    for name in ["CLUSTER", "ALGORITHM", "TIME_LIMIT", "NODE_BUDGET", "SEED"] {
+    for name in VARIABLES {
         command.env_remove(format!("MESHWRIGHT_{name}"));
     }
     let Output { status, stdout, stderr } =

@@ -2,6 +2,7 @@
 
 use axum::routing::get;
 use axum::{Json, Router};
+use planner::algorithm::OptionRow;
 use planner::registry::{Entry, entries};
 use serde_json::{Value, json};
 
@@ -20,8 +21,20 @@ fn row(entry: &Entry) -> Value {
     json!({
         "name": entry.name,
         "kind": entry.kind.name(),
+        "runs_on": entry.runs_on(),
+        "objectives": entry.objectives(),
         "decides": entry.decides.iter().map(|f| f.name()).collect::<Vec<_>>(),
         "paper": entry.paper,
         "summary": entry.summary,
+        "options": entry.options.iter().map(option).collect::<Vec<_>>(),
+    })
+}
+
+fn option(option: &OptionRow) -> Value {
+    json!({
+        "name": option.name,
+        "unit": option.unit,
+        "default": option.default,
+        "summary": option.summary,
     })
 }

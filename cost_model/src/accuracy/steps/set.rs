@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ir::card::{FeedForward, TransformerCard};
+use ir::card::{Attention, FeedForward, Head, TransformerCard};
 use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;
 use ir::measured::StepRow;
@@ -86,6 +86,8 @@ fn card(row: &StepRow) -> TransformerCard {
         sequence: row.sequence,
         vocabulary,
         experts: None,
+        attention: Attention::Even,
+        head: Head::Tied,
     }
 }
 

@@ -7,7 +7,7 @@ use ir::card::{
 };
 use ir::diagnostic::Diagnostic;
 use ir::measured::memory::{JudgedRank, MemoryMetric, MemoryRow};
-use ir::plan::Parallelism;
+use ir::plan::{Mesh, Parallelism};
 
 use super::super::{Fields, read_table};
 use super::{micro_batches, plain_card, recompute, replicas, small_or_one};
@@ -114,6 +114,7 @@ fn parallelism(fields: &Fields, case: &str) -> Result<Parallelism, Diagnostic> {
             false => SequenceParallel::Off,
         },
         zero,
+        mesh: Mesh::DataInside,
     })
 }
 
@@ -123,6 +124,7 @@ fn experts(fields: &Fields, card: &TransformerCard) -> Result<Option<ExpertCard>
         n_experts,
         per_token: fields.count_or_blank("topk")?.unwrap_or(1),
         feed_forward: fields.count_or_blank("moe_ffn")?.unwrap_or(card.feed_forward),
+        n_shared: 0,
     }))
 }
 

@@ -1,6 +1,6 @@
 //! Readers of the tables that state memory of training runs.
 
-use ir::card::{FeedForward, Recompute, TransformerCard};
+use ir::card::{Attention, FeedForward, Head, Recompute, TransformerCard};
 use ir::diagnostic::Diagnostic;
 
 use super::Fields;
@@ -32,6 +32,8 @@ fn plain_card(
         sequence: fields.count("seq")?,
         vocabulary,
         experts: None,
+        attention: Attention::Even,
+        head: Head::Tied,
     })
 }
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use ir::card::{
-    FeedForward, MemoryFeature, SequenceParallel, StateFormat, TransformerCard, ZeroStage,
+    Attention, FeedForward, Head, MemoryFeature, SequenceParallel, StateFormat, TransformerCard,
+    ZeroStage,
 };
 use ir::diagnostic::Diagnostic;
 use ir::measured::memory::{JudgedRank, MemoryMetric, MemoryRow};
@@ -59,6 +60,8 @@ fn row(fields: &Fields) -> Result<Option<MemoryRow>, Diagnostic> {
             sequence: fields.count("seq")?,
             vocabulary: 128_256,
             experts: None,
+            attention: Attention::Even,
+            head: Head::Separate,
         },
         parallelism: Parallelism {
             data,

@@ -37,12 +37,43 @@ pub(crate) mod orders;
 pub(crate) mod pieces;
 pub mod program;
 
-use ir::instance::LoadInstance;
+use cost_model::instance::Goal;
+use ir::diagnostic::Diagnostic;
+use ir::instance::{Instance, LoadInstance};
 use ir::units::Nanos;
 
+use crate::algorithm::Options;
+use crate::instance::{Effort, Method, Run, Solution};
 use classes::ClassGraph;
 use lattice::Lattice;
 use program::Verdict;
+
+/// How the row solves instances.
+pub(crate) const METHOD: Method = Method {
+    goals: &[Goal::ContiguousMaxLoad, Goal::MaxLoad],
+    effort: Effort::Thorough,
+    solve: |run, _: &Options| {
+        let Instance::Load(instance) = run.instance() else { return Ok(()) };
+        tell(run, solve(instance, &Limits::default(), &|| run.spend(program::PAIRS_PER_LOOK)))
+    },
+};
+
+/// Takes what the search found to the run.
+pub(crate) fn tell(run: &Run, found: Found) -> Result<(), Diagnostic> {
+    // What holds for contiguous splits says nothing about all of them.
+    let is_proved = found.is_proved && run.goal() != Goal::MaxLoad;
+    match found.split {
+        Some(Split { devices, value }) => {
+            run.offer(Solution::Devices(devices))?;
+            if is_proved {
+                run.prove(value, "all ideals");
+            }
+        }
+        None if is_proved => run.close(),
+        None => {}
+    }
+    Ok(())
+}
 
 /// What a search may take.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,48 @@
-//! Topological orders of classes, on which the program is quick.
+//! Contiguous max-load on a few topological orders of classes, where the program is quick.
+//!
+//! # Decides
+//! The device of every node, contiguous.
+//!
+//! # Idea
+//! The prefixes of one order are ideals, and a chain of them is a plan. Orders are breadth first,
+//! depth first, and depth first with the classes on short or long ways first.
+//!
+//! # Paper
+//! Tarnawski et al., "Efficient Algorithms for Device Placement of DNN Graph Operators", NeurIPS
+//! 2020, section 5.1 (linearisation).
+//!
+//! # Guarantee
+//! None; optimal among the plans that cut one of the orders.
+//!
+//! # Complexity
+//! O(classes^2 x devices) per order.
+//!
+//! # Limits
+//! Orders of up to 20,000 classes.
+//!
+//! # Example
+//! On a chain there is one order, and the plan is the best contiguous one.
+
+use cost_model::instance::Goal;
+use ir::instance::Instance;
 
 use super::classes::ClassGraph;
+use super::{Limits, on_orders, program};
+use crate::instance::{Effort, Method, Solution};
+
+/// How the row solves instances.
+pub(crate) const METHOD: Method = Method {
+    goals: &[Goal::ContiguousMaxLoad, Goal::MaxLoad],
+    effort: Effort::Quick,
+    solve: |run, _| {
+        let Instance::Load(instance) = run.instance() else { return Ok(()) };
+        let stop = || run.spend(program::PAIRS_PER_LOOK);
+        if let Some(split) = on_orders(instance, &Limits::default(), &stop) {
+            run.offer(Solution::Devices(split.devices))?;
+        }
+        Ok(())
+    },
+};
 
 /// Distinct orders: breadth first, depth first, and depth first with short or long ways first.
 #[must_use]

@@ -17,7 +17,7 @@ const ON_CPU: u32 = 1 << 31;
 const SLACK: f64 = 1.0 + 1e-9;
 
 /// Pairs of ideals between two looks at the clock.
-const PAIRS_PER_LOOK: u64 = 1 << 16;
+pub(crate) const PAIRS_PER_LOOK: u64 = 1 << 16;
 
 /// How the program ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,33 +1,4 @@
-//! Pipelines whose stages have a data and a tensor degree: the slowest stage is as fast as can be.
-//!
-//! # Decides
-//! The stage of every layer, its configuration, and the degrees of every stage.
-//!
-//! # Idea
-//! Stages are set from the last to the first, because the memory of a stage depends on how many
-//! copies there are from it on. For a target time, the best ways to have the last layers done are
-//! pairs (devices used, copies used), of which only those count that no other beats in both. A
-//! stage fits if the fastest choice of configurations within memory meets the target: a knapsack,
-//! answered by its relaxation where that suffices and by branching where not, and remembered. The
-//! target is bisected; each success continues from the value of its plan, and the last failure is
-//! the proof.
-//!
-//! # Paper
-//! Tarnawski et al., "Piper: Multidimensional Planner for DNN Parallelization", NeurIPS 2021 (the
-//! problem, the program over ideals; there the knapsack is answered by a heuristic).
-//!
-//! # Guarantee
-//! Optimal, to the nanosecond, if the ideals fit into memory, no knapsack exceeds its branches,
-//! and the search is not stopped; else none.
-//!
-//! # Complexity
-//! O(pairs of nested ideals x degrees x pairs (devices, copies)) per target.
-//!
-//! # Limits
-//! One tensor degree per stage; ideals can be exponentially many: then there is no answer.
-//!
-//! # Example
-//! Two equal layers on two devices: a stage each, or both on two copies.
+//! The search behind [`super::labels`]: a program over ideals for bisected targets.
 
 mod choice;
 mod search;
@@ -38,6 +9,7 @@ use ir::instance::StageInstance;
 use ir::units::Nanos;
 
 use super::ideals::lattice::Lattice;
+pub(crate) use search::PAIRS_PER_LOOK;
 use search::{Answer, Search};
 
 /// What a search may take.
@@ -80,7 +52,7 @@ const NANOSECOND: f64 = 1e-9;
 const NEARLY_ONE: f64 = 0.99;
 
 /// Where value and bound are closer than this share, the next target is just below the value.
-const NEAR: f64 = 0.02;
+const NEAR: f64 = 0.004;
 
 /// The best pipeline; proved where time and memory suffice.
 #[must_use]

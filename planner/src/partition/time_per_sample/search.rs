@@ -1,10 +1,10 @@
 //! Pipelines whose stages all meet a target.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use cost_model::instance::time_per_sample::Stage;
 use ir::instance::StageInstance;
+use rustc_hash::FxHashMap;
 
 use super::choice::{Bounds, Knapsack, Steps};
 use super::stages::Model;
@@ -39,7 +39,7 @@ struct Label {
 const MOST_KEPT: usize = 1 << 21;
 
 /// Pairs of ideals between two looks at the clock.
-const PAIRS_PER_LOOK: u64 = 1 << 12;
+pub(crate) const PAIRS_PER_LOOK: u64 = 1 << 12;
 
 /// Slack for sums of seconds taken in another order.
 const SLACK: f64 = 1.0 + 1e-12;
@@ -60,9 +60,9 @@ pub(super) struct Search<'a> {
     work: Vec<f64>,
     /// Per ideal and degree: the consumers' seconds of the edges that come in.
     incoming: Vec<Vec<f64>>,
-    kept: HashMap<(u64, u64), Bounds>,
+    kept: FxHashMap<(u64, u64), Bounds>,
     /// By degree, copies and samples in flight.
-    tables: HashMap<(usize, u32, u32), Rc<Steps>>,
+    tables: FxHashMap<(usize, u32, u32), Rc<Steps>>,
     /// Layers of each kind in the piece at hand.
     inside: Vec<u32>,
     is_exact: bool,
@@ -97,8 +97,8 @@ impl<'a> Search<'a> {
             least: Vec::new(),
             work: Vec::new(),
             incoming: Vec::new(),
-            kept: HashMap::new(),
-            tables: HashMap::new(),
+            kept: FxHashMap::default(),
+            tables: FxHashMap::default(),
             inside: Vec::new(),
             is_exact: model.is_exact,
             model,
@@ -239,9 +239,10 @@ impl<'a> Search<'a> {
             let Some(least) = self.seconds(piece.from, piece.to, degree_at) else { continue };
             let seconds = least + piece.border[degree_at];
             let fewest = (seconds / target / SLACK).max(1.0);
+            let first = self.data.partition_point(|data| f64::from(*data) < fewest * (1.0 - 1e-9));
+            // Samples in flight that each number of copies is known to hold, and not to hold.
+            let mut known = vec![(0, u32::MAX); self.data.len()];
             for (number, label) in (0..).zip(own) {
-                let first =
-                    self.data.partition_point(|data| f64::from(*data) < fewest * (1.0 - 1e-9));
                 for at in first..self.data.len() {
                     let data = self.data[at];
                     let devices = u64::from(label.devices) + u64::from(data) * u64::from(degree);
@@ -253,17 +254,20 @@ impl<'a> Search<'a> {
                     {
                         break;
                     }
-                    if self.meets(piece, degree_at, data, label.copies, target) {
+                    let in_flight = 1 + label.copies.div_ceil(data);
+                    let (holds, fails) = &mut known[at];
+                    if in_flight > *holds && in_flight < *fails {
+                        // More samples in flight only take more memory.
+                        match self.meets(piece, degree_at, data, in_flight, target) {
+                            true => *holds = in_flight,
+                            false => *fails = in_flight,
+                        }
+                    }
+                    if in_flight <= *holds {
                         let (devices, copies) = (devices as u32, copies as u32);
-                        into.retain(|l| l.devices < devices || l.copies < copies);
                         let parent = (piece.from as u32, number);
-                        into.push(Label {
-                            devices,
-                            copies,
-                            data,
-                            degree_at: degree_at as u32,
-                            parent,
-                        });
+                        let degree_at = degree_at as u32;
+                        insert(into, Label { devices, copies, data, degree_at, parent });
                         break;
                     }
                 }
@@ -277,11 +281,10 @@ impl<'a> Search<'a> {
         piece: &Piece,
         degree_at: usize,
         data: u32,
-        later: u32,
+        in_flight: u32,
         target: f64,
     ) -> bool {
         let budget = self.budget(piece, degree_at, data, target);
-        let in_flight = 1 + later.div_ceil(data);
         let key = (
             (piece.from as u64) << 32 | piece.to as u64,
             (degree_at as u64) << 56 | u64::from(data) << 28 | u64::from(in_flight),
@@ -368,8 +371,18 @@ impl<'a> Search<'a> {
     }
 }
 
+/// Whether a label has neither more devices nor more copies. Labels have ever more devices and ever
+/// fewer copies.
 fn is_beaten(labels: &[Label], devices: u32, copies: u32) -> bool {
-    labels.iter().any(|label| label.devices <= devices && label.copies <= copies)
+    let end = labels.partition_point(|label| label.devices <= devices);
+    end.checked_sub(1).is_some_and(|last| labels[last].copies <= copies)
+}
+
+/// Takes a label that is not beaten in place of those that it beats.
+fn insert(labels: &mut Vec<Label>, label: Label) {
+    let first = labels.partition_point(|other| other.devices < label.devices);
+    let beaten = labels[first..].partition_point(|other| other.copies >= label.copies);
+    labels.splice(first..first + beaten, [label]);
 }
 
 fn has(set: &[u64], class: u32) -> bool {

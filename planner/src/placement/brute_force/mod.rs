@@ -38,7 +38,7 @@ mod tasks;
 use std::collections::BTreeMap;
 
 use cost_model::bound::Bound;
-use cost_model::problem::Problem;
+use cost_model::problem::{Objective, Problem};
 use ir::diagnostic::Diagnostic;
 use ir::id::{ChannelId, DeviceId, OpId};
 use ir::plan::{Communication, Experts, Parallelism, Partition, Placement, Plan};
@@ -76,6 +76,9 @@ struct BruteForce;
 
 impl Decide for BruteForce {
     fn decide(&self, run: &Run, draft: Draft) -> Result<Draft, NoPlan> {
+        if run.problem().objective != Objective::StepTime {
+            return Err(other_objective());
+        }
         let mut nodes_spent = 0u64;
         let verdict = solve(run.problem(), &mut |nodes| {
             nodes_spent = nodes_spent.saturating_add(nodes);
@@ -95,6 +98,12 @@ impl Decide for BruteForce {
         let Draft { placement, schedule, .. } = Draft::from_plan(*plan);
         Ok(Draft { placement, schedule, ..draft })
     }
+}
+
+fn other_objective() -> NoPlan {
+    let message = "`brute-force` knows the least step time only";
+    NoPlan::not_found(Reason::Unsupported, "not-for-objective", message)
+        .hint("use `orders,refine-load`, or --objective step-time")
 }
 
 fn stopped() -> NoPlan {
@@ -170,13 +179,14 @@ struct Solver<'a, 's> {
     stop: &'s mut dyn FnMut(u64) -> bool,
 }
 
-/// Whether the problem is small enough.
+/// Whether the problem is small enough, and its step time is what counts.
 #[must_use]
 pub fn applies(problem: &Problem) -> bool {
     let n_devices = problem.cluster.n_devices();
     let n_outputs: usize = problem.actions.iter().map(|op| problem.outputs(*op).len()).sum();
     let n_channels = problem.cluster.links.channels.len();
-    (1..=MAX_DEVICES).contains(&n_devices)
+    problem.objective == Objective::StepTime
+        && (1..=MAX_DEVICES).contains(&n_devices)
         && problem.actions.len() <= MAX_ACTIONS
         && n_outputs.saturating_mul(n_devices - 1) <= MAX_TASKS - MAX_ACTIONS
         && n_devices + n_channels <= 64

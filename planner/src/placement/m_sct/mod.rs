@@ -75,13 +75,17 @@ pub fn build(options: &Options) -> Result<Row, Diagnostic> {
     Ok(Row::Decide(Box::new(MSct { theta, variant: m_etf::variant(options)? })))
 }
 
+/// Nodes of a budget that a simplex iteration stands for: about the work of one on programs of a
+/// few thousand rows.
+const NODES_PER_ITERATION: u64 = 1_000;
+
 impl Decide for MSct {
     fn decide(&self, run: &Run, draft: Draft) -> Result<Draft, NoPlan> {
         let problem = run.problem();
         let limits = Limits {
             // Half of what is left, so that the schedule itself is never short of time.
             time: run.time_left().map(|left| left / 2),
-            iterations: run.nodes_left(),
+            iterations: run.nodes_left().map(|nodes| nodes.div_ceil(NODES_PER_ITERATION)),
         };
         let solved = solve_program(problem, self.theta, limits);
         run.note("program", solved.verdict);

@@ -14,15 +14,38 @@ pub struct Control {
     start: Instant,
     deadline: Option<Instant>,
     nodes: Option<u64>,
+    clock: Clock,
     cancel: Arc<AtomicBool>,
     spent: Arc<AtomicU64>,
+}
+
+/// What the shares of a search are measured by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clock {
+    /// Time, or work where that is less.
+    Any,
+    /// Work alone: the deadline only cuts the search off.
+    Work,
 }
 
 impl Control {
     /// Nothing is used yet. `nodes` are labels, states and moves to look at.
     #[must_use]
     pub fn new(deadline: Option<Instant>, nodes: Option<u64>, cancel: Arc<AtomicBool>) -> Self {
-        Self { start: Instant::now(), deadline, nodes, cancel, spent: Arc::default() }
+        Self {
+            start: Instant::now(),
+            deadline,
+            nodes,
+            clock: Clock::Any,
+            cancel,
+            spent: Arc::default(),
+        }
+    }
+
+    /// The same search, whose choices never depend on time.
+    #[must_use]
+    pub fn by_work(self) -> Self {
+        Self { clock: Clock::Work, ..self }
     }
 
     /// The same search with at most this much more time; counted in work where the search is.
@@ -75,7 +98,8 @@ impl Control {
         let work = self.nodes.map_or(f64::INFINITY, |nodes| {
             nodes.saturating_sub(self.spent()) as f64 / NODES_PER_SECOND
         });
-        let clock = self.deadline.map_or(f64::INFINITY, |end| {
+        let deadline = self.deadline.filter(|_| self.clock == Clock::Any);
+        let clock = deadline.map_or(f64::INFINITY, |end| {
             end.saturating_duration_since(Instant::now()).as_secs_f64()
         });
         work.min(clock)

@@ -9,17 +9,26 @@ use super::column_generation::Question;
 use super::dive::{Choice, Placement, pack};
 use super::frame::Frame;
 use super::local_search::{Annealing, Heat};
+use super::pairs::part_pairs;
 use super::search::Search;
 
 /// Moves of the first annealing, and of later ones.
 const FIRST_MOVES: u64 = 200_000;
 const MOVES_PER_CLASS: u64 = 5_000;
+/// Where all placements are tried afterwards.
+const FEW_MOVES_PER_CLASS: u64 = 300;
 const MORE_MOVES: u64 = 400_000;
 pub(super) const POLISH_MOVES: u64 = 100_000;
 /// Packings before the first test.
 const FIRST_PACKINGS: u64 = 4;
 /// By how much weights are changed by lot.
 const AMPLITUDES: [f64; 4] = [0.0, 0.003, 0.01, 0.03];
+/// Part of the time left for parting pairs of devices anew.
+const PAIRS_PART: f64 = 0.15;
+/// Placements that far above the incumbent are not worth it.
+const PAIRS_REACH: f64 = 1.01;
+/// Ways to lay out the cells of a parting.
+const N_SHIFTS: u64 = 7;
 /// Limits that a packing tries.
 const PACKING_STEPS: usize = 9;
 
@@ -34,7 +43,9 @@ impl Search<'_> {
             }
             self.offer(&frame, &device_of);
         }
-        let moves = MOVES_PER_CLASS * model.n_classes() as u64;
+        let is_exhausted = model.n_classes() <= self.options.exhausted;
+        let per_class = if is_exhausted { FEW_MOVES_PER_CLASS } else { MOVES_PER_CLASS };
+        let moves = per_class * model.n_classes() as u64;
         let by_id: Vec<u32> = (0..model.n_classes() as u32).collect();
         for order in [&frame.order, &by_id] {
             let chain = cut_chain(model, order).or_else(|| cut_greedily(model, order));
@@ -58,15 +69,27 @@ impl Search<'_> {
         heat: Heat,
         seed: u64,
     ) -> f64 {
+        self.annealed(frame, start, moves, heat, seed).0
+    }
+
+    /// The best placement near a start, with its greatest load.
+    fn annealed(
+        &mut self,
+        frame: &Frame,
+        start: &[u32],
+        moves: u64,
+        heat: Heat,
+        seed: u64,
+    ) -> (f64, Placement) {
         let value = self.offer(frame, start);
         let fits = frame.model.bytes_on(start).iter().all(|b| *b <= frame.model.limit_bytes);
         if !fits || !frame.model.loads(start).iter().all(|load| load.is_finite()) {
-            return value;
+            return (value, start.to_vec());
         }
         let seed = self.options.seed.wrapping_mul(1_000_003).wrapping_add(seed);
         let mut annealing = Annealing::new(&frame.model, &frame.order, start, seed);
         let (device_of, _) = annealing.run(moves, heat, self.control);
-        self.offer(frame, &device_of).min(value)
+        (self.offer(frame, &device_of).min(value), device_of)
     }
 
     /// The incumbent in a frame.
@@ -95,19 +118,40 @@ impl Search<'_> {
         let amplitude = AMPLITUDES[(lot % AMPLITUDES.len() as u64) as usize];
         let weights = perturbed(&frame.model.accelerator, amplitude, seed);
         let (mut low, mut high) = (self.bound, self.value);
+        let mut best: Option<(f64, Placement)> = None;
         for _ in 0..PACKING_STEPS {
             let limit = (0.5 * (low + high)).floor();
             if self.is_done() || control.is_over() || limit <= low {
-                return;
+                break;
             }
             let question = Question::whole(&frame.model, &frame.order, limit);
             let device_of = pack(&question, Vec::new(), &weights, &control);
             if control.is_over() {
-                return;
+                break;
             }
-            let value = self.anneal(&frame, &device_of, POLISH_MOVES, Heat::Low, lot);
-            if value <= limit { high = value } else { low = limit }
+            let (value, device_of) =
+                self.annealed(&frame, &device_of, POLISH_MOVES, Heat::Low, lot);
+            if value <= limit {
+                high = value
+            } else {
+                low = limit
+            }
+            if best.as_ref().is_none_or(|(least, _)| value < *least) {
+                best = Some((value, device_of));
+            }
         }
+        let near = best.filter(|(value, _)| *value <= self.value * PAIRS_REACH);
+        if let Some((_, device_of)) = near.filter(|_| lot >= FIRST_PACKINGS) {
+            self.part_anew(&frame, &device_of, lot);
+        }
+    }
+
+    /// Parts pairs of devices of a placement anew.
+    fn part_anew(&mut self, frame: &Frame, start: &[u32], lot: u64) {
+        let control = self.control.phase(PAIRS_PART * self.control.seconds_left());
+        let shift = (lot % N_SHIFTS) as f64 / N_SHIFTS as f64;
+        let device_of = part_pairs(&frame.model, &frame.order, start, shift, &control);
+        self.offer(frame, &device_of);
     }
 
     /// Tries to find a better placement.
@@ -129,6 +173,11 @@ impl Search<'_> {
         };
         let part = [0.15, 0.5, 0.85, 0.3][(turn / 3 % 4) as usize];
         let limit = (self.fits + part * (self.value - self.fits)).floor();
+        if turn == 0
+            && let Some(start) = self.incumbent(&frame)
+        {
+            self.part_anew(&frame, &start, 0);
+        }
         match turn % 3 {
             0 => {
                 self.packings(turn / 3 + FIRST_PACKINGS, 0.05);

@@ -13,6 +13,7 @@ use super::frame::Frame;
 use super::improve::POLISH_MOVES;
 use super::local_search::Heat;
 use super::model::Model;
+use super::packing;
 use super::pendant::without_pendants;
 use super::pricing::Subset;
 
@@ -58,7 +59,8 @@ pub struct Outcome {
 /// `start` is a placement to begin with, if there is one.
 ///
 /// # Errors
-/// `bad-instance` for sums that are too large; `no-placement` if none was found that keeps memory.
+/// `bad-instance` for sums that are too large; `infeasible` if it is proved that no placement keeps
+/// memory; `no-placement` if none was found.
 pub fn solve(
     instance: &LoadInstance,
     options: &Options,
@@ -81,8 +83,12 @@ pub fn solve(
         patience: FIRST_PATIENCE,
         carried: Vec::new(),
         trace: Vec::new(),
+        is_empty: false,
     };
     search.run();
+    if search.is_empty {
+        return Err(packing::infeasible(instance));
+    }
     let Some(device_of) = search.best else {
         return Err(Diagnostic::input("no-placement", "no placement was found that keeps memory")
             .fact("instance", instance.name.as_str())
@@ -98,7 +104,7 @@ pub fn solve(
 }
 
 /// What a search is asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Seed of its lots.
     pub seed: u64,
@@ -106,10 +112,18 @@ pub struct Options {
     pub gap: f64,
     /// A device for each node to begin with.
     pub start: Option<Vec<u32>>,
+    /// Classes up to which all placements are tried.
+    pub exhausted: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { seed: 0, gap: 0.0, start: None, exhausted: exhaust::MAX_CLASSES }
+    }
 }
 
 pub(super) struct Search<'a> {
-    instance: &'a LoadInstance,
+    pub(super) instance: &'a LoadInstance,
     pub(super) options: &'a Options,
     pub(super) control: &'a Control,
     on_point: &'a mut dyn FnMut(&Point, &[u32]),
@@ -127,6 +141,8 @@ pub(super) struct Search<'a> {
     patience: f64,
     carried: Vec<Vec<u32>>,
     trace: Vec<Point>,
+    /// Whether it is proved that there is no placement.
+    pub(super) is_empty: bool,
 }
 
 impl Search<'_> {
@@ -135,9 +151,16 @@ impl Search<'_> {
     }
 
     fn run(&mut self) {
+        self.is_empty = packing::is_hopeless(&self.frame.model);
+        if self.is_empty {
+            return;
+        }
         self.seeds();
-        if self.frame.model.n_classes() <= exhaust::MAX_CLASSES {
+        if self.frame.model.n_classes() <= self.options.exhausted {
             self.exhaust();
+        }
+        if self.value.is_infinite() && !self.is_empty {
+            self.first_fit();
         }
         self.work_bound();
         if self.is_done() || self.value.is_infinite() {
@@ -169,6 +192,7 @@ impl Search<'_> {
         if let Some((device_of, _)) = found {
             self.offer(&frame, &device_of);
         }
+        self.is_empty = self.value.is_infinite() && packing::is_none(self.instance, &frame);
         if self.value.is_finite() && self.value >= 1.0 {
             self.refuted(self.value - 1.0, Vec::new(), &frame, Reason::Exhausted);
         }

@@ -18,6 +18,7 @@ use super::frame::Frame;
 use super::layers::Layers;
 use super::model::Model;
 use super::order::linear_order;
+use super::pairs::part_pairs;
 use super::pendant::without_pendants;
 use super::pricing::{Grid, Pricer};
 
@@ -166,4 +167,25 @@ fn a_refuted_limit_has_no_plan_and_a_verified_certificate() {
     }
     // The program relaxes whole subsets to shares, so that some limits stay open.
     assert!(n_refuted > 10 * n_open, "{n_refuted} refuted, {n_open} not");
+}
+
+#[test]
+fn parting_pairs_anew_never_hurts() {
+    let mut rng = SmallRng::seed_from_u64(5);
+    let mut n_better = 0;
+    for round in 0..400 {
+        let instance = sample(&mut rng, 12);
+        let model = Model::new(&instance).unwrap();
+        let n_devices = instance.n_devices() as u32;
+        let start: Vec<u32> =
+            (0..model.n_classes()).map(|_| rng.random_range(0..n_devices)).collect();
+        let Some(before) = model.value(&start) else { continue };
+        let order = linear_order(&model);
+        let shift = f64::from(round % 7) / 7.0;
+        let device_of = part_pairs(&model, &order, &start, shift, &unlimited());
+        let after = model.value(&device_of).unwrap();
+        assert!(after <= before, "round {round}: {after} > {before}");
+        n_better += usize::from(after < before);
+    }
+    assert!(n_better > 100, "{n_better}");
 }

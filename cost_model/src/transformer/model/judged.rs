@@ -1,0 +1,170 @@
+//! A plan of a training run as costs for the judge of pipelines.
+
+use std::sync::Arc;
+
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::grid::{Grid, Pass};
+use ir::plan::Plan;
+use ir::units::{Bytes, Nanos, Work};
+
+use super::Pricing;
+use super::priced::{Passes, Place, Priced};
+use super::stages::{StageFigures, Stages};
+use crate::pipeline::costs::{Boundary, Link, PipelineCosts, RankCosts, StageCosts};
+
+/// By stage, the rank whose row has its cells; `None` where a stage has no cell.
+#[must_use]
+pub fn ranks_of(grid: &Grid, n_stages: usize) -> Option<Vec<u32>> {
+    let mut ranks = vec![None; n_stages];
+    for (rank, row) in (0u32..).zip(&grid.rows) {
+        for cell in row {
+            *ranks.get_mut(cell.stage.index())? = Some(rank);
+        }
+    }
+    ranks.into_iter().collect()
+}
+
+/// Figures of all stages of a plan, in model order.
+///
+/// # Errors
+/// `stages-lose-blocks` where the stages don't hold every block once, in order; `grid-missing`.
+pub fn figures(priced: &Priced<'_>, plan: &Plan) -> Result<Vec<StageFigures>, Diagnostic> {
+    let stages = Stages::new(priced);
+    let mut next = 0;
+    for (index, stage) in plan.partition.stages.iter().enumerate() {
+        if stage.blocks.start != next || stage.blocks.end < next {
+            return Err(lost(index, next, stage.blocks.start));
+        }
+        next = stage.blocks.end;
+    }
+    if next != stages.n_blocks() {
+        return Err(lost(plan.partition.stages.len(), stages.n_blocks(), next));
+    }
+    let last = plan.partition.stages.len().saturating_sub(1);
+    let of = |(index, stage): (usize, &ir::plan::Stage)| {
+        let place = Place { first: index == 0, last: index == last };
+        stages.figures(&stage.blocks, stage.recompute, place)
+    };
+    Ok(plan.partition.stages.iter().enumerate().map(of).collect())
+}
+
+fn lost(stage: usize, wanted: u32, found: u32) -> Diagnostic {
+    let message = format!("stage {stage} begins at block {found}, but block {wanted} comes next");
+    Diagnostic::error(Blame::IllegalPlan, "stages-lose-blocks", message)
+        .fact("stage", stage)
+        .fact("block", u64::from(wanted))
+        .hint("give every block of the model to one stage, in order")
+}
+
+/// Costs of a plan.
+///
+/// # Errors
+/// Those of [`figures`], and `grid-missing`.
+pub fn costs(pricing: Pricing<'_>, plan: &Plan) -> Result<PipelineCosts, Diagnostic> {
+    let passes = Arc::new(Passes::of(&pricing, &plan.parallelism));
+    let priced = Priced::new(pricing, plan.parallelism.clone(), passes);
+    let figures = figures(&priced, plan)?;
+    let missing = || {
+        let message = "the plan has no grid with cells of every stage";
+        Diagnostic::error(Blame::IllegalPlan, "grid-missing", message)
+    };
+    let grid = plan.schedule.grid.as_ref().ok_or_else(missing)?;
+    let ranks = ranks_of(grid, figures.len()).ok_or_else(missing)?;
+    Ok(lowered(&priced, &figures, &ranks, grid))
+}
+
+/// Figures of stages as whole nanoseconds and bytes.
+#[must_use]
+pub fn lowered(
+    priced: &Priced<'_>,
+    figures: &[StageFigures],
+    ranks: &[u32],
+    grid: &Grid,
+) -> PipelineCosts {
+    let degrees = &priced.degrees;
+    // What is computed again in a cell of its own is all there at once; gradients of weights that
+    // are put off need it until then.
+    let holds = |pass: Pass| matches!(pass, Pass::Recompute | Pass::BackwardInput);
+    let is_held = grid.rows.iter().flatten().any(|cell| holds(cell.pass));
+    let n_stages = figures.len();
+    let stages = (0..n_stages).map(|index| {
+        let own = &figures[index];
+        let rank = ranks.get(index).copied().unwrap_or_default();
+        let next = ranks.get(index + 1).copied().unwrap_or(rank);
+        let exchange =
+            priced.last_exchange_s(own.dense, own.experts) + tie_s(priced, index, n_stages);
+        let (recomputed, at_a_time) = if is_held { (own.again_all, 0.0) } else { (0.0, own.again) };
+        let stash = bytes(own.stash);
+        StageCosts {
+            rank,
+            forward: nanos(own.forward_s),
+            backward: nanos(own.backward_s),
+            backward_input: nanos((own.backward_s - own.weight_s).max(0.0)),
+            backward_weight: nanos(own.weight_s),
+            recompute: nanos(own.recompute_s),
+            stash,
+            recomputed: bytes(recomputed),
+            kept_for_weight: stash + bytes(recomputed),
+            forward_temporary: bytes(own.logits),
+            backward_temporary: bytes(own.logits + at_a_time),
+            persistent: bytes(own.persistent),
+            next: boundary(priced, rank, next),
+            exchange: nanos(exchange),
+            overlapped: nanos(exchange * priced.pricing.stack.overlap_data),
+        }
+    });
+    let stages: Vec<StageCosts> = stages.collect();
+    let optimizer = |rank: u32| {
+        let own = figures.iter().zip(ranks).filter(|(_, of)| **of == rank).map(|(own, _)| own);
+        let (dense, experts) =
+            own.fold((0.0, 0.0), |sum, own| (sum.0 + own.dense, sum.1 + own.experts));
+        priced.optimizer_s(dense, experts)
+    };
+    let rank = |rank: u32| RankCosts {
+        optimizer: nanos(optimizer(rank)),
+        limit: priced.pricing.limit,
+        persistent: bytes(priced.rank_bytes),
+        nic: None,
+    };
+    PipelineCosts {
+        n_micro_batches: u32::try_from(degrees.n_micro_batches).unwrap_or(u32::MAX),
+        stages,
+        ranks: (0..degrees.pipeline.max(1)).map(rank).collect(),
+        ..PipelineCosts::default()
+    }
+}
+
+/// Seconds in which the two ends of a pipeline add up the gradients of an embedding that both hold.
+#[must_use]
+pub fn tie_s(priced: &Priced<'_>, stage: usize, n_stages: usize) -> f64 {
+    if !priced.is_tied_across() || (stage != 0 && stage + 1 != n_stages) {
+        return 0.0;
+    }
+    let bytes = priced.pricing.gradients.exchanged() * priced.passes.end_parameters;
+    let last = priced.degrees.pipeline.saturating_sub(1);
+    let (_, link) = priced.boundary(0, last);
+    2.0 * link.start_up_s + bytes / link.rate.get()
+}
+
+fn boundary(priced: &Priced<'_>, from: u32, to: u32) -> Boundary {
+    let (message, link) = priced.boundary(from, to);
+    Boundary {
+        activation: bytes(message),
+        gradient: bytes(message),
+        link: Link {
+            latency_ns: link.start_up_s * 1e9,
+            bandwidth: Some(link.rate),
+            ..Link::default()
+        },
+    }
+}
+
+/// Whole nanoseconds, at least one of any work.
+fn nanos(seconds: f64) -> Nanos {
+    Nanos::rounded(seconds * 1e9, if seconds > 0.0 { Work::Some } else { Work::None })
+}
+
+/// Whole bytes; a float cast saturates.
+fn bytes(bytes: f64) -> Bytes {
+    Bytes(bytes.max(0.0).round().min(u64::MAX as f64 / 16.0) as u64)
+}

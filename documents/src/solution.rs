@@ -1,0 +1,106 @@
+//! The solution of an instance with given costs: what `plan -o` writes for it.
+//!
+//! Devices stand in the form of the splits of the dnn-partitioning collection, so that tools for
+//! those read them as well.
+
+use ir::diagnostic::Diagnostic;
+use serde::{Deserialize, Serialize};
+
+/// The version that this crate writes and reads.
+pub const FORMAT: &str = "meshwright.solution/1";
+
+/// A solution with what it states of its value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SolutionDocument {
+    /// [`FORMAT`].
+    pub format: String,
+    /// Name of the instance.
+    pub instance: String,
+    /// Name of the objective.
+    pub objective: String,
+    /// Its value, in nanoseconds.
+    pub value_ns: u64,
+    /// No legal solution is below this, in nanoseconds.
+    pub bound_ns: u64,
+    /// Which bound it is.
+    pub bound_method: String,
+    /// Whether no solution is better.
+    pub proved_optimal: bool,
+    /// Nanoseconds of one unit of the instance's file.
+    pub unit_ns: u64,
+    /// Nodes of each accelerator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fpgas: Option<Vec<ShareDocument>>,
+    /// Nodes of each CPU core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<Vec<ShareDocument>>,
+    /// Stage of each layer of a straight pipeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<LayerDocument>>,
+    /// Stages of a pipeline with degrees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stages: Option<Vec<StageDocument>>,
+}
+
+/// What one device holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShareDocument {
+    /// Its load, in units of the file.
+    pub load: f64,
+    /// Ids of its nodes.
+    pub nodes: Vec<u64>,
+}
+
+/// Where a layer runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerDocument {
+    /// Its name.
+    pub id: String,
+    /// Number of its stage, from 0.
+    pub stage: u32,
+}
+
+/// A stage with degrees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageDocument {
+    /// Copies of the stage.
+    pub data: u32,
+    /// Devices of one copy.
+    pub tensor: u32,
+    /// Its nodes.
+    pub nodes: Vec<NodeDocument>,
+}
+
+/// A node of a stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeDocument {
+    /// Its id.
+    pub id: u64,
+    /// Name of its configuration of the stage's tensor degree.
+    pub configuration: String,
+}
+
+impl SolutionDocument {
+    /// Reads a document of this version.
+    ///
+    /// # Errors
+    /// `invalid-solution` if the text is none.
+    pub fn parse(text: &[u8]) -> Result<Self, Diagnostic> {
+        let invalid = |why: String| {
+            Diagnostic::input("invalid-solution", "this is no solution of an instance")
+                .fact("reason", why)
+                .hint("give a file that `meshwright plan INSTANCE -o FILE` wrote")
+        };
+        let document: Self =
+            serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
+        if document.format != FORMAT {
+            return Err(invalid(format!("its format is not `{FORMAT}`")));
+        }
+        Ok(document)
+    }
+}

@@ -1,0 +1,70 @@
+//! What DeepSpeed needs for a plan: the bounds of a `PipelineModule`, its topology, and the parts of
+//! `ds_config` that the plan decides.
+//!
+//! `PipelineModule` takes no list of cuts, so `parts` is for a subclass whose `_partition_layers`
+//! sets it (`deepspeed/runtime/pipe/module.py`). It counts the layers `[embedding, block 0, ...,
+//! head]`: bound k is the first layer of stage k.
+
+use ir::card::{Recompute, ZeroStage};
+use ir::diagnostic::Diagnostic;
+use serde_json::json;
+
+use super::{TrainingSource, blocks, only_one, recompute, refused};
+use crate::Export;
+
+const TARGET: &str = "deepspeed";
+
+pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
+    let degrees = &source.plan.parallelism;
+    let counts = blocks(source.plan)?;
+    only_one(TARGET, "context", degrees.context)?;
+    only_one(TARGET, "expert", degrees.expert)?;
+    if degrees.pipeline > 1 {
+        if source.schedule != "1f1b" {
+            let part = format!("the schedule `{}`", source.schedule);
+            return Err(refused(TARGET, &part, "it runs 1F1B", "plan with `--pin schedule=1f1b`"));
+        }
+        if degrees.zero >= ZeroStage::Gradients {
+            let why = "its pipeline takes ZeRO 1 at most";
+            return Err(refused(
+                TARGET,
+                "ZeRO 2 or 3 in a pipeline",
+                why,
+                "plan with `--pin zero=1`",
+            ));
+        }
+    }
+    let interval = match recompute(source, TARGET)? {
+        Recompute::None => 0,
+        Recompute::Full => 1,
+        Recompute::Uniform { blocks } => blocks,
+        Recompute::Selective | Recompute::Block { .. } => {
+            let why = "it checkpoints every so many layers";
+            let part = "recompute of the attention core or of some blocks";
+            return Err(refused(TARGET, part, why, "plan with `--pin recompute=full`"));
+        }
+    };
+    let mut parts = vec![0u32];
+    for (stage, count) in counts.iter().enumerate() {
+        let ends = u32::from(stage == 0) + u32::from(stage + 1 == counts.len());
+        parts.push(parts.last().unwrap_or(&0) + count + ends);
+    }
+    let document = json!({
+        "parts": parts,
+        "topology": {
+            "num_pp": degrees.pipeline,
+            "num_mp": degrees.tensor,
+            "num_dp": degrees.data,
+        },
+        "activation_checkpoint_interval": interval,
+        "ds_config": {
+            "train_batch_size":
+                degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data),
+            "train_micro_batch_size_per_gpu": degrees.micro_batch,
+            "gradient_accumulation_steps": degrees.n_micro_batches,
+            "zero_optimization": { "stage": degrees.zero as u8 },
+            "bf16": { "enabled": true },
+        },
+    });
+    Ok(Export::from(format!("{document:#}\n")))
+}

@@ -1,0 +1,144 @@
+//! Flags of Megatron-Core (`megatron/training/arguments.py`), one per line, with the layout string of
+//! `--pipeline-model-parallel-layout`: E embedding, t layer, m layer that predicts a later token,
+//! L head and loss, `|` between stages, `t*n` for n of them.
+
+use std::fmt::Write;
+
+use ir::card::{Recompute, SequenceParallel, ZeroStage};
+use ir::diagnostic::Diagnostic;
+use ir::plan::Mesh;
+
+use super::{TrainingSource, blocks, recompute, refused};
+use crate::Export;
+
+const TARGET: &str = "megatron";
+
+pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
+    let degrees = &source.plan.parallelism;
+    let counts = blocks(source.plan)?;
+    check(source)?;
+    let mut flags = vec![
+        ("tensor-model-parallel-size", u64::from(degrees.tensor)),
+        ("pipeline-model-parallel-size", u64::from(degrees.pipeline)),
+        ("context-parallel-size", u64::from(degrees.context)),
+    ];
+    if degrees.expert > 1 {
+        flags.push(("expert-model-parallel-size", u64::from(degrees.expert)));
+    }
+    let global = degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data);
+    flags.push(("micro-batch-size", degrees.micro_batch));
+    flags.push(("global-batch-size", global));
+    flags.push(("seq-length", source.sequence_length));
+    let n_blocks: u32 = counts.iter().sum();
+    flags.push(("num-layers", u64::from(n_blocks - source.n_predicting)));
+    if source.n_predicting > 0 {
+        flags.push(("mtp-num-layers", u64::from(source.n_predicting)));
+    }
+    let mut text = String::new();
+    for (flag, value) in flags {
+        // Writing to a string can't fail.
+        let _ = writeln!(text, "--{flag} {value}");
+    }
+    if counts.len() > 1 {
+        let _ = writeln!(
+            text,
+            "--pipeline-model-parallel-layout {}",
+            layout(&counts, source.n_predicting)?
+        );
+    }
+    if degrees.sequence == SequenceParallel::On {
+        text.push_str("--sequence-parallel\n");
+    }
+    if degrees.mesh == Mesh::PipelineInside {
+        text.push_str("--use-tp-pp-dp-mapping\n");
+    }
+    text.push_str(zero(degrees.zero));
+    text.push_str(&recompute_flags(recompute(source, TARGET)?));
+    Ok(Export::from(text))
+}
+
+/// Refuses what the flags can't say.
+fn check(source: &TrainingSource<'_>) -> Result<(), Diagnostic> {
+    let degrees = &source.plan.parallelism;
+    let expected = if degrees.virtual_stages > 1 { "interleaved" } else { "1f1b" };
+    if degrees.pipeline > 1 && source.schedule != expected {
+        let why = format!("{} chunks per rank run `{expected}`", degrees.virtual_stages);
+        let part = format!("the schedule `{}`", source.schedule);
+        return Err(refused(
+            TARGET,
+            &part,
+            &why,
+            &format!("plan with `--pin schedule={expected}`"),
+        ));
+    }
+    if degrees.zero >= ZeroStage::Gradients && degrees.pipeline > 1 {
+        let why = "sharded gradients and parameters run without a pipeline";
+        return Err(refused(TARGET, "ZeRO 2 or 3 in a pipeline", why, "plan with `--pin zero=1`"));
+    }
+    Ok(())
+}
+
+/// The layout string.
+///
+/// # Errors
+/// `cannot-express` for empty stages, and where layers that predict a later token are not together
+/// on the last stage.
+fn layout(counts: &[u32], n_predicting: u32) -> Result<String, Diagnostic> {
+    if let Some(stage) = counts.iter().position(|count| *count == 0) {
+        let why = format!("stage {stage} holds no block, which hangs with interleaving");
+        return Err(refused(TARGET, "empty stages", &why, "give each stage a block"));
+    }
+    let last = counts.len() - 1;
+    if counts[last] < n_predicting {
+        let why = "they must share the last stage";
+        let part = "layers that predict a later token on several stages";
+        return Err(refused(TARGET, part, why, "give the last stage more blocks"));
+    }
+    let repeated = |letter: char, count: u32| match count {
+        0 => String::new(),
+        1 => letter.to_string(),
+        _ => format!("{letter}*{count}"),
+    };
+    let stages = counts.iter().enumerate().map(|(stage, count)| {
+        let n_predicting = if stage == last { n_predicting } else { 0 };
+        let mut text = String::new();
+        if stage == 0 {
+            text.push('E');
+        }
+        text.push_str(&repeated('t', count - n_predicting));
+        text.push_str(&repeated('m', n_predicting));
+        if stage == last {
+            text.push('L');
+        }
+        text
+    });
+    Ok(stages.collect::<Vec<_>>().join("|"))
+}
+
+const fn zero(stage: ZeroStage) -> &'static str {
+    match stage {
+        ZeroStage::None => "",
+        ZeroStage::Optimizer => "--use-distributed-optimizer\n",
+        ZeroStage::Gradients => {
+            "--use-distributed-optimizer\n--data-parallel-sharding-strategy optim_grads\n"
+        }
+        ZeroStage::Parameters => {
+            "--use-distributed-optimizer\n--data-parallel-sharding-strategy optim_grads_params\n"
+        }
+    }
+}
+
+fn recompute_flags(policy: Recompute) -> String {
+    let full = |method: &str, n: u32| {
+        format!(
+            "--recompute-granularity full\n--recompute-method {method}\n--recompute-num-layers {n}\n"
+        )
+    };
+    match policy {
+        Recompute::None => String::new(),
+        Recompute::Selective => "--recompute-granularity selective\n".to_owned(),
+        Recompute::Full => full("uniform", 1),
+        Recompute::Uniform { blocks } => full("uniform", blocks),
+        Recompute::Block { blocks } => full("block", blocks),
+    }
+}

@@ -1,0 +1,205 @@
+//! Plans of training runs in the words of those who run them, one module per target.
+//!
+//! A target that has no word for a part of a plan refuses it and names the part.
+
+mod deepspeed;
+mod megatron;
+mod serving;
+mod torch_pipelining;
+mod torchtitan;
+
+use ir::card::Recompute;
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::plan::Plan;
+
+use crate::Export;
+
+/// A plan of a training run and what it was made for.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainingSource<'a> {
+    /// The plan: degrees, stages with blocks, grid.
+    pub plan: &'a Plan,
+    /// Name of the schedule, such as `1f1b`.
+    pub schedule: &'a str,
+    /// Tokens of a sample.
+    pub sequence_length: u64,
+    /// Blocks at the end of the model that predict a later token.
+    pub n_predicting: u32,
+}
+
+/// A row of the table.
+pub struct TrainingTarget {
+    /// What the user calls it.
+    pub name: &'static str,
+    /// Name of the file unless the user gives one.
+    pub file_name: &'static str,
+    /// One line for lists.
+    pub summary: &'static str,
+    /// Fields of the plan that it expresses.
+    pub expresses: &'static [&'static str],
+    export: fn(&TrainingSource<'_>) -> Result<Export, Diagnostic>,
+}
+
+const TARGETS: &[TrainingTarget] = &[
+    TrainingTarget {
+        name: "torch-pipelining",
+        file_name: "schedule.csv",
+        summary: "schedule of torch.distributed.pipelining (compute_only CSV)",
+        expresses: &["schedule", "pipeline", "virtual stages", "micro-batches"],
+        export: torch_pipelining::export,
+    },
+    TrainingTarget {
+        name: "torchtitan",
+        file_name: "torchtitan.args",
+        summary: "overrides of torchtitan's ParallelismConfig, one per line",
+        expresses: &[
+            "data",
+            "tensor",
+            "pipeline",
+            "context",
+            "expert",
+            "zero",
+            "sequence",
+            "blocks",
+            "schedule",
+            "micro-batches",
+            "micro-batch",
+        ],
+        export: torchtitan::export,
+    },
+    TrainingTarget {
+        name: "megatron",
+        file_name: "megatron.args",
+        summary: "flags of Megatron-Core with the pipeline layout, one per line",
+        expresses: &[
+            "data",
+            "tensor",
+            "pipeline",
+            "virtual stages",
+            "context",
+            "expert",
+            "zero",
+            "sequence",
+            "mesh",
+            "blocks",
+            "recompute",
+            "micro-batch",
+            "global batch",
+            "schedule",
+        ],
+        export: megatron::export,
+    },
+    TrainingTarget {
+        name: "deepspeed",
+        file_name: "deepspeed.json",
+        summary: "stage bounds of a PipelineModule, topology and ds_config of DeepSpeed",
+        expresses: &[
+            "data",
+            "tensor",
+            "pipeline",
+            "zero",
+            "blocks",
+            "recompute",
+            "micro-batch",
+            "micro-batches",
+        ],
+        export: deepspeed::export,
+    },
+    TrainingTarget {
+        name: "vllm",
+        file_name: "vllm.args",
+        summary: "degrees and layer partition of vLLM",
+        expresses: &["tensor", "pipeline", "data", "blocks"],
+        export: serving::vllm,
+    },
+    TrainingTarget {
+        name: "sglang",
+        file_name: "sglang.args",
+        summary: "degrees and layer partition of SGLang",
+        expresses: &["tensor", "pipeline", "data", "expert", "blocks"],
+        export: serving::sglang,
+    },
+];
+
+/// All targets for plans of training runs.
+#[must_use]
+pub fn targets() -> &'static [TrainingTarget] {
+    TARGETS
+}
+
+/// The file of a target.
+///
+/// # Errors
+/// `unknown-target` with the known ones; `cannot-express` where the target has no words for a part
+/// of the plan; `bad-plan` where the stages do not hold the blocks in order.
+pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
+    let row = TARGETS.iter().find(|row| row.name == target).ok_or_else(|| {
+        let names: Vec<String> = TARGETS.iter().map(|row| row.name.to_owned()).collect();
+        let message = format!("there is no format `{target}` for plans of training runs");
+        Diagnostic::usage("unknown-target", message)
+            .hint(format!("choose from {}", names.join(", ")))
+            .fact("targets", names)
+    })?;
+    (row.export)(source)
+}
+
+/// Blocks of each stage; they must follow each other without a gap.
+fn blocks(plan: &Plan) -> Result<Vec<u32>, Diagnostic> {
+    let mut next = 0;
+    let mut counts = Vec::with_capacity(plan.partition.stages.len());
+    for (position, stage) in plan.partition.stages.iter().enumerate() {
+        if stage.blocks.start != next || stage.blocks.end < next {
+            let message = format!("stage {position} does not begin where the one before it ends");
+            return Err(Diagnostic::input("bad-plan", message)
+                .fact("stage", position)
+                .fact("first_block", u64::from(stage.blocks.start))
+                .hint("let each stage hold the blocks after those of the stage before"));
+        }
+        counts.push(stage.blocks.end - stage.blocks.start);
+        next = stage.blocks.end;
+    }
+    let degrees = &plan.parallelism;
+    if counts.len() as u64 != u64::from(degrees.pipeline) * u64::from(degrees.virtual_stages) {
+        let message = format!(
+            "{} stages for {} ranks of {} chunks",
+            counts.len(),
+            degrees.pipeline,
+            degrees.virtual_stages
+        );
+        return Err(Diagnostic::input("bad-plan", message).hint("give one stage per chunk"));
+    }
+    Ok(counts)
+}
+
+/// The one policy of all stages; `Block` counts only as far as a stage has blocks.
+fn recompute(source: &TrainingSource<'_>, target: &str) -> Result<Recompute, Diagnostic> {
+    let stages = &source.plan.partition.stages;
+    let first = stages.first().map_or(Recompute::None, |stage| stage.recompute);
+    match stages.iter().position(|stage| stage.recompute != first) {
+        None => Ok(first),
+        Some(stage) => Err(refused(
+            target,
+            "a policy of recompute for each stage",
+            &format!("stage {stage} differs from stage 0"),
+            "plan with one policy for all stages",
+        )),
+    }
+}
+
+/// The refusal of a part of a plan.
+fn refused(target: &str, part: &str, why: &str, hint: &str) -> Diagnostic {
+    let message = format!("{target} has no words for {part}: {why}");
+    Diagnostic::error(Blame::Input, "cannot-express", message)
+        .fact("target", target)
+        .fact("part", part)
+        .hint(hint.to_owned())
+}
+
+/// Refuses a degree other than 1.
+fn only_one(target: &str, axis: &str, degree: u32) -> Result<(), Diagnostic> {
+    if degree == 1 {
+        return Ok(());
+    }
+    let hint = format!("plan with `--pin {axis}=1`");
+    Err(refused(target, &format!("{axis} parallelism"), &format!("the degree is {degree}"), &hint))
+}

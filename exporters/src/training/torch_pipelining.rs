@@ -1,0 +1,56 @@
+//! Schedule CSV of torch.distributed.pipelining, dialect `compute_only`: a row per rank, cells such
+//! as `2F0`; torch adds communication and sharding itself. Read with
+//! `_PipelineScheduleRuntime(stages, n_microbatches)._load_csv(path)` (torch 2.15,
+//! `torch/distributed/pipelining/schedules.py`).
+
+use std::collections::BTreeMap;
+
+use ir::diagnostic::Diagnostic;
+use ir::grid::{Grid, Pass};
+
+use super::{TrainingSource, refused};
+use crate::Export;
+
+const TARGET: &str = "torch-pipelining";
+
+/// The grid as it stands, checked against what torch demands.
+pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
+    let Some(grid) = &source.plan.schedule.grid else {
+        return Err(refused(
+            TARGET,
+            "a plan without a pipeline schedule",
+            "there is no grid",
+            "plan a training run",
+        ));
+    };
+    text(grid).map(Export::from)
+}
+
+/// The grid in torch's grammar.
+///
+/// # Errors
+/// `cannot-express` for explicit recompute, and for a stage that lies on two ranks.
+pub(super) fn text(grid: &Grid) -> Result<String, Diagnostic> {
+    let mut rank_of = BTreeMap::new();
+    for (rank, row) in grid.rows.iter().enumerate() {
+        for cell in row {
+            if cell.pass == Pass::Recompute {
+                let why = format!("rank {rank} has the cell {cell}");
+                let hint =
+                    "plan with `--pin schedule=1f1b`: torch recomputes inside the backward pass";
+                return Err(refused(TARGET, "recompute as a cell of its own", &why, hint));
+            }
+            let holder = *rank_of.entry(cell.stage).or_insert(rank);
+            if holder != rank {
+                let why = format!("stage {} lies on ranks {holder} and {rank}", cell.stage.0);
+                let hint = "plan with a schedule that holds each stage once, such as `dualpipe-v`";
+                return Err(refused(TARGET, "a stage on two ranks", &why, hint));
+            }
+        }
+    }
+    if grid.rows.iter().any(Vec::is_empty) {
+        let why = "a rank does nothing";
+        return Err(refused(TARGET, "idle ranks", why, "give each rank a stage"));
+    }
+    Ok(grid.to_string())
+}

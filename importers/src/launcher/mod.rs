@@ -1,0 +1,92 @@
+//! Settings of launchers: what a run that exists says about its parallelism.
+
+mod flags;
+pub mod layout;
+mod megatron;
+mod serving;
+mod torchtitan;
+
+use ir::diagnostic::Diagnostic;
+use ir::launch::LaunchSettings;
+
+/// Largest settings file, in bytes.
+const MAX_BYTES: usize = 1 << 20;
+
+/// A launcher whose settings can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Launcher {
+    /// Command-line flags of Megatron-Core.
+    Megatron,
+    /// Overrides of torchtitan.
+    Torchtitan,
+    /// The JSON that meshwright writes for DeepSpeed, or a `ds_config`.
+    DeepSpeed,
+    /// Environment and flags of vLLM.
+    Vllm,
+    /// Environment and flags of SGLang.
+    Sglang,
+}
+
+impl Launcher {
+    /// All.
+    pub const ALL: [Self; 5] =
+        [Self::Megatron, Self::Torchtitan, Self::DeepSpeed, Self::Vllm, Self::Sglang];
+
+    /// Its name, the same as that of the export target.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Megatron => "megatron",
+            Self::Torchtitan => "torchtitan",
+            Self::DeepSpeed => "deepspeed",
+            Self::Vllm => "vllm",
+            Self::Sglang => "sglang",
+        }
+    }
+
+    /// The launcher of a name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|launcher| launcher.name() == name)
+    }
+
+    /// The launcher whose words a text uses.
+    #[must_use]
+    pub fn guess(text: &str) -> Option<Self> {
+        let words = [
+            ("--tensor-model-parallel-size", Self::Megatron),
+            ("--pipeline-model-parallel", Self::Megatron),
+            ("--parallelism.", Self::Torchtitan),
+            ("train_micro_batch_size_per_gpu", Self::DeepSpeed),
+            ("VLLM_PP_LAYER_PARTITION", Self::Vllm),
+            ("SGLANG_PP_LAYER_PARTITION", Self::Sglang),
+            ("--tensor-parallel-size", Self::Vllm),
+            ("--tp-size", Self::Sglang),
+        ];
+        words.into_iter().find(|(word, _)| text.contains(word)).map(|(_, launcher)| launcher)
+    }
+}
+
+/// Reads settings; flags that say nothing about parallelism are passed over.
+///
+/// # Errors
+/// `bad-settings` with the flag and its value, `bad-layout`, `file-too-large`.
+pub fn read(launcher: Launcher, text: &str) -> Result<LaunchSettings, Diagnostic> {
+    if text.len() > MAX_BYTES {
+        let message = format!("settings of {} bytes, more than {MAX_BYTES}", text.len());
+        return Err(Diagnostic::input("file-too-large", message).hint("give the flags alone"));
+    }
+    match launcher {
+        Launcher::Megatron => megatron::read(text),
+        Launcher::Torchtitan => torchtitan::read(text),
+        Launcher::DeepSpeed => serving::deepspeed(text),
+        Launcher::Vllm => serving::vllm(text),
+        Launcher::Sglang => serving::sglang(text),
+    }
+}
+
+fn bad(what: &str, value: &str, hint: &str) -> Diagnostic {
+    const LONGEST: usize = 60;
+    let shown: String = value.chars().take(LONGEST).collect();
+    Diagnostic::input("bad-settings", format!("`{what}` can't be `{shown}`")).hint(hint.to_owned())
+}

@@ -1,0 +1,43 @@
+//! What the settings of a launcher say about a training run.
+
+use crate::card::{Recompute, SequenceParallel, ZeroStage};
+use crate::plan::Mesh;
+
+/// Settings; `None` = left to the launcher.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaunchSettings {
+    /// Data-parallel replicas.
+    pub data: Option<u32>,
+    /// Tensor-parallel shards.
+    pub tensor: Option<u32>,
+    /// Pipeline ranks.
+    pub pipeline: Option<u32>,
+    /// Context-parallel shards.
+    pub context: Option<u32>,
+    /// Expert-parallel shards.
+    pub expert: Option<u32>,
+    /// Chunks of the model on each pipeline rank.
+    pub virtual_stages: Option<u32>,
+    /// Samples of a micro-batch.
+    pub micro_batch: Option<u64>,
+    /// Micro-batches of a step, of each replica.
+    pub n_micro_batches: Option<u64>,
+    /// Samples of a step over all replicas.
+    pub global_batch: Option<u64>,
+    /// Tokens of a sample.
+    pub sequence_length: Option<u64>,
+    /// Whether tensor ranks split the sequence.
+    pub sequence: Option<SequenceParallel>,
+    /// What the replicas share out.
+    pub zero: Option<ZeroStage>,
+    /// Which axis lies on which tier.
+    pub mesh: Option<Mesh>,
+    /// What every stage computes again.
+    pub recompute: Option<Recompute>,
+    /// Blocks of each stage in model order, those that predict a later token included.
+    pub blocks: Option<Vec<u32>>,
+    /// Blocks at the end of the model that predict a later token.
+    pub n_predicting: Option<u32>,
+    /// Name of the schedule.
+    pub schedule: Option<String>,
+}

@@ -1,0 +1,33 @@
+//! `auto` on an instance: the quick rows, then the ones that go on to a proof.
+
+use cost_model::instance::Goal;
+use ir::diagnostic::Diagnostic;
+
+use super::{Effort, Method, Run, rows_for};
+use crate::algorithm::Options;
+
+/// How `auto` solves instances.
+pub(crate) const METHOD: Method = Method {
+    goals: &[
+        Goal::MaxLoad,
+        Goal::ContiguousMaxLoad,
+        Goal::Latency,
+        Goal::TimePerSample,
+        Goal::SlowestStage,
+    ],
+    effort: Effort::Portfolio,
+    solve,
+};
+
+/// Each row once, with its defaults; a thorough one begins with the best so far.
+fn solve(run: &Run, _: &Options) -> Result<(), Diagnostic> {
+    for effort in [Effort::Quick, Effort::Thorough] {
+        for (entry, method) in rows_for(run.goal()).filter(|(_, method)| method.effort == effort) {
+            if run.is_over() {
+                return Ok(());
+            }
+            run.execute(entry.name, method, &Options::default())?;
+        }
+    }
+    Ok(())
+}

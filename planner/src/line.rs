@@ -1,0 +1,72 @@
+//! Linear orders that agree with the graph.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use cost_model::problem::Problem;
+use ir::id::OpId;
+
+/// The lines that are tried, the most promising first, each once.
+pub(crate) fn lines(problem: &Problem) -> Vec<Vec<OpId>> {
+    let mut lines = vec![depth_first(problem)];
+    for line in [by_id(problem), problem.topological_order()] {
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// Depth first from the results back to the sources: what an op reads stands shortly before it.
+/// Results by id, inputs in the op's own order.
+pub(crate) fn depth_first(problem: &Problem) -> Vec<OpId> {
+    let is_result =
+        |op: &OpId| problem.outputs(*op).iter().all(|tensor| problem.consumers(*tensor).is_empty());
+    let mut line = Vec::with_capacity(problem.actions.len());
+    let mut seen = vec![false; problem.n_ops()];
+    // An op, and how many of its inputs were followed.
+    let mut path: Vec<(OpId, usize)> = Vec::new();
+    for &result in problem.actions.iter().filter(|op| is_result(op)) {
+        if std::mem::replace(&mut seen[result.index()], true) {
+            continue;
+        }
+        path.push((result, 0));
+        while let Some((op, followed)) = path.last_mut() {
+            match problem.inputs(*op).get(*followed) {
+                Some(tensor) => {
+                    *followed += 1;
+                    let Some(maker) = problem.producer(*tensor) else { continue };
+                    if !std::mem::replace(&mut seen[maker.index()], true) {
+                        path.push((maker, 0));
+                    }
+                }
+                None => {
+                    line.push(*op);
+                    path.pop();
+                }
+            }
+        }
+    }
+    line
+}
+
+/// Kahn's algorithm, least id first: as the model was written, where that was a legal order.
+fn by_id(problem: &Problem) -> Vec<OpId> {
+    let mut missing = vec![0usize; problem.n_ops()];
+    for &op in &problem.actions {
+        missing[op.index()] = problem.inputs(op).len();
+    }
+    let ready = problem.actions.iter().filter(|op| missing[op.index()] == 0);
+    let mut ready: BinaryHeap<Reverse<OpId>> = ready.map(|op| Reverse(*op)).collect();
+    let mut line = Vec::with_capacity(problem.actions.len());
+    while let Some(Reverse(op)) = ready.pop() {
+        line.push(op);
+        for &consumer in problem.outputs(op).iter().flat_map(|t| problem.consumers(*t)) {
+            missing[consumer.index()] -= 1;
+            if missing[consumer.index()] == 0 {
+                ready.push(Reverse(consumer));
+            }
+        }
+    }
+    line
+}

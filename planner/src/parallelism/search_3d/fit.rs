@@ -1,0 +1,344 @@
+//! From a configuration to stages: which blocks each holds, and what it computes again.
+
+use std::ops::Range;
+
+use cost_model::transformer::model::priced::Place;
+use cost_model::transformer::model::stages::{StageFigures, Stages};
+use cost_model::transformer::run::equal_blocks;
+use ir::card::Recompute;
+use ir::stack::AttentionKernel;
+
+use super::space::{Again, Leaf, Split};
+use crate::parallelism::order::{Kept, Order};
+
+/// Halvings of the interval in which the slowest rank's time is looked for.
+const HALVINGS: u32 = 40;
+
+/// A configuration with its stages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fitted {
+    /// Blocks of each stage.
+    pub blocks: Vec<Range<u32>>,
+    /// What each stage computes again.
+    pub recompute: Vec<Recompute>,
+    /// Figures of each stage.
+    pub figures: Vec<StageFigures>,
+}
+
+/// What shares blocks out to the stages of one configuration.
+pub struct Fitter<'s, 'p, 'a> {
+    stages: &'s Stages<'p, 'a>,
+    leaf: &'s Leaf,
+    kept: &'s Kept,
+    /// Bytes of a rank that its stages may take.
+    room: f64,
+}
+
+impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
+    /// For one configuration; `limit` in bytes of a device.
+    #[must_use]
+    pub fn new(stages: &'s Stages<'p, 'a>, leaf: &'s Leaf, kept: &'s Kept, limit: f64) -> Self {
+        Self { stages, leaf, kept, room: limit - stages.priced.rank_bytes }
+    }
+
+    /// Stages within the memory of every rank; `None` where there are none of this kind.
+    #[must_use]
+    pub fn fit(&self) -> Option<Fitted> {
+        match self.leaf.degrees.virtual_stages {
+            0 | 1 => self.fit_single(),
+            _ => self.fit_chunks(),
+        }
+    }
+
+    /// Whether there are stages within the memory of every rank.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        match (self.leaf.degrees.virtual_stages, self.leaf.split) {
+            (0 | 1, Split::Balanced) => self.filled(f64::INFINITY).is_some(),
+            _ => self.fit().is_some(),
+        }
+    }
+
+    fn n_ranks(&self) -> u32 {
+        self.leaf.degrees.pipeline.max(1)
+    }
+
+    fn n_stages(&self) -> u32 {
+        self.n_ranks() * self.leaf.degrees.virtual_stages.max(1)
+    }
+
+    fn place(&self, stage: u32) -> Place {
+        Place { first: stage == 0, last: stage + 1 == self.n_stages() }
+    }
+
+    /// Bytes of a rank that holds one stage.
+    fn bytes(&self, rank: u32, figures: &StageFigures) -> f64 {
+        let kept = &self.kept[rank as usize];
+        let most = kept.iter().map(|moment| moment[0]).max().unwrap_or(0);
+        figures.persistent + f64::from(most) * figures.stash + self.temporary(figures)
+    }
+
+    fn temporary(&self, figures: &StageFigures) -> f64 {
+        let again = match self.leaf.order {
+            Order::EarlyRecompute => figures.again_all,
+            _ => figures.again,
+        };
+        figures.logits + again
+    }
+
+    /// The cheapest policy that fits, with figures.
+    fn cheapest(&self, rank: u32, blocks: &Range<u32>) -> Option<(Recompute, StageFigures)> {
+        let place = self.place(rank);
+        let with = |recompute| self.stages.figures(blocks, recompute, place);
+        let fitting = |recompute| {
+            let figures = with(recompute);
+            (self.bytes(rank, &figures) <= self.room).then_some((recompute, figures))
+        };
+        let n = blocks.end - blocks.start;
+        match self.leaf.again {
+            Again::None => fitting(Recompute::None),
+            Again::Selective => fitting(Recompute::Selective),
+            Again::Full => fitting(Recompute::Full),
+            Again::Fitted => {
+                if let Some(none) = fitting(Recompute::None) {
+                    return Some(none);
+                }
+                if !self.leaf.order.is_whole() {
+                    return None;
+                }
+                let all = fitting(Recompute::Full)?;
+                // Fewest blocks; from one on, each further one needs less.
+                let (mut low, mut high) = (0, n);
+                while high - low > 1 {
+                    let middle = low.midpoint(high);
+                    match fitting(Recompute::Block { blocks: middle }) {
+                        Some(_) => high = middle,
+                        None => low = middle,
+                    }
+                }
+                let block = Recompute::Block { blocks: high };
+                let fewest = if high == n { Some(all) } else { fitting(block) };
+                let core = match self.stages.priced.pricing.stack.attention {
+                    AttentionKernel::Unfused => fitting(Recompute::Selective),
+                    AttentionKernel::Flash => None,
+                };
+                let faster = |a: &(Recompute, StageFigures), b: &(Recompute, StageFigures)| {
+                    a.1.recompute_s.total_cmp(&b.1.recompute_s)
+                };
+                fewest.into_iter().chain(core).min_by(faster)
+            }
+        }
+    }
+
+    fn fit_single(&self) -> Option<Fitted> {
+        let blocks = match self.leaf.split {
+            Split::Equal => contiguous(&equal_blocks(self.stages.n_blocks(), self.n_ranks())),
+            Split::Balanced => self.balanced()?,
+        };
+        let chosen = (0..self.n_ranks()).zip(&blocks);
+        let chosen: Option<Vec<_>> =
+            chosen.map(|(rank, blocks)| self.cheapest(rank, blocks)).collect();
+        let (recompute, figures) = chosen?.into_iter().unzip();
+        Some(Fitted { blocks, recompute, figures })
+    }
+
+    /// Contiguous stages whose slowest is as fast as can be: the least time for which taking as
+    /// many blocks as possible, stage by stage, takes them all.
+    fn balanced(&self) -> Option<Vec<Range<u32>>> {
+        let mut best = self.filled(f64::INFINITY)?;
+        let slowest = |blocks: &[Range<u32>]| {
+            let of = |(rank, blocks)| self.cheapest(rank, blocks).map_or(0.0, |(_, f)| f.seconds());
+            (0..).zip(blocks).map(of).fold(0.0, f64::max)
+        };
+        let n_ranks = f64::from(self.n_ranks());
+        let mut high = slowest(&best);
+        let all = self.stages.sum(&(0..self.stages.n_blocks()));
+        let mut low = (all.forward_s + all.backward_s) / n_ranks * (1.0 - 1e-9);
+        for _ in 0..HALVINGS {
+            if high - low <= 1e-6 * high {
+                break;
+            }
+            let middle = low.midpoint(high);
+            match self.filled(middle) {
+                Some(blocks) => {
+                    high = slowest(&blocks).min(middle);
+                    best = blocks;
+                }
+                None => low = middle,
+            }
+        }
+        Some(best)
+    }
+
+    /// Stages of at most so many seconds, each as long as it can be.
+    fn filled(&self, most_s: f64) -> Option<Vec<Range<u32>>> {
+        let n_blocks = self.stages.n_blocks();
+        let n_ranks = self.n_ranks();
+        let mut start = 0;
+        let mut stages = Vec::with_capacity(n_ranks as usize);
+        for rank in 0..n_ranks {
+            // Every later stage needs a block.
+            let last = n_blocks.checked_sub(n_ranks - 1 - rank)?;
+            let takes = |end: u32| {
+                let own = self.cheapest(rank, &(start..end));
+                own.is_some_and(|(_, figures)| figures.seconds() <= most_s)
+            };
+            if start >= last || !takes(start + 1) {
+                return None;
+            }
+            let (mut low, mut high) = (start + 1, last + 1);
+            while high - low > 1 {
+                let middle = low.midpoint(high);
+                if takes(middle) { low = middle } else { high = middle }
+            }
+            stages.push(start..low);
+            start = low;
+        }
+        (start == n_blocks).then_some(stages)
+    }
+
+    /// Stages of ranks that hold several: shared out by time alone, then as little computed again
+    /// as the rank's memory allows, as evenly as possible over its chunks.
+    fn fit_chunks(&self) -> Option<Fitted> {
+        let n_stages = self.n_stages();
+        let blocks = match self.leaf.split {
+            Split::Equal => contiguous(&equal_blocks(self.stages.n_blocks(), n_stages)),
+            Split::Balanced => self.balanced_chunks(),
+        };
+        let mut recompute = vec![Recompute::None; n_stages as usize];
+        for rank in 0..self.n_ranks() {
+            let own: Vec<u32> = (0..n_stages)
+                .filter(|s| self.leaf.order.rank_of(self.n_ranks(), *s) == rank)
+                .collect();
+            self.fit_rank(rank, &own, &blocks, &mut recompute)?;
+        }
+        let figures = (0..n_stages).map(|stage| {
+            let index = stage as usize;
+            self.stages.figures(&blocks[index], recompute[index], self.place(stage))
+        });
+        let figures = figures.collect();
+        Some(Fitted { blocks, recompute, figures })
+    }
+
+    fn fit_rank(
+        &self,
+        rank: u32,
+        own: &[u32],
+        blocks: &[Range<u32>],
+        recompute: &mut [Recompute],
+    ) -> Option<()> {
+        let length = |stage: u32| blocks[stage as usize].end - blocks[stage as usize].start;
+        let fits = |policy: &dyn Fn(u32) -> Recompute| {
+            self.seconds_again(rank, own, &|stage| (blocks[stage as usize].clone(), policy(stage)))
+        };
+        let full = |stage: u32, n: u32| match n {
+            0 => Recompute::None,
+            n if n >= length(stage) => Recompute::Full,
+            n => Recompute::Block { blocks: n },
+        };
+        let policy: Box<dyn Fn(u32) -> Recompute> = match self.leaf.again {
+            Again::None => Box::new(|_| Recompute::None),
+            Again::Selective => Box::new(|_| Recompute::Selective),
+            Again::Full => Box::new(|_| Recompute::Full),
+            Again::Fitted if fits(&|_| Recompute::None).is_some() => Box::new(|_| Recompute::None),
+            Again::Fitted if !self.leaf.order.is_whole() => return None,
+            Again::Fitted => {
+                let most = own.iter().map(|stage| length(*stage)).max().unwrap_or(0);
+                let n = (1..=most).find_map(|n| Some((n, fits(&|stage| full(stage, n))?)));
+                let core = match self.stages.priced.pricing.stack.attention {
+                    AttentionKernel::Unfused => fits(&|_| Recompute::Selective),
+                    AttentionKernel::Flash => None,
+                };
+                match (n, core) {
+                    (Some((_, blocks)), Some(core)) if core <= blocks => {
+                        Box::new(|_| Recompute::Selective)
+                    }
+                    (None, Some(_)) => Box::new(|_| Recompute::Selective),
+                    (Some((n, _)), _) => Box::new(move |stage| full(stage, n)),
+                    (None, None) => return None,
+                }
+            }
+        };
+        fits(&policy)?;
+        own.iter().for_each(|stage| recompute[*stage as usize] = policy(*stage));
+        Some(())
+    }
+
+    /// Seconds of computing again on a rank, if its stages fit.
+    fn seconds_again(
+        &self,
+        rank: u32,
+        own: &[u32],
+        stage: &dyn Fn(u32) -> (Range<u32>, Recompute),
+    ) -> Option<f64> {
+        let of = |index: &u32| {
+            let (blocks, policy) = stage(*index);
+            self.stages.figures(&blocks, policy, self.place(*index))
+        };
+        let figures: Vec<StageFigures> = own.iter().map(of).collect();
+        let fixed: f64 = figures.iter().map(|own| own.persistent).sum();
+        let temporary = figures.iter().map(|own| self.temporary(own)).fold(0.0, f64::max);
+        let at = |moment: &Vec<u32>| -> f64 {
+            moment.iter().zip(&figures).map(|(n, own)| f64::from(*n) * own.stash).sum()
+        };
+        let kept = self.kept[rank as usize].iter().map(at).fold(0.0, f64::max);
+        let again_s: f64 = figures.iter().map(|own| own.recompute_s).sum();
+        (fixed + kept + temporary <= self.room).then_some(again_s)
+    }
+
+    /// Contiguous chunks whose slowest is as fast as can be, whatever they keep.
+    fn balanced_chunks(&self) -> Vec<Range<u32>> {
+        let n_stages = self.n_stages();
+        let n_blocks = self.stages.n_blocks();
+        let seconds = |stage: u32, blocks: &Range<u32>| {
+            self.stages.figures(blocks, Recompute::None, self.place(stage)).seconds()
+        };
+        let filled = |most_s: f64| {
+            let mut start = 0;
+            let mut chunks = Vec::with_capacity(n_stages as usize);
+            for stage in 0..n_stages {
+                let last = n_blocks - (n_stages - 1 - stage);
+                let mut end = start + 1;
+                if seconds(stage, &(start..end)) > most_s {
+                    return None;
+                }
+                while end < last && seconds(stage, &(start..end + 1)) <= most_s {
+                    end += 1;
+                }
+                chunks.push(start..end);
+                start = end;
+            }
+            (start == n_blocks).then_some(chunks)
+        };
+        let equal = contiguous(&equal_blocks(n_blocks, n_stages));
+        let slowest = |chunks: &[Range<u32>]| {
+            (0..).zip(chunks).map(|(s, c)| seconds(s, c)).fold(0.0, f64::max)
+        };
+        let mut best = equal;
+        let (mut low, mut high) = (0.0, slowest(&best));
+        for _ in 0..HALVINGS {
+            if high - low <= 1e-6 * high {
+                break;
+            }
+            let middle = f64::midpoint(low, high);
+            match filled(middle) {
+                Some(chunks) => {
+                    high = slowest(&chunks).min(middle);
+                    best = chunks;
+                }
+                None => low = middle,
+            }
+        }
+        best
+    }
+}
+
+fn contiguous(sizes: &[u32]) -> Vec<Range<u32>> {
+    let mut start = 0;
+    let of = |n: &u32| {
+        let range = start..start + n;
+        start += n;
+        range
+    };
+    sizes.iter().map(of).collect()
+}

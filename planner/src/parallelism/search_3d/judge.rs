@@ -1,0 +1,155 @@
+//! What the judge of pipelines says of a configuration with its stages.
+
+use cost_model::pipeline::costs::PipelineCosts;
+use cost_model::pipeline::way::Contention;
+use cost_model::pipeline::{judge, over_limit};
+use cost_model::transformer::model::judged::lowered;
+use cost_model::transformer::model::priced::Priced;
+use ir::card::Recompute;
+use ir::plan::{Partition, Plan, Stage};
+use ir::schedule::Schedule;
+use ir::units::Nanos;
+
+use super::fit::Fitted;
+use super::space::Leaf;
+
+/// Where the time of a step goes, on the rank that computes longest; the parts add up to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Parts {
+    /// Kernels and launches of forward and backward passes.
+    pub compute_s: f64,
+    /// Computing again.
+    pub recompute_s: f64,
+    /// Tensor, context and expert collectives.
+    pub collectives_s: f64,
+    /// Transfers and exchanges that nothing hides.
+    pub exposed_s: f64,
+    /// Optimizer.
+    pub optimizer_s: f64,
+    /// Waiting.
+    pub bubble_s: f64,
+}
+
+impl Parts {
+    /// Names and values.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, f64); 6] {
+        [
+            ("compute", self.compute_s),
+            ("recompute", self.recompute_s),
+            ("collectives", self.collectives_s),
+            ("exposed transfers", self.exposed_s),
+            ("optimizer", self.optimizer_s),
+            ("bubble", self.bubble_s),
+        ]
+    }
+}
+
+/// A configuration that was judged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// The configuration.
+    pub leaf: Leaf,
+    /// Its stages.
+    pub fitted: Fitted,
+    /// Its step.
+    pub step: Nanos,
+    /// The most bytes that lie on one device, over all ranks.
+    pub peak: u64,
+    /// Where the time goes.
+    pub parts: Parts,
+}
+
+impl Judged {
+    /// Devices that it uses.
+    #[must_use]
+    pub fn n_devices(&self) -> u64 {
+        let d = &self.leaf.degrees;
+        [d.data, d.tensor, d.pipeline, d.context].iter().map(|n| u64::from(*n)).product()
+    }
+
+    /// As a plan: degrees, stages and grid.
+    ///
+    /// # Errors
+    /// Those of the schedule's generator, which made this grid before.
+    pub fn plan(&self) -> Result<Plan, ir::diagnostic::Diagnostic> {
+        let stage = |(blocks, recompute): (&std::ops::Range<u32>, &Recompute)| Stage {
+            ops: Vec::new(),
+            blocks: blocks.clone(),
+            recompute: *recompute,
+        };
+        let stages = self.fitted.blocks.iter().zip(&self.fitted.recompute).map(stage).collect();
+        Ok(Plan {
+            parallelism: self.leaf.degrees.clone(),
+            partition: Partition { stages },
+            placement: Default::default(),
+            experts: Default::default(),
+            communication: Default::default(),
+            schedule: Schedule {
+                grid: Some(grid(&self.leaf, &self.fitted)?),
+                ..Default::default()
+            },
+        })
+    }
+}
+
+/// The grid of a configuration.
+///
+/// # Errors
+/// Those of the schedule's generator.
+pub fn grid(leaf: &Leaf, fitted: &Fitted) -> Result<ir::grid::Grid, ir::diagnostic::Diagnostic> {
+    let recomputes = |stage: ir::id::StageId| {
+        fitted.recompute.get(stage.index()).is_some_and(|policy| *policy != Recompute::None)
+    };
+    let m = u32::try_from(leaf.degrees.n_micro_batches).unwrap_or(u32::MAX);
+    leaf.order.grid(leaf.degrees.pipeline, leaf.degrees.virtual_stages, m, recomputes)
+}
+
+/// Judges a configuration; `None` where it does not run or exceeds a limit.
+#[must_use]
+pub fn judged(priced: &Priced<'_>, leaf: &Leaf, fitted: Fitted) -> Option<Judged> {
+    let grid = grid(leaf, &fitted).ok()?;
+    let n_ranks = leaf.degrees.pipeline.max(1);
+    let ranks: Vec<u32> =
+        (0..fitted.figures.len()).map(|stage| leaf.order.rank_of(n_ranks, stage as u32)).collect();
+    let costs = lowered(priced, &fitted.figures, &ranks, &grid);
+    let judged = judge(&costs, &grid, Contention::Static).ok()?;
+    if over_limit(&judged.report).is_some() {
+        return None;
+    }
+    let parts = parts(&fitted, &ranks, leaf, &judged.report, &costs);
+    let peak = judged.report.ranks.iter().map(|rank| rank.peak.bytes).max().unwrap_or(0);
+    let step = judged.report.step_time;
+    Some(Judged { leaf: leaf.clone(), fitted, step, peak, parts })
+}
+
+fn parts(
+    fitted: &Fitted,
+    ranks: &[u32],
+    leaf: &Leaf,
+    report: &cost_model::pipeline::report::Report,
+    costs: &PipelineCosts,
+) -> Parts {
+    let longest = |best: usize, rank: usize| {
+        if report.ranks[rank].compute_ns > report.ranks[best].compute_ns { rank } else { best }
+    };
+    let rank = (0..report.ranks.len()).fold(0, longest);
+    let Some(own) = report.ranks.get(rank) else { return Parts::default() };
+    let m = leaf.degrees.n_micro_batches as f64;
+    let sum = |figure: &dyn Fn(&cost_model::transformer::model::stages::StageFigures) -> f64| {
+        let of_rank = fitted.figures.iter().zip(ranks).filter(|(_, of)| **of as usize == rank);
+        m * of_rank.map(|(own, _)| figure(own)).sum::<f64>()
+    };
+    let seconds = |ns: u64| Nanos(ns).seconds();
+    let optimizer_s = costs.ranks.get(rank).map_or(0.0, |rank| rank.optimizer.seconds());
+    let recompute_s = sum(&|own| own.recompute_s);
+    let collectives_s = sum(&|own| own.collectives_s);
+    Parts {
+        compute_s: seconds(own.compute_ns) - optimizer_s - recompute_s - collectives_s,
+        recompute_s,
+        collectives_s,
+        exposed_s: seconds(own.communication_ns),
+        optimizer_s,
+        bubble_s: seconds(own.idle_ns),
+    }
+}

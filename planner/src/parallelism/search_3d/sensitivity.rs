@@ -1,0 +1,108 @@
+//! How wrong a constant of the cost model may be before another plan wins.
+
+use std::sync::Arc;
+
+use cost_model::transformer::constants::{Constant, Constants};
+use cost_model::transformer::model::Pricing;
+use cost_model::transformer::model::priced::{Passes, Place, Priced};
+use cost_model::transformer::model::stages::Stages;
+
+use super::fit::Fitted;
+use super::judge::{Judged, judged};
+
+/// Factors beyond which nobody is that wrong.
+const FURTHEST: f64 = 8.0;
+/// First factor that is tried.
+const NEAREST: f64 = 1.02;
+/// Steps from the first factor to the last.
+const STEPS: u32 = 12;
+/// Halvings of the step in which the order turns.
+const HALVINGS: u32 = 8;
+
+/// With which factor on a constant another plan wins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Turn {
+    /// The constant.
+    pub constant: Constant,
+    /// Its value over the one that was planned with.
+    pub factor: f64,
+    /// Which of the other plans wins there.
+    pub winner: usize,
+}
+
+/// For each constant and direction the nearest factor at which one of `others` is faster than
+/// `best`, nearest first. Stages and recompute stay as they are.
+#[must_use]
+pub fn turns(pricing: &Pricing<'_>, best: &Judged, others: &[Judged]) -> Vec<Turn> {
+    let mut turns = Vec::new();
+    for constant in Constant::ALL {
+        for up in [true, false] {
+            let at = |size: f64| if up { size } else { 1.0 / size };
+            let winner = |size: f64| winner(pricing, best, others, (constant, at(size)));
+            if let Some((size, winner)) = nearest(&winner) {
+                turns.push(Turn { constant, factor: at(size), winner });
+            }
+        }
+    }
+    turns.sort_by(|a, b| a.factor.ln().abs().total_cmp(&b.factor.ln().abs()));
+    turns
+}
+
+fn nearest(winner: &dyn Fn(f64) -> Option<usize>) -> Option<(f64, usize)> {
+    let ratio = (FURTHEST / NEAREST).powf(1.0 / f64::from(STEPS));
+    let mut low = 1.0;
+    let mut high = NEAREST;
+    for _ in 0..=STEPS {
+        if let Some(mut found) = winner(high) {
+            for _ in 0..HALVINGS {
+                let middle = f64::midpoint(low, high);
+                match winner(middle) {
+                    Some(other) => (high, found) = (middle, other),
+                    None => low = middle,
+                }
+            }
+            return Some((high, found));
+        }
+        low = high;
+        high *= ratio;
+    }
+    None
+}
+
+/// The fastest of the other plans if it is faster than `best` under a changed constant.
+fn winner(
+    pricing: &Pricing<'_>,
+    best: &Judged,
+    others: &[Judged],
+    (constant, factor): (Constant, f64),
+) -> Option<usize> {
+    let value = pricing.constants.get(constant) * factor;
+    if constant.most().is_some_and(|most| value > most) {
+        return None;
+    }
+    let constants = pricing.constants.clone().with(constant, value);
+    let own = again(pricing, &constants, best)?;
+    let steps = others
+        .iter()
+        .enumerate()
+        .filter_map(|(index, other)| Some((again(pricing, &constants, other)?, index)));
+    steps.min().filter(|(step, _)| *step < own).map(|(_, index)| index)
+}
+
+/// Nanoseconds of a plan under other constants.
+fn again(pricing: &Pricing<'_>, constants: &Constants, plan: &Judged) -> Option<u64> {
+    let pricing = Pricing { constants, ..*pricing };
+    let degrees = &plan.leaf.degrees;
+    let passes = Arc::new(Passes::of(&pricing, degrees));
+    let priced = Priced::new(pricing, degrees.clone(), passes);
+    let stages = Stages::new(&priced);
+    let last = plan.fitted.blocks.len().saturating_sub(1);
+    let of =
+        |(index, (blocks, recompute)): (usize, (&std::ops::Range<u32>, &ir::card::Recompute))| {
+            stages.figures(blocks, *recompute, Place { first: index == 0, last: index == last })
+        };
+    let pairs = plan.fitted.blocks.iter().zip(&plan.fitted.recompute).enumerate();
+    let figures = pairs.map(of).collect();
+    let fitted = Fitted { figures, ..plan.fitted.clone() };
+    judged(&priced, &plan.leaf, fitted).map(|judged| judged.step.0)
+}

@@ -1,0 +1,154 @@
+//! Solutions of instances as documents, there and back.
+
+use std::collections::BTreeMap;
+
+use cost_model::instance::time_per_sample::Stage;
+use cost_model::instance::{Goal, max_load, row, split};
+use documents::solution::{
+    FORMAT, LayerDocument, NodeDocument, ShareDocument, SolutionDocument, StageDocument,
+};
+use ir::diagnostic::Diagnostic;
+use ir::instance::{Instance, LayerProfile, LoadInstance, Split, StageInstance};
+use ir::units::Nanos;
+use planner::instance::{Bound, Solution};
+
+/// Nanoseconds of a unit of the files.
+const UNIT_NS: u64 = 1_000_000_000;
+
+/// The document of a solution.
+pub(super) fn document(
+    instance: &Instance,
+    goal: Goal,
+    value: Nanos,
+    bound: Bound,
+    solution: &Solution,
+) -> SolutionDocument {
+    let mut document = SolutionDocument {
+        format: FORMAT.to_owned(),
+        instance: instance.name().to_owned(),
+        objective: row(goal).name.to_owned(),
+        value_ns: value.get(),
+        bound_ns: bound.value.get(),
+        bound_method: bound.method.to_owned(),
+        proved_optimal: value <= bound.value,
+        unit_ns: UNIT_NS,
+        fpgas: None,
+        cpus: None,
+        layers: None,
+        stages: None,
+    };
+    match (instance, solution) {
+        (Instance::Load(instance), Solution::Devices(devices)) => {
+            let loads = max_load::loads(instance, devices);
+            let (accelerators, cpus) = loads.split_at(instance.n_accelerators);
+            document.fpgas = Some(shares(instance, devices, 0, accelerators));
+            document.cpus = Some(shares(instance, devices, instance.n_accelerators, cpus));
+        }
+        (Instance::Profile(profile), Solution::Devices(stages)) => {
+            let named = profile.nodes.iter().zip(stages);
+            let layer = |(node, stage): (&ir::instance::ProfileNode, &u32)| LayerDocument {
+                id: node.id.clone(),
+                stage: *stage,
+            };
+            document.layers = Some(named.map(layer).collect());
+        }
+        (Instance::Stages(instance), Solution::Stages(stages)) => {
+            document.stages = Some(stages.iter().map(|stage| staged(instance, stage)).collect());
+        }
+        _ => {}
+    }
+    document
+}
+
+/// Devices in the form of the collection's own splits.
+fn shares(
+    instance: &LoadInstance,
+    devices: &[u32],
+    first: usize,
+    loads: &[Nanos],
+) -> Vec<ShareDocument> {
+    let share = |(at, load): (usize, &Nanos)| {
+        let placed = instance.nodes.iter().zip(devices);
+        let own = placed.filter(|(_, device)| **device as usize == first + at);
+        ShareDocument { load: load.seconds(), nodes: own.map(|(node, _)| node.source_id).collect() }
+    };
+    loads.iter().enumerate().map(share).collect()
+}
+
+fn staged(instance: &StageInstance, stage: &Stage) -> StageDocument {
+    let node = |(node, at): &(u32, u32)| {
+        let node = &instance.nodes[*node as usize];
+        NodeDocument {
+            id: node.source_id,
+            configuration: node.configurations[*at as usize].name.clone(),
+        }
+    };
+    StageDocument {
+        data: stage.data,
+        tensor: stage.tensor,
+        nodes: stage.nodes.iter().map(node).collect(),
+    }
+}
+
+/// The solution of a document.
+///
+/// # Errors
+/// `other-instance` where it speaks of nodes or layers that are not there, and those of
+/// [`split::devices`].
+pub(super) fn solution(
+    instance: &Instance,
+    document: &SolutionDocument,
+) -> Result<Solution, Diagnostic> {
+    match (instance, document) {
+        (Instance::Load(instance), SolutionDocument { fpgas: Some(fpgas), cpus, .. }) => {
+            let nodes = |shares: &[ShareDocument]| -> Vec<Vec<u64>> {
+                shares.iter().map(|share| share.nodes.clone()).collect()
+            };
+            let split = Split {
+                accelerators: nodes(fpgas),
+                cpus: nodes(cpus.as_deref().unwrap_or_default()),
+            };
+            split::devices(instance, &split).map(Solution::Devices)
+        }
+        (Instance::Profile(profile), SolutionDocument { layers: Some(layers), .. }) => {
+            layered(profile, layers).map(Solution::Devices)
+        }
+        (Instance::Stages(instance), SolutionDocument { stages: Some(stages), .. }) => {
+            let stages = stages.iter().map(|stage| unstaged(instance, stage));
+            stages.collect::<Result<_, _>>().map(Solution::Stages)
+        }
+        _ => Err(other("the document has no devices, layers or stages of such an instance")),
+    }
+}
+
+fn other(why: &str) -> Diagnostic {
+    let message = "the solution is not one of this instance";
+    Diagnostic::input("other-instance", message)
+        .fact("reason", why)
+        .hint("give the instance that it was made for")
+}
+
+fn layered(profile: &LayerProfile, layers: &[LayerDocument]) -> Result<Vec<u32>, Diagnostic> {
+    let stage_of: BTreeMap<&str, u32> =
+        layers.iter().map(|layer| (layer.id.as_str(), layer.stage)).collect();
+    if layers.len() != profile.nodes.len() {
+        return Err(other("it has another number of layers"));
+    }
+    let stage = |node: &ir::instance::ProfileNode| stage_of.get(node.id.as_str()).copied();
+    let stages = profile.nodes.iter().map(stage).collect::<Option<_>>();
+    stages.ok_or_else(|| other("a layer has no stage"))
+}
+
+fn unstaged(instance: &StageInstance, stage: &StageDocument) -> Result<Stage, Diagnostic> {
+    let node = |document: &NodeDocument| {
+        let at = instance.nodes.iter().position(|node| node.source_id == document.id)?;
+        let is_meant = |configuration: &ir::instance::Configuration| {
+            configuration.name == document.configuration && configuration.degree == stage.tensor
+        };
+        let choice = instance.nodes[at].configurations.iter().position(is_meant)?;
+        Some((u32::try_from(at).ok()?, u32::try_from(choice).ok()?))
+    };
+    let nodes = stage.nodes.iter().map(node).collect::<Option<_>>();
+    let nodes = nodes.ok_or_else(|| other("a stage names a node or configuration in vain"))?;
+    Ok(Stage { nodes, data: stage.data, tensor: stage.tensor })
+}

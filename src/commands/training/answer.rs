@@ -1,0 +1,311 @@
+//! What a search over degrees answers, in text.
+
+use std::time::Duration;
+
+use cost_model::pipeline::report::RankReport;
+use cost_model::pipeline::way::Contention;
+use cost_model::pipeline::{judge_plan, memory::HoldingKind};
+use cost_model::transformer::model::counts::{model_flops, n_parameters};
+use cost_model::transformer::model::{Offload, judged};
+use ir::card::Recompute;
+use ir::diagnostic::Diagnostic;
+use ir::units::{Bytes, Nanos};
+use planner::parallelism::search_3d::fit::Fitted;
+use planner::parallelism::search_3d::judge::Judged;
+use planner::parallelism::search_3d::sensitivity::{Turn, turns};
+use planner::parallelism::search_3d::space::Leaf;
+use planner::parallelism::search_3d::{Counts, Found, Stop};
+
+use super::setting::Setting;
+use crate::load;
+use crate::printer::Printer;
+use crate::table::Column;
+
+/// Turns that are shown.
+const SHOWN_TURNS: usize = 4;
+
+/// Everything that is printed or written as a document.
+pub(super) struct Answer<'a> {
+    pub(super) setting: &'a Setting,
+    pub(super) best: &'a Judged,
+    pub(super) others: &'a [Judged],
+    pub(super) front: Vec<Judged>,
+    pub(super) ranks: Vec<RankReport>,
+    pub(super) turns: Vec<Turn>,
+    pub(super) bound: Nanos,
+    pub(super) stop: Stop,
+    pub(super) counts: Counts,
+    pub(super) elapsed: Duration,
+}
+
+impl<'a> Answer<'a> {
+    /// Judges the best plan again, as a plan, and asks what would turn the order.
+    ///
+    /// # Errors
+    /// `internal` where the judge does not confirm what the search found.
+    pub(super) fn new(
+        setting: &'a Setting,
+        found: &'a Found,
+        front: Vec<Judged>,
+        elapsed: Duration,
+    ) -> Result<Self, Diagnostic> {
+        let unconfirmed = || {
+            let message = "the judge does not confirm the plan that the search found";
+            Diagnostic::error(ir::diagnostic::Blame::Internal, "internal", message)
+        };
+        let (best, others) = found.plans.split_first().ok_or_else(unconfirmed)?;
+        let plan = best.plan()?;
+        let costs = judged::costs(setting.pricing(), &plan)?;
+        let report = judge_plan(&costs, &plan, Contention::Static)
+            .map_err(|violation| violation.diagnostic())?
+            .report;
+        if report.step_time != best.step {
+            return Err(unconfirmed());
+        }
+        Ok(Self {
+            setting,
+            best,
+            others,
+            front,
+            ranks: report.ranks,
+            turns: turns(&setting.pricing(), best, others),
+            bound: Nanos((found.bound_s * 1e9).round() as u64),
+            stop: found.stop,
+            counts: found.counts,
+            elapsed,
+        })
+    }
+
+    /// Tokens per second.
+    pub(super) fn tokens_per_s(&self, step: Nanos) -> f64 {
+        self.setting.global_batch as f64 * self.setting.sequence as f64 / step.seconds()
+    }
+
+    /// Share of the peak rate of all devices that the model's own operations take.
+    pub(super) fn utilisation(&self, plan: &Judged) -> f64 {
+        let flops = model_flops(&self.setting.model, self.setting.global_batch);
+        flops / (plan.step.seconds() * plan.n_devices() as f64 * self.setting.peak())
+    }
+
+    /// Prints it.
+    pub(super) fn print(&self, printer: &Printer) {
+        let setting = self.setting;
+        printer.line(&format!(
+            "{}: {} blocks, {:.2} billion parameters; {} samples of {} tokens a step",
+            setting.model.name,
+            setting.model.n_blocks(),
+            n_parameters(&setting.model) as f64 / 1e9,
+            setting.global_batch,
+            setting.sequence
+        ));
+        printer.line(&format!(
+            "{}: {}; {}, nominal costs",
+            setting.cluster.name,
+            load::describe(&setting.cluster),
+            setting.stack.name
+        ));
+        let hosts = match setting.offload {
+            Offload::Nothing => "",
+            Offload::Optimizer => "; hosts keep the optimizer states, as nothing fits otherwise",
+        };
+        printer.line(&format!("plan: {}{hosts}", degrees(&self.best.leaf)));
+        self.print_ranks(printer);
+        self.print_parts(printer);
+        self.print_others(printer);
+        self.print_front(printer);
+        self.print_turns(printer);
+        printer.line(&self.sentence());
+    }
+
+    fn print_ranks(&self, printer: &Printer) {
+        let stages = ranks_of_stages(&self.best.leaf, &self.best.fitted);
+        let of = |rank: &RankReport, kind: HoldingKind| {
+            let own = rank.alive.iter().filter(|holding| holding.what == kind);
+            Bytes(own.map(|holding| holding.bytes).sum()).to_string()
+        };
+        let row = |(index, rank): (usize, &RankReport)| {
+            let limit = rank.limit;
+            vec![
+                index.to_string(),
+                stages.get(index).cloned().unwrap_or_default(),
+                of(rank, HoldingKind::Persistent),
+                of(rank, HoldingKind::Stash),
+                of(rank, HoldingKind::Temporary),
+                Bytes(rank.peak.bytes).to_string(),
+                limit.map_or_else(String::new, |limit| {
+                    Bytes(limit.saturating_sub(rank.peak.bytes)).to_string()
+                }),
+            ]
+        };
+        let columns = [
+            Column::Number("rank"),
+            Column::Text("blocks"),
+            Column::Number("states"),
+            Column::Number("activations"),
+            Column::Number("temporary"),
+            Column::Number("peak"),
+            Column::Number("margin"),
+        ];
+        let rows = self.ranks.iter().enumerate().map(row).collect();
+        printer.table(&columns, rows);
+    }
+
+    fn print_parts(&self, printer: &Printer) {
+        let step = self.best.step.seconds();
+        let parts = self.best.parts.named();
+        let told = parts.iter().filter(|(_, part)| *part > 0.0005 * step);
+        let told: Vec<String> =
+            told.map(|(name, part)| format!("{name} {:.1} %", 100.0 * part / step)).collect();
+        printer.line(&format!("of the step: {}", told.join(", ")));
+    }
+
+    fn print_others(&self, printer: &Printer) {
+        if self.others.is_empty() {
+            return;
+        }
+        let row = |other: &Judged| {
+            let loss = other.step.seconds() / self.best.step.seconds() - 1.0;
+            vec![
+                degrees(&other.leaf),
+                other.step.to_string(),
+                format!("{:+.1} %", 100.0 * loss),
+                Bytes(other.peak).to_string(),
+                most_lost(self.best, other),
+            ]
+        };
+        let columns = [
+            Column::Text("runner-up"),
+            Column::Number("step time"),
+            Column::Number("loses"),
+            Column::Number("peak"),
+            Column::Text("mostly by"),
+        ];
+        printer.table(&columns, self.others.iter().map(row).collect());
+    }
+
+    fn print_front(&self, printer: &Printer) {
+        if self.front.len() < 2 {
+            return;
+        }
+        let row = |plan: &Judged| {
+            vec![
+                plan.n_devices().to_string(),
+                plan.step.to_string(),
+                Bytes(plan.peak).to_string(),
+                degrees(&plan.leaf),
+            ]
+        };
+        let columns = [
+            Column::Number("devices"),
+            Column::Number("step time"),
+            Column::Number("peak"),
+            Column::Text("front of time, memory and devices"),
+        ];
+        printer.table(&columns, self.front.iter().map(row).collect());
+    }
+
+    fn print_turns(&self, printer: &Printer) {
+        for turn in self.turns.iter().take(SHOWN_TURNS) {
+            let Some(other) = self.others.get(turn.winner) else { continue };
+            printer.line(&format!(
+                "a runner-up wins if `{}` is {:.2} times as large: {}",
+                turn.constant.name(),
+                turn.factor,
+                degrees(&other.leaf)
+            ));
+        }
+        if self.turns.is_empty() && !self.others.is_empty() {
+            printer.line("no constant turns the order within a factor of 8");
+        }
+    }
+
+    fn sentence(&self) -> String {
+        let best = self.best;
+        let proof = match self.stop {
+            Stop::Proved => format!(
+                "the optimum of the model ({} of {} choices of degrees expanded, {} plans judged)",
+                self.counts.n_expanded, self.counts.n_shapes, self.counts.n_judged
+            ),
+            Stop::Deadline | Stop::Cancelled => {
+                let gap = best.step.seconds() / self.bound.seconds() - 1.0;
+                format!("stopped early: bound {}, gap {:.1} %", self.bound, 100.0 * gap)
+            }
+        };
+        format!(
+            "step time {}, {:.0} tokens/s, {:.1} % of peak, {} devices; found in {:.2} s, {proof}",
+            best.step,
+            self.tokens_per_s(best.step),
+            100.0 * self.utilisation(best),
+            best.n_devices(),
+            self.elapsed.as_secs_f64()
+        )
+    }
+}
+
+/// The part of the step that a plan loses most by.
+pub(super) fn most_lost(best: &Judged, other: &Judged) -> String {
+    let pairs = best.parts.named().into_iter().zip(other.parts.named());
+    let lost = pairs.map(|((name, own), (_, theirs))| (name, theirs - own));
+    let most = lost.fold(("", 0.0), |most, next| if next.1 > most.1 { next } else { most });
+    if most.0.is_empty() {
+        return "nothing".to_owned();
+    }
+    format!("{} {}", most.0, Nanos((most.1 * 1e9).round() as u64))
+}
+
+/// A configuration in one line.
+pub(crate) fn degrees(leaf: &Leaf) -> String {
+    let d = &leaf.degrees;
+    let mut text = format!("data {} x tensor {} x pipeline {}", d.data, d.tensor, d.pipeline);
+    for (name, degree) in [("context", d.context), ("expert", d.expert)] {
+        if degree > 1 {
+            let sign = if name == "context" { " x" } else { "," };
+            text.push_str(&format!("{sign} {name} {degree}"));
+        }
+    }
+    text.push_str(&format!(", micro-batch {} x {}", d.micro_batch, d.n_micro_batches));
+    if d.pipeline > 1 {
+        text.push_str(&format!(", {}", leaf.order.name()));
+    }
+    if d.virtual_stages > 1 {
+        text.push_str(&format!(" of {} chunks", d.virtual_stages));
+    }
+    if d.data * d.context > 1 {
+        text.push_str(&format!(", ZeRO {}", d.zero as u8));
+    }
+    if d.mesh == ir::plan::Mesh::PipelineInside {
+        text.push_str(", pipeline inside hosts");
+    }
+    text
+}
+
+/// By rank, its blocks and what they compute again.
+pub(super) fn ranks_of_stages(leaf: &Leaf, fitted: &Fitted) -> Vec<String> {
+    let n_ranks = leaf.degrees.pipeline.max(1);
+    let mut ranks = vec![String::new(); n_ranks as usize];
+    for (stage, (blocks, recompute)) in fitted.blocks.iter().zip(&fitted.recompute).enumerate() {
+        let rank = leaf.order.rank_of(n_ranks, stage as u32) as usize;
+        let Some(text) = ranks.get_mut(rank) else { continue };
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(&stage_text(blocks, *recompute));
+    }
+    ranks
+}
+
+/// `0-9 full`.
+pub(super) fn stage_text(blocks: &std::ops::Range<u32>, recompute: Recompute) -> String {
+    let range = match blocks.end.saturating_sub(blocks.start) {
+        0 => "none".to_owned(),
+        1 => blocks.start.to_string(),
+        _ => format!("{}-{}", blocks.start, blocks.end - 1),
+    };
+    match recompute {
+        Recompute::None => range,
+        Recompute::Selective => format!("{range} selective"),
+        Recompute::Full => format!("{range} again"),
+        Recompute::Uniform { blocks } => format!("{range} again by {blocks}"),
+        Recompute::Block { blocks } => format!("{range} {blocks} again"),
+    }
+}

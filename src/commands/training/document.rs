@@ -1,0 +1,115 @@
+//! A plan of a training run and the answer around it, as documents.
+
+use cost_model::pipeline::judge_plan;
+use cost_model::pipeline::way::Contention;
+use cost_model::transformer::model::counts::n_parameters;
+use cost_model::transformer::model::{Offload, judged};
+use documents::plan::training::{RankMemoryDocument, TrainingContext, TrainingDocument};
+use documents::plan::{CostDocument, PlanDocument};
+use ir::diagnostic::Diagnostic;
+use planner::parallelism::search_3d::Stop;
+use planner::parallelism::search_3d::judge::Judged;
+use serde_json::{Value, json};
+
+use super::ALGORITHM;
+use super::answer::{Answer, degrees, most_lost};
+use super::setting::Setting;
+
+/// The plan document of a judged plan.
+///
+/// # Errors
+/// Those of the schedule's generator and of the judge.
+pub(super) fn plan(setting: &Setting, best: &Judged) -> Result<PlanDocument, Diagnostic> {
+    let plan = best.plan()?;
+    let costs = judged::costs(setting.pricing(), &plan)?;
+    let report = judge_plan(&costs, &plan, Contention::Static)
+        .map_err(|violation| violation.diagnostic())?
+        .report;
+    let memory = report.ranks.iter().map(|rank| RankMemoryDocument {
+        persistent_bytes: rank.persistent_bytes,
+        peak_bytes: rank.peak.bytes,
+        limit_bytes: rank.limit,
+    });
+    let training = TrainingDocument {
+        global_batch: setting.global_batch,
+        sequence_length: setting.sequence,
+        n_blocks: setting.model.n_blocks(),
+        n_parameters: n_parameters(&setting.model),
+        stack: setting.stack.name.clone(),
+        schedule: best.leaf.order.name().to_owned(),
+        offloads_optimizer: setting.offload == Offload::Optimizer,
+        memory: memory.collect(),
+    };
+    let context = TrainingContext {
+        model: &setting.model,
+        cluster: &setting.cluster,
+        profile: &setting.profile,
+        algorithm: ALGORITHM,
+        training,
+    };
+    let step = report.step_time.0;
+    Ok(PlanDocument::from_training(&plan, context, CostDocument::new(step, step, ALGORITHM)))
+}
+
+fn judged_document(answer: &Answer<'_>, plan: &Judged) -> Value {
+    let parts: serde_json::Map<String, Value> = plan
+        .parts
+        .named()
+        .into_iter()
+        .map(|(name, part)| (format!("{}_s", name.replace(' ', "_")), json!(part)))
+        .collect();
+    json!({
+        "degrees": degrees(&plan.leaf),
+        "n_devices": plan.n_devices(),
+        "step_time_ns": plan.step.0,
+        "step_time_s": plan.step.seconds(),
+        "tokens_per_s": answer.tokens_per_s(plan.step),
+        "model_flops_utilisation": answer.utilisation(plan),
+        "peak_bytes": plan.peak,
+        "loses": plan.step.seconds() / answer.best.step.seconds() - 1.0,
+        "mostly_by": most_lost(answer.best, plan),
+        "parts": parts,
+    })
+}
+
+/// What `plan --json` prints.
+///
+/// # Errors
+/// `internal` where a plan has no JSON form, which none is without.
+pub(super) fn report(answer: &Answer<'_>, plan: &PlanDocument) -> Result<Value, Diagnostic> {
+    let plan: Value = serde_json::from_str(&plan.to_json()?).unwrap_or_default();
+    let counts = &answer.counts;
+    let turns: Vec<Value> = answer
+        .turns
+        .iter()
+        .map(|turn| {
+            json!({
+                "constant": turn.constant.name(),
+                "factor": turn.factor,
+                "winner": answer.others.get(turn.winner).map(|other| degrees(&other.leaf)),
+            })
+        })
+        .collect();
+    let told = |plans: &[Judged]| -> Vec<Value> {
+        plans.iter().map(|plan| judged_document(answer, plan)).collect()
+    };
+    Ok(json!({
+        "plan": plan,
+        "best": judged_document(answer, answer.best),
+        "runners_up": told(answer.others),
+        "front": told(&answer.front),
+        "turns": turns,
+        "bound_s": answer.bound.seconds(),
+        "is_optimum": answer.stop == Stop::Proved,
+        "elapsed_s": answer.elapsed.as_secs_f64(),
+        "counts": {
+            "shapes": counts.n_shapes,
+            "expanded": counts.n_expanded,
+            "configurations": counts.n_leaves,
+            "fitted": counts.n_fitted,
+            "misfits": counts.n_misfits,
+            "judged": counts.n_judged,
+            "too_large": counts.n_too_large,
+        },
+    }))
+}

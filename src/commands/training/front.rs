@@ -1,0 +1,50 @@
+//! The front of time, memory and devices: the fastest plans for fewer devices and less memory.
+
+use cost_model::transformer::model::Pricing;
+use ir::units::Bytes;
+use planner::parallelism::search_3d::judge::Judged;
+use planner::parallelism::search_3d::space::Space;
+use planner::parallelism::search_3d::{Found, Options, bounded, solve, solve_among};
+
+/// Shares of the best plan's peak under which the fastest plan is looked for.
+const SHARES: [f64; 3] = [0.75, 0.5, 0.25];
+
+/// Plans of which no other one is faster, smaller and on fewer devices at once: for each count of
+/// devices the fastest, and for the best plan's count the fastest within shares of its peak. By
+/// devices, then time.
+pub(super) fn of(
+    pricing: &Pricing<'_>,
+    space: &Space,
+    found: &Found,
+    options: &Options,
+) -> Vec<Judged> {
+    let one = Options { n_plans: 1, ..options.clone() };
+    let mut plans: Vec<Judged> = found.plans.first().into_iter().cloned().collect();
+    if space.devices.len() > 1 {
+        for n in &space.devices {
+            let space = Space { devices: vec![*n], ..space.clone() };
+            plans.extend(solve(pricing, &space, &one).plans);
+        }
+    }
+    let smaller: Vec<Judged> = found.plans.first().map_or_else(Vec::new, |best| {
+        let devices = vec![u32::try_from(best.n_devices()).unwrap_or(u32::MAX)];
+        let space = Space { devices, ..space.clone() };
+        let shapes = bounded(pricing, &space);
+        let within = |share: f64| {
+            let limit = Some(Bytes((best.peak as f64 * share) as u64));
+            solve_among(&Pricing { limit, ..*pricing }, &space, &shapes, &one).plans
+        };
+        SHARES.into_iter().map_while(|share| within(share).into_iter().next()).collect()
+    });
+    plans.extend(smaller);
+    let beats = |a: &Judged, b: &Judged| {
+        let key = |plan: &Judged| (plan.n_devices(), plan.step.0, plan.peak);
+        let (a, b) = (key(a), key(b));
+        a != b && a.0 <= b.0 && a.1 <= b.1 && a.2 <= b.2
+    };
+    let all = plans.clone();
+    plans.retain(|plan| !all.iter().any(|other| beats(other, plan)));
+    plans.sort_by_key(|plan| (plan.n_devices(), plan.step, plan.peak));
+    plans.dedup_by_key(|plan| (plan.n_devices(), plan.step, plan.peak));
+    plans
+}

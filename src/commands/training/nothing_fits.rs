@@ -1,0 +1,154 @@
+//! Where no plan fits: how much is missing on which rank, what binds, and what would fit.
+
+use cost_model::transformer::model::{Offload, Pricing};
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::units::Bytes;
+use planner::parallelism::search_3d::least::{Least, least};
+use planner::parallelism::search_3d::space::{Again, Pins, Space};
+use planner::parallelism::search_3d::{Found, Options, solve};
+
+use super::answer::{degrees, ranks_of_stages};
+use super::setting::Setting;
+use crate::commands::CommandResult;
+use crate::printer::Printer;
+use crate::table::Column;
+
+/// The search ended before there was a plan.
+pub(super) fn too_early(found: &Found) -> Diagnostic {
+    let message = "the search was stopped before it found a plan that fits";
+    Diagnostic::error(Blame::NotFound, "no-plan", message)
+        .fact("judged", found.counts.n_judged)
+        .fact("expanded", found.counts.n_expanded)
+        .hint("give it more time with --time-limit")
+}
+
+/// The answer, with exit code 4.
+pub(super) fn answer(setting: &Setting, space: &Space, printer: &Printer) -> CommandResult {
+    let Some(least) = least(&setting.pricing(), space) else {
+        return Err(no_configuration(setting, space));
+    };
+    let limit = setting.limit.map_or(u64::MAX, |limit| limit.0);
+    let short: Vec<(usize, u64)> = (0..)
+        .zip(&least.ranks)
+        .filter(|(_, rank)| rank.need > limit)
+        .map(|(index, rank)| (index, rank.need - limit))
+        .collect();
+    print_ranks(&least, limit, printer);
+    let worst = least.ranks.iter().max_by_key(|rank| rank.need);
+    let binding = worst.and_then(|rank| rank.alive.first()).map(ToString::to_string);
+    let message = format!(
+        "no plan fits: the one that needs least is short of {} on its fullest device",
+        Bytes(least.bytes().saturating_sub(limit))
+    );
+    let mut diagnostic = Diagnostic::error(Blame::Infeasible, "memory-exceeded", message)
+        .fact("need", Bytes(least.bytes()))
+        .fact("have", Bytes(limit))
+        .fact(
+            "shortfall_bytes",
+            short.iter().map(|(rank, bytes)| format!("rank {rank}: {bytes}")).collect::<Vec<_>>(),
+        )
+        .fact("binds", binding.unwrap_or_default())
+        .fact("plan", degrees(&least.leaf));
+    for way in ways(setting, space, &least) {
+        diagnostic = diagnostic.hint(way);
+    }
+    Err(diagnostic)
+}
+
+fn no_configuration(setting: &Setting, space: &Space) -> Diagnostic {
+    let message = "the pins and the sizes leave no configuration at all";
+    Diagnostic::error(Blame::Infeasible, "no-configuration", message)
+        .fact("devices", space.devices.iter().map(u32::to_string).collect::<Vec<_>>())
+        .fact("global_batch", setting.global_batch)
+        .hint("degrees must divide the devices, and replicas and micro-batch the global batch")
+}
+
+fn print_ranks(least: &Least, limit: u64, printer: &Printer) {
+    let stages = ranks_of_stages(&least.leaf, &least.fitted);
+    let row = |(index, rank): (usize, &planner::parallelism::search_3d::least::RankNeed)| {
+        vec![
+            index.to_string(),
+            stages.get(index).cloned().unwrap_or_default(),
+            Bytes(rank.need).to_string(),
+            Bytes(limit).to_string(),
+            Bytes(rank.need.saturating_sub(limit)).to_string(),
+            rank.alive.first().map(ToString::to_string).unwrap_or_default(),
+        ]
+    };
+    let columns = [
+        Column::Number("rank"),
+        Column::Text("blocks"),
+        Column::Number("needs"),
+        Column::Number("has"),
+        Column::Number("short of"),
+        Column::Text("most of it"),
+    ];
+    let rows = least.ranks.iter().enumerate().map(row).collect();
+    printer.talk_table(&columns, rows);
+}
+
+/// Smallest changes that fit, each found by the same search.
+fn ways(setting: &Setting, space: &Space, least: &Least) -> Vec<String> {
+    let mut ways = Vec::new();
+    let pricing = setting.pricing();
+    let one = Options { n_plans: 1, ..Options::default() };
+    let fitting = |space: &Space| solve(&pricing, space, &one).plans.into_iter().next();
+    for (name, pins) in loosened(&space.pins) {
+        if let Some(plan) = fitting(&Space { pins, ..space.clone() }) {
+            ways.push(format!("without --pin {name} a plan fits: step time {}", plan.step));
+        }
+    }
+    if setting.offload == Offload::Nothing {
+        let moved = Pricing { offload: Offload::Optimizer, ..pricing };
+        match solve(&moved, space, &one).plans.first() {
+            Some(plan) => ways.push(format!(
+                "with optimizer states on the hosts (without --no-offload) a plan fits: step time {}",
+                plan.step
+            )),
+            None => ways.push(host_term(&moved, space)),
+        }
+    }
+    let most = space.devices.iter().copied().max().unwrap_or(1);
+    let more = (1..=6).map(|power| most.saturating_mul(1 << power));
+    let found = more
+        .into_iter()
+        .find_map(|n| Some((n, fitting(&Space { devices: vec![n], ..space.clone() })?)));
+    if let Some((n, plan)) = found {
+        ways.push(format!("on {n} such devices a plan fits: step time {}", plan.step));
+    }
+    ways.push(format!(
+        "with {} on each device the plan above fits ({} bytes)",
+        Bytes(least.bytes()),
+        least.bytes()
+    ));
+    ways
+}
+
+/// What binds even with the optimizer states on the hosts.
+fn host_term(moved: &Pricing<'_>, space: &Space) -> String {
+    let need = least(moved, space).map_or(0, |least| least.bytes());
+    format!("optimizer states on the hosts are not enough: {} are needed still", Bytes(need))
+}
+
+/// The pins with one of them taken away.
+fn loosened(pins: &Pins) -> Vec<(&'static str, Pins)> {
+    let mut all = Vec::new();
+    let mut add = |name, changed: Pins| {
+        if changed != *pins {
+            all.push((name, changed));
+        }
+    };
+    add("data", Pins { data: None, ..pins.clone() });
+    add("tensor", Pins { tensor: None, ..pins.clone() });
+    add("pipeline", Pins { pipeline: None, ..pins.clone() });
+    add("context", Pins { context: None, ..pins.clone() });
+    add("expert", Pins { expert: None, ..pins.clone() });
+    add("micro-batch", Pins { micro_batch: None, ..pins.clone() });
+    add("virtual-stages", Pins { virtual_stages: None, ..pins.clone() });
+    add("schedule", Pins { orders: Vec::new(), ..pins.clone() });
+    add("recompute", Pins { again: Again::Fitted, ..pins.clone() });
+    add("zero", Pins { zero: None, ..pins.clone() });
+    add("sequence-parallel", Pins { sequence: None, ..pins.clone() });
+    add("split", Pins { split: None, ..pins.clone() });
+    all
+}

@@ -1,0 +1,308 @@
+//! Plans of training runs read back: recounted, replayed, explained.
+
+use cost_model::pipeline::report::Report;
+use cost_model::pipeline::way::Contention;
+use cost_model::pipeline::{judge_plan, verify as rules};
+use cost_model::transformer::model::counts::n_parameters;
+use cost_model::transformer::model::{Offload, judged};
+use documents::diagnostic::DiagnosticDocument;
+use documents::digest;
+use documents::plan::PlanDocument;
+use documents::plan::training::TrainingDocument;
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::plan::Plan;
+use ir::units::{Bytes, Nanos};
+use serde_json::json;
+
+use super::answer::stage_text;
+use super::setting::Setting;
+use crate::cli::ReplayArgs;
+use crate::commands::{CommandResult, Exit};
+use crate::printer::Printer;
+use crate::table::Column;
+
+/// A plan on its model and cluster.
+pub(super) struct OnModel<'d> {
+    pub(super) setting: Setting,
+    pub(super) training: &'d TrainingDocument,
+    pub(super) plan: Plan,
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+pub(super) fn read<'d>(
+    document: &'d PlanDocument,
+    args: &ReplayArgs,
+) -> Result<OnModel<'d>, Diagnostic> {
+    let Some(training) = &document.training else {
+        return Err(Diagnostic::input("bad-plan", "the plan is none of a training run"));
+    };
+    let model = importers::config::card::card(&args.model, Some(training.sequence_length))?;
+    let flags = &args.target.problem;
+    let mut setting = Setting::on(model, flags, &training.stack, training.global_batch)?;
+    if training.offloads_optimizer {
+        setting.offload = Offload::Optimizer;
+    }
+    let mut warnings = Vec::new();
+    let pairs = [
+        ("model", &document.model, digest::card(&setting.model)),
+        ("cluster", &document.cluster, digest::cluster(&setting.cluster)),
+        ("profile", &document.profile, digest::profile(&setting.profile)),
+    ];
+    for (what, reference, found) in pairs {
+        if reference.digest == found {
+            continue;
+        }
+        let message = format!("the plan was made for another {what} than this one");
+        let mismatch = Diagnostic::input("digest-mismatch", message)
+            .fact("what", what)
+            .fact("planned_for", reference.name.clone())
+            .hint(format!("give the {what} that it was made for, or add --allow-mismatch"));
+        if !args.target.allow_mismatch {
+            return Err(mismatch);
+        }
+        warnings.push(Diagnostic { severity: ir::diagnostic::Severity::Warning, ..mismatch });
+    }
+    Ok(OnModel { setting, training, plan: document.to_training()?, warnings })
+}
+
+/// What breaks a rule, and the report where the plan runs at all.
+pub(super) fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>) {
+    let mut broken = counted(on);
+    let costs = match judged::costs(limited(on), &on.plan) {
+        Ok(costs) => costs,
+        Err(error) => {
+            broken.push(error);
+            return (broken, None);
+        }
+    };
+    let judged = match judge_plan(&costs, &on.plan, Contention::Static) {
+        Ok(judged) => judged,
+        Err(violation) => {
+            broken.push(violation.diagnostic());
+            return (broken, None);
+        }
+    };
+    if let Some(grid) = &on.plan.schedule.grid {
+        let found = rules::verify(&costs, grid, Contention::Static);
+        broken.extend(found.iter().map(|violation| violation.diagnostic()));
+    }
+    (broken, Some(judged.report))
+}
+
+/// Prices with the least limit of the cluster and of what was planned within.
+fn limited<'s>(on: &'s OnModel<'_>) -> cost_model::transformer::model::Pricing<'s> {
+    let planned = on.training.memory.iter().filter_map(|rank| rank.limit_bytes).min();
+    let limit = on.setting.limit.into_iter().chain(planned.map(Bytes)).min();
+    cost_model::transformer::model::Pricing { limit, ..on.setting.pricing() }
+}
+
+/// Blocks and parameters, counted before and after.
+fn counted(on: &OnModel<'_>) -> Vec<Diagnostic> {
+    let model = &on.setting.model;
+    let held: u64 = on
+        .plan
+        .partition
+        .stages
+        .iter()
+        .map(|stage| u64::from(stage.blocks.end.saturating_sub(stage.blocks.start)))
+        .sum();
+    let degrees = &on.plan.parallelism;
+    let n_devices: u64 = [degrees.data, degrees.tensor, degrees.pipeline, degrees.context]
+        .iter()
+        .fold(1, |product, degree| product.saturating_mul(u64::from(*degree)));
+    let splits = model
+        .groups
+        .iter()
+        .filter_map(|group| group.card.experts)
+        .all(|experts| experts.n_experts.is_multiple_of(u64::from(degrees.expert)));
+    let checks = [
+        ("blocks", held, u64::from(model.n_blocks())),
+        ("blocks of the document", u64::from(on.training.n_blocks), u64::from(model.n_blocks())),
+        ("parameters", on.training.n_parameters, n_parameters(model)),
+        ("experts left over", u64::from(!splits), 0),
+    ];
+    let mut broken: Vec<Diagnostic> = checks
+        .into_iter()
+        .filter(|(_, plan, model)| plan != model)
+        .map(|(what, plan, model)| {
+            let message = format!("the plan has {plan} {what}, the model {model}");
+            Diagnostic::error(Blame::IllegalPlan, "count-wrong", message)
+                .fact("plan", plan)
+                .fact("model", model)
+        })
+        .collect();
+    let has = on.setting.cluster.devices.len() as u64;
+    if n_devices > has {
+        let message = format!("the plan uses {n_devices} devices, the cluster has {has}");
+        broken.push(Diagnostic::error(Blame::IllegalPlan, "count-wrong", message));
+    }
+    broken
+}
+
+pub(super) fn documents(list: &[Diagnostic]) -> Vec<DiagnosticDocument> {
+    list.iter().map(DiagnosticDocument::from).collect()
+}
+
+pub(super) fn exit(broken: &[Diagnostic]) -> Exit {
+    if broken.is_empty() { Exit::DONE } else { Exit(Blame::IllegalPlan.exit_code()) }
+}
+
+/// `verify`.
+pub(crate) fn verify(
+    document: &PlanDocument,
+    args: &ReplayArgs,
+    printer: &Printer,
+) -> CommandResult {
+    let on = read(document, args)?;
+    let (mut broken, report) = judged_again(&on);
+    if on.warnings.is_empty()
+        && let (Some(report), Some(cost)) = (&report, &document.cost)
+        && report.step_time.0 != cost.step_time_ns
+    {
+        let message = format!(
+            "the plan states a step time of {}, the judge finds {}",
+            Nanos(cost.step_time_ns),
+            report.step_time
+        );
+        broken.push(Diagnostic::error(Blame::IllegalPlan, "cost-wrong", message));
+    }
+    printer.warnings(&on.warnings);
+    printer.warnings(&broken);
+    printer.line(&match (broken.len(), &report) {
+        (0, Some(report)) => format!(
+            "the plan is legal: {} blocks on {} ranks, every pass once, step time {}",
+            on.setting.model.n_blocks(),
+            report.ranks.len(),
+            report.step_time
+        ),
+        (n, _) => format!("the plan is illegal: {n} violations"),
+    });
+    printer.document(&json!({
+        "violations": documents(&broken),
+        "warnings": documents(&on.warnings),
+        "step_time_ns": report.map(|report| report.step_time.0),
+    }));
+    Ok(exit(&broken))
+}
+
+/// `simulate`.
+pub(crate) fn simulate(
+    document: &PlanDocument,
+    args: &ReplayArgs,
+    printer: &Printer,
+) -> CommandResult {
+    let on = read(document, args)?;
+    let (broken, report) = judged_again(&on);
+    printer.warnings(&on.warnings);
+    printer.warnings(&broken);
+    let Some(report) = report else {
+        printer.document(&json!({ "violations": documents(&broken) }));
+        return Ok(exit(&broken));
+    };
+    print_ranks(&on, &report, printer);
+    printer.line(&format!("step time {}", report.step_time));
+    let ranks: Vec<_> = report
+        .ranks
+        .iter()
+        .map(|rank| {
+            json!({
+                "compute_ns": rank.compute_ns,
+                "communication_ns": rank.communication_ns,
+                "idle_ns": rank.idle_ns,
+                "peak_bytes": rank.peak.bytes,
+                "persistent_bytes": rank.persistent_bytes,
+                "limit_bytes": rank.limit,
+            })
+        })
+        .collect();
+    printer.document(&json!({
+        "step_time_ns": report.step_time.0,
+        "ranks": ranks,
+        "violations": documents(&broken),
+        "warnings": documents(&on.warnings),
+    }));
+    Ok(exit(&broken))
+}
+
+fn print_ranks(on: &OnModel<'_>, report: &Report, printer: &Printer) {
+    let n_stages = on.plan.partition.stages.len();
+    let grid = on.plan.schedule.grid.as_ref();
+    let ranks = grid.and_then(|grid| judged::ranks_of(grid, n_stages)).unwrap_or_default();
+    let blocks = |rank: usize| {
+        let own = on.plan.partition.stages.iter().zip(&ranks);
+        let own = own.filter(|(_, of)| **of as usize == rank);
+        let told: Vec<String> =
+            own.map(|(stage, _)| stage_text(&stage.blocks, stage.recompute)).collect();
+        told.join(", ")
+    };
+    let share = |ns: u64| format!("{:.1} %", 100.0 * ns as f64 / report.step_time.0.max(1) as f64);
+    let row = |(index, rank): (usize, &cost_model::pipeline::report::RankReport)| {
+        vec![
+            index.to_string(),
+            blocks(index),
+            share(rank.compute_ns),
+            share(rank.communication_ns),
+            share(rank.idle_ns),
+            Bytes(rank.peak.bytes).to_string(),
+            rank.limit.map_or_else(String::new, |limit| {
+                Bytes(limit.saturating_sub(rank.peak.bytes)).to_string()
+            }),
+        ]
+    };
+    let columns = [
+        Column::Number("rank"),
+        Column::Text("blocks"),
+        Column::Number("computes"),
+        Column::Number("waits for links"),
+        Column::Number("idles"),
+        Column::Number("peak"),
+        Column::Number("margin"),
+    ];
+    printer.table(&columns, report.ranks.iter().enumerate().map(row).collect());
+}
+
+/// `explain`: where the step goes, and what lies on each rank at its peak.
+pub(crate) fn explain(
+    document: &PlanDocument,
+    args: &ReplayArgs,
+    printer: &Printer,
+) -> CommandResult {
+    let on = read(document, args)?;
+    let (broken, report) = judged_again(&on);
+    printer.warnings(&broken);
+    let Some(report) = report else { return Ok(exit(&broken)) };
+    print_ranks(&on, &report, printer);
+    let mut told = Vec::new();
+    for (index, rank) in report.ranks.iter().enumerate() {
+        let alive: Vec<String> = rank.alive.iter().map(ToString::to_string).collect();
+        printer.line(&format!(
+            "rank {index} holds most at {}: {}",
+            Nanos(rank.peak.at),
+            alive.join("; ")
+        ));
+        told.push(json!({ "rank": index, "at_ns": rank.peak.at, "alive": alive }));
+    }
+    let sends: Vec<_> = report
+        .links
+        .iter()
+        .map(|link| json!({ "from": link.from, "to": link.to, "bytes": link.bytes, "busy_ns": link.busy_ns }))
+        .collect();
+    for link in &report.links {
+        printer.line(&format!(
+            "rank {} sends {} to rank {} in {} transfers, {} in all",
+            link.from,
+            Bytes(link.bytes),
+            link.to,
+            link.n_transfers,
+            Nanos(link.busy_ns)
+        ));
+    }
+    printer.line(&format!("step time {}", report.step_time));
+    printer.document(&json!({
+        "step_time_ns": report.step_time.0,
+        "ranks": told,
+        "links": sends,
+        "violations": documents(&broken),
+    }));
+    Ok(exit(&broken))
+}

@@ -1,0 +1,35 @@
+//! Flags that say how long `plan` searches, and what its choices may depend on.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::flag_values::{duration, share};
+
+/// When a search stops.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LimitFlags {
+    /// Stop after this long, such as 500ms or 2m [default: 30s for auto]
+    #[arg(long, value_name = "TIME", value_parser = duration, env = "MESHWRIGHT_TIME_LIMIT")]
+    #[arg(hide_env = true, help_heading = "Search")]
+    pub(crate) time_limit: Option<Duration>,
+    /// Stop once the plan is proved to be this near to the best, such as 1%
+    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Search")]
+    pub(crate) gap: Option<f64>,
+    /// Stop after this many search nodes; repeats exactly on any machine
+    #[arg(long, value_name = "N", env = "MESHWRIGHT_NODE_BUDGET", hide_env = true)]
+    #[arg(help_heading = "Search")]
+    pub(crate) node_budget: Option<u64>,
+    /// Seed of everything random
+    #[arg(long, value_name = "N", default_value_t = 0, env = "MESHWRIGHT_SEED", hide_env = true)]
+    #[arg(help_heading = "Search")]
+    pub(crate) seed: u64,
+    /// Threads that a search may use [default: all cores]
+    #[arg(long, value_name = "N", env = "MESHWRIGHT_THREADS", hide_env = true)]
+    #[arg(help_heading = "Search")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Same bytes each time: a node budget, no clock
+    #[arg(long, help_heading = "Search")]
+    pub(crate) deterministic: bool,
+}

@@ -1,0 +1,102 @@
+//! Flags of `plan` for training runs on a model card.
+
+use std::ops::RangeInclusive;
+
+use clap::Args;
+use ir::units::Bytes;
+
+use crate::flag_values::positive;
+
+/// What is asked of a search over all degrees. Hidden from the long list; the end of the help names
+/// them.
+#[derive(Args, Debug)]
+pub(crate) struct TrainingFlags {
+    /// Samples of one step over all replicas
+    #[arg(long, value_name = "N", value_parser = positive, hide = true)]
+    pub(crate) global_batch: Option<u64>,
+    /// Tokens of a sample
+    #[arg(long, value_name = "N", value_parser = positive, hide = true)]
+    pub(crate) sequence_length: Option<u64>,
+    /// Tokens of one step, in place of --global-batch
+    #[arg(long, value_name = "N", value_parser = positive, hide = true)]
+    #[arg(conflicts_with = "global_batch")]
+    pub(crate) tokens_per_step: Option<u64>,
+    /// How many devices may be used: N or A..B
+    #[arg(long, value_name = "N", value_parser = range, hide = true)]
+    pub(crate) devices: Option<RangeInclusive<u32>>,
+    /// What a device may hold at most, such as 40GB or 38GiB
+    #[arg(long, value_name = "BYTES", value_parser = bytes, hide = true)]
+    pub(crate) max_memory_per_device: Option<Bytes>,
+    /// Software stack, by the name of a preset [default: megatron-core]
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub(crate) stack: Option<String>,
+    /// Keep optimizer states on the devices
+    #[arg(long, hide = true)]
+    pub(crate) no_offload: bool,
+}
+
+impl TrainingFlags {
+    /// Whether one of them was given.
+    pub(crate) fn are_asked(&self) -> bool {
+        self.global_batch.is_some()
+            || self.sequence_length.is_some()
+            || self.tokens_per_step.is_some()
+            || self.devices.is_some()
+            || self.max_memory_per_device.is_some()
+            || self.stack.is_some()
+            || self.no_offload
+    }
+}
+
+/// `8` or `8..64`, both ends included.
+fn range(text: &str) -> Result<RangeInclusive<u32>, String> {
+    let wrong = || "needs a count such as 8, or a range such as 8..64".to_owned();
+    let count = |text: &str| text.trim().parse::<u32>().ok().filter(|n| *n > 0).ok_or_else(wrong);
+    match text.split_once("..") {
+        None => count(text).map(|n| n..=n),
+        Some((low, high)) => {
+            let (low, high) = (count(low)?, count(high.trim_start_matches('='))?);
+            if low <= high { Ok(low..=high) } else { Err(wrong()) }
+        }
+    }
+}
+
+/// A size with a unit, decimal or binary.
+fn bytes(text: &str) -> Result<Bytes, String> {
+    const UNITS: [(&str, f64); 8] = [
+        ("KiB", 1024.0),
+        ("MiB", 1_048_576.0),
+        ("GiB", 1_073_741_824.0),
+        ("TiB", 1_099_511_627_776.0),
+        ("KB", 1e3),
+        ("MB", 1e6),
+        ("GB", 1e9),
+        ("TB", 1e12),
+    ];
+    let wrong = || "needs a size such as 40GB, 38GiB or a number of bytes".to_owned();
+    let unit = UNITS.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, *scale)));
+    let (number, scale) = unit.unwrap_or((text.strip_suffix('B').unwrap_or(text), 1.0));
+    let value: f64 = number.trim().parse().map_err(|_| wrong())?;
+    let value = value * scale;
+    if value.is_finite() && (1.0..1e18).contains(&value) {
+        Ok(Bytes(value.round() as u64))
+    } else {
+        Err(wrong())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_ranges_are_read() {
+        assert_eq!(bytes("40GB"), Ok(Bytes(40_000_000_000)));
+        assert_eq!(bytes("1.5 GiB"), Ok(Bytes(1_610_612_736)));
+        assert_eq!(bytes("512"), Ok(Bytes(512)));
+        assert!(bytes("-1GB").is_err() && bytes("nanGB").is_err() && bytes("").is_err());
+        assert_eq!(range("8"), Ok(8..=8));
+        assert_eq!(range("8..64"), Ok(8..=64));
+        assert!(range("64..8").is_err() && range("0..8").is_err() && range("x").is_err());
+    }
+}

@@ -1,0 +1,80 @@
+//! With `--deterministic`, the plan is the same to the byte: from run to run, and with one thread or
+//! two. Every row of the registry, on a model or an instance that it serves.
+
+use cost_model::instance::Goal;
+use planner::algorithm::Kind;
+use planner::registry::{Entry, entries};
+
+use super::folder::{Folder, diamond};
+use super::followed::{layers, load_instance};
+
+const PIPELINE: &str = r#"{"maxDevices":3,"maxMemoryPerDevice":50.0,"bandwidth":1.0,"mbsInBatch":4,
+    "nodes":[{"id":0,"TMPCs":{"1":[{"id":"a","timePerSample":3.0,"parameterSize":1.0,
+    "memoryUsageA":1.0,"memoryUsageB":1.0}]}},{"id":1,"TMPCs":{"1":[{"id":"a","timePerSample":4.0,
+    "parameterSize":1.0,"memoryUsageA":1.0,"memoryUsageB":1.0}],"2":[{"id":"a","timePerSample":2.5,
+    "parameterSize":1.0,"memoryUsageA":1.0,"memoryUsageB":1.0}]}}],
+    "edges":[{"sourceId":0,"destId":1,"communicationCost":1.0}]}"#;
+
+const PROFILE: &str = "\
+node1 -- Layer(1) -- forward_compute_time=3.0, backward_compute_time=1.0, \
+activation_size=4.0, parameter_size=4.0
+node2 -- Layer(2) -- forward_compute_time=1.0, backward_compute_time=2.0, \
+activation_size=4.0, parameter_size=4.0
+node3 -- Layer(3) -- forward_compute_time=2.0, backward_compute_time=2.5, \
+activation_size=4.0, parameter_size=4.0
+\tnode1 -- node2
+\tnode2 -- node3
+";
+
+/// Lines that try a row: what follows `plan`.
+fn lines(entry: &Entry) -> Vec<String> {
+    let mut lines = Vec::new();
+    if entry.build.is_some() {
+        let recipe = match entry.kind {
+            Kind::Decide => entry.name.to_owned(),
+            Kind::Transform => format!("{},m-etf", entry.name),
+            Kind::Improve => format!("m-etf,{}", entry.name),
+        };
+        for file in ["model.json", "layers.json"] {
+            lines.push(format!("{file} --algorithm {recipe}"));
+        }
+    }
+    for goal in entry.method.iter().flat_map(|method| method.goals) {
+        let file = match goal {
+            Goal::MaxLoad | Goal::ContiguousMaxLoad | Goal::Latency => "load.json",
+            Goal::TimePerSample => "pipeline.json",
+            Goal::SlowestStage => "profile.graph.txt",
+        };
+        let objective = cost_model::instance::row(*goal).name;
+        lines.push(format!("{file} --objective {objective} --algorithm {}", entry.name));
+    }
+    lines
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    let folder = Folder::new(&diamond());
+    folder.write("layers.json", &layers(40, 3).to_string());
+    folder.write("load.json", &load_instance(14, 5).to_string());
+    folder.write("pipeline.json", PIPELINE);
+    folder.write("profile.graph.txt", PROFILE);
+    for entry in entries() {
+        let mut n_plans = 0;
+        for line in lines(entry) {
+            let planned = |threads: u32| {
+                let ran = folder.run(&format!(
+                    "plan {line} --deterministic --node-budget 300000 --seed 7 --threads {threads} \
+                     -o plan.json --force"
+                ));
+                assert_ne!(ran.code, 1, "{line}: {}", ran.stderr);
+                (ran.code == 0).then(|| folder.read("plan.json"))
+            };
+            let first = planned(1);
+            for threads in [2, 1, 2] {
+                assert!(planned(threads) == first, "{line} with {threads} threads differs");
+            }
+            n_plans += usize::from(first.is_some());
+        }
+        assert!(n_plans > 0, "`{}` planned nothing", entry.name);
+    }
+}

@@ -1,0 +1,200 @@
+//! Training runs: planned over all degrees, read back, refused where nothing fits.
+
+use serde_json::{Value, json};
+
+use super::folder::{Folder, diamond};
+
+/// Eight blocks, a billion parameters.
+fn config() -> Value {
+    json!({
+        "model_type": "llama", "hidden_size": 2048, "num_hidden_layers": 10,
+        "num_attention_heads": 16, "num_key_value_heads": 8, "intermediate_size": 5632,
+        "vocab_size": 32000, "max_position_embeddings": 4096, "tie_word_embeddings": false
+    })
+}
+
+const CLUSTER: &str = "\
+name: small
+nodes:
+  - {count: 2, device: a100_sxm4_80gb, devices: 4, scaleup: nvlink3, host: pcie4_x16, nics: 4}
+network: {link: ib_hdr_200}
+";
+
+fn folder() -> Folder {
+    let folder = Folder::new(&diamond());
+    folder.write("config.json", &config().to_string());
+    folder.write("cluster.yaml", CLUSTER);
+    folder
+}
+
+const PLAN: &str =
+    "plan config.json --cluster cluster.yaml --global-batch 32 --sequence-length 2048";
+
+#[test]
+fn a_plan_is_found_written_and_read_back_to_the_same_step() {
+    let folder = folder();
+    let ran = folder.run(&format!("{PLAN} --pin pipeline=4 -o plan.json --json")).exits(0);
+    let told = ran.json();
+    let step = told["best"]["step_time_ns"].as_u64().unwrap();
+    assert!(told["is_optimum"].as_bool().unwrap());
+    let plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    assert_eq!(plan["cost"]["step_time_ns"], step);
+    assert_eq!(plan["parallelism"]["pipeline"], 4);
+    let stages = plan["partition"]["stages"].as_array().unwrap();
+    let blocks: u64 = stages.iter().map(|stage| stage["blocks"]["n"].as_u64().unwrap()).sum();
+    assert_eq!(blocks, 10);
+    assert_eq!(plan["training"]["memory"].as_array().unwrap().len(), 4);
+    for peak in plan["training"]["memory"].as_array().unwrap() {
+        assert!(peak["peak_bytes"].as_u64() <= peak["limit_bytes"].as_u64());
+    }
+    let on = "plan.json --model config.json --cluster cluster.yaml --json";
+    let replayed = folder.run(&format!("simulate {on}")).exits(0).json();
+    assert_eq!(replayed["step_time_ns"], step);
+    let verified = folder.run(&format!("verify {on}")).exits(0).json();
+    assert_eq!(verified["violations"], json!([]));
+    let explained = folder.run(&format!("explain {on}")).exits(0).json();
+    assert_eq!(explained["ranks"].as_array().unwrap().len(), 4);
+    folder.run(&format!("explain {on} --op x")).exits(2);
+}
+
+#[test]
+fn a_plan_that_loses_something_is_refused() {
+    let folder = folder();
+    folder.run(&format!("{PLAN} --pin pipeline=2 --pin schedule=1f1b -o plan.json")).exits(0);
+    let plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let mut broken = Vec::new();
+    let mut lost = plan.clone();
+    let n = lost["partition"]["stages"][1]["blocks"]["n"].as_u64().unwrap();
+    lost["partition"]["stages"][1]["blocks"]["n"] = json!(n - 1);
+    broken.push((lost, "stages-lose-blocks"));
+    let mut pass = plan.clone();
+    let row = pass["schedule"]["grid"][0].as_str().unwrap().to_owned();
+    let (most, _) = row.rsplit_once(',').unwrap();
+    pass["schedule"]["grid"][0] = json!(most);
+    broken.push((pass, "cell-missing"));
+    let mut faster = plan.clone();
+    let step = plan["cost"]["step_time_ns"].as_u64().unwrap();
+    faster["cost"]["step_time_ns"] = json!(step - 1);
+    broken.push((faster, "cost-wrong"));
+    let mut large = plan;
+    for rank in large["training"]["memory"].as_array_mut().unwrap() {
+        rank["limit_bytes"] = json!(1_000_000_000_u64);
+    }
+    broken.push((large, "memory-exceeded"));
+    for (plan, code) in broken {
+        folder.write("broken.json", &plan.to_string());
+        let on = "verify broken.json --model config.json --cluster cluster.yaml --json";
+        let told = folder.run(on).exits(6).json();
+        let codes: Vec<&str> = told["violations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|violation| violation["code"].as_str().unwrap())
+            .collect();
+        assert!(codes.contains(&code), "{code}: {codes:?}");
+    }
+    let other =
+        config().to_string().replace("\"num_hidden_layers\":10", "\"num_hidden_layers\":11");
+    folder.write("other.json", &other);
+    folder.run("verify plan.json --model other.json --cluster cluster.yaml").exits(3);
+}
+
+#[test]
+fn pins_limits_and_counts_of_devices_are_kept() {
+    let folder = folder();
+    let best =
+        |extra: &str| folder.run(&format!("{PLAN} --json {extra}")).exits(0).json()["best"].clone();
+    let free = best("");
+    let pinned = best("--pin tensor=4 --pin micro-batch=2 --pin zero=0");
+    assert!(pinned["degrees"].as_str().unwrap().contains("tensor 4"));
+    assert!(pinned["step_time_ns"].as_u64() >= free["step_time_ns"].as_u64());
+    let small = best("--max-memory-per-device 16GB");
+    assert!(small["peak_bytes"].as_u64().unwrap() <= 16_000_000_000);
+    assert!(small["step_time_ns"].as_u64() >= free["step_time_ns"].as_u64());
+    let told = folder.run(&format!("{PLAN} --json --devices 2..8")).exits(0).json();
+    let front: Vec<u64> = told["front"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|plan| plan["n_devices"].as_u64().unwrap())
+        .collect();
+    assert_eq!((front.first(), front.last()), (Some(&2), Some(&8)), "{front:?}");
+    let tokens = folder.run(
+        "plan config.json --cluster cluster.yaml --tokens-per-step 65536 --sequence-length 2048 --json",
+    );
+    assert_eq!(tokens.exits(0).json()["best"]["step_time_ns"], free["step_time_ns"]);
+}
+
+#[test]
+fn what_does_not_fit_is_told_in_bytes_with_ways_out() {
+    let folder = folder();
+    let limit =
+        "--pin data=1 --pin pipeline=1 --pin tensor=1 --devices 1 --max-memory-per-device 6GB";
+    let ran = folder.run(&format!("{PLAN} {limit} --no-offload --json")).exits(4);
+    let error = &ran.json()["error"];
+    assert_eq!(error["code"], "memory-exceeded");
+    let text = error.to_string();
+    assert!(text.contains("shortfall_bytes") && text.contains("persistent"), "{text}");
+    let hints = error["hints"].as_array().unwrap();
+    assert!(hints.len() >= 2, "{text}");
+    // The way out that is stated in bytes is one.
+    let stated = hints.iter().rev().find_map(|hint| {
+        let (_, bytes) = hint.as_str()?.rsplit_once('(')?;
+        bytes.strip_suffix(" bytes)")?.parse::<u64>().ok()
+    });
+    let enough = limit.replace("6GB", &stated.unwrap().to_string());
+    folder.run(&format!("{PLAN} {enough} --no-offload")).exits(0);
+    let moved = folder.run(&format!("{PLAN} {} --json -o moved.json", limit.replace("6GB", "7GB")));
+    assert_eq!(moved.exits(0).json()["plan"]["training"]["offloads_optimizer"], true);
+    folder.run("verify moved.json --model config.json --cluster cluster.yaml").exits(0);
+}
+
+#[test]
+fn slips_are_understood() {
+    let folder = folder();
+    let base = "plan config.json --cluster cluster.yaml";
+    assert!(
+        folder
+            .run(&format!("{base} --sequence-length 64"))
+            .exits(2)
+            .stderr
+            .contains("--global-batch")
+    );
+    let ran = folder.run(&format!("{base} --global-batch 8 --pin tensr=8")).exits(2);
+    assert!(ran.stderr.contains("tensor"), "{}", ran.stderr);
+    folder.run(&format!("{base} --global-batch 8 --devices 9")).exits(2);
+    folder.run(&format!("{base} --global-batch 18446744073709551615")).exits(2);
+    folder.run(&format!("{base} --global-batch 8 --stack nothing")).exits(2);
+    folder.run(&format!("{base} --global-batch 8 --pin data=3")).exits(4);
+    folder.run("plan config.json --global-batch 8").exits(2);
+    folder.run(&format!("{base} --global-batch 8 --algorithm m-etf")).exits(2);
+    folder.run(&format!("{base} --global-batch 8 --node-budget 5")).exits(2);
+}
+
+#[test]
+fn plans_are_exported_and_what_a_target_has_no_words_for_is_named() {
+    let folder = folder();
+    let pins = "--pin pipeline=4 --pin schedule=1f1b --pin zero=1 --pin recompute=full";
+    folder.run(&format!("{PLAN} {pins} --pin context=1 -o plan.json")).exits(0);
+    let export = |target: &str, file: &str| {
+        let on = "plan.json --model config.json --cluster cluster.yaml";
+        folder.run(&format!("export {on} --target {target} -o {file}"))
+    };
+    export("megatron", "megatron.args").exits(0);
+    let flags = importers::launcher::read(
+        importers::launcher::Launcher::Megatron,
+        &folder.read("megatron.args"),
+    );
+    let flags = flags.unwrap();
+    assert_eq!(flags.pipeline, Some(4));
+    assert_eq!(flags.global_batch, Some(32));
+    assert_eq!(flags.blocks.unwrap().iter().sum::<u32>(), 10);
+    export("torch-pipelining", "schedule.csv").exits(0);
+    let grid = ir::grid::Grid::parse(&folder.read("schedule.csv")).unwrap();
+    assert_eq!(grid.rows.len(), 4);
+    export("vllm", "vllm.args").exits(0);
+    let refused = export("torchtitan", "torchtitan.args").exits(3);
+    assert!(refused.stderr.contains("ZeRO 1"), "{}", refused.stderr);
+    let unknown = export("megatorn", "x").exits(2);
+    assert!(unknown.stderr.contains("megatron"), "{}", unknown.stderr);
+}

@@ -1,0 +1,226 @@
+//! Plans of training runs in the words of launchers, and back.
+
+use std::ops::Range;
+
+use exporters::training::{TrainingSource, export};
+use importers::launcher::{Launcher, read};
+use ir::card::{Recompute, SequenceParallel, ZeroStage};
+use ir::launch::LaunchSettings;
+use ir::plan::{Mesh, Parallelism, Partition, Plan, Stage};
+use ir::schedule::Schedule;
+use planner::schedule::{early_recompute, interleaved, one_f_one_b, zb_h1};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+const N_PLANS: u64 = 200;
+
+/// A plan, the name of its schedule, and blocks that predict a later token.
+struct Case {
+    plan: Plan,
+    schedule: &'static str,
+    n_predicting: u32,
+}
+
+fn random(rng: &mut SmallRng) -> Case {
+    let pipeline = rng.random_range(1..=6u32);
+    let virtual_stages = if pipeline > 1 { rng.random_range(1..=3u32) } else { 1 };
+    let n_micro_batches = u64::from(pipeline * rng.random_range(1..=4));
+    let zeros = match pipeline {
+        1 => [ZeroStage::None, ZeroStage::Optimizer, ZeroStage::Gradients, ZeroStage::Parameters],
+        _ => [ZeroStage::None, ZeroStage::Optimizer, ZeroStage::None, ZeroStage::Optimizer],
+    };
+    let parallelism = Parallelism {
+        data: 1 << rng.random_range(0..4),
+        tensor: 1 << rng.random_range(0..4),
+        pipeline,
+        expert: 1,
+        context: if rng.random_range(0..4) == 0 { 2 } else { 1 },
+        n_micro_batches,
+        micro_batch: rng.random_range(1..=4),
+        virtual_stages,
+        sequence: [SequenceParallel::Off, SequenceParallel::On][rng.random_range(0..2)],
+        zero: zeros[rng.random_range(0..4)],
+        mesh: [Mesh::DataInside, Mesh::PipelineInside][rng.random_range(0..2)],
+    };
+    let policies = [
+        Recompute::None,
+        Recompute::Selective,
+        Recompute::Full,
+        Recompute::Uniform { blocks: 2 },
+        Recompute::Block { blocks: 3 },
+    ];
+    let recompute = policies[rng.random_range(0..policies.len())];
+    let mut next = 0;
+    let stages = (0..pipeline * virtual_stages).map(|_| {
+        let blocks: Range<u32> = next..next + rng.random_range(1..=5);
+        next = blocks.end;
+        Stage { ops: Vec::new(), blocks, recompute }
+    });
+    let stages: Vec<Stage> = stages.collect();
+    let m = n_micro_batches as u32;
+    let (schedule, grid) = match virtual_stages {
+        1 if pipeline > 1 && rng.random_range(0..4) == 0 => ("zb-h1", zb_h1::grid(pipeline, m)),
+        1 => ("1f1b", one_f_one_b::grid(pipeline, m)),
+        _ => ("interleaved", interleaved::grid(pipeline, virtual_stages, m)),
+    };
+    let last = stages.last().unwrap().blocks.clone();
+    let n_predicting = u32::from(last.len() > 1 && rng.random_range(0..4) == 0);
+    Case {
+        plan: Plan {
+            parallelism,
+            partition: Partition { stages },
+            placement: Default::default(),
+            experts: Default::default(),
+            communication: Default::default(),
+            schedule: Schedule { grid: Some(grid.unwrap()), ..Schedule::default() },
+        },
+        schedule,
+        n_predicting,
+    }
+}
+
+impl Case {
+    fn export(&self, target: &str) -> Result<String, String> {
+        let source = TrainingSource {
+            plan: &self.plan,
+            schedule: self.schedule,
+            sequence_length: 4_096,
+            n_predicting: self.n_predicting,
+        };
+        match export(target, &source) {
+            Ok(file) => Ok(String::from_utf8(file.bytes).unwrap()),
+            Err(error) => {
+                assert_eq!(error.code, "cannot-express", "{error}");
+                Err(error.message)
+            }
+        }
+    }
+
+    fn counts(&self) -> Vec<u32> {
+        self.plan.partition.stages.iter().map(|stage| stage.blocks.len() as u32).collect()
+    }
+}
+
+/// Field by field: what was read is what was planned, or was not said.
+fn agrees(case: &Case, settings: &LaunchSettings) {
+    let degrees = &case.plan.parallelism;
+    let global = degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data);
+    fn same<T: PartialEq + std::fmt::Debug>(read: &Option<T>, planned: T) {
+        assert!(read.as_ref().is_none_or(|read| *read == planned), "{read:?} for {planned:?}");
+    }
+    same(&settings.data, degrees.data);
+    same(&settings.tensor, degrees.tensor);
+    same(&settings.pipeline, degrees.pipeline);
+    same(&settings.context, degrees.context);
+    same(&settings.expert, degrees.expert);
+    same(&settings.virtual_stages, degrees.virtual_stages);
+    same(&settings.micro_batch, degrees.micro_batch);
+    same(&settings.n_micro_batches, degrees.n_micro_batches);
+    same(&settings.global_batch, global);
+    // A single replica has nobody to share with.
+    if degrees.data > 1 {
+        same(&settings.zero, degrees.zero);
+    }
+    // Which of the two is nearer means something only where there are both.
+    if degrees.pipeline > 1 && degrees.data > 1 {
+        same(&settings.mesh, degrees.mesh);
+    }
+    same(&settings.recompute, case.plan.partition.stages[0].recompute);
+    same(&settings.schedule, case.schedule.to_owned());
+    if degrees.tensor > 1 {
+        same(&settings.sequence, degrees.sequence);
+    }
+}
+
+#[test]
+fn plans_come_back_from_every_launcher() {
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut n_written = [0u64; 5];
+    for _ in 0..N_PLANS {
+        let case = random(&mut rng);
+        for (launcher, n_written) in Launcher::ALL.into_iter().zip(&mut n_written) {
+            let Ok(text) = case.export(launcher.name()) else { continue };
+            *n_written += 1;
+            assert_eq!(Launcher::guess(&text), Some(launcher), "{text}");
+            let settings = read(launcher, &text).unwrap();
+            agrees(&case, &settings);
+            let n_stages = case.plan.partition.stages.len();
+            let mut counts = case.counts();
+            if matches!(launcher, Launcher::Vllm | Launcher::Sglang) {
+                *counts.last_mut().unwrap() -= case.n_predicting;
+            }
+            let is_cut = n_stages > 1 || launcher != Launcher::Torchtitan;
+            if is_cut && !(launcher == Launcher::Megatron && n_stages == 1) {
+                assert_eq!(settings.blocks.as_ref(), Some(&counts), "{launcher:?}\n{text}");
+            }
+            if launcher == Launcher::Megatron {
+                assert_eq!(settings.pipeline, Some(case.plan.parallelism.pipeline));
+                assert_eq!(settings.n_predicting.unwrap_or(0), case.n_predicting);
+            }
+        }
+    }
+    assert!(n_written.iter().all(|n| *n >= 20), "{n_written:?}");
+}
+
+#[test]
+fn what_a_target_has_no_words_for_is_named() {
+    let mut rng = SmallRng::seed_from_u64(2);
+    let mut case = loop {
+        let case = random(&mut rng);
+        let degrees = &case.plan.parallelism;
+        if degrees.pipeline > 2 && case.schedule == "1f1b" && degrees.context == 1 {
+            break case;
+        }
+    };
+    case.plan.parallelism.zero = ZeroStage::Optimizer;
+    case.plan.parallelism.mesh = Mesh::DataInside;
+    let stages = case.plan.partition.stages.len();
+    for stage in &mut case.plan.partition.stages {
+        stage.recompute = Recompute::Full;
+    }
+    assert!(case.export("megatron").is_ok() && case.export("torch-pipelining").is_ok());
+    assert!(case.export("torchtitan").unwrap_err().contains("ZeRO 1"));
+    let grid = case.plan.schedule.grid.take().unwrap();
+    let early = early_recompute::insert(&grid, early_recompute::Early::CoolDown, |_| true);
+    case.plan.schedule.grid = Some(early);
+    assert!(case.export("torch-pipelining").unwrap_err().contains("recompute"));
+    case.plan.schedule.grid = Some(grid);
+    case.plan.partition.stages[stages - 1].recompute = Recompute::None;
+    assert!(case.export("megatron").unwrap_err().contains("recompute"));
+    case.schedule = "zb-h1";
+    assert!(case.export("deepspeed").unwrap_err().contains("zb-h1"));
+}
+
+#[test]
+fn uneven_layers_are_never_lost() {
+    let thirty = "--pipeline-model-parallel-size 4 --num-layers 30";
+    assert_eq!(read(Launcher::Megatron, thirty).unwrap_err().code, "bad-settings");
+    let ends = format!(
+        "{thirty} --decoder-first-pipeline-num-layers 7 --decoder-last-pipeline-num-layers 7"
+    );
+    assert_eq!(read(Launcher::Megatron, &ends).unwrap().blocks, Some(vec![7, 8, 8, 7]));
+    let layout = format!("{thirty} --pipeline-model-parallel-layout=Et*7|t*8|t*8|t*7L");
+    assert_eq!(read(Launcher::Megatron, &layout).unwrap().blocks, Some(vec![7, 8, 8, 7]));
+    let short = format!("{thirty} --pipeline-model-parallel-layout Et*7|t*7|t*7|t*7L");
+    assert_eq!(read(Launcher::Megatron, &short).unwrap_err().code, "bad-settings");
+}
+
+#[test]
+fn settings_that_mean_nothing_are_refused() {
+    let wrong = [
+        (Launcher::Megatron, "--tensor-model-parallel-size 0"),
+        (Launcher::Megatron, "--tensor-model-parallel-size -4"),
+        (Launcher::Megatron, "--recompute-granularity half"),
+        (Launcher::Megatron, "--pipeline-model-parallel-size 4294967295 --num-layers 3"),
+        (Launcher::Torchtitan, "--parallelism.module_fqns_per_model_part [[\"layers.1\"]]"),
+        (Launcher::Torchtitan, "--parallelism.module_fqns_per_model_part nonsense"),
+        (Launcher::DeepSpeed, "{\"parts\":[0,3,2]}"),
+        (Launcher::DeepSpeed, "{\"train_micro_batch_size_per_gpu\":-1}"),
+        (Launcher::DeepSpeed, "{"),
+        (Launcher::Vllm, "VLLM_PP_LAYER_PARTITION=1,2 --pipeline-parallel-size 3"),
+        (Launcher::Sglang, "SGLANG_PP_LAYER_PARTITION=1,x --pp-size 2"),
+    ];
+    for (launcher, text) in wrong {
+        assert_eq!(read(launcher, text).unwrap_err().code, "bad-settings", "{text}");
+    }
+}
