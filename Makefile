@@ -7,7 +7,7 @@ demo: setup
 	@$(CARGO) build --release --locked --quiet
 	@mkdir -p out
 	target/release/meshwright plan examples/models/gpt2_small.onnx \
-	    --cluster examples/clusters/two-nodes.yaml --algorithm auto --time-limit 60s \
+	    --cluster examples/clusters/two-nodes.yaml --algorithm auto \
 	    -o out/plan.json --export trace=out/trace.json --export svg=out/timeline.svg --force
 
 test: setup
@@ -21,6 +21,7 @@ test-executors:
 bench: setup
 	$(CARGO) bench --locked --bench scale
 	$(CARGO) bench --locked --bench judge
+	$(CARGO) bench --locked --bench schedules
 
 fuzz: setup
 	$(CARGO) run --release --locked -p importers --example fuzz_onnx -- 100000 1
