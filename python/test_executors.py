@@ -10,7 +10,9 @@ within 20 %, on idle cores; on a busy machine the figures are printed and nothin
 For each model of `tiny_models.py`: exports it to ONNX, plans it with `--for accelerate` on a host
 and a disk neither of which can hold all of it, exports the `device_map`, and hands it to
 `check_device_map.py`. Then a plan that splits a block on purpose must be refused by
-name. Prints one line per check; exits with 1 if any fails.
+name. Every schedule that PyTorch's grammar can say, planned for pipelines of 2 and 4 ranks, is run
+through PyTorch's own validator and simulator (`check_schedules.py`). Prints one line per check; exits
+with 1 if any fails.
 """
 
 from __future__ import annotations
@@ -150,6 +152,51 @@ def profile_torch(meshwright: pathlib.Path, folder: pathlib.Path) -> list[str]:
     return [] if not idle or done.returncode == 0 else ["above 20 %"]
 
 
+CONFIG = {
+    "model_type": "llama", "hidden_size": 2048, "num_hidden_layers": 18, "num_attention_heads": 16,
+    "num_key_value_heads": 8, "intermediate_size": 5632, "vocab_size": 32000,
+    "max_position_embeddings": 4096, "tie_word_embeddings": False,
+}  # fmt: skip
+
+NODES = """\
+name: two-nodes
+nodes:
+  - {count: 2, device: a100_sxm4_80gb, devices: 4, scaleup: nvlink3, host: pcie4_x16, nics: 4}
+network: {link: ib_hdr_200}
+"""
+
+SCHEDULES = ["1f1b", "gpipe", "interleaved", "breadth-first", "zb-h1", "zb-h2", "zb-v", "dualpipe-v"]
+
+
+def torch_schedules(meshwright: pathlib.Path, folder: pathlib.Path) -> list[str]:
+    """Plan a training run under each schedule, export it, and let PyTorch simulate it."""
+    model, cluster = folder / "config.json", folder / "nodes.yaml"
+    model.write_text(json.dumps(CONFIG), encoding="utf-8")
+    cluster.write_text(NODES, encoding="utf-8")
+    files = []
+    for name in SCHEDULES:
+        for ranks in (2, 4):
+            plan = folder / f"{name}-{ranks}.json"
+            files.append(folder / f"{name}-{ranks}.csv")
+            done = run(
+                meshwright, "plan", model, "--cluster", cluster, "--global-batch", 64,
+                "--sequence-length", 2048, "--pin", f"pipeline={ranks}", "--pin", f"schedule={name}",
+                "-o", plan, "--force",
+            )  # fmt: skip
+            if done.returncode == 0:
+                done = run(
+                    meshwright, "export", plan, "--model", model, "--cluster", cluster,
+                    "--target", "torch-pipelining", "-o", files[-1], "--force",
+                )  # fmt: skip
+            if done.returncode != 0:
+                return [f"{name} on {ranks} ranks: exit {done.returncode}\n{done.stdout}{done.stderr}"]
+    check = [sys.executable, str(HERE / "check_schedules.py"), *map(str, files)]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    n_ok = sum(line.startswith("ok ") for line in done.stdout.splitlines())
+    print(f"  {n_ok} of {len(files)} schedules run to the end in PyTorch's simulator")
+    return [] if done.returncode == 0 else [done.stdout + done.stderr]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--meshwright", type=pathlib.Path, required=True)
@@ -157,7 +204,7 @@ def main() -> int:
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         checks = [(f"{name} {check.__name__}", check, name) for name in MODELS for check in (dispatch, refused)]
-        checks += [(check.__name__, check, None) for check in (profile_host, profile_torch)]
+        checks += [(check.__name__, check, None) for check in (torch_schedules, profile_host, profile_torch)]
         for title, check, name in checks:
             names = [] if name is None else [name]
             problems = check(meshwright, *names, pathlib.Path(folder))

@@ -142,26 +142,24 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
         Some(Fitted { blocks, recompute, figures })
     }
 
-    /// Contiguous stages whose slowest is as fast as can be: the least time for which taking as
-    /// many blocks as possible, stage by stage, takes them all.
+    /// Contiguous stages of which the one with the greatest [`Self::weight`] has as little as can
+    /// be: the least weight for which taking as many blocks as possible, stage by stage, takes them
+    /// all. A weight grows with a stage's blocks and sinks with those before it, so nothing else
+    /// need be tried.
     fn balanced(&self) -> Option<Vec<Range<u32>>> {
-        let mut best = self.filled(f64::INFINITY)?;
-        let slowest = |blocks: &[Range<u32>]| {
-            let of = |(rank, blocks)| self.cheapest(rank, blocks).map_or(0.0, |(_, f)| f.seconds());
-            (0..).zip(blocks).map(of).fold(0.0, f64::max)
-        };
-        let n_ranks = f64::from(self.n_ranks());
-        let mut high = slowest(&best);
-        let all = self.stages.sum(&(0..self.stages.n_blocks()));
-        let mut low = (all.forward_s + all.backward_s) / n_ranks * (1.0 - 1e-9);
+        let (mut best, mut high) = self.filled(f64::INFINITY)?;
+        let all_s = self.all_s();
+        let m = self.leaf.degrees.n_micro_batches as f64;
+        let share_s = all_s / f64::from(self.n_ranks());
+        let mut low = if self.is_flush() { share_s * m } else { share_s } * (1.0 - 1e-9);
         for _ in 0..HALVINGS {
             if high - low <= 1e-6 * high {
                 break;
             }
             let middle = low.midpoint(high);
             match self.filled(middle) {
-                Some(blocks) => {
-                    high = slowest(&blocks).min(middle);
+                Some((blocks, most)) => {
+                    high = most.min(middle);
                     best = blocks;
                 }
                 None => low = middle,
@@ -170,19 +168,56 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
         Some(best)
     }
 
-    /// Stages of at most so many seconds, each as long as it can be.
-    fn filled(&self, most_s: f64) -> Option<Vec<Range<u32>>> {
+    /// Whether the order is 1F1B, of which the whole step is known and not only its slowest stage.
+    fn is_flush(&self) -> bool {
+        matches!(self.leaf.order, Order::OneFOneB | Order::EarlyRecompute)
+    }
+
+    /// Forward and backward passes of the whole model on one micro-batch, in seconds.
+    fn all_s(&self) -> f64 {
+        let all = self.stages.sum(&(0..self.stages.n_blocks()));
+        all.forward_s + all.backward_s + self.stages.priced.passes.head_s
+    }
+
+    /// What a stage that ends at a block makes of the step: under 1F1B seconds that no step with it
+    /// falls below ([`crate::partition::chain::critical_path`] says why), else its own seconds.
+    fn weight(&self, rank: u32, before_s: f64, end: u32, own: &StageFigures) -> f64 {
+        if !self.is_flush() {
+            return own.seconds();
+        }
+        let n_ranks = self.n_ranks();
+        let m = self.leaf.degrees.n_micro_batches as f64;
+        let left = (m - f64::from(n_ranks - rank)).max(0.0);
+        let (forward, backward) = (own.forward_s, own.backward_s + own.recompute_s);
+        let all = self.all_s();
+        let ended = self.stages.sum(&(0..end));
+        let behind = if rank + 1 == n_ranks {
+            0.0
+        } else {
+            (all - ended.forward_s - ended.backward_s).max(0.0)
+        };
+        let both = forward + backward;
+        let third = if left > 0.0 { all + left * both + behind } else { 0.0 };
+        (before_s + m * both)
+            .max(all + (m - 1.0) * backward + left * forward)
+            .max(third)
+            .max(before_s + m * forward + (left + 1.0) * backward + behind)
+    }
+
+    /// Stages of at most such a weight, each as long as it can be, and the greatest weight.
+    fn filled(&self, most: f64) -> Option<(Vec<Range<u32>>, f64)> {
         let n_blocks = self.stages.n_blocks();
         let n_ranks = self.n_ranks();
-        let mut start = 0;
+        let (mut start, mut before_s, mut greatest) = (0, 0.0, 0.0f64);
         let mut stages = Vec::with_capacity(n_ranks as usize);
         for rank in 0..n_ranks {
             // Every later stage needs a block.
             let last = n_blocks.checked_sub(n_ranks - 1 - rank)?;
-            let takes = |end: u32| {
-                let own = self.cheapest(rank, &(start..end));
-                own.is_some_and(|(_, figures)| figures.seconds() <= most_s)
+            let weighed = |end: u32| {
+                let (_, own) = self.cheapest(rank, &(start..end))?;
+                Some((self.weight(rank, before_s, end, &own), own.seconds()))
             };
+            let takes = |end: u32| weighed(end).is_some_and(|(weight, _)| weight <= most);
             if start >= last || !takes(start + 1) {
                 return None;
             }
@@ -191,10 +226,13 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
                 let middle = low.midpoint(high);
                 if takes(middle) { low = middle } else { high = middle }
             }
+            let (weight, own_s) = weighed(low)?;
+            greatest = greatest.max(weight);
+            before_s += own_s;
             stages.push(start..low);
             start = low;
         }
-        (start == n_blocks).then_some(stages)
+        (start == n_blocks).then_some((stages, greatest))
     }
 
     /// Stages of ranks that hold several: shared out by time alone, then as little computed again
