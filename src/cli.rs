@@ -266,7 +266,7 @@ pub(crate) struct ExplainArgs {
 /// Flags of `compare`.
 #[derive(Args, Debug)]
 pub(crate) struct CompareArgs {
-    /// Plan file
+    /// Plan file, or a launcher's settings (Megatron or torchtitan flags, DeepSpeed JSON)
     #[arg(value_name = "A")]
     pub(crate) a: PathBuf,
     /// Plan file

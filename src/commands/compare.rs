@@ -13,7 +13,7 @@ use crate::cli::CompareArgs;
 use crate::commands::busiest;
 use crate::commands::replay::{self, Replayed};
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, Exit};
+use crate::commands::{CommandResult, Exit, training};
 use crate::printer::Printer;
 use crate::table::Column;
 
@@ -42,6 +42,9 @@ struct Move<'a> {
 }
 
 pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
+    if let Some((launcher, text)) = replay::settings(&args.a) {
+        return training::compare(launcher, &text, &replay::document(&args.b)?, args, printer);
+    }
     let (a, b) = (replay::document(&args.a)?, replay::document(&args.b)?);
     let Figures { times, peak, mut warnings } = figures(args, &a, &b)?;
     let others = [

@@ -7,6 +7,7 @@ use cost_model::objective;
 use cost_model::problem::Objective;
 use cost_model::report::{Report, report};
 use documents::plan::{ModeDocument, OptimizerDocument, PlanDocument, WorkloadDocument};
+use importers::launcher::Launcher;
 use ir::diagnostic::{Diagnostic, Severity, Value};
 use ir::plan::Plan;
 use ir::tensor::DType;
@@ -18,6 +19,9 @@ use crate::load::{self, Loaded};
 
 /// Longest plan file that is read, in bytes.
 const LONGEST_FILE: u64 = 1 << 30;
+
+/// Longest file of a launcher's settings that is looked at, in bytes.
+const LONGEST_SETTINGS: u64 = 1 << 20;
 
 /// A plan on its problem.
 pub(crate) struct OnProblem {
@@ -58,6 +62,15 @@ pub(crate) fn document(path: &Path) -> Result<PlanDocument, Diagnostic> {
         Ok(document)
     });
     document.map_err(|e| e.fact("file", file.clone()))
+}
+
+/// The text of a file that holds a launcher's settings and no plan; whatever can't be read is left
+/// to [`document`].
+pub(crate) fn settings(path: &Path) -> Option<(Launcher, String)> {
+    let text = String::from_utf8(input_file::read(path, LONGEST_SETTINGS).ok()?).ok()?;
+    let is_plan = text.contains("\"format\"") && text.contains("\"parallelism\"");
+    let launcher = Launcher::guess(&text).filter(|_| !is_plan)?;
+    Some((launcher, text))
 }
 
 /// What the form of the document does not rule out and no plan has.

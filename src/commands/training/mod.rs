@@ -1,6 +1,7 @@
 //! Training runs on a model card: `plan` over all degrees, and plans of such runs read back.
 
 mod answer;
+mod compare;
 mod document;
 mod export;
 mod front;
@@ -27,6 +28,7 @@ use answer::Answer;
 use setting::Setting;
 
 pub(crate) use answer::degrees;
+pub(crate) use compare::compare;
 pub(crate) use export::export;
 pub(crate) use replay::{explain, simulate, verify};
 

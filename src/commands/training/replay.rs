@@ -1,5 +1,7 @@
 //! Plans of training runs read back: recounted, replayed, explained.
 
+use std::path::Path;
+
 use cost_model::pipeline::report::Report;
 use cost_model::pipeline::way::Contention;
 use cost_model::pipeline::{judge_plan, verify as rules};
@@ -16,7 +18,7 @@ use serde_json::json;
 
 use super::answer::stage_text;
 use super::setting::Setting;
-use crate::cli::ReplayArgs;
+use crate::cli::{ReplayArgs, ReplayFlags};
 use crate::commands::{CommandResult, Exit};
 use crate::printer::Printer;
 use crate::table::Column;
@@ -33,11 +35,23 @@ pub(super) fn read<'d>(
     document: &'d PlanDocument,
     args: &ReplayArgs,
 ) -> Result<OnModel<'d>, Diagnostic> {
+    read_on(document, &args.model, &args.target)
+}
+
+/// Puts a plan on a model and the cluster of the flags.
+///
+/// # Errors
+/// Those of the readers; `digest-mismatch`.
+pub(super) fn read_on<'d>(
+    document: &'d PlanDocument,
+    model: &Path,
+    target: &ReplayFlags,
+) -> Result<OnModel<'d>, Diagnostic> {
     let Some(training) = &document.training else {
         return Err(Diagnostic::input("bad-plan", "the plan is none of a training run"));
     };
-    let model = importers::config::card::card(&args.model, Some(training.sequence_length))?;
-    let flags = &args.target.problem;
+    let model = importers::config::card::card(model, Some(training.sequence_length))?;
+    let flags = &target.problem;
     let mut setting = Setting::on(model, flags, &training.stack, training.global_batch)?;
     if training.offloads_optimizer {
         setting.offload = Offload::Optimizer;
@@ -57,7 +71,7 @@ pub(super) fn read<'d>(
             .fact("what", what)
             .fact("planned_for", reference.name.clone())
             .hint(format!("give the {what} that it was made for, or add --allow-mismatch"));
-        if !args.target.allow_mismatch {
+        if !target.allow_mismatch {
             return Err(mismatch);
         }
         warnings.push(Diagnostic { severity: ir::diagnostic::Severity::Warning, ..mismatch });
@@ -90,7 +104,7 @@ pub(super) fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>
 }
 
 /// Prices with the least limit of the cluster and of what was planned within.
-fn limited<'s>(on: &'s OnModel<'_>) -> cost_model::transformer::model::Pricing<'s> {
+pub(super) fn limited<'s>(on: &'s OnModel<'_>) -> cost_model::transformer::model::Pricing<'s> {
     let planned = on.training.memory.iter().filter_map(|rank| rank.limit_bytes).min();
     let limit = on.setting.limit.into_iter().chain(planned.map(Bytes)).min();
     cost_model::transformer::model::Pricing { limit, ..on.setting.pricing() }

@@ -198,3 +198,28 @@ fn plans_are_exported_and_what_a_target_has_no_words_for_is_named() {
     let unknown = export("megatorn", "x").exits(2);
     assert!(unknown.stderr.contains("megatron"), "{}", unknown.stderr);
 }
+
+#[test]
+fn what_runs_now_is_the_baseline_of_a_comparison() {
+    let folder = folder();
+    let pins = "--pin pipeline=2 --pin tensor=2 --pin schedule=1f1b --pin zero=1 --pin context=1";
+    folder.run(&format!("{PLAN} {pins} --pin recompute=none -o plan.json")).exits(0);
+    let on = "--model config.json --cluster cluster.yaml";
+    folder.run(&format!("export plan.json {on} --target megatron -o same.args")).exits(0);
+    // What was exported is what was planned.
+    let same = folder.run(&format!("compare same.args plan.json {on} --json")).exits(0).json();
+    assert_eq!(same["now"], same["plan"]);
+    // Full recompute on equal stages takes longer.
+    let slow = "--tensor-model-parallel-size 2 --pipeline-model-parallel-size 2 --num-layers 10 \
+        --micro-batch-size 1 --global-batch-size 32 --use-distributed-optimizer \
+        --recompute-granularity full --recompute-method uniform --recompute-num-layers 1";
+    folder.write("slow.args", slow);
+    let ran = folder.run(&format!("compare slow.args plan.json {on} --json")).exits(10).json();
+    assert!(ran["now"]["step_time_ns"].as_u64() > ran["plan"]["step_time_ns"].as_u64(), "{ran}");
+    let fields = ran["changes"].as_array().unwrap();
+    assert!(fields.iter().any(|change| change["field"] == "recompute"), "{ran}");
+    // Another model's layers are refused.
+    folder.write("other.args", &slow.replace("layers 10", "layers 12"));
+    let other = folder.run(&format!("compare other.args plan.json {on}")).exits(3);
+    assert!(other.stderr.contains("bad-settings"), "{}", other.stderr);
+}
