@@ -29,7 +29,9 @@ pub(super) fn sizes(costs: &PipelineCosts, grid: &Grid) -> Result<(), Violation>
     }
     let n_cells = grid.n_cells() as u128;
     let n_copies = costs.n_copies.max(1);
-    if costs.stages.len() % n_copies as usize != 0 || n_copies > costs.n_micro_batches.max(1) {
+    if !costs.stages.len().is_multiple_of(n_copies as usize)
+        || n_copies > costs.n_micro_batches.max(1)
+    {
         let (plan, costs) = (u64::from(n_copies), costs.stages.len() as u64);
         return Err(Violation::Count { field: "copies with a micro-batch each", plan, costs });
     }

@@ -70,10 +70,12 @@ impl<'a> Naive<'a> {
     pub(crate) fn reader(&self, cell: Cell) -> Option<Cell> {
         let stage = cell.stage.0;
         match cell.pass {
-            Pass::Forward if (stage as usize + 1) % per_copy(self.costs) != 0 => {
+            Pass::Forward if !(stage as usize + 1).is_multiple_of(per_copy(self.costs)) => {
                 Some(Cell { stage: StageId(stage + 1), ..cell })
             }
-            Pass::Backward | Pass::BackwardInput if stage as usize % per_copy(self.costs) != 0 => {
+            Pass::Backward | Pass::BackwardInput
+                if !(stage as usize).is_multiple_of(per_copy(self.costs)) =>
+            {
                 Some(self.backward(stage - 1, cell.micro_batch))
             }
             _ => None,

@@ -78,7 +78,7 @@ pub(crate) fn costs(random: &mut Random, least: u64, sharing: Sharing) -> Pipeli
     let nics = (0..n_nics).map(|_| Nic { n_copies: 1 + random.below(3) as u32 }).collect();
     let n_micro_batches = 1 + random.below(5) as u32;
     // As many copies as divide the stages and leave each a micro-batch.
-    let divides = |n: &u32| n_stages % u64::from(*n) == 0 && *n <= n_micro_batches;
+    let divides = |n: &u32| n_stages.is_multiple_of(u64::from(*n)) && *n <= n_micro_batches;
     let n_copies = [2, 3].into_iter().find(divides).filter(|_| random.below(3) == 0).unwrap_or(0);
     PipelineCosts { n_micro_batches, stages, n_copies, ranks, nics }
 }
@@ -117,14 +117,15 @@ fn next(
     let has = |stage: u32, pass| done.contains(&Cell::new(stage, pass, k));
     let came_back = |stage| has(stage, Pass::Backward) || has(stage, Pass::BackwardInput);
     if !has(stage, Pass::Forward) {
-        let arrived = stage as usize % per_copy(costs) == 0 || has(stage - 1, Pass::Forward);
+        let arrived =
+            (stage as usize).is_multiple_of(per_copy(costs)) || has(stage - 1, Pass::Forward);
         return arrived.then(|| Cell::new(stage, Pass::Forward, k));
     }
     if again && !has(stage, Pass::Recompute) {
         return Some(Cell::new(stage, Pass::Recompute, k));
     }
     if !came_back(stage) {
-        let arrived = (stage as usize + 1) % per_copy(costs) == 0 || came_back(stage + 1);
+        let arrived = (stage as usize + 1).is_multiple_of(per_copy(costs)) || came_back(stage + 1);
         let pass = if is_split { Pass::BackwardInput } else { Pass::Backward };
         return arrived.then(|| Cell::new(stage, pass, k));
     }

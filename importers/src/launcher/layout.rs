@@ -42,7 +42,7 @@ pub fn parse(text: &str, n_ranks: u32) -> Result<Layout, Diagnostic> {
     let expanded = expand_letters(&expand_groups(&text.replace(',', ""))?)?;
     let stages: Vec<&str> = expanded.split('|').collect();
     let n_ranks = n_ranks as usize;
-    if n_ranks == 0 || stages.len() % n_ranks != 0 {
+    if n_ranks == 0 || !stages.len().is_multiple_of(n_ranks) {
         let why = format!("{} stages for {n_ranks} ranks", stages.len());
         return Err(bad(text, &why));
     }

@@ -69,7 +69,7 @@ fn stages(
     let chunks = match (by_count, chunks) {
         (Some(layers), None) => {
             let per_rank = n_layers / pipeline;
-            if n_layers % pipeline != 0 || per_rank % layers != 0 {
+            if !n_layers.is_multiple_of(pipeline) || !per_rank.is_multiple_of(layers) {
                 let hint = "it must divide the layers of a rank";
                 let flag = "--num-layers-per-virtual-pipeline-stage";
                 return Err(bad(flag, &layers.to_string(), hint));
@@ -99,7 +99,7 @@ fn even(flags: &Flags, n_layers: u32, n_stages: u32) -> Result<Vec<u32>, Diagnos
     let (inner, n_inner) = (n_layers.checked_sub(ends), n_stages.saturating_sub(n_ends));
     let each = match (inner, n_inner) {
         (Some(0), 0) => 0,
-        (Some(inner), n_inner) if n_inner > 0 && inner % n_inner == 0 => inner / n_inner,
+        (Some(inner), n_inner) if n_inner > 0 && inner.is_multiple_of(n_inner) => inner / n_inner,
         _ => {
             let hint = format!("{n_stages} stages can't share them out evenly");
             return Err(bad("--num-layers", &n_layers.to_string(), &hint));

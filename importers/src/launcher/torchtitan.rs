@@ -40,7 +40,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         expert: flags.count(&own("expert_parallel_degree"))?,
         n_micro_batches: micro,
         micro_batch: match (local, n_micro_batches) {
-            (Some(local), Some(n)) if local % n == 0 => Some(local / n),
+            (Some(local), Some(n)) if local.is_multiple_of(n) => Some(local / n),
             _ => None,
         },
         global_batch: flags.count("--training.global_batch_size")?,
@@ -64,7 +64,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     if let Some(text) = flags.text(&parts) {
         let blocks = modules(&parts, text)?;
         let ranks = pipeline.unwrap_or(1) as usize;
-        if blocks.len() % ranks != 0 {
+        if !blocks.len().is_multiple_of(ranks) {
             let hint = format!("{ranks} ranks can't share out {} parts", blocks.len());
             return Err(bad(&parts, text, &hint));
         }

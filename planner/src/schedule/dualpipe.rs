@@ -49,7 +49,7 @@ pub const N_COPIES: u32 = 2;
 pub fn grid(n_ranks: u32, n_micro_batches: u32) -> Result<Grid, Diagnostic> {
     check_size(n_ranks, N_COPIES, n_micro_batches, SPLIT)?;
     for (what, count) in [("ranks", n_ranks), ("micro-batches", n_micro_batches)] {
-        if count % 2 == 1 {
+        if !count.is_multiple_of(2) {
             let message = format!("DualPipe can't halve {count} {what}");
             return Err(Diagnostic::usage("schedule-indivisible", message)
                 .fact(what, u64::from(count))

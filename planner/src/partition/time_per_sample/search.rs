@@ -241,10 +241,10 @@ impl<'a> Search<'a> {
             let fewest = (seconds / target / SLACK).max(1.0);
             let first = self.data.partition_point(|data| f64::from(*data) < fewest * (1.0 - 1e-9));
             // Samples in flight that each number of copies is known to hold, and not to hold.
-            let mut known = vec![(0, u32::MAX); self.data.len()];
+            let copied = self.data[first..].to_vec();
+            let mut known = vec![(0, u32::MAX); copied.len()];
             for (number, label) in (0..).zip(own) {
-                for at in first..self.data.len() {
-                    let data = self.data[at];
+                for (&data, (holds, fails)) in copied.iter().zip(&mut known) {
                     let devices = u64::from(label.devices) + u64::from(data) * u64::from(degree);
                     let copies = u64::from(label.copies) + u64::from(data);
                     // More copies only take more of both.
@@ -255,7 +255,6 @@ impl<'a> Search<'a> {
                         break;
                     }
                     let in_flight = 1 + label.copies.div_ceil(data);
-                    let (holds, fails) = &mut known[at];
                     if in_flight > *holds && in_flight < *fails {
                         // More samples in flight only take more memory.
                         match self.meets(piece, degree_at, data, in_flight, target) {

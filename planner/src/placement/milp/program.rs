@@ -84,7 +84,8 @@ impl Program {
                 _ => joined.push((column, factor)),
             }
         }
-        joined.retain(|(_, factor)| !(factor.abs() < LEAST_FACTOR));
+        // What is no number stays, and is refused later.
+        joined.retain(|(_, factor)| factor.is_nan() || factor.abs() >= LEAST_FACTOR);
         self.rows.push(Row { lower, upper, entries: joined });
     }
 
