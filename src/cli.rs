@@ -266,7 +266,7 @@ pub(crate) struct ExplainArgs {
 /// Flags of `compare`.
 #[derive(Args, Debug)]
 pub(crate) struct CompareArgs {
-    /// Plan file, or a launcher's settings (Megatron or torchtitan flags, DeepSpeed JSON)
+    /// Plan file, or what runs now: Megatron or torchtitan flags, DeepSpeed JSON, a device map
     #[arg(value_name = "A")]
     pub(crate) a: PathBuf,
     /// Plan file
