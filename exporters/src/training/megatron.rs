@@ -21,10 +21,8 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
         ("tensor-model-parallel-size", u64::from(degrees.tensor)),
         ("pipeline-model-parallel-size", u64::from(degrees.pipeline)),
         ("context-parallel-size", u64::from(degrees.context)),
+        ("expert-model-parallel-size", u64::from(degrees.expert)),
     ];
-    if degrees.expert > 1 {
-        flags.push(("expert-model-parallel-size", u64::from(degrees.expert)));
-    }
     let global = degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data);
     flags.push(("micro-batch-size", degrees.micro_batch));
     flags.push(("global-batch-size", global));
