@@ -7,6 +7,7 @@ mod export;
 mod front;
 mod nothing_fits;
 mod pins;
+mod recount;
 mod replay;
 mod setting;
 
