@@ -181,7 +181,7 @@ pub(crate) struct PlanArgs {
     pub(crate) accelerators: Option<usize>,
     #[command(flatten)]
     pub(crate) limits: LimitFlags,
-    /// Keep to what an executor can run: accelerate
+    /// Keep to what an executor can run: accelerate, megatron, torchtitan, deepspeed, ...
     #[arg(long = "for", value_name = "EXECUTOR", value_enum, help_heading = "Search")]
     #[arg(hide_possible_values = true)]
     pub(crate) executor: Option<Executor>,
@@ -372,6 +372,12 @@ pub(crate) enum ObjectiveName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Executor {
     Accelerate,
+    TorchPipelining,
+    Torchtitan,
+    Megatron,
+    Deepspeed,
+    Vllm,
+    Sglang,
 }
 
 impl Executor {
@@ -379,6 +385,12 @@ impl Executor {
     pub(crate) fn target(self) -> &'static str {
         match self {
             Self::Accelerate => "accelerate",
+            Self::TorchPipelining => "torch-pipelining",
+            Self::Torchtitan => "torchtitan",
+            Self::Megatron => "megatron",
+            Self::Deepspeed => "deepspeed",
+            Self::Vllm => "vllm",
+            Self::Sglang => "sglang",
         }
     }
 }

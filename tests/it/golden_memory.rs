@@ -63,6 +63,7 @@ fn peak(row: &MemoryRow, system: &System, stack: &Stack, limit: Option<Bytes>) -
         sequence: Some(d.sequence),
         split: Some(Split::Equal),
         mesh: Some(d.mesh),
+        words: None,
     };
     let global_batch = d.micro_batch * d.n_micro_batches * u64::from(d.data);
     let devices = vec![d.data * d.tensor * d.pipeline * d.context];

@@ -68,6 +68,7 @@ fn searched(set: &Set) -> Vec<f64> {
             sequence: Some(d.sequence),
             split: Some(Split::Equal),
             mesh: Some(d.mesh),
+            words: None,
         };
         let devices = vec![run.n_devices() as u32];
         let space = Space { devices, global_batch: row.measured.global_batch, pins };

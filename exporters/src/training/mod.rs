@@ -10,7 +10,7 @@ mod torchtitan;
 
 use ir::card::Recompute;
 use ir::diagnostic::{Blame, Diagnostic};
-use ir::plan::Plan;
+use ir::plan::{Parallelism, Plan};
 
 use crate::Export;
 
@@ -105,6 +105,19 @@ impl Field {
     }
 }
 
+/// A policy of recompute that a target can run on all stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Nothing.
+    None,
+    /// The attention core.
+    Selective,
+    /// Every block.
+    Full,
+    /// The first so many blocks of each stage.
+    Block,
+}
+
 /// A row of the table.
 pub struct TrainingTarget {
     /// What the user calls it.
@@ -115,6 +128,10 @@ pub struct TrainingTarget {
     pub summary: &'static str,
     /// Fields of the plan that it expresses.
     pub expresses: &'static [Field],
+    /// Whether it has words for a schedule under such degrees.
+    pub accepts: fn(&Parallelism, &str) -> bool,
+    /// What it can compute again, the same on all stages; `None` = each stage what it likes.
+    pub recomputes: Option<&'static [Policy]>,
     export: fn(&TrainingSource<'_>) -> Result<Export, Diagnostic>,
 }
 
@@ -124,6 +141,8 @@ const TARGETS: &[TrainingTarget] = &[
         file_name: "schedule.csv",
         summary: "schedule of torch.distributed.pipelining (compute_only CSV)",
         expresses: &[Field::Pipeline, Field::VirtualStages, Field::Schedule, Field::MicroBatches],
+        accepts: torch_pipelining::accepts,
+        recomputes: None,
         export: torch_pipelining::export,
     },
     TrainingTarget {
@@ -147,6 +166,8 @@ const TARGETS: &[TrainingTarget] = &[
             Field::Mesh,
             Field::Recompute,
         ],
+        accepts: torchtitan::accepts,
+        recomputes: Some(&[Policy::None, Policy::Full]),
         export: torchtitan::export,
     },
     TrainingTarget {
@@ -168,6 +189,8 @@ const TARGETS: &[TrainingTarget] = &[
             Field::Mesh,
             Field::Recompute,
         ],
+        accepts: megatron::accepts,
+        recomputes: Some(&[Policy::None, Policy::Selective, Policy::Block, Policy::Full]),
         export: megatron::export,
     },
     TrainingTarget {
@@ -186,6 +209,8 @@ const TARGETS: &[TrainingTarget] = &[
             Field::Zero,
             Field::Recompute,
         ],
+        accepts: deepspeed::accepts,
+        recomputes: Some(&[Policy::None, Policy::Full]),
         export: deepspeed::export,
     },
     TrainingTarget {
@@ -193,6 +218,8 @@ const TARGETS: &[TrainingTarget] = &[
         file_name: "vllm.args",
         summary: "degrees and layer partition of vLLM",
         expresses: &[Field::Data, Field::Tensor, Field::Pipeline, Field::Expert, Field::Blocks],
+        accepts: serving::vllm_accepts,
+        recomputes: None,
         export: serving::vllm,
     },
     TrainingTarget {
@@ -200,6 +227,8 @@ const TARGETS: &[TrainingTarget] = &[
         file_name: "sglang.args",
         summary: "degrees and layer partition of SGLang",
         expresses: &[Field::Data, Field::Tensor, Field::Pipeline, Field::Expert, Field::Blocks],
+        accepts: serving::sglang_accepts,
+        recomputes: None,
         export: serving::sglang,
     },
 ];

@@ -264,3 +264,34 @@ fn what_runs_now_is_the_baseline_of_a_comparison() {
     let other = folder.run(&format!("compare other.args plan.json {on}")).exits(3);
     assert!(other.stderr.contains("bad-settings"), "{}", other.stderr);
 }
+
+/// What is planned for a launcher can be written for it, and costs no less than what is planned for
+/// none.
+#[test]
+fn a_plan_for_a_launcher_has_words_there() {
+    let folder = folder();
+    let targets = ["torch-pipelining", "torchtitan", "megatron", "deepspeed", "vllm", "sglang"];
+    let step = |name: &str| -> u64 {
+        let plan: Value = serde_json::from_str(&folder.read(name)).unwrap();
+        plan["cost"]["step_time_ns"].as_u64().unwrap()
+    };
+    let limits =
+        ["--max-memory-per-device 12GB", "--max-memory-per-device 12GB --pin pipeline=4", ""];
+    for limit in limits {
+        folder.run(&format!("{PLAN} {limit} -o free.json --force")).exits(0);
+        for target in targets {
+            folder.run(&format!("{PLAN} {limit} --for {target} -o plan.json --force")).exits(0);
+            let on = "plan.json --model config.json --cluster cluster.yaml";
+            folder.run(&format!("verify {on}")).exits(0);
+            folder.run(&format!("export {on} --target {target} -o out --force")).exits(0);
+            assert!(step("plan.json") >= step("free.json"), "{target} {limit}");
+        }
+    }
+    let refused = [("megatron", "zb-h1"), ("deepspeed", "interleaved")];
+    for (target, schedule) in refused {
+        let line = format!("{PLAN} --for {target} --pin schedule={schedule}");
+        assert!(folder.run(&line).exits(2).stderr.contains("has no words for"));
+    }
+    folder.run(&format!("{PLAN} --for accelerate")).exits(2);
+    folder.run("plan model.json --for megatron").exits(2);
+}

@@ -32,18 +32,42 @@ pub struct Fitter<'s, 'p, 'a> {
     kept: &'s Kept,
     /// Bytes of a rank that its stages may take.
     room: f64,
+    /// Blocks that each stage computes again where all are alike.
+    n_again: u32,
 }
 
 impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
     /// For one configuration; `limit` in bytes of a device.
     #[must_use]
     pub fn new(stages: &'s Stages<'p, 'a>, leaf: &'s Leaf, kept: &'s Kept, limit: f64) -> Self {
-        Self { stages, leaf, kept, room: limit - stages.priced.rank_bytes }
+        Self { stages, leaf, kept, room: limit - stages.priced.rank_bytes, n_again: 0 }
     }
 
     /// Stages within the memory of every rank; `None` where there are none of this kind.
     #[must_use]
     pub fn fit(&self) -> Option<Fitted> {
+        match self.leaf.again {
+            Again::Alike => self.fit_alike(),
+            _ => self.fit_stages(),
+        }
+    }
+
+    /// Stages that all compute as many blocks again: more blocks need less memory.
+    fn fit_alike(&self) -> Option<Fitted> {
+        let with = |n_again| Fitter { n_again, ..*self }.fit_stages();
+        let (mut low, mut high) = (0, self.stages.n_blocks());
+        let mut best = with(high)?;
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            match with(middle) {
+                Some(fitted) => (best, high) = (fitted, middle),
+                None => low = middle,
+            }
+        }
+        Some(best)
+    }
+
+    fn fit_stages(&self) -> Option<Fitted> {
         match self.leaf.degrees.virtual_stages {
             0 | 1 => self.fit_single(),
             _ => self.fit_chunks(),
@@ -54,6 +78,7 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
     #[must_use]
     pub fn fits(&self) -> bool {
         match (self.leaf.degrees.virtual_stages, self.leaf.split) {
+            _ if self.leaf.again == Again::Alike => self.fit().is_some(),
             (0 | 1, Split::Balanced) => self.filled(f64::INFINITY).is_some(),
             _ => self.fit().is_some(),
         }
@@ -99,6 +124,7 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
             Again::None => fitting(Recompute::None),
             Again::Selective => fitting(Recompute::Selective),
             Again::Full => fitting(Recompute::Full),
+            Again::Alike => fitting(Recompute::Block { blocks: self.n_again }),
             Again::Fitted => {
                 if let Some(none) = fitting(Recompute::None) {
                     return Some(none);
@@ -278,6 +304,7 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
             Again::None => Box::new(|_| Recompute::None),
             Again::Selective => Box::new(|_| Recompute::Selective),
             Again::Full => Box::new(|_| Recompute::Full),
+            Again::Alike => Box::new(|_| Recompute::Block { blocks: self.n_again }),
             Again::Fitted if fits(&|_| Recompute::None).is_some() => Box::new(|_| Recompute::None),
             Again::Fitted if !self.leaf.order.is_whole() => return None,
             Again::Fitted => {
