@@ -7,6 +7,7 @@ use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer};
 
 use crate::bench_flags::BenchArgs;
+use crate::executor::Executor;
 use crate::flag_values::{count, dimension, dtype, extent, positive};
 use crate::limit_flags::LimitFlags;
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
@@ -366,33 +367,6 @@ pub(crate) enum ObjectiveName {
     Latency,
     TimePerSample,
     SlowestStage,
-}
-
-/// Executors whose limits a plan can be kept to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Executor {
-    Accelerate,
-    TorchPipelining,
-    Torchtitan,
-    Megatron,
-    Deepspeed,
-    Vllm,
-    Sglang,
-}
-
-impl Executor {
-    /// The name of its format in the table of exporters.
-    pub(crate) fn target(self) -> &'static str {
-        match self {
-            Self::Accelerate => "accelerate",
-            Self::TorchPipelining => "torch-pipelining",
-            Self::Torchtitan => "torchtitan",
-            Self::Megatron => "megatron",
-            Self::Deepspeed => "deepspeed",
-            Self::Vllm => "vllm",
-            Self::Sglang => "sglang",
-        }
-    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use ir::profile::Profile;
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer, Workload};
 
-use crate::cli::{Executor, ModelFlags, ObjectiveName, ProblemFlags};
+use crate::cli::{ModelFlags, ObjectiveName, ProblemFlags};
+use crate::executor::Executor;
 use crate::{artifact, constraints, input_file, model_flags, one_host};
 
 /// A problem with what was learned on the way to it.

@@ -4,7 +4,7 @@ use exporters::training::{Policy, TrainingTarget, targets};
 use ir::diagnostic::Diagnostic;
 use planner::parallelism::search_3d::space::{Again, Pins, Words};
 
-use crate::cli::Executor;
+use crate::executor::Executor;
 
 /// Policies of a target that has no word for one of a stage's own.
 const ALIKE: [(&[Policy], &[Again]); 2] = [
