@@ -1,7 +1,7 @@
 //! What the settings of a launcher say about a training run.
 
 use crate::card::{Recompute, SequenceParallel, ZeroStage};
-use crate::plan::Mesh;
+use crate::plan::{BlockPolicy, Mesh};
 
 /// Settings; `None` = left to the launcher.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct LaunchSettings {
     pub mesh: Option<Mesh>,
     /// What every stage computes again.
     pub recompute: Option<Recompute>,
+    /// What is done with each block, in model order.
+    pub each: Option<Vec<BlockPolicy>>,
     /// Blocks of each stage in model order, those that predict a later token included.
     pub blocks: Option<Vec<u32>>,
     /// Blocks at the end of the model that predict a later token.

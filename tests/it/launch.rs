@@ -6,7 +6,7 @@ use exporters::training::{TrainingSource, export};
 use importers::launcher::{Launcher, read};
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::launch::LaunchSettings;
-use ir::plan::{Mesh, Parallelism, Partition, Plan, Stage};
+use ir::plan::{BlockPolicy, Mesh, Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
 use planner::schedule::{early_recompute, interleaved, one_f_one_b, zb_h1};
 use rand::rngs::SmallRng;
@@ -54,7 +54,7 @@ fn random(rng: &mut SmallRng) -> Case {
     let stages = (0..pipeline * virtual_stages).map(|_| {
         let blocks: Range<u32> = next..next + rng.random_range(1..=5);
         next = blocks.end;
-        Stage { ops: Vec::new(), blocks, recompute }
+        Stage { ops: Vec::new(), blocks, recompute, each: Vec::new() }
     });
     let stages: Vec<Stage> = stages.collect();
     let m = n_micro_batches as u32;
@@ -160,6 +160,73 @@ fn plans_come_back_from_every_launcher() {
         }
     }
     assert!(n_written.iter().all(|n| *n >= 20), "{n_written:?}");
+}
+
+#[test]
+fn strategies_by_block_come_back_from_galvatron() {
+    let mut rng = SmallRng::seed_from_u64(3);
+    for _ in 0..N_PLANS {
+        let mut case = random(&mut rng);
+        case.schedule = "1f1b";
+        case.n_predicting = 0;
+        let default = [ZeroStage::None, ZeroStage::Gradients][rng.random_range(0..2)];
+        let degrees = &mut case.plan.parallelism;
+        degrees.virtual_stages = 1;
+        (degrees.context, degrees.mesh) = (1, Mesh::DataInside);
+        degrees.zero = if rng.random() { default } else { ZeroStage::Parameters };
+        degrees.sequence = match degrees.tensor {
+            1 => SequenceParallel::Off,
+            _ => [SequenceParallel::On, SequenceParallel::Ulysses][rng.random_range(0..2)],
+        };
+        case.plan.partition.stages.truncate(degrees.pipeline as usize);
+        for stage in &mut case.plan.partition.stages {
+            stage.recompute = Recompute::None;
+            let policy = |rng: &mut SmallRng| BlockPolicy {
+                recompute: [Recompute::None, Recompute::Full][rng.random_range(0..2)],
+                zero: [default, ZeroStage::Parameters][rng.random_range(0..2)],
+            };
+            stage.each = stage.blocks.clone().map(|_| policy(&mut rng)).collect();
+        }
+        let text = case.export("galvatron").unwrap();
+        assert_eq!(Launcher::guess(&text), Some(Launcher::Galvatron));
+        let settings = read(Launcher::Galvatron, &text).unwrap();
+        let degrees = &case.plan.parallelism;
+        assert_eq!(settings.tensor, Some(degrees.tensor));
+        assert_eq!(settings.pipeline, Some(degrees.pipeline));
+        assert_eq!(settings.n_micro_batches, Some(degrees.n_micro_batches));
+        let global = degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data);
+        assert_eq!(settings.global_batch, Some(global));
+        assert_eq!(settings.sequence, Some(degrees.sequence));
+        assert_eq!(settings.blocks, Some(case.counts()));
+        let each: Vec<BlockPolicy> =
+            case.plan.partition.stages.iter().flat_map(|stage| stage.each.clone()).collect();
+        // Where all is ZeRO-3, the default is.
+        assert_eq!(settings.each, Some(each));
+        assert_eq!(settings.zero, Some(degrees.zero), "{text}");
+        assert_eq!(settings.schedule.as_deref(), Some("1f1b"));
+        for target in ["megatron", "torchtitan", "deepspeed", "vllm", "sglang"] {
+            assert!(case.export(target).is_err(), "{target} loses the choices by block");
+        }
+    }
+    let wrong = [
+        ("{\"tp_sizes_enc\": \"1,2\"}", "tp_sizes_enc"),
+        ("{\"tp_sizes_enc\": \"2,2\", \"vtp\": 1}", "vtp"),
+        (
+            "{\"tp_sizes_enc\": \"2\", \"vtp\": 2, \"tp_consecutive_flags\": \"0\"}",
+            "tp_consecutive",
+        ),
+        ("{\"tp_sizes_enc\": \"1,1\", \"checkpoint\": \"1\"}", "checkpoint"),
+        ("{\"tp_sizes_enc\": \"1\", \"default_dp_type\": \"zero9\"}", "default_dp_type"),
+        ("{\"tp_sizes_enc\": \"1\", \"cp_sizes_enc\": \"2\"}", "cp_sizes_enc"),
+        ("{\"tp_sizes_enc\": [1]}", "tp_sizes_enc"),
+        ("{\"tp_sizes_enc\": \"1\", \"chunks\": -1}", "chunks"),
+        ("{}", "tp_sizes_enc"),
+    ];
+    for (text, key) in wrong {
+        let error = read(Launcher::Galvatron, text).unwrap_err();
+        assert_eq!(error.code, "bad-settings");
+        assert!(error.message.contains(key), "{}", error.message);
+    }
 }
 
 #[test]

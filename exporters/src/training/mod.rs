@@ -3,12 +3,13 @@
 //! A target that has no word for a part of a plan refuses it and names the part.
 
 mod deepspeed;
+mod galvatron;
 mod megatron;
 mod serving;
 mod torch_pipelining;
 mod torchtitan;
 
-use ir::card::Recompute;
+use ir::card::{Recompute, SequenceParallel};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::Plan;
 
@@ -119,6 +120,23 @@ const TARGETS: &[TrainingTarget] = &[
         expresses: &["tensor", "pipeline", "data", "expert", "blocks"],
         export: serving::sglang,
     },
+    TrainingTarget {
+        name: "galvatron",
+        file_name: "galvatron_config.json",
+        summary: "parallel strategy of each layer for Hetu-Galvatron",
+        expresses: &[
+            "tensor",
+            "pipeline",
+            "zero of each block",
+            "recompute of each block",
+            "sequence",
+            "blocks",
+            "micro-batches",
+            "global batch",
+            "schedule",
+        ],
+        export: galvatron::export,
+    },
 ];
 
 /// All targets for plans of training runs.
@@ -140,7 +158,22 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
             .hint(format!("choose from {}", names.join(", ")))
             .fact("targets", names)
     })?;
+    if row.name != "galvatron" {
+        by_block(source, row.name)?;
+    }
     (row.export)(source)
+}
+
+/// Refuses what only files with one strategy per layer have words for.
+fn by_block(source: &TrainingSource<'_>, target: &str) -> Result<(), Diagnostic> {
+    let hint = "export to galvatron, or plan without a folder of measured layers";
+    if source.plan.parallelism.sequence == SequenceParallel::Ulysses {
+        return Err(refused(target, "Ulysses", "its tensor ranks split the weights", hint));
+    }
+    if source.plan.partition.stages.iter().any(|stage| !stage.each.is_empty()) {
+        return Err(refused(target, "choices by block", "it has one for a stage", hint));
+    }
+    Ok(())
 }
 
 /// Blocks of each stage; they must follow each other without a gap.

@@ -1,6 +1,7 @@
 //! Settings of launchers: what a run that exists says about its parallelism.
 
 mod flags;
+mod galvatron;
 pub mod layout;
 mod megatron;
 mod serving;
@@ -25,12 +26,20 @@ pub enum Launcher {
     Vllm,
     /// Environment and flags of SGLang.
     Sglang,
+    /// The plan file of Hetu-Galvatron.
+    Galvatron,
 }
 
 impl Launcher {
     /// All.
-    pub const ALL: [Self; 5] =
-        [Self::Megatron, Self::Torchtitan, Self::DeepSpeed, Self::Vllm, Self::Sglang];
+    pub const ALL: [Self; 6] = [
+        Self::Megatron,
+        Self::Torchtitan,
+        Self::DeepSpeed,
+        Self::Vllm,
+        Self::Sglang,
+        Self::Galvatron,
+    ];
 
     /// Its name, the same as that of the export target.
     #[must_use]
@@ -41,6 +50,7 @@ impl Launcher {
             Self::DeepSpeed => "deepspeed",
             Self::Vllm => "vllm",
             Self::Sglang => "sglang",
+            Self::Galvatron => "galvatron",
         }
     }
 
@@ -62,6 +72,7 @@ impl Launcher {
             ("SGLANG_PP_LAYER_PARTITION", Self::Sglang),
             ("--tensor-parallel-size", Self::Vllm),
             ("--tp-size", Self::Sglang),
+            ("\"tp_sizes_enc\"", Self::Galvatron),
         ];
         words.into_iter().find(|(word, _)| text.contains(word)).map(|(_, launcher)| launcher)
     }
@@ -82,6 +93,7 @@ pub fn read(launcher: Launcher, text: &str) -> Result<LaunchSettings, Diagnostic
         Launcher::DeepSpeed => serving::deepspeed(text),
         Launcher::Vllm => serving::vllm(text),
         Launcher::Sglang => serving::sglang(text),
+        Launcher::Galvatron => galvatron::read(text),
     }
 }
 
