@@ -5,6 +5,7 @@ mod compare;
 mod document;
 mod export;
 mod front;
+mod layered;
 mod nothing_fits;
 mod pins;
 mod recount;
@@ -32,6 +33,7 @@ use setting::Setting;
 pub(crate) use answer::degrees;
 pub(crate) use compare::compare;
 pub(crate) use export::export;
+pub(crate) use layered::bench as bench_layered;
 pub(crate) use replay::{explain, simulate, verify};
 
 /// The name of the search on the command line.
@@ -73,6 +75,9 @@ pub(crate) fn plan(args: &PlanArgs, printer: &Printer) -> CommandResult {
     artifact::check(&outputs, &inputs, existing)?;
     let mut setting = Setting::of(args)?;
     let space = setting.space(args)?;
+    if setting.layers.is_some() {
+        return layered::plan(args, setting, &space, printer);
+    }
     let start = Instant::now();
     let usual = Options::default();
     let options = Options {
