@@ -74,7 +74,8 @@ pub(super) fn plan(
     hosts::check(&setting, best)?;
     let elapsed = start.elapsed();
     let answer = Answer::new(&setting, best, &found, elapsed)?;
-    let document = document::of(&setting, &best.plan()?, Order::OneFOneB, ALGORITHM)?;
+    let made_by = (ALGORITHM, found.bound);
+    let document = document::of(&setting, &best.plan()?, Order::OneFOneB, made_by)?;
     let text = escape::json(document.to_json()?);
     let files: Vec<_> =
         args.output.iter().map(|path| (path.clone(), text.clone().into_bytes())).collect();
