@@ -137,6 +137,8 @@ pub struct Found {
     pub counts: Counts,
     /// Other degrees with their bounds, lowest first.
     pub others: Vec<Family>,
+    /// What the first shape that was left out lacks in the profile.
+    pub lacking: Option<Diagnostic>,
 }
 
 impl Judged {
@@ -229,13 +231,13 @@ pub fn solve(
 ) -> Result<Found, Diagnostic> {
     shapes::check(&space.pins)?;
     let mut counts = Counts::default();
-    let mut open = opened(pricing, space, &mut counts);
+    let (mut open, lacking) = opened(pricing, space, &mut counts);
     let mut best: Option<Judged> = None;
     let mut stop = Stop::Proved;
     let mut left = u64::MAX;
-    for index in 0..open.len() {
+    for shape in &mut open {
         let cutoff = cutoff(best.as_ref(), options);
-        if open[index].bound >= cutoff {
+        if shape.bound >= cutoff {
             break;
         }
         if options.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::SeqCst)) {
@@ -245,18 +247,17 @@ pub fn solve(
         }
         let is_spent = best.is_some() && counts.n_judged >= options.most_replays;
         if stop != Stop::Proved || is_spent {
-            left = left.min(open[index].bound);
+            left = left.min(shape.bound);
             break;
         }
         counts.n_expanded += 1;
-        let shape = &open[index];
         let table = Table::new(pricing, &shape.priced, &space.pins);
         let found = branch::solve(pricing, &table, cutoff, options, &mut counts);
         left = left.min(found.open);
         // What was searched to its end has nothing below the best plan.
         let own = found.best.as_ref().map_or(u64::MAX, |best| best.step.0);
         let nothing_below = found.bound.max(own.min(cutoff)).min(found.open);
-        open[index].bound = if found.bound == u64::MAX { u64::MAX } else { nothing_below };
+        shape.bound = if found.bound == u64::MAX { u64::MAX } else { nothing_below };
         let known = best.as_ref().map_or(u64::MAX, |best| best.step.0);
         best = found.best.filter(|judged| judged.step.0 < known).or(best);
     }
@@ -271,6 +272,7 @@ pub fn solve(
         best,
         stop,
         counts,
+        lacking,
     })
 }
 
@@ -282,20 +284,30 @@ fn cutoff(best: Option<&Judged>, options: &Options) -> u64 {
     }
 }
 
-/// Shapes that were measured, by increasing bound without memory.
-fn opened(pricing: &LayerPricing<'_>, space: &Space, counts: &mut Counts) -> Vec<Open> {
+/// Shapes that were measured, by increasing bound without memory, and what the first other one
+/// lacks.
+fn opened(
+    pricing: &LayerPricing<'_>,
+    space: &Space,
+    counts: &mut Counts,
+) -> (Vec<Open>, Option<Diagnostic>) {
     let mut open = Vec::new();
+    let mut lacking = None;
     for degrees in shapes::shapes(pricing, space) {
         counts.n_shapes += 1;
-        let Ok(priced) = Priced::new(pricing, &degrees) else {
-            counts.n_unmeasured += 1;
-            continue;
-        };
-        let bound = table::without_memory(pricing, &priced, &space.pins);
-        open.push(Open { priced, bound });
+        match Priced::new(pricing, &degrees) {
+            Ok(priced) => {
+                let bound = table::without_memory(pricing, &priced, &space.pins);
+                open.push(Open { priced, bound });
+            }
+            Err(error) => {
+                counts.n_unmeasured += 1;
+                lacking = lacking.or(Some(error));
+            }
+        }
     }
     open.sort_by_key(|shape| shape.bound);
-    open
+    (open, lacking)
 }
 
 /// One family for each choice of degrees but the best plan's.
