@@ -167,7 +167,7 @@ impl<'a> Answer<'a> {
         let counts = &self.found.counts;
         let proof = match self.found.stop {
             Stop::Proved => format!(
-                "the optimum of its space ({} of {} shapes expanded, {} plans judged)",
+                "the optimum of its space ({} looks into {} shapes, {} plans judged)",
                 counts.n_expanded, counts.n_shapes, counts.n_judged
             ),
             Stop::Deadline | Stop::Cancelled => {
