@@ -56,6 +56,11 @@ pub(super) fn plan(
         ..Options::default()
     };
     let mut found = solve(&pricing(&setting)?, space, &options)?;
+    if let (Some(lacking), true) =
+        (&found.lacking, found.counts.n_unmeasured == found.counts.n_shapes)
+    {
+        return Err(lacking.clone());
+    }
     let is_short = found.best.is_none() && found.stop == Stop::Proved;
     if is_short && !args.training.no_offload {
         // Optimizer states on hosts are slower, so they are moved there only where they must.
