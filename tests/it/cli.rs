@@ -8,6 +8,7 @@ mod explained;
 mod folder;
 mod followed;
 mod training;
+mod training_graph;
 
 use std::fs;
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use exporters::training::{TrainingSource, export};
+use exporters::training::{Blocks, TrainingSource, export};
 use importers::launcher::{Launcher, read};
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::launch::LaunchSettings;
@@ -86,6 +86,8 @@ impl Case {
             schedule: self.schedule,
             sequence_length: 4_096,
             n_predicting: self.n_predicting,
+            blocks: Blocks::Layers,
+            starts: &[],
         };
         match export(target, &source) {
             Ok(file) => Ok(String::from_utf8(file.bytes).unwrap()),

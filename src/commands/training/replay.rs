@@ -50,8 +50,8 @@ pub(super) fn read_on<'d>(
     let Some(training) = &document.training else {
         return Err(Diagnostic::input("bad-plan", "the plan is none of a training run"));
     };
-    let model = importers::config::card::card(model, Some(training.sequence_length))?;
     let flags = &target.problem;
+    let model = super::model::read(model, Some(training.sequence_length), &flags.model)?;
     let mut setting = Setting::on(model, flags, &training.stack, training.global_batch)?;
     if training.offloads_optimizer {
         setting.offload = Offload::Optimizer;
@@ -129,10 +129,13 @@ fn counted(on: &OnModel<'_>) -> Vec<Diagnostic> {
         .iter()
         .filter_map(|group| group.card.experts)
         .all(|experts| experts.n_experts.is_multiple_of(u64::from(degrees.expert)));
+    let graph = on.setting.graph.as_ref();
+    let of_graph = graph.map_or_else(|| n_parameters(model), |graph| graph.n_parameters);
     let checks = [
         ("blocks", held, u64::from(model.n_blocks())),
         ("blocks of the document", u64::from(on.training.n_blocks), u64::from(model.n_blocks())),
         ("parameters", on.training.n_parameters, n_parameters(model)),
+        ("parameters of the graph", n_parameters(model), of_graph),
         ("experts left over", u64::from(!splits), 0),
     ];
     let mut broken: Vec<Diagnostic> = checks
