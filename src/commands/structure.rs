@@ -65,10 +65,11 @@ impl Found {
         let own = &self.sums.segments[row.segments.clone()];
         let bytes =
             |of: &dyn Fn(&Figures) -> Option<Bytes>| own.iter().map(of).sum::<Option<Bytes>>();
+        let count = |of: &dyn Fn(&Figures) -> u64| own.iter().map(of).fold(0, u64::saturating_add);
         Figures {
             flops: own.iter().map(|own| own.flops).sum(),
-            n_parameters: own.iter().map(|own| own.n_parameters).sum(),
-            n_tied: own.iter().map(|own| own.n_tied).sum(),
+            n_parameters: count(&|own| own.n_parameters),
+            n_tied: count(&|own| own.n_tied),
             before: own.first().map(|own| own.before).unwrap_or_default(),
             behind: own.last().map(|own| own.behind).unwrap_or_default(),
             input: own.first().map(|own| own.input).unwrap_or_default(),

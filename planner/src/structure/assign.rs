@@ -44,8 +44,8 @@ pub(super) fn segments(line: &Line<'_>, runs: &[Blocks]) -> Structure {
         let own = work(line, *op);
         (sum.0 + own.0, sum.1 + own.1)
     });
-    let mut built = Structure::default();
-    built.runs = vec![Run { segments: Vec::new() }; kept.len()];
+    let mut built =
+        Structure { runs: vec![Run { segments: Vec::new() }; kept.len()], ..Structure::default() };
     for (place, ops) in by_place.into_iter().enumerate() {
         match chain.get(place / 2).filter(|_| place % 2 == 1) {
             Some((run, ..)) => {

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use cost_model::transformer::model::counts::n_parameters;
 use cost_model::workload::passes::Passes;
+use importers::Import;
 use ir::card::ModelCard;
-use ir::diagnostic::{Blame, Diagnostic};
+use ir::diagnostic::{Blame, Diagnostic, Value};
 use ir::tensor::DType;
 use planner::structure::{self, figures, parts, starts, template};
 
@@ -49,7 +50,7 @@ pub(super) fn read(
     // One sample, in the 16 bits that training computes in.
     let dtype = flags.dtype.or(Some(DType::Bf16));
     let one = ModelFlags { batch: Some(1), micro_batch: None, dtype, ..flags.clone() };
-    let import = load::model(path, &one)?;
+    let import = imported(path, &one, sequence)?;
     let mut warnings = import.warnings;
     let (passes, noted) = Passes::of(import.graph.clone())?;
     warnings.extend(noted);
@@ -74,6 +75,30 @@ pub(super) fn read(
     };
     check(&card, &facts, sequence)?;
     Ok(Model { card, graph: Some(facts), warnings })
+}
+
+/// Reads a graph; where it leaves one dimension open besides the batch, that is the length of a
+/// sample.
+fn imported(path: &Path, flags: &ModelFlags, sequence: Option<u64>) -> Result<Import, Diagnostic> {
+    let error = match load::model(path, flags) {
+        Err(error) if error.code == "unbound-dimension" => error,
+        other => return other,
+    };
+    let open = error.facts.iter().find_map(|(name, value)| match value {
+        Value::List(dimensions) if *name == "dimensions" => Some(dimensions.as_slice()),
+        _ => None,
+    });
+    match (open, sequence) {
+        (Some([dimension]), Some(length)) => {
+            let mut bound = flags.clone();
+            bound.dims.push((dimension.clone(), length));
+            load::model(path, &bound)
+        }
+        (Some([_]), None) => {
+            Err(error.hint("or state the length of a sample with --sequence-length"))
+        }
+        _ => Err(error),
+    }
 }
 
 /// Parameters before and after, and the length of a sample.

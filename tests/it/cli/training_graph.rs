@@ -83,3 +83,17 @@ fn splits_of_a_transformer_are_its_modules() {
         assert!(module.ends_with(&format!("h.{layer}")), "{module}");
     }
 }
+
+#[test]
+fn the_open_dimension_of_a_graph_is_the_length_of_a_sample() {
+    let Some((folder, model)) = folder("bert_2l_dynamic") else { return };
+    let plan = format!("plan {model} --cluster cluster.yaml --global-batch 16");
+    folder.run(&plan).exits(3);
+    for length in [64, 128] {
+        let rest = format!("--sequence-length {length} -o plan.json --force --json");
+        let told = folder.run(&format!("{plan} {rest}")).exits(0).json();
+        assert_eq!(told["plan"]["training"]["sequence_length"], length);
+        let on = format!("plan.json --model {model} --cluster cluster.yaml --json");
+        folder.run(&format!("verify {on}")).exits(0);
+    }
+}

@@ -94,8 +94,8 @@ pub(crate) fn fewest_bytes(
     let n = across.len().saturating_sub(1);
     // Least bytes up to each cut, and the cut before it.
     let mut least: Vec<(u128, usize)> = vec![(0, 0)];
-    for end in 1..=n {
-        let bytes = u128::from(across[end]);
+    for (end, bytes) in across.iter().enumerate().skip(1) {
+        let bytes = u128::from(*bytes);
         let mut best = (u128::MAX, end - 1);
         for start in (0..end).rev() {
             if !admits(start, end) && end - start > 1 {
