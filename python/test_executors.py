@@ -18,8 +18,10 @@ with 1 if any fails.
 from __future__ import annotations
 
 import argparse
+import collections
 import json
 import pathlib
+import random
 import subprocess
 import sys
 import tempfile
@@ -197,6 +199,49 @@ def torch_schedules(meshwright: pathlib.Path, folder: pathlib.Path) -> list[str]
     return [] if done.returncode == 0 else [done.stdout + done.stderr]
 
 
+N_RANDOM = 200
+
+
+def random_schedules(meshwright: pathlib.Path, folder: pathlib.Path) -> list[str]:
+    """Plan random training runs, and let PyTorch simulate every schedule that they are exported to."""
+    chance = random.Random(1)
+    model, cluster, plan = folder / "random.json", folder / "nodes.yaml", folder / "random-plan.json"
+    cluster.write_text(NODES, encoding="utf-8")
+    files, refused = [], collections.Counter()
+    for _ in range(20 * N_RANDOM):
+        if len(files) == N_RANDOM:
+            break
+        layers = chance.randint(4, 60)
+        model.write_text(json.dumps(CONFIG | {"num_hidden_layers": layers}), encoding="utf-8")
+        pins = {"pipeline": chance.choice([2, 4, 8]), "schedule": chance.choice(SCHEDULES)}
+        if chance.random() < 0.5:
+            pins["micro-batch"] = chance.choice([1, 2, 4])
+        done = run(
+            meshwright, "plan", model, "--cluster", cluster, "--sequence-length", chance.choice([1024, 2048]),
+            "--global-batch", 8 * chance.randint(1, 12), "-o", plan, "--force",
+            *(word for name, value in pins.items() for word in ("--pin", f"{name}={value}")),
+        )  # fmt: skip
+        if done.returncode in (2, 4):
+            refused[done.returncode] += 1
+            continue
+        name = folder / f"random-{len(files)}.csv"
+        if done.returncode == 0:
+            done = run(
+                meshwright, "export", plan, "--model", model, "--cluster", cluster,
+                "--target", "torch-pipelining", "-o", name,
+            )  # fmt: skip
+        if done.returncode != 0:
+            return [f"{pins}, {layers} layers: exit {done.returncode}\n{done.stdout}{done.stderr}"]
+        files.append(name)
+    check = [sys.executable, str(HERE / "check_schedules.py"), *map(str, files)]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    n_ok = sum(line.startswith("ok ") for line in done.stdout.splitlines())
+    none = f"{refused[4]} of other pins fit no plan"
+    print(f"  {n_ok} of {len(files)} random schedules run to the end in PyTorch's simulator; {none}")
+    whole = done.returncode == 0 and len(files) == N_RANDOM
+    return [] if whole else [f"{len(files)} plans\n{done.stdout}{done.stderr}"]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--meshwright", type=pathlib.Path, required=True)
@@ -204,7 +249,7 @@ def main() -> int:
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         checks = [(f"{name} {check.__name__}", check, name) for name in MODELS for check in (dispatch, refused)]
-        checks += [(check.__name__, check, None) for check in (torch_schedules, profile_host, profile_torch)]
+        checks += [(check.__name__, check, None) for check in (torch_schedules, random_schedules, profile_host, profile_torch)]
         for title, check, name in checks:
             names = [] if name is None else [name]
             problems = check(meshwright, *names, pathlib.Path(folder))

@@ -7,6 +7,7 @@ use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer};
 
 use crate::bench_flags::BenchArgs;
+use crate::executor::Executor;
 use crate::flag_values::{count, dimension, dtype, extent, positive};
 use crate::limit_flags::LimitFlags;
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
@@ -181,7 +182,7 @@ pub(crate) struct PlanArgs {
     pub(crate) accelerators: Option<usize>,
     #[command(flatten)]
     pub(crate) limits: LimitFlags,
-    /// Keep to what an executor can run: accelerate
+    /// Keep to what an executor can run: accelerate, megatron, torchtitan, deepspeed, ...
     #[arg(long = "for", value_name = "EXECUTOR", value_enum, help_heading = "Search")]
     #[arg(hide_possible_values = true)]
     pub(crate) executor: Option<Executor>,
@@ -266,7 +267,7 @@ pub(crate) struct ExplainArgs {
 /// Flags of `compare`.
 #[derive(Args, Debug)]
 pub(crate) struct CompareArgs {
-    /// Plan file, or a launcher's settings (Megatron or torchtitan flags, DeepSpeed JSON)
+    /// Plan file, or what runs now: Megatron or torchtitan flags, DeepSpeed JSON, a device map
     #[arg(value_name = "A")]
     pub(crate) a: PathBuf,
     /// Plan file
@@ -366,21 +367,6 @@ pub(crate) enum ObjectiveName {
     Latency,
     TimePerSample,
     SlowestStage,
-}
-
-/// Executors whose limits a plan can be kept to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Executor {
-    Accelerate,
-}
-
-impl Executor {
-    /// The name of its format in the table of exporters.
-    pub(crate) fn target(self) -> &'static str {
-        match self {
-            Self::Accelerate => "accelerate",
-        }
-    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use ir::profile::Profile;
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer, Workload};
 
-use crate::cli::{Executor, ModelFlags, ObjectiveName, ProblemFlags};
+use crate::cli::{ModelFlags, ObjectiveName, ProblemFlags};
+use crate::executor::Executor;
 use crate::{artifact, constraints, input_file, model_flags, one_host};
 
 /// A problem with what was learned on the way to it.
@@ -107,6 +108,12 @@ fn annotated(
     warnings.extend(noted);
     let mut constraints = constraints::resolve(flags, &graph, &cluster)?;
     if let Some(executor) = executor {
+        let mut known = exporters::targets().iter().map(|row| row.name);
+        if !known.any(|name| name == executor.target()) {
+            let message = format!("{} runs training runs, no placements of ops", executor.target());
+            return Err(Diagnostic::usage("not-for-placements", message)
+                .hint("plan a training run with --global-batch, or use --for accelerate"));
+        }
         constraints.colocate.extend(exporters::colocation(executor.target(), &graph)?);
         warnings.extend(one_host::restrict(executor, &graph, &cluster, &mut constraints));
     }

@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod constraints;
 mod escape;
+mod executor;
 mod failure;
 mod flag_values;
 mod input_file;

@@ -9,7 +9,7 @@ use ir::graph::Graph;
 use ir::id::{DeviceId, NodeId, OpId};
 use ir::op::Work;
 
-use crate::cli::Executor;
+use crate::executor::Executor;
 
 /// Pins every op to the devices of one node where the cluster has several, and says which: the one
 /// with the most memory of those that the constraints leave possible. Ties go to the first.

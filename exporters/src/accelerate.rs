@@ -16,6 +16,7 @@
 
 mod keys;
 mod layout;
+mod placed;
 
 use ir::cluster::Cluster;
 use ir::diagnostic::{Blame, Diagnostic};
@@ -27,6 +28,8 @@ use serde::Serialize;
 
 use crate::{Export, Source};
 use layout::{Layout, Operand, Owner};
+
+pub use placed::placement;
 
 /// A device as Accelerate names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

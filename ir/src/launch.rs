@@ -1,5 +1,7 @@
 //! What the settings of a launcher say about a training run.
 
+use std::collections::BTreeMap;
+
 use crate::card::{Recompute, SequenceParallel, ZeroStage};
 use crate::plan::Mesh;
 
@@ -40,4 +42,23 @@ pub struct LaunchSettings {
     pub n_predicting: Option<u32>,
     /// Name of the schedule.
     pub schedule: Option<String>,
+}
+
+/// Where a device map puts a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapPlace {
+    /// Position among the accelerators of the host.
+    Accelerator(u32),
+    /// The host's memory.
+    Cpu,
+    /// Storage.
+    Disk,
+}
+
+/// A map from module paths to devices, as Hugging Face Accelerate takes it. A key covers the module
+/// and all below it; no key is below another one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceMap {
+    /// Keys and places, by key.
+    pub entries: BTreeMap<String, MapPlace>,
 }

@@ -189,10 +189,14 @@ fn unbalanced(text: &str) -> Diagnostic {
         .hint("write options as `m-sct(theta=0.2)`")
 }
 
-/// The error for a row that can't plan models.
+/// The error for a row that can't plan models op by op.
 fn for_instances(entry: &Entry) -> Diagnostic {
     let names = entries().iter().filter(|entry| entry.build.is_some()).map(|entry| entry.name);
-    let message = format!("`{}` solves instances with given costs, not models", entry.name);
+    let what = match entry.training {
+        Some(_) => "plans training runs (--global-batch)",
+        None => "solves instances with given costs",
+    };
+    let message = format!("`{}` {what}, not models op by op", entry.name);
     Diagnostic::usage("not-for-models", message)
         .hint(format!("use one of {}", names.collect::<Vec<_>>().join(", ")))
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use cost_model::max_load::Load;
 use cost_model::report::DeviceReport;
-use documents::plan::{PlanDocument, Reference};
+use documents::plan::{Context, PlanDocument, Reference};
 use ir::diagnostic::Diagnostic;
+use ir::launch::DeviceMap;
 use ir::units::{Bytes, Nanos};
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ use crate::cli::CompareArgs;
 use crate::commands::busiest;
 use crate::commands::replay::{self, Replayed};
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, Exit, training};
+use crate::commands::{CommandResult, Exit, training, violations};
 use crate::printer::Printer;
 use crate::table::Column;
 
@@ -45,8 +46,17 @@ pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
     if let Some((launcher, text)) = replay::settings(&args.a) {
         return training::compare(launcher, &text, &replay::document(&args.b)?, args, printer);
     }
-    let (a, b) = (replay::document(&args.a)?, replay::document(&args.b)?);
+    let b = replay::document(&args.b)?;
+    let baseline = match replay::map(&args.a) {
+        None => None,
+        Some(map) => Some(mapped(&map?, &b, args)?),
+    };
+    let (a, now) = match baseline {
+        None => (replay::document(&args.a)?, None),
+        Some((a, broken)) => (a, Some(broken)),
+    };
     let Figures { times, peak, mut warnings } = figures(args, &a, &b)?;
+    warnings.extend(now.iter().flatten().cloned());
     let others = [
         ("other-model", "model", &a.model, &b.model),
         ("other-cluster", "cluster", &a.cluster, &b.cluster),
@@ -68,16 +78,58 @@ pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
         (false, true) => "the plans differ in their orders only",
         (false, false) => "the plans differ",
     });
+    let gain = now.as_ref().zip(times.first()).map(|(broken, step)| match broken.is_empty() {
+        false => "what runs now is no legal plan by this model (above)".to_owned(),
+        true => {
+            let gain = step.a as f64 / (step.b as f64).max(1.0);
+            format!("the plan is {gain:.2} times as fast as what runs now")
+        }
+    });
+    gain.iter().for_each(|gain| printer.line(gain));
     printer.document(&json!({
         "equal": same,
         "step_time": times.iter().map(as_json).collect::<Vec<_>>(),
         "peak_memory": peak.as_ref().map(|p| json!({ "a_bytes": p.a, "b_bytes": p.b })),
+        "now_is_legal": now.map(|broken| broken.is_empty()),
         "moved": moves.iter().map(|m| json!({ "op": m.op, "from": m.from, "to": m.to }))
             .collect::<Vec<_>>(),
         "warnings": warnings.iter().map(documents::diagnostic::DiagnosticDocument::from)
             .collect::<Vec<_>>(),
     }));
     Ok(if same { Exit::DONE } else { Exit::DIFFERS })
+}
+
+/// What a device map makes of the model that a plan is for: the map's placement with the orders in
+/// which PyTorch runs the model, and the rules that this breaks, memory above all.
+fn mapped(
+    map: &DeviceMap,
+    plan: &PlanDocument,
+    args: &CompareArgs,
+) -> Result<(PlanDocument, Vec<Diagnostic>), Diagnostic> {
+    let usage = |message: &str, hint: &str| Diagnostic::usage("not-comparable", message).hint(hint);
+    if plan.training.is_some() {
+        return Err(usage(
+            "a device map places modules, and this plan is one of a training run on a config",
+            "plan the model's graph",
+        ));
+    }
+    let model = args.model.as_deref().ok_or_else(|| {
+        usage("a device map needs the model", "add --model model.onnx, the one that was planned")
+    })?;
+    let mut on = replay::on_problem(plan, model, &args.target)?;
+    let problem = &on.loaded.problem;
+    let placement = exporters::accelerate::placement(problem, map)?;
+    on.plan = planner::draft::finish(problem, placement, None);
+    let context = Context {
+        graph: &problem.graph,
+        cluster: &problem.cluster,
+        profile: &on.loaded.profile,
+        workload: &problem.workload,
+        objective: cost_model::objective::row(problem.objective).name,
+        algorithm: "device map",
+    };
+    let document = PlanDocument::from_ir(&on.plan, &context, None);
+    Ok((document, violations::of(&on)))
 }
 
 /// Plans for different things can be compared, but their difference may come from there.

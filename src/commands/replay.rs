@@ -7,8 +7,9 @@ use cost_model::objective;
 use cost_model::problem::Objective;
 use cost_model::report::{Report, report};
 use documents::plan::{ModeDocument, OptimizerDocument, PlanDocument, WorkloadDocument};
-use importers::launcher::Launcher;
+use importers::launcher::{Launcher, device_map};
 use ir::diagnostic::{Diagnostic, Severity, Value};
+use ir::launch::DeviceMap;
 use ir::plan::Plan;
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer, Workload};
@@ -71,6 +72,17 @@ pub(crate) fn settings(path: &Path) -> Option<(Launcher, String)> {
     let is_plan = text.contains("\"format\"") && text.contains("\"parallelism\"");
     let launcher = Launcher::guess(&text).filter(|_| !is_plan)?;
     Some((launcher, text))
+}
+
+/// The device map that a file holds; whatever is no map is left to [`document`].
+///
+/// # Errors
+/// Those of reading a map.
+pub(crate) fn map(path: &Path) -> Option<Result<DeviceMap, Diagnostic>> {
+    let text = String::from_utf8(input_file::read(path, LONGEST_SETTINGS).ok()?).ok()?;
+    device_map::is_device_map(&text).then(|| {
+        device_map::read(&text).map_err(|error| error.fact("file", path.display().to_string()))
+    })
 }
 
 /// What the form of the document does not rule out and no plan has.

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use exporters::training::{Blocks, TrainingSource, export};
+use exporters::training::{Blocks, Field, TrainingSource, export, targets};
 use importers::launcher::{Launcher, read};
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
+use ir::grid::Grid;
 use ir::launch::LaunchSettings;
 use ir::plan::{Mesh, Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
@@ -29,11 +30,12 @@ fn random(rng: &mut SmallRng) -> Case {
         1 => [ZeroStage::None, ZeroStage::Optimizer, ZeroStage::Gradients, ZeroStage::Parameters],
         _ => [ZeroStage::None, ZeroStage::Optimizer, ZeroStage::None, ZeroStage::Optimizer],
     };
+    let data = 1 << rng.random_range(0..4);
     let parallelism = Parallelism {
-        data: 1 << rng.random_range(0..4),
+        data,
         tensor: 1 << rng.random_range(0..4),
         pipeline,
-        expert: 1,
+        expert: if rng.random_range(0..4) == 0 { data } else { 1 },
         context: if rng.random_range(0..4) == 0 { 2 } else { 1 },
         n_micro_batches,
         micro_batch: rng.random_range(1..=4),
@@ -103,41 +105,63 @@ impl Case {
     }
 }
 
-/// Field by field: what was read is what was planned, or was not said.
-fn agrees(case: &Case, settings: &LaunchSettings) {
+/// Field by field: what was read is what was planned, and each field that the target expresses was
+/// read. What has no meaning in a plan may be left out.
+fn agrees(case: &Case, settings: &LaunchSettings, target: &str, text: &str) {
     let degrees = &case.plan.parallelism;
     let global = degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data);
-    fn same<T: PartialEq + std::fmt::Debug>(read: &Option<T>, planned: T) {
-        assert!(read.as_ref().is_none_or(|read| *read == planned), "{read:?} for {planned:?}");
+    let mut counts = case.counts();
+    if ["vllm", "sglang"].contains(&target) {
+        *counts.last_mut().unwrap() -= case.n_predicting;
     }
-    same(&settings.data, degrees.data);
-    same(&settings.tensor, degrees.tensor);
-    same(&settings.pipeline, degrees.pipeline);
-    same(&settings.context, degrees.context);
-    same(&settings.expert, degrees.expert);
-    same(&settings.virtual_stages, degrees.virtual_stages);
-    same(&settings.micro_batch, degrees.micro_batch);
-    same(&settings.n_micro_batches, degrees.n_micro_batches);
-    same(&settings.global_batch, global);
+    let is_cut = counts.len() > 1;
+    // A file of torch holds the schedule where it has no name there.
+    let has_own_file = text.contains("schedule_csv");
+    let row = targets().iter().find(|row| row.name == target).unwrap();
+    let same = |field: Field, is_meant: bool, read: Option<String>, planned: String| {
+        let is_said = row.expresses.contains(&field) && is_meant;
+        assert!(!is_said || read.is_some(), "{target} did not say {}:\n{text}", field.name());
+        if is_meant && let Some(read) = read {
+            assert_eq!(read, planned, "{} of {target}:\n{text}", field.name());
+        }
+    };
+    fn shown<T: std::fmt::Debug>(value: &Option<T>) -> Option<String> {
+        value.as_ref().map(|value| format!("{value:?}"))
+    }
+    fn own<T: std::fmt::Debug>(value: T) -> String {
+        format!("{value:?}")
+    }
+    same(Field::Data, true, shown(&settings.data), own(degrees.data));
+    same(Field::Tensor, true, shown(&settings.tensor), own(degrees.tensor));
+    same(Field::Pipeline, true, shown(&settings.pipeline), own(degrees.pipeline));
+    same(Field::Context, true, shown(&settings.context), own(degrees.context));
+    same(Field::Expert, true, shown(&settings.expert), own(degrees.expert));
+    let chunks = shown(&settings.virtual_stages);
+    same(Field::VirtualStages, true, chunks, own(degrees.virtual_stages));
+    same(Field::MicroBatch, true, shown(&settings.micro_batch), own(degrees.micro_batch));
+    let n_micro_batches = shown(&settings.n_micro_batches);
+    same(Field::MicroBatches, true, n_micro_batches, own(degrees.n_micro_batches));
+    same(Field::GlobalBatch, true, shown(&settings.global_batch), own(global));
     // A single replica has nobody to share with.
-    if degrees.data > 1 {
-        same(&settings.zero, degrees.zero);
-    }
+    same(Field::Zero, degrees.data > 1, shown(&settings.zero), own(degrees.zero));
     // Which of the two is nearer means something only where there are both.
-    if degrees.pipeline > 1 && degrees.data > 1 {
-        same(&settings.mesh, degrees.mesh);
-    }
-    same(&settings.recompute, case.plan.partition.stages[0].recompute);
-    same(&settings.schedule, case.schedule.to_owned());
-    if degrees.tensor > 1 {
-        same(&settings.sequence, degrees.sequence);
+    let has_both = degrees.pipeline > 1 && degrees.data > 1;
+    same(Field::Mesh, has_both, shown(&settings.mesh), own(degrees.mesh));
+    let policy = case.plan.partition.stages[0].recompute;
+    same(Field::Recompute, true, shown(&settings.recompute), own(policy));
+    let is_named = degrees.pipeline > 1 && !has_own_file;
+    same(Field::Schedule, is_named, shown(&settings.schedule), own(case.schedule));
+    same(Field::Sequence, degrees.tensor > 1, shown(&settings.sequence), own(degrees.sequence));
+    same(Field::Blocks, is_cut, shown(&settings.blocks), own(&counts));
+    if target == "megatron" {
+        assert_eq!(settings.n_predicting.unwrap_or(0), case.n_predicting);
     }
 }
 
 #[test]
 fn plans_come_back_from_every_launcher() {
     let mut rng = SmallRng::seed_from_u64(1);
-    let mut n_written = [0u64; 5];
+    let mut n_written = [0u64; 6];
     for _ in 0..N_PLANS {
         let case = random(&mut rng);
         for (launcher, n_written) in Launcher::ALL.into_iter().zip(&mut n_written) {
@@ -145,23 +169,25 @@ fn plans_come_back_from_every_launcher() {
             *n_written += 1;
             assert_eq!(Launcher::guess(&text), Some(launcher), "{text}");
             let settings = read(launcher, &text).unwrap();
-            agrees(&case, &settings);
-            let n_stages = case.plan.partition.stages.len();
-            let mut counts = case.counts();
-            if matches!(launcher, Launcher::Vllm | Launcher::Sglang) {
-                *counts.last_mut().unwrap() -= case.n_predicting;
-            }
-            let is_cut = n_stages > 1 || launcher != Launcher::Torchtitan;
-            if is_cut && !(launcher == Launcher::Megatron && n_stages == 1) {
-                assert_eq!(settings.blocks.as_ref(), Some(&counts), "{launcher:?}\n{text}");
-            }
-            if launcher == Launcher::Megatron {
-                assert_eq!(settings.pipeline, Some(case.plan.parallelism.pipeline));
-                assert_eq!(settings.n_predicting.unwrap_or(0), case.n_predicting);
-            }
+            agrees(&case, &settings, launcher.name(), &text);
         }
+        let Ok(text) = case.export("torch-pipelining") else { continue };
+        n_written[5] += 1;
+        let grid = Grid::parse(&text).unwrap();
+        assert_eq!(Some(&grid), case.plan.schedule.grid.as_ref());
     }
     assert!(n_written.iter().all(|n| *n >= 20), "{n_written:?}");
+}
+
+/// The table of the docs is the one that the program goes by.
+#[test]
+fn the_docs_list_what_each_target_expresses() {
+    let docs = include_str!("../../docs/targets.md");
+    for row in targets() {
+        let fields: Vec<&str> = row.expresses.iter().map(|field| field.name()).collect();
+        let line = format!("| `{}` | {} |", row.name, fields.join(", "));
+        assert!(docs.contains(&line), "docs/targets.md lacks\n{line}");
+    }
 }
 
 #[test]

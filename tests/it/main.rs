@@ -10,6 +10,7 @@ mod architecture;
 mod calibrate_steps;
 mod cli;
 mod data;
+mod golden_memory;
 mod instances;
 mod launch;
 mod laws;

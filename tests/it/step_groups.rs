@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use cost_model::accuracy::steps::set::Set;
+use cost_model::accuracy::steps::{HDR_PER_DEVICE, MESH, OMNI_PATH_PER_DEVICE};
 use cost_model::stack::megatron_deepspeed_2021;
 use cost_model::transformer::constants::Constants;
 use cost_model::transformer::corrections::Corrections;
@@ -19,10 +20,11 @@ use planner::schedule::{interleaved, one_f_one_b};
 
 use crate::data;
 
-fn set(name: &str, network: f64) -> Option<Set> {
+fn set(name: &str, network: f64, slower_inside: f64) -> Option<Set> {
     let rows = steps::read(&data::folder()?.join("data/steptimes").join(name)).unwrap();
     let facts = devices::facts("a100_sxm").unwrap().unwrap();
-    let system = System::a100_hosts("a100", &facts, BTreeMap::new(), network).unwrap();
+    let mut system = System::a100_hosts("a100", &facts, BTreeMap::new(), network).unwrap();
+    system.slower_inside = slower_inside;
     let grid = |p, v, m| match v {
         1 => one_f_one_b::grid(p, m),
         _ => interleaved::grid(p, v, m),
@@ -66,6 +68,7 @@ fn searched(set: &Set) -> Vec<f64> {
             sequence: Some(d.sequence),
             split: Some(Split::Equal),
             mesh: Some(d.mesh),
+            words: None,
         };
         let devices = vec![run.n_devices() as u32];
         let space = Space { devices, global_batch: row.measured.global_batch, pins };
@@ -97,8 +100,13 @@ fn regret(set: &Set, values: &[f64]) -> (usize, f64) {
 
 #[test]
 fn the_search_prices_measured_configurations_as_the_step_model() {
-    for (name, network) in [("vtrain_multi.csv", 22.5e9), ("vtrain_single.csv", 22.5e9)] {
-        let Some(set) = set(name, network) else { return };
+    let sets = [
+        ("vtrain_multi.csv", HDR_PER_DEVICE, 1.0),
+        ("vtrain_single.csv", HDR_PER_DEVICE, 1.0),
+        ("bigscience_a100.csv", OMNI_PATH_PER_DEVICE, MESH),
+    ];
+    for (name, network, slower_inside) in sets {
+        let Some(set) = set(name, network, slower_inside) else { return };
         let by_model = set.predict(&Constants::nominal(&set.stack), &Corrections::default());
         let by_search = searched(&set);
         let mut n_equal = 0;
@@ -116,11 +124,13 @@ fn the_search_prices_measured_configurations_as_the_step_model() {
         let (n_groups, own) = regret(&set, &by_search);
         let (_, theirs) = regret(&set, &by_model);
         println!("{name}: {n_groups} groups, regret {own:.2} % by search, {theirs:.2} % by model");
-        if name == "vtrain_multi.csv" {
-            assert_eq!(own, 0.0);
-        } else {
-            // Nothing fitted; the accuracy page has the figures of fitted constants.
-            assert!(own <= 5.72, "{own}: the usual rule loses 5.72 %");
-        }
+        // Nothing fitted; the accuracy page has the figures of fitted constants. The usual rule
+        // (least tensor, least pipeline, largest micro-batch) loses 22, 5.72 and 8.5 %.
+        let most = match name {
+            "vtrain_multi.csv" => 0.0,
+            "vtrain_single.csv" => 5.72,
+            _ => 8.5,
+        };
+        assert!(own <= most, "{name}: {own}");
     }
 }

@@ -85,6 +85,23 @@ pub struct RankMemoryDocument {
     pub limit_bytes: Option<u64>,
 }
 
+/// What of the model a stage holds, before anything is sharded. Nothing is lost where the stages
+/// without copies sum up to the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct HeldDocument {
+    /// Parameters of its blocks and ends; a copy of a tied weight is not among them.
+    pub n_parameters: u64,
+    /// Experts of its blocks that tokens are routed to.
+    pub n_experts: u64,
+    /// Whether the embedding lies here.
+    pub embedding: bool,
+    /// Whether head and loss do.
+    pub head: bool,
+    /// Parameters of a copy of the embedding that the head is tied to.
+    pub n_tied_copies: u64,
+}
+
 /// What a training run was planned for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
@@ -104,6 +121,8 @@ pub struct TrainingDocument {
     /// Whether hosts keep master weights and optimizer states.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub offloads_optimizer: bool,
+    /// By stage.
+    pub held: Vec<HeldDocument>,
     /// By pipeline rank.
     pub memory: Vec<RankMemoryDocument>,
 }

@@ -56,6 +56,8 @@ pub(super) enum Operand {
 pub(super) struct Layout {
     /// Module names without wrappers, in order of first use.
     pub(super) units: Vec<String>,
+    /// By op: the path of its module without wrappers.
+    pub(super) modules: Vec<Option<String>>,
     /// By op: its unit; `None` for ops of containers.
     pub(super) unit: Vec<Option<usize>>,
     /// Parameters with telling names.
@@ -91,6 +93,7 @@ impl Layout {
         let paths = modules.iter().flatten().copied().chain(named.iter().map(|p| p.1));
         let mut layout = Self {
             units: Vec::new(),
+            modules: modules.iter().map(|path| path.map(str::to_owned)).collect(),
             unit: vec![None; graph.ops.len()],
             parameters: Vec::new(),
             glue: Vec::new(),

@@ -7,12 +7,19 @@
 
 use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::Diagnostic;
+use ir::plan::Parallelism;
 use serde_json::json;
 
 use super::{TrainingSource, blocks, only_one, recompute, refused};
 use crate::Export;
 
 const TARGET: &str = "deepspeed";
+
+/// It runs 1F1B, with ZeRO 1 at most, and has no word for context and expert ranks.
+pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
+    let in_pipeline = schedule == "1f1b" && degrees.zero <= ZeroStage::Optimizer;
+    degrees.context == 1 && degrees.expert == 1 && (degrees.pipeline == 1 || in_pipeline)
+}
 
 pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     let degrees = &source.plan.parallelism;

@@ -6,12 +6,23 @@ use std::fmt::Write;
 
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
-use ir::plan::Mesh;
+use ir::plan::{Mesh, Parallelism};
 
 use super::{TrainingSource, blocks, recompute, refused};
 use crate::Export;
 
 const TARGET: &str = "megatron";
+
+/// It runs 1F1B, interleaved where ranks hold several chunks, and shards gradients and parameters
+/// without a pipeline alone.
+pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
+    degrees.pipeline == 1
+        || schedule == schedule_of(degrees) && degrees.zero <= ZeroStage::Optimizer
+}
+
+const fn schedule_of(degrees: &Parallelism) -> &'static str {
+    if degrees.virtual_stages > 1 { "interleaved" } else { "1f1b" }
+}
 
 pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     let degrees = &source.plan.parallelism;
@@ -21,10 +32,8 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
         ("tensor-model-parallel-size", u64::from(degrees.tensor)),
         ("pipeline-model-parallel-size", u64::from(degrees.pipeline)),
         ("context-parallel-size", u64::from(degrees.context)),
+        ("expert-model-parallel-size", u64::from(degrees.expert)),
     ];
-    if degrees.expert > 1 {
-        flags.push(("expert-model-parallel-size", u64::from(degrees.expert)));
-    }
     let global = degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data);
     flags.push(("micro-batch-size", degrees.micro_batch));
     flags.push(("global-batch-size", global));
@@ -60,7 +69,7 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
 /// Refuses what the flags can't say.
 fn check(source: &TrainingSource<'_>) -> Result<(), Diagnostic> {
     let degrees = &source.plan.parallelism;
-    let expected = if degrees.virtual_stages > 1 { "interleaved" } else { "1f1b" };
+    let expected = schedule_of(degrees);
     if degrees.pipeline > 1 && source.schedule != expected {
         let why = format!("{} chunks per rank run `{expected}`", degrees.virtual_stages);
         let part = format!("the schedule `{}`", source.schedule);

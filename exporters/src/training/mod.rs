@@ -10,7 +10,7 @@ mod torchtitan;
 
 use ir::card::Recompute;
 use ir::diagnostic::{Blame, Diagnostic};
-use ir::plan::Plan;
+use ir::plan::{Parallelism, Plan};
 
 use crate::Export;
 
@@ -41,6 +41,97 @@ pub enum Blocks {
     Parts,
 }
 
+/// A field of a plan of a training run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Field {
+    /// Data-parallel replicas.
+    Data,
+    /// Tensor-parallel shards.
+    Tensor,
+    /// Pipeline ranks.
+    Pipeline,
+    /// Context-parallel shards.
+    Context,
+    /// Expert-parallel shards.
+    Expert,
+    /// Chunks of a rank.
+    VirtualStages,
+    /// Blocks of each stage.
+    Blocks,
+    /// The schedule, by its name or cell by cell.
+    Schedule,
+    /// Samples of a micro-batch.
+    MicroBatch,
+    /// Micro-batches of each replica.
+    MicroBatches,
+    /// Samples of a step.
+    GlobalBatch,
+    /// What replicas share out.
+    Zero,
+    /// Whether tensor ranks split the sequence.
+    Sequence,
+    /// Which axis lies on which tier.
+    Mesh,
+    /// What every stage computes again.
+    Recompute,
+}
+
+impl Field {
+    /// All.
+    pub const ALL: [Self; 15] = [
+        Self::Data,
+        Self::Tensor,
+        Self::Pipeline,
+        Self::Context,
+        Self::Expert,
+        Self::VirtualStages,
+        Self::Blocks,
+        Self::Schedule,
+        Self::MicroBatch,
+        Self::MicroBatches,
+        Self::GlobalBatch,
+        Self::Zero,
+        Self::Sequence,
+        Self::Mesh,
+        Self::Recompute,
+    ];
+
+    /// Its name, as in the docs and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Tensor => "tensor",
+            Self::Pipeline => "pipeline",
+            Self::Context => "context",
+            Self::Expert => "expert",
+            Self::VirtualStages => "virtual stages",
+            Self::Blocks => "blocks",
+            Self::Schedule => "schedule",
+            Self::MicroBatch => "micro-batch",
+            Self::MicroBatches => "micro-batches",
+            Self::GlobalBatch => "global batch",
+            Self::Zero => "zero",
+            Self::Sequence => "sequence",
+            Self::Mesh => "mesh",
+            Self::Recompute => "recompute",
+        }
+    }
+}
+
+/// A policy of recompute that a target can run on all stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Nothing.
+    None,
+    /// The attention core.
+    Selective,
+    /// Every block.
+    Full,
+    /// The first so many blocks of each stage.
+    Block,
+}
+
 /// A row of the table.
 pub struct TrainingTarget {
     /// What the user calls it.
@@ -50,7 +141,11 @@ pub struct TrainingTarget {
     /// One line for lists.
     pub summary: &'static str,
     /// Fields of the plan that it expresses.
-    pub expresses: &'static [&'static str],
+    pub expresses: &'static [Field],
+    /// Whether it has words for a schedule under such degrees.
+    pub accepts: fn(&Parallelism, &str) -> bool,
+    /// What it can compute again, the same on all stages; `None` = each stage what it likes.
+    pub recomputes: Option<&'static [Policy]>,
     export: fn(&TrainingSource<'_>) -> Result<Export, Diagnostic>,
 }
 
@@ -63,14 +158,18 @@ const TARGETS: &[TrainingTarget] = &[
         name: "torch-pipelining",
         file_name: "schedule.csv",
         summary: "schedule of torch.distributed.pipelining (compute_only CSV)",
-        expresses: &["schedule", "pipeline", "virtual stages", "micro-batches"],
+        expresses: &[Field::Pipeline, Field::VirtualStages, Field::Schedule, Field::MicroBatches],
+        accepts: torch_pipelining::accepts,
+        recomputes: None,
         export: torch_pipelining::export,
     },
     TrainingTarget {
         name: SPLITS,
         file_name: "split_points.json",
         summary: "split points of torch.distributed.pipelining: where each stage of a graph begins",
-        expresses: &["blocks", "pipeline", "virtual stages"],
+        expresses: &[Field::Pipeline, Field::VirtualStages, Field::Blocks],
+        accepts: |_, _| true,
+        recomputes: None,
         export: torch_pipelining::split_points,
     },
     TrainingTarget {
@@ -78,18 +177,24 @@ const TARGETS: &[TrainingTarget] = &[
         file_name: "torchtitan.args",
         summary: "overrides of torchtitan's ParallelismConfig, one per line",
         expresses: &[
-            "data",
-            "tensor",
-            "pipeline",
-            "context",
-            "expert",
-            "zero",
-            "sequence",
-            "blocks",
-            "schedule",
-            "micro-batches",
-            "micro-batch",
+            Field::Data,
+            Field::Tensor,
+            Field::Pipeline,
+            Field::Context,
+            Field::Expert,
+            Field::VirtualStages,
+            Field::Blocks,
+            Field::Schedule,
+            Field::MicroBatch,
+            Field::MicroBatches,
+            Field::GlobalBatch,
+            Field::Zero,
+            Field::Sequence,
+            Field::Mesh,
+            Field::Recompute,
         ],
+        accepts: torchtitan::accepts,
+        recomputes: Some(&[Policy::None, Policy::Full]),
         export: torchtitan::export,
     },
     TrainingTarget {
@@ -97,21 +202,22 @@ const TARGETS: &[TrainingTarget] = &[
         file_name: "megatron.args",
         summary: "flags of Megatron-Core with the pipeline layout, one per line",
         expresses: &[
-            "data",
-            "tensor",
-            "pipeline",
-            "virtual stages",
-            "context",
-            "expert",
-            "zero",
-            "sequence",
-            "mesh",
-            "blocks",
-            "recompute",
-            "micro-batch",
-            "global batch",
-            "schedule",
+            Field::Tensor,
+            Field::Pipeline,
+            Field::Context,
+            Field::Expert,
+            Field::VirtualStages,
+            Field::Blocks,
+            Field::Schedule,
+            Field::MicroBatch,
+            Field::GlobalBatch,
+            Field::Zero,
+            Field::Sequence,
+            Field::Mesh,
+            Field::Recompute,
         ],
+        accepts: megatron::accepts,
+        recomputes: Some(&[Policy::None, Policy::Selective, Policy::Block, Policy::Full]),
         export: megatron::export,
     },
     TrainingTarget {
@@ -119,29 +225,37 @@ const TARGETS: &[TrainingTarget] = &[
         file_name: "deepspeed.json",
         summary: "stage bounds of a PipelineModule, topology and ds_config of DeepSpeed",
         expresses: &[
-            "data",
-            "tensor",
-            "pipeline",
-            "zero",
-            "blocks",
-            "recompute",
-            "micro-batch",
-            "micro-batches",
+            Field::Data,
+            Field::Tensor,
+            Field::Pipeline,
+            Field::Blocks,
+            Field::Schedule,
+            Field::MicroBatch,
+            Field::MicroBatches,
+            Field::GlobalBatch,
+            Field::Zero,
+            Field::Recompute,
         ],
+        accepts: deepspeed::accepts,
+        recomputes: Some(&[Policy::None, Policy::Full]),
         export: deepspeed::export,
     },
     TrainingTarget {
         name: "vllm",
         file_name: "vllm.args",
         summary: "degrees and layer partition of vLLM",
-        expresses: &["tensor", "pipeline", "data", "blocks"],
+        expresses: &[Field::Data, Field::Tensor, Field::Pipeline, Field::Expert, Field::Blocks],
+        accepts: serving::vllm_accepts,
+        recomputes: None,
         export: serving::vllm,
     },
     TrainingTarget {
         name: "sglang",
         file_name: "sglang.args",
         summary: "degrees and layer partition of SGLang",
-        expresses: &["tensor", "pipeline", "data", "expert", "blocks"],
+        expresses: &[Field::Data, Field::Tensor, Field::Pipeline, Field::Expert, Field::Blocks],
+        accepts: serving::sglang_accepts,
+        recomputes: None,
         export: serving::sglang,
     },
 ];

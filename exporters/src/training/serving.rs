@@ -2,9 +2,22 @@
 //! (`SGLANG_PP_LAYER_PARTITION`). The lists need one entry per rank and the sum of all layers.
 
 use ir::diagnostic::Diagnostic;
+use ir::plan::Parallelism;
 
 use super::{TrainingSource, blocks, only_one, refused};
 use crate::Export;
+
+/// Its expert group is all tensor and data ranks, or none.
+pub(super) fn vllm_accepts(degrees: &Parallelism, schedule: &str) -> bool {
+    let group = u64::from(degrees.tensor) * u64::from(degrees.data);
+    let expert = u64::from(degrees.expert);
+    sglang_accepts(degrees, schedule) && (expert == 1 || expert == group)
+}
+
+/// Servers have no context ranks and one chunk on each rank.
+pub(super) fn sglang_accepts(degrees: &Parallelism, _: &str) -> bool {
+    degrees.context == 1 && degrees.virtual_stages <= 1
+}
 
 pub(super) fn vllm(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     let target = "vllm";

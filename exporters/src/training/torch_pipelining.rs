@@ -7,12 +7,18 @@ use std::collections::BTreeMap;
 
 use ir::diagnostic::Diagnostic;
 use ir::grid::{Grid, Pass};
+use ir::plan::Parallelism;
 use serde_json::json;
 
 use super::{SPLITS, TrainingSource, refused};
 use crate::Export;
 
 const TARGET: &str = "torch-pipelining";
+
+/// Torch recomputes inside the backward pass, and holds each stage once.
+pub(super) fn accepts(_: &Parallelism, schedule: &str) -> bool {
+    !["1f1b-early-recompute", "shifted", "dualpipe"].contains(&schedule)
+}
 
 /// The grid as it stands, checked against what torch demands.
 pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {

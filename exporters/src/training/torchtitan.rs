@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
-use ir::plan::Mesh;
+use ir::plan::{Mesh, Parallelism};
 
 use super::{TrainingSource, blocks, recompute, refused, torch_pipelining};
 use crate::Export;
@@ -20,6 +20,15 @@ const SCHEDULES: &[(&str, &str)] = &[
     ("zb-v", "ZBVZeroBubble"),
     ("dualpipe-v", "DualPipeV"),
 ];
+
+/// ZeRO 1 has no words, nor have replicas outside the pipeline.
+pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
+    let is_outside =
+        degrees.mesh == Mesh::PipelineInside && degrees.pipeline > 1 && degrees.data > 1;
+    !is_outside
+        && degrees.zero != ZeroStage::Optimizer
+        && torch_pipelining::accepts(degrees, schedule)
+}
 
 pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     let degrees = &source.plan.parallelism;

@@ -1,5 +1,6 @@
 //! Settings of launchers: what a run that exists says about its parallelism.
 
+pub mod device_map;
 mod flags;
 pub mod layout;
 mod megatron;

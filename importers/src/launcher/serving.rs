@@ -91,6 +91,8 @@ pub(super) fn deepspeed(text: &str) -> Result<LaunchSettings, Diagnostic> {
             Some(_) => return Err(bad("activation_checkpoint_interval", "", "give a count")),
         },
         blocks: parts(&document)?,
+        // Its pipeline runs no other one.
+        schedule: Some("1f1b".to_owned()),
         ..LaunchSettings::default()
     })
 }

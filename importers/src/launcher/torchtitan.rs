@@ -31,19 +31,32 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     };
     let micro: Option<u64> = flags.count(&own("num_pp_microbatches"))?;
     let local: Option<u64> = flags.count("--training.local_batch_size")?;
-    let n_micro_batches = micro.or((pipeline.unwrap_or(1) == 1).then_some(1));
+    let global: Option<u64> = flags.count("--training.global_batch_size")?;
+    let data = shard.and_then(|shard| shard.checked_mul(replicate));
+    let has_pipeline = pipeline.unwrap_or(1) > 1;
+    // Without a pipeline, the local batch is one micro-batch, and gradients are accumulated.
+    let in_pipeline = micro.or((!has_pipeline).then_some(1));
+    let n_micro_batches = match (has_pipeline, global, local, data) {
+        (true, ..) => micro,
+        (false, Some(global), Some(local), Some(data)) => {
+            let each = local.checked_mul(u64::from(data));
+            each.filter(|each| global.is_multiple_of(*each)).map(|each| global / each)
+        }
+        _ => None,
+    };
     let mut settings = LaunchSettings {
-        data: shard.and_then(|shard| shard.checked_mul(replicate)),
+        data,
         tensor: flags.count(&own("tensor_parallel_degree"))?,
         pipeline,
         context: flags.count(&own("context_parallel_degree"))?,
         expert: flags.count(&own("expert_parallel_degree"))?,
-        n_micro_batches: micro,
-        micro_batch: match (local, n_micro_batches) {
+        n_micro_batches,
+        virtual_stages: (!has_pipeline).then_some(1),
+        micro_batch: match (local, in_pipeline) {
             (Some(local), Some(n)) if local.is_multiple_of(n) => Some(local / n),
             _ => None,
         },
-        global_batch: flags.count("--training.global_batch_size")?,
+        global_batch: global,
         sequence_length: flags.count("--training.seq_len")?,
         sequence: Some(match flags.text(&own("enable_sequence_parallel")) {
             Some("false" | "False") => SequenceParallel::Off,

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::ALGORITHM;
 use super::answer::{Answer, degrees, most_lost};
+use super::recount::held;
 use super::setting::Setting;
 
 /// The plan document of a judged plan.
@@ -38,6 +39,7 @@ pub(super) fn plan(setting: &Setting, best: &Judged) -> Result<PlanDocument, Dia
         stack: setting.stack.name.clone(),
         schedule: best.leaf.order.name().to_owned(),
         offloads_optimizer: setting.offload == Offload::Optimizer,
+        held: held(&setting.model, &plan),
         memory: memory.collect(),
     };
     let context = TrainingContext {

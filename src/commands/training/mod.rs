@@ -9,8 +9,10 @@ mod front;
 mod model;
 mod nothing_fits;
 mod pins;
+mod recount;
 mod replay;
 mod setting;
+mod words;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -46,7 +48,6 @@ fn check(args: &PlanArgs) -> Result<(), Diagnostic> {
     }
     let unused = [
         ("--export", !args.export.is_empty()),
-        ("--for", args.executor.is_some()),
         ("--node-budget", args.limits.node_budget.is_some()),
         ("--gap", args.limits.gap.is_some()),
         ("--progress lines", args.progress == Follow::Lines),

@@ -68,6 +68,7 @@ fn set(pins: &mut Pins, field: &str, value: &str, flag: &str) -> Result<(), Diag
                 ("none", Again::None),
                 ("selective", Again::Selective),
                 ("full", Again::Full),
+                ("alike", Again::Alike),
             ];
             pins.again = one_of(&known, value, flag)?;
         }

@@ -5,7 +5,6 @@ use std::path::Path;
 use cost_model::pipeline::report::Report;
 use cost_model::pipeline::way::Contention;
 use cost_model::pipeline::{judge_plan, verify as rules};
-use cost_model::transformer::model::counts::n_parameters;
 use cost_model::transformer::model::{Offload, judged};
 use documents::diagnostic::DiagnosticDocument;
 use documents::digest;
@@ -17,6 +16,7 @@ use ir::units::{Bytes, Nanos};
 use serde_json::json;
 
 use super::answer::stage_text;
+use super::recount;
 use super::setting::Setting;
 use crate::cli::{ReplayArgs, ReplayFlags};
 use crate::commands::{CommandResult, Exit};
@@ -81,7 +81,7 @@ pub(super) fn read_on<'d>(
 
 /// What breaks a rule, and the report where the plan runs at all.
 pub(super) fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>) {
-    let mut broken = counted(on);
+    let mut broken = recount::broken(on);
     let costs = match judged::costs(limited(on), &on.plan) {
         Ok(costs) => costs,
         Err(error) => {
@@ -108,52 +108,6 @@ pub(super) fn limited<'s>(on: &'s OnModel<'_>) -> cost_model::transformer::model
     let planned = on.training.memory.iter().filter_map(|rank| rank.limit_bytes).min();
     let limit = on.setting.limit.into_iter().chain(planned.map(Bytes)).min();
     cost_model::transformer::model::Pricing { limit, ..on.setting.pricing() }
-}
-
-/// Blocks and parameters, counted before and after.
-fn counted(on: &OnModel<'_>) -> Vec<Diagnostic> {
-    let model = &on.setting.model;
-    let held: u64 = on
-        .plan
-        .partition
-        .stages
-        .iter()
-        .map(|stage| u64::from(stage.blocks.end.saturating_sub(stage.blocks.start)))
-        .sum();
-    let degrees = &on.plan.parallelism;
-    let n_devices: u64 = [degrees.data, degrees.tensor, degrees.pipeline, degrees.context]
-        .iter()
-        .fold(1, |product, degree| product.saturating_mul(u64::from(*degree)));
-    let splits = model
-        .groups
-        .iter()
-        .filter_map(|group| group.card.experts)
-        .all(|experts| experts.n_experts.is_multiple_of(u64::from(degrees.expert)));
-    let graph = on.setting.graph.as_ref();
-    let of_graph = graph.map_or_else(|| n_parameters(model), |graph| graph.n_parameters);
-    let checks = [
-        ("blocks", held, u64::from(model.n_blocks())),
-        ("blocks of the document", u64::from(on.training.n_blocks), u64::from(model.n_blocks())),
-        ("parameters", on.training.n_parameters, n_parameters(model)),
-        ("parameters of the graph", n_parameters(model), of_graph),
-        ("experts left over", u64::from(!splits), 0),
-    ];
-    let mut broken: Vec<Diagnostic> = checks
-        .into_iter()
-        .filter(|(_, plan, model)| plan != model)
-        .map(|(what, plan, model)| {
-            let message = format!("the plan has {plan} {what}, the model {model}");
-            Diagnostic::error(Blame::IllegalPlan, "count-wrong", message)
-                .fact("plan", plan)
-                .fact("model", model)
-        })
-        .collect();
-    let has = on.setting.cluster.devices.len() as u64;
-    if n_devices > has {
-        let message = format!("the plan uses {n_devices} devices, the cluster has {has}");
-        broken.push(Diagnostic::error(Blame::IllegalPlan, "count-wrong", message));
-    }
-    broken
 }
 
 pub(super) fn documents(list: &[Diagnostic]) -> Vec<DiagnosticDocument> {

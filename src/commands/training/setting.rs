@@ -20,7 +20,7 @@ use ir::units::Bytes;
 use planner::parallelism::search_3d::space::{Space, device_counts};
 
 use super::model::{self, GraphFacts, Model};
-use super::pins;
+use super::{pins, words};
 use crate::cli::{PlanArgs, ProblemFlags};
 use crate::load;
 
@@ -172,7 +172,7 @@ impl Setting {
             Some(range) if range.start() == range.end() => vec![*range.start()],
             Some(range) => device_counts(range, per_host),
         };
-        let pins = pins::of(&args.problem.pin)?;
+        let pins = words::limited(pins::of(&args.problem.pin)?, args.executor)?;
         Ok(Space { devices, global_batch: self.global_batch, pins })
     }
 

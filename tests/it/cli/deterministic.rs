@@ -7,6 +7,7 @@ use planner::registry::{Entry, entries};
 
 use super::folder::{Folder, diamond};
 use super::followed::{layers, load_instance};
+use super::training;
 
 const PIPELINE: &str = r#"{"maxDevices":3,"maxMemoryPerDevice":50.0,"bandwidth":1.0,"mbsInBatch":4,
     "nodes":[{"id":0,"TMPCs":{"1":[{"id":"a","timePerSample":3.0,"parameterSize":1.0,
@@ -48,12 +49,18 @@ fn lines(entry: &Entry) -> Vec<String> {
         let objective = cost_model::instance::row(*goal).name;
         lines.push(format!("{file} --objective {objective} --algorithm {}", entry.name));
     }
+    if entry.training.is_some() {
+        let run = "config.json --cluster nodes.yaml --sequence-length 2048";
+        lines.push(format!("{run} --global-batch 24 --algorithm {}", entry.name));
+    }
     lines
 }
 
 #[test]
 fn the_same_input_gives_the_same_bytes() {
     let folder = Folder::new(&diamond());
+    folder.write("config.json", &training::config().to_string());
+    folder.write("nodes.yaml", training::CLUSTER);
     folder.write("layers.json", &layers(40, 3).to_string());
     folder.write("load.json", &load_instance(14, 5).to_string());
     folder.write("pipeline.json", PIPELINE);
@@ -62,8 +69,10 @@ fn the_same_input_gives_the_same_bytes() {
         let mut n_plans = 0;
         for line in lines(entry) {
             let planned = |threads: u32| {
+                // A search of all degrees ends by itself.
+                let budget = if entry.training.is_some() { "" } else { "--node-budget 300000" };
                 let ran = folder.run(&format!(
-                    "plan {line} --deterministic --node-budget 300000 --seed 7 --threads {threads} \
+                    "plan {line} --deterministic {budget} --seed 7 --threads {threads} \
                      -o plan.json --force"
                 ));
                 assert_ne!(ran.code, 1, "{line}: {}", ran.stderr);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::folder::{Folder, diamond};
 
 /// Eight blocks, a billion parameters.
-fn config() -> Value {
+pub(super) fn config() -> Value {
     json!({
         "model_type": "llama", "hidden_size": 2048, "num_hidden_layers": 10,
         "num_attention_heads": 16, "num_key_value_heads": 8, "intermediate_size": 5632,
@@ -13,7 +13,7 @@ fn config() -> Value {
     })
 }
 
-const CLUSTER: &str = "\
+pub(super) const CLUSTER: &str = "\
 name: small
 nodes:
   - {count: 2, device: a100_sxm4_80gb, devices: 4, scaleup: nvlink3, host: pcie4_x16, nics: 4}
@@ -76,6 +76,15 @@ fn a_plan_that_loses_something_is_refused() {
     let step = plan["cost"]["step_time_ns"].as_u64().unwrap();
     faster["cost"]["step_time_ns"] = json!(step - 1);
     broken.push((faster, "cost-wrong"));
+    let mut tied = plan.clone();
+    tied["training"]["held"][1]["n_tied_copies"] = json!(1);
+    broken.push((tied, "count-wrong"));
+    let mut headless = plan.clone();
+    headless["training"]["held"][1]["head"] = json!(false);
+    broken.push((headless, "count-wrong"));
+    let mut stage = plan.clone();
+    stage["training"]["held"].as_array_mut().unwrap().pop();
+    broken.push((stage, "count-wrong"));
     let mut large = plan;
     for rank in large["training"]["memory"].as_array_mut().unwrap() {
         rank["limit_bytes"] = json!(1_000_000_000_u64);
@@ -97,6 +106,38 @@ fn a_plan_that_loses_something_is_refused() {
         config().to_string().replace("\"num_hidden_layers\":10", "\"num_hidden_layers\":11");
     folder.write("other.json", &other);
     folder.run("verify plan.json --model other.json --cluster cluster.yaml").exits(3);
+}
+
+/// Experts and tied weights are part of the plan, and of what `verify` counts again.
+#[test]
+fn experts_and_tied_weights_are_counted() {
+    let folder = folder();
+    let mut mixture = config();
+    mixture["model_type"] = json!("mixtral");
+    mixture["architectures"] = json!(["MixtralForCausalLM"]);
+    mixture["num_local_experts"] = json!(4);
+    mixture["num_experts_per_tok"] = json!(2);
+    mixture["tie_word_embeddings"] = json!(true);
+    folder.write("config.json", &mixture.to_string());
+    let pins = "--pin pipeline=2 --pin expert=2 --pin schedule=1f1b";
+    folder.run(&format!("{PLAN} {pins} -o plan.json")).exits(0);
+    let plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let held = plan["training"]["held"].as_array().unwrap();
+    let sum = |name: &str| held.iter().map(|stage| stage[name].as_u64().unwrap()).sum::<u64>();
+    let blocks = mixture["num_hidden_layers"].as_u64().unwrap();
+    let words = mixture["vocab_size"].as_u64().unwrap() * mixture["hidden_size"].as_u64().unwrap();
+    assert_eq!(sum("n_experts"), 4 * blocks);
+    assert_eq!(sum("n_parameters"), plan["training"]["n_parameters"].as_u64().unwrap());
+    assert_eq!(sum("n_tied_copies"), words);
+    let on = "--model config.json --cluster cluster.yaml";
+    folder.run(&format!("verify plan.json {on}")).exits(0);
+    for (name, value) in [("n_experts", 4 * blocks), ("n_parameters", 1), ("n_tied_copies", 0)] {
+        let mut lost = plan.clone();
+        lost["training"]["held"][1][name] = json!(value);
+        folder.write("lost.json", &lost.to_string());
+        let told = folder.run(&format!("verify lost.json {on} --json")).exits(6).json();
+        assert_eq!(told["violations"][0]["code"], "count-wrong", "{name}");
+    }
 }
 
 #[test]
@@ -222,4 +263,35 @@ fn what_runs_now_is_the_baseline_of_a_comparison() {
     folder.write("other.args", &slow.replace("layers 10", "layers 12"));
     let other = folder.run(&format!("compare other.args plan.json {on}")).exits(3);
     assert!(other.stderr.contains("bad-settings"), "{}", other.stderr);
+}
+
+/// What is planned for a launcher can be written for it, and costs no less than what is planned for
+/// none.
+#[test]
+fn a_plan_for_a_launcher_has_words_there() {
+    let folder = folder();
+    let targets = ["torch-pipelining", "torchtitan", "megatron", "deepspeed", "vllm", "sglang"];
+    let step = |name: &str| -> u64 {
+        let plan: Value = serde_json::from_str(&folder.read(name)).unwrap();
+        plan["cost"]["step_time_ns"].as_u64().unwrap()
+    };
+    let limits =
+        ["--max-memory-per-device 12GB", "--max-memory-per-device 12GB --pin pipeline=4", ""];
+    for limit in limits {
+        folder.run(&format!("{PLAN} {limit} -o free.json --force")).exits(0);
+        for target in targets {
+            folder.run(&format!("{PLAN} {limit} --for {target} -o plan.json --force")).exits(0);
+            let on = "plan.json --model config.json --cluster cluster.yaml";
+            folder.run(&format!("verify {on}")).exits(0);
+            folder.run(&format!("export {on} --target {target} -o out --force")).exits(0);
+            assert!(step("plan.json") >= step("free.json"), "{target} {limit}");
+        }
+    }
+    let refused = [("megatron", "zb-h1"), ("deepspeed", "interleaved")];
+    for (target, schedule) in refused {
+        let line = format!("{PLAN} --for {target} --pin schedule={schedule}");
+        assert!(folder.run(&line).exits(2).stderr.contains("has no words for"));
+    }
+    folder.run(&format!("{PLAN} --for accelerate")).exits(2);
+    folder.run("plan model.json --for megatron").exits(2);
 }

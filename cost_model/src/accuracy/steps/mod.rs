@@ -38,13 +38,13 @@ pub struct StepTables {
 }
 
 /// A port of 200 Gb/s InfiniBand per device: 22.5 GB/s achieved (`links.csv`, `ib_hdr_200`).
-const HDR_PER_DEVICE: f64 = 22.5e9;
+pub const HDR_PER_DEVICE: f64 = 22.5e9;
 /// Four Omni-Path ports of 12.5 GB/s per host of eight, of which 0.8 are achieved
 /// (`links.csv`, `omnipath_100`; BLOOM, arXiv:2211.05100).
-const OMNI_PATH_PER_DEVICE: f64 = 5e9;
+pub const OMNI_PATH_PER_DEVICE: f64 = 5e9;
 /// Four of the twelve NVLink 3 of a device join it to another one in a mesh (the same paper), where
 /// the measured all-reduces went through a switch with all twelve.
-const MESH: f64 = 3.0;
+pub const MESH: f64 = 3.0;
 
 /// The measured all-reduces inside a host of A100, by group size.
 fn all_reduces(rows: &[CollectiveRow]) -> BTreeMap<u64, Table> {

@@ -1,7 +1,10 @@
 //! Counts of a model card: parameters and operations of a step.
 
-use ir::card::{BlockGroup, ModelCard, Recompute, TransformerCard};
+use std::ops::Range;
 
+use ir::card::{BlockGroup, Head, ModelCard, Recompute, TransformerCard};
+
+use super::priced::Place;
 use crate::transformer_counts::{
     block_parameters, embedding_parameters, head_parameters, step_flops,
 };
@@ -26,6 +29,72 @@ pub fn n_parameters(model: &ModelCard) -> u64 {
         embedding_parameters(&group.card).saturating_add(head_parameters(&group.card))
     });
     blocks.saturating_add(ends).saturating_add_signed(model.other_parameters)
+}
+
+/// What of a model a stage holds, before anything is sharded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Parameters of its blocks and ends; a copy of a tied weight is not among them.
+    pub n_parameters: u64,
+    /// Experts of its blocks that tokens are routed to.
+    pub n_experts: u64,
+    /// Parameters of a copy of the embedding that the head is tied to.
+    pub n_tied_copies: u64,
+}
+
+impl Held {
+    /// What two stages hold.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            n_parameters: self.n_parameters.saturating_add(other.n_parameters),
+            n_experts: self.n_experts.saturating_add(other.n_experts),
+            n_tied_copies: self.n_tied_copies.saturating_add(other.n_tied_copies),
+        }
+    }
+}
+
+/// What a stage holds. Over all stages, parameters and experts are those of the model whatever the
+/// cuts.
+#[must_use]
+pub fn held(model: &ModelCard, blocks: &Range<u32>, place: Place) -> Held {
+    let mut held = Held { n_tied_copies: copies(model, blocks), ..Held::default() };
+    let mut first = 0_u32;
+    for group in &model.groups {
+        let last = first.saturating_add(group.n_blocks);
+        let n = u64::from(last.min(blocks.end).saturating_sub(first.max(blocks.start)));
+        let experts = group.card.experts.map_or(0, |experts| experts.n_experts);
+        held = held.plus(Held {
+            n_parameters: of_block(group).saturating_mul(n),
+            n_experts: experts.saturating_mul(n),
+            n_tied_copies: 0,
+        });
+        first = last;
+    }
+    let Some(card) = model.groups.first().map(|group| &group.card) else { return held };
+    let words = card.vocabulary.saturating_mul(card.hidden);
+    let of = |is_there, n| if is_there { n } else { 0 };
+    let ends = of(place.first, embedding_parameters(card))
+        .saturating_add(of(place.last, head_parameters(card)));
+    let mut held = held.plus(Held {
+        n_parameters: ends,
+        n_experts: 0,
+        n_tied_copies: of(place.last && !place.first && card.head == Head::Tied, words),
+    });
+    if place.last {
+        held.n_parameters = held.n_parameters.saturating_add_signed(model.other_parameters);
+    }
+    held
+}
+
+/// Elements of weights of which some parts of a graph hold a copy, the original being elsewhere.
+fn copies(model: &ModelCard, blocks: &Range<u32>) -> u64 {
+    let parts = model.kinds().zip(0_u32..).filter_map(|(kind, block)| {
+        let part = model.groups.get(kind)?.part.as_ref()?;
+        blocks.contains(&block).then_some(&part.tied)
+    });
+    let apart = parts.flatten().filter(|(earlier, _)| !blocks.contains(earlier));
+    apart.fold(0, |sum, (_, elements)| sum.saturating_add(*elements))
 }
 
 /// Floating-point operations of the matrix products of one step on so many samples, nothing

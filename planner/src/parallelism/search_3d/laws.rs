@@ -73,7 +73,7 @@ fn space(random: &mut SmallRng) -> Space {
         (0..random.random_range(1..=3)).map(|_| pick(random, &Order::ALL)).collect();
     let mut pins = Pins { orders, ..Pins::default() };
     if random.random_bool(0.3) {
-        pins.again = pick(random, &[Again::None, Again::Selective, Again::Full]);
+        pins.again = pick(random, &[Again::None, Again::Selective, Again::Full, Again::Alike]);
     }
     if random.random_bool(0.3) {
         pins.split = Some(pick(random, &[Split::Balanced, Split::Equal]));

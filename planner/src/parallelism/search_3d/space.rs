@@ -35,7 +35,28 @@ pub enum Again {
     Selective,
     /// Every block.
     Full,
+    /// On every stage the first so many blocks: the least number with which all stages fit.
+    Alike,
 }
+
+/// What the launcher of a plan has words for.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    /// The launcher's name, which tells it from others.
+    pub target: &'static str,
+    /// Whether it can run a schedule under such degrees.
+    pub accepts: fn(&Parallelism, &str) -> bool,
+    /// What its stages may compute again, all alike; `None` = each stage what it likes.
+    pub alike: Option<&'static [Again]>,
+}
+
+impl PartialEq for Words {
+    fn eq(&self, other: &Self) -> bool {
+        self.target == other.target
+    }
+}
+
+impl Eq for Words {}
 
 /// What the user has fixed; `None` = free.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +87,23 @@ pub struct Pins {
     pub split: Option<Split>,
     /// Which axis lies on which tier.
     pub mesh: Option<Mesh>,
+    /// What the launcher has words for.
+    pub words: Option<Words>,
+}
+
+impl Pins {
+    /// Whether the launcher can run a schedule under such degrees.
+    fn accepts(&self, degrees: &Parallelism, order: Order) -> bool {
+        self.words.is_none_or(|words| (words.accepts)(degrees, order.name()))
+    }
+
+    /// What stages may compute again, each a configuration of its own.
+    fn policies(&self) -> Vec<Again> {
+        match (self.again, self.words.and_then(|words| words.alike)) {
+            (Again::Fitted, Some(alike)) => alike.to_vec(),
+            (again, _) => vec![again],
+        }
+    }
 }
 
 /// What is searched.
@@ -111,7 +149,7 @@ pub struct Leaf {
 }
 
 /// Orders configurations of equal cost: fewer devices and plainer settings first.
-pub type Key = ([u64; 9], Mesh, ZeroStage, Order, Split);
+pub type Key = ([u64; 9], Mesh, ZeroStage, Order, Split, Again);
 
 impl Leaf {
     /// What tells it from others, in the order in which equal ones are preferred.
@@ -130,7 +168,7 @@ impl Leaf {
             d.micro_batch,
             d.sequence as u64,
         ];
-        (counts, d.mesh, d.zero, self.order, self.split)
+        (counts, d.mesh, d.zero, self.order, self.split, self.again)
     }
 }
 
@@ -256,6 +294,10 @@ pub fn zeros(shape: &Shape, pins: &Pins) -> Vec<ZeroStage> {
     match pins.zero {
         Some(pinned) => vec![pinned],
         None if alone => vec![ZeroStage::None],
+        // Unless the launcher can't do it.
+        None if pins.words.is_some() => {
+            vec![ZeroStage::None, ZeroStage::Optimizer, ZeroStage::Gradients, ZeroStage::Parameters]
+        }
         None => vec![ZeroStage::Optimizer, ZeroStage::Gradients, ZeroStage::Parameters],
     }
 }
@@ -293,13 +335,17 @@ pub fn leaves(shape: &Shape, space: &Space, n_blocks: u32) -> (Vec<Leaf>, u64) {
                     None if p == 1 => vec![Split::Balanced],
                     None => vec![Split::Balanced, Split::Equal],
                 };
+                let degrees = Parallelism { virtual_stages: chunk, zero, ..shape.degrees.clone() };
+                if !pins.accepts(&degrees, *order) {
+                    continue;
+                }
                 for split in splits {
-                    let degrees = ir::plan::Parallelism {
-                        virtual_stages: chunk,
-                        zero,
-                        ..shape.degrees.clone()
-                    };
-                    leaves.push(Leaf { degrees, order: *order, split, again: pins.again });
+                    leaves.extend(pins.policies().into_iter().map(|again| Leaf {
+                        degrees: degrees.clone(),
+                        order: *order,
+                        split,
+                        again,
+                    }));
                 }
             }
         }

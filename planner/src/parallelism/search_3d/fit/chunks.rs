@@ -1,0 +1,149 @@
+//! Ranks that hold several stages.
+
+use std::ops::Range;
+
+use cost_model::transformer::model::stages::StageFigures;
+use cost_model::transformer::run::equal_blocks;
+use ir::card::Recompute;
+use ir::stack::AttentionKernel;
+
+use super::super::space::{Again, Split};
+use super::{Fitted, Fitter, HALVINGS, contiguous};
+
+impl Fitter<'_, '_, '_> {
+    /// Stages of ranks that hold several: shared out by time alone, then as little computed again
+    /// as the rank's memory allows, as evenly as possible over its chunks.
+    pub(super) fn fit_chunks(&self) -> Option<Fitted> {
+        let n_stages = self.n_stages();
+        let blocks = match self.leaf.split {
+            Split::Equal => contiguous(&equal_blocks(self.stages.n_blocks(), n_stages)),
+            Split::Balanced => self.balanced_chunks(),
+        };
+        let mut recompute = vec![Recompute::None; n_stages as usize];
+        for rank in 0..self.n_ranks() {
+            let own: Vec<u32> = (0..n_stages)
+                .filter(|s| self.leaf.order.rank_of(self.n_ranks(), *s) == rank)
+                .collect();
+            self.fit_rank(rank, &own, &blocks, &mut recompute)?;
+        }
+        let figures = (0..n_stages).map(|stage| {
+            let index = stage as usize;
+            self.stages.figures(&blocks[index], recompute[index], self.place(stage))
+        });
+        let figures = figures.collect();
+        Some(Fitted { blocks, recompute, figures })
+    }
+
+    fn fit_rank(
+        &self,
+        rank: u32,
+        own: &[u32],
+        blocks: &[Range<u32>],
+        recompute: &mut [Recompute],
+    ) -> Option<()> {
+        let length = |stage: u32| blocks[stage as usize].end - blocks[stage as usize].start;
+        let fits = |policy: &dyn Fn(u32) -> Recompute| {
+            self.seconds_again(rank, own, &|stage| (blocks[stage as usize].clone(), policy(stage)))
+        };
+        let full = |stage: u32, n: u32| match n {
+            0 => Recompute::None,
+            n if n >= length(stage) => Recompute::Full,
+            n => Recompute::Block { blocks: n },
+        };
+        let policy: Box<dyn Fn(u32) -> Recompute> = match self.leaf.again {
+            Again::None => Box::new(|_| Recompute::None),
+            Again::Selective => Box::new(|_| Recompute::Selective),
+            Again::Full => Box::new(|_| Recompute::Full),
+            Again::Alike => Box::new(|_| Recompute::Block { blocks: self.n_again }),
+            Again::Fitted if fits(&|_| Recompute::None).is_some() => Box::new(|_| Recompute::None),
+            Again::Fitted if !self.leaf.order.is_whole() => return None,
+            Again::Fitted => {
+                let most = own.iter().map(|stage| length(*stage)).max().unwrap_or(0);
+                let n = (1..=most).find_map(|n| Some((n, fits(&|stage| full(stage, n))?)));
+                let core = match self.stages.priced.pricing.stack.attention {
+                    AttentionKernel::Unfused => fits(&|_| Recompute::Selective),
+                    AttentionKernel::Flash => None,
+                };
+                match (n, core) {
+                    (Some((_, blocks)), Some(core)) if core <= blocks => {
+                        Box::new(|_| Recompute::Selective)
+                    }
+                    (None, Some(_)) => Box::new(|_| Recompute::Selective),
+                    (Some((n, _)), _) => Box::new(move |stage| full(stage, n)),
+                    (None, None) => return None,
+                }
+            }
+        };
+        fits(&policy)?;
+        own.iter().for_each(|stage| recompute[*stage as usize] = policy(*stage));
+        Some(())
+    }
+
+    /// Seconds of computing again on a rank, if its stages fit.
+    fn seconds_again(
+        &self,
+        rank: u32,
+        own: &[u32],
+        stage: &dyn Fn(u32) -> (Range<u32>, Recompute),
+    ) -> Option<f64> {
+        let of = |index: &u32| {
+            let (blocks, policy) = stage(*index);
+            self.stages.figures(&blocks, policy, self.place(*index))
+        };
+        let figures: Vec<StageFigures> = own.iter().map(of).collect();
+        let fixed: f64 = figures.iter().map(|own| own.persistent).sum();
+        let temporary = figures.iter().map(|own| self.temporary(own)).fold(0.0, f64::max);
+        let at = |moment: &Vec<u32>| -> f64 {
+            moment.iter().zip(&figures).map(|(n, own)| f64::from(*n) * own.stash).sum()
+        };
+        let kept = self.kept[rank as usize].iter().map(at).fold(0.0, f64::max);
+        let again_s: f64 = figures.iter().map(|own| own.recompute_s).sum();
+        (fixed + kept + temporary <= self.room).then_some(again_s)
+    }
+
+    /// Contiguous chunks whose slowest is as fast as can be, whatever they keep.
+    fn balanced_chunks(&self) -> Vec<Range<u32>> {
+        let n_stages = self.n_stages();
+        let n_blocks = self.stages.n_blocks();
+        let seconds = |stage: u32, blocks: &Range<u32>| {
+            self.stages.figures(blocks, Recompute::None, self.place(stage)).seconds()
+        };
+        let filled = |most_s: f64| {
+            let mut start = 0;
+            let mut chunks = Vec::with_capacity(n_stages as usize);
+            for stage in 0..n_stages {
+                let last = n_blocks - (n_stages - 1 - stage);
+                let mut end = start + 1;
+                if seconds(stage, &(start..end)) > most_s {
+                    return None;
+                }
+                while end < last && seconds(stage, &(start..end + 1)) <= most_s {
+                    end += 1;
+                }
+                chunks.push(start..end);
+                start = end;
+            }
+            (start == n_blocks).then_some(chunks)
+        };
+        let equal = contiguous(&equal_blocks(n_blocks, n_stages));
+        let slowest = |chunks: &[Range<u32>]| {
+            (0..).zip(chunks).map(|(s, c)| seconds(s, c)).fold(0.0, f64::max)
+        };
+        let mut best = equal;
+        let (mut low, mut high) = (0.0, slowest(&best));
+        for _ in 0..HALVINGS {
+            if high - low <= 1e-6 * high {
+                break;
+            }
+            let middle = f64::midpoint(low, high);
+            match filled(middle) {
+                Some(chunks) => {
+                    high = slowest(&chunks).min(middle);
+                    best = chunks;
+                }
+                None => low = middle,
+            }
+        }
+        best
+    }
+}

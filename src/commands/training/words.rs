@@ -1,0 +1,77 @@
+//! `--for TARGET` of a training run: only what the launcher has words for is searched.
+
+use exporters::training::{Policy, TrainingTarget, targets};
+use ir::diagnostic::Diagnostic;
+use planner::parallelism::search_3d::space::{Again, Pins, Words};
+
+use crate::executor::Executor;
+
+/// Policies of a target that has no word for one of a stage's own.
+const ALIKE: [(&[Policy], &[Again]); 2] = [
+    (&[Policy::None, Policy::Full], &[Again::None, Again::Full]),
+    (
+        &[Policy::None, Policy::Selective, Policy::Block, Policy::Full],
+        &[Again::None, Again::Selective, Again::Alike, Again::Full],
+    ),
+];
+
+/// The pins with what the launcher can say.
+///
+/// # Errors
+/// `not-for-training` for an executor that runs no training runs, `cannot-express` where a pin is
+/// nothing that it can say.
+pub(super) fn limited(pins: Pins, executor: Option<Executor>) -> Result<Pins, Diagnostic> {
+    let Some(executor) = executor else { return Ok(pins) };
+    let row = targets().iter().find(|row| row.name == executor.target()).ok_or_else(|| {
+        let message = format!("{} runs no training runs", executor.target());
+        let names: Vec<&str> = targets().iter().map(|row| row.name).collect();
+        Diagnostic::usage("not-for-training", message)
+            .hint(format!("choose from {}", names.join(", ")))
+    })?;
+    let words = Words { target: row.name, accepts: row.accepts, alike: alike(row) };
+    check(&pins, &words)?;
+    Ok(Pins { words: Some(words), ..pins })
+}
+
+fn alike(row: &TrainingTarget) -> Option<&'static [Again]> {
+    let own = row.recomputes?;
+    ALIKE.iter().find(|(policies, _)| *policies == own).map(|(_, alike)| *alike)
+}
+
+/// Refuses a pinned schedule or policy of recompute that the launcher never runs.
+fn check(pins: &Pins, words: &Words) -> Result<(), Diagnostic> {
+    let refused = |what: String| {
+        let message = format!("{} has no words for {what}", words.target);
+        Diagnostic::usage("cannot-express", message)
+            .fact("target", words.target)
+            .hint("take the pin or --for away")
+    };
+    let is_said =
+        pins.again == Again::Fitted || words.alike.is_none_or(|a| a.contains(&pins.again));
+    if !is_said {
+        return Err(refused(format!("the pinned recompute `{:?}`", pins.again).to_lowercase()));
+    }
+    let degrees = |chunks| ir::plan::Parallelism {
+        pipeline: 2,
+        virtual_stages: chunks,
+        ..ir::plan::Parallelism::default()
+    };
+    let runs = |name: &str| (1..=2).any(|chunks| (words.accepts)(&degrees(chunks), name));
+    match pins.orders.iter().find(|order| !runs(order.name())) {
+        Some(order) => Err(refused(format!("the pinned schedule `{}`", order.name()))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_target_says_its_policies() {
+        for row in targets() {
+            assert_eq!(alike(row).is_some(), row.recomputes.is_some(), "{}", row.name);
+        }
+    }
+}
