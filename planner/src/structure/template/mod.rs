@@ -27,8 +27,9 @@ use super::products::Factors;
 /// By how much the parameters of a block may differ from the closed form, as a share: biases of
 /// single projections and norms of heads.
 const BLOCK_SHARE: f64 = 0.002;
-/// Share of all parameters that may be outside of what the closed forms count.
-const OTHER_SHARE: f64 = 0.02;
+/// Share of all parameters that may be outside of what the closed forms count: what stands beside
+/// embedding and head, whose work a card leaves out (in a BERT of two layers 2.5 %).
+const OTHER_SHARE: f64 = 0.05;
 
 /// Why no template matches, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
