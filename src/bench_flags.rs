@@ -10,7 +10,7 @@ use crate::flag_values::{count, duration};
 /// Flags of `bench`.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
-    /// What is compared: placement or training
+    /// What is compared: placement, training or layered
     #[arg(value_enum, hide_possible_values = true)]
     pub(crate) suite: Suite,
     /// Folder with instances (docs/data.md)
@@ -41,4 +41,5 @@ pub(crate) struct BenchArgs {
 pub(crate) enum Suite {
     Placement,
     Training,
+    Layered,
 }

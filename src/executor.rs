@@ -12,6 +12,7 @@ pub(crate) enum Executor {
     Deepspeed,
     Vllm,
     Sglang,
+    Galvatron,
 }
 
 impl Executor {
@@ -25,6 +26,7 @@ impl Executor {
             Self::Deepspeed => "deepspeed",
             Self::Vllm => "vllm",
             Self::Sglang => "sglang",
+            Self::Galvatron => "galvatron",
         }
     }
 }

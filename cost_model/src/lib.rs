@@ -22,6 +22,7 @@ mod groups;
 pub mod instance;
 pub mod interval;
 pub mod judge;
+pub mod layers;
 pub mod lower;
 pub mod matrix_product;
 pub mod max_load;

@@ -13,8 +13,10 @@ use ir::op::{Op, Origin, Phase, Product, Work};
 use ir::tensor::{Role, Tensor};
 use sha2::{Digest as _, Sha256};
 
+mod layers;
 mod profile;
 
+pub use layers::layers;
 pub use profile::profile;
 
 /// Version of the encoding that is hashed.

@@ -11,6 +11,7 @@ mod hints;
 pub mod instance;
 pub mod json;
 pub mod launcher;
+pub mod layers;
 pub mod measurements;
 pub mod onnx;
 pub mod profile;

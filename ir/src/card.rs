@@ -227,6 +227,9 @@ pub enum SequenceParallel {
     Off,
     /// Each holds its share (Korthikanti et al. 2022).
     On,
+    /// The ranks of the tensor axis split the sequence alone and hold whole weights; heads are
+    /// exchanged around attention (Jacobs et al. 2023, DeepSpeed-Ulysses).
+    Ulysses,
 }
 
 /// What a training stack does that costs memory beyond states and activations.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::card::{Recompute, SequenceParallel, ZeroStage};
-use crate::plan::Mesh;
+use crate::plan::{BlockPolicy, Mesh};
 
 /// Settings; `None` = left to the launcher.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct LaunchSettings {
     pub mesh: Option<Mesh>,
     /// What every stage computes again.
     pub recompute: Option<Recompute>,
+    /// What is done with each block, in model order.
+    pub each: Option<Vec<BlockPolicy>>,
     /// Blocks of each stage in model order, those that predict a later token included.
     pub blocks: Option<Vec<u32>>,
     /// Blocks at the end of the model that predict a later token.

@@ -12,6 +12,7 @@ pub mod grid;
 pub mod id;
 pub mod instance;
 pub mod launch;
+pub mod layers;
 pub mod measured;
 pub mod module;
 pub mod op;

@@ -62,6 +62,15 @@ impl Default for Parallelism {
     }
 }
 
+/// What is done with one block of a training run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BlockPolicy {
+    /// What it computes again: nothing or all of it.
+    pub recompute: Recompute,
+    /// What the data-parallel replicas share out of it.
+    pub zero: ZeroStage,
+}
+
 /// A contiguous part of a pipeline.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stage {
@@ -71,6 +80,26 @@ pub struct Stage {
     pub blocks: Range<u32>,
     /// What it computes again.
     pub recompute: Recompute,
+    /// By block, where blocks differ; empty = all as `recompute` and the plan's ZeRO stage say.
+    pub each: Vec<BlockPolicy>,
+}
+
+impl Stage {
+    /// Policies of its blocks in model order, where those of the plan say `zero`.
+    pub fn policies(&self, zero: ZeroStage) -> impl Iterator<Item = BlockPolicy> + '_ {
+        let n = self.blocks.end.saturating_sub(self.blocks.start);
+        let again = match self.recompute {
+            Recompute::Full | Recompute::Uniform { .. } => n,
+            Recompute::Block { blocks } => blocks.min(n),
+            Recompute::None | Recompute::Selective => 0,
+        };
+        let uniform = move |index: u32| {
+            let recompute = if index < again { Recompute::Full } else { Recompute::None };
+            BlockPolicy { recompute, zero }
+        };
+        let n_uniform = if self.each.is_empty() { n } else { 0 };
+        self.each.iter().copied().chain((0..n_uniform).map(uniform))
+    }
 }
 
 /// Stages. An operator placement has one.

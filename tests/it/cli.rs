@@ -7,6 +7,7 @@ mod edges;
 mod explained;
 mod folder;
 mod followed;
+mod layered;
 mod mapped;
 mod training;
 mod training_graph;

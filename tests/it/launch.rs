@@ -7,7 +7,7 @@ use importers::launcher::{Launcher, read};
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::grid::Grid;
 use ir::launch::LaunchSettings;
-use ir::plan::{Mesh, Parallelism, Partition, Plan, Stage};
+use ir::plan::{BlockPolicy, Mesh, Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
 use planner::schedule::{early_recompute, interleaved, one_f_one_b, zb_h1};
 use rand::rngs::SmallRng;
@@ -56,7 +56,7 @@ fn random(rng: &mut SmallRng) -> Case {
     let stages = (0..pipeline * virtual_stages).map(|_| {
         let blocks: Range<u32> = next..next + rng.random_range(1..=5);
         next = blocks.end;
-        Stage { ops: Vec::new(), blocks, recompute }
+        Stage { ops: Vec::new(), blocks, recompute, each: Vec::new() }
     });
     let stages: Vec<Stage> = stages.collect();
     let m = n_micro_batches as u32;
@@ -153,6 +153,7 @@ fn agrees(case: &Case, settings: &LaunchSettings, target: &str, text: &str) {
     same(Field::Schedule, is_named, shown(&settings.schedule), own(case.schedule));
     same(Field::Sequence, degrees.tensor > 1, shown(&settings.sequence), own(degrees.sequence));
     same(Field::Blocks, is_cut, shown(&settings.blocks), own(&counts));
+    assert!(!row.expresses.contains(&Field::BlockPolicies) || settings.each.is_some(), "{text}");
     if target == "megatron" {
         assert_eq!(settings.n_predicting.unwrap_or(0), case.n_predicting);
     }
@@ -161,7 +162,7 @@ fn agrees(case: &Case, settings: &LaunchSettings, target: &str, text: &str) {
 #[test]
 fn plans_come_back_from_every_launcher() {
     let mut rng = SmallRng::seed_from_u64(1);
-    let mut n_written = [0u64; 6];
+    let mut n_written = [0u64; 7];
     for _ in 0..N_PLANS {
         let case = random(&mut rng);
         for (launcher, n_written) in Launcher::ALL.into_iter().zip(&mut n_written) {
@@ -172,11 +173,13 @@ fn plans_come_back_from_every_launcher() {
             agrees(&case, &settings, launcher.name(), &text);
         }
         let Ok(text) = case.export("torch-pipelining") else { continue };
-        n_written[5] += 1;
+        n_written[6] += 1;
         let grid = Grid::parse(&text).unwrap();
         assert_eq!(Some(&grid), case.plan.schedule.grid.as_ref());
     }
-    assert!(n_written.iter().all(|n| *n >= 20), "{n_written:?}");
+    // Few of these plans have words in Galvatron's strategies, which have a test of their own.
+    let of = |launcher: usize| Launcher::ALL.get(launcher) != Some(&Launcher::Galvatron);
+    assert!((0..7).filter(|launcher| of(*launcher)).all(|n| n_written[n] >= 20), "{n_written:?}");
 }
 
 /// The table of the docs is the one that the program goes by.
@@ -187,6 +190,73 @@ fn the_docs_list_what_each_target_expresses() {
         let fields: Vec<&str> = row.expresses.iter().map(|field| field.name()).collect();
         let line = format!("| `{}` | {} |", row.name, fields.join(", "));
         assert!(docs.contains(&line), "docs/targets.md lacks\n{line}");
+    }
+}
+
+#[test]
+fn strategies_by_block_come_back_from_galvatron() {
+    let mut rng = SmallRng::seed_from_u64(3);
+    for _ in 0..N_PLANS {
+        let mut case = random(&mut rng);
+        case.schedule = "1f1b";
+        case.n_predicting = 0;
+        let default = [ZeroStage::None, ZeroStage::Gradients][rng.random_range(0..2)];
+        let degrees = &mut case.plan.parallelism;
+        degrees.virtual_stages = 1;
+        (degrees.context, degrees.expert, degrees.mesh) = (1, 1, Mesh::DataInside);
+        degrees.zero = if rng.random() { default } else { ZeroStage::Parameters };
+        degrees.sequence = match degrees.tensor {
+            1 => SequenceParallel::Off,
+            _ => [SequenceParallel::On, SequenceParallel::Ulysses][rng.random_range(0..2)],
+        };
+        case.plan.partition.stages.truncate(degrees.pipeline as usize);
+        for stage in &mut case.plan.partition.stages {
+            stage.recompute = Recompute::None;
+            let policy = |rng: &mut SmallRng| BlockPolicy {
+                recompute: [Recompute::None, Recompute::Full][rng.random_range(0..2)],
+                zero: [default, ZeroStage::Parameters][rng.random_range(0..2)],
+            };
+            stage.each = stage.blocks.clone().map(|_| policy(&mut rng)).collect();
+        }
+        let text = case.export("galvatron").unwrap();
+        assert_eq!(Launcher::guess(&text), Some(Launcher::Galvatron));
+        let settings = read(Launcher::Galvatron, &text).unwrap();
+        let degrees = &case.plan.parallelism;
+        assert_eq!(settings.tensor, Some(degrees.tensor));
+        assert_eq!(settings.pipeline, Some(degrees.pipeline));
+        assert_eq!(settings.n_micro_batches, Some(degrees.n_micro_batches));
+        let global = degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data);
+        assert_eq!(settings.global_batch, Some(global));
+        assert_eq!(settings.sequence, Some(degrees.sequence));
+        assert_eq!(settings.blocks, Some(case.counts()));
+        let each: Vec<BlockPolicy> =
+            case.plan.partition.stages.iter().flat_map(|stage| stage.each.clone()).collect();
+        // Where all is ZeRO-3, the default is.
+        assert_eq!(settings.each, Some(each));
+        assert_eq!(settings.zero, Some(degrees.zero), "{text}");
+        assert_eq!(settings.schedule.as_deref(), Some("1f1b"));
+        for target in ["megatron", "torchtitan", "deepspeed", "vllm", "sglang"] {
+            assert!(case.export(target).is_err(), "{target} loses the choices by block");
+        }
+    }
+    let wrong = [
+        ("{\"tp_sizes_enc\": \"1,2\"}", "tp_sizes_enc"),
+        ("{\"tp_sizes_enc\": \"2,2\", \"vtp\": 1}", "vtp"),
+        (
+            "{\"tp_sizes_enc\": \"2\", \"vtp\": 2, \"tp_consecutive_flags\": \"0\"}",
+            "tp_consecutive",
+        ),
+        ("{\"tp_sizes_enc\": \"1,1\", \"checkpoint\": \"1\"}", "checkpoint"),
+        ("{\"tp_sizes_enc\": \"1\", \"default_dp_type\": \"zero9\"}", "default_dp_type"),
+        ("{\"tp_sizes_enc\": \"1\", \"cp_sizes_enc\": \"2\"}", "cp_sizes_enc"),
+        ("{\"tp_sizes_enc\": [1]}", "tp_sizes_enc"),
+        ("{\"tp_sizes_enc\": \"1\", \"chunks\": -1}", "chunks"),
+        ("{}", "tp_sizes_enc"),
+    ];
+    for (text, key) in wrong {
+        let error = read(Launcher::Galvatron, text).unwrap_err();
+        assert_eq!(error.code, "bad-settings");
+        assert!(error.message.contains(key), "{}", error.message);
     }
 }
 

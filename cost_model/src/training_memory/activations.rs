@@ -37,7 +37,7 @@ pub fn tokens(card: &TransformerCard, parallelism: &Parallelism) -> f64 {
 pub(super) fn outer_degree(parallelism: &Parallelism) -> f64 {
     match parallelism.sequence {
         SequenceParallel::Off => 1.0,
-        SequenceParallel::On => f64::from(parallelism.tensor.max(1)),
+        SequenceParallel::On | SequenceParallel::Ulysses => f64::from(parallelism.tensor.max(1)),
     }
 }
 

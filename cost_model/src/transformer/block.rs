@@ -281,7 +281,9 @@ fn share(stack: &Stack) -> f64 {
 fn per_rank(run: &Run, (whole, split): (f64, f64)) -> f64 {
     let ranks = match run.parallelism.sequence {
         SequenceParallel::Off => 1.0,
-        SequenceParallel::On => f64::from(run.parallelism.tensor.max(1)),
+        SequenceParallel::On | SequenceParallel::Ulysses => {
+            f64::from(run.parallelism.tensor.max(1))
+        }
     };
     whole / ranks + split
 }

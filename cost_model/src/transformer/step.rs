@@ -175,7 +175,7 @@ impl<'a> Timer<'a> {
         } else {
             let inside = self.system.inside_of(self.constants.get(Constant::Neighbour));
             match degrees.sequence {
-                SequenceParallel::On => (bytes / tensor, inside),
+                SequenceParallel::On | SequenceParallel::Ulysses => (bytes / tensor, inside),
                 SequenceParallel::Off => (bytes, inside),
             }
         }

@@ -58,7 +58,7 @@ pub fn profile(profile: &Profile) -> String {
 }
 
 impl Encoder {
-    fn map<K, V>(
+    pub(super) fn map<K, V>(
         &mut self,
         map: &BTreeMap<K, V>,
         mut key: impl FnMut(&mut Self, &K),

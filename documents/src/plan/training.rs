@@ -4,8 +4,7 @@ use ir::card::{ModelCard, Recompute, SequenceParallel, ZeroStage};
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;
-use ir::plan::{Mesh, Parallelism, Partition, Plan, Stage};
-use ir::profile::Profile;
+use ir::plan::{BlockPolicy, Mesh, Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +16,9 @@ use super::{
     StageDocument, WorkloadDocument,
 };
 use crate::digest;
+
+/// Most blocks of a stage whose policies are read one by one; the largest models have some hundred.
+const MOST_POLICIES: u64 = 1 << 16;
 
 /// Which axis lies on which tier of links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +40,9 @@ pub struct DegreesDocument {
     pub virtual_stages: u32,
     /// Whether tensor ranks split the sequence between tensor-parallel regions.
     pub sequence_parallel: bool,
+    /// Whether tensor ranks split the sequence alone and hold whole weights (Ulysses).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ulysses: bool,
     /// ZeRO stage: 0 nothing, 1 optimizer states, 2 and gradients, 3 and parameters.
     pub zero: u8,
     /// Which axis lies on which tier.
@@ -60,6 +65,18 @@ pub enum RecomputeDocument {
     Block(u32),
 }
 
+/// So many blocks, one after the other, with which the same is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct PolicyRunDocument {
+    /// Blocks.
+    pub n: u32,
+    /// What they compute again: `none` or `full`.
+    pub recompute: RecomputeDocument,
+    /// Their ZeRO stage, 0 to 3.
+    pub zero: u8,
+}
+
 /// Blocks of a stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
@@ -70,6 +87,9 @@ pub struct BlocksDocument {
     pub n: u32,
     /// What is computed again.
     pub recompute: RecomputeDocument,
+    /// What is done with its blocks, first to last, where that is not the same for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub each: Vec<PolicyRunDocument>,
 }
 
 /// Memory of one pipeline rank, of one device.
@@ -166,7 +186,7 @@ pub struct TrainingContext<'a> {
     /// The cluster.
     pub cluster: &'a Cluster,
     /// The constants.
-    pub profile: &'a Profile,
+    pub profile: Reference,
     /// The recipe that made the plan.
     pub algorithm: &'a str,
     /// What it was planned for.
@@ -183,6 +203,7 @@ impl PlanDocument {
                 first: stage.blocks.start,
                 n: stage.blocks.end.saturating_sub(stage.blocks.start),
                 recompute: stage.recompute.into(),
+                each: runs(&stage.each),
             }),
         };
         let grid = plan.schedule.grid.as_ref().map_or_else(String::new, Grid::to_string);
@@ -196,10 +217,7 @@ impl PlanDocument {
                 name: context.cluster.name.clone(),
                 digest: digest::cluster(context.cluster),
             },
-            profile: Reference {
-                name: context.profile.name.clone(),
-                digest: digest::profile(context.profile),
-            },
+            profile: context.profile,
             workload: WorkloadDocument {
                 mode: ModeDocument::Training,
                 optimizer: Some(OptimizerDocument::AdamW),
@@ -242,6 +260,7 @@ impl PlanDocument {
                 ops: Vec::new(),
                 blocks: blocks.first..blocks.first.saturating_add(blocks.n),
                 recompute: blocks.recompute.into(),
+                each: policies(blocks)?,
             })
         });
         let grid = Grid::parse(&self.schedule.grid.join("\n"))?;
@@ -255,16 +274,12 @@ impl PlanDocument {
                 n_micro_batches: degrees.n_micro_batches,
                 micro_batch: own.micro_batch,
                 virtual_stages: own.virtual_stages,
-                sequence: match own.sequence_parallel {
-                    true => SequenceParallel::On,
-                    false => SequenceParallel::Off,
+                sequence: match (own.ulysses, own.sequence_parallel) {
+                    (true, _) => SequenceParallel::Ulysses,
+                    (false, true) => SequenceParallel::On,
+                    (false, false) => SequenceParallel::Off,
                 },
-                zero: match own.zero {
-                    0 => ZeroStage::None,
-                    1 => ZeroStage::Optimizer,
-                    2 => ZeroStage::Gradients,
-                    _ => ZeroStage::Parameters,
-                },
+                zero: zero(own.zero),
                 mesh: match own.mesh {
                     MeshDocument::DataInside => Mesh::DataInside,
                     MeshDocument::PipelineInside => Mesh::PipelineInside,
@@ -277,6 +292,51 @@ impl PlanDocument {
             schedule: Schedule { grid: Some(grid), ..Schedule::default() },
         })
     }
+}
+
+const fn zero(stage: u8) -> ZeroStage {
+    match stage {
+        0 => ZeroStage::None,
+        1 => ZeroStage::Optimizer,
+        2 => ZeroStage::Gradients,
+        _ => ZeroStage::Parameters,
+    }
+}
+
+/// Policies as runs of equal ones.
+fn runs(each: &[BlockPolicy]) -> Vec<PolicyRunDocument> {
+    let mut runs: Vec<PolicyRunDocument> = Vec::new();
+    for policy in each {
+        let own =
+            PolicyRunDocument { n: 1, recompute: policy.recompute.into(), zero: policy.zero as u8 };
+        match runs.last_mut() {
+            Some(run) if run.recompute == own.recompute && run.zero == own.zero => run.n += 1,
+            _ => runs.push(own),
+        }
+    }
+    runs
+}
+
+/// The policies of runs, which must be those of all blocks.
+fn policies(blocks: &BlocksDocument) -> Result<Vec<BlockPolicy>, Diagnostic> {
+    let member = "partition.stages.blocks.each";
+    let n = blocks.each.iter().fold(0_u64, |sum, run| sum + u64::from(run.n));
+    if !blocks.each.is_empty() && n != u64::from(blocks.n) {
+        let why = format!("is of {n} blocks, but the stage has {}", blocks.n);
+        return Err(refused(member, &why));
+    }
+    let whole = [RecomputeDocument::None, RecomputeDocument::Full];
+    if blocks.each.iter().any(|run| run.zero > 3 || !whole.contains(&run.recompute)) {
+        return Err(refused(member, "needs `none` or `full`, and a ZeRO stage of 0 to 3"));
+    }
+    if n > MOST_POLICIES {
+        return Err(refused(member, &format!("is of more than {MOST_POLICIES} blocks")));
+    }
+    let of = |run: &PolicyRunDocument| {
+        let policy = BlockPolicy { recompute: run.recompute.into(), zero: zero(run.zero) };
+        std::iter::repeat_n(policy, run.n as usize)
+    };
+    Ok(blocks.each.iter().flat_map(of).collect())
 }
 
 impl From<Parallelism> for ParallelismDocument {
@@ -292,6 +352,7 @@ impl From<Parallelism> for ParallelismDocument {
                 micro_batch: degrees.micro_batch,
                 virtual_stages: degrees.virtual_stages,
                 sequence_parallel: degrees.sequence == SequenceParallel::On,
+                ulysses: degrees.sequence == SequenceParallel::Ulysses,
                 zero: degrees.zero as u8,
                 mesh: match degrees.mesh {
                     Mesh::DataInside => MeshDocument::DataInside,

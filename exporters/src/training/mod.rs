@@ -3,12 +3,13 @@
 //! A target that has no word for a part of a plan refuses it and names the part.
 
 mod deepspeed;
+mod galvatron;
 mod megatron;
 mod serving;
 mod torch_pipelining;
 mod torchtitan;
 
-use ir::card::Recompute;
+use ir::card::{Recompute, SequenceParallel};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::{Parallelism, Plan};
 
@@ -74,11 +75,13 @@ pub enum Field {
     Mesh,
     /// What every stage computes again.
     Recompute,
+    /// What each block computes again, and what its replicas share out.
+    BlockPolicies,
 }
 
 impl Field {
     /// All.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Data,
         Self::Tensor,
         Self::Pipeline,
@@ -94,6 +97,7 @@ impl Field {
         Self::Sequence,
         Self::Mesh,
         Self::Recompute,
+        Self::BlockPolicies,
     ];
 
     /// Its name, as in the docs and on the command line.
@@ -115,6 +119,7 @@ impl Field {
             Self::Sequence => "sequence",
             Self::Mesh => "mesh",
             Self::Recompute => "recompute",
+            Self::BlockPolicies => "recompute and zero of each block",
         }
     }
 }
@@ -258,6 +263,25 @@ const TARGETS: &[TrainingTarget] = &[
         recomputes: None,
         export: serving::sglang,
     },
+    TrainingTarget {
+        name: "galvatron",
+        file_name: "galvatron_config.json",
+        summary: "parallel strategy of each layer for Hetu-Galvatron",
+        expresses: &[
+            Field::Tensor,
+            Field::Pipeline,
+            Field::Blocks,
+            Field::BlockPolicies,
+            Field::Schedule,
+            Field::MicroBatches,
+            Field::GlobalBatch,
+            Field::Zero,
+            Field::Sequence,
+        ],
+        accepts: galvatron::accepts,
+        recomputes: None,
+        export: galvatron::export,
+    },
 ];
 
 /// All targets for plans of training runs.
@@ -284,7 +308,22 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
         let hint = format!("export to {}", OF_PARTS.join(" or "));
         return Err(refused(row.name, "parts of a graph", why, &hint));
     }
+    if row.name != "galvatron" {
+        by_block(source, row.name)?;
+    }
     (row.export)(source)
+}
+
+/// Refuses what only files with one strategy per layer have words for.
+fn by_block(source: &TrainingSource<'_>, target: &str) -> Result<(), Diagnostic> {
+    let hint = "export to galvatron, or plan without a folder of measured layers";
+    if source.plan.parallelism.sequence == SequenceParallel::Ulysses {
+        return Err(refused(target, "Ulysses", "its tensor ranks split the weights", hint));
+    }
+    if source.plan.partition.stages.iter().any(|stage| !stage.each.is_empty()) {
+        return Err(refused(target, "choices by block", "it has one for a stage", hint));
+    }
+    Ok(())
 }
 
 /// Blocks of each stage; they must follow each other without a gap.

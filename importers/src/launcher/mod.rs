@@ -2,6 +2,7 @@
 
 pub mod device_map;
 mod flags;
+mod galvatron;
 pub mod layout;
 mod megatron;
 mod serving;
@@ -26,12 +27,20 @@ pub enum Launcher {
     Vllm,
     /// Environment and flags of SGLang.
     Sglang,
+    /// The plan file of Hetu-Galvatron.
+    Galvatron,
 }
 
 impl Launcher {
     /// All.
-    pub const ALL: [Self; 5] =
-        [Self::Megatron, Self::Torchtitan, Self::DeepSpeed, Self::Vllm, Self::Sglang];
+    pub const ALL: [Self; 6] = [
+        Self::Megatron,
+        Self::Torchtitan,
+        Self::DeepSpeed,
+        Self::Vllm,
+        Self::Sglang,
+        Self::Galvatron,
+    ];
 
     /// Its name, the same as that of the export target.
     #[must_use]
@@ -42,6 +51,7 @@ impl Launcher {
             Self::DeepSpeed => "deepspeed",
             Self::Vllm => "vllm",
             Self::Sglang => "sglang",
+            Self::Galvatron => "galvatron",
         }
     }
 
@@ -63,6 +73,7 @@ impl Launcher {
             ("SGLANG_PP_LAYER_PARTITION", Self::Sglang),
             ("--tensor-parallel-size", Self::Vllm),
             ("--tp-size", Self::Sglang),
+            ("\"tp_sizes_enc\"", Self::Galvatron),
         ];
         words.into_iter().find(|(word, _)| text.contains(word)).map(|(_, launcher)| launcher)
     }
@@ -83,6 +94,7 @@ pub fn read(launcher: Launcher, text: &str) -> Result<LaunchSettings, Diagnostic
         Launcher::DeepSpeed => serving::deepspeed(text),
         Launcher::Vllm => serving::vllm(text),
         Launcher::Sglang => serving::sglang(text),
+        Launcher::Galvatron => galvatron::read(text),
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::artifact::{self, Existing};
 use crate::bench_flags::{BenchArgs, Suite};
+use crate::commands::training::bench_layered;
 use crate::commands::{CommandResult, Exit};
 use crate::interrupt;
 use crate::printer::Printer;
@@ -37,8 +38,10 @@ struct Line {
 }
 
 pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> CommandResult {
-    if args.suite == Suite::Training {
-        return training::run(args, printer);
+    match args.suite {
+        Suite::Training => return training::run(args, printer),
+        Suite::Layered => return bench_layered(args, printer),
+        Suite::Placement => {}
     }
     let existing = Existing::of(args.force);
     let outputs: Vec<_> = args.output.iter().map(std::path::PathBuf::as_path).collect();

@@ -2,7 +2,6 @@
 
 use cost_model::pipeline::judge_plan;
 use cost_model::pipeline::way::Contention;
-use cost_model::transformer::model::judged;
 use cost_model::transformer::run::equal_blocks;
 use documents::plan::PlanDocument;
 use importers::launcher::{self, Launcher};
@@ -15,7 +14,7 @@ use ir::units::{Bytes, Nanos};
 use planner::parallelism::order::Order;
 use serde_json::json;
 
-use super::replay::{OnModel, limited, read_on};
+use super::replay::{OnModel, limit, read_on};
 use crate::cli::CompareArgs;
 use crate::commands::{CommandResult, Exit};
 use crate::printer::Printer;
@@ -48,7 +47,12 @@ pub(crate) fn compare(
     let model = model.ok_or_else(|| missing("the model", "add --model config.json"))?;
     let settings = launcher::read(launcher, text)?;
     let on = read_on(document, model, &args.target)?;
-    let now = plan_of(&settings, &on)?;
+    let target = Target {
+        n_devices: on.setting.cluster.devices.len() as u64,
+        n_blocks: on.setting.model.n_blocks(),
+        global_batch: on.training.global_batch,
+    };
+    let now = plan_of(&settings, &target)?;
     let (a, b) = (side(&on, &now)?, side(&on, &on.plan)?);
     printer.warnings(&on.warnings);
     let changes = changes(&now, &on.plan);
@@ -74,13 +78,20 @@ fn as_json(side: &Side) -> serde_json::Value {
     })
 }
 
+/// What settings are put on.
+pub(super) struct Target {
+    pub(super) n_devices: u64,
+    pub(super) n_blocks: u32,
+    pub(super) global_batch: u64,
+}
+
 /// The plan that the settings describe; what they leave open is the launcher's default.
-fn plan_of(settings: &LaunchSettings, on: &OnModel<'_>) -> Result<Plan, Diagnostic> {
+pub(super) fn plan_of(settings: &LaunchSettings, on: &Target) -> Result<Plan, Diagnostic> {
     let wrong = |why: String, hint: &str| Diagnostic::input("bad-settings", why).hint(hint);
     let one = |degree: Option<u32>| degree.unwrap_or(1);
     let (tensor, pipeline) = (one(settings.tensor), one(settings.pipeline));
     let (context, expert) = (one(settings.context), one(settings.expert));
-    let n_devices = on.setting.cluster.devices.len() as u64;
+    let n_devices = on.n_devices;
     let group = [tensor, pipeline, context].iter().map(|n| u64::from(*n)).product::<u64>();
     let data = match settings.data {
         Some(data) => data,
@@ -94,8 +105,12 @@ fn plan_of(settings: &LaunchSettings, on: &OnModel<'_>) -> Result<Plan, Diagnost
         let why = format!("the settings use {} devices of {n_devices}", group * u64::from(data));
         return Err(wrong(why, "give the cluster that the launcher runs on"));
     }
-    let global = settings.global_batch.unwrap_or(on.training.global_batch);
-    let micro_batch = settings.micro_batch.ok_or_else(|| {
+    let global = settings.global_batch.unwrap_or(on.global_batch);
+    let stated = settings.micro_batch.or_else(|| {
+        let parts = settings.n_micro_batches?.checked_mul(u64::from(data)).filter(|n| *n > 0)?;
+        global.is_multiple_of(parts).then(|| global / parts)
+    });
+    let micro_batch = stated.ok_or_else(|| {
         wrong("the settings state no micro-batch".into(), "add the flag of the micro-batch size")
     })?;
     let n_micro_batches = match settings.n_micro_batches {
@@ -125,18 +140,24 @@ fn plan_of(settings: &LaunchSettings, on: &OnModel<'_>) -> Result<Plan, Diagnost
     };
     let recompute = settings.recompute.unwrap_or(Recompute::None);
     let n_stages = pipeline.saturating_mul(virtual_stages);
-    let n_blocks = on.setting.model.n_blocks();
+    let n_blocks = on.n_blocks;
     let sizes = settings.blocks.clone().unwrap_or_else(|| equal_blocks(n_blocks, n_stages));
     let held = sizes.iter().fold(0u64, |sum, n| sum + u64::from(*n));
     if held != u64::from(n_blocks) || sizes.len() != n_stages as usize {
         let why = format!("{} stages of {held} blocks for a model of {n_blocks}", sizes.len());
         return Err(wrong(why, "give the settings of this model"));
     }
+    let each = settings.each.as_deref().unwrap_or_default();
+    if !each.is_empty() && each.len() != n_blocks as usize {
+        let why = format!("choices for {} blocks of a model of {n_blocks}", each.len());
+        return Err(wrong(why, "give the settings of this model"));
+    }
     let mut next = 0;
     let stages = sizes.iter().map(|n| {
         let blocks = next..next + n;
         next = blocks.end;
-        Stage { ops: Vec::new(), blocks, recompute }
+        let own = each.get(blocks.start as usize..blocks.end as usize).unwrap_or_default();
+        Stage { ops: Vec::new(), blocks, recompute, each: own.to_vec() }
     });
     let name = settings.schedule.as_deref().unwrap_or("1f1b");
     let order = Order::of(name).ok_or_else(|| {
@@ -155,7 +176,7 @@ fn plan_of(settings: &LaunchSettings, on: &OnModel<'_>) -> Result<Plan, Diagnost
 }
 
 fn side(on: &OnModel<'_>, plan: &Plan) -> Result<Side, Diagnostic> {
-    let costs = judged::costs(limited(on), plan)?;
+    let costs = on.setting.costs(plan, limit(on))?;
     let report = judge_plan(&costs, plan, Contention::Static).map_err(|v| v.diagnostic())?.report;
     let over = report.ranks.iter().enumerate().filter_map(|(rank, own)| {
         let short = own.peak.bytes.checked_sub(own.limit?).filter(|short| *short > 0)?;
@@ -176,12 +197,26 @@ fn changes(now: &Plan, plan: &Plan) -> Vec<(&'static str, String, String)> {
         counts.collect::<Vec<_>>().join(",")
     };
     let again = |plan: &Plan| {
-        let mut policies: Vec<String> =
-            plan.partition.stages.iter().map(|stage| policy(stage.recompute)).collect();
+        let mut policies: Vec<String> = plan.partition.stages.iter().map(policy).collect();
         policies.dedup();
         policies.join(",")
     };
-    let on_off = |sequence| if sequence == SequenceParallel::On { "on" } else { "off" };
+    let gathered = |plan: &Plan| {
+        let zero = plan.parallelism.zero;
+        let own = |stage: &Stage| {
+            let shared = stage.policies(zero).filter(|own| own.zero == ZeroStage::Parameters);
+            shared.count().to_string()
+        };
+        plan.partition.stages.iter().map(own).collect::<Vec<_>>().join(",")
+    };
+    let has_each = [now, plan]
+        .iter()
+        .any(|side| side.partition.stages.iter().any(|stage| !stage.each.is_empty()));
+    let on_off = |sequence| match sequence {
+        SequenceParallel::Off => "off",
+        SequenceParallel::On => "on",
+        SequenceParallel::Ulysses => "ulysses",
+    };
     let fields = [
         ("data", a.data.to_string(), b.data.to_string()),
         ("tensor", a.tensor.to_string(), b.tensor.to_string()),
@@ -196,15 +231,21 @@ fn changes(now: &Plan, plan: &Plan) -> Vec<(&'static str, String, String)> {
         ("blocks", blocks(now), blocks(plan)),
         ("recompute", again(now), again(plan)),
     ];
-    let mut changes: Vec<_> = fields.into_iter().filter(|(_, now, plan)| now != plan).collect();
+    let gathered = has_each.then(|| ("ZeRO-3 blocks", gathered(now), gathered(plan)));
+    let fields = fields.into_iter().chain(gathered);
+    let mut changes: Vec<_> = fields.filter(|(_, now, plan)| now != plan).collect();
     if changes.is_empty() && now.schedule.grid != plan.schedule.grid {
         changes.push(("schedule", "as set".into(), "another order of passes".into()));
     }
     changes
 }
 
-fn policy(policy: Recompute) -> String {
-    match policy {
+fn policy(stage: &Stage) -> String {
+    if !stage.each.is_empty() {
+        let again = stage.each.iter().filter(|own| own.recompute != Recompute::None).count();
+        return format!("block {again}");
+    }
+    match stage.recompute {
         Recompute::None => "none".to_owned(),
         Recompute::Selective => "selective".to_owned(),
         Recompute::Full => "full".to_owned(),

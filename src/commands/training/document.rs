@@ -2,11 +2,13 @@
 
 use cost_model::pipeline::judge_plan;
 use cost_model::pipeline::way::Contention;
+use cost_model::transformer::model::Offload;
 use cost_model::transformer::model::counts::n_parameters;
-use cost_model::transformer::model::{Offload, judged};
 use documents::plan::training::{RankMemoryDocument, TrainingContext, TrainingDocument};
 use documents::plan::{CostDocument, PlanDocument};
 use ir::diagnostic::Diagnostic;
+use ir::plan::Plan;
+use planner::parallelism::order::Order;
 use planner::parallelism::search_3d::Stop;
 use planner::parallelism::search_3d::judge::Judged;
 use serde_json::{Value, json};
@@ -21,9 +23,21 @@ use super::setting::Setting;
 /// # Errors
 /// Those of the schedule's generator and of the judge.
 pub(super) fn plan(setting: &Setting, best: &Judged) -> Result<PlanDocument, Diagnostic> {
-    let plan = best.plan()?;
-    let costs = judged::costs(setting.pricing(), &plan)?;
-    let report = judge_plan(&costs, &plan, Contention::Static)
+    of(setting, &best.plan()?, best.leaf.order, ALGORITHM)
+}
+
+/// The plan document of a plan, judged.
+///
+/// # Errors
+/// Those of the judge.
+pub(super) fn of(
+    setting: &Setting,
+    plan: &Plan,
+    order: Order,
+    algorithm: &str,
+) -> Result<PlanDocument, Diagnostic> {
+    let costs = setting.costs(plan, setting.limit)?;
+    let report = judge_plan(&costs, plan, Contention::Static)
         .map_err(|violation| violation.diagnostic())?
         .report;
     let memory = report.ranks.iter().map(|rank| RankMemoryDocument {
@@ -37,7 +51,7 @@ pub(super) fn plan(setting: &Setting, best: &Judged) -> Result<PlanDocument, Dia
         n_blocks: setting.model.n_blocks(),
         n_parameters: n_parameters(&setting.model),
         stack: setting.stack.name.clone(),
-        schedule: best.leaf.order.name().to_owned(),
+        schedule: order.name().to_owned(),
         offloads_optimizer: setting.offload == Offload::Optimizer,
         held: held(&setting.model, &plan),
         memory: memory.collect(),
@@ -45,12 +59,12 @@ pub(super) fn plan(setting: &Setting, best: &Judged) -> Result<PlanDocument, Dia
     let context = TrainingContext {
         model: &setting.model,
         cluster: &setting.cluster,
-        profile: &setting.profile,
-        algorithm: ALGORITHM,
+        profile: setting.measured_by(),
+        algorithm,
         training,
     };
     let step = report.step_time.0;
-    Ok(PlanDocument::from_training(&plan, context, CostDocument::new(step, step, ALGORITHM)))
+    Ok(PlanDocument::from_training(plan, context, CostDocument::new(step, step, algorithm)))
 }
 
 fn judged_document(answer: &Answer<'_>, plan: &Judged) -> Value {

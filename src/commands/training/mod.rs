@@ -6,6 +6,7 @@ mod compare;
 mod document;
 mod export;
 mod front;
+mod layered;
 mod model;
 mod nothing_fits;
 mod pins;
@@ -34,6 +35,7 @@ use setting::Setting;
 pub(crate) use answer::degrees;
 pub(crate) use compare::compare;
 pub(crate) use export::export;
+pub(crate) use layered::bench as bench_layered;
 pub(crate) use replay::{explain, simulate, verify};
 
 /// The name of the search on the command line.
@@ -75,6 +77,9 @@ pub(crate) fn plan(args: &PlanArgs, printer: &Printer) -> CommandResult {
     artifact::check(&outputs, &inputs, existing)?;
     let mut setting = Setting::of(args)?;
     let space = setting.space(args)?;
+    if setting.layers.is_some() {
+        return layered::plan(args, setting, &space, printer);
+    }
     let start = Instant::now();
     let usual = Options::default();
     let options = Options {

@@ -55,7 +55,7 @@ pub(super) fn answer(setting: &Setting, space: &Space, printer: &Printer) -> Com
     Err(diagnostic)
 }
 
-fn no_configuration(setting: &Setting, space: &Space) -> Diagnostic {
+pub(super) fn no_configuration(setting: &Setting, space: &Space) -> Diagnostic {
     let message = "the pins and the sizes leave no configuration at all";
     Diagnostic::error(Blame::Infeasible, "no-configuration", message)
         .fact("devices", space.devices.iter().map(u32::to_string).collect::<Vec<_>>())
@@ -131,7 +131,7 @@ fn host_term(moved: &Pricing<'_>, space: &Space) -> String {
 }
 
 /// The pins with one of them taken away.
-fn loosened(pins: &Pins) -> Vec<(&'static str, Pins)> {
+pub(super) fn loosened(pins: &Pins) -> Vec<(&'static str, Pins)> {
     let mut all = Vec::new();
     let mut add = |name, changed: Pins| {
         if changed != *pins {

@@ -82,7 +82,11 @@ fn set(pins: &mut Pins, field: &str, value: &str, flag: &str) -> Result<(), Diag
             pins.zero = Some(one_of(&known, value, flag)?);
         }
         "sequence-parallel" => {
-            let known = [("on", SequenceParallel::On), ("off", SequenceParallel::Off)];
+            let known = [
+                ("on", SequenceParallel::On),
+                ("off", SequenceParallel::Off),
+                ("ulysses", SequenceParallel::Ulysses),
+            ];
             pins.sequence = Some(one_of(&known, value, flag)?);
         }
         "split" => {

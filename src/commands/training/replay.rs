@@ -15,9 +15,8 @@ use ir::plan::Plan;
 use ir::units::{Bytes, Nanos};
 use serde_json::json;
 
-use super::answer::stage_text;
-use super::recount;
 use super::setting::Setting;
+use super::{layered, recount};
 use crate::cli::{ReplayArgs, ReplayFlags};
 use crate::commands::{CommandResult, Exit};
 use crate::printer::Printer;
@@ -60,7 +59,7 @@ pub(super) fn read_on<'d>(
     let pairs = [
         ("model", &document.model, digest::card(&setting.model)),
         ("cluster", &document.cluster, digest::cluster(&setting.cluster)),
-        ("profile", &document.profile, digest::profile(&setting.profile)),
+        ("profile", &document.profile, setting.measured_by().digest),
     ];
     for (what, reference, found) in pairs {
         if reference.digest == found {
@@ -82,7 +81,7 @@ pub(super) fn read_on<'d>(
 /// What breaks a rule, and the report where the plan runs at all.
 pub(super) fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>) {
     let mut broken = recount::broken(on);
-    let costs = match judged::costs(limited(on), &on.plan) {
+    let costs = match on.setting.costs(&on.plan, limit(on)) {
         Ok(costs) => costs,
         Err(error) => {
             broken.push(error);
@@ -103,11 +102,10 @@ pub(super) fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>
     (broken, Some(judged.report))
 }
 
-/// Prices with the least limit of the cluster and of what was planned within.
-pub(super) fn limited<'s>(on: &'s OnModel<'_>) -> cost_model::transformer::model::Pricing<'s> {
+/// The least limit of the cluster and of what was planned within.
+pub(super) fn limit(on: &OnModel<'_>) -> Option<Bytes> {
     let planned = on.training.memory.iter().filter_map(|rank| rank.limit_bytes).min();
-    let limit = on.setting.limit.into_iter().chain(planned.map(Bytes)).min();
-    cost_model::transformer::model::Pricing { limit, ..on.setting.pricing() }
+    on.setting.limit.into_iter().chain(planned.map(Bytes)).min()
 }
 
 pub(super) fn documents(list: &[Diagnostic]) -> Vec<DiagnosticDocument> {
@@ -202,8 +200,7 @@ fn print_ranks(on: &OnModel<'_>, report: &Report, printer: &Printer) {
     let blocks = |rank: usize| {
         let own = on.plan.partition.stages.iter().zip(&ranks);
         let own = own.filter(|(_, of)| **of as usize == rank);
-        let told: Vec<String> =
-            own.map(|(stage, _)| stage_text(&stage.blocks, stage.recompute)).collect();
+        let told: Vec<String> = own.map(|(stage, _)| layered::stage_text(stage)).collect();
         told.join(", ")
     };
     let share = |ns: u64| format!("{:.1} %", 100.0 * ns as f64 / report.step_time.0.max(1) as f64);

@@ -4,15 +4,21 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use cost_model::compute::peak;
+use cost_model::layers::{self, LayerPricing};
+use cost_model::pipeline::costs::PipelineCosts;
 use cost_model::stack::{preset, presets};
 use cost_model::training_memory::Reserve;
 use cost_model::transformer::constants::Constants;
-use cost_model::transformer::model::{Offload, Pricing};
+use cost_model::transformer::model::{Offload, Pricing, judged};
 use cost_model::transformer::run::Gradients;
 use cost_model::transformer::system::{System, measured_all_reduces};
+use documents::digest;
+use documents::plan::Reference;
 use ir::card::{ModelCard, StateFormat};
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
+use ir::layers::LayerProfile;
+use ir::plan::Plan;
 use ir::profile::Profile;
 use ir::stack::Stack;
 use ir::tensor::DType;
@@ -39,6 +45,8 @@ pub(super) struct Setting {
     pub(super) warnings: Vec<Diagnostic>,
     pub(super) cluster: Cluster,
     pub(super) profile: Profile,
+    /// Measured layers, where `--profile` names a folder of them.
+    pub(super) layers: Option<LayerProfile>,
     pub(super) system: System,
     pub(super) stack: Stack,
     constants: Constants,
@@ -110,7 +118,15 @@ impl Setting {
                 .hint("name one of these with --stack")
         })?;
         let cluster = load::cluster(path)?;
-        let profile = flags.profile.as_deref().map(importers::profile::read).transpose()?;
+        let Model { card: model, graph, warnings } = model;
+        let sequence = model.groups.first().map_or(0, |group| group.card.sequence);
+        let (folder, file) = match flags.profile.as_deref() {
+            Some(path) if importers::layers::is_folder(path) => (Some(path), None),
+            path => (None, path),
+        };
+        let read = |folder| importers::layers::read(folder, sequence);
+        let layers = folder.map(read).transpose()?;
+        let profile = file.map(importers::profile::read).transpose()?;
         let (profile, cluster) = match profile {
             None => (Profile::default(), cluster),
             Some(profile) => {
@@ -122,14 +138,13 @@ impl Setting {
         let limits = cluster.devices.iter().map(ir::cluster::Device::memory_limit);
         let limit = limits.flatten().min();
         let constants = Constants::nominal(&stack);
-        let Model { card: model, graph, warnings } = model;
-        let sequence = model.groups.first().map_or(0, |group| group.card.sequence);
-        Ok(Self {
+        let setting = Self {
             model,
             graph,
             warnings,
             cluster,
             profile,
+            layers,
             system,
             stack,
             constants,
@@ -137,7 +152,46 @@ impl Setting {
             offload: Offload::Nothing,
             global_batch,
             sequence,
+        };
+        setting.layer_pricing().map_or(Ok(()), |pricing| pricing.check())?;
+        Ok(setting)
+    }
+
+    /// What prices its plans on measured layers, where there are any.
+    pub(super) fn layer_pricing(&self) -> Option<LayerPricing<'_>> {
+        Some(LayerPricing {
+            profile: self.layers.as_ref()?,
+            model: &self.model,
+            per_host: u32::try_from(self.system.per_host).unwrap_or(u32::MAX),
+            limit: self.limit,
+            offload: self.offload,
         })
+    }
+
+    /// Costs of a plan for the judge, within a limit of each device.
+    ///
+    /// # Errors
+    /// Those of [`judged::costs`] and [`layers::judged::costs`].
+    pub(super) fn costs(
+        &self,
+        plan: &Plan,
+        limit: Option<Bytes>,
+    ) -> Result<PipelineCosts, Diagnostic> {
+        match self.layer_pricing() {
+            Some(pricing) => layers::judged::costs(&LayerPricing { limit, ..pricing }, plan),
+            None => judged::costs(Pricing { limit, ..self.pricing() }, plan),
+        }
+    }
+
+    /// Name and digest of what its costs were measured by.
+    pub(super) fn measured_by(&self) -> Reference {
+        match &self.layers {
+            Some(layers) => Reference { name: layers.name.clone(), digest: digest::layers(layers) },
+            None => Reference {
+                name: self.profile.name.clone(),
+                digest: digest::profile(&self.profile),
+            },
+        }
     }
 
     /// What prices its plans.

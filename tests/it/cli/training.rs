@@ -270,7 +270,8 @@ fn what_runs_now_is_the_baseline_of_a_comparison() {
 #[test]
 fn a_plan_for_a_launcher_has_words_there() {
     let folder = folder();
-    let targets = ["torch-pipelining", "torchtitan", "megatron", "deepspeed", "vllm", "sglang"];
+    let targets =
+        ["torch-pipelining", "torchtitan", "megatron", "deepspeed", "vllm", "sglang", "galvatron"];
     let step = |name: &str| -> u64 {
         let plan: Value = serde_json::from_str(&folder.read(name)).unwrap();
         plan["cost"]["step_time_ns"].as_u64().unwrap()

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ir::card::SequenceParallel;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::grid::{Grid, Pass};
 use ir::plan::Plan;
@@ -29,6 +30,11 @@ pub fn ranks_of(grid: &Grid, n_stages: usize) -> Option<Vec<u32>> {
 /// # Errors
 /// `stages-lose-blocks` where the stages don't hold every block once, in order; `grid-missing`.
 pub fn figures(priced: &Priced<'_>, plan: &Plan) -> Result<Vec<StageFigures>, Diagnostic> {
+    if let Some(what) = measured_only(plan) {
+        let message = format!("{what} are priced on measured layers alone");
+        return Err(Diagnostic::input("needs-layer-profile", message)
+            .hint("add --profile with the folder of measured layers that the plan was made for"));
+    }
     let stages = Stages::new(priced);
     let mut next = 0;
     for (index, stage) in plan.partition.stages.iter().enumerate() {
@@ -48,7 +54,15 @@ pub fn figures(priced: &Priced<'_>, plan: &Plan) -> Result<Vec<StageFigures>, Di
     Ok(plan.partition.stages.iter().enumerate().map(of).collect())
 }
 
-fn lost(stage: usize, wanted: u32, found: u32) -> Diagnostic {
+/// What of a plan this model has no figures of.
+fn measured_only(plan: &Plan) -> Option<&'static str> {
+    let is_ulysses = plan.parallelism.sequence == SequenceParallel::Ulysses;
+    let each = plan.partition.stages.iter().any(|stage| !stage.each.is_empty());
+    let choices = each.then_some("choices by block");
+    is_ulysses.then_some("Ulysses ranks").or(choices)
+}
+
+pub(crate) fn lost(stage: usize, wanted: u32, found: u32) -> Diagnostic {
     let message = format!("stage {stage} begins at block {found}, but block {wanted} comes next");
     Diagnostic::error(Blame::IllegalPlan, "stages-lose-blocks", message)
         .fact("stage", stage)
@@ -171,11 +185,11 @@ fn boundary(priced: &Priced<'_>, from: u32, to: u32, message: f64) -> Boundary {
 }
 
 /// Whole nanoseconds, at least one of any work.
-fn nanos(seconds: f64) -> Nanos {
+pub(crate) fn nanos(seconds: f64) -> Nanos {
     Nanos::rounded(seconds * 1e9, if seconds > 0.0 { Work::Some } else { Work::None })
 }
 
 /// Whole bytes; a float cast saturates.
-fn bytes(bytes: f64) -> Bytes {
+pub(crate) fn bytes(bytes: f64) -> Bytes {
     Bytes(bytes.max(0.0).round().min(u64::MAX as f64 / 16.0) as u64)
 }

@@ -25,12 +25,12 @@ const LOGIT: f64 = 6.0;
 const OPTIMIZER_BYTES: f64 = 36.0;
 /// Bytes per second between a device and its host: PCIe 4 x16 as achieved (`links.csv`, pcie4_x16);
 /// *nominal*, the cluster's model does not hold host links.
-const HOST_LINK: f64 = 25e9;
+pub(crate) const HOST_LINK: f64 = 25e9;
 /// Bytes per second of a host's memory, which its devices share; *nominal*: eight channels of DDR4.
-const HOST_MEMORY: f64 = 200e9;
+pub(crate) const HOST_MEMORY: f64 = 200e9;
 /// Bytes per parameter that the optimizer reads and writes in host memory: gradient read, master
 /// weight and two moments read and written, weight written.
-const HOST_OPTIMIZER_BYTES: f64 = 4.0 + 24.0 + 2.0;
+pub(crate) const HOST_OPTIMIZER_BYTES: f64 = 4.0 + 24.0 + 2.0;
 /// Blocks whose gathered parameters are there at once.
 const GATHERED_BLOCKS: f64 = 2.0;
 
@@ -123,7 +123,7 @@ impl<'a> Priced<'a> {
         let tensor = count(degrees.tensor);
         let outer = match degrees.sequence {
             SequenceParallel::Off => 1.0,
-            SequenceParallel::On => tensor,
+            SequenceParallel::On | SequenceParallel::Ulysses => tensor,
         };
         let mut priced = Self {
             pricing,
@@ -328,7 +328,7 @@ impl<'a> Priced<'a> {
         } else {
             let inside = system.inside_of(constants.get(Constant::Neighbour));
             match degrees.sequence {
-                SequenceParallel::On => (bytes / tensor as f64, inside),
+                SequenceParallel::On | SequenceParallel::Ulysses => (bytes / tensor as f64, inside),
                 SequenceParallel::Off => (bytes, inside),
             }
         }

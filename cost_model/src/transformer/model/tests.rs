@@ -42,7 +42,7 @@ fn plan(parallelism: Parallelism, blocks: &[u32], recompute: Recompute, grid: &s
     let stages = blocks.iter().map(|n| {
         let start = next;
         next += n;
-        Stage { ops: Vec::new(), blocks: start..next, recompute }
+        Stage { ops: Vec::new(), blocks: start..next, recompute, each: Vec::new() }
     });
     Plan {
         partition: Partition { stages: stages.collect() },

@@ -77,6 +77,7 @@ impl Judged {
             ops: Vec::new(),
             blocks: blocks.clone(),
             recompute: *recompute,
+            each: Vec::new(),
         };
         let stages = self.fitted.blocks.iter().zip(&self.fitted.recompute).map(stage).collect();
         Ok(Plan {

@@ -172,7 +172,7 @@ impl Leaf {
     }
 }
 
-fn divisors(n: u64) -> Vec<u64> {
+pub(crate) fn divisors(n: u64) -> Vec<u64> {
     let mut low: Vec<u64> =
         (1..).take_while(|k| k * k <= n).filter(|k| n.is_multiple_of(*k)).collect();
     let high: Vec<u64> = low.iter().rev().filter(|k| *k * *k != n).map(|k| n / k).collect();
@@ -181,7 +181,7 @@ fn divisors(n: u64) -> Vec<u64> {
 }
 
 /// Divisors of `n` that fit 32 bits and are what was pinned, if something was.
-fn degrees_of(n: u32, pinned: Option<u32>) -> Vec<u32> {
+pub(crate) fn degrees_of(n: u32, pinned: Option<u32>) -> Vec<u32> {
     let all = divisors(u64::from(n)).into_iter().filter_map(|k| u32::try_from(k).ok());
     all.filter(|k| pinned.is_none_or(|pin| pin == *k)).collect()
 }

@@ -1,0 +1,163 @@
+//! `galvatron_config_*.json` of Hetu-Galvatron: one parallel strategy per layer
+//! (`utils/config_utils.py` and `core/runtime/hybrid_parallel_config.py`, Apache-2.0).
+
+use ir::card::{Recompute, SequenceParallel, ZeroStage};
+use ir::diagnostic::Diagnostic;
+use ir::launch::LaunchSettings;
+use ir::plan::{BlockPolicy, Mesh};
+use serde_json::Value;
+
+use super::bad;
+
+/// Most layers of a file.
+const MOST_LAYERS: usize = 1 << 16;
+
+pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
+    let document: Value = serde_json::from_str(text).map_err(|error| {
+        Diagnostic::input("bad-settings", format!("this is no valid JSON: {error}"))
+            .hint("give a galvatron_config_*.json")
+    })?;
+    let config = Config(&document);
+    let pipeline = config.count("pp_deg")?.unwrap_or(1);
+    let degrees = config.list("tp_sizes_enc")?.unwrap_or_default();
+    let n = degrees.len();
+    let tensor = config.uniform("tp_sizes_enc", &degrees)?;
+    let per_layer = |key: &'static str| match config.list(key)? {
+        None => Ok(vec![0; n]),
+        Some(list) if list.len() == n => Ok(list),
+        Some(list) => {
+            Err(bad(key, &list.len().to_string(), &format!("give one number per layer, {n}")))
+        }
+    };
+    let ulysses = config.uniform("use_sp", &per_layer("use_sp")?)?;
+    config.neighbours(tensor)?;
+    config.no_context()?;
+    let default = config.default_zero()?;
+    let (zeros, again) = (per_layer("dp_types_enc")?, per_layer("checkpoint")?);
+    let each = zeros.iter().zip(&again).map(|(zero, again)| BlockPolicy {
+        recompute: if *again == 0 { Recompute::None } else { Recompute::Full },
+        zero: if *zero == 0 { default } else { ZeroStage::Parameters },
+    });
+    let sequence = match (tensor, ulysses) {
+        (1, _) => SequenceParallel::Off,
+        (_, 0) => SequenceParallel::On,
+        _ => SequenceParallel::Ulysses,
+    };
+    config.ends(tensor, sequence)?;
+    Ok(LaunchSettings {
+        tensor: Some(tensor),
+        pipeline: Some(pipeline),
+        n_micro_batches: config.count("chunks")?.map(u64::from),
+        global_batch: config.count("global_bsz")?.map(u64::from),
+        sequence: Some(sequence),
+        zero: Some(match config.count_or_zero("embed_sdp")? {
+            0 => default,
+            _ => ZeroStage::Parameters,
+        }),
+        mesh: Some(Mesh::DataInside),
+        each: Some(each.collect()),
+        blocks: config.list("pp_division")?,
+        schedule: Some(config.schedule()?),
+        ..LaunchSettings::default()
+    })
+}
+
+struct Config<'a>(&'a Value);
+
+impl Config<'_> {
+    fn text(&self, key: &str) -> Option<String> {
+        self.0.get(key).map(|value| match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        })
+    }
+
+    /// A whole number; `None` where the key is missing.
+    fn count_or_zero(&self, key: &str) -> Result<u32, Diagnostic> {
+        let Some(text) = self.text(key) else { return Ok(0) };
+        text.parse().map_err(|_| bad(key, &text, "give a whole number"))
+    }
+
+    /// A whole number of at least 1; `None` where the key is missing.
+    fn count(&self, key: &str) -> Result<Option<u32>, Diagnostic> {
+        let Some(text) = self.text(key) else { return Ok(None) };
+        match text.parse() {
+            Ok(n) if n > 0 => Ok(Some(n)),
+            _ => Err(bad(key, &text, "give a whole number of at least 1")),
+        }
+    }
+
+    /// Numbers between commas, one per layer or stage.
+    fn list(&self, key: &str) -> Result<Option<Vec<u32>>, Diagnostic> {
+        let Some(text) = self.text(key) else { return Ok(None) };
+        let numbers: Result<Vec<u32>, _> =
+            text.split(',').take(MOST_LAYERS).map(|number| number.trim().parse()).collect();
+        let numbers = numbers.map_err(|_| bad(key, &text, "give whole numbers between commas"));
+        numbers.map(Some)
+    }
+
+    /// The one value of a list.
+    fn uniform(&self, key: &str, list: &[u32]) -> Result<u32, Diagnostic> {
+        let Some(first) = list.first().copied() else {
+            return Err(bad(key, "", "give one number per layer"));
+        };
+        if list.iter().any(|other| *other != first) {
+            let text = self.text(key).unwrap_or_default();
+            return Err(bad(key, &text, "degrees that differ between layers are not judged"));
+        }
+        Ok(first)
+    }
+
+    /// Refuses tensor groups of ranks that are no neighbours.
+    fn neighbours(&self, tensor: u32) -> Result<(), Diagnostic> {
+        let key = "tp_consecutive_flags";
+        let flags = self.list(key)?.unwrap_or_default();
+        if tensor > 1 && flags.contains(&0) {
+            let text = self.text(key).unwrap_or_default();
+            return Err(bad(key, &text, "tensor ranks that are no neighbours are not judged"));
+        }
+        Ok(())
+    }
+
+    fn no_context(&self) -> Result<(), Diagnostic> {
+        for key in ["cp_sizes_enc", "ep_sizes_enc"] {
+            let sizes = self.list(key)?.unwrap_or_default();
+            if sizes.iter().any(|size| *size > 1) {
+                let text = self.text(key).unwrap_or_default();
+                return Err(bad(key, &text, "context and expert ranks are not judged"));
+            }
+        }
+        Ok(())
+    }
+
+    fn default_zero(&self) -> Result<ZeroStage, Diagnostic> {
+        let key = "default_dp_type";
+        match self.text(key).as_deref() {
+            None | Some("ddp") => Ok(ZeroStage::None),
+            Some("zero2") => Ok(ZeroStage::Gradients),
+            Some("zero3") => Ok(ZeroStage::Parameters),
+            Some(other) => Err(bad(key, other, "use ddp, zero2 or zero3")),
+        }
+    }
+
+    /// Refuses ends that are split otherwise than the layers.
+    fn ends(&self, tensor: u32, sequence: SequenceParallel) -> Result<(), Diagnostic> {
+        let own = self.count("vtp")?.unwrap_or(1);
+        let is_ulysses = self.count_or_zero("vsp")? != 0;
+        let wanted = sequence == SequenceParallel::Ulysses;
+        if own != tensor || (tensor > 1 && is_ulysses != wanted) {
+            let hint = "ends that are split otherwise than the layers are not judged";
+            return Err(bad("vtp", &own.to_string(), hint));
+        }
+        Ok(())
+    }
+
+    fn schedule(&self) -> Result<String, Diagnostic> {
+        let key = "pipeline_type";
+        match self.text(key).as_deref() {
+            None | Some("gpipe") => Ok("gpipe".to_owned()),
+            Some("pipedream_flush") => Ok("1f1b".to_owned()),
+            Some(other) => Err(bad(key, other, "use gpipe or pipedream_flush")),
+        }
+    }
+}

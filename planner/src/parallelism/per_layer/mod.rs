@@ -1,0 +1,318 @@
+//! per-layer: degrees, cut, recompute and ZeRO of every block on measured layers, to a proof.
+//!
+//! # Decides
+//! Degrees, micro-batch, the blocks of each stage, and of each block whether it is computed again
+//! and whether its parameters are shared out (ZeRO-3) or not (ZeRO-2).
+//!
+//! # Idea
+//! Blocks are alike, so of a stage only counts matter: blocks, of these computed again, of these
+//! gathered; the first ones are computed again, the last ones gathered, so that as few as possible
+//! are both. For each stage and count of blocks the fewest recomputed blocks that fit are known in
+//! closed form for each count of gathered ones ([`table`]), and few of these choices are not beaten
+//! in every time. Two paths through a 1F1B schedule bound the step by any one stage, what comes
+//! before it and what comes after; a program over the chain turns this into bounds on all that is
+//! open, and a branch and bound over stages ([`branch`]) replays what is left with the judge.
+//! Degrees come first, by a bound without memory, until none can be better.
+//!
+//! # Paper
+//! The space is that of Wang et al., "Improving automatic parallel training via balanced memory
+//! workload optimization" (Galvatron-BMW), TKDE 2024, with one degree for all blocks; schedule:
+//! Narayanan et al., SC 2021; ZeRO: Rajbhandari et al., SC 2020; Ulysses: Jacobs et al. 2023. The
+//! search is our own.
+//!
+//! # Guarantee
+//! Optimal under the judge's model where [`Stop::Proved`]: no plan of 1F1B with one data, tensor or
+//! Ulysses and pipeline degree for all blocks, equal micro-batches, any contiguous cut, ZeRO-2 or
+//! ZeRO-3 for both ends, and per block ZeRO-2 or ZeRO-3 and recompute or not, placed as said, is
+//! faster. Else nothing is faster than [`Found::bound`].
+//!
+//! # Complexity
+//! Shapes x stages x blocks^2 for the bounds; replays as [`Options::most_replays`] allows.
+//!
+//! # Limits
+//! Degrees do not mix within a plan; no context or expert ranks; ends are split as the blocks are.
+//! What was not measured is left out and counted.
+//!
+//! # Example
+//! `meshwright plan config.json --cluster node.yaml --profile measured/ --global-batch 64`.
+
+pub mod branch;
+pub mod least;
+pub mod shapes;
+pub mod table;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod laws;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use cost_model::layers::LayerPricing;
+use cost_model::layers::judged as costs;
+use cost_model::layers::priced::Priced;
+use cost_model::pipeline::way::Contention;
+use cost_model::pipeline::{judge, over_limit};
+use ir::card::{Recompute, ZeroStage};
+use ir::diagnostic::Diagnostic;
+use ir::plan::{BlockPolicy, Parallelism, Partition, Plan, Stage};
+use ir::schedule::Schedule;
+use ir::units::Nanos;
+
+use super::search_3d::space::Space;
+use super::search_3d::{Pruning, Stop};
+use crate::schedule::one_f_one_b;
+use table::{Chosen, Table};
+
+/// Partial plans for each replay that is allowed.
+pub const NODES: u64 = 50;
+
+/// How a search runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// When to stop with what there is.
+    pub deadline: Option<Instant>,
+    /// Raised to stop with what there is.
+    pub cancel: Option<Arc<AtomicBool>>,
+    /// Most replays; past them, and past [`NODES`] partial plans for each, the answer is not proved.
+    pub most_replays: u64,
+    /// Whether bounds cut anything off.
+    pub pruning: Pruning,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { deadline: None, cancel: None, most_replays: 20_000, pruning: Pruning::On }
+    }
+}
+
+/// How much was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Choices of degrees and micro-batch.
+    pub n_shapes: u64,
+    /// Of these, not in the profile.
+    pub n_unmeasured: u64,
+    /// Of these, looked into.
+    pub n_expanded: u64,
+    /// Partial plans.
+    pub n_nodes: u64,
+    /// Plans that were replayed.
+    pub n_judged: u64,
+}
+
+/// A plan with its figures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// Degrees; `zero` is that of the ends.
+    pub degrees: Parallelism,
+    /// Stages.
+    pub stages: Vec<Chosen>,
+    /// Step time.
+    pub step: Nanos,
+    /// The most bytes that lie on one device.
+    pub peak: u64,
+}
+
+/// Degrees, and a time that no plan of theirs falls below.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Family {
+    /// Degrees with the micro-batch that the bound is from.
+    pub degrees: Parallelism,
+    /// The bound, memory counted where the search got that far.
+    pub bound: Nanos,
+}
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The best plan; `None` where nothing fits.
+    pub best: Option<Judged>,
+    /// No plan of the space is faster.
+    pub bound: Nanos,
+    /// Why it ended.
+    pub stop: Stop,
+    /// How much was done.
+    pub counts: Counts,
+    /// Other degrees with their bounds, lowest first.
+    pub others: Vec<Family>,
+}
+
+impl Judged {
+    /// As a plan: degrees, stages with what is done with each block, and grid.
+    ///
+    /// # Errors
+    /// Those of the schedule's generator.
+    pub fn plan(&self) -> Result<Plan, Diagnostic> {
+        plan(&self.degrees, &self.stages)
+    }
+
+    /// Devices that it uses.
+    #[must_use]
+    pub fn n_devices(&self) -> u64 {
+        let d = &self.degrees;
+        [d.data, d.tensor, d.pipeline].iter().map(|n| u64::from(*n)).product()
+    }
+}
+
+/// Degrees and chosen stages as a plan.
+///
+/// # Errors
+/// Those of the schedule's generator.
+pub fn plan(degrees: &Parallelism, stages: &[Chosen]) -> Result<Plan, Diagnostic> {
+    let n_micro_batches = u32::try_from(degrees.n_micro_batches).unwrap_or(u32::MAX);
+    let grid = one_f_one_b::grid(degrees.pipeline.max(1), n_micro_batches)?;
+    let mut next = 0;
+    let stages = stages.iter().map(|chosen| {
+        let blocks = next..next + chosen.blocks;
+        next = blocks.end;
+        let each = (0..chosen.blocks).map(|block| BlockPolicy {
+            recompute: match block < chosen.again {
+                true => Recompute::Full,
+                false => Recompute::None,
+            },
+            zero: match block + chosen.gathered >= chosen.blocks {
+                true => ZeroStage::Parameters,
+                false => chosen.zero,
+            },
+        });
+        Stage { ops: Vec::new(), blocks, recompute: Recompute::None, each: each.collect() }
+    });
+    Ok(Plan {
+        partition: Partition { stages: stages.collect() },
+        parallelism: degrees.clone(),
+        placement: Default::default(),
+        experts: Default::default(),
+        communication: Default::default(),
+        schedule: Schedule { grid: Some(grid), ..Schedule::default() },
+    })
+}
+
+/// Judges chosen stages; `None` where they do not run or exceed a limit.
+#[must_use]
+pub fn judged(
+    pricing: &LayerPricing<'_>,
+    priced: &Priced,
+    grid: &ir::grid::Grid,
+    stages: &[Chosen],
+) -> Option<Judged> {
+    let figures: Vec<_> = stages.iter().map(|chosen| chosen.figures).collect();
+    let ranks: Vec<u32> = (0..).take(stages.len()).collect();
+    let lowered = costs::lowered(pricing, priced, &figures, &ranks);
+    let report = judge(&lowered, grid, Contention::Static).ok()?.report;
+    if over_limit(&report).is_some() {
+        return None;
+    }
+    Some(Judged {
+        degrees: priced.degrees.clone(),
+        stages: stages.to_vec(),
+        step: report.step_time,
+        peak: report.ranks.iter().map(|rank| rank.peak.bytes).max().unwrap_or(0),
+    })
+}
+
+/// A shape with its prices and bound.
+struct Open {
+    priced: Priced,
+    bound: u64,
+}
+
+/// Searches a space.
+///
+/// # Errors
+/// Those of [`shapes::check`]: pins that have no meaning here.
+pub fn solve(
+    pricing: &LayerPricing<'_>,
+    space: &Space,
+    options: &Options,
+) -> Result<Found, Diagnostic> {
+    shapes::check(&space.pins)?;
+    let mut counts = Counts::default();
+    let mut open = opened(pricing, space, &mut counts);
+    let mut best: Option<Judged> = None;
+    let mut stop = Stop::Proved;
+    let mut left = u64::MAX;
+    for index in 0..open.len() {
+        let cutoff = cutoff(best.as_ref(), options);
+        if open[index].bound >= cutoff {
+            break;
+        }
+        if options.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::SeqCst)) {
+            stop = Stop::Cancelled;
+        } else if options.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            stop = Stop::Deadline;
+        }
+        let is_spent = best.is_some() && counts.n_judged >= options.most_replays;
+        if stop != Stop::Proved || is_spent {
+            left = left.min(open[index].bound);
+            break;
+        }
+        counts.n_expanded += 1;
+        let shape = &open[index];
+        let table = Table::new(pricing, &shape.priced, &space.pins);
+        let found = branch::solve(pricing, &table, cutoff, options, &mut counts);
+        left = left.min(found.open);
+        // What was searched to its end has nothing below the best plan.
+        let own = found.best.as_ref().map_or(u64::MAX, |best| best.step.0);
+        let nothing_below = found.bound.max(own.min(cutoff)).min(found.open);
+        open[index].bound = if found.bound == u64::MAX { u64::MAX } else { nothing_below };
+        let known = best.as_ref().map_or(u64::MAX, |best| best.step.0);
+        best = found.best.filter(|judged| judged.step.0 < known).or(best);
+    }
+    let step = best.as_ref().map_or(u64::MAX, |best| best.step.0);
+    if stop == Stop::Proved && left < step {
+        // Out of replays.
+        stop = Stop::Deadline;
+    }
+    Ok(Found {
+        bound: Nanos(step.min(left)),
+        others: others(&open, best.as_ref()),
+        best,
+        stop,
+        counts,
+    })
+}
+
+/// Steps from which on no plan is wanted.
+fn cutoff(best: Option<&Judged>, options: &Options) -> u64 {
+    match options.pruning {
+        Pruning::On => best.map_or(u64::MAX, |best| best.step.0),
+        Pruning::Off => u64::MAX,
+    }
+}
+
+/// Shapes that were measured, by increasing bound without memory.
+fn opened(pricing: &LayerPricing<'_>, space: &Space, counts: &mut Counts) -> Vec<Open> {
+    let mut open = Vec::new();
+    for degrees in shapes::shapes(pricing, space) {
+        counts.n_shapes += 1;
+        let Ok(priced) = Priced::new(pricing, &degrees) else {
+            counts.n_unmeasured += 1;
+            continue;
+        };
+        let bound = table::without_memory(pricing, &priced, &space.pins);
+        open.push(Open { priced, bound });
+    }
+    open.sort_by_key(|shape| shape.bound);
+    open
+}
+
+/// One family for each choice of degrees but the best plan's.
+fn others(open: &[Open], best: Option<&Judged>) -> Vec<Family> {
+    let key = |d: &Parallelism| (d.pipeline, d.tensor, d.data, d.sequence as u8);
+    let mut families: Vec<Family> = Vec::new();
+    for shape in open {
+        let degrees = &shape.priced.degrees;
+        if shape.bound == u64::MAX || best.is_some_and(|best| key(&best.degrees) == key(degrees)) {
+            continue;
+        }
+        match families.iter_mut().find(|known| key(&known.degrees) == key(degrees)) {
+            Some(known) if known.bound.0 <= shape.bound => {}
+            Some(known) => *known = Family { degrees: degrees.clone(), bound: Nanos(shape.bound) },
+            None => families.push(Family { degrees: degrees.clone(), bound: Nanos(shape.bound) }),
+        }
+    }
+    families.sort_by_key(|family| family.bound);
+    families
+}

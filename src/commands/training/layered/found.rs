@@ -1,0 +1,243 @@
+//! What a search on measured layers answers.
+
+use std::time::Duration;
+
+use cost_model::layers::judged::figures;
+use cost_model::layers::stage::Figures;
+use cost_model::pipeline::judge_plan;
+use cost_model::pipeline::report::RankReport;
+use cost_model::pipeline::way::Contention;
+use cost_model::transformer::model::Offload;
+use cost_model::transformer::model::counts::{model_flops, n_parameters};
+use documents::plan::PlanDocument;
+use ir::card::SequenceParallel;
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::plan::{Parallelism, Plan};
+use ir::units::{Bytes, Nanos};
+use planner::parallelism::per_layer::{Found, Judged};
+use planner::parallelism::search_3d::Stop;
+use serde_json::{Value, json};
+
+use super::super::setting::Setting;
+use super::{pricing, stage_text};
+use crate::load;
+use crate::printer::Printer;
+use crate::table::Column;
+
+/// Other degrees that are shown.
+const SHOWN: usize = 5;
+
+/// Everything that is printed or written as a document.
+pub(super) struct Answer<'a> {
+    setting: &'a Setting,
+    best: &'a Judged,
+    found: &'a Found,
+    plan: Plan,
+    figures: Vec<Figures>,
+    ranks: Vec<RankReport>,
+    elapsed: Duration,
+}
+
+impl<'a> Answer<'a> {
+    /// Judges the best plan again, as a plan.
+    ///
+    /// # Errors
+    /// `internal` where the judge does not confirm what the search found.
+    pub(super) fn new(
+        setting: &'a Setting,
+        best: &'a Judged,
+        found: &'a Found,
+        elapsed: Duration,
+    ) -> Result<Self, Diagnostic> {
+        let plan = best.plan()?;
+        let figures = figures(&pricing(setting)?, &plan)?;
+        let costs = setting.costs(&plan, setting.limit)?;
+        let report = judge_plan(&costs, &plan, Contention::Static)
+            .map_err(|violation| violation.diagnostic())?
+            .report;
+        if report.step_time != best.step {
+            let message = "the judge does not confirm the plan that the search found";
+            return Err(Diagnostic::error(Blame::Internal, "internal", message));
+        }
+        Ok(Self { setting, best, found, plan, figures, ranks: report.ranks, elapsed })
+    }
+
+    fn tokens_per_s(&self) -> f64 {
+        let tokens = self.setting.global_batch as f64 * self.setting.sequence as f64;
+        tokens / self.best.step.seconds()
+    }
+
+    fn utilisation(&self) -> f64 {
+        let flops = model_flops(&self.setting.model, self.setting.global_batch);
+        let devices = self.best.n_devices() as f64;
+        flops / (self.best.step.seconds() * devices * self.setting.peak())
+    }
+
+    /// Prints it.
+    pub(super) fn print(&self, printer: &Printer) {
+        let setting = self.setting;
+        printer.line(&format!(
+            "{}: {} blocks, {:.2} billion parameters; {} samples of {} tokens a step",
+            setting.model.name,
+            setting.model.n_blocks(),
+            n_parameters(&setting.model) as f64 / 1e9,
+            setting.global_batch,
+            setting.sequence
+        ));
+        let layers = setting.layers.as_ref().map_or("", |layers| layers.name.as_str());
+        printer.line(&format!(
+            "{}: {}; layers measured in `{layers}`",
+            setting.cluster.name,
+            load::describe(&setting.cluster)
+        ));
+        let hosts = match setting.offload {
+            Offload::Nothing => "",
+            Offload::Optimizer => {
+                "; hosts keep the optimizer states, as nothing fits otherwise (host links and \
+                 memory nominal)"
+            }
+        };
+        printer.line(&format!("plan: {}{hosts}", degrees(&self.best.degrees)));
+        self.print_ranks(printer);
+        self.print_others(printer);
+        printer.line(&self.sentence());
+    }
+
+    fn print_ranks(&self, printer: &Printer) {
+        let bytes = |bytes: f64| Bytes(bytes.round() as u64).to_string();
+        let pipeline = self.best.degrees.pipeline;
+        let row = |(index, (rank, own)): (usize, (&RankReport, &Figures))| {
+            let left = u64::from(pipeline) - index as u64;
+            let kept = self.best.degrees.n_micro_batches.min(left) as f64;
+            let stage = &self.plan.partition.stages[index];
+            vec![
+                index.to_string(),
+                stage_text(stage),
+                bytes(own.states),
+                bytes(kept * own.activation),
+                bytes(own.end_states + kept * own.end_activation),
+                bytes(own.temporary + own.idle_room()),
+                Bytes(rank.peak.bytes).to_string(),
+                rank.limit.map_or_else(String::new, |limit| {
+                    Bytes(limit.saturating_sub(rank.peak.bytes)).to_string()
+                }),
+            ]
+        };
+        let columns = [
+            Column::Number("rank"),
+            Column::Text("blocks"),
+            Column::Number("states"),
+            Column::Number("activations"),
+            Column::Number("ends"),
+            Column::Number("working room"),
+            Column::Number("peak"),
+            Column::Number("margin"),
+        ];
+        let rows = self.ranks.iter().zip(&self.figures).enumerate().map(row).collect();
+        printer.table(&columns, rows);
+    }
+
+    fn print_others(&self, printer: &Printer) {
+        if self.found.others.is_empty() {
+            return;
+        }
+        let row = |family: &planner::parallelism::per_layer::Family| {
+            let loss = family.bound.seconds() / self.best.step.seconds() - 1.0;
+            vec![
+                degrees(&family.degrees),
+                family.bound.to_string(),
+                format!("{:+.1} %", 100.0 * loss),
+            ]
+        };
+        let columns = [
+            Column::Text("other degrees"),
+            Column::Number("no plan below"),
+            Column::Number("so loses at least"),
+        ];
+        printer.table(&columns, self.found.others.iter().take(SHOWN).map(row).collect());
+    }
+
+    fn sentence(&self) -> String {
+        let counts = &self.found.counts;
+        let proof = match self.found.stop {
+            Stop::Proved => format!(
+                "the optimum of its space ({} of {} shapes expanded, {} plans judged)",
+                counts.n_expanded, counts.n_shapes, counts.n_judged
+            ),
+            Stop::Deadline | Stop::Cancelled => {
+                let gap = self.best.step.seconds() / self.found.bound.seconds() - 1.0;
+                format!("stopped early: bound {}, gap {:.1} %", self.found.bound, 100.0 * gap)
+            }
+        };
+        format!(
+            "step time {}, {:.0} tokens/s, {:.1} % of peak, {} devices; found in {:.3} s, {proof}",
+            self.best.step,
+            self.tokens_per_s(),
+            100.0 * self.utilisation(),
+            self.best.n_devices(),
+            self.elapsed.as_secs_f64()
+        )
+    }
+
+    /// What `plan --json` prints.
+    ///
+    /// # Errors
+    /// `internal` where a plan has no JSON form, which none is without.
+    pub(super) fn document(&self, plan: &PlanDocument) -> Result<Value, Diagnostic> {
+        let plan: Value = serde_json::from_str(&plan.to_json()?).unwrap_or_default();
+        let counts = &self.found.counts;
+        let others = self.found.others.iter().map(|family| {
+            json!({ "degrees": degrees(&family.degrees), "bound_s": family.bound.seconds() })
+        });
+        let stages = self.best.stages.iter().zip(&self.ranks).map(|(stage, rank)| {
+            json!({
+                "n_blocks": stage.blocks,
+                "n_recomputed": stage.again,
+                "n_zero3": stage.gathered,
+                "peak_bytes": rank.peak.bytes,
+                "limit_bytes": rank.limit,
+            })
+        });
+        Ok(json!({
+            "plan": plan,
+            "best": {
+                "degrees": degrees(&self.best.degrees),
+                "n_devices": self.best.n_devices(),
+                "step_time_ns": self.best.step.0,
+                "step_time_s": self.best.step.seconds(),
+                "tokens_per_s": self.tokens_per_s(),
+                "model_flops_utilisation": self.utilisation(),
+                "peak_bytes": self.best.peak,
+                "stages": stages.collect::<Vec<_>>(),
+                "offloads_optimizer": self.setting.offload == Offload::Optimizer,
+            },
+            "others": others.collect::<Vec<_>>(),
+            "bound_s": Nanos(self.found.bound.0).seconds(),
+            "is_optimum": self.found.stop == Stop::Proved,
+            "elapsed_s": self.elapsed.as_secs_f64(),
+            "counts": {
+                "shapes": counts.n_shapes,
+                "unmeasured": counts.n_unmeasured,
+                "expanded": counts.n_expanded,
+                "nodes": counts.n_nodes,
+                "judged": counts.n_judged,
+            },
+        }))
+    }
+}
+
+/// Degrees in one line.
+pub(super) fn degrees(d: &Parallelism) -> String {
+    let kind = match d.sequence {
+        SequenceParallel::Ulysses => "Ulysses",
+        SequenceParallel::On | SequenceParallel::Off => "tensor",
+    };
+    let mut text = format!(
+        "data {} x {kind} {} x pipeline {}, micro-batch {} x {}",
+        d.data, d.tensor, d.pipeline, d.micro_batch, d.n_micro_batches
+    );
+    if d.data > 1 || d.sequence == SequenceParallel::Ulysses {
+        text.push_str(&format!(", ends ZeRO {}", d.zero as u8));
+    }
+    text
+}

@@ -1,0 +1,164 @@
+//! Where no plan on measured layers fits: bytes short of each stage, what binds, and what would fit.
+
+use cost_model::layers::LayerPricing;
+use cost_model::transformer::model::Offload;
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::units::Bytes;
+use planner::parallelism::per_layer::least::{Least, least};
+use planner::parallelism::per_layer::{Judged, Options, solve};
+use planner::parallelism::search_3d::space::Space;
+
+use super::super::nothing_fits::{loosened, no_configuration};
+use super::super::setting::Setting;
+use super::found::degrees;
+use super::{hosts, pricing};
+use crate::commands::CommandResult;
+use crate::printer::Printer;
+use crate::table::Column;
+
+/// Doublings of the devices that are tried.
+const DOUBLINGS: u32 = 6;
+/// Replays for each way out: a plan that fits is wanted, not the best one.
+const REPLAYS: u64 = 50;
+
+/// The answer, with exit code 4.
+pub(super) fn answer(setting: &Setting, space: &Space, printer: &Printer) -> CommandResult {
+    let pricing = pricing(setting)?;
+    let Some(least) = least(&pricing, space) else {
+        return Err(no_configuration(setting, space));
+    };
+    let limit = setting.limit.map_or(u64::MAX, |limit| limit.0);
+    print_stages(&least, limit, printer);
+    let short = (0..).zip(&least.bytes).filter(|(_, bytes)| **bytes > limit);
+    let short: Vec<String> =
+        short.map(|(stage, bytes): (u32, _)| format!("stage {stage}: {}", bytes - limit)).collect();
+    let lacks = least.most().0.saturating_sub(limit);
+    let message = format!(
+        "no plan fits: the one that needs least is short of {lacks} bytes ({}) on its fullest device",
+        Bytes(lacks)
+    );
+    let mut diagnostic = Diagnostic::error(Blame::Infeasible, "memory-exceeded", message)
+        .fact("need", least.most())
+        .fact("have", Bytes(limit))
+        .fact("shortfall_bytes", short)
+        .fact("binds", binding(&least))
+        .fact("plan", degrees(&least.degrees));
+    for way in ways(setting, &pricing, space, &least)? {
+        diagnostic = diagnostic.hint(way);
+    }
+    Err(diagnostic)
+}
+
+/// Terms of a stage with their bytes.
+fn terms(least: &Least, stage: usize) -> [(&'static str, f64); 4] {
+    let figures = &least.stages[stage].figures;
+    let kept = f64::from(least.in_flight[stage]);
+    [
+        ("states", figures.states),
+        ("activations", kept * figures.activation),
+        ("ends", figures.end_states + kept * figures.end_activation),
+        ("working room", figures.temporary + figures.idle_room()),
+    ]
+}
+
+/// The largest term of the fullest stage.
+fn binding(least: &Least) -> String {
+    let fullest = (0..least.bytes.len()).max_by_key(|stage| least.bytes[*stage]).unwrap_or(0);
+    let largest = terms(least, fullest).into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
+    largest.map_or_else(String::new, |(name, bytes)| {
+        format!("{name} of stage {fullest}: {}", Bytes(bytes.round() as u64))
+    })
+}
+
+fn print_stages(least: &Least, limit: u64, printer: &Printer) {
+    let row = |stage: usize| {
+        let own = &least.stages[stage];
+        let terms = terms(least, stage).map(|(_, bytes)| Bytes(bytes.round() as u64).to_string());
+        let need = least.bytes[stage];
+        let mut row = vec![
+            stage.to_string(),
+            format!("{}, {} again, {} ZeRO-3", own.blocks, own.again, own.gathered),
+        ];
+        row.extend(terms);
+        row.extend([Bytes(need).to_string(), Bytes(need.saturating_sub(limit)).to_string()]);
+        row
+    };
+    let columns = [
+        Column::Number("stage"),
+        Column::Text("blocks"),
+        Column::Number("states"),
+        Column::Number("activations"),
+        Column::Number("ends"),
+        Column::Number("working room"),
+        Column::Number("needs"),
+        Column::Number("short of"),
+    ];
+    printer.talk_table(&columns, (0..least.stages.len()).map(row).collect());
+}
+
+/// Changes that fit, each planned by the same search.
+fn ways(
+    setting: &Setting,
+    pricing: &LayerPricing<'_>,
+    space: &Space,
+    least: &Least,
+) -> Result<Vec<String>, Diagnostic> {
+    let mut ways = Vec::new();
+    let options = Options { most_replays: REPLAYS, ..Options::default() };
+    let fitting =
+        |pricing: &LayerPricing<'_>, space: &Space| -> Result<Option<Judged>, Diagnostic> {
+            Ok(solve(pricing, space, &options)?.best)
+        };
+    for (name, pins) in loosened(&space.pins) {
+        if let Some(plan) = fitting(pricing, &Space { pins, ..space.clone() })? {
+            ways.push(format!("without --pin {name} a plan fits: step time {} or less", plan.step));
+        }
+    }
+    let moved = LayerPricing { offload: Offload::Optimizer, ..*pricing };
+    match fitting(&moved, space)? {
+        Some(plan) => match hosts::check_within(setting, &moved, &plan) {
+            Ok(()) => ways.push(format!(
+                "with optimizer states on the hosts (without --no-offload) a plan fits: step time {} or less",
+                plan.step
+            )),
+            Err(error) => ways.push(format!("offloading is no way out: {}", error.message)),
+        },
+        None => ways.push(host_term(&moved, space)),
+    }
+    let most = space.devices.iter().copied().max().unwrap_or(1);
+    for n in (1..=DOUBLINGS).map(|power| most.saturating_mul(1 << power)) {
+        if pricing.hosts(n).is_none() {
+            ways.push(format!(
+                "links of {n} devices were not measured: more devices are not tried"
+            ));
+            break;
+        }
+        let more = Space { devices: vec![n], ..space.clone() };
+        if let Some(plan) = fitting(pricing, &more)? {
+            ways.push(format!("on {n} such devices a plan fits: step time {} or less", plan.step));
+            break;
+        }
+    }
+    let larger = LayerPricing { limit: Some(least.most()), ..*pricing };
+    if let Some(plan) = fitting(&larger, space)? {
+        ways.push(format!(
+            "with {} ({} bytes) on each device a plan fits: step time {} or less",
+            least.most(),
+            least.most().0,
+            plan.step
+        ));
+    }
+    Ok(ways)
+}
+
+/// What binds even with the optimizer states on the hosts.
+fn host_term(moved: &LayerPricing<'_>, space: &Space) -> String {
+    match least(moved, space) {
+        None => "optimizer states on the hosts are not enough".to_owned(),
+        Some(least) => format!(
+            "optimizer states on the hosts are not enough: {} bytes are needed still, most by {}",
+            least.most().0,
+            binding(&least)
+        ),
+    }
+}
