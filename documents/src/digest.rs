@@ -4,11 +4,12 @@
 //! from two containers has one digest. The encoding is a flat sequence of tagged, length-prefixed
 //! fields with LEB128 integers; [`ENCODING`] changes whenever its meaning does.
 
+use ir::card::part::PartCard;
 use ir::card::{Attention, BlockGroup, ModelCard};
 use ir::cluster::{Check, Cluster, Device, DeviceKind, Duplex, RouteKind};
 use ir::graph::Graph;
 use ir::id::TensorId;
-use ir::op::{Op, Origin, Phase, Work};
+use ir::op::{Op, Origin, Phase, Product, Work};
 use ir::tensor::{Role, Tensor};
 use sha2::{Digest as _, Sha256};
 
@@ -43,7 +44,7 @@ pub fn card(model: &ModelCard) -> String {
     encoder.text(&model.name);
     encoder.number(u64::from(model.n_predictions));
     encoder.count(model.groups.len());
-    for BlockGroup { card, n_blocks, extra_weights } in &model.groups {
+    for BlockGroup { card, n_blocks, extra_weights, part: _ } in &model.groups {
         encoder.number(u64::from(*n_blocks));
         encoder.number(*extra_weights);
         let experts = card.experts.map(|e| [e.n_experts, e.per_token, e.feed_forward, e.n_shared]);
@@ -67,6 +68,12 @@ pub fn card(model: &ModelCard) -> String {
         encoder.numbers(numbers.into_iter());
         encoder.numbers(experts.map_or_else(Vec::new, Vec::from).into_iter());
         encoder.numbers(attention.into_iter());
+    }
+    // Only models from graphs have more, so that the others' digests are what they were.
+    if model.other_parameters != 0 || model.is_of_parts() {
+        encoder.text("from a graph");
+        encoder.number(model.other_parameters.cast_unsigned());
+        model.groups.iter().filter_map(|group| group.part.as_ref()).for_each(|p| encoder.part(p));
     }
     encoder.finish()
 }
@@ -165,6 +172,25 @@ impl Encoder {
 
     fn tensor_ids(&mut self, ids: &[TensorId]) {
         self.numbers(ids.iter().map(|id| u64::from(id.0)));
+    }
+
+    fn part(&mut self, part: &PartCard) {
+        for pass in [&part.forward, &part.backward_input, &part.backward_weight] {
+            self.count(pass.products.len());
+            for own in &pass.products {
+                let Product { count, m, k, n } = own.product;
+                self.numbers([count, m, k, n, own.grows as u64, own.n_kernels].into_iter());
+            }
+            self.number(pass.bytes);
+            self.number(pass.fixed_bytes);
+            self.number(pass.n_kernels);
+        }
+        let numbers = [part.n_parameters, part.stash, part.input, part.behind];
+        self.numbers(numbers.into_iter());
+        self.count(part.tied.len());
+        for (block, elements) in &part.tied {
+            self.numbers([u64::from(*block), *elements].into_iter());
+        }
     }
 
     fn op(&mut self, op: &Op) {

@@ -266,6 +266,16 @@ pub fn instance(path: &Path) -> Result<Option<Instance>, Diagnostic> {
     found.map_err(|error| hints::complete(error).fact("file", file.clone()))
 }
 
+/// Whether a file is a model config, or none that could be told.
+#[must_use]
+pub fn is_config(path: &Path) -> bool {
+    let Ok(source) = FileSource::open(path) else { return true };
+    match sniff::format(&source, &path.to_string_lossy()) {
+        Ok(format) => format.name == "config",
+        Err(_) => !path.to_string_lossy().ends_with(".gz"),
+    }
+}
+
 /// Reads a split of a dnn-partitioning instance.
 ///
 /// # Errors

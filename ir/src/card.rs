@@ -1,4 +1,11 @@
 //! A transformer by its figures alone, and how a training run treats its blocks.
+//!
+//! Models that no transformer's figures describe are chains of parts, each by what its ops do
+//! ([`part`]).
+
+pub mod part;
+
+use part::PartCard;
 
 /// The feed-forward part of a block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -116,6 +123,16 @@ pub struct BlockGroup {
     /// Weights of products that each block has besides those of its card, such as the projection
     /// of a block that predicts a later token; `hidden` rows, not shared out by tensor ranks.
     pub extra_weights: u64,
+    /// What one block does, where that is known op by op and the card's figures say nothing.
+    pub part: Option<Box<PartCard>>,
+}
+
+impl BlockGroup {
+    /// Blocks that the card describes.
+    #[must_use]
+    pub fn of_card(card: TransformerCard, n_blocks: u32) -> Self {
+        Self { card, n_blocks, extra_weights: 0, part: None }
+    }
 }
 
 /// A transformer whose blocks are of several kinds, between an embedding and a vocabulary head.
@@ -127,9 +144,19 @@ pub struct ModelCard {
     pub groups: Vec<BlockGroup>,
     /// Tokens that are predicted per position: how often the head runs.
     pub n_predictions: u32,
+    /// Trained parameters of the model less those that the closed forms of its cards count: the
+    /// last normalisation, say; below zero where a graph lacks biases that the closed forms have.
+    pub other_parameters: i64,
 }
 
 impl ModelCard {
+    /// Whether its blocks are parts of a graph, so that there are no tokens, heads or widths to
+    /// share out.
+    #[must_use]
+    pub fn is_of_parts(&self) -> bool {
+        self.groups.iter().any(|group| group.part.is_some())
+    }
+
     /// A model of equal blocks.
     #[must_use]
     pub fn uniform(card: TransformerCard) -> Self {
@@ -137,8 +164,9 @@ impl ModelCard {
         let name = card.name.clone();
         Self {
             name,
-            groups: vec![BlockGroup { card, n_blocks, extra_weights: 0 }],
+            groups: vec![BlockGroup::of_card(card, n_blocks)],
             n_predictions: 1,
+            other_parameters: 0,
         }
     }
 

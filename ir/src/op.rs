@@ -33,7 +33,7 @@ pub enum Origin {
 }
 
 /// `count` independent products of an `m x k` by a `k x n` matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Product {
     /// Independent products of this shape (batch, heads, convolution groups, LSTM steps).
     pub count: u64,

@@ -17,4 +17,5 @@ pub mod recipe;
 pub mod registry;
 pub mod run;
 pub mod schedule;
+pub mod structure;
 pub mod transform;

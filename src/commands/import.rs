@@ -6,7 +6,7 @@ use ir::units::{Bytes, Flops};
 use serde_json::{Value, json};
 
 use crate::cli::ImportArgs;
-use crate::commands::{CommandResult, Exit};
+use crate::commands::{CommandResult, Exit, structure};
 use crate::load;
 use crate::printer::Printer;
 use crate::table::Column;
@@ -45,11 +45,14 @@ pub(crate) fn run(args: &ImportArgs, printer: &Printer) -> CommandResult {
     }
     printer.text("\n");
     facts(summary, printer);
+    let found = structure::find(graph);
+    found.print(graph, printer);
     printer.warnings(warnings);
     printer.line(&sentence(&graph.name, summary));
     printer.document(&json!({
         "name": graph.name,
         "summary": document(summary),
+        "structure": found.document(),
         "inputs": graph.inputs.iter().map(|t| tensor(graph.tensor(*t))).collect::<Vec<_>>(),
         "outputs": graph.outputs.iter().map(|t| tensor(graph.tensor(*t))).collect::<Vec<_>>(),
         "warnings": warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),

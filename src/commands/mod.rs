@@ -20,6 +20,7 @@ mod replay;
 mod report;
 mod serve;
 mod simulate;
+mod structure;
 mod support;
 mod training;
 mod trust;

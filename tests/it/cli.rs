@@ -10,6 +10,7 @@ mod followed;
 mod layered;
 mod mapped;
 mod training;
+mod training_graph;
 
 use std::fs;
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use exporters::training::{Field, TrainingSource, export, targets};
+use exporters::training::{Blocks, Field, TrainingSource, export, targets};
 use importers::launcher::{Launcher, read};
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::grid::Grid;
@@ -89,6 +89,8 @@ impl Case {
             schedule: self.schedule,
             sequence_length: 4_096,
             n_predicting: self.n_predicting,
+            blocks: Blocks::Layers,
+            starts: &[],
         };
         match export(target, &source) {
             Ok(file) => Ok(String::from_utf8(file.bytes).unwrap()),

@@ -21,6 +21,7 @@ mod oracle;
 mod random_problem;
 mod recipes;
 mod step_groups;
+mod structure;
 mod time_grid;
 mod training;
 mod worked_file;

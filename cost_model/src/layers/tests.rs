@@ -61,8 +61,9 @@ fn model() -> ModelCard {
     let card = TransformerCard { n_kv_heads: 32, ..card };
     ModelCard {
         name: "round".into(),
-        groups: vec![BlockGroup { card, n_blocks: 4, extra_weights: 0 }],
+        groups: vec![BlockGroup::of_card(card, 4)],
         n_predictions: 1,
+        other_parameters: 0,
     }
 }
 

@@ -28,7 +28,7 @@ use super::run::Run;
 use super::system::System;
 
 /// Bytes that fused chains of pointwise kernels move over those of single kernels; nominal.
-const FUSED_SHARE: f64 = 0.5;
+pub(super) const FUSED_SHARE: f64 = 0.5;
 /// Operations of fused attention's backward pass over those of its forward pass (Dao et al. 2022:
 /// five products instead of two).
 const FUSED_BACKWARD: f64 = 2.5;

@@ -9,6 +9,7 @@ mod gradient;
 mod groups;
 mod names;
 mod parameters;
+pub mod passes;
 pub(crate) mod states;
 mod training;
 mod unroll;

@@ -62,12 +62,7 @@ pub(super) fn synthesise(
     n_micro_batches: u64,
 ) -> Result<Graph, Diagnostic> {
     let n_ops = graph.ops.len();
-    let mut step = Step::new(graph, optimizer, n_micro_batches)?;
-    step.find_needs();
-    step.add_loss()?;
-    for op in (0..n_ops).rev().map(OpId::new) {
-        step.add_backward(op);
-    }
+    let mut step = with_backward(graph, optimizer, n_micro_batches)?;
     let mut groups = Groups::of(&step.graph);
     step.join_groups(&mut groups, n_ops);
     step.add_optimizers(optimizer);
@@ -75,6 +70,28 @@ pub(super) fn synthesise(
     step.graph.source_op_ids.clear();
     step.graph.source_tensor_ids.clear();
     Ok(step.graph)
+}
+
+/// The forward ops and, behind them, their backward ops, with the forward op that each belongs to.
+pub(super) fn owned(graph: Graph) -> Result<(Graph, Vec<Option<OpId>>), Diagnostic> {
+    // Several micro-batches, so that gradients of weights are added to a buffer.
+    let step = with_backward(graph, Optimizer::default(), 2)?;
+    Ok((step.graph, step.owner))
+}
+
+fn with_backward(
+    graph: Graph,
+    optimizer: Optimizer,
+    n_micro_batches: u64,
+) -> Result<Step, Diagnostic> {
+    let n_ops = graph.ops.len();
+    let mut step = Step::new(graph, optimizer, n_micro_batches)?;
+    step.find_needs();
+    step.add_loss()?;
+    for op in (0..n_ops).rev().map(OpId::new) {
+        step.add_backward(op);
+    }
+    Ok(step)
 }
 
 impl Step {

@@ -26,6 +26,20 @@ pub struct TrainingSource<'a> {
     pub sequence_length: u64,
     /// Blocks at the end of the model that predict a later token.
     pub n_predicting: u32,
+    /// What the blocks of the stages are.
+    pub blocks: Blocks,
+    /// By block, the module or op at which it begins; empty where the model is no graph.
+    pub starts: &'a [String],
+}
+
+/// What the blocks of a plan are in the words of a launcher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Blocks {
+    /// Layers of a transformer.
+    #[default]
+    Layers,
+    /// Parts of a graph, which no launcher counts.
+    Parts,
 }
 
 /// A field of a plan of a training run.
@@ -140,6 +154,10 @@ pub struct TrainingTarget {
     export: fn(&TrainingSource<'_>) -> Result<Export, Diagnostic>,
 }
 
+const SPLITS: &str = "torch-split-points";
+/// Targets that do not count layers.
+const OF_PARTS: [&str; 2] = ["torch-pipelining", SPLITS];
+
 const TARGETS: &[TrainingTarget] = &[
     TrainingTarget {
         name: "torch-pipelining",
@@ -149,6 +167,15 @@ const TARGETS: &[TrainingTarget] = &[
         accepts: torch_pipelining::accepts,
         recomputes: None,
         export: torch_pipelining::export,
+    },
+    TrainingTarget {
+        name: SPLITS,
+        file_name: "split_points.json",
+        summary: "split points of torch.distributed.pipelining: where each stage of a graph begins",
+        expresses: &[Field::Pipeline, Field::VirtualStages, Field::Blocks],
+        accepts: |_, _| true,
+        recomputes: None,
+        export: torch_pipelining::split_points,
     },
     TrainingTarget {
         name: "torchtitan",
@@ -276,6 +303,11 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
             .hint(format!("choose from {}", names.join(", ")))
             .fact("targets", names)
     })?;
+    if source.blocks == Blocks::Parts && !OF_PARTS.contains(&row.name) {
+        let why = "it counts layers of a transformer";
+        let hint = format!("export to {}", OF_PARTS.join(" or "));
+        return Err(refused(row.name, "parts of a graph", why, &hint));
+    }
     if row.name != "galvatron" {
         by_block(source, row.name)?;
     }

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use ir::diagnostic::Diagnostic;
 use ir::grid::{Grid, Pass};
 use ir::plan::Parallelism;
+use serde_json::json;
 
-use super::{TrainingSource, refused};
+use super::{SPLITS, TrainingSource, refused};
 use crate::Export;
 
 const TARGET: &str = "torch-pipelining";
@@ -30,6 +31,33 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
         ));
     };
     text(grid).map(Export::from)
+}
+
+/// Where each stage begins, the first one excepted: `split_spec` of
+/// `torch.distributed.pipelining.pipeline` takes the modules as keys, with `SplitPoint.BEGINNING`.
+pub(super) fn split_points(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
+    super::blocks(source.plan)?;
+    let refuse = |why: &str| {
+        let hint = "plan a graph whose ops name their modules, such as an ONNX file of torch";
+        Err(refused(SPLITS, "this plan", why, hint))
+    };
+    if source.starts.is_empty() {
+        return refuse("a config has no modules");
+    }
+    let mut stages = Vec::new();
+    for (stage, own) in source.plan.partition.stages.iter().enumerate() {
+        let Some(start) = source.starts.get(own.blocks.start as usize) else {
+            return refuse("a stage begins behind the last block");
+        };
+        stages.push(json!({ "stage": stage, "begins_at": start, "first_block": own.blocks.start }));
+    }
+    let later = source.plan.partition.stages.iter().skip(1);
+    let splits: serde_json::Map<String, serde_json::Value> = later
+        .filter_map(|own| source.starts.get(own.blocks.start as usize))
+        .map(|start| (start.clone(), json!("BEGINNING")))
+        .collect();
+    let document = json!({ "split_spec": splits, "stages": stages });
+    Ok(Export::from(format!("{document:#}\n")))
 }
 
 /// The grid in torch's grammar.

@@ -139,9 +139,8 @@ fn latent(fields: &Object, name: &str, sequence: Option<u64>) -> Result<ModelCar
     };
     let mixture = TransformerCard { experts: Some(experts), ..dense.clone() };
     let group = |card: &TransformerCard, n_blocks: u64, extra_weights| BlockGroup {
-        card: card.clone(),
-        n_blocks: n_blocks as u32,
         extra_weights,
+        ..BlockGroup::of_card(card.clone(), n_blocks as u32)
     };
     // A later token is predicted from the hidden state and an embedding side by side.
     let projection = hidden.saturating_mul(2).saturating_mul(hidden);
@@ -151,7 +150,12 @@ fn latent(fields: &Object, name: &str, sequence: Option<u64>) -> Result<ModelCar
         group(&mixture, n_later, projection),
     ];
     groups.retain(|group| group.n_blocks > 0);
-    Ok(ModelCard { name: name.to_owned(), groups, n_predictions: 1 + n_later as u32 })
+    Ok(ModelCard {
+        name: name.to_owned(),
+        groups,
+        n_predictions: 1 + n_later as u32,
+        other_parameters: 0,
+    })
 }
 
 /// A whole number from 1 on.

@@ -27,8 +27,8 @@
 //! # Example
 //! `meshwright plan model.onnx --cluster pod.yaml --objective max-load --algorithm repeat,orders`
 
-mod cut;
-mod fingerprint;
+pub(crate) mod cut;
+pub(crate) mod fingerprint;
 #[cfg(test)]
 mod tests;
 
@@ -55,6 +55,8 @@ pub const OPTIONS: &[OptionRow] = &[SHARE];
 
 /// How many periods are looked for.
 const N_PERIODS: usize = 3;
+/// Least part of the line that a period has to account for: one in so many.
+const LEAST_PART: usize = 20;
 
 struct Repeat {
     share: f64,
@@ -124,7 +126,7 @@ pub fn solve(problem: &Problem, share: f64) -> Repeated {
     let own = fingerprint::own(problem, &line);
     let mut repeated = Repeated::default();
     let mut is_taken = vec![false; line.len()];
-    for period in fingerprint::periods(&own, N_PERIODS) {
+    for period in fingerprint::periods(&own, N_PERIODS, LEAST_PART) {
         let marks = fingerprint::in_context(problem, &line, &own, period);
         for stretch in fingerprint::stretches(&marks, period, &is_taken) {
             let Some(stretch) = cut::aligned(stretch, &across) else { continue };

@@ -76,7 +76,7 @@ impl<'a> Answer<'a> {
         })
     }
 
-    /// Tokens per second.
+    /// Tokens per second; samples, where the model has no tokens.
     pub(super) fn tokens_per_s(&self, step: Nanos) -> f64 {
         self.setting.global_batch as f64 * self.setting.sequence as f64 / step.seconds()
     }
@@ -90,14 +90,7 @@ impl<'a> Answer<'a> {
     /// Prints it.
     pub(super) fn print(&self, printer: &Printer) {
         let setting = self.setting;
-        printer.line(&format!(
-            "{}: {} blocks, {:.2} billion parameters; {} samples of {} tokens a step",
-            setting.model.name,
-            setting.model.n_blocks(),
-            n_parameters(&setting.model) as f64 / 1e9,
-            setting.global_batch,
-            setting.sequence
-        ));
+        self.print_model(printer);
         printer.line(&format!(
             "{}: {}; {}, nominal costs",
             setting.cluster.name,
@@ -115,6 +108,30 @@ impl<'a> Answer<'a> {
         self.print_front(printer);
         self.print_turns(printer);
         printer.line(&self.sentence());
+    }
+
+    fn print_model(&self, printer: &Printer) {
+        let setting = self.setting;
+        let (blocks, samples) = match setting.model.is_of_parts() {
+            true => ("parts", "samples".to_owned()),
+            false => ("blocks", format!("samples of {} tokens", setting.sequence)),
+        };
+        printer.line(&format!(
+            "{}: {} {blocks}, {:.2} billion parameters; {} {samples} a step",
+            setting.model.name,
+            setting.model.n_blocks(),
+            n_parameters(&setting.model) as f64 / 1e9,
+            setting.global_batch,
+        ));
+        if let Some(graph) = &setting.graph {
+            printer.line(&format!(
+                "graph: {} ops, {} parameters, of which the plan has {}; {}",
+                graph.n_ops,
+                graph.n_parameters,
+                n_parameters(&setting.model),
+                graph.kind
+            ));
+        }
     }
 
     fn print_ranks(&self, printer: &Printer) {
@@ -242,9 +259,10 @@ impl<'a> Answer<'a> {
             }
         };
         format!(
-            "step time {}, {:.0} tokens/s, {:.1} % of peak, {} devices; found in {:.2} s, {proof}",
+            "step time {}, {:.0} {}/s, {:.1} % of peak, {} devices; found in {:.2} s, {proof}",
             best.step,
             self.tokens_per_s(best.step),
+            self.setting.unit(),
             100.0 * self.utilisation(best),
             best.n_devices(),
             self.elapsed.as_secs_f64()

@@ -115,8 +115,20 @@ pub(super) fn report(answer: &Answer<'_>, plan: &PlanDocument) -> Result<Value, 
     let told = |plans: &[Judged]| -> Vec<Value> {
         plans.iter().map(|plan| judged_document(answer, plan)).collect()
     };
+    let setting = answer.setting;
+    let graph = setting.graph.as_ref().map(|graph| {
+        json!({
+            "n_ops": graph.n_ops,
+            "n_parameters": graph.n_parameters,
+            "n_parameters_of_plan": n_parameters(&setting.model),
+            "kind": graph.kind,
+            "starts": graph.starts,
+        })
+    });
     Ok(json!({
         "plan": plan,
+        "graph": graph,
+        "unit": setting.unit(),
         "best": judged_document(answer, answer.best),
         "runners_up": told(answer.others),
         "front": told(&answer.front),

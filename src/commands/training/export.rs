@@ -2,7 +2,7 @@
 
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
-use exporters::training::{TrainingSource, export as exported, targets};
+use exporters::training::{Blocks, TrainingSource, export as exported, targets};
 use ir::diagnostic::Diagnostic;
 use serde_json::json;
 
@@ -35,6 +35,11 @@ pub(crate) fn export(
         plan: &on.plan,
         schedule: &on.training.schedule,
         sequence_length: on.training.sequence_length,
+        starts: on.setting.graph.as_ref().map_or(&[], |graph| graph.starts.as_slice()),
+        blocks: match on.setting.model.is_of_parts() {
+            true => Blocks::Parts,
+            false => Blocks::Layers,
+        },
         n_predicting: on.setting.model.n_predictions.saturating_sub(1),
     };
     let export = exported(&args.target, &source)?;

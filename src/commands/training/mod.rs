@@ -1,4 +1,5 @@
-//! Training runs on a model card: `plan` over all degrees, and plans of such runs read back.
+//! Training runs on a model card, from a config or from a graph: `plan` over all degrees, and plans
+//! of such runs read back.
 
 mod answer;
 mod compare;
@@ -6,6 +7,7 @@ mod document;
 mod export;
 mod front;
 mod layered;
+mod model;
 mod nothing_fits;
 mod pins;
 mod recount;
@@ -42,7 +44,7 @@ pub(crate) const ALGORITHM: &str = "search-3d";
 /// Refuses flags that a search over degrees has no use for.
 fn check(args: &PlanArgs) -> Result<(), Diagnostic> {
     if args.algorithm != ALGORITHM && args.algorithm != "auto" {
-        let message = format!("`{}` does not plan training runs on a config", args.algorithm);
+        let message = format!("`{}` does not plan training runs", args.algorithm);
         return Err(Diagnostic::usage("not-for-training", message)
             .hint(format!("leave --algorithm out, or name {ALGORITHM}")));
     }
@@ -59,7 +61,7 @@ fn check(args: &PlanArgs) -> Result<(), Diagnostic> {
     match unused.iter().find(|(_, given)| *given) {
         None => Ok(()),
         Some((flag, _)) => {
-            let message = format!("{flag} has no effect on a training run on a config");
+            let message = format!("{flag} has no effect on a training run");
             Err(Diagnostic::usage("not-for-training", message).hint("leave it out"))
         }
     }
@@ -109,6 +111,7 @@ pub(crate) fn plan(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let front = front::of(&pricing, &space, &found, &options);
     front::promote(&mut found, &front);
     let answer = Answer::new(&setting, &found, front, elapsed)?;
+    printer.warnings(&setting.warnings);
     let plan = document::plan(&setting, answer.best, answer.bound)?;
     let text = escape::json(plan.to_json()?);
     let files: Vec<_> =

@@ -49,8 +49,8 @@ pub(super) fn read_on<'d>(
     let Some(training) = &document.training else {
         return Err(Diagnostic::input("bad-plan", "the plan is none of a training run"));
     };
-    let model = importers::config::card::card(model, Some(training.sequence_length))?;
     let flags = &target.problem;
+    let model = super::model::read(model, Some(training.sequence_length), &flags.model)?;
     let mut setting = Setting::on(model, flags, &training.stack, training.global_batch)?;
     if training.offloads_optimizer {
         setting.offload = Offload::Optimizer;

@@ -25,6 +25,7 @@ use ir::tensor::DType;
 use ir::units::Bytes;
 use planner::parallelism::search_3d::space::{Space, device_counts};
 
+use super::model::{self, GraphFacts, Model};
 use super::{pins, words};
 use crate::cli::{PlanArgs, ProblemFlags};
 use crate::load;
@@ -38,6 +39,10 @@ const MOST_SAMPLES: u64 = 1 << 24;
 /// Model, devices and software of a training run.
 pub(super) struct Setting {
     pub(super) model: ModelCard,
+    /// Where the model is from a graph.
+    pub(super) graph: Option<GraphFacts>,
+    /// Of reading the model.
+    pub(super) warnings: Vec<Diagnostic>,
     pub(super) cluster: Cluster,
     pub(super) profile: Profile,
     /// Measured layers, where `--profile` names a folder of them.
@@ -60,8 +65,8 @@ impl Setting {
     /// Those of the readers, and `global-batch` where the step has no size.
     pub(super) fn of(args: &PlanArgs) -> Result<Self, Diagnostic> {
         let flags = &args.training;
-        let model = importers::config::card::card(&args.model, flags.sequence_length)?;
-        let sequence = model.groups.first().map_or(0, |group| group.card.sequence);
+        let model = model::read(&args.model, flags.sequence_length, &args.problem.model)?;
+        let sequence = model.card.groups.first().map_or(0, |group| group.card.sequence);
         let global_batch =
             match (flags.global_batch, flags.tokens_per_step, args.problem.model.batch) {
                 (Some(batch), _, _) | (None, None, Some(batch)) => batch,
@@ -97,13 +102,13 @@ impl Setting {
     /// # Errors
     /// Those of the readers; `no-cluster`, `no-system`, `unknown-stack`.
     pub(super) fn on(
-        model: ModelCard,
+        model: Model,
         flags: &ProblemFlags,
         stack: &str,
         global_batch: u64,
     ) -> Result<Self, Diagnostic> {
         let path = flags.cluster.as_deref().ok_or_else(|| {
-            Diagnostic::usage("no-cluster", "a config carries no cluster of its own")
+            Diagnostic::usage("no-cluster", "neither a config nor a graph carries a cluster")
                 .hint("add --cluster cluster.yaml")
         })?;
         let stack = preset(stack).ok_or_else(|| {
@@ -113,6 +118,7 @@ impl Setting {
                 .hint("name one of these with --stack")
         })?;
         let cluster = load::cluster(path)?;
+        let Model { card: model, graph, warnings } = model;
         let sequence = model.groups.first().map_or(0, |group| group.card.sequence);
         let (folder, file) = match flags.profile.as_deref() {
             Some(path) if importers::layers::is_folder(path) => (Some(path), None),
@@ -134,6 +140,8 @@ impl Setting {
         let constants = Constants::nominal(&stack);
         let setting = Self {
             model,
+            graph,
+            warnings,
             cluster,
             profile,
             layers,
@@ -220,6 +228,11 @@ impl Setting {
         };
         let pins = words::limited(pins::of(&args.problem.pin)?, args.executor)?;
         Ok(Space { devices, global_batch: self.global_batch, pins })
+    }
+
+    /// What the samples of a step are counted in: tokens, where the model has any.
+    pub(super) fn unit(&self) -> &'static str {
+        if self.model.is_of_parts() { "samples" } else { "tokens" }
     }
 
     /// Peak operations of one device per second, in 16 bits.

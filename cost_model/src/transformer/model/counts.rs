@@ -12,10 +12,14 @@ use crate::transformer_counts::{
 /// Parameters of one block.
 #[must_use]
 pub fn of_block(group: &BlockGroup) -> u64 {
+    if let Some(part) = &group.part {
+        return part.n_parameters;
+    }
     block_parameters(&group.card).total().saturating_add(group.extra_weights)
 }
 
-/// Parameters of the whole model, without the last normalisation.
+/// Parameters of the whole model; without the last normalisation, unless the model is from a
+/// graph.
 #[must_use]
 pub fn n_parameters(model: &ModelCard) -> u64 {
     let blocks = model.groups.iter().fold(0_u64, |sum, group| {
@@ -24,7 +28,7 @@ pub fn n_parameters(model: &ModelCard) -> u64 {
     let ends = model.groups.first().map_or(0, |group| {
         embedding_parameters(&group.card).saturating_add(head_parameters(&group.card))
     });
-    blocks.saturating_add(ends)
+    blocks.saturating_add(ends).saturating_add_signed(model.other_parameters)
 }
 
 /// What of a model a stage holds, before anything is sharded.
@@ -54,7 +58,7 @@ impl Held {
 /// cuts.
 #[must_use]
 pub fn held(model: &ModelCard, blocks: &Range<u32>, place: Place) -> Held {
-    let mut held = Held::default();
+    let mut held = Held { n_tied_copies: copies(model, blocks), ..Held::default() };
     let mut first = 0_u32;
     for group in &model.groups {
         let last = first.saturating_add(group.n_blocks);
@@ -70,12 +74,27 @@ pub fn held(model: &ModelCard, blocks: &Range<u32>, place: Place) -> Held {
     let Some(card) = model.groups.first().map(|group| &group.card) else { return held };
     let words = card.vocabulary.saturating_mul(card.hidden);
     let of = |is_there, n| if is_there { n } else { 0 };
-    held.plus(Held {
-        n_parameters: of(place.first, embedding_parameters(card))
-            .saturating_add(of(place.last, head_parameters(card))),
+    let ends = of(place.first, embedding_parameters(card))
+        .saturating_add(of(place.last, head_parameters(card)));
+    let mut held = held.plus(Held {
+        n_parameters: ends,
         n_experts: 0,
         n_tied_copies: of(place.last && !place.first && card.head == Head::Tied, words),
-    })
+    });
+    if place.last {
+        held.n_parameters = held.n_parameters.saturating_add_signed(model.other_parameters);
+    }
+    held
+}
+
+/// Elements of weights of which some parts of a graph hold a copy, the original being elsewhere.
+fn copies(model: &ModelCard, blocks: &Range<u32>) -> u64 {
+    let parts = model.kinds().zip(0_u32..).filter_map(|(kind, block)| {
+        let part = model.groups.get(kind)?.part.as_ref()?;
+        blocks.contains(&block).then_some(&part.tied)
+    });
+    let apart = parts.flatten().filter(|(earlier, _)| !blocks.contains(earlier));
+    apart.fold(0, |sum, (_, elements)| sum.saturating_add(*elements))
 }
 
 /// Floating-point operations of the matrix products of one step on so many samples, nothing
@@ -84,6 +103,15 @@ pub fn held(model: &ModelCard, blocks: &Range<u32>, place: Place) -> Held {
 #[must_use]
 pub fn model_flops(model: &ModelCard, samples: u64) -> f64 {
     let Some(first) = model.groups.first() else { return 0.0 };
+    if model.is_of_parts() {
+        let parts = model.groups.iter().filter_map(|group| Some((group.part.as_ref()?, group)));
+        let flops = parts.map(|(part, group)| {
+            let passes = [&part.forward, &part.backward_input, &part.backward_weight];
+            let all: f64 = passes.iter().map(|pass| pass.flops().as_f64()).sum();
+            all * f64::from(group.n_blocks)
+        });
+        return samples as f64 * flops.sum::<f64>();
+    }
     let tokens = samples as f64 * first.card.sequence as f64;
     let of_group = |group: &BlockGroup| {
         // Without rows the head has no operations.

@@ -106,8 +106,9 @@ pub fn lowered(
         let own = &figures[index];
         let rank = ranks.get(index).copied().unwrap_or_default();
         let next = ranks.get(index + 1).copied().unwrap_or(rank);
-        let exchange =
-            priced.last_exchange_s(own.dense, own.experts) + tie_s(priced, index, n_stages);
+        let exchange = priced.last_exchange_s(own.dense, own.experts)
+            + tie_s(priced, index, n_stages)
+            + copies_s(priced, rank, own.copies);
         let (recomputed, at_a_time) = if is_held { (own.again_all, 0.0) } else { (0.0, own.again) };
         let stash = bytes(own.stash);
         StageCosts {
@@ -123,7 +124,7 @@ pub fn lowered(
             forward_temporary: bytes(own.logits),
             backward_temporary: bytes(own.logits + at_a_time),
             persistent: bytes(own.persistent),
-            next: boundary(priced, rank, next),
+            next: boundary(priced, rank, next, own.sends),
             exchange: nanos(exchange),
             overlapped: nanos(exchange * priced.pricing.stack.overlap_data),
         }
@@ -157,12 +158,22 @@ pub fn tie_s(priced: &Priced<'_>, stage: usize, n_stages: usize) -> f64 {
     }
     let bytes = priced.pricing.gradients.exchanged() * priced.passes.end_parameters;
     let last = priced.degrees.pipeline.saturating_sub(1);
-    let (_, link) = priced.boundary(0, last);
+    let (_, link) = priced.boundary(0, last, 0.0);
     2.0 * link.start_up_s + bytes / link.rate.get()
 }
 
-fn boundary(priced: &Priced<'_>, from: u32, to: u32) -> Boundary {
-    let (message, link) = priced.boundary(from, to);
+/// Seconds in which gradients of copies go to the stage that has the original, and weights come
+/// back; taken as the way to the first rank.
+fn copies_s(priced: &Priced<'_>, rank: u32, copies: f64) -> f64 {
+    if copies <= 0.0 || rank == 0 {
+        return 0.0;
+    }
+    let (_, link) = priced.boundary(0, rank, 0.0);
+    2.0 * link.start_up_s + 2.0 * priced.pricing.gradients.exchanged() * copies / link.rate.get()
+}
+
+fn boundary(priced: &Priced<'_>, from: u32, to: u32, message: f64) -> Boundary {
+    let (message, link) = priced.boundary(from, to, message);
     Boundary {
         activation: bytes(message),
         gradient: bytes(message),

@@ -48,6 +48,9 @@ impl Kind {
     /// Prices a kind.
     #[must_use]
     pub fn of(pricing: &Pricing<'_>, group: &BlockGroup, degrees: &Parallelism) -> Self {
+        if let Some(part) = &group.part {
+            return super::part::kind(pricing, part, degrees.micro_batch);
+        }
         let run = |recompute| Run {
             card: group.card.clone(),
             parallelism: degrees.clone(),

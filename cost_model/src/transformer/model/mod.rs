@@ -16,6 +16,7 @@ use super::system::System;
 pub mod counts;
 pub mod judged;
 pub mod kind;
+mod part;
 pub mod priced;
 pub mod stages;
 

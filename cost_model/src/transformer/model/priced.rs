@@ -60,6 +60,8 @@ impl Passes {
             blocks: Vec::new(),
         });
         let head = |run: &Run| ends::head(run, pricing.system, pricing.stack, pricing.constants);
+        // Parts hold the ends themselves.
+        let run = run.filter(|_| !pricing.model.is_of_parts());
         Self {
             kinds,
             head_s: run.as_ref().map_or(0.0, head) * f64::from(pricing.model.n_predictions),
@@ -94,6 +96,11 @@ pub struct Priced<'a> {
     pub mask_bytes: f64,
     /// Bytes of logits, loss and their inputs.
     pub logit_bytes: f64,
+    /// Bytes of states of what no closed form counts; with the last stage.
+    pub other_bytes: f64,
+    /// By boundary behind a block, bytes of the message that crosses it for one micro-batch; of
+    /// length one where all are alike.
+    pub messages: Vec<f64>,
     /// Bytes of each device beside its stages: messages, gathered parameters, allocator.
     pub rank_bytes: f64,
 }
@@ -126,8 +133,13 @@ impl<'a> Priced<'a> {
             end_bytes: [0.0; 2],
             mask_bytes: 0.0,
             logit_bytes: 0.0,
+            other_bytes: pricing.model.other_parameters.max(0) as f64 * state_bytes[0],
+            messages: Vec::new(),
             rank_bytes: pricing.resident,
         };
+        if pricing.model.is_of_parts() {
+            return priced.with_parts();
+        }
         let Some(group) = pricing.model.groups.first() else { return priced };
         let card = &group.card;
         let words = card.vocabulary as f64 * card.hidden as f64 / tensor;
@@ -142,8 +154,31 @@ impl<'a> Priced<'a> {
         let predictions = f64::from(pricing.model.n_predictions);
         let logits = LOGIT * tokens * card.vocabulary as f64 / tensor;
         priced.logit_bytes = predictions * (logits + 2.0 * ELEMENT * tokens * width);
+        let tokens_sent = priced.degrees.micro_batch as f64
+            * card.sequence.div_ceil(u64::from(priced.degrees.context.max(1))) as f64;
+        priced.messages = vec![ELEMENT * tokens_sent * card.hidden as f64];
         priced.rank_bytes += priced.buffers(tokens * width);
         priced
+    }
+
+    /// Parts send what crosses each boundary, whoever reads it in the end.
+    fn with_parts(mut self) -> Self {
+        let samples = self.degrees.micro_batch as f64;
+        let behind = |group: &ir::card::BlockGroup| {
+            let bytes = group.part.as_ref().map_or(0.0, |part| part.behind as f64);
+            std::iter::repeat_n(bytes * samples, group.n_blocks as usize)
+        };
+        self.messages = self.pricing.model.groups.iter().flat_map(behind).collect();
+        let largest = self.messages.iter().copied().fold(0.0, f64::max);
+        self.rank_bytes += self.buffers(largest / ELEMENT);
+        self
+    }
+
+    /// Bytes that cross the boundary before a block, for one micro-batch.
+    #[must_use]
+    pub fn message(&self, block: u32) -> f64 {
+        let at = (block as usize).saturating_sub(1).min(self.messages.len().saturating_sub(1));
+        self.messages.get(at).copied().unwrap_or(0.0)
     }
 
     /// Gathered parameters where they are shared out, and one message each way between stages.
@@ -162,6 +197,9 @@ impl<'a> Priced<'a> {
     /// Whether the head has states of its own on its stage.
     #[must_use]
     pub fn has_own_head(&self) -> bool {
+        if self.pricing.model.is_of_parts() {
+            return false;
+        }
         let separate = |card: &ir::card::TransformerCard| card.head == Head::Separate;
         self.degrees.pipeline > 1
             || self.pricing.model.groups.first().is_some_and(|group| separate(&group.card))
@@ -170,6 +208,9 @@ impl<'a> Priced<'a> {
     /// Whether embedding and head are one tensor on two ranks.
     #[must_use]
     pub fn is_tied_across(&self) -> bool {
+        if self.pricing.model.is_of_parts() {
+            return false;
+        }
         let tied = |card: &ir::card::TransformerCard| card.head == Head::Tied;
         self.degrees.pipeline > 1
             && self.pricing.model.groups.first().is_some_and(|group| tied(&group.card))
@@ -265,20 +306,14 @@ impl<'a> Priced<'a> {
         beside(pass_s, collective_s, self.pricing.stack.overlap_data)
     }
 
-    /// Bytes and way from a rank to another one.
+    /// Bytes of a message on one device and its way from a rank to another one.
     #[must_use]
-    pub fn boundary(&self, from: u32, to: u32) -> (f64, Link) {
+    pub fn boundary(&self, from: u32, to: u32, bytes: f64) -> (f64, Link) {
         let of = |degree: u32| u64::from(degree.max(1));
         let degrees = &self.degrees;
-        let Some(group) = self.pricing.model.groups.first() else {
-            return (0.0, self.pricing.system.inside);
-        };
         let system = self.pricing.system;
         let constants = self.pricing.constants;
         let tensor = of(degrees.tensor);
-        let queries = group.card.sequence.div_ceil(of(degrees.context));
-        let tokens = degrees.micro_batch as f64 * queries as f64;
-        let bytes = ELEMENT * tokens * group.card.hidden as f64;
         let inner = tensor * of(degrees.context);
         let width = match degrees.mesh {
             Mesh::DataInside => inner * of(degrees.data),

@@ -34,6 +34,10 @@ pub struct StageFigures {
     pub logits: f64,
     /// Bytes of states, for the whole step.
     pub persistent: f64,
+    /// Bytes that it sends to the next stage, over all tensor ranks.
+    pub sends: f64,
+    /// Parameters whose original an earlier stage has: their gradients are added up with it.
+    pub copies: f64,
 }
 
 impl StageFigures {
@@ -53,6 +57,8 @@ pub struct Stages<'p, 'a> {
     sums: Vec<Kind>,
     /// By block, its kind.
     kinds: Vec<usize>,
+    /// Weights that two blocks share: the later one, the earlier one, elements.
+    ties: Vec<(u32, u32, f64)>,
 }
 
 impl<'p, 'a> Stages<'p, 'a> {
@@ -69,7 +75,21 @@ impl<'p, 'a> Stages<'p, 'a> {
             }
             sums.push(sum);
         }
-        Self { priced, sums, kinds }
+        let ties = (0..).zip(&kinds).flat_map(|(block, kind)| {
+            let part = priced.pricing.model.groups.get(*kind).and_then(|own| own.part.as_ref());
+            let tied = part.map_or(&[][..], |part| part.tied.as_slice());
+            tied.iter().map(move |(earlier, elements)| (block, *earlier, *elements as f64))
+        });
+        let ties = ties.collect();
+        Self { priced, sums, kinds, ties }
+    }
+
+    /// Elements of weights of which some blocks hold a copy, the original being elsewhere.
+    fn copies(&self, blocks: &Range<u32>) -> f64 {
+        let apart = |(later, earlier, _): &&(u32, u32, f64)| {
+            blocks.contains(later) && !blocks.contains(earlier)
+        };
+        self.ties.iter().filter(apart).map(|(_, _, elements)| elements).sum()
     }
 
     /// Blocks of the model.
@@ -104,7 +124,8 @@ impl<'p, 'a> Stages<'p, 'a> {
         let priced = self.priced;
         let all = self.sum(blocks);
         let head = if place.last { priced.passes.head_s } else { 0.0 };
-        let dense = all.dense + priced.end_parameters(place);
+        let copies = self.copies(blocks);
+        let dense = all.dense + copies + priced.end_parameters(place);
         let gather = priced.gather_s(dense, all.experts);
         let scatter = priced.scatter_s(dense, all.experts);
         let mut ends = 0.0;
@@ -113,6 +134,9 @@ impl<'p, 'a> Stages<'p, 'a> {
         }
         if place.last && (priced.has_own_head() || !place.first) {
             ends += priced.end_bytes[1];
+        }
+        if place.last {
+            ends += priced.other_bytes;
         }
         let masks = if place.first { priced.mask_bytes } else { 0.0 };
         let again = self.again(blocks, recompute, &all);
@@ -128,9 +152,11 @@ impl<'p, 'a> Stages<'p, 'a> {
             again: again.bytes,
             again_all: again.all_bytes,
             logits: if place.last { priced.logit_bytes } else { 0.0 },
-            persistent: all.held_dense * priced.state_bytes[0]
+            persistent: (all.held_dense + copies) * priced.state_bytes[0]
                 + all.held_experts * priced.state_bytes[1]
                 + ends,
+            sends: priced.message(blocks.end),
+            copies,
         }
     }
 

@@ -163,15 +163,12 @@ fn parameters_of_deepseek_v3() {
     };
     let experts = ExpertCard { n_experts: 256, per_token: 8, feed_forward: 2048, n_shared: 1 };
     let mixture = TransformerCard { experts: Some(experts), ..dense.clone() };
-    let group = |card: &TransformerCard, n_blocks| BlockGroup {
-        card: card.clone(),
-        n_blocks,
-        extra_weights: 0,
-    };
+    let group = |card: &TransformerCard, n_blocks| BlockGroup::of_card(card.clone(), n_blocks);
     let mut model = ModelCard {
         name: "deepseek-v3".to_owned(),
         groups: vec![group(&dense, 3), group(&mixture, 58)],
         n_predictions: 1,
+        other_parameters: 0,
     };
     let billions = counts::n_parameters(&model) as f64 / 1e9;
     assert!((billions - 671.0).abs() < 0.5, "{billions}");

@@ -43,8 +43,9 @@ fn model(n_blocks: u32) -> ModelCard {
     };
     ModelCard {
         name: "small".into(),
-        groups: vec![BlockGroup { card, n_blocks, extra_weights: 0 }],
+        groups: vec![BlockGroup::of_card(card, n_blocks)],
         n_predictions: 1,
+        other_parameters: 0,
     }
 }
 

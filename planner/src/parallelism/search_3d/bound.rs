@@ -143,7 +143,7 @@ pub fn of_stages(priced: &Priced<'_>, leaf: &Leaf, figures: &[StageFigures]) -> 
         let before = if order.is_whole() { work } else { work - weights };
         bound = bound.max(there + m * work + end).max(there + m * before + back);
         let Some(first) = figures.get(rank as usize) else { break };
-        let (bytes, link) = priced.boundary(rank, (rank + 1).min(n_ranks - 1));
+        let (bytes, link) = priced.boundary(rank, (rank + 1).min(n_ranks - 1), first.sends);
         let hop = link.start_up_s + bytes / link.rate.get();
         there += first.forward_s + hop;
         back += hop

@@ -56,14 +56,15 @@ fn model(random: &mut SmallRng) -> ModelCard {
         head: pick(random, &[Head::Tied, Head::Separate]),
     };
     let first = random.random_range(1..=5);
-    let mut groups = vec![BlockGroup { card: card.clone(), n_blocks: first, extra_weights: 0 }];
+    let mut groups = vec![BlockGroup::of_card(card.clone(), first)];
     if random.random_bool(0.3) {
         let experts = ExpertCard { n_experts: 4, per_token: 2, feed_forward: hidden, n_shared: 1 };
         let card = TransformerCard { experts: Some(experts), ..card };
         let n_blocks = random.random_range(1..=2);
-        groups.push(BlockGroup { card, n_blocks, extra_weights: hidden * hidden });
+        let extra_weights = hidden * hidden;
+        groups.push(BlockGroup { extra_weights, ..BlockGroup::of_card(card, n_blocks) });
     }
-    ModelCard { name: "random".to_owned(), groups, n_predictions: 1 }
+    ModelCard { name: "random".to_owned(), groups, n_predictions: 1, other_parameters: 0 }
 }
 
 /// A space that is small enough to judge all of it.

@@ -45,6 +45,9 @@ mod worker;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod laws;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod part_laws;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -14,14 +14,36 @@ pub(super) fn bytes_across(problem: &Problem, line: &[OpId]) -> Vec<u64> {
     for (at, op) in line.iter().enumerate() {
         position[op.index()] = at;
     }
-    let mut change = vec![0i128; line.len() + 1];
-    for tensor in (0..problem.n_tensors()).map(TensorId::new) {
-        let Some(maker) = problem.producer(tensor) else { continue };
+    let span = |tensor: TensorId| {
+        let maker = problem.producer(tensor)?;
         let readers = problem.consumers(tensor).iter().map(|op| position[op.index()]);
-        let Some(last) = readers.max() else { continue };
-        let bytes = i128::from(problem.bytes(tensor));
-        change[position[maker.index()] + 1] += bytes;
-        change[last + 1] -= bytes;
+        Some(Span {
+            made: position[maker.index()],
+            last: readers.max()?,
+            bytes: problem.bytes(tensor),
+        })
+    };
+    across(line.len(), (0..problem.n_tensors()).map(TensorId::new).filter_map(span))
+}
+
+/// From where to where on a line a tensor lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    /// Position of its maker.
+    pub(crate) made: usize,
+    /// Position of its last reader.
+    pub(crate) last: usize,
+    /// Its size.
+    pub(crate) bytes: u64,
+}
+
+/// By position on a line of `n` ops: bytes of the tensors that are made before it and read at it
+/// or after it.
+pub(crate) fn across(n: usize, spans: impl Iterator<Item = Span>) -> Vec<u64> {
+    let mut change = vec![0i128; n + 1];
+    for span in spans.filter(|span| span.last > span.made) {
+        change[span.made + 1] += i128::from(span.bytes);
+        change[span.last + 1] -= i128::from(span.bytes);
     }
     let mut sum = 0i128;
     let across = change.iter().map(|change| {
@@ -54,15 +76,29 @@ pub(super) fn pieces(
     let base = stretch.start + stretch.period;
     let amounts: Vec<Amount> =
         line[base..base + stretch.period].iter().map(|op| Amount::of(problem, *op)).collect();
+    let mut amount = Amount::default();
+    fewest_bytes(&across[base..=base + stretch.period], |start, end| {
+        let sum = if start + 1 == end { Amount::default() } else { amount };
+        amount = sum.plus(amounts[start]);
+        allowance.admits(&amount)
+    })
+}
+
+/// The pieces of a part of a line with the fewest bytes between them, as offsets from its start, of
+/// whose positions, the end included, `across` has the bytes. Of each end `admits` is asked for
+/// starts further and further back, until it says no; pieces of one op need no permission.
+pub(crate) fn fewest_bytes(
+    across: &[u64],
+    mut admits: impl FnMut(usize, usize) -> bool,
+) -> Vec<Range<usize>> {
+    let n = across.len().saturating_sub(1);
     // Least bytes up to each cut, and the cut before it.
     let mut least: Vec<(u128, usize)> = vec![(0, 0)];
-    for end in 1..=stretch.period {
-        let bytes = u128::from(across[base + end]);
+    for (end, bytes) in across.iter().enumerate().skip(1) {
+        let bytes = u128::from(*bytes);
         let mut best = (u128::MAX, end - 1);
-        let mut amount = Amount::default();
         for start in (0..end).rev() {
-            amount = amount.plus(amounts[start]);
-            if end - start > 1 && !allowance.admits(&amount) {
+            if !admits(start, end) && end - start > 1 {
                 break;
             }
             // One byte more for each piece: fewer pieces where all else is equal.
@@ -74,7 +110,7 @@ pub(super) fn pieces(
         least.push(best);
     }
     let mut pieces = Vec::new();
-    let mut end = stretch.period;
+    let mut end = n;
     while end > 0 {
         let start = least[end].1;
         pieces.push(start..end);

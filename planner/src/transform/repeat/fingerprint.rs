@@ -12,8 +12,6 @@ use super::Stretch;
 const LONGEST: usize = 8_192;
 /// Ops that make up a context.
 const CONTEXT: usize = 8;
-/// Least part of the line that a period has to account for.
-const LEAST_PART: usize = 20;
 
 /// By position: a hash of what the op costs, whatever stands around it. `DefaultHasher::new` has
 /// fixed keys, so that equal inputs give equal plans.
@@ -39,8 +37,8 @@ pub(super) fn own(problem: &Problem, line: &[OpId]) -> Vec<u64> {
 }
 
 /// The most common distances between equal contexts, the most common first, the shorter of two
-/// first; those that account for a part of the line only.
-pub(super) fn periods(own: &[u64], most: usize) -> Vec<usize> {
+/// first; those that account for at least one in `least_part` of the line only.
+pub(crate) fn periods(own: &[u64], most: usize, least_part: usize) -> Vec<usize> {
     let mut last: HashMap<u64, usize> = HashMap::new();
     let mut count: BTreeMap<usize, usize> = BTreeMap::new();
     for end in CONTEXT..=own.len() {
@@ -53,7 +51,7 @@ pub(super) fn periods(own: &[u64], most: usize) -> Vec<usize> {
         }
     }
     let mut periods: Vec<(usize, usize)> = count.into_iter().collect();
-    periods.retain(|(period, n)| *period > 1 && n * LEAST_PART >= own.len());
+    periods.retain(|(period, n)| *period > 1 && n * least_part >= own.len());
     periods.sort_by_key(|(period, n)| (std::cmp::Reverse(*n), *period));
     periods.into_iter().take(most).map(|(period, _)| period).collect()
 }
@@ -80,7 +78,7 @@ pub(super) fn in_context(problem: &Problem, line: &[OpId], own: &[u64], period: 
 
 /// Parts of the line, at least two periods long, in which each mark comes again one period later
 /// and nothing is taken yet.
-pub(super) fn stretches(marks: &[u64], period: usize, is_taken: &[bool]) -> Vec<Stretch> {
+pub(crate) fn stretches(marks: &[u64], period: usize, is_taken: &[bool]) -> Vec<Stretch> {
     let mut stretches = Vec::new();
     let mut start = None;
     for at in period..=marks.len() {

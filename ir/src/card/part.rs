@@ -1,0 +1,87 @@
+//! A part of an imported graph by what its ops do, for one sample.
+
+use crate::op::Product;
+use crate::units::Flops;
+
+/// Which extent of a product grows with the samples of a micro-batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Grows {
+    /// Rows: activations by a weight.
+    Rows,
+    /// The contracted extent: the gradient of a weight.
+    Contracted,
+    /// The number of products: both factors are activations.
+    Count,
+}
+
+/// Equal products of a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PartProduct {
+    /// One of them, for one sample.
+    pub product: Product,
+    /// What grows with the samples.
+    pub grows: Grows,
+    /// Kernels of this shape.
+    pub n_kernels: u64,
+}
+
+impl PartProduct {
+    /// The product for so many samples (saturating).
+    #[must_use]
+    pub fn of_samples(&self, samples: u64) -> Product {
+        let Product { count, m, k, n } = self.product;
+        match self.grows {
+            Grows::Rows => Product { count, m: m.saturating_mul(samples), k, n },
+            Grows::Contracted => Product { count, m, k: k.saturating_mul(samples), n },
+            Grows::Count => Product { count: count.saturating_mul(samples), m, k, n },
+        }
+    }
+}
+
+/// One pass through a part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PartPass {
+    /// Its products, each shape once.
+    pub products: Vec<PartProduct>,
+    /// Bytes that kernels without products move for one sample, in 16-bit elements.
+    pub bytes: u64,
+    /// Bytes that kernels without products move however many samples there are: weights that are
+    /// transposed, say.
+    pub fixed_bytes: u64,
+    /// Kernels without products.
+    pub n_kernels: u64,
+}
+
+impl PartPass {
+    /// Operations for one sample (saturating).
+    #[must_use]
+    pub fn flops(&self) -> Flops {
+        let of = |own: &PartProduct| {
+            let one = own.product.flops().unwrap_or(Flops::MAX);
+            Flops(one.0.saturating_mul(own.n_kernels))
+        };
+        self.products.iter().map(of).sum()
+    }
+}
+
+/// A part: a block of a run of equal ones, or what stands around them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PartCard {
+    /// Forward pass.
+    pub forward: PartPass,
+    /// Gradients of activations.
+    pub backward_input: PartPass,
+    /// Gradients of weights.
+    pub backward_weight: PartPass,
+    /// Trained parameters that no earlier part has.
+    pub n_parameters: u64,
+    /// Weights that an earlier part has too: the nearest such part, by its block, and elements. A
+    /// stage that does not hold that part needs a copy.
+    pub tied: Vec<(u32, u64)>,
+    /// Bytes that the backward pass needs of the forward pass, for one sample, in 16-bit elements.
+    pub stash: u64,
+    /// Bytes that it reads of earlier parts, for one sample.
+    pub input: u64,
+    /// Bytes of all tensors that cross the boundary behind it, for one sample.
+    pub behind: u64,
+}

@@ -1,0 +1,157 @@
+//! What a model is made of, for people: runs of equal blocks and what stands around them.
+
+use cost_model::workload::passes::Passes;
+use ir::graph::Graph;
+use ir::op::Work;
+use ir::units::{Bytes, Flops};
+use planner::structure::figures::{self, Figures, Sums};
+use planner::structure::{Structure, template};
+use serde_json::{Value, json};
+
+use crate::printer::Printer;
+use crate::table::Column;
+
+/// The structure of a graph with its figures.
+pub(crate) struct Found {
+    structure: Structure,
+    sums: Sums,
+    /// What template the blocks match, or why none does.
+    template: Result<ir::card::ModelCard, String>,
+}
+
+/// One line of the table: segments that stand together.
+struct Row {
+    what: String,
+    n: usize,
+    segments: std::ops::Range<usize>,
+}
+
+/// Finds it. Parameters are those that training updates, where the graph can be trained.
+pub(crate) fn find(graph: &Graph) -> Found {
+    let structure = planner::structure::find(graph);
+    let passes = Passes::of(graph.clone()).ok().map(|(passes, _)| passes);
+    let sums = figures::of(graph, &structure, passes.as_ref());
+    let template = template::model(graph, &structure, &sums);
+    let template = template.map(|(card, _)| card).map_err(|mismatch| mismatch.0);
+    Found { structure, sums, template }
+}
+
+impl Found {
+    /// Blocks of the same run that stand together, and what is before, between and behind them.
+    fn rows(&self) -> Vec<Row> {
+        let mut rows: Vec<Row> = Vec::new();
+        let mut of: Option<Option<usize>> = None;
+        for (at, segment) in self.structure.segments.iter().enumerate() {
+            match rows.last_mut().filter(|_| of == Some(segment.run)) {
+                Some(row) => {
+                    row.n += 1;
+                    row.segments.end = at + 1;
+                }
+                None => rows.push(Row { what: String::new(), n: 1, segments: at..at + 1 }),
+            }
+            of = Some(segment.run);
+        }
+        for row in &mut rows {
+            row.what = match self.structure.segments[row.segments.start].run {
+                Some(run) => format!("{} equal blocks, run {run}", row.n),
+                None if row.n == 1 => "1 part".to_owned(),
+                None => format!("{} parts", row.n),
+            };
+        }
+        rows
+    }
+
+    fn sum(&self, row: &Row) -> Figures {
+        let own = &self.sums.segments[row.segments.clone()];
+        let bytes =
+            |of: &dyn Fn(&Figures) -> Option<Bytes>| own.iter().map(of).sum::<Option<Bytes>>();
+        let count = |of: &dyn Fn(&Figures) -> u64| own.iter().map(of).fold(0, u64::saturating_add);
+        Figures {
+            flops: own.iter().map(|own| own.flops).sum(),
+            n_parameters: count(&|own| own.n_parameters),
+            n_tied: count(&|own| own.n_tied),
+            before: own.first().map(|own| own.before).unwrap_or_default(),
+            behind: own.last().map(|own| own.behind).unwrap_or_default(),
+            input: own.first().map(|own| own.input).unwrap_or_default(),
+            stash: bytes(&|own| own.stash),
+        }
+    }
+
+    /// Prints runs and what is around them, a row each; nothing of a graph without runs.
+    pub(crate) fn print(&self, graph: &Graph, printer: &Printer) {
+        if self.structure.runs.is_empty() {
+            return;
+        }
+        let columns = [
+            Column::Name("chain"),
+            Column::Number("ops"),
+            Column::Number("work"),
+            Column::Number("parameters"),
+            Column::Number("kept for backward"),
+            Column::Number("passes on"),
+        ];
+        let row = |row: &Row| {
+            let sum = self.sum(row);
+            let n_ops: usize = self.structure.segments[row.segments.clone()]
+                .iter()
+                .flat_map(|own| &own.ops)
+                .filter(|op| graph.op(**op).work != Work::View)
+                .count();
+            vec![
+                row.what.clone(),
+                n_ops.to_string(),
+                Flops(sum.flops.get()).to_string(),
+                sum.n_parameters.to_string(),
+                sum.stash.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string()),
+                sum.behind.to_string(),
+            ]
+        };
+        printer.table(&columns, self.rows().iter().map(row).collect());
+        for tied in &self.sums.tied {
+            if tied.n_elements > 1 {
+                printer.line(&format!(
+                    "`{}` is read in segments {}: counted once, {} parameters",
+                    graph.tensor(tied.tensor).name,
+                    tied.segments.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
+                    tied.n_elements
+                ));
+            }
+        }
+        printer.line(&self.kind());
+    }
+
+    /// What the blocks are.
+    fn kind(&self) -> String {
+        match &self.template {
+            Ok(model) => template::sentence(model),
+            Err(why) => format!("no transformer template: {why}"),
+        }
+    }
+
+    /// The same as a document: every segment.
+    pub(crate) fn document(&self) -> Value {
+        let segments = self.structure.segments.iter().zip(&self.sums.segments);
+        let segments: Vec<Value> = segments
+            .map(|(segment, own)| {
+                json!({
+                    "run": segment.run,
+                    "n_ops": segment.ops.len(),
+                    "flops": own.flops.get(),
+                    "n_parameters": own.n_parameters,
+                    "n_tied": own.n_tied,
+                    "input_bytes": own.input.get(),
+                    "stash_bytes": own.stash.map(|bytes| bytes.get()),
+                    "behind_bytes": own.behind.get(),
+                })
+            })
+            .collect();
+        let runs: Vec<&Vec<usize>> = self.structure.runs.iter().map(|run| &run.segments).collect();
+        json!({
+            "segments": segments,
+            "runs": runs,
+            "n_parameters": self.sums.n_parameters(),
+            "template": self.template.is_ok().then(|| self.kind()),
+            "no_template": self.template.as_ref().err(),
+        })
+    }
+}

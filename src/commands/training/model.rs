@@ -1,0 +1,126 @@
+//! The model of a training run: a card from a config, or one that is read off a graph.
+
+use std::path::Path;
+
+use cost_model::transformer::model::counts::n_parameters;
+use cost_model::workload::passes::Passes;
+use importers::Import;
+use ir::card::ModelCard;
+use ir::diagnostic::{Blame, Diagnostic, Value};
+use ir::tensor::DType;
+use planner::structure::{self, figures, parts, starts, template};
+
+use crate::cli::ModelFlags;
+use crate::load;
+
+/// A model card and what it was read off.
+pub(super) struct Model {
+    pub(super) card: ModelCard,
+    /// Where it is from a graph.
+    pub(super) graph: Option<GraphFacts>,
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+/// What a graph holds, so that nothing is lost on the way to a plan.
+pub(super) struct GraphFacts {
+    /// Ops, views included.
+    pub(super) n_ops: usize,
+    /// Elements of all trained parameters, each once.
+    pub(super) n_parameters: u64,
+    /// By block of the card, the module or op at which it begins.
+    pub(super) starts: Vec<String>,
+    /// What the blocks are, or why they are no transformer's.
+    pub(super) kind: String,
+}
+
+/// Reads a model; `sequence` as far as the user states one.
+///
+/// # Errors
+/// Those of the readers; `sequence-fixed` where a graph has another length; `training-twice` and
+/// others of [`Passes::of`].
+pub(super) fn read(
+    path: &Path,
+    sequence: Option<u64>,
+    flags: &ModelFlags,
+) -> Result<Model, Diagnostic> {
+    if importers::is_config(path) {
+        let card = importers::config::card::card(path, sequence)?;
+        return Ok(Model { card, graph: None, warnings: Vec::new() });
+    }
+    // One sample, in the 16 bits that training computes in.
+    let dtype = flags.dtype.or(Some(DType::Bf16));
+    let one = ModelFlags { batch: Some(1), micro_batch: None, dtype, ..flags.clone() };
+    let import = imported(path, &one, sequence)?;
+    let mut warnings = import.warnings;
+    let (passes, noted) = Passes::of(import.graph.clone())?;
+    warnings.extend(noted);
+    let graph = &import.graph;
+    let found = structure::find(graph);
+    let sums = figures::of(graph, &found, Some(&passes));
+    let (card, blocks, kind) = match template::model(graph, &found, &sums) {
+        Ok((card, blocks)) => {
+            let kind = template::sentence(&card);
+            (card, blocks, kind)
+        }
+        Err(mismatch) => {
+            let card = parts::model(graph, &found, &sums, &passes);
+            (card, 0..found.segments.len(), format!("no transformer template: {}", mismatch.0))
+        }
+    };
+    let facts = GraphFacts {
+        n_ops: graph.ops.len(),
+        n_parameters: sums.n_parameters(),
+        starts: starts(graph, &found, blocks),
+        kind,
+    };
+    check(&card, &facts, sequence)?;
+    Ok(Model { card, graph: Some(facts), warnings })
+}
+
+/// Reads a graph; where it leaves one dimension open besides the batch, that is the length of a
+/// sample.
+fn imported(path: &Path, flags: &ModelFlags, sequence: Option<u64>) -> Result<Import, Diagnostic> {
+    let error = match load::model(path, flags) {
+        Err(error) if error.code == "unbound-dimension" => error,
+        other => return other,
+    };
+    let open = error.facts.iter().find_map(|(name, value)| match value {
+        Value::List(dimensions) if *name == "dimensions" => Some(dimensions.as_slice()),
+        _ => None,
+    });
+    match (open, sequence) {
+        (Some([dimension]), Some(length)) => {
+            let mut bound = flags.clone();
+            bound.dims.push((dimension.clone(), length));
+            load::model(path, &bound)
+        }
+        (Some([_]), None) => {
+            Err(error.hint("or state the length of a sample with --sequence-length"))
+        }
+        _ => Err(error),
+    }
+}
+
+/// Parameters before and after, and the length of a sample.
+fn check(card: &ModelCard, facts: &GraphFacts, sequence: Option<u64>) -> Result<(), Diagnostic> {
+    let counted = n_parameters(card);
+    if counted != facts.n_parameters {
+        let message = "the parts of the model do not have all of its parameters";
+        return Err(Diagnostic::error(Blame::Internal, "internal", message)
+            .fact("graph", facts.n_parameters)
+            .fact("parts", counted));
+    }
+    let own = card.groups.first().map_or(0, |group| group.card.sequence);
+    match sequence {
+        Some(stated) if stated != own && card.is_of_parts() => {
+            let message = "the blocks of this graph have no sequence that could be set";
+            Err(Diagnostic::usage("sequence-fixed", message).hint("leave out --sequence-length"))
+        }
+        Some(stated) if stated != own => {
+            let message = format!("the graph has samples of {own} tokens, not of {stated}");
+            Err(Diagnostic::usage("sequence-fixed", message)
+                .hint("leave out --sequence-length, or bind the graph's dimension with --dim"))
+        }
+        _ => Ok(()),
+    }
+}

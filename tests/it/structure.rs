@@ -1,0 +1,142 @@
+//! Structure of real models, against what is known of them (`docs/data.md`).
+
+use std::path::Path;
+
+use cost_model::transformer::model::counts::n_parameters;
+use cost_model::workload::passes::Passes;
+use importers::ImportOptions;
+use ir::card::ModelCard;
+use ir::graph::Graph;
+use planner::structure::figures::Sums;
+use planner::structure::{Structure, figures, find, parts, template};
+
+use crate::data;
+
+/// Model and the lengths of its runs of layers, from the models' own configurations; the runs of
+/// resnet50 are the blocks behind the first one of each of its four stages (He et al. 2016).
+const RUNS: &[(&str, &[usize])] = &[
+    ("bert_base", &[12]),
+    ("bert_large", &[24]),
+    ("gpt2_small", &[12]),
+    ("gpt2_xl", &[48]),
+    ("llama3_8b", &[32]),
+    ("mixtral_8x7b", &[32]),
+    ("mixtral_small", &[4]),
+    ("resnet50", &[2, 3, 5, 2]),
+    ("t5_base", &[12, 12]),
+    ("vit_l_16", &[24]),
+    ("whisper_small", &[12, 12]),
+];
+
+/// Model, config, and the config's samples.
+const CARDS: &[(&str, &str)] = &[
+    ("bert_base", "bert-base-uncased"),
+    ("bert_large", "bert-large-uncased"),
+    ("gpt2_small", "gpt2"),
+    ("gpt2_xl", "gpt2-xl"),
+    ("llama3_8b", "llama-3-8b"),
+    ("mixtral_8x7b", "mixtral-8x7b"),
+];
+
+struct Found {
+    graph: Graph,
+    passes: Passes,
+    structure: Structure,
+    sums: Sums,
+}
+
+fn read(folder: &Path, name: &str) -> Found {
+    let path = folder.join(format!("models/onnx/{name}.onnx"));
+    let options = ImportOptions { batch: Some(1), ..ImportOptions::default() };
+    let graph = importers::read(&path, &options).unwrap().graph;
+    let (passes, _) = Passes::of(graph.clone()).unwrap();
+    let structure = find(&graph);
+    let sums = figures::of(&graph, &structure, Some(&passes));
+    Found { graph, passes, structure, sums }
+}
+
+#[test]
+fn layers_are_found_as_they_are_known() {
+    let Some(folder) = data::folder() else { return };
+    for (name, lengths) in RUNS {
+        let found = read(&folder, name);
+        let own: Vec<usize> = found.structure.runs.iter().map(|run| run.segments.len()).collect();
+        assert_eq!(own, *lengths, "{name}");
+        // Blocks of a run are alike.
+        for run in &found.structure.runs {
+            let of = |segment: &usize| {
+                let own = &found.sums.segments[*segment];
+                (own.flops, own.n_parameters + own.n_tied)
+            };
+            let first = of(&run.segments[0]);
+            assert!(run.segments.iter().all(|segment| of(segment) == first), "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_model_is_a_chain_that_loses_nothing() {
+    let Some(folder) = data::folder() else { return };
+    let others = ["sd15_unet", "inception_v3", "gnmt"];
+    for name in RUNS.iter().map(|(name, _)| *name).chain(others) {
+        let Found { graph, passes, structure, sums } = read(&folder, name);
+        let flops: u64 = sums.segments.iter().map(|own| own.flops.get()).sum();
+        assert_eq!(flops, graph.flops().get(), "{name}");
+        let makers = graph.producers();
+        for op in graph.op_ids() {
+            for maker in graph.op(op).inputs.iter().filter_map(|t| makers[t.index()]) {
+                let of = |op: ir::id::OpId| structure.segment_of[op.index()];
+                assert!(of(maker) <= of(op), "{name}");
+            }
+        }
+        let n_ops: usize = structure.segments.iter().map(|own| own.ops.len()).sum();
+        assert_eq!(n_ops, graph.ops.len(), "{name}");
+        let model = parts::model(&graph, &structure, &sums, &passes);
+        assert_eq!(n_parameters(&model), sums.n_parameters(), "{name}");
+    }
+}
+
+#[test]
+fn parameters_are_those_that_pytorch_counts() {
+    let Some(folder) = data::folder() else { return };
+    let text = std::fs::read_to_string(folder.join("models/reference.json")).unwrap();
+    let reference: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (name, config) in CARDS {
+        let own = read(&folder, name).sums.n_parameters();
+        let known = reference["hf_configs"][config]["params"].as_u64().unwrap();
+        // The exporter drops what does not reach the result, such as unused positions.
+        let share = own.abs_diff(known) as f64 / known as f64;
+        assert!(share < 0.003, "{name} {own} {known}");
+    }
+}
+
+#[test]
+fn cards_agree_with_those_of_the_configs() {
+    let Some(folder) = data::folder() else { return };
+    for (name, config) in CARDS {
+        let Found { graph, structure, sums, .. } = read(&folder, name);
+        let (model, blocks) = template::model(&graph, &structure, &sums).unwrap();
+        let own = &model.groups[0].card;
+        let path = folder.join(format!("models/hf_configs/{config}.json"));
+        let stated = importers::config::card::card(&path, Some(own.sequence)).unwrap();
+        let expected = ModelCard {
+            name: model.name.clone(),
+            other_parameters: model.other_parameters,
+            ..stated
+        };
+        let mut expected = expected;
+        expected.groups[0].card.name.clone_from(&own.name);
+        assert_eq!(model, expected, "{name}");
+        assert_eq!(blocks.len(), model.n_blocks() as usize);
+        assert_eq!(n_parameters(&model), sums.n_parameters(), "{name}");
+    }
+}
+
+#[test]
+fn what_no_template_describes_is_told() {
+    let Some(folder) = data::folder() else { return };
+    for name in ["t5_base", "whisper_small", "resnet50", "gnmt", "sd15_unet", "inception_v3"] {
+        let Found { graph, structure, sums, .. } = read(&folder, name);
+        assert!(template::model(&graph, &structure, &sums).is_err(), "{name}");
+    }
+}
