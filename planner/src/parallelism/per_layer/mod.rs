@@ -23,16 +23,16 @@
 //!
 //! # Guarantee
 //! Optimal under the judge's model where [`Stop::Proved`]: no plan of 1F1B with one data, tensor or
-//! Ulysses and pipeline degree for all blocks, equal micro-batches, any contiguous cut, ZeRO-2 or
-//! ZeRO-3 for both ends, and per block ZeRO-2 or ZeRO-3 and recompute or not, placed as said, is
+//! Ulysses and pipeline degree for all blocks, any degree for the vocabulary, equal micro-batches, any
+//! contiguous cut, ZeRO-2 or ZeRO-3 for both ends, and per block ZeRO-2 or ZeRO-3 and recompute or not, placed as said, is
 //! faster. Else nothing is faster than [`Found::bound`].
 //!
 //! # Complexity
 //! Shapes x stages x blocks^2 for the bounds; replays as [`Options::most_replays`] allows.
 //!
 //! # Limits
-//! Degrees do not mix within a plan; no context or expert ranks; ends are split as the blocks are.
-//! What was not measured is left out and counted.
+//! Degrees do not mix between blocks; no context or expert ranks; of Ulysses ranks the ends split
+//! either the sequence too or the vocabulary. What was not measured is left out and counted.
 //!
 //! # Example
 //! `meshwright plan config.json --cluster node.yaml --profile measured/ --global-batch 64`.
