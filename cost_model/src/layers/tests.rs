@@ -241,6 +241,21 @@ fn tensor_and_ulysses_ranks_are_priced_by_hand() {
     close(priced.exchange_s, 1.5 * 384.0 * MIB as f64 / 100e9);
     close(priced.whole_states, 3072.0 * MIB as f64);
     close(priced.ends[1].collectives_s, 0.0);
+    let lacking = [
+        Parallelism { tensor: 3, ..degrees.clone() },
+        Parallelism { pipeline: 3, ..degrees.clone() },
+        Parallelism { data: 4, ..degrees.clone() },
+        Parallelism { context: 2, ..degrees },
+    ];
+    for degrees in lacking {
+        assert_eq!(Priced::new(&pricing, &degrees).unwrap_err().code, "profile-lacks");
+    }
+}
+
+#[test]
+fn a_vocabulary_of_its_own_degree_is_priced_by_hand() {
+    let (profile, model) = (profile(), model());
+    let pricing = pricing(&profile, &model);
     // Both ranks of a stage split the vocabulary of replicas: twice the samples on half of it.
     let apart = Parallelism {
         data: 2,
@@ -258,15 +273,6 @@ fn tensor_and_ulysses_ranks_are_priced_by_hand() {
     close(first.collectives_s, 0.8e-3);
     let three = Parallelism { vocabulary: Some(3), ..apart };
     assert_eq!(Priced::new(&pricing, &three).unwrap_err().code, "profile-lacks");
-    let lacking = [
-        Parallelism { tensor: 3, ..degrees.clone() },
-        Parallelism { pipeline: 3, ..degrees.clone() },
-        Parallelism { data: 4, ..degrees.clone() },
-        Parallelism { context: 2, ..degrees },
-    ];
-    for degrees in lacking {
-        assert_eq!(Priced::new(&pricing, &degrees).unwrap_err().code, "profile-lacks");
-    }
 }
 
 #[test]

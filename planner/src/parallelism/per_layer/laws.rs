@@ -244,6 +244,11 @@ fn pins_are_kept_and_never_help() {
             assert!(pins.again != Again::Full || stage.again == stage.blocks);
         }
     }
+    // Grids that are too large are left out, and counted.
+    let large = Space { global_batch: 1 << 24, ..free.clone() };
+    let single = Pins { micro_batch: Some(1), ..Pins::default() };
+    let found = solve(&limited, &Space { pins: single, ..large }, &Options::default()).unwrap();
+    assert!(found.best.is_none() && found.counts.n_too_large == found.counts.n_shapes);
     let context = Pins { context: Some(2), ..Pins::default() };
     let refused = solve(&limited, &Space { pins: context, ..free }, &Options::default());
     assert_eq!(refused.unwrap_err().code, "bad-pin");

@@ -23,16 +23,17 @@
 //!
 //! # Guarantee
 //! Optimal under the judge's model where [`Stop::Proved`]: no plan of 1F1B with one data, tensor or
-//! Ulysses and pipeline degree for all blocks, equal micro-batches, any contiguous cut, ZeRO-2 or
-//! ZeRO-3 for both ends, and per block ZeRO-2 or ZeRO-3 and recompute or not, placed as said, is
+//! Ulysses and pipeline degree for all blocks, any degree for the vocabulary, equal micro-batches, any
+//! contiguous cut, ZeRO-2 or ZeRO-3 for both ends, and per block ZeRO-2 or ZeRO-3 and recompute or not, placed as said, is
 //! faster. Else nothing is faster than [`Found::bound`].
 //!
 //! # Complexity
 //! Shapes x stages x blocks^2 for the bounds; replays as [`Options::most_replays`] allows.
 //!
 //! # Limits
-//! Degrees do not mix within a plan; no context or expert ranks; ends are split as the blocks are.
-//! What was not measured is left out and counted.
+//! Degrees do not mix between blocks; no context or expert ranks; of Ulysses ranks the ends split
+//! either the sequence too or the vocabulary. What was not measured and what has a grid of more than
+//! [`MOST_CELLS`] cells is left out and counted.
 //!
 //! # Example
 //! `meshwright plan config.json --cluster node.yaml --profile measured/ --global-batch 64`.
@@ -61,7 +62,7 @@ use ir::plan::{BlockPolicy, Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
 use ir::units::Nanos;
 
-use super::search_3d::space::Space;
+use super::search_3d::space::{MOST_CELLS, Space};
 use super::search_3d::{Pruning, Stop};
 use crate::schedule::one_f_one_b;
 use table::{Chosen, Table};
@@ -98,6 +99,8 @@ pub struct Counts {
     pub n_shapes: u64,
     /// Of these, not in the profile.
     pub n_unmeasured: u64,
+    /// Of these, with a grid of more than [`MOST_CELLS`] cells.
+    pub n_too_large: u64,
     /// Looks into one of them; some are looked into twice.
     pub n_expanded: u64,
     /// Partial plans.
@@ -336,6 +339,11 @@ fn opened(
     let mut lacking = None;
     for degrees in shapes::shapes(pricing, space) {
         counts.n_shapes += 1;
+        let cells = 2 * u64::from(degrees.pipeline);
+        if degrees.n_micro_batches.saturating_mul(cells) > MOST_CELLS {
+            counts.n_too_large += 1;
+            continue;
+        }
         match Priced::new(pricing, &degrees) {
             Ok(priced) => {
                 let bound = table::without_memory(pricing, &priced, &space.pins);

@@ -91,11 +91,26 @@ fn batches(space: &Space, degrees: &Parallelism, shapes: &mut Vec<Parallelism>) 
         if pins.micro_batch.is_some_and(|pin| pin != micro_batch) {
             continue;
         }
-        for zero in zeros(pins, degrees) {
-            let n_micro_batches = of_replica / micro_batch;
-            shapes.push(Parallelism { micro_batch, n_micro_batches, zero, ..degrees.clone() });
+        let n_micro_batches = of_replica / micro_batch;
+        for vocabulary in vocabularies(degrees) {
+            let degrees =
+                Parallelism { micro_batch, n_micro_batches, vocabulary, ..degrees.clone() };
+            for zero in zeros(pins, &degrees) {
+                shapes.push(Parallelism { zero, ..degrees.clone() });
+            }
         }
     }
+}
+
+/// Ways to split the vocabulary over the ranks of a stage: as the blocks, then all other degrees.
+fn vocabularies(degrees: &Parallelism) -> Vec<Option<u32>> {
+    let width = degrees.data.saturating_mul(degrees.tensor);
+    let as_blocks = match degrees.sequence {
+        SequenceParallel::Ulysses => 0,
+        _ => degrees.tensor,
+    };
+    let others = degrees_of(width, None).into_iter().filter(|own| *own != as_blocks);
+    std::iter::once(None).chain(others.map(Some)).collect()
 }
 
 /// Ranks that hold the same weights.
@@ -107,11 +122,29 @@ pub fn n_sharing(degrees: &Parallelism) -> u32 {
     }
 }
 
-/// What may be shared out of the ends: sharing out less than ZeRO-2 does saves no time.
-fn zeros(pins: &Pins, degrees: &Parallelism) -> Vec<ZeroStage> {
-    match pins.zero {
-        Some(pinned) => vec![pinned],
-        None if n_sharing(degrees) == 1 => vec![ZeroStage::None],
-        None => vec![ZeroStage::Gradients, ZeroStage::Parameters],
+/// Ranks that hold the same weights of the ends.
+fn n_sharing_ends(degrees: &Parallelism) -> u32 {
+    match degrees.vocabulary {
+        Some(own) => degrees.data.saturating_mul(degrees.tensor) / own.max(1),
+        None => n_sharing(degrees),
     }
+}
+
+/// What is shared out where parameters are not: less than ZeRO-2 saves no time.
+#[must_use]
+pub fn plain_zero(pins: &Pins, degrees: &Parallelism) -> ZeroStage {
+    match pins.zero {
+        Some(pinned) => pinned,
+        None if n_sharing(degrees).max(n_sharing_ends(degrees)) == 1 => ZeroStage::None,
+        None => ZeroStage::Gradients,
+    }
+}
+
+/// What may be shared out of the ends.
+fn zeros(pins: &Pins, degrees: &Parallelism) -> Vec<ZeroStage> {
+    let plain = plain_zero(pins, degrees);
+    if pins.zero.is_some() || n_sharing_ends(degrees) == 1 {
+        return vec![plain];
+    }
+    vec![plain, ZeroStage::Parameters]
 }

@@ -10,7 +10,7 @@ use cost_model::transformer::run::equal_blocks;
 use ir::card::ZeroStage;
 use ir::units::Bytes;
 
-use super::shapes::n_sharing;
+use super::shapes::{n_sharing, plain_zero};
 use crate::parallelism::search_3d::space::{Again, Pins, Split};
 
 /// A stage.
@@ -201,15 +201,10 @@ pub(super) struct Candidate<'a> {
 
 impl<'a> Candidate<'a> {
     pub(super) fn new(priced: &'a Priced, pins: &Pins, p: u32, stage: u32) -> Self {
-        let zero = match pins.zero {
-            Some(pinned) => pinned,
-            None if n_sharing(&priced.degrees) == 1 => ZeroStage::None,
-            None => ZeroStage::Gradients,
-        };
         Self {
             priced,
             place: Place { first: stage == 0, last: stage + 1 == p },
-            zero,
+            zero: plain_zero(pins, &priced.degrees),
             in_flight: priced.degrees.n_micro_batches.min(u64::from(p - stage)),
             rank: stage,
         }

@@ -106,6 +106,12 @@ impl<'a> Answer<'a> {
                 self.found.counts.n_unmeasured, self.found.counts.n_shapes, lacking.message
             ));
         }
+        if self.found.counts.n_too_large > 0 {
+            printer.line(&format!(
+                "{} of {} shapes are left out: too many micro-batches",
+                self.found.counts.n_too_large, self.found.counts.n_shapes
+            ));
+        }
         printer.line(&self.sentence());
     }
 
@@ -224,6 +230,7 @@ impl<'a> Answer<'a> {
             "counts": {
                 "shapes": counts.n_shapes,
                 "unmeasured": counts.n_unmeasured,
+                "too_large": counts.n_too_large,
                 "expanded": counts.n_expanded,
                 "nodes": counts.n_nodes,
                 "judged": counts.n_judged,
