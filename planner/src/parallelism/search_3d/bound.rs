@@ -19,7 +19,7 @@ use crate::parallelism::order::Order;
 const ROUNDING: f64 = 1e-9;
 
 /// A bound, lowered by what rounding every cell of a rank to nanoseconds may take away.
-fn lowered(bound: f64, n_chunks: u32, degrees: &Parallelism) -> f64 {
+pub(super) fn lowered(bound: f64, n_chunks: u32, degrees: &Parallelism) -> f64 {
     let cells = 3.0 * f64::from(n_chunks.max(1)) * degrees.n_micro_batches as f64;
     bound * (1.0 - ROUNDING) - 1e-9 * (cells + 6.0 * f64::from(degrees.pipeline) + 6.0)
 }

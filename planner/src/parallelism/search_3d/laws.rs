@@ -174,6 +174,7 @@ fn bounds_are_below_every_plan() {
                 let bounds = [
                     own.bound_s,
                     bound::of_leaf(&priced, &own.totals, &leaf),
+                    relaxed::of_leaf(&priced, &leaf, &kept, f64::INFINITY),
                     bound::of_stages(&priced, &leaf, &fitted.figures),
                 ];
                 let judged = judge::judged(&priced, &leaf, fitted).unwrap();
@@ -203,7 +204,7 @@ fn all_cuts(n: u32, stages: u32) -> Vec<Vec<u32>> {
 /// The bound holds whatever the cuts, and polished cuts are no worse than ruled ones.
 #[test]
 fn the_bound_is_below_every_cut() {
-    let (mut n_plans, mut n_best, mut widest) = (0, 0, 0.0_f64);
+    let (mut n_plans, mut n_best, mut widest, mut gaps) = (0, 0, 0.0_f64, 0.0);
     for seed in 0..600 {
         let mut random = SmallRng::seed_from_u64(seed);
         let model = model(&mut random);
@@ -262,13 +263,13 @@ fn the_bound_is_below_every_cut() {
         };
         assert!(Some(own) <= step(&ruled), "{seed}");
         n_plans += 1;
+        gaps += own as f64 * 1e-9 / polished.bound_s - 1.0;
         n_best += usize::from(own <= least);
         widest = widest.max(own as f64 / least as f64 - 1.0);
     }
-    println!(
-        "{n_best} of {n_plans} are the best of all cuts, the worst {:.2} % off",
-        100.0 * widest
-    );
+    let (worst, mean) = (100.0 * widest, 100.0 * gaps / n_plans as f64);
+    println!("{n_best} of {n_plans} are the best of all cuts, the worst {worst:.2} % off");
+    println!("{mean:.2} % above the bound on average");
     assert!(n_plans > 400 && 10 * n_best >= 9 * n_plans, "{n_best} of {n_plans}");
 }
 

@@ -38,6 +38,7 @@ pub mod fit;
 pub mod judge;
 pub mod least;
 mod polish;
+mod relaxed;
 pub mod sensitivity;
 pub mod space;
 mod worker;

@@ -13,7 +13,7 @@ use cost_model::transformer::model::stages::Stages;
 use super::fit::Fitter;
 use super::judge::{Judged, judged};
 use super::space::{Again, Leaf, Space, Split, leaves};
-use super::{Bounded, Counts, Family, Options, Pruning, bound, family};
+use super::{Bounded, Counts, Family, Options, Pruning, bound, family, relaxed};
 use crate::parallelism::order::{Kept, Order, kept};
 
 /// What a shape gave.
@@ -30,13 +30,12 @@ pub(super) struct Expanded {
 /// What ranks keep, by schedule, ranks, chunks and micro-batches: found once for a whole search.
 pub(super) type KeptBy = Mutex<HashMap<(Order, u32, u32, u64), Option<Arc<Kept>>>>;
 
-/// What a configuration gave.
-#[derive(PartialEq)]
+/// What a configuration gave, with seconds that none of its plans falls below, whatever the cuts.
 enum Outcome {
     /// A plan.
-    Plan(Box<Judged>),
+    Plan(Box<Judged>, f64),
     /// No plan below the cutoff by the rule that cuts, which other cuts may make.
-    NoneByRule,
+    NoneByRule(f64),
     /// No plan, whatever the cuts.
     None,
 }
@@ -127,10 +126,11 @@ impl Worker<'_, '_> {
             let outcome = self.judge(&stages[at], &leaf, (limit, cutoff), &mut counts);
             // Of equal and of balanced stages the latter speak for all cuts.
             let speaks = leaf.split == Split::Balanced || self.space.pins.split.is_some();
-            if speaks && outcome != Outcome::None {
-                any_cut_s = any_cut_s.min(bound_s);
+            if let (true, Outcome::Plan(_, own_s) | Outcome::NoneByRule(own_s)) = (speaks, &outcome)
+            {
+                any_cut_s = any_cut_s.min(bound_s.max(*own_s));
             }
-            let Outcome::Plan(found) = outcome else { continue };
+            let Outcome::Plan(found, _) = outcome else { continue };
             let found = *found;
             let is_better = best
                 .as_ref()
@@ -167,19 +167,23 @@ impl Worker<'_, '_> {
         counts: &mut Counts,
     ) -> Outcome {
         let Some(kept) = self.kept(leaf) else { return Outcome::None };
+        let own_s = relaxed::of_leaf(stages.priced, leaf, &kept, limit);
+        if self.options.pruning == Pruning::On && own_s > cutoff {
+            return Outcome::NoneByRule(own_s);
+        }
         counts.n_fitted += 1;
         let Some(fitted) = Fitter::new(stages, leaf, &kept, limit).fit() else {
             counts.n_misfits += 1;
-            return if finds_all_cuts(leaf) { Outcome::None } else { Outcome::NoneByRule };
+            return if finds_all_cuts(leaf) { Outcome::None } else { Outcome::NoneByRule(own_s) };
         };
         let bound_s = bound::of_stages(stages.priced, leaf, &fitted.figures);
         if self.options.pruning == Pruning::On && bound_s > cutoff {
-            return Outcome::NoneByRule;
+            return Outcome::NoneByRule(own_s);
         }
         counts.n_judged += 1;
         match judged(stages.priced, leaf, fitted) {
-            Some(plan) => Outcome::Plan(Box::new(plan)),
-            None => Outcome::NoneByRule,
+            Some(plan) => Outcome::Plan(Box::new(plan), own_s),
+            None => Outcome::NoneByRule(own_s),
         }
     }
 }

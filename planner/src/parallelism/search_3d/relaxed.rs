@@ -1,0 +1,161 @@
+//! A time that no plan of a configuration falls below, whatever its cuts and what it computes again,
+//! memory counted: stages may hold fractions of blocks.
+//!
+//! Rank `r` may compute for `T - r c` seconds, for before its first pass come `r` forward passes and
+//! after its last one `r` backward passes, of at least a block each (`c` together). With work `w`,
+//! states `s` and kept bytes `a` of a block, `k` micro-batches in flight and `q` bytes freed per
+//! second of computing again, `n` blocks and `y` seconds again need
+//!
+//! ```text
+//! m (n w + y) <= T - r c        n (s + k a) - k q y <= room
+//! ```
+//!
+//! so that a rank holds at most `n(T)` blocks, and `T` is too little where all ranks together hold
+//! less than the model. Of models with several kinds of blocks, those of the kind with most work are
+//! counted so; of all kinds together, the work alone.
+
+use cost_model::transformer::model::kind::Kind;
+use cost_model::transformer::model::priced::Priced;
+
+use super::bound::lowered;
+use super::space::{Again, Leaf};
+use crate::parallelism::order::Kept;
+
+/// Halvings of the interval in which the least time is looked for.
+const HALVINGS: u32 = 40;
+
+/// What one rank has.
+struct Rank {
+    /// Seconds of a step that are not its own.
+    away_s: f64,
+    /// Bytes for blocks.
+    room: f64,
+    /// Micro-batches in flight.
+    in_flight: f64,
+}
+
+/// What a block of the counted kind needs.
+struct Block {
+    seconds: f64,
+    states: f64,
+    all: f64,
+    least: f64,
+    /// Bytes freed per second of computing again.
+    freed: f64,
+}
+
+/// The bound, in seconds; `limit` in bytes of a device.
+pub(super) fn of_leaf(priced: &Priced<'_>, leaf: &Leaf, kept: &Kept, limit: f64) -> f64 {
+    let kinds = &priced.passes.kinds;
+    let groups = priced.pricing.model.groups.iter();
+    let counts: Vec<f64> = groups.map(|group| f64::from(group.n_blocks)).collect();
+    let work = |kind: &Kind| kind.forward_s + kind.backward_s;
+    let of = |index: &usize| counts[*index] * work(&kinds[*index]);
+    let n_kinds = kinds.len().min(counts.len());
+    let Some(main) = (0..n_kinds).max_by(|a, b| of(a).total_cmp(&of(b))) else { return 0.0 };
+    let others_s: f64 = (0..n_kinds).filter(|index| *index != main).map(|index| of(&index)).sum();
+    let used = (0..n_kinds).filter(|index| counts[*index] > 0.0);
+    let least_s = used.map(|index| work(&kinds[index])).fold(f64::INFINITY, f64::min);
+    let block = needs(priced, leaf, &kinds[main]);
+    let ranks = ranks(priced, kept, limit, least_s, leaf);
+    let m = leaf.degrees.n_micro_batches as f64;
+    let work_s = counts[main] * block.seconds + others_s;
+    let holds = |step_s: f64| {
+        let all: f64 = ranks.iter().map(|rank| most(&block, rank, m, step_s)).sum();
+        let own_s: f64 = ranks.iter().map(|rank| (step_s - rank.away_s).max(0.0) / m).sum();
+        all >= counts[main] * (1.0 - 1e-9) && own_s >= work_s * (1.0 - 1e-9)
+    };
+    let mut high = m * work_s.max(f64::MIN_POSITIVE);
+    let mut low = 0.0;
+    // With everything computed again and all on one rank: beyond this nothing fits.
+    let most_s = 16.0 * high + ranks.iter().map(|rank| rank.away_s).fold(0.0, f64::max);
+    while !holds(high) {
+        low = high;
+        high *= 2.0;
+        if high > most_s {
+            return lowered(low, leaf.degrees.virtual_stages, &leaf.degrees);
+        }
+    }
+    for _ in 0..HALVINGS {
+        if high - low <= 1e-6 * high {
+            break;
+        }
+        let middle = f64::midpoint(low, high);
+        if holds(middle) { high = middle } else { low = middle }
+    }
+    lowered(low, leaf.degrees.virtual_stages, &leaf.degrees)
+}
+
+fn needs(priced: &Priced<'_>, leaf: &Leaf, kind: &Kind) -> Block {
+    let freed =
+        [(kind.all - kind.input, kind.again_s), (kind.all - kind.without_core, kind.core_s)];
+    let rate = |(bytes, seconds): (f64, f64)| match seconds > 0.0 {
+        true => bytes.max(0.0) / seconds,
+        false if bytes > 0.0 => f64::INFINITY,
+        false => 0.0,
+    };
+    let may = leaf.again != Again::None && leaf.order.is_whole();
+    let least = if may { kind.input.min(kind.without_core) } else { kind.all };
+    Block {
+        seconds: kind.forward_s + kind.backward_s,
+        states: kind.held_dense * priced.state_bytes[0] + kind.held_experts * priced.state_bytes[1],
+        all: kind.all,
+        least,
+        freed: if may { freed.into_iter().map(rate).fold(0.0, f64::max) } else { 0.0 },
+    }
+}
+
+fn ranks(priced: &Priced<'_>, kept: &Kept, limit: f64, least_s: f64, leaf: &Leaf) -> Vec<Rank> {
+    let p = leaf.degrees.pipeline.max(1) as usize;
+    let m = leaf.degrees.n_micro_batches as f64;
+    let last_of = |stage: u32| leaf.order.rank_of(p as u32, stage) as usize;
+    let n_stages = p as u32 * leaf.degrees.virtual_stages.max(1);
+    let head = last_of(n_stages - 1);
+    let of = |rank: usize| {
+        // Whatever the sizes of its chunks, at the fullest moment each holds so many.
+        let moments = kept.get(rank).map(Vec::as_slice).unwrap_or_default();
+        let chunks = |moment: &Vec<u32>| moment.iter().copied().min().unwrap_or(0);
+        let in_flight = moments.iter().map(chunks).max().unwrap_or(0);
+        let mut room = limit - priced.rank_bytes;
+        let mut away_s = if leaf.order.is_whole() { rank as f64 * least_s } else { 0.0 };
+        if rank == 0 {
+            room -= priced.end_bytes[0];
+        }
+        if rank == head {
+            room -= priced.logit_bytes;
+            if priced.has_own_head() {
+                room -= priced.end_bytes[1];
+            }
+            away_s += m * priced.passes.head_s;
+        }
+        Rank { away_s, room, in_flight: f64::from(in_flight) }
+    };
+    (0..p).map(of).collect()
+}
+
+/// Bytes of a block on a rank where nothing is computed again.
+fn held(block: &Block, rank: &Rank) -> f64 {
+    block.states + rank.in_flight * block.all
+}
+
+/// Blocks that a rank holds at most in a step of so many seconds.
+fn most(block: &Block, rank: &Rank, m: f64, step_s: f64) -> f64 {
+    let own_s = (step_s - rank.away_s) / m;
+    if own_s <= 0.0 || rank.room <= 0.0 {
+        return 0.0;
+    }
+    let plain = own_s / block.seconds.max(f64::MIN_POSITIVE);
+    let bytes = held(block, rank);
+    if plain * bytes <= rank.room {
+        return plain;
+    }
+    let smallest = block.states + rank.in_flight * block.least;
+    let by_bytes = if smallest > 0.0 { rank.room / smallest } else { f64::INFINITY };
+    let rate = rank.in_flight * block.freed;
+    let by_time = if rate > 0.0 {
+        (own_s + rank.room / rate) / (block.seconds + bytes / rate)
+    } else {
+        rank.room / bytes.max(f64::MIN_POSITIVE)
+    };
+    plain.min(by_bytes).min(by_time)
+}
