@@ -139,7 +139,7 @@ pub(crate) struct ProblemFlags {
     /// Cluster file, or FILE#NAME (instances carry one)
     #[arg(long, value_name = "FILE", env = "MESHWRIGHT_CLUSTER", hide_env_values = true)]
     pub(crate) cluster: Option<PathBuf>,
-    /// What `meshwright profile` wrote, or a folder of measured layers
+    /// Profile, or folder of measured layers
     #[arg(long, value_name = "FILE", env = "MESHWRIGHT_PROFILE", hide_env_values = true)]
     pub(crate) profile: Option<PathBuf>,
     /// inference or training [default: inference, or as planned]

@@ -36,6 +36,8 @@ pub struct LaunchSettings {
     pub mesh: Option<Mesh>,
     /// What every stage computes again.
     pub recompute: Option<Recompute>,
+    /// Ranks that split the vocabulary; `None` = as the blocks are split.
+    pub vocabulary: Option<u32>,
     /// What is done with each block, in model order.
     pub each: Option<Vec<BlockPolicy>>,
     /// Blocks of each stage in model order, those that predict a later token included.

@@ -42,6 +42,8 @@ pub struct Parallelism {
     pub zero: ZeroStage,
     /// Which axis lies on which tier.
     pub mesh: Mesh,
+    /// Ranks that split the vocabulary; `None` = as the blocks are split.
+    pub vocabulary: Option<u32>,
 }
 
 impl Default for Parallelism {
@@ -58,6 +60,7 @@ impl Default for Parallelism {
             sequence: SequenceParallel::Off,
             zero: ZeroStage::None,
             mesh: Mesh::DataInside,
+            vocabulary: None,
         }
     }
 }

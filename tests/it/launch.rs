@@ -43,6 +43,7 @@ fn random(rng: &mut SmallRng) -> Case {
         sequence: [SequenceParallel::Off, SequenceParallel::On][rng.random_range(0..2)],
         zero: zeros[rng.random_range(0..4)],
         mesh: [Mesh::DataInside, Mesh::PipelineInside][rng.random_range(0..2)],
+        vocabulary: None,
     };
     let policies = [
         Recompute::None,
@@ -204,6 +205,10 @@ fn strategies_by_block_come_back_from_galvatron() {
         let degrees = &mut case.plan.parallelism;
         degrees.virtual_stages = 1;
         (degrees.context, degrees.expert, degrees.mesh) = (1, 1, Mesh::DataInside);
+        degrees.vocabulary = match degrees.tensor {
+            1 => [None, Some(2)][rng.random_range(0..2)],
+            _ => [None, Some(1)][rng.random_range(0..2)],
+        };
         degrees.zero = if rng.random() { default } else { ZeroStage::Parameters };
         degrees.sequence = match degrees.tensor {
             1 => SequenceParallel::Off,
@@ -229,6 +234,7 @@ fn strategies_by_block_come_back_from_galvatron() {
         assert_eq!(settings.global_batch, Some(global));
         assert_eq!(settings.sequence, Some(degrees.sequence));
         assert_eq!(settings.blocks, Some(case.counts()));
+        assert_eq!(settings.vocabulary, degrees.vocabulary);
         let each: Vec<BlockPolicy> =
             case.plan.partition.stages.iter().flat_map(|stage| stage.each.clone()).collect();
         // Where all is ZeRO-3, the default is.
@@ -241,7 +247,7 @@ fn strategies_by_block_come_back_from_galvatron() {
     }
     let wrong = [
         ("{\"tp_sizes_enc\": \"1,2\"}", "tp_sizes_enc"),
-        ("{\"tp_sizes_enc\": \"2,2\", \"vtp\": 1}", "vtp"),
+        ("{\"tp_sizes_enc\": \"1,1\", \"vtp\": 2, \"vsp\": 1}", "vsp"),
         (
             "{\"tp_sizes_enc\": \"2\", \"vtp\": 2, \"tp_consecutive_flags\": \"0\"}",
             "tp_consecutive",

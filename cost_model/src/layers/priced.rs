@@ -94,6 +94,18 @@ struct Measured<'a> {
     payload: f64,
 }
 
+/// How the ends are split.
+struct Ends {
+    /// Ranks over which their weights are split.
+    split: u32,
+    /// Ranks that work on the same samples.
+    ranks: u32,
+    /// Ranks that hold the same weights.
+    n_sharing: u32,
+    /// Samples of these ranks over those of a micro-batch.
+    scale: f64,
+}
+
 fn lacks(what: String) -> Diagnostic {
     Diagnostic::input("profile-lacks", format!("the profile has no {what}"))
         .hint("measure it, or plan with other degrees")
@@ -162,7 +174,7 @@ impl<'a> Measured<'a> {
                 lacks(format!("rate between {} pipeline ranks", self.degrees.pipeline))
             })?),
         };
-        let all_reduce = self.all_reduce_s(copy)?;
+        let all_reduce = self.all_reduce_s(copy, self.split(), self.n_sharing())?;
         let end = |memory: &EndMemory, part: f64, n_ends: f64| self.end(memory, part, n_ends);
         Ok(Priced {
             degrees: self.degrees.clone(),
@@ -186,26 +198,50 @@ impl<'a> Measured<'a> {
         })
     }
 
+    /// How the vocabulary is split.
+    fn ends(&self) -> Result<Ends, Diagnostic> {
+        let tensor = self.tensor();
+        let Some(own) = self.degrees.vocabulary else {
+            return Ok(Ends {
+                split: self.split(),
+                ranks: tensor,
+                n_sharing: self.n_sharing(),
+                scale: 1.0,
+            });
+        };
+        let width = self.degrees.data.max(1).saturating_mul(tensor);
+        if own == 0 || !width.is_multiple_of(own) {
+            return Err(lacks(format!("vocabulary that {own} of {width} ranks split")));
+        }
+        let scale = f64::from(own) / f64::from(tensor);
+        Ok(Ends { split: own, ranks: own, n_sharing: width / own, scale })
+    }
+
     fn end(&self, memory: &EndMemory, part: f64, n_ends: f64) -> Result<End, Diagnostic> {
-        let lacking = || lacks(format!("ends of a degree of {}", self.tensor()));
-        let states = memory.states.get(&self.split()).ok_or_else(lacking)?.as_f64();
-        let activation = memory.activation.get(&self.tensor()).ok_or_else(lacking)?.as_f64();
+        let ends = self.ends()?;
+        let lacking = || lacks(format!("ends of a degree of {}", ends.ranks));
+        let states = memory.states.get(&ends.split).ok_or_else(lacking)?.as_f64();
+        let activation = memory.activation.get(&ends.ranks).ok_or_else(lacking)?.as_f64();
         let degrees = self.degrees;
         // The profiler counts samples of the group that splits the vocabulary.
-        let samples = degrees.micro_batch as f64;
-        let exchange_s = self.all_reduce_s(COPY * states)?;
+        let samples = degrees.micro_batch as f64 * ends.scale;
+        let exchange_s = self.all_reduce_s(COPY * states, ends.split, ends.n_sharing)?;
         let offload = self.pricing.offload;
-        let own = share(degrees.zero, self.n_sharing(), degrees.n_micro_batches, offload);
-        let batch = samples / f64::from(self.tensor());
+        let own = share(degrees.zero, ends.n_sharing, degrees.n_micro_batches, offload);
+        let batch = degrees.micro_batch as f64 / f64::from(self.tensor());
+        let half = |ranks: u32, bytes: f64| match ranks {
+            1 => Ok(0.0),
+            _ => Ok(self.sized(CollectiveOperation::AllReduce, ranks, bytes)? / 2.0),
+        };
+        // Where blocks are split otherwise, activations change hands between them and the ends.
+        let moved = match ends.scale == 1.0 {
+            true => 0.0,
+            false => half(self.tensor().max(ends.ranks), self.payload * ends.scale.max(1.0))?,
+        };
         Ok(End {
             forward_s: part * of_batch(&self.pricing.profile.ends, batch),
             // Half an all-reduce each way: scattered after the embedding, gathered before the head.
-            collectives_s: match self.split() {
-                1 => 0.0,
-                ranks => {
-                    n_ends * self.sized(CollectiveOperation::AllReduce, ranks, self.payload)? / 2.0
-                }
-            },
+            collectives_s: n_ends * (half(ends.split, self.payload * ends.scale)? + moved),
             gather_s: match degrees.zero {
                 ZeroStage::Parameters => exchange_s / 2.0,
                 _ => 0.0,
@@ -251,15 +287,14 @@ impl<'a> Measured<'a> {
         Ok(of_size(points, bytes))
     }
 
-    /// Seconds of an all-reduce over the ranks that hold the same weights: `2 (n - 1) / n` of the
-    /// bytes at the bus bandwidth.
-    fn all_reduce_s(&self, bytes: f64) -> Result<f64, Diagnostic> {
-        let n = self.n_sharing();
+    /// Seconds of an all-reduce over the `n` ranks that hold the same of weights that `split` ranks
+    /// split: `2 (n - 1) / n` of the bytes at the bus bandwidth.
+    fn all_reduce_s(&self, bytes: f64, split: u32, n: u32) -> Result<f64, Diagnostic> {
         if n == 1 {
             return Ok(0.0);
         }
-        // Tensor ranks come first, so that replicas have them between each other.
-        let place = if self.split() > 1 { Ranks::Apart } else { Ranks::Neighbours };
+        // Ranks that split weights come first, so that those that share them are apart.
+        let place = if split > 1 { Ranks::Apart } else { Ranks::Neighbours };
         let other = if place == Ranks::Apart { Ranks::Neighbours } else { Ranks::Apart };
         let rate = [place, other].iter().find_map(|place| self.rates.all_reduce.get(&(n, *place)));
         let rate = rate.ok_or_else(|| lacks(format!("all-reduce of {n} ranks")))?;

@@ -241,6 +241,23 @@ fn tensor_and_ulysses_ranks_are_priced_by_hand() {
     close(priced.exchange_s, 1.5 * 384.0 * MIB as f64 / 100e9);
     close(priced.whole_states, 3072.0 * MIB as f64);
     close(priced.ends[1].collectives_s, 0.0);
+    // Both ranks of a stage split the vocabulary of replicas: twice the samples on half of it.
+    let apart = Parallelism {
+        data: 2,
+        pipeline: 2,
+        vocabulary: Some(2),
+        zero: ZeroStage::Gradients,
+        ..Parallelism::default()
+    };
+    let first = Priced::new(&pricing, &apart).unwrap().ends[1];
+    close(first.forward_s, 1e-3);
+    close(first.activation, 2.0 * 100.0 * MIB as f64);
+    close(first.states, 1024.0 * MIB as f64);
+    close(first.exchange_s, 0.0);
+    // Half an all-reduce of 16 MiB for the vocabulary, and half for changing hands.
+    close(first.collectives_s, 0.8e-3);
+    let three = Parallelism { vocabulary: Some(3), ..apart };
+    assert_eq!(Priced::new(&pricing, &three).unwrap_err().code, "profile-lacks");
     let lacking = [
         Parallelism { tensor: 3, ..degrees.clone() },
         Parallelism { pipeline: 3, ..degrees.clone() },

@@ -43,6 +43,9 @@ pub struct DegreesDocument {
     /// Whether tensor ranks split the sequence alone and hold whole weights (Ulysses).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ulysses: bool,
+    /// Ranks that split the vocabulary; absent = as the blocks are split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<u32>,
     /// ZeRO stage: 0 nothing, 1 optimizer states, 2 and gradients, 3 and parameters.
     pub zero: u8,
     /// Which axis lies on which tier.
@@ -284,6 +287,7 @@ impl PlanDocument {
                     MeshDocument::DataInside => Mesh::DataInside,
                     MeshDocument::PipelineInside => Mesh::PipelineInside,
                 },
+                vocabulary: own.vocabulary,
             },
             partition: Partition { stages: stages.collect::<Result<_, Diagnostic>>()? },
             placement: Default::default(),
@@ -353,6 +357,7 @@ impl From<Parallelism> for ParallelismDocument {
                 virtual_stages: degrees.virtual_stages,
                 sequence_parallel: degrees.sequence == SequenceParallel::On,
                 ulysses: degrees.sequence == SequenceParallel::Ulysses,
+                vocabulary: degrees.vocabulary,
                 zero: degrees.zero as u8,
                 mesh: match degrees.mesh {
                     Mesh::DataInside => MeshDocument::DataInside,

@@ -70,8 +70,8 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
         "pp_division": counts.iter().map(u32::to_string).collect::<Vec<_>>().join(","),
         "pipeline_type": pipeline_type,
         "default_dp_type": default,
-        "vtp": degrees.tensor,
-        "vsp": u32::from(is_ulysses),
+        "vtp": degrees.vocabulary.unwrap_or(degrees.tensor),
+        "vsp": u32::from(is_ulysses && degrees.vocabulary.is_none()),
         "embed_sdp": u32::from(degrees.zero == ZeroStage::Parameters),
     });
     Ok(Export::from(format!("{document:#}\n")))

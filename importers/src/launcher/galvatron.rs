@@ -43,7 +43,6 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         (_, 0) => SequenceParallel::On,
         _ => SequenceParallel::Ulysses,
     };
-    config.ends(tensor, sequence)?;
     Ok(LaunchSettings {
         tensor: Some(tensor),
         pipeline: Some(pipeline),
@@ -56,6 +55,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         }),
         mesh: Some(Mesh::DataInside),
         each: Some(each.collect()),
+        vocabulary: config.vocabulary(tensor, sequence)?,
         blocks: config.list("pp_division")?,
         schedule: Some(config.schedule()?),
         ..LaunchSettings::default()
@@ -140,16 +140,23 @@ impl Config<'_> {
         }
     }
 
-    /// Refuses ends that are split otherwise than the layers.
-    fn ends(&self, tensor: u32, sequence: SequenceParallel) -> Result<(), Diagnostic> {
+    /// Ranks that split the vocabulary, where they are not those of the layers.
+    fn vocabulary(
+        &self,
+        tensor: u32,
+        sequence: SequenceParallel,
+    ) -> Result<Option<u32>, Diagnostic> {
         let own = self.count("vtp")?.unwrap_or(1);
-        let is_ulysses = self.count_or_zero("vsp")? != 0;
-        let wanted = sequence == SequenceParallel::Ulysses;
-        if own != tensor || (tensor > 1 && is_ulysses != wanted) {
-            let hint = "ends that are split otherwise than the layers are not judged";
-            return Err(bad("vtp", &own.to_string(), hint));
+        let is_ulysses = own > 1 && self.count_or_zero("vsp")? != 0;
+        let layers_are = sequence == SequenceParallel::Ulysses;
+        match (own == tensor, is_ulysses) {
+            (true, _) if own == 1 || is_ulysses == layers_are => Ok(None),
+            (_, false) => Ok(Some(own)),
+            (_, true) => {
+                let hint = "a sequence that only the ends split is not judged";
+                Err(bad("vsp", "1", hint))
+            }
         }
-        Ok(())
     }
 
     fn schedule(&self) -> Result<String, Diagnostic> {

@@ -3,7 +3,7 @@
 //!
 //! | file | keys | unit |
 //! |---|---|---|
-//! | `computation_profiling_*.json` | `layertype_0_bszB_seqS`, `layertype_other_bszB_seqS`: forward pass of one block, and of everything else, on one device | ms per sample |
+//! | `computation_profiling_*.json` | `layertype_0_bszB_seqS`, `layertype_other[_0]_bszB_seqS`: forward pass of one block, and of everything else, on one device | ms per sample |
 //! | `memory_profiling_*.json` | `layertype_0[_sp]`, `other_memory_pp_off[_sp]`, `other_memory_pp_on_first[_sp]`, `..._last[_sp]`, by length of a sample | MB of 2^20 bytes |
 //! | `allreduce_bandwidth_Nnodes_Ggpus_per_node.json` | `allreduce_size_R_consec_C`: bus bandwidth | GB/s of 10^9 bytes |
 //! | `p2p_bandwidth_*.json` | `pp_size_P` | GB/s of 10^9 bytes |
@@ -26,8 +26,10 @@ use ir::layers::LayerProfile;
 use serde_json::{Map, Value};
 
 use crate::json;
-use crate::source::FileSource;
+use crate::source::{FileSource, Source as _};
 
+/// Largest file that is read, in bytes: a thousand times those of one model.
+const MOST_BYTES: u64 = 16 << 20;
 /// Most entries of a folder that are looked at.
 const MOST_ENTRIES: usize = 4096;
 
@@ -141,6 +143,11 @@ impl OneFile {
     pub(super) fn object(&self) -> Result<Map<String, Value>, Diagnostic> {
         let read = || {
             let source = FileSource::open(&self.path)?;
+            if source.len() > MOST_BYTES {
+                let message = format!("a file of {} bytes, more than {MOST_BYTES}", source.len());
+                return Err(Diagnostic::input("size-budget", message)
+                    .hint("give the files of one model on one kind of hosts"));
+            }
             json::top_keys(&source)?;
             json::document::<Map<String, Value>>(&source)
         };

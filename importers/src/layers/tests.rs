@@ -133,6 +133,12 @@ fn what_is_wrong_is_named_with_file_and_key() {
             assert_eq!(fact("key").unwrap().1, key.into(), "{error}");
         }
     }
+    // The other name of the ends.
+    let named = changed(computation, |v| {
+        let ends = v.as_object_mut().unwrap().remove("layertype_other_bsz1_seq64").unwrap();
+        v["layertype_other_0_bsz1_seq64"] = ends;
+    });
+    assert_eq!(read(written(&named).path(), 64).unwrap().ends.len(), 1);
     let folder = written(&files());
     assert_eq!(read(folder.path(), 65).unwrap_err().code, "profile-sequence");
     std::fs::write(folder.path().join("memory_profiling_other.json"), "{}").unwrap();

@@ -24,7 +24,8 @@ pub(super) fn read(object: &Map<String, Value>, sequence: u64) -> Result<Times, 
     let mut lengths = BTreeSet::new();
     for (key, value) in object {
         let Some((kind, samples, length)) = parts(key) else { continue };
-        if !matches!(kind, "0" | "other") {
+        // Newer profilers name the kind of block that the ends were measured with.
+        if !matches!(kind, "0" | "other" | "other_0") {
             return Err(several_kinds(key));
         }
         lengths.insert(length);

@@ -239,10 +239,20 @@ impl<'a> Answer<'a> {
     fn sentence(&self) -> String {
         let best = self.best;
         let proof = match self.stop {
-            Stop::Proved => format!(
-                "the optimum of the model ({} of {} choices of degrees expanded, {} plans judged)",
-                self.counts.n_expanded, self.counts.n_shapes, self.counts.n_judged
-            ),
+            Stop::Proved => {
+                let gap = 100.0 * (best.step.seconds() / self.bound.seconds() - 1.0);
+                let told = match gap < 0.05 {
+                    true => "the optimum of the model".to_owned(),
+                    false => format!(
+                        "the best of its space, at most {gap:.1} % above the best with any stages \
+                         and recompute"
+                    ),
+                };
+                format!(
+                    "{told} ({} of {} choices of degrees expanded, {} plans judged)",
+                    self.counts.n_expanded, self.counts.n_shapes, self.counts.n_judged
+                )
+            }
             Stop::Deadline | Stop::Cancelled => {
                 let gap = best.step.seconds() / self.bound.seconds() - 1.0;
                 format!("stopped early: bound {}, gap {:.1} %", self.bound, 100.0 * gap)

@@ -137,6 +137,7 @@ pub(super) fn plan_of(settings: &LaunchSettings, on: &Target) -> Result<Plan, Di
         sequence: settings.sequence.unwrap_or(SequenceParallel::Off),
         zero: settings.zero.unwrap_or(ZeroStage::None),
         mesh: settings.mesh.unwrap_or_default(),
+        vocabulary: settings.vocabulary,
     };
     let recompute = settings.recompute.unwrap_or(Recompute::None);
     let n_stages = pipeline.saturating_mul(virtual_stages);
@@ -232,7 +233,12 @@ fn changes(now: &Plan, plan: &Plan) -> Vec<(&'static str, String, String)> {
         ("recompute", again(now), again(plan)),
     ];
     let gathered = has_each.then(|| ("ZeRO-3 blocks", gathered(now), gathered(plan)));
-    let fields = fields.into_iter().chain(gathered);
+    let ends = |plan: &Plan| {
+        let own = plan.parallelism.vocabulary.unwrap_or(plan.parallelism.tensor);
+        own.to_string()
+    };
+    let ends = [("vocabulary", ends(now), ends(plan))];
+    let fields = fields.into_iter().chain(gathered).chain(ends);
     let mut changes: Vec<_> = fields.filter(|(_, now, plan)| now != plan).collect();
     if changes.is_empty() && now.schedule.grid != plan.schedule.grid {
         changes.push(("schedule", "as set".into(), "another order of passes".into()));
@@ -279,9 +285,13 @@ fn print(
         (None, Some(_)) => "the plan does not fit".to_owned(),
         (None, None) => {
             let gain = a.step.seconds() / b.step.seconds().max(f64::MIN_POSITIVE);
+            let costs = match on.setting.layers {
+                Some(_) => "on measured layers",
+                None => "nominal unless a profile says otherwise",
+            };
             format!(
-                "the plan is {gain:.2} times as fast as what runs now ({} samples a step, {})",
-                on.training.global_batch, "nominal unless a profile says otherwise"
+                "the plan is {gain:.3} times as fast as what runs now ({} samples a step, {costs})",
+                on.training.global_batch
             )
         }
     });

@@ -8,6 +8,7 @@ use documents::plan::training::{RankMemoryDocument, TrainingContext, TrainingDoc
 use documents::plan::{CostDocument, PlanDocument};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
+use ir::units::Nanos;
 use planner::parallelism::order::Order;
 use planner::parallelism::search_3d::Stop;
 use planner::parallelism::search_3d::judge::Judged;
@@ -22,11 +23,15 @@ use super::setting::Setting;
 ///
 /// # Errors
 /// Those of the schedule's generator and of the judge.
-pub(super) fn plan(setting: &Setting, best: &Judged) -> Result<PlanDocument, Diagnostic> {
-    of(setting, &best.plan()?, best.leaf.order, ALGORITHM)
+pub(super) fn plan(
+    setting: &Setting,
+    best: &Judged,
+    bound: Nanos,
+) -> Result<PlanDocument, Diagnostic> {
+    of(setting, &best.plan()?, best.leaf.order, (ALGORITHM, bound))
 }
 
-/// The plan document of a plan, judged.
+/// The plan document of a plan, judged, with the algorithm that made it and its bound.
 ///
 /// # Errors
 /// Those of the judge.
@@ -34,7 +39,7 @@ pub(super) fn of(
     setting: &Setting,
     plan: &Plan,
     order: Order,
-    algorithm: &str,
+    (algorithm, bound): (&str, Nanos),
 ) -> Result<PlanDocument, Diagnostic> {
     let costs = setting.costs(plan, setting.limit)?;
     let report = judge_plan(&costs, plan, Contention::Static)
@@ -53,7 +58,7 @@ pub(super) fn of(
         stack: setting.stack.name.clone(),
         schedule: order.name().to_owned(),
         offloads_optimizer: setting.offload == Offload::Optimizer,
-        held: held(&setting.model, &plan),
+        held: held(&setting.model, plan),
         memory: memory.collect(),
     };
     let context = TrainingContext {
@@ -64,7 +69,8 @@ pub(super) fn of(
         training,
     };
     let step = report.step_time.0;
-    Ok(PlanDocument::from_training(plan, context, CostDocument::new(step, step, algorithm)))
+    let cost = CostDocument::new(step, bound.0.min(step), algorithm);
+    Ok(PlanDocument::from_training(plan, context, cost))
 }
 
 fn judged_document(answer: &Answer<'_>, plan: &Judged) -> Value {

@@ -48,3 +48,20 @@ pub(super) fn of(
     plans.dedup_by_key(|plan| (plan.n_devices(), plan.step, plan.peak));
     plans
 }
+
+/// A plan of the front may be faster than the best one: under a lower limit the rule cuts stages
+/// otherwise. Then it is the best one.
+pub(super) fn promote(found: &mut Found, front: &[Judged]) {
+    let Some(best) = found.plans.first() else { return };
+    let n_devices = best.n_devices();
+    let others = front.iter().filter(|plan| plan.n_devices() == n_devices && plan.step < best.step);
+    let Some(faster) = others.min_by_key(|plan| (plan.step, plan.leaf.key())) else { return };
+    let degrees = |plan: &Judged| {
+        let d = &plan.leaf.degrees;
+        [d.data, d.tensor, d.pipeline, d.context, d.expert]
+    };
+    let own = degrees(faster);
+    found.plans.retain(|plan| degrees(plan) != own);
+    found.plans.insert(0, faster.clone());
+    found.bound_s = found.bound_s.min(faster.step.seconds());
+}

@@ -101,17 +101,18 @@ pub(crate) fn plan(args: &PlanArgs, printer: &Printer) -> CommandResult {
         }
     }
     let pricing = setting.pricing();
-    let Some(best) = found.plans.first() else {
+    if found.plans.is_empty() {
         return match found.stop {
             Stop::Proved => nothing_fits::answer(&setting, &space, printer),
             Stop::Deadline | Stop::Cancelled => Err(nothing_fits::too_early(&found)),
         };
-    };
+    }
     let elapsed = start.elapsed();
     let front = front::of(&pricing, &space, &found, &options);
+    front::promote(&mut found, &front);
     let answer = Answer::new(&setting, &found, front, elapsed)?;
     printer.warnings(&setting.warnings);
-    let plan = document::plan(&setting, best)?;
+    let plan = document::plan(&setting, answer.best, answer.bound)?;
     let text = escape::json(plan.to_json()?);
     let files: Vec<_> =
         args.output.iter().map(|path| (path.clone(), text.clone().into_bytes())).collect();

@@ -167,6 +167,15 @@ fn what_does_not_fit_is_short_of_bytes_and_has_ways_out() {
     let moved = folder.run(&format!("{PLAN} --max-memory-per-device 1600MiB --json")).exits(0);
     assert_eq!(moved.json()["best"]["offloads_optimizer"], true);
     folder.run(&format!("{PLAN} --max-memory-per-device 1GiB")).exits(4);
+    // A host that states too little memory for the states binds.
+    let poor = CLUSTER.replace("devices: 4,", "devices: 4, host_memory_bytes: 1000000000,");
+    folder.write("cluster.yaml", &poor);
+    let told = folder.run(&format!("{PLAN} --max-memory-per-device 1600MiB")).exits(4);
+    assert!(told.stderr.contains("host-memory"), "{}", told.stderr);
+    folder.write("cluster.yaml", &CLUSTER.replace("devices: 4", "devices: 8"));
+    let told = folder.run(PLAN).exits(3);
+    assert!(told.stderr.contains("profile-lacks"), "{}", told.stderr);
+    folder.write("cluster.yaml", CLUSTER);
     folder.run(&format!("{PLAN} --pin context=2")).exits(2);
 }
 

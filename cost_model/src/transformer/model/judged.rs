@@ -59,7 +59,8 @@ fn measured_only(plan: &Plan) -> Option<&'static str> {
     let is_ulysses = plan.parallelism.sequence == SequenceParallel::Ulysses;
     let each = plan.partition.stages.iter().any(|stage| !stage.each.is_empty());
     let choices = each.then_some("choices by block");
-    is_ulysses.then_some("Ulysses ranks").or(choices)
+    let ends = plan.parallelism.vocabulary.is_some().then_some("ends of their own degree");
+    is_ulysses.then_some("Ulysses ranks").or(choices).or(ends)
 }
 
 pub(crate) fn lost(stage: usize, wanted: u32, found: u32) -> Diagnostic {

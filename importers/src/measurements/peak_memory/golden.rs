@@ -115,6 +115,7 @@ fn parallelism(fields: &Fields, case: &str) -> Result<Parallelism, Diagnostic> {
         },
         zero,
         mesh: Mesh::DataInside,
+        vocabulary: None,
     })
 }
 

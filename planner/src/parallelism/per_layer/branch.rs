@@ -10,7 +10,7 @@ use cost_model::layers::LayerPricing;
 use ir::grid::Grid;
 
 use super::table::{Chosen, Table};
-use super::{Counts, Judged, NODES, Options, judged};
+use super::{Counts, Judged, NODES, judged};
 use crate::parallelism::search_3d::Pruning;
 use crate::schedule::one_f_one_b;
 
@@ -24,14 +24,24 @@ pub(super) struct Found {
     pub(super) open: u64,
 }
 
-/// Searches one shape for a plan below `cutoff` nanoseconds.
+/// How one shape is searched.
+pub(super) struct Options {
+    /// Nanoseconds from which on no plan is wanted.
+    pub(super) cutoff: u64,
+    /// Most replays.
+    pub(super) budget: u64,
+    /// Whether bounds cut anything off.
+    pub(super) pruning: Pruning,
+}
+
+/// Searches one shape.
 pub(super) fn solve(
     pricing: &LayerPricing<'_>,
     table: &Table<'_>,
-    cutoff: u64,
     options: &Options,
     counts: &mut Counts,
 ) -> Found {
+    let cutoff = options.cutoff;
     let least = table.least();
     let mut found = Found { best: None, bound: least, open: u64::MAX };
     if least >= cutoff {
@@ -46,7 +56,8 @@ pub(super) fn solve(
         grid: &grid,
         cutoff,
         prunes: options.pruning == Pruning::On,
-        most_replays: options.most_replays,
+        most_judged: counts.n_judged.saturating_add(options.budget),
+        most_nodes: counts.n_nodes.saturating_add(options.budget.saturating_mul(NODES)),
         counts,
         stages: Vec::with_capacity(table.p),
         best: None,
@@ -79,7 +90,8 @@ struct Search<'s> {
     grid: &'s Grid,
     cutoff: u64,
     prunes: bool,
-    most_replays: u64,
+    most_judged: u64,
+    most_nodes: u64,
     counts: &'s mut Counts,
     stages: Vec<Chosen>,
     best: Option<Judged>,
@@ -148,8 +160,7 @@ impl Search<'_> {
             if self.prunes && bound >= self.cutoff {
                 break;
             }
-            let most_nodes = self.most_replays.saturating_mul(NODES);
-            if self.counts.n_judged >= self.most_replays || self.counts.n_nodes >= most_nodes {
+            if self.counts.n_judged >= self.most_judged || self.counts.n_nodes >= self.most_nodes {
                 self.open = self.open.min(bound);
                 break;
             }

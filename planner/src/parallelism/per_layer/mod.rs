@@ -12,7 +12,8 @@
 //! in every time. Two paths through a 1F1B schedule bound the step by any one stage, what comes
 //! before it and what comes after; a program over the chain turns this into bounds on all that is
 //! open, and a branch and bound over stages ([`branch`]) replays what is left with the judge.
-//! Degrees come first, by a bound without memory, until none can be better.
+//! Degrees come first, by a bound without memory, until none can be better; each gets a few replays
+//! in a first round, and what that leaves open is searched by its bound in a second one.
 //!
 //! # Paper
 //! The space is that of Wang et al., "Improving automatic parallel training via balanced memory
@@ -65,6 +66,9 @@ use super::search_3d::{Pruning, Stop};
 use crate::schedule::one_f_one_b;
 use table::{Chosen, Table};
 
+/// Replays that each shape gets at first: the best of all these plans cuts off most of the rest.
+const FIRST_REPLAYS: u64 = 16;
+
 /// Partial plans for each replay that is allowed.
 pub const NODES: u64 = 50;
 
@@ -94,7 +98,7 @@ pub struct Counts {
     pub n_shapes: u64,
     /// Of these, not in the profile.
     pub n_unmeasured: u64,
-    /// Of these, looked into.
+    /// Looks into one of them; some are looked into twice.
     pub n_expanded: u64,
     /// Partial plans.
     pub n_nodes: u64,
@@ -137,6 +141,8 @@ pub struct Found {
     pub counts: Counts,
     /// Other degrees with their bounds, lowest first.
     pub others: Vec<Family>,
+    /// What the first shape that was left out lacks in the profile.
+    pub lacking: Option<Diagnostic>,
 }
 
 impl Judged {
@@ -229,73 +235,120 @@ pub fn solve(
 ) -> Result<Found, Diagnostic> {
     shapes::check(&space.pins)?;
     let mut counts = Counts::default();
-    let mut open = opened(pricing, space, &mut counts);
-    let mut best: Option<Judged> = None;
-    let mut stop = Stop::Proved;
-    let mut left = u64::MAX;
-    for index in 0..open.len() {
-        let cutoff = cutoff(best.as_ref(), options);
-        if open[index].bound >= cutoff {
+    let (mut open, lacking) = opened(pricing, space, &mut counts);
+    let mut running =
+        Running { pricing, space, options, counts, best: None, left: u64::MAX, stop: Stop::Proved };
+    let first = match options.pruning {
+        Pruning::On => FIRST_REPLAYS,
+        Pruning::Off => u64::MAX,
+    };
+    let mut pending = Vec::new();
+    for (index, shape) in open.iter_mut().enumerate() {
+        if shape.bound >= running.cutoff() || running.ends(shape.bound) {
             break;
         }
-        if options.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::SeqCst)) {
-            stop = Stop::Cancelled;
-        } else if options.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            stop = Stop::Deadline;
+        let left = running.expand(shape, first);
+        if left < u64::MAX {
+            pending.push((left, index));
         }
-        let is_spent = best.is_some() && counts.n_judged >= options.most_replays;
-        if stop != Stop::Proved || is_spent {
-            left = left.min(open[index].bound);
-            break;
-        }
-        counts.n_expanded += 1;
-        let shape = &open[index];
-        let table = Table::new(pricing, &shape.priced, &space.pins);
-        let found = branch::solve(pricing, &table, cutoff, options, &mut counts);
-        left = left.min(found.open);
-        // What was searched to its end has nothing below the best plan.
-        let own = found.best.as_ref().map_or(u64::MAX, |best| best.step.0);
-        let nothing_below = found.bound.max(own.min(cutoff)).min(found.open);
-        open[index].bound = if found.bound == u64::MAX { u64::MAX } else { nothing_below };
-        let known = best.as_ref().map_or(u64::MAX, |best| best.step.0);
-        best = found.best.filter(|judged| judged.step.0 < known).or(best);
     }
+    pending.sort_unstable();
+    for (bound, index) in pending {
+        if bound >= running.cutoff() || running.ends(bound) {
+            break;
+        }
+        let budget = options.most_replays.saturating_sub(running.counts.n_judged);
+        let left = running.expand(&mut open[index], budget);
+        running.left = running.left.min(left);
+    }
+    let Running { best, left, mut stop, counts, .. } = running;
     let step = best.as_ref().map_or(u64::MAX, |best| best.step.0);
     if stop == Stop::Proved && left < step {
         // Out of replays.
         stop = Stop::Deadline;
     }
-    Ok(Found {
-        bound: Nanos(step.min(left)),
-        others: others(&open, best.as_ref()),
-        best,
-        stop,
-        counts,
-    })
+    let others = others(&open, best.as_ref());
+    Ok(Found { bound: Nanos(step.min(left)), others, best, stop, counts, lacking })
 }
 
-/// Steps from which on no plan is wanted.
-fn cutoff(best: Option<&Judged>, options: &Options) -> u64 {
-    match options.pruning {
-        Pruning::On => best.map_or(u64::MAX, |best| best.step.0),
-        Pruning::Off => u64::MAX,
+/// A search under way.
+struct Running<'a> {
+    pricing: &'a LayerPricing<'a>,
+    space: &'a Space,
+    options: &'a Options,
+    counts: Counts,
+    best: Option<Judged>,
+    /// The least bound of what was left open.
+    left: u64,
+    stop: Stop,
+}
+
+impl Running<'_> {
+    /// Steps from which on no plan is wanted.
+    fn cutoff(&self) -> u64 {
+        match self.options.pruning {
+            Pruning::On => self.best.as_ref().map_or(u64::MAX, |best| best.step.0),
+            Pruning::Off => u64::MAX,
+        }
+    }
+
+    /// Whether it ends with nothing below `bound` left but what is open.
+    fn ends(&mut self, bound: u64) -> bool {
+        let options = self.options;
+        if options.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::SeqCst)) {
+            self.stop = Stop::Cancelled;
+        } else if options.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            self.stop = Stop::Deadline;
+        }
+        let is_spent = self.best.is_some() && self.counts.n_judged >= options.most_replays;
+        let ends = self.stop != Stop::Proved || is_spent;
+        if ends {
+            self.left = self.left.min(bound);
+        }
+        ends
+    }
+
+    /// Looks into a shape with so many replays at most; the least bound of what that leaves open.
+    fn expand(&mut self, shape: &mut Open, budget: u64) -> u64 {
+        self.counts.n_expanded += 1;
+        let cutoff = self.cutoff();
+        let table = Table::new(self.pricing, &shape.priced, &self.space.pins);
+        let options = branch::Options { cutoff, budget, pruning: self.options.pruning };
+        let found = branch::solve(self.pricing, &table, &options, &mut self.counts);
+        // What was searched to its end has nothing below the best plan.
+        let own = found.best.as_ref().map_or(u64::MAX, |best| best.step.0);
+        let nothing_below = found.bound.max(own.min(cutoff)).min(found.open);
+        shape.bound = if found.bound == u64::MAX { u64::MAX } else { nothing_below };
+        let known = self.best.as_ref().map_or(u64::MAX, |best| best.step.0);
+        self.best = found.best.filter(|judged| judged.step.0 < known).or(self.best.take());
+        found.open
     }
 }
 
-/// Shapes that were measured, by increasing bound without memory.
-fn opened(pricing: &LayerPricing<'_>, space: &Space, counts: &mut Counts) -> Vec<Open> {
+/// Shapes that were measured, by increasing bound without memory, and what the first other one
+/// lacks.
+fn opened(
+    pricing: &LayerPricing<'_>,
+    space: &Space,
+    counts: &mut Counts,
+) -> (Vec<Open>, Option<Diagnostic>) {
     let mut open = Vec::new();
+    let mut lacking = None;
     for degrees in shapes::shapes(pricing, space) {
         counts.n_shapes += 1;
-        let Ok(priced) = Priced::new(pricing, &degrees) else {
-            counts.n_unmeasured += 1;
-            continue;
-        };
-        let bound = table::without_memory(pricing, &priced, &space.pins);
-        open.push(Open { priced, bound });
+        match Priced::new(pricing, &degrees) {
+            Ok(priced) => {
+                let bound = table::without_memory(pricing, &priced, &space.pins);
+                open.push(Open { priced, bound });
+            }
+            Err(error) => {
+                counts.n_unmeasured += 1;
+                lacking = lacking.or(Some(error));
+            }
+        }
     }
     open.sort_by_key(|shape| shape.bound);
-    open
+    (open, lacking)
 }
 
 /// One family for each choice of degrees but the best plan's.

@@ -158,11 +158,24 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
         }
     }
 
+    /// Given stages with as little computed again as fits; `None` where nothing does.
+    pub(super) fn cut(&self, blocks: Vec<Range<u32>>) -> Option<Fitted> {
+        match (self.leaf.again, self.leaf.degrees.virtual_stages) {
+            // How much all stages compute again is decided for all together.
+            (Again::Alike, _) => None,
+            (_, 0 | 1) => self.cut_single(blocks),
+            _ => self.cut_chunks(blocks),
+        }
+    }
+
     fn fit_single(&self) -> Option<Fitted> {
-        let blocks = match self.leaf.split {
+        self.cut_single(match self.leaf.split {
             Split::Equal => contiguous(&equal_blocks(self.stages.n_blocks(), self.n_ranks())),
             Split::Balanced => self.balanced()?,
-        };
+        })
+    }
+
+    fn cut_single(&self, blocks: Vec<Range<u32>>) -> Option<Fitted> {
         let chosen = (0..self.n_ranks()).zip(&blocks);
         let chosen: Option<Vec<_>> =
             chosen.map(|(rank, blocks)| self.cheapest(rank, blocks)).collect();
@@ -264,7 +277,8 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
     }
 }
 
-fn contiguous(sizes: &[u32]) -> Vec<Range<u32>> {
+/// Stages of so many blocks, one after the other.
+pub(super) fn contiguous(sizes: &[u32]) -> Vec<Range<u32>> {
     let mut start = 0;
     let of = |n: &u32| {
         let range = start..start + n;

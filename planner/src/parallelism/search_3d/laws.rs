@@ -189,6 +189,89 @@ fn bounds_are_below_every_plan() {
     }
 }
 
+/// All ways to share `n` blocks out to `stages`, at least one each.
+fn all_cuts(n: u32, stages: u32) -> Vec<Vec<u32>> {
+    if stages == 1 {
+        return vec![vec![n]];
+    }
+    let rest = |first: u32| {
+        all_cuts(n - first, stages - 1).into_iter().map(move |rest| [vec![first], rest].concat())
+    };
+    (1..=n - (stages - 1)).flat_map(rest).collect()
+}
+
+/// The bound holds whatever the cuts, and polished cuts are no worse than ruled ones.
+#[test]
+fn the_bound_is_below_every_cut() {
+    let (mut n_plans, mut n_best, mut widest) = (0, 0, 0.0_f64);
+    for seed in 0..600 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let model = model(&mut random);
+        let system = system(pick(&mut random, &[1, 2, 4]));
+        let stack = [megatron_core(), compiled()][seed as usize % 2].clone();
+        let constants = Constants::nominal(&stack);
+        let space = space(&mut random);
+        let mut pricing = Pricing {
+            model: &model,
+            system: &system,
+            stack: &stack,
+            constants: &constants,
+            gradients: Gradients::Half,
+            format: StateFormat::Megatron,
+            resident: 0.0,
+            limit: None,
+            offload: Offload::Nothing,
+        };
+        if random.random_bool(0.5) {
+            let Some(least) = least::least(&pricing, &space) else { continue };
+            let factor = random.random_range(0.9..2.0);
+            pricing.limit = Some(Bytes((least.bytes() as f64 * factor) as u64));
+        }
+        let limit = pricing.limit.map_or(f64::INFINITY, |limit| limit.as_f64());
+        let mut least = u64::MAX;
+        for own in bounded(&pricing, &space) {
+            for leaf in leaves(&own.shape, &space, model.n_blocks()).0 {
+                let passes = Arc::clone(&own.passes);
+                let priced = cost_model::transformer::model::priced::Priced::new(
+                    pricing,
+                    leaf.degrees.clone(),
+                    passes,
+                );
+                let stages = cost_model::transformer::model::stages::Stages::new(&priced);
+                let d = &leaf.degrees;
+                let m = d.n_micro_batches as u32;
+                let kept = kept(leaf.order, d.pipeline, d.virtual_stages, m).unwrap();
+                let fitter = fit::Fitter::new(&stages, &leaf, &kept, limit);
+                for sizes in all_cuts(model.n_blocks(), d.pipeline * d.virtual_stages) {
+                    let fitted = fitter.cut(fit::contiguous(&sizes));
+                    let judged = fitted.and_then(|own| judge::judged(&priced, &leaf, own));
+                    least = judged.map_or(least, |plan| least.min(plan.step.0));
+                }
+            }
+        }
+        let with = |cuts| {
+            let options = Options { n_plans: 1, n_threads: 1, cuts, ..Options::default() };
+            solve(&pricing, &space, &options)
+        };
+        let (ruled, polished) = (with(Cuts::Ruled), with(Cuts::Polished));
+        let step = |found: &Found| found.plans.first().map(|plan| plan.step.0);
+        let holds = least == u64::MAX || polished.bound_s * 1e9 <= least as f64 + 0.5;
+        assert!(holds, "{seed}: {} {least}", polished.bound_s);
+        let Some(own) = step(&polished).filter(|_| space.pins.split != Some(Split::Equal)) else {
+            continue;
+        };
+        assert!(Some(own) <= step(&ruled), "{seed}");
+        n_plans += 1;
+        n_best += usize::from(own <= least);
+        widest = widest.max(own as f64 / least as f64 - 1.0);
+    }
+    println!(
+        "{n_best} of {n_plans} are the best of all cuts, the worst {:.2} % off",
+        100.0 * widest
+    );
+    assert!(n_plans > 400 && 10 * n_best >= 9 * n_plans, "{n_best} of {n_plans}");
+}
+
 #[test]
 fn what_is_left_out_is_never_better() {
     for seed in 0..300 {
@@ -209,7 +292,8 @@ fn what_is_left_out_is_never_better() {
             limit: None,
             offload: Offload::Nothing,
         };
-        let one = Options { n_plans: 1, n_threads: 1, ..Options::default() };
+        let cuts = Cuts::Ruled;
+        let one = Options { n_plans: 1, n_threads: 1, cuts, ..Options::default() };
         let best = |space: &Space| solve(&pricing, space, &one).plans[0].step;
         let of_all = best(&free);
         let mut pinned = free.clone();

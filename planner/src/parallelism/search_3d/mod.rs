@@ -18,8 +18,9 @@
 //! early recompute); Qi et al., ICLR 2024 (zero bubble).
 //!
 //! # Guarantee
-//! Optimal: without a deadline the best plan is the best of the whole space under the judge's model,
-//! and so is the best plan of each runner-up's degrees.
+//! Without a deadline no plan of the whole space is better under the judge's model whose stages are
+//! cut by the rule, nor one of a runner-up's degrees than the runner-up. Cuts of what was found are
+//! then improved block by block ([`polish`]); [`Found::bound_s`] holds whatever the cuts.
 //!
 //! # Complexity
 //! Configurations x blocks at worst; thousands of bounds and some dozens of replays in practice.
@@ -36,6 +37,7 @@ pub mod bound;
 pub mod fit;
 pub mod judge;
 pub mod least;
+mod polish;
 pub mod sensitivity;
 pub mod space;
 mod worker;
@@ -57,7 +59,7 @@ use cost_model::transformer::model::priced::Passes;
 
 use bound::Totals;
 use judge::Judged;
-use space::{Shape, Space, shapes};
+use space::{Shape, Space, Split, shapes};
 use worker::{KeptBy, Worker};
 
 /// Shapes that are worked on between two exchanges of incumbents: few at first, for the first plans
@@ -79,6 +81,18 @@ pub struct Options {
     pub cancel: Option<Arc<AtomicBool>>,
     /// Whether bounds cut anything off; without them everything is judged.
     pub pruning: Pruning,
+    /// Whether the cuts of the plans that were found are improved.
+    pub cuts: Cuts,
+}
+
+/// What becomes of the cuts of the plans that were found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cuts {
+    /// They are as the rule makes them.
+    Ruled,
+    /// Blocks move to other stages as long as the judge likes it.
+    #[default]
+    Polished,
 }
 
 /// Whether bounds cut anything off.
@@ -99,6 +113,7 @@ impl Default for Options {
             deadline: None,
             cancel: None,
             pruning: Pruning::On,
+            cuts: Cuts::Polished,
         }
     }
 }
@@ -149,8 +164,11 @@ impl Counts {
 pub struct Found {
     /// Plans of different degrees, fastest first; empty where nothing fits.
     pub plans: Vec<Judged>,
-    /// Seconds that no plan of the space falls below; those of the best plan where that is proved.
+    /// Seconds that no plan of the space falls below, whatever its cuts and what it computes again.
     pub bound_s: f64,
+    /// Seconds that no plan falls below whose stages are cut by the rule of [`fit`]: those of the
+    /// best one where that is proved.
+    pub ruled_s: f64,
     /// Why it ended.
     pub stop: Stop,
     /// How much was done.
@@ -218,6 +236,7 @@ pub fn solve_among(
     let mut best: BTreeMap<Family, Judged> = BTreeMap::new();
     let mut counts = Counts { n_shapes: shapes.len() as u64, ..Counts::default() };
     let known = KeptBy::default();
+    let mut any_cut_s = f64::INFINITY;
     let mut next = 0;
     let mut rounds = FIRST_ROUNDS.into_iter().chain(std::iter::repeat(ROUND));
     let stop = loop {
@@ -235,9 +254,10 @@ pub fn solve_among(
         let end = (next + rounds.next().unwrap_or(ROUND)).min(shapes.len());
         let worker = Worker { pricing, space, options, cutoff, best: &best, known: &known };
         let results = worker.round(&shapes[next..end]);
-        for (found, own) in results {
-            counts.add(&own);
-            if let Some(judged) = found {
+        for expanded in results {
+            counts.add(&expanded.counts);
+            any_cut_s = any_cut_s.min(expanded.any_cut_s);
+            if let Some(judged) = expanded.best {
                 keep(&mut best, judged);
             }
         }
@@ -246,12 +266,18 @@ pub fn solve_among(
     let mut plans: Vec<Judged> = best.into_values().collect();
     plans.sort_by_key(|plan| (plan.step, plan.leaf.key()));
     plans.truncate(options.n_plans);
-    let proved = plans.first().map_or(f64::INFINITY, |plan| plan.step.seconds());
-    let bound_s = match stop {
-        Stop::Proved => proved,
-        _ => shapes.get(next).map_or(proved, |shape| shape.bound_s.min(proved)),
+    let ruled_s = plans.first().map_or(f64::INFINITY, |plan| plan.step.seconds());
+    let open_s = match stop {
+        Stop::Proved => f64::INFINITY,
+        _ => shapes.get(next).map_or(f64::INFINITY, |shape| shape.bound_s),
     };
-    Found { plans, bound_s, stop, counts }
+    if options.cuts == Cuts::Polished && space.pins.split != Some(Split::Equal) {
+        plans = plans.into_iter().map(|plan| polish::polished(pricing, plan)).collect();
+        plans.sort_by_key(|plan| (plan.step, plan.leaf.key()));
+    }
+    let best_s = plans.first().map_or(f64::INFINITY, |plan| plan.step.seconds());
+    let bound_s = best_s.min(any_cut_s).min(ruled_s).min(open_s);
+    Found { plans, bound_s, ruled_s: ruled_s.min(open_s), stop, counts }
 }
 
 /// Seconds above which no plan is wanted any more.

@@ -12,15 +12,39 @@ use cost_model::transformer::model::stages::Stages;
 
 use super::fit::Fitter;
 use super::judge::{Judged, judged};
-use super::space::{Leaf, Space, leaves};
+use super::space::{Again, Leaf, Space, Split, leaves};
 use super::{Bounded, Counts, Family, Options, Pruning, bound, family};
 use crate::parallelism::order::{Kept, Order, kept};
 
-/// What a shape gave: its best plan below the cutoff, and how much was done for it.
-type Expanded = (Option<Judged>, Counts);
+/// What a shape gave.
+pub(super) struct Expanded {
+    /// Its best plan below the cutoff.
+    pub(super) best: Option<Judged>,
+    /// How much was done for it.
+    pub(super) counts: Counts,
+    /// Seconds that none of its plans falls below that could be below the cutoff, however its
+    /// blocks are shared out.
+    pub(super) any_cut_s: f64,
+}
 
 /// What ranks keep, by schedule, ranks, chunks and micro-batches: found once for a whole search.
 pub(super) type KeptBy = Mutex<HashMap<(Order, u32, u32, u64), Option<Arc<Kept>>>>;
+
+/// What a configuration gave.
+#[derive(PartialEq)]
+enum Outcome {
+    /// A plan.
+    Plan(Box<Judged>),
+    /// No plan below the cutoff by the rule that cuts, which other cuts may make.
+    NoneByRule,
+    /// No plan, whatever the cuts.
+    None,
+}
+
+/// Whether there are no cuts that fit where the rule finds none.
+fn finds_all_cuts(leaf: &Leaf) -> bool {
+    leaf.degrees.virtual_stages <= 1 && leaf.split == Split::Balanced && leaf.again != Again::Alike
+}
 
 /// Expands shapes.
 pub(super) struct Worker<'w, 'a> {
@@ -64,8 +88,9 @@ impl Worker<'_, '_> {
         if self.options.pruning == Pruning::Off {
             cutoff = f64::INFINITY;
         }
+        let mut any_cut_s = f64::INFINITY;
         if bounded.bound_s > cutoff {
-            return (None, counts);
+            return Expanded { best: None, counts, any_cut_s };
         }
         let n_blocks = self.pricing.model.n_blocks();
         let (all, n_too_large) = leaves(&bounded.shape, self.space, n_blocks);
@@ -99,8 +124,14 @@ impl Worker<'_, '_> {
             if bound_s > cutoff {
                 break;
             }
-            let found = self.judge(&stages[at], &leaf, (limit, cutoff), &mut counts);
-            let Some(found) = found else { continue };
+            let outcome = self.judge(&stages[at], &leaf, (limit, cutoff), &mut counts);
+            // Of equal and of balanced stages the latter speak for all cuts.
+            let speaks = leaf.split == Split::Balanced || self.space.pins.split.is_some();
+            if speaks && outcome != Outcome::None {
+                any_cut_s = any_cut_s.min(bound_s);
+            }
+            let Outcome::Plan(found) = outcome else { continue };
+            let found = *found;
             let is_better = best
                 .as_ref()
                 .is_none_or(|best| (found.step, found.leaf.key()) < (best.step, best.leaf.key()));
@@ -111,7 +142,7 @@ impl Worker<'_, '_> {
                 best = Some(found);
             }
         }
-        (best, counts)
+        Expanded { best, counts, any_cut_s }
     }
 
     /// What the ranks of a configuration keep.
@@ -134,18 +165,21 @@ impl Worker<'_, '_> {
         leaf: &Leaf,
         (limit, cutoff): (f64, f64),
         counts: &mut Counts,
-    ) -> Option<Judged> {
-        let kept = self.kept(leaf)?;
+    ) -> Outcome {
+        let Some(kept) = self.kept(leaf) else { return Outcome::None };
         counts.n_fitted += 1;
         let Some(fitted) = Fitter::new(stages, leaf, &kept, limit).fit() else {
             counts.n_misfits += 1;
-            return None;
+            return if finds_all_cuts(leaf) { Outcome::None } else { Outcome::NoneByRule };
         };
         let bound_s = bound::of_stages(stages.priced, leaf, &fitted.figures);
         if self.options.pruning == Pruning::On && bound_s > cutoff {
-            return None;
+            return Outcome::NoneByRule;
         }
         counts.n_judged += 1;
-        judged(stages.priced, leaf, fitted)
+        match judged(stages.priced, leaf, fitted) {
+            Some(plan) => Outcome::Plan(Box::new(plan)),
+            None => Outcome::NoneByRule,
+        }
     }
 }

@@ -100,6 +100,12 @@ impl<'a> Answer<'a> {
         printer.line(&format!("plan: {}{hosts}", degrees(&self.best.degrees)));
         self.print_ranks(printer);
         self.print_others(printer);
+        if let Some(lacking) = &self.found.lacking {
+            printer.line(&format!(
+                "{} of {} shapes are left out: {}",
+                self.found.counts.n_unmeasured, self.found.counts.n_shapes, lacking.message
+            ));
+        }
         printer.line(&self.sentence());
     }
 
@@ -161,7 +167,7 @@ impl<'a> Answer<'a> {
         let counts = &self.found.counts;
         let proof = match self.found.stop {
             Stop::Proved => format!(
-                "the optimum of its space ({} of {} shapes expanded, {} plans judged)",
+                "the optimum of its space ({} looks into {} shapes, {} plans judged)",
                 counts.n_expanded, counts.n_shapes, counts.n_judged
             ),
             Stop::Deadline | Stop::Cancelled => {
@@ -236,6 +242,9 @@ pub(super) fn degrees(d: &Parallelism) -> String {
         "data {} x {kind} {} x pipeline {}, micro-batch {} x {}",
         d.data, d.tensor, d.pipeline, d.micro_batch, d.n_micro_batches
     );
+    if let Some(vocabulary) = d.vocabulary {
+        text.push_str(&format!(", vocabulary {vocabulary}"));
+    }
     if d.data > 1 || d.sequence == SequenceParallel::Ulysses {
         text.push_str(&format!(", ends ZeRO {}", d.zero as u8));
     }

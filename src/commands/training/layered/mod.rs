@@ -56,6 +56,11 @@ pub(super) fn plan(
         ..Options::default()
     };
     let mut found = solve(&pricing(&setting)?, space, &options)?;
+    if let (Some(lacking), true) =
+        (&found.lacking, found.counts.n_unmeasured == found.counts.n_shapes)
+    {
+        return Err(lacking.clone());
+    }
     let is_short = found.best.is_none() && found.stop == Stop::Proved;
     if is_short && !args.training.no_offload {
         // Optimizer states on hosts are slower, so they are moved there only where they must.
@@ -74,7 +79,8 @@ pub(super) fn plan(
     hosts::check(&setting, best)?;
     let elapsed = start.elapsed();
     let answer = Answer::new(&setting, best, &found, elapsed)?;
-    let document = document::of(&setting, &best.plan()?, Order::OneFOneB, ALGORITHM)?;
+    let made_by = (ALGORITHM, found.bound);
+    let document = document::of(&setting, &best.plan()?, Order::OneFOneB, made_by)?;
     let text = escape::json(document.to_json()?);
     let files: Vec<_> =
         args.output.iter().map(|path| (path.clone(), text.clone().into_bytes())).collect();

@@ -14,11 +14,15 @@ impl Fitter<'_, '_, '_> {
     /// Stages of ranks that hold several: shared out by time alone, then as little computed again
     /// as the rank's memory allows, as evenly as possible over its chunks.
     pub(super) fn fit_chunks(&self) -> Option<Fitted> {
-        let n_stages = self.n_stages();
-        let blocks = match self.leaf.split {
-            Split::Equal => contiguous(&equal_blocks(self.stages.n_blocks(), n_stages)),
+        self.cut_chunks(match self.leaf.split {
+            Split::Equal => contiguous(&equal_blocks(self.stages.n_blocks(), self.n_stages())),
             Split::Balanced => self.balanced_chunks(),
-        };
+        })
+    }
+
+    /// Given chunks with as little computed again as each rank's memory allows.
+    pub(super) fn cut_chunks(&self, blocks: Vec<Range<u32>>) -> Option<Fitted> {
+        let n_stages = self.n_stages();
         let mut recompute = vec![Recompute::None; n_stages as usize];
         for rank in 0..self.n_ranks() {
             let own: Vec<u32> = (0..n_stages)
