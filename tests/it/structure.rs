@@ -140,3 +140,29 @@ fn what_no_template_describes_is_told() {
         assert!(template::model(&graph, &structure, &sums).is_err(), "{name}");
     }
 }
+
+/// A config written out op by op is read back as the card of the config.
+#[test]
+fn graphs_of_configs_have_the_cards_of_the_configs() {
+    let Some(folder) = data::folder() else { return };
+    let mut n_compared = 0;
+    for file in std::fs::read_dir(folder.join("models/hf_configs")).unwrap() {
+        let path = file.unwrap().path();
+        let dims = [("sequence".to_owned(), 512)].into();
+        let options = ImportOptions { dims, batch: Some(1), ..ImportOptions::default() };
+        // Some model types have a card alone.
+        let Ok(import) = importers::read(&path, &options) else { continue };
+        let graph = import.graph;
+        let (passes, _) = Passes::of(graph.clone()).unwrap();
+        let structure = find(&graph);
+        let sums = figures::of(&graph, &structure, Some(&passes));
+        let (model, _) = template::model(&graph, &structure, &sums)
+            .unwrap_or_else(|why| panic!("{}: {why:?}", path.display()));
+        let stated = importers::config::card::card(&path, Some(512)).unwrap();
+        let mut expected = ModelCard { other_parameters: model.other_parameters, ..stated };
+        expected.groups[0].card.name.clone_from(&model.groups[0].card.name);
+        assert_eq!(model.groups, expected.groups, "{}", path.display());
+        n_compared += 1;
+    }
+    assert!(n_compared >= 9, "{n_compared}");
+}

@@ -66,17 +66,13 @@ impl<'g> Factors<'g> {
         (is_matrix && self.activations(op).count() <= 1).then_some(found)
     }
 
-    /// Whether the products of an op are activations by a weight.
+    /// Whether the products of an op are activations by a weight. An op that multiplies a tensor by
+    /// itself, as where queries and keys are one tensor, reads one activation and no weight.
     #[must_use]
     pub(super) fn is_by_weight(&self, op: OpId) -> bool {
-        let n_activations = self.activations(op).count();
-        n_activations <= 1
-            || self
-                .graph
-                .op(op)
-                .parameters
-                .iter()
-                .any(|own| self.graph.tensor(*own).shape.iter().filter(|n| **n > 1).count() >= 2)
+        let is_matrix =
+            |own: &TensorId| self.graph.tensor(*own).shape.iter().filter(|n| **n > 1).count() >= 2;
+        self.matrix(op).is_some() || self.graph.op(op).parameters.iter().any(is_matrix)
     }
 
     /// Whether an op works on weights alone, however many samples there are.

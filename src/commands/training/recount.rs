@@ -53,8 +53,7 @@ pub(super) fn broken(on: &OnModel<'_>) -> Vec<Diagnostic> {
         let own = group.card.experts.map_or(0, |experts| experts.n_experts);
         sum.saturating_add(own.saturating_mul(u64::from(group.n_blocks)))
     });
-    let graph = on.setting.graph.as_ref();
-    let of_graph = graph.map_or_else(|| n_parameters(model), |graph| graph.n_parameters);
+    let of_graph = on.setting.graph.as_ref().map_or(n_parameters(model), |own| own.n_parameters);
     let checks = [
         ("blocks", n_held, u64::from(model.n_blocks())),
         ("blocks of the document", u64::from(on.training.n_blocks), u64::from(model.n_blocks())),

@@ -68,10 +68,13 @@ pub(super) fn read(
     let is_other = |product: &&ByWeight| !own.ops.contains(&product.op);
     let rest: Vec<ByWeight> = block.by_weight.iter().filter(is_other).copied().collect();
     let (feed_forward, form, experts) = match block.by_expert.is_empty() {
-        true => {
-            let (width, form) = feed_forward(&rest, own.hidden)?;
-            (width, form, None)
-        }
+        true => match apart(&rest, own.hidden, own.tokens) {
+            Some(experts) => experts,
+            None => {
+                let (width, form) = feed_forward(&rest, own.hidden)?;
+                (width, form, None)
+            }
+        },
         false => mixture(&block, line, &rest, own.hidden, own.tokens)?,
     };
     let attention = match own.n_heads.checked_mul(own.dim) {
@@ -108,6 +111,36 @@ fn feed_forward(products: &[ByWeight], hidden: u64) -> Result<(u64, FeedForward)
     } else {
         Err(Mismatch(format!("{made} columns lead to a feed-forward part of width {width}")))
     }
+}
+
+/// A router and experts with products of their own, as many as the router has columns.
+fn apart(
+    products: &[ByWeight],
+    hidden: u64,
+    tokens: u64,
+) -> Option<(u64, FeedForward, Option<ExpertCard>)> {
+    let width = products.last()?.k;
+    let is_down = |own: &&ByWeight| own.n == hidden && own.k == width;
+    let downs: Vec<&ByWeight> = products.iter().filter(is_down).collect();
+    let n_experts = downs.len() as u64;
+    let is_router = |own: &&ByWeight| own.k == hidden && own.n == n_experts;
+    let router = products.iter().find(|own| is_router(own) && !is_down(own))?;
+    let ups = products.iter().filter(|own| !is_down(own) && own.op != router.op);
+    let made = ups.clone().map(|own| own.n).fold(0, u64::saturating_add);
+    let all = width.saturating_mul(n_experts);
+    let form = match made {
+        made if made == all => FeedForward::Plain,
+        made if made == all.saturating_mul(2) => FeedForward::Gated,
+        _ => return None,
+    };
+    let pairs = downs.iter().map(|own| own.rows).fold(0, u64::saturating_add);
+    // Shares of tokens may have been rounded.
+    let per_token = pairs.saturating_add(tokens / 2) / tokens.max(1);
+    let is_known = n_experts >= 2
+        && (1..=n_experts).contains(&per_token)
+        && ups.clone().all(|own| own.k == hidden);
+    let card = ExpertCard { n_experts, per_token, feed_forward: width, n_shared: 0 };
+    is_known.then_some((width, form, Some(card)))
 }
 
 /// A router and products by picked weights.
