@@ -99,6 +99,14 @@ pub fn of_leaf(priced: &Priced<'_>, totals: &Totals, leaf: &Leaf) -> f64 {
             _ => m * work / p + (p - 1.0) / 2.0 * totals.least_block_s,
         };
         bound = bound.max(filling).max(work);
+    } else {
+        // The same for the passes that others wait for, gradients of weights apart.
+        let sent = work - totals.weight_s;
+        let filling = match leaf.degrees.virtual_stages {
+            0 | 1 if m > 1.0 => sent / (1.0 - (1.0 - 1.0 / m).powf(p)),
+            _ => sent,
+        };
+        bound = bound.max(filling);
     }
     lowered(bound, leaf.degrees.virtual_stages, &leaf.degrees)
 }

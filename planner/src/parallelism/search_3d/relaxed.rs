@@ -2,7 +2,8 @@
 //! memory counted: stages may hold fractions of blocks.
 //!
 //! Rank `r` may compute for `T - r c` seconds, for before its first pass come `r` forward passes and
-//! after its last one `r` backward passes, of at least a block each (`c` together). With work `w`,
+//! after its last one `r` backward passes, of at least a block each (`c` together; the forward pass
+//! alone where gradients of weights come apart). With work `w`, exchanges beside it included,
 //! states `s` and kept bytes `a` of a block, `k` micro-batches in flight and `q` bytes freed per
 //! second of computing again, `n` blocks and `y` seconds again need
 //!
@@ -32,6 +33,8 @@ struct Rank {
     room: f64,
     /// Micro-batches in flight.
     in_flight: f64,
+    /// Whether head and loss lie here.
+    has_head: bool,
 }
 
 /// What a block of the counted kind needs.
@@ -54,26 +57,54 @@ pub(super) fn of_leaf(priced: &Priced<'_>, leaf: &Leaf, kept: &Kept, limit: f64)
     let n_kinds = kinds.len().min(counts.len());
     let Some(main) = (0..n_kinds).max_by(|a, b| of(a).total_cmp(&of(b))) else { return 0.0 };
     let others_s: f64 = (0..n_kinds).filter(|index| *index != main).map(|index| of(&index)).sum();
+    // Of passes that are split, the gradients of weights may come after the last one is sent on.
+    let sent = |kind: &Kind| match leaf.order.is_whole() {
+        true => work(kind),
+        false => kind.forward_s,
+    };
     let used = (0..n_kinds).filter(|index| counts[*index] > 0.0);
-    let least_s = used.map(|index| work(&kinds[index])).fold(f64::INFINITY, f64::min);
-    let block = needs(priced, leaf, &kinds[main]);
+    let least_s = used.map(|index| sent(&kinds[index])).fold(f64::INFINITY, f64::min);
     let ranks = ranks(priced, kept, limit, least_s, leaf);
     let m = leaf.degrees.n_micro_batches as f64;
-    let work_s = counts[main] * block.seconds + others_s;
+    let (block, exchange_s) = needs(priced, leaf, &kinds[main], counts[main]);
+    let head_s = priced.passes.head_s;
+    let passes_s = least_time(&block, &ranks, m, (counts[main], others_s, head_s));
+    // What is exchanged may hide behind the head and other kinds, and they behind it.
+    let exchanged = Block { seconds: exchange_s, ..block };
+    let exchanges_s = match exchange_s > 0.0 {
+        true => least_time(&exchanged, &ranks, m, (counts[main], 0.0, 0.0)),
+        false => 0.0,
+    };
+    lowered(passes_s.max(exchanges_s), leaf.degrees.virtual_stages, &leaf.degrees)
+}
+
+/// The least step of ranks that hold so many blocks, work of other kinds besides, and the head.
+fn least_time(
+    block: &Block,
+    ranks: &[Rank],
+    m: f64,
+    (n_blocks, others_s, head_s): (f64, f64, f64),
+) -> f64 {
+    let work_s = n_blocks * block.seconds + others_s;
+    let own_s = |rank: &Rank, step_s: f64| {
+        let head_s = if rank.has_head { head_s } else { 0.0 };
+        ((step_s - rank.away_s) / m - head_s).max(0.0)
+    };
     let holds = |step_s: f64| {
-        let all: f64 = ranks.iter().map(|rank| most(&block, rank, m, step_s)).sum();
-        let own_s: f64 = ranks.iter().map(|rank| (step_s - rank.away_s).max(0.0) / m).sum();
-        all >= counts[main] * (1.0 - 1e-9) && own_s >= work_s * (1.0 - 1e-9)
+        let all: f64 = ranks.iter().map(|rank| most(block, rank, own_s(rank, step_s))).sum();
+        let seconds: f64 = ranks.iter().map(|rank| own_s(rank, step_s)).sum();
+        all >= n_blocks * (1.0 - 1e-9) && seconds >= work_s * (1.0 - 1e-9)
     };
     let mut high = m * work_s.max(f64::MIN_POSITIVE);
     let mut low = 0.0;
     // With everything computed again and all on one rank: beyond this nothing fits.
-    let most_s = 16.0 * high + ranks.iter().map(|rank| rank.away_s).fold(0.0, f64::max);
+    let away_s = ranks.iter().map(|rank| rank.away_s).fold(0.0, f64::max);
+    let most_s = 16.0 * (high + m * head_s) + away_s;
     while !holds(high) {
         low = high;
         high *= 2.0;
         if high > most_s {
-            return lowered(low, leaf.degrees.virtual_stages, &leaf.degrees);
+            return low;
         }
     }
     for _ in 0..HALVINGS {
@@ -83,10 +114,16 @@ pub(super) fn of_leaf(priced: &Priced<'_>, leaf: &Leaf, kept: &Kept, limit: f64)
         let middle = f64::midpoint(low, high);
         if holds(middle) { high = middle } else { low = middle }
     }
-    lowered(low, leaf.degrees.virtual_stages, &leaf.degrees)
+    low
 }
 
-fn needs(priced: &Priced<'_>, leaf: &Leaf, kind: &Kind) -> Block {
+/// What a block needs, and seconds of the exchanges beside its passes.
+fn needs(priced: &Priced<'_>, leaf: &Leaf, kind: &Kind, count: f64) -> (Block, f64) {
+    // Start-up costs of exchanges are paid per stage; here once for all blocks.
+    let (dense, experts) = (count * kind.dense, count * kind.experts);
+    let share = 1.0 / count.max(1.0);
+    let gather = share * priced.gather_s(dense, experts);
+    let scatter = share * priced.scatter_s(dense, experts);
     let freed =
         [(kind.all - kind.input, kind.again_s), (kind.all - kind.without_core, kind.core_s)];
     let rate = |(bytes, seconds): (f64, f64)| match seconds > 0.0 {
@@ -96,18 +133,21 @@ fn needs(priced: &Priced<'_>, leaf: &Leaf, kind: &Kind) -> Block {
     };
     let may = leaf.again != Again::None && leaf.order.is_whole();
     let least = if may { kind.input.min(kind.without_core) } else { kind.all };
-    Block {
-        seconds: kind.forward_s + kind.backward_s,
+    let exchange_s = 2.0 * gather + scatter;
+    // Whatever hides the rest.
+    let exposed_s = priced.beside(0.0, exchange_s) - priced.pricing.stack.overlap_data * exchange_s;
+    let block = Block {
+        seconds: kind.forward_s + kind.backward_s + exposed_s.max(0.0),
         states: kind.held_dense * priced.state_bytes[0] + kind.held_experts * priced.state_bytes[1],
         all: kind.all,
         least,
         freed: if may { freed.into_iter().map(rate).fold(0.0, f64::max) } else { 0.0 },
-    }
+    };
+    (block, exchange_s)
 }
 
 fn ranks(priced: &Priced<'_>, kept: &Kept, limit: f64, least_s: f64, leaf: &Leaf) -> Vec<Rank> {
     let p = leaf.degrees.pipeline.max(1) as usize;
-    let m = leaf.degrees.n_micro_batches as f64;
     let last_of = |stage: u32| leaf.order.rank_of(p as u32, stage) as usize;
     let n_stages = p as u32 * leaf.degrees.virtual_stages.max(1);
     let head = last_of(n_stages - 1);
@@ -117,7 +157,6 @@ fn ranks(priced: &Priced<'_>, kept: &Kept, limit: f64, least_s: f64, leaf: &Leaf
         let chunks = |moment: &Vec<u32>| moment.iter().copied().min().unwrap_or(0);
         let in_flight = moments.iter().map(chunks).max().unwrap_or(0);
         let mut room = limit - priced.rank_bytes;
-        let mut away_s = if leaf.order.is_whole() { rank as f64 * least_s } else { 0.0 };
         if rank == 0 {
             room -= priced.end_bytes[0];
         }
@@ -126,9 +165,9 @@ fn ranks(priced: &Priced<'_>, kept: &Kept, limit: f64, least_s: f64, leaf: &Leaf
             if priced.has_own_head() {
                 room -= priced.end_bytes[1];
             }
-            away_s += m * priced.passes.head_s;
         }
-        Rank { away_s, room, in_flight: f64::from(in_flight) }
+        let away_s = rank as f64 * least_s;
+        Rank { away_s, room, in_flight: f64::from(in_flight), has_head: rank == head }
     };
     (0..p).map(of).collect()
 }
@@ -138,9 +177,8 @@ fn held(block: &Block, rank: &Rank) -> f64 {
     block.states + rank.in_flight * block.all
 }
 
-/// Blocks that a rank holds at most in a step of so many seconds.
-fn most(block: &Block, rank: &Rank, m: f64, step_s: f64) -> f64 {
-    let own_s = (step_s - rank.away_s) / m;
+/// Blocks that a rank holds at most in so many seconds of each micro-batch.
+fn most(block: &Block, rank: &Rank, own_s: f64) -> f64 {
     if own_s <= 0.0 || rank.room <= 0.0 {
         return 0.0;
     }
