@@ -182,7 +182,7 @@ pub(crate) struct PlanArgs {
     pub(crate) accelerators: Option<usize>,
     #[command(flatten)]
     pub(crate) limits: LimitFlags,
-    /// Keep to what an executor can run: accelerate, megatron, torchtitan, deepspeed, ...
+    /// Keep to what an executor can run, such as megatron
     #[arg(long = "for", value_name = "EXECUTOR", value_enum, help_heading = "Search")]
     #[arg(hide_possible_values = true)]
     pub(crate) executor: Option<Executor>,

@@ -240,12 +240,11 @@ impl<'a> Answer<'a> {
         let best = self.best;
         let proof = match self.stop {
             Stop::Proved => {
-                let gap = 100.0 * (best.step.seconds() / self.bound.seconds() - 1.0);
-                let told = match gap < 0.05 {
+                let gain = 100.0 * (1.0 - self.bound.seconds() / best.step.seconds());
+                let told = match gain < 0.05 {
                     true => "the optimum of the model".to_owned(),
                     false => format!(
-                        "the best of its space, at most {gap:.1} % above the best with any stages \
-                         and recompute"
+                        "the best of its space; other cuts and recompute gain at most {gain:.1} %"
                     ),
                 };
                 format!(
