@@ -2,6 +2,7 @@
 
 mod rows;
 
+use cost_model::layers::LayerPricing;
 use cost_model::objective;
 use cost_model::problem::{Objective, Problem};
 use cost_model::transformer::model::Pricing;
@@ -9,6 +10,7 @@ use ir::diagnostic::Diagnostic;
 
 use crate::algorithm::{Field, Guarantee, Kind, OptionRow, Options, Row};
 use crate::instance::Method;
+use crate::parallelism::per_layer;
 use crate::parallelism::search_3d::{self, space::Space};
 
 /// A row: everything that the command line, the service and the documentation say about it.
@@ -39,7 +41,17 @@ pub struct Entry {
 pub type Build = fn(&Options) -> Result<Row, Diagnostic>;
 
 /// Plans a training run: the best plans of a space under given prices.
-pub type Training = fn(&Pricing<'_>, &Space, &search_3d::Options) -> search_3d::Found;
+#[derive(Clone, Copy)]
+pub enum Training {
+    /// By the cost model.
+    Card(fn(&Pricing<'_>, &Space, &search_3d::Options) -> search_3d::Found),
+    /// By measurements of whole layers.
+    Layers(OnLayers),
+}
+
+/// Plans a training run on measured layers.
+pub type OnLayers =
+    fn(&LayerPricing<'_>, &Space, &per_layer::Options) -> Result<per_layer::Found, Diagnostic>;
 
 impl Entry {
     /// Names of the objectives that it serves: of models first, then of instances.

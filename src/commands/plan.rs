@@ -32,7 +32,7 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     if args.progress == Follow::Lines {
         printer.one_line_each();
     }
-    if args.training.are_asked() || args.algorithm == training::ALGORITHM {
+    if args.training.are_asked() || training::plans_training(&args.algorithm) {
         return training::plan(args, printer);
     }
     if let Some(instance) = importers::instance(&args.model)? {

@@ -12,15 +12,13 @@ use cost_model::transformer::run::Gradients;
 use cost_model::transformer::system::System;
 use importers::measurements::devices;
 use importers::measurements::peak_memory::golden::{self, Layout};
-use ir::card::{ModelCard, Recompute};
+use ir::card::ModelCard;
 use ir::measured::memory::{JudgedRank, MemoryRow};
 use ir::stack::{AttentionKernel, Stack};
 use ir::units::Bytes;
-use planner::parallelism::order::Order;
-use planner::parallelism::search_3d::space::{Again, Pins, Space, Split};
 use planner::parallelism::search_3d::{Options, solve};
 
-use crate::data;
+use crate::{data, only};
 
 /// Percent that the accuracy table asks of the allocator's peaks, on average.
 const MEAN: f64 = 3.0;
@@ -45,29 +43,7 @@ fn peak(row: &MemoryRow, system: &System, stack: &Stack, limit: Option<Bytes>) -
         offload: Offload::Nothing,
     };
     let d = &row.parallelism;
-    let pins = Pins {
-        data: Some(d.data),
-        tensor: Some(d.tensor),
-        pipeline: Some(d.pipeline),
-        context: Some(d.context),
-        expert: Some(d.expert),
-        micro_batch: Some(d.micro_batch),
-        virtual_stages: Some(d.virtual_stages),
-        orders: vec![if d.virtual_stages > 1 { Order::Interleaved } else { Order::OneFOneB }],
-        again: match row.recompute {
-            Recompute::None => Again::None,
-            Recompute::Selective => Again::Selective,
-            _ => Again::Full,
-        },
-        zero: Some(d.zero),
-        sequence: Some(d.sequence),
-        split: Some(Split::Equal),
-        mesh: Some(d.mesh),
-        words: None,
-    };
-    let global_batch = d.micro_batch * d.n_micro_batches * u64::from(d.data);
-    let devices = vec![d.data * d.tensor * d.pipeline * d.context];
-    let space = Space { devices, global_batch, pins };
+    let space = only::space(d, row.recompute, Some(d.expert));
     let found = solve(&pricing, &space, &Options { n_threads: 1, ..Options::default() });
     let best = found.plans.first()?;
     let plan = best.plan().unwrap();

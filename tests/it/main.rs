@@ -17,6 +17,7 @@ mod laws;
 mod layered;
 mod max_load;
 mod model_load;
+mod only;
 mod oracle;
 mod random_problem;
 mod recipes;

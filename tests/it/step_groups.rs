@@ -12,13 +12,11 @@ use cost_model::transformer::model::{Offload, Pricing};
 use cost_model::transformer::run::Gradients;
 use cost_model::transformer::system::System;
 use importers::measurements::{devices, steps};
-use ir::card::{ModelCard, Recompute, StateFormat};
-use planner::parallelism::order::Order;
-use planner::parallelism::search_3d::space::{Again, Pins, Space, Split};
+use ir::card::{ModelCard, StateFormat};
 use planner::parallelism::search_3d::{Options, solve};
 use planner::schedule::{interleaved, one_f_one_b};
 
-use crate::data;
+use crate::{data, only};
 
 fn set(name: &str, network: f64, slower_inside: f64) -> Option<Set> {
     let rows = steps::read(&data::folder()?.join("data/steptimes").join(name)).unwrap();
@@ -49,29 +47,10 @@ fn searched(set: &Set) -> Vec<f64> {
             limit: None,
             offload: Offload::Nothing,
         };
-        let d = &run.parallelism;
-        let pins = Pins {
-            data: Some(d.data),
-            tensor: Some(d.tensor),
-            pipeline: Some(d.pipeline),
-            context: Some(1),
-            expert: None,
-            micro_batch: Some(d.micro_batch),
-            virtual_stages: Some(d.virtual_stages),
-            orders: vec![if d.virtual_stages > 1 { Order::Interleaved } else { Order::OneFOneB }],
-            again: match run.recompute {
-                Recompute::None => Again::None,
-                Recompute::Selective => Again::Selective,
-                _ => Again::Full,
-            },
-            zero: Some(d.zero),
-            sequence: Some(d.sequence),
-            split: Some(Split::Equal),
-            mesh: Some(d.mesh),
-            words: None,
-        };
-        let devices = vec![run.n_devices() as u32];
-        let space = Space { devices, global_batch: row.measured.global_batch, pins };
+        let mut space = only::space(&run.parallelism, run.recompute, None);
+        space.global_batch = row.measured.global_batch;
+        space.devices = vec![run.n_devices() as u32];
+        space.pins.context = Some(1);
         let found = solve(&pricing, &space, &Options { n_threads: 1, ..Options::default() });
         found.plans.first().map_or(f64::NAN, |plan| plan.step.seconds())
     };

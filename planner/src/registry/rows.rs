@@ -2,10 +2,10 @@
 
 use cost_model::problem::Problem;
 
-use super::Entry;
+use super::{Entry, Training};
 use crate::algorithm::{Field, Guarantee, Kind};
 use crate::instance::PORTFOLIO;
-use crate::parallelism::search_3d;
+use crate::parallelism::{per_layer, search_3d};
 use crate::partition::ideals::{self, orders as orders_of_instances};
 use crate::partition::{blocks_anneal, labels, straight};
 use crate::placement::{
@@ -317,7 +317,19 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "none; branch and bound over what Narayanan et al., SC 2021 and others set by hand",
         summary: "degrees, stages, recompute and schedule of a training run: the best of all",
-        training: Some(search_3d::solve),
+        training: Some(Training::Card(search_3d::solve)),
+        build: None,
+        method: None,
+    },
+    Entry {
+        name: "per-layer",
+        kind: Kind::Decide,
+        decides: &[Field::Parallelism, Field::Partition, Field::Schedule],
+        guarantee: heuristic,
+        options: &[],
+        paper: "none; the space is that of Wang et al., Galvatron, VLDB 2023 and TKDE 2024",
+        summary: "training runs on measured layers: recompute and ZeRO of each, proved optimal",
+        training: Some(Training::Layers(per_layer::solve)),
         build: None,
         method: None,
     },

@@ -22,6 +22,7 @@ use std::time::Instant;
 use cost_model::transformer::model::Offload;
 use ir::diagnostic::Diagnostic;
 use planner::parallelism::search_3d::{Options, Stop, solve};
+use planner::registry::entry;
 
 use crate::artifact::{self, Existing};
 use crate::cli::PlanArgs;
@@ -41,9 +42,27 @@ pub(crate) use replay::{explain, simulate, verify};
 /// The name of the search on the command line.
 pub(crate) const ALGORITHM: &str = "search-3d";
 
+/// Whether a row of the registry plans training runs.
+pub(crate) fn plans_training(name: &str) -> bool {
+    entry(name).is_some_and(|entry| entry.training.is_some())
+}
+
+/// Refuses an algorithm that is not the one for the costs that were given.
+fn check_costs(args: &PlanArgs, setting: &Setting) -> Result<(), Diagnostic> {
+    let (own, costs) = match setting.layers {
+        Some(_) => (layered::ALGORITHM, "folders of measured layers"),
+        None => (ALGORITHM, "costs of the model"),
+    };
+    if [own, "auto"].contains(&args.algorithm.as_str()) {
+        return Ok(());
+    }
+    let message = format!("`{}` does not plan on {costs}", args.algorithm);
+    Err(Diagnostic::usage("not-for-training", message).hint(format!("leave it out, or name {own}")))
+}
+
 /// Refuses flags that a search over degrees has no use for.
 fn check(args: &PlanArgs) -> Result<(), Diagnostic> {
-    if args.algorithm != ALGORITHM && args.algorithm != "auto" {
+    if !plans_training(&args.algorithm) && args.algorithm != "auto" {
         let message = format!("`{}` does not plan training runs", args.algorithm);
         return Err(Diagnostic::usage("not-for-training", message)
             .hint(format!("leave --algorithm out, or name {ALGORITHM}")));
@@ -76,6 +95,7 @@ pub(crate) fn plan(args: &PlanArgs, printer: &Printer) -> CommandResult {
     inputs.extend(args.problem.cluster.as_deref());
     artifact::check(&outputs, &inputs, existing)?;
     let mut setting = Setting::of(args)?;
+    check_costs(args, &setting)?;
     let space = setting.space(args)?;
     if setting.layers.is_some() {
         return layered::plan(args, setting, &space, printer);

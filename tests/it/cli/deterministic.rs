@@ -3,11 +3,11 @@
 
 use cost_model::instance::Goal;
 use planner::algorithm::Kind;
-use planner::registry::{Entry, entries};
+use planner::registry::{Entry, Training, entries};
 
 use super::folder::{Folder, diamond};
 use super::followed::{layers, load_instance};
-use super::training;
+use super::{layered, training};
 
 const PIPELINE: &str = r#"{"maxDevices":3,"maxMemoryPerDevice":50.0,"bandwidth":1.0,"mbsInBatch":4,
     "nodes":[{"id":0,"TMPCs":{"1":[{"id":"a","timePerSample":3.0,"parameterSize":1.0,
@@ -49,10 +49,14 @@ fn lines(entry: &Entry) -> Vec<String> {
         let objective = cost_model::instance::row(*goal).name;
         lines.push(format!("{file} --objective {objective} --algorithm {}", entry.name));
     }
-    if entry.training.is_some() {
-        let run = "config.json --cluster nodes.yaml --sequence-length 2048";
-        lines.push(format!("{run} --global-batch 24 --algorithm {}", entry.name));
-    }
+    let run = match entry.training {
+        None => return lines,
+        Some(Training::Card(_)) => "config.json --cluster nodes.yaml --sequence-length 2048",
+        Some(Training::Layers(_)) => {
+            "blocks.json --cluster node.yaml --sequence-length 512 --profile measured"
+        }
+    };
+    lines.push(format!("{run} --global-batch 24 --algorithm {}", entry.name));
     lines
 }
 
@@ -61,6 +65,9 @@ fn the_same_input_gives_the_same_bytes() {
     let folder = Folder::new(&diamond());
     folder.write("config.json", &training::config().to_string());
     folder.write("nodes.yaml", training::CLUSTER);
+    folder.write("blocks.json", &layered::config(12).to_string());
+    folder.write("node.yaml", layered::CLUSTER);
+    layered::measured(&folder);
     folder.write("layers.json", &layers(40, 3).to_string());
     folder.write("load.json", &load_instance(14, 5).to_string());
     folder.write("pipeline.json", PIPELINE);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::folder::{Folder, diamond};
 
 /// Twelve blocks of 12.8 million parameters, 49.0 MB in 32 bits.
-fn config(n_blocks: u32) -> Value {
+pub(super) fn config(n_blocks: u32) -> Value {
     json!({
         "model_type": "llama", "hidden_size": 1024, "num_hidden_layers": n_blocks,
         "num_attention_heads": 16, "num_key_value_heads": 16, "intermediate_size": 2816,
@@ -13,7 +13,7 @@ fn config(n_blocks: u32) -> Value {
     })
 }
 
-const CLUSTER: &str = "\
+pub(super) const CLUSTER: &str = "\
 name: node
 nodes:
   - {count: 1, device: a100_sxm4_80gb, devices: 4, scaleup: nvlink3, host: pcie4_x16, nics: 4}
@@ -21,7 +21,7 @@ network: {link: ib_hdr_200}
 ";
 
 /// Figures of our own in the form of Galvatron's profilers, for up to 4 devices.
-fn measured(folder: &Folder) {
+pub(super) fn measured(folder: &Folder) {
     std::fs::create_dir(folder.path("measured")).unwrap();
     let write = |name: &str, value: Value| {
         std::fs::write(folder.path("measured").join(name), value.to_string()).unwrap();

@@ -12,6 +12,7 @@ use ir::card::{
     TransformerCard,
 };
 use ir::measured::GpuFacts;
+use ir::stack::Stack;
 use ir::units::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -67,6 +68,26 @@ fn model(random: &mut SmallRng) -> ModelCard {
     ModelCard { name: "random".to_owned(), groups, n_predictions: 1, other_parameters: 0 }
 }
 
+/// Prices without limits.
+pub(super) fn pricing<'a>(
+    model: &'a ModelCard,
+    system: &'a System,
+    stack: &'a Stack,
+    constants: &'a Constants,
+) -> Pricing<'a> {
+    Pricing {
+        model,
+        system,
+        stack,
+        constants,
+        gradients: Gradients::Half,
+        format: StateFormat::Megatron,
+        resident: 0.0,
+        limit: None,
+        offload: Offload::Nothing,
+    }
+}
+
 /// A space that is small enough to judge all of it.
 fn space(random: &mut SmallRng) -> Space {
     let orders: Vec<Order> =
@@ -103,17 +124,7 @@ fn the_pruned_search_finds_what_judging_everything_finds() {
         let stack = [megatron_core(), megatron_deepspeed_2021(), compiled()][stack].clone();
         let constants = Constants::nominal(&stack);
         let space = space(&mut random);
-        let mut pricing = Pricing {
-            model: &model,
-            system: &system,
-            stack: &stack,
-            constants: &constants,
-            gradients: Gradients::Half,
-            format: StateFormat::Megatron,
-            resident: 0.0,
-            limit: None,
-            offload: Offload::Nothing,
-        };
+        let mut pricing = pricing(&model, &system, &stack, &constants);
         let one = Options { n_plans: 1, n_threads: 1, ..Options::default() };
         if random.random_bool(0.6) {
             // Between what nothing fits into and what everything does.
@@ -145,15 +156,9 @@ fn bounds_are_below_every_plan() {
         let constants = Constants::nominal(&stack);
         let space = space(&mut random);
         let pricing = Pricing {
-            model: &model,
-            system: &system,
-            stack: &stack,
-            constants: &constants,
             gradients: Gradients::Full,
             format: StateFormat::HalfGradients,
-            resident: 0.0,
-            limit: None,
-            offload: Offload::Nothing,
+            ..pricing(&model, &system, &stack, &constants)
         };
         for own in bounded(&pricing, &space) {
             let (all, _) = leaves(&own.shape, &space, model.n_blocks());
@@ -212,17 +217,7 @@ fn the_bound_is_below_every_cut() {
         let stack = [megatron_core(), compiled()][seed as usize % 2].clone();
         let constants = Constants::nominal(&stack);
         let space = space(&mut random);
-        let mut pricing = Pricing {
-            model: &model,
-            system: &system,
-            stack: &stack,
-            constants: &constants,
-            gradients: Gradients::Half,
-            format: StateFormat::Megatron,
-            resident: 0.0,
-            limit: None,
-            offload: Offload::Nothing,
-        };
+        let mut pricing = pricing(&model, &system, &stack, &constants);
         if random.random_bool(0.5) {
             let Some(least) = least::least(&pricing, &space) else { continue };
             let factor = random.random_range(0.9..2.0);
@@ -282,17 +277,7 @@ fn what_is_left_out_is_never_better() {
         let stack = megatron_core();
         let constants = Constants::nominal(&stack);
         let free = Space { devices: vec![4], global_batch: 4, pins: Pins::default() };
-        let pricing = Pricing {
-            model: &model,
-            system: &system,
-            stack: &stack,
-            constants: &constants,
-            gradients: Gradients::Half,
-            format: StateFormat::Megatron,
-            resident: 0.0,
-            limit: None,
-            offload: Offload::Nothing,
-        };
+        let pricing = pricing(&model, &system, &stack, &constants);
         let cuts = Cuts::Ruled;
         let one = Options { n_plans: 1, n_threads: 1, cuts, ..Options::default() };
         let best = |space: &Space| solve(&pricing, space, &one).plans[0].step;
@@ -315,17 +300,7 @@ fn thirty_blocks_on_four_ranks_stay_thirty() {
     let system = system(4);
     let stack = megatron_core();
     let constants = Constants::nominal(&stack);
-    let pricing = Pricing {
-        model: &model,
-        system: &system,
-        stack: &stack,
-        constants: &constants,
-        gradients: Gradients::Half,
-        format: StateFormat::Megatron,
-        resident: 0.0,
-        limit: None,
-        offload: Offload::Nothing,
-    };
+    let pricing = pricing(&model, &system, &stack, &constants);
     let pins = Pins { pipeline: Some(4), orders: vec![Order::OneFOneB], ..Pins::default() };
     let space = Space { devices: vec![4], global_batch: 16, pins };
     for n_threads in [1, 3] {
@@ -346,17 +321,7 @@ fn the_thread_count_changes_nothing() {
         let system = system(2);
         let stack = compiled();
         let constants = Constants::nominal(&stack);
-        let pricing = Pricing {
-            model: &model,
-            system: &system,
-            stack: &stack,
-            constants: &constants,
-            gradients: Gradients::Half,
-            format: StateFormat::Megatron,
-            resident: 0.0,
-            limit: None,
-            offload: Offload::Nothing,
-        };
+        let pricing = pricing(&model, &system, &stack, &constants);
         let space = Space { devices: vec![2, 4], global_batch: 8, pins: Pins::default() };
         let with = |n_threads| {
             let found = solve(&pricing, &space, &Options { n_threads, ..Options::default() });

@@ -2,7 +2,6 @@
 
 use cost_model::stack::{compiled, megatron_core};
 use cost_model::transformer::constants::Constants;
-use cost_model::transformer::model::Offload;
 use cost_model::transformer::model::counts::n_parameters;
 use cost_model::transformer::model::priced::Priced;
 use cost_model::transformer::model::stages::Stages;
@@ -14,7 +13,7 @@ use ir::units::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::laws::system;
+use super::laws::{pricing, system};
 use super::space::{Pins, leaves};
 use super::*;
 use crate::parallelism::order::{Order, kept};
@@ -87,17 +86,7 @@ fn the_pruned_search_finds_what_judging_everything_finds() {
             global_batch: [2, 3, 4, 6][random.random_range(0..4)],
             pins: Pins { orders, ..Pins::default() },
         };
-        let mut pricing = Pricing {
-            model: &model,
-            system: &system,
-            stack: &stack,
-            constants: &constants,
-            gradients: Gradients::Half,
-            format: StateFormat::Megatron,
-            resident: 0.0,
-            limit: None,
-            offload: Offload::Nothing,
-        };
+        let mut pricing = pricing(&model, &system, &stack, &constants);
         if random.random_bool(0.6) {
             let Some(least) = least::least(&pricing, &space) else { continue };
             let factor = random.random_range(0.9..2.0);
@@ -128,15 +117,9 @@ fn bounds_are_below_every_plan_and_no_parameter_is_lost() {
         let stack = megatron_core();
         let constants = Constants::nominal(&stack);
         let pricing = Pricing {
-            model: &model,
-            system: &system,
-            stack: &stack,
-            constants: &constants,
             gradients: Gradients::Full,
             format: StateFormat::HalfGradients,
-            resident: 0.0,
-            limit: None,
-            offload: Offload::Nothing,
+            ..pricing(&model, &system, &stack, &constants)
         };
         let space = Space { devices: vec![4], global_batch: 4, pins: Pins::default() };
         for own in bounded(&pricing, &space) {
