@@ -109,8 +109,8 @@ fn mapped(
     let usage = |message: &str, hint: &str| Diagnostic::usage("not-comparable", message).hint(hint);
     if plan.training.is_some() {
         return Err(usage(
-            "a device map places modules, and this plan is one of a training run on a config",
-            "plan the model's graph",
+            "a device map places modules, and this plan is one of a training run over degrees",
+            "plan the model without --global-batch",
         ));
     }
     let model = args.model.as_deref().ok_or_else(|| {

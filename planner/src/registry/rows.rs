@@ -327,7 +327,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         decides: &[Field::Parallelism, Field::Partition, Field::Schedule],
         guarantee: heuristic,
         options: &[],
-        paper: "none; the space is that of Wang et al., Galvatron, VLDB 2023 and TKDE 2024",
+        paper: "none; the space is that of Galvatron: Miao et al., PVLDB 16(3), 2022; Wang et al., TKDE 2024",
         summary: "training runs on measured layers: recompute and ZeRO of each, proved optimal",
         training: Some(Training::Layers(per_layer::solve)),
         build: None,
