@@ -4,6 +4,7 @@ mod architecture;
 mod blocks;
 mod builder;
 pub mod card;
+mod t5;
 
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
@@ -14,6 +15,9 @@ use crate::{Import, ImportOptions, Summary, json};
 
 /// Largest file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
+
+/// The model type with an encoder and a decoder.
+const T5: &str = "t5";
 
 /// Dimensions that can be bound.
 const DIMENSIONS: [&str; 2] = ["batch", "sequence"];
@@ -30,17 +34,24 @@ pub(crate) fn read(
     options: &ImportOptions,
 ) -> Result<Import, Diagnostic> {
     let fields: json::Object = json::parse(&source::read_all(source, MAX_BYTES)?)?;
-    let architecture = Architecture::read(&fields)?;
-    let warnings = warnings(&architecture, options)?;
     let dtype = options.dtype.unwrap_or_else(|| stated_dtype(&fields));
-    let graph = blocks::graph(&architecture, name, dtype, options)?;
+    let is_t5 = fields.get("model_type").and_then(serde_json::Value::as_str) == Some(T5);
+    let (graph, warnings) = if is_t5 {
+        let graph = t5::graph(&fields, name, dtype, options)?;
+        (graph, warnings(t5::DEFAULT_SEQUENCE, None, options)?)
+    } else {
+        let own = Architecture::read(&fields)?;
+        let warnings = warnings(own.default_sequence(), Some(own.positions), options)?;
+        (blocks::graph(&own, name, dtype, options)?, warnings)
+    };
     let summary = Summary::of("config", &graph);
     Ok(Import { graph, cluster: None, summary, warnings })
 }
 
 /// What of the options has no effect, and what was assumed.
 fn warnings(
-    architecture: &Architecture,
+    sequence: u64,
+    positions: Option<u64>,
     options: &ImportOptions,
 ) -> Result<Vec<Diagnostic>, Diagnostic> {
     if let (Some(batch), Some(dim)) = (options.batch, options.dims.get("batch"))
@@ -68,16 +79,16 @@ fn warnings(
         ));
     }
     if !options.dims.contains_key("sequence") {
-        let sequence = architecture.default_sequence();
-        warnings.push(
-            Diagnostic::warning(
-                "default-sequence",
-                format!("no sequence length was given: {sequence} tokens are assumed"),
-            )
-            .fact("sequence", sequence)
-            .fact("positions", architecture.positions)
-            .hint("state another length with `--dim sequence=N`"),
-        );
+        let warning = Diagnostic::warning(
+            "default-sequence",
+            format!("no sequence length was given: {sequence} tokens are assumed"),
+        )
+        .fact("sequence", sequence)
+        .hint("state another length with `--dim sequence=N`");
+        warnings.push(match positions {
+            Some(positions) => warning.fact("positions", positions),
+            None => warning,
+        });
     }
     Ok(warnings)
 }

@@ -161,7 +161,11 @@ fn model_type(fields: &Object) -> Result<&str, Diagnostic> {
     let shown: String = model_type.chars().take(60).collect();
     Err(Diagnostic::input("unknown-model-type", format!("unknown model_type `{shown}`"))
         .fact("supported", SUPPORTED.map(str::to_owned).to_vec())
-        .hint(format!("supported are {}; export anything else to ONNX", SUPPORTED.join(", "))))
+        .hint(format!(
+            "supported are {}, {}; export anything else to ONNX",
+            SUPPORTED.join(", "),
+            super::T5
+        )))
 }
 
 /// Positions where the config says nothing: the defaults of the model's configuration class in

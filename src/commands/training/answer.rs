@@ -112,9 +112,10 @@ impl<'a> Answer<'a> {
 
     fn print_model(&self, printer: &Printer) {
         let setting = self.setting;
-        let (blocks, samples) = match setting.model.is_of_parts() {
-            true => ("parts", "samples".to_owned()),
-            false => ("blocks", format!("samples of {} tokens", setting.sequence)),
+        let blocks = if setting.model.is_of_parts() { "parts" } else { "blocks" };
+        let samples = match setting.has_tokens {
+            true => format!("samples of {} tokens", setting.sequence),
+            false => "samples".to_owned(),
         };
         printer.line(&format!(
             "{}: {} {blocks}, {:.2} billion parameters; {} {samples} a step",

@@ -18,6 +18,8 @@ pub(super) struct Model {
     pub(super) card: ModelCard,
     /// Where it is from a graph.
     pub(super) graph: Option<GraphFacts>,
+    /// Tokens of a sample; `None` where the model has none that could be set.
+    pub(super) tokens: Option<u64>,
     pub(super) warnings: Vec<Diagnostic>,
 }
 
@@ -43,13 +45,25 @@ pub(super) fn read(
     sequence: Option<u64>,
     flags: &ModelFlags,
 ) -> Result<Model, Diagnostic> {
-    if importers::is_config(path) {
-        let card = importers::config::card::card(path, sequence)?;
-        return Ok(Model { card, graph: None, warnings: Vec::new() });
-    }
     // One sample, in the 16 bits that training computes in.
     let dtype = flags.dtype.or(Some(DType::Bf16));
-    let one = ModelFlags { batch: Some(1), micro_batch: None, dtype, ..flags.clone() };
+    let mut one = ModelFlags { batch: Some(1), micro_batch: None, dtype, ..flags.clone() };
+    let mut fixed = sequence;
+    let mut is_written_out = false;
+    if importers::is_config(path) {
+        match importers::config::card::card(path, sequence) {
+            Ok(card) => {
+                let tokens = tokens(&card);
+                return Ok(Model { card, graph: None, tokens, warnings: Vec::new() });
+            }
+            // What is no card may be written out op by op, of any length.
+            Err(error) if error.code == "unknown-model-type" => {
+                one.dims.extend(sequence.map(|length| ("sequence".to_owned(), length)));
+                (fixed, is_written_out) = (None, true);
+            }
+            Err(error) => return Err(error),
+        }
+    }
     let import = imported(path, &one, sequence)?;
     let mut warnings = import.warnings;
     let (passes, noted) = Passes::of(import.graph.clone())?;
@@ -73,8 +87,17 @@ pub(super) fn read(
         starts: starts(graph, &found, blocks),
         kind,
     };
-    check(&card, &facts, sequence)?;
-    Ok(Model { card, graph: Some(facts), warnings })
+    check(&card, &facts, fixed)?;
+    let tokens = match (is_written_out, graph.inputs.first()) {
+        (true, Some(ids)) => graph.tensor(*ids).shape.last().copied(),
+        _ => tokens(&card),
+    };
+    Ok(Model { card, graph: Some(facts), tokens, warnings })
+}
+
+fn tokens(card: &ModelCard) -> Option<u64> {
+    let own = card.groups.first().map(|group| group.card.sequence);
+    own.filter(|_| !card.is_of_parts())
 }
 
 /// Reads a graph; where it leaves one dimension open besides the batch, that is the length of a

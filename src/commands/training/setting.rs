@@ -55,7 +55,10 @@ pub(super) struct Setting {
     /// What hosts keep.
     pub(super) offload: Offload,
     pub(super) global_batch: u64,
+    /// Tokens of a sample; 1 where it has none.
     pub(super) sequence: u64,
+    /// Whether samples are of tokens.
+    pub(super) has_tokens: bool,
 }
 
 impl Setting {
@@ -66,7 +69,7 @@ impl Setting {
     pub(super) fn of(args: &PlanArgs) -> Result<Self, Diagnostic> {
         let flags = &args.training;
         let model = model::read(&args.model, flags.sequence_length, &args.problem.model)?;
-        let sequence = model.card.groups.first().map_or(0, |group| group.card.sequence);
+        let sequence = model.tokens.unwrap_or(1);
         let global_batch =
             match (flags.global_batch, flags.tokens_per_step, args.problem.model.batch) {
                 (Some(batch), _, _) | (None, None, Some(batch)) => batch,
@@ -118,8 +121,9 @@ impl Setting {
                 .hint("name one of these with --stack")
         })?;
         let cluster = load::cluster(path)?;
-        let Model { card: model, graph, warnings } = model;
-        let sequence = model.groups.first().map_or(0, |group| group.card.sequence);
+        let Model { card: model, graph, tokens, warnings } = model;
+        // Samples without tokens are counted themselves.
+        let sequence = tokens.unwrap_or(1);
         let (folder, file) = match flags.profile.as_deref() {
             Some(path) if importers::layers::is_folder(path) => (Some(path), None),
             path => (None, path),
@@ -152,6 +156,7 @@ impl Setting {
             offload: Offload::Nothing,
             global_batch,
             sequence,
+            has_tokens: tokens.is_some(),
         };
         setting.layer_pricing().map_or(Ok(()), |pricing| pricing.check())?;
         Ok(setting)
@@ -232,7 +237,7 @@ impl Setting {
 
     /// What the samples of a step are counted in: tokens, where the model has any.
     pub(super) fn unit(&self) -> &'static str {
-        if self.model.is_of_parts() { "samples" } else { "tokens" }
+        if self.has_tokens { "tokens" } else { "samples" }
     }
 
     /// Peak operations of one device per second, in 16 bits.

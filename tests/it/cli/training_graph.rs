@@ -97,3 +97,29 @@ fn the_open_dimension_of_a_graph_is_the_length_of_a_sample() {
         folder.run(&format!("verify {on}")).exits(0);
     }
 }
+
+/// A config without a card is written out op by op: T5's two sides, of any length.
+#[test]
+fn an_encoder_decoder_config_is_planned_from_its_ops() {
+    let folder = Folder::new(&diamond());
+    let config = json!({
+        "model_type": "t5", "vocab_size": 1000, "d_model": 256, "d_kv": 64, "d_ff": 1024,
+        "num_layers": 4, "num_decoder_layers": 3, "num_heads": 4,
+        "relative_attention_num_buckets": 32, "feed_forward_proj": "relu"
+    });
+    folder.write("t5.json", &config.to_string());
+    folder.write("nodes.yaml", super::training::CLUSTER);
+    let plan = "plan t5.json --cluster nodes.yaml --global-batch 32 --sequence-length 128";
+    let told = folder.run(&format!("{plan} --pin pipeline=2 -o plan.json --json")).exits(0).json();
+    assert!(told["best"]["tokens_per_s"].as_f64().unwrap() > 0.0);
+    let plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    assert_eq!(plan["training"]["sequence_length"], 128);
+    // Embedding, blocks, biases of the scores, norms.
+    let (h, f) = (256_u64, 1024_u64);
+    let encoder = 4 * (4 * h * h + 2 * h * f + 2 * h);
+    let decoder = 3 * (8 * h * h + 2 * h * f + 3 * h);
+    let expected = 1000 * h + encoder + decoder + 2 * 32 * 4 + 2 * h;
+    assert_eq!(plan["training"]["n_parameters"].as_u64(), Some(expected));
+    folder.run("verify plan.json --model t5.json --cluster nodes.yaml").exits(0);
+    folder.run("simulate plan.json --model t5.json --cluster nodes.yaml").exits(0);
+}

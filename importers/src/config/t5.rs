@@ -1,0 +1,341 @@
+//! T5: an encoder and a decoder that attends to it, op by op, with the module names of the library's
+//! own class (Raffel et al., JMLR 21, 2020, section 2.1; `T5ForConditionalGeneration`).
+
+use ir::diagnostic::Diagnostic;
+use ir::graph::Graph;
+use ir::id::TensorId;
+use ir::op::Product;
+use ir::tensor::DType;
+use serde_json::Value;
+
+use super::builder::{Builder, NewOp};
+use crate::ImportOptions;
+use crate::json::Object;
+
+/// Tokens of a sample where nobody states them: what T5 was trained on.
+pub(super) const DEFAULT_SEQUENCE: u64 = 512;
+/// Most layers of either side.
+const MAX_LAYERS: u64 = 2_000;
+/// Largest extent of batch and sequence, and largest number of the config.
+const MAX_EXTENT: u64 = 1 << 24;
+
+/// A T5 in numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Sizes {
+    vocabulary: u64,
+    hidden: u64,
+    head_dim: u64,
+    heads: u64,
+    feed_forward: u64,
+    encoder_layers: u64,
+    decoder_layers: u64,
+    buckets: u64,
+    /// First products of the feed-forward part: one, or a gate as well.
+    ways_in: &'static [&'static str],
+    /// Whose weight the head has.
+    head: &'static str,
+}
+
+impl Sizes {
+    fn read(fields: &Object) -> Result<Self, Diagnostic> {
+        let count = |name: &'static str, default: Option<u64>, most: u64| {
+            let value = fields.get(name).filter(|value| !value.is_null());
+            let Some(value) = value else {
+                return default.ok_or_else(|| {
+                    Diagnostic::input("missing-field", format!("the config has no `{name}`"))
+                });
+            };
+            value.as_u64().filter(|n| (1..=most).contains(n)).ok_or_else(|| {
+                let shown: String = value.to_string().chars().take(40).collect();
+                let message =
+                    format!("`{name}` is {shown}: out of range, 1 to {most} can be planned");
+                Diagnostic::input("invalid-field", message)
+            })
+        };
+        let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
+        let encoder_layers = count("num_layers", None, MAX_LAYERS)?;
+        let is_gated = text("feed_forward_proj").starts_with("gated");
+        let is_tied = fields.get("tie_word_embeddings").and_then(Value::as_bool);
+        Ok(Self {
+            vocabulary: count("vocab_size", None, MAX_EXTENT)?,
+            hidden: count("d_model", None, MAX_EXTENT)?,
+            head_dim: count("d_kv", None, MAX_EXTENT)?,
+            heads: count("num_heads", None, MAX_EXTENT)?,
+            feed_forward: count("d_ff", None, MAX_EXTENT)?,
+            encoder_layers,
+            decoder_layers: count("num_decoder_layers", Some(encoder_layers), MAX_LAYERS)?,
+            buckets: count("relative_attention_num_buckets", Some(32), MAX_EXTENT)?,
+            ways_in: if is_gated { &["wi_0", "wi_1"] } else { &["wi"] },
+            head: if is_tied.unwrap_or(true) { "shared" } else { "lm_head" },
+        })
+    }
+}
+
+/// Writes the graph of a model.
+///
+/// # Errors
+/// `missing-field`, `invalid-field`, `size-overflow`.
+pub(super) fn graph(
+    fields: &Object,
+    name: &str,
+    dtype: DType,
+    options: &ImportOptions,
+) -> Result<Graph, Diagnostic> {
+    let sizes = Sizes::read(fields)?;
+    let sequence = options.dims.get("sequence").copied().unwrap_or(DEFAULT_SEQUENCE);
+    let batch = options.batch.or(options.dims.get("batch").copied()).unwrap_or(1);
+    for (what, extent) in [("sequence", sequence), ("batch", batch)] {
+        if extent == 0 || extent > MAX_EXTENT {
+            let message =
+                format!("the {what} is {extent}: out of range, 1 to {MAX_EXTENT} can be planned");
+            return Err(Diagnostic::input("invalid-field", message));
+        }
+    }
+    let mut writer = Writer { a: sizes, batch, sequence, builder: Builder::new(name, dtype) };
+    let output = writer.model()?;
+    Ok(writer.builder.finish(output))
+}
+
+struct Writer {
+    a: Sizes,
+    batch: u64,
+    sequence: u64,
+    builder: Builder,
+}
+
+impl Writer {
+    fn model(&mut self) -> Result<TensorId, Diagnostic> {
+        let mut state = self.embedded("input_ids", "encoder.embed_tokens")?;
+        let bias = self.bias("encoder")?;
+        for layer in 0..self.a.encoder_layers {
+            let block = format!("encoder.block.{layer}.layer");
+            state = self.attended(state, &format!("{block}.0"), "SelfAttention", (state, bias))?;
+            state = self.fed(state, &format!("{block}.1"))?;
+        }
+        let encoded = self.norm("encoder.final_layer_norm", state)?;
+        let mut state = self.embedded("decoder_input_ids", "decoder.embed_tokens")?;
+        let bias = self.bias("decoder")?;
+        for layer in 0..self.a.decoder_layers {
+            let block = format!("decoder.block.{layer}.layer");
+            state = self.attended(state, &format!("{block}.0"), "SelfAttention", (state, bias))?;
+            let other = (encoded, None);
+            state = self.attended(state, &format!("{block}.1"), "EncDecAttention", other)?;
+            state = self.fed(state, &format!("{block}.2"))?;
+        }
+        let state = self.norm("decoder.final_layer_norm", state)?;
+        let (vocabulary, hidden) = (self.a.vocabulary, self.a.hidden);
+        let weight = format!("{}.weight", self.a.head);
+        let weight = self.builder.parameter(&weight, &[vocabulary, hidden])?;
+        self.product("lm_head", "", state, (weight, hidden, vocabulary))
+    }
+
+    fn tokens(&self) -> u64 {
+        self.batch.saturating_mul(self.sequence)
+    }
+
+    fn shape(&self, width: u64) -> [u64; 3] {
+        [self.batch, self.sequence, width]
+    }
+
+    fn product(
+        &mut self,
+        module: &str,
+        part: &str,
+        input: TensorId,
+        (weight, k, n): (TensorId, u64, u64),
+    ) -> Result<TensorId, Diagnostic> {
+        self.builder.op(&NewOp {
+            module,
+            part,
+            op_type: "Linear",
+            inputs: &[input],
+            parameters: &[weight],
+            shape: &self.shape(n),
+            products: &[Product { count: 1, m: self.tokens(), k, n }],
+        })
+    }
+
+    fn linear(
+        &mut self,
+        module: &str,
+        input: TensorId,
+        (k, n): (u64, u64),
+    ) -> Result<TensorId, Diagnostic> {
+        let weight = self.builder.parameter(&format!("{module}.weight"), &[n, k])?;
+        self.product(module, "", input, (weight, k, n))
+    }
+
+    fn plain(
+        &mut self,
+        (module, part): (&str, &str),
+        op_type: &str,
+        inputs: &[TensorId],
+        shape: &[u64],
+    ) -> Result<TensorId, Diagnostic> {
+        let (parameters, products) = (&[][..], &[][..]);
+        self.builder.op(&NewOp { module, part, op_type, inputs, parameters, shape, products })
+    }
+
+    fn norm(&mut self, module: &str, input: TensorId) -> Result<TensorId, Diagnostic> {
+        let hidden = self.a.hidden;
+        let weight = self.builder.parameter(&format!("{module}.weight"), &[hidden])?;
+        self.builder.op(&NewOp {
+            module,
+            part: "",
+            op_type: "RMSNorm",
+            inputs: &[input],
+            parameters: &[weight],
+            shape: &self.shape(hidden),
+            products: &[],
+        })
+    }
+
+    /// Rows of the one embedding that both sides share.
+    fn embedded(&mut self, ids: &str, module: &str) -> Result<TensorId, Diagnostic> {
+        let ids = self.builder.input(ids, &[self.batch, self.sequence])?;
+        let (vocabulary, hidden) = (self.a.vocabulary, self.a.hidden);
+        let table = self.builder.parameter("shared.weight", &[vocabulary, hidden])?;
+        self.builder.gather(&NewOp {
+            module,
+            part: "",
+            op_type: "Embedding",
+            inputs: &[ids],
+            parameters: &[table],
+            shape: &self.shape(hidden),
+            products: &[],
+        })
+    }
+
+    /// Biases of the scores by distance, which all blocks of a side share.
+    fn bias(&mut self, side: &str) -> Result<Option<TensorId>, Diagnostic> {
+        let module = format!("{side}.block.0.layer.0.SelfAttention.relative_attention_bias");
+        let (buckets, heads, s) = (self.a.buckets, self.a.heads, self.sequence);
+        let table = self.builder.parameter(&format!("{module}.weight"), &[buckets, heads])?;
+        let bias = self.builder.gather(&NewOp {
+            module: &module,
+            part: "",
+            op_type: "Embedding",
+            inputs: &[],
+            parameters: &[table],
+            shape: &[1, heads, s, s],
+            products: &[],
+        })?;
+        Ok(Some(bias))
+    }
+
+    /// Attention to `other`, with the biases of its scores, added to the state.
+    fn attended(
+        &mut self,
+        state: TensorId,
+        layer: &str,
+        name: &str,
+        (other, bias): (TensorId, Option<TensorId>),
+    ) -> Result<TensorId, Diagnostic> {
+        let module = format!("{layer}.{name}");
+        let (h, s, heads) = (self.a.hidden, self.sequence, self.a.heads);
+        let width = heads.saturating_mul(self.a.head_dim);
+        let normed = self.norm(&format!("{layer}.layer_norm"), state)?;
+        // Keys and values of self-attention come from the normed state, too.
+        let source = if other == state { normed } else { other };
+        let q = self.linear(&format!("{module}.q"), normed, (h, width))?;
+        let k = self.linear(&format!("{module}.k"), source, (h, width))?;
+        let v = self.linear(&format!("{module}.v"), source, (h, width))?;
+        let count = self.batch.saturating_mul(heads);
+        let square = [self.batch, heads, s, s];
+        let mut scores = self.builder.op(&NewOp {
+            module: &module,
+            part: "scores",
+            op_type: "MatMul",
+            inputs: &[q, k],
+            parameters: &[],
+            shape: &square,
+            products: &[Product { count, m: s, k: self.a.head_dim, n: s }],
+        })?;
+        if let Some(bias) = bias {
+            scores = self.plain((&module, "bias"), "Add", &[scores, bias], &square)?;
+        }
+        let weights = self.plain((&module, "softmax"), "Softmax", &[scores], &square)?;
+        let context = self.builder.op(&NewOp {
+            module: &module,
+            part: "context",
+            op_type: "MatMul",
+            inputs: &[weights, v],
+            parameters: &[],
+            shape: &self.shape(width),
+            products: &[Product { count, m: s, k: s, n: self.a.head_dim }],
+        })?;
+        let output = self.linear(&format!("{module}.o"), context, (width, h))?;
+        self.plain((layer, "add"), "Add", &[state, output], &self.shape(h))
+    }
+
+    fn fed(&mut self, state: TensorId, layer: &str) -> Result<TensorId, Diagnostic> {
+        let (h, f) = (self.a.hidden, self.a.feed_forward);
+        let normed = self.norm(&format!("{layer}.layer_norm"), state)?;
+        let module = format!("{layer}.DenseReluDense");
+        let mut wide = Vec::new();
+        for name in self.a.ways_in {
+            wide.push(self.linear(&format!("{module}.{name}"), normed, (h, f))?);
+        }
+        let active = self.plain((&module, "activation"), "Activation", &wide, &self.shape(f))?;
+        let output = self.linear(&format!("{module}.wo"), active, (f, h))?;
+        self.plain((layer, "add"), "Add", &[state, output], &self.shape(h))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+    use crate::Import;
+
+    const BASE: &str = r#"{"model_type":"t5","vocab_size":32128,"d_model":768,"d_kv":64,
+        "d_ff":3072,"num_layers":12,"num_decoder_layers":12,"num_heads":12,
+        "relative_attention_num_buckets":32,"feed_forward_proj":"relu"}"#;
+
+    fn import(text: &str, options: &ImportOptions) -> Result<Import, Diagnostic> {
+        crate::read_bytes("config.json", text.as_bytes(), options)
+    }
+
+    /// T5-base has 222,903,552 parameters (`T5ForConditionalGeneration`, transformers 5.23).
+    #[test]
+    fn parameters_are_those_of_the_library() {
+        let import = import(BASE, &ImportOptions::default()).unwrap();
+        assert_eq!(import.summary.initializer_elements, 222_903_552);
+        assert_eq!(import.graph.inputs.len(), 2);
+        assert_eq!(import.graph.tensor(import.graph.inputs[0]).shape, [1, 512]);
+    }
+
+    /// Products of one block of each side, by hand.
+    #[test]
+    fn work_is_that_of_the_products() {
+        let tiny = BASE.replace("\"num_layers\":12", "\"num_layers\":1");
+        let tiny = tiny.replace("\"num_decoder_layers\":12", "\"num_decoder_layers\":1");
+        let (s, h, f, v) = (512_u64, 768_u64, 3072_u64, 32_128_u64);
+        let attention = s * 4 * h * h + 2 * s * s * h;
+        let products = 3 * attention + 2 * 2 * s * h * f + s * h * v;
+        let own = import(&tiny, &ImportOptions::default()).unwrap().summary.forward_flops;
+        assert_eq!(own, 2 * products);
+    }
+
+    #[test]
+    fn gates_and_heads_of_their_own_are_counted() {
+        let count = |text: &str| {
+            import(text, &ImportOptions::default()).unwrap().summary.initializer_elements
+        };
+        let gated = BASE.replace("\"relu\"", "\"gated-gelu\",\"tie_word_embeddings\":false");
+        assert_eq!(count(&gated) - count(BASE), 24 * 768 * 3072 + 32_128 * 768);
+    }
+
+    #[test]
+    fn faults_have_codes() {
+        let code = |from: &str, to: &str| {
+            import(&BASE.replace(from, to), &ImportOptions::default()).unwrap_err().code
+        };
+        assert_eq!(code("\"d_kv\":64,", ""), "missing-field");
+        assert_eq!(code("\"num_heads\":12", "\"num_heads\":-1"), "invalid-field");
+        assert_eq!(code("\"num_layers\":12", "\"num_layers\":1000000000"), "invalid-field");
+        let mut options = ImportOptions::default();
+        options.dims.insert("sequence".into(), 0);
+        assert_eq!(import(BASE, &options).unwrap_err().code, "invalid-field");
+    }
+}
