@@ -142,7 +142,6 @@ impl<'a> Answer<'a> {
             Bytes(own.map(|holding| holding.bytes).sum()).to_string()
         };
         let row = |(index, rank): (usize, &RankReport)| {
-            let limit = rank.limit;
             vec![
                 index.to_string(),
                 stages.get(index).cloned().unwrap_or_default(),
@@ -150,9 +149,7 @@ impl<'a> Answer<'a> {
                 of(rank, HoldingKind::Stash),
                 of(rank, HoldingKind::Temporary),
                 Bytes(rank.peak.bytes).to_string(),
-                limit.map_or_else(String::new, |limit| {
-                    Bytes(limit.saturating_sub(rank.peak.bytes)).to_string()
-                }),
+                margin(rank),
             ]
         };
         let columns = [
@@ -268,6 +265,12 @@ impl<'a> Answer<'a> {
             self.elapsed.as_secs_f64()
         )
     }
+}
+
+/// What a rank has left at its peak; empty without a limit.
+pub(super) fn margin(rank: &RankReport) -> String {
+    let left = rank.limit.map(|limit| Bytes(limit.saturating_sub(rank.peak.bytes)));
+    left.map_or_else(String::new, |left| left.to_string())
 }
 
 /// The part of the step that a plan loses most by.

@@ -237,7 +237,9 @@ fn changes(now: &Plan, plan: &Plan) -> Vec<(&'static str, String, String)> {
         let own = plan.parallelism.vocabulary.unwrap_or(plan.parallelism.tensor);
         own.to_string()
     };
-    let ends = [("vocabulary", ends(now), ends(plan))];
+    // Where nobody states it, it is the tensor degree, which has a row.
+    let is_stated = [a, b].iter().any(|side| side.vocabulary.is_some());
+    let ends = is_stated.then(|| ("vocabulary", ends(now), ends(plan)));
     let fields = fields.into_iter().chain(gathered).chain(ends);
     let mut changes: Vec<_> = fields.filter(|(_, now, plan)| now != plan).collect();
     if changes.is_empty() && now.schedule.grid != plan.schedule.grid {

@@ -15,6 +15,7 @@ use ir::plan::Plan;
 use ir::units::{Bytes, Nanos};
 use serde_json::json;
 
+use super::answer::margin;
 use super::setting::Setting;
 use super::{layered, recount};
 use crate::cli::{ReplayArgs, ReplayFlags};
@@ -212,9 +213,7 @@ fn print_ranks(on: &OnModel<'_>, report: &Report, printer: &Printer) {
             share(rank.communication_ns),
             share(rank.idle_ns),
             Bytes(rank.peak.bytes).to_string(),
-            rank.limit.map_or_else(String::new, |limit| {
-                Bytes(limit.saturating_sub(rank.peak.bytes)).to_string()
-            }),
+            margin(rank),
         ]
     };
     let columns = [

@@ -18,6 +18,7 @@ use planner::parallelism::per_layer::{Found, Judged};
 use planner::parallelism::search_3d::Stop;
 use serde_json::{Value, json};
 
+use super::super::answer::margin;
 use super::super::setting::Setting;
 use super::{pricing, stage_text};
 use crate::load;
@@ -130,9 +131,7 @@ impl<'a> Answer<'a> {
                 bytes(own.end_states + kept * own.end_activation),
                 bytes(own.temporary + own.idle_room()),
                 Bytes(rank.peak.bytes).to_string(),
-                rank.limit.map_or_else(String::new, |limit| {
-                    Bytes(limit.saturating_sub(rank.peak.bytes)).to_string()
-                }),
+                margin(rank),
             ]
         };
         let columns = [
