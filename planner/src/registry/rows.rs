@@ -316,7 +316,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         guarantee: heuristic,
         options: &[],
         paper: "none; branch and bound over what Narayanan et al., SC 2021 and others set by hand",
-        summary: "degrees, stages, recompute and schedule of a training run: the best of all",
+        summary: "degrees, stages, recompute and schedule of a training run, with a bound",
         training: Some(Training::Card(search_3d::solve)),
         build: None,
         method: None,

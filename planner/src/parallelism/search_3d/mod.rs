@@ -167,9 +167,6 @@ pub struct Found {
     pub plans: Vec<Judged>,
     /// Seconds that no plan of the space falls below, whatever its cuts and what it computes again.
     pub bound_s: f64,
-    /// Seconds that no plan falls below whose stages are cut by the rule of [`fit`]: those of the
-    /// best one where that is proved.
-    pub ruled_s: f64,
     /// Why it ended.
     pub stop: Stop,
     /// How much was done.
@@ -267,7 +264,6 @@ pub fn solve_among(
     let mut plans: Vec<Judged> = best.into_values().collect();
     plans.sort_by_key(|plan| (plan.step, plan.leaf.key()));
     plans.truncate(options.n_plans);
-    let ruled_s = plans.first().map_or(f64::INFINITY, |plan| plan.step.seconds());
     let open_s = match stop {
         Stop::Proved => f64::INFINITY,
         _ => shapes.get(next).map_or(f64::INFINITY, |shape| shape.bound_s),
@@ -277,8 +273,8 @@ pub fn solve_among(
         plans.sort_by_key(|plan| (plan.step, plan.leaf.key()));
     }
     let best_s = plans.first().map_or(f64::INFINITY, |plan| plan.step.seconds());
-    let bound_s = best_s.min(any_cut_s).min(ruled_s).min(open_s);
-    Found { plans, bound_s, ruled_s: ruled_s.min(open_s), stop, counts }
+    let bound_s = best_s.min(any_cut_s).min(open_s);
+    Found { plans, bound_s, stop, counts }
 }
 
 /// Seconds above which no plan is wanted any more.
