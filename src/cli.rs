@@ -132,7 +132,7 @@ pub(crate) struct ModelFlags {
 }
 
 /// What makes a planning problem out of a model.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ProblemFlags {
     #[command(flatten)]
     pub(crate) model: ModelFlags,
@@ -345,6 +345,16 @@ pub(crate) enum OptimizerName {
     Adamw,
     Sgd,
     Adafactor,
+}
+
+impl From<Optimizer> for OptimizerName {
+    fn from(optimizer: Optimizer) -> Self {
+        match optimizer {
+            Optimizer::AdamW => Self::Adamw,
+            Optimizer::Sgd => Self::Sgd,
+            Optimizer::Adafactor => Self::Adafactor,
+        }
+    }
 }
 
 impl From<OptimizerName> for Optimizer {

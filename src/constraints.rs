@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use cost_model::problem::Constraints;
+use documents::plan::request::RequestDocument;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
@@ -48,41 +49,48 @@ impl Names {
     }
 }
 
-/// Resolves all constraints of a command line.
+/// Lists all constraints of a command line, those of the file first.
 ///
 /// # Errors
-/// `constraints-file` for a file that can't be read, `no-match` for a pattern without an op,
-/// `unknown-device` for a device that the cluster does not have, `bad-constraint` for a flag
-/// without `=`.
+/// `constraints-file` for a file that can't be read.
+pub(crate) fn list(flags: &ProblemFlags, request: &mut RequestDocument) -> Result<(), Diagnostic> {
+    let file = flags.constraints.as_deref().map(read).transpose()?.unwrap_or_default();
+    let flagged = |pairs: BTreeMap<String, Names>, flags: &[String]| -> Vec<String> {
+        let pair =
+            |(pattern, devices): (String, Names)| format!("{pattern}={}", devices.all().join(","));
+        pairs.into_iter().map(pair).chain(flags.iter().cloned()).collect()
+    };
+    request.pin = flagged(file.pin, &flags.pin);
+    request.forbid = flagged(file.forbid, &flags.forbid);
+    let names = |names: Names| names.all().into_iter().map(str::to_owned).collect();
+    let groups = file.colocate.into_iter().map(names);
+    request.colocate = groups.chain(flags.colocate.iter().map(|own| vec![own.clone()])).collect();
+    Ok(())
+}
+
+/// Resolves all constraints of a request.
+///
+/// # Errors
+/// `no-match` for a pattern without an op, `unknown-device` for a device that the cluster does not
+/// have, `bad-constraint` for a constraint without `=`.
 pub(crate) fn resolve(
-    flags: &ProblemFlags,
+    request: &RequestDocument,
     graph: &Graph,
     cluster: &Cluster,
 ) -> Result<Constraints, Diagnostic> {
     let resolver = Resolver { graph, cluster };
     let mut constraints = Constraints::default();
-    if let Some(path) = &flags.constraints {
-        let file = read(path)?;
-        for (pattern, devices) in &file.pin {
-            constraints.pins.extend(resolver.pairs(pattern, &devices.all())?);
-        }
-        for (pattern, devices) in &file.forbid {
-            constraints.forbids.extend(resolver.pairs(pattern, &devices.all())?);
-        }
-        for patterns in &file.colocate {
-            constraints.colocate.push(resolver.together(&patterns.all())?);
-        }
-    }
-    for flag in &flags.pin {
+    for flag in &request.pin {
         let (pattern, devices) = split("--pin", flag)?;
         constraints.pins.extend(resolver.pairs(pattern, &devices)?);
     }
-    for flag in &flags.forbid {
+    for flag in &request.forbid {
         let (pattern, devices) = split("--forbid", flag)?;
         constraints.forbids.extend(resolver.pairs(pattern, &devices)?);
     }
-    for flag in &flags.colocate {
-        constraints.colocate.push(resolver.together(&[flag])?);
+    for patterns in &request.colocate {
+        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+        constraints.colocate.push(resolver.together(&patterns)?);
     }
     Ok(constraints)
 }

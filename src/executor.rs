@@ -16,6 +16,11 @@ pub(crate) enum Executor {
 }
 
 impl Executor {
+    /// The executor of a name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::value_variants().iter().copied().find(|executor| executor.target() == name)
+    }
+
     /// The name of its format in the table of exporters.
     pub(crate) fn target(self) -> &'static str {
         match self {

@@ -47,12 +47,13 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| "needs a share such as 1% or 0.01".to_owned())
 }
 
-/// One of the wide floats by name.
+/// One of the floats that a model may compute in, by name.
 pub(crate) fn dtype(text: &str) -> Result<DType, String> {
-    const WIDE: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::Bf16];
-    WIDE.into_iter()
+    const FLOATS: [DType; 5] = [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8];
+    FLOATS
+        .into_iter()
         .find(|dtype| dtype.name() == text)
-        .ok_or_else(|| format!("needs one of {}", WIDE.map(DType::name).join(", ")))
+        .ok_or_else(|| format!("needs one of {}", FLOATS.map(DType::name).join(", ")))
 }
 
 /// `500ms`, `30s`, `2m`, `1h`, or a bare number of seconds.

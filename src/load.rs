@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cost_model::problem::{Objective, Problem};
+use documents::plan::request::RequestDocument;
 use importers::{Import, ImportOptions, Summary};
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
@@ -14,7 +15,7 @@ use ir::workload::{Mode, Optimizer, Workload};
 
 use crate::cli::{ModelFlags, ObjectiveName, ProblemFlags};
 use crate::executor::Executor;
-use crate::{artifact, constraints, input_file, model_flags, one_host};
+use crate::{artifact, constraints, input_file, model_flags, one_host, request};
 
 /// A problem with what was learned on the way to it.
 pub(crate) struct Loaded {
@@ -24,6 +25,8 @@ pub(crate) struct Loaded {
     pub(crate) summary: Summary,
     /// Constants that durations were computed with.
     pub(crate) profile: Profile,
+    /// What was asked for.
+    pub(crate) request: RequestDocument,
     /// Of import, workload and costs, in this order.
     pub(crate) warnings: Vec<Diagnostic>,
 }
@@ -58,17 +61,18 @@ pub(crate) fn problem(
     executor: Option<Executor>,
 ) -> Result<Loaded, Diagnostic> {
     let workload = workload(flags);
-    annotated(model, flags, self::objective(objective)?, executor, workload)
+    let request = request::of_problem(flags, executor)?;
+    annotated(model, flags, self::objective(objective)?, request, workload)
 }
 
-/// As [`problem`], where flags that were not given are taken from a plan's workload.
+/// As [`problem`], where flags that were not given are taken from what a plan was made for.
 ///
 /// # Errors
 /// As [`problem`].
 pub(crate) fn problem_of_plan(
     model: &Path,
     flags: &ProblemFlags,
-    planned: Workload,
+    (planned, request): (Workload, &RequestDocument),
     objective: Objective,
 ) -> Result<Loaded, Diagnostic> {
     let workload = Workload {
@@ -78,17 +82,17 @@ pub(crate) fn problem_of_plan(
         batch: flags.model.batch.or(planned.batch),
         micro_batch: flags.model.micro_batch.or(planned.micro_batch),
     };
-    annotated(model, flags, objective, None, workload)
+    annotated(model, flags, objective, request::merged(flags, request)?, workload)
 }
 
 fn annotated(
     model: &Path,
     flags: &ProblemFlags,
     objective: Objective,
-    executor: Option<Executor>,
+    request: RequestDocument,
     workload: Workload,
 ) -> Result<Loaded, Diagnostic> {
-    let mut options = model_flags::options(&flags.model)?;
+    let mut options = model_flags::options(&request::model_flags(&flags.model, &request))?;
     options.dtype = workload.dtype;
     options.batch = workload.micro_batch.or(workload.batch);
     // The cluster is small: a slip in it is found before a large model is read.
@@ -106,8 +110,8 @@ fn annotated(
     };
     let (graph, noted) = cost_model::workload::apply(graph, &workload)?;
     warnings.extend(noted);
-    let mut constraints = constraints::resolve(flags, &graph, &cluster)?;
-    if let Some(executor) = executor {
+    let mut constraints = constraints::resolve(&request, &graph, &cluster)?;
+    if let Some(executor) = request.executor.as_deref().and_then(Executor::named) {
         let mut known = exporters::targets().iter().map(|row| row.name);
         if !known.any(|name| name == executor.target()) {
             let message = format!("{} runs training runs, no placements of ops", executor.target());
@@ -126,7 +130,8 @@ fn annotated(
         constraints,
     )?;
     warnings.extend(annotated.warnings);
-    Ok(Loaded { problem: Arc::new(annotated.problem), summary, profile, warnings })
+    let problem = Arc::new(annotated.problem);
+    Ok(Loaded { problem, summary, profile, request, warnings })
 }
 
 /// Reads a cluster file.

@@ -20,6 +20,7 @@ mod pattern;
 mod printer;
 mod progress;
 mod publisher;
+mod request;
 mod suggest;
 mod table;
 mod training_flags;

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use clap::Args;
 use ir::units::Bytes;
 
-use crate::flag_values::positive;
+use crate::flag_values::{positive, share};
 
 /// What is asked of a search over all degrees. Hidden from the long list; the end of the help names
 /// them.
@@ -27,6 +27,10 @@ pub(crate) struct TrainingFlags {
     /// What a device may hold at most, such as 40GB or 38GiB
     #[arg(long, value_name = "BYTES", value_parser = bytes, hide = true)]
     pub(crate) max_memory_per_device: Option<Bytes>,
+    /// Share of each device's memory that stays free for fragments and communication buffers
+    /// [default: 5%, measured layers: 0]
+    #[arg(long, value_name = "SHARE", value_parser = margin, hide = true)]
+    pub(crate) memory_margin: Option<f64>,
     /// Software stack, by the name of a preset [default: megatron-core]
     #[arg(long, value_name = "NAME", hide = true)]
     pub(crate) stack: Option<String>,
@@ -43,9 +47,18 @@ impl TrainingFlags {
             || self.tokens_per_step.is_some()
             || self.devices.is_some()
             || self.max_memory_per_device.is_some()
+            || self.memory_margin.is_some()
             || self.stack.is_some()
             || self.no_offload
     }
+}
+
+/// A share below the whole.
+fn margin(text: &str) -> Result<f64, String> {
+    share(text).and_then(|share| match share < 1.0 {
+        true => Ok(share),
+        false => Err("needs a share below 100%, such as 5%".to_owned()),
+    })
 }
 
 /// `8` or `8..64`, both ends included.

@@ -75,6 +75,10 @@ pub fn card(model: &ModelCard) -> String {
         encoder.number(model.other_parameters.cast_unsigned());
         model.groups.iter().filter_map(|group| group.part.as_ref()).for_each(|p| encoder.part(p));
     }
+    if let Some(dtype) = model.dtype {
+        encoder.text("of type");
+        encoder.text(dtype.name());
+    }
     encoder.finish()
 }
 

@@ -7,6 +7,7 @@ mod check;
 mod names;
 mod read;
 mod render;
+pub mod request;
 mod resolve;
 pub mod training;
 
@@ -295,6 +296,9 @@ pub struct PlanDocument {
     pub profile: Reference,
     /// What was planned for.
     pub workload: WorkloadDocument,
+    /// What was asked for.
+    #[serde(default, skip_serializing_if = "request::RequestDocument::is_empty")]
+    pub request: request::RequestDocument,
     /// What was minimised, such as `step-time`.
     pub objective: String,
     /// The recipe that made the plan.
@@ -387,6 +391,8 @@ pub struct Context<'a> {
     pub profile: &'a Profile,
     /// What was planned for.
     pub workload: &'a Workload,
+    /// What was asked for.
+    pub request: &'a request::RequestDocument,
     /// What was minimised, such as `step-time`.
     pub objective: &'a str,
     /// The recipe that made the plan.

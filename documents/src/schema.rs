@@ -39,6 +39,7 @@ fn titled<T: JsonSchema>(title: &str) -> Schema {
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
+    use crate::plan::request::RequestDocument;
     use crate::plan::{Context, CostDocument};
     use crate::sample;
     use ir::profile::Profile;
@@ -68,6 +69,7 @@ mod tests {
             cluster: &cluster,
             profile: &Profile::default(),
             workload: &Workload::default(),
+            request: &RequestDocument::default(),
             objective: "step-time",
             algorithm: "m-etf",
         };

@@ -34,7 +34,7 @@ pub(crate) fn read(
     options: &ImportOptions,
 ) -> Result<Import, Diagnostic> {
     let fields: json::Object = json::parse(&source::read_all(source, MAX_BYTES)?)?;
-    let dtype = options.dtype.unwrap_or_else(|| stated_dtype(&fields));
+    let dtype = options.dtype.or(stated_dtype(&fields)).unwrap_or(DType::F32);
     let is_t5 = fields.get("model_type").and_then(serde_json::Value::as_str) == Some(T5);
     let (graph, warnings) = if is_t5 {
         let graph = t5::graph(&fields, name, dtype, options)?;
@@ -93,13 +93,14 @@ fn warnings(
     Ok(warnings)
 }
 
-fn stated_dtype(fields: &json::Object) -> DType {
-    let stated = ["torch_dtype", "dtype"].into_iter().find_map(|key| fields.get(key)?.as_str());
-    match stated {
-        Some("bfloat16") => DType::Bf16,
-        Some("float16") => DType::F16,
-        Some("float64") => DType::F64,
-        _ => DType::F32,
+/// Type of the weights, under either of its two names.
+fn stated_dtype(fields: &json::Object) -> Option<DType> {
+    match ["torch_dtype", "dtype"].into_iter().find_map(|key| fields.get(key)?.as_str())? {
+        "bfloat16" => Some(DType::Bf16),
+        "float16" => Some(DType::F16),
+        "float32" => Some(DType::F32),
+        "float64" => Some(DType::F64),
+        _ => None,
     }
 }
 

@@ -7,6 +7,8 @@ pub mod part;
 
 use part::PartCard;
 
+use crate::tensor::DType;
+
 /// The feed-forward part of a block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FeedForward {
@@ -147,6 +149,8 @@ pub struct ModelCard {
     /// Trained parameters of the model less those that the closed forms of its cards count: the
     /// last normalisation, say; below zero where a graph lacks biases that the closed forms have.
     pub other_parameters: i64,
+    /// Type of the weights that the model's config states; `None` where it states none.
+    pub dtype: Option<DType>,
 }
 
 impl ModelCard {
@@ -167,6 +171,7 @@ impl ModelCard {
             groups: vec![BlockGroup::of_card(card, n_blocks)],
             n_predictions: 1,
             other_parameters: 0,
+            dtype: None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Tensors: element type, shape, size, and where they come from.
 
+use std::fmt;
+
 use crate::units::Bytes;
 
 /// The element types that meshwright sizes.
@@ -133,6 +135,12 @@ impl DType {
             Self::C128 => "complex128",
             Self::String => "string",
         }
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

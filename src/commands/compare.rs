@@ -125,6 +125,7 @@ fn mapped(
         cluster: &problem.cluster,
         profile: &on.loaded.profile,
         workload: &problem.workload,
+        request: &on.loaded.request,
         objective: cost_model::objective::row(problem.objective).name,
         algorithm: "device map",
     };

@@ -8,6 +8,7 @@ mod calibrate;
 mod compare;
 mod completions;
 mod devices;
+pub(crate) mod differences;
 mod explain;
 mod export;
 mod import;

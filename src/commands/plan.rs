@@ -183,6 +183,7 @@ fn document(loaded: &Loaded, found: &Found, trust: &Trust) -> PlanDocument {
         cluster: &loaded.problem.cluster,
         profile: &loaded.profile,
         workload: &loaded.problem.workload,
+        request: &loaded.request,
         objective: cost_model::objective::row(loaded.problem.objective).name,
         algorithm: found.algorithm,
     };

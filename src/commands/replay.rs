@@ -114,7 +114,7 @@ pub(crate) fn on_problem(
     model: &Path,
     flags: &ReplayFlags,
 ) -> Result<OnProblem, Diagnostic> {
-    let planned = workload(&document.workload)?;
+    let planned = (workload(&document.workload)?, &document.request);
     let mut loaded = load::problem_of_plan(model, &flags.problem, planned, objective(document)?)?;
     let mut warnings = std::mem::take(&mut loaded.warnings);
     let problem = &loaded.problem;
@@ -155,8 +155,12 @@ pub(crate) fn on(on: OnProblem) -> Result<Replayed, Diagnostic> {
     Ok(Replayed { on, timeline, report })
 }
 
-fn workload(document: &WorkloadDocument) -> Result<Workload, Diagnostic> {
-    const DTYPES: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::Bf16];
+/// What a plan was made for.
+///
+/// # Errors
+/// `bad-plan` for an element type that does not exist.
+pub(crate) fn workload(document: &WorkloadDocument) -> Result<Workload, Diagnostic> {
+    const DTYPES: [DType; 5] = [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8];
     let dtype = |name: &String| {
         DTYPES.into_iter().find(|d| d.name() == name).ok_or_else(|| {
             Diagnostic::input("bad-plan", format!("the plan names an unknown float type `{name}`"))

@@ -69,6 +69,7 @@ impl Found {
         Figures {
             flops: own.iter().map(|own| own.flops).sum(),
             n_parameters: count(&|own| own.n_parameters),
+            n_lines: count(&|own| own.n_lines),
             n_tied: count(&|own| own.n_tied),
             before: own.first().map(|own| own.before).unwrap_or_default(),
             behind: own.last().map(|own| own.behind).unwrap_or_default(),

@@ -82,7 +82,7 @@ impl Trust {
 }
 
 /// `21.9 to 27.6 ms`, with one unit where both have the same.
-fn range(low: Nanos, high: Nanos) -> String {
+pub(crate) fn range(low: Nanos, high: Nanos) -> String {
     let (low, high) = (low.to_string(), high.to_string());
     match (low.split_once(' '), high.split_once(' ')) {
         (Some((number, unit)), Some((_, other))) if unit == other => format!("{number} to {high}"),

@@ -9,6 +9,8 @@ mod folder;
 mod followed;
 mod layered;
 mod mapped;
+mod priced;
+mod stated;
 mod training;
 mod training_graph;
 

@@ -7,6 +7,7 @@ use cost_model::pipeline::way::Contention;
 use cost_model::stack::megatron_core;
 use cost_model::training_memory::Reserve;
 use cost_model::transformer::constants::Constants;
+use cost_model::transformer::corrections::NONE;
 use cost_model::transformer::model::{Offload, Pricing, judged};
 use cost_model::transformer::run::Gradients;
 use cost_model::transformer::system::System;
@@ -15,7 +16,9 @@ use importers::measurements::peak_memory::golden::{self, Layout};
 use ir::card::ModelCard;
 use ir::measured::memory::{JudgedRank, MemoryRow};
 use ir::stack::{AttentionKernel, Stack};
+use ir::tensor::DType;
 use ir::units::Bytes;
+use ir::workload::Optimizer;
 use planner::parallelism::search_3d::{Options, solve};
 
 use crate::{data, only};
@@ -36,6 +39,9 @@ fn peak(row: &MemoryRow, system: &System, stack: &Stack, limit: Option<Bytes>) -
         system,
         stack,
         constants: &constants,
+        corrections: &NONE,
+        dtype: DType::Bf16,
+        optimizer: Optimizer::AdamW,
         gradients: Gradients::Half,
         format: row.format,
         resident: Reserve::allocator_peak().allocator,

@@ -21,6 +21,7 @@ mod only;
 mod oracle;
 mod random_problem;
 mod recipes;
+mod shape;
 mod step_groups;
 mod structure;
 mod time_grid;

@@ -122,6 +122,7 @@ fn cards_agree_with_those_of_the_configs() {
         let expected = ModelCard {
             name: model.name.clone(),
             other_parameters: model.other_parameters,
+            dtype: model.dtype,
             ..stated
         };
         let mut expected = expected;

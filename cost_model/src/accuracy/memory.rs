@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ir::measured::memory::{JudgedRank, MemoryMetric, MemoryRow};
 use ir::stack::AttentionKernel;
+use ir::tensor::DType;
 
 use super::published;
 use crate::score::{Bound, Goal, Line, Measure, Score, score};
@@ -226,7 +227,7 @@ fn figure(row: &MemoryRow) -> f64 {
                 _ => Kept::Input,
             };
             let block = |parallelism, kept| {
-                block_bytes(&row.card, parallelism, AttentionKernel::Unfused, kept)
+                block_bytes(&row.card, parallelism, (AttentionKernel::Unfused, DType::Bf16), kept)
             };
             100.0 * block(&row.parallelism, kept) / block(&plain, Kept::All)
         }

@@ -8,8 +8,10 @@ use super::LayerPricing;
 use super::priced::Priced;
 use super::stage::{Counts, Figures};
 use crate::pipeline::costs::{Boundary, Link, PipelineCosts, RankCosts, StageCosts};
+use crate::transformer::model::Offload;
 use crate::transformer::model::judged::{bytes, lost, nanos, ranks_of};
 use crate::transformer::model::priced::Place;
+use crate::transformer::rank_groups;
 
 /// Figures of all stages of a plan, in model order.
 ///
@@ -90,6 +92,13 @@ pub fn lowered(
         n_micro_batches: u32::try_from(priced.degrees.n_micro_batches).unwrap_or(u32::MAX),
         stages: figures.iter().enumerate().map(stage).collect(),
         ranks: (0..priced.degrees.pipeline.max(1)).map(rank).collect(),
+        hosts: match pricing.offload {
+            Offload::Nothing => Vec::new(),
+            Offload::Optimizer => {
+                let per_host = u64::from(pricing.per_host);
+                rank_groups::hosts(&priced.degrees, per_host, pricing.host_memory)
+            }
+        },
         ..PipelineCosts::default()
     }
 }
@@ -109,6 +118,7 @@ pub fn stage_costs(priced: &Priced, own: &Figures, rank: u32) -> StageCosts {
         forward_temporary: bytes(own.gathered),
         backward_temporary: bytes(own.temporary),
         persistent: bytes(own.states + own.end_states),
+        on_host: bytes(own.on_host),
         next: Boundary {
             activation: message,
             gradient: message,

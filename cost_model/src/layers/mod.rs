@@ -52,6 +52,8 @@ pub struct LayerPricing<'a> {
     pub per_host: u32,
     /// What a device can hold; `None` = unlimited.
     pub limit: Option<Bytes>,
+    /// By host, its memory, where that is stated.
+    pub host_memory: &'a [Option<Bytes>],
     /// What hosts keep.
     pub offload: Offload,
 }

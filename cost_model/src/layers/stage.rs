@@ -2,12 +2,15 @@
 
 use ir::card::{Recompute, ZeroStage};
 use ir::plan::BlockPolicy;
+use ir::tensor::DType;
+use ir::workload::Optimizer;
 
 use super::LayerPricing;
 use super::priced::{End, Priced};
 use super::states::{on_host, share};
 use crate::transformer::model::Offload;
-use crate::transformer::model::priced::{HOST_LINK, HOST_MEMORY, HOST_OPTIMIZER_BYTES, Place};
+use crate::transformer::model::priced::{HOST_LINK, HOST_MEMORY, Place};
+use crate::transformer::precision::host_optimizer_bytes;
 
 /// Bytes beside states and activations of a device: context, communicators, fragments, and what a
 /// pass needs for a while as far as it fits in. Galvatron's allowance (`pytorch_context_mem`, 1024
@@ -191,6 +194,8 @@ impl Priced {
         }
         let own = whole / STATES / f64::from(self.n_sharing.max(1));
         let devices = f64::from(pricing.per_host.max(1));
-        own * (SENT / HOST_LINK + HOST_OPTIMIZER_BYTES * devices / HOST_MEMORY)
+        // Such profiles are measured in bf16, with Adam.
+        let moved = host_optimizer_bytes(DType::Bf16, Optimizer::AdamW);
+        own * (SENT / HOST_LINK + moved * devices / HOST_MEMORY)
     }
 }

@@ -64,6 +64,7 @@ fn model() -> ModelCard {
         groups: vec![BlockGroup::of_card(card, 4)],
         n_predictions: 1,
         other_parameters: 0,
+        dtype: None,
     }
 }
 
@@ -102,7 +103,14 @@ fn profile() -> LayerProfile {
 }
 
 fn pricing<'a>(profile: &'a LayerProfile, model: &'a ModelCard) -> LayerPricing<'a> {
-    LayerPricing { profile, model, per_host: 8, limit: None, offload: Offload::Nothing }
+    LayerPricing {
+        profile,
+        model,
+        per_host: 8,
+        limit: None,
+        host_memory: &[],
+        offload: Offload::Nothing,
+    }
 }
 
 fn close(found: f64, wanted: f64) {

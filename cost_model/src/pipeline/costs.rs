@@ -80,8 +80,10 @@ pub struct StageCosts {
     pub forward_temporary: Bytes,
     /// Scratch bytes while a backward pass runs; the first one includes recompute that has no cell.
     pub backward_temporary: Bytes,
-    /// Parameters, gradients, master weights and optimizer states, for the whole step.
+    /// Parameters, gradients, master weights and optimizer states on the device, for the whole step.
     pub persistent: Bytes,
+    /// States that the host keeps for one device, for the whole step.
+    pub on_host: Bytes,
     /// What goes to the next stage in model order; not looked at for the last.
     pub next: Boundary,
     /// Exchange of its gradients at the end of the step, were it alone.
@@ -117,6 +119,17 @@ impl Default for Nic {
     }
 }
 
+/// A host that keeps states for its devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostCosts {
+    /// Position in the cluster; of hosts that are alike the first.
+    pub host: u32,
+    /// Bytes that it can hold; `None` = not stated.
+    pub limit: Option<Bytes>,
+    /// Pipeline ranks of its devices, and devices of each.
+    pub devices: Vec<(u32, u32)>,
+}
+
 /// Everything about a pipeline that its grid does not say.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PipelineCosts {
@@ -131,6 +144,8 @@ pub struct PipelineCosts {
     pub ranks: Vec<RankCosts>,
     /// Network cards that ranks share.
     pub nics: Vec<Nic>,
+    /// Hosts, where they keep states.
+    pub hosts: Vec<HostCosts>,
 }
 
 impl PipelineCosts {

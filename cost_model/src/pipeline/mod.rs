@@ -107,10 +107,10 @@ pub fn judge_plan<'a>(
     judge(costs, grid, contention)
 }
 
-/// The first rank that holds more than it can.
+/// The first rank, else the first host, that holds more than it can.
 #[must_use]
 pub fn over_limit(report: &Report) -> Option<Violation> {
-    (0u32..).zip(&report.ranks).find_map(|(rank, own)| {
+    let rank = (0u32..).zip(&report.ranks).find_map(|(rank, own)| {
         let limit = own.limit.filter(|limit| own.peak.bytes > *limit)?;
         Some(Violation::MemoryExceeded {
             rank,
@@ -119,5 +119,12 @@ pub fn over_limit(report: &Report) -> Option<Violation> {
             limit,
             alive: own.alive.clone(),
         })
-    })
+    });
+    let host = || {
+        report.hosts.iter().find_map(|own| {
+            let limit = own.limit.filter(|limit| own.bytes > *limit)?;
+            Some(Violation::HostMemoryExceeded { host: own.host, need: own.bytes, limit })
+        })
+    };
+    rank.or_else(host)
 }

@@ -2,6 +2,7 @@
 
 use ir::units::Nanos;
 
+use super::costs::{HostCosts, PipelineCosts};
 use super::lower::{Lowered, NO_PORT};
 use super::memory::{self, Holding, Trace};
 use super::timeline::Timeline;
@@ -30,6 +31,17 @@ pub struct RankReport {
     pub alive: Vec<Holding>,
 }
 
+/// What a host keeps for its devices, for the whole step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostReport {
+    /// Position in the cluster.
+    pub host: u32,
+    /// Bytes.
+    pub bytes: u64,
+    /// Bytes that it can hold; `None` = not stated.
+    pub limit: Option<u64>,
+}
+
 /// What goes from one rank to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkReport {
@@ -54,6 +66,8 @@ pub struct Report {
     pub ranks: Vec<RankReport>,
     /// Pairs of ranks with transfers, by source, then destination.
     pub links: Vec<LinkReport>,
+    /// Hosts, where they keep states.
+    pub hosts: Vec<HostReport>,
 }
 
 /// Sums up.
@@ -79,7 +93,25 @@ pub fn report(lowered: &Lowered<'_>, timeline: &Timeline, trace: &Trace) -> Repo
             alive: memory::alive(lowered, trace, rank),
         });
     }
-    Report { step_time: timeline.step_time, ranks, links: links(lowered, timeline) }
+    let links = links(lowered, timeline);
+    Report { step_time: timeline.step_time, ranks, links, hosts: hosts(lowered.costs) }
+}
+
+fn hosts(costs: &PipelineCosts) -> Vec<HostReport> {
+    let mut of_rank = vec![0_u64; costs.ranks.len()];
+    for stage in &costs.stages {
+        let own = &mut of_rank[stage.rank as usize];
+        *own = own.saturating_add(stage.on_host.0);
+    }
+    let bytes = |(rank, n): &(u32, u32)| {
+        of_rank.get(*rank as usize).map_or(0, |own| own.saturating_mul(u64::from(*n)))
+    };
+    let report = |host: &HostCosts| HostReport {
+        host: host.host,
+        bytes: host.devices.iter().map(bytes).fold(0, u64::saturating_add),
+        limit: host.limit.map(|limit| limit.0),
+    };
+    costs.hosts.iter().map(report).collect()
 }
 
 /// All that a rank sends, receives and exchanges, ordered by start.

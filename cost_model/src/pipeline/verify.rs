@@ -7,7 +7,7 @@ use ir::grid::{Cell, Grid, Pass};
 use ir::id::StageId;
 
 use super::Judged;
-use super::costs::PipelineCosts;
+use super::costs::{PipelineCosts, Sharing};
 use super::timeline::PipelineTransfer;
 use super::violation::Violation;
 use super::way::Contention;
@@ -172,8 +172,9 @@ fn check(
             free = own.end;
         }
     }
-    channels(costs, &sent, span, findings);
+    channels(costs, &sent, span, judged.lowered.contention, findings);
     storage::check(costs, grid, judged, places, findings);
+    storage::hosts(costs, judged, findings);
 }
 
 /// The cell whose output another reads.
@@ -209,6 +210,7 @@ fn channels(
     costs: &PipelineCosts,
     sent: &BTreeMap<Cell, PipelineTransfer>,
     span: impl Fn(&Cell) -> Option<Span>,
+    contention: Contention,
     findings: &mut Findings,
 ) {
     let link = |sent: &PipelineTransfer| {
@@ -229,11 +231,43 @@ fn channels(
             let rule = "a transfer starts as soon as it is made and both channels are free";
             findings.push(Violation::Clock { rule, cell });
         }
-        if transfer.span.end - transfer.span.start < link.time(transfer.bytes, 1).0 {
+        let n_sharers = sharers(costs, transfer, link.sharing);
+        let (took, alone) = (transfer.span.end - transfer.span.start, link.time(transfer.bytes, 1));
+        let is_right = match contention {
+            Contention::Static => took == link.time(transfer.bytes, n_sharers).0,
+            Contention::Exact => took >= alone.0,
+        };
+        if !is_right {
             findings.push(Violation::Clock { rule: "a transfer takes its time", cell });
         }
         for end in ends {
             free.insert(end, transfer.span.end);
+        }
+    }
+}
+
+/// Devices that can send or receive through the busier of a transfer's two network cards.
+fn sharers(costs: &PipelineCosts, transfer: &PipelineTransfer, sharing: Sharing) -> u64 {
+    let leaves = |rank: u32| {
+        let is_last = |stage: usize| (stage as u32 + 1).is_multiple_of(costs.stages_per_copy());
+        (1..costs.stages.len()).filter(|stage| !is_last(stage - 1)).any(|stage| {
+            let (before, own) = (&costs.stages[stage - 1], &costs.stages[stage]);
+            before.next.link.sharing == Sharing::Nic
+                && before.rank != own.rank
+                && [before.rank, own.rank].contains(&rank)
+        })
+    };
+    let through = |card: Option<u32>| {
+        let Some(card) = card else { return 1 };
+        let ranks = (0u32..).zip(&costs.ranks).filter(|(_, rank)| rank.nic == Some(card));
+        let n = ranks.filter(|(rank, _)| leaves(*rank)).count() as u64;
+        n * u64::from(costs.nics[card as usize].n_copies.max(1))
+    };
+    match sharing {
+        Sharing::Own => 1,
+        Sharing::Nic => {
+            let ends = [transfer.from, transfer.to].map(|rank| costs.ranks[rank as usize].nic);
+            ends.into_iter().map(through).max().unwrap_or(1).max(1)
         }
     }
 }

@@ -103,6 +103,15 @@ pub enum Violation {
         /// What lies there then, largest first.
         alive: Vec<Holding>,
     },
+    /// Devices leave more with their host than it can hold.
+    HostMemoryExceeded {
+        /// Position of the host in the cluster.
+        host: u32,
+        /// Bytes that it keeps for them.
+        need: u64,
+        /// Bytes that it can hold.
+        limit: u64,
+    },
 }
 
 impl Violation {
@@ -122,6 +131,7 @@ impl Violation {
             Self::Deadlock { .. } => "deadlock",
             Self::Clock { .. } => "clock-wrong",
             Self::MemoryExceeded { .. } => "memory-exceeded",
+            Self::HostMemoryExceeded { .. } => "host-memory-exceeded",
         }
     }
 
@@ -146,6 +156,11 @@ impl Violation {
                 .fact("have", Bytes(*limit))
                 .fact("at", Nanos(*at))
                 .fact("alive", alive.iter().map(Holding::to_string).collect::<Vec<_>>()),
+            Self::HostMemoryExceeded { host, need, limit } => diagnostic
+                .fact("host", u64::from(*host))
+                .fact("need", Bytes(*need))
+                .fact("have", Bytes(*limit))
+                .hint("use hosts with more memory, or more of them"),
             Self::NoGrid => diagnostic.hint("give `schedule` a grid with one row per rank"),
             _ => diagnostic,
         }
@@ -199,6 +214,12 @@ impl fmt::Display for Violation {
                 "rank {rank} holds {} at {}, but has room for {}",
                 Bytes(*need),
                 Nanos(*at),
+                Bytes(*limit)
+            ),
+            Self::HostMemoryExceeded { host, need, limit } => write!(
+                f,
+                "host {host} keeps {} of states for its devices, but has room for {}",
+                Bytes(*need),
                 Bytes(*limit)
             ),
         }

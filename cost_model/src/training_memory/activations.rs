@@ -7,9 +7,10 @@
 use ir::card::{Attention, FeedForward, SequenceParallel, TransformerCard};
 use ir::plan::Parallelism;
 use ir::stack::AttentionKernel;
+use ir::tensor::DType;
 
-/// Bytes of an activation.
-const HALF: f64 = 2.0;
+use crate::transformer::precision::{element, operand};
+
 /// Bytes of an entry of a dropout mask.
 const MASK: f64 = 1.0;
 /// Bytes of an entry of the router's scores and of its shares, in single precision.
@@ -41,53 +42,57 @@ pub(super) fn outer_degree(parallelism: &Parallelism) -> f64 {
     }
 }
 
-/// Bytes that one micro-batch keeps of one block on one rank.
+/// Bytes that one micro-batch keeps of one block on one rank, under a kernel of the attention core
+/// and an element type.
 #[must_use]
 pub fn block_bytes(
     card: &TransformerCard,
     parallelism: &Parallelism,
-    attention: AttentionKernel,
+    (attention, dtype): (AttentionKernel, DType),
     kept: Kept,
 ) -> f64 {
     let tokens = tokens(card, parallelism);
     let h = card.hidden as f64;
     let outer = outer_degree(parallelism);
     if kept == Kept::Input {
-        return HALF * tokens * h / outer;
+        return element(dtype) * tokens * h / outer;
     }
     let tensor = f64::from(parallelism.tensor.max(1));
-    let bytes = tokens * (outer_width(card) / outer + inner_width(card) / tensor);
+    let bytes = tokens * (outer_width(card, dtype) / outer + inner_width(card, dtype) / tensor);
     if kept == Kept::WithoutCore || attention == AttentionKernel::Flash {
         return bytes;
     }
-    bytes + core_bytes(card, parallelism) / tensor
+    bytes + core_bytes(card, parallelism, dtype) / tensor
 }
 
 /// Bytes per token outside the tensor-parallel regions: inputs of both norms, of the first product
 /// of either half, masks of both dropouts.
-fn outer_width(card: &TransformerCard) -> f64 {
+///
+/// Each pair of token and expert has its dispatched input and its output beside.
+fn outer_width(card: &TransformerCard, dtype: DType) -> f64 {
     let masks = if has_dropout(card) { 2.0 * MASK } else { 0.0 };
-    card.hidden as f64 * (4.0 * HALF + masks)
+    let (element, operand) = (element(dtype), operand(dtype));
+    let pairs = card.experts.map_or(0.0, |experts| experts.per_token as f64);
+    card.hidden as f64 * (2.0 * element + 2.0 * operand + masks + pairs * (element + operand))
 }
 
 /// Bytes per token inside: queries, keys, values, input of the output product, and the
 /// feed-forward part.
-fn inner_width(card: &TransformerCard) -> f64 {
-    let h = card.hidden as f64;
-    // Before and after the pointwise function; gated, the gate as well.
-    let copies = match card.form {
-        FeedForward::Plain => 2.0,
-        FeedForward::Gated => 3.0,
+fn inner_width(card: &TransformerCard, dtype: DType) -> f64 {
+    let (element, operand) = (element(dtype), operand(dtype));
+    // Before the pointwise function, gated with the gate, and the operand after it.
+    let before = match card.form {
+        FeedForward::Plain => 1.0,
+        FeedForward::Gated => 2.0,
     };
-    let feed_forward = |inner: u64| HALF * copies * inner as f64;
-    let attention = HALF * attention_width(card);
+    let feed_forward = |inner: u64| (before * element + operand) * inner as f64;
+    let output = card.n_heads as f64 * card.head_dims().1 as f64;
+    let attention = element * (attention_width(card) - output) + operand * output;
     match card.experts {
         None => attention + feed_forward(card.feed_forward),
-        // Each pair of token and expert has its dispatched input and its output beside.
         Some(experts) => {
-            let pair = 2.0 * HALF * h + feed_forward(experts.feed_forward);
             attention
-                + experts.per_token as f64 * pair
+                + experts.per_token as f64 * feed_forward(experts.feed_forward)
                 + feed_forward(experts.n_shared.saturating_mul(experts.feed_forward))
                 + ROUTER * experts.n_experts as f64
         }
@@ -116,11 +121,12 @@ fn attention_width(card: &TransformerCard) -> f64 {
 ///
 /// Over `c` context ranks a causal ring computes `(c + 1) / (2 c)` of the square, as the blocks
 /// above the diagonal are skipped.
-fn core_bytes(card: &TransformerCard, parallelism: &Parallelism) -> f64 {
+fn core_bytes(card: &TransformerCard, parallelism: &Parallelism, dtype: DType) -> f64 {
     let context = f64::from(parallelism.context.max(1));
     let seen = (context + 1.0) / (2.0 * context);
     // Softmax output; with dropout its mask and its output as well.
-    let copies = if has_dropout(card) { 2.0 * HALF + MASK } else { HALF };
+    let element = element(dtype);
+    let copies = if has_dropout(card) { 2.0 * element + MASK } else { element };
     copies * card.n_heads as f64 * tokens(card, parallelism) * card.sequence as f64 * seen
 }
 

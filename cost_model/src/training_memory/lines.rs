@@ -1,6 +1,8 @@
 //! The lines of one rank.
 
 use ir::card::{MemoryFeature, Recompute, ZeroStage};
+use ir::tensor::DType;
+use ir::workload::Optimizer;
 
 use super::activations::{Kept, block_bytes, has_dropout, outer_degree, tokens};
 use super::in_flight::chunks;
@@ -70,7 +72,8 @@ fn states(run: &TrainingRun, share: RankShare, add: &mut impl FnMut(LineKind, f6
     let tensor = f64::from(run.parallelism.tensor.max(1));
     let expert = f64::from(run.parallelism.expert.max(1));
     let (dense_replicas, expert_replicas) = replicas(run);
-    let bytes = |replicas| state_bytes(run.format, run.parallelism.zero, replicas);
+    let zero = run.parallelism.zero;
+    let bytes = |replicas| state_bytes(run.format, Optimizer::AdamW, zero, replicas);
     let (of_dense, of_experts) = (bytes(dense_replicas), bytes(expert_replicas));
     let block = block_parameters(run.card);
     let blocks = f64::from(share.blocks);
@@ -129,7 +132,8 @@ fn activations(run: &TrainingRun, share: RankShare, add: &mut impl FnMut(LineKin
 
 /// Bytes that a chunk of blocks keeps, and those that it needs again during its backward pass.
 fn chunk_bytes(run: &TrainingRun, blocks: f64) -> (f64, f64) {
-    let bytes = |kept| block_bytes(run.card, run.parallelism, run.attention, kept);
+    let kernel = (run.attention, DType::Bf16);
+    let bytes = |kept| block_bytes(run.card, run.parallelism, kernel, kept);
     let (all, input) = (bytes(Kept::All), bytes(Kept::Input));
     let one = blocks.min(1.0);
     match run.recompute {

@@ -1,4 +1,4 @@
-//! Memory of a training run on a transformer card: separate lines per pipeline rank, never
+//! Memory of a training run in 16 bits on a transformer card: separate lines per pipeline rank, never
 //! averaged over ranks.
 //!
 //! States follow [`states`], activations [`activations`], micro-batches in flight [`in_flight`];

@@ -2,6 +2,7 @@
 //! what the replicas share out.
 
 use ir::card::{StateFormat, ZeroStage};
+use ir::workload::Optimizer;
 
 /// Bytes of a single-precision number.
 const SINGLE: f64 = 4.0;
@@ -31,14 +32,24 @@ impl StateBytes {
     }
 }
 
-/// Bytes per parameter where `replicas` share out what `zero` says. Adam is the optimizer.
+/// Bytes per parameter where `replicas` share out what `zero` says. What Adafactor keeps by row and
+/// by column of a matrix is not among them.
 #[must_use]
-pub fn state_bytes(format: StateFormat, zero: ZeroStage, replicas: f64) -> StateBytes {
+pub fn state_bytes(
+    format: StateFormat,
+    optimizer: Optimizer,
+    zero: ZeroStage,
+    replicas: f64,
+) -> StateBytes {
+    let moments = match optimizer {
+        Optimizer::AdamW => ADAM,
+        Optimizer::Sgd | Optimizer::Adafactor => 0.0,
+    };
     let whole = match format {
-        StateFormat::Megatron => [HALF, SINGLE, SINGLE, ADAM],
-        StateFormat::HalfGradients => [HALF, HALF, SINGLE, ADAM],
-        StateFormat::HalfGradientsSummed => [HALF, HALF + SINGLE, SINGLE, ADAM],
-        StateFormat::Single => [SINGLE, SINGLE, 0.0, ADAM],
+        StateFormat::Megatron => [HALF, SINGLE, SINGLE, moments],
+        StateFormat::HalfGradients => [HALF, HALF, SINGLE, moments],
+        StateFormat::HalfGradientsSummed => [HALF, HALF + SINGLE, SINGLE, moments],
+        StateFormat::Single => [SINGLE, SINGLE, 0.0, moments],
     };
     let replicas = replicas.max(1.0);
     let share = |least: ZeroStage, bytes: f64| if zero >= least { bytes / replicas } else { bytes };
@@ -56,7 +67,7 @@ mod tests {
     use super::*;
 
     fn total(format: StateFormat, zero: ZeroStage, replicas: f64) -> f64 {
-        state_bytes(format, zero, replicas).total()
+        state_bytes(format, Optimizer::AdamW, zero, replicas).total()
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use ir::card::{
     Attention, FeedForward, Head, SequenceParallel, StateFormat, TransformerCard, ZeroStage,
 };
+use ir::tensor::DType;
 
 use super::activations::{Kept, block_bytes};
 use super::*;
@@ -109,7 +110,12 @@ impl Published {
             (SequenceParallel::Off, Kept::Input),
         ]
         .map(|(sequence, kept)| {
-            block_bytes(&card, &self.parallelism(sequence), AttentionKernel::Unfused, kept)
+            block_bytes(
+                &card,
+                &self.parallelism(sequence),
+                (AttentionKernel::Unfused, DType::Bf16),
+                kept,
+            )
         })
     }
 }

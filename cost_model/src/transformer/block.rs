@@ -23,6 +23,8 @@ use ir::card::{Attention, FeedForward, Recompute, SequenceParallel};
 use ir::stack::{AttentionKernel, Elementwise, Launch, Stack};
 
 use super::constants::{Constant, Constants, WIDE};
+use super::precision;
+use super::rank_groups::Group;
 use super::rates::Rates;
 use super::run::Run;
 use super::system::System;
@@ -42,8 +44,10 @@ const COLLECTIVES: f64 = 2.0;
 pub struct Pass {
     /// The whole.
     pub seconds: f64,
-    /// Collectives of tensor and context ranks in it.
+    /// Collectives of tensor, context and expert ranks in it.
     pub collectives: f64,
+    /// Of these, what leaves hosts.
+    pub network: f64,
 }
 
 /// One block of one micro-batch on one device.
@@ -215,6 +219,20 @@ pub fn shared_out(run: &Run) -> (f64, f64) {
     (extents.parameters() - experts, experts)
 }
 
+/// Rows and columns of the weights of one block on one device, those of experts apart: what
+/// Adafactor keeps a number for.
+#[must_use]
+pub fn rows_and_columns(run: &Run) -> (f64, f64) {
+    let extents = Extents::of(run);
+    let [_, _, width, parts] = extents.feed_forward;
+    let of = |(count, [_, n, k]): &(u64, [u64; 3])| *count as f64 * (*n as f64 + *k as f64);
+    let experts = run.card.experts.map_or(0.0, |_| {
+        let count = extents.feed_forward[0] as f64;
+        count * (width as f64 * (parts as f64 + 1.0) + 2.0 * extents.hidden as f64)
+    });
+    (extents.products().iter().map(of).sum::<f64>() - experts, experts)
+}
+
 /// Parameters of one block on one device.
 #[must_use]
 pub fn parameters(run: &Run) -> f64 {
@@ -224,28 +242,31 @@ pub fn parameters(run: &Run) -> f64 {
 /// Times of one block.
 #[must_use]
 pub fn block(run: &Run, system: &System, stack: &Stack, constants: &Constants) -> BlockTime {
-    let rates = Rates::new(system, constants);
+    let rates = Rates::new(system, constants, run.dtype);
+    let beside = Rates::beside(system, constants, run.dtype);
     let extents = Extents::of(run);
-    let forward = forward(run, &extents, &rates, stack);
-    let mut backward = backward(run, &extents, &rates, stack);
-    let adding = rates.pointwise(run.gradients.added() * extents.parameters());
+    let forward = forward(run, &extents, [&rates, &beside], stack);
+    let mut backward = backward(run, &extents, [&rates, &beside], stack);
+    let adding = rates.pointwise(run.gradients.added(run.dtype) * extents.parameters());
     backward.pointwise += adding;
-    let collectives = collectives(run, &extents, system, stack, constants);
+    let collectives = |direction| collectives(run, direction, system, stack, constants);
+    let (there, back) = (collectives(Direction::Forward), collectives(Direction::Backward));
     let floor = floor(run, stack, constants);
-    let pass = |work: f64, floor: f64, collectives: f64| Pass {
-        seconds: (work + collectives).max(floor),
-        collectives,
+    let pass = |work: f64, floor: f64, [inside, network]: [f64; 2]| Pass {
+        seconds: (work + inside + network).max(floor),
+        collectives: inside + network,
+        network,
     };
     let recompute = match run.recompute {
         Recompute::None => Pass::default(),
-        Recompute::Selective => pass(forward.attention + forward.scores, 0.0, 0.0),
+        Recompute::Selective => pass(forward.attention + forward.scores, 0.0, [0.0; 2]),
         Recompute::Full | Recompute::Uniform { .. } | Recompute::Block { .. } => {
-            pass(forward.all(), floor, collectives)
+            pass(forward.all(), floor, there)
         }
     };
     BlockTime {
-        forward: pass(forward.all(), floor, collectives),
-        backward: pass(backward.all(), 2.0 * floor, collectives),
+        forward: pass(forward.all(), floor, there),
+        backward: pass(backward.all(), 2.0 * floor, back),
         weight_s: (weight_products(&extents, &rates) + adding).max(floor),
         recompute,
     }
@@ -285,7 +306,17 @@ fn per_rank(run: &Run, (whole, split): (f64, f64)) -> f64 {
             f64::from(run.parallelism.tensor.max(1))
         }
     };
-    whole / ranks + split
+    wider(run) * (whole / ranks + split)
+}
+
+/// Elements of the run over 16-bit ones. Masks are taken to widen with what they mask.
+fn wider(run: &Run) -> f64 {
+    precision::element(run.dtype) / 2.0
+}
+
+/// Bytes per score, of which one belongs to the mask, from those in 16 bits.
+fn score_bytes(run: &Run, bytes: f64) -> f64 {
+    (bytes - 1.0) * wider(run) + 1.0
 }
 
 /// Operations of causal attention by one fused kernel: half of two products over all positions.
@@ -293,16 +324,17 @@ fn fused_operations(extents: &Extents) -> f64 {
     extents.scores() * (extents.head_dims.0 as f64 + extents.head_dims.1 as f64)
 }
 
-fn forward(run: &Run, extents: &Extents, rates: &Rates, stack: &Stack) -> Work {
+/// `rates` of products by weights, and of all else.
+fn forward(run: &Run, extents: &Extents, [rates, beside]: [&Rates; 2], stack: &Stack) -> Work {
     let [bytes, _] = extents.pointwise();
     let Extents { queries, sequence, head_dims: (key, value), .. } = *extents;
     let count = extents.batch.saturating_mul(extents.heads);
     let (attention, scores) = match stack.attention {
         AttentionKernel::Flash => (rates.fused_attention(fused_operations(extents)), 0.0),
         AttentionKernel::Unfused => (
-            rates.product(count, [queries, sequence, key])
-                + rates.product(count, [queries, value, sequence]),
-            rates.pointwise(9.0 * extents.scores()),
+            beside.product(count, [queries, sequence, key])
+                + beside.product(count, [queries, value, sequence]),
+            rates.pointwise(score_bytes(run, 9.0) * extents.scores()),
         ),
     };
     Work {
@@ -313,7 +345,8 @@ fn forward(run: &Run, extents: &Extents, rates: &Rates, stack: &Stack) -> Work {
     }
 }
 
-fn backward(run: &Run, extents: &Extents, rates: &Rates, stack: &Stack) -> Work {
+/// `rates` of products by weights, and of all else.
+fn backward(run: &Run, extents: &Extents, [rates, beside]: [&Rates; 2], stack: &Stack) -> Work {
     let [_, bytes] = extents.pointwise();
     let Extents { queries, sequence, head_dims: (key, value), .. } = *extents;
     let count = extents.batch.saturating_mul(extents.heads);
@@ -325,10 +358,10 @@ fn backward(run: &Run, extents: &Extents, rates: &Rates, stack: &Stack) -> Work 
             (rates.fused_attention(FUSED_BACKWARD * fused_operations(extents)), 0.0)
         }
         AttentionKernel::Unfused => (
-            rates.product(count, [queries, sequence, value])
-                + rates.product(count, [sequence, value, queries])
-                + 2.0 * rates.product(count, [queries, key, sequence]),
-            rates.pointwise(11.0 * extents.scores()),
+            beside.product(count, [queries, sequence, value])
+                + beside.product(count, [sequence, value, queries])
+                + 2.0 * beside.product(count, [queries, key, sequence]),
+            rates.pointwise(score_bytes(run, 11.0) * extents.scores()),
         ),
     };
     Work {
@@ -339,36 +372,56 @@ fn backward(run: &Run, extents: &Extents, rates: &Rates, stack: &Stack) -> Work 
     }
 }
 
-/// Seconds of the collectives of one pass that nothing hides: those of tensor ranks, keys and
-/// values of the other context ranks, and the way of tokens to experts and back.
+/// Which pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Forward,
+    Backward,
+}
+
+/// Seconds of the collectives of one pass that nothing hides, those inside hosts and those that leave
+/// them: those of tensor ranks, keys and values of the other context ranks (backward with their
+/// gradients: Liu, Zaharia and Abbeel 2023, Ring Attention), and the way of tokens to experts and
+/// back.
 fn collectives(
     run: &Run,
-    extents: &Extents,
+    direction: Direction,
     system: &System,
     stack: &Stack,
     constants: &Constants,
-) -> f64 {
+) -> [f64; 2] {
     let degrees = &run.parallelism;
+    let extents = Extents::of(run);
     let tensor = u64::from(degrees.tensor.max(1));
     let network = constants.get(Constant::Network);
-    let bytes = 2.0 * extents.tokens as f64 * extents.hidden as f64;
+    let per_token = precision::element(run.dtype) * extents.tokens as f64;
+    let bytes = per_token * extents.hidden as f64;
     let part =
         if tensor < system.per_host { constants.get(Constant::PartCollectives) } else { 1.0 };
     let factor = constants.get(Constant::TensorCollectives) * part;
-    let tensor_s = COLLECTIVES * factor * system.all_reduce_s(tensor, bytes, network);
-    let context = u64::from(degrees.context.max(1));
-    let key_value = bytes * 2.0 * run.card.n_kv_heads as f64 / run.card.n_heads.max(1) as f64;
-    let context_s =
-        (context - 1) as f64 * system.neighbour_s(key_value / tensor as f64, context * tensor);
+    let spread = |group: Group| group.spread(system.per_host);
+    let of_tensor = spread(Group::tensor(degrees));
+    let tensor_s = COLLECTIVES * factor * system.all_reduce_s(of_tensor, bytes, network);
+    let (key, value) = extents.head_dims;
+    let kept = per_token * run.card.n_kv_heads as f64 * (key as f64 + value as f64);
+    let sent = match direction {
+        Direction::Forward => kept,
+        Direction::Backward => 2.0 * kept,
+    };
+    let of_context = Group::context(degrees);
+    let next_s = system.next_in_ring_s(of_context, sent / tensor as f64, network);
+    let of_context = spread(of_context);
+    let context_s = (of_context.ranks - 1) as f64 * next_s;
+    let of_experts = spread(Group::experts(degrees));
     let expert_s = run.card.experts.map_or(0.0, |experts| {
-        let ranks = u64::from(degrees.expert);
-        if ranks <= 1 {
-            return 0.0;
-        }
-        let away = (ranks - 1) as f64 / ranks as f64;
-        2.0 * system.neighbour_s(bytes * experts.per_token as f64 * away, ranks * tensor)
+        2.0 * system.all_to_all_s(of_experts, bytes * experts.per_token as f64, network)
     });
-    (1.0 - stack.overlap_tensor) * tensor_s + context_s + expert_s
+    let mut seconds = [0.0; 2];
+    let exposed = (1.0 - stack.overlap_tensor) * tensor_s;
+    for (group, own) in [(of_tensor, exposed), (of_context, context_s), (of_experts, expert_s)] {
+        seconds[usize::from(group.leaves_host())] += own;
+    }
+    seconds
 }
 
 #[cfg(test)]

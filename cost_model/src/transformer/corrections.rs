@@ -20,6 +20,9 @@ pub struct Corrections {
     factors: BTreeMap<Cell, f64>,
 }
 
+/// Nothing was measured.
+pub static NONE: Corrections = Corrections { factors: BTreeMap::new() };
+
 /// Step of the factor from which its effect is taken.
 const STEP: f64 = 0.01;
 /// Bounds of a factor.

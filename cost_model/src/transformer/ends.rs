@@ -4,13 +4,14 @@ use ir::stack::Stack;
 
 use super::block::floor;
 use super::constants::{Constant, Constants};
+use super::precision;
 use super::rates::Rates;
 use super::run::Run;
 use super::system::System;
 use crate::transformer_counts::padded_vocabulary;
 
-/// Bytes per logit: 16-bit logits written and read, their 32-bit copy, and the gradient; nominal.
-const LOGIT_BYTES: f64 = 16.0;
+/// Bytes per logit beside its own: a 32-bit copy written and read, and the gradient; nominal.
+const LOGIT_BYTES: f64 = 12.0;
 
 /// Rows of the head on one device. Only a vocabulary that is shared out is padded.
 #[must_use]
@@ -32,13 +33,15 @@ pub fn parameters(run: &Run) -> f64 {
 /// Launching them, and the embedding, takes at least [`Constant::Ends`] launch floors.
 #[must_use]
 pub fn head(run: &Run, system: &System, stack: &Stack, constants: &Constants) -> f64 {
-    let rates = Rates::new(system, constants);
+    let rates = Rates::beside(system, constants, run.dtype);
     let context = u64::from(run.parallelism.context.max(1));
     let tokens = run.parallelism.micro_batch.saturating_mul(run.card.sequence.div_ceil(context));
     let (rows, hidden) = (vocabulary(run), run.card.hidden);
     let products = [[tokens, rows, hidden], [tokens, hidden, rows], [rows, hidden, tokens]];
     let products: f64 = products.iter().map(|extents| rates.product(1, *extents)).sum();
-    let work = products + rates.pointwise(LOGIT_BYTES * tokens as f64 * rows as f64);
+    // Logits are written and read.
+    let bytes = LOGIT_BYTES + 2.0 * precision::element(run.dtype);
+    let work = products + rates.pointwise(bytes * tokens as f64 * rows as f64);
     work.max(constants.get(Constant::Ends) * floor(run, stack, constants))
 }
 

@@ -1,4 +1,4 @@
-//! How long kernels of a block take: products by the form of [`crate::compute`], the rest by bytes.
+//! How long kernels of a run take: products by the form of [`crate::compute`], the rest by bytes.
 
 use ir::measured::GpuFacts;
 use ir::op::{Kernel, Product};
@@ -7,14 +7,13 @@ use ir::tensor::DType;
 use ir::units::Bytes;
 
 use super::constants::{Constant, Constants};
+use super::precision;
 use super::system::System;
 use crate::compute;
 use crate::p_norm;
 
-/// Extents of a product that tensor cores want multiples of, in 16-bit elements.
-const ALIGNED: u64 = 8;
-/// Bytes of an element of operands and activations.
-const ELEMENT: u64 = 2;
+/// Bytes that tensor cores want extents of a product in multiples of.
+const ALIGNED: u64 = 16;
 /// Rate of one fused attention call over the peak rate. Nominal: the prefill fits of the attention
 /// tables of aiconfigurator at 095f58a5 find 0.40 to 0.52.
 const FUSED_ATTENTION: f64 = 0.45;
@@ -23,6 +22,8 @@ const FUSED_ATTENTION: f64 = 0.45;
 #[derive(Clone, Debug)]
 pub(super) struct Rates {
     facts: GpuFacts,
+    /// Of the operands of products.
+    dtype: DType,
     kernels: KernelConstants,
     /// Constants of products outside the tensor cores, up to the factor.
     cool: KernelConstants,
@@ -34,29 +35,36 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    pub(super) fn new(system: &System, constants: &Constants) -> Self {
+    /// Rates of a run that computes in a type; its products by weights run in it.
+    pub(super) fn new(system: &System, constants: &Constants, dtype: DType) -> Self {
         let derating = constants.get(Constant::Derating);
         let cool = system.kernels.clone();
         let mut kernels = cool.clone();
         kernels.compute_efficiency *= derating;
         let bandwidth = system.device.memory_bandwidth.map_or(f64::NAN, |rate| rate.get());
-        let peak = crate::compute::peak(&system.device, DType::Bf16);
-        let peak = peak.map_or(f64::NAN, |(_, rate)| rate.get());
+        let peak =
+            |dtype| compute::peak(&system.device, dtype).map_or(f64::NAN, |(_, rate)| rate.get());
         let facts = GpuFacts {
             memory_bandwidth: bandwidth,
-            peak,
+            peak: peak(dtype),
             n_multiprocessors: system.device.n_multiprocessors.unwrap_or(0),
             last_level_cache: None,
             clock: None,
         };
         Self {
             facts,
+            dtype,
             kernels,
             cool,
             unaligned: constants.get(Constant::Unaligned),
             pointwise: bandwidth * constants.get(Constant::Elementwise),
-            attention: peak * FUSED_ATTENTION * derating,
+            attention: peak(precision::beside(dtype)) * FUSED_ATTENTION * derating,
         }
+    }
+
+    /// The same where products have no weights among their operands.
+    pub(super) fn beside(system: &System, constants: &Constants, dtype: DType) -> Self {
+        Self::new(system, constants, precision::beside(dtype))
     }
 
     /// Seconds of `count` products of `m x k` by `k x n`; not a number where the device states no
@@ -67,12 +75,17 @@ impl Rates {
             .fold(0_u64, |sum, (a, b)| sum.saturating_add(a.saturating_mul(*b)));
         let kernel = Kernel {
             products: vec![Product { count, m, k, n }],
-            bytes_read: bytes(count, sum),
-            bytes_written: bytes(count, m.saturating_mul(n)),
-            dtype: Some(DType::Bf16),
+            bytes_read: bytes(count, sum, precision::operand(self.dtype)),
+            bytes_written: bytes(count, m.saturating_mul(n), precision::element(self.dtype)),
+            dtype: Some(self.dtype),
             ..Kernel::default()
         };
-        let aligned = [m, n, k].iter().all(|extent| extent.is_multiple_of(ALIGNED));
+        // 32-bit products have no tensor cores to miss.
+        let multiple = match self.dtype {
+            DType::F32 => 1,
+            _ => ALIGNED / precision::operand(self.dtype) as u64,
+        };
+        let aligned = [m, n, k].iter().all(|extent| extent.is_multiple_of(multiple));
         let (constants, factor) =
             if aligned { (&self.kernels, 1.0) } else { (&self.cool, self.unaligned) };
         let bytes = kernel.bytes_read.as_f64() + kernel.bytes_written.as_f64();
@@ -92,9 +105,9 @@ impl Rates {
     }
 }
 
-fn bytes(count: u64, elements: u64) -> Bytes {
+fn bytes(count: u64, elements: u64, each: f64) -> Bytes {
     // Half of the range, so that a sum of two stays inside it.
-    Bytes(count.saturating_mul(elements).saturating_mul(ELEMENT).min(u64::MAX / 2))
+    Bytes(count.saturating_mul(elements).saturating_mul(each as u64).min(u64::MAX / 2))
 }
 
 #[cfg(test)]
@@ -107,7 +120,7 @@ mod tests {
     fn unaligned_and_derated_products_are_slower_by_their_factors() {
         let system = a100();
         let constants = Constants::nominal(&megatron_deepspeed_2021());
-        let rates = Rates::new(&system, &constants);
+        let rates = Rates::new(&system, &constants, DType::Bf16);
         let aligned = rates.product(1, [8192, 50_256, 1024]);
         let odd = rates.product(1, [8192, 50_257, 1024]);
         assert!((odd / aligned / 4.0 / 0.9 - 1.0).abs() < 0.02, "{odd} {aligned}");
@@ -122,7 +135,8 @@ mod tests {
     #[test]
     fn absurd_extents_stay_finite() {
         let system = a100();
-        let rates = Rates::new(&system, &Constants::nominal(&megatron_deepspeed_2021()));
+        let constants = Constants::nominal(&megatron_deepspeed_2021());
+        let rates = Rates::new(&system, &constants, DType::Bf16);
         assert!(rates.product(u64::MAX, [u64::MAX; 3]).is_finite());
         assert!(rates.product(1, [0; 3]).is_finite());
     }

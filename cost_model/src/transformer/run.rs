@@ -2,6 +2,9 @@
 
 use ir::card::{Recompute, TransformerCard};
 use ir::plan::Parallelism;
+use ir::tensor::DType;
+
+use super::precision;
 
 /// In which numbers gradients are summed and exchanged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,7 +12,8 @@ pub enum Gradients {
     /// 16 bits: 2 bytes each on the wire; adding a micro-batch's reads and writes 2 + 2 + 2.
     #[default]
     Half,
-    /// 32-bit main gradients: 4 bytes each on the wire; adding one reads and writes 2 + 4 + 4.
+    /// 32-bit main gradients: 4 bytes each on the wire; adding one of 16 bits reads and writes
+    /// 2 + 4 + 4.
     Full,
 }
 
@@ -23,12 +27,12 @@ impl Gradients {
         }
     }
 
-    /// Bytes per parameter that adding one micro-batch's gradients reads and writes.
+    /// Bytes per parameter that adding one micro-batch's gradients of a type reads and writes.
     #[must_use]
-    pub const fn added(self) -> f64 {
+    pub const fn added(self, dtype: DType) -> f64 {
         match self {
             Self::Half => 6.0,
-            Self::Full => 10.0,
+            Self::Full => precision::element(dtype) + 8.0,
         }
     }
 }
@@ -44,17 +48,20 @@ pub struct Run {
     pub recompute: Recompute,
     /// Numbers of the gradients.
     pub gradients: Gradients,
+    /// Type that it computes in, one of [`precision::TYPES`].
+    pub dtype: DType,
     /// Blocks of each chunk in model order, `pipeline x virtual_stages` of them.
     pub blocks: Vec<u32>,
 }
 
 impl Run {
-    /// A run whose blocks are spread as evenly as possible; see [`equal_blocks`].
+    /// A run in bf16 whose blocks are spread as evenly as possible; see [`equal_blocks`].
     #[must_use]
     pub fn equal(card: TransformerCard, parallelism: Parallelism, recompute: Recompute) -> Self {
         let n_chunks = parallelism.pipeline.saturating_mul(parallelism.virtual_stages);
         let blocks = equal_blocks(card.n_layers, n_chunks);
-        Self { card, parallelism, recompute, gradients: Gradients::default(), blocks }
+        let gradients = Gradients::default();
+        Self { card, parallelism, recompute, gradients, dtype: DType::Bf16, blocks }
     }
 
     /// The same with other gradients.

@@ -5,23 +5,19 @@ use std::collections::BTreeMap;
 
 use ir::card::{Attention, Recompute, SequenceParallel, ZeroStage};
 use ir::stack::Stack;
+use ir::workload::Optimizer;
 
 use super::block::{self, BlockTime, block};
 use super::constants::{Constant, Constants};
 use super::corrections::Corrections;
 use super::ends;
+use super::precision::{element, optimizer_bytes};
+use super::rank_groups::{self, Group};
 use super::rates::Rates;
 use super::run::Run;
 use super::system::System;
 use crate::collective::Link;
 use crate::training_memory::activations::{Kept, block_bytes};
-
-/// Bytes of one element of an activation or of a gathered parameter.
-const ELEMENT: f64 = 2.0;
-/// Bytes per parameter that the optimizer reads and writes: the 16-bit gradient becomes a 32-bit
-/// one (6), Adam reads it, the master weight and two moments and writes these three (28), and the
-/// 16-bit weight is written (2).
-const OPTIMIZER_BYTES: f64 = 36.0;
 
 /// One chunk of the model on one device, per micro-batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,7 +71,7 @@ pub struct Timer<'a> {
     stack: &'a Stack,
     constants: &'a Constants,
     corrections: &'a Corrections,
-    blocks: RefCell<BTreeMap<[u64; 24], (BlockTime, f64)>>,
+    blocks: RefCell<BTreeMap<[u64; 27], (BlockTime, f64)>>,
 }
 
 impl<'a> Timer<'a> {
@@ -92,7 +88,7 @@ impl<'a> Timer<'a> {
 
     /// Times of a block of a run, and of its head.
     fn times(&self, run: &Run) -> (BlockTime, f64) {
-        let key = key(run);
+        let key = key(run, self.system.per_host);
         if let Some(known) = self.blocks.borrow().get(&key) {
             return *known;
         }
@@ -134,7 +130,8 @@ impl<'a> Timer<'a> {
                     link: self.system.inside,
                 };
                 self.gather(run, &mut chunk);
-                (chunk.boundary_bytes, chunk.link) = self.boundary(run, index % n_ranks, n_ranks);
+                let rank = (index % n_ranks) as u32;
+                (chunk.boundary_bytes, chunk.link) = self.boundary(run, rank, n_ranks as u32);
                 chunk
             })
             .collect();
@@ -146,30 +143,26 @@ impl<'a> Timer<'a> {
         if run.parallelism.zero < ZeroStage::Parameters {
             return;
         }
-        let gather = self.exchange(run, ELEMENT * chunk.parameters) / 2.0;
+        let gather = self.exchange(run, element(run.dtype) * chunk.parameters) / 2.0;
         let overlap = self.stack.overlap_data;
         chunk.forward_s = beside(chunk.forward_s, gather, overlap);
         chunk.backward_s = beside(chunk.backward_s, gather, overlap);
     }
 
     fn exchange(&self, run: &Run, bytes: f64) -> f64 {
-        let degrees = &run.parallelism;
-        let data = u64::from(degrees.data.max(1)) * u64::from(degrees.context.max(1));
-        let network = self.constants.get(Constant::Network);
-        self.system.exchange_s(data, u64::from(degrees.tensor.max(1)), bytes, network)
+        let group = Group::replicas(&run.parallelism).spread(self.system.per_host);
+        self.system.exchange_s(group, bytes, self.constants.get(Constant::Network))
     }
 
     /// Bytes and way from a rank to the next one.
-    fn boundary(&self, run: &Run, rank: usize, n_ranks: usize) -> (f64, Link) {
+    fn boundary(&self, run: &Run, rank: u32, n_ranks: u32) -> (f64, Link) {
         let degrees = &run.parallelism;
         let tensor = f64::from(degrees.tensor.max(1));
         let queries = run.card.sequence.div_ceil(u64::from(degrees.context.max(1)));
         let tokens = degrees.micro_batch as f64 * queries as f64;
-        let bytes = ELEMENT * tokens * run.card.hidden as f64;
-        let width = (run.n_devices() / n_ranks.max(1) as u64).max(1);
-        let host = |rank: usize| rank as u64 * width / self.system.per_host.max(1);
-        let crosses = width >= self.system.per_host || host(rank) != host((rank + 1) % n_ranks);
-        if crosses && run.n_devices() > self.system.per_host {
+        let bytes = element(run.dtype) * tokens * run.card.hidden as f64;
+        let next = (rank + 1) % n_ranks.max(1);
+        if rank_groups::crosses(degrees, self.system.per_host, rank, next) {
             // Each tensor rank sends its part, which is gathered on the other side.
             (bytes / tensor, self.system.network_of(1, self.constants.get(Constant::Network)))
         } else {
@@ -190,12 +183,13 @@ impl<'a> Timer<'a> {
         };
         let replicas = match degrees.zero {
             ZeroStage::None => 1.0,
-            _ => f64::from(degrees.data.max(1)),
+            _ => f64::from(degrees.data.max(1)) * f64::from(degrees.context.max(1)),
         };
-        let rates = Rates::new(self.system, self.constants);
+        let rates = Rates::new(self.system, self.constants, run.dtype);
+        let bytes = optimizer_bytes(run.dtype, Optimizer::AdamW);
         let optimizer = |rank: usize| {
             let own = chunks.iter().skip(rank).step_by(n_ranks).map(|chunk| chunk.parameters);
-            rates.pointwise(OPTIMIZER_BYTES * own.sum::<f64>() / replicas)
+            rates.pointwise(bytes * own.sum::<f64>() / replicas)
         };
         StepCosts {
             n_ranks,
@@ -215,8 +209,9 @@ pub fn beside(pass_s: f64, collective_s: f64, overlap: f64) -> f64 {
 }
 
 /// What tells blocks of runs apart.
-fn key(run: &Run) -> [u64; 24] {
+fn key(run: &Run, per_host: u64) -> [u64; 27] {
     let (card, degrees) = (&run.card, &run.parallelism);
+    let [stride, n_devices] = rank_groups::layout_of_blocks(degrees, per_host);
     let experts =
         card.experts.map_or([0; 4], |e| [e.n_experts, e.per_token, e.feed_forward, e.n_shared]);
     let attention = match card.attention {
@@ -256,6 +251,9 @@ fn key(run: &Run) -> [u64; 24] {
         degrees.sequence as u64,
         recompute,
         run.gradients as u64,
+        run.dtype as u64,
+        stride,
+        n_devices,
     ]
 }
 
@@ -271,7 +269,7 @@ fn recomputed(policy: Recompute, n_blocks: u32) -> u32 {
 /// Bytes that one block keeps of one micro-batch; see [`block_bytes`]. Blocks of a group under
 /// uniform recompute share one input, and of those that are not computed again all is kept.
 fn stash(run: &Run, stack: &Stack, n_blocks: u32) -> f64 {
-    let bytes = |kept| block_bytes(&run.card, &run.parallelism, stack.attention, kept);
+    let bytes = |kept| block_bytes(&run.card, &run.parallelism, (stack.attention, run.dtype), kept);
     let n = f64::from(n_blocks);
     match run.recompute {
         Recompute::None => n * bytes(Kept::All),

@@ -10,6 +10,7 @@ use ir::tensor::DType;
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond};
 
 use super::products::constants;
+use super::rank_groups::{Group, Spread};
 use crate::collective::table::{Interpolation, Table};
 use crate::collective::{Level, Link, fastest, ring};
 
@@ -33,8 +34,12 @@ pub struct System {
     pub slower_inside: f64,
     /// Way between two devices of a host.
     pub inside: Link,
-    /// Share of one device of its host's network.
+    /// Way through one network card.
     pub network: Link,
+    /// Devices of a host that share a network card.
+    pub per_card: u64,
+    /// By host, its memory, where that is stated.
+    pub host_memory: Vec<Option<Bytes>>,
 }
 
 /// Start-up of a message in a network, and between devices of a host: data sheets and nccl-tests,
@@ -77,7 +82,7 @@ const SAMPLED: std::ops::RangeInclusive<u32> = 8..=36;
 
 impl System {
     /// Hosts of eight A100 behind switches, with the all-reduces that were measured inside one and
-    /// a network that gives each device `network_bytes_per_s`.
+    /// a network card of `network_bytes_per_s` for each device.
     ///
     /// Between two devices of a host 228 GB/s were measured (`links.csv`, nvlink3_p2p).
     ///
@@ -110,15 +115,14 @@ impl System {
             slower_inside: 1.0,
             inside: link(INSIDE_START_UP_S, 228e9)?,
             network: link(NETWORK_START_UP_S, network_bytes_per_s)?,
+            per_card: 1,
+            host_memory: Vec::new(),
         })
     }
 
     /// The first device of a cluster and the ways to its neighbours; the cluster is taken to
     /// consist of such devices and hosts. `None` where the cluster is empty, or two of its devices
     /// have no way between them.
-    ///
-    /// The network's rate is the slower of the way and an equal share of it among the devices of a
-    /// host that the route states.
     #[must_use]
     pub fn of(
         cluster: &Cluster,
@@ -128,13 +132,20 @@ impl System {
         let first = cluster.devices.first()?;
         let device = cluster.kinds.get(first.kind.index())?.clone();
         let in_host = |node| node == first.node;
+        let inside = |index: &usize| in_host(cluster.devices[*index].node);
         let n_inside = cluster.devices.iter().filter(|device| in_host(device.node)).count();
-        let way = |inside: bool| -> Option<Link> {
-            let other = (1..cluster.devices.len())
-                .find(|index| in_host(cluster.devices[*index].node) == inside)?;
-            let route = cluster.route(DeviceId::new(0), DeviceId::new(other))?;
+        let other = |is_inside: bool| {
+            (1..cluster.devices.len()).find(|index| inside(index) == is_inside).map(DeviceId::new)
+        };
+        let way = |is_inside: bool| -> Option<Link> {
+            let route = cluster.route(DeviceId::new(0), other(is_inside)?)?;
             Some(Link { start_up_s: route.kind.latency_ns * 1e-9, rate: route.kind.bandwidth })
         };
+        // Devices that share a card have one channel to the network.
+        let card = |index: usize| Some(cluster.route(DeviceId::new(index), other(false)?)?.send);
+        let cards: Vec<_> = (0..cluster.devices.len()).filter(inside).map(card).collect();
+        let sharing = |own: &Option<_>| cards.iter().filter(|other| *other == own).count() as u64;
+        let per_card = cards.iter().filter(|own| own.is_some()).map(sharing).max().unwrap_or(1);
         let (inside, network) = (way(true), way(false));
         // A single device has no links; the figure is never used.
         let alone = link(0.0, 1e12)?;
@@ -147,26 +158,22 @@ impl System {
             slower_inside: 1.0,
             inside: inside.or(network).unwrap_or(alone),
             network: network.or(inside).unwrap_or(alone),
+            per_card,
+            host_memory: cluster.nodes.iter().map(|node| node.host_memory).collect(),
         })
     }
 
-    /// Seconds of an all-reduce of `bytes` by `ranks` neighbours of one host; a network between
-    /// hosts carries an equal part of each device where the group is larger than a host.
+    /// Seconds of an all-reduce of `bytes` by a group: inside each host, then the part of each
+    /// device over its share of the network.
     #[must_use]
-    pub fn all_reduce_s(&self, ranks: u64, bytes: f64, network_factor: f64) -> f64 {
-        if ranks <= 1 {
-            return 0.0;
-        }
-        let per_host = self.per_host.max(1);
-        let inner = ranks.min(per_host);
-        let within = self.inside_s(inner, bytes);
-        if ranks <= per_host {
+    pub fn all_reduce_s(&self, group: Spread, bytes: f64, network_factor: f64) -> f64 {
+        let within = self.inside_s(group.most, bytes);
+        if !group.leaves_host() {
             return within;
         }
-        let hosts = ranks.div_ceil(per_host);
-        let part = whole(bytes / inner as f64);
-        within
-            + ring(CollectiveOperation::AllReduce, hosts, part, self.network_of(1, network_factor))
+        let part = whole(bytes / group.least as f64);
+        let link = self.network_of(1, network_factor);
+        within + ring(CollectiveOperation::AllReduce, group.hosts, part, link)
     }
 
     fn inside_s(&self, ranks: u64, bytes: f64) -> f64 {
@@ -184,16 +191,33 @@ impl System {
         )
     }
 
-    /// Seconds in which every device of a group of so many neighbours sends `bytes` to another one,
-    /// inside a host or, of a larger group, over its share of the network.
+    /// Seconds in which every device of a group sends `bytes` to the next one of the group; where
+    /// that leaves a host, through its own card, which other rings of the host may use too.
     #[must_use]
-    pub fn neighbour_s(&self, bytes: f64, ranks: u64) -> f64 {
-        let link = match ranks {
-            0 | 1 => return 0.0,
-            _ if ranks <= self.per_host => self.inside,
-            _ => self.network,
+    pub fn next_in_ring_s(&self, group: Group, bytes: f64, network_factor: f64) -> f64 {
+        let rings = group.rings_through_card(self.per_host, self.per_card);
+        let link = match rings {
+            0 if group.spread(self.per_host).ranks <= 1 => return 0.0,
+            0 => self.inside_of(1.0),
+            rings => self.card(network_factor).shared(rings),
         };
         ring(CollectiveOperation::PointToPoint, 2, whole(bytes), link)
+    }
+
+    /// Seconds in which every device of a group sends `bytes` in equal parts to all of it, itself
+    /// included: to those of its host beside those of the others, which share its network.
+    #[must_use]
+    pub fn all_to_all_s(&self, group: Spread, bytes: f64, network_factor: f64) -> f64 {
+        if group.ranks <= 1 {
+            return 0.0;
+        }
+        let part = |ranks: u64| whole(bytes * ranks as f64 / group.ranks as f64);
+        let sent = |ranks, link| match ranks {
+            0 => 0.0,
+            _ => ring(CollectiveOperation::PointToPoint, 2, part(ranks), link),
+        };
+        let inside = sent(group.most - 1, self.inside_of(1.0));
+        inside.max(sent(group.ranks - group.least, self.network_of(1, network_factor)))
     }
 
     /// The way between two devices of a host, at a factor of its rate.
@@ -204,10 +228,22 @@ impl System {
         Link { start_up_s: self.inside.start_up_s, rate }
     }
 
-    /// The network as a ring sees it that leaves a host through the shares of so many devices.
+    /// The way through a network card that no one else uses.
+    #[must_use]
+    pub fn card(&self, factor: f64) -> Link {
+        self.through(self.network.rate.get() * factor)
+    }
+
+    /// The network as a ring sees it that leaves a host through the shares of so many devices,
+    /// while all other devices of the host use theirs.
     #[must_use]
     pub fn network_of(&self, devices: u64, factor: f64) -> Link {
-        let rate = self.network.rate.get() * factor * devices.max(1) as f64;
+        let share = self.network.rate.get() * factor / self.per_card.max(1) as f64;
+        self.through(share * devices.max(1) as f64)
+    }
+
+    /// What enters and leaves the network has to pass the links inside the host too.
+    fn through(&self, rate: f64) -> Link {
         let rate = rate.min(self.inside.rate.get() / self.slower_inside);
         Link {
             start_up_s: self.network.start_up_s,
@@ -215,20 +251,16 @@ impl System {
         }
     }
 
-    /// Seconds of the exchange of `bytes` of gradients by `data` replicas, `tensor` neighbours
-    /// apart: inside a host where they fit, else a ring through all hosts, which leaves each of
-    /// them through the network shares of its own devices in that host.
+    /// Seconds of the exchange of `bytes` of gradients by a group of replicas: inside a host where
+    /// they fit, else a ring through all hosts, which leaves each of them through the network
+    /// shares of its own devices in that host.
     #[must_use]
-    pub fn exchange_s(&self, data: u64, tensor: u64, bytes: f64, network_factor: f64) -> f64 {
-        if data <= 1 {
-            return 0.0;
+    pub fn exchange_s(&self, group: Spread, bytes: f64, network_factor: f64) -> f64 {
+        if !group.leaves_host() {
+            return self.inside_s(group.ranks, bytes);
         }
-        let in_host = (self.per_host / tensor.max(1)).max(1).min(data);
-        if data <= in_host {
-            return self.inside_s(data, bytes);
-        }
-        let link = self.network_of(in_host, network_factor);
-        ring(CollectiveOperation::AllReduce, data, whole(bytes), link)
+        let link = self.network_of(group.least, network_factor);
+        ring(CollectiveOperation::AllReduce, group.ranks, whole(bytes), link)
     }
 }
 
@@ -240,6 +272,8 @@ fn whole(bytes: f64) -> Bytes {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 pub(crate) mod tests {
+    use ir::plan::Parallelism;
+
     use super::*;
 
     /// An A100 of the data sheet, without measured collectives.
@@ -257,29 +291,61 @@ pub(crate) mod tests {
     #[test]
     fn measured_tables_win_and_slow_links_stretch_them() {
         let mut system = a100();
-        let formula = system.all_reduce_s(4, 1e6, 1.0);
+        let of = |system: &System, ranks| system.all_reduce_s(Spread::inside(ranks), 1e6, 1.0);
+        let formula = of(&system, 4);
         assert!(formula > 0.0);
         system.all_reduce.insert(4, Table::new([(1_000_000, 0.5)]));
-        assert_eq!(system.all_reduce_s(4, 1e6, 1.0), 0.5);
+        assert_eq!(of(&system, 4), 0.5);
         system.slower_inside = 3.0;
-        assert_eq!(system.all_reduce_s(4, 1e6, 1.0), 1.5);
-        assert_eq!(system.all_reduce_s(1, 1e6, 1.0), 0.0);
+        assert_eq!(of(&system, 4), 1.5);
+        assert_eq!(of(&system, 1), 0.0);
     }
 
     #[test]
     fn rings_leave_a_host_through_the_shares_of_their_devices() {
-        let system = a100();
+        let mut system = a100();
         // 64 replicas of one device each: eight shares; of eight tensor ranks: one share.
-        let (wide, narrow) =
-            (system.exchange_s(64, 1, 1e9, 1.0), system.exchange_s(64, 8, 1e9, 1.0));
+        let group =
+            |in_host| Spread { ranks: 64, hosts: 64 / in_host, most: in_host, least: in_host };
+        let exchange = |system: &System, in_host| system.exchange_s(group(in_host), 1e9, 1.0);
         let start_up = 126.0 * NETWORK_START_UP_S;
         let by_hand = |rate: f64| start_up + 2.0 * 63.0 / 64.0 * 1e9 / rate;
-        assert!((wide / by_hand(200e9) - 1.0).abs() < 1e-9, "{wide}");
-        assert!((narrow / by_hand(25e9) - 1.0).abs() < 1e-9, "{narrow}");
-        let halved = system.exchange_s(64, 8, 1e9, 0.5);
-        assert!((halved / by_hand(12.5e9) - 1.0).abs() < 1e-9, "{halved}");
+        let near = |own: f64, wanted: f64| assert!((own / wanted - 1.0).abs() < 1e-9, "{own}");
+        near(exchange(&system, 8), by_hand(200e9));
+        near(exchange(&system, 1), by_hand(25e9));
+        near(system.exchange_s(group(1), 1e9, 0.5), by_hand(12.5e9));
         // Two hosts of eight: inside first, then an eighth of the bytes across.
-        let two = system.all_reduce_s(16, 1e9, 1.0) - system.all_reduce_s(8, 1e9, 1.0);
-        assert!((two / (2.0 * NETWORK_START_UP_S + 1e9 / 8.0 / 25e9) - 1.0).abs() < 1e-9, "{two}");
+        let pair = Spread { ranks: 16, hosts: 2, most: 8, least: 8 };
+        let across = |system: &System| {
+            let inside = system.all_reduce_s(Spread::inside(8), 1e9, 1.0);
+            system.all_reduce_s(pair, 1e9, 1.0) - inside
+        };
+        near(across(&system), 2.0 * NETWORK_START_UP_S + 1e9 / 8.0 / 25e9);
+        // One card for eight devices.
+        system.per_card = 8;
+        near(exchange(&system, 8), by_hand(25e9));
+        near(exchange(&system, 1), by_hand(25e9 / 8.0));
+        near(across(&system), 2.0 * NETWORK_START_UP_S + 1e9 / 25e9);
+    }
+
+    #[test]
+    fn rings_and_all_to_alls_by_hand() {
+        let mut system = a100();
+        let near = |own: f64, wanted: f64| assert!((own / wanted - 1.0).abs() < 1e-9, "{own}");
+        // Two hosts, four ranks of the group in each.
+        let group = Spread { ranks: 8, hosts: 2, most: 4, least: 4 };
+        let degrees = |tensor, context| Parallelism { tensor, context, ..Parallelism::default() };
+        let ring = Group::context(&degrees(4, 4));
+        near(system.next_in_ring_s(ring, 1e9, 1.0), NETWORK_START_UP_S + 1e9 / 25e9);
+        let ring_inside = Group::context(&degrees(2, 4));
+        near(system.next_in_ring_s(ring_inside, 1e9, 1.0), INSIDE_START_UP_S + 1e9 / 228e9);
+        // Half of what a device sends goes to the other host, three eighths to its own.
+        near(system.all_to_all_s(group, 1e9, 1.0), NETWORK_START_UP_S + 0.5e9 / 25e9);
+        near(system.all_to_all_s(Spread::inside(4), 1e9, 1.0), INSIDE_START_UP_S + 0.75e9 / 228e9);
+        // Four rings leave each host by its one card; eight devices send through it.
+        system.per_card = 8;
+        near(system.next_in_ring_s(ring, 1e9, 1.0), NETWORK_START_UP_S + 4.0 * 1e9 / 25e9);
+        near(system.all_to_all_s(group, 1e9, 1.0), NETWORK_START_UP_S + 0.5e9 * 8.0 / 25e9);
+        assert_eq!(system.all_to_all_s(Spread::inside(1), 1e9, 1.0), 0.0);
     }
 }

@@ -10,7 +10,7 @@ mod groups;
 mod names;
 mod parameters;
 pub mod passes;
-pub(crate) mod states;
+pub mod states;
 mod training;
 mod unroll;
 

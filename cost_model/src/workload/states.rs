@@ -49,7 +49,7 @@ pub(crate) fn states(parameter: &Tensor, optimizer: Optimizer) -> States {
     let n_moments = match optimizer {
         Optimizer::AdamW => elements.saturating_mul(2),
         Optimizer::Sgd => 0,
-        Optimizer::Adafactor => factored(&parameter.shape, elements),
+        Optimizer::Adafactor => rows_and_columns(&parameter.shape, elements),
     };
     States {
         gradient: times(wide, elements),
@@ -58,8 +58,10 @@ pub(crate) fn states(parameter: &Tensor, optimizer: Optimizer) -> States {
     }
 }
 
-/// Rows and columns of all matrices of a shape.
-fn factored(shape: &[u64], elements: u64) -> u64 {
+/// Rows and columns of all matrices of a shape, elements of a vector: what Adafactor keeps a number
+/// for.
+#[must_use]
+pub fn rows_and_columns(shape: &[u64], elements: u64) -> u64 {
     match shape {
         [outer @ .., rows, columns] => {
             let matrices =

@@ -52,6 +52,7 @@ pub(crate) fn costs(random: &mut Random, least: u64, sharing: Sharing) -> Pipeli
             forward_temporary: random.bytes(9),
             backward_temporary: random.bytes(9),
             persistent: random.bytes(50),
+            on_host: Bytes::ZERO,
             next: Boundary {
                 activation: random.bytes(6),
                 gradient: random.bytes(6),
@@ -80,7 +81,7 @@ pub(crate) fn costs(random: &mut Random, least: u64, sharing: Sharing) -> Pipeli
     // As many copies as divide the stages and leave each a micro-batch.
     let divides = |n: &u32| n_stages.is_multiple_of(u64::from(*n)) && *n <= n_micro_batches;
     let n_copies = [2, 3].into_iter().find(divides).filter(|_| random.below(3) == 0).unwrap_or(0);
-    PipelineCosts { n_micro_batches, stages, n_copies, ranks, nics }
+    PipelineCosts { n_micro_batches, stages, n_copies, ranks, nics, hosts: Vec::new() }
 }
 
 /// A grid that can run: cells in a random order in which each comes after what it needs.

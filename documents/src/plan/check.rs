@@ -2,6 +2,7 @@
 
 use ir::diagnostic::Diagnostic;
 
+use super::request::RequestDocument;
 use super::{PlanDocument, WorkloadDocument};
 
 /// What plans minimise.
@@ -18,6 +19,7 @@ impl PlanDocument {
             ));
         }
         self.workload.check()?;
+        self.request.check()?;
         let degrees = &self.parallelism;
         let named = [
             ("parallelism.data", u64::from(degrees.data)),
@@ -64,6 +66,24 @@ impl WorkloadDocument {
             (Some(batch), Some(micro_batch)) if !batch.is_multiple_of(micro_batch) => Err(refused(
                 "workload.micro_batch",
                 &format!("is {micro_batch}, which does not divide the batch of {batch}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl RequestDocument {
+    fn check(&self) -> Result<(), Diagnostic> {
+        if let Some([least, most]) = self.devices
+            && !(1..=most).contains(&least)
+        {
+            let why = format!("is {least} to {most}, which is no range of counts");
+            return Err(refused("request.devices", &why));
+        }
+        match self.memory_margin {
+            Some(margin) if !(0.0..1.0).contains(&margin) => Err(refused(
+                "request.memory_margin",
+                &format!("is {margin}, but must be at least 0 and below 1"),
             )),
             _ => Ok(()),
         }

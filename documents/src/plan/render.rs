@@ -37,6 +37,7 @@ impl PlanDocument {
                 digest: digest::profile(context.profile),
             },
             workload: context.workload.into(),
+            request: context.request.clone(),
             objective: context.objective.to_owned(),
             algorithm: context.algorithm.to_owned(),
             parallelism: ParallelismDocument {

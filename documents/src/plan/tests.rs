@@ -8,6 +8,7 @@ use ir::tensor::DType;
 use ir::workload::{Mode, Workload};
 use serde_json::Value;
 
+use super::request::RequestDocument;
 use super::{Context, CostDocument, PlanDocument};
 use crate::sample;
 
@@ -17,6 +18,7 @@ fn document(plan: &Plan, workload: &Workload) -> PlanDocument {
         cluster: &sample::cluster(),
         profile: &Profile::default(),
         workload,
+        request: &RequestDocument::default(),
         objective: "step-time",
         algorithm: "m-etf",
     };

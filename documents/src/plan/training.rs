@@ -6,14 +6,15 @@ use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;
 use ir::plan::{BlockPolicy, Mesh, Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
+use ir::workload::Workload;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::refused;
+use super::request::RequestDocument;
 use super::{
-    CommunicationDocument, CostDocument, ExpertsDocument, FORMAT, ModeDocument, OptimizerDocument,
-    ParallelismDocument, PartitionDocument, PlanDocument, Reference, ScheduleDocument,
-    StageDocument, WorkloadDocument,
+    CommunicationDocument, CostDocument, ExpertsDocument, FORMAT, ParallelismDocument,
+    PartitionDocument, PlanDocument, Reference, ScheduleDocument, StageDocument,
 };
 use crate::digest;
 
@@ -133,20 +134,24 @@ pub struct TrainingDocument {
     pub global_batch: u64,
     /// Tokens of a sample.
     pub sequence_length: u64,
-    /// Blocks of the model.
-    pub n_blocks: u32,
-    /// Parameters of the model.
-    pub n_parameters: u64,
+    /// Blocks of the model; absent = not stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_blocks: Option<u32>,
+    /// Parameters of the model; absent = not stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_parameters: Option<u64>,
     /// Name of the software stack's preset.
     pub stack: String,
-    /// Name of the schedule.
+    /// Name of the schedule; `custom` = the grid is none of a generator.
     pub schedule: String,
     /// Whether hosts keep master weights and optimizer states.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub offloads_optimizer: bool,
-    /// By stage.
+    /// By stage; absent = not stated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<HeldDocument>,
-    /// By pipeline rank.
+    /// By pipeline rank; absent = not stated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memory: Vec<RankMemoryDocument>,
 }
 
@@ -190,6 +195,10 @@ pub struct TrainingContext<'a> {
     pub cluster: &'a Cluster,
     /// The constants.
     pub profile: Reference,
+    /// Element type and optimizer.
+    pub workload: Workload,
+    /// What was asked for.
+    pub request: RequestDocument,
     /// The recipe that made the plan.
     pub algorithm: &'a str,
     /// What it was planned for.
@@ -221,13 +230,8 @@ impl PlanDocument {
                 digest: digest::cluster(context.cluster),
             },
             profile: context.profile,
-            workload: WorkloadDocument {
-                mode: ModeDocument::Training,
-                optimizer: Some(OptimizerDocument::AdamW),
-                dtype: Some("bf16".to_owned()),
-                batch: None,
-                micro_batch: None,
-            },
+            workload: (&context.workload).into(),
+            request: context.request,
             objective: "step-time".to_owned(),
             algorithm: context.algorithm.to_owned(),
             parallelism: plan.parallelism.clone().into(),

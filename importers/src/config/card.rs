@@ -82,7 +82,7 @@ pub fn of_bytes(bytes: &[u8], name: &str, sequence: Option<u64>) -> Result<Model
             architecture::Head::Separate => Head::Separate,
         },
     };
-    Ok(ModelCard::uniform(card))
+    Ok(ModelCard { dtype: super::stated_dtype(&fields), ..ModelCard::uniform(card) })
 }
 
 fn length(stated: Option<u64>, default: u64) -> Result<u64, Diagnostic> {
@@ -155,6 +155,7 @@ fn latent(fields: &Object, name: &str, sequence: Option<u64>) -> Result<ModelCar
         groups,
         n_predictions: 1 + n_later as u32,
         other_parameters: 0,
+        dtype: super::stated_dtype(fields),
     })
 }
 
@@ -189,6 +190,8 @@ fn wrong(key: &str, value: &Value) -> Diagnostic {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
+    use ir::tensor::DType;
+
     use super::*;
 
     const DEEPSEEK: &str = r#"{"model_type":"deepseek_v3","vocab_size":129280,"hidden_size":7168,
@@ -225,6 +228,19 @@ mod tests {
         let text = text.replace("8192", "4096");
         let model = of_bytes(text.as_bytes(), "qwen", None).unwrap();
         assert_eq!(model.groups[0].card.attention, Attention::Heads { dim: 128 });
+    }
+
+    #[test]
+    fn the_stated_type_of_the_weights_is_carried() {
+        for (stated, wanted) in [
+            ("\"torch_dtype\":\"bfloat16\",", Some(DType::Bf16)),
+            ("\"dtype\":\"float16\",", Some(DType::F16)),
+            ("\"torch_dtype\":\"float32\",", Some(DType::F32)),
+            ("", None),
+        ] {
+            let text = DEEPSEEK.replacen('{', &format!("{{{stated}"), 1);
+            assert_eq!(of_bytes(text.as_bytes(), "m", None).unwrap().dtype, wanted);
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl PartProduct {
 pub struct PartPass {
     /// Its products, each shape once.
     pub products: Vec<PartProduct>,
-    /// Bytes that kernels without products move for one sample, in 16-bit elements.
+    /// Bytes that kernels without products move for one sample, in the elements of the graph.
     pub bytes: u64,
     /// Bytes that kernels without products move however many samples there are: weights that are
     /// transposed, say.
@@ -75,10 +75,14 @@ pub struct PartCard {
     pub backward_weight: PartPass,
     /// Trained parameters that no earlier part has.
     pub n_parameters: u64,
+    /// Rows and columns of these, where they are matrices, else elements: what Adafactor keeps a
+    /// number for.
+    pub n_lines: u64,
     /// Weights that an earlier part has too: the nearest such part, by its block, and elements. A
     /// stage that does not hold that part needs a copy.
     pub tied: Vec<(u32, u64)>,
-    /// Bytes that the backward pass needs of the forward pass, for one sample, in 16-bit elements.
+    /// Bytes that the backward pass needs of the forward pass, for one sample, in the elements of
+    /// the graph.
     pub stash: u64,
     /// Bytes that it reads of earlier parts, for one sample.
     pub input: u64,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cost_model::workload::passes::Passes;
+use cost_model::workload::states::rows_and_columns;
 use ir::graph::Graph;
 use ir::id::TensorId;
 use ir::op::{Kernel, Work};
@@ -31,6 +32,8 @@ pub struct Figures {
     /// Elements of parameters that no earlier segment reads: trained ones where the graph can be
     /// trained, else all.
     pub n_parameters: u64,
+    /// Of these, rows and columns of matrices, and elements of vectors.
+    pub n_lines: u64,
     /// Elements of parameters that an earlier segment has already.
     pub n_tied: u64,
     /// Bytes of the tensors of earlier segments that cross into it or over it.
@@ -108,6 +111,9 @@ fn count_parameters(
             let own = &mut sums.segments[*segment];
             let count = if at == 0 { &mut own.n_parameters } else { &mut own.n_tied };
             *count = count.saturating_add(n_elements);
+            if at == 0 {
+                own.n_lines = own.n_lines.saturating_add(rows_and_columns(shape, n_elements));
+            }
         }
         if segments.len() > 1 {
             let segments = segments.into_iter().collect();

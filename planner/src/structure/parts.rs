@@ -19,6 +19,7 @@ pub fn model(graph: &Graph, structure: &Structure, sums: &Sums, passes: &Passes)
     let mut parts: Vec<PartCard> = (0..structure.segments.len())
         .map(|segment| PartCard {
             n_parameters: sums.segments[segment].n_parameters,
+            n_lines: sums.segments[segment].n_lines,
             stash: sums.segments[segment].stash.map_or(0, |bytes| bytes.get()),
             input: sums.segments[segment].input.get(),
             behind: sums.segments[segment].behind.get(),
@@ -40,6 +41,7 @@ pub fn model(graph: &Graph, structure: &Structure, sums: &Sums, passes: &Passes)
         groups: groups.collect(),
         n_predictions: 1,
         other_parameters: 0,
+        dtype: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use cost_model::stack::megatron_deepspeed_2021;
 use cost_model::training_memory::Reserve;
 use cost_model::transformer::constants::Constants;
+use cost_model::transformer::corrections::NONE;
 use cost_model::transformer::model::{Offload, Pricing};
 use cost_model::transformer::run::Gradients;
 use cost_model::transformer::system::System;
@@ -16,6 +17,8 @@ use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::profile::Profile;
 use ir::stack::Stack;
+use ir::tensor::DType;
+use ir::workload::Optimizer;
 use planner::parallelism::order::Order;
 use planner::parallelism::search_3d::judge::Judged;
 use planner::parallelism::search_3d::space::{Again, Pins, Space, Split};
@@ -150,6 +153,9 @@ fn fastest(model: &ModelCard, cluster: &Cluster, system: &System, freed: &Freed)
         system,
         stack: &freed.stack,
         constants: &constants,
+        corrections: &NONE,
+        dtype: DType::Bf16,
+        optimizer: Optimizer::AdamW,
         gradients: Gradients::Half,
         format: StateFormat::HalfGradients,
         resident: Reserve::allocator_peak().allocator,

@@ -7,6 +7,7 @@ use cost_model::pipeline::way::Contention;
 use cost_model::pipeline::{judge_plan, memory::HoldingKind};
 use cost_model::transformer::model::counts::{model_flops, n_parameters};
 use cost_model::transformer::model::{Offload, judged};
+use documents::report::IntervalDocument;
 use ir::card::Recompute;
 use ir::diagnostic::Diagnostic;
 use ir::units::{Bytes, Nanos};
@@ -17,6 +18,7 @@ use planner::parallelism::search_3d::space::Leaf;
 use planner::parallelism::search_3d::{Counts, Found, Stop};
 
 use super::setting::Setting;
+use crate::commands::trust::range;
 use crate::load;
 use crate::printer::Printer;
 use crate::table::Column;
@@ -36,6 +38,7 @@ pub(super) struct Answer<'a> {
     pub(super) stop: Stop,
     pub(super) counts: Counts,
     pub(super) elapsed: Duration,
+    interval: IntervalDocument,
 }
 
 impl<'a> Answer<'a> {
@@ -73,6 +76,7 @@ impl<'a> Answer<'a> {
             stop: found.stop,
             counts: found.counts,
             elapsed,
+            interval: setting.interval(best.step, &best.leaf.degrees),
         })
     }
 
@@ -92,10 +96,12 @@ impl<'a> Answer<'a> {
         let setting = self.setting;
         self.print_model(printer);
         printer.line(&format!(
-            "{}: {}; {}, nominal costs",
+            "{}: {}; {}, {}; {}",
             setting.cluster.name,
             load::describe(&setting.cluster),
-            setting.stack.name
+            setting.stack.name,
+            setting.numbers.words(),
+            setting.costs_from()
         ));
         let hosts = match setting.offload {
             Offload::Nothing => "",
@@ -108,6 +114,7 @@ impl<'a> Answer<'a> {
         self.print_front(printer);
         self.print_turns(printer);
         printer.line(&self.sentence());
+        printer.line(&setting.judged_on(&self.best.leaf.degrees));
     }
 
     fn print_model(&self, printer: &Printer) {
@@ -256,8 +263,11 @@ impl<'a> Answer<'a> {
             }
         };
         format!(
-            "step time {}, {:.0} {}/s, {:.1} % of peak, {} devices; found in {:.2} s, {proof}",
+            "step time {}, 10-90 %: {} ({}), {:.0} {}/s, {:.1} % of peak, {} devices; found in \
+             {:.2} s, {proof}",
             best.step,
+            range(Nanos(self.interval.low_ns), Nanos(self.interval.high_ns)),
+            self.interval.origin,
             self.tokens_per_s(best.step),
             self.setting.unit(),
             100.0 * self.utilisation(best),

@@ -14,7 +14,7 @@ use ir::units::{Bytes, Nanos};
 use planner::parallelism::order::Order;
 use serde_json::json;
 
-use super::replay::{OnModel, limit, read_on};
+use super::replay::{OnModel, read_on};
 use crate::cli::CompareArgs;
 use crate::commands::{CommandResult, Exit};
 use crate::printer::Printer;
@@ -177,7 +177,7 @@ pub(super) fn plan_of(settings: &LaunchSettings, on: &Target) -> Result<Plan, Di
 }
 
 fn side(on: &OnModel<'_>, plan: &Plan) -> Result<Side, Diagnostic> {
-    let costs = on.setting.costs(plan, limit(on))?;
+    let costs = on.setting.costs(plan, on.setting.limit)?;
     let report = judge_plan(&costs, plan, Contention::Static).map_err(|v| v.diagnostic())?.report;
     let over = report.ranks.iter().enumerate().filter_map(|(rank, own)| {
         let short = own.peak.bytes.checked_sub(own.limit?).filter(|short| *short > 0)?;

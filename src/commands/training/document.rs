@@ -3,20 +3,23 @@
 use cost_model::pipeline::judge_plan;
 use cost_model::pipeline::way::Contention;
 use cost_model::transformer::model::Offload;
-use cost_model::transformer::model::counts::n_parameters;
-use documents::plan::training::{RankMemoryDocument, TrainingContext, TrainingDocument};
+use cost_model::transformer::model::counts::{self, n_parameters};
+use cost_model::transformer::model::priced::Place;
+use documents::plan::training::{
+    HeldDocument, RankMemoryDocument, TrainingContext, TrainingDocument,
+};
 use documents::plan::{CostDocument, PlanDocument};
+use ir::card::ModelCard;
 use ir::diagnostic::Diagnostic;
-use ir::plan::Plan;
+use ir::plan::{Plan, Stage};
 use ir::units::Nanos;
-use planner::parallelism::order::Order;
+use ir::workload::{Mode, Workload};
 use planner::parallelism::search_3d::Stop;
 use planner::parallelism::search_3d::judge::Judged;
 use serde_json::{Value, json};
 
 use super::ALGORITHM;
 use super::answer::{Answer, degrees, most_lost};
-use super::recount::held;
 use super::setting::Setting;
 
 /// The plan document of a judged plan.
@@ -28,7 +31,7 @@ pub(super) fn plan(
     best: &Judged,
     bound: Nanos,
 ) -> Result<PlanDocument, Diagnostic> {
-    of(setting, &best.plan()?, best.leaf.order, (ALGORITHM, bound))
+    of(setting, &best.plan()?, best.leaf.order.name(), (ALGORITHM, bound))
 }
 
 /// The plan document of a plan, judged, with the algorithm that made it and its bound.
@@ -38,7 +41,7 @@ pub(super) fn plan(
 pub(super) fn of(
     setting: &Setting,
     plan: &Plan,
-    order: Order,
+    schedule: &str,
     (algorithm, bound): (&str, Nanos),
 ) -> Result<PlanDocument, Diagnostic> {
     let costs = setting.costs(plan, setting.limit)?;
@@ -53,10 +56,10 @@ pub(super) fn of(
     let training = TrainingDocument {
         global_batch: setting.global_batch,
         sequence_length: setting.sequence,
-        n_blocks: setting.model.n_blocks(),
-        n_parameters: n_parameters(&setting.model),
+        n_blocks: Some(setting.model.n_blocks()),
+        n_parameters: Some(n_parameters(&setting.model)),
         stack: setting.stack.name.clone(),
-        schedule: order.name().to_owned(),
+        schedule: schedule.to_owned(),
         offloads_optimizer: setting.offload == Offload::Optimizer,
         held: held(&setting.model, plan),
         memory: memory.collect(),
@@ -65,12 +68,40 @@ pub(super) fn of(
         model: &setting.model,
         cluster: &setting.cluster,
         profile: setting.measured_by(),
+        workload: Workload {
+            mode: Mode::Training,
+            optimizer: setting.numbers.optimizer,
+            dtype: Some(setting.numbers.dtype),
+            batch: None,
+            micro_batch: None,
+        },
+        request: setting.request.clone(),
         algorithm,
         training,
     };
     let step = report.step_time.0;
-    let cost = CostDocument::new(step, bound.0.min(step), algorithm);
+    let interval = setting.layers.is_none();
+    let interval = interval.then(|| setting.interval(report.step_time, &plan.parallelism));
+    let cost =
+        CostDocument::new(step, bound.0.min(step), algorithm).with_trust(interval, Vec::new());
     Ok(PlanDocument::from_training(plan, context, cost))
+}
+
+/// What each stage of a plan holds of the model.
+fn held(model: &ModelCard, plan: &Plan) -> Vec<HeldDocument> {
+    let last = plan.partition.stages.len().saturating_sub(1);
+    let of = |(index, stage): (usize, &Stage)| {
+        let place = Place { first: index == 0, last: index == last };
+        let held = counts::held(model, &stage.blocks, place);
+        HeldDocument {
+            n_parameters: held.n_parameters,
+            n_experts: held.n_experts,
+            embedding: place.first,
+            head: place.last,
+            n_tied_copies: held.n_tied_copies,
+        }
+    };
+    plan.partition.stages.iter().enumerate().map(of).collect()
 }
 
 fn judged_document(answer: &Answer<'_>, plan: &Judged) -> Value {

@@ -2,15 +2,17 @@
 //! of such runs read back.
 
 mod answer;
+mod claims;
 mod compare;
 mod document;
 mod export;
 mod front;
 mod layered;
+mod measured;
 mod model;
 mod nothing_fits;
+mod numbers;
 mod pins;
-mod recount;
 mod replay;
 mod setting;
 mod words;
@@ -96,7 +98,7 @@ pub(crate) fn plan(args: &PlanArgs, printer: &Printer) -> CommandResult {
     artifact::check(&outputs, &inputs, existing)?;
     let mut setting = Setting::of(args)?;
     check_costs(args, &setting)?;
-    let space = setting.space(args)?;
+    let space = setting.space()?;
     if setting.layers.is_some() {
         return layered::plan(args, setting, &space, printer);
     }

@@ -1,8 +1,9 @@
 //! `--pin FIELD=VALUE` of a training run.
 
-use ir::card::{SequenceParallel, ZeroStage};
+use cost_model::transformer::run::equal_blocks;
+use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
-use ir::plan::Mesh;
+use ir::plan::{Mesh, Plan, Stage};
 use planner::parallelism::order::Order;
 use planner::parallelism::search_3d::space::{Again, Pins, Split};
 
@@ -38,6 +39,60 @@ pub(super) fn of(flags: &[String]) -> Result<Pins, Diagnostic> {
         set(&mut pins, field, value, flag)?;
     }
     Ok(pins)
+}
+
+/// Pins that a plan does not keep, each with what the plan has.
+pub(super) fn broken(pins: &Pins, plan: &Plan, schedule: &str) -> Vec<(String, String)> {
+    let d = &plan.parallelism;
+    let counts = [
+        ("data", pins.data.map(u64::from), u64::from(d.data)),
+        ("tensor", pins.tensor.map(u64::from), u64::from(d.tensor)),
+        ("pipeline", pins.pipeline.map(u64::from), u64::from(d.pipeline)),
+        ("context", pins.context.map(u64::from), u64::from(d.context)),
+        ("expert", pins.expert.map(u64::from), u64::from(d.expert)),
+        ("micro-batch", pins.micro_batch, d.micro_batch),
+        ("virtual-stages", pins.virtual_stages.map(u64::from), u64::from(d.virtual_stages)),
+        ("zero", pins.zero.map(|zero| zero as u64), d.zero as u64),
+    ];
+    let mut broken: Vec<(String, String)> = counts
+        .into_iter()
+        .filter_map(|(name, pin, own)| Some((name, pin.filter(|pin| *pin != own)?, own)))
+        .map(|(name, pin, own)| (format!("{name}={pin}"), own.to_string()))
+        .collect();
+    let mut check = |is_kept: bool, pin: &str, own: String| {
+        if !is_kept {
+            broken.push((pin.to_owned(), own));
+        }
+    };
+    let orders = &pins.orders;
+    let runs = orders.is_empty() || orders.iter().any(|order| order.name() == schedule);
+    check(runs, "schedule", schedule.to_owned());
+    check(
+        pins.sequence.is_none_or(|pin| pin == d.sequence),
+        "sequence-parallel",
+        format!("{:?}", d.sequence),
+    );
+    check(pins.mesh.is_none_or(|pin| pin == d.mesh), "mesh", format!("{:?}", d.mesh));
+    let stages = &plan.partition.stages;
+    let sizes = || stages.iter().map(|stage| stage.blocks.len() as u32);
+    let n_stages = u32::try_from(stages.len()).unwrap_or(u32::MAX);
+    let is_equal = || sizes().eq(equal_blocks(sizes().sum(), n_stages));
+    check(pins.split != Some(Split::Equal) || is_equal(), "split=equal", "other sizes".to_owned());
+    let all = |wanted: &dyn Fn(&Stage) -> bool| stages.iter().all(wanted);
+    let is_full = |stage: &Stage| match stage.recompute {
+        Recompute::Full => true,
+        Recompute::Block { blocks } => blocks as usize >= stage.blocks.len(),
+        _ => stage.blocks.is_empty(),
+    };
+    let recomputes = match pins.again {
+        Again::Fitted => true,
+        Again::None => all(&|stage| stage.recompute == Recompute::None),
+        Again::Selective => all(&|stage| stage.recompute == Recompute::Selective),
+        Again::Full => all(&is_full),
+        Again::Alike => stages.windows(2).all(|pair| pair[0].recompute == pair[1].recompute),
+    };
+    check(recomputes, "recompute", "another policy".to_owned());
+    broken
 }
 
 fn bad(flag: &str, why: &str) -> Diagnostic {

@@ -17,18 +17,23 @@ use serde_json::json;
 
 use super::answer::margin;
 use super::setting::Setting;
-use super::{layered, recount};
+use super::{claims, layered};
 use crate::cli::{ReplayArgs, ReplayFlags};
-use crate::commands::{CommandResult, Exit};
+use crate::commands::{CommandResult, Exit, replay};
 use crate::printer::Printer;
+use crate::request;
 use crate::table::Column;
 
 /// A plan on its model and cluster.
 pub(super) struct OnModel<'d> {
     pub(super) setting: Setting,
+    pub(super) document: &'d PlanDocument,
     pub(super) training: &'d TrainingDocument,
     pub(super) plan: Plan,
+    /// Of reading; where model, cluster or profile are others than it was made for, one each.
     pub(super) warnings: Vec<Diagnostic>,
+    /// Whether they are.
+    is_mismatched: bool,
 }
 
 pub(super) fn read<'d>(
@@ -50,9 +55,16 @@ pub(super) fn read_on<'d>(
     let Some(training) = &document.training else {
         return Err(Diagnostic::input("bad-plan", "the plan is none of a training run"));
     };
-    let flags = &target.problem;
+    let planned = replay::workload(&document.workload)?;
+    let request = request::merged(&target.problem, &document.request)?;
+    let mut flags = target.problem.clone();
+    flags.model = request::model_flags(&flags.model, &request);
+    flags.model.dtype = flags.model.dtype.or(planned.dtype);
+    flags.optimizer = flags.optimizer.or(Some(planned.optimizer.into()));
+    let flags = &flags;
     let model = super::model::read(model, Some(training.sequence_length), &flags.model)?;
     let mut setting = Setting::on(model, flags, &training.stack, training.global_batch)?;
+    setting.ask(request);
     if training.offloads_optimizer {
         setting.offload = Offload::Optimizer;
     }
@@ -69,6 +81,9 @@ pub(super) fn read_on<'d>(
         let message = format!("the plan was made for another {what} than this one");
         let mismatch = Diagnostic::input("digest-mismatch", message)
             .fact("what", what)
+            .fact("field", format!("{what}.digest"))
+            .fact("stated", reference.digest.clone())
+            .fact("derived", found)
             .fact("planned_for", reference.name.clone())
             .hint(format!("give the {what} that it was made for, or add --allow-mismatch"));
         if !target.allow_mismatch {
@@ -76,13 +91,17 @@ pub(super) fn read_on<'d>(
         }
         warnings.push(Diagnostic { severity: ir::diagnostic::Severity::Warning, ..mismatch });
     }
-    Ok(OnModel { setting, training, plan: document.to_training()?, warnings })
+    let is_mismatched = !warnings.is_empty();
+    warnings.splice(0..0, std::mem::take(&mut setting.warnings));
+    let plan = document.to_training()?;
+    Ok(OnModel { setting, document, training, plan, warnings, is_mismatched })
 }
 
 /// What breaks a rule, and the report where the plan runs at all.
 pub(super) fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>) {
-    let mut broken = recount::broken(on);
-    let costs = match on.setting.costs(&on.plan, limit(on)) {
+    // On another problem than it was made for, a plan has other figures.
+    let mut broken = if on.is_mismatched { claims::shapes(on) } else { claims::wrong(on) };
+    let costs = match on.setting.costs(&on.plan, on.setting.limit) {
         Ok(costs) => costs,
         Err(error) => {
             broken.push(error);
@@ -103,12 +122,6 @@ pub(super) fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>
     (broken, Some(judged.report))
 }
 
-/// The least limit of the cluster and of what was planned within.
-pub(super) fn limit(on: &OnModel<'_>) -> Option<Bytes> {
-    let planned = on.training.memory.iter().filter_map(|rank| rank.limit_bytes).min();
-    on.setting.limit.into_iter().chain(planned.map(Bytes)).min()
-}
-
 pub(super) fn documents(list: &[Diagnostic]) -> Vec<DiagnosticDocument> {
     list.iter().map(DiagnosticDocument::from).collect()
 }
@@ -125,16 +138,9 @@ pub(crate) fn verify(
 ) -> CommandResult {
     let on = read(document, args)?;
     let (mut broken, report) = judged_again(&on);
-    if on.warnings.is_empty()
-        && let (Some(report), Some(cost)) = (&report, &document.cost)
-        && report.step_time.0 != cost.step_time_ns
-    {
-        let message = format!(
-            "the plan states a step time of {}, the judge finds {}",
-            Nanos(cost.step_time_ns),
-            report.step_time
-        );
-        broken.push(Diagnostic::error(Blame::IllegalPlan, "cost-wrong", message));
+    // A bound is worth a search only where the rest is true.
+    if broken.is_empty() && !on.is_mismatched {
+        broken.extend(claims::bound(&on));
     }
     printer.warnings(&on.warnings);
     printer.warnings(&broken);

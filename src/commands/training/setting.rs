@@ -5,33 +5,42 @@ use std::path::Path;
 
 use cost_model::compute::peak;
 use cost_model::layers::{self, LayerPricing};
+use cost_model::origin::Origin;
 use cost_model::pipeline::costs::PipelineCosts;
 use cost_model::stack::{preset, presets};
 use cost_model::training_memory::Reserve;
 use cost_model::transformer::constants::Constants;
+use cost_model::transformer::corrections::Corrections;
+use cost_model::transformer::interval::{Basis, interval};
 use cost_model::transformer::model::{Offload, Pricing, judged};
-use cost_model::transformer::run::Gradients;
 use cost_model::transformer::system::{System, measured_all_reduces};
 use documents::digest;
 use documents::plan::Reference;
-use ir::card::{ModelCard, StateFormat};
-use ir::cluster::Cluster;
+use documents::plan::request::RequestDocument;
+use documents::report::IntervalDocument;
+use ir::card::{ModelCard, ZeroStage};
+use ir::cluster::{Cluster, DeviceKind};
 use ir::diagnostic::Diagnostic;
 use ir::layers::LayerProfile;
-use ir::plan::Plan;
+use ir::plan::{Parallelism, Plan};
 use ir::profile::Profile;
 use ir::stack::Stack;
-use ir::tensor::DType;
-use ir::units::Bytes;
+use ir::units::{Bytes, Nanos};
 use planner::parallelism::search_3d::space::{Space, device_counts};
 
 use super::model::{self, GraphFacts, Model};
-use super::{pins, words};
+use super::numbers::Numbers;
+use super::{measured, pins, words};
 use crate::cli::{PlanArgs, ProblemFlags};
-use crate::load;
+use crate::executor::Executor;
+use crate::{load, request};
 
 /// The stack where none is named.
 const STACK: &str = "megatron-core";
+
+/// Share of a device's memory that stays free unless a flag says otherwise: fragments of 2 to 10 %
+/// of what is allocated, and 0.13 GB for each communicator ([`Reserve::device`]); *nominal*.
+const MARGIN: f64 = 0.05;
 
 /// Most samples of one step that are planned: a thousand times the largest published batches.
 const MOST_SAMPLES: u64 = 1 << 24;
@@ -50,6 +59,9 @@ pub(super) struct Setting {
     pub(super) system: System,
     pub(super) stack: Stack,
     constants: Constants,
+    corrections: Corrections,
+    /// What it computes in.
+    pub(super) numbers: Numbers,
     /// What a device may hold.
     pub(super) limit: Option<Bytes>,
     /// What hosts keep.
@@ -59,6 +71,8 @@ pub(super) struct Setting {
     pub(super) sequence: u64,
     /// Whether samples are of tokens.
     pub(super) has_tokens: bool,
+    /// What was asked for.
+    pub(super) request: RequestDocument,
 }
 
 impl Setting {
@@ -94,10 +108,20 @@ impl Setting {
         }
         let stack = flags.stack.as_deref().unwrap_or(STACK);
         let mut setting = Self::on(model, &args.problem, stack, global_batch)?;
-        if let Some(most) = flags.max_memory_per_device {
-            setting.limit = Some(setting.limit.map_or(most, |limit| limit.min(most)));
-        }
+        let mut request = request::of_training(args)?;
+        let usual = if setting.layers.is_some() { 0.0 } else { MARGIN };
+        request.memory_margin.get_or_insert(usual);
+        setting.ask(request);
         Ok(setting)
+    }
+
+    /// Takes on what was asked for: of each device's memory a share stays free, and no more than
+    /// was allowed is used.
+    pub(super) fn ask(&mut self, request: RequestDocument) {
+        let used = 1.0 - request.memory_margin.unwrap_or(0.0);
+        let kept = self.limit.map(|limit| Bytes((limit.as_f64() * used) as u64));
+        self.limit = kept.into_iter().chain(request.max_memory_bytes.map(Bytes)).min();
+        self.request = request;
     }
 
     /// A model on the cluster that the flags name.
@@ -121,7 +145,7 @@ impl Setting {
                 .hint("name one of these with --stack")
         })?;
         let cluster = load::cluster(path)?;
-        let Model { card: model, graph, tokens, warnings } = model;
+        let Model { card: model, graph, tokens, mut warnings } = model;
         // Samples without tokens are counted themselves.
         let sequence = tokens.unwrap_or(1);
         let (folder, file) = match flags.profile.as_deref() {
@@ -134,14 +158,18 @@ impl Setting {
         let (profile, cluster) = match profile {
             None => (Profile::default(), cluster),
             Some(profile) => {
-                let (cluster, _) = importers::profile::rated(&profile, cluster)?;
+                let (cluster, unused) = importers::profile::rated(&profile, cluster)?;
+                warnings.extend(unused);
+                warnings.extend(measured::unused(&profile, &stack.name));
                 (profile, cluster)
             }
         };
+        let (numbers, noted) = Numbers::of(flags, model.dtype, one_kind(&cluster, path)?)?;
+        warnings.extend(noted);
         let system = system(&cluster, &profile, path)?;
         let limits = cluster.devices.iter().map(ir::cluster::Device::memory_limit);
         let limit = limits.flatten().min();
-        let constants = Constants::nominal(&stack);
+        let (constants, corrections) = measured::constants(&stack, &profile)?;
         let setting = Self {
             model,
             graph,
@@ -152,11 +180,14 @@ impl Setting {
             system,
             stack,
             constants,
+            corrections,
+            numbers,
             limit,
             offload: Offload::Nothing,
             global_batch,
             sequence,
             has_tokens: tokens.is_some(),
+            request: RequestDocument::default(),
         };
         setting.layer_pricing().map_or(Ok(()), |pricing| pricing.check())?;
         Ok(setting)
@@ -169,6 +200,7 @@ impl Setting {
             model: &self.model,
             per_host: u32::try_from(self.system.per_host).unwrap_or(u32::MAX),
             limit: self.limit,
+            host_memory: &self.system.host_memory,
             offload: self.offload,
         })
     }
@@ -206,8 +238,11 @@ impl Setting {
             system: &self.system,
             stack: &self.stack,
             constants: &self.constants,
-            gradients: Gradients::Half,
-            format: StateFormat::Megatron,
+            corrections: &self.corrections,
+            dtype: self.numbers.dtype,
+            optimizer: self.numbers.optimizer,
+            gradients: self.numbers.gradients(),
+            format: self.numbers.format(),
             resident: Reserve::allocator_peak().allocator,
             limit: self.limit,
             offload: self.offload,
@@ -218,20 +253,21 @@ impl Setting {
     ///
     /// # Errors
     /// Those of the pins, and `device-count` for more devices than the cluster has.
-    pub(super) fn space(&self, args: &PlanArgs) -> Result<Space, Diagnostic> {
+    pub(super) fn space(&self) -> Result<Space, Diagnostic> {
         let has = u32::try_from(self.cluster.devices.len()).unwrap_or(u32::MAX);
         let per_host = u32::try_from(self.system.per_host).unwrap_or(u32::MAX);
-        let devices = match &args.training.devices {
+        let devices = match self.request.devices {
             None => vec![has],
-            Some(range) if *range.end() > has => {
-                let message = format!("the cluster has {has} devices, fewer than {}", range.end());
+            Some([_, most]) if most > has => {
+                let message = format!("the cluster has {has} devices, fewer than {most}");
                 return Err(Diagnostic::usage("device-count", message)
                     .hint("name at most as many with --devices"));
             }
-            Some(range) if range.start() == range.end() => vec![*range.start()],
-            Some(range) => device_counts(range, per_host),
+            Some([least, most]) if least == most => vec![most],
+            Some([least, most]) => device_counts(&(least..=most), per_host),
         };
-        let pins = words::limited(pins::of(&args.problem.pin)?, args.executor)?;
+        let executor = self.request.executor.as_deref().and_then(Executor::named);
+        let pins = words::limited(pins::of(&self.request.pin)?, executor)?;
         Ok(Space { devices, global_batch: self.global_batch, pins })
     }
 
@@ -240,32 +276,75 @@ impl Setting {
         if self.has_tokens { "tokens" } else { "samples" }
     }
 
-    /// Peak operations of one device per second, in 16 bits.
+    /// Peak operations of one device per second, in the type that products run in.
     pub(super) fn peak(&self) -> f64 {
-        peak(&self.system.device, DType::Bf16).map_or(f64::NAN, |(_, rate)| rate.get())
+        peak(&self.system.device, self.numbers.dtype).map_or(f64::NAN, |(_, rate)| rate.get())
+    }
+
+    /// Where the step time of a plan is expected to lie; the figures of measured layers were not
+    /// judged so.
+    pub(super) fn interval(&self, step: Nanos, degrees: &Parallelism) -> IntervalDocument {
+        let hidden = self.model.groups.first().map_or(0, |group| group.card.hidden);
+        let basis = measured::basis(&self.profile, &self.stack.name, hidden, degrees);
+        let [low, high] = interval(basis).around(step.seconds()).map(|s| (s * 1e9).round() as u64);
+        let origin = match basis {
+            Basis::Nominal => Origin::Nominal,
+            Basis::Fitted | Basis::Corrected => Origin::Interpolated,
+        };
+        IntervalDocument::new(low, high, origin.name())
+    }
+
+    /// On which runs the interval was found, and what of a plan is like none of them.
+    pub(super) fn judged_on(&self, degrees: &Parallelism) -> String {
+        let device = &self.system.device.name;
+        let has_experts = self.model.groups.iter().any(|group| group.card.experts.is_some());
+        let unlike = [
+            (has_experts, "a mixture of experts".to_owned()),
+            (self.model.is_of_parts(), "no transformer".to_owned()),
+            (!device.starts_with("a100"), device.clone()),
+            (self.numbers.dtype.bits() != 16, self.numbers.dtype.to_string()),
+            (degrees.zero >= ZeroStage::Gradients, format!("ZeRO {}", degrees.zero as u8)),
+            (degrees.context > 1, "context parallel".to_owned()),
+            (self.offload == Offload::Optimizer, "states on hosts".to_owned()),
+        ];
+        let unlike: Vec<String> =
+            unlike.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();
+        let on = "interval: deciles over published steps of dense 16-bit runs on A100";
+        match unlike.is_empty() {
+            true => on.to_owned(),
+            false => format!("{on}; nothing like this one was judged ({})", unlike.join(", ")),
+        }
+    }
+
+    /// What its times rest on, in words.
+    pub(super) fn costs_from(&self) -> String {
+        measured::words(&self.profile, &self.system, &self.stack.name)
     }
 }
 
-fn system(cluster: &Cluster, profile: &Profile, path: &Path) -> Result<System, Diagnostic> {
-    let unusable = |message: &str| {
-        let file = path.display().to_string();
-        Diagnostic::input("no-system", message).fact("file", file)
-    };
+fn unusable(path: &Path, message: &str) -> Diagnostic {
+    Diagnostic::input("no-system", message).fact("file", path.display().to_string())
+}
+
+/// The one kind of device of a cluster.
+fn one_kind<'c>(cluster: &'c Cluster, path: &Path) -> Result<&'c DeviceKind, Diagnostic> {
     let kinds: BTreeSet<&str> =
         cluster.device_ids().map(|device| cluster.kind_of(device).name.as_str()).collect();
     let (Some(kind), 1) = (kinds.first(), kinds.len()) else {
         let named: Vec<String> = kinds.iter().map(|kind| (*kind).to_owned()).collect();
-        return Err(unusable("training runs are planned on clusters of one kind of device")
-            .fact("kinds", named));
+        let message = "training runs are planned on clusters of one kind of device";
+        return Err(unusable(path, message).fact("kinds", named));
     };
     let sheet = cluster.kinds.iter().find(|sheet| sheet.name == *kind);
-    let has_no_rate = |sheet: &ir::cluster::DeviceKind| {
-        sheet.memory_bandwidth.is_none() || peak(sheet, DType::Bf16).is_none()
-    };
-    if sheet.is_none_or(has_no_rate) {
-        return Err(unusable("the device has no peak rate or no memory bandwidth")
-            .fact("device", (*kind).to_owned()));
-    }
+    let usable = |sheet: &&DeviceKind| sheet.memory_bandwidth.is_some() && !sheet.peak.is_empty();
+    sheet.filter(usable).ok_or_else(|| {
+        unusable(path, "the device has no peak rate or no memory bandwidth")
+            .fact("device", (*kind).to_owned())
+    })
+}
+
+fn system(cluster: &Cluster, profile: &Profile, path: &Path) -> Result<System, Diagnostic> {
+    let kind = &one_kind(cluster, path)?.name;
     System::of(cluster, profile, measured_all_reduces(profile, kind))
-        .ok_or_else(|| unusable("the cluster has no device, or no way between two of them"))
+        .ok_or_else(|| unusable(path, "the cluster has no device, or no way between two of them"))
 }

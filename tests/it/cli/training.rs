@@ -75,21 +75,21 @@ fn a_plan_that_loses_something_is_refused() {
     let mut faster = plan.clone();
     let step = plan["cost"]["step_time_ns"].as_u64().unwrap();
     faster["cost"]["step_time_ns"] = json!(step - 1);
-    broken.push((faster, "cost-wrong"));
+    broken.push((faster, "stated-wrong"));
     let mut tied = plan.clone();
     tied["training"]["held"][1]["n_tied_copies"] = json!(1);
-    broken.push((tied, "count-wrong"));
+    broken.push((tied, "stated-wrong"));
     let mut headless = plan.clone();
     headless["training"]["held"][1]["head"] = json!(false);
-    broken.push((headless, "count-wrong"));
+    broken.push((headless, "stated-wrong"));
     let mut stage = plan.clone();
     stage["training"]["held"].as_array_mut().unwrap().pop();
-    broken.push((stage, "count-wrong"));
+    broken.push((stage, "stated-wrong"));
     let mut large = plan;
     for rank in large["training"]["memory"].as_array_mut().unwrap() {
         rank["limit_bytes"] = json!(1_000_000_000_u64);
     }
-    broken.push((large, "memory-exceeded"));
+    broken.push((large, "stated-wrong"));
     for (plan, code) in broken {
         folder.write("broken.json", &plan.to_string());
         let on = "verify broken.json --model config.json --cluster cluster.yaml --json";
@@ -136,7 +136,7 @@ fn experts_and_tied_weights_are_counted() {
         lost["training"]["held"][1][name] = json!(value);
         folder.write("lost.json", &lost.to_string());
         let told = folder.run(&format!("verify lost.json {on} --json")).exits(6).json();
-        assert_eq!(told["violations"][0]["code"], "count-wrong", "{name}");
+        assert_eq!(told["violations"][0]["code"], "stated-wrong", "{name}");
     }
 }
 

@@ -66,7 +66,7 @@ fn plans_on_graphs_are_read_back_to_the_same_step() {
         plan["training"]["n_parameters"] = json!(n - 1);
         folder.write("plan.json", &plan.to_string());
         let lost = folder.run(&format!("verify {on} --json")).exits(6).json();
-        assert_eq!(lost["violations"][0]["code"], "count-wrong", "{name}");
+        assert_eq!(lost["violations"][0]["code"], "stated-wrong", "{name}");
     }
 }
 

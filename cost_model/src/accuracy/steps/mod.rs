@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use ir::measured::{CollectiveOperation, CollectiveRow, GpuFacts, StepRow};
 
 use crate::collective::table::{Table, tables};
-use crate::score::{Line, Published, Score, score};
+use crate::score::{Line, Score, score};
 use crate::stack::megatron_deepspeed_2021;
 use crate::transformer::constants::{Constant, Constants};
 use crate::transformer::corrections::Corrections;
@@ -101,7 +101,6 @@ struct Judge<'a> {
     nominal: Constants,
     free: Vec<Free>,
     peers: Vec<(&'static str, f64)>,
-    published: Vec<Published>,
     none: Corrections,
 }
 
@@ -119,19 +118,8 @@ impl<'a> Judge<'a> {
             nominal: Constants::nominal(&set.stack),
             free: free.iter().map(|constant| Free::usual(*constant)).collect(),
             peers: vec![("constant MFU and bubble, in sample", constant_mfu(set))],
-            published: Vec::new(),
             none: Corrections::default(),
         }
-    }
-
-    /// The same with an error that vTrain's authors publish of their own model.
-    fn beside_vtrain(mut self, percent: f64) -> Self {
-        self.published.push(Published {
-            model: "vTrain",
-            percent: (percent, percent),
-            source: "vTrain at f8dda847, its own predictions of the whole table",
-        });
-        self
     }
 
     fn fit(&self, samples: &[Sample<'_>]) -> Constants {
@@ -192,7 +180,6 @@ impl<'a> Judge<'a> {
             n_constants,
             target,
             peers: self.peers.clone(),
-            published: self.published.clone(),
             note,
             ..Line::default()
         }
@@ -239,15 +226,12 @@ fn model(row: &Row) -> String {
     row.measured.model.clone()
 }
 
-/// vTrain's own error on its single-node and multi-node tables, as it publishes them.
-const VTRAIN: [f64; 2] = [8.37, 14.73];
-
 fn of_single(set: &Set) -> Vec<Line> {
     use Constant::{
         Derating, Elementwise, Ends, LaunchFloor, Neighbour, TensorCollectives, WideLaunch,
     };
     let free = [Derating, LaunchFloor, WideLaunch, Ends, Elementwise, TensorCollectives, Neighbour];
-    let judge = Judge::new(set, &free).beside_vtrain(VTRAIN[0]);
+    let judge = Judge::new(set, &free);
     let n = judge.n_free();
     let nominal = judge.nothing_fitted();
     let by_hidden = judge.left_out(|row| row.measured.hidden, CellTable::Without);
@@ -273,7 +257,7 @@ fn of_single(set: &Set) -> Vec<Line> {
 fn of_multi(set: &Set) -> Vec<Line> {
     use Constant::{Derating, Elementwise, Network, PartCollectives};
     let free = [Derating, Elementwise, PartCollectives, Network];
-    let judge = Judge::new(set, &free).beside_vtrain(VTRAIN[1]);
+    let judge = Judge::new(set, &free);
     let n = judge.n_free();
     let nominal = judge.nothing_fitted();
     vec![

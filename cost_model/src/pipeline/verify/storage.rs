@@ -5,7 +5,7 @@ use ir::grid::{Cell, Grid, Pass};
 use super::{Findings, Places};
 use crate::judge::Span;
 use crate::pipeline::Judged;
-use crate::pipeline::costs::PipelineCosts;
+use crate::pipeline::costs::{PipelineCosts, StageCosts};
 use crate::pipeline::violation::Violation;
 
 /// Compares the peaks of the trace with the sums of all intervals.
@@ -35,6 +35,28 @@ pub(super) fn check(
             let rule = "the peak of a rank is the greatest sum of what lies there at once";
             findings.push(Violation::Clock { rule, cell: *cell });
         }
+    }
+}
+
+/// Compares what hosts keep with the sums over devices, one by one.
+pub(super) fn hosts(costs: &PipelineCosts, judged: &Judged<'_>, findings: &mut Findings) {
+    let told: Vec<u64> = judged.report.hosts.iter().map(|host| host.bytes).collect();
+    let mut own = Vec::with_capacity(told.len());
+    for host in &costs.hosts {
+        let of_host =
+            |stage: &&StageCosts| host.devices.iter().any(|(rank, _)| stage.rank == *rank);
+        let bytes = costs.stages.iter().filter(of_host).flat_map(|stage| {
+            let devices = host.devices.iter().filter(|(rank, _)| stage.rank == *rank);
+            devices.map(|(_, n)| u128::from(stage.on_host.0) * u128::from(*n))
+        });
+        own.push(u64::try_from(bytes.sum::<u128>()).unwrap_or(u64::MAX));
+    }
+    if told != own {
+        findings.push(Violation::Count {
+            field: "bytes on hosts",
+            plan: told.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes)),
+            costs: own.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes)),
+        });
     }
 }
 

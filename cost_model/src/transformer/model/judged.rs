@@ -8,10 +8,11 @@ use ir::grid::{Grid, Pass};
 use ir::plan::Plan;
 use ir::units::{Bytes, Nanos, Work};
 
-use super::Pricing;
 use super::priced::{Passes, Place, Priced};
 use super::stages::{StageFigures, Stages};
-use crate::pipeline::costs::{Boundary, Link, PipelineCosts, RankCosts, StageCosts};
+use super::{Offload, Pricing};
+use crate::pipeline::costs::{Boundary, Link, Nic, PipelineCosts, RankCosts, Sharing, StageCosts};
+use crate::transformer::rank_groups::{self, Group};
 
 /// By stage, the rank whose row has its cells; `None` where a stage has no cell.
 #[must_use]
@@ -106,9 +107,10 @@ pub fn lowered(
         let own = &figures[index];
         let rank = ranks.get(index).copied().unwrap_or_default();
         let next = ranks.get(index + 1).copied().unwrap_or(rank);
-        let exchange = priced.last_exchange_s(own.dense, own.experts)
-            + tie_s(priced, index, n_stages)
-            + copies_s(priced, rank, own.copies);
+        let last = priced.last_exchange_s(own.dense, own.experts);
+        // The gradient of an embedding is there with the very last kernel, on both ends.
+        let exchange =
+            last + tie_s(priced, index, n_stages) + copies_s(priced, rank, own.copies);
         let (recomputed, at_a_time) = if is_held { (own.again_all, 0.0) } else { (0.0, own.again) };
         let stash = bytes(own.stash);
         StageCosts {
@@ -124,9 +126,10 @@ pub fn lowered(
             forward_temporary: bytes(own.logits),
             backward_temporary: bytes(own.logits + at_a_time),
             persistent: bytes(own.persistent),
+            on_host: bytes(own.on_host),
             next: boundary(priced, rank, next, own.sends),
             exchange: nanos(exchange),
-            overlapped: nanos(exchange * priced.pricing.stack.overlap_data),
+            overlapped: nanos(overlapped_s(priced, own, last)),
         }
     });
     let stages: Vec<StageCosts> = stages.collect();
@@ -136,18 +139,43 @@ pub fn lowered(
             own.fold((0.0, 0.0), |sum, own| (sum.0 + own.dense, sum.1 + own.experts));
         priced.optimizer_s(dense, experts)
     };
+    let cards = priced.cards();
     let rank = |rank: u32| RankCosts {
         optimizer: nanos(optimizer(rank)),
         limit: priced.pricing.limit,
         persistent: bytes(priced.rank_bytes),
-        nic: None,
+        nic: cards.as_ref().and_then(|cards| cards.of_rank.get(rank as usize).copied()),
     };
+    let nics = cards.as_ref().map_or_else(Vec::new, |cards| {
+        let n_cards = cards.of_rank.iter().max().map_or(0, |last| *last as usize + 1);
+        vec![Nic { n_copies: cards.n_copies }; n_cards]
+    });
     PipelineCosts {
         n_micro_batches: u32::try_from(degrees.n_micro_batches).unwrap_or(u32::MAX),
         stages,
         ranks: (0..degrees.pipeline.max(1)).map(rank).collect(),
+        nics,
+        hosts: match priced.pricing.offload {
+            Offload::Nothing => Vec::new(),
+            Offload::Optimizer => {
+                let system = priced.pricing.system;
+                rank_groups::hosts(degrees, system.per_host, &system.host_memory)
+            }
+        },
         ..PipelineCosts::default()
     }
+}
+
+/// Seconds of the last exchange that may run beside the last backward pass: what the stack overlaps,
+/// as far as the links are not taken by collectives of the pass itself.
+fn overlapped_s(priced: &Priced<'_>, own: &StageFigures, exchange_s: f64) -> f64 {
+    let tier = usize::from(Group::replicas(&priced.degrees).spread(priced.pricing.system.per_host).leaves_host());
+    let taken_s = own.backward_links_s[tier] + priced.scatter_s(own.dense, own.experts);
+    let free_s = (own.backward_s - taken_s).max(0.0);
+    (exchange_s * priced.pricing.stack.overlap_data).min(match taken_s > 0.0 {
+        true => free_s,
+        false => f64::INFINITY,
+    })
 }
 
 /// Seconds in which the two ends of a pipeline add up the gradients of an embedding that both hold.
@@ -157,8 +185,7 @@ pub fn tie_s(priced: &Priced<'_>, stage: usize, n_stages: usize) -> f64 {
         return 0.0;
     }
     let bytes = priced.pricing.gradients.exchanged() * priced.passes.end_parameters;
-    let last = priced.degrees.pipeline.saturating_sub(1);
-    let (_, link) = priced.boundary(0, last, 0.0);
+    let link = shared(priced, 0, priced.degrees.pipeline.saturating_sub(1));
     2.0 * link.start_up_s + bytes / link.rate.get()
 }
 
@@ -168,19 +195,29 @@ fn copies_s(priced: &Priced<'_>, rank: u32, copies: f64) -> f64 {
     if copies <= 0.0 || rank == 0 {
         return 0.0;
     }
-    let (_, link) = priced.boundary(0, rank, 0.0);
+    let link = shared(priced, 0, rank);
     2.0 * link.start_up_s + 2.0 * priced.pricing.gradients.exchanged() * copies / link.rate.get()
+}
+
+/// The way between two ranks where all devices of both use it at once.
+fn shared(priced: &Priced<'_>, from: u32, to: u32) -> crate::collective::Link {
+    let (_, link) = priced.boundary(from, to, 0.0);
+    let cards = priced.cards().filter(|_| priced.crosses(from, to));
+    link.shared(cards.map_or(1, |cards| u64::from(cards.n_copies)))
 }
 
 fn boundary(priced: &Priced<'_>, from: u32, to: u32, message: f64) -> Boundary {
     let (message, link) = priced.boundary(from, to, message);
+    let crosses = priced.crosses(from, to);
+    let sharing = if crosses { Sharing::Nic } else { Sharing::Own };
     Boundary {
         activation: bytes(message),
         gradient: bytes(message),
         link: Link {
             latency_ns: link.start_up_s * 1e9,
             bandwidth: Some(link.rate),
-            ..Link::default()
+            tier: u8::from(crosses),
+            sharing,
         },
     }
 }

@@ -7,9 +7,12 @@
 
 use ir::card::{ModelCard, StateFormat};
 use ir::stack::Stack;
+use ir::tensor::DType;
 use ir::units::Bytes;
+use ir::workload::Optimizer;
 
 use super::constants::Constants;
+use super::corrections::Corrections;
 use super::run::Gradients;
 use super::system::System;
 
@@ -18,6 +21,7 @@ pub mod judged;
 pub mod kind;
 mod part;
 pub mod priced;
+pub mod shape;
 pub mod stages;
 
 #[cfg(test)]
@@ -46,9 +50,15 @@ pub struct Pricing<'a> {
     pub stack: &'a Stack,
     /// Constants of the step-time model.
     pub constants: &'a Constants,
+    /// What measured steps say of blocks beside them.
+    pub corrections: &'a Corrections,
+    /// Type that is computed in, one of [`super::precision::TYPES`].
+    pub dtype: DType,
+    /// The optimizer.
+    pub optimizer: Optimizer,
     /// Numbers of the gradients that replicas exchange.
     pub gradients: Gradients,
-    /// Formats of parameters and optimizer states.
+    /// Formats of parameters, gradients and master weights.
     pub format: StateFormat,
     /// Bytes beside what is computed, of each device: rounding of the allocator, small tensors.
     pub resident: f64,

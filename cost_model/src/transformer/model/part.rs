@@ -7,7 +7,7 @@
 //! Products and bytes are those of the graph's own ops, forward and backward; attention is taken as
 //! the graph writes it, not as a fused kernel.
 
-use ir::card::part::{PartCard, PartPass};
+use ir::card::part::{Grows, PartCard, PartPass};
 use ir::stack::{Elementwise, Launch};
 
 use super::Pricing;
@@ -36,10 +36,13 @@ pub(super) fn kind(pricing: &Pricing<'_>, part: &PartCard, samples: u64) -> Kind
         again_s: forward_s,
         core_s: 0.0,
         collectives_s: 0.0,
+        backward_links_s: [0.0; 2],
         dense: parameters,
         experts: 0.0,
         held_dense: parameters,
         held_experts: 0.0,
+        lines_dense: part.n_lines as f64,
+        lines_experts: 0.0,
         all: stash,
         without_core: stash,
         input: (part.input as f64 * batch).min(stash),
@@ -48,9 +51,11 @@ pub(super) fn kind(pricing: &Pricing<'_>, part: &PartCard, samples: u64) -> Kind
 
 /// Seconds of one pass.
 fn seconds(pricing: &Pricing<'_>, pass: &PartPass, samples: u64) -> f64 {
-    let rates = Rates::new(pricing.system, pricing.constants);
+    let rates = Rates::new(pricing.system, pricing.constants, pricing.dtype);
+    let beside = Rates::beside(pricing.system, pricing.constants, pricing.dtype);
     let products = pass.products.iter().map(|own| {
         let product = own.of_samples(samples);
+        let rates = if own.grows == Grows::Count { &beside } else { &rates };
         own.n_kernels as f64 * rates.product(product.count, [product.m, product.n, product.k])
     });
     let share = match pricing.stack.elementwise {

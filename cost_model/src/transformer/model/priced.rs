@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use ir::card::{FeedForward, Head, SequenceParallel, ZeroStage};
-use ir::plan::{Mesh, Parallelism};
+use ir::plan::Parallelism;
+use ir::workload::Optimizer;
 
 use super::kind::Kind;
 use super::{Offload, Pricing};
@@ -12,25 +13,22 @@ use crate::training_memory::activations::tokens;
 use crate::training_memory::states::state_bytes;
 use crate::transformer::constants::Constant;
 use crate::transformer::ends;
+use crate::transformer::precision::{copies, element, host_optimizer_bytes, optimizer_bytes};
+use crate::transformer::rank_groups::{self, Cards, Group};
 use crate::transformer::rates::Rates;
 use crate::transformer::run::Run;
 use crate::transformer::step::beside;
 use crate::transformer_counts::position_parameters;
 
-/// Bytes of an element of an activation or of a gathered parameter.
-const ELEMENT: f64 = 2.0;
-/// Bytes per logit at the peak; see [`crate::training_memory`].
-const LOGIT: f64 = 6.0;
-/// Bytes per parameter that the optimizer reads and writes; see [`crate::transformer::step`].
-const OPTIMIZER_BYTES: f64 = 36.0;
+/// Bytes per logit at the peak beside its own: a 32-bit copy; see [`crate::training_memory`].
+const LOGIT: f64 = 4.0;
+/// Bytes of what Adafactor keeps for a row or a column, in single precision.
+const LINE: f64 = 4.0;
 /// Bytes per second between a device and its host: PCIe 4 x16 as achieved (`links.csv`, pcie4_x16);
 /// *nominal*, the cluster's model does not hold host links.
 pub(crate) const HOST_LINK: f64 = 25e9;
 /// Bytes per second of a host's memory, which its devices share; *nominal*: eight channels of DDR4.
 pub(crate) const HOST_MEMORY: f64 = 200e9;
-/// Bytes per parameter that the optimizer reads and writes in host memory: gradient read, master
-/// weight and two moments read and written, weight written.
-pub(crate) const HOST_OPTIMIZER_BYTES: f64 = 4.0 + 24.0 + 2.0;
 /// Blocks whose gathered parameters are there at once.
 const GATHERED_BLOCKS: f64 = 2.0;
 
@@ -47,6 +45,15 @@ pub struct Passes {
 }
 
 impl Passes {
+    /// What tells the degrees apart that [`Self::of`] prices differently.
+    #[must_use]
+    pub fn key(degrees: &Parallelism, per_host: u64) -> [u64; 7] {
+        let [stride, n_devices] = rank_groups::layout_of_blocks(degrees, per_host);
+        let counts = [degrees.tensor, degrees.context, degrees.expert, degrees.sequence as u32];
+        let [tensor, context, expert, sequence] = counts.map(u64::from);
+        [tensor, context, expert, sequence, degrees.micro_batch, stride, n_devices]
+    }
+
     /// Prices blocks and head.
     #[must_use]
     pub fn of(pricing: &Pricing<'_>, degrees: &Parallelism) -> Self {
@@ -57,6 +64,7 @@ impl Passes {
             parallelism: degrees.clone(),
             recompute: ir::card::Recompute::None,
             gradients: pricing.gradients,
+            dtype: pricing.dtype,
             blocks: Vec::new(),
         });
         let head = |run: &Run| ends::head(run, pricing.system, pricing.stack, pricing.constants);
@@ -79,6 +87,18 @@ pub struct Place {
     pub last: bool,
 }
 
+/// Bytes of states in one memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HeldBytes {
+    /// Per parameter of a block that all replicas hold alike, and per parameter of an expert.
+    pub parameter: [f64; 2],
+    /// Per row or column of such weights.
+    pub line: [f64; 2],
+    /// Of the embedding, of the head, and of what no closed form counts, which is with the last
+    /// stage.
+    pub ends: [f64; 3],
+}
+
 /// A model under given degrees.
 #[derive(Clone, Debug)]
 pub struct Priced<'a> {
@@ -88,21 +108,69 @@ pub struct Priced<'a> {
     pub degrees: Parallelism,
     /// Blocks and head.
     pub passes: Arc<Passes>,
-    /// Bytes of states per parameter that all replicas hold alike, and per parameter of an expert.
-    pub state_bytes: [f64; 2],
-    /// Bytes of the embedding's states, and of the head's, on one device.
-    pub end_bytes: [f64; 2],
+    /// Bytes of states on one device.
+    pub on_device: HeldBytes,
+    /// Bytes of states that one device leaves with its host.
+    pub on_host: HeldBytes,
     /// Bytes that each micro-batch in flight keeps of the embedding: masks of its dropout.
     pub mask_bytes: f64,
     /// Bytes of logits, loss and their inputs.
     pub logit_bytes: f64,
-    /// Bytes of states of what no closed form counts; with the last stage.
-    pub other_bytes: f64,
     /// By boundary behind a block, bytes of the message that crosses it for one micro-batch; of
     /// length one where all are alike.
     pub messages: Vec<f64>,
     /// Bytes of each device beside its stages: messages, gathered parameters, allocator.
     pub rank_bytes: f64,
+}
+
+/// Elements of the ends, on one device.
+#[derive(Clone, Copy, Default)]
+struct Ends {
+    /// Of the embedding, or of the head, and their rows and columns.
+    words: [f64; 2],
+    /// Of learned positions.
+    positions: f64,
+    /// Of what no closed form counts.
+    others: f64,
+}
+
+/// Bytes of states on a device and with its host, where so many replicas share out dense weights and
+/// experts.
+fn held(
+    pricing: &Pricing<'_>,
+    degrees: &Parallelism,
+    replicas: [f64; 2],
+    ends: Ends,
+) -> (HeldBytes, HeldBytes) {
+    let (mut device, mut host) = (HeldBytes::default(), HeldBytes::default());
+    let sharers = |least: ZeroStage, replicas: f64| match degrees.zero >= least {
+        true => replicas.max(1.0),
+        false => 1.0,
+    };
+    for (part, replicas) in replicas.into_iter().enumerate() {
+        let own = state_bytes(pricing.format, pricing.optimizer, degrees.zero, replicas);
+        device.parameter[part] = own.parameters + own.gradients;
+        let keeper = match pricing.offload {
+            Offload::Nothing => &mut device,
+            Offload::Optimizer => &mut host,
+        };
+        keeper.parameter[part] += own.master_weights + own.optimizer_states;
+        keeper.line[part] = match pricing.optimizer {
+            Optimizer::Adafactor => LINE / sharers(ZeroStage::Optimizer, replicas),
+            Optimizer::AdamW | Optimizer::Sgd => 0.0,
+        };
+    }
+    for held in [&mut device, &mut host] {
+        let (whole, line) = (held.parameter[0], held.line[0]);
+        let words = ends.words[0] * whole + ends.words[1] * line;
+        let vectors = whole + line;
+        held.ends = [words + ends.positions * vectors, words, ends.others * vectors];
+    }
+    // Ends are computed in 16 bits where blocks are in 8.
+    for (part, replicas) in replicas.into_iter().enumerate() {
+        device.parameter[part] += copies(pricing.dtype) / sharers(ZeroStage::Parameters, replicas);
+    }
+    (device, host)
 }
 
 impl<'a> Priced<'a> {
@@ -112,51 +180,46 @@ impl<'a> Priced<'a> {
         let count = |degree: u32| f64::from(degree.max(1));
         let replicas = count(degrees.data) * count(degrees.context);
         let of_experts = (replicas / count(degrees.expert)).max(1.0);
-        let bytes = |replicas| {
-            let own = state_bytes(pricing.format, degrees.zero, replicas);
-            match pricing.offload {
-                Offload::Nothing => own.total(),
-                Offload::Optimizer => own.parameters + own.gradients,
-            }
-        };
-        let state_bytes = [bytes(replicas), bytes(of_experts)];
         let tensor = count(degrees.tensor);
         let outer = match degrees.sequence {
             SequenceParallel::Off => 1.0,
             SequenceParallel::On | SequenceParallel::Ulysses => tensor,
         };
+        let card = pricing.model.groups.first().map(|group| &group.card);
+        let card = card.filter(|_| !pricing.model.is_of_parts());
+        let mut ends =
+            Ends { others: pricing.model.other_parameters.max(0) as f64, ..Ends::default() };
+        if let Some(card) = card {
+            let (rows, hidden) = (card.vocabulary as f64 / tensor, card.hidden as f64);
+            ends.words = [rows * hidden, rows + hidden];
+            // Each tensor rank has all positions.
+            ends.positions = position_parameters(card) as f64;
+        }
+        let (on_device, on_host) = held(&pricing, &degrees, [replicas, of_experts], ends);
         let mut priced = Self {
             pricing,
             degrees,
             passes,
-            state_bytes,
-            end_bytes: [0.0; 2],
+            on_device,
+            on_host,
             mask_bytes: 0.0,
             logit_bytes: 0.0,
-            other_bytes: pricing.model.other_parameters.max(0) as f64 * state_bytes[0],
             messages: Vec::new(),
             rank_bytes: pricing.resident,
         };
-        if pricing.model.is_of_parts() {
-            return priced.with_parts();
-        }
-        let Some(group) = pricing.model.groups.first() else { return priced };
-        let card = &group.card;
-        let words = card.vocabulary as f64 * card.hidden as f64 / tensor;
-        // Each tensor rank has all positions.
-        let positions = position_parameters(card) as f64;
-        priced.end_bytes = [(words + positions) * state_bytes[0], words * state_bytes[0]];
+        let Some(card) = card else { return priced.with_parts() };
         let tokens = tokens(card, &priced.degrees);
         let width = card.hidden as f64 / outer;
         if card.form == FeedForward::Plain {
             priced.mask_bytes = tokens * width;
         }
         let predictions = f64::from(pricing.model.n_predictions);
-        let logits = LOGIT * tokens * card.vocabulary as f64 / tensor;
-        priced.logit_bytes = predictions * (logits + 2.0 * ELEMENT * tokens * width);
+        let element = element(pricing.dtype);
+        let logits = (LOGIT + element) * tokens * card.vocabulary as f64 / tensor;
+        priced.logit_bytes = predictions * (logits + 2.0 * element * tokens * width);
         let tokens_sent = priced.degrees.micro_batch as f64
             * card.sequence.div_ceil(u64::from(priced.degrees.context.max(1))) as f64;
-        priced.messages = vec![ELEMENT * tokens_sent * card.hidden as f64];
+        priced.messages = vec![element * tokens_sent * card.hidden as f64];
         priced.rank_bytes += priced.buffers(tokens * width);
         priced
     }
@@ -170,7 +233,7 @@ impl<'a> Priced<'a> {
         };
         self.messages = self.pricing.model.groups.iter().flat_map(behind).collect();
         let largest = self.messages.iter().copied().fold(0.0, f64::max);
-        self.rank_bytes += self.buffers(largest / ELEMENT);
+        self.rank_bytes += self.buffers(largest / element(self.pricing.dtype));
         self
     }
 
@@ -184,12 +247,15 @@ impl<'a> Priced<'a> {
     /// Gathered parameters where they are shared out, and one message each way between stages.
     fn buffers(&self, message: f64) -> f64 {
         let mut bytes = 0.0;
+        let element = element(self.pricing.dtype);
         if self.degrees.zero == ZeroStage::Parameters {
             let block = self.passes.kinds.iter().map(|kind| kind.held_dense + kind.held_experts);
-            bytes += GATHERED_BLOCKS * ELEMENT * block.fold(0.0, f64::max);
+            bytes += GATHERED_BLOCKS
+                * (element + copies(self.pricing.dtype))
+                * block.fold(0.0, f64::max);
         }
         if self.degrees.pipeline > 1 {
-            bytes += 2.0 * ELEMENT * message;
+            bytes += 2.0 * element * message;
         }
         bytes
     }
@@ -226,31 +292,23 @@ impl<'a> Priced<'a> {
     /// Seconds of an all-reduce over replicas of so many bytes per parameter.
     #[must_use]
     pub fn exchange_s(&self, dense: f64, experts: f64, bytes: f64) -> f64 {
-        let of = |degree: u32| u64::from(degree.max(1));
-        let degrees = &self.degrees;
-        let replicas = of(degrees.data) * of(degrees.context);
-        let stride = match degrees.mesh {
-            Mesh::DataInside => of(degrees.tensor),
-            Mesh::PipelineInside => of(degrees.tensor) * of(degrees.pipeline),
-        };
+        let system = self.pricing.system;
         let network = self.pricing.constants.get(Constant::Network);
-        let all = |ranks, stride, parameters: f64| {
-            if parameters > 0.0 {
-                self.pricing.system.exchange_s(ranks, stride, bytes * parameters, network)
-            } else {
-                0.0
-            }
+        let all = |group: Group, parameters: f64| match parameters > 0.0 {
+            true => system.exchange_s(group.spread(system.per_host), bytes * parameters, network),
+            false => 0.0,
         };
-        let expert = of(degrees.expert);
-        all(replicas, stride, dense)
-            + all((replicas / expert).max(1), stride.saturating_mul(expert), experts)
+        all(Group::replicas(&self.degrees), dense)
+            + all(Group::expert_replicas(&self.degrees), experts)
     }
 
     /// Seconds in which fully sharded parameters are gathered before a pass.
     #[must_use]
     pub fn gather_s(&self, dense: f64, experts: f64) -> f64 {
         match self.degrees.zero {
-            ZeroStage::Parameters => self.exchange_s(dense, experts, ELEMENT) / 2.0,
+            ZeroStage::Parameters => {
+                self.exchange_s(dense, experts, element(self.pricing.dtype)) / 2.0
+            }
             _ => 0.0,
         }
     }
@@ -273,7 +331,9 @@ impl<'a> Priced<'a> {
             ZeroStage::None | ZeroStage::Optimizer => {
                 self.exchange_s(dense, experts, self.pricing.gradients.exchanged())
             }
-            ZeroStage::Gradients => self.exchange_s(dense, experts, ELEMENT) / 2.0,
+            ZeroStage::Gradients => {
+                self.exchange_s(dense, experts, element(self.pricing.dtype)) / 2.0
+            }
             ZeroStage::Parameters => 0.0,
         }
     }
@@ -285,19 +345,21 @@ impl<'a> Priced<'a> {
         let degrees = &self.degrees;
         let (of_dense, of_experts) = match degrees.zero {
             ZeroStage::None => (1.0, 1.0),
-            _ => (
-                count(degrees.data),
-                (count(degrees.data) * count(degrees.context) / count(degrees.expert)).max(1.0),
-            ),
+            _ => {
+                let replicas = count(degrees.data) * count(degrees.context);
+                (replicas, (replicas / count(degrees.expert)).max(1.0))
+            }
         };
         let own = dense / of_dense + experts / of_experts;
+        let Pricing { dtype, optimizer, .. } = self.pricing;
         if self.pricing.offload == Offload::Optimizer {
             let hosts = self.pricing.system.per_host.max(1) as f64;
-            let sent = self.pricing.gradients.exchanged() + ELEMENT;
-            return own * (sent / HOST_LINK + HOST_OPTIMIZER_BYTES * hosts / HOST_MEMORY);
+            let sent = self.pricing.gradients.exchanged() + element(dtype);
+            let moved = host_optimizer_bytes(dtype, optimizer);
+            return own * (sent / HOST_LINK + moved * hosts / HOST_MEMORY);
         }
-        let rates = Rates::new(self.pricing.system, self.pricing.constants);
-        rates.pointwise(OPTIMIZER_BYTES * own)
+        let rates = Rates::new(self.pricing.system, self.pricing.constants, dtype);
+        rates.pointwise(optimizer_bytes(dtype, optimizer) * own)
     }
 
     /// A pass with a collective beside it as far as the stack overlaps.
@@ -306,31 +368,35 @@ impl<'a> Priced<'a> {
         beside(pass_s, collective_s, self.pricing.stack.overlap_data)
     }
 
-    /// Bytes of a message on one device and its way from a rank to another one.
+    /// Bytes of a message on one device and its way from a rank to another one, were it alone on
+    /// its network card.
     #[must_use]
     pub fn boundary(&self, from: u32, to: u32, bytes: f64) -> (f64, Link) {
-        let of = |degree: u32| u64::from(degree.max(1));
-        let degrees = &self.degrees;
+        let tensor = f64::from(self.degrees.tensor.max(1));
         let system = self.pricing.system;
         let constants = self.pricing.constants;
-        let tensor = of(degrees.tensor);
-        let inner = tensor * of(degrees.context);
-        let width = match degrees.mesh {
-            Mesh::DataInside => inner * of(degrees.data),
-            Mesh::PipelineInside => inner,
-        };
-        let host = |rank: u32| u64::from(rank) * width / system.per_host.max(1);
-        let n_devices = inner * of(degrees.data) * of(degrees.pipeline);
-        let crosses = width >= system.per_host || host(from) != host(to);
-        if crosses && n_devices > system.per_host {
-            let network = system.network_of(1, constants.get(Constant::Network));
-            (bytes / tensor as f64, network)
-        } else {
-            let inside = system.inside_of(constants.get(Constant::Neighbour));
-            match degrees.sequence {
-                SequenceParallel::On | SequenceParallel::Ulysses => (bytes / tensor as f64, inside),
-                SequenceParallel::Off => (bytes, inside),
-            }
+        if self.crosses(from, to) {
+            // Each tensor rank sends its part, which is gathered on the other side.
+            return (bytes / tensor, system.card(constants.get(Constant::Network)));
         }
+        let inside = system.inside_of(constants.get(Constant::Neighbour));
+        match self.degrees.sequence {
+            SequenceParallel::On | SequenceParallel::Ulysses => (bytes / tensor, inside),
+            SequenceParallel::Off => (bytes, inside),
+        }
+    }
+
+    /// Whether a way between two ranks leaves a host.
+    #[must_use]
+    pub fn crosses(&self, from: u32, to: u32) -> bool {
+        rank_groups::crosses(&self.degrees, self.pricing.system.per_host, from, to)
+    }
+
+    /// Which ranks share a network card; `None` where every device has one of its own.
+    #[must_use]
+    pub fn cards(&self) -> Option<Cards> {
+        let system = self.pricing.system;
+        (system.per_card > 1)
+            .then(|| rank_groups::cards(&self.degrees, system.per_host, system.per_card))
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use ir::card::Recompute;
 
 use super::kind::Kind;
-use super::priced::{Place, Priced};
+use super::priced::{HeldBytes, Place, Priced};
 
 /// Figures of one stage on one device, for one micro-batch where they say nothing else.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -20,6 +20,9 @@ pub struct StageFigures {
     pub recompute_s: f64,
     /// Of forward and backward pass, seconds of tensor, context and expert collectives.
     pub collectives_s: f64,
+    /// Of the backward pass, seconds in which such collectives use links inside hosts, and network
+    /// cards.
+    pub backward_links_s: [f64; 2],
     /// Parameters that all replicas hold alike, the ends included.
     pub dense: f64,
     /// Parameters of experts.
@@ -34,6 +37,8 @@ pub struct StageFigures {
     pub logits: f64,
     /// Bytes of states, for the whole step.
     pub persistent: f64,
+    /// Bytes of states that its host keeps of one device, for the whole step.
+    pub on_host: f64,
     /// Bytes that it sends to the next stage, over all tensor ranks.
     pub sends: f64,
     /// Parameters whose original an earlier stage has: their gradients are added up with it.
@@ -128,16 +133,15 @@ impl<'p, 'a> Stages<'p, 'a> {
         let dense = all.dense + copies + priced.end_parameters(place);
         let gather = priced.gather_s(dense, all.experts);
         let scatter = priced.scatter_s(dense, all.experts);
-        let mut ends = 0.0;
-        if place.first {
-            ends += priced.end_bytes[0];
-        }
-        if place.last && (priced.has_own_head() || !place.first) {
-            ends += priced.end_bytes[1];
-        }
-        if place.last {
-            ends += priced.other_bytes;
-        }
+        let has_head = place.last && (priced.has_own_head() || !place.first);
+        let held = |bytes: &HeldBytes| {
+            let ends = [place.first, has_head, place.last].into_iter().zip(bytes.ends);
+            let ends: f64 = ends.filter(|(has, _)| *has).map(|(_, bytes)| bytes).sum();
+            ends + (all.held_dense + copies) * bytes.parameter[0]
+                + all.held_experts * bytes.parameter[1]
+                + all.lines_dense * bytes.line[0]
+                + all.lines_experts * bytes.line[1]
+        };
         let masks = if place.first { priced.mask_bytes } else { 0.0 };
         let again = self.again(blocks, recompute, &all);
         StageFigures {
@@ -145,16 +149,16 @@ impl<'p, 'a> Stages<'p, 'a> {
             backward_s: priced.beside(all.backward_s + head * 2.0 / 3.0, gather + scatter),
             weight_s: all.weight_s + head / 3.0,
             recompute_s: again.seconds,
-            collectives_s: 2.0 * all.collectives_s,
+            collectives_s: all.collectives_s,
+            backward_links_s: all.backward_links_s,
             dense,
             experts: all.experts,
             stash: again.stash + masks,
             again: again.bytes,
             again_all: again.all_bytes,
             logits: if place.last { priced.logit_bytes } else { 0.0 },
-            persistent: (all.held_dense + copies) * priced.state_bytes[0]
-                + all.held_experts * priced.state_bytes[1]
-                + ends,
+            persistent: held(&priced.on_device),
+            on_host: held(&priced.on_host),
             sends: priced.message(blocks.end),
             copies,
         }
@@ -216,10 +220,14 @@ fn combined(a: &Kind, b: &Kind, with: impl Fn(f64, f64) -> f64) -> Kind {
         again_s: with(a.again_s, b.again_s),
         core_s: with(a.core_s, b.core_s),
         collectives_s: with(a.collectives_s, b.collectives_s),
+        backward_links_s: [0, 1]
+            .map(|tier| with(a.backward_links_s[tier], b.backward_links_s[tier])),
         dense: with(a.dense, b.dense),
         experts: with(a.experts, b.experts),
         held_dense: with(a.held_dense, b.held_dense),
         held_experts: with(a.held_experts, b.held_experts),
+        lines_dense: with(a.lines_dense, b.lines_dense),
+        lines_experts: with(a.lines_experts, b.lines_experts),
         all: with(a.all, b.all),
         without_core: with(a.without_core, b.without_core),
         input: with(a.input, b.input),

@@ -7,11 +7,14 @@ use ir::plan::{Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
 use ir::units::Bytes;
 
+use ir::tensor::DType;
+use ir::workload::Optimizer;
+
 use super::*;
 use crate::pipeline::{judge_plan, way::Contention};
 use crate::stack::megatron_core;
 use crate::training_memory::{InFlight, RankShare, Reserve, TrainingRun};
-use crate::transformer::corrections::Corrections;
+use crate::transformer::corrections::{Corrections, NONE};
 use crate::transformer::run::Run;
 use crate::transformer::step::Timer;
 use crate::transformer::system::tests::a100;
@@ -98,6 +101,9 @@ fn pricing<'a>(
         system,
         stack,
         constants,
+        corrections: &NONE,
+        dtype: DType::Bf16,
+        optimizer: Optimizer::AdamW,
         gradients: Gradients::Half,
         format: StateFormat::Megatron,
         resident: 1e6,
@@ -169,6 +175,7 @@ fn parameters_of_deepseek_v3() {
         groups: vec![group(&dense, 3), group(&mixture, 58)],
         n_predictions: 1,
         other_parameters: 0,
+        dtype: None,
     };
     let billions = counts::n_parameters(&model) as f64 / 1e9;
     assert!((billions - 671.0).abs() < 0.5, "{billions}");

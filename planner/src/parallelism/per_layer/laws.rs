@@ -46,6 +46,7 @@ fn model(n_blocks: u32) -> ModelCard {
         groups: vec![BlockGroup::of_card(card, n_blocks)],
         n_predictions: 1,
         other_parameters: 0,
+        dtype: None,
     }
 }
 
@@ -114,7 +115,7 @@ fn pricing<'a>(
     model: &'a ModelCard,
     limit: Option<Bytes>,
 ) -> LayerPricing<'a> {
-    LayerPricing { profile, model, per_host: 8, limit, offload: Offload::Nothing }
+    LayerPricing { profile, model, per_host: 8, limit, host_memory: &[], offload: Offload::Nothing }
 }
 
 /// The best step of everything in the space, cut by cut and block by block, without any bound or

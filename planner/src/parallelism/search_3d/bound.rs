@@ -115,10 +115,10 @@ pub fn of_leaf(priced: &Priced<'_>, totals: &Totals, leaf: &Leaf) -> f64 {
 #[must_use]
 pub fn is_too_large(priced: &Priced<'_>, totals: &Totals, limit: f64) -> bool {
     let p = f64::from(priced.degrees.pipeline.max(1));
-    let ends = priced.end_bytes[0] + if priced.has_own_head() { priced.end_bytes[1] } else { 0.0 };
-    let states = totals.held_dense * priced.state_bytes[0]
-        + totals.held_experts * priced.state_bytes[1]
-        + ends;
+    let held = &priced.on_device;
+    let ends = held.ends[0] + if priced.has_own_head() { held.ends[1] } else { 0.0 };
+    let states =
+        totals.held_dense * held.parameter[0] + totals.held_experts * held.parameter[1] + ends;
     states * (1.0 - ROUNDING) > p * (limit - priced.rank_bytes)
 }
 

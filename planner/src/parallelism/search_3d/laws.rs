@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cost_model::stack::{compiled, megatron_core, megatron_deepspeed_2021};
 use cost_model::transformer::constants::Constants;
+use cost_model::transformer::corrections::NONE;
 use cost_model::transformer::model::Offload;
 use cost_model::transformer::run::Gradients;
 use cost_model::transformer::system::System;
@@ -13,7 +14,9 @@ use ir::card::{
 };
 use ir::measured::GpuFacts;
 use ir::stack::Stack;
+use ir::tensor::DType;
 use ir::units::Bytes;
+use ir::workload::Optimizer;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -65,7 +68,13 @@ fn model(random: &mut SmallRng) -> ModelCard {
         let extra_weights = hidden * hidden;
         groups.push(BlockGroup { extra_weights, ..BlockGroup::of_card(card, n_blocks) });
     }
-    ModelCard { name: "random".to_owned(), groups, n_predictions: 1, other_parameters: 0 }
+    ModelCard {
+        name: "random".to_owned(),
+        groups,
+        n_predictions: 1,
+        other_parameters: 0,
+        dtype: None,
+    }
 }
 
 /// Prices without limits.
@@ -80,6 +89,9 @@ pub(super) fn pricing<'a>(
         system,
         stack,
         constants,
+        corrections: &NONE,
+        dtype: DType::Bf16,
+        optimizer: Optimizer::AdamW,
         gradients: Gradients::Half,
         format: StateFormat::Megatron,
         resident: 0.0,
@@ -156,6 +168,9 @@ fn bounds_are_below_every_plan() {
         let constants = Constants::nominal(&stack);
         let space = space(&mut random);
         let pricing = Pricing {
+            corrections: &NONE,
+            dtype: DType::Bf16,
+            optimizer: Optimizer::AdamW,
             gradients: Gradients::Full,
             format: StateFormat::HalfGradients,
             ..pricing(&model, &system, &stack, &constants)

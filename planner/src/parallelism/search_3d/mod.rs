@@ -194,13 +194,12 @@ pub struct Bounded {
 #[must_use]
 pub fn bounded(pricing: &Pricing<'_>, space: &Space) -> Vec<Bounded> {
     let n_blocks: Vec<u32> = pricing.model.groups.iter().map(|group| group.n_blocks).collect();
-    let mut known: BTreeMap<[u64; 5], (Arc<Passes>, Totals)> = BTreeMap::new();
+    let mut known: BTreeMap<_, (Arc<Passes>, Totals)> = BTreeMap::new();
     let mut all: Vec<Bounded> = shapes(pricing, space)
         .into_iter()
         .map(|shape| {
             let d = &shape.degrees;
-            let counts = [d.tensor, d.context, d.expert, d.sequence as u32].map(u64::from);
-            let key = [counts[0], counts[1], counts[2], counts[3], d.micro_batch];
+            let key = Passes::key(d, pricing.system.per_host);
             let (passes, totals) = known
                 .entry(key)
                 .or_insert_with(|| {

@@ -2,6 +2,7 @@
 
 use cost_model::stack::{compiled, megatron_core};
 use cost_model::transformer::constants::Constants;
+use cost_model::transformer::corrections::NONE;
 use cost_model::transformer::model::counts::n_parameters;
 use cost_model::transformer::model::priced::Priced;
 use cost_model::transformer::model::stages::Stages;
@@ -9,7 +10,9 @@ use cost_model::transformer::run::Gradients;
 use ir::card::part::{Grows, PartCard, PartPass, PartProduct};
 use ir::card::{BlockGroup, FeedForward, Head, ModelCard, StateFormat, TransformerCard};
 use ir::op::Product;
+use ir::tensor::DType;
 use ir::units::Bytes;
+use ir::workload::Optimizer;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -51,6 +54,7 @@ fn model(random: &mut SmallRng) -> ModelCard {
         backward_input: pass(random, Grows::Count),
         backward_weight: pass(random, Grows::Contracted),
         n_parameters: random.random_range(0..20_000_000),
+        n_lines: random.random_range(0..20_000),
         tied: match at {
             3.. if random.random_bool(0.3) => vec![(random.random_range(0..at), 5_000_000)],
             _ => Vec::new(),
@@ -68,6 +72,7 @@ fn model(random: &mut SmallRng) -> ModelCard {
         groups: groups.collect(),
         n_predictions: 1,
         other_parameters: 0,
+        dtype: None,
     }
 }
 
@@ -117,6 +122,9 @@ fn bounds_are_below_every_plan_and_no_parameter_is_lost() {
         let stack = megatron_core();
         let constants = Constants::nominal(&stack);
         let pricing = Pricing {
+            corrections: &NONE,
+            dtype: DType::Bf16,
+            optimizer: Optimizer::AdamW,
             gradients: Gradients::Full,
             format: StateFormat::HalfGradients,
             ..pricing(&model, &system, &stack, &constants)

@@ -138,7 +138,8 @@ fn needs(priced: &Priced<'_>, leaf: &Leaf, kind: &Kind, count: f64) -> (Block, f
     let exposed_s = priced.beside(0.0, exchange_s) - priced.pricing.stack.overlap_data * exchange_s;
     let block = Block {
         seconds: kind.forward_s + kind.backward_s + exposed_s.max(0.0),
-        states: kind.held_dense * priced.state_bytes[0] + kind.held_experts * priced.state_bytes[1],
+        states: kind.held_dense * priced.on_device.parameter[0]
+            + kind.held_experts * priced.on_device.parameter[1],
         all: kind.all,
         least,
         freed: if may { freed.into_iter().map(rate).fold(0.0, f64::max) } else { 0.0 },
@@ -158,12 +159,12 @@ fn ranks(priced: &Priced<'_>, kept: &Kept, limit: f64, least_s: f64, leaf: &Leaf
         let in_flight = moments.iter().map(chunks).max().unwrap_or(0);
         let mut room = limit - priced.rank_bytes;
         if rank == 0 {
-            room -= priced.end_bytes[0];
+            room -= priced.on_device.ends[0];
         }
         if rank == head {
             room -= priced.logit_bytes;
             if priced.has_own_head() {
-                room -= priced.end_bytes[1];
+                room -= priced.on_device.ends[1];
             }
         }
         let away_s = rank as f64 * least_s;

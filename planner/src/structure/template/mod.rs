@@ -94,6 +94,7 @@ pub fn model(
         groups: vec![BlockGroup::of_card(card, n_blocks)],
         n_predictions: 1,
         other_parameters,
+        dtype: None,
     };
     Ok((model, first..last + 1))
 }

@@ -111,6 +111,7 @@ fn row(
         model: &model,
         per_host: N_DEVICES,
         limit: Some(Bytes(limit_gib << 30)),
+        host_memory: &[],
         offload: if mode == "offload" { Offload::Optimizer } else { Offload::Nothing },
     };
     pricing.check()?;

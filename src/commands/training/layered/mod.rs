@@ -2,7 +2,6 @@
 
 mod bench;
 mod found;
-mod hosts;
 mod nothing_fits;
 
 use std::sync::Arc;
@@ -76,11 +75,10 @@ pub(super) fn plan(
             Stop::Deadline | Stop::Cancelled => Err(too_early(&found)),
         };
     };
-    hosts::check(&setting, best)?;
     let elapsed = start.elapsed();
     let answer = Answer::new(&setting, best, &found, elapsed)?;
     let made_by = (ALGORITHM, found.bound);
-    let document = document::of(&setting, &best.plan()?, Order::OneFOneB, made_by)?;
+    let document = document::of(&setting, &best.plan()?, Order::OneFOneB.name(), made_by)?;
     let text = escape::json(document.to_json()?);
     let files: Vec<_> =
         args.output.iter().map(|path| (path.clone(), text.clone().into_bytes())).collect();

@@ -11,7 +11,7 @@ use planner::parallelism::search_3d::space::Space;
 use super::super::nothing_fits::{loosened, no_configuration};
 use super::super::setting::Setting;
 use super::found::degrees;
-use super::{hosts, pricing};
+use super::pricing;
 use crate::commands::CommandResult;
 use crate::printer::Printer;
 use crate::table::Column;
@@ -43,7 +43,7 @@ pub(super) fn answer(setting: &Setting, space: &Space, printer: &Printer) -> Com
         .fact("shortfall_bytes", short)
         .fact("binds", binding(&least))
         .fact("plan", degrees(&least.degrees));
-    for way in ways(setting, &pricing, space, &least)? {
+    for way in ways(&pricing, space, &least)? {
         diagnostic = diagnostic.hint(way);
     }
     Err(diagnostic)
@@ -98,7 +98,6 @@ fn print_stages(least: &Least, limit: u64, printer: &Printer) {
 
 /// Changes that fit, each planned by the same search.
 fn ways(
-    setting: &Setting,
     pricing: &LayerPricing<'_>,
     space: &Space,
     least: &Least,
@@ -116,13 +115,10 @@ fn ways(
     }
     let moved = LayerPricing { offload: Offload::Optimizer, ..*pricing };
     match fitting(&moved, space)? {
-        Some(plan) => match hosts::check_within(setting, &moved, &plan) {
-            Ok(()) => ways.push(format!(
-                "with optimizer states on the hosts (without --no-offload) a plan fits: step time {} or less",
-                plan.step
-            )),
-            Err(error) => ways.push(format!("offloading is no way out: {}", error.message)),
-        },
+        Some(plan) => ways.push(format!(
+            "with optimizer states on the hosts (without --no-offload) a plan fits: step time {} or less",
+            plan.step
+        )),
         None => ways.push(host_term(&moved, space)),
     }
     let most = space.devices.iter().copied().max().unwrap_or(1);

@@ -1,0 +1,103 @@
+//! Bytes of numbers under the element type of a training run.
+//!
+//! fp32 computes everything in 32 bits. bf16 and fp16 keep activations and the weights that are
+//! computed with in 16 bits. fp8 does what bf16 does, but for products by weights of blocks: their
+//! operands are 8 bits wide, so their kept inputs are too, and each such weight has a copy and a
+//! transposed copy in 8 bits (NVIDIA, Transformer Engine documentation, FP8 recipes).
+
+use ir::tensor::DType;
+use ir::workload::Optimizer;
+
+/// Types that training runs compute in.
+pub const TYPES: [DType; 4] = [DType::Bf16, DType::F16, DType::F32, DType::F8];
+
+/// Bytes per parameter of a block's 8-bit copies.
+const COPIES: f64 = 2.0;
+
+/// Bytes of an activation, of its gradient, and of a weight that is computed with.
+#[must_use]
+pub const fn element(dtype: DType) -> f64 {
+    match dtype {
+        DType::F32 => 4.0,
+        _ => 2.0,
+    }
+}
+
+/// Bytes of an operand of a product by weights.
+#[must_use]
+pub const fn operand(dtype: DType) -> f64 {
+    match dtype {
+        DType::F32 => 4.0,
+        DType::F8 => 1.0,
+        _ => 2.0,
+    }
+}
+
+/// The type of what is no product by weights: attention, head, pointwise kernels.
+#[must_use]
+pub const fn beside(dtype: DType) -> DType {
+    match dtype {
+        DType::F8 => DType::Bf16,
+        other => other,
+    }
+}
+
+/// Bytes per parameter of a block that copies in the type of its products take.
+#[must_use]
+pub const fn copies(dtype: DType) -> f64 {
+    match dtype {
+        DType::F8 => COPIES,
+        _ => 0.0,
+    }
+}
+
+/// Bytes per parameter that the optimizer reads and writes.
+///
+/// With a 32-bit master copy: the 16-bit gradient becomes a 32-bit one (2 + 4), the optimizer reads
+/// it and the master weight and writes that (12), and the weight that is computed with is written
+/// (2); AdamW reads and writes two moments (16), Adafactor reads the gradient once more for its sums
+/// (4). Without one: gradient and weight are read and the weight is written (12), and the same
+/// besides. fp8 reads the 16-bit weight again and writes two copies (4).
+#[must_use]
+pub const fn optimizer_bytes(dtype: DType, optimizer: Optimizer) -> f64 {
+    let states = match optimizer {
+        Optimizer::AdamW => 16.0,
+        Optimizer::Sgd => 0.0,
+        Optimizer::Adafactor => 4.0,
+    };
+    let plain = match dtype {
+        DType::F32 => 12.0,
+        DType::F8 => 24.0,
+        _ => 20.0,
+    };
+    plain + states
+}
+
+/// Bytes per parameter that an optimizer reads and writes in the memory of its host: the gradient,
+/// the weight there and the states, and the weight for the device.
+#[must_use]
+pub const fn host_optimizer_bytes(dtype: DType, optimizer: Optimizer) -> f64 {
+    let states = match optimizer {
+        Optimizer::AdamW => 16.0,
+        Optimizer::Sgd => 0.0,
+        Optimizer::Adafactor => 4.0,
+    };
+    4.0 + 8.0 + states + element(dtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_by_hand() {
+        // 6 for the wide gradient, 28 for Adam and its three 32-bit numbers, 2 for the weight.
+        assert_eq!(optimizer_bytes(DType::Bf16, Optimizer::AdamW), 36.0);
+        // Gradient, weight and two moments read, the last three written.
+        assert_eq!(optimizer_bytes(DType::F32, Optimizer::AdamW), 28.0);
+        assert_eq!(optimizer_bytes(DType::F32, Optimizer::Sgd), 12.0);
+        assert_eq!(host_optimizer_bytes(DType::Bf16, Optimizer::AdamW), 30.0);
+        assert_eq!(TYPES.map(element), [2.0, 2.0, 4.0, 2.0]);
+        assert_eq!(TYPES.map(operand), [2.0, 2.0, 4.0, 1.0]);
+    }
+}

@@ -1,0 +1,462 @@
+//! Where the ranks of a training run lie: which hosts a group of them touches, which pipeline
+//! neighbours leave their host, and which of them use the same network card.
+//!
+//! Devices are numbered through, host by host. Tensor ranks are neighbours, context ranks come
+//! next; then replicas and pipeline ranks in the order of [`Mesh`]. Ranks that share out the
+//! experts of a block are taken from the context ranks first, as far as their number divides, then
+//! from the replicas.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ir::plan::{Mesh, Parallelism};
+use ir::units::Bytes;
+
+use crate::pipeline::costs::HostCosts;
+
+/// Ranks that are so far apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Axis {
+    size: u64,
+    /// Devices from one rank to the next.
+    stride: u64,
+}
+
+/// Ranks that take part in one collective; every device is in one group of the kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    axes: [Axis; 2],
+    n_devices: u64,
+}
+
+/// How a group lies on hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// Ranks of the group.
+    pub ranks: u64,
+    /// Hosts that it touches, at most.
+    pub hosts: u64,
+    /// Its ranks in the host that has most of them.
+    pub most: u64,
+    /// Its ranks in the host that has fewest of them.
+    pub least: u64,
+}
+
+impl Spread {
+    /// A group of so many neighbours inside a host.
+    #[must_use]
+    pub const fn inside(ranks: u64) -> Self {
+        Self { ranks, hosts: 1, most: ranks, least: ranks }
+    }
+
+    /// Whether something has to leave a host.
+    #[must_use]
+    pub const fn leaves_host(&self) -> bool {
+        self.hosts > 1
+    }
+}
+
+fn count(degree: u32) -> u64 {
+    u64::from(degree.max(1))
+}
+
+fn inner(degrees: &Parallelism) -> u64 {
+    count(degrees.tensor).saturating_mul(count(degrees.context))
+}
+
+fn n_devices(degrees: &Parallelism) -> u64 {
+    [degrees.data, degrees.pipeline].iter().fold(inner(degrees), |n, d| n.saturating_mul(count(*d)))
+}
+
+/// Devices from one replica to the next.
+fn data_stride(degrees: &Parallelism) -> u64 {
+    match degrees.mesh {
+        Mesh::DataInside => inner(degrees),
+        Mesh::PipelineInside => inner(degrees).saturating_mul(count(degrees.pipeline)),
+    }
+}
+
+fn divisor_of_both(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { divisor_of_both(b, a % b) }
+}
+
+impl Group {
+    fn of(degrees: &Parallelism, axes: [(u64, u64); 2]) -> Self {
+        let axes = axes.map(|(size, stride)| Axis { size, stride });
+        Self { axes, n_devices: n_devices(degrees) }
+    }
+
+    /// Ranks that split the products of a block.
+    #[must_use]
+    pub fn tensor(degrees: &Parallelism) -> Self {
+        Self::of(degrees, [(count(degrees.tensor), 1), (1, 1)])
+    }
+
+    /// Ranks that split a sequence.
+    #[must_use]
+    pub fn context(degrees: &Parallelism) -> Self {
+        Self::of(degrees, [(count(degrees.context), count(degrees.tensor)), (1, 1)])
+    }
+
+    /// Ranks that hold the same parameters: replicas and context ranks.
+    #[must_use]
+    pub fn replicas(degrees: &Parallelism) -> Self {
+        let context = (count(degrees.context), count(degrees.tensor));
+        Self::of(degrees, [context, (count(degrees.data), data_stride(degrees))])
+    }
+
+    /// Expert ranks along context and along data.
+    fn expert_split(degrees: &Parallelism) -> (u64, u64) {
+        let expert = count(degrees.expert);
+        let along_context = divisor_of_both(expert, count(degrees.context));
+        (along_context, expert / along_context)
+    }
+
+    /// Ranks that share out the experts of a block.
+    #[must_use]
+    pub fn experts(degrees: &Parallelism) -> Self {
+        let (along_context, along_data) = Self::expert_split(degrees);
+        let context = (along_context, count(degrees.tensor));
+        Self::of(degrees, [context, (along_data, data_stride(degrees))])
+    }
+
+    /// Ranks that hold the same experts.
+    #[must_use]
+    pub fn expert_replicas(degrees: &Parallelism) -> Self {
+        let (along_context, along_data) = Self::expert_split(degrees);
+        let part = |all: u64, split: u64, stride: u64| {
+            ((all / split.max(1)).max(1), stride.saturating_mul(split))
+        };
+        let context = part(count(degrees.context), along_context, count(degrees.tensor));
+        Self::of(degrees, [context, part(count(degrees.data), along_data, data_stride(degrees))])
+    }
+
+    /// How the group lies on hosts of so many devices.
+    #[must_use]
+    pub fn spread(&self, per_host: u64) -> Spread {
+        let per_host = per_host.max(1);
+        self.aligned(per_host).unwrap_or_else(|| self.counted(per_host))
+    }
+
+    fn ranks(&self) -> u64 {
+        self.axes.iter().fold(1, |n, axis| n.saturating_mul(axis.size))
+    }
+
+    /// The same for all groups of the kind, where hosts begin and end with ranks of each axis.
+    fn aligned(&self, per_host: u64) -> Option<Spread> {
+        let mut in_host = 1;
+        for Axis { size, stride } in self.axes {
+            let span = size.checked_mul(stride)?;
+            if size == 1 {
+                continue;
+            }
+            if stride.is_multiple_of(per_host) {
+                continue;
+            }
+            let is_inside = per_host.is_multiple_of(span);
+            if !is_inside && !(per_host.is_multiple_of(stride) && span.is_multiple_of(per_host)) {
+                return None;
+            }
+            in_host *= size.min(per_host / stride);
+        }
+        let ranks = self.ranks();
+        Some(Spread { ranks, hosts: ranks / in_host, most: in_host, least: in_host })
+    }
+
+    /// The worst over all groups of the kind, one by one.
+    fn counted(&self, per_host: u64) -> Spread {
+        let ranks = self.ranks();
+        let mut spread = Spread { ranks, hosts: 1, most: 1, least: ranks };
+        let is_first = |device: u64| self.axes.iter().all(|a| (device / a.stride) % a.size == 0);
+        let [inner, outer] = self.axes;
+        for first in (0..self.n_devices).filter(|device| is_first(*device)) {
+            let members = (0..outer.size).flat_map(|j| {
+                (0..inner.size).map(move |i| first + i * inner.stride + j * outer.stride)
+            });
+            let mut hosts: Vec<u64> = members.map(|device| device / per_host).collect();
+            hosts.sort_unstable();
+            let in_hosts = hosts.chunk_by(|a, b| a == b).map(|chunk| chunk.len() as u64);
+            let (n, most, least) = in_hosts.fold((0, 0, u64::MAX), |(n, most, least), here| {
+                (n + 1, most.max(here), least.min(here))
+            });
+            spread.hosts = spread.hosts.max(n);
+            spread.most = spread.most.max(most);
+            spread.least = spread.least.min(least);
+        }
+        spread
+    }
+}
+
+impl Group {
+    /// Rings that leave a host through its busiest network card, where so many neighbours share one:
+    /// each rank sends to the next one of its group, the last to the first. 0 where no ring leaves a
+    /// host.
+    #[must_use]
+    pub fn rings_through_card(&self, per_host: u64, per_card: u64) -> u64 {
+        let (per_host, per_card) = (per_host.max(1), per_card.max(1));
+        let [inner, outer] = self.axes;
+        let mut flows: BTreeMap<[u64; 2], [u64; 2]> = BTreeMap::new();
+        let card = |device: u64| [device / per_host, device % per_host / per_card];
+        for device in 0..self.n_devices {
+            let at = |axis: Axis| device / axis.stride % axis.size;
+            let (i, j) = (at(inner), at(outer));
+            let first = device - i * inner.stride - j * outer.stride;
+            let next = (j * inner.size + i + 1) % (inner.size * outer.size);
+            let next = first + next % inner.size * inner.stride + next / inner.size * outer.stride;
+            if next / per_host != device / per_host {
+                flows.entry(card(device)).or_default()[0] += 1;
+                flows.entry(card(next)).or_default()[1] += 1;
+            }
+        }
+        flows.into_values().flatten().max().unwrap_or(0)
+    }
+}
+
+/// What tells apart where groups inside a block lie, for equal tensor, context and expert degrees.
+#[must_use]
+pub fn layout_of_blocks(degrees: &Parallelism, per_host: u64) -> [u64; 2] {
+    let (inner, per_host) = (inner(degrees), per_host.max(1));
+    let is_even = per_host.is_multiple_of(inner) || inner.is_multiple_of(per_host);
+    let stride = if degrees.expert > 1 { data_stride(degrees) } else { 0 };
+    [stride, if is_even && stride == 0 { 0 } else { n_devices(degrees) }]
+}
+
+/// Devices of one pipeline rank that stand together, and how often such a stretch repeats.
+struct Stretch {
+    block: u64,
+    copies: u64,
+    copy_stride: u64,
+}
+
+fn stretch(degrees: &Parallelism) -> Stretch {
+    let (inner, data) = (inner(degrees), count(degrees.data));
+    match degrees.mesh {
+        Mesh::DataInside => Stretch {
+            block: inner.saturating_mul(data),
+            copies: 1,
+            copy_stride: n_devices(degrees),
+        },
+        Mesh::PipelineInside => {
+            Stretch { block: inner, copies: data, copy_stride: data_stride(degrees) }
+        }
+    }
+}
+
+/// Whether any device of a pipeline rank lies on another host than its counterpart on another rank.
+#[must_use]
+pub fn crosses(degrees: &Parallelism, per_host: u64, from: u32, to: u32) -> bool {
+    let per_host = per_host.max(1);
+    let Stretch { block, copies, copy_stride } = stretch(degrees);
+    if from == to || per_host.is_multiple_of(copy_stride) {
+        return false;
+    }
+    if block >= per_host {
+        return true;
+    }
+    let period = per_host / divisor_of_both(per_host, copy_stride % per_host);
+    let within = if per_host.is_multiple_of(block) { 1 } else { block };
+    let host = |copy: u64, rank: u32, j: u64| {
+        (copy * copy_stride + u64::from(rank) * block + j) / per_host
+    };
+    (0..copies.min(period))
+        .any(|copy| (0..within).any(|j| host(copy, from, j) != host(copy, to, j)))
+}
+
+/// Pipeline ranks by network card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cards {
+    /// By rank, its card.
+    pub of_rank: Vec<u32>,
+    /// Devices of one rank that use one card.
+    pub n_copies: u32,
+}
+
+/// Which pipeline ranks use the same network card, where so many neighbours in a host share one.
+/// Where hosts or cards begin in the middle of a rank, each rank is taken to have cards of its own
+/// that all their devices use.
+#[must_use]
+pub fn cards(degrees: &Parallelism, per_host: u64, per_card: u64) -> Cards {
+    let n_ranks = degrees.pipeline.max(1);
+    let (per_host, per_card) = (per_host.max(1), per_card.clamp(1, per_host.max(1)));
+    let Stretch { block, copy_stride, copies } = stretch(degrees);
+    let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    let is_aligned =
+        per_host.is_multiple_of(per_card) && (copies == 1 || copy_stride.is_multiple_of(per_host));
+    if is_aligned && per_card.is_multiple_of(block) {
+        let card = |rank: u32| narrow(u64::from(rank) * block / per_card);
+        return Cards { of_rank: (0..n_ranks).map(card).collect(), n_copies: narrow(block) };
+    }
+    Cards { of_rank: (0..n_ranks).collect(), n_copies: narrow(per_card) }
+}
+
+/// By host its pipeline ranks with the devices of each; of hosts with equal ones and equal room the
+/// first.
+#[must_use]
+pub fn hosts(degrees: &Parallelism, per_host: u64, room: &[Option<Bytes>]) -> Vec<HostCosts> {
+    let (per_host, n_ranks) = (per_host.max(1), count(degrees.pipeline));
+    let block = stretch(degrees).block.max(1);
+    let mut seen = BTreeSet::new();
+    let n_hosts = n_devices(degrees).div_ceil(per_host);
+    let of = |host: u64| {
+        let mut devices: BTreeMap<u32, u32> = BTreeMap::new();
+        for device in
+            (host * per_host..(host + 1) * per_host).take_while(|d| *d < n_devices(degrees))
+        {
+            *devices.entry((device / block % n_ranks) as u32).or_default() += 1;
+        }
+        let limit = room.get(host as usize).copied().flatten();
+        let devices = devices.into_iter().collect();
+        HostCosts { host: u32::try_from(host).unwrap_or(u32::MAX), limit, devices }
+    };
+    (0..n_hosts).map(of).filter(|own| seen.insert((own.limit, own.devices.clone()))).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    fn degrees(tensor: u32, context: u32, data: u32, pipeline: u32, mesh: Mesh) -> Parallelism {
+        Parallelism { tensor, context, data, pipeline, mesh, ..Parallelism::default() }
+    }
+
+    /// Coordinates of every device, by counting through the axes from the innermost one.
+    fn coordinates(degrees: &Parallelism) -> Vec<[u64; 4]> {
+        let [t, c, d, p] =
+            [degrees.tensor, degrees.context, degrees.data, degrees.pipeline].map(u64::from);
+        let mut all = Vec::new();
+        let mut add = |d, p| {
+            for c in 0..c {
+                for t in 0..t {
+                    all.push([t, c, d, p]);
+                }
+            }
+        };
+        match degrees.mesh {
+            Mesh::DataInside => (0..p).for_each(|p| (0..d).for_each(|d| add(d, p))),
+            Mesh::PipelineInside => (0..d).for_each(|d| (0..p).for_each(|p| add(d, p))),
+        }
+        all
+    }
+
+    /// The worst of groups whose members have the same key.
+    fn by_key(all: &[[u64; 4]], per_host: u64, key: impl Fn(&[u64; 4]) -> Vec<u64>) -> Spread {
+        let mut groups: std::collections::BTreeMap<Vec<u64>, Vec<u64>> = Default::default();
+        for (device, own) in (0_u64..).zip(all) {
+            groups.entry(key(own)).or_default().push(device / per_host);
+        }
+        let ranks = groups.values().next().unwrap().len() as u64;
+        let mut spread = Spread { ranks, hosts: 1, most: 1, least: ranks };
+        for hosts in groups.values() {
+            let distinct: std::collections::BTreeSet<u64> = hosts.iter().copied().collect();
+            let here = |host: &u64| hosts.iter().filter(|own| *own == host).count() as u64;
+            spread.hosts = spread.hosts.max(distinct.len() as u64);
+            spread.most = spread.most.max(distinct.iter().map(here).max().unwrap());
+            spread.least = spread.least.min(distinct.iter().map(here).min().unwrap());
+        }
+        spread
+    }
+
+    #[test]
+    fn groups_lie_where_counting_devices_puts_them() {
+        let sizes = [1_u32, 2, 3, 4, 6];
+        let mut n_uneven = 0;
+        for per_host in [1_u64, 2, 4, 6, 8] {
+            for mesh in [Mesh::DataInside, Mesh::PipelineInside] {
+                let all_degrees = (0..sizes.len().pow(4)).map(|n| {
+                    [0, 1, 2, 3].map(|axis| sizes[n / sizes.len().pow(axis) % sizes.len()])
+                });
+                for [t, c, d, p] in all_degrees {
+                    let own = degrees(t, c, d, p, mesh);
+                    let all = coordinates(&own);
+                    let tensor = by_key(&all, per_host, |[_, c, d, p]| vec![*c, *d, *p]);
+                    assert_eq!(Group::tensor(&own).spread(per_host), tensor, "{own:?} {per_host}");
+                    let context = by_key(&all, per_host, |[t, _, d, p]| vec![*t, *d, *p]);
+                    assert_eq!(Group::context(&own).spread(per_host), context);
+                    let replicas = by_key(&all, per_host, |[t, _, _, p]| vec![*t, *p]);
+                    assert_eq!(Group::replicas(&own).spread(per_host), replicas);
+                    n_uneven += u32::from(replicas.most != replicas.least);
+                    for from in 0..p {
+                        for to in 0..p {
+                            let host = |rank: u32, device: usize| {
+                                let mut wanted = all[device];
+                                wanted[3] = u64::from(rank);
+                                let at = all.iter().position(|other| *other == wanted).unwrap();
+                                at as u64 / per_host
+                            };
+                            let mut of_rank =
+                                (0..all.len()).filter(|at| all[*at][3] == u64::from(from));
+                            let wanted = of_rank.any(|at| host(from, at) != host(to, at));
+                            assert_eq!(crosses(&own, per_host, from, to), wanted, "{own:?}");
+                        }
+                    }
+                }
+            }
+        }
+        assert!(n_uneven > 100, "{n_uneven}");
+    }
+
+    #[test]
+    fn rings_leave_a_host_by_the_cards_of_their_own_devices() {
+        // Two hosts of eight with two cards each; four tensor ranks, four context ranks: devices 4 to
+        // 7 send to the other host, all over one card; devices 0 to 3 receive over the other.
+        let own = degrees(4, 4, 1, 1, Mesh::DataInside);
+        assert_eq!(Group::context(&own).rings_through_card(8, 4), 4);
+        assert_eq!(Group::context(&own).rings_through_card(8, 1), 1);
+        assert_eq!(Group::context(&own).rings_through_card(8, 8), 4);
+        assert_eq!(Group::context(&own).rings_through_card(16, 4), 0);
+        // One ring through all sixteen devices.
+        let own = degrees(1, 16, 1, 1, Mesh::DataInside);
+        assert_eq!(Group::context(&own).rings_through_card(8, 4), 1);
+    }
+
+    #[test]
+    fn experts_follow_context_and_data() {
+        // Two hosts of four; with pipeline ranks inside, the two expert ranks are on both.
+        let own = |mesh| Parallelism { expert: 2, ..degrees(1, 1, 2, 4, mesh) };
+        assert_eq!(Group::experts(&own(Mesh::DataInside)).spread(4).hosts, 1);
+        assert_eq!(Group::experts(&own(Mesh::PipelineInside)).spread(4).hosts, 2);
+        // Four replicas of two context ranks, four expert ranks: both context ranks, two replicas.
+        let own = Parallelism { expert: 4, ..degrees(1, 2, 4, 1, Mesh::DataInside) };
+        assert_eq!(
+            Group::experts(&own).axes.map(|axis| (axis.size, axis.stride)),
+            [(2, 1), (2, 2)]
+        );
+        let others = Group::expert_replicas(&own).axes.map(|axis| (axis.size, axis.stride));
+        assert_eq!(others, [(1, 2), (2, 4)]);
+        let all = |group: Group| group.spread(8).ranks;
+        assert_eq!(all(Group::experts(&own)) * all(Group::expert_replicas(&own)), 8);
+    }
+
+    #[test]
+    fn hosts_hold_the_ranks_of_their_devices() {
+        // Hosts of four; two ranks of three devices each: 0 0 0 1 | 1 1.
+        let own = degrees(3, 1, 1, 2, Mesh::DataInside);
+        let devices = |own: &Parallelism| -> Vec<Vec<(u32, u32)>> {
+            hosts(own, 4, &[]).into_iter().map(|host| host.devices).collect()
+        };
+        assert_eq!(devices(&own), [vec![(0, 3), (1, 1)], vec![(1, 2)]]);
+        // Replicas of pipelines of two: every host has two devices of each rank.
+        let own = degrees(1, 1, 8, 2, Mesh::PipelineInside);
+        assert_eq!(devices(&own), [vec![(0, 2), (1, 2)]]);
+        let rooms = [None, Some(Bytes(5)), Some(Bytes(5))];
+        let limits: Vec<_> = hosts(&own, 4, &rooms).into_iter().map(|host| host.limit).collect();
+        assert_eq!(limits, [None, Some(Bytes(5))]);
+    }
+
+    #[test]
+    fn cards_by_hand() {
+        // Eight devices, two cards. Four ranks of two devices: two ranks on each card.
+        let own = degrees(2, 1, 1, 4, Mesh::DataInside);
+        assert_eq!(cards(&own, 8, 4), Cards { of_rank: vec![0, 0, 1, 1], n_copies: 2 });
+        // Two hosts of eight with one card each, ranks of eight: a card each, all eight share it.
+        let own = degrees(4, 1, 2, 2, Mesh::DataInside);
+        assert_eq!(cards(&own, 8, 8), Cards { of_rank: vec![0, 1], n_copies: 8 });
+        // Ranks of sixteen: the devices of one host share a card.
+        let own = degrees(4, 1, 4, 2, Mesh::DataInside);
+        assert_eq!(cards(&own, 8, 8), Cards { of_rank: vec![0, 1], n_copies: 8 });
+        // One device per rank, pipelines of eight over hosts of four, two replicas.
+        let own = degrees(1, 1, 2, 8, Mesh::PipelineInside);
+        assert_eq!(cards(&own, 4, 4).of_rank, [0, 0, 0, 0, 1, 1, 1, 1]);
+        assert_eq!(cards(&own, 4, 4).n_copies, 1);
+    }
+}

@@ -1,0 +1,50 @@
+//! What was asked for: the flags that shaped the problem, so that a plan needs none of them again.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The flags of a plan that neither the model nor the cluster says. Absent members were not given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "an object")]
+pub struct RequestDocument {
+    /// Extents of named dimensions.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub dims: BTreeMap<String, u64>,
+    /// By input, the axis that counts samples.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub batch_axis: BTreeMap<String, u64>,
+    /// `PATTERN=DEVICE,...` of ops, or `FIELD=VALUE` of a training run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pin: Vec<String>,
+    /// `PATTERN=DEVICE,...`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forbid: Vec<String>,
+    /// Patterns whose ops share a device, by group.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub colocate: Vec<Vec<String>>,
+    /// The executor whose limits were kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executor: Option<String>,
+    /// Least and most devices of a training run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub devices: Option<[u32; 2]>,
+    /// Bytes that a device was to hold at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_memory_bytes: Option<u64>,
+    /// Share of each device's memory that was kept free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_margin: Option<f64>,
+    /// Whether optimizer states had to stay on the devices.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_offload: bool,
+}
+
+impl RequestDocument {
+    /// Whether nothing was asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}

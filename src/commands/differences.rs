@@ -1,0 +1,125 @@
+//! What a document states, held against what was derived from the same inputs, field by field.
+
+use ir::diagnostic::{Blame, Diagnostic};
+use serde_json::Value;
+
+/// Most differences that are listed.
+pub(crate) const MOST: usize = 100;
+
+/// Stated fractions are compared to this share: they went through decimal digits.
+const TOLERANCE: f64 = 1e-9;
+
+/// Members by which entries of a list are told apart where their order says nothing.
+const KEYS: [&str; 3] = ["op", "device", "channel"];
+
+/// Every field of a document whose value is not the derived one, at most [`MOST`]; what is not
+/// stated is not looked at. `stated-wrong` each, with the field, the value stated and the derived
+/// one.
+pub(crate) fn differences(stated: &Value, derived: &Value) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    walk("", stated, Some(derived), &mut found);
+    found
+}
+
+/// One field whose value is not the derived one.
+pub(crate) fn difference(field: &str, stated: &str, derived: &str) -> Diagnostic {
+    let message = format!("`{field}` states {stated}, derived is {derived}");
+    Diagnostic::error(Blame::IllegalPlan, "stated-wrong", message)
+        .fact("field", field)
+        .fact("stated", stated)
+        .fact("derived", derived)
+}
+
+fn walk(field: &str, stated: &Value, derived: Option<&Value>, found: &mut Vec<Diagnostic>) {
+    if found.len() >= MOST {
+        return;
+    }
+    match (stated, derived) {
+        (Value::Object(own), Some(Value::Object(other))) => {
+            for (name, value) in own {
+                let field = if field.is_empty() { name.clone() } else { format!("{field}.{name}") };
+                walk(&field, value, other.get(name), found);
+            }
+        }
+        (Value::Array(own), Some(Value::Array(other))) => {
+            let key = KEYS.into_iter().find(|key| all_have(own, key) && all_have(other, key));
+            if own.len() != other.len() {
+                let count = |list: &[Value]| format!("{} entries", list.len());
+                found.push(difference(field, &count(own), &count(other)));
+            }
+            for (index, value) in own.iter().enumerate() {
+                match key {
+                    None => walk(&format!("{field}[{index}]"), value, other.get(index), found),
+                    Some(key) => {
+                        let same = other.iter().find(|entry| entry[key] == value[key]);
+                        walk(&format!("{field}[{}]", plain(&value[key])), value, same, found);
+                    }
+                }
+            }
+        }
+        (stated, derived) if derived.is_some_and(|derived| is_same(stated, derived)) => {}
+        (stated, derived) => {
+            let derived = derived.map_or_else(|| "nothing".to_owned(), plain);
+            found.push(difference(field, &plain(stated), &derived));
+        }
+    }
+}
+
+fn all_have(list: &[Value], key: &str) -> bool {
+    !list.is_empty() && list.iter().all(|entry| entry.get(key).is_some_and(Value::is_string))
+}
+
+fn is_same(stated: &Value, derived: &Value) -> bool {
+    match (stated, derived) {
+        (Value::Number(a), Value::Number(b)) if a.is_f64() || b.is_f64() => {
+            let (a, b) = (a.as_f64().unwrap_or(f64::NAN), b.as_f64().unwrap_or(f64::NAN));
+            (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
+        }
+        (stated, derived) => stated == derived,
+    }
+}
+
+/// A value in few characters.
+fn plain(value: &Value) -> String {
+    const LONGEST: usize = 80;
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Array(list) => format!("a list of {}", list.len()),
+        Value::Object(map) => format!("an object of {}", map.len()),
+        other => other.to_string(),
+    };
+    match text.char_indices().nth(LONGEST) {
+        None => text,
+        Some((end, _)) => format!("{}...", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fields(stated: &Value, derived: &Value) -> Vec<String> {
+        let of = |diagnostic: &Diagnostic| match &diagnostic.facts[0].1 {
+            ir::diagnostic::Value::Text(field) => field.clone(),
+            other => format!("{other:?}"),
+        };
+        differences(stated, derived).iter().map(of).collect()
+    }
+
+    #[test]
+    fn every_field_that_is_stated_is_looked_at() {
+        let derived = json!({"a": 1, "b": [{"op": "x", "n": 2}, {"op": "y", "n": 3}], "s": 0.5});
+        // Order, spelling of numbers, and what is left out say nothing.
+        let same = json!({"b": [{"op": "y", "n": 3}, {"op": "x", "n": 2}], "s": 0.5000000000001});
+        assert!(fields(&same, &derived).is_empty());
+        let wrong = json!({
+            "a": 2, "b": [{"op": "x", "n": 2}, {"op": "z", "n": 3}], "s": 0.51, "more": "x"
+        });
+        assert_eq!(fields(&wrong, &derived), ["a", "b[z]", "more", "s"]);
+        assert_eq!(fields(&json!({"b": []}), &derived), ["b"]);
+        assert_eq!(fields(&json!([1, 2]), &json!([2, 1])), ["[0]", "[1]"]);
+    }
+}

@@ -1,0 +1,185 @@
+//! What a plan of a training run states, derived again from its degrees, its stages and the name of
+//! its schedule, on its model and cluster.
+
+use cost_model::transformer::model::shape;
+use documents::plan::PlanDocument;
+use ir::card::{Recompute, SequenceParallel, ZeroStage};
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::grid::Grid;
+use ir::plan::{Mesh, Parallelism, Plan};
+use ir::schedule::Schedule;
+use ir::units::Nanos;
+use planner::parallelism::order::Order;
+use planner::parallelism::search_3d::space::Space;
+use planner::parallelism::{per_layer, search_3d};
+use serde_json::Value;
+
+use super::replay::OnModel;
+use super::setting::Setting;
+use super::{ALGORITHM, document, layered, pins};
+use crate::commands::differences::{difference, differences};
+
+/// The name of a grid that no generator made.
+const CUSTOM: &str = "custom";
+
+/// Every statement of a plan but its bound that is wrong: shapes that the model or the cluster can't
+/// run, pins that it does not keep, figures, and the grid that its schedule's name stands for.
+pub(super) fn wrong(on: &OnModel<'_>) -> Vec<Diagnostic> {
+    let document = on.document;
+    let mut found = shapes(on);
+    match derived(document, on) {
+        Ok(derived) => {
+            let value = |document: &PlanDocument| {
+                let text = document.to_json().unwrap_or_default();
+                serde_json::from_str::<Value>(&text).unwrap_or_default()
+            };
+            let stated = stated(value(document));
+            found.extend(differences(&stated, &value(&derived)));
+        }
+        Err(error) => found.push(error),
+    }
+    found.extend(request(on));
+    found
+}
+
+/// Digests say for what a plan was made; whether that is at hand is asked before.
+fn stated(mut document: Value) -> Value {
+    for part in ["model", "cluster", "profile"] {
+        if let Some(reference) = document.get_mut(part).and_then(Value::as_object_mut) {
+            reference.remove("digest");
+        }
+    }
+    document
+}
+
+/// Degrees that the model or the cluster can't have.
+pub(super) fn shapes(on: &OnModel<'_>) -> Vec<Diagnostic> {
+    let degrees = &on.plan.parallelism;
+    let broken = shape::broken(&on.setting.model, degrees, on.training.global_batch);
+    let illegal = |rule| Diagnostic { blame: Blame::IllegalPlan, ..rule };
+    let mut found: Vec<Diagnostic> = broken.into_iter().map(illegal).collect();
+    let (n, has) = (shape::n_devices(degrees), on.setting.cluster.devices.len() as u64);
+    if n > has {
+        let message = format!("the plan uses {n} devices, the cluster has {has}");
+        found.push(
+            Diagnostic::error(Blame::IllegalPlan, "too-few-devices", message)
+                .fact("stated", n)
+                .fact("derived", has),
+        );
+    }
+    found
+}
+
+/// The document that the same degrees, stages and schedule make.
+fn derived(document: &PlanDocument, on: &OnModel<'_>) -> Result<PlanDocument, Diagnostic> {
+    let schedule = on.training.schedule.as_str();
+    let parallelism = canonical(&on.plan.parallelism);
+    let grid = match schedule {
+        CUSTOM => on.plan.schedule.grid.clone(),
+        name => Some(generated(name, &parallelism, &on.plan)?),
+    };
+    let plan =
+        Plan { parallelism, schedule: Schedule { grid, ..Schedule::default() }, ..on.plan.clone() };
+    let algorithm = match on.setting.layers {
+        Some(_) => layered::ALGORITHM,
+        None => ALGORITHM,
+    };
+    let bound = document.cost.as_ref().map_or(0, |cost| cost.bound_ns);
+    document::of(&on.setting, &plan, schedule, (algorithm, Nanos(bound)))
+}
+
+/// Degrees without settings that say nothing: what replicas share out where there is one, which axis
+/// lies inside where there is one, how tensor ranks split a sequence where there is one.
+fn canonical(degrees: &Parallelism) -> Parallelism {
+    let mut own = degrees.clone();
+    if own.data == 1 || own.pipeline == 1 {
+        own.mesh = Mesh::DataInside;
+    }
+    if own.tensor == 1 {
+        own.sequence = SequenceParallel::Off;
+    }
+    if own.data == 1 && own.context == 1 && own.sequence != SequenceParallel::Ulysses {
+        own.zero = ZeroStage::None;
+    }
+    own
+}
+
+/// The grid that a schedule's name stands for.
+fn generated(name: &str, degrees: &Parallelism, plan: &Plan) -> Result<Grid, Diagnostic> {
+    let unknown = || {
+        let known = Order::ALL.map(Order::name).join(", ");
+        difference("training.schedule", name, &format!("none of {known} or {CUSTOM}"))
+    };
+    let order = Order::ALL.into_iter().find(|order| order.name() == name).ok_or_else(unknown)?;
+    if degrees.pipeline <= 1 && order != Order::OneFOneB {
+        return Err(difference("training.schedule", name, Order::OneFOneB.name()));
+    }
+    let m = u32::try_from(degrees.n_micro_batches).unwrap_or(u32::MAX);
+    order.grid(degrees.pipeline, degrees.virtual_stages, m, |stage| {
+        let again = |policy: Recompute| policy != Recompute::None;
+        plan.partition.stages.get(stage.index()).is_some_and(|stage| {
+            again(stage.recompute) || stage.each.iter().any(|own| again(own.recompute))
+        })
+    })
+}
+
+/// What was asked for and the plan does not keep.
+fn request(on: &OnModel<'_>) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let request = &on.setting.request;
+    if request.no_offload && on.training.offloads_optimizer {
+        found.push(difference("request.no_offload", "true", "states on hosts"));
+    }
+    let n = shape::n_devices(&on.plan.parallelism);
+    if let Some([least, most]) = request.devices
+        && !(u64::from(least)..=u64::from(most)).contains(&n)
+    {
+        let stated = format!("{least} to {most}");
+        found.push(difference("request.devices", &stated, &n.to_string()));
+    }
+    match on.setting.space() {
+        Ok(space) => {
+            let broken = pins::broken(&space.pins, &on.plan, &on.training.schedule);
+            let named = |(pin, own): (String, String)| difference("request.pin", &pin, &own);
+            found.extend(broken.into_iter().map(named));
+            let words = space.pins.words;
+            if let Some(words) =
+                words.filter(|words| !(words.accepts)(&on.plan.parallelism, &on.training.schedule))
+            {
+                found.push(difference("request.executor", words.target, "it can't run this plan"));
+            }
+        }
+        Err(error) => found.push(error),
+    }
+    found
+}
+
+/// A bound that the search can't confirm.
+pub(super) fn bound(on: &OnModel<'_>) -> Option<Diagnostic> {
+    let stated = Nanos(on.document.cost.as_ref()?.bound_ns);
+    let found = match bound_of(&on.setting, on) {
+        Ok(found) => found,
+        Err(error) => return Some(error),
+    };
+    // Bounds are rounded to the nanosecond.
+    let is_held = stated.0 <= found.0.saturating_add(1);
+    (!is_held).then(|| {
+        difference("cost.bound_ns", &stated.0.to_string(), &found.0.to_string())
+            .hint("no search over the same space proves this bound")
+    })
+}
+
+fn bound_of(setting: &Setting, on: &OnModel<'_>) -> Result<Nanos, Diagnostic> {
+    let mut space: Space = setting.space()?;
+    if setting.request.devices.is_none() && space.pins == Default::default() {
+        // A plan that says nothing of devices speaks for as many as it uses.
+        let n = shape::n_devices(&on.plan.parallelism);
+        space.devices = vec![u32::try_from(n).unwrap_or(u32::MAX)];
+    }
+    if let Some(pricing) = setting.layer_pricing() {
+        let found = per_layer::solve(&pricing, &space, &per_layer::Options::default())?;
+        return Ok(found.bound);
+    }
+    let found = search_3d::solve(&setting.pricing(), &space, &search_3d::Options::default());
+    Ok(Nanos((found.bound_s * 1e9).round() as u64))
+}

@@ -1,0 +1,94 @@
+//! What of a profile prices training runs.
+
+use cost_model::transformer::constants::{Constant, Constants};
+use cost_model::transformer::corrections::Corrections;
+use cost_model::transformer::interval::Basis;
+use cost_model::transformer::system::System;
+use ir::diagnostic::Diagnostic;
+use ir::plan::Parallelism;
+use ir::profile::Profile;
+use ir::stack::Stack;
+
+/// Constants of a stack, and corrections of blocks, as measured steps left them.
+///
+/// # Errors
+/// `unknown-constant` for a name that the step model does not have.
+pub(super) fn constants(
+    stack: &Stack,
+    profile: &Profile,
+) -> Result<(Constants, Corrections), Diagnostic> {
+    let mut constants = Constants::nominal(stack);
+    let Some(measured) = profile.stacks.get(&stack.name) else {
+        return Ok((constants, Corrections::default()));
+    };
+    for (name, value) in &measured.constants {
+        let constant = Constant::of(name).ok_or_else(|| {
+            let known = Constant::ALL.map(|constant| constant.name().to_owned()).to_vec();
+            let message = format!("the profile states `{name}`, which no stack has");
+            Diagnostic::input("unknown-constant", message)
+                .fact("stack", stack.name.clone())
+                .fact("known", known)
+                .hint("write the profile anew with `meshwright calibrate --steps`")
+        })?;
+        constants.set(constant, *value);
+    }
+    let cells = measured.corrections.iter().map(|cell| {
+        let tensor = u32::try_from(cell.tensor).unwrap_or(u32::MAX);
+        ((cell.hidden, tensor, cell.micro_batch), cell.factor)
+    });
+    Ok((constants, Corrections::new(cells)))
+}
+
+/// What the profile holds that no training run under this stack uses.
+pub(super) fn unused(profile: &Profile, stack: &str) -> Option<Diagnostic> {
+    let mut parts: Vec<String> = [
+        ("streams", profile.streams.is_empty()),
+        ("forms", profile.forms.is_empty()),
+        ("overlaps", profile.overlaps.is_empty()),
+    ]
+    .into_iter()
+    .filter(|(_, is_empty)| !is_empty)
+    .map(|(name, _)| name.to_owned())
+    .collect();
+    parts.extend(
+        profile.stacks.keys().filter(|name| *name != stack).map(|name| format!("stack `{name}`")),
+    );
+    (!parts.is_empty()).then(|| {
+        let message = "the profile holds more than this training run uses";
+        Diagnostic::warning("profile-unused", message)
+            .fact("unused", parts)
+            .hint("name a stack of the profile with --stack")
+    })
+}
+
+/// What the step time rests on.
+pub(super) fn basis(profile: &Profile, stack: &str, hidden: u64, degrees: &Parallelism) -> Basis {
+    let Some(measured) = profile.stacks.get(stack) else { return Basis::Nominal };
+    let holds = measured.corrections.iter().any(|cell| {
+        cell.hidden == hidden
+            && cell.tensor == u64::from(degrees.tensor)
+            && cell.micro_batch == degrees.micro_batch
+    });
+    if holds { Basis::Corrected } else { Basis::Fitted }
+}
+
+/// `nominal costs`, or what of them was measured.
+pub(super) fn words(profile: &Profile, system: &System, stack: &str) -> String {
+    let kind = &system.device.name;
+    let parts = [
+        ("stack", profile.stacks.contains_key(stack)),
+        ("products", profile.kinds.contains_key(kind) || profile.by_dtype.contains_key(kind)),
+        ("collectives inside hosts", !system.all_reduce.is_empty()),
+        ("links", !profile.links.is_empty()),
+    ];
+    let named = |wanted: bool| -> Vec<&str> {
+        parts.iter().filter(|(_, is)| *is == wanted).map(|(name, _)| *name).collect()
+    };
+    match (named(true), named(false)) {
+        (measured, _) if measured.is_empty() => "nominal costs".to_owned(),
+        (measured, nominal) if nominal.is_empty() => format!("{} measured", measured.join(", ")),
+        (measured, nominal) => {
+            format!("{} measured; {} nominal", measured.join(", "), nominal.join(", "))
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The element type and the optimizer of a training run: what was asked for, and what a device can do.
+
+use cost_model::transformer::precision::TYPES;
+use cost_model::transformer::run::Gradients;
+use ir::card::StateFormat;
+use ir::cluster::DeviceKind;
+use ir::diagnostic::Diagnostic;
+use ir::tensor::DType;
+use ir::workload::Optimizer;
+
+use crate::cli::ProblemFlags;
+
+/// The type that is taken where nobody names one.
+const USUAL: DType = DType::Bf16;
+
+/// What a training run computes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Numbers {
+    pub(super) dtype: DType,
+    /// Who named the type.
+    pub(super) named_by: &'static str,
+    pub(super) optimizer: Optimizer,
+}
+
+impl Numbers {
+    /// The type of the flags, else that of the model, else [`USUAL`], if the device computes in it.
+    /// One that the flags don't name is replaced by the widest 16-bit one that it does compute in,
+    /// or by fp32, with a warning.
+    ///
+    /// # Errors
+    /// `dtype` for a type that training runs or the device don't compute in.
+    pub(super) fn of(
+        flags: &ProblemFlags,
+        model: Option<DType>,
+        device: &DeviceKind,
+    ) -> Result<(Self, Option<Diagnostic>), Diagnostic> {
+        let optimizer = flags.optimizer.map(Optimizer::from).unwrap_or_default();
+        let has = |dtype: DType| device.peak.contains_key(&dtype);
+        let known: Vec<&str> =
+            TYPES.into_iter().filter(|dtype| has(*dtype)).map(DType::name).collect();
+        if let Some(dtype) = flags.model.dtype {
+            let refused = |message: String| {
+                Diagnostic::usage("dtype", message)
+                    .fact("device", device.name.clone())
+                    .fact("computes_in", known.join(", "))
+                    .hint("name one of these with --dtype, or another device")
+            };
+            if !TYPES.contains(&dtype) {
+                return Err(refused(format!("training runs are not planned in {dtype}")));
+            }
+            if !has(dtype) {
+                let message = format!("`{}` does not compute in {dtype}", device.name);
+                return Err(refused(message));
+            }
+            return Ok((Self { dtype, named_by: "--dtype", optimizer }, None));
+        }
+        let (wanted, named_by) = match model.filter(|dtype| TYPES.contains(dtype)) {
+            Some(dtype) => (dtype, "the config"),
+            None => (USUAL, "default"),
+        };
+        let instead = [wanted, USUAL, DType::F16, DType::F32].into_iter().find(|own| has(*own));
+        let Some(dtype) = instead else {
+            let message = format!("`{}` states no rate of {wanted} products", device.name);
+            return Err(Diagnostic::input("dtype", message)
+                .fact("device", device.name.clone())
+                .hint("state peak_bf16_flops, peak_fp16_flops or peak_fp32_flops of the device"));
+        };
+        let warning = (dtype != wanted).then(|| {
+            let message =
+                format!("`{}` does not compute in {wanted}: {dtype} runs instead", device.name);
+            Diagnostic::warning("dtype-replaced", message).hint("name a type with --dtype")
+        });
+        Ok((Self { dtype, named_by, optimizer }, warning))
+    }
+
+    /// What replicas exchange.
+    pub(super) fn gradients(&self) -> Gradients {
+        match self.dtype {
+            DType::F32 => Gradients::Full,
+            _ => Gradients::Half,
+        }
+    }
+
+    /// Formats of parameters, gradients and master weights.
+    pub(super) fn format(&self) -> StateFormat {
+        match self.dtype {
+            DType::F32 => StateFormat::Single,
+            _ => StateFormat::Megatron,
+        }
+    }
+
+    /// `bf16 (default), adamw`.
+    pub(super) fn words(&self) -> String {
+        let optimizer = match self.optimizer {
+            Optimizer::AdamW => "adamw",
+            Optimizer::Sgd => "sgd",
+            Optimizer::Adafactor => "adafactor",
+        };
+        format!("{} ({}), {optimizer}", self.dtype, self.named_by)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    fn numbers(
+        device: &str,
+        flag: Option<DType>,
+        model: Option<DType>,
+    ) -> Result<(DType, bool), String> {
+        let kind = importers::cluster::catalogue().unwrap().device(device).unwrap().kind.clone();
+        let mut flags = ProblemFlags::default();
+        flags.model.dtype = flag;
+        let found = Numbers::of(&flags, model, &kind).map_err(|error| error.code.to_owned());
+        found.map(|(numbers, warning)| (numbers.dtype, warning.is_some()))
+    }
+
+    #[test]
+    fn what_a_device_does_not_compute_in_is_refused_or_replaced() {
+        use DType::{Bf16, F8, F16, F32, F64};
+        assert_eq!(numbers("a100_sxm4_80gb", None, None), Ok((Bf16, false)));
+        assert_eq!(numbers("a100_sxm4_80gb", Some(F32), Some(F16)), Ok((F32, false)));
+        assert_eq!(numbers("a100_sxm4_80gb", None, Some(F16)), Ok((F16, false)));
+        // Volta and Turing have no bf16 (NVIDIA V100 and T4 data sheets), Ampere has no fp8.
+        assert_eq!(numbers("v100_sxm2_32gb", None, None), Ok((F16, true)));
+        assert_eq!(numbers("t4", None, Some(Bf16)), Ok((F16, true)));
+        assert_eq!(numbers("v100_sxm2_32gb", Some(Bf16), None), Err("dtype".to_owned()));
+        assert_eq!(numbers("a100_sxm4_80gb", Some(F8), None), Err("dtype".to_owned()));
+        assert_eq!(numbers("h100_sxm5_80gb", Some(F8), None), Ok((F8, false)));
+        assert_eq!(numbers("h100_sxm5_80gb", Some(F64), None), Err("dtype".to_owned()));
+    }
+}

@@ -1,0 +1,84 @@
+//! What was asked for: the flags that shape a problem, for the plan document and back from it.
+
+use documents::plan::request::RequestDocument;
+use ir::diagnostic::Diagnostic;
+
+use crate::cli::{ModelFlags, PlanArgs, ProblemFlags};
+use crate::executor::Executor;
+use crate::{constraints, model_flags};
+
+/// What the flags of a problem ask for, constraints of a file included.
+///
+/// # Errors
+/// Those of the constraints file; `duplicate-flag`, `batch-axis` for flags that contradict each
+/// other.
+pub(crate) fn of_problem(
+    flags: &ProblemFlags,
+    executor: Option<Executor>,
+) -> Result<RequestDocument, Diagnostic> {
+    let options = model_flags::options(&flags.model)?;
+    let axes = options.batch_axis.into_iter();
+    let mut request = RequestDocument {
+        dims: options.dims,
+        batch_axis: axes.map(|(input, axis)| (input, axis as u64)).collect(),
+        executor: executor.map(|executor| executor.target().to_owned()),
+        ..RequestDocument::default()
+    };
+    constraints::list(flags, &mut request)?;
+    Ok(request)
+}
+
+/// What the flags of `plan` ask of a training run.
+///
+/// # Errors
+/// As [`of_problem`].
+pub(crate) fn of_training(args: &PlanArgs) -> Result<RequestDocument, Diagnostic> {
+    let flags = &args.training;
+    Ok(RequestDocument {
+        devices: flags.devices.as_ref().map(|range| [*range.start(), *range.end()]),
+        max_memory_bytes: flags.max_memory_per_device.map(|bytes| bytes.0),
+        memory_margin: flags.memory_margin,
+        no_offload: flags.no_offload,
+        ..of_problem(&args.problem, args.executor)?
+    })
+}
+
+/// What a plan was made for, where the flags say nothing else.
+///
+/// # Errors
+/// As [`of_problem`]; `bad-plan` for an executor that does not exist.
+pub(crate) fn merged(
+    flags: &ProblemFlags,
+    planned: &RequestDocument,
+) -> Result<RequestDocument, Diagnostic> {
+    if let Some(name) = planned.executor.as_deref().filter(|name| Executor::named(name).is_none()) {
+        let message = format!("the plan was made for the executor `{name}`, which does not exist");
+        return Err(Diagnostic::input("bad-plan", message).fact("member", "request.executor"));
+    }
+    let mut own = of_problem(flags, None)?;
+    let mut merged = planned.clone();
+    merged.dims.append(&mut own.dims);
+    merged.batch_axis.append(&mut own.batch_axis);
+    let lists = [(own.pin, &mut merged.pin), (own.forbid, &mut merged.forbid)];
+    for (own, planned) in lists {
+        if !own.is_empty() {
+            *planned = own;
+        }
+    }
+    if !own.colocate.is_empty() {
+        merged.colocate = own.colocate;
+    }
+    Ok(merged)
+}
+
+/// Flags of a model with the dimensions and axes of a request.
+pub(crate) fn model_flags(flags: &ModelFlags, request: &RequestDocument) -> ModelFlags {
+    let pairs = |map: &std::collections::BTreeMap<String, u64>| {
+        map.iter().map(|(name, value)| (name.clone(), *value)).collect()
+    };
+    ModelFlags {
+        dims: pairs(&request.dims),
+        batch_axis: pairs(&request.batch_axis),
+        ..flags.clone()
+    }
+}

@@ -1,0 +1,199 @@
+//! What prices a training run: cards that hosts share, where ranks lie, types of numbers, optimizers,
+//! constants of measured steps, memory of hosts. Figures are derived by hand.
+
+use serde_json::{Value, json};
+
+use super::folder::{Folder, diamond};
+use super::training::config;
+
+/// Parameters of a block of [`config`], and of its embedding: two norms, four products of attention
+/// (keys and values of half the width), three of the feed-forward part.
+const BLOCK: f64 = 2.0 * 2048.0 + 3.0 * 2048.0 * 2048.0 + 3.0 * 2048.0 * 5632.0;
+const WORDS: f64 = 32_000.0 * 2048.0;
+const PARAMETERS: f64 = 10.0 * BLOCK + 2.0 * WORDS;
+
+/// Two hosts of four A100, with so many network cards of 2 GB/s each.
+fn cluster(nics: u32, more: &str) -> String {
+    format!(
+        "name: shared\nnodes:\n  - {{count: 2, device: a100_sxm4_80gb, devices: 4, scaleup: nvlink3, \
+         host: pcie4_x16, nics: {nics}{more}}}\nnetwork: {{bytes_per_s: 2e9, latency_s: 5e-6}}\n"
+    )
+}
+
+fn folder() -> Folder {
+    let folder = Folder::new(&diamond());
+    folder.write("config.json", &config().to_string());
+    for nics in [1, 2, 4] {
+        folder.write(&format!("nics{nics}.yaml"), &cluster(nics, ""));
+    }
+    folder
+}
+
+fn best(folder: &Folder, cluster: &str, more: &str) -> Value {
+    let line = format!(
+        "plan config.json --cluster {cluster} --global-batch 8 --sequence-length 1024 --json {more}"
+    );
+    folder.run(&line).exits(0).json()["best"].clone()
+}
+
+fn seconds(best: &Value) -> f64 {
+    best["step_time_s"].as_f64().unwrap()
+}
+
+/// Eight replicas on two hosts add their gradients up in a ring: through each host's cards go
+/// `2 (8 - 1) / 8` times all gradients in each direction, whoever sends them.
+#[test]
+fn a_card_that_a_host_shares_carries_all_its_gradients() {
+    let folder = folder();
+    let pins = "--pin data=8 --pin tensor=1 --pin zero=1 --pin pipeline=1 --pin context=1";
+    let step = |nics: u32| seconds(&best(&folder, &format!("nics{nics}.yaml"), pins));
+    let through = |n_cards: f64| 2.0 * 7.0 / 8.0 * 2.0 * PARAMETERS / (n_cards * 2e9);
+    let compute = step(4) - through(4.0);
+    assert!(compute > 0.0 && compute < 0.5, "{compute}");
+    for nics in [1, 2] {
+        let wanted = through(f64::from(nics)) + compute;
+        let own = step(nics);
+        assert!(own > through(f64::from(nics)), "{nics} cards: {own}");
+        // What hides behind the backward pass may differ by the pass.
+        assert!((own / wanted - 1.0).abs() < 0.03, "{nics} cards: {own} {wanted}");
+    }
+}
+
+/// Stages on two hosts: all four devices of a rank send their part through the one card at once.
+#[test]
+fn a_card_that_ranks_share_carries_all_their_messages() {
+    let folder = folder();
+    let pins = "--pin data=1 --pin tensor=4 --pin pipeline=2 --pin schedule=gpipe --pin zero=0 \
+                --pin micro-batch=8 --pin context=1 --pin recompute=none --pin split=equal";
+    let step = |nics: u32| seconds(&best(&folder, &format!("nics{nics}.yaml"), pins));
+    // One activation forward, one gradient back, 16 bits each.
+    let message = 2.0 * 8.0 * 1024.0 * 2048.0;
+    let wanted = 2.0 * message * (1.0 / 2e9 - 1.0 / (4.0 * 2e9));
+    let more = step(1) - step(4);
+    assert!((more / wanted - 1.0).abs() < 0.02, "{more} {wanted}");
+    // The verifier counts the sharers again.
+    let plan = format!(
+        "plan config.json --cluster nics1.yaml --global-batch 8 --sequence-length 1024 {pins} -o p.json"
+    );
+    folder.run(&plan).exits(0);
+    folder.run("verify p.json --model config.json --cluster nics1.yaml").exits(0);
+    // Made for four cards, it is wrong on one.
+    let on = "verify p.json --model config.json --cluster nics4.yaml --allow-mismatch";
+    folder.run(on).exits(0);
+    folder.run("verify p.json --model config.json --cluster nics4.yaml").exits(3);
+}
+
+/// With pipeline ranks inside a host the two ranks that share out experts lie on two hosts.
+#[test]
+fn experts_are_exchanged_between_the_hosts_where_they_lie() {
+    let folder = folder();
+    let mut mixture = config();
+    mixture["model_type"] = json!("mixtral");
+    mixture["num_local_experts"] = json!(4);
+    mixture["num_experts_per_tok"] = json!(2);
+    folder.write("config.json", &mixture.to_string());
+    let pins = "--pin data=2 --pin expert=2 --pin pipeline=4 --pin tensor=1 --pin schedule=1f1b \
+                --pin micro-batch=1 --pin zero=1 --pin recompute=none --pin split=equal --pin mesh=";
+    let collectives = |mesh: &str| {
+        let own = best(&folder, "nics4.yaml", &format!("{pins}{mesh}"));
+        own["parts"]["collectives_s"].as_f64().unwrap()
+    };
+    let (near, far) = (collectives("data-inside"), collectives("pipeline-inside"));
+    // Two of four exchanges go forward, two back; each sends the halves of both visits of every
+    // token to the other rank; a rank has 2 or 3 blocks and 4 micro-batches.
+    let sent = 2.0 * 1024.0 * 2048.0 * 2.0 / 2.0;
+    let at = |rate: f64, start_up: f64| 4.0 * (sent / rate + start_up);
+    let (low, high) = (2.0 * 4.0 * at(2e9, 5e-6), 3.0 * 4.0 * at(2e9, 5e-6));
+    assert!(far > 0.99 * low && far < 1.01 * high, "{far} {low} {high}");
+    assert!(near < far / 20.0, "{near} {far}");
+}
+
+#[test]
+fn types_of_numbers_and_optimizers_have_their_times_and_bytes() {
+    let folder = folder();
+    let pins = "--pin data=1 --pin tensor=8 --pin pipeline=1 --pin context=1 --pin recompute=none";
+    let told = |more: &str| {
+        let line = format!(
+            "plan config.json --cluster nics4.yaml --global-batch 8 --sequence-length 1024 --json \
+             {pins} {more}"
+        );
+        folder.run(&line).exits(0).json()
+    };
+    let states =
+        |told: &Value| told["plan"]["training"]["memory"][0]["persistent_bytes"].as_f64().unwrap();
+    let step = |told: &Value| seconds(&told["best"]);
+    let half = told("--dtype bf16");
+    let single = told("--dtype fp32");
+    assert_eq!(half["plan"]["workload"]["dtype"], "bf16");
+    assert_eq!(told("")["plan"]["workload"]["dtype"], "bf16");
+    // Data sheet: 312 and 19.5 TFLOP/s; no product may gain more, and all else gains half.
+    let ratio = step(&single) / step(&half);
+    assert!(ratio > 2.0 && ratio < 16.0, "{ratio}");
+    // 2 + 4 + 4 + 8 bytes, or 4 + 4 + 8; a card of eight has its part.
+    let own = PARAMETERS / 8.0;
+    let near = |bytes: f64, each: f64| {
+        let left = bytes - each * own;
+        assert!(left > 0.0 && left < 0.1e9, "{bytes} {each}: {left}");
+    };
+    near(states(&half), 18.0);
+    near(states(&single), 16.0);
+    near(states(&told("--optimizer sgd")), 10.0);
+    near(states(&told("--optimizer adafactor")), 10.0);
+    assert!(states(&told("--optimizer adafactor")) > states(&told("--optimizer sgd")));
+    assert!(step(&told("--optimizer sgd")) < step(&half));
+    // The config's type counts where no flag does.
+    let mut stated = config();
+    stated["torch_dtype"] = json!("float32");
+    folder.write("config.json", &stated.to_string());
+    assert_eq!(step(&told("")), step(&single));
+    let refused = "plan config.json --cluster nics4.yaml --global-batch 8 --dtype fp8";
+    assert!(folder.run(refused).exits(2).stderr.contains("does not compute in fp8"));
+}
+
+#[test]
+fn constants_of_measured_steps_price_plans() {
+    let folder = folder();
+    let slow = json!({
+        "version": 1, "name": "mine", "kinds": {}, "links": {},
+        "stacks": {"megatron-core": {
+            "constants": {"derating": 0.45},
+            "provenance": {"how": "measured", "source": "test", "date": "2026-01-01"}
+        }}
+    });
+    folder.write("profile.json", &slow.to_string());
+    let nominal = best(&folder, "nics4.yaml", "--pin tensor=8");
+    let measured = best(&folder, "nics4.yaml", "--pin tensor=8 --profile profile.json");
+    let ratio = seconds(&measured) / seconds(&nominal);
+    // Half the derating of 0.9: products take twice as long, the rest as before.
+    assert!(ratio > 1.2 && ratio < 2.0, "{ratio}");
+    let line = "plan config.json --cluster nics4.yaml --global-batch 8 --profile profile.json";
+    let ran = folder.run(&format!("{line} -o p.json")).exits(0);
+    assert!(ran.stdout.contains("stack measured"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("(interpolated)"), "{}", ran.stdout);
+    let on = "verify p.json --model config.json --cluster nics4.yaml";
+    folder.run(&format!("{on} --profile profile.json")).exits(0);
+    folder.run(on).exits(3);
+    let other = folder.run(&format!("{line} --stack torchtitan")).exits(0);
+    assert!(other.stderr.contains("stack `megatron-core`"), "{}", other.stderr);
+}
+
+/// States of 18 bytes on one device of 12 GB do not fit; those that hosts may keep are 12 bytes a
+/// parameter, and all devices of a host share its memory.
+#[test]
+fn hosts_hold_no_more_than_they_have() {
+    let folder = folder();
+    let more = |bytes: f64| format!(", memory_bytes: 12e9, host_memory_bytes: {}", bytes as u64);
+    let enough = 4.0 * 12.0 * PARAMETERS * 1.01;
+    let line = "plan config.json --global-batch 8 --sequence-length 1024 --pin data=8 --pin zero=0 \
+                --pin tensor=1 --cluster";
+    folder.write("large.yaml", &cluster(4, &more(enough)));
+    folder.write("small.yaml", &cluster(4, &more(enough * 0.98)));
+    folder.run(&format!("{line} large.yaml -o p.json")).exits(0);
+    let plan: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
+    assert_eq!(plan["training"]["offloads_optimizer"], true);
+    let refused = folder.run(&format!("{line} small.yaml")).exits(4);
+    assert!(refused.stderr.contains("host"), "{}", refused.stderr);
+    let on = "verify p.json --model config.json --cluster small.yaml --allow-mismatch";
+    let told = folder.run(&format!("{on} --json")).exits(6).json();
+    assert_eq!(told["violations"][0]["code"], "host-memory-exceeded", "{told}");
+}
