@@ -91,6 +91,25 @@ fn another_batch_multiplies_the_work_of_every_model() {
     }
 }
 
+#[test]
+fn files_that_were_refused_or_misread_have_the_work_of_their_definitions() {
+    let Some(root) = corpus() else { return };
+    let folder = root.join("../../regress/onnx");
+    // Two layers of attention on 2 x 10 tokens of 64 features, heads of 16: four projections,
+    // scores and values each.
+    let layers = |batch: u64| 2 * batch * (4 * 2 * 10 * 64 * 64 + 2 * 2 * 4 * 10 * 10 * 16);
+    for batch in [2, 3, 8, 64] {
+        let options = ImportOptions { batch: Some(batch), ..ImportOptions::default() };
+        let import = import(&folder.join("mha2_10_2.onnx"), &options);
+        assert_eq!(import.summary.forward_flops, layers(batch), "{batch}");
+        assert_eq!(import.warnings, [], "{batch}");
+    }
+    for name in ["prelu6", "add6_axis", "mul6_axis"] {
+        let import = import(&folder.join(format!("{name}.onnx")), &ImportOptions::default());
+        assert_eq!(import.graph.tensor(import.graph.outputs[0]).shape, [2, 3, 4, 5], "{name}");
+    }
+}
+
 /// Figures by hand, for batch b = 4 and sequence s = 64 (t = b s = 256 tokens), hidden 768, inner
 /// 3072, vocabulary 30522, 12 heads of 64, two layers:
 /// layer: 4 projections 4 * 2 t 768^2, two attention products 2 * 2 b 12 s^2 64, two products of

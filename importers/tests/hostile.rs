@@ -39,7 +39,7 @@ fn words() -> BTreeMap<&'static str, &'static str> {
         ("external_offset_u64_overflow.onnx", "overflow"),
         ("external_path_traversal.onnx", "escapes"),
         ("function_bomb_2pow30.onnx", "1073741824"),
-        ("future_opset_9999.onnx", "25"),
+        ("future_opset_9999.onnx", "28"),
         ("huge_dims_overflow.onnx", "size overflow"),
         ("invalid_utf8_name.onnx", "invalid UTF-8"),
         ("json_deep_array.json", "recursion limit"),

@@ -14,7 +14,10 @@ use crate::onnx::scan::{Data, Scanned};
 use crate::onnx::{module_path, tensor};
 
 /// Newest version of the default operator set that the rules know.
-pub(crate) const NEWEST_OPSET: i64 = 25;
+pub(crate) const NEWEST_OPSET: i64 = 28;
+
+/// Versions of the default operator set from here on are damage: there are two or three a year.
+const NO_OPSET: i64 = 100;
 
 /// Graphs and function bodies inside each other after inlining.
 const MAX_DEPTH: u32 = 100;
@@ -37,7 +40,7 @@ pub(crate) fn decode(
         .take()
         .ok_or_else(|| Diagnostic::input("missing-graph", "the model has no graph"))?;
     let functions = Functions::new(std::mem::take(&mut proto.functions))?;
-    let opsets = opsets(&proto, &functions)?;
+    let opsets = opsets(&proto, &functions, warnings)?;
     functions.check_size(&graph)?;
     let configurations = configurations(&proto)?;
     let mut decoder = Decoder {
@@ -56,7 +59,11 @@ pub(crate) fn domain(name: &str) -> &str {
     if name == "ai.onnx" { "" } else { name }
 }
 
-fn opsets(proto: &ModelProto, functions: &Functions) -> Result<BTreeMap<String, i64>, Diagnostic> {
+fn opsets(
+    proto: &ModelProto,
+    functions: &Functions,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<BTreeMap<String, i64>, Diagnostic> {
     let mut opsets = BTreeMap::new();
     for import in &proto.opset_import {
         opsets.insert(domain(&import.domain).to_owned(), import.version);
@@ -69,15 +76,23 @@ fn opsets(proto: &ModelProto, functions: &Functions) -> Result<BTreeMap<String, 
     for import in functions.opsets() {
         opsets.entry(domain(&import.domain).to_owned()).or_insert(import.version);
     }
-    if let Some(&version) = opsets.get("")
-        && !(1..=NEWEST_OPSET).contains(&version)
-    {
+    let Some(&version) = opsets.get("") else { return Ok(opsets) };
+    if !(1..NO_OPSET).contains(&version) {
         return Err(Diagnostic::input(
             "unsupported-opset",
             format!("opset {version} is not supported; {NEWEST_OPSET} is the newest that is"),
         )
         .fact("newest", NEWEST_OPSET.to_string())
         .hint(format!("export the model with opset_version={NEWEST_OPSET} or older")));
+    }
+    if version > NEWEST_OPSET {
+        let message = format!(
+            "opset {version} is newer than {NEWEST_OPSET}, the newest that is known: ops that it \
+             changed are read by their older definitions"
+        );
+        warnings.push(
+            Diagnostic::warning("newer-opset", message).fact("newest", NEWEST_OPSET.to_string()),
+        );
     }
     Ok(opsets)
 }

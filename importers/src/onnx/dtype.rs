@@ -34,6 +34,30 @@ pub(crate) fn element_type(number: i32) -> Option<DType> {
     })
 }
 
+/// The element type that `TensorProto.DataType` gives this name; of those that attributes named
+/// before opset 6.
+pub(crate) fn named(name: &str) -> Option<DType> {
+    const NAMES: [&str; 15] = [
+        "FLOAT",
+        "UINT8",
+        "INT8",
+        "UINT16",
+        "INT16",
+        "INT32",
+        "INT64",
+        "STRING",
+        "BOOL",
+        "FLOAT16",
+        "DOUBLE",
+        "UINT32",
+        "UINT64",
+        "COMPLEX64",
+        "COMPLEX128",
+    ];
+    let position = NAMES.iter().position(|known| *known == name)?;
+    element_type(i32::try_from(position).ok()? + 1)
+}
+
 /// The error `unknown-dtype`, with the number.
 pub(crate) fn unknown(number: i32) -> Diagnostic {
     Diagnostic::input("unknown-dtype", format!("unknown element type {number}"))

@@ -10,6 +10,7 @@ use ir::units::Bytes;
 use crate::onnx::raw::{RawTensor, RawValues};
 
 pub(crate) mod attention;
+pub(crate) mod bounds;
 pub(crate) mod call;
 pub(crate) mod carry;
 pub(crate) mod contraction;
@@ -22,6 +23,7 @@ pub(crate) mod fold;
 pub(crate) mod fold_arithmetic;
 pub(crate) mod indexing;
 pub(crate) mod layout;
+pub(crate) mod merged;
 pub(crate) mod program;
 pub(crate) mod quantization;
 pub(crate) mod recurrent;
@@ -73,6 +75,8 @@ pub(crate) struct Facts {
     pub(crate) value: Option<Arc<RawValues>>,
     /// Size where it is not that of the elements: a dequantised parameter is read as stored.
     pub(crate) stored: Option<Bytes>,
+    /// Whether extents or content depend on data and are those of the most that the graph allows.
+    pub(crate) at_most: bool,
     /// The members, for a sequence whose members are known.
     pub(crate) members: Option<Arc<[ValueId]>>,
     /// Where it comes from.
@@ -83,6 +87,12 @@ impl Facts {
     /// A computed tensor.
     pub(crate) fn tensor(dtype: Option<DType>, shape: Option<Vec<u64>>) -> Self {
         Self { dtype, shape, ..Self::default() }
+    }
+
+    /// A computed tensor that is at most this large.
+    pub(crate) fn at_most(dtype: Option<DType>, shape: Option<Vec<u64>>) -> Self {
+        let at_most = shape.is_some();
+        Self { at_most, ..Self::tensor(dtype, shape) }
     }
 
     /// A constant tensor of the file.

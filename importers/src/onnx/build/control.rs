@@ -23,6 +23,8 @@ struct Body {
     /// Values from outside the subgraph, and its own constants.
     reads: Vec<ValueId>,
     is_endless: bool,
+    is_bounded: bool,
+    is_outgrown: bool,
 }
 
 impl Appraiser<'_> {
@@ -40,7 +42,7 @@ impl Appraiser<'_> {
             }
             _ => return Ok(None),
         };
-        let mut kernel = body.kernel;
+        let mut kernel = body.kernel.clone();
         let mut is_endless = body.is_endless;
         match count {
             Trips::Known(count) => repeat(&mut kernel, count)
@@ -53,7 +55,12 @@ impl Appraiser<'_> {
         let mut reads = self.own_reads(step)?;
         let own: HashSet<ValueId> = reads.iter().copied().collect();
         reads.extend(body.reads.into_iter().filter(|id| !own.contains(id)));
-        Ok(Some(Effort { work: Work::Kernel(kernel), reads, is_endless }))
+        let Body { mut is_bounded, is_outgrown, .. } = body;
+        is_bounded |= reads.iter().any(|id| self.shapes.now.facts[*id].at_most);
+        if is_bounded {
+            kernel.origin = Origin::Guessed;
+        }
+        Ok(Some(Effort { work: Work::Kernel(kernel), reads, is_endless, is_bounded, is_outgrown }))
     }
 
     fn branch(&self, step: &Step<'_>) -> Result<Body, Diagnostic> {
@@ -76,9 +83,11 @@ impl Appraiser<'_> {
         let mut kernel = Kernel { temporary: self.peak(block, &kept), ..Kernel::default() };
         let mut reads = Vec::new();
         let mut seen = HashSet::new();
-        let mut is_endless = false;
+        let (mut is_endless, mut is_bounded, mut is_outgrown) = (false, false, false);
         for Live { effort, .. } in &kept {
             is_endless |= effort.is_endless;
+            is_bounded |= effort.is_bounded;
+            is_outgrown |= effort.is_outgrown;
             for id in &effort.reads {
                 let is_outer = !inside.contains(id) || self.shapes.now.facts[*id].is_constant();
                 if is_outer && seen.insert(*id) {
@@ -99,7 +108,7 @@ impl Appraiser<'_> {
                 reads.push(*id);
             }
         }
-        Ok(Body { kernel, reads, is_endless })
+        Ok(Body { kernel, reads, is_endless, is_bounded, is_outgrown })
     }
 
     /// Most bytes of the block's own values held at once, run in file order.

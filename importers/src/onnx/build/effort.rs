@@ -21,6 +21,10 @@ pub(crate) struct Effort {
     pub(crate) reads: Vec<ValueId>,
     /// Whether it repeats a body a number of times that the file does not say.
     pub(crate) is_endless: bool,
+    /// Whether it touches tensors whose size depends on data and is taken as the greatest.
+    pub(crate) is_bounded: bool,
+    /// Whether its products grow faster than the batch.
+    pub(crate) is_outgrown: bool,
 }
 
 /// Finds the work of nodes.
@@ -86,16 +90,44 @@ impl Appraiser<'_> {
             None => Work::Kernel(job.kernel()),
         };
         let Work::Kernel(mut kernel) = work else {
-            return Ok(Effort { work, reads, is_endless: false });
+            return Ok(Effort {
+                work,
+                reads,
+                is_endless: false,
+                is_bounded: false,
+                is_outgrown: false,
+            });
         };
         if is_scaled {
             self.scale(&mut kernel, constant_bytes(&reads, facts));
         }
-        if step.rule.is_none() || !is_known(step, &reads, facts) {
+        let is_known = is_known(step, &reads, facts);
+        let is_bounded = is_known && touched(step, &reads).any(|id| facts[id].at_most);
+        if step.rule.is_none() || is_bounded || !is_known {
             kernel.origin = Origin::Guessed;
         }
         check(&kernel, &job)?;
-        Ok(Effort { work: Work::Kernel(kernel), reads, is_endless: false })
+        let is_outgrown = !is_scaled && self.is_outgrown(step, &kernel)?;
+        Ok(Effort { work: Work::Kernel(kernel), reads, is_endless: false, is_bounded, is_outgrown })
+    }
+
+    /// Whether the products of a node are more than those at the file's batch, times the growth.
+    fn is_outgrown(&self, step: &Step<'_>, kernel: &Kernel) -> Result<bool, Diagnostic> {
+        let (Some(rule), Some((reference, batch))) = (step.rule, &self.shapes.reference) else {
+            return Ok(false);
+        };
+        if kernel.products.is_empty() {
+            return Ok(false);
+        }
+        let facts = &reference.facts;
+        let before = (rule.work)(&Job {
+            call: call_of(step, facts),
+            outputs: step.outputs.iter().map(|id| id.map(|id| &facts[id])).collect(),
+            controls: rule.controls,
+        })?;
+        let Work::Kernel(before) = before else { return Ok(false) };
+        let grown = u128::from(before.flops().get()) * u128::from(batch.to);
+        Ok(u128::from(kernel.flops().get()) * u128::from(batch.from) > grown)
     }
 
     /// Work at the file's batch to work at this one: products and activations grow, parameters
@@ -117,11 +149,15 @@ fn constant_bytes(reads: &[ValueId], facts: &[Facts]) -> Bytes {
     reads.iter().map(|id| &facts[*id]).filter(|f| f.is_constant()).map(Facts::bytes).sum()
 }
 
+/// Values that a node reads or writes.
+fn touched<'s>(step: &'s Step<'_>, reads: &'s [ValueId]) -> impl Iterator<Item = ValueId> + 's {
+    reads.iter().chain(step.outputs.iter().flatten()).copied()
+}
+
 /// Whether every tensor that a node touches has a size.
 fn is_known(step: &Step<'_>, reads: &[ValueId], facts: &[Facts]) -> bool {
-    let touched = reads.iter().chain(step.outputs.iter().flatten());
-    touched
-        .map(|id| &facts[*id])
+    touched(step, reads)
+        .map(|id| &facts[id])
         .all(|facts| (facts.shape.is_some() && facts.dtype.is_some()) || facts.members.is_some())
 }
 

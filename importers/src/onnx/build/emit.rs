@@ -58,7 +58,7 @@ pub(crate) fn emit(
         let tensor = emitter.place(*id, "");
         emitter.graph.outputs.push(tensor);
     }
-    let warnings = warnings(&kept, &emitter.graph);
+    let warnings = warnings(&kept, &emitter.graph, shapes);
     Ok(Emitted { graph: emitter.graph, stages: emitter.stages, warnings })
 }
 
@@ -186,21 +186,36 @@ fn is_quantization(op_type: &str) -> bool {
         .any(|mark| op_type.contains(mark))
 }
 
-/// One warning each for unknown operators, unknown sizes, guessed trip counts and scaled work.
-fn warnings(kept: &[Live<'_, '_>], graph: &Graph) -> Vec<Diagnostic> {
+/// One warning each for unknown operators, unknown and greatest sizes, guessed trip counts, scaled
+/// work, and work that outgrows the batch.
+fn warnings(kept: &[Live<'_, '_>], graph: &Graph, shapes: &Shapes) -> Vec<Diagnostic> {
     let mut unknown = BTreeSet::new();
     let (mut unsized_ops, mut endless, mut scaled) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bounded, mut outgrown) = (Vec::new(), Vec::new());
     for (live, op) in kept.iter().zip(&graph.ops) {
         let Work::Kernel(kernel) = &op.work else { continue };
+        if live.effort.is_outgrown {
+            outgrown.push(op.name.clone());
+        }
         let has_rule = live.step.rule.is_some() || !live.step.bodies.is_empty();
         match kernel.origin {
             Origin::Guessed if !has_rule => drop(unknown.insert(op.op_type.clone())),
             Origin::Guessed if live.effort.is_endless => endless.push(op.name.clone()),
+            Origin::Guessed if live.effort.is_bounded => bounded.push(op.name.clone()),
             Origin::Guessed => unsized_ops.push(op.name.clone()),
             Origin::Scaled => scaled.push(op.name.clone()),
             Origin::Rule => {}
         }
     }
+    let (from, to) = shapes.reference.as_ref().map_or((1, 1), |(_, batch)| (batch.from, batch.to));
+    let scaled_what = format!(
+        "constants hold the batch of {from} that the file was made for: the work of these ops is \
+         taken as {to}/{from} of that there"
+    );
+    let outgrown_what = format!(
+        "from batch {from} to {to} the products of these ops grow faster than the batch, as if \
+         samples were multiplied by each other; check that they are"
+    );
     [
         warning("unknown-op", "operators without a rule count only their bytes", unknown),
         warning(
@@ -209,15 +224,17 @@ fn warnings(kept: &[Live<'_, '_>], graph: &Graph) -> Vec<Diagnostic> {
             unsized_ops,
         ),
         warning(
+            "data-dependent-size",
+            "sizes that depend on data are taken as the most that the graph allows in",
+            bounded,
+        ),
+        warning(
             "guessed-trip-count",
             "loops without a constant count run their body once",
             endless,
         ),
-        warning(
-            "batch-scaled",
-            "work behind constants that hold the batch of the file is scaled linearly",
-            scaled,
-        ),
+        warning("batch-scaled", &scaled_what, scaled),
+        warning("batch-outgrown", &outgrown_what, outgrown),
     ]
     .into_iter()
     .flatten()

@@ -1,6 +1,10 @@
 //! Graphs of hand-made models.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+mod bounded;
+mod merged;
+mod older;
+
 use std::collections::BTreeMap;
 
 use ir::op::{Kernel, Op, Origin, Product, Work};
@@ -68,7 +72,11 @@ fn graph(
 }
 
 fn import(graph: &RawGraph, options: &ImportOptions) -> Import {
-    let opsets = BTreeMap::from([(String::new(), 20)]);
+    import_at(20, graph, options)
+}
+
+fn import_at(opset: i64, graph: &RawGraph, options: &ImportOptions) -> Import {
+    let opsets = BTreeMap::from([(String::new(), opset)]);
     let model = RawModel { opsets, graph: graph.clone(), ..RawModel::default() };
     build(model, "test", options, Vec::new()).unwrap()
 }

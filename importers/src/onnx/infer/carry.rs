@@ -5,6 +5,9 @@
 //! value carries the batch. Rules here move it across nodes whose constants would stop it. A
 //! contradiction that they can't resolve leaves the node, and what follows, at the file's batch
 //! (see [`crate::onnx::infer::engine`]).
+//!
+//! An axis may merge the batch with others, `sequence x batch` or `batch x heads`: which of them it
+//! is shows only in how many elements stand inside the batch, so that number is carried along.
 
 use ir::diagnostic::Diagnostic;
 
@@ -33,6 +36,10 @@ impl Growth {
     }
 }
 
+/// Axes that hold the batch, each with the number of its elements that stand inside it: 1 for
+/// `sequence x batch`, the heads for `batch x heads`.
+pub(crate) type Held = Vec<(usize, u64)>;
+
 /// Both states of the values of a model.
 #[derive(Clone, Copy)]
 pub(crate) struct States<'f> {
@@ -40,12 +47,14 @@ pub(crate) struct States<'f> {
     pub(crate) reference: &'f [Facts],
     /// At the new one.
     pub(crate) now: &'f [Facts],
+    /// Where the batch stands in the values at the new one.
+    pub(crate) held: &'f [Held],
     /// The batch.
     pub(crate) batch: Growth,
 }
 
 /// Axes on which two shapes of one rank differ.
-fn grown_axes(old: &[u64], new: &[u64]) -> Vec<(usize, Growth)> {
+pub(crate) fn grown_axes(old: &[u64], new: &[u64]) -> Vec<(usize, Growth)> {
     if old.len() != new.len() {
         return Vec::new();
     }
@@ -57,7 +66,7 @@ fn grown_axes(old: &[u64], new: &[u64]) -> Vec<(usize, Growth)> {
 }
 
 impl<'f> States<'f> {
-    fn shapes(&self, step: &Step<'_>, index: usize) -> Option<(&'f [u64], &'f [u64])> {
+    pub(super) fn shapes(&self, step: &Step<'_>, index: usize) -> Option<(&'f [u64], &'f [u64])> {
         let id = step.inputs.get(index).copied().flatten()?;
         Some((self.reference[id].shape.as_deref()?, self.now[id].shape.as_deref()?))
     }
@@ -91,27 +100,20 @@ impl<'f> States<'f> {
         inferred.ok().or_else(|| self.lifted(step))
     }
 
-    /// `Reshape` with a constant target: the output axis whose span of elements holds one step
-    /// from sample to sample grows, whichever extent the target writes there.
+    /// `Reshape` with a constant target: the output axis whose span of elements holds those of the
+    /// batch grows, whichever extent the target writes there.
     fn reshaped(&self, step: &Step<'_>, output: Option<&[u64]>) -> Option<Vec<u64>> {
         let (old, new) = self.shapes(step, 0)?;
         let [(axis, growth)] = grown_axes(old, new)[..] else { return None };
         if step.inputs.len() > 1 && !self.is_fixed(step, 1) {
             return None;
         }
-        let product = |extents: &[u64]| crate::onnx::infer::elements(extents).map(u128::from);
-        let whole = product(old.get(axis + 1..)?)?.checked_mul(u128::from(growth.from))?;
-        let stride = whole.checked_div(u128::from(self.batch.from))?;
         let output = output?;
-        for (position, extent) in output.iter().enumerate() {
-            let inner = product(output.get(position + 1..)?)?;
-            if inner <= stride && whole <= inner.checked_mul(u128::from(*extent))? {
-                let mut grown = output.to_vec();
-                grown[position] = growth.apply(*extent)?;
-                return Some(grown);
-            }
-        }
-        None
+        let stride = self.stride(step.inputs.first().copied().flatten()?, axis, old, growth)?;
+        let position = self.place(old, axis, stride, output)?;
+        let mut grown = output.to_vec();
+        grown[position] = growth.apply(output[position])?;
+        Some(grown)
     }
 
     /// `Gather`, `GatherND` with indices that don't know the batch, into an axis that holds it:

@@ -86,7 +86,8 @@ pub(crate) fn mat_mul_packed(call: &Call<'_>) -> Inferred {
     one(call.dtype(0), Some(rows.iter().copied().chain([n]).collect()))
 }
 
-/// `com.microsoft::FusedMatMul`: with transpositions of the last two axes.
+/// `com.microsoft::FusedMatMul`: with transpositions of the last two axes, and of the first one
+/// to where the rows are.
 pub(crate) fn fused_mat_mul(call: &Call<'_>) -> Inferred {
     let (Some([left, right]), dtype) = (fused_factors(call)?, call.dtype(0)) else {
         return one(call.dtype(0), None);
@@ -99,10 +100,18 @@ pub(crate) fn fused_mat_mul(call: &Call<'_>) -> Inferred {
 
 /// Both factors of a `FusedMatMul` as they enter the product.
 pub(crate) fn fused_factors(call: &Call<'_>) -> Result<Option<[Vec<u64>; 2]>, Diagnostic> {
-    let swap = [call.int("transA", 0)? != 0, call.int("transB", 0)? != 0];
+    let flag = |name| call.int(name, 0).map(|value| value != 0);
+    let swap = [flag("transA")?, flag("transB")?];
+    let rotate = [flag("transBatchA")?, flag("transBatchB")?];
     let (Some(left), Some(right)) = (call.shape(0), call.shape(1)) else { return Ok(None) };
     let mut factors = [left.to_vec(), right.to_vec()];
-    for (factor, swap) in factors.iter_mut().zip(swap) {
+    for ((factor, swap), rotate) in factors.iter_mut().zip(swap).zip(rotate) {
+        if let [outer @ .., _] = factor.as_mut_slice()
+            && rotate
+            && outer.len() > 1
+        {
+            outer.rotate_left(1);
+        }
         if let [.., row, column] = factor.as_mut_slice()
             && swap
         {

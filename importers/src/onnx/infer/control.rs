@@ -37,10 +37,11 @@ pub(crate) fn call_of<'a>(step: &'a Step<'_>, facts: &'a [Facts]) -> Call<'a> {
 pub(crate) fn trips(step: &Step<'_>, facts: &[Facts]) -> Result<Trips, Diagnostic> {
     let call = call_of(step, facts);
     let known = match step.node.op_type.as_str() {
-        "Loop" => call.ints_of(0).and_then(|ints| ints.first()).map(|n| {
-            // A negative count runs nothing.
-            u64::try_from(*n).unwrap_or(0)
-        }),
+        "Loop" => {
+            let count = call.ints_of(0).and_then(|ints| ints.first());
+            // The greatest count is how exporters write a `while`; a negative one runs nothing.
+            count.filter(|n| **n != i64::MAX).map(|n| u64::try_from(*n).unwrap_or(0))
+        }
         "Scan" => {
             let n_scan = scan_inputs(step, &call)?;
             let first = step.inputs.len() - n_scan;
@@ -73,7 +74,8 @@ fn scan_axis(
 
 /// The branch that a constant condition selects.
 pub(crate) fn chosen_branch<'s, 'a>(step: &'s Step<'a>, facts: &[Facts]) -> Option<&'s Block<'a>> {
-    let condition = call_of(step, facts).ints_of(0).and_then(|ints| ints.first().copied())?;
+    let condition = call_of(step, facts).input(0).filter(|facts| !facts.at_most)?;
+    let condition = condition.ints()?.first().copied()?;
     step.body(if condition != 0 { "then_branch" } else { "else_branch" })
 }
 
@@ -138,6 +140,8 @@ impl Engine<'_> {
                     facts.shape = None;
                 }
             } else {
+                let count = step.inputs.first().copied().flatten();
+                facts.at_most |= count.is_some_and(|id| state.facts[id].at_most);
                 facts.shape = match (facts.shape, trips) {
                     (Some(shape), Trips::Known(n)) => Some([&[n][..], &shape].concat()),
                     _ => None,

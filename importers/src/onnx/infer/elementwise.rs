@@ -1,9 +1,11 @@
 //! Operators whose output has the (broadcast) shape of their inputs.
 
+use std::borrow::Cow;
+
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
 
-use crate::onnx::dtype::element_type;
+use crate::onnx::dtype::{element_type, named};
 use crate::onnx::infer::Facts;
 use crate::onnx::infer::call::{Call, broadcast, one};
 
@@ -12,12 +14,36 @@ type Inferred = Result<Vec<Facts>, Diagnostic>;
 /// The shape that all inputs from `first` on broadcast to.
 pub(crate) fn joint(call: &Call<'_>, first: usize) -> Result<Option<Vec<u64>>, Diagnostic> {
     let mut joint = Vec::new();
-    for facts in call.inputs.iter().skip(first).flatten() {
+    for (index, facts) in call.inputs.iter().enumerate().skip(first) {
+        let Some(facts) = facts else { continue };
         let Some(shape) = &facts.shape else { return Ok(None) };
-        joint = broadcast(&joint, shape)
+        joint = broadcast(&joint, &aligned(call, index, shape)?)
             .ok_or_else(|| call.mismatch("the inputs do not broadcast to one shape"))?;
     }
     Ok(Some(joint))
+}
+
+/// The shape of input `index` as it broadcasts. Before opset 7 the second one may lie on the axes
+/// of the first from `axis` on, and slopes of a `PRelu` on its channels.
+pub(crate) fn aligned<'s>(
+    call: &Call<'_>,
+    index: usize,
+    shape: &'s [u64],
+) -> Result<Cow<'s, [u64]>, Diagnostic> {
+    let is_old = index == 1 && call.opset < 7 && call.node.domain.is_empty();
+    let Some(data) = call.shape(0).filter(|_| is_old) else { return Ok(Cow::Borrowed(shape)) };
+    let first = if call.node.op_type == "PRelu" {
+        (shape.len() == 1 && data.len() > 1).then_some(1)
+    } else if call.node.attributes.contains_key("axis") && call.int("broadcast", 0)? != 0 {
+        Some(call.axis(call.int("axis", 0)?, data.len())?)
+    } else {
+        None
+    };
+    let Some(first) = first else { return Ok(Cow::Borrowed(shape)) };
+    let behind = data.len().checked_sub(first + shape.len()).ok_or_else(|| {
+        call.mismatch(format!("{} axes from axis {first} of {} on", shape.len(), data.len()))
+    })?;
+    Ok(Cow::Owned([shape, &vec![1; behind]].concat()))
 }
 
 /// Shape and type of the first input.
@@ -46,10 +72,13 @@ pub(crate) fn choice(call: &Call<'_>) -> Inferred {
     one(call.dtype(1).or_else(|| call.dtype(2)), joint(call, 0)?)
 }
 
-/// `Cast`: the type of attribute `to`.
+/// `Cast`, `BitCast`: the type of attribute `to`, which before opset 6 is its name.
 pub(crate) fn cast(call: &Call<'_>) -> Inferred {
-    let code = call.int("to", 0)?;
-    one(Some(dtype_of(call, code)?), call.shape(0).map(<[u64]>::to_vec))
+    let dtype = match call.text("to", "") {
+        "" => dtype_of(call, call.int("to", 0)?)?,
+        name => named(name).ok_or_else(|| call.invalid(format!("`{name}` is no element type")))?,
+    };
+    one(Some(dtype), call.shape(0).map(<[u64]>::to_vec))
 }
 
 /// `CastLike`: the type of the second input.

@@ -7,11 +7,11 @@ use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
 
 use crate::onnx::infer::call::Call;
-use crate::onnx::infer::carry::{Growth, States};
+use crate::onnx::infer::carry::{Growth, Held, States, grown_axes};
 use crate::onnx::infer::fold::Fold;
 use crate::onnx::infer::program::{Block, Program, Step};
 use crate::onnx::infer::symbol::{self, Bindings};
-use crate::onnx::infer::{FOLD_BUDGET, FOLD_LIMIT, Facts, Source, ValueId, sequence};
+use crate::onnx::infer::{FOLD_BUDGET, FOLD_LIMIT, Facts, Source, ValueId, bounds, sequence};
 use crate::onnx::raw::RawValues;
 
 /// A model's facts at one set of input shapes.
@@ -23,6 +23,8 @@ pub(crate) struct Inferred {
     pub(crate) scaled: Vec<bool>,
     /// Values whose declared shape contradicts the inferred one.
     pub(crate) contradicted: Vec<ValueId>,
+    /// Where values hold the batch, on a walk at another one than the file's.
+    pub(crate) held: Vec<Held>,
     /// Elements of all folded constants so far.
     folded: u64,
 }
@@ -58,9 +60,16 @@ impl Engine<'_> {
             facts: vec![Facts::default(); n],
             scaled: vec![false; n],
             contradicted: Vec::new(),
+            held: vec![Held::new(); n],
             folded: 0,
         };
         for (id, facts) in inputs {
+            if let Some((reference, batch)) = self.rebatch {
+                let (old, new) = (&reference.facts[*id].shape, &facts.shape);
+                let axes = old.iter().zip(new).flat_map(|(old, new)| grown_axes(old, new));
+                let whole = |(axis, growth): (usize, Growth)| (axis, growth.from / batch.from);
+                state.held[*id] = axes.map(whole).collect();
+            }
             facts.check(self.program.names[*id])?;
             state.facts[*id] =
                 Facts { dtype: self.replaced(facts.dtype), source: Source::Input, ..facts.clone() };
@@ -109,8 +118,15 @@ impl Engine<'_> {
         let mut outputs = if outer.chain(inner).any(|id| state.scaled[*id]) {
             Vec::new()
         } else {
-            let states = States { reference: &reference.facts, now: &state.facts, batch };
-            states.carried(step, inferred).unwrap_or_default()
+            states(reference, state, batch).carried(step, inferred).unwrap_or_default()
+        };
+        let held: Vec<Held> = {
+            let states = states(reference, state, batch);
+            let written = step.outputs.iter().zip(&outputs);
+            let held = |(id, facts): (&Option<ValueId>, &Facts)| {
+                id.map(|id| states.held_in(step, id, facts.shape.as_deref())).unwrap_or_default()
+            };
+            written.map(held).collect()
         };
         for (index, id) in step.outputs.iter().enumerate() {
             let Some(id) = *id else { continue };
@@ -121,6 +137,7 @@ impl Engine<'_> {
                     let facts = Facts { dtype, ..facts };
                     facts.check(self.program.names[id])?;
                     state.facts[id] = facts;
+                    state.held[id] = held.get(index).cloned().unwrap_or_default();
                 }
                 _ => {
                     state.facts[id] = known.clone();
@@ -145,6 +162,11 @@ impl Engine<'_> {
                 value.shape.as_deref().and_then(|dims| symbol::shape(dims, self.bindings));
             match (&facts.shape, declared) {
                 (None, Some(declared)) if facts.members.is_none() => facts.shape = Some(declared),
+                // What the exporter saw is better than what the graph would allow.
+                (Some(_), Some(declared)) if facts.at_most => {
+                    facts.at_most = false;
+                    facts.shape = Some(declared);
+                }
                 (Some(inferred), Some(declared)) if *inferred != declared => {
                     state.contradicted.push(id);
                 }
@@ -174,7 +196,7 @@ impl Engine<'_> {
         if let Some(member) = member(step, &call, state)? {
             return Ok(vec![Facts { source: Source::Computed, ..state.facts[member].clone() }]);
         }
-        let mut outputs = (rule.infer)(&call)?;
+        let mut outputs = bounds::infer(rule, &call)?;
         for facts in &mut outputs {
             facts.dtype = self.replaced(facts.dtype);
         }
@@ -192,8 +214,19 @@ impl Engine<'_> {
             let folded = fold(rule.fold, &call, &mut outputs);
             state.folded += folded;
         }
+        let is_bounded = call.inputs.iter().flatten().any(|facts| facts.at_most);
+        for facts in &mut outputs {
+            // Content counts what the sizes say; a single element without content does not.
+            let is_single = facts.value.is_none() && facts.elements() == Some(1);
+            facts.at_most = (facts.at_most || is_bounded && facts.value.is_some()) && !is_single;
+        }
         Ok(outputs)
     }
+}
+
+/// Both states, as far as the walk has come.
+fn states<'f>(reference: &'f Inferred, state: &'f Inferred, batch: Growth) -> States<'f> {
+    States { reference: &reference.facts, now: &state.facts, held: &state.held, batch }
 }
 
 /// The value that a `SequenceAt` of a known sequence names.

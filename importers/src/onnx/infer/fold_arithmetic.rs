@@ -4,6 +4,7 @@ use ir::tensor::DType;
 
 use crate::onnx::infer::Facts;
 use crate::onnx::infer::call::Call;
+use crate::onnx::infer::elementwise::aligned;
 use crate::onnx::infer::fold::{content, result, stretched};
 use crate::onnx::raw::RawValues;
 
@@ -22,8 +23,8 @@ fn zip<T: Copy, R>(
     combine: impl Fn(T, T) -> Option<R>,
 ) -> Option<Vec<R>> {
     let shape = result(outputs)?;
-    let (at_left, at_right) =
-        (stretched(call.shape(0)?, shape)?, stretched(call.shape(1)?, shape)?);
+    let right_shape = aligned(call, 1, call.shape(1)?).ok()?;
+    let (at_left, at_right) = (stretched(call.shape(0)?, shape)?, stretched(&right_shape, shape)?);
     at_left.iter().zip(&at_right).map(|(i, j)| combine(*left.get(*i)?, *right.get(*j)?)).collect()
 }
 

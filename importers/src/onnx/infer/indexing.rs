@@ -53,7 +53,9 @@ pub(crate) fn scatter(call: &Call<'_>) -> Inferred {
 /// `Slice`, by inputs or (before opset 10) attributes.
 pub(crate) fn slice(call: &Call<'_>) -> Inferred {
     let Some(shape) = call.shape(0) else { return one(call.dtype(0), None) };
-    let Some(ranges) = ranges(call, shape)? else { return one(call.dtype(0), None) };
+    let Some(ranges) = ranges(call, shape)? else {
+        return Ok(vec![Facts::at_most(call.dtype(0), Some(shape.to_vec()))]);
+    };
     let mut sliced = shape.to_vec();
     for range in ranges {
         sliced[range.axis] = range.length;
@@ -186,7 +188,10 @@ pub(crate) fn top_k(call: &Call<'_>) -> Inferred {
         Some(facts) => facts.ints().and_then(|ints| ints.first().copied()),
         None => Some(call.int("k", 0)?),
     };
+    let at_most = call.has(1) && count.is_none();
     let shape = match (call.shape(0), count) {
+        // A count that depends on data may be the whole axis.
+        (Some(shape), None) => Some(shape.to_vec()),
         (Some(shape), Some(count)) => {
             let position = call.axis(axis, shape.len())?;
             let mut kept = shape.to_vec();
@@ -198,7 +203,8 @@ pub(crate) fn top_k(call: &Call<'_>) -> Inferred {
         }
         _ => None,
     };
-    Ok(vec![Facts::tensor(call.dtype(0), shape.clone()), Facts::tensor(Some(DType::I64), shape)])
+    let kept = |dtype, shape| Facts { at_most, ..Facts::tensor(dtype, shape) };
+    Ok(vec![kept(call.dtype(0), shape.clone()), kept(Some(DType::I64), shape)])
 }
 
 /// `OneHot`: a new axis of `depth`.
@@ -213,17 +219,6 @@ pub(crate) fn one_hot(call: &Call<'_>) -> Inferred {
     let mut shape = indices.to_vec();
     shape.insert(position, depth);
     one(call.dtype(2), Some(shape))
-}
-
-/// Operators whose output shapes depend on data (`NonZero`, `Unique`, `Compress`, ...).
-pub(crate) fn data_dependent(call: &Call<'_>) -> Inferred {
-    let dtype = match call.node.op_type.as_str() {
-        "NonZero" | "NonMaxSuppression" => Some(DType::I64),
-        _ => call.dtype(0),
-    };
-    let mut outputs = vec![Facts::tensor(Some(DType::I64), None); call.node.outputs.len().max(1)];
-    outputs[0].dtype = dtype;
-    Ok(outputs)
 }
 
 /// `ReverseSequence`, `Trilu` and others with the shape of the data and a checked axis list.

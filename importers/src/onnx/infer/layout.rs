@@ -157,6 +157,17 @@ pub(crate) fn tile(call: &Call<'_>) -> Inferred {
     let (Some(shape), Some(repeats)) = (call.shape(0), call.ints_of(1)) else {
         return one(call.dtype(0), None);
     };
+    // Before opset 6: how often, and on which axis.
+    if call.opset < 6 && call.has(2) {
+        let (Some(axis), &[times]) = (call.ints_of(2).and_then(<[i64]>::first), repeats) else {
+            return one(call.dtype(0), None);
+        };
+        let mut tiled = shape.to_vec();
+        let extent = &mut tiled[call.axis(*axis, shape.len())?];
+        let times = u64::try_from(times).map_err(|_| call.invalid(format!("{times} tiles")))?;
+        *extent = extent.checked_mul(times).ok_or_else(|| call.overflow())?;
+        return one(call.dtype(0), Some(tiled));
+    }
     if repeats.len() != shape.len() {
         return Err(call.invalid(format!("{} repeats for {} axes", repeats.len(), shape.len())));
     }
@@ -228,6 +239,7 @@ pub(crate) fn pad(call: &Call<'_>) -> Inferred {
     let pads = match call.ints_of(1) {
         Some(pads) => pads,
         None if call.has(1) => return one(call.dtype(0), None),
+        None if call.opset < 2 => call.ints("paddings")?.unwrap_or_default(),
         None => call.ints("pads")?.unwrap_or_default(),
     };
     let Some(shape) = call.shape(0) else { return one(call.dtype(0), None) };

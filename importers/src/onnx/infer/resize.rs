@@ -4,7 +4,7 @@ use ir::diagnostic::Diagnostic;
 
 use crate::onnx::infer::Facts;
 use crate::onnx::infer::call::{Call, one};
-use crate::onnx::raw::RawValues;
+use crate::onnx::raw::{RawAttribute, RawValues};
 
 type Inferred = Result<Vec<Facts>, Diagnostic>;
 
@@ -86,9 +86,10 @@ fn keep_aspect(
     Ok(())
 }
 
-/// `Upsample`: scales from input 1.
+/// `Upsample`: scales from input 1, before opset 9 from attributes.
 pub(crate) fn upsample(call: &Call<'_>) -> Inferred {
-    let (Some(shape), Some(scales)) = (call.shape(0), factors(call, 1)) else {
+    let scales = factors(call, 1).or_else(|| written_scales(call));
+    let (Some(shape), Some(scales)) = (call.shape(0), scales) else {
         return one(call.dtype(0), None);
     };
     if scales.len() != shape.len() {
@@ -98,11 +99,49 @@ pub(crate) fn upsample(call: &Call<'_>) -> Inferred {
     one(call.dtype(0), Some(resized.collect::<Result<_, _>>()?))
 }
 
+fn written_scales(call: &Call<'_>) -> Option<Vec<f64>> {
+    let float = |name: &str| match call.node.attributes.get(name) {
+        Some(RawAttribute::Float(value)) => Some(f64::from(*value)),
+        _ => None,
+    };
+    match call.node.attributes.get("scales") {
+        Some(RawAttribute::Floats(scales)) => {
+            Some(scales.iter().map(|scale| f64::from(*scale)).collect())
+        }
+        _ => Some(vec![1.0, 1.0, float("height_scale")?, float("width_scale")?]),
+    }
+}
+
 /// `GridSample`: batch and channels of the data, spatial extents of the grid.
 pub(crate) fn grid_sample(call: &Call<'_>) -> Inferred {
     let shape = match (call.shape(0), call.shape(1)) {
         (Some([n, c, ..]), Some([_, spatial @ .., _])) => {
             Some([*n, *c].iter().chain(spatial).copied().collect())
+        }
+        _ => None,
+    };
+    one(call.dtype(0), shape)
+}
+
+/// `RoiAlign`: channels of the data, a crop per region.
+pub(crate) fn roi_align(call: &Call<'_>) -> Inferred {
+    regions(call, call.positive("output_height", 1)?, call.positive("output_width", 1)?)
+}
+
+/// `MaxRoiPool`: the same with extents from `pooled_shape`.
+pub(crate) fn roi_pool(call: &Call<'_>) -> Inferred {
+    let extent =
+        |size: i64| u64::try_from(size).map_err(|_| call.invalid(format!("extent {size}")));
+    match call.ints("pooled_shape")? {
+        Some(&[height, width]) => regions(call, extent(height)?, extent(width)?),
+        _ => Err(call.invalid("`pooled_shape` does not have two entries")),
+    }
+}
+
+fn regions(call: &Call<'_>, height: u64, width: u64) -> Inferred {
+    let shape = match (call.shape(0), call.shape(1)) {
+        (Some([_, channels, ..]), Some([regions, ..])) => {
+            Some(vec![*regions, *channels, height, width])
         }
         _ => None,
     };

@@ -135,6 +135,22 @@ fn convolve(call: &Call<'_>, weight: usize) -> Result<Option<Vec<u64>>, Diagnost
     Ok(Some(shape))
 }
 
+/// `CausalConvWithState`: the data, and the last positions as state.
+pub(crate) fn causal_conv(call: &Call<'_>) -> Inferred {
+    let state = match (call.shape(0), call.shape(1)) {
+        (Some(&[n, c, _]), Some(&[channels, 1, taps])) => {
+            if channels != c || taps == 0 {
+                return Err(call.mismatch(format!("{c} channels, a kernel of {channels} x {taps}")));
+            }
+            Some(vec![n, c, taps - 1])
+        }
+        (None, _) | (_, None) => None,
+        _ => return Err(call.mismatch("the data or the kernel does not have three axes")),
+    };
+    let data = Facts::tensor(call.dtype(0), call.shape(0).map(<[u64]>::to_vec));
+    Ok(vec![data, Facts::tensor(call.dtype(0), state)])
+}
+
 /// `Conv`.
 pub(crate) fn conv(call: &Call<'_>) -> Inferred {
     one(call.dtype(0), convolve(call, 1)?)

@@ -1,6 +1,6 @@
 //! Elementwise operators and reductions.
 
-use crate::onnx::infer::{elementwise, fold_arithmetic, reduction};
+use crate::onnx::infer::{creation, elementwise, fold_arithmetic, reduction};
 use crate::onnx::rules::Rule;
 use crate::onnx::rules::traffic::{self, streams};
 
@@ -53,6 +53,7 @@ pub(super) static ROWS: &[Rule] = &[
     Rule::new("HardSwish", elementwise::same, streams),
     Rule::new("Swish", elementwise::same, streams),
     Rule::new("Mish", elementwise::same, streams),
+    Rule::new("SwiGLU", elementwise::arithmetic, streams),
     Rule::new("Softplus", elementwise::same, streams),
     Rule::new("Softsign", elementwise::same, streams),
     Rule::new("Tanh", elementwise::same, streams),
@@ -71,7 +72,7 @@ pub(super) static ROWS: &[Rule] = &[
     Rule::new("Atanh", elementwise::same, streams),
     Rule::new("Shrink", elementwise::same, streams),
     Rule::new("BitwiseNot", elementwise::same, streams),
-    Rule::new("Bernoulli", elementwise::same, streams),
+    Rule::new("Bernoulli", creation::like, streams),
     Rule::new("MeanVarianceNormalization", elementwise::same, streams),
     Rule::new("LRN", elementwise::same, streams),
     Rule::new("LpNormalization", elementwise::same, streams),

@@ -5,6 +5,7 @@ use ir::diagnostic::Diagnostic;
 use ir::op::{Product, Work};
 
 use crate::onnx::infer::attention::{self, Reader};
+use crate::onnx::infer::recurrent::recurrence;
 use crate::onnx::rules::Job;
 
 type Done = Result<Work, Diagnostic>;
@@ -27,6 +28,23 @@ fn attend(job: &Job<'_>, reader: Reader) -> Done {
             k: heads.projected_from,
             n: job.volume(&[heads.query_heads, per_head])?,
         });
+    }
+    Ok(Work::Kernel(job.product_kernel(products, 0)))
+}
+
+/// `LinearAttention`: each step adds `key x value` to the state of its head and reads the state
+/// for every query, and once more for the key where the rule corrects the value.
+pub(crate) fn linear(job: &Job<'_>) -> Done {
+    let Some(r) = recurrence(&job.call)? else { return Ok(Work::Kernel(job.kernel())) };
+    let states = job.volume(&[r.batch, r.key_heads])?;
+    let (width, value_width) = (r.width, r.value_width);
+    let read = |count| Product { count, m: r.steps, k: width, n: value_width };
+    let mut products = vec![
+        Product { count: states, m: width, k: r.steps, n: value_width },
+        read(job.volume(&[r.batch, r.query_heads])?),
+    ];
+    if r.corrects {
+        products.push(read(states));
     }
     Ok(Work::Kernel(job.product_kernel(products, 0)))
 }

@@ -100,6 +100,17 @@ pub(crate) fn conv(job: &Job<'_>) -> Done {
     convolution(job, 1)
 }
 
+/// `CausalConvWithState`: a product per channel, a row per position.
+pub(crate) fn causal_conv(job: &Job<'_>) -> Done {
+    let products = match (job.call.shape(0), job.call.shape(1)) {
+        (Some([n, c, length]), Some([.., taps])) => {
+            vec![Product { count: *c, m: job.volume(&[*n, *length])?, k: *taps, n: 1 }]
+        }
+        _ => Vec::new(),
+    };
+    Ok(Work::Kernel(job.product_kernel(products, 0)))
+}
+
 /// `QLinearConv`.
 pub(crate) fn q_linear_conv(job: &Job<'_>) -> Done {
     convolution(job, 3)

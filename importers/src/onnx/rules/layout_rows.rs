@@ -1,6 +1,6 @@
 //! Operators that move, make or pick elements.
 
-use crate::onnx::infer::{creation, elementwise, fold, indexing, layout, resize, sequence};
+use crate::onnx::infer::{bounds, creation, elementwise, fold, indexing, layout, resize, sequence};
 use crate::onnx::rules::Rule;
 use crate::onnx::rules::traffic::{self, creates, picks, streams};
 
@@ -8,6 +8,7 @@ use crate::onnx::rules::traffic::{self, creates, picks, streams};
 pub(super) static ROWS: &[Rule] = &[
     Rule::view("Identity", elementwise::same).folds(fold::unchanged),
     Rule::view("Reshape", layout::reshape).folds(fold::unchanged).steered_by(&[1]),
+    Rule::view("BitCast", elementwise::cast),
     Rule::view("Flatten", layout::flatten).folds(fold::unchanged),
     Rule::view("Squeeze", layout::squeeze).folds(fold::unchanged).steered_by(&[1]),
     Rule::view("Unsqueeze", layout::unsqueeze).folds(fold::unchanged).steered_by(&[1]),
@@ -32,13 +33,15 @@ pub(super) static ROWS: &[Rule] = &[
     Rule::new("OneHot", indexing::one_hot, streams).steered_by(&[1, 2]),
     Rule::new("Trilu", indexing::checked_axes, streams).steered_by(&[1]),
     Rule::new("ReverseSequence", indexing::checked_axes, streams),
-    Rule::new("NonZero", indexing::data_dependent, streams),
-    Rule::new("Unique", indexing::data_dependent, streams),
-    Rule::new("Compress", indexing::data_dependent, streams),
-    Rule::new("NonMaxSuppression", indexing::data_dependent, streams),
+    Rule::new("NonZero", bounds::non_zero, streams),
+    Rule::new("Unique", bounds::unique, streams),
+    Rule::new("Compress", bounds::compress, streams),
+    Rule::new("NonMaxSuppression", bounds::suppression, streams).steered_by(&[2, 3, 4]),
     Rule::new("Resize", resize::resize, streams).steered_by(&[1, 2, 3]),
     Rule::new("Upsample", resize::upsample, streams).steered_by(&[1]),
     Rule::new("GridSample", resize::grid_sample, streams),
+    Rule::new("RoiAlign", resize::roi_align, streams),
+    Rule::new("MaxRoiPool", resize::roi_pool, streams),
     Rule::new("Constant", creation::constant, streams).folds(fold::given),
     Rule::new("Shape", creation::shape, streams).folds(fold::shape),
     Rule::new("Size", creation::size, streams).folds(fold::size),

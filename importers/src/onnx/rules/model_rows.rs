@@ -34,6 +34,8 @@ pub(super) static ROWS: &[Rule] = &[
     Rule::new("GroupNormalization", elementwise::group_normalization, streams),
     Rule::new("InstanceNormalization", elementwise::group_normalization, streams),
     Rule::new("Attention", attention::infer_standard, attend::standard),
+    Rule::new("LinearAttention", recurrent::linear_attention, attend::linear),
+    Rule::new("CausalConvWithState", window::causal_conv, work::causal_conv),
     Rule::new("RotaryEmbedding", attention::rotary, streams),
     Rule::new("QuantizeLinear", quantization::quantize, streams),
     Rule::new("DequantizeLinear", quantization::dequantize, traffic::dequantize),
