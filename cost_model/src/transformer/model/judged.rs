@@ -109,8 +109,7 @@ pub fn lowered(
         let next = ranks.get(index + 1).copied().unwrap_or(rank);
         let last = priced.last_exchange_s(own.dense, own.experts);
         // The gradient of an embedding is there with the very last kernel, on both ends.
-        let exchange =
-            last + tie_s(priced, index, n_stages) + copies_s(priced, rank, own.copies);
+        let exchange = last + tie_s(priced, index, n_stages) + copies_s(priced, rank, own.copies);
         let (recomputed, at_a_time) = if is_held { (own.again_all, 0.0) } else { (0.0, own.again) };
         let stash = bytes(own.stash);
         StageCosts {
@@ -169,7 +168,9 @@ pub fn lowered(
 /// Seconds of the last exchange that may run beside the last backward pass: what the stack overlaps,
 /// as far as the links are not taken by collectives of the pass itself.
 fn overlapped_s(priced: &Priced<'_>, own: &StageFigures, exchange_s: f64) -> f64 {
-    let tier = usize::from(Group::replicas(&priced.degrees).spread(priced.pricing.system.per_host).leaves_host());
+    let tier = usize::from(
+        Group::replicas(&priced.degrees).spread(priced.pricing.system.per_host).leaves_host(),
+    );
     let taken_s = own.backward_links_s[tier] + priced.scatter_s(own.dense, own.experts);
     let free_s = (own.backward_s - taken_s).max(0.0);
     (exchange_s * priced.pricing.stack.overlap_data).min(match taken_s > 0.0 {
