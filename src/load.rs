@@ -40,6 +40,14 @@ pub(crate) fn model(path: &Path, flags: &ModelFlags) -> Result<Import, Diagnosti
     import(path, &model_flags::options(flags)?)
 }
 
+/// As [`model`], for training.
+///
+/// # Errors
+/// As [`model`].
+pub(crate) fn trained(path: &Path, flags: &ModelFlags) -> Result<Import, Diagnostic> {
+    import(path, &ImportOptions { trains: true, ..model_flags::options(flags)? })
+}
+
 fn import(path: &Path, options: &ImportOptions) -> Result<Import, Diagnostic> {
     if options.batch.is_none() && !options.batch_axis.is_empty() {
         return Err(Diagnostic::usage("batch-axis", "--batch-axis without a batch has no effect")
@@ -95,6 +103,7 @@ fn annotated(
     let mut options = model_flags::options(&request::model_flags(&flags.model, &request))?;
     options.dtype = workload.dtype;
     options.batch = workload.micro_batch.or(workload.batch);
+    options.trains = workload.mode == Mode::Training;
     // The cluster is small: a slip in it is found before a large model is read.
     let given = flags.cluster.as_deref().map(cluster).transpose()?;
     let Import { graph, cluster, summary, mut warnings } = import(model, &options)?;

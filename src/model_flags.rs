@@ -32,6 +32,7 @@ pub(crate) fn options(flags: &ModelFlags) -> Result<ImportOptions, Diagnostic> {
         batch: flags.micro_batch.or(flags.batch),
         batch_axis: batch_axis.collect::<Result<_, Diagnostic>>()?,
         dtype: flags.dtype,
+        trains: false,
     })
 }
 

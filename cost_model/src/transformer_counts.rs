@@ -67,10 +67,11 @@ fn attention_parameters(card: &TransformerCard) -> u64 {
             product(h, width.saturating_mul(2)).saturating_add(bias(width.saturating_add(h)))
         }
         Attention::Latent { query_rank, key_value_rank, plain, rotary, .. } => {
-            let narrow = query_rank.saturating_add(key_value_rank).saturating_add(rotary);
-            let queries = product(query_rank, product(card.n_heads, key));
+            let rank = query_rank.unwrap_or(0);
+            let narrow = rank.saturating_add(key_value_rank).saturating_add(rotary);
+            let queries = product(query_rank.unwrap_or(h), product(card.n_heads, key));
             let keys = product(key_value_rank, product(card.n_heads, plain.saturating_add(value)));
-            let norms = query_rank.saturating_add(key_value_rank);
+            let norms = rank.saturating_add(key_value_rank);
             let output = product(product(card.n_heads, value), h);
             [queries, keys, norms, output].into_iter().fold(product(h, narrow), u64::saturating_add)
         }

@@ -5,7 +5,7 @@
 //! fields with LEB128 integers; [`ENCODING`] changes whenever its meaning does.
 
 use ir::card::part::PartCard;
-use ir::card::{Attention, BlockGroup, ModelCard};
+use ir::card::{Attention, BlockGroup, FeedForward, ModelCard};
 use ir::cluster::{Check, Cluster, Device, DeviceKind, Duplex, RouteKind};
 use ir::graph::Graph;
 use ir::id::TensorId;
@@ -44,7 +44,8 @@ pub fn card(model: &ModelCard) -> String {
     encoder.text(&model.name);
     encoder.number(u64::from(model.n_predictions));
     encoder.count(model.groups.len());
-    for BlockGroup { card, n_blocks, extra_weights, part: _ } in &model.groups {
+    for BlockGroup { card, n_blocks, extra_weights, other_parameters: _, part: _ } in &model.groups
+    {
         encoder.number(u64::from(*n_blocks));
         encoder.number(*extra_weights);
         let experts = card.experts.map(|e| [e.n_experts, e.per_token, e.feed_forward, e.n_shared]);
@@ -52,7 +53,7 @@ pub fn card(model: &ModelCard) -> String {
             Attention::Even => vec![0],
             Attention::Heads { dim } => vec![1, dim],
             Attention::Latent { query_rank, key_value_rank, plain, rotary, value } => {
-                vec![2, query_rank, key_value_rank, plain, rotary, value]
+                vec![2, query_rank.unwrap_or(0), key_value_rank, plain, rotary, value]
             }
         };
         let numbers = [
@@ -69,10 +70,20 @@ pub fn card(model: &ModelCard) -> String {
         encoder.numbers(experts.map_or_else(Vec::new, Vec::from).into_iter());
         encoder.numbers(attention.into_iter());
     }
-    // Only models from graphs have more, so that the others' digests are what they were.
-    if model.other_parameters != 0 || model.is_of_parts() {
-        encoder.text("from a graph");
-        encoder.number(model.other_parameters.cast_unsigned());
+    // A last normalisation, which every transformer has, is nothing of its own.
+    let norm = model.groups.first().map_or(0, |group| match group.card.form {
+        FeedForward::Plain => group.card.hidden.saturating_mul(2),
+        FeedForward::Gated => group.card.hidden,
+    });
+    let usual = [0, norm.cast_signed()];
+    let is_usual = [[0; 2], usual].contains(&model.other_parameters);
+    if !is_usual
+        || model.groups.iter().any(|group| group.other_parameters != 0 || group.part.is_some())
+    {
+        encoder.text("beside the closed forms");
+        let others = model.groups.iter().map(|group| group.other_parameters);
+        let all = model.other_parameters.into_iter().chain(others);
+        encoder.numbers(all.map(i64::cast_unsigned).collect::<Vec<_>>().into_iter());
         model.groups.iter().filter_map(|group| group.part.as_ref()).for_each(|p| encoder.part(p));
     }
     if let Some(dtype) = model.dtype {

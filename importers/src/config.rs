@@ -4,12 +4,19 @@ mod architecture;
 mod blocks;
 mod builder;
 pub mod card;
+mod fields;
+#[cfg(test)]
+mod hostile;
+mod quantization;
 mod t5;
+mod task;
 
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
 
 use crate::config::architecture::Architecture;
+use crate::config::fields::Fields;
+use crate::config::quantization::Quantization;
 use crate::source::{self, Source};
 use crate::{Import, ImportOptions, Summary, json};
 
@@ -26,26 +33,53 @@ const DIMENSIONS: [&str; 2] = ["batch", "sequence"];
 /// `sequence` says; without it as many as the model has positions, up to a limit.
 ///
 /// # Errors
-/// `batch-sizes`, `unknown-model-type`, `missing-field`, `invalid-field`, `layer-budget`, `heads-do-not-divide`,
-/// `size-overflow`, and those of the JSON reader.
+/// `batch-sizes`, `unknown-model-type`, `missing-field`, `invalid-field`, `layer-budget`,
+/// `size-budget`, `heads-do-not-divide`, and those of the JSON reader.
 pub(crate) fn read(
     source: &dyn Source,
     name: &str,
     options: &ImportOptions,
 ) -> Result<Import, Diagnostic> {
     let fields: json::Object = json::parse(&source::read_all(source, MAX_BYTES)?)?;
-    let dtype = options.dtype.or(stated_dtype(&fields)).unwrap_or(DType::F32);
+    let (stated, unknown) = stated_dtype(&fields)?;
+    let dtype = options.dtype.or(stated).unwrap_or(DType::F32);
     let is_t5 = fields.get("model_type").and_then(serde_json::Value::as_str) == Some(T5);
-    let (graph, warnings) = if is_t5 {
-        let graph = t5::graph(&fields, name, dtype, options)?;
-        (graph, warnings(t5::DEFAULT_SEQUENCE, None, options)?)
+    let (graph, mut warnings) = if is_t5 {
+        let (graph, noted) = t5::graph(&fields, name, dtype, options)?;
+        let mut warnings = warnings(t5::DEFAULT_SEQUENCE, None, options)?;
+        warnings.extend(noted);
+        (graph, warnings)
     } else {
         let own = Architecture::read(&fields)?;
-        let warnings = warnings(own.default_sequence(), Some(own.positions), options)?;
+        let mut warnings = warnings(own.default_sequence(), Some(own.positions), options)?;
+        warnings.extend(own.warnings.iter().cloned());
         (blocks::graph(&own, name, dtype, options)?, warnings)
     };
+    warnings.extend(unknown);
+    warnings.extend(quantized(Fields(&fields), dtype.name(), options.trains)?);
     let summary = Summary::of("config", &graph);
     Ok(Import { graph, cluster: None, summary, warnings })
+}
+
+/// In what weights are held that are not of the model's type.
+fn quantized(
+    fields: Fields<'_>,
+    dtype: &str,
+    trains: bool,
+) -> Result<Option<Diagnostic>, Diagnostic> {
+    let (Some(own), _) = Quantization::read(fields)? else { return Ok(None) };
+    let Quantization { method, bits, .. } = own;
+    let message = match trains {
+        true => format!(
+            "`quantization_config` ({method}, {bits} bits) is for inference: weights are trained in \
+             {dtype}"
+        ),
+        false => format!(
+            "weights of products are held in {bits} bits ({method}, scales included); products are \
+             computed in {dtype}"
+        ),
+    };
+    Ok(Some(Diagnostic::warning("quantized-weights", message).fact("method", method)))
 }
 
 /// What of the options has no effect, and what was assumed.
@@ -93,15 +127,30 @@ fn warnings(
     Ok(warnings)
 }
 
-/// Type of the weights, under either of its two names.
-fn stated_dtype(fields: &json::Object) -> Option<DType> {
-    match ["torch_dtype", "dtype"].into_iter().find_map(|key| fields.get(key)?.as_str())? {
+/// Type of the weights, under either of its two names, and a warning about one that is not
+/// understood.
+fn stated_dtype(fields: &json::Object) -> Result<(Option<DType>, Option<Diagnostic>), Diagnostic> {
+    let fields = Fields(fields);
+    let name = match fields.text("torch_dtype")? {
+        Some(name) => name,
+        None => match fields.text("dtype")? {
+            Some(name) => name,
+            None => return Ok((None, None)),
+        },
+    };
+    let known = match name.trim_start_matches("torch.") {
         "bfloat16" => Some(DType::Bf16),
-        "float16" => Some(DType::F16),
-        "float32" => Some(DType::F32),
-        "float64" => Some(DType::F64),
+        "float16" | "half" => Some(DType::F16),
+        "float32" | "float" => Some(DType::F32),
+        "float64" | "double" => Some(DType::F64),
         _ => None,
-    }
+    };
+    let shown: String = name.chars().take(40).collect();
+    let unknown = known.is_none().then(|| {
+        let message = format!("the type `{shown}` of the weights is not understood, and not used");
+        Diagnostic::warning("unknown-dtype", message).hint("state one with --dtype")
+    });
+    Ok((known, unknown))
 }
 
 #[cfg(test)]

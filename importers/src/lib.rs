@@ -43,6 +43,9 @@ pub struct ImportOptions {
     pub batch_axis: BTreeMap<String, usize>,
     /// Replaces the element type of every float of 16 bits and more.
     pub dtype: Option<DType>,
+    /// Whether the weights are to be trained: then they are not held in fewer bits than the model's
+    /// type, whatever a config says.
+    pub trains: bool,
 }
 
 /// What a file holds.

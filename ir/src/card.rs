@@ -33,8 +33,8 @@ pub enum Attention {
     /// Through narrow products, of which the key-value one alone is cached (DeepSeek-AI 2024,
     /// arXiv:2405.04434, section 2.1).
     Latent {
-        /// Width of the narrow query.
-        query_rank: u64,
+        /// Width of the narrow query; `None` where queries are made at once.
+        query_rank: Option<u64>,
         /// Width of the narrow keys and values.
         key_value_rank: u64,
         /// Elements of a query or key head without position.
@@ -125,6 +125,10 @@ pub struct BlockGroup {
     /// Weights of products that each block has besides those of its card, such as the projection
     /// of a block that predicts a later token; `hidden` rows, not shared out by tensor ranks.
     pub extra_weights: u64,
+    /// Trained parameters of each block less those that are counted so far, biases of queries and
+    /// norms of heads, say; below zero where a graph lacks biases that the closed forms have. They
+    /// are not shared out by tensor ranks, and their work is not counted.
+    pub other_parameters: i64,
     /// What one block does, where that is known op by op and the card's figures say nothing.
     pub part: Option<Box<PartCard>>,
 }
@@ -133,7 +137,7 @@ impl BlockGroup {
     /// Blocks that the card describes.
     #[must_use]
     pub fn of_card(card: TransformerCard, n_blocks: u32) -> Self {
-        Self { card, n_blocks, extra_weights: 0, part: None }
+        Self { card, n_blocks, extra_weights: 0, other_parameters: 0, part: None }
     }
 }
 
@@ -146,9 +150,10 @@ pub struct ModelCard {
     pub groups: Vec<BlockGroup>,
     /// Tokens that are predicted per position: how often the head runs.
     pub n_predictions: u32,
-    /// Trained parameters of the model less those that the closed forms of its cards count: the
-    /// last normalisation, say; below zero where a graph lacks biases that the closed forms have.
-    pub other_parameters: i64,
+    /// Trained parameters of the first and of the last stage less those that the closed forms of the
+    /// cards count: positions beyond those of a sample, the last normalisation, say; below zero
+    /// where a graph lacks biases that the closed forms have.
+    pub other_parameters: [i64; 2],
     /// Type of the weights that the model's config states; `None` where it states none.
     pub dtype: Option<DType>,
 }
@@ -170,7 +175,7 @@ impl ModelCard {
             name,
             groups: vec![BlockGroup::of_card(card, n_blocks)],
             n_predictions: 1,
-            other_parameters: 0,
+            other_parameters: [0; 2],
             dtype: None,
         }
     }

@@ -9,6 +9,7 @@
 mod architecture;
 mod calibrate_steps;
 mod cli;
+mod configs;
 mod data;
 mod golden_memory;
 mod instances;

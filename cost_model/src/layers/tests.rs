@@ -63,7 +63,7 @@ fn model() -> ModelCard {
         name: "round".into(),
         groups: vec![BlockGroup::of_card(card, 4)],
         n_predictions: 1,
-        other_parameters: 0,
+        other_parameters: [0; 2],
         dtype: None,
     }
 }

@@ -111,7 +111,7 @@ fn attention_width(card: &TransformerCard) -> f64 {
         }
         Attention::Heads { dim } => 2.0 * (heads + card.n_kv_heads as f64) * dim as f64,
         Attention::Latent { query_rank, key_value_rank, rotary, .. } => {
-            let narrow = query_rank as f64 + key_value_rank as f64 + rotary as f64;
+            let narrow = query_rank.unwrap_or(0) as f64 + key_value_rank as f64 + rotary as f64;
             narrow + heads * (2.0 * key as f64 + 2.0 * value as f64)
         }
     }

@@ -197,12 +197,13 @@ fn qkv(run: &Run, tensor: u64) -> Vec<[u64; 2]> {
         // Narrow products are not shared out (Megatron-Core keeps them whole on every rank).
         Attention::Latent { query_rank, key_value_rank, plain, rotary, .. } => {
             let heads = card.n_heads.div_ceil(tensor);
-            vec![
-                [query_rank, card.hidden],
-                [heads.saturating_mul(key), query_rank],
+            let narrow = query_rank.map(|rank| [rank, card.hidden]);
+            let others = [
+                [heads.saturating_mul(key), query_rank.unwrap_or(card.hidden)],
                 [key_value_rank.saturating_add(rotary), card.hidden],
                 [heads.saturating_mul(plain.saturating_add(value)), key_value_rank],
-            ]
+            ];
+            narrow.into_iter().chain(others).collect()
         }
     }
 }

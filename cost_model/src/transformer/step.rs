@@ -218,7 +218,7 @@ fn key(run: &Run, per_host: u64) -> [u64; 27] {
         Attention::Even => [0; 6],
         Attention::Heads { dim } => [1, dim, 0, 0, 0, 0],
         Attention::Latent { query_rank, key_value_rank, plain, rotary, value } => {
-            [2, query_rank, key_value_rank, plain, rotary, value]
+            [2, query_rank.unwrap_or(0), key_value_rank, plain, rotary, value]
         }
     };
     let recompute = match run.recompute {

@@ -3,27 +3,21 @@
 use ir::diagnostic::Diagnostic;
 use serde_json::Value;
 
+use super::fields::{Fields, within_budget};
+use super::quantization::Quantization;
+use super::task::Task;
 use crate::json::Object;
 
 /// Model types that are understood.
 pub(super) const SUPPORTED: [&str; 8] =
     ["bert", "gpt2", "llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe"];
 
-/// Most layers of a model.
-const MAX_LAYERS: u64 = 2_000;
-
 /// Longest sequence that is planned where nobody states one: scores of attention grow with its
 /// square, and models state far more positions than one pass has tokens.
-const MAX_DEFAULT_SEQUENCE: u64 = 4_096;
-
-/// Most experts of a layer.
-const MAX_EXPERTS: u64 = 1_024;
+pub(super) const MAX_DEFAULT_SEQUENCE: u64 = 4_096;
 
 /// Most experts of a model.
 const MAX_ALL_EXPERTS: u64 = 65_536;
-
-/// Largest number that a field may have: far above any model, and safe to multiply twice.
-const MAX_NUMBER: u64 = 1 << 31;
 
 /// The family that decides names, norms and biases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +66,26 @@ pub(super) enum Head {
     Separate,
 }
 
-/// A transformer in numbers.
+/// Whether a decoder attends to the states of an encoder as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cross {
+    /// It does, in every layer.
+    Attended,
+    /// It does not.
+    Absent,
+}
+
+/// Attention of some layers to the latest tokens alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    /// Tokens that a token attends to.
+    pub tokens: u64,
+    /// The layers, in order.
+    pub layers: Vec<bool>,
+}
+
+/// A transformer in numbers.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Architecture {
     pub family: Family,
     pub vocabulary: u64,
@@ -92,6 +104,12 @@ pub(super) struct Architecture {
     pub mlp_bias: Bias,
     pub head_norm: HeadNorm,
     pub head: Head,
+    pub task: Task,
+    pub cross: Cross,
+    pub window: Option<Window>,
+    pub quantization: Option<Quantization>,
+    /// What of the config is not understood or has no effect.
+    pub warnings: Vec<Diagnostic>,
 }
 
 impl Architecture {
@@ -100,21 +118,26 @@ impl Architecture {
     /// # Errors
     /// See [`super::read`].
     pub(super) fn read(fields: &Object) -> Result<Self, Diagnostic> {
+        let fields = Fields(fields);
         let model_type = model_type(fields)?;
+        fields.check()?;
         let family = match model_type {
             "gpt2" => Family::Gpt2,
             "bert" => Family::Bert,
             _ => Family::Llama,
         };
-        let fields = Fields(fields);
-        let n_layers = fields.layers()?;
+        let n_layers = fields.count(&["num_hidden_layers", "n_layer"], None)?;
         let hidden = fields.count(&["hidden_size", "n_embd"], None)?;
         let heads = fields.count(&["num_attention_heads", "n_head"], None)?;
         let (kv_heads, head_dim) = fields.heads(model_type, hidden, heads)?;
-        let attention_bias = fields.flag("attention_bias", Bias::Absent);
+        let attention_bias = fields.bias("attention_bias")?;
         let is_classic = family != Family::Llama;
         let always = if is_classic { Bias::Added } else { attention_bias };
-        Ok(Self {
+        let (task, untold) = Task::read(fields, family)?;
+        let (quantization, unknown) = Quantization::read(fields)?;
+        let (cross, useless) = fields.cross(family)?;
+        let (window, unused) = fields.window(model_type, n_layers)?;
+        let own = Self {
             family,
             vocabulary: fields.count(&["vocab_size"], None)?,
             hidden,
@@ -129,32 +152,53 @@ impl Architecture {
             experts: fields.experts(model_type, n_layers)?,
             qkv_bias: if model_type == "qwen2" { Bias::Added } else { always },
             output_bias: always,
-            mlp_bias: if is_classic { Bias::Added } else { fields.flag("mlp_bias", Bias::Absent) },
+            mlp_bias: if is_classic { Bias::Added } else { fields.bias("mlp_bias")? },
             head_norm: if model_type.starts_with("qwen3") {
                 HeadNorm::Rms
             } else {
                 HeadNorm::Absent
             },
-            head: match fields.0.get("tie_word_embeddings").and_then(Value::as_bool) {
+            head: match fields.flag("tie_word_embeddings")? {
                 Some(true) => Head::Tied,
                 Some(false) => Head::Separate,
                 None if is_classic => Head::Tied,
                 None => Head::Separate,
             },
-        })
+            task,
+            cross,
+            window,
+            quantization,
+            warnings: [untold, unknown, useless, unused].into_iter().flatten().collect(),
+        };
+        within_budget(own.n_weights())?;
+        Ok(own)
     }
-}
 
-impl Architecture {
     /// Tokens of a sample where the caller states none.
     pub(super) fn default_sequence(&self) -> u64 {
         self.positions.min(MAX_DEFAULT_SEQUENCE)
     }
+
+    /// Tokens that a token of a layer attends to in a sample of so many.
+    pub(super) fn span(&self, layer: u64, sequence: u64) -> u64 {
+        let window =
+            self.window.as_ref().filter(|own| own.layers.get(layer as usize) == Some(&true));
+        window.map_or(sequence, |own| own.tokens.min(sequence))
+    }
+
+    /// Weights of its products and tables, about.
+    fn n_weights(&self) -> u128 {
+        let [h, f, v, p] =
+            [self.hidden, self.feed_forward, self.vocabulary, self.positions].map(u128::from);
+        let heads = u128::from(self.heads + self.kv_heads) * u128::from(self.head_dim);
+        let n_experts = self.experts.map_or(1, |experts| u128::from(experts.n));
+        u128::from(self.n_layers) * h * (2 * heads + 3 * f * n_experts) + h * (2 * v + p)
+    }
 }
 
 /// The model type, if it is understood.
-fn model_type(fields: &Object) -> Result<&str, Diagnostic> {
-    let model_type = fields.get("model_type").and_then(Value::as_str).unwrap_or_default();
+fn model_type(fields: Fields<'_>) -> Result<&str, Diagnostic> {
+    let model_type = fields.text("model_type")?.unwrap_or_default();
     if SUPPORTED.contains(&model_type) {
         return Ok(model_type);
     }
@@ -180,53 +224,14 @@ fn positions(model_type: &str) -> Option<u64> {
     })
 }
 
-struct Fields<'a>(&'a Object);
-
 impl Fields<'_> {
-    /// A positive number under the first of `names` that is there.
-    fn count(&self, names: &[&'static str], default: Option<u64>) -> Result<u64, Diagnostic> {
-        let found = names
-            .iter()
-            .find_map(|name| Some((*name, self.0.get(*name).filter(|value| !value.is_null())?)));
-        let Some((name, value)) = found else {
-            return default.ok_or_else(|| {
-                let name = names.first().copied().unwrap_or_default();
-                Diagnostic::input("missing-field", format!("the config has no `{name}`"))
-            });
-        };
-        value.as_u64().filter(|n| (1..=MAX_NUMBER).contains(n)).ok_or_else(|| {
-            let shown: String = value.to_string().chars().take(40).collect();
-            Diagnostic::input(
-                "invalid-field",
-                format!("`{name}` is {shown}: out of range, a whole number from 1 to {MAX_NUMBER} is needed"),
-            )
-        })
-    }
-
-    /// The number of layers, within the budget.
-    fn layers(&self) -> Result<u64, Diagnostic> {
-        let n = self.count(&["num_hidden_layers", "n_layer"], None)?;
-        if n > MAX_LAYERS {
-            return Err(Diagnostic::input(
-                "layer-budget",
-                format!("layer budget exceeded: {n} layers, at most {MAX_LAYERS} are planned"),
-            )
-            .fact("layers", n)
-            .fact("limit", MAX_LAYERS));
-        }
-        Ok(n)
-    }
-
-    fn flag(&self, name: &str, default: Bias) -> Bias {
-        match self.0.get(name).and_then(Value::as_bool) {
-            Some(true) => Bias::Added,
-            Some(false) => Bias::Absent,
-            None => default,
-        }
+    fn bias(self, name: &str) -> Result<Bias, Diagnostic> {
+        let is_added = self.flag(name)? == Some(true);
+        Ok(if is_added { Bias::Added } else { Bias::Absent })
     }
 
     /// Heads of keys and values, and the extent of a head.
-    fn heads(&self, model_type: &str, hidden: u64, heads: u64) -> Result<(u64, u64), Diagnostic> {
+    fn heads(self, model_type: &str, hidden: u64, heads: u64) -> Result<(u64, u64), Diagnostic> {
         let default = match model_type {
             "qwen3" | "qwen3_moe" => Some(128),
             _ if hidden.is_multiple_of(heads) => Some(hidden / heads),
@@ -253,7 +258,7 @@ impl Fields<'_> {
         Ok((kv_heads, head_dim))
     }
 
-    fn feed_forward(&self, model_type: &str, hidden: u64) -> Result<u64, Diagnostic> {
+    fn feed_forward(self, model_type: &str, hidden: u64) -> Result<u64, Diagnostic> {
         match model_type {
             "gpt2" => self.count(&["n_inner"], Some(hidden.saturating_mul(4))),
             "qwen3_moe" => self.count(&["moe_intermediate_size"], None),
@@ -261,26 +266,71 @@ impl Fields<'_> {
         }
     }
 
-    fn experts(&self, model_type: &str, n_layers: u64) -> Result<Option<Experts>, Diagnostic> {
+    fn experts(self, model_type: &str, n_layers: u64) -> Result<Option<Experts>, Diagnostic> {
+        // Of qwen3_moe, transformers 5 writes the second name.
         let names: &[&'static str] = match model_type {
             "mixtral" => &["num_local_experts"],
-            "qwen3_moe" => &["num_experts"],
+            "qwen3_moe" => &["num_experts", "num_local_experts"],
             _ => return Ok(None),
         };
         let n = self.count(names, None)?;
         let per_token = self.count(&["num_experts_per_tok"], None)?;
         let is_uniform = self.count(&["decoder_sparse_step"], Some(1))? == 1
-            && self.0.get("mlp_only_layers").and_then(Value::as_array).is_none_or(Vec::is_empty);
-        let is_small = n <= MAX_EXPERTS && n.saturating_mul(n_layers) <= MAX_ALL_EXPERTS;
-        if !is_small || per_token > n || !is_uniform {
+            && self.list("mlp_only_layers")?.is_empty();
+        if n.saturating_mul(n_layers) > MAX_ALL_EXPERTS || per_token > n || !is_uniform {
             return Err(Diagnostic::input(
                 "invalid-field",
                 format!("{per_token} of {n} experts in a part of the layers cannot be planned"),
             )
-            .hint(format!(
-                "every layer needs experts, at most {MAX_EXPERTS}, and at most {MAX_ALL_EXPERTS} in all"
-            )));
+            .hint(format!("every layer needs experts, and at most {MAX_ALL_EXPERTS} in all")));
         }
         Ok(Some(Experts { n, per_token }))
     }
+
+    fn cross(self, family: Family) -> Result<(Cross, Option<Diagnostic>), Diagnostic> {
+        if self.flag("add_cross_attention")? != Some(true) {
+            return Ok((Cross::Absent, None));
+        }
+        if family == Family::Llama {
+            return Ok((Cross::Absent, Some(without_effect("add_cross_attention"))));
+        }
+        Ok((Cross::Attended, None))
+    }
+
+    /// The window of attention, of the layers that have one.
+    fn window(
+        self,
+        model_type: &str,
+        n_layers: u64,
+    ) -> Result<(Option<Window>, Option<Diagnostic>), Diagnostic> {
+        // What the class has where its config says nothing.
+        let usual =
+            (model_type == "mistral" && !self.0.contains_key("sliding_window")).then_some(4_096);
+        let Some(tokens) = self.optional("sliding_window")?.or(usual) else {
+            return Ok((None, None));
+        };
+        let is_used = self.flag("use_sliding_window")?;
+        let first = self.optional("max_window_layers")?.unwrap_or(28);
+        let types = self.list("layer_types")?;
+        let slides = |layer: u64| match types.get(layer as usize).and_then(Value::as_str) {
+            Some(kind) => kind == "sliding_attention",
+            // Of Qwen, the layers behind so many.
+            None if model_type.starts_with("qwen") => layer >= first,
+            None => true,
+        };
+        match model_type {
+            "mistral" | "mixtral" => {}
+            "qwen2" | "qwen3" | "qwen3_moe" if is_used == Some(true) => {}
+            "qwen2" | "qwen3" | "qwen3_moe" => return Ok((None, None)),
+            _ => return Ok((None, Some(without_effect("sliding_window")))),
+        }
+        Ok((Some(Window { tokens, layers: (0..n_layers).map(slides).collect() }), None))
+    }
+}
+
+/// A field that the model's class in transformers does not read.
+fn without_effect(field: &str) -> Diagnostic {
+    let message =
+        format!("`{field}` has no effect: the model's class in transformers does not read it");
+    Diagnostic::warning("field-without-effect", message).fact("field", field)
 }

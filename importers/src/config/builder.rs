@@ -9,11 +9,18 @@ use ir::op::{Kernel, Op, Origin, Phase, Product, Work};
 use ir::tensor::{DType, Role, Tensor};
 use ir::units::Bytes;
 
+/// Most operations of one pass, and most bytes of all of its tensors: no sum of a few passes leaves
+/// 64 bits. The first is a forward pass of 405 billion weights over 5 million tokens.
+const MOST: u64 = 1 << 62;
+
 /// A graph while it grows.
 pub(super) struct Builder {
     graph: Graph,
     dtype: DType,
     parameters: BTreeMap<String, TensorId>,
+    /// Operations and bytes so far.
+    flops: u64,
+    bytes: u64,
 }
 
 /// An op to add.
@@ -34,7 +41,7 @@ impl Builder {
     /// An empty graph whose floats have one type.
     pub(super) fn new(name: &str, dtype: DType) -> Self {
         let graph = Graph { name: name.to_owned(), ..Graph::default() };
-        Self { graph, dtype, parameters: BTreeMap::new() }
+        Self { graph, dtype, parameters: BTreeMap::new(), flops: 0, bytes: 0 }
     }
 
     fn tensor(
@@ -48,9 +55,20 @@ impl Builder {
             .iter()
             .try_fold(1u64, |n, extent| n.checked_mul(*extent))
             .and_then(|n| dtype.size_of(n))
-            .ok_or_else(|| {
-                Diagnostic::input("size-overflow", format!("size overflow of tensor `{name}`"))
-            })?;
+            .ok_or_else(|| exceeded("bytes", &name))?;
+        self.sized(name, (dtype, bytes), shape, role)
+    }
+
+    /// A tensor of so many bytes.
+    fn sized(
+        &mut self,
+        name: String,
+        (dtype, bytes): (DType, Bytes),
+        shape: &[u64],
+        role: Role,
+    ) -> Result<TensorId, Diagnostic> {
+        let all = self.bytes.checked_add(bytes.get()).filter(|all| *all <= MOST);
+        self.bytes = all.ok_or_else(|| exceeded("bytes", &name))?;
         self.graph.tensors.push(Tensor {
             name,
             dtype,
@@ -67,6 +85,30 @@ impl Builder {
     pub(super) fn input(&mut self, name: &str, shape: &[u64]) -> Result<TensorId, Diagnostic> {
         let id = self.tensor(name.to_owned(), DType::I64, shape, Role::Input)?;
         self.graph.inputs.push(id);
+        Ok(id)
+    }
+
+    /// States that another model feeds.
+    pub(super) fn states(&mut self, name: &str, shape: &[u64]) -> Result<TensorId, Diagnostic> {
+        let id = self.tensor(name.to_owned(), self.dtype, shape, Role::Input)?;
+        self.graph.inputs.push(id);
+        Ok(id)
+    }
+
+    /// A parameter in fewer bits, of so many bytes with its scales.
+    pub(super) fn packed(
+        &mut self,
+        name: &str,
+        shape: &[u64],
+        dtype: DType,
+        bytes: u64,
+    ) -> Result<TensorId, Diagnostic> {
+        if let Some(id) = self.parameters.get(name) {
+            return Ok(*id);
+        }
+        let size = (dtype, Bytes(bytes));
+        let id = self.sized(name.to_owned(), size, shape, Role::Parameter)?;
+        self.parameters.insert(name.to_owned(), id);
         Ok(id)
     }
 
@@ -103,6 +145,11 @@ impl Builder {
             "" => new.module.to_owned(),
             part => format!("{}.{part}", new.module),
         };
+        for product in new.products {
+            let flops = product.flops().and_then(|own| self.flops.checked_add(own.get()));
+            let flops = flops.filter(|all| *all <= MOST);
+            self.flops = flops.ok_or_else(|| exceeded("operations", &name))?;
+        }
         let output =
             self.tensor(format!("{name}.output"), self.dtype, new.shape, Role::Activation)?;
         let kernel = Kernel {
@@ -129,9 +176,15 @@ impl Builder {
         Ok(output)
     }
 
-    /// The graph, with its one output.
-    pub(super) fn finish(mut self, output: TensorId) -> Graph {
-        self.graph.outputs.push(output);
+    /// The graph, with what comes out of it.
+    pub(super) fn finish(mut self, outputs: &[TensorId]) -> Graph {
+        self.graph.outputs.extend(outputs);
         self.graph
     }
+}
+
+fn exceeded(what: &str, name: &str) -> Diagnostic {
+    let message = format!("the model exceeds {MOST} {what} of one pass at `{name}`");
+    Diagnostic::input("size-budget", message)
+        .hint("plan for fewer samples or tokens at once, or check the numbers of the config")
 }

@@ -4,30 +4,36 @@ use std::path::Path;
 
 use ir::card::{Attention, BlockGroup, ExpertCard, FeedForward, Head, ModelCard, TransformerCard};
 use ir::diagnostic::Diagnostic;
-use serde_json::Value;
 
-use super::MAX_BYTES;
-use super::architecture::{self, Architecture, Family, SUPPORTED};
+use super::architecture::{
+    self, Architecture, Bias, Cross, Family, HeadNorm, MAX_DEFAULT_SEQUENCE, SUPPORTED,
+};
+use super::fields::{Fields, invalid, within_budget};
+use super::quantization::Quantization;
+use super::task::{End, class, unknown};
+use super::{MAX_BYTES, quantized, stated_dtype};
 use crate::json;
 use crate::json::Object;
 use crate::source::{self, FileSource};
 
 /// Model types with latent attention and shared experts.
 const LATENT: [&str; 2] = ["deepseek_v2", "deepseek_v3"];
-/// Longest sequence that is planned where nobody states one.
-const MAX_DEFAULT_SEQUENCE: u64 = 4_096;
-/// Longest sequence and largest counts that are planned.
-const MOST: u64 = 1 << 31;
+/// Longest sequence that is planned.
+const LONGEST: u64 = 1 << 24;
+/// The code of a config that is understood, and whose model is no card.
+pub const NO_CARD: &str = "config-without-card";
 
 /// Reads a config as a card, of samples of so many tokens; without a length as many as the model
-/// has positions, up to a limit.
-///
-/// Biases of single projections and norms of heads are not counted (under 0.1 % of the parameters).
+/// has positions, up to a limit. Beside it, what of the config is not understood or not priced.
 ///
 /// # Errors
-/// `unknown-model-type`, `missing-field`, `invalid-field`, `layer-budget`, `heads-do-not-divide`, and
-/// those of the JSON reader.
-pub fn card(path: &Path, sequence: Option<u64>) -> Result<ModelCard, Diagnostic> {
+/// `unknown-model-type`, `missing-field`, `invalid-field`, `layer-budget`, `size-budget`,
+/// `heads-do-not-divide`, [`NO_CARD`] for models without vocabulary head or with the states of an
+/// encoder, and those of the JSON reader.
+pub fn card(
+    path: &Path,
+    sequence: Option<u64>,
+) -> Result<(ModelCard, Vec<Diagnostic>), Diagnostic> {
     let name =
         path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     FileSource::open(path)
@@ -39,20 +45,52 @@ pub fn card(path: &Path, sequence: Option<u64>) -> Result<ModelCard, Diagnostic>
 ///
 /// # Errors
 /// As [`card`].
-pub fn of_bytes(bytes: &[u8], name: &str, sequence: Option<u64>) -> Result<ModelCard, Diagnostic> {
-    let fields: Object = json::parse(bytes)?;
-    let model_type = fields.get("model_type").and_then(Value::as_str).unwrap_or_default();
-    if LATENT.contains(&model_type) {
-        return latent(&fields, name, sequence);
+pub fn of_bytes(
+    bytes: &[u8],
+    name: &str,
+    sequence: Option<u64>,
+) -> Result<(ModelCard, Vec<Diagnostic>), Diagnostic> {
+    let object: Object = json::parse(bytes)?;
+    let fields = Fields(&object);
+    let (dtype, untyped) = stated_dtype(&object)?;
+    let (model, mut warnings) = if LATENT.contains(&fields.text("model_type")?.unwrap_or_default())
+    {
+        let (_, not_understood) = Quantization::read(fields)?;
+        let (model, untold) = latent(fields, name, sequence)?;
+        (model, untold.into_iter().chain(not_understood).collect())
+    } else {
+        uniform(&object, name, sequence)?
+    };
+    warnings.extend(untyped);
+    if let Some(quantized) = quantized(fields, "the type of the run", true)? {
+        warnings.push(quantized);
     }
-    let own = Architecture::read(&fields).map_err(|error| {
+    Ok((ModelCard { dtype, ..model }, warnings))
+}
+
+/// Equal blocks.
+fn uniform(
+    fields: &Object,
+    name: &str,
+    sequence: Option<u64>,
+) -> Result<(ModelCard, Vec<Diagnostic>), Diagnostic> {
+    let own = Architecture::read(fields).map_err(|error| {
         let known = SUPPORTED.iter().chain(&LATENT).map(|name| (*name).to_owned());
         match error.code {
             "unknown-model-type" => error.fact("as_cards", known.collect::<Vec<_>>()),
             _ => error,
         }
     })?;
+    if own.task.end != End::Words || own.task.is_pooled || own.cross == Cross::Attended {
+        let message = "a model without a vocabulary head, or with an encoder's states, has no card";
+        return Err(Diagnostic::input(NO_CARD, message));
+    }
     let sequence = length(sequence, own.default_sequence())?;
+    if own.family != Family::Llama && sequence > own.positions {
+        let message =
+            format!("a sequence of {sequence} tokens: this model takes 1 to {}", own.positions);
+        return Err(Diagnostic::input("invalid-field", message));
+    }
     let attention = match own.heads.checked_mul(own.head_dim) {
         Some(width) if width == own.hidden => Attention::Even,
         _ => Attention::Heads { dim: own.head_dim },
@@ -82,31 +120,82 @@ pub fn of_bytes(bytes: &[u8], name: &str, sequence: Option<u64>) -> Result<Model
             architecture::Head::Separate => Head::Separate,
         },
     };
-    Ok(ModelCard { dtype: super::stated_dtype(&fields), ..ModelCard::uniform(card) })
+    let mut warnings = own.warnings.clone();
+    if (0..own.n_layers).any(|layer| own.span(layer, sequence) < sequence) {
+        let tokens = own.window.as_ref().map_or(0, |window| window.tokens);
+        let message = format!(
+            "`sliding_window` is not priced: attention over all {sequence} tokens is, not over the \
+             last {tokens} alone"
+        );
+        let warning = Diagnostic::warning("sliding-window", message);
+        warnings.push(warning.fact("sequence", sequence).fact("window", tokens));
+    }
+    let mut model = ModelCard::uniform(card);
+    model.groups.iter_mut().for_each(|group| group.other_parameters = signed(of_block(&own)));
+    model.other_parameters = ends(&own, sequence).map(signed);
+    Ok((model, warnings))
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Parameters of a block that no closed form of its card counts: those of plain cards count all
+/// biases, those of gated ones none, and neither norms of heads.
+fn of_block(own: &Architecture) -> u64 {
+    let (q, kv) = (own.heads * own.head_dim, own.kv_heads * own.head_dim);
+    let of = |bias, n| if bias == Bias::Added { n } else { 0 };
+    let norms = if own.head_norm == HeadNorm::Rms { 2 * own.head_dim } else { 0 };
+    if own.family != Family::Llama {
+        return norms;
+    }
+    // Experts have no biases.
+    let inner = if own.experts.is_none() { 2 * own.feed_forward + own.hidden } else { 0 };
+    norms + of(own.qkv_bias, q + 2 * kv) + of(own.output_bias, own.hidden) + of(own.mlp_bias, inner)
+}
+
+/// The same of the first and of the last stage: positions beyond those of a sample, token types,
+/// norms, and what BERT has before its head.
+fn ends(own: &Architecture, sequence: u64) -> [u64; 2] {
+    let h = own.hidden;
+    let positions = own.positions.saturating_sub(sequence) * h;
+    match own.family {
+        Family::Llama => [0, h],
+        Family::Gpt2 => [positions, 2 * h],
+        Family::Bert => {
+            let biases = if own.head == architecture::Head::Tied { 1 } else { 2 };
+            [positions + own.token_types * h + 2 * h, h * h + 3 * h + biases * own.vocabulary]
+        }
+    }
 }
 
 fn length(stated: Option<u64>, default: u64) -> Result<u64, Diagnostic> {
     let length = stated.unwrap_or(default);
-    if length == 0 || length > 1 << 24 {
-        let message = format!("a sequence of {length} tokens: out of range, 1 to {}", 1 << 24);
+    if length == 0 || length > LONGEST {
+        let message = format!("a sequence of {length} tokens: out of range, 1 to {LONGEST}");
         return Err(Diagnostic::input("invalid-field", message));
     }
     Ok(length)
 }
 
 /// Latent attention, experts beside shared ones, first layers without experts, and modules that
-/// predict later tokens (DeepSeek-AI 2024, arXiv:2412.19437, sections 2.1 and 2.2).
-fn latent(fields: &Object, name: &str, sequence: Option<u64>) -> Result<ModelCard, Diagnostic> {
-    let n = |key: &'static str| number(fields, key, None);
+/// predict later tokens (DeepSeek-AI 2024, arXiv:2412.19437, sections 2.1 and 2.2; without narrow
+/// queries arXiv:2405.04434, appendix B).
+fn latent(
+    fields: Fields<'_>,
+    name: &str,
+    sequence: Option<u64>,
+) -> Result<(ModelCard, Option<Diagnostic>), Diagnostic> {
+    fields.check()?;
+    let n = |key: &'static str| fields.count(&[key], None);
     let hidden = n("hidden_size")?;
     let n_layers = n("num_hidden_layers")?;
-    if n_layers > 2_000 {
-        let message = format!("layer budget exceeded: {n_layers} layers, at most 2000 are planned");
-        return Err(Diagnostic::input("layer-budget", message).fact("layers", n_layers));
+    let positions = fields.count(&["max_position_embeddings"], Some(MAX_DEFAULT_SEQUENCE))?;
+    let n_dense = fields.whole("first_k_dense_replace")?.min(n_layers);
+    let n_later = fields.whole("num_nextn_predict_layers")?;
+    if let Some(value) = fields.get("moe_layer_freq").filter(|value| value.as_u64() != Some(1)) {
+        return Err(invalid("moe_layer_freq", value, "every layer behind the first needs experts"));
     }
-    let positions = number(fields, "max_position_embeddings", Some(MAX_DEFAULT_SEQUENCE))?;
-    let n_dense = whole(fields, "first_k_dense_replace", 0)?.min(n_layers);
-    let n_later = whole(fields, "num_nextn_predict_layers", 0)?.min(8);
     let heads = n("num_attention_heads")?;
     let dense = TransformerCard {
         name: name.to_owned(),
@@ -120,13 +209,13 @@ fn latent(fields: &Object, name: &str, sequence: Option<u64>) -> Result<ModelCar
         vocabulary: n("vocab_size")?,
         experts: None,
         attention: Attention::Latent {
-            query_rank: n("q_lora_rank")?,
+            query_rank: fields.optional("q_lora_rank")?,
             key_value_rank: n("kv_lora_rank")?,
             plain: n("qk_nope_head_dim")?,
             rotary: n("qk_rope_head_dim")?,
             value: n("v_head_dim")?,
         },
-        head: match fields.get("tie_word_embeddings").and_then(Value::as_bool) {
+        head: match fields.flag("tie_word_embeddings")? {
             Some(true) => Head::Tied,
             _ => Head::Separate,
         },
@@ -135,56 +224,52 @@ fn latent(fields: &Object, name: &str, sequence: Option<u64>) -> Result<ModelCar
         n_experts: n("n_routed_experts")?,
         per_token: n("num_experts_per_tok")?,
         feed_forward: n("moe_intermediate_size")?,
-        n_shared: whole(fields, "n_shared_experts", 0)?,
+        n_shared: fields.whole("n_shared_experts")?,
     };
+    if experts.per_token > experts.n_experts {
+        let ExpertCard { per_token, n_experts, .. } = experts;
+        let message = format!("{per_token} of {n_experts} experts cannot be planned");
+        return Err(Diagnostic::input("invalid-field", message));
+    }
+    within_budget(n_weights(&dense, &experts, n_layers + n_later))?;
     let mixture = TransformerCard { experts: Some(experts), ..dense.clone() };
-    let group = |card: &TransformerCard, n_blocks: u64, extra_weights| BlockGroup {
-        extra_weights,
-        ..BlockGroup::of_card(card.clone(), n_blocks as u32)
+    let group =
+        |card: &TransformerCard, n_blocks: u64| BlockGroup::of_card(card.clone(), n_blocks as u32);
+    let later = BlockGroup {
+        // A later token is predicted from the hidden state and an embedding side by side, each with
+        // a norm, and another one stands before the shared head.
+        extra_weights: 2 * hidden * hidden,
+        other_parameters: signed(3 * hidden),
+        ..group(&mixture, n_later)
     };
-    // A later token is predicted from the hidden state and an embedding side by side.
-    let projection = hidden.saturating_mul(2).saturating_mul(hidden);
-    let mut groups = vec![
-        group(&dense, n_dense, 0),
-        group(&mixture, n_layers - n_dense, 0),
-        group(&mixture, n_later, projection),
-    ];
+    let mut groups = vec![group(&dense, n_dense), group(&mixture, n_layers - n_dense), later];
     groups.retain(|group| group.n_blocks > 0);
-    Ok(ModelCard {
+    let model = ModelCard {
         name: name.to_owned(),
         groups,
         n_predictions: 1 + n_later as u32,
-        other_parameters: 0,
-        dtype: super::stated_dtype(fields),
-    })
+        other_parameters: [0, signed(hidden)],
+        dtype: None,
+    };
+    let untold = class(fields)?.filter(|class| !class.ends_with("ForCausalLM")).map(unknown);
+    Ok((model, untold))
 }
 
-/// A whole number from 1 on.
-fn number(fields: &Object, key: &'static str, default: Option<u64>) -> Result<u64, Diagnostic> {
-    match (fields.get(key).filter(|value| !value.is_null()), default) {
-        (None, Some(default)) => Ok(default),
-        (None, None) => {
-            Err(Diagnostic::input("missing-field", format!("the config has no `{key}`")))
+/// Weights of products and tables, about.
+fn n_weights(card: &TransformerCard, experts: &ExpertCard, n_blocks: u64) -> u128 {
+    let (key, value) = card.head_dims();
+    let [h, heads, f, v] =
+        [card.hidden, card.n_heads, card.feed_forward, card.vocabulary].map(u128::from);
+    let (key, value) = (u128::from(key), u128::from(value));
+    let inner = u128::from(experts.n_experts + experts.n_shared) * u128::from(experts.feed_forward);
+    let ranks = match card.attention {
+        Attention::Latent { query_rank, key_value_rank, .. } => {
+            u128::from(query_rank.unwrap_or(card.hidden)) + u128::from(key_value_rank)
         }
-        (Some(value), _) => {
-            value.as_u64().filter(|n| (1..=MOST).contains(n)).ok_or_else(|| wrong(key, value))
-        }
-    }
-}
-
-/// A whole number from 0 on.
-fn whole(fields: &Object, key: &'static str, default: u64) -> Result<u64, Diagnostic> {
-    match fields.get(key).filter(|value| !value.is_null()) {
-        None => Ok(default),
-        Some(value) => value.as_u64().filter(|n| *n <= MOST).ok_or_else(|| wrong(key, value)),
-    }
-}
-
-fn wrong(key: &str, value: &Value) -> Diagnostic {
-    let shown: String = value.to_string().chars().take(40).collect();
-    let message =
-        format!("`{key}` is {shown}: out of range, a whole number up to {MOST} is needed");
-    Diagnostic::input("invalid-field", message)
+        _ => 0,
+    };
+    let attention = (h + ranks) * heads * (2 * key + 2 * value) + h * ranks;
+    u128::from(n_blocks) * (attention + 3 * h * (f + inner)) + 2 * h * v
 }
 
 #[cfg(test)]
@@ -203,7 +288,7 @@ mod tests {
 
     #[test]
     fn kinds_of_blocks_are_told_apart() {
-        let model = of_bytes(DEEPSEEK.as_bytes(), "deepseek", None).unwrap();
+        let model = of_bytes(DEEPSEEK.as_bytes(), "deepseek", None).unwrap().0;
         let blocks: Vec<u32> = model.groups.iter().map(|group| group.n_blocks).collect();
         assert_eq!((blocks, model.n_blocks(), model.n_predictions), (vec![3, 58, 1], 62, 2));
         assert_eq!(model.groups[2].extra_weights, 2 * 7168 * 7168);
@@ -216,17 +301,17 @@ mod tests {
         let text = r#"{"model_type":"llama","hidden_size":8192,"num_hidden_layers":80,
             "num_attention_heads":64,"num_key_value_heads":8,"intermediate_size":28672,
             "vocab_size":32000,"max_position_embeddings":4096}"#;
-        let model = of_bytes(text.as_bytes(), "llama", Some(2048)).unwrap();
+        let model = of_bytes(text.as_bytes(), "llama", Some(2048)).unwrap().0;
         let card = &model.groups[0].card;
         assert_eq!(
             (card.attention, card.head, card.sequence),
             (Attention::Even, Head::Separate, 2048)
         );
         let text = text.replace("llama", "qwen3");
-        let model = of_bytes(text.as_bytes(), "qwen", None).unwrap();
+        let model = of_bytes(text.as_bytes(), "qwen", None).unwrap().0;
         assert_eq!(model.groups[0].card.attention, Attention::Even);
         let text = text.replace("8192", "4096");
-        let model = of_bytes(text.as_bytes(), "qwen", None).unwrap();
+        let model = of_bytes(text.as_bytes(), "qwen", None).unwrap().0;
         assert_eq!(model.groups[0].card.attention, Attention::Heads { dim: 128 });
     }
 
@@ -239,7 +324,7 @@ mod tests {
             ("", None),
         ] {
             let text = DEEPSEEK.replacen('{', &format!("{{{stated}"), 1);
-            assert_eq!(of_bytes(text.as_bytes(), "m", None).unwrap().dtype, wanted);
+            assert_eq!(of_bytes(text.as_bytes(), "m", None).unwrap().0.dtype, wanted);
         }
     }
 

@@ -6,17 +6,17 @@ use ir::graph::Graph;
 use ir::id::TensorId;
 use ir::op::Product;
 use ir::tensor::DType;
-use serde_json::Value;
 
 use super::builder::{Builder, NewOp};
+use super::fields::{Fields, within_budget};
+use super::quantization::Quantization;
+use super::task::{class, unknown};
 use crate::ImportOptions;
 use crate::json::Object;
 
 /// Tokens of a sample where nobody states them: what T5 was trained on.
 pub(super) const DEFAULT_SEQUENCE: u64 = 512;
-/// Most layers of either side.
-const MAX_LAYERS: u64 = 2_000;
-/// Largest extent of batch and sequence, and largest number of the config.
+/// Largest extent of batch and sequence.
 const MAX_EXTENT: u64 = 1 << 24;
 
 /// A T5 in numbers.
@@ -32,56 +32,77 @@ struct Sizes {
     buckets: u64,
     /// First products of the feed-forward part: one, or a gate as well.
     ways_in: &'static [&'static str],
-    /// Whose weight the head has.
-    head: &'static str,
+    /// Whose weight the head has; `None` without a head.
+    head: Option<&'static str>,
+    sides: Sides,
+}
+
+/// Which parts the class has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sides {
+    Encoder,
+    Both,
 }
 
 impl Sizes {
-    fn read(fields: &Object) -> Result<Self, Diagnostic> {
-        let count = |name: &'static str, default: Option<u64>, most: u64| {
-            let value = fields.get(name).filter(|value| !value.is_null());
-            let Some(value) = value else {
-                return default.ok_or_else(|| {
-                    Diagnostic::input("missing-field", format!("the config has no `{name}`"))
-                });
-            };
-            value.as_u64().filter(|n| (1..=most).contains(n)).ok_or_else(|| {
-                let shown: String = value.to_string().chars().take(40).collect();
-                let message =
-                    format!("`{name}` is {shown}: out of range, 1 to {most} can be planned");
-                Diagnostic::input("invalid-field", message)
-            })
+    fn read(fields: Fields<'_>) -> Result<(Self, Option<Diagnostic>), Diagnostic> {
+        fields.check()?;
+        let count = |name: &'static str| fields.count(&[name], None);
+        let encoder_layers = count("num_layers")?;
+        let is_gated =
+            fields.text("feed_forward_proj")?.is_some_and(|form| form.starts_with("gated"));
+        let head = match fields.flag("tie_word_embeddings")? {
+            Some(false) => "lm_head",
+            _ => "shared",
         };
-        let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
-        let encoder_layers = count("num_layers", None, MAX_LAYERS)?;
-        let is_gated = text("feed_forward_proj").starts_with("gated");
-        let is_tied = fields.get("tie_word_embeddings").and_then(Value::as_bool);
-        Ok(Self {
-            vocabulary: count("vocab_size", None, MAX_EXTENT)?,
-            hidden: count("d_model", None, MAX_EXTENT)?,
-            head_dim: count("d_kv", None, MAX_EXTENT)?,
-            heads: count("num_heads", None, MAX_EXTENT)?,
-            feed_forward: count("d_ff", None, MAX_EXTENT)?,
+        let (sides, head, warning) = match class(fields)? {
+            Some("T5EncoderModel") => (Sides::Encoder, None, None),
+            Some("T5Model") => (Sides::Both, None, None),
+            None | Some("T5ForConditionalGeneration" | "T5WithLMHeadModel") => {
+                (Sides::Both, Some(head), None)
+            }
+            Some(other) => (Sides::Both, Some(head), Some(unknown(other))),
+        };
+        let own = Self {
+            vocabulary: count("vocab_size")?,
+            hidden: count("d_model")?,
+            head_dim: count("d_kv")?,
+            heads: count("num_heads")?,
+            feed_forward: count("d_ff")?,
             encoder_layers,
-            decoder_layers: count("num_decoder_layers", Some(encoder_layers), MAX_LAYERS)?,
-            buckets: count("relative_attention_num_buckets", Some(32), MAX_EXTENT)?,
+            decoder_layers: fields.count(&["num_decoder_layers"], Some(encoder_layers))?,
+            buckets: fields.count(&["relative_attention_num_buckets"], Some(32))?,
             ways_in: if is_gated { &["wi_0", "wi_1"] } else { &["wi"] },
-            head: if is_tied.unwrap_or(true) { "shared" } else { "lm_head" },
-        })
+            head,
+            sides,
+        };
+        within_budget(own.n_weights())?;
+        Ok((own, warning))
+    }
+
+    /// Weights of its products and tables, about.
+    fn n_weights(&self) -> u128 {
+        let [h, f, v, width] =
+            [self.hidden, self.feed_forward, self.vocabulary, self.heads * self.head_dim]
+                .map(u128::from);
+        let n_layers = u128::from(self.encoder_layers + 2 * self.decoder_layers);
+        n_layers * h * (4 * width + 3 * f) + 2 * h * v
     }
 }
 
 /// Writes the graph of a model.
 ///
 /// # Errors
-/// `missing-field`, `invalid-field`, `size-overflow`.
+/// `missing-field`, `invalid-field`, `size-budget`.
 pub(super) fn graph(
     fields: &Object,
     name: &str,
     dtype: DType,
     options: &ImportOptions,
-) -> Result<Graph, Diagnostic> {
-    let sizes = Sizes::read(fields)?;
+) -> Result<(Graph, Vec<Diagnostic>), Diagnostic> {
+    let (sizes, untold) = Sizes::read(Fields(fields))?;
+    let (quantization, unknown) = Quantization::read(Fields(fields))?;
+    let quantization = quantization.filter(|_| !options.trains);
     let sequence = options.dims.get("sequence").copied().unwrap_or(DEFAULT_SEQUENCE);
     let batch = options.batch.or(options.dims.get("batch").copied()).unwrap_or(1);
     for (what, extent) in [("sequence", sequence), ("batch", batch)] {
@@ -91,15 +112,18 @@ pub(super) fn graph(
             return Err(Diagnostic::input("invalid-field", message));
         }
     }
-    let mut writer = Writer { a: sizes, batch, sequence, builder: Builder::new(name, dtype) };
+    let builder = Builder::new(name, dtype);
+    let mut writer = Writer { a: sizes, batch, sequence, quantization, builder };
     let output = writer.model()?;
-    Ok(writer.builder.finish(output))
+    let warnings = untold.into_iter().chain(unknown).collect();
+    Ok((writer.builder.finish(&[output]), warnings))
 }
 
 struct Writer {
     a: Sizes,
     batch: u64,
     sequence: u64,
+    quantization: Option<Quantization>,
     builder: Builder,
 }
 
@@ -113,6 +137,9 @@ impl Writer {
             state = self.fed(state, &format!("{block}.1"))?;
         }
         let encoded = self.norm("encoder.final_layer_norm", state)?;
+        if self.a.sides == Sides::Encoder {
+            return Ok(encoded);
+        }
         let mut state = self.embedded("decoder_input_ids", "decoder.embed_tokens")?;
         let bias = self.bias("decoder")?;
         for layer in 0..self.a.decoder_layers {
@@ -124,7 +151,8 @@ impl Writer {
         }
         let state = self.norm("decoder.final_layer_norm", state)?;
         let (vocabulary, hidden) = (self.a.vocabulary, self.a.hidden);
-        let weight = format!("{}.weight", self.a.head);
+        let Some(head) = self.a.head else { return Ok(state) };
+        let weight = format!("{head}.weight");
         let weight = self.builder.parameter(&weight, &[vocabulary, hidden])?;
         self.product("lm_head", "", state, (weight, hidden, vocabulary))
     }
@@ -161,7 +189,13 @@ impl Writer {
         input: TensorId,
         (k, n): (u64, u64),
     ) -> Result<TensorId, Diagnostic> {
-        let weight = self.builder.parameter(&format!("{module}.weight"), &[n, k])?;
+        let name = format!("{module}.weight");
+        let held = self.quantization.as_ref();
+        let held = held.and_then(|own| Some((own.dtype, own.bytes(module, [n, k])?)));
+        let weight = match held {
+            None => self.builder.parameter(&name, &[n, k])?,
+            Some((dtype, bytes)) => self.builder.packed(&name, &[n, k], dtype, bytes)?,
+        };
         self.product(module, "", input, (weight, k, n))
     }
 
@@ -303,6 +337,26 @@ mod tests {
         assert_eq!(import.summary.initializer_elements, 222_903_552);
         assert_eq!(import.graph.inputs.len(), 2);
         assert_eq!(import.graph.tensor(import.graph.inputs[0]).shape, [1, 512]);
+    }
+
+    /// Google's T5 v1.1 text encoders drop the decoder: of T5-base 109,628,544 parameters are left
+    /// (`T5EncoderModel`, transformers 5.23), by hand the embedding, 12 blocks of 7,079,424 with two
+    /// norms, biases of 32 x 12 and the last norm.
+    #[test]
+    fn classes_without_decoder_or_head_have_none() {
+        let class = |name: &str| {
+            let named = format!("{{\"architectures\":[\"{name}\"],");
+            let read = import(&BASE.replacen('{', &named, 1), &ImportOptions::default()).unwrap();
+            (read.summary.initializer_elements, read.graph.inputs.len(), read.warnings.len())
+        };
+        let block = 4 * 768 * 768 + 2 * 768 * 3072 + 2 * 768;
+        let encoder = 32_128 * 768 + 12 * block + 32 * 12 + 768;
+        assert_eq!(encoder, 109_628_544);
+        // One warning is of the length that is assumed.
+        assert_eq!(class("T5EncoderModel"), (encoder, 1, 1));
+        assert_eq!(class("T5Model"), (222_903_552, 2, 1));
+        assert_eq!(class("T5ForConditionalGeneration"), (222_903_552, 2, 1));
+        assert_eq!(class("T5ForOther"), (222_903_552, 2, 2));
     }
 
     /// Products of one block of each side, by hand.

@@ -40,7 +40,7 @@ pub fn model(graph: &Graph, structure: &Structure, sums: &Sums, passes: &Passes)
         name: graph.name.clone(),
         groups: groups.collect(),
         n_predictions: 1,
-        other_parameters: 0,
+        other_parameters: [0; 2],
         dtype: None,
     }
 }

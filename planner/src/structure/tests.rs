@@ -175,7 +175,7 @@ fn the_card_is_read_off_the_blocks() {
         assert_eq!((card.hidden, card.feed_forward, card.form), (32, 128, FeedForward::Plain));
         assert_eq!((card.sequence, card.vocabulary, card.head), (16, 100, head));
         // The last normalisation.
-        assert_eq!(model.other_parameters, 2 * 32);
+        assert_eq!(model.other_parameters, [0, 2 * 32]);
         assert_eq!(n_parameters(&model), sums.n_parameters());
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use cost_model::transformer::model::counts::n_parameters;
 use cost_model::workload::passes::Passes;
 use importers::Import;
+use importers::config::card::NO_CARD;
 use ir::card::ModelCard;
 use ir::diagnostic::{Blame, Diagnostic, Value};
 use ir::tensor::DType;
@@ -52,12 +53,12 @@ pub(super) fn read(
     let mut is_written_out = false;
     if importers::is_config(path) {
         match importers::config::card::card(path, sequence) {
-            Ok(card) => {
+            Ok((card, warnings)) => {
                 let tokens = tokens(&card);
-                return Ok(Model { card, graph: None, tokens, warnings: Vec::new() });
+                return Ok(Model { card, graph: None, tokens, warnings });
             }
             // What is no card may be written out op by op, of any length.
-            Err(error) if error.code == "unknown-model-type" => {
+            Err(error) if ["unknown-model-type", NO_CARD].contains(&error.code) => {
                 one.dims.extend(sequence.map(|length| ("sequence".to_owned(), length)));
                 (fixed, is_written_out) = (None, true);
             }
@@ -103,7 +104,7 @@ fn tokens(card: &ModelCard) -> Option<u64> {
 /// Reads a graph; where it leaves one dimension open besides the batch, that is the length of a
 /// sample.
 fn imported(path: &Path, flags: &ModelFlags, sequence: Option<u64>) -> Result<Import, Diagnostic> {
-    let error = match load::model(path, flags) {
+    let error = match load::trained(path, flags) {
         Err(error) if error.code == "unbound-dimension" => error,
         other => return other,
     };
@@ -115,7 +116,7 @@ fn imported(path: &Path, flags: &ModelFlags, sequence: Option<u64>) -> Result<Im
         (Some([dimension]), Some(length)) => {
             let mut bound = flags.clone();
             bound.dims.push((dimension.clone(), length));
-            load::model(path, &bound)
+            load::trained(path, &bound)
         }
         (Some([_]), None) => {
             Err(error.hint("or state the length of a sample with --sequence-length"))

@@ -15,11 +15,11 @@ pub fn of_block(group: &BlockGroup) -> u64 {
     if let Some(part) = &group.part {
         return part.n_parameters;
     }
-    block_parameters(&group.card).total().saturating_add(group.extra_weights)
+    let counted = block_parameters(&group.card).total().saturating_add(group.extra_weights);
+    counted.saturating_add_signed(group.other_parameters)
 }
 
-/// Parameters of the whole model; without the last normalisation, unless the model is from a
-/// graph.
+/// Parameters of the whole model.
 #[must_use]
 pub fn n_parameters(model: &ModelCard) -> u64 {
     let blocks = model.groups.iter().fold(0_u64, |sum, group| {
@@ -28,7 +28,10 @@ pub fn n_parameters(model: &ModelCard) -> u64 {
     let ends = model.groups.first().map_or(0, |group| {
         embedding_parameters(&group.card).saturating_add(head_parameters(&group.card))
     });
-    blocks.saturating_add(ends).saturating_add_signed(model.other_parameters)
+    model
+        .other_parameters
+        .iter()
+        .fold(blocks.saturating_add(ends), |sum, own| sum.saturating_add_signed(*own))
 }
 
 /// What of a model a stage holds, before anything is sharded.
@@ -81,8 +84,10 @@ pub fn held(model: &ModelCard, blocks: &Range<u32>, place: Place) -> Held {
         n_experts: 0,
         n_tied_copies: of(place.last && !place.first && card.head == Head::Tied, words),
     });
-    if place.last {
-        held.n_parameters = held.n_parameters.saturating_add_signed(model.other_parameters);
+    for (is_there, own) in [place.first, place.last].into_iter().zip(model.other_parameters) {
+        if is_there {
+            held.n_parameters = held.n_parameters.saturating_add_signed(own);
+        }
     }
     held
 }

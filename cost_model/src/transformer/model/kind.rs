@@ -71,6 +71,7 @@ impl Kind {
         let held = block_parameters(&group.card);
         let tensor = f64::from(degrees.tensor.max(1));
         let extra = group.extra_weights as f64;
+        let whole = extra + group.other_parameters as f64;
         let hidden = group.card.hidden.max(1) as f64;
         let extra_s = extra_product(pricing, group, degrees);
         let kernel = (pricing.stack.attention, pricing.dtype);
@@ -89,9 +90,9 @@ impl Kind {
             collectives_s: factor * (forward.collectives + backward.collectives),
             backward_links_s: [backward.collectives - backward.network, backward.network]
                 .map(|seconds| factor * seconds),
-            dense: dense + extra,
+            dense: (dense + whole).max(0.0),
             experts,
-            held_dense: held.dense as f64 / tensor + extra,
+            held_dense: (held.dense as f64 / tensor + whole).max(0.0),
             held_experts: held.experts as f64 / tensor / f64::from(degrees.expert.max(1)),
             lines_dense: lines_dense + extra_lines,
             lines_experts,

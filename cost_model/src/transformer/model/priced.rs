@@ -128,7 +128,7 @@ pub struct Priced<'a> {
 struct Ends {
     /// Of the embedding, or of the head, and their rows and columns.
     words: [f64; 2],
-    /// Of learned positions.
+    /// Of learned positions, and of what else only the first stage has.
     positions: f64,
     /// Of what no closed form counts.
     others: f64,
@@ -187,13 +187,13 @@ impl<'a> Priced<'a> {
         };
         let card = pricing.model.groups.first().map(|group| &group.card);
         let card = card.filter(|_| !pricing.model.is_of_parts());
-        let mut ends =
-            Ends { others: pricing.model.other_parameters.max(0) as f64, ..Ends::default() };
+        let [first, last] = pricing.model.other_parameters;
+        let mut ends = Ends { others: last.max(0) as f64, ..Ends::default() };
         if let Some(card) = card {
             let (rows, hidden) = (card.vocabulary as f64 / tensor, card.hidden as f64);
             ends.words = [rows * hidden, rows + hidden];
             // Each tensor rank has all positions.
-            ends.positions = position_parameters(card) as f64;
+            ends.positions = position_parameters(card).saturating_add_signed(first) as f64;
         }
         let (on_device, on_host) = held(&pricing, &degrees, [replicas, of_experts], ends);
         let mut priced = Self {

@@ -159,7 +159,7 @@ fn parameters_of_deepseek_v3() {
         sequence: 4096,
         vocabulary: 129_280,
         attention: Attention::Latent {
-            query_rank: 1536,
+            query_rank: Some(1536),
             key_value_rank: 512,
             plain: 128,
             rotary: 64,
@@ -174,7 +174,7 @@ fn parameters_of_deepseek_v3() {
         name: "deepseek-v3".to_owned(),
         groups: vec![group(&dense, 3), group(&mixture, 58)],
         n_predictions: 1,
-        other_parameters: 0,
+        other_parameters: [0; 2],
         dtype: None,
     };
     let billions = counts::n_parameters(&model) as f64 / 1e9;

@@ -45,7 +45,7 @@ fn model(n_blocks: u32) -> ModelCard {
         name: "small".into(),
         groups: vec![BlockGroup::of_card(card, n_blocks)],
         n_predictions: 1,
-        other_parameters: 0,
+        other_parameters: [0; 2],
         dtype: None,
     }
 }

@@ -72,7 +72,7 @@ fn model(random: &mut SmallRng) -> ModelCard {
         name: "random".to_owned(),
         groups,
         n_predictions: 1,
-        other_parameters: 0,
+        other_parameters: [0; 2],
         dtype: None,
     }
 }

@@ -71,7 +71,7 @@ fn model(random: &mut SmallRng) -> ModelCard {
         name: "parts".to_owned(),
         groups: groups.collect(),
         n_predictions: 1,
-        other_parameters: 0,
+        other_parameters: [0; 2],
         dtype: None,
     }
 }

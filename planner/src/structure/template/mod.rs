@@ -73,13 +73,19 @@ pub fn model(
         head: ends.head,
     };
     let own = sums.segments[first].n_parameters;
+    let blocks = &sums.segments[first..=last];
+    let is_alike = blocks.iter().all(|segment| segment.n_parameters == own);
     let closed = block_parameters(&card).total();
     if own.abs_diff(closed) as f64 > BLOCK_SHARE * own as f64 {
         let why = format!("a block has {own} parameters, a transformer's of its widths {closed}");
         return Err(Mismatch(why));
     }
     let all = sums.n_parameters();
+    // Where an exporter merged equal vectors, the first block has what the others lack.
+    let of_block =
+        if is_alike { own.cast_signed().saturating_sub(closed.cast_signed()) } else { 0 };
     let counted = closed
+        .saturating_add_signed(of_block)
         .saturating_mul(u64::from(n_blocks))
         .saturating_add(embedding_parameters(&card))
         .saturating_add(head_parameters(&card));
@@ -91,9 +97,12 @@ pub fn model(
     let other_parameters = all.cast_signed().saturating_sub(counted.cast_signed());
     let model = ModelCard {
         name: graph.name.clone(),
-        groups: vec![BlockGroup::of_card(card, n_blocks)],
+        groups: vec![BlockGroup {
+            other_parameters: of_block,
+            ..BlockGroup::of_card(card, n_blocks)
+        }],
         n_predictions: 1,
-        other_parameters,
+        other_parameters: [0, other_parameters],
         dtype: None,
     };
     Ok((model, first..last + 1))
