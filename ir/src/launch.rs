@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::card::{Recompute, SequenceParallel, ZeroStage};
 use crate::plan::{BlockPolicy, Mesh};
+use crate::tensor::DType;
+use crate::workload::Optimizer;
 
 /// Settings; `None` = left to the launcher.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +48,10 @@ pub struct LaunchSettings {
     pub n_predicting: Option<u32>,
     /// Name of the schedule.
     pub schedule: Option<String>,
+    /// What products are computed in.
+    pub dtype: Option<DType>,
+    /// The optimizer.
+    pub optimizer: Option<Optimizer>,
 }
 
 /// Where a device map puts a module.

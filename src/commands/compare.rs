@@ -55,13 +55,30 @@ pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
         None => (replay::document(&args.a)?, None),
         Some((a, broken)) => (a, Some(broken)),
     };
-    let Figures { times, peak, mut warnings } = figures(args, &a, &b)?;
-    warnings.extend(now.iter().flatten().cloned());
     let others = [
         ("other-model", "model", &a.model, &b.model),
         ("other-cluster", "cluster", &a.cluster, &b.cluster),
     ];
-    warnings.extend(others.into_iter().filter_map(|(code, what, a, b)| other(code, what, a, b)));
+    let others = others.into_iter().filter_map(|(code, what, a, b)| other(code, what, a, b));
+    match (&a.training, &b.training) {
+        (None, None) => {}
+        (Some(one), Some(two)) => {
+            // Another length of a sample is told as such.
+            let is_length =
+                one.sequence_length != two.sequence_length && a.model.name == b.model.name;
+            let told = others.filter(|own| own.code != "other-model" || !is_length).collect();
+            return training::compare_plans((&a, &b), told, args, printer);
+        }
+        _ => {
+            let message = "one plan is of a training run, the other places operators";
+            return Err(Diagnostic::usage("not-comparable", message)
+                .hint("plan both with --global-batch, or both without"));
+        }
+    }
+    let others: Vec<Diagnostic> = others.collect();
+    let Figures { times, peak, mut warnings } = figures(args, &a, &b)?;
+    warnings.extend(now.iter().flatten().cloned());
+    warnings.extend(others);
     let is_other_model = a.model.digest != b.model.digest;
     let moves = moves(&a, &b);
     let same = !is_other_model

@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod calibrate_steps;
+mod compared;
 mod deterministic;
 mod edges;
 mod explained;

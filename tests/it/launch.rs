@@ -9,6 +9,7 @@ use ir::grid::Grid;
 use ir::launch::LaunchSettings;
 use ir::plan::{BlockPolicy, Mesh, Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
+use ir::tensor::DType;
 use planner::schedule::{early_recompute, interleaved, one_f_one_b, zb_h1};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -85,6 +86,7 @@ fn random(rng: &mut SmallRng) -> Case {
 impl Case {
     fn export(&self, target: &str) -> Result<String, String> {
         let source = TrainingSource {
+            dtype: DType::Bf16,
             plan: &self.plan,
             schedule: self.schedule,
             sequence_length: 4_096,

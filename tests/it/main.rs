@@ -22,6 +22,7 @@ mod only;
 mod oracle;
 mod random_problem;
 mod recipes;
+mod settings;
 mod shape;
 mod step_groups;
 mod structure;

@@ -8,6 +8,7 @@
 use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
+use ir::tensor::DType;
 use serde_json::json;
 
 use super::{TrainingSource, blocks, only_one, recompute, refused};
@@ -56,6 +57,15 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
         let ends = u32::from(stage == 0) + u32::from(stage + 1 == counts.len());
         parts.push(parts.last().unwrap_or(&0) + count + ends);
     }
+    let sections = match source.dtype {
+        DType::Bf16 => [true, false],
+        DType::F16 => [false, true],
+        DType::F32 => [false, false],
+        other => {
+            let why = "it computes in bf16, fp16 or fp32";
+            return Err(refused(TARGET, &format!("{other}"), why, "plan with `--dtype bf16`"));
+        }
+    };
     let document = json!({
         "parts": parts,
         "topology": {
@@ -70,7 +80,8 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
             "train_micro_batch_size_per_gpu": degrees.micro_batch,
             "gradient_accumulation_steps": degrees.n_micro_batches,
             "zero_optimization": { "stage": degrees.zero as u8 },
-            "bf16": { "enabled": true },
+            "bf16": { "enabled": sections[0] },
+            "fp16": { "enabled": sections[1] },
         },
     });
     Ok(Export::from(format!("{document:#}\n")))

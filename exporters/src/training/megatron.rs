@@ -7,6 +7,7 @@ use std::fmt::Write;
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Parallelism};
+use ir::tensor::DType;
 
 use super::{TrainingSource, blocks, recompute, refused};
 use crate::Export;
@@ -62,6 +63,7 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
         text.push_str("--use-tp-pp-dp-mapping\n");
     }
     text.push_str(zero(degrees.zero));
+    text.push_str(element_type(source.dtype)?);
     text.push_str(&recompute_flags(recompute(source, TARGET)?));
     Ok(Export::from(text))
 }
@@ -124,15 +126,32 @@ fn layout(counts: &[u32], n_predicting: u32) -> Result<String, Diagnostic> {
     Ok(stages.collect::<Vec<_>>().join("|"))
 }
 
+/// The sharding strategy is read by Megatron-FSDP alone, which needs its own checkpoint format.
 const fn zero(stage: ZeroStage) -> &'static str {
     match stage {
         ZeroStage::None => "",
         ZeroStage::Optimizer => "--use-distributed-optimizer\n",
         ZeroStage::Gradients => {
-            "--use-distributed-optimizer\n--data-parallel-sharding-strategy optim_grads\n"
+            "--use-distributed-optimizer\n--use-megatron-fsdp\n--ckpt-format fsdp_dtensor\n\
+             --data-parallel-sharding-strategy optim_grads\n"
         }
         ZeroStage::Parameters => {
-            "--use-distributed-optimizer\n--data-parallel-sharding-strategy optim_grads_params\n"
+            "--use-distributed-optimizer\n--use-megatron-fsdp\n--ckpt-format fsdp_dtensor\n\
+             --data-parallel-sharding-strategy optim_grads_params\n"
+        }
+    }
+}
+
+/// Without a flag it is single precision; fp8 stands beside the type of the rest.
+fn element_type(dtype: DType) -> Result<&'static str, Diagnostic> {
+    match dtype {
+        DType::Bf16 => Ok("--bf16\n"),
+        DType::F16 => Ok("--fp16\n"),
+        DType::F8 => Ok("--bf16\n--fp8-format hybrid\n"),
+        DType::F32 => Ok(""),
+        other => {
+            let why = "it computes in bf16, fp16, fp8 or fp32";
+            Err(refused(TARGET, &format!("{other}"), why, "plan with `--dtype bf16`"))
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A target that has no word for a part of a plan refuses it and names the part.
 
 mod deepspeed;
+mod field;
 mod galvatron;
 mod megatron;
 mod serving;
@@ -12,8 +13,10 @@ mod torchtitan;
 use ir::card::{Recompute, SequenceParallel};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::{Parallelism, Plan};
+use ir::tensor::DType;
 
 use crate::Export;
+pub use field::Field;
 
 /// A plan of a training run and what it was made for.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +27,8 @@ pub struct TrainingSource<'a> {
     pub schedule: &'a str,
     /// Tokens of a sample.
     pub sequence_length: u64,
+    /// What it was priced in.
+    pub dtype: DType,
     /// Blocks at the end of the model that predict a later token.
     pub n_predicting: u32,
     /// What the blocks of the stages are.
@@ -40,88 +45,6 @@ pub enum Blocks {
     Layers,
     /// Parts of a graph, which no launcher counts.
     Parts,
-}
-
-/// A field of a plan of a training run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Field {
-    /// Data-parallel replicas.
-    Data,
-    /// Tensor-parallel shards.
-    Tensor,
-    /// Pipeline ranks.
-    Pipeline,
-    /// Context-parallel shards.
-    Context,
-    /// Expert-parallel shards.
-    Expert,
-    /// Chunks of a rank.
-    VirtualStages,
-    /// Blocks of each stage.
-    Blocks,
-    /// The schedule, by its name or cell by cell.
-    Schedule,
-    /// Samples of a micro-batch.
-    MicroBatch,
-    /// Micro-batches of each replica.
-    MicroBatches,
-    /// Samples of a step.
-    GlobalBatch,
-    /// What replicas share out.
-    Zero,
-    /// Whether tensor ranks split the sequence.
-    Sequence,
-    /// Which axis lies on which tier.
-    Mesh,
-    /// What every stage computes again.
-    Recompute,
-    /// What each block computes again, and what its replicas share out.
-    BlockPolicies,
-}
-
-impl Field {
-    /// All.
-    pub const ALL: [Self; 16] = [
-        Self::Data,
-        Self::Tensor,
-        Self::Pipeline,
-        Self::Context,
-        Self::Expert,
-        Self::VirtualStages,
-        Self::Blocks,
-        Self::Schedule,
-        Self::MicroBatch,
-        Self::MicroBatches,
-        Self::GlobalBatch,
-        Self::Zero,
-        Self::Sequence,
-        Self::Mesh,
-        Self::Recompute,
-        Self::BlockPolicies,
-    ];
-
-    /// Its name, as in the docs and on the command line.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Data => "data",
-            Self::Tensor => "tensor",
-            Self::Pipeline => "pipeline",
-            Self::Context => "context",
-            Self::Expert => "expert",
-            Self::VirtualStages => "virtual stages",
-            Self::Blocks => "blocks",
-            Self::Schedule => "schedule",
-            Self::MicroBatch => "micro-batch",
-            Self::MicroBatches => "micro-batches",
-            Self::GlobalBatch => "global batch",
-            Self::Zero => "zero",
-            Self::Sequence => "sequence",
-            Self::Mesh => "mesh",
-            Self::Recompute => "recompute",
-            Self::BlockPolicies => "recompute and zero of each block",
-        }
-    }
 }
 
 /// A policy of recompute that a target can run on all stages.
@@ -197,6 +120,7 @@ const TARGETS: &[TrainingTarget] = &[
             Field::Sequence,
             Field::Mesh,
             Field::Recompute,
+            Field::ElementType,
         ],
         accepts: torchtitan::accepts,
         recomputes: Some(&[Policy::None, Policy::Full]),
@@ -220,6 +144,7 @@ const TARGETS: &[TrainingTarget] = &[
             Field::Sequence,
             Field::Mesh,
             Field::Recompute,
+            Field::ElementType,
         ],
         accepts: megatron::accepts,
         recomputes: Some(&[Policy::None, Policy::Selective, Policy::Block, Policy::Full]),
@@ -240,6 +165,7 @@ const TARGETS: &[TrainingTarget] = &[
             Field::GlobalBatch,
             Field::Zero,
             Field::Recompute,
+            Field::ElementType,
         ],
         accepts: deepspeed::accepts,
         recomputes: Some(&[Policy::None, Policy::Full]),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Parallelism};
+use ir::tensor::DType;
 
 use super::{TrainingSource, blocks, recompute, refused, torch_pipelining};
 use crate::Export;
@@ -94,6 +95,7 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
     let _ = writeln!(text, "--training.local_batch_size {local}");
     let _ = writeln!(text, "--training.global_batch_size {global}");
     let _ = writeln!(text, "--training.seq_len {}", source.sequence_length);
+    text.push_str(element_type(source.dtype)?);
     text.push_str(checkpointing(recompute(source, TARGET)?)?);
     Ok(Export::from(text))
 }
@@ -114,6 +116,17 @@ fn modules(counts: &[u32]) -> String {
         format!("[{}]", names.join(","))
     });
     format!("[{}]", stages.collect::<Vec<_>>().join(","))
+}
+
+fn element_type(dtype: DType) -> Result<&'static str, Diagnostic> {
+    match dtype {
+        DType::Bf16 => Ok("--training.mixed_precision_param bfloat16\n"),
+        DType::F32 => Ok("--training.mixed_precision_param float32\n"),
+        other => {
+            let why = "it computes in bf16 or fp32";
+            Err(refused(TARGET, &format!("{other}"), why, "plan with `--dtype bf16`"))
+        }
+    }
 }
 
 fn checkpointing(policy: Recompute) -> Result<&'static str, Diagnostic> {

@@ -7,7 +7,7 @@ use ir::launch::LaunchSettings;
 use ir::plan::{BlockPolicy, Mesh};
 use serde_json::Value;
 
-use super::bad;
+use super::{MOST_DEGREE, bad};
 
 /// Most layers of a file.
 const MOST_LAYERS: usize = 1 << 16;
@@ -22,6 +22,9 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let degrees = config.list("tp_sizes_enc")?.unwrap_or_default();
     let n = degrees.len();
     let tensor = config.uniform("tp_sizes_enc", &degrees)?;
+    if tensor == 0 {
+        return Err(bad("tp_sizes_enc", "0", "give degrees of at least 1"));
+    }
     let per_layer = |key: &'static str| match config.list(key)? {
         None => Ok(vec![0; n]),
         Some(list) if list.len() == n => Ok(list),
@@ -82,8 +85,8 @@ impl Config<'_> {
     fn count(&self, key: &str) -> Result<Option<u32>, Diagnostic> {
         let Some(text) = self.text(key) else { return Ok(None) };
         match text.parse() {
-            Ok(n) if n > 0 => Ok(Some(n)),
-            _ => Err(bad(key, &text, "give a whole number of at least 1")),
+            Ok(n) if n > 0 && u64::from(n) <= MOST_DEGREE => Ok(Some(n)),
+            _ => Err(bad(key, &text, &format!("give a whole number from 1 to {MOST_DEGREE}"))),
         }
     }
 
@@ -92,8 +95,11 @@ impl Config<'_> {
         let Some(text) = self.text(key) else { return Ok(None) };
         let numbers: Result<Vec<u32>, _> =
             text.split(',').take(MOST_LAYERS).map(|number| number.trim().parse()).collect();
-        let numbers = numbers.map_err(|_| bad(key, &text, "give whole numbers between commas"));
-        numbers.map(Some)
+        let numbers = numbers
+            .ok()
+            .filter(|numbers: &Vec<u32>| numbers.iter().all(|n| u64::from(*n) <= MOST_DEGREE));
+        let hint = format!("give whole numbers up to {MOST_DEGREE} between commas");
+        numbers.map(Some).ok_or_else(|| bad(key, &text, &hint))
     }
 
     /// The one value of a list.

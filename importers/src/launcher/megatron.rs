@@ -1,26 +1,55 @@
-//! Flags of Megatron-Core (`megatron/training/arguments.py`).
+//! Flags of Megatron-Core (`megatron/training/arguments.py`, commit d98e8a64).
 
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
 use ir::plan::Mesh;
+use ir::tensor::DType;
+use ir::workload::Optimizer;
 
-use super::flags::Flags;
-use super::{bad, layout};
+use super::flags::{Flags, not_judged};
+use super::{MOST_LAYERS, bad, layout};
+
+/// Flags that look like those below and mean something else.
+const OTHERS: &[&str] = &[
+    "--ckpt-format",
+    "--eval-global-batch-size",
+    "--eval-micro-batch-size",
+    "--mem-batch-size",
+    "--decoder-num-layers",
+    "--use-layer-wise-distributed-optimizer",
+    "--rl-inference-tensor-model-parallel-size",
+    "--rl-inference-expert-tensor-model-parallel-size",
+    "--pipeline-model-parallel-comm-backend",
+];
+
+/// Flags that change what runs in a way that no plan has.
+const NOT_JUDGED: &[(&str, &str)] = &[
+    ("--account-for-embedding-in-pipeline-split", "the embedding counts as no layer of a stage"),
+    ("--account-for-loss-in-pipeline-split", "the loss counts as no layer of a stage"),
+    ("--distribute-saved-activations", "what is kept is not split over tensor ranks"),
+    ("--optimizer-cpu-offload", "the states of settings stay on the devices"),
+    ("--fp4-format", "training runs are not planned in fp4"),
+    ("--use-precision-aware-optimizer", "states are kept in the usual formats"),
+    ("--hybrid-context-parallel", "all samples have one context degree"),
+    ("--encoder-tensor-model-parallel-size", "encoders have no degrees of their own"),
+    ("--encoder-pipeline-model-parallel-size", "encoders have no degrees of their own"),
+];
 
 pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let flags = Flags::new(text);
-    let pipeline: Option<u32> = flags.count("--pipeline-model-parallel-size")?;
-    let n_layers: Option<u32> = flags.count("--num-layers")?;
+    let tensor = flags.degree(&["--tensor-model-parallel-size"])?;
+    let pipeline = flags.degree(&["--pipeline-model-parallel-size"])?;
+    let n_layers = flags.degree(&["--num-layers"])?;
     let mut settings = LaunchSettings {
-        tensor: flags.count("--tensor-model-parallel-size")?,
+        tensor,
         pipeline,
-        context: flags.count("--context-parallel-size")?,
-        expert: flags.count("--expert-model-parallel-size")?,
+        context: flags.degree(&["--context-parallel-size"])?,
+        expert: flags.degree(&["--expert-model-parallel-size"])?,
         micro_batch: flags.count("--micro-batch-size")?,
         global_batch: flags.count("--global-batch-size")?,
         sequence_length: flags.count("--seq-length")?,
-        n_predicting: flags.count("--mtp-num-layers")?,
+        n_predicting: flags.degree(&["--mtp-num-layers"])?,
         sequence: Some(if flags.has("--sequence-parallel") {
             SequenceParallel::On
         } else {
@@ -33,22 +62,69 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
             Mesh::DataInside
         }),
         recompute: Some(recompute(&flags)?),
+        dtype: dtype(&flags)?,
+        optimizer: optimizer(&flags)?,
         ..LaunchSettings::default()
     };
     stages(&flags, n_layers, &mut settings)?;
     let is_looped = settings.virtual_stages.is_some_and(|chunks| chunks > 1);
     settings.schedule = Some(if is_looped { "interleaved" } else { "1f1b" }.to_owned());
+    let of_experts = flags.degree(&["--expert-tensor-parallel-size"])?;
+    if of_experts.is_some_and(|own| own != tensor.unwrap_or(1)) {
+        let why = "experts are split over the tensor ranks of the model";
+        return Err(not_judged("--expert-tensor-parallel-size", why));
+    }
+    if flags.degree(&["--num-distributed-optimizer-instances"])?.is_some_and(|n| n > 1) {
+        let why = "replicas share out their states among all of them";
+        return Err(not_judged("--num-distributed-optimizer-instances", why));
+    }
+    flags.refuse(NOT_JUDGED)?;
+    flags.finish("", OTHERS)?;
     Ok(settings)
+}
+
+/// What products are computed in; `None` where nothing is said.
+fn dtype(flags: &Flags<'_>) -> Result<Option<DType>, Diagnostic> {
+    let wide = match (flags.has("--bf16"), flags.has("--fp16")) {
+        (true, true) => return Err(bad("--fp16", "", "give one of --bf16 and --fp16")),
+        (true, false) => Some(DType::Bf16),
+        (false, true) => Some(DType::F16),
+        (false, false) => None,
+    };
+    match flags.text("--fp8-format")? {
+        None => Ok(wide),
+        Some("e4m3" | "hybrid") => Ok(Some(DType::F8)),
+        Some(other) => Err(bad("--fp8-format", other, "use e4m3 or hybrid")),
+    }
+}
+
+fn optimizer(flags: &Flags<'_>) -> Result<Option<Optimizer>, Diagnostic> {
+    match flags.text("--optimizer")? {
+        None => Ok(None),
+        Some("adam") => Ok(Some(Optimizer::AdamW)),
+        Some("sgd") => Ok(Some(Optimizer::Sgd)),
+        Some(other) => Err(not_judged(&format!("--optimizer {other}"), "adam and sgd are")),
+    }
 }
 
 /// Blocks of each stage: from the layout, else equal parts with the stated ends.
 fn stages(
-    flags: &Flags,
+    flags: &Flags<'_>,
     n_layers: Option<u32>,
     settings: &mut LaunchSettings,
 ) -> Result<(), Diagnostic> {
     let pipeline = settings.pipeline.unwrap_or(1);
-    if let Some(text) = flags.text("--pipeline-model-parallel-layout") {
+    let by_count = flags.degree(&["--num-layers-per-virtual-pipeline-stage"])?;
+    let chunks = flags.degree(&["--num-virtual-stages-per-pipeline-rank"])?;
+    let ends = Ends {
+        first: flags.degree(&["--decoder-first-pipeline-num-layers"])?,
+        last: flags.degree(&["--decoder-last-pipeline-num-layers"])?,
+    };
+    if let Some(n) = n_layers.filter(|n| u64::from(*n) > MOST_LAYERS) {
+        let hint = format!("at most {MOST_LAYERS} layers are planned");
+        return Err(bad("--num-layers", &n.to_string(), &hint));
+    }
+    if let Some(text) = flags.text("--pipeline-model-parallel-layout")? {
         let layout = layout::parse(text, pipeline)?;
         if n_layers.is_some_and(|n| u64::from(n) != layout.n_layers()) {
             let hint = format!("the layout has {} layers", layout.n_layers());
@@ -60,8 +136,6 @@ fn stages(
         settings.n_predicting = Some(layout.n_predicting() as u32).filter(|n| *n > 0);
         return Ok(());
     }
-    let by_count: Option<u32> = flags.count("--num-layers-per-virtual-pipeline-stage")?;
-    let chunks: Option<u32> = flags.count("--num-virtual-stages-per-pipeline-rank")?;
     let Some(n_layers) = n_layers else {
         settings.virtual_stages = chunks;
         return Ok(());
@@ -86,14 +160,19 @@ fn stages(
     let n_stages = pipeline.checked_mul(chunks).filter(|n| *n <= n_layers).ok_or_else(|| {
         bad("--num-layers", &n_layers.to_string(), "there are more stages than layers")
     })?;
-    settings.blocks = Some(even(flags, n_layers, n_stages)?);
+    settings.blocks = Some(even(&ends, n_layers, n_stages)?);
     Ok(())
 }
 
+/// Layers of the first and of the last stage, where they are stated.
+struct Ends {
+    first: Option<u32>,
+    last: Option<u32>,
+}
+
 /// Equal parts between the stated first and last stage.
-fn even(flags: &Flags, n_layers: u32, n_stages: u32) -> Result<Vec<u32>, Diagnostic> {
-    let first: Option<u32> = flags.count("--decoder-first-pipeline-num-layers")?;
-    let last: Option<u32> = flags.count("--decoder-last-pipeline-num-layers")?;
+fn even(ends: &Ends, n_layers: u32, n_stages: u32) -> Result<Vec<u32>, Diagnostic> {
+    let Ends { first, last } = *ends;
     let ends = first.unwrap_or(0).saturating_add(last.unwrap_or(0));
     let n_ends = u32::from(first.is_some()) + u32::from(last.is_some());
     let (inner, n_inner) = (n_layers.checked_sub(ends), n_stages.saturating_sub(n_ends));
@@ -115,38 +194,63 @@ fn even(flags: &Flags, n_layers: u32, n_stages: u32) -> Result<Vec<u32>, Diagnos
     Ok(blocks)
 }
 
-fn zero(flags: &Flags) -> Result<ZeroStage, Diagnostic> {
-    match flags.text("--data-parallel-sharding-strategy") {
-        None | Some("no_shard" | "optim") if flags.has("--use-distributed-optimizer") => {
-            Ok(ZeroStage::Optimizer)
-        }
-        None | Some("no_shard") => Ok(ZeroStage::None),
-        Some("optim") => Ok(ZeroStage::Optimizer),
-        Some("optim_grads") => Ok(ZeroStage::Gradients),
-        Some("optim_grads_params") => Ok(ZeroStage::Parameters),
+/// What replicas share out. The sharding strategy is read by Megatron-FSDP alone.
+fn zero(flags: &Flags<'_>) -> Result<ZeroStage, Diagnostic> {
+    let name = "--data-parallel-sharding-strategy";
+    let strategy = match flags.text(name)? {
+        None => None,
+        Some("no_shard") => Some(ZeroStage::None),
+        Some("optim") => Some(ZeroStage::Optimizer),
+        Some("optim_grads") => Some(ZeroStage::Gradients),
+        Some("optim_grads_params") => Some(ZeroStage::Parameters),
         Some(other) => {
             let hint = "use no_shard, optim, optim_grads or optim_grads_params";
-            Err(bad("--data-parallel-sharding-strategy", other, hint))
+            return Err(bad(name, other, hint));
         }
+    };
+    let is_distributed = flags.has("--use-distributed-optimizer");
+    let keeps = flags.has("--torch-fsdp2-no-reshard-after-forward");
+    // The second is its older name.
+    let is_megatron = flags.has("--use-megatron-fsdp") | flags.has("--use-custom-fsdp");
+    if flags.has("--use-torch-fsdp2") {
+        return Ok(if keeps { ZeroStage::Gradients } else { ZeroStage::Parameters });
+    }
+    match (is_megatron, strategy) {
+        (true, strategy) => Ok(strategy.unwrap_or(ZeroStage::Parameters)),
+        (false, Some(_)) => {
+            let why = "it has no effect without `--use-megatron-fsdp`";
+            Err(not_judged(name, why).hint("add `--use-megatron-fsdp`, or leave the strategy out"))
+        }
+        (false, None) if is_distributed => Ok(ZeroStage::Optimizer),
+        (false, None) => Ok(ZeroStage::None),
     }
 }
 
-fn recompute(flags: &Flags) -> Result<Recompute, Diagnostic> {
-    match flags.text("--recompute-granularity") {
+fn recompute(flags: &Flags<'_>) -> Result<Recompute, Diagnostic> {
+    let granularity = flags.text("--recompute-granularity")?;
+    let blocks = flags.degree(&["--recompute-num-layers"])?.unwrap_or(1);
+    let method = flags.text("--recompute-method")?;
+    // Any of several words may follow; the first alone is the usual one.
+    let modules = flags.text("--recompute-modules")?;
+    // A short form of the selective one.
+    let granularity =
+        if flags.has("--recompute-activations") { Some("selective") } else { granularity };
+    match granularity {
         None => Ok(Recompute::None),
-        Some("selective") => Ok(Recompute::Selective),
-        Some("full") => {
-            let blocks: u32 = flags.count("--recompute-num-layers")?.unwrap_or(1);
-            match flags.text("--recompute-method") {
-                Some("uniform") if blocks == 1 => Ok(Recompute::Full),
-                Some("uniform") => Ok(Recompute::Uniform { blocks }),
-                Some("block") => Ok(Recompute::Block { blocks }),
-                other => {
-                    let hint = "use uniform or block";
-                    Err(bad("--recompute-method", other.unwrap_or(""), hint))
-                }
-            }
+        Some("selective") if modules.is_some_and(|modules| modules != "core_attn") => {
+            let why = "the attention core alone is computed again where it is selective";
+            Err(not_judged("--recompute-modules", why))
         }
+        Some("selective") => Ok(Recompute::Selective),
+        Some("full") => match method {
+            Some("uniform") if blocks == 1 => Ok(Recompute::Full),
+            Some("uniform") => Ok(Recompute::Uniform { blocks }),
+            Some("block") => Ok(Recompute::Block { blocks }),
+            other => {
+                let hint = "use uniform or block";
+                Err(bad("--recompute-method", other.unwrap_or(""), hint))
+            }
+        },
         Some(other) => Err(bad("--recompute-granularity", other, "use full or selective")),
     }
 }

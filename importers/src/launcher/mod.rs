@@ -1,5 +1,6 @@
 //! Settings of launchers: what a run that exists says about its parallelism.
 
+mod deepspeed;
 pub mod device_map;
 mod flags;
 mod galvatron;
@@ -10,6 +11,14 @@ mod torchtitan;
 
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
+
+/// Largest degree and most layers of a file, several times the devices of the largest machine: no
+/// product of three of them passes 64 bits.
+const MOST_DEGREE: u64 = 1 << 20;
+/// Most samples of a step and tokens of a sample, as for plans.
+const MOST_SAMPLES: u64 = 1 << 24;
+/// Most layers of a model, stages and chunks.
+const MOST_LAYERS: u64 = 1 << 16;
 
 /// Largest settings file, in bytes.
 const MAX_BYTES: usize = 1 << 20;
@@ -82,7 +91,9 @@ impl Launcher {
 /// Reads settings; flags that say nothing about parallelism are passed over.
 ///
 /// # Errors
-/// `bad-settings` with the flag and its value, `bad-layout`, `file-too-large`.
+/// `bad-settings` with the flag and its value, `unknown-flag` for one that looks like one that is
+/// read, `not-judged` for one that changes what runs in a way that no plan has, `bad-layout`,
+/// `file-too-large`.
 pub fn read(launcher: Launcher, text: &str) -> Result<LaunchSettings, Diagnostic> {
     if text.len() > MAX_BYTES {
         let message = format!("settings of {} bytes, more than {MAX_BYTES}", text.len());
@@ -91,7 +102,7 @@ pub fn read(launcher: Launcher, text: &str) -> Result<LaunchSettings, Diagnostic
     match launcher {
         Launcher::Megatron => megatron::read(text),
         Launcher::Torchtitan => torchtitan::read(text),
-        Launcher::DeepSpeed => serving::deepspeed(text),
+        Launcher::DeepSpeed => deepspeed::read(text),
         Launcher::Vllm => serving::vllm(text),
         Launcher::Sglang => serving::sglang(text),
         Launcher::Galvatron => galvatron::read(text),

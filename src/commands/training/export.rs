@@ -35,6 +35,7 @@ pub(crate) fn export(
         plan: &on.plan,
         schedule: &on.training.schedule,
         sequence_length: on.training.sequence_length,
+        dtype: on.setting.numbers.dtype,
         starts: on.setting.graph.as_ref().map_or(&[], |graph| graph.starts.as_slice()),
         blocks: match on.setting.model.is_of_parts() {
             true => Blocks::Parts,

@@ -36,7 +36,7 @@ use answer::Answer;
 use setting::Setting;
 
 pub(crate) use answer::degrees;
-pub(crate) use compare::compare;
+pub(crate) use compare::{compare, compare_plans};
 pub(crate) use export::export;
 pub(crate) use layered::bench as bench_layered;
 pub(crate) use replay::{explain, simulate, verify};

@@ -12,7 +12,9 @@ use documents::plan::PlanDocument;
 use documents::plan::training::TrainingDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::Plan;
+use ir::tensor::DType;
 use ir::units::{Bytes, Nanos};
+use ir::workload::Optimizer;
 use serde_json::json;
 
 use super::answer::margin;
@@ -56,15 +58,14 @@ pub(super) fn read_on<'d>(
         return Err(Diagnostic::input("bad-plan", "the plan is none of a training run"));
     };
     let planned = replay::workload(&document.workload)?;
-    let request = request::merged(&target.problem, &document.request)?;
-    let mut flags = target.problem.clone();
-    flags.model = request::model_flags(&flags.model, &request);
-    flags.model.dtype = flags.model.dtype.or(planned.dtype);
-    flags.optimizer = flags.optimizer.or(Some(planned.optimizer.into()));
-    let flags = &flags;
-    let model = super::model::read(model, Some(training.sequence_length), &flags.model)?;
-    let mut setting = Setting::on(model, flags, &training.stack, training.global_batch)?;
-    setting.ask(request);
+    let own = &target.problem;
+    let asked = Asked {
+        sequence_length: training.sequence_length,
+        global_batch: training.global_batch,
+        dtype: own.model.dtype.or(planned.dtype),
+        optimizer: own.optimizer.map_or(planned.optimizer, Optimizer::from),
+    };
+    let mut setting = self::setting(document, model, target, &asked)?;
     if training.offloads_optimizer {
         setting.offload = Offload::Optimizer;
     }
@@ -95,6 +96,38 @@ pub(super) fn read_on<'d>(
     warnings.splice(0..0, std::mem::take(&mut setting.warnings));
     let plan = document.to_training()?;
     Ok(OnModel { setting, document, training, plan, warnings, is_mismatched })
+}
+
+/// What of a run may be another than a plan's.
+pub(super) struct Asked {
+    pub(super) sequence_length: u64,
+    pub(super) global_batch: u64,
+    pub(super) dtype: Option<DType>,
+    pub(super) optimizer: Optimizer,
+}
+
+/// Model, devices and software of a plan, for a run that may be another one.
+///
+/// # Errors
+/// Those of the readers.
+pub(super) fn setting(
+    document: &PlanDocument,
+    model: &Path,
+    target: &ReplayFlags,
+    asked: &Asked,
+) -> Result<Setting, Diagnostic> {
+    let Some(training) = &document.training else {
+        return Err(Diagnostic::input("bad-plan", "the plan is none of a training run"));
+    };
+    let request = request::merged(&target.problem, &document.request)?;
+    let mut flags = target.problem.clone();
+    flags.model = request::model_flags(&flags.model, &request);
+    flags.model.dtype = asked.dtype;
+    flags.optimizer = Some(asked.optimizer.into());
+    let model = super::model::read(model, Some(asked.sequence_length), &flags.model)?;
+    let mut setting = Setting::on(model, &flags, &training.stack, asked.global_batch)?;
+    setting.ask(request);
+    Ok(setting)
 }
 
 /// What breaks a rule, and the report where the plan runs at all.

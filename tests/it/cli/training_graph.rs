@@ -27,9 +27,11 @@ fn a_transformer_is_planned_as_its_config_is() {
     let of_graph = folder.run(&format!("plan {model} {rest}")).exits(0).json();
     let config = format!("plan {} {rest} --sequence-length 1024", config.display());
     let of_config = folder.run(&config).exits(0).json();
-    for what in ["degrees", "step_time_ns"] {
-        assert_eq!(of_graph["best"][what], of_config["best"][what]);
-    }
+    assert_eq!(of_graph["best"]["degrees"], of_config["best"]["degrees"]);
+    // The exporter dropped biases of zeros, which the config's optimizer steps over.
+    let step = |told: &Value| told["best"]["step_time_ns"].as_f64().unwrap();
+    let ratio = step(&of_graph) / step(&of_config);
+    assert!(ratio <= 1.0 && ratio > 0.9999, "{ratio}");
     let graph = &of_graph["graph"];
     assert_eq!(graph["n_parameters"], graph["n_parameters_of_plan"]);
     assert_eq!(graph["n_parameters"], of_graph["plan"]["training"]["n_parameters"]);

@@ -121,11 +121,8 @@ fn row(
     let found = solve(&pricing, &space, &Options::default())?;
     let needs = if found.best.is_none() { least(&pricing, &space) } else { None };
     let elapsed_s = start.elapsed().as_secs_f64();
-    let target = Target {
-        n_devices: u64::from(N_DEVICES),
-        n_blocks: model.n_blocks(),
-        global_batch: GLOBAL_BATCH,
-    };
+    let target =
+        Target { n_devices: u64::from(N_DEVICES), model: &model, global_batch: GLOBAL_BATCH };
     let plan = plan_of(&launcher::read(Launcher::Galvatron, THEIRS)?, &target)?;
     let (step, peaks) = judged_plan(&pricing, &plan)?;
     let fits = peaks.iter().all(|peak| *peak <= limit_gib << 30);

@@ -1,0 +1,87 @@
+//! What of a plan a target can be told.
+
+/// A field of a plan of a training run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Field {
+    /// Data-parallel replicas.
+    Data,
+    /// Tensor-parallel shards.
+    Tensor,
+    /// Pipeline ranks.
+    Pipeline,
+    /// Context-parallel shards.
+    Context,
+    /// Expert-parallel shards.
+    Expert,
+    /// Chunks of a rank.
+    VirtualStages,
+    /// Blocks of each stage.
+    Blocks,
+    /// The schedule, by its name or cell by cell.
+    Schedule,
+    /// Samples of a micro-batch.
+    MicroBatch,
+    /// Micro-batches of each replica.
+    MicroBatches,
+    /// Samples of a step.
+    GlobalBatch,
+    /// What replicas share out.
+    Zero,
+    /// Whether tensor ranks split the sequence.
+    Sequence,
+    /// Which axis lies on which tier.
+    Mesh,
+    /// What every stage computes again.
+    Recompute,
+    /// What each block computes again, and what its replicas share out.
+    BlockPolicies,
+    /// What products are computed in.
+    ElementType,
+}
+
+impl Field {
+    /// All.
+    pub const ALL: [Self; 17] = [
+        Self::Data,
+        Self::Tensor,
+        Self::Pipeline,
+        Self::Context,
+        Self::Expert,
+        Self::VirtualStages,
+        Self::Blocks,
+        Self::Schedule,
+        Self::MicroBatch,
+        Self::MicroBatches,
+        Self::GlobalBatch,
+        Self::Zero,
+        Self::Sequence,
+        Self::Mesh,
+        Self::Recompute,
+        Self::BlockPolicies,
+        Self::ElementType,
+    ];
+
+    /// Its name, as in the docs and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Tensor => "tensor",
+            Self::Pipeline => "pipeline",
+            Self::Context => "context",
+            Self::Expert => "expert",
+            Self::VirtualStages => "virtual stages",
+            Self::Blocks => "blocks",
+            Self::Schedule => "schedule",
+            Self::MicroBatch => "micro-batch",
+            Self::MicroBatches => "micro-batches",
+            Self::GlobalBatch => "global batch",
+            Self::Zero => "zero",
+            Self::Sequence => "sequence",
+            Self::Mesh => "mesh",
+            Self::Recompute => "recompute",
+            Self::BlockPolicies => "recompute and zero of each block",
+            Self::ElementType => "element type",
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! `compare` where the second file is a plan of a training run: with another one, or with what a
+//! launcher runs now.
+
+mod changes;
+mod settings;
+
+use std::path::Path;
+
+use cost_model::pipeline::judge_plan;
+use cost_model::pipeline::way::Contention;
+use documents::diagnostic::DiagnosticDocument;
+use documents::plan::PlanDocument;
+use importers::launcher::{self, Launcher};
+use ir::diagnostic::Diagnostic;
+use ir::plan::Plan;
+use ir::tensor::DType;
+use ir::units::{Bytes, Nanos};
+use ir::workload::Optimizer;
+use serde_json::json;
+
+use super::replay::{Asked, OnModel, read_on, setting};
+use super::setting::Setting;
+use crate::cli::CompareArgs;
+use crate::commands::{CommandResult, Exit, replay};
+use crate::printer::Printer;
+use crate::table::Column;
+use changes::{Change, changes};
+pub(super) use settings::{Target, plan_of};
+
+/// What runs on one side, and on what.
+struct Facts {
+    plan: Plan,
+    global_batch: u64,
+    sequence: u64,
+    dtype: Option<DType>,
+    optimizer: Optimizer,
+    stack: String,
+    /// Name of the schedule.
+    schedule: String,
+    offloads: bool,
+}
+
+/// Step time and peaks of one side, as far as they are known.
+struct Side {
+    facts: Facts,
+    step: Option<Nanos>,
+    /// Of the rank that holds most.
+    peak: Option<Bytes>,
+    /// The rank that exceeds its limit by most, and by how much.
+    short: Option<(usize, Bytes)>,
+}
+
+impl Side {
+    /// Nanoseconds of a token; of a sample where samples have no tokens.
+    fn per_token(&self) -> Option<f64> {
+        let tokens = self.facts.global_batch.saturating_mul(self.facts.sequence).max(1);
+        Some(self.step?.get() as f64 / tokens as f64)
+    }
+}
+
+/// Sets a launcher's settings beside a plan.
+pub(crate) fn compare(
+    launcher: Launcher,
+    text: &str,
+    document: &PlanDocument,
+    args: &CompareArgs,
+    printer: &Printer,
+) -> CommandResult {
+    let missing = |what: &str, hint: &str| {
+        Diagnostic::usage("not-comparable", format!("a launcher's settings need {what}")).hint(hint)
+    };
+    if document.training.is_none() {
+        return Err(missing("a plan of a training run beside them", "plan a config.json"));
+    }
+    let model = args.model.as_deref();
+    let model = model.ok_or_else(|| missing("the model", "add --model config.json"))?;
+    let settings = launcher::read(launcher, text)?;
+    let on = read_on(document, model, &args.target)?;
+    let of_plan = facts(document, on.plan.clone())?;
+    let asked = Asked {
+        sequence_length: settings.sequence_length.unwrap_or(of_plan.sequence),
+        global_batch: settings.global_batch.unwrap_or(of_plan.global_batch),
+        dtype: settings.dtype.or(of_plan.dtype),
+        optimizer: settings.optimizer.unwrap_or(of_plan.optimizer),
+    };
+    // Galvatron's files say nothing of it; others that leave states with the host are refused.
+    let offloads = of_plan.offloads && launcher == Launcher::Galvatron;
+    let is_same = asked.sequence_length == of_plan.sequence
+        && asked.global_batch == of_plan.global_batch
+        && asked.dtype == of_plan.dtype
+        && asked.optimizer == of_plan.optimizer
+        && of_plan.offloads == offloads;
+    let own = match is_same {
+        true => None,
+        false => Some(setting(document, model, &args.target, &asked)?),
+    };
+    let own = own.as_ref().unwrap_or(&on.setting);
+    let n_devices = own.cluster.devices.len() as u64;
+    let target = Target { n_devices, model: &own.model, global_batch: asked.global_batch };
+    let plan = plan_of(&settings, &target)?;
+    let now = Facts {
+        plan,
+        global_batch: asked.global_batch,
+        sequence: asked.sequence_length,
+        dtype: Some(own.numbers.dtype),
+        optimizer: own.numbers.optimizer,
+        stack: of_plan.stack.clone(),
+        schedule: settings.schedule.clone().unwrap_or_else(|| "1f1b".to_owned()),
+        offloads,
+    };
+    let of_plan = Facts { dtype: Some(on.setting.numbers.dtype), ..of_plan };
+    let mut warnings = on.warnings.clone();
+    warnings.extend(own.warnings.iter().filter(|own| !on.warnings.contains(own)).cloned());
+    let (a, b) = (side(own, now)?, side(&on.setting, of_plan)?);
+    printer.warnings(&warnings);
+    let changes = changes(&a.facts, &b.facts);
+    let names = [launcher.name().to_owned(), "plan".to_owned()];
+    table(&names, (&a, &b), &changes, printer);
+    let costs = match on.setting.layers {
+        Some(_) => "on measured layers",
+        None => "nominal unless a profile says otherwise",
+    };
+    printer.line(&match (a.short, b.short) {
+        (Some(_), _) => "what runs now does not fit by this model of memory".to_owned(),
+        (None, Some(_)) => "the plan does not fit".to_owned(),
+        (None, None) => {
+            format!("the plan is {} as what runs now ({}, {costs})", gain(&a, &b), steps(&a, &b))
+        }
+    });
+    printer.document(&json!({
+        "launcher": launcher.name(),
+        "equal": changes.is_empty(),
+        "now": as_json(&a),
+        "plan": as_json(&b),
+        "changes": changes.iter().map(|(what, now, plan)| {
+            json!({ "field": what, "now": now, "plan": plan })
+        }).collect::<Vec<_>>(),
+        "warnings": warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
+    }));
+    Ok(if changes.is_empty() { Exit::DONE } else { Exit::DIFFERS })
+}
+
+/// Sets two plans of training runs side by side.
+pub(crate) fn compare_plans(
+    (a, b): (&PlanDocument, &PlanDocument),
+    mut warnings: Vec<Diagnostic>,
+    args: &CompareArgs,
+    printer: &Printer,
+) -> CommandResult {
+    let of = |document: &PlanDocument| match args.model.as_deref() {
+        Some(model) => measured(document, model, args),
+        None => Ok((stated(document)?, Vec::new())),
+    };
+    let ((a, of_a), (b, of_b)) = (of(a)?, of(b)?);
+    warnings.extend(of_a);
+    for warning in of_b {
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+    let changes = changes(&a.facts, &b.facts);
+    let name = |path: &Path| {
+        path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    };
+    table(&[name(&args.a), name(&args.b)], (&a, &b), &changes, printer);
+    printer.warnings(&warnings);
+    let basis = match args.model {
+        Some(_) => "judged again",
+        None => "as the files state",
+    };
+    if changes.is_empty() {
+        printer.line("the plans decide the same");
+    } else if a.short.is_none() && b.short.is_none() && a.step.is_some() && b.step.is_some() {
+        let sides = (name(&args.b), gain(&a, &b), name(&args.a), steps(&a, &b));
+        printer.line(&format!("{} is {} as {} ({}, {basis})", sides.0, sides.1, sides.2, sides.3));
+    } else {
+        printer.line("the plans differ");
+    }
+    printer.document(&json!({
+        "equal": changes.is_empty(),
+        "a": as_json(&a),
+        "b": as_json(&b),
+        "changes": changes.iter().map(|(what, a, b)| json!({ "field": what, "a": a, "b": b }))
+            .collect::<Vec<_>>(),
+        "warnings": warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
+    }));
+    Ok(if changes.is_empty() { Exit::DONE } else { Exit::DIFFERS })
+}
+
+/// What a document says about its run.
+fn facts(document: &PlanDocument, plan: Plan) -> Result<Facts, Diagnostic> {
+    let Some(training) = &document.training else {
+        return Err(Diagnostic::input("bad-plan", "the plan is none of a training run"));
+    };
+    let workload = replay::workload(&document.workload)?;
+    Ok(Facts {
+        plan,
+        global_batch: training.global_batch,
+        sequence: training.sequence_length,
+        dtype: workload.dtype,
+        optimizer: workload.optimizer,
+        stack: training.stack.clone(),
+        schedule: training.schedule.clone(),
+        offloads: training.offloads_optimizer,
+    })
+}
+
+/// A plan on the model, judged again.
+fn measured(
+    document: &PlanDocument,
+    model: &Path,
+    args: &CompareArgs,
+) -> Result<(Side, Vec<Diagnostic>), Diagnostic> {
+    let on: OnModel<'_> = read_on(document, model, &args.target)?;
+    let dtype = Some(on.setting.numbers.dtype);
+    let facts = Facts { dtype, ..facts(document, on.plan.clone())? };
+    Ok((side(&on.setting, facts)?, on.warnings))
+}
+
+/// A plan as its document states it.
+fn stated(document: &PlanDocument) -> Result<Side, Diagnostic> {
+    let facts = facts(document, document.to_training()?)?;
+    let memory = document.training.iter().flat_map(|own| own.memory.iter());
+    Ok(Side {
+        facts,
+        step: document.cost.as_ref().map(|cost| Nanos(cost.step_time_ns)),
+        peak: memory.map(|rank| Bytes(rank.peak_bytes)).max(),
+        short: None,
+    })
+}
+
+fn side(setting: &Setting, facts: Facts) -> Result<Side, Diagnostic> {
+    let costs = setting.costs(&facts.plan, setting.limit)?;
+    let judged = judge_plan(&costs, &facts.plan, Contention::Static);
+    let report = judged.map_err(|violation| violation.diagnostic())?.report;
+    let over = report.ranks.iter().enumerate().filter_map(|(rank, own)| {
+        let short = own.peak.bytes.checked_sub(own.limit?).filter(|short| *short > 0)?;
+        Some((rank, Bytes(short)))
+    });
+    Ok(Side {
+        step: Some(report.step_time),
+        peak: report.ranks.iter().map(|rank| Bytes(rank.peak.bytes)).max(),
+        short: over.max_by_key(|(_, short)| *short),
+        facts,
+    })
+}
+
+fn as_json(side: &Side) -> serde_json::Value {
+    let fits = side.short.is_none();
+    json!({
+        "step_time_ns": side.step.filter(|_| fits).map(Nanos::get),
+        "ns_per_token": side.per_token().filter(|_| fits),
+        "global_batch": side.facts.global_batch,
+        "sequence_length": side.facts.sequence,
+        "peak_bytes": side.peak.map(Bytes::get),
+        "short_of_bytes": side.short.map(|(_, bytes)| bytes.get()),
+        "short_rank": side.short.map(|(rank, _)| rank),
+    })
+}
+
+/// Whether both sides do the same work in a step.
+fn is_same_step(a: &Side, b: &Side) -> bool {
+    (a.facts.global_batch, a.facts.sequence) == (b.facts.global_batch, b.facts.sequence)
+}
+
+/// How many times as fast the second side is.
+fn gain(a: &Side, b: &Side) -> String {
+    let ratio = match (a.per_token(), b.per_token()) {
+        (Some(a), Some(b)) => a / b.max(f64::MIN_POSITIVE),
+        _ => f64::NAN,
+    };
+    let per = if is_same_step(a, b) { "" } else { " per token" };
+    format!("{ratio:.3} times as fast{per}")
+}
+
+fn steps(a: &Side, b: &Side) -> String {
+    let (own, other) = (&a.facts, &b.facts);
+    if is_same_step(a, b) {
+        return format!("{} samples a step", own.global_batch);
+    }
+    format!(
+        "steps of {} samples of {} tokens and of {} of {}",
+        own.global_batch, own.sequence, other.global_batch, other.sequence
+    )
+}
+
+fn table(names: &[String; 2], (a, b): (&Side, &Side), changes: &[Change], printer: &Printer) {
+    let step = |side: &Side| match (side.short, side.step) {
+        (None, Some(step)) => step.to_string(),
+        (Some((rank, bytes)), _) => format!("none: rank {rank} lacks {bytes}"),
+        (None, None) => "not stated".to_owned(),
+    };
+    let token = |side: &Side| match side.per_token().filter(|_| side.short.is_none()) {
+        Some(ns) if ns < 1e3 => format!("{ns:.1} ns"),
+        Some(ns) => Nanos::rounded(ns, ir::units::Work::Some).to_string(),
+        None => "-".to_owned(),
+    };
+    let peak =
+        |side: &Side| side.peak.map_or_else(|| "not stated".to_owned(), |peak| peak.to_string());
+    let mut rows = vec![
+        vec![String::new(), names[0].clone(), names[1].clone()],
+        vec!["step time".to_owned(), step(a), step(b)],
+        vec!["time per token".to_owned(), token(a), token(b)],
+        vec!["peak memory".to_owned(), peak(a), peak(b)],
+    ];
+    rows.extend(changes.iter().map(|(what, a, b)| vec![(*what).to_owned(), a.clone(), b.clone()]));
+    let columns = [Column::Name(""), Column::Text(""), Column::Text("")];
+    printer.table(&columns, rows);
+}

@@ -1,0 +1,149 @@
+//! Settings files of launchers: what they say is read, or named where it is not.
+
+use importers::launcher::{Launcher, read};
+use ir::card::{Recompute, ZeroStage};
+use ir::tensor::DType;
+use ir::workload::Optimizer;
+
+const MEGATRON: &str = "--tensor-model-parallel-size 2 --micro-batch-size 1 --seq-length 512";
+
+fn megatron(more: &str) -> Result<ir::launch::LaunchSettings, ir::diagnostic::Diagnostic> {
+    read(Launcher::Megatron, &format!("{MEGATRON} {more}"))
+}
+
+/// `megatron/training/arguments.py` (d98e8a64): Megatron-FSDP shards as its strategy says, parameters
+/// unless told otherwise, and nobody else reads the strategy; torch's shards parameters.
+#[test]
+fn what_replicas_share_out_is_what_megatron_shares_out() {
+    let zero = |more: &str| megatron(more).unwrap().zero.unwrap();
+    let strategy = "--data-parallel-sharding-strategy";
+    assert_eq!(zero(""), ZeroStage::None);
+    assert_eq!(zero("--use-distributed-optimizer"), ZeroStage::Optimizer);
+    assert_eq!(zero("--use-megatron-fsdp"), ZeroStage::Parameters);
+    assert_eq!(zero("--use-megatron-fsdp --use-distributed-optimizer"), ZeroStage::Parameters);
+    for (name, stage) in [
+        ("no_shard", ZeroStage::None),
+        ("optim", ZeroStage::Optimizer),
+        ("optim_grads", ZeroStage::Gradients),
+        ("optim_grads_params", ZeroStage::Parameters),
+    ] {
+        assert_eq!(zero(&format!("--use-megatron-fsdp {strategy} {name}")), stage);
+        assert_eq!(megatron(&format!("{strategy} {name}")).unwrap_err().code, "not-judged");
+    }
+    assert_eq!(zero("--use-torch-fsdp2"), ZeroStage::Parameters);
+    let kept = "--use-torch-fsdp2 --torch-fsdp2-no-reshard-after-forward";
+    assert_eq!(zero(kept), ZeroStage::Gradients);
+}
+
+#[test]
+fn element_types_optimizers_and_recompute_are_read() {
+    let dtype = |launcher, text: &str| read(launcher, text).unwrap().dtype;
+    let of_megatron = |more: &str| dtype(Launcher::Megatron, &format!("{MEGATRON} {more}"));
+    assert_eq!(of_megatron(""), None);
+    assert_eq!(of_megatron("--bf16"), Some(DType::Bf16));
+    assert_eq!(of_megatron("--fp16"), Some(DType::F16));
+    assert_eq!(of_megatron("--bf16 --fp8-format hybrid"), Some(DType::F8));
+    assert_eq!(megatron("--fp8-format e9").unwrap_err().code, "bad-settings");
+    assert_eq!(megatron("--bf16 --fp16").unwrap_err().code, "bad-settings");
+    let torchtitan = |text: &str| dtype(Launcher::Torchtitan, text);
+    assert_eq!(torchtitan("--training.mixed_precision_param bfloat16"), Some(DType::Bf16));
+    assert_eq!(torchtitan("--training.mixed_precision_param float32"), Some(DType::F32));
+    let deepspeed = |text: &str| dtype(Launcher::DeepSpeed, text);
+    assert_eq!(deepspeed("{}"), None);
+    assert_eq!(deepspeed(r#"{"fp16":{"enabled":true}}"#), Some(DType::F16));
+    let off = r#"{"bf16":{"enabled":false},"fp16":{"enabled":false}}"#;
+    assert_eq!(deepspeed(off), Some(DType::F32));
+    assert_eq!(megatron("--optimizer sgd").unwrap().optimizer, Some(Optimizer::Sgd));
+    assert_eq!(megatron("--optimizer muon").unwrap_err().code, "not-judged");
+    let adam = r#"{"optimizer":{"type":"AdamW","params":{"lr":1e-4}}}"#;
+    assert_eq!(read(Launcher::DeepSpeed, adam).unwrap().optimizer, Some(Optimizer::AdamW));
+    let again = |more: &str| megatron(more).unwrap().recompute;
+    assert_eq!(again("--recompute-activations"), Some(Recompute::Selective));
+    assert_eq!(again("--recompute-granularity selective"), Some(Recompute::Selective));
+    let mlp = "--recompute-granularity selective --recompute-modules mlp";
+    assert_eq!(megatron(mlp).unwrap_err().code, "not-judged");
+}
+
+/// A degree that is written wrong is no degree of 1.
+#[test]
+fn slips_of_flags_are_named() {
+    let slips = [
+        (Launcher::Megatron, "--tensor-model-parallel-sizes 8", "--tensor-model-parallel-size"),
+        (Launcher::Megatron, "--tensor_model_parallel_size 8", "--tensor-model-parallel-size"),
+        (Launcher::Megatron, "--tensor-parallel-size 8", "--tensor-model-parallel-size"),
+        (Launcher::Megatron, "--pipeline-parallel-size=8", "--pipeline-model-parallel-size"),
+        (Launcher::Megatron, "--micro-batchsize 8", "--micro-batch-size"),
+        (Launcher::Megatron, "--sequence-length 8", "--seq-length"),
+        (Launcher::Megatron, "--recompute-granularty full", "--recompute-granularity"),
+        (
+            Launcher::Torchtitan,
+            "--parallelism.tensor_paralel_degree 8",
+            "--parallelism.tensor_parallel_degree",
+        ),
+        (Launcher::Torchtitan, "--parallelism.anything 8", "--parallelism."),
+        (Launcher::Vllm, "--tensor-paralel-size 8", "--tensor-parallel-size"),
+        (Launcher::Sglang, "--tpsize 8", "--tp-size"),
+        (
+            Launcher::DeepSpeed,
+            r#"{"train_micro_batch_per_gpu":8}"#,
+            "train_micro_batch_size_per_gpu",
+        ),
+    ];
+    for (launcher, text, nearest) in slips {
+        let error = read(launcher, text).unwrap_err();
+        assert_eq!(error.code, "unknown-flag", "{text}");
+        assert!(error.hints.iter().any(|hint| hint.contains(nearest)), "{text}: {error:?}");
+    }
+    // Real flags of Megatron-Core that say nothing about parallelism.
+    let others = "--ckpt-format torch_dist --eval-micro-batch-size 4 --lr 1e-4 --hidden-size 4096 \
+        --num-attention-heads 32 --train-iters 100 --overlap-grad-reduce --eval-iters 4 \
+        --max-position-embeddings 4096 --ffn-hidden-size 11008 --distributed-backend nccl \
+        --decoder-seq-length 2048 --untie-embeddings-and-output-weights --num-query-groups 8 \
+        --use-mcore-models --attention-softmax-in-fp32 --no-masked-softmax-fusion";
+    assert!(megatron(others).is_ok(), "{:?}", megatron(others));
+    assert_eq!(megatron("\n# --tensor-model-parallel-sizes 8\n").unwrap().tensor, Some(2));
+}
+
+/// What a plan has no field for is refused by its name.
+#[test]
+fn what_is_not_judged_is_named() {
+    for flag in [
+        "--optimizer-cpu-offload",
+        "--distribute-saved-activations",
+        "--account-for-embedding-in-pipeline-split",
+        "--num-distributed-optimizer-instances 2",
+        "--expert-tensor-parallel-size 1",
+        "--fp4-format e2m1",
+    ] {
+        let error = megatron(flag).unwrap_err();
+        let name = flag.split(' ').next().unwrap();
+        assert!(error.code == "not-judged" && error.message.contains(name), "{flag}: {error:?}");
+    }
+    assert!(megatron("--expert-tensor-parallel-size 2").is_ok());
+    let host = r#"{"zero_optimization":{"stage":1,"offload_optimizer":{"device":"cpu"}}}"#;
+    assert_eq!(read(Launcher::DeepSpeed, host).unwrap_err().code, "not-judged");
+}
+
+/// Each number has a range, and no product or list of such numbers leaves it.
+#[test]
+fn numbers_out_of_all_proportion_are_refused_at_once() {
+    let large = ["4294967295", "4294967296", "18446744073709551615", "1048577", "-1", "0", "1e3"];
+    for number in large {
+        let files = [
+            (Launcher::Megatron, format!("--tensor-model-parallel-size {number}")),
+            (Launcher::Megatron, format!("--num-layers {number} --micro-batch-size 1")),
+            (Launcher::Torchtitan, format!("--parallelism.tensor_parallel_degree {number}")),
+            (Launcher::Vllm, format!("--tensor-parallel-size {number}")),
+            (Launcher::Sglang, format!("--ep-size {number}")),
+            (Launcher::DeepSpeed, format!("{{\"topology\":{{\"num_mp\":{number}}}}}")),
+            (Launcher::DeepSpeed, format!("{{\"parts\":[0,{number}]}}")),
+            (Launcher::Galvatron, format!("{{\"tp_sizes_enc\":\"{number}\",\"pp_deg\":1}}")),
+            (Launcher::Galvatron, format!("{{\"tp_sizes_enc\":\"1\",\"pp_deg\":{number}}}")),
+        ];
+        for (launcher, text) in files {
+            assert!(read(launcher, &text).is_err(), "{text}");
+        }
+    }
+    let many = "--num-layers 1048576 --pipeline-model-parallel-size 1048576";
+    assert_eq!(read(Launcher::Megatron, many).unwrap_err().code, "bad-settings");
+}
