@@ -105,8 +105,12 @@ fn annotated(
     options.batch = workload.micro_batch.or(workload.batch);
     options.trains = workload.mode == Mode::Training;
     // The cluster is small: a slip in it is found before a large model is read.
-    let given = flags.cluster.as_deref().map(cluster).transpose()?;
+    let (given, strange) = match flags.cluster.as_deref().map(cluster).transpose()? {
+        Some((given, strange)) => (Some(given), strange),
+        None => (None, Vec::new()),
+    };
     let Import { graph, cluster, summary, mut warnings } = import(model, &options)?;
+    warnings.extend(strange);
     let cluster = given.or(cluster).ok_or_else(no_cluster)?;
     let profile = flags.profile.as_deref().map(importers::profile::read).transpose()?;
     let (profile, cluster) = match profile {
@@ -143,8 +147,8 @@ fn annotated(
     Ok(Loaded { problem, summary, profile, request, warnings })
 }
 
-/// Reads a cluster file.
-pub(crate) fn cluster(path: &Path) -> Result<Cluster, Diagnostic> {
+/// Reads a cluster file, with warnings of what is strange about it.
+pub(crate) fn cluster(path: &Path) -> Result<(Cluster, Vec<Diagnostic>), Diagnostic> {
     let unreadable = |why: String| {
         let message = format!("can't read the cluster file `{}`", path.display());
         Diagnostic::input("cluster-unreadable", message).fact("reason", why)

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use clap::Args;
+use documents::quantity::size;
 use ir::units::Bytes;
 
 use crate::flag_values::{positive, share};
@@ -76,21 +77,8 @@ fn range(text: &str) -> Result<RangeInclusive<u32>, String> {
 
 /// A size with a unit, decimal or binary.
 fn bytes(text: &str) -> Result<Bytes, String> {
-    const UNITS: [(&str, f64); 8] = [
-        ("KiB", 1024.0),
-        ("MiB", 1_048_576.0),
-        ("GiB", 1_073_741_824.0),
-        ("TiB", 1_099_511_627_776.0),
-        ("KB", 1e3),
-        ("MB", 1e6),
-        ("GB", 1e9),
-        ("TB", 1e12),
-    ];
     let wrong = || "needs a size such as 40GB, 38GiB or a number of bytes".to_owned();
-    let unit = UNITS.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, *scale)));
-    let (number, scale) = unit.unwrap_or((text.strip_suffix('B').unwrap_or(text), 1.0));
-    let value: f64 = number.trim().parse().map_err(|_| wrong())?;
-    let value = value * scale;
+    let value = size(text).ok_or_else(wrong)?;
     if value.is_finite() && (1.0..1e18).contains(&value) {
         Ok(Bytes(value.round() as u64))
     } else {

@@ -1,12 +1,14 @@
 //! The cluster file: what a user writes in YAML to describe devices and the links between them.
 //!
 //! Two forms may be mixed in one document: `nodes` (so many hosts of so many equal devices, joined
-//! by a `network`) and `devices` with `links` (each named). Sizes are in bytes, rates in bytes or
-//! floating-point operations per second, times in seconds. Nothing is checked here but the shape;
-//! `importers` checks the values.
+//! by a `network`) and `devices` with `links` (each named). Sizes are in bytes or have a unit, rates
+//! are in bytes or floating-point operations per second, times in seconds. Nothing is checked here
+//! but the shape; `importers` checks the values.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::quantity::Size;
 
 /// Whether a device sends and receives at the same time on one tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -31,10 +33,10 @@ pub struct ClusterDocument {
     pub duplex: DuplexDocument,
     /// Default for devices that state none: bytes held by driver context and library handles.
     #[serde(default)]
-    pub context_bytes: Option<f64>,
+    pub context_bytes: Option<Size>,
     /// Default for devices that state none: bytes kept free.
     #[serde(default)]
-    pub reserve_bytes: Option<f64>,
+    pub reserve_bytes: Option<Size>,
     /// Default for devices that state none: share of the memory kept free, in [0, 1).
     #[serde(default)]
     pub reserve_fraction: Option<f64>,
@@ -72,7 +74,7 @@ pub struct KindDocument {
     pub name: String,
     /// Memory of one device.
     #[serde(default)]
-    pub memory_bytes: Option<f64>,
+    pub memory_bytes: Option<Size>,
     /// Memory bandwidth.
     #[serde(default)]
     pub memory_bytes_per_s: Option<f64>,
@@ -127,7 +129,8 @@ pub struct NodesDocument {
     /// Link between devices of one domain; none if absent.
     #[serde(default)]
     pub scaleup: Option<String>,
-    /// Devices per domain; all of the host if absent (2 for bridge pairs).
+    /// Devices per domain; all of the host if absent (2 for bridge
+    /// pairs, 4 for bridges of four).
     #[serde(default)]
     pub scaleup_domain: Option<u64>,
     /// Link through the host between devices that share no domain. The catalogue's for the kind if
@@ -142,19 +145,19 @@ pub struct NodesDocument {
     pub network: Option<String>,
     /// Memory of each device where it is not the kind's.
     #[serde(default)]
-    pub memory_bytes: Option<f64>,
+    pub memory_bytes: Option<Size>,
     /// See [`ClusterDocument::context_bytes`].
     #[serde(default)]
-    pub context_bytes: Option<f64>,
+    pub context_bytes: Option<Size>,
     /// See [`ClusterDocument::reserve_bytes`].
     #[serde(default)]
-    pub reserve_bytes: Option<f64>,
+    pub reserve_bytes: Option<Size>,
     /// See [`ClusterDocument::reserve_fraction`].
     #[serde(default)]
     pub reserve_fraction: Option<f64>,
     /// Memory of the host.
     #[serde(default)]
-    pub host_memory_bytes: Option<f64>,
+    pub host_memory_bytes: Option<Size>,
     /// Processor cores of the host.
     #[serde(default)]
     pub cpu_cores: Option<u32>,
@@ -203,13 +206,13 @@ pub struct DeviceDocument {
     pub node: Option<String>,
     /// Memory where it is not the kind's.
     #[serde(default)]
-    pub memory_bytes: Option<f64>,
+    pub memory_bytes: Option<Size>,
     /// See [`ClusterDocument::context_bytes`].
     #[serde(default)]
-    pub context_bytes: Option<f64>,
+    pub context_bytes: Option<Size>,
     /// See [`ClusterDocument::reserve_bytes`].
     #[serde(default)]
-    pub reserve_bytes: Option<f64>,
+    pub reserve_bytes: Option<Size>,
     /// See [`ClusterDocument::reserve_fraction`].
     #[serde(default)]
     pub reserve_fraction: Option<f64>,

@@ -22,16 +22,15 @@ use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
 use crate::source::{self, FileSource};
 
 mod calibrated;
+mod ranges;
+
+use ranges::{checked, refused};
 
 /// Largest profile that is read, in bytes.
 const MAX_BYTES: u64 = 32 << 20;
 /// Nesting and nodes that a profile may have.
 const MAX_DEPTH: usize = 32;
 const MAX_NODES: usize = 2_000_000;
-/// Longest start-up cost that is believed, in seconds.
-const MAX_START: f64 = 60.0;
-/// What a time or a rate must be.
-const POSITIVE: &str = "positive and finite";
 /// Element types that products are measured in.
 const DTYPES: [DType; 6] = [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8, DType::F4];
 
@@ -142,8 +141,9 @@ fn profile(document: ProfileDocument) -> Result<Profile, Diagnostic> {
 fn read_kind(profile: &mut Profile, name: &str, kind: KindDocument) -> Result<(), Diagnostic> {
     let rates = MeasuredRates {
         peak: by_dtype(kind.peak_flops_per_s, name, |owner, rate| {
+            let rate = checked("peak_flops_per_s", owner, rate)?;
             FlopsPerSecond::new(rate)
-                .ok_or_else(|| refused("peak_flops_per_s", owner, rate, POSITIVE))
+                .ok_or_else(|| refused("peak_flops_per_s", owner, rate, "positive"))
         })?,
         memory_bandwidth: kind
             .memory_bytes_per_s
@@ -193,26 +193,20 @@ fn by_dtype<A, B>(
 }
 
 fn read_kernels(owner: &str, kernels: KernelDocument) -> Result<KernelConstants, Diagnostic> {
-    let share = |key, value: f64, most: f64| {
-        within(key, owner, value, f64::MIN_POSITIVE, most, &format!("in (0, {most}]"))
-    };
     Ok(KernelConstants {
         launch: start("launch_s", owner, kernels.launch_s)?,
-        compute_efficiency: share("compute_efficiency", kernels.compute_efficiency, 1.0)?,
-        memory_efficiency: share("memory_efficiency", kernels.memory_efficiency, 1.2)?,
-        p_norm: within("p_norm", owner, kernels.p_norm, 1.0, 1e3, "between 1 and 1000")?,
+        compute_efficiency: checked("compute_efficiency", owner, kernels.compute_efficiency)?,
+        memory_efficiency: checked("memory_efficiency", owner, kernels.memory_efficiency)?,
+        p_norm: checked("p_norm", owner, kernels.p_norm)?,
         tile: kernels.tile.map(|tile| read_tile(owner, &tile)).transpose()?,
         provenance: kernels.provenance.into(),
     })
 }
 
 fn read_tile(owner: &str, tile: &TileDocument) -> Result<TileConstants, Diagnostic> {
-    let up_to = |key, value: f64, most: f64| {
-        within(key, owner, value, 0.0, most, &format!("between 0 and {most}"))
-    };
     Ok(TileConstants {
-        k0: up_to("k0", tile.k0, 1e6)?,
-        small_tile_penalty: up_to("small_tile_penalty", tile.small_tile_penalty, 1e3)?,
+        k0: checked("k0", owner, tile.k0)?,
+        small_tile_penalty: checked("small_tile_penalty", owner, tile.small_tile_penalty)?,
         split_k: start("split_k_s", owner, tile.split_k_s)?,
     })
 }
@@ -236,15 +230,12 @@ fn read_link(owner: &str, link: LinkDocument) -> Result<LinkConstants, Diagnosti
 }
 
 fn read_quality(owner: &str, quality: QualityDocument) -> Result<Quality, Diagnostic> {
-    let error =
-        |key, value: f64| within(key, owner, value, 0.0, f64::MAX, "finite and not negative");
-    let (least, want) = (f64::MIN, "finite and at most 1");
     Ok(Quality {
         n_samples: quality.samples,
-        r_squared: within("r_squared", owner, quality.r_squared, least, 1.0, want)?,
-        median_error: error("median_error", quality.median_error)?,
-        worst_error: error("worst_error", quality.worst_error)?,
-        dispersion: error("dispersion", quality.dispersion)?,
+        r_squared: checked("r_squared", owner, quality.r_squared)?,
+        median_error: checked("median_error", owner, quality.median_error)?,
+        worst_error: checked("worst_error", owner, quality.worst_error)?,
+        dispersion: checked("dispersion", owner, quality.dispersion)?,
         unidentified: quality.unidentified,
     })
 }
@@ -253,11 +244,11 @@ fn read_quality(owner: &str, quality: QualityDocument) -> Result<Quality, Diagno
 fn table(owner: &str, points: &[PointDocument]) -> Result<Vec<SizePoint>, Diagnostic> {
     let mut table: Vec<SizePoint> = Vec::with_capacity(points.len());
     for point in points {
-        let time = within("time_s", owner, point.time_s, f64::MIN_POSITIVE, 1e9, POSITIVE)?;
-        let time = Seconds::new(time).ok_or_else(|| refused("time_s", owner, time, POSITIVE))?;
-        let least = table.last().map_or(1, |last| last.bytes.get().saturating_add(1));
-        if point.bytes < least {
-            let want = "greater than the size before it, and at least 1";
+        let time = checked("time_s", owner, point.time_s)?;
+        let time = Seconds::new(time).ok_or_else(|| refused("time_s", owner, time, "positive"))?;
+        checked("bytes", owner, point.bytes as f64)?;
+        if table.last().is_some_and(|last| last.bytes.get() >= point.bytes) {
+            let want = "greater than the size before it";
             return Err(refused("bytes", owner, point.bytes as f64, want));
         }
         table.push(SizePoint { bytes: Bytes(point.bytes), time });
@@ -266,32 +257,13 @@ fn table(owner: &str, points: &[PointDocument]) -> Result<Vec<SizePoint>, Diagno
 }
 
 fn start(key: &'static str, owner: &str, value: f64) -> Result<Seconds, Diagnostic> {
-    let want = "between 0 and 60 seconds";
-    let value = within(key, owner, value, 0.0, MAX_START, want)?;
-    Seconds::new(value).ok_or_else(|| refused(key, owner, value, want))
+    let value = checked(key, owner, value)?;
+    Seconds::new(value).ok_or_else(|| refused(key, owner, value, "at least 0"))
 }
 
 fn bandwidth(key: &'static str, owner: &str, value: f64) -> Result<BytesPerSecond, Diagnostic> {
-    BytesPerSecond::new(value).ok_or_else(|| refused(key, owner, value, POSITIVE))
-}
-
-fn within(
-    key: &'static str,
-    owner: &str,
-    value: f64,
-    least: f64,
-    most: f64,
-    want: &str,
-) -> Result<f64, Diagnostic> {
-    if value.is_finite() && (least..=most).contains(&value) {
-        return Ok(value);
-    }
-    Err(refused(key, owner, value, want))
-}
-
-fn refused(key: &'static str, owner: &str, value: f64, want: &str) -> Diagnostic {
-    let message = format!("`{key}` of `{owner}` is {value}; it must be {want}");
-    Diagnostic::input("profile-value", message).fact("key", key)
+    let value = checked(key, owner, value)?;
+    BytesPerSecond::new(value).ok_or_else(|| refused(key, owner, value, "positive"))
 }
 
 fn shape(error: &serde_yaml::Error) -> Diagnostic {

@@ -215,6 +215,63 @@ impl Cluster {
         self.devices.iter().position(|d| d.name == name).map(DeviceId::new)
     }
 
+    /// The ways in use between two devices of one host, or of different hosts, in the order of
+    /// [`Links::kinds`].
+    #[must_use]
+    pub fn ways(&self, of_one_host: bool) -> Vec<&RouteKind> {
+        let n = self.devices.len();
+        let mut is_used = vec![false; self.links.kinds.len()];
+        for (from, a) in self.devices.iter().enumerate() {
+            let row = self.links.pairs.get(from * n..(from + 1) * n).unwrap_or_default();
+            for (kind, b) in row.iter().zip(&self.devices) {
+                if (a.node == b.node) == of_one_host
+                    && let Some(used) = is_used.get_mut(usize::from(*kind))
+                {
+                    *used = true;
+                }
+            }
+        }
+        self.links.kinds.iter().zip(is_used).filter_map(|(kind, is)| is.then_some(kind)).collect()
+    }
+
+    /// Devices that reach each other both ways, in the order of their first members. Ways are taken
+    /// to lead on: who reaches a member reaches the island.
+    #[must_use]
+    pub fn islands(&self) -> Vec<Vec<DeviceId>> {
+        let mut islands: Vec<Vec<DeviceId>> = Vec::new();
+        let reach = |a, b| self.route(a, b).is_some() && self.route(b, a).is_some();
+        for device in self.device_ids() {
+            match islands.iter_mut().find(|island| reach(island[0], device)) {
+                Some(island) => island.push(device),
+                None => islands.push(vec![device]),
+            }
+        }
+        islands
+    }
+
+    /// Devices in words: by their hosts where these are whole, else by name; the first few.
+    #[must_use]
+    pub fn in_words(&self, devices: &[DeviceId]) -> String {
+        const SHOWN: usize = 4;
+        let node = |device: &DeviceId| self.devices.get(device.index()).and_then(|d| d.node);
+        let mut hosts: Vec<_> = devices.iter().map(node).collect();
+        hosts.dedup();
+        let whole = |host| self.devices.iter().filter(|device| device.node == host).count();
+        let counted: usize = hosts.iter().map(|host| whole(*host)).sum();
+        let names: Vec<&str> = match hosts.contains(&None) || counted != devices.len() {
+            true => devices.iter().map(|d| self.devices[d.index()].name.as_str()).collect(),
+            false => hosts.iter().flatten().map(|n| self.nodes[n.index()].name.as_str()).collect(),
+        };
+        let mut shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+        if names.len() > SHOWN {
+            shown.push_str(&format!(" and {} more", names.len() - SHOWN));
+        }
+        match devices.len() {
+            1 => shown,
+            n => format!("{shown} ({n} devices)"),
+        }
+    }
+
     /// Whether every pair of distinct devices has a way.
     #[must_use]
     pub fn is_connected(&self) -> bool {

@@ -3,6 +3,7 @@
 mod calibrate;
 mod calibrate_steps;
 mod compared;
+mod clusters;
 mod deterministic;
 mod edges;
 mod explained;

@@ -94,6 +94,19 @@ impl Constant {
         }
     }
 
+    /// Least and greatest value that a profile may state: a thousandth and a thousand times what was
+    /// ever measured of a factor is a slip; products don't run faster in a step than alone; pointwise
+    /// kernels pass the memory's rate only by their caches; a block's launches take no second.
+    #[must_use]
+    pub const fn range(self) -> [f64; 2] {
+        match self {
+            Self::Derating => [1e-3, 1.0],
+            Self::Elementwise => [1e-3, 10.0],
+            Self::LaunchFloor => [1e-9, 1.0],
+            _ => [1e-3, 1e3],
+        }
+    }
+
     const fn index(self) -> usize {
         self as usize
     }

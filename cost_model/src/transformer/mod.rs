@@ -61,6 +61,7 @@ pub mod constants;
 pub mod corrections;
 pub mod ends;
 pub mod fit;
+pub mod hosts;
 pub mod interval;
 mod lower;
 pub mod model;

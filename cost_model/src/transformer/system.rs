@@ -9,6 +9,7 @@ use ir::profile::{KernelConstants, Profile, SizeLaw};
 use ir::tensor::DType;
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond};
 
+use super::hosts::{per_host, slowest};
 use super::products::constants;
 use super::rank_groups::{Group, Spread};
 use crate::collective::table::{Interpolation, Table};
@@ -46,6 +47,8 @@ pub struct System {
 /// nominal.
 const NETWORK_START_UP_S: f64 = 5e-6;
 const INSIDE_START_UP_S: f64 = 20e-6;
+/// Seconds and bytes per second of a way that does not exist.
+const UNREACHABLE: (f64, f64) = (60.0, 1.0);
 
 /// A way of nominal start-up.
 fn link(start_up_s: f64, bytes_per_s: f64) -> Option<Link> {
@@ -120,9 +123,9 @@ impl System {
         })
     }
 
-    /// The first device of a cluster and the ways to its neighbours; the cluster is taken to
-    /// consist of such devices and hosts. `None` where the cluster is empty, or two of its devices
-    /// have no way between them.
+    /// The first device and host of a cluster, with the slowest ways inside a host and between
+    /// hosts; [`super::hosts::check`] says whether all that a run uses are such hosts. `None` where
+    /// the cluster is empty.
     #[must_use]
     pub fn of(
         cluster: &Cluster,
@@ -131,33 +134,32 @@ impl System {
     ) -> Option<Self> {
         let first = cluster.devices.first()?;
         let device = cluster.kinds.get(first.kind.index())?.clone();
-        let in_host = |node| node == first.node;
-        let inside = |index: &usize| in_host(cluster.devices[*index].node);
-        let n_inside = cluster.devices.iter().filter(|device| in_host(device.node)).count();
-        let other = |is_inside: bool| {
-            (1..cluster.devices.len()).find(|index| inside(index) == is_inside).map(DeviceId::new)
-        };
-        let way = |is_inside: bool| -> Option<Link> {
-            let route = cluster.route(DeviceId::new(0), other(is_inside)?)?;
-            Some(Link { start_up_s: route.kind.latency_ns * 1e-9, rate: route.kind.bandwidth })
-        };
+        let in_host = |index: &usize| cluster.devices[*index].node == first.node;
+        let all = 0..cluster.devices.len();
+        let other = all.clone().find(|index| !in_host(index)).map(DeviceId::new);
         // Devices that share a card have one channel to the network.
-        let card = |index: usize| Some(cluster.route(DeviceId::new(index), other(false)?)?.send);
-        let cards: Vec<_> = (0..cluster.devices.len()).filter(inside).map(card).collect();
+        let card = |index: usize| Some(cluster.route(DeviceId::new(index), other?)?.send);
+        let cards: Vec<_> = all.filter(in_host).map(card).collect();
         let sharing = |own: &Option<_>| cards.iter().filter(|other| *other == own).count() as u64;
         let per_card = cards.iter().filter(|own| own.is_some()).map(sharing).max().unwrap_or(1);
-        let (inside, network) = (way(true), way(false));
-        // A single device has no links; the figure is never used.
-        let alone = link(0.0, 1e12)?;
+        let (inside, network) = (slowest(cluster, true), slowest(cluster, false));
+        // Of one device, or of hosts without a network, no run gets here ([`super::hosts::check`]);
+        // one that did would not look fast.
+        let (start_up_s, bytes_per_s) = UNREACHABLE;
+        let none = link(start_up_s, bytes_per_s)?;
+        let network = match other {
+            Some(_) => network,
+            None => inside,
+        };
         Some(Self {
             name: String::new(),
             kernels: constants(profile, &device.name),
             device,
-            per_host: n_inside as u64,
+            per_host: per_host(cluster) as u64,
             all_reduce,
             slower_inside: 1.0,
-            inside: inside.or(network).unwrap_or(alone),
-            network: network.or(inside).unwrap_or(alone),
+            inside: inside.or(network).unwrap_or(none),
+            network: network.unwrap_or(none),
             per_card,
             host_memory: cluster.nodes.iter().map(|node| node.host_memory).collect(),
         })

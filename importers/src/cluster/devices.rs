@@ -8,10 +8,11 @@ use ir::cluster::{Check, Device, DeviceKind, Node};
 use ir::diagnostic::Diagnostic;
 use ir::id::{ClassId, KindId, NodeId};
 use ir::tensor::DType;
-use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond};
+use ir::units::Bytes;
 
 use super::catalogue::Catalogue;
-use super::values::{RATES, bytes, check_name, count, quoted, refused};
+use super::ranges::checked;
+use super::values::{bytes, check_name, count, peak, rate};
 
 /// Most devices of a cluster.
 pub(super) const MAX_DEVICES: u64 = 4_096;
@@ -86,8 +87,8 @@ pub(super) fn inventory(
     let own_kinds = own_kinds(document, catalogue)?;
     let mut kind_ids = BTreeMap::new();
     let outer = Margins {
-        context_bytes: document.context_bytes,
-        reserve_bytes: document.reserve_bytes,
+        context_bytes: document.context_bytes.map(f64::from),
+        reserve_bytes: document.reserve_bytes.map(f64::from),
         reserve_fraction: document.reserve_fraction,
     };
     for blueprint in blueprints {
@@ -127,18 +128,21 @@ fn add_nodes(
         let info = &mut inventory.nodes[node.index()];
         info.host_memory = entry
             .host_memory_bytes
-            .map(|size| bytes(size, "host_memory_bytes", &name))
+            .map(|size| bytes(size.0, "host_memory_bytes", &name))
             .transpose()?;
+        if let Some(cores) = entry.cpu_cores {
+            checked("cpu_cores", &name, f64::from(cores))?;
+        }
         info.n_cpu_cores = entry.cpu_cores;
         for slot in 0..n_devices {
             let blueprint = Blueprint {
                 name: format!("{name}.gpu{slot}"),
                 kind: entry.device.clone(),
                 node: Some(node),
-                memory_bytes: entry.memory_bytes,
+                memory_bytes: entry.memory_bytes.map(f64::from),
                 margins: Margins {
-                    context_bytes: entry.context_bytes,
-                    reserve_bytes: entry.reserve_bytes,
+                    context_bytes: entry.context_bytes.map(f64::from),
+                    reserve_bytes: entry.reserve_bytes.map(f64::from),
                     reserve_fraction: entry.reserve_fraction,
                 },
             };
@@ -200,8 +204,8 @@ fn add_devices(
             },
         };
         let margins = Margins {
-            context_bytes: entry.context_bytes,
-            reserve_bytes: entry.reserve_bytes,
+            context_bytes: entry.context_bytes.map(f64::from),
+            reserve_bytes: entry.reserve_bytes.map(f64::from),
             reserve_fraction: entry.reserve_fraction,
         };
         if let Some(position) = inventory.by_name.get(&entry.id).copied() {
@@ -215,7 +219,7 @@ fn add_devices(
             if let Some(kind) = &entry.kind {
                 made.kind.clone_from(kind);
             }
-            made.memory_bytes = entry.memory_bytes.or(made.memory_bytes);
+            made.memory_bytes = entry.memory_bytes.map(f64::from).or(made.memory_bytes);
             made.margins = margins.within(made.margins);
             continue;
         }
@@ -231,7 +235,7 @@ fn add_devices(
             name: entry.id.clone(),
             kind,
             node,
-            memory_bytes: entry.memory_bytes,
+            memory_bytes: entry.memory_bytes.map(f64::from),
             margins,
         });
     }
@@ -266,7 +270,7 @@ fn own_kinds(
 
 fn own_kind(entry: &KindDocument) -> Result<DeviceKind, Diagnostic> {
     let name = &entry.name;
-    let mut peak = BTreeMap::new();
+    let mut peaks = BTreeMap::new();
     for (key, value, dtype) in [
         ("peak_fp64_flops", entry.peak_fp64_flops, DType::F64),
         ("peak_fp32_flops", entry.peak_fp32_flops, DType::F32),
@@ -275,25 +279,19 @@ fn own_kind(entry: &KindDocument) -> Result<DeviceKind, Diagnostic> {
         ("peak_fp8_flops", entry.peak_fp8_flops, DType::F8),
     ] {
         if let Some(value) = value {
-            let rate = FlopsPerSecond::new(value)
-                .ok_or_else(|| refused("kind-rate", key, name, value, "positive and finite"))?;
-            peak.insert(dtype, rate);
+            peaks.insert(dtype, peak(value, key, name)?);
         }
     }
-    let memory_bandwidth = entry.memory_bytes_per_s.map(|value| {
-        BytesPerSecond::new(value).filter(|_| RATES.contains(&value)).ok_or_else(|| {
-            let want = "from 1 to 1e18 bytes per second";
-            refused("kind-rate", "memory_bytes_per_s", name, value, want)
-        })
-    });
-    if entry.multiprocessors == Some(0) {
-        return Err(refused("count-invalid", "multiprocessors", name, 0.0, "at least 1"));
+    let memory_bandwidth =
+        entry.memory_bytes_per_s.map(|value| rate(value, "memory_bytes_per_s", name));
+    if let Some(count) = entry.multiprocessors {
+        checked("multiprocessors", name, f64::from(count))?;
     }
     Ok(DeviceKind {
         name: name.clone(),
-        memory: entry.memory_bytes.map(|size| bytes(size, "memory_bytes", name)).transpose()?,
+        memory: entry.memory_bytes.map(|size| bytes(size.0, "memory_bytes", name)).transpose()?,
         memory_bandwidth: memory_bandwidth.transpose()?,
-        peak,
+        peak: peaks,
         n_multiprocessors: entry.multiprocessors,
         last_level_cache: None,
         clock: None,
@@ -314,13 +312,19 @@ fn find_kind<'a>(
             .cloned()
             .chain(catalogue.devices.iter().map(|r| r.kind.name.clone()))
             .collect();
+        // People write `H100` or `RTX 4090`, the catalogue `h100_sxm5_80gb` and `rtx_4090`.
+        let written = name.trim().to_lowercase().replace([' ', '-', '.'], "_");
+        let stem: Vec<&str> = known.iter().map(String::as_str).collect();
+        let inside: Vec<&str> =
+            stem.iter().copied().filter(|kind| kind.starts_with(&written)).collect();
+        let near = if written.is_empty() || inside.is_empty() { stem } else { inside };
         nearest::hint(
             Diagnostic::input("unknown-kind", format!("unknown kind of device `{name}`"))
                 .fact("device", blueprint.name.clone()),
-            name,
-            known.iter().map(String::as_str),
+            &written,
+            near.into_iter(),
         )
-        .hint(format!("known kinds are {}; define others under `kinds`", quoted(&known)))
+        .hint("`meshwright devices` lists the kinds; define others under `kinds`")
     })
 }
 
@@ -343,16 +347,7 @@ fn device(
     };
     let share = match (margins.reserve_bytes, margins.reserve_fraction) {
         (Some(_), _) => 0.0,
-        (None, Some(share)) if (0.0..1.0).contains(&share) => share,
-        (None, Some(share)) => {
-            return Err(refused(
-                "size-invalid",
-                "reserve_fraction",
-                name,
-                share,
-                "at least 0 and below 1",
-            ));
-        }
+        (None, Some(share)) => checked("reserve_fraction", name, share)?,
         (None, None) if from_catalogue => DEFAULT_RESERVE,
         (None, None) => 0.0,
     };
@@ -364,13 +359,12 @@ fn device(
     if let Some(capacity) = capacity
         && context + reserve >= capacity
     {
-        return Err(Diagnostic::input(
-            "no-memory-left",
-            format!("context and reserve of device `{name}` leave none of its memory"),
-        )
-        .fact("capacity", capacity)
-        .fact("context", context)
-        .fact("reserve", reserve));
+        let message = format!("context and reserve of device `{name}` leave none of its memory");
+        return Err(Diagnostic::input("no-memory-left", message)
+            .fact("capacity", capacity)
+            .fact("context", context)
+            .fact("reserve", reserve)
+            .hint("sizes are in bytes unless they have a unit, such as `80GB` or `80GiB`"));
     }
     Ok(Device {
         name: name.clone(),

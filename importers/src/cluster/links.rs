@@ -187,9 +187,13 @@ fn made_by(inventory: &Inventory, entry: usize) -> impl Iterator<Item = usize> +
 }
 
 fn domain_size(entry: &NodesDocument) -> Result<usize, Diagnostic> {
-    // A bridge joins two cards, whatever else is in the host.
-    let bridge = entry.scaleup.as_deref().is_some_and(|name| name.ends_with("_bridge_pair"));
-    let default = if bridge { 2 } else { MAX_DEVICES };
+    // A bridge joins so many cards, whatever else is in the host.
+    let is = |what: &str| entry.scaleup.as_deref().is_some_and(|name| name.contains(what));
+    let default = match (is("_bridge_pair"), is("_bridge_quad")) {
+        (true, _) => 2,
+        (_, true) => 4,
+        _ => MAX_DEVICES,
+    };
     let owner = entry.name.as_deref().unwrap_or("node");
     count(entry.scaleup_domain.unwrap_or(default), "scaleup_domain", owner, MAX_DEVICES)
 }

@@ -12,6 +12,7 @@ mod link_types;
 mod links;
 mod pairs;
 mod paths;
+mod ranges;
 mod values;
 
 use std::path::Path;
@@ -20,21 +21,28 @@ use documents::cluster::ClusterDocument;
 use documents::nearest;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
+use ir::id::DeviceId;
 
 pub use self::catalogue::{Catalogue, DeviceRow, LinkRow, LinkScope, catalogue};
 
-/// Reads a cluster file; `FILE#NAME` chooses one of several documents.
+/// Most islands that a warning names.
+const ISLANDS: usize = 8;
+
+/// Reads a cluster file, with what is strange about it; `FILE#NAME` chooses one of several
+/// documents.
+///
+/// Warnings are `islands` where not every device reaches every other, and `unlikely-number`.
 ///
 /// # Errors
 /// `cluster-unreadable`, `file-too-large`, and all of [`parse`].
-pub fn read(path: &Path) -> Result<Cluster, Diagnostic> {
+pub fn read(path: &Path) -> Result<(Cluster, Vec<Diagnostic>), Diagnostic> {
     if path.exists() {
-        return parse(&document::text(path)?, &path.display().to_string(), None);
+        return noted(&document::text(path)?, &path.display().to_string(), None);
     }
     let spelled = path.to_string_lossy();
     match spelled.rsplit_once('#') {
-        Some((file, name)) => parse(&document::text(Path::new(file))?, file, Some(name)),
-        None => parse(&document::text(path)?, &spelled, None),
+        Some((file, name)) => noted(&document::text(Path::new(file))?, file, Some(name)),
+        None => noted(&document::text(path)?, &spelled, None),
     }
 }
 
@@ -46,9 +54,43 @@ pub fn read(path: &Path) -> Result<Cluster, Diagnostic> {
 /// `several-clusters` for the choice; and one code per refused value, such as `unknown-kind`,
 /// `duplicate-device`, `link-rate`, `too-many-devices`.
 pub fn parse(text: &str, origin: &str, name: Option<&str>) -> Result<Cluster, Diagnostic> {
+    noted(text, origin, name).map(|(cluster, _)| cluster)
+}
+
+fn noted(
+    text: &str,
+    origin: &str,
+    name: Option<&str>,
+) -> Result<(Cluster, Vec<Diagnostic>), Diagnostic> {
+    let in_file = |error: Diagnostic| error.fact("file", origin);
     let documents = document::documents(text, origin)?;
-    let chosen = choose(&documents, name).map_err(|error| error.fact("file", origin))?;
-    build::cluster(chosen).map_err(|error| error.fact("file", origin))
+    let chosen = choose(&documents, name).map_err(in_file)?;
+    let cluster = build::cluster(chosen).map_err(in_file)?;
+    let mut notes = ranges::unlikely(chosen);
+    notes.extend(islands(&cluster));
+    Ok((cluster, notes.into_iter().map(in_file).collect()))
+}
+
+/// Devices that only some of the others reach.
+fn islands(cluster: &Cluster) -> Option<Diagnostic> {
+    let islands = cluster.islands();
+    if islands.len() < 2 {
+        return None;
+    }
+    let of = |island: &Vec<DeviceId>| cluster.in_words(island);
+    let named: Vec<String> = islands.iter().take(ISLANDS).map(of).collect();
+    let more = islands.len().saturating_sub(ISLANDS);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let message = format!(
+        "the cluster is {} islands that don't reach each other: {}{more}",
+        islands.len(),
+        named.join("; ")
+    );
+    let hint = match cluster.nodes.len() {
+        0 | 1 => "join them by `links`",
+        _ => "state the `network` that joins the hosts, such as `network: {link: ethernet_100g}`",
+    };
+    Some(Diagnostic::warning("islands", message).hint(hint))
 }
 
 fn choose<'a>(
@@ -112,5 +154,7 @@ fn positions(documents: &[ClusterDocument]) -> String {
     shown.join(", ")
 }
 
+#[cfg(test)]
+mod strange;
 #[cfg(test)]
 mod tests;

@@ -50,40 +50,49 @@ fn open(links: &mut Links, owner: &str, tier: &str, duplex: Duplex) -> (ChannelI
     }
 }
 
-/// What tells one cost from another.
+/// What tells one cost from another before its words are made.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum KindKey {
     Ways(usize, usize, usize),
     Path { tier: usize, latency: u64, bandwidth: u64, n_links: u32, recalled: bool },
 }
 
+/// Costs so far: by what they are made of, and by what they are.
+#[derive(Default)]
+struct Known {
+    by_key: HashMap<KindKey, u16>,
+    by_cost: HashMap<(String, String, usize, u64, u64), u16>,
+}
+
 fn intern(
     links: &mut Links,
-    known: &mut HashMap<KindKey, u16>,
+    known: &mut Known,
     key: KindKey,
     make: impl FnOnce() -> RouteKind,
 ) -> Result<u16, Diagnostic> {
-    if let Some(position) = known.get(&key) {
+    if let Some(position) = known.by_key.get(&key) {
         return Ok(*position);
     }
     let kind = make();
-    let position = match links.kinds.iter().position(|other| *other == kind) {
+    let (latency, bandwidth) = (kind.latency_ns.to_bits(), kind.bandwidth.get().to_bits());
+    let cost = (kind.name.clone(), kind.source.clone(), kind.tier, latency, bandwidth);
+    let next = u16::try_from(links.kinds.len()).ok().filter(|next| *next != NO_ROUTE);
+    let position = match known.by_cost.get(&cost).copied() {
         Some(position) => position,
         None => {
+            let next = next.ok_or_else(|| {
+                Diagnostic::input(
+                    "too-many-links",
+                    "the cluster has more than 65534 ways of different cost",
+                )
+            })?;
             links.kinds.push(kind);
-            links.kinds.len() - 1
+            known.by_cost.insert(cost, next);
+            next
         }
     };
-    match u16::try_from(position) {
-        Ok(position) if position != NO_ROUTE => {
-            known.insert(key, position);
-            Ok(position)
-        }
-        _ => Err(Diagnostic::input(
-            "too-many-links",
-            "the cluster has more than 65534 ways of different cost",
-        )),
-    }
+    known.by_key.insert(key, position);
+    Ok(position)
 }
 
 /// Finds the way of each pair.
@@ -94,7 +103,7 @@ pub(super) fn pairs(
 ) -> Result<(), Diagnostic> {
     let n = inventory.devices.len();
     links.pairs = vec![NO_ROUTE; n * n];
-    let mut known = HashMap::new();
+    let mut known = Known::default();
     for &(from, to, tier, way) in &fabric.direct {
         if from < n && to < n {
             let kind = intern(links, &mut known, KindKey::Ways(tier, way, way), || {
@@ -119,17 +128,14 @@ pub(super) fn pairs(
             }
         }
     }
-    if !fabric.direct.is_empty() {
-        add_paths(links, fabric, n, &mut known)?;
-    }
-    Ok(())
+    add_paths(links, fabric, n, &mut known)
 }
 
 fn add_paths(
     links: &mut Links,
     fabric: &Fabric,
     n: usize,
-    known: &mut HashMap<KindKey, u16>,
+    known: &mut Known,
 ) -> Result<(), Diagnostic> {
     let graph = LinkGraph::new(fabric, n);
     for from in 0..n {

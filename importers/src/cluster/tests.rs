@@ -44,7 +44,7 @@ fn tier(cluster: &Cluster, from: usize, to: usize) -> usize {
 #[test]
 fn the_catalogue_parses_and_is_complete() {
     let catalogue = catalogue().unwrap();
-    assert_eq!((catalogue.devices.len(), catalogue.links.len()), (33, 28));
+    assert_eq!((catalogue.devices.len(), catalogue.links.len()), (64, 38));
     let nvlink3 = catalogue.link("nvlink3").unwrap();
     assert_eq!(nvlink3.rate().get(), 222e9);
     assert_eq!(nvlink3.latency_ns, 21_800.0);
@@ -283,7 +283,7 @@ fn several_documents_need_a_choice() {
     let chosen = read(format!("{}#two-nodes", path.display()).as_ref());
     let missing = read(&folder.join("none.yaml"));
     fs::remove_dir_all(&folder).unwrap();
-    assert_eq!(chosen.unwrap().n_devices(), 8);
+    assert_eq!(chosen.unwrap().0.n_devices(), 8);
     assert_eq!(missing.unwrap_err().code, "cluster-unreadable");
 }
 
@@ -311,7 +311,7 @@ fn messages_speak_of_the_file() {
     assert!(message("8000000000", "x").contains("a number is needed"));
     let count = refusal("nodes: [{device: t4, count: -1}]").message;
     assert!(count.contains("a whole number"), "{count}");
-    let pair = "{between: [gpu1, gpu0], bytes_per_s: 1}\n  - {between";
+    let pair = "{between: [gpu1, gpu0], bytes_per_s: 1e9}\n  - {between";
     assert!(message("{between", pair).contains("another link joins already"));
     let near = refusal(&EXPLICIT.replace("[gpu0, gpu1]", "[gpu0, gpu7]"));
     assert!(near.hints[0].contains("`gpu1`"), "{:?}", near.hints);

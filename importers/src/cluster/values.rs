@@ -1,14 +1,9 @@
-//! Checks of single values, and names for diagnostics.
+//! Conversions of single values, and names for diagnostics. What is believed stands in `ranges.rs`.
 
 use ir::diagnostic::Diagnostic;
-use ir::units::{Bytes, BytesPerSecond};
+use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond};
 
-/// Largest size that a float holds to the byte.
-const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
-/// Slowest and fastest rate that is believed, in bytes per second.
-pub(super) const RATES: std::ops::RangeInclusive<f64> = 1.0..=1e18;
-/// Longest start-up cost that is believed, in seconds.
-const MAX_LATENCY: f64 = 3_600.0;
+use super::ranges::{checked, whole};
 
 /// Names in back-quotes, at most eight.
 pub(super) fn quoted(names: &[String]) -> String {
@@ -23,29 +18,35 @@ pub(super) fn quoted(names: &[String]) -> String {
 
 /// A size in whole bytes.
 pub(super) fn bytes(value: f64, key: &'static str, owner: &str) -> Result<Bytes, Diagnostic> {
-    if value.is_finite() && (0.0..=MAX_EXACT).contains(&value) && value.fract() == 0.0 {
-        return Ok(Bytes(value as u64));
-    }
-    Err(refused("size-invalid", key, owner, value, "a whole number of bytes, at most 2^53"))
+    whole(key, owner, value).map(Bytes)
 }
 
-/// A rate within [`RATES`].
+/// A rate of a link or a memory.
 pub(super) fn rate(
     value: f64,
     key: &'static str,
     owner: &str,
 ) -> Result<BytesPerSecond, Diagnostic> {
-    BytesPerSecond::new(value)
-        .filter(|_| RATES.contains(&value))
-        .ok_or_else(|| refused("link-rate", key, owner, value, "from 1 to 1e18 bytes per second"))
+    BytesPerSecond::new(checked(key, owner, value)?).ok_or_else(|| lost(key))
+}
+
+/// A peak rate of operations.
+pub(super) fn peak(
+    value: f64,
+    key: &'static str,
+    owner: &str,
+) -> Result<FlopsPerSecond, Diagnostic> {
+    FlopsPerSecond::new(checked(key, owner, value)?).ok_or_else(|| lost(key))
+}
+
+/// A range that holds what the type does not.
+fn lost(key: &'static str) -> Diagnostic {
+    Diagnostic::input("kind-rate", format!("`{key}` must be positive and finite"))
 }
 
 /// A start-up cost in nanoseconds.
 pub(super) fn latency_ns(seconds: f64, owner: &str) -> Result<f64, Diagnostic> {
-    if seconds.is_finite() && (0.0..=MAX_LATENCY).contains(&seconds) {
-        return Ok(seconds * 1e9);
-    }
-    Err(refused("link-latency", "latency_s", owner, seconds, "between 0 and 3600 seconds"))
+    checked("latency_s", owner, seconds).map(|seconds| seconds * 1e9)
 }
 
 /// A count from 1 to `most`.
@@ -62,32 +63,6 @@ pub(super) fn count(
             format!("`{key}` of `{owner}` is {value}; it must be between 1 and {most}"),
         )
         .hint(format!("correct `{key}`"))),
-    }
-}
-
-/// A refused number.
-pub(super) fn refused(
-    code: &'static str,
-    key: &'static str,
-    owner: &str,
-    value: f64,
-    want: &str,
-) -> Diagnostic {
-    Diagnostic::input(
-        code,
-        format!("`{key}` of `{owner}` is {}, out of range; it must be {want}", number(value)),
-    )
-    .fact("value", value)
-    .hint(format!("correct `{key}`"))
-}
-
-/// A number as people write it: with an exponent where it has many digits.
-fn number(value: f64) -> String {
-    let size = value.abs();
-    if size != 0.0 && size.is_finite() && !(1e-4..1e15).contains(&size) {
-        format!("{value:e}")
-    } else {
-        value.to_string()
     }
 }
 

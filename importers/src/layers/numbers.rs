@@ -1,4 +1,5 @@
-//! Numbers of a profile's JSON objects, each within what can be believed.
+//! Numbers of a profile's JSON objects, each within what can be believed: the one table for these
+//! folders. The limits lie far outside of what was measured, so that no sum of times overflows.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +9,13 @@ use serde_json::{Map, Value};
 
 /// Bytes of the profiler's MB.
 const MEBIBYTE: f64 = 1_048_576.0;
-/// Longest time that is believed, in milliseconds.
-const MOST_MILLISECONDS: f64 = 1e9;
+/// Shortest and longest time that is believed, in milliseconds: a clock tick, and a day.
+const MILLISECONDS: [f64; 2] = [1e-9, 1e8];
 /// Largest size that is believed, in MB.
 const MOST_MEGABYTES: f64 = 1e9;
-/// Highest rate that is believed, in GB/s.
-const MOST_GIGABYTES_PER_S: f64 = 1e6;
+/// Lowest and highest rate that is believed, in GB/s: a modem line, and a hundred times the fastest
+/// memory.
+const GIGABYTES_PER_S: [f64; 2] = [1e-4, 1e6];
 /// Largest count of ranks, samples or tokens that is believed.
 pub(super) const MOST_COUNT: u64 = 1 << 24;
 
@@ -52,7 +54,7 @@ pub(super) fn missing(key: &str) -> Diagnostic {
 /// # Errors
 /// `profile-value`.
 pub(super) fn milliseconds(key: &str, value: &Value, times: f64) -> Result<Seconds, Diagnostic> {
-    let own = number(key, value, f64::MIN_POSITIVE, MOST_MILLISECONDS)?;
+    let own = number(key, value, MILLISECONDS[0], MILLISECONDS[1])?;
     Seconds::new(own * times / 1e3).ok_or_else(|| missing(key))
 }
 
@@ -70,7 +72,7 @@ pub(super) fn megabytes(key: &str, value: &Value) -> Result<Bytes, Diagnostic> {
 /// # Errors
 /// `profile-value`.
 pub(super) fn rate(key: &str, value: &Value) -> Result<BytesPerSecond, Diagnostic> {
-    let own = number(key, value, f64::MIN_POSITIVE, MOST_GIGABYTES_PER_S)?;
+    let own = number(key, value, GIGABYTES_PER_S[0], GIGABYTES_PER_S[1])?;
     BytesPerSecond::new(own * 1e9).ok_or_else(|| missing(key))
 }
 

@@ -15,10 +15,8 @@ use ir::profile::{
 };
 use ir::units::Seconds;
 
-use super::{POSITIVE, bandwidth, near, refused, start, table, within};
-
-/// Greatest slowdown, extent, count or rate that is believed.
-const GREATEST: f64 = 1e21;
+use super::ranges::{checked, refused, within};
+use super::{bandwidth, near, start, table};
 
 /// Reads the data sheet and the closed forms of a kind.
 pub(super) fn kind(
@@ -74,17 +72,14 @@ pub(super) fn together(
 /// Reads a software stack.
 pub(super) fn stack(name: &str, document: StackDocument) -> Result<StackConstants, Diagnostic> {
     for (constant, value) in &document.constants {
-        if !value.is_finite() || value.abs() > GREATEST {
-            let message = format!("`{constant}` of `{name}` is {value}; it must be finite");
-            return Err(Diagnostic::input("profile-value", message));
-        }
+        checked(constant, name, *value)?;
     }
     let correction = |c: CorrectionDocument| {
         Ok(StackCorrection {
             hidden: count("hidden", name, c.hidden)?,
             tensor: count("tensor", name, c.tensor)?,
             micro_batch: count("micro_batch", name, c.micro_batch)?,
-            factor: within("factor", name, c.factor, 1e-3, 1e3, "between 0.001 and 1000")?,
+            factor: checked("factor", name, c.factor)?,
             n_rows: c.rows,
         })
     };
@@ -96,7 +91,7 @@ pub(super) fn stack(name: &str, document: StackDocument) -> Result<StackConstant
 }
 
 fn facts(owner: &str, sheet: &FactsDocument) -> Result<GpuFacts, Diagnostic> {
-    let rate = |key, value| within(key, owner, value, f64::MIN_POSITIVE, GREATEST, POSITIVE);
+    let rate = |key, value| checked(key, owner, value);
     let n = u64::from(sheet.multiprocessors);
     count("multiprocessors", owner, n)?;
     Ok(GpuFacts {
@@ -119,8 +114,7 @@ fn constants(form: Form, owner: &str, document: FormDocument) -> Result<FormCons
             let message = format!("`{owner}` lacks the constant `{}`", row.name);
             return Err(Diagnostic::input("missing-key", message).fact("key", row.name));
         };
-        let want = format!("between {} and {}", row.least, row.most);
-        values.push(within(row.name, owner, *value, row.least, row.most, &want)?);
+        values.push(within(row.name, owner, *value, row.least, row.most)?);
     }
     let points = document.points.into_iter().map(|point| measured(form, owner, point));
     Ok(FormConstants {
@@ -142,10 +136,10 @@ fn measured(form: Form, owner: &str, mut numbers: Vec<f64>) -> Result<FormPoint,
     }
     let time = numbers.pop().unwrap_or_default();
     for extent in &numbers {
-        within("points", owner, *extent, 0.0, GREATEST, "finite and not negative")?;
+        checked("points", owner, *extent)?;
     }
-    let time = Seconds::new(time).filter(|time| time.get() > 0.0);
-    let time = time.ok_or_else(|| refused("points", owner, f64::NAN, POSITIVE))?;
+    let time = Seconds::new(checked("time_s", owner, time)?)
+        .ok_or_else(|| refused("points", owner, time, "positive"))?;
     Ok(FormPoint { extents: numbers, time })
 }
 
@@ -164,14 +158,7 @@ fn collective(
         (Some(curve), true) => SizeLaw::Curve {
             start_up: start("start_up_s", owner, curve.start_up_s)?,
             bandwidth: bandwidth("bytes_per_s", owner, curve.bytes_per_s)?,
-            per_root_s: within(
-                "s_per_root_byte",
-                owner,
-                curve.s_per_root_byte,
-                0.0,
-                1.0,
-                "between 0 and 1 second",
-            )?,
+            per_root_s: checked("s_per_root_byte", owner, curve.s_per_root_byte)?,
         },
         (None, false) => SizeLaw::Table(table(owner, &document.table)?),
         _ => {
@@ -197,9 +184,9 @@ fn overlap(
         let slowed = known(slowed, owner, "slowdowns", STREAMS)?;
         for (beside, factor) in row {
             let beside = known(beside, owner, "slowdowns", STREAMS)?;
-            let want = "finite, not negative, and 0 for a stream beside itself";
+            // A stream does not slow itself down.
             let most = if slowed == beside { 0.0 } else { 1e6 };
-            let factor = within("slowdowns", owner, *factor, 0.0, most, want)?;
+            let factor = within("slowdowns", owner, *factor, 0.0, most)?;
             slowdowns[slowed as usize][beside as usize] = factor;
         }
     }
@@ -207,10 +194,7 @@ fn overlap(
 }
 
 fn count(key: &'static str, owner: &str, value: u64) -> Result<u64, Diagnostic> {
-    if value == 0 {
-        return Err(refused(key, owner, 0.0, "at least 1"));
-    }
-    Ok(value)
+    checked(key, owner, value as f64).map(|_| value)
 }
 
 fn twice(owner: &str) -> Diagnostic {

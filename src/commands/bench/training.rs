@@ -133,7 +133,7 @@ fn freedoms() -> Vec<Freed> {
 fn rows(printer: &Printer) -> Result<Vec<Row>, Diagnostic> {
     let cluster = importers::cluster::parse(CLUSTER, "merak.yaml", None)?;
     let system = System::of(&cluster, &Profile::default(), Default::default())
-        .ok_or_else(|| Diagnostic::input("no-system", "the cluster has no ways"))?;
+        .ok_or_else(|| Diagnostic::input("no-system", "the cluster has no device"))?;
     let row = |(name, layers, hidden, heads, published): &(&'static str, u32, u64, u64, f64)| {
         printer.talk(name);
         let model = card(name, *layers, *hidden, *heads);

@@ -7,6 +7,7 @@ use cost_model::calibrate::steps::table::Table;
 use cost_model::calibrate::steps::told::Told;
 use cost_model::calibrate::steps::{Context, Corrected, StepCalibration, calibrate};
 use cost_model::score::Score;
+use cost_model::transformer::hosts;
 use cost_model::transformer::run::Gradients;
 use cost_model::transformer::system::{System, measured_all_reduces};
 use importers::measurements::{devices, steps};
@@ -87,7 +88,8 @@ fn system(
     let Some(path) = &args.cluster else {
         return a100_hosts(args.kind.as_deref().or(called), base);
     };
-    let mut cluster = load::cluster(path)?;
+    let (mut cluster, strange) = load::cluster(path)?;
+    noted.extend(strange);
     if base.kind_names().len() + base.links.len() > 0 {
         let (rated, unused) = importers::profile::rated(base, cluster)?;
         noted.extend(unused);
@@ -117,8 +119,10 @@ fn system(
         );
         noted.push(Diagnostic::warning("cluster-smaller", message).fact("row", row.line));
     }
+    hosts::check(&cluster, most.map_or(1, |row| row.gpus))
+        .map_err(|error| error.fact("file", path.display().to_string()))?;
     System::of(&cluster, base, measured_all_reduces(base, kind))
-        .ok_or_else(|| unusable("the cluster has no device, or no way between two of them"))
+        .ok_or_else(|| unusable("the cluster has no device"))
 }
 
 fn a100_hosts(called: Option<&str>, base: &Profile) -> Result<System, Diagnostic> {

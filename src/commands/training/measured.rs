@@ -12,7 +12,8 @@ use ir::stack::Stack;
 /// Constants of a stack, and corrections of blocks, as measured steps left them.
 ///
 /// # Errors
-/// `unknown-constant` for a name that the step model does not have.
+/// `unknown-constant` for a name that the step model does not have, `profile-value` for what no
+/// stack can have.
 pub(super) fn constants(
     stack: &Stack,
     profile: &Profile,
@@ -30,6 +31,14 @@ pub(super) fn constants(
                 .fact("known", known)
                 .hint("write the profile anew with `meshwright calibrate --steps`")
         })?;
+        let [least, most] = constant.range();
+        if !(least..=most).contains(value) {
+            let message = format!("`{name}` of the profile is {value:e}");
+            return Err(Diagnostic::input("profile-value", message)
+                .fact("stack", stack.name.clone())
+                .fact("range", format!("{least:e} to {most:e}"))
+                .hint("write the profile anew with `meshwright calibrate --steps`"));
+        }
         constants.set(constant, *value);
     }
     let cells = measured.corrections.iter().map(|cell| {

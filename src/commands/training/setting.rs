@@ -11,8 +11,9 @@ use cost_model::stack::{preset, presets};
 use cost_model::training_memory::Reserve;
 use cost_model::transformer::constants::Constants;
 use cost_model::transformer::corrections::Corrections;
+use cost_model::transformer::hosts;
 use cost_model::transformer::interval::{Basis, interval};
-use cost_model::transformer::model::{Offload, Pricing, judged};
+use cost_model::transformer::model::{Offload, Pricing, judged, shape};
 use cost_model::transformer::system::{System, measured_all_reduces};
 use documents::digest;
 use documents::plan::Reference;
@@ -144,8 +145,9 @@ impl Setting {
                 .fact("known", known)
                 .hint("name one of these with --stack")
         })?;
-        let cluster = load::cluster(path)?;
+        let (cluster, strange) = load::cluster(path)?;
         let Model { card: model, graph, tokens, mut warnings } = model;
+        warnings.extend(strange);
         // Samples without tokens are counted themselves.
         let sequence = tokens.unwrap_or(1);
         let (folder, file) = match flags.profile.as_deref() {
@@ -167,6 +169,7 @@ impl Setting {
         let (numbers, noted) = Numbers::of(flags, model.dtype, one_kind(&cluster, path)?)?;
         warnings.extend(noted);
         let system = system(&cluster, &profile, path)?;
+        warnings.extend(hosts::unlike_ways(&cluster));
         let limits = cluster.devices.iter().map(ir::cluster::Device::memory_limit);
         let limit = limits.flatten().min();
         let (constants, corrections) = measured::constants(&stack, &profile)?;
@@ -208,12 +211,13 @@ impl Setting {
     /// Costs of a plan for the judge, within a limit of each device.
     ///
     /// # Errors
-    /// Those of [`judged::costs`] and [`layers::judged::costs`].
+    /// Those of [`hosts::check`], [`judged::costs`] and [`layers::judged::costs`].
     pub(super) fn costs(
         &self,
         plan: &Plan,
         limit: Option<Bytes>,
     ) -> Result<PipelineCosts, Diagnostic> {
+        hosts::check(&self.cluster, shape::n_devices(&plan.parallelism))?;
         match self.layer_pricing() {
             Some(pricing) => layers::judged::costs(&LayerPricing { limit, ..pricing }, plan),
             None => judged::costs(Pricing { limit, ..self.pricing() }, plan),
@@ -252,7 +256,8 @@ impl Setting {
     /// What is searched.
     ///
     /// # Errors
-    /// Those of the pins, and `device-count` for more devices than the cluster has.
+    /// Those of the pins and of [`hosts::check`], and `device-count` for more devices than the
+    /// cluster has.
     pub(super) fn space(&self) -> Result<Space, Diagnostic> {
         let has = u32::try_from(self.cluster.devices.len()).unwrap_or(u32::MAX);
         let per_host = u32::try_from(self.system.per_host).unwrap_or(u32::MAX);
@@ -266,6 +271,8 @@ impl Setting {
             Some([least, most]) if least == most => vec![most],
             Some([least, most]) => device_counts(&(least..=most), per_host),
         };
+        let most = devices.iter().copied().max().unwrap_or(has);
+        hosts::check(&self.cluster, u64::from(most))?;
         let executor = self.request.executor.as_deref().and_then(Executor::named);
         let pins = words::limited(pins::of(&self.request.pin)?, executor)?;
         Ok(Space { devices, global_batch: self.global_batch, pins })
@@ -346,5 +353,5 @@ fn one_kind<'c>(cluster: &'c Cluster, path: &Path) -> Result<&'c DeviceKind, Dia
 fn system(cluster: &Cluster, profile: &Profile, path: &Path) -> Result<System, Diagnostic> {
     let kind = &one_kind(cluster, path)?.name;
     System::of(cluster, profile, measured_all_reduces(profile, kind))
-        .ok_or_else(|| unusable(path, "the cluster has no device, or no way between two of them"))
+        .ok_or_else(|| unusable(path, "the cluster has no device"))
 }

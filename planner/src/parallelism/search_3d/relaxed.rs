@@ -100,6 +100,10 @@ fn least_time(
     // With everything computed again and all on one rank: beyond this nothing fits.
     let away_s = ranks.iter().map(|rank| rank.away_s).fold(0.0, f64::max);
     let most_s = 16.0 * (high + m * head_s) + away_s;
+    // Of times that are no numbers nothing is claimed; no comparison with them would end the loop.
+    if !work_s.is_finite() || !most_s.is_finite() {
+        return 0.0;
+    }
     while !holds(high) {
         low = high;
         high *= 2.0;
@@ -197,4 +201,26 @@ fn most(block: &Block, rank: &Rank, own_s: f64) -> f64 {
         rank.room / bytes.max(f64::MIN_POSITIVE)
     };
     plain.min(by_bytes).min(by_time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn least(seconds: f64, away_s: f64, head_s: f64) -> f64 {
+        let block = Block { seconds, states: 1.0, all: 1.0, least: 1.0, freed: 0.0 };
+        let rank = |has_head| Rank { away_s, room: 1e9, in_flight: 1.0, has_head };
+        least_time(&block, &[rank(false), rank(true)], 4.0, (8.0, 0.0, head_s))
+    }
+
+    #[test]
+    fn times_without_an_end_claim_nothing_and_return() {
+        // Four micro-batches of eight blocks of a second on two ranks.
+        assert!((least(1.0, 0.0, 0.0) / 16.0 - 1.0).abs() < 1e-5);
+        for endless in [f64::INFINITY, f64::NAN, 1e308] {
+            assert_eq!(least(endless, 0.0, 0.0), 0.0);
+            assert_eq!(least(1.0, 0.0, endless), 0.0);
+        }
+        assert_eq!(least(1.0, f64::INFINITY, 0.0), 0.0);
+    }
 }
