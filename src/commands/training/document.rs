@@ -159,6 +159,7 @@ pub(super) fn report(answer: &Answer<'_>, plan: &PlanDocument) -> Result<Value, 
     Ok(json!({
         "plan": plan,
         "graph": graph,
+        "warnings": super::replay::documents(&setting.warnings),
         "unit": setting.unit(),
         "best": judged_document(answer, answer.best),
         "runners_up": told(answer.others),
