@@ -2,8 +2,8 @@
 
 mod calibrate;
 mod calibrate_steps;
-mod compared;
 mod clusters;
+mod compared;
 mod deterministic;
 mod edges;
 mod explained;
