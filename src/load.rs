@@ -9,6 +9,8 @@ use documents::plan::request::RequestDocument;
 use importers::{Import, ImportOptions, Summary};
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
+use ir::graph::Graph;
+use ir::op::Work;
 use ir::profile::Profile;
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer, Workload};
@@ -56,6 +58,19 @@ fn import(path: &Path, options: &ImportOptions) -> Result<Import, Diagnostic> {
     let import = importers::read(path, options)?;
     model_flags::check_batch(&import.graph, options)?;
     Ok(import)
+}
+
+/// Refuses a graph that computes nothing.
+///
+/// # Errors
+/// `nothing-to-plan`.
+pub(crate) fn check_work(graph: &Graph) -> Result<(), Diagnostic> {
+    if graph.ops.iter().any(|op| op.work != Work::View) {
+        return Ok(());
+    }
+    let message = "every op of the graph only renames its input: there is nothing to plan";
+    Err(Diagnostic::input("nothing-to-plan", message)
+        .hint("give a graph with ops that compute, or check what the exporter left out"))
 }
 
 /// Reads model and cluster, and puts costs and constraints on them, those of an executor included.
@@ -111,6 +126,7 @@ fn annotated(
     };
     let Import { graph, cluster, summary, mut warnings } = import(model, &options)?;
     warnings.extend(strange);
+    check_work(&graph)?;
     let cluster = given.or(cluster).ok_or_else(no_cluster)?;
     let profile = flags.profile.as_deref().map(importers::profile::read).transpose()?;
     let (profile, cluster) = match profile {

@@ -12,7 +12,7 @@
 //!
 //! A module that owns no op and no parameter of the graph (dropout; an embedding whose weight is
 //! known to the graph by another name only) can't be known here. Where its container is split it
-//! gets no key.
+//! gets no key; a warning names convolutions that batch norms were folded into.
 
 mod keys;
 mod layout;
@@ -104,6 +104,7 @@ pub fn export(source: &Source<'_>) -> Result<Export, Diagnostic> {
     let mut warnings = layout.warnings(graph);
     warnings.extend(names.warning());
     warnings.extend(keys.warning());
+    warnings.extend(layout.folded(graph, &map));
     let text = json(&map)?;
     Ok(Export { bytes: text.into_bytes(), warnings })
 }

@@ -348,7 +348,7 @@ mod tests {
             dtype: Some(DType::F16),
             ..ImportOptions::default()
         };
-        let text = r#"{"ops":[],"devices":[{"id":4,"kind":"a"}]}"#;
+        let text = r#"{"ops":[{"id":1,"time_ns":{"a":1}}],"devices":[{"id":4,"kind":"a"}]}"#;
         let import = crate::read_bytes("case.json", text.as_bytes(), &options).unwrap();
         let said: Vec<_> = import.warnings.iter().map(|w| (w.code, w.message.as_str())).collect();
         assert_eq!(said.len(), 3);

@@ -7,16 +7,19 @@ pub mod chakra;
 pub mod cluster;
 pub mod config;
 pub mod execution_trace;
+mod foreign;
 mod hints;
 pub mod instance;
 pub mod json;
 pub mod launcher;
 pub mod layers;
+mod located;
 pub mod measurements;
 pub mod onnx;
 pub mod profile;
 pub mod schedule_csv;
 mod sniff;
+mod sound;
 mod source;
 mod summary;
 pub mod torch_export;
@@ -217,8 +220,8 @@ pub fn read(path: &Path, options: &ImportOptions) -> Result<Import, Diagnostic> 
 /// As [`read`], without `no-graph`.
 pub fn read_any(path: &Path, options: &ImportOptions) -> Result<Content, Diagnostic> {
     let file = path.display().to_string();
-    FileSource::open(path)
-        .and_then(|source| read_source(&source, &path.to_string_lossy(), options))
+    located::open(path)
+        .and_then(|(source, name)| read_source(&source, &name, options))
         .map_err(|error| error.fact("file", file))
 }
 
@@ -253,7 +256,7 @@ pub fn instance(path: &Path) -> Result<Option<Instance>, Diagnostic> {
     let read = |source: &dyn Source, name: &str| match sniff::format(source, name)
         .map(|format| format.read)
     {
-        Ok(Reader::Benchmark(read)) => read(source, &stem(name)).map(Some),
+        Ok(Reader::Benchmark(read)) => checked(read, source, name).map(Some),
         _ => Ok(None),
     };
     let Ok(source) = FileSource::open(path) else { return Ok(None) };
@@ -272,8 +275,8 @@ pub fn instance(path: &Path) -> Result<Option<Instance>, Diagnostic> {
 /// Whether a file is a model config, or none that could be told.
 #[must_use]
 pub fn is_config(path: &Path) -> bool {
-    let Ok(source) = FileSource::open(path) else { return true };
-    match sniff::format(&source, &path.to_string_lossy()) {
+    let Ok((source, name)) = located::open(path) else { return true };
+    match sniff::format(&source, &name) {
         Ok(format) => format.name == "config",
         Err(_) => !path.to_string_lossy().ends_with(".gz"),
     }
@@ -329,9 +332,23 @@ fn read_sniffed(
     options: &ImportOptions,
 ) -> Result<Content, Diagnostic> {
     match sniff::format(source, name)?.read {
-        Reader::Model(read) => read(source, &stem(name), options).map(Box::new).map(Content::Model),
-        Reader::Benchmark(read) => read(source, &stem(name)).map(Content::Instance),
+        Reader::Model(read) => {
+            let import = read(source, &stem(name), options)?;
+            sound::graph(&import.graph)?;
+            Ok(Content::Model(Box::new(import)))
+        }
+        Reader::Benchmark(read) => checked(read, source, name).map(Content::Instance),
     }
+}
+
+fn checked(
+    read: benchmark::Reader,
+    source: &dyn Source,
+    name: &str,
+) -> Result<Instance, Diagnostic> {
+    let instance = read(source, &stem(name))?;
+    sound::instance(&instance)?;
+    Ok(instance)
 }
 
 fn stem(name: &str) -> String {

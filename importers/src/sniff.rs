@@ -5,13 +5,16 @@ use std::path::Path;
 use ir::diagnostic::Diagnostic;
 
 use crate::source::{Source, unreadable};
-use crate::{Format, formats, json};
+use crate::{Format, foreign, formats, json};
 
 /// The format of a file.
 ///
 /// # Errors
 /// `unknown-format`; for JSON files also what [`json::top_keys`] finds.
 pub(crate) fn format(source: &dyn Source, name: &str) -> Result<&'static Format, Diagnostic> {
+    if source.len() == 0 {
+        return Err(Diagnostic::input("empty-file", "the file is empty"));
+    }
     let extension = Path::new(name)
         .extension()
         .map_or_else(String::new, |e| e.to_string_lossy().to_ascii_lowercase());
@@ -34,6 +37,9 @@ fn by_content(source: &dyn Source) -> Result<&'static str, Diagnostic> {
     let mut head = [0; 64];
     let n = source.read_at(0, &mut head).map_err(|error| unreadable(&error))?;
     let head = &head[..n];
+    if let Some(error) = foreign::by_head(head) {
+        return Err(error);
+    }
     let text = head.strip_prefix(json::BYTE_ORDER_MARK).unwrap_or(head);
     match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
         _ if head.starts_with(b"PK\x03\x04") => Ok("torch-export"),
@@ -58,6 +64,8 @@ fn json_format(source: &dyn Source) -> Result<&'static str, Diagnostic> {
         Ok("dnn-partitioning")
     } else if has("nodes") && has("maxDevices") {
         Ok("piper")
+    } else if let Some(error) = foreign::by_keys(&keys) {
+        Err(error)
     } else {
         Err(Diagnostic::input(
             "unknown-format",

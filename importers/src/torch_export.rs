@@ -6,7 +6,7 @@ mod archive;
 use ir::diagnostic::Diagnostic;
 
 use crate::source::Source;
-use crate::{Import, ImportOptions, json};
+use crate::{Import, ImportOptions, foreign, json};
 
 /// Largest graph document, in bytes, unpacked.
 const MAX_MODEL_BYTES: u64 = 64 << 20;
@@ -33,9 +33,12 @@ fn check(source: &dyn Source) -> Result<(), Diagnostic> {
         return Err(Diagnostic::input("empty-file", "the file is empty"));
     }
     let entries = archive::entries(source)?;
+    let names = entries.iter().map(|entry| entry.name.as_str());
     let model = entries.iter().find(|entry| is_model(&entry.name)).ok_or_else(|| {
-        Diagnostic::input("missing-model", "the archive holds no models/*.json")
-            .fact("entries", entries.len())
+        foreign::by_entries(names).unwrap_or_else(|| {
+            Diagnostic::input("missing-model", "the archive holds no models/*.json")
+                .fact("entries", entries.len())
+        })
     })?;
     let content = model.read(source, MAX_MODEL_BYTES)?;
     let named = |error: Diagnostic| error.fact("entry", model.name.clone());
@@ -105,6 +108,7 @@ mod tests {
         assert_eq!(code("m/models/model.json", "{}"), "invalid-document");
         assert_eq!(code("m/models/model.json", "{"), "truncated-json");
         assert_eq!(code("m/weights", ""), "missing-model");
+        assert_eq!(code("m/data.pkl", ""), "unsupported-format");
         assert_eq!(code("../models/model.json", model), "unsafe-entry");
         let whole = zip("m/models/model.json", model.as_bytes());
         for length in 0..whole.len() {

@@ -9,6 +9,7 @@ mod edges;
 mod explained;
 mod folder;
 mod followed;
+mod formats;
 mod layered;
 mod mapped;
 mod priced;

@@ -9,7 +9,7 @@ use ir::module::unit_of;
 use ir::op::{Phase, Work};
 use ir::tensor::{DType, Role, Tensor};
 
-use super::refusal;
+use super::{Target, refusal};
 
 /// What the PyTorch exporter writes for ops that it traced outside of any module.
 const NO_MODULE: &str = "_empty_nn_module_stack_from_metadata_hook";
@@ -211,6 +211,40 @@ impl Layout {
             )
             .fact("wrapper", wrapper),
         ]
+    }
+}
+
+impl Layout {
+    /// Convolutions with weights that the exporter made, and no key above their own: what was
+    /// folded into them has parameters in PyTorch, but none here.
+    pub(super) fn folded(&self, graph: &Graph, map: &[(String, Target)]) -> Option<Diagnostic> {
+        let keys: BTreeSet<&str> = map.iter().map(|(key, _)| key.as_str()).collect();
+        let is_made = |id: &TensorId| graph.tensor(*id).name.starts_with("onnx::");
+        let mut alone: BTreeSet<&str> = BTreeSet::new();
+        for (op, module) in graph.ops.iter().zip(&self.modules) {
+            if let Some(module) = module
+                && op.op_type.starts_with("Conv")
+                && op.parameters.iter().any(is_made)
+                && keys.contains(module.as_str())
+            {
+                alone.insert(module);
+            }
+        }
+        let first = *alone.first()?;
+        Some(
+            Diagnostic::warning(
+                "folded-parameters",
+                format!(
+                    "the exporter folded other modules, such as batch norms, into `{first}`: they \
+                     have parameters in PyTorch and no key here, on which Accelerate fails"
+                ),
+            )
+            .fact("modules", alone.into_iter().map(str::to_owned).collect::<Vec<_>>())
+            .hint(
+                "add a key for each such module, or export with dynamo=True, or with \
+                 training=TrainingMode.PRESERVE and do_constant_folding=False",
+            ),
+        )
     }
 }
 

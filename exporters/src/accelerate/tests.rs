@@ -44,6 +44,26 @@ fn a_container_on_one_device_is_one_key_and_so_is_a_model() {
 }
 
 #[test]
+fn what_was_folded_into_a_convolution_beside_split_blocks_is_named() {
+    let mut builder = Builder::default();
+    builder.input("x");
+    builder.parameter("onnx::Conv_10", &[8, 8]);
+    builder.parameter("layer1.0.conv1.weight", &[8, 8]);
+    builder.op("stem", Some("conv1"), &["x", "onnx::Conv_10"]);
+    builder.op("first", Some("layer1.0.conv1"), &["stem", "layer1.0.conv1.weight"]);
+    builder.op("second", Some("layer1.1.conv1"), &["first"]);
+    builder.graph.ops.iter_mut().for_each(|op| op.op_type = "Conv".into());
+    let warnings = |devices: &[usize]| {
+        let case = Case::new(builder.graph.clone(), cluster(&["gpu0", "gpu1"]), devices);
+        let export = export(&case.source()).unwrap();
+        export.warnings.iter().map(|warning| warning.code).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings(&[0, 0, 1]), ["folded-parameters"]);
+    // One device is one key, which covers what the graph does not show.
+    assert_eq!(warnings(&[0, 0, 0]), [""; 0]);
+}
+
+#[test]
 fn no_key_covers_another_and_each_known_parameter_has_one() {
     for devices in [[0, 0, 1], [0, 1, 0], [1, 0, 0], [0, 1, 1]] {
         let map = map(&Case::blocks(&devices));

@@ -14,7 +14,7 @@ use super::task::{End, class, unknown};
 use super::{MAX_BYTES, quantized, stated_dtype};
 use crate::json;
 use crate::json::Object;
-use crate::source::{self, FileSource};
+use crate::{located, source};
 
 /// Model types with latent attention and shared experts.
 const LATENT: [&str; 2] = ["deepseek_v2", "deepseek_v3"];
@@ -34,10 +34,10 @@ pub fn card(
     path: &Path,
     sequence: Option<u64>,
 ) -> Result<(ModelCard, Vec<Diagnostic>), Diagnostic> {
-    let name =
-        path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    FileSource::open(path)
-        .and_then(|source| of_bytes(&source::read_all(&source, MAX_BYTES)?, &name, sequence))
+    located::open(path)
+        .and_then(|(source, name)| {
+            of_bytes(&source::read_all(&source, MAX_BYTES)?, &crate::stem(&name), sequence)
+        })
         .map_err(|error| error.fact("file", path.display().to_string()))
 }
 

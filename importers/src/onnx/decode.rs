@@ -1,6 +1,6 @@
 //! Typed decoding of a stripped model into [`RawModel`], local functions inlined on the way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use ir::diagnostic::Diagnostic;
 use onnx_protobuf::attribute_proto::AttributeType;
@@ -48,6 +48,7 @@ pub(crate) fn decode(
         functions: &functions,
         budget: functions.budget(&graph),
         configurations: configurations.iter().map(|c| c.name.clone()).collect(),
+        owners: module_path::owners(graph.initializer.iter().map(|tensor| tensor.name.as_str())),
         warnings,
     };
     let graph = decoder.graph(graph, None, 0)?;
@@ -103,6 +104,8 @@ pub(crate) struct Decoder<'a> {
     pub(crate) functions: &'a Functions,
     pub(crate) budget: crate::onnx::inline::Budget,
     pub(crate) configurations: BTreeSet<String>,
+    /// Modules that own parameters of the main graph.
+    pub(crate) owners: HashSet<String>,
     pub(crate) warnings: &'a mut Vec<Diagnostic>,
 }
 
@@ -174,7 +177,7 @@ impl Decoder<'_> {
     ) -> Result<(), Diagnostic> {
         let stages = self.stages(&proto)?;
         let mut node = RawNode {
-            module: module(&mut proto),
+            module: module(&mut proto, &self.owners),
             name: proto.name,
             domain: domain(&proto.domain).to_owned(),
             op_type: proto.op_type,
@@ -305,7 +308,7 @@ fn kind(proto: &AttributeProto) -> Option<AttributeType> {
 }
 
 /// The module's path: the scan leaves it in `doc_string`; else the node's name shows it.
-fn module(proto: &mut NodeProto) -> Option<String> {
+fn module(proto: &mut NodeProto, owners: &HashSet<String>) -> Option<String> {
     let note = std::mem::take(&mut proto.doc_string);
-    if note.is_empty() { module_path::from_node_name(&proto.name) } else { Some(note) }
+    if note.is_empty() { module_path::from_node_name(&proto.name, owners) } else { Some(note) }
 }

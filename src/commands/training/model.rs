@@ -66,6 +66,7 @@ pub(super) fn read(
         }
     }
     let import = imported(path, &one, sequence)?;
+    load::check_work(&import.graph)?;
     let mut warnings = import.warnings;
     let (passes, noted) = Passes::of(import.graph.clone())?;
     warnings.extend(noted);

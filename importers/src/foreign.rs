@@ -1,0 +1,128 @@
+//! Files that hold no operators: what they are, by their first bytes or their keys, and what can be
+//! planned in their place.
+
+use std::collections::BTreeSet;
+
+use ir::diagnostic::Diagnostic;
+
+/// Most bytes of the header of a safetensors file, by its definition.
+const SAFETENSORS_HEADER: u64 = 100_000_000;
+
+const TO_ONNX: &str = "export the model to ONNX: torch.onnx.export(model, inputs, dynamo=True)";
+
+/// What to give for a file of weights.
+const BY_CONFIG: &str = "give the model's `config.json`, or the checkpoint folder that holds it; or export the model \
+     to ONNX: torch.onnx.export(model, inputs, dynamo=True)";
+
+fn no_model(what: &str) -> Diagnostic {
+    Diagnostic::input("unsupported-format", format!("this is {what}, and cannot be planned"))
+}
+
+fn weights(what: &str) -> Diagnostic {
+    no_model(&format!("{what}: weights by name, without the operators between them"))
+        .hint(BY_CONFIG)
+}
+
+/// By the first bytes of a file.
+pub(crate) fn by_head(head: &[u8]) -> Option<Diagnostic> {
+    let header = head.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
+    if head.get(8) == Some(&b'{') && header.is_some_and(|n| n <= SAFETENSORS_HEADER) {
+        return Some(weights("a safetensors file"));
+    }
+    if head.starts_with(b"GGUF") {
+        return Some(weights("a GGUF file"));
+    }
+    if head.starts_with(b"\x89HDF\r\n") {
+        return Some(weights("an HDF5 file, as Keras writes its weights"));
+    }
+    // Protocols 2 to 5; a pickle may run code, so none is ever opened.
+    if let [0x80, 2..=5, ..] = head {
+        return Some(weights("a Python pickle, as older torch.save writes state dicts"));
+    }
+    None
+}
+
+/// By the names in a zip archive.
+pub(crate) fn by_entries<'a>(
+    mut names: impl Iterator<Item = &'a str> + Clone,
+) -> Option<Diagnostic> {
+    let mut all = names.clone();
+    let is_code = |name: &str| name.contains("/code/") || name.starts_with("code/");
+    if names.clone().any(is_code) && all.any(|name| name.ends_with("constants.pkl")) {
+        return Some(
+            no_model("a TorchScript archive: compiled code, which is never run").hint(TO_ONNX),
+        );
+    }
+    let is_pickle = |name: &str| name == "data.pkl" || name.ends_with("/data.pkl");
+    names.any(is_pickle).then(|| weights("a file of torch.save, such as a state dict"))
+}
+
+/// By the keys of a JSON object.
+pub(crate) fn by_keys(keys: &BTreeSet<String>) -> Option<Diagnostic> {
+    if keys.contains("traceEvents") {
+        let what = "a profiler's trace (Kineto, Chrome): what ran and how long, not a model";
+        return Some(
+            no_model(what).hint(TO_ONNX).hint(
+                "`meshwright calibrate` fits a profile to Kineto traces, for `plan --profile`",
+            ),
+        );
+    }
+    if keys.contains("weight_map") {
+        return Some(weights("the index of a sharded checkpoint"));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use crate::{ImportOptions, read_bytes};
+
+    /// The error's sentence and hints, whatever the file is called.
+    fn answer(names: &[&str], bytes: &[u8]) -> String {
+        let mut answers: Vec<String> = names
+            .iter()
+            .map(|name| {
+                let error = read_bytes(name, bytes, &ImportOptions::default()).unwrap_err();
+                assert_eq!(error.code, "unsupported-format", "{name}: {error}");
+                format!("{} {}", error.message, error.hints.join(" "))
+            })
+            .collect();
+        answers.dedup();
+        assert_eq!(answers.len(), 1, "{answers:?}");
+        answers.remove(0)
+    }
+
+    #[test]
+    fn files_of_weights_point_to_the_config() {
+        // The header's length may begin like an ONNX file or like JSON.
+        for length in [0x08, 0x7b] {
+            let header = [&[length, 0, 0, 0, 0, 0, 0, 0][..], b"{\"w\":{}}"].concat();
+            let said = answer(&["model.safetensors", "model"], &header);
+            assert!(said.contains("safetensors") && said.contains("config.json"), "{said}");
+        }
+        let said = answer(&["pytorch_model.bin", "a.pt", "a.pth"], b"\x80\x02}q\x00.");
+        assert!(said.contains("pickle") && said.contains("config.json"), "{said}");
+        let said = answer(&["a.gguf"], b"GGUF\x03\0\0\0");
+        assert!(said.contains("GGUF"), "{said}");
+        let index = br#"{"metadata":{},"weight_map":{"w":"a.safetensors"}}"#;
+        let said = answer(&["model.safetensors.index.json"], index);
+        assert!(said.contains("index") && said.contains("config.json"), "{said}");
+    }
+
+    #[test]
+    fn traces_point_to_the_model_and_to_calibration() {
+        let trace = br#"{"schemaVersion":1,"traceEvents":[]}"#;
+        let said = answer(&["t.json", "t.pt.trace.json", "t"], trace);
+        assert!(said.contains("Kineto") && said.contains("calibrate"), "{said}");
+    }
+
+    #[test]
+    fn archives_are_told_by_their_entries() {
+        let told = |names: &[&str]| super::by_entries(names.iter().copied()).map(|e| e.message);
+        let script = ["m/data.pkl", "m/code/__torch__.py", "m/constants.pkl", "m/data/0"];
+        assert!(told(&script).unwrap().contains("TorchScript"));
+        assert!(told(&["m/data.pkl", "m/data/0", "m/version"]).unwrap().contains("torch.save"));
+        assert_eq!(told(&["m/model.weights.h5", "m/config.json"]), None);
+    }
+}
