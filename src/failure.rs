@@ -11,6 +11,7 @@ use ir::diagnostic::{Blame, Diagnostic};
 
 use crate::commands::CommandResult;
 use crate::printer::{Printer, takes_colour};
+use crate::watch;
 
 /// Help and version are no failures; wrong flags are, in text or as a document.
 pub(crate) fn of_flags(error: &clap::Error, printer: &Printer) -> ExitCode {
@@ -32,13 +33,15 @@ pub(crate) fn of_flags(error: &clap::Error, printer: &Printer) -> ExitCode {
 
 /// The exit code of a run, unless what it had to say did not get out.
 fn ended(printer: &Printer, exit: u8) -> ExitCode {
-    match printer.broken() {
+    let exit = match printer.broken() {
         Some(error) => {
             printer.last_words(&error);
-            ExitCode::from(error.blame.exit_code())
+            error.blame.exit_code()
         }
-        None => ExitCode::from(exit),
-    }
+        None => exit,
+    };
+    watch::leave(exit);
+    ExitCode::from(exit)
 }
 
 /// What the flag parser says, in our form: its tips and its usage line become hints.

@@ -1,7 +1,7 @@
 //! Ctrl-C: the first one asks for the best so far, the second one ends the program.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -13,6 +13,11 @@ pub(crate) const EXIT_CODE: u8 = 130;
 /// the program at once. A terminal that closes is left to the system: it ends the run, unless
 /// `nohup` says otherwise.
 pub(crate) fn flag() -> Arc<AtomicBool> {
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    Arc::clone(FLAG.get_or_init(register))
+}
+
+fn register() -> Arc<AtomicBool> {
     let raised = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // Actions run in this order, so the first signal finds the flag down. Without a handler

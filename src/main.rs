@@ -24,6 +24,7 @@ mod request;
 mod suggest;
 mod table;
 mod training_flags;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -35,7 +35,7 @@ pub(crate) struct Incumbent<'a> {
     pub(crate) objective: &'static str,
     /// Its value, and how people read such values.
     pub(crate) value: Nanos,
-    pub(crate) shown: fn(Nanos) -> String,
+    pub(crate) shown: &'a dyn Fn(Nanos) -> String,
     /// The best bound so far.
     pub(crate) bound: Nanos,
     /// Since the start of the run.

@@ -25,10 +25,17 @@ pub struct SolutionDocument {
     pub bound_ns: u64,
     /// Which bound it is.
     pub bound_method: String,
+    /// What stands behind the bound: `derived`, `certificate-checked`,
+    /// `certificate-too-large-to-check` or `certificate-not-checked-in-time`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_standing: Option<String>,
     /// Whether no solution is better.
     pub proved_optimal: bool,
     /// Nanoseconds of one unit of the instance's file.
     pub unit_ns: u64,
+    /// Accelerators that it was planned for, where the file's number does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accelerators: Option<usize>,
     /// Nodes of each accelerator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fpgas: Option<Vec<ShareDocument>>,
@@ -41,6 +48,53 @@ pub struct SolutionDocument {
     /// Stages of a pipeline with degrees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<Vec<StageDocument>>,
+    /// Why no solution is below the bound, where a search for the greatest load says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateDocument>,
+}
+
+/// A proof that every split has a load above a limit. Nodes go by their position in the
+/// instance's file, from 0; a group of nodes goes by any of its nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateDocument {
+    /// The limit, in nanoseconds: the bound less 1.
+    pub limit_ns: u64,
+    /// Pairs, in order: the first costs nothing and may follow the second.
+    pub followers: Vec<[u32; 2]>,
+    /// What all splits within the limit have in common.
+    pub rounds: Vec<RoundDocument>,
+    /// Groups in an order along which few outputs are open.
+    pub order: Vec<u32>,
+    /// What refutes the limit.
+    pub reason: ReasonDocument,
+}
+
+/// Findings that hold for the groups that the rounds before left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoundDocument {
+    /// Pairs: the second is where the first is.
+    pub pairs: Vec<[u32; 2]>,
+    /// Groups that no accelerator can hold.
+    pub off_accelerators: Vec<u32>,
+}
+
+/// What refutes a limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ReasonDocument {
+    /// A group can't run on any device within the limit.
+    NoDevice,
+    /// All placements of the groups that are left were tried.
+    Exhausted,
+    /// All devices together can't take the worth of all groups.
+    Prices {
+        /// Node and worth of its group, in 2^-32.
+        price: Vec<(u32, i64)>,
+        /// Worth of holding all bytes of an accelerator on the CPU cores, in 2^-32.
+        byte_price: i64,
+    },
 }
 
 /// What one device holds.
@@ -48,7 +102,8 @@ pub struct SolutionDocument {
 #[serde(deny_unknown_fields)]
 pub struct ShareDocument {
     /// Its load, in units of the file.
-    pub load: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<f64>,
     /// Ids of its nodes.
     pub nodes: Vec<u64>,
 }

@@ -3,6 +3,7 @@
 pub mod accelerate;
 pub mod convergence;
 pub mod dot;
+pub mod given_costs;
 mod memory_curve;
 pub mod svg;
 pub mod trace;

@@ -198,7 +198,8 @@ fn pipedream_profiles_by_hand() {
     assert_eq!(profile.edges, [(0, 1)]);
     let node = &profile.nodes[0];
     assert_eq!((node.id.as_str(), node.description.as_str()), ("node1", "A -- B(x=1)"));
-    assert_eq!((node.forward, node.backward), (Nanos(500_000_000), Nanos(1_000_000_000)));
+    // Milliseconds.
+    assert_eq!((node.forward, node.backward), (Nanos(500_000), Nanos(1_000_000)));
     assert_eq!((node.activations, node.parameters), (Bytes(6), Bytes(7)));
     for (text, code) in [
         (format!("{line}\n{line}\n"), "duplicate-id"),

@@ -14,7 +14,7 @@ use crate::cli::CompareArgs;
 use crate::commands::busiest;
 use crate::commands::replay::{self, Replayed};
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, Exit, training, violations};
+use crate::commands::{CommandResult, Exit, instance, training, violations};
 use crate::printer::Printer;
 use crate::table::Column;
 
@@ -43,6 +43,11 @@ struct Move<'a> {
 }
 
 pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
+    if let Some(model) = &args.model
+        && let Some(instance) = importers::instance(model)?
+    {
+        return instance::compare(args, instance, printer);
+    }
     if let Some((launcher, text)) = replay::settings(&args.a) {
         return training::compare(launcher, &text, &replay::document(&args.b)?, args, printer);
     }

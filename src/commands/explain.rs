@@ -11,11 +11,14 @@ use ir::diagnostic::Diagnostic;
 use crate::cli::ExplainArgs;
 use crate::commands::replay::{self, Replayed};
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, Exit, training, violations};
+use crate::commands::{CommandResult, Exit, instance, training, violations};
 use crate::printer::Printer;
 use crate::suggest;
 
 pub(crate) fn run(args: &ExplainArgs, printer: &Printer) -> CommandResult {
+    if let Some(instance) = importers::instance(&args.replay.model)? {
+        return instance::explain(args, instance, printer);
+    }
     let rows = Rows::of(args.replay.target.all);
     let document = replay::document(&args.replay.plan)?;
     if document.training.is_some() {

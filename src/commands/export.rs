@@ -8,12 +8,15 @@ use serde_json::json;
 use crate::artifact::{self, Existing};
 use crate::cli::{ExportArgs, ReplayArgs};
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, Exit, replay, training, violations};
+use crate::commands::{CommandResult, Exit, instance, replay, training, violations};
 use crate::escape;
 use crate::printer::Printer;
 use crate::suggest;
 
 pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
+    if let Some(instance) = importers::instance(&args.replay.model)? {
+        return instance::export(args, instance, printer);
+    }
     let document = replay::document(&args.replay.plan)?;
     if document.training.is_some() {
         return training::export(&document, args, printer);

@@ -27,17 +27,19 @@ use crate::interrupt;
 use crate::load::{self, Loaded};
 use crate::printer::Printer;
 use crate::publisher::{Follow, Incumbent, Publisher};
+use crate::watch::Watch;
 
 pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
+    let start = Instant::now();
     if args.progress == Follow::Lines {
         printer.one_line_each();
     }
+    let watch = Watch::new(start, args.limits.time_limit, interrupt::flag());
+    if let Some(exit) = instance::planned(args, &watch, printer)? {
+        return Ok(exit);
+    }
     if args.training.are_asked() || training::plans_training(&args.algorithm) {
         return training::plan(args, printer);
-    }
-    if let Some(instance) = importers::instance(&args.model)? {
-        let instance = instance::with_accelerators(instance, args.accelerators);
-        return instance::plan(args, &instance, printer);
     }
     if args.accelerators.is_some() {
         let message = "`--accelerators` counts those of an instance with given costs";
@@ -159,7 +161,7 @@ fn publish(publisher: &mut Publisher, loaded: &Loaded, event: &Event) {
                 algorithm,
                 objective: cost_model::objective::row(loaded.problem.objective).name,
                 value: *value,
-                shown: |value| value.to_string(),
+                shown: &|value: Nanos| value.to_string(),
                 bound: bound.value,
                 elapsed: *elapsed,
             };

@@ -8,8 +8,8 @@ use planner::run::TracePoint;
 pub(crate) enum Unit {
     /// Nanoseconds.
     Time,
-    /// Units of the instance's file, of 10^9 ns.
-    Given,
+    /// Units of the instance's file, of so many ns.
+    Given(u64),
 }
 
 /// The picture as a file.
@@ -21,7 +21,7 @@ pub(crate) fn svg(name: &str, objective: &str, unit: Unit, trace: &[TracePoint])
     };
     let scale = match unit {
         Unit::Time => Scale::Nanoseconds,
-        Unit::Given => Scale::Units(1e9),
+        Unit::Given(ns) => Scale::Units(ns as f64),
     };
     let points: Vec<Point> = trace.iter().map(point).collect();
     convergence::svg(name, objective, scale, &points).into_bytes()

@@ -7,10 +7,13 @@ use serde_json::json;
 use crate::cli::ReplayArgs;
 use crate::commands::report::{self, Rows};
 use crate::commands::trust::Trust;
-use crate::commands::{CommandResult, Exit, replay, training, violations};
+use crate::commands::{CommandResult, Exit, instance, replay, training, violations};
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
+    if let Some(instance) = importers::instance(&args.model)? {
+        return instance::simulate(args, instance, printer);
+    }
     let document = replay::document(&args.plan)?;
     if document.training.is_some() {
         return training::simulate(&document, args, printer);

@@ -10,7 +10,7 @@ use crate::printer::Printer;
 
 pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
     if let Some(instance) = importers::instance(&args.model)? {
-        return instance::verify(args, &instance, printer);
+        return instance::verify(args, instance, printer);
     }
     let document = replay::document(&args.plan)?;
     if document.training.is_some() {

@@ -11,6 +11,7 @@ mod calibrate_steps;
 mod cli;
 mod configs;
 mod data;
+mod given_costs;
 mod golden_memory;
 mod instances;
 mod launch;

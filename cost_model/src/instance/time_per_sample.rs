@@ -27,12 +27,31 @@ const UNIT_NS: f64 = 1e9;
 /// `unplaced-node`, `stage-order`, `too-many-devices`, `data-degree`, `tensor-degree`,
 /// `memory-exceeded`.
 pub fn evaluate(instance: &StageInstance, stages: &[Stage]) -> Result<Nanos, Diagnostic> {
-    let stage_of = check(instance, stages)?;
-    let mut slowest: f64 = 0.0;
-    for position in 0..stages.len() {
-        slowest = slowest.max(stage_time(instance, stages, &stage_of, position)?);
-    }
+    let slowest = figures(instance, stages)?.iter().map(|stage| stage.time).fold(0.0, f64::max);
     Ok(Nanos((slowest * UNIT_NS).ceil() as u64))
+}
+
+/// What a stage takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StageFigures {
+    /// Time per sample, in units of the file.
+    pub time: f64,
+    /// The part of it that its nodes compute.
+    pub compute: f64,
+    /// Bytes on each of its devices.
+    pub bytes: u128,
+}
+
+/// What each stage of a legal pipeline takes.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn figures(
+    instance: &StageInstance,
+    stages: &[Stage],
+) -> Result<Vec<StageFigures>, Diagnostic> {
+    let stage_of = check(instance, stages)?;
+    (0..stages.len()).map(|at| stage_figures(instance, stages, &stage_of, at)).collect()
 }
 
 /// Time that no pipeline is below: the work of the fastest configurations spread over all devices.
@@ -118,12 +137,12 @@ fn check(instance: &StageInstance, stages: &[Stage]) -> Result<Vec<usize>, Diagn
     }
 }
 
-fn stage_time(
+fn stage_figures(
     instance: &StageInstance,
     stages: &[Stage],
     stage_of: &[usize],
     position: usize,
-) -> Result<f64, Diagnostic> {
+) -> Result<StageFigures, Diagnostic> {
     let stage = &stages[position];
     let d = f64::from(stage.data);
     let later: u64 = stages[position..].iter().map(|stage| u64::from(stage.data)).sum();
@@ -167,7 +186,8 @@ fn stage_time(
         };
         crossing += 2 * (u128::from(size.get()) + u128::from(sync));
     }
-    Ok((crossing as f64 / d + resync) / instance.bandwidth.get() + time / d)
+    let moved = (crossing as f64 / d + resync) / instance.bandwidth.get();
+    Ok(StageFigures { time: moved + time / d, compute: time / d, bytes })
 }
 
 /// Bytes that a configuration adds to the edge from or to `neighbour`.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ir::diagnostic::Diagnostic;
-use ir::instance::{Instance, LoadInstance, LoadNode};
+use ir::instance::{Instance, LoadInstance, LoadNode, TimeUnit};
 use ir::op::Phase;
 use ir::units::Nanos;
 use serde::{Deserialize, Deserializer};
@@ -80,7 +80,8 @@ fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
 ///
 /// # Errors
 /// Those of the JSON reader, and `duplicate-id`, `undefined-node`, `graph-cycle`, `unequal-costs`,
-/// `number-out-of-range`, `missing-field`, `no-devices`, `too-many-devices`, `size-budget`.
+/// `number-out-of-range`, `missing-field`, `no-devices`, `too-many-devices`, `empty-instance`,
+/// `size-budget`.
 pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnostic> {
     let document: Document = json::parse(&source::read_all(source, json::MAX_BYTES)?)?;
     let positions = Positions::new(document.nodes.iter().map(|node| &node.id))?;
@@ -90,16 +91,21 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
         return Err(Diagnostic::input("no-devices", "the instance has no device at all")
             .hint("give `maxFPGAs` or `maxCPUs` a number above 0"));
     }
-    let mut totals = Totals::default();
+    quantity::some_nodes(document.nodes.len(), "nodes")?;
+    let mut totals = Totals::new(TimeUnit::UNSTATED);
     let (edges, costs) = edges(&document, &positions)?;
+    let mut n_readers = vec![0_u64; document.nodes.len()];
+    for (producer, _) in &edges {
+        n_readers[*producer as usize] += 1;
+    }
     let colours: BTreeMap<i64, u32> =
         document.nodes.iter().filter_map(|node| node.color_class).map(|c| (c, 0)).collect();
     let colours: BTreeMap<i64, u32> = colours.into_keys().zip(0..).collect();
     let nodes = document
         .nodes
         .iter()
-        .zip(costs)
-        .map(|(node, cost)| self::node(node, cost, &colours, &mut totals))
+        .zip(costs.into_iter().zip(n_readers))
+        .map(|(node, output)| self::node(node, output, &colours, &mut totals))
         .collect::<Result<Vec<_>, _>>()?;
     check_acyclic(nodes.len(), edges.iter().copied(), |node| document.nodes[node].id.to_string())?;
     Ok(Instance::Load(LoadInstance {
@@ -115,7 +121,7 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
 
 fn node(
     node: &NodeDocument,
-    cost: f64,
+    (cost, n_readers): (f64, u64),
     colours: &BTreeMap<i64, u32>,
     totals: &mut Totals,
 ) -> Result<LoadNode, Diagnostic> {
@@ -128,9 +134,8 @@ fn node(
             return Err(Diagnostic::input("missing-field", message).fact("node", node.id));
         }
     };
-    // A transfer is paid at both ends, so it counts twice towards the total.
-    let transfer: Nanos = totals.time(cost, "cost")?;
-    totals.time(cost, "cost")?;
+    // A transfer is paid where it starts and by each device that reads it.
+    let transfer: Nanos = totals.time_often(cost, n_readers + 1, "cost")?;
     Ok(LoadNode {
         source_id: node.id,
         name: node.name.clone().unwrap_or_default(),

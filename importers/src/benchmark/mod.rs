@@ -5,7 +5,7 @@
 pub(crate) mod dnn_partitioning;
 pub(crate) mod pipedream;
 pub(crate) mod piper;
-mod quantity;
+pub(crate) mod quantity;
 mod split;
 mod structure;
 
@@ -19,7 +19,7 @@ use crate::source::Source;
 const MAX_NODES: usize = 1_000_000;
 
 /// Most devices that an instance may state.
-const MAX_DEVICES: u64 = 65_536;
+pub(crate) const MAX_DEVICES: u64 = 65_536;
 
 /// How a form is read.
 pub(crate) type Reader = fn(&dyn Source, &str) -> Result<ir::instance::Instance, Diagnostic>;

@@ -4,9 +4,9 @@
 use std::collections::HashSet;
 
 use ir::diagnostic::Diagnostic;
-use ir::instance::{Instance, LayerProfile, ProfileNode};
+use ir::instance::{Instance, LayerProfile, ProfileNode, TimeUnit};
 
-use super::quantity::Totals;
+use super::quantity::{self, Totals};
 use super::structure::{Positions, check_acyclic};
 use crate::json::MAX_BYTES;
 use crate::source::{self, Source};
@@ -18,14 +18,14 @@ const BETWEEN: &str = " -- ";
 ///
 /// # Errors
 /// `invalid-utf8`, `invalid-line`, `duplicate-id`, `undefined-node`, `graph-cycle`,
-/// `number-out-of-range`, `size-budget`, `unreadable-file`.
+/// `empty-instance`, `number-out-of-range`, `size-budget`, `unreadable-file`.
 pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnostic> {
     let bytes = source::read_all(source, MAX_BYTES)?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         Diagnostic::input("invalid-utf8", "the file is no UTF-8 text")
             .fact("offset", error.valid_up_to())
     })?;
-    let mut totals = Totals::default();
+    let mut totals = Totals::new(TimeUnit::MILLISECOND);
     let mut nodes = Vec::new();
     let mut named_edges = Vec::new();
     for (number, line) in (1usize..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
@@ -36,6 +36,7 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
         };
         parsed.map_err(|error| error.fact("line", number))?;
     }
+    quantity::some_nodes(nodes.len(), "layers")?;
     let positions = Positions::new(nodes.iter().map(|node: &ProfileNode| &node.id))?;
     let mut seen = HashSet::new();
     let mut edges = Vec::with_capacity(named_edges.len());

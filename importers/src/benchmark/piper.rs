@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use ir::diagnostic::Diagnostic;
-use ir::instance::{Configuration, Instance, StageInstance, StageNode};
-use ir::units::{Bytes, BytesPerSecond};
+use ir::instance::{Configuration, Instance, StageInstance, StageNode, TimeUnit};
+use ir::units::Bytes;
 use serde::Deserialize;
 
 use super::quantity::{self, Totals};
@@ -64,11 +64,18 @@ const MAX_MICRO_BATCHES: u64 = 1 << 32;
 ///
 /// # Errors
 /// Those of the JSON reader, and `duplicate-id`, `undefined-node`, `graph-cycle`,
-/// `number-out-of-range`, `invalid-field`, `too-many-devices`, `size-budget`.
+/// `number-out-of-range`, `invalid-field`, `no-devices`, `too-many-devices`, `empty-instance`,
+/// `size-budget`.
 pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnostic> {
     let document: Document = json::parse(&source::read_all(source, json::MAX_BYTES)?)?;
     let positions = Positions::new(document.nodes.iter().map(|node| &node.id))?;
-    let mut totals = Totals::default();
+    quantity::some_nodes(document.nodes.len(), "nodes")?;
+    let n_devices = quantity::devices(document.max_devices, "maxDevices")?;
+    if n_devices == 0 {
+        return Err(Diagnostic::input("no-devices", "the instance has no device at all")
+            .hint("give `maxDevices` a number above 0"));
+    }
+    let mut totals = Totals::new(TimeUnit::UNSTATED);
     let mut edges = Vec::with_capacity(document.edges.len());
     for edge in &document.edges {
         let bytes = totals.bytes(edge.communication_cost, "communicationCost")?;
@@ -76,10 +83,6 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
     }
     let pairs = edges.iter().map(|(from, to, _)| (*from, *to));
     check_acyclic(document.nodes.len(), pairs, |node| document.nodes[node].id.to_string())?;
-    let bandwidth = BytesPerSecond::new(document.bandwidth).ok_or_else(|| {
-        let message = format!("`bandwidth` is {}, but has to be above 0", document.bandwidth);
-        Diagnostic::input("number-out-of-range", message)
-    })?;
     let n_micro_batches = document.mbs_in_batch;
     if !(1..=MAX_MICRO_BATCHES).contains(&n_micro_batches) {
         let message = format!("`mbsInBatch` is {n_micro_batches}, not in 1..={MAX_MICRO_BATCHES}");
@@ -90,11 +93,12 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
         .iter()
         .map(|node| self::node(node, &positions, &mut totals))
         .collect::<Result<_, _>>()?;
+    let bandwidth = totals.bandwidth(document.bandwidth, "bandwidth")?;
     Ok(Instance::Stages(StageInstance {
         name: name.to_owned(),
         nodes,
         edges,
-        n_devices: quantity::devices(document.max_devices, "maxDevices")?,
+        n_devices,
         device_memory: quantity::limit(document.max_memory_per_device, "maxMemoryPerDevice")?,
         bandwidth,
         n_micro_batches,

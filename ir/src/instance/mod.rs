@@ -1,11 +1,13 @@
 //! Instances of partitioning problems whose costs are all given, in the forms of benchmark
 //! collections of other planners.
 //!
-//! Their time units differ from file to file and are not stated: one unit is 10^9 ns here.
+//! PipeDream's times are milliseconds. The other files don't state their unit: one is 10^9 ns here.
 
 mod load;
 mod profile;
 mod stages;
+
+use crate::units::Nanos;
 
 pub use load::{LoadInstance, LoadNode, Split};
 pub use profile::{LayerProfile, ProfileNode};
@@ -30,6 +32,56 @@ impl Instance {
             Self::Load(instance) => &instance.name,
             Self::Stages(instance) => &instance.name,
             Self::Profile(instance) => &instance.name,
+        }
+    }
+
+    /// What times are given in.
+    #[must_use]
+    pub fn unit(&self) -> TimeUnit {
+        match self {
+            Self::Load(_) | Self::Stages(_) => TimeUnit::UNSTATED,
+            Self::Profile(_) => TimeUnit::MILLISECOND,
+        }
+    }
+
+    /// Nodes, or layers.
+    #[must_use]
+    pub fn n_nodes(&self) -> usize {
+        match self {
+            Self::Load(instance) => instance.nodes.len(),
+            Self::Stages(instance) => instance.nodes.len(),
+            Self::Profile(instance) => instance.nodes.len(),
+        }
+    }
+}
+
+/// The unit of the times of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeUnit {
+    /// Nanoseconds that one unit counts as.
+    pub ns: u64,
+    /// Its symbol; empty where the files don't say what it is.
+    pub symbol: &'static str,
+}
+
+impl TimeUnit {
+    /// Milliseconds.
+    pub const MILLISECOND: Self = Self { ns: 1_000_000, symbol: "ms" };
+    /// Not stated: counts as a second, so that values keep nine digits.
+    pub const UNSTATED: Self = Self { ns: 1_000_000_000, symbol: "" };
+
+    /// A time in this unit.
+    #[must_use]
+    pub fn of(self, time: Nanos) -> f64 {
+        time.as_f64() / self.ns as f64
+    }
+
+    /// A time in this unit with nine digits, and the unit where it is known.
+    #[must_use]
+    pub fn text(self, time: Nanos) -> String {
+        match self.symbol {
+            "" => format!("{:.9}", self.of(time)),
+            symbol => format!("{:.6} {symbol}", self.of(time)),
         }
     }
 }

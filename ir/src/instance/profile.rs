@@ -19,7 +19,7 @@ pub struct ProfileNode {
     pub parameters: Bytes,
 }
 
-/// Layers for a straight pipeline. One unit of time (a millisecond in the files) is 10^9 ns.
+/// Layers for a straight pipeline; the times of the files are milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerProfile {
     /// Name of the file, without folder and extensions.

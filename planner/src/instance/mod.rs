@@ -1,6 +1,7 @@
 //! Instances with given costs: how a row of the registry solves them, and one way to run it.
 //! What a row claims is judged again before it is believed.
 
+mod first;
 mod portfolio;
 mod run;
 
@@ -15,12 +16,13 @@ use ir::instance::Instance;
 use ir::units::Nanos;
 
 use crate::algorithm::Options;
+use crate::placement::max_load::certificate::Certificate;
 use crate::recipe::Ingredient;
 use crate::registry::{Entry, entries};
 use crate::run::{StopReason, TracePoint};
 
 pub(crate) use portfolio::METHOD as PORTFOLIO;
-pub use run::{Run, judge};
+pub use run::{Run, judge, simple_bound};
 
 /// How much a run may spend.
 #[derive(Clone, Debug, Default)]
@@ -61,6 +63,59 @@ pub struct Bound {
     pub value: Nanos,
     /// How it was found.
     pub method: &'static str,
+    /// What stands behind it.
+    pub standing: Standing,
+}
+
+/// Names of the bounds that searches prove.
+pub mod method {
+    /// By prices of device subsets, with a certificate.
+    pub const COLUMNS: &str = "columns";
+    /// All ideals were searched.
+    pub const IDEALS: &str = "all ideals";
+    /// By an integer program.
+    pub const PROGRAM: &str = "integer program (HiGHS)";
+    /// All of them.
+    pub const ALL: [&str; 3] = [COLUMNS, IDEALS, PROGRAM];
+}
+
+/// What stands behind a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It follows from the instance, or from a search of all that there is.
+    Derived,
+    /// A second program has checked the search's certificate.
+    Checked,
+    /// The search proved it; its certificate is too large to check again.
+    TooLarge,
+    /// The search proved it; there was no time to check its certificate.
+    NoTime,
+}
+
+impl Standing {
+    /// Every standing.
+    pub const ALL: [Self; 4] = [Self::Derived, Self::Checked, Self::TooLarge, Self::NoTime];
+
+    /// Its name in documents.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Derived => "derived",
+            Self::Checked => "certificate-checked",
+            Self::TooLarge => "certificate-too-large-to-check",
+            Self::NoTime => "certificate-not-checked-in-time",
+        }
+    }
+
+    /// What people have to know of it.
+    #[must_use]
+    pub fn caveat(self) -> Option<&'static str> {
+        match self {
+            Self::Derived | Self::Checked => None,
+            Self::TooLarge => Some("certificate too large to check again"),
+            Self::NoTime => Some("no time to check the certificate again"),
+        }
+    }
 }
 
 /// What happens while a run goes on.
@@ -84,6 +139,8 @@ pub enum Event<'a> {
         /// Since the start of the run.
         elapsed: Duration,
     },
+    /// A better bound, or one that stands on firmer ground.
+    Bound(Bound),
 }
 
 /// What one row achieved.
@@ -103,9 +160,9 @@ pub struct Answer {
     /// The best solution and its value, judged.
     pub best: Option<(Nanos, Solution)>,
     /// No legal solution is below this.
-    pub bound: Nanos,
-    /// Name of the bound.
-    pub bound_method: &'static str,
+    pub bound: Bound,
+    /// Why not, where a search for the greatest load says so.
+    pub certificate: Option<Certificate>,
     /// Whether the solution is optimal, or there is none at all.
     pub is_proved: bool,
     /// Why the run ended.
@@ -125,7 +182,7 @@ impl Answer {
     #[must_use]
     pub fn gap(&self) -> Option<f64> {
         let (value, _) = self.best.as_ref()?;
-        Some(match (value.get(), self.bound.get()) {
+        Some(match (value.get(), self.bound.value.get()) {
             (0, _) => 0.0,
             (_, 0) => f64::INFINITY,
             (value, bound) => value as f64 / bound as f64 - 1.0,

@@ -1,9 +1,9 @@
-//! `auto` on an instance: the quick rows, then the ones that go on to a proof.
+//! `auto` on an instance: first solutions in one walk, the quick rows, then the ones that go on to a proof.
 
 use cost_model::instance::Goal;
 use ir::diagnostic::Diagnostic;
 
-use super::{Effort, Method, Run, rows_for};
+use super::{Effort, Method, Run, first, rows_for};
 use crate::algorithm::Options;
 
 /// How `auto` solves instances.
@@ -21,6 +21,7 @@ pub(crate) const METHOD: Method = Method {
 
 /// Each row once, with its defaults; a thorough one begins with the best so far.
 fn solve(run: &Run, _: &Options) -> Result<(), Diagnostic> {
+    first::offer_all(run);
     for effort in [Effort::Quick, Effort::Thorough] {
         for (entry, method) in rows_for(run.goal()).filter(|(_, method)| method.effort == effort) {
             if run.is_over() {

@@ -10,8 +10,9 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::instance::Instance;
 use ir::units::Nanos;
 
-use super::{Answer, Attempt, Bound, Event, Method, Request, Solution};
+use super::{Answer, Attempt, Bound, Event, Method, Request, Solution, Standing};
 use crate::algorithm::Options;
+use crate::placement::max_load::certificate::Certificate;
 use crate::run::{DEFAULT_NODES, StopReason, TracePoint};
 
 /// What a row may ask of, and tell to, the run that it is part of.
@@ -30,6 +31,7 @@ pub struct Run<'a> {
     /// The row that found the best.
     found_by: Cell<&'static str>,
     bound: Cell<Bound>,
+    certificate: RefCell<Option<Certificate>>,
     /// Whether nothing is left to find, a solution or not.
     is_closed: Cell<bool>,
     stopped: Cell<Option<StopReason>>,
@@ -46,15 +48,6 @@ impl<'a> Run<'a> {
         observe: &'a mut dyn FnMut(&Event),
     ) -> Self {
         let started = Instant::now();
-        let simple = match (instance, row(goal).judge) {
-            (Instance::Load(instance), Judge::Load { bound, .. }) => bound(instance),
-            (Instance::Stages(instance), Judge::Stages { bound, .. }) => bound(instance),
-            (Instance::Profile(profile), Judge::Straight { bound, .. }) => {
-                bound(profile, request.n_devices)
-            }
-            _ => Nanos::ZERO,
-        };
-        let method = if goal == Goal::Latency { "critical path" } else { "work" };
         let run = Self {
             instance,
             goal,
@@ -67,7 +60,8 @@ impl<'a> Run<'a> {
             observe: RefCell::new(observe),
             best: RefCell::new(None),
             found_by: Cell::new(algorithm),
-            bound: Cell::new(Bound { value: simple, method }),
+            bound: Cell::new(simple_bound(instance, goal, request.n_devices)),
+            certificate: RefCell::new(None),
             is_closed: Cell::new(false),
             stopped: Cell::new(None),
             attempts: RefCell::new(Vec::new()),
@@ -209,14 +203,38 @@ impl<'a> Run<'a> {
     /// Tells a proved bound.
     pub fn prove(&self, value: Nanos, method: &'static str) {
         if value > self.bound.get().value {
-            self.bound.set(Bound { value, method });
-            self.mark(Instant::now());
+            self.stand(Bound { value, method, standing: Standing::Derived }, None);
         }
     }
 
+    /// The best bound so far.
+    #[must_use]
+    pub fn bound(&self) -> Bound {
+        self.bound.get()
+    }
+
+    /// Replaces the bound and what proves it.
+    pub(crate) fn stand(&self, bound: Bound, certificate: Option<Certificate>) {
+        self.bound.set(bound);
+        *self.certificate.borrow_mut() = certificate;
+        (self.observe.borrow_mut())(&Event::Bound(bound));
+        self.mark(Instant::now());
+    }
+
+    /// Whether the clock or the user ends the run, whatever else is left of its budget.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        self.request.cancel.load(Ordering::Relaxed)
+            || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
     /// Tells that no solution is better than the best so far, or that there is none at all.
-    pub fn close(&self) {
+    pub fn close(&self, method: &'static str) {
         self.is_closed.set(true);
+        let best = self.best.borrow().as_ref().map(|(value, _)| *value);
+        if let Some(value) = best {
+            self.prove(value, method);
+        }
     }
 
     /// A bound that was proved at a moment that is past.
@@ -283,8 +301,8 @@ impl<'a> Run<'a> {
                 None => StopReason::Finished,
             },
             best,
-            bound: bound.value,
-            bound_method: bound.method,
+            bound,
+            certificate: self.certificate.into_inner(),
             is_proved,
             algorithm: self.found_by.get(),
             attempts: self.attempts.into_inner(),
@@ -292,6 +310,19 @@ impl<'a> Run<'a> {
             elapsed: self.started.elapsed(),
         }
     }
+}
+
+/// The bound that follows from the instance alone; `n_devices` as for [`judge`].
+#[must_use]
+pub fn simple_bound(instance: &Instance, goal: Goal, n_devices: usize) -> Bound {
+    let value = match (instance, row(goal).judge) {
+        (Instance::Load(instance), Judge::Load { bound, .. }) => bound(instance),
+        (Instance::Stages(instance), Judge::Stages { bound, .. }) => bound(instance),
+        (Instance::Profile(profile), Judge::Straight { bound, .. }) => bound(profile, n_devices),
+        _ => Nanos::ZERO,
+    };
+    let method = if goal == Goal::Latency { "critical path" } else { "work" };
+    Bound { value, method, standing: Standing::Derived }
 }
 
 /// The value of a solution, `n_devices` of them where the instance does not say how many there are.

@@ -33,7 +33,7 @@ use cost_model::instance::Goal;
 use ir::instance::Instance;
 
 use super::time_per_sample::{Limits, PAIRS_PER_LOOK, solve};
-use crate::instance::{Effort, Method, Solution};
+use crate::instance::{Effort, Method, Solution, method};
 
 /// How the row solves instances.
 pub(crate) const METHOD: Method = Method {
@@ -42,12 +42,12 @@ pub(crate) const METHOD: Method = Method {
     solve: |run, _| {
         let Instance::Stages(instance) = run.instance() else { return Ok(()) };
         let found = solve(instance, &Limits::default(), &|| run.spend(PAIRS_PER_LOOK));
-        run.prove(found.bound, "all ideals");
+        run.prove(found.bound, method::IDEALS);
         if let Some((_, stages)) = found.pipeline {
             run.offer(Solution::Stages(stages))?;
         }
         if found.is_proved {
-            run.close();
+            run.close(method::IDEALS);
         }
         Ok(())
     },

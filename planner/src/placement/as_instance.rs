@@ -89,8 +89,9 @@ impl Decide for AsInstance {
         };
         let answer = solve(&Instance::Load(instance), self.goal, Some(self.method), &request)
             .map_err(|error| NoPlan::new(Reason::Unsupported, error))?;
-        if self.goal == Goal::MaxLoad && problem.objective == Objective::MaxLoad {
-            run.bound(Bound { value: answer.bound, method: answer.bound_method });
+        let is_bound = self.goal == Goal::MaxLoad && problem.objective == Objective::MaxLoad;
+        if is_bound && answer.bound.standing.caveat().is_none() {
+            run.bound(Bound { value: answer.bound.value, method: answer.bound.method });
         }
         let Some((_, Solution::Devices(devices))) = answer.best else {
             let message = format!("`{}` found no split within its limits", self.method);

@@ -21,8 +21,9 @@
 //!
 //! # Guarantee
 //! The bound holds, whatever the solver of the linear program says: it comes with prices that
-//! [`crate::placement::max_load::check`] verifies in whole numbers. The value is optimal where it meets the bound, which
-//! is so for up to 13 classes if the search is not stopped.
+//! [`crate::placement::max_load::check`] verifies in whole numbers, within the time limit; where that takes too long or too
+//! much memory, the answer says so. The value is optimal where it meets the bound, which is so for
+//! up to 13 classes if the search is not stopped.
 //!
 //! # Complexity
 //! States: exponential in the number of nets that are open along the best order found; 600 to
@@ -40,18 +41,19 @@
 //! accelerators, one core: together, 6 ns; apart, 8 ns each. At T = 5, no subset holds one node
 //! without the other (8 ns), so both are joined, and 6 ns is too much: the bound is 6.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cost_model::instance::Goal;
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LoadInstance};
 use ir::units::Nanos;
 
-use super::max_load::check::check;
+use super::max_load::certificate::Certificate;
+use super::max_load::check::{Flaw, check_until};
 use super::max_load::control::Control;
-use super::max_load::search::{self, Outcome};
+use super::max_load::search;
 use crate::algorithm::Options;
-use crate::instance::{Effort, Method, Run, Solution};
+use crate::instance::{Bound, Effort, Method, Run, Solution, Standing, method};
 
 /// How the row solves instances.
 pub(crate) const METHOD: Method =
@@ -59,10 +61,14 @@ pub(crate) const METHOD: Method =
 
 /// Time of a search that would go on until a proof, where no limit is set.
 const USUAL_TIME: Duration = Duration::from_secs(30);
+/// Part of the time that the search may take; the rest is for the check of its certificate.
+const SEARCH_SHARE: f64 = 0.8;
 
 fn solve(run: &Run, _: &Options) -> Result<(), Diagnostic> {
     let Instance::Load(instance) = run.instance() else { return Ok(()) };
-    let mut control = Control::new(run.deadline_or(USUAL_TIME), run.nodes_left(), run.cancel());
+    let (now, end) = (Instant::now(), run.deadline_or(USUAL_TIME));
+    let search_end = end.map(|end| now + end.saturating_duration_since(now).mul_f64(SEARCH_SHARE));
+    let mut control = Control::new(search_end, run.nodes_left(), run.cancel());
     if run.is_deterministic() {
         control = control.by_work();
     }
@@ -85,26 +91,46 @@ fn solve(run: &Run, _: &Options) -> Result<(), Diagnostic> {
         Err(error) => {
             // Without a placement it proves at most that there is none.
             if error.code == "infeasible" {
-                run.close();
+                run.close(method::COLUMNS);
             }
             return Ok(());
         }
     };
     run.offer(Solution::Devices(found.device_of.clone()))?;
-    if is_checked(instance, &found) {
-        let now = control.seconds();
-        for point in &found.trace {
-            run.prove_at(Nanos(point.bound_ns), now - point.seconds);
-        }
-        run.prove(Nanos(found.bound_ns), "columns");
+    let Some(certificate) = found.certificate else { return Ok(()) };
+    let before = run.bound();
+    let value = Nanos(found.bound_ns);
+    if value <= before.value || certificate.limit_ns.saturating_add(1) < found.bound_ns {
+        return Ok(());
     }
+    // Where the run is cut off now, this is what is known.
+    let bound = |standing| Bound { value, method: method::COLUMNS, standing };
+    run.stand(bound(Standing::NoTime), Some(certificate.clone()));
+    let Some(standing) = checked(run, end, instance, &certificate) else {
+        // A certificate that proves nothing: the bounds before it were lower.
+        run.stand(before, None);
+        return Ok(());
+    };
+    let now = control.seconds();
+    for point in &found.trace {
+        run.prove_at(Nanos(point.bound_ns), now - point.seconds);
+    }
+    run.stand(bound(standing), Some(certificate));
     Ok(())
 }
 
-/// The bound counts only once its certificate was checked; those before it were lower.
-fn is_checked(instance: &LoadInstance, found: &Outcome) -> bool {
-    found.certificate.as_ref().is_some_and(|certificate| {
-        certificate.limit_ns.saturating_add(1) >= found.bound_ns
-            && check(instance, certificate).is_ok()
-    })
+/// What the checker says of a certificate; `None` if it is wrong.
+fn checked(
+    run: &Run,
+    end: Option<Instant>,
+    instance: &LoadInstance,
+    certificate: &Certificate,
+) -> Option<Standing> {
+    let is_late = || end.is_some_and(|end| Instant::now() >= end);
+    match check_until(instance, certificate, &|| run.is_cut_off() || is_late()) {
+        Ok(()) => Some(Standing::Checked),
+        Err(Flaw::TooLarge) => Some(Standing::TooLarge),
+        Err(Flaw::Stopped) => Some(Standing::NoTime),
+        Err(_) => None,
+    }
 }

@@ -47,7 +47,7 @@ pub(crate) fn certain(wrapped: &Instance, goal: Goal, name: &str) -> Option<u64>
     let answer: Answer = solve(wrapped, goal, Some(name), &Request::default()).unwrap();
     assert!(answer.is_proved, "{name} is not certain: {wrapped:?}");
     let value = answer.best.map(|(value, _)| value.get());
-    assert!(value.is_none_or(|value| value == answer.bound.get()), "{name}: {wrapped:?}");
+    assert!(value.is_none_or(|value| value == answer.bound.value.get()), "{name}: {wrapped:?}");
     value
 }
 

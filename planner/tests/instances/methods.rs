@@ -147,7 +147,7 @@ fn pipelines_agree_with_brute_force() {
         let request = Request::default();
         let wrapped = Instance::Stages(instance);
         let answer = solve(&wrapped, Goal::TimePerSample, None, &request).unwrap();
-        assert!(answer.is_proved, "{seed}: {:?} {}", answer.best, answer.bound.get());
+        assert!(answer.is_proved, "{seed}: {:?} {}", answer.best, answer.bound.value.get());
         let value = answer.best.as_ref().map(|(value, _)| value.get());
         // Optimal to the nanosecond.
         let off = value.unwrap_or(0).abs_diff(best.map_or(0, Nanos::get));

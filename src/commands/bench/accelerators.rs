@@ -49,7 +49,7 @@ impl Line {
             "instance": self.instance, "accelerators": self.n_accelerators,
             "of_file": self.is_of_file, "objective": row(Goal::MaxLoad).name, "method": METHOD,
             "value": self.answer.best.as_ref().map(|(value, _)| value.seconds()),
-            "bound": self.answer.bound.seconds(), "proved": self.answer.is_proved,
+            "bound": self.answer.bound.value.seconds(), "proved": self.answer.is_proved,
             "seconds_to_gap": GAPS.map(|gap| json!({ "gap": gap, "seconds": self.seconds_to(gap) })),
             "seconds": self.answer.elapsed.as_secs_f64(),
         })
@@ -70,7 +70,7 @@ impl Line {
             self.instance.clone(),
             format!("{}{file}", self.n_accelerators),
             value.unwrap_or("none found".to_owned()),
-            number(self.answer.bound.seconds()),
+            number(self.answer.bound.value.seconds()),
             gap,
             one,
             two,

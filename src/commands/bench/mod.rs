@@ -148,17 +148,23 @@ fn cpu_seconds() -> Option<f64> {
 }
 
 fn line(case: &Case, method: &str, answer: &Answer, cpu: Option<f64>) -> Line {
-    let value = answer.best.as_ref().map(|(value, _)| value.seconds());
+    let unit = case.instance.unit();
+    let value = answer.best.as_ref().map(|(value, _)| unit.of(*value));
+    let bound = unit.of(answer.bound.value);
     let none = if answer.is_proved { "none exists" } else { "none found" };
     let gap = match (answer.gap(), answer.is_proved) {
-        (Some(_), true) => "optimal".to_owned(),
+        (Some(_), true) => match answer.bound.standing.caveat() {
+            None => "optimal".to_owned(),
+            Some(caveat) => format!("optimal ({caveat})"),
+        },
         (Some(gap), false) => format!("{:.2} %", gap * 100.0),
         (None, _) => String::new(),
     };
     let peers = case.peers.iter().map(peer).collect::<Vec<_>>().join("; ");
     let document = json!({
         "instance": case.name, "objective": row(case.goal).name, "method": method,
-        "value": value, "bound": answer.bound.seconds(), "bound_method": answer.bound_method,
+        "value": value, "bound": bound, "bound_method": answer.bound.method,
+        "bound_standing": answer.bound.standing.name(),
         "proved": answer.is_proved, "seconds": answer.elapsed.as_secs_f64(), "cpu_seconds": cpu,
         "peers": case.peers.iter().map(|peer| json!({
             "name": peer.name, "value": peer.value, "cpu_seconds": peer.seconds,
@@ -169,7 +175,7 @@ fn line(case: &Case, method: &str, answer: &Answer, cpu: Option<f64>) -> Line {
         objective: row(case.goal).name,
         method: method.to_owned(),
         value: value.map_or(none.to_owned(), number),
-        bound: number(answer.bound.seconds()),
+        bound: number(bound),
         gap,
         seconds: format!("{:.3}", answer.elapsed.as_secs_f64()),
         cpu: cpu.map_or(String::new(), |cpu| format!("{cpu:.4}")),

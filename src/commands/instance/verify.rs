@@ -1,16 +1,18 @@
-//! `verify` on instances: is the solution legal, and worth what it states?
+//! `verify` on instances: is the solution legal, and is all that it states of itself true?
 
-use cost_model::instance::rows;
+use cost_model::instance::{Goal, row, rows, split};
 use documents::diagnostic::DiagnosticDocument;
-use documents::solution::SolutionDocument;
+use documents::solution::{FORMAT, SolutionDocument};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::instance::Instance;
 use ir::units::Nanos;
-use planner::instance::{goals, judge};
-use serde_json::json;
+use planner::instance::{Solution, goals, judge, simple_bound};
+use serde_json::{Value, json};
 
-use super::{STRAIGHT_DEVICES, only_flags, solution};
+use super::bound::{self, Verdict};
+use super::{STRAIGHT_DEVICES, document, flags, with_accelerators};
 use crate::cli::ReplayArgs;
+use crate::commands::differences::{difference, differences};
 use crate::commands::{CommandResult, Exit, violations};
 use crate::input_file;
 use crate::printer::Printer;
@@ -18,64 +20,171 @@ use crate::printer::Printer;
 /// Longest solution that is read, in bytes.
 const LONGEST_FILE: u64 = 1 << 30;
 
-pub(crate) fn run(args: &ReplayArgs, instance: &Instance, printer: &Printer) -> CommandResult {
-    only_flags(&args.target.problem, &[])?;
-    let file = args.plan.display().to_string();
+/// Fields of a solution that carry no fact which the instance could contradict: the name of a
+/// file, and what is the solution itself.
+const FREE: [&str; 4] = ["instance", "certificate", "bound_method", "bound_standing"];
+
+pub(crate) fn run(args: &ReplayArgs, instance: Instance, printer: &Printer) -> CommandResult {
+    flags::check_replay(&args.target, &[])?;
+    let found = read(&args.plan, instance)?;
+    let (broken, warnings) = match &found.stated {
+        Some(stated) => broken(&found, stated)?,
+        None => (Vec::new(), Vec::new()),
+    };
+    printer.warnings(&warnings);
+    printer.warnings(&broken);
+    let unit = found.instance.unit();
+    printer.line(&match broken.len() {
+        0 => format!("legal: {} {}", row(found.goal).name, unit.text(found.value)),
+        n => format!("illegal: {}", violations::count(n)),
+    });
+    let list =
+        |found: &[Diagnostic]| -> Vec<_> { found.iter().map(DiagnosticDocument::from).collect() };
+    printer.document(&json!({
+        "legal": broken.is_empty(),
+        "objective": row(found.goal).name,
+        "value_ns": found.value.get(),
+        "violations": list(&broken),
+        "truncated": false,
+        "warnings": list(&warnings),
+    }));
+    Ok(if broken.is_empty() { Exit::DONE } else { Exit(Blame::IllegalPlan.exit_code()) })
+}
+
+/// A legal solution of an instance.
+pub(super) struct Found {
+    /// With as many accelerators as it was planned for.
+    pub(super) instance: Instance,
+    pub(super) goal: Goal,
+    pub(super) n_devices: usize,
+    pub(super) solution: Solution,
+    /// Judged.
+    pub(super) value: Nanos,
+    /// What it states of itself; a person's split states nothing.
+    pub(super) stated: Option<SolutionDocument>,
+}
+
+/// Reads a solution, or a person's split of the dnn-partitioning collection, and judges it.
+///
+/// # Errors
+/// `unreadable-file`, `invalid-solution`, `other-instance`, and the judge's fault where it is
+/// illegal.
+pub(super) fn read(path: &std::path::Path, instance: Instance) -> Result<Found, Diagnostic> {
+    let file = path.display().to_string();
     let unreadable = |why: String| {
         Diagnostic::input("unreadable-file", format!("`{file}` can not be read"))
             .fact("reason", why)
             .hint("give a file that `meshwright plan INSTANCE -o FILE` wrote")
     };
-    let text = input_file::read(&args.plan, LONGEST_FILE).map_err(unreadable)?;
-    let document = SolutionDocument::parse(&text).map_err(|e| e.fact("file", file.clone()))?;
-    let broken = broken(instance, &document)?;
-    printer.warnings(&broken);
-    printer.line(&match broken.len() {
-        0 => format!("legal: {} {:.9}", document.objective, Nanos(document.value_ns).seconds()),
-        n => format!("illegal: {}", violations::count(n)),
-    });
-    let list: Vec<_> = broken.iter().map(DiagnosticDocument::from).collect();
-    printer.document(&json!({
-        "legal": broken.is_empty(),
-        "violations": list,
-        "truncated": false,
-        "warnings": [],
-    }));
-    Ok(if broken.is_empty() { Exit::DONE } else { Exit(Blame::IllegalPlan.exit_code()) })
-}
-
-/// The rule that the solution breaks, or what it states in vain.
-fn broken(instance: &Instance, document: &SolutionDocument) -> Result<Vec<Diagnostic>, Diagnostic> {
-    let is_meant = |row: &&cost_model::instance::Row| row.name == document.objective;
-    let goal = rows().iter().find(is_meant).map(|row| row.goal);
-    let goal = goal.filter(|goal| goals(instance).contains(goal)).ok_or_else(|| {
-        let message = format!("`{}` is no objective of this instance", document.objective);
+    let text = input_file::read(path, LONGEST_FILE).map_err(unreadable)?;
+    let fields: Option<Value> = serde_json::from_slice(&text).ok();
+    let is_split = fields
+        .is_some_and(|fields| fields.get("format").is_none() && fields.get("fpgas").is_some());
+    if is_split && let Instance::Load(load) = &instance {
+        let solution =
+            split::devices(load, &importers::read_split(path)?).map(Solution::Devices)?;
+        let goal = goals(&instance)[0];
+        let value = judge(&instance, goal, STRAIGHT_DEVICES, &solution)?;
+        let n_devices = STRAIGHT_DEVICES;
+        return Ok(Found { instance, goal, n_devices, solution, value, stated: None });
+    }
+    let stated = SolutionDocument::parse(&text).map_err(|e| e.fact("file", file.clone()))?;
+    if let Some(count) = stated.accelerators
+        && !(1..=MOST_ACCELERATORS).contains(&count)
+    {
+        let message = format!("`accelerators` is {count}, not in 1..={MOST_ACCELERATORS}");
+        return Err(Diagnostic::input("invalid-solution", message).fact("field", "accelerators"));
+    }
+    let instance = with_accelerators(instance, stated.accelerators);
+    let n_devices = stated.accelerators.unwrap_or(STRAIGHT_DEVICES);
+    let goal = rows().iter().find(|row| row.name == stated.objective).map(|row| row.goal);
+    let goal = goal.filter(|goal| goals(&instance).contains(goal)).ok_or_else(|| {
+        let message = format!("`{}` is no objective of this instance", stated.objective);
         Diagnostic::input("other-instance", message)
             .hint("give the instance that the solution was made for")
     })?;
-    let found = solution::solution(instance, document)
-        .and_then(|solution| judge(instance, goal, STRAIGHT_DEVICES, &solution));
-    let value = match found {
-        Ok(value) => value,
-        Err(error) => return Ok(vec![error]),
-    };
-    let wrong = |message: String| Diagnostic::error(Blame::IllegalPlan, "stated-cost", message);
-    let mut broken = Vec::new();
-    if document.value_ns != value.get() {
-        let message = "the solution is not worth what it states";
-        broken.push(
-            wrong(message.to_owned())
-                .fact("stated_ns", document.value_ns)
-                .fact("judged_ns", value.get()),
+    let solution = document::solution(&instance, &stated)?;
+    let value = judge(&instance, goal, n_devices, &solution)?;
+    Ok(Found { instance, goal, n_devices, solution, value, stated: Some(stated) })
+}
+
+/// As many as `--accelerators` takes.
+const MOST_ACCELERATORS: usize = 4096;
+
+/// What the solution states in vain, and what could not be looked at.
+fn broken(
+    found: &Found,
+    stated: &SolutionDocument,
+) -> Result<(Vec<Diagnostic>, Vec<Diagnostic>), Diagnostic> {
+    let Found { instance, goal, n_devices, solution, value, .. } = found;
+    let mut warnings = Vec::new();
+    if stated.instance != instance.name() {
+        let message = format!(
+            "the solution is of `{}`, and the file is called `{}`",
+            stated.instance,
+            instance.name()
         );
+        warnings.push(Diagnostic::warning("other-name", message));
     }
-    if document.bound_ns > value.get() {
-        let message = "the solution is below the bound that it states";
-        broken.push(
-            wrong(message.to_owned())
-                .fact("stated_ns", document.bound_ns)
-                .fact("judged_ns", value.get()),
-        );
+    let mut wrong = Vec::new();
+    let mut holds = true;
+    if stated.bound_ns > value.get() {
+        holds = false;
+        let most = format!("at most {}, the value", value.get());
+        wrong.push(difference("bound_ns", &stated.bound_ns.to_string(), &most));
+    } else {
+        match bound::check(instance, *goal, *n_devices, stated)? {
+            Verdict::Holds => {}
+            Verdict::Open(warning) => warnings.push(warning),
+            Verdict::Wrong(list) => {
+                holds = false;
+                wrong.extend(list);
+            }
+        }
     }
-    Ok(broken)
+    let simple = simple_bound(instance, *goal, *n_devices);
+    let bound = planner::instance::Bound { value: Nanos(stated.bound_ns), ..simple };
+    let mut derived = document::document(instance, *goal, *value, bound, solution);
+    derived.accelerators = stated.accelerators;
+    // A bound that does not hold proves nothing.
+    derived.proved_optimal = holds && value.get() <= stated.bound_ns;
+    let mut own = bare(stated);
+    let mut other = bare(&derived);
+    for shares in ["fpgas", "cpus"] {
+        shorten(&mut own, &mut other, shares);
+    }
+    wrong.extend(differences(&own, &other));
+    let mut seen = Vec::new();
+    wrong.retain(|one: &Diagnostic| {
+        let is_new = !seen.contains(&one.message);
+        seen.push(one.message.clone());
+        is_new
+    });
+    Ok((wrong, warnings))
+}
+
+/// A document without what carries no fact.
+fn bare(document: &SolutionDocument) -> Value {
+    debug_assert_eq!(document.format, FORMAT);
+    let mut fields = serde_json::to_value(document).unwrap_or_default();
+    if let Some(fields) = fields.as_object_mut() {
+        fields.retain(|name, _| !FREE.contains(&name.as_str()));
+        // These are the solution itself.
+        fields.remove("layers");
+        fields.remove("stages");
+        for name in ["fpgas", "cpus"] {
+            for share in fields.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten() {
+                share.as_object_mut().map(|share| share.remove("nodes"));
+            }
+        }
+    }
+    fields
+}
+
+/// Devices that hold nothing need not be listed.
+fn shorten(own: &mut Value, other: &mut Value, name: &str) {
+    let listed = own.get(name).and_then(Value::as_array).map_or(0, Vec::len);
+    if let Some(all) = other.get_mut(name).and_then(Value::as_array_mut) {
+        all.truncate(listed);
+    }
 }

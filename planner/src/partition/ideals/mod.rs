@@ -43,7 +43,7 @@ use ir::instance::{Instance, LoadInstance};
 use ir::units::Nanos;
 
 use crate::algorithm::Options;
-use crate::instance::{Effort, Method, Run, Solution};
+use crate::instance::{Effort, Method, Run, Solution, method};
 use classes::ClassGraph;
 use lattice::Lattice;
 use program::Verdict;
@@ -66,10 +66,10 @@ pub(crate) fn tell(run: &Run, found: Found) -> Result<(), Diagnostic> {
         Some(Split { devices, value }) => {
             run.offer(Solution::Devices(devices))?;
             if is_proved {
-                run.prove(value, "all ideals");
+                run.prove(value, method::IDEALS);
             }
         }
-        None if is_proved => run.close(),
+        None if is_proved => run.close(method::IDEALS),
         None => {}
     }
     Ok(())

@@ -1,10 +1,11 @@
 //! Checks a certificate with nothing but the instance and whole numbers.
 //!
-//! Shares no code with the search: groups, nets, least loads and prices are worked out anew, all by
-//! one dynamic program over what is known of open nets. Least loads come without flows, and
-//! greatest worths without a solver.
+//! Shares no code with the search: groups, nets, least loads and prices are worked out anew. Least
+//! loads are flows of its own, and greatest worths come from a dynamic program over what is known
+//! of open nets, without a solver.
 
 mod exhaust;
+mod flow;
 mod prices;
 mod program;
 
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ir::instance::LoadInstance;
 
-use self::program::Program;
+use self::flow::Network;
 use super::certificate::{Certificate, Reason, Round};
 
 /// Why a certificate proves nothing.
@@ -34,6 +35,16 @@ pub enum Flaw {
     Prices,
     /// Checking would take too much memory.
     TooLarge,
+    /// Checking was stopped.
+    Stopped,
+}
+
+impl Flaw {
+    /// Whether nothing is wrong with the certificate as far as was looked.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::TooLarge | Self::Stopped)
+    }
 }
 
 /// A group of nodes.
@@ -55,6 +66,7 @@ struct Checker<'a> {
     groups: BTreeMap<usize, Group>,
     nets: Vec<(BTreeSet<usize>, u64)>,
     order: Vec<usize>,
+    stop: &'a dyn Fn() -> bool,
 }
 
 /// Whether the certificate proves that every plan has a load above its limit.
@@ -62,6 +74,18 @@ struct Checker<'a> {
 /// # Errors
 /// The first flaw.
 pub fn check(instance: &LoadInstance, certificate: &Certificate) -> Result<(), Flaw> {
+    check_until(instance, certificate, &|| false)
+}
+
+/// [`check`] until `stop` says so, which is asked every few milliseconds.
+///
+/// # Errors
+/// The first flaw; [`Flaw::Stopped`].
+pub fn check_until(
+    instance: &LoadInstance,
+    certificate: &Certificate,
+    stop: &dyn Fn() -> bool,
+) -> Result<(), Flaw> {
     let n = instance.nodes.len();
     let mut root: Vec<usize> = (0..n).collect();
     let mut of_colour: HashMap<u32, usize> = HashMap::new();
@@ -73,11 +97,13 @@ pub fn check(instance: &LoadInstance, certificate: &Certificate) -> Result<(), F
     let order = certificate.order.iter().map(|node| *node as usize).collect();
     let (limit, off) = (certificate.limit_ns, BTreeSet::new());
     let (groups, nets) = (BTreeMap::new(), Vec::new());
-    let mut checker = Checker { instance, limit, root, off, groups, nets, order };
-    checker.regroup();
-    for (a, b) in &certificate.followers {
-        checker.follow(*a, *b)?;
+    let mut checker = Checker { instance, limit, root, off, groups, nets, order, stop };
+    // Sums of all that a device can hold stay far from overflow.
+    if limit > u64::MAX / 8 {
+        return Err(Flaw::Malformed);
     }
+    checker.regroup();
+    checker.follow_all(&certificate.followers)?;
     for round in &certificate.rounds {
         checker.round(round)?;
     }
@@ -147,33 +173,60 @@ impl Checker<'_> {
         self.instance.n_cpus > 0 && group.cpu <= self.limit
     }
 
-    fn follow(&mut self, a: u32, b: u32) -> Result<(), Flaw> {
-        let (from, to) = (self.find(a)?, self.find(b)?);
-        let group = &self.groups[&from];
-        let total: u64 = self.groups.values().map(|group| group.bytes).sum();
-        let is_light = group.bytes == 0 || total <= self.instance.accelerator_memory.get();
-        let is_free = group.accelerator == Some(0) && group.cpu == 0;
-        let with_a = |net: &&(BTreeSet<usize>, u64)| net.0.contains(&from);
-        let is_tied = self.nets.iter().filter(with_a).all(|net| net.0.contains(&to));
-        if from == to || !(is_light && is_free && is_tied) {
-            return Err(Flaw::Follower(a));
+    /// Goes on unless it is time to stop.
+    fn go_on(&self) -> Result<(), Flaw> {
+        if (self.stop)() { Err(Flaw::Stopped) } else { Ok(()) }
+    }
+
+    fn follow_all(&mut self, followers: &[(u32, u32)]) -> Result<(), Flaw> {
+        let mut nets_of: HashMap<usize, Vec<usize>> = HashMap::new();
+        for (net, (members, _)) in self.nets.iter().enumerate() {
+            for root in members {
+                nets_of.entry(*root).or_default().push(net);
+            }
         }
-        self.root[from] = to;
+        let total: u64 = self.groups.values().map(|group| group.bytes).sum();
+        let is_roomy = total <= self.instance.accelerator_memory.get();
+        for (number, (a, b)) in followers.iter().enumerate() {
+            if number % 256 == 0 {
+                self.go_on()?;
+            }
+            let (from, to) = (self.find(*a)?, self.find(*b)?);
+            let group = &self.groups[&from];
+            let is_light = group.bytes == 0 || is_roomy;
+            let is_free = group.accelerator == Some(0) && group.cpu == 0;
+            let nets = nets_of.get(&from).map_or(&[][..], Vec::as_slice);
+            // A net that is left with one group is none.
+            let mut nets_left = nets.iter().map(|net| &self.nets[*net].0);
+            let is_tied = nets_left.all(|net| net.len() < 2 || net.contains(&to));
+            if from == to || !(is_light && is_free && is_tied) {
+                return Err(Flaw::Follower(*a));
+            }
+            let bytes = group.bytes;
+            for net in nets {
+                self.nets[*net].0.remove(&from);
+            }
+            self.root[from] = to;
+            self.groups.remove(&from);
+            if let Some(group) = self.groups.get_mut(&to) {
+                group.bytes += bytes;
+            }
+        }
         self.regroup();
         Ok(())
     }
 
     fn round(&mut self, round: &Round) -> Result<(), Flaw> {
+        let network = Network::new(self);
         for node in &round.off_accelerators {
-            let root = self.find(*node)?;
-            if self.least_load(root, None)?.is_some_and(|load| load <= self.limit) {
+            if !network.exceeds(self.find(*node)?, None)? {
                 return Err(Flaw::OffAccelerators(*node));
             }
         }
         let mut joined = Vec::new();
         for (a, b) in &round.pairs {
             let (from, to) = (self.find(*a)?, self.find(*b)?);
-            if !self.must_follow(from, to)? {
+            if !self.must_follow(&network, from, to)? {
                 return Err(Flaw::Pair(*a, *b));
             }
             joined.push((from, to));
@@ -191,16 +244,15 @@ impl Checker<'_> {
     }
 
     /// Whether every plan of loads at most the limit has b where it has a.
-    fn must_follow(&self, a: usize, b: usize) -> Result<bool, Flaw> {
-        let tears = |x, y| Ok(self.least_load(x, Some(y))?.is_none_or(|load| load > self.limit));
-        if !tears(a, b)? {
-            return Ok(false);
+    fn must_follow(&self, network: &Network<'_>, a: usize, b: usize) -> Result<bool, Flaw> {
+        if a == b || !network.exceeds(a, Some(b))? {
+            return Ok(a == b);
         }
         if !self.has_core(&self.groups[&a]) {
             return Ok(true);
         }
         let other_core = self.instance.n_cpus > 1 && self.has_core(&self.groups[&b]);
-        Ok(!other_core && tears(b, a)?)
+        Ok(!other_core && network.exceeds(b, Some(a))?)
     }
 
     /// The layers of the dynamic program: groups in the order of the certificate.
@@ -215,15 +267,5 @@ impl Checker<'_> {
         }
         sequence.extend(self.groups.keys().filter(|root| !seen.contains(root)));
         Ok(sequence)
-    }
-
-    /// Least load, if at most the limit, of an accelerator that holds `a` but not `b`.
-    fn least_load(&self, a: usize, b: Option<usize>) -> Result<Option<u64>, Flaw> {
-        let program = Program::new(self, |root, inside| match root {
-            _ if root == a => inside,
-            _ if Some(root) == b => !inside,
-            _ => true,
-        })?;
-        Ok(program.least())
     }
 }

@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::certificate::{Certificate, Reason};
-use super::check::check;
+use super::check::{Flaw, check, check_until};
 use super::column_generation::{Answer, Question};
 use super::control::Control;
 use super::evaluate::evaluate;
@@ -167,6 +167,28 @@ fn a_refuted_limit_has_no_plan_and_a_verified_certificate() {
     }
     // The program relaxes whole subsets to shares, so that some limits stay open.
     assert!(n_refuted > 10 * n_open, "{n_refuted} refuted, {n_open} not");
+}
+
+/// However large a certificate is: whoever checks it can be told to stop.
+#[test]
+fn a_check_that_is_stopped_says_so() {
+    let mut rng = SmallRng::seed_from_u64(12);
+    let mut n_stopped = 0;
+    for _ in 0..200 {
+        let instance = sample(&mut rng, 7);
+        let Some(least @ 2..) = least_value(&instance) else { continue };
+        let Some(certificate) = refutation(&instance, least - 1) else { continue };
+        // What takes no look at the clock takes no time.
+        match check_until(&instance, &certificate, &|| true) {
+            Ok(()) => {}
+            Err(flaw) => {
+                assert_eq!(flaw, Flaw::Stopped);
+                assert!(flaw.is_open());
+                n_stopped += 1;
+            }
+        }
+    }
+    assert!(n_stopped > 50, "{n_stopped}");
 }
 
 #[test]

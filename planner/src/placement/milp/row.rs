@@ -8,7 +8,7 @@ use ir::instance::Instance;
 
 use super::{Options, Start, Verdict, solve};
 use crate::algorithm;
-use crate::instance::{Effort, Method, Run, Solution};
+use crate::instance::{Effort, Method, Run, Solution, method};
 
 /// How the row solves instances.
 pub(crate) const METHOD: Method = Method {
@@ -21,8 +21,6 @@ pub(crate) const METHOD: Method = Method {
 const USUAL_TIME: Duration = Duration::from_secs(30);
 /// Labels, states and moves of other searches that a node of the tree counts for: about 10 ms.
 const NODES_PER_NODE: u64 = 200_000;
-/// Name of the bound.
-const BOUND: &str = "integer program (HiGHS)";
 
 fn run(run: &Run, _: &algorithm::Options) -> Result<(), Diagnostic> {
     let Instance::Load(instance) = run.instance() else { return Ok(()) };
@@ -44,13 +42,13 @@ fn run(run: &Run, _: &algorithm::Options) -> Result<(), Diagnostic> {
             if let Some((_, devices)) = news.plan.filter(|_| result.is_ok()) {
                 result = run.offer(Solution::Devices(devices.to_vec())).map(|_| ());
             }
-            run.prove(news.bound, BOUND);
+            run.prove(news.bound, method::PROGRAM);
         },
     );
     result?;
-    run.prove(found.bound, BOUND);
+    run.prove(found.bound, method::PROGRAM);
     if found.verdict != Verdict::Open {
-        run.close();
+        run.close(method::PROGRAM);
     }
     Ok(())
 }

@@ -4,6 +4,8 @@ use super::{Checker, Flaw};
 
 /// Steps beyond which checking gives up.
 const MAX_STEPS: u64 = 100_000_000;
+/// Steps between two looks at the clock.
+const LOOK: u64 = 1 << 12;
 
 /// Tries all placements of the groups.
 pub(super) fn refute(checker: &Checker<'_>) -> Result<(), Flaw> {
@@ -28,6 +30,9 @@ impl Trial<'_> {
         self.n_steps += 1;
         if self.n_steps > MAX_STEPS {
             return Err(Flaw::TooLarge);
+        }
+        if self.n_steps.is_multiple_of(LOOK) {
+            self.checker.go_on()?;
         }
         let n_accelerators = self.checker.instance.n_accelerators;
         let placed = self.roots[..position].to_vec();

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::program::Program;
+use super::program::{NEVER, Program};
 use super::{Checker, Flaw};
 
 /// Cells of loads that are joined, as parts of the limit; the last joins nothing.
@@ -37,17 +37,37 @@ pub(super) fn refute(
         return Err(Flaw::Malformed);
     }
     let Some(need) = need(checker, &worth, i128::from(byte_price)) else { return Ok(()) };
-    let program = Program::new(checker, |_, _| true)?;
-    let search = Search::new(checker, &program, &worth, need);
+    if are_bought_by_work(checker, &worth, need) {
+        return Ok(());
+    }
+    let program = Program::new(checker)?;
+    let search = Search::new(checker, &program, &worth, need)?;
     for cells in CELLS {
         let width = cells.map_or(1, |cells| (checker.limit / cells).max(1));
-        match search.reaches(width) {
-            Some(false) => return Ok(()),
-            Some(true) => {}
-            None => return Err(Flaw::TooLarge),
+        if !search.reaches(width)? {
+            return Ok(());
         }
     }
     Err(Flaw::Prices)
+}
+
+/// Whether time alone refutes: at the most that any group is worth per ns, all accelerators
+/// together are worth less than what is needed.
+fn are_bought_by_work(checker: &Checker<'_>, worth: &HashMap<usize, i128>, need: i128) -> bool {
+    let mut dearest = 0_i128;
+    for (root, group) in checker.groups.iter().filter(|(root, _)| checker.may_hold(**root)) {
+        let worth = worth.get(root).copied().unwrap_or(0) << FINE;
+        match i128::from(group.accelerator.unwrap_or(0)) {
+            _ if worth <= 0 => {}
+            0 => return false,
+            // Rounded up: no group may be worth more.
+            time => dearest = dearest.max((worth + time - 1) / time),
+        }
+    }
+    let devices = checker.instance.n_accelerators as i128;
+    let most =
+        dearest.checked_mul(i128::from(checker.limit)).and_then(|each| each.checked_mul(devices));
+    most.is_some_and(|most| most < need << FINE)
 }
 
 /// Worth that is left for the accelerators, at least; `None` if the CPU cores are overfull already.
@@ -98,8 +118,13 @@ struct Search<'a> {
     /// `k` times a subset's worth must reach it.
     need: i128,
     /// (worth per ns, greatest worth - that x load of the rest by layer and state), refined.
-    bounds: Vec<(i128, Vec<Vec<Option<i128>>>)>,
+    bounds: Vec<(i128, Vec<Vec<i128>>)>,
 }
+
+/// The worth of what can't be finished: far below any other, and from overflow.
+const WORTHLESS: i128 = i128::MIN / 4;
+/// States or labels between two looks at the clock.
+const LOOK: usize = 1 << 15;
 
 #[derive(Clone, Copy)]
 struct Label {
@@ -113,7 +138,7 @@ impl<'a> Search<'a> {
         program: &'a Program,
         worth: &HashMap<usize, i128>,
         need: i128,
-    ) -> Self {
+    ) -> Result<Self, Flaw> {
         let of = |root: usize| worth.get(&root).copied().unwrap_or(0);
         let worth = program.layers.iter().map(|layer| of(layer.root)).collect();
         let mut search = Self { checker, program, worth, need, bounds: Vec::new() };
@@ -123,88 +148,97 @@ impl<'a> Search<'a> {
         while high - low > 2 + (low >> 10) {
             let third = (high - low) / 3;
             let (left, right) = (low + third, high - third);
-            if search.whole(left) <= search.whole(right) { high = right } else { low = left }
+            if search.whole(left)? <= search.whole(right)? { high = right } else { low = left }
         }
         for lambda in [low, low * 9 / 10, low * 11 / 10, low / 2, 0] {
-            let rest = search.rest(lambda);
+            let mut rest: Vec<Vec<i128>> = Vec::with_capacity(program.layers.len());
+            for at in (0..program.layers.len()).rev() {
+                checker.go_on()?;
+                rest.push(search.layer_rest(at, lambda, rest.last()));
+            }
+            rest.reverse();
             search.bounds.push((lambda, rest));
         }
-        search
+        Ok(search)
     }
 
-    /// Greatest worth - lambda x load of the rest, by layer and state.
-    fn rest(&self, lambda: i128) -> Vec<Vec<Option<i128>>> {
-        let mut all: Vec<Vec<Option<i128>>> = Vec::new();
-        for (layer, worth) in self.program.layers.iter().zip(&self.worth).rev() {
-            let next = all.last();
-            let gains = [0, worth << FINE];
-            let best = |steps: &[Option<(usize, u64)>; 2]| {
-                let ways = steps.iter().zip(gains);
-                ways.filter_map(|(step, gain)| {
-                    let (to, add) = (*step)?;
-                    let after = next.map_or(Some(0), |next| next[to])?;
-                    Some(after + gain - lambda * i128::from(add))
-                })
-                .max()
-            };
-            let here = layer.steps.iter().map(best).collect();
-            all.push(here);
+    /// Greatest worth - lambda x load of the rest, by state of a layer, given those of the next.
+    fn layer_rest(&self, at: usize, lambda: i128, next: Option<&Vec<i128>>) -> Vec<i128> {
+        let gains = [0, self.worth[at] << FINE];
+        let mut here = Vec::with_capacity(self.program.layers[at].steps.len());
+        for steps in &self.program.layers[at].steps {
+            let mut best = WORTHLESS;
+            for (step, gain) in steps.iter().zip(gains) {
+                let Some((to, add)) = step.way() else { continue };
+                let after = next.map_or(0, |next| next[to]);
+                if after > WORTHLESS {
+                    best = best.max(after + gain - lambda * i128::from(add));
+                }
+            }
+            here.push(best);
         }
-        all.reverse();
-        all
+        here
     }
 
-    fn whole(&self, lambda: i128) -> i128 {
-        let rest = self.rest(lambda);
-        let start = rest.first().and_then(|states| states[0]).unwrap_or(0);
-        start + lambda * i128::from(self.checker.limit)
+    fn whole(&self, lambda: i128) -> Result<i128, Flaw> {
+        let mut rest: Option<Vec<i128>> = None;
+        for at in (0..self.program.layers.len()).rev() {
+            self.checker.go_on()?;
+            rest = Some(self.layer_rest(at, lambda, rest.as_ref()));
+        }
+        let start = rest.map_or(0, |states| states[0]).max(0);
+        Ok(start + lambda * i128::from(self.checker.limit))
     }
 
-    /// Whether some subset could be worth `need / k`, with loads joined in cells of this width;
-    /// `None` if that takes too many labels.
-    fn reaches(&self, width: u64) -> Option<bool> {
+    /// Whether some subset could be worth `need / k`, with loads joined in cells of this width.
+    fn reaches(&self, width: u64) -> Result<bool, Flaw> {
         let mut labels = vec![vec![Label { load: 0, worth: 0 }]];
         for (at, layer) in self.program.layers.iter().enumerate() {
             let n_next = self.program.layers.get(at + 1).map_or(1, |next| next.steps.len());
             let mut next: Vec<Vec<Label>> = vec![Vec::new(); n_next];
             let gains = [0, self.worth[at]];
-            let mut n_labels = 0;
+            let (mut n_labels, mut n_looked) = (0, 0);
             for (labels, steps) in labels.iter().zip(&layer.steps) {
+                n_looked += labels.len() + 1;
+                if n_looked > LOOK {
+                    n_looked = 0;
+                    self.checker.go_on()?;
+                }
                 for (step, gain) in steps.iter().zip(gains) {
-                    let Some((to, add)) = step else { continue };
+                    let Some((to, add)) = step.way() else { continue };
                     for label in labels {
                         let label = Label { load: label.load + add, worth: label.worth + gain };
-                        if self.is_open(at + 1, *to, label) {
-                            next[*to].push(label);
+                        if self.is_open(at + 1, to, label) {
+                            next[to].push(label);
                             n_labels += 1;
                         }
                     }
                 }
-            }
-            if n_labels > MAX_LABELS {
-                return None;
+                if n_labels > MAX_LABELS {
+                    return Err(Flaw::TooLarge);
+                }
             }
             for labels in &mut next {
                 thin(labels, width);
             }
             labels = next;
         }
-        Some(labels.iter().any(|labels| !labels.is_empty()))
+        Ok(labels.iter().any(|labels| !labels.is_empty()))
     }
 
     /// Whether a label can still become a subset of load at most the limit that is worth enough.
     fn is_open(&self, layer: usize, state: usize, label: Label) -> bool {
         let k = self.checker.instance.n_accelerators as i128;
         let limit = self.checker.limit;
-        let rest = self.program.layers.get(layer).map_or(Some(0), |layer| layer.rest[state]);
-        let Some(rest) = rest.filter(|rest| label.load + rest <= limit) else { return false };
-        debug_assert!(rest <= limit);
+        let rest = self.program.layers.get(layer).map_or(0, |layer| layer.rest[state]);
+        if rest == NEVER || label.load + rest > limit {
+            return false;
+        }
         self.bounds.iter().all(|(lambda, bound)| {
-            let after = bound.get(layer).map_or(Some(0), |states| states[state]);
+            let after = bound.get(layer).map_or(0, |states| states[state]);
             let slack = i128::from(limit - label.load);
-            after.is_some_and(|after| {
-                k * ((label.worth << FINE) + after + lambda * slack) >= self.need << FINE
-            })
+            after > WORTHLESS
+                && k * ((label.worth << FINE) + after + lambda * slack) >= self.need << FINE
         })
     }
 }

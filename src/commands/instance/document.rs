@@ -1,6 +1,6 @@
 //! Solutions of instances as documents, there and back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use cost_model::instance::time_per_sample::Stage;
 use cost_model::instance::{Goal, max_load, row, split};
@@ -8,12 +8,19 @@ use documents::solution::{
     FORMAT, LayerDocument, NodeDocument, ShareDocument, SolutionDocument, StageDocument,
 };
 use ir::diagnostic::Diagnostic;
-use ir::instance::{Instance, LayerProfile, LoadInstance, Split, StageInstance};
+use ir::instance::{Instance, LayerProfile, LoadInstance, Split, StageInstance, TimeUnit};
 use ir::units::Nanos;
 use planner::instance::{Bound, Solution};
 
-/// Nanoseconds of a unit of the files.
-const UNIT_NS: u64 = 1_000_000_000;
+use crate::escape;
+
+/// The bytes of a document.
+///
+/// # Errors
+/// `internal`.
+pub(super) fn bytes(document: &SolutionDocument) -> Result<Vec<u8>, Diagnostic> {
+    Ok(escape::json(documents::json::pretty(document)?).into_bytes())
+}
 
 /// The document of a solution.
 pub(super) fn document(
@@ -30,12 +37,15 @@ pub(super) fn document(
         value_ns: value.get(),
         bound_ns: bound.value.get(),
         bound_method: bound.method.to_owned(),
+        bound_standing: Some(bound.standing.name().to_owned()),
         proved_optimal: value <= bound.value,
-        unit_ns: UNIT_NS,
+        unit_ns: instance.unit().ns,
+        accelerators: None,
         fpgas: None,
         cpus: None,
         layers: None,
         stages: None,
+        certificate: None,
     };
     match (instance, solution) {
         (Instance::Load(instance), Solution::Devices(devices)) => {
@@ -67,12 +77,16 @@ fn shares(
     first: usize,
     loads: &[Nanos],
 ) -> Vec<ShareDocument> {
-    let share = |(at, load): (usize, &Nanos)| {
-        let placed = instance.nodes.iter().zip(devices);
-        let own = placed.filter(|(_, device)| **device as usize == first + at);
-        ShareDocument { load: load.seconds(), nodes: own.map(|(node, _)| node.source_id).collect() }
-    };
-    loads.iter().enumerate().map(share).collect()
+    let unit = TimeUnit::UNSTATED;
+    let share = |load: &Nanos| ShareDocument { load: Some(unit.of(*load)), nodes: Vec::new() };
+    let mut shares: Vec<ShareDocument> = loads.iter().map(share).collect();
+    for (node, device) in instance.nodes.iter().zip(devices) {
+        let share = (*device as usize).checked_sub(first).and_then(|at| shares.get_mut(at));
+        if let Some(share) = share {
+            share.nodes.push(node.source_id);
+        }
+    }
+    shares
 }
 
 fn staged(instance: &StageInstance, stage: &Stage) -> StageDocument {
@@ -114,7 +128,8 @@ pub(super) fn solution(
             layered(profile, layers).map(Solution::Devices)
         }
         (Instance::Stages(instance), SolutionDocument { stages: Some(stages), .. }) => {
-            let stages = stages.iter().map(|stage| unstaged(instance, stage));
+            let at = instance.nodes.iter().map(|node| node.source_id).zip(0..).collect();
+            let stages = stages.iter().map(|stage| unstaged(instance, &at, stage));
             stages.collect::<Result<_, _>>().map(Solution::Stages)
         }
         _ => Err(other("the document has no devices, layers or stages of such an instance")),
@@ -139,9 +154,13 @@ fn layered(profile: &LayerProfile, layers: &[LayerDocument]) -> Result<Vec<u32>,
     stages.ok_or_else(|| other("a layer has no stage"))
 }
 
-fn unstaged(instance: &StageInstance, stage: &StageDocument) -> Result<Stage, Diagnostic> {
+fn unstaged(
+    instance: &StageInstance,
+    at: &HashMap<u64, usize>,
+    stage: &StageDocument,
+) -> Result<Stage, Diagnostic> {
     let node = |document: &NodeDocument| {
-        let at = instance.nodes.iter().position(|node| node.source_id == document.id)?;
+        let at = *at.get(&document.id)?;
         let is_meant = |configuration: &ir::instance::Configuration| {
             configuration.name == document.configuration && configuration.degree == stage.tensor
         };

@@ -1,0 +1,210 @@
+//! `explain`, `simulate` and `export` on solutions of instances.
+
+use std::collections::BTreeSet;
+
+use cost_model::instance::max_load;
+use documents::diagnostic::DiagnosticDocument;
+use ir::diagnostic::Diagnostic;
+use ir::instance::{Instance, LoadInstance};
+use ir::units::Nanos;
+use planner::instance::Solution;
+use serde_json::{Value, json};
+
+use super::text::device_name;
+use super::verify::{Found, read};
+use super::{figures, flags};
+use crate::artifact::{self, Existing};
+use crate::cli::{ExplainArgs, ExportArgs, ReplayArgs};
+use crate::commands::{CommandResult, Exit};
+use crate::printer::Printer;
+use crate::suggest;
+use crate::table::Column;
+
+/// `simulate`: what each device does.
+pub(crate) fn simulate(args: &ReplayArgs, instance: Instance, printer: &Printer) -> CommandResult {
+    flags::check_replay(&args.target, &[])?;
+    let found = read(&args.plan, instance)?;
+    whole(&found, printer)?;
+    Ok(Exit::DONE)
+}
+
+/// `explain`: where the value comes from, or why a node, its output or a device is as it is.
+pub(crate) fn explain(args: &ExplainArgs, instance: Instance, printer: &Printer) -> CommandResult {
+    flags::check_replay(&args.replay.target, &[])?;
+    let found = read(&args.replay.plan, instance)?;
+    match (&args.op, &args.transfer, &args.device) {
+        (None, None, None) => whole(&found, printer)?,
+        (Some(name), _, _) | (None, Some(name), _) => node(&found, name, printer)?,
+        (None, None, Some(name)) => device(&found, name, printer)?,
+    }
+    Ok(Exit::DONE)
+}
+
+fn whole(found: &Found, printer: &Printer) -> Result<(), Diagnostic> {
+    let figures = figures::of(found)?;
+    figures::print(found, &figures, printer);
+    printer.line(&figures::sentence(found, &figures));
+    printer.document(&figures::document(found, &figures));
+    Ok(())
+}
+
+/// Ids of the nodes, as users write them.
+fn ids(instance: &Instance) -> Vec<String> {
+    match instance {
+        Instance::Load(load) => load.nodes.iter().map(|n| n.source_id.to_string()).collect(),
+        Instance::Stages(stages) => stages.nodes.iter().map(|n| n.source_id.to_string()).collect(),
+        Instance::Profile(profile) => profile.nodes.iter().map(|n| n.id.clone()).collect(),
+    }
+}
+
+/// Device or stage of each node.
+fn places(found: &Found) -> Vec<u32> {
+    match &found.solution {
+        Solution::Devices(devices) => devices.clone(),
+        Solution::Stages(stages) => {
+            let mut places = vec![0; found.instance.n_nodes()];
+            for (stage, at) in stages.iter().zip(0..) {
+                stage.nodes.iter().for_each(|(node, _)| places[*node as usize] = at);
+            }
+            places
+        }
+    }
+}
+
+fn place_name(instance: &Instance, at: u32) -> String {
+    match instance {
+        Instance::Load(load) => device_name(load, at as usize),
+        _ => format!("stage {at}"),
+    }
+}
+
+fn position(what: &str, name: &str, names: &[String]) -> Result<usize, Diagnostic> {
+    names.iter().position(|other| other == name).ok_or_else(|| {
+        let message = format!("there is no {what} `{name}`");
+        Diagnostic::usage("unknown-name", message)
+            .hint(suggest::hint(name, names.iter().map(String::as_str)))
+    })
+}
+
+/// One node: its times where it could be, and what its output costs whom.
+fn node(found: &Found, name: &str, printer: &Printer) -> Result<(), Diagnostic> {
+    let ids = ids(&found.instance);
+    let at = position("node", name, &ids)?;
+    let places = places(found);
+    let unit = found.instance.unit();
+    let here = place_name(&found.instance, places[at]);
+    let mut facts: Vec<(&str, String, Value)> = vec![("runs on", here.clone(), json!(here))];
+    let mut time = |what, time: Option<Nanos>| {
+        let text = time.map_or_else(|| "not possible".to_owned(), |time| unit.text(time));
+        facts.push((what, text, json!(time.map(Nanos::get))));
+    };
+    match &found.instance {
+        Instance::Load(load) => {
+            let node = &load.nodes[at];
+            time("time on an accelerator", node.accelerator);
+            time("time on a core", Some(node.cpu));
+            time("time to move its output", Some(node.transfer));
+            facts.push(("holds", node.bytes.to_string(), json!(node.bytes.get())));
+            let (to, from) = crossings(load, &places, at);
+            facts.push(("its output is moved out of its device for", list(&to), json!(to)));
+            facts.push(("moved in for it: the outputs of nodes", list(&from), json!(from)));
+        }
+        Instance::Profile(profile) => {
+            let node = &profile.nodes[at];
+            time("forward time", Some(node.forward));
+            time("backward time", Some(node.backward));
+            facts.push(("is", node.description.clone(), json!(node.description)));
+        }
+        Instance::Stages(stages) => {
+            for configuration in &stages.nodes[at].configurations {
+                let name = format!("{} on {}", configuration.name, configuration.degree);
+                facts.push((
+                    "may run as",
+                    format!("{name}: {}", unit.text(configuration.time)),
+                    json!(name),
+                ));
+            }
+        }
+    }
+    let columns = [Column::Name("what"), Column::Text("value")];
+    printer.table(
+        &columns,
+        facts.iter().map(|(what, text, _)| vec![(*what).to_owned(), text.clone()]).collect(),
+    );
+    let document: Vec<Value> =
+        facts.iter().map(|(what, _, value)| json!({ "what": what, "value": value })).collect();
+    printer.document(&json!({ "node": name, "facts": document }));
+    Ok(())
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// Devices that read a node's output elsewhere, and nodes elsewhere whose outputs it reads.
+fn crossings(load: &LoadInstance, places: &[u32], at: usize) -> (Vec<String>, Vec<String>) {
+    let own = places[at];
+    let mut to = BTreeSet::new();
+    let mut from = BTreeSet::new();
+    for &(producer, consumer) in &load.edges {
+        if producer as usize == at && places[consumer as usize] != own {
+            to.insert(places[consumer as usize]);
+        }
+        if consumer as usize == at && places[producer as usize] != own {
+            from.insert(load.nodes[producer as usize].source_id);
+        }
+    }
+    let to = to.into_iter().map(|device| device_name(load, device as usize)).collect();
+    (to, from.into_iter().map(|id| id.to_string()).collect())
+}
+
+/// The nodes of a device or stage.
+fn device(found: &Found, name: &str, printer: &Printer) -> Result<(), Diagnostic> {
+    let figures = figures::of(found)?;
+    // A stage goes by its number alone, whatever its degrees.
+    let plain = |name: &str| name.split(" (").next().unwrap_or_default().to_owned();
+    let names: Vec<String> = figures.iter().map(|figures| plain(&figures.name)).collect();
+    let at = position("device", name, &names)?;
+    let (ids, places) = (ids(&found.instance), places(found));
+    let own: Vec<&String> = ids
+        .iter()
+        .zip(&places)
+        .filter(|(_, place)| **place as usize == at)
+        .map(|(id, _)| id)
+        .collect();
+    figures::print(found, &figures[at..=at], printer);
+    let shown: Vec<&str> = own.iter().map(|id| id.as_str()).collect();
+    printer.line(&format!("nodes: {}", shown.join(" ")));
+    let mut document = figures::document(found, &figures[at..=at]);
+    document["nodes"] = json!(own);
+    printer.document(&document);
+    Ok(())
+}
+
+/// `export`: the solution in the form of the collection that its instance is from.
+pub(crate) fn export(args: &ExportArgs, instance: Instance, printer: &Printer) -> CommandResult {
+    flags::check_replay(&args.replay.target, &[])?;
+    let existing = Existing::of(args.force);
+    artifact::check(&[&args.output], &[&args.replay.plan, &args.replay.model], existing)?;
+    let found = read(&args.replay.plan, instance)?;
+    let devices = match &found.solution {
+        Solution::Devices(devices) => Some(devices.as_slice()),
+        Solution::Stages(_) => None,
+    };
+    let loads = match (&found.instance, devices) {
+        (Instance::Load(load), Some(devices)) => max_load::loads(load, devices),
+        _ => Vec::new(),
+    };
+    let bytes = exporters::given_costs::write(&args.target, &found.instance, devices, &loads)?;
+    let length = bytes.len();
+    artifact::write_all(&[(args.output.clone(), bytes)], existing)?;
+    let file = args.output.display().to_string();
+    printer.talk(&format!("wrote {file}"));
+    printer.document(&json!({
+        "target": args.target,
+        "file": file,
+        "bytes": length,
+        "warnings": Vec::<DiagnosticDocument>::new(),
+    }));
+    Ok(Exit::DONE)
+}

@@ -1,0 +1,118 @@
+//! Flags that say nothing about an instance are refused by name: its costs, devices and memory are
+//! all given. Every flag stands here, so that a new one has to be thought of.
+
+use std::path::PathBuf;
+
+use ir::diagnostic::Diagnostic;
+
+use crate::cli::{ModelFlags, PlanArgs, ProblemFlags, ReplayFlags};
+use crate::training_flags::TrainingFlags;
+
+/// A flag, and whether it was given.
+type Given = (&'static str, bool);
+
+/// Refuses flags of `plan` that no instance can honour.
+///
+/// # Errors
+/// `not-for-instances`, with all of them.
+pub(super) fn check_plan(args: &PlanArgs) -> Result<(), Diagnostic> {
+    let PlanArgs {
+        model: _,
+        problem,
+        algorithm: _,
+        objective: _,
+        accelerators: _,
+        limits: _,
+        executor,
+        output: _,
+        progress: _,
+        plot: _,
+        export,
+        force: _,
+        all: _,
+        training,
+    } = args;
+    let TrainingFlags {
+        global_batch,
+        sequence_length,
+        tokens_per_step,
+        devices,
+        max_memory_per_device,
+        memory_margin,
+        stack,
+        no_offload,
+    } = training;
+    let mut flags = of_problem(problem);
+    flags.extend([
+        ("--for", executor.is_some()),
+        ("--export", !export.is_empty()),
+        ("--global-batch", global_batch.is_some()),
+        ("--sequence-length", sequence_length.is_some()),
+        ("--tokens-per-step", tokens_per_step.is_some()),
+        ("--devices", devices.is_some()),
+        ("--max-memory-per-device", max_memory_per_device.is_some()),
+        ("--memory-margin", memory_margin.is_some()),
+        ("--stack", stack.is_some()),
+        ("--no-offload", *no_offload),
+    ]);
+    refuse(&flags)
+}
+
+/// Refuses flags of other verbs that no instance can honour.
+///
+/// # Errors
+/// `not-for-instances`, with all of them.
+pub(super) fn check_replay(flags: &ReplayFlags, others: &[Given]) -> Result<(), Diagnostic> {
+    let ReplayFlags { problem, allow_mismatch, all: _ } = flags;
+    let mut flags = of_problem(problem);
+    flags.push(("--allow-mismatch", *allow_mismatch));
+    flags.extend(others);
+    refuse(&flags)
+}
+
+fn of_problem(problem: &ProblemFlags) -> Vec<Given> {
+    let ProblemFlags {
+        model,
+        cluster,
+        profile,
+        workload,
+        optimizer,
+        pin,
+        forbid,
+        colocate,
+        constraints,
+    } = problem;
+    let ModelFlags { dims, batch, micro_batch, batch_axis, dtype } = model;
+    // What the environment says is meant for models and not for this file.
+    let is_given = |flag: &Option<PathBuf>, variable: &str| {
+        flag.as_ref().is_some_and(|path| std::env::var_os(variable).is_none_or(|v| *path != *v))
+    };
+    vec![
+        ("--dim", !dims.is_empty()),
+        ("--batch", batch.is_some()),
+        ("--micro-batch", micro_batch.is_some()),
+        ("--batch-axis", !batch_axis.is_empty()),
+        ("--dtype", dtype.is_some()),
+        ("--cluster", is_given(cluster, "MESHWRIGHT_CLUSTER")),
+        ("--profile", is_given(profile, "MESHWRIGHT_PROFILE")),
+        ("--workload", workload.is_some()),
+        ("--optimizer", optimizer.is_some()),
+        ("--pin", !pin.is_empty()),
+        ("--forbid", !forbid.is_empty()),
+        ("--colocate", !colocate.is_empty()),
+        ("--constraints", constraints.is_some()),
+    ]
+}
+
+fn refuse(flags: &[Given]) -> Result<(), Diagnostic> {
+    let given: Vec<&str> =
+        flags.iter().filter(|(_, given)| *given).map(|(flag, _)| *flag).collect();
+    if given.is_empty() {
+        return Ok(());
+    }
+    let given = given.join(", ");
+    let message = format!("an instance of another planner has no use for {given}");
+    Err(Diagnostic::usage("not-for-instances", message)
+        .fact("reason", "its costs, devices and memory are all given, and no executor runs it")
+        .hint(format!("leave out {given}")))
+}

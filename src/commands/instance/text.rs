@@ -1,0 +1,86 @@
+//! Solutions of instances as people read them.
+
+use cost_model::instance::{Goal, max_load, row};
+use ir::instance::{Instance, TimeUnit};
+use ir::units::Nanos;
+use planner::instance::{Answer, Solution};
+
+use crate::printer::Printer;
+use crate::table::Column;
+
+/// What was found, in one line.
+pub(super) fn sentence(instance: &Instance, goal: Goal, value: Nanos, answer: &Answer) -> String {
+    let unit = instance.unit();
+    let caveat = answer.bound.standing.caveat();
+    let state = match answer.gap() {
+        _ if answer.is_proved => {
+            let caveat = caveat.map_or_else(String::new, |caveat| format!(", {caveat}"));
+            format!("proved optimal{caveat}")
+        }
+        Some(gap) => {
+            let caveat = caveat.map_or_else(String::new, |caveat| format!("; {caveat}"));
+            let method = answer.bound.method;
+            format!("at most {:.2} % above the best ({method}{caveat})", gap * 100.0)
+        }
+        None => String::new(),
+    };
+    format!(
+        "{} {}, no plan is below {}: {state}; {:.3} s; stopped: {}",
+        row(goal).name,
+        unit.text(value),
+        unit.text(answer.bound.value),
+        answer.elapsed.as_secs_f64(),
+        answer.stop.name()
+    )
+}
+
+/// The devices or stages of a solution.
+pub(super) fn print(instance: &Instance, solution: &Solution, printer: &Printer) {
+    let columns =
+        [Column::Name("device"), Column::Number("nodes"), Column::Number("load or degrees")];
+    let rows = match (instance, solution) {
+        (Instance::Load(instance), Solution::Devices(devices)) => {
+            let loads = max_load::loads(instance, devices);
+            let counts = counts(devices, loads.len());
+            let row = |((at, load), n_nodes): ((usize, &Nanos), &usize)| {
+                let name = device_name(instance, at);
+                vec![name, n_nodes.to_string(), format!("{:.6}", TimeUnit::UNSTATED.of(*load))]
+            };
+            loads.iter().enumerate().zip(&counts).map(row).collect()
+        }
+        (_, Solution::Devices(stages)) => {
+            let last = stages.iter().max().map_or(0, |last| *last as usize + 1);
+            let row = |(stage, n_nodes): (usize, &usize)| {
+                vec![format!("stage {stage}"), n_nodes.to_string(), String::new()]
+            };
+            counts(stages, last).iter().enumerate().map(row).collect()
+        }
+        (_, Solution::Stages(stages)) => {
+            let row = |(at, stage): (usize, &cost_model::instance::time_per_sample::Stage)| {
+                let degrees = format!("{} x {}", stage.data, stage.tensor);
+                vec![format!("stage {at}"), stage.nodes.len().to_string(), degrees]
+            };
+            stages.iter().enumerate().map(row).collect()
+        }
+    };
+    printer.table(&columns, rows);
+}
+
+/// `accelerator 2` or `core 0`.
+pub(super) fn device_name(instance: &ir::instance::LoadInstance, at: usize) -> String {
+    match at.checked_sub(instance.n_accelerators) {
+        None => format!("accelerator {at}"),
+        Some(core) => format!("core {core}"),
+    }
+}
+
+/// Nodes on each device.
+fn counts(devices: &[u32], n: usize) -> Vec<usize> {
+    let mut counts = vec![0; n];
+    for device in devices {
+        if let Some(count) = counts.get_mut(*device as usize) {
+            *count += 1;
+        }
+    }
+    counts
+}
