@@ -45,8 +45,8 @@ pub(crate) enum Command {
     /// Plan a model on a cluster
     #[command(after_help = "Example: meshwright plan gpt2.onnx --cluster pod.yaml \
         --batch 64 -o plan.json\n\
-        Training runs, all degrees (config.json): --global-batch, --sequence-length, --tokens-per-step,\n\
-        --devices 8..64, --max-memory-per-device 40GB, --stack, --no-offload, --pin tensor=8")]
+        Training run: meshwright plan config.json --cluster pod.yaml --global-batch 512 --for megatron\n\
+        Which flag goes with what: docs/plan-flags.md")]
     Plan(Box<PlanArgs>),
     /// Show what is understood of a model: ops, FLOPs, bytes, warnings
     #[command(after_help = "Example: meshwright import gpt2.onnx --dim sequence=128 --batch 4")]
@@ -165,7 +165,7 @@ pub(crate) struct ProblemFlags {
 /// Flags of `plan`.
 #[derive(Args, Debug)]
 pub(crate) struct PlanArgs {
-    /// Model file (ONNX, or an instance with given costs)
+    /// Model: ONNX, a graph, a config.json, or an instance with given costs
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
     #[command(flatten)]
@@ -207,6 +207,9 @@ pub(crate) struct PlanArgs {
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) training: TrainingFlags,
+    /// Which of these stand on the command line, by their names in the parser.
+    #[arg(skip)]
+    pub(crate) given: Vec<String>,
 }
 
 /// Flags of `import` and `support`.

@@ -13,12 +13,35 @@ pub(crate) enum Executor {
     Vllm,
     Sglang,
     Galvatron,
+    /// None in particular: nothing is left out.
+    Any,
 }
+
+/// What launches a software stack; the first stack of an executor prices its plans.
+const STACKS: [(&str, Executor); 6] = [
+    ("megatron-core", Executor::Megatron),
+    ("torchtitan", Executor::Torchtitan),
+    ("megatron-deepspeed-2021", Executor::Deepspeed),
+    ("pytorch-eager", Executor::TorchPipelining),
+    ("compiled", Executor::TorchPipelining),
+    // Its layers are those of Megatron.
+    ("megatron-core", Executor::Galvatron),
+];
 
 impl Executor {
     /// The executor of a name.
     pub(crate) fn named(name: &str) -> Option<Self> {
         Self::value_variants().iter().copied().find(|executor| executor.target() == name)
+    }
+
+    /// What launches a stack.
+    pub(crate) fn of_stack(stack: &str) -> Option<Self> {
+        STACKS.iter().find(|(name, _)| *name == stack).map(|(_, executor)| *executor)
+    }
+
+    /// The stack that its training runs are priced as, where it has one.
+    pub(crate) fn stack(self) -> Option<&'static str> {
+        STACKS.iter().find(|(_, executor)| *executor == self).map(|(name, _)| *name)
     }
 
     /// The name of its format in the table of exporters.
@@ -32,6 +55,22 @@ impl Executor {
             Self::Vllm => "vllm",
             Self::Sglang => "sglang",
             Self::Galvatron => "galvatron",
+            Self::Any => "any",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stack_has_a_launcher() {
+        for stack in cost_model::stack::presets() {
+            assert!(Executor::of_stack(&stack.name).is_some(), "{}", stack.name);
+        }
+        for (stack, _) in STACKS {
+            assert!(cost_model::stack::preset(stack).is_some(), "{stack}");
         }
     }
 }

@@ -140,7 +140,8 @@ fn annotated(
     let (graph, noted) = cost_model::workload::apply(graph, &workload)?;
     warnings.extend(noted);
     let mut constraints = constraints::resolve(&request, &graph, &cluster)?;
-    if let Some(executor) = request.executor.as_deref().and_then(Executor::named) {
+    let executor = request.executor.as_deref().and_then(Executor::named);
+    if let Some(executor) = executor.filter(|executor| *executor != Executor::Any) {
         let mut known = exporters::targets().iter().map(|row| row.name);
         if !known.any(|name| name == executor.target()) {
             let message = format!("{} runs training runs, no placements of ops", executor.target());

@@ -15,6 +15,7 @@ mod limit_flags;
 mod load;
 mod measure_flags;
 mod model_flags;
+mod modes;
 mod one_host;
 mod pattern;
 mod printer;
@@ -28,16 +29,13 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::cli::Cli;
 use crate::printer::{Format, Printer};
 
 fn main() -> ExitCode {
     // Flags may be wrong, so whether JSON is wanted is read before they are parsed.
     let json = std::env::args_os().skip(1).take_while(|a| a != "--").any(|a| a == "--json");
     let printer = Printer::new(if json { Format::Json } else { Format::Text });
-    let parsed = match Cli::try_parse() {
+    let parsed = match modes::parse() {
         Ok(parsed) => parsed,
         Err(error) => return failure::of_flags(&error, &printer),
     };

@@ -34,12 +34,14 @@ pub(crate) fn of_problem(
 /// As [`of_problem`].
 pub(crate) fn of_training(args: &PlanArgs) -> Result<RequestDocument, Diagnostic> {
     let flags = &args.training;
+    let mut problem = of_problem(&args.problem, args.executor)?;
+    problem.pin.extend(args.problem.model.micro_batch.map(|own| format!("micro-batch={own}")));
     Ok(RequestDocument {
         devices: flags.devices.as_ref().map(|range| [*range.start(), *range.end()]),
         max_memory_bytes: flags.max_memory_per_device.map(|bytes| bytes.0),
         memory_margin: flags.memory_margin,
         no_offload: flags.no_offload,
-        ..of_problem(&args.problem, args.executor)?
+        ..problem
     })
 }
 

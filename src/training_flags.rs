@@ -8,35 +8,35 @@ use ir::units::Bytes;
 
 use crate::flag_values::{positive, share};
 
-/// What is asked of a search over all degrees. Hidden from the long list; the end of the help names
-/// them.
+/// What is asked of a search over all degrees.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Training run")]
 pub(crate) struct TrainingFlags {
     /// Samples of one step over all replicas
-    #[arg(long, value_name = "N", value_parser = positive, hide = true)]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) global_batch: Option<u64>,
     /// Tokens of a sample
-    #[arg(long, value_name = "N", value_parser = positive, hide = true)]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) sequence_length: Option<u64>,
     /// Tokens of one step, in place of --global-batch
-    #[arg(long, value_name = "N", value_parser = positive, hide = true)]
+    #[arg(long, value_name = "N", value_parser = positive)]
     #[arg(conflicts_with = "global_batch")]
     pub(crate) tokens_per_step: Option<u64>,
     /// How many devices may be used: N or A..B
-    #[arg(long, value_name = "N", value_parser = range, hide = true)]
+    #[arg(long, value_name = "N", value_parser = range)]
     pub(crate) devices: Option<RangeInclusive<u32>>,
     /// What a device may hold at most, such as 40GB or 38GiB
-    #[arg(long, value_name = "BYTES", value_parser = bytes, hide = true)]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) max_memory_per_device: Option<Bytes>,
     /// Share of each device's memory that stays free for fragments and communication buffers
     /// [default: 5%, measured layers: 0]
-    #[arg(long, value_name = "SHARE", value_parser = margin, hide = true)]
+    #[arg(long, value_name = "SHARE", value_parser = margin)]
     pub(crate) memory_margin: Option<f64>,
     /// Software stack, by the name of a preset [default: megatron-core]
-    #[arg(long, value_name = "NAME", hide = true)]
+    #[arg(long, value_name = "NAME")]
     pub(crate) stack: Option<String>,
     /// Keep optimizer states on the devices
-    #[arg(long, hide = true)]
+    #[arg(long)]
     pub(crate) no_offload: bool,
 }
 

@@ -11,11 +11,7 @@ use ir::instance::{Instance, LoadInstance};
 use ir::units::Nanos;
 
 fn folder() -> Option<PathBuf> {
-    let folder = std::env::var_os("MESHWRIGHT_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        println!("skipped: benchmark data not found (docs/data.md)");
-    }
-    folder.map(|folder| folder.join("bench/placement/dnn-partitioning"))
+    benchmark_data::folder().map(|folder| folder.join("bench/placement/dnn-partitioning"))
 }
 
 fn load(content: Content) -> LoadInstance {

@@ -19,6 +19,8 @@ use ir::workload::{Mode, Optimizer, Workload};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use render::Context;
+
 use crate::digest;
 use crate::quantity::seconds;
 use crate::report::{IntervalDocument, OriginDocument};
@@ -378,25 +380,6 @@ impl From<&Workload> for WorkloadDocument {
             micro_batch: workload.micro_batch,
         }
     }
-}
-
-/// What the plan was made of and for; see [`PlanDocument::from_ir`].
-#[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
-    /// The model after the workload was applied to it.
-    pub graph: &'a Graph,
-    /// The cluster.
-    pub cluster: &'a Cluster,
-    /// The constants.
-    pub profile: &'a Profile,
-    /// What was planned for.
-    pub workload: &'a Workload,
-    /// What was asked for.
-    pub request: &'a request::RequestDocument,
-    /// What was minimised, such as `step-time`.
-    pub objective: &'a str,
-    /// The recipe that made the plan.
-    pub algorithm: &'a str,
 }
 
 #[cfg(test)]

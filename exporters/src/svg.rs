@@ -6,6 +6,7 @@
 //! rest is named in a note.
 
 mod bars;
+pub mod pipeline;
 
 use cost_model::bound::lower_bound;
 use documents::json::is_hidden;

@@ -5,6 +5,8 @@
 //! (`s` to `f`) from each transfer to its first reader. Times are in microseconds with three
 //! digits: whole nanoseconds.
 
+pub mod pipeline;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 

@@ -13,11 +13,7 @@ use ir::op::Phase;
 use ir::units::{Bytes, Nanos};
 
 fn folder() -> Option<PathBuf> {
-    let folder = std::env::var_os("MESHWRIGHT_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        println!("skipped: benchmark data not found (docs/data.md)");
-    }
-    folder.map(|folder| folder.join("bench/placement"))
+    benchmark_data::folder().map(|folder| folder.join("bench/placement"))
 }
 
 fn files(folder: &Path, suffix: &str) -> Vec<PathBuf> {

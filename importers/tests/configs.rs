@@ -25,10 +25,7 @@ const LARGE: [(&str, u64); 2] =
 
 #[test]
 fn parameter_counts_are_exact() {
-    let Some(folder) = std::env::var_os("MESHWRIGHT_DATA") else {
-        println!("skipped: benchmark data not found (docs/data.md)");
-        return;
-    };
+    let Some(folder) = benchmark_data::folder() else { return };
     for (name, count) in COUNTS.into_iter().chain(LARGE) {
         let path = Path::new(&folder).join(format!("models/hf_configs/{name}.json"));
         let import = read(&path, &ImportOptions::default()).unwrap();

@@ -16,17 +16,7 @@ fn import(path: &Path, options: &ImportOptions) -> Import {
 
 /// The folder of the large models, or a note that the test is skipped.
 fn corpus() -> Option<PathBuf> {
-    let found = std::env::var_os("MESHWRIGHT_DATA").map(|root| {
-        let root = PathBuf::from(root);
-        root.join("models/onnx")
-    });
-    if found.is_none() {
-        #[allow(clippy::print_stderr, reason = "says why the test did nothing")]
-        {
-            eprintln!("skipped: benchmark data not found (docs/data.md)");
-        }
-    }
-    found
+    benchmark_data::folder().map(|root| root.join("models/onnx"))
 }
 
 fn feature(name: &str) -> PathBuf {

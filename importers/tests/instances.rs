@@ -11,10 +11,7 @@ use ir::units::Nanos;
 
 #[test]
 fn worked_examples_import() {
-    let Some(folder) = std::env::var_os("MESHWRIGHT_DATA") else {
-        println!("skipped: benchmark data not found (docs/data.md)");
-        return;
-    };
+    let Some(folder) = benchmark_data::folder() else { return };
     let text = std::fs::read(Path::new(&folder).join("specs/examples.json")).unwrap();
     let examples: Vec<serde_json::Value> = serde_json::from_slice(&text).unwrap();
     assert!(!examples.is_empty());

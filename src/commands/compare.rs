@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cost_model::max_load::Load;
 use cost_model::report::DeviceReport;
+use documents::plan::request::RequestDocument;
 use documents::plan::{Context, PlanDocument, Reference};
 use ir::diagnostic::Diagnostic;
 use ir::launch::DeviceMap;
@@ -138,6 +139,14 @@ fn mapped(
     let model = args.model.as_deref().ok_or_else(|| {
         usage("a device map needs the model", "add --model model.onnx, the one that was planned")
     })?;
+    // What runs now was never asked to keep what the plan keeps.
+    let asked = &plan.request;
+    let request = RequestDocument {
+        dims: asked.dims.clone(),
+        batch_axis: asked.batch_axis.clone(),
+        ..RequestDocument::default()
+    };
+    let plan = &PlanDocument { request, ..plan.clone() };
     let mut on = replay::on_problem(plan, model, &args.target)?;
     let problem = &on.loaded.problem;
     let placement = exporters::accelerate::placement(problem, map)?;

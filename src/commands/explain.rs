@@ -22,12 +22,12 @@ pub(crate) fn run(args: &ExplainArgs, printer: &Printer) -> CommandResult {
     let rows = Rows::of(args.replay.target.all);
     let document = replay::document(&args.replay.plan)?;
     if document.training.is_some() {
-        if args.op.is_some() || args.transfer.is_some() || args.device.is_some() {
-            let message = "a training run on a config has ranks and stages, no ops";
+        if args.op.is_some() || args.transfer.is_some() {
+            let message = "a training run has stages of blocks: `--op` and `--transfer` name none";
             return Err(Diagnostic::usage("not-for-training", message)
-                .hint("leave --op, --transfer and --device out"));
+                .hint("leave them out, or name a device with --device"));
         }
-        return training::explain(&document, &args.replay, printer);
+        return training::explain(&document, &args.replay, args.device.as_deref(), printer);
     }
     let on = replay::on_problem(&document, &args.replay.model, &args.replay.target)?;
     let broken = violations::of(&on);

@@ -25,6 +25,7 @@ use crate::commands::{CommandResult, Exit, export, instance, training};
 use crate::escape;
 use crate::interrupt;
 use crate::load::{self, Loaded};
+use crate::modes::{self, Mode};
 use crate::printer::Printer;
 use crate::publisher::{Follow, Incumbent, Publisher};
 use crate::watch::Watch;
@@ -38,15 +39,12 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     if let Some(exit) = instance::planned(args, &watch, printer)? {
         return Ok(exit);
     }
-    if args.training.are_asked() || training::plans_training(&args.algorithm) {
+    let mode = mode(args);
+    modes::check(args, mode)?;
+    if mode != Mode::Ops {
         return training::plan(args, printer);
     }
-    if args.accelerators.is_some() {
-        let message = "`--accelerators` counts those of an instance with given costs";
-        return Err(Diagnostic::usage("not-for-models", message)
-            .hint("a model's devices come from --cluster"));
-    }
-    let exports = exports(&args.export)?;
+    let exports = exports(&args.export, export::check_target)?;
     let existing = Existing::of(args.force);
     check_outputs(args, &exports, existing)?;
     let recipe = Recipe::parse(&args.algorithm)?;
@@ -109,8 +107,21 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     Ok(Exit::DONE)
 }
 
+/// What the flags ask for of a model.
+fn mode(args: &PlanArgs) -> Mode {
+    let is_folder = || args.problem.profile.as_deref().is_some_and(importers::layers::is_folder);
+    match args.training.are_asked() || training::plans_training(&args.algorithm) {
+        true if is_folder() => Mode::Layers,
+        true => Mode::Degrees,
+        false => Mode::Ops,
+    }
+}
+
 /// `TARGET=FILE` pairs.
-fn exports(flags: &[String]) -> Result<Vec<(&str, PathBuf)>, Diagnostic> {
+pub(super) fn exports(
+    flags: &[String],
+    check: fn(&str) -> Result<(), Diagnostic>,
+) -> Result<Vec<(&str, PathBuf)>, Diagnostic> {
     let pair = |flag: &'_ String| {
         let Some((target, file)) = flag.split_once('=').filter(|(_, file)| !file.is_empty()) else {
             let message = format!("`--export {flag}` does not have the form TARGET=FILE");
@@ -118,7 +129,7 @@ fn exports(flags: &[String]) -> Result<Vec<(&str, PathBuf)>, Diagnostic> {
                 Diagnostic::usage("bad-export", message).hint("write --export trace=trace.json")
             );
         };
-        export::check_target(target)?;
+        check(target)?;
         Ok((target.len(), PathBuf::from(file)))
     };
     flags.iter().map(|flag| pair(flag).map(|(length, file)| (&flag[..length], file))).collect()

@@ -1,15 +1,6 @@
 //! Benchmark data: where it is required, nothing may be skipped.
 
-use std::path::PathBuf;
-
-/// The folder of `docs/data.md`, or a note that a test is skipped.
-pub(crate) fn folder() -> Option<PathBuf> {
-    let folder = std::env::var_os("MESHWRIGHT_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        println!("skipped: benchmark data not found (docs/data.md)");
-    }
-    folder
-}
+pub(crate) use benchmark_data::folder;
 
 /// Tests skip only where `MESHWRIGHT_DATA` is unset.
 #[test]

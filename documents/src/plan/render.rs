@@ -4,14 +4,36 @@ use ir::cluster::Cluster;
 use ir::graph::Graph;
 use ir::id::{DeviceId, OpId};
 use ir::plan::Plan;
+use ir::profile::Profile;
 use ir::schedule::{Action, Schedule, Task, Transfer};
+use ir::workload::Workload;
 
+use super::request::RequestDocument;
 use super::{
-    ChannelTransfers, CommunicationDocument, Context, CostDocument, DeviceActions, ExpertsDocument,
-    FORMAT, ParallelismDocument, PartitionDocument, PlacedOp, PlanDocument, Reference,
-    ScheduleDocument, StageDocument, TaskDocument, TransferDocument, WaitDocument,
+    ChannelTransfers, CommunicationDocument, CostDocument, DeviceActions, ExpertsDocument, FORMAT,
+    ParallelismDocument, PartitionDocument, PlacedOp, PlanDocument, Reference, ScheduleDocument,
+    StageDocument, TaskDocument, TransferDocument, WaitDocument,
 };
 use crate::digest;
+
+/// What the plan was made of and for; see [`PlanDocument::from_ir`].
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The model after the workload was applied to it.
+    pub graph: &'a Graph,
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// The constants.
+    pub profile: &'a Profile,
+    /// What was planned for.
+    pub workload: &'a Workload,
+    /// What was asked for.
+    pub request: &'a RequestDocument,
+    /// What was minimised, such as `step-time`.
+    pub objective: &'a str,
+    /// The recipe that made the plan.
+    pub algorithm: &'a str,
+}
 
 impl PlanDocument {
     /// The document of a plan. `cost` is what the judge said of it.

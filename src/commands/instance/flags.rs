@@ -5,58 +5,10 @@ use std::path::PathBuf;
 
 use ir::diagnostic::Diagnostic;
 
-use crate::cli::{ModelFlags, PlanArgs, ProblemFlags, ReplayFlags};
-use crate::training_flags::TrainingFlags;
+use crate::cli::{ModelFlags, ProblemFlags, ReplayFlags};
 
 /// A flag, and whether it was given.
 type Given = (&'static str, bool);
-
-/// Refuses flags of `plan` that no instance can honour.
-///
-/// # Errors
-/// `not-for-instances`, with all of them.
-pub(super) fn check_plan(args: &PlanArgs) -> Result<(), Diagnostic> {
-    let PlanArgs {
-        model: _,
-        problem,
-        algorithm: _,
-        objective: _,
-        accelerators: _,
-        limits: _,
-        executor,
-        output: _,
-        progress: _,
-        plot: _,
-        export,
-        force: _,
-        all: _,
-        training,
-    } = args;
-    let TrainingFlags {
-        global_batch,
-        sequence_length,
-        tokens_per_step,
-        devices,
-        max_memory_per_device,
-        memory_margin,
-        stack,
-        no_offload,
-    } = training;
-    let mut flags = of_problem(problem);
-    flags.extend([
-        ("--for", executor.is_some()),
-        ("--export", !export.is_empty()),
-        ("--global-batch", global_batch.is_some()),
-        ("--sequence-length", sequence_length.is_some()),
-        ("--tokens-per-step", tokens_per_step.is_some()),
-        ("--devices", devices.is_some()),
-        ("--max-memory-per-device", max_memory_per_device.is_some()),
-        ("--memory-margin", memory_margin.is_some()),
-        ("--stack", stack.is_some()),
-        ("--no-offload", *no_offload),
-    ]);
-    refuse(&flags)
-}
 
 /// Refuses flags of other verbs that no instance can honour.
 ///

@@ -76,7 +76,7 @@ fn plan(
     let existing = Existing::of(args.force);
     let outputs: Vec<_> = args.output.iter().chain(&args.plot).map(PathBuf::as_path).collect();
     artifact::check(&outputs, &[&args.model], existing)?;
-    flags::check_plan(args)?;
+    modes::check(args, Mode::Instance)?;
     let goal = goal(args.objective, &instance)?;
     let mut publisher = Publisher::new(args.output.as_deref(), existing, args.progress, printer);
     let question = Question {

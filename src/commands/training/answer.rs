@@ -17,6 +17,7 @@ use planner::parallelism::search_3d::sensitivity::{Turn, turns};
 use planner::parallelism::search_3d::space::Leaf;
 use planner::parallelism::search_3d::{Counts, Found, Stop};
 
+use super::searched::Wider;
 use super::setting::Setting;
 use crate::commands::trust::range;
 use crate::load;
@@ -32,6 +33,7 @@ pub(super) struct Answer<'a> {
     pub(super) best: &'a Judged,
     pub(super) others: &'a [Judged],
     pub(super) front: Vec<Judged>,
+    pub(super) wider: Option<Wider>,
     pub(super) ranks: Vec<RankReport>,
     pub(super) turns: Vec<Turn>,
     pub(super) bound: Nanos,
@@ -49,7 +51,7 @@ impl<'a> Answer<'a> {
     pub(super) fn new(
         setting: &'a Setting,
         found: &'a Found,
-        front: Vec<Judged>,
+        (front, wider): (Vec<Judged>, Option<Wider>),
         elapsed: Duration,
     ) -> Result<Self, Diagnostic> {
         let unconfirmed = || {
@@ -70,6 +72,7 @@ impl<'a> Answer<'a> {
             best,
             others,
             front,
+            wider,
             ranks: report.ranks,
             turns: turns(&setting.pricing(), best, others),
             bound: Nanos((found.bound_s * 1e9).round() as u64),
@@ -89,6 +92,12 @@ impl<'a> Answer<'a> {
     pub(super) fn utilisation(&self, plan: &Judged) -> f64 {
         let flops = model_flops(&self.setting.model, self.setting.global_batch);
         flops / (plan.step.seconds() * plan.n_devices() as f64 * self.setting.peak())
+    }
+
+    /// What to know before it is run.
+    pub(super) fn warnings(&self) -> Vec<Diagnostic> {
+        let own = self.setting.warnings.iter().cloned();
+        own.chain(self.wider.as_ref().and_then(Wider::warning)).collect()
     }
 
     /// Prints it.
@@ -114,6 +123,9 @@ impl<'a> Answer<'a> {
         self.print_front(printer);
         self.print_turns(printer);
         printer.line(&self.sentence());
+        if let Some(wider) = &self.wider {
+            printer.line(&wider.line(self.best));
+        }
         printer.line(&setting.judged_on(&self.best.leaf.degrees));
     }
 

@@ -10,11 +10,12 @@ use ir::plan::{Mesh, Parallelism, Plan};
 use ir::schedule::Schedule;
 use ir::units::Nanos;
 use planner::parallelism::order::Order;
-use planner::parallelism::search_3d::space::Space;
+use planner::parallelism::search_3d::space::{Space, Words};
 use planner::parallelism::{per_layer, search_3d};
 use serde_json::Value;
 
 use super::replay::OnModel;
+use super::searched::within;
 use super::setting::Setting;
 use super::{ALGORITHM, document, layered, pins};
 use crate::commands::differences::{difference, differences};
@@ -171,7 +172,15 @@ pub(super) fn bound(on: &OnModel<'_>) -> Option<Diagnostic> {
 
 fn bound_of(setting: &Setting, on: &OnModel<'_>) -> Result<Nanos, Diagnostic> {
     let mut space: Space = setting.space()?;
-    if setting.request.devices.is_none() && space.pins == Default::default() {
+    // A plan that the launcher of its stack runs was looked for among those.
+    let runs = |words: &Words| (words.accepts)(&on.plan.parallelism, &on.training.schedule);
+    if let Some(words) = setting.launcher().filter(runs) {
+        space = within(&space, words);
+    }
+    if setting.request.devices.is_none()
+        && setting.request.pin.is_empty()
+        && setting.request.executor.is_none()
+    {
         // A plan that says nothing of devices speaks for as many as it uses.
         let n = shape::n_devices(&on.plan.parallelism);
         space.devices = vec![u32::try_from(n).unwrap_or(u32::MAX)];

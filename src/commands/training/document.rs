@@ -5,6 +5,7 @@ use cost_model::pipeline::way::Contention;
 use cost_model::transformer::model::Offload;
 use cost_model::transformer::model::counts::{self, n_parameters};
 use cost_model::transformer::model::priced::Place;
+use documents::diagnostic::DiagnosticDocument;
 use documents::plan::training::{
     HeldDocument, RankMemoryDocument, TrainingContext, TrainingDocument,
 };
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::ALGORITHM;
 use super::answer::{Answer, degrees, most_lost};
+use super::searched::Wider;
 use super::setting::Setting;
 
 /// The plan document of a judged plan.
@@ -162,12 +164,14 @@ pub(super) fn report(answer: &Answer<'_>, plan: &PlanDocument) -> Result<Value, 
         "warnings": super::replay::documents(&setting.warnings),
         "unit": setting.unit(),
         "best": judged_document(answer, answer.best),
+        "beyond_launcher": answer.wider.as_ref().and_then(Wider::faster).map(|plan| judged_document(answer, plan)),
         "runners_up": told(answer.others),
         "front": told(&answer.front),
         "turns": turns,
         "bound_s": answer.bound.seconds(),
         "is_optimum": answer.stop == Stop::Proved,
         "elapsed_s": answer.elapsed.as_secs_f64(),
+        "warnings": answer.warnings().iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
         "counts": {
             "shapes": counts.n_shapes,
             "expanded": counts.n_expanded,

@@ -1,17 +1,27 @@
-//! `export` of a plan of a training run.
+//! A plan of a training run in other formats: those of launchers, and pictures of its step.
 
+use cost_model::pipeline::judge_plan;
+use cost_model::pipeline::way::Contention;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
-use exporters::training::{Blocks, TrainingSource, export as exported, targets};
+use exporters::Export;
+use exporters::svg::pipeline::PipelineSource;
+use exporters::training::{Blocks, TrainingSource, export as launched, targets};
 use ir::diagnostic::Diagnostic;
+use ir::plan::Plan;
+use ir::units::Nanos;
 use serde_json::json;
 
 use super::replay::{documents, exit, judged_again, read};
+use super::setting::Setting;
 use crate::artifact::{self, Existing};
 use crate::cli::ExportArgs;
 use crate::commands::{CommandResult, Exit};
 use crate::printer::Printer;
 use crate::suggest;
+
+/// Pictures of the step.
+const PICTURES: [&str; 2] = ["svg", "trace"];
 
 /// Writes the file of a target, unless the plan is illegal.
 pub(crate) fn export(
@@ -31,19 +41,9 @@ pub(crate) fn export(
         printer.document(&json!({ "violations": documents(&broken) }));
         return Ok(exit(&broken));
     }
-    let source = TrainingSource {
-        plan: &on.plan,
-        schedule: &on.training.schedule,
-        sequence_length: on.training.sequence_length,
-        dtype: on.setting.numbers.dtype,
-        starts: on.setting.graph.as_ref().map_or(&[], |graph| graph.starts.as_slice()),
-        blocks: match on.setting.model.is_of_parts() {
-            true => Blocks::Parts,
-            false => Blocks::Layers,
-        },
-        n_predicting: on.setting.model.n_predictions.saturating_sub(1),
-    };
-    let export = exported(&args.target, &source)?;
+    let bound = Nanos(document.cost.as_ref().map_or(0, |cost| cost.bound_ns));
+    let schedule = on.training.schedule.as_str();
+    let export = exported(&args.target, &on.setting, &on.plan, (schedule, bound))?;
     let length = export.bytes.len();
     artifact::write_all(&[(args.output.clone(), export.bytes)], existing)?;
     let mut warnings = on.warnings;
@@ -60,13 +60,63 @@ pub(crate) fn export(
     Ok(Exit::DONE)
 }
 
+/// The file of a target for a plan with the name of its schedule and its bound.
+///
+/// # Errors
+/// Those of the targets and of the judge.
+pub(super) fn exported(
+    target: &str,
+    setting: &Setting,
+    plan: &Plan,
+    (schedule, bound): (&str, Nanos),
+) -> Result<Export, Diagnostic> {
+    if PICTURES.contains(&target) {
+        return picture(target, setting, plan, bound);
+    }
+    let source = TrainingSource {
+        plan,
+        schedule,
+        sequence_length: setting.sequence,
+        dtype: setting.numbers.dtype,
+        starts: setting.graph.as_ref().map_or(&[], |graph| graph.starts.as_slice()),
+        blocks: match setting.model.is_of_parts() {
+            true => Blocks::Parts,
+            false => Blocks::Layers,
+        },
+        n_predicting: setting.model.n_predictions.saturating_sub(1),
+    };
+    launched(target, &source)
+}
+
+fn picture(
+    target: &str,
+    setting: &Setting,
+    plan: &Plan,
+    bound: Nanos,
+) -> Result<Export, Diagnostic> {
+    let costs = setting.costs(plan, setting.limit)?;
+    let judged =
+        judge_plan(&costs, plan, Contention::Static).map_err(|violation| violation.diagnostic())?;
+    let Some(grid) = &plan.schedule.grid else {
+        return Err(Diagnostic::input("bad-plan", "the plan has no schedule"));
+    };
+    let (model, cluster) = (setting.model.name.as_str(), setting.cluster.name.as_str());
+    let source = PipelineSource { judged: &judged, grid, model, cluster, bound };
+    Ok(match target {
+        "svg" => exporters::svg::pipeline::export(&source),
+        _ => exporters::trace::pipeline::export(&source),
+    })
+}
+
 /// Refuses a target that does not exist.
-fn check_target(target: &str) -> Result<(), Diagnostic> {
-    let mut known = targets().iter().map(|row| row.name);
-    if known.any(|name| name == target) {
+///
+/// # Errors
+/// `unknown-target`.
+pub(super) fn check_target(target: &str) -> Result<(), Diagnostic> {
+    let known = || targets().iter().map(|row| row.name).chain(PICTURES);
+    if known().any(|name| name == target) {
         return Ok(());
     }
-    let known = targets().iter().map(|row| row.name);
     let message = format!("there is no export target `{target}` for plans of training runs");
-    Err(Diagnostic::usage("unknown-target", message).hint(suggest::hint(target, known)))
+    Err(Diagnostic::usage("unknown-target", message).hint(suggest::hint(target, known())))
 }

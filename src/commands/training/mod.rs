@@ -14,25 +14,30 @@ mod nothing_fits;
 mod numbers;
 mod pins;
 mod replay;
+mod searched;
 mod setting;
 mod words;
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cost_model::transformer::model::Offload;
 use ir::diagnostic::Diagnostic;
-use planner::parallelism::search_3d::{Options, Stop, solve};
+use ir::plan::Plan;
+use ir::units::Nanos;
+use planner::parallelism::search_3d::{Options, Stop};
 use planner::registry::entry;
 
 use crate::artifact::{self, Existing};
-use crate::cli::PlanArgs;
-use crate::commands::{CommandResult, Exit};
+use crate::cli::{ObjectiveName, PlanArgs, Workload};
+use crate::commands::{CommandResult, Exit, plan};
 use crate::printer::{Format, Printer};
+use crate::progress::Progress;
 use crate::publisher::Follow;
 use crate::{escape, interrupt};
 use answer::Answer;
+use searched::Wider;
 use setting::Setting;
 
 pub(crate) use answer::degrees;
@@ -69,22 +74,22 @@ fn check(args: &PlanArgs) -> Result<(), Diagnostic> {
         return Err(Diagnostic::usage("not-for-training", message)
             .hint(format!("leave --algorithm out, or name {ALGORITHM}")));
     }
-    let unused = [
-        ("--export", !args.export.is_empty()),
-        ("--node-budget", args.limits.node_budget.is_some()),
-        ("--gap", args.limits.gap.is_some()),
-        ("--progress lines", args.progress == Follow::Lines),
-        ("--plot", args.plot.is_some()),
-        ("--accelerators", args.accelerators.is_some()),
-        ("--forbid", !args.problem.forbid.is_empty()),
-        ("--colocate", !args.problem.colocate.is_empty()),
-    ];
-    match unused.iter().find(|(_, given)| *given) {
-        None => Ok(()),
-        Some((flag, _)) => {
-            let message = format!("{flag} has no effect on a training run");
-            Err(Diagnostic::usage("not-for-training", message).hint("leave it out"))
-        }
+    let refused = |flag: &str, hint: &str| {
+        let message = format!("`{flag}` has no effect on a training run");
+        Err(Diagnostic::usage("not-for-training", message).hint(hint))
+    };
+    if args.problem.workload == Some(Workload::Inference) {
+        let message = "`--workload inference` contradicts the flags of a training run";
+        return Err(Diagnostic::usage("not-for-training", message)
+            .hint("leave one out; a placement of ops is planned without --global-batch"));
+    }
+    match args.objective {
+        None | Some(ObjectiveName::StepTime) => {}
+        Some(_) => return refused("--objective", "leave it out: its step time is minimised"),
+    }
+    match args.progress {
+        Follow::Lines => refused("--progress lines", "leave it out"),
+        _ => Ok(()),
     }
 }
 
@@ -92,7 +97,9 @@ fn check(args: &PlanArgs) -> Result<(), Diagnostic> {
 pub(crate) fn plan(args: &PlanArgs, printer: &Printer) -> CommandResult {
     check(args)?;
     let existing = Existing::of(args.force);
-    let outputs: Vec<_> = args.output.iter().map(std::path::PathBuf::as_path).collect();
+    let exports = plan::exports(&args.export, export::check_target)?;
+    let outputs = args.output.iter().chain(exports.iter().map(|(_, file)| file));
+    let outputs: Vec<_> = outputs.map(std::path::PathBuf::as_path).collect();
     let mut inputs = vec![args.model.as_path()];
     inputs.extend(args.problem.cluster.as_deref());
     artifact::check(&outputs, &inputs, existing)?;
@@ -100,7 +107,7 @@ pub(crate) fn plan(args: &PlanArgs, printer: &Printer) -> CommandResult {
     check_costs(args, &setting)?;
     let space = setting.space()?;
     if setting.layers.is_some() {
-        return layered::plan(args, setting, &space, printer);
+        return layered::plan(args, (setting, &space), &exports, printer);
     }
     let start = Instant::now();
     let usual = Options::default();
@@ -110,34 +117,30 @@ pub(crate) fn plan(args: &PlanArgs, printer: &Printer) -> CommandResult {
         n_threads: args.limits.threads.map_or(usual.n_threads, NonZeroUsize::get),
         ..usual
     };
-    let mut found = solve(&setting.pricing(), &space, &options);
-    let is_short = found.plans.is_empty() && found.stop == Stop::Proved;
-    if is_short && !args.training.no_offload {
-        // Optimizer states on hosts are slower, so they are moved there only where they must.
-        setting.offload = Offload::Optimizer;
-        let moved = solve(&setting.pricing(), &space, &options);
-        if moved.plans.is_empty() {
-            setting.offload = Offload::Nothing;
-        } else {
-            found = moved;
-        }
-    }
-    let pricing = setting.pricing();
-    if found.plans.is_empty() {
-        return match found.stop {
+    let progress = match args.progress {
+        Follow::None => Progress::silent(),
+        _ => Progress::new(printer),
+    };
+    progress.started(ALGORITHM);
+    let mut searched = searched::search(&mut setting, space.clone(), &options);
+    if searched.found.plans.is_empty() {
+        return match searched.found.stop {
             Stop::Proved => nothing_fits::answer(&setting, &space, printer),
-            Stop::Deadline | Stop::Cancelled => Err(nothing_fits::too_early(&found)),
+            Stop::Deadline | Stop::Cancelled => Err(nothing_fits::too_early(&searched.found)),
         };
     }
+    let pricing = setting.pricing();
+    let front = front::of(&pricing, &searched.space, &searched.found, &options);
+    front::promote(&mut searched.found, &front);
+    let wider = Wider::of(&setting, &space, &searched, &options);
+    drop(progress);
     let elapsed = start.elapsed();
-    let front = front::of(&pricing, &space, &found, &options);
-    front::promote(&mut found, &front);
-    let answer = Answer::new(&setting, &found, front, elapsed)?;
-    printer.warnings(&setting.warnings);
+    let answer = Answer::new(&setting, &searched.found, (front, wider), elapsed)?;
+    printer.warnings(&answer.warnings());
     let plan = document::plan(&setting, answer.best, answer.bound)?;
     let text = escape::json(plan.to_json()?);
-    let files: Vec<_> =
-        args.output.iter().map(|path| (path.clone(), text.clone().into_bytes())).collect();
+    let written = (&answer.best.plan()?, (answer.best.leaf.order.name(), answer.bound));
+    let files = files(args, &setting, &text, written, &exports)?;
     artifact::write_all(&files, existing)?;
     match printer.format {
         Format::Text => answer.print(printer),
@@ -147,4 +150,22 @@ pub(crate) fn plan(args: &PlanArgs, printer: &Printer) -> CommandResult {
         printer.talk(&format!("wrote {}", path.display()));
     }
     Ok(Exit::DONE)
+}
+
+/// The plan document and the files of all targets, as far as they are asked for.
+///
+/// # Errors
+/// Those of [`export::exported`].
+fn files(
+    args: &PlanArgs,
+    setting: &Setting,
+    document: &str,
+    (plan, made): (&Plan, (&str, Nanos)),
+    exports: &[(&str, PathBuf)],
+) -> Result<Vec<(PathBuf, Vec<u8>)>, Diagnostic> {
+    let own = args.output.iter().map(|path| Ok((path.clone(), document.as_bytes().to_vec())));
+    let others = exports.iter().map(|(target, path)| {
+        Ok((path.clone(), export::exported(target, setting, plan, made)?.bytes))
+    });
+    own.chain(others).collect()
 }

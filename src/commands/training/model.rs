@@ -54,6 +54,11 @@ pub(super) fn read(
     if importers::is_config(path) {
         match importers::config::card::card(path, sequence) {
             Ok((card, warnings)) => {
+                if !flags.dims.is_empty() || !flags.batch_axis.is_empty() {
+                    let message = "`--dim` and `--batch-axis` have no effect on this config";
+                    return Err(Diagnostic::usage("not-for-configs", message)
+                        .hint("state the length of a sample with --sequence-length"));
+                }
                 let tokens = tokens(&card);
                 return Ok(Model { card, graph: None, tokens, warnings });
             }

@@ -1,7 +1,12 @@
 //! Where no plan fits: how much is missing on which rank, what binds, and what would fit.
 
-use cost_model::transformer::model::{Offload, Pricing};
+use cost_model::pipeline::costs::PipelineCosts;
+use cost_model::pipeline::way::Contention;
+use cost_model::pipeline::{judge_plan, over_limit};
+use cost_model::transformer::model::{Offload, Pricing, judged};
+use cost_model::transformer::system::System;
 use ir::diagnostic::{Blame, Diagnostic};
+use ir::plan::Plan;
 use ir::units::Bytes;
 use planner::parallelism::search_3d::least::{Least, least};
 use planner::parallelism::search_3d::space::{Again, Pins, Space};
@@ -49,7 +54,7 @@ pub(super) fn answer(setting: &Setting, space: &Space, printer: &Printer) -> Com
         )
         .fact("binds", binding.unwrap_or_default())
         .fact("plan", degrees(&least.leaf));
-    for way in ways(setting, space, &least) {
+    for way in ways(setting, space, &least)? {
         diagnostic = diagnostic.hint(way);
     }
     Err(diagnostic)
@@ -88,7 +93,7 @@ fn print_ranks(least: &Least, limit: u64, printer: &Printer) {
 }
 
 /// Smallest changes that fit, each found by the same search.
-fn ways(setting: &Setting, space: &Space, least: &Least) -> Vec<String> {
+fn ways(setting: &Setting, space: &Space, least: &Least) -> Result<Vec<String>, Diagnostic> {
     let mut ways = Vec::new();
     let pricing = setting.pricing();
     let one = Options { n_plans: 1, ..Options::default() };
@@ -105,7 +110,7 @@ fn ways(setting: &Setting, space: &Space, least: &Least) -> Vec<String> {
                 "with optimizer states on the hosts (without --no-offload) a plan fits: step time {}",
                 plan.step
             )),
-            None => ways.push(host_term(&moved, space)),
+            None => ways.push(full_hosts(&moved, space)?),
         }
     }
     let most = space.devices.iter().copied().max().unwrap_or(1);
@@ -121,7 +126,27 @@ fn ways(setting: &Setting, space: &Space, least: &Least) -> Vec<String> {
         Bytes(least.bytes()),
         least.bytes()
     ));
-    ways
+    Ok(ways)
+}
+
+/// What would fit if hosts had room for the optimizer states, and what they have.
+fn full_hosts(moved: &Pricing<'_>, space: &Space) -> Result<String, Diagnostic> {
+    let system = System { host_memory: Vec::new(), ..moved.system.clone() };
+    let one = Options { n_plans: 1, ..Options::default() };
+    let found = solve(&Pricing { system: &system, ..*moved }, space, &one);
+    let Some(best) = found.plans.first() else { return Ok(host_term(moved, space)) };
+    let plan = best.plan()?;
+    Ok(hosts_are_full(&judged::costs(*moved, &plan)?, &plan))
+}
+
+/// Which host has too little memory for what a plan leaves there.
+pub(super) fn hosts_are_full(costs: &PipelineCosts, plan: &Plan) -> String {
+    let full = match judge_plan(costs, plan, Contention::Static) {
+        Ok(judged) => over_limit(&judged.report),
+        Err(violation) => Some(violation),
+    };
+    let why = full.map_or_else(String::new, |full| format!("{}: {full}", full.code()));
+    format!("with more memory in the hosts their share of the states fits ({why})")
 }
 
 /// What binds even with the optimizer states on the hosts.

@@ -1,5 +1,7 @@
 //! `--pin FIELD=VALUE` of a training run.
 
+use std::collections::BTreeMap;
+
 use cost_model::transformer::run::equal_blocks;
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
@@ -32,10 +34,15 @@ const FIELDS: [&str; 13] = [
 /// `bad-pin` for a field or a value that does not exist.
 pub(super) fn of(flags: &[String]) -> Result<Pins, Diagnostic> {
     let mut pins = Pins::default();
+    let mut seen = BTreeMap::new();
     for flag in flags {
         let Some((field, value)) = flag.split_once('=') else {
             return Err(bad(flag, "does not have the form FIELD=VALUE"));
         };
+        let other = seen.insert(field, value).filter(|other| *other != value);
+        if let Some(other) = other.filter(|_| field != "schedule") {
+            return Err(bad(flag, &format!("contradicts {field}={other}")));
+        }
         set(&mut pins, field, value, flag)?;
     }
     Ok(pins)

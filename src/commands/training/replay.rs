@@ -5,7 +5,8 @@ use std::path::Path;
 use cost_model::pipeline::report::Report;
 use cost_model::pipeline::way::Contention;
 use cost_model::pipeline::{judge_plan, verify as rules};
-use cost_model::transformer::model::{Offload, judged};
+use cost_model::transformer::model::{Offload, judged, shape};
+use cost_model::transformer::rank_groups;
 use documents::diagnostic::DiagnosticDocument;
 use documents::digest;
 use documents::plan::PlanDocument;
@@ -24,6 +25,7 @@ use crate::cli::{ReplayArgs, ReplayFlags};
 use crate::commands::{CommandResult, Exit, replay};
 use crate::printer::Printer;
 use crate::request;
+use crate::suggest;
 use crate::table::Column;
 
 /// A plan on its model and cluster.
@@ -267,19 +269,37 @@ fn print_ranks(on: &OnModel<'_>, report: &Report, printer: &Printer) {
     printer.table(&columns, report.ranks.iter().enumerate().map(row).collect());
 }
 
-/// `explain`: where the step goes, and what lies on each rank at its peak.
+/// The pipeline rank of a device that the plan uses.
+fn rank_of(on: &OnModel<'_>, device: &str) -> Result<usize, Diagnostic> {
+    let degrees = &on.plan.parallelism;
+    let n = usize::try_from(shape::n_devices(degrees)).unwrap_or(usize::MAX);
+    let names = || on.setting.cluster.devices.iter().take(n).map(|device| device.name.as_str());
+    let position = names().position(|name| name == device).ok_or_else(|| {
+        Diagnostic::usage("unknown-device", format!("the plan uses no device `{device}`"))
+            .hint(suggest::hint(device, names()))
+    })?;
+    Ok(rank_groups::rank_of(degrees, position as u64) as usize)
+}
+
+/// `explain`: where the step goes, and what lies on each rank, or on that of a device, at its peak.
 pub(crate) fn explain(
     document: &PlanDocument,
     args: &ReplayArgs,
+    device: Option<&str>,
     printer: &Printer,
 ) -> CommandResult {
     let on = read(document, args)?;
+    let only = device.map(|device| rank_of(&on, device)).transpose()?;
+    let is_asked = |rank: usize| only.is_none_or(|only| only == rank);
     let (broken, report) = judged_again(&on);
     printer.warnings(&broken);
     let Some(report) = report else { return Ok(exit(&broken)) };
     print_ranks(&on, &report, printer);
+    if let (Some(device), Some(rank)) = (device, only) {
+        printer.line(&format!("`{device}` is one of the devices of rank {rank}"));
+    }
     let mut told = Vec::new();
-    for (index, rank) in report.ranks.iter().enumerate() {
+    for (index, rank) in report.ranks.iter().enumerate().filter(|(index, _)| is_asked(*index)) {
         let alive: Vec<String> = rank.alive.iter().map(ToString::to_string).collect();
         printer.line(&format!(
             "rank {index} holds most at {}: {}",
@@ -288,12 +308,11 @@ pub(crate) fn explain(
         ));
         told.push(json!({ "rank": index, "at_ns": rank.peak.at, "alive": alive }));
     }
-    let sends: Vec<_> = report
-        .links
-        .iter()
+    let links = || report.links.iter().filter(|link| is_asked(link.from as usize));
+    let sends: Vec<_> = links()
         .map(|link| json!({ "from": link.from, "to": link.to, "bytes": link.bytes, "busy_ns": link.busy_ns }))
         .collect();
-    for link in &report.links {
+    for link in links() {
         printer.line(&format!(
             "rank {} sends {} to rank {} in {} transfers, {} in all",
             link.from,

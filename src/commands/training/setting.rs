@@ -27,7 +27,7 @@ use ir::plan::{Parallelism, Plan};
 use ir::profile::Profile;
 use ir::stack::Stack;
 use ir::units::{Bytes, Nanos};
-use planner::parallelism::search_3d::space::{Space, device_counts};
+use planner::parallelism::search_3d::space::{Space, Words, device_counts};
 
 use super::model::{self, GraphFacts, Model};
 use super::numbers::Numbers;
@@ -83,31 +83,22 @@ impl Setting {
     /// Those of the readers, and `global-batch` where the step has no size.
     pub(super) fn of(args: &PlanArgs) -> Result<Self, Diagnostic> {
         let flags = &args.training;
-        let model = model::read(&args.model, flags.sequence_length, &args.problem.model)?;
+        let mut model = model::read(&args.model, flags.sequence_length, &args.problem.model)?;
         let sequence = model.tokens.unwrap_or(1);
-        let global_batch =
-            match (flags.global_batch, flags.tokens_per_step, args.problem.model.batch) {
-                (Some(batch), _, _) | (None, None, Some(batch)) => batch,
-                (None, Some(tokens), _) if sequence > 0 && tokens.is_multiple_of(sequence) => {
-                    tokens / sequence
-                }
-                (None, Some(tokens), _) => {
-                    let message =
-                        format!("{tokens} tokens are no whole number of samples of {sequence}");
-                    return Err(Diagnostic::usage("global-batch", message)
-                        .hint("give a multiple of --sequence-length"));
-                }
-                (None, None, None) => {
-                    let message = "the samples of one step are not stated";
-                    return Err(Diagnostic::usage("global-batch", message)
-                        .hint("add --global-batch N or --tokens-per-step N"));
-                }
-            };
+        let global_batch = samples(args, sequence)?;
         if global_batch > MOST_SAMPLES {
             let message = format!("{global_batch} samples of one step, at most {MOST_SAMPLES}");
             return Err(Diagnostic::usage("global-batch", message));
         }
-        let stack = flags.stack.as_deref().unwrap_or(STACK);
+        if flags.sequence_length.is_none() && model.tokens.is_some() && model.graph.is_none() {
+            let message = format!("samples of {sequence} tokens are assumed");
+            model.warnings.push(
+                Diagnostic::warning("assumed-length", message)
+                    .hint("state the length of a sample with --sequence-length"),
+            );
+        }
+        let usual = args.executor.and_then(Executor::stack).unwrap_or(STACK);
+        let stack = flags.stack.as_deref().unwrap_or(usual);
         let mut setting = Self::on(model, &args.problem, stack, global_batch)?;
         let mut request = request::of_training(args)?;
         let usual = if setting.layers.is_some() { 0.0 } else { MARGIN };
@@ -278,6 +269,19 @@ impl Setting {
         Ok(Space { devices, global_batch: self.global_batch, pins })
     }
 
+    /// What the launcher of the stack has words for, where no executor was named: it limits the
+    /// search as long as it leaves a plan. Parts of a graph are launched by torch.
+    pub(super) fn launcher(&self) -> Option<Words> {
+        if self.request.executor.is_some() || self.layers.is_some() {
+            return None;
+        }
+        let executor = match self.model.is_of_parts() {
+            true => Some(Executor::TorchPipelining),
+            false => Executor::of_stack(&self.stack.name),
+        };
+        executor.and_then(words::of)
+    }
+
     /// What the samples of a step are counted in: tokens, where the model has any.
     pub(super) fn unit(&self) -> &'static str {
         if self.has_tokens { "tokens" } else { "samples" }
@@ -326,6 +330,29 @@ impl Setting {
     /// What its times rest on, in words.
     pub(super) fn costs_from(&self) -> String {
         measured::words(&self.profile, &self.system, &self.stack.name)
+    }
+}
+
+/// Samples of one step: one figure, whichever flags state it.
+fn samples(args: &PlanArgs, sequence: u64) -> Result<u64, Diagnostic> {
+    let flags = &args.training;
+    let wrong = |message: String| Diagnostic::usage("global-batch", message);
+    let of_tokens = match flags.tokens_per_step {
+        Some(tokens) if sequence > 0 && tokens.is_multiple_of(sequence) => Some(tokens / sequence),
+        None => None,
+        Some(tokens) => {
+            let message = format!("{tokens} tokens are no whole number of samples of {sequence}");
+            return Err(wrong(message).hint("give a multiple of --sequence-length"));
+        }
+    };
+    match (flags.global_batch.or(of_tokens), args.problem.model.batch) {
+        (Some(all), Some(batch)) if all != batch => {
+            let message = format!("`--batch {batch}` contradicts {all} samples of one step");
+            Err(wrong(message).hint("leave out --batch; --micro-batch is what runs at once"))
+        }
+        (Some(all), _) | (None, Some(all)) => Ok(all),
+        (None, None) => Err(wrong("the samples of one step are not stated".to_owned())
+            .hint("add --global-batch N or --tokens-per-step N")),
     }
 }
 

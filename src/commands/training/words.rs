@@ -21,16 +21,23 @@ const ALIKE: [(&[Policy], &[Again]); 2] = [
 /// `not-for-training` for an executor that runs no training runs, `cannot-express` where a pin is
 /// nothing that it can say.
 pub(super) fn limited(pins: Pins, executor: Option<Executor>) -> Result<Pins, Diagnostic> {
-    let Some(executor) = executor else { return Ok(pins) };
-    let row = targets().iter().find(|row| row.name == executor.target()).ok_or_else(|| {
+    let Some(executor) = executor.filter(|executor| *executor != Executor::Any) else {
+        return Ok(pins);
+    };
+    let words = of(executor).ok_or_else(|| {
         let message = format!("{} runs no training runs", executor.target());
         let names: Vec<&str> = targets().iter().map(|row| row.name).collect();
         Diagnostic::usage("not-for-training", message)
-            .hint(format!("choose from {}", names.join(", ")))
+            .hint(format!("choose from {}, any", names.join(", ")))
     })?;
-    let words = Words { target: row.name, accepts: row.accepts, alike: alike(row) };
     check(&pins, &words)?;
     Ok(Pins { words: Some(words), ..pins })
+}
+
+/// What an executor has words for, where it runs training runs.
+pub(super) fn of(executor: Executor) -> Option<Words> {
+    let row = targets().iter().find(|row| row.name == executor.target())?;
+    Some(Words { target: row.name, accepts: row.accepts, alike: alike(row) })
 }
 
 fn alike(row: &TrainingTarget) -> Option<&'static [Again]> {

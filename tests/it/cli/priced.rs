@@ -161,8 +161,8 @@ fn constants_of_measured_steps_price_plans() {
         }}
     });
     folder.write("profile.json", &slow.to_string());
-    let nominal = best(&folder, "nics4.yaml", "--pin tensor=8");
-    let measured = best(&folder, "nics4.yaml", "--pin tensor=8 --profile profile.json");
+    let nominal = best(&folder, "nics4.yaml", "--devices 4 --pin tensor=4");
+    let measured = best(&folder, "nics4.yaml", "--devices 4 --pin tensor=4 --profile profile.json");
     let ratio = seconds(&measured) / seconds(&nominal);
     // Half the derating of 0.9: products take twice as long, the rest as before.
     assert!(ratio > 1.2 && ratio < 2.0, "{ratio}");

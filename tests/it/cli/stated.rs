@@ -18,12 +18,14 @@ fn is_asked(name: &str, other: &Value) -> bool {
 }
 
 /// Ways to plan that have every field between them.
-const WAYS: [&str; 6] = [
+const WAYS: [&str; 8] = [
     "--pin pipeline=4 --pin schedule=1f1b",
     "--pin tensor=4 --pin data=2 --pin zero=1 --dtype fp16",
     "--pin pipeline=2 --pin schedule=interleaved --pin virtual-stages=5 --pin data=2 --pin tensor=2",
     "--pin schedule=zb-h1 --pin pipeline=2 --optimizer sgd --devices 4..8",
     "--max-memory-per-device 7GB --pin data=1 --pin tensor=1 --pin pipeline=1 --devices 1",
+    "--pin pipeline=4 --pin schedule=1f1b --batch 32 --micro-batch 2",
+    "--for any --pin pipeline=4 --pin schedule=zb-v --stack torchtitan --no-offload",
     "--for megatron --max-memory-per-device 12GB --pin pipeline=4 --memory-margin 10%",
 ];
 

@@ -279,9 +279,10 @@ fn a_plan_for_a_launcher_has_words_there() {
     let limits =
         ["--max-memory-per-device 12GB", "--max-memory-per-device 12GB --pin pipeline=4", ""];
     for limit in limits {
-        folder.run(&format!("{PLAN} {limit} -o free.json --force")).exits(0);
+        let plan = format!("{PLAN} {limit} --stack megatron-core");
+        folder.run(&format!("{plan} --for any -o free.json --force")).exits(0);
         for target in targets {
-            folder.run(&format!("{PLAN} {limit} --for {target} -o plan.json --force")).exits(0);
+            folder.run(&format!("{plan} --for {target} -o plan.json --force")).exits(0);
             let on = "plan.json --model config.json --cluster cluster.yaml";
             folder.run(&format!("verify {on}")).exits(0);
             folder.run(&format!("export {on} --target {target} -o out --force")).exits(0);

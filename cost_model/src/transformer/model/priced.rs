@@ -373,8 +373,7 @@ impl<'a> Priced<'a> {
     #[must_use]
     pub fn boundary(&self, from: u32, to: u32, bytes: f64) -> (f64, Link) {
         let tensor = f64::from(self.degrees.tensor.max(1));
-        let system = self.pricing.system;
-        let constants = self.pricing.constants;
+        let (system, constants) = (self.pricing.system, self.pricing.constants);
         if self.crosses(from, to) {
             // Each tensor rank sends its part, which is gathered on the other side.
             return (bytes / tensor, system.card(constants.get(Constant::Network)));
@@ -395,8 +394,7 @@ impl<'a> Priced<'a> {
     /// Which ranks share a network card; `None` where every device has one of its own.
     #[must_use]
     pub fn cards(&self) -> Option<Cards> {
-        let system = self.pricing.system;
-        (system.per_card > 1)
-            .then(|| rank_groups::cards(&self.degrees, system.per_host, system.per_card))
+        let own = self.pricing.system;
+        (own.per_card > 1).then(|| rank_groups::cards(&self.degrees, own.per_host, own.per_card))
     }
 }

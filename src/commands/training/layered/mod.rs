@@ -4,6 +4,7 @@ mod bench;
 mod found;
 mod nothing_fits;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,8 +19,8 @@ use planner::parallelism::search_3d::Stop;
 use planner::parallelism::search_3d::space::Space;
 
 use super::answer::stage_text as uniform_text;
-use super::document;
 use super::setting::Setting;
+use super::{document, files};
 use crate::artifact::{self, Existing};
 use crate::cli::PlanArgs;
 use crate::commands::{CommandResult, Exit};
@@ -44,8 +45,8 @@ fn pricing(setting: &Setting) -> Result<LayerPricing<'_>, Diagnostic> {
 /// Plans a training run.
 pub(super) fn plan(
     args: &PlanArgs,
-    mut setting: Setting,
-    space: &Space,
+    (mut setting, space): (Setting, &Space),
+    exports: &[(&str, PathBuf)],
     printer: &Printer,
 ) -> CommandResult {
     let start = Instant::now();
@@ -78,10 +79,11 @@ pub(super) fn plan(
     let elapsed = start.elapsed();
     let answer = Answer::new(&setting, best, &found, elapsed)?;
     let made_by = (ALGORITHM, found.bound);
-    let document = document::of(&setting, &best.plan()?, Order::OneFOneB.name(), made_by)?;
+    let plan = best.plan()?;
+    let document = document::of(&setting, &plan, Order::OneFOneB.name(), made_by)?;
     let text = escape::json(document.to_json()?);
-    let files: Vec<_> =
-        args.output.iter().map(|path| (path.clone(), text.clone().into_bytes())).collect();
+    let written = (&plan, (Order::OneFOneB.name(), found.bound));
+    let files = files(args, &setting, &text, written, exports)?;
     artifact::write_all(&files, Existing::of(args.force))?;
     match printer.format {
         Format::Text => answer.print(printer),

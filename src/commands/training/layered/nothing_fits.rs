@@ -1,6 +1,6 @@
 //! Where no plan on measured layers fits: bytes short of each stage, what binds, and what would fit.
 
-use cost_model::layers::LayerPricing;
+use cost_model::layers::{self, LayerPricing};
 use cost_model::transformer::model::Offload;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
@@ -8,7 +8,7 @@ use planner::parallelism::per_layer::least::{Least, least};
 use planner::parallelism::per_layer::{Judged, Options, solve};
 use planner::parallelism::search_3d::space::Space;
 
-use super::super::nothing_fits::{loosened, no_configuration};
+use super::super::nothing_fits::{hosts_are_full, loosened, no_configuration};
 use super::super::setting::Setting;
 use super::found::degrees;
 use super::pricing;
@@ -119,7 +119,13 @@ fn ways(
             "with optimizer states on the hosts (without --no-offload) a plan fits: step time {} or less",
             plan.step
         )),
-        None => ways.push(host_term(&moved, space)),
+        None => ways.push(match fitting(&LayerPricing { host_memory: &[], ..moved }, space)? {
+            Some(plan) => {
+                let plan = plan.plan()?;
+                hosts_are_full(&layers::judged::costs(&moved, &plan)?, &plan)
+            }
+            None => host_term(&moved, space),
+        }),
     }
     let most = space.devices.iter().copied().max().unwrap_or(1);
     for n in (1..=DOUBLINGS).map(|power| most.saturating_mul(1 << power)) {

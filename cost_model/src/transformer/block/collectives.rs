@@ -1,0 +1,55 @@
+//! What the ranks of a block exchange within one pass.
+
+use ir::stack::Stack;
+
+use super::super::constants::{Constant, Constants};
+use super::super::precision;
+use super::super::rank_groups::Group;
+use super::super::run::Run;
+use super::super::system::System;
+use super::{COLLECTIVES, Direction, Extents};
+
+/// Seconds of the collectives of one pass that nothing hides, those inside hosts and those that leave
+/// them: those of tensor ranks, keys and values of the other context ranks (backward with their
+/// gradients: Liu, Zaharia and Abbeel 2023, Ring Attention), and the way of tokens to experts and
+/// back.
+pub(super) fn collectives(
+    run: &Run,
+    direction: Direction,
+    system: &System,
+    stack: &Stack,
+    constants: &Constants,
+) -> [f64; 2] {
+    let degrees = &run.parallelism;
+    let extents = Extents::of(run);
+    let tensor = u64::from(degrees.tensor.max(1));
+    let network = constants.get(Constant::Network);
+    let per_token = precision::element(run.dtype) * extents.tokens as f64;
+    let bytes = per_token * extents.hidden as f64;
+    let part =
+        if tensor < system.per_host { constants.get(Constant::PartCollectives) } else { 1.0 };
+    let factor = constants.get(Constant::TensorCollectives) * part;
+    let spread = |group: Group| group.spread(system.per_host);
+    let of_tensor = spread(Group::tensor(degrees));
+    let tensor_s = COLLECTIVES * factor * system.all_reduce_s(of_tensor, bytes, network);
+    let (key, value) = extents.head_dims;
+    let kept = per_token * run.card.n_kv_heads as f64 * (key as f64 + value as f64);
+    let sent = match direction {
+        Direction::Forward => kept,
+        Direction::Backward => 2.0 * kept,
+    };
+    let of_context = Group::context(degrees);
+    let next_s = system.next_in_ring_s(of_context, sent / tensor as f64, network);
+    let of_context = spread(of_context);
+    let context_s = (of_context.ranks - 1) as f64 * next_s;
+    let of_experts = spread(Group::experts(degrees));
+    let expert_s = run.card.experts.map_or(0.0, |experts| {
+        2.0 * system.all_to_all_s(of_experts, bytes * experts.per_token as f64, network)
+    });
+    let mut seconds = [0.0; 2];
+    let exposed = (1.0 - stack.overlap_tensor) * tensor_s;
+    for (group, own) in [(of_tensor, exposed), (of_context, context_s), (of_experts, expert_s)] {
+        seconds[usize::from(group.leaves_host())] += own;
+    }
+    seconds
+}

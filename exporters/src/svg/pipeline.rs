@@ -1,0 +1,184 @@
+//! A picture of a training step: a row per pipeline rank with its passes as bars, what it exchanges
+//! at the end and its optimizer behind them, its peak beside them.
+//!
+//! Passes narrower than a pixel are drawn as one bar with the first of them; past 48 ranks the rest
+//! is named in a note.
+
+use cost_model::judge::Span;
+use cost_model::pipeline::Judged;
+use ir::grid::{Grid, Pass};
+use ir::units::{Bytes, Nanos};
+use svg::Document;
+use svg::node::element::{Group, Title};
+
+use super::bars::Legend;
+use super::{
+    BAR, CHARACTER, FADED, FONT, INK, LEFT, MAX_ROWS, RIGHT, ROW, RULE, Style, TOP, WIDTH, clean,
+    draw_legend, line, rectangle, text, thousands, ticks,
+};
+use crate::Export;
+
+/// A judged step of a training run.
+#[derive(Clone, Copy)]
+pub struct PipelineSource<'a> {
+    /// When everything happens.
+    pub judged: &'a Judged<'a>,
+    /// Passes by rank.
+    pub grid: &'a Grid,
+    /// Name of the model.
+    pub model: &'a str,
+    /// Name of the cluster.
+    pub cluster: &'a str,
+    /// Nanoseconds that no plan of the search falls below.
+    pub bound: Nanos,
+}
+
+/// Fills of passes, exchanges and the optimizer, with their names.
+const FILLS: [(&str, &str); 7] = [
+    ("forward", "#7aa6d8"),
+    ("backward", "#e0a458"),
+    ("backward of inputs", "#e0a458"),
+    ("backward of weights", "#c9cf6a"),
+    ("recompute", "#b9a3d0"),
+    ("gradients left to exchange", "#c8695d"),
+    ("optimizer", "#7fb58c"),
+];
+/// Narrowest bar in pixels.
+const NARROWEST: f64 = 1.0;
+
+struct Bar {
+    span: Span,
+    kind: usize,
+    label: String,
+}
+
+/// The picture.
+#[must_use]
+pub fn export(source: &PipelineSource<'_>) -> Export {
+    let step = source.judged.report.step_time.get().max(1);
+    let x = |ns: u64| LEFT + (RIGHT - LEFT) * ns as f64 / step as f64;
+    let n_ranks = source.grid.rows.len();
+    let n_rows = n_ranks.min(MAX_ROWS);
+    let bottom = TOP + ROW * n_rows as f64;
+    let height = bottom + 56.0;
+    let title = format!("{} on {}", clean(source.model, 48), clean(source.cluster, 48));
+    let told = format!(
+        "step time {} \u{b7} lower bound {} \u{b7} {n_ranks} pipeline ranks",
+        Nanos(step),
+        source.bound
+    );
+    let mut document = Document::new()
+        .set("viewBox", (0, 0, WIDTH, height))
+        .set("width", WIDTH)
+        .set("height", height)
+        .set("font-family", FONT)
+        .set("role", "img")
+        .add(Title::new(title.clone()))
+        .add(rectangle((0.0, 0.0, WIDTH, height), "#fbfbf9"))
+        .add(text(&title, (24.0, 34.0), 17, INK).bold())
+        .add(text(&told, (24.0, 57.0), 12, FADED))
+        .add(axis(step, bottom, &x));
+    let mut used = [false; FILLS.len()];
+    for rank in 0..n_rows {
+        document = document.add(row(source, rank, step));
+        for bar in bars(source, rank, (RIGHT - LEFT) / step as f64) {
+            used[bar.kind] = true;
+            document = document.add(drawn(&bar, TOP + ROW * rank as f64 + 12.0, &x));
+        }
+    }
+    if n_rows < n_ranks {
+        let note = format!("... and {} more ranks", n_ranks - n_rows);
+        document = document.add(text(&note, (WIDTH - 24.0, bottom + 18.0), 11, FADED).end());
+    }
+    let entries = FILLS.into_iter().zip(used).filter(|(_, used)| *used);
+    let entries = entries.map(|((name, fill), _)| (name.to_owned(), fill)).collect();
+    format!("{}\n", document.add(draw_legend(&Legend { entries }, bottom + 26.0))).into()
+}
+
+fn axis(step: u64, bottom: f64, x: &dyn Fn(u64) -> f64) -> Group {
+    let (interval, scale, unit) = ticks(step);
+    let mut group = Group::new().add(text(unit, (LEFT - 12.0, TOP - 12.0), 11, FADED).end());
+    let mut at = 0;
+    while at <= step {
+        let label = thousands(at / scale);
+        group = group
+            .add(line((x(at), TOP - 6.0), (x(at), bottom), RULE))
+            .add(text(&label, (x(at), TOP - 12.0), 11, FADED).middle());
+        at = at.saturating_add(interval);
+    }
+    group.add(line((x(step), TOP - 6.0), (x(step), bottom), "#3556d4")).add(line(
+        (0.0, bottom),
+        (WIDTH, bottom),
+        RULE,
+    ))
+}
+
+fn row(source: &PipelineSource<'_>, rank: usize, step: u64) -> Group {
+    let top = TOP + ROW * rank as f64;
+    let group = Group::new()
+        .add(line((0.0, top), (WIDTH, top), RULE))
+        .add(text(&format!("rank {rank}"), (24.0, top + 21.0), 12, INK).bold());
+    let Some(report) = source.judged.report.ranks.get(rank) else { return group };
+    let busy = format!("{:.1} % busy", 100.0 * report.compute_ns as f64 / step as f64);
+    let peak = match report.limit {
+        None => Bytes(report.peak.bytes).to_string(),
+        Some(limit) => format!("{} of {}", Bytes(report.peak.bytes), Bytes(limit)),
+    };
+    group.add(text(&busy, (24.0, top + 37.0), 11, FADED)).add(text(
+        &peak,
+        (RIGHT + 14.0, top + 21.0),
+        11,
+        INK,
+    ))
+}
+
+/// Bars of a rank; `scale` is in pixels per nanosecond.
+fn bars(source: &PipelineSource<'_>, rank: usize, scale: f64) -> Vec<Bar> {
+    let Judged { lowered, timeline, .. } = source.judged;
+    let cells = source.grid.rows[rank].iter().enumerate().map(|(position, cell)| {
+        let kind = match cell.pass {
+            Pass::Forward => 0,
+            Pass::Backward => 1,
+            Pass::BackwardInput => 2,
+            Pass::BackwardWeight => 3,
+            Pass::Recompute => 4,
+        };
+        let label = cell.micro_batch.to_string();
+        Bar { span: timeline.cell(lowered, rank, position), kind, label }
+    });
+    let ends = timeline.ends.get(rank).into_iter().flat_map(|end| {
+        [(5, end.exposed), (6, end.optimizer)].map(|(kind, span)| Bar {
+            span,
+            kind,
+            label: String::new(),
+        })
+    });
+    let mut all: Vec<Bar> = Vec::new();
+    for bar in cells.chain(ends).filter(|bar| bar.span.end > bar.span.start) {
+        match all.last_mut() {
+            Some(last) if (bar.span.end - last.span.start) as f64 * scale < NARROWEST => {
+                last.span.end = bar.span.end;
+                last.label.clear();
+            }
+            _ => all.push(bar),
+        }
+    }
+    all
+}
+
+fn drawn(bar: &Bar, top: f64, x: &dyn Fn(u64) -> f64) -> Group {
+    let (name, fill) = FILLS[bar.kind];
+    let (from, to) = (x(bar.span.start), x(bar.span.end));
+    let gap = if to - from > 3.0 { 0.8 } else { 0.0 };
+    let hover = match bar.label.as_str() {
+        "" => format!("{name}, {}", Nanos(bar.span.end - bar.span.start)),
+        label => format!("{name} {label}, {}", Nanos(bar.span.end - bar.span.start)),
+    };
+    let shape =
+        rectangle((from, top, (to - from - gap).max(0.4), BAR), fill).add(Title::new(hover));
+    let group = Group::new().add(shape);
+    if to - from <= CHARACTER * bar.label.len() as f64 + 4.0 || bar.label.is_empty() {
+        return group;
+    }
+    group.add(text(&bar.label, ((from + to) / 2.0, top + BAR / 2.0 + 4.0), 11, INK).middle())
+}

@@ -1,0 +1,136 @@
+//! The search of a training run: first what the launcher of its stack runs, then anything.
+
+use cost_model::transformer::model::Offload;
+use ir::diagnostic::Diagnostic;
+use planner::parallelism::search_3d::judge::Judged;
+use planner::parallelism::search_3d::space::{Pins, Space, Words};
+use planner::parallelism::search_3d::{Found, Options, Stop, solve};
+
+use super::answer::degrees;
+use super::setting::Setting;
+
+/// Gains below this share are not told.
+const TOLD: f64 = 0.0005;
+
+/// What was found, where, and what stands beside it.
+pub(super) struct Searched {
+    pub(super) found: Found,
+    /// What was searched.
+    pub(super) space: Space,
+    /// The launcher that the search was limited to without anyone asking for it.
+    pub(super) launcher: Option<Words>,
+}
+
+/// Searches what the launcher of the stack runs, with optimizer states on the devices, then on the
+/// hosts, where they are slower; only if nothing of that fits, what it does not run.
+pub(super) fn search(setting: &mut Setting, free: Space, options: &Options) -> Searched {
+    let limited = setting.launcher().map(|words| (words, within(&free, words)));
+    let mut spaces: Vec<(Option<Words>, Space)> =
+        limited.into_iter().map(|(words, space)| (Some(words), space)).collect();
+    spaces.push((None, free.clone()));
+    let offloads: &[Offload] = match setting.request.no_offload {
+        true => &[Offload::Nothing],
+        false => &[Offload::Nothing, Offload::Optimizer],
+    };
+    let mut first = None;
+    for (launcher, space) in spaces {
+        for offload in offloads {
+            setting.offload = *offload;
+            let found = solve(&setting.pricing(), &space, options);
+            if !found.plans.is_empty() || found.stop != Stop::Proved {
+                return Searched { found, space, launcher };
+            }
+            first.get_or_insert(found);
+        }
+    }
+    setting.offload = Offload::Nothing;
+    let found = first.unwrap_or_else(|| solve(&setting.pricing(), &free, options));
+    Searched { found, space: free, launcher: None }
+}
+
+/// A space within what a launcher has words for.
+pub(super) fn within(space: &Space, words: Words) -> Space {
+    Space { pins: Pins { words: Some(words), ..space.pins.clone() }, ..space.clone() }
+}
+
+/// What a search without the launcher's limits finds.
+pub(super) enum Wider {
+    /// Nothing that is faster.
+    Nothing(Words),
+    /// A faster plan.
+    Faster(Words, Box<Judged>),
+    /// The time was up.
+    OutOfTime(Words),
+    /// The launcher runs none of the plans.
+    Only(Words),
+}
+
+impl Wider {
+    /// Compares the best plan within the launcher's limits with the best one of all; `None` where
+    /// there are no such limits.
+    pub(super) fn of(
+        setting: &Setting,
+        free: &Space,
+        searched: &Searched,
+        options: &Options,
+    ) -> Option<Self> {
+        let best = searched.found.plans.first()?;
+        let Some(words) = searched.launcher else {
+            return setting.launcher().map(Self::Only);
+        };
+        if searched.found.stop != Stop::Proved {
+            return Some(Self::OutOfTime(words));
+        }
+        let one = Options { n_plans: 1, ..options.clone() };
+        let found = solve(&setting.pricing(), free, &one);
+        let faster = found
+            .plans
+            .into_iter()
+            .next()
+            .filter(|plan| plan.step.seconds() < (1.0 - TOLD) * best.step.seconds());
+        Some(match (faster, found.stop) {
+            (Some(plan), _) => Self::Faster(words, Box::new(plan)),
+            (None, Stop::Proved) => Self::Nothing(words),
+            (None, _) => Self::OutOfTime(words),
+        })
+    }
+
+    /// In one line.
+    pub(super) fn line(&self, best: &Judged) -> String {
+        match self {
+            Self::Nothing(words) => {
+                format!("searched: what {} runs; nothing else is faster (--for any)", words.target)
+            }
+            Self::Faster(words, plan) => format!(
+                "searched: what {} runs; --for any is {:.1} % faster: {} ({})",
+                words.target,
+                100.0 * (1.0 - plan.step.seconds() / best.step.seconds()),
+                plan.step,
+                degrees(&plan.leaf)
+            ),
+            Self::OutOfTime(words) => format!(
+                "searched: what {} runs; no time was left to look beyond (--for any)",
+                words.target
+            ),
+            Self::Only(words) => format!("{} does not run this plan", words.target),
+        }
+    }
+
+    /// Warns of a plan that the launcher of its stack does not run.
+    pub(super) fn warning(&self) -> Option<Diagnostic> {
+        let Self::Only(words) = self else { return None };
+        let message = format!("{} runs none of the plans that fit", words.target);
+        Some(
+            Diagnostic::warning("beyond-launcher", message)
+                .hint("take pins away, name another stack, or accept it with --for any"),
+        )
+    }
+
+    /// The faster plan, and what it is faster than.
+    pub(super) fn faster(&self) -> Option<&Judged> {
+        match self {
+            Self::Faster(_, plan) => Some(plan),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The benchmark data of `docs/data.md`, for tests. A test without it ends at once, which a test
+//! runner counts as passed; so it is noted in the file that `MESHWRIGHT_SKIPPED` names, and `make
+//! test` prints the count. Where `MESHWRIGHT_REQUIRE_DATA` is set, the test fails.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The folder that `MESHWRIGHT_DATA` names; `None`, and a note, where it names none.
+///
+/// # Panics
+/// Where `MESHWRIGHT_REQUIRE_DATA` is set and there is no such folder.
+#[must_use]
+pub fn folder() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let thread = std::thread::current();
+    found(
+        variable("MESHWRIGHT_DATA"),
+        variable("MESHWRIGHT_REQUIRE_DATA").is_some(),
+        variable("MESHWRIGHT_SKIPPED").map(PathBuf::from).as_deref(),
+        thread.name().unwrap_or("a test"),
+    )
+}
+
+#[allow(clippy::print_stdout, reason = "says why a test did nothing")]
+fn found(
+    data: Option<OsString>,
+    is_required: bool,
+    skipped: Option<&Path>,
+    test: &str,
+) -> Option<PathBuf> {
+    let folder = data.map(PathBuf::from);
+    if let Some(folder) = &folder {
+        assert!(folder.is_dir(), "MESHWRIGHT_DATA names no folder: {}", folder.display());
+        return Some(folder.clone());
+    }
+    assert!(!is_required, "MESHWRIGHT_REQUIRE_DATA is set, but MESHWRIGHT_DATA is not");
+    println!("skipped: benchmark data not found (docs/data.md)");
+    if let Some(path) = skipped {
+        // One write: lines of several processes don't mix.
+        let line = format!("{test}\n");
+        let noted = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(line.as_bytes()));
+        assert!(noted.is_ok(), "MESHWRIGHT_SKIPPED can't be written: {}", path.display());
+    }
+    None
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_skipped_is_noted_once_a_test() {
+        let folder = tempfile::tempdir().unwrap();
+        let notes = folder.path().join("skipped");
+        assert_eq!(found(None, false, Some(&notes), "first"), None);
+        assert_eq!(found(None, false, Some(&notes), "second"), None);
+        assert_eq!(std::fs::read_to_string(&notes).unwrap(), "first\nsecond\n");
+        let data = folder.path().to_owned();
+        assert_eq!(found(Some(data.clone().into()), true, Some(&notes), "third"), Some(data));
+        assert_eq!(std::fs::read_to_string(&notes).unwrap().lines().count(), 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "MESHWRIGHT_REQUIRE_DATA is set")]
+    fn what_is_required_is_not_skipped() {
+        let _ = found(None, true, None, "a test");
+    }
+
+    #[test]
+    #[should_panic(expected = "names no folder")]
+    fn a_folder_that_is_not_there_is_no_reason_to_skip() {
+        let _ = found(Some("/nowhere/at/all".into()), false, None, "a test");
+    }
+}

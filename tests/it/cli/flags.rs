@@ -1,0 +1,382 @@
+//! Every flag of `plan` in every kind of plan: it changes the answer, or the run refuses it by name.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::folder::{Folder, diamond, run};
+use super::layered::measured;
+
+/// What a flag does in a kind of plan.
+#[derive(Clone, Copy)]
+enum Does {
+    /// Added to a line, it changes the answer.
+    Changes(&'static str, &'static str),
+    /// It is taken: what it does is no part of the answer, or can't be seen on so small a case.
+    Runs(&'static str),
+    /// It writes the file `out`.
+    Writes(&'static str),
+    /// Exit code 2, and the flag in the message.
+    Refused(&'static str),
+}
+
+use Does::{Changes, Refused, Runs, Writes};
+
+/// By flag: what it does for ops of a model, a training run, one on measured layers, and an instance
+/// with given costs.
+const TABLE: &[(&str, [Does; 4])] = &[
+    ("--cluster", [Runs(""), Runs(""), Runs(""), Refused("--cluster one.yaml")]),
+    (
+        "--profile",
+        [
+            Runs("--profile profile.json"),
+            Changes("--pin tensor=4", "--profile profile.json"),
+            Runs(""),
+            Refused("--profile profile.json"),
+        ],
+    ),
+    ("--dim", same(Changes("", "--dim sequence=128"), Refused("--dim sequence=8"))),
+    (
+        "--batch",
+        [Changes("", "--batch 64"), Runs("--batch 8"), Runs("--batch 8"), Refused("--batch 8")],
+    ),
+    (
+        "--micro-batch",
+        [
+            Changes("--batch 64", "--micro-batch 1"),
+            Changes("", "--micro-batch 1"),
+            Changes("", "--micro-batch 1"),
+            Refused("--micro-batch 1"),
+        ],
+    ),
+    ("--batch-axis", same(Runs("--batch-axis input_ids=0"), Refused("--batch-axis input_ids=0"))),
+    (
+        "--dtype",
+        [
+            Changes("", "--dtype bf16"),
+            Changes("", "--dtype fp32"),
+            Refused("--dtype fp32"),
+            Refused("--dtype fp32"),
+        ],
+    ),
+    (
+        "--workload",
+        [
+            Changes("", "--workload training"),
+            Refused("--workload inference"),
+            Refused("--workload inference"),
+            Refused("--workload training"),
+        ],
+    ),
+    (
+        "--optimizer",
+        [
+            Changes("--workload training", "--optimizer sgd"),
+            Changes("", "--optimizer sgd"),
+            Refused("--optimizer sgd"),
+            Refused("--optimizer sgd"),
+        ],
+    ),
+    (
+        "--pin",
+        [
+            Changes("", "--pin *=node1.gpu1"),
+            Changes("", "--pin pipeline=2"),
+            Changes("", "--pin pipeline=2"),
+            Refused("--pin node77=0"),
+        ],
+    ),
+    (
+        "--forbid",
+        [
+            Changes("", "--forbid *=node0.gpu0"),
+            Refused("--forbid *=node0.gpu0"),
+            Refused("--forbid *=node0.gpu0"),
+            Refused("--forbid node77=0"),
+        ],
+    ),
+    (
+        "--colocate",
+        [
+            Changes("", "--colocate *"),
+            Refused("--colocate *"),
+            Refused("--colocate *"),
+            Refused("--colocate *"),
+        ],
+    ),
+    (
+        "--constraints",
+        [
+            Changes("", "--constraints rules.yaml"),
+            Refused("--constraints rules.yaml"),
+            Refused("--constraints no-such-file.yaml"),
+            Refused("--constraints rules.yaml"),
+        ],
+    ),
+    ("--accelerators", given(Changes("", "--accelerators 2"), Refused("--accelerators 2"))),
+    ("--global-batch", trains(Changes("", "--global-batch 16"), Refused("--global-batch 16"))),
+    (
+        "--sequence-length",
+        trains(Changes("", "--sequence-length 512"), Refused("--sequence-length 512")),
+    ),
+    (
+        "--tokens-per-step",
+        trains(Changes("", "--tokens-per-step 16384"), Refused("--tokens-per-step 8192")),
+    ),
+    ("--devices", trains(Changes("", "--devices 2"), Refused("--devices 2"))),
+    (
+        "--max-memory-per-device",
+        trains(
+            Changes("", "--max-memory-per-device 40GB"),
+            Refused("--max-memory-per-device 40GB"),
+        ),
+    ),
+    ("--memory-margin", trains(Changes("", "--memory-margin 20%"), Refused("--memory-margin 20%"))),
+    (
+        "--stack",
+        [
+            Refused("--stack torchtitan"),
+            Changes("", "--stack torchtitan"),
+            Refused("--stack torchtitan"),
+            Refused("--stack torchtitan"),
+        ],
+    ),
+    ("--no-offload", trains(Changes("", "--no-offload"), Refused("--no-offload"))),
+    (
+        "--algorithm",
+        [
+            Changes("", "--algorithm single"),
+            Runs("--algorithm search-3d"),
+            Runs("--algorithm per-layer"),
+            Changes("", "--algorithm orders"),
+        ],
+    ),
+    (
+        "--objective",
+        [
+            Changes("", "--objective max-load"),
+            Refused("--objective max-load"),
+            Refused("--objective latency"),
+            Changes("", "--objective contiguous-max-load"),
+        ],
+    ),
+    (
+        "--for",
+        [
+            Runs("--for accelerate"),
+            Changes("", "--for torchtitan"),
+            Runs("--for galvatron"),
+            Refused("--for megatron"),
+        ],
+    ),
+    ("--time-limit", [Runs("--time-limit 20s"); 4]),
+    ("--gap", placed(Runs("--gap 5%"), Refused("--gap 5%"))),
+    ("--node-budget", placed(Runs("--node-budget 50"), Refused("--node-budget 50"))),
+    ("--seed", [Runs("--seed 3"); 4]),
+    ("--threads", [Runs("--threads 1"); 4]),
+    ("--deterministic", [Runs("--deterministic"); 4]),
+    ("--output", [Writes("-o out"); 4]),
+    (
+        "--progress",
+        [
+            Runs("--progress none"),
+            Runs("--progress none"),
+            Runs("--progress none"),
+            Runs("--progress none"),
+        ],
+    ),
+    ("--plot", placed(Writes("--plot out"), Refused("--plot out"))),
+    (
+        "--export",
+        [
+            Writes("--export svg=out"),
+            Writes("--export megatron=out"),
+            Writes("--export galvatron=out"),
+            Refused("--export svg=out"),
+        ],
+    ),
+    (
+        "--force",
+        [
+            Writes("-o there --export svg=out --force"),
+            Runs("--force"),
+            Runs("--force"),
+            Runs("--force"),
+        ],
+    ),
+    ("--all", [Runs("--all"); 4]),
+    ("--json", [Runs(""); 4]),
+];
+
+const fn same(ops: Does, others: Does) -> [Does; 4] {
+    [ops, others, others, others]
+}
+
+const fn given(instance: Does, others: Does) -> [Does; 4] {
+    [others, others, others, instance]
+}
+
+const fn trains(training: Does, others: Does) -> [Does; 4] {
+    [others, training, training, others]
+}
+
+const fn placed(placed: Does, others: Does) -> [Does; 4] {
+    [placed, others, others, placed]
+}
+
+const KINDS: [&str; 4] = ["ops", "degrees", "layers", "instance"];
+
+/// A line of each kind, without what a flag under test says another way.
+fn base(kind: &str, flag: &str, args: &str) -> String {
+    let unless = |words: &str, own: &str| match args.contains(own) || flag == own {
+        true => String::new(),
+        false => format!(" {words}"),
+    };
+    match kind {
+        "ops" => format!(
+            "plan config.json --cluster two.yaml{}{}{}",
+            unless("--algorithm m-etf", "--algorithm"),
+            unless("--batch 4", "--batch "),
+            unless("--dim sequence=64", "--dim"),
+        ),
+        "instance" => {
+"plan dnn.json".to_owned()
+        }
+        _ => format!(
+            "plan config.json --cluster one.yaml{}{}{}",
+            if kind == "layers" { " --profile measured" } else { "" },
+            match flag {
+                "--global-batch" | "--tokens-per-step" if args.contains(flag) => String::new(),
+                _ => " --global-batch 8".to_owned(),
+            },
+            if args.contains("--sequence-length") { "" } else { " --sequence-length 512" },
+        ),
+    }
+}
+
+fn folder() -> Folder {
+    let folder = Folder::new(&diamond());
+    let config = json!({
+        "model_type": "llama", "hidden_size": 1024, "num_hidden_layers": 12,
+        "num_attention_heads": 16, "num_key_value_heads": 16, "intermediate_size": 2816,
+        "vocab_size": 32000, "max_position_embeddings": 4096, "tie_word_embeddings": false
+    });
+    folder.write("config.json", &config.to_string());
+    let cluster = |hosts: u32| {
+        format!(
+            "name: c\nnodes:\n  - {{count: {hosts}, device: a100_sxm4_80gb, devices: 4, \
+             scaleup: nvlink3, host: pcie4_x16, nics: 4}}\nnetwork: {{link: ib_hdr_200}}\n"
+        )
+    };
+    folder.write("one.yaml", &cluster(1));
+    folder.write("two.yaml", &cluster(2));
+    folder.write("rules.yaml", "colocate:\n  - [\"*\"]\n");
+    folder.write("there", "mine");
+    measured(&folder);
+    let profile = json!({
+        "version": 1, "name": "slow", "kinds": {}, "links": {},
+        "stacks": {"megatron-core": {
+            "constants": {"derating": 0.45},
+            "provenance": {"how": "measured", "source": "test", "date": "2026-01-01"}
+        }}
+    });
+    folder.write("profile.json", &profile.to_string());
+    let node = |id: u32, time: f64| {
+        json!({ "id": id, "name": format!("node{id}"), "supportedOnFpga": 1, "cpuLatency": 10.0 * time,
+            "fpgaLatency": time, "isBackwardNode": 0, "size": 1e6 })
+    };
+    // A fork, so that contiguous parts cost more than others.
+    let edge = |from: u32, to: u32| json!({ "sourceId": from, "destId": to, "cost": 0.1 });
+    let dnn = json!({
+        "maxSizePerFPGA": 1e9, "maxFPGAs": 3, "maxCPUs": 0,
+        "nodes": [node(0, 3.0), node(1, 1.0), node(2, 3.0), node(3, 1.0), node(4, 2.0)],
+        "edges": [edge(0, 1), edge(1, 2), edge(2, 3), edge(3, 4)]
+    });
+    folder.write("dnn.json", &dnn.to_string());
+    folder
+}
+
+/// What a program would read, less what the moment changes.
+fn answer(folder: &Folder, line: &str) -> Value {
+    let mut told = folder.run(&format!("{line} --json")).exits(0).json();
+    if let Some(members) = told.as_object_mut() {
+        for moment in ["run", "elapsed_s", "planning_time_s"] {
+            members.remove(moment);
+        }
+    }
+    told
+}
+
+#[test]
+fn every_flag_of_the_help_is_in_the_table() {
+    let help = run("plan --help").exits(0).stdout;
+    let words = help
+        .split_whitespace()
+        .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '-'));
+    let shown: BTreeSet<&str> =
+        words.filter(|word| word.starts_with("--") && word.len() > 3).collect();
+    let known: BTreeSet<&str> = TABLE.iter().map(|(flag, _)| *flag).collect();
+    let unknown: Vec<&&str> =
+        shown.iter().filter(|flag| !known.contains(**flag) && **flag != "--help").collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+    let hidden: Vec<&&str> = known.iter().filter(|flag| !shown.contains(**flag)).collect();
+    assert!(hidden.is_empty(), "the help does not show {hidden:?}");
+}
+
+#[test]
+fn every_flag_is_honoured_or_refused_by_name() {
+    let mut wrong = Vec::new();
+    for (index, kind) in KINDS.into_iter().enumerate() {
+        let folder = folder();
+        for (flag, cells) in TABLE {
+            let told = match cells[index] {
+                Changes(first, args) => {
+                    let before = answer(&folder, &format!("{} {first}", base(kind, "", first)));
+                    let line =
+                        format!("{} {first} {args}", base(kind, flag, &format!("{first} {args}")));
+                    (before == answer(&folder, &line)).then(|| "changes nothing".to_owned())
+                }
+                Runs(args) => {
+                    let line = format!("{} {args}", base(kind, flag, args));
+                    let ran = folder.run(&format!("{line} --json"));
+                    (ran.code != 0).then(|| format!("{}: {}{}", ran.code, ran.stdout, ran.stderr))
+                }
+                Writes(args) => {
+                    let ran = folder.run(&format!("{} {args}", base(kind, flag, args)));
+                    let is_there = std::fs::remove_file(folder.path("out")).is_ok();
+                    (ran.code != 0 || !is_there).then(|| format!("{}: {}", ran.code, ran.stderr))
+                }
+                Refused(args) => {
+                    let ran = folder.run(&format!("{} {args}", base(kind, "", args)));
+                    let is_named = ran.stderr.contains(flag) && ran.stderr.contains("hint: ");
+                    (ran.code != 2 || !is_named).then(|| format!("{}: {}", ran.code, ran.stderr))
+                }
+            };
+            wrong.extend(told.map(|told| format!("{kind} {flag}: {told}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn flags_that_contradict_each_other_are_refused() {
+    let folder = folder();
+    let line = base("degrees", "", "");
+    for (args, code) in [
+        ("--batch 4", "global-batch"),
+        ("--pin tensor=2 --pin tensor=4", "bad-pin"),
+        ("--micro-batch 2 --pin micro-batch=4", "bad-pin"),
+        ("--workload inference", "not-for-training"),
+    ] {
+        let ran = folder.run(&format!("{line} {args}")).exits(2);
+        assert!(ran.stderr.contains(&format!("error[{code}]")), "{args}: {}", ran.stderr);
+    }
+    folder.run(&format!("{line} --pin schedule=1f1b --pin schedule=gpipe")).exits(0);
+    let told = answer(&folder, &line.replace("--sequence-length 512", ""));
+    assert_eq!(told["plan"]["training"]["sequence_length"], 4096);
+    assert!(
+        told["warnings"].to_string().contains("4096 tokens are assumed"),
+        "{}",
+        told["warnings"]
+    );
+}
