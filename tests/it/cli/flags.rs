@@ -239,9 +239,7 @@ fn base(kind: &str, flag: &str, args: &str) -> String {
             unless("--batch 4", "--batch "),
             unless("--dim sequence=64", "--dim"),
         ),
-        "instance" => {
-"plan dnn.json".to_owned()
-        }
+        "instance" => "plan dnn.json".to_owned(),
         _ => format!(
             "plan config.json --cluster one.yaml{}{}{}",
             if kind == "layers" { " --profile measured" } else { "" },
