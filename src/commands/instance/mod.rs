@@ -28,6 +28,7 @@ use crate::artifact::{self, Existing};
 use crate::cli::{ObjectiveName, PlanArgs};
 use crate::commands::plot::{self, Unit};
 use crate::commands::{CommandResult, Exit, plan};
+use crate::modes::{self, Mode};
 use crate::printer::Printer;
 use crate::publisher::Publisher;
 use crate::watch::Watch;
