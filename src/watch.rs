@@ -14,7 +14,7 @@ use ir::diagnostic::{Blame, Diagnostic};
 /// How often the flag and the clock are looked at.
 const LOOK: Duration = Duration::from_millis(20);
 /// Time that is left to the work after the flag was raised, to end by itself.
-const GRACE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_millis(300);
 /// Stack of the thread: as large as the main thread's on most systems.
 const STACK_BYTES: usize = 8 << 20;
 

@@ -21,6 +21,9 @@ use crate::load::{self, Loaded};
 /// Longest plan file that is read, in bytes.
 const LONGEST_FILE: u64 = 1 << 30;
 
+/// What the solution of an instance with given costs holds, and no plan.
+const SOLUTION: &[u8] = b"\"meshwright.solution/";
+
 /// Longest file of a launcher's settings that is looked at, in bytes.
 const LONGEST_SETTINGS: u64 = 1 << 20;
 
@@ -62,7 +65,13 @@ pub(crate) fn document(path: &Path) -> Result<PlanDocument, Diagnostic> {
         check(&document)?;
         Ok(document)
     });
-    document.map_err(|e| e.fact("file", file.clone()))
+    document.map_err(|error| {
+        let error = error.fact("file", file.clone());
+        match text.windows(SOLUTION.len()).any(|window| window == SOLUTION) {
+            true => error.hint("this is a solution of an instance: add --model INSTANCE"),
+            false => error,
+        }
+    })
 }
 
 /// The text of a file that holds a launcher's settings and no plan; whatever can't be read is left

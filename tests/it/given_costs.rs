@@ -302,6 +302,8 @@ fn every_verb_takes_solutions_of_instances() {
         assert!(ran.status.success() && text(&ran).contains(node), "{}", text(&ran));
         exits(at, &format!("compare out.json out.json --model {model}"), 0);
     }
+    let said = exits(at, "compare out.json out.json", 3);
+    assert!(said.contains("--model INSTANCE"), "{said}");
     // 3 + 1 on the accelerator, 90 on the core; the best is 6.
     exits(at, "plan load.json -o out.json --force", 0);
     let said = exits(at, "compare person.json out.json --model load.json", 10);

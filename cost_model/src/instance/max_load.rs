@@ -245,22 +245,28 @@ pub fn order(instance: &LoadInstance) -> Vec<usize> {
 fn check_contiguous(instance: &LoadInstance, devices: &Devices) -> Result<(), Diagnostic> {
     let part = forward_part(instance);
     let order = order(instance);
-    // Whether a path from the device at hand has left it on its way to a node.
-    let mut left = vec![false; instance.nodes.len()];
     let used: std::collections::BTreeSet<u32> = devices.iter().copied().collect();
-    for device in used {
-        left.fill(false);
+    let mut number = vec![0; instance.n_devices()];
+    for (device, at) in used.iter().zip(0_u32..) {
+        number[*device as usize] = at;
+    }
+    // Devices at hand, a bit each, that a path to a node has left on its way.
+    let mut left = vec![0_u64; instance.nodes.len()];
+    for first in (0..used.len() as u32).step_by(64) {
+        left.fill(0);
         for &node in order.iter().filter(|node| part[**node]) {
-            let inside = devices[node] == device;
-            if inside && left[node] {
+            let device = devices[node];
+            let own = number[device as usize].checked_sub(first).filter(|at| *at < 64);
+            let own = own.map_or(0, |at| 1 << at);
+            if left[node] & own != 0 {
                 let id = instance.nodes[node].source_id;
                 let message = format!("a path leaves device {device} and comes back at node {id}");
                 return Err(illegal("not-contiguous", message).fact("node", id));
             }
-            if inside || left[node] {
-                for (_, to) in consumers(instance, node) {
-                    left[*to as usize] |= left[node] || devices[*to as usize] != device;
-                }
+            let gone = left[node];
+            for (_, to) in consumers(instance, node) {
+                let leaves = if devices[*to as usize] == device { 0 } else { own };
+                left[*to as usize] |= gone | leaves;
             }
         }
     }
@@ -269,5 +275,5 @@ fn check_contiguous(instance: &LoadInstance, devices: &Devices) -> Result<(), Di
 
 pub(super) fn illegal(code: &'static str, message: String) -> Diagnostic {
     Diagnostic::error(Blame::IllegalPlan, code, message)
-        .hint("let the judge of the same objective check a split before it is used")
+        .hint("correct the split, or give the instance that it was made for")
 }

@@ -84,3 +84,64 @@ fn counts(devices: &[u32], n: usize) -> Vec<usize> {
     }
     counts
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::time::Duration;
+
+    use ir::instance::{LayerProfile, ProfileNode};
+    use ir::units::Bytes;
+    use planner::instance::{Bound, Standing};
+    use planner::run::StopReason;
+
+    use super::*;
+    use crate::commands::instance::document;
+
+    fn instance() -> Instance {
+        let node = ProfileNode {
+            id: "a".to_owned(),
+            description: String::new(),
+            forward: Nanos(1_000_000),
+            backward: Nanos(500_000),
+            activations: Bytes(1),
+            parameters: Bytes(1),
+        };
+        let name = "x".to_owned();
+        Instance::Profile(LayerProfile { name, nodes: vec![node], edges: Vec::new() })
+    }
+
+    /// A proof that no second program has looked at is a state of its own, for people and programs.
+    #[test]
+    fn a_proof_that_was_not_checked_again_says_so() {
+        let instance = instance();
+        let value = Nanos(1_500_000);
+        let solution = Solution::Devices(vec![0]);
+        let said = |standing: Standing, bound: u64| {
+            let bound = Bound { value: Nanos(bound), method: "columns", standing };
+            let answer = Answer {
+                best: Some((value, solution.clone())),
+                bound,
+                certificate: None,
+                is_proved: bound.value >= value,
+                stop: StopReason::ProvedOptimal,
+                algorithm: "columns",
+                attempts: Vec::new(),
+                trace: Vec::new(),
+                elapsed: Duration::ZERO,
+            };
+            let text = sentence(&instance, Goal::SlowestStage, value, &answer);
+            let document =
+                document::document(&instance, Goal::SlowestStage, value, bound, &solution);
+            (text, document.bound_standing.unwrap(), document.proved_optimal)
+        };
+        let (text, standing, proved) = said(Standing::TooLarge, 1_500_000);
+        assert!(text.contains("proved optimal, certificate too large to check again"), "{text}");
+        assert_eq!((standing.as_str(), proved), ("certificate-too-large-to-check", true));
+        let (text, standing, proved) = said(Standing::NoTime, 1_000_000);
+        assert!(text.contains("50.00 % above the best (columns; no time to check"), "{text}");
+        assert_eq!((standing.as_str(), proved), ("certificate-not-checked-in-time", false));
+        let (text, ..) = said(Standing::Checked, 1_500_000);
+        assert!(text.starts_with("slowest-stage 1.500000 ms") && text.contains("proved optimal;"));
+    }
+}
