@@ -68,7 +68,7 @@ pub(crate) fn check_work(graph: &Graph) -> Result<(), Diagnostic> {
     if graph.ops.iter().any(|op| op.work != Work::View) {
         return Ok(());
     }
-    let message = "every op of the graph only renames its input: there is nothing to plan";
+    let message = "no op of the graph runs: what is not known before renames its input";
     Err(Diagnostic::input("nothing-to-plan", message)
         .hint("give a graph with ops that compute, or check what the exporter left out"))
 }

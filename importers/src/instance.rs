@@ -14,7 +14,7 @@ use ir::units::{Bytes, Nanos};
 use serde::Deserialize;
 
 use crate::source::{self, Source};
-use crate::{Import, ImportOptions, Summary, json};
+use crate::{Import, ImportOptions, Summary, json, sound};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -79,6 +79,9 @@ pub(crate) fn read(
 ) -> Result<Import, Diagnostic> {
     let document: InstanceDocument = json::parse(&source::read_all(source, json::budget())?)?;
     let cluster = devices::cluster(&document.devices, document.link.as_ref(), &document.links)?;
+    if document.ops.is_empty() {
+        return Err(sound::no_ops());
+    }
     let graph = graph(document, name)?;
     let summary = Summary::of("instance", &graph);
     Ok(Import { graph, cluster: Some(cluster), summary, warnings: without_effect(options) })

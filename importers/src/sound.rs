@@ -11,14 +11,11 @@ use ir::units::{Bytes, Flops};
 /// optimizer and sums over both fit too.
 const MOST: u64 = 1 << 61;
 
-/// Refuses a graph without ops, and one whose sums do not fit.
+/// Refuses a graph whose sums do not fit.
 ///
 /// # Errors
-/// `no-ops`, `size-overflow`.
+/// `size-overflow`.
 pub(crate) fn graph(graph: &Graph) -> Result<(), Diagnostic> {
-    if graph.ops.is_empty() {
-        return Err(no_ops());
-    }
     let add = |sum: Option<u64>, amount: u64| sum?.checked_add(amount).filter(|sum| *sum <= MOST);
     let (mut flops, mut bytes) = (Some(0), Some(0));
     for op in &graph.ops {
@@ -54,7 +51,8 @@ pub(crate) fn instance(instance: &Instance) -> Result<(), Diagnostic> {
     if n_nodes == 0 { Err(no_ops()) } else { Ok(()) }
 }
 
-fn no_ops() -> Diagnostic {
+/// The error `no-ops`.
+pub(crate) fn no_ops() -> Diagnostic {
     Diagnostic::input("no-ops", "the file holds no op: there is nothing to plan")
         .hint("check the program that wrote the file, or export the model again")
 }

@@ -112,6 +112,11 @@ impl Facts {
         matches!(self.source, Source::Initializer | Source::Constant | Source::Folded)
     }
 
+    /// Whether it is a tensor of unknown size.
+    pub(crate) fn lacks_size(&self) -> bool {
+        (self.shape.is_none() || self.dtype.is_none()) && self.members.is_none()
+    }
+
     /// The number of elements, where known and within 64 bits.
     pub(crate) fn elements(&self) -> Option<u64> {
         elements(self.shape.as_deref()?)

@@ -22,7 +22,7 @@ use ir::diagnostic::Diagnostic;
 
 use crate::onnx::raw::RawModel;
 use crate::source::Source;
-use crate::{Import, ImportOptions};
+use crate::{Import, ImportOptions, sound};
 
 /// Reads a model.
 ///
@@ -34,6 +34,9 @@ pub(crate) fn read(
     options: &ImportOptions,
 ) -> Result<Import, Diagnostic> {
     let (model, warnings) = load(source)?;
+    if model.graph.nodes.is_empty() {
+        return Err(sound::no_ops());
+    }
     build::build(model, name, options, warnings)
 }
 

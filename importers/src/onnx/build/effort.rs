@@ -156,9 +156,7 @@ fn touched<'s>(step: &'s Step<'_>, reads: &'s [ValueId]) -> impl Iterator<Item =
 
 /// Whether every tensor that a node touches has a size.
 fn is_known(step: &Step<'_>, reads: &[ValueId], facts: &[Facts]) -> bool {
-    touched(step, reads)
-        .map(|id| &facts[id])
-        .all(|facts| (facts.shape.is_some() && facts.dtype.is_some()) || facts.members.is_some())
+    touched(step, reads).all(|id| !facts[id].lacks_size())
 }
 
 fn check(kernel: &Kernel, job: &Job<'_>) -> Result<(), Diagnostic> {

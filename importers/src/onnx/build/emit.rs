@@ -193,7 +193,13 @@ fn warnings(kept: &[Live<'_, '_>], graph: &Graph, shapes: &Shapes) -> Vec<Diagno
     let (mut unsized_ops, mut endless, mut scaled) = (Vec::new(), Vec::new(), Vec::new());
     let (mut bounded, mut outgrown) = (Vec::new(), Vec::new());
     for (live, op) in kept.iter().zip(&graph.ops) {
-        let Work::Kernel(kernel) = &op.work else { continue };
+        let Work::Kernel(kernel) = &op.work else {
+            let facts = &shapes.now.facts;
+            if live.step.outputs.iter().flatten().any(|id| facts[*id].lacks_size()) {
+                unsized_ops.push(op.name.clone());
+            }
+            continue;
+        };
         if live.effort.is_outgrown {
             outgrown.push(op.name.clone());
         }

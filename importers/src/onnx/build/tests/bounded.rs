@@ -88,6 +88,14 @@ fn counts_that_agree_only_at_run_time_contradict_nothing() {
 }
 
 #[test]
+fn a_view_of_unknown_size_is_told() {
+    let target = RawValue { dtype: Some(DType::I64), ..value("target", &[2]) };
+    let nodes = vec![node("Reshape", &["x", "target"], &["y"])];
+    let import = import(&graph(vec![value("x", &[6]), target], vec![], nodes, &["y"]), &plain());
+    assert_eq!(codes(&import), ["unknown-shape"]);
+}
+
+#[test]
 fn what_the_exporter_saw_is_better_than_a_greatest_size() {
     let nodes = vec![node("NonZero", &["x"], &["at"]), node("Neg", &["at"], &["y"])];
     let mut model = graph(vec![value("x", &[5])], vec![], nodes, &["y"]);
