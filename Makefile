@@ -6,16 +6,19 @@ CARGO ?= cargo
 demo: setup
 	@$(CARGO) build --release --locked --quiet
 	@mkdir -p out
-	target/release/meshwright plan examples/models/gpt2_small.onnx \
-	    --cluster examples/clusters/two-nodes.yaml --algorithm auto \
+	target/release/meshwright plan examples/models/qwen3-30b-a3b.json \
+	    --cluster examples/clusters/pod.yaml --global-batch 512 --sequence-length 4096 \
+	    -o out/training.json --export megatron=out/megatron.args --export svg=out/training.svg --force
+	@echo && cat out/megatron.args && echo
+	target/release/meshwright plan examples/models/llama3_8b.onnx \
+	    --cluster examples/clusters/two-rtx3090.yaml --time-limit 4s \
 	    -o out/plan.json --export trace=out/trace.json --export svg=out/timeline.svg --force
 
 test: setup
 	@mkdir -p target && : > target/skipped
 	MESHWRIGHT_SKIPPED=$(CURDIR)/target/skipped $(CARGO) test --release --locked --workspace
 	@sort -u target/skipped
-	@echo "$$(sort -u target/skipped | wc -l) tests skipped, as there is no benchmark data \
-	(docs/data.md)"
+	@echo "$$(sort -u target/skipped | wc -l) tests were skipped for lack of data (docs/data.md)"
 
 test-executors:
 	@scripts/setup.sh --python

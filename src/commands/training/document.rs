@@ -161,7 +161,6 @@ pub(super) fn report(answer: &Answer<'_>, plan: &PlanDocument) -> Result<Value, 
     Ok(json!({
         "plan": plan,
         "graph": graph,
-        "warnings": super::replay::documents(&setting.warnings),
         "unit": setting.unit(),
         "best": judged_document(answer, answer.best),
         "beyond_launcher": answer.wider.as_ref().and_then(Wider::faster).map(|plan| judged_document(answer, plan)),

@@ -40,7 +40,7 @@ const KINDS: [Kind; 4] = [
         on: "--cluster node.yaml --profile measured",
         target: "galvatron",
     },
-    Kind { name: "instance", plan: "plan dnn.json", model: "dnn.json", on: "", target: "svg" },
+    Kind { name: "instance", plan: "plan dnn.json", model: "dnn.json", on: "", target: "split" },
 ];
 
 /// What a verb does with its own kind of plan: exit codes of ops, degrees, layers, instance.

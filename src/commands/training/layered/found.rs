@@ -18,6 +18,7 @@ use planner::parallelism::per_layer::{Found, Judged};
 use planner::parallelism::search_3d::Stop;
 use serde_json::{Value, json};
 
+use super::super::replay::documents;
 use super::super::answer::margin;
 use super::super::setting::Setting;
 use super::{pricing, stage_text};
@@ -223,6 +224,7 @@ impl<'a> Answer<'a> {
                 "offloads_optimizer": self.setting.offload == Offload::Optimizer,
             },
             "others": others.collect::<Vec<_>>(),
+            "warnings": documents(&self.setting.warnings),
             "bound_s": Nanos(self.found.bound.0).seconds(),
             "is_optimum": self.found.stop == Stop::Proved,
             "elapsed_s": self.elapsed.as_secs_f64(),

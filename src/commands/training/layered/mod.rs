@@ -85,6 +85,7 @@ pub(super) fn plan(
     let written = (&plan, (Order::OneFOneB.name(), found.bound));
     let files = files(args, &setting, &text, written, exports)?;
     artifact::write_all(&files, Existing::of(args.force))?;
+    printer.warnings(&setting.warnings);
     match printer.format {
         Format::Text => answer.print(printer),
         Format::Json => printer.document(&answer.document(&document)?),
