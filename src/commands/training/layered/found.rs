@@ -18,8 +18,8 @@ use planner::parallelism::per_layer::{Found, Judged};
 use planner::parallelism::search_3d::Stop;
 use serde_json::{Value, json};
 
-use super::super::replay::documents;
 use super::super::answer::margin;
+use super::super::replay::documents;
 use super::super::setting::Setting;
 use super::{pricing, stage_text};
 use crate::load;
