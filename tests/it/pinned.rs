@@ -56,7 +56,7 @@ fn model(random: &mut SmallRng) -> ModelCard {
         name: "random".to_owned(),
         groups: vec![BlockGroup::of_card(card, n_blocks)],
         n_predictions: 1,
-        other_parameters: 0,
+        other_parameters: [0; 2],
         dtype: None,
     }
 }
