@@ -72,7 +72,7 @@ fn a_time_limit_holds_whatever_the_batch_and_the_blocks() {
 fn a_signal_keeps_the_best_plan_so_far() {
     let folder = large();
     for signal in ["-INT", "-TERM"] {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_meshwright"))
+        let child = Command::new(env!("CARGO_BIN_EXE_meshwright"))
             .current_dir(folder.path("."))
             .args(format!("{PLAN} --global-batch 1024 --json").split(' '))
             .stdout(Stdio::piped())

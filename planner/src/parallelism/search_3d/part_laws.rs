@@ -4,7 +4,6 @@ use cost_model::stack::{compiled, megatron_core};
 use cost_model::transformer::constants::Constants;
 use cost_model::transformer::corrections::NONE;
 use cost_model::transformer::model::counts::n_parameters;
-use cost_model::transformer::model::priced::Priced;
 use cost_model::transformer::model::stages::Stages;
 use cost_model::transformer::run::Gradients;
 use ir::card::part::{Grows, PartCard, PartPass, PartProduct};
