@@ -1,13 +1,27 @@
-//! Ctrl-C: the first one asks for the best so far, the second one ends the program.
+//! What ends a search early: Ctrl-C, of which the first one asks for the best so far and the second
+//! one ends the program, and the time limit, which counts from the start of the program.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 /// Exit code of a run that was interrupted with nothing to keep.
 pub(crate) const EXIT_CODE: u8 = 130;
+
+static START: OnceLock<Instant> = OnceLock::new();
+
+/// When the program started; `main` asks first.
+pub(crate) fn started() -> Instant {
+    *START.get_or_init(Instant::now)
+}
+
+/// When a run with such a limit has to stop searching; `None` for a limit that no clock reaches.
+pub(crate) fn deadline(limit: Option<Duration>) -> Option<Instant> {
+    started().checked_add(limit?)
+}
 
 /// The flag that the first Ctrl-C or termination signal raises; the next one of either kind ends
 /// the program at once. A terminal that closes is left to the system: it ends the run, unless

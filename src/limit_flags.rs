@@ -30,6 +30,6 @@ pub(crate) struct LimitFlags {
     #[arg(help_heading = "Search")]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Same bytes each time: a node budget, no clock
-    #[arg(long, help_heading = "Search")]
+    #[arg(long, conflicts_with = "time_limit", help_heading = "Search")]
     pub(crate) deterministic: bool,
 }

@@ -32,6 +32,7 @@ use std::process::ExitCode;
 use crate::printer::{Format, Printer};
 
 fn main() -> ExitCode {
+    interrupt::started();
     // Flags may be wrong, so whether JSON is wanted is read before they are parsed.
     let json = std::env::args_os().skip(1).take_while(|a| a != "--").any(|a| a == "--json");
     let printer = Printer::new(if json { Format::Json } else { Format::Text });

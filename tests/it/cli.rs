@@ -14,6 +14,7 @@ mod formats;
 mod layered;
 mod mapped;
 mod priced;
+mod search_ends;
 mod stated;
 mod training;
 mod training_graph;

@@ -72,8 +72,8 @@ fn cards_count_what_graphs_hold() {
             let (model, _) = of_bytes(config.as_bytes(), "m", sequence).unwrap();
             let all = n_parameters(&model);
             assert_eq!(all, graph.summary.initializer_elements, "{config}");
-            let first = held(&model, &(0..1), Place { first: true, last: false });
-            let last = held(&model, &(1..3), Place { first: false, last: true });
+            let first = held(&model, &(0..1), Place { first: true, last: false }, false);
+            let last = held(&model, &(1..3), Place { first: false, last: true }, false);
             assert_eq!(first.plus(last).n_parameters, all, "{config}");
         }
     }

@@ -29,6 +29,7 @@ use ir::plan::Plan;
 mod agenda;
 pub mod costs;
 mod end_of_step;
+pub mod fold;
 pub mod lower;
 pub mod memory;
 pub mod replay;

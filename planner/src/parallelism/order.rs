@@ -1,13 +1,14 @@
 //! The schedules that a search may choose from, as one list: their grids, what they need, where
 //! their stages lie and what they keep.
 
+use cost_model::pipeline::fold::Steady;
 use ir::diagnostic::Diagnostic;
 use ir::grid::{Grid, Pass};
 use ir::id::StageId;
 
 use crate::schedule::early_recompute::{self, Early};
 use crate::schedule::{
-    breadth_first, dualpipe_v, gpipe, interleaved, one_f_one_b, zb_h1, zb_h2, zb_v,
+    breadth_first, dualpipe_v, gpipe, interleaved, one_f_one_b, shifted, zb_h1, zb_h2, zb_v,
 };
 
 /// A way to order the passes of a pipeline.
@@ -17,6 +18,8 @@ pub enum Order {
     OneFOneB,
     /// 1F1B, and what is computed again in the cool-down is computed before its gradient comes.
     EarlyRecompute,
+    /// Shifted critical path: 1F1B with recompute off the way of the last stages.
+    Shifted,
     /// Interleaved 1F1B.
     Interleaved,
     /// Breadth-first looped.
@@ -44,9 +47,10 @@ pub enum Chunks {
 
 impl Order {
     /// All, in the order in which equal plans are preferred.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::OneFOneB,
         Self::EarlyRecompute,
+        Self::Shifted,
         Self::Interleaved,
         Self::BreadthFirst,
         Self::GPipe,
@@ -62,6 +66,7 @@ impl Order {
         match self {
             Self::OneFOneB => "1f1b",
             Self::EarlyRecompute => "1f1b-early-recompute",
+            Self::Shifted => "shifted",
             Self::Interleaved => "interleaved",
             Self::BreadthFirst => "breadth-first",
             Self::GPipe => "gpipe",
@@ -94,12 +99,26 @@ impl Order {
         !matches!(self, Self::ZbH1 | Self::ZbH2 | Self::ZbV | Self::DualPipeV)
     }
 
-    /// Whether it takes so many micro-batches.
+    /// Whether recompute may come before the gradient that asks for it.
+    #[must_use]
+    pub const fn recomputes_early(self) -> bool {
+        matches!(self, Self::EarlyRecompute | Self::Shifted)
+    }
+
+    /// Whether one rank holds the first and the last stage.
+    #[must_use]
+    pub const fn ends_meet(self) -> bool {
+        matches!(self, Self::ZbV | Self::DualPipeV)
+    }
+
+    /// Whether it takes so many micro-batches on so many ranks.
     #[must_use]
     pub const fn takes(self, n_ranks: u32, n_micro_batches: u64) -> bool {
         match self {
             Self::Interleaved => n_micro_batches.is_multiple_of(n_ranks as u64),
             Self::DualPipeV => n_micro_batches >= 2 * n_ranks as u64,
+            // On one rank it is 1F1B.
+            Self::Shifted => n_ranks > 1,
             _ => true,
         }
     }
@@ -133,6 +152,7 @@ impl Order {
                 let grid = one_f_one_b::grid(n_ranks, n_micro_batches)?;
                 Ok(early_recompute::insert(&grid, Early::CoolDown, recomputes))
             }
+            Self::Shifted => shifted::grid(n_ranks, n_micro_batches),
             Self::Interleaved => interleaved::grid(n_ranks, n_chunks, n_micro_batches),
             Self::BreadthFirst => breadth_first::grid(n_ranks, n_chunks, n_micro_batches),
             Self::GPipe => gpipe::grid(n_ranks, n_micro_batches),
@@ -150,6 +170,14 @@ impl Order {
             Self::GPipe | Self::BreadthFirst => None,
             _ => Some(n_ranks * (2 * n_chunks + 4)),
         }
+    }
+
+    /// How its grids repeat themselves, if they do.
+    #[must_use]
+    pub fn steady(self, n_ranks: u32, n_chunks: u32) -> Option<Steady> {
+        let period = if self == Self::Interleaved { n_ranks } else { 1 };
+        let span = self.saturates_at(n_ranks, n_chunks)?;
+        Some(Steady { period, span })
     }
 }
 

@@ -52,6 +52,9 @@ fn check_size(
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod fold_laws;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod laws;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]

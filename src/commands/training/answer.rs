@@ -15,7 +15,7 @@ use planner::parallelism::search_3d::fit::Fitted;
 use planner::parallelism::search_3d::judge::Judged;
 use planner::parallelism::search_3d::sensitivity::{Turn, turns};
 use planner::parallelism::search_3d::space::Leaf;
-use planner::parallelism::search_3d::{Counts, Found, Stop};
+use planner::parallelism::search_3d::{Counts, Found, Options, Stop};
 
 use super::searched::Wider;
 use super::setting::Setting;
@@ -39,7 +39,8 @@ pub(super) struct Answer<'a> {
     pub(super) bound: Nanos,
     pub(super) stop: Stop,
     pub(super) counts: Counts,
-    pub(super) elapsed: Duration,
+    /// How long it took; not said where the same bytes are wanted each time.
+    pub(super) elapsed: Option<Duration>,
     interval: IntervalDocument,
 }
 
@@ -52,7 +53,7 @@ impl<'a> Answer<'a> {
         setting: &'a Setting,
         found: &'a Found,
         (front, wider): (Vec<Judged>, Option<Wider>),
-        elapsed: Duration,
+        (elapsed, options): (Option<Duration>, &Options),
     ) -> Result<Self, Diagnostic> {
         let unconfirmed = || {
             let message = "the judge does not confirm the plan that the search found";
@@ -74,7 +75,7 @@ impl<'a> Answer<'a> {
             front,
             wider,
             ranks: report.ranks,
-            turns: turns(&setting.pricing(), best, others),
+            turns: turns(&setting.pricing(), best, others, options),
             bound: Nanos((found.bound_s * 1e9).round() as u64),
             stop: found.stop,
             counts: found.counts,
@@ -248,35 +249,43 @@ impl<'a> Answer<'a> {
                 degrees(&other.leaf)
             ));
         }
-        if self.turns.is_empty() && !self.others.is_empty() {
+        let is_whole = self.stop == Stop::Proved;
+        if is_whole && self.turns.is_empty() && !self.others.is_empty() {
             printer.line("no constant turns the order within a factor of 8");
         }
     }
 
+    /// Whether nothing is faster, whatever the cuts.
+    pub(super) fn is_optimum(&self) -> bool {
+        self.stop == Stop::Proved && self.bound >= self.best.step
+    }
+
     fn sentence(&self) -> String {
         let best = self.best;
+        let gap = best.step.seconds() / self.bound.seconds() - 1.0;
+        let above = format!("at most {:.2} % above the optimum of its space", 100.0 * gap);
+        let counts = format!(
+            "{} of {} choices of degrees expanded, {} plans judged, cuts of {} improved",
+            self.counts.n_expanded,
+            self.counts.n_shapes,
+            self.counts.n_judged,
+            self.counts.n_polished
+        );
         let proof = match self.stop {
-            Stop::Proved => {
-                let gain = 100.0 * (1.0 - self.bound.seconds() / best.step.seconds());
-                let told = match gain < 0.05 {
-                    true => "the optimum of the model".to_owned(),
-                    false => format!(
-                        "the best of its space; other cuts and recompute gain at most {gain:.1} %"
-                    ),
-                };
-                format!(
-                    "{told} ({} of {} choices of degrees expanded, {} plans judged)",
-                    self.counts.n_expanded, self.counts.n_shapes, self.counts.n_judged
-                )
-            }
+            Stop::Proved if self.is_optimum() => format!("the optimum of its space ({counts})"),
+            Stop::Proved => format!(
+                "no configuration of its space is faster with stages cut by the search's rule and \
+                 single moves of blocks; whatever the cuts, it is {above} ({counts})"
+            ),
             Stop::Deadline | Stop::Cancelled => {
-                let gap = best.step.seconds() / self.bound.seconds() - 1.0;
-                format!("stopped early: bound {}, gap {:.1} %", self.bound, 100.0 * gap)
+                format!("stopped early: bound {}, {above} ({counts})", self.bound)
             }
         };
+        let found = self.elapsed.map_or_else(String::new, |elapsed| {
+            format!("found in {:.2} s, ", elapsed.as_secs_f64())
+        });
         format!(
-            "step time {}, 10-90 %: {} ({}), {:.0} {}/s, {:.1} % of peak, {} devices; found in \
-             {:.2} s, {proof}",
+            "step time {}, 10-90 %: {} ({}), {:.0} {}/s, {:.1} % of peak, {} devices; {found}{proof}",
             best.step,
             range(Nanos(self.interval.low_ns), Nanos(self.interval.high_ns)),
             self.interval.origin,
@@ -284,7 +293,6 @@ impl<'a> Answer<'a> {
             self.setting.unit(),
             100.0 * self.utilisation(best),
             best.n_devices(),
-            self.elapsed.as_secs_f64()
         )
     }
 }

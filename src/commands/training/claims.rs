@@ -189,6 +189,8 @@ fn bound_of(setting: &Setting, on: &OnModel<'_>) -> Result<Nanos, Diagnostic> {
         let found = per_layer::solve(&pricing, &space, &per_layer::Options::default())?;
         return Ok(found.bound);
     }
-    let found = search_3d::solve(&setting.pricing(), &space, &search_3d::Options::default());
+    // The bound holds whatever the cuts, so they need not be improved.
+    let options = search_3d::Options { cuts: search_3d::Cuts::Ruled, ..Default::default() };
+    let found = search_3d::solve(&setting.pricing(), &space, &options);
     Ok(Nanos((found.bound_s * 1e9).round() as u64))
 }

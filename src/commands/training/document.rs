@@ -2,9 +2,9 @@
 
 use cost_model::pipeline::judge_plan;
 use cost_model::pipeline::way::Contention;
-use cost_model::transformer::model::Offload;
 use cost_model::transformer::model::counts::{self, n_parameters};
 use cost_model::transformer::model::priced::Place;
+use cost_model::transformer::model::{Offload, judged};
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::training::{
     HeldDocument, RankMemoryDocument, TrainingContext, TrainingDocument,
@@ -92,9 +92,11 @@ pub(super) fn of(
 /// What each stage of a plan holds of the model.
 fn held(model: &ModelCard, plan: &Plan) -> Vec<HeldDocument> {
     let last = plan.partition.stages.len().saturating_sub(1);
+    let ranks = plan.schedule.grid.as_ref().and_then(|grid| judged::ranks_of(grid, last + 1));
+    let ends_meet = ranks.is_some_and(|ranks| judged::ends_meet(&ranks));
     let of = |(index, stage): (usize, &Stage)| {
         let place = Place { first: index == 0, last: index == last };
-        let held = counts::held(model, &stage.blocks, place);
+        let held = counts::held(model, &stage.blocks, place, ends_meet);
         HeldDocument {
             n_parameters: held.n_parameters,
             n_experts: held.n_experts,
@@ -168,8 +170,9 @@ pub(super) fn report(answer: &Answer<'_>, plan: &PlanDocument) -> Result<Value, 
         "front": told(&answer.front),
         "turns": turns,
         "bound_s": answer.bound.seconds(),
-        "is_optimum": answer.stop == Stop::Proved,
-        "elapsed_s": answer.elapsed.as_secs_f64(),
+        "is_optimum": answer.is_optimum(),
+        "stopped_early": answer.stop != Stop::Proved,
+        "elapsed_s": answer.elapsed.map(|elapsed| elapsed.as_secs_f64()),
         "warnings": answer.warnings().iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
         "counts": {
             "shapes": counts.n_shapes,
@@ -179,6 +182,8 @@ pub(super) fn report(answer: &Answer<'_>, plan: &PlanDocument) -> Result<Value, 
             "misfits": counts.n_misfits,
             "judged": counts.n_judged,
             "too_large": counts.n_too_large,
+            "out_of_range": counts.n_out_of_range,
+            "polished": counts.n_polished,
         },
     }))
 }

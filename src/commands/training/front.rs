@@ -4,29 +4,30 @@ use cost_model::transformer::model::Pricing;
 use ir::units::Bytes;
 use planner::parallelism::search_3d::judge::Judged;
 use planner::parallelism::search_3d::space::Space;
-use planner::parallelism::search_3d::{Found, Options, bounded, solve, solve_among};
+use planner::parallelism::search_3d::{Cuts, Found, Options, bounded, solve, solve_among};
 
 /// Shares of the best plan's peak under which the fastest plan is looked for.
 const SHARES: [f64; 3] = [0.75, 0.5, 0.25];
 
 /// Plans of which no other one is faster, smaller and on fewer devices at once: for each count of
 /// devices the fastest, and for the best plan's count the fastest within shares of its peak. By
-/// devices, then time.
+/// devices, then time. What is not found when the search has to stop is left out.
 pub(super) fn of(
     pricing: &Pricing<'_>,
     space: &Space,
     found: &Found,
     options: &Options,
 ) -> Vec<Judged> {
-    let one = Options { n_plans: 1, ..options.clone() };
+    let one = Options { n_plans: 1, cuts: Cuts::OfPlans, ..options.clone() };
     let mut plans: Vec<Judged> = found.plans.first().into_iter().cloned().collect();
     if space.devices.len() > 1 {
-        for n in &space.devices {
+        for n in space.devices.iter().take_while(|_| options.stop().is_none()) {
             let space = Space { devices: vec![*n], ..space.clone() };
             plans.extend(solve(pricing, &space, &one).plans);
         }
     }
-    let smaller: Vec<Judged> = found.plans.first().map_or_else(Vec::new, |best| {
+    let best = found.plans.first().filter(|_| options.stop().is_none());
+    let smaller: Vec<Judged> = best.map_or_else(Vec::new, |best| {
         let devices = vec![u32::try_from(best.n_devices()).unwrap_or(u32::MAX)];
         let space = Space { devices, ..space.clone() };
         let shapes = bounded(pricing, &space);
@@ -34,7 +35,8 @@ pub(super) fn of(
             let limit = Some(Bytes((best.peak as f64 * share) as u64));
             solve_among(&Pricing { limit, ..*pricing }, &space, &shapes, &one).plans
         };
-        SHARES.into_iter().map_while(|share| within(share).into_iter().next()).collect()
+        let shares = SHARES.into_iter().take_while(|_| options.stop().is_none());
+        shares.map_while(|share| within(share).into_iter().next()).collect()
     });
     plans.extend(smaller);
     let beats = |a: &Judged, b: &Judged| {

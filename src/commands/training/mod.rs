@@ -10,6 +10,7 @@ mod front;
 mod layered;
 mod measured;
 mod model;
+mod no_configuration;
 mod nothing_fits;
 mod numbers;
 mod pins;
@@ -20,7 +21,7 @@ mod words;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use ir::diagnostic::Diagnostic;
@@ -103,17 +104,21 @@ pub(crate) fn plan(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let mut inputs = vec![args.model.as_path()];
     inputs.extend(args.problem.cluster.as_deref());
     artifact::check(&outputs, &inputs, existing)?;
+    let cancel = interrupt::flag();
     let mut setting = Setting::of(args)?;
     check_costs(args, &setting)?;
     let space = setting.space()?;
+    if cancel.load(Ordering::SeqCst) {
+        return Ok(plan::interrupted(printer));
+    }
     if setting.layers.is_some() {
-        return layered::plan(args, (setting, &space), &exports, printer);
+        return layered::plan(args, (setting, &space), &exports, cancel, printer);
     }
     let start = Instant::now();
     let usual = Options::default();
     let options = Options {
-        deadline: args.limits.time_limit.map(|limit| start + limit),
-        cancel: Some(Arc::clone(&interrupt::flag())),
+        deadline: interrupt::deadline(args.limits.time_limit),
+        cancel: Some(cancel),
         n_threads: args.limits.threads.map_or(usual.n_threads, NonZeroUsize::get),
         ..usual
     };
@@ -125,8 +130,11 @@ pub(crate) fn plan(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let mut searched = searched::search(&mut setting, space.clone(), &options);
     if searched.found.plans.is_empty() {
         return match searched.found.stop {
-            Stop::Proved => nothing_fits::answer(&setting, &space, printer),
-            Stop::Deadline | Stop::Cancelled => Err(nothing_fits::too_early(&searched.found)),
+            Stop::Proved => {
+                nothing_fits::answer(&setting, &space, (&searched.found, &options), printer)
+            }
+            Stop::Deadline => Err(nothing_fits::too_early(&searched.found)),
+            Stop::Cancelled => Ok(plan::interrupted(printer)),
         };
     }
     let pricing = setting.pricing();
@@ -134,8 +142,8 @@ pub(crate) fn plan(args: &PlanArgs, printer: &Printer) -> CommandResult {
     front::promote(&mut searched.found, &front);
     let wider = Wider::of(&setting, &space, &searched, &options);
     drop(progress);
-    let elapsed = start.elapsed();
-    let answer = Answer::new(&setting, &searched.found, (front, wider), elapsed)?;
+    let elapsed = (!args.limits.deterministic).then(|| start.elapsed());
+    let answer = Answer::new(&setting, &searched.found, (front, wider), (elapsed, &options))?;
     printer.warnings(&answer.warnings());
     let plan = document::plan(&setting, answer.best, answer.bound)?;
     let text = escape::json(plan.to_json()?);

@@ -10,9 +10,10 @@ use ir::plan::Plan;
 use ir::units::Bytes;
 use planner::parallelism::search_3d::least::{Least, least};
 use planner::parallelism::search_3d::space::{Again, Pins, Space};
-use planner::parallelism::search_3d::{Found, Options, solve};
+use planner::parallelism::search_3d::{Cuts, Found, Options, solve};
 
 use super::answer::{degrees, ranks_of_stages};
+use super::no_configuration;
 use super::setting::Setting;
 use crate::commands::CommandResult;
 use crate::printer::Printer;
@@ -28,9 +29,20 @@ pub(super) fn too_early(found: &Found) -> Diagnostic {
 }
 
 /// The answer, with exit code 4.
-pub(super) fn answer(setting: &Setting, space: &Space, printer: &Printer) -> CommandResult {
-    let Some(least) = least(&setting.pricing(), space) else {
-        return Err(no_configuration(setting, space));
+pub(super) fn answer(
+    setting: &Setting,
+    space: &Space,
+    (found, options): (&Found, &Options),
+    printer: &Printer,
+) -> CommandResult {
+    if found.counts.n_out_of_range > 0 {
+        return Err(out_of_range(found));
+    }
+    let Some(least) = least(&setting.pricing(), space, options) else {
+        return Err(match options.stop() {
+            Some(_) => unexplained(),
+            None => no_configuration::answer(setting, space, options),
+        });
     };
     let limit = setting.limit.map_or(u64::MAX, |limit| limit.0);
     let short: Vec<(usize, u64)> = (0..)
@@ -54,7 +66,7 @@ pub(super) fn answer(setting: &Setting, space: &Space, printer: &Printer) -> Com
         )
         .fact("binds", binding.unwrap_or_default())
         .fact("plan", degrees(&least.leaf));
-    for way in ways(setting, space, &least)? {
+    for way in ways(setting, space, &least, options)? {
         diagnostic = diagnostic.hint(way);
     }
     Err(diagnostic)
@@ -66,6 +78,22 @@ pub(super) fn no_configuration(setting: &Setting, space: &Space) -> Diagnostic {
         .fact("devices", space.devices.iter().map(u32::to_string).collect::<Vec<_>>())
         .fact("global_batch", setting.global_batch)
         .hint("degrees must divide the devices, and replicas and micro-batch the global batch")
+}
+
+/// What fits nowhere but can't be counted either is no proof.
+fn out_of_range(found: &Found) -> Diagnostic {
+    let message =
+        "durations or bytes are too large to be counted, so nothing is known of what fits";
+    Diagnostic::input("out-of-range", message)
+        .fact("configurations", found.counts.n_out_of_range)
+        .hint("check the rates and sizes of the cluster file and the model")
+}
+
+/// Nothing fits, and no time is left to say by how much.
+fn unexplained() -> Diagnostic {
+    let message = "no plan fits; the time is over before it is known by how much";
+    Diagnostic::error(Blame::Infeasible, "memory-exceeded", message)
+        .hint("give it more time with --time-limit, and it says what is missing and what would fit")
 }
 
 fn print_ranks(least: &Least, limit: u64, printer: &Printer) {
@@ -93,24 +121,32 @@ fn print_ranks(least: &Least, limit: u64, printer: &Printer) {
 }
 
 /// Smallest changes that fit, each found by the same search.
-fn ways(setting: &Setting, space: &Space, least: &Least) -> Result<Vec<String>, Diagnostic> {
+fn ways(
+    setting: &Setting,
+    space: &Space,
+    least: &Least,
+    options: &Options,
+) -> Result<Vec<String>, Diagnostic> {
     let mut ways = Vec::new();
     let pricing = setting.pricing();
-    let one = Options { n_plans: 1, ..Options::default() };
-    let fitting = |space: &Space| solve(&pricing, space, &one).plans.into_iter().next();
+    let one = Options { n_plans: 1, cuts: Cuts::OfPlans, ..options.clone() };
+    let in_time = || options.stop().is_none();
+    let fitting = |space: &Space| {
+        in_time().then(|| solve(&pricing, space, &one).plans.into_iter().next()).flatten()
+    };
     for (name, pins) in loosened(&space.pins) {
         if let Some(plan) = fitting(&Space { pins, ..space.clone() }) {
             ways.push(format!("without --pin {name} a plan fits: step time {}", plan.step));
         }
     }
-    if setting.offload == Offload::Nothing {
+    if setting.offload == Offload::Nothing && in_time() {
         let moved = Pricing { offload: Offload::Optimizer, ..pricing };
         match solve(&moved, space, &one).plans.first() {
             Some(plan) => ways.push(format!(
                 "with optimizer states on the hosts (without --no-offload) a plan fits: step time {}",
                 plan.step
             )),
-            None => ways.push(full_hosts(&moved, space)?),
+            None => ways.extend(full_hosts(&moved, space, options)?),
         }
     }
     let most = space.devices.iter().copied().max().unwrap_or(1);
@@ -130,13 +166,17 @@ fn ways(setting: &Setting, space: &Space, least: &Least) -> Result<Vec<String>, 
 }
 
 /// What would fit if hosts had room for the optimizer states, and what they have.
-fn full_hosts(moved: &Pricing<'_>, space: &Space) -> Result<String, Diagnostic> {
+fn full_hosts(
+    moved: &Pricing<'_>,
+    space: &Space,
+    options: &Options,
+) -> Result<Option<String>, Diagnostic> {
     let system = System { host_memory: Vec::new(), ..moved.system.clone() };
-    let one = Options { n_plans: 1, ..Options::default() };
+    let one = Options { n_plans: 1, cuts: Cuts::OfPlans, ..options.clone() };
     let found = solve(&Pricing { system: &system, ..*moved }, space, &one);
-    let Some(best) = found.plans.first() else { return Ok(host_term(moved, space)) };
+    let Some(best) = found.plans.first() else { return Ok(host_term(moved, space, options)) };
     let plan = best.plan()?;
-    Ok(hosts_are_full(&judged::costs(*moved, &plan)?, &plan))
+    Ok(Some(hosts_are_full(&judged::costs(*moved, &plan)?, &plan)))
 }
 
 /// Which host has too little memory for what a plan leaves there.
@@ -150,9 +190,9 @@ pub(super) fn hosts_are_full(costs: &PipelineCosts, plan: &Plan) -> String {
 }
 
 /// What binds even with the optimizer states on the hosts.
-fn host_term(moved: &Pricing<'_>, space: &Space) -> String {
-    let need = least(moved, space).map_or(0, |least| least.bytes());
-    format!("optimizer states on the hosts are not enough: {} are needed still", Bytes(need))
+fn host_term(moved: &Pricing<'_>, space: &Space, options: &Options) -> Option<String> {
+    let need = Bytes(least(moved, space, options)?.bytes());
+    Some(format!("optimizer states on the hosts are not enough: {need} are needed still"))
 }
 
 /// The pins with one of them taken away.
@@ -175,5 +215,6 @@ pub(super) fn loosened(pins: &Pins) -> Vec<(&'static str, Pins)> {
     add("zero", Pins { zero: None, ..pins.clone() });
     add("sequence-parallel", Pins { sequence: None, ..pins.clone() });
     add("split", Pins { split: None, ..pins.clone() });
+    add("mesh", Pins { mesh: None, ..pins.clone() });
     all
 }

@@ -58,9 +58,9 @@ impl Held {
 }
 
 /// What a stage holds. Over all stages, parameters and experts are those of the model whatever the
-/// cuts.
+/// cuts. Where one rank has both ends of the pipeline, it holds a tied embedding once.
 #[must_use]
-pub fn held(model: &ModelCard, blocks: &Range<u32>, place: Place) -> Held {
+pub fn held(model: &ModelCard, blocks: &Range<u32>, place: Place, ends_meet: bool) -> Held {
     let mut held = Held { n_tied_copies: copies(model, blocks), ..Held::default() };
     let mut first = 0_u32;
     for group in &model.groups {
@@ -82,7 +82,10 @@ pub fn held(model: &ModelCard, blocks: &Range<u32>, place: Place) -> Held {
     let mut held = held.plus(Held {
         n_parameters: ends,
         n_experts: 0,
-        n_tied_copies: of(place.last && !place.first && card.head == Head::Tied, words),
+        n_tied_copies: of(
+            place.last && !place.first && !ends_meet && card.head == Head::Tied,
+            words,
+        ),
     });
     for (is_there, own) in [place.first, place.last].into_iter().zip(model.other_parameters) {
         if is_there {

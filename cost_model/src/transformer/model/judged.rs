@@ -26,6 +26,12 @@ pub fn ranks_of(grid: &Grid, n_stages: usize) -> Option<Vec<u32>> {
     ranks.into_iter().collect()
 }
 
+/// Whether one rank holds the first and the last stage, which are not the same.
+#[must_use]
+pub fn ends_meet(ranks: &[u32]) -> bool {
+    ranks.len() > 1 && ranks.first() == ranks.last()
+}
+
 /// Figures of all stages of a plan, in model order.
 ///
 /// # Errors
@@ -78,14 +84,18 @@ pub(crate) fn lost(stage: usize, wanted: u32, found: u32) -> Diagnostic {
 /// Those of [`figures`], and `grid-missing`.
 pub fn costs(pricing: Pricing<'_>, plan: &Plan) -> Result<PipelineCosts, Diagnostic> {
     let passes = Arc::new(Passes::of(&pricing, &plan.parallelism));
-    let priced = Priced::new(pricing, plan.parallelism.clone(), passes);
-    let figures = figures(&priced, plan)?;
     let missing = || {
         let message = "the plan has no grid with cells of every stage";
         Diagnostic::error(Blame::IllegalPlan, "grid-missing", message)
     };
-    let grid = plan.schedule.grid.as_ref().ok_or_else(missing)?;
-    let ranks = ranks_of(grid, figures.len()).ok_or_else(missing)?;
+    let grid = plan.schedule.grid.as_ref().ok_or_else(missing);
+    let ranks = grid
+        .clone()
+        .and_then(|grid| ranks_of(grid, plan.partition.stages.len()).ok_or_else(missing));
+    let ends = ranks.as_deref().is_ok_and(ends_meet);
+    let priced = Priced::new(pricing, plan.parallelism.clone(), passes).with_ends(ends);
+    let figures = figures(&priced, plan)?;
+    let (grid, ranks) = (grid?, ranks?);
     Ok(lowered(&priced, &figures, &ranks, grid))
 }
 

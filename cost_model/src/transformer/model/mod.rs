@@ -16,6 +16,7 @@ use super::corrections::Corrections;
 use super::run::Gradients;
 use super::system::System;
 
+mod both_ends;
 pub mod counts;
 pub mod judged;
 pub mod kind;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ir::card::{FeedForward, Head, SequenceParallel, ZeroStage};
+use ir::card::{FeedForward, SequenceParallel, ZeroStage};
 use ir::plan::Parallelism;
 use ir::workload::Optimizer;
 
@@ -121,6 +121,8 @@ pub struct Priced<'a> {
     pub messages: Vec<f64>,
     /// Bytes of each device beside its stages: messages, gathered parameters, allocator.
     pub rank_bytes: f64,
+    /// Whether one rank holds both ends of the pipeline, as in schedules in the shape of a V.
+    pub ends_meet: bool,
 }
 
 /// Elements of the ends, on one device.
@@ -206,6 +208,7 @@ impl<'a> Priced<'a> {
             logit_bytes: 0.0,
             messages: Vec::new(),
             rank_bytes: pricing.resident,
+            ends_meet: false,
         };
         let Some(card) = card else { return priced.with_parts() };
         let tokens = tokens(card, &priced.degrees);
@@ -258,35 +261,6 @@ impl<'a> Priced<'a> {
             bytes += 2.0 * element * message;
         }
         bytes
-    }
-
-    /// Whether the head has states of its own on its stage.
-    #[must_use]
-    pub fn has_own_head(&self) -> bool {
-        if self.pricing.model.is_of_parts() {
-            return false;
-        }
-        let separate = |card: &ir::card::TransformerCard| card.head == Head::Separate;
-        self.degrees.pipeline > 1
-            || self.pricing.model.groups.first().is_some_and(|group| separate(&group.card))
-    }
-
-    /// Whether embedding and head are one tensor on two ranks.
-    #[must_use]
-    pub fn is_tied_across(&self) -> bool {
-        if self.pricing.model.is_of_parts() {
-            return false;
-        }
-        let tied = |card: &ir::card::TransformerCard| card.head == Head::Tied;
-        self.degrees.pipeline > 1
-            && self.pricing.model.groups.first().is_some_and(|group| tied(&group.card))
-    }
-
-    /// Parameters of the ends on a stage.
-    #[must_use]
-    pub fn end_parameters(&self, place: Place) -> f64 {
-        let head = place.last && (self.has_own_head() || !place.first);
-        self.passes.end_parameters * (f64::from(u8::from(place.first)) + f64::from(u8::from(head)))
     }
 
     /// Seconds of an all-reduce over replicas of so many bytes per parameter.

@@ -133,7 +133,7 @@ impl<'p, 'a> Stages<'p, 'a> {
         let dense = all.dense + copies + priced.end_parameters(place);
         let gather = priced.gather_s(dense, all.experts);
         let scatter = priced.scatter_s(dense, all.experts);
-        let has_head = place.last && (priced.has_own_head() || !place.first);
+        let has_head = priced.holds_head(place);
         let held = |bytes: &HeldBytes| {
             let ends = [place.first, has_head, place.last].into_iter().zip(bytes.ends);
             let ends: f64 = ends.filter(|(has, _)| *has).map(|(_, bytes)| bytes).sum();

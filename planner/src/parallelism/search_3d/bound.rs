@@ -12,7 +12,7 @@ use cost_model::transformer::model::stages::StageFigures;
 
 use ir::plan::Parallelism;
 
-use super::space::{Leaf, MOST_CHUNKS};
+use super::space::Leaf;
 use crate::parallelism::order::Order;
 
 /// Share by which bounds are lowered for the rounding of sums.
@@ -30,7 +30,7 @@ pub(super) fn lowered(bound: f64, n_chunks: u32, degrees: &Parallelism) -> f64 {
 pub fn of_shape(degrees: &Parallelism, totals: &Totals) -> f64 {
     let p = f64::from(degrees.pipeline.max(1));
     let m = degrees.n_micro_batches as f64;
-    lowered(m * totals.work_s / p, MOST_CHUNKS, degrees)
+    lowered(m * totals.work_s / p, totals.n_blocks, degrees)
 }
 
 /// Sums over the whole model.
@@ -52,6 +52,8 @@ pub struct Totals {
     pub held_experts: f64,
     /// The fastest block in seconds.
     pub least_block_s: f64,
+    /// Blocks, the most stages that there can be.
+    pub n_blocks: u32,
 }
 
 impl Totals {
@@ -63,6 +65,7 @@ impl Totals {
             forward_s: passes.head_s / 3.0,
             weight_s: passes.head_s / 3.0,
             least_block_s: f64::INFINITY,
+            n_blocks: n_blocks.iter().copied().fold(0, u32::saturating_add),
             ..Self::default()
         };
         for (kind, n) in passes.kinds.iter().zip(n_blocks) {
@@ -165,8 +168,8 @@ pub fn of_stages(priced: &Priced<'_>, leaf: &Leaf, figures: &[StageFigures]) -> 
 
 /// Seconds of computing again that are part of the last backward pass.
 fn early(order: Order, figures: &StageFigures) -> f64 {
-    match order {
-        Order::EarlyRecompute => 0.0,
-        _ => figures.recompute_s,
+    match order.recomputes_early() {
+        true => 0.0,
+        false => figures.recompute_s,
     }
 }

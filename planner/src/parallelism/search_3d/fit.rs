@@ -57,6 +57,9 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
     /// Stages that all compute as many blocks again: more blocks need less memory.
     fn fit_alike(&self) -> Option<Fitted> {
         let with = |n_again| Fitter { n_again, ..*self }.fit_stages();
+        if let Some(none) = with(0) {
+            return Some(none);
+        }
         let (mut low, mut high) = (0, self.stages.n_blocks());
         let mut best = with(high)?;
         while high - low > 1 {
@@ -105,10 +108,18 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
         figures.persistent + f64::from(most) * figures.stash + self.temporary(figures)
     }
 
+    /// What every stage computes again where all do alike.
+    fn alike(&self) -> Recompute {
+        match self.n_again {
+            0 => Recompute::None,
+            blocks => Recompute::Block { blocks },
+        }
+    }
+
     fn temporary(&self, figures: &StageFigures) -> f64 {
-        let again = match self.leaf.order {
-            Order::EarlyRecompute => figures.again_all,
-            _ => figures.again,
+        let again = match self.leaf.order.recomputes_early() {
+            true => figures.again_all,
+            false => figures.again,
         };
         figures.logits + again
     }
@@ -126,7 +137,7 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
             Again::None => fitting(Recompute::None),
             Again::Selective => fitting(Recompute::Selective),
             Again::Full => fitting(Recompute::Full),
-            Again::Alike => fitting(Recompute::Block { blocks: self.n_again }),
+            Again::Alike => fitting(self.alike()),
             Again::Fitted => {
                 if let Some(none) = fitting(Recompute::None) {
                     return Some(none);
@@ -171,8 +182,26 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
     fn fit_single(&self) -> Option<Fitted> {
         self.cut_single(match self.leaf.split {
             Split::Equal => contiguous(&equal_blocks(self.stages.n_blocks(), self.n_ranks())),
-            Split::Balanced => self.balanced()?,
+            Split::Balanced => self.balanced()?.0,
         })
+    }
+
+    /// Seconds that no cuts of a configuration fall below whose ranks hold a stage each: what
+    /// sharing blocks out proves by the way. `None` where nothing is proved.
+    #[must_use]
+    pub fn least_s(&self) -> Option<f64> {
+        let d = &self.leaf.degrees;
+        if d.virtual_stages > 1 || self.leaf.again == Again::Alike {
+            return None;
+        }
+        let (_, low) = self.balanced()?;
+        let least = match self.leaf.order {
+            Order::OneFOneB => low,
+            // Part of what is computed again is off the path that the weight follows.
+            Order::EarlyRecompute => return None,
+            _ => low * d.n_micro_batches as f64,
+        };
+        Some(super::bound::lowered(least, d.virtual_stages, d))
     }
 
     fn cut_single(&self, blocks: Vec<Range<u32>>) -> Option<Fitted> {
@@ -185,9 +214,9 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
 
     /// Contiguous stages of which the one with the greatest [`Self::weight`] has as little as can
     /// be: the least weight for which taking as many blocks as possible, stage by stage, takes them
-    /// all. A weight grows with a stage's blocks and sinks with those before it, so nothing else
-    /// need be tried.
-    fn balanced(&self) -> Option<Vec<Range<u32>>> {
+    /// all; and a weight below which there are none. A weight grows with a stage's blocks and sinks
+    /// with those before it, so nothing else need be tried.
+    fn balanced(&self) -> Option<(Vec<Range<u32>>, f64)> {
         let (mut best, mut high) = self.filled(f64::INFINITY)?;
         let all_s = self.all_s();
         let m = self.leaf.degrees.n_micro_batches as f64;
@@ -206,7 +235,7 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
                 None => low = middle,
             }
         }
-        Some(best)
+        Some((best, low))
     }
 
     /// Whether the order is 1F1B, of which the whole step is known and not only its slowest stage.

@@ -1,8 +1,8 @@
 //! What the judge of pipelines says of a configuration with its stages.
 
 use cost_model::pipeline::costs::PipelineCosts;
-use cost_model::pipeline::way::Contention;
-use cost_model::pipeline::{judge, over_limit};
+use cost_model::pipeline::violation::Violation;
+use cost_model::pipeline::{fold, over_limit};
 use cost_model::transformer::model::judged::lowered;
 use cost_model::transformer::model::priced::Priced;
 use ir::card::Recompute;
@@ -99,29 +99,61 @@ impl Judged {
 /// # Errors
 /// Those of the schedule's generator.
 pub fn grid(leaf: &Leaf, fitted: &Fitted) -> Result<ir::grid::Grid, ir::diagnostic::Diagnostic> {
+    let m = u32::try_from(leaf.degrees.n_micro_batches).unwrap_or(u32::MAX);
+    grid_of(leaf, fitted, m)
+}
+
+/// The grid of a configuration for another number of micro-batches.
+fn grid_of(
+    leaf: &Leaf,
+    fitted: &Fitted,
+    m: u32,
+) -> Result<ir::grid::Grid, ir::diagnostic::Diagnostic> {
     let recomputes = |stage: ir::id::StageId| {
         fitted.recompute.get(stage.index()).is_some_and(|policy| *policy != Recompute::None)
     };
-    let m = u32::try_from(leaf.degrees.n_micro_batches).unwrap_or(u32::MAX);
     leaf.order.grid(leaf.degrees.pipeline, leaf.degrees.virtual_stages, m, recomputes)
 }
 
-/// Judges a configuration; `None` where it does not run or exceeds a limit.
-#[must_use]
-pub fn judged(priced: &Priced<'_>, leaf: &Leaf, fitted: Fitted) -> Option<Judged> {
-    let grid = grid(leaf, &fitted).ok()?;
+/// Why a configuration is no plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// A device or a host holds more than it can.
+    Memory,
+    /// Its durations or bytes can't be counted.
+    OutOfRange,
+    /// Its schedule takes no such counts, or gets stuck.
+    Schedule,
+}
+
+/// Judges a configuration.
+///
+/// # Errors
+/// Why it is no plan.
+pub fn judged(priced: &Priced<'_>, leaf: &Leaf, fitted: Fitted) -> Result<Judged, Unfit> {
     let n_ranks = leaf.degrees.pipeline.max(1);
     let ranks: Vec<u32> =
         (0..fitted.figures.len()).map(|stage| leaf.order.rank_of(n_ranks, stage as u32)).collect();
-    let costs = lowered(priced, &fitted.figures, &ranks, &grid);
-    let judged = judge(&costs, &grid, Contention::Static).ok()?;
-    if over_limit(&judged.report).is_some() {
-        return None;
+    let m = u32::try_from(leaf.degrees.n_micro_batches).map_err(|_| Unfit::OutOfRange)?;
+    let steady = leaf.order.steady(n_ranks, leaf.degrees.virtual_stages.max(1));
+    // Which passes there are does not depend on how often the grid repeats itself.
+    let fewest = steady.map_or(m, |steady| steady.shortest(m, 0));
+    let sample = grid_of(leaf, &fitted, fewest).map_err(|_| Unfit::Schedule)?;
+    let costs = lowered(priced, &fitted.figures, &ranks, &sample);
+    let report = fold::report(&costs, steady, |m| grid_of(leaf, &fitted, m).ok());
+    let report = match report {
+        Ok(Some(report)) => report,
+        Ok(None) => return Err(Unfit::Schedule),
+        Err(Violation::OutOfRange { .. }) => return Err(Unfit::OutOfRange),
+        Err(_) => return Err(Unfit::Schedule),
+    };
+    if over_limit(&report).is_some() {
+        return Err(Unfit::Memory);
     }
-    let parts = parts(&fitted, &ranks, leaf, &judged.report, &costs);
-    let peak = judged.report.ranks.iter().map(|rank| rank.peak.bytes).max().unwrap_or(0);
-    let step = judged.report.step_time;
-    Some(Judged { leaf: leaf.clone(), fitted, step, peak, parts })
+    let parts = parts(&fitted, &ranks, leaf, &report, &costs);
+    let peak = report.ranks.iter().map(|rank| rank.peak.bytes).max().unwrap_or(0);
+    let step = report.step_time;
+    Ok(Judged { leaf: leaf.clone(), fitted, step, peak, parts })
 }
 
 fn parts(

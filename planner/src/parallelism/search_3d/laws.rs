@@ -140,7 +140,7 @@ fn the_pruned_search_finds_what_judging_everything_finds() {
         let one = Options { n_plans: 1, n_threads: 1, ..Options::default() };
         if random.random_bool(0.6) {
             // Between what nothing fits into and what everything does.
-            let Some(least) = least::least(&pricing, &space) else { continue };
+            let Some(least) = least::least(&pricing, &space, &Options::default()) else { continue };
             let factor = random.random_range(0.9..2.0);
             pricing.limit = Some(Bytes((least.bytes() as f64 * factor) as u64));
         }
@@ -179,11 +179,7 @@ fn bounds_are_below_every_plan() {
             let (all, _) = leaves(&own.shape, &space, model.n_blocks());
             for leaf in all {
                 let passes = Arc::clone(&own.passes);
-                let priced = cost_model::transformer::model::priced::Priced::new(
-                    pricing,
-                    leaf.degrees.clone(),
-                    passes,
-                );
+                let priced = leaf.priced(pricing, passes);
                 let stages = cost_model::transformer::model::stages::Stages::new(&priced);
                 let d = &leaf.degrees;
                 let m = d.n_micro_batches as u32;
@@ -234,7 +230,7 @@ fn the_bound_is_below_every_cut() {
         let space = space(&mut random);
         let mut pricing = pricing(&model, &system, &stack, &constants);
         if random.random_bool(0.5) {
-            let Some(least) = least::least(&pricing, &space) else { continue };
+            let Some(least) = least::least(&pricing, &space, &Options::default()) else { continue };
             let factor = random.random_range(0.9..2.0);
             pricing.limit = Some(Bytes((least.bytes() as f64 * factor) as u64));
         }
@@ -243,11 +239,7 @@ fn the_bound_is_below_every_cut() {
         for own in bounded(&pricing, &space) {
             for leaf in leaves(&own.shape, &space, model.n_blocks()).0 {
                 let passes = Arc::clone(&own.passes);
-                let priced = cost_model::transformer::model::priced::Priced::new(
-                    pricing,
-                    leaf.degrees.clone(),
-                    passes,
-                );
+                let priced = leaf.priced(pricing, passes);
                 let stages = cost_model::transformer::model::stages::Stages::new(&priced);
                 let d = &leaf.degrees;
                 let m = d.n_micro_batches as u32;
@@ -255,7 +247,7 @@ fn the_bound_is_below_every_cut() {
                 let fitter = fit::Fitter::new(&stages, &leaf, &kept, limit);
                 for sizes in all_cuts(model.n_blocks(), d.pipeline * d.virtual_stages) {
                     let fitted = fitter.cut(fit::contiguous(&sizes));
-                    let judged = fitted.and_then(|own| judge::judged(&priced, &leaf, own));
+                    let judged = fitted.and_then(|own| judge::judged(&priced, &leaf, own).ok());
                     least = judged.map_or(least, |plan| least.min(plan.step.0));
                 }
             }

@@ -14,7 +14,7 @@ use ir::plan::Mesh;
 use super::fit::{Fitted, Fitter};
 use super::judge::grid;
 use super::space::{Leaf, Space, leaves};
-use super::{bound, bounded};
+use super::{Options, bound, bounded};
 use crate::parallelism::order::kept;
 
 /// Halvings of the interval in which the least limit is looked for.
@@ -48,9 +48,10 @@ impl Least {
     }
 }
 
-/// Finds it, whatever the limit is. `None` for a space without configurations.
+/// Finds it, whatever the limit is. `None` for a space without configurations, and where the search
+/// has to stop before.
 #[must_use]
-pub fn least(pricing: &Pricing<'_>, space: &Space) -> Option<Least> {
+pub fn least(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Option<Least> {
     let unlimited = Pricing { limit: None, ..*pricing };
     let mut best: Option<(f64, Leaf)> = None;
     // A smaller micro-batch never needs more, and the mesh needs nothing.
@@ -64,6 +65,9 @@ pub fn least(pricing: &Pricing<'_>, space: &Space) -> Option<Least> {
         let is_least = smallest.get(&super::family(&own.shape))
             == Some(&own.shape.degrees.micro_batch)
             && (own.shape.degrees.mesh == Mesh::DataInside || space.pins.mesh.is_some());
+        if options.stop().is_some() {
+            return None;
+        }
         if !is_least {
             continue;
         }
@@ -74,7 +78,7 @@ pub fn least(pricing: &Pricing<'_>, space: &Space) -> Option<Least> {
             |leaf: &&Leaf| Some(leaf.degrees.zero) == most_shared && Some(leaf.order) == plain;
         for leaf in all.iter().filter(wanted) {
             let passes = std::sync::Arc::clone(&own.passes);
-            let priced = Priced::new(unlimited, leaf.degrees.clone(), passes);
+            let priced = leaf.priced(unlimited, passes);
             let below = best.as_ref().map_or(f64::MAX, |(bytes, _)| bytes * (1.0 - 1e-6));
             if bound::is_too_large(&priced, &own.totals, below) {
                 continue;
@@ -111,7 +115,7 @@ fn least_limit(priced: &Priced<'_>, leaf: &Leaf, below: f64) -> Option<f64> {
 
 fn told(pricing: &Pricing<'_>, leaf: Leaf, bytes: f64) -> Option<Least> {
     let passes = cost_model::transformer::model::priced::Passes::of(pricing, &leaf.degrees);
-    let priced = Priced::new(*pricing, leaf.degrees.clone(), std::sync::Arc::new(passes));
+    let priced = leaf.priced(*pricing, std::sync::Arc::new(passes));
     let stages = Stages::new(&priced);
     let d = &leaf.degrees;
     let m = u32::try_from(d.n_micro_batches).ok()?;

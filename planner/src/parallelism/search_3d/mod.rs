@@ -9,7 +9,8 @@
 //! holds and computes again follows from it by a fixed rule ([`fit`]). Degrees and micro-batch come
 //! first, ordered by a time that no plan of theirs falls below; each is then expanded, bounded again,
 //! given its stages, bounded a third time, and only what is left is replayed by the judge. The search
-//! ends when the next bound is no better than the last plan that is asked for.
+//! ends when the next bound is no better than the last plan that is asked for. Then the cuts of every
+//! configuration that might still become the best are improved block by block.
 //!
 //! # Paper
 //! None for the search (best-first branch and bound). What is searched: Narayanan et al., SC 2021
@@ -19,8 +20,9 @@
 //!
 //! # Guarantee
 //! Without a deadline no plan of the whole space is better under the judge's model whose stages are
-//! cut by the rule, nor one of a runner-up's degrees than the runner-up. Cuts of what was found are
-//! then improved block by block ([`polish`]); [`Found::bound_s`] holds whatever the cuts.
+//! cut by the rule, or by what single moves of blocks make of it ([`polish`]); so fixing something
+//! never gives a better plan. Runners-up are the best of their degrees by the rule, then polished.
+//! [`Found::bound_s`] holds whatever the cuts: the plan is the optimum only where it is as fast.
 //!
 //! # Complexity
 //! Configurations x blocks at worst; thousands of bounds and some dozens of replays in practice.
@@ -28,16 +30,18 @@
 //! # Limits
 //! Tensor ranks are neighbours. Split backward passes are combined with no recompute. Of stages that
 //! share a rank the blocks are shared out by time alone. Grids of more than [`space::MOST_CELLS`]
-//! cells are left out, and counted.
+//! cells are left out and counted; the bound covers them.
 //!
 //! # Example
 //! `meshwright plan config.json --cluster pod.yaml --global-batch 1024 --sequence-length 4096`.
 
 pub mod bound;
 pub mod fit;
+mod found;
 pub mod judge;
 pub mod least;
 mod polish;
+mod refine;
 mod relaxed;
 pub mod sensitivity;
 pub mod space;
@@ -52,126 +56,21 @@ mod part_laws;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use cost_model::transformer::model::Pricing;
 use cost_model::transformer::model::priced::Passes;
 
 use bound::Totals;
+pub use found::{Counts, Cuts, Found, Options, Pruning, Stop};
 use judge::Judged;
 use space::{Shape, Space, Split, shapes};
-use worker::{KeptBy, Worker};
+use worker::{KeptBy, Open, Worker};
 
 /// Shapes that are worked on between two exchanges of incumbents: few at first, for the first plans
 /// cut off most of the rest. Fixed, so that the thread count changes nothing.
 const FIRST_ROUNDS: [usize; 6] = [2, 2, 4, 4, 8, 8];
 /// And then.
 const ROUND: usize = 32;
-
-/// How a search runs.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Plans that are wanted, each of other degrees.
-    pub n_plans: usize,
-    /// Threads.
-    pub n_threads: usize,
-    /// When to stop with what there is.
-    pub deadline: Option<Instant>,
-    /// Raised to stop with what there is.
-    pub cancel: Option<Arc<AtomicBool>>,
-    /// Whether bounds cut anything off; without them everything is judged.
-    pub pruning: Pruning,
-    /// Whether the cuts of the plans that were found are improved.
-    pub cuts: Cuts,
-}
-
-/// What becomes of the cuts of the plans that were found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Cuts {
-    /// They are as the rule makes them.
-    Ruled,
-    /// Blocks move to other stages as long as the judge likes it.
-    #[default]
-    Polished,
-}
-
-/// Whether bounds cut anything off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pruning {
-    /// They do.
-    #[default]
-    On,
-    /// Everything is judged: the oracle.
-    Off,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            n_plans: 4,
-            n_threads: std::thread::available_parallelism().map_or(1, usize::from),
-            deadline: None,
-            cancel: None,
-            pruning: Pruning::On,
-            cuts: Cuts::Polished,
-        }
-    }
-}
-
-/// Why a search ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// Nothing that is left can be better.
-    Proved,
-    /// Out of time.
-    Deadline,
-    /// Asked to.
-    Cancelled,
-}
-
-/// How much was done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Choices of degrees and micro-batch.
-    pub n_shapes: u64,
-    /// Of these, expanded.
-    pub n_expanded: u64,
-    /// Configurations of the expanded ones.
-    pub n_leaves: u64,
-    /// Of these, given stages.
-    pub n_fitted: u64,
-    /// Of these, without stages that fit into memory.
-    pub n_misfits: u64,
-    /// Replayed.
-    pub n_judged: u64,
-    /// Left out because their grid is too large.
-    pub n_too_large: u64,
-}
-
-impl Counts {
-    fn add(&mut self, other: &Self) {
-        self.n_expanded += other.n_expanded;
-        self.n_leaves += other.n_leaves;
-        self.n_fitted += other.n_fitted;
-        self.n_misfits += other.n_misfits;
-        self.n_judged += other.n_judged;
-        self.n_too_large += other.n_too_large;
-    }
-}
-
-/// What a search found.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Plans of different degrees, fastest first; empty where nothing fits.
-    pub plans: Vec<Judged>,
-    /// Seconds that no plan of the space falls below, whatever its cuts and what it computes again.
-    pub bound_s: f64,
-    /// Why it ended.
-    pub stop: Stop,
-    /// How much was done.
-    pub counts: Counts,
-}
 
 /// Degrees that make two plans different ones.
 pub(crate) type Family = [u32; 5];
@@ -233,47 +132,59 @@ pub fn solve_among(
     let mut best: BTreeMap<Family, Judged> = BTreeMap::new();
     let mut counts = Counts { n_shapes: shapes.len() as u64, ..Counts::default() };
     let known = KeptBy::default();
-    let mut any_cut_s = f64::INFINITY;
+    let mut bound_s = f64::INFINITY;
+    let mut open: Vec<Open> = Vec::new();
     let mut next = 0;
     let mut rounds = FIRST_ROUNDS.into_iter().chain(std::iter::repeat(ROUND));
-    let stop = loop {
+    let mut stop = loop {
         let cutoff = cutoff(&best, options);
         let is_done = shapes.get(next).is_none_or(|shape| shape.bound_s > cutoff);
         if is_done {
             break Stop::Proved;
         }
-        if options.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::SeqCst)) {
-            break Stop::Cancelled;
-        }
-        if options.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            break Stop::Deadline;
-        }
         let end = (next + rounds.next().unwrap_or(ROUND)).min(shapes.len());
         let worker = Worker { pricing, space, options, cutoff, best: &best, known: &known };
-        let results = worker.round(&shapes[next..end]);
+        let results = worker.round(next, &shapes[next..end]);
         for expanded in results {
             counts.add(&expanded.counts);
-            any_cut_s = any_cut_s.min(expanded.any_cut_s);
+            bound_s = bound_s.min(expanded.any_cut_s);
+            open.extend(expanded.open);
             if let Some(judged) = expanded.best {
                 keep(&mut best, judged);
             }
         }
+        if let Some(least_s) = fastest_s(&best) {
+            open.retain(|own| own.least_s <= least_s);
+        }
         next = end;
+        if let Some(stop) = options.stop() {
+            break stop;
+        }
     };
+    if let (Some(left), true) = (shapes.get(next), stop != Stop::Proved) {
+        bound_s = bound_s.min(left.bound_s);
+    }
     let mut plans: Vec<Judged> = best.into_values().collect();
     plans.sort_by_key(|plan| (plan.step, plan.leaf.key()));
     plans.truncate(options.n_plans);
-    let open_s = match stop {
-        Stop::Proved => f64::INFINITY,
-        _ => shapes.get(next).map_or(f64::INFINITY, |shape| shape.bound_s),
-    };
-    if options.cuts == Cuts::Polished && space.pins.split != Some(Split::Equal) {
-        plans = plans.into_iter().map(|plan| polish::polished(pricing, plan)).collect();
-        plans.sort_by_key(|plan| (plan.step, plan.leaf.key()));
+    if options.cuts == Cuts::OfPlans {
+        open.retain(|own| plans.iter().any(|plan| plan.leaf == own.leaf));
+    }
+    if options.cuts != Cuts::Ruled && space.pins.split != Some(Split::Equal) {
+        let none = BTreeMap::new();
+        let cutoff = f64::INFINITY;
+        let worker = Worker { pricing, space, options, cutoff, best: &none, known: &known };
+        let refined = refine::refined(&worker, shapes, (plans, open), &mut counts);
+        plans = refined.0;
+        stop = if stop == Stop::Proved { refined.1 } else { stop };
     }
     let best_s = plans.first().map_or(f64::INFINITY, |plan| plan.step.seconds());
-    let bound_s = best_s.min(any_cut_s).min(open_s);
-    Found { plans, bound_s, stop, counts }
+    Found { plans, bound_s: best_s.min(bound_s), stop, counts }
+}
+
+/// Seconds of the fastest plan.
+fn fastest_s(best: &BTreeMap<Family, Judged>) -> Option<f64> {
+    best.values().map(|plan| plan.step).min().map(ir::units::Nanos::seconds)
 }
 
 /// Seconds above which no plan is wanted any more.

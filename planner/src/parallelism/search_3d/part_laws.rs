@@ -4,7 +4,6 @@ use cost_model::stack::{compiled, megatron_core};
 use cost_model::transformer::constants::Constants;
 use cost_model::transformer::corrections::NONE;
 use cost_model::transformer::model::counts::n_parameters;
-use cost_model::transformer::model::priced::Priced;
 use cost_model::transformer::model::stages::Stages;
 use cost_model::transformer::run::Gradients;
 use ir::card::part::{Grows, PartCard, PartPass, PartProduct};
@@ -93,7 +92,7 @@ fn the_pruned_search_finds_what_judging_everything_finds() {
         };
         let mut pricing = pricing(&model, &system, &stack, &constants);
         if random.random_bool(0.6) {
-            let Some(least) = least::least(&pricing, &space) else { continue };
+            let Some(least) = least::least(&pricing, &space, &Options::default()) else { continue };
             let factor = random.random_range(0.9..2.0);
             pricing.limit = Some(Bytes((least.bytes() as f64 * factor) as u64));
         }
@@ -133,7 +132,7 @@ fn bounds_are_below_every_plan_and_no_parameter_is_lost() {
         for own in bounded(&pricing, &space) {
             for leaf in leaves(&own.shape, &space, model.n_blocks()).0 {
                 let passes = Arc::clone(&own.passes);
-                let priced = Priced::new(pricing, leaf.degrees.clone(), passes);
+                let priced = leaf.priced(pricing, passes);
                 let stages = Stages::new(&priced);
                 let d = &leaf.degrees;
                 let m = d.n_micro_batches as u32;

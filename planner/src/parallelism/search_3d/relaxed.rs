@@ -64,15 +64,25 @@ pub(super) fn of_leaf(priced: &Priced<'_>, leaf: &Leaf, kept: &Kept, limit: f64)
     };
     let used = (0..n_kinds).filter(|index| counts[*index] > 0.0);
     let least_s = used.map(|index| sent(&kinds[index])).fold(f64::INFINITY, f64::min);
-    let ranks = ranks(priced, kept, limit, least_s, leaf);
+    let hop_s = hop_s(priced);
+    let back = if leaf.order.is_whole() { hop_s } else { 0.0 };
+    let own = ranks(priced, kept, limit, least_s + hop_s + back, leaf);
     let m = leaf.degrees.n_micro_batches as f64;
     let (block, exchange_s) = needs(priced, leaf, &kinds[main], counts[main]);
     let head_s = priced.passes.head_s;
-    let passes_s = least_time(&block, &ranks, m, (counts[main], others_s, head_s));
+    let all = (counts[main], others_s, head_s);
+    let passes_s = least_time(&block, &own, m, all);
+    // Behind the last pass either the gradient goes back to the first rank, or the rank exchanges
+    // its gradients and steps.
+    let used = (0..n_kinds).filter(|index| counts[*index] > 0.0);
+    let forward_s = used.map(|index| kinds[index].forward_s).fold(f64::INFINITY, f64::min);
+    let ahead = ranks(priced, kept, limit, forward_s + hop_s, leaf);
+    let ending = Block { seconds: block.seconds + end_s(priced, main, counts[main]) / m, ..block };
+    let passes_s = passes_s.max(least_time(&ending, &ahead, m, all));
     // What is exchanged may hide behind the head and other kinds, and they behind it.
     let exchanged = Block { seconds: exchange_s, ..block };
     let exchanges_s = match exchange_s > 0.0 {
-        true => least_time(&exchanged, &ranks, m, (counts[main], 0.0, 0.0)),
+        true => least_time(&exchanged, &own, m, (counts[main], 0.0, 0.0)),
         false => 0.0,
     };
     lowered(passes_s.max(exchanges_s), leaf.degrees.virtual_stages, &leaf.degrees)
@@ -91,7 +101,10 @@ fn least_time(
         ((step_s - rank.away_s) / m - head_s).max(0.0)
     };
     let holds = |step_s: f64| {
-        let all: f64 = ranks.iter().map(|rank| most(block, rank, own_s(rank, step_s))).sum();
+        // A rank holds whole blocks.
+        let whole = |blocks: f64| (blocks * (1.0 + 1e-9) + 1e-9).floor();
+        let all = ranks.iter().map(|rank| whole(most(block, rank, own_s(rank, step_s))));
+        let all: f64 = all.sum();
         let seconds: f64 = ranks.iter().map(|rank| own_s(rank, step_s)).sum();
         all >= n_blocks * (1.0 - 1e-9) && seconds >= work_s * (1.0 - 1e-9)
     };
@@ -119,6 +132,28 @@ fn least_time(
         if holds(middle) { high = middle } else { low = middle }
     }
     low
+}
+
+/// Seconds in which the smallest message reaches the next rank.
+fn hop_s(priced: &Priced<'_>) -> f64 {
+    let smallest = priced.messages.iter().copied().fold(f64::INFINITY, f64::min);
+    let bytes = if smallest.is_finite() { smallest } else { 0.0 };
+    let hop = |rank: u32| {
+        let (bytes, link) = priced.boundary(rank, rank + 1, bytes);
+        link.start_up_s + bytes / link.rate.get()
+    };
+    let hop = (1..priced.degrees.pipeline).map(|rank| hop(rank - 1)).fold(f64::INFINITY, f64::min);
+    if hop.is_finite() { hop } else { 0.0 }
+}
+
+/// Seconds that a block adds to the end of the step: what of its exchange nothing hides, and the
+/// optimizer. Start-up costs are paid per stage; here once for all blocks.
+fn end_s(priced: &Priced<'_>, kind: usize, count: f64) -> f64 {
+    let Some(kind) = priced.passes.kinds.get(kind).filter(|_| count > 0.0) else { return 0.0 };
+    let (dense, experts) = (count * kind.dense, count * kind.experts);
+    let hidden = priced.pricing.stack.overlap_data;
+    let exchange_s = (1.0 - hidden) * priced.last_exchange_s(dense, experts);
+    (exchange_s + priced.optimizer_s(dense, experts)) / count
 }
 
 /// What a block needs, and seconds of the exchanges beside its passes.

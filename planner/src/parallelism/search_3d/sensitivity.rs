@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use cost_model::transformer::constants::{Constant, Constants};
 use cost_model::transformer::model::Pricing;
-use cost_model::transformer::model::priced::{Passes, Place, Priced};
+use cost_model::transformer::model::priced::{Passes, Place};
 use cost_model::transformer::model::stages::Stages;
 
+use super::Options;
 use super::fit::Fitted;
 use super::judge::{Judged, judged};
 
@@ -31,14 +32,26 @@ pub struct Turn {
 }
 
 /// For each constant and direction the nearest factor at which one of `others` is faster than
-/// `best`, nearest first. Stages and recompute stay as they are.
+/// `best`, nearest first. Stages and recompute stay as they are. What is not known when the search
+/// has to stop is left out.
 #[must_use]
-pub fn turns(pricing: &Pricing<'_>, best: &Judged, others: &[Judged]) -> Vec<Turn> {
+pub fn turns(
+    pricing: &Pricing<'_>,
+    best: &Judged,
+    others: &[Judged],
+    options: &Options,
+) -> Vec<Turn> {
     let mut turns = Vec::new();
     for constant in Constant::ALL {
         for up in [true, false] {
+            if others.is_empty() || options.stop().is_some() {
+                break;
+            }
             let at = |size: f64| if up { size } else { 1.0 / size };
-            let winner = |size: f64| winner(pricing, best, others, (constant, at(size)));
+            let winner = |size: f64| match options.stop() {
+                Some(_) => None,
+                None => winner(pricing, best, others, (constant, at(size))),
+            };
             if let Some((size, winner)) = nearest(&winner) {
                 turns.push(Turn { constant, factor: at(size), winner });
             }
@@ -94,7 +107,7 @@ fn again(pricing: &Pricing<'_>, constants: &Constants, plan: &Judged) -> Option<
     let pricing = Pricing { constants, ..*pricing };
     let degrees = &plan.leaf.degrees;
     let passes = Arc::new(Passes::of(&pricing, degrees));
-    let priced = Priced::new(pricing, degrees.clone(), passes);
+    let priced = plan.leaf.priced(pricing, passes);
     let stages = Stages::new(&priced);
     let last = plan.fitted.blocks.len().saturating_sub(1);
     let of =
@@ -104,5 +117,5 @@ fn again(pricing: &Pricing<'_>, constants: &Constants, plan: &Judged) -> Option<
     let pairs = plan.fitted.blocks.iter().zip(&plan.fitted.recompute).enumerate();
     let figures = pairs.map(of).collect();
     let fitted = Fitted { figures, ..plan.fitted.clone() };
-    judged(&priced, &plan.leaf, fitted).map(|judged| judged.step.0)
+    judged(&priced, &plan.leaf, fitted).ok().map(|judged| judged.step.0)
 }

@@ -1,17 +1,22 @@
 //! The space of a search: which configurations there are, and what the user has fixed.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use cost_model::transformer::model::Pricing;
+use cost_model::transformer::model::priced::{Passes, Priced};
 use ir::card::{SequenceParallel, ZeroStage};
 use ir::plan::{Mesh, Parallelism};
 
 use crate::parallelism::order::{Chunks, Order};
 
-/// Most chunks of a rank that are tried.
+/// Most chunks of a rank that are tried whatever the blocks; more are tried where chunks come out
+/// equal, or where they are pinned.
 pub const MOST_CHUNKS: u32 = 8;
-/// Most cells of a grid that is judged; larger configurations are left out and counted.
+/// Most cells of a grid that is planned; larger configurations are left out and counted.
 pub const MOST_CELLS: u64 = 1 << 21;
+/// The same for schedules that don't repeat themselves, so that all of it must be replayed.
+const MOST_UNLIKE_CELLS: u64 = 1 << 18;
 
 /// How blocks are shared out to stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,6 +157,12 @@ pub struct Leaf {
 pub type Key = ([u64; 9], Mesh, ZeroStage, Order, Split, Again);
 
 impl Leaf {
+    /// The model under its degrees; `passes` must be those of the same degrees.
+    #[must_use]
+    pub fn priced<'a>(&self, pricing: Pricing<'a>, passes: Arc<Passes>) -> Priced<'a> {
+        Priced::new(pricing, self.degrees.clone(), passes).with_ends(self.order.ends_meet())
+    }
+
     /// What tells it from others, in the order in which equal ones are preferred.
     #[must_use]
     pub fn key(&self) -> Key {
@@ -313,11 +324,16 @@ pub fn leaves(shape: &Shape, space: &Space, n_blocks: u32) -> (Vec<Leaf>, u64) {
     let free: Vec<Order> = if p == 1 { vec![Order::OneFOneB] } else { Order::ALL.to_vec() };
     let orders = if pins.orders.is_empty() { &free } else { &pins.orders };
     for order in orders {
+        let is_tried = |chunk: &u32| {
+            *chunk <= MOST_CHUNKS
+                || pins.virtual_stages.is_some()
+                || n_blocks.is_multiple_of(p.saturating_mul(*chunk))
+        };
         let chunks = match order.chunks() {
             Chunks::Exactly(n) => n..=n,
-            Chunks::Several => 2..=(n_blocks / p).min(MOST_CHUNKS),
+            Chunks::Several => 2..=n_blocks / p.max(1),
         };
-        for chunk in chunks {
+        for chunk in chunks.filter(is_tried) {
             let fits = order.takes(p, m)
                 && p.saturating_mul(chunk) <= n_blocks
                 && pins.virtual_stages.is_none_or(|pin| pin == chunk);
@@ -325,7 +341,11 @@ pub fn leaves(shape: &Shape, space: &Space, n_blocks: u32) -> (Vec<Leaf>, u64) {
                 continue;
             }
             let passes = if order.is_whole() { 2 } else { 3 };
-            if m.saturating_mul(u64::from(p) * u64::from(chunk) * passes) > MOST_CELLS {
+            let most = match order.steady(p, chunk) {
+                Some(_) => MOST_CELLS,
+                None => MOST_UNLIKE_CELLS,
+            };
+            if m.saturating_mul(u64::from(p) * u64::from(chunk) * passes) > most {
                 n_too_large += 1;
                 continue;
             }

@@ -37,7 +37,7 @@ pub(super) struct Answer<'a> {
     plan: Plan,
     figures: Vec<Figures>,
     ranks: Vec<RankReport>,
-    elapsed: Duration,
+    elapsed: Option<Duration>,
 }
 
 impl<'a> Answer<'a> {
@@ -49,7 +49,7 @@ impl<'a> Answer<'a> {
         setting: &'a Setting,
         best: &'a Judged,
         found: &'a Found,
-        elapsed: Duration,
+        elapsed: Option<Duration>,
     ) -> Result<Self, Diagnostic> {
         let plan = best.plan()?;
         let figures = figures(&pricing(setting)?, &plan)?;
@@ -181,13 +181,15 @@ impl<'a> Answer<'a> {
                 format!("stopped early: bound {}, gap {:.1} %", self.found.bound, 100.0 * gap)
             }
         };
+        let found = self.elapsed.map_or_else(String::new, |elapsed| {
+            format!("found in {:.3} s, ", elapsed.as_secs_f64())
+        });
         format!(
-            "step time {}, {:.0} tokens/s, {:.1} % of peak, {} devices; found in {:.3} s, {proof}",
+            "step time {}, {:.0} tokens/s, {:.1} % of peak, {} devices; {found}{proof}",
             self.best.step,
             self.tokens_per_s(),
             100.0 * self.utilisation(),
             self.best.n_devices(),
-            self.elapsed.as_secs_f64()
         )
     }
 
@@ -227,7 +229,7 @@ impl<'a> Answer<'a> {
             "warnings": documents(&self.setting.warnings),
             "bound_s": Nanos(self.found.bound.0).seconds(),
             "is_optimum": self.found.stop == Stop::Proved,
-            "elapsed_s": self.elapsed.as_secs_f64(),
+            "elapsed_s": self.elapsed.map(|elapsed| elapsed.as_secs_f64()),
             "counts": {
                 "shapes": counts.n_shapes,
                 "unmeasured": counts.n_unmeasured,

@@ -6,6 +6,7 @@ mod nothing_fits;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use cost_model::layers::LayerPricing;
@@ -23,6 +24,7 @@ use super::setting::Setting;
 use super::{document, files};
 use crate::artifact::{self, Existing};
 use crate::cli::PlanArgs;
+use crate::commands::plan::interrupted;
 use crate::commands::{CommandResult, Exit};
 use crate::printer::{Format, Printer};
 use crate::{escape, interrupt};
@@ -47,12 +49,13 @@ pub(super) fn plan(
     args: &PlanArgs,
     (mut setting, space): (Setting, &Space),
     exports: &[(&str, PathBuf)],
+    cancel: Arc<AtomicBool>,
     printer: &Printer,
 ) -> CommandResult {
     let start = Instant::now();
     let options = Options {
-        deadline: args.limits.time_limit.map(|limit| start + limit),
-        cancel: Some(Arc::clone(&interrupt::flag())),
+        deadline: interrupt::deadline(args.limits.time_limit),
+        cancel: Some(cancel),
         ..Options::default()
     };
     let mut found = solve(&pricing(&setting)?, space, &options)?;
@@ -73,10 +76,11 @@ pub(super) fn plan(
     let Some(best) = &found.best else {
         return match found.stop {
             Stop::Proved => nothing_fits::answer(&setting, space, printer),
-            Stop::Deadline | Stop::Cancelled => Err(too_early(&found)),
+            Stop::Deadline => Err(too_early(&found)),
+            Stop::Cancelled => Ok(interrupted(printer)),
         };
     };
-    let elapsed = start.elapsed();
+    let elapsed = (!args.limits.deterministic).then(|| start.elapsed());
     let answer = Answer::new(&setting, best, &found, elapsed)?;
     let made_by = (ALGORITHM, found.bound);
     let plan = best.plan()?;

@@ -58,7 +58,7 @@ impl Fitter<'_, '_, '_> {
             Again::None => Box::new(|_| Recompute::None),
             Again::Selective => Box::new(|_| Recompute::Selective),
             Again::Full => Box::new(|_| Recompute::Full),
-            Again::Alike => Box::new(|_| Recompute::Block { blocks: self.n_again }),
+            Again::Alike => Box::new(|_| self.alike()),
             Again::Fitted if fits(&|_| Recompute::None).is_some() => Box::new(|_| Recompute::None),
             Again::Fitted if !self.leaf.order.is_whole() => return None,
             Again::Fitted => {

@@ -1,0 +1,159 @@
+//! Long runs, judged by their beginning and their end.
+//!
+//! Between filling and draining most schedules repeat themselves: with some micro-batches more, each
+//! row has the same cells once more in the middle. If in the middle every cell and every transfer
+//! comes by one and the same time later than its equal one period before, over as many micro-batches
+//! as anything reaches, then so does all that follows, and each further period prolongs the step by
+//! that time and adds to all sums what the first one added. Where no such middle is found, the whole
+//! grid is judged. Either way the report is that of the whole grid.
+
+use ir::grid::Grid;
+use ir::units::Nanos;
+
+use super::costs::PipelineCosts;
+use super::judge;
+use super::lower::Lowered;
+use super::report::Report;
+use super::structure;
+use super::timeline::{Timeline, UNKNOWN};
+use super::violation::Violation;
+use super::way::Contention;
+
+/// Times that the part before the middle is doubled until the middle repeats itself.
+const DOUBLINGS: u32 = 5;
+/// Kinds of passes.
+const PASSES: usize = 5;
+
+/// How the grids of a schedule repeat themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steady {
+    /// Micro-batches with which each row has the same cells once more.
+    pub period: u32,
+    /// Micro-batches that are under way at once, at most.
+    pub span: u32,
+}
+
+impl Steady {
+    /// The fewest micro-batches, as many as `m` modulo the period, that have a middle behind so many
+    /// others; `m` itself where it has none to spare.
+    #[must_use]
+    pub fn shortest(&self, m: u32, head: u32) -> u32 {
+        let least = u64::from(head) + 2 * u64::from(self.span) + u64::from(self.period);
+        match u64::from(m).checked_sub(least) {
+            Some(rest) if self.period > 0 => {
+                u32::try_from(least + rest % u64::from(self.period)).unwrap_or(m)
+            }
+            _ => m,
+        }
+    }
+}
+
+/// The report of a run whose grid a generator makes for any number of micro-batches; `None` where it
+/// makes none.
+///
+/// # Errors
+/// Those of [`judge`].
+pub fn report(
+    costs: &PipelineCosts,
+    steady: Option<Steady>,
+    grid: impl Fn(u32) -> Option<Grid>,
+) -> Result<Option<Report>, Violation> {
+    let m = costs.n_micro_batches;
+    // Copies of the model share micro-batches out by their number.
+    if let Some(steady) = steady.filter(|_| costs.n_copies <= 1) {
+        for doubling in 0..DOUBLINGS {
+            let head = steady.span.saturating_mul(1 << doubling);
+            let short = steady.shortest(m, head);
+            let longer = short.saturating_add(steady.period);
+            // Two short runs must be less work than the whole.
+            if u64::from(short) + u64::from(longer) >= u64::from(m) {
+                break;
+            }
+            match folded(costs, steady, (head, short), &grid)? {
+                Folded::Report(report) => return Ok(Some(report)),
+                Folded::NoGrid => return Ok(None),
+                Folded::Unsteady => {}
+            }
+        }
+    }
+    let Some(grid) = grid(m) else { return Ok(None) };
+    Ok(Some(judge(costs, &grid, Contention::Static)?.report))
+}
+
+enum Folded {
+    Report(Report),
+    NoGrid,
+    Unsteady,
+}
+
+fn folded(
+    costs: &PipelineCosts,
+    steady: Steady,
+    (head, short): (u32, u32),
+    grid: &impl Fn(u32) -> Option<Grid>,
+) -> Result<Folded, Violation> {
+    let with = |n_micro_batches| PipelineCosts { n_micro_batches, ..costs.clone() };
+    let (shorter, longer) = (with(short), with(short + steady.period));
+    let Some(own) = grid(short) else { return Ok(Folded::NoGrid) };
+    let first = judge(&shorter, &own, Contention::Static)?;
+    structure::range(costs, &first.lowered.steps)?;
+    if !repeats(&first.lowered, &first.timeline, head, steady) {
+        return Ok(Folded::Unsteady);
+    }
+    let Some(own) = grid(short + steady.period) else { return Ok(Folded::NoGrid) };
+    let second = judge(&longer, &own, Contention::Static)?;
+    let n = (costs.n_micro_batches - short) / steady.period - 1;
+    let report = prolonged(&first.report, second.report, u64::from(n));
+    Ok(report.map_or(Folded::Unsteady, Folded::Report))
+}
+
+/// Whether all that happens to `span` micro-batches from `from` on happens to those one period later
+/// just so, later by the same time.
+fn repeats(lowered: &Lowered<'_>, timeline: &Timeline, from: u32, steady: Steady) -> bool {
+    let (span, period) = (steady.span as usize, steady.period as usize);
+    let width = span + period;
+    let m = lowered.costs.n_micro_batches as usize;
+    let n_stages = lowered.costs.stages.len();
+    let mut starts = vec![UNKNOWN; n_stages * PASSES * width];
+    for (cell, start) in lowered.grid.rows.iter().flatten().zip(&timeline.start) {
+        let Some(k) = cell.micro_batch.checked_sub(from).map(|k| k as usize) else { continue };
+        if k < width {
+            starts[(cell.stage.index() * PASSES + cell.pass as usize) * width + k] = *start;
+        }
+    }
+    let ports = (0..2 * n_stages).map(|port| 1 + port * m + from as usize);
+    let transfers = ports.flat_map(|first| {
+        [&timeline.sent[first..first + width], &timeline.arrived[first..first + width]]
+    });
+    let mut shift = None;
+    starts.chunks_exact(width).chain(transfers).all(|times| {
+        times.iter().zip(&times[period..]).all(|(own, later)| match (*own, *later) {
+            (UNKNOWN, UNKNOWN) => true,
+            (UNKNOWN, _) | (_, UNKNOWN) => false,
+            (own, later) => later.checked_sub(own).is_some_and(|by| *shift.get_or_insert(by) == by),
+        })
+    })
+}
+
+/// The second of two reports, prolonged `n` times by what it has beyond the first one.
+fn prolonged(first: &Report, second: Report, n: u64) -> Option<Report> {
+    let further = |first: u64, second: u64| -> Option<u64> {
+        second.checked_sub(first)?.checked_mul(n)?.checked_add(second)
+    };
+    let mut report = second;
+    report.step_time = Nanos(further(first.step_time.0, report.step_time.0)?);
+    for (own, before) in report.ranks.iter_mut().zip(&first.ranks) {
+        if own.peak != before.peak {
+            return None;
+        }
+        own.compute_ns = further(before.compute_ns, own.compute_ns)?;
+        own.communication_ns = further(before.communication_ns, own.communication_ns)?;
+        own.idle_ns = further(before.idle_ns, own.idle_ns)?;
+    }
+    for (own, before) in report.links.iter_mut().zip(&first.links) {
+        own.busy_ns = further(before.busy_ns, own.busy_ns)?;
+        own.bytes = further(before.bytes, own.bytes)?;
+        own.n_transfers = further(before.n_transfers, own.n_transfers)?;
+    }
+    Some(report)
+}

@@ -1,0 +1,131 @@
+//! How a search runs, and what it finds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::judge::Judged;
+
+/// How a search runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Plans that are wanted, each of other degrees.
+    pub n_plans: usize,
+    /// Threads.
+    pub n_threads: usize,
+    /// When to stop with what there is.
+    pub deadline: Option<Instant>,
+    /// Raised to stop with what there is.
+    pub cancel: Option<Arc<AtomicBool>>,
+    /// Whether bounds cut anything off; without them everything is judged.
+    pub pruning: Pruning,
+    /// Whether the cuts of the plans that were found are improved.
+    pub cuts: Cuts,
+}
+
+/// What becomes of the cuts of the plans that were found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cuts {
+    /// They are as the rule makes them.
+    Ruled,
+    /// Of the plans that the rule finds, blocks move as with [`Self::Polished`].
+    OfPlans,
+    /// Of every configuration that may become the best, blocks move to other stages as long as the
+    /// judge likes it.
+    #[default]
+    Polished,
+}
+
+impl Options {
+    /// Why it has to stop now, if it has to.
+    #[must_use]
+    pub fn stop(&self) -> Option<Stop> {
+        if self.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::SeqCst)) {
+            return Some(Stop::Cancelled);
+        }
+        self.deadline.filter(|deadline| Instant::now() >= *deadline).map(|_| Stop::Deadline)
+    }
+}
+
+/// Whether bounds cut anything off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pruning {
+    /// They do.
+    #[default]
+    On,
+    /// Everything is judged: the oracle.
+    Off,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            n_plans: 4,
+            n_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            deadline: None,
+            cancel: None,
+            pruning: Pruning::On,
+            cuts: Cuts::Polished,
+        }
+    }
+}
+
+/// Why a search ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Nothing that is left can be better.
+    Proved,
+    /// Out of time.
+    Deadline,
+    /// Asked to.
+    Cancelled,
+}
+
+/// How much was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Choices of degrees and micro-batch.
+    pub n_shapes: u64,
+    /// Of these, expanded.
+    pub n_expanded: u64,
+    /// Configurations of the expanded ones.
+    pub n_leaves: u64,
+    /// Of these, given stages.
+    pub n_fitted: u64,
+    /// Of these, without stages that fit into memory.
+    pub n_misfits: u64,
+    /// Replayed.
+    pub n_judged: u64,
+    /// Left out because their grid is too large.
+    pub n_too_large: u64,
+    /// Left out because their durations or bytes can't be counted.
+    pub n_out_of_range: u64,
+    /// Of which the cuts were improved.
+    pub n_polished: u64,
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.n_expanded += other.n_expanded;
+        self.n_leaves += other.n_leaves;
+        self.n_fitted += other.n_fitted;
+        self.n_misfits += other.n_misfits;
+        self.n_judged += other.n_judged;
+        self.n_too_large += other.n_too_large;
+        self.n_out_of_range += other.n_out_of_range;
+        self.n_polished += other.n_polished;
+    }
+}
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Plans of different degrees, fastest first; empty where nothing fits.
+    pub plans: Vec<Judged>,
+    /// Seconds that no plan of the space falls below, whatever its cuts and what it computes again.
+    pub bound_s: f64,
+    /// Why it ended.
+    pub stop: Stop,
+    /// How much was done.
+    pub counts: Counts,
+}

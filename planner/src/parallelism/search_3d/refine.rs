@@ -1,0 +1,91 @@
+//! The end of a search: the cuts of every configuration that might become the best are improved.
+
+use std::sync::Arc;
+
+use cost_model::transformer::model::stages::Stages;
+
+use super::fit::Fitter;
+use super::judge::{Judged, judged};
+use super::polish::polished;
+use super::worker::{Open, Worker, in_parallel};
+use super::{Bounded, Counts, Stop};
+
+/// Configurations that are improved between two looks at the best one. Fixed, so that the thread
+/// count changes nothing.
+const ROUND: usize = 8;
+
+/// Improves the cuts of plans, and of all configurations that may become better than the best of
+/// them. The first of the plans is the best then, the others stay those of their degrees.
+pub(super) fn refined(
+    worker: &Worker<'_, '_>,
+    shapes: &[Bounded],
+    (plans, mut open): (Vec<Judged>, Vec<Open>),
+    counts: &mut Counts,
+) -> (Vec<Judged>, Stop) {
+    let of = |index: usize| {
+        let plan = plans.get(index)?;
+        let better = open.iter().find(|own| own.leaf == plan.leaf);
+        let better = better.and_then(|own| improved(worker, &shapes[own.shape], &own.leaf));
+        Some(better.unwrap_or_else(|| plan.clone()))
+    };
+    let mut others = in_parallel(worker.options.n_threads.min(plans.len()), of);
+    counts.n_polished += others.len() as u64;
+    let order = |plan: &Judged| (plan.step, plan.leaf.key());
+    others.sort_by_key(order);
+    let Some(first) = others.first() else { return (others, Stop::Proved) };
+    let mut best = first.clone();
+    open.retain(|own| !plans.iter().any(|plan| plan.leaf == own.leaf));
+    open.sort_by(|a, b| a.least_s.total_cmp(&b.least_s).then(a.leaf.key().cmp(&b.leaf.key())));
+    let mut stop = Stop::Proved;
+    for round in open.chunks(ROUND) {
+        let best_s = best.step.seconds();
+        let wanted = round.iter().take_while(|own| own.least_s <= best_s).collect::<Vec<_>>();
+        if wanted.is_empty() {
+            break;
+        }
+        if let Some(early) = worker.options.stop() {
+            stop = early;
+            break;
+        }
+        let of = |index: usize| {
+            let own: &&Open = wanted.get(index)?;
+            Some(improved(worker, &shapes[own.shape], &own.leaf))
+        };
+        let found = in_parallel(worker.options.n_threads.min(wanted.len()), of);
+        counts.n_polished += found.len() as u64;
+        for plan in found.into_iter().flatten() {
+            if order(&plan) < order(&best) {
+                best = plan;
+            }
+        }
+    }
+    if stop == Stop::Proved
+        && let Some(early) = worker.options.stop()
+    {
+        // What was under way may have been cut short.
+        stop = early;
+    }
+    let family = |plan: &Judged| {
+        let d = &plan.leaf.degrees;
+        [d.data, d.tensor, d.pipeline, d.context, d.expert]
+    };
+    let own = family(&best);
+    let n_plans = others.len();
+    others.retain(|plan| family(plan) != own);
+    others.insert(0, best);
+    others.truncate(n_plans);
+    (others, stop)
+}
+
+/// A configuration with the best cuts that single moves lead to.
+fn improved(worker: &Worker<'_, '_>, shape: &Bounded, leaf: &super::space::Leaf) -> Option<Judged> {
+    if worker.options.stop().is_some() {
+        return None;
+    }
+    let kept = worker.kept(leaf)?;
+    let priced = leaf.priced(*worker.pricing, Arc::clone(&shape.passes));
+    let stages = Stages::new(&priced);
+    let fitter = Fitter::new(&stages, leaf, &kept, worker.limit());
+    let plan = judged(&priced, leaf, fitter.fit()?).ok()?;
+    Some(polished(&fitter, &priced, plan, worker.options))
+}

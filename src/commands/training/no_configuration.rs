@@ -1,0 +1,147 @@
+//! Where pins and sizes leave no configuration at all: which pin it is, what limits it, and the
+//! nearest values that work.
+
+use std::collections::BTreeSet;
+
+use cost_model::transformer::model::Pricing;
+use ir::diagnostic::{Blame, Diagnostic};
+use planner::parallelism::search_3d::Options;
+use planner::parallelism::search_3d::space::{Leaf, Pins, Space, leaves, shapes};
+
+use super::nothing_fits::loosened;
+use super::setting::Setting;
+
+/// Pins that are counts, with what of a configuration they fix.
+type Count = (&'static str, fn(&Pins) -> Option<u64>, fn(&Leaf) -> u64);
+
+const COUNTS: [Count; 7] = [
+    ("data", |pins| pins.data.map(u64::from), |leaf| u64::from(leaf.degrees.data)),
+    ("tensor", |pins| pins.tensor.map(u64::from), |leaf| u64::from(leaf.degrees.tensor)),
+    ("pipeline", |pins| pins.pipeline.map(u64::from), |leaf| u64::from(leaf.degrees.pipeline)),
+    ("context", |pins| pins.context.map(u64::from), |leaf| u64::from(leaf.degrees.context)),
+    ("expert", |pins| pins.expert.map(u64::from), |leaf| u64::from(leaf.degrees.expert)),
+    ("micro-batch", |pins| pins.micro_batch, |leaf| leaf.degrees.micro_batch),
+    (
+        "virtual-stages",
+        |pins| pins.virtual_stages.map(u64::from),
+        |leaf| u64::from(leaf.degrees.virtual_stages),
+    ),
+];
+
+/// The answer, with the exit code of what has no plan.
+pub(super) fn answer(setting: &Setting, space: &Space, options: &Options) -> Diagnostic {
+    let pricing = setting.pricing();
+    let pins = &space.pins;
+    let mut named: Vec<(String, String)> = Vec::new();
+    for (name, free) in loosened(pins) {
+        let open = Space { pins: free, ..space.clone() };
+        let row = COUNTS.iter().find(|row| row.0 == name);
+        let values = works(&pricing, &open, options, row.map(|row| row.2));
+        let pin = row.and_then(|row| (row.1)(pins));
+        let hint = match (pin, values) {
+            (_, values) if values.is_empty() => continue,
+            (Some(pin), values) => format!("{} works", nearest(name, pin, &values)),
+            (None, _) => format!("without --pin {name} there are configurations"),
+        };
+        let flag = pin.map_or_else(|| name.to_owned(), |pin| format!("{name}={pin}"));
+        named.push((flag, hint));
+    }
+    let for_target = pins.words.filter(|_| {
+        let open = Space { pins: Pins { words: None, ..pins.clone() }, ..space.clone() };
+        !works(&pricing, &open, options, None).is_empty()
+    });
+    let diagnostic = |message: String| {
+        Diagnostic::error(Blame::Infeasible, "no-configuration", message)
+            .fact("devices", space.devices.iter().map(u32::to_string).collect::<Vec<_>>())
+            .fact("global_batch", setting.global_batch)
+    };
+    let Some((first, _)) = named.first() else {
+        let pinned: Vec<&str> = loosened(pins).into_iter().map(|(name, _)| name).collect();
+        let message = match (for_target, pinned.is_empty()) {
+            (Some(words), _) => format!("{} can run no configuration of these sizes", words.target),
+            (None, true) => "the sizes leave no configuration at all".to_owned(),
+            (None, false) => {
+                format!("the pins together leave no configuration: {}", pinned.join(", "))
+            }
+        };
+        return diagnostic(message).hint(
+            "degrees must divide the devices, and replicas and micro-batch the global batch",
+        );
+    };
+    let name = first.split('=').next().unwrap_or_default();
+    let limit = limit(setting, space, name);
+    let message = format!("`--pin {first}` leaves no configuration: {limit}");
+    let told = diagnostic(message).fact("limit", limit);
+    named.into_iter().fold(told, |told, (flag, hint)| told.hint(format!("for {flag}: {hint}")))
+}
+
+/// Values of a field over all configurations of a space; of no field, whether there is one.
+fn works(
+    pricing: &Pricing<'_>,
+    space: &Space,
+    options: &Options,
+    field: Option<fn(&Leaf) -> u64>,
+) -> BTreeSet<u64> {
+    let mut values = BTreeSet::new();
+    for shape in shapes(pricing, space) {
+        let is_known = field.is_none() && !values.is_empty();
+        if is_known || options.stop().is_some() {
+            break;
+        }
+        let (own, _) = leaves(&shape, space, pricing.model.n_blocks());
+        values.extend(own.iter().map(|leaf| field.map_or(0, |field| field(leaf))));
+    }
+    values
+}
+
+/// The nearest values on both sides, as flags.
+fn nearest(name: &str, pin: u64, values: &BTreeSet<u64>) -> String {
+    let below = values.range(..pin).next_back();
+    let above = values.range(pin..).next();
+    let flags: Vec<String> =
+        below.into_iter().chain(above).map(|value| format!("--pin {name}={value}")).collect();
+    flags.join(" or ")
+}
+
+/// What limits a field.
+fn limit(setting: &Setting, space: &Space, name: &str) -> String {
+    let devices: Vec<String> = space.devices.iter().map(u32::to_string).collect();
+    let devices = devices.join(" or ");
+    let n_blocks = setting.model.n_blocks();
+    let batch = setting.global_batch;
+    let card = setting.model.groups.first().map(|group| &group.card);
+    let experts = setting.model.groups.iter().find_map(|group| group.card.experts);
+    match (name, card) {
+        ("data", _) => {
+            format!("replicas divide the {devices} devices and the global batch of {batch}")
+        }
+        ("tensor", Some(card)) => format!(
+            "tensor ranks divide the {devices} devices and the {} attention heads, and divide the \
+             {} heads of keys and values or are a multiple of them",
+            card.n_heads, card.n_kv_heads
+        ),
+        ("pipeline", _) => format!(
+            "pipeline ranks divide the {devices} devices, and each holds at least one of the \
+             {n_blocks} blocks"
+        ),
+        ("context", Some(card)) => format!(
+            "context ranks divide the {devices} devices, and twice as many divide the sequence of {}",
+            card.sequence
+        ),
+        ("expert", _) => match experts {
+            Some(experts) => format!(
+                "expert ranks divide data x context, which hold them, and the {} experts",
+                experts.n_experts
+            ),
+            None => "the model has no experts".to_owned(),
+        },
+        ("micro-batch", _) => {
+            format!("a micro-batch divides the samples of a replica, {batch} over data")
+        }
+        ("virtual-stages", _) => format!(
+            "each chunk of each pipeline rank holds at least one of the {n_blocks} blocks, and the \
+             schedule says how many chunks it takes"
+        ),
+        _ => "no other size or pin goes with it".to_owned(),
+    }
+}

@@ -1,0 +1,108 @@
+//! What ends a search over degrees: limits, signals, pins that leave nothing, times past counting.
+
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::folder::{Folder, diamond};
+use super::training::{CLUSTER, config};
+
+const PLAN: &str = "plan config.json --cluster cluster.yaml --sequence-length 2048";
+
+fn folder(cluster: &str) -> Folder {
+    let folder = Folder::new(&diamond());
+    folder.write("config.json", &config().to_string());
+    folder.write("cluster.yaml", cluster);
+    folder
+}
+
+/// A model of a thousand blocks on a thousand devices: minutes of search.
+fn large() -> Folder {
+    let folder = folder(&CLUSTER.replace("count: 2", "count: 256"));
+    let mut config = config();
+    config["num_hidden_layers"] = 1000.into();
+    folder.write("config.json", &config.to_string());
+    folder
+}
+
+#[test]
+fn pins_that_leave_nothing_name_themselves_and_the_nearest_values_that_work() {
+    let folder = folder(CLUSTER);
+    for pin in ["tensor=3", "virtual-stages=12", "pipeline=7", "data=5", "context=6", "expert=2"] {
+        let line = format!("{PLAN} --global-batch 32 --no-offload");
+        let error = folder.run(&format!("{line} --pin {pin}")).exits(4).stderr;
+        assert!(error.contains("no-configuration") && error.contains(pin), "{pin}: {error}");
+        let words = error.split_whitespace().map(|word| word.trim_matches([':', ',', '`']));
+        let name = pin.split('=').next().unwrap();
+        let offered: Vec<&str> =
+            words.filter(|word| word.starts_with(&format!("{name}=")) && *word != pin).collect();
+        assert!(!offered.is_empty(), "{pin}: {error}");
+        for value in offered {
+            folder.run(&format!("{line} --pin {value}")).exits(0);
+        }
+    }
+}
+
+#[test]
+fn more_than_eight_chunks_a_rank_are_planned() {
+    let folder = folder(CLUSTER);
+    let mut config = config();
+    config["num_hidden_layers"] = 24.into();
+    folder.write("config.json", &config.to_string());
+    let line = format!("{PLAN} --global-batch 32 --pin virtual-stages=12 --json");
+    let told = folder.run(&line).exits(0).json();
+    assert_eq!(told["plan"]["parallelism"]["virtual_stages"], 12);
+}
+
+#[test]
+fn a_time_limit_holds_whatever_the_batch_and_the_blocks() {
+    for (folder, batch) in [(folder(CLUSTER), 262_144), (large(), 1024)] {
+        let start = Instant::now();
+        let ran = folder.run(&format!("{PLAN} --global-batch {batch} --time-limit 1s --json"));
+        let taken = start.elapsed();
+        assert!([0, 5].contains(&ran.code), "{}", ran.stderr);
+        // Room for other tests beside this one.
+        assert!(taken < Duration::from_secs(6), "{batch}: {taken:?}");
+    }
+}
+
+#[test]
+fn a_signal_keeps_the_best_plan_so_far() {
+    let folder = large();
+    for signal in ["-INT", "-TERM"] {
+        let child = Command::new(env!("CARGO_BIN_EXE_meshwright"))
+            .current_dir(folder.path("."))
+            .args(format!("{PLAN} --global-batch 1024 --json").split(' '))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        sleep(Duration::from_secs(4));
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        let start = Instant::now();
+        let output = child.wait_with_output().unwrap();
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        // Nothing may have been found by then on a machine that is busy.
+        let code = output.status.code();
+        assert!(matches!(code, Some(0 | 130)), "{code:?}");
+        if code == Some(0) {
+            let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(told["stopped_early"], true);
+            assert!(told["best"]["step_time_ns"].as_u64().unwrap() > 0);
+        }
+    }
+}
+
+#[test]
+fn what_depends_on_a_clock_is_not_the_same_each_time() {
+    let folder = folder(CLUSTER);
+    let line = format!("{PLAN} --global-batch 32 --deterministic");
+    folder.run(&format!("{line} --time-limit 5s")).exits(2);
+    let told = |line: &str| folder.run(line).exits(0).stdout;
+    assert_eq!(told(&line), told(&line));
+    let line = format!("{line} --json");
+    assert_eq!(told(&line), told(&line));
+}
