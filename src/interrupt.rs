@@ -1,11 +1,11 @@
-//! What ends a search early: Ctrl-C, of which the first one asks for the best so far and the second
-//! one ends the program, and the time limit, which counts from the start of the program.
+//! What ends a search early: signals (of Ctrl-C the first one asks for the best so far and the second
+//! one ends the program), and the time limit, which counts from the start of the program.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 /// Exit code of a run that was interrupted with nothing to keep.
@@ -41,4 +41,9 @@ fn register() -> Arc<AtomicBool> {
         let _ = flag::register(signal, Arc::clone(&raised));
     }
     raised
+}
+
+/// A file that grows past the user's limit is a write that fails, not the end of the program.
+pub(crate) fn survive_full_files() {
+    let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
 }
