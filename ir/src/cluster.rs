@@ -312,9 +312,8 @@ impl Cluster {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         let n = self.devices.len();
-        let has_way = |a, b| {
-            self.links.position(n, a, b).is_some_and(|kind| kind < self.links.kinds.len())
-        };
+        let has_way =
+            |a, b| self.links.position(n, a, b).is_some_and(|kind| kind < self.links.kinds.len());
         (0..n).all(|a| (0..n).all(|b| a == b || has_way(a, b)))
     }
 }

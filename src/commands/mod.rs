@@ -13,6 +13,7 @@ mod explain;
 mod export;
 mod import;
 mod instance;
+mod narrower;
 mod outcome;
 mod plan;
 mod plot;

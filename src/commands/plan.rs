@@ -21,7 +21,7 @@ use crate::cli::PlanArgs;
 use crate::commands::outcome::{self, Solved};
 use crate::commands::plot::{self, Unit};
 use crate::commands::trust::Trust;
-use crate::commands::{CommandResult, Exit, export, instance, training};
+use crate::commands::{CommandResult, Exit, export, instance, narrower, training};
 use crate::escape;
 use crate::interrupt;
 use crate::load::{self, Loaded};
@@ -49,6 +49,7 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     check_outputs(args, &exports, existing)?;
     let recipe = Recipe::parse(&args.algorithm)?;
     let cancel = interrupt::flag();
+    let opened = Instant::now();
     let loaded = load::problem(
         &args.model,
         &args.problem,
@@ -67,7 +68,7 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
         deterministic: args.limits.deterministic,
         cancel,
     };
-    let start = Instant::now();
+    let (start, read) = (Instant::now(), opened.elapsed());
     let mut publisher = Publisher::new(args.output.as_deref(), existing, args.progress, printer);
     let solved = solve(loaded.problem.clone(), &request, &mut |event| {
         publish(&mut publisher, &loaded, event);
@@ -78,6 +79,8 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
         Err(_) if request.cancel.load(Ordering::SeqCst) => return Ok(interrupted(printer)),
         Err(mut none) => {
             name_limit(args, &mut none.diagnostic);
+            let narrower = narrower::hint(args, &loaded, &request, &none, (start, read));
+            none.diagnostic.hints.extend(narrower);
             return Ok(outcome::print_failure(&none, printer));
         }
     };
