@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ir::cluster::{Check, Cluster};
+use ir::cluster::{Check, Cluster, MAX_PLACES};
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::OpId;
@@ -30,8 +30,9 @@ pub struct Annotated {
 /// Gives every op its duration on every kind of device and every byte its place.
 ///
 /// # Errors
-/// `out-of-range` where all of it, one after the other on the slowest devices and links, would take
-/// longer than the clock counts. `no-device` where an op or a group can run nowhere. It carries a fact `missing_figure` where
+/// `too-many-devices` past [`MAX_PLACES`]; `out-of-range` where all of it, one after the other on the
+/// slowest devices and links, would take longer than the clock counts; `no-device` where an op or a
+/// group can run nowhere. It carries a fact `missing_figure` where
 /// that is because a kind does not state what the cost model needs.
 pub fn annotate(
     graph: Arc<Graph>,
@@ -41,6 +42,12 @@ pub fn annotate(
     objective: Objective,
     constraints: Constraints,
 ) -> Result<Annotated, Diagnostic> {
+    if cluster.n_devices() > MAX_PLACES {
+        let n = cluster.n_devices();
+        let message = format!("operators are placed on at most {MAX_PLACES} devices, not on {n}");
+        return Err(Diagnostic::input("too-many-devices", message)
+            .hint("plan a training run with --global-batch, or describe fewer hosts"));
+    }
     let costs = Costs::new(&graph, &cluster, profile);
     let origins = origins(&costs, &cluster, profile);
     let warnings: Vec<Diagnostic> = missing_figures(&graph, &cluster, &costs)

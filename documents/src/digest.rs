@@ -121,6 +121,9 @@ pub fn cluster(cluster: &Cluster) -> String {
     encoder.numbers(links.send.iter().map(|channel| u64::from(channel.0)));
     encoder.numbers(links.receive.iter().map(|channel| u64::from(channel.0)));
     encoder.numbers(links.pairs.iter().map(|pair| u64::from(*pair)));
+    if !links.places.is_empty() {
+        encoder.numbers(links.places.iter().map(|place| u64::from(*place)));
+    }
     encoder.finish()
 }
 

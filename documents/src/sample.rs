@@ -123,6 +123,7 @@ pub(crate) fn cluster() -> Cluster {
             ],
             send: vec![ChannelId(0), ChannelId(2)],
             receive: vec![ChannelId(1), ChannelId(3)],
+            places: Vec::new(),
             pairs: vec![NO_ROUTE, 0, 0, NO_ROUTE],
         },
         classes: vec![vec![DeviceId(0), DeviceId(1)]],

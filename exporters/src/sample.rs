@@ -137,6 +137,7 @@ pub(crate) fn cluster(names: &[&str]) -> Cluster {
                 .collect(),
             send: (0..n).map(|d| ChannelId::new(2 * d)).collect(),
             receive: (0..n).map(|d| ChannelId::new(2 * d + 1)).collect(),
+            places: Vec::new(),
             pairs: (0..n * n).map(|p| if p / n == p % n { NO_ROUTE } else { 0 }).collect(),
         },
         classes: vec![(0..n).map(DeviceId::new).collect()],

@@ -142,8 +142,42 @@ pub struct Links {
     /// `device * n_tiers + tier`: the channel that a receiver occupies. Equal to `send` where the
     /// cluster is half-duplex.
     pub receive: Vec<ChannelId>,
-    /// `from * n_devices + to`: position in `kinds`, or [`NO_ROUTE`].
+    /// By device, its place: devices of one place sit in one host and have the same ways to all
+    /// others. Empty where each device is a place of its own.
+    pub places: Vec<u32>,
+    /// `from * n_places + to`: position in `kinds`, or [`NO_ROUTE`]; of a place to itself, the way
+    /// between two of its devices.
     pub pairs: Vec<u16>,
+}
+
+/// Most devices of which each is a place of its own: what plans each pair apart takes no more.
+pub const MAX_PLACES: usize = 4_096;
+
+impl Links {
+    /// Position of a pair of different devices in `kinds`; out of its range where there is no way.
+    fn position(&self, n_devices: usize, from: usize, to: usize) -> Option<usize> {
+        let at = if self.places.is_empty() {
+            from * n_devices + to
+        } else {
+            let (from, to) = (*self.places.get(from)?, *self.places.get(to)?);
+            from as usize * self.pairs.len().isqrt() + to as usize
+        };
+        self.pairs.get(at).map(|kind| usize::from(*kind))
+    }
+
+    /// The first device of each place.
+    fn firsts(&self, n_devices: usize) -> Vec<usize> {
+        if self.places.is_empty() {
+            return (0..n_devices).collect();
+        }
+        let mut firsts = vec![0; self.pairs.len().isqrt()];
+        for (device, place) in self.places.iter().enumerate().rev() {
+            if let Some(first) = firsts.get_mut(*place as usize) {
+                *first = device;
+            }
+        }
+        firsts
+    }
 }
 
 /// Devices and links.
@@ -193,8 +227,8 @@ impl Cluster {
             return None;
         }
         let links = &self.links;
-        let kind = *links.pairs.get(from.index() * self.devices.len() + to.index())?;
-        let kind = links.kinds.get(usize::from(kind))?;
+        let kind = links.position(self.devices.len(), from.index(), to.index())?;
+        let kind = links.kinds.get(kind)?;
         Some(Route {
             kind,
             send: links.send[from.index() * links.n_tiers + kind.tier],
@@ -219,12 +253,14 @@ impl Cluster {
     /// [`Links::kinds`].
     #[must_use]
     pub fn ways(&self, of_one_host: bool) -> Vec<&RouteKind> {
-        let n = self.devices.len();
+        let firsts = self.links.firsts(self.devices.len());
+        let nodes: Vec<_> = firsts.iter().map(|d| self.devices.get(*d).map(|d| d.node)).collect();
+        let n = nodes.len();
         let mut is_used = vec![false; self.links.kinds.len()];
-        for (from, a) in self.devices.iter().enumerate() {
+        for (from, a) in nodes.iter().enumerate() {
             let row = self.links.pairs.get(from * n..(from + 1) * n).unwrap_or_default();
-            for (kind, b) in row.iter().zip(&self.devices) {
-                if (a.node == b.node) == of_one_host
+            for (kind, b) in row.iter().zip(&nodes) {
+                if (a == b) == of_one_host
                     && let Some(used) = is_used.get_mut(usize::from(*kind))
                 {
                     *used = true;
@@ -276,7 +312,9 @@ impl Cluster {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         let n = self.devices.len();
-        (0..n).all(|a| (0..n).all(|b| a == b || self.links.pairs[a * n + b] != NO_ROUTE))
+        let has_way =
+            |a, b| self.links.position(n, a, b).is_some_and(|kind| kind < self.links.kinds.len());
+        (0..n).all(|a| (0..n).all(|b| a == b || has_way(a, b)))
     }
 }
 

@@ -14,6 +14,7 @@ mod export;
 mod found;
 mod import;
 mod instance;
+mod narrower;
 mod outcome;
 mod plan;
 mod plot;

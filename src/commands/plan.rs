@@ -18,7 +18,7 @@ use crate::commands::found::{self, Found};
 use crate::commands::outcome::{self, Solved};
 use crate::commands::plot::{self, Unit};
 use crate::commands::trust::Trust;
-use crate::commands::{CommandResult, Exit, export, instance, training};
+use crate::commands::{CommandResult, Exit, export, instance, narrower, training};
 use crate::interrupt;
 use crate::load::{self, Loaded};
 use crate::modes::{self, Mode};
@@ -44,6 +44,7 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let existing = Existing::of(args.force);
     check_outputs(args, &exports, existing)?;
     let recipe = Recipe::parse(&args.algorithm)?;
+    let opened = Instant::now();
     let (model, flags) = (args.model.clone(), args.problem.clone());
     let (objective, executor) = (args.objective.unwrap_or_default(), args.executor);
     let read = move |_: &dyn Fn(())| load::problem(&model, &flags, objective, executor);
@@ -62,7 +63,7 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
         deterministic: args.limits.deterministic,
         cancel: Arc::clone(&watch.cancel),
     };
-    let start = Instant::now();
+    let (start, read) = (Instant::now(), opened.elapsed());
     let mut publisher = Publisher::new(args.output.as_deref(), existing, args.progress, printer);
     let solved = solve(loaded.problem.clone(), &request, &mut |event| {
         publish(&mut publisher, &loaded, event);
@@ -74,6 +75,8 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
         Err(mut none) => {
             name_limit(args, &mut none.diagnostic);
             none.diagnostic.hints.extend(outcome::other_way(&loaded.problem));
+            let narrower = narrower::hint(args, &loaded, &request, &none, (start, read));
+            none.diagnostic.hints.extend(narrower);
             return Ok(outcome::print_failure(&none, printer));
         }
     };

@@ -175,6 +175,7 @@ mod tests {
             channels: (0..16).map(|i| Channel { name: i.to_string() }).collect(),
             send: (0..8).map(ChannelId::new).collect(),
             receive: (8..16).map(ChannelId::new).collect(),
+            places: Vec::new(),
             pairs: (0..16).map(|i| pair(i / 4, i % 4)).collect(),
         };
         Cluster { devices: (0..4).map(device).collect(), links, ..Cluster::default() }

@@ -14,8 +14,8 @@ use super::catalogue::Catalogue;
 use super::ranges::checked;
 use super::values::{bytes, check_name, count, peak, rate};
 
-/// Most devices of a cluster.
-pub(super) const MAX_DEVICES: u64 = 4_096;
+/// Most devices of a cluster: four times the largest published training runs.
+pub(super) const MAX_DEVICES: u64 = 65_536;
 /// Held by driver context and libraries of a catalogue device where the file states nothing:
 /// between the 0.3 GiB of a bare CUDA context and the 0.8 GiB of one with collective buffers.
 const DEFAULT_CONTEXT: Bytes = Bytes(512 * 1024 * 1024);
@@ -248,6 +248,7 @@ fn too_many() -> Diagnostic {
         format!("the cluster has more than {MAX_DEVICES} devices"),
     )
     .fact("most", MAX_DEVICES)
+    .hint("a training run over equal hosts scales by its replicas: plan it on fewer hosts")
 }
 
 fn own_kinds(

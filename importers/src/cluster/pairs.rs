@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ir::cluster::{Channel, Check, Duplex, Links, NO_ROUTE, RouteKind};
+use ir::cluster::{Channel, Check, Duplex, Links, MAX_PLACES, NO_ROUTE, RouteKind};
 use ir::diagnostic::Diagnostic;
 use ir::id::ChannelId;
 use ir::units::BytesPerSecond;
@@ -95,30 +95,92 @@ fn intern(
     Ok(position)
 }
 
+/// What ways are looked for between: devices, or places of devices that have the same ways.
+struct Units {
+    of_device: Vec<usize>,
+    first: Vec<usize>,
+    /// Another device of it.
+    second: Vec<Option<usize>>,
+}
+
+impl Units {
+    /// Each device, up to [`MAX_PLACES`]; above, devices of one host in the same domains that no
+    /// link names.
+    fn of(fabric: &Fabric, inventory: &Inventory) -> Result<Self, Diagnostic> {
+        let n = inventory.devices.len();
+        if n <= MAX_PLACES {
+            let all = || (0..n).collect();
+            return Ok(Self { of_device: all(), first: all(), second: vec![None; n] });
+        }
+        let mut is_named = vec![false; n + fabric.n_switches];
+        for &(from, to, ..) in &fabric.direct {
+            (is_named[from], is_named[to]) = (true, true);
+        }
+        let mut units = Self { of_device: Vec::with_capacity(n), first: vec![], second: vec![] };
+        let mut known = HashMap::new();
+        for (device, info) in inventory.devices.iter().enumerate() {
+            let domains: Vec<_> =
+                fabric.memberships[device].iter().map(|m| (m.hub, m.tier, m.way)).collect();
+            let named = is_named[device].then_some(device);
+            let next = units.first.len();
+            let unit = *known.entry((info.node, domains, named)).or_insert(next);
+            units.of_device.push(unit);
+            if unit < next {
+                units.second[unit].get_or_insert(device);
+                continue;
+            }
+            if next == MAX_PLACES {
+                let message = format!(
+                    "the cluster has more than {MAX_PLACES} hosts, domains or devices with ways \
+                     of their own"
+                );
+                return Err(Diagnostic::input("too-many-devices", message)
+                    .fact("devices", n)
+                    .hint("describe hosts of several devices as entries of `nodes`"));
+            }
+            units.first.push(device);
+            units.second.push(None);
+        }
+        Ok(units)
+    }
+
+    fn len(&self) -> usize {
+        self.first.len()
+    }
+
+    /// Two devices of different units, or of one.
+    fn pair(&self, from: usize, to: usize) -> Option<(usize, usize)> {
+        let other = if from == to { self.second[to] } else { Some(self.first[to]) };
+        other.map(|other| (self.first[from], other))
+    }
+}
+
 /// Finds the way of each pair.
 pub(super) fn pairs(
     links: &mut Links,
     fabric: &Fabric,
     inventory: &Inventory,
 ) -> Result<(), Diagnostic> {
-    let n = inventory.devices.len();
+    let units = Units::of(fabric, inventory)?;
+    let (n_devices, n) = (inventory.devices.len(), units.len());
     links.pairs = vec![NO_ROUTE; n * n];
     let mut known = Known::default();
     for &(from, to, tier, way) in &fabric.direct {
-        if from < n && to < n {
+        if from < n_devices && to < n_devices {
             let kind = intern(links, &mut known, KindKey::Ways(tier, way, way), || {
                 joined(fabric, tier, way, way)
             })?;
-            links.pairs[from * n + to] = kind;
+            links.pairs[units.of_device[from] * n + units.of_device[to]] = kind;
         }
     }
     for from in 0..n {
-        for to in (0..n).filter(|to| *to != from) {
+        for to in 0..n {
+            let Some((a, b)) = units.pair(from, to) else { continue };
             if links.pairs[from * n + to] != NO_ROUTE {
                 continue;
             }
-            let theirs = &fabric.memberships[to];
-            let both = fabric.memberships[from]
+            let theirs = &fabric.memberships[b];
+            let both = fabric.memberships[a]
                 .iter()
                 .find_map(|a| theirs.iter().find(|b| b.hub == a.hub).map(|b| (a, b)));
             if let Some((a, b)) = both {
@@ -128,25 +190,30 @@ pub(super) fn pairs(
             }
         }
     }
-    add_paths(links, fabric, n, &mut known)
+    add_paths(links, fabric, &units, &mut known)?;
+    if n < n_devices {
+        links.places = units.of_device.iter().map(|unit| *unit as u32).collect();
+    }
+    Ok(())
 }
 
 fn add_paths(
     links: &mut Links,
     fabric: &Fabric,
-    n: usize,
+    units: &Units,
     known: &mut Known,
 ) -> Result<(), Diagnostic> {
-    let graph = LinkGraph::new(fabric, n);
+    let n = units.len();
+    let graph = LinkGraph::new(fabric, units.of_device.len());
     for from in 0..n {
         let missing = |to: &usize| *to != from && links.pairs[from * n + to] == NO_ROUTE;
         let missing: Vec<usize> = (0..n).filter(missing).collect();
         if missing.is_empty() {
             continue;
         }
-        let best = graph.from(from);
+        let best = graph.from(units.first[from]);
         for to in missing {
-            let Some(hop) = best.get(to).copied().flatten() else {
+            let Some(hop) = best.get(units.first[to]).copied().flatten() else {
                 continue;
             };
             let Some(kind) = path_kind(&hop) else {

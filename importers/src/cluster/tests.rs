@@ -243,8 +243,9 @@ fn bad_values_are_refused_by_code() {
     assert_eq!(explicit("8000000000", "1000"), "no-memory-left");
     assert_eq!(refusal("name: x").code, "no-devices");
     assert_eq!(refusal("").code, "no-devices");
-    assert_eq!(refusal("nodes: [{device: t4, devices: 5000}]").code, "count-invalid");
-    assert_eq!(refusal("nodes: [{device: t4, count: 2000, devices: 4}]").code, "too-many-devices");
+    assert_eq!(refusal("nodes: [{device: t4, devices: 70000}]").code, "count-invalid");
+    assert_eq!(refusal("nodes: [{device: t4, count: 20000, devices: 4}]").code, "too-many-devices");
+    assert_eq!(refusal("nodes: [{device: t4, count: 5000}]").code, "too-many-devices");
     assert_eq!(refusal("nodes: [").code, "yaml-invalid");
     assert_eq!(refusal(&"[".repeat(100_000)).code, "yaml-invalid");
     assert_eq!(refusal("nodes: [{devices: 1}]").code, "missing-key");
@@ -296,6 +297,44 @@ network: {link: ib_ndr_400}
     let cluster = cluster(text);
     assert_eq!((cluster.n_devices(), cluster.classes.len()), (4_096, 512));
     assert_eq!(cluster.links.kinds.len(), 2);
+}
+
+#[test]
+fn more_devices_have_the_ways_of_their_places() {
+    let text = |hosts: usize| {
+        format!(
+            "
+nodes: [{{count: {hosts}, device: h100_sxm5_80gb, devices: 8, scaleup: nvlink4, nics: 4}}]
+network: {{link: ib_ndr_400}}
+"
+        )
+    };
+    let (large, small) = (cluster(&text(2_048)), cluster(&text(2)));
+    assert_eq!((large.n_devices(), large.links.pairs.len()), (16_384, 2_048 * 2_048));
+    assert_eq!(large.islands().len(), 1);
+    assert_eq!(large.classes.len(), 2_048 * 4, "two devices of a card change places");
+    // The two forms agree on every pair of the first and, moved there, of the last two hosts.
+    for from in 0..16 {
+        for to in 0..16 {
+            let ends = |base: usize| (DeviceId::new(base + from), DeviceId::new(base + to));
+            let way = |cluster: &Cluster, (a, b)| cluster.route(a, b).map(|r| r.kind.clone());
+            assert_eq!(way(&large, ends(0)), way(&small, ends(0)));
+            assert_eq!(way(&large, ends(16_368)), way(&small, ends(0)));
+        }
+    }
+    assert_eq!(large.ways(true).len(), 1);
+    assert_eq!(large.ways(false).len(), 1);
+    // A named device has ways of its own.
+    let named = format!(
+        "{}links: [{{between: [node0.gpu0, node9.gpu1], bytes_per_s: 1e9, latency_s: 1e-6}}]",
+        text(1_024)
+    );
+    let named = cluster(&named);
+    assert_eq!(named.links.pairs.len(), 1_026 * 1_026);
+    let kind = |a, b| named.route(DeviceId::new(a), DeviceId::new(b)).unwrap().kind.name.clone();
+    assert_eq!(kind(0, 73), "node0.gpu0-node9.gpu1");
+    assert_eq!((kind(0, 1), kind(1, 2)), ("nvlink4".to_owned(), "nvlink4".to_owned()));
+    assert_eq!((kind(0, 74), kind(1, 73)), ("ib_ndr_400".to_owned(), "ib_ndr_400".to_owned()));
 }
 
 #[test]

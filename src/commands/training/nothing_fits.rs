@@ -7,6 +7,7 @@ use cost_model::transformer::model::{Offload, Pricing, judged};
 use cost_model::transformer::system::System;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::Plan;
+use ir::tensor::DType;
 use ir::units::Bytes;
 use planner::parallelism::search_3d::least::{Least, least};
 use planner::parallelism::search_3d::space::{Again, Pins, Space};
@@ -14,6 +15,7 @@ use planner::parallelism::search_3d::{Cuts, Found, Options, solve};
 
 use super::answer::{degrees, ranks_of_stages};
 use super::no_configuration;
+use super::numbers::Numbers;
 use super::setting::Setting;
 use crate::commands::CommandResult;
 use crate::printer::Printer;
@@ -149,6 +151,9 @@ fn ways(
             None => ways.extend(full_hosts(&moved, space, options)?),
         }
     }
+    if let Some(way) = in_time().then(|| narrower(setting, space, &one)).flatten() {
+        ways.push(way);
+    }
     let most = space.devices.iter().copied().max().unwrap_or(1);
     let more = (1..=6).map(|power| most.saturating_mul(1 << power));
     let found = more
@@ -187,6 +192,20 @@ pub(super) fn hosts_are_full(costs: &PipelineCosts, plan: &Plan) -> String {
     };
     let why = full.map_or_else(String::new, |full| format!("{}: {full}", full.code()));
     format!("with more memory in the hosts their share of the states fits ({why})")
+}
+
+/// The same run in 16 bits, where it was asked for in more.
+fn narrower(setting: &Setting, space: &Space, options: &Options) -> Option<String> {
+    let own = setting.numbers;
+    let has = |dtype: &DType| setting.system.device.peak.contains_key(dtype);
+    let dtype =
+        [DType::Bf16, DType::F16].into_iter().find(has).filter(|_| own.dtype.bits() > 16)?;
+    let numbers = Numbers { dtype, ..own };
+    let (gradients, format) = (numbers.gradients(), numbers.format());
+    let narrow = Pricing { dtype, gradients, format, ..setting.pricing() };
+    let found = solve(&narrow, space, options);
+    let plan = found.plans.first()?;
+    Some(format!("with --dtype {dtype} a plan fits: step time {}", plan.step))
 }
 
 /// What binds even with the optimizer states on the hosts.

@@ -51,7 +51,7 @@ fn hosts_without_a_network_are_islands_for_training_runs() {
     apart.write("wide.json", &joined.read("plan.json"));
     let on = "wide.json --model config.json --cluster cluster.yaml --allow-mismatch";
     apart.run(&format!("verify {on}")).exits(6).says("don't reach each other");
-    apart.run(&format!("simulate {on}")).exits(3);
+    apart.run(&format!("simulate {on}")).exits(6);
 }
 
 #[test]
@@ -103,4 +103,36 @@ fn constants_of_a_profile_that_no_stack_can_have_are_refused() {
     let own = folder(&cluster);
     own.write("own.yaml", &stack("0.9"));
     own.run(&with).exits(0);
+}
+
+#[test]
+fn a_model_that_fits_in_16_bits_is_told_so() {
+    // 0.6 billion parameters: 2.4 GB in fp32, 1.2 GB in bf16.
+    let own = folder(
+        "kinds: [{name: chip, memory_bytes: 2GB, memory_bytes_per_s: 1e12, peak_fp32_flops: 1e13, \
+         peak_bf16_flops: 1e14}]\ndevices: [{id: only, kind: chip}]\n",
+    );
+    let mut wide = config();
+    wide["torch_dtype"] = "float32".into();
+    wide["max_position_embeddings"] = 256.into();
+    own.write("config.json", &wide.to_string());
+    let plan = "plan config.json --cluster cluster.yaml";
+    own.run(plan).exits(4).says("with --dtype bf16 a plan fits");
+    own.run(&format!("{plan} --dtype bf16")).exits(0);
+}
+
+#[test]
+fn sixteen_thousand_devices_are_planned() {
+    let large = folder(
+        "nodes: [{count: 2048, device: h100_sxm5_80gb, devices: 8, scaleup: nvlink4}]\n\
+         network: {link: ib_ndr_400}\n",
+    );
+    let line = "plan config.json --cluster cluster.yaml --global-batch 16384 --sequence-length \
+                1024 --pin pipeline=1 --pin tensor=8 --json";
+    let told = large.run(line).exits(0).json();
+    assert!(told["best"]["degrees"].as_str().unwrap().starts_with("data 2048 x tensor 8"));
+    // Operators are placed one by one, on fewer.
+    large.run("plan config.json --cluster cluster.yaml").exits(3).says("4096 devices");
+    let lone = folder("nodes: [{count: 100000, device: t4}]\n");
+    lone.run(line).exits(3).says("between 1 and 65536");
 }
