@@ -48,6 +48,7 @@ pub(crate) fn check(
             return Err(same_file(output, "it is an input of this run"));
         }
         check_existing(output, existing)?;
+        sweep(&place);
         // Gone again at once: no run leaves a temporary file, however it ends.
         drop(temporary(&place).map_err(|error| not_writable(output, &error.to_string()))?);
         places.push(place);
@@ -128,9 +129,36 @@ fn folder(path: &Path) -> &Path {
     }
 }
 
+/// What names of temporary files begin with; the id of their process follows.
+const PREFIX: &str = ".meshwright-";
+const SUFFIX: &str = ".tmp";
+
+/// Removes what runs that were killed have left in the folder of `path`.
+fn sweep(path: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder(path)) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| {
+            let rest = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+            rest.split_once('-')?.0.parse::<u32>().ok()
+        });
+        if process.is_some_and(|process| !is_running(process)) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Whether a process may still be there; yes where the system does not say.
+fn is_running(process: u32) -> bool {
+    let all = Path::new("/proc");
+    !all.join("self").exists() || all.join(process.to_string()).exists()
+}
+
 /// A file in the folder of `path` that is removed unless it is renamed.
 fn temporary(path: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
+    let prefix = format!("{PREFIX}{}-", std::process::id());
+    builder.prefix(&prefix).suffix(SUFFIX);
     // As open as the user's mask lets any new file be.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -146,23 +174,54 @@ pub(crate) fn write_all(
     files: &[(PathBuf, Vec<u8>)],
     existing: Existing,
 ) -> Result<(), Diagnostic> {
+    let files: Vec<_> =
+        files.iter().map(|(path, bytes)| (path.clone(), bytes.clone(), existing)).collect();
+    write_each(&files)
+}
+
+/// As [`write_all`], with what may become of each file that exists.
+///
+/// # Errors
+/// Those of [`write_all`].
+pub(crate) fn write_each(files: &[(PathBuf, Vec<u8>, Existing)]) -> Result<(), Diagnostic> {
     let mut staged = Vec::new();
-    for (path, bytes) in files {
+    for (path, bytes, existing) in files {
         let failed = |e: io::Error| write_failed(path, &e);
         // What a link leads to is replaced, not the link.
         let place = place(path)?;
         let mut file = temporary(&place).map_err(failed)?;
         file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-        staged.push((path, place, file));
+        staged.push((path, place, file, existing));
     }
-    for (path, place, file) in staged {
+    let mut new = Vec::new();
+    for (path, place, file, existing) in staged {
         let renamed = match existing {
-            Existing::Keep => file.persist_noclobber(place),
-            Existing::Replace => file.persist(place),
+            Existing::Keep => file.persist_noclobber(&place),
+            Existing::Replace => file.persist(&place),
         };
-        renamed.map_err(|e| write_failed(path, &e.error))?;
+        if let Err(error) = renamed {
+            // All or none: what this call has made goes again.
+            new.iter().for_each(|made| drop(std::fs::remove_file(made)));
+            return Err(write_failed(path, &error.error));
+        }
+        if *existing == Existing::Keep {
+            new.push(place);
+        }
     }
     Ok(())
+}
+
+/// Keeps bytes in a file of a new name beside one that could not be written, or in the folder for
+/// temporary files; `None` where neither takes them.
+pub(crate) fn kept(near: &Path, bytes: &[u8]) -> Option<PathBuf> {
+    let name = near.file_name().map_or_else(|| "plan".into(), |name| name.to_string_lossy());
+    [folder(near).to_owned(), std::env::temp_dir()].into_iter().find_map(|folder| {
+        let mut builder = tempfile::Builder::new();
+        let mut file =
+            builder.prefix(&format!("{name}.kept-")).suffix(".json").tempfile_in(folder).ok()?;
+        file.write_all(bytes).and_then(|()| file.as_file().sync_all()).ok()?;
+        file.keep().ok().map(|(_, path)| path)
+    })
 }
 
 fn write_failed(path: &Path, error: &io::Error) -> Diagnostic {
@@ -189,6 +248,28 @@ mod tests {
         write_all(&[(path.clone(), b"new".to_vec())], Existing::Replace).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn files_of_killed_runs_are_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: String| folder.path().join(name);
+        // No system numbers its processes that high.
+        let old = at(format!("{PREFIX}{}-x{SUFFIX}", u32::MAX));
+        let own = at(format!("{PREFIX}{}-x{SUFFIX}", std::process::id()));
+        let other = at(format!("{PREFIX}notes{SUFFIX}"));
+        [&old, &own, &other].iter().for_each(|path| fs::write(path, "").unwrap());
+        check(&[&at("plan.json".to_owned())], &[], Existing::Keep).unwrap();
+        assert!(!old.exists() || !Path::new("/proc/self").exists());
+        assert!(own.exists() && other.exists());
+    }
+
+    #[test]
+    fn a_plan_without_its_file_is_kept_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = kept(&folder.path().join("plan.json"), b"all").unwrap();
+        assert_eq!(path.parent(), Some(folder.path()));
+        assert_eq!(fs::read(path).unwrap(), b"all");
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub(crate) fn dtype(text: &str) -> Result<DType, String> {
         .ok_or_else(|| format!("needs one of {}", FLOATS.map(DType::name).join(", ")))
 }
 
+/// The longest time that is taken, some 31 years.
+const LONGEST_SECONDS: f64 = 1e9;
+
 /// `500ms`, `30s`, `2m`, `1h`, or a bare number of seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, f64); 4] = [("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
@@ -65,6 +68,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .unwrap_or((text, 1.0));
     let wrong = || "needs a time such as 500ms, 30s or 2m".to_owned();
     let seconds: f64 = number.trim().parse().map_err(|_| wrong())?;
+    // No clock adds up much more than that.
+    if seconds * scale > LONGEST_SECONDS {
+        return Err(format!(
+            "is too long; leave the limit out, or give at most {LONGEST_SECONDS:e} s"
+        ));
+    }
     Duration::try_from_secs_f64(seconds * scale).map_err(|_| wrong())
 }
 
@@ -78,6 +87,8 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
         assert!(duration("-1s").is_err() && duration("nan").is_err() && duration("1e30h").is_err());
+        assert!(duration("1e19").is_err() && duration("inf").is_err());
+        assert!(duration("1e9").is_ok());
     }
 
     #[test]

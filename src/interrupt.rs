@@ -1,9 +1,9 @@
-//! Ctrl-C: the first one asks for the best so far, the second one ends the program.
+//! Signals. Ctrl-C: the first one asks for the best so far, the second one ends the program.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 /// Exit code of a run that was interrupted with nothing to keep.
@@ -27,4 +27,9 @@ fn register() -> Arc<AtomicBool> {
         let _ = flag::register(signal, Arc::clone(&raised));
     }
     raised
+}
+
+/// A file that grows past the user's limit is a write that fails, not the end of the program.
+pub(crate) fn survive_full_files() {
+    let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
 }

@@ -161,6 +161,12 @@ fn annotated(
     )?;
     warnings.extend(annotated.warnings);
     let problem = Arc::new(annotated.problem);
+    if problem.actions.is_empty() {
+        let message = "the model has no op that runs anywhere, so there is nothing to plan";
+        return Err(Diagnostic::input("no-ops", message)
+            .fact("ops", problem.graph.ops.len())
+            .hint("give the graph of a model; `meshwright import` says what a file holds"));
+    }
     Ok(Loaded { problem, summary, profile, request, warnings })
 }
 

@@ -17,6 +17,7 @@ mod measure_flags;
 mod model_flags;
 mod modes;
 mod one_host;
+mod out_of_memory;
 mod pattern;
 mod printer;
 mod progress;
@@ -31,7 +32,11 @@ use std::process::ExitCode;
 
 use crate::printer::{Format, Printer};
 
+#[global_allocator]
+static ALLOCATOR: out_of_memory::Allocator = out_of_memory::Allocator;
+
 fn main() -> ExitCode {
+    interrupt::survive_full_files();
     // Flags may be wrong, so whether JSON is wanted is read before they are parsed.
     let json = std::env::args_os().skip(1).take_while(|a| a != "--").any(|a| a == "--json");
     let printer = Printer::new(if json { Format::Json } else { Format::Text });

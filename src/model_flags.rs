@@ -1,12 +1,22 @@
 //! How a model file is read: the flags checked against each other, and against what was read.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use importers::ImportOptions;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 
-use crate::cli::ModelFlags;
+use crate::cli::{ModelFlags, ProblemFlags};
+
+impl ProblemFlags {
+    /// All files that a run with these flags reads.
+    pub(crate) fn inputs<'a>(&'a self, model: &'a Path) -> Vec<&'a Path> {
+        let others = [&self.cluster, &self.profile, &self.constraints];
+        let others = others.into_iter().filter_map(|file| file.as_deref());
+        std::iter::once(model).chain(others).collect()
+    }
+}
 
 /// What the flags ask of the importer.
 ///

@@ -3,7 +3,7 @@
 //! Whoever has read a line finds a plan in the file that is at least as good, however the run ends.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -64,7 +64,10 @@ impl Incumbent<'_> {
 /// Takes incumbents as they come.
 pub(crate) struct Publisher<'a> {
     output: Option<&'a Path>,
+    /// What may become of the plan file, which is this run's own once it was written.
     existing: Existing,
+    /// What may become of the others.
+    others: Existing,
     follow: Follow,
     printer: &'a Printer,
     progress: Progress,
@@ -84,7 +87,7 @@ impl<'a> Publisher<'a> {
             Follow::Bar => Progress::new(printer),
             Follow::Lines | Follow::None => Progress::silent(),
         };
-        Self { output, existing, follow, printer, progress, written: None }
+        Self { output, existing, others: existing, follow, printer, progress, written: None }
     }
 
     /// Takes note of what is tried.
@@ -142,11 +145,41 @@ impl<'a> Publisher<'a> {
         self.progress = Progress::silent();
     }
 
-    /// The last word: the same plan with the final bound.
+    /// The last word: the same plan with the final bound, and all other files of the run with it.
     ///
     /// # Errors
-    /// Those of [`artifact::write_all`].
-    pub(crate) fn last(mut self, bytes: Vec<u8>) -> Result<(), Diagnostic> {
-        self.write(bytes)
+    /// Those of [`artifact::write_all`]; then none of the others has got its name.
+    pub(crate) fn last(
+        &mut self,
+        bytes: Vec<u8>,
+        others: &[(PathBuf, Vec<u8>)],
+    ) -> Result<(), Diagnostic> {
+        let mut files = Vec::new();
+        if let Some(path) = self.output.filter(|_| self.written.as_ref() != Some(&bytes)) {
+            files.push((path.to_owned(), bytes, self.existing));
+        }
+        files.extend(others.iter().map(|(path, bytes)| (path.clone(), bytes.clone(), self.others)));
+        artifact::write_each(&files)
+    }
+
+    /// Where a run could not write all of its files, none stays: its plan is kept under another
+    /// name, or printed to stderr where no file can be written.
+    pub(crate) fn kept(
+        &mut self,
+        near: Option<&PathBuf>,
+        bytes: &[u8],
+        error: Diagnostic,
+    ) -> Diagnostic {
+        if let (Some(path), Some(_)) = (self.output, self.written.take()) {
+            // It is this run's own.
+            let _ = std::fs::remove_file(path);
+        }
+        match near.and_then(|near| artifact::kept(near, bytes)) {
+            Some(path) => error.hint(format!("the plan itself is kept in {}", path.display())),
+            None => {
+                let _ = std::io::stderr().write_all(bytes);
+                error.hint("the plan itself is printed above")
+            }
+        }
     }
 }

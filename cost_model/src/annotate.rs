@@ -8,6 +8,7 @@ use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::OpId;
 use ir::profile::{Profile, Provenance};
+use ir::units::{Bytes, Nanos};
 use ir::workload::Workload;
 
 use crate::compute::Missing;
@@ -15,7 +16,7 @@ use crate::costs::kind::KindCosts;
 use crate::costs::{Costs, temporary};
 use crate::origin::Origin;
 use crate::origins::Origins;
-use crate::problem::{Constraints, Objective, Problem};
+use crate::problem::{Constraints, Objective, Problem, UNSUPPORTED};
 
 /// A problem, and what is worth knowing about its costs.
 #[derive(Clone, Debug)]
@@ -29,7 +30,8 @@ pub struct Annotated {
 /// Gives every op its duration on every kind of device and every byte its place.
 ///
 /// # Errors
-/// `no-device` where an op or a group can run nowhere. It carries a fact `missing_figure` where
+/// `out-of-range` where all of it, one after the other on the slowest devices and links, would take
+/// longer than the clock counts. `no-device` where an op or a group can run nowhere. It carries a fact `missing_figure` where
 /// that is because a kind does not state what the cost model needs.
 pub fn annotate(
     graph: Arc<Graph>,
@@ -61,8 +63,52 @@ pub fn annotate(
         Some(missing) => error.fact("missing_figure", missing.message.clone()),
         None => error,
     })?;
+    check_clock(&problem)?;
     let problem = problem.with_origins(origins);
     Ok(Annotated { problem, warnings })
+}
+
+/// The clock counts nanoseconds in 64 bits; half of that, 292 years, leaves room for sums.
+const LONGEST_NS: u128 = 1 << 63;
+
+/// Refuses durations that no sum could hold: from here on nothing overflows, and no time that is
+/// only too long to count is taken for one that no plan has.
+fn check_clock(problem: &Problem) -> Result<(), Diagnostic> {
+    let cluster = &problem.cluster;
+    let mut total = 0u128;
+    let mut longest: (u64, String) = (0, String::new());
+    for &op in &problem.actions {
+        let times = (0..cluster.kinds.len()).map(|kind| (problem.time_on_kind_ns(op, kind), kind));
+        let Some((time, kind)) = times.filter(|(time, _)| *time != UNSUPPORTED).max() else {
+            continue;
+        };
+        total += u128::from(time);
+        if time > longest.0 {
+            let (op, kind) = (&problem.graph.op(op).name, &cluster.kinds[kind].name);
+            longest = (time, format!("op `{op}` on `{kind}`"));
+        }
+    }
+    let moved = problem.actions.iter().flat_map(|op| problem.outputs(*op));
+    let to_others = cluster.n_devices().saturating_sub(1) as u128;
+    for tensor in moved {
+        let bytes = Bytes(problem.bytes(*tensor));
+        let times = cluster.links.kinds.iter().map(|kind| (kind.time(bytes).get(), &kind.name));
+        let Some((time, kind)) = times.max() else { continue };
+        total += u128::from(time) * to_others;
+        if time > longest.0 {
+            let tensor = &problem.graph.tensor(*tensor).name;
+            longest = (time, format!("`{tensor}` over the link `{kind}`"));
+        }
+    }
+    if total < LONGEST_NS {
+        return Ok(());
+    }
+    let (time, what) = longest;
+    let message = format!("{what} takes longer than the clock counts, or all of it together does");
+    Err(Diagnostic::input("out-of-range", message)
+        .fact("seconds", Nanos(time).seconds())
+        .fact("most_seconds", (LONGEST_NS / 1_000_000_000) as f64)
+        .hint("correct the rates of the cluster or of the profile, or the times of the model"))
 }
 
 fn missing_figures(graph: &Graph, cluster: &Cluster, costs: &Costs) -> Vec<Diagnostic> {

@@ -169,13 +169,14 @@ impl Constants {
         let Shape { m, n, k } = shape;
         let [rows, columns, depth] = [m, n, k].map(|extent| extent as f64);
         let bytes = ELEMENT * (rows * depth + depth * columns + rows * columns);
-        self.parts(facts, &[Product { count: 1, m, k, n }], bytes).seconds(self.p_norm)
+        let product = Product { count: 1, m, k, n };
+        self.parts(facts, &[product], bytes, Units::Tensor).seconds(self.p_norm)
     }
 
     /// Where the time of a kernel goes that does these products and moves so many bytes in all.
     /// Narrow results save memory time where there is one product.
     #[must_use]
-    pub fn parts(&self, facts: &GpuFacts, products: &[Product], bytes: f64) -> Parts {
+    pub fn parts(&self, facts: &GpuFacts, products: &[Product], bytes: f64, units: Units) -> Parts {
         let mut memory_s = bytes / (facts.memory_bandwidth * self.memory_efficiency);
         let miss = facts.last_level_cache.map_or(1.0, |cache| (bytes / cache).min(1.0));
         memory_s *= miss + (1.0 - miss) / self.cache_gain;
@@ -186,7 +187,7 @@ impl Constants {
         memory_s *= narrow;
         let mut parts = Parts { launch_s: self.launch, memory_s, miss, narrow, ..Parts::default() };
         for product in products {
-            let tiling = self.tiling(facts, product);
+            let tiling = self.tiling(facts, product, units);
             parts.compute_s += tiling.seconds;
             if parts.tiling.is_none_or(|slowest| tiling.seconds > slowest.seconds) {
                 parts.tiling = Some(tiling);
@@ -196,17 +197,25 @@ impl Constants {
     }
 
     /// The fastest tile and split of a product; the first of equals.
-    fn tiling(&self, facts: &GpuFacts, product: &Product) -> Tiling {
+    fn tiling(&self, facts: &GpuFacts, product: &Product, units: Units) -> Tiling {
         let [count, m, n, k] =
             [product.count, product.m, product.n, product.k].map(|extent| extent as f64);
         let s = f64::from(facts.n_multiprocessors.max(1));
         let rate = facts.peak * self.compute_efficiency;
         let partial = PARTIAL * count * m * n / (facts.memory_bandwidth * self.memory_efficiency);
         let mut best = Tiling { seconds: f64::INFINITY, ..Tiling::default() };
-        for tile in TILES {
+        let is_vector = units == Units::Vector && (product.m <= 1 || product.n <= 1);
+        let tiles = match (is_vector, product.n <= 1) {
+            (false, _) => &TILES[..],
+            (true, true) => &[(64.0, 1.0)],
+            (true, false) => &[(1.0, 64.0)],
+        };
+        for &tile in tiles {
             let (tm, tn) = tile;
             let tiles = count * (m / tm).ceil() * (n / tn).ceil();
-            let penalty = 1.0 + self.small_tile_penalty * (128.0 * 128.0 / (tm * tn) - 1.0) / 4.0;
+            // What a small tile reads again counts in tiles alone.
+            let small = if is_vector { 0.0 } else { (128.0 * 128.0 / (tm * tn) - 1.0) / 4.0 };
+            let penalty = 1.0 + self.small_tile_penalty * small;
             let tile_rate = 2.0 * s * tm * tn * penalty / rate;
             for (split, doublings) in SPLITS {
                 let waves = tiles * split / s;
@@ -223,6 +232,16 @@ impl Constants {
         let is_empty = count * m * n * k <= 0.0;
         if is_empty { Tiling::default() } else { best }
     }
+}
+
+/// What multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Units {
+    /// Tensor cores: whole tiles, however few of their columns are asked for.
+    Tensor,
+    /// Vector units, as for full fp32 and fp64: a product of one row or column does no more than its
+    /// own operations, and memory binds it.
+    Vector,
 }
 
 /// How a product is cut.

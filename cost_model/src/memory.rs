@@ -71,8 +71,9 @@ struct Piece {
 
 /// Peak of each device, by id.
 ///
-/// A parameter counts even in a step of no length: it lies there before and after. Everything else
-/// lives over half-open intervals, so frees come before allocations and `[t, t)` holds nothing.
+/// A parameter counts even in a step of no length: it lies there before and after; so does a graph
+/// output that is made at the last instant. Everything else lives over half-open intervals, so frees
+/// come before allocations and `[t, t)` holds nothing.
 /// Ops without a span in `timeline` hold nothing.
 #[must_use]
 pub fn peaks(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Vec<Peak> {
@@ -207,7 +208,7 @@ fn placed(plan: &Plan, timeline: &Timeline, op: OpId) -> Option<(usize, Span)> {
 }
 
 /// Calls `visit` with everything that holds at least one byte for at least one nanosecond, and
-/// with every parameter.
+/// with every parameter and every graph output.
 fn for_each_piece(
     problem: &Problem,
     plan: &Plan,
@@ -233,8 +234,7 @@ fn for_each_piece(
             Some(Some(home)) => {
                 let transfers = sent.of(tensor.index()).iter();
                 let transfers = transfers.map(|position| &timeline.transfers[*position as usize]);
-                let step = timeline.step_time.get();
-                produced(problem, tensor, home, &last, transfers, step, &mut visit);
+                produced(problem, tensor, home, &last, transfers, &mut visit);
             }
             None => given(problem, tensor, &last, &mut visit),
         }
@@ -262,7 +262,6 @@ fn produced<'a>(
     home: (usize, Span),
     last: &LastUse,
     transfers: impl Iterator<Item = &'a TransferSpan>,
-    step_time: u64,
     visit: &mut impl FnMut(Piece),
 ) {
     let (bytes, id) = (problem.bytes(tensor), tensor.0);
@@ -276,7 +275,8 @@ fn produced<'a>(
         visit(Piece { device, what, id, bytes, start, end: used });
     }
     if problem.is_output(tensor) {
-        end = end.max(step_time);
+        // It is there when the step is over, also where it was made at that very instant.
+        end = u64::MAX;
     }
     visit(Piece { device, what: HoldingKind::Output, id, bytes, start: span.start, end });
 }

@@ -325,6 +325,13 @@ pub struct ReportDocument {
     /// `value / bound - 1` of what is minimised; absent where the bound is 0.
     #[serde(default)]
     pub gap: Option<f64>,
+    /// What the best plan was worth, in nanoseconds, where one with fewer devices or transfers
+    /// within 0.5 % of it was taken in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fastest_ns: Option<u64>,
+    /// Share of the ops whose times are guessed, in 0..=1.
+    #[serde(default)]
+    pub guessed_share: f64,
     /// Why the search ended, such as `proved-optimal`.
     pub stop_reason: String,
     /// The recipe whose plan was kept.

@@ -30,8 +30,9 @@ const SOURCE: usize = 200;
 pub(crate) fn run(args: &CalibrateArgs, printer: &Printer) -> CommandResult {
     let existing = Existing::of(args.force);
     let files: Vec<&Path> = args.files.iter().map(PathBuf::as_path).collect();
-    let of_steps = [args.steps.as_deref(), args.cluster.as_deref()].into_iter().flatten();
-    let inputs: Vec<&Path> = files.iter().copied().chain(of_steps).collect();
+    let others = [&args.steps, &args.cluster, &args.base];
+    let others = others.into_iter().filter_map(|file| file.as_deref());
+    let inputs: Vec<&Path> = files.iter().copied().chain(others).collect();
     artifact::check(&[args.output.as_path()], &inputs, existing)?;
     let base = args.base.as_deref().map(importers::profile::read).transpose()?;
     let base = base.unwrap_or_else(|| named(args.kind.as_deref()));

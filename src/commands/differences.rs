@@ -1,10 +1,11 @@
 //! What a document states, held against what was derived from the same inputs, field by field.
 
+use documents::plan::PlanDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::Value;
 
 /// Most differences that are listed.
-pub(crate) const MOST: usize = 100;
+const MOST: usize = 100;
 
 /// Stated fractions are compared to this share: they went through decimal digits.
 const TOLERANCE: f64 = 1e-9;
@@ -19,6 +20,22 @@ pub(crate) fn differences(stated: &Value, derived: &Value) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     walk("", stated, Some(derived), &mut found);
     found
+}
+
+/// What a plan document states and the derived one does not, as [`differences`]. Digests say for
+/// what a plan was made; whether that is at hand is asked before.
+pub(crate) fn of_plans(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic> {
+    let value = |document: &PlanDocument| {
+        let text = document.to_json().unwrap_or_default();
+        serde_json::from_str::<Value>(&text).unwrap_or_default()
+    };
+    let mut stated = value(stated);
+    for part in ["model", "cluster", "profile"] {
+        if let Some(reference) = stated.get_mut(part).and_then(Value::as_object_mut) {
+            reference.remove("digest");
+        }
+    }
+    differences(&stated, &value(derived))
 }
 
 /// One field whose value is not the derived one.

@@ -24,9 +24,8 @@ pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
     check_target(&args.target)?;
     let existing = Existing::of(args.force);
     let ReplayArgs { plan, model, target } = &args.replay;
-    let mut inputs = vec![plan.as_path(), model.as_path()];
-    inputs.extend(target.problem.cluster.as_deref());
-    inputs.extend(target.problem.constraints.as_deref());
+    let mut inputs = target.problem.inputs(model);
+    inputs.push(plan);
     artifact::check(&[&args.output], &inputs, existing)?;
     let on = replay::on_problem(&document, model, target)?;
     let broken = violations::of(&on);

@@ -1,4 +1,4 @@
-//! What `plan` prints: what was tried, where time and memory go, and the sentence at the end.
+//! What `plan` prints: the answer, where time and memory go, and what was tried.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use documents::report::{
 };
 use ir::diagnostic::Diagnostic;
 use ir::units::{Bytes, Nanos};
+use ir::workload::Mode;
 use planner::no_plan::NoPlan;
 use planner::run::{Attempt, Outcome};
 use serde_json::json;
@@ -54,32 +55,23 @@ pub(crate) fn print(
         return printer.serialized(&document(loaded, outcome, solved, &warnings));
     }
     let problem = &loaded.problem;
-    printer.line(&import::sentence(&problem.graph.name, &loaded.summary));
-    let trust = &solved.trust;
+    let (trust, rows) = (&solved.trust, Rows::of(args.all));
+    answer(loaded, outcome, solved, printer);
+    printer.text("\n");
+    report::devices(problem, &outcome.report, rows, printer);
+    trust.print(problem, &outcome.report, rows, printer);
     let nominal = if outcome.report.nominal { ", nominal costs" } else { "" };
-    printer.line(&format!(
-        "{}: {}{nominal}",
-        problem.cluster.name,
-        load::describe(&problem.cluster)
-    ));
-    printer.text("\n");
-    attempts(problem, outcome, printer);
-    printer.text("\n");
-    report::devices(problem, &outcome.report, Rows::of(args.all), printer);
-    printer.text("\n");
-    trust.print(problem, &outcome.report, Rows::of(args.all), printer);
-    printer.line(&format!(
-        "bound {} ({}); planned in {}; stopped: {}",
-        outcome.bound.value,
-        outcome.bound.method,
-        elapsed(solved.elapsed),
-        outcome.stop.name()
-    ));
+    let devices = load::describe(&problem.cluster);
+    printer.line(&import::sentence(&problem.graph.name, &loaded.summary));
+    printer.line(&format!("{}: {devices}{nominal}", problem.cluster.name));
+    if rows == Rows::All {
+        printer.text("\n");
+        attempts(problem, outcome, printer);
+    }
     printer.warnings(&warnings);
     for file in &solved.written {
         printer.talk(&format!("wrote {file}"));
     }
-    sentence(problem, outcome, trust).lines().for_each(|line| printer.line(line));
     Ok(())
 }
 
@@ -107,6 +99,62 @@ pub(crate) fn print_failure(none: &NoPlan, printer: &Printer) -> Exit {
     }
     printer.failure(&none.diagnostic, exit);
     Exit(exit)
+}
+
+/// What most people want to know, in five lines at most.
+fn answer(loaded: &Loaded, outcome: &Outcome, solved: &Solved, printer: &Printer) {
+    let problem = &loaded.problem;
+    sentence(loaded, outcome, &solved.trust).lines().for_each(|line| printer.line(line));
+    let used: std::collections::BTreeSet<_> =
+        outcome.plan.placement.device.iter().flatten().collect();
+    let tried = match outcome.attempts.len() {
+        0 | 1 => String::new(),
+        n => format!(", the best of {n} recipes (--all lists them)"),
+    };
+    printer.line(&format!(
+        "on {} of {} devices with {} transfers, by {}{tried}",
+        used.len(),
+        problem.cluster.n_devices(),
+        outcome.timeline.transfers.len(),
+        outcome.algorithm
+    ));
+    if let Some(fastest) = outcome.fastest {
+        let by = percent(outcome.value, fastest);
+        printer.line(&format!(
+            "the fewest devices and transfers among the plans within 0.5 % of the best that was \
+             found: {} {fastest}, {by} less",
+            value_name(problem)
+        ));
+    }
+    printer.line(&format!(
+        "bound {} ({}); planned in {}; stopped: {}",
+        outcome.bound.value,
+        outcome.bound.method,
+        elapsed(solved.elapsed),
+        outcome.stop.name()
+    ));
+    printer.line(&basis(problem));
+}
+
+/// Which price and which plans an answer is about, and where the others are.
+fn basis(problem: &Problem) -> String {
+    let own = "priced op by op; the bound covers all placements of whole ops on these devices";
+    match problem.workload.mode {
+        Mode::Inference => own.to_owned(),
+        Mode::Training => format!("{own}; {BY_DEGREES}"),
+    }
+}
+
+const BY_DEGREES: &str = "replicas, shards and pipelines have a price and a bound of their own: \
+    --global-batch N";
+
+/// For a training run that no placement of whole ops serves: what does.
+pub(crate) fn other_way(problem: &Problem) -> Option<String> {
+    (problem.workload.mode == Mode::Training).then(|| {
+        "this places whole ops, and every device holds all states of its own; plan replicas, \
+         shards and pipelines with --global-batch N in place of --workload training --batch N"
+            .to_owned()
+    })
 }
 
 /// What is minimised, as the head of a column.
@@ -173,7 +221,8 @@ fn percent(value: Nanos, bound: Nanos) -> String {
     }
 }
 
-fn sentence(problem: &Problem, outcome: &Outcome, trust: &Trust) -> String {
+fn sentence(loaded: &Loaded, outcome: &Outcome, trust: &Trust) -> String {
+    let problem = &loaded.problem;
     let (value, bound) = (outcome.value, outcome.bound.value);
     let gap = percent(value, bound);
     let how_far = if value <= bound {
@@ -186,9 +235,20 @@ fn sentence(problem: &Problem, outcome: &Outcome, trust: &Trust) -> String {
         format!("at most {gap} above the optimum of this cost model")
     };
     let step = trust.sentence(outcome.timeline.step_time);
+    let guesses = guesses(loaded.summary.guessed_share);
+    let how_far = format!("{how_far}{guesses}");
     match problem.objective {
         Objective::StepTime => format!("{step}, {how_far}"),
         Objective::MaxLoad => format!("{step}\nmax load {value}, {how_far}"),
+    }
+}
+
+/// What a time rests on where ops have no rule or no known shape.
+pub(crate) fn guesses(share: f64) -> String {
+    match (share * 100.0).round() {
+        _ if share <= 0.0 => String::new(),
+        0.0 => "; under 1 % of the ops have guessed times".to_owned(),
+        percent => format!("; {percent} % of the ops have guessed times"),
     }
 }
 
@@ -207,6 +267,8 @@ fn document(
         report: report::document(&loaded.problem, &outcome.report, &solved.trust),
         bound: BoundDocument::new(bound, outcome.bound.method),
         gap: gap(value, bound),
+        fastest_ns: outcome.fastest.map(Nanos::get),
+        guessed_share: loaded.summary.guessed_share,
         stop_reason: outcome.stop.name().to_owned(),
         algorithm: outcome.algorithm.clone(),
         warnings: warnings.iter().map(DiagnosticDocument::from).collect(),

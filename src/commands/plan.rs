@@ -2,27 +2,22 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use cost_model::bound::Bound;
-use cost_model::judge::Timeline;
-use cost_model::problem::Objective;
-use documents::plan::{Context, CostDocument, PlanDocument};
 use exporters::Source;
 use ir::diagnostic::{Blame, Diagnostic};
-use ir::plan::Plan;
-use ir::units::Nanos;
 use planner::recipe::Recipe;
 use planner::run::{Budget, Event, Outcome, Request, solve};
 
 use crate::artifact::{self, Existing};
 use crate::cli::PlanArgs;
+use crate::commands::found::{self, Found};
 use crate::commands::outcome::{self, Solved};
 use crate::commands::plot::{self, Unit};
 use crate::commands::trust::Trust;
 use crate::commands::{CommandResult, Exit, export, instance, training};
-use crate::escape;
 use crate::interrupt;
 use crate::load::{self, Loaded};
 use crate::modes::{self, Mode};
@@ -48,24 +43,23 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let existing = Existing::of(args.force);
     check_outputs(args, &exports, existing)?;
     let recipe = Recipe::parse(&args.algorithm)?;
-    let cancel = interrupt::flag();
-    let loaded = load::problem(
-        &args.model,
-        &args.problem,
-        args.objective.unwrap_or_default(),
-        args.executor,
-    )?;
-    if cancel.load(Ordering::SeqCst) {
-        return Ok(interrupted(printer));
-    }
+    let (model, flags) = (args.model.clone(), args.problem.clone());
+    let (objective, executor) = (args.objective.unwrap_or_default(), args.executor);
+    let read = move |_: &dyn Fn(())| load::problem(&model, &flags, objective, executor);
+    let loaded = watch.run(Duration::ZERO, read, &mut |()| {})?.transpose()?;
+    let loaded = match loaded {
+        _ if watch.is_cancelled() => return Ok(interrupted(printer)),
+        Some(loaded) => loaded,
+        None => return Err(late()),
+    };
     let request = Request {
         recipe,
-        budget: Budget { time: args.limits.time_limit, nodes: args.limits.node_budget },
+        budget: Budget { time: watch.left(), nodes: args.limits.node_budget },
         gap: args.limits.gap.unwrap_or(0.0),
         seed: args.limits.seed,
         threads: args.limits.threads.map_or(0, NonZeroUsize::get),
         deterministic: args.limits.deterministic,
-        cancel,
+        cancel: Arc::clone(&watch.cancel),
     };
     let start = Instant::now();
     let mut publisher = Publisher::new(args.output.as_deref(), existing, args.progress, printer);
@@ -78,6 +72,7 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
         Err(_) if request.cancel.load(Ordering::SeqCst) => return Ok(interrupted(printer)),
         Err(mut none) => {
             name_limit(args, &mut none.diagnostic);
+            none.diagnostic.hints.extend(outcome::other_way(&loaded.problem));
             return Ok(outcome::print_failure(&none, printer));
         }
     };
@@ -91,15 +86,20 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
         value: outcome.value,
         bound: outcome.bound,
     };
-    let plan = document(&loaded, &found, &trust);
-    let (mut files, warnings) = files(&exports, &loaded, &outcome)?;
-    if let Some(path) = &args.plot {
-        let name = &loaded.problem.graph.name;
-        let objective = cost_model::objective::row(loaded.problem.objective).name.replace('-', " ");
-        files.push((path.clone(), plot::svg(name, &objective, Unit::Time, &outcome.trace)));
-    }
-    artifact::write_all(&files, existing)?;
-    publisher.last(bytes(&plan)?)?;
+    let plan = found::document(&loaded, &found, &trust);
+    let bytes = found::bytes(&plan)?;
+    let ended = ended(args, &exports, &loaded, &outcome).and_then(|(files, warnings)| {
+        publisher.last(bytes.clone(), &files)?;
+        Ok((files, warnings))
+    });
+    let (files, warnings) = match ended {
+        Ok(ended) => ended,
+        // What was found is not lost with the file that it was for.
+        Err(error) => {
+            let near = args.output.as_ref().or(exports.first().map(|(_, path)| path));
+            return Err(publisher.kept(near.or(args.plot.as_ref()), &bytes, error));
+        }
+    };
     let files = args.output.iter().chain(files.iter().map(|(path, _)| path));
     let written = files.map(|path| path.display().to_string()).collect();
     let solved = Solved { plan, trust, elapsed, warnings, written };
@@ -147,20 +147,7 @@ fn check_outputs(
         .chain(&args.plot)
         .map(PathBuf::as_path)
         .collect();
-    let mut inputs = vec![args.model.as_path()];
-    inputs.extend(args.problem.cluster.as_deref());
-    inputs.extend(args.problem.constraints.as_deref());
-    artifact::check(&outputs, &inputs, existing)
-}
-
-/// A verified plan.
-struct Found<'a> {
-    algorithm: &'a str,
-    plan: &'a Plan,
-    timeline: &'a Timeline,
-    /// Under the objective.
-    value: Nanos,
-    bound: Bound,
+    artifact::check(&outputs, &args.problem.inputs(&args.model), existing)
 }
 
 /// Takes an event of the run to whoever follows it.
@@ -179,34 +166,27 @@ fn publish(publisher: &mut Publisher, loaded: &Loaded, event: &Event) {
             let found = Found { algorithm, plan, timeline, value: *value, bound: *bound };
             publisher.publish(&incumbent, || {
                 let trust = Trust::of(&loaded.problem, plan, timeline);
-                bytes(&document(loaded, &found, &trust))
+                found::bytes(&found::document(loaded, &found, &trust))
             });
         }
         _ => {}
     }
 }
 
-fn bytes(plan: &PlanDocument) -> Result<Vec<u8>, Diagnostic> {
-    Ok(escape::json(plan.to_json()?).into_bytes())
-}
-
-fn document(loaded: &Loaded, found: &Found, trust: &Trust) -> PlanDocument {
-    let context = Context {
-        graph: &loaded.problem.graph,
-        cluster: &loaded.problem.cluster,
-        profile: &loaded.profile,
-        workload: &loaded.problem.workload,
-        request: &loaded.request,
-        objective: cost_model::objective::row(loaded.problem.objective).name,
-        algorithm: found.algorithm,
-    };
-    let (step_time, bound) = (found.timeline.step_time, found.bound);
-    let mut cost = CostDocument::new(step_time.get(), bound.value.get(), bound.method)
-        .with_trust(trust.interval_document(), trust.origin_documents());
-    if loaded.problem.objective != Objective::StepTime {
-        cost = cost.with_value(found.value.get());
+/// All files of a run but the plan, the picture of the search last.
+fn ended(
+    args: &PlanArgs,
+    exports: &[(&str, PathBuf)],
+    loaded: &Loaded,
+    outcome: &Outcome,
+) -> Result<Files, Diagnostic> {
+    let (mut files, warnings) = files(exports, loaded, outcome)?;
+    if let Some(path) = &args.plot {
+        let name = &loaded.problem.graph.name;
+        let objective = cost_model::objective::row(loaded.problem.objective).name.replace('-', " ");
+        files.push((path.clone(), plot::svg(name, &objective, Unit::Time, &outcome.trace)));
     }
-    PlanDocument::from_ir(found.plan, &context, Some(cost))
+    Ok((files, warnings))
 }
 
 /// Names and contents of all files, and what the formats can't say.
@@ -243,6 +223,11 @@ fn name_limit(args: &PlanArgs, diagnostic: &mut Diagnostic) {
     for hint in &mut diagnostic.hints {
         *hint = hint.replace("the time limit", limit);
     }
+}
+
+fn late() -> Diagnostic {
+    let message = "the time limit passed while the model was read";
+    Diagnostic::error(Blame::NotFound, "deadline", message).hint("raise --time-limit")
 }
 
 pub(super) fn interrupted(printer: &Printer) -> Exit {

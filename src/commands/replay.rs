@@ -13,6 +13,7 @@ use ir::launch::DeviceMap;
 use ir::plan::Plan;
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer, Workload};
+use planner::recipe::Recipe;
 
 use crate::cli::ReplayFlags;
 use crate::input_file;
@@ -26,6 +27,9 @@ const SOLUTION: &[u8] = b"\"meshwright.solution/";
 
 /// Longest file of a launcher's settings that is looked at, in bytes.
 const LONGEST_SETTINGS: u64 = 1 << 20;
+
+/// What stands for the recipe in a plan that a person wrote.
+const BY_HAND: &str = "by-hand";
 
 /// A plan on its problem.
 pub(crate) struct OnProblem {
@@ -100,6 +104,15 @@ fn check(document: &PlanDocument) -> Result<(), Diagnostic> {
     let WorkloadDocument { batch, micro_batch, .. } = &document.workload;
     if [batch, micro_batch].contains(&&Some(0)) {
         return Err(Diagnostic::input("bad-plan", "the plan states a batch of 0 samples"));
+    }
+    // Who made a plan can't be derived from it, but it is a recipe that exists.
+    if document.training.is_none() && document.algorithm != BY_HAND {
+        Recipe::parse(&document.algorithm).map_err(|error| {
+            let message = format!("member `algorithm` of the plan: {}", error.message);
+            Diagnostic::input("bad-plan", message)
+                .fact("member", "algorithm")
+                .hint(format!("a plan that no recipe made says `{BY_HAND}`"))
+        })?;
     }
     Ok(())
 }

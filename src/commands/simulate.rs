@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::ReplayArgs;
 use crate::commands::report::{self, Rows};
 use crate::commands::trust::Trust;
-use crate::commands::{CommandResult, Exit, instance, replay, training, violations};
+use crate::commands::{CommandResult, Exit, instance, outcome, replay, training, violations};
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
@@ -27,7 +27,8 @@ pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
     trust.print(problem, &replayed.report, rows, printer);
     printer.warnings(&replayed.on.warnings);
     violations::list(&broken, rows, printer);
-    let step = trust.sentence(replayed.timeline.step_time);
+    let guesses = outcome::guesses(replayed.on.loaded.summary.guessed_share);
+    let step = format!("{}{guesses}", trust.sentence(replayed.timeline.step_time));
     printer.line(&match broken.len() {
         0 => step,
         n => format!("{step}, illegal: {}", violations::count(n)),

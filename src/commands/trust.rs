@@ -70,13 +70,13 @@ impl Trust {
             printer.line(&format!("origin of times: {step}, on every device"));
             return;
         }
-        printer.line(&format!("origin of times: {step} of the step"));
-        for (name, words) in &devices[..rows.shown(devices.len())] {
-            printer.line(&format!("  {name} {words}"));
+        if rows == Rows::Few {
+            printer.line(&format!("origin of times: {step} of the step (by device: --all)"));
+            return;
         }
-        if rows.shown(devices.len()) < devices.len() {
-            let left = devices.len() - rows.shown(devices.len());
-            printer.line(&format!("  ... and {left} more (--all)"));
+        printer.line(&format!("origin of times: {step} of the step"));
+        for (name, words) in &devices {
+            printer.line(&format!("  {name} {words}"));
         }
     }
 }

@@ -1,11 +1,11 @@
-//! `verify`: checks a plan (or the solution of an instance) against every rule, and what it states
-//! of its cost.
+//! `verify`: checks a plan (or the solution of an instance) against every rule, and all that it
+//! states.
 
 use cost_model::judge::replay as judge;
 
 use crate::cli::ReplayArgs;
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, instance, replay, training, violations};
+use crate::commands::{CommandResult, instance, replay, stated, training, violations};
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
         && !on.is_mismatched
         && let Ok(timeline) = judge(&on.loaded.problem, &on.plan)
     {
-        broken = violations::stated_cost(&document, &on, &timeline);
+        broken = stated::wrong(&document, &on, &timeline);
     }
     Ok(violations::verdict(&on, &broken, Rows::of(args.target.all), printer))
 }

@@ -13,7 +13,7 @@ use super::task::{self, Form, Stream};
 use crate::attention::{self, CallParts};
 use crate::collective::table::{Interpolation, Table};
 use crate::compute::{self, Missing};
-use crate::matrix_product::{Parts, Tiling};
+use crate::matrix_product::{Parts, Tiling, Units};
 use crate::moe;
 use crate::origin::Origin;
 use crate::p_norm::joined;
@@ -174,7 +174,11 @@ fn products(kernel: &Kernel, bytes: f64, costs: &KindCosts) -> Result<Breakdown,
             }
         }
         ProductConstants::Tiled(constants) => {
-            let parts = constants.parts(&products.facts, &kernel.products, bytes);
+            let units = match products.rate_of {
+                DType::F32 | DType::F64 => Units::Vector,
+                _ => Units::Tensor,
+            };
+            let parts = constants.parts(&products.facts, &kernel.products, bytes, units);
             Breakdown {
                 form: Form::Products,
                 launch_s: parts.launch_s,

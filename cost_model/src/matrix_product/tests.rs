@@ -88,12 +88,12 @@ fn without_splits_and_extras_it_is_the_form_of_the_planner() {
 fn kernels_of_several_products_add_up_and_of_none_move_memory() {
     let product = |count| Product { count, m: 512, k: 512, n: 512 };
     let bytes = 1e6;
-    let once = TRUTH.parts(&FACTS, &[product(4)], bytes);
-    let twice = TRUTH.parts(&FACTS, &[product(4), product(4)], bytes);
+    let once = TRUTH.parts(&FACTS, &[product(4)], bytes, Units::Tensor);
+    let twice = TRUTH.parts(&FACTS, &[product(4), product(4)], bytes, Units::Tensor);
     assert!((twice.compute_s / once.compute_s - 2.0).abs() < 1e-12);
-    assert!(TRUTH.parts(&FACTS, &[product(8)], bytes).compute_s > once.compute_s);
-    assert_eq!(TRUTH.parts(&FACTS, &[product(0)], bytes).compute_s, 0.0);
-    let none = TRUTH.parts(&FACTS, &[], bytes);
+    assert!(TRUTH.parts(&FACTS, &[product(8)], bytes, Units::Tensor).compute_s > once.compute_s);
+    assert_eq!(TRUTH.parts(&FACTS, &[product(0)], bytes, Units::Tensor).compute_s, 0.0);
+    let none = TRUTH.parts(&FACTS, &[], bytes, Units::Tensor);
     assert_eq!((none.compute_s, none.tiling), (0.0, None));
     assert!(none.seconds(TRUTH.p_norm) > TRUTH.launch);
 }
@@ -142,4 +142,26 @@ fn a_large_cache_is_read_faster_by_a_nominal_factor() {
     assert_eq!(gain(None), Some(1.0));
     assert_eq!(gain(Some(5e7)), Some(1.0));
     assert_eq!(gain(Some(1.2e8)), Some(LARGE_CACHE_GAIN));
+}
+
+/// A product of one column reads its matrix once and does two operations for each of its elements:
+/// in fp32 at 16 operations a byte of any card, memory binds it.
+#[test]
+fn memory_binds_a_product_of_one_column_on_vector_units() {
+    let facts = GpuFacts { peak: FACTS.memory_bandwidth * 8.0, ..FACTS };
+    let (m, k) = (8192, 8192);
+    let bytes = 4.0 * (m * k + m + k) as f64;
+    for (m, n) in [(m, 1), (1, m)] {
+        let product = Product { count: 1, m, k, n };
+        let vector = TRUTH.parts(&facts, &[product], bytes, Units::Vector);
+        let tensor = TRUTH.parts(&facts, &[product], bytes, Units::Tensor);
+        assert!(vector.compute_s < vector.memory_s, "{vector:?}");
+        assert!(tensor.compute_s > 3.0 * tensor.memory_s, "{tensor:?}");
+        let least = 2.0 * (m * n * k) as f64 / (facts.peak * TRUTH.compute_efficiency);
+        assert!(vector.compute_s >= least, "{vector:?}");
+    }
+    let wide = Product { count: 1, m, k, n: 512 };
+    let [vector, tensor] =
+        [Units::Vector, Units::Tensor].map(|units| TRUTH.parts(&facts, &[wide], bytes, units));
+    assert_eq!(vector, tensor);
 }

@@ -35,6 +35,7 @@ impl PlanDocument {
         if let Some(training) = &self.training {
             return training.check(self);
         }
+        self.request.check_of_ops()?;
         let n_micro_batches = degrees.n_micro_batches;
         let stated = self.workload.n_micro_batches();
         // 1 = the step was planned as one graph that holds every micro-batch.
@@ -73,6 +74,20 @@ impl WorkloadDocument {
 }
 
 impl RequestDocument {
+    /// Refuses what only a training run over degrees is asked.
+    fn check_of_ops(&self) -> Result<(), Diagnostic> {
+        let foreign = [
+            ("request.devices", self.devices.is_some()),
+            ("request.max_memory_bytes", self.max_memory_bytes.is_some()),
+            ("request.memory_margin", self.memory_margin.is_some()),
+            ("request.no_offload", self.no_offload),
+        ];
+        match foreign.into_iter().find(|(_, given)| *given) {
+            Some((member, _)) => Err(refused(member, "is asked of training runs only")),
+            None => Ok(()),
+        }
+    }
+
     fn check(&self) -> Result<(), Diagnostic> {
         if let Some([least, most]) = self.devices
             && !(1..=most).contains(&least)

@@ -29,6 +29,10 @@ pub(super) struct Incumbent {
 pub(super) enum Message {
     Event(Event),
     Incumbent(Box<Incumbent>),
+    /// The plan that is returned in place of the best one.
+    Settled(Box<Incumbent>),
+    /// Why there is no plan, while ways out are looked for.
+    Failure(Box<NoPlan>),
     Bound(Bound, Duration),
     Attempt(Box<Attempt>),
     Warning(Diagnostic),
@@ -108,8 +112,13 @@ impl Control {
     }
 
     fn is_within_gap(&self) -> bool {
+        self.gap > 0.0 && self.admits(Nanos(self.value.load(Ordering::Relaxed)))
+    }
+
+    /// Whether a plan of this value is as near to the bound as was asked for.
+    pub(super) fn admits(&self, value: Nanos) -> bool {
         let bound = self.bound.load(Ordering::Relaxed) as f64;
-        self.gap > 0.0 && self.value.load(Ordering::Relaxed) as f64 <= bound * (1.0 + self.gap)
+        self.gap == 0.0 || value.as_f64() <= bound * (1.0 + self.gap)
     }
 
     pub(super) fn is_cancelled(&self) -> bool {

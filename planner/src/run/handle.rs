@@ -180,16 +180,35 @@ impl Run {
         if self.published.get().is_none_or(|best| value < best) {
             self.published.set(Some(value));
             self.control.lower_value(value);
-            self.control.send(Message::Incumbent(Box::new(Incumbent {
-                algorithm: self.algorithm.clone(),
-                plan: Arc::new(scored.plan.clone()),
-                value,
-                timeline: Arc::new(timeline),
-                elapsed: self.control.started.elapsed(),
-                number: self.control.next_incumbent(),
-            })));
+            let incumbent = self.incumbent(self.algorithm.clone(), &scored, timeline);
+            self.control.send(Message::Incumbent(incumbent));
         }
         Ok(scored)
+    }
+
+    /// Answers with this plan of `recipe` in place of a better one, if the gap asked for admits it.
+    ///
+    /// # Errors
+    /// If the plan is illegal.
+    pub fn settle(&self, recipe: &Recipe, plan: Plan) -> Result<(), NoPlan> {
+        let (scored, timeline) = self.judged(&Draft::from_plan(plan))?;
+        let value = scored.figures.value;
+        if self.published.get().is_some_and(|best| value > best) && self.control.admits(value) {
+            let incumbent = self.incumbent(recipe.to_string(), &scored, timeline);
+            self.control.send(Message::Settled(incumbent));
+        }
+        Ok(())
+    }
+
+    fn incumbent(&self, algorithm: String, scored: &Scored, timeline: Timeline) -> Box<Incumbent> {
+        Box::new(Incumbent {
+            algorithm,
+            plan: Arc::new(scored.plan.clone()),
+            value: scored.figures.value,
+            timeline: Arc::new(timeline),
+            elapsed: self.control.started.elapsed(),
+            number: self.control.next_incumbent(),
+        })
     }
 
     /// Runs a recipe on the original problem for at most `time`, and records it as an attempt.
@@ -244,10 +263,9 @@ impl Run {
         self.control.send(Message::Event(Event::Started { algorithm: self.algorithm.clone() }));
         let mut steps = Vec::new();
         let result = self.run_rows(recipe, &mut steps);
-        let result = match (result, self.best.take()) {
-            (Ok(()) | Err(_), Some(best)) => Ok(best),
-            (Err(no_plan), None) => Err(no_plan),
-            (Ok(()), None) => Err(nothing_offered(&self.algorithm)),
+        let result = match self.best.take() {
+            Some(best) => Ok(best),
+            None => Err(result.err().unwrap_or_else(|| nothing_offered(&self.algorithm))),
         };
         let figures = result.as_ref().map(|scored| scored.figures).map_err(Clone::clone);
         self.control.send(Message::Event(Event::Finished {

@@ -211,6 +211,8 @@ pub struct Outcome {
     pub plan: Plan,
     /// Its value under the objective; the step time where that is what counts.
     pub value: Nanos,
+    /// Value of the best plan that was found, where a simpler one was taken in its place.
+    pub fastest: Option<Nanos>,
     /// Its replay.
     pub timeline: Timeline,
     /// Its sums.
@@ -231,8 +233,8 @@ pub struct Outcome {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Runs a recipe. Answers at the latest 0.2 s after the time limit, or after `cancel` was set, with
-/// the best plan so far, whether its rows answer or not.
+/// Runs a recipe. Answers at the latest 0.1 s after the time limit, or after `cancel` was set, with
+/// the best plan so far, whether bounds, rows and ways out answer or not.
 ///
 /// # Errors
 /// [`NoPlan`] if there is no plan; `proved` tells whether none exists.

@@ -11,6 +11,7 @@ use cost_model::objective;
 use cost_model::problem::Problem;
 use cost_model::report::report;
 use ir::diagnostic::{Blame, Diagnostic};
+use ir::units::Nanos;
 
 use super::control::{Control, Incumbent, Message};
 use super::{Attempt, Event, Outcome, Request, Run, StopReason, TracePoint, remedy};
@@ -18,7 +19,7 @@ use crate::list_schedule::size;
 use crate::no_plan::{NoPlan, Reason};
 
 /// How long a row that was asked to stop may take to answer.
-const GRACE: Duration = Duration::from_millis(200);
+const GRACE: Duration = Duration::from_millis(100);
 /// How often a flag without a wake-up call is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -27,32 +28,23 @@ pub(super) fn solve(
     request: &Request,
     observe: &mut dyn FnMut(&Event),
 ) -> Result<Outcome, NoPlan> {
-    let started = Instant::now();
-    if let Some(diagnostic) = route_certificate(&problem) {
-        return Err(NoPlan::proved(Reason::Unreachable, diagnostic));
-    }
-    if let Some(certificate) = memory_certificate(&problem) {
-        return Err(remedy::of_certificate(&problem, request, started, certificate));
-    }
-    size::check(&problem)?;
     let (sender, receiver) = channel();
     let control = Arc::new(Control::new(request, sender));
     let mut watcher = Watcher {
         control: Arc::clone(&control),
         observe,
         best: None,
-        bound: (objective::row(problem.objective).bound)(&problem),
+        fastest: None,
+        failure: None,
+        bound: Bound { value: Nanos::ZERO, method: "none" },
         attempts: Vec::new(),
         trace: Vec::new(),
         warnings: Vec::new(),
     };
-    control.raise_bound(watcher.bound.value);
-    watcher.announce_bound(Duration::ZERO);
     let worker = spawn(Arc::clone(&control), Arc::clone(&problem), request)?;
     let (result, stop) = watcher.listen(&receiver, &worker);
     control.abandoned.store(true, Ordering::Relaxed);
-    let answer = watcher.answer(&problem, result, stop);
-    answer.map_err(|no_plan| remedy::of_failure(&problem, request, started, no_plan))
+    watcher.answer(&problem, result, stop)
 }
 
 fn spawn(
@@ -60,10 +52,9 @@ fn spawn(
     problem: Arc<Problem>,
     request: &Request,
 ) -> Result<JoinHandle<()>, NoPlan> {
-    let recipe = request.recipe.clone();
+    let request = request.clone();
     let worker = std::thread::Builder::new().name("planner".to_owned()).spawn(move || {
-        let run = Run::new(Arc::clone(&control), problem, recipe.to_string());
-        let result = run.execute(&recipe).map(|_| ());
+        let result = work(&control, &problem, &request);
         control.send(Message::Done(result));
     });
     worker.map_err(|error| {
@@ -72,10 +63,38 @@ fn spawn(
     })
 }
 
+/// All that takes time: proofs that there is no plan, the bound, the recipe, ways out. The watcher
+/// answers without what is not there when the time is over.
+fn work(control: &Arc<Control>, problem: &Arc<Problem>, request: &Request) -> Result<(), NoPlan> {
+    let started = control.started;
+    let failed = |no_plan: &NoPlan| control.send(Message::Failure(Box::new(no_plan.clone())));
+    if let Some(diagnostic) = route_certificate(problem) {
+        return Err(NoPlan::proved(Reason::Unreachable, diagnostic));
+    }
+    if let Some(certificate) = memory_certificate(problem) {
+        let proof = certificate.diagnostic.clone();
+        failed(&NoPlan::proved(Reason::MemoryExceeded, proof));
+        return Err(remedy::of_certificate(problem, request, started, certificate));
+    }
+    size::check(problem)?;
+    let bound = (objective::row(problem.objective).bound)(problem);
+    control.raise_bound(bound.value);
+    control.send(Message::Bound(bound, started.elapsed()));
+    let run = Run::new(Arc::clone(control), Arc::clone(problem), request.recipe.to_string());
+    run.execute(&request.recipe).map(|_| ()).map_err(|no_plan| {
+        failed(&no_plan);
+        remedy::of_failure(problem, request, started, no_plan)
+    })
+}
+
 struct Watcher<'a> {
     control: Arc<Control>,
     observe: &'a mut dyn FnMut(&Event),
     best: Option<Box<Incumbent>>,
+    /// What the best plan was worth before a simpler one was taken.
+    fastest: Option<Nanos>,
+    /// Why there is no plan, before ways out were looked for.
+    failure: Option<NoPlan>,
     bound: Bound,
     attempts: Vec<Attempt>,
     trace: Vec<TracePoint>,
@@ -148,6 +167,11 @@ impl Watcher<'_> {
                     self.announce_bound(elapsed);
                 }
             }
+            Message::Failure(no_plan) => self.failure = Some(*no_plan),
+            Message::Settled(incumbent) => {
+                self.fastest = self.best.as_ref().map(|best| best.value);
+                self.best = Some(incumbent);
+            }
             Message::Incumbent(incumbent) => {
                 // Whoever writes plans to files must not fall behind: only the newest is told.
                 if self.control.is_latest(&incumbent) {
@@ -199,6 +223,7 @@ impl Watcher<'_> {
         self.mark(self.control.started.elapsed());
         let Some(best) = self.best else {
             // A row that was stopped proves nothing, and its own words say most.
+            let failure = failure.or(self.failure);
             let no_plan = failure.unwrap_or_else(|| out_of_time(stop));
             return Err(NoPlan { attempts: self.attempts.into(), ..no_plan });
         };
@@ -213,6 +238,7 @@ impl Watcher<'_> {
             gap: gap(value.get(), self.bound.value.get()),
             plan: Arc::unwrap_or_clone(best.plan),
             value,
+            fastest: self.fastest,
             timeline: Arc::unwrap_or_clone(best.timeline),
             bound: self.bound,
             stop,
@@ -263,7 +289,9 @@ mod tests {
             control: Arc::new(Control::new(&request, sender)),
             observe: &mut |_| {},
             best: None,
-            bound: Bound { value: ir::units::Nanos::ZERO, method: "none" },
+            fastest: None,
+            failure: None,
+            bound: Bound { value: Nanos::ZERO, method: "none" },
             attempts: Vec::new(),
             trace: Vec::new(),
             warnings: Vec::new(),

@@ -100,12 +100,17 @@ fn plan(
         Instance::Load(_) | Instance::Stages(_) => args.accelerators,
     };
     document.certificate = answer.certificate.as_ref().map(certificate::document);
+    let mut files = Vec::new();
     if let Some(path) = &args.plot {
         let unit = Unit::Given(instance.unit().ns);
         let picture = plot::svg(instance.name(), row(goal).name, unit, &answer.trace);
-        artifact::write_all(&[(path.clone(), picture)], existing)?;
+        files.push((path.clone(), picture));
     }
-    publisher.last(document::bytes(&document)?)?;
+    let bytes = document::bytes(&document)?;
+    publisher.last(bytes.clone(), &files).map_err(|error| {
+        let near = args.output.as_ref().or(args.plot.as_ref());
+        publisher.kept(near, &bytes, error)
+    })?;
     text::print(&instance, solution, printer);
     printer.line(&text::sentence(&instance, goal, *value, &answer));
     for path in args.output.iter().chain(&args.plot) {

@@ -12,13 +12,12 @@ use ir::units::Nanos;
 use planner::parallelism::order::Order;
 use planner::parallelism::search_3d::space::{Space, Words};
 use planner::parallelism::{per_layer, search_3d};
-use serde_json::Value;
 
 use super::replay::OnModel;
 use super::searched::within;
 use super::setting::Setting;
 use super::{ALGORITHM, document, layered, pins};
-use crate::commands::differences::{difference, differences};
+use crate::commands::differences::{difference, of_plans};
 
 /// The name of a grid that no generator made.
 const CUSTOM: &str = "custom";
@@ -29,28 +28,11 @@ pub(super) fn wrong(on: &OnModel<'_>) -> Vec<Diagnostic> {
     let document = on.document;
     let mut found = shapes(on);
     match derived(document, on) {
-        Ok(derived) => {
-            let value = |document: &PlanDocument| {
-                let text = document.to_json().unwrap_or_default();
-                serde_json::from_str::<Value>(&text).unwrap_or_default()
-            };
-            let stated = stated(value(document));
-            found.extend(differences(&stated, &value(&derived)));
-        }
+        Ok(derived) => found.extend(of_plans(document, &derived)),
         Err(error) => found.push(error),
     }
     found.extend(request(on));
     found
-}
-
-/// Digests say for what a plan was made; whether that is at hand is asked before.
-fn stated(mut document: Value) -> Value {
-    for part in ["model", "cluster", "profile"] {
-        if let Some(reference) = document.get_mut(part).and_then(Value::as_object_mut) {
-            reference.remove("digest");
-        }
-    }
-    document
 }
 
 /// Degrees that the model or the cluster can't have.

@@ -31,8 +31,8 @@ pub(crate) fn export(
 ) -> CommandResult {
     check_target(&args.target)?;
     let existing = Existing::of(args.force);
-    let mut inputs = vec![args.replay.plan.as_path(), args.replay.model.as_path()];
-    inputs.extend(args.replay.target.problem.cluster.as_deref());
+    let mut inputs = args.replay.target.problem.inputs(&args.replay.model);
+    inputs.push(&args.replay.plan);
     artifact::check(&[&args.output], &inputs, existing)?;
     let on = read(document, &args.replay)?;
     let (broken, _) = judged_again(&on);

@@ -100,9 +100,7 @@ pub(crate) fn plan(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let exports = plan::exports(&args.export, export::check_target)?;
     let outputs = args.output.iter().chain(exports.iter().map(|(_, file)| file));
     let outputs: Vec<_> = outputs.map(std::path::PathBuf::as_path).collect();
-    let mut inputs = vec![args.model.as_path()];
-    inputs.extend(args.problem.cluster.as_deref());
-    artifact::check(&outputs, &inputs, existing)?;
+    artifact::check(&outputs, &args.problem.inputs(&args.model), existing)?;
     let mut setting = Setting::of(args)?;
     check_costs(args, &setting)?;
     let space = setting.space()?;

@@ -167,7 +167,7 @@ fn a_plan_must_keep_its_word() {
     };
     let stated = |change: &dyn Fn(&mut Value)| {
         let ran = verify(change).exits(6);
-        assert!(ran.stderr.contains("error[stated-cost]"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("error[stated-wrong]"), "{}", ran.stderr);
     };
     verify(&|_| {}).exits(0);
     stated(&|plan| plan["cost"]["step_time_ns"] = json!(1));

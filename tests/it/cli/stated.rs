@@ -47,7 +47,7 @@ fn plans(folder: &Folder) -> Vec<Value> {
 }
 
 /// Paths of all values that hold no others.
-fn leaves(value: &Value, at: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
+pub(super) fn leaves(value: &Value, at: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
     match value {
         Value::Object(map) if !map.is_empty() => {
             for (name, own) in map {
@@ -68,7 +68,7 @@ fn leaves(value: &Value, at: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
     }
 }
 
-fn at<'v>(value: &'v mut Value, path: &[String]) -> &'v mut Value {
+pub(super) fn at<'v>(value: &'v mut Value, path: &[String]) -> &'v mut Value {
     path.iter().fold(value, |value, step| match value {
         Value::Array(list) => &mut list[step.parse::<usize>().unwrap()],
         other => &mut other[step.as_str()],
@@ -157,7 +157,7 @@ fn every_lie_is_named() {
 }
 
 /// The same plan with members in another order, or without what need not be stated.
-fn edited(value: &Value, random: &mut SmallRng) -> Value {
+pub(super) fn edited(value: &Value, random: &mut SmallRng) -> Value {
     match value {
         Value::Object(map) => {
             let mut entries: Vec<(String, Value)> =

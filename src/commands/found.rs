@@ -1,0 +1,51 @@
+//! A plan that was judged, as the document that says so.
+
+use cost_model::bound::Bound;
+use cost_model::judge::Timeline;
+use cost_model::problem::Objective;
+use documents::plan::{Context, CostDocument, PlanDocument};
+use ir::diagnostic::Diagnostic;
+use ir::plan::Plan;
+use ir::units::Nanos;
+
+use crate::commands::trust::Trust;
+use crate::escape;
+use crate::load::Loaded;
+
+/// A verified plan.
+pub(crate) struct Found<'a> {
+    pub(crate) algorithm: &'a str,
+    pub(crate) plan: &'a Plan,
+    pub(crate) timeline: &'a Timeline,
+    /// Under the objective.
+    pub(crate) value: Nanos,
+    pub(crate) bound: Bound,
+}
+
+/// The document as it is written to a file.
+///
+/// # Errors
+/// `internal` where it has no JSON form, which none is without.
+pub(crate) fn bytes(plan: &PlanDocument) -> Result<Vec<u8>, Diagnostic> {
+    Ok(escape::json(plan.to_json()?).into_bytes())
+}
+
+/// The plan document of what was found.
+pub(crate) fn document(loaded: &Loaded, found: &Found, trust: &Trust) -> PlanDocument {
+    let context = Context {
+        graph: &loaded.problem.graph,
+        cluster: &loaded.problem.cluster,
+        profile: &loaded.profile,
+        workload: &loaded.problem.workload,
+        request: &loaded.request,
+        objective: cost_model::objective::row(loaded.problem.objective).name,
+        algorithm: found.algorithm,
+    };
+    let (step_time, bound) = (found.timeline.step_time, found.bound);
+    let mut cost = CostDocument::new(step_time.get(), bound.value.get(), bound.method)
+        .with_trust(trust.interval_document(), trust.origin_documents());
+    if loaded.problem.objective != Objective::StepTime {
+        cost = cost.with_value(found.value.get());
+    }
+    PlanDocument::from_ir(found.plan, &context, Some(cost))
+}

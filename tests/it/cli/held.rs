@@ -1,0 +1,216 @@
+//! Limits of time, signals, and files: what a run was told it keeps, and nothing that was found is
+//! lost.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::folder::{Folder, diamond, instance};
+use super::followed::layers;
+use super::training::CLUSTER;
+
+/// The whole time of a run, from the first byte that it reads to the last that it writes.
+#[test]
+fn a_time_limit_counts_from_the_first_byte_to_the_last() {
+    let folder = Folder::new(&layers(4_000, 3));
+    for limit in [0.2, 1.0] {
+        let started = Instant::now();
+        let ran = folder.run(&format!("plan model.json --time-limit {limit} --json"));
+        let took = started.elapsed().as_secs_f64();
+        assert!([0, 5].contains(&ran.code), "{}", ran.stdout);
+        // Tests share the machine: the room beyond the promise is theirs.
+        assert!(took <= limit * 1.1 + 0.2 + 0.6, "{took} s of {limit} s");
+    }
+}
+
+/// Ways out are looked for within the limit as well.
+#[test]
+fn a_time_limit_holds_where_nothing_fits() {
+    let mut model = layers(3_000, 4);
+    for device in model["devices"].as_array_mut().unwrap() {
+        device["limit"] = json!(100);
+    }
+    let folder = Folder::new(&model);
+    let started = Instant::now();
+    folder.run("plan model.json --time-limit 0.5").exits(4);
+    assert!(started.elapsed() < Duration::from_millis(1_500), "{:?}", started.elapsed());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_a_run_within_a_second_with_the_best_plan() {
+    let folder = Folder::new(&layers(600, 5));
+    for (wait, signal) in [(1_500, "INT"), (1_500, "TERM")] {
+        let run = Command::new(env!("CARGO_BIN_EXE_meshwright"))
+            .args(["plan", "model.json", "--force", "-o", "plan.json", "--time-limit", "60"])
+            .current_dir(folder.path("."))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(wait));
+        let asked = Instant::now();
+        let id = run.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+        let output = run.wait_with_output().unwrap();
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        let code = output.status.code();
+        assert_eq!(code, Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        folder.run("verify plan.json --model model.json").exits(0);
+    }
+}
+
+#[test]
+fn a_limit_that_no_clock_holds_is_refused() {
+    let folder = Folder::new(&diamond());
+    let ran = folder.run("plan model.json --time-limit 1e19").exits(2);
+    assert!(ran.stderr.contains("too long"), "{}", ran.stderr);
+    folder.run("plan model.json --algorithm m-etf --time-limit 1e6").exits(0);
+}
+
+#[test]
+fn times_that_no_clock_counts_are_no_proof() {
+    let mut slow = diamond();
+    slow["ops"][1]["time_ns"]["k"] = json!(u64::MAX / 2);
+    let mut link = diamond();
+    link["link"]["bytes_per_s"] = json!(1e-30);
+    for model in [slow, link] {
+        let folder = Folder::new(&model);
+        let ran = folder.run("plan model.json --json").exits(3).json();
+        assert_eq!(ran["error"]["code"], "out-of-range", "{ran}");
+    }
+}
+
+#[test]
+fn nothing_to_plan_is_refused() {
+    let folder = Folder::new(&instance(Vec::new(), 100));
+    folder.run("plan model.json").exits(3);
+    folder.write("empty.json", "");
+    folder.run("plan empty.json").exits(3);
+}
+
+#[test]
+fn no_input_is_overwritten() {
+    let folder = Folder::new(&diamond());
+    folder.write("cluster.yaml", CLUSTER);
+    folder.write("c.yaml", "forbid: {}\n");
+    folder.write("profile.json", "{}");
+    let line = "plan model.json --algorithm m-etf --force --cluster cluster.yaml --constraints \
+        c.yaml --profile profile.json";
+    for input in ["model.json", "cluster.yaml", "c.yaml", "profile.json"] {
+        for way in ["-o", "--export trace=", "--plot"] {
+            let way =
+                if way.ends_with('=') { format!("{way}{input}") } else { format!("{way} {input}") };
+            let ran = folder.run(&format!("{line} {way}")).exits(2);
+            assert!(ran.stderr.contains("error[same-file]"), "{way}: {}", ran.stderr);
+        }
+    }
+    let ran = folder
+        .run("calibrate table.csv --base profile.json --kind k -o profile.json --force")
+        .exits(2);
+    assert!(ran.stderr.contains("error[same-file]"), "{}", ran.stderr);
+}
+
+/// An export that the format can't take: no file appears, and the plan is kept all the same.
+#[test]
+fn files_appear_together_or_not_at_all() {
+    let folder = Folder::new(&diamond());
+    let line = "plan model.json --algorithm m-etf -o plan.json --export trace=t.json --export";
+    // No launcher of training runs takes a placement of ops.
+    let ran = folder.run(&format!("{line} megatron=m.args"));
+    assert_ne!(ran.code, 0);
+    let files = folder.list();
+    assert!(!files.contains(&"plan.json".to_owned()), "{files:?}");
+    assert!(!files.contains(&"t.json".to_owned()), "{files:?}");
+    if let Some(kept) = files.iter().find(|name| name.starts_with("plan.json.kept-")) {
+        assert!(ran.stderr.contains(kept), "{}", ran.stderr);
+        folder.run(&format!("verify {kept} --model model.json")).exits(0);
+    }
+}
+
+/// A file that may not grow: a sentence and exit code 1 or 2, and the plan on stderr.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_loses_no_plan() {
+    let folder = Folder::new(&layers(200, 6));
+    let program = env!("CARGO_BIN_EXE_meshwright");
+    let line = format!("ulimit -f 4; {program} plan model.json --algorithm m-etf -o plan.json");
+    let output = Command::new("bash")
+        .args(["-c", &line])
+        .env("TMPDIR", folder.path("."))
+        .current_dir(folder.path("."))
+        .output()
+        .unwrap();
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{:?}", output.status);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("error[write-failed]"), "{stderr}");
+    assert!(stderr.contains("meshwright.plan/1"), "the plan itself: {stderr}");
+    assert_eq!(folder.list(), ["model.json"]);
+}
+
+/// Memory that is not there: a sentence and exit code 1.
+#[cfg(target_os = "linux")]
+#[test]
+fn out_of_memory_ends_with_a_sentence() {
+    let folder = Folder::new(&layers(40_000, 7));
+    let program = env!("CARGO_BIN_EXE_meshwright");
+    let line = format!("ulimit -v 120000; {program} import model.json");
+    let ran = Command::new("bash").args(["-c", &line]).current_dir(folder.path(".")).output();
+    let output = ran.unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        assert_eq!(output.status.code(), Some(1), "{:?} {stderr}", output.status);
+        assert!(stderr.contains("error["), "{stderr}");
+    }
+}
+
+/// Of plans that are equally good by any cost model, the simplest.
+#[test]
+fn a_hair_of_time_is_not_worth_a_device() {
+    // One long chain, and an op beside it that takes a thousandth of the time.
+    let op = |id: u64, time: u64, inputs: &[u64]| {
+        json!({
+            "id": id, "name": format!("op{id}"), "time_ns": { "k": time }, "persistent": 1,
+            "temp": 0, "inputs": inputs, "outputs": [{ "tensor": 100 + id, "bytes": 10 }],
+        })
+    };
+    let mut ops: Vec<Value> = (0..12)
+        .map(|id| if id == 0 { op(0, 10_000, &[]) } else { op(id, 10_000, &[99 + id]) })
+        .collect();
+    ops.push(op(12, 300, &[100]));
+    let folder = Folder::new(&instance(ops, 1_000_000));
+    let ran = folder.run("plan model.json --json").exits(0).json();
+    let used: std::collections::BTreeSet<String> = ran["plan"]["placement"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|placed| placed["device"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(used.len(), 1, "{used:?}");
+    let (value, best) = (ran["plan"]["cost"]["step_time_ns"].clone(), ran["fastest_ns"].clone());
+    assert_eq!((value.as_u64(), best.as_u64()), (Some(120_300), Some(120_000)));
+    let told = folder.run("plan model.json").exits(0).stdout;
+    assert!(told.starts_with("step time 120"), "the answer first: {told}");
+    assert!(told.contains("within 0.5 %"), "{told}");
+    assert!(told.lines().count() <= 24, "one page: {told}");
+    assert!(folder.run("plan model.json --all").exits(0).stdout.contains("m-topo"));
+    // A gap that was asked for is kept.
+    let ran = folder.run("plan model.json --gap 0.1% --json").exits(0).json();
+    assert!(ran["gap"].as_f64().unwrap() <= 0.001, "{}", ran["gap"]);
+}
+
+/// Each answer says what it is priced by, and how the same is planned otherwise.
+#[test]
+fn an_answer_names_its_price_and_the_other_way() {
+    let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/onnx_features/no_value_info_residual.onnx");
+    let folder = Folder::new(&diamond());
+    folder.write("cluster.yaml", CLUSTER);
+    let model = model.to_str().unwrap();
+    let line =
+        format!("plan {model} --cluster cluster.yaml --workload training --algorithm single");
+    let ran = folder.run(&line).exits(0);
+    assert!(ran.stdout.contains("priced op by op"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("--global-batch"), "{}", ran.stdout);
+}
