@@ -36,9 +36,10 @@ impl Progress {
         let state = Arc::new(Mutex::new(State::default()));
         let ended = Arc::new(AtomicBool::new(false));
         let shown = printer.format == Format::Text && io::stderr().is_terminal();
-        let painter = shown.then(|| {
-            let (state, ended) = (Arc::clone(&state), Arc::clone(&ended));
-            std::thread::spawn(move || paint(&state, &ended))
+        let painter = shown.then(|| (Arc::clone(&state), Arc::clone(&ended)));
+        // Without a thread there is no line, and the search goes on.
+        let painter = painter.and_then(|(state, ended)| {
+            std::thread::Builder::new().spawn(move || paint(&state, &ended)).ok()
         });
         Self { state, ended, painter }
     }

@@ -204,7 +204,7 @@ fn a_hair_of_time_is_not_worth_a_device() {
 #[test]
 fn an_answer_names_its_price_and_the_other_way() {
     let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data/onnx_features/no_value_info_residual.onnx");
+        .join("tests/data/onnx_features/tied_embedding_head.onnx");
     let folder = Folder::new(&diamond());
     folder.write("cluster.yaml", CLUSTER);
     let model = model.to_str().unwrap();

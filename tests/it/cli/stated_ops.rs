@@ -15,15 +15,20 @@ fn is_asked(name: &str) -> bool {
     name.starts_with("request.") || name == "algorithm"
 }
 
-fn onnx() -> String {
+fn onnx(name: &str) -> String {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/onnx_features");
-    folder.join("symbolic_dims_batch_seq.onnx").to_str().unwrap().to_owned()
+    folder.join(name).to_str().unwrap().to_owned()
 }
+
+/// A model with open dimensions.
+const OPEN: &str = "symbolic_dims_batch_seq.onnx";
+/// One that can be trained.
+const TRAINED: &str = "tied_embedding_head.onnx";
 
 /// Ways to plan that have every field between them.
 fn ways() -> Vec<(String, String)> {
     let own = "--cluster cluster.yaml";
-    let (small, onnx) = ("model.json".to_owned(), onnx());
+    let (small, open, trained) = ("model.json".to_owned(), onnx(OPEN), onnx(TRAINED));
     let dims = symbols().iter().map(|name| format!(" --dim {name}=4")).collect::<String>();
     [
         (&small, "--algorithm single".to_owned()),
@@ -31,8 +36,8 @@ fn ways() -> Vec<(String, String)> {
         (&small, "--algorithm brute-force".to_owned()),
         (&small, "--objective max-load --algorithm columns".to_owned()),
         (&small, "--algorithm m-topo --pin a=gpu0 --forbid d=gpu0".to_owned()),
-        (&onnx, format!("{own}{dims} --dtype bf16 --algorithm m-etf")),
-        (&onnx, format!("{own}{dims} --algorithm orders --workload training --optimizer sgd")),
+        (&open, format!("{own}{dims} --dtype bf16 --algorithm m-etf")),
+        (&trained, format!("{own} --algorithm orders --workload training --optimizer sgd")),
     ]
     .into_iter()
     .map(|(model, flags)| (model.clone(), flags))
@@ -41,7 +46,7 @@ fn ways() -> Vec<(String, String)> {
 
 /// Names of the dimensions that the model leaves open.
 fn symbols() -> Vec<String> {
-    let error = super::folder::run(&format!("import {} --json", onnx())).json();
+    let error = super::folder::run(&format!("import {} --json", onnx(OPEN))).json();
     let list = error["error"]["facts"][0]["value"]["list"].clone();
     list.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
 }
