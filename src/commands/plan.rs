@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use exporters::Source;
 use ir::diagnostic::{Blame, Diagnostic};
+use ir::units::Nanos;
 use planner::recipe::Recipe;
 use planner::run::{Budget, Event, Outcome, Request, solve};
 
