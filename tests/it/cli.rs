@@ -4,6 +4,7 @@ mod calibrate;
 mod calibrate_steps;
 mod clusters;
 mod compared;
+mod configs;
 mod deterministic;
 mod edges;
 mod explained;

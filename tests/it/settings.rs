@@ -1,7 +1,9 @@
 //! Settings files of launchers: what they say is read, or named where it is not.
 
+use exporters::training::{Blocks, TrainingSource, export, targets};
 use importers::launcher::{Launcher, read};
 use ir::card::{Recompute, ZeroStage};
+use ir::plan::{Parallelism, Partition, Plan, Stage};
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
@@ -62,6 +64,47 @@ fn element_types_optimizers_and_recompute_are_read() {
     assert_eq!(again("--recompute-granularity selective"), Some(Recompute::Selective));
     let mlp = "--recompute-granularity selective --recompute-modules mlp";
     assert_eq!(megatron(mlp).unwrap_err().code, "not-judged");
+}
+
+/// What a target's row says of element types is what its files hold, and reading gives it back.
+#[test]
+fn targets_export_the_types_that_they_name() {
+    let plan = Plan {
+        parallelism: Parallelism { n_micro_batches: 4, micro_batch: 1, ..Parallelism::default() },
+        partition: Partition {
+            stages: vec![Stage {
+                ops: Vec::new(),
+                blocks: 0..4,
+                recompute: Recompute::None,
+                each: Vec::new(),
+            }],
+        },
+        placement: Default::default(),
+        experts: Default::default(),
+        communication: Default::default(),
+        schedule: Default::default(),
+    };
+    for row in targets().iter().filter(|row| row.types.is_some()) {
+        for dtype in [DType::Bf16, DType::F16, DType::F8, DType::F32, DType::F64] {
+            let source = TrainingSource {
+                plan: &plan,
+                schedule: "1f1b",
+                sequence_length: 128,
+                dtype,
+                n_predicting: 0,
+                blocks: Blocks::Layers,
+                starts: &[],
+            };
+            let is_said = row.types.unwrap().contains(&dtype);
+            let exported = export(row.name, &source);
+            assert_eq!(exported.is_ok(), is_said, "{} {dtype}", row.name);
+            let Ok(exported) = exported else { continue };
+            let text = String::from_utf8(exported.bytes).unwrap();
+            let own = read(Launcher::of(row.name).unwrap(), &text).unwrap().dtype;
+            // Without a flag Megatron computes in single precision.
+            assert_eq!(own.unwrap_or(DType::F32), dtype, "{text}");
+        }
+    }
 }
 
 /// A degree that is written wrong is no degree of 1.

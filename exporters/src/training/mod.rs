@@ -74,6 +74,8 @@ pub struct TrainingTarget {
     pub accepts: fn(&Parallelism, &str) -> bool,
     /// What it can compute again, the same on all stages; `None` = each stage what it likes.
     pub recomputes: Option<&'static [Policy]>,
+    /// What it can compute in, the usual one first; `None` = its file says nothing of it.
+    pub types: Option<&'static [DType]>,
     export: fn(&TrainingSource<'_>) -> Result<Export, Diagnostic>,
 }
 
@@ -89,6 +91,7 @@ const TARGETS: &[TrainingTarget] = &[
         expresses: &[Field::Pipeline, Field::VirtualStages, Field::Schedule, Field::MicroBatches],
         accepts: torch_pipelining::accepts,
         recomputes: None,
+        types: None,
         export: torch_pipelining::export,
     },
     TrainingTarget {
@@ -98,6 +101,7 @@ const TARGETS: &[TrainingTarget] = &[
         expresses: &[Field::Pipeline, Field::VirtualStages, Field::Blocks],
         accepts: |_, _| true,
         recomputes: None,
+        types: None,
         export: torch_pipelining::split_points,
     },
     TrainingTarget {
@@ -124,6 +128,7 @@ const TARGETS: &[TrainingTarget] = &[
         ],
         accepts: torchtitan::accepts,
         recomputes: Some(&[Policy::None, Policy::Full]),
+        types: Some(&[DType::Bf16, DType::F32]),
         export: torchtitan::export,
     },
     TrainingTarget {
@@ -148,6 +153,7 @@ const TARGETS: &[TrainingTarget] = &[
         ],
         accepts: megatron::accepts,
         recomputes: Some(&[Policy::None, Policy::Selective, Policy::Block, Policy::Full]),
+        types: Some(&[DType::Bf16, DType::F16, DType::F8, DType::F32]),
         export: megatron::export,
     },
     TrainingTarget {
@@ -169,6 +175,7 @@ const TARGETS: &[TrainingTarget] = &[
         ],
         accepts: deepspeed::accepts,
         recomputes: Some(&[Policy::None, Policy::Full]),
+        types: Some(&[DType::Bf16, DType::F16, DType::F32]),
         export: deepspeed::export,
     },
     TrainingTarget {
@@ -178,6 +185,7 @@ const TARGETS: &[TrainingTarget] = &[
         expresses: &[Field::Data, Field::Tensor, Field::Pipeline, Field::Expert, Field::Blocks],
         accepts: serving::vllm_accepts,
         recomputes: None,
+        types: None,
         export: serving::vllm,
     },
     TrainingTarget {
@@ -187,6 +195,7 @@ const TARGETS: &[TrainingTarget] = &[
         expresses: &[Field::Data, Field::Tensor, Field::Pipeline, Field::Expert, Field::Blocks],
         accepts: serving::sglang_accepts,
         recomputes: None,
+        types: None,
         export: serving::sglang,
     },
     TrainingTarget {
@@ -206,6 +215,7 @@ const TARGETS: &[TrainingTarget] = &[
         ],
         accepts: galvatron::accepts,
         recomputes: None,
+        types: None,
         export: galvatron::export,
     },
 ];

@@ -99,7 +99,12 @@ impl Setting {
         }
         let usual = args.executor.and_then(Executor::stack).unwrap_or(STACK);
         let stack = flags.stack.as_deref().unwrap_or(usual);
-        let mut setting = Self::on(model, &args.problem, stack, global_batch)?;
+        let (problem, replaced) = words::typed(&args.problem, model.card.dtype, args.executor)?;
+        let mut setting = Self::on(model, &problem, stack, global_batch)?;
+        if let Some(replaced) = replaced {
+            setting.numbers.named_by = "--for";
+            setting.warnings.push(replaced);
+        }
         let mut request = request::of_training(args)?;
         let usual = if setting.layers.is_some() { 0.0 } else { MARGIN };
         request.memory_margin.get_or_insert(usual);

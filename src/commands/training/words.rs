@@ -2,8 +2,10 @@
 
 use exporters::training::{Policy, TrainingTarget, targets};
 use ir::diagnostic::Diagnostic;
+use ir::tensor::DType;
 use planner::parallelism::search_3d::space::{Again, Pins, Words};
 
+use crate::cli::ProblemFlags;
 use crate::executor::Executor;
 
 /// Policies of a target that has no word for one of a stage's own.
@@ -38,6 +40,39 @@ pub(super) fn limited(pins: Pins, executor: Option<Executor>) -> Result<Pins, Di
 pub(super) fn of(executor: Executor) -> Option<Words> {
     let row = targets().iter().find(|row| row.name == executor.target())?;
     Some(Words { target: row.name, accepts: row.accepts, alike: alike(row) })
+}
+
+/// The flags with an element type that the launcher can say, where the config alone names another
+/// one, and a warning about that.
+///
+/// # Errors
+/// `cannot-express` where a flag names one that it can't say.
+pub(super) fn typed(
+    flags: &ProblemFlags,
+    model: Option<DType>,
+    executor: Option<Executor>,
+) -> Result<(ProblemFlags, Option<Diagnostic>), Diagnostic> {
+    let mut flags = flags.clone();
+    let row = executor.and_then(|own| targets().iter().find(|row| row.name == own.target()));
+    let Some((row, types)) = row.and_then(|row| Some((row, row.types?))) else {
+        return Ok((flags, None));
+    };
+    let said = |dtype: DType| types.contains(&dtype);
+    if let Some(dtype) = flags.model.dtype.filter(|dtype| !said(*dtype)) {
+        let names: Vec<&str> = types.iter().map(|dtype| dtype.name()).collect();
+        let message = format!("{} has no words for {dtype}", row.name);
+        return Err(Diagnostic::usage("cannot-express", message)
+            .fact("target", row.name)
+            .hint(format!("name one of {} with --dtype", names.join(", "))));
+    }
+    let (None, Some(stated)) = (flags.model.dtype, model.filter(|dtype| !said(*dtype))) else {
+        return Ok((flags, None));
+    };
+    flags.model.dtype = types.first().copied();
+    let instead = types.first().map_or("", |dtype| dtype.name());
+    let message = format!("{} has no words for {stated}: {instead} runs instead", row.name);
+    let warning = Diagnostic::warning("dtype-replaced", message);
+    Ok((flags, Some(warning.hint("name a type with --dtype"))))
 }
 
 fn alike(row: &TrainingTarget) -> Option<&'static [Again]> {
