@@ -24,6 +24,9 @@ use crate::load;
 use crate::printer::Printer;
 use crate::table::Column;
 
+/// What the answer rests on, and what else there is.
+const SPACE: &str = "priced by forms of whole blocks, over degrees of parallelism, of which alone \
+    the bound speaks; without --global-batch whole ops are placed, at prices of their own";
 /// Turns that are shown.
 const SHOWN_TURNS: usize = 4;
 
@@ -128,6 +131,7 @@ impl<'a> Answer<'a> {
             printer.line(&wider.line(self.best));
         }
         printer.line(&setting.judged_on(&self.best.leaf.degrees));
+        printer.line(SPACE);
     }
 
     fn print_model(&self, printer: &Printer) {
