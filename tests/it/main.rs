@@ -24,6 +24,7 @@ mod oracle;
 mod pinned;
 mod random_problem;
 mod recipes;
+mod second_derivation;
 mod settings;
 mod shape;
 mod step_groups;

@@ -1,0 +1,335 @@
+//! Steps and peaks of training runs, derived a second time.
+//!
+//! From the degrees, stages and schedule name of a plan, the model's config and the cluster file
+//! these modules derive what a step takes and what each device holds: bytes through each network
+//! card and link ([`fabric`]), parameters, states and activations ([`shape`]), the order of the
+//! passes and their replay ([`timeline`]). None of that is the engine's; seconds of kernels alone
+//! are taken from it ([`kernels`]). The rules are those of `docs/conventions.md`.
+
+mod cases;
+mod fabric;
+mod kernels;
+mod shape;
+mod timeline;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use cases::{CASES, Case};
+use fabric::Fabric;
+use kernels::{Kernels, kernels};
+use serde_json::Value;
+use shape::{Numbers, Shape, Split};
+use tempfile::TempDir;
+use timeline::{Bytes, Times};
+
+/// How far derivations may lie apart.
+const NEAR: f64 = 0.01;
+/// Bytes that an allocator keeps beside everything that is counted.
+const RESIDENT: f64 = 75e6;
+/// Blocks whose gathered parameters are there at once under ZeRO 3.
+const GATHERED: f64 = 2.0;
+
+/// The plan of a case, as the program writes it.
+fn planned(case: &Case, folder: &Path) -> Value {
+    let (config, sequence) = cases::model(case.model);
+    fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let cluster = cases::cluster(case.cluster, case.cards).to_string();
+    fs::write(folder.join("cluster.yaml"), cluster).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshwright"));
+    command.current_dir(folder).args(["plan", "config.json", "--cluster", "cluster.yaml"]);
+    command.args(["--global-batch", &case.global_batch.to_string()]);
+    command.args(["--sequence-length", &sequence.to_string()]);
+    command.args(["--dtype", case.numbers[0], "--optimizer", case.numbers[1]]);
+    for pin in case.pins.split(' ') {
+        command.args(["--pin", pin]);
+    }
+    let ran = command.args(["-o", "plan.json", "--force"]).output().unwrap();
+    let told = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{} {}: {told}", case.model, case.pins);
+    serde_json::from_slice(&fs::read(folder.join("plan.json")).unwrap()).unwrap()
+}
+
+/// A plan, and what it was made for.
+struct Derivation {
+    shape: Shape,
+    fabric: Fabric,
+    kernels: Kernels,
+    numbers: Numbers,
+    split: Split,
+    zero: u64,
+    replicas: f64,
+    n_ranks: usize,
+    stages: Vec<Stage>,
+}
+
+struct Stage {
+    blocks: f64,
+    recomputes: bool,
+    is_first: bool,
+    is_last: bool,
+}
+
+/// Seconds of a block's passes, and of their collectives inside hosts and across them.
+struct Block {
+    passes: [f64; 2],
+    backward_links: [f64; 2],
+}
+
+impl Derivation {
+    fn block(&self) -> Block {
+        let (shape, split) = (&self.shape, self.split);
+        let element = self.numbers.element();
+        let tokens = element * split.tokens;
+        let mut passes = [0.0; 2];
+        let mut links = [0.0; 2];
+        for backward in [false, true] {
+            let twice = if backward { 2.0 } else { 1.0 };
+            let keys_and_values = tokens * 2.0 * shape.key_value_width() / split.tensor;
+            let (sums, sums_leave) = self.fabric.tensor(tokens * shape.hidden);
+            let (rounds, rounds_leave) = self.fabric.context(twice * keys_and_values);
+            let visited = shape.experts.map_or(0.0, |[_, visited]| visited);
+            let (visits, visits_leave) = match visited > 0.0 {
+                true => self.fabric.all_to_all(tokens * shape.hidden * visited),
+                false => (0.0, false),
+            };
+            // Two sums over tensor ranks; tokens go to their experts and come back.
+            links = [0.0; 2];
+            links[usize::from(sums_leave)] += 2.0 * sums;
+            links[usize::from(rounds_leave)] += rounds;
+            links[usize::from(visits_leave)] += 2.0 * visits;
+            let pass = usize::from(backward);
+            let seconds = self.kernels.block[pass] + links[0] + links[1];
+            passes[pass] = seconds.max(self.kernels.launched[pass]);
+        }
+        Block { passes, backward_links: links }
+    }
+
+    /// Parameters of a stage on one device: dense ones, and those of experts.
+    fn parameters(&self, stage: &Stage) -> [f64; 2] {
+        let [dense, experts] = self.shape.block(self.split);
+        let words = self.shape.words(self.split);
+        let first = if stage.is_first { words + self.shape.positions() } else { 0.0 };
+        let has_head = stage.is_last && !(self.shape.tied && stage.is_first);
+        let head = if has_head { words } else { 0.0 };
+        [stage.blocks * dense + first + head, stage.blocks * experts]
+    }
+
+    /// A pass beside which parameters are gathered or gradients are scattered.
+    fn beside(&self, pass: f64, exchange: f64) -> f64 {
+        let overlap = self.kernels.overlap;
+        pass.max(overlap * exchange) + (1.0 - overlap) * exchange
+    }
+
+    fn expert_replicas(&self) -> f64 {
+        self.replicas / self.split.expert
+    }
+
+    /// Seconds of a step.
+    fn step(&self, schedule: &str, n_chunks: usize, n_micro_batches: usize) -> f64 {
+        let block = self.block();
+        let mut times =
+            Times { passes: vec![], messages: vec![], exchange: vec![], optimizer: vec![] };
+        times.optimizer = vec![0.0; self.n_ranks];
+        let rank_of = |stage: usize| stage % self.n_ranks;
+        let ways: Vec<[usize; 2]> =
+            (1..self.stages.len()).map(|stage| [rank_of(stage - 1), rank_of(stage)]).collect();
+        let leaving = ways.iter().filter(|[from, to]| self.fabric.crosses(*from, *to));
+        let mut talking: Vec<usize> = leaving.flatten().copied().collect();
+        talking.sort_unstable();
+        talking.dedup();
+        let exchanged = self.numbers.element();
+        for (index, stage) in self.stages.iter().enumerate() {
+            let [dense, experts] = self.parameters(stage);
+            let exchange = |bytes: f64| self.fabric.exchange(bytes * dense, bytes * experts);
+            let gather = if self.zero == 3 { exchange(exchanged) / 2.0 } else { 0.0 };
+            let scatter = if self.zero >= 2 { exchange(exchanged) / 2.0 } else { 0.0 };
+            let head = if stage.is_last { self.kernels.head } else { 0.0 };
+            let [forward, backward] = block.passes.map(|pass| stage.blocks * pass);
+            let backward = self.beside(backward + head * 2.0 / 3.0, gather + scatter);
+            let again = if stage.recomputes { forward } else { 0.0 };
+            let forward = self.beside(forward + head / 3.0, gather);
+            times.passes.push([forward, backward + again]);
+            // At the end: gradients, or the weights that were made of scattered ones.
+            let last = match self.zero {
+                0 | 1 => exchange(exchanged),
+                2 => exchange(exchanged) / 2.0,
+                _ => 0.0,
+            };
+            let tier = usize::from(self.fabric.exchange_leaves());
+            let taken = stage.blocks * block.backward_links[tier] + scatter;
+            let beside = last * self.kernels.overlap;
+            let beside = if taken > 0.0 { beside.min((backward - taken).max(0.0)) } else { beside };
+            let is_end = (stage.is_first || stage.is_last) && self.n_ranks > 1;
+            let tie = match self.shape.tied && is_end {
+                true => self.fabric.tie(self.n_ranks - 1, exchanged * self.shape.words(self.split)),
+                false => 0.0,
+            };
+            times.exchange.push([beside, last - beside + tie]);
+            let shared =
+                if self.zero > 0 { [self.replicas, self.expert_replicas()] } else { [1.0; 2] };
+            times.optimizer[rank_of(index)] +=
+                self.kernels.optimizer * (dense / shared[0] + experts / shared[1]);
+        }
+        let activation = exchanged * self.split.tokens * self.shape.hidden;
+        times.messages = ways
+            .iter()
+            .map(|[from, to]| {
+                let leaves = self.fabric.crosses(*from, *to);
+                // Each tensor rank sends its part out of the host, and that of a split sequence.
+                let parts = leaves || self.split.sequence_parallel;
+                let bytes = activation / if parts { self.split.tensor } else { 1.0 };
+                (self.fabric.message([*from, *to], &talking, bytes), leaves)
+            })
+            .collect();
+        timeline::step(&timeline::rows(schedule, self.n_ranks, n_chunks, n_micro_batches), &times)
+    }
+
+    /// Bytes of each rank at its peak.
+    fn peaks(&self, schedule: &str, n_chunks: usize, n_micro_batches: usize) -> Vec<f64> {
+        let (shape, split) = (&self.shape, self.split);
+        let element = self.numbers.element();
+        let states = [self.replicas, self.expert_replicas()]
+            .map(|replicas| self.numbers.states(self.zero, replicas));
+        let width = split.outer(shape.hidden);
+        let kept = shape.kept(split, element);
+        let of_stage = |stage: &Stage| {
+            let [dense, experts] = self.parameters(stage);
+            let masks = if stage.is_first && shape.is_gpt2() { width } else { 0.0 };
+            let each = if stage.recomputes { element * width } else { kept };
+            // Logits and their single-precision copy, input of the head and its gradient.
+            let logits = (4.0 + element) * split.tokens * shape.vocabulary / split.tensor;
+            let logits = if stage.is_last { logits + 2.0 * element * width } else { 0.0 };
+            // One block at a time is computed again, from its input on.
+            let again = if stage.recomputes { kept } else { 0.0 };
+            Bytes {
+                states: dense * states[0] + experts * states[1],
+                kept: stage.blocks * each + masks,
+                scratch: [logits, logits + again],
+            }
+        };
+        let stages: Vec<Bytes> = self.stages.iter().map(of_stage).collect();
+        let [dense, experts] = shape.block(split);
+        let gathered = if self.zero == 3 { GATHERED * element * (dense + experts) } else { 0.0 };
+        let messages = if self.n_ranks > 1 { 2.0 * element * width } else { 0.0 };
+        let rows = timeline::rows(schedule, self.n_ranks, n_chunks, n_micro_batches);
+        let peak = |row: &Vec<_>| timeline::peak(row, &stages, RESIDENT + gathered + messages);
+        rows.iter().map(peak).collect()
+    }
+}
+
+/// Step in seconds and peaks in bytes, of a plan and the files that it was made of.
+fn derived(case: &Case, plan: &Value, folder: &Path) -> (f64, Vec<f64>) {
+    let (config, sequence) = cases::model(case.model);
+    let parallelism = &plan["parallelism"];
+    let count = |of: &Value| of.as_u64().unwrap() as usize;
+    let degree = |name: &str| count(&parallelism[name]);
+    let training = &parallelism["training"];
+    let numbers =
+        Numbers { is_single: case.numbers[0] == "fp32", is_sgd: case.numbers[1] == "sgd" };
+    let micro_batch = count(&training["micro_batch"]);
+    let split = Split {
+        tensor: degree("tensor") as f64,
+        expert: degree("expert") as f64,
+        tokens: (micro_batch * sequence / degree("context")) as f64,
+        sequence_parallel: training["sequence_parallel"].as_bool().unwrap(),
+    };
+    let stages = plan["partition"]["stages"].as_array().unwrap();
+    let stage = |(index, of): (usize, &Value)| Stage {
+        blocks: of["blocks"]["n"].as_f64().unwrap(),
+        recomputes: match of["blocks"]["recompute"].as_str().unwrap() {
+            "none" => false,
+            "full" => true,
+            other => panic!("{other} is not derived"),
+        },
+        is_first: index == 0,
+        is_last: index + 1 == stages.len(),
+    };
+    let shape = Shape::of(&config);
+    let stages: Vec<Stage> = stages.iter().enumerate().map(stage).collect();
+    assert_eq!(stages.iter().map(|own| own.blocks).sum::<f64>(), shape.blocks as f64);
+    let (card, _) =
+        importers::config::card::card(&folder.join("config.json"), Some(sequence as u64)).unwrap();
+    let (cluster, _) = importers::cluster::read(&folder.join("cluster.yaml")).unwrap();
+    let own = Derivation {
+        shape,
+        fabric: Fabric::new(&cases::cluster(case.cluster, case.cards), parallelism),
+        kernels: kernels(&card, &cluster, parallelism, numbers),
+        numbers,
+        split,
+        zero: training["zero"].as_u64().unwrap(),
+        replicas: (degree("data") * degree("context")) as f64,
+        n_ranks: degree("pipeline"),
+        stages,
+    };
+    let schedule = plan["training"]["schedule"].as_str().unwrap();
+    let n_chunks = count(&training["virtual_stages"]);
+    let n_micro_batches = case.global_batch / degree("data") / micro_batch;
+    (own.step(schedule, n_chunks, n_micro_batches), own.peaks(schedule, n_chunks, n_micro_batches))
+}
+
+/// Every degree, ZeRO stage, schedule and mesh, and every form of numbers, is met at least three times.
+#[test]
+fn the_cases_meet_every_decision_often() {
+    let often = |what: &str, has: &dyn Fn(&Case) -> bool| {
+        let n = CASES.iter().filter(|case| has(case)).count();
+        assert!(n >= 3, "{what}: {n}");
+    };
+    for pin in [
+        "zero=0",
+        "zero=1",
+        "zero=2",
+        "zero=3",
+        "recompute=none",
+        "recompute=full",
+        "schedule=1f1b",
+        "schedule=gpipe",
+        "schedule=interleaved",
+        "mesh=data-inside",
+        "mesh=pipeline-inside",
+        "sequence-parallel=on",
+        "sequence-parallel=off",
+    ] {
+        often(pin, &|case| case.pins.split(' ').any(|own| own == pin));
+    }
+    for degree in ["data", "tensor", "pipeline", "context", "expert"] {
+        let above_one = |pin: &str| pin.starts_with(degree) && !pin.ends_with("=1");
+        often(degree, &|case| case.pins.split(' ').any(above_one));
+    }
+    for number in ["bf16", "fp32", "adamw", "sgd"] {
+        often(number, &|case| case.numbers.contains(&number));
+    }
+}
+
+#[test]
+fn steps_and_peaks_are_derived_twice() {
+    let folder = TempDir::new().unwrap();
+    let mut n_apart = 0;
+    for case in &CASES {
+        let plan = planned(case, folder.path());
+        let (step, peaks) = derived(case, &plan, folder.path());
+        let told = plan["cost"]["step_time_ns"].as_f64().unwrap() * 1e-9;
+        let ranks = plan["training"]["memory"].as_array().unwrap();
+        let told_peaks: Vec<f64> =
+            ranks.iter().map(|rank| rank["peak_bytes"].as_f64().unwrap()).collect();
+        assert_eq!(peaks.len(), told_peaks.len());
+        let off = |own: f64, told: f64| own / told - 1.0;
+        let of_peaks = peaks.iter().zip(&told_peaks).map(|(own, told)| off(*own, *told));
+        let peak =
+            of_peaks.fold(0.0, |most: f64, own| if own.abs() > most.abs() { own } else { most });
+        let apart = off(step, told);
+        println!(
+            "{} {} {} cards, {}: step {told:.4e} s {:+.2} %, peak {:.3e} {:+.2} %",
+            case.model,
+            case.cluster,
+            case.cards,
+            case.pins,
+            100.0 * apart,
+            told_peaks[0],
+            100.0 * peak
+        );
+        n_apart += usize::from(!(apart.abs() < NEAR && peak.abs() < NEAR));
+    }
+    assert_eq!(n_apart, 0, "derivations more than {NEAR} apart");
+}
