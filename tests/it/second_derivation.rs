@@ -45,6 +45,7 @@ fn planned(case: &Case, folder: &Path) -> Value {
     for pin in case.pins.split(' ') {
         command.args(["--pin", pin]);
     }
+    command.args(["--for", "any", "--memory-margin", "0"]);
     let ran = command.args(["-o", "plan.json", "--force"]).output().unwrap();
     let told = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{} {}: {told}", case.model, case.pins);
@@ -219,8 +220,9 @@ impl Derivation {
     }
 }
 
-/// Step in seconds and peaks in bytes, of a plan and the files that it was made of.
-fn derived(case: &Case, plan: &Value, folder: &Path) -> (f64, Vec<f64>) {
+/// Step in seconds and peaks in bytes, of a plan and the files that it was made of; of hosts with so
+/// many network cards.
+fn derived(case: &Case, cards: usize, plan: &Value, folder: &Path) -> (f64, Vec<f64>) {
     let (config, sequence) = cases::model(case.model);
     let parallelism = &plan["parallelism"];
     let count = |of: &Value| of.as_u64().unwrap() as usize;
@@ -254,7 +256,7 @@ fn derived(case: &Case, plan: &Value, folder: &Path) -> (f64, Vec<f64>) {
     let (cluster, _) = importers::cluster::read(&folder.join("cluster.yaml")).unwrap();
     let own = Derivation {
         shape,
-        fabric: Fabric::new(&cases::cluster(case.cluster, case.cards), parallelism),
+        fabric: Fabric::new(&cases::cluster(case.cluster, cards), parallelism),
         kernels: kernels(&card, &cluster, parallelism, numbers),
         numbers,
         split,
@@ -305,10 +307,10 @@ fn the_cases_meet_every_decision_often() {
 #[test]
 fn steps_and_peaks_are_derived_twice() {
     let folder = TempDir::new().unwrap();
-    let mut n_apart = 0;
+    let (mut n_apart, mut n_shared) = (0, 0);
     for case in &CASES {
         let plan = planned(case, folder.path());
-        let (step, peaks) = derived(case, &plan, folder.path());
+        let (step, peaks) = derived(case, case.cards, &plan, folder.path());
         let told = plan["cost"]["step_time_ns"].as_f64().unwrap() * 1e-9;
         let ranks = plan["training"]["memory"].as_array().unwrap();
         let told_peaks: Vec<f64> =
@@ -330,6 +332,10 @@ fn steps_and_peaks_are_derived_twice() {
             100.0 * peak
         );
         n_apart += usize::from(!(apart.abs() < NEAR && peak.abs() < NEAR));
+        // A derivation that takes shared cards for own ones has to be seen.
+        let (alone, _) = derived(case, cases::devices(case.cluster), &plan, folder.path());
+        n_shared += usize::from(off(alone, told).abs() >= NEAR);
     }
     assert_eq!(n_apart, 0, "derivations more than {NEAR} apart");
+    assert!(n_shared >= 10, "shared cards are seen in {n_shared} steps alone");
 }

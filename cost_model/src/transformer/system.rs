@@ -201,7 +201,7 @@ impl System {
         let link = match rings {
             0 if group.spread(self.per_host).ranks <= 1 => return 0.0,
             0 => self.inside_of(1.0),
-            rings => self.card(network_factor).shared(rings),
+            rings => self.card_among(rings, network_factor),
         };
         ring(CollectiveOperation::PointToPoint, 2, whole(bytes), link)
     }
@@ -234,6 +234,13 @@ impl System {
     #[must_use]
     pub fn card(&self, factor: f64) -> Link {
         self.through(self.network.rate.get() * factor)
+    }
+
+    /// The way through a network card that so many use at once. Links inside the host that are
+    /// slower than the card slow each of them, not what they have of the card.
+    #[must_use]
+    pub fn card_among(&self, users: u64, factor: f64) -> Link {
+        self.through(self.network.rate.get() * factor / users.max(1) as f64)
     }
 
     /// The network as a ring sees it that leaves a host through the shares of so many devices,

@@ -46,6 +46,12 @@ pub(super) fn model(name: &str) -> (Value, usize) {
     }
 }
 
+/// Devices of a host.
+pub(super) fn devices(cluster: &str) -> usize {
+    let file = self::cluster(cluster, 1);
+    file["nodes"][0]["devices"].as_u64().unwrap() as usize
+}
+
 /// Sixteen devices; as JSON, which is YAML too.
 pub(super) fn cluster(name: &str, cards: usize) -> Value {
     let hosts = |count: usize, device: &str, devices: usize, inside: [f64; 2], across: [f64; 2]| {
@@ -62,8 +68,8 @@ pub(super) fn cluster(name: &str, cards: usize) -> Value {
     match name {
         "wide" => hosts(2, "a100_sxm4_80gb", 8, [200e9, 10e-6], [25e9, 5e-6]),
         "square" => hosts(4, "h100_sxm5_80gb", 4, [400e9, 8e-6], [40e9, 4e-6]),
-        // Links inside that are slower than two network cards.
-        "narrow" => hosts(8, "a100_sxm4_80gb", 2, [24e9, 6e-6], [16e9, 12e-6]),
+        // Links inside that are slower than a network card.
+        "narrow" => hosts(8, "a100_sxm4_80gb", 2, [12e9, 6e-6], [16e9, 12e-6]),
         _ => panic!("no cluster {name}"),
     }
 }
@@ -109,10 +115,10 @@ pub(super) const CASES: [Case; 30] = [
     case(("mixture", "square", 1), 16, ADAMW, "tensor=2 data=4 pipeline=2 expert=4 schedule=gpipe micro-batch=1 zero=0 recompute=full mesh=pipeline-inside"),
     case(("mixture", "narrow", 2), 32, SGD, "tensor=1 context=2 data=4 pipeline=2 expert=4 schedule=1f1b micro-batch=2 zero=1 recompute=none mesh=pipeline-inside"),
     case(("mixture", "narrow", 1), 64, SINGLE_SGD, "tensor=1 data=8 pipeline=2 expert=2 schedule=interleaved virtual-stages=2 micro-batch=1 zero=0 recompute=full mesh=data-inside"),
-    case(("long", "wide", 8), 8, ADAMW, "tensor=2 context=4 data=2 schedule=1f1b micro-batch=1 zero=1 recompute=none"),
+    case(("long", "wide", 8), 8, ADAMW, "tensor=2 context=4 data=2 schedule=1f1b micro-batch=1 zero=1 recompute=none sequence-parallel=on"),
     case(("long", "wide", 1), 8, ADAMW, "tensor=1 context=8 data=2 schedule=1f1b micro-batch=1 zero=3 recompute=full"),
     case(("long", "square", 4), 16, SGD, "tensor=2 context=2 data=2 pipeline=2 schedule=gpipe micro-batch=1 zero=0 recompute=full mesh=pipeline-inside"),
     case(("long", "square", 2), 8, ADAMW, "tensor=1 context=8 data=1 pipeline=2 schedule=1f1b micro-batch=1 zero=0 recompute=none mesh=data-inside"),
     case(("long", "narrow", 2), 8, SINGLE, "tensor=2 context=4 data=1 pipeline=2 schedule=interleaved virtual-stages=2 micro-batch=1 zero=1 recompute=full sequence-parallel=off"),
-    case(("long", "narrow", 1), 8, ADAMW, "tensor=1 context=4 data=4 schedule=1f1b micro-batch=1 zero=2 recompute=none"),
+    case(("long", "narrow", 1), 8, ADAMW, "tensor=2 context=4 data=2 schedule=1f1b micro-batch=1 zero=2 recompute=none"),
 ];

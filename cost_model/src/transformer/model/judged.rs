@@ -12,7 +12,8 @@ use super::priced::{Passes, Place, Priced};
 use super::stages::{StageFigures, Stages};
 use super::{Offload, Pricing};
 use crate::pipeline::costs::{Boundary, Link, Nic, PipelineCosts, RankCosts, Sharing, StageCosts};
-use crate::transformer::rank_groups::{self, Group};
+use crate::transformer::constants::Constant;
+use crate::transformer::rank_groups::{self, Cards, Group};
 
 /// By stage, the rank whose row has its cells; `None` where a stage has no cell.
 #[must_use]
@@ -212,9 +213,11 @@ fn copies_s(priced: &Priced<'_>, rank: u32, copies: f64) -> f64 {
 
 /// The way between two ranks where all devices of both use it at once.
 fn shared(priced: &Priced<'_>, from: u32, to: u32) -> crate::collective::Link {
-    let (_, link) = priced.boundary(from, to, 0.0);
+    let (_, alone) = priced.boundary(from, to, 0.0);
     let cards = priced.cards().filter(|_| priced.crosses(from, to));
-    link.shared(cards.map_or(1, |cards| u64::from(cards.n_copies)))
+    let network = priced.pricing.constants.get(Constant::Network);
+    let of = |cards: Cards| priced.pricing.system.card_among(u64::from(cards.n_copies), network);
+    cards.map_or(alone, of)
 }
 
 fn boundary(priced: &Priced<'_>, from: u32, to: u32, message: f64) -> Boundary {
