@@ -103,7 +103,7 @@ impl Fabric {
     }
 
     /// Members of a group by host.
-    fn by_host(&self, group: &Group) -> Vec<Group> {
+    fn by_host(&self, group: &[usize]) -> Vec<Group> {
         let mut hosts: BTreeMap<usize, Group> = BTreeMap::new();
         for device in group {
             hosts.entry(self.host(*device)).or_default().push(*device);

@@ -125,7 +125,7 @@ impl Shape {
         let attention = bytes * (2.0 * h + 2.0 * kv);
         // What the pointwise function (and the gate) reads, what the last product reads.
         let inner = bytes * f * if self.is_gpt2() { 2.0 } else { 3.0 };
-        let per_token = match self.experts {
+        match self.experts {
             None => outer * split.outer(1.0) + (attention + inner) * split.tokens / split.tensor,
             // Of each visited expert its input and output, and the router's scores and shares in
             // single precision.
@@ -133,7 +133,6 @@ impl Shape {
                 (outer + visited * 2.0 * bytes * h) * split.outer(1.0)
                     + (attention + visited * inner + 8.0 * n) * split.tokens / split.tensor
             }
-        };
-        per_token
+        }
     }
 }
