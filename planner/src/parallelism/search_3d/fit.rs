@@ -191,17 +191,12 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
     #[must_use]
     pub fn least_s(&self) -> Option<f64> {
         let d = &self.leaf.degrees;
-        if d.virtual_stages > 1 || self.leaf.again == Again::Alike {
+        // Of 1F1B the weight is of the whole step, which is a guide to cuts and no proof.
+        if d.virtual_stages > 1 || self.leaf.again == Again::Alike || self.is_flush() {
             return None;
         }
         let (_, low) = self.balanced()?;
-        let least = match self.leaf.order {
-            Order::OneFOneB => low,
-            // Part of what is computed again is off the path that the weight follows.
-            Order::EarlyRecompute => return None,
-            _ => low * d.n_micro_batches as f64,
-        };
-        Some(super::bound::lowered(least, d.virtual_stages, d))
+        Some(super::bound::lowered(low * d.n_micro_batches as f64, d.virtual_stages, d))
     }
 
     fn cut_single(&self, blocks: Vec<Range<u32>>) -> Option<Fitted> {
