@@ -21,7 +21,6 @@ mod max_load;
 mod model_load;
 mod only;
 mod oracle;
-mod pinned;
 mod random_problem;
 mod recipes;
 mod second_derivation;
