@@ -108,7 +108,7 @@ pub fn unlike_ways(cluster: &Cluster) -> Vec<Diagnostic> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-    use ir::cluster::{Channel, Check, Device, Links, NO_ROUTE, RouteKind};
+    use ir::cluster::{Channel, Check, Device, Links, NO_ROUTE, Node, RouteKind};
     use ir::id::{ChannelId, ClassId, KindId, NodeId};
     use ir::units::Bytes;
 
@@ -148,7 +148,10 @@ mod tests {
             pairs: (0..64).map(|i| pair(i / 8, i % 8)).collect(),
             ..Links::default()
         };
-        Cluster { devices: (0..8).map(device).collect(), links, ..Cluster::default() }
+        let node =
+            |name: &str| Node { name: name.to_owned(), host_memory: None, n_cpu_cores: None };
+        let nodes = vec![node("node0"), node("node1")];
+        Cluster { devices: (0..8).map(device).collect(), nodes, links, ..Cluster::default() }
     }
 
     #[test]
