@@ -71,13 +71,14 @@ mod tests {
 
     #[test]
     fn files_without_ops_are_refused_in_every_format() {
-        for name in ["a.onnx", "a.json", "a.txt", "a.et", "a.pt2", "a.csv", "a"] {
+        for name in ["a.onnx", "a.json", "a.et", "a.pt2", "a.csv", "a"] {
             assert_eq!(code(name, ""), "empty-file", "{name}");
         }
-        assert_eq!(code("a.txt", "\n\n"), "no-ops");
+        assert_eq!(code("a.txt", ""), "empty-instance");
+        assert_eq!(code("a.txt", "\n\n"), "empty-instance");
         assert_eq!(code("a.json", r#"{"devices":[{"id":4,"kind":"a"}],"ops":[]}"#), "no-ops");
         let dnn = r#"{"maxFPGAs":1,"maxCPUs":1,"maxSizePerFPGA":1,"nodes":[],"edges":[]}"#;
-        assert_eq!(code("a.json", dnn), "no-ops");
+        assert_eq!(code("a.json", dnn), "empty-instance");
     }
 
     #[test]

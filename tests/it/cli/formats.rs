@@ -43,7 +43,8 @@ fn nothing_is_not_planned() {
     fs::write(folder.path("graph.txt"), "").unwrap();
     fs::write(folder.path("blank.txt"), "\n").unwrap();
     fs::write(folder.path("a.json"), r#"{"devices":[{"id":1,"kind":"a"}],"ops":[]}"#).unwrap();
-    for (file, code) in [("graph.txt", "empty-file"), ("blank.txt", "no-ops"), ("a.json", "no-ops")]
+    for (file, code) in
+        [("graph.txt", "empty-instance"), ("blank.txt", "empty-instance"), ("a.json", "no-ops")]
     {
         let ran = folder.run(&format!("plan {file}")).exits(3);
         assert!(ran.stderr.contains(&format!("error[{code}]")), "{file}: {}", ran.stderr);
