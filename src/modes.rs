@@ -172,9 +172,10 @@ mod tests {
     #[test]
     fn the_page_of_flags_is_this_table() {
         let mut page = String::from(
-            "# Flags of `plan` by kind of plan\n\n`yes`: it changes the answer. `refused`: the run \
-             ends with exit code 2 and names the flag. A value that only the environment states \
-             (`MESHWRIGHT_SEED` and the like) holds where it can.\n\n| flag | ops of a model | \
+            "# Flags of `plan` by kind of plan\n\n`yes`: it is honoured; a value that means \
+             nothing there is refused by name. `refused`: the run ends with exit code 2 and names \
+             the flag. A value that only the environment states (`MESHWRIGHT_SEED` and the like) \
+             holds where it can.\n\n| flag | ops of a model | \
              training run | on measured layers | given costs |\n|---|---|---|---|---|\n",
         );
         for row in FLAGS.iter().filter(|row| row.id != "model") {
