@@ -80,7 +80,7 @@ fn files_with_nothing_to_plan_are_bad_input() {
     empty(STAGES, "stages0.json");
     for name in ["none.txt", "edge.txt", "load0.json", "stages0.json"] {
         let said = exits(folder.path(), &format!("plan {name}"), 3);
-        assert!(said.contains("empty-instance"), "{name}: {said}");
+        assert!(said.contains("[empty-"), "{name}: {said}");
     }
 }
 
@@ -187,7 +187,7 @@ fn a_plan_that_is_beaten_is_not_proved_optimal() {
     for method in ["work", "all ideals", "integer program (HiGHS)", "columns", "no such method"] {
         std::fs::write(folder.path().join("lie.json"), lie(method).to_string()).unwrap();
         let said = exits(folder.path(), "verify lie.json --model load.json", 6);
-        assert!(said.contains("bound_ns") && said.contains("proved_optimal"), "{method}: {said}");
+        assert!(said.contains("bound_") && said.contains("proved_optimal"), "{method}: {said}");
     }
 }
 
@@ -199,7 +199,7 @@ fn solutions_that_lied_are_found_out() {
     assert!(said.contains("stated-wrong") && said.contains("proved_optimal"), "{said}");
     // The same without the claim is true in every figure.
     exits(&folder, "verify sol_load.json --model dnn.json", 0);
-    assert!(exits(&folder, "plan empty_pipedream.txt", 3).contains("empty-instance"));
+    assert!(exits(&folder, "plan empty_pipedream.txt", 3).contains("[empty-"));
 }
 
 /// A model in layers of which each reads the one before: nothing but the number of nodes is hard.

@@ -201,7 +201,7 @@ fn a_solution_that_is_not_worth_what_it_states_is_found_out() {
     solution["value_ns"] = json!(value - 1);
     folder.write("out.json", &solution.to_string());
     let ran = folder.run("verify out.json --model load.json").exits(6);
-    assert!(ran.stderr.contains("stated-cost"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("stated-wrong"), "{}", ran.stderr);
     solution["fpgas"][0]["nodes"] = json!([]);
     folder.write("out.json", &solution.to_string());
     folder.run("verify out.json --model load.json").exits(6);
