@@ -90,7 +90,8 @@ fn products(folder: &Path) -> Result<(), Failure> {
             let [m, n, k] = [row.m, row.n, row.k];
             let bytes = 2.0 * (m * k + k * n + m * n) as f64;
             let product = [ir::op::Product { count: 1, m, k, n }];
-            let parts = model.constants.parts(facts, &product, bytes);
+            let parts =
+                model.constants.parts(facts, &product, bytes, matrix_product::Units::Tensor);
             let is_memory = parts.memory_s > 2.0 * parts.compute_s;
             let (all, memory) = match unseen {
                 None => (&mut own, &mut own_memory),
