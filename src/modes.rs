@@ -116,6 +116,13 @@ pub(crate) fn check(args: &PlanArgs, mode: Mode) -> Result<(), Diagnostic> {
     Err(Diagnostic::usage(code, message).hint(row.hint))
 }
 
+/// The first flag on the command line that only training runs honour.
+pub(crate) fn asks_for_training(args: &PlanArgs) -> Option<String> {
+    let is_training = |row: &&Row| !row.by.contains(&Ops) && row.by.contains(&Degrees);
+    let mut rows = FLAGS.iter().filter(is_training);
+    rows.find(|row| args.given.contains(&row.id.to_owned())).map(|row| flag(row.id))
+}
+
 /// `--batch-axis`.
 fn flag(id: &str) -> String {
     let cli = Cli::command();

@@ -85,7 +85,7 @@ pub fn peaks(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Vec<Peak> {
         } else {
             changes.taken.push((piece.start, piece.bytes));
         }
-        if piece.end < timeline.step_time.get() {
+        if piece.end <= timeline.step_time.get() {
             changes.freed.push((piece.end, piece.bytes));
         }
     });

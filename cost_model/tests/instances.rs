@@ -187,8 +187,8 @@ fn straight_pipelines_by_hand() {
     let content = read_any_bytes("x.txt", text.as_bytes(), &ImportOptions::default()).unwrap();
     let Content::Instance(Instance::Profile(profile)) = content else { panic!() };
     assert_eq!(straight::counted(&profile), [false, true, true, false]);
-    assert_eq!(straight::evaluate(&profile, &[1, 0, 1, 0], 2), Ok(Nanos(3_000_000_000)));
-    assert_eq!(straight::bound(&profile, 2), Nanos(3_000_000_000));
+    assert_eq!(straight::evaluate(&profile, &[1, 0, 1, 0], 2), Ok(Nanos(3_000_000)));
+    assert_eq!(straight::bound(&profile, 2), Nanos(3_000_000));
     let code = |stages: &[u32]| straight::evaluate(&profile, stages, 2).unwrap_err().code;
     assert_eq!(code(&[0, 1, 0, 0]), "stage-order");
     assert_eq!(code(&[0, 0, 2, 0]), "too-many-devices");

@@ -183,7 +183,7 @@ fn rows_and_flags_are_those_of_models() {
         let objective = cost_model::instance::row(goal).name;
         let flags = format!(
             "plan two.json --objective {objective} --algorithm {} --deterministic --seed 3 \
-             --threads 1 --node-budget 1000000 --gap 1% --time-limit 20s --json",
+             --threads 1 --node-budget 1000000 --gap 1% --json",
             entry.name
         );
         let ran = run(folder.path(), &flags.split(' ').collect::<Vec<_>>());

@@ -40,7 +40,7 @@ const FILLS: [(&str, &str); 7] = [
     ("backward of inputs", "#e0a458"),
     ("backward of weights", "#c9cf6a"),
     ("recompute", "#b9a3d0"),
-    ("gradients left to exchange", "#c8695d"),
+    ("gradient exchange", "#c8695d"),
     ("optimizer", "#7fb58c"),
 ];
 /// Narrowest bar in pixels.

@@ -36,7 +36,7 @@ use crate::commands::{CommandResult, Exit, plan};
 use crate::printer::{Format, Printer};
 use crate::progress::Progress;
 use crate::publisher::Follow;
-use crate::{escape, interrupt};
+use crate::{escape, interrupt, modes};
 use answer::Answer;
 use searched::Wider;
 use setting::Setting;
@@ -71,7 +71,9 @@ fn check_costs(args: &PlanArgs, setting: &Setting) -> Result<(), Diagnostic> {
 /// Refuses flags that a search over degrees has no use for.
 fn check(args: &PlanArgs) -> Result<(), Diagnostic> {
     if !plans_training(&args.algorithm) && args.algorithm != "auto" {
-        let message = format!("`{}` does not plan training runs", args.algorithm);
+        let asks = modes::asks_for_training(args);
+        let asks = asks.map_or_else(String::new, |flag| format!(", which `{flag}` asks for"));
+        let message = format!("`{}` does not plan training runs{asks}", args.algorithm);
         return Err(Diagnostic::usage("not-for-training", message)
             .hint(format!("leave --algorithm out, or name {ALGORITHM}")));
     }

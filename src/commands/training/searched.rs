@@ -4,7 +4,7 @@ use cost_model::transformer::model::Offload;
 use ir::diagnostic::Diagnostic;
 use planner::parallelism::search_3d::judge::Judged;
 use planner::parallelism::search_3d::space::{Pins, Space, Words};
-use planner::parallelism::search_3d::{Cuts, Found, Options, Stop, solve};
+use planner::parallelism::search_3d::{Found, Options, Stop, solve};
 
 use super::answer::degrees;
 use super::setting::Setting;
@@ -81,7 +81,7 @@ impl Wider {
         if searched.found.stop != Stop::Proved {
             return Some(Self::OutOfTime(words));
         }
-        let one = Options { n_plans: 1, cuts: Cuts::OfPlans, ..options.clone() };
+        let one = Options { n_plans: 1, ..options.clone() };
         let found = solve(&setting.pricing(), free, &one);
         let faster = found
             .plans

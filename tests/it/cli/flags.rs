@@ -117,7 +117,12 @@ const TABLE: &[(&str, [Does; 4])] = &[
     ("--global-batch", trains(Changes("", "--global-batch 16"), Refused("--global-batch 16"))),
     (
         "--sequence-length",
-        trains(Changes("", "--sequence-length 512"), Refused("--sequence-length 512")),
+        [
+            Refused("--sequence-length 512"),
+            Changes("", "--sequence-length 1024"),
+            Runs("--sequence-length 512"),
+            Refused("--sequence-length 512"),
+        ],
     ),
     (
         "--tokens-per-step",

@@ -53,7 +53,7 @@ fn more_than_eight_chunks_a_rank_are_planned() {
     folder.write("config.json", &config.to_string());
     let line = format!("{PLAN} --global-batch 32 --pin virtual-stages=12 --json");
     let told = folder.run(&line).exits(0).json();
-    assert_eq!(told["plan"]["parallelism"]["virtual_stages"], 12);
+    assert_eq!(told["plan"]["parallelism"]["training"]["virtual_stages"], 12);
 }
 
 #[test]

@@ -142,8 +142,8 @@ fn every_lie_of_a_plan_of_ops_is_named() {
                 let ran = planned.verify(model, &mutant);
                 match ran.code {
                     6 => {
-                        let told = ran.json()["violations"].to_string();
-                        n_told += u32::from(!told.contains("[]"));
+                        let told = ran.json()["violations"].clone();
+                        n_told += u32::from(told.as_array().is_some_and(|list| !list.is_empty()));
                     }
                     // 4: constraints that contradict each other.
                     2..=4 => n_told += 1,

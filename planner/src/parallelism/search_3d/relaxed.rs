@@ -170,7 +170,12 @@ fn needs(priced: &Priced<'_>, leaf: &Leaf, kind: &Kind, count: f64) -> (Block, f
         false if bytes > 0.0 => f64::INFINITY,
         false => 0.0,
     };
-    let may = leaf.again != Again::None && leaf.order.is_whole();
+    // What is pinned is computed again in split passes too.
+    let may = match leaf.again {
+        Again::None => false,
+        Again::Fitted => leaf.order.is_whole(),
+        Again::Selective | Again::Full | Again::Alike => true,
+    };
     let least = if may { kind.input.min(kind.without_core) } else { kind.all };
     let exchange_s = 2.0 * gather + scatter;
     // Whatever hides the rest.
