@@ -21,6 +21,7 @@ mod max_load;
 mod model_load;
 mod only;
 mod oracle;
+mod pinned;
 mod random_problem;
 mod recipes;
 mod second_derivation;

@@ -21,6 +21,8 @@ use super::way::Contention;
 
 /// Times that the part before the middle is doubled until the middle repeats itself.
 const DOUBLINGS: u32 = 5;
+/// Periods after which the middle may repeat itself, at most.
+const MOST_TURNS: u32 = 6;
 /// Kinds of passes.
 const PASSES: usize = 5;
 
@@ -63,48 +65,42 @@ pub fn report(
     if let Some(steady) = steady.filter(|_| costs.n_copies <= 1) {
         for doubling in 0..DOUBLINGS {
             let head = steady.span.saturating_mul(1 << doubling);
-            let short = steady.shortest(m, head);
-            let longer = short.saturating_add(steady.period);
-            // Two short runs must be less work than the whole.
-            if u64::from(short) + u64::from(longer) >= u64::from(m) {
+            // Ranks may take turns, so that only every few periods are alike.
+            let longest = Steady { period: steady.period.saturating_mul(MOST_TURNS), ..steady };
+            let fewest = longest.shortest(m, head);
+            // Three short runs must be less work than the whole.
+            if 3 * u64::from(fewest) + u64::from(longest.period) >= u64::from(m) {
                 break;
             }
-            match folded(costs, steady, (head, short), &grid)? {
-                Folded::Report(report) => return Ok(Some(report)),
-                Folded::NoGrid => return Ok(None),
-                Folded::Unsteady => {}
+            let Some(own) = grid(fewest) else { return Ok(None) };
+            let costs_of = |n_micro_batches| PipelineCosts { n_micro_batches, ..costs.clone() };
+            let short = costs_of(fewest);
+            let judged = judge(&short, &own, Contention::Static)?;
+            structure::range(costs, &judged.lowered.steps)?;
+            let turns = (1..=MOST_TURNS)
+                .map(|turns| Steady { period: steady.period.saturating_mul(turns), ..steady });
+            let found = turns
+                .into_iter()
+                .find(|own| repeats(&judged.lowered, &judged.timeline, head, *own));
+            let Some(found) = found else { continue };
+            let fewest = found.shortest(m, head);
+            let (Some(first), Some(second)) = (grid(fewest), grid(fewest + found.period)) else {
+                return Ok(None);
+            };
+            let (shorter, longer) = (costs_of(fewest), costs_of(fewest + found.period));
+            let first = judge(&shorter, &first, Contention::Static)?;
+            if !repeats(&first.lowered, &first.timeline, head, found) {
+                continue;
+            }
+            let second = judge(&longer, &second, Contention::Static)?;
+            let n = (m - fewest) / found.period - 1;
+            if let Some(report) = prolonged(&first.report, second.report, u64::from(n)) {
+                return Ok(Some(report));
             }
         }
     }
     let Some(grid) = grid(m) else { return Ok(None) };
     Ok(Some(judge(costs, &grid, Contention::Static)?.report))
-}
-
-enum Folded {
-    Report(Report),
-    NoGrid,
-    Unsteady,
-}
-
-fn folded(
-    costs: &PipelineCosts,
-    steady: Steady,
-    (head, short): (u32, u32),
-    grid: &impl Fn(u32) -> Option<Grid>,
-) -> Result<Folded, Violation> {
-    let with = |n_micro_batches| PipelineCosts { n_micro_batches, ..costs.clone() };
-    let (shorter, longer) = (with(short), with(short + steady.period));
-    let Some(own) = grid(short) else { return Ok(Folded::NoGrid) };
-    let first = judge(&shorter, &own, Contention::Static)?;
-    structure::range(costs, &first.lowered.steps)?;
-    if !repeats(&first.lowered, &first.timeline, head, steady) {
-        return Ok(Folded::Unsteady);
-    }
-    let Some(own) = grid(short + steady.period) else { return Ok(Folded::NoGrid) };
-    let second = judge(&longer, &own, Contention::Static)?;
-    let n = (costs.n_micro_batches - short) / steady.period - 1;
-    let report = prolonged(&first.report, second.report, u64::from(n));
-    Ok(report.map_or(Folded::Unsteady, Folded::Report))
 }
 
 /// Whether all that happens to `span` micro-batches from `from` on happens to those one period later
