@@ -71,9 +71,8 @@ struct Piece {
 
 /// Peak of each device, by id.
 ///
-/// A parameter counts even in a step of no length: it lies there before and after; so does a graph
-/// output that is made at the last instant. Everything else lives over half-open intervals, so frees
-/// come before allocations and `[t, t)` holds nothing.
+/// A parameter counts even in a step of no length: it lies there before and after. Everything else
+/// lives over half-open intervals, so frees come before allocations and `[t, t)` holds nothing.
 /// Ops without a span in `timeline` hold nothing.
 #[must_use]
 pub fn peaks(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Vec<Peak> {
@@ -85,7 +84,7 @@ pub fn peaks(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Vec<Peak> {
         } else {
             changes.taken.push((piece.start, piece.bytes));
         }
-        if piece.end <= timeline.step_time.get() {
+        if piece.end < timeline.step_time.get() {
             changes.freed.push((piece.end, piece.bytes));
         }
     });
@@ -208,7 +207,7 @@ fn placed(plan: &Plan, timeline: &Timeline, op: OpId) -> Option<(usize, Span)> {
 }
 
 /// Calls `visit` with everything that holds at least one byte for at least one nanosecond, and
-/// with every parameter and every graph output.
+/// with every parameter.
 fn for_each_piece(
     problem: &Problem,
     plan: &Plan,
@@ -234,7 +233,8 @@ fn for_each_piece(
             Some(Some(home)) => {
                 let transfers = sent.of(tensor.index()).iter();
                 let transfers = transfers.map(|position| &timeline.transfers[*position as usize]);
-                produced(problem, tensor, home, &last, transfers, &mut visit);
+                let step = timeline.step_time.get();
+                produced(problem, tensor, home, &last, transfers, step, &mut visit);
             }
             None => given(problem, tensor, &last, &mut visit),
         }
@@ -262,6 +262,7 @@ fn produced<'a>(
     home: (usize, Span),
     last: &LastUse,
     transfers: impl Iterator<Item = &'a TransferSpan>,
+    step_time: u64,
     visit: &mut impl FnMut(Piece),
 ) {
     let (bytes, id) = (problem.bytes(tensor), tensor.0);
@@ -275,8 +276,7 @@ fn produced<'a>(
         visit(Piece { device, what, id, bytes, start, end: used });
     }
     if problem.is_output(tensor) {
-        // It is there when the step is over, also where it was made at that very instant.
-        end = u64::MAX;
+        end = end.max(step_time);
     }
     visit(Piece { device, what: HoldingKind::Output, id, bytes, start: span.start, end });
 }

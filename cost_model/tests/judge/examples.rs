@@ -149,21 +149,3 @@ fn each_rule_of_memory_by_hand() {
     assert_eq!(peaks(&problem, &plan, &timeline), [Peak { bytes: 46, at: 0 }]);
     assert_eq!(report(&problem, &plan, &timeline).devices[0].parameter_bytes, 32);
 }
-
-/// The caller takes the output once the step is over, so it lies there then (M2), however short the
-/// op that made it.
-#[test]
-fn an_output_made_at_the_last_instant_counts() {
-    let mut case = Case { cluster: cluster(&[(0, 100)], 1.0, Duplex::Full), ..Case::default() };
-    let (x, y) = (case.activation("x", 60), case.activation("y", 80));
-    case.op("A", &[(0, 5)], &[], &[x]);
-    case.op("B", &[(0, 0)], &[x], &[y]);
-    case.graph.outputs = vec![x, y];
-    let problem = case.problem();
-    let plan = plan(2, &[&[0, 1]], &[], &[]);
-    let timeline = replay(&problem, &plan).unwrap();
-    assert_eq!(timeline.step_time, Nanos(5));
-    assert_eq!(peaks(&problem, &plan, &timeline), [Peak { bytes: 140, at: 5 }]);
-    let found = verify(&problem, &plan);
-    assert!(matches!(found[..], [Violation::MemoryExceeded { at: 5, need: 140, .. }]), "{found:?}");
-}
