@@ -196,7 +196,10 @@ impl Group {
         let [inner, outer] = self.axes;
         let mut flows: BTreeMap<[u64; 2], [u64; 2]> = BTreeMap::new();
         let card = |device: u64| [device / per_host, device % per_host / per_card];
-        for device in 0..self.n_devices {
+        // Rings repeat themselves in every stretch that holds whole groups and whole hosts.
+        let spans = [inner, outer].map(|axis| axis.stride.saturating_mul(axis.size).max(1));
+        let stretch = spans.into_iter().fold(per_host, least_common_multiple);
+        for device in 0..self.n_devices.min(stretch) {
             let at = |axis: Axis| device / axis.stride % axis.size;
             let (i, j) = (at(inner), at(outer));
             let first = device - i * inner.stride - j * outer.stride;
@@ -209,6 +212,14 @@ impl Group {
         }
         flows.into_values().flatten().max().unwrap_or(0)
     }
+}
+
+fn least_common_multiple(a: u64, b: u64) -> u64 {
+    let (mut divisor, mut rest) = (a, b);
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    (a / divisor.max(1)).saturating_mul(b)
 }
 
 /// What tells apart where groups inside a block lie, for equal tensor, context and expert degrees.
