@@ -163,7 +163,7 @@ pub(crate) struct ProblemFlags {
 }
 
 /// Flags of `plan`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct PlanArgs {
     /// Model: ONNX, a graph, a config.json, or an instance with given costs
     #[arg(value_name = "MODEL")]

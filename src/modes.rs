@@ -96,7 +96,7 @@ const FLAGS: [Row; 39] = [
     row("deterministic", EVERY, ""),
     row("output", EVERY, ""),
     row("progress", EVERY, ""),
-    row("plot", PLACED, "leave it out: export the plan afterwards"),
+    row("plot", EVERY, ""),
     row("export", MODELS, GIVEN),
     row("force", EVERY, ""),
     row("all", EVERY, ""),

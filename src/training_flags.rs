@@ -9,7 +9,7 @@ use ir::units::Bytes;
 use crate::flag_values::{positive, share};
 
 /// What is asked of a search over all degrees.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Training run")]
 pub(crate) struct TrainingFlags {
     /// Samples of one step over all replicas

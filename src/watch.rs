@@ -18,6 +18,15 @@ const GRACE: Duration = Duration::from_millis(300);
 /// Stack of the thread: as large as the main thread's on most systems.
 const STACK_BYTES: usize = 8 << 20;
 
+/// Part of a time limit that may pass after its end before the work is left alone, and a constant.
+const AFTER_SHARE: f64 = 0.04;
+const AFTER: Duration = Duration::from_millis(50);
+
+/// How long searches may go on after the end of a time limit.
+pub(crate) fn after(limit: Option<Duration>) -> Duration {
+    limit.map_or(AFTER, |limit| AFTER.saturating_add(limit.mul_f64(AFTER_SHARE)))
+}
+
 /// Events that are still heard after the end.
 const LAST_EVENTS: usize = 10_000;
 

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let mode = mode(args);
     modes::check(args, mode)?;
     if mode != Mode::Ops {
-        return training::plan(args, printer);
+        return training::plan(args, &watch, printer);
     }
     let exports = exports(&args.export, export::check_target)?;
     let existing = Existing::of(args.force);
@@ -229,7 +229,7 @@ fn name_limit(args: &PlanArgs, diagnostic: &mut Diagnostic) {
     }
 }
 
-fn late() -> Diagnostic {
+pub(super) fn late() -> Diagnostic {
     let message = "the time limit passed while the model was read";
     Diagnostic::error(Blame::NotFound, "deadline", message).hint("raise --time-limit")
 }

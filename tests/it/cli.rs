@@ -15,6 +15,7 @@ mod formats;
 mod held;
 mod layered;
 mod mapped;
+mod pinned_documents;
 mod priced;
 mod search_ends;
 mod stated;

@@ -194,23 +194,37 @@ impl Group {
     pub fn rings_through_card(&self, per_host: u64, per_card: u64) -> u64 {
         let (per_host, per_card) = (per_host.max(1), per_card.max(1));
         let [inner, outer] = self.axes;
-        let mut flows: BTreeMap<[u64; 2], [u64; 2]> = BTreeMap::new();
-        let card = |device: u64| [device / per_host, device % per_host / per_card];
+        match self.aligned(per_host) {
+            Some(spread) if !spread.leaves_host() => 0,
+            // The last devices of each host send to the first of the next one.
+            Some(_) if outer.size == 1 => inner.stride.min(per_card).min(per_host),
+            _ => self.counted_rings(per_host, per_card),
+        }
+    }
+
+    /// The same, device by device.
+    fn counted_rings(&self, per_host: u64, per_card: u64) -> u64 {
+        let [inner, outer] = self.axes;
+        let n_cards = per_host.div_ceil(per_card);
+        let card =
+            |device: u64| (device / per_host * n_cards + device % per_host / per_card) as usize;
         // Rings repeat themselves in every stretch that holds whole groups and whole hosts.
         let spans = [inner, outer].map(|axis| axis.stride.saturating_mul(axis.size).max(1));
         let stretch = spans.into_iter().fold(per_host, least_common_multiple);
-        for device in 0..self.n_devices.min(stretch) {
+        let n_devices = self.n_devices.min(stretch);
+        let mut flows = vec![[0; 2]; card(n_devices) + 1];
+        for device in 0..n_devices {
             let at = |axis: Axis| device / axis.stride % axis.size;
             let (i, j) = (at(inner), at(outer));
             let first = device - i * inner.stride - j * outer.stride;
             let next = (j * inner.size + i + 1) % (inner.size * outer.size);
             let next = first + next % inner.size * inner.stride + next / inner.size * outer.stride;
             if next / per_host != device / per_host {
-                flows.entry(card(device)).or_default()[0] += 1;
-                flows.entry(card(next)).or_default()[1] += 1;
+                flows[card(device)][0] += 1;
+                flows[card(next)][1] += 1;
             }
         }
-        flows.into_values().flatten().max().unwrap_or(0)
+        flows.into_iter().flatten().max().unwrap_or(0)
     }
 }
 
@@ -222,13 +236,17 @@ fn least_common_multiple(a: u64, b: u64) -> u64 {
     (a / divisor.max(1)).saturating_mul(b)
 }
 
-/// What tells apart where groups inside a block lie, for equal tensor, context and expert degrees.
+/// What tells apart where groups inside a block lie, for equal tensor, context and expert degrees:
+/// how those that share out experts lie on hosts, where all groups lie alike; else their stride and
+/// all devices.
 #[must_use]
-pub fn layout_of_blocks(degrees: &Parallelism, per_host: u64) -> [u64; 2] {
+pub fn layout_of_blocks(degrees: &Parallelism, per_host: u64) -> [u64; 3] {
     let (inner, per_host) = (inner(degrees), per_host.max(1));
     let is_even = per_host.is_multiple_of(inner) || inner.is_multiple_of(per_host);
-    let stride = if degrees.expert > 1 { data_stride(degrees) } else { 0 };
-    [stride, if is_even && stride == 0 { 0 } else { n_devices(degrees) }]
+    match Group::experts(degrees).aligned(per_host).filter(|_| is_even) {
+        Some(experts) => [experts.hosts, experts.most, 0],
+        None => [data_stride(degrees), 0, n_devices(degrees)],
+    }
 }
 
 /// Devices of one pipeline rank that stand together, and how often such a stretch repeats.

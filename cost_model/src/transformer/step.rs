@@ -71,7 +71,7 @@ pub struct Timer<'a> {
     stack: &'a Stack,
     constants: &'a Constants,
     corrections: &'a Corrections,
-    blocks: RefCell<BTreeMap<[u64; 27], (BlockTime, f64)>>,
+    blocks: RefCell<BTreeMap<[u64; 28], (BlockTime, f64)>>,
 }
 
 impl<'a> Timer<'a> {
@@ -209,9 +209,9 @@ pub fn beside(pass_s: f64, collective_s: f64, overlap: f64) -> f64 {
 }
 
 /// What tells blocks of runs apart.
-fn key(run: &Run, per_host: u64) -> [u64; 27] {
+fn key(run: &Run, per_host: u64) -> [u64; 28] {
     let (card, degrees) = (&run.card, &run.parallelism);
-    let [stride, n_devices] = rank_groups::layout_of_blocks(degrees, per_host);
+    let [a, b, c] = rank_groups::layout_of_blocks(degrees, per_host);
     let experts =
         card.experts.map_or([0; 4], |e| [e.n_experts, e.per_token, e.feed_forward, e.n_shared]);
     let attention = match card.attention {
@@ -252,8 +252,9 @@ fn key(run: &Run, per_host: u64) -> [u64; 27] {
         recompute,
         run.gradients as u64,
         run.dtype as u64,
-        stride,
-        n_devices,
+        a,
+        b,
+        c,
     ]
 }
 

@@ -11,13 +11,10 @@ use planner::instance::{Answer, Bound, Event, Request, Solution, simple_bound, s
 use planner::run::{StopReason, TracePoint};
 
 use crate::publisher::{Incumbent, Publisher};
-use crate::watch::Watch;
+use crate::watch::{self, Watch};
 
 use super::document;
 
-/// Part of the time limit that may pass after its end before methods are left alone, and a constant.
-const AFTER_SHARE: f64 = 0.04;
-const AFTER: Duration = Duration::from_millis(50);
 /// Nodes from which a plan takes long to write: then not every better one is published.
 const MANY_NODES: usize = 10_000;
 /// So many times as long as a plan took to write, none is written.
@@ -56,11 +53,6 @@ impl From<&Event<'_>> for Told {
     }
 }
 
-/// How long methods may go on after the end of a time limit.
-pub(super) fn after(limit: Option<Duration>) -> Duration {
-    limit.map_or(AFTER, |limit| AFTER.saturating_add(limit.mul_f64(AFTER_SHARE)))
-}
-
 /// Solves the question and publishes what is found on the way.
 ///
 /// # Errors
@@ -79,7 +71,7 @@ pub(super) fn solve(
         let mut observe = |event: &Event| tell(Told::from(event));
         solve_observed(&own, goal, &algorithm, &request, &mut observe)
     };
-    let done = watch.run(after(limit), work, &mut |told| {
+    let done = watch.run(watch::after(limit), work, &mut |told| {
         known.take(told, &instance, goal, publisher);
     })?;
     publisher.rest();

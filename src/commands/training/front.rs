@@ -30,7 +30,7 @@ pub(super) fn of(
     let smaller: Vec<Judged> = best.map_or_else(Vec::new, |best| {
         let devices = vec![u32::try_from(best.n_devices()).unwrap_or(u32::MAX)];
         let space = Space { devices, ..space.clone() };
-        let shapes = bounded(pricing, &space);
+        let shapes = bounded(pricing, &space, options);
         let within = |share: f64| {
             let limit = Some(Bytes((best.peak as f64 * share) as u64));
             solve_among(&Pricing { limit, ..*pricing }, &space, &shapes, &one).plans

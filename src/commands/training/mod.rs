@@ -6,6 +6,7 @@ mod claims;
 mod compare;
 mod document;
 mod export;
+mod followed;
 mod front;
 mod layered;
 mod measured;
@@ -20,25 +21,25 @@ mod setting;
 mod words;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Instant;
 
+use cost_model::transformer::model::Offload;
 use ir::diagnostic::Diagnostic;
-use ir::plan::Plan;
-use ir::units::Nanos;
-use planner::parallelism::search_3d::{Options, Stop};
+use planner::parallelism::search_3d::judge::Judged;
+use planner::parallelism::search_3d::space::Space;
+use planner::parallelism::search_3d::{Counts, Options, Stop};
 use planner::registry::entry;
 
 use crate::artifact::{self, Existing};
 use crate::cli::{ObjectiveName, PlanArgs, Workload};
 use crate::commands::{CommandResult, Exit, plan};
 use crate::printer::{Format, Printer};
-use crate::progress::Progress;
-use crate::publisher::Follow;
+use crate::publisher::Publisher;
+use crate::watch::{self, Watch};
 use crate::{escape, interrupt, modes};
 use answer::Answer;
-use searched::Wider;
+use searched::{Searched, Told, Wider};
 use setting::Setting;
 
 pub(crate) use answer::degrees;
@@ -77,103 +78,120 @@ fn check(args: &PlanArgs) -> Result<(), Diagnostic> {
         return Err(Diagnostic::usage("not-for-training", message)
             .hint(format!("leave --algorithm out, or name {ALGORITHM}")));
     }
-    let refused = |flag: &str, hint: &str| {
-        let message = format!("`{flag}` has no effect on a training run");
-        Err(Diagnostic::usage("not-for-training", message).hint(hint))
-    };
     if args.problem.workload == Some(Workload::Inference) {
         let message = "`--workload inference` contradicts the flags of a training run";
         return Err(Diagnostic::usage("not-for-training", message)
             .hint("leave one out; a placement of ops is planned without --global-batch"));
     }
     match args.objective {
-        None | Some(ObjectiveName::StepTime) => {}
-        Some(_) => return refused("--objective", "leave it out: its step time is minimised"),
-    }
-    match args.progress {
-        Follow::Lines => refused("--progress lines", "leave it out"),
-        _ => Ok(()),
+        None | Some(ObjectiveName::StepTime) => Ok(()),
+        Some(_) => {
+            let message = "`--objective` has no effect on a training run";
+            Err(Diagnostic::usage("not-for-training", message)
+                .hint("leave it out: its step time is minimised"))
+        }
     }
 }
 
+/// What a search ends with.
+struct Ended {
+    searched: Searched,
+    front: Vec<Judged>,
+    wider: Option<Wider>,
+    offload: Offload,
+}
+
+/// Searches, then looks around what was found.
+fn ended(mut setting: Setting, space: &Space, options: &Options, tell: &dyn Fn(Told)) -> Ended {
+    let mut searched = searched::search(&mut setting, space.clone(), options, tell);
+    let (mut front, mut wider) = (Vec::new(), None);
+    if !searched.found.plans.is_empty() {
+        front = front::of(&setting.pricing(), &searched.space, &searched.found, options);
+        front::promote(&mut searched.found, &front);
+        wider = Wider::of(&setting, space, &searched, options);
+    }
+    Ended { searched, front, wider, offload: setting.offload }
+}
+
 /// Plans a training run.
-pub(crate) fn plan(args: &PlanArgs, printer: &Printer) -> CommandResult {
+pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> CommandResult {
     check(args)?;
     let existing = Existing::of(args.force);
     let exports = plan::exports(&args.export, export::check_target)?;
-    let outputs = args.output.iter().chain(exports.iter().map(|(_, file)| file));
+    let outputs = args.output.iter().chain(exports.iter().map(|(_, file)| file)).chain(&args.plot);
     let outputs: Vec<_> = outputs.map(std::path::PathBuf::as_path).collect();
     artifact::check(&outputs, &args.problem.inputs(&args.model), existing)?;
-    let cancel = interrupt::flag();
-    let mut setting = Setting::of(args)?;
-    check_costs(args, &setting)?;
-    let space = setting.space()?;
-    if cancel.load(Ordering::SeqCst) {
-        return Ok(plan::interrupted(printer));
-    }
+    let own = args.clone();
+    let read = move |_: &dyn Fn(())| {
+        let setting = Setting::of(&own)?;
+        check_costs(&own, &setting)?;
+        Ok((setting.space()?, setting))
+    };
+    let after = watch::after(args.limits.time_limit);
+    let read: Option<Result<_, Diagnostic>> = watch.run(after, read, &mut |()| {})?;
+    let (space, mut setting) = match read.transpose()? {
+        _ if watch.is_cancelled() => return Ok(plan::interrupted(printer)),
+        Some(read) => read,
+        None => return Err(plan::late()),
+    };
+    let mut publisher = Publisher::new(args.output.as_deref(), existing, args.progress, printer);
     if setting.layers.is_some() {
-        return layered::plan(args, (setting, &space), &exports, cancel, printer);
+        return layered::plan(args, (setting, space), &exports, (watch, &mut publisher), printer);
     }
     let start = Instant::now();
     let usual = Options::default();
     let options = Options {
         deadline: interrupt::deadline(args.limits.time_limit),
-        cancel: Some(cancel),
+        cancel: Some(Arc::clone(&watch.cancel)),
         n_threads: args.limits.threads.map_or(usual.n_threads, NonZeroUsize::get),
         ..usual
     };
-    let progress = match args.progress {
-        Follow::None => Progress::silent(),
-        _ => Progress::new(printer),
+    let (own, free, given) = (setting.clone(), space.clone(), options.clone());
+    let work = move |tell: &dyn Fn(Told)| ended(own, &free, &given, tell);
+    let document_of = |told: &Told| {
+        let own = setting.keeping(told.offload);
+        let document = document::plan(&own, &told.plan.0, told.bound.min(told.step))?;
+        Ok(escape::json(document.to_json()?).into_bytes())
     };
-    progress.started(ALGORITHM);
-    let mut searched = searched::search(&mut setting, space.clone(), &options);
+    let mut followed =
+        followed::follow((ALGORITHM, args), watch, &mut publisher, work, &document_of)?;
+    let Ended { searched, front, wider, offload } =
+        match (followed.done.take(), followed.last.take()) {
+            (Some(ended), _) => ended,
+            (None, Some(told)) => {
+                let offload = told.offload;
+                let searched = Searched::cut_short(told, &space, followed::stopped(watch));
+                let wider = searched.launcher.map(Wider::OutOfTime);
+                Ended { searched, front: Vec::new(), wider, offload }
+            }
+            (None, None) if watch.is_cancelled() => return Ok(plan::interrupted(printer)),
+            (None, None) => return Err(nothing_fits::too_early(&Counts::default())),
+        };
+    setting.offload = offload;
     if searched.found.plans.is_empty() {
         return match searched.found.stop {
             Stop::Proved => {
                 nothing_fits::answer(&setting, &space, (&searched.found, &options), printer)
             }
-            Stop::Deadline => Err(nothing_fits::too_early(&searched.found)),
+            Stop::Deadline => Err(nothing_fits::too_early(&searched.found.counts)),
             Stop::Cancelled => Ok(plan::interrupted(printer)),
         };
     }
-    let pricing = setting.pricing();
-    let front = front::of(&pricing, &searched.space, &searched.found, &options);
-    front::promote(&mut searched.found, &front);
-    let wider = Wider::of(&setting, &space, &searched, &options);
-    drop(progress);
     let elapsed = (!args.limits.deterministic).then(|| start.elapsed());
     let answer = Answer::new(&setting, &searched.found, (front, wider), (elapsed, &options))?;
+    followed.ended((answer.best.step, answer.bound));
     printer.warnings(&answer.warnings());
     let plan = document::plan(&setting, answer.best, answer.bound)?;
     let text = escape::json(plan.to_json()?);
-    let written = (&answer.best.plan()?, (answer.best.leaf.order.name(), answer.bound));
-    let files = files(args, &setting, &text, written, &exports)?;
-    artifact::write_all(&files, existing)?;
+    let made = (&answer.best.plan()?, (answer.best.leaf.order.name(), answer.bound));
+    let around = (exports.as_slice(), followed.trace.as_slice());
+    let written = followed::write(args, &setting, &mut publisher, (text, made), around)?;
     match printer.format {
         Format::Text => answer.print(printer),
         Format::Json => printer.document(&document::report(&answer, &plan)?),
     }
-    for (path, _) in &files {
+    for path in &written {
         printer.talk(&format!("wrote {}", path.display()));
     }
     Ok(Exit::DONE)
-}
-
-/// The plan document and the files of all targets, as far as they are asked for.
-///
-/// # Errors
-/// Those of [`export::exported`].
-fn files(
-    args: &PlanArgs,
-    setting: &Setting,
-    document: &str,
-    (plan, made): (&Plan, (&str, Nanos)),
-    exports: &[(&str, PathBuf)],
-) -> Result<Vec<(PathBuf, Vec<u8>)>, Diagnostic> {
-    let own = args.output.iter().map(|path| Ok((path.clone(), document.as_bytes().to_vec())));
-    let others = exports.iter().map(|(target, path)| {
-        Ok((path.clone(), export::exported(target, setting, plan, made)?.bytes))
-    });
-    own.chain(others).collect()
 }

@@ -25,6 +25,7 @@ pub(super) struct Model {
 }
 
 /// What a graph holds, so that nothing is lost on the way to a plan.
+#[derive(Clone)]
 pub(super) struct GraphFacts {
     /// Ops, views included.
     pub(super) n_ops: usize,

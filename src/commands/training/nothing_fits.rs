@@ -11,7 +11,7 @@ use ir::tensor::DType;
 use ir::units::Bytes;
 use planner::parallelism::search_3d::least::{Least, least};
 use planner::parallelism::search_3d::space::{Again, Pins, Space};
-use planner::parallelism::search_3d::{Cuts, Found, Options, solve};
+use planner::parallelism::search_3d::{Counts, Cuts, Found, Options, solve};
 
 use super::answer::{degrees, ranks_of_stages};
 use super::no_configuration;
@@ -22,11 +22,11 @@ use crate::printer::Printer;
 use crate::table::Column;
 
 /// The search ended before there was a plan.
-pub(super) fn too_early(found: &Found) -> Diagnostic {
+pub(super) fn too_early(counts: &Counts) -> Diagnostic {
     let message = "the search was stopped before it found a plan that fits";
     Diagnostic::error(Blame::NotFound, "no-plan", message)
-        .fact("judged", found.counts.n_judged)
-        .fact("expanded", found.counts.n_expanded)
+        .fact("judged", counts.n_judged)
+        .fact("expanded", counts.n_expanded)
         .hint("give it more time with --time-limit")
 }
 

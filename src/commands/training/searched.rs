@@ -2,15 +2,20 @@
 
 use cost_model::transformer::model::Offload;
 use ir::diagnostic::Diagnostic;
+use ir::units::Nanos;
 use planner::parallelism::search_3d::judge::Judged;
 use planner::parallelism::search_3d::space::{Pins, Space, Words};
-use planner::parallelism::search_3d::{Found, Options, Stop, solve};
+use planner::parallelism::search_3d::{Counts, Found, Options, Stop, solve, solve_observed};
 
 use super::answer::degrees;
+use super::followed::Better;
 use super::setting::Setting;
 
 /// Gains below this share are not told.
 const TOLD: f64 = 0.0005;
+
+/// A plan that the search tells of, with the launcher that it was limited to.
+pub(super) type Told = Better<(Judged, Option<Words>)>;
 
 /// What was found, where, and what stands beside it.
 pub(super) struct Searched {
@@ -23,7 +28,12 @@ pub(super) struct Searched {
 
 /// Searches what the launcher of the stack runs, with optimizer states on the devices, then on the
 /// hosts, where they are slower; only if nothing of that fits, what it does not run.
-pub(super) fn search(setting: &mut Setting, free: Space, options: &Options) -> Searched {
+pub(super) fn search(
+    setting: &mut Setting,
+    free: Space,
+    options: &Options,
+    tell: &dyn Fn(Told),
+) -> Searched {
     let limited = setting.launcher().map(|words| (words, within(&free, words)));
     let mut spaces: Vec<(Option<Words>, Space)> =
         limited.into_iter().map(|(words, space)| (Some(words), space)).collect();
@@ -36,7 +46,12 @@ pub(super) fn search(setting: &mut Setting, free: Space, options: &Options) -> S
     for (launcher, space) in spaces {
         for offload in offloads {
             setting.offload = *offload;
-            let found = solve(&setting.pricing(), &space, options);
+            let mut observe = |plan: &Judged, bound_s: f64| {
+                let bound = Nanos((bound_s * 1e9).round() as u64);
+                let told = (plan.clone(), launcher);
+                tell(Better { plan: told, step: plan.step, bound, offload: *offload });
+            };
+            let found = solve_observed(&setting.pricing(), &space, options, &mut observe);
             if !found.plans.is_empty() || found.stop != Stop::Proved {
                 return Searched { found, space, launcher };
             }
@@ -46,6 +61,21 @@ pub(super) fn search(setting: &mut Setting, free: Space, options: &Options) -> S
     setting.offload = Offload::Nothing;
     let found = first.unwrap_or_else(|| solve(&setting.pricing(), &free, options));
     Searched { found, space: free, launcher: None }
+}
+
+impl Searched {
+    /// What is known of a search that told of a plan and did not end.
+    pub(super) fn cut_short(told: Told, free: &Space, stop: Stop) -> Self {
+        let (plan, launcher) = told.plan;
+        let space = launcher.map_or_else(|| free.clone(), |words| within(free, words));
+        let found = Found {
+            plans: vec![plan],
+            bound_s: told.bound.seconds(),
+            stop,
+            counts: Counts::default(),
+        };
+        Self { found, space, launcher }
+    }
 }
 
 /// A space within what a launcher has words for.

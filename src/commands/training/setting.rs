@@ -19,7 +19,7 @@ use documents::digest;
 use documents::plan::Reference;
 use documents::plan::request::RequestDocument;
 use documents::report::IntervalDocument;
-use ir::card::{ModelCard, ZeroStage};
+use ir::card::{ModelCard, SequenceParallel, ZeroStage};
 use ir::cluster::{Cluster, DeviceKind};
 use ir::diagnostic::Diagnostic;
 use ir::layers::LayerProfile;
@@ -47,6 +47,7 @@ const MARGIN: f64 = 0.05;
 const MOST_SAMPLES: u64 = 1 << 24;
 
 /// Model, devices and software of a training run.
+#[derive(Clone)]
 pub(super) struct Setting {
     pub(super) model: ModelCard,
     /// Where the model is from a graph.
@@ -110,6 +111,11 @@ impl Setting {
         request.memory_margin.get_or_insert(usual);
         setting.ask(request);
         Ok(setting)
+    }
+
+    /// The same where hosts keep something else.
+    pub(super) fn keeping(&self, offload: Offload) -> Self {
+        Self { offload, ..self.clone() }
     }
 
     /// Takes on what was asked for: of each device's memory a share stays free, and no more than
@@ -271,6 +277,9 @@ impl Setting {
         hosts::check(&self.cluster, u64::from(most))?;
         let executor = self.request.executor.as_deref().and_then(Executor::named);
         let pins = words::limited(pins::of(&self.request.pin)?, executor)?;
+        if pins.sequence == Some(SequenceParallel::Ulysses) && self.layers.is_none() {
+            return Err(judged::needs_layers("Ulysses ranks (`--pin sequence-parallel=ulysses`)"));
+        }
         Ok(Space { devices, global_batch: self.global_batch, pins })
     }
 

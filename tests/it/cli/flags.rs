@@ -190,7 +190,7 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Runs("--progress none"),
         ],
     ),
-    ("--plot", placed(Writes("--plot out"), Refused("--plot out"))),
+    ("--plot", [Writes("--plot out"); 4]),
     (
         "--export",
         [
@@ -257,7 +257,7 @@ fn base(kind: &str, flag: &str, args: &str) -> String {
     }
 }
 
-fn folder() -> Folder {
+pub(super) fn folder() -> Folder {
     let folder = Folder::new(&diamond());
     let config = json!({
         "model_type": "llama", "hidden_size": 1024, "num_hidden_layers": 12,

@@ -33,15 +33,21 @@ pub fn ends_meet(ranks: &[u32]) -> bool {
     ranks.len() > 1 && ranks.first() == ranks.last()
 }
 
+/// That only measured layers price something.
+#[must_use]
+pub fn needs_layers(what: &str) -> Diagnostic {
+    let message = format!("{what} are priced on measured layers alone");
+    Diagnostic::input("needs-layer-profile", message)
+        .hint("add --profile with the folder of measured layers that the plan was made for")
+}
+
 /// Figures of all stages of a plan, in model order.
 ///
 /// # Errors
 /// `stages-lose-blocks` where the stages don't hold every block once, in order; `grid-missing`.
 pub fn figures(priced: &Priced<'_>, plan: &Plan) -> Result<Vec<StageFigures>, Diagnostic> {
     if let Some(what) = measured_only(plan) {
-        let message = format!("{what} are priced on measured layers alone");
-        return Err(Diagnostic::input("needs-layer-profile", message)
-            .hint("add --profile with the folder of measured layers that the plan was made for"));
+        return Err(needs_layers(what));
     }
     let stages = Stages::new(priced);
     let mut next = 0;

@@ -47,11 +47,11 @@ pub struct Passes {
 impl Passes {
     /// What tells the degrees apart that [`Self::of`] prices differently.
     #[must_use]
-    pub fn key(degrees: &Parallelism, per_host: u64) -> [u64; 7] {
-        let [stride, n_devices] = rank_groups::layout_of_blocks(degrees, per_host);
+    pub fn key(degrees: &Parallelism, per_host: u64) -> [u64; 8] {
+        let [a, b, c] = rank_groups::layout_of_blocks(degrees, per_host);
         let counts = [degrees.tensor, degrees.context, degrees.expert, degrees.sequence as u32];
         let [tensor, context, expert, sequence] = counts.map(u64::from);
-        [tensor, context, expert, sequence, degrees.micro_batch, stride, n_devices]
+        [tensor, context, expert, sequence, degrees.micro_batch, a, b, c]
     }
 
     /// Prices blocks and head.

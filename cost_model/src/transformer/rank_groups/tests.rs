@@ -96,6 +96,23 @@ fn rings_leave_a_host_by_the_cards_of_their_own_devices() {
 }
 
 #[test]
+fn rings_by_rule_are_those_counted() {
+    let mut n_leaving = 0;
+    for (tensor, context, data) in (0..8 * 8 * 4).map(|i| (1 + i % 8, 1 + i / 8 % 8, 1 + i / 64)) {
+        let own = degrees(tensor, context, data, 2, Mesh::DataInside);
+        for (per_host, per_card) in
+            [(8, 1), (8, 2), (8, 3), (8, 8), (4, 4), (6, 2), (12, 5), (1, 1)]
+        {
+            let rule = Group::context(&own).rings_through_card(per_host, per_card);
+            let counted = Group::context(&own).counted_rings(per_host, per_card);
+            assert_eq!(rule, counted, "{own:?} {per_host} {per_card}");
+            n_leaving += u32::from(rule > 0);
+        }
+    }
+    assert!(n_leaving > 500, "{n_leaving}");
+}
+
+#[test]
 fn experts_follow_context_and_data() {
     // Two hosts of four; with pipeline ranks inside, the two expert ranks are on both.
     let own = |mesh| Parallelism { expert: 2, ..degrees(1, 1, 2, 4, mesh) };

@@ -236,6 +236,22 @@ pub fn solve(
     space: &Space,
     options: &Options,
 ) -> Result<Found, Diagnostic> {
+    solve_observed(pricing, space, options, &mut |_, _| {})
+}
+
+/// Who is told of each plan that is the best so far, with a time that no plan falls below.
+pub type Observer<'o> = dyn FnMut(&Judged, Nanos) + 'o;
+
+/// Searches a space, and tells of better plans as they come.
+///
+/// # Errors
+/// Those of [`shapes::check`]: pins that have no meaning here.
+pub fn solve_observed(
+    pricing: &LayerPricing<'_>,
+    space: &Space,
+    options: &Options,
+    observer: &mut Observer<'_>,
+) -> Result<Found, Diagnostic> {
     shapes::check(&space.pins)?;
     let mut counts = Counts::default();
     let (mut open, lacking) = opened(pricing, space, &mut counts);
@@ -245,15 +261,25 @@ pub fn solve(
         Pruning::On => FIRST_REPLAYS,
         Pruning::Off => u64::MAX,
     };
-    let mut pending = Vec::new();
-    for (index, shape) in open.iter_mut().enumerate() {
-        if shape.bound >= running.cutoff() || running.ends(shape.bound) {
+    let mut pending: Vec<(u64, usize)> = Vec::new();
+    let mut tell = |running: &Running<'_>, known: u64, least: u64| {
+        if let Some(best) = running.best.as_ref().filter(|best| best.step.0 < known) {
+            observer(best, Nanos(least.min(best.step.0)));
+        }
+    };
+    for index in 0..open.len() {
+        let bound = open[index].bound;
+        if bound >= running.cutoff() || running.ends(bound) {
             break;
         }
-        let left = running.expand(shape, first);
+        let known = running.best.as_ref().map_or(u64::MAX, |best| best.step.0);
+        let left = running.expand(&mut open[index], first);
         if left < u64::MAX {
             pending.push((left, index));
         }
+        let next = open.get(index + 1).map_or(u64::MAX, |shape| shape.bound);
+        let least = pending.iter().map(|(left, _)| *left).fold(next, u64::min);
+        tell(&running, known, least);
     }
     pending.sort_unstable();
     for (bound, index) in pending {
@@ -261,8 +287,10 @@ pub fn solve(
             break;
         }
         let budget = options.most_replays.saturating_sub(running.counts.n_judged);
+        let known = running.best.as_ref().map_or(u64::MAX, |best| best.step.0);
         let left = running.expand(&mut open[index], budget);
         running.left = running.left.min(left);
+        tell(&running, known, running.left.min(bound));
     }
     let Running { best, left, mut stop, counts, .. } = running;
     let step = best.as_ref().map_or(u64::MAX, |best| best.step.0);

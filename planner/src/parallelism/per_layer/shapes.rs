@@ -72,7 +72,9 @@ pub fn shapes(pricing: &LayerPricing<'_>, space: &Space) -> Vec<Parallelism> {
 /// Ways to split a block over so many ranks.
 fn sequences(pins: &Pins, pricing: &LayerPricing<'_>, tensor: u32) -> Vec<SequenceParallel> {
     if tensor == 1 {
-        return vec![SequenceParallel::Off];
+        // One rank splits nothing.
+        let is_free = pins.sequence.is_none_or(|own| own == SequenceParallel::Off);
+        return is_free.then_some(SequenceParallel::Off).into_iter().collect();
     }
     let measured = pricing.profile.split;
     match pins.sequence {
@@ -143,6 +145,10 @@ pub fn plain_zero(pins: &Pins, degrees: &Parallelism) -> ZeroStage {
 /// What may be shared out of the ends.
 fn zeros(pins: &Pins, degrees: &Parallelism) -> Vec<ZeroStage> {
     let plain = plain_zero(pins, degrees);
+    let is_alone = n_sharing(degrees).max(n_sharing_ends(degrees)) == 1;
+    if is_alone && plain != ZeroStage::None {
+        return Vec::new();
+    }
     if pins.zero.is_some() || n_sharing_ends(degrees) == 1 {
         return vec![plain];
     }

@@ -175,7 +175,7 @@ fn bounds_are_below_every_plan() {
             format: StateFormat::HalfGradients,
             ..pricing(&model, &system, &stack, &constants)
         };
-        for own in bounded(&pricing, &space) {
+        for own in bounded(&pricing, &space, &Options::default()) {
             let (all, _) = leaves(&own.shape, &space, model.n_blocks());
             for leaf in all {
                 let passes = Arc::clone(&own.passes);
@@ -236,7 +236,7 @@ fn the_bound_is_below_every_cut() {
         }
         let limit = pricing.limit.map_or(f64::INFINITY, |limit| limit.as_f64());
         let mut least = u64::MAX;
-        for own in bounded(&pricing, &space) {
+        for own in bounded(&pricing, &space, &Options::default()) {
             for leaf in leaves(&own.shape, &space, model.n_blocks()).0 {
                 let passes = Arc::clone(&own.passes);
                 let priced = leaf.priced(pricing, passes);

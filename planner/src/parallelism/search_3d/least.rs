@@ -56,7 +56,7 @@ pub fn least(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Option<
     let mut best: Option<(f64, Leaf)> = None;
     // A smaller micro-batch never needs more, and the mesh needs nothing.
     let mut smallest: BTreeMap<[u32; 5], u64> = BTreeMap::new();
-    let shapes = bounded(&unlimited, space);
+    let shapes = bounded(&unlimited, space, options);
     for own in &shapes {
         let least = smallest.entry(super::family(&own.shape)).or_insert(u64::MAX);
         *least = own.shape.degrees.micro_batch.min(*least);

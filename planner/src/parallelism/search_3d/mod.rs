@@ -88,15 +88,19 @@ pub struct Bounded {
     pub(crate) bound_s: f64,
 }
 
-/// All choices of degrees and micro-batch of a space, by increasing bound. They don't depend on
-/// limits, so that several searches of one space may share them.
+/// All choices of degrees and micro-batch of a space, by increasing bound; none if the search has to
+/// stop before all are bounded. They don't depend on limits, so that several searches of one space
+/// may share them.
 #[must_use]
-pub fn bounded(pricing: &Pricing<'_>, space: &Space) -> Vec<Bounded> {
+pub fn bounded(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Vec<Bounded> {
     let n_blocks: Vec<u32> = pricing.model.groups.iter().map(|group| group.n_blocks).collect();
     let mut known: BTreeMap<_, (Arc<Passes>, Totals)> = BTreeMap::new();
-    let mut all: Vec<Bounded> = shapes(pricing, space)
+    let all: Option<Vec<Bounded>> = shapes(pricing, space)
         .into_iter()
         .map(|shape| {
+            if options.stop().is_some() {
+                return None;
+            }
             let d = &shape.degrees;
             let key = Passes::key(d, pricing.system.per_host);
             let (passes, totals) = known
@@ -108,9 +112,10 @@ pub fn bounded(pricing: &Pricing<'_>, space: &Space) -> Vec<Bounded> {
                 })
                 .clone();
             let bound_s = bound::of_shape(d, &totals);
-            Bounded { shape, passes, totals, bound_s }
+            Some(Bounded { shape, passes, totals, bound_s })
         })
         .collect();
+    let mut all = all.unwrap_or_default();
     all.sort_by(|a, b| a.bound_s.total_cmp(&b.bound_s));
     all
 }
@@ -118,7 +123,21 @@ pub fn bounded(pricing: &Pricing<'_>, space: &Space) -> Vec<Bounded> {
 /// Searches a space.
 #[must_use]
 pub fn solve(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Found {
-    solve_among(pricing, space, &bounded(pricing, space), options)
+    solve_observed(pricing, space, options, &mut |_, _| {})
+}
+
+/// Who is told of each plan that is the best so far, with seconds that no plan falls below.
+pub type Observer<'o> = dyn FnMut(&Judged, f64) + 'o;
+
+/// Searches a space, and tells of better plans as they come.
+#[must_use]
+pub fn solve_observed(
+    pricing: &Pricing<'_>,
+    space: &Space,
+    options: &Options,
+    observer: &mut Observer<'_>,
+) -> Found {
+    among(pricing, space, (&bounded(pricing, space, options), options), observer)
 }
 
 /// Searches a space of which [`bounded`] was called before, for the same prices but for limits.
@@ -129,6 +148,15 @@ pub fn solve_among(
     shapes: &[Bounded],
     options: &Options,
 ) -> Found {
+    among(pricing, space, (shapes, options), &mut |_, _| {})
+}
+
+fn among(
+    pricing: &Pricing<'_>,
+    space: &Space,
+    (shapes, options): (&[Bounded], &Options),
+    observer: &mut Observer<'_>,
+) -> Found {
     let mut best: BTreeMap<Family, Judged> = BTreeMap::new();
     let mut counts = Counts { n_shapes: shapes.len() as u64, ..Counts::default() };
     let known = KeptBy::default();
@@ -136,7 +164,12 @@ pub fn solve_among(
     let mut open: Vec<Open> = Vec::new();
     let mut next = 0;
     let mut rounds = FIRST_ROUNDS.into_iter().chain(std::iter::repeat(ROUND));
+    if let Some(stop) = options.stop() {
+        // Nothing is known of what was not bounded.
+        return Found { plans: Vec::new(), bound_s: 0.0, stop, counts };
+    }
     let mut stop = loop {
+        let known_s = fastest_s(&best);
         let cutoff = cutoff(&best, options);
         let is_done = shapes.get(next).is_none_or(|shape| shape.bound_s > cutoff);
         if is_done {
@@ -157,6 +190,10 @@ pub fn solve_among(
             open.retain(|own| own.least_s <= least_s);
         }
         next = end;
+        let left_s = shapes.get(next).map_or(f64::INFINITY, |shape| shape.bound_s);
+        if let Some(plan) = fastest(&best).filter(|plan| known_s != Some(plan.step.seconds())) {
+            observer(plan, left_s.min(bound_s).min(plan.step.seconds()));
+        }
         if let Some(stop) = options.stop() {
             break stop;
         }
@@ -174,7 +211,8 @@ pub fn solve_among(
         let none = BTreeMap::new();
         let cutoff = f64::INFINITY;
         let worker = Worker { pricing, space, options, cutoff, best: &none, known: &known };
-        let refined = refine::refined(&worker, shapes, (plans, open), &mut counts);
+        let mut observe = |plan: &Judged| observer(plan, bound_s.min(plan.step.seconds()));
+        let refined = refine::refined(&worker, shapes, (plans, open), (&mut counts, &mut observe));
         plans = refined.0;
         stop = if stop == Stop::Proved { refined.1 } else { stop };
     }
@@ -184,7 +222,11 @@ pub fn solve_among(
 
 /// Seconds of the fastest plan.
 fn fastest_s(best: &BTreeMap<Family, Judged>) -> Option<f64> {
-    best.values().map(|plan| plan.step).min().map(ir::units::Nanos::seconds)
+    fastest(best).map(|plan| plan.step.seconds())
+}
+
+fn fastest(best: &BTreeMap<Family, Judged>) -> Option<&Judged> {
+    best.values().min_by_key(|plan| (plan.step, plan.leaf.key()))
 }
 
 /// Seconds above which no plan is wanted any more.

@@ -129,7 +129,7 @@ fn bounds_are_below_every_plan_and_no_parameter_is_lost() {
             ..pricing(&model, &system, &stack, &constants)
         };
         let space = Space { devices: vec![4], global_batch: 4, pins: Pins::default() };
-        for own in bounded(&pricing, &space) {
+        for own in bounded(&pricing, &space, &Options::default()) {
             for leaf in leaves(&own.shape, &space, model.n_blocks()).0 {
                 let passes = Arc::clone(&own.passes);
                 let priced = leaf.priced(pricing, passes);

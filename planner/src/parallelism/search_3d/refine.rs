@@ -20,8 +20,9 @@ pub(super) fn refined(
     worker: &Worker<'_, '_>,
     shapes: &[Bounded],
     (plans, mut open): (Vec<Judged>, Vec<Open>),
-    counts: &mut Counts,
+    (counts, observe): (&mut Counts, &mut dyn FnMut(&Judged)),
 ) -> (Vec<Judged>, Stop) {
+    let known = plans.iter().map(|plan| plan.step).min();
     let of = |index: usize| {
         let plan = plans.get(index)?;
         let better = open.iter().find(|own| own.leaf == plan.leaf);
@@ -34,6 +35,9 @@ pub(super) fn refined(
     others.sort_by_key(order);
     let Some(first) = others.first() else { return (others, Stop::Proved) };
     let mut best = first.clone();
+    if known != Some(best.step) {
+        observe(&best);
+    }
     open.retain(|own| !plans.iter().any(|plan| plan.leaf == own.leaf));
     open.sort_by(|a, b| a.least_s.total_cmp(&b.least_s).then(a.leaf.key().cmp(&b.leaf.key())));
     let mut stop = Stop::Proved;
@@ -56,6 +60,7 @@ pub(super) fn refined(
         for plan in found.into_iter().flatten() {
             if order(&plan) < order(&best) {
                 best = plan;
+                observe(&best);
             }
         }
     }

@@ -264,24 +264,22 @@ fn of_degrees(
     } else {
         pins.expert.is_none_or(|pin| pin == 1).then_some(1).into_iter().collect()
     };
-    // Splitting the sequence is never slower and never larger, see the laws.
-    let sequence = pins.sequence.unwrap_or(match degrees.tensor {
-        0 | 1 => SequenceParallel::Off,
-        _ => SequenceParallel::On,
-    });
-    let meshes: Vec<Mesh> = match pins.mesh {
-        Some(pinned) => vec![pinned],
-        None if degrees.pipeline > 1 && degrees.data > 1 => {
-            vec![Mesh::DataInside, Mesh::PipelineInside]
-        }
-        None => vec![Mesh::DataInside],
+    // Splitting the sequence is never slower and never larger, see the laws; one rank splits none.
+    let sequence = match (degrees.tensor, pins.sequence) {
+        (0 | 1, None | Some(SequenceParallel::Off)) => SequenceParallel::Off,
+        (0 | 1, Some(_)) => return,
+        (_, pinned) => pinned.unwrap_or(SequenceParallel::On),
     };
+    let has_both = degrees.pipeline > 1 && degrees.data > 1;
+    let meshes: &[Mesh] =
+        if has_both { &[Mesh::DataInside, Mesh::PipelineInside] } else { &[Mesh::DataInside] };
+    let meshes = meshes.iter().filter(|mesh| pins.mesh.is_none_or(|pinned| pinned == **mesh));
     let micro_batches = divisors(of_replica);
     let micro_batches =
         micro_batches.into_iter().filter(|b| pins.micro_batch.is_none_or(|pin| pin == *b));
     for micro_batch in micro_batches {
         for expert in &experts {
-            for mesh in &meshes {
+            for mesh in meshes.clone() {
                 let degrees = Parallelism {
                     expert: *expert,
                     micro_batch,
@@ -301,8 +299,12 @@ fn of_degrees(
 /// is never better.
 #[must_use]
 pub fn zeros(shape: &Shape, pins: &Pins) -> Vec<ZeroStage> {
-    let alone = shape.degrees.data * shape.degrees.context == 1;
+    let degrees = &shape.degrees;
+    let alone =
+        degrees.data * degrees.context == 1 && degrees.sequence != SequenceParallel::Ulysses;
     match pins.zero {
+        // One replica shares nothing out.
+        Some(pinned) if alone && pinned != ZeroStage::None => Vec::new(),
         Some(pinned) => vec![pinned],
         None if alone => vec![ZeroStage::None],
         // Unless the launcher can't do it.
@@ -321,9 +323,10 @@ pub fn leaves(shape: &Shape, space: &Space, n_blocks: u32) -> (Vec<Leaf>, u64) {
     let m = shape.degrees.n_micro_batches;
     let mut leaves = Vec::new();
     let mut n_too_large = 0;
-    let free: Vec<Order> = if p == 1 { vec![Order::OneFOneB] } else { Order::ALL.to_vec() };
-    let orders = if pins.orders.is_empty() { &free } else { &pins.orders };
-    for order in orders {
+    // One rank has nothing to schedule: what is pinned needs a pipeline.
+    let free: &[Order] = if p == 1 { &[Order::OneFOneB] } else { &Order::ALL };
+    let is_pinned = |order: &&Order| pins.orders.is_empty() || pins.orders.contains(order);
+    for order in free.iter().filter(is_pinned) {
         let is_tried = |chunk: &u32| {
             *chunk <= MOST_CHUNKS
                 || pins.virtual_stages.is_some()

@@ -6,7 +6,6 @@ mod nothing_fits;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use cost_model::layers::LayerPricing;
@@ -14,19 +13,22 @@ use cost_model::transformer::model::Offload;
 use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::{BlockPolicy, Stage};
+use ir::units::Nanos;
 use planner::parallelism::order::Order;
-use planner::parallelism::per_layer::{Found, Options, solve};
+use planner::parallelism::per_layer::{Counts, Found, Judged, Options, solve, solve_observed};
 use planner::parallelism::search_3d::Stop;
 use planner::parallelism::search_3d::space::Space;
 
 use super::answer::stage_text as uniform_text;
+use super::document;
+use super::followed::{Better, follow, stopped, write};
 use super::setting::Setting;
-use super::{document, files};
-use crate::artifact::{self, Existing};
 use crate::cli::PlanArgs;
 use crate::commands::plan::interrupted;
 use crate::commands::{CommandResult, Exit};
 use crate::printer::{Format, Printer};
+use crate::publisher::Publisher;
+use crate::watch::Watch;
 use crate::{escape, interrupt};
 pub(crate) use bench::run as bench;
 use found::Answer;
@@ -44,67 +46,113 @@ fn pricing(setting: &Setting) -> Result<LayerPricing<'_>, Diagnostic> {
     })
 }
 
+/// Searches with optimizer states on the devices, then, if they fit nowhere, on the hosts.
+fn searched(
+    setting: &mut Setting,
+    space: &Space,
+    (options, keeps): (&Options, &[Offload]),
+    tell: &dyn Fn(Better<Judged>),
+) -> Result<Found, Diagnostic> {
+    let mut first = None;
+    for offload in keeps {
+        setting.offload = *offload;
+        let mut observe = |plan: &Judged, bound: Nanos| {
+            tell(Better { plan: plan.clone(), step: plan.step, bound, offload: *offload });
+        };
+        let found = solve_observed(&pricing(setting)?, space, options, &mut observe)?;
+        if found.best.is_some() || found.stop != Stop::Proved {
+            return Ok(found);
+        }
+        if let (Some(lacking), true) =
+            (&found.lacking, found.counts.n_unmeasured == found.counts.n_shapes)
+        {
+            return Err(lacking.clone());
+        }
+        first.get_or_insert(found);
+    }
+    setting.offload = Offload::Nothing;
+    first.map_or_else(|| solve(&pricing(setting)?, space, options), Ok)
+}
+
 /// Plans a training run.
 pub(super) fn plan(
     args: &PlanArgs,
-    (mut setting, space): (Setting, &Space),
+    (mut setting, space): (Setting, Space),
     exports: &[(&str, PathBuf)],
-    cancel: Arc<AtomicBool>,
+    (watch, publisher): (&Watch, &mut Publisher<'_>),
     printer: &Printer,
 ) -> CommandResult {
     let start = Instant::now();
     let options = Options {
         deadline: interrupt::deadline(args.limits.time_limit),
-        cancel: Some(cancel),
+        cancel: Some(Arc::clone(&watch.cancel)),
         ..Options::default()
     };
-    let mut found = solve(&pricing(&setting)?, space, &options)?;
-    if let (Some(lacking), true) =
-        (&found.lacking, found.counts.n_unmeasured == found.counts.n_shapes)
-    {
-        return Err(lacking.clone());
-    }
-    let is_short = found.best.is_none() && found.stop == Stop::Proved;
-    if is_short && !args.training.no_offload {
-        // Optimizer states on hosts are slower, so they are moved there only where they must.
-        setting.offload = Offload::Optimizer;
-        found = solve(&pricing(&setting)?, space, &options)?;
-        if found.best.is_none() {
-            setting.offload = Offload::Nothing;
+    let (mut own, among) = (setting.clone(), space.clone());
+    let keeps: &[Offload] = match args.training.no_offload {
+        true => &[Offload::Nothing],
+        false => &[Offload::Nothing, Offload::Optimizer],
+    };
+    let work = move |tell: &dyn Fn(Better<Judged>)| {
+        let found = searched(&mut own, &among, (&options, keeps), tell)?;
+        Ok::<_, Diagnostic>((found, own.offload))
+    };
+    let document_of = |told: &Better<Judged>| {
+        let own = setting.keeping(told.offload);
+        let made_by = (ALGORITHM, told.bound.min(told.step));
+        let document = document::of(&own, &told.plan.plan()?, Order::OneFOneB.name(), made_by)?;
+        Ok(escape::json(document.to_json()?).into_bytes())
+    };
+    let mut followed = follow((ALGORITHM, args), watch, publisher, work, &document_of)?;
+    let (found, offload) = match (followed.done.take(), followed.last.take()) {
+        (Some(done), _) => done?,
+        (None, Some(told)) => {
+            let found = Found {
+                best: Some(told.plan),
+                bound: told.bound,
+                stop: stopped(watch),
+                counts: Counts::default(),
+                others: Vec::new(),
+                lacking: None,
+            };
+            (found, told.offload)
         }
-    }
+        (None, None) if watch.is_cancelled() => return Ok(interrupted(printer)),
+        (None, None) => return Err(too_early(&Counts::default())),
+    };
+    setting.offload = offload;
     let Some(best) = &found.best else {
         return match found.stop {
-            Stop::Proved => nothing_fits::answer(&setting, space, printer),
-            Stop::Deadline => Err(too_early(&found)),
+            Stop::Proved => nothing_fits::answer(&setting, &space, printer),
+            Stop::Deadline => Err(too_early(&found.counts)),
             Stop::Cancelled => Ok(interrupted(printer)),
         };
     };
     let elapsed = (!args.limits.deterministic).then(|| start.elapsed());
     let answer = Answer::new(&setting, best, &found, elapsed)?;
-    let made_by = (ALGORITHM, found.bound);
+    followed.ended((best.step, found.bound));
     let plan = best.plan()?;
-    let document = document::of(&setting, &plan, Order::OneFOneB.name(), made_by)?;
+    let document = document::of(&setting, &plan, Order::OneFOneB.name(), (ALGORITHM, found.bound))?;
     let text = escape::json(document.to_json()?);
-    let written = (&plan, (Order::OneFOneB.name(), found.bound));
-    let files = files(args, &setting, &text, written, exports)?;
-    artifact::write_all(&files, Existing::of(args.force))?;
+    let made = (&plan, (Order::OneFOneB.name(), found.bound));
+    let around = (exports, followed.trace.as_slice());
+    let written = write(args, &setting, publisher, (text, made), around)?;
     printer.warnings(&setting.warnings);
     match printer.format {
         Format::Text => answer.print(printer),
         Format::Json => printer.document(&answer.document(&document)?),
     }
-    for (path, _) in &files {
+    for path in &written {
         printer.talk(&format!("wrote {}", path.display()));
     }
     Ok(Exit::DONE)
 }
 
-fn too_early(found: &Found) -> Diagnostic {
+fn too_early(counts: &Counts) -> Diagnostic {
     let message = "the search was stopped before it found a plan that fits";
     Diagnostic::error(Blame::NotFound, "no-plan", message)
-        .fact("judged", found.counts.n_judged)
-        .fact("expanded", found.counts.n_expanded)
+        .fact("judged", counts.n_judged)
+        .fact("expanded", counts.n_expanded)
         .hint("give it more time with --time-limit")
 }
 
