@@ -71,11 +71,49 @@ struct Piece {
 
 /// Peak of each device, by id.
 ///
-/// A parameter counts even in a step of no length: it lies there before and after. Everything else
-/// lives over half-open intervals, so frees come before allocations and `[t, t)` holds nothing.
-/// Ops without a span in `timeline` hold nothing.
+/// Parameters and graph outputs lie there when the step is over, so they count even in a step of no
+/// length. Everything else lives over half-open intervals, so frees come before allocations and
+/// `[t, t)` holds nothing. Ops without a span in `timeline` hold nothing.
 #[must_use]
 pub fn peaks(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Vec<Peak> {
+    let highest = |changes: Changes| {
+        let mut best = (0u128, 0);
+        changes.walk(|at, level| {
+            if level > best.0 {
+                best = (level, at);
+            }
+        });
+        Peak { bytes: saturated(best.0), at: best.1 }
+    };
+    changes(problem, plan, timeline).into_iter().map(highest).collect()
+}
+
+/// Bytes on a device from an instant on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// Since when, in nanoseconds.
+    pub at: u64,
+    /// Stays at the top of the range instead of wrapping.
+    pub bytes: u64,
+}
+
+/// The levels of each device, by id, in order of time. The first is at 0; one at the end of the
+/// step is what stays.
+#[must_use]
+pub fn curves(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Vec<Vec<Level>> {
+    let levels = |changes: Changes| {
+        let mut levels = Vec::new();
+        changes.walk(|at, level| levels.push(Level { at, bytes: saturated(level) }));
+        levels
+    };
+    changes(problem, plan, timeline).into_iter().map(levels).collect()
+}
+
+fn saturated(bytes: u128) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+fn changes(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Vec<Changes> {
     let mut devices = vec![Changes::default(); problem.cluster.n_devices()];
     for_each_piece(problem, plan, timeline, |piece| {
         let changes = &mut devices[piece.device];
@@ -84,11 +122,11 @@ pub fn peaks(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Vec<Peak> {
         } else {
             changes.taken.push((piece.start, piece.bytes));
         }
-        if piece.end < timeline.step_time.get() {
+        if piece.end <= timeline.step_time.get() {
             changes.freed.push((piece.end, piece.bytes));
         }
     });
-    devices.into_iter().map(Changes::highest).collect()
+    devices
 }
 
 /// How the level of one device changes, as (instant, bytes).
@@ -100,26 +138,23 @@ struct Changes {
 }
 
 impl Changes {
-    /// The earliest highest level.
-    fn highest(mut self) -> Peak {
+    /// Calls `visit` with 0 and each instant of a change, in order, and the level from there on.
+    fn walk(mut self, mut visit: impl FnMut(u64, u128)) {
         self.taken.sort_unstable_by_key(|change| change.0);
         self.freed.sort_unstable_by_key(|change| change.0);
-        let mut freed = self.freed.iter().peekable();
+        let (mut taken, mut freed) = (self.taken.iter().peekable(), self.freed.iter().peekable());
         let mut level = self.base;
-        let mut best = (level, 0);
-        // Only a taking can raise the level; what is freed at that instant goes first. Whatever is
-        // freed was taken before, because no piece is empty.
-        for same in self.taken.chunk_by(|a, b| a.0 == b.0) {
-            let now = same[0].0;
-            while let Some((_, bytes)) = freed.next_if(|change| change.0 <= now) {
+        visit(0, level);
+        while let Some(now) = [taken.peek(), freed.peek()].into_iter().flatten().map(|c| c.0).min()
+        {
+            while let Some((_, bytes)) = taken.next_if(|change| change.0 == now) {
+                level += u128::from(*bytes);
+            }
+            while let Some((_, bytes)) = freed.next_if(|change| change.0 == now) {
                 level -= u128::from(*bytes);
             }
-            level += same.iter().map(|change| u128::from(change.1)).sum::<u128>();
-            if level > best.0 {
-                best = (level, now);
-            }
+            visit(now, level);
         }
-        Peak { bytes: u64::try_from(best.0).unwrap_or(u64::MAX), at: best.1 }
     }
 }
 
@@ -207,7 +242,7 @@ fn placed(plan: &Plan, timeline: &Timeline, op: OpId) -> Option<(usize, Span)> {
 }
 
 /// Calls `visit` with everything that holds at least one byte for at least one nanosecond, and
-/// with every parameter.
+/// with every parameter and every graph output.
 fn for_each_piece(
     problem: &Problem,
     plan: &Plan,
@@ -233,8 +268,7 @@ fn for_each_piece(
             Some(Some(home)) => {
                 let transfers = sent.of(tensor.index()).iter();
                 let transfers = transfers.map(|position| &timeline.transfers[*position as usize]);
-                let step = timeline.step_time.get();
-                produced(problem, tensor, home, &last, transfers, step, &mut visit);
+                produced(problem, tensor, home, &last, transfers, &mut visit);
             }
             None => given(problem, tensor, &last, &mut visit),
         }
@@ -262,7 +296,6 @@ fn produced<'a>(
     home: (usize, Span),
     last: &LastUse,
     transfers: impl Iterator<Item = &'a TransferSpan>,
-    step_time: u64,
     visit: &mut impl FnMut(Piece),
 ) {
     let (bytes, id) = (problem.bytes(tensor), tensor.0);
@@ -276,7 +309,8 @@ fn produced<'a>(
         visit(Piece { device, what, id, bytes, start, end: used });
     }
     if problem.is_output(tensor) {
-        end = end.max(step_time);
+        // It is there when the step is over, also where it was made at that very instant.
+        end = u64::MAX;
     }
     visit(Piece { device, what: HoldingKind::Output, id, bytes, start: span.start, end });
 }

@@ -4,7 +4,6 @@ pub mod accelerate;
 pub mod convergence;
 pub mod dot;
 pub mod given_costs;
-mod memory_curve;
 pub mod svg;
 pub mod trace;
 pub mod training;

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use cost_model::judge::{Span, TransferSpan};
+use cost_model::memory::curves;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::id::{ChannelId, DeviceId, OpId};
@@ -18,7 +19,7 @@ use ir::op::Phase;
 use ir::schedule::Action;
 use serde_json::json;
 
-use crate::{Export, Source, memory_curve};
+use crate::{Export, Source};
 
 /// The trace.
 ///
@@ -225,7 +226,8 @@ impl Trace<'_> {
     }
 
     fn memory(&mut self) {
-        for (index, curve) in memory_curve::curves(self.source).into_iter().enumerate() {
+        let Source { problem, plan, timeline, .. } = self.source;
+        for (index, curve) in curves(problem, plan, timeline).into_iter().enumerate() {
             let Some(device) = self.cluster().devices.get(index) else {
                 continue;
             };

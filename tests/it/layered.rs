@@ -38,7 +38,8 @@ pub(crate) fn layered(n_ops: usize, n_devices: usize) -> Problem {
         .unwrap_or_else(|| unreachable!("every device runs every op"))
 }
 
-fn even_cluster(n: usize) -> Cluster {
+/// Equal devices without limits; between all pairs 5 ns and 1 ns a byte.
+pub(crate) fn even_cluster(n: usize) -> Cluster {
     let mut cluster = Cluster {
         name: "even".to_owned(),
         kinds: vec![kind(KIND_NAMES[0])],

@@ -1,19 +1,30 @@
 //! Every row of the registry against the exhaustive search, on ten thousand random problems; the
 //! exhaustive search against a walk along the clock; the bounds against both.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cost_model::bound::{lower_bound, memory_certificate};
 use cost_model::judge::replay;
+use cost_model::memory::{Peak, peaks};
 use cost_model::problem::Problem;
 use cost_model::verify::verify;
+use ir::diagnostic::Value;
+use ir::graph::Graph;
+use ir::id::TensorId;
+use ir::op::{GivenCost, Work};
 use ir::plan::Plan;
+use ir::tensor::Role;
+use ir::units::{Bytes, Nanos};
 use planner::algorithm::{Guarantee, Kind};
 use planner::no_plan::NoPlan;
 use planner::placement::brute_force::{self, Verdict};
 use planner::run::{Outcome, StopReason};
 
-use crate::random_problem::{RandomProblem, random_problem, without_limits};
+use crate::layered::even_cluster;
+use crate::random_problem::{
+    KIND_NAMES, RandomProblem, build, classify, op, random_problem, tensor, without_limits,
+};
 use crate::recipes::{Tried, recipes};
 use crate::time_grid;
 
@@ -36,6 +47,8 @@ struct Tally {
     limits_matter: u64,
     certificates: u64,
     waiting_optima: u64,
+    /// A device of the best plan holds most when the step is over.
+    fullest_at_the_end: u64,
     bounds_met: u64,
     on_the_grid: u64,
     plans: u64,
@@ -55,6 +68,7 @@ impl Tally {
         self.limits_matter += other.limits_matter;
         self.certificates += other.certificates;
         self.waiting_optima += other.waiting_optima;
+        self.fullest_at_the_end += other.fullest_at_the_end;
         self.bounds_met += other.bounds_met;
         self.on_the_grid += other.on_the_grid;
         self.plans += other.plans;
@@ -169,6 +183,10 @@ fn check(seed: u64, tally: &mut Tally) {
             failed("certificate", vec![format!("a plan exists: {}", certificate.diagnostic)]);
         }
         tally.waiting_optima += u64::from(!plan.schedule.after.is_empty());
+        let at_the_end = |peak: &Peak| peak.at > 0 && peak.at == *step_time;
+        let timeline = replay(&problem, plan);
+        let is_met = timeline.is_ok_and(|t| peaks(&problem, plan, &t).iter().any(at_the_end));
+        tally.fullest_at_the_end += u64::from(is_met);
         tally.bounds_met += u64::from(bound == *step_time);
     }
     tally.certificates += u64::from(certificate.is_some());
@@ -238,8 +256,63 @@ fn no_row_beats_the_exhaustive_search_and_no_plan_is_illegal() {
     assert!(4 * tally.colocated >= N_PROBLEMS, "a quarter have groups");
     assert!(2 * tally.limits_matter >= tally.limited, "limits change the answer often enough");
     assert!(tally.waiting_optima > 0, "some optimal plans wait for memory");
+    assert!(tally.fullest_at_the_end > 0, "some outputs are made at the last instant");
     assert!(tally.certificates > 0, "some problems are refused by counting");
     assert!(tally.certificates < tally.infeasible, "counting does not prove everything");
     assert!(tally.bounds_met > 0 && tally.on_the_grid > 0);
     assert!(tally.optima > 0 && tally.no_plans > 0);
+}
+
+/// A makes `x` (60 B) and `read` (30 B) in 5 ns, of which B makes `y` (80 B) in no time; the caller
+/// takes `x` and `y`.
+fn output_of_the_last_instant(n_devices: usize, limit: u64) -> Problem {
+    let activation = |name: &str, bytes| tensor(name.to_owned(), bytes, Role::Activation);
+    let cost = |ns, temporary| {
+        let time = BTreeMap::from([(KIND_NAMES[0].to_owned(), Nanos(ns))]);
+        Work::Given(GivenCost { time, temporary: Bytes(temporary) })
+    };
+    let [x, read, y] = [0, 1, 2].map(TensorId::new);
+    let graph = Graph {
+        tensors: vec![activation("x", 60), activation("read", 30), activation("y", 80)],
+        ops: vec![
+            op("A".to_owned(), Vec::new(), Vec::new(), vec![x, read], cost(5, 0)),
+            op("B".to_owned(), vec![x, read], Vec::new(), vec![y], cost(0, 70)),
+        ],
+        outputs: vec![x, y],
+        ..Graph::default()
+    };
+    let mut cluster = even_cluster(n_devices);
+    cluster.devices.iter_mut().for_each(|device| device.capacity = Some(Bytes(limit)));
+    classify(&mut cluster);
+    build(graph, cluster).unwrap()
+}
+
+/// On one device 60 + 80 B lie there when the step is over. With less room B goes to the other one,
+/// after the transfers of both tensors: 5 + (5 + 60) + (5 + 30) ns. A itself needs 90 B.
+#[test]
+fn everybody_counts_an_output_of_the_last_instant() {
+    for (n_devices, limit, best) in
+        [(1, 140, Some(5)), (1, 139, None), (2, 140, Some(5)), (2, 139, Some(105)), (2, 89, None)]
+    {
+        let problem = Arc::new(output_of_the_last_instant(n_devices, limit));
+        let found = optimum(&problem);
+        assert_eq!(found.as_ref().map(|(_, step_time)| *step_time), best);
+        assert_eq!(time_grid::least_step_time(&problem), best);
+        if let Some((plan, step_time)) = found {
+            assert_eq!(objections(&problem, &plan, step_time), [""; 0]);
+            let peaks = peaks(&problem, &plan, &replay(&problem, &plan).unwrap());
+            let most = peaks.iter().map(|peak| peak.bytes).max();
+            assert_eq!(most, Some(if step_time == 5 { 140 } else { 90 }));
+            assert_eq!(peaks.contains(&Peak { bytes: 140, at: 5 }), step_time == 5);
+        }
+        for turn in 0..recipes(0).len() as u64 {
+            let mut tally = Tally::default();
+            check_rows(turn, &problem, best, &mut tally);
+            assert_eq!(tally.failures, [""; 0], "{n_devices} devices of {limit} B");
+        }
+    }
+    let certificate = memory_certificate(&output_of_the_last_instant(1, 139)).unwrap();
+    let need = certificate.diagnostic.facts.into_iter().find(|(name, _)| *name == "need");
+    assert_eq!(need, Some(("need", Value::Bytes(Bytes(140)))));
+    assert_eq!(memory_certificate(&output_of_the_last_instant(1, 140)), None);
 }

@@ -133,7 +133,8 @@ fn walk(problem: &Problem, device: &[DeviceId], jobs: &[Job], best: Option<u64>)
         let mut next = BTreeSet::new();
         for state in states {
             for settled in instants(jobs, state) {
-                if settled.iter().all(|left| *left == Some(0)) {
+                let is_over = settled.iter().all(|left| *left == Some(0));
+                if is_over && fits(problem, device, jobs, &settled) {
                     return Some(now);
                 }
                 for running in choices(jobs, &settled) {
@@ -192,7 +193,8 @@ fn choices(jobs: &[Job], state: &State) -> Vec<State> {
     found
 }
 
-/// Whether every device holds no more than its limit over the nanosecond that begins now.
+/// Whether every device holds no more than its limit from now on: over the nanosecond that begins,
+/// or for the caller, when the step is over.
 fn fits(problem: &Problem, device: &[DeviceId], jobs: &[Job], state: &State) -> bool {
     let mut held = vec![0u64; problem.cluster.n_devices()];
     let status = |what: What| place_of(jobs, what).and_then(|at| state[at]);

@@ -3,14 +3,14 @@
 //!
 //! **Bundle.** Ops that must share a device (a colocation group, an op in none, or all ops that can
 //! run on one device only) have all their parameters there from start to end. At instant 0 the
-//! graph inputs of those that take time lie there too; in the last nanosecond the graph outputs of
-//! those that take time; while one that takes time runs, its inputs, outputs and temporary bytes.
-//! An op of 0 ns holds no interval, so only its parameters count. If the greatest of these exceeds
-//! the limit of each device where the bundle can be, no plan fits.
+//! graph inputs of those that take time lie there too; when the step is over all their graph
+//! outputs; while one that takes time runs, its inputs, outputs and temporary bytes. An op of 0 ns
+//! holds no interval, so only its parameters and graph outputs count. If the greatest of these
+//! exceeds the limit of each device where the bundle can be, no plan fits.
 //!
 //! **Pool.** Take a set of devices. A parameter with a reader that can run only within the set lies
-//! on one of them from start to end; at instant 0 the same holds for graph inputs, in the last
-//! nanosecond for graph outputs, of ops that take time wherever they can run. If these bytes, each
+//! on one of them from start to end; at instant 0 the same holds for graph inputs of ops that take
+//! time wherever they can run, when the step is over for graph outputs of any. If these bytes, each
 //! counted once, exceed the sum of the limits, no plan fits.
 
 use std::collections::BTreeMap;
@@ -136,7 +136,7 @@ impl<'a> Ledger<'a> {
         let persistent = self.sum(parameters, Problem::persistent_bytes);
         let fed = lasting.iter().flat_map(|op| problem.graph_inputs(*op)).copied();
         let start = persistent + self.sum(fed, Problem::bytes);
-        let kept = lasting.iter().flat_map(|op| problem.outputs(*op)).copied();
+        let kept = ops.iter().flat_map(|op| problem.outputs(*op)).copied();
         let kept = kept.filter(|tensor| problem.is_output(*tensor));
         let end = persistent + self.sum(kept, Problem::bytes);
         let mut most = Need { bytes: start, moment: Moment::Start };
@@ -256,8 +256,8 @@ fn pool(problem: &Problem, set: &DeviceSet) -> Pool {
         parameters.extend_from_slice(problem.parameters(op));
         if problem.least_time_ns(op) > 0 {
             fed.extend_from_slice(problem.graph_inputs(op));
-            kept.extend(problem.outputs(op).iter().filter(|tensor| problem.is_output(**tensor)));
         }
+        kept.extend(problem.outputs(op).iter().filter(|tensor| problem.is_output(**tensor)));
     }
     let mut ledger = Ledger::new(problem);
     let persistent = ledger.sum(parameters.into_iter(), Problem::persistent_bytes);

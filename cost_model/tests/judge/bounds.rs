@@ -162,9 +162,15 @@ fn an_op_that_fits_nowhere_is_named() {
     assert_eq!(fact(&diagnostic, "need"), Some(&Value::Bytes(Bytes(26))));
     assert_eq!(fact(&diagnostic, "have"), Some(&Value::Bytes(Bytes(25))));
     assert_eq!(fact(&diagnostic, "device"), Some(&Value::Text("d1".to_owned())));
-    // An op of no length holds nothing but its parameters.
+    // An op of no length holds nothing but its parameters, and what the caller takes in the end.
     case.times[b.index()] = vec![(0, 0)];
     assert_eq!(memory_certificate(&case.problem()), None);
+    case.graph.tensors[y.index()].bytes = Bytes(16);
+    assert_eq!(memory_certificate(&case.problem()), None);
+    case.graph.outputs = vec![y];
+    let diagnostic = memory_certificate(&case.problem()).unwrap().diagnostic;
+    assert_eq!(diagnostic.message, "no device can hold op `B`");
+    assert_eq!(fact(&diagnostic, "need"), Some(&Value::Bytes(Bytes(26))));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Worked examples, every figure by hand.
 
 use cost_model::judge::{Span, replay};
-use cost_model::memory::{Holding, HoldingKind, Peak, alive, peaks};
+use cost_model::memory::{Holding, HoldingKind, Level, Peak, alive, curves, peaks};
 use cost_model::report::report;
 use cost_model::verify::{Violation, verify};
 use ir::cluster::Duplex;
@@ -148,4 +148,51 @@ fn each_rule_of_memory_by_hand() {
     assert_eq!(at(6), named(&[("w", 32), ("kept", 1)]));
     assert_eq!(peaks(&problem, &plan, &timeline), [Peak { bytes: 46, at: 0 }]);
     assert_eq!(report(&problem, &plan, &timeline).devices[0].parameter_bytes, 32);
+}
+
+/// The caller takes the outputs once the step is over, so all of them lie there then (M2), however
+/// short the op that made one; what only this op read is gone.
+#[test]
+fn an_output_made_at_the_last_instant_counts() {
+    let mut case = Case { cluster: cluster(&[(0, 100)], 1.0, Duplex::Full), ..Case::default() };
+    let (x, y) = (case.activation("x", 60), case.activation("y", 80));
+    let (read, unread) = (case.activation("read", 30), case.activation("unread", 7));
+    case.op("A", &[(0, 5)], &[], &[x, read]);
+    let b = case.op("B", &[(0, 0)], &[x, read], &[y, unread]);
+    case.temporary[b.index()] = 9;
+    case.graph.outputs = vec![x, y];
+    let plan = plan(2, &[&[0, 1]], &[], &[]);
+    let timeline = replay(&case.problem(), &plan).unwrap();
+    assert_eq!(timeline.step_time, Nanos(5));
+    // 60 + 30 while A runs, 60 + 80 when the step is over.
+    assert_eq!(peaks(&case.problem(), &plan, &timeline), [Peak { bytes: 140, at: 5 }]);
+    let levels = [(0, 90), (5, 140)].map(|(at, bytes)| Level { at, bytes });
+    assert_eq!(curves(&case.problem(), &plan, &timeline), [levels]);
+    let mut found = |limit| {
+        case.cluster.devices[0].capacity = Some(ir::units::Bytes(limit));
+        verify(&case.problem(), &plan)
+    };
+    assert_eq!(found(140), []);
+    let found = found(139);
+    assert!(matches!(found[..], [Violation::MemoryExceeded { at: 5, need: 140, .. }]), "{found:?}");
+}
+
+/// In a step of no length nothing but parameters and graph outputs is ever there.
+#[test]
+fn a_step_of_no_length_leaves_its_outputs() {
+    let mut case = Case { cluster: cluster(&[(0, 100)], 1.0, Duplex::Full), ..Case::default() };
+    let w = case.tensor("w", 5, Role::Parameter);
+    let fed = case.tensor("fed", 8, Role::Input);
+    let (x, y) = (case.activation("x", 60), case.activation("y", 80));
+    case.op("A", &[(0, 0)], &[w, fed], &[x]);
+    case.op("B", &[(0, 0)], &[x], &[y]);
+    case.graph.outputs = vec![y];
+    let plan = plan(2, &[&[0, 1]], &[], &[]);
+    let timeline = replay(&case.problem(), &plan).unwrap();
+    assert_eq!(timeline.step_time, Nanos(0));
+    assert_eq!(peaks(&case.problem(), &plan, &timeline), [Peak { bytes: 85, at: 0 }]);
+    assert_eq!(verify(&case.problem(), &plan), []);
+    case.cluster.devices[0].capacity = Some(ir::units::Bytes(84));
+    let found = verify(&case.problem(), &plan);
+    assert!(matches!(found[..], [Violation::MemoryExceeded { at: 0, need: 85, .. }]), "{found:?}");
 }

@@ -250,7 +250,8 @@ impl Solver<'_, '_> {
             return;
         }
         let tasks = &self.tasks;
-        if !tasks::fits(&tasks.fixed, &tasks.limits) {
+        // What lies there when the step is over does not depend on the order.
+        if !tasks::fits(&tasks.usage(tasks.all(), tasks.all()), &tasks.limits) {
             self.memory_met = true;
             return;
         }

@@ -169,7 +169,7 @@ impl Search<'_> {
         let usage = self.tasks.usage(state.started, state.ended);
         if state.started == self.tasks.all() {
             let end = bits(running).map(|at| self.end(at)).max().unwrap_or(state.now);
-            if end < self.upper && (running == 0 || fits(&usage, &self.limits)) {
+            if end < self.upper && fits(&usage, &self.limits) {
                 self.upper = end;
                 self.best = Some(self.starts.clone());
             }
@@ -359,7 +359,7 @@ pub(super) fn serial(tasks: &Tasks, order: &[usize]) -> Times {
 /// Whether a schedule stays within the limits. Usage rises only where something starts.
 pub(super) fn is_within(tasks: &Tasks, times: &Times) -> bool {
     let end = |at: usize| times.starts[at].saturating_add(tasks.pieces[at].duration);
-    times.starts.iter().filter(|now| **now < times.makespan).all(|&now| {
+    times.starts.iter().all(|&now| {
         let started = bits(tasks.all()).filter(|at| times.starts[*at] <= now);
         let ended = bits(tasks.all()).filter(|at| end(*at) <= now);
         let set = |mask: u64, at: usize| mask | 1 << at;
