@@ -17,7 +17,7 @@ pub(crate) fn similar<'a>(given: &str, known: impl IntoIterator<Item = &'a str>)
 
 /// The hint: what looks alike, or else what there is, each name once.
 pub(crate) fn hint<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    const MOST: usize = 12;
+    const MOST: usize = 16;
     let mut seen = BTreeSet::new();
     let known: Vec<&str> = known.into_iter().filter(|name| seen.insert(*name)).collect();
     let alike = similar(given, known.iter().copied());
@@ -28,6 +28,7 @@ pub(crate) fn hint<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) ->
     let rest = known.len() - shown.len();
     match rest {
         0 => format!("there are {}", quoted(shown, "and")),
+        1 => format!("there is one more beside {}", quoted(shown, "and")),
         _ => format!("there are {rest} others beside {}", quoted(shown, "and")),
     }
 }

@@ -52,6 +52,8 @@ pub struct LaunchSettings {
     pub dtype: Option<DType>,
     /// The optimizer.
     pub optimizer: Option<Optimizer>,
+    /// Whether hosts keep its states; `None` = nothing is said of it.
+    pub offloads: Option<bool>,
 }
 
 /// Where a device map puts a module.

@@ -87,6 +87,7 @@ impl Case {
     fn export(&self, target: &str) -> Result<String, String> {
         let source = TrainingSource {
             dtype: DType::Bf16,
+            offloads: false,
             plan: &self.plan,
             schedule: self.schedule,
             sequence_length: 4_096,

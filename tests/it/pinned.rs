@@ -86,7 +86,7 @@ fn words(random: &mut SmallRng) -> Words {
         });
         &*again.collect::<Vec<_>>().leak()
     });
-    Words { target: row.name, accepts: row.accepts, alike }
+    Words { target: row.name, accepts: row.accepts, offloaded: row.offloaded, alike }
 }
 
 const KEYS: [&str; 14] = [

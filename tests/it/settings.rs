@@ -87,6 +87,7 @@ fn targets_export_the_types_that_they_name() {
     for row in targets().iter().filter(|row| row.types.is_some()) {
         for dtype in [DType::Bf16, DType::F16, DType::F8, DType::F32, DType::F64] {
             let source = TrainingSource {
+                offloads: false,
                 plan: &plan,
                 schedule: "1f1b",
                 sequence_length: 128,

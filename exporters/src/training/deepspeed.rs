@@ -66,6 +66,15 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
             return Err(refused(TARGET, &format!("{other}"), why, "plan with `--dtype bf16`"));
         }
     };
+    // States are left on the hosts by its ZeRO optimizers alone.
+    let sharing = if source.offloads {
+        json!({
+            "stage": degrees.zero.max(ZeroStage::Optimizer) as u8,
+            "offload_optimizer": { "device": "cpu" },
+        })
+    } else {
+        json!({ "stage": degrees.zero as u8 })
+    };
     let document = json!({
         "parts": parts,
         "topology": {
@@ -79,7 +88,7 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
                 degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data),
             "train_micro_batch_size_per_gpu": degrees.micro_batch,
             "gradient_accumulation_steps": degrees.n_micro_batches,
-            "zero_optimization": { "stage": degrees.zero as u8 },
+            "zero_optimization": sharing,
             "bf16": { "enabled": sections[0] },
             "fp16": { "enabled": sections[1] },
         },

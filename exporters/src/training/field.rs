@@ -37,11 +37,13 @@ pub enum Field {
     BlockPolicies,
     /// What products are computed in.
     ElementType,
+    /// Whether hosts keep the optimizer states.
+    Offload,
 }
 
 impl Field {
     /// All.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Data,
         Self::Tensor,
         Self::Pipeline,
@@ -59,6 +61,7 @@ impl Field {
         Self::Recompute,
         Self::BlockPolicies,
         Self::ElementType,
+        Self::Offload,
     ];
 
     /// Its name, as in the docs and on the command line.
@@ -82,6 +85,7 @@ impl Field {
             Self::Recompute => "recompute",
             Self::BlockPolicies => "recompute and zero of each block",
             Self::ElementType => "element type",
+            Self::Offload => "optimizer states on hosts",
         }
     }
 }

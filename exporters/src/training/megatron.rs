@@ -14,11 +14,21 @@ use crate::Export;
 
 const TARGET: &str = "megatron";
 
+/// All states on the hosts (`megatron/core/optimizer/cpu_offloading/README.md`); the optimizer must
+/// be the distributed one.
+const OFFLOAD: &str = "--optimizer-cpu-offload\n--optimizer-offload-fraction 1.0\n\
+                       --use-precision-aware-optimizer\n";
+
 /// It runs 1F1B, interleaved where ranks hold several chunks, and shards gradients and parameters
 /// without a pipeline alone.
 pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
     degrees.pipeline == 1
         || schedule == schedule_of(degrees) && degrees.zero <= ZeroStage::Optimizer
+}
+
+/// Its optimizer leaves states on the hosts where it is the distributed one, without Megatron-FSDP.
+pub(super) fn accepts_offloaded(degrees: &Parallelism, schedule: &str) -> bool {
+    degrees.zero <= ZeroStage::Optimizer && accepts(degrees, schedule)
 }
 
 const fn schedule_of(degrees: &Parallelism) -> &'static str {
@@ -63,6 +73,12 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
         text.push_str("--use-tp-pp-dp-mapping\n");
     }
     text.push_str(zero(degrees.zero));
+    if source.offloads {
+        text.push_str(OFFLOAD);
+        if degrees.zero == ZeroStage::None {
+            text.push_str(zero(ZeroStage::Optimizer));
+        }
+    }
     text.push_str(element_type(source.dtype)?);
     text.push_str(&recompute_flags(recompute(source, TARGET)?));
     Ok(Export::from(text))

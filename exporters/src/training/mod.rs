@@ -29,6 +29,8 @@ pub struct TrainingSource<'a> {
     pub sequence_length: u64,
     /// What it was priced in.
     pub dtype: DType,
+    /// Whether hosts keep the optimizer states.
+    pub offloads: bool,
     /// Blocks at the end of the model that predict a later token.
     pub n_predicting: u32,
     /// What the blocks of the stages are.
@@ -72,6 +74,8 @@ pub struct TrainingTarget {
     pub expresses: &'static [Field],
     /// Whether it has words for a schedule under such degrees.
     pub accepts: fn(&Parallelism, &str) -> bool,
+    /// The same with optimizer states on hosts; `None` = it can't leave them there.
+    pub offloaded: Option<fn(&Parallelism, &str) -> bool>,
     /// What it can compute again, the same on all stages; `None` = each stage what it likes.
     pub recomputes: Option<&'static [Policy]>,
     /// What it can compute in, the usual one first; `None` = its file says nothing of it.
@@ -90,6 +94,7 @@ const TARGETS: &[TrainingTarget] = &[
         summary: "schedule of torch.distributed.pipelining (compute_only CSV)",
         expresses: &[Field::Pipeline, Field::VirtualStages, Field::Schedule, Field::MicroBatches],
         accepts: torch_pipelining::accepts,
+        offloaded: Some(torch_pipelining::accepts),
         recomputes: None,
         types: None,
         export: torch_pipelining::export,
@@ -100,6 +105,7 @@ const TARGETS: &[TrainingTarget] = &[
         summary: "split points of torch.distributed.pipelining: where each stage of a graph begins",
         expresses: &[Field::Pipeline, Field::VirtualStages, Field::Blocks],
         accepts: |_, _| true,
+        offloaded: Some(|_, _| true),
         recomputes: None,
         types: None,
         export: torch_pipelining::split_points,
@@ -127,6 +133,7 @@ const TARGETS: &[TrainingTarget] = &[
             Field::ElementType,
         ],
         accepts: torchtitan::accepts,
+        offloaded: None,
         recomputes: Some(&[Policy::None, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F32]),
         export: torchtitan::export,
@@ -150,8 +157,10 @@ const TARGETS: &[TrainingTarget] = &[
             Field::Mesh,
             Field::Recompute,
             Field::ElementType,
+            Field::Offload,
         ],
         accepts: megatron::accepts,
+        offloaded: Some(megatron::accepts_offloaded),
         recomputes: Some(&[Policy::None, Policy::Selective, Policy::Block, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F16, DType::F8, DType::F32]),
         export: megatron::export,
@@ -172,8 +181,10 @@ const TARGETS: &[TrainingTarget] = &[
             Field::Zero,
             Field::Recompute,
             Field::ElementType,
+            Field::Offload,
         ],
         accepts: deepspeed::accepts,
+        offloaded: Some(deepspeed::accepts),
         recomputes: Some(&[Policy::None, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F16, DType::F32]),
         export: deepspeed::export,
@@ -184,6 +195,7 @@ const TARGETS: &[TrainingTarget] = &[
         summary: "degrees and layer partition of vLLM",
         expresses: &[Field::Data, Field::Tensor, Field::Pipeline, Field::Expert, Field::Blocks],
         accepts: serving::vllm_accepts,
+        offloaded: Some(serving::vllm_accepts),
         recomputes: None,
         types: None,
         export: serving::vllm,
@@ -194,6 +206,7 @@ const TARGETS: &[TrainingTarget] = &[
         summary: "degrees and layer partition of SGLang",
         expresses: &[Field::Data, Field::Tensor, Field::Pipeline, Field::Expert, Field::Blocks],
         accepts: serving::sglang_accepts,
+        offloaded: Some(serving::sglang_accepts),
         recomputes: None,
         types: None,
         export: serving::sglang,
@@ -214,6 +227,7 @@ const TARGETS: &[TrainingTarget] = &[
             Field::Sequence,
         ],
         accepts: galvatron::accepts,
+        offloaded: Some(galvatron::accepts),
         recomputes: None,
         types: None,
         export: galvatron::export,
@@ -239,7 +253,7 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
             .hint(format!("choose from {}", names.join(", ")))
             .fact("targets", names)
     })?;
-    if source.blocks == Blocks::Parts && !OF_PARTS.contains(&row.name) {
+    if source.blocks == Blocks::Parts && !row.is_of_parts() {
         let why = "it counts layers of a transformer";
         let hint = format!("export to {}", OF_PARTS.join(" or "));
         return Err(refused(row.name, "parts of a graph", why, &hint));
@@ -247,7 +261,32 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
     if row.name != "galvatron" {
         by_block(source, row.name)?;
     }
-    (row.export)(source)
+    if !source.offloads {
+        return (row.export)(source);
+    }
+    let runs = |offloaded: fn(&Parallelism, &str) -> bool| {
+        offloaded(&source.plan.parallelism, source.schedule)
+    };
+    if !row.offloaded.is_some_and(runs) {
+        let why = "the plan leaves them there, for they fit nowhere else";
+        let hint = "plan with `--no-offload`, or with `--for` its target";
+        return Err(refused(row.name, Field::Offload.name(), why, hint));
+    }
+    let mut export = (row.export)(source)?;
+    if !row.expresses.contains(&Field::Offload) {
+        let message = format!("the file says nothing of {}", Field::Offload.name());
+        let warning = Diagnostic::warning("not-in-file", message);
+        export.warnings.push(warning.hint("set it beside the file: the plan fits only so"));
+    }
+    Ok(export)
+}
+
+impl TrainingTarget {
+    /// Whether it runs parts of a graph, and not only layers of a transformer.
+    #[must_use]
+    pub fn is_of_parts(&self) -> bool {
+        OF_PARTS.contains(&self.name)
+    }
 }
 
 /// Refuses what only files with one strategy per layer have words for.

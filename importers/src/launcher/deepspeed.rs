@@ -47,13 +47,22 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     };
     known(config)?;
     let own = config.get("zero_optimization");
-    for part in ["offload_optimizer", "offload_param"] {
+    let keeper = |part: &str| {
         let to = own.and_then(|own| own.get(part)?.get("device")?.as_str());
-        if to.is_some_and(|device| device != "none") {
-            let why = "the states of settings stay on the devices";
-            return Err(not_judged(&format!("zero_optimization.{part}"), why));
-        }
+        to.filter(|device| *device != "none")
+    };
+    if keeper("offload_param").is_some() {
+        let why = "parameters stay on the devices";
+        return Err(not_judged("zero_optimization.offload_param", why));
     }
+    let offloads = match keeper("offload_optimizer") {
+        None => false,
+        Some("cpu") => true,
+        Some(_) => {
+            let why = "optimizer states stay on the devices or with the host";
+            return Err(not_judged("zero_optimization.offload_optimizer", why));
+        }
+    };
     let zero = own.and_then(|zero| zero.get("stage"));
     Ok(LaunchSettings {
         data: degree("num_dp")?,
@@ -81,6 +90,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         blocks: parts(&document)?,
         dtype: dtype(config)?,
         optimizer: optimizer(config)?,
+        offloads: Some(offloads),
         // Its pipeline runs no other one.
         schedule: Some("1f1b".to_owned()),
         ..LaunchSettings::default()

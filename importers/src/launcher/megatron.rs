@@ -28,9 +28,7 @@ const NOT_JUDGED: &[(&str, &str)] = &[
     ("--account-for-embedding-in-pipeline-split", "the embedding counts as no layer of a stage"),
     ("--account-for-loss-in-pipeline-split", "the loss counts as no layer of a stage"),
     ("--distribute-saved-activations", "what is kept is not split over tensor ranks"),
-    ("--optimizer-cpu-offload", "the states of settings stay on the devices"),
     ("--fp4-format", "training runs are not planned in fp4"),
-    ("--use-precision-aware-optimizer", "states are kept in the usual formats"),
     ("--hybrid-context-parallel", "all samples have one context degree"),
     ("--encoder-tensor-model-parallel-size", "encoders have no degrees of their own"),
     ("--encoder-pipeline-model-parallel-size", "encoders have no degrees of their own"),
@@ -64,6 +62,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         recompute: Some(recompute(&flags)?),
         dtype: dtype(&flags)?,
         optimizer: optimizer(&flags)?,
+        offloads: Some(offloads(&flags)?),
         ..LaunchSettings::default()
     };
     stages(&flags, n_layers, &mut settings)?;
@@ -192,6 +191,24 @@ fn even(ends: &Ends, n_layers: u32, n_stages: u32) -> Result<Vec<u32>, Diagnosti
         *stage = last;
     }
     Ok(blocks)
+}
+
+/// Whether hosts keep the states of the optimizer: all of them, or none.
+fn offloads(flags: &Flags<'_>) -> Result<bool, Diagnostic> {
+    let (offload, aware) = ("--optimizer-cpu-offload", "--use-precision-aware-optimizer");
+    let fraction = flags.text("--optimizer-offload-fraction")?.unwrap_or("1");
+    match (flags.has(offload), flags.has(aware)) {
+        (false, false) => Ok(false),
+        (false, true) => Err(not_judged(aware, "states are kept in the usual formats")),
+        (true, false) => {
+            let why = "it needs `--use-precision-aware-optimizer` beside it";
+            Err(not_judged(offload, why))
+        }
+        (true, true) if fraction.parse() == Ok(1.0) => Ok(true),
+        (true, true) => {
+            Err(not_judged("--optimizer-offload-fraction", "hosts keep all states or none"))
+        }
+    }
 }
 
 /// What replicas share out. The sharding strategy is read by Megatron-FSDP alone.

@@ -14,9 +14,9 @@ use planner::parallelism::search_3d::space::{Space, Words};
 use planner::parallelism::{per_layer, search_3d};
 
 use super::replay::OnModel;
-use super::searched::within;
+use super::searched::{keeping, within};
 use super::setting::Setting;
-use super::{ALGORITHM, document, layered, pins};
+use super::{ALGORITHM, document, layered, pins, words};
 use crate::commands::differences::{difference, of_plans};
 
 /// The name of a grid that no generator made.
@@ -56,13 +56,21 @@ pub(super) fn shapes(on: &OnModel<'_>) -> Vec<Diagnostic> {
 /// The document that the same degrees, stages and schedule make.
 fn derived(document: &PlanDocument, on: &OnModel<'_>) -> Result<PlanDocument, Diagnostic> {
     let schedule = on.training.schedule.as_str();
-    let parallelism = canonical(&on.plan.parallelism);
+    let parallelism = canonical(&on.plan.parallelism, &on.setting);
     let grid = match schedule {
         CUSTOM => on.plan.schedule.grid.clone(),
         name => Some(generated(name, &parallelism, &on.plan)?),
     };
-    let plan =
+    let mut plan =
         Plan { parallelism, schedule: Schedule { grid, ..Schedule::default() }, ..on.plan.clone() };
+    // What is said of each block is all there is.
+    let is_alone = per_layer::shapes::n_sharing(&plan.parallelism) == 1;
+    for stage in plan.partition.stages.iter_mut().filter(|stage| !stage.each.is_empty()) {
+        stage.recompute = Recompute::None;
+        for block in stage.each.iter_mut().filter(|_| is_alone) {
+            block.zero = ZeroStage::None;
+        }
+    }
     let algorithm = match on.setting.layers {
         Some(_) => layered::ALGORITHM,
         None => ALGORITHM,
@@ -73,13 +81,17 @@ fn derived(document: &PlanDocument, on: &OnModel<'_>) -> Result<PlanDocument, Di
 
 /// Degrees without settings that say nothing: what replicas share out where there is one, which axis
 /// lies inside where there is one, how tensor ranks split a sequence where there is one.
-fn canonical(degrees: &Parallelism) -> Parallelism {
+fn canonical(degrees: &Parallelism, setting: &Setting) -> Parallelism {
     let mut own = degrees.clone();
     if own.data == 1 || own.pipeline == 1 {
         own.mesh = Mesh::DataInside;
     }
     if own.tensor == 1 {
         own.sequence = SequenceParallel::Off;
+    } else if let Some(layers) = &setting.layers
+        && own.sequence != SequenceParallel::Ulysses
+    {
+        own.sequence = layers.split;
     }
     if own.data == 1 && own.context == 1 && own.sequence != SequenceParallel::Ulysses {
         own.zero = ZeroStage::None;
@@ -125,16 +137,25 @@ fn request(on: &OnModel<'_>) -> Vec<Diagnostic> {
             let broken = pins::broken(&space.pins, &on.plan, &on.training.schedule);
             let named = |(pin, own): (String, String)| difference("request.pin", &pin, &own);
             found.extend(broken.into_iter().map(named));
-            let words = space.pins.words;
-            if let Some(words) =
-                words.filter(|words| !(words.accepts)(&on.plan.parallelism, &on.training.schedule))
-            {
+            let runs = |words: Words| runs(words, on);
+            if let Some(words) = space.pins.words.filter(|words| !runs(*words)) {
                 found.push(difference("request.executor", words.target, "it can't run this plan"));
+            }
+            let (executor, dtype) = (request.executor.as_deref(), on.setting.numbers.dtype);
+            if let Some(executor) = executor.filter(|executor| !words::says(executor, dtype)) {
+                let own = format!("it has no words for {dtype}");
+                found.push(difference("request.executor", executor, &own));
             }
         }
         Err(error) => found.push(error),
     }
     found
+}
+
+/// Whether a launcher runs a plan as it is.
+fn runs(words: Words, on: &OnModel<'_>) -> bool {
+    let words = words.keeping(on.setting.offload);
+    words.is_some_and(|words| (words.accepts)(&on.plan.parallelism, &on.training.schedule))
 }
 
 /// A bound that the search can't confirm.
@@ -155,10 +176,11 @@ pub(super) fn bound(on: &OnModel<'_>) -> Option<Diagnostic> {
 fn bound_of(setting: &Setting, on: &OnModel<'_>) -> Result<Nanos, Diagnostic> {
     let mut space: Space = setting.space()?;
     // A plan that the launcher of its stack runs was looked for among those.
-    let runs = |words: &Words| (words.accepts)(&on.plan.parallelism, &on.training.schedule);
-    if let Some(words) = setting.launcher().filter(runs) {
+    if let Some(words) = setting.launcher().filter(|words| runs(*words, on)) {
         space = within(&space, words);
     }
+    let space_kept = keeping(&space, setting.offload);
+    space = space_kept.unwrap_or(space);
     if setting.request.devices.is_none()
         && setting.request.pin.is_empty()
         && setting.request.executor.is_none()

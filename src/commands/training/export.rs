@@ -2,6 +2,7 @@
 
 use cost_model::pipeline::judge_plan;
 use cost_model::pipeline::way::Contention;
+use cost_model::transformer::model::Offload;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use exporters::Export;
@@ -78,6 +79,7 @@ pub(super) fn exported(
         schedule,
         sequence_length: setting.sequence,
         dtype: setting.numbers.dtype,
+        offloads: setting.offload == Offload::Optimizer,
         starts: setting.graph.as_ref().map_or(&[], |graph| graph.starts.as_slice()),
         blocks: match setting.model.is_of_parts() {
             true => Blocks::Parts,

@@ -70,6 +70,21 @@ pub(super) fn unused(profile: &Profile, stack: &str) -> Option<Diagnostic> {
     })
 }
 
+/// That layers which were measured under one name price a model of another one.
+pub(super) fn of_another(measured: &str, model: &str, device: &str) -> Option<Diagnostic> {
+    let plain = |name: &str| -> String {
+        name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase()
+    };
+    (!plain(measured).contains(&plain(model))).then(|| {
+        let message = format!(
+            "layers measured as `{measured}`, on a device that their folder does not name, price \
+             `{model}` on {device}"
+        );
+        Diagnostic::warning("measured-of-another", message)
+            .hint("give the folder that was measured of this model on this device")
+    })
+}
+
 /// What the step time rests on.
 pub(super) fn basis(profile: &Profile, stack: &str, hidden: u64, degrees: &Parallelism) -> Basis {
     let Some(measured) = profile.stacks.get(stack) else { return Basis::Nominal };

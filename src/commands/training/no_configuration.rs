@@ -3,40 +3,39 @@
 
 use std::collections::BTreeSet;
 
-use cost_model::transformer::model::Pricing;
 use ir::diagnostic::{Blame, Diagnostic};
-use planner::parallelism::search_3d::Options;
-use planner::parallelism::search_3d::space::{Leaf, Pins, Space, leaves, shapes};
+use ir::plan::Parallelism;
+use planner::parallelism::per_layer;
+use planner::parallelism::search_3d::space::{Pins, Space, leaves, shapes};
 
 use super::nothing_fits::loosened;
 use super::setting::Setting;
 
 /// Pins that are counts, with what of a configuration they fix.
-type Count = (&'static str, fn(&Pins) -> Option<u64>, fn(&Leaf) -> u64);
+type Count = (&'static str, fn(&Pins) -> Option<u64>, fn(&Parallelism) -> u64);
 
 const COUNTS: [Count; 7] = [
-    ("data", |pins| pins.data.map(u64::from), |leaf| u64::from(leaf.degrees.data)),
-    ("tensor", |pins| pins.tensor.map(u64::from), |leaf| u64::from(leaf.degrees.tensor)),
-    ("pipeline", |pins| pins.pipeline.map(u64::from), |leaf| u64::from(leaf.degrees.pipeline)),
-    ("context", |pins| pins.context.map(u64::from), |leaf| u64::from(leaf.degrees.context)),
-    ("expert", |pins| pins.expert.map(u64::from), |leaf| u64::from(leaf.degrees.expert)),
-    ("micro-batch", |pins| pins.micro_batch, |leaf| leaf.degrees.micro_batch),
+    ("data", |pins| pins.data.map(u64::from), |own| u64::from(own.data)),
+    ("tensor", |pins| pins.tensor.map(u64::from), |own| u64::from(own.tensor)),
+    ("pipeline", |pins| pins.pipeline.map(u64::from), |own| u64::from(own.pipeline)),
+    ("context", |pins| pins.context.map(u64::from), |own| u64::from(own.context)),
+    ("expert", |pins| pins.expert.map(u64::from), |own| u64::from(own.expert)),
+    ("micro-batch", |pins| pins.micro_batch, |own| own.micro_batch),
     (
         "virtual-stages",
         |pins| pins.virtual_stages.map(u64::from),
-        |leaf| u64::from(leaf.degrees.virtual_stages),
+        |own| u64::from(own.virtual_stages),
     ),
 ];
 
 /// The answer, with the exit code of what has no plan.
-pub(super) fn answer(setting: &Setting, space: &Space, options: &Options) -> Diagnostic {
-    let pricing = setting.pricing();
+pub(super) fn answer(setting: &Setting, space: &Space, is_over: &dyn Fn() -> bool) -> Diagnostic {
     let pins = &space.pins;
     let mut named: Vec<(String, String)> = Vec::new();
     for (name, free) in loosened(pins) {
         let open = Space { pins: free, ..space.clone() };
         let row = COUNTS.iter().find(|row| row.0 == name);
-        let values = works(&pricing, &open, options, row.map(|row| row.2));
+        let values = works(setting, &open, is_over, row.map(|row| row.2));
         let pin = row.and_then(|row| (row.1)(pins));
         let hint = match (pin, values) {
             (_, values) if values.is_empty() => continue,
@@ -48,7 +47,7 @@ pub(super) fn answer(setting: &Setting, space: &Space, options: &Options) -> Dia
     }
     let for_target = pins.words.filter(|_| {
         let open = Space { pins: Pins { words: None, ..pins.clone() }, ..space.clone() };
-        !works(&pricing, &open, options, None).is_empty()
+        !works(setting, &open, is_over, None).is_empty()
     });
     let diagnostic = |message: String| {
         Diagnostic::error(Blame::Infeasible, "no-configuration", message)
@@ -77,19 +76,23 @@ pub(super) fn answer(setting: &Setting, space: &Space, options: &Options) -> Dia
 
 /// Values of a field over all configurations of a space; of no field, whether there is one.
 fn works(
-    pricing: &Pricing<'_>,
+    setting: &Setting,
     space: &Space,
-    options: &Options,
-    field: Option<fn(&Leaf) -> u64>,
+    is_over: &dyn Fn() -> bool,
+    field: Option<fn(&Parallelism) -> u64>,
 ) -> BTreeSet<u64> {
+    let value = |degrees: &Parallelism| field.map_or(0, |field| field(degrees));
+    if let Some(pricing) = setting.layer_pricing() {
+        return per_layer::shapes::shapes(&pricing, space).iter().map(value).collect();
+    }
     let mut values = BTreeSet::new();
-    for shape in shapes(pricing, space) {
+    for shape in shapes(&setting.pricing(), space) {
         let is_known = field.is_none() && !values.is_empty();
-        if is_known || options.stop().is_some() {
+        if is_known || is_over() {
             break;
         }
-        let (own, _) = leaves(&shape, space, pricing.model.n_blocks());
-        values.extend(own.iter().map(|leaf| field.map_or(0, |field| field(leaf))));
+        let (own, _) = leaves(&shape, space, setting.model.n_blocks());
+        values.extend(own.iter().map(|leaf| value(&leaf.degrees)));
     }
     values
 }

@@ -43,7 +43,7 @@ pub(super) fn answer(
     let Some(least) = least(&setting.pricing(), space, options) else {
         return Err(match options.stop() {
             Some(_) => unexplained(),
-            None => no_configuration::answer(setting, space, options),
+            None => no_configuration::answer(setting, space, &|| options.stop().is_some()),
         });
     };
     let limit = setting.limit.map_or(u64::MAX, |limit| limit.0);
@@ -72,14 +72,6 @@ pub(super) fn answer(
         diagnostic = diagnostic.hint(way);
     }
     Err(diagnostic)
-}
-
-pub(super) fn no_configuration(setting: &Setting, space: &Space) -> Diagnostic {
-    let message = "the pins and the sizes leave no configuration at all";
-    Diagnostic::error(Blame::Infeasible, "no-configuration", message)
-        .fact("devices", space.devices.iter().map(u32::to_string).collect::<Vec<_>>())
-        .fact("global_batch", setting.global_batch)
-        .hint("degrees must divide the devices, and replicas and micro-batch the global batch")
 }
 
 /// What fits nowhere but can't be counted either is no proof.
@@ -162,11 +154,7 @@ fn ways(
     if let Some((n, plan)) = found {
         ways.push(format!("on {n} such devices a plan fits: step time {}", plan.step));
     }
-    ways.push(format!(
-        "with {} on each device the plan above fits ({} bytes)",
-        Bytes(least.bytes()),
-        least.bytes()
-    ));
+    ways.push(format!("with {} the plan above fits", setting.room_for(Bytes(least.bytes()))));
     Ok(ways)
 }
 

@@ -73,6 +73,16 @@ impl Numbers {
         Ok((Self { dtype, named_by, optimizer }, warning))
     }
 
+    /// Those of measured layers, whose name may say what they computed in.
+    pub(super) fn of_layers(self, name: &str) -> Self {
+        let said = |dtype: &DType| name.split('_').any(|word| word == dtype.name());
+        let optimizer = Optimizer::default();
+        match TYPES.into_iter().find(said) {
+            Some(dtype) => Self { dtype, named_by: "the measured layers", optimizer },
+            None => Self { optimizer, ..self },
+        }
+    }
+
     /// What replicas exchange.
     pub(super) fn gradients(&self) -> Gradients {
         match self.dtype {

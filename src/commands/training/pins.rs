@@ -86,14 +86,19 @@ pub(super) fn broken(pins: &Pins, plan: &Plan, schedule: &str) -> Vec<(String, S
     let is_equal = || sizes().eq(equal_blocks(sizes().sum(), n_stages));
     check(pins.split != Some(Split::Equal) || is_equal(), "split=equal", "other sizes".to_owned());
     let all = |wanted: &dyn Fn(&Stage) -> bool| stages.iter().all(wanted);
+    let each =
+        |stage: &Stage, policy: Recompute| stage.each.iter().all(|block| block.recompute == policy);
     let is_full = |stage: &Stage| match stage.recompute {
+        _ if !stage.each.is_empty() => each(stage, Recompute::Full),
         Recompute::Full => true,
         Recompute::Block { blocks } => blocks as usize >= stage.blocks.len(),
         _ => stage.blocks.is_empty(),
     };
     let recomputes = match pins.again {
         Again::Fitted => true,
-        Again::None => all(&|stage| stage.recompute == Recompute::None),
+        Again::None => {
+            all(&|stage| stage.recompute == Recompute::None && each(stage, Recompute::None))
+        }
         Again::Selective => all(&|stage| stage.recompute == Recompute::Selective),
         Again::Full => all(&is_full),
         Again::Alike => stages.windows(2).all(|pair| pair[0].recompute == pair[1].recompute),
@@ -161,9 +166,9 @@ fn set(pins: &mut Pins, field: &str, value: &str, flag: &str) -> Result<(), Diag
             pins.mesh = Some(one_of(&known, value, flag)?);
         }
         _ => {
-            return Err(bad(flag, "names no field of a training run")
-                .fact("known", FIELDS.map(str::to_owned).to_vec())
-                .hint(suggest::hint(field, FIELDS)));
+            return Err(
+                bad(flag, "names no field of a training run").hint(suggest::hint(field, FIELDS))
+            );
         }
     }
     Ok(())

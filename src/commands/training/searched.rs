@@ -43,8 +43,10 @@ pub(super) fn search(
         false => &[Offload::Nothing, Offload::Optimizer],
     };
     let mut first = None;
-    for (launcher, space) in spaces {
+    for (launcher, space) in &spaces {
         for offload in offloads {
+            let Some(space) = keeping(space, *offload) else { continue };
+            let launcher = *launcher;
             setting.offload = *offload;
             let mut observe = |plan: &Judged, bound_s: f64| {
                 let bound = Nanos((bound_s * 1e9).round() as u64);
@@ -75,6 +77,14 @@ impl Searched {
             counts: Counts::default(),
         };
         Self { found, space, launcher }
+    }
+}
+
+/// A space where hosts keep something, as far as its launcher can leave it there.
+pub(super) fn keeping(space: &Space, offload: Offload) -> Option<Space> {
+    match space.pins.words {
+        None => Some(space.clone()),
+        Some(words) => Some(within(space, words.keeping(offload)?)),
     }
 }
 

@@ -123,8 +123,36 @@ impl Setting {
     pub(super) fn ask(&mut self, request: RequestDocument) {
         let used = 1.0 - request.memory_margin.unwrap_or(0.0);
         let kept = self.limit.map(|limit| Bytes((limit.as_f64() * used) as u64));
+        if let (Some(asked), Some(kept)) = (request.max_memory_bytes.map(Bytes), kept)
+            && asked > kept
+        {
+            let message =
+                format!("`--max-memory-per-device` allows {asked}, but a device has {kept}");
+            let warning = Diagnostic::warning("no-effect", message);
+            self.warnings.push(warning.hint("the margin, --memory-margin, is taken off before"));
+        }
         self.limit = kept.into_iter().chain(request.max_memory_bytes.map(Bytes)).min();
         self.request = request;
+    }
+
+    /// What a device needs in all, and what the flags must allow, for so many bytes of a plan.
+    pub(super) fn room_for(&self, bytes: Bytes) -> String {
+        let used = 1.0 - self.request.memory_margin.unwrap_or(0.0);
+        let whole = Bytes((bytes.as_f64() / used).ceil() as u64 + 1);
+        let limits = self.cluster.devices.iter().filter(|device| device.capacity.is_some());
+        let beside = limits.map(|device| device.context.0.saturating_add(device.reserve.0)).max();
+        let memory = whole.0.saturating_add(beside.unwrap_or(0));
+        let has = self.cluster.devices.iter().filter_map(ir::cluster::Device::memory_limit).min();
+        let device = format!(
+            "{} of memory on each device, margin and context included ({memory} bytes)",
+            Bytes(memory)
+        );
+        let flag = format!("--max-memory-per-device {}", bytes.0);
+        match (self.request.max_memory_bytes, has) {
+            (None, _) => device,
+            (Some(_), Some(has)) if has < whole => format!("{device} and {flag}"),
+            (Some(_), _) => flag,
+        }
     }
 
     /// A model on the cluster that the flags name.
@@ -168,8 +196,18 @@ impl Setting {
                 (profile, cluster)
             }
         };
-        let (numbers, noted) = Numbers::of(flags, model.dtype, one_kind(&cluster, path)?)?;
-        warnings.extend(noted);
+        let kind = one_kind(&cluster, path)?;
+        let (numbers, noted) = Numbers::of(flags, model.dtype, kind)?;
+        let numbers = match &layers {
+            None => {
+                warnings.extend(noted);
+                numbers
+            }
+            Some(layers) => {
+                warnings.extend(measured::of_another(&layers.name, &model.name, &kind.name));
+                numbers.of_layers(&layers.name)
+            }
+        };
         let system = system(&cluster, &profile, path)?;
         warnings.extend(hosts::unlike_ways(&cluster));
         let limits = cluster.devices.iter().map(ir::cluster::Device::memory_limit);
@@ -276,7 +314,8 @@ impl Setting {
         let most = devices.iter().copied().max().unwrap_or(has);
         hosts::check(&self.cluster, u64::from(most))?;
         let executor = self.request.executor.as_deref().and_then(Executor::named);
-        let pins = words::limited(pins::of(&self.request.pin)?, executor)?;
+        let pins =
+            words::limited(pins::of(&self.request.pin)?, executor, self.model.is_of_parts())?;
         if pins.sequence == Some(SequenceParallel::Ulysses) && self.layers.is_none() {
             return Err(judged::needs_layers("Ulysses ranks (`--pin sequence-parallel=ulysses`)"));
         }

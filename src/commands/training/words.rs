@@ -22,24 +22,46 @@ const ALIKE: [(&[Policy], &[Again]); 2] = [
 /// # Errors
 /// `not-for-training` for an executor that runs no training runs, `cannot-express` where a pin is
 /// nothing that it can say.
-pub(super) fn limited(pins: Pins, executor: Option<Executor>) -> Result<Pins, Diagnostic> {
+pub(super) fn limited(
+    pins: Pins,
+    executor: Option<Executor>,
+    is_of_parts: bool,
+) -> Result<Pins, Diagnostic> {
     let Some(executor) = executor.filter(|executor| *executor != Executor::Any) else {
         return Ok(pins);
     };
+    let named = |row: &&TrainingTarget| Executor::named(row.name).is_some();
+    let names = |row: &dyn Fn(&TrainingTarget) -> bool| -> String {
+        let rows = targets().iter().filter(named).filter(|own| row(own)).map(|own| own.name);
+        rows.collect::<Vec<_>>().join(", ")
+    };
     let words = of(executor).ok_or_else(|| {
         let message = format!("{} runs no training runs", executor.target());
-        let names: Vec<&str> = targets().iter().map(|row| row.name).collect();
         Diagnostic::usage("not-for-training", message)
-            .hint(format!("choose from {}, any", names.join(", ")))
+            .hint(format!("choose from {}, any", names(&|_| true)))
     })?;
+    let runs_parts = |row: &TrainingTarget| row.is_of_parts();
+    if is_of_parts && !targets().iter().any(|row| row.name == words.target && runs_parts(row)) {
+        let message = format!("{} has no words for parts of a graph", words.target);
+        return Err(Diagnostic::usage("cannot-express", message)
+            .fact("target", words.target)
+            .hint(format!("choose from {}, any", names(&runs_parts))));
+    }
     check(&pins, &words)?;
     Ok(Pins { words: Some(words), ..pins })
+}
+
+/// Whether an executor of a name runs an element type, as far as its file says any.
+pub(super) fn says(executor: &str, dtype: DType) -> bool {
+    let row = targets().iter().find(|row| row.name == executor);
+    row.and_then(|row| row.types).is_none_or(|types| types.contains(&dtype))
 }
 
 /// What an executor has words for, where it runs training runs.
 pub(super) fn of(executor: Executor) -> Option<Words> {
     let row = targets().iter().find(|row| row.name == executor.target())?;
-    Some(Words { target: row.name, accepts: row.accepts, alike: alike(row) })
+    let (accepts, offloaded) = (row.accepts, row.offloaded);
+    Some(Words { target: row.name, accepts, offloaded, alike: alike(row) })
 }
 
 /// The flags with an element type that the launcher can say, where the config alone names another

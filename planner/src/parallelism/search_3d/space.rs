@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use cost_model::transformer::model::Pricing;
 use cost_model::transformer::model::priced::{Passes, Priced};
+use cost_model::transformer::model::{Offload, Pricing};
 use ir::card::{SequenceParallel, ZeroStage};
 use ir::plan::{Mesh, Parallelism};
 
@@ -51,8 +51,21 @@ pub struct Words {
     pub target: &'static str,
     /// Whether it can run a schedule under such degrees.
     pub accepts: fn(&Parallelism, &str) -> bool,
+    /// The same with optimizer states on hosts; `None` = it can't leave them there.
+    pub offloaded: Option<fn(&Parallelism, &str) -> bool>,
     /// What its stages may compute again, all alike; `None` = each stage what it likes.
     pub alike: Option<&'static [Again]>,
+}
+
+impl Words {
+    /// What it has words for where hosts keep something; `None` = nothing.
+    #[must_use]
+    pub fn keeping(self, offload: Offload) -> Option<Self> {
+        match offload {
+            Offload::Nothing => Some(self),
+            Offload::Optimizer => Some(Self { accepts: self.offloaded?, ..self }),
+        }
+    }
 }
 
 impl PartialEq for Words {

@@ -83,8 +83,7 @@ pub(crate) fn compare(
         dtype: settings.dtype.or(of_plan.dtype),
         optimizer: settings.optimizer.unwrap_or(of_plan.optimizer),
     };
-    // Galvatron's files say nothing of it; others that leave states with the host are refused.
-    let offloads = of_plan.offloads && launcher == Launcher::Galvatron;
+    let offloads = settings.offloads.unwrap_or(of_plan.offloads);
     let is_same = asked.sequence_length == of_plan.sequence
         && asked.global_batch == of_plan.global_batch
         && asked.dtype == of_plan.dtype

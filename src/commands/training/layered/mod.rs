@@ -22,6 +22,7 @@ use planner::parallelism::search_3d::space::Space;
 use super::answer::stage_text as uniform_text;
 use super::document;
 use super::followed::{Better, follow, stopped, write};
+use super::searched::keeping;
 use super::setting::Setting;
 use crate::cli::PlanArgs;
 use crate::commands::plan::interrupted;
@@ -55,11 +56,12 @@ fn searched(
 ) -> Result<Found, Diagnostic> {
     let mut first = None;
     for offload in keeps {
+        let Some(space) = keeping(space, *offload) else { continue };
         setting.offload = *offload;
         let mut observe = |plan: &Judged, bound: Nanos| {
             tell(Better { plan: plan.clone(), step: plan.step, bound, offload: *offload });
         };
-        let found = solve_observed(&pricing(setting)?, space, options, &mut observe)?;
+        let found = solve_observed(&pricing(setting)?, &space, options, &mut observe)?;
         if found.best.is_some() || found.stop != Stop::Proved {
             return Ok(found);
         }

@@ -8,7 +8,8 @@ use planner::parallelism::per_layer::least::{Least, least};
 use planner::parallelism::per_layer::{Judged, Options, solve};
 use planner::parallelism::search_3d::space::Space;
 
-use super::super::nothing_fits::{hosts_are_full, loosened, no_configuration};
+use super::super::no_configuration;
+use super::super::nothing_fits::{hosts_are_full, loosened};
 use super::super::setting::Setting;
 use super::found::degrees;
 use super::pricing;
@@ -25,7 +26,7 @@ const REPLAYS: u64 = 50;
 pub(super) fn answer(setting: &Setting, space: &Space, printer: &Printer) -> CommandResult {
     let pricing = pricing(setting)?;
     let Some(least) = least(&pricing, space) else {
-        return Err(no_configuration(setting, space));
+        return Err(no_configuration::answer(setting, space, &|| false));
     };
     let limit = setting.limit.map_or(u64::MAX, |limit| limit.0);
     print_stages(&least, limit, printer);
@@ -43,7 +44,7 @@ pub(super) fn answer(setting: &Setting, space: &Space, printer: &Printer) -> Com
         .fact("shortfall_bytes", short)
         .fact("binds", binding(&least))
         .fact("plan", degrees(&least.degrees));
-    for way in ways(&pricing, space, &least)? {
+    for way in ways(setting, &pricing, space, &least)? {
         diagnostic = diagnostic.hint(way);
     }
     Err(diagnostic)
@@ -98,6 +99,7 @@ fn print_stages(least: &Least, limit: u64, printer: &Printer) {
 
 /// Changes that fit, each planned by the same search.
 fn ways(
+    setting: &Setting,
     pricing: &LayerPricing<'_>,
     space: &Space,
     least: &Least,
@@ -143,12 +145,8 @@ fn ways(
     }
     let larger = LayerPricing { limit: Some(least.most()), ..*pricing };
     if let Some(plan) = fitting(&larger, space)? {
-        ways.push(format!(
-            "with {} ({} bytes) on each device a plan fits: step time {} or less",
-            least.most(),
-            least.most().0,
-            plan.step
-        ));
+        let room = setting.room_for(least.most());
+        ways.push(format!("with {room} a plan fits: step time {} or less", plan.step));
     }
     Ok(ways)
 }
