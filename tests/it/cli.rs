@@ -13,6 +13,7 @@ mod folder;
 mod followed;
 mod formats;
 mod held;
+mod launchers;
 mod layered;
 mod mapped;
 mod pinned_documents;

@@ -14,13 +14,14 @@ use planner::schedule::{early_recompute, interleaved, one_f_one_b, zb_h1};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-const N_PLANS: u64 = 200;
+const N_PLANS: u64 = 250;
 
 /// A plan, the name of its schedule, and blocks that predict a later token.
 struct Case {
     plan: Plan,
     schedule: &'static str,
     n_predicting: u32,
+    offloads: bool,
 }
 
 fn random(rng: &mut SmallRng) -> Case {
@@ -68,6 +69,8 @@ fn random(rng: &mut SmallRng) -> Case {
         _ => ("interleaved", interleaved::grid(pipeline, virtual_stages, m)),
     };
     let last = stages.last().unwrap().blocks.clone();
+    // States that nobody shares out are left on hosts under another stage of ZeRO.
+    let offloads = parallelism.zero != ZeroStage::None && rng.random_range(0..5) == 0;
     let n_predicting = u32::from(last.len() > 1 && rng.random_range(0..4) == 0);
     Case {
         plan: Plan {
@@ -80,6 +83,7 @@ fn random(rng: &mut SmallRng) -> Case {
         },
         schedule,
         n_predicting,
+        offloads,
     }
 }
 
@@ -87,7 +91,7 @@ impl Case {
     fn export(&self, target: &str) -> Result<String, String> {
         let source = TrainingSource {
             dtype: DType::Bf16,
-            offloads: false,
+            offloads: self.offloads,
             plan: &self.plan,
             schedule: self.schedule,
             sequence_length: 4_096,
@@ -157,6 +161,7 @@ fn agrees(case: &Case, settings: &LaunchSettings, target: &str, text: &str) {
     same(Field::Schedule, is_named, shown(&settings.schedule), own(case.schedule));
     same(Field::Sequence, degrees.tensor > 1, shown(&settings.sequence), own(degrees.sequence));
     same(Field::Blocks, is_cut, shown(&settings.blocks), own(&counts));
+    same(Field::Offload, true, shown(&settings.offloads), own(case.offloads));
     assert!(!row.expresses.contains(&Field::BlockPolicies) || settings.each.is_some(), "{text}");
     if target == "megatron" {
         assert_eq!(settings.n_predicting.unwrap_or(0), case.n_predicting);

@@ -153,6 +153,7 @@ fn slips_of_flags_are_named() {
 fn what_is_not_judged_is_named() {
     for flag in [
         "--optimizer-cpu-offload",
+        "--use-precision-aware-optimizer",
         "--distribute-saved-activations",
         "--account-for-embedding-in-pipeline-split",
         "--num-distributed-optimizer-instances 2",
@@ -164,8 +165,18 @@ fn what_is_not_judged_is_named() {
         assert!(error.code == "not-judged" && error.message.contains(name), "{flag}: {error:?}");
     }
     assert!(megatron("--expert-tensor-parallel-size 2").is_ok());
-    let host = r#"{"zero_optimization":{"stage":1,"offload_optimizer":{"device":"cpu"}}}"#;
-    assert_eq!(read(Launcher::DeepSpeed, host).unwrap_err().code, "not-judged");
+    let both = "--optimizer-cpu-offload --use-precision-aware-optimizer";
+    assert_eq!(megatron(both).unwrap().offloads, Some(true));
+    let half = format!("{both} --optimizer-offload-fraction 0.5");
+    assert_eq!(megatron(&half).unwrap_err().code, "not-judged");
+    let kept = |part: &str, device: &str| {
+        let part = format!(r#"{{"stage":1,"{part}":{{"device":"{device}"}}}}"#);
+        read(Launcher::DeepSpeed, &format!(r#"{{"zero_optimization":{part}}}"#))
+    };
+    assert_eq!(kept("offload_optimizer", "cpu").unwrap().offloads, Some(true));
+    assert_eq!(kept("offload_optimizer", "none").unwrap().offloads, Some(false));
+    assert_eq!(kept("offload_optimizer", "nvme").unwrap_err().code, "not-judged");
+    assert_eq!(kept("offload_param", "cpu").unwrap_err().code, "not-judged");
 }
 
 /// Each number has a range, and no product or list of such numbers leaves it.

@@ -261,8 +261,9 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
     if row.name != "galvatron" {
         by_block(source, row.name)?;
     }
+    let mut export = (row.export)(source)?;
     if !source.offloads {
-        return (row.export)(source);
+        return Ok(export);
     }
     let runs = |offloaded: fn(&Parallelism, &str) -> bool| {
         offloaded(&source.plan.parallelism, source.schedule)
@@ -272,7 +273,6 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
         let hint = "plan with `--no-offload`, or with `--for` its target";
         return Err(refused(row.name, Field::Offload.name(), why, hint));
     }
-    let mut export = (row.export)(source)?;
     if !row.expresses.contains(&Field::Offload) {
         let message = format!("the file says nothing of {}", Field::Offload.name());
         let warning = Diagnostic::warning("not-in-file", message);

@@ -18,6 +18,7 @@ mod pins;
 mod replay;
 mod searched;
 mod setting;
+mod told;
 mod words;
 
 use std::num::NonZeroUsize;

@@ -16,6 +16,7 @@ use planner::parallelism::search_3d::{Counts, Cuts, Found, Options, solve};
 use super::answer::{degrees, ranks_of_stages};
 use super::no_configuration;
 use super::numbers::Numbers;
+use super::searched::keeping;
 use super::setting::Setting;
 use crate::commands::CommandResult;
 use crate::printer::Printer;
@@ -135,12 +136,20 @@ fn ways(
     }
     if setting.offload == Offload::Nothing && in_time() {
         let moved = Pricing { offload: Offload::Optimizer, ..pricing };
-        match solve(&moved, space, &one).plans.first() {
+        let (space, how) = match (keeping(space, Offload::Optimizer), space.pins.words) {
+            (None, Some(words)) => {
+                let pins = Pins { words: None, ..space.pins.clone() };
+                let how = format!("--for any, as {} can't leave them there", words.target);
+                (Space { pins, ..space.clone() }, how)
+            }
+            (own, _) => (own.unwrap_or_else(|| space.clone()), "without --no-offload".to_owned()),
+        };
+        match solve(&moved, &space, &one).plans.first() {
             Some(plan) => ways.push(format!(
-                "with optimizer states on the hosts (without --no-offload) a plan fits: step time {}",
+                "with optimizer states on the hosts ({how}) a plan fits: step time {}",
                 plan.step
             )),
-            None => ways.extend(full_hosts(&moved, space, options)?),
+            None => ways.extend(full_hosts(&moved, &space, options)?),
         }
     }
     if let Some(way) = in_time().then(|| narrower(setting, space, &one)).flatten() {

@@ -21,7 +21,7 @@ use serde_json::json;
 use super::answer::margin;
 use super::setting::Setting;
 use super::{claims, layered};
-use crate::cli::{ReplayArgs, ReplayFlags};
+use crate::cli::{ProblemFlags, ReplayArgs, ReplayFlags, Workload};
 use crate::commands::{CommandResult, Exit, replay};
 use crate::printer::Printer;
 use crate::request;
@@ -61,6 +61,7 @@ pub(super) fn read_on<'d>(
     };
     let planned = replay::workload(&document.workload)?;
     let own = &target.problem;
+    unasked(own, document, training)?;
     let asked = Asked {
         sequence_length: training.sequence_length,
         global_batch: training.global_batch,
@@ -98,6 +99,43 @@ pub(super) fn read_on<'d>(
     warnings.splice(0..0, std::mem::take(&mut setting.warnings));
     let plan = document.to_training()?;
     Ok(OnModel { setting, document, training, plan, warnings, is_mismatched })
+}
+
+/// Refuses flags that ask for another run than the one that was planned, or for none that trains.
+fn unasked(
+    own: &ProblemFlags,
+    document: &PlanDocument,
+    training: &TrainingDocument,
+) -> Result<(), Diagnostic> {
+    let refused = |flag: String, why: String| {
+        let message = format!("`{flag}` {why}");
+        Err(Diagnostic::usage("not-as-planned", message).hint("leave it out, or plan with it"))
+    };
+    let run = document.parallelism.training.as_ref();
+    let sizes = [
+        ("--batch", own.model.batch, Some(training.global_batch)),
+        ("--micro-batch", own.model.micro_batch, run.map(|run| run.micro_batch)),
+    ];
+    for (flag, asked, planned) in sizes {
+        if let (Some(asked), Some(planned)) = (asked, planned.filter(|own| Some(*own) != asked)) {
+            return refused(
+                format!("{flag} {asked}"),
+                format!("asks for another run: {planned} were planned"),
+            );
+        }
+    }
+    if own.workload == Some(Workload::Inference) {
+        return refused("--workload inference".to_owned(), "contradicts a training run".to_owned());
+    }
+    let of_ops = [
+        ("--forbid", !own.forbid.is_empty()),
+        ("--colocate", !own.colocate.is_empty()),
+        ("--constraints", own.constraints.is_some()),
+    ];
+    match of_ops.into_iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((flag, _)) => refused(flag.to_owned(), "has no effect on a training run".to_owned()),
+    }
 }
 
 /// What of a run may be another than a plan's.

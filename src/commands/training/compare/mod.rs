@@ -8,6 +8,7 @@ use std::path::Path;
 
 use cost_model::pipeline::judge_plan;
 use cost_model::pipeline::way::Contention;
+use cost_model::transformer::model::shape;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use importers::launcher::{self, Launcher};
@@ -94,8 +95,13 @@ pub(crate) fn compare(
         false => Some(setting(document, model, &args.target, &asked)?),
     };
     let own = own.as_ref().unwrap_or(&on.setting);
-    let n_devices = own.cluster.devices.len() as u64;
-    let target = Target { n_devices, model: &own.model, global_batch: asked.global_batch };
+    // Who was given a part of the cluster runs there.
+    let beside = &of_plan.plan.parallelism;
+    let n_devices = match on.setting.request.devices {
+        Some(_) => shape::n_devices(beside),
+        None => own.cluster.devices.len() as u64,
+    };
+    let target = Target { n_devices, model: &own.model, global_batch: asked.global_batch, beside };
     let plan = plan_of(&settings, &target)?;
     let now = Facts {
         plan,

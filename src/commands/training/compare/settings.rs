@@ -5,7 +5,7 @@ use cost_model::transformer::run::equal_blocks;
 use ir::card::{ModelCard, Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
-use ir::plan::{Parallelism, Partition, Plan, Stage};
+use ir::plan::{Mesh, Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
 use planner::parallelism::order::Order;
 
@@ -14,12 +14,15 @@ pub(in super::super) struct Target<'a> {
     pub(in super::super) n_devices: u64,
     pub(in super::super) model: &'a ModelCard,
     pub(in super::super) global_batch: u64,
+    /// What the settings leave open is as here.
+    pub(in super::super) beside: &'a Parallelism,
 }
 
 /// Most passes of a schedule, over all ranks: those of a million micro-batches on 16 ranks.
 const MOST_PASSES: u64 = 1 << 25;
 
-/// The plan that the settings describe; what they leave open is the launcher's default.
+/// The plan that the settings describe; what they leave open is as beside them, or the launcher's
+/// default.
 ///
 /// # Errors
 /// `bad-settings`, `shape-rule` for degrees that the model can't have, and those of the schedule.
@@ -55,6 +58,8 @@ pub(in super::super) fn plan_of(
         let parts = settings.n_micro_batches?.checked_mul(u64::from(data)).filter(|n| *n > 0)?;
         global.is_multiple_of(parts).then(|| global / parts)
     });
+    let is_open = settings.n_micro_batches.is_none();
+    let stated = stated.or_else(|| is_open.then_some(on.beside.micro_batch));
     let micro_batch = stated.ok_or_else(|| {
         wrong("the settings state no micro-batch".into(), "add the flag of the micro-batch size")
     })?;
@@ -79,9 +84,15 @@ pub(in super::super) fn plan_of(
         n_micro_batches,
         micro_batch,
         virtual_stages,
-        sequence: settings.sequence.unwrap_or(SequenceParallel::Off),
+        sequence: match tensor {
+            1 => SequenceParallel::Off,
+            _ => settings.sequence.unwrap_or(on.beside.sequence),
+        },
         zero: settings.zero.unwrap_or(ZeroStage::None),
-        mesh: settings.mesh.unwrap_or_default(),
+        mesh: match data == 1 || pipeline == 1 {
+            true => Mesh::DataInside,
+            false => settings.mesh.unwrap_or(on.beside.mesh),
+        },
         vocabulary: settings.vocabulary,
     };
     shape::check(on.model, &degrees, global)?;

@@ -121,8 +121,9 @@ fn row(
     let found = solve(&pricing, &space, &Options::default())?;
     let needs = if found.best.is_none() { least(&pricing, &space) } else { None };
     let elapsed_s = start.elapsed().as_secs_f64();
-    let target =
-        Target { n_devices: u64::from(N_DEVICES), model: &model, global_batch: GLOBAL_BATCH };
+    let beside = &ir::plan::Parallelism::default();
+    let n_devices = u64::from(N_DEVICES);
+    let target = Target { n_devices, model: &model, global_batch: GLOBAL_BATCH, beside };
     let plan = plan_of(&launcher::read(Launcher::Galvatron, THEIRS)?, &target)?;
     let (step, peaks) = judged_plan(&pricing, &plan)?;
     let fits = peaks.iter().all(|peak| *peak <= limit_gib << 30);

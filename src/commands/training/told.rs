@@ -1,0 +1,77 @@
+//! What is said of a setting's plans beside their figures.
+
+use cost_model::origin::Origin;
+use cost_model::transformer::interval::{Basis, interval};
+use cost_model::transformer::model::Offload;
+use documents::report::IntervalDocument;
+use ir::card::ZeroStage;
+use ir::plan::Parallelism;
+use ir::units::{Bytes, Nanos};
+
+use super::measured;
+use super::setting::Setting;
+
+impl Setting {
+    /// What a device needs in all, and what the flags must allow, for so many bytes of a plan.
+    pub(super) fn room_for(&self, bytes: Bytes) -> String {
+        let used = 1.0 - self.request.memory_margin.unwrap_or(0.0);
+        let whole = Bytes((bytes.as_f64() / used).ceil() as u64 + 1);
+        // A reserve grows with the memory that it is a share of.
+        let needed = |device: &ir::cluster::Device| {
+            let share = device.reserve.as_f64() / device.capacity?.as_f64();
+            Some(((whole.as_f64() + device.context.as_f64()) / (1.0 - share)).ceil() as u64 + 1)
+        };
+        let memory = self.cluster.devices.iter().filter_map(needed).max().unwrap_or(whole.0);
+        let has = self.cluster.devices.iter().filter_map(ir::cluster::Device::memory_limit).min();
+        let device = format!(
+            "{} of memory on each device, margin and context included ({memory} bytes)",
+            Bytes(memory)
+        );
+        let flag = format!("--max-memory-per-device {}", bytes.0);
+        match (self.request.max_memory_bytes, has) {
+            (None, _) => device,
+            (Some(_), Some(has)) if has < whole => format!("{device} and {flag}"),
+            (Some(_), _) => flag,
+        }
+    }
+
+    /// Where the step time of a plan is expected to lie; the figures of measured layers were not
+    /// judged so.
+    pub(super) fn interval(&self, step: Nanos, degrees: &Parallelism) -> IntervalDocument {
+        let hidden = self.model.groups.first().map_or(0, |group| group.card.hidden);
+        let basis = measured::basis(&self.profile, &self.stack.name, hidden, degrees);
+        let [low, high] = interval(basis).around(step.seconds()).map(|s| (s * 1e9).round() as u64);
+        let origin = match basis {
+            Basis::Nominal => Origin::Nominal,
+            Basis::Fitted | Basis::Corrected => Origin::Interpolated,
+        };
+        IntervalDocument::new(low, high, origin.name())
+    }
+
+    /// On which runs the interval was found, and what of a plan is like none of them.
+    pub(super) fn judged_on(&self, degrees: &Parallelism) -> String {
+        let device = &self.system.device.name;
+        let has_experts = self.model.groups.iter().any(|group| group.card.experts.is_some());
+        let unlike = [
+            (has_experts, "a mixture of experts".to_owned()),
+            (self.model.is_of_parts(), "no transformer".to_owned()),
+            (!device.starts_with("a100"), device.clone()),
+            (self.numbers.dtype.bits() != 16, self.numbers.dtype.to_string()),
+            (degrees.zero >= ZeroStage::Gradients, format!("ZeRO {}", degrees.zero as u8)),
+            (degrees.context > 1, "context parallel".to_owned()),
+            (self.offload == Offload::Optimizer, "states on hosts".to_owned()),
+        ];
+        let unlike: Vec<String> =
+            unlike.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();
+        let on = "interval: deciles over published steps of dense 16-bit runs on A100";
+        match unlike.is_empty() {
+            true => on.to_owned(),
+            false => format!("{on}; nothing like this one was judged ({})", unlike.join(", ")),
+        }
+    }
+
+    /// What its times rest on, in words.
+    pub(super) fn costs_from(&self) -> String {
+        measured::words(&self.profile, &self.system, &self.stack.name)
+    }
+}

@@ -1,0 +1,196 @@
+//! What is planned for a launcher is what its file says, and hints hold when they are followed.
+
+use serde_json::{Value, json};
+
+use super::flags::folder as flagged;
+use super::folder::Folder;
+
+const MODEL: &str = "--model config.json --cluster two.yaml";
+
+fn folder() -> Folder {
+    let folder = flagged();
+    let t5 = json!({
+        "model_type": "t5", "vocab_size": 1000, "d_model": 256, "d_kv": 64, "d_ff": 1024,
+        "num_layers": 4, "num_decoder_layers": 4, "num_heads": 4
+    });
+    folder.write("t5.json", &t5.to_string());
+    folder
+}
+
+/// The plan of a line, or how the program ended.
+fn planned(folder: &Folder, flags: &str) -> Result<Value, (i32, String)> {
+    let line = format!(
+        "plan config.json --cluster two.yaml --global-batch 16 --sequence-length 512 {flags} \
+         -o plan.json --force --json"
+    );
+    let ran = folder.run(&line);
+    match ran.code {
+        0 => Ok(ran.json()["plan"].clone()),
+        code => Err((code, format!("{}{}", ran.stdout, ran.stderr))),
+    }
+}
+
+/// Bytes under which a plan fits only with optimizer states on the hosts.
+const SCARCE: &str = "--max-memory-per-device 1550MiB --pin data=8 --pin zero=1";
+/// The same where gradients are shared out, which all of PyTorch's own ways do.
+const SCARCER: &str = "--max-memory-per-device 900MiB --pin data=8 --pin zero=2";
+
+/// The files of a plan for a launcher say the plan: set beside it they are the same, whatever part
+/// of the cluster, optimizer or type it is for, and wherever its states lie.
+#[test]
+fn files_of_a_launcher_are_the_plan_that_was_made_for_it() {
+    let folder = folder();
+    let runs = ["", "--devices 4", "--optimizer sgd", "--dtype fp32", "--pin tensor=1"];
+    let mut n_offloaded = 0;
+    for target in ["megatron", "torchtitan", "deepspeed", "vllm", "sglang"] {
+        let scarce = if target == "torchtitan" { SCARCER } else { SCARCE };
+        for run in runs.into_iter().chain([scarce]) {
+            let plan = match planned(&folder, &format!("--for {target} {run}")) {
+                Ok(plan) => plan,
+                // What it can't leave on hosts is no plan for it.
+                Err((code, why)) => {
+                    assert_eq!((target, run, code), ("torchtitan", SCARCER, 4), "{why}");
+                    continue;
+                }
+            };
+            let offloads = plan["training"]["offloads_optimizer"] == true;
+            n_offloaded += u32::from(offloads);
+            let on = format!("export plan.json {MODEL} --target {target} -o file --force");
+            let exported = folder.run(&on);
+            assert_eq!(exported.code, 0, "{target} {run}: {}", exported.stderr);
+            let warns = exported.stderr.contains("not-in-file");
+            let says = ["megatron", "deepspeed"].contains(&target);
+            assert_eq!(warns, offloads && !says, "{target} {run}: {}", exported.stderr);
+            // Servers say too little of a training run for the same schedule to come back.
+            if ["vllm", "sglang"].contains(&target) {
+                continue;
+            }
+            let ran = folder.run(&format!("compare file plan.json {MODEL} --json"));
+            assert_eq!(ran.code, 0, "{target} {run}: {}{}", ran.stdout, ran.stderr);
+        }
+    }
+    assert!(n_offloaded >= 2, "{n_offloaded}");
+    let (code, why) = planned(&folder, &format!("--for torchtitan {SCARCER}")).unwrap_err();
+    assert!(code == 4 && why.contains("--for any"), "{code} {why}");
+    planned(&folder, &format!("--for any {SCARCER}")).unwrap();
+}
+
+#[test]
+fn parts_of_graphs_are_planned_for_those_who_run_them() {
+    let folder = folder();
+    for (target, code) in
+        [("megatron", 2), ("torchtitan", 2), ("deepspeed", 2), ("torch-pipelining", 0), ("any", 0)]
+    {
+        let line = format!(
+            "plan t5.json --cluster one.yaml --global-batch 8 --sequence-length 128 --for {target}"
+        );
+        let ran = folder.run(&line).exits(code);
+        assert_eq!(code == 2, ran.stderr.contains("parts of a graph"), "{}", ran.stderr);
+    }
+    // Every name that a hint lists is one that the flag takes.
+    let told = folder.run(
+        "plan config.json --cluster one.yaml --global-batch 8 --sequence-length 128 --for accelerate",
+    );
+    let names = told.stderr.split("choose from ").nth(1).unwrap().lines().collect::<String>();
+    for name in names.split([',', ' ']).filter(|name| !name.is_empty()) {
+        let line = format!(
+            "plan config.json --cluster one.yaml --global-batch 8 --sequence-length 512 --for {name}"
+        );
+        assert!([0, 4].contains(&folder.run(&line).code), "{name}");
+    }
+}
+
+/// Memory that a hint names is enough, and a byte per thousand less is not.
+#[test]
+fn memory_that_is_asked_for_is_enough() {
+    let folder = folder();
+    let on = |memory: u64| {
+        let cluster = format!(
+            "nodes:\n  - {{device: own, devices: 4, scaleup: nvlink3, host: pcie4_x16}}\n\
+             kinds:\n  - {{name: own, memory_bytes: {memory}, memory_bytes_per_s: 2e12, \
+             peak_bf16_flops: 312e12}}\ncontext_bytes: 500MB\nreserve_fraction: 0.05\n"
+        );
+        folder.write("own.yaml", &cluster);
+        folder.run(
+            "plan config.json --cluster own.yaml --global-batch 8 --sequence-length 512 \
+             --no-offload --pin data=4 --pin zero=1",
+        )
+    };
+    let told = on(2_000_000_000).exits(4).stderr;
+    let told: String = told.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let bytes = told.split("included (").nth(1).unwrap().split(' ').next().unwrap();
+    let bytes: u64 = bytes.parse().unwrap();
+    on(bytes).exits(0);
+    on(bytes - bytes / 1000).exits(4);
+    let line = "plan config.json --cluster one.yaml --global-batch 8 --sequence-length 512 \
+                --max-memory-per-device";
+    assert!(folder.run(&format!("{line} 100GB")).exits(0).stderr.contains("no-effect"));
+    assert!(!folder.run(&format!("{line} 60GB")).exits(0).stderr.contains("no-effect"));
+}
+
+#[test]
+fn flags_of_another_run_are_refused_by_name() {
+    let folder = folder();
+    planned(&folder, "").unwrap();
+    let flags = [
+        "--batch 32",
+        "--micro-batch 16",
+        "--workload inference",
+        "--forbid a=b",
+        "--colocate x",
+        "--constraints rules.yaml",
+    ];
+    for flag in flags {
+        for verb in ["verify", "simulate", "explain"] {
+            let ran = folder.run(&format!("{verb} plan.json {MODEL} {flag}")).exits(2);
+            let name = flag.split(' ').next().unwrap();
+            assert!(ran.stderr.contains(name), "{verb} {flag}: {}", ran.stderr);
+        }
+    }
+    folder.run(&format!("verify plan.json {MODEL} --batch 16 --workload training")).exits(0);
+}
+
+/// What a plan on measured layers states is what was measured.
+#[test]
+fn statements_on_measured_layers_are_derived() {
+    let folder = folder();
+    let plan = |model: &str, flags: &str| {
+        let line = format!(
+            "plan {model} --cluster one.yaml --profile measured --global-batch 8 \
+             --sequence-length 512 {flags} -o plan.json --force"
+        );
+        folder.run(&line)
+    };
+    plan("config.json", "--pin tensor=2 --pin pipeline=1").exits(0);
+    let stated: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    assert_eq!(stated["workload"]["dtype"], "bf16", "as the files are named");
+    let verify = |document: &Value| {
+        folder.write("changed.json", &document.to_string());
+        let line = "verify changed.json --model config.json --cluster one.yaml --profile measured";
+        folder.run(line)
+    };
+    verify(&stated).exits(0);
+    let splits = stated["parallelism"]["training"]["sequence_parallel"] == true;
+    let changes = [
+        ("/workload/dtype", json!("fp16")),
+        ("/workload/optimizer", json!("sgd")),
+        ("/parallelism/training/sequence_parallel", json!(!splits)),
+        ("/partition/stages/0/blocks/recompute", json!("full")),
+    ];
+    for (field, value) in changes {
+        let mut changed = stated.clone();
+        let member = changed.pointer_mut(field).unwrap_or_else(|| panic!("{field} in {stated}"));
+        assert_ne!(*member, value, "{field}");
+        *member = value;
+        let ran = verify(&changed).exits(6);
+        let name = field.rsplit('/').next().unwrap();
+        assert!(ran.stderr.contains(name) || ran.stdout.contains(name), "{field}: {}", ran.stderr);
+    }
+    // The folder was measured of `small`.
+    let ran = plan("config.json", "");
+    assert!(ran.stderr.contains("measured-of-another"), "{}", ran.stderr);
+    std::fs::copy(folder.path("config.json"), folder.path("small.json")).unwrap();
+    assert!(!plan("small.json", "").exits(0).stderr.contains("measured-of-another"));
+    let ran = plan("config.json", "--pin tensor=3").exits(4);
+    assert!(ran.stderr.contains("--pin tensor=2 or --pin tensor=4"), "{}", ran.stderr);
+}
