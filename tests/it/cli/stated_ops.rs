@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use super::folder::{Folder, diamond};
-use super::stated::{at, edited, leaves};
+use super::stated::{Mutants, at, edited, leaves};
 use super::training::CLUSTER;
 
 /// Fields that carry no fact of a plan of ops (docs/plan-document.md): what was asked for, as long
@@ -116,6 +116,7 @@ fn every_lie_of_a_plan_of_ops_is_named() {
     let planned = planned();
     let mut random = SmallRng::seed_from_u64(5);
     let (mut n_mutants, mut n_told, mut missed) = (0, 0, Vec::new());
+    let mut mutants = Mutants::of(planned.plans.iter().map(|(_, plan)| plan));
     for (model, plan) in &planned.plans {
         let mut paths = Vec::new();
         leaves(plan, &mut Vec::new(), &mut paths);
@@ -128,8 +129,7 @@ fn every_lie_of_a_plan_of_ops_is_named() {
         }));
         for path in paths {
             let name = path.join(".");
-            let tries = if path.iter().any(|step| step.parse::<usize>().is_ok()) { 4 } else { 6 };
-            for _ in 0..tries {
+            for _ in 0..mutants.tries(&path, 4) {
                 let mut mutant = plan.clone();
                 let value = at(&mut mutant, &path);
                 let other = changed(value, &words, &mut random);
@@ -139,6 +139,7 @@ fn every_lie_of_a_plan_of_ops_is_named() {
                 let what = format!("{name}: {value} -> {other}");
                 *value = other;
                 n_mutants += 1;
+                mutants.tried(&path);
                 let ran = planned.verify(model, &mutant);
                 match ran.code {
                     6 => {
@@ -155,6 +156,7 @@ fn every_lie_of_a_plan_of_ops_is_named() {
     }
     assert!(missed.is_empty(), "{} of {n_mutants}: {missed:#?}", missed.len());
     assert!(n_mutants > 1000, "{n_mutants}");
+    mutants.check();
     assert_eq!(n_told, n_mutants);
 }
 
