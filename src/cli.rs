@@ -148,7 +148,7 @@ pub(crate) struct ProblemFlags {
     /// adamw, sgd or adafactor [default: adamw, or as planned]
     #[arg(long, value_enum, hide_possible_values = true)]
     pub(crate) optimizer: Option<OptimizerName>,
-    /// Run these ops only there
+    /// Run these ops only there; in a training run FIELD=VALUE, such as tensor=8
     #[arg(long, value_name = "PATTERN=DEVICE", help_heading = "Model")]
     pub(crate) pin: Vec<String>,
     /// Never run these ops there
@@ -182,7 +182,7 @@ pub(crate) struct PlanArgs {
     pub(crate) accelerators: Option<usize>,
     #[command(flatten)]
     pub(crate) limits: LimitFlags,
-    /// Keep to what an executor can run, such as megatron
+    /// Keep to what an executor can run, such as megatron, or any
     #[arg(long = "for", value_name = "EXECUTOR", value_enum, help_heading = "Search")]
     #[arg(hide_possible_values = true)]
     pub(crate) executor: Option<Executor>,

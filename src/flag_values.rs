@@ -50,9 +50,7 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
 /// One of the floats that a model may compute in, by name.
 pub(crate) fn dtype(text: &str) -> Result<DType, String> {
     const FLOATS: [DType; 5] = [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8];
-    FLOATS
-        .into_iter()
-        .find(|dtype| dtype.name() == text)
+    DType::float_named(text)
         .ok_or_else(|| format!("needs one of {}", FLOATS.map(DType::name).join(", ")))
 }
 

@@ -156,7 +156,10 @@ fn given(matches: &ArgMatches) -> Vec<String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
+    use crate::executor::Executor;
 
     /// The page of docs that says which flag goes with what.
     const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/plan-flags.md");
@@ -182,7 +185,18 @@ mod tests {
             "# Flags of `plan` by kind of plan\n\n`yes`: it is honoured; a value that means \
              nothing there is refused by name. `refused`: the run ends with exit code 2 and names \
              the flag. A value that only the environment states (`MESHWRIGHT_SEED` and the like) \
-             holds where it can.\n\n| flag | ops of a model | \
+             holds where it can.\n\n",
+        );
+        let pins = crate::commands::training::PINS.join(", ");
+        let executors = Executor::value_variants().iter().map(|executor| executor.target());
+        let executors = executors.collect::<Vec<_>>().join(", ");
+        page.push_str(&format!(
+            "`--pin` takes `PATTERN=DEVICE` for ops and `FIELD=VALUE` for training runs, with the \
+             fields {pins}. `--for` takes {executors}; `any` searches what no launcher may be able \
+             to run as well.\n\n",
+        ));
+        page.push_str(
+            "| flag | ops of a model | \
              training run | on measured layers | given costs |\n|---|---|---|---|---|\n",
         );
         for row in FLAGS.iter().filter(|row| row.id != "model") {

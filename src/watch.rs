@@ -6,10 +6,10 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use ir::diagnostic::{Blame, Diagnostic};
+use planner::run::thread::start;
 
 /// How often the flag and the clock are looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -76,9 +76,6 @@ impl Watch {
     /// Runs the work and takes what it tells, in order; `None` if it did not end in time: by the
     /// end of the limit and `after`, or [`GRACE`] after the flag was raised.
     ///
-    /// # Errors
-    /// `no-thread`.
-    ///
     /// # Panics
     /// As the work does.
     pub(crate) fn run<E: Send + 'static, T: Send + 'static>(
@@ -86,25 +83,20 @@ impl Watch {
         after: Duration,
         work: impl FnOnce(&dyn Fn(E)) -> T + Send + 'static,
         on_event: &mut dyn FnMut(E),
-    ) -> Result<Option<T>, Diagnostic> {
+    ) -> Option<T> {
         let (sender, receiver) = channel();
-        let worker = thread::Builder::new().stack_size(STACK_BYTES).spawn(move || {
+        let worker = start(thread::Builder::new().stack_size(STACK_BYTES), move || {
             // Who does not wait any more does not listen either.
             let tell = |event| drop(sender.send(Word::Event(event)));
             let done = work(&tell);
             let _ = sender.send(Word::Done(done));
         });
-        let worker = worker.map_err(|error| {
-            Diagnostic::error(Blame::Internal, "no-thread", "the system starts no thread")
-                .fact("reason", error.to_string())
-                .hint("raise the limit of processes, such as with `ulimit -u`")
-        })?;
         match self.wait(&receiver, after, on_event) {
-            Ok(done) => Ok(done),
+            Ok(done) => done,
             // Its sender is gone before it was done.
-            Err(()) => match worker.join() {
-                Err(panic) => resume_unwind(panic),
-                Ok(()) => Ok(None),
+            Err(()) => match worker.map(JoinHandle::join) {
+                Some(Err(panic)) => resume_unwind(panic),
+                _ => None,
             },
         }
     }
@@ -163,7 +155,7 @@ mod tests {
                 thread::sleep(Duration::from_secs(1));
             }
         };
-        let done = watch.run(Duration::ZERO, endless, &mut |event| told.push(event)).unwrap();
+        let done = watch.run(Duration::ZERO, endless, &mut |event| told.push(event));
         assert_eq!((done, told), (None, vec![1, 2]));
         assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
     }
@@ -176,10 +168,10 @@ mod tests {
             (0..100).for_each(tell);
             7
         };
-        let done = watch.run(Duration::ZERO, work, &mut |event| told.push(event)).unwrap();
+        let done = watch.run(Duration::ZERO, work, &mut |event| told.push(event));
         assert_eq!((done, told), (Some(7), (0..100).collect()));
         watch.cancel.store(true, Ordering::SeqCst);
         let late = |_: &dyn Fn(())| thread::sleep(Duration::from_secs(600));
-        assert_eq!(watch.run(Duration::ZERO, late, &mut |()| {}).unwrap(), None);
+        assert_eq!(watch.run(Duration::ZERO, late, &mut |()| {}), None);
     }
 }

@@ -351,6 +351,7 @@ impl PlanDocument {
                 )
                 .fact("what", what)
                 .fact("planned_for", reference.name.clone())
+                .fact("name", name.clone())
                 .fact("planned_digest", reference.digest.clone())
                 .fact("digest", digest)
                 .hint(format!("give the {what} that the plan was made for, or plan again"))

@@ -60,7 +60,7 @@ struct Picture<'a> {
 
 impl Picture<'_> {
     fn x(&self, ns: u64) -> f64 {
-        LEFT + (RIGHT - LEFT) * ns as f64 / self.step as f64
+        x(ns, self.step)
     }
 
     fn draw(&self) -> Document {
@@ -70,16 +70,9 @@ impl Picture<'_> {
         let (bars, legend) = bars::collect(self.source, n_rows, (RIGHT - LEFT) / self.step as f64);
         let rows = legend_rows(&legend);
         let height = bottom + 34.0 + 22.0 * rows as f64;
-        let mut document = Document::new()
-            .set("viewBox", (0, 0, WIDTH, height))
-            .set("width", WIDTH)
-            .set("height", height)
-            .set("font-family", FONT)
-            .set("role", "img")
-            .add(Title::new(clean(&self.title(), 200)))
-            .add(rectangle((0.0, 0.0, WIDTH, height), "#fbfbf9"))
-            .add(self.heading())
-            .add(self.axis(bottom));
+        let problem = self.source.problem;
+        let names = (problem.graph.name.as_str(), problem.cluster.name.as_str());
+        let mut document = head(names, &self.told(), self.step, (bottom, height));
         for row in 0..n_rows {
             document = document.add(self.row(row));
         }
@@ -91,12 +84,8 @@ impl Picture<'_> {
         document
     }
 
-    fn title(&self) -> String {
-        let (graph, cluster) = (&self.source.problem.graph, &self.source.problem.cluster);
-        format!("{} on {}", clean(&graph.name, 48), clean(&cluster.name, 48))
-    }
-
-    fn heading(&self) -> Group {
+    /// What stands below the title.
+    fn told(&self) -> String {
         let source = self.source;
         let bound = lower_bound(source.problem);
         let mut step = format!("step time {}", source.timeline.step_time);
@@ -112,32 +101,7 @@ impl Picture<'_> {
         if source.report.nominal {
             step.push_str(" \u{b7} nominal costs");
         }
-        Group::new().add(text(&self.title(), (24.0, 34.0), 17, INK).bold()).add(text(
-            &step,
-            (24.0, 57.0),
-            12,
-            FADED,
-        ))
-    }
-
-    fn axis(&self, bottom: f64) -> Group {
-        let (interval, scale, unit) = ticks(self.step);
-        let mut group = Group::new().add(text(unit, (LEFT - 12.0, TOP - 12.0), 11, FADED).end());
-        let mut at = 0;
-        while at <= self.step {
-            let x = self.x(at);
-            let label = thousands(at / scale);
-            group = group
-                .add(line((x, TOP - 6.0), (x, bottom), RULE))
-                .add(text(&label, (x, TOP - 12.0), 11, FADED).middle());
-            at = at.saturating_add(interval);
-        }
-        let end = self.x(self.step);
-        group.add(line((end, TOP - 6.0), (end, bottom), "#3556d4")).add(line(
-            (0.0, bottom),
-            (WIDTH, bottom),
-            RULE,
-        ))
+        step
     }
 
     fn row(&self, row: usize) -> Group {
@@ -206,6 +170,52 @@ impl Picture<'_> {
         }
         group
     }
+}
+
+/// Where a time of a step is.
+fn x(ns: u64, step: u64) -> f64 {
+    LEFT + (RIGHT - LEFT) * ns as f64 / step as f64
+}
+
+/// What is the same in all pictures: model and cluster, a line of figures, an axis of time down to
+/// `bottom`.
+fn head(
+    (model, cluster): (&str, &str),
+    told: &str,
+    step: u64,
+    (bottom, height): (f64, f64),
+) -> Document {
+    let title = format!("{} on {}", clean(model, 48), clean(cluster, 48));
+    Document::new()
+        .set("viewBox", (0, 0, WIDTH, height))
+        .set("width", WIDTH)
+        .set("height", height)
+        .set("font-family", FONT)
+        .set("role", "img")
+        .add(Title::new(title.clone()))
+        .add(rectangle((0.0, 0.0, WIDTH, height), "#fbfbf9"))
+        .add(text(&title, (24.0, 34.0), 17, INK).bold())
+        .add(text(told, (24.0, 57.0), 12, FADED))
+        .add(axis(step, bottom))
+}
+
+fn axis(step: u64, bottom: f64) -> Group {
+    let (interval, scale, unit) = ticks(step);
+    let mut group = Group::new().add(text(unit, (LEFT - 12.0, TOP - 12.0), 11, FADED).end());
+    let mut at = 0;
+    while at <= step {
+        let x = x(at, step);
+        let label = thousands(at / scale);
+        group = group
+            .add(line((x, TOP - 6.0), (x, bottom), RULE))
+            .add(text(&label, (x, TOP - 12.0), 11, FADED).middle());
+        at = at.saturating_add(interval);
+    }
+    group.add(line((RIGHT, TOP - 6.0), (RIGHT, bottom), "#3556d4")).add(line(
+        (0.0, bottom),
+        (WIDTH, bottom),
+        RULE,
+    ))
 }
 
 /// The peak and what the device can hold.

@@ -138,13 +138,8 @@ fn stated_dtype(fields: &json::Object) -> Result<(Option<DType>, Option<Diagnost
             None => return Ok((None, None)),
         },
     };
-    let known = match name.trim_start_matches("torch.") {
-        "bfloat16" => Some(DType::Bf16),
-        "float16" | "half" => Some(DType::F16),
-        "float32" | "float" => Some(DType::F32),
-        "float64" | "double" => Some(DType::F64),
-        _ => None,
-    };
+    // A type of 8 bits says nothing without its scales.
+    let known = DType::float_named(name).filter(|known| known.is_wide_float());
     let shown: String = name.chars().take(40).collect();
     let unknown = known.is_none().then(|| {
         let message = format!("the type `{shown}` of the weights is not understood, and not used");

@@ -101,6 +101,20 @@ impl DType {
         matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::Bf16)
     }
 
+    /// The float that a word stands for, in our spelling, PyTorch's or that of safetensors.
+    #[must_use]
+    pub fn float_named(word: &str) -> Option<Self> {
+        let word = word.strip_prefix("torch.").unwrap_or(word).to_ascii_lowercase();
+        Some(match word.as_str() {
+            "fp64" | "f64" | "float64" | "double" => Self::F64,
+            "fp32" | "f32" | "float32" | "float" => Self::F32,
+            "fp16" | "f16" | "float16" | "half" => Self::F16,
+            "bf16" | "bfloat16" => Self::Bf16,
+            "fp8" | "f8" | "float8" => Self::F8,
+            _ => return None,
+        })
+    }
+
     /// Bytes of `elements` packed elements (rounded up), or `None` past 64 bits.
     #[must_use]
     pub fn size_of(self, elements: u64) -> Option<Bytes> {

@@ -3,8 +3,10 @@
 mod loopback;
 mod memory;
 
+use std::error::Error;
 use std::hint::black_box;
 use std::net::Ipv4Addr;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use faer::linalg::matmul::matmul;
@@ -52,6 +54,22 @@ pub(crate) fn others() -> Vec<Task> {
     let transfers =
         grid::sizes(1 << 10, 9).map(|bytes| Task::Transfer { link: loopback::LINK.into(), bytes });
     streams.chain(transfers).collect()
+}
+
+/// Starts a thread for each core. With fewer, another machine than this one would be measured.
+fn check_threads() -> Result<(), Diagnostic> {
+    static REFUSED: OnceLock<Option<String>> = OnceLock::new();
+    let refused = REFUSED.get_or_init(|| {
+        // Threads that are there already are an error without a cause.
+        let error = rayon::ThreadPoolBuilder::new().build_global().err()?;
+        error.source().map(ToString::to_string)
+    });
+    refused.as_ref().map_or(Ok(()), |reason| {
+        let message = "the system does not start a thread for each core";
+        Err(Diagnostic::error(Blame::Internal, "no-thread", message)
+            .fact("reason", reason.clone())
+            .hint("raise the limit of processes, such as with `ulimit -u`"))
+    })
 }
 
 /// Runs tasks on the processor with one thread per core.
@@ -109,6 +127,7 @@ impl Driver for Host {
     fn prepare(&mut self, task: &Task) -> Result<(), Diagnostic> {
         // What came before is dropped first, so that both never fill the memory together.
         self.prepared = Prepared::Nothing;
+        check_threads()?;
         self.prepared = match task {
             Task::Product { m, k, n, .. } => Prepared::Product(Product::new(*m, *k, *n)),
             Task::Stream { family, bytes } => Prepared::Memory(Memory::new(family, *bytes)?),

@@ -1,8 +1,8 @@
 //! What a document states, held against what was derived from the same inputs, field by field.
 
-use documents::plan::PlanDocument;
+use documents::plan::{CostDocument, PlanDocument};
 use ir::diagnostic::{Blame, Diagnostic};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Most differences that are listed.
 const MOST: usize = 100;
@@ -36,6 +36,15 @@ pub(crate) fn of_plans(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Dia
         }
     }
     differences(&stated, &value(derived))
+}
+
+/// Figures of a cost that contradict each other, whatever was planned.
+pub(crate) fn within(cost: &CostDocument) -> Vec<Diagnostic> {
+    let least = cost.bound_ns.min(cost.minimised_ns());
+    let own = CostDocument::new(cost.step_time_ns, least, &cost.bound_method);
+    let own = cost.value_ns.into_iter().fold(own, CostDocument::with_value);
+    let own = own.with_trust(cost.interval.clone(), cost.origins.clone());
+    differences(&json!({ "cost": cost }), &json!({ "cost": own }))
 }
 
 /// One field whose value is not the derived one.
@@ -114,8 +123,6 @@ fn plain(value: &Value) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn fields(stated: &Value, derived: &Value) -> Vec<String> {

@@ -22,11 +22,8 @@ pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
         return training::export(&document, args, printer);
     }
     check_target(&args.target)?;
-    let existing = Existing::of(args.force);
-    let ReplayArgs { plan, model, target } = &args.replay;
-    let mut inputs = target.problem.inputs(model);
-    inputs.push(plan);
-    artifact::check(&[&args.output], &inputs, existing)?;
+    check_output(args)?;
+    let ReplayArgs { model, target, .. } = &args.replay;
     let on = replay::on_problem(&document, model, target)?;
     let broken = violations::of(&on);
     if !broken.is_empty() {
@@ -40,9 +37,28 @@ pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
         report: &replayed.report,
     };
     let export = exported(&args.target, &source)?;
+    write(args, export, replayed.on.warnings, printer)
+}
+
+/// Refuses a file that is an input, or exists and may not be replaced.
+///
+/// # Errors
+/// Those of [`artifact::check`].
+pub(crate) fn check_output(args: &ExportArgs) -> Result<(), Diagnostic> {
+    let mut inputs = args.replay.target.problem.inputs(&args.replay.model);
+    inputs.push(&args.replay.plan);
+    artifact::check(&[&args.output], &inputs, Existing::of(args.force))
+}
+
+/// Writes the file, and says so with the warnings of reading and of the format.
+pub(crate) fn write(
+    args: &ExportArgs,
+    export: Export,
+    mut warnings: Vec<Diagnostic>,
+    printer: &Printer,
+) -> CommandResult {
     let length = export.bytes.len();
-    artifact::write_all(&[(args.output.clone(), export.bytes)], existing)?;
-    let mut warnings = replayed.on.warnings;
+    artifact::write_all(&[(args.output.clone(), export.bytes)], Existing::of(args.force))?;
     warnings.extend(export.warnings);
     printer.warnings(&warnings);
     let file = args.output.display().to_string();

@@ -26,7 +26,7 @@ mod simulate;
 mod stated;
 mod structure;
 mod support;
-mod training;
+pub(crate) mod training;
 mod trust;
 mod validate;
 mod verify;

@@ -13,7 +13,7 @@ use ir::diagnostic::Diagnostic;
 use ir::units::{Bytes, Nanos};
 use ir::workload::Mode;
 use planner::no_plan::NoPlan;
-use planner::run::{Attempt, Outcome};
+use planner::run::{Attempt, Outcome, StopReason};
 use serde_json::json;
 
 use crate::cli::{PlanArgs, VERSION};
@@ -131,7 +131,10 @@ fn answer(loaded: &Loaded, outcome: &Outcome, solved: &Solved, printer: &Printer
         outcome.bound.value,
         outcome.bound.method,
         elapsed(solved.elapsed),
-        outcome.stop.name()
+        match outcome.stop {
+            StopReason::ProvedOptimal if loaded.summary.guessed_share > 0.0 => "bound-reached",
+            other => other.name(),
+        }
     ));
     printer.line(&basis(problem));
 }
@@ -225,17 +228,19 @@ fn sentence(loaded: &Loaded, outcome: &Outcome, trust: &Trust) -> String {
     let problem = &loaded.problem;
     let (value, bound) = (outcome.value, outcome.bound.value);
     let gap = percent(value, bound);
+    let guesses = guesses(loaded.summary.guessed_share);
+    // Of times that were guessed no optimum is known.
+    let best = if guesses.is_empty() { "the optimum of this cost model" } else { "the bound" };
     let how_far = if value <= bound {
-        "the optimum of this cost model".to_owned()
+        if guesses.is_empty() { best } else { "as fast as the bound" }.to_owned()
     } else if bound == Nanos::ZERO {
         "no lower bound is known".to_owned()
     } else if gap.ends_with('x') {
-        format!("at most {gap} the optimum of this cost model")
+        format!("at most {gap} {best}")
     } else {
-        format!("at most {gap} above the optimum of this cost model")
+        format!("at most {gap} above {best}")
     };
     let step = trust.sentence(outcome.timeline.step_time);
-    let guesses = guesses(loaded.summary.guessed_share);
     let how_far = format!("{how_far}{guesses}");
     match problem.objective {
         Objective::StepTime => format!("{step}, {how_far}"),

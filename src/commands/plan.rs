@@ -48,7 +48,7 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let (model, flags) = (args.model.clone(), args.problem.clone());
     let (objective, executor) = (args.objective.unwrap_or_default(), args.executor);
     let read = move |_: &dyn Fn(())| load::problem(&model, &flags, objective, executor);
-    let loaded = watch.run(Duration::ZERO, read, &mut |()| {})?.transpose()?;
+    let loaded = watch.run(Duration::ZERO, read, &mut |()| {}).transpose()?;
     let loaded = match loaded {
         _ if watch.is_cancelled() => return Ok(interrupted(printer)),
         Some(loaded) => loaded,

@@ -11,11 +11,11 @@ use importers::launcher::{Launcher, device_map};
 use ir::diagnostic::{Diagnostic, Severity, Value};
 use ir::launch::DeviceMap;
 use ir::plan::Plan;
-use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer, Workload};
 use planner::recipe::Recipe;
 
 use crate::cli::ReplayFlags;
+use crate::flag_values;
 use crate::input_file;
 use crate::load::{self, Loaded};
 
@@ -39,8 +39,10 @@ pub(crate) struct OnProblem {
     pub(crate) plan: Plan,
     /// Of the problem, and of digests that differ.
     pub(crate) warnings: Vec<Diagnostic>,
-    /// Whether digests differ.
+    /// Whether digests differ, and may.
     pub(crate) is_mismatched: bool,
+    /// Digests that differ and may not, of a model, a cluster or a profile of the same name.
+    pub(crate) mismatches: Vec<Diagnostic>,
 }
 
 /// A plan on its problem, replayed.
@@ -65,8 +67,11 @@ pub(crate) fn document(path: &Path) -> Result<PlanDocument, Diagnostic> {
             .hint("give a plan that `meshwright plan -o plan.json` wrote")
     };
     let text = input_file::read(path, LONGEST_FILE).map_err(unreadable)?;
-    let document = PlanDocument::parse(&text).and_then(|document| {
+    let document = PlanDocument::parse(&text).and_then(|mut document| {
         check(&document)?;
+        // One spelling of each type, so that two of the same are equal.
+        let dtype = workload(&document.workload)?.dtype;
+        document.workload.dtype = dtype.map(|dtype| dtype.name().to_owned());
         Ok(document)
     });
     document.map_err(|error| {
@@ -130,8 +135,25 @@ fn objective(document: &PlanDocument) -> Result<Objective, Diagnostic> {
 /// Puts a plan on its model and cluster. What it was made for is checked by digest.
 ///
 /// # Errors
-/// Those of reading, `digest-mismatch` unless `--allow-mismatch`, and names that do not resolve.
+/// Those of [`examined`], `digest-mismatch` unless `--allow-mismatch`.
 pub(crate) fn on_problem(
+    document: &PlanDocument,
+    model: &Path,
+    flags: &ReplayFlags,
+) -> Result<OnProblem, Diagnostic> {
+    let mut on = examined(document, model, flags)?;
+    match on.mismatches.is_empty() {
+        true => Ok(on),
+        false => Err(on.mismatches.swap_remove(0)),
+    }
+}
+
+/// Puts a plan on a model and a cluster of the names that it was made for, whatever their digests.
+///
+/// # Errors
+/// Those of reading, `digest-mismatch` where names differ unless `--allow-mismatch`, and names that
+/// do not resolve.
+pub(crate) fn examined(
     document: &PlanDocument,
     model: &Path,
     flags: &ReplayFlags,
@@ -140,16 +162,36 @@ pub(crate) fn on_problem(
     let mut loaded = load::problem_of_plan(model, &flags.problem, planned, objective(document)?)?;
     let mut warnings = std::mem::take(&mut loaded.warnings);
     let problem = &loaded.problem;
-    let mut is_mismatched = false;
-    for mismatch in document.mismatches(&problem.graph, &problem.cluster, &loaded.profile) {
-        if !flags.allow_mismatch {
-            return Err(advised(mismatch));
-        }
-        is_mismatched = true;
-        warnings.push(Diagnostic { severity: Severity::Warning, ..mismatch });
+    let found = document.mismatches(&problem.graph, &problem.cluster, &loaded.profile);
+    let (allowed, mismatches) = sorted(found.into_iter().map(advised), flags.allow_mismatch)?;
+    let is_mismatched = !allowed.is_empty();
+    warnings.extend(allowed);
+    let plan = document.to_ir(&problem.graph, &problem.cluster);
+    let plan = plan.map_err(|error| mismatches.first().cloned().unwrap_or(error))?;
+    Ok(OnProblem { loaded, plan, warnings, is_mismatched, mismatches })
+}
+
+/// Digests that differ: as warnings where they may, and else as errors.
+///
+/// # Errors
+/// The first one of what has another name as well: the wrong file was given, and what of the plan
+/// does not hold there says nothing of the plan.
+pub(crate) fn sorted(
+    found: impl Iterator<Item = Diagnostic>,
+    may_differ: bool,
+) -> Result<(Vec<Diagnostic>, Vec<Diagnostic>), Diagnostic> {
+    if may_differ {
+        let warning = |own| Diagnostic { severity: Severity::Warning, ..own };
+        return Ok((found.map(warning).collect(), Vec::new()));
     }
-    let plan = document.to_ir(&problem.graph, &problem.cluster)?;
-    Ok(OnProblem { loaded, plan, warnings, is_mismatched })
+    let found: Vec<Diagnostic> = found.collect();
+    let name = |own: &Diagnostic, fact: &str| {
+        own.facts.iter().find(|(name, _)| *name == fact).map(|(_, value)| value.clone())
+    };
+    match found.iter().find(|own| name(own, "planned_for") != name(own, "name")) {
+        Some(other) => Err(other.clone()),
+        None => Ok((Vec::new(), found)),
+    }
 }
 
 /// With the flags that decide the part that differs.
@@ -182,10 +224,10 @@ pub(crate) fn on(on: OnProblem) -> Result<Replayed, Diagnostic> {
 /// # Errors
 /// `bad-plan` for an element type that does not exist.
 pub(crate) fn workload(document: &WorkloadDocument) -> Result<Workload, Diagnostic> {
-    const DTYPES: [DType; 5] = [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8];
     let dtype = |name: &String| {
-        DTYPES.into_iter().find(|d| d.name() == name).ok_or_else(|| {
-            Diagnostic::input("bad-plan", format!("the plan names an unknown float type `{name}`"))
+        flag_values::dtype(name).map_err(|needs| {
+            let message = format!("the plan names an unknown float type `{name}`: it {needs}");
+            Diagnostic::input("bad-plan", message).fact("member", "workload.dtype")
         })
     };
     Ok(Workload {

@@ -64,18 +64,20 @@ pub(crate) fn run(args: &ValidateArgs, printer: &Printer) -> CommandResult {
     Ok(Exit::DONE)
 }
 
-/// Every part, on a thread of its own.
+/// Every part, on a thread of its own, or on this one where the system starts none.
 fn judged(data: &Path) -> Result<Vec<Result<Vec<Line>, Diagnostic>>, Diagnostic> {
     thread::scope(|scope| {
-        let parts: Vec<_> = PARTS.iter().map(|part| scope.spawn(|| part(data))).collect();
-        parts
-            .into_iter()
-            .map(|part| {
-                part.join().map_err(|_| {
-                    Diagnostic::error(Blame::Internal, "internal", "a part of the table failed")
-                })
-            })
-            .collect()
+        let spawn = |part: Part| {
+            (part, thread::Builder::new().spawn_scoped(scope, move || part(data)).ok())
+        };
+        let parts: Vec<(Part, _)> = PARTS.into_iter().map(spawn).collect();
+        let failed =
+            |_| Diagnostic::error(Blame::Internal, "internal", "a part of the table failed");
+        let joined = |(part, own): (Part, Option<thread::ScopedJoinHandle<'_, _>>)| match own {
+            Some(own) => own.join().map_err(failed),
+            None => Ok(part(data)),
+        };
+        parts.into_iter().map(joined).collect()
     })
 }
 

@@ -5,7 +5,7 @@ use cost_model::judge::replay as judge;
 
 use crate::cli::ReplayArgs;
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, instance, replay, stated, training, violations};
+use crate::commands::{CommandResult, differences, instance, replay, stated, training, violations};
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
@@ -16,14 +16,22 @@ pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
     if document.training.is_some() {
         return training::verify(&document, args, printer);
     }
-    let on = replay::on_problem(&document, &args.model, &args.target)?;
+    let on = replay::examined(&document, &args.model, &args.target)?;
     let mut broken = violations::of(&on);
-    // On another problem than it was made for, a plan has another cost.
-    if broken.is_empty()
-        && !on.is_mismatched
-        && let Ok(timeline) = judge(&on.loaded.problem, &on.plan)
-    {
-        broken = stated::wrong(&document, &on, &timeline);
+    let is_other = on.is_mismatched || !on.mismatches.is_empty();
+    match &document.cost {
+        // On another problem than it was made for, a plan has another cost.
+        Some(cost) if is_other => broken.extend(differences::within(cost)),
+        _ if is_other || !broken.is_empty() => {}
+        _ => {
+            if let Ok(timeline) = judge(&on.loaded.problem, &on.plan) {
+                broken = stated::wrong(&document, &on, &timeline);
+            }
+        }
     }
+    if let Some(mismatch) = on.mismatches.first().filter(|_| broken.is_empty()) {
+        return Err(mismatch.clone());
+    }
+    broken.splice(0..0, on.mismatches.iter().cloned());
     Ok(violations::verdict(&on, &broken, Rows::of(args.target.all), printer))
 }

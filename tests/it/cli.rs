@@ -23,6 +23,7 @@ mod stated;
 mod stated_ops;
 mod training;
 mod training_graph;
+mod training_sizes;
 mod verbs;
 
 use std::fs;

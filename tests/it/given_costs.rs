@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::data;
 
-const LOAD: &str = r#"{"maxSizePerFPGA":100,"maxFPGAs":2,"maxCPUs":1,"nodes":[
+pub(crate) const LOAD: &str = r#"{"maxSizePerFPGA":100,"maxFPGAs":2,"maxCPUs":1,"nodes":[
     {"id":5,"cpuLatency":90,"fpgaLatency":3,"size":60},{"id":6,"cpuLatency":90,"fpgaLatency":5,"size":60}],
     "edges":[{"sourceId":5,"destId":6,"cost":1}]}"#;
 

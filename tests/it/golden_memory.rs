@@ -7,18 +7,14 @@ use cost_model::pipeline::way::Contention;
 use cost_model::stack::megatron_core;
 use cost_model::training_memory::Reserve;
 use cost_model::transformer::constants::Constants;
-use cost_model::transformer::corrections::NONE;
-use cost_model::transformer::model::{Offload, Pricing, judged};
-use cost_model::transformer::run::Gradients;
+use cost_model::transformer::model::{Pricing, judged};
 use cost_model::transformer::system::System;
 use importers::measurements::devices;
 use importers::measurements::peak_memory::golden::{self, Layout};
 use ir::card::ModelCard;
 use ir::measured::memory::{JudgedRank, MemoryRow};
 use ir::stack::{AttentionKernel, Stack};
-use ir::tensor::DType;
 use ir::units::Bytes;
-use ir::workload::Optimizer;
 use planner::parallelism::search_3d::{Options, solve};
 
 use crate::{data, only};
@@ -35,18 +31,10 @@ fn peak(row: &MemoryRow, system: &System, stack: &Stack, limit: Option<Bytes>) -
     let model = ModelCard::uniform(row.card.clone());
     let constants = Constants::nominal(stack);
     let pricing = Pricing {
-        model: &model,
-        system,
-        stack,
-        constants: &constants,
-        corrections: &NONE,
-        dtype: DType::Bf16,
-        optimizer: Optimizer::AdamW,
-        gradients: Gradients::Half,
         format: row.format,
         resident: Reserve::allocator_peak().allocator,
         limit,
-        offload: Offload::Nothing,
+        ..Pricing::unlimited(&model, system, stack, &constants)
     };
     let d = &row.parallelism;
     let space = only::space(d, row.recompute, Some(d.expert));

@@ -4,20 +4,16 @@ use std::collections::BTreeMap;
 
 use cost_model::stack::megatron_core;
 use cost_model::transformer::constants::Constants;
-use cost_model::transformer::corrections::NONE;
-use cost_model::transformer::model::{Offload, Pricing};
-use cost_model::transformer::run::Gradients;
+use cost_model::transformer::model::Pricing;
 use cost_model::transformer::system::System;
 use exporters::training::{Policy, targets};
 use ir::card::{
-    Attention, BlockGroup, ExpertCard, FeedForward, Head, ModelCard, SequenceParallel, StateFormat,
+    Attention, BlockGroup, ExpertCard, FeedForward, Head, ModelCard, SequenceParallel,
     TransformerCard, ZeroStage,
 };
 use ir::measured::GpuFacts;
 use ir::plan::Mesh;
-use ir::tensor::DType;
 use ir::units::Bytes;
-use ir::workload::Optimizer;
 use planner::parallelism::order::Order;
 use planner::parallelism::search_3d::least::least;
 use planner::parallelism::search_3d::space::{Again, Pins, Space, Split, Words};
@@ -154,20 +150,7 @@ fn no_pinned_search_beats_the_free_one_or_falls_below_its_bound() {
             global_batch: pick(&mut random, &[8, 16]),
             pins: Pins::default(),
         };
-        let mut pricing = Pricing {
-            model: &model,
-            system: &system,
-            stack: &stack,
-            constants: &constants,
-            corrections: &NONE,
-            dtype: DType::Bf16,
-            optimizer: Optimizer::AdamW,
-            gradients: Gradients::Half,
-            format: StateFormat::Megatron,
-            resident: 0.0,
-            limit: None,
-            offload: Offload::Nothing,
-        };
+        let mut pricing = Pricing::unlimited(&model, &system, &stack, &constants);
         let need = least(&pricing, &free, &one).unwrap().bytes() as f64;
         let factor = pick(&mut random, &[1.3, 2.0, 4.0]);
         pricing.limit = Some(Bytes((need * factor) as u64));

@@ -4,15 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cost_model::stack::megatron_core;
 use cost_model::transformer::constants::Constants;
-use cost_model::transformer::corrections::NONE;
-use cost_model::transformer::model::{Offload, Pricing, shape};
-use cost_model::transformer::run::Gradients;
+use cost_model::transformer::model::{Pricing, shape};
 use cost_model::transformer::system::System;
-use ir::card::{Attention, ExpertCard, FeedForward, Head, ModelCard, StateFormat, TransformerCard};
+use ir::card::{Attention, ExpertCard, FeedForward, Head, ModelCard, TransformerCard};
 use ir::measured::GpuFacts;
 use ir::plan::Parallelism;
-use ir::tensor::DType;
-use ir::workload::Optimizer;
 use planner::parallelism::search_3d::space::{Pins, Space, shapes};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -101,20 +97,7 @@ fn the_search_tries_what_the_rules_allow() {
     let mut n_shapes = 0;
     for _ in 0..240 {
         let model = model(&mut random);
-        let pricing = Pricing {
-            model: &model,
-            system: &system,
-            stack: &stack,
-            constants: &constants,
-            corrections: &NONE,
-            dtype: DType::Bf16,
-            optimizer: Optimizer::AdamW,
-            gradients: Gradients::Half,
-            format: StateFormat::Megatron,
-            resident: 0.0,
-            limit: None,
-            offload: Offload::Nothing,
-        };
+        let pricing = Pricing::unlimited(&model, &system, &stack, &constants);
         let n_devices = random.random_range(1..=16);
         let global_batch = random.random_range(1..=16);
         let space = Space { devices: vec![n_devices], global_batch, pins: Pins::default() };

@@ -7,14 +7,12 @@ use cost_model::accuracy::steps::set::Set;
 use cost_model::accuracy::steps::{HDR_PER_DEVICE, MESH, OMNI_PATH_PER_DEVICE};
 use cost_model::stack::megatron_deepspeed_2021;
 use cost_model::transformer::constants::Constants;
-use cost_model::transformer::corrections::{Corrections, NONE};
-use cost_model::transformer::model::{Offload, Pricing};
+use cost_model::transformer::corrections::Corrections;
+use cost_model::transformer::model::Pricing;
 use cost_model::transformer::run::Gradients;
 use cost_model::transformer::system::System;
 use importers::measurements::{devices, steps};
-use ir::card::{ModelCard, StateFormat};
-use ir::tensor::DType;
-use ir::workload::Optimizer;
+use ir::card::ModelCard;
 use planner::parallelism::search_3d::{Options, solve};
 use planner::schedule::{interleaved, one_f_one_b};
 
@@ -38,20 +36,7 @@ fn searched(set: &Set) -> Vec<f64> {
     let of_row = |row: &cost_model::accuracy::steps::set::Row| {
         let run = &row.run;
         let model = ModelCard::uniform(run.card.clone());
-        let pricing = Pricing {
-            model: &model,
-            system: &set.system,
-            stack: &set.stack,
-            constants: &constants,
-            corrections: &NONE,
-            dtype: DType::Bf16,
-            optimizer: Optimizer::AdamW,
-            gradients: Gradients::Half,
-            format: StateFormat::Megatron,
-            resident: 0.0,
-            limit: None,
-            offload: Offload::Nothing,
-        };
+        let pricing = Pricing::unlimited(&model, &set.system, &set.stack, &constants);
         let mut space = only::space(&run.parallelism, run.recompute, None);
         space.global_batch = row.measured.global_batch;
         space.devices = vec![run.n_devices() as u32];

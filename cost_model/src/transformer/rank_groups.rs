@@ -153,7 +153,7 @@ impl Group {
                 continue;
             }
             let is_inside = per_host.is_multiple_of(span);
-            if !is_inside && !(per_host.is_multiple_of(stride) && span.is_multiple_of(per_host)) {
+            if !(is_inside || per_host.is_multiple_of(stride) && span.is_multiple_of(per_host)) {
                 return None;
             }
             in_host *= size.min(per_host / stride);
@@ -166,7 +166,8 @@ impl Group {
     fn counted(&self, per_host: u64) -> Spread {
         let ranks = self.ranks();
         let mut spread = Spread { ranks, hosts: 1, most: 1, least: ranks };
-        let is_first = |device: u64| self.axes.iter().all(|a| (device / a.stride) % a.size == 0);
+        let is_first =
+            |device: u64| self.axes.iter().all(|a| (device / a.stride).is_multiple_of(a.size));
         let [inner, outer] = self.axes;
         for first in (0..self.n_devices).filter(|device| is_first(*device)) {
             let members = (0..outer.size).flat_map(|j| {

@@ -8,13 +8,12 @@ use cost_model::judge::Span;
 use cost_model::pipeline::Judged;
 use ir::grid::{Grid, Pass};
 use ir::units::{Bytes, Nanos};
-use svg::Document;
 use svg::node::element::{Group, Title};
 
 use super::bars::Legend;
 use super::{
-    BAR, CHARACTER, FADED, FONT, INK, LEFT, MAX_ROWS, RIGHT, ROW, RULE, Style, TOP, WIDTH, clean,
-    draw_legend, line, rectangle, text, thousands, ticks,
+    BAR, CHARACTER, FADED, INK, LEFT, MAX_ROWS, RIGHT, ROW, RULE, Style, TOP, WIDTH, draw_legend,
+    head, line, rectangle, text,
 };
 use crate::Export;
 
@@ -56,28 +55,17 @@ struct Bar {
 #[must_use]
 pub fn export(source: &PipelineSource<'_>) -> Export {
     let step = source.judged.report.step_time.get().max(1);
-    let x = |ns: u64| LEFT + (RIGHT - LEFT) * ns as f64 / step as f64;
+    let x = |ns: u64| super::x(ns, step);
     let n_ranks = source.grid.rows.len();
     let n_rows = n_ranks.min(MAX_ROWS);
     let bottom = TOP + ROW * n_rows as f64;
     let height = bottom + 56.0;
-    let title = format!("{} on {}", clean(source.model, 48), clean(source.cluster, 48));
     let told = format!(
         "step time {} \u{b7} lower bound {} \u{b7} {n_ranks} pipeline ranks",
         Nanos(step),
         source.bound
     );
-    let mut document = Document::new()
-        .set("viewBox", (0, 0, WIDTH, height))
-        .set("width", WIDTH)
-        .set("height", height)
-        .set("font-family", FONT)
-        .set("role", "img")
-        .add(Title::new(title.clone()))
-        .add(rectangle((0.0, 0.0, WIDTH, height), "#fbfbf9"))
-        .add(text(&title, (24.0, 34.0), 17, INK).bold())
-        .add(text(&told, (24.0, 57.0), 12, FADED))
-        .add(axis(step, bottom, &x));
+    let mut document = head((source.model, source.cluster), &told, step, (bottom, height));
     let mut used = [false; FILLS.len()];
     for rank in 0..n_rows {
         document = document.add(row(source, rank, step));
@@ -93,24 +81,6 @@ pub fn export(source: &PipelineSource<'_>) -> Export {
     let entries = FILLS.into_iter().zip(used).filter(|(_, used)| *used);
     let entries = entries.map(|((name, fill), _)| (name.to_owned(), fill)).collect();
     format!("{}\n", document.add(draw_legend(&Legend { entries }, bottom + 26.0))).into()
-}
-
-fn axis(step: u64, bottom: f64, x: &dyn Fn(u64) -> f64) -> Group {
-    let (interval, scale, unit) = ticks(step);
-    let mut group = Group::new().add(text(unit, (LEFT - 12.0, TOP - 12.0), 11, FADED).end());
-    let mut at = 0;
-    while at <= step {
-        let label = thousands(at / scale);
-        group = group
-            .add(line((x(at), TOP - 6.0), (x(at), bottom), RULE))
-            .add(text(&label, (x(at), TOP - 12.0), 11, FADED).middle());
-        at = at.saturating_add(interval);
-    }
-    group.add(line((x(step), TOP - 6.0), (x(step), bottom), "#3556d4")).add(line(
-        (0.0, bottom),
-        (WIDTH, bottom),
-        RULE,
-    ))
 }
 
 fn row(source: &PipelineSource<'_>, rank: usize, step: u64) -> Group {

@@ -3,6 +3,7 @@
 mod control;
 mod handle;
 mod remedy;
+pub mod thread;
 mod watch;
 
 use std::sync::Arc;

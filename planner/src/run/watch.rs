@@ -14,7 +14,7 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Nanos;
 
 use super::control::{Control, Incumbent, Message};
-use super::{Attempt, Event, Outcome, Request, Run, StopReason, TracePoint, remedy};
+use super::{Attempt, Event, Outcome, Request, Run, StopReason, TracePoint, remedy, thread};
 use crate::list_schedule::size;
 use crate::no_plan::{NoPlan, Reason};
 
@@ -41,8 +41,8 @@ pub(super) fn solve(
         trace: Vec::new(),
         warnings: Vec::new(),
     };
-    let worker = spawn(Arc::clone(&control), Arc::clone(&problem), request)?;
-    let (result, stop) = watcher.listen(&receiver, &worker);
+    let worker = spawn(Arc::clone(&control), Arc::clone(&problem), request);
+    let (result, stop) = watcher.listen(&receiver, worker.as_ref());
     control.abandoned.store(true, Ordering::Relaxed);
     watcher.answer(&problem, result, stop)
 }
@@ -51,15 +51,12 @@ fn spawn(
     control: Arc<Control>,
     problem: Arc<Problem>,
     request: &Request,
-) -> Result<JoinHandle<()>, NoPlan> {
+) -> Option<JoinHandle<()>> {
     let request = request.clone();
-    let worker = std::thread::Builder::new().name("planner".to_owned()).spawn(move || {
+    let builder = std::thread::Builder::new().name("planner".to_owned());
+    thread::start(builder, move || {
         let result = work(&control, &problem, &request);
         control.send(Message::Done(result));
-    });
-    worker.map_err(|error| {
-        let diagnostic = Diagnostic::error(Blame::Internal, "no-thread", "can't start a thread");
-        NoPlan::new(Reason::Budget, diagnostic.fact("cause", error.to_string()))
     })
 }
 
@@ -106,7 +103,7 @@ impl Watcher<'_> {
     fn listen(
         &mut self,
         receiver: &Receiver<Message>,
-        worker: &JoinHandle<()>,
+        worker: Option<&JoinHandle<()>>,
     ) -> (Option<NoPlan>, Option<StopReason>) {
         let mut cancelled_at = None;
         loop {
@@ -134,7 +131,7 @@ impl Watcher<'_> {
                     }
                 }
                 // A worker that ended without a word has died.
-                Err(_) if worker.is_finished() => {
+                Err(_) if worker.is_none_or(JoinHandle::is_finished) => {
                     return match self.drain(receiver) {
                         Some(result) => (result.err(), self.control.noted_stop()),
                         None => (Some(vanished()), None),
@@ -297,7 +294,7 @@ mod tests {
             warnings: Vec::new(),
         };
         let worker = std::thread::spawn(|| panic!("a row that is wrong"));
-        let (failure, stop) = watcher.listen(&receiver, &worker);
+        let (failure, stop) = watcher.listen(&receiver, Some(&worker));
         let failure = failure.unwrap();
         assert_eq!((failure.diagnostic.code, stop), ("planner-died", None));
         assert_eq!(failure.diagnostic.blame.exit_code(), 1);

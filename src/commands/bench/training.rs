@@ -5,9 +5,7 @@ use std::fmt::Write;
 use cost_model::stack::megatron_deepspeed_2021;
 use cost_model::training_memory::Reserve;
 use cost_model::transformer::constants::Constants;
-use cost_model::transformer::corrections::NONE;
-use cost_model::transformer::model::{Offload, Pricing};
-use cost_model::transformer::run::Gradients;
+use cost_model::transformer::model::Pricing;
 use cost_model::transformer::system::System;
 use ir::card::{
     Attention, FeedForward, Head, ModelCard, SequenceParallel, StateFormat, TransformerCard,
@@ -17,8 +15,6 @@ use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::profile::Profile;
 use ir::stack::Stack;
-use ir::tensor::DType;
-use ir::workload::Optimizer;
 use planner::parallelism::order::Order;
 use planner::parallelism::search_3d::judge::Judged;
 use planner::parallelism::search_3d::space::{Again, Pins, Space, Split};
@@ -149,18 +145,10 @@ fn rows(printer: &Printer) -> Result<Vec<Row>, Diagnostic> {
 fn fastest(model: &ModelCard, cluster: &Cluster, system: &System, freed: &Freed) -> Option<Judged> {
     let constants = Constants::nominal(&freed.stack);
     let pricing = Pricing {
-        model,
-        system,
-        stack: &freed.stack,
-        constants: &constants,
-        corrections: &NONE,
-        dtype: DType::Bf16,
-        optimizer: Optimizer::AdamW,
-        gradients: Gradients::Half,
         format: StateFormat::HalfGradients,
         resident: Reserve::allocator_peak().allocator,
         limit: cluster.devices.iter().filter_map(ir::cluster::Device::memory_limit).min(),
-        offload: Offload::Nothing,
+        ..Pricing::unlimited(model, system, &freed.stack, &constants)
     };
     let devices = vec![u32::try_from(cluster.devices.len()).unwrap_or(u32::MAX)];
     let space = Space { devices, global_batch: GLOBAL_BATCH, pins: freed.pins.clone() };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cost_model::instance::max_load;
-use documents::diagnostic::DiagnosticDocument;
+use exporters::Export;
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LoadInstance};
 use ir::units::Nanos;
@@ -13,9 +13,8 @@ use serde_json::{Value, json};
 use super::text::device_name;
 use super::verify::{Found, read};
 use super::{figures, flags};
-use crate::artifact::{self, Existing};
 use crate::cli::{ExplainArgs, ExportArgs, ReplayArgs};
-use crate::commands::{CommandResult, Exit};
+use crate::commands::{CommandResult, Exit, export};
 use crate::printer::Printer;
 use crate::suggest;
 use crate::table::Column;
@@ -184,8 +183,7 @@ fn device(found: &Found, name: &str, printer: &Printer) -> Result<(), Diagnostic
 /// `export`: the solution in the form of the collection that its instance is from.
 pub(crate) fn export(args: &ExportArgs, instance: Instance, printer: &Printer) -> CommandResult {
     flags::check_replay(&args.replay.target, &[])?;
-    let existing = Existing::of(args.force);
-    artifact::check(&[&args.output], &[&args.replay.plan, &args.replay.model], existing)?;
+    export::check_output(args)?;
     let found = read(&args.replay.plan, instance)?;
     let devices = match &found.solution {
         Solution::Devices(devices) => Some(devices.as_slice()),
@@ -196,15 +194,6 @@ pub(crate) fn export(args: &ExportArgs, instance: Instance, printer: &Printer) -
         _ => Vec::new(),
     };
     let bytes = exporters::given_costs::write(&args.target, &found.instance, devices, &loads)?;
-    let length = bytes.len();
-    artifact::write_all(&[(args.output.clone(), bytes)], existing)?;
-    let file = args.output.display().to_string();
-    printer.talk(&format!("wrote {file}"));
-    printer.document(&json!({
-        "target": args.target,
-        "file": file,
-        "bytes": length,
-        "warnings": Vec::<DiagnosticDocument>::new(),
-    }));
-    Ok(Exit::DONE)
+    let export = Export { bytes, warnings: Vec::new() };
+    export::write(args, export, Vec::new(), printer)
 }

@@ -54,7 +54,7 @@ pub(crate) fn planned(
 ) -> Result<Option<Exit>, Diagnostic> {
     let (path, limit) = (args.model.clone(), args.limits.time_limit);
     let read = move |_: &dyn Fn(())| importers::instance(&path);
-    let read = watch.run(watch::after(limit), read, &mut |()| {})?;
+    let read = watch.run(watch::after(limit), read, &mut |()| {});
     match read.transpose()? {
         Some(Some(instance)) => {
             let instance = with_accelerators(instance, args.accelerators);

@@ -56,7 +56,7 @@ impl From<&Event<'_>> for Told {
 /// Solves the question and publishes what is found on the way.
 ///
 /// # Errors
-/// Those of `solve_observed`, and `no-thread`.
+/// Those of `solve_observed`.
 pub(super) fn solve(
     question: Question,
     watch: &Watch,
@@ -73,7 +73,7 @@ pub(super) fn solve(
     };
     let done = watch.run(watch::after(limit), work, &mut |told| {
         known.take(told, &instance, goal, publisher);
-    })?;
+    });
     publisher.rest();
     done.unwrap_or_else(|| Ok(known.answer(watch.is_cancelled())))
 }

@@ -17,7 +17,7 @@ use super::replay::OnModel;
 use super::searched::{keeping, within};
 use super::setting::Setting;
 use super::{ALGORITHM, document, layered, pins, words};
-use crate::commands::differences::{difference, of_plans};
+use crate::commands::differences::{difference, of_plans, within as within_itself};
 
 /// The name of a grid that no generator made.
 const CUSTOM: &str = "custom";
@@ -27,7 +27,7 @@ const CUSTOM: &str = "custom";
 pub(super) fn wrong(on: &OnModel<'_>) -> Vec<Diagnostic> {
     let document = on.document;
     let mut found = shapes(on);
-    match derived(document, on) {
+    match derived(document, on, &mut found) {
         Ok(derived) => found.extend(of_plans(document, &derived)),
         Err(error) => found.push(error),
     }
@@ -35,8 +35,24 @@ pub(super) fn wrong(on: &OnModel<'_>) -> Vec<Diagnostic> {
     found
 }
 
+/// What is wrong with a plan whatever it was made for: shapes, a schedule that does not exist or is
+/// not the grid that is stated, figures that contradict each other.
+pub(super) fn alone(on: &OnModel<'_>) -> Vec<Diagnostic> {
+    let mut found = shapes(on);
+    let schedule = on.training.schedule.as_str();
+    if schedule != CUSTOM {
+        match generated(schedule, &canonical(&on.plan.parallelism, &on.setting), &on.plan) {
+            Ok(grid) if on.plan.schedule.grid.as_ref() == Some(&grid) => {}
+            Ok(_) => found.push(difference("schedule.grid", "another one", schedule)),
+            Err(error) => found.push(error),
+        }
+    }
+    found.extend(on.document.cost.iter().flat_map(within_itself));
+    found
+}
+
 /// Degrees that the model or the cluster can't have.
-pub(super) fn shapes(on: &OnModel<'_>) -> Vec<Diagnostic> {
+fn shapes(on: &OnModel<'_>) -> Vec<Diagnostic> {
     let degrees = &on.plan.parallelism;
     let broken = shape::broken(&on.setting.model, degrees, on.training.global_batch);
     let illegal = |rule| Diagnostic { blame: Blame::IllegalPlan, ..rule };
@@ -53,14 +69,26 @@ pub(super) fn shapes(on: &OnModel<'_>) -> Vec<Diagnostic> {
     found
 }
 
-/// The document that the same degrees, stages and schedule make.
-fn derived(document: &PlanDocument, on: &OnModel<'_>) -> Result<PlanDocument, Diagnostic> {
+/// The document that the same degrees, stages and schedule make. A schedule that does not exist is
+/// found to be wrong, and the rest is derived from the grid that is stated.
+fn derived(
+    document: &PlanDocument,
+    on: &OnModel<'_>,
+    found: &mut Vec<Diagnostic>,
+) -> Result<PlanDocument, Diagnostic> {
     let schedule = on.training.schedule.as_str();
     let parallelism = canonical(&on.plan.parallelism, &on.setting);
-    let grid = match schedule {
-        CUSTOM => on.plan.schedule.grid.clone(),
-        name => Some(generated(name, &parallelism, &on.plan)?),
+    let made = match schedule {
+        CUSTOM => None,
+        name => match generated(name, &parallelism, &on.plan) {
+            Ok(grid) => Some(grid),
+            Err(error) => {
+                found.push(error);
+                None
+            }
+        },
     };
+    let grid = made.or_else(|| on.plan.schedule.grid.clone());
     let mut plan =
         Plan { parallelism, schedule: Schedule { grid, ..Schedule::default() }, ..on.plan.clone() };
     // What is said of each block is all there is.

@@ -3,7 +3,6 @@
 use cost_model::pipeline::judge_plan;
 use cost_model::pipeline::way::Contention;
 use cost_model::transformer::model::Offload;
-use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use exporters::Export;
 use exporters::svg::pipeline::PipelineSource;
@@ -15,9 +14,8 @@ use serde_json::json;
 
 use super::replay::{documents, exit, judged_again, read};
 use super::setting::Setting;
-use crate::artifact::{self, Existing};
 use crate::cli::ExportArgs;
-use crate::commands::{CommandResult, Exit};
+use crate::commands::{CommandResult, export};
 use crate::printer::Printer;
 use crate::suggest;
 
@@ -31,10 +29,7 @@ pub(crate) fn export(
     printer: &Printer,
 ) -> CommandResult {
     check_target(&args.target)?;
-    let existing = Existing::of(args.force);
-    let mut inputs = args.replay.target.problem.inputs(&args.replay.model);
-    inputs.push(&args.replay.plan);
-    artifact::check(&[&args.output], &inputs, existing)?;
+    export::check_output(args)?;
     let on = read(document, &args.replay)?;
     let (broken, _) = judged_again(&on);
     if !broken.is_empty() {
@@ -45,20 +40,7 @@ pub(crate) fn export(
     let bound = Nanos(document.cost.as_ref().map_or(0, |cost| cost.bound_ns));
     let schedule = on.training.schedule.as_str();
     let export = exported(&args.target, &on.setting, &on.plan, (schedule, bound))?;
-    let length = export.bytes.len();
-    artifact::write_all(&[(args.output.clone(), export.bytes)], existing)?;
-    let mut warnings = on.warnings;
-    warnings.extend(export.warnings);
-    printer.warnings(&warnings);
-    let file = args.output.display().to_string();
-    printer.talk(&format!("wrote {file}"));
-    printer.document(&json!({
-        "target": args.target,
-        "file": file,
-        "bytes": length,
-        "warnings": warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
-    }));
-    Ok(Exit::DONE)
+    export::write(args, export, on.warnings, printer)
 }
 
 /// The file of a target for a plan with the name of its schedule and its bound.

@@ -50,17 +50,17 @@ pub(super) fn stopped(watch: &Watch) -> Stop {
     if watch.is_cancelled() { Stop::Cancelled } else { Stop::Deadline }
 }
 
+/// Writes down what a search tells of.
+type Document<'d, P> = dyn Fn(&Better<P>) -> Result<Vec<u8>, Diagnostic> + 'd;
+
 /// Runs a search by its name, and publishes what it tells of, as documents.
-///
-/// # Errors
-/// `no-thread`.
 pub(super) fn follow<T: Send + 'static, P: Send + 'static>(
     (algorithm, args): (&'static str, &PlanArgs),
     watch: &Watch,
     publisher: &mut Publisher<'_>,
     work: impl FnOnce(&dyn Fn(Better<P>)) -> T + Send + 'static,
-    document: &dyn Fn(&Better<P>) -> Result<Vec<u8>, Diagnostic>,
-) -> Result<Followed<T, P>, Diagnostic> {
+    document: &Document<'_, P>,
+) -> Followed<T, P> {
     let started = Instant::now();
     let mut followed = Followed { done: None, last: None, trace: Vec::new() };
     publisher.started(algorithm);
@@ -74,11 +74,11 @@ pub(super) fn follow<T: Send + 'static, P: Send + 'static>(
         followed.last = Some(better);
     };
     let after = watch::after(args.limits.time_limit);
-    followed.done = watch.run(after, work, &mut take)?;
+    followed.done = watch.run(after, work, &mut take);
     publisher.rest();
     let end = followed.trace.last().map(|last| TracePoint { elapsed: started.elapsed(), ..*last });
     followed.trace.extend(end);
-    Ok(followed)
+    followed
 }
 
 /// A plan with what made it and its bound.

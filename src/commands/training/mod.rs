@@ -47,6 +47,8 @@ pub(crate) use answer::degrees;
 pub(crate) use compare::{compare, compare_plans};
 pub(crate) use export::export;
 pub(crate) use layered::bench as bench_layered;
+#[cfg(test)]
+pub(crate) use pins::FIELDS as PINS;
 pub(crate) use replay::{explain, simulate, verify};
 
 /// The name of the search on the command line.
@@ -129,7 +131,7 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
         Ok((setting.space()?, setting))
     };
     let after = watch::after(args.limits.time_limit);
-    let read: Option<Result<_, Diagnostic>> = watch.run(after, read, &mut |()| {})?;
+    let read: Option<Result<_, Diagnostic>> = watch.run(after, read, &mut |()| {});
     let (space, mut setting) = match read.transpose()? {
         _ if watch.is_cancelled() => return Ok(plan::interrupted(printer)),
         Some(read) => read,
@@ -155,7 +157,7 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
         Ok(escape::json(document.to_json()?).into_bytes())
     };
     let mut followed =
-        followed::follow((ALGORITHM, args), watch, &mut publisher, work, &document_of)?;
+        followed::follow((ALGORITHM, args), watch, &mut publisher, work, &document_of);
     let Ended { searched, front, wider, offload } =
         match (followed.done.take(), followed.last.take()) {
             (Some(ended), _) => ended,

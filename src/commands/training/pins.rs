@@ -12,7 +12,7 @@ use planner::parallelism::search_3d::space::{Again, Pins, Split};
 use crate::suggest;
 
 /// What can be fixed.
-const FIELDS: [&str; 13] = [
+pub(crate) const FIELDS: [&str; 13] = [
     "data",
     "tensor",
     "pipeline",

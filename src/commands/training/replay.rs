@@ -9,8 +9,8 @@ use cost_model::transformer::model::{Offload, judged, shape};
 use cost_model::transformer::rank_groups;
 use documents::diagnostic::DiagnosticDocument;
 use documents::digest;
-use documents::plan::PlanDocument;
 use documents::plan::training::TrainingDocument;
+use documents::plan::{PlanDocument, Reference};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::Plan;
 use ir::tensor::DType;
@@ -36,8 +36,10 @@ pub(super) struct OnModel<'d> {
     pub(super) plan: Plan,
     /// Of reading; where model, cluster or profile are others than it was made for, one each.
     pub(super) warnings: Vec<Diagnostic>,
-    /// Whether they are.
+    /// Whether they are, and may be.
     is_mismatched: bool,
+    /// Where they are and may not be, one each.
+    mismatches: Vec<Diagnostic>,
 }
 
 pub(super) fn read<'d>(
@@ -50,8 +52,24 @@ pub(super) fn read<'d>(
 /// Puts a plan on a model and the cluster of the flags.
 ///
 /// # Errors
-/// Those of the readers; `digest-mismatch`.
+/// Those of [`examined`]; `digest-mismatch`.
 pub(super) fn read_on<'d>(
+    document: &'d PlanDocument,
+    model: &Path,
+    target: &ReplayFlags,
+) -> Result<OnModel<'d>, Diagnostic> {
+    let mut on = examined(document, model, target)?;
+    match on.mismatches.is_empty() {
+        true => Ok(on),
+        false => Err(on.mismatches.swap_remove(0)),
+    }
+}
+
+/// Puts a plan on a model and a cluster of the names that it was made for, whatever their digests.
+///
+/// # Errors
+/// Those of the readers; `digest-mismatch` where names differ.
+fn examined<'d>(
     document: &'d PlanDocument,
     model: &Path,
     target: &ReplayFlags,
@@ -72,33 +90,35 @@ pub(super) fn read_on<'d>(
     if training.offloads_optimizer {
         setting.offload = Offload::Optimizer;
     }
-    let mut warnings = Vec::new();
+    let reference = |name: &str, digest| Reference { name: name.to_owned(), digest };
     let pairs = [
-        ("model", &document.model, digest::card(&setting.model)),
-        ("cluster", &document.cluster, digest::cluster(&setting.cluster)),
-        ("profile", &document.profile, setting.measured_by().digest),
+        ("model", &document.model, reference(&setting.model.name, digest::card(&setting.model))),
+        (
+            "cluster",
+            &document.cluster,
+            reference(&setting.cluster.name, digest::cluster(&setting.cluster)),
+        ),
+        ("profile", &document.profile, setting.measured_by()),
     ];
-    for (what, reference, found) in pairs {
-        if reference.digest == found {
-            continue;
-        }
+    let found = pairs.into_iter().filter(|(_, own, found)| own.digest != found.digest);
+    let mismatch = |(what, own, found): (&str, &Reference, Reference)| {
         let message = format!("the plan was made for another {what} than this one");
-        let mismatch = Diagnostic::input("digest-mismatch", message)
+        Diagnostic::input("digest-mismatch", message)
             .fact("what", what)
             .fact("field", format!("{what}.digest"))
-            .fact("stated", reference.digest.clone())
-            .fact("derived", found)
-            .fact("planned_for", reference.name.clone())
-            .hint(format!("give the {what} that it was made for, or add --allow-mismatch"));
-        if !target.allow_mismatch {
-            return Err(mismatch);
-        }
-        warnings.push(Diagnostic { severity: ir::diagnostic::Severity::Warning, ..mismatch });
-    }
-    let is_mismatched = !warnings.is_empty();
-    warnings.splice(0..0, std::mem::take(&mut setting.warnings));
-    let plan = document.to_training()?;
-    Ok(OnModel { setting, document, training, plan, warnings, is_mismatched })
+            .fact("stated", own.digest.clone())
+            .fact("derived", found.digest)
+            .fact("planned_for", own.name.clone())
+            .fact("name", found.name)
+            .hint(format!("give the {what} that it was made for, or add --allow-mismatch"))
+    };
+    let (allowed, mismatches) = replay::sorted(found.map(mismatch), target.allow_mismatch)?;
+    let is_mismatched = !allowed.is_empty();
+    let mut warnings = std::mem::take(&mut setting.warnings);
+    warnings.extend(allowed);
+    let plan = document.to_training();
+    let plan = plan.map_err(|error| mismatches.first().cloned().unwrap_or(error))?;
+    Ok(OnModel { setting, document, training, plan, warnings, is_mismatched, mismatches })
 }
 
 /// Refuses flags that ask for another run than the one that was planned, or for none that trains.
@@ -173,7 +193,7 @@ pub(super) fn setting(
 /// What breaks a rule, and the report where the plan runs at all.
 pub(super) fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>) {
     // On another problem than it was made for, a plan has other figures.
-    let mut broken = if on.is_mismatched { claims::shapes(on) } else { claims::wrong(on) };
+    let mut broken = if on.is_mismatched { claims::alone(on) } else { claims::wrong(on) };
     let costs = match on.setting.costs(&on.plan, on.setting.limit) {
         Ok(costs) => costs,
         Err(error) => {
@@ -209,12 +229,22 @@ pub(crate) fn verify(
     args: &ReplayArgs,
     printer: &Printer,
 ) -> CommandResult {
-    let on = read(document, args)?;
+    let mut on = examined(document, &args.model, &args.target)?;
+    let mismatches = std::mem::take(&mut on.mismatches);
+    if let Some(mismatch) = mismatches.first() {
+        // Is it wrong whatever it was made for?
+        on.is_mismatched = true;
+        if judged_again(&on).0.is_empty() {
+            return Err(mismatch.clone());
+        }
+        on.is_mismatched = false;
+    }
     let (mut broken, report) = judged_again(&on);
     // A bound is worth a search only where the rest is true.
     if broken.is_empty() && !on.is_mismatched {
         broken.extend(claims::bound(&on));
     }
+    broken.splice(0..0, mismatches);
     printer.warnings(&on.warnings);
     printer.warnings(&broken);
     printer.line(&match (broken.len(), &report) {

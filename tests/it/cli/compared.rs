@@ -135,9 +135,7 @@ fn impossible_settings_are_refused_at_once() {
             "bad-settings",
         ),
         (
-            format!(
-                "--tensor-model-parallel-size 8 --seq-length 2048 --micro-batch-size 3 --global-batch-size 32"
-            ),
+            "--tensor-model-parallel-size 8 --seq-length 2048 --micro-batch-size 3 --global-batch-size 32".to_string(),
             "bad-settings",
         ),
         (
@@ -145,9 +143,7 @@ fn impossible_settings_are_refused_at_once() {
             "bad-settings",
         ),
         (
-            format!(
-                "--pipeline-model-parallel-size 1048576 --tensor-model-parallel-size 1048576 --context-parallel-size 1048576 --micro-batch-size 1"
-            ),
+            "--pipeline-model-parallel-size 1048576 --tensor-model-parallel-size 1048576 --context-parallel-size 1048576 --micro-batch-size 1".to_string(),
             "bad-settings",
         ),
         (

@@ -76,7 +76,7 @@ fn quantised_weights_count_where_they_are_used() {
     let folder = folder();
     let awq = json!({"quant_method": "awq", "bits": 4, "group_size": 128});
     let dtype = ("torch_dtype", json!("bfloat16"));
-    folder.write("plain.json", &with(&[dtype.clone()]));
+    folder.write("plain.json", &with(std::slice::from_ref(&dtype)));
     folder.write("awq.json", &with(&[dtype, ("quantization_config", awq)]));
     let bytes = |name: &str| {
         let told = folder.run(&format!("import {name} --json")).exits(0).json();

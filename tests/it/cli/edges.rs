@@ -174,6 +174,14 @@ fn a_plan_must_keep_its_word() {
     stated(&|plan| plan["cost"]["bound_ns"] = json!(u32::MAX));
     stated(&|plan| plan["cost"]["gap"] = json!(0.5));
     verify(&|plan| plan["objective"] = json!("foo")).exits(3);
+    // Nor does another digest hide what is wrong, or make it so.
+    let zeros = json!("0".repeat(64));
+    let ran = verify(&|plan| plan["model"]["digest"] = zeros.clone()).exits(3);
+    assert!(ran.stderr.contains("error[digest-mismatch]"), "{}", ran.stderr);
+    stated(&|plan| {
+        plan["model"]["digest"] = zeros.clone();
+        plan["cost"]["gap"] = json!(0.5);
+    });
     let ran = verify(&|plan| plan["workload"]["batch"] = json!(0)).exits(3);
     assert!(ran.stderr.contains("other.json"), "{}", ran.stderr);
 }

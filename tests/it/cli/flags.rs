@@ -324,6 +324,10 @@ fn every_flag_of_the_help_is_in_the_table() {
     assert!(unknown.is_empty(), "{unknown:?}");
     let hidden: Vec<&&str> = known.iter().filter(|flag| !shown.contains(**flag)).collect();
     assert!(hidden.is_empty(), "the help does not show {hidden:?}");
+    // Flags with two uses show both.
+    let line = |flag: &str| help.lines().find(|line| line.contains(flag)).unwrap();
+    assert!(line("--pin <").contains("in a training run FIELD=VALUE"), "{help}");
+    assert!(line("--for <").contains("or any"), "{help}");
 }
 
 #[test]

@@ -214,3 +214,77 @@ fn an_answer_names_its_price_and_the_other_way() {
     assert!(ran.stdout.contains("priced op by op"), "{}", ran.stdout);
     assert!(ran.stdout.contains("--global-batch"), "{}", ran.stdout);
 }
+
+/// One op that no rule knows, 64 x 64 floats in and out, as ONNX writes it.
+fn unknown_op() -> Vec<u8> {
+    fn bytes(field: u8, own: &[u8]) -> Vec<u8> {
+        [&[field << 3 | 2, u8::try_from(own.len()).unwrap()], own].concat()
+    }
+    fn number(field: u8, own: u8) -> Vec<u8> {
+        vec![field << 3, own]
+    }
+    let extent = bytes(1, &number(1, 64));
+    let shape = bytes(2, &[extent.clone(), extent].concat());
+    let matrix = bytes(2, &bytes(1, &[number(1, 1), shape].concat()));
+    let value = |name: &str| [bytes(1, name.as_bytes()), matrix.clone()].concat();
+    let node = [(1, "x"), (2, "y"), (3, "odd"), (4, "Odd"), (7, "com.example")];
+    let node: Vec<u8> = node.iter().flat_map(|(id, own)| bytes(*id, own.as_bytes())).collect();
+    let graph =
+        [bytes(1, &node), bytes(2, b"g"), bytes(11, &value("x")), bytes(12, &value("y"))].concat();
+    let operators = |domain: &str, version| {
+        bytes(8, &[bytes(1, domain.as_bytes()), number(2, version)].concat())
+    };
+    [number(1, 8), bytes(7, &graph), operators("", 17), operators("com.example", 1)].concat()
+}
+
+/// Nothing is proved of times that were guessed, and the answer says so where people look.
+#[test]
+fn an_answer_that_rests_on_guesses_says_so_and_is_no_optimum() {
+    let folder = Folder::new(&diamond());
+    folder.write("cluster.yaml", CLUSTER);
+    std::fs::write(folder.path("odd.onnx"), unknown_op()).unwrap();
+    for objective in ["step-time", "max-load"] {
+        let line = format!("plan odd.onnx --cluster cluster.yaml --objective {objective}");
+        let told = folder.run(&line).exits(0).stdout;
+        let answer = told.split("priced op by op").next().unwrap();
+        let answer = answer.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(answer.contains("100 % of the ops have guessed times"), "{told}");
+        assert!(!answer.contains("optim"), "{told}");
+    }
+    let known = folder.run("plan model.json --algorithm single").exits(0).stdout;
+    assert!(known.contains("of this cost model") && !known.contains("guessed times"), "{known}");
+}
+
+/// Where the system starts no thread, the one that there is does all the work. Limits of processes
+/// do not bind root, so the run is another user's.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_without_threads_is_answered_all_the_same() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+
+    const NOBODY: u32 = 65_534;
+    let folder = Folder::new(&diamond());
+    folder.write("config.json", &super::training::config().to_string());
+    folder.write("cluster.yaml", CLUSTER);
+    folder.write("load.json", crate::given_costs::LOAD);
+    std::fs::copy(env!("CARGO_BIN_EXE_meshwright"), folder.path("program")).unwrap();
+    let all = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path("."), all).unwrap();
+    let is_root = std::fs::metadata(folder.path(".")).unwrap().uid() == 0;
+    for line in [
+        "plan model.json",
+        "plan load.json --algorithm milp --time-limit 2s",
+        "plan config.json --cluster cluster.yaml --global-batch 8 --sequence-length 512",
+        "plan config.json --cluster cluster.yaml --global-batch 8 --sequence-length 512 --threads 4",
+    ] {
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("ulimit -u 1; exec ./program {line}")]);
+        if is_root {
+            command.uid(NOBODY);
+        }
+        let output = command.current_dir(folder.path(".")).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{line}: {stderr}");
+    }
+}

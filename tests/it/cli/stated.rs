@@ -257,6 +257,48 @@ fn what_says_the_same_stays_legal() {
     assert!(n >= 100, "{n}");
 }
 
+/// A model, a cluster or a profile that changed since is no reason not to look at the plan: what is
+/// wrong besides is named, and a plan that is right but for them is not called illegal.
+#[test]
+fn a_plan_of_what_changed_since_is_looked_at_all_the_same() {
+    let folder = folder();
+    let verify = |plan: &Value| {
+        folder.write("other.json", &plan.to_string());
+        folder.run("verify other.json --model config.json --cluster cluster.yaml --json")
+    };
+    for part in ["model", "cluster", "profile"] {
+        let mut plan = plans(&folder)[0].clone();
+        plan[part]["digest"] = json!("0".repeat(64));
+        let told = verify(&plan).exits(3).json();
+        assert_eq!(told["error"]["code"], "digest-mismatch", "{told}");
+        plan["parallelism"]["tensor"] = json!(5);
+        plan["training"]["schedule"] = json!("nonsense");
+        plan["cost"]["step_time_s"] = json!(0.001);
+        let told = verify(&plan).exits(6).json()["violations"].clone();
+        assert_eq!(told[0]["code"], "digest-mismatch", "{told}");
+        for wrong in ["shape-rule", "training.schedule", "cost.step_time_s"] {
+            assert!(told.to_string().contains(wrong), "{wrong}: {told}");
+        }
+        // What has another name is another one.
+        plan[part]["name"] = json!("other");
+        assert_eq!(verify(&plan).exits(3).json()["error"]["code"], "digest-mismatch");
+    }
+}
+
+#[test]
+fn types_may_be_spelt_as_elsewhere() {
+    let folder = folder();
+    let line = "plan config.json --cluster cluster.yaml --global-batch 32 --sequence-length 2048";
+    folder.run(&format!("{line} --dtype float32 -o single.json")).exits(0);
+    let mut plan: Value = serde_json::from_str(&folder.read("single.json")).unwrap();
+    assert_eq!(plan["workload"]["dtype"], "fp32");
+    for (name, code) in [("f32", 0), ("torch.float32", 0), ("f16", 6), ("int32", 3)] {
+        plan["workload"]["dtype"] = json!(name);
+        folder.write("other.json", &plan.to_string());
+        folder.run("verify other.json --model config.json --cluster cluster.yaml").exits(code);
+    }
+}
+
 /// Written as a person would: degrees, blocks and a schedule, nothing derived.
 #[test]
 fn plans_written_by_hand_are_legal() {

@@ -12,7 +12,7 @@ use ir::units::Bytes;
 use ir::workload::Optimizer;
 
 use super::constants::Constants;
-use super::corrections::Corrections;
+use super::corrections::{Corrections, NONE};
 use super::run::Gradients;
 use super::system::System;
 
@@ -67,4 +67,30 @@ pub struct Pricing<'a> {
     pub limit: Option<Bytes>,
     /// What hosts keep.
     pub offload: Offload,
+}
+
+impl<'a> Pricing<'a> {
+    /// Of a run in bf16 with AdamW, by nominal costs, without limits.
+    #[must_use]
+    pub const fn unlimited(
+        model: &'a ModelCard,
+        system: &'a System,
+        stack: &'a Stack,
+        constants: &'a Constants,
+    ) -> Self {
+        Self {
+            model,
+            system,
+            stack,
+            constants,
+            corrections: &NONE,
+            dtype: DType::Bf16,
+            optimizer: Optimizer::AdamW,
+            gradients: Gradients::Half,
+            format: StateFormat::Megatron,
+            resident: 0.0,
+            limit: None,
+            offload: Offload::Nothing,
+        }
+    }
 }

@@ -7,14 +7,11 @@ use ir::plan::{Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
 use ir::units::Bytes;
 
-use ir::tensor::DType;
-use ir::workload::Optimizer;
-
 use super::*;
 use crate::pipeline::{judge_plan, way::Contention};
 use crate::stack::megatron_core;
 use crate::training_memory::{InFlight, RankShare, Reserve, TrainingRun};
-use crate::transformer::corrections::{Corrections, NONE};
+use crate::transformer::corrections::Corrections;
 use crate::transformer::run::Run;
 use crate::transformer::step::Timer;
 use crate::transformer::system::tests::a100;
@@ -97,18 +94,9 @@ fn pricing<'a>(
     constants: &'a Constants,
 ) -> Pricing<'a> {
     Pricing {
-        model,
-        system,
-        stack,
-        constants,
-        corrections: &NONE,
-        dtype: DType::Bf16,
-        optimizer: Optimizer::AdamW,
-        gradients: Gradients::Half,
-        format: StateFormat::Megatron,
         resident: 1e6,
         limit: Some(Bytes(80_000_000_000)),
-        offload: Offload::Nothing,
+        ..Pricing::unlimited(model, system, stack, constants)
     }
 }
 

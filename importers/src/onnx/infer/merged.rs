@@ -42,7 +42,7 @@ impl States<'_> {
         for (position, extent) in output.iter().enumerate() {
             let inner = product(output.get(position + 1..)?)?;
             let outer = inner.checked_mul(u128::from(*extent))?;
-            if inner > 0 && inner <= stride && span <= outer && stride % inner == 0 {
+            if inner > 0 && inner <= stride && span <= outer && stride.is_multiple_of(inner) {
                 fits.push((position, inner));
             }
         }
@@ -86,7 +86,7 @@ impl States<'_> {
         known
             .filter(|source| {
                 let whole = source.inside.checked_mul(self.batch.from);
-                whole.is_some_and(|whole| whole > 0 && growth.from % whole == 0)
+                whole.is_some_and(|whole| whole > 0 && growth.from.is_multiple_of(whole))
             })
             .min_by_key(|source| {
                 let is_same = match &order {

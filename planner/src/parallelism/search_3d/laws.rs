@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use cost_model::stack::{compiled, megatron_core, megatron_deepspeed_2021};
 use cost_model::transformer::constants::Constants;
-use cost_model::transformer::corrections::NONE;
-use cost_model::transformer::model::Offload;
 use cost_model::transformer::run::Gradients;
 use cost_model::transformer::system::System;
 use ir::card::{
@@ -13,10 +11,7 @@ use ir::card::{
     TransformerCard,
 };
 use ir::measured::GpuFacts;
-use ir::stack::Stack;
-use ir::tensor::DType;
 use ir::units::Bytes;
-use ir::workload::Optimizer;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -77,29 +72,6 @@ fn model(random: &mut SmallRng) -> ModelCard {
     }
 }
 
-/// Prices without limits.
-pub(super) fn pricing<'a>(
-    model: &'a ModelCard,
-    system: &'a System,
-    stack: &'a Stack,
-    constants: &'a Constants,
-) -> Pricing<'a> {
-    Pricing {
-        model,
-        system,
-        stack,
-        constants,
-        corrections: &NONE,
-        dtype: DType::Bf16,
-        optimizer: Optimizer::AdamW,
-        gradients: Gradients::Half,
-        format: StateFormat::Megatron,
-        resident: 0.0,
-        limit: None,
-        offload: Offload::Nothing,
-    }
-}
-
 /// A space that is small enough to judge all of it.
 fn space(random: &mut SmallRng) -> Space {
     let orders: Vec<Order> =
@@ -136,7 +108,7 @@ fn the_pruned_search_finds_what_judging_everything_finds() {
         let stack = [megatron_core(), megatron_deepspeed_2021(), compiled()][stack].clone();
         let constants = Constants::nominal(&stack);
         let space = space(&mut random);
-        let mut pricing = pricing(&model, &system, &stack, &constants);
+        let mut pricing = Pricing::unlimited(&model, &system, &stack, &constants);
         let one = Options { n_plans: 1, n_threads: 1, ..Options::default() };
         if random.random_bool(0.6) {
             // Between what nothing fits into and what everything does.
@@ -168,12 +140,9 @@ fn bounds_are_below_every_plan() {
         let constants = Constants::nominal(&stack);
         let space = space(&mut random);
         let pricing = Pricing {
-            corrections: &NONE,
-            dtype: DType::Bf16,
-            optimizer: Optimizer::AdamW,
             gradients: Gradients::Full,
             format: StateFormat::HalfGradients,
-            ..pricing(&model, &system, &stack, &constants)
+            ..Pricing::unlimited(&model, &system, &stack, &constants)
         };
         for own in bounded(&pricing, &space, &Options::default()) {
             let (all, _) = leaves(&own.shape, &space, model.n_blocks());
@@ -228,7 +197,7 @@ fn the_bound_is_below_every_cut() {
         let stack = [megatron_core(), compiled()][seed as usize % 2].clone();
         let constants = Constants::nominal(&stack);
         let space = space(&mut random);
-        let mut pricing = pricing(&model, &system, &stack, &constants);
+        let mut pricing = Pricing::unlimited(&model, &system, &stack, &constants);
         if random.random_bool(0.5) {
             let Some(least) = least::least(&pricing, &space, &Options::default()) else { continue };
             let factor = random.random_range(0.9..2.0);
@@ -284,7 +253,7 @@ fn what_is_left_out_is_never_better() {
         let stack = megatron_core();
         let constants = Constants::nominal(&stack);
         let free = Space { devices: vec![4], global_batch: 4, pins: Pins::default() };
-        let pricing = pricing(&model, &system, &stack, &constants);
+        let pricing = Pricing::unlimited(&model, &system, &stack, &constants);
         let cuts = Cuts::Ruled;
         let one = Options { n_plans: 1, n_threads: 1, cuts, ..Options::default() };
         let best = |space: &Space| solve(&pricing, space, &one).plans[0].step;
@@ -307,7 +276,7 @@ fn thirty_blocks_on_four_ranks_stay_thirty() {
     let system = system(4);
     let stack = megatron_core();
     let constants = Constants::nominal(&stack);
-    let pricing = pricing(&model, &system, &stack, &constants);
+    let pricing = Pricing::unlimited(&model, &system, &stack, &constants);
     let pins = Pins { pipeline: Some(4), orders: vec![Order::OneFOneB], ..Pins::default() };
     let space = Space { devices: vec![4], global_batch: 16, pins };
     for n_threads in [1, 3] {
@@ -328,7 +297,7 @@ fn the_thread_count_changes_nothing() {
         let system = system(2);
         let stack = compiled();
         let constants = Constants::nominal(&stack);
-        let pricing = pricing(&model, &system, &stack, &constants);
+        let pricing = Pricing::unlimited(&model, &system, &stack, &constants);
         let space = Space { devices: vec![2, 4], global_batch: 8, pins: Pins::default() };
         let with = |n_threads| {
             let found = solve(&pricing, &space, &Options { n_threads, ..Options::default() });

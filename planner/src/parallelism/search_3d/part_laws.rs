@@ -2,20 +2,17 @@
 
 use cost_model::stack::{compiled, megatron_core};
 use cost_model::transformer::constants::Constants;
-use cost_model::transformer::corrections::NONE;
 use cost_model::transformer::model::counts::n_parameters;
 use cost_model::transformer::model::stages::Stages;
 use cost_model::transformer::run::Gradients;
 use ir::card::part::{Grows, PartCard, PartPass, PartProduct};
 use ir::card::{BlockGroup, FeedForward, Head, ModelCard, StateFormat, TransformerCard};
 use ir::op::Product;
-use ir::tensor::DType;
 use ir::units::Bytes;
-use ir::workload::Optimizer;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::laws::{pricing, system};
+use super::laws::system;
 use super::space::{Pins, leaves};
 use super::*;
 use crate::parallelism::order::{Order, kept};
@@ -90,7 +87,7 @@ fn the_pruned_search_finds_what_judging_everything_finds() {
             global_batch: [2, 3, 4, 6][random.random_range(0..4)],
             pins: Pins { orders, ..Pins::default() },
         };
-        let mut pricing = pricing(&model, &system, &stack, &constants);
+        let mut pricing = Pricing::unlimited(&model, &system, &stack, &constants);
         if random.random_bool(0.6) {
             let Some(least) = least::least(&pricing, &space, &Options::default()) else { continue };
             let factor = random.random_range(0.9..2.0);
@@ -121,12 +118,9 @@ fn bounds_are_below_every_plan_and_no_parameter_is_lost() {
         let stack = megatron_core();
         let constants = Constants::nominal(&stack);
         let pricing = Pricing {
-            corrections: &NONE,
-            dtype: DType::Bf16,
-            optimizer: Optimizer::AdamW,
             gradients: Gradients::Full,
             format: StateFormat::HalfGradients,
-            ..pricing(&model, &system, &stack, &constants)
+            ..Pricing::unlimited(&model, &system, &stack, &constants)
         };
         let space = Space { devices: vec![4], global_batch: 4, pins: Pins::default() };
         for own in bounded(&pricing, &space, &Options::default()) {

@@ -10,6 +10,7 @@ use highs::{HighsModelStatus, RowProblem, Sense};
 
 use super::callback::{Hook, Listener};
 use super::program::Program;
+use crate::run::thread;
 
 /// Nodes that the solver counts; further ones are not asked for.
 const MOST_NODES: u64 = i32::MAX as u64;
@@ -107,9 +108,7 @@ pub(super) fn run<L: Listener>(
         let run = run_here(&program, start.as_deref(), mode, budget, &mut relay);
         let _ = send.send(Message::Done(run));
     };
-    if std::thread::Builder::new().name("highs".to_owned()).spawn(work).is_err() {
-        return NOTHING;
-    }
+    thread::start(std::thread::Builder::new().name("highs".to_owned()), work);
     let mut bound = f64::NEG_INFINITY;
     let mut stopped: Option<Instant> = None;
     loop {

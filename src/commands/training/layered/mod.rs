@@ -105,7 +105,7 @@ pub(super) fn plan(
         let document = document::of(&own, &told.plan.plan()?, Order::OneFOneB.name(), made_by)?;
         Ok(escape::json(document.to_json()?).into_bytes())
     };
-    let mut followed = follow((ALGORITHM, args), watch, publisher, work, &document_of)?;
+    let mut followed = follow((ALGORITHM, args), watch, publisher, work, &document_of);
     let (found, offload) = match (followed.done.take(), followed.last.take()) {
         (Some(done), _) => done?,
         (None, Some(told)) => {

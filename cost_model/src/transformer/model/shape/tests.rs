@@ -32,7 +32,9 @@ type Change = fn(&mut Parallelism);
 /// What is refused, with the nearest values that work; each derived by hand.
 #[test]
 fn each_rule_names_the_field_the_limit_and_the_nearest_values() {
-    let cases: &[(u64, Change, &str, u64, &str, &[&str])] = &[
+    /// Batch, change, field, value, limit, nearest values.
+    type Case<'c> = (u64, Change, &'c str, u64, &'c str, &'c [&'c str]);
+    let cases: &[Case<'_>] = &[
         // 40 heads and 8 of keys and values: 1, 2, 4, 8 and 40 share both out.
         (0, |d| d.tensor = 5, "tensor", 5, "40 heads, 8 of keys and values", &["4", "8"]),
         (0, |d| d.tensor = 20, "tensor", 20, "40 heads", &["8", "40"]),
