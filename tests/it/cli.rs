@@ -18,6 +18,7 @@ mod layered;
 mod mapped;
 mod pinned_documents;
 mod priced;
+mod regress;
 mod search_ends;
 mod stated;
 mod stated_ops;
