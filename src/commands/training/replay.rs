@@ -328,7 +328,7 @@ fn print_ranks(on: &OnModel<'_>, report: &Report, printer: &Printer) {
     let columns = [
         Column::Number("rank"),
         Column::Text("blocks"),
-        Column::Number("computes"),
+        Column::Number("computes, updates"),
         Column::Number("waits for links"),
         Column::Number("idles"),
         Column::Number("peak"),

@@ -26,6 +26,10 @@ use crate::load;
 use crate::printer::Printer;
 use crate::table::Column;
 
+/// What is not known of a step on measured layers.
+const NO_INTERVAL: &str =
+    "no interval: steps on measured layers were not judged against measured steps";
+
 /// Other degrees that are shown.
 const SHOWN: usize = 5;
 
@@ -115,6 +119,7 @@ impl<'a> Answer<'a> {
             ));
         }
         printer.line(&self.sentence());
+        printer.line(NO_INTERVAL);
     }
 
     fn print_ranks(&self, printer: &Printer) {
