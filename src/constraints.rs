@@ -72,27 +72,44 @@ pub(crate) fn list(flags: &ProblemFlags, request: &mut RequestDocument) -> Resul
 ///
 /// # Errors
 /// `no-match` for a pattern without an op, `unknown-device` for a device that the cluster does not
-/// have, `bad-constraint` for a constraint without `=`.
+/// have, `bad-constraint` for a constraint without `=`; `bad-plan` where a plan states it.
 pub(crate) fn resolve(
     request: &RequestDocument,
+    flags: &ProblemFlags,
     graph: &Graph,
     cluster: &Cluster,
 ) -> Result<Constraints, Diagnostic> {
     let resolver = Resolver { graph, cluster };
+    let pairs = |name: &str, list: &[String]| -> Result<Vec<_>, Diagnostic> {
+        let mut pairs = Vec::new();
+        for text in list {
+            let (pattern, devices) = split(name, text)?;
+            pairs.extend(resolver.pairs(pattern, &devices)?);
+        }
+        Ok(pairs)
+    };
+    let together = |patterns: &Vec<String>| {
+        resolver.together(&patterns.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let stated = |member: &'static str, list: &[String]| {
+        let is_asked = flags.constraints.is_some() || !list.is_empty();
+        move |error: Diagnostic| if is_asked { error } else { of_plan(member, error) }
+    };
     let mut constraints = Constraints::default();
-    for flag in &request.pin {
-        let (pattern, devices) = split("--pin", flag)?;
-        constraints.pins.extend(resolver.pairs(pattern, &devices)?);
-    }
-    for flag in &request.forbid {
-        let (pattern, devices) = split("--forbid", flag)?;
-        constraints.forbids.extend(resolver.pairs(pattern, &devices)?);
-    }
-    for patterns in &request.colocate {
-        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
-        constraints.colocate.push(resolver.together(&patterns)?);
-    }
+    constraints.pins = pairs("--pin", &request.pin).map_err(stated("request.pin", &flags.pin))?;
+    constraints.forbids =
+        pairs("--forbid", &request.forbid).map_err(stated("request.forbid", &flags.forbid))?;
+    let groups: Result<Vec<_>, Diagnostic> = request.colocate.iter().map(together).collect();
+    constraints.colocate = groups.map_err(stated("request.colocate", &flags.colocate))?;
     Ok(constraints)
+}
+
+/// A constraint that no flag has asked for stands in a plan.
+fn of_plan(member: &'static str, error: Diagnostic) -> Diagnostic {
+    let message = format!("member `{member}` of the plan: {}", error.message);
+    Diagnostic::input("bad-plan", message)
+        .fact("member", member)
+        .hint("give the model and the cluster that it was planned for, or correct the member")
 }
 
 fn split<'a>(name: &str, flag: &'a str) -> Result<(&'a str, Vec<&'a str>), Diagnostic> {

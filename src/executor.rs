@@ -1,6 +1,8 @@
 //! Executors by their names on the command line.
 
 use clap::ValueEnum;
+use ir::diagnostic::Diagnostic;
+use ir::workload::Workload;
 
 /// Executors whose limits a plan can be kept to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -58,6 +60,23 @@ impl Executor {
             Self::Any => "any",
         }
     }
+}
+
+/// Refuses micro-batches for an executor that has none: by a device map, each batch goes through the
+/// model whole, one device after the other, and what a pipeline would cost is not what runs.
+///
+/// # Errors
+/// `whole-batches`.
+pub(crate) fn check_batches(target: &str, workload: &Workload) -> Result<(), Diagnostic> {
+    let n_micro_batches = workload.n_micro_batches();
+    if target != Executor::Accelerate.target() || n_micro_batches <= 1 {
+        return Ok(());
+    }
+    let message = format!("{target} runs each batch whole and has no micro-batches");
+    Err(Diagnostic::usage("whole-batches", message)
+        .fact("target", target)
+        .fact("micro_batches", n_micro_batches)
+        .hint("leave out --micro-batch, or plan without --for and --export accelerate"))
 }
 
 #[cfg(test)]

@@ -12,12 +12,11 @@ use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::op::Work;
 use ir::profile::Profile;
-use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer, Workload};
 
 use crate::cli::{ModelFlags, ObjectiveName, ProblemFlags};
-use crate::executor::Executor;
-use crate::{artifact, constraints, input_file, model_flags, one_host, request};
+use crate::executor::{self, Executor};
+use crate::{artifact, constraints, element_type, input_file, model_flags, one_host, request};
 
 /// A problem with what was learned on the way to it.
 pub(crate) struct Loaded {
@@ -85,6 +84,9 @@ pub(crate) fn problem(
 ) -> Result<Loaded, Diagnostic> {
     let workload = workload(flags);
     let request = request::of_problem(flags, executor)?;
+    // What nobody has named may be replaced by what the devices have.
+    let is_free = workload.mode == Mode::Training && flags.model.dtype.is_none();
+    let request = Asked { request, is_free };
     annotated(model, flags, self::objective(objective)?, request, workload)
 }
 
@@ -105,25 +107,38 @@ pub(crate) fn problem_of_plan(
         batch: flags.model.batch.or(planned.batch),
         micro_batch: flags.model.micro_batch.or(planned.micro_batch),
     };
-    annotated(model, flags, objective, request::merged(flags, request)?, workload)
+    let request = Asked { request: request::merged(flags, request)?, is_free: false };
+    annotated(model, flags, objective, request, workload)
+}
+
+/// A request, and whether the element type is free.
+struct Asked {
+    request: RequestDocument,
+    is_free: bool,
 }
 
 fn annotated(
     model: &Path,
     flags: &ProblemFlags,
     objective: Objective,
-    request: RequestDocument,
-    workload: Workload,
+    Asked { request, is_free }: Asked,
+    mut workload: Workload,
 ) -> Result<Loaded, Diagnostic> {
+    check_optimizer(flags, &workload)?;
     let mut options = model_flags::options(&request::model_flags(&flags.model, &request))?;
-    options.dtype = workload.dtype;
     options.batch = workload.micro_batch.or(workload.batch);
     options.trains = workload.mode == Mode::Training;
     // The cluster is small: a slip in it is found before a large model is read.
-    let (given, strange) = match flags.cluster.as_deref().map(cluster).transpose()? {
+    let (given, mut strange) = match flags.cluster.as_deref().map(cluster).transpose()? {
         Some((given, strange)) => (Some(given), strange),
         None => (None, Vec::new()),
     };
+    if let Some(cluster) = given.as_ref().filter(|_| is_free) {
+        let (dtype, replaced) = element_type::usual(cluster);
+        workload.dtype = Some(dtype);
+        strange.extend(replaced);
+    }
+    options.dtype = workload.dtype;
     let Import { graph, cluster, summary, mut warnings } = import(model, &options)?;
     warnings.extend(strange);
     check_work(&graph)?;
@@ -139,7 +154,8 @@ fn annotated(
     };
     let (graph, noted) = cost_model::workload::apply(graph, &workload)?;
     warnings.extend(noted);
-    let mut constraints = constraints::resolve(&request, &graph, &cluster)?;
+    warnings.extend(element_type::check(&graph, &cluster, flags.model.dtype)?);
+    let mut constraints = constraints::resolve(&request, flags, &graph, &cluster)?;
     let executor = request.executor.as_deref().and_then(Executor::named);
     if let Some(executor) = executor.filter(|executor| *executor != Executor::Any) {
         let mut known = exporters::targets().iter().map(|row| row.name);
@@ -148,6 +164,7 @@ fn annotated(
             return Err(Diagnostic::usage("not-for-placements", message)
                 .hint("plan a training run with --global-batch, or use --for accelerate"));
         }
+        executor::check_batches(executor.target(), &workload)?;
         constraints.colocate.extend(exporters::colocation(executor.target(), &graph)?);
         warnings.extend(one_host::restrict(executor, &graph, &cluster, &mut constraints));
     }
@@ -168,6 +185,15 @@ fn annotated(
             .hint("give the graph of a model; `meshwright import` says what a file holds"));
     }
     Ok(Loaded { problem, summary, profile, request, warnings })
+}
+
+/// Refuses an optimizer where nothing is trained.
+fn check_optimizer(flags: &ProblemFlags, workload: &Workload) -> Result<(), Diagnostic> {
+    if flags.optimizer.is_none() || workload.mode == Mode::Training {
+        return Ok(());
+    }
+    Err(Diagnostic::usage("not-for-inference", "`--optimizer` has no effect on inference")
+        .hint("leave it out, or add --workload training"))
 }
 
 /// Reads a cluster file, with warnings of what is strange about it.
@@ -210,7 +236,7 @@ fn objective(name: ObjectiveName) -> Result<Objective, Diagnostic> {
 fn workload(flags: &ProblemFlags) -> Workload {
     let mode = flags.workload.map_or(Mode::Inference, Mode::from);
     let usual = match mode {
-        Mode::Training => Some(DType::Bf16),
+        Mode::Training => Some(element_type::USUAL),
         Mode::Inference => None,
     };
     Workload {

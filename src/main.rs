@@ -5,6 +5,7 @@ mod bench_flags;
 mod cli;
 mod commands;
 mod constraints;
+mod element_type;
 mod escape;
 mod executor;
 mod failure;

@@ -49,7 +49,10 @@ impl Incumbent<'_> {
     }
 
     fn line(&self) -> String {
-        let gap = self.gap().map_or("unknown".to_owned(), |gap| format!("{:.2} %", gap * 100.0));
+        let gap = self.gap().map_or("unknown".to_owned(), |gap| {
+            // Rounded up: what is said is never less than what is.
+            format!("{:.2} %", (gap * 10_000.0).ceil() / 100.0)
+        });
         format!(
             "{:.3} s  {} {}  bound {}  gap {gap}  {}",
             self.elapsed.as_secs_f64(),

@@ -109,6 +109,8 @@ pub struct OpTypeSummary {
 enum Reader {
     /// A graph, perhaps with a cluster.
     Model(fn(&dyn Source, &str, &ImportOptions) -> Result<Import, Diagnostic>),
+    /// The same, of a format whose files say too little to be planned.
+    Checked(fn(&dyn Source, &str, &ImportOptions) -> Result<Import, Diagnostic>),
     /// An instance of another planner's collection.
     Benchmark(benchmark::Reader),
 }
@@ -132,6 +134,13 @@ pub struct Format {
     /// One line for people.
     pub summary: &'static str,
     read: Reader,
+}
+
+impl Format {
+    /// Whether its files can be planned.
+    pub(crate) fn is_planned(&self) -> bool {
+        !matches!(self.read, Reader::Checked(_))
+    }
 }
 
 /// Every format, in the order in which they are listed.
@@ -181,25 +190,25 @@ static FORMATS: &[Format] = &[
         name: "torch-export",
         extensions: &["pt2"],
         summary: "`torch.export` archive (checked only, cannot be planned yet)",
-        read: Reader::Model(torch_export::read),
+        read: Reader::Checked(torch_export::read),
     },
     Format {
         name: "execution-trace",
         extensions: &["json"],
         summary: "PyTorch ExecutionTrace (checked only, cannot be planned yet)",
-        read: Reader::Model(execution_trace::read),
+        read: Reader::Checked(execution_trace::read),
     },
     Format {
         name: "chakra",
         extensions: &["et"],
         summary: "MLCommons Chakra trace (checked only, cannot be planned yet)",
-        read: Reader::Model(chakra::read),
+        read: Reader::Checked(chakra::read),
     },
     Format {
         name: "schedule",
         extensions: &["csv"],
         summary: "torch pipelining schedule (checked only, cannot be planned yet)",
-        read: Reader::Model(schedule_csv::read),
+        read: Reader::Checked(schedule_csv::read),
     },
 ];
 
@@ -332,7 +341,7 @@ fn read_sniffed(
     options: &ImportOptions,
 ) -> Result<Content, Diagnostic> {
     match sniff::format(source, name)?.read {
-        Reader::Model(read) => {
+        Reader::Model(read) | Reader::Checked(read) => {
             let import = read(source, &stem(name), options)?;
             sound::graph(&import.graph)?;
             Ok(Content::Model(Box::new(import)))

@@ -70,14 +70,15 @@ fn json_format(source: &dyn Source) -> Result<&'static str, Diagnostic> {
     } else {
         Err(Diagnostic::input(
             "unknown-format",
-            "this JSON file is no model config, instance or execution trace",
+            "this JSON file is no model config and no instance",
         )
-        .hint("a config has `model_type`, an instance `ops` and `devices` (or `nodes` and `maxFPGAs` or `maxDevices`), a trace `schema` and `nodes`"))
+        .hint("a config has `model_type`, an instance `ops` and `devices` (or `nodes` and `maxFPGAs` or `maxDevices`)"))
     }
 }
 
 fn unknown() -> Diagnostic {
-    let names: Vec<String> = formats().iter().map(|f| f.name.to_owned()).collect();
+    let names: Vec<String> =
+        formats().iter().filter(|f| f.is_planned()).map(|f| f.name.to_owned()).collect();
     Diagnostic::input("unknown-format", "the file has none of the known formats")
         .hint(format!("give a file of one of these formats: {}", names.join(", ")))
         .fact("formats", names)

@@ -24,6 +24,18 @@ pub enum Optimizer {
     Adafactor,
 }
 
+impl Optimizer {
+    /// Its name on the command line and in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AdamW => "adamw",
+            Self::Sgd => "sgd",
+            Self::Adafactor => "adafactor",
+        }
+    }
+}
+
 /// What is planned for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Workload {

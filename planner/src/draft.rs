@@ -70,7 +70,7 @@ impl Draft {
             .cloned()
             .unwrap_or_else(|| Placement { device: vec![None; problem.n_ops()] });
         let mut plan = match self.schedule.as_deref() {
-            Some(Orders::Full(schedule)) => plan_of(placement, schedule.clone()),
+            Some(Orders::Full(schedule)) => plan_of(problem, placement, schedule.clone()),
             Some(Orders::Ops(orders)) => finish(problem, placement, Some(orders.clone())),
             None => finish(problem, placement, None),
         };
@@ -84,9 +84,11 @@ impl Draft {
     }
 }
 
-fn plan_of(placement: Placement, schedule: Schedule) -> Plan {
+fn plan_of(problem: &Problem, placement: Placement, schedule: Schedule) -> Plan {
+    // The graph holds all micro-batches; the count is for the reader.
+    let n_micro_batches = problem.workload.n_micro_batches();
     Plan {
-        parallelism: Parallelism::default(),
+        parallelism: Parallelism { n_micro_batches, ..Parallelism::default() },
         partition: Partition::whole(),
         placement,
         experts: Experts::default(),
@@ -123,7 +125,7 @@ pub fn finish(problem: &Problem, placement: Placement, orders: Option<Vec<Vec<Op
     };
     let channels = Sweep::new(problem, &placement, &orders, &position).run();
     let actions = orders.into_iter().map(|ops| ops.into_iter().map(Action::Op).collect()).collect();
-    plan_of(placement, Schedule { actions, channels, after: Vec::new(), grid: None })
+    plan_of(problem, placement, Schedule { actions, channels, after: Vec::new(), grid: None })
 }
 
 fn positions(problem: &Problem, order: &[OpId]) -> Vec<usize> {

@@ -191,14 +191,13 @@ fn unbalanced(text: &str) -> Diagnostic {
 
 /// The error for a row that can't plan models op by op.
 fn for_instances(entry: &Entry) -> Diagnostic {
-    let names = entries().iter().filter(|entry| entry.build.is_some()).map(|entry| entry.name);
     let what = match entry.training {
         Some(_) => "plans training runs (--global-batch)",
         None => "solves instances with given costs",
     };
     let message = format!("`{}` {what}, not models op by op", entry.name);
     Diagnostic::usage("not-for-models", message)
-        .hint(format!("use one of {}", names.collect::<Vec<_>>().join(", ")))
+        .hint("leave --algorithm out, or name auto, which tries all that fit the model")
 }
 
 fn unknown(code: &'static str, what: &'static str, name: &str, known: &[&str]) -> Diagnostic {

@@ -43,7 +43,7 @@ pub(crate) fn run(args: &CalibrateArgs, printer: &Printer) -> CommandResult {
     let document = ProfileDocument::from_ir(profile);
     let text = documents::json::pretty(&document)?;
     // What could not be read back would be lost with the measurements.
-    let back = importers::profile::parse(&text, &args.output.display().to_string())?;
+    let back = importers::profile::parse(&text, "").map_err(|error| unbelieved(&error, &inputs))?;
     if documents::digest::profile(&back) != documents::digest::profile(profile) {
         let message = "the profile does not read back as it was written";
         return Err(Diagnostic::error(Blame::Internal, "internal", message));
@@ -73,6 +73,17 @@ pub(crate) fn run(args: &CalibrateArgs, printer: &Printer) -> CommandResult {
         "run": { "written": [path] },
     }));
     Ok(Exit::DONE)
+}
+
+/// That what the rows say is out of the range of hardware.
+fn unbelieved(error: &Diagnostic, inputs: &[&Path]) -> Diagnostic {
+    let message = format!("the rows give what no hardware has: {}", error.message);
+    let facts = error.facts.iter().filter(|(name, _)| *name != "file").cloned();
+    let mut told = Diagnostic::input("unlikely-rows", message).fact("files", source(inputs));
+    told.facts.extend(facts);
+    told.hint(
+        "check the units of the columns: a name ends with its own, such as time_us or time_ms",
+    )
 }
 
 /// What the files of kernels, transfers and collectives say; without files, the base.

@@ -36,6 +36,23 @@ struct Figures {
     warnings: Vec<Diagnostic>,
 }
 
+/// Refuses what only a plan that is judged again could honour.
+fn check_flags(args: &CompareArgs) -> Result<(), Diagnostic> {
+    if args.model.is_some() {
+        return Ok(());
+    }
+    let mut flags = instance::given(&args.target.problem);
+    flags.push(("--allow-mismatch", args.target.allow_mismatch));
+    let given: Vec<&str> = flags.into_iter().filter(|(_, is)| *is).map(|(flag, _)| flag).collect();
+    if given.is_empty() {
+        return Ok(());
+    }
+    let given = given.join(", ");
+    let message = format!("without --model, {given} has no effect: plans are taken as they state");
+    Err(Diagnostic::usage("needs-model", message)
+        .hint(format!("add --model, or leave out {given}")))
+}
+
 /// An op that runs elsewhere in the second plan.
 struct Move<'a> {
     op: &'a str,
@@ -49,6 +66,7 @@ pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
     {
         return instance::compare(args, instance, printer);
     }
+    check_flags(args)?;
     if let Some((launcher, text)) = replay::settings(&args.a) {
         return training::compare(launcher, &text, &replay::document(&args.b)?, args, printer);
     }

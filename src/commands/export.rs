@@ -9,9 +9,9 @@ use crate::artifact::{self, Existing};
 use crate::cli::{ExportArgs, ReplayArgs};
 use crate::commands::report::Rows;
 use crate::commands::{CommandResult, Exit, instance, replay, training, violations};
-use crate::escape;
 use crate::printer::Printer;
 use crate::suggest;
+use crate::{escape, executor};
 
 pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
     if let Some(instance) = importers::instance(&args.replay.model)? {
@@ -25,6 +25,7 @@ pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
     check_output(args)?;
     let ReplayArgs { model, target, .. } = &args.replay;
     let on = replay::on_problem(&document, model, target)?;
+    executor::check_batches(&args.target, &on.loaded.problem.workload)?;
     let broken = violations::of(&on);
     if !broken.is_empty() {
         return Ok(violations::verdict(&on, &broken, Rows::of(target.all), printer));

@@ -23,6 +23,7 @@ mod replay;
 mod report;
 mod serve;
 mod simulate;
+mod slips;
 mod stated;
 mod structure;
 mod support;

@@ -20,6 +20,7 @@ use crate::cli::{PlanArgs, VERSION};
 use crate::commands::report::{self, Rows};
 use crate::commands::trust::Trust;
 use crate::commands::{Exit, import};
+use crate::element_type;
 use crate::load::{self, Loaded};
 use crate::printer::{Format, Printer};
 use crate::table::Column;
@@ -64,6 +65,9 @@ pub(crate) fn print(
     let devices = load::describe(&problem.cluster);
     printer.line(&import::sentence(&problem.graph.name, &loaded.summary));
     printer.line(&format!("{}: {devices}{nominal}", problem.cluster.name));
+    let named = args.problem.model.dtype;
+    let words = element_type::words(&problem.graph, &problem.workload, named);
+    words.iter().for_each(|words| printer.line(words));
     if rows == Rows::All {
         printer.text("\n");
         attempts(problem, outcome, printer);
@@ -76,15 +80,21 @@ pub(crate) fn print(
 }
 
 /// Prints why there is no plan, and what was tried where that was more than one recipe.
-pub(crate) fn print_failure(none: &NoPlan, printer: &Printer) -> Exit {
+///
+/// What is strange about the problem is told first: it may be why.
+pub(crate) fn print_failure(none: &NoPlan, warnings: &[Diagnostic], printer: &Printer) -> Exit {
     let exit = none.diagnostic.blame.exit_code();
     if printer.format == Format::Json {
         let error = DiagnosticDocument { exit_code: Some(exit), ..(&none.diagnostic).into() };
         let attempts: Vec<_> =
             none.attempts.iter().map(|a| attempt(a, Objective::StepTime)).collect();
-        printer.document(&json!({ "error": error, "exit_code": exit, "attempts": attempts }));
+        let warnings: Vec<_> = warnings.iter().map(DiagnosticDocument::from).collect();
+        printer.document(&json!({
+            "error": error, "exit_code": exit, "attempts": attempts, "warnings": warnings,
+        }));
         return Exit(exit);
     }
+    printer.warnings(warnings);
     if none.attempts.len() > 1 {
         let columns =
             [Column::Name("algorithm"), Column::Number("planned in"), Column::Text("result")];
@@ -208,7 +218,7 @@ fn elapsed(duration: Duration) -> String {
 }
 
 /// The gap, rounded up: what is said is never less than what is. From 10 times on as a factor.
-fn percent(value: Nanos, bound: Nanos) -> String {
+pub(super) fn percent(value: Nanos, bound: Nanos) -> String {
     let above = u128::from(value.get().saturating_sub(bound.get()));
     let bound = u128::from(bound.get());
     if above == 0 {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use exporters::Source;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Nanos;
+use planner::placement::auto::DEFAULT_TIME;
 use planner::recipe::Recipe;
 use planner::run::{Budget, Event, Outcome, Request, solve};
 
@@ -19,12 +20,12 @@ use crate::commands::outcome::{self, Solved};
 use crate::commands::plot::{self, Unit};
 use crate::commands::trust::Trust;
 use crate::commands::{CommandResult, Exit, export, instance, narrower, training};
-use crate::interrupt;
 use crate::load::{self, Loaded};
 use crate::modes::{self, Mode};
 use crate::printer::Printer;
 use crate::publisher::{Follow, Incumbent, Publisher};
 use crate::watch::Watch;
+use crate::{executor, interrupt};
 
 pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let start = Instant::now();
@@ -54,9 +55,14 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
         Some(loaded) => loaded,
         None => return Err(late()),
     };
+    let usual = usual_time(args, start);
+    for (target, _) in &exports {
+        executor::check_batches(target, &loaded.problem.workload)?;
+    }
     let request = Request {
         recipe,
-        budget: Budget { time: watch.left(), nodes: args.limits.node_budget },
+        budget: Budget { time: watch.left().or(usual), nodes: args.limits.node_budget },
+        is_usual_time: usual.is_some(),
         gap: args.limits.gap.unwrap_or(0.0),
         seed: args.limits.seed,
         threads: args.limits.threads.map_or(0, NonZeroUsize::get),
@@ -77,7 +83,7 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
             none.diagnostic.hints.extend(outcome::other_way(&loaded.problem));
             let narrower = narrower::hint(args, &loaded, &request, &none, (start, read));
             none.diagnostic.hints.extend(narrower);
-            return Ok(outcome::print_failure(&none, printer));
+            return Ok(outcome::print_failure(&none, &loaded.warnings, printer));
         }
     };
     outcome.warnings.iter_mut().for_each(|warning| name_limit(args, warning));
@@ -109,6 +115,16 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let solved = Solved { plan, trust, elapsed, warnings, written };
     outcome::print(args, &loaded, &outcome, &solved, printer)?;
     Ok(Exit::DONE)
+}
+
+/// The time of a run that was given no limit, counted from its first byte; what reads a model for
+/// long has some left all the same.
+fn usual_time(args: &PlanArgs, start: Instant) -> Option<Duration> {
+    const LEAST: Duration = Duration::from_secs(5);
+    let limits = &args.limits;
+    let is_given = limits.time_limit.is_some() || limits.node_budget.is_some();
+    let is_free = args.algorithm != "auto" || is_given || limits.deterministic;
+    (!is_free).then(|| DEFAULT_TIME.saturating_sub(start.elapsed()).max(LEAST))
 }
 
 /// What the flags ask for of a model.

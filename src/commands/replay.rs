@@ -15,6 +15,7 @@ use ir::workload::{Mode, Optimizer, Workload};
 use planner::recipe::Recipe;
 
 use crate::cli::ReplayFlags;
+use crate::commands::slips;
 use crate::flag_values;
 use crate::input_file;
 use crate::load::{self, Loaded};
@@ -159,11 +160,16 @@ pub(crate) fn examined(
     flags: &ReplayFlags,
 ) -> Result<OnProblem, Diagnostic> {
     let planned = (workload(&document.workload)?, &document.request);
-    let mut loaded = load::problem_of_plan(model, &flags.problem, planned, objective(document)?)?;
+    let goal = objective(document)?;
+    let mut loaded = load::problem_of_plan(model, &flags.problem, planned.clone(), goal)?;
     let mut warnings = std::mem::take(&mut loaded.warnings);
     let problem = &loaded.problem;
     let found = document.mismatches(&problem.graph, &problem.cluster, &loaded.profile);
-    let (allowed, mismatches) = sorted(found.into_iter().map(advised), flags.allow_mismatch)?;
+    let told = |mismatch: Diagnostic| match !flags.allow_mismatch && is_of(&mismatch, "model") {
+        true => slips::named(advised(mismatch), document, &planned.0, model, &flags.problem),
+        false => advised(mismatch),
+    };
+    let (allowed, mismatches) = sorted(found.into_iter().map(told), flags.allow_mismatch)?;
     let is_mismatched = !allowed.is_empty();
     warnings.extend(allowed);
     let plan = document.to_ir(&problem.graph, &problem.cluster);
@@ -192,6 +198,11 @@ pub(crate) fn sorted(
         Some(other) => Err(other.clone()),
         None => Ok((Vec::new(), found)),
     }
+}
+
+/// Whether a mismatch is of this part.
+fn is_of(mismatch: &Diagnostic, part: &str) -> bool {
+    mismatch.facts.iter().any(|(name, value)| *name == "what" && *value == Value::from(part))
 }
 
 /// With the flags that decide the part that differs.

@@ -8,7 +8,56 @@ use serde_json::json;
 use crate::commands::Exit;
 use crate::commands::replay::OnProblem;
 use crate::commands::report::Rows;
+use crate::interrupt;
 use crate::printer::Printer;
+
+/// The code of a claim that was neither proved again nor refuted.
+const UNCHECKED: &str = "unchecked-proof";
+
+/// A stated bound that no search has proved again and nothing contradicts; `search` says what was
+/// tried.
+pub(crate) fn unchecked(field: &str, stated: u64, derived: u64, search: String) -> Diagnostic {
+    let message = format!("`{field}` states {stated}, and only {derived} was proved again");
+    Diagnostic::error(Blame::NotFound, UNCHECKED, message)
+        .fact("field", field)
+        .fact("stated", stated)
+        .fact("derived", derived)
+        .fact("search", search)
+        .hint(
+            "believe the plan and its value, but not the bound; plan again for one that is proved",
+        )
+}
+
+/// Whether a plan with these findings is legal; `None` where all that speaks against it is a claim
+/// that was not checked.
+pub(crate) fn is_legal(found: &[Diagnostic]) -> Option<bool> {
+    match found.iter().all(|one| one.code == UNCHECKED) {
+        false => Some(false),
+        true => found.is_empty().then_some(true),
+    }
+}
+
+/// How a run ends that found this: a check that was cut short by the user says nothing.
+pub(crate) fn exit(found: &[Diagnostic]) -> Exit {
+    match is_legal(found) {
+        Some(true) => Exit::DONE,
+        Some(false) => Exit(Blame::IllegalPlan.exit_code()),
+        None => Exit(Blame::NotFound.exit_code()),
+    }
+}
+
+/// Says that a check was interrupted, where that is why a claim was not checked.
+pub(crate) fn interrupted(found: &[Diagnostic], printer: &Printer) -> Option<Exit> {
+    let is_raised = interrupt::flag().load(std::sync::atomic::Ordering::SeqCst);
+    if !is_raised || is_legal(found).is_some() {
+        return None;
+    }
+    let message = "interrupted before the stated bound was proved again";
+    let diagnostic = Diagnostic::error(Blame::NotFound, "interrupted", message)
+        .hint("let it go on: the search for a proof ends by itself");
+    printer.failure(&diagnostic, interrupt::EXIT_CODE);
+    Some(Exit(interrupt::EXIT_CODE))
+}
 
 /// The rules that a plan breaks, at most [`MAX_VIOLATIONS`].
 pub(crate) fn of(on: &OnProblem) -> Vec<Diagnostic> {
@@ -46,20 +95,25 @@ pub(crate) fn verdict(
     printer: &Printer,
 ) -> Exit {
     printer.warnings(&on.warnings);
+    if let Some(exit) = interrupted(broken, printer) {
+        return exit;
+    }
     list(broken, rows, printer);
-    printer.line(&match broken.len() {
-        0 => format!("legal: all {} ops, no rule broken", on.loaded.problem.actions.len()),
-        n => format!("illegal: {}", count(n)),
+    let n_ops = on.loaded.problem.actions.len();
+    printer.line(&match is_legal(broken) {
+        Some(true) => format!("legal: all {n_ops} ops, no rule broken"),
+        Some(false) => format!("illegal: {}", count(broken.len())),
+        None => format!("unchecked: all {n_ops} ops, no rule broken, but a bound was not proved"),
     });
     let documents =
         |list: &[Diagnostic]| -> Vec<_> { list.iter().map(DiagnosticDocument::from).collect() };
     printer.document(&json!({
-        "legal": broken.is_empty(),
+        "legal": is_legal(broken),
         "violations": documents(broken),
         "truncated": broken.len() >= MAX_VIOLATIONS,
         "warnings": documents(&on.warnings),
     }));
-    if broken.is_empty() { Exit::DONE } else { Exit(Blame::IllegalPlan.exit_code()) }
+    exit(broken)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Whole runs of the built program: exit code, stdout, stderr.
 
+mod asked_of_ops;
 mod calibrate;
 mod calibrate_steps;
+mod claims;
 mod clusters;
 mod compared;
 mod configs;

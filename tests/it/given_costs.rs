@@ -203,7 +203,7 @@ fn solutions_that_lied_are_found_out() {
 }
 
 /// A model in layers of which each reads the one before: nothing but the number of nodes is hard.
-fn long_instance(n_nodes: u64) -> String {
+pub(crate) fn long_instance(n_nodes: u64) -> String {
     let mut nodes = String::new();
     let mut edges = String::new();
     for id in 0..n_nodes {

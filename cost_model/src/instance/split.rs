@@ -32,7 +32,7 @@ pub fn devices(instance: &LoadInstance, split: &Split) -> Result<Vec<u32>, Diagn
                 return Err(illegal("too-many-devices", message));
             }
             let slot = numbers.get(id).map(|at| &mut devices[*at]);
-            let slot = slot.filter(|slot| slot.is_none_or(|other| other as usize == device));
+            let slot = slot.filter(|slot| slot.is_none());
             let slot = slot.ok_or_else(|| {
                 let message = format!("node {id} is placed twice, or is not there");
                 illegal("unplaced-node", message)

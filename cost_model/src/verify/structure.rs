@@ -50,7 +50,7 @@ fn degrees(problem: &Problem, plan: &Plan, findings: &mut Findings) {
     }
     // Micro-batches are unrolled into the graph, so the count is for the reader.
     let value = p.n_micro_batches;
-    if value != 1 && value != problem.workload.n_micro_batches() {
+    if value != problem.workload.n_micro_batches() {
         findings.push(Violation::Degree { field: "n_micro_batches", value });
     }
 }

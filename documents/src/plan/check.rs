@@ -38,8 +38,7 @@ impl PlanDocument {
         self.request.check_of_ops()?;
         let n_micro_batches = degrees.n_micro_batches;
         let stated = self.workload.n_micro_batches();
-        // 1 = the step was planned as one graph that holds every micro-batch.
-        if n_micro_batches != 1 && n_micro_batches != stated {
+        if n_micro_batches != stated {
             return Err(refused(
                 "parallelism.n_micro_batches",
                 &format!("is {n_micro_batches}, but `workload` makes {stated}"),

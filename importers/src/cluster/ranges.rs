@@ -49,6 +49,8 @@ const PEAK: Range = Range {
     usual: [1e10, 1e17],
     slips: PEAK_SLIPS,
 };
+/// Of wide types: ten times the fastest current devices.
+const WIDE_PEAK: Range = Range { usual: [1e10, 1e15], ..PEAK };
 /// So that the sum over the most devices of a cluster is no overflow.
 const SIZE: Range = Range {
     code: "size-invalid",
@@ -97,6 +99,7 @@ fn range(key: &str) -> &'static Range {
         "latency_s" => &LATENCY,
         "reserve_fraction" => &SHARE,
         "multiprocessors" | "cpu_cores" => &COUNT,
+        "peak_fp64_flops" | "peak_fp32_flops" => &WIDE_PEAK,
         _ => &PEAK,
     }
 }
@@ -138,7 +141,12 @@ fn slip(key: &str, range: &Range, value: f64) -> Option<String> {
     let usual =
         |power: &i32| (range.usual[0]..=range.usual[1]).contains(&(value * 10_f64.powi(*power)));
     let (power, unit) = range.slips.iter().find(|(power, _)| usual(power))?;
-    Some(format!("if {} {unit} is meant, write `{key}: {value}e{power}`", number(value)))
+    // `15e12` rather than `15000e9`.
+    let (mut mantissa, mut exponent) = (value, *power);
+    while mantissa >= 1e4 && mantissa % 1e3 == 0.0 {
+        (mantissa, exponent) = (mantissa / 1e3, exponent + 3);
+    }
+    Some(format!("if {} {unit} is meant, write `{key}: {mantissa}e{exponent}`", number(value)))
 }
 
 /// A number as people write it: with an exponent where it has many digits.

@@ -31,10 +31,12 @@ fn joined(network: &str) -> String {
 fn numbers_in_other_units_are_refused_with_the_likely_one() {
     for (text, code, meant) in [
         (own("peak_bf16_flops", "312"), "kind-rate", "`peak_bf16_flops: 312e12`"),
+        // 15 thousand GFLOP/s: no device has 15 thousand TFLOP/s of fp32.
+        (own("peak_fp32_flops", "15e3"), "kind-rate", "`peak_fp32_flops: 15e12`"),
         (own("peak_bf16_flops", "51"), "kind-rate", "`peak_bf16_flops: 51e12`"),
-        (own("peak_fp16_flops", "989000"), "kind-rate", "`peak_fp16_flops: 989000e9`"),
+        (own("peak_fp16_flops", "989000"), "kind-rate", "`peak_fp16_flops: 989e12`"),
         (joined("bytes_per_s: 25"), "link-rate", "`bytes_per_s: 25e9`"),
-        (joined("bytes_per_s: 25000"), "link-rate", "`bytes_per_s: 25000e6`"),
+        (joined("bytes_per_s: 25000"), "link-rate", "`bytes_per_s: 25e9`"),
         (joined("bytes_per_s: 1e9, latency_s: 100"), "link-latency", "`latency_s: 100e-6`"),
         (own("peak_bf16_flops", "1e14").replace("2e12", "2039"), "kind-rate", "2039e9`"),
     ] {

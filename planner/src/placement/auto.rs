@@ -45,7 +45,7 @@ use crate::run::{Run, Scored};
 pub const OPTIONS: &[OptionRow] = &[];
 
 /// Limit where the request has none.
-const DEFAULT_TIME: Duration = Duration::from_secs(30);
+pub const DEFAULT_TIME: Duration = Duration::from_secs(30);
 
 /// Recipes in the order in which they run: each may be the last for which there is time.
 const QUICK: &[&str] = &[

@@ -47,6 +47,7 @@ pub(super) struct Control {
     pub(super) seed: u64,
     pub(super) threads: usize,
     pub(super) deterministic: bool,
+    pub(super) is_usual_time: bool,
     spent: AtomicU64,
     /// Best lower bound in nanoseconds.
     bound: AtomicU64,
@@ -72,6 +73,7 @@ impl Control {
             seed: request.seed,
             threads: super::threads(request.threads),
             deterministic: request.deterministic,
+            is_usual_time: request.is_usual_time,
             spent: AtomicU64::new(0),
             bound: AtomicU64::new(0),
             value: AtomicU64::new(u64::MAX),

@@ -105,10 +105,10 @@ impl Run {
         self.control.deterministic
     }
 
-    /// Whether the run has a time limit.
+    /// Whether the run was given a time limit, which it may use to the end.
     #[must_use]
     pub fn has_deadline(&self) -> bool {
-        self.deadline.is_some()
+        self.deadline.is_some() && !self.control.is_usual_time
     }
 
     /// Nodes left; `None` without a budget.

@@ -52,6 +52,9 @@ pub struct Request {
     /// Whether choices may depend on node counts only, never on the clock: same input, same bytes.
     /// The time limit then only cuts the run off.
     pub deterministic: bool,
+    /// Whether the time is what a run takes where nobody states any: then it also ends when little
+    /// is gained.
+    pub is_usual_time: bool,
     /// Set to stop; the best plan so far is kept.
     pub cancel: Arc<AtomicBool>,
 }
@@ -67,6 +70,7 @@ impl Request {
             seed: 0,
             threads: 0,
             deterministic: false,
+            is_usual_time: false,
             cancel: Arc::new(AtomicBool::new(false)),
         }
     }

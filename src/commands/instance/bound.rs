@@ -1,5 +1,6 @@
 //! Whether the bound of a solution holds: derived again, from its certificate or by a new search.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cost_model::instance::Goal;
@@ -7,13 +8,19 @@ use documents::solution::SolutionDocument;
 use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;
 use ir::units::Nanos;
-use planner::instance::{Request, Standing, method, simple_bound, solve};
+use planner::instance::{Request, Standing, method, simple_bound};
 use planner::placement::max_load::check::{Flaw, check_until};
 
+use crate::artifact::Existing;
 use crate::commands::differences::difference;
+use crate::commands::violations::unchecked;
 use crate::interrupt;
+use crate::printer::Printer;
+use crate::publisher::{Follow, Publisher};
+use crate::watch::Watch;
 
 use super::certificate;
+use super::search::{self, Question};
 
 /// Time of a new search, and of the check of a certificate.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -24,8 +31,8 @@ pub(super) enum Verdict {
     Holds,
     /// What it has to be instead.
     Wrong(Vec<Diagnostic>),
-    /// It could not be derived again.
-    Open(Diagnostic),
+    /// It was not proved again, and nothing contradicts it.
+    Unchecked(Diagnostic),
 }
 
 /// Looks at the stated bound.
@@ -37,6 +44,7 @@ pub(super) fn check(
     goal: Goal,
     n_devices: usize,
     document: &SolutionDocument,
+    printer: &Printer,
 ) -> Result<Verdict, Diagnostic> {
     let simple = simple_bound(instance, goal, n_devices);
     let stated = Nanos(document.bound_ns);
@@ -54,25 +62,38 @@ pub(super) fn check(
         }
         return Ok(if wrong.is_empty() { Verdict::Holds } else { Verdict::Wrong(wrong) });
     }
-    if !method::ALL.contains(&document.bound_method.as_str()) {
-        let known = format!("{} or {}", simple.method, method::ALL.join(", "));
-        let wrong = difference("bound_method", &document.bound_method, &known);
+    let known = method::ALL.into_iter().filter(|known| proves(known, goal));
+    let known: Vec<&str> = known.chain([simple.method]).collect();
+    if !known.contains(&document.bound_method.as_str()) {
+        let wrong = difference("bound_method", &document.bound_method, &known.join(" or "));
         return Ok(Verdict::Wrong(vec![wrong]));
     }
-    match &document.certificate {
-        Some(_) => Ok(certified(instance, goal, document)),
-        None => searched(instance, goal, n_devices, document),
+    let names = Standing::ALL.map(Standing::name);
+    if let Some(stated) = document.bound_standing.as_deref().filter(|own| !names.contains(own)) {
+        let wrong = difference("bound_standing", stated, &names.join(" or "));
+        return Ok(Verdict::Wrong(vec![wrong]));
     }
+    if document.certificate.is_some()
+        && let Some(verdict) = certified(instance, goal, document)
+    {
+        return Ok(verdict);
+    }
+    searched(instance, goal, n_devices, document, (LONGEST, printer))
+}
+
+/// Prices of device subsets bound the greatest load of any split, and nothing else.
+fn proves(method: &str, goal: Goal) -> bool {
+    method != method::COLUMNS || goal == Goal::MaxLoad
 }
 
 fn of_ns(field: &str, stated: Nanos, derived: Nanos) -> Diagnostic {
     difference(field, &stated.get().to_string(), &derived.get().to_string())
 }
 
-/// What the certificate says.
-fn certified(instance: &Instance, goal: Goal, document: &SolutionDocument) -> Verdict {
+/// What the certificate says; `None` where it can't be checked.
+fn certified(instance: &Instance, goal: Goal, document: &SolutionDocument) -> Option<Verdict> {
     let wrong = |field: &str, stated: &str, derived: &str| {
-        Verdict::Wrong(vec![difference(field, stated, derived)])
+        Some(Verdict::Wrong(vec![difference(field, stated, derived)]))
     };
     let (Some(given), Instance::Load(instance), Goal::MaxLoad) =
         (&document.certificate, instance, goal)
@@ -84,25 +105,17 @@ fn certified(instance: &Instance, goal: Goal, document: &SolutionDocument) -> Ve
     }
     if document.bound_ns != given.limit_ns.saturating_add(1) {
         let derived = Nanos(given.limit_ns.saturating_add(1));
-        return Verdict::Wrong(vec![of_ns("bound_ns", Nanos(document.bound_ns), derived)]);
+        return Some(Verdict::Wrong(vec![of_ns("bound_ns", Nanos(document.bound_ns), derived)]));
     }
     let cancel = interrupt::flag();
     let end = Instant::now() + LONGEST;
     let stop = || Instant::now() >= end || cancel.load(std::sync::atomic::Ordering::Relaxed);
-    let standing = document.bound_standing.as_deref().unwrap_or_default();
-    let is_claimed = standing == Standing::Checked.name();
-    let known = Standing::ALL.iter().find(|known| known.name() == standing);
+    let standing = document.bound_standing.as_deref().unwrap_or(Standing::Checked.name());
     match check_until(instance, &certificate::certificate(given), &stop) {
         // One that there was no time for may be checked now.
-        Ok(()) if known.is_some_and(|known| *known != Standing::Derived) => Verdict::Holds,
+        Ok(()) if standing != Standing::Derived.name() => Some(Verdict::Holds),
         Ok(()) => wrong("bound_standing", standing, Standing::Checked.name()),
-        Err(flaw @ (Flaw::TooLarge | Flaw::Stopped)) if !is_claimed => {
-            let message = "the bound rests on a certificate that was not checked again";
-            let why = if flaw == Flaw::TooLarge { "it is too large" } else { "it takes too long" };
-            Verdict::Open(Diagnostic::warning("unchecked-bound", message).fact("reason", why))
-        }
-        Err(Flaw::TooLarge) => wrong("bound_standing", standing, Standing::TooLarge.name()),
-        Err(Flaw::Stopped) => wrong("bound_standing", standing, Standing::NoTime.name()),
+        Err(Flaw::TooLarge | Flaw::Stopped) => None,
         Err(flaw) => wrong("certificate", "a proof of the bound", &format!("none: {flaw:?}")),
     }
 }
@@ -113,23 +126,93 @@ fn searched(
     goal: Goal,
     n_devices: usize,
     document: &SolutionDocument,
+    (longest, printer): (Duration, &Printer),
 ) -> Result<Verdict, Diagnostic> {
-    let request =
-        Request { time: Some(LONGEST), n_devices, cancel: interrupt::flag(), ..Request::default() };
-    let answer = solve(instance, goal, None, &request)?;
+    let watch = Watch::new(Instant::now(), Some(longest), interrupt::flag());
+    let cancel = interrupt::flag();
+    let request = Request { time: Some(longest), n_devices, cancel, ..Request::default() };
+    let question =
+        Question { instance: Arc::new(instance.clone()), goal, algorithm: "auto".into(), request };
+    let mut silent = Publisher::new(None, Existing::Keep, Follow::None, printer);
+    let answer = search::solve(question, &watch, Some(longest), &mut silent)?;
     let stated = Nanos(document.bound_ns);
     let best = answer.best.as_ref().map(|(value, _)| *value);
-    Ok(match best {
-        Some(best) if stated > best => Verdict::Wrong(vec![of_ns("bound_ns", stated, best)]),
-        _ if stated <= answer.bound.value && answer.bound.standing.caveat().is_none() => {
-            Verdict::Holds
-        }
-        _ => Verdict::Open(
-            Diagnostic::warning("unchecked-bound", "the bound could not be derived again")
-                .fact("field", "bound_ns")
-                .fact("stated", stated.get())
-                .fact("derived", answer.bound.value.get())
-                .fact("method", document.bound_method.clone()),
-        ),
-    })
+    if let Some(best) = best.filter(|best| stated > *best) {
+        return Ok(Verdict::Wrong(vec![of_ns("bound_ns", stated, best)]));
+    }
+    let proved = answer.bound;
+    if stated <= proved.value {
+        return Ok(standing(document, proved.standing));
+    }
+    let search = format!("{:.1} s: {}", answer.elapsed.as_secs_f64(), answer.stop.name());
+    let (stated, proved) = (stated.get(), proved.value.get());
+    Ok(Verdict::Unchecked(unchecked("bound_ns", stated, proved, search)))
+}
+
+/// Whether a search may have left the bound on the ground that is stated: with a certificate that it
+/// had no time to check or none that is small enough, or on that which the new search left it on.
+fn standing(document: &SolutionDocument, derived: Standing) -> Verdict {
+    let stated = document.bound_standing.as_deref().unwrap_or(derived.name());
+    let mut may_be = vec![derived];
+    if document.bound_method == method::COLUMNS {
+        may_be.extend([Standing::NoTime, Standing::TooLarge]);
+    } else {
+        may_be.push(Standing::Derived);
+    }
+    match may_be.iter().any(|standing| standing.name() == stated) {
+        true => Verdict::Holds,
+        false => Verdict::Wrong(vec![difference("bound_standing", stated, derived.name())]),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use ir::instance::{LayerProfile, ProfileNode};
+    use ir::units::Bytes;
+    use planner::instance::Solution;
+
+    use super::*;
+    use crate::commands::instance::document;
+    use crate::commands::violations::is_legal;
+    use crate::printer::Format;
+
+    /// Three layers of 3, 2 and 3 ns on two devices: 5 ns at the least, where half the work is 4.
+    fn instance() -> Instance {
+        let node = |(id, time): (&str, u64)| ProfileNode {
+            id: id.to_owned(),
+            description: String::new(),
+            forward: Nanos(time),
+            backward: Nanos::ZERO,
+            activations: Bytes(1),
+            parameters: Bytes(1),
+        };
+        let nodes = [("a", 3), ("b", 2), ("c", 3)].into_iter().map(node).collect();
+        Instance::Profile(LayerProfile { name: String::new(), nodes, edges: vec![(0, 1), (1, 2)] })
+    }
+
+    fn verdict(stated: u64, longest: Duration) -> Verdict {
+        let (instance, goal) = (instance(), Goal::SlowestStage);
+        let bound = planner::instance::Bound {
+            value: Nanos(stated),
+            method: method::IDEALS,
+            standing: Standing::Derived,
+        };
+        let solution = Solution::Devices(vec![0, 1, 1]);
+        let document = document::document(&instance, goal, Nanos(5), bound, &solution);
+        let printer = Printer::new(Format::Text);
+        searched(&instance, goal, 2, &document, (longest, &printer)).unwrap()
+    }
+
+    #[test]
+    fn a_claim_is_proved_refuted_or_told_as_unchecked() {
+        let long = Duration::from_secs(20);
+        assert!(matches!(verdict(5, long), Verdict::Holds));
+        assert!(matches!(verdict(6, long), Verdict::Wrong(_)));
+        let Verdict::Unchecked(claim) = verdict(5, Duration::ZERO) else {
+            panic!("no search takes no time")
+        };
+        assert_eq!((claim.code, is_legal(&[claim.clone()])), ("unchecked-proof", None));
+        assert_eq!(claim.blame.exit_code(), 5);
+    }
 }

@@ -8,7 +8,7 @@ use ir::diagnostic::Diagnostic;
 use crate::cli::{ModelFlags, ProblemFlags, ReplayFlags};
 
 /// A flag, and whether it was given.
-type Given = (&'static str, bool);
+pub(crate) type Given = (&'static str, bool);
 
 /// Refuses flags of other verbs that no instance can honour.
 ///
@@ -22,7 +22,8 @@ pub(super) fn check_replay(flags: &ReplayFlags, others: &[Given]) -> Result<(), 
     refuse(&flags)
 }
 
-fn of_problem(problem: &ProblemFlags) -> Vec<Given> {
+/// Flags of a problem, and whether each stands on the command line.
+pub(crate) fn of_problem(problem: &ProblemFlags) -> Vec<Given> {
     let ProblemFlags {
         model,
         cluster,

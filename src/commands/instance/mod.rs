@@ -37,6 +37,7 @@ use self::search::Question;
 
 pub(crate) use compare::compare;
 pub(crate) use explain::{explain, export, simulate};
+pub(crate) use flags::of_problem as given;
 pub(crate) use verify::run as verify;
 
 /// Devices of a straight pipeline, which its file does not state: as in its authors' experiments.

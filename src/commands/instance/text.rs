@@ -5,6 +5,7 @@ use ir::instance::{Instance, TimeUnit};
 use ir::units::Nanos;
 use planner::instance::{Answer, Solution};
 
+use crate::commands::outcome::percent;
 use crate::printer::Printer;
 use crate::table::Column;
 
@@ -17,10 +18,12 @@ pub(super) fn sentence(instance: &Instance, goal: Goal, value: Nanos, answer: &A
             let caveat = caveat.map_or_else(String::new, |caveat| format!(", {caveat}"));
             format!("proved optimal{caveat}")
         }
-        Some(gap) => {
+        Some(_) if answer.bound.value == Nanos::ZERO => "no lower bound is known".to_owned(),
+        Some(_) => {
             let caveat = caveat.map_or_else(String::new, |caveat| format!("; {caveat}"));
             let method = answer.bound.method;
-            format!("at most {:.2} % above the best ({method}{caveat})", gap * 100.0)
+            let above = percent(value, answer.bound.value);
+            format!("at most {above} above the best ({method}{caveat})")
         }
         None => String::new(),
     };
@@ -139,7 +142,7 @@ mod tests {
         assert!(text.contains("proved optimal, certificate too large to check again"), "{text}");
         assert_eq!((standing.as_str(), proved), ("certificate-too-large-to-check", true));
         let (text, standing, proved) = said(Standing::NoTime, 1_000_000);
-        assert!(text.contains("50.00 % above the best (columns; no time to check"), "{text}");
+        assert!(text.contains("at most 50 % above the best (columns; no time to check"), "{text}");
         assert_eq!((standing.as_str(), proved), ("certificate-not-checked-in-time", false));
         let (text, ..) = said(Standing::Checked, 1_500_000);
         assert!(text.starts_with("slowest-stage 1.500000 ms") && text.contains("proved optimal;"));

@@ -9,9 +9,7 @@ use ir::tensor::DType;
 use ir::workload::Optimizer;
 
 use crate::cli::ProblemFlags;
-
-/// The type that is taken where nobody names one.
-const USUAL: DType = DType::Bf16;
+use crate::element_type::{self, INSTEAD, USUAL, replaced};
 
 /// What a training run computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,22 +33,14 @@ impl Numbers {
         device: &DeviceKind,
     ) -> Result<(Self, Option<Diagnostic>), Diagnostic> {
         let optimizer = flags.optimizer.map(Optimizer::from).unwrap_or_default();
-        let has = |dtype: DType| device.peak.contains_key(&dtype);
-        let known: Vec<&str> =
-            TYPES.into_iter().filter(|dtype| has(*dtype)).map(DType::name).collect();
+        let has = |dtype: DType| element_type::has(device, dtype);
         if let Some(dtype) = flags.model.dtype {
-            let refused = |message: String| {
-                Diagnostic::usage("dtype", message)
-                    .fact("device", device.name.clone())
-                    .fact("computes_in", known.join(", "))
-                    .hint("name one of these with --dtype, or another device")
-            };
+            let refused = |message| element_type::refused(message, device, &TYPES);
             if !TYPES.contains(&dtype) {
                 return Err(refused(format!("training runs are not planned in {dtype}")));
             }
             if !has(dtype) {
-                let message = format!("`{}` does not compute in {dtype}", device.name);
-                return Err(refused(message));
+                return Err(refused(element_type::lacks(&device.name, dtype)));
             }
             return Ok((Self { dtype, named_by: "--dtype", optimizer }, None));
         }
@@ -58,18 +48,14 @@ impl Numbers {
             Some(dtype) => (dtype, "the config"),
             None => (USUAL, "default"),
         };
-        let instead = [wanted, USUAL, DType::F16, DType::F32].into_iter().find(|own| has(*own));
+        let instead = [wanted].into_iter().chain(INSTEAD).find(|own| has(*own));
         let Some(dtype) = instead else {
             let message = format!("`{}` states no rate of {wanted} products", device.name);
             return Err(Diagnostic::input("dtype", message)
                 .fact("device", device.name.clone())
                 .hint("state peak_bf16_flops, peak_fp16_flops or peak_fp32_flops of the device"));
         };
-        let warning = (dtype != wanted).then(|| {
-            let message =
-                format!("`{}` does not compute in {wanted}: {dtype} runs instead", device.name);
-            Diagnostic::warning("dtype-replaced", message).hint("name a type with --dtype")
-        });
+        let warning = (dtype != wanted).then(|| replaced(&device.name, wanted, dtype));
         Ok((Self { dtype, named_by, optimizer }, warning))
     }
 
@@ -101,12 +87,7 @@ impl Numbers {
 
     /// `bf16 (default), adamw`.
     pub(super) fn words(&self) -> String {
-        let optimizer = match self.optimizer {
-            Optimizer::AdamW => "adamw",
-            Optimizer::Sgd => "sgd",
-            Optimizer::Adafactor => "adafactor",
-        };
-        format!("{} ({}), {optimizer}", self.dtype, self.named_by)
+        format!("{} ({}), {}", self.dtype, self.named_by, self.optimizer.name())
     }
 }
 

@@ -31,7 +31,7 @@ use super::numbers::Numbers;
 use super::{measured, pins, words};
 use crate::cli::{PlanArgs, ProblemFlags};
 use crate::executor::Executor;
-use crate::{load, request};
+use crate::{load, modes, request};
 
 /// The stack where none is named.
 const STACK: &str = "megatron-core";
@@ -83,7 +83,7 @@ impl Setting {
         let flags = &args.training;
         let mut model = model::read(&args.model, flags.sequence_length, &args.problem.model)?;
         let sequence = model.tokens.unwrap_or(1);
-        let global_batch = samples(args, sequence)?;
+        let global_batch = samples(args, sequence, model.graph.is_some())?;
         if global_batch > MOST_SAMPLES {
             let message = format!("{global_batch} samples of one step, at most {MOST_SAMPLES}");
             return Err(Diagnostic::usage("global-batch", message));
@@ -324,7 +324,7 @@ impl Setting {
 }
 
 /// Samples of one step: one figure, whichever flags state it.
-fn samples(args: &PlanArgs, sequence: u64) -> Result<u64, Diagnostic> {
+fn samples(args: &PlanArgs, sequence: u64, is_graph: bool) -> Result<u64, Diagnostic> {
     let flags = &args.training;
     let wrong = |message: String| Diagnostic::usage("global-batch", message);
     let of_tokens = match flags.tokens_per_step {
@@ -341,8 +341,17 @@ fn samples(args: &PlanArgs, sequence: u64) -> Result<u64, Diagnostic> {
             Err(wrong(message).hint("leave out --batch; --micro-batch is what runs at once"))
         }
         (Some(all), _) | (None, Some(all)) => Ok(all),
-        (None, None) => Err(wrong("the samples of one step are not stated".to_owned())
-            .hint("add --global-batch N or --tokens-per-step N")),
+        (None, None) => {
+            let asks = modes::asks_for_training(args);
+            let why = asks.as_ref().map(|flag| format!("`{flag}` plans a training run, but "));
+            let message =
+                format!("{}the samples of one step are not stated", why.unwrap_or_default());
+            let error = wrong(message).hint("add --global-batch N or --tokens-per-step N");
+            Err(match asks.filter(|_| is_graph) {
+                Some(flag) => error.hint(format!("leave out {flag} to place the ops of the model")),
+                None => error,
+            })
+        }
     }
 }
 

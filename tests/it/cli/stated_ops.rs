@@ -15,7 +15,7 @@ fn is_asked(name: &str) -> bool {
     name.starts_with("request.") || name == "algorithm"
 }
 
-fn onnx(name: &str) -> String {
+pub(super) fn onnx(name: &str) -> String {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/onnx_features");
     folder.join(name).to_str().unwrap().to_owned()
 }
@@ -29,7 +29,7 @@ const TRAINED: &str = "tied_embedding_head.onnx";
 fn ways() -> Vec<(String, String)> {
     let own = "--cluster cluster.yaml";
     let (small, open, trained) = ("model.json".to_owned(), onnx(OPEN), onnx(TRAINED));
-    let dims = symbols().iter().map(|name| format!(" --dim {name}=4")).collect::<String>();
+    let dims = dims();
     [
         (&small, "--algorithm single".to_owned()),
         (&small, "--algorithm m-etf".to_owned()),
@@ -49,6 +49,11 @@ fn symbols() -> Vec<String> {
     let error = super::folder::run(&format!("import {} --json", onnx(OPEN))).json();
     let list = error["error"]["facts"][0]["value"]["list"].clone();
     list.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+}
+
+/// Flags that bind them.
+pub(super) fn dims() -> String {
+    symbols().iter().map(|name| format!(" --dim {name}=4")).collect()
 }
 
 struct Planned {
