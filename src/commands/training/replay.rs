@@ -58,11 +58,9 @@ pub(super) fn read_on<'d>(
     model: &Path,
     target: &ReplayFlags,
 ) -> Result<OnModel<'d>, Diagnostic> {
-    let mut on = examined(document, model, target)?;
-    match on.mismatches.is_empty() {
-        true => Ok(on),
-        false => Err(on.mismatches.swap_remove(0)),
-    }
+    let on = examined(document, model, target)?;
+    on.mismatches.first().map_or(Ok(()), |other| Err(other.clone()))?;
+    Ok(on)
 }
 
 /// Puts a plan on a model and a cluster of the names that it was made for, whatever their digests.

@@ -183,8 +183,8 @@ fn what_does_not_fit_is_told_in_bytes_with_ways_out() {
     assert!(hints.len() >= 2, "{text}");
     // The way out that is stated in bytes is one.
     let stated = hints.iter().rev().find_map(|hint| {
-        let (_, bytes) = hint.as_str()?.rsplit_once('(')?;
-        bytes.strip_suffix(" bytes)")?.parse::<u64>().ok()
+        let (_, bytes) = hint.as_str()?.split_once("--max-memory-per-device ")?;
+        bytes.split(' ').next()?.parse::<u64>().ok()
     });
     let enough = limit.replace("6GB", &stated.unwrap().to_string());
     folder.run(&format!("{PLAN} {enough} --no-offload")).exits(0);
