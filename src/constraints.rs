@@ -95,13 +95,12 @@ pub(crate) fn resolve(
         let is_asked = flags.constraints.is_some() || !list.is_empty();
         move |error: Diagnostic| if is_asked { error } else { of_plan(member, error) }
     };
-    let mut constraints = Constraints::default();
-    constraints.pins = pairs("--pin", &request.pin).map_err(stated("request.pin", &flags.pin))?;
-    constraints.forbids =
+    let pins = pairs("--pin", &request.pin).map_err(stated("request.pin", &flags.pin))?;
+    let forbids =
         pairs("--forbid", &request.forbid).map_err(stated("request.forbid", &flags.forbid))?;
     let groups: Result<Vec<_>, Diagnostic> = request.colocate.iter().map(together).collect();
-    constraints.colocate = groups.map_err(stated("request.colocate", &flags.colocate))?;
-    Ok(constraints)
+    let colocate = groups.map_err(stated("request.colocate", &flags.colocate))?;
+    Ok(Constraints { pins, forbids, colocate })
 }
 
 /// A constraint that no flag has asked for stands in a plan.
