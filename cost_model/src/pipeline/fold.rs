@@ -11,13 +11,12 @@ use ir::grid::Grid;
 use ir::units::Nanos;
 
 use super::costs::PipelineCosts;
-use super::judge;
 use super::lower::Lowered;
-use super::report::Report;
-use super::structure;
+use super::report::{self, Report};
 use super::timeline::{Timeline, UNKNOWN};
 use super::violation::Violation;
 use super::way::Contention;
+use super::{memory, replay, structure};
 
 /// Times that the part before the middle is doubled until the middle repeats itself.
 const DOUBLINGS: u32 = 5;
@@ -50,14 +49,29 @@ impl Steady {
     }
 }
 
+/// When everything of a grid happens.
+fn replayed<'a>(
+    costs: &'a PipelineCosts,
+    grid: &'a Grid,
+) -> Result<(Lowered<'a>, Timeline), Violation> {
+    let lowered = Lowered::new(costs, grid, Contention::Static)?;
+    let timeline = replay::replay(&lowered)?;
+    Ok((lowered, timeline))
+}
+
+fn told((lowered, timeline): &(Lowered<'_>, Timeline)) -> Report {
+    report::report(lowered, timeline, &memory::trace(lowered, timeline))
+}
+
 /// The report of a run whose grid a generator makes for any number of micro-batches; `None` where it
-/// makes none.
+/// makes none, and where the step is not below `most`.
 ///
 /// # Errors
-/// Those of [`judge`].
+/// Those of [`super::judge`].
 pub fn report(
     costs: &PipelineCosts,
     steady: Option<Steady>,
+    most: Nanos,
     grid: impl Fn(u32) -> Option<Grid>,
 ) -> Result<Option<Report>, Violation> {
     let m = costs.n_micro_batches;
@@ -75,32 +89,40 @@ pub fn report(
             let Some(own) = grid(fewest) else { return Ok(None) };
             let costs_of = |n_micro_batches| PipelineCosts { n_micro_batches, ..costs.clone() };
             let short = costs_of(fewest);
-            let judged = judge(&short, &own, Contention::Static)?;
-            structure::range(costs, &judged.lowered.steps)?;
+            let (lowered, timeline) = replayed(&short, &own)?;
+            structure::range(costs, &lowered.steps)?;
             let turns = (1..=MOST_TURNS)
                 .map(|turns| Steady { period: steady.period.saturating_mul(turns), ..steady });
-            let found = turns
-                .into_iter()
-                .find(|own| repeats(&judged.lowered, &judged.timeline, head, *own));
+            let found = turns.into_iter().find(|own| repeats(&lowered, &timeline, head, *own));
             let Some(found) = found else { continue };
             let fewest = found.shortest(m, head);
             let (Some(first), Some(second)) = (grid(fewest), grid(fewest + found.period)) else {
                 return Ok(None);
             };
             let (shorter, longer) = (costs_of(fewest), costs_of(fewest + found.period));
-            let first = judge(&shorter, &first, Contention::Static)?;
-            if !repeats(&first.lowered, &first.timeline, head, found) {
+            let first = replayed(&shorter, &first)?;
+            if !repeats(&first.0, &first.1, head, found) {
                 continue;
             }
-            let second = judge(&longer, &second, Contention::Static)?;
-            let n = (m - fewest) / found.period - 1;
-            if let Some(report) = prolonged(&first.report, second.report, u64::from(n)) {
+            let second = replayed(&longer, &second)?;
+            let n = u64::from((m - fewest) / found.period - 1);
+            let step = further(first.1.step_time.0, second.1.step_time.0, n);
+            if step.is_some_and(|step| step >= most.0) {
+                return Ok(None);
+            }
+            if let Some(report) = prolonged(&told(&first), told(&second), n) {
                 return Ok(Some(report));
             }
         }
     }
     let Some(grid) = grid(m) else { return Ok(None) };
-    Ok(Some(judge(costs, &grid, Contention::Static)?.report))
+    let whole = replayed(costs, &grid)?;
+    Ok((whole.1.step_time < most).then(|| told(&whole)))
+}
+
+/// The second of two figures, prolonged `n` times by what it has beyond the first one.
+fn further(first: u64, second: u64, n: u64) -> Option<u64> {
+    second.checked_sub(first)?.checked_mul(n)?.checked_add(second)
 }
 
 /// Whether all that happens to `span` micro-batches from `from` on happens to those one period later
@@ -133,9 +155,7 @@ fn repeats(lowered: &Lowered<'_>, timeline: &Timeline, from: u32, steady: Steady
 
 /// The second of two reports, prolonged `n` times by what it has beyond the first one.
 fn prolonged(first: &Report, second: Report, n: u64) -> Option<Report> {
-    let further = |first: u64, second: u64| -> Option<u64> {
-        second.checked_sub(first)?.checked_mul(n)?.checked_add(second)
-    };
+    let further = |first: u64, second: u64| further(first, second, n);
     let mut report = second;
     report.step_time = Nanos(further(first.step_time.0, report.step_time.0)?);
     for (own, before) in report.ranks.iter_mut().zip(&first.ranks) {

@@ -9,6 +9,9 @@ use rand::{Rng, SeedableRng};
 
 use crate::parallelism::order::{Chunks, Order};
 
+/// Above every step.
+const MOST: Nanos = Nanos(u64::MAX);
+
 /// Unlike stages with transfers, exchanges and recompute.
 fn costs(random: &mut SmallRng, order: Order, n_ranks: u32, n_chunks: u32) -> PipelineCosts {
     let mut duration = |most: u64| Nanos(random.random_range(1..=most));
@@ -65,7 +68,11 @@ fn a_run_judged_by_its_ends_has_the_report_of_the_whole() {
             order.grid(n_ranks, n_chunks, m, |stage| stage.0 % 2 == 0).ok()
         };
         let steady = order.steady(n_ranks, n_chunks);
-        let folded = fold::report(&costs, steady, grid).unwrap().unwrap();
+        let folded = fold::report(&costs, steady, MOST, grid).unwrap().unwrap();
+        // Asked for less than its step there is none.
+        let below = |most| fold::report(&costs, steady, Nanos(most), grid).unwrap();
+        let step = folded.step_time.0;
+        assert_eq!((below(step), below(step + 1).as_ref()), (None, Some(&folded)), "seed {seed}");
         n_folded += u32::from(longest.get() < m);
         n += 1;
         let whole = grid(m).unwrap();
@@ -86,7 +93,7 @@ fn a_run_of_millions_takes_no_longer_than_one_of_thousands() {
             assert!(m < 10_000, "{m}");
             order.grid(4, 1, m, |_| false).ok()
         };
-        fold::report(&costs, order.steady(4, 1), grid).unwrap().unwrap().step_time.0
+        fold::report(&costs, order.steady(4, 1), MOST, grid).unwrap().unwrap().step_time.0
     });
     steps.reverse();
     assert_eq!(steps[0] - steps[1], steps[1] - steps[2]);

@@ -122,7 +122,7 @@ pub enum Unfit {
     Memory,
     /// Its durations or bytes can't be counted.
     OutOfRange,
-    /// Its schedule takes no such counts, or gets stuck.
+    /// Its schedule takes no such counts, gets stuck, or takes longer than is wanted.
     Schedule,
 }
 
@@ -131,6 +131,19 @@ pub enum Unfit {
 /// # Errors
 /// Why it is no plan.
 pub fn judged(priced: &Priced<'_>, leaf: &Leaf, fitted: Fitted) -> Result<Judged, Unfit> {
+    judged_below(priced, leaf, fitted, Nanos(u64::MAX))
+}
+
+/// Judges a configuration of which only a step below `most` is wanted.
+///
+/// # Errors
+/// Why it is no such plan.
+pub(super) fn judged_below(
+    priced: &Priced<'_>,
+    leaf: &Leaf,
+    fitted: Fitted,
+    most: Nanos,
+) -> Result<Judged, Unfit> {
     let n_ranks = leaf.degrees.pipeline.max(1);
     let ranks: Vec<u32> =
         (0..fitted.figures.len()).map(|stage| leaf.order.rank_of(n_ranks, stage as u32)).collect();
@@ -140,7 +153,7 @@ pub fn judged(priced: &Priced<'_>, leaf: &Leaf, fitted: Fitted) -> Result<Judged
     let fewest = steady.map_or(m, |steady| steady.shortest(m, 0));
     let sample = grid_of(leaf, &fitted, fewest).map_err(|_| Unfit::Schedule)?;
     let costs = lowered(priced, &fitted.figures, &ranks, &sample);
-    let report = fold::report(&costs, steady, |m| grid_of(leaf, &fitted, m).ok());
+    let report = fold::report(&costs, steady, most, |m| grid_of(leaf, &fitted, m).ok());
     let report = match report {
         Ok(Some(report)) => report,
         Ok(None) => return Err(Unfit::Schedule),

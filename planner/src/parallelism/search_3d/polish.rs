@@ -5,7 +5,7 @@ use std::ops::Range;
 use cost_model::transformer::model::priced::Priced;
 
 use super::fit::Fitter;
-use super::judge::{Judged, judged};
+use super::judge::{Judged, judged_below};
 use super::space::Split;
 use super::{Options, bound};
 
@@ -90,8 +90,8 @@ fn moved(
             return None;
         }
         left.replays = left.replays.checked_sub(1)?;
-        let found = judged(priced, &best.leaf, fitted(from, to)?);
-        if let Some(found) = found.ok().filter(|found| found.step < best.step) {
+        let found = judged_below(priced, &best.leaf, fitted(from, to)?, best.step);
+        if let Ok(found) = found {
             return Some(found);
         }
     }
