@@ -37,7 +37,8 @@ fn refused(change: impl Fn(&mut Value)) -> &'static str {
 
 #[test]
 fn a_plan_survives_json() {
-    let plan = sample::plan();
+    let mut plan = sample::plan();
+    plan.parallelism.n_micro_batches = 4;
     let workload = Workload {
         mode: Mode::Training,
         dtype: Some(DType::Bf16),

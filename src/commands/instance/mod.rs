@@ -29,7 +29,7 @@ use crate::cli::{ObjectiveName, PlanArgs};
 use crate::commands::plot::{self, Unit};
 use crate::commands::{CommandResult, Exit, plan};
 use crate::modes::{self, Mode};
-use crate::printer::Printer;
+use crate::printer::{Format, Printer};
 use crate::publisher::Publisher;
 use crate::watch::{self, Watch};
 
@@ -117,7 +117,10 @@ fn plan(
     for path in args.output.iter().chain(&args.plot) {
         printer.talk(&format!("wrote {}", path.display()));
     }
-    printer.document(&report(&document, &answer)?);
+    // As large as the instance: built only where it is printed.
+    if printer.format == Format::Json {
+        printer.document(&report(&document, &answer)?);
+    }
     Ok(Exit::DONE)
 }
 

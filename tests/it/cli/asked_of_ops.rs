@@ -162,3 +162,82 @@ fn a_changed_workload_is_named() {
         assert!(said.contains(&told), "{told}: {said}");
     }
 }
+
+/// 12 bytes of memory: 12 GB were meant, and the plan that fails for it says so.
+#[test]
+fn what_is_strange_about_a_cluster_is_told_with_the_failure() {
+    let folder = folder();
+    let kind = "{name: chip, memory_bytes: 12, memory_bytes_per_s: 2e12, peak_fp32_flops: 19e12}";
+    let text = format!("kinds: [{kind}]\n{}", cluster("chip"));
+    folder.write("small.yaml", &text);
+    for json in ["", "--json"] {
+        let ran = plan(&folder, TRAINED, "small", json).exits(4);
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(
+            said.contains("unlikely-number") && said.contains("`memory_bytes: 12e9`"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_constraint_of_a_plan_that_does_not_hold_is_bad_input() {
+    let folder = folder();
+    plan(&folder, TRAINED, "a100_sxm4_80gb", "-o plan.json").exits(0);
+    let plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let verify = format!("verify own.json --model {} --cluster a100_sxm4_80gb.yaml", onnx(TRAINED));
+    for (member, value) in [
+        ("pin", json!(["*"])),
+        ("pin", json!(["*=nodevice"])),
+        ("forbid", json!(["no-such-op=node0.gpu0"])),
+        ("colocate", json!([["no-such-op"]])),
+    ] {
+        let mut changed = plan.clone();
+        changed["request"] = json!({ member: value });
+        folder.write("own.json", &changed.to_string());
+        let ran = folder.run(&verify).exits(3);
+        assert!(ran.stderr.contains(&format!("`request.{member}`")), "{}", ran.stderr);
+        assert!(!ran.stderr.contains(&format!("write --{member}")), "{}", ran.stderr);
+    }
+    // What a flag asks for is the flag's.
+    folder.run(&format!("{verify} --pin *=nodevice")).exits(2);
+}
+
+/// What a hint names works.
+#[test]
+fn hints_name_what_can_be_planned() {
+    let folder = folder();
+    let on = format!("plan {} --cluster a100_sxm4_80gb.yaml", onnx(TRAINED));
+    let ran = folder.run(&format!("{on} --algorithm milp")).exits(2);
+    for row in ["local-search", "blocks", "coplace", "ideals", "columns"] {
+        assert!(!ran.stderr.contains(row), "{}", ran.stderr);
+    }
+    assert!(ran.stderr.contains("auto"), "{}", ran.stderr);
+    folder.run(&format!("{on} --algorithm auto --time-limit 2s")).exits(0);
+    folder.write("noise.bin", "no model");
+    folder.write("noise.json", "{\"a\": 1}");
+    for file in ["noise.bin", "noise.json"] {
+        let ran = folder.run(&format!("plan {file}")).exits(3);
+        assert!(ran.stderr.contains("unknown-format"), "{}", ran.stderr);
+        for checked in ["torch-export", "chakra", "trace", "schedule"] {
+            assert!(!ran.stderr.contains(checked), "{checked}: {}", ran.stderr);
+        }
+    }
+}
+
+/// A product of 137 GFLOP in a nanosecond is 1.4e20 a second.
+#[test]
+fn rows_that_no_hardware_has_are_named() {
+    let folder = folder();
+    let rows =
+        (0..12).map(|row| format!("a100_sxm4_80gb,fp32,{},4096,4096,0.001\n", 4096 + 64 * row));
+    let text: String = rows.collect();
+    folder.write("fast.csv", &format!("gpu,dtype,m,n,k,time_us\n{text}"));
+    let ran = folder.run("calibrate fast.csv -o fast.json").exits(3);
+    assert!(
+        ran.stderr.contains("unlikely-rows") && ran.stderr.contains("fast.csv"),
+        "{}",
+        ran.stderr
+    );
+    assert!(!ran.stderr.contains("fast.json") && !folder.path("fast.json").exists());
+}
