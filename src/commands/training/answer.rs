@@ -267,7 +267,9 @@ impl<'a> Answer<'a> {
     fn sentence(&self) -> String {
         let best = self.best;
         let gap = best.step.seconds() / self.bound.seconds() - 1.0;
-        let above = format!("at most {:.2} % above the optimum of its space", 100.0 * gap);
+        // Rounded up: what is said is never less than what is.
+        let percent = (gap * 1e4).ceil() / 100.0;
+        let above = format!("at most {percent:.2} % above the optimum of its space");
         let counts = format!(
             "{} of {} choices of degrees expanded, {} plans judged, cuts of {} improved",
             self.counts.n_expanded,
