@@ -14,6 +14,7 @@ mod flags;
 mod folder;
 mod followed;
 mod formats;
+mod goldens;
 mod held;
 mod launchers;
 mod layered;
