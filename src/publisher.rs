@@ -50,8 +50,8 @@ impl Incumbent<'_> {
 
     fn line(&self) -> String {
         let gap = self.gap().map_or("unknown".to_owned(), |gap| {
-            // Rounded up: what is said is never less than what is.
-            format!("{:.2} %", (gap * 10_000.0).ceil() / 100.0)
+            // Rounded up, but for the last digits of the float: what is said is never less than it is.
+            format!("{:.2} %", (gap * 10_000.0 - 1e-6).ceil() / 100.0)
         });
         format!(
             "{:.3} s  {} {}  bound {}  gap {gap}  {}",

@@ -144,9 +144,13 @@ impl Changes {
         self.freed.sort_unstable_by_key(|change| change.0);
         let (mut taken, mut freed) = (self.taken.iter().peekable(), self.freed.iter().peekable());
         let mut level = self.base;
-        visit(0, level);
+        let mut last = None;
         while let Some(now) = [taken.peek(), freed.peek()].into_iter().flatten().map(|c| c.0).min()
         {
+            if last.is_none() && now > 0 {
+                visit(0, level);
+            }
+            last = Some(now);
             while let Some((_, bytes)) = taken.next_if(|change| change.0 == now) {
                 level += u128::from(*bytes);
             }
@@ -154,6 +158,9 @@ impl Changes {
                 level -= u128::from(*bytes);
             }
             visit(now, level);
+        }
+        if last.is_none() {
+            visit(0, level);
         }
     }
 }

@@ -141,12 +141,17 @@ fn answer(loaded: &Loaded, outcome: &Outcome, solved: &Solved, printer: &Printer
         outcome.bound.value,
         outcome.bound.method,
         elapsed(solved.elapsed),
-        match outcome.stop {
-            StopReason::ProvedOptimal if loaded.summary.guessed_share > 0.0 => "bound-reached",
-            other => other.name(),
-        }
+        stopped(loaded, outcome)
     ));
     printer.line(&basis(problem));
+}
+
+/// Why the search ended; nothing that rests on guesses is an optimum.
+fn stopped(loaded: &Loaded, outcome: &Outcome) -> &'static str {
+    match outcome.stop {
+        StopReason::ProvedOptimal if loaded.summary.guessed_share > 0.0 => "bound-reached",
+        other => other.name(),
+    }
 }
 
 /// Which price and which plans an answer is about, and where the others are.
@@ -284,7 +289,7 @@ fn document(
         gap: gap(value, bound),
         fastest_ns: outcome.fastest.map(Nanos::get),
         guessed_share: loaded.summary.guessed_share,
-        stop_reason: outcome.stop.name().to_owned(),
+        stop_reason: stopped(loaded, outcome).to_owned(),
         algorithm: outcome.algorithm.clone(),
         warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
         attempts: outcome.attempts.iter().map(|a| attempt(a, problem.objective)).collect(),

@@ -90,7 +90,8 @@ fn bound(
     if stated <= best.value {
         return (Bound { value: stated, ..best }, None);
     }
-    if least.is_some_and(|least| least < stated) || document.bound_method != method {
+    let is_known = [method, method::IDEALS].contains(&document.bound_method.as_str());
+    if least.is_some_and(|least| least < stated) || !is_known {
         return (best, None);
     }
     let search = format!("{:.1} s of `{}`: {why}", start.elapsed().as_secs_f64(), request.recipe);

@@ -11,7 +11,7 @@ use ir::plan::Parallelism;
 use ir::tensor::DType;
 use serde_json::json;
 
-use super::{TrainingSource, blocks, only_one, recompute, refused};
+use super::{TrainingSource, blocks, only_one, recompute, refused, shares};
 use crate::Export;
 
 const TARGET: &str = "deepspeed";
@@ -20,6 +20,11 @@ const TARGET: &str = "deepspeed";
 pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
     let in_pipeline = schedule == "1f1b" && degrees.zero <= ZeroStage::Optimizer;
     degrees.context == 1 && degrees.expert == 1 && (degrees.pipeline == 1 || in_pipeline)
+}
+
+/// Its optimizers that leave states on the hosts share them out.
+pub(super) fn accepts_offloaded(degrees: &Parallelism, schedule: &str) -> bool {
+    shares(degrees) && accepts(degrees, schedule)
 }
 
 pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {

@@ -9,7 +9,7 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Parallelism};
 use ir::tensor::DType;
 
-use super::{TrainingSource, blocks, recompute, refused};
+use super::{TrainingSource, blocks, recompute, refused, shares};
 use crate::Export;
 
 const TARGET: &str = "megatron";
@@ -28,7 +28,7 @@ pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
 
 /// Its optimizer leaves states on the hosts where it is the distributed one, without Megatron-FSDP.
 pub(super) fn accepts_offloaded(degrees: &Parallelism, schedule: &str) -> bool {
-    degrees.zero <= ZeroStage::Optimizer && accepts(degrees, schedule)
+    degrees.zero <= ZeroStage::Optimizer && shares(degrees) && accepts(degrees, schedule)
 }
 
 const fn schedule_of(degrees: &Parallelism) -> &'static str {

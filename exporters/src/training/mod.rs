@@ -10,7 +10,7 @@ mod serving;
 mod torch_pipelining;
 mod torchtitan;
 
-use ir::card::{Recompute, SequenceParallel};
+use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::{Parallelism, Plan};
 use ir::tensor::DType;
@@ -184,7 +184,7 @@ const TARGETS: &[TrainingTarget] = &[
             Field::Offload,
         ],
         accepts: deepspeed::accepts,
-        offloaded: Some(deepspeed::accepts),
+        offloaded: Some(deepspeed::accepts_offloaded),
         recomputes: Some(&[Policy::None, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F16, DType::F32]),
         export: deepspeed::export,
@@ -287,6 +287,12 @@ impl TrainingTarget {
     pub fn is_of_parts(&self) -> bool {
         OF_PARTS.contains(&self.name)
     }
+}
+
+/// Whether replicas share out optimizer states, or there is one that has them all.
+fn shares(degrees: &Parallelism) -> bool {
+    let n_replicas = u64::from(degrees.data) * u64::from(degrees.context);
+    degrees.zero >= ZeroStage::Optimizer || n_replicas <= 1
 }
 
 /// Refuses what only files with one strategy per layer have words for.

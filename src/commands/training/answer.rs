@@ -268,7 +268,7 @@ impl<'a> Answer<'a> {
         let best = self.best;
         let gap = best.step.seconds() / self.bound.seconds() - 1.0;
         // Rounded up: what is said is never less than what is.
-        let percent = (gap * 1e4).ceil() / 100.0;
+        let percent = (gap * 1e4 - 1e-6).ceil() / 100.0;
         let above = format!("at most {percent:.2} % above the optimum of its space");
         let counts = format!(
             "{} of {} choices of degrees expanded, {} plans judged, cuts of {} improved",

@@ -84,39 +84,49 @@ pub(super) fn follow<T: Send + 'static, P: Send + 'static>(
 /// A plan with what made it and its bound.
 pub(super) type Made<'p> = (&'p Plan, (&'p str, Nanos));
 
+/// All files of a run but the plan, and what they can't say.
+pub(super) type Others = Result<(Vec<(PathBuf, Vec<u8>)>, Vec<Diagnostic>), Diagnostic>;
+
+/// The files that a run is to write beside its plan.
+///
+/// # Errors
+/// Those of [`export::exported`].
+pub(super) fn others(
+    args: &PlanArgs,
+    setting: &Setting,
+    (plan, made): Made<'_>,
+    (exports, trace): (&[(&str, PathBuf)], &[TracePoint]),
+) -> Others {
+    let (mut files, mut warnings) = (Vec::new(), Vec::new());
+    for (target, path) in exports {
+        let export = export::exported(target, setting, plan, made)?;
+        files.push((path.clone(), export.bytes));
+        warnings.extend(export.warnings);
+    }
+    if let Some(path) = &args.plot {
+        files.push((path.clone(), plot::svg(&setting.model.name, "step time", Unit::Time, trace)));
+    }
+    Ok((files, warnings))
+}
+
 /// Writes the plan and all other files of a run; their names.
 ///
 /// # Errors
-/// Those of [`export::exported`] and of writing; the plan itself is kept.
+/// Those of [`others`] and of writing; the plan itself is kept.
 pub(super) fn write(
     args: &PlanArgs,
-    setting: &Setting,
     publisher: &mut Publisher<'_>,
-    (document, made): (String, Made<'_>),
-    (exports, trace): (&[(&str, PathBuf)], &[TracePoint]),
+    document: String,
+    others: Others,
 ) -> Result<Vec<PathBuf>, Diagnostic> {
     let bytes = document.into_bytes();
-    let others = || -> Result<Vec<(PathBuf, Vec<u8>)>, Diagnostic> {
-        let (plan, made) = made;
-        let exported = |(target, path): &(&str, PathBuf)| {
-            Ok((path.clone(), export::exported(target, setting, plan, made)?.bytes))
-        };
-        let mut files: Vec<_> = exports.iter().map(exported).collect::<Result<_, Diagnostic>>()?;
-        if let Some(path) = &args.plot {
-            files.push((
-                path.clone(),
-                plot::svg(&setting.model.name, "step time", Unit::Time, trace),
-            ));
-        }
-        Ok(files)
-    };
-    let written = others().and_then(|files| {
+    let written = others.and_then(|(files, _)| {
         publisher.last(bytes.clone(), &files)?;
         Ok(files)
     });
     let files = written.map_err(|error| {
-        let near = args.output.as_ref().or(exports.first().map(|(_, path)| path));
-        publisher.kept(near.or(args.plot.as_ref()), &bytes, error)
+        let near = args.output.as_ref().or(args.plot.as_ref());
+        publisher.kept(near, &bytes, error)
     })?;
     Ok(args.output.iter().cloned().chain(files.into_iter().map(|(path, _)| path)).collect())
 }

@@ -2,6 +2,7 @@
 //! of such runs read back.
 
 mod answer;
+mod asked;
 mod claims;
 mod compare;
 mod document;
@@ -27,6 +28,7 @@ use std::time::Instant;
 
 use cost_model::transformer::model::Offload;
 use ir::diagnostic::Diagnostic;
+use ir::units::Nanos;
 use planner::parallelism::search_3d::judge::Judged;
 use planner::parallelism::search_3d::space::Space;
 use planner::parallelism::search_3d::{Counts, Options, Stop};
@@ -181,14 +183,19 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
         };
     }
     let elapsed = (!args.limits.deterministic).then(|| start.elapsed());
+    let Some(best) = searched.found.plans.first() else { return Ok(Exit::DONE) };
+    let bound = Nanos((searched.found.bound_s * 1e9).round() as u64);
+    followed.ended((best.step, bound));
+    let made = (&best.plan()?, (best.leaf.order.name(), bound));
+    let around = (exports.as_slice(), followed.trace.as_slice());
+    let others = followed::others(args, &setting, made, around);
+    let unsaid = others.as_ref().map_or(&[][..], |(_, warnings)| warnings.as_slice());
+    setting.warnings.extend_from_slice(unsaid);
     let answer = Answer::new(&setting, &searched.found, (front, wider), (elapsed, &options))?;
-    followed.ended((answer.best.step, answer.bound));
     printer.warnings(&answer.warnings());
     let plan = document::plan(&setting, answer.best, answer.bound)?;
     let text = escape::json(plan.to_json()?);
-    let made = (&answer.best.plan()?, (answer.best.leaf.order.name(), answer.bound));
-    let around = (exports.as_slice(), followed.trace.as_slice());
-    let written = followed::write(args, &setting, &mut publisher, (text, made), around)?;
+    let written = followed::write(args, &mut publisher, text, others)?;
     match printer.format {
         Format::Text => answer.print(printer),
         Format::Json => printer.document(&document::report(&answer, &plan)?),

@@ -136,20 +136,26 @@ fn ways(
     }
     if setting.offload == Offload::Nothing && in_time() {
         let moved = Pricing { offload: Offload::Optimizer, ..pricing };
-        let (space, how) = match (keeping(space, Offload::Optimizer), space.pins.words) {
-            (None, Some(words)) => {
-                let pins = Pins { words: None, ..space.pins.clone() };
-                let how = format!("--for any, as {} can't leave them there", words.target);
-                (Space { pins, ..space.clone() }, how)
-            }
-            (own, _) => (own.unwrap_or_else(|| space.clone()), "without --no-offload".to_owned()),
-        };
-        match solve(&moved, &space, &one).plans.first() {
-            Some(plan) => ways.push(format!(
+        let mut spaces = Vec::new();
+        if let Some(own) = keeping(space, Offload::Optimizer) {
+            spaces.push((own, "without --no-offload".to_owned()));
+        }
+        if let Some(words) = space.pins.words {
+            let pins = Pins { words: None, ..space.pins.clone() };
+            let how = format!("--for any, as {} can't leave them there", words.target);
+            spaces.push((Space { pins, ..space.clone() }, how));
+        }
+        let found = spaces.iter().find_map(|(space, how)| {
+            let plan = solve(&moved, space, &one).plans.into_iter().next()?;
+            Some(format!(
                 "with optimizer states on the hosts ({how}) a plan fits: step time {}",
                 plan.step
-            )),
-            None => ways.extend(full_hosts(&moved, &space, options)?),
+            ))
+        });
+        match (found, spaces.first()) {
+            (Some(way), _) => ways.push(way),
+            (None, Some((space, _))) => ways.extend(full_hosts(&moved, space, options)?),
+            (None, None) => {}
         }
     }
     if let Some(way) = in_time().then(|| narrower(setting, space, &one)).flatten() {

@@ -19,10 +19,11 @@ use ir::workload::Optimizer;
 use serde_json::json;
 
 use super::answer::margin;
+use super::asked::unasked;
 use super::setting::Setting;
 use super::{claims, layered};
-use crate::cli::{ProblemFlags, ReplayArgs, ReplayFlags, Workload};
-use crate::commands::{CommandResult, Exit, replay};
+use crate::cli::{ReplayArgs, ReplayFlags};
+use crate::commands::{CommandResult, Exit, replay, violations};
 use crate::printer::Printer;
 use crate::request;
 use crate::suggest;
@@ -119,43 +120,6 @@ fn examined<'d>(
     Ok(OnModel { setting, document, training, plan, warnings, is_mismatched, mismatches })
 }
 
-/// Refuses flags that ask for another run than the one that was planned, or for none that trains.
-fn unasked(
-    own: &ProblemFlags,
-    document: &PlanDocument,
-    training: &TrainingDocument,
-) -> Result<(), Diagnostic> {
-    let refused = |flag: String, why: String| {
-        let message = format!("`{flag}` {why}");
-        Err(Diagnostic::usage("not-as-planned", message).hint("leave it out, or plan with it"))
-    };
-    let run = document.parallelism.training.as_ref();
-    let sizes = [
-        ("--batch", own.model.batch, Some(training.global_batch)),
-        ("--micro-batch", own.model.micro_batch, run.map(|run| run.micro_batch)),
-    ];
-    for (flag, asked, planned) in sizes {
-        if let (Some(asked), Some(planned)) = (asked, planned.filter(|own| Some(*own) != asked)) {
-            return refused(
-                format!("{flag} {asked}"),
-                format!("asks for another run: {planned} were planned"),
-            );
-        }
-    }
-    if own.workload == Some(Workload::Inference) {
-        return refused("--workload inference".to_owned(), "contradicts a training run".to_owned());
-    }
-    let of_ops = [
-        ("--forbid", !own.forbid.is_empty()),
-        ("--colocate", !own.colocate.is_empty()),
-        ("--constraints", own.constraints.is_some()),
-    ];
-    match of_ops.into_iter().find(|(_, is_given)| *is_given) {
-        None => Ok(()),
-        Some((flag, _)) => refused(flag.to_owned(), "has no effect on a training run".to_owned()),
-    }
-}
-
 /// What of a run may be another than a plan's.
 pub(super) struct Asked {
     pub(super) sequence_length: u64,
@@ -230,12 +194,12 @@ pub(crate) fn verify(
     let mut on = examined(document, &args.model, &args.target)?;
     let mismatches = std::mem::take(&mut on.mismatches);
     if let Some(mismatch) = mismatches.first() {
-        // Is it wrong whatever it was made for?
-        on.is_mismatched = true;
-        if judged_again(&on).0.is_empty() {
+        // Is it wrong whatever it was made for? What fits no more may have fitted.
+        let costs = on.setting.costs(&on.plan, None);
+        let is_broken = costs.is_err_and(|error| error.blame == Blame::IllegalPlan);
+        if !is_broken && claims::alone(&on).is_empty() {
             return Err(mismatch.clone());
         }
-        on.is_mismatched = false;
     }
     let (mut broken, report) = judged_again(&on);
     // A bound is worth a search only where the rest is true.
@@ -244,22 +208,28 @@ pub(crate) fn verify(
     }
     broken.splice(0..0, mismatches);
     printer.warnings(&on.warnings);
+    if let Some(exit) = violations::interrupted(&broken, printer) {
+        return Ok(exit);
+    }
     printer.warnings(&broken);
-    printer.line(&match (broken.len(), &report) {
-        (0, Some(report)) => format!(
+    let is_legal = violations::is_legal(&broken);
+    printer.line(&match (is_legal, &report) {
+        (Some(true), Some(report)) => format!(
             "the plan is legal: {} blocks on {} ranks, every pass once, step time {}",
             on.setting.model.n_blocks(),
             report.ranks.len(),
             report.step_time
         ),
-        (n, _) => format!("the plan is illegal: {n} violations"),
+        (None, _) => "no rule is broken, but the bound was not proved again".to_owned(),
+        _ => format!("the plan is illegal: {}", violations::count(broken.len())),
     });
     printer.document(&json!({
+        "legal": is_legal,
         "violations": documents(&broken),
         "warnings": documents(&on.warnings),
         "step_time_ns": report.map(|report| report.step_time.0),
     }));
-    Ok(exit(&broken))
+    Ok(violations::exit(&broken))
 }
 
 /// `simulate`.

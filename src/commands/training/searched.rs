@@ -70,6 +70,7 @@ impl Searched {
     pub(super) fn cut_short(told: Told, free: &Space, stop: Stop) -> Self {
         let (plan, launcher) = told.plan;
         let space = launcher.map_or_else(|| free.clone(), |words| within(free, words));
+        let space = keeping(&space, told.offload).unwrap_or(space);
         let found = Found {
             plans: vec![plan],
             bound_s: told.bound.seconds(),

@@ -15,11 +15,14 @@ impl Setting {
     /// What a device needs in all, and what the flags must allow, for so many bytes of a plan.
     pub(super) fn room_for(&self, bytes: Bytes) -> String {
         let used = 1.0 - self.request.memory_margin.unwrap_or(0.0);
-        let whole = Bytes((bytes.as_f64() / used).ceil() as u64 + 1);
+        // Casts of floats saturate.
+        let whole = Bytes(((bytes.as_f64() / used).ceil() as u64).saturating_add(1));
         // A reserve grows with the memory that it is a share of.
         let needed = |device: &ir::cluster::Device| {
-            let share = device.reserve.as_f64() / device.capacity?.as_f64();
-            Some(((whole.as_f64() + device.context.as_f64()) / (1.0 - share)).ceil() as u64 + 1)
+            let capacity = device.capacity.filter(|capacity| *capacity > device.reserve)?;
+            let left = 1.0 - device.reserve.as_f64() / capacity.as_f64();
+            let memory = (whole.as_f64() + device.context.as_f64()) / left;
+            Some((memory.ceil() as u64).saturating_add(1))
         };
         let memory = self.cluster.devices.iter().filter_map(needed).max().unwrap_or(whole.0);
         let has = self.cluster.devices.iter().filter_map(ir::cluster::Device::memory_limit).min();

@@ -194,3 +194,38 @@ fn statements_on_measured_layers_are_derived() {
     let ran = plan("config.json", "--pin tensor=3").exits(4);
     assert!(ran.stderr.contains("--pin tensor=2 or --pin tensor=4"), "{}", ran.stderr);
 }
+
+/// A file in which replicas share out what they hold alike in the plan is another run.
+#[test]
+fn states_that_nobody_shares_out_stay_on_the_devices() {
+    let folder = folder();
+    for target in ["megatron", "deepspeed"] {
+        let flags = "--pin zero=0 --pin data=2 --pin tensor=4 --max-memory-per-device 900MiB";
+        let (code, why) = planned(&folder, &format!("--for {target} {flags}")).unwrap_err();
+        assert!(code == 4 && why.contains("--for any"), "{target}: {code} {why}");
+        let plan = planned(&folder, &format!("--for any {flags}")).unwrap();
+        assert_eq!(plan["training"]["offloads_optimizer"], true);
+        let export = format!("export plan.json {MODEL} --target {target} -o file --force");
+        assert!(folder.run(&export).exits(3).stderr.contains("cannot-express"));
+    }
+    // What a file can't say is told by whichever verb writes it.
+    let line = format!(
+        "plan config.json --cluster two.yaml --global-batch 16 --sequence-length 512 {SCARCE} \
+         --for vllm --export vllm=file --force"
+    );
+    assert!(folder.run(&line).exits(0).stderr.contains("not-in-file"));
+    let margin = "plan config.json --cluster one.yaml --global-batch 8 --sequence-length 512 \
+                  --memory-margin 0.99999999999";
+    folder.run(margin).exits(4);
+}
+
+/// A plan for another cluster is no lie.
+#[test]
+fn a_plan_that_fits_no_more_is_one_of_another_cluster() {
+    let folder = folder();
+    planned(&folder, "--pin data=8 --pin zero=1 --pin tensor=1").unwrap();
+    let smaller = folder.read("two.yaml").replace("80gb", "40gb");
+    folder.write("two.yaml", &smaller);
+    let ran = folder.run(&format!("verify plan.json {MODEL}")).exits(3);
+    assert!(ran.stderr.contains("digest-mismatch"), "{}", ran.stderr);
+}

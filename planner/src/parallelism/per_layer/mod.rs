@@ -88,6 +88,17 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Why it has to stop now, if it has to.
+    #[must_use]
+    pub fn stop(&self) -> Option<Stop> {
+        if self.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::SeqCst)) {
+            return Some(Stop::Cancelled);
+        }
+        self.deadline.filter(|deadline| Instant::now() >= *deadline).map(|_| Stop::Deadline)
+    }
+}
+
 /// How much was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -236,11 +247,7 @@ impl Running<'_> {
     /// Whether it ends with nothing below `bound` left but what is open.
     fn ends(&mut self, bound: u64) -> bool {
         let options = self.options;
-        if options.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::SeqCst)) {
-            self.stop = Stop::Cancelled;
-        } else if options.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            self.stop = Stop::Deadline;
-        }
+        self.stop = options.stop().unwrap_or(self.stop);
         let is_spent = self.best.is_some() && self.counts.n_judged >= options.most_replays;
         let ends = self.stop != Stop::Proved || is_spent;
         if ends {

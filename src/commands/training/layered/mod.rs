@@ -21,7 +21,7 @@ use planner::parallelism::search_3d::space::Space;
 
 use super::answer::stage_text as uniform_text;
 use super::document;
-use super::followed::{Better, follow, stopped, write};
+use super::followed::{Better, follow, others, stopped, write};
 use super::searched::keeping;
 use super::setting::Setting;
 use crate::cli::PlanArgs;
@@ -90,7 +90,7 @@ pub(super) fn plan(
         cancel: Some(Arc::clone(&watch.cancel)),
         ..Options::default()
     };
-    let (mut own, among) = (setting.clone(), space.clone());
+    let (mut own, among, limits) = (setting.clone(), space.clone(), options.clone());
     let keeps: &[Offload] = match args.training.no_offload {
         true => &[Offload::Nothing],
         false => &[Offload::Nothing, Offload::Optimizer],
@@ -125,20 +125,22 @@ pub(super) fn plan(
     setting.offload = offload;
     let Some(best) = &found.best else {
         return match found.stop {
-            Stop::Proved => nothing_fits::answer(&setting, &space, printer),
+            Stop::Proved => nothing_fits::answer(&setting, &space, &limits, printer),
             Stop::Deadline => Err(too_early(&found.counts)),
             Stop::Cancelled => Ok(interrupted(printer)),
         };
     };
     let elapsed = (!args.limits.deterministic).then(|| start.elapsed());
-    let answer = Answer::new(&setting, best, &found, elapsed)?;
     followed.ended((best.step, found.bound));
     let plan = best.plan()?;
+    let made = (&plan, (Order::OneFOneB.name(), found.bound));
+    let others = others(args, &setting, made, (exports, followed.trace.as_slice()));
+    let unsaid = others.as_ref().map_or(&[][..], |(_, warnings)| warnings.as_slice());
+    setting.warnings.extend_from_slice(unsaid);
+    let answer = Answer::new(&setting, best, &found, elapsed)?;
     let document = document::of(&setting, &plan, Order::OneFOneB.name(), (ALGORITHM, found.bound))?;
     let text = escape::json(document.to_json()?);
-    let made = (&plan, (Order::OneFOneB.name(), found.bound));
-    let around = (exports, followed.trace.as_slice());
-    let written = write(args, &setting, publisher, (text, made), around)?;
+    let written = write(args, publisher, text, others)?;
     printer.warnings(&setting.warnings);
     match printer.format {
         Format::Text => answer.print(printer),

@@ -23,10 +23,15 @@ const DOUBLINGS: u32 = 6;
 const REPLAYS: u64 = 50;
 
 /// The answer, with exit code 4.
-pub(super) fn answer(setting: &Setting, space: &Space, printer: &Printer) -> CommandResult {
+pub(super) fn answer(
+    setting: &Setting,
+    space: &Space,
+    limits: &Options,
+    printer: &Printer,
+) -> CommandResult {
     let pricing = pricing(setting)?;
     let Some(least) = least(&pricing, space) else {
-        return Err(no_configuration::answer(setting, space, &|| false));
+        return Err(no_configuration::answer(setting, space, &|| limits.stop().is_some()));
     };
     let limit = setting.limit.map_or(u64::MAX, |limit| limit.0);
     print_stages(&least, limit, printer);
@@ -44,7 +49,7 @@ pub(super) fn answer(setting: &Setting, space: &Space, printer: &Printer) -> Com
         .fact("shortfall_bytes", short)
         .fact("binds", binding(&least))
         .fact("plan", degrees(&least.degrees));
-    for way in ways(setting, &pricing, space, &least)? {
+    for way in ways(setting, &pricing, (space, limits), &least)? {
         diagnostic = diagnostic.hint(way);
     }
     Err(diagnostic)
@@ -101,11 +106,11 @@ fn print_stages(least: &Least, limit: u64, printer: &Printer) {
 fn ways(
     setting: &Setting,
     pricing: &LayerPricing<'_>,
-    space: &Space,
+    (space, limits): (&Space, &Options),
     least: &Least,
 ) -> Result<Vec<String>, Diagnostic> {
     let mut ways = Vec::new();
-    let options = Options { most_replays: REPLAYS, ..Options::default() };
+    let options = Options { most_replays: REPLAYS, ..limits.clone() };
     let fitting =
         |pricing: &LayerPricing<'_>, space: &Space| -> Result<Option<Judged>, Diagnostic> {
             Ok(solve(pricing, space, &options)?.best)

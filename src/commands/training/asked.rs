@@ -1,0 +1,47 @@
+//! Flags beside a plan: they may not ask for another run than the one that was planned.
+
+use documents::plan::PlanDocument;
+use documents::plan::training::TrainingDocument;
+use ir::diagnostic::Diagnostic;
+
+use crate::cli::{ProblemFlags, Workload};
+
+/// Refuses flags that ask for another run than the one that was planned, or for none that trains.
+///
+/// # Errors
+/// `not-as-planned`.
+pub(super) fn unasked(
+    own: &ProblemFlags,
+    document: &PlanDocument,
+    training: &TrainingDocument,
+) -> Result<(), Diagnostic> {
+    let refused = |flag: String, why: String| {
+        let message = format!("`{flag}` {why}");
+        Err(Diagnostic::usage("not-as-planned", message).hint("leave it out, or plan with it"))
+    };
+    let run = document.parallelism.training.as_ref();
+    let sizes = [
+        ("--batch", own.model.batch, Some(training.global_batch)),
+        ("--micro-batch", own.model.micro_batch, run.map(|run| run.micro_batch)),
+    ];
+    for (flag, asked, planned) in sizes {
+        if let (Some(asked), Some(planned)) = (asked, planned.filter(|own| Some(*own) != asked)) {
+            return refused(
+                format!("{flag} {asked}"),
+                format!("asks for another run: {planned} were planned"),
+            );
+        }
+    }
+    if own.workload == Some(Workload::Inference) {
+        return refused("--workload inference".to_owned(), "contradicts a training run".to_owned());
+    }
+    let of_ops = [
+        ("--forbid", !own.forbid.is_empty()),
+        ("--colocate", !own.colocate.is_empty()),
+        ("--constraints", own.constraints.is_some()),
+    ];
+    match of_ops.into_iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((flag, _)) => refused(flag.to_owned(), "has no effect on a training run".to_owned()),
+    }
+}
