@@ -6,7 +6,7 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::{BlockPolicy, Mesh, Parallelism};
 use serde_json::json;
 
-use super::{TrainingSource, blocks, only_one, refused};
+use super::{Lack, TrainingSource, blocks, only_one, refused};
 use crate::Export;
 
 const TARGET: &str = "galvatron";
@@ -48,7 +48,7 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
     }
     if source.n_predicting > 0 {
         let why = "its layers are all alike";
-        return Err(refused(TARGET, "blocks that predict a later token", why, "leave them out"));
+        return Err(refused(TARGET, Lack::Predicting.name(), why, "leave them out"));
     }
     let policies = policies(source)?;
     let default = default_zero(source, &policies)?;

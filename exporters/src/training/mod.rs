@@ -49,6 +49,29 @@ pub enum Blocks {
     Parts,
 }
 
+/// What a target may have no words for at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Parts of a graph: it counts layers of a transformer.
+    Parts,
+    /// Blocks that predict a later token.
+    Predicting,
+    /// Recompute of the attention core alone.
+    Selective,
+}
+
+impl Lack {
+    /// In words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Parts => "parts of a graph",
+            Self::Predicting => "blocks that predict a later token",
+            Self::Selective => "recompute of the attention core",
+        }
+    }
+}
+
 /// A policy of recompute that a target can run on all stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
@@ -76,6 +99,8 @@ pub struct TrainingTarget {
     pub accepts: fn(&Parallelism, &str) -> bool,
     /// The same with optimizer states on hosts; `None` = it can't leave them there.
     pub offloaded: Option<fn(&Parallelism, &str) -> bool>,
+    /// What it has no words for at all.
+    pub lacks: &'static [Lack],
     /// What it can compute again, the same on all stages; `None` = each stage what it likes.
     pub recomputes: Option<&'static [Policy]>,
     /// What it can compute in, the usual one first; `None` = its file says nothing of it.
@@ -84,8 +109,6 @@ pub struct TrainingTarget {
 }
 
 const SPLITS: &str = "torch-split-points";
-/// Targets that do not count layers.
-const OF_PARTS: [&str; 2] = ["torch-pipelining", SPLITS];
 
 const TARGETS: &[TrainingTarget] = &[
     TrainingTarget {
@@ -95,6 +118,7 @@ const TARGETS: &[TrainingTarget] = &[
         expresses: &[Field::Pipeline, Field::VirtualStages, Field::Schedule, Field::MicroBatches],
         accepts: torch_pipelining::accepts,
         offloaded: Some(torch_pipelining::accepts),
+        lacks: &[],
         recomputes: None,
         types: None,
         export: torch_pipelining::export,
@@ -106,6 +130,7 @@ const TARGETS: &[TrainingTarget] = &[
         expresses: &[Field::Pipeline, Field::VirtualStages, Field::Blocks],
         accepts: |_, _| true,
         offloaded: Some(|_, _| true),
+        lacks: &[],
         recomputes: None,
         types: None,
         export: torch_pipelining::split_points,
@@ -134,6 +159,7 @@ const TARGETS: &[TrainingTarget] = &[
         ],
         accepts: torchtitan::accepts,
         offloaded: None,
+        lacks: &[Lack::Parts],
         recomputes: Some(&[Policy::None, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F32]),
         export: torchtitan::export,
@@ -161,6 +187,7 @@ const TARGETS: &[TrainingTarget] = &[
         ],
         accepts: megatron::accepts,
         offloaded: Some(megatron::accepts_offloaded),
+        lacks: &[Lack::Parts],
         recomputes: Some(&[Policy::None, Policy::Selective, Policy::Block, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F16, DType::F8, DType::F32]),
         export: megatron::export,
@@ -185,6 +212,7 @@ const TARGETS: &[TrainingTarget] = &[
         ],
         accepts: deepspeed::accepts,
         offloaded: Some(deepspeed::accepts_offloaded),
+        lacks: &[Lack::Parts],
         recomputes: Some(&[Policy::None, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F16, DType::F32]),
         export: deepspeed::export,
@@ -196,6 +224,7 @@ const TARGETS: &[TrainingTarget] = &[
         expresses: &[Field::Data, Field::Tensor, Field::Pipeline, Field::Expert, Field::Blocks],
         accepts: serving::vllm_accepts,
         offloaded: Some(serving::vllm_accepts),
+        lacks: &[Lack::Parts],
         recomputes: None,
         types: None,
         export: serving::vllm,
@@ -207,6 +236,7 @@ const TARGETS: &[TrainingTarget] = &[
         expresses: &[Field::Data, Field::Tensor, Field::Pipeline, Field::Expert, Field::Blocks],
         accepts: serving::sglang_accepts,
         offloaded: Some(serving::sglang_accepts),
+        lacks: &[Lack::Parts],
         recomputes: None,
         types: None,
         export: serving::sglang,
@@ -228,6 +258,7 @@ const TARGETS: &[TrainingTarget] = &[
         ],
         accepts: galvatron::accepts,
         offloaded: Some(galvatron::accepts),
+        lacks: &[Lack::Parts, Lack::Predicting, Lack::Selective],
         recomputes: None,
         types: None,
         export: galvatron::export,
@@ -253,10 +284,12 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
             .hint(format!("choose from {}", names.join(", ")))
             .fact("targets", names)
     })?;
-    if source.blocks == Blocks::Parts && !row.is_of_parts() {
+    if source.blocks == Blocks::Parts && row.lacks.contains(&Lack::Parts) {
         let why = "it counts layers of a transformer";
-        let hint = format!("export to {}", OF_PARTS.join(" or "));
-        return Err(refused(row.name, "parts of a graph", why, &hint));
+        let of_parts = TARGETS.iter().filter(|row| !row.lacks.contains(&Lack::Parts));
+        let names: Vec<&str> = of_parts.map(|row| row.name).collect();
+        let hint = format!("export to {}", names.join(" or "));
+        return Err(refused(row.name, Lack::Parts.name(), why, &hint));
     }
     if row.name != "galvatron" {
         by_block(source, row.name)?;
@@ -279,14 +312,6 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
         export.warnings.push(warning.hint("set it beside the file: the plan fits only so"));
     }
     Ok(export)
-}
-
-impl TrainingTarget {
-    /// Whether it runs parts of a graph, and not only layers of a transformer.
-    #[must_use]
-    pub fn is_of_parts(&self) -> bool {
-        OF_PARTS.contains(&self.name)
-    }
 }
 
 /// Whether replicas share out optimizer states, or there is one that has them all.

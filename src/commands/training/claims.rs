@@ -100,7 +100,7 @@ fn derived(
     let mut plan =
         Plan { parallelism, schedule: Schedule { grid, ..Schedule::default() }, ..on.plan.clone() };
     // What is said of each block is all there is.
-    let is_alone = per_layer::shapes::n_sharing(&plan.parallelism) == 1;
+    let is_alone = per_layer::shapes::shares_nothing(&plan.parallelism);
     for stage in plan.partition.stages.iter_mut().filter(|stage| !stage.each.is_empty()) {
         stage.recompute = Recompute::None;
         for block in stage.each.iter_mut().filter(|_| is_alone) {
@@ -129,7 +129,11 @@ fn canonical(degrees: &Parallelism, setting: &Setting) -> Parallelism {
     {
         own.sequence = layers.split;
     }
-    if own.data == 1 && own.context == 1 && own.sequence != SequenceParallel::Ulysses {
+    let is_alone = match setting.layers {
+        Some(_) => per_layer::shapes::shares_nothing(&own),
+        None => own.data == 1 && own.context == 1,
+    };
+    if is_alone {
         own.zero = ZeroStage::None;
     }
     own

@@ -16,6 +16,7 @@ use cost_model::transformer::system::{System, measured_all_reduces};
 use documents::digest;
 use documents::plan::Reference;
 use documents::plan::request::RequestDocument;
+use exporters::training::Lack;
 use ir::card::{ModelCard, SequenceParallel};
 use ir::cluster::{Cluster, DeviceKind};
 use ir::diagnostic::Diagnostic;
@@ -291,12 +292,20 @@ impl Setting {
         let most = devices.iter().copied().max().unwrap_or(has);
         hosts::check(&self.cluster, u64::from(most))?;
         let executor = self.request.executor.as_deref().and_then(Executor::named);
-        let pins =
-            words::limited(pins::of(&self.request.pin)?, executor, self.model.is_of_parts())?;
+        let pins = words::limited(pins::of(&self.request.pin)?, executor, &self.needs())?;
         if pins.sequence == Some(SequenceParallel::Ulysses) && self.layers.is_none() {
             return Err(judged::needs_layers("Ulysses ranks (`--pin sequence-parallel=ulysses`)"));
         }
         Ok(Space { devices, global_batch: self.global_batch, pins })
+    }
+
+    /// What a launcher needs words for.
+    fn needs(&self) -> Vec<Lack> {
+        let needs = [
+            (Lack::Parts, self.model.is_of_parts()),
+            (Lack::Predicting, self.model.n_predictions > 1),
+        ];
+        needs.into_iter().filter(|(_, is)| *is).map(|(need, _)| need).collect()
     }
 
     /// What the launcher of the stack has words for, where no executor was named: it limits the

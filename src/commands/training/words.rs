@@ -1,6 +1,6 @@
 //! `--for TARGET` of a training run: only what the launcher has words for is searched.
 
-use exporters::training::{Policy, TrainingTarget, targets};
+use exporters::training::{Lack, Policy, TrainingTarget, targets};
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
 use planner::parallelism::search_3d::space::{Again, Pins, Words};
@@ -25,7 +25,7 @@ const ALIKE: [(&[Policy], &[Again]); 2] = [
 pub(super) fn limited(
     pins: Pins,
     executor: Option<Executor>,
-    is_of_parts: bool,
+    needs: &[Lack],
 ) -> Result<Pins, Diagnostic> {
     let Some(executor) = executor.filter(|executor| *executor != Executor::Any) else {
         return Ok(pins);
@@ -40,12 +40,15 @@ pub(super) fn limited(
         Diagnostic::usage("not-for-training", message)
             .hint(format!("choose from {}, any", names(&|_| true)))
     })?;
-    let runs_parts = |row: &TrainingTarget| row.is_of_parts();
-    if is_of_parts && !targets().iter().any(|row| row.name == words.target && runs_parts(row)) {
-        let message = format!("{} has no words for parts of a graph", words.target);
+    let selective = (pins.again == Again::Selective).then_some(Lack::Selective);
+    let needs = || needs.iter().copied().chain(selective);
+    let row = targets().iter().find(|row| row.name == words.target);
+    if let Some(lack) = needs().find(|need| row.is_some_and(|row| row.lacks.contains(need))) {
+        let message = format!("{} has no words for {}", words.target, lack.name());
+        let others = names(&|row| needs().all(|need| !row.lacks.contains(&need)));
         return Err(Diagnostic::usage("cannot-express", message)
             .fact("target", words.target)
-            .hint(format!("choose from {}, any", names(&runs_parts))));
+            .hint(format!("choose from {others}, any")));
     }
     check(&pins, &words)?;
     Ok(Pins { words: Some(words), ..pins })

@@ -87,6 +87,12 @@ fn parts_of_graphs_are_planned_for_those_who_run_them() {
         let ran = folder.run(&line).exits(code);
         assert_eq!(code == 2, ran.stderr.contains("parts of a graph"), "{}", ran.stderr);
     }
+    let selective = "plan config.json --cluster one.yaml --global-batch 8 --sequence-length 512 \
+                     --pin recompute=selective --for";
+    assert!(
+        folder.run(&format!("{selective} galvatron")).exits(2).stderr.contains("attention core")
+    );
+    folder.run(&format!("{selective} megatron")).exits(0);
     // Every name that a hint lists is one that the flag takes.
     let told = folder.run(
         "plan config.json --cluster one.yaml --global-batch 8 --sequence-length 128 --for accelerate",
@@ -186,6 +192,10 @@ fn statements_on_measured_layers_are_derived() {
         let name = field.rsplit('/').next().unwrap();
         assert!(ran.stderr.contains(name) || ran.stdout.contains(name), "{field}: {}", ran.stderr);
     }
+    // One replica whose ends are shared out by its tensor ranks.
+    let asked = "--pin tensor=2 --pin zero=2 --pin data=1 --max-memory-per-device 2500MiB";
+    plan("config.json", asked).exits(0);
+    verify(&serde_json::from_str(&folder.read("plan.json")).unwrap()).exits(0);
     // The folder was measured of `small`.
     let ran = plan("config.json", "");
     assert!(ran.stderr.contains("measured-of-another"), "{}", ran.stderr);

@@ -115,6 +115,12 @@ fn vocabularies(degrees: &Parallelism) -> Vec<Option<u32>> {
     std::iter::once(None).chain(others.map(Some)).collect()
 }
 
+/// Whether no weights, of blocks or of ends, are held by several ranks.
+#[must_use]
+pub fn shares_nothing(degrees: &Parallelism) -> bool {
+    n_sharing(degrees).max(n_sharing_ends(degrees)) == 1
+}
+
 /// Ranks that hold the same weights.
 #[must_use]
 pub fn n_sharing(degrees: &Parallelism) -> u32 {
@@ -137,7 +143,7 @@ fn n_sharing_ends(degrees: &Parallelism) -> u32 {
 pub fn plain_zero(pins: &Pins, degrees: &Parallelism) -> ZeroStage {
     match pins.zero {
         Some(pinned) => pinned,
-        None if n_sharing(degrees).max(n_sharing_ends(degrees)) == 1 => ZeroStage::None,
+        None if shares_nothing(degrees) => ZeroStage::None,
         None => ZeroStage::Gradients,
     }
 }
@@ -145,8 +151,7 @@ pub fn plain_zero(pins: &Pins, degrees: &Parallelism) -> ZeroStage {
 /// What may be shared out of the ends.
 fn zeros(pins: &Pins, degrees: &Parallelism) -> Vec<ZeroStage> {
     let plain = plain_zero(pins, degrees);
-    let is_alone = n_sharing(degrees).max(n_sharing_ends(degrees)) == 1;
-    if is_alone && plain != ZeroStage::None {
+    if shares_nothing(degrees) && plain != ZeroStage::None {
         return Vec::new();
     }
     if pins.zero.is_some() || n_sharing_ends(degrees) == 1 {
