@@ -114,7 +114,7 @@ pub(super) fn others(
 /// # Errors
 /// Those of [`others`] and of writing; the plan itself is kept.
 pub(super) fn write(
-    args: &PlanArgs,
+    (args, exports): (&PlanArgs, &[(&str, PathBuf)]),
     publisher: &mut Publisher<'_>,
     document: String,
     others: Others,
@@ -125,8 +125,8 @@ pub(super) fn write(
         Ok(files)
     });
     let files = written.map_err(|error| {
-        let near = args.output.as_ref().or(args.plot.as_ref());
-        publisher.kept(near, &bytes, error)
+        let near = args.output.as_ref().or(exports.first().map(|(_, path)| path));
+        publisher.kept(near.or(args.plot.as_ref()), &bytes, error)
     })?;
     Ok(args.output.iter().cloned().chain(files.into_iter().map(|(path, _)| path)).collect())
 }

@@ -173,7 +173,7 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
             (None, None) => return Err(nothing_fits::too_early(&Counts::default())),
         };
     setting.offload = offload;
-    if searched.found.plans.is_empty() {
+    let Some(best) = searched.found.plans.first() else {
         return match searched.found.stop {
             Stop::Proved => {
                 nothing_fits::answer(&setting, &space, (&searched.found, &options), printer)
@@ -181,9 +181,8 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
             Stop::Deadline => Err(nothing_fits::too_early(&searched.found.counts)),
             Stop::Cancelled => Ok(plan::interrupted(printer)),
         };
-    }
+    };
     let elapsed = (!args.limits.deterministic).then(|| start.elapsed());
-    let Some(best) = searched.found.plans.first() else { return Ok(Exit::DONE) };
     let bound = Nanos((searched.found.bound_s * 1e9).round() as u64);
     followed.ended((best.step, bound));
     let made = (&best.plan()?, (best.leaf.order.name(), bound));
@@ -195,7 +194,7 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
     printer.warnings(&answer.warnings());
     let plan = document::plan(&setting, answer.best, answer.bound)?;
     let text = escape::json(plan.to_json()?);
-    let written = followed::write(args, &mut publisher, text, others)?;
+    let written = followed::write((args, &exports), &mut publisher, text, others)?;
     match printer.format {
         Format::Text => answer.print(printer),
         Format::Json => printer.document(&document::report(&answer, &plan)?),

@@ -49,7 +49,7 @@ pub mod table;
 mod laws;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use cost_model::layers::LayerPricing;
@@ -92,10 +92,7 @@ impl Options {
     /// Why it has to stop now, if it has to.
     #[must_use]
     pub fn stop(&self) -> Option<Stop> {
-        if self.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::SeqCst)) {
-            return Some(Stop::Cancelled);
-        }
-        self.deadline.filter(|deadline| Instant::now() >= *deadline).map(|_| Stop::Deadline)
+        Stop::now(self.deadline, self.cancel.as_deref())
     }
 }
 

@@ -40,10 +40,7 @@ impl Options {
     /// Why it has to stop now, if it has to.
     #[must_use]
     pub fn stop(&self) -> Option<Stop> {
-        if self.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::SeqCst)) {
-            return Some(Stop::Cancelled);
-        }
-        self.deadline.filter(|deadline| Instant::now() >= *deadline).map(|_| Stop::Deadline)
+        Stop::now(self.deadline, self.cancel.as_deref())
     }
 }
 
@@ -79,6 +76,16 @@ pub enum Stop {
     Deadline,
     /// Asked to.
     Cancelled,
+}
+
+impl Stop {
+    /// Why a search has to stop now, by its deadline and the flag that cancels it.
+    pub(crate) fn now(deadline: Option<Instant>, cancel: Option<&AtomicBool>) -> Option<Self> {
+        if cancel.is_some_and(|cancel| cancel.load(Ordering::SeqCst)) {
+            return Some(Self::Cancelled);
+        }
+        deadline.filter(|deadline| Instant::now() >= *deadline).map(|_| Self::Deadline)
+    }
 }
 
 /// How much was done.

@@ -140,7 +140,7 @@ pub(super) fn plan(
     let answer = Answer::new(&setting, best, &found, elapsed)?;
     let document = document::of(&setting, &plan, Order::OneFOneB.name(), (ALGORITHM, found.bound))?;
     let text = escape::json(document.to_json()?);
-    let written = write(args, publisher, text, others)?;
+    let written = write((args, exports), publisher, text, others)?;
     printer.warnings(&setting.warnings);
     match printer.format {
         Format::Text => answer.print(printer),
