@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use cost_model::problem::Constraints;
+use cost_model::ops::problem::Constraints;
 use documents::plan::request::RequestDocument;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;

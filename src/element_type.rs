@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cost_model::compute;
+use cost_model::kernels::plain_product;
 use ir::cluster::{Cluster, DeviceKind};
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
@@ -96,7 +96,7 @@ pub(crate) fn check(
             return Err(refused(lacks(&kind.name, dtype), kind, &FLOATS));
         }
         for kind in lacking {
-            let Some((other, _)) = compute::peak(kind, dtype) else { continue };
+            let Some((other, _)) = plain_product::peak(kind, dtype) else { continue };
             let message = format!("{}: priced at its rate of {other}", lacks(&kind.name, dtype));
             warnings.push(
                 Diagnostic::warning("dtype-replaced", message)

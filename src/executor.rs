@@ -85,11 +85,11 @@ mod tests {
 
     #[test]
     fn every_stack_has_a_launcher() {
-        for stack in cost_model::stack::presets() {
+        for stack in cost_model::kernels::stack::presets() {
             assert!(Executor::of_stack(&stack.name).is_some(), "{}", stack.name);
         }
         for (stack, _) in STACKS {
-            assert!(cost_model::stack::preset(stack).is_some(), "{stack}");
+            assert!(cost_model::kernels::stack::preset(stack).is_some(), "{stack}");
         }
     }
 }

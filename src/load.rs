@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use cost_model::problem::{Objective, Problem};
+use cost_model::ops::problem::{Objective, Problem};
 use documents::plan::request::RequestDocument;
 use importers::{Import, ImportOptions, Summary};
 use ir::cluster::Cluster;
@@ -152,7 +152,7 @@ fn annotated(
             (profile, cluster)
         }
     };
-    let (graph, noted) = cost_model::workload::apply(graph, &workload)?;
+    let (graph, noted) = cost_model::ops::workload::apply(graph, &workload)?;
     warnings.extend(noted);
     warnings.extend(element_type::check(&graph, &cluster, flags.model.dtype)?);
     let mut constraints = constraints::resolve(&request, flags, &graph, &cluster)?;
@@ -168,7 +168,7 @@ fn annotated(
         constraints.colocate.extend(exporters::colocation(executor.target(), &graph)?);
         warnings.extend(one_host::restrict(executor, &graph, &cluster, &mut constraints));
     }
-    let annotated = cost_model::annotate::annotate(
+    let annotated = cost_model::ops::annotate::annotate(
         Arc::new(graph),
         Arc::new(cluster),
         &profile,

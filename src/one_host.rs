@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cost_model::problem::Constraints;
+use cost_model::ops::problem::Constraints;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;

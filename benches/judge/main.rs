@@ -18,13 +18,13 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cost_model::annotate::annotate;
-use cost_model::pipeline::costs::{
+use cost_model::ops::annotate::annotate;
+use cost_model::ops::problem::{Constraints, Objective};
+use cost_model::runs::judge::costs::{
     Boundary, Link, Nic, PipelineCosts, RankCosts, Sharing, StageCosts,
 };
-use cost_model::pipeline::judge;
-use cost_model::pipeline::way::Contention;
-use cost_model::problem::{Constraints, Objective};
+use cost_model::runs::judge::judge;
+use cost_model::runs::judge::way::Contention;
 use importers::ImportOptions;
 use ir::grid::Grid;
 use ir::profile::Profile;

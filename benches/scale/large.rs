@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cost_model::annotate::annotate;
-use cost_model::problem::{Constraints, Objective, Problem};
+use cost_model::ops::annotate::annotate;
+use cost_model::ops::problem::{Constraints, Objective, Problem};
 use importers::ImportOptions;
 use ir::profile::Profile;
 use ir::workload::Workload;

@@ -19,8 +19,8 @@ mod llama;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cost_model::annotate::annotate;
-use cost_model::problem::{Constraints, Objective, Problem};
+use cost_model::ops::annotate::annotate;
+use cost_model::ops::problem::{Constraints, Objective, Problem};
 use importers::ImportOptions;
 use ir::profile::Profile;
 use ir::workload::Workload;
@@ -97,11 +97,12 @@ fn plan_one(shape: &graphs::Shape, folder: &std::path::Path) {
 
 fn judge(problem: &Problem, outcome: &Outcome) {
     let (time, _) = best(9, || {
-        let timeline = cost_model::judge::replay(problem, &outcome.plan).unwrap();
-        cost_model::report::report(problem, &outcome.plan, &timeline)
+        let timeline = cost_model::ops::judge::replay::replay(problem, &outcome.plan).unwrap();
+        cost_model::ops::judge::report::report(problem, &outcome.plan, &timeline)
     });
     row("judge (replay, memory, report)", time, "of the m-etf plan");
-    let (time, violations) = best(5, || cost_model::verify::verify(problem, &outcome.plan));
+    let (time, violations) =
+        best(5, || cost_model::ops::judge::verify::verify(problem, &outcome.plan));
     row("verify", time, &format!("{} violations", violations.len()));
 }
 

@@ -7,9 +7,9 @@
 
 use std::time::{Duration, Instant};
 
-use cost_model::pipeline::costs::{PipelineCosts, StageCosts};
-use cost_model::pipeline::way::Contention;
-use cost_model::pipeline::{judge, over_limit};
+use cost_model::runs::judge::costs::{PipelineCosts, StageCosts};
+use cost_model::runs::judge::way::Contention;
+use cost_model::runs::judge::{judge, over_limit};
 use ir::grid::Grid;
 use ir::units::{Bytes, Nanos};
 use planner::schedule::early_recompute::{self, Early};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use cost_model::accuracy;
-use cost_model::score::Line;
+use cost_model::numeric::score::Line;
 use ir::diagnostic::Diagnostic;
 use ir::measured::GpuFacts;
 

@@ -10,10 +10,10 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use cost_model::accuracy::{SEEDS, half};
-use cost_model::collective::curve::{Curve, Form};
-use cost_model::collective::table::tables;
-use cost_model::collective::{Link, ring};
-use cost_model::{attention, matrix_product, moe, sibling};
+use cost_model::links::collective::curve::{Curve, Form};
+use cost_model::links::collective::table::tables;
+use cost_model::links::collective::{Link, ring};
+use cost_model::{kernels::attention, kernels::donor, kernels::matrix_product, kernels::moe};
 use importers::cluster::catalogue;
 use importers::measurements::{self, devices};
 use ir::measured::{AttentionPhase, AttentionRow, GemmRow, GpuFacts, MoeRow};
@@ -67,8 +67,7 @@ fn ratios(what: &str, mut ratios: Vec<f64>) {
 
 /// Whether a kind has a sibling among the others.
 fn has_sibling<R>(name: &str, facts: &GpuFacts, all: &Rows<R>) -> bool {
-    all.iter()
-        .any(|(other, (theirs, _))| other != name && sibling::distance(facts, theirs).is_some())
+    all.iter().any(|(other, (theirs, _))| other != name && donor::distance(facts, theirs).is_some())
 }
 
 fn products(folder: &Path) -> Result<(), Failure> {
@@ -159,7 +158,7 @@ fn calls(folder: &Path, phase: AttentionPhase) -> Result<(), Failure> {
     for (name, (facts, rows)) in &all {
         let sources: Vec<_> =
             fitted.iter().filter(|(other, _)| **other != name).map(|(_, source)| *source).collect();
-        if let Some((constants, _)) = sibling::lend(facts, &sources, &[0]) {
+        if let Some((constants, _)) = donor::lend(facts, &sources, &[0]) {
             let model = attention::Model::of(*facts, phase, constants);
             let own: Vec<f64> =
                 rows.iter().map(|row| row.time_s / model.predict(&row.into()).seconds).collect();
@@ -195,7 +194,7 @@ fn layers(folder: &Path) -> Result<(), Failure> {
     for (name, (facts, rows)) in &all {
         let sources: Vec<_> =
             fitted.iter().filter(|(other, _)| **other != name).map(|(_, source)| *source).collect();
-        if let Some((constants, _)) = sibling::lend(facts, &sources, &[]) {
+        if let Some((constants, _)) = donor::lend(facts, &sources, &[]) {
             let model = moe::Model::of(*facts, constants);
             left_out.extend(pairs(rows).iter().map(|(l, time)| time / model.predict(l).seconds));
         }

@@ -2,7 +2,7 @@
 //! describe the samples, and which of them the samples do not tell.
 //!
 //! Forms are fitted by bounded Levenberg-Marquardt with the soft absolute value of the logarithm of
-//! predicted over measured time as loss ([`crate::fit`]), so that a few stalled samples do not
+//! predicted over measured time as loss ([`crate::numeric::least_squares`]), so that a few stalled samples do not
 //! matter. A constant that the samples do not tell keeps its nominal value and is named
 //! ([`identify`]). Laws of size (links, memory streams, collectives) are lines, or lines with a
 //! term in the root of the size; where one explains less than 0.99 of the variance of the logarithm

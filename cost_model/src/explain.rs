@@ -9,11 +9,11 @@ use ir::op::{Kernel, Op};
 use ir::profile::Provenance;
 use ir::units::{Bytes, Nanos};
 
-use crate::compute::Missing;
-use crate::costs::evaluate::{Breakdown, Detail, breakdown};
-use crate::costs::kind::KindCosts;
-use crate::origin::{Backed, Origin};
-use crate::origins::Origins;
+use crate::kernels::origin::{Backed, Origin};
+use crate::kernels::plain_product::Missing;
+use crate::kernels::price::evaluate::{Breakdown, Detail, breakdown};
+use crate::kernels::price::kind::KindCosts;
+use crate::ops::origins::Origins;
 
 mod attention;
 pub mod memory;
@@ -144,7 +144,7 @@ fn stream(
     family: Option<&'static str>,
     costs: &KindCosts,
 ) {
-    let crate::costs::task::Form::Stream(kind) = found.form else { return };
+    let crate::kernels::price::task::Form::Stream(kind) = found.form else { return };
     match costs.stream(kind).filter(|(name, ..)| Some(*name) == family) {
         Some((name, constants, origin)) => {
             let constants = Backed { origin, ..constants.clone() };

@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
-use cost_model::instance::max_load::{self, Contiguity};
-use cost_model::instance::time_per_sample::{self, Stage};
-use cost_model::instance::{latency, split, straight};
+use cost_model::given::max_load::{self, Contiguity};
+use cost_model::given::time_per_sample::{self, Stage};
+use cost_model::given::{latency, split, straight};
 use importers::{Content, ImportOptions, read_any, read_any_bytes, read_split};
 use ir::instance::{Instance, LoadInstance};
 use ir::units::Nanos;

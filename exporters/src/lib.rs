@@ -11,9 +11,9 @@ pub mod training;
 #[cfg(test)]
 mod sample;
 
-use cost_model::judge::Timeline;
-use cost_model::problem::Problem;
-use cost_model::report::Report;
+use cost_model::ops::judge::replay::Timeline;
+use cost_model::ops::judge::report::Report;
+use cost_model::ops::problem::Problem;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::OpId;

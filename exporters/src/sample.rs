@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cost_model::judge::{Timeline, replay};
-use cost_model::problem::{Constraints, Objective, Problem};
-use cost_model::report::{Report, report};
+use cost_model::ops::judge::replay::{Timeline, replay};
+use cost_model::ops::judge::report::{Report, report};
+use cost_model::ops::problem::{Constraints, Objective, Problem};
 use ir::cluster::{
     Channel, Check, Cluster, Device, DeviceKind, Duplex, Links, NO_ROUTE, Node, RouteKind,
 };

@@ -8,7 +8,7 @@
 mod bars;
 pub mod pipeline;
 
-use cost_model::bound::lower_bound;
+use cost_model::ops::bound::lower_bound;
 use documents::json::is_hidden;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
@@ -219,7 +219,7 @@ fn axis(step: u64, bottom: f64) -> Group {
 }
 
 /// The peak and what the device can hold.
-struct Peak<'a>(&'a cost_model::report::DeviceReport);
+struct Peak<'a>(&'a cost_model::ops::judge::report::DeviceReport);
 
 impl std::fmt::Display for Peak<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -10,8 +10,8 @@ pub mod pipeline;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use cost_model::judge::{Span, TransferSpan};
-use cost_model::memory::curves;
+use cost_model::ops::judge::memory::curves;
+use cost_model::ops::judge::replay::{Span, TransferSpan};
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::id::{ChannelId, DeviceId, OpId};

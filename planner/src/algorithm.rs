@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cost_model::problem::{Objective, Problem};
+use cost_model::ops::problem::{Objective, Problem};
 use ir::diagnostic::{Diagnostic, Value};
 use ir::plan::Plan;
 

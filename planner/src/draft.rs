@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use cost_model::problem::{Problem, UNSUPPORTED};
+use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::id::{DeviceId, OpId, TensorId};
 use ir::plan::{Communication, Experts, Parallelism, Partition, Placement, Plan};
 use ir::schedule::{Action, Schedule, Transfer};
@@ -365,6 +365,6 @@ mod tests {
         let orders = vec![vec![OpId(2), OpId(0), OpId(0), OpId(1)], Vec::new(), Vec::new()];
         let plan = finish(&join(), placed(&[0, 0, 0]), Some(orders));
         assert_eq!(plan.schedule.actions[0].len(), 4);
-        assert!(cost_model::judge::replay(&join(), &plan).is_err());
+        assert!(cost_model::ops::judge::replay::replay(&join(), &plan).is_err());
     }
 }

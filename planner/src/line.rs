@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::id::OpId;
 
 /// The lines that are tried, the most promising first, each once.

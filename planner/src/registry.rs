@@ -2,10 +2,10 @@
 
 mod rows;
 
-use cost_model::layers::LayerPricing;
-use cost_model::objective;
-use cost_model::problem::{Objective, Problem};
-use cost_model::transformer::model::Pricing;
+use cost_model::ops::objective;
+use cost_model::ops::problem::{Objective, Problem};
+use cost_model::runs::forms::model::Pricing;
+use cost_model::runs::measured::LayerPricing;
 use ir::diagnostic::Diagnostic;
 
 use crate::algorithm::{Field, Guarantee, Kind, OptionRow, Options, Row};
@@ -60,7 +60,7 @@ impl Entry {
         let models = self.build.map_or(&[][..], |_| objective::rows());
         let training = self.training.map(|_| objective::row(Objective::StepTime).name);
         let goals = self.method.as_ref().map_or(&[][..], |method| method.goals);
-        let goals = goals.iter().map(|goal| cost_model::instance::row(*goal).name);
+        let goals = goals.iter().map(|goal| cost_model::given::row(*goal).name);
         let mut names: Vec<&str> = models.iter().map(|row| row.name).chain(training).collect();
         for name in goals {
             if !names.contains(&name) {

@@ -5,10 +5,10 @@ mod worked;
 
 use std::sync::Arc;
 
-use cost_model::judge::{Timeline, replay};
-use cost_model::memory::peaks;
-use cost_model::problem::Problem;
-use cost_model::verify::verify;
+use cost_model::ops::judge::memory::peaks;
+use cost_model::ops::judge::replay::{Timeline, replay};
+use cost_model::ops::judge::verify::verify;
+use cost_model::ops::problem::Problem;
 use ir::plan::Plan;
 use ir::schedule::{Action, Task, Transfer};
 use planner::recipe::Recipe;

@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
-use cost_model::judge::replay;
-use cost_model::memory::peaks;
-use cost_model::problem::{Problem, UNSUPPORTED};
+use cost_model::ops::judge::memory::peaks;
+use cost_model::ops::judge::replay::replay;
+use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use documents::quantity::Duration;
 use ir::id::{DeviceId, OpId};
 use ir::plan::{Placement, Plan};

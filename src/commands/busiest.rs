@@ -1,7 +1,7 @@
 //! What max-load says of a plan: the busiest device, and what it is busy with.
 
-use cost_model::max_load::{Load, loads};
-use cost_model::problem::Objective;
+use cost_model::ops::max_load::{Load, loads};
+use cost_model::ops::problem::Objective;
 use ir::units::Nanos;
 use serde_json::{Value, json};
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::max_load::Load;
-use cost_model::report::DeviceReport;
+use cost_model::ops::judge::report::DeviceReport;
+use cost_model::ops::max_load::Load;
 use documents::plan::request::RequestDocument;
 use documents::plan::{Context, PlanDocument, Reference};
 use ir::diagnostic::Diagnostic;
@@ -175,7 +175,7 @@ fn mapped(
         profile: &on.loaded.profile,
         workload: &problem.workload,
         request: &on.loaded.request,
-        objective: cost_model::objective::row(problem.objective).name,
+        objective: cost_model::ops::objective::row(problem.objective).name,
         algorithm: "device map",
     };
     let document = PlanDocument::from_ir(&on.plan, &context, None);

@@ -1,8 +1,8 @@
 //! A plan that was judged, as the document that says so.
 
-use cost_model::bound::Bound;
-use cost_model::judge::Timeline;
-use cost_model::problem::Objective;
+use cost_model::ops::bound::Bound;
+use cost_model::ops::judge::replay::Timeline;
+use cost_model::ops::problem::Objective;
 use documents::plan::{Context, CostDocument, PlanDocument};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
@@ -38,7 +38,7 @@ pub(crate) fn document(loaded: &Loaded, found: &Found, trust: &Trust) -> PlanDoc
         profile: &loaded.profile,
         workload: &loaded.problem.workload,
         request: &loaded.request,
-        objective: cost_model::objective::row(loaded.problem.objective).name,
+        objective: cost_model::ops::objective::row(loaded.problem.objective).name,
         algorithm: found.algorithm,
     };
     let (step_time, bound) = (found.timeline.step_time, found.bound);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cost_model::problem::{Objective, Problem};
+use cost_model::ops::problem::{Objective, Problem};
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::{PlanDocument, gap};
 use documents::report::{

@@ -177,7 +177,7 @@ fn publish(publisher: &mut Publisher, loaded: &Loaded, event: &Event) {
         Event::Incumbent { algorithm, value, bound, plan, timeline, elapsed } => {
             let incumbent = Incumbent {
                 algorithm,
-                objective: cost_model::objective::row(loaded.problem.objective).name,
+                objective: cost_model::ops::objective::row(loaded.problem.objective).name,
                 value: *value,
                 shown: &|value: Nanos| value.to_string(),
                 bound: bound.value,
@@ -203,7 +203,8 @@ fn ended(
     let (mut files, warnings) = files(exports, loaded, outcome)?;
     if let Some(path) = &args.plot {
         let name = &loaded.problem.graph.name;
-        let objective = cost_model::objective::row(loaded.problem.objective).name.replace('-', " ");
+        let objective =
+            cost_model::ops::objective::row(loaded.problem.objective).name.replace('-', " ");
         files.push((path.clone(), plot::svg(name, &objective, Unit::Time, &outcome.trace)));
     }
     Ok((files, warnings))

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use cost_model::judge::{Timeline, replay};
-use cost_model::objective;
-use cost_model::problem::Objective;
-use cost_model::report::{Report, report};
+use cost_model::ops::judge::replay::{Timeline, replay};
+use cost_model::ops::judge::report::{Report, report};
+use cost_model::ops::objective;
+use cost_model::ops::problem::Objective;
 use documents::plan::{ModeDocument, OptimizerDocument, PlanDocument, WorkloadDocument};
 use importers::launcher::{Launcher, device_map};
 use ir::diagnostic::{Diagnostic, Severity, Value};

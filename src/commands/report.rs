@@ -1,8 +1,8 @@
 //! The report of one plan: where the time and the memory go.
 
-use cost_model::memory::Holding;
-use cost_model::problem::Problem;
-use cost_model::report::{DeviceReport, Report};
+use cost_model::ops::judge::memory::Holding;
+use cost_model::ops::judge::report::{DeviceReport, Report};
+use cost_model::ops::problem::Problem;
 use documents::report::{DeviceDocument, HoldingDocument, LinkDocument, StepDocument};
 use ir::units::Bytes;
 
@@ -89,7 +89,7 @@ pub(crate) fn document(problem: &Problem, report: &Report, trust: &Trust) -> Ste
     document.interval = trust.interval_document();
     document.origins = trust.origin_documents();
     document.devices = report.devices.iter().map(|d| device_document(problem, d)).collect();
-    let channel = |link: &cost_model::report::LinkReport| {
+    let channel = |link: &cost_model::ops::judge::report::LinkReport| {
         let name = &problem.cluster.links.channels[link.channel.index()].name;
         LinkDocument::new(name, link.busy_ns, link.bytes, link.n_transfers)
     };

@@ -73,7 +73,7 @@ fn digest(
         ..model_flags::options(&flags).ok()?
     };
     let import = importers::read(model, &options).ok()?;
-    let (graph, _) = cost_model::workload::apply(import.graph, workload).ok()?;
+    let (graph, _) = cost_model::ops::workload::apply(import.graph, workload).ok()?;
     Some(documents::digest::graph(&graph))
 }
 

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cost_model::bound::Bound;
-use cost_model::judge::Timeline;
-use cost_model::objective;
-use cost_model::problem::{Objective, Problem};
+use cost_model::ops::bound::Bound;
+use cost_model::ops::judge::replay::Timeline;
+use cost_model::ops::objective;
+use cost_model::ops::problem::{Objective, Problem};
 use documents::plan::{CostDocument, PlanDocument};
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;

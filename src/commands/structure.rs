@@ -1,6 +1,6 @@
 //! What a model is made of, for people: runs of equal blocks and what stands around them.
 
-use cost_model::workload::passes::Passes;
+use cost_model::ops::workload::passes::Passes;
 use ir::graph::Graph;
 use ir::op::Work;
 use ir::units::{Bytes, Flops};

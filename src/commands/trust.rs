@@ -1,11 +1,11 @@
 //! How far a step time can be trusted: what its durations rest on, and how wide its interval is.
 
-use cost_model::critical::{self, Step};
-use cost_model::interval::{self, Interval};
-use cost_model::judge::Timeline;
-use cost_model::origin::Shares;
-use cost_model::problem::Problem;
-use cost_model::report::Report;
+use cost_model::kernels::origin::Shares;
+use cost_model::ops::critical::{self, Step};
+use cost_model::ops::interval::{self, Interval};
+use cost_model::ops::judge::replay::Timeline;
+use cost_model::ops::judge::report::Report;
+use cost_model::ops::problem::Problem;
 use documents::report::{IntervalDocument, OriginDocument};
 use ir::plan::Plan;
 use ir::units::Nanos;
@@ -113,7 +113,7 @@ pub(crate) fn documents(shares: &Shares) -> Vec<OriginDocument> {
 
 #[cfg(test)]
 mod tests {
-    use cost_model::origin::Origin;
+    use cost_model::kernels::origin::Origin;
 
     use super::*;
 

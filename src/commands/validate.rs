@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use cost_model::accuracy;
-use cost_model::score::Line;
+use cost_model::numeric::score::Line;
 use importers::measurements;
 use importers::measurements::peak_memory::{bigscience, golden, korthikanti, torchtitan};
 use ir::diagnostic::{Blame, Diagnostic};

@@ -1,7 +1,7 @@
 //! `verify`: checks a plan (or the solution of an instance) against every rule, and all that it
 //! states.
 
-use cost_model::judge::replay as judge;
+use cost_model::ops::judge::replay::replay as judge;
 
 use crate::cli::ReplayArgs;
 use crate::commands::report::Rows;

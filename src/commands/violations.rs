@@ -1,6 +1,6 @@
 //! What makes a plan illegal: the rules that it breaks.
 
-use cost_model::verify::{MAX_VIOLATIONS, verify};
+use cost_model::ops::judge::verify::{MAX_VIOLATIONS, verify};
 use documents::diagnostic::DiagnosticDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::json;

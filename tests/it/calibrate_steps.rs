@@ -1,9 +1,9 @@
 //! Calibrations on few measured steps, judged on all the others.
 
 use cost_model::calibrate::steps::{Context, StepCalibration, calibrate};
-use cost_model::stack::megatron_deepspeed_2021;
-use cost_model::transformer::run::Gradients;
-use cost_model::transformer::system::System;
+use cost_model::kernels::stack::megatron_deepspeed_2021;
+use cost_model::runs::forms::run::Gradients;
+use cost_model::runs::forms::system::System;
 use importers::measurements;
 use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::pipeline::judge_plan;
-use cost_model::pipeline::way::Contention;
-use cost_model::stack::megatron_core;
-use cost_model::training_memory::Reserve;
-use cost_model::transformer::constants::Constants;
-use cost_model::transformer::model::{Pricing, judged};
-use cost_model::transformer::system::System;
+use cost_model::kernels::stack::megatron_core;
+use cost_model::runs::forms::constants::Constants;
+use cost_model::runs::forms::model::{Pricing, judged};
+use cost_model::runs::forms::system::System;
+use cost_model::runs::judge::judge_plan;
+use cost_model::runs::judge::way::Contention;
+use cost_model::runs::memory::Reserve;
 use importers::measurements::devices;
 use importers::measurements::peak_memory::golden::{self, Layout};
 use ir::card::ModelCard;

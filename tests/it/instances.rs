@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 use importers::{Content, ImportOptions, read_any};
 use ir::instance::Instance;
 use ir::units::{Bytes, BytesPerSecond};
@@ -180,7 +180,7 @@ fn rows_and_flags_are_those_of_models() {
         let Some(goal) = goal.into_iter().find(|goal| method.goals.contains(goal)) else {
             continue;
         };
-        let objective = cost_model::instance::row(goal).name;
+        let objective = cost_model::given::row(goal).name;
         let flags = format!(
             "plan two.json --objective {objective} --algorithm {} --deterministic --seed 3 \
              --threads 1 --node-budget 1000000 --gap 1% --json",

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use cost_model::judge::replay;
-use cost_model::problem::{Problem, UNSUPPORTED};
-use cost_model::verify::verify;
+use cost_model::ops::judge::replay::replay;
+use cost_model::ops::judge::verify::verify;
+use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::cluster::Cluster;
 use ir::graph::Graph;
 use ir::id::OpId;

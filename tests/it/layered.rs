@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::cluster::{Channel, Check, Cluster, Links, NO_ROUTE, RouteKind};
 use ir::graph::Graph;
 use ir::id::{ChannelId, TensorId};

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use cost_model::bound::max_load_bound;
-use cost_model::max_load::{Load, LoadSession, evaluate, loads};
-use cost_model::problem::{Objective, Problem, UNSUPPORTED};
-use cost_model::verify::verify;
+use cost_model::ops::bound::max_load_bound;
+use cost_model::ops::judge::verify::verify;
+use cost_model::ops::max_load::{Load, LoadSession, evaluate, loads};
+use cost_model::ops::problem::{Objective, Problem, UNSUPPORTED};
 use ir::id::{DeviceId, OpId};
 use ir::op::Work;
 use ir::plan::Placement;
@@ -150,7 +150,7 @@ fn scaling_all_durations_scales_every_load() {
         let placement = somewhere(&one, &mut Random::new(seed));
         if let Ok(loads) = loads(&one, &placement) {
             let times_eight: Vec<u64> = loads.iter().map(|load| 8 * load.total_ns()).collect();
-            let after = cost_model::max_load::loads(&eight, &placement).unwrap();
+            let after = cost_model::ops::max_load::loads(&eight, &placement).unwrap();
             assert_eq!(after.iter().map(Load::total_ns).collect::<Vec<_>>(), times_eight);
         }
     }

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cost_model::bound::{lower_bound, memory_certificate};
-use cost_model::judge::replay;
-use cost_model::memory::{Peak, peaks};
-use cost_model::problem::Problem;
-use cost_model::verify::verify;
+use cost_model::ops::bound::{lower_bound, memory_certificate};
+use cost_model::ops::judge::memory::{Peak, peaks};
+use cost_model::ops::judge::replay::replay;
+use cost_model::ops::judge::verify::verify;
+use cost_model::ops::problem::Problem;
 use ir::diagnostic::Value;
 use ir::graph::Graph;
 use ir::id::TensorId;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::stack::megatron_core;
-use cost_model::transformer::constants::Constants;
-use cost_model::transformer::model::Pricing;
-use cost_model::transformer::system::System;
+use cost_model::kernels::stack::megatron_core;
+use cost_model::runs::forms::constants::Constants;
+use cost_model::runs::forms::model::Pricing;
+use cost_model::runs::forms::system::System;
 use exporters::training::{Policy, targets};
 use ir::card::{
     Attention, BlockGroup, ExpertCard, FeedForward, Head, ModelCard, SequenceParallel,

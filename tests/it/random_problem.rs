@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cost_model::judge::replay;
-use cost_model::memory::peaks;
-use cost_model::problem::{Constraints, Objective, Problem};
+use cost_model::ops::judge::memory::peaks;
+use cost_model::ops::judge::replay::replay;
+use cost_model::ops::problem::{Constraints, Objective, Problem};
 use ir::cluster::{
     Channel, Check, Cluster, Device, DeviceKind, Duplex, Links, NO_ROUTE, RouteKind,
 };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use planner::algorithm::Kind;
 use planner::no_plan::NoPlan;
 use planner::recipe::Recipe;

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cost_model::stack::megatron_core;
-use cost_model::transformer::constants::Constants;
-use cost_model::transformer::model::{Pricing, shape};
-use cost_model::transformer::system::System;
+use cost_model::kernels::stack::megatron_core;
+use cost_model::runs::forms::constants::Constants;
+use cost_model::runs::forms::model::{Pricing, shape};
+use cost_model::runs::forms::system::System;
 use ir::card::{Attention, ExpertCard, FeedForward, Head, ModelCard, TransformerCard};
 use ir::measured::GpuFacts;
 use ir::plan::Parallelism;

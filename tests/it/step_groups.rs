@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use cost_model::accuracy::steps::set::Set;
 use cost_model::accuracy::steps::{HDR_PER_DEVICE, MESH, OMNI_PATH_PER_DEVICE};
-use cost_model::stack::megatron_deepspeed_2021;
-use cost_model::transformer::constants::Constants;
-use cost_model::transformer::corrections::Corrections;
-use cost_model::transformer::model::Pricing;
-use cost_model::transformer::run::Gradients;
-use cost_model::transformer::system::System;
+use cost_model::kernels::stack::megatron_deepspeed_2021;
+use cost_model::runs::forms::constants::Constants;
+use cost_model::runs::forms::corrections::Corrections;
+use cost_model::runs::forms::model::Pricing;
+use cost_model::runs::forms::run::Gradients;
+use cost_model::runs::forms::system::System;
 use importers::measurements::{devices, steps};
 use ir::card::ModelCard;
 use planner::parallelism::search_3d::{Options, solve};

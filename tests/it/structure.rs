@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use cost_model::transformer::model::counts::n_parameters;
-use cost_model::workload::passes::Passes;
+use cost_model::ops::workload::passes::Passes;
+use cost_model::runs::forms::model::counts::n_parameters;
 use importers::ImportOptions;
 use ir::card::ModelCard;
 use ir::graph::Graph;

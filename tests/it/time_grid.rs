@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use cost_model::problem::{Problem, UNSUPPORTED};
+use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::id::{ChannelId, DeviceId, OpId, TensorId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,7 +36,7 @@ fn forward_and_backward_do_the_products_that_pytorch_counts() {
         let graph = importers::read(&path, &ImportOptions::default()).unwrap().graph;
         let forward = graph.flops();
         let workload = Workload { mode: Mode::Training, ..Workload::default() };
-        let (training, _) = cost_model::workload::apply(graph, &workload).unwrap();
+        let (training, _) = cost_model::ops::workload::apply(graph, &workload).unwrap();
         assert_eq!(training.flops().get(), *expected, "{name}");
         let of_phase = |phase: Phase| {
             let ops = training.ops.iter().filter(|op| op.phase == phase);

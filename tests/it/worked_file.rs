@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cost_model::annotate::annotate;
-use cost_model::problem::{Constraints, Objective, Problem};
+use cost_model::ops::annotate::annotate;
+use cost_model::ops::problem::{Constraints, Objective, Problem};
 use importers::ImportOptions;
 use ir::id::{OpId, TensorId};
 use ir::profile::Profile;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use ir::measured::{AttentionPhase, AttentionRow, GpuFacts};
 
 use super::{SEEDS, half, published};
-use crate::attention::{Model, N_CONSTANTS, Shape};
-use crate::score::{Line, Score, mean, score};
+use crate::kernels::attention::{Model, N_CONSTANTS, Shape};
+use crate::numeric::score::{Line, Score, mean, score};
 
 /// Phases with their names and targets: closed form, with residual table.
 const PHASES: [(AttentionPhase, &str, [f64; 2]); 2] = [
@@ -15,7 +15,7 @@ const PHASES: [(AttentionPhase, &str, [f64; 2]); 2] = [
 ];
 const WAYS: [&str; 2] = ["closed form", "with residual table"];
 
-/// Judges the forms of [`crate::attention`] on all rows; `facts` holds the data sheet of each GPU
+/// Judges the forms of [`crate::kernels::attention`] on all rows; `facts` holds the data sheet of each GPU
 /// that the rows name, and a GPU without one is left out. The targets are those of the median over
 /// the GPUs.
 #[must_use]

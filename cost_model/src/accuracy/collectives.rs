@@ -4,9 +4,9 @@ use ir::measured::CollectiveRow;
 use ir::units::Bytes;
 
 use super::published;
-use crate::collective::curve::{Curve, Form};
-use crate::collective::table::{Interpolation, Table, TableKey, tables};
-use crate::score::{Line, Published, Score, score};
+use crate::links::collective::curve::{Curve, Form};
+use crate::links::collective::table::{Interpolation, Table, TableKey, tables};
+use crate::numeric::score::{Line, Published, Score, score};
 
 mod exchange;
 mod models;

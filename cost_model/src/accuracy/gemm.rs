@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ir::measured::{GemmRow, GpuFacts};
 
 use super::{SEEDS, half, published};
-use crate::matrix_product::{Model, N_CONSTANTS, Shape};
-use crate::score::{Line, Score, mean, score};
+use crate::kernels::matrix_product::{Model, N_CONSTANTS, Shape};
+use crate::numeric::score::{Line, Score, mean, score};
 
 /// Targets by GPU in percent: closed form, residual table, never measured.
 const TARGETS: [(&str, [f64; 3]); 5] = [
@@ -17,7 +17,7 @@ const TARGETS: [(&str, [f64; 3]); 5] = [
     ("rtx_pro_6000_server", [12.0, 9.0, 20.0]),
 ];
 
-/// Judges the forms of [`crate::matrix_product`] on all rows; `facts` holds the data sheet of each
+/// Judges the forms of [`crate::kernels::matrix_product`] on all rows; `facts` holds the data sheet of each
 /// GPU that the rows name, and a GPU without one is left out.
 #[must_use]
 pub fn lines(rows: &[GemmRow], facts: &BTreeMap<String, GpuFacts>) -> Vec<Line> {

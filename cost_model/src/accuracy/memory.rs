@@ -7,10 +7,10 @@ use ir::stack::AttentionKernel;
 use ir::tensor::DType;
 
 use super::published;
-use crate::score::{Bound, Goal, Line, Measure, Score, score};
-use crate::training_memory::activations::{Kept, block_bytes};
-use crate::training_memory::{InFlight, LineKind, MemoryLine, Reserve, TrainingRun, equal_shares};
-use crate::transformer_counts::block_parameters;
+use crate::numeric::score::{Bound, Goal, Line, Measure, Score, score};
+use crate::runs::counts::block_parameters;
+use crate::runs::memory::activations::{Kept, block_bytes};
+use crate::runs::memory::{InFlight, LineKind, MemoryLine, Reserve, TrainingRun, equal_shares};
 
 /// Percent that a row may be off.
 const NEAR: f64 = 10.0;

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use ir::measured::{GpuFacts, MoeRow};
 
 use super::{SEEDS, half, published};
-use crate::moe::{Layer, Model, N_CONSTANTS};
-use crate::score::{Line, Score, mean, score};
+use crate::kernels::moe::{Layer, Model, N_CONSTANTS};
+use crate::numeric::score::{Line, Score, mean, score};
 
 /// Targets by GPU in percent: closed form, with residual table.
 const TARGETS: [(&str, [Option<f64>; 2]); 2] =
     [("a100_sxm", [Some(12.5), Some(8.0)]), ("h100_sxm", [Some(17.5), None])];
 const WAYS: [&str; 2] = ["closed form", "with residual table"];
 
-/// Judges the form of [`crate::moe`] on all rows; `facts` holds the data sheet of each GPU that the
+/// Judges the form of [`crate::kernels::moe`] on all rows; `facts` holds the data sheet of each GPU that the
 /// rows name, and a GPU without one is left out.
 #[must_use]
 pub fn lines(rows: &[MoeRow], facts: &BTreeMap<String, GpuFacts>) -> Vec<Line> {

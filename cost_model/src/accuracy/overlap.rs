@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use ir::measured::OverlapRow;
 
 use super::{SEEDS, half, published};
-use crate::overlap::alone::GroupShape;
-use crate::overlap::fit::{N_CONSTANTS, for_unmeasured, predict, slowdowns};
-use crate::overlap::sample::{Sample, Samples, samples};
-use crate::score::{Line, Score, mean, score};
+use crate::links::overlap::alone::GroupShape;
+use crate::links::overlap::fit::{N_CONSTANTS, for_unmeasured, predict, slowdowns};
+use crate::links::overlap::sample::{Sample, Samples, samples};
+use crate::numeric::score::{Line, Score, mean, score};
 
 /// Mean errors to reach, in percent: GPU, half and half, a shape left out.
 const TARGETS: [(&str, f64, f64); 3] =

@@ -3,7 +3,7 @@
 //! Their rows and splits are not ours: a figure is what another form reached on the whole table,
 //! unless its source says otherwise.
 
-use crate::score::Published;
+use crate::numeric::score::Published;
 
 const fn published(model: &'static str, percent: (f64, f64), source: &'static str) -> Published {
     Published { model, percent, source }

@@ -9,9 +9,9 @@ use ir::units::Seconds;
 use super::identify::identify;
 use super::quality::quality;
 use super::{Calibration, Context, MOST_POINTS, MOST_ROWS, Part, thinned};
-use crate::attention::{self, Shape};
-use crate::fit::Parameter;
-use crate::moe::{self, Layer};
+use crate::kernels::attention::{self, Shape};
+use crate::kernels::moe::{self, Layer};
+use crate::numeric::least_squares::Parameter;
 
 /// Seconds of the unit in which forms are fitted.
 const MICROSECOND: f64 = 1e-6;

@@ -8,7 +8,7 @@
 
 use nalgebra::DMatrix;
 
-use crate::fit::{Parameter, fit};
+use crate::numeric::least_squares::{Parameter, fit};
 
 /// Standard error, as a share of its range, from which on a constant is not told. A value that is
 /// only known to lie in its range has 0.29.

@@ -14,10 +14,10 @@ use super::forms::{Samples, fit_form, no_data_sheet};
 use super::identify::identify;
 use super::quality::quality;
 use super::{Calibration, Context, MOST_ROWS, Part, thinned};
-use crate::compute::product_seconds;
-use crate::fit::Parameter;
-use crate::matrix_product::{self, Shape};
-use crate::p_norm::joined;
+use crate::kernels::matrix_product::{self, Shape};
+use crate::kernels::plain_product::product_seconds;
+use crate::numeric::least_squares::Parameter;
+use crate::numeric::p_norm::joined;
 
 /// Fewest products of one element type from which constants are fitted.
 const FEWEST: usize = 6;

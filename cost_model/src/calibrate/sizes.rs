@@ -15,8 +15,8 @@ use ir::units::{Bytes, BytesPerSecond, Seconds};
 use super::identify::{Identified, identify};
 use super::quality::quality;
 use super::{Calibration, Context, MOST_POINTS, Part, thinned};
-use crate::collective::table::Table;
-use crate::fit::Parameter;
+use crate::links::collective::table::Table;
+use crate::numeric::least_squares::Parameter;
 
 /// Share of the variance that a line must explain (the goodness that published calibrations of
 /// collectives report is above it: FSMoE 0.9999, FinDEP 0.994).

@@ -16,13 +16,13 @@ use ir::stack::Stack;
 
 use super::quality::quality;
 use crate::accuracy::steps::set::{GridOf, Set};
-use crate::score::{Score, score};
-use crate::transformer::constants::{Constant, Constants};
-use crate::transformer::corrections::{Corrections, cell};
-use crate::transformer::fit::Sample;
-use crate::transformer::run::Gradients;
-use crate::transformer::step::Timer;
-use crate::transformer::system::System;
+use crate::numeric::score::{Score, score};
+use crate::runs::forms::constants::{Constant, Constants};
+use crate::runs::forms::corrections::{Corrections, cell};
+use crate::runs::forms::fit::Sample;
+use crate::runs::forms::run::Gradients;
+use crate::runs::forms::step::Timer;
+use crate::runs::forms::system::System;
 
 pub mod rows;
 pub mod table;
@@ -214,7 +214,7 @@ fn times(
     let Some(first) = samples.first() else { return Vec::new() };
     let timer = Timer::new(first.system, stack, constants, corrections);
     let step = |sample: &Sample<'_>| {
-        timer.costs(sample.run).closed_form(crate::origin::Origin::Interpolated).step_s
+        timer.costs(sample.run).closed_form(crate::kernels::origin::Origin::Interpolated).step_s
     };
     samples.iter().map(step).collect()
 }

@@ -7,7 +7,7 @@ use ir::tensor::DType;
 
 use super::*;
 use crate::accuracy::half;
-use crate::matrix_product::{Constants, Shape};
+use crate::kernels::matrix_product::{Constants, Shape};
 
 const FACTS: GpuFacts = GpuFacts {
     memory_bandwidth: 2e12,

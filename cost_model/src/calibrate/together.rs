@@ -5,8 +5,8 @@ use ir::profile::{GroupKey, OverlapConstants};
 
 use super::quality::quality;
 use super::{Calibration, Context, MOST_ROWS, Part, thinned};
-use crate::overlap::fit::{N_CONSTANTS, predict, slowdowns};
-use crate::overlap::sample::{Sample, samples};
+use crate::links::overlap::fit::{N_CONSTANTS, predict, slowdowns};
+use crate::links::overlap::sample::{Sample, samples};
 
 /// Fewest samples from which slowdowns are fitted.
 const FEWEST: usize = 12;

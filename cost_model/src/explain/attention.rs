@@ -5,10 +5,10 @@ use ir::op::Kernel;
 use super::products::reachable;
 use super::quantity::{Unit, number};
 use super::{Explanation, Figure, moved, share};
-use crate::attention::{Call, CallParts};
-use crate::costs::kind::KindCosts;
-use crate::moe::RankLoad;
-use crate::origin::Backed;
+use crate::kernels::attention::{Call, CallParts};
+use crate::kernels::moe::RankLoad;
+use crate::kernels::origin::Backed;
+use crate::kernels::price::kind::KindCosts;
 
 /// Names and units of the constants of calls over prompts.
 const PREFILL: [(&str, Unit); 11] = [
@@ -114,7 +114,7 @@ pub(super) fn experts(
         return;
     };
     let [launch, ec, em, _, _, _, kc, routing, km, _] = constants.value;
-    let parts = crate::moe::on_rank(&products.facts, &constants.value, load);
+    let parts = crate::kernels::moe::on_rank(&products.facts, &constants.value, load);
     let (f, n) = (number(load.ffn), number(load.experts));
     let us = |value: f64| Unit::Seconds.show(value * 1e-6);
     let text = format!("{} + {} x {n} experts", us(launch), us(routing));

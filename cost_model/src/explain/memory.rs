@@ -6,11 +6,11 @@ use ir::id::TensorId;
 use ir::plan::Plan;
 use ir::tensor::Role;
 
-use crate::judge::Timeline;
-use crate::memory::{HoldingKind, alive};
-use crate::problem::Problem;
-use crate::report::DeviceReport;
-use crate::workload::states::states;
+use crate::ops::judge::memory::{HoldingKind, alive};
+use crate::ops::judge::replay::Timeline;
+use crate::ops::judge::report::DeviceReport;
+use crate::ops::problem::Problem;
+use crate::ops::workload::states::states;
 
 /// A line of the peak.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub struct MemoryLine {
 /// Names and rules of the lines, in the order in which they are listed.
 const LINES: [(&str, &str); 10] = [
     ("parameters", "size in the model file, once per device (rule M1)"),
-    ("gradients", "4 bytes per element, 8 in fp64 (cost_model::workload)"),
-    ("master weights", "4 bytes per element of 16 bits or less (cost_model::workload)"),
+    ("gradients", "4 bytes per element, 8 in fp64 (cost_model::ops::workload)"),
+    ("master weights", "4 bytes per element of 16 bits or less (cost_model::ops::workload)"),
     ("optimizer states", "AdamW 2, SGD 0 numbers per element; Adafactor rows and columns"),
     ("other states", "as the model file states them"),
     ("graph inputs", "held from the start to the last reader (rule M4)"),

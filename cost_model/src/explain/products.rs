@@ -4,11 +4,11 @@ use ir::op::{Kernel, Product};
 
 use super::quantity::{Unit, number};
 use super::{Explanation, Figure, moved, share};
-use crate::costs::evaluate::Breakdown;
-use crate::costs::kind::{KindCosts, ProductConstants, Products};
-use crate::costs::task::flops;
-use crate::matrix_product::{self, Parts, Tiling};
-use crate::origin::Backed;
+use crate::kernels::matrix_product::{self, Parts, Tiling};
+use crate::kernels::origin::Backed;
+use crate::kernels::price::evaluate::Breakdown;
+use crate::kernels::price::kind::{KindCosts, ProductConstants, Products};
+use crate::kernels::price::task::flops;
 
 /// The longest product, and how many others there are.
 fn longest(kernel: &Kernel) -> Option<(&Product, usize)> {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::bound::{lower_bound, memory_certificate, route_certificate};
-use cost_model::judge::replay;
-use cost_model::memory::peaks;
+use cost_model::ops::bound::{lower_bound, memory_certificate, route_certificate};
+use cost_model::ops::judge::memory::peaks;
+use cost_model::ops::judge::replay::replay;
 use ir::cluster::{Duplex, NO_ROUTE};
 use ir::diagnostic::{Blame, Value};
 use ir::id::DeviceId;

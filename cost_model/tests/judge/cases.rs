@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cost_model::problem::{Constraints, Objective, Problem};
+use cost_model::ops::problem::{Constraints, Objective, Problem};
 use ir::cluster::{
     Channel, Check, Cluster, Device, DeviceKind, Duplex, Links, NO_ROUTE, RouteKind,
 };

@@ -1,9 +1,9 @@
 //! Worked examples, every figure by hand.
 
-use cost_model::judge::{Span, replay};
-use cost_model::memory::{Holding, HoldingKind, Level, Peak, alive, curves, peaks};
-use cost_model::report::report;
-use cost_model::verify::{Violation, verify};
+use cost_model::ops::judge::memory::{Holding, HoldingKind, Level, Peak, alive, curves, peaks};
+use cost_model::ops::judge::replay::{Span, replay};
+use cost_model::ops::judge::report::report;
+use cost_model::ops::judge::verify::{Violation, verify};
 use ir::cluster::Duplex;
 use ir::id::{ChannelId, DeviceId, OpId};
 use ir::schedule::Task;
@@ -12,7 +12,7 @@ use ir::units::Nanos;
 
 use crate::cases::{Case, cluster, plan, transfer};
 
-fn spans(timeline: &cost_model::judge::Timeline) -> Vec<Option<(u64, u64)>> {
+fn spans(timeline: &cost_model::ops::judge::replay::Timeline) -> Vec<Option<(u64, u64)>> {
     timeline.ops.iter().map(|s| s.map(|Span { start, end }| (start, end))).collect()
 }
 

@@ -1,8 +1,8 @@
 //! Every way of breaking a plan is found, by the verifier and (times apart) by the replay.
 
-use cost_model::judge::replay;
-use cost_model::problem::Problem;
-use cost_model::verify::{MAX_VIOLATIONS, Violation, verify};
+use cost_model::ops::judge::replay::replay;
+use cost_model::ops::judge::verify::{MAX_VIOLATIONS, Violation, verify};
+use cost_model::ops::problem::Problem;
 use ir::cluster::{Duplex, NO_ROUTE};
 use ir::diagnostic::Blame;
 use ir::id::{ChannelId, DeviceId, OpId, TensorId};

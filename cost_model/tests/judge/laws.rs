@@ -1,13 +1,13 @@
 //! Laws over random problems and random plans.
 
-use cost_model::critical::{path, shares};
 use cost_model::explain::memory::peak;
-use cost_model::judge::{Timeline, replay};
-use cost_model::memory::{alive, curves, peaks};
-use cost_model::objective::{Session, row, rows};
-use cost_model::problem::Problem;
-use cost_model::report::report;
-use cost_model::verify::{Violation, step_time_ns, verify};
+use cost_model::ops::critical::{path, shares};
+use cost_model::ops::judge::memory::{alive, curves, peaks};
+use cost_model::ops::judge::replay::{Timeline, replay};
+use cost_model::ops::judge::report::report;
+use cost_model::ops::judge::verify::{Violation, step_time_ns, verify};
+use cost_model::ops::objective::{Session, row, rows};
+use cost_model::ops::problem::Problem;
 use ir::id::{DeviceId, OpId, TensorId};
 use ir::plan::Plan;
 use ir::schedule::{Action, Task, Transfer};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::cluster::{Cluster, Duplex, RouteKind};
 use ir::id::{ChannelId, DeviceId, OpId, TensorId};
 use ir::op::Work;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use cost_model::bound::{lower_bound, memory_certificate};
-use cost_model::judge::replay;
-use cost_model::memory::peaks;
-use cost_model::problem::Problem;
-use cost_model::report::report;
-use cost_model::verify::{step_time_ns, verify};
+use cost_model::ops::bound::{lower_bound, memory_certificate};
+use cost_model::ops::judge::memory::peaks;
+use cost_model::ops::judge::replay::replay;
+use cost_model::ops::judge::report::report;
+use cost_model::ops::judge::verify::{step_time_ns, verify};
+use cost_model::ops::problem::Problem;
 use ir::cluster::Duplex;
 use ir::id::{ChannelId, DeviceId, TensorId};
 use ir::plan::Plan;

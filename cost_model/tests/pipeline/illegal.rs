@@ -1,9 +1,9 @@
 //! Each defect has its code, by the judge and by the verifier, and hostile sizes are refused.
 
-use cost_model::pipeline::costs::{Nic, PipelineCosts, RankCosts, StageCosts};
-use cost_model::pipeline::verify::verify;
-use cost_model::pipeline::way::Contention;
-use cost_model::pipeline::{judge, judge_plan};
+use cost_model::runs::judge::costs::{Nic, PipelineCosts, RankCosts, StageCosts};
+use cost_model::runs::judge::verify::verify;
+use cost_model::runs::judge::way::Contention;
+use cost_model::runs::judge::{judge, judge_plan};
 use ir::grid::{Cell, Grid, Pass};
 use ir::plan::{Communication, Experts, Parallelism, Partition, Placement, Plan, Stage};
 use ir::schedule::Schedule;

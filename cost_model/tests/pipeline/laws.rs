@@ -1,9 +1,9 @@
 //! The replay against the longest path, the trace against counting, the report against both.
 
-use cost_model::pipeline::costs::{PipelineCosts, Sharing};
-use cost_model::pipeline::verify::verify;
-use cost_model::pipeline::way::Contention;
-use cost_model::pipeline::{Judged, judge};
+use cost_model::runs::judge::costs::{PipelineCosts, Sharing};
+use cost_model::runs::judge::verify::verify;
+use cost_model::runs::judge::way::Contention;
+use cost_model::runs::judge::{Judged, judge};
 use ir::grid::{Cell, Grid};
 
 use crate::naive::{Naive, Times};
@@ -79,7 +79,7 @@ fn a_circle_is_one() {
         spoil(&mut random, &mut grid);
         let naive = Naive::new(&costs, &grid);
         let Err(violation) = judge(&costs, &grid, Contention::Static) else { continue };
-        let cost_model::pipeline::violation::Violation::Deadlock { cycle } = violation else {
+        let cost_model::runs::judge::violation::Violation::Deadlock { cycle } = violation else {
             continue;
         };
         n_circles += 1;
@@ -181,8 +181,8 @@ fn busy(
     grid: &Grid,
     times: &Times,
     rank: usize,
-    own: &cost_model::pipeline::report::RankReport,
-    told: &cost_model::pipeline::timeline::EndOfStep,
+    own: &cost_model::runs::judge::report::RankReport,
+    told: &cost_model::runs::judge::timeline::EndOfStep,
 ) {
     let naive = Naive::new(costs, grid);
     let touches = |cell: &Cell| naive.leaves(*cell).is_some_and(|w| w.0 == rank || w.1 == rank);

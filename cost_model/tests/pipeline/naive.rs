@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::pipeline::costs::{Link, PipelineCosts, Sharing};
+use cost_model::runs::judge::costs::{Link, PipelineCosts, Sharing};
 use ir::grid::{Cell, Grid, Pass};
 use ir::id::StageId;
 

@@ -1,6 +1,6 @@
 //! Pipelines drawn at random, legal ones and others.
 
-use cost_model::pipeline::costs::{
+use cost_model::runs::judge::costs::{
     Boundary, Link, Nic, PipelineCosts, RankCosts, Sharing, StageCosts,
 };
 use ir::grid::{Cell, Grid, Pass};

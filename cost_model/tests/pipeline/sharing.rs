@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::pipeline::costs::{Link, Nic, PipelineCosts, RankCosts, Sharing, StageCosts};
-use cost_model::pipeline::judge;
-use cost_model::pipeline::verify::verify;
-use cost_model::pipeline::way::Contention;
+use cost_model::runs::judge::costs::{Link, Nic, PipelineCosts, RankCosts, Sharing, StageCosts};
+use cost_model::runs::judge::judge;
+use cost_model::runs::judge::verify::verify;
+use cost_model::runs::judge::way::Contention;
 use ir::grid::{Cell, Grid};
 use ir::units::{Bytes, BytesPerSecond, Nanos};
 
@@ -215,7 +215,7 @@ fn copies_share_a_card_by_hand() {
     let stage = |rank, forward, activation| StageCosts {
         rank,
         forward: Nanos(forward),
-        next: cost_model::pipeline::costs::Boundary {
+        next: cost_model::runs::judge::costs::Boundary {
             activation: Bytes(activation),
             gradient: Bytes(0),
             link: Link {

@@ -1,6 +1,6 @@
 //! A device map read back: where it makes the ops of a graph run.
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::id::{DeviceId, OpId};

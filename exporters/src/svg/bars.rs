@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::judge::Span;
+use cost_model::ops::judge::replay::Span;
 use ir::id::{DeviceId, OpId};
 use ir::module::unit_of;
 use ir::op::{Op, Phase};

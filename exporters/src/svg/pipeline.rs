@@ -4,8 +4,8 @@
 //! Passes narrower than a pixel are drawn as one bar with the first of them; past 48 ranks the rest
 //! is named in a note.
 
-use cost_model::judge::Span;
-use cost_model::pipeline::Judged;
+use cost_model::ops::judge::replay::Span;
+use cost_model::runs::judge::Judged;
 use ir::grid::{Grid, Pass};
 use ir::units::{Bytes, Nanos};
 use svg::node::element::{Group, Title};

@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use cost_model::judge::Span;
-use cost_model::pipeline::Judged;
+use cost_model::ops::judge::replay::Span;
+use cost_model::runs::judge::Judged;
 use ir::grid::Pass;
 
 use super::micros;

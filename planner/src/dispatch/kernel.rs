@@ -9,7 +9,7 @@ use ir::schedule::{Action, Schedule, Transfer};
 
 use super::copies::Copies;
 use super::network::{NONE, Network};
-use cost_model::problem::UNSUPPORTED;
+use cost_model::ops::problem::UNSUPPORTED;
 
 /// What a placement with keys is worth.
 #[derive(Clone, Copy, Debug, PartialEq)]

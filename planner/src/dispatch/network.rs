@@ -1,6 +1,6 @@
 //! The problem in flat arrays.
 
-use cost_model::problem::{Problem, UNSUPPORTED};
+use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::id::{DeviceId, OpId, TensorId};
 use ir::units::Bytes;
 

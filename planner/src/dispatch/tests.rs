@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use cost_model::judge::replay;
-use cost_model::problem::Problem;
-use cost_model::verify::verify;
+use cost_model::ops::judge::replay::replay;
+use cost_model::ops::judge::verify::verify;
+use cost_model::ops::problem::Problem;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 

@@ -1,9 +1,9 @@
 //! First solutions of instances of any size, in one walk over the nodes: everything in one place,
 //! and pieces of equal work along a topological order. What no other row betters in time is kept.
 
-use cost_model::instance::straight::counted;
-use cost_model::instance::time_per_sample::Stage;
-use cost_model::instance::{Goal, max_load};
+use cost_model::given::straight::counted;
+use cost_model::given::time_per_sample::Stage;
+use cost_model::given::{Goal, max_load};
 use ir::instance::{Instance, LayerProfile, LoadInstance, StageInstance};
 
 use super::{Run, Solution};

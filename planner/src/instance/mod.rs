@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use cost_model::instance::time_per_sample::Stage;
-use cost_model::instance::{Goal, row};
+use cost_model::given::time_per_sample::Stage;
+use cost_model::given::{Goal, row};
 use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;
 use ir::units::Nanos;

@@ -1,6 +1,6 @@
 //! `auto` on an instance: first solutions in one walk, the quick rows, then the ones that go on to a proof.
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 use ir::diagnostic::Diagnostic;
 
 use super::{Effort, Method, Run, first, rows_for};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cost_model::instance::{Goal, Judge, row};
+use cost_model::given::{Goal, Judge, row};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::instance::Instance;
 use ir::units::Nanos;

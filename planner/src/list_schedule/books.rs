@@ -4,7 +4,7 @@ mod in_time;
 
 use std::collections::{BTreeMap, HashMap};
 
-use cost_model::problem::{Problem, UNSUPPORTED};
+use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::id::{ChannelId, DeviceId, OpId, TensorId};
 use ir::plan::Placement;
 use ir::schedule::{Action, Schedule, Task, Transfer, Wait};

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::id::{DeviceId, OpId, TensorId};
 use ir::units::Bytes;
 

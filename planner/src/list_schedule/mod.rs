@@ -22,7 +22,7 @@ mod slots;
 pub(crate) mod tests;
 mod usage;
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::id::OpId;
 use ir::plan::Placement;
 use ir::schedule::Schedule;

@@ -7,7 +7,7 @@
 //! Sci. 8(3), 1974). M6 holds as ever. How much lies in memory at once isn't known before:
 //! schedules are tried with ever smaller demands, and the first that comes to its end is taken.
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::id::{DeviceId, OpId};
 
 use super::books::{parameters_of, signed};

@@ -1,6 +1,6 @@
 //! Whether sums of all times and bytes of a problem stay in 64 bits.
 
-use cost_model::problem::{Problem, UNSUPPORTED};
+use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::diagnostic::Diagnostic;
 use ir::units::Bytes;
 

@@ -5,9 +5,9 @@ use ir::id::{ChannelId, OpId};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use cost_model::judge::replay;
-use cost_model::problem::Problem;
-use cost_model::verify::verify;
+use cost_model::ops::judge::replay::replay;
+use cost_model::ops::judge::verify::verify;
+use cost_model::ops::problem::Problem;
 
 use super::sketch::{Sketch, SketchOp, route_kind};
 use super::{Policy, Variant, naive, schedule};

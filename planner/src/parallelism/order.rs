@@ -1,7 +1,7 @@
 //! The schedules that a search may choose from, as one list: their grids, what they need, where
 //! their stages lie and what they keep.
 
-use cost_model::pipeline::fold::Steady;
+use cost_model::runs::judge::fold::Steady;
 use ir::diagnostic::Diagnostic;
 use ir::grid::{Grid, Pass};
 use ir::id::StageId;
@@ -245,7 +245,7 @@ fn note(moments: &mut Vec<Vec<u32>>, counts: &[u32]) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
-    use cost_model::training_memory::in_flight::{InFlight, chunks};
+    use cost_model::runs::memory::in_flight::{InFlight, chunks};
     use ir::plan::Parallelism;
 
     use super::*;

@@ -27,7 +27,7 @@
 //! # Example
 //! A chain that fits on one accelerator takes the sum of its times there.
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 use ir::instance::Instance;
 
 use super::latency::{self, Effort as Search};

@@ -29,7 +29,7 @@
 //! # Example
 //! Two equal layers on two devices: a stage each, or both on two copies.
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 use ir::instance::Instance;
 
 use super::time_per_sample::{Limits, PAIRS_PER_LOOK, solve};

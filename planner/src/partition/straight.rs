@@ -23,8 +23,8 @@
 //! # Example
 //! Layers of 3, 1 and 2 ms on two devices: stages of 3 and 3 ms.
 
-use cost_model::instance::Goal;
-use cost_model::instance::straight::counted;
+use cost_model::given::Goal;
+use cost_model::given::straight::counted;
 use ir::instance::{Instance, LayerProfile, LoadInstance, LoadNode};
 use ir::op::Phase;
 use ir::units::{Bytes, Nanos};

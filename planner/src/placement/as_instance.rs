@@ -29,9 +29,9 @@
 
 use std::collections::BTreeSet;
 
-use cost_model::bound::Bound;
-use cost_model::instance::Goal;
-use cost_model::problem::{Objective, Problem};
+use cost_model::given::Goal;
+use cost_model::ops::bound::Bound;
+use cost_model::ops::problem::{Objective, Problem};
 use ir::cluster::NO_ROUTE;
 use ir::diagnostic::Diagnostic;
 use ir::id::{DeviceId, OpId};

@@ -29,7 +29,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use cost_model::problem::Objective;
+use cost_model::ops::problem::Objective;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::units::Nanos;

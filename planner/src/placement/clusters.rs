@@ -6,8 +6,8 @@
 //! ops, so that even units wait for each other in circles: clusters are units of placement only, ops
 //! keep their own order, and nothing has to be kept free of circles.
 
-use cost_model::device_set::DeviceSet;
-use cost_model::problem::{Problem, UNSUPPORTED};
+use cost_model::numeric::device_set::DeviceSet;
+use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::id::OpId;
 
 use crate::dispatch::Network;

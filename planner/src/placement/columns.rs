@@ -43,7 +43,7 @@
 
 use std::time::{Duration, Instant};
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LoadInstance};
 use ir::units::Nanos;

@@ -36,8 +36,8 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-use cost_model::judge::replay;
-use cost_model::problem::Problem;
+use cost_model::ops::judge::replay::replay;
+use cost_model::ops::problem::Problem;
 use ir::diagnostic::Diagnostic;
 use ir::id::OpId;
 use ir::plan::Plan;

@@ -26,7 +26,7 @@
 //! # Example
 //! `meshwright plan model.onnx --algorithm 'm-etf(variant=reserve)'`
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Placement;
 use ir::schedule::Schedule;

@@ -29,7 +29,7 @@
 
 mod limits;
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::diagnostic::Diagnostic;
 use ir::id::{DeviceId, OpId};
 use ir::plan::Placement;

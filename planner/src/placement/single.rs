@@ -23,7 +23,7 @@
 //! # Example
 //! `meshwright plan model.onnx --algorithm single`
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use ir::plan::Placement;

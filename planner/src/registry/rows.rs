@@ -1,6 +1,6 @@
 //! The rows, in the order of listings.
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 
 use super::{Entry, Training};
 use crate::algorithm::{Field, Guarantee, Kind};

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use cost_model::bound::Bound;
-use cost_model::judge::Timeline;
+use cost_model::ops::bound::Bound;
+use cost_model::ops::judge::replay::Timeline;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::units::Nanos;

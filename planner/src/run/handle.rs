@@ -5,12 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cost_model::bound::Bound;
-use cost_model::judge::{Timeline, replay};
-use cost_model::memory::peaks;
-use cost_model::objective;
-use cost_model::problem::Problem;
-use cost_model::verify::{Violation, verify};
+use cost_model::ops::bound::Bound;
+use cost_model::ops::judge::memory::peaks;
+use cost_model::ops::judge::replay::{Timeline, replay};
+use cost_model::ops::judge::verify::{Violation, verify};
+use cost_model::ops::objective;
+use cost_model::ops::problem::Problem;
 use ir::diagnostic::{Blame, Diagnostic, Value};
 use ir::plan::Plan;
 use ir::units::Nanos;

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use cost_model::bound::Bound;
-use cost_model::judge::Timeline;
-use cost_model::problem::Problem;
-use cost_model::report::Report;
+use cost_model::ops::bound::Bound;
+use cost_model::ops::judge::replay::Timeline;
+use cost_model::ops::judge::report::Report;
+use cost_model::ops::problem::Problem;
 use ir::diagnostic::{Diagnostic, Value};
 use ir::plan::Plan;
 use ir::units::Nanos;

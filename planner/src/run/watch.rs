@@ -6,10 +6,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use cost_model::bound::{Bound, memory_certificate, route_certificate};
-use cost_model::objective;
-use cost_model::problem::Problem;
-use cost_model::report::report;
+use cost_model::ops::bound::{Bound, memory_certificate, route_certificate};
+use cost_model::ops::judge::report::report;
+use cost_model::ops::objective;
+use cost_model::ops::problem::Problem;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Nanos;
 

@@ -24,7 +24,7 @@
 //! # Limits
 //! An even number of ranks and of micro-batches, at least 2p. No cell for a pair that runs at once:
 //! the judge counts one after the other. The exchange of gradients between the two copies is the
-//! costs' affair ([`cost_model::pipeline::costs::StageCosts::exchange`]).
+//! costs' affair ([`cost_model::runs::judge::costs::StageCosts::exchange`]).
 //!
 //! # Example
 //! 2 ranks, 4 micro-batches, of which 0 and 1 enter at rank 0, rank 0:

@@ -1,8 +1,8 @@
 //! A run that is judged by its beginning and its end has the report of the whole.
 
-use cost_model::pipeline::costs::{Boundary, Link, PipelineCosts, RankCosts, StageCosts};
-use cost_model::pipeline::way::Contention;
-use cost_model::pipeline::{fold, judge};
+use cost_model::runs::judge::costs::{Boundary, Link, PipelineCosts, RankCosts, StageCosts};
+use cost_model::runs::judge::way::Contention;
+use cost_model::runs::judge::{fold, judge};
 use ir::units::{Bytes, BytesPerSecond, Nanos};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};

@@ -1,11 +1,11 @@
 //! Bubbles, memory and makespans of the generated grids, as their papers state them.
 
-use cost_model::pipeline::costs::{PipelineCosts, StageCosts};
-use cost_model::pipeline::judge;
-use cost_model::pipeline::report::Report;
-use cost_model::pipeline::verify::verify;
-use cost_model::pipeline::way::Contention;
-use cost_model::training_memory::in_flight::{self, InFlight};
+use cost_model::runs::judge::costs::{PipelineCosts, StageCosts};
+use cost_model::runs::judge::judge;
+use cost_model::runs::judge::report::Report;
+use cost_model::runs::judge::verify::verify;
+use cost_model::runs::judge::way::Contention;
+use cost_model::runs::memory::in_flight::{self, InFlight};
 use ir::grid::Grid;
 use ir::plan::Parallelism;
 use ir::units::{Bytes, Nanos};

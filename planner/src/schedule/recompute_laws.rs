@@ -1,10 +1,10 @@
 //! Makespans of schedules with recompute.
 
-use cost_model::pipeline::costs::{PipelineCosts, StageCosts};
-use cost_model::pipeline::judge;
-use cost_model::pipeline::report::Report;
-use cost_model::pipeline::verify::verify;
-use cost_model::pipeline::way::Contention;
+use cost_model::runs::judge::costs::{PipelineCosts, StageCosts};
+use cost_model::runs::judge::judge;
+use cost_model::runs::judge::report::Report;
+use cost_model::runs::judge::verify::verify;
+use cost_model::runs::judge::way::Contention;
 use ir::grid::Grid;
 use ir::units::{Bytes, Nanos};
 

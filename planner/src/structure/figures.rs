@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cost_model::workload::passes::Passes;
-use cost_model::workload::states::rows_and_columns;
+use cost_model::ops::workload::passes::Passes;
+use cost_model::ops::workload::states::rows_and_columns;
 use ir::graph::Graph;
 use ir::id::TensorId;
 use ir::op::{Kernel, Work};

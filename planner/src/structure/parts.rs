@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::workload::passes::Passes;
+use cost_model::ops::workload::passes::Passes;
 use ir::card::part::{Grows, PartCard, PartPass, PartProduct};
 use ir::card::{Attention, BlockGroup, FeedForward, Head, ModelCard, TransformerCard};
 use ir::graph::Graph;

@@ -2,8 +2,8 @@ mod sketch;
 
 use std::collections::BTreeSet;
 
-use cost_model::transformer::model::counts::{model_flops, n_parameters};
-use cost_model::workload::passes::Passes;
+use cost_model::ops::workload::passes::Passes;
+use cost_model::runs::forms::model::counts::{model_flops, n_parameters};
 use ir::card::{Attention, FeedForward, Head};
 use ir::graph::Graph;
 use ir::id::{OpId, TensorId};

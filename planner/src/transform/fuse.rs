@@ -34,7 +34,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cost_model::problem::{Constraints, Problem, UNSUPPORTED};
+use cost_model::ops::problem::{Constraints, Problem, UNSUPPORTED};
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::{DeviceId, GroupId, OpId, TensorId};

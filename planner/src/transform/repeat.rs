@@ -34,7 +34,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::diagnostic::Diagnostic;
 use ir::id::OpId;
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use cost_model::problem::{Constraints, Problem, UNSUPPORTED};
+use cost_model::ops::problem::{Constraints, Problem, UNSUPPORTED};
 use ir::diagnostic::Diagnostic;
 use ir::id::{OpId, TensorId};
 use ir::units::{Bytes, Nanos};

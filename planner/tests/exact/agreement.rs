@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 use ir::instance::{Instance, LoadInstance};
 use planner::instance::{Answer, Request, solve};
 use planner::partition::latency;

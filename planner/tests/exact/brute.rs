@@ -1,7 +1,7 @@
 //! All splits of a small instance, by the objectives' definitions alone.
 
-use cost_model::instance::latency::Blocks;
-use cost_model::instance::max_load::{self, Contiguity};
+use cost_model::given::latency::Blocks;
+use cost_model::given::max_load::{self, Contiguity};
 use ir::instance::LoadInstance;
 
 /// Least values over all splits.

@@ -1,6 +1,6 @@
 //! Laws of optima: scales, names, more devices, more memory.
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 use ir::instance::{Instance, LoadInstance};
 use ir::units::{Bytes, Nanos};
 use planner::placement::milp;
@@ -111,8 +111,8 @@ fn a_stopped_search_keeps_its_start() {
     let instance = larger(7);
     for goal in [Goal::MaxLoad, Goal::ContiguousMaxLoad, Goal::Latency] {
         let found = milp::solve(&instance, goal, &milp::Options::default(), &|| true, &mut |_| {});
-        let row = cost_model::instance::row(goal);
-        let cost_model::instance::Judge::Load { evaluate, bound } = row.judge else { panic!() };
+        let row = cost_model::given::row(goal);
+        let cost_model::given::Judge::Load { evaluate, bound } = row.judge else { panic!() };
         // Only the first plan may be there; nothing is claimed beyond the simple bound.
         if let Some((value, devices)) = &found.best {
             assert_eq!(evaluate(&instance, devices), Ok(*value));

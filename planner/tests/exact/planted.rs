@@ -1,6 +1,6 @@
 //! Instances that were made to have a split that just fits, or none.
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 use ir::instance::{Instance, LoadInstance};
 use ir::units::{Bytes, Nanos};
 use rand::rngs::SmallRng;

@@ -1,7 +1,7 @@
 //! Contiguous max-load.
 
-use cost_model::instance::max_load::{self, Contiguity, evaluate};
-use cost_model::instance::session::LoadSession;
+use cost_model::given::max_load::{self, Contiguity, evaluate};
+use cost_model::given::session::LoadSession;
 use ir::instance::LoadInstance;
 use ir::op::Phase;
 use planner::partition::ideals::{Limits, on_orders, solve};

@@ -1,6 +1,6 @@
 //! Every method through the table: legal, no better than the best, and as good where it proves so.
 
-use cost_model::instance::{Goal, latency, row, time_per_sample};
+use cost_model::given::{Goal, latency, row, time_per_sample};
 use ir::instance::{Configuration, Instance, LayerProfile, ProfileNode, StageInstance, StageNode};
 use ir::units::{Bytes, BytesPerSecond, Nanos};
 use planner::instance::{Request, Solution, goals, rows_for, solve};
@@ -12,9 +12,9 @@ use crate::sample::{every_split, instance};
 
 #[test]
 fn every_goal_has_a_row_and_its_name() {
-    for row in cost_model::instance::rows() {
+    for row in cost_model::given::rows() {
         assert!(rows_for(row.goal).count() > 1, "{}: none but the portfolio", row.name);
-        assert_eq!(cost_model::instance::row(row.goal).name, row.name);
+        assert_eq!(cost_model::given::row(row.goal).name, row.name);
     }
 }
 

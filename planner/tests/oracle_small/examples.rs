@@ -1,8 +1,8 @@
 //! The worked examples of `docs/conventions.md`, with their optima.
 
-use cost_model::judge::replay;
-use cost_model::problem::Problem;
-use cost_model::verify::verify;
+use cost_model::ops::judge::replay::replay;
+use cost_model::ops::judge::verify::verify;
+use cost_model::ops::problem::Problem;
 use planner::placement::brute_force::{Obstacle, Verdict, solve};
 
 use crate::sample::Sample;

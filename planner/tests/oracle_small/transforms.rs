@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use cost_model::judge::replay;
-use cost_model::problem::Problem;
-use cost_model::verify::verify;
+use cost_model::ops::judge::replay::replay;
+use cost_model::ops::judge::verify::verify;
+use cost_model::ops::problem::Problem;
 use ir::id::OpId;
 use planner::algorithm::{Options, Row, Transformed};
 use planner::draft::Draft;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cost_model::instance::{Goal, row};
+use cost_model::given::{Goal, row};
 use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;
 use planner::instance::{Answer, Request, solve};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 use importers::{Content, ImportOptions};
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, Split};

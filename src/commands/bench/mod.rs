@@ -8,7 +8,7 @@ mod training;
 
 use std::fmt::Write;
 
-use cost_model::instance::{Goal, Judge, row, split};
+use cost_model::given::{Goal, Judge, row, split};
 use ir::instance::Instance;
 use planner::instance::{Answer, Effort, Request, rows_for, solve};
 use serde_json::{Value, json};

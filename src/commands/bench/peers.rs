@@ -6,7 +6,7 @@
 //! 2026), where not named otherwise; none of the integer programs' values. Seconds were not
 //! written down for all.
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 
 /// A peer's result.
 pub(crate) struct Peer {

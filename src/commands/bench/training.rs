@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use cost_model::stack::megatron_deepspeed_2021;
-use cost_model::training_memory::Reserve;
-use cost_model::transformer::constants::Constants;
-use cost_model::transformer::model::Pricing;
-use cost_model::transformer::system::System;
+use cost_model::kernels::stack::megatron_deepspeed_2021;
+use cost_model::runs::forms::constants::Constants;
+use cost_model::runs::forms::model::Pricing;
+use cost_model::runs::forms::system::System;
+use cost_model::runs::memory::Reserve;
 use ir::card::{
     Attention, FeedForward, Head, ModelCard, SequenceParallel, StateFormat, TransformerCard,
     ZeroStage,

@@ -6,10 +6,10 @@ use std::path::Path;
 use cost_model::calibrate::steps::table::Table;
 use cost_model::calibrate::steps::told::Told;
 use cost_model::calibrate::steps::{Context, Corrected, StepCalibration, calibrate};
-use cost_model::score::Score;
-use cost_model::transformer::hosts;
-use cost_model::transformer::run::Gradients;
-use cost_model::transformer::system::{System, measured_all_reduces};
+use cost_model::numeric::score::Score;
+use cost_model::runs::forms::hosts;
+use cost_model::runs::forms::run::Gradients;
+use cost_model::runs::forms::system::{System, measured_all_reduces};
 use importers::measurements::{devices, steps};
 use ir::diagnostic::Diagnostic;
 use ir::measured::StepRow;
@@ -48,8 +48,8 @@ pub(super) fn correct(
     path: &Path,
     base: &Profile,
 ) -> Result<OfSteps, Diagnostic> {
-    let stack = cost_model::stack::preset(&args.stack).ok_or_else(|| {
-        let known = cost_model::stack::presets().map(|stack| stack.name).to_vec();
+    let stack = cost_model::kernels::stack::preset(&args.stack).ok_or_else(|| {
+        let known = cost_model::kernels::stack::presets().map(|stack| stack.name).to_vec();
         Diagnostic::usage("unknown-stack", format!("`{}` is no software stack", args.stack))
             .fact("known", known)
             .hint("name one of these with --stack")

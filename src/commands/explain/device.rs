@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use cost_model::explain::memory::{self, MemoryLine};
-use cost_model::memory::alive;
-use cost_model::report::{DeviceReport, LinkReport};
+use cost_model::ops::judge::memory::alive;
+use cost_model::ops::judge::report::{DeviceReport, LinkReport};
 use documents::quantity::Duration;
 use ir::cluster::Device;
 use ir::diagnostic::Diagnostic;

@@ -1,9 +1,9 @@
 //! Where an op runs, why it takes as long as it does, and what moving it would cost.
 
-use cost_model::costs::kind::KindCosts;
 use cost_model::explain::Explanation;
-use cost_model::judge::Span;
-use cost_model::problem::Problem;
+use cost_model::kernels::price::kind::KindCosts;
+use cost_model::ops::judge::replay::Span;
+use cost_model::ops::problem::Problem;
 use documents::diagnostic::DiagnosticDocument;
 use documents::quantity::Duration;
 use ir::diagnostic::Diagnostic;
@@ -244,7 +244,7 @@ fn cost(problem: &Problem, op: OpId) -> Value {
         .iter()
         .enumerate()
         .map(|(at, kind)| (kind.name.clone(), problem.time_on_kind_ns(op, at)))
-        .filter(|(_, time)| *time != cost_model::problem::UNSUPPORTED)
+        .filter(|(_, time)| *time != cost_model::ops::problem::UNSUPPORTED)
         .map(|(kind, time)| (kind, json!(Duration::from_ns(time))))
         .collect();
     let (flops, read, written) = match &problem.graph.op(op).work {

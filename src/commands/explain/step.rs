@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::critical::Step;
+use cost_model::ops::critical::Step;
 use documents::plan::CostDocument;
 use documents::quantity::Duration;
 use ir::schedule::Task;

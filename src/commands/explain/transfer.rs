@@ -1,7 +1,7 @@
 //! Why the transfers of a tensor take as long as they do.
 
 use cost_model::explain::{self, Explanation};
-use cost_model::judge::TransferSpan;
+use cost_model::ops::judge::replay::TransferSpan;
 use documents::quantity::Duration;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;

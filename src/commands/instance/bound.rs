@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 use documents::solution::SolutionDocument;
 use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;

@@ -1,6 +1,6 @@
 //! `compare` on solutions of one instance, or on a person's split and a solution.
 
-use cost_model::instance::row;
+use cost_model::given::row;
 use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;
 use planner::instance::{Solution, judge};

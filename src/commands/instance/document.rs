@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use cost_model::instance::time_per_sample::Stage;
-use cost_model::instance::{Goal, max_load, row, split};
+use cost_model::given::time_per_sample::Stage;
+use cost_model::given::{Goal, max_load, row, split};
 use documents::solution::{
     FORMAT, LayerDocument, NodeDocument, ShareDocument, SolutionDocument, StageDocument,
 };

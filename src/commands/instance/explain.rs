@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cost_model::instance::max_load;
+use cost_model::given::max_load;
 use exporters::Export;
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LoadInstance};

@@ -1,6 +1,6 @@
 //! Where the value of a solution comes from, device by device.
 
-use cost_model::instance::{Goal, max_load, row, straight, time_per_sample};
+use cost_model::given::{Goal, max_load, row, straight, time_per_sample};
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LayerProfile, LoadInstance, StageInstance};
 use ir::units::{Bytes, Nanos};

@@ -15,7 +15,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cost_model::instance::{Goal, row};
+use cost_model::given::{Goal, row};
 use documents::solution::SolutionDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::instance::Instance;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cost_model::instance::{Goal, row};
+use cost_model::given::{Goal, row};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::instance::Instance;
 use ir::units::Nanos;

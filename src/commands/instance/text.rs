@@ -1,6 +1,6 @@
 //! Solutions of instances as people read them.
 
-use cost_model::instance::{Goal, max_load, row};
+use cost_model::given::{Goal, max_load, row};
 use ir::instance::{Instance, TimeUnit};
 use ir::units::Nanos;
 use planner::instance::{Answer, Solution};
@@ -59,7 +59,7 @@ pub(super) fn print(instance: &Instance, solution: &Solution, printer: &Printer)
             counts(stages, last).iter().enumerate().map(row).collect()
         }
         (_, Solution::Stages(stages)) => {
-            let row = |(at, stage): (usize, &cost_model::instance::time_per_sample::Stage)| {
+            let row = |(at, stage): (usize, &cost_model::given::time_per_sample::Stage)| {
                 let degrees = format!("{} x {}", stage.data, stage.tensor);
                 vec![format!("stage {at}"), stage.nodes.len().to_string(), degrees]
             };

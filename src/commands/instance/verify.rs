@@ -1,6 +1,6 @@
 //! `verify` on instances: is the solution legal, and is all that it states of itself true?
 
-use cost_model::instance::{Goal, row, rows, split};
+use cost_model::given::{Goal, row, rows, split};
 use documents::diagnostic::DiagnosticDocument;
 use documents::solution::{FORMAT, SolutionDocument};
 use ir::diagnostic::Diagnostic;

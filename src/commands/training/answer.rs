@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use cost_model::pipeline::report::RankReport;
-use cost_model::pipeline::way::Contention;
-use cost_model::pipeline::{judge_plan, memory::HoldingKind};
-use cost_model::transformer::model::counts::{model_flops, n_parameters};
-use cost_model::transformer::model::{Offload, judged};
+use cost_model::runs::forms::model::counts::{model_flops, n_parameters};
+use cost_model::runs::forms::model::{Offload, judged};
+use cost_model::runs::judge::report::RankReport;
+use cost_model::runs::judge::way::Contention;
+use cost_model::runs::judge::{judge_plan, memory::HoldingKind};
 use documents::report::IntervalDocument;
 use ir::card::Recompute;
 use ir::diagnostic::Diagnostic;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use cost_model::transformer::model::shape;
+use cost_model::runs::forms::model::shape;
 use documents::plan::PlanDocument;
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::{Blame, Diagnostic};

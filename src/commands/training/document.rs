@@ -1,10 +1,10 @@
 //! A plan of a training run and the answer around it, as documents.
 
-use cost_model::pipeline::judge_plan;
-use cost_model::pipeline::way::Contention;
-use cost_model::transformer::model::counts::{self, n_parameters};
-use cost_model::transformer::model::priced::Place;
-use cost_model::transformer::model::{Offload, judged};
+use cost_model::runs::forms::model::counts::{self, n_parameters};
+use cost_model::runs::forms::model::priced::Place;
+use cost_model::runs::forms::model::{Offload, judged};
+use cost_model::runs::judge::judge_plan;
+use cost_model::runs::judge::way::Contention;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::training::{
     HeldDocument, RankMemoryDocument, TrainingContext, TrainingDocument,

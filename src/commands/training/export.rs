@@ -1,8 +1,8 @@
 //! A plan of a training run in other formats: those of launchers, and pictures of its step.
 
-use cost_model::pipeline::judge_plan;
-use cost_model::pipeline::way::Contention;
-use cost_model::transformer::model::Offload;
+use cost_model::runs::forms::model::Offload;
+use cost_model::runs::judge::judge_plan;
+use cost_model::runs::judge::way::Contention;
 use documents::plan::PlanDocument;
 use exporters::Export;
 use exporters::svg::pipeline::PipelineSource;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use cost_model::transformer::model::Offload;
+use cost_model::runs::forms::model::Offload;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::units::Nanos;

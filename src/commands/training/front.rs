@@ -1,6 +1,6 @@
 //! The front of time, memory and devices: the fastest plans for fewer devices and less memory.
 
-use cost_model::transformer::model::Pricing;
+use cost_model::runs::forms::model::Pricing;
 use ir::units::Bytes;
 use planner::parallelism::search_3d::judge::Judged;
 use planner::parallelism::search_3d::space::Space;

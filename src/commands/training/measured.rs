@@ -1,9 +1,9 @@
 //! What of a profile prices training runs.
 
-use cost_model::transformer::constants::{Constant, Constants};
-use cost_model::transformer::corrections::Corrections;
-use cost_model::transformer::interval::Basis;
-use cost_model::transformer::system::System;
+use cost_model::runs::forms::constants::{Constant, Constants};
+use cost_model::runs::forms::corrections::Corrections;
+use cost_model::runs::forms::interval::Basis;
+use cost_model::runs::forms::system::System;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::profile::Profile;

@@ -26,7 +26,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cost_model::transformer::model::Offload;
+use cost_model::runs::forms::model::Offload;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
 use planner::parallelism::search_3d::judge::Judged;

@@ -1,10 +1,10 @@
 //! Where no plan fits: how much is missing on which rank, what binds, and what would fit.
 
-use cost_model::pipeline::costs::PipelineCosts;
-use cost_model::pipeline::way::Contention;
-use cost_model::pipeline::{judge_plan, over_limit};
-use cost_model::transformer::model::{Offload, Pricing, judged};
-use cost_model::transformer::system::System;
+use cost_model::runs::forms::model::{Offload, Pricing, judged};
+use cost_model::runs::forms::system::System;
+use cost_model::runs::judge::costs::PipelineCosts;
+use cost_model::runs::judge::way::Contention;
+use cost_model::runs::judge::{judge_plan, over_limit};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::Plan;
 use ir::tensor::DType;

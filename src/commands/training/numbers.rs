@@ -1,7 +1,7 @@
 //! The element type and the optimizer of a training run: what was asked for, and what a device can do.
 
-use cost_model::transformer::precision::TYPES;
-use cost_model::transformer::run::Gradients;
+use cost_model::runs::forms::precision::TYPES;
+use cost_model::runs::forms::run::Gradients;
 use ir::card::StateFormat;
 use ir::cluster::DeviceKind;
 use ir::diagnostic::Diagnostic;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::transformer::run::equal_blocks;
+use cost_model::runs::forms::run::equal_blocks;
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Plan, Stage};

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use cost_model::pipeline::report::Report;
-use cost_model::pipeline::way::Contention;
-use cost_model::pipeline::{judge_plan, verify as rules};
-use cost_model::transformer::model::{Offload, judged, shape};
-use cost_model::transformer::rank_groups;
+use cost_model::runs::forms::model::{Offload, judged, shape};
+use cost_model::runs::forms::rank_groups;
+use cost_model::runs::judge::report::Report;
+use cost_model::runs::judge::way::Contention;
+use cost_model::runs::judge::{judge_plan, verify as rules};
 use documents::diagnostic::DiagnosticDocument;
 use documents::digest;
 use documents::plan::training::TrainingDocument;
@@ -282,7 +282,7 @@ fn print_ranks(on: &OnModel<'_>, report: &Report, printer: &Printer) {
         told.join(", ")
     };
     let share = |ns: u64| format!("{:.1} %", 100.0 * ns as f64 / report.step_time.0.max(1) as f64);
-    let row = |(index, rank): (usize, &cost_model::pipeline::report::RankReport)| {
+    let row = |(index, rank): (usize, &cost_model::runs::judge::report::RankReport)| {
         vec![
             index.to_string(),
             blocks(index),

@@ -1,6 +1,6 @@
 //! The search of a training run: first what the launcher of its stack runs, then anything.
 
-use cost_model::transformer::model::Offload;
+use cost_model::runs::forms::model::Offload;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
 use planner::parallelism::search_3d::judge::Judged;

@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use cost_model::compute::peak;
-use cost_model::layers::{self, LayerPricing};
-use cost_model::pipeline::costs::PipelineCosts;
-use cost_model::stack::{preset, presets};
-use cost_model::training_memory::Reserve;
-use cost_model::transformer::constants::Constants;
-use cost_model::transformer::corrections::Corrections;
-use cost_model::transformer::hosts;
-use cost_model::transformer::model::{Offload, Pricing, judged, shape};
-use cost_model::transformer::system::{System, measured_all_reduces};
+use cost_model::kernels::plain_product::peak;
+use cost_model::kernels::stack::{preset, presets};
+use cost_model::runs::forms::constants::Constants;
+use cost_model::runs::forms::corrections::Corrections;
+use cost_model::runs::forms::hosts;
+use cost_model::runs::forms::model::{Offload, Pricing, judged, shape};
+use cost_model::runs::forms::system::{System, measured_all_reduces};
+use cost_model::runs::judge::costs::PipelineCosts;
+use cost_model::runs::measured as layers;
+use cost_model::runs::measured::LayerPricing;
+use cost_model::runs::memory::Reserve;
 use documents::digest;
 use documents::plan::Reference;
 use documents::plan::request::RequestDocument;

@@ -1,8 +1,8 @@
 //! What is said of a setting's plans beside their figures.
 
-use cost_model::origin::Origin;
-use cost_model::transformer::interval::{Basis, interval};
-use cost_model::transformer::model::Offload;
+use cost_model::kernels::origin::Origin;
+use cost_model::runs::forms::interval::{Basis, interval};
+use cost_model::runs::forms::model::Offload;
 use documents::report::IntervalDocument;
 use ir::card::ZeroStage;
 use ir::plan::Parallelism;

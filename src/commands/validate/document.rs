@@ -1,6 +1,6 @@
 //! A line of the accuracy table as JSON.
 
-use cost_model::score::{Bound, Goal, Line, Measure};
+use cost_model::numeric::score::{Bound, Goal, Line, Measure};
 use serde_json::{Value, json};
 
 pub(super) fn of(line: &Line) -> Value {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use cost_model::score::Line;
+use cost_model::numeric::score::Line;
 
 use super::tables::{MEASURES, bound, dash, others, percent};
 
@@ -133,7 +133,7 @@ fn capital(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use cost_model::score::{Bound, Goal, Measure, Published, Score};
+    use cost_model::numeric::score::{Bound, Goal, Measure, Published, Score};
 
     use super::*;
 

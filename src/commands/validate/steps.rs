@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use cost_model::accuracy::steps::{StepTables, lines};
-use cost_model::score::Line;
+use cost_model::numeric::score::Line;
 use importers::measurements;
 use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;

@@ -1,6 +1,6 @@
 //! The lines of the accuracy table for people.
 
-use cost_model::score::{Bound, Goal, Line, Measure};
+use cost_model::numeric::score::{Bound, Goal, Line, Measure};
 
 use crate::printer::Printer;
 use crate::table::Column;

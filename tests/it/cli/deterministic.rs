@@ -1,7 +1,7 @@
 //! With `--deterministic`, the plan is the same to the byte: from run to run, and with one thread or
 //! two. Every row of the registry, on a model or an instance that it serves.
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 use planner::algorithm::Kind;
 use planner::registry::{Entry, Training, entries};
 
@@ -46,7 +46,7 @@ fn lines(entry: &Entry) -> Vec<String> {
             Goal::TimePerSample => "pipeline.json",
             Goal::SlowestStage => "profile.graph.txt",
         };
-        let objective = cost_model::instance::row(*goal).name;
+        let objective = cost_model::given::row(*goal).name;
         lines.push(format!("{file} --objective {objective} --algorithm {}", entry.name));
     }
     let run = match entry.training {

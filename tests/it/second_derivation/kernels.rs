@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::collective::Link;
-use cost_model::stack::preset;
-use cost_model::transformer::constants::Constants;
-use cost_model::transformer::corrections::Corrections;
-use cost_model::transformer::model::priced::{Passes, Priced};
-use cost_model::transformer::model::{Offload, Pricing};
-use cost_model::transformer::run::Gradients;
-use cost_model::transformer::system::System;
+use cost_model::kernels::stack::preset;
+use cost_model::links::collective::Link;
+use cost_model::runs::forms::constants::Constants;
+use cost_model::runs::forms::corrections::Corrections;
+use cost_model::runs::forms::model::priced::{Passes, Priced};
+use cost_model::runs::forms::model::{Offload, Pricing};
+use cost_model::runs::forms::run::Gradients;
+use cost_model::runs::forms::system::System;
 use ir::card::{ModelCard, SequenceParallel, StateFormat};
 use ir::cluster::Cluster;
 use ir::plan::Parallelism;

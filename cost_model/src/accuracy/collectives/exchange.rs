@@ -4,8 +4,10 @@
 //! Source: result table of HKBU-HPML/ddl-benchmarks (2020-05-29), samples per second.
 
 use super::models::{Tensor, bert_base, bert_large, resnet_50};
-use crate::collective::gradient::{AllReduceCost, Gradient, merged, wait_free, without_overlap};
-use crate::score::{Bound, Goal, Line, score};
+use crate::links::collective::gradient::{
+    AllReduceCost, Gradient, merged, wait_free, without_overlap,
+};
+use crate::numeric::score::{Bound, Goal, Line, score};
 
 /// Group sizes of the columns.
 const GPUS: [f64; 3] = [8.0, 16.0, 32.0];

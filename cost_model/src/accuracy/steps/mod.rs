@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 
 use ir::measured::{CollectiveOperation, CollectiveRow, GpuFacts, StepRow};
 
-use crate::collective::table::{Table, tables};
-use crate::score::{Line, Score, score};
-use crate::stack::megatron_deepspeed_2021;
-use crate::transformer::constants::{Constant, Constants};
-use crate::transformer::corrections::Corrections;
-use crate::transformer::fit::{Free, Sample, fit};
-use crate::transformer::run::Gradients;
-use crate::transformer::system::System;
-use crate::transformer_counts::{pipeline_bubble, step_flops};
+use crate::kernels::stack::megatron_deepspeed_2021;
+use crate::links::collective::table::{Table, tables};
+use crate::numeric::score::{Line, Score, score};
+use crate::runs::counts::{pipeline_bubble, step_flops};
+use crate::runs::forms::constants::{Constant, Constants};
+use crate::runs::forms::corrections::Corrections;
+use crate::runs::forms::fit::{Free, Sample, fit};
+use crate::runs::forms::run::Gradients;
+use crate::runs::forms::system::System;
 
 pub mod regret;
 pub mod set;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::set::{Row, Set};
-use crate::score::{Bound, Goal, Line, Measure, score};
+use crate::numeric::score::{Bound, Goal, Line, Measure, score};
 
 /// Configurations that a group must have at least.
 const LEAST: usize = 3;

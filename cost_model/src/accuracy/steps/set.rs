@@ -12,14 +12,14 @@ use ir::plan::Parallelism;
 use ir::stack::Stack;
 use ir::tensor::DType;
 
-use crate::origin::Origin;
-use crate::transformer::constants::Constants;
-use crate::transformer::corrections::Corrections;
-use crate::transformer::fit::Sample;
-use crate::transformer::run::{Gradients, Run};
-use crate::transformer::step::Timer;
-use crate::transformer::system::System;
-use crate::transformer_counts::step_flops;
+use crate::kernels::origin::Origin;
+use crate::runs::counts::step_flops;
+use crate::runs::forms::constants::Constants;
+use crate::runs::forms::corrections::Corrections;
+use crate::runs::forms::fit::Sample;
+use crate::runs::forms::run::{Gradients, Run};
+use crate::runs::forms::step::Timer;
+use crate::runs::forms::system::System;
 
 /// Makes the order of each rank: ranks, chunks of each, micro-batches.
 pub type GridOf = fn(u32, u32, u32) -> Result<Grid, Diagnostic>;
@@ -116,7 +116,7 @@ impl Set {
         (system, stack): (System, Stack),
         grid_of: GridOf,
     ) -> Self {
-        let peak = crate::compute::peak(&system.device, DType::Bf16);
+        let peak = crate::kernels::plain_product::peak(&system.device, DType::Bf16);
         let peak = peak.map_or(PEAK, |(_, rate)| rate.get());
         let mut rows = Vec::new();
         let mut refused = Vec::new();

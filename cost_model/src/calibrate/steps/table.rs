@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use ir::stack::Stack;
 
 use super::times;
-use crate::score::score;
-use crate::transformer::constants::Constants;
-use crate::transformer::corrections::{Cell, Corrections, cell};
-use crate::transformer::fit::Sample;
+use crate::numeric::score::score;
+use crate::runs::forms::constants::Constants;
+use crate::runs::forms::corrections::{Cell, Corrections, cell};
+use crate::runs::forms::fit::Sample;
 
 /// Rows that a cell of the table needs.
 pub const ROWS_PER_CELL: usize = 2;

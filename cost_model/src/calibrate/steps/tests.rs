@@ -7,7 +7,7 @@ use ir::grid::{Cell, Grid, Pass};
 use ir::measured::GpuFacts;
 
 use super::*;
-use crate::stack::megatron_deepspeed_2021;
+use crate::kernels::stack::megatron_deepspeed_2021;
 
 const FACTS: GpuFacts = GpuFacts {
     memory_bandwidth: 2.039e12,

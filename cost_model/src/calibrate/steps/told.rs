@@ -9,10 +9,10 @@ use ir::stack::Stack;
 use nalgebra::DMatrix;
 
 use super::{DANGEROUS, UNTOLD, times};
-use crate::fit::NOISE;
-use crate::transformer::constants::{Constant, Constants};
-use crate::transformer::corrections::Corrections;
-use crate::transformer::fit::{Free, Sample, fit_within};
+use crate::numeric::least_squares::NOISE;
+use crate::runs::forms::constants::{Constant, Constants};
+use crate::runs::forms::corrections::Corrections;
+use crate::runs::forms::fit::{Free, Sample, fit_within};
 
 /// Standard deviations of its belief that a constant may move: on [`DANGEROUS`] rows or more, and
 /// on fewer.

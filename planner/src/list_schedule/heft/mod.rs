@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use cost_model::problem::{Problem, UNSUPPORTED};
+use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::id::{DeviceId, OpId, TensorId};
 
 use super::books::Books;

@@ -86,8 +86,8 @@ fn with_serial_channels_the_judge_has_the_same_times() {
         let listed = books.close_in_time();
         let draft = Draft::default().placed(listed.placement);
         let plan = draft.scheduled(Orders::Full(listed.schedule)).finish(&problem);
-        assert_eq!(cost_model::verify::verify(&problem, &plan), vec![]);
-        let timeline = cost_model::judge::replay(&problem, &plan).unwrap();
+        assert_eq!(cost_model::ops::judge::verify::verify(&problem, &plan), vec![]);
+        let timeline = cost_model::ops::judge::replay::replay(&problem, &plan).unwrap();
         let judged: Vec<u64> = timeline.ops.iter().map(|span| span.unwrap().end).collect();
         assert_eq!(judged, ends, "{look:?}");
         assert!(timeline.step_time.get() >= 80);
@@ -130,8 +130,12 @@ fn every_plan_is_legal_and_has_the_times_of_the_judge() {
         n_waits += usize::from(!listed.schedule.after.is_empty());
         let draft = Draft::default().placed(listed.placement);
         let plan = draft.scheduled(Orders::Full(listed.schedule)).finish(&problem);
-        assert_eq!(cost_model::verify::verify(&problem, &plan), vec![], "problem {turn}");
-        let timeline = cost_model::judge::replay(&problem, &plan).unwrap();
+        assert_eq!(
+            cost_model::ops::judge::verify::verify(&problem, &plan),
+            vec![],
+            "problem {turn}"
+        );
+        let timeline = cost_model::ops::judge::replay::replay(&problem, &plan).unwrap();
         for op in &problem.actions {
             assert_eq!(timeline.ops[op.index()].unwrap().end, ends[op.index()], "problem {turn}");
         }

@@ -4,7 +4,7 @@
 
 mod bytes;
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::id::{DeviceId, OpId, TensorId};
 use ir::plan::Placement;
 use ir::schedule::{Action, Schedule, Task, Transfer, Wait};

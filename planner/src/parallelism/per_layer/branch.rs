@@ -6,7 +6,7 @@
 //! back to s, then all m backward passes of s and those forward passes that its warm-up has left.
 //! After stage 0's last cell comes the end of its step.
 
-use cost_model::layers::LayerPricing;
+use cost_model::runs::measured::LayerPricing;
 use ir::grid::Grid;
 
 use super::table::{Chosen, Table};

@@ -1,10 +1,10 @@
 //! A plan on measured layers and its figures.
 
-use cost_model::layers::LayerPricing;
-use cost_model::layers::judged as costs;
-use cost_model::layers::priced::Priced;
-use cost_model::pipeline::way::Contention;
-use cost_model::pipeline::{judge, over_limit};
+use cost_model::runs::judge::way::Contention;
+use cost_model::runs::judge::{judge, over_limit};
+use cost_model::runs::measured::LayerPricing;
+use cost_model::runs::measured::judged as costs;
+use cost_model::runs::measured::priced::Priced;
 use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::{BlockPolicy, Parallelism, Partition, Plan, Stage};

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::layers::LayerPricing;
-use cost_model::layers::judged as costs;
-use cost_model::layers::priced::Priced;
-use cost_model::pipeline::way::Contention;
-use cost_model::pipeline::{judge_plan, over_limit};
-use cost_model::transformer::model::Offload;
+use cost_model::runs::forms::model::Offload;
+use cost_model::runs::judge::way::Contention;
+use cost_model::runs::judge::{judge_plan, over_limit};
+use cost_model::runs::measured::LayerPricing;
+use cost_model::runs::measured::judged as costs;
+use cost_model::runs::measured::priced::Priced;
 use ir::card::{
     BlockGroup, FeedForward, Head, ModelCard, SequenceParallel, TransformerCard, ZeroStage,
 };

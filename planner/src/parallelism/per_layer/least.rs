@@ -1,7 +1,7 @@
 //! The plan that needs least memory, for the answer where none fits.
 
-use cost_model::layers::LayerPricing;
-use cost_model::layers::priced::Priced;
+use cost_model::runs::measured::LayerPricing;
+use cost_model::runs::measured::priced::Priced;
 use ir::card::ZeroStage;
 use ir::plan::Parallelism;
 use ir::units::Bytes;

@@ -52,8 +52,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use cost_model::layers::LayerPricing;
-use cost_model::layers::priced::Priced;
+use cost_model::runs::measured::LayerPricing;
+use cost_model::runs::measured::priced::Priced;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::units::Nanos;

@@ -1,6 +1,6 @@
 //! Degrees and micro-batches of a search on measured layers.
 
-use cost_model::layers::LayerPricing;
+use cost_model::runs::measured::LayerPricing;
 use ir::card::{SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Parallelism};

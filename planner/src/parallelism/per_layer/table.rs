@@ -1,12 +1,12 @@
 //! What a stage of so many blocks may choose, and bounds over chains of stages.
 
-use cost_model::layers::LayerPricing;
-use cost_model::layers::judged::stage_costs;
-use cost_model::layers::priced::Priced;
-use cost_model::layers::stage::{Counts, Figures};
-use cost_model::pipeline::costs::StageCosts;
-use cost_model::transformer::model::priced::Place;
-use cost_model::transformer::run::equal_blocks;
+use cost_model::runs::forms::model::priced::Place;
+use cost_model::runs::forms::run::equal_blocks;
+use cost_model::runs::judge::costs::StageCosts;
+use cost_model::runs::measured::LayerPricing;
+use cost_model::runs::measured::judged::stage_costs;
+use cost_model::runs::measured::priced::Priced;
+use cost_model::runs::measured::stage::{Counts, Figures};
 use ir::card::ZeroStage;
 use ir::units::Bytes;
 

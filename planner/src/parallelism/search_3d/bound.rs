@@ -6,9 +6,9 @@
 //! `W / (1 - (1 - 1/m)^p)` for the sum `W` of all work: making all `p` of them equal gives that, and
 //! lowering one raises another.
 
-use cost_model::transformer::model::judged::tie_s;
-use cost_model::transformer::model::priced::{Passes, Priced};
-use cost_model::transformer::model::stages::StageFigures;
+use cost_model::runs::forms::model::judged::tie_s;
+use cost_model::runs::forms::model::priced::{Passes, Priced};
+use cost_model::runs::forms::model::stages::StageFigures;
 
 use ir::plan::Parallelism;
 

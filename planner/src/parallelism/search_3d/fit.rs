@@ -4,9 +4,9 @@ mod chunks;
 
 use std::ops::Range;
 
-use cost_model::transformer::model::priced::Place;
-use cost_model::transformer::model::stages::{StageFigures, Stages};
-use cost_model::transformer::run::equal_blocks;
+use cost_model::runs::forms::model::priced::Place;
+use cost_model::runs::forms::model::stages::{StageFigures, Stages};
+use cost_model::runs::forms::run::equal_blocks;
 use ir::card::Recompute;
 use ir::stack::AttentionKernel;
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::stack::{compiled, megatron_core, megatron_deepspeed_2021};
-use cost_model::transformer::constants::Constants;
-use cost_model::transformer::run::Gradients;
-use cost_model::transformer::system::System;
+use cost_model::kernels::stack::{compiled, megatron_core, megatron_deepspeed_2021};
+use cost_model::runs::forms::constants::Constants;
+use cost_model::runs::forms::run::Gradients;
+use cost_model::runs::forms::system::System;
 use ir::card::{
     Attention, BlockGroup, ExpertCard, FeedForward, Head, ModelCard, SequenceParallel, StateFormat,
     TransformerCard,
@@ -149,7 +149,7 @@ fn bounds_are_below_every_plan() {
             for leaf in all {
                 let passes = Arc::clone(&own.passes);
                 let priced = leaf.priced(pricing, passes);
-                let stages = cost_model::transformer::model::stages::Stages::new(&priced);
+                let stages = cost_model::runs::forms::model::stages::Stages::new(&priced);
                 let d = &leaf.degrees;
                 let m = d.n_micro_batches as u32;
                 let kept = kept(leaf.order, d.pipeline, d.virtual_stages, m).unwrap();
@@ -209,7 +209,7 @@ fn the_bound_is_below_every_cut() {
             for leaf in leaves(&own.shape, &space, model.n_blocks()).0 {
                 let passes = Arc::clone(&own.passes);
                 let priced = leaf.priced(pricing, passes);
-                let stages = cost_model::transformer::model::stages::Stages::new(&priced);
+                let stages = cost_model::runs::forms::model::stages::Stages::new(&priced);
                 let d = &leaf.degrees;
                 let m = d.n_micro_batches as u32;
                 let kept = kept(leaf.order, d.pipeline, d.virtual_stages, m).unwrap();

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::pipeline::judge;
-use cost_model::pipeline::memory::Holding;
-use cost_model::pipeline::way::Contention;
-use cost_model::transformer::model::Pricing;
-use cost_model::transformer::model::judged::lowered;
-use cost_model::transformer::model::priced::Priced;
-use cost_model::transformer::model::stages::Stages;
+use cost_model::runs::forms::model::Pricing;
+use cost_model::runs::forms::model::judged::lowered;
+use cost_model::runs::forms::model::priced::Priced;
+use cost_model::runs::forms::model::stages::Stages;
+use cost_model::runs::judge::judge;
+use cost_model::runs::judge::memory::Holding;
+use cost_model::runs::judge::way::Contention;
 use ir::plan::Mesh;
 
 use super::fit::{Fitted, Fitter};
@@ -114,7 +114,7 @@ fn least_limit(priced: &Priced<'_>, leaf: &Leaf, below: f64) -> Option<f64> {
 }
 
 fn told(pricing: &Pricing<'_>, leaf: Leaf, bytes: f64) -> Option<Least> {
-    let passes = cost_model::transformer::model::priced::Passes::of(pricing, &leaf.degrees);
+    let passes = cost_model::runs::forms::model::priced::Passes::of(pricing, &leaf.degrees);
     let priced = leaf.priced(*pricing, std::sync::Arc::new(passes));
     let stages = Stages::new(&priced);
     let d = &leaf.degrees;

@@ -57,8 +57,8 @@ mod part_laws;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cost_model::transformer::model::Pricing;
-use cost_model::transformer::model::priced::Passes;
+use cost_model::runs::forms::model::Pricing;
+use cost_model::runs::forms::model::priced::Passes;
 
 use bound::Totals;
 pub use found::{Counts, Cuts, Found, Options, Pruning, Stop};

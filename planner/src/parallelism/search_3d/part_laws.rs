@@ -1,10 +1,10 @@
 //! The laws of the search on models that are chains of parts.
 
-use cost_model::stack::{compiled, megatron_core};
-use cost_model::transformer::constants::Constants;
-use cost_model::transformer::model::counts::n_parameters;
-use cost_model::transformer::model::stages::Stages;
-use cost_model::transformer::run::Gradients;
+use cost_model::kernels::stack::{compiled, megatron_core};
+use cost_model::runs::forms::constants::Constants;
+use cost_model::runs::forms::model::counts::n_parameters;
+use cost_model::runs::forms::model::stages::Stages;
+use cost_model::runs::forms::run::Gradients;
 use ir::card::part::{Grows, PartCard, PartPass, PartProduct};
 use ir::card::{BlockGroup, FeedForward, Head, ModelCard, StateFormat, TransformerCard};
 use ir::op::Product;

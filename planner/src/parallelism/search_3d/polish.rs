@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use cost_model::transformer::model::priced::Priced;
+use cost_model::runs::forms::model::priced::Priced;
 
 use super::fit::Fitter;
 use super::judge::{Judged, judged_below};

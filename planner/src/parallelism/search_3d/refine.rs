@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cost_model::transformer::model::stages::Stages;
+use cost_model::runs::forms::model::stages::Stages;
 
 use super::fit::Fitter;
 use super::judge::{Judged, judged};

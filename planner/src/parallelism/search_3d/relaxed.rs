@@ -15,8 +15,8 @@
 //! less than the model. Of models with several kinds of blocks, those of the kind with most work are
 //! counted so; of all kinds together, the work alone.
 
-use cost_model::transformer::model::kind::Kind;
-use cost_model::transformer::model::priced::Priced;
+use cost_model::runs::forms::model::kind::Kind;
+use cost_model::runs::forms::model::priced::Priced;
 
 use super::bound::lowered;
 use super::space::{Again, Leaf};

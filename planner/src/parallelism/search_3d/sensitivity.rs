@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use cost_model::transformer::constants::{Constant, Constants};
-use cost_model::transformer::model::Pricing;
-use cost_model::transformer::model::priced::{Passes, Place};
-use cost_model::transformer::model::stages::Stages;
+use cost_model::runs::forms::constants::{Constant, Constants};
+use cost_model::runs::forms::model::Pricing;
+use cost_model::runs::forms::model::priced::{Passes, Place};
+use cost_model::runs::forms::model::stages::Stages;
 
 use super::Options;
 use super::fit::Fitted;

@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use cost_model::transformer::model::priced::{Passes, Priced};
-use cost_model::transformer::model::{Offload, Pricing};
+use cost_model::runs::forms::model::priced::{Passes, Priced};
+use cost_model::runs::forms::model::{Offload, Pricing};
 use ir::card::{SequenceParallel, ZeroStage};
 use ir::plan::{Mesh, Parallelism};
 

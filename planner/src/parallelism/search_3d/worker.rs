@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use cost_model::transformer::model::Pricing;
-use cost_model::transformer::model::priced::Priced;
-use cost_model::transformer::model::stages::Stages;
+use cost_model::runs::forms::model::Pricing;
+use cost_model::runs::forms::model::priced::Priced;
+use cost_model::runs::forms::model::stages::Stages;
 
 use super::fit::Fitter;
 use super::judge::{Judged, Unfit, judged};

@@ -28,8 +28,8 @@
 //! # Example
 //! See the tests: every cut of up to 14 blocks on up to 4 stages.
 
-use cost_model::pipeline::way::Contention;
-use cost_model::pipeline::{judge, over_limit};
+use cost_model::runs::judge::way::Contention;
+use cost_model::runs::judge::{judge, over_limit};
 use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;
 use ir::units::Nanos;

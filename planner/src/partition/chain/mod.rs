@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use cost_model::pipeline::costs::{Boundary, PipelineCosts, RankCosts, StageCosts};
+use cost_model::runs::judge::costs::{Boundary, PipelineCosts, RankCosts, StageCosts};
 use ir::diagnostic::Diagnostic;
 use ir::units::{Bytes, Nanos};
 

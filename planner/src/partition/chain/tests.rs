@@ -1,8 +1,8 @@
 //! Against every cut.
 
-use cost_model::pipeline::costs::{Boundary, Link};
-use cost_model::pipeline::way::Contention;
-use cost_model::pipeline::{judge, over_limit};
+use cost_model::runs::judge::costs::{Boundary, Link};
+use cost_model::runs::judge::way::Contention;
+use cost_model::runs::judge::{judge, over_limit};
 use ir::units::{Bytes, BytesPerSecond, Nanos};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};

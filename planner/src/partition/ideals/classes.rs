@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cost_model::instance::max_load;
+use cost_model::given::max_load;
 use ir::instance::LoadInstance;
 
 /// An output: pays at the border of every accelerator that holds some, but not all of `members`.

@@ -37,7 +37,7 @@ pub(crate) mod orders;
 pub(crate) mod pieces;
 pub mod program;
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LoadInstance};
 use ir::units::Nanos;

@@ -23,7 +23,7 @@
 //! # Example
 //! On a chain there is one order, and the plan is the best contiguous one.
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 use ir::instance::Instance;
 
 use super::classes::ClassGraph;

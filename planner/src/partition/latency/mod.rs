@@ -4,7 +4,7 @@ mod chain;
 mod greedy;
 mod moves;
 
-use cost_model::instance::latency::{Blocks, evaluate};
+use cost_model::given::latency::{Blocks, evaluate};
 use ir::instance::LoadInstance;
 use ir::units::Nanos;
 

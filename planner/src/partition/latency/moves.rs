@@ -1,6 +1,6 @@
 //! Annealing: classes change devices, alone or with neighbours on the same device.
 
-use cost_model::instance::latency::Blocks;
+use cost_model::given::latency::Blocks;
 use ir::instance::LoadInstance;
 use ir::units::Nanos;
 use rand::rngs::SmallRng;

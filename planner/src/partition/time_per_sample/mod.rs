@@ -4,7 +4,7 @@ mod choice;
 mod search;
 mod stages;
 
-use cost_model::instance::time_per_sample::{Stage, bound, evaluate};
+use cost_model::given::time_per_sample::{Stage, bound, evaluate};
 use ir::instance::StageInstance;
 use ir::units::Nanos;
 

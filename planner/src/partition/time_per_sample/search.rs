@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use cost_model::instance::time_per_sample::Stage;
+use cost_model::given::time_per_sample::Stage;
 use ir::instance::StageInstance;
 use rustc_hash::FxHashMap;
 

@@ -92,7 +92,7 @@ impl Model {
             let of_degree = configurations.iter().filter(|c| c.degree == degree);
             let sync = of_degree.map(|c| {
                 let list = if forward { &c.forward_sync } else { &c.backward_sync };
-                cost_model::instance::time_per_sample::sync(list, neighbour)
+                cost_model::given::time_per_sample::sync(list, neighbour)
             });
             let (least, most) = (sync.clone().min().unwrap_or(0), sync.max().unwrap_or(0));
             self.is_exact &= least == most;

@@ -37,8 +37,8 @@ mod tasks;
 
 use std::collections::BTreeMap;
 
-use cost_model::bound::Bound;
-use cost_model::problem::{Objective, Problem};
+use cost_model::ops::bound::Bound;
+use cost_model::ops::problem::{Objective, Problem};
 use ir::diagnostic::Diagnostic;
 use ir::id::{ChannelId, DeviceId, OpId};
 use ir::plan::{Communication, Experts, Parallelism, Partition, Placement, Plan};

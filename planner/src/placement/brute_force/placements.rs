@@ -1,6 +1,6 @@
 //! All placements that could beat a bound, one of each set of mirror images.
 
-use cost_model::problem::{Problem, UNSUPPORTED};
+use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::id::{DeviceId, OpId, TensorId};
 
 use super::tasks::{MAX_DEVICES, PerDevice};

@@ -1,7 +1,7 @@
 //! What there is to do once every op has a device: ops and transfers with their durations, the
 //! resources that they occupy and the bytes that they hold.
 
-use cost_model::problem::{Problem, UNSUPPORTED};
+use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::id::{ChannelId, DeviceId, OpId, TensorId};
 use ir::schedule::{Task, Transfer};
 

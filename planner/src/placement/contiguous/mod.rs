@@ -30,7 +30,7 @@ mod orders;
 #[cfg(test)]
 mod tests;
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::diagnostic::Diagnostic;
 use ir::id::OpId;
 

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::id::OpId;
 
 /// Topological orders, each once: breadth first, depth first, as in the file, and with the least

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cost_model::verify::verify;
+use cost_model::ops::judge::verify::verify;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 

@@ -1,6 +1,6 @@
 //! Edges between ops, and the matching that makes favourites of them (S2, S3, S5).
 
-use cost_model::problem::{Problem, UNSUPPORTED};
+use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::id::{OpId, TensorId};
 
 /// A pair of ops with tensors between them.

@@ -32,7 +32,7 @@ mod program;
 
 use std::time::Duration;
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::diagnostic::Diagnostic;
 use ir::id::OpId;
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use good_lp::solvers::highs::{HighsParallelType, HighsProblem, highs};
 use good_lp::{
     Expression, ProblemVariables, Solution, SolutionStatus, SolverModel, Variable, constraint,

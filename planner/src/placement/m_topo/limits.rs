@@ -1,8 +1,8 @@
 //! `cap=limit`: the cuts that suit the real limits, found by judging and moving them.
 
-use cost_model::judge::replay;
-use cost_model::memory::peaks;
-use cost_model::problem::Problem;
+use cost_model::ops::judge::memory::peaks;
+use cost_model::ops::judge::replay::replay;
+use cost_model::ops::problem::Problem;
 use ir::plan::Placement;
 
 use super::{Leftover, fill, shares, sizes};
@@ -54,7 +54,9 @@ fn parts(problem: &Problem, placement: &Placement) -> Vec<f64> {
         return vec![f64::INFINITY; problem.cluster.n_devices()];
     };
     let peaks = peaks(problem, &plan, &timeline);
-    let part = |(peak, device): (&cost_model::memory::Peak, _)| match problem.memory_limit(device) {
+    let part = |(peak, device): (&cost_model::ops::judge::memory::Peak, _)| match problem
+        .memory_limit(device)
+    {
         u64::MAX => 0.0,
         limit => peak.bytes as f64 / limit.max(1) as f64,
     };

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::instance::LoadInstance;
 

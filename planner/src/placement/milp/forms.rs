@@ -1,6 +1,6 @@
 //! What the programs of all objectives have in common: classes, places, and what a net costs.
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 use ir::instance::LoadInstance;
 
 use super::program::Program;

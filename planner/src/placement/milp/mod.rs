@@ -48,7 +48,7 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
-use cost_model::instance::{Goal, Judge, row};
+use cost_model::given::{Goal, Judge, row};
 use ir::instance::LoadInstance;
 use ir::units::Nanos;
 

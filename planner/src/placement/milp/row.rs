@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cost_model::instance::Goal;
+use cost_model::given::Goal;
 use ir::instance::LoadInstance;
 
 use crate::partition::{ideals, latency};

@@ -1,6 +1,6 @@
 //! In which sequence devices take pieces of a line.
 
-use cost_model::problem::{Problem, UNSUPPORTED};
+use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::id::DeviceId;
 use ir::units::Bytes;
 

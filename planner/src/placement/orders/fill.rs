@@ -1,6 +1,6 @@
 //! Filling one device after the other from the front of a line.
 
-use cost_model::problem::{Problem, UNSUPPORTED};
+use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::id::{DeviceId, OpId, TensorId};
 use ir::plan::Placement;
 

@@ -34,9 +34,9 @@ mod fill;
 #[cfg(test)]
 mod tests;
 
-use cost_model::bound::max_load_bound;
-use cost_model::max_load::{Load, loads};
-use cost_model::problem::{Objective, Problem};
+use cost_model::ops::bound::max_load_bound;
+use cost_model::ops::max_load::{Load, loads};
+use cost_model::ops::problem::{Objective, Problem};
 use ir::diagnostic::Diagnostic;
 use ir::id::{DeviceId, OpId};
 use ir::plan::Placement;

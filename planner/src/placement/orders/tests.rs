@@ -1,9 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use cost_model::bound::max_load_bound;
-use cost_model::max_load::loads;
-use cost_model::problem::{Objective, Problem};
-use cost_model::verify::verify;
+use cost_model::ops::bound::max_load_bound;
+use cost_model::ops::judge::verify::verify;
+use cost_model::ops::max_load::loads;
+use cost_model::ops::problem::{Objective, Problem};
 use ir::id::DeviceId;
 
 use super::{Pieces, solve};

@@ -32,9 +32,9 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-use cost_model::judge::replay;
-use cost_model::memory::peaks;
-use cost_model::problem::{Objective, Problem};
+use cost_model::ops::judge::memory::peaks;
+use cost_model::ops::judge::replay::replay;
+use cost_model::ops::problem::{Objective, Problem};
 use ir::diagnostic::Diagnostic;
 use ir::id::OpId;
 use ir::plan::{Placement, Plan};
@@ -68,7 +68,7 @@ impl Improve for RefineLoad {
         }
         let line = line::depth_first(problem);
         let Some(held) = held(problem, &line, &plan.placement) else { return Ok(plan) };
-        let session = cost_model::max_load::LoadSession::new(problem, &plan.placement)
+        let session = cost_model::ops::max_load::LoadSession::new(problem, &plan.placement)
             .map_err(|violation| NoPlan::new(Reason::Unsupported, violation.diagnostic(problem)))?;
         let mut search = Search::new(problem, &line, session, held, run.seed());
         let mut moves = 0u64;

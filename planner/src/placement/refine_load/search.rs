@@ -1,7 +1,7 @@
 //! The search: what the busiest device gives away.
 
-use cost_model::max_load::LoadSession;
-use cost_model::problem::Problem;
+use cost_model::ops::max_load::LoadSession;
+use cost_model::ops::problem::Problem;
 use ir::id::{DeviceId, OpId};
 use ir::plan::Placement;
 

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use cost_model::max_load::LoadSession;
-use cost_model::problem::{Objective, Problem};
+use cost_model::ops::max_load::LoadSession;
+use cost_model::ops::problem::{Objective, Problem};
 use ir::id::DeviceId;
 use ir::plan::Placement;
 
@@ -19,7 +19,7 @@ fn improved(problem: &Problem, start: &[usize]) -> (u64, Placement) {
     let mut search = Search::new(problem, &line, session, held, 0);
     search.run(&mut |_| false);
     let placement = search.placement();
-    let loads = cost_model::max_load::loads(problem, &placement).unwrap();
+    let loads = cost_model::ops::max_load::loads(problem, &placement).unwrap();
     (loads.iter().map(|load| load.total_ns()).max().unwrap(), placement)
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::cluster::{Channel, Cluster, Device, NO_ROUTE};
 use ir::id::{ChannelId, DeviceId};
 use ir::units::Bytes;

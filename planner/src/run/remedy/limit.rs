@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::units::Bytes;
 
 use super::{Found, RECIPES, Search, on_cluster};

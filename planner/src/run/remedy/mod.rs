@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use cost_model::bound::Certificate;
-use cost_model::problem::Problem;
+use cost_model::ops::bound::Certificate;
+use cost_model::ops::problem::Problem;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
 

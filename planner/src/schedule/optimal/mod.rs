@@ -30,9 +30,9 @@
 //! # Example
 //! 2 ranks, 2 micro-batches, F = I = W = 1: 7 units, which ZB-H1 reaches.
 
-use cost_model::pipeline::costs::PipelineCosts;
-use cost_model::pipeline::judge;
-use cost_model::pipeline::way::Contention;
+use cost_model::runs::judge::costs::PipelineCosts;
+use cost_model::runs::judge::judge;
+use cost_model::runs::judge::way::Contention;
 use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;
 use ir::units::Nanos;
@@ -145,7 +145,7 @@ pub fn solve(
 /// Step time of a grid that is legal and fits.
 fn judged(costs: &PipelineCosts, grid: &Grid) -> Option<(Nanos, Grid)> {
     let judged = judge(costs, grid, Contention::Static).ok()?;
-    let fits = cost_model::pipeline::over_limit(&judged.report).is_none();
+    let fits = cost_model::runs::judge::over_limit(&judged.report).is_none();
     fits.then(|| (judged.report.step_time, grid.clone()))
 }
 

@@ -1,6 +1,6 @@
 //! A pipeline as kinds of passes that each take the micro-batches in order.
 
-use cost_model::pipeline::costs::{PipelineCosts, StageCosts};
+use cost_model::runs::judge::costs::{PipelineCosts, StageCosts};
 use ir::diagnostic::Diagnostic;
 use ir::grid::{Cell, Pass};
 use ir::units::Bytes;

@@ -1,6 +1,6 @@
 //! Against exhaustive enumeration, and against every generator.
 
-use cost_model::pipeline::costs::{PipelineCosts, StageCosts};
+use cost_model::runs::judge::costs::{PipelineCosts, StageCosts};
 use ir::grid::{Cell, Grid, Pass};
 use ir::units::{Bytes, Nanos};
 use rand::rngs::SmallRng;

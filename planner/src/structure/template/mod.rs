@@ -15,7 +15,7 @@ mod ends;
 
 use std::ops::Range;
 
-use cost_model::transformer_counts::{block_parameters, embedding_parameters, head_parameters};
+use cost_model::runs::counts::{block_parameters, embedding_parameters, head_parameters};
 use ir::card::{BlockGroup, Head, ModelCard, TransformerCard};
 use ir::graph::Graph;
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::id::{OpId, TensorId};
 
 use super::Stretch;

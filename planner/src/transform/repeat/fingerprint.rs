@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use cost_model::problem::Problem;
+use cost_model::ops::problem::Problem;
 use ir::id::OpId;
 
 use super::Stretch;

@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use cost_model::max_load::evaluate;
-use cost_model::problem::{Objective, Problem};
-use cost_model::verify::verify;
+use cost_model::ops::judge::verify::verify;
+use cost_model::ops::max_load::evaluate;
+use cost_model::ops::problem::{Objective, Problem};
 
 use super::{Stretch, solve};
 use crate::algorithm::Transform;

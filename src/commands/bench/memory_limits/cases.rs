@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cost_model::bound::memory_certificate;
-use cost_model::problem::{Constraints, Objective, Problem};
+use cost_model::ops::bound::memory_certificate;
+use cost_model::ops::problem::{Constraints, Objective, Problem};
 use importers::ImportOptions;
 use ir::cluster::Cluster;
 use ir::diagnostic::{Blame, Diagnostic};
@@ -100,9 +100,9 @@ fn problem(path: &Path, mode: Mode) -> Result<Problem, Diagnostic> {
     let dtype = (mode == Mode::Training).then_some(DType::Bf16);
     let workload = Workload { mode, dtype, ..Workload::default() };
     let import = importers::read(path, &ImportOptions { dtype, ..ImportOptions::default() })?;
-    let (graph, _) = cost_model::workload::apply(import.graph, &workload)?;
+    let (graph, _) = cost_model::ops::workload::apply(import.graph, &workload)?;
     let cluster = importers::cluster::parse(CLUSTER, "benchmark", None)?;
-    cost_model::annotate::annotate(
+    cost_model::ops::annotate::annotate(
         Arc::new(graph),
         Arc::new(limited(&cluster, None)),
         &Profile::default(),

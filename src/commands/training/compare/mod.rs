@@ -6,9 +6,9 @@ mod settings;
 
 use std::path::Path;
 
-use cost_model::pipeline::judge_plan;
-use cost_model::pipeline::way::Contention;
-use cost_model::transformer::model::shape;
+use cost_model::runs::forms::model::shape;
+use cost_model::runs::judge::judge_plan;
+use cost_model::runs::judge::way::Contention;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use importers::launcher::{self, Launcher};

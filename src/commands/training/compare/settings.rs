@@ -1,7 +1,7 @@
 //! The plan that a launcher's settings describe.
 
-use cost_model::transformer::model::shape;
-use cost_model::transformer::run::equal_blocks;
+use cost_model::runs::forms::model::shape;
+use cost_model::runs::forms::run::equal_blocks;
 use ir::card::{ModelCard, Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;

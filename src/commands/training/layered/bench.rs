@@ -4,10 +4,10 @@
 use std::fmt::Write;
 use std::time::Instant;
 
-use cost_model::layers::{LayerPricing, judged};
-use cost_model::pipeline::judge_plan;
-use cost_model::pipeline::way::Contention;
-use cost_model::transformer::model::Offload;
+use cost_model::runs::forms::model::Offload;
+use cost_model::runs::judge::judge_plan;
+use cost_model::runs::judge::way::Contention;
+use cost_model::runs::measured::{LayerPricing, judged};
 use importers::launcher::{self, Launcher};
 use ir::card::{Attention, FeedForward, Head, ModelCard, TransformerCard};
 use ir::diagnostic::Diagnostic;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use cost_model::layers::judged::figures;
-use cost_model::layers::stage::Figures;
-use cost_model::pipeline::judge_plan;
-use cost_model::pipeline::report::RankReport;
-use cost_model::pipeline::way::Contention;
-use cost_model::transformer::model::Offload;
-use cost_model::transformer::model::counts::{model_flops, n_parameters};
+use cost_model::runs::forms::model::Offload;
+use cost_model::runs::forms::model::counts::{model_flops, n_parameters};
+use cost_model::runs::judge::judge_plan;
+use cost_model::runs::judge::report::RankReport;
+use cost_model::runs::judge::way::Contention;
+use cost_model::runs::measured::judged::figures;
+use cost_model::runs::measured::stage::Figures;
 use documents::plan::PlanDocument;
 use ir::card::SequenceParallel;
 use ir::diagnostic::{Blame, Diagnostic};

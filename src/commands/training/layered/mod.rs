@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cost_model::layers::LayerPricing;
-use cost_model::transformer::model::Offload;
+use cost_model::runs::forms::model::Offload;
+use cost_model::runs::measured::LayerPricing;
 use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::{BlockPolicy, Stage};

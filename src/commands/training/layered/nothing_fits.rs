@@ -1,7 +1,7 @@
 //! Where no plan on measured layers fits: bytes short of each stage, what binds, and what would fit.
 
-use cost_model::layers::{self, LayerPricing};
-use cost_model::transformer::model::Offload;
+use cost_model::runs::forms::model::Offload;
+use cost_model::runs::measured::{self, LayerPricing};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
 use planner::parallelism::per_layer::least::{Least, least};
@@ -129,7 +129,7 @@ fn ways(
         None => ways.push(match fitting(&LayerPricing { host_memory: &[], ..moved }, space)? {
             Some(plan) => {
                 let plan = plan.plan()?;
-                hosts_are_full(&layers::judged::costs(&moved, &plan)?, &plan)
+                hosts_are_full(&measured::judged::costs(&moved, &plan)?, &plan)
             }
             None => host_term(&moved, space),
         }),

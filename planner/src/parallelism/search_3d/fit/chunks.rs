@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use cost_model::transformer::model::stages::StageFigures;
-use cost_model::transformer::run::equal_blocks;
+use cost_model::runs::forms::model::stages::StageFigures;
+use cost_model::runs::forms::run::equal_blocks;
 use ir::card::Recompute;
 use ir::stack::AttentionKernel;
 

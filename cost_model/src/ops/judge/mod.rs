@@ -1,0 +1,7 @@
+//! The judge of plans of ops: tasks, their replay, what they hold, a report and an own verifier.
+
+pub mod lower;
+pub mod memory;
+pub mod replay;
+pub mod report;
+pub mod verify;

@@ -1,0 +1,116 @@
+//! A table of corrections on the time of a block, by hidden size, tensor ranks and samples of a
+//! micro-batch: what kernels and hosts do that no smooth form shows.
+
+use std::collections::BTreeMap;
+
+use ir::stack::Stack;
+
+use super::constants::Constants;
+use super::fit::Sample;
+use super::run::Run;
+use super::step::Timer;
+use crate::kernels::origin::Origin;
+
+/// Where a correction holds: hidden size, tensor ranks, samples of a micro-batch.
+pub type Cell = (u64, u32, u64);
+
+/// Factors on the time of a block; 1 where nothing was measured.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Corrections {
+    factors: BTreeMap<Cell, f64>,
+}
+
+/// Nothing was measured.
+pub static NONE: Corrections = Corrections { factors: BTreeMap::new() };
+
+/// Step of the factor from which its effect is taken.
+const STEP: f64 = 0.01;
+/// Bounds of a factor.
+const BOUNDS: (f64, f64) = (0.3, 3.0);
+/// Rounds of finding factors.
+const ROUNDS: usize = 3;
+
+/// The cell of a run.
+#[must_use]
+pub fn cell(run: &Run) -> Cell {
+    (run.card.hidden, run.parallelism.tensor, run.parallelism.micro_batch)
+}
+
+impl Corrections {
+    /// A table of given factors; those that are no positive finite numbers are left out.
+    #[must_use]
+    pub fn new(factors: impl IntoIterator<Item = (Cell, f64)>) -> Self {
+        let usable = |(_, factor): &(Cell, f64)| factor.is_finite() && *factor > 0.0;
+        Self { factors: factors.into_iter().filter(usable).collect() }
+    }
+
+    /// Cells and factors, in order.
+    pub fn cells(&self) -> impl Iterator<Item = (Cell, f64)> + '_ {
+        self.factors.iter().map(|(cell, factor)| (*cell, *factor))
+    }
+
+    /// The factor for a run.
+    #[must_use]
+    pub fn factor(&self, run: &Run) -> f64 {
+        self.factors.get(&cell(run)).copied().unwrap_or(1.0)
+    }
+
+    /// Whether a cell was measured.
+    #[must_use]
+    pub fn holds(&self, run: &Run) -> bool {
+        self.factors.contains_key(&cell(run))
+    }
+
+    /// For each cell that samples lie in, the median over them of the factor that makes the
+    /// predicted step that which was measured.
+    #[must_use]
+    pub fn fit(samples: &[Sample<'_>], stack: &Stack, constants: &Constants) -> Self {
+        let mut table = Self::default();
+        for _ in 0..ROUNDS {
+            let stepped = Self::new(
+                samples
+                    .iter()
+                    .map(|sample| (cell(sample.run), table.factor(sample.run) * (1.0 + STEP))),
+            );
+            let before = steps(samples, stack, constants, &table);
+            let after = steps(samples, stack, constants, &stepped);
+            let mut wanted: BTreeMap<Cell, Vec<f64>> = BTreeMap::new();
+            for ((sample, before), after) in samples.iter().zip(before).zip(after) {
+                let factor = table.factor(sample.run);
+                let slope = (after - before) / (STEP * factor);
+                let factor = factor + (sample.time_s - before) / slope;
+                if factor.is_finite() {
+                    let factor = factor.clamp(BOUNDS.0, BOUNDS.1);
+                    wanted.entry(cell(sample.run)).or_default().push(factor);
+                }
+            }
+            table = Self::new(
+                wanted.into_iter().filter_map(|(cell, factors)| Some((cell, median(factors)?))),
+            );
+        }
+        table
+    }
+}
+
+fn steps(
+    samples: &[Sample<'_>],
+    stack: &Stack,
+    constants: &Constants,
+    table: &Corrections,
+) -> Vec<f64> {
+    let mut times = Vec::with_capacity(samples.len());
+    for group in samples.chunk_by(|a, b| std::ptr::eq(a.system, b.system)) {
+        let Some(first) = group.first() else { continue };
+        let timer = Timer::new(first.system, stack, constants, table);
+        let step =
+            |sample: &Sample<'_>| timer.costs(sample.run).closed_form(Origin::Interpolated).step_s;
+        times.extend(group.iter().map(step));
+    }
+    times
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().checked_sub(1)?;
+    Some(f64::midpoint(*values.get(last / 2)?, *values.get(last.div_ceil(2))?))
+}

@@ -1,0 +1,72 @@
+//! What is before the first block and after the last one: embedding, head and loss.
+
+use ir::stack::Stack;
+
+use super::block::floor;
+use super::constants::{Constant, Constants};
+use super::precision;
+use super::rates::Rates;
+use super::run::Run;
+use super::system::System;
+use crate::runs::counts::padded_vocabulary;
+
+/// Bytes per logit beside its own: a 32-bit copy written and read, and the gradient; nominal.
+const LOGIT_BYTES: f64 = 12.0;
+
+/// Rows of the head on one device. Only a vocabulary that is shared out is padded.
+#[must_use]
+pub fn vocabulary(run: &Run) -> u64 {
+    let tensor = u64::from(run.parallelism.tensor.max(1));
+    match tensor {
+        1 => run.card.vocabulary,
+        _ => padded_vocabulary(run.card.vocabulary, tensor) / tensor,
+    }
+}
+
+/// Parameters of the embedding, or of the head, on one device.
+#[must_use]
+pub fn parameters(run: &Run) -> f64 {
+    vocabulary(run) as f64 * run.card.hidden as f64
+}
+
+/// Seconds of head, loss and their backward pass for one micro-batch, a third of it forward.
+/// Launching them, and the embedding, takes at least [`Constant::Ends`] launch floors.
+#[must_use]
+pub fn head(run: &Run, system: &System, stack: &Stack, constants: &Constants) -> f64 {
+    let rates = Rates::beside(system, constants, run.dtype);
+    let context = u64::from(run.parallelism.context.max(1));
+    let tokens = run.parallelism.micro_batch.saturating_mul(run.card.sequence.div_ceil(context));
+    let (rows, hidden) = (vocabulary(run), run.card.hidden);
+    let products = [[tokens, rows, hidden], [tokens, hidden, rows], [rows, hidden, tokens]];
+    let products: f64 = products.iter().map(|extents| rates.product(1, *extents)).sum();
+    // Logits are written and read.
+    let bytes = LOGIT_BYTES + 2.0 * precision::element(run.dtype);
+    let work = products + rates.pointwise(bytes * tokens as f64 * rows as f64);
+    work.max(constants.get(Constant::Ends) * floor(run, stack, constants))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::run::tests::gpt;
+    use super::super::system::tests::a100;
+    use super::*;
+    use crate::kernels::stack::{compiled, megatron_deepspeed_2021};
+
+    #[test]
+    fn only_a_shared_vocabulary_is_padded() {
+        let mut run = gpt();
+        run.card.vocabulary = 50_257;
+        assert_eq!(vocabulary(&run), 50_257);
+        run.parallelism.tensor = 4;
+        assert_eq!(vocabulary(&run), 12_672);
+    }
+
+    #[test]
+    fn launches_bound_a_small_head_from_below_where_there_are_any() {
+        let (system, run) = (a100(), gpt());
+        let stack = megatron_deepspeed_2021();
+        let constants = Constants::nominal(&stack);
+        assert_eq!(head(&run, &system, &stack, &constants), 5.0 * 0.8e-3);
+        assert!(head(&run, &system, &compiled(), &constants) < 4e-3);
+    }
+}

@@ -1,0 +1,131 @@
+//! Counts of a model card: parameters and operations of a step.
+
+use std::ops::Range;
+
+use ir::card::{BlockGroup, Head, ModelCard, Recompute, TransformerCard};
+
+use super::priced::Place;
+use crate::runs::counts::{block_parameters, embedding_parameters, head_parameters, step_flops};
+
+/// Parameters of one block.
+#[must_use]
+pub fn of_block(group: &BlockGroup) -> u64 {
+    if let Some(part) = &group.part {
+        return part.n_parameters;
+    }
+    let counted = block_parameters(&group.card).total().saturating_add(group.extra_weights);
+    counted.saturating_add_signed(group.other_parameters)
+}
+
+/// Parameters of the whole model.
+#[must_use]
+pub fn n_parameters(model: &ModelCard) -> u64 {
+    let blocks = model.groups.iter().fold(0_u64, |sum, group| {
+        sum.saturating_add(of_block(group).saturating_mul(u64::from(group.n_blocks)))
+    });
+    let ends = model.groups.first().map_or(0, |group| {
+        embedding_parameters(&group.card).saturating_add(head_parameters(&group.card))
+    });
+    model
+        .other_parameters
+        .iter()
+        .fold(blocks.saturating_add(ends), |sum, own| sum.saturating_add_signed(*own))
+}
+
+/// What of a model a stage holds, before anything is sharded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Parameters of its blocks and ends; a copy of a tied weight is not among them.
+    pub n_parameters: u64,
+    /// Experts of its blocks that tokens are routed to.
+    pub n_experts: u64,
+    /// Parameters of a copy of the embedding that the head is tied to.
+    pub n_tied_copies: u64,
+}
+
+impl Held {
+    /// What two stages hold.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            n_parameters: self.n_parameters.saturating_add(other.n_parameters),
+            n_experts: self.n_experts.saturating_add(other.n_experts),
+            n_tied_copies: self.n_tied_copies.saturating_add(other.n_tied_copies),
+        }
+    }
+}
+
+/// What a stage holds. Over all stages, parameters and experts are those of the model whatever the
+/// cuts. Where one rank has both ends of the pipeline, it holds a tied embedding once.
+#[must_use]
+pub fn held(model: &ModelCard, blocks: &Range<u32>, place: Place, ends_meet: bool) -> Held {
+    let mut held = Held { n_tied_copies: copies(model, blocks), ..Held::default() };
+    let mut first = 0_u32;
+    for group in &model.groups {
+        let last = first.saturating_add(group.n_blocks);
+        let n = u64::from(last.min(blocks.end).saturating_sub(first.max(blocks.start)));
+        let experts = group.card.experts.map_or(0, |experts| experts.n_experts);
+        held = held.plus(Held {
+            n_parameters: of_block(group).saturating_mul(n),
+            n_experts: experts.saturating_mul(n),
+            n_tied_copies: 0,
+        });
+        first = last;
+    }
+    let Some(card) = model.groups.first().map(|group| &group.card) else { return held };
+    let words = card.vocabulary.saturating_mul(card.hidden);
+    let of = |is_there, n| if is_there { n } else { 0 };
+    let ends = of(place.first, embedding_parameters(card))
+        .saturating_add(of(place.last, head_parameters(card)));
+    let mut held = held.plus(Held {
+        n_parameters: ends,
+        n_experts: 0,
+        n_tied_copies: of(
+            place.last && !place.first && !ends_meet && card.head == Head::Tied,
+            words,
+        ),
+    });
+    for (is_there, own) in [place.first, place.last].into_iter().zip(model.other_parameters) {
+        if is_there {
+            held.n_parameters = held.n_parameters.saturating_add_signed(own);
+        }
+    }
+    held
+}
+
+/// Elements of weights of which some parts of a graph hold a copy, the original being elsewhere.
+fn copies(model: &ModelCard, blocks: &Range<u32>) -> u64 {
+    let parts = model.kinds().zip(0_u32..).filter_map(|(kind, block)| {
+        let part = model.groups.get(kind)?.part.as_ref()?;
+        blocks.contains(&block).then_some(&part.tied)
+    });
+    let apart = parts.flatten().filter(|(earlier, _)| !blocks.contains(earlier));
+    apart.fold(0, |sum, (_, elements)| sum.saturating_add(*elements))
+}
+
+/// Floating-point operations of the matrix products of one step on so many samples, nothing
+/// computed again: what model FLOPs utilisation counts (Narayanan et al. 2021, equation 3 less the
+/// recompute).
+#[must_use]
+pub fn model_flops(model: &ModelCard, samples: u64) -> f64 {
+    let Some(first) = model.groups.first() else { return 0.0 };
+    if model.is_of_parts() {
+        let parts = model.groups.iter().filter_map(|group| Some((group.part.as_ref()?, group)));
+        let flops = parts.map(|(part, group)| {
+            let passes = [&part.forward, &part.backward_input, &part.backward_weight];
+            let all: f64 = passes.iter().map(|pass| pass.flops().as_f64()).sum();
+            all * f64::from(group.n_blocks)
+        });
+        return samples as f64 * flops.sum::<f64>();
+    }
+    let tokens = samples as f64 * first.card.sequence as f64;
+    let of_group = |group: &BlockGroup| {
+        // Without rows the head has no operations.
+        let card =
+            TransformerCard { n_layers: group.n_blocks, vocabulary: 0, ..group.card.clone() };
+        let extra = 6.0 * tokens * group.extra_weights as f64 * f64::from(group.n_blocks);
+        step_flops(&card, samples, Recompute::None) + extra
+    };
+    let head = 6.0 * tokens * first.card.vocabulary as f64 * first.card.hidden as f64;
+    model.groups.iter().map(of_group).sum::<f64>() + head * f64::from(model.n_predictions)
+}

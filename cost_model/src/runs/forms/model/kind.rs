@@ -1,0 +1,116 @@
+//! One block of each kind on one device: times of its passes, parameters, bytes.
+
+use ir::card::{BlockGroup, Recompute};
+use ir::plan::Parallelism;
+
+use super::Pricing;
+use crate::runs::counts::block_parameters;
+use crate::runs::forms::block::{self, BlockTime, block};
+use crate::runs::forms::precision;
+use crate::runs::forms::rates::Rates;
+use crate::runs::forms::run::Run;
+use crate::runs::memory::activations::{Kept, block_bytes, tokens};
+
+/// One block of a kind, for one micro-batch, on one device.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Kind {
+    /// Forward pass in seconds.
+    pub forward_s: f64,
+    /// Whole backward pass in seconds, without computing again.
+    pub backward_s: f64,
+    /// Gradients of the weights in seconds, were they a pass of their own.
+    pub weight_s: f64,
+    /// Computing everything again in seconds.
+    pub again_s: f64,
+    /// Computing the attention core again in seconds.
+    pub core_s: f64,
+    /// Of forward and backward pass, seconds of collectives.
+    pub collectives_s: f64,
+    /// Of the backward pass, seconds of collectives inside hosts, and of those that leave them.
+    pub backward_links_s: [f64; 2],
+    /// Parameters that all replicas hold alike, as the step-time model counts them.
+    pub dense: f64,
+    /// Parameters of experts, as the step-time model counts them.
+    pub experts: f64,
+    /// Parameters with states that all replicas hold alike.
+    pub held_dense: f64,
+    /// Parameters of experts with states.
+    pub held_experts: f64,
+    /// Rows and columns of weights that all replicas hold alike.
+    pub lines_dense: f64,
+    /// The same of experts.
+    pub lines_experts: f64,
+    /// Bytes that it keeps if nothing is computed again.
+    pub all: f64,
+    /// Bytes that it keeps if the attention core is computed again.
+    pub without_core: f64,
+    /// Bytes of its input.
+    pub input: f64,
+}
+
+impl Kind {
+    /// Prices a kind.
+    #[must_use]
+    pub fn of(pricing: &Pricing<'_>, group: &BlockGroup, degrees: &Parallelism) -> Self {
+        if let Some(part) = &group.part {
+            return super::part::kind(pricing, part, degrees.micro_batch);
+        }
+        let run = |recompute| Run {
+            card: group.card.clone(),
+            parallelism: degrees.clone(),
+            recompute,
+            gradients: pricing.gradients,
+            dtype: pricing.dtype,
+            blocks: Vec::new(),
+        };
+        let (full, core) = (run(Recompute::Full), run(Recompute::Selective));
+        let factor = pricing.corrections.factor(&full);
+        let time = |run| block(run, pricing.system, pricing.stack, pricing.constants);
+        let BlockTime { forward, backward, weight_s, recompute } = time(&full);
+        let (dense, experts) = block::shared_out(&full);
+        let held = block_parameters(&group.card);
+        let tensor = f64::from(degrees.tensor.max(1));
+        let extra = group.extra_weights as f64;
+        let whole = extra + group.other_parameters as f64;
+        let hidden = group.card.hidden.max(1) as f64;
+        let extra_s = extra_product(pricing, group, degrees);
+        let kernel = (pricing.stack.attention, pricing.dtype);
+        let kept = |kept| block_bytes(&group.card, degrees, kernel, kept);
+        let (lines_dense, lines_experts) = block::rows_and_columns(&full);
+        let extra_lines = if extra > 0.0 { hidden + extra / hidden } else { 0.0 };
+        // The extra product keeps its input, which is as wide as its rows.
+        let operand = precision::operand(pricing.dtype);
+        let extra_bytes = operand * tokens(&group.card, degrees) * extra / hidden;
+        Self {
+            forward_s: factor * forward.seconds + extra_s,
+            backward_s: factor * backward.seconds + 2.0 * extra_s,
+            weight_s: factor * weight_s + extra_s,
+            again_s: factor * recompute.seconds + extra_s,
+            core_s: factor * time(&core).recompute.seconds,
+            collectives_s: factor * (forward.collectives + backward.collectives),
+            backward_links_s: [backward.collectives - backward.network, backward.network]
+                .map(|seconds| factor * seconds),
+            dense: (dense + whole).max(0.0),
+            experts,
+            held_dense: (held.dense as f64 / tensor + whole).max(0.0),
+            held_experts: held.experts as f64 / tensor / f64::from(degrees.expert.max(1)),
+            lines_dense: lines_dense + extra_lines,
+            lines_experts,
+            all: kept(Kept::All) + extra_bytes,
+            without_core: kept(Kept::WithoutCore) + extra_bytes,
+            input: kept(Kept::Input),
+        }
+    }
+}
+
+/// Seconds of the product of the weights that a block has besides those of its card.
+fn extra_product(pricing: &Pricing<'_>, group: &BlockGroup, degrees: &Parallelism) -> f64 {
+    let hidden = group.card.hidden.max(1);
+    if group.extra_weights == 0 {
+        return 0.0;
+    }
+    let queries = group.card.sequence.div_ceil(u64::from(degrees.context.max(1)));
+    let tokens = degrees.micro_batch.saturating_mul(queries);
+    let rates = Rates::new(pricing.system, pricing.constants, pricing.dtype);
+    rates.product(1, [tokens, hidden, group.extra_weights / hidden])
+}

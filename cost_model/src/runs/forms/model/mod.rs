@@ -1,0 +1,96 @@
+//! Training runs of models whose blocks are of several kinds, with a partition and a policy of
+//! recompute per stage: what a plan of such a run costs, in time and memory of every rank.
+//!
+//! Blocks, ends and collectives are priced as in [`super::block`] and [`super::ends`], memory as in
+//! [`crate::runs::memory`]; here they are put together by stages ([`stages`]) and given to the
+//! judge of pipelines with the grid of a plan ([`judged`]).
+
+use ir::card::{ModelCard, StateFormat};
+use ir::stack::Stack;
+use ir::tensor::DType;
+use ir::units::Bytes;
+use ir::workload::Optimizer;
+
+use super::constants::Constants;
+use super::corrections::{Corrections, NONE};
+use super::run::Gradients;
+use super::system::System;
+
+mod both_ends;
+pub mod counts;
+pub mod judged;
+pub mod kind;
+mod part;
+pub mod priced;
+pub mod shape;
+pub mod stages;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests;
+
+/// What is kept in the memory of hosts instead of the devices'.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Offload {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Master weights and optimizer states; hosts run the optimizer (Ren et al. 2021,
+    /// ZeRO-Offload).
+    Optimizer,
+}
+
+/// What prices a training run: model, devices, software and formats of numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Pricing<'a> {
+    /// The model.
+    pub model: &'a ModelCard,
+    /// Devices and links.
+    pub system: &'a System,
+    /// The software.
+    pub stack: &'a Stack,
+    /// Constants of the step-time model.
+    pub constants: &'a Constants,
+    /// What measured steps say of blocks beside them.
+    pub corrections: &'a Corrections,
+    /// Type that is computed in, one of [`super::precision::TYPES`].
+    pub dtype: DType,
+    /// The optimizer.
+    pub optimizer: Optimizer,
+    /// Numbers of the gradients that replicas exchange.
+    pub gradients: Gradients,
+    /// Formats of parameters, gradients and master weights.
+    pub format: StateFormat,
+    /// Bytes beside what is computed, of each device: rounding of the allocator, small tensors.
+    pub resident: f64,
+    /// What a device can hold; `None` = unlimited.
+    pub limit: Option<Bytes>,
+    /// What hosts keep.
+    pub offload: Offload,
+}
+
+impl<'a> Pricing<'a> {
+    /// Of a run in bf16 with AdamW, by nominal costs, without limits.
+    #[must_use]
+    pub const fn unlimited(
+        model: &'a ModelCard,
+        system: &'a System,
+        stack: &'a Stack,
+        constants: &'a Constants,
+    ) -> Self {
+        Self {
+            model,
+            system,
+            stack,
+            constants,
+            corrections: &NONE,
+            dtype: DType::Bf16,
+            optimizer: Optimizer::AdamW,
+            gradients: Gradients::Half,
+            format: StateFormat::Megatron,
+            resident: 0.0,
+            limit: None,
+            offload: Offload::Nothing,
+        }
+    }
+}

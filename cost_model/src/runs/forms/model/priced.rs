@@ -1,0 +1,374 @@
+//! A model under given degrees: one block of each kind, the ends, and what replicas exchange.
+
+use std::sync::Arc;
+
+use ir::card::{FeedForward, SequenceParallel, ZeroStage};
+use ir::plan::Parallelism;
+use ir::workload::Optimizer;
+
+use super::kind::Kind;
+use super::{Offload, Pricing};
+use crate::links::collective::Link;
+use crate::runs::counts::position_parameters;
+use crate::runs::forms::constants::Constant;
+use crate::runs::forms::ends;
+use crate::runs::forms::precision::{copies, element, host_optimizer_bytes, optimizer_bytes};
+use crate::runs::forms::rank_groups::{self, Cards, Group};
+use crate::runs::forms::rates::Rates;
+use crate::runs::forms::run::Run;
+use crate::runs::forms::step::beside;
+use crate::runs::memory::activations::tokens;
+use crate::runs::memory::states::state_bytes;
+
+/// Bytes per logit at the peak beside its own: a 32-bit copy; see [`crate::runs::memory`].
+const LOGIT: f64 = 4.0;
+/// Bytes of what Adafactor keeps for a row or a column, in single precision.
+const LINE: f64 = 4.0;
+/// Bytes per second between a device and its host: PCIe 4 x16 as achieved (`links.csv`, pcie4_x16);
+/// *nominal*, the cluster's model does not hold host links.
+pub(crate) const HOST_LINK: f64 = 25e9;
+/// Bytes per second of a host's memory, which its devices share; *nominal*: eight channels of DDR4.
+pub(crate) const HOST_MEMORY: f64 = 200e9;
+/// Blocks whose gathered parameters are there at once.
+const GATHERED_BLOCKS: f64 = 2.0;
+
+/// What does not depend on pipeline, replicas or ZeRO: blocks and head for tensor, context and
+/// expert degrees and a micro-batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Passes {
+    /// By group of the model card.
+    pub kinds: Vec<Kind>,
+    /// Head, loss and their backward pass in seconds, a third of it forward.
+    pub head_s: f64,
+    /// Parameters of the embedding, or of the head, on one device.
+    pub end_parameters: f64,
+}
+
+impl Passes {
+    /// What tells the degrees apart that [`Self::of`] prices differently.
+    #[must_use]
+    pub fn key(degrees: &Parallelism, per_host: u64) -> [u64; 8] {
+        let [a, b, c] = rank_groups::layout_of_blocks(degrees, per_host);
+        let counts = [degrees.tensor, degrees.context, degrees.expert, degrees.sequence as u32];
+        let [tensor, context, expert, sequence] = counts.map(u64::from);
+        [tensor, context, expert, sequence, degrees.micro_batch, a, b, c]
+    }
+
+    /// Prices blocks and head.
+    #[must_use]
+    pub fn of(pricing: &Pricing<'_>, degrees: &Parallelism) -> Self {
+        let kinds =
+            pricing.model.groups.iter().map(|group| Kind::of(pricing, group, degrees)).collect();
+        let run = pricing.model.groups.first().map(|group| Run {
+            card: group.card.clone(),
+            parallelism: degrees.clone(),
+            recompute: ir::card::Recompute::None,
+            gradients: pricing.gradients,
+            dtype: pricing.dtype,
+            blocks: Vec::new(),
+        });
+        let head = |run: &Run| ends::head(run, pricing.system, pricing.stack, pricing.constants);
+        // Parts hold the ends themselves.
+        let run = run.filter(|_| !pricing.model.is_of_parts());
+        Self {
+            kinds,
+            head_s: run.as_ref().map_or(0.0, head) * f64::from(pricing.model.n_predictions),
+            end_parameters: run.as_ref().map_or(0.0, ends::parameters),
+        }
+    }
+}
+
+/// Which end of the model a stage holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The embedding.
+    pub first: bool,
+    /// Head and loss.
+    pub last: bool,
+}
+
+/// Bytes of states in one memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HeldBytes {
+    /// Per parameter of a block that all replicas hold alike, and per parameter of an expert.
+    pub parameter: [f64; 2],
+    /// Per row or column of such weights.
+    pub line: [f64; 2],
+    /// Of the embedding, of the head, and of what no closed form counts, which is with the last
+    /// stage.
+    pub ends: [f64; 3],
+}
+
+/// A model under given degrees.
+#[derive(Clone, Debug)]
+pub struct Priced<'a> {
+    /// What prices it.
+    pub pricing: Pricing<'a>,
+    /// Degrees and batch sizes.
+    pub degrees: Parallelism,
+    /// Blocks and head.
+    pub passes: Arc<Passes>,
+    /// Bytes of states on one device.
+    pub on_device: HeldBytes,
+    /// Bytes of states that one device leaves with its host.
+    pub on_host: HeldBytes,
+    /// Bytes that each micro-batch in flight keeps of the embedding: masks of its dropout.
+    pub mask_bytes: f64,
+    /// Bytes of logits, loss and their inputs.
+    pub logit_bytes: f64,
+    /// By boundary behind a block, bytes of the message that crosses it for one micro-batch; of
+    /// length one where all are alike.
+    pub messages: Vec<f64>,
+    /// Bytes of each device beside its stages: messages, gathered parameters, allocator.
+    pub rank_bytes: f64,
+    /// Whether one rank holds both ends of the pipeline, as in schedules in the shape of a V.
+    pub ends_meet: bool,
+}
+
+/// Elements of the ends, on one device.
+#[derive(Clone, Copy, Default)]
+struct Ends {
+    /// Of the embedding, or of the head, and their rows and columns.
+    words: [f64; 2],
+    /// Of learned positions, and of what else only the first stage has.
+    positions: f64,
+    /// Of what no closed form counts.
+    others: f64,
+}
+
+/// Bytes of states on a device and with its host, where so many replicas share out dense weights and
+/// experts.
+fn held(
+    pricing: &Pricing<'_>,
+    degrees: &Parallelism,
+    replicas: [f64; 2],
+    ends: Ends,
+) -> (HeldBytes, HeldBytes) {
+    let (mut device, mut host) = (HeldBytes::default(), HeldBytes::default());
+    let sharers = |least: ZeroStage, replicas: f64| match degrees.zero >= least {
+        true => replicas.max(1.0),
+        false => 1.0,
+    };
+    for (part, replicas) in replicas.into_iter().enumerate() {
+        let own = state_bytes(pricing.format, pricing.optimizer, degrees.zero, replicas);
+        device.parameter[part] = own.parameters + own.gradients;
+        let keeper = match pricing.offload {
+            Offload::Nothing => &mut device,
+            Offload::Optimizer => &mut host,
+        };
+        keeper.parameter[part] += own.master_weights + own.optimizer_states;
+        keeper.line[part] = match pricing.optimizer {
+            Optimizer::Adafactor => LINE / sharers(ZeroStage::Optimizer, replicas),
+            Optimizer::AdamW | Optimizer::Sgd => 0.0,
+        };
+    }
+    for held in [&mut device, &mut host] {
+        let (whole, line) = (held.parameter[0], held.line[0]);
+        let words = ends.words[0] * whole + ends.words[1] * line;
+        let vectors = whole + line;
+        held.ends = [words + ends.positions * vectors, words, ends.others * vectors];
+    }
+    // Ends are computed in 16 bits where blocks are in 8.
+    for (part, replicas) in replicas.into_iter().enumerate() {
+        device.parameter[part] += copies(pricing.dtype) / sharers(ZeroStage::Parameters, replicas);
+    }
+    (device, host)
+}
+
+impl<'a> Priced<'a> {
+    /// Prices a model; `passes` must be those of the same degrees.
+    #[must_use]
+    pub fn new(pricing: Pricing<'a>, degrees: Parallelism, passes: Arc<Passes>) -> Self {
+        let count = |degree: u32| f64::from(degree.max(1));
+        let replicas = count(degrees.data) * count(degrees.context);
+        let of_experts = (replicas / count(degrees.expert)).max(1.0);
+        let tensor = count(degrees.tensor);
+        let outer = match degrees.sequence {
+            SequenceParallel::Off => 1.0,
+            SequenceParallel::On | SequenceParallel::Ulysses => tensor,
+        };
+        let card = pricing.model.groups.first().map(|group| &group.card);
+        let card = card.filter(|_| !pricing.model.is_of_parts());
+        let [first, last] = pricing.model.other_parameters;
+        let mut ends = Ends { others: last.max(0) as f64, ..Ends::default() };
+        if let Some(card) = card {
+            let (rows, hidden) = (card.vocabulary as f64 / tensor, card.hidden as f64);
+            ends.words = [rows * hidden, rows + hidden];
+            // Each tensor rank has all positions.
+            ends.positions = position_parameters(card).saturating_add_signed(first) as f64;
+        }
+        let (on_device, on_host) = held(&pricing, &degrees, [replicas, of_experts], ends);
+        let mut priced = Self {
+            pricing,
+            degrees,
+            passes,
+            on_device,
+            on_host,
+            mask_bytes: 0.0,
+            logit_bytes: 0.0,
+            messages: Vec::new(),
+            rank_bytes: pricing.resident,
+            ends_meet: false,
+        };
+        let Some(card) = card else { return priced.with_parts() };
+        let tokens = tokens(card, &priced.degrees);
+        let width = card.hidden as f64 / outer;
+        if card.form == FeedForward::Plain {
+            priced.mask_bytes = tokens * width;
+        }
+        let predictions = f64::from(pricing.model.n_predictions);
+        let element = element(pricing.dtype);
+        let logits = (LOGIT + element) * tokens * card.vocabulary as f64 / tensor;
+        priced.logit_bytes = predictions * (logits + 2.0 * element * tokens * width);
+        let tokens_sent = priced.degrees.micro_batch as f64
+            * card.sequence.div_ceil(u64::from(priced.degrees.context.max(1))) as f64;
+        priced.messages = vec![element * tokens_sent * card.hidden as f64];
+        priced.rank_bytes += priced.buffers(tokens * width);
+        priced
+    }
+
+    /// Parts send what crosses each boundary, whoever reads it in the end.
+    fn with_parts(mut self) -> Self {
+        let samples = self.degrees.micro_batch as f64;
+        let behind = |group: &ir::card::BlockGroup| {
+            let bytes = group.part.as_ref().map_or(0.0, |part| part.behind as f64);
+            std::iter::repeat_n(bytes * samples, group.n_blocks as usize)
+        };
+        self.messages = self.pricing.model.groups.iter().flat_map(behind).collect();
+        let largest = self.messages.iter().copied().fold(0.0, f64::max);
+        self.rank_bytes += self.buffers(largest / element(self.pricing.dtype));
+        self
+    }
+
+    /// Bytes that cross the boundary before a block, for one micro-batch.
+    #[must_use]
+    pub fn message(&self, block: u32) -> f64 {
+        let at = (block as usize).saturating_sub(1).min(self.messages.len().saturating_sub(1));
+        self.messages.get(at).copied().unwrap_or(0.0)
+    }
+
+    /// Gathered parameters where they are shared out, and one message each way between stages.
+    fn buffers(&self, message: f64) -> f64 {
+        let mut bytes = 0.0;
+        let element = element(self.pricing.dtype);
+        if self.degrees.zero == ZeroStage::Parameters {
+            let block = self.passes.kinds.iter().map(|kind| kind.held_dense + kind.held_experts);
+            bytes += GATHERED_BLOCKS
+                * (element + copies(self.pricing.dtype))
+                * block.fold(0.0, f64::max);
+        }
+        if self.degrees.pipeline > 1 {
+            bytes += 2.0 * element * message;
+        }
+        bytes
+    }
+
+    /// Seconds of an all-reduce over replicas of so many bytes per parameter.
+    #[must_use]
+    pub fn exchange_s(&self, dense: f64, experts: f64, bytes: f64) -> f64 {
+        let system = self.pricing.system;
+        let network = self.pricing.constants.get(Constant::Network);
+        let all = |group: Group, parameters: f64| match parameters > 0.0 {
+            true => system.exchange_s(group.spread(system.per_host), bytes * parameters, network),
+            false => 0.0,
+        };
+        all(Group::replicas(&self.degrees), dense)
+            + all(Group::expert_replicas(&self.degrees), experts)
+    }
+
+    /// Seconds in which fully sharded parameters are gathered before a pass.
+    #[must_use]
+    pub fn gather_s(&self, dense: f64, experts: f64) -> f64 {
+        match self.degrees.zero {
+            ZeroStage::Parameters => {
+                self.exchange_s(dense, experts, element(self.pricing.dtype)) / 2.0
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// Seconds in which the gradients of one micro-batch are scattered, where no device keeps all
+    /// of them.
+    #[must_use]
+    pub fn scatter_s(&self, dense: f64, experts: f64) -> f64 {
+        if self.degrees.zero < ZeroStage::Gradients {
+            return 0.0;
+        }
+        self.exchange_s(dense, experts, self.pricing.gradients.exchanged()) / 2.0
+    }
+
+    /// Seconds of the exchange at the end of the step: an all-reduce of the gradients, or what is
+    /// left of it where they were scattered before.
+    #[must_use]
+    pub fn last_exchange_s(&self, dense: f64, experts: f64) -> f64 {
+        match self.degrees.zero {
+            ZeroStage::None | ZeroStage::Optimizer => {
+                self.exchange_s(dense, experts, self.pricing.gradients.exchanged())
+            }
+            ZeroStage::Gradients => {
+                self.exchange_s(dense, experts, element(self.pricing.dtype)) / 2.0
+            }
+            ZeroStage::Parameters => 0.0,
+        }
+    }
+
+    /// Seconds of the optimizer.
+    #[must_use]
+    pub fn optimizer_s(&self, dense: f64, experts: f64) -> f64 {
+        let count = |degree: u32| f64::from(degree.max(1));
+        let degrees = &self.degrees;
+        let (of_dense, of_experts) = match degrees.zero {
+            ZeroStage::None => (1.0, 1.0),
+            _ => {
+                let replicas = count(degrees.data) * count(degrees.context);
+                (replicas, (replicas / count(degrees.expert)).max(1.0))
+            }
+        };
+        let own = dense / of_dense + experts / of_experts;
+        let Pricing { dtype, optimizer, .. } = self.pricing;
+        if self.pricing.offload == Offload::Optimizer {
+            let hosts = self.pricing.system.per_host.max(1) as f64;
+            let sent = self.pricing.gradients.exchanged() + element(dtype);
+            let moved = host_optimizer_bytes(dtype, optimizer);
+            return own * (sent / HOST_LINK + moved * hosts / HOST_MEMORY);
+        }
+        let rates = Rates::new(self.pricing.system, self.pricing.constants, dtype);
+        rates.pointwise(optimizer_bytes(dtype, optimizer) * own)
+    }
+
+    /// A pass with a collective beside it as far as the stack overlaps.
+    #[must_use]
+    pub fn beside(&self, pass_s: f64, collective_s: f64) -> f64 {
+        beside(pass_s, collective_s, self.pricing.stack.overlap_data)
+    }
+
+    /// Bytes of a message on one device and its way from a rank to another one, were it alone on
+    /// its network card.
+    #[must_use]
+    pub fn boundary(&self, from: u32, to: u32, bytes: f64) -> (f64, Link) {
+        let tensor = f64::from(self.degrees.tensor.max(1));
+        let (system, constants) = (self.pricing.system, self.pricing.constants);
+        if self.crosses(from, to) {
+            // Each tensor rank sends its part, which is gathered on the other side.
+            return (bytes / tensor, system.card(constants.get(Constant::Network)));
+        }
+        let inside = system.inside_of(constants.get(Constant::Neighbour));
+        match self.degrees.sequence {
+            SequenceParallel::On | SequenceParallel::Ulysses => (bytes / tensor, inside),
+            SequenceParallel::Off => (bytes, inside),
+        }
+    }
+
+    /// Whether a way between two ranks leaves a host.
+    #[must_use]
+    pub fn crosses(&self, from: u32, to: u32) -> bool {
+        rank_groups::crosses(&self.degrees, self.pricing.system.per_host, from, to)
+    }
+
+    /// Which ranks share a network card; `None` where every device has one of its own.
+    #[must_use]
+    pub fn cards(&self) -> Option<Cards> {
+        let own = self.pricing.system;
+        (own.per_card > 1).then(|| rank_groups::cards(&self.degrees, own.per_host, own.per_card))
+    }
+}

@@ -1,0 +1,191 @@
+use ir::card::{
+    Attention, BlockGroup, ExpertCard, FeedForward, Head, ModelCard, Recompute, SequenceParallel,
+    StateFormat, TransformerCard, ZeroStage,
+};
+use ir::grid::Grid;
+use ir::plan::{Parallelism, Partition, Plan, Stage};
+use ir::schedule::Schedule;
+use ir::units::Bytes;
+
+use super::*;
+use crate::kernels::stack::megatron_core;
+use crate::runs::forms::corrections::Corrections;
+use crate::runs::forms::run::Run;
+use crate::runs::forms::step::Timer;
+use crate::runs::forms::system::tests::a100;
+use crate::runs::forms::{Way, predict};
+use crate::runs::judge::{judge_plan, way::Contention};
+use crate::runs::memory::{InFlight, RankShare, Reserve, TrainingRun};
+
+fn card(form: FeedForward, head: Head) -> TransformerCard {
+    TransformerCard {
+        name: "gpt".to_owned(),
+        n_layers: 8,
+        hidden: 2048,
+        n_heads: 16,
+        n_kv_heads: 16,
+        feed_forward: 8192,
+        form,
+        sequence: 1024,
+        vocabulary: 51_200,
+        experts: None,
+        attention: Attention::Even,
+        head,
+    }
+}
+
+/// 1F1B of two ranks and four micro-batches.
+const GRID: &str = "0F0,0F1,0B0,0F2,0B1,0F3,0B2,0B3\n1F0,1B0,1F1,1B1,1F2,1B2,1F3,1B3";
+
+fn plan(parallelism: Parallelism, blocks: &[u32], recompute: Recompute, grid: &str) -> Plan {
+    let mut next = 0;
+    let stages = blocks.iter().map(|n| {
+        let start = next;
+        next += n;
+        Stage { ops: Vec::new(), blocks: start..next, recompute, each: Vec::new() }
+    });
+    Plan {
+        partition: Partition { stages: stages.collect() },
+        parallelism,
+        placement: Default::default(),
+        experts: Default::default(),
+        communication: Default::default(),
+        schedule: Schedule { grid: Some(Grid::parse(grid).unwrap()), ..Schedule::default() },
+    }
+}
+
+fn degrees() -> Parallelism {
+    Parallelism {
+        data: 4,
+        tensor: 4,
+        pipeline: 2,
+        n_micro_batches: 4,
+        micro_batch: 2,
+        sequence: SequenceParallel::On,
+        zero: ZeroStage::Optimizer,
+        ..Parallelism::default()
+    }
+}
+
+#[test]
+fn equal_blocks_cost_what_the_step_model_says() {
+    let (system, stack) = (a100(), megatron_core());
+    let constants = Constants::nominal(&stack);
+    let none = Corrections::default();
+    for recompute in [Recompute::None, Recompute::Selective, Recompute::Full] {
+        let card = card(FeedForward::Gated, Head::Separate);
+        let run = Run::equal(card.clone(), degrees(), recompute);
+        let timer = Timer::new(&system, &stack, &constants, &none);
+        let grid = Grid::parse(GRID).unwrap();
+        let by_timer = predict(&timer.costs(&run), &Way::Replay(&grid)).unwrap().step_s;
+        let model = ModelCard::uniform(card);
+        let pricing = pricing(&model, &system, &stack, &constants);
+        let plan = plan(degrees(), &[4, 4], recompute, GRID);
+        let costs = judged::costs(pricing, &plan).unwrap();
+        let own = judge_plan(&costs, &plan, Contention::Static).unwrap().report.step_time;
+        assert!((own.seconds() / by_timer - 1.0).abs() < 1e-6, "{} {by_timer}", own.seconds());
+    }
+}
+
+fn pricing<'a>(
+    model: &'a ModelCard,
+    system: &'a System,
+    stack: &'a Stack,
+    constants: &'a Constants,
+) -> Pricing<'a> {
+    Pricing {
+        resident: 1e6,
+        limit: Some(Bytes(80_000_000_000)),
+        ..Pricing::unlimited(model, system, stack, constants)
+    }
+}
+
+#[test]
+fn peaks_of_the_replay_are_those_of_the_memory_model() {
+    let (system, stack) = (a100(), megatron_core());
+    let constants = Constants::nominal(&stack);
+    for form in [(FeedForward::Gated, Head::Separate), (FeedForward::Plain, Head::Tied)] {
+        for recompute in [Recompute::None, Recompute::Full, Recompute::Block { blocks: 2 }] {
+            for zero in [ZeroStage::None, ZeroStage::Optimizer, ZeroStage::Parameters] {
+                let card = card(form.0, form.1);
+                let degrees = Parallelism { zero, ..degrees() };
+                let memory = TrainingRun {
+                    card: &card,
+                    parallelism: &degrees,
+                    recompute,
+                    attention: stack.attention,
+                    format: StateFormat::Megatron,
+                    features: &[],
+                    in_flight: InFlight::OneForwardOneBackward,
+                    reserve: Reserve { allocator: 1e6, ..Reserve::NONE },
+                };
+                let model = ModelCard::uniform(card.clone());
+                let pricing = pricing(&model, &system, &stack, &constants);
+                let plan = plan(degrees.clone(), &[4, 4], recompute, GRID);
+                let costs = judged::costs(pricing, &plan).unwrap();
+                let judged = judge_plan(&costs, &plan, Contention::Static).unwrap();
+                for rank in 0..2 {
+                    let by_lines = memory.peak(RankShare { rank, blocks: 4 });
+                    let own = judged.report.ranks[rank as usize].peak.bytes as f64;
+                    assert!((own / by_lines - 1.0).abs() < 1e-6, "{rank} {own} {by_lines}");
+                }
+            }
+        }
+    }
+}
+
+/// DeepSeek-V3 (arXiv:2412.19437): 671 billion parameters, of which 37 billion are active; the
+/// module that predicts a second token has 14 billion (README of the model).
+#[test]
+fn parameters_of_deepseek_v3() {
+    let dense = TransformerCard {
+        n_layers: 61,
+        hidden: 7168,
+        n_heads: 128,
+        n_kv_heads: 128,
+        feed_forward: 18_432,
+        sequence: 4096,
+        vocabulary: 129_280,
+        attention: Attention::Latent {
+            query_rank: Some(1536),
+            key_value_rank: 512,
+            plain: 128,
+            rotary: 64,
+            value: 128,
+        },
+        ..card(FeedForward::Gated, Head::Separate)
+    };
+    let experts = ExpertCard { n_experts: 256, per_token: 8, feed_forward: 2048, n_shared: 1 };
+    let mixture = TransformerCard { experts: Some(experts), ..dense.clone() };
+    let group = |card: &TransformerCard, n_blocks| BlockGroup::of_card(card.clone(), n_blocks);
+    let mut model = ModelCard {
+        name: "deepseek-v3".to_owned(),
+        groups: vec![group(&dense, 3), group(&mixture, 58)],
+        n_predictions: 1,
+        other_parameters: [0; 2],
+        dtype: None,
+    };
+    let billions = counts::n_parameters(&model) as f64 / 1e9;
+    assert!((billions - 671.0).abs() < 0.5, "{billions}");
+    // One position has next to no attention; the embedding is no product.
+    let mut short = model.clone();
+    short.groups.iter_mut().for_each(|group| group.card.sequence = 1);
+    let active = counts::model_flops(&short, 1) / 6.0 / 1e9;
+    assert!((active - (37.0 - 129_280.0 * 7168.0 / 1e9)).abs() < 0.6, "{active}");
+    model.groups.push(BlockGroup { extra_weights: 2 * 7168 * 7168, ..group(&mixture, 1) });
+    let more = counts::n_parameters(&model) as f64 / 1e9 - billions;
+    // Embedding and head are shared with the model and counted there.
+    assert!((11.0..12.0).contains(&more), "{more}");
+}
+
+#[test]
+fn a_lost_block_is_named() {
+    let (system, stack) = (a100(), megatron_core());
+    let constants = Constants::nominal(&stack);
+    let model = ModelCard::uniform(card(FeedForward::Gated, Head::Separate));
+    let pricing = pricing(&model, &system, &stack, &constants);
+    for blocks in [[4, 3], [4, 5]] {
+        let plan = plan(degrees(), &blocks, Recompute::None, GRID);
+        assert_eq!(judged::costs(pricing, &plan).unwrap_err().code, "stages-lose-blocks");
+    }
+}

@@ -1,0 +1,144 @@
+//! How long kernels of a run take: products by the form of [`crate::kernels::plain_product`], the rest by bytes.
+
+use ir::measured::GpuFacts;
+use ir::op::{Kernel, Product};
+use ir::profile::KernelConstants;
+use ir::tensor::DType;
+use ir::units::Bytes;
+
+use super::constants::{Constant, Constants};
+use super::precision;
+use super::system::System;
+use crate::kernels::plain_product;
+use crate::numeric::p_norm;
+
+/// Bytes that tensor cores want extents of a product in multiples of.
+const ALIGNED: u64 = 16;
+/// Rate of one fused attention call over the peak rate. Nominal: the prefill fits of the attention
+/// tables of aiconfigurator at 095f58a5 find 0.40 to 0.52.
+const FUSED_ATTENTION: f64 = 0.45;
+
+/// Rates of one device of a system under given constants.
+#[derive(Clone, Debug)]
+pub(super) struct Rates {
+    facts: GpuFacts,
+    /// Of the operands of products.
+    dtype: DType,
+    kernels: KernelConstants,
+    /// Constants of products outside the tensor cores, up to the factor.
+    cool: KernelConstants,
+    unaligned: f64,
+    /// Bytes per second of pointwise kernels.
+    pointwise: f64,
+    /// Operations per second of fused attention.
+    attention: f64,
+}
+
+impl Rates {
+    /// Rates of a run that computes in a type; its products by weights run in it.
+    pub(super) fn new(system: &System, constants: &Constants, dtype: DType) -> Self {
+        let derating = constants.get(Constant::Derating);
+        let cool = system.kernels.clone();
+        let mut kernels = cool.clone();
+        kernels.compute_efficiency *= derating;
+        let bandwidth = system.device.memory_bandwidth.map_or(f64::NAN, |rate| rate.get());
+        let peak = |dtype| {
+            plain_product::peak(&system.device, dtype).map_or(f64::NAN, |(_, rate)| rate.get())
+        };
+        let facts = GpuFacts {
+            memory_bandwidth: bandwidth,
+            peak: peak(dtype),
+            n_multiprocessors: system.device.n_multiprocessors.unwrap_or(0),
+            last_level_cache: None,
+            clock: None,
+        };
+        Self {
+            facts,
+            dtype,
+            kernels,
+            cool,
+            unaligned: constants.get(Constant::Unaligned),
+            pointwise: bandwidth * constants.get(Constant::Elementwise),
+            attention: peak(precision::beside(dtype)) * FUSED_ATTENTION * derating,
+        }
+    }
+
+    /// The same where products have no weights among their operands.
+    pub(super) fn beside(system: &System, constants: &Constants, dtype: DType) -> Self {
+        Self::new(system, constants, precision::beside(dtype))
+    }
+
+    /// Seconds of `count` products of `m x k` by `k x n`; not a number where the device states no
+    /// rate.
+    pub(super) fn product(&self, count: u64, [m, n, k]: [u64; 3]) -> f64 {
+        let sum = [(m, k), (k, n)]
+            .iter()
+            .fold(0_u64, |sum, (a, b)| sum.saturating_add(a.saturating_mul(*b)));
+        let kernel = Kernel {
+            products: vec![Product { count, m, k, n }],
+            bytes_read: bytes(count, sum, precision::operand(self.dtype)),
+            bytes_written: bytes(count, m.saturating_mul(n), precision::element(self.dtype)),
+            dtype: Some(self.dtype),
+            ..Kernel::default()
+        };
+        // 32-bit products have no tensor cores to miss.
+        let multiple = match self.dtype {
+            DType::F32 => 1,
+            _ => ALIGNED / precision::operand(self.dtype) as u64,
+        };
+        let aligned = [m, n, k].iter().all(|extent| extent.is_multiple_of(multiple));
+        let (constants, factor) =
+            if aligned { (&self.kernels, 1.0) } else { (&self.cool, self.unaligned) };
+        let bytes = kernel.bytes_read.as_f64() + kernel.bytes_written.as_f64();
+        let (compute, memory) = plain_product::parts(&kernel, bytes, &self.facts, constants);
+        let launch = constants.launch.get();
+        factor * (launch + p_norm::joined(compute, memory, constants.p_norm))
+    }
+
+    /// Seconds of moving so many bytes in pointwise kernels.
+    pub(super) fn pointwise(&self, bytes: f64) -> f64 {
+        bytes / self.pointwise
+    }
+
+    /// Seconds of so many operations in a fused attention kernel.
+    pub(super) fn fused_attention(&self, operations: f64) -> f64 {
+        operations / self.attention
+    }
+}
+
+fn bytes(count: u64, elements: u64, each: f64) -> Bytes {
+    // Half of the range, so that a sum of two stays inside it.
+    Bytes(count.saturating_mul(elements).saturating_mul(each as u64).min(u64::MAX / 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::system::tests::a100;
+    use super::*;
+    use crate::kernels::stack::megatron_deepspeed_2021;
+
+    #[test]
+    fn unaligned_and_derated_products_are_slower_by_their_factors() {
+        let system = a100();
+        let constants = Constants::nominal(&megatron_deepspeed_2021());
+        let rates = Rates::new(&system, &constants, DType::Bf16);
+        let aligned = rates.product(1, [8192, 50_256, 1024]);
+        let odd = rates.product(1, [8192, 50_257, 1024]);
+        assert!((odd / aligned / 4.0 / 0.9 - 1.0).abs() < 0.02, "{odd} {aligned}");
+        // 8,192^3 on an A100: between 70 and 95 % of the derated peak.
+        let large = rates.product(1, [8192; 3]);
+        let share = 2.0 * 8192_f64.powi(3) / large / 312e12;
+        assert!((0.63..0.86).contains(&share), "{share}");
+        assert!((rates.pointwise(2.039e12 * 0.75) - 1.0).abs() < 1e-9);
+        assert!((rates.fused_attention(312e12) * 0.45 * 0.9 - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn absurd_extents_stay_finite() {
+        let system = a100();
+        let constants = Constants::nominal(&megatron_deepspeed_2021());
+        let rates = Rates::new(&system, &constants, DType::Bf16);
+        assert!(rates.product(u64::MAX, [u64::MAX; 3]).is_finite());
+        assert!(rates.product(1, [0; 3]).is_finite());
+    }
+}

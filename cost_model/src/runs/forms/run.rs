@@ -1,0 +1,149 @@
+//! One training run on a transformer card: what the step-time model is asked about.
+
+use ir::card::{Recompute, TransformerCard};
+use ir::plan::Parallelism;
+use ir::tensor::DType;
+
+use super::precision;
+
+/// In which numbers gradients are summed and exchanged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Gradients {
+    /// 16 bits: 2 bytes each on the wire; adding a micro-batch's reads and writes 2 + 2 + 2.
+    #[default]
+    Half,
+    /// 32-bit main gradients: 4 bytes each on the wire; adding one of 16 bits reads and writes
+    /// 2 + 4 + 4.
+    Full,
+}
+
+impl Gradients {
+    /// Bytes per parameter that data-parallel replicas exchange.
+    #[must_use]
+    pub const fn exchanged(self) -> f64 {
+        match self {
+            Self::Half => 2.0,
+            Self::Full => 4.0,
+        }
+    }
+
+    /// Bytes per parameter that adding one micro-batch's gradients of a type reads and writes.
+    #[must_use]
+    pub const fn added(self, dtype: DType) -> f64 {
+        match self {
+            Self::Half => 6.0,
+            Self::Full => precision::element(dtype) + 8.0,
+        }
+    }
+}
+
+/// A training run on a card: degrees, batch sizes, recompute, blocks of each chunk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// The model.
+    pub card: TransformerCard,
+    /// Degrees and batch sizes.
+    pub parallelism: Parallelism,
+    /// What each stage computes again.
+    pub recompute: Recompute,
+    /// Numbers of the gradients.
+    pub gradients: Gradients,
+    /// Type that it computes in, one of [`precision::TYPES`].
+    pub dtype: DType,
+    /// Blocks of each chunk in model order, `pipeline x virtual_stages` of them.
+    pub blocks: Vec<u32>,
+}
+
+impl Run {
+    /// A run in bf16 whose blocks are spread as evenly as possible; see [`equal_blocks`].
+    #[must_use]
+    pub fn equal(card: TransformerCard, parallelism: Parallelism, recompute: Recompute) -> Self {
+        let n_chunks = parallelism.pipeline.saturating_mul(parallelism.virtual_stages);
+        let blocks = equal_blocks(card.n_layers, n_chunks);
+        let gradients = Gradients::default();
+        Self { card, parallelism, recompute, gradients, dtype: DType::Bf16, blocks }
+    }
+
+    /// The same with other gradients.
+    #[must_use]
+    pub fn with_gradients(self, gradients: Gradients) -> Self {
+        Self { gradients, ..self }
+    }
+
+    /// Devices of the run.
+    #[must_use]
+    pub fn n_devices(&self) -> u64 {
+        let degrees = &self.parallelism;
+        [degrees.data, degrees.tensor, degrees.pipeline, degrees.context]
+            .iter()
+            .fold(1, |product, degree| product.saturating_mul(u64::from((*degree).max(1))))
+    }
+}
+
+/// Most chunks that blocks are spread over.
+const MOST_CHUNKS: u32 = 1 << 16;
+
+/// Blocks of each chunk: equal, and where they don't divide, one more on the chunks between the
+/// first and the last before these get one, because embedding and head are work too.
+#[must_use]
+pub fn equal_blocks(n_blocks: u32, n_chunks: u32) -> Vec<u32> {
+    let n_chunks = n_chunks.clamp(1, MOST_CHUNKS);
+    let (each, rest) = (n_blocks / n_chunks, n_blocks % n_chunks);
+    let inner = n_chunks.saturating_sub(2);
+    (0..n_chunks)
+        .map(|chunk| {
+            let rank = match chunk {
+                0 => inner,
+                _ if chunk + 1 == n_chunks => inner + 1,
+                _ => chunk - 1,
+            };
+            each + u32::from(rank < rest)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use ir::card::{Attention, FeedForward, Head};
+
+    use super::*;
+
+    /// A GPT of 4 blocks of 1,024, one sample of 512 tokens at a time, on one device.
+    pub(in crate::runs::forms) fn gpt() -> Run {
+        let card = TransformerCard {
+            name: "gpt".to_owned(),
+            n_layers: 4,
+            hidden: 1024,
+            n_heads: 16,
+            n_kv_heads: 16,
+            feed_forward: 4096,
+            form: FeedForward::Plain,
+            sequence: 512,
+            vocabulary: 51_200,
+            experts: None,
+            attention: Attention::Even,
+            head: Head::Tied,
+        };
+        Run::equal(card, Parallelism::default(), Recompute::Full)
+    }
+
+    #[test]
+    fn devices_are_the_product_of_degrees() {
+        let mut run = gpt();
+        run.parallelism.data = 3;
+        run.parallelism.tensor = 4;
+        assert_eq!(run.n_devices(), 12);
+    }
+
+    #[test]
+    fn inner_chunks_get_the_rest_first() {
+        assert_eq!(equal_blocks(8, 4), [2, 2, 2, 2]);
+        assert_eq!(equal_blocks(82, 12), [6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 6]);
+        assert_eq!(equal_blocks(7, 4), [2, 2, 2, 1]);
+        assert_eq!(equal_blocks(3, 1), [3]);
+        assert_eq!(equal_blocks(3, 2), [2, 1]);
+        for (n_blocks, n_chunks) in [(0, 1), (5, 7), (100, 9), (1, 0)] {
+            assert_eq!(equal_blocks(n_blocks, n_chunks).iter().sum::<u32>(), n_blocks);
+        }
+    }
+}

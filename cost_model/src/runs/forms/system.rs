@@ -1,0 +1,360 @@
+//! The devices and links under a training run: equal hosts of equal devices.
+
+use std::collections::BTreeMap;
+
+use ir::cluster::{Check, Cluster, DeviceKind};
+use ir::id::DeviceId;
+use ir::measured::{CollectiveOperation, GpuFacts};
+use ir::profile::{KernelConstants, Profile, SizeLaw};
+use ir::tensor::DType;
+use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond};
+
+use super::hosts::{per_host, slowest};
+use super::products::constants;
+use super::rank_groups::{Group, Spread};
+use crate::links::collective::table::{Interpolation, Table};
+use crate::links::collective::{Level, Link, fastest, ring};
+
+/// Equal hosts of equal devices. Tensor ranks are neighbours in a host, data ranks come next,
+/// pipeline ranks are furthest apart, as Megatron-LM lays them out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct System {
+    /// Name, for reports.
+    pub name: String,
+    /// The device.
+    pub device: DeviceKind,
+    /// Constants of its products.
+    pub kernels: KernelConstants,
+    /// Devices of a host.
+    pub per_host: u64,
+    /// Measured all-reduces inside a host by group size; sizes that are missing follow from
+    /// `inside`.
+    pub all_reduce: BTreeMap<u64, Table>,
+    /// How many times less the links inside a host carry than those that `all_reduce` was measured
+    /// on.
+    pub slower_inside: f64,
+    /// Way between two devices of a host.
+    pub inside: Link,
+    /// Way through one network card.
+    pub network: Link,
+    /// Devices of a host that share a network card.
+    pub per_card: u64,
+    /// By host, its memory, where that is stated.
+    pub host_memory: Vec<Option<Bytes>>,
+}
+
+/// Start-up of a message in a network, and between devices of a host: data sheets and nccl-tests,
+/// nominal.
+const NETWORK_START_UP_S: f64 = 5e-6;
+const INSIDE_START_UP_S: f64 = 20e-6;
+/// Seconds and bytes per second of a way that does not exist.
+const UNREACHABLE: (f64, f64) = (60.0, 1.0);
+
+/// A way of nominal start-up.
+fn link(start_up_s: f64, bytes_per_s: f64) -> Option<Link> {
+    BytesPerSecond::new(bytes_per_s).map(|rate| Link { start_up_s, rate })
+}
+
+/// All-reduces inside a host that a profile holds for a kind of device, by group size. Of several
+/// libraries the last by name counts.
+#[must_use]
+pub fn measured_all_reduces(profile: &Profile, kind: &str) -> BTreeMap<u64, Table> {
+    let of_kind = profile.collectives.get(kind).into_iter().flatten();
+    let inside = of_kind.filter(|(key, _)| {
+        key.operation == CollectiveOperation::AllReduce && key.ranks == key.ranks_per_node
+    });
+    inside.map(|(key, constants)| (key.ranks, table_of(&constants.law))).collect()
+}
+
+/// Points of a law; of a curve at the powers of two from [`SAMPLED`].
+fn table_of(law: &SizeLaw) -> Table {
+    match law {
+        SizeLaw::Table(points) => {
+            Table::new(points.iter().map(|point| (point.bytes.0, point.time.get())))
+        }
+        SizeLaw::Curve { start_up, bandwidth, per_root_s } => Table::new(SAMPLED.map(|power| {
+            let bytes = 1_u64 << power;
+            let n = bytes as f64;
+            (bytes, start_up.get() + n / bandwidth.get() + per_root_s * n.sqrt())
+        })),
+    }
+}
+
+/// Powers of two of bytes at which curves are sampled, between which they are nearly straight.
+const SAMPLED: std::ops::RangeInclusive<u32> = 8..=36;
+
+impl System {
+    /// Hosts of eight A100 behind switches, with the all-reduces that were measured inside one and
+    /// a network card of `network_bytes_per_s` for each device.
+    ///
+    /// Between two devices of a host 228 GB/s were measured (`links.csv`, nvlink3_p2p).
+    ///
+    /// `None` where a rate is no positive finite number.
+    #[must_use]
+    pub fn a100_hosts(
+        name: &str,
+        facts: &GpuFacts,
+        all_reduce: BTreeMap<u64, Table>,
+        network_bytes_per_s: f64,
+    ) -> Option<Self> {
+        let peak = FlopsPerSecond::new(facts.peak)?;
+        let device = DeviceKind {
+            name: "a100_sxm4_80gb".to_owned(),
+            memory: None,
+            memory_bandwidth: Some(BytesPerSecond::new(facts.memory_bandwidth)?),
+            peak: BTreeMap::from([(DType::Bf16, peak)]),
+            n_multiprocessors: Some(facts.n_multiprocessors),
+            last_level_cache: None,
+            clock: None,
+            source: "NVIDIA A100 datasheet".to_owned(),
+            check: Check::Recalled,
+        };
+        Some(Self {
+            name: name.to_owned(),
+            kernels: constants(&Profile::default(), &device.name),
+            device,
+            per_host: 8,
+            all_reduce,
+            slower_inside: 1.0,
+            inside: link(INSIDE_START_UP_S, 228e9)?,
+            network: link(NETWORK_START_UP_S, network_bytes_per_s)?,
+            per_card: 1,
+            host_memory: Vec::new(),
+        })
+    }
+
+    /// The first device and host of a cluster, with the slowest ways inside a host and between
+    /// hosts; [`super::hosts::check`] says whether all that a run uses are such hosts. `None` where
+    /// the cluster is empty.
+    #[must_use]
+    pub fn of(
+        cluster: &Cluster,
+        profile: &Profile,
+        all_reduce: BTreeMap<u64, Table>,
+    ) -> Option<Self> {
+        let first = cluster.devices.first()?;
+        let device = cluster.kinds.get(first.kind.index())?.clone();
+        let in_host = |index: &usize| cluster.devices[*index].node == first.node;
+        let all = 0..cluster.devices.len();
+        let other = all.clone().find(|index| !in_host(index)).map(DeviceId::new);
+        // Devices that share a card have one channel to the network.
+        let card = |index: usize| Some(cluster.route(DeviceId::new(index), other?)?.send);
+        let cards: Vec<_> = all.filter(in_host).map(card).collect();
+        let sharing = |own: &Option<_>| cards.iter().filter(|other| *other == own).count() as u64;
+        let per_card = cards.iter().filter(|own| own.is_some()).map(sharing).max().unwrap_or(1);
+        let (inside, network) = (slowest(cluster, true), slowest(cluster, false));
+        // Of one device, or of hosts without a network, no run gets here ([`super::hosts::check`]);
+        // one that did would not look fast.
+        let (start_up_s, bytes_per_s) = UNREACHABLE;
+        let none = link(start_up_s, bytes_per_s)?;
+        let network = match other {
+            Some(_) => network,
+            None => inside,
+        };
+        Some(Self {
+            name: String::new(),
+            kernels: constants(profile, &device.name),
+            device,
+            per_host: per_host(cluster) as u64,
+            all_reduce,
+            slower_inside: 1.0,
+            inside: inside.or(network).unwrap_or(none),
+            network: network.unwrap_or(none),
+            per_card,
+            host_memory: cluster.nodes.iter().map(|node| node.host_memory).collect(),
+        })
+    }
+
+    /// Seconds of an all-reduce of `bytes` by a group: inside each host, then the part of each
+    /// device over its share of the network.
+    #[must_use]
+    pub fn all_reduce_s(&self, group: Spread, bytes: f64, network_factor: f64) -> f64 {
+        let within = self.inside_s(group.most, bytes);
+        if !group.leaves_host() {
+            return within;
+        }
+        let part = whole(bytes / group.least as f64);
+        let link = self.network_of(1, network_factor);
+        within + ring(CollectiveOperation::AllReduce, group.hosts, part, link)
+    }
+
+    fn inside_s(&self, ranks: u64, bytes: f64) -> f64 {
+        if ranks <= 1 {
+            return 0.0;
+        }
+        let table = self.all_reduce.get(&ranks);
+        let measured = table.and_then(|table| table.time(whole(bytes), Interpolation::Linear));
+        measured.map_or_else(
+            || {
+                let level = Level { parts: ranks, link: self.inside };
+                fastest(CollectiveOperation::AllReduce, &[level], whole(bytes))
+            },
+            |seconds| seconds * self.slower_inside,
+        )
+    }
+
+    /// Seconds in which every device of a group sends `bytes` to the next one of the group; where
+    /// that leaves a host, through its own card, which other rings of the host may use too.
+    #[must_use]
+    pub fn next_in_ring_s(&self, group: Group, bytes: f64, network_factor: f64) -> f64 {
+        let rings = group.rings_through_card(self.per_host, self.per_card);
+        let link = match rings {
+            0 if group.spread(self.per_host).ranks <= 1 => return 0.0,
+            0 => self.inside_of(1.0),
+            rings => self.card_among(rings, network_factor),
+        };
+        ring(CollectiveOperation::PointToPoint, 2, whole(bytes), link)
+    }
+
+    /// Seconds in which every device of a group sends `bytes` in equal parts to all of it, itself
+    /// included: to those of its host beside those of the others, which share its network.
+    #[must_use]
+    pub fn all_to_all_s(&self, group: Spread, bytes: f64, network_factor: f64) -> f64 {
+        if group.ranks <= 1 {
+            return 0.0;
+        }
+        let part = |ranks: u64| whole(bytes * ranks as f64 / group.ranks as f64);
+        let sent = |ranks, link| match ranks {
+            0 => 0.0,
+            _ => ring(CollectiveOperation::PointToPoint, 2, part(ranks), link),
+        };
+        let inside = sent(group.most - 1, self.inside_of(1.0));
+        inside.max(sent(group.ranks - group.least, self.network_of(1, network_factor)))
+    }
+
+    /// The way between two devices of a host, at a factor of its rate.
+    #[must_use]
+    pub fn inside_of(&self, factor: f64) -> Link {
+        let rate = self.inside.rate.get() * factor / self.slower_inside;
+        let rate = BytesPerSecond::new(rate).unwrap_or(self.inside.rate);
+        Link { start_up_s: self.inside.start_up_s, rate }
+    }
+
+    /// The way through a network card that no one else uses.
+    #[must_use]
+    pub fn card(&self, factor: f64) -> Link {
+        self.through(self.network.rate.get() * factor)
+    }
+
+    /// The way through a network card that so many use at once. Links inside the host that are
+    /// slower than the card slow each of them, not what they have of the card.
+    #[must_use]
+    pub fn card_among(&self, users: u64, factor: f64) -> Link {
+        self.through(self.network.rate.get() * factor / users.max(1) as f64)
+    }
+
+    /// The network as a ring sees it that leaves a host through the shares of so many devices,
+    /// while all other devices of the host use theirs.
+    #[must_use]
+    pub fn network_of(&self, devices: u64, factor: f64) -> Link {
+        let share = self.network.rate.get() * factor / self.per_card.max(1) as f64;
+        self.through(share * devices.max(1) as f64)
+    }
+
+    /// What enters and leaves the network has to pass the links inside the host too.
+    fn through(&self, rate: f64) -> Link {
+        let rate = rate.min(self.inside.rate.get() / self.slower_inside);
+        Link {
+            start_up_s: self.network.start_up_s,
+            rate: BytesPerSecond::new(rate).unwrap_or(self.network.rate),
+        }
+    }
+
+    /// Seconds of the exchange of `bytes` of gradients by a group of replicas: inside a host where
+    /// they fit, else a ring through all hosts, which leaves each of them through the network
+    /// shares of its own devices in that host.
+    #[must_use]
+    pub fn exchange_s(&self, group: Spread, bytes: f64, network_factor: f64) -> f64 {
+        if !group.leaves_host() {
+            return self.inside_s(group.ranks, bytes);
+        }
+        let link = self.network_of(group.least, network_factor);
+        ring(CollectiveOperation::AllReduce, group.ranks, whole(bytes), link)
+    }
+}
+
+/// Bytes as a whole number; a float cast saturates.
+fn whole(bytes: f64) -> Bytes {
+    Bytes(bytes.max(0.0).round() as u64)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+pub(crate) mod tests {
+    use ir::plan::Parallelism;
+
+    use super::*;
+
+    /// An A100 of the data sheet, without measured collectives.
+    pub(crate) fn a100() -> System {
+        let facts = GpuFacts {
+            memory_bandwidth: 2.039e12,
+            peak: 312e12,
+            n_multiprocessors: 108,
+            last_level_cache: None,
+            clock: None,
+        };
+        System::a100_hosts("a100", &facts, BTreeMap::new(), 25e9).unwrap()
+    }
+
+    #[test]
+    fn measured_tables_win_and_slow_links_stretch_them() {
+        let mut system = a100();
+        let of = |system: &System, ranks| system.all_reduce_s(Spread::inside(ranks), 1e6, 1.0);
+        let formula = of(&system, 4);
+        assert!(formula > 0.0);
+        system.all_reduce.insert(4, Table::new([(1_000_000, 0.5)]));
+        assert_eq!(of(&system, 4), 0.5);
+        system.slower_inside = 3.0;
+        assert_eq!(of(&system, 4), 1.5);
+        assert_eq!(of(&system, 1), 0.0);
+    }
+
+    #[test]
+    fn rings_leave_a_host_through_the_shares_of_their_devices() {
+        let mut system = a100();
+        // 64 replicas of one device each: eight shares; of eight tensor ranks: one share.
+        let group =
+            |in_host| Spread { ranks: 64, hosts: 64 / in_host, most: in_host, least: in_host };
+        let exchange = |system: &System, in_host| system.exchange_s(group(in_host), 1e9, 1.0);
+        let start_up = 126.0 * NETWORK_START_UP_S;
+        let by_hand = |rate: f64| start_up + 2.0 * 63.0 / 64.0 * 1e9 / rate;
+        let near = |own: f64, wanted: f64| assert!((own / wanted - 1.0).abs() < 1e-9, "{own}");
+        near(exchange(&system, 8), by_hand(200e9));
+        near(exchange(&system, 1), by_hand(25e9));
+        near(system.exchange_s(group(1), 1e9, 0.5), by_hand(12.5e9));
+        // Two hosts of eight: inside first, then an eighth of the bytes across.
+        let pair = Spread { ranks: 16, hosts: 2, most: 8, least: 8 };
+        let across = |system: &System| {
+            let inside = system.all_reduce_s(Spread::inside(8), 1e9, 1.0);
+            system.all_reduce_s(pair, 1e9, 1.0) - inside
+        };
+        near(across(&system), 2.0 * NETWORK_START_UP_S + 1e9 / 8.0 / 25e9);
+        // One card for eight devices.
+        system.per_card = 8;
+        near(exchange(&system, 8), by_hand(25e9));
+        near(exchange(&system, 1), by_hand(25e9 / 8.0));
+        near(across(&system), 2.0 * NETWORK_START_UP_S + 1e9 / 25e9);
+    }
+
+    #[test]
+    fn rings_and_all_to_alls_by_hand() {
+        let mut system = a100();
+        let near = |own: f64, wanted: f64| assert!((own / wanted - 1.0).abs() < 1e-9, "{own}");
+        // Two hosts, four ranks of the group in each.
+        let group = Spread { ranks: 8, hosts: 2, most: 4, least: 4 };
+        let degrees = |tensor, context| Parallelism { tensor, context, ..Parallelism::default() };
+        let ring = Group::context(&degrees(4, 4));
+        near(system.next_in_ring_s(ring, 1e9, 1.0), NETWORK_START_UP_S + 1e9 / 25e9);
+        let ring_inside = Group::context(&degrees(2, 4));
+        near(system.next_in_ring_s(ring_inside, 1e9, 1.0), INSIDE_START_UP_S + 1e9 / 228e9);
+        // Half of what a device sends goes to the other host, three eighths to its own.
+        near(system.all_to_all_s(group, 1e9, 1.0), NETWORK_START_UP_S + 0.5e9 / 25e9);
+        near(system.all_to_all_s(Spread::inside(4), 1e9, 1.0), INSIDE_START_UP_S + 0.75e9 / 228e9);
+        // Four rings leave each host by its one card; eight devices send through it.
+        system.per_card = 8;
+        near(system.next_in_ring_s(ring, 1e9, 1.0), NETWORK_START_UP_S + 4.0 * 1e9 / 25e9);
+        near(system.all_to_all_s(group, 1e9, 1.0), NETWORK_START_UP_S + 0.5e9 * 8.0 / 25e9);
+        assert_eq!(system.all_to_all_s(Spread::inside(1), 1e9, 1.0), 0.0);
+    }
+}

@@ -1,0 +1,201 @@
+//! A stage of measured layers: blocks are alike, so counts say all about them.
+
+use ir::card::{Recompute, ZeroStage};
+use ir::plan::BlockPolicy;
+use ir::tensor::DType;
+use ir::workload::Optimizer;
+
+use super::LayerPricing;
+use super::priced::{End, Priced};
+use super::states::{on_host, share};
+use crate::runs::forms::model::Offload;
+use crate::runs::forms::model::priced::{HOST_LINK, HOST_MEMORY, Place};
+use crate::runs::forms::precision::host_optimizer_bytes;
+
+/// Bytes beside states and activations of a device: context, communicators, fragments, and what a
+/// pass needs for a while as far as it fits in. Galvatron's allowance (`pytorch_context_mem`, 1024
+/// MB), *nominal*.
+pub const WORKING_ROOM: f64 = 1_073_741_824.0;
+/// Bytes per parameter that go to a host and come back: a gradient and a weight of 16 bits.
+const SENT: f64 = 4.0;
+/// Bytes of states of a parameter.
+const STATES: f64 = 16.0;
+
+/// Blocks of a stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// By ZeRO stage.
+    pub by_zero: [u32; 4],
+    /// Computed again.
+    pub again: u32,
+    /// Computed again, of those whose parameters are shared out.
+    pub gathered_again: u32,
+}
+
+impl Counts {
+    /// Counts policies.
+    #[must_use]
+    pub fn of(policies: impl Iterator<Item = BlockPolicy>) -> Self {
+        policies.fold(Self::default(), |mut counts, policy| {
+            counts.by_zero[policy.zero as usize] += 1;
+            if policy.recompute != Recompute::None {
+                counts.again += 1;
+                counts.gathered_again += u32::from(policy.zero == ZeroStage::Parameters);
+            }
+            counts
+        })
+    }
+
+    /// Blocks.
+    #[must_use]
+    pub fn n(&self) -> u32 {
+        self.by_zero.iter().sum()
+    }
+}
+
+/// Figures of a stage, on one device; times and activations for one micro-batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Figures {
+    /// Forward pass in seconds.
+    pub forward_s: f64,
+    /// Backward pass in seconds, without computing again.
+    pub backward_s: f64,
+    /// Computing again in seconds.
+    pub recompute_s: f64,
+    /// Exchange of gradients at the end of the step in seconds.
+    pub exchange_s: f64,
+    /// Of it, seconds that may run beside the last backward pass.
+    pub overlapped_s: f64,
+    /// The optimizer in seconds, where hosts run it.
+    pub optimizer_s: f64,
+    /// Bytes of the states of blocks.
+    pub states: f64,
+    /// Bytes of the states of ends.
+    pub end_states: f64,
+    /// Bytes of activations of blocks.
+    pub activation: f64,
+    /// Bytes of activations of ends.
+    pub end_activation: f64,
+    /// Bytes of one block that is gathered or computed again, while a backward pass runs.
+    pub temporary: f64,
+    /// Bytes of one gathered block, while a forward pass runs.
+    pub gathered: f64,
+    /// Bytes on the device's host.
+    pub on_host: f64,
+}
+
+impl Figures {
+    /// Bytes of the working room that no pass uses.
+    #[must_use]
+    pub fn idle_room(&self) -> f64 {
+        (WORKING_ROOM - self.temporary).max(0.0)
+    }
+
+    /// Bytes of a device that keeps so many micro-batches.
+    #[must_use]
+    pub fn bytes(&self, in_flight: u32) -> f64 {
+        self.states
+            + self.end_states
+            + f64::from(in_flight) * (self.activation + self.end_activation)
+            + self.temporary.max(WORKING_ROOM)
+    }
+
+    /// Seconds of all passes of a micro-batch.
+    #[must_use]
+    pub fn passes_s(&self) -> f64 {
+        self.forward_s + self.backward_s + self.recompute_s
+    }
+}
+
+impl Priced {
+    /// Ends on a stage.
+    fn end(&self, place: Place) -> End {
+        match (place.first, place.last) {
+            (true, true) => self.ends[0],
+            (true, false) => self.ends[1],
+            (false, true) => self.ends[2],
+            (false, false) => End::default(),
+        }
+    }
+
+    /// Seconds of a pass and a collective that run beside each other.
+    fn beside(&self, pass_s: f64, collective_s: f64) -> f64 {
+        pass_s.max(collective_s) + (self.slow_down - 1.0) * pass_s.min(collective_s)
+    }
+
+    /// A pass before which parameters are gathered, those of its first block alone.
+    fn gathered_pass(&self, pass_s: f64, gather_s: f64, first_s: f64) -> f64 {
+        first_s + self.beside(pass_s, (gather_s - first_s).max(0.0))
+    }
+
+    /// Figures of a stage.
+    #[must_use]
+    pub fn stage(&self, pricing: &LayerPricing<'_>, counts: &Counts, place: Place) -> Figures {
+        let end = self.end(place);
+        let n = f64::from(counts.n());
+        let gathered = f64::from(counts.by_zero[ZeroStage::Parameters as usize]);
+        let again = f64::from(counts.again);
+        let gather = gathered * self.gather_s + end.gather_s;
+        let first = if gathered > 0.0 { self.gather_s } else { end.gather_s };
+        let collectives = n * self.collectives_s + end.collectives_s;
+        let compute = n * self.forward_s + end.forward_s;
+        let pass = |compute: f64| collectives + self.gathered_pass(compute, gather, first);
+        let recompute_s = again * (self.forward_s + self.collectives_s);
+        let backward_s = pass(2.0 * compute);
+        let exchange = self.exchange(counts, &end);
+        let last = if place.first { end.exchange_s } else { exchange / n.max(1.0) };
+        let slowed = (self.slow_down - 1.0) * exchange.min(backward_s + recompute_s);
+        let extra = self.activation - self.input;
+        let own = |is_there: bool, bytes: f64| if is_there { bytes.max(0.0) } else { 0.0 };
+        let gathered_bytes = own(gathered > 0.0, self.gathered);
+        let computed = own(again > 0.0, extra);
+        let both = own(counts.gathered_again > 0, extra.max(0.0) + self.gathered);
+        let whole = n * self.whole_states + end.whole_states;
+        Figures {
+            forward_s: pass(compute),
+            backward_s,
+            recompute_s,
+            exchange_s: exchange + slowed,
+            overlapped_s: (exchange - last).max(0.0),
+            optimizer_s: self.host_optimizer_s(pricing, whole),
+            states: self.states(pricing, counts),
+            end_states: end.states,
+            activation: (n - again) * self.activation + again * self.input,
+            end_activation: end.activation,
+            temporary: gathered_bytes.max(computed).max(both),
+            gathered: gathered_bytes,
+            on_host: on_host(whole, self.n_sharing, pricing.offload),
+        }
+    }
+
+    /// Seconds of the exchange of gradients: of blocks whose parameters are gathered anyway, only
+    /// the sums have to reach their owners.
+    fn exchange(&self, counts: &Counts, end: &End) -> f64 {
+        let of = |zero: ZeroStage| f64::from(counts.by_zero[zero as usize]);
+        let gathered = of(ZeroStage::Parameters);
+        let others = f64::from(counts.n()) - gathered;
+        let end = if end.gather_s > 0.0 { end.exchange_s / 2.0 } else { end.exchange_s };
+        others * self.exchange_s + gathered * self.exchange_s / 2.0 + end
+    }
+
+    fn states(&self, pricing: &LayerPricing<'_>, counts: &Counts) -> f64 {
+        const ZEROS: [ZeroStage; 4] =
+            [ZeroStage::None, ZeroStage::Optimizer, ZeroStage::Gradients, ZeroStage::Parameters];
+        let own = ZEROS.iter().zip(counts.by_zero).map(|(zero, n)| {
+            let m = self.degrees.n_micro_batches;
+            f64::from(n) * share(*zero, self.n_sharing, m, pricing.offload)
+        });
+        self.whole_states * own.sum::<f64>()
+    }
+
+    fn host_optimizer_s(&self, pricing: &LayerPricing<'_>, whole: f64) -> f64 {
+        if pricing.offload == Offload::Nothing {
+            return 0.0;
+        }
+        let own = whole / STATES / f64::from(self.n_sharing.max(1));
+        let devices = f64::from(pricing.per_host.max(1));
+        // Such profiles are measured in bf16, with Adam.
+        let moved = host_optimizer_bytes(DType::Bf16, Optimizer::AdamW);
+        own * (SENT / HOST_LINK + moved * devices / HOST_MEMORY)
+    }
+}

@@ -1,0 +1,7 @@
+//! Training runs over degrees of parallelism: by forms or on measured layers, and their judge.
+
+pub mod counts;
+pub mod forms;
+pub mod judge;
+pub mod measured;
+pub mod memory;
