@@ -30,7 +30,7 @@ use ir::grid::Grid;
 use ir::profile::Profile;
 use ir::units::{Bytes, BytesPerSecond, Nanos};
 use ir::workload::Workload;
-use planner::schedule::{gpipe, interleaved, one_f_one_b};
+use planner::training::schedule::{gpipe, interleaved, one_f_one_b};
 
 const N_RANKS: u32 = 64;
 const N_MICRO_BATCHES: u32 = 1024;

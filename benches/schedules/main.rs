@@ -12,9 +12,9 @@ use cost_model::runs::judge::way::Contention;
 use cost_model::runs::judge::{judge, over_limit};
 use ir::grid::Grid;
 use ir::units::{Bytes, Nanos};
-use planner::schedule::early_recompute::{self, Early};
-use planner::schedule::optimal::{Backward, Limits, solve};
-use planner::schedule::{gpipe, one_f_one_b, shifted, zb_h1, zb_h2};
+use planner::training::schedule::early_recompute::{self, Early};
+use planner::training::schedule::optimal::{Backward, Limits, solve};
+use planner::training::schedule::{gpipe, one_f_one_b, shifted, zb_h1, zb_h2};
 
 /// What the passes of a stage take.
 struct Form {

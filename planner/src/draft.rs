@@ -321,7 +321,7 @@ impl<'a> Sweep<'a> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::list_schedule::sketch::Sketch;
+    use crate::placement::list_schedule::sketch::Sketch;
     use ir::id::ChannelId;
 
     fn placed(devices: &[usize]) -> Placement {

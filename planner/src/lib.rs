@@ -4,18 +4,14 @@
 //! Never knows file formats, the web, or the terminal.
 
 pub mod algorithm;
-mod dispatch;
 pub mod draft;
-pub mod instance;
+pub mod given;
 mod line;
-mod list_schedule;
 pub mod no_plan;
-pub mod parallelism;
 pub mod partition;
 pub mod placement;
 pub mod recipe;
 pub mod registry;
 pub mod run;
-pub mod schedule;
-pub mod structure;
+pub mod training;
 pub mod transform;

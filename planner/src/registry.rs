@@ -9,9 +9,9 @@ use cost_model::runs::measured::LayerPricing;
 use ir::diagnostic::Diagnostic;
 
 use crate::algorithm::{Field, Guarantee, Kind, OptionRow, Options, Row};
-use crate::instance::Method;
-use crate::parallelism::per_layer;
-use crate::parallelism::search_3d::{self, space::Space};
+use crate::given::runner::Method;
+use crate::training::per_layer;
+use crate::training::search_3d::{self, space::Space};
 
 /// A row: everything that the command line, the service and the documentation say about it.
 pub struct Entry {

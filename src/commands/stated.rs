@@ -11,7 +11,7 @@ use cost_model::ops::problem::{Objective, Problem};
 use documents::plan::{CostDocument, PlanDocument};
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
-use planner::instance::method;
+use planner::given::runner::method;
 use planner::recipe::Recipe;
 use planner::run::{Budget, Request, solve};
 

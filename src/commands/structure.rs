@@ -4,8 +4,8 @@ use cost_model::ops::workload::passes::Passes;
 use ir::graph::Graph;
 use ir::op::Work;
 use ir::units::{Bytes, Flops};
-use planner::structure::figures::{self, Figures, Sums};
-use planner::structure::{Structure, template};
+use planner::training::structure::figures::{self, Figures, Sums};
+use planner::training::structure::{Structure, template};
 use serde_json::{Value, json};
 
 use crate::printer::Printer;
@@ -28,7 +28,7 @@ struct Row {
 
 /// Finds it. Parameters are those that training updates, where the graph can be trained.
 pub(crate) fn find(graph: &Graph) -> Found {
-    let structure = planner::structure::find(graph);
+    let structure = planner::training::structure::find(graph);
     let passes = Passes::of(graph.clone()).ok().map(|(passes, _)| passes);
     let sums = figures::of(graph, &structure, passes.as_ref());
     let template = template::model(graph, &structure, &sums);

@@ -9,7 +9,7 @@ use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;
 use ir::measured::StepRow;
 use ir::profile::Profile;
-use planner::schedule::{interleaved, one_f_one_b};
+use planner::training::schedule::{interleaved, one_f_one_b};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;

@@ -15,7 +15,7 @@ use ir::card::ModelCard;
 use ir::measured::memory::{JudgedRank, MemoryRow};
 use ir::stack::{AttentionKernel, Stack};
 use ir::units::Bytes;
-use planner::parallelism::search_3d::{Options, solve};
+use planner::training::search_3d::{Options, solve};
 
 use crate::{data, only};
 

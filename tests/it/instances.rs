@@ -7,7 +7,7 @@ use cost_model::given::Goal;
 use importers::{Content, ImportOptions, read_any};
 use ir::instance::Instance;
 use ir::units::{Bytes, BytesPerSecond};
-use planner::instance::{Answer, Request, solve};
+use planner::given::runner::{Answer, Request, solve};
 use serde_json::Value;
 
 use crate::data;

@@ -10,7 +10,7 @@ use ir::launch::LaunchSettings;
 use ir::plan::{BlockPolicy, Mesh, Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
 use ir::tensor::DType;
-use planner::schedule::{early_recompute, interleaved, one_f_one_b, zb_h1};
+use planner::training::schedule::{early_recompute, interleaved, one_f_one_b, zb_h1};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use importers::{Content, ImportOptions, read_any};
 use ir::instance::{Instance, LoadInstance};
-use planner::placement::max_load::check::check;
-use planner::placement::max_load::control::Control;
-use planner::placement::max_load::evaluate::evaluate;
-use planner::placement::max_load::search::{Options, solve};
+use planner::given::max_load::check::check;
+use planner::given::max_load::control::Control;
+use planner::given::max_load::evaluate::evaluate;
+use planner::given::max_load::search::{Options, solve};
 
 use crate::data;
 

@@ -2,8 +2,8 @@
 
 use ir::card::Recompute;
 use ir::plan::Parallelism;
-use planner::parallelism::order::Order;
-use planner::parallelism::search_3d::space::{Again, Pins, Space, Split};
+use planner::training::order::Order;
+use planner::training::search_3d::space::{Again, Pins, Space, Split};
 
 /// The space of one configuration of equal stages; an expert degree only where it is stated.
 pub(crate) fn space(d: &Parallelism, recompute: Recompute, expert: Option<u32>) -> Space {

@@ -14,10 +14,10 @@ use ir::card::{
 use ir::measured::GpuFacts;
 use ir::plan::Mesh;
 use ir::units::Bytes;
-use planner::parallelism::order::Order;
-use planner::parallelism::search_3d::least::least;
-use planner::parallelism::search_3d::space::{Again, Pins, Space, Split, Words};
-use planner::parallelism::search_3d::{Options, Stop, solve};
+use planner::training::order::Order;
+use planner::training::search_3d::least::least;
+use planner::training::search_3d::space::{Again, Pins, Space, Split, Words};
+use planner::training::search_3d::{Options, Stop, solve};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 

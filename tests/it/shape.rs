@@ -9,7 +9,7 @@ use cost_model::runs::forms::system::System;
 use ir::card::{Attention, ExpertCard, FeedForward, Head, ModelCard, TransformerCard};
 use ir::measured::GpuFacts;
 use ir::plan::Parallelism;
-use planner::parallelism::search_3d::space::{Pins, Space, shapes};
+use planner::training::search_3d::space::{Pins, Space, shapes};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 

@@ -13,8 +13,8 @@ use cost_model::runs::forms::run::Gradients;
 use cost_model::runs::forms::system::System;
 use importers::measurements::{devices, steps};
 use ir::card::ModelCard;
-use planner::parallelism::search_3d::{Options, solve};
-use planner::schedule::{interleaved, one_f_one_b};
+use planner::training::schedule::{interleaved, one_f_one_b};
+use planner::training::search_3d::{Options, solve};
 
 use crate::{data, only};
 

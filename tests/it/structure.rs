@@ -7,8 +7,8 @@ use cost_model::runs::forms::model::counts::n_parameters;
 use importers::ImportOptions;
 use ir::card::ModelCard;
 use ir::graph::Graph;
-use planner::structure::figures::Sums;
-use planner::structure::{Structure, figures, find, parts, template};
+use planner::training::structure::figures::Sums;
+use planner::training::structure::{Structure, figures, find, parts, template};
 
 use crate::data;
 

@@ -10,7 +10,7 @@ use cost_model::numeric::device_set::DeviceSet;
 use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::id::OpId;
 
-use crate::dispatch::Network;
+use crate::placement::dispatch::Network;
 
 /// Units of placement.
 pub(crate) struct Units<'a> {
@@ -239,7 +239,7 @@ fn merge(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::list_schedule::sketch::Sketch;
+    use crate::placement::list_schedule::sketch::Sketch;
 
     #[test]
     fn the_dearest_edge_is_merged_first_and_every_level_keeps_all_units() {

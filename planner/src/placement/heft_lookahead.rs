@@ -29,8 +29,8 @@ use ir::diagnostic::Diagnostic;
 
 use crate::algorithm::{Decide, Options, Row};
 use crate::draft::{Draft, Orders};
-use crate::list_schedule::heft::{Look, schedule};
 use crate::no_plan::NoPlan;
+use crate::placement::list_schedule::heft::{Look, schedule};
 use crate::placement::stopped_early;
 use crate::run::Run;
 

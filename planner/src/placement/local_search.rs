@@ -47,10 +47,10 @@ pub(crate) use search::{Search, cost};
 pub(crate) use state::{State, by_upward_rank};
 
 use crate::algorithm::{Improve, OptionRow, Options, Row};
-use crate::dispatch::Network;
 use crate::draft::{Draft, Orders};
 use crate::no_plan::{NoPlan, Reason};
 use crate::placement::clusters::{Hierarchy, Units};
+use crate::placement::dispatch::Network;
 use crate::run::Run;
 
 /// `changes`.

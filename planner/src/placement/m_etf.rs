@@ -33,8 +33,8 @@ use ir::schedule::Schedule;
 
 use crate::algorithm::{Decide, OptionRow, Options, Row};
 use crate::draft::{Draft, Orders};
-use crate::list_schedule::{Policy, Variant, schedule};
 use crate::no_plan::NoPlan;
+use crate::placement::list_schedule::{Policy, Variant, schedule};
 use crate::placement::stopped_early;
 use crate::run::Run;
 

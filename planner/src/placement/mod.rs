@@ -1,19 +1,17 @@
 //! Rows that decide where each op runs.
 
-pub mod as_instance;
 pub mod auto;
 pub mod brute_force;
 mod clusters;
-pub(crate) mod columns;
 pub mod contiguous;
+pub(crate) mod dispatch;
 pub mod heft;
 pub mod heft_lookahead;
+pub(crate) mod list_schedule;
 pub mod local_search;
 pub mod m_etf;
 pub mod m_sct;
 pub mod m_topo;
-pub mod max_load;
-pub mod milp;
 pub mod multilevel;
 pub mod orders;
 pub mod refine_load;

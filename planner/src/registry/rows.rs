@@ -4,14 +4,14 @@ use cost_model::ops::problem::Problem;
 
 use super::{Entry, Training};
 use crate::algorithm::{Field, Guarantee, Kind};
-use crate::instance::PORTFOLIO;
-use crate::parallelism::{per_layer, search_3d};
-use crate::partition::ideals::{self, orders as orders_of_instances};
-use crate::partition::{blocks_anneal, labels, straight};
+use crate::given::ideals::{self, orders as orders_of_instances};
+use crate::given::runner::PORTFOLIO;
+use crate::given::{as_instance, blocks_anneal, columns, labels, milp, straight};
 use crate::placement::{
-    as_instance, auto, brute_force, columns, contiguous, heft, heft_lookahead, local_search, m_etf,
-    m_sct, m_topo, milp, multilevel, orders, refine_load, single,
+    auto, brute_force, contiguous, heft, heft_lookahead, local_search, m_etf, m_sct, m_topo,
+    multilevel, orders, refine_load, single,
 };
+use crate::training::{per_layer, search_3d};
 use crate::transform::{blocks, chains, coplace, fuse, repeat};
 
 const PLACES: &[Field] = &[Field::Placement, Field::Schedule];

@@ -15,8 +15,8 @@ use ir::units::Nanos;
 
 use super::control::{Control, Incumbent, Message};
 use super::{Attempt, Event, Outcome, Request, Run, StopReason, TracePoint, remedy, thread};
-use crate::list_schedule::size;
 use crate::no_plan::{NoPlan, Reason};
+use crate::placement::list_schedule::size;
 
 /// How long a row that was asked to stop may take to answer.
 const GRACE: Duration = Duration::from_millis(100);

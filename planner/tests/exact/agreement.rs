@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cost_model::given::Goal;
 use ir::instance::{Instance, LoadInstance};
-use planner::instance::{Answer, Request, solve};
-use planner::partition::latency;
-use planner::placement::max_load::check::check;
-use planner::placement::max_load::control::Control;
-use planner::placement::max_load::evaluate::evaluate;
-use planner::placement::max_load::search;
-use planner::placement::milp::{self, Start, Verdict};
+use planner::given::latency;
+use planner::given::max_load::check::check;
+use planner::given::max_load::control::Control;
+use planner::given::max_load::evaluate::evaluate;
+use planner::given::max_load::search;
+use planner::given::milp::{self, Start, Verdict};
+use planner::given::runner::{Answer, Request, solve};
 
 use crate::brute::{Least, least};
 use crate::sample::instance;

@@ -3,7 +3,7 @@
 use cost_model::given::Goal;
 use ir::instance::{Instance, LoadInstance};
 use ir::units::{Bytes, Nanos};
-use planner::placement::milp;
+use planner::given::milp;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};

@@ -4,7 +4,7 @@ use cost_model::given::max_load::{self, Contiguity, evaluate};
 use cost_model::given::session::LoadSession;
 use ir::instance::LoadInstance;
 use ir::op::Phase;
-use planner::partition::ideals::{Limits, on_orders, solve};
+use planner::given::ideals::{Limits, on_orders, solve};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 

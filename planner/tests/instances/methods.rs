@@ -3,7 +3,7 @@
 use cost_model::given::{Goal, latency, row, time_per_sample};
 use ir::instance::{Configuration, Instance, LayerProfile, ProfileNode, StageInstance, StageNode};
 use ir::units::{Bytes, BytesPerSecond, Nanos};
-use planner::instance::{Request, Solution, goals, rows_for, solve};
+use planner::given::runner::{Request, Solution, goals, rows_for, solve};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use time_per_sample::Stage;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use ir::instance::{LoadInstance, LoadNode};
 use ir::op::Phase;
 use ir::units::{Bytes, Nanos};
-use planner::placement::max_load::certificate::Certificate;
-use planner::placement::max_load::check::check;
-use planner::placement::max_load::control::Control;
-use planner::placement::max_load::evaluate::evaluate;
-use planner::placement::max_load::search::{Options, Outcome, solve};
+use planner::given::max_load::certificate::Certificate;
+use planner::given::max_load::check::check;
+use planner::given::max_load::control::Control;
+use planner::given::max_load::evaluate::evaluate;
+use planner::given::max_load::search::{Options, Outcome, solve};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cost_model::given::{Goal, row};
 use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;
-use planner::instance::{Answer, Request, solve};
+use planner::given::runner::{Answer, Request, solve};
 use serde_json::{Value, json};
 
 use super::cases::Case;

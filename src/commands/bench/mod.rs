@@ -10,7 +10,7 @@ use std::fmt::Write;
 
 use cost_model::given::{Goal, Judge, row, split};
 use ir::instance::Instance;
-use planner::instance::{Answer, Effort, Request, rows_for, solve};
+use planner::given::runner::{Answer, Effort, Request, rows_for, solve};
 use serde_json::{Value, json};
 
 use crate::artifact::{self, Existing};

@@ -15,10 +15,10 @@ use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::profile::Profile;
 use ir::stack::Stack;
-use planner::parallelism::order::Order;
-use planner::parallelism::search_3d::judge::Judged;
-use planner::parallelism::search_3d::space::{Again, Pins, Space, Split};
-use planner::parallelism::search_3d::{Options, solve};
+use planner::training::order::Order;
+use planner::training::search_3d::judge::Judged;
+use planner::training::search_3d::space::{Again, Pins, Space, Split};
+use planner::training::search_3d::{Options, solve};
 use serde_json::{Value, json};
 
 use crate::artifact::{self, Existing};

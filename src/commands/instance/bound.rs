@@ -8,8 +8,8 @@ use documents::solution::SolutionDocument;
 use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;
 use ir::units::Nanos;
-use planner::instance::{Request, Standing, method, simple_bound};
-use planner::placement::max_load::check::{Flaw, check_until};
+use planner::given::max_load::check::{Flaw, check_until};
+use planner::given::runner::{Request, Standing, method, simple_bound};
 
 use crate::artifact::Existing;
 use crate::commands::differences::difference;
@@ -170,7 +170,7 @@ fn standing(document: &SolutionDocument, derived: Standing) -> Verdict {
 mod tests {
     use ir::instance::{LayerProfile, ProfileNode};
     use ir::units::Bytes;
-    use planner::instance::Solution;
+    use planner::given::runner::Solution;
 
     use super::*;
     use crate::commands::instance::document;
@@ -193,7 +193,7 @@ mod tests {
 
     fn verdict(stated: u64, longest: Duration) -> Verdict {
         let (instance, goal) = (instance(), Goal::SlowestStage);
-        let bound = planner::instance::Bound {
+        let bound = planner::given::runner::Bound {
             value: Nanos(stated),
             method: method::IDEALS,
             standing: Standing::Derived,

@@ -1,7 +1,7 @@
 //! Certificates as documents, there and back.
 
 use documents::solution::{CertificateDocument, ReasonDocument, RoundDocument};
-use planner::placement::max_load::certificate::{Certificate, Reason, Round};
+use planner::given::max_load::certificate::{Certificate, Reason, Round};
 
 /// The document of a certificate.
 pub(super) fn document(certificate: &Certificate) -> CertificateDocument {

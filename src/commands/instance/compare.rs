@@ -3,7 +3,7 @@
 use cost_model::given::row;
 use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;
-use planner::instance::{Solution, judge};
+use planner::given::runner::{Solution, judge};
 use serde_json::json;
 
 use super::verify::{Found, read};

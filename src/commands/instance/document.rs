@@ -10,7 +10,7 @@ use documents::solution::{
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LayerProfile, LoadInstance, Split, StageInstance, TimeUnit};
 use ir::units::Nanos;
-use planner::instance::{Bound, Solution};
+use planner::given::runner::{Bound, Solution};
 
 use crate::escape;
 

@@ -7,7 +7,7 @@ use exporters::Export;
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LoadInstance};
 use ir::units::Nanos;
-use planner::instance::Solution;
+use planner::given::runner::Solution;
 use serde_json::{Value, json};
 
 use super::text::device_name;

@@ -4,7 +4,7 @@ use cost_model::given::{Goal, max_load, row, straight, time_per_sample};
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LayerProfile, LoadInstance, StageInstance};
 use ir::units::{Bytes, Nanos};
-use planner::instance::Solution;
+use planner::given::runner::Solution;
 use serde_json::{Value, json};
 
 use super::text::device_name;

@@ -20,7 +20,7 @@ use documents::solution::SolutionDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::instance::Instance;
 use ir::units::Nanos;
-use planner::instance::{Answer, Request, goals};
+use planner::given::runner::{Answer, Request, goals};
 use planner::run::TracePoint;
 use serde_json::{Value, json};
 
@@ -151,7 +151,7 @@ fn report(document: &SolutionDocument, answer: &Answer) -> Result<Value, Diagnos
     report["algorithm"] = json!(answer.algorithm);
     report["stop_reason"] = json!(answer.stop.name());
     report["gap"] = json!(answer.gap().filter(|gap| gap.is_finite()));
-    let attempt = |attempt: &planner::instance::Attempt| json!({ "algorithm": attempt.algorithm, "value_ns": attempt.value.map(Nanos::get) });
+    let attempt = |attempt: &planner::given::runner::Attempt| json!({ "algorithm": attempt.algorithm, "value_ns": attempt.value.map(Nanos::get) });
     report["attempts"] = answer.attempts.iter().map(attempt).collect();
     let point = |point: &TracePoint| {
         json!({

@@ -7,7 +7,9 @@ use cost_model::given::{Goal, row};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::instance::Instance;
 use ir::units::Nanos;
-use planner::instance::{Answer, Bound, Event, Request, Solution, simple_bound, solve_observed};
+use planner::given::runner::{
+    Answer, Bound, Event, Request, Solution, simple_bound, solve_observed,
+};
 use planner::run::{StopReason, TracePoint};
 
 use crate::publisher::{Incumbent, Publisher};

@@ -3,7 +3,7 @@
 use cost_model::given::{Goal, max_load, row};
 use ir::instance::{Instance, TimeUnit};
 use ir::units::Nanos;
-use planner::instance::{Answer, Solution};
+use planner::given::runner::{Answer, Solution};
 
 use crate::commands::outcome::percent;
 use crate::printer::Printer;
@@ -95,7 +95,7 @@ mod tests {
 
     use ir::instance::{LayerProfile, ProfileNode};
     use ir::units::Bytes;
-    use planner::instance::{Bound, Standing};
+    use planner::given::runner::{Bound, Standing};
     use planner::run::StopReason;
 
     use super::*;

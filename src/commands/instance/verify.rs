@@ -6,7 +6,7 @@ use documents::solution::{FORMAT, SolutionDocument};
 use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;
 use ir::units::Nanos;
-use planner::instance::{Solution, goals, judge, simple_bound};
+use planner::given::runner::{Solution, goals, judge, simple_bound};
 use serde_json::{Value, json};
 
 use super::bound::{self, Verdict};
@@ -151,7 +151,7 @@ fn broken(
         }
     }
     let simple = simple_bound(instance, *goal, *n_devices);
-    let bound = planner::instance::Bound { value: Nanos(stated.bound_ns), ..simple };
+    let bound = planner::given::runner::Bound { value: Nanos(stated.bound_ns), ..simple };
     let mut derived = document::document(instance, *goal, *value, bound, solution);
     derived.accelerators = stated.accelerators;
     // A bound that does not hold proves nothing.

@@ -11,11 +11,11 @@ use documents::report::IntervalDocument;
 use ir::card::Recompute;
 use ir::diagnostic::Diagnostic;
 use ir::units::{Bytes, Nanos};
-use planner::parallelism::search_3d::fit::Fitted;
-use planner::parallelism::search_3d::judge::Judged;
-use planner::parallelism::search_3d::sensitivity::{Turn, turns};
-use planner::parallelism::search_3d::space::Leaf;
-use planner::parallelism::search_3d::{Counts, Found, Options, Stop};
+use planner::training::search_3d::fit::Fitted;
+use planner::training::search_3d::judge::Judged;
+use planner::training::search_3d::sensitivity::{Turn, turns};
+use planner::training::search_3d::space::Leaf;
+use planner::training::search_3d::{Counts, Found, Options, Stop};
 
 use super::searched::Wider;
 use super::setting::Setting;

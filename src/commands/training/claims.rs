@@ -11,10 +11,10 @@ use ir::grid::Grid;
 use ir::plan::{Mesh, Parallelism, Plan};
 use ir::schedule::Schedule;
 use ir::units::Nanos;
-use planner::parallelism::order::Order;
-use planner::parallelism::search_3d::Stop;
-use planner::parallelism::search_3d::space::{Space, Words};
-use planner::parallelism::{per_layer, search_3d};
+use planner::training::order::Order;
+use planner::training::search_3d::Stop;
+use planner::training::search_3d::space::{Space, Words};
+use planner::training::{per_layer, search_3d};
 
 use super::replay::OnModel;
 use super::searched::{keeping, within};

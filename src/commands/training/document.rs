@@ -15,8 +15,8 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::{Plan, Stage};
 use ir::units::Nanos;
 use ir::workload::{Mode, Workload};
-use planner::parallelism::search_3d::Stop;
-use planner::parallelism::search_3d::judge::Judged;
+use planner::training::search_3d::Stop;
+use planner::training::search_3d::judge::Judged;
 use serde_json::{Value, json};
 
 use super::ALGORITHM;

@@ -8,8 +8,8 @@ use cost_model::runs::forms::model::Offload;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::units::Nanos;
-use planner::parallelism::search_3d::Stop;
 use planner::run::TracePoint;
+use planner::training::search_3d::Stop;
 
 use super::export;
 use super::setting::Setting;

@@ -29,10 +29,10 @@ use std::time::Instant;
 use cost_model::runs::forms::model::Offload;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
-use planner::parallelism::search_3d::judge::Judged;
-use planner::parallelism::search_3d::space::Space;
-use planner::parallelism::search_3d::{Counts, Options, Stop};
 use planner::registry::entry;
+use planner::training::search_3d::judge::Judged;
+use planner::training::search_3d::space::Space;
+use planner::training::search_3d::{Counts, Options, Stop};
 
 use crate::artifact::{self, Existing};
 use crate::cli::{ObjectiveName, PlanArgs, Workload};

@@ -9,7 +9,7 @@ use importers::config::card::NO_CARD;
 use ir::card::ModelCard;
 use ir::diagnostic::{Blame, Diagnostic, Value};
 use ir::tensor::DType;
-use planner::structure::{self, figures, parts, starts, template};
+use planner::training::structure::{self, figures, parts, starts, template};
 
 use crate::cli::ModelFlags;
 use crate::load;

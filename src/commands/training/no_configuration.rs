@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::Parallelism;
-use planner::parallelism::per_layer;
-use planner::parallelism::search_3d::space::{Pins, Space, leaves, shapes};
+use planner::training::per_layer;
+use planner::training::search_3d::space::{Pins, Space, leaves, shapes};
 
 use super::nothing_fits::loosened;
 use super::setting::Setting;

@@ -9,9 +9,9 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::Plan;
 use ir::tensor::DType;
 use ir::units::Bytes;
-use planner::parallelism::search_3d::least::{Least, least};
-use planner::parallelism::search_3d::space::{Again, Pins, Space};
-use planner::parallelism::search_3d::{Counts, Cuts, Found, Options, solve};
+use planner::training::search_3d::least::{Least, least};
+use planner::training::search_3d::space::{Again, Pins, Space};
+use planner::training::search_3d::{Counts, Cuts, Found, Options, solve};
 
 use super::answer::{degrees, ranks_of_stages};
 use super::no_configuration;
@@ -93,7 +93,7 @@ fn unexplained() -> Diagnostic {
 
 fn print_ranks(least: &Least, limit: u64, printer: &Printer) {
     let stages = ranks_of_stages(&least.leaf, &least.fitted);
-    let row = |(index, rank): (usize, &planner::parallelism::search_3d::least::RankNeed)| {
+    let row = |(index, rank): (usize, &planner::training::search_3d::least::RankNeed)| {
         vec![
             index.to_string(),
             stages.get(index).cloned().unwrap_or_default(),

@@ -6,8 +6,8 @@ use cost_model::runs::forms::run::equal_blocks;
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Plan, Stage};
-use planner::parallelism::order::Order;
-use planner::parallelism::search_3d::space::{Again, Pins, Split};
+use planner::training::order::Order;
+use planner::training::search_3d::space::{Again, Pins, Split};
 
 use crate::suggest;
 

@@ -3,9 +3,9 @@
 use cost_model::runs::forms::model::Offload;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
-use planner::parallelism::search_3d::judge::Judged;
-use planner::parallelism::search_3d::space::{Pins, Space, Words};
-use planner::parallelism::search_3d::{Counts, Found, Options, Stop, solve, solve_observed};
+use planner::training::search_3d::judge::Judged;
+use planner::training::search_3d::space::{Pins, Space, Words};
+use planner::training::search_3d::{Counts, Found, Options, Stop, solve, solve_observed};
 
 use super::answer::degrees;
 use super::followed::Better;

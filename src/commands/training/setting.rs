@@ -26,7 +26,7 @@ use ir::plan::Plan;
 use ir::profile::Profile;
 use ir::stack::Stack;
 use ir::units::Bytes;
-use planner::parallelism::search_3d::space::{Space, Words, device_counts};
+use planner::training::search_3d::space::{Space, Words, device_counts};
 
 use super::model::{self, GraphFacts, Model};
 use super::numbers::Numbers;

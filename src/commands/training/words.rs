@@ -3,7 +3,7 @@
 use exporters::training::{Lack, Policy, TrainingTarget, targets};
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
-use planner::parallelism::search_3d::space::{Again, Pins, Words};
+use planner::training::search_3d::space::{Again, Pins, Words};
 
 use crate::cli::ProblemFlags;
 use crate::executor::Executor;

@@ -7,7 +7,7 @@ use cost_model::numeric::score::Line;
 use importers::measurements;
 use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;
-use planner::schedule::{interleaved, one_f_one_b};
+use planner::training::schedule::{interleaved, one_f_one_b};
 
 /// The GPU that all of these tables are about, as the table of devices calls it.
 const GPU: &str = "a100_sxm";

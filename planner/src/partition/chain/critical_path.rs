@@ -35,7 +35,7 @@ use ir::grid::Grid;
 use ir::units::Nanos;
 
 use super::{Chain, Ends, Table, min_max};
-use crate::schedule::one_f_one_b;
+use crate::training::schedule::one_f_one_b;
 
 /// How much a search may spend.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 
 use super::critical_path::{self, Limits};
 use super::{Block, Chain, Ends, Slot, min_max};
-use crate::schedule::one_f_one_b;
+use crate::training::schedule::one_f_one_b;
 
 /// Blocks with times of two device classes; the first and the last share their parameters.
 fn random(rng: &mut SmallRng, n: usize, p: usize, limit: Option<u64>) -> Chain {

@@ -1,7 +1,7 @@
 //! Cuts a line of items into one piece per device so that the fullest device is least full.
 
-use crate::dispatch::Network;
 use crate::placement::clusters::Units;
+use crate::placement::dispatch::Network;
 
 /// What fills a device.
 #[derive(Clone, Copy, Debug, PartialEq)]

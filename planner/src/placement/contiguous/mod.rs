@@ -38,10 +38,10 @@ pub(crate) use cut::{Line, Weights};
 pub(crate) use orders::orders;
 
 use crate::algorithm::{Decide, Options, Row};
-use crate::dispatch::{Dispatcher, Network, Score};
 use crate::draft::{Draft, Orders};
 use crate::no_plan::{NoPlan, Reason};
 use crate::placement::clusters::{Hierarchy, Units};
+use crate::placement::dispatch::{Dispatcher, Network, Score};
 use crate::placement::local_search::{Neighbourhood, Search, State, by_upward_rank, cost};
 use crate::placement::stopped_early;
 use crate::run::Run;

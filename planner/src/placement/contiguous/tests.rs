@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
-use crate::list_schedule::sketch::Sketch;
+use crate::placement::list_schedule::sketch::Sketch;
 
 /// A chain with these times and one byte between neighbours.
 fn chain(times: &[u64], n_devices: usize) -> Problem {

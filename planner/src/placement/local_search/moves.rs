@@ -5,8 +5,8 @@ use rand::Rng;
 use rand::rngs::SmallRng;
 
 use super::state::{Cause, KEY_STEP, Link, State, Undo};
-use crate::dispatch::Network;
 use crate::placement::clusters::{Hierarchy, Units};
+use crate::placement::dispatch::Network;
 
 /// What moves are drawn from.
 pub(crate) struct Neighbourhood<'a> {

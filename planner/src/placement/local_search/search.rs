@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng};
 
 use super::moves::Neighbourhood;
 use super::state::{Link, State, Undo, by_upward_rank, critical_path};
-use crate::dispatch::{Dispatcher, Score};
+use crate::placement::dispatch::{Dispatcher, Score};
 
 /// What a step that exceeds memory limits costs: so many times its length per limit exceeded.
 const PENALTY: f64 = 20.0;

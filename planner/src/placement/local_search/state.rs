@@ -2,8 +2,8 @@
 
 use ir::id::{DeviceId, OpId};
 
-use crate::dispatch::{Dispatcher, Score, Way};
 use crate::placement::clusters::Units;
+use crate::placement::dispatch::{Dispatcher, Score, Way};
 
 /// Keys of neighbours in an order are this far apart, so that ops can be put between them.
 pub(crate) const KEY_STEP: u64 = 1 << 20;

@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::*;
-use crate::list_schedule::tests::random_sketch;
+use crate::placement::list_schedule::tests::random_sketch;
 use crate::recipe::Recipe;
 use crate::run::{Budget, Outcome, Request, solve};
 

@@ -40,8 +40,8 @@ use self::favourites::{dearest, edges, match_greedily};
 use self::program::{Limits, Relaxation, relax};
 use crate::algorithm::{Decide, OptionRow, Options, Row};
 use crate::draft::{Draft, Orders};
-use crate::list_schedule::{Policy, Variant, schedule};
 use crate::no_plan::NoPlan;
+use crate::placement::list_schedule::{Policy, Variant, schedule};
 use crate::placement::{m_etf, stopped_early};
 use crate::run::Run;
 

@@ -8,7 +8,7 @@ use super::favourites::{Edge, dearest, edges, match_greedily};
 use super::program::{Limits, Relaxation, relax};
 use super::{THETA, build, solve};
 use crate::algorithm::Options;
-use crate::list_schedule::sketch::{Sketch, full_duplex, route_kind};
+use crate::placement::list_schedule::sketch::{Sketch, full_duplex, route_kind};
 
 /// A feeds B over 4 ns and C over 2 ns; everything takes 1 ns.
 fn fork() -> Sketch {

@@ -9,7 +9,7 @@ use ir::id::DeviceId;
 use super::{Pieces, solve};
 use crate::draft::Draft;
 use crate::line;
-use crate::list_schedule::sketch::Sketch;
+use crate::placement::list_schedule::sketch::Sketch;
 
 /// Six ops of 10 ns in a row, one byte between two of them, transfers of 2 ns.
 fn row(devices: Sketch) -> Sketch {

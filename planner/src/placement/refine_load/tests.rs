@@ -8,7 +8,7 @@ use ir::plan::Placement;
 use super::held;
 use super::search::Search;
 use crate::line;
-use crate::list_schedule::sketch::Sketch;
+use crate::placement::list_schedule::sketch::Sketch;
 
 fn improved(problem: &Problem, start: &[usize]) -> (u64, Placement) {
     let device = start.iter().map(|device| Some(DeviceId::new(*device))).collect();

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::list_schedule::sketch::Sketch;
 use crate::no_plan::{NoPlan, Reason};
+use crate::placement::list_schedule::sketch::Sketch;
 use crate::recipe::Recipe;
 use crate::run::{Outcome, Request, solve};
 
@@ -78,7 +78,7 @@ fn no_hint_without_a_plan() {
     let mut sketch = chain(2, 250);
     sketch.links = Some(ir::cluster::Links {
         pairs: vec![ir::cluster::NO_ROUTE; 4],
-        ..crate::list_schedule::sketch::full_duplex(2, 1.0)
+        ..crate::placement::list_schedule::sketch::full_duplex(2, 1.0)
     });
     let no_plan = run(&sketch, "auto").unwrap_err();
     assert!(no_plan.diagnostic.hints.iter().all(|hint| !hint.contains("devices, the added")));
@@ -130,7 +130,7 @@ fn ops_without_a_way_between_them_are_proved() {
     sketch = sketch.op("A", "a", 1, "", "x:1").op("B", "b", 1, "x", "");
     sketch.links = Some(ir::cluster::Links {
         pairs: vec![ir::cluster::NO_ROUTE; 4],
-        ..crate::list_schedule::sketch::full_duplex(2, 1.0)
+        ..crate::placement::list_schedule::sketch::full_duplex(2, 1.0)
     });
     let no_plan = run(&sketch, "auto").unwrap_err();
     assert!(no_plan.proved && no_plan.reason == Reason::Unreachable);

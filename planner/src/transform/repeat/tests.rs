@@ -8,7 +8,7 @@ use super::{Stretch, solve};
 use crate::algorithm::Transform;
 use crate::draft::Draft;
 use crate::line;
-use crate::list_schedule::sketch::Sketch;
+use crate::placement::list_schedule::sketch::Sketch;
 use crate::placement::orders;
 
 /// `n` layers of 12 ops each: a wide value passes inside, a narrow one from layer to layer.

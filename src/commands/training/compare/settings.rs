@@ -7,7 +7,7 @@ use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
 use ir::plan::{Mesh, Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
-use planner::parallelism::order::Order;
+use planner::training::order::Order;
 
 /// What settings are put on.
 pub(in super::super) struct Target<'a> {

@@ -14,9 +14,9 @@ use ir::diagnostic::Diagnostic;
 use ir::layers::LayerProfile;
 use ir::plan::Plan;
 use ir::units::{Bytes, Nanos};
-use planner::parallelism::per_layer::least::least;
-use planner::parallelism::per_layer::{Judged, Options, solve};
-use planner::parallelism::search_3d::space::{Pins, Space};
+use planner::training::per_layer::least::least;
+use planner::training::per_layer::{Judged, Options, solve};
+use planner::training::search_3d::space::{Pins, Space};
 use serde_json::{Value, json};
 
 use super::super::compare::{Target, plan_of};

@@ -14,8 +14,8 @@ use ir::card::SequenceParallel;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::{Parallelism, Plan};
 use ir::units::{Bytes, Nanos};
-use planner::parallelism::per_layer::{Found, Judged};
-use planner::parallelism::search_3d::Stop;
+use planner::training::per_layer::{Found, Judged};
+use planner::training::search_3d::Stop;
 use serde_json::{Value, json};
 
 use super::super::answer::margin;
@@ -158,7 +158,7 @@ impl<'a> Answer<'a> {
         if self.found.others.is_empty() {
             return;
         }
-        let row = |family: &planner::parallelism::per_layer::Family| {
+        let row = |family: &planner::training::per_layer::Family| {
             let loss = family.bound.seconds() / self.best.step.seconds() - 1.0;
             vec![
                 degrees(&family.degrees),

@@ -14,10 +14,10 @@ use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::{BlockPolicy, Stage};
 use ir::units::Nanos;
-use planner::parallelism::order::Order;
-use planner::parallelism::per_layer::{Counts, Found, Judged, Options, solve, solve_observed};
-use planner::parallelism::search_3d::Stop;
-use planner::parallelism::search_3d::space::Space;
+use planner::training::order::Order;
+use planner::training::per_layer::{Counts, Found, Judged, Options, solve, solve_observed};
+use planner::training::search_3d::Stop;
+use planner::training::search_3d::space::Space;
 
 use super::answer::stage_text as uniform_text;
 use super::document;

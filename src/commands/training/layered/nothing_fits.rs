@@ -4,9 +4,9 @@ use cost_model::runs::forms::model::Offload;
 use cost_model::runs::measured::{self, LayerPricing};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
-use planner::parallelism::per_layer::least::{Least, least};
-use planner::parallelism::per_layer::{Judged, Options, solve};
-use planner::parallelism::search_3d::space::Space;
+use planner::training::per_layer::least::{Least, least};
+use planner::training::per_layer::{Judged, Options, solve};
+use planner::training::search_3d::space::Space;
 
 use super::super::no_configuration;
 use super::super::nothing_fits::{hosts_are_full, loosened};

@@ -1,0 +1,14 @@
+//! Instances with given costs: the methods that solve them, how one is run, and models of ops
+//! written as such instances.
+
+pub mod as_instance;
+pub(crate) mod blocks_anneal;
+pub(crate) mod columns;
+pub mod ideals;
+pub(crate) mod labels;
+pub mod latency;
+pub mod max_load;
+pub mod milp;
+pub mod runner;
+pub mod straight;
+pub mod time_per_sample;

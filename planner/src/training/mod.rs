@@ -1,0 +1,7 @@
+//! Training runs: how a model is spread over devices, and what follows from that.
+
+pub mod order;
+pub mod per_layer;
+pub mod schedule;
+pub mod search_3d;
+pub mod structure;

@@ -1,0 +1,313 @@
+//! From a configuration to stages: which blocks each holds, and what it computes again.
+
+mod chunks;
+
+use std::ops::Range;
+
+use cost_model::runs::forms::model::priced::Place;
+use cost_model::runs::forms::model::stages::{StageFigures, Stages};
+use cost_model::runs::forms::run::equal_blocks;
+use ir::card::Recompute;
+use ir::stack::AttentionKernel;
+
+use super::space::{Again, Leaf, Split};
+use crate::training::order::{Kept, Order};
+
+/// Halvings of the interval in which the slowest rank's time is looked for.
+const HALVINGS: u32 = 40;
+
+/// A configuration with its stages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fitted {
+    /// Blocks of each stage.
+    pub blocks: Vec<Range<u32>>,
+    /// What each stage computes again.
+    pub recompute: Vec<Recompute>,
+    /// Figures of each stage.
+    pub figures: Vec<StageFigures>,
+}
+
+/// What shares blocks out to the stages of one configuration.
+pub struct Fitter<'s, 'p, 'a> {
+    stages: &'s Stages<'p, 'a>,
+    leaf: &'s Leaf,
+    kept: &'s Kept,
+    /// Bytes of a rank that its stages may take.
+    room: f64,
+    /// Blocks that each stage computes again where all are alike.
+    n_again: u32,
+}
+
+impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
+    /// For one configuration; `limit` in bytes of a device.
+    #[must_use]
+    pub fn new(stages: &'s Stages<'p, 'a>, leaf: &'s Leaf, kept: &'s Kept, limit: f64) -> Self {
+        Self { stages, leaf, kept, room: limit - stages.priced.rank_bytes, n_again: 0 }
+    }
+
+    /// Stages within the memory of every rank; `None` where there are none of this kind.
+    #[must_use]
+    pub fn fit(&self) -> Option<Fitted> {
+        match self.leaf.again {
+            Again::Alike => self.fit_alike(),
+            _ => self.fit_stages(),
+        }
+    }
+
+    /// Stages that all compute as many blocks again: more blocks need less memory.
+    fn fit_alike(&self) -> Option<Fitted> {
+        let with = |n_again| Fitter { n_again, ..*self }.fit_stages();
+        if let Some(none) = with(0) {
+            return Some(none);
+        }
+        let (mut low, mut high) = (0, self.stages.n_blocks());
+        let mut best = with(high)?;
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            match with(middle) {
+                Some(fitted) => (best, high) = (fitted, middle),
+                None => low = middle,
+            }
+        }
+        Some(best)
+    }
+
+    fn fit_stages(&self) -> Option<Fitted> {
+        match self.leaf.degrees.virtual_stages {
+            0 | 1 => self.fit_single(),
+            _ => self.fit_chunks(),
+        }
+    }
+
+    /// Whether there are stages within the memory of every rank.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        match (self.leaf.degrees.virtual_stages, self.leaf.split) {
+            _ if self.leaf.again == Again::Alike => self.fit().is_some(),
+            (0 | 1, Split::Balanced) => self.filled(f64::INFINITY).is_some(),
+            _ => self.fit().is_some(),
+        }
+    }
+
+    fn n_ranks(&self) -> u32 {
+        self.leaf.degrees.pipeline.max(1)
+    }
+
+    fn n_stages(&self) -> u32 {
+        self.n_ranks() * self.leaf.degrees.virtual_stages.max(1)
+    }
+
+    fn place(&self, stage: u32) -> Place {
+        Place { first: stage == 0, last: stage + 1 == self.n_stages() }
+    }
+
+    /// Bytes of a rank that holds one stage.
+    fn bytes(&self, rank: u32, figures: &StageFigures) -> f64 {
+        let kept = &self.kept[rank as usize];
+        let most = kept.iter().map(|moment| moment[0]).max().unwrap_or(0);
+        figures.persistent + f64::from(most) * figures.stash + self.temporary(figures)
+    }
+
+    /// What every stage computes again where all do alike.
+    fn alike(&self) -> Recompute {
+        match self.n_again {
+            0 => Recompute::None,
+            blocks => Recompute::Block { blocks },
+        }
+    }
+
+    fn temporary(&self, figures: &StageFigures) -> f64 {
+        let again = match self.leaf.order.recomputes_early() {
+            true => figures.again_all,
+            false => figures.again,
+        };
+        figures.logits + again
+    }
+
+    /// The cheapest policy that fits, with figures.
+    fn cheapest(&self, rank: u32, blocks: &Range<u32>) -> Option<(Recompute, StageFigures)> {
+        let place = self.place(rank);
+        let with = |recompute| self.stages.figures(blocks, recompute, place);
+        let fitting = |recompute| {
+            let figures = with(recompute);
+            (self.bytes(rank, &figures) <= self.room).then_some((recompute, figures))
+        };
+        let n = blocks.end - blocks.start;
+        match self.leaf.again {
+            Again::None => fitting(Recompute::None),
+            Again::Selective => fitting(Recompute::Selective),
+            Again::Full => fitting(Recompute::Full),
+            Again::Alike => fitting(self.alike()),
+            Again::Fitted => {
+                if let Some(none) = fitting(Recompute::None) {
+                    return Some(none);
+                }
+                if !self.leaf.order.is_whole() {
+                    return None;
+                }
+                let all = fitting(Recompute::Full)?;
+                // Fewest blocks; from one on, each further one needs less.
+                let (mut low, mut high) = (0, n);
+                while high - low > 1 {
+                    let middle = low.midpoint(high);
+                    match fitting(Recompute::Block { blocks: middle }) {
+                        Some(_) => high = middle,
+                        None => low = middle,
+                    }
+                }
+                let block = Recompute::Block { blocks: high };
+                let fewest = if high == n { Some(all) } else { fitting(block) };
+                let core = match self.stages.priced.pricing.stack.attention {
+                    AttentionKernel::Unfused => fitting(Recompute::Selective),
+                    AttentionKernel::Flash => None,
+                };
+                let faster = |a: &(Recompute, StageFigures), b: &(Recompute, StageFigures)| {
+                    a.1.recompute_s.total_cmp(&b.1.recompute_s)
+                };
+                fewest.into_iter().chain(core).min_by(faster)
+            }
+        }
+    }
+
+    /// Given stages with as little computed again as fits; `None` where nothing does.
+    pub(super) fn cut(&self, blocks: Vec<Range<u32>>) -> Option<Fitted> {
+        match (self.leaf.again, self.leaf.degrees.virtual_stages) {
+            // How much all stages compute again is decided for all together.
+            (Again::Alike, _) => None,
+            (_, 0 | 1) => self.cut_single(blocks),
+            _ => self.cut_chunks(blocks),
+        }
+    }
+
+    fn fit_single(&self) -> Option<Fitted> {
+        self.cut_single(match self.leaf.split {
+            Split::Equal => contiguous(&equal_blocks(self.stages.n_blocks(), self.n_ranks())),
+            Split::Balanced => self.balanced()?.0,
+        })
+    }
+
+    /// Seconds that no cuts of a configuration fall below whose ranks hold a stage each: what
+    /// sharing blocks out proves by the way. `None` where nothing is proved.
+    #[must_use]
+    pub fn least_s(&self) -> Option<f64> {
+        let d = &self.leaf.degrees;
+        // Of 1F1B the weight is of the whole step, which is a guide to cuts and no proof.
+        if d.virtual_stages > 1 || self.leaf.again == Again::Alike || self.is_flush() {
+            return None;
+        }
+        let (_, low) = self.balanced()?;
+        Some(super::bound::lowered(low * d.n_micro_batches as f64, d.virtual_stages, d))
+    }
+
+    fn cut_single(&self, blocks: Vec<Range<u32>>) -> Option<Fitted> {
+        let chosen = (0..self.n_ranks()).zip(&blocks);
+        let chosen: Option<Vec<_>> =
+            chosen.map(|(rank, blocks)| self.cheapest(rank, blocks)).collect();
+        let (recompute, figures) = chosen?.into_iter().unzip();
+        Some(Fitted { blocks, recompute, figures })
+    }
+
+    /// Contiguous stages of which the one with the greatest [`Self::weight`] has as little as can
+    /// be: the least weight for which taking as many blocks as possible, stage by stage, takes them
+    /// all; and a weight below which there are none. A weight grows with a stage's blocks and sinks
+    /// with those before it, so nothing else need be tried.
+    fn balanced(&self) -> Option<(Vec<Range<u32>>, f64)> {
+        let (mut best, mut high) = self.filled(f64::INFINITY)?;
+        let all_s = self.all_s();
+        let m = self.leaf.degrees.n_micro_batches as f64;
+        let share_s = all_s / f64::from(self.n_ranks());
+        let mut low = if self.is_flush() { share_s * m } else { share_s } * (1.0 - 1e-9);
+        for _ in 0..HALVINGS {
+            if high - low <= 1e-6 * high {
+                break;
+            }
+            let middle = low.midpoint(high);
+            match self.filled(middle) {
+                Some((blocks, most)) => {
+                    high = most.min(middle);
+                    best = blocks;
+                }
+                None => low = middle,
+            }
+        }
+        Some((best, low))
+    }
+
+    /// Whether the order is 1F1B, of which the whole step is known and not only its slowest stage.
+    fn is_flush(&self) -> bool {
+        matches!(self.leaf.order, Order::OneFOneB | Order::EarlyRecompute)
+    }
+
+    /// Forward and backward passes of the whole model on one micro-batch, in seconds.
+    fn all_s(&self) -> f64 {
+        let all = self.stages.sum(&(0..self.stages.n_blocks()));
+        all.forward_s + all.backward_s + self.stages.priced.passes.head_s
+    }
+
+    /// What a stage that ends at a block makes of the step: under 1F1B seconds that no step with it
+    /// falls below ([`crate::partition::chain::critical_path`] says why), else its own seconds.
+    fn weight(&self, rank: u32, before_s: f64, end: u32, own: &StageFigures) -> f64 {
+        if !self.is_flush() {
+            return own.seconds();
+        }
+        let n_ranks = self.n_ranks();
+        let m = self.leaf.degrees.n_micro_batches as f64;
+        let left = (m - f64::from(n_ranks - rank)).max(0.0);
+        let (forward, backward) = (own.forward_s, own.backward_s + own.recompute_s);
+        let all = self.all_s();
+        let ended = self.stages.sum(&(0..end));
+        let behind = if rank + 1 == n_ranks {
+            0.0
+        } else {
+            (all - ended.forward_s - ended.backward_s).max(0.0)
+        };
+        let both = forward + backward;
+        let third = if left > 0.0 { all + left * both + behind } else { 0.0 };
+        (before_s + m * both)
+            .max(all + (m - 1.0) * backward + left * forward)
+            .max(third)
+            .max(before_s + m * forward + (left + 1.0) * backward + behind)
+    }
+
+    /// Stages of at most such a weight, each as long as it can be, and the greatest weight.
+    fn filled(&self, most: f64) -> Option<(Vec<Range<u32>>, f64)> {
+        let n_blocks = self.stages.n_blocks();
+        let n_ranks = self.n_ranks();
+        let (mut start, mut before_s, mut greatest) = (0, 0.0, 0.0f64);
+        let mut stages = Vec::with_capacity(n_ranks as usize);
+        for rank in 0..n_ranks {
+            // Every later stage needs a block.
+            let last = n_blocks.checked_sub(n_ranks - 1 - rank)?;
+            let weighed = |end: u32| {
+                let (_, own) = self.cheapest(rank, &(start..end))?;
+                Some((self.weight(rank, before_s, end, &own), own.seconds()))
+            };
+            let takes = |end: u32| weighed(end).is_some_and(|(weight, _)| weight <= most);
+            if start >= last || !takes(start + 1) {
+                return None;
+            }
+            let (mut low, mut high) = (start + 1, last + 1);
+            while high - low > 1 {
+                let middle = low.midpoint(high);
+                if takes(middle) { low = middle } else { high = middle }
+            }
+            let (weight, own_s) = weighed(low)?;
+            greatest = greatest.max(weight);
+            before_s += own_s;
+            stages.push(start..low);
+            start = low;
+        }
+        (start == n_blocks).then_some((stages, greatest))
+    }
+}
+
+/// Stages of so many blocks, one after the other.
+pub(super) fn contiguous(sizes: &[u32]) -> Vec<Range<u32>> {
+    let mut start = 0;
+    let of = |n: &u32| {
+        let range = start..start + n;
+        start += n;
+        range
+    };
+    sizes.iter().map(of).collect()
+}

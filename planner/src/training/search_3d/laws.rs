@@ -1,0 +1,308 @@
+//! The pruned search finds what judging everything finds, and its bounds hold.
+
+use std::collections::BTreeMap;
+
+use cost_model::kernels::stack::{compiled, megatron_core, megatron_deepspeed_2021};
+use cost_model::runs::forms::constants::Constants;
+use cost_model::runs::forms::run::Gradients;
+use cost_model::runs::forms::system::System;
+use ir::card::{
+    Attention, BlockGroup, ExpertCard, FeedForward, Head, ModelCard, SequenceParallel, StateFormat,
+    TransformerCard,
+};
+use ir::measured::GpuFacts;
+use ir::units::Bytes;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use super::space::{Again, Pins, Split, leaves};
+use super::*;
+use crate::training::order::{Order, kept};
+
+pub(super) fn system(per_host: u64) -> System {
+    let facts = GpuFacts {
+        memory_bandwidth: 2.0e12,
+        peak: 312e12,
+        n_multiprocessors: 108,
+        last_level_cache: None,
+        clock: None,
+    };
+    let mut system = System::a100_hosts("test", &facts, BTreeMap::new(), 25e9).unwrap();
+    system.per_host = per_host;
+    system
+}
+
+fn pick<T: Copy>(random: &mut SmallRng, of: &[T]) -> T {
+    of[random.random_range(0..of.len())]
+}
+
+/// A small model of one or two kinds of blocks.
+fn model(random: &mut SmallRng) -> ModelCard {
+    let form = pick(random, &[FeedForward::Plain, FeedForward::Gated]);
+    let hidden = pick(random, &[256, 512, 1024]);
+    let card = TransformerCard {
+        name: "random".to_owned(),
+        n_layers: 0,
+        hidden,
+        n_heads: 4,
+        n_kv_heads: pick(random, &[1, 2, 4]),
+        feed_forward: 4 * hidden,
+        form,
+        sequence: pick(random, &[128, 512]),
+        vocabulary: pick(random, &[1000, 32_000]),
+        experts: None,
+        attention: Attention::Even,
+        head: pick(random, &[Head::Tied, Head::Separate]),
+    };
+    let first = random.random_range(1..=5);
+    let mut groups = vec![BlockGroup::of_card(card.clone(), first)];
+    if random.random_bool(0.3) {
+        let experts = ExpertCard { n_experts: 4, per_token: 2, feed_forward: hidden, n_shared: 1 };
+        let card = TransformerCard { experts: Some(experts), ..card };
+        let n_blocks = random.random_range(1..=2);
+        let extra_weights = hidden * hidden;
+        groups.push(BlockGroup { extra_weights, ..BlockGroup::of_card(card, n_blocks) });
+    }
+    ModelCard {
+        name: "random".to_owned(),
+        groups,
+        n_predictions: 1,
+        other_parameters: [0; 2],
+        dtype: None,
+    }
+}
+
+/// A space that is small enough to judge all of it.
+fn space(random: &mut SmallRng) -> Space {
+    let orders: Vec<Order> =
+        (0..random.random_range(1..=3)).map(|_| pick(random, &Order::ALL)).collect();
+    let mut pins = Pins { orders, ..Pins::default() };
+    if random.random_bool(0.3) {
+        pins.again = pick(random, &[Again::None, Again::Selective, Again::Full, Again::Alike]);
+    }
+    if random.random_bool(0.3) {
+        pins.split = Some(pick(random, &[Split::Balanced, Split::Equal]));
+    }
+    if random.random_bool(0.5) {
+        pins.micro_batch = Some(1);
+    }
+    if random.random_bool(0.4) {
+        pins.context = Some(1);
+    }
+    Space {
+        devices: vec![pick(random, &[1, 2, 2, 3, 4, 4])],
+        global_batch: pick(random, &[2, 3, 4, 6]),
+        pins,
+    }
+}
+
+#[test]
+fn the_pruned_search_finds_what_judging_everything_finds() {
+    let mut n_with_plans = 0;
+    let mut n_spared = 0;
+    for seed in 0..13_500 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let model = model(&mut random);
+        let system = system(pick(&mut random, &[1, 2, 4]));
+        let stack = pick(&mut random, &[0, 1, 2]);
+        let stack = [megatron_core(), megatron_deepspeed_2021(), compiled()][stack].clone();
+        let constants = Constants::nominal(&stack);
+        let space = space(&mut random);
+        let mut pricing = Pricing::unlimited(&model, &system, &stack, &constants);
+        let one = Options { n_plans: 1, n_threads: 1, ..Options::default() };
+        if random.random_bool(0.6) {
+            // Between what nothing fits into and what everything does.
+            let Some(least) = least::least(&pricing, &space, &Options::default()) else { continue };
+            let factor = random.random_range(0.9..2.0);
+            pricing.limit = Some(Bytes((least.bytes() as f64 * factor) as u64));
+        }
+        let n_plans = random.random_range(1..=2);
+        let options = Options { n_plans, ..one };
+        let pruned = solve(&pricing, &space, &options);
+        let all = solve(&pricing, &space, &Options { pruning: Pruning::Off, ..options });
+        let told = |found: &Found| -> Vec<_> {
+            found.plans.iter().map(|plan| (plan.step, plan.leaf.clone())).collect()
+        };
+        assert_eq!(told(&pruned), told(&all), "seed {seed}");
+        n_with_plans += usize::from(!pruned.plans.is_empty());
+        n_spared += usize::from(pruned.counts.n_judged < all.counts.n_judged);
+    }
+    assert!(n_with_plans > 8_000 && n_spared > 5_000, "{n_with_plans} {n_spared}");
+}
+
+#[test]
+fn bounds_are_below_every_plan() {
+    for seed in 0..1_500 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let model = model(&mut random);
+        let system = system(2);
+        let stack = [megatron_core(), compiled()][seed as usize % 2].clone();
+        let constants = Constants::nominal(&stack);
+        let space = space(&mut random);
+        let pricing = Pricing {
+            gradients: Gradients::Full,
+            format: StateFormat::HalfGradients,
+            ..Pricing::unlimited(&model, &system, &stack, &constants)
+        };
+        for own in bounded(&pricing, &space, &Options::default()) {
+            let (all, _) = leaves(&own.shape, &space, model.n_blocks());
+            for leaf in all {
+                let passes = Arc::clone(&own.passes);
+                let priced = leaf.priced(pricing, passes);
+                let stages = cost_model::runs::forms::model::stages::Stages::new(&priced);
+                let d = &leaf.degrees;
+                let m = d.n_micro_batches as u32;
+                let kept = kept(leaf.order, d.pipeline, d.virtual_stages, m).unwrap();
+                let fitter = fit::Fitter::new(&stages, &leaf, &kept, f64::INFINITY);
+                let fitted = fitter.fit().unwrap();
+                assert_eq!(fitted.blocks.last().unwrap().end, model.n_blocks());
+                let bounds = [
+                    own.bound_s,
+                    bound::of_leaf(&priced, &own.totals, &leaf),
+                    relaxed::of_leaf(&priced, &leaf, &kept, f64::INFINITY),
+                    bound::of_stages(&priced, &leaf, &fitted.figures),
+                ];
+                let judged = judge::judged(&priced, &leaf, fitted).unwrap();
+                let step = judged.step.seconds();
+                assert!(
+                    bounds.iter().all(|bound| *bound <= step),
+                    "{seed} {bounds:?} {step} {leaf:?}"
+                );
+                let parts: f64 = judged.parts.named().iter().map(|(_, part)| part).sum();
+                assert!((parts / step - 1.0).abs() < 1e-3, "{parts} {step}");
+            }
+        }
+    }
+}
+
+/// All ways to share `n` blocks out to `stages`, at least one each.
+fn all_cuts(n: u32, stages: u32) -> Vec<Vec<u32>> {
+    if stages == 1 {
+        return vec![vec![n]];
+    }
+    let rest = |first: u32| {
+        all_cuts(n - first, stages - 1).into_iter().map(move |rest| [vec![first], rest].concat())
+    };
+    (1..=n - (stages - 1)).flat_map(rest).collect()
+}
+
+/// The bound holds whatever the cuts, and polished cuts are no worse than ruled ones.
+#[test]
+fn the_bound_is_below_every_cut() {
+    let (mut n_plans, mut n_best, mut widest, mut gaps) = (0, 0, 0.0_f64, 0.0);
+    for seed in 0..850 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let model = model(&mut random);
+        let system = system(pick(&mut random, &[1, 2, 4]));
+        let stack = [megatron_core(), compiled()][seed as usize % 2].clone();
+        let constants = Constants::nominal(&stack);
+        let space = space(&mut random);
+        let mut pricing = Pricing::unlimited(&model, &system, &stack, &constants);
+        if random.random_bool(0.5) {
+            let Some(least) = least::least(&pricing, &space, &Options::default()) else { continue };
+            let factor = random.random_range(0.9..2.0);
+            pricing.limit = Some(Bytes((least.bytes() as f64 * factor) as u64));
+        }
+        let limit = pricing.limit.map_or(f64::INFINITY, |limit| limit.as_f64());
+        let mut least = u64::MAX;
+        for own in bounded(&pricing, &space, &Options::default()) {
+            for leaf in leaves(&own.shape, &space, model.n_blocks()).0 {
+                let passes = Arc::clone(&own.passes);
+                let priced = leaf.priced(pricing, passes);
+                let stages = cost_model::runs::forms::model::stages::Stages::new(&priced);
+                let d = &leaf.degrees;
+                let m = d.n_micro_batches as u32;
+                let kept = kept(leaf.order, d.pipeline, d.virtual_stages, m).unwrap();
+                let fitter = fit::Fitter::new(&stages, &leaf, &kept, limit);
+                for sizes in all_cuts(model.n_blocks(), d.pipeline * d.virtual_stages) {
+                    let fitted = fitter.cut(fit::contiguous(&sizes));
+                    let judged = fitted.and_then(|own| judge::judged(&priced, &leaf, own).ok());
+                    least = judged.map_or(least, |plan| least.min(plan.step.0));
+                }
+            }
+        }
+        let with = |cuts| {
+            let options = Options { n_plans: 1, n_threads: 1, cuts, ..Options::default() };
+            solve(&pricing, &space, &options)
+        };
+        let (ruled, polished) = (with(Cuts::Ruled), with(Cuts::Polished));
+        let step = |found: &Found| found.plans.first().map(|plan| plan.step.0);
+        let holds = least == u64::MAX || polished.bound_s * 1e9 <= least as f64 + 0.5;
+        assert!(holds, "{seed}: {} {least}", polished.bound_s);
+        let Some(own) = step(&polished).filter(|_| space.pins.split != Some(Split::Equal)) else {
+            continue;
+        };
+        assert!(Some(own) <= step(&ruled), "{seed}");
+        n_plans += 1;
+        gaps += own as f64 * 1e-9 / polished.bound_s - 1.0;
+        n_best += usize::from(own <= least);
+        widest = widest.max(own as f64 / least as f64 - 1.0);
+    }
+    let (worst, mean) = (100.0 * widest, 100.0 * gaps / n_plans as f64);
+    let told =
+        format!("{n_best} of {n_plans}, the worst {worst:.2} %, {mean:.2} % above the bound");
+    assert!(n_plans > 400 && 10 * n_best >= 9 * n_plans, "{told}");
+}
+
+#[test]
+fn what_is_left_out_is_never_better() {
+    for seed in 0..300 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let model = model(&mut random);
+        let system = system(4);
+        let stack = megatron_core();
+        let constants = Constants::nominal(&stack);
+        let free = Space { devices: vec![4], global_batch: 4, pins: Pins::default() };
+        let pricing = Pricing::unlimited(&model, &system, &stack, &constants);
+        let cuts = Cuts::Ruled;
+        let one = Options { n_plans: 1, n_threads: 1, cuts, ..Options::default() };
+        let best = |space: &Space| solve(&pricing, space, &one).plans[0].step;
+        let of_all = best(&free);
+        let mut pinned = free.clone();
+        pinned.pins.zero = Some(ir::card::ZeroStage::None);
+        assert!(of_all <= best(&pinned), "{seed}");
+        let mut pinned = free.clone();
+        pinned.pins.sequence = Some(SequenceParallel::Off);
+        assert!(of_all <= best(&pinned), "{seed}");
+    }
+}
+
+#[test]
+fn thirty_blocks_on_four_ranks_stay_thirty() {
+    let mut random = SmallRng::seed_from_u64(1);
+    let mut model = model(&mut random);
+    model.groups.truncate(1);
+    model.groups[0].n_blocks = 30;
+    let system = system(4);
+    let stack = megatron_core();
+    let constants = Constants::nominal(&stack);
+    let pricing = Pricing::unlimited(&model, &system, &stack, &constants);
+    let pins = Pins { pipeline: Some(4), orders: vec![Order::OneFOneB], ..Pins::default() };
+    let space = Space { devices: vec![4], global_batch: 16, pins };
+    for n_threads in [1, 3] {
+        let found = solve(&pricing, &space, &Options { n_threads, ..Options::default() });
+        let blocks = &found.plans[0].fitted.blocks;
+        assert_eq!(blocks.len(), 4);
+        assert_eq!(blocks.iter().map(|own| own.end - own.start).sum::<u32>(), 30);
+        let plan = found.plans[0].plan().unwrap();
+        assert_eq!(plan.partition.stages.len(), 4);
+    }
+}
+
+#[test]
+fn the_thread_count_changes_nothing() {
+    for seed in 0..40 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let model = model(&mut random);
+        let system = system(2);
+        let stack = compiled();
+        let constants = Constants::nominal(&stack);
+        let pricing = Pricing::unlimited(&model, &system, &stack, &constants);
+        let space = Space { devices: vec![2, 4], global_batch: 8, pins: Pins::default() };
+        let with = |n_threads| {
+            let found = solve(&pricing, &space, &Options { n_threads, ..Options::default() });
+            (found.plans, found.counts)
+        };
+        assert_eq!(with(1), with(4), "seed {seed}");
+    }
+}

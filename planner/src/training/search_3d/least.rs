@@ -1,0 +1,133 @@
+//! The least memory with which a plan of a space fits, and what binds: the answer where none does.
+
+use std::collections::BTreeMap;
+
+use cost_model::runs::forms::model::Pricing;
+use cost_model::runs::forms::model::judged::lowered;
+use cost_model::runs::forms::model::priced::Priced;
+use cost_model::runs::forms::model::stages::Stages;
+use cost_model::runs::judge::judge;
+use cost_model::runs::judge::memory::Holding;
+use cost_model::runs::judge::way::Contention;
+use ir::plan::Mesh;
+
+use super::fit::{Fitted, Fitter};
+use super::judge::grid;
+use super::space::{Leaf, Space, leaves};
+use super::{Options, bound, bounded};
+use crate::training::order::kept;
+
+/// Halvings of the interval in which the least limit is looked for.
+const HALVINGS: u32 = 24;
+
+/// One rank of the plan that needs least.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RankNeed {
+    /// The most bytes that lie there.
+    pub need: u64,
+    /// What lies there then, largest first.
+    pub alive: Vec<Holding>,
+}
+
+/// The plan of a space that needs least memory on its fullest device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Least {
+    /// The configuration.
+    pub leaf: Leaf,
+    /// Its stages.
+    pub fitted: Fitted,
+    /// By rank.
+    pub ranks: Vec<RankNeed>,
+}
+
+impl Least {
+    /// Bytes of the fullest device.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.ranks.iter().map(|rank| rank.need).max().unwrap_or(0)
+    }
+}
+
+/// Finds it, whatever the limit is. `None` for a space without configurations, and where the search
+/// has to stop before.
+#[must_use]
+pub fn least(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Option<Least> {
+    let unlimited = Pricing { limit: None, ..*pricing };
+    let mut best: Option<(f64, Leaf)> = None;
+    // A smaller micro-batch never needs more, and the mesh needs nothing.
+    let mut smallest: BTreeMap<[u32; 5], u64> = BTreeMap::new();
+    let shapes = bounded(&unlimited, space, options);
+    for own in &shapes {
+        let least = smallest.entry(super::family(&own.shape)).or_insert(u64::MAX);
+        *least = own.shape.degrees.micro_batch.min(*least);
+    }
+    for own in &shapes {
+        let is_least = smallest.get(&super::family(&own.shape))
+            == Some(&own.shape.degrees.micro_batch)
+            && (own.shape.degrees.mesh == Mesh::DataInside || space.pins.mesh.is_some());
+        if options.stop().is_some() {
+            return None;
+        }
+        if !is_least {
+            continue;
+        }
+        let (all, _) = leaves(&own.shape, space, pricing.model.n_blocks());
+        let most_shared = all.iter().map(|leaf| leaf.degrees.zero).max();
+        let plain = all.iter().map(|leaf| leaf.order).min();
+        let wanted =
+            |leaf: &&Leaf| Some(leaf.degrees.zero) == most_shared && Some(leaf.order) == plain;
+        for leaf in all.iter().filter(wanted) {
+            let passes = std::sync::Arc::clone(&own.passes);
+            let priced = leaf.priced(unlimited, passes);
+            let below = best.as_ref().map_or(f64::MAX, |(bytes, _)| bytes * (1.0 - 1e-6));
+            if bound::is_too_large(&priced, &own.totals, below) {
+                continue;
+            }
+            if let Some(bytes) = least_limit(&priced, leaf, below) {
+                best = Some((bytes, leaf.clone()));
+            }
+        }
+    }
+    let (bytes, leaf) = best?;
+    told(&unlimited, leaf, bytes)
+}
+
+/// The least limit below `below` that a configuration fits into.
+fn least_limit(priced: &Priced<'_>, leaf: &Leaf, below: f64) -> Option<f64> {
+    let stages = Stages::new(priced);
+    let d = &leaf.degrees;
+    let m = u32::try_from(d.n_micro_batches).ok()?;
+    let kept = kept(leaf.order, d.pipeline, d.virtual_stages, m).ok()?;
+    let fits = |limit: f64| Fitter::new(&stages, leaf, &kept, limit).fits();
+    let unlimited = 1e18;
+    let mut high = below.min(unlimited);
+    if !fits(high) {
+        return None;
+    }
+    let mut low = priced.rank_bytes;
+    for _ in 0..HALVINGS {
+        // Geometric, as nothing is known of its size.
+        let middle = (low.max(1.0) * high).sqrt();
+        if fits(middle) { high = middle } else { low = middle }
+    }
+    Some(high)
+}
+
+fn told(pricing: &Pricing<'_>, leaf: Leaf, bytes: f64) -> Option<Least> {
+    let passes = cost_model::runs::forms::model::priced::Passes::of(pricing, &leaf.degrees);
+    let priced = leaf.priced(*pricing, std::sync::Arc::new(passes));
+    let stages = Stages::new(&priced);
+    let d = &leaf.degrees;
+    let m = u32::try_from(d.n_micro_batches).ok()?;
+    let kept = kept(leaf.order, d.pipeline, d.virtual_stages, m).ok()?;
+    let fitted = Fitter::new(&stages, &leaf, &kept, bytes).fit()?;
+    let ranks: Vec<u32> = (0..fitted.figures.len())
+        .map(|stage| leaf.order.rank_of(d.pipeline.max(1), stage as u32))
+        .collect();
+    let grid = grid(&leaf, &fitted).ok()?;
+    let costs = lowered(&priced, &fitted.figures, &ranks, &grid);
+    let report = judge(&costs, &grid, Contention::Static).ok()?.report;
+    let ranks = report.ranks.into_iter();
+    let ranks = ranks.map(|rank| RankNeed { need: rank.peak.bytes, alive: rank.alive }).collect();
+    Some(Least { leaf, fitted, ranks })
+}

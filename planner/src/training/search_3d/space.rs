@@ -1,0 +1,392 @@
+//! The space of a search: which configurations there are, and what the user has fixed.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use cost_model::runs::forms::model::priced::{Passes, Priced};
+use cost_model::runs::forms::model::{Offload, Pricing};
+use ir::card::{SequenceParallel, ZeroStage};
+use ir::plan::{Mesh, Parallelism};
+
+use crate::training::order::{Chunks, Order};
+
+/// Most chunks of a rank that are tried whatever the blocks; more are tried where chunks come out
+/// equal, or where they are pinned.
+pub const MOST_CHUNKS: u32 = 8;
+/// Most cells of a grid that is planned; larger configurations are left out and counted.
+pub const MOST_CELLS: u64 = 1 << 21;
+/// The same for schedules that don't repeat themselves, so that all of it must be replayed.
+const MOST_UNLIKE_CELLS: u64 = 1 << 18;
+
+/// How blocks are shared out to stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Split {
+    /// So that the slowest rank is as fast as it can be within its memory, the ends counted where
+    /// they live.
+    Balanced,
+    /// As evenly as possible.
+    Equal,
+}
+
+/// What may be computed again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Again {
+    /// Per stage as little as its memory allows.
+    #[default]
+    Fitted,
+    /// Nothing.
+    None,
+    /// Every attention core.
+    Selective,
+    /// Every block.
+    Full,
+    /// On every stage the first so many blocks: the least number with which all stages fit.
+    Alike,
+}
+
+/// What the launcher of a plan has words for.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    /// The launcher's name, which tells it from others.
+    pub target: &'static str,
+    /// Whether it can run a schedule under such degrees.
+    pub accepts: fn(&Parallelism, &str) -> bool,
+    /// The same with optimizer states on hosts; `None` = it can't leave them there.
+    pub offloaded: Option<fn(&Parallelism, &str) -> bool>,
+    /// What its stages may compute again, all alike; `None` = each stage what it likes.
+    pub alike: Option<&'static [Again]>,
+}
+
+impl Words {
+    /// What it has words for where hosts keep something; `None` = nothing.
+    #[must_use]
+    pub fn keeping(self, offload: Offload) -> Option<Self> {
+        match offload {
+            Offload::Nothing => Some(self),
+            Offload::Optimizer => Some(Self { accepts: self.offloaded?, ..self }),
+        }
+    }
+}
+
+impl PartialEq for Words {
+    fn eq(&self, other: &Self) -> bool {
+        self.target == other.target
+    }
+}
+
+impl Eq for Words {}
+
+/// What the user has fixed; `None` = free.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pins {
+    /// Data-parallel replicas.
+    pub data: Option<u32>,
+    /// Tensor-parallel shards.
+    pub tensor: Option<u32>,
+    /// Pipeline ranks.
+    pub pipeline: Option<u32>,
+    /// Context-parallel shards.
+    pub context: Option<u32>,
+    /// Expert-parallel shards.
+    pub expert: Option<u32>,
+    /// Samples of a micro-batch.
+    pub micro_batch: Option<u64>,
+    /// Chunks of a rank.
+    pub virtual_stages: Option<u32>,
+    /// Schedules; empty = all.
+    pub orders: Vec<Order>,
+    /// What may be computed again.
+    pub again: Again,
+    /// What replicas share out.
+    pub zero: Option<ZeroStage>,
+    /// Whether tensor ranks split the sequence.
+    pub sequence: Option<SequenceParallel>,
+    /// How blocks are shared out.
+    pub split: Option<Split>,
+    /// Which axis lies on which tier.
+    pub mesh: Option<Mesh>,
+    /// What the launcher has words for.
+    pub words: Option<Words>,
+}
+
+impl Pins {
+    /// Whether the launcher can run a schedule under such degrees.
+    fn accepts(&self, degrees: &Parallelism, order: Order) -> bool {
+        self.words.is_none_or(|words| (words.accepts)(degrees, order.name()))
+    }
+
+    /// What stages may compute again, each a configuration of its own.
+    fn policies(&self) -> Vec<Again> {
+        match (self.again, self.words.and_then(|words| words.alike)) {
+            (Again::Fitted, Some(alike)) => alike.to_vec(),
+            // All blocks of every stage are a choice of its own, as stages may be unlike.
+            (Again::Alike, _) => vec![Again::Alike, Again::Full],
+            (again, _) => vec![again],
+        }
+    }
+}
+
+/// What is searched.
+#[derive(Clone, Debug)]
+pub struct Space {
+    /// Counts of devices, all of which a plan must use.
+    pub devices: Vec<u32>,
+    /// Samples of one step over all replicas.
+    pub global_batch: u64,
+    /// What is fixed.
+    pub pins: Pins,
+}
+
+/// Counts of devices in a range that fill hosts evenly: divisors of a host, then whole hosts.
+#[must_use]
+pub fn device_counts(range: &RangeInclusive<u32>, per_host: u32) -> Vec<u32> {
+    let per_host = per_host.max(1);
+    let fills = |n: &u32| n.is_multiple_of(per_host) || per_host.is_multiple_of(*n);
+    let counts: Vec<u32> = range.clone().filter(|n| *n > 0).filter(fills).collect();
+    if counts.is_empty() { vec![(*range.end()).max(1)] } else { counts }
+}
+
+/// Degrees and micro-batch: what leaves of a search have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Degrees; ZeRO and virtual stages are open.
+    pub degrees: Parallelism,
+    /// Devices.
+    pub n_devices: u32,
+}
+
+/// One configuration. Blocks and recompute of each stage follow from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// Degrees and batch sizes.
+    pub degrees: Parallelism,
+    /// The schedule.
+    pub order: Order,
+    /// How blocks are shared out.
+    pub split: Split,
+    /// What may be computed again.
+    pub again: Again,
+}
+
+/// Orders configurations of equal cost: fewer devices and plainer settings first.
+pub type Key = ([u64; 9], Mesh, ZeroStage, Order, Split, Again);
+
+impl Leaf {
+    /// The model under its degrees; `passes` must be those of the same degrees.
+    #[must_use]
+    pub fn priced<'a>(&self, pricing: Pricing<'a>, passes: Arc<Passes>) -> Priced<'a> {
+        Priced::new(pricing, self.degrees.clone(), passes).with_ends(self.order.ends_meet())
+    }
+
+    /// What tells it from others, in the order in which equal ones are preferred.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        let d = &self.degrees;
+        let n_devices = [d.data, d.tensor, d.pipeline, d.context].map(u64::from);
+        let counts = [
+            n_devices.iter().product(),
+            u64::from(d.pipeline),
+            u64::from(d.tensor),
+            u64::from(d.context),
+            u64::from(d.expert),
+            u64::from(d.data),
+            u64::from(d.virtual_stages),
+            d.micro_batch,
+            d.sequence as u64,
+        ];
+        (counts, d.mesh, d.zero, self.order, self.split, self.again)
+    }
+}
+
+pub(crate) fn divisors(n: u64) -> Vec<u64> {
+    let mut low: Vec<u64> =
+        (1..).take_while(|k| k * k <= n).filter(|k| n.is_multiple_of(*k)).collect();
+    let high: Vec<u64> = low.iter().rev().filter(|k| *k * *k != n).map(|k| n / k).collect();
+    low.extend(high);
+    low
+}
+
+/// Divisors of `n` that fit 32 bits and are what was pinned, if something was.
+pub(crate) fn degrees_of(n: u32, pinned: Option<u32>) -> Vec<u32> {
+    let all = divisors(u64::from(n)).into_iter().filter_map(|k| u32::try_from(k).ok());
+    all.filter(|k| pinned.is_none_or(|pin| pin == *k)).collect()
+}
+
+/// All shapes of a space, in a fixed order.
+#[must_use]
+pub fn shapes(pricing: &Pricing<'_>, space: &Space) -> Vec<Shape> {
+    let mut shapes = Vec::new();
+    let Some(group) = pricing.model.groups.first() else { return shapes };
+    let n_blocks = pricing.model.n_blocks();
+    let pins = &space.pins;
+    for n in &space.devices {
+        for tensor in degrees_of(*n, pins.tensor) {
+            let splits_heads = pricing.model.groups.iter().all(|group| {
+                let kv = group.card.n_kv_heads.max(1);
+                let t = u64::from(tensor);
+                group.card.n_heads.is_multiple_of(t)
+                    && (kv.is_multiple_of(t) || t.is_multiple_of(kv))
+            });
+            if !splits_heads {
+                continue;
+            }
+            for context in degrees_of(n / tensor, pins.context) {
+                // Causal rings give each rank two parts of the sequence, for balance.
+                let parts = if context == 1 { 1 } else { 2 * u64::from(context) };
+                if !group.card.sequence.is_multiple_of(parts) {
+                    continue;
+                }
+                for pipeline in degrees_of(n / tensor / context, pins.pipeline) {
+                    let data = n / tensor / context / pipeline;
+                    if pipeline > n_blocks || pins.data.is_some_and(|pin| pin != data) {
+                        continue;
+                    }
+                    let degrees =
+                        Parallelism { data, tensor, pipeline, context, ..Parallelism::default() };
+                    of_degrees(pricing, space, *n, &degrees, &mut shapes);
+                }
+            }
+        }
+    }
+    shapes
+}
+
+/// Expert degrees, micro-batches and meshes of given degrees.
+fn of_degrees(
+    pricing: &Pricing<'_>,
+    space: &Space,
+    n_devices: u32,
+    degrees: &Parallelism,
+    shapes: &mut Vec<Shape>,
+) {
+    let pins = &space.pins;
+    if !space.global_batch.is_multiple_of(u64::from(degrees.data)) {
+        return;
+    }
+    let of_replica = space.global_batch / u64::from(degrees.data);
+    let has_experts = pricing.model.groups.iter().any(|group| group.card.experts.is_some());
+    let divides = |expert: &u32| {
+        pricing
+            .model
+            .groups
+            .iter()
+            .filter_map(|group| group.card.experts)
+            .all(|card| card.n_experts.is_multiple_of(u64::from(*expert)))
+    };
+    let experts: Vec<u32> = if has_experts {
+        let replicas = degrees.data * degrees.context;
+        degrees_of(replicas, pins.expert).into_iter().filter(divides).collect()
+    } else {
+        pins.expert.is_none_or(|pin| pin == 1).then_some(1).into_iter().collect()
+    };
+    // Splitting the sequence is never slower and never larger, see the laws; one rank splits none.
+    let sequence = match (degrees.tensor, pins.sequence) {
+        (0 | 1, None | Some(SequenceParallel::Off)) => SequenceParallel::Off,
+        (0 | 1, Some(_)) => return,
+        (_, pinned) => pinned.unwrap_or(SequenceParallel::On),
+    };
+    let has_both = degrees.pipeline > 1 && degrees.data > 1;
+    let meshes: &[Mesh] =
+        if has_both { &[Mesh::DataInside, Mesh::PipelineInside] } else { &[Mesh::DataInside] };
+    let meshes = meshes.iter().filter(|mesh| pins.mesh.is_none_or(|pinned| pinned == **mesh));
+    let micro_batches = divisors(of_replica);
+    let micro_batches =
+        micro_batches.into_iter().filter(|b| pins.micro_batch.is_none_or(|pin| pin == *b));
+    for micro_batch in micro_batches {
+        for expert in &experts {
+            for mesh in meshes.clone() {
+                let degrees = Parallelism {
+                    expert: *expert,
+                    micro_batch,
+                    n_micro_batches: of_replica / micro_batch,
+                    sequence,
+                    mesh: *mesh,
+                    zero: ZeroStage::None,
+                    ..degrees.clone()
+                };
+                shapes.push(Shape { degrees, n_devices });
+            }
+        }
+    }
+}
+
+/// What replicas may share out. Sharing out optimizer states alone costs nothing, so not doing it
+/// is never better.
+#[must_use]
+pub fn zeros(shape: &Shape, pins: &Pins) -> Vec<ZeroStage> {
+    let degrees = &shape.degrees;
+    let alone =
+        degrees.data * degrees.context == 1 && degrees.sequence != SequenceParallel::Ulysses;
+    match pins.zero {
+        // One replica shares nothing out.
+        Some(pinned) if alone && pinned != ZeroStage::None => Vec::new(),
+        Some(pinned) => vec![pinned],
+        None if alone => vec![ZeroStage::None],
+        // Unless the launcher can't do it.
+        None if pins.words.is_some() => {
+            vec![ZeroStage::None, ZeroStage::Optimizer, ZeroStage::Gradients, ZeroStage::Parameters]
+        }
+        None => vec![ZeroStage::Optimizer, ZeroStage::Gradients, ZeroStage::Parameters],
+    }
+}
+
+/// All configurations of a shape, in a fixed order; also how many were too large to judge.
+#[must_use]
+pub fn leaves(shape: &Shape, space: &Space, n_blocks: u32) -> (Vec<Leaf>, u64) {
+    let pins = &space.pins;
+    let p = shape.degrees.pipeline;
+    let m = shape.degrees.n_micro_batches;
+    let mut leaves = Vec::new();
+    let mut n_too_large = 0;
+    // One rank has nothing to schedule: what is pinned needs a pipeline.
+    let free: &[Order] = if p == 1 { &[Order::OneFOneB] } else { &Order::ALL };
+    let is_pinned = |order: &&Order| pins.orders.is_empty() || pins.orders.contains(order);
+    for order in free.iter().filter(is_pinned) {
+        let is_tried = |chunk: &u32| {
+            *chunk <= MOST_CHUNKS
+                || pins.virtual_stages.is_some()
+                || n_blocks.is_multiple_of(p.saturating_mul(*chunk))
+        };
+        let chunks = match order.chunks() {
+            Chunks::Exactly(n) => n..=n,
+            Chunks::Several => 2..=n_blocks / p.max(1),
+        };
+        for chunk in chunks.filter(is_tried) {
+            let fits = order.takes(p, m)
+                && p.saturating_mul(chunk) <= n_blocks
+                && pins.virtual_stages.is_none_or(|pin| pin == chunk);
+            if !fits {
+                continue;
+            }
+            let passes = if order.is_whole() { 2 } else { 3 };
+            let most = match order.steady(p, chunk) {
+                Some(_) => MOST_CELLS,
+                None => MOST_UNLIKE_CELLS,
+            };
+            if m.saturating_mul(u64::from(p) * u64::from(chunk) * passes) > most {
+                n_too_large += 1;
+                continue;
+            }
+            for zero in zeros(shape, pins) {
+                let splits = match pins.split {
+                    Some(pinned) => vec![pinned],
+                    None if p == 1 => vec![Split::Balanced],
+                    None => vec![Split::Balanced, Split::Equal],
+                };
+                let degrees = Parallelism { virtual_stages: chunk, zero, ..shape.degrees.clone() };
+                if !pins.accepts(&degrees, *order) {
+                    continue;
+                }
+                for split in splits {
+                    leaves.extend(pins.policies().into_iter().map(|again| Leaf {
+                        degrees: degrees.clone(),
+                        order: *order,
+                        split,
+                        again,
+                    }));
+                }
+            }
+        }
+    }
+    (leaves, n_too_large)
+}

@@ -1,0 +1,260 @@
+//! One round of a search: shapes are expanded on several threads, none of which sees what the
+//! others find before the round ends.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use cost_model::runs::forms::model::Pricing;
+use cost_model::runs::forms::model::priced::Priced;
+use cost_model::runs::forms::model::stages::Stages;
+
+use super::fit::Fitter;
+use super::judge::{Judged, Unfit, judged};
+use super::polish::MOST_GAIN;
+use super::space::{Again, Leaf, Space, Split, leaves};
+use super::{Bounded, Counts, Family, Options, Pruning, bound, family, relaxed};
+use crate::training::order::{Kept, Order, kept};
+
+/// Seconds of a step beyond which its nanoseconds can't be counted in 63 bits.
+const LONGEST_S: f64 = 9.2e9;
+
+/// What a shape gave.
+pub(super) struct Expanded {
+    /// Its best plan below the cutoff.
+    pub(super) best: Option<Judged>,
+    /// How much was done for it.
+    pub(super) counts: Counts,
+    /// Seconds that none of its plans falls below that could be below the cutoff, however its
+    /// blocks are shared out.
+    pub(super) any_cut_s: f64,
+    /// Configurations that other cuts may make better than what is known.
+    pub(super) open: Vec<Open>,
+}
+
+/// A configuration with stages, and what other cuts may make of it.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    /// Seconds that nothing that improves its cuts falls below.
+    pub(super) least_s: f64,
+    /// The configuration.
+    pub(super) leaf: Leaf,
+    /// Position of its shape.
+    pub(super) shape: usize,
+}
+
+/// What ranks keep, by schedule, ranks, chunks and micro-batches: found once for a whole search.
+pub(super) type KeptBy = Mutex<HashMap<(Order, u32, u32, u64), Option<Arc<Kept>>>>;
+
+/// What a configuration gave, with seconds that none of its plans falls below, whatever the cuts.
+enum Outcome {
+    /// A plan.
+    Plan(Box<Judged>, f64),
+    /// Stages with which no step is below so many seconds, more than the cutoff; other cuts may be
+    /// faster.
+    Slow(f64, f64),
+    /// No stages by the rule that cuts, or none below the cutoff whatever the cuts.
+    NoneByRule(f64),
+    /// No plan, whatever the cuts.
+    None,
+}
+
+/// Whether there are no cuts that fit where the rule finds none.
+fn finds_all_cuts(leaf: &Leaf) -> bool {
+    leaf.degrees.virtual_stages <= 1 && leaf.split == Split::Balanced && leaf.again != Again::Alike
+}
+
+/// Expands shapes.
+pub(super) struct Worker<'w, 'a> {
+    pub(super) pricing: &'w Pricing<'a>,
+    pub(super) space: &'w Space,
+    pub(super) options: &'w Options,
+    pub(super) cutoff: f64,
+    pub(super) best: &'w BTreeMap<Family, Judged>,
+    pub(super) known: &'w KeptBy,
+}
+
+impl Worker<'_, '_> {
+    /// Expands shapes, of which the first one has a position; results in their order.
+    pub(super) fn round(&self, first: usize, shapes: &[Bounded]) -> Vec<Expanded> {
+        let of = |index: usize| shapes.get(index).map(|shape| self.expand(first + index, shape));
+        in_parallel(self.options.n_threads.min(shapes.len()), of)
+    }
+
+    fn expand(&self, index: usize, bounded: &Bounded) -> Expanded {
+        let counts = Counts { n_expanded: 1, ..Counts::default() };
+        let mut expanded =
+            Expanded { best: None, counts, any_cut_s: f64::INFINITY, open: Vec::new() };
+        if self.options.stop().is_some() {
+            expanded.any_cut_s = bounded.bound_s;
+            return expanded;
+        }
+        // Of one family only the best plan is kept.
+        let own = self.best.get(&family(&bounded.shape)).map(|plan| plan.step.seconds());
+        let mut cutoff = own.map_or(self.cutoff, |own| own.min(self.cutoff));
+        if self.options.pruning == Pruning::Off {
+            cutoff = f64::INFINITY;
+        }
+        if bounded.bound_s > LONGEST_S {
+            expanded.counts.n_out_of_range = 1;
+            return expanded;
+        }
+        if bounded.bound_s > cutoff {
+            return expanded;
+        }
+        let n_blocks = self.pricing.model.n_blocks();
+        let (all, n_too_large) = leaves(&bounded.shape, self.space, n_blocks);
+        expanded.counts.n_leaves = all.len() as u64;
+        expanded.counts.n_too_large = n_too_large;
+        if n_too_large > 0 {
+            expanded.any_cut_s = bounded.bound_s;
+        }
+        let limit = self.limit();
+        let mut priced: Vec<Priced<'_>> = Vec::new();
+        let mut queue: Vec<(f64, usize, Leaf)> = Vec::new();
+        for leaf in all {
+            // What replicas share out decides prices, and whether ends meet; the chunks don't.
+            let key = (leaf.degrees.zero, leaf.order.ends_meet());
+            let known = priced.iter().position(|own| (own.degrees.zero, own.ends_meet) == key);
+            let at = known.unwrap_or_else(|| {
+                priced.push(leaf.priced(*self.pricing, Arc::clone(&bounded.passes)));
+                priced.len() - 1
+            });
+            let own = &priced[at];
+            let bound_s = bound::of_leaf(own, &bounded.totals, &leaf);
+            let is_large = self.options.pruning == Pruning::On
+                && bound::is_too_large(own, &bounded.totals, limit);
+            if is_large {
+                expanded.counts.n_misfits += 1;
+            } else if bound_s <= cutoff {
+                queue.push((bound_s, at, leaf));
+            }
+        }
+        queue.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let stages: Vec<Stages<'_, '_>> = priced.iter().map(Stages::new).collect();
+        for (bound_s, at, leaf) in queue {
+            if bound_s > cutoff {
+                break;
+            }
+            if self.options.stop().is_some() {
+                expanded.any_cut_s = expanded.any_cut_s.min(bound_s);
+                break;
+            }
+            let outcome = self.judge(&stages[at], &leaf, (limit, cutoff), &mut expanded.counts);
+            let least_s = match &outcome {
+                Outcome::None => continue,
+                Outcome::Plan(_, own_s) | Outcome::Slow(_, own_s) | Outcome::NoneByRule(own_s) => {
+                    bound_s.max(*own_s)
+                }
+            };
+            let ruled_s = match &outcome {
+                Outcome::Plan(found, _) => found.step.seconds(),
+                Outcome::Slow(ruled_s, _) => *ruled_s,
+                Outcome::NoneByRule(_) | Outcome::None => f64::INFINITY,
+            };
+            // Of equal and of balanced stages the latter speak for all cuts.
+            if leaf.split == Split::Balanced || self.space.pins.split.is_some() {
+                expanded.any_cut_s = expanded.any_cut_s.min(least_s);
+            }
+            if ruled_s.is_finite() && leaf.degrees.pipeline > 1 {
+                let least_s = least_s.max(ruled_s * (1.0 - MOST_GAIN));
+                expanded.open.push(Open { least_s, leaf, shape: index });
+            }
+            let Outcome::Plan(found, _) = outcome else { continue };
+            let found = *found;
+            let is_better = expanded
+                .best
+                .as_ref()
+                .is_none_or(|best| (found.step, found.leaf.key()) < (best.step, best.leaf.key()));
+            if is_better {
+                if self.options.pruning == Pruning::On {
+                    cutoff = cutoff.min(found.step.seconds());
+                }
+                expanded.best = Some(found);
+            }
+        }
+        let best_s = expanded.best.as_ref().map_or(f64::INFINITY, |best| best.step.seconds());
+        expanded.open.retain(|own| own.least_s <= best_s);
+        expanded
+    }
+
+    /// Bytes that a device may hold.
+    pub(super) fn limit(&self) -> f64 {
+        self.pricing.limit.map_or(f64::INFINITY, |limit| limit.as_f64())
+    }
+
+    /// What the ranks of a configuration keep.
+    pub(super) fn kept(&self, leaf: &Leaf) -> Option<Arc<Kept>> {
+        let d = &leaf.degrees;
+        let key = (leaf.order, d.pipeline, d.virtual_stages, d.n_micro_batches);
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known().get(&key) {
+            return found.clone();
+        }
+        let m = u32::try_from(d.n_micro_batches).ok()?;
+        let found = kept(leaf.order, d.pipeline, d.virtual_stages, m).ok().map(Arc::new);
+        known().insert(key, found.clone());
+        found
+    }
+
+    fn judge(
+        &self,
+        stages: &Stages<'_, '_>,
+        leaf: &Leaf,
+        (limit, cutoff): (f64, f64),
+        counts: &mut Counts,
+    ) -> Outcome {
+        let Some(kept) = self.kept(leaf) else { return Outcome::None };
+        let own_s = relaxed::of_leaf(stages.priced, leaf, &kept, limit);
+        if self.options.pruning == Pruning::On && own_s > cutoff {
+            return Outcome::NoneByRule(own_s);
+        }
+        counts.n_fitted += 1;
+        let fitter = Fitter::new(stages, leaf, &kept, limit);
+        let Some(fitted) = fitter.fit() else {
+            counts.n_misfits += 1;
+            return if finds_all_cuts(leaf) { Outcome::None } else { Outcome::NoneByRule(own_s) };
+        };
+        let own_s = fitter.least_s().map_or(own_s, |least_s| least_s.max(own_s));
+        let bound_s = bound::of_stages(stages.priced, leaf, &fitted.figures);
+        if self.options.pruning == Pruning::On && bound_s > cutoff {
+            return Outcome::Slow(bound_s, own_s);
+        }
+        counts.n_judged += 1;
+        match judged(stages.priced, leaf, fitted) {
+            Ok(plan) => Outcome::Plan(Box::new(plan), own_s),
+            Err(Unfit::OutOfRange) => {
+                counts.n_out_of_range += 1;
+                Outcome::NoneByRule(own_s)
+            }
+            Err(Unfit::Memory | Unfit::Schedule) => Outcome::NoneByRule(own_s),
+        }
+    }
+}
+
+/// Results of the first positions that have one, in their order, on so many threads.
+pub(super) fn in_parallel<T: Send>(
+    n_threads: usize,
+    of: impl Fn(usize) -> Option<T> + Sync,
+) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, T)>> = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::SeqCst);
+            let Some(result) = of(index) else { break };
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..n_threads {
+            // Where the system has no thread to give, the others do its work.
+            let _ = thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, result)| result).collect()
+}
