@@ -21,10 +21,9 @@ use std::time::Instant;
 use cost_model::ops::annotate::annotate;
 use cost_model::ops::problem::{Constraints, Objective};
 use cost_model::runs::judge::costs::{
-    Boundary, Link, Nic, PipelineCosts, RankCosts, Sharing, StageCosts,
+    Boundary, Link, PipelineCosts, RankCosts, Sharing, StageCosts,
 };
 use cost_model::runs::judge::judge;
-use cost_model::runs::judge::way::Contention;
 use importers::ImportOptions;
 use ir::grid::Grid;
 use ir::profile::Profile;
@@ -66,20 +65,15 @@ fn pipelines() {
     let plain = one_f_one_b::grid(N_RANKS, N_MICRO_BATCHES).unwrap();
     let filled = gpipe::grid(N_RANKS, N_MICRO_BATCHES).unwrap();
     let looped = interleaved::grid(N_RANKS, 2, N_MICRO_BATCHES).unwrap();
-    let own = |chunks| costs(chunks, Sharing::Own);
-    pipeline("1F1B", &own(1), &plain, Contention::Static, 400);
-    pipeline("GPipe", &own(1), &filled, Contention::Static, 200);
-    pipeline("interleaved, 2 chunks", &own(2), &looped, Contention::Static, 100);
-    // Neighbours are on different hosts: each transfer meets up to three others at both cards.
-    let shared = |chunks| costs(chunks, Sharing::Nic);
-    pipeline("1F1B, exact contention", &shared(1), &plain, Contention::Exact, 100);
-    pipeline("interleaved, exact contention", &shared(2), &looped, Contention::Exact, 50);
+    pipeline("1F1B", &costs(1), &plain, 400);
+    pipeline("GPipe", &costs(1), &filled, 200);
+    pipeline("interleaved, 2 chunks", &costs(2), &looped, 100);
 }
 
-/// Stages that differ a little, 16 MiB between them at 25 GB/s; 16 network cards for 64 ranks.
-fn costs(n_chunks: u32, sharing: Sharing) -> PipelineCosts {
+/// Stages that differ a little, 16 MiB between them at 25 GB/s.
+fn costs(n_chunks: u32) -> PipelineCosts {
     let bandwidth = BytesPerSecond::new(25e9);
-    let link = Link { latency_ns: 5e3, bandwidth, tier: 0, sharing };
+    let link = Link { latency_ns: 5e3, bandwidth, tier: 0, sharing: Sharing::Own };
     let stage = StageCosts {
         stash: Bytes(1 << 28),
         persistent: Bytes(1 << 33),
@@ -95,19 +89,18 @@ fn costs(n_chunks: u32, sharing: Sharing) -> PipelineCosts {
         stage.forward = Nanos(1_000_000 + (index * 7919) % 5_000);
         stage.backward = Nanos(2_000_000 + (index * 104_729) % 9_000);
     }
-    costs.nics = vec![Nic::default(); 16];
-    for (rank, costs) in (0..).zip(&mut costs.ranks) {
+    for costs in &mut costs.ranks {
         let limit = Some(Bytes(80 << 30));
-        *costs = RankCosts { optimizer: Nanos(8_000_000), limit, nic: Some(rank % 16), ..*costs };
+        *costs = RankCosts { optimizer: Nanos(8_000_000), limit, ..*costs };
     }
     costs
 }
 
-fn pipeline(name: &str, costs: &PipelineCosts, grid: &Grid, contention: Contention, n_runs: usize) {
-    let judged = judge(costs, grid, contention).unwrap();
+fn pipeline(name: &str, costs: &PipelineCosts, grid: &Grid, n_runs: usize) {
+    let judged = judge(costs, grid).unwrap();
     let n_tasks = grid.n_cells() + judged.timeline.transfers(&judged.lowered).count();
     let (median, best, cpu) = runs(n_runs, || {
-        black_box(judge(costs, grid, contention).unwrap());
+        black_box(judge(costs, grid).unwrap());
     });
     println!(
         "| {name} | {n_tasks} | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} M | {:.1} M |",

@@ -8,7 +8,6 @@
 use std::time::{Duration, Instant};
 
 use cost_model::runs::judge::costs::{PipelineCosts, StageCosts};
-use cost_model::runs::judge::way::Contention;
 use cost_model::runs::judge::{judge, over_limit};
 use ir::grid::Grid;
 use ir::units::{Bytes, Nanos};
@@ -86,7 +85,7 @@ fn line(p: u32, m: u32, form: &Form, cap: Option<u32>, time: Duration) {
     }
     let made = (form.made)(p, m);
     let shown = made.iter().map(|(name, grid)| {
-        let judged = judge(&costs, grid, Contention::Static).unwrap();
+        let judged = judge(&costs, grid).unwrap();
         match over_limit(&judged.report) {
             Some(_) => format!("{name} does not fit"),
             None => format!("{name} {}", judged.report.step_time.get()),

@@ -243,12 +243,6 @@ impl Cluster {
         self.route(from, to).map(|route| route.kind.time(bytes))
     }
 
-    /// The device with this name.
-    #[must_use]
-    pub fn device_named(&self, name: &str) -> Option<DeviceId> {
-        self.devices.iter().position(|d| d.name == name).map(DeviceId::new)
-    }
-
     /// The ways in use between two devices of one host, or of different hosts, in the order of
     /// [`Links::kinds`].
     #[must_use]

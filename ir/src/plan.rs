@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::card::{Recompute, SequenceParallel, ZeroStage};
-use crate::id::{DeviceId, OpId, StageId};
+use crate::id::{DeviceId, OpId};
 use crate::schedule::Schedule;
 
 /// Which axis of a training run lies on which tier of links. Tensor ranks are neighbours, context
@@ -117,11 +117,6 @@ impl Partition {
     #[must_use]
     pub fn whole() -> Self {
         Self { stages: vec![Stage::default()] }
-    }
-
-    /// Ids of the stages.
-    pub fn stage_ids(&self) -> impl Iterator<Item = StageId> + use<> {
-        (0..self.stages.len()).map(StageId::new)
     }
 }
 

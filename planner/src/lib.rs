@@ -8,7 +8,6 @@ pub mod draft;
 pub mod given;
 mod line;
 pub mod no_plan;
-pub mod partition;
 pub mod placement;
 pub mod recipe;
 pub mod registry;

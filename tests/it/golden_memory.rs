@@ -7,7 +7,6 @@ use cost_model::runs::forms::constants::Constants;
 use cost_model::runs::forms::model::{Pricing, judged};
 use cost_model::runs::forms::system::System;
 use cost_model::runs::judge::judge_plan;
-use cost_model::runs::judge::way::Contention;
 use cost_model::runs::memory::Reserve;
 use importers::measurements::devices;
 use importers::measurements::peak_memory::golden::{self, Layout};
@@ -42,7 +41,7 @@ fn peak(row: &MemoryRow, system: &System, stack: &Stack, limit: Option<Bytes>) -
     let best = found.plans.first()?;
     let plan = best.plan().unwrap();
     let costs = judged::costs(pricing, &plan).unwrap();
-    let report = judge_plan(&costs, &plan, Contention::Static).unwrap().report;
+    let report = judge_plan(&costs, &plan).unwrap().report;
     let peaks: Vec<u64> = report.ranks.iter().map(|rank| rank.peak.bytes).collect();
     assert_eq!(peaks.iter().max(), Some(&best.peak), "{}", row.name);
     let of = match row.rank {

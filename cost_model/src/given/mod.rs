@@ -3,7 +3,6 @@
 
 pub mod latency;
 pub mod max_load;
-pub mod session;
 pub mod split;
 pub mod straight;
 pub mod time_per_sample;

@@ -6,7 +6,6 @@ use cost_model::ops::judge::memory::{alive, curves, peaks};
 use cost_model::ops::judge::replay::{Timeline, replay};
 use cost_model::ops::judge::report::report;
 use cost_model::ops::judge::verify::{Violation, step_time_ns, verify};
-use cost_model::ops::objective::{Session, row, rows};
 use cost_model::ops::problem::Problem;
 use ir::id::{DeviceId, OpId, TensorId};
 use ir::plan::Plan;
@@ -336,25 +335,5 @@ fn renumbering_keeps_the_step_time() {
         assert_eq!(verify(&after, &moved), []);
         let before = replay(&problem, &plan).unwrap().step_time;
         assert_eq!(replay(&after, &moved).unwrap().step_time, before, "seed {seed}");
-    }
-}
-
-#[test]
-fn a_session_takes_changes_back() {
-    let mut random = Random(7);
-    let (_, mut problem) = random_problem(&mut random);
-    let first = random_plan(&problem, &mut random);
-    let second = random_plan(&problem, &mut random);
-    assert!(rows().len() >= 2);
-    for objective in rows().iter().map(|row| row.objective) {
-        problem.objective = objective;
-        let evaluate = row(objective).evaluate;
-        let mut session = Session::new(&problem, first.clone()).unwrap();
-        let value = session.change(|plan| *plan = second.clone()).unwrap();
-        assert_eq!(value, evaluate(&problem, &second).unwrap());
-        assert!(session.change(|plan| plan.placement.device.clear()).is_err());
-        assert_eq!((session.plan(), session.value()), (&second, value));
-        assert_eq!(session.undo(), evaluate(&problem, &first).unwrap());
-        assert_eq!(session.plan(), &first);
     }
 }

@@ -2,7 +2,6 @@
 
 use cost_model::runs::judge::costs::{PipelineCosts, Sharing};
 use cost_model::runs::judge::verify::verify;
-use cost_model::runs::judge::way::Contention;
 use cost_model::runs::judge::{Judged, judge};
 use ir::grid::{Cell, Grid};
 
@@ -32,7 +31,7 @@ fn the_replay_is_the_longest_path() {
         let least = u64::from(round % 4 > 0);
         let costs = costs(&mut random, least, sharing(round));
         let grid = grid(&mut random, &costs);
-        let judged = judge(&costs, &grid, Contention::Static).unwrap();
+        let judged = judge(&costs, &grid).unwrap();
         let expected = Naive::new(&costs, &grid).replay().unwrap();
         assert_eq!(times(&judged, &grid), expected, "round {round}\n{grid}{costs:?}");
     }
@@ -46,8 +45,8 @@ fn spoiled_grids_are_refused_or_replayed_as_the_longest_path() {
         let costs = costs(&mut random, 1, sharing(round));
         let mut grid = grid(&mut random, &costs);
         spoil(&mut random, &mut grid);
-        let violations = verify(&costs, &grid, Contention::Static);
-        match judge(&costs, &grid, Contention::Static) {
+        let violations = verify(&costs, &grid);
+        match judge(&costs, &grid) {
             Ok(judged) => {
                 n_legal += 1;
                 assert_eq!(violations, [], "round {round}\n{grid}");
@@ -78,7 +77,7 @@ fn a_circle_is_one() {
         let mut grid = grid(&mut random, &costs);
         spoil(&mut random, &mut grid);
         let naive = Naive::new(&costs, &grid);
-        let Err(violation) = judge(&costs, &grid, Contention::Static) else { continue };
+        let Err(violation) = judge(&costs, &grid) else { continue };
         let cost_model::runs::judge::violation::Violation::Deadlock { cycle } = violation else {
             continue;
         };
@@ -113,7 +112,7 @@ fn the_memory_trace_is_what_counting_gives() {
     for round in 0..1_000 {
         let costs = costs(&mut random, u64::from(round % 3 > 0), Sharing::Own);
         let grid = grid(&mut random, &costs);
-        let judged = judge(&costs, &grid, Contention::Static).unwrap();
+        let judged = judge(&costs, &grid).unwrap();
         let naive = Naive::new(&costs, &grid);
         let times = times(&judged, &grid);
         for rank in 0..costs.ranks.len() {
@@ -154,7 +153,7 @@ fn the_report_adds_up() {
     for round in 0..1_000 {
         let costs = costs(&mut random, 1, sharing(round));
         let grid = grid(&mut random, &costs);
-        let judged = judge(&costs, &grid, Contention::Static).unwrap();
+        let judged = judge(&costs, &grid).unwrap();
         let naive = Naive::new(&costs, &grid);
         let times = times(&judged, &grid);
         let mut last = times.transfers.values().map(|span| span.1).max().unwrap_or(0);

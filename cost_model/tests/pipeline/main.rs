@@ -5,4 +5,3 @@ mod illegal;
 mod laws;
 mod naive;
 mod random;
-mod sharing;

@@ -20,18 +20,6 @@ pub(crate) struct Naive<'a> {
     pub(crate) rank: BTreeMap<Cell, (usize, usize)>,
 }
 
-/// Stages of one copy of the model.
-pub(crate) fn per_copy(costs: &PipelineCosts) -> usize {
-    costs.stages.len() / costs.n_copies.max(1) as usize
-}
-
-/// Whether a micro-batch goes through the copy of a stage.
-pub(crate) fn runs(costs: &PipelineCosts, stage: u32, k: u32) -> bool {
-    let n = costs.n_copies.max(1);
-    let copy = (0..n).rev().find(|copy| copy * costs.n_micro_batches / n <= k);
-    copy == Some(stage / per_copy(costs) as u32)
-}
-
 impl<'a> Naive<'a> {
     pub(crate) fn new(costs: &'a PipelineCosts, grid: &'a Grid) -> Self {
         let mut rank = BTreeMap::new();
@@ -70,12 +58,10 @@ impl<'a> Naive<'a> {
     pub(crate) fn reader(&self, cell: Cell) -> Option<Cell> {
         let stage = cell.stage.0;
         match cell.pass {
-            Pass::Forward if !(stage as usize + 1).is_multiple_of(per_copy(self.costs)) => {
+            Pass::Forward if stage as usize + 1 < self.costs.stages.len() => {
                 Some(Cell { stage: StageId(stage + 1), ..cell })
             }
-            Pass::Backward | Pass::BackwardInput
-                if !(stage as usize).is_multiple_of(per_copy(self.costs)) =>
-            {
+            Pass::Backward | Pass::BackwardInput if stage > 0 => {
                 Some(self.backward(stage - 1, cell.micro_batch))
             }
             _ => None,
@@ -101,14 +87,11 @@ impl<'a> Naive<'a> {
     fn sharers(&self, rank: usize) -> u64 {
         let Some(nic) = self.costs.ranks[rank].nic else { return 1 };
         let uses = |rank: usize| {
-            let mut copies = self.costs.stages.chunks(per_copy(self.costs));
-            copies.any(|copy| {
-                copy.windows(2).any(|pair| {
-                    let ends = [pair[0].rank as usize, pair[1].rank as usize];
-                    ends[0] != ends[1]
-                        && ends.contains(&rank)
-                        && pair[0].next.link.sharing == Sharing::Nic
-                })
+            self.costs.stages.windows(2).any(|pair| {
+                let ends = [pair[0].rank as usize, pair[1].rank as usize];
+                ends[0] != ends[1]
+                    && ends.contains(&rank)
+                    && pair[0].next.link.sharing == Sharing::Nic
             })
         };
         let ranks = (0..self.costs.ranks.len()).filter(|r| self.costs.ranks[*r].nic == Some(nic));
@@ -262,7 +245,7 @@ impl<'a> Naive<'a> {
             }
             total += own.persistent.0;
             let stage = index as u32;
-            for k in (0..self.costs.n_micro_batches).filter(|k| runs(self.costs, stage, *k)) {
+            for k in 0..self.costs.n_micro_batches {
                 let span = |pass| times.cells.get(&Cell::new(stage, pass, k)).copied();
                 let made = span(Pass::Forward).unwrap().0;
                 let first = times.cells[&self.backward(stage, k)];

@@ -7,8 +7,6 @@ use ir::grid::{Cell, Grid, Pass};
 use ir::id::StageId;
 use ir::units::{Bytes, BytesPerSecond, Nanos};
 
-use crate::naive::{per_copy, runs};
-
 /// splitmix64 (Steele, Lea, Flood 2014).
 pub(crate) struct Random(pub(crate) u64);
 
@@ -78,10 +76,7 @@ pub(crate) fn costs(random: &mut Random, least: u64, sharing: Sharing) -> Pipeli
         .collect();
     let nics = (0..n_nics).map(|_| Nic { n_copies: 1 + random.below(3) as u32 }).collect();
     let n_micro_batches = 1 + random.below(5) as u32;
-    // As many copies as divide the stages and leave each a micro-batch.
-    let divides = |n: &u32| n_stages.is_multiple_of(u64::from(*n)) && *n <= n_micro_batches;
-    let n_copies = [2, 3].into_iter().find(divides).filter(|_| random.below(3) == 0).unwrap_or(0);
-    PipelineCosts { n_micro_batches, stages, n_copies, ranks, nics, hosts: Vec::new() }
+    PipelineCosts { n_micro_batches, stages, ranks, nics, hosts: Vec::new() }
 }
 
 /// A grid that can run: cells in a random order in which each comes after what it needs.
@@ -93,7 +88,7 @@ pub(crate) fn grid(random: &mut Random, costs: &PipelineCosts) -> Grid {
     loop {
         let mut ready = Vec::new();
         for stage in 0..costs.stages.len() as u32 {
-            for k in (0..costs.n_micro_batches).filter(|k| runs(costs, stage, *k)) {
+            for k in 0..costs.n_micro_batches {
                 let again = early[stage as usize] > u64::from(k % 2);
                 ready.extend(next(costs, &done, stage, k, (split[stage as usize], again)));
             }
@@ -118,15 +113,14 @@ fn next(
     let has = |stage: u32, pass| done.contains(&Cell::new(stage, pass, k));
     let came_back = |stage| has(stage, Pass::Backward) || has(stage, Pass::BackwardInput);
     if !has(stage, Pass::Forward) {
-        let arrived =
-            (stage as usize).is_multiple_of(per_copy(costs)) || has(stage - 1, Pass::Forward);
+        let arrived = stage == 0 || has(stage - 1, Pass::Forward);
         return arrived.then(|| Cell::new(stage, Pass::Forward, k));
     }
     if again && !has(stage, Pass::Recompute) {
         return Some(Cell::new(stage, Pass::Recompute, k));
     }
     if !came_back(stage) {
-        let arrived = (stage as usize + 1).is_multiple_of(per_copy(costs)) || came_back(stage + 1);
+        let arrived = stage as usize + 1 == costs.stages.len() || came_back(stage + 1);
         let pass = if is_split { Pass::BackwardInput } else { Pass::Backward };
         return arrived.then(|| Cell::new(stage, pass, k));
     }

@@ -17,7 +17,7 @@ const TARGET: &str = "torch-pipelining";
 
 /// Torch recomputes inside the backward pass, and holds each stage once.
 pub(super) fn accepts(_: &Parallelism, schedule: &str) -> bool {
-    !["1f1b-early-recompute", "shifted", "dualpipe"].contains(&schedule)
+    !["1f1b-early-recompute", "shifted"].contains(&schedule)
 }
 
 /// The grid as it stands, checked against what torch demands.

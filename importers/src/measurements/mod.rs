@@ -144,17 +144,6 @@ impl Fields<'_> {
         }
     }
 
-    /// A finite number of at least zero.
-    ///
-    /// # Errors
-    /// `missing-column`, `bad-cell`.
-    pub fn positive_or_zero(&self, column: &str) -> Result<f64, Diagnostic> {
-        match self.text(column)?.parse::<f64>() {
-            Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
-            _ => Err(self.bad(column, "a finite number of at least zero")),
-        }
-    }
-
     /// A finite number above zero, or nothing where the cell is blank.
     ///
     /// # Errors

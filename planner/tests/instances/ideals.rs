@@ -1,12 +1,9 @@
 //! Contiguous max-load.
 
 use cost_model::given::max_load::{self, Contiguity, evaluate};
-use cost_model::given::session::LoadSession;
 use ir::instance::LoadInstance;
 use ir::op::Phase;
 use planner::given::ideals::{Limits, on_orders, solve};
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
 
 use crate::sample::{every_split, instance};
 
@@ -101,34 +98,4 @@ fn a_search_without_memory_falls_back_to_orders() {
     let limits = Limits { memory_bytes: 4_000, ..Limits::default() };
     let found = solve(&instance.unwrap(), &limits, &|| false);
     assert_eq!((found.n_ideals, found.is_proved), (None, false));
-}
-
-/// Moves in a session cost what the whole split costs, and can be taken back.
-#[test]
-fn sessions_are_exact() {
-    for seed in 0..500 {
-        let mut random = SmallRng::seed_from_u64(seed);
-        let instance = instance(seed, 12);
-        let n_devices = instance.n_devices() as u32;
-        let first = vec![n_devices - 1; instance.nodes.len()];
-        let mut session = LoadSession::new(&instance, &first);
-        let mut states = vec![session.loads_ns().to_vec()];
-        for _ in 0..30 {
-            let node = random.random_range(0..instance.nodes.len() as u32);
-            let n_moves = session.n_moves();
-            session.place(node, random.random_range(0..n_devices));
-            let exact = max_load::loads(&instance, session.devices());
-            let exact: Vec<u64> = exact.into_iter().map(ir::units::Nanos::get).collect();
-            assert_eq!(session.loads_ns(), exact, "{seed}");
-            if session.n_moves() > n_moves {
-                states.push(exact);
-            }
-        }
-        while session.n_moves() > 0 {
-            assert_eq!(session.loads_ns(), states.pop().unwrap());
-            session.undo_to(session.n_moves() - 1);
-        }
-        assert_eq!(session.devices(), first);
-        assert_eq!(session.loads_ns(), states.pop().unwrap());
-    }
 }

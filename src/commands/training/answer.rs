@@ -5,7 +5,6 @@ use std::time::Duration;
 use cost_model::runs::forms::model::counts::{model_flops, n_parameters};
 use cost_model::runs::forms::model::{Offload, judged};
 use cost_model::runs::judge::report::RankReport;
-use cost_model::runs::judge::way::Contention;
 use cost_model::runs::judge::{judge_plan, memory::HoldingKind};
 use documents::report::IntervalDocument;
 use ir::card::Recompute;
@@ -65,9 +64,7 @@ impl<'a> Answer<'a> {
         let (best, others) = found.plans.split_first().ok_or_else(unconfirmed)?;
         let plan = best.plan()?;
         let costs = judged::costs(setting.pricing(), &plan)?;
-        let report = judge_plan(&costs, &plan, Contention::Static)
-            .map_err(|violation| violation.diagnostic())?
-            .report;
+        let report = judge_plan(&costs, &plan).map_err(|violation| violation.diagnostic())?.report;
         if report.step_time != best.step {
             return Err(unconfirmed());
         }

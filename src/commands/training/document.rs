@@ -4,7 +4,6 @@ use cost_model::runs::forms::model::counts::{self, n_parameters};
 use cost_model::runs::forms::model::priced::Place;
 use cost_model::runs::forms::model::{Offload, judged};
 use cost_model::runs::judge::judge_plan;
-use cost_model::runs::judge::way::Contention;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::training::{
     HeldDocument, RankMemoryDocument, TrainingContext, TrainingDocument,
@@ -47,9 +46,7 @@ pub(super) fn of(
     (algorithm, bound): (&str, Nanos),
 ) -> Result<PlanDocument, Diagnostic> {
     let costs = setting.costs(plan, setting.limit)?;
-    let report = judge_plan(&costs, plan, Contention::Static)
-        .map_err(|violation| violation.diagnostic())?
-        .report;
+    let report = judge_plan(&costs, plan).map_err(|violation| violation.diagnostic())?.report;
     let memory = report.ranks.iter().map(|rank| RankMemoryDocument {
         persistent_bytes: rank.persistent_bytes,
         peak_bytes: rank.peak.bytes,

@@ -2,7 +2,6 @@
 
 use cost_model::runs::forms::model::Offload;
 use cost_model::runs::judge::judge_plan;
-use cost_model::runs::judge::way::Contention;
 use documents::plan::PlanDocument;
 use exporters::Export;
 use exporters::svg::pipeline::PipelineSource;
@@ -79,8 +78,7 @@ fn picture(
     bound: Nanos,
 ) -> Result<Export, Diagnostic> {
     let costs = setting.costs(plan, setting.limit)?;
-    let judged =
-        judge_plan(&costs, plan, Contention::Static).map_err(|violation| violation.diagnostic())?;
+    let judged = judge_plan(&costs, plan).map_err(|violation| violation.diagnostic())?;
     let Some(grid) = &plan.schedule.grid else {
         return Err(Diagnostic::input("bad-plan", "the plan has no schedule"));
     };

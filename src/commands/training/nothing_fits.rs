@@ -3,7 +3,6 @@
 use cost_model::runs::forms::model::{Offload, Pricing, judged};
 use cost_model::runs::forms::system::System;
 use cost_model::runs::judge::costs::PipelineCosts;
-use cost_model::runs::judge::way::Contention;
 use cost_model::runs::judge::{judge_plan, over_limit};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::Plan;
@@ -189,7 +188,7 @@ fn full_hosts(
 
 /// Which host has too little memory for what a plan leaves there.
 pub(super) fn hosts_are_full(costs: &PipelineCosts, plan: &Plan) -> String {
-    let full = match judge_plan(costs, plan, Contention::Static) {
+    let full = match judge_plan(costs, plan) {
         Ok(judged) => over_limit(&judged.report),
         Err(violation) => Some(violation),
     };

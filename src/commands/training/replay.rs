@@ -5,7 +5,6 @@ use std::path::Path;
 use cost_model::runs::forms::model::{Offload, judged, shape};
 use cost_model::runs::forms::rank_groups;
 use cost_model::runs::judge::report::Report;
-use cost_model::runs::judge::way::Contention;
 use cost_model::runs::judge::{judge_plan, verify as rules};
 use documents::diagnostic::DiagnosticDocument;
 use documents::digest;
@@ -163,7 +162,7 @@ pub(super) fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>
             return (broken, None);
         }
     };
-    let judged = match judge_plan(&costs, &on.plan, Contention::Static) {
+    let judged = match judge_plan(&costs, &on.plan) {
         Ok(judged) => judged,
         Err(violation) => {
             broken.push(violation.diagnostic());
@@ -171,7 +170,7 @@ pub(super) fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>
         }
     };
     if let Some(grid) = &on.plan.schedule.grid {
-        let found = rules::verify(&costs, grid, Contention::Static);
+        let found = rules::verify(&costs, grid);
         broken.extend(found.iter().map(|violation| violation.diagnostic()));
     }
     (broken, Some(judged.report))

@@ -28,7 +28,6 @@ fn plans_of_pinned_searches_are_legal() {
         "zb-h1",
         "zb-h2",
         "zb-v",
-        "dualpipe",
         "dualpipe-v",
         "1f1b-early-recompute",
     ];

@@ -9,7 +9,6 @@ use crate::kernels::origin::Origin;
 use crate::runs::judge::costs::{Boundary, Link, PipelineCosts, RankCosts, StageCosts};
 use crate::runs::judge::judge;
 use crate::runs::judge::violation::Violation;
-use crate::runs::judge::way::Contention;
 
 impl StepCosts {
     /// The same as costs of stages and ranks, whole nanoseconds and bytes.
@@ -54,7 +53,7 @@ impl StepCosts {
     /// What the judge finds wrong with the grid.
     pub fn replay(&self, grid: &Grid, origin: Origin) -> Result<StepPrediction, Violation> {
         let lowered = self.lowered();
-        let judged = judge(&lowered, grid, Contention::Static)?;
+        let judged = judge(&lowered, grid)?;
         let step_s = judged.report.step_time.seconds();
         let (rank, slowest) = self.slowest();
         let m = self.n_micro_batches as f64;

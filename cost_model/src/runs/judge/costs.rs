@@ -135,11 +135,8 @@ pub struct HostCosts {
 pub struct PipelineCosts {
     /// Micro-batches of one step.
     pub n_micro_batches: u32,
-    /// Stages in model order; where there are copies, one copy after the other.
+    /// Stages in model order.
     pub stages: Vec<StageCosts>,
-    /// Copies of the model that share its micro-batches, the first ones to the first copy, as in
-    /// bidirectional pipelines (Li and Hoefler, Chimera, SC 2021); 0 and 1 = one.
-    pub n_copies: u32,
     /// Ranks.
     pub ranks: Vec<RankCosts>,
     /// Network cards that ranks share.
@@ -160,30 +157,11 @@ impl PipelineCosts {
         Self { n_micro_batches, stages, ranks, ..Self::default() }
     }
 
-    /// Stages of one copy of the model; at least 1.
-    #[must_use]
-    pub fn stages_per_copy(&self) -> u32 {
-        let n_stages = u32::try_from(self.stages.len()).unwrap_or(u32::MAX);
-        (n_stages / self.n_copies.max(1)).max(1)
-    }
-
-    /// The micro-batches that a stage runs.
-    #[must_use]
-    pub fn micro_batches_of(&self, stage: StageId) -> std::ops::Range<u32> {
-        let n_copies = u64::from(self.n_copies.max(1));
-        let copy = u64::from(stage.0 / self.stages_per_copy()).min(n_copies - 1);
-        // At most `n_micro_batches`, so it fits.
-        let begin = |copy: u64| (copy * u64::from(self.n_micro_batches) / n_copies) as u32;
-        begin(copy)..begin(copy + 1)
-    }
-
-    /// The stage before and the one after, in the same copy of the model.
+    /// The stage before and the one after.
     #[must_use]
     pub fn neighbours(&self, stage: StageId) -> (Option<StageId>, Option<StageId>) {
-        let place = stage.0 % self.stages_per_copy();
-        let before = (place > 0).then(|| StageId(stage.0 - 1));
-        let after = (place + 1 < self.stages_per_copy()).then(|| StageId(stage.0 + 1));
-        (before, after)
+        let after = stage.0.checked_add(1).filter(|next| (*next as usize) < self.stages.len());
+        (stage.0.checked_sub(1).map(StageId), after.map(StageId))
     }
 
     /// The rank of a stage, `None` past the last.

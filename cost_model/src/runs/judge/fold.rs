@@ -15,7 +15,6 @@ use super::lower::Lowered;
 use super::report::{self, Report};
 use super::timeline::{Timeline, UNKNOWN};
 use super::violation::Violation;
-use super::way::Contention;
 use super::{memory, replay, structure};
 
 /// Times that the part before the middle is doubled until the middle repeats itself.
@@ -54,7 +53,7 @@ fn replayed<'a>(
     costs: &'a PipelineCosts,
     grid: &'a Grid,
 ) -> Result<(Lowered<'a>, Timeline), Violation> {
-    let lowered = Lowered::new(costs, grid, Contention::Static)?;
+    let lowered = Lowered::new(costs, grid)?;
     let timeline = replay::replay(&lowered)?;
     Ok((lowered, timeline))
 }
@@ -75,8 +74,7 @@ pub fn report(
     grid: impl Fn(u32) -> Option<Grid>,
 ) -> Result<Option<Report>, Violation> {
     let m = costs.n_micro_batches;
-    // Copies of the model share micro-batches out by their number.
-    if let Some(steady) = steady.filter(|_| costs.n_copies <= 1) {
+    if let Some(steady) = steady {
         for doubling in 0..DOUBLINGS {
             let head = steady.span.saturating_mul(1 << doubling);
             // Ranks may take turns, so that only every few periods are alike.

@@ -10,7 +10,7 @@ use ir::grid::{Cell, Grid, Pass};
 use super::costs::PipelineCosts;
 use super::structure;
 use super::violation::Violation;
-use super::way::{self, Contention, Way};
+use super::way::{self, Way};
 
 /// No port: nothing is waited for, or nothing is sent.
 pub(super) const NO_PORT: u32 = 0;
@@ -62,7 +62,6 @@ pub(super) struct Step {
 pub struct Lowered<'a> {
     pub(super) grid: &'a Grid,
     pub(super) costs: &'a PipelineCosts,
-    pub(super) contention: Contention,
     /// By rank: where its cells begin; one more for the end.
     pub(super) row_start: Vec<u32>,
     /// By cell: its step.
@@ -84,19 +83,14 @@ impl<'a> Lowered<'a> {
     ///
     /// # Errors
     /// The first defect of the costs or of the grid's structure; circles are found by the replay.
-    pub fn new(
-        costs: &'a PipelineCosts,
-        grid: &'a Grid,
-        contention: Contention,
-    ) -> Result<Self, Violation> {
+    pub fn new(costs: &'a PipelineCosts, grid: &'a Grid) -> Result<Self, Violation> {
         structure::sizes(costs, grid)?;
-        let (steps, n_channels) = steps(costs, contention)?;
+        let (steps, n_channels) = steps(costs)?;
         let n_cells = grid.n_cells();
         let n_slots = costs.stages.len() * costs.n_micro_batches as usize;
         let mut lowered = Self {
             grid,
             costs,
-            contention,
             row_start: Vec::with_capacity(costs.ranks.len() + 1),
             step_of: Vec::with_capacity(n_cells),
             input: Vec::with_capacity(n_cells),
@@ -126,9 +120,7 @@ impl<'a> Lowered<'a> {
         for (position, cell) in (0u32..).zip(row) {
             let stage = cell.stage.index();
             let holder = self.costs.stages.get(stage).map(|costs| costs.rank);
-            if holder != Some(rank)
-                || !self.costs.micro_batches_of(cell.stage).contains(&cell.micro_batch)
-            {
+            if holder != Some(rank) || cell.micro_batch >= n_micro_batches {
                 return Err(structure::foreign(self.costs, *cell, rank));
             }
             let slot = cell.stage.0 * n_micro_batches + cell.micro_batch;
@@ -178,8 +170,8 @@ impl<'a> Lowered<'a> {
     }
 }
 
-fn steps(costs: &PipelineCosts, contention: Contention) -> Result<(Vec<Step>, u32), Violation> {
-    let ways = way::ways(costs, contention)?;
+fn steps(costs: &PipelineCosts) -> Result<(Vec<Step>, u32), Violation> {
+    let ways = way::ways(costs)?;
     let mut steps = vec![Step::default(); costs.stages.len() << VARIANT_BITS];
     for (stage, own) in costs.stages.iter().enumerate() {
         let held = own.stash + own.recomputed;

@@ -5,7 +5,7 @@
 //! ([`ir::grid::Grid`], from a generator or a file). Which algorithm made the grid is never known.
 //!
 //! ```
-//! use cost_model::runs::judge::{costs::{PipelineCosts, StageCosts}, judge, way::Contention};
+//! use cost_model::runs::judge::{costs::{PipelineCosts, StageCosts}, judge};
 //! use ir::{grid::Grid, units::{Bytes, Nanos}};
 //!
 //! // Two stages, one forward, one backward: forward 10 ns, backward 20 ns, 5 bytes kept between.
@@ -17,7 +17,7 @@
 //! };
 //! let costs = PipelineCosts::looped(2, 1, 2, stage);
 //! let grid = Grid::parse("0F0,0F1,0B0,0B1\n1F0,1B0,1F1,1B1").unwrap();
-//! let judged = judge(&costs, &grid, Contention::Static).unwrap();
+//! let judged = judge(&costs, &grid).unwrap();
 //! assert_eq!(judged.report.step_time, Nanos(90));
 //! assert_eq!(judged.report.ranks[0].peak.bytes, 10);
 //! assert_eq!(judged.report.ranks[0].idle_ns, 30);
@@ -35,12 +35,11 @@ pub mod memory;
 pub mod replay;
 pub mod report;
 mod rows;
-mod shared;
 mod structure;
 pub mod timeline;
 pub mod verify;
 pub mod violation;
-pub mod way;
+mod way;
 
 use costs::PipelineCosts;
 use lower::Lowered;
@@ -48,7 +47,6 @@ use memory::Trace;
 use report::Report;
 use timeline::Timeline;
 use violation::Violation;
-use way::Contention;
 
 /// Everything about one run.
 #[derive(Clone, Debug)]
@@ -68,12 +66,8 @@ pub struct Judged<'a> {
 /// # Errors
 /// The first defect of costs or grid, or the circle in which it gets stuck. Memory over a limit is
 /// no error here: [`Report::ranks`] has peaks and limits, and [`over_limit`] makes a violation.
-pub fn judge<'a>(
-    costs: &'a PipelineCosts,
-    grid: &'a Grid,
-    contention: Contention,
-) -> Result<Judged<'a>, Violation> {
-    let lowered = Lowered::new(costs, grid, contention)?;
+pub fn judge<'a>(costs: &'a PipelineCosts, grid: &'a Grid) -> Result<Judged<'a>, Violation> {
+    let lowered = Lowered::new(costs, grid)?;
     let timeline = replay::replay(&lowered)?;
     let trace = memory::trace(&lowered, &timeline);
     let report = report::report(&lowered, &timeline, &trace);
@@ -85,11 +79,7 @@ pub fn judge<'a>(
 /// # Errors
 /// As [`judge`]; also if the plan has no grid, or counts other stages, ranks or micro-batches than
 /// there are costs of.
-pub fn judge_plan<'a>(
-    costs: &'a PipelineCosts,
-    plan: &'a Plan,
-    contention: Contention,
-) -> Result<Judged<'a>, Violation> {
+pub fn judge_plan<'a>(costs: &'a PipelineCosts, plan: &'a Plan) -> Result<Judged<'a>, Violation> {
     let grid = plan.schedule.grid.as_ref().ok_or(Violation::NoGrid)?;
     let degrees = &plan.parallelism;
     let n_chunks = u64::from(degrees.pipeline) * u64::from(degrees.virtual_stages);
@@ -105,7 +95,7 @@ pub fn judge_plan<'a>(
             return Err(Violation::Count { field, plan, costs });
         }
     }
-    judge(costs, grid, contention)
+    judge(costs, grid)
 }
 
 /// The first rank, else the first host, that holds more than it can.

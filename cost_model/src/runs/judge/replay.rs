@@ -12,23 +12,18 @@ use ir::grid::Cell;
 use ir::units::Nanos;
 
 use super::agenda::{Agenda, NEVER, instant, thing};
+use super::end_of_step;
 use super::lower::Lowered;
 use super::rows::Rows;
 use super::timeline::Timeline;
 use super::violation::Violation;
-use super::way::Contention;
-use super::{end_of_step, shared};
 
 /// Times of a lowered grid. Memory limits are not looked at.
 ///
 /// # Errors
-/// `Deadlock` with the circle in which the rows get stuck, `OutOfRange` where sharing prolongs
-/// transfers past what can be counted.
+/// `Deadlock` with the circle in which the rows get stuck.
 pub fn replay(lowered: &Lowered<'_>) -> Result<Timeline, Violation> {
-    let mut timeline = match lowered.contention {
-        Contention::Static => Player::new(lowered).play()?,
-        Contention::Exact => shared::play(lowered)?,
-    };
+    let mut timeline = Player::new(lowered).play()?;
     end_of_step::append(lowered, &mut timeline);
     Ok(timeline)
 }
@@ -96,7 +91,7 @@ impl<'a> Player<'a> {
 
 /// The circle in which rows are stuck, by the next cell of each.
 #[cold]
-pub(super) fn circle(lowered: &Lowered<'_>, next: &[u32]) -> Violation {
+fn circle(lowered: &Lowered<'_>, next: &[u32]) -> Violation {
     let rows = &lowered.grid.rows;
     let place = |cell: u32| {
         let rank = lowered.row_start.partition_point(|start| *start <= cell) - 1;

@@ -28,15 +28,7 @@ pub(super) fn sizes(costs: &PipelineCosts, grid: &Grid) -> Result<(), Violation>
         return Err(Violation::Count { field: "rows", plan, costs });
     }
     let n_cells = grid.n_cells() as u128;
-    let n_copies = costs.n_copies.max(1);
-    if !costs.stages.len().is_multiple_of(n_copies as usize)
-        || n_copies > costs.n_micro_batches.max(1)
-    {
-        let (plan, costs) = (u64::from(n_copies), costs.stages.len() as u64);
-        return Err(Violation::Count { field: "copies with a micro-batch each", plan, costs });
-    }
-    // Each micro-batch goes through one copy.
-    let n_slots = u128::from(costs.stages_per_copy()) * u128::from(costs.n_micro_batches);
+    let n_slots = costs.stages.len() as u128 * u128::from(costs.n_micro_batches);
     if n_cells > u128::from(u32::MAX >> VARIANT_BITS) {
         return Err(Violation::OutOfRange { unit: "cells" });
     }
@@ -134,12 +126,8 @@ pub(super) fn complete(costs: &PipelineCosts, done: &[u8]) -> Result<(), Violati
         state & (FORWARD | BACKWARD) != FORWARD | BACKWARD || state & (SPLIT | WEIGHT) == SPLIT
     };
     let m = costs.n_micro_batches as usize;
-    let is_run = |slot: usize| {
-        let stage = StageId::new(slot / m);
-        costs.n_copies <= 1 || costs.micro_batches_of(stage).contains(&((slot % m) as u32))
-    };
     let mut open = done.iter().enumerate().filter(|(_, state)| is_open(**state));
-    let Some((slot, _)) = open.find(|(slot, _)| is_run(*slot)) else { return Ok(()) };
+    let Some((slot, _)) = open.next() else { return Ok(()) };
     let pass = match done[slot] {
         state if state & FORWARD == 0 => Pass::Forward,
         state if state & BACKWARD == 0 => Pass::Backward,
@@ -161,9 +149,7 @@ fn first_defect(costs: &PipelineCosts, grid: &Grid) -> Violation {
     for (rank, row) in (0u32..).zip(&grid.rows) {
         for cell in row {
             let holder = costs.rank_of(cell.stage);
-            if holder != Some(rank)
-                || !costs.micro_batches_of(cell.stage).contains(&cell.micro_batch)
-            {
+            if holder != Some(rank) || cell.micro_batch >= costs.n_micro_batches {
                 return foreign(costs, *cell, rank);
             }
             let is_backward = matches!(cell.pass, Pass::Backward | Pass::BackwardInput);
@@ -174,7 +160,7 @@ fn first_defect(costs: &PipelineCosts, grid: &Grid) -> Violation {
     }
     for pass in [Pass::Forward, Pass::Backward] {
         for stage in (0..costs.stages.len()).map(StageId::new) {
-            for micro_batch in costs.micro_batches_of(stage) {
+            for micro_batch in 0..costs.n_micro_batches {
                 if !seen.contains(&(pass == Pass::Backward, stage, micro_batch)) {
                     return missing(costs, stage, pass, micro_batch as usize);
                 }

@@ -10,7 +10,6 @@ use super::Judged;
 use super::costs::{PipelineCosts, Sharing};
 use super::timeline::PipelineTransfer;
 use super::violation::Violation;
-use super::way::Contention;
 use super::{judge, over_limit};
 use crate::ops::judge::replay::Span;
 
@@ -24,13 +23,13 @@ pub const MAX_VIOLATIONS: usize = 100;
 /// Times and memory are looked at only where every pass is there exactly once, because neither is
 /// defined otherwise.
 #[must_use]
-pub fn verify(costs: &PipelineCosts, grid: &Grid, contention: Contention) -> Vec<Violation> {
+pub fn verify(costs: &PipelineCosts, grid: &Grid) -> Vec<Violation> {
     let mut findings = Findings::default();
     let places = structure(costs, grid, &mut findings);
     if !findings.list.is_empty() {
         return findings.list;
     }
-    match judge(costs, grid, contention) {
+    match judge(costs, grid) {
         Ok(judged) => {
             check(costs, grid, &judged, &places, &mut findings);
             if let Some(violation) = over_limit(&judged.report) {
@@ -74,7 +73,7 @@ fn structure(costs: &PipelineCosts, grid: &Grid, findings: &mut Findings) -> Pla
         let number = u32::try_from(rank).unwrap_or(u32::MAX);
         for (position, &cell) in row.iter().enumerate() {
             match costs.rank_of(cell.stage) {
-                Some(holder) if costs.micro_batches_of(cell.stage).contains(&cell.micro_batch) => {
+                Some(holder) if cell.micro_batch < costs.n_micro_batches => {
                     if holder != number {
                         findings.push(Violation::WrongRank { cell, rank: number, holder });
                     }
@@ -87,7 +86,7 @@ fn structure(costs: &PipelineCosts, grid: &Grid, findings: &mut Findings) -> Pla
         }
     }
     for stage in (0..costs.stages.len()).map(StageId::new) {
-        for micro_batch in costs.micro_batches_of(stage) {
+        for micro_batch in 0..costs.n_micro_batches {
             if findings.is_full() {
                 return places;
             }
@@ -172,7 +171,7 @@ fn check(
             free = own.end;
         }
     }
-    channels(costs, &sent, span, judged.lowered.contention, findings);
+    channels(costs, &sent, span, findings);
     storage::check(costs, grid, judged, places, findings);
     storage::hosts(costs, judged, findings);
 }
@@ -210,7 +209,6 @@ fn channels(
     costs: &PipelineCosts,
     sent: &BTreeMap<Cell, PipelineTransfer>,
     span: impl Fn(&Cell) -> Option<Span>,
-    contention: Contention,
     findings: &mut Findings,
 ) {
     let link = |sent: &PipelineTransfer| {
@@ -232,12 +230,8 @@ fn channels(
             findings.push(Violation::Clock { rule, cell });
         }
         let n_sharers = sharers(costs, transfer, link.sharing);
-        let (took, alone) = (transfer.span.end - transfer.span.start, link.time(transfer.bytes, 1));
-        let is_right = match contention {
-            Contention::Static => took == link.time(transfer.bytes, n_sharers).0,
-            Contention::Exact => took >= alone.0,
-        };
-        if !is_right {
+        let took = transfer.span.end - transfer.span.start;
+        if took != link.time(transfer.bytes, n_sharers).0 {
             findings.push(Violation::Clock { rule: "a transfer takes its time", cell });
         }
         for end in ends {
@@ -249,9 +243,8 @@ fn channels(
 /// Devices that can send or receive through the busier of a transfer's two network cards.
 fn sharers(costs: &PipelineCosts, transfer: &PipelineTransfer, sharing: Sharing) -> u64 {
     let leaves = |rank: u32| {
-        let is_last = |stage: usize| (stage as u32 + 1).is_multiple_of(costs.stages_per_copy());
-        (1..costs.stages.len()).filter(|stage| !is_last(stage - 1)).any(|stage| {
-            let (before, own) = (&costs.stages[stage - 1], &costs.stages[stage]);
+        costs.stages.windows(2).any(|pair| {
+            let [before, own] = pair else { return false };
             before.next.link.sharing == Sharing::Nic
                 && before.rank != own.rank
                 && [before.rank, own.rank].contains(&rank)

@@ -1,38 +1,19 @@
 //! Which channels and network cards the output of a stage takes, and for how long.
 
-use super::costs::{Boundary, Link, PipelineCosts, Sharing};
+use super::costs::{Boundary, PipelineCosts, Sharing};
 use super::violation::Violation;
-
-/// How transfers of several ranks share a network card.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Contention {
-    /// Each gets its share all the time: as if all that can send were sending.
-    #[default]
-    Static,
-    /// Processor sharing: those that send or receive at a moment share the card then.
-    Exact,
-}
-
-/// No network card.
-pub(super) const NO_NIC: u32 = u32::MAX;
 
 /// What the output of a stage takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Way {
-    /// Nanoseconds; those of a transfer that is alone under [`Contention::Exact`].
+    /// Nanoseconds.
     pub(super) duration: u64,
-    /// Of `duration`, the start-up cost, which no sharing prolongs.
-    pub(super) latency: u64,
     /// The rank that it goes to.
     pub(super) to: u32,
     /// Channel at the source; [`LOCAL`] if it stays on its rank.
     pub(super) send: u32,
     /// Channel at the destination.
     pub(super) receive: u32,
-    /// Network card at the source, [`NO_NIC`] if it shares none.
-    pub(super) nic_out: u32,
-    /// Network card at the destination.
-    pub(super) nic_in: u32,
     /// Bytes.
     pub(super) bytes: u64,
 }
@@ -42,16 +23,7 @@ pub(super) const LOCAL: u32 = u32::MAX;
 
 impl Default for Way {
     fn default() -> Self {
-        Self {
-            duration: 0,
-            latency: 0,
-            to: 0,
-            send: LOCAL,
-            receive: LOCAL,
-            nic_out: NO_NIC,
-            nic_in: NO_NIC,
-            bytes: 0,
-        }
+        Self { duration: 0, to: 0, send: LOCAL, receive: LOCAL, bytes: 0 }
     }
 }
 
@@ -65,7 +37,7 @@ pub(super) struct Ways {
 }
 
 /// The ways of all stages.
-pub(super) fn ways(costs: &PipelineCosts, contention: Contention) -> Result<Ways, Violation> {
+pub(super) fn ways(costs: &PipelineCosts) -> Result<Ways, Violation> {
     places(costs)?;
     let n_tiers = costs.stages.iter().map(|stage| u32::from(stage.next.link.tier) + 1).max();
     let n_tiers = n_tiers.unwrap_or(1);
@@ -75,25 +47,15 @@ pub(super) fn ways(costs: &PipelineCosts, contention: Contention) -> Result<Ways
             return Way { to, ..Way::default() };
         }
         let link = &boundary.link;
-        let shared = link.sharing == Sharing::Nic;
-        let n_sharers = match contention {
-            Contention::Static if shared => sharers.at(costs, from, to),
-            _ => 1,
+        let n_sharers = match link.sharing {
+            Sharing::Nic => sharers.at(costs, from, to),
+            Sharing::Own => 1,
         };
-        let nic = |rank: u32| match costs.ranks[rank as usize].nic {
-            Some(nic) if shared => nic,
-            _ => NO_NIC,
-        };
-        let duration = link.time(bytes, n_sharers).0;
-        let latency = Link { bandwidth: None, ..*link }.time(bytes, 1).0.min(duration);
         Way {
-            duration,
-            latency,
+            duration: link.time(bytes, n_sharers).0,
             to,
             send: from * n_tiers + u32::from(link.tier),
             receive: to * n_tiers + u32::from(link.tier),
-            nic_out: nic(from),
-            nic_in: nic(to),
             bytes: bytes.0,
         }
     };
@@ -122,43 +84,34 @@ fn places(costs: &PipelineCosts) -> Result<(), Violation> {
     Ok(())
 }
 
-/// How many send and how many receive through each network card, copies included.
+/// How many send and receive through each network card, replicas included.
 struct Sharers {
-    n_out: Vec<u64>,
-    n_in: Vec<u64>,
+    by_nic: Vec<u64>,
 }
 
 impl Sharers {
     fn count(costs: &PipelineCosts) -> Self {
-        let mut sends = vec![false; costs.ranks.len()];
-        let mut receives = sends.clone();
-        let copies = costs.stages.chunks(costs.stages_per_copy() as usize);
-        for pair in copies.flat_map(|copy| copy.windows(2)) {
+        // Activations go one way and gradients the other, so whoever sends also receives.
+        let mut uses = vec![false; costs.ranks.len()];
+        for pair in costs.stages.windows(2) {
             let [here, next] = pair else { continue };
             if here.rank != next.rank && here.next.link.sharing == Sharing::Nic {
-                // Activations go one way, gradients the other.
-                for rank in [here.rank, next.rank] {
-                    sends[rank as usize] = true;
-                    receives[rank as usize] = true;
-                }
+                uses[here.rank as usize] = true;
+                uses[next.rank as usize] = true;
             }
         }
-        let sum = |uses: &[bool]| {
-            let mut total = vec![0u64; costs.nics.len()];
-            for (rank, _) in costs.ranks.iter().zip(uses).filter(|(_, uses)| **uses) {
-                if let Some(nic) = rank.nic {
-                    total[nic as usize] += u64::from(costs.nics[nic as usize].n_copies.max(1));
-                }
+        let mut by_nic = vec![0u64; costs.nics.len()];
+        for (rank, _) in costs.ranks.iter().zip(uses).filter(|(_, uses)| *uses) {
+            if let Some(nic) = rank.nic {
+                by_nic[nic as usize] += u64::from(costs.nics[nic as usize].n_copies.max(1));
             }
-            total
-        };
-        Self { n_out: sum(&sends), n_in: sum(&receives) }
+        }
+        Self { by_nic }
     }
 
     fn at(&self, costs: &PipelineCosts, from: u32, to: u32) -> u64 {
-        let through = |total: &[u64], rank: u32| {
-            costs.ranks[rank as usize].nic.map_or(1, |nic| total[nic as usize])
-        };
-        through(&self.n_out, from).max(through(&self.n_in, to)).max(1)
+        let through =
+            |rank: u32| costs.ranks[rank as usize].nic.map_or(1, |nic| self.by_nic[nic as usize]);
+        through(from).max(through(to)).max(1)
     }
 }

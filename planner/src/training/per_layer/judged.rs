@@ -1,6 +1,5 @@
 //! A plan on measured layers and its figures.
 
-use cost_model::runs::judge::way::Contention;
 use cost_model::runs::judge::{judge, over_limit};
 use cost_model::runs::measured::LayerPricing;
 use cost_model::runs::measured::judged as costs;
@@ -88,7 +87,7 @@ pub fn judged(
     let figures: Vec<_> = stages.iter().map(|chosen| chosen.figures).collect();
     let ranks: Vec<u32> = (0..).take(stages.len()).collect();
     let lowered = costs::lowered(pricing, priced, &figures, &ranks);
-    let report = judge(&lowered, grid, Contention::Static).ok()?.report;
+    let report = judge(&lowered, grid).ok()?.report;
     if over_limit(&report).is_some() {
         return None;
     }

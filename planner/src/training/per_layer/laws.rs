@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use cost_model::runs::forms::model::Offload;
-use cost_model::runs::judge::way::Contention;
 use cost_model::runs::judge::{judge_plan, over_limit};
 use cost_model::runs::measured::LayerPricing;
 use cost_model::runs::measured::judged as costs;
@@ -204,7 +203,7 @@ fn a_plan_replays_to_its_step_within_its_limit_and_keeps_every_block() {
             let best = solve(&limited, &space, &Options::default()).unwrap().best.unwrap();
             let plan = best.plan().unwrap();
             let lowered = costs::costs(&limited, &plan).unwrap();
-            let report = judge_plan(&lowered, &plan, Contention::Static).unwrap().report;
+            let report = judge_plan(&lowered, &plan).unwrap().report;
             assert_eq!(report.step_time, best.step);
             assert!(over_limit(&report).is_none() && best.peak <= limit.0);
             let held: u32 = best.stages.iter().map(|stage| stage.blocks).sum();

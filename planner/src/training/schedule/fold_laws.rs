@@ -1,7 +1,6 @@
 //! A run that is judged by its beginning and its end has the report of the whole.
 
 use cost_model::runs::judge::costs::{Boundary, Link, PipelineCosts, RankCosts, StageCosts};
-use cost_model::runs::judge::way::Contention;
 use cost_model::runs::judge::{fold, judge};
 use ir::units::{Bytes, BytesPerSecond, Nanos};
 use rand::rngs::SmallRng;
@@ -76,7 +75,7 @@ fn a_run_judged_by_its_ends_has_the_report_of_the_whole() {
         n_folded += u32::from(longest.get() < m);
         n += 1;
         let whole = grid(m).unwrap();
-        let whole = judge(&costs, &whole, Contention::Static).unwrap().report;
+        let whole = judge(&costs, &whole).unwrap().report;
         assert_eq!(folded, whole, "seed {seed}: {} {n_ranks} {n_chunks} {m}", order.name());
     }
     assert!(2 * n_folded > n, "{n_folded} of {n}");

@@ -3,8 +3,6 @@
 use cost_model::runs::judge::costs::{PipelineCosts, StageCosts};
 use cost_model::runs::judge::judge;
 use cost_model::runs::judge::report::Report;
-use cost_model::runs::judge::verify::verify;
-use cost_model::runs::judge::way::Contention;
 use cost_model::runs::memory::in_flight::{self, InFlight};
 use ir::grid::Grid;
 use ir::plan::Parallelism;
@@ -12,15 +10,14 @@ use ir::units::{Bytes, Nanos};
 
 use super::early_recompute::{self, Early};
 use super::{
-    breadth_first, dualpipe, dualpipe_v, gpipe, interleaved, one_f_one_b, shifted, zb_h1, zb_h2,
-    zb_v,
+    breadth_first, dualpipe_v, gpipe, interleaved, one_f_one_b, shifted, zb_h1, zb_h2, zb_v,
 };
 
 const FORWARD: u64 = 70;
 const BACKWARD: u64 = 130;
 
 fn report(costs: &PipelineCosts, grid: &Grid) -> Report {
-    judge(costs, grid, Contention::Static).unwrap().report
+    judge(costs, grid).unwrap().report
 }
 
 /// Equal stages, free transfers, one byte per micro-batch that is kept.
@@ -98,7 +95,7 @@ fn split(costs: &PipelineCosts, grid: &Grid, (f, i, w): Thirds) -> Vec<(u64, u64
         stage.stash = Bytes(1);
         stage.kept_for_weight = Bytes(1);
     }
-    let judged = judge(&costs, grid, Contention::Static).unwrap();
+    let judged = judge(&costs, grid).unwrap();
     let ranks = judged.report.ranks.iter().enumerate().map(|(rank, own)| {
         let first = judged.timeline.cell(&judged.lowered, rank, 0).start;
         let last = judged.timeline.cell(&judged.lowered, rank, grid.rows[rank].len() - 1).end;
@@ -176,36 +173,6 @@ fn dualpipe_v_stays_within_its_published_bubble() {
         let error = dualpipe_v::grid(p, 2 * p - 1).unwrap_err();
         assert_eq!(error.code, "schedule-too-short");
     }
-}
-
-#[test]
-fn dualpipe_stays_within_its_published_bubble() {
-    for p in (2..=8u32).step_by(2) {
-        for m in [2 * p, 2 * p + 2, 5 * p] {
-            let grid = dualpipe::grid(p, m).unwrap();
-            let mut costs = PipelineCosts::looped(p, 2, m, StageCosts::default());
-            costs.n_copies = dualpipe::N_COPIES;
-            for (stage, costs) in (0..).zip(&mut costs.stages) {
-                costs.rank = if stage < p { stage } else { 2 * p - 1 - stage };
-            }
-            assert_eq!(verify(&costs, &grid, Contention::Static), []);
-            for thirds in THIRDS {
-                let (f, i, w) = thirds;
-                for (_, idle, held) in split(&costs, &grid, thirds) {
-                    let published = u64::from(p / 2 - 1) * (f + 2 * (i + w) - 3 * w);
-                    assert!(idle <= published, "{p} {m} {thirds:?}: {idle}");
-                    assert!(held <= u64::from(p + 1), "{p} {m}: {held}");
-                }
-            }
-            // A twin that ran the first copy's micro-batches would be no DualPipe.
-            costs.n_copies = 1;
-            assert_ne!(verify(&costs, &grid, Contention::Static), []);
-        }
-    }
-    for (p, m) in [(3, 6), (2, 5)] {
-        assert_eq!(dualpipe::grid(p, m).unwrap_err().code, "schedule-indivisible");
-    }
-    assert_eq!(dualpipe::grid(4, 6).unwrap_err().code, "schedule-too-short");
 }
 
 /// Two equal stages per rank, in the shape of a V.
@@ -296,8 +263,6 @@ fn the_examples_of_the_headers() {
         "0F0,1F0,1I0,1W0,0F1,0I0,0W0,1F1,1I1,1W1,0I1,0W1\n"
     );
     assert_eq!(text(dualpipe_v::grid(1, 2).unwrap()), "0F0,1F0,0F1,1B0,1F1,0B0,1B1,0I1,0W1\n");
-    let both_ends = text(dualpipe::grid(2, 4).unwrap());
-    assert_eq!(both_ends.lines().next(), Some("0F0,3F2,0F1,3B2,3F3,0B0,3B3,0I1,0W1"));
     assert_eq!(
         text(shifted::grid(2, 3).unwrap()),
         "0F0,0F1,0R0,0F2,0B0,0R1,0B1,0R2,0B2\n1F0,1B0,1F1,1B1,1F2,1B2\n"

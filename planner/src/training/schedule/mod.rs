@@ -4,7 +4,6 @@ use ir::diagnostic::Diagnostic;
 
 pub mod breadth_first;
 mod delayed_weights;
-pub mod dualpipe;
 pub mod dualpipe_v;
 pub mod early_recompute;
 pub mod gpipe;

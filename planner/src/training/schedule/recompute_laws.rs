@@ -4,7 +4,6 @@ use cost_model::runs::judge::costs::{PipelineCosts, StageCosts};
 use cost_model::runs::judge::judge;
 use cost_model::runs::judge::report::Report;
 use cost_model::runs::judge::verify::verify;
-use cost_model::runs::judge::way::Contention;
 use ir::grid::Grid;
 use ir::units::{Bytes, Nanos};
 
@@ -12,7 +11,7 @@ use super::early_recompute::{self, Early};
 use super::{one_f_one_b, shifted};
 
 fn report(costs: &PipelineCosts, grid: &Grid) -> Report {
-    judge(costs, grid, Contention::Static).unwrap().report
+    judge(costs, grid).unwrap().report
 }
 
 /// 1F1B with F = R = 1 and B = 2 on `p` stages.
@@ -46,7 +45,7 @@ fn shifting_the_critical_path_never_loses() {
                 let late = one_f_one_b::grid(p, m).unwrap();
                 let early = early_recompute::insert(&late, Early::CoolDown, |s| s.0 + 1 != p);
                 let grid = shifted::grid(p, m).unwrap();
-                assert_eq!(verify(&costs, &grid, Contention::Static), []);
+                assert_eq!(verify(&costs, &grid), []);
                 let (shifted, early) = (report(&costs, &grid), report(&costs, &early));
                 assert!(shifted.step_time <= early.step_time, "{p} {m} {f} {r} {b}");
                 for (rank, (own, early)) in shifted.ranks.iter().zip(&early.ranks).enumerate() {

@@ -244,8 +244,15 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
         all.forward_s + all.backward_s + self.stages.priced.passes.head_s
     }
 
-    /// What a stage that ends at a block makes of the step: under 1F1B seconds that no step with it
-    /// falls below ([`crate::partition::chain::critical_path`] says why), else its own seconds.
+    /// What a stage that ends at a block makes of the step: its own seconds, and under 1F1B seconds
+    /// that no step with it falls below. With F, B the stage's passes, `before` and `behind` those
+    /// of the other stages, w the forward passes before the first gradient, a step takes at least
+    /// 1. `before + m (F + B)`: its first forward pass waits for all earlier ones, and its last
+    ///    backward pass goes back through them;
+    /// 2. `all + (m - 1) B + (m - w) F`: the first gradient comes after a trip to the end and back;
+    /// 3. `all + (m - w) (F + B) + behind`: so it does, and after the last forward pass there is
+    ///    one more trip;
+    /// 4. `before + m F + (m - w + 1) B + behind`: that last trip alone.
     fn weight(&self, rank: u32, before_s: f64, end: u32, own: &StageFigures) -> f64 {
         if !self.is_flush() {
             return own.seconds();

@@ -8,7 +8,6 @@ use cost_model::runs::forms::model::priced::Priced;
 use cost_model::runs::forms::model::stages::Stages;
 use cost_model::runs::judge::judge;
 use cost_model::runs::judge::memory::Holding;
-use cost_model::runs::judge::way::Contention;
 use ir::plan::Mesh;
 
 use super::fit::{Fitted, Fitter};
@@ -126,7 +125,7 @@ fn told(pricing: &Pricing<'_>, leaf: Leaf, bytes: f64) -> Option<Least> {
         .collect();
     let grid = grid(&leaf, &fitted).ok()?;
     let costs = lowered(&priced, &fitted.figures, &ranks, &grid);
-    let report = judge(&costs, &grid, Contention::Static).ok()?.report;
+    let report = judge(&costs, &grid).ok()?.report;
     let ranks = report.ranks.into_iter();
     let ranks = ranks.map(|rank| RankNeed { need: rank.peak.bytes, alive: rank.alive }).collect();
     Some(Least { leaf, fitted, ranks })

@@ -8,7 +8,6 @@ use std::path::Path;
 
 use cost_model::runs::forms::model::shape;
 use cost_model::runs::judge::judge_plan;
-use cost_model::runs::judge::way::Contention;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use importers::launcher::{self, Launcher};
@@ -236,7 +235,7 @@ fn stated(document: &PlanDocument) -> Result<Side, Diagnostic> {
 
 fn side(setting: &Setting, facts: Facts) -> Result<Side, Diagnostic> {
     let costs = setting.costs(&facts.plan, setting.limit)?;
-    let judged = judge_plan(&costs, &facts.plan, Contention::Static);
+    let judged = judge_plan(&costs, &facts.plan);
     let report = judged.map_err(|violation| violation.diagnostic())?.report;
     let over = report.ranks.iter().enumerate().filter_map(|(rank, own)| {
         let short = own.peak.bytes.checked_sub(own.limit?).filter(|short| *short > 0)?;

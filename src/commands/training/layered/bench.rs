@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use cost_model::runs::forms::model::Offload;
 use cost_model::runs::judge::judge_plan;
-use cost_model::runs::judge::way::Contention;
 use cost_model::runs::measured::{LayerPricing, judged};
 use importers::launcher::{self, Launcher};
 use ir::card::{Attention, FeedForward, Head, ModelCard, TransformerCard};
@@ -142,7 +141,7 @@ fn row(
 /// Step time and peaks of a plan.
 fn judged_plan(pricing: &LayerPricing<'_>, plan: &Plan) -> Result<(Nanos, Vec<u64>), Diagnostic> {
     let costs = judged::costs(pricing, plan)?;
-    let judged = judge_plan(&costs, plan, Contention::Static);
+    let judged = judge_plan(&costs, plan);
     let report = judged.map_err(|violation| violation.diagnostic())?.report;
     Ok((report.step_time, report.ranks.iter().map(|rank| rank.peak.bytes).collect()))
 }

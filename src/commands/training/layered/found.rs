@@ -6,7 +6,6 @@ use cost_model::runs::forms::model::Offload;
 use cost_model::runs::forms::model::counts::{model_flops, n_parameters};
 use cost_model::runs::judge::judge_plan;
 use cost_model::runs::judge::report::RankReport;
-use cost_model::runs::judge::way::Contention;
 use cost_model::runs::measured::judged::figures;
 use cost_model::runs::measured::stage::Figures;
 use documents::plan::PlanDocument;
@@ -58,9 +57,7 @@ impl<'a> Answer<'a> {
         let plan = best.plan()?;
         let figures = figures(&pricing(setting)?, &plan)?;
         let costs = setting.costs(&plan, setting.limit)?;
-        let report = judge_plan(&costs, &plan, Contention::Static)
-            .map_err(|violation| violation.diagnostic())?
-            .report;
+        let report = judge_plan(&costs, &plan).map_err(|violation| violation.diagnostic())?.report;
         if report.step_time != best.step {
             let message = "the judge does not confirm the plan that the search found";
             return Err(Diagnostic::error(Blame::Internal, "internal", message));

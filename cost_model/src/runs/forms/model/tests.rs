@@ -14,7 +14,7 @@ use crate::runs::forms::run::Run;
 use crate::runs::forms::step::Timer;
 use crate::runs::forms::system::tests::a100;
 use crate::runs::forms::{Way, predict};
-use crate::runs::judge::{judge_plan, way::Contention};
+use crate::runs::judge::judge_plan;
 use crate::runs::memory::{InFlight, RankShare, Reserve, TrainingRun};
 
 fn card(form: FeedForward, head: Head) -> TransformerCard {
@@ -82,7 +82,7 @@ fn equal_blocks_cost_what_the_step_model_says() {
         let pricing = pricing(&model, &system, &stack, &constants);
         let plan = plan(degrees(), &[4, 4], recompute, GRID);
         let costs = judged::costs(pricing, &plan).unwrap();
-        let own = judge_plan(&costs, &plan, Contention::Static).unwrap().report.step_time;
+        let own = judge_plan(&costs, &plan).unwrap().report.step_time;
         assert!((own.seconds() / by_timer - 1.0).abs() < 1e-6, "{} {by_timer}", own.seconds());
     }
 }
@@ -123,7 +123,7 @@ fn peaks_of_the_replay_are_those_of_the_memory_model() {
                 let pricing = pricing(&model, &system, &stack, &constants);
                 let plan = plan(degrees.clone(), &[4, 4], recompute, GRID);
                 let costs = judged::costs(pricing, &plan).unwrap();
-                let judged = judge_plan(&costs, &plan, Contention::Static).unwrap();
+                let judged = judge_plan(&costs, &plan).unwrap();
                 for rank in 0..2 {
                     let by_lines = memory.peak(RankShare { rank, blocks: 4 });
                     let own = judged.report.ranks[rank as usize].peak.bytes as f64;

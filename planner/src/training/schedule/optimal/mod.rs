@@ -32,7 +32,6 @@
 
 use cost_model::runs::judge::costs::PipelineCosts;
 use cost_model::runs::judge::judge;
-use cost_model::runs::judge::way::Contention;
 use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;
 use ir::units::Nanos;
@@ -144,7 +143,7 @@ pub fn solve(
 
 /// Step time of a grid that is legal and fits.
 fn judged(costs: &PipelineCosts, grid: &Grid) -> Option<(Nanos, Grid)> {
-    let judged = judge(costs, grid, Contention::Static).ok()?;
+    let judged = judge(costs, grid).ok()?;
     let fits = cost_model::runs::judge::over_limit(&judged.report).is_none();
     fits.then(|| (judged.report.step_time, grid.clone()))
 }

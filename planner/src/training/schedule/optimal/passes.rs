@@ -59,10 +59,6 @@ impl Passes {
             return Err(Diagnostic::usage("schedule-size", message)
                 .hint(format!("ask for at most {MOST_MICRO_BATCHES}")));
         }
-        if costs.n_copies > 1 {
-            let message = "no optimal schedule is known for copies of a model";
-            return Err(Diagnostic::usage("schedule-size", message).hint("use one copy"));
-        }
         let n_ranks = costs.ranks.len();
         if let Some(stage) = costs.stages.iter().find(|stage| stage.rank as usize >= n_ranks) {
             let message = format!("a stage lies on rank {}, of {n_ranks} ranks", stage.rank);

@@ -1,3 +1,0 @@
-//! Where a chain of blocks is cut.
-
-pub mod chain;
