@@ -1,5 +1,5 @@
-//! Files that hold no operators: what they are, by their first bytes or their keys, and what can be
-//! planned in their place.
+//! Files that hold no operators: what they are, by their name, their first
+//! bytes or their keys, and what can be planned in their place.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +8,9 @@ use ir::diagnostic::Diagnostic;
 /// Most bytes of the header of a safetensors file, by its definition.
 const SAFETENSORS_HEADER: u64 = 100_000_000;
 
+/// Code of the refusals.
+pub(crate) const CODE: &str = "unsupported-format";
+
 const TO_ONNX: &str = "export the model to ONNX: torch.onnx.export(model, inputs, dynamo=True)";
 
 /// What to give for a file of weights.
@@ -15,12 +18,23 @@ const BY_CONFIG: &str = "give the model's `config.json`, or the checkpoint folde
      to ONNX: torch.onnx.export(model, inputs, dynamo=True)";
 
 fn no_model(what: &str) -> Diagnostic {
-    Diagnostic::input("unsupported-format", format!("this is {what}, and cannot be planned"))
+    Diagnostic::input(CODE, format!("this is {what}, and cannot be planned"))
 }
 
 fn weights(what: &str) -> Diagnostic {
     no_model(&format!("{what}: weights by name, without the operators between them"))
         .hint(BY_CONFIG)
+}
+
+/// By the extension of a file's name, in lower case.
+pub(crate) fn by_extension(extension: &str) -> Option<Diagnostic> {
+    let what = match extension {
+        "pt2" => "a torch.export archive",
+        "et" => "a Chakra trace: what ran, not a model",
+        "csv" => "a table, such as a schedule of torch's pipelining, without a model",
+        _ => return None,
+    };
+    Some(no_model(what).hint(TO_ONNX))
 }
 
 /// By the first bytes of a file.
@@ -35,26 +49,14 @@ pub(crate) fn by_head(head: &[u8]) -> Option<Diagnostic> {
     if head.starts_with(b"\x89HDF\r\n") {
         return Some(weights("an HDF5 file, as Keras writes its weights"));
     }
+    if head.starts_with(b"PK\x03\x04") {
+        return Some(weights("a zip archive, as torch.save, TorchScript and Keras write it"));
+    }
     // Protocols 2 to 5; a pickle may run code, so none is ever opened.
     if let [0x80, 2..=5, ..] = head {
         return Some(weights("a Python pickle, as older torch.save writes state dicts"));
     }
     None
-}
-
-/// By the names in a zip archive.
-pub(crate) fn by_entries<'a>(
-    mut names: impl Iterator<Item = &'a str> + Clone,
-) -> Option<Diagnostic> {
-    let mut all = names.clone();
-    let is_code = |name: &str| name.contains("/code/") || name.starts_with("code/");
-    if names.clone().any(is_code) && all.any(|name| name.ends_with("constants.pkl")) {
-        return Some(
-            no_model("a TorchScript archive: compiled code, which is never run").hint(TO_ONNX),
-        );
-    }
-    let is_pickle = |name: &str| name == "data.pkl" || name.ends_with("/data.pkl");
-    names.any(is_pickle).then(|| weights("a file of torch.save, such as a state dict"))
 }
 
 /// By the keys of a JSON object.
@@ -65,6 +67,11 @@ pub(crate) fn by_keys(keys: &BTreeSet<String>) -> Option<Diagnostic> {
             no_model(what).hint(TO_ONNX).hint(
                 "`meshwright calibrate` fits a profile to Kineto traces, for `plan --profile`",
             ),
+        );
+    }
+    if keys.contains("schema") && keys.contains("nodes") {
+        return Some(
+            no_model("an execution trace of PyTorch: what ran, not a model").hint(TO_ONNX),
         );
     }
     if keys.contains("weight_map") {
@@ -117,12 +124,19 @@ mod tests {
         assert!(said.contains("Kineto") && said.contains("calibrate"), "{said}");
     }
 
+    /// Nothing of such a file is unpacked or read to its end.
     #[test]
-    fn archives_are_told_by_their_entries() {
-        let told = |names: &[&str]| super::by_entries(names.iter().copied()).map(|e| e.message);
-        let script = ["m/data.pkl", "m/code/__torch__.py", "m/constants.pkl", "m/data/0"];
-        assert!(told(&script).unwrap().contains("TorchScript"));
-        assert!(told(&["m/data.pkl", "m/data/0", "m/version"]).unwrap().contains("torch.save"));
-        assert_eq!(told(&["m/model.weights.h5", "m/config.json"]), None);
+    fn archives_traces_and_schedules_are_named() {
+        let said = answer(&["m.pt2"], b"PK\x03\x04");
+        assert!(said.contains("torch.export") && said.contains("ONNX"), "{said}");
+        let said = answer(&["m.pt", "m.pth", "pytorch_model.bin", "m"], b"PK\x03\x04\x14\0");
+        assert!(said.contains("torch.save") && said.contains("config.json"), "{said}");
+        let said = answer(&["t.et"], &[4, 0x0a, 2, b'a', b'b']);
+        assert!(said.contains("Chakra") && said.contains("ONNX"), "{said}");
+        let trace = br#"{"schema":"1.1.1-chakra.0.0.4","nodes":[]}"#;
+        let said = answer(&["trace.json", "trace"], trace);
+        assert!(said.contains("execution trace") && said.contains("ONNX"), "{said}");
+        let said = answer(&["schedule.csv"], b"0F0,0B0\n1F0,1B0\n");
+        assert!(said.contains("schedule") && said.contains("ONNX"), "{said}");
     }
 }

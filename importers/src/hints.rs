@@ -13,7 +13,7 @@ pub(crate) fn complete(error: Diagnostic) -> Diagnostic {
 
 fn by_code(code: &str) -> &'static str {
     match code {
-        "empty-file" | "truncated-file" | "truncated-json" | "truncated-archive" => {
+        "empty-file" | "truncated-file" | "truncated-json" => {
             "the file is incomplete: copy or export it again"
         }
         "unreadable-file" => "check the path, and that you may read the file",

@@ -3,10 +3,8 @@
 //! [`read`] sniffs the format of a file by its extension, then by its first bytes.
 
 mod benchmark;
-pub mod chakra;
 pub mod cluster;
 pub mod config;
-pub mod execution_trace;
 mod foreign;
 mod hints;
 pub mod instance;
@@ -17,12 +15,10 @@ mod located;
 pub mod measurements;
 pub mod onnx;
 pub mod profile;
-pub mod schedule_csv;
 mod sniff;
 mod sound;
 mod source;
 mod summary;
-pub mod torch_export;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -109,8 +105,6 @@ pub struct OpTypeSummary {
 enum Reader {
     /// A graph, perhaps with a cluster.
     Model(fn(&dyn Source, &str, &ImportOptions) -> Result<Import, Diagnostic>),
-    /// The same, of a format whose files say too little to be planned.
-    Checked(fn(&dyn Source, &str, &ImportOptions) -> Result<Import, Diagnostic>),
     /// An instance of another planner's collection.
     Benchmark(benchmark::Reader),
 }
@@ -134,13 +128,6 @@ pub struct Format {
     /// One line for people.
     pub summary: &'static str,
     read: Reader,
-}
-
-impl Format {
-    /// Whether its files can be planned.
-    pub(crate) fn is_planned(&self) -> bool {
-        !matches!(self.read, Reader::Checked(_))
-    }
 }
 
 /// Every format, in the order in which they are listed.
@@ -185,30 +172,6 @@ static FORMATS: &[Format] = &[
         extensions: &["txt"],
         summary: "layers with measured times, `graph.txt` (msr-fiddle/pipedream)",
         read: Reader::Benchmark(benchmark::pipedream::read),
-    },
-    Format {
-        name: "torch-export",
-        extensions: &["pt2"],
-        summary: "`torch.export` archive (checked only, cannot be planned yet)",
-        read: Reader::Checked(torch_export::read),
-    },
-    Format {
-        name: "execution-trace",
-        extensions: &["json"],
-        summary: "PyTorch ExecutionTrace (checked only, cannot be planned yet)",
-        read: Reader::Checked(execution_trace::read),
-    },
-    Format {
-        name: "chakra",
-        extensions: &["et"],
-        summary: "MLCommons Chakra trace (checked only, cannot be planned yet)",
-        read: Reader::Checked(chakra::read),
-    },
-    Format {
-        name: "schedule",
-        extensions: &["csv"],
-        summary: "torch pipelining schedule (checked only, cannot be planned yet)",
-        read: Reader::Checked(schedule_csv::read),
     },
 ];
 
@@ -287,7 +250,7 @@ pub fn is_config(path: &Path) -> bool {
     let Ok((source, name)) = located::open(path) else { return true };
     match sniff::format(&source, &name) {
         Ok(format) => format.name == "config",
-        Err(_) => !path.to_string_lossy().ends_with(".gz"),
+        Err(error) => error.code != foreign::CODE && !path.to_string_lossy().ends_with(".gz"),
     }
 }
 
@@ -341,7 +304,7 @@ fn read_sniffed(
     options: &ImportOptions,
 ) -> Result<Content, Diagnostic> {
     match sniff::format(source, name)?.read {
-        Reader::Model(read) | Reader::Checked(read) => {
+        Reader::Model(read) => {
             let import = read(source, &stem(name), options)?;
             sound::graph(&import.graph)?;
             Ok(Content::Model(Box::new(import)))

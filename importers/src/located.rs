@@ -40,7 +40,7 @@ fn without_config(folder: &Path) -> Diagnostic {
     };
     let is_model = |path: &PathBuf| {
         let extension = path.extension().map(|end| end.to_string_lossy().to_ascii_lowercase());
-        extension.is_some_and(|end| ["onnx", "json", "pt2"].contains(&end.as_str()))
+        extension.is_some_and(|end| ["onnx", "json"].contains(&end.as_str()))
     };
     let paths = entries.take(MOST_ENTRIES).flatten().map(|entry| entry.path());
     let mut models: Vec<PathBuf> = paths.filter(is_model).collect();

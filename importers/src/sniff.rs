@@ -10,7 +10,7 @@ use crate::{Format, foreign, formats, json};
 /// The format of a file.
 ///
 /// # Errors
-/// `unknown-format`; for JSON files also what [`json::top_keys`] finds.
+/// `unknown-format`, `unsupported-format`; for JSON files also what [`json::top_keys`] finds.
 pub(crate) fn format(source: &dyn Source, name: &str) -> Result<&'static Format, Diagnostic> {
     let extension = Path::new(name)
         .extension()
@@ -19,11 +19,11 @@ pub(crate) fn format(source: &dyn Source, name: &str) -> Result<&'static Format,
     if source.len() == 0 && extension != "txt" {
         return Err(Diagnostic::input("empty-file", "the file is empty"));
     }
+    if let Some(error) = foreign::by_extension(&extension) {
+        return Err(error);
+    }
     let row = match extension.as_str() {
         "onnx" => "onnx",
-        "pt2" => "torch-export",
-        "et" => "chakra",
-        "csv" => "schedule",
         "txt" => "pipedream",
         "json" => json_format(source)?,
         _ => by_content(source)?,
@@ -43,7 +43,6 @@ fn by_content(source: &dyn Source) -> Result<&'static str, Diagnostic> {
     }
     let text = head.strip_prefix(json::BYTE_ORDER_MARK).unwrap_or(head);
     match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        _ if head.starts_with(b"PK\x03\x04") => Ok("torch-export"),
         Some(b'{') => json_format(source),
         _ if text.windows(BETWEEN.len()).any(|window| window == BETWEEN) => Ok("pipedream"),
         // Field 1 (the IR version), a varint: how every writer begins an ONNX model.
@@ -57,8 +56,6 @@ fn json_format(source: &dyn Source) -> Result<&'static str, Diagnostic> {
     let has = |key: &str| keys.contains(key);
     if has("ops") && has("devices") {
         Ok("instance")
-    } else if has("schema") && has("nodes") {
-        Ok("execution-trace")
     } else if has("model_type") {
         Ok("config")
     } else if has("nodes") && has("maxFPGAs") {
@@ -77,8 +74,7 @@ fn json_format(source: &dyn Source) -> Result<&'static str, Diagnostic> {
 }
 
 fn unknown() -> Diagnostic {
-    let names: Vec<String> =
-        formats().iter().filter(|f| f.is_planned()).map(|f| f.name.to_owned()).collect();
+    let names: Vec<String> = formats().iter().map(|format| format.name.to_owned()).collect();
     Diagnostic::input("unknown-format", "the file has none of the known formats")
         .hint(format!("give a file of one of these formats: {}", names.join(", ")))
         .fact("formats", names)

@@ -119,7 +119,8 @@ pub(crate) fn inflated(source: &dyn Source, limit: u64) -> Result<Option<Vec<u8>
     // What packs better than text does is no text.
     let limit = limit.min(source.len().saturating_mul(BEST_PACKING).max(ALWAYS_INFLATED));
     let mut bytes = Vec::new();
-    let mut stream = MultiGzDecoder::new(Stream::new(source, 0)).take(limit.saturating_add(1));
+    let mut stream =
+        MultiGzDecoder::new(Stream { source, position: 0 }).take(limit.saturating_add(1));
     stream.read_to_end(&mut bytes).map_err(|error| {
         Diagnostic::input("invalid-archive", format!("the gzip file is damaged: {error}"))
     })?;
@@ -131,16 +132,9 @@ pub(crate) fn inflated(source: &dyn Source, limit: u64) -> Result<Option<Vec<u8>
 }
 
 /// A source as a stream, for readers that want one.
-pub(crate) struct Stream<'a> {
+struct Stream<'a> {
     source: &'a dyn Source,
     position: u64,
-}
-
-impl<'a> Stream<'a> {
-    /// A stream from `position` on.
-    pub(crate) fn new(source: &'a dyn Source, position: u64) -> Self {
-        Self { source, position }
-    }
 }
 
 impl Read for Stream<'_> {

@@ -66,7 +66,7 @@ pub(crate) fn scan(source: &dyn Source) -> Result<Scanned, Diagnostic> {
     if source.len() == 0 {
         return Err(Diagnostic::input("empty-file", "the file is empty"));
     }
-    let reader = Reader::new(source, "an ONNX protobuf");
+    let reader = Reader::new(source);
     let end = reader.length();
     let mut scanner =
         Scanner { reader, out: Vec::new(), data: Vec::new(), budget: Budget::default() };

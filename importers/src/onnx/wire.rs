@@ -38,14 +38,13 @@ pub(crate) struct Reader<'a> {
     position: u64,
     block: Vec<u8>,
     block_start: u64,
-    subject: &'static str,
 }
 
 impl<'a> Reader<'a> {
-    /// A reader at the start; `subject` is what the source ought to be, for messages.
-    pub(crate) fn new(source: &'a dyn Source, subject: &'static str) -> Self {
+    /// A reader at the start.
+    pub(crate) fn new(source: &'a dyn Source) -> Self {
         let length = source.len();
-        Self { source, length, position: 0, block: Vec::new(), block_start: 0, subject }
+        Self { source, length, position: 0, block: Vec::new(), block_start: 0 }
     }
 
     /// Offset of the next byte.
@@ -189,7 +188,7 @@ impl<'a> Reader<'a> {
 
     /// The source breaks the wire format at `offset`.
     pub(crate) fn invalid(&self, offset: u64, what: &str) -> Diagnostic {
-        Diagnostic::input("invalid-protobuf", format!("this is not {}: {what}", self.subject))
+        Diagnostic::input("invalid-protobuf", format!("this is not an ONNX protobuf: {what}"))
             .fact("offset", offset)
     }
 
@@ -249,7 +248,7 @@ mod tests {
     use super::*;
 
     fn varint(bytes: &[u8]) -> Result<u64, Diagnostic> {
-        Reader::new(&bytes, "a test").varint(bytes.len() as u64)
+        Reader::new(&bytes).varint(bytes.len() as u64)
     }
 
     #[test]
@@ -272,14 +271,14 @@ mod tests {
         for (byte, ok) in [(0x08, true), (0x0b, false), (0x0c, false), (0x00, false), (0x0e, false)]
         {
             let bytes = [byte];
-            assert_eq!(Reader::new(&bytes.as_slice(), "a test").key(1).is_ok(), ok, "{byte:#x}");
+            assert_eq!(Reader::new(&bytes.as_slice()).key(1).is_ok(), ok, "{byte:#x}");
         }
     }
 
     #[test]
     fn a_cut_field_says_how_much_is_missing() {
         let message = |bytes: &[u8]| {
-            let mut reader = Reader::new(&bytes, "a test");
+            let mut reader = Reader::new(&bytes);
             reader.delimiter(bytes.len() as u64).unwrap_err().message
         };
         assert!(message(&[4, 1, 1, 1]).contains("1 byte is missing from the field at byte 1"));
@@ -290,7 +289,7 @@ mod tests {
     fn copies_cross_blocks() {
         let bytes: Vec<u8> = (0..3 * BLOCK).map(|i| (i % 251) as u8).collect();
         let source = bytes.as_slice();
-        let mut reader = Reader::new(&source, "a test");
+        let mut reader = Reader::new(&source);
         reader.skip(10, reader.length()).unwrap();
         let mut out = Vec::new();
         reader.copy(2 * BLOCK as u64, reader.length(), &mut out).unwrap();
