@@ -29,6 +29,7 @@ bench: setup
 	$(CARGO) bench --locked --bench scale
 	$(CARGO) bench --locked --bench judge
 	$(CARGO) bench --locked --bench schedules
+	$(CARGO) bench --locked --bench peers
 
 fuzz: setup
 	$(CARGO) run --release --locked -p importers --example fuzz_onnx -- 100000 1

@@ -6,7 +6,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer};
 
-use crate::bench_flags::BenchArgs;
 use crate::executor::Executor;
 use crate::flag_values::{count, dimension, dtype, extent, positive};
 use crate::limit_flags::LimitFlags;
@@ -94,9 +93,6 @@ pub(crate) enum Command {
         with units"
     )]
     Calibrate(CalibrateArgs),
-    /// Run every method on every instance of a folder, beside what peers reach
-    #[command(after_help = "Example: meshwright bench placement data/bench/placement -o table.md")]
-    Bench(BenchArgs),
     /// Judge the cost model on published measurements (docs/data.md)
     #[command(after_help = "Example: meshwright validate data")]
     Validate(ValidateArgs),

@@ -1,7 +1,6 @@
 //! The command line of meshwright: parses, calls the library, prints.
 
 mod artifact;
-mod bench_flags;
 mod cli;
 mod commands;
 mod constraints;

@@ -272,7 +272,7 @@ fn model(content: Content) -> Result<Import, Diagnostic> {
             "no-graph",
             "this is an instance of another planner: costs without an operator graph",
         )
-        .hint("`meshwright plan` and `meshwright bench placement` take such files")),
+        .hint("`meshwright plan` takes such files")),
     }
 }
 

@@ -2,7 +2,6 @@
 
 mod algorithms;
 mod alternatives;
-mod bench;
 pub(crate) mod busiest;
 mod calibrate;
 mod compare;
@@ -72,7 +71,6 @@ pub(crate) fn run(cli: &Cli, printer: &Printer) -> CommandResult {
         }
         Some(Command::Plan(args)) => plan::run(args, printer),
         Some(Command::Import(args)) => import::run(args, printer),
-        Some(Command::Bench(args)) => bench::run(args, printer),
         Some(Command::Profile(args)) => profile::run(args, printer),
         Some(Command::Calibrate(args)) => calibrate::run(args, printer),
         Some(Command::Validate(args)) => validate::run(args, printer),

@@ -61,7 +61,6 @@ fn help_fits_a_screen_and_shows_an_example() {
         "profile",
         "calibrate",
         "validate",
-        "bench",
         "serve",
         "completions",
     ];

@@ -318,7 +318,7 @@ pub(super) fn most_lost(best: &Judged, other: &Judged) -> String {
 }
 
 /// A configuration in one line.
-pub(crate) fn degrees(leaf: &Leaf) -> String {
+pub(super) fn degrees(leaf: &Leaf) -> String {
     let d = &leaf.degrees;
     let mut text = format!("data {} x tensor {} x pipeline {}", d.data, d.tensor, d.pipeline);
     for (name, degree) in [("context", d.context), ("expert", d.expert)] {

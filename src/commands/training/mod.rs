@@ -45,10 +45,8 @@ use answer::Answer;
 use searched::{Searched, Told, Wider};
 use setting::Setting;
 
-pub(crate) use answer::degrees;
 pub(crate) use compare::{compare, compare_plans};
 pub(crate) use export::export;
-pub(crate) use layered::bench as bench_layered;
 #[cfg(test)]
 pub(crate) use pins::FIELDS as PINS;
 pub(crate) use replay::{explain, simulate, verify};

@@ -1,6 +1,5 @@
 //! `plan` of a training run on measured layers (`--profile` names a folder).
 
-mod bench;
 mod found;
 mod nothing_fits;
 
@@ -31,7 +30,6 @@ use crate::printer::{Format, Printer};
 use crate::publisher::Publisher;
 use crate::watch::Watch;
 use crate::{escape, interrupt};
-pub(crate) use bench::run as bench;
 use found::Answer;
 
 /// The name of the search in plan documents.
