@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use engine::input_file;
 use ir::diagnostic::Diagnostic;
 use tempfile::NamedTempFile;
 
@@ -33,7 +34,8 @@ pub(crate) fn check(
     inputs: &[&Path],
     existing: Existing,
 ) -> Result<(), Diagnostic> {
-    let inputs: Vec<PathBuf> = inputs.iter().filter_map(|input| resolved(plain(input))).collect();
+    let inputs: Vec<PathBuf> =
+        inputs.iter().filter_map(|input| resolved(input_file::plain(input))).collect();
     let mut places = Vec::new();
     for output in outputs {
         if output.as_os_str() == "-" {
@@ -93,15 +95,6 @@ fn not_writable(path: &Path, reason: &str) -> Diagnostic {
 fn same_file(path: &Path, why: &str) -> Diagnostic {
     Diagnostic::usage("same-file", format!("`{}` can not be written: {why}", path.display()))
         .hint("choose another name")
-}
-
-/// The file of an input that may name one document in it, as `FILE#NAME`.
-pub(crate) fn plain(input: &Path) -> &Path {
-    if input.exists() {
-        return input;
-    }
-    let file = input.to_str().and_then(|text| text.rsplit_once('#'));
-    file.map_or(input, |(file, _)| Path::new(file))
 }
 
 /// Where a file lies, with all links followed; it need not exist.

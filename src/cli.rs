@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use engine::element_type;
+use engine::executor::Executor;
+use engine::request::{ModelRequest, ObjectiveName, PlanRequest, ProblemRequest, ReplayRequest};
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer};
 
-use crate::executor::Executor;
-use crate::flag_values::{count, dimension, dtype, extent, positive};
+use crate::flag_values::{count, dimension, extent, positive};
 use crate::limit_flags::LimitFlags;
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
 use crate::publisher::Follow;
@@ -123,7 +126,7 @@ pub(crate) struct ModelFlags {
     #[arg(long, value_name = "INPUT=AXIS", value_parser = extent, help_heading = "Model")]
     pub(crate) batch_axis: Vec<(String, u64)>,
     /// Float type that replaces the wide floats of the file
-    #[arg(long, value_name = "TYPE", value_parser = dtype, help_heading = "Model")]
+    #[arg(long, value_name = "TYPE", value_parser = element_type::named, help_heading = "Model")]
     pub(crate) dtype: Option<DType>,
 }
 
@@ -139,11 +142,11 @@ pub(crate) struct ProblemFlags {
     #[arg(long, value_name = "FILE", env = "MESHWRIGHT_PROFILE", hide_env_values = true)]
     pub(crate) profile: Option<PathBuf>,
     /// inference or training [default: inference, or as planned]
-    #[arg(long, value_enum, hide_possible_values = true)]
-    pub(crate) workload: Option<Workload>,
+    #[arg(long, value_parser = named(Mode::ALL, Mode::name), hide_possible_values = true)]
+    pub(crate) workload: Option<Mode>,
     /// adamw, sgd or adafactor [default: adamw, or as planned]
-    #[arg(long, value_enum, hide_possible_values = true)]
-    pub(crate) optimizer: Option<OptimizerName>,
+    #[arg(long, value_parser = named(Optimizer::ALL, Optimizer::name), hide_possible_values = true)]
+    pub(crate) optimizer: Option<Optimizer>,
     /// Run these ops only there; in a training run FIELD=VALUE, such as tensor=8
     #[arg(long, value_name = "PATTERN=DEVICE", help_heading = "Model")]
     pub(crate) pin: Vec<String>,
@@ -156,6 +159,32 @@ pub(crate) struct ProblemFlags {
     /// YAML file with pin, forbid and colocate
     #[arg(long, value_name = "FILE", help_heading = "Model")]
     pub(crate) constraints: Option<PathBuf>,
+}
+
+impl ModelFlags {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> ModelRequest {
+        let Self { dims, batch, micro_batch, batch_axis, dtype } = self.clone();
+        ModelRequest { dims, batch, micro_batch, batch_axis, dtype }
+    }
+}
+
+impl ProblemFlags {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> ProblemRequest {
+        let own = self.clone();
+        ProblemRequest {
+            model: own.model.request(),
+            cluster: own.cluster,
+            profile: own.profile,
+            workload: own.workload,
+            optimizer: own.optimizer,
+            pin: own.pin,
+            forbid: own.forbid,
+            colocate: own.colocate,
+            constraints: own.constraints,
+        }
+    }
 }
 
 /// Flags of `plan`.
@@ -171,7 +200,8 @@ pub(crate) struct PlanArgs {
     #[arg(hide_env = true, help_heading = "Search")]
     pub(crate) algorithm: String,
     /// What is minimised [default: step-time, or the instance's own]
-    #[arg(long, value_enum, help_heading = "Search", hide_possible_values = true)]
+    #[arg(long, value_parser = named(ObjectiveName::all(), ObjectiveName::name))]
+    #[arg(help_heading = "Search", hide_possible_values = true)]
     pub(crate) objective: Option<ObjectiveName>,
     /// Accelerators of an instance, not its file's
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
@@ -179,7 +209,8 @@ pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) limits: LimitFlags,
     /// Keep to what an executor can run, such as megatron, or any
-    #[arg(long = "for", value_name = "EXECUTOR", value_enum, help_heading = "Search")]
+    #[arg(long = "for", value_name = "EXECUTOR", help_heading = "Search")]
+    #[arg(value_parser = named(Executor::ALL, Executor::target))]
     #[arg(hide_possible_values = true)]
     pub(crate) executor: Option<Executor>,
     /// Write the plan
@@ -206,6 +237,22 @@ pub(crate) struct PlanArgs {
     /// Which of these stand on the command line, by their names in the parser.
     #[arg(skip)]
     pub(crate) given: Vec<String>,
+}
+
+impl PlanArgs {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> PlanRequest {
+        PlanRequest {
+            model: self.model.clone(),
+            problem: self.problem.request(),
+            algorithm: self.algorithm.clone(),
+            objective: self.objective,
+            accelerators: self.accelerators,
+            limits: self.limits.request(),
+            executor: self.executor,
+            training: self.training.request(),
+        }
+    }
 }
 
 /// Flags of `import` and `support`.
@@ -245,6 +292,13 @@ pub(crate) struct ReplayFlags {
     /// List everything, however long
     #[arg(long)]
     pub(crate) all: bool,
+}
+
+impl ReplayFlags {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> ReplayRequest {
+        ReplayRequest { problem: self.problem.request(), allow_mismatch: self.allow_mismatch }
+    }
 }
 
 /// Flags of `explain`.
@@ -322,60 +376,16 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// Inference or training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Workload {
-    Inference,
-    Training,
-}
-
-impl From<Workload> for Mode {
-    fn from(workload: Workload) -> Self {
-        match workload {
-            Workload::Inference => Self::Inference,
-            Workload::Training => Self::Training,
-        }
-    }
-}
-
-/// Optimizers by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OptimizerName {
-    Adamw,
-    Sgd,
-    Adafactor,
-}
-
-impl From<Optimizer> for OptimizerName {
-    fn from(optimizer: Optimizer) -> Self {
-        match optimizer {
-            Optimizer::AdamW => Self::Adamw,
-            Optimizer::Sgd => Self::Sgd,
-            Optimizer::Adafactor => Self::Adafactor,
-        }
-    }
-}
-
-impl From<OptimizerName> for Optimizer {
-    fn from(name: OptimizerName) -> Self {
-        match name {
-            OptimizerName::Adamw => Self::AdamW,
-            OptimizerName::Sgd => Self::Sgd,
-            OptimizerName::Adafactor => Self::Adafactor,
-        }
-    }
-}
-
-/// Objectives by name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ObjectiveName {
-    #[default]
-    StepTime,
-    MaxLoad,
-    ContiguousMaxLoad,
-    Latency,
-    TimePerSample,
-    SlowestStage,
+/// A parser of what is named from a list.
+fn named<T: Copy + Send + Sync + 'static>(
+    known: impl IntoIterator<Item = T>,
+    name: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T> {
+    let known: Vec<T> = known.into_iter().collect();
+    let names: Vec<&str> = known.iter().map(|own| name(*own)).collect();
+    PossibleValuesParser::new(names).try_map(move |text| {
+        known.iter().copied().find(|own| name(*own) == text).ok_or("is not one of the names")
+    })
 }
 
 #[cfg(test)]

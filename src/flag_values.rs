@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use ir::tensor::DType;
-
 /// A whole number of at least 1.
 pub(crate) fn positive(text: &str) -> Result<u64, String> {
     match text.parse() {
@@ -45,13 +43,6 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     let share: Option<f64> = number.trim().parse().ok();
     let share = share.map(|share| share * scale).filter(|share| share.is_finite() && *share >= 0.0);
     share.ok_or_else(|| "needs a share such as 1% or 0.01".to_owned())
-}
-
-/// One of the floats that a model may compute in, by name.
-pub(crate) fn dtype(text: &str) -> Result<DType, String> {
-    const FLOATS: [DType; 5] = [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8];
-    DType::float_named(text)
-        .ok_or_else(|| format!("needs one of {}", FLOATS.map(DType::name).join(", ")))
 }
 
 /// The longest time that is taken, some 31 years.

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::Args;
+use engine::request::Limits;
 
 use crate::flag_values::{duration, share};
 
@@ -32,4 +33,18 @@ pub(crate) struct LimitFlags {
     /// Same bytes each time: a node budget, no clock
     #[arg(long, conflicts_with = "time_limit", help_heading = "Search")]
     pub(crate) deterministic: bool,
+}
+
+impl LimitFlags {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> Limits {
+        Limits {
+            time_limit: self.time_limit,
+            gap: self.gap,
+            node_budget: self.node_budget,
+            seed: self.seed,
+            threads: self.threads,
+            deterministic: self.deterministic,
+        }
+    }
 }

@@ -156,10 +156,9 @@ fn given(matches: &ArgMatches) -> Vec<String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
-    use clap::ValueEnum;
 
     use super::*;
-    use crate::executor::Executor;
+    use engine::executor::Executor;
 
     /// The page of docs that says which flag goes with what.
     const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/plan-flags.md");
@@ -188,7 +187,7 @@ mod tests {
              holds where it can.\n\n",
         );
         let pins = crate::commands::training::PINS.join(", ");
-        let executors = Executor::value_variants().iter().map(|executor| executor.target());
+        let executors = Executor::ALL.iter().map(|executor| executor.target());
         let executors = executors.collect::<Vec<_>>().join(", ");
         page.push_str(&format!(
             "`--pin` takes `PATTERN=DEVICE` for ops and `FIELD=VALUE` for training runs, with the \

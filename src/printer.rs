@@ -8,8 +8,8 @@ use documents::diagnostic::DiagnosticDocument;
 use ir::diagnostic::{Blame, Diagnostic, Severity, Value};
 use serde_json::{Value as Json, json};
 
-use crate::escape::{self, escape};
 use crate::table::{self, Column};
+use engine::escape::{self, escape};
 
 /// Widest line, however wide the terminal is.
 const WIDEST: usize = 100;

@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
-use crate::escape::escape;
+use engine::escape::escape;
 
 /// How a column is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use clap::Args;
 use documents::quantity::size;
+use engine::request::TrainingRequest;
 use ir::units::Bytes;
 
 use crate::flag_values::{positive, share};
@@ -41,16 +42,19 @@ pub(crate) struct TrainingFlags {
 }
 
 impl TrainingFlags {
-    /// Whether one of them was given.
-    pub(crate) fn are_asked(&self) -> bool {
-        self.global_batch.is_some()
-            || self.sequence_length.is_some()
-            || self.tokens_per_step.is_some()
-            || self.devices.is_some()
-            || self.max_memory_per_device.is_some()
-            || self.memory_margin.is_some()
-            || self.stack.is_some()
-            || self.no_offload
+    /// What they ask for.
+    pub(crate) fn request(&self) -> TrainingRequest {
+        let own = self.clone();
+        TrainingRequest {
+            global_batch: own.global_batch,
+            sequence_length: own.sequence_length,
+            tokens_per_step: own.tokens_per_step,
+            devices: own.devices,
+            max_memory_per_device: own.max_memory_per_device,
+            memory_margin: own.memory_margin,
+            stack: own.stack,
+            no_offload: own.no_offload,
+        }
     }
 }
 

@@ -24,7 +24,24 @@ pub enum Optimizer {
     Adafactor,
 }
 
+impl Mode {
+    /// All.
+    pub const ALL: [Self; 2] = [Self::Inference, Self::Training];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inference => "inference",
+            Self::Training => "training",
+        }
+    }
+}
+
 impl Optimizer {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::AdamW, Self::Sgd, Self::Adafactor];
+
     /// Its name on the command line and in documents.
     #[must_use]
     pub const fn name(self) -> &'static str {

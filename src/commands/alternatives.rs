@@ -12,8 +12,8 @@ use ir::units::{Bytes, Nanos};
 use planner::draft;
 use serde_json::{Value, json};
 
-use crate::commands::replay::Replayed;
 use crate::commands::report::Rows;
+use engine::ops::replay::Replayed;
 
 /// The op on another device.
 pub(crate) struct Alternative {

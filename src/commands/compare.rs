@@ -12,12 +12,12 @@ use ir::units::{Bytes, Nanos};
 use serde_json::{Value, json};
 
 use crate::cli::CompareArgs;
-use crate::commands::busiest;
-use crate::commands::replay::{self, Replayed};
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, Exit, instance, training, violations};
+use crate::commands::{CommandResult, Exit, instance, training};
 use crate::printer::Printer;
 use crate::table::Column;
+use engine::ops::busiest;
+use engine::ops::replay::{self, Replayed};
 
 /// A figure of both plans; the rows under a total sum up to it.
 struct Row {
@@ -165,7 +165,7 @@ fn mapped(
         ..RequestDocument::default()
     };
     let plan = &PlanDocument { request, ..plan.clone() };
-    let mut on = replay::on_problem(plan, model, &args.target)?;
+    let mut on = replay::on_problem(plan, model, &args.target.request())?;
     let problem = &on.loaded.problem;
     let placement = exporters::accelerate::placement(problem, map)?;
     on.plan = planner::draft::finish(problem, placement, None);
@@ -179,7 +179,7 @@ fn mapped(
         algorithm: "device map",
     };
     let document = PlanDocument::from_ir(&on.plan, &context, None);
-    Ok((document, violations::of(&on)))
+    Ok((document, engine::violations::of(&on)))
 }
 
 /// Plans for different things can be compared, but their difference may come from there.
@@ -216,7 +216,7 @@ fn figures(args: &CompareArgs, a: &PlanDocument, b: &PlanDocument) -> Result<Fig
         return Ok(Figures { times: rows, ..Figures::default() });
     };
     let replayed = |plan: &PlanDocument| -> Result<Replayed, Diagnostic> {
-        replay::on(replay::on_problem(plan, model, &args.target)?)
+        replay::on(replay::on_problem(plan, model, &args.target.request())?)
     };
     let (mut a, mut b) = (replayed(a)?, replayed(b)?);
     let mut warnings = std::mem::take(&mut a.on.warnings);

@@ -9,11 +9,11 @@ mod transfer;
 use ir::diagnostic::Diagnostic;
 
 use crate::cli::ExplainArgs;
-use crate::commands::replay::{self, Replayed};
 use crate::commands::report::Rows;
 use crate::commands::{CommandResult, Exit, instance, training, violations};
 use crate::printer::Printer;
-use crate::suggest;
+use engine::ops::replay::{self, Replayed};
+use engine::suggest;
 
 pub(crate) fn run(args: &ExplainArgs, printer: &Printer) -> CommandResult {
     if let Some(instance) = importers::instance(&args.replay.model)? {
@@ -29,8 +29,8 @@ pub(crate) fn run(args: &ExplainArgs, printer: &Printer) -> CommandResult {
         }
         return training::explain(&document, &args.replay, args.device.as_deref(), printer);
     }
-    let on = replay::on_problem(&document, &args.replay.model, &args.replay.target)?;
-    let broken = violations::of(&on);
+    let on = replay::on_problem(&document, &args.replay.model, &args.replay.target.request())?;
+    let broken = engine::violations::of(&on);
     if !broken.is_empty() {
         return Ok(violations::verdict(&on, &broken, rows, printer));
     }

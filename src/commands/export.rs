@@ -8,10 +8,12 @@ use serde_json::json;
 use crate::artifact::{self, Existing};
 use crate::cli::{ExportArgs, ReplayArgs};
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, Exit, instance, replay, training, violations};
+use crate::commands::{CommandResult, Exit, instance, training, violations};
 use crate::printer::Printer;
-use crate::suggest;
-use crate::{escape, executor};
+use engine::escape;
+use engine::executor;
+use engine::ops::replay;
+use engine::suggest;
 
 pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
     if let Some(instance) = importers::instance(&args.replay.model)? {
@@ -24,9 +26,9 @@ pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
     check_target(&args.target)?;
     check_output(args)?;
     let ReplayArgs { model, target, .. } = &args.replay;
-    let on = replay::on_problem(&document, model, target)?;
+    let on = replay::on_problem(&document, model, &target.request())?;
     executor::check_batches(&args.target, &on.loaded.problem.workload)?;
-    let broken = violations::of(&on);
+    let broken = engine::violations::of(&on);
     if !broken.is_empty() {
         return Ok(violations::verdict(&on, &broken, Rows::of(target.all), printer));
     }
@@ -46,7 +48,8 @@ pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
 /// # Errors
 /// Those of [`artifact::check`].
 pub(crate) fn check_output(args: &ExportArgs) -> Result<(), Diagnostic> {
-    let mut inputs = args.replay.target.problem.inputs(&args.replay.model);
+    let problem = args.replay.target.problem.request();
+    let mut inputs = problem.inputs(&args.replay.model);
     inputs.push(&args.replay.plan);
     artifact::check(&[&args.output], &inputs, Existing::of(args.force))
 }

@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use crate::cli::ImportArgs;
 use crate::commands::{CommandResult, Exit, structure};
-use crate::load;
 use crate::printer::Printer;
 use crate::table::Column;
+use engine::load;
 
 /// Op types that are listed without `--all`.
 const LISTED: usize = 15;
 
 pub(crate) fn run(args: &ImportArgs, printer: &Printer) -> CommandResult {
-    let import = load::model(&args.model, &args.flags)?;
+    let import = load::model(&args.model, &args.flags.request())?;
     let Import { graph, summary, warnings, .. } = &import;
     let columns = [
         Column::Name("op type"),

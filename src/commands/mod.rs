@@ -2,28 +2,21 @@
 
 mod algorithms;
 mod alternatives;
-pub(crate) mod busiest;
 mod calibrate;
 mod compare;
 mod completions;
 mod devices;
-pub(crate) mod differences;
 mod explain;
 mod export;
-mod found;
 mod import;
 mod instance;
-mod narrower;
 mod outcome;
 mod plan;
 mod plot;
 mod profile;
-mod replay;
 mod report;
 mod serve;
 mod simulate;
-mod slips;
-mod stated;
 mod structure;
 mod support;
 pub(crate) mod training;

@@ -18,12 +18,13 @@ use serde_json::json;
 
 use crate::cli::{PlanArgs, VERSION};
 use crate::commands::report::{self, Rows};
-use crate::commands::trust::Trust;
+use crate::commands::trust;
 use crate::commands::{Exit, import};
-use crate::element_type;
-use crate::load::{self, Loaded};
 use crate::printer::{Format, Printer};
 use crate::table::Column;
+use engine::element_type;
+use engine::load::{self, Loaded};
+use engine::ops::trust::Trust;
 
 /// What the command adds to an outcome.
 pub(crate) struct Solved {
@@ -60,7 +61,7 @@ pub(crate) fn print(
     answer(loaded, outcome, solved, printer);
     printer.text("\n");
     report::devices(problem, &outcome.report, rows, printer);
-    trust.print(problem, &outcome.report, rows, printer);
+    trust::print(trust, problem, &outcome.report, rows, printer);
     let nominal = if outcome.report.nominal { ", nominal costs" } else { "" };
     let devices = load::describe(&problem.cluster);
     printer.line(&import::sentence(&problem.graph.name, &loaded.summary));
@@ -284,7 +285,7 @@ fn document(
     ReportDocument {
         format: FORMAT.to_owned(),
         plan: solved.plan.clone(),
-        report: report::document(&loaded.problem, &outcome.report, &solved.trust),
+        report: engine::ops::report::document(&loaded.problem, &outcome.report, &solved.trust),
         bound: BoundDocument::new(bound, outcome.bound.method),
         gap: gap(value, bound),
         fastest_ns: outcome.fastest.map(Nanos::get),

@@ -15,17 +15,19 @@ use planner::run::{Budget, Event, Outcome, Request, solve};
 
 use crate::artifact::{self, Existing};
 use crate::cli::PlanArgs;
-use crate::commands::found::{self, Found};
 use crate::commands::outcome::{self, Solved};
 use crate::commands::plot::{self, Unit};
-use crate::commands::trust::Trust;
-use crate::commands::{CommandResult, Exit, export, instance, narrower, training};
-use crate::load::{self, Loaded};
+use crate::commands::{CommandResult, Exit, export, instance, training};
+use crate::interrupt;
 use crate::modes::{self, Mode};
 use crate::printer::Printer;
 use crate::publisher::{Follow, Incumbent, Publisher};
 use crate::watch::Watch;
-use crate::{executor, interrupt};
+use engine::executor;
+use engine::load::{self, Loaded};
+use engine::ops::found::{self, Found};
+use engine::ops::narrower;
+use engine::ops::trust::Trust;
 
 pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let start = Instant::now();
@@ -46,7 +48,7 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     check_outputs(args, &exports, existing)?;
     let recipe = Recipe::parse(&args.algorithm)?;
     let opened = Instant::now();
-    let (model, flags) = (args.model.clone(), args.problem.clone());
+    let (model, flags) = (args.model.clone(), args.problem.request());
     let (objective, executor) = (args.objective.unwrap_or_default(), args.executor);
     let read = move |_: &dyn Fn(())| load::problem(&model, &flags, objective, executor);
     let loaded = watch.run(Duration::ZERO, read, &mut |()| {}).transpose()?;
@@ -81,7 +83,7 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
         Err(mut none) => {
             name_limit(args, &mut none.diagnostic);
             none.diagnostic.hints.extend(outcome::other_way(&loaded.problem));
-            let narrower = narrower::hint(args, &loaded, &request, &none, (start, read));
+            let narrower = narrower::hint(&args.request(), &loaded, &request, &none, (start, read));
             none.diagnostic.hints.extend(narrower);
             return Ok(outcome::print_failure(&none, &loaded.warnings, printer));
         }
@@ -130,7 +132,7 @@ fn usual_time(args: &PlanArgs, start: Instant) -> Option<Duration> {
 /// What the flags ask for of a model.
 fn mode(args: &PlanArgs) -> Mode {
     let is_folder = || args.problem.profile.as_deref().is_some_and(importers::layers::is_folder);
-    match args.training.are_asked() || training::plans_training(&args.algorithm) {
+    match args.training.request().asks().is_some() || training::plans_training(&args.algorithm) {
         true if is_folder() => Mode::Layers,
         true => Mode::Degrees,
         false => Mode::Ops,
@@ -167,7 +169,7 @@ fn check_outputs(
         .chain(&args.plot)
         .map(PathBuf::as_path)
         .collect();
-    artifact::check(&outputs, &args.problem.inputs(&args.model), existing)
+    artifact::check(&outputs, &args.problem.request().inputs(&args.model), existing)
 }
 
 /// Takes an event of the run to whoever follows it.

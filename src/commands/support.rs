@@ -9,9 +9,9 @@ use serde_json::json;
 
 use crate::cli::ImportArgs;
 use crate::commands::{CommandResult, Exit};
-use crate::load;
 use crate::printer::Printer;
 use crate::table::Column;
+use engine::load;
 
 /// Ops of one type, by where their work figures come from.
 #[derive(Default)]
@@ -23,7 +23,7 @@ struct Tally<'a> {
 }
 
 pub(crate) fn run(args: &ImportArgs, printer: &Printer) -> CommandResult {
-    let import = load::model(&args.model, &args.flags)?;
+    let import = load::model(&args.model, &args.flags.request())?;
     let tallies = tally(&import.graph);
     let columns = [
         Column::Name("op type"),

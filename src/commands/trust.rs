@@ -1,129 +1,43 @@
-//! How far a step time can be trusted: what its durations rest on, and how wide its interval is.
+//! What the times of a plan rest on, in words.
 
-use cost_model::kernels::origin::Shares;
-use cost_model::ops::critical::{self, Step};
-use cost_model::ops::interval::{self, Interval};
-use cost_model::ops::judge::replay::Timeline;
 use cost_model::ops::judge::report::Report;
 use cost_model::ops::problem::Problem;
-use documents::report::{IntervalDocument, OriginDocument};
-use ir::plan::Plan;
-use ir::units::Nanos;
+use engine::ops::trust::{Trust, words};
 
 use crate::commands::report::Rows;
 use crate::printer::Printer;
 
-/// What a step time rests on.
-pub(crate) struct Trust {
-    /// The critical path.
-    pub(crate) path: Vec<Step>,
-    shares: Shares,
-    interval: Option<Interval>,
-}
-
-impl Trust {
-    /// Of a replayed plan.
-    pub(crate) fn of(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Self {
-        let path = critical::path(problem, plan, timeline);
-        let (shares, interval) = (critical::shares(&path), interval::of(problem, &path));
-        Self { path, shares, interval }
+/// Prints what the times rest on: the step's critical path, and devices that differ from it.
+pub(crate) fn print(
+    trust: &Trust,
+    problem: &Problem,
+    report: &Report,
+    rows: Rows,
+    printer: &Printer,
+) {
+    if trust.shares.total() == 0 {
+        return;
     }
-
-    /// The interval as a document.
-    pub(crate) fn interval_document(&self) -> Option<IntervalDocument> {
-        self.interval.map(|found| {
-            IntervalDocument::new(found.low.get(), found.high.get(), found.origin.name())
-        })
-    }
-
-    /// What the critical path rests on, as documents.
-    pub(crate) fn origin_documents(&self) -> Vec<OriginDocument> {
-        documents(&self.shares)
-    }
-
-    /// `step time 24.5 ms, 10-90 %: 21.9 to 27.6 ms (nominal)`.
-    pub(crate) fn sentence(&self, step: Nanos) -> String {
-        match &self.interval {
-            None => format!("step time {step}"),
-            Some(Interval { low, high, origin }) => {
-                format!("step time {step}, 10-90 %: {} ({})", range(*low, *high), origin.name())
-            }
-        }
-    }
-
-    /// Prints what the times rest on: the step's critical path, and devices that differ from it.
-    pub(crate) fn print(&self, problem: &Problem, report: &Report, rows: Rows, printer: &Printer) {
-        if self.shares.total() == 0 {
-            return;
-        }
-        let step = words(&self.shares);
-        let devices: Vec<(&str, String)> = report
-            .devices
-            .iter()
-            .filter(|device| device.origins.total() > 0)
-            .map(|device| {
-                let name = &problem.cluster.devices[device.device.index()].name;
-                (name.as_str(), words(&device.origins))
-            })
-            .collect();
-        if devices.iter().all(|(_, words)| *words == step) {
-            printer.line(&format!("origin of times: {step}, on every device"));
-            return;
-        }
-        if rows == Rows::Few {
-            printer.line(&format!("origin of times: {step} of the step (by device: --all)"));
-            return;
-        }
-        printer.line(&format!("origin of times: {step} of the step"));
-        for (name, words) in &devices {
-            printer.line(&format!("  {name} {words}"));
-        }
-    }
-}
-
-/// `21.9 to 27.6 ms`, with one unit where both have the same.
-pub(crate) fn range(low: Nanos, high: Nanos) -> String {
-    let (low, high) = (low.to_string(), high.to_string());
-    match (low.split_once(' '), high.split_once(' ')) {
-        (Some((number, unit)), Some((_, other))) if unit == other => format!("{number} to {high}"),
-        _ => format!("{low} to {high}"),
-    }
-}
-
-/// `measured 92 %, nominal 8 %`; less than half a percent is said to be so.
-pub(crate) fn words(shares: &Shares) -> String {
-    let parts: Vec<String> = shares
-        .parts()
-        .map(|(origin, share)| match share * 100.0 {
-            percent if percent < 0.5 => format!("{} under 1 %", origin.name()),
-            percent if percent > 99.0 && percent < 100.0 => format!("{} over 99 %", origin.name()),
-            percent => format!("{} {percent:.0} %", origin.name()),
+    let step = words(&trust.shares);
+    let devices: Vec<(&str, String)> = report
+        .devices
+        .iter()
+        .filter(|device| device.origins.total() > 0)
+        .map(|device| {
+            let name = &problem.cluster.devices[device.device.index()].name;
+            (name.as_str(), words(&device.origins))
         })
         .collect();
-    parts.join(", ")
-}
-
-/// Shares as documents.
-pub(crate) fn documents(shares: &Shares) -> Vec<OriginDocument> {
-    shares
-        .parts()
-        .map(|(origin, share)| OriginDocument::new(origin.name(), shares.of(origin), share))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use cost_model::kernels::origin::Origin;
-
-    use super::*;
-
-    #[test]
-    fn units_are_said_once_and_shares_never_vanish() {
-        assert_eq!(range(Nanos(21_900_000), Nanos(27_600_000)), "21.9 to 27.6 ms");
-        assert_eq!(range(Nanos(900_000), Nanos(1_100_000)), "900.0 us to 1.10 ms");
-        let mut shares = Shares::default();
-        shares.add(Origin::Measured, 9_990);
-        shares.add(Origin::Nominal, 10);
-        assert_eq!(words(&shares), "measured over 99 %, nominal under 1 %");
+    if devices.iter().all(|(_, words)| *words == step) {
+        printer.line(&format!("origin of times: {step}, on every device"));
+        return;
+    }
+    if rows == Rows::Few {
+        printer.line(&format!("origin of times: {step} of the step (by device: --all)"));
+        return;
+    }
+    printer.line(&format!("origin of times: {step} of the step"));
+    for (name, words) in &devices {
+        printer.line(&format!("  {name} {words}"));
     }
 }

@@ -5,8 +5,12 @@ use cost_model::ops::judge::replay::replay as judge;
 
 use crate::cli::ReplayArgs;
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, differences, instance, replay, stated, training, violations};
+use crate::commands::{CommandResult, instance, training, violations};
+use crate::interrupt;
 use crate::printer::Printer;
+use engine::differences;
+use engine::ops::replay;
+use engine::ops::stated;
 
 pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
     if let Some(instance) = importers::instance(&args.model)? {
@@ -16,8 +20,8 @@ pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
     if document.training.is_some() {
         return training::verify(&document, args, printer);
     }
-    let on = replay::examined(&document, &args.model, &args.target)?;
-    let mut broken = violations::of(&on);
+    let on = replay::examined(&document, &args.model, &args.target.request())?;
+    let mut broken = engine::violations::of(&on);
     let is_other = on.is_mismatched || !on.mismatches.is_empty();
     if !on.mismatches.is_empty() {
         // What fits no more may have fitted where it was planned for.
@@ -29,7 +33,7 @@ pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
         _ if is_other || !broken.is_empty() => {}
         _ => {
             if let Ok(timeline) = judge(&on.loaded.problem, &on.plan) {
-                broken = stated::wrong(&document, &on, &timeline);
+                broken = stated::wrong(&document, &on, &timeline, &interrupt::flag());
             }
         }
     }

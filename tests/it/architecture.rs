@@ -12,7 +12,7 @@ use serde_json::Value;
 const MOST_LINES: usize = 400;
 
 /// What each crate may depend on, of ours.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("ir", &[]),
     ("benchmark_data", &[]),
     ("documents", &["ir"]),
@@ -22,9 +22,20 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("planner", &["ir", "cost_model"]),
     ("exporters", &["ir", "documents", "cost_model"]),
     ("web", &["ir", "documents", "importers", "cost_model", "planner", "exporters"]),
+    ("engine", &["ir", "documents", "importers", "cost_model", "planner", "exporters"]),
     (
         "meshwright",
-        &["ir", "documents", "importers", "profiler", "cost_model", "planner", "exporters", "web"],
+        &[
+            "ir",
+            "documents",
+            "importers",
+            "profiler",
+            "cost_model",
+            "planner",
+            "exporters",
+            "engine",
+            "web",
+        ],
     ),
 ];
 
@@ -85,7 +96,8 @@ fn files(folders: &[&str], extensions: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 10] = [
+    "engine/src",
     "src",
     "ir/src",
     "documents/src",

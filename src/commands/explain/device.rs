@@ -15,11 +15,10 @@ use serde_json::json;
 
 use super::position_of;
 use super::step::share;
-use crate::commands::replay::Replayed;
 use crate::commands::report::Rows;
-use crate::commands::trust;
 use crate::printer::Printer;
 use crate::table::Column;
+use engine::ops::replay::Replayed;
 
 /// Time, memory and channels of a device.
 pub(super) fn explain(
@@ -51,7 +50,7 @@ pub(super) fn explain(
         "compute": Duration::from_ns(report.compute_ns),
         "communication": Duration::from_ns(report.communication_ns),
         "idle": Duration::from_ns(report.idle_ns),
-        "origins": trust::documents(&report.origins),
+        "origins": engine::ops::trust::documents(&report.origins),
         "peak": {
             "bytes": report.peak.bytes,
             "at": Duration::from_ns(report.peak.at),
@@ -116,7 +115,7 @@ fn times(replayed: &Replayed, report: &DeviceReport, step: Nanos, rows: Rows, pr
     ];
     printer.table(&columns, lines);
     if report.origins.total() > 0 {
-        printer.line(&format!("origin of times: {}", trust::words(&report.origins)));
+        printer.line(&format!("origin of times: {}", engine::ops::trust::words(&report.origins)));
     }
     printer.text("\n");
 }

@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use super::formula::{self, Sources};
 use super::{device_name, position_of, transfer};
 use crate::commands::alternatives::{self, Alternative};
-use crate::commands::replay::Replayed;
 use crate::commands::report::Rows;
 use crate::printer::Printer;
 use crate::table::Column;
+use engine::ops::replay::Replayed;
 
 /// A tensor that reaches the op, or leaves it.
 struct Flow {

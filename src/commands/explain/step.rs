@@ -10,12 +10,13 @@ use ir::units::Nanos;
 use serde_json::{Value, json};
 
 use super::device_name;
-use crate::commands::busiest;
-use crate::commands::replay::Replayed;
-use crate::commands::report::{self, Rows};
-use crate::commands::trust::Trust;
+use crate::commands::report::Rows;
+use crate::commands::trust;
 use crate::printer::Printer;
 use crate::table::Column;
+use engine::ops::busiest;
+use engine::ops::replay::Replayed;
+use engine::ops::trust::Trust;
 
 /// Tasks of the path of one type.
 #[derive(Default)]
@@ -41,7 +42,7 @@ pub(super) fn explain(
     ));
     table(replayed, &groups(replayed, &trust), rows, printer);
     printer.text("\n");
-    trust.print(problem, &replayed.report, rows, printer);
+    trust::print(&trust, problem, &replayed.report, rows, printer);
     if let Some(cost) = stated {
         printer.line(&format!(
             "bound {} ({}) when it was planned: no plan is below it",
@@ -57,7 +58,7 @@ pub(super) fn explain(
     printer.warnings(&replayed.on.warnings);
     printer.line(&trust.sentence(step));
     printer.document(&json!({
-        "report": report::document(problem, &replayed.report, &trust),
+        "report": engine::ops::report::document(problem, &replayed.report, &trust),
         "critical_path": trust.path.iter().map(|task| document(replayed, task)).collect::<Vec<_>>(),
         "loads": loads.map(|loads| busiest::document(replayed, &loads)),
         "bound": stated.map(|cost| json!({

@@ -10,9 +10,9 @@ use serde_json::json;
 
 use super::formula::{self, Sources};
 use super::{device_name, position_of};
-use crate::commands::replay::Replayed;
 use crate::commands::report::Rows;
 use crate::printer::Printer;
+use engine::ops::replay::Replayed;
 
 /// The transfers of one tensor, each to another device.
 pub(super) fn explain(

@@ -12,12 +12,12 @@ use planner::given::max_load::check::{Flaw, check_until};
 use planner::given::runner::{Request, Standing, method, simple_bound};
 
 use crate::artifact::Existing;
-use crate::commands::differences::difference;
-use crate::commands::violations::unchecked;
 use crate::interrupt;
 use crate::printer::Printer;
 use crate::publisher::{Follow, Publisher};
 use crate::watch::Watch;
+use engine::differences::difference;
+use engine::violations::unchecked;
 
 use super::certificate;
 use super::search::{self, Question};
@@ -174,8 +174,8 @@ mod tests {
 
     use super::*;
     use crate::commands::instance::document;
-    use crate::commands::violations::is_legal;
     use crate::printer::Format;
+    use engine::violations::is_legal;
 
     /// Three layers of 3, 2 and 3 ns on two devices: 5 ns at the least, where half the work is 4.
     fn instance() -> Instance {

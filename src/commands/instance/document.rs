@@ -12,7 +12,7 @@ use ir::instance::{Instance, LayerProfile, LoadInstance, Split, StageInstance, T
 use ir::units::Nanos;
 use planner::given::runner::{Bound, Solution};
 
-use crate::escape;
+use engine::escape;
 
 /// The bytes of a document.
 ///

@@ -16,8 +16,8 @@ use super::{figures, flags};
 use crate::cli::{ExplainArgs, ExportArgs, ReplayArgs};
 use crate::commands::{CommandResult, Exit, export};
 use crate::printer::Printer;
-use crate::suggest;
 use crate::table::Column;
+use engine::suggest;
 
 /// `simulate`: what each device does.
 pub(crate) fn simulate(args: &ReplayArgs, instance: Instance, printer: &Printer) -> CommandResult {

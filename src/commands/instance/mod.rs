@@ -25,13 +25,14 @@ use planner::run::TracePoint;
 use serde_json::{Value, json};
 
 use crate::artifact::{self, Existing};
-use crate::cli::{ObjectiveName, PlanArgs};
+use crate::cli::PlanArgs;
 use crate::commands::plot::{self, Unit};
 use crate::commands::{CommandResult, Exit, plan};
 use crate::modes::{self, Mode};
 use crate::printer::{Format, Printer};
 use crate::publisher::Publisher;
 use crate::watch::{self, Watch};
+use engine::request::ObjectiveName;
 
 use self::search::Question;
 
@@ -181,11 +182,7 @@ fn with_accelerators(mut instance: Instance, count: Option<usize>) -> Instance {
 fn goal(name: Option<ObjectiveName>, instance: &Instance) -> Result<Goal, Diagnostic> {
     Ok(match name {
         None => goals(instance)[0],
-        Some(ObjectiveName::MaxLoad) => Goal::MaxLoad,
-        Some(ObjectiveName::ContiguousMaxLoad) => Goal::ContiguousMaxLoad,
-        Some(ObjectiveName::Latency) => Goal::Latency,
-        Some(ObjectiveName::TimePerSample) => Goal::TimePerSample,
-        Some(ObjectiveName::SlowestStage) => Goal::SlowestStage,
+        Some(ObjectiveName::Given(goal)) => goal,
         Some(ObjectiveName::StepTime) => {
             let message = "an instance of another planner has no step time";
             let names: Vec<&str> = goals(instance).iter().map(|goal| row(*goal).name).collect();

@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use super::bound::{self, Verdict};
 use super::{STRAIGHT_DEVICES, document, flags, with_accelerators};
 use crate::cli::ReplayArgs;
-use crate::commands::differences::{difference, differences};
 use crate::commands::{CommandResult, violations};
+use crate::interrupt;
 use crate::printer::Printer;
-use crate::{input_file, interrupt};
+use engine::differences::{difference, differences};
+use engine::input_file;
 
 /// Longest solution that is read, in bytes.
 const LONGEST_FILE: u64 = 1 << 30;
@@ -39,15 +40,15 @@ pub(crate) fn run(args: &ReplayArgs, instance: Instance, printer: &Printer) -> C
     }
     printer.warnings(&broken);
     let value = format!("{} {}", row(found.goal).name, found.instance.unit().text(found.value));
-    printer.line(&match violations::is_legal(&broken) {
+    printer.line(&match engine::violations::is_legal(&broken) {
         Some(true) => format!("legal: {value}"),
-        Some(false) => format!("illegal: {}", violations::count(broken.len())),
+        Some(false) => format!("illegal: {}", engine::violations::count(broken.len())),
         None => format!("unchecked: {value}, no rule broken, but the bound was not proved again"),
     });
     let list =
         |found: &[Diagnostic]| -> Vec<_> { found.iter().map(DiagnosticDocument::from).collect() };
     printer.document(&json!({
-        "legal": violations::is_legal(&broken),
+        "legal": engine::violations::is_legal(&broken),
         "objective": row(found.goal).name,
         "value_ns": found.value.get(),
         "violations": list(&broken),

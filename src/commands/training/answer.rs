@@ -17,11 +17,11 @@ use planner::training::search_3d::space::Leaf;
 use planner::training::search_3d::{Counts, Found, Options, Stop};
 
 use super::searched::Wider;
-use super::setting::Setting;
-use crate::commands::trust::range;
-use crate::load;
 use crate::printer::Printer;
 use crate::table::Column;
+use engine::load;
+use engine::ops::trust::range;
+use engine::training::setting::Setting;
 
 /// What the answer rests on, and what else there is.
 const SPACE: &str = "priced by forms of whole blocks, over degrees of parallelism, of which alone \

@@ -18,11 +18,13 @@ use planner::training::{per_layer, search_3d};
 
 use super::replay::OnModel;
 use super::searched::{keeping, within};
-use super::setting::Setting;
-use super::{ALGORITHM, document, layered, pins, words};
-use crate::commands::differences::{difference, of_plans, within as within_itself};
-use crate::commands::violations::unchecked;
+use super::{ALGORITHM, document, layered};
 use crate::interrupt;
+use engine::differences::{difference, of_plans, within as within_itself};
+use engine::training::pins;
+use engine::training::setting::Setting;
+use engine::training::words;
+use engine::violations::unchecked;
 
 /// How long it may try to prove a stated bound again.
 const LONGEST: Duration = Duration::from_secs(60);

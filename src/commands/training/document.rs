@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::ALGORITHM;
 use super::answer::{Answer, degrees, most_lost};
 use super::searched::Wider;
-use super::setting::Setting;
+use engine::training::setting::Setting;
 
 /// The plan document of a judged plan.
 ///

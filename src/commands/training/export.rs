@@ -12,11 +12,11 @@ use ir::units::Nanos;
 use serde_json::json;
 
 use super::replay::{documents, exit, judged_again, read};
-use super::setting::Setting;
 use crate::cli::ExportArgs;
 use crate::commands::{CommandResult, export};
 use crate::printer::Printer;
-use crate::suggest;
+use engine::suggest;
+use engine::training::setting::Setting;
 
 /// Pictures of the step.
 const PICTURES: [&str; 2] = ["svg", "trace"];

@@ -12,11 +12,11 @@ use planner::run::TracePoint;
 use planner::training::search_3d::Stop;
 
 use super::export;
-use super::setting::Setting;
 use crate::cli::PlanArgs;
 use crate::commands::plot::{self, Unit};
 use crate::publisher::{Incumbent, Publisher};
 use crate::watch::{self, Watch};
+use engine::training::setting::Setting;
 
 /// A plan that is the best so far.
 pub(super) struct Better<P> {

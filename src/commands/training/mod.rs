@@ -2,7 +2,6 @@
 //! of such runs read back.
 
 mod answer;
-mod asked;
 mod claims;
 mod compare;
 mod document;
@@ -10,17 +9,10 @@ mod export;
 mod followed;
 mod front;
 mod layered;
-mod measured;
-mod model;
 mod no_configuration;
 mod nothing_fits;
-mod numbers;
-mod pins;
 mod replay;
 mod searched;
-mod setting;
-mod told;
-mod words;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -35,20 +27,23 @@ use planner::training::search_3d::space::Space;
 use planner::training::search_3d::{Counts, Options, Stop};
 
 use crate::artifact::{self, Existing};
-use crate::cli::{ObjectiveName, PlanArgs, Workload};
+use crate::cli::PlanArgs;
 use crate::commands::{CommandResult, Exit, plan};
 use crate::printer::{Format, Printer};
 use crate::publisher::Publisher;
 use crate::watch::{self, Watch};
-use crate::{escape, interrupt, modes};
+use crate::{interrupt, modes};
 use answer::Answer;
+use engine::escape;
+use engine::request::{ObjectiveName, PlanRequest};
+use engine::training::setting::Setting;
+use ir::workload::Mode;
 use searched::{Searched, Told, Wider};
-use setting::Setting;
 
 pub(crate) use compare::{compare, compare_plans};
-pub(crate) use export::export;
 #[cfg(test)]
-pub(crate) use pins::FIELDS as PINS;
+pub(crate) use engine::training::pins::FIELDS as PINS;
+pub(crate) use export::export;
 pub(crate) use replay::{explain, simulate, verify};
 
 /// The name of the search on the command line.
@@ -60,7 +55,7 @@ pub(crate) fn plans_training(name: &str) -> bool {
 }
 
 /// Refuses an algorithm that is not the one for the costs that were given.
-fn check_costs(args: &PlanArgs, setting: &Setting) -> Result<(), Diagnostic> {
+fn check_costs(args: &PlanRequest, setting: &Setting) -> Result<(), Diagnostic> {
     let (own, costs) = match setting.layers {
         Some(_) => (layered::ALGORITHM, "folders of measured layers"),
         None => (ALGORITHM, "costs of the model"),
@@ -81,7 +76,7 @@ fn check(args: &PlanArgs) -> Result<(), Diagnostic> {
         return Err(Diagnostic::usage("not-for-training", message)
             .hint(format!("leave --algorithm out, or name {ALGORITHM}")));
     }
-    if args.problem.workload == Some(Workload::Inference) {
+    if args.problem.workload == Some(Mode::Inference) {
         let message = "`--workload inference` contradicts the flags of a training run";
         return Err(Diagnostic::usage("not-for-training", message)
             .hint("leave one out; a placement of ops is planned without --global-batch"));
@@ -123,8 +118,8 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
     let exports = plan::exports(&args.export, export::check_target)?;
     let outputs = args.output.iter().chain(exports.iter().map(|(_, file)| file)).chain(&args.plot);
     let outputs: Vec<_> = outputs.map(std::path::PathBuf::as_path).collect();
-    artifact::check(&outputs, &args.problem.inputs(&args.model), existing)?;
-    let own = args.clone();
+    artifact::check(&outputs, &args.problem.request().inputs(&args.model), existing)?;
+    let own = args.request();
     let read = move |_: &dyn Fn(())| {
         let setting = Setting::of(&own)?;
         check_costs(&own, &setting)?;

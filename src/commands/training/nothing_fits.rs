@@ -14,12 +14,12 @@ use planner::training::search_3d::{Counts, Cuts, Found, Options, solve};
 
 use super::answer::{degrees, ranks_of_stages};
 use super::no_configuration;
-use super::numbers::Numbers;
 use super::searched::keeping;
-use super::setting::Setting;
 use crate::commands::CommandResult;
 use crate::printer::Printer;
 use crate::table::Column;
+use engine::training::numbers::Numbers;
+use engine::training::setting::Setting;
 
 /// The search ended before there was a plan.
 pub(super) fn too_early(counts: &Counts) -> Diagnostic {

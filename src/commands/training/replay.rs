@@ -18,15 +18,16 @@ use ir::workload::Optimizer;
 use serde_json::json;
 
 use super::answer::margin;
-use super::asked::unasked;
-use super::setting::Setting;
 use super::{claims, layered};
-use crate::cli::{ReplayArgs, ReplayFlags};
-use crate::commands::{CommandResult, Exit, replay, violations};
+use crate::cli::ReplayArgs;
+use crate::commands::{CommandResult, Exit, violations};
 use crate::printer::Printer;
-use crate::request;
-use crate::suggest;
 use crate::table::Column;
+use engine::ops::replay;
+use engine::request::ReplayRequest;
+use engine::suggest;
+use engine::training::setting::Setting;
+use engine::training::unasked::unasked;
 
 /// A plan on its model and cluster.
 pub(super) struct OnModel<'d> {
@@ -46,7 +47,7 @@ pub(super) fn read<'d>(
     document: &'d PlanDocument,
     args: &ReplayArgs,
 ) -> Result<OnModel<'d>, Diagnostic> {
-    read_on(document, &args.model, &args.target)
+    read_on(document, &args.model, &args.target.request())
 }
 
 /// Puts a plan on a model and the cluster of the flags.
@@ -56,7 +57,7 @@ pub(super) fn read<'d>(
 pub(super) fn read_on<'d>(
     document: &'d PlanDocument,
     model: &Path,
-    target: &ReplayFlags,
+    target: &ReplayRequest,
 ) -> Result<OnModel<'d>, Diagnostic> {
     let on = examined(document, model, target)?;
     on.mismatches.first().map_or(Ok(()), |other| Err(other.clone()))?;
@@ -70,7 +71,7 @@ pub(super) fn read_on<'d>(
 fn examined<'d>(
     document: &'d PlanDocument,
     model: &Path,
-    target: &ReplayFlags,
+    target: &ReplayRequest,
 ) -> Result<OnModel<'d>, Diagnostic> {
     let Some(training) = &document.training else {
         return Err(Diagnostic::input("bad-plan", "the plan is none of a training run"));
@@ -82,7 +83,7 @@ fn examined<'d>(
         sequence_length: training.sequence_length,
         global_batch: training.global_batch,
         dtype: own.model.dtype.or(planned.dtype),
-        optimizer: own.optimizer.map_or(planned.optimizer, Optimizer::from),
+        optimizer: own.optimizer.unwrap_or(planned.optimizer),
     };
     let mut setting = self::setting(document, model, target, &asked)?;
     if training.offloads_optimizer {
@@ -134,18 +135,18 @@ pub(super) struct Asked {
 pub(super) fn setting(
     document: &PlanDocument,
     model: &Path,
-    target: &ReplayFlags,
+    target: &ReplayRequest,
     asked: &Asked,
 ) -> Result<Setting, Diagnostic> {
     let Some(training) = &document.training else {
         return Err(Diagnostic::input("bad-plan", "the plan is none of a training run"));
     };
-    let request = request::merged(&target.problem, &document.request)?;
+    let request = engine::asked::merged(&target.problem, &document.request)?;
     let mut flags = target.problem.clone();
-    flags.model = request::model_flags(&flags.model, &request);
+    flags.model = engine::asked::model(&flags.model, &request);
     flags.model.dtype = asked.dtype;
-    flags.optimizer = Some(asked.optimizer.into());
-    let model = super::model::read(model, Some(asked.sequence_length), &flags.model)?;
+    flags.optimizer = Some(asked.optimizer);
+    let model = engine::training::model::read(model, Some(asked.sequence_length), &flags.model)?;
     let mut setting = Setting::on(model, &flags, &training.stack, asked.global_batch)?;
     setting.ask(request);
     Ok(setting)
@@ -190,7 +191,7 @@ pub(crate) fn verify(
     args: &ReplayArgs,
     printer: &Printer,
 ) -> CommandResult {
-    let mut on = examined(document, &args.model, &args.target)?;
+    let mut on = examined(document, &args.model, &args.target.request())?;
     let mismatches = std::mem::take(&mut on.mismatches);
     if let Some(mismatch) = mismatches.first() {
         // Is it wrong whatever it was made for? What fits no more may have fitted.
@@ -211,7 +212,7 @@ pub(crate) fn verify(
         return Ok(exit);
     }
     printer.warnings(&broken);
-    let is_legal = violations::is_legal(&broken);
+    let is_legal = engine::violations::is_legal(&broken);
     printer.line(&match (is_legal, &report) {
         (Some(true), Some(report)) => format!(
             "the plan is legal: {} blocks on {} ranks, every pass once, step time {}",
@@ -220,7 +221,7 @@ pub(crate) fn verify(
             report.step_time
         ),
         (None, _) => "no rule is broken, but the bound was not proved again".to_owned(),
-        _ => format!("the plan is illegal: {}", violations::count(broken.len())),
+        _ => format!("the plan is illegal: {}", engine::violations::count(broken.len())),
     });
     printer.document(&json!({
         "legal": is_legal,

@@ -9,7 +9,7 @@ use planner::training::search_3d::{Counts, Found, Options, Stop, solve, solve_ob
 
 use super::answer::degrees;
 use super::followed::Better;
-use super::setting::Setting;
+use engine::training::setting::Setting;
 
 /// Gains below this share are not told.
 const TOLD: f64 = 0.0005;

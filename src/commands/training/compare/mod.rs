@@ -19,12 +19,13 @@ use ir::workload::Optimizer;
 use serde_json::json;
 
 use super::replay::{Asked, OnModel, read_on, setting};
-use super::setting::Setting;
 use crate::cli::CompareArgs;
-use crate::commands::{CommandResult, Exit, replay};
+use crate::commands::{CommandResult, Exit};
 use crate::printer::Printer;
 use crate::table::Column;
 use changes::{Change, changes};
+use engine::ops::replay;
+use engine::training::setting::Setting;
 pub(super) use settings::{Target, plan_of};
 
 /// What runs on one side, and on what.
@@ -75,7 +76,7 @@ pub(crate) fn compare(
     let model = args.model.as_deref();
     let model = model.ok_or_else(|| missing("the model", "add --model config.json"))?;
     let settings = launcher::read(launcher, text)?;
-    let on = read_on(document, model, &args.target)?;
+    let on = read_on(document, model, &args.target.request())?;
     let of_plan = facts(document, on.plan.clone())?;
     let asked = Asked {
         sequence_length: settings.sequence_length.unwrap_or(of_plan.sequence),
@@ -91,7 +92,7 @@ pub(crate) fn compare(
         && of_plan.offloads == offloads;
     let own = match is_same {
         true => None,
-        false => Some(setting(document, model, &args.target, &asked)?),
+        false => Some(setting(document, model, &args.target.request(), &asked)?),
     };
     let own = own.as_ref().unwrap_or(&on.setting);
     // Who was given a part of the cluster runs there.
@@ -215,7 +216,7 @@ fn measured(
     model: &Path,
     args: &CompareArgs,
 ) -> Result<(Side, Vec<Diagnostic>), Diagnostic> {
-    let on: OnModel<'_> = read_on(document, model, &args.target)?;
+    let on: OnModel<'_> = read_on(document, model, &args.target.request())?;
     let dtype = Some(on.setting.numbers.dtype);
     let facts = Facts { dtype, ..facts(document, on.plan.clone())? };
     Ok((side(&on.setting, facts)?, on.warnings))

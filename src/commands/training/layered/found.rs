@@ -19,11 +19,11 @@ use serde_json::{Value, json};
 
 use super::super::answer::margin;
 use super::super::replay::documents;
-use super::super::setting::Setting;
 use super::{pricing, stage_text};
-use crate::load;
 use crate::printer::Printer;
 use crate::table::Column;
+use engine::load;
+use engine::training::setting::Setting;
 
 /// What is not known of a step on measured layers.
 const NO_INTERVAL: &str =

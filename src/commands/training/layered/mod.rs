@@ -22,14 +22,15 @@ use super::answer::stage_text as uniform_text;
 use super::document;
 use super::followed::{Better, follow, others, stopped, write};
 use super::searched::keeping;
-use super::setting::Setting;
 use crate::cli::PlanArgs;
 use crate::commands::plan::interrupted;
 use crate::commands::{CommandResult, Exit};
+use crate::interrupt;
 use crate::printer::{Format, Printer};
 use crate::publisher::Publisher;
 use crate::watch::Watch;
-use crate::{escape, interrupt};
+use engine::escape;
+use engine::training::setting::Setting;
 use found::Answer;
 
 /// The name of the search in plan documents.

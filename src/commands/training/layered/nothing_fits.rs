@@ -10,12 +10,12 @@ use planner::training::search_3d::space::Space;
 
 use super::super::no_configuration;
 use super::super::nothing_fits::{hosts_are_full, loosened};
-use super::super::setting::Setting;
 use super::found::degrees;
 use super::pricing;
 use crate::commands::CommandResult;
 use crate::printer::Printer;
 use crate::table::Column;
+use engine::training::setting::Setting;
 
 /// Doublings of the devices that are tried.
 const DOUBLINGS: u32 = 6;

@@ -11,30 +11,32 @@ use ir::diagnostic::{Blame, Diagnostic, Value};
 use ir::tensor::DType;
 use planner::training::structure::{self, figures, parts, starts, template};
 
-use crate::cli::ModelFlags;
 use crate::load;
+use crate::request::ModelRequest;
 
 /// A model card and what it was read off.
-pub(super) struct Model {
-    pub(super) card: ModelCard,
+pub struct Model {
+    /// Its blocks and ends.
+    pub card: ModelCard,
     /// Where it is from a graph.
-    pub(super) graph: Option<GraphFacts>,
+    pub graph: Option<GraphFacts>,
     /// Tokens of a sample; `None` where the model has none that could be set.
-    pub(super) tokens: Option<u64>,
-    pub(super) warnings: Vec<Diagnostic>,
+    pub tokens: Option<u64>,
+    /// Of reading it.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// What a graph holds, so that nothing is lost on the way to a plan.
 #[derive(Clone)]
-pub(super) struct GraphFacts {
+pub struct GraphFacts {
     /// Ops, views included.
-    pub(super) n_ops: usize,
+    pub n_ops: usize,
     /// Elements of all trained parameters, each once.
-    pub(super) n_parameters: u64,
+    pub n_parameters: u64,
     /// By block of the card, the module or op at which it begins.
-    pub(super) starts: Vec<String>,
+    pub starts: Vec<String>,
     /// What the blocks are, or why they are no transformer's.
-    pub(super) kind: String,
+    pub kind: String,
 }
 
 /// Reads a model; `sequence` as far as the user states one.
@@ -42,14 +44,10 @@ pub(super) struct GraphFacts {
 /// # Errors
 /// Those of the readers; `sequence-fixed` where a graph has another length; `training-twice` and
 /// others of [`Passes::of`].
-pub(super) fn read(
-    path: &Path,
-    sequence: Option<u64>,
-    flags: &ModelFlags,
-) -> Result<Model, Diagnostic> {
+pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<Model, Diagnostic> {
     // One sample, in the 16 bits that training computes in.
     let dtype = flags.dtype.or(Some(DType::Bf16));
-    let mut one = ModelFlags { batch: Some(1), micro_batch: None, dtype, ..flags.clone() };
+    let mut one = ModelRequest { batch: Some(1), micro_batch: None, dtype, ..flags.clone() };
     let mut fixed = sequence;
     let mut is_written_out = false;
     if importers::is_config(path) {
@@ -110,7 +108,11 @@ fn tokens(card: &ModelCard) -> Option<u64> {
 
 /// Reads a graph; where it leaves one dimension open besides the batch, that is the length of a
 /// sample.
-fn imported(path: &Path, flags: &ModelFlags, sequence: Option<u64>) -> Result<Import, Diagnostic> {
+fn imported(
+    path: &Path,
+    flags: &ModelRequest,
+    sequence: Option<u64>,
+) -> Result<Import, Diagnostic> {
     let error = match load::trained(path, flags) {
         Err(error) if error.code == "unbound-dimension" => error,
         other => return other,

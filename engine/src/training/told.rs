@@ -13,7 +13,7 @@ use super::setting::Setting;
 
 impl Setting {
     /// What a device needs in all, and what the flags must allow, for so many bytes of a plan.
-    pub(super) fn room_for(&self, bytes: Bytes) -> String {
+    pub fn room_for(&self, bytes: Bytes) -> String {
         let used = 1.0 - self.request.memory_margin.unwrap_or(0.0);
         // Casts of floats saturate.
         let whole = Bytes(((bytes.as_f64() / used).ceil() as u64).saturating_add(1));
@@ -40,7 +40,7 @@ impl Setting {
 
     /// Where the step time of a plan is expected to lie; the figures of measured layers were not
     /// judged so.
-    pub(super) fn interval(&self, step: Nanos, degrees: &Parallelism) -> IntervalDocument {
+    pub fn interval(&self, step: Nanos, degrees: &Parallelism) -> IntervalDocument {
         let hidden = self.model.groups.first().map_or(0, |group| group.card.hidden);
         let basis = measured::basis(&self.profile, &self.stack.name, hidden, degrees);
         let [low, high] = interval(basis).around(step.seconds()).map(|s| (s * 1e9).round() as u64);
@@ -52,7 +52,7 @@ impl Setting {
     }
 
     /// On which runs the interval was found, and what of a plan is like none of them.
-    pub(super) fn judged_on(&self, degrees: &Parallelism) -> String {
+    pub fn judged_on(&self, degrees: &Parallelism) -> String {
         let device = &self.system.device.name;
         let has_experts = self.model.groups.iter().any(|group| group.card.experts.is_some());
         let unlike = [
@@ -74,7 +74,7 @@ impl Setting {
     }
 
     /// What its times rest on, in words.
-    pub(super) fn costs_from(&self) -> String {
+    pub fn costs_from(&self) -> String {
         measured::words(&self.profile, &self.system, &self.stack.name)
     }
 }

@@ -14,10 +14,7 @@ use ir::stack::Stack;
 /// # Errors
 /// `unknown-constant` for a name that the step model does not have, `profile-value` for what no
 /// stack can have.
-pub(super) fn constants(
-    stack: &Stack,
-    profile: &Profile,
-) -> Result<(Constants, Corrections), Diagnostic> {
+pub fn constants(stack: &Stack, profile: &Profile) -> Result<(Constants, Corrections), Diagnostic> {
     let mut constants = Constants::nominal(stack);
     let Some(measured) = profile.stacks.get(&stack.name) else {
         return Ok((constants, Corrections::default()));
@@ -49,7 +46,7 @@ pub(super) fn constants(
 }
 
 /// What the profile holds that no training run under this stack uses.
-pub(super) fn unused(profile: &Profile, stack: &str) -> Option<Diagnostic> {
+pub fn unused(profile: &Profile, stack: &str) -> Option<Diagnostic> {
     let mut parts: Vec<String> = [
         ("streams", profile.streams.is_empty()),
         ("forms", profile.forms.is_empty()),
@@ -71,7 +68,7 @@ pub(super) fn unused(profile: &Profile, stack: &str) -> Option<Diagnostic> {
 }
 
 /// That layers which were measured under one name price a model of another one.
-pub(super) fn of_another(measured: &str, model: &str, device: &str) -> Option<Diagnostic> {
+pub fn of_another(measured: &str, model: &str, device: &str) -> Option<Diagnostic> {
     let plain = |name: &str| -> String {
         name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase()
     };
@@ -86,7 +83,7 @@ pub(super) fn of_another(measured: &str, model: &str, device: &str) -> Option<Di
 }
 
 /// What the step time rests on.
-pub(super) fn basis(profile: &Profile, stack: &str, hidden: u64, degrees: &Parallelism) -> Basis {
+pub fn basis(profile: &Profile, stack: &str, hidden: u64, degrees: &Parallelism) -> Basis {
     let Some(measured) = profile.stacks.get(stack) else { return Basis::Nominal };
     let holds = measured.corrections.iter().any(|cell| {
         cell.hidden == hidden
@@ -97,7 +94,7 @@ pub(super) fn basis(profile: &Profile, stack: &str, hidden: u64, degrees: &Paral
 }
 
 /// `nominal costs`, or what of them was measured.
-pub(super) fn words(profile: &Profile, system: &System, stack: &str) -> String {
+pub fn words(profile: &Profile, system: &System, stack: &str) -> String {
     let kind = &system.device.name;
     let parts = [
         ("stack", profile.stacks.contains_key(stack)),

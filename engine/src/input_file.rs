@@ -10,7 +10,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// In words, why it can't be read: it is missing, no regular file, or longer than `limit` bytes.
-pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     check(path)?;
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|e| e.to_string())?;
@@ -25,9 +25,18 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 /// In words, what is wrong with it.
-pub(crate) fn check(path: &Path) -> Result<(), String> {
+pub fn check(path: &Path) -> Result<(), String> {
     let metadata = fs::metadata(path).map_err(|e| e.to_string())?;
     if metadata.is_file() { Ok(()) } else { Err("it is not a regular file".to_owned()) }
+}
+
+/// The file of an input that may name one document in it, as `FILE#NAME`.
+pub fn plain(input: &Path) -> &Path {
+    if input.exists() {
+        return input;
+    }
+    let file = input.to_str().and_then(|text| text.rsplit_once('#'));
+    file.map_or(input, |(file, _)| Path::new(file))
 }
 
 #[cfg(test)]

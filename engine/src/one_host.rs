@@ -13,7 +13,7 @@ use crate::executor::Executor;
 
 /// Pins every op to the devices of one node where the cluster has several, and says which: the one
 /// with the most memory of those that the constraints leave possible. Ties go to the first.
-pub(crate) fn restrict(
+pub fn restrict(
     executor: Executor,
     graph: &Graph,
     cluster: &Cluster,

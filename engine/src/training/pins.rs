@@ -12,7 +12,7 @@ use planner::training::search_3d::space::{Again, Pins, Split};
 use crate::suggest;
 
 /// What can be fixed.
-pub(crate) const FIELDS: [&str; 13] = [
+pub const FIELDS: [&str; 13] = [
     "data",
     "tensor",
     "pipeline",
@@ -32,7 +32,7 @@ pub(crate) const FIELDS: [&str; 13] = [
 ///
 /// # Errors
 /// `bad-pin` for a field or a value that does not exist.
-pub(super) fn of(flags: &[String]) -> Result<Pins, Diagnostic> {
+pub fn of(flags: &[String]) -> Result<Pins, Diagnostic> {
     let mut pins = Pins::default();
     let mut seen = BTreeMap::new();
     for flag in flags {
@@ -49,7 +49,7 @@ pub(super) fn of(flags: &[String]) -> Result<Pins, Diagnostic> {
 }
 
 /// Pins that a plan does not keep, each with what the plan has.
-pub(super) fn broken(pins: &Pins, plan: &Plan, schedule: &str) -> Vec<(String, String)> {
+pub fn broken(pins: &Pins, plan: &Plan, schedule: &str) -> Vec<(String, String)> {
     let d = &plan.parallelism;
     let counts = [
         ("data", pins.data.map(u64::from), u64::from(d.data)),

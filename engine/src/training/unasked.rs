@@ -3,15 +3,16 @@
 use documents::plan::PlanDocument;
 use documents::plan::training::TrainingDocument;
 use ir::diagnostic::Diagnostic;
+use ir::workload::Mode;
 
-use crate::cli::{ProblemFlags, Workload};
+use crate::request::ProblemRequest;
 
 /// Refuses flags that ask for another run than the one that was planned, or for none that trains.
 ///
 /// # Errors
 /// `not-as-planned`.
-pub(super) fn unasked(
-    own: &ProblemFlags,
+pub fn unasked(
+    own: &ProblemRequest,
     document: &PlanDocument,
     training: &TrainingDocument,
 ) -> Result<(), Diagnostic> {
@@ -32,7 +33,7 @@ pub(super) fn unasked(
             );
         }
     }
-    if own.workload == Some(Workload::Inference) {
+    if own.workload == Some(Mode::Inference) {
         return refused("--workload inference".to_owned(), "contradicts a training run".to_owned());
     }
     let of_ops = [

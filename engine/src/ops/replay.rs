@@ -14,11 +14,11 @@ use ir::plan::Plan;
 use ir::workload::{Mode, Optimizer, Workload};
 use planner::recipe::Recipe;
 
-use crate::cli::ReplayFlags;
-use crate::commands::slips;
-use crate::flag_values;
+use super::slips;
+use crate::element_type;
 use crate::input_file;
 use crate::load::{self, Loaded};
+use crate::request::ReplayRequest;
 
 /// Longest plan file that is read, in bytes.
 const LONGEST_FILE: u64 = 1 << 30;
@@ -33,34 +33,34 @@ const LONGEST_SETTINGS: u64 = 1 << 20;
 const BY_HAND: &str = "by-hand";
 
 /// A plan on its problem.
-pub(crate) struct OnProblem {
+pub struct OnProblem {
     /// The problem.
-    pub(crate) loaded: Loaded,
+    pub loaded: Loaded,
     /// The plan, with names resolved.
-    pub(crate) plan: Plan,
+    pub plan: Plan,
     /// Of the problem, and of digests that differ.
-    pub(crate) warnings: Vec<Diagnostic>,
+    pub warnings: Vec<Diagnostic>,
     /// Whether digests differ, and may.
-    pub(crate) is_mismatched: bool,
+    pub is_mismatched: bool,
     /// Digests that differ and may not, of a model, a cluster or a profile of the same name.
-    pub(crate) mismatches: Vec<Diagnostic>,
+    pub mismatches: Vec<Diagnostic>,
 }
 
 /// A plan on its problem, replayed.
-pub(crate) struct Replayed {
+pub struct Replayed {
     /// The plan on its problem.
-    pub(crate) on: OnProblem,
+    pub on: OnProblem,
     /// When everything happens.
-    pub(crate) timeline: Timeline,
+    pub timeline: Timeline,
     /// Where time and memory go.
-    pub(crate) report: Report,
+    pub report: Report,
 }
 
 /// Reads a plan file.
 ///
 /// # Errors
 /// `unreadable-file` and those of [`PlanDocument::parse`], with the file named.
-pub(crate) fn document(path: &Path) -> Result<PlanDocument, Diagnostic> {
+pub fn document(path: &Path) -> Result<PlanDocument, Diagnostic> {
     let file = path.display().to_string();
     let unreadable = |why: String| {
         Diagnostic::input("unreadable-file", format!("`{file}` can not be read"))
@@ -86,7 +86,7 @@ pub(crate) fn document(path: &Path) -> Result<PlanDocument, Diagnostic> {
 
 /// The text of a file that holds a launcher's settings and no plan; whatever can't be read is left
 /// to [`document`].
-pub(crate) fn settings(path: &Path) -> Option<(Launcher, String)> {
+pub fn settings(path: &Path) -> Option<(Launcher, String)> {
     let text = String::from_utf8(input_file::read(path, LONGEST_SETTINGS).ok()?).ok()?;
     let is_plan = text.contains("\"format\"") && text.contains("\"parallelism\"");
     let launcher = Launcher::guess(&text).filter(|_| !is_plan)?;
@@ -97,7 +97,7 @@ pub(crate) fn settings(path: &Path) -> Option<(Launcher, String)> {
 ///
 /// # Errors
 /// Those of reading a map.
-pub(crate) fn map(path: &Path) -> Option<Result<DeviceMap, Diagnostic>> {
+pub fn map(path: &Path) -> Option<Result<DeviceMap, Diagnostic>> {
     let text = String::from_utf8(input_file::read(path, LONGEST_SETTINGS).ok()?).ok()?;
     device_map::is_device_map(&text).then(|| {
         device_map::read(&text).map_err(|error| error.fact("file", path.display().to_string()))
@@ -137,10 +137,10 @@ fn objective(document: &PlanDocument) -> Result<Objective, Diagnostic> {
 ///
 /// # Errors
 /// Those of [`examined`], `digest-mismatch` unless `--allow-mismatch`.
-pub(crate) fn on_problem(
+pub fn on_problem(
     document: &PlanDocument,
     model: &Path,
-    flags: &ReplayFlags,
+    flags: &ReplayRequest,
 ) -> Result<OnProblem, Diagnostic> {
     let mut on = examined(document, model, flags)?;
     match on.mismatches.is_empty() {
@@ -154,10 +154,10 @@ pub(crate) fn on_problem(
 /// # Errors
 /// Those of reading, `digest-mismatch` where names differ unless `--allow-mismatch`, and names that
 /// do not resolve.
-pub(crate) fn examined(
+pub fn examined(
     document: &PlanDocument,
     model: &Path,
-    flags: &ReplayFlags,
+    flags: &ReplayRequest,
 ) -> Result<OnProblem, Diagnostic> {
     let planned = (workload(&document.workload)?, &document.request);
     let goal = objective(document)?;
@@ -182,7 +182,7 @@ pub(crate) fn examined(
 /// # Errors
 /// The first one of what has another name as well: the wrong file was given, and what of the plan
 /// does not hold there says nothing of the plan.
-pub(crate) fn sorted(
+pub fn sorted(
     found: impl Iterator<Item = Diagnostic>,
     may_differ: bool,
 ) -> Result<(Vec<Diagnostic>, Vec<Diagnostic>), Diagnostic> {
@@ -223,7 +223,7 @@ fn advised(mismatch: Diagnostic) -> Diagnostic {
 ///
 /// # Errors
 /// A plan that can't be replayed is illegal.
-pub(crate) fn on(on: OnProblem) -> Result<Replayed, Diagnostic> {
+pub fn on(on: OnProblem) -> Result<Replayed, Diagnostic> {
     let problem = &on.loaded.problem;
     let timeline = replay(problem, &on.plan).map_err(|v| v.diagnostic(problem))?;
     let report = report(problem, &on.plan, &timeline);
@@ -234,9 +234,9 @@ pub(crate) fn on(on: OnProblem) -> Result<Replayed, Diagnostic> {
 ///
 /// # Errors
 /// `bad-plan` for an element type that does not exist.
-pub(crate) fn workload(document: &WorkloadDocument) -> Result<Workload, Diagnostic> {
+pub fn workload(document: &WorkloadDocument) -> Result<Workload, Diagnostic> {
     let dtype = |name: &String| {
-        flag_values::dtype(name).map_err(|needs| {
+        element_type::named(name).map_err(|needs| {
             let message = format!("the plan names an unknown float type `{name}`: it {needs}");
             Diagnostic::input("bad-plan", message).fact("member", "workload.dtype")
         })

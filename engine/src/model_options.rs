@@ -1,28 +1,18 @@
 //! How a model file is read: the flags checked against each other, and against what was read.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use importers::ImportOptions;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 
-use crate::cli::{ModelFlags, ProblemFlags};
-
-impl ProblemFlags {
-    /// All files that a run with these flags reads.
-    pub(crate) fn inputs<'a>(&'a self, model: &'a Path) -> Vec<&'a Path> {
-        let others = [&self.cluster, &self.profile, &self.constraints];
-        let others = others.into_iter().filter_map(|file| file.as_deref());
-        std::iter::once(model).chain(others).collect()
-    }
-}
+use crate::request::ModelRequest;
 
 /// What the flags ask of the importer.
 ///
 /// # Errors
 /// `batch-sizes`, `batch-axis`, `duplicate-flag` for flags that contradict each other.
-pub(crate) fn options(flags: &ModelFlags) -> Result<ImportOptions, Diagnostic> {
+pub fn options(flags: &ModelRequest) -> Result<ImportOptions, Diagnostic> {
     if let (Some(batch), Some(micro)) = (flags.batch, flags.micro_batch)
         && batch % micro != 0
     {
@@ -69,7 +59,7 @@ fn by_name(flag: &str, pairs: &[(String, u64)]) -> Result<BTreeMap<String, u64>,
 ///
 /// # Errors
 /// `batch-sizes`.
-pub(crate) fn check_batch(graph: &Graph, options: &ImportOptions) -> Result<(), Diagnostic> {
+pub fn check_batch(graph: &Graph, options: &ImportOptions) -> Result<(), Diagnostic> {
     let Some(batch) = options.batch else { return Ok(()) };
     let extents = || {
         graph.inputs.iter().filter_map(|input| {
@@ -96,9 +86,9 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
 
-    fn flags(dims: &[(&str, u64)]) -> ModelFlags {
+    fn flags(dims: &[(&str, u64)]) -> ModelRequest {
         let dims = dims.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
-        ModelFlags { dims, batch: Some(4), ..ModelFlags::default() }
+        ModelRequest { dims, batch: Some(4), ..ModelRequest::default() }
     }
 
     #[test]
@@ -111,7 +101,7 @@ mod tests {
 
     #[test]
     fn micro_batches_divide_the_batch() {
-        let ragged = ModelFlags { micro_batch: Some(3), ..flags(&[]) };
+        let ragged = ModelRequest { micro_batch: Some(3), ..flags(&[]) };
         assert_eq!(options(&ragged).unwrap_err().code, "batch-sizes");
     }
 }

@@ -3,20 +3,20 @@
 use documents::plan::request::RequestDocument;
 use ir::diagnostic::Diagnostic;
 
-use crate::cli::{ModelFlags, PlanArgs, ProblemFlags};
 use crate::executor::Executor;
-use crate::{constraints, model_flags};
+use crate::request::{ModelRequest, PlanRequest, ProblemRequest};
+use crate::{constraints, model_options};
 
 /// What the flags of a problem ask for, constraints of a file included.
 ///
 /// # Errors
 /// Those of the constraints file; `duplicate-flag`, `batch-axis` for flags that contradict each
 /// other.
-pub(crate) fn of_problem(
-    flags: &ProblemFlags,
+pub fn of_problem(
+    flags: &ProblemRequest,
     executor: Option<Executor>,
 ) -> Result<RequestDocument, Diagnostic> {
-    let options = model_flags::options(&flags.model)?;
+    let options = model_options::options(&flags.model)?;
     let axes = options.batch_axis.into_iter();
     let mut request = RequestDocument {
         dims: options.dims,
@@ -32,7 +32,7 @@ pub(crate) fn of_problem(
 ///
 /// # Errors
 /// As [`of_problem`].
-pub(crate) fn of_training(args: &PlanArgs) -> Result<RequestDocument, Diagnostic> {
+pub fn of_training(args: &PlanRequest) -> Result<RequestDocument, Diagnostic> {
     let flags = &args.training;
     let mut problem = of_problem(&args.problem, args.executor)?;
     problem.pin.extend(args.problem.model.micro_batch.map(|own| format!("micro-batch={own}")));
@@ -49,8 +49,8 @@ pub(crate) fn of_training(args: &PlanArgs) -> Result<RequestDocument, Diagnostic
 ///
 /// # Errors
 /// As [`of_problem`]; `bad-plan` for an executor that does not exist.
-pub(crate) fn merged(
-    flags: &ProblemFlags,
+pub fn merged(
+    flags: &ProblemRequest,
     planned: &RequestDocument,
 ) -> Result<RequestDocument, Diagnostic> {
     if let Some(name) = planned.executor.as_deref().filter(|name| Executor::named(name).is_none()) {
@@ -74,11 +74,11 @@ pub(crate) fn merged(
 }
 
 /// Flags of a model with the dimensions and axes of a request.
-pub(crate) fn model_flags(flags: &ModelFlags, request: &RequestDocument) -> ModelFlags {
+pub fn model(flags: &ModelRequest, request: &RequestDocument) -> ModelRequest {
     let pairs = |map: &std::collections::BTreeMap<String, u64>| {
         map.iter().map(|(name, value)| (name.clone(), *value)).collect()
     };
-    ModelFlags {
+    ModelRequest {
         dims: pairs(&request.dims),
         batch_axis: pairs(&request.batch_axis),
         ..flags.clone()

@@ -11,21 +11,28 @@ use ir::tensor::DType;
 use ir::workload::{Mode, Workload};
 
 /// The type that training takes where nobody names one.
-pub(crate) const USUAL: DType = DType::Bf16;
+pub const USUAL: DType = DType::Bf16;
 
 /// What is taken in place of a type that a device has no rate for, the first that it has.
-pub(crate) const INSTEAD: [DType; 3] = [USUAL, DType::F16, DType::F32];
+pub const INSTEAD: [DType; 3] = [USUAL, DType::F16, DType::F32];
 
 /// Types whose absence is told; the rates that stand in for integers are a rule of the cost model.
 const FLOATS: [DType; 6] = [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8, DType::F4];
 
+/// One of the floats that a model may compute in, by name.
+pub fn named(text: &str) -> Result<DType, String> {
+    const NAMED: [DType; 5] = [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8];
+    DType::float_named(text)
+        .ok_or_else(|| format!("needs one of {}", NAMED.map(DType::name).join(", ")))
+}
+
 /// Whether a kind states a rate of products of this type.
-pub(crate) fn has(kind: &DeviceKind, dtype: DType) -> bool {
+pub fn has(kind: &DeviceKind, dtype: DType) -> bool {
     kind.peak.contains_key(&dtype)
 }
 
 /// That a device does not compute in a type that a flag names.
-pub(crate) fn refused(message: String, kind: &DeviceKind, known: &[DType]) -> Diagnostic {
+pub fn refused(message: String, kind: &DeviceKind, known: &[DType]) -> Diagnostic {
     let known = known.iter().filter(|own| has(kind, **own)).map(|own| own.name());
     Diagnostic::usage("dtype", message)
         .fact("device", kind.name.clone())
@@ -34,12 +41,12 @@ pub(crate) fn refused(message: String, kind: &DeviceKind, known: &[DType]) -> Di
 }
 
 /// `x` does not compute in a type.
-pub(crate) fn lacks(kind: &str, dtype: DType) -> String {
+pub fn lacks(kind: &str, dtype: DType) -> String {
     format!("`{kind}` does not compute in {dtype}")
 }
 
 /// That another type runs than the one that was meant.
-pub(crate) fn replaced(kind: &str, wanted: DType, instead: DType) -> Diagnostic {
+pub fn replaced(kind: &str, wanted: DType, instead: DType) -> Diagnostic {
     let message = format!("{}: {instead} runs instead", lacks(kind, wanted));
     Diagnostic::warning("dtype-replaced", message).hint("name a type with --dtype")
 }
@@ -51,7 +58,7 @@ fn kinds(cluster: &Cluster) -> Vec<&DeviceKind> {
 }
 
 /// The usual type of training, or the first in its place that all devices compute in.
-pub(crate) fn usual(cluster: &Cluster) -> (DType, Option<Diagnostic>) {
+pub fn usual(cluster: &Cluster) -> (DType, Option<Diagnostic>) {
     let kinds = kinds(cluster);
     let lacking = kinds.iter().find(|kind| !has(kind, USUAL));
     let all = |dtype: &DType| kinds.iter().all(|kind| has(kind, *dtype));
@@ -62,7 +69,7 @@ pub(crate) fn usual(cluster: &Cluster) -> (DType, Option<Diagnostic>) {
 }
 
 /// Types of the products of a graph, those of the most work first.
-pub(crate) fn types(graph: &Graph) -> Vec<DType> {
+pub fn types(graph: &Graph) -> Vec<DType> {
     let mut flops: BTreeMap<DType, u128> = BTreeMap::new();
     for op in &graph.ops {
         if let Work::Kernel(kernel) = &op.work
@@ -81,7 +88,7 @@ pub(crate) fn types(graph: &Graph) -> Vec<DType> {
 ///
 /// # Errors
 /// `dtype`.
-pub(crate) fn check(
+pub fn check(
     graph: &Graph,
     cluster: &Cluster,
     named: Option<DType>,
@@ -109,7 +116,7 @@ pub(crate) fn check(
 }
 
 /// `computes in bf16 (default), adamw`; nothing for a graph without products.
-pub(crate) fn words(graph: &Graph, workload: &Workload, named: Option<DType>) -> Option<String> {
+pub fn words(graph: &Graph, workload: &Workload, named: Option<DType>) -> Option<String> {
     let types: BTreeSet<DType> = types(graph).into_iter().collect();
     let names: Vec<&str> = types.iter().map(|dtype| dtype.name()).collect();
     let by = match (named, workload.dtype) {

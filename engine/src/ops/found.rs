@@ -8,30 +8,34 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::units::Nanos;
 
-use crate::commands::trust::Trust;
 use crate::escape;
 use crate::load::Loaded;
+use crate::ops::trust::Trust;
 
 /// A verified plan.
-pub(crate) struct Found<'a> {
-    pub(crate) algorithm: &'a str,
-    pub(crate) plan: &'a Plan,
-    pub(crate) timeline: &'a Timeline,
+pub struct Found<'a> {
+    /// The recipe that found it.
+    pub algorithm: &'a str,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// When everything happens.
+    pub timeline: &'a Timeline,
     /// Under the objective.
-    pub(crate) value: Nanos,
-    pub(crate) bound: Bound,
+    pub value: Nanos,
+    /// What no plan is below.
+    pub bound: Bound,
 }
 
 /// The document as it is written to a file.
 ///
 /// # Errors
 /// `internal` where it has no JSON form, which none is without.
-pub(crate) fn bytes(plan: &PlanDocument) -> Result<Vec<u8>, Diagnostic> {
+pub fn bytes(plan: &PlanDocument) -> Result<Vec<u8>, Diagnostic> {
     Ok(escape::json(plan.to_json()?).into_bytes())
 }
 
 /// The plan document of what was found.
-pub(crate) fn document(loaded: &Loaded, found: &Found, trust: &Trust) -> PlanDocument {
+pub fn document(loaded: &Loaded, found: &Found, trust: &Trust) -> PlanDocument {
     let context = Context {
         graph: &loaded.problem.graph,
         cluster: &loaded.problem.cluster,

@@ -5,8 +5,8 @@ use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
 use planner::training::search_3d::space::{Again, Pins, Words};
 
-use crate::cli::ProblemFlags;
 use crate::executor::Executor;
+use crate::request::ProblemRequest;
 
 /// Policies of a target that has no word for one of a stage's own.
 const ALIKE: [(&[Policy], &[Again]); 2] = [
@@ -22,11 +22,7 @@ const ALIKE: [(&[Policy], &[Again]); 2] = [
 /// # Errors
 /// `not-for-training` for an executor that runs no training runs, `cannot-express` where a pin is
 /// nothing that it can say.
-pub(super) fn limited(
-    pins: Pins,
-    executor: Option<Executor>,
-    needs: &[Lack],
-) -> Result<Pins, Diagnostic> {
+pub fn limited(pins: Pins, executor: Option<Executor>, needs: &[Lack]) -> Result<Pins, Diagnostic> {
     let Some(executor) = executor.filter(|executor| *executor != Executor::Any) else {
         return Ok(pins);
     };
@@ -55,13 +51,13 @@ pub(super) fn limited(
 }
 
 /// Whether an executor of a name runs an element type, as far as its file says any.
-pub(super) fn says(executor: &str, dtype: DType) -> bool {
+pub fn says(executor: &str, dtype: DType) -> bool {
     let row = targets().iter().find(|row| row.name == executor);
     row.and_then(|row| row.types).is_none_or(|types| types.contains(&dtype))
 }
 
 /// What an executor has words for, where it runs training runs.
-pub(super) fn of(executor: Executor) -> Option<Words> {
+pub fn of(executor: Executor) -> Option<Words> {
     let row = targets().iter().find(|row| row.name == executor.target())?;
     let (accepts, offloaded) = (row.accepts, row.offloaded);
     Some(Words { target: row.name, accepts, offloaded, alike: alike(row) })
@@ -72,11 +68,11 @@ pub(super) fn of(executor: Executor) -> Option<Words> {
 ///
 /// # Errors
 /// `cannot-express` where a flag names one that it can't say.
-pub(super) fn typed(
-    flags: &ProblemFlags,
+pub fn typed(
+    flags: &ProblemRequest,
     model: Option<DType>,
     executor: Option<Executor>,
-) -> Result<(ProblemFlags, Option<Diagnostic>), Diagnostic> {
+) -> Result<(ProblemRequest, Option<Diagnostic>), Diagnostic> {
     let mut flags = flags.clone();
     let row = executor.and_then(|own| targets().iter().find(|row| row.name == own.target()));
     let Some((row, types)) = row.and_then(|row| Some((row, row.types?))) else {

@@ -16,7 +16,7 @@ const KEYS: [&str; 3] = ["op", "device", "channel"];
 /// Every field of a document whose value is not the derived one, at most [`MOST`]; what is not
 /// stated is not looked at. `stated-wrong` each, with the field, the value stated and the derived
 /// one.
-pub(crate) fn differences(stated: &Value, derived: &Value) -> Vec<Diagnostic> {
+pub fn differences(stated: &Value, derived: &Value) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     walk("", stated, Some(derived), &mut found);
     found
@@ -24,7 +24,7 @@ pub(crate) fn differences(stated: &Value, derived: &Value) -> Vec<Diagnostic> {
 
 /// What a plan document states and the derived one does not, as [`differences`]. Digests say for
 /// what a plan was made; whether that is at hand is asked before.
-pub(crate) fn of_plans(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic> {
+pub fn of_plans(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic> {
     let value = |document: &PlanDocument| {
         let text = document.to_json().unwrap_or_default();
         serde_json::from_str::<Value>(&text).unwrap_or_default()
@@ -39,7 +39,7 @@ pub(crate) fn of_plans(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Dia
 }
 
 /// Figures of a cost that contradict each other, whatever was planned.
-pub(crate) fn within(cost: &CostDocument) -> Vec<Diagnostic> {
+pub fn within(cost: &CostDocument) -> Vec<Diagnostic> {
     let least = cost.bound_ns.min(cost.minimised_ns());
     let own = CostDocument::new(cost.step_time_ns, least, &cost.bound_method);
     let own = cost.value_ns.into_iter().fold(own, CostDocument::with_value);
@@ -48,7 +48,7 @@ pub(crate) fn within(cost: &CostDocument) -> Vec<Diagnostic> {
 }
 
 /// One field whose value is not the derived one.
-pub(crate) fn difference(field: &str, stated: &str, derived: &str) -> Diagnostic {
+pub fn difference(field: &str, stated: &str, derived: &str) -> Diagnostic {
     let message = format!("`{field}` states {stated}, derived is {derived}");
     Diagnostic::error(Blame::IllegalPlan, "stated-wrong", message)
         .fact("field", field)

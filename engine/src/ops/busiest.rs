@@ -5,17 +5,17 @@ use cost_model::ops::problem::Objective;
 use ir::units::Nanos;
 use serde_json::{Value, json};
 
-use crate::commands::replay::Replayed;
+use crate::ops::replay::Replayed;
 
 /// The loads of a plan that was made for max-load; `None` for any other.
-pub(crate) fn of(replayed: &Replayed) -> Option<Vec<Load>> {
+pub fn of(replayed: &Replayed) -> Option<Vec<Load>> {
     let problem = &replayed.on.loaded.problem;
     let asked = problem.objective == Objective::MaxLoad;
     asked.then(|| loads(problem, &replayed.on.plan.placement).ok()).flatten()
 }
 
 /// `max load 12.0 ms: d3 computes 11.8 ms, sends 100.0 us and receives 100.0 us of each step`.
-pub(crate) fn sentence(replayed: &Replayed, loads: &[Load]) -> String {
+pub fn sentence(replayed: &Replayed, loads: &[Load]) -> String {
     let first = |(at, load): &(usize, &Load)| (load.total_ns(), std::cmp::Reverse(*at));
     let Some((at, load)) = loads.iter().enumerate().max_by_key(first) else {
         return "there is no device".to_owned();
@@ -31,7 +31,7 @@ pub(crate) fn sentence(replayed: &Replayed, loads: &[Load]) -> String {
 }
 
 /// All loads, by name of the device.
-pub(crate) fn document(replayed: &Replayed, loads: &[Load]) -> Value {
+pub fn document(replayed: &Replayed, loads: &[Load]) -> Value {
     let devices = &replayed.on.loaded.problem.cluster.devices;
     let load = |(device, load): (&ir::cluster::Device, &Load)| {
         json!({

@@ -2,7 +2,7 @@
 
 /// The text with everything that could move the cursor, change colours or reorder what is shown
 /// written as `\u{..}`. Everything else stays.
-pub(crate) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         if is_unsafe(c) { safe.extend(c.escape_unicode()) } else { safe.push(c) }
@@ -14,7 +14,7 @@ pub(crate) fn escape(text: &str) -> String {
 ///
 /// A serializer escapes the control characters of ASCII itself; what is left of them in its text
 /// is the layout. Everything past ASCII stands within strings.
-pub(crate) fn json(text: String) -> String {
+pub fn json(text: String) -> String {
     const LAST_OF_ASCII: char = '\u{7e}';
     let is_raw = |c: char| c > LAST_OF_ASCII && is_unsafe(c);
     if !text.contains(is_raw) {

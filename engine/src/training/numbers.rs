@@ -8,16 +8,18 @@ use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
-use crate::cli::ProblemFlags;
 use crate::element_type::{self, INSTEAD, USUAL, replaced};
+use crate::request::ProblemRequest;
 
 /// What a training run computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Numbers {
-    pub(super) dtype: DType,
+pub struct Numbers {
+    /// Type that products are computed in.
+    pub dtype: DType,
     /// Who named the type.
-    pub(super) named_by: &'static str,
-    pub(super) optimizer: Optimizer,
+    pub named_by: &'static str,
+    /// The optimizer.
+    pub optimizer: Optimizer,
 }
 
 impl Numbers {
@@ -27,12 +29,12 @@ impl Numbers {
     ///
     /// # Errors
     /// `dtype` for a type that training runs or the device don't compute in.
-    pub(super) fn of(
-        flags: &ProblemFlags,
+    pub fn of(
+        flags: &ProblemRequest,
         model: Option<DType>,
         device: &DeviceKind,
     ) -> Result<(Self, Option<Diagnostic>), Diagnostic> {
-        let optimizer = flags.optimizer.map(Optimizer::from).unwrap_or_default();
+        let optimizer = flags.optimizer.unwrap_or_default();
         let has = |dtype: DType| element_type::has(device, dtype);
         if let Some(dtype) = flags.model.dtype {
             let refused = |message| element_type::refused(message, device, &TYPES);
@@ -60,7 +62,7 @@ impl Numbers {
     }
 
     /// Those of measured layers, whose name may say what they computed in.
-    pub(super) fn of_layers(self, name: &str) -> Self {
+    pub fn of_layers(self, name: &str) -> Self {
         let said = |dtype: &DType| name.split('_').any(|word| word == dtype.name());
         let optimizer = Optimizer::default();
         match TYPES.into_iter().find(said) {
@@ -70,7 +72,7 @@ impl Numbers {
     }
 
     /// What replicas exchange.
-    pub(super) fn gradients(&self) -> Gradients {
+    pub fn gradients(&self) -> Gradients {
         match self.dtype {
             DType::F32 => Gradients::Full,
             _ => Gradients::Half,
@@ -78,7 +80,7 @@ impl Numbers {
     }
 
     /// Formats of parameters, gradients and master weights.
-    pub(super) fn format(&self) -> StateFormat {
+    pub fn format(&self) -> StateFormat {
         match self.dtype {
             DType::F32 => StateFormat::Single,
             _ => StateFormat::Megatron,
@@ -86,7 +88,7 @@ impl Numbers {
     }
 
     /// `bf16 (default), adamw`.
-    pub(super) fn words(&self) -> String {
+    pub fn words(&self) -> String {
         format!("{} ({}), {}", self.dtype, self.named_by, self.optimizer.name())
     }
 }
@@ -102,7 +104,7 @@ mod tests {
         model: Option<DType>,
     ) -> Result<(DType, bool), String> {
         let kind = importers::cluster::catalogue().unwrap().device(device).unwrap().kind.clone();
-        let mut flags = ProblemFlags::default();
+        let mut flags = ProblemRequest::default();
         flags.model.dtype = flag;
         let found = Numbers::of(&flags, model, &kind).map_err(|error| error.code.to_owned());
         found.map(|(numbers, warning)| (numbers.dtype, warning.is_some()))

@@ -7,8 +7,8 @@ use planner::no_plan::{NoPlan, Reason};
 use planner::recipe::Recipe;
 use planner::run::{Budget, Request, solve};
 
-use crate::cli::PlanArgs;
 use crate::load::{self, Loaded};
+use crate::request::PlanRequest;
 
 /// What the attempt may take, reading the model again included.
 const TIME: Duration = Duration::from_secs(2);
@@ -17,8 +17,8 @@ const RECIPES: [&str; 2] = ["m-topo", "m-etf"];
 
 /// The hint, where the model's own type is wider and a plan in 16 bits was found. `read` is how long
 /// the model took to read, `started` when planning began.
-pub(super) fn hint(
-    args: &PlanArgs,
+pub fn hint(
+    args: &PlanRequest,
     loaded: &Loaded,
     request: &Request,
     none: &NoPlan,

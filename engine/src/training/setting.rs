@@ -31,9 +31,9 @@ use planner::training::search_3d::space::{Space, Words, device_counts};
 use super::model::{self, GraphFacts, Model};
 use super::numbers::Numbers;
 use super::{measured, pins, words};
-use crate::cli::{PlanArgs, ProblemFlags};
 use crate::executor::Executor;
-use crate::{load, modes, request};
+use crate::request::{PlanRequest, ProblemRequest};
+use crate::{asked, load};
 
 /// The stack where none is named.
 const STACK: &str = "megatron-core";
@@ -47,33 +47,39 @@ const MOST_SAMPLES: u64 = 1 << 24;
 
 /// Model, devices and software of a training run.
 #[derive(Clone)]
-pub(super) struct Setting {
-    pub(super) model: ModelCard,
+pub struct Setting {
+    /// The model.
+    pub model: ModelCard,
     /// Where the model is from a graph.
-    pub(super) graph: Option<GraphFacts>,
+    pub graph: Option<GraphFacts>,
     /// Of reading the model.
-    pub(super) warnings: Vec<Diagnostic>,
-    pub(super) cluster: Cluster,
-    pub(super) profile: Profile,
+    pub warnings: Vec<Diagnostic>,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// What was measured of it.
+    pub profile: Profile,
     /// Measured layers, where `--profile` names a folder of them.
-    pub(super) layers: Option<LayerProfile>,
-    pub(super) system: System,
-    pub(super) stack: Stack,
+    pub layers: Option<LayerProfile>,
+    /// Devices and links as the step model sees them.
+    pub system: System,
+    /// The software.
+    pub stack: Stack,
     constants: Constants,
     corrections: Corrections,
     /// What it computes in.
-    pub(super) numbers: Numbers,
+    pub numbers: Numbers,
     /// What a device may hold.
-    pub(super) limit: Option<Bytes>,
+    pub limit: Option<Bytes>,
     /// What hosts keep.
-    pub(super) offload: Offload,
-    pub(super) global_batch: u64,
+    pub offload: Offload,
+    /// Samples of one step.
+    pub global_batch: u64,
     /// Tokens of a sample; 1 where it has none.
-    pub(super) sequence: u64,
+    pub sequence: u64,
     /// Whether samples are of tokens.
-    pub(super) has_tokens: bool,
+    pub has_tokens: bool,
     /// What was asked for.
-    pub(super) request: RequestDocument,
+    pub request: RequestDocument,
 }
 
 impl Setting {
@@ -81,7 +87,7 @@ impl Setting {
     ///
     /// # Errors
     /// Those of the readers, and `global-batch` where the step has no size.
-    pub(super) fn of(args: &PlanArgs) -> Result<Self, Diagnostic> {
+    pub fn of(args: &PlanRequest) -> Result<Self, Diagnostic> {
         let flags = &args.training;
         let mut model = model::read(&args.model, flags.sequence_length, &args.problem.model)?;
         let sequence = model.tokens.unwrap_or(1);
@@ -105,7 +111,7 @@ impl Setting {
             setting.numbers.named_by = "--for";
             setting.warnings.push(replaced);
         }
-        let mut request = request::of_training(args)?;
+        let mut request = asked::of_training(args)?;
         let usual = if setting.layers.is_some() { 0.0 } else { MARGIN };
         request.memory_margin.get_or_insert(usual);
         setting.ask(request);
@@ -113,13 +119,13 @@ impl Setting {
     }
 
     /// The same where hosts keep something else.
-    pub(super) fn keeping(&self, offload: Offload) -> Self {
+    pub fn keeping(&self, offload: Offload) -> Self {
         Self { offload, ..self.clone() }
     }
 
     /// Takes on what was asked for: of each device's memory a share stays free, and no more than
     /// was allowed is used.
-    pub(super) fn ask(&mut self, request: RequestDocument) {
+    pub fn ask(&mut self, request: RequestDocument) {
         let used = 1.0 - request.memory_margin.unwrap_or(0.0);
         let kept = self.limit.map(|limit| Bytes((limit.as_f64() * used) as u64));
         if let (Some(asked), Some(kept)) = (request.max_memory_bytes.map(Bytes), kept)
@@ -138,9 +144,9 @@ impl Setting {
     ///
     /// # Errors
     /// Those of the readers; `no-cluster`, `no-system`, `unknown-stack`.
-    pub(super) fn on(
+    pub fn on(
         model: Model,
-        flags: &ProblemFlags,
+        flags: &ProblemRequest,
         stack: &str,
         global_batch: u64,
     ) -> Result<Self, Diagnostic> {
@@ -216,7 +222,7 @@ impl Setting {
     }
 
     /// What prices its plans on measured layers, where there are any.
-    pub(super) fn layer_pricing(&self) -> Option<LayerPricing<'_>> {
+    pub fn layer_pricing(&self) -> Option<LayerPricing<'_>> {
         Some(LayerPricing {
             profile: self.layers.as_ref()?,
             model: &self.model,
@@ -231,11 +237,7 @@ impl Setting {
     ///
     /// # Errors
     /// Those of [`hosts::check`], [`judged::costs`] and [`layers::judged::costs`].
-    pub(super) fn costs(
-        &self,
-        plan: &Plan,
-        limit: Option<Bytes>,
-    ) -> Result<PipelineCosts, Diagnostic> {
+    pub fn costs(&self, plan: &Plan, limit: Option<Bytes>) -> Result<PipelineCosts, Diagnostic> {
         hosts::check(&self.cluster, shape::n_devices(&plan.parallelism))?;
         match self.layer_pricing() {
             Some(pricing) => layers::judged::costs(&LayerPricing { limit, ..pricing }, plan),
@@ -244,7 +246,7 @@ impl Setting {
     }
 
     /// Name and digest of what its costs were measured by.
-    pub(super) fn measured_by(&self) -> Reference {
+    pub fn measured_by(&self) -> Reference {
         match &self.layers {
             Some(layers) => Reference { name: layers.name.clone(), digest: digest::layers(layers) },
             None => Reference {
@@ -255,7 +257,7 @@ impl Setting {
     }
 
     /// What prices its plans.
-    pub(super) fn pricing(&self) -> Pricing<'_> {
+    pub fn pricing(&self) -> Pricing<'_> {
         Pricing {
             model: &self.model,
             system: &self.system,
@@ -277,7 +279,7 @@ impl Setting {
     /// # Errors
     /// Those of the pins and of [`hosts::check`], and `device-count` for more devices than the
     /// cluster has.
-    pub(super) fn space(&self) -> Result<Space, Diagnostic> {
+    pub fn space(&self) -> Result<Space, Diagnostic> {
         let has = u32::try_from(self.cluster.devices.len()).unwrap_or(u32::MAX);
         let per_host = u32::try_from(self.system.per_host).unwrap_or(u32::MAX);
         let devices = match self.request.devices {
@@ -311,7 +313,7 @@ impl Setting {
 
     /// What the launcher of the stack has words for, where no executor was named: it limits the
     /// search as long as it leaves a plan. Parts of a graph are launched by torch.
-    pub(super) fn launcher(&self) -> Option<Words> {
+    pub fn launcher(&self) -> Option<Words> {
         if self.request.executor.is_some() || self.layers.is_some() {
             return None;
         }
@@ -323,18 +325,18 @@ impl Setting {
     }
 
     /// What the samples of a step are counted in: tokens, where the model has any.
-    pub(super) fn unit(&self) -> &'static str {
+    pub fn unit(&self) -> &'static str {
         if self.has_tokens { "tokens" } else { "samples" }
     }
 
     /// Peak operations of one device per second, in the type that products run in.
-    pub(super) fn peak(&self) -> f64 {
+    pub fn peak(&self) -> f64 {
         peak(&self.system.device, self.numbers.dtype).map_or(f64::NAN, |(_, rate)| rate.get())
     }
 }
 
 /// Samples of one step: one figure, whichever flags state it.
-fn samples(args: &PlanArgs, sequence: u64, is_graph: bool) -> Result<u64, Diagnostic> {
+fn samples(args: &PlanRequest, sequence: u64, is_graph: bool) -> Result<u64, Diagnostic> {
     let flags = &args.training;
     let wrong = |message: String| Diagnostic::usage("global-batch", message);
     let of_tokens = match flags.tokens_per_step {
@@ -352,7 +354,7 @@ fn samples(args: &PlanArgs, sequence: u64, is_graph: bool) -> Result<u64, Diagno
         }
         (Some(all), _) | (None, Some(all)) => Ok(all),
         (None, None) => {
-            let asks = modes::asks_for_training(args);
+            let asks = args.training.asks();
             let why = asks.as_ref().map(|flag| format!("`{flag}` plans a training run, but "));
             let message =
                 format!("{}the samples of one step are not stated", why.unwrap_or_default());

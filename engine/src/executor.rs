@@ -1,19 +1,26 @@
-//! Executors by their names on the command line.
+//! Executors by name.
 
-use clap::ValueEnum;
 use ir::diagnostic::Diagnostic;
 use ir::workload::Workload;
 
 /// Executors whose limits a plan can be kept to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Executor {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Executor {
+    /// Hugging Face Accelerate.
     Accelerate,
+    /// `torch.distributed.pipelining`.
     TorchPipelining,
+    /// torchtitan.
     Torchtitan,
+    /// Megatron-LM.
     Megatron,
+    /// DeepSpeed.
     Deepspeed,
+    /// vLLM.
     Vllm,
+    /// SGLang.
     Sglang,
+    /// Hetu-Galvatron.
     Galvatron,
     /// None in particular: nothing is left out.
     Any,
@@ -31,23 +38,36 @@ const STACKS: [(&str, Executor); 6] = [
 ];
 
 impl Executor {
+    /// All, in the order of listings.
+    pub const ALL: [Self; 9] = [
+        Self::Accelerate,
+        Self::TorchPipelining,
+        Self::Torchtitan,
+        Self::Megatron,
+        Self::Deepspeed,
+        Self::Vllm,
+        Self::Sglang,
+        Self::Galvatron,
+        Self::Any,
+    ];
+
     /// The executor of a name.
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::value_variants().iter().copied().find(|executor| executor.target() == name)
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|executor| executor.target() == name)
     }
 
     /// What launches a stack.
-    pub(crate) fn of_stack(stack: &str) -> Option<Self> {
+    pub fn of_stack(stack: &str) -> Option<Self> {
         STACKS.iter().find(|(name, _)| *name == stack).map(|(_, executor)| *executor)
     }
 
     /// The stack that its training runs are priced as, where it has one.
-    pub(crate) fn stack(self) -> Option<&'static str> {
+    pub fn stack(self) -> Option<&'static str> {
         STACKS.iter().find(|(_, executor)| *executor == self).map(|(name, _)| *name)
     }
 
     /// The name of its format in the table of exporters.
-    pub(crate) fn target(self) -> &'static str {
+    pub fn target(self) -> &'static str {
         match self {
             Self::Accelerate => "accelerate",
             Self::TorchPipelining => "torch-pipelining",
@@ -67,7 +87,7 @@ impl Executor {
 ///
 /// # Errors
 /// `whole-batches`.
-pub(crate) fn check_batches(target: &str, workload: &Workload) -> Result<(), Diagnostic> {
+pub fn check_batches(target: &str, workload: &Workload) -> Result<(), Diagnostic> {
     let n_micro_batches = workload.n_micro_batches();
     if target != Executor::Accelerate.target() || n_micro_batches <= 1 {
         return Ok(());

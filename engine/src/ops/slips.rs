@@ -10,8 +10,8 @@ use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer, Workload};
 
-use crate::cli::ProblemFlags;
-use crate::{model_flags, request};
+use crate::request::ProblemRequest;
+use crate::{asked, model_options};
 
 /// How long values are tried.
 const TIME: Duration = Duration::from_secs(2);
@@ -28,12 +28,12 @@ struct Slip {
 }
 
 /// The refusal of a digest, with the member that explains it where there is one.
-pub(crate) fn named(
+pub(super) fn named(
     mismatch: Diagnostic,
     document: &PlanDocument,
     workload: &Workload,
     model: &Path,
-    flags: &ProblemFlags,
+    flags: &ProblemRequest,
 ) -> Diagnostic {
     let own = &flags.model;
     let is_asked = flags.workload.is_some()
@@ -63,14 +63,14 @@ fn digest(
     document: &PlanDocument,
     workload: &Workload,
     model: &Path,
-    flags: &ProblemFlags,
+    flags: &ProblemRequest,
 ) -> Option<String> {
-    let flags = request::model_flags(&flags.model, &document.request);
+    let flags = asked::model(&flags.model, &document.request);
     let options = ImportOptions {
         dtype: workload.dtype,
         batch: workload.micro_batch.or(workload.batch),
         trains: workload.mode == Mode::Training,
-        ..model_flags::options(&flags).ok()?
+        ..model_options::options(&flags).ok()?
     };
     let import = importers::read(model, &options).ok()?;
     let (graph, _) = cost_model::ops::workload::apply(import.graph, workload).ok()?;

@@ -12,9 +12,9 @@ use ir::id::{DeviceId, OpId};
 use ir::op::Work;
 use serde::Deserialize;
 
-use crate::cli::ProblemFlags;
 use crate::input_file;
 use crate::pattern::Pattern;
+use crate::request::ProblemRequest;
 use crate::suggest;
 
 /// Longest constraints file that is read, in bytes.
@@ -53,7 +53,7 @@ impl Names {
 ///
 /// # Errors
 /// `constraints-file` for a file that can't be read.
-pub(crate) fn list(flags: &ProblemFlags, request: &mut RequestDocument) -> Result<(), Diagnostic> {
+pub fn list(flags: &ProblemRequest, request: &mut RequestDocument) -> Result<(), Diagnostic> {
     let file = flags.constraints.as_deref().map(read).transpose()?.unwrap_or_default();
     let flagged = |pairs: BTreeMap<String, Names>, flags: &[String]| -> Vec<String> {
         let pair =
@@ -73,9 +73,9 @@ pub(crate) fn list(flags: &ProblemFlags, request: &mut RequestDocument) -> Resul
 /// # Errors
 /// `no-match` for a pattern without an op, `unknown-device` for a device that the cluster does not
 /// have, `bad-constraint` for a constraint without `=`; `bad-plan` where a plan states it.
-pub(crate) fn resolve(
+pub fn resolve(
     request: &RequestDocument,
-    flags: &ProblemFlags,
+    flags: &ProblemRequest,
     graph: &Graph,
     cluster: &Cluster,
 ) -> Result<Constraints, Diagnostic> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use cost_model::given::Goal;
 use cost_model::ops::problem::{Objective, Problem};
 use documents::plan::request::RequestDocument;
 use importers::{Import, ImportOptions, Summary};
@@ -12,24 +13,24 @@ use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::op::Work;
 use ir::profile::Profile;
-use ir::workload::{Mode, Optimizer, Workload};
+use ir::workload::{Mode, Workload};
 
-use crate::cli::{ModelFlags, ObjectiveName, ProblemFlags};
 use crate::executor::{self, Executor};
-use crate::{artifact, constraints, element_type, input_file, model_flags, one_host, request};
+use crate::request::{ModelRequest, ObjectiveName, ProblemRequest};
+use crate::{asked, constraints, element_type, input_file, model_options, one_host};
 
 /// A problem with what was learned on the way to it.
-pub(crate) struct Loaded {
+pub struct Loaded {
     /// The problem.
-    pub(crate) problem: Arc<Problem>,
+    pub problem: Arc<Problem>,
     /// What the model file holds.
-    pub(crate) summary: Summary,
+    pub summary: Summary,
     /// Constants that durations were computed with.
-    pub(crate) profile: Profile,
+    pub profile: Profile,
     /// What was asked for.
-    pub(crate) request: RequestDocument,
+    pub request: RequestDocument,
     /// Of import, workload and costs, in this order.
-    pub(crate) warnings: Vec<Diagnostic>,
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// Reads a model file.
@@ -37,16 +38,16 @@ pub(crate) struct Loaded {
 /// # Errors
 /// Those of `importers::read`, and `batch-sizes`, `batch-axis` for flags that contradict each
 /// other.
-pub(crate) fn model(path: &Path, flags: &ModelFlags) -> Result<Import, Diagnostic> {
-    import(path, &model_flags::options(flags)?)
+pub fn model(path: &Path, flags: &ModelRequest) -> Result<Import, Diagnostic> {
+    import(path, &model_options::options(flags)?)
 }
 
 /// As [`model`], for training.
 ///
 /// # Errors
 /// As [`model`].
-pub(crate) fn trained(path: &Path, flags: &ModelFlags) -> Result<Import, Diagnostic> {
-    import(path, &ImportOptions { trains: true, ..model_flags::options(flags)? })
+pub fn trained(path: &Path, flags: &ModelRequest) -> Result<Import, Diagnostic> {
+    import(path, &ImportOptions { trains: true, ..model_options::options(flags)? })
 }
 
 fn import(path: &Path, options: &ImportOptions) -> Result<Import, Diagnostic> {
@@ -55,7 +56,7 @@ fn import(path: &Path, options: &ImportOptions) -> Result<Import, Diagnostic> {
             .hint("add --batch or --micro-batch"));
     }
     let import = importers::read(path, options)?;
-    model_flags::check_batch(&import.graph, options)?;
+    model_options::check_batch(&import.graph, options)?;
     Ok(import)
 }
 
@@ -63,7 +64,7 @@ fn import(path: &Path, options: &ImportOptions) -> Result<Import, Diagnostic> {
 ///
 /// # Errors
 /// `nothing-to-plan`.
-pub(crate) fn check_work(graph: &Graph) -> Result<(), Diagnostic> {
+pub fn check_work(graph: &Graph) -> Result<(), Diagnostic> {
     if graph.ops.iter().any(|op| op.work != Work::View) {
         return Ok(());
     }
@@ -76,14 +77,14 @@ pub(crate) fn check_work(graph: &Graph) -> Result<(), Diagnostic> {
 ///
 /// # Errors
 /// Those of every step; `no-cluster` where neither a flag nor the model file gives one.
-pub(crate) fn problem(
+pub fn problem(
     model: &Path,
-    flags: &ProblemFlags,
+    flags: &ProblemRequest,
     objective: ObjectiveName,
     executor: Option<Executor>,
 ) -> Result<Loaded, Diagnostic> {
     let workload = workload(flags);
-    let request = request::of_problem(flags, executor)?;
+    let request = asked::of_problem(flags, executor)?;
     // What nobody has named may be replaced by what the devices have.
     let is_free = workload.mode == Mode::Training && flags.model.dtype.is_none();
     let request = Asked { request, is_free };
@@ -94,20 +95,20 @@ pub(crate) fn problem(
 ///
 /// # Errors
 /// As [`problem`].
-pub(crate) fn problem_of_plan(
+pub fn problem_of_plan(
     model: &Path,
-    flags: &ProblemFlags,
+    flags: &ProblemRequest,
     (planned, request): (Workload, &RequestDocument),
     objective: Objective,
 ) -> Result<Loaded, Diagnostic> {
     let workload = Workload {
-        mode: flags.workload.map_or(planned.mode, Mode::from),
-        optimizer: flags.optimizer.map_or(planned.optimizer, Optimizer::from),
+        mode: flags.workload.unwrap_or(planned.mode),
+        optimizer: flags.optimizer.unwrap_or(planned.optimizer),
         dtype: flags.model.dtype.or(planned.dtype),
         batch: flags.model.batch.or(planned.batch),
         micro_batch: flags.model.micro_batch.or(planned.micro_batch),
     };
-    let request = Asked { request: request::merged(flags, request)?, is_free: false };
+    let request = Asked { request: asked::merged(flags, request)?, is_free: false };
     annotated(model, flags, objective, request, workload)
 }
 
@@ -119,13 +120,13 @@ struct Asked {
 
 fn annotated(
     model: &Path,
-    flags: &ProblemFlags,
+    flags: &ProblemRequest,
     objective: Objective,
     Asked { request, is_free }: Asked,
     mut workload: Workload,
 ) -> Result<Loaded, Diagnostic> {
     check_optimizer(flags, &workload)?;
-    let mut options = model_flags::options(&request::model_flags(&flags.model, &request))?;
+    let mut options = model_options::options(&asked::model(&flags.model, &request))?;
     options.batch = workload.micro_batch.or(workload.batch);
     options.trains = workload.mode == Mode::Training;
     // The cluster is small: a slip in it is found before a large model is read.
@@ -188,7 +189,7 @@ fn annotated(
 }
 
 /// Refuses an optimizer where nothing is trained.
-fn check_optimizer(flags: &ProblemFlags, workload: &Workload) -> Result<(), Diagnostic> {
+fn check_optimizer(flags: &ProblemRequest, workload: &Workload) -> Result<(), Diagnostic> {
     if flags.optimizer.is_none() || workload.mode == Mode::Training {
         return Ok(());
     }
@@ -197,17 +198,17 @@ fn check_optimizer(flags: &ProblemFlags, workload: &Workload) -> Result<(), Diag
 }
 
 /// Reads a cluster file, with warnings of what is strange about it.
-pub(crate) fn cluster(path: &Path) -> Result<(Cluster, Vec<Diagnostic>), Diagnostic> {
+pub fn cluster(path: &Path) -> Result<(Cluster, Vec<Diagnostic>), Diagnostic> {
     let unreadable = |why: String| {
         let message = format!("can't read the cluster file `{}`", path.display());
         Diagnostic::input("cluster-unreadable", message).fact("reason", why)
     };
-    input_file::check(artifact::plain(path)).map_err(unreadable)?;
+    input_file::check(input_file::plain(path)).map_err(unreadable)?;
     importers::cluster::read(path)
 }
 
 /// The cluster in one line: how many devices of which kinds.
-pub(crate) fn describe(cluster: &Cluster) -> String {
+pub fn describe(cluster: &Cluster) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for device in cluster.device_ids() {
         *counts.entry(&cluster.kind_of(device).name).or_default() += 1;
@@ -219,11 +220,8 @@ pub(crate) fn describe(cluster: &Cluster) -> String {
 fn objective(name: ObjectiveName) -> Result<Objective, Diagnostic> {
     match name {
         ObjectiveName::StepTime => Ok(Objective::StepTime),
-        ObjectiveName::MaxLoad => Ok(Objective::MaxLoad),
-        ObjectiveName::ContiguousMaxLoad
-        | ObjectiveName::Latency
-        | ObjectiveName::TimePerSample
-        | ObjectiveName::SlowestStage => {
+        ObjectiveName::Given(Goal::MaxLoad) => Ok(Objective::MaxLoad),
+        ObjectiveName::Given(_) => {
             let message = "models are planned for step time or max-load";
             Err(Diagnostic::usage("no-objective", message).hint(
                 "use --objective step-time or max-load, or an instance whose costs are given",
@@ -233,15 +231,15 @@ fn objective(name: ObjectiveName) -> Result<Objective, Diagnostic> {
 }
 
 /// Training computes in bf16 unless told otherwise; inference keeps the types of the file.
-fn workload(flags: &ProblemFlags) -> Workload {
-    let mode = flags.workload.map_or(Mode::Inference, Mode::from);
+fn workload(flags: &ProblemRequest) -> Workload {
+    let mode = flags.workload.unwrap_or(Mode::Inference);
     let usual = match mode {
         Mode::Training => Some(element_type::USUAL),
         Mode::Inference => None,
     };
     Workload {
         mode,
-        optimizer: flags.optimizer.map(Optimizer::from).unwrap_or_default(),
+        optimizer: flags.optimizer.unwrap_or_default(),
         dtype: flags.model.dtype.or(usual),
         batch: flags.model.batch,
         micro_batch: flags.model.micro_batch,

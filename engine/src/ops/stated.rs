@@ -2,6 +2,7 @@
 //! cluster.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use cost_model::ops::bound::Bound;
@@ -15,12 +16,11 @@ use planner::given::runner::method;
 use planner::recipe::Recipe;
 use planner::run::{Budget, Request, solve};
 
-use crate::commands::differences::{difference, of_plans};
-use crate::commands::found::{self, Found};
-use crate::commands::replay::OnProblem;
-use crate::commands::trust::Trust;
-use crate::commands::violations::unchecked;
-use crate::interrupt;
+use crate::differences::{difference, of_plans};
+use crate::ops::found::{self, Found};
+use crate::ops::replay::OnProblem;
+use crate::ops::trust::Trust;
+use crate::violations::unchecked;
 
 /// The row that proves bounds of its own, beyond those of the objective, and what it calls them.
 const fn prover(objective: Objective) -> (&'static str, &'static str) {
@@ -33,15 +33,17 @@ const fn prover(objective: Objective) -> (&'static str, &'static str) {
 /// How long it may try to confirm a stated bound.
 const CONFIRMING: Duration = Duration::from_secs(60);
 
-/// Every field of a legal plan whose value is not the derived one, `stated-wrong` each.
-pub(crate) fn wrong(
+/// Every field of a legal plan whose value is not the derived one, `stated-wrong` each; raising
+/// `cancel` ends the search for a bound.
+pub fn wrong(
     document: &PlanDocument,
     on: &OnProblem,
     timeline: &Timeline,
+    cancel: &Arc<AtomicBool>,
 ) -> Vec<Diagnostic> {
     let problem = &on.loaded.problem;
     let value = objective::value(problem, &on.plan, timeline).unwrap_or(timeline.step_time);
-    let (bound, unchecked) = bound(problem, value, document.cost.as_ref());
+    let (bound, unchecked) = bound(problem, value, document.cost.as_ref(), cancel);
     let found = Found { algorithm: &document.algorithm, plan: &on.plan, timeline, value, bound };
     let trust = Trust::of(problem, &on.plan, timeline);
     // Flags of this run may ask for more than the plan was made for; then the rules have said so.
@@ -63,6 +65,7 @@ fn bound(
     problem: &Arc<Problem>,
     value: Nanos,
     stated: Option<&CostDocument>,
+    cancel: &Arc<AtomicBool>,
 ) -> (Bound, Option<Diagnostic>) {
     let own = (objective::row(problem.objective).bound)(problem);
     let Some(document) = stated else { return (own, None) };
@@ -79,7 +82,7 @@ fn bound(
         return (own, None);
     };
     let budget = Budget { time: Some(CONFIRMING), nodes: None };
-    let request = Request { budget, cancel: interrupt::flag(), ..Request::new(recipe) };
+    let request = Request { budget, cancel: Arc::clone(cancel), ..Request::new(recipe) };
     let start = Instant::now();
     let solved = solve(Arc::clone(problem), &request, &mut |_| {});
     let (best, least, why) = match &solved {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 /// Up to three of `known` that look like `given`, the most alike first.
-pub(crate) fn similar<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+pub fn similar<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     const ENOUGH: f64 = 0.75;
     let mut scored: Vec<(f64, &str)> = known
         .into_iter()
@@ -16,7 +16,7 @@ pub(crate) fn similar<'a>(given: &str, known: impl IntoIterator<Item = &'a str>)
 }
 
 /// The hint: what looks alike, or else what there is, each name once.
-pub(crate) fn hint<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub fn hint<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     const MOST: usize = 16;
     let mut seen = BTreeSet::new();
     let known: Vec<&str> = known.into_iter().filter(|name| seen.insert(*name)).collect();

@@ -1,0 +1,97 @@
+//! How far a step time can be trusted: what its durations rest on, and how wide its interval is.
+
+use cost_model::kernels::origin::Shares;
+use cost_model::ops::critical::{self, Step};
+use cost_model::ops::interval::{self, Interval};
+use cost_model::ops::judge::replay::Timeline;
+use cost_model::ops::problem::Problem;
+use documents::report::{IntervalDocument, OriginDocument};
+use ir::plan::Plan;
+use ir::units::Nanos;
+
+/// What a step time rests on.
+pub struct Trust {
+    /// The critical path.
+    pub path: Vec<Step>,
+    /// By origin, the nanoseconds of the path.
+    pub shares: Shares,
+    interval: Option<Interval>,
+}
+
+impl Trust {
+    /// Of a replayed plan.
+    pub fn of(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Self {
+        let path = critical::path(problem, plan, timeline);
+        let (shares, interval) = (critical::shares(&path), interval::of(problem, &path));
+        Self { path, shares, interval }
+    }
+
+    /// The interval as a document.
+    pub fn interval_document(&self) -> Option<IntervalDocument> {
+        self.interval.map(|found| {
+            IntervalDocument::new(found.low.get(), found.high.get(), found.origin.name())
+        })
+    }
+
+    /// What the critical path rests on, as documents.
+    pub fn origin_documents(&self) -> Vec<OriginDocument> {
+        documents(&self.shares)
+    }
+
+    /// `step time 24.5 ms, 10-90 %: 21.9 to 27.6 ms (nominal)`.
+    pub fn sentence(&self, step: Nanos) -> String {
+        match &self.interval {
+            None => format!("step time {step}"),
+            Some(Interval { low, high, origin }) => {
+                format!("step time {step}, 10-90 %: {} ({})", range(*low, *high), origin.name())
+            }
+        }
+    }
+}
+
+/// `21.9 to 27.6 ms`, with one unit where both have the same.
+pub fn range(low: Nanos, high: Nanos) -> String {
+    let (low, high) = (low.to_string(), high.to_string());
+    match (low.split_once(' '), high.split_once(' ')) {
+        (Some((number, unit)), Some((_, other))) if unit == other => format!("{number} to {high}"),
+        _ => format!("{low} to {high}"),
+    }
+}
+
+/// `measured 92 %, nominal 8 %`; less than half a percent is said to be so.
+pub fn words(shares: &Shares) -> String {
+    let parts: Vec<String> = shares
+        .parts()
+        .map(|(origin, share)| match share * 100.0 {
+            percent if percent < 0.5 => format!("{} under 1 %", origin.name()),
+            percent if percent > 99.0 && percent < 100.0 => format!("{} over 99 %", origin.name()),
+            percent => format!("{} {percent:.0} %", origin.name()),
+        })
+        .collect();
+    parts.join(", ")
+}
+
+/// Shares as documents.
+pub fn documents(shares: &Shares) -> Vec<OriginDocument> {
+    shares
+        .parts()
+        .map(|(origin, share)| OriginDocument::new(origin.name(), shares.of(origin), share))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use cost_model::kernels::origin::Origin;
+
+    use super::*;
+
+    #[test]
+    fn units_are_said_once_and_shares_never_vanish() {
+        assert_eq!(range(Nanos(21_900_000), Nanos(27_600_000)), "21.9 to 27.6 ms");
+        assert_eq!(range(Nanos(900_000), Nanos(1_100_000)), "900.0 us to 1.10 ms");
+        let mut shares = Shares::default();
+        shares.add(Origin::Measured, 9_990);
+        shares.add(Origin::Nominal, 10);
+        assert_eq!(words(&shares), "measured over 99 %, nominal under 1 %");
+    }
+}

@@ -1,0 +1,176 @@
+//! What is asked: a model on a cluster, for what work, under which limits.
+
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cost_model::given::{Goal, rows as goals};
+use cost_model::ops::objective;
+use ir::tensor::DType;
+use ir::units::Bytes;
+use ir::workload::{Mode, Optimizer};
+
+use crate::executor::Executor;
+
+/// How a model file is read.
+#[derive(Clone, Debug, Default)]
+pub struct ModelRequest {
+    /// Extents of named dimensions.
+    pub dims: Vec<(String, u64)>,
+    /// Samples of one step over all devices.
+    pub batch: Option<u64>,
+    /// Samples in the model at once; `None` = the whole batch.
+    pub micro_batch: Option<u64>,
+    /// By input, the axis that counts samples.
+    pub batch_axis: Vec<(String, u64)>,
+    /// Float type that replaces the wide floats of the file.
+    pub dtype: Option<DType>,
+}
+
+/// What makes a planning problem out of a model; `None` and empty = the usual, or as planned.
+#[derive(Clone, Debug, Default)]
+pub struct ProblemRequest {
+    /// How the model is read.
+    pub model: ModelRequest,
+    /// The cluster's file, or FILE#NAME.
+    pub cluster: Option<PathBuf>,
+    /// A profile, or a folder of measured layers.
+    pub profile: Option<PathBuf>,
+    /// Inference unless stated.
+    pub workload: Option<Mode>,
+    /// Of a training run.
+    pub optimizer: Option<Optimizer>,
+    /// `PATTERN=DEVICE`, or `FIELD=VALUE` of a training run.
+    pub pin: Vec<String>,
+    /// `PATTERN=DEVICE`.
+    pub forbid: Vec<String>,
+    /// Patterns of ops that share a device.
+    pub colocate: Vec<String>,
+    /// A file with pin, forbid and colocate.
+    pub constraints: Option<PathBuf>,
+}
+
+impl ProblemRequest {
+    /// All files that a run reads.
+    #[must_use]
+    pub fn inputs<'a>(&'a self, model: &'a Path) -> Vec<&'a Path> {
+        let others = [&self.cluster, &self.profile, &self.constraints];
+        let others = others.into_iter().filter_map(|file| file.as_deref());
+        std::iter::once(model).chain(others).collect()
+    }
+}
+
+/// What is asked of a search over degrees of parallelism.
+#[derive(Clone, Debug, Default)]
+pub struct TrainingRequest {
+    /// Samples of one step over all replicas.
+    pub global_batch: Option<u64>,
+    /// Tokens of a sample.
+    pub sequence_length: Option<u64>,
+    /// Tokens of one step, in place of the batch.
+    pub tokens_per_step: Option<u64>,
+    /// How many devices may be used.
+    pub devices: Option<RangeInclusive<u32>>,
+    /// What a device may hold at most.
+    pub max_memory_per_device: Option<Bytes>,
+    /// Share of each device's memory that stays free.
+    pub memory_margin: Option<f64>,
+    /// Software stack, by the name of a preset.
+    pub stack: Option<String>,
+    /// Whether optimizer states stay on the devices.
+    pub no_offload: bool,
+}
+
+impl TrainingRequest {
+    /// The first of its flags that was given.
+    #[must_use]
+    pub fn asks(&self) -> Option<&'static str> {
+        let given = [
+            ("--global-batch", self.global_batch.is_some()),
+            ("--sequence-length", self.sequence_length.is_some()),
+            ("--tokens-per-step", self.tokens_per_step.is_some()),
+            ("--devices", self.devices.is_some()),
+            ("--max-memory-per-device", self.max_memory_per_device.is_some()),
+            ("--memory-margin", self.memory_margin.is_some()),
+            ("--stack", self.stack.is_some()),
+            ("--no-offload", self.no_offload),
+        ];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
+    }
+}
+
+/// When a search stops, and what its choices may depend on.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// Wall-clock time.
+    pub time_limit: Option<Duration>,
+    /// Enough once value / bound - 1 is this small.
+    pub gap: Option<f64>,
+    /// Search nodes.
+    pub node_budget: Option<u64>,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Threads; `None` = all cores.
+    pub threads: Option<NonZeroUsize>,
+    /// Whether nothing may depend on the clock.
+    pub deterministic: bool,
+}
+
+/// A plan that is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct PlanRequest {
+    /// ONNX, a graph, a config, or an instance with given costs.
+    pub model: PathBuf,
+    /// What is made of it.
+    pub problem: ProblemRequest,
+    /// A row of the registry, or a recipe of several.
+    pub algorithm: String,
+    /// What is minimised; `None` = the step time, or the instance's own.
+    pub objective: Option<ObjectiveName>,
+    /// Accelerators of an instance, in place of its file's.
+    pub accelerators: Option<usize>,
+    /// When the search stops.
+    pub limits: Limits,
+    /// Whose limits are kept to.
+    pub executor: Option<Executor>,
+    /// Of a search over degrees.
+    pub training: TrainingRequest,
+}
+
+/// A plan that is put on its model again.
+#[derive(Clone, Debug, Default)]
+pub struct ReplayRequest {
+    /// What differs from what it was planned for.
+    pub problem: ProblemRequest,
+    /// Whether model, cluster and profile may have changed.
+    pub allow_mismatch: bool,
+}
+
+/// An objective of models or of instances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ObjectiveName {
+    /// Seconds of one step.
+    #[default]
+    StepTime,
+    /// One of instances; [`Goal::MaxLoad`] is one of models as well.
+    Given(Goal),
+}
+
+impl ObjectiveName {
+    /// All.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let given = goals().iter().map(|row| Self::Given(row.goal));
+        std::iter::once(Self::StepTime).chain(given).collect()
+    }
+
+    /// Its name, kebab-case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::StepTime => objective::row(cost_model::ops::problem::Objective::StepTime).name,
+            Self::Given(goal) => cost_model::given::row(goal).name,
+        }
+    }
+}
