@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cost_model::ops::problem::{Objective, Problem};
+use cost_model::ops::problem::Problem;
 use ir::diagnostic::{Diagnostic, Value};
 use ir::plan::Plan;
 
@@ -66,24 +66,33 @@ impl Field {
     }
 }
 
-/// What a row promises about the value of its plan on a problem.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What a row promises of the value that it finds, where it takes the problem and runs to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guarantee {
-    /// The least value of this objective, where the row runs to its end.
-    Optimal(Objective),
-    /// At most this factor above the least value.
-    Within(f64),
+    /// No legal solution has a lower value.
+    Optimal,
+    /// No solution of this kind, in the field's words, has a lower value.
+    OptimalAmong(&'static str),
+    /// A lower bound comes with the value; it is optimal where they meet.
+    Bound,
     /// Nothing.
     Heuristic,
 }
 
 impl Guarantee {
+    /// Whether nothing of what it searches is better than what it finds.
+    #[must_use]
+    pub fn is_optimal(self) -> bool {
+        matches!(self, Self::Optimal | Self::OptimalAmong(_))
+    }
+
     /// Name in listings.
     #[must_use]
     pub fn name(self) -> String {
         match self {
-            Self::Optimal(_) => "optimal".to_owned(),
-            Self::Within(factor) => format!("within {factor}"),
+            Self::Optimal => "optimal".to_owned(),
+            Self::OptimalAmong(which) => format!("optimal among {which}"),
+            Self::Bound => "lower bound".to_owned(),
             Self::Heuristic => "heuristic".to_owned(),
         }
     }

@@ -86,7 +86,7 @@ impl Ingredient {
     /// # Errors
     /// `not-for-models`, and those of the row's options.
     pub fn row(&self) -> Result<Row, Diagnostic> {
-        let build = self.entry.build.ok_or_else(|| for_instances(self.entry))?;
+        let build = self.entry.build().ok_or_else(|| for_instances(self.entry))?;
         build(&self.options)
     }
 
@@ -191,9 +191,9 @@ fn unbalanced(text: &str) -> Diagnostic {
 
 /// The error for a row that can't plan models op by op.
 fn for_instances(entry: &Entry) -> Diagnostic {
-    let what = match entry.training {
-        Some(_) => "plans training runs (--global-batch)",
-        None => "solves instances with given costs",
+    let what = match entry.plans_training() {
+        true => "plans training runs (--global-batch)",
+        false => "solves instances with given costs",
     };
     let message = format!("`{}` {what}, not models op by op", entry.name);
     Diagnostic::usage("not-for-models", message)

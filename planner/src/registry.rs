@@ -3,7 +3,7 @@
 mod rows;
 
 use cost_model::ops::objective;
-use cost_model::ops::problem::{Objective, Problem};
+use cost_model::ops::problem::Objective;
 use cost_model::runs::forms::model::Pricing;
 use cost_model::runs::measured::LayerPricing;
 use ir::diagnostic::Diagnostic;
@@ -21,48 +21,83 @@ pub struct Entry {
     pub kind: Kind,
     /// Fields of the plan that it decides (or may decide anew).
     pub decides: &'static [Field],
-    /// What it promises on a problem.
-    pub guarantee: fn(&Problem) -> Guarantee,
     /// Its options.
     pub options: &'static [OptionRow],
     /// Source of the method.
     pub paper: &'static str,
     /// One sentence.
     pub summary: &'static str,
-    /// How it plans training runs on a model card; `None` if it can't.
-    pub training: Option<Training>,
-    /// Makes it ready to plan a model; `None` if it can't.
-    pub build: Option<Build>,
-    /// How it solves instances with given costs; `None` if it can't.
-    pub method: Option<Method>,
+    /// What it plans.
+    pub doors: &'static [Door],
+}
+
+/// A kind of problem that a row takes, with what it promises there.
+pub enum Door {
+    /// Models, op by op.
+    Model(Build, Guarantee),
+    /// Instances with given costs.
+    Instance(Method),
+    /// Training runs, by the cost model.
+    Card(fn(&Pricing<'_>, &Space, &search_3d::Options) -> search_3d::Found, Guarantee),
+    /// Training runs, by measurements of whole layers.
+    Layers(OnLayers, Guarantee),
 }
 
 /// Makes a row ready to plan a model.
 pub type Build = fn(&Options) -> Result<Row, Diagnostic>;
 
-/// Plans a training run: the best plans of a space under given prices.
-#[derive(Clone, Copy)]
-pub enum Training {
-    /// By the cost model.
-    Card(fn(&Pricing<'_>, &Space, &search_3d::Options) -> search_3d::Found),
-    /// By measurements of whole layers.
-    Layers(OnLayers),
-}
-
 /// Plans a training run on measured layers.
 pub type OnLayers =
     fn(&LayerPricing<'_>, &Space, &per_layer::Options) -> Result<per_layer::Found, Diagnostic>;
 
+impl Door {
+    /// What it plans, what it promises, and the names of the objectives.
+    fn facts(&self) -> (&'static str, Guarantee, Vec<&'static str>) {
+        let step_time = || vec![objective::row(Objective::StepTime).name];
+        match self {
+            Self::Model(_, promise) => {
+                ("models", *promise, objective::rows().iter().map(|row| row.name).collect())
+            }
+            Self::Instance(method) => {
+                let goals = method.goals.iter().map(|goal| cost_model::given::row(*goal).name);
+                ("instances", method.guarantee, goals.collect())
+            }
+            Self::Card(_, promise) => ("training runs", *promise, step_time()),
+            Self::Layers(_, promise) => ("training runs", *promise, step_time()),
+        }
+    }
+}
+
 impl Entry {
+    /// Makes it ready to plan a model; `None` if it can't.
+    #[must_use]
+    pub fn build(&self) -> Option<Build> {
+        self.doors.iter().find_map(|door| match door {
+            Door::Model(build, _) => Some(*build),
+            _ => None,
+        })
+    }
+
+    /// How it solves instances with given costs; `None` if it can't.
+    #[must_use]
+    pub fn method(&self) -> Option<&'static Method> {
+        self.doors.iter().find_map(|door| match door {
+            Door::Instance(method) => Some(method),
+            _ => None,
+        })
+    }
+
+    /// Whether it plans training runs.
+    #[must_use]
+    pub fn plans_training(&self) -> bool {
+        self.doors.iter().any(|door| matches!(door, Door::Card(..) | Door::Layers(..)))
+    }
+
     /// Names of the objectives that it serves: of models first, then of instances.
     #[must_use]
     pub fn objectives(&self) -> Vec<&'static str> {
-        let models = self.build.map_or(&[][..], |_| objective::rows());
-        let training = self.training.map(|_| objective::row(Objective::StepTime).name);
-        let goals = self.method.as_ref().map_or(&[][..], |method| method.goals);
-        let goals = goals.iter().map(|goal| cost_model::given::row(*goal).name);
-        let mut names: Vec<&str> = models.iter().map(|row| row.name).chain(training).collect();
-        for name in goals {
+        let mut names = Vec::new();
+        for name in self.doors.iter().flat_map(|door| door.facts().2) {
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -70,13 +105,12 @@ impl Entry {
         names
     }
 
-    /// Where it can be used: on `models`, `instances` or `training runs`.
+    /// Where it can be used, on `models`, `instances` or `training runs`, and what it promises
+    /// there.
     #[must_use]
-    pub fn runs_on(&self) -> Vec<&'static str> {
-        let models = self.build.map(|_| "models");
-        let instances = self.method.as_ref().map(|_| "instances");
-        let training = self.training.map(|_| "training runs");
-        models.into_iter().chain(instances).chain(training).collect()
+    pub fn promises(&self) -> Vec<(&'static str, Guarantee)> {
+        let facts = self.doors.iter().map(Door::facts);
+        facts.map(|(kind, promise, _)| (kind, promise)).collect()
     }
 }
 
@@ -100,9 +134,9 @@ mod tests {
     fn names_are_unique_and_defaults_build() {
         for (position, entry) in entries().iter().enumerate() {
             assert!(entries()[..position].iter().all(|other| other.name != entry.name));
-            assert!(!entry.runs_on().is_empty(), "{}", entry.name);
-            assert!(entry.build.is_some() || entry.kind == Kind::Decide, "{}", entry.name);
-            let kind = match entry.build.map(|build| build(&Options::default())) {
+            assert!(!entry.doors.is_empty(), "{}", entry.name);
+            assert!(entry.build().is_some() || entry.kind == Kind::Decide, "{}", entry.name);
+            let kind = match entry.build().map(|build| build(&Options::default())) {
                 Some(Ok(Row::Transform(_))) => Kind::Transform,
                 None | Some(Ok(Row::Decide(_))) => Kind::Decide,
                 Some(Ok(Row::Improve(_))) => Kind::Improve,

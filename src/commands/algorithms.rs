@@ -7,12 +7,25 @@ use crate::commands::{CommandResult, Exit};
 use crate::printer::Printer;
 use crate::table::Column;
 
+/// `heuristic`, or by what is planned where the promises differ.
+fn promises(entry: &Entry) -> String {
+    let all = entry.promises();
+    match all.as_slice() {
+        [(_, first), rest @ ..] if rest.iter().all(|(_, other)| other == first) => first.name(),
+        _ => {
+            let each = all.iter().map(|(kind, promise)| format!("{kind}: {}", promise.name()));
+            each.collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
 pub(crate) fn run(printer: &Printer) -> CommandResult {
     let columns = [
         Column::Name("algorithm"),
         Column::Name("kind"),
         Column::Text("objectives"),
         Column::Text("decides"),
+        Column::Text("promises"),
         Column::Text("summary"),
         Column::Text("paper"),
     ];
@@ -23,6 +36,7 @@ pub(crate) fn run(printer: &Printer) -> CommandResult {
             entry.kind.name().to_owned(),
             entry.objectives().join(", "),
             decides.join(", "),
+            promises(entry),
             entry.summary.to_owned(),
             entry.paper.to_owned(),
         ]

@@ -175,7 +175,7 @@ fn rows_and_flags_are_those_of_models() {
     std::fs::write(folder.path().join("two.json"), INSTANCE).unwrap();
     let mut n_rows = 0;
     for entry in planner::registry::entries() {
-        let Some(method) = &entry.method else { continue };
+        let Some(method) = entry.method() else { continue };
         let goal = [Goal::MaxLoad, Goal::ContiguousMaxLoad, Goal::Latency];
         let Some(goal) = goal.into_iter().find(|goal| method.goals.contains(goal)) else {
             continue;

@@ -15,11 +15,11 @@ use ir::op::Work;
 use ir::plan::Plan;
 use ir::schedule::{Action, Task};
 use ir::units::{Bytes, BytesPerSecond, Nanos};
-use planner::algorithm::{Guarantee, Kind};
+use planner::algorithm::Kind;
 use planner::run::{Request, solve};
 
 use crate::layered::layered;
-use crate::oracle::optimum;
+use crate::oracle::{optimum, promises_optimum};
 use crate::random_problem::{Random, build, random_problem, without_limits};
 use crate::recipes::{Tried, recipes};
 
@@ -115,8 +115,7 @@ fn renumbering_ops_and_plan_keeps_the_cost_and_the_optimum() {
                 assert_eq!(verify(&other, &plan), vec![], "problem {seed}, {}", tried.text);
                 assert_eq!(step_time(&other, &plan), step_time(&problem, &outcome.plan));
             }
-            let optimal = matches!((tried.entry.guarantee)(&problem), Guarantee::Optimal(_));
-            if optimal && tried.entry.kind == Kind::Decide {
+            if promises_optimum(&problem, &tried) {
                 let value = |outcome: planner::run::Outcome| outcome.timeline.step_time;
                 assert_eq!(
                     outcome.map(value).ok(),

@@ -16,7 +16,7 @@ use ir::op::{GivenCost, Work};
 use ir::plan::Plan;
 use ir::tensor::Role;
 use ir::units::{Bytes, Nanos};
-use planner::algorithm::{Guarantee, Kind};
+use planner::algorithm::Guarantee;
 use planner::no_plan::NoPlan;
 use planner::placement::brute_force::{self, Verdict};
 use planner::run::{Outcome, StopReason};
@@ -100,6 +100,12 @@ pub(crate) fn objections(problem: &Problem, plan: &Plan, claimed: u64) -> Vec<St
     found
 }
 
+/// Whether a row must find the optimum of a problem.
+pub(crate) fn promises_optimum(problem: &Problem, tried: &Tried) -> bool {
+    let promises = tried.entry.promises();
+    promises.contains(&("models", Guarantee::Optimal)) && brute_force::applies(problem)
+}
+
 /// What is wrong with a row's plan, given the optimum.
 fn outcome_objections(
     problem: &Problem,
@@ -126,16 +132,8 @@ fn outcome_objections(
         found.push(format!("claims that {value} is optimal"));
     }
     let ran_to_its_end = !matches!(outcome.stop, StopReason::NodeBudget | StopReason::Deadline);
-    match (tried.entry.guarantee)(problem) {
-        Guarantee::Optimal(_) if tried.entry.kind == Kind::Decide && ran_to_its_end => {
-            if value != best {
-                found.push(format!("promises the optimum of {best}, takes {value}"));
-            }
-        }
-        Guarantee::Within(factor) if value as f64 > factor * best as f64 => {
-            found.push(format!("promises {factor} x {best}, takes {value}"));
-        }
-        Guarantee::Optimal(_) | Guarantee::Within(_) | Guarantee::Heuristic => {}
+    if promises_optimum(problem, tried) && ran_to_its_end && value != best {
+        found.push(format!("promises the optimum of {best}, takes {value}"));
     }
     found
 }
@@ -146,12 +144,11 @@ fn no_plan_objections(
     no_plan: &NoPlan,
     best: Option<u64>,
 ) -> Vec<String> {
-    let promised = matches!((tried.entry.guarantee)(problem), Guarantee::Optimal(_));
     let mut found = Vec::new();
     if no_plan.proved && best.is_some() {
         found.push(format!("claims a proof that no plan exists: {no_plan}"));
     }
-    if promised && tried.entry.kind == Kind::Decide && best.is_some() {
+    if promises_optimum(problem, tried) && best.is_some() {
         found.push(format!("promises the optimum and finds no plan: {no_plan}"));
     }
     found

@@ -55,7 +55,7 @@ impl Tried {
 /// One recipe for each row that plans models. Rows that transform or improve take turns with the rows that decide:
 /// `turn` says whose it is.
 pub(crate) fn recipes(turn: u64) -> Vec<Tried> {
-    let rows = || entries().iter().filter(|entry| entry.build.is_some());
+    let rows = || entries().iter().filter(|entry| entry.build().is_some());
     let deciding: Vec<&Entry> = rows().filter(|e| e.kind == Kind::Decide).collect();
     let partner = deciding[(turn % deciding.len() as u64) as usize];
     rows()

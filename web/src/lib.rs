@@ -55,6 +55,8 @@ mod tests {
         let rows = body["algorithms"].as_array().unwrap();
         assert_eq!(rows.len(), planner::registry::entries().len());
         assert!(rows.iter().any(|row| row["name"] == "m-etf"), "{body}");
+        let row = rows.iter().find(|row| row["name"] == "labels").unwrap();
+        assert_eq!(row["guarantees"], serde_json::json!({ "instances": "optimal" }));
     }
 
     #[test]

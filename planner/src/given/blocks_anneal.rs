@@ -31,6 +31,7 @@ use cost_model::given::Goal;
 use ir::instance::Instance;
 
 use super::latency::{self, Effort as Search};
+use crate::algorithm::Guarantee;
 use crate::given::runner::{Effort, Method, Solution};
 
 /// Nodes that one look at the limits stands for: pairs of ideals, or moves times edges.
@@ -40,6 +41,7 @@ const NODES_PER_LOOK: u64 = 1 << 16;
 pub(crate) const METHOD: Method = Method {
     goals: &[Goal::Latency],
     effort: Effort::Quick,
+    guarantee: Guarantee::Heuristic,
     solve: |run, _| {
         let Instance::Load(instance) = run.instance() else { return Ok(()) };
         let search = Search { seed: run.seed(), ..Search::default() };

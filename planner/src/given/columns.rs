@@ -52,12 +52,16 @@ use super::max_load::certificate::Certificate;
 use super::max_load::check::{Flaw, check_until};
 use super::max_load::control::Control;
 use super::max_load::search;
-use crate::algorithm::Options;
+use crate::algorithm::{Guarantee, Options};
 use crate::given::runner::{Bound, Effort, Method, Run, Solution, Standing, method};
 
 /// How the row solves instances.
-pub(crate) const METHOD: Method =
-    Method { goals: &[Goal::MaxLoad], effort: Effort::Thorough, solve };
+pub(crate) const METHOD: Method = Method {
+    goals: &[Goal::MaxLoad],
+    effort: Effort::Thorough,
+    guarantee: Guarantee::Bound,
+    solve,
+};
 
 /// Time of a search that would go on until a proof, where no limit is set.
 const USUAL_TIME: Duration = Duration::from_secs(30);

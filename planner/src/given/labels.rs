@@ -33,12 +33,14 @@ use cost_model::given::Goal;
 use ir::instance::Instance;
 
 use super::time_per_sample::{Limits, PAIRS_PER_LOOK, solve};
+use crate::algorithm::Guarantee;
 use crate::given::runner::{Effort, Method, Solution, method};
 
 /// How the row solves instances.
 pub(crate) const METHOD: Method = Method {
     goals: &[Goal::TimePerSample],
     effort: Effort::Thorough,
+    guarantee: Guarantee::Optimal,
     solve: |run, _| {
         let Instance::Stages(instance) = run.instance() else { return Ok(()) };
         let found = solve(instance, &Limits::default(), &|| run.spend(PAIRS_PER_LOOK));

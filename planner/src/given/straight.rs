@@ -30,12 +30,14 @@ use ir::op::Phase;
 use ir::units::{Bytes, Nanos};
 
 use super::ideals::{Found, Limits, program, solve as solve_ideals, tell};
+use crate::algorithm::Guarantee;
 use crate::given::runner::{Effort, Method};
 
 /// How the row solves instances.
 pub(crate) const METHOD: Method = Method {
     goals: &[Goal::SlowestStage],
     effort: Effort::Thorough,
+    guarantee: Guarantee::Optimal,
     solve: |run, _| {
         let Instance::Profile(profile) = run.instance() else { return Ok(()) };
         let stop = || run.spend(program::PAIRS_PER_LOOK);

@@ -51,7 +51,7 @@ pub(crate) const ALGORITHM: &str = "search-3d";
 
 /// Whether a row of the registry plans training runs.
 pub(crate) fn plans_training(name: &str) -> bool {
-    entry(name).is_some_and(|entry| entry.training.is_some())
+    entry(name).is_some_and(planner::registry::Entry::plans_training)
 }
 
 /// Refuses an algorithm that is not the one for the costs that were given.

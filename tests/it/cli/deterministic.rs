@@ -3,7 +3,7 @@
 
 use cost_model::given::Goal;
 use planner::algorithm::Kind;
-use planner::registry::{Entry, Training, entries};
+use planner::registry::{Door, Entry, entries};
 
 use super::folder::{Folder, diamond};
 use super::followed::{layers, load_instance};
@@ -30,7 +30,7 @@ activation_size=4.0, parameter_size=4.0
 /// Lines that try a row: what follows `plan`.
 fn lines(entry: &Entry) -> Vec<String> {
     let mut lines = Vec::new();
-    if entry.build.is_some() {
+    if entry.build().is_some() {
         let recipe = match entry.kind {
             Kind::Decide => entry.name.to_owned(),
             Kind::Transform => format!("{},m-etf", entry.name),
@@ -40,7 +40,7 @@ fn lines(entry: &Entry) -> Vec<String> {
             lines.push(format!("{file} --algorithm {recipe}"));
         }
     }
-    for goal in entry.method.iter().flat_map(|method| method.goals) {
+    for goal in entry.method().iter().flat_map(|method| method.goals) {
         let file = match goal {
             Goal::MaxLoad | Goal::ContiguousMaxLoad | Goal::Latency => "load.json",
             Goal::TimePerSample => "pipeline.json",
@@ -49,14 +49,16 @@ fn lines(entry: &Entry) -> Vec<String> {
         let objective = cost_model::given::row(*goal).name;
         lines.push(format!("{file} --objective {objective} --algorithm {}", entry.name));
     }
-    let run = match entry.training {
-        None => return lines,
-        Some(Training::Card(_)) => "config.json --cluster nodes.yaml --sequence-length 2048",
-        Some(Training::Layers(_)) => {
-            "blocks.json --cluster node.yaml --sequence-length 512 --profile measured"
-        }
-    };
-    lines.push(format!("{run} --global-batch 24 --algorithm {}", entry.name));
+    for door in entry.doors {
+        let run = match door {
+            Door::Model(..) | Door::Instance(_) => continue,
+            Door::Card(..) => "config.json --cluster nodes.yaml --sequence-length 2048",
+            Door::Layers(..) => {
+                "blocks.json --cluster node.yaml --sequence-length 512 --profile measured"
+            }
+        };
+        lines.push(format!("{run} --global-batch 24 --algorithm {}", entry.name));
+    }
     lines
 }
 
@@ -77,7 +79,7 @@ fn the_same_input_gives_the_same_bytes() {
         for line in lines(entry) {
             let planned = |threads: u32| {
                 // A search of all degrees ends by itself.
-                let budget = if entry.training.is_some() { "" } else { "--node-budget 300000" };
+                let budget = if entry.plans_training() { "" } else { "--node-budget 300000" };
                 let ran = folder.run(&format!(
                     "plan {line} --deterministic {budget} --seed 7 --threads {threads} \
                      -o plan.json --force"

@@ -2,9 +2,9 @@
 
 use axum::routing::get;
 use axum::{Json, Router};
-use planner::algorithm::OptionRow;
+use planner::algorithm::{Guarantee, OptionRow};
 use planner::registry::{Entry, entries};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// The route.
 pub(crate) fn router() -> Router {
@@ -21,13 +21,18 @@ fn row(entry: &Entry) -> Value {
     json!({
         "name": entry.name,
         "kind": entry.kind.name(),
-        "runs_on": entry.runs_on(),
+        "runs_on": entry.promises().iter().map(|(kind, _)| *kind).collect::<Vec<_>>(),
+        "guarantees": entry.promises().into_iter().map(promise).collect::<Map<_, _>>(),
         "objectives": entry.objectives(),
         "decides": entry.decides.iter().map(|f| f.name()).collect::<Vec<_>>(),
         "paper": entry.paper,
         "summary": entry.summary,
         "options": entry.options.iter().map(option).collect::<Vec<_>>(),
     })
+}
+
+fn promise((kind, guarantee): (&str, Guarantee)) -> (String, Value) {
+    (kind.to_owned(), guarantee.name().into())
 }
 
 fn option(option: &OptionRow) -> Value {

@@ -42,7 +42,7 @@ use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LoadInstance};
 use ir::units::Nanos;
 
-use crate::algorithm::Options;
+use crate::algorithm::{Guarantee, Options};
 use crate::given::runner::{Effort, Method, Run, Solution, method};
 use classes::ClassGraph;
 use lattice::Lattice;
@@ -52,6 +52,7 @@ use program::Verdict;
 pub(crate) const METHOD: Method = Method {
     goals: &[Goal::ContiguousMaxLoad, Goal::MaxLoad],
     effort: Effort::Thorough,
+    guarantee: Guarantee::OptimalAmong("contiguous splits whose devices have an order"),
     solve: |run, _: &Options| {
         let Instance::Load(instance) = run.instance() else { return Ok(()) };
         tell(run, solve(instance, &Limits::default(), &|| run.spend(program::PAIRS_PER_LOOK)))

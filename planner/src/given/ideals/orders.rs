@@ -28,12 +28,14 @@ use ir::instance::Instance;
 
 use super::classes::ClassGraph;
 use super::{Limits, on_orders, program};
+use crate::algorithm::Guarantee;
 use crate::given::runner::{Effort, Method, Solution};
 
 /// How the row solves instances.
 pub(crate) const METHOD: Method = Method {
     goals: &[Goal::ContiguousMaxLoad, Goal::MaxLoad],
     effort: Effort::Quick,
+    guarantee: Guarantee::Heuristic,
     solve: |run, _| {
         let Instance::Load(instance) = run.instance() else { return Ok(()) };
         let stop = || run.spend(program::PAIRS_PER_LOOK);

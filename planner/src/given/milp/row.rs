@@ -7,13 +7,14 @@ use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;
 
 use super::{Options, Start, Verdict, solve};
-use crate::algorithm;
+use crate::algorithm::{self, Guarantee};
 use crate::given::runner::{Effort, Method, Run, Solution, method};
 
 /// How the row solves instances.
 pub(crate) const METHOD: Method = Method {
     goals: &[Goal::Latency, Goal::ContiguousMaxLoad, Goal::MaxLoad],
     effort: Effort::Thorough,
+    guarantee: Guarantee::OptimalAmong("splits; contiguous ones whose devices have an order"),
     solve: run,
 };
 

@@ -15,7 +15,7 @@ use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;
 use ir::units::Nanos;
 
-use crate::algorithm::Options;
+use crate::algorithm::{Guarantee, Options};
 use crate::given::max_load::certificate::Certificate;
 use crate::recipe::Ingredient;
 use crate::registry::{Entry, entries};
@@ -208,6 +208,8 @@ pub struct Method {
     pub goals: &'static [Goal],
     /// When it has its turn.
     pub effort: Effort,
+    /// What it promises of its value.
+    pub guarantee: Guarantee,
     /// Solves [`Run::instance`] for [`Run::goal`].
     pub solve: fn(&Run, &Options) -> Result<(), Diagnostic>,
 }
@@ -225,7 +227,7 @@ pub fn goals(instance: &Instance) -> &'static [Goal] {
 /// Rows that solve for a goal, in the order of the registry, with how they do it.
 pub fn rows_for(goal: Goal) -> impl Iterator<Item = (&'static Entry, &'static Method)> {
     let fitting = move |entry: &'static Entry| {
-        let method = entry.method.as_ref()?;
+        let method = entry.method()?;
         method.goals.contains(&goal).then_some((entry, method))
     };
     entries().iter().filter_map(fitting)
@@ -263,7 +265,7 @@ pub fn solve_observed(
             .hint(format!("use one of {}", names.join(", "))));
     }
     let used = Ingredient::parse(algorithm)?;
-    let method = used.entry.method.as_ref().filter(|method| method.goals.contains(&goal));
+    let method = used.entry.method().filter(|method| method.goals.contains(&goal));
     let method = method.ok_or_else(|| {
         let names: Vec<&str> = rows_for(goal).map(|(entry, _)| entry.name).collect();
         let message = format!("`{}` does not solve for `{}`", used.entry.name, row(goal).name);

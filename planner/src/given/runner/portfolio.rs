@@ -4,7 +4,7 @@ use cost_model::given::Goal;
 use ir::diagnostic::Diagnostic;
 
 use super::{Effort, Method, Run, first, rows_for};
-use crate::algorithm::Options;
+use crate::algorithm::{Guarantee, Options};
 
 /// How `auto` solves instances.
 pub(crate) const METHOD: Method = Method {
@@ -16,6 +16,7 @@ pub(crate) const METHOD: Method = Method {
         Goal::SlowestStage,
     ],
     effort: Effort::Portfolio,
+    guarantee: Guarantee::Bound,
     solve,
 };
 

@@ -47,7 +47,7 @@ use ir::units::Nanos;
 
 use self::sequence::Times;
 use self::tasks::{MAX_DEVICES, MAX_TASKS, Tasks, bits};
-use crate::algorithm::{Decide, Guarantee, OptionRow, Options, Row};
+use crate::algorithm::{Decide, OptionRow, Options, Row};
 use crate::draft::Draft;
 use crate::no_plan::{NoPlan, Reason};
 use crate::run::Run;
@@ -57,12 +57,6 @@ pub const MAX_ACTIONS: usize = 8;
 
 /// Options of the row: none.
 pub const OPTIONS: &[OptionRow] = &[];
-
-/// What the row promises: the optimum, where it applies.
-#[must_use]
-pub fn guarantee(problem: &Problem) -> Guarantee {
-    if applies(problem) { Guarantee::Optimal(problem.objective) } else { Guarantee::Heuristic }
-}
 
 /// Makes the row ready.
 ///
