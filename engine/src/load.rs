@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cost_model::given::Goal;
-use cost_model::ops::problem::{Objective, Problem};
+use cost_model::ops::problem::{Constraints, Objective, Problem};
 use documents::plan::request::RequestDocument;
 use importers::{Import, ImportOptions, Summary};
 use ir::cluster::Cluster;
@@ -144,30 +144,15 @@ fn annotated(
     warnings.extend(strange);
     check_work(&graph)?;
     let cluster = given.or(cluster).ok_or_else(no_cluster)?;
-    let profile = flags.profile.as_deref().map(importers::profile::read).transpose()?;
-    let (profile, cluster) = match profile {
-        None => (Profile::default(), cluster),
-        Some(profile) => {
-            let (cluster, unused) = importers::profile::rated(&profile, cluster)?;
-            warnings.extend(unused);
-            (profile, cluster)
-        }
-    };
+    let (profile, cluster, unused) = rated(flags.profile.as_deref(), cluster)?;
+    warnings.extend(unused);
     let (graph, noted) = cost_model::ops::workload::apply(graph, &workload)?;
     warnings.extend(noted);
     warnings.extend(element_type::check(&graph, &cluster, flags.model.dtype)?);
     let mut constraints = constraints::resolve(&request, flags, &graph, &cluster)?;
     let executor = request.executor.as_deref().and_then(Executor::named);
     if let Some(executor) = executor.filter(|executor| *executor != Executor::Any) {
-        let mut known = exporters::targets().iter().map(|row| row.name);
-        if !known.any(|name| name == executor.target()) {
-            let message = format!("{} runs training runs, no placements of ops", executor.target());
-            return Err(Diagnostic::usage("not-for-placements", message)
-                .hint("plan a training run with --global-batch, or use --for accelerate"));
-        }
-        executor::check_batches(executor.target(), &workload)?;
-        constraints.colocate.extend(exporters::colocation(executor.target(), &graph)?);
-        warnings.extend(one_host::restrict(executor, &graph, &cluster, &mut constraints));
+        warnings.extend(restrict(executor, &workload, (&graph, &cluster), &mut constraints)?);
     }
     let annotated = cost_model::ops::annotate::annotate(
         Arc::new(graph),
@@ -186,6 +171,38 @@ fn annotated(
             .hint("give the graph of a model; `meshwright import` says what a file holds"));
     }
     Ok(Loaded { problem, summary, profile, request, warnings })
+}
+
+/// A profile, the cluster at the rates that it measured, and what nobody uses of it.
+///
+/// # Errors
+/// Those of the reader.
+pub fn rated(
+    profile: Option<&Path>,
+    cluster: Cluster,
+) -> Result<(Profile, Cluster, Vec<Diagnostic>), Diagnostic> {
+    let Some(path) = profile else { return Ok((Profile::default(), cluster, Vec::new())) };
+    let profile = importers::profile::read(path)?;
+    let (cluster, unused) = importers::profile::rated(&profile, cluster)?;
+    Ok((profile, cluster, unused))
+}
+
+/// Adds what an executor of placements can run; warnings of what that leaves out.
+fn restrict(
+    executor: Executor,
+    workload: &Workload,
+    (graph, cluster): (&Graph, &Cluster),
+    constraints: &mut Constraints,
+) -> Result<Vec<Diagnostic>, Diagnostic> {
+    let target = executor.target();
+    if !exporters::targets().iter().any(|row| row.name == target) {
+        let message = format!("{target} runs training runs, no placements of ops");
+        return Err(Diagnostic::usage("not-for-placements", message)
+            .hint("plan a training run with --global-batch, or use --for accelerate"));
+    }
+    executor::check_batches(target, workload)?;
+    constraints.colocate.extend(exporters::colocation(target, graph)?);
+    Ok(one_host::restrict(executor, graph, cluster, constraints).into_iter().collect())
 }
 
 /// Refuses an optimizer where nothing is trained.

@@ -71,13 +71,9 @@ pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
         return training::compare(launcher, &text, &replay::document(&args.b)?, args, printer);
     }
     let b = replay::document(&args.b)?;
-    let baseline = match replay::map(&args.a) {
-        None => None,
-        Some(map) => Some(mapped(&map?, &b, args)?),
-    };
-    let (a, now) = match baseline {
+    let (a, now) = match replay::map(&args.a) {
         None => (replay::document(&args.a)?, None),
-        Some((a, broken)) => (a, Some(broken)),
+        Some(map) => mapped(&map?, &b, args).map(|(a, broken)| (a, Some(broken)))?,
     };
     let others = [
         ("other-model", "model", &a.model, &b.model),
@@ -85,26 +81,34 @@ pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
     ];
     let others = others.into_iter().filter_map(|(code, what, a, b)| other(code, what, a, b));
     match (&a.training, &b.training) {
-        (None, None) => {}
+        (None, None) => placements((&a, &b), now.as_deref(), others.collect(), (args, printer)),
         (Some(one), Some(two)) => {
             // Another length of a sample is told as such.
             let is_length =
                 one.sequence_length != two.sequence_length && a.model.name == b.model.name;
             let told = others.filter(|own| own.code != "other-model" || !is_length).collect();
-            return training::compare_plans((&a, &b), told, args, printer);
+            training::compare_plans((&a, &b), told, args, printer)
         }
         _ => {
             let message = "one plan is of a training run, the other places operators";
-            return Err(Diagnostic::usage("not-comparable", message)
-                .hint("plan both with --global-batch, or both without"));
+            Err(Diagnostic::usage("not-comparable", message)
+                .hint("plan both with --global-batch, or both without"))
         }
     }
-    let others: Vec<Diagnostic> = others.collect();
-    let Figures { times, peak, mut warnings } = figures(args, &a, &b)?;
-    warnings.extend(now.iter().flatten().cloned());
+}
+
+/// Two placements; the first may be what runs now, with the rules that it breaks.
+fn placements(
+    (a, b): (&PlanDocument, &PlanDocument),
+    now: Option<&[Diagnostic]>,
+    others: Vec<Diagnostic>,
+    (args, printer): (&CompareArgs, &Printer),
+) -> CommandResult {
+    let Figures { times, peak, mut warnings } = figures(args, a, b)?;
+    warnings.extend(now.iter().copied().flatten().cloned());
     warnings.extend(others);
     let is_other_model = a.model.digest != b.model.digest;
-    let moves = moves(&a, &b);
+    let moves = moves(a, b);
     let same = !is_other_model
         && a.placement == b.placement
         && a.schedule == b.schedule
@@ -119,7 +123,7 @@ pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
         (false, true) => "the plans differ in their orders only",
         (false, false) => "the plans differ",
     });
-    let gain = now.as_ref().zip(times.first()).map(|(broken, step)| match broken.is_empty() {
+    let gain = now.zip(times.first()).map(|(broken, step)| match broken.is_empty() {
         false => "what runs now is no legal plan by this model (above)".to_owned(),
         true => {
             let gain = step.a as f64 / (step.b as f64).max(1.0);

@@ -48,20 +48,50 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     check_outputs(args, &exports, existing)?;
     let recipe = Recipe::parse(&args.algorithm)?;
     let opened = Instant::now();
-    let (model, flags) = (args.model.clone(), args.problem.request());
-    let (objective, executor) = (args.objective.unwrap_or_default(), args.executor);
-    let read = move |_: &dyn Fn(())| load::problem(&model, &flags, objective, executor);
-    let loaded = watch.run(Duration::ZERO, read, &mut |()| {}).transpose()?;
-    let loaded = match loaded {
-        _ if watch.is_cancelled() => return Ok(interrupted(printer)),
-        Some(loaded) => loaded,
-        None => return Err(late()),
-    };
-    let usual = usual_time(args, start);
+    let Some(loaded) = read(args, &watch)? else { return Ok(interrupted(printer)) };
     for (target, _) in &exports {
         executor::check_batches(target, &loaded.problem.workload)?;
     }
-    let request = Request {
+    let request = request(args, recipe, &watch, start);
+    let (start, read) = (Instant::now(), opened.elapsed());
+    let mut publisher = Publisher::new(args.output.as_deref(), existing, args.progress, printer);
+    let solved = solve(loaded.problem.clone(), &request, &mut |event| {
+        publish(&mut publisher, &loaded, event);
+    });
+    publisher.rest();
+    match solved {
+        Ok(mut outcome) => {
+            outcome.warnings.iter_mut().for_each(|warning| name_limit(args, warning));
+            let solved = finished((args, &exports), &loaded, &outcome, (start, &mut publisher))?;
+            outcome::print(args, &loaded, &outcome, &solved, printer)?;
+            Ok(Exit::DONE)
+        }
+        Err(_) if request.cancel.load(Ordering::SeqCst) => Ok(interrupted(printer)),
+        Err(mut none) => {
+            name_limit(args, &mut none.diagnostic);
+            none.diagnostic.hints.extend(outcome::other_way(&loaded.problem));
+            let narrower = narrower::hint(&args.request(), &loaded, &request, &none, (start, read));
+            none.diagnostic.hints.extend(narrower);
+            Ok(outcome::print_failure(&none, &loaded.warnings, printer))
+        }
+    }
+}
+
+/// The problem; `None` where someone interrupted its reading.
+fn read(args: &PlanArgs, watch: &Watch) -> Result<Option<Loaded>, Diagnostic> {
+    let (model, flags) = (args.model.clone(), args.problem.request());
+    let (objective, executor) = (args.objective.unwrap_or_default(), args.executor);
+    let read = move |_: &dyn Fn(())| load::problem(&model, &flags, objective, executor);
+    match watch.run(Duration::ZERO, read, &mut |()| {}).transpose()? {
+        _ if watch.is_cancelled() => Ok(None),
+        Some(loaded) => Ok(Some(loaded)),
+        None => Err(late()),
+    }
+}
+
+fn request(args: &PlanArgs, recipe: Recipe, watch: &Watch, start: Instant) -> Request {
+    let usual = usual_time(args, start);
+    Request {
         recipe,
         budget: Budget { time: watch.left().or(usual), nodes: args.limits.node_budget },
         is_usual_time: usual.is_some(),
@@ -70,25 +100,16 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
         threads: args.limits.threads.map_or(0, NonZeroUsize::get),
         deterministic: args.limits.deterministic,
         cancel: Arc::clone(&watch.cancel),
-    };
-    let (start, read) = (Instant::now(), opened.elapsed());
-    let mut publisher = Publisher::new(args.output.as_deref(), existing, args.progress, printer);
-    let solved = solve(loaded.problem.clone(), &request, &mut |event| {
-        publish(&mut publisher, &loaded, event);
-    });
-    publisher.rest();
-    let mut outcome = match solved {
-        Ok(outcome) => outcome,
-        Err(_) if request.cancel.load(Ordering::SeqCst) => return Ok(interrupted(printer)),
-        Err(mut none) => {
-            name_limit(args, &mut none.diagnostic);
-            none.diagnostic.hints.extend(outcome::other_way(&loaded.problem));
-            let narrower = narrower::hint(&args.request(), &loaded, &request, &none, (start, read));
-            none.diagnostic.hints.extend(narrower);
-            return Ok(outcome::print_failure(&none, &loaded.warnings, printer));
-        }
-    };
-    outcome.warnings.iter_mut().for_each(|warning| name_limit(args, warning));
+    }
+}
+
+/// The plan document, and all files written.
+fn finished(
+    (args, exports): (&PlanArgs, &[(&str, PathBuf)]),
+    loaded: &Loaded,
+    outcome: &Outcome,
+    (start, publisher): (Instant, &mut Publisher<'_>),
+) -> Result<Solved, Diagnostic> {
     let elapsed = start.elapsed();
     let trust = Trust::of(&loaded.problem, &outcome.plan, &outcome.timeline);
     let found = Found {
@@ -98,25 +119,20 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
         value: outcome.value,
         bound: outcome.bound,
     };
-    let plan = found::document(&loaded, &found, &trust);
+    let plan = found::document(loaded, &found, &trust);
     let bytes = found::bytes(&plan)?;
-    let ended = ended(args, &exports, &loaded, &outcome).and_then(|(files, warnings)| {
+    let ended = ended(args, exports, loaded, outcome).and_then(|(files, warnings)| {
         publisher.last(bytes.clone(), &files)?;
         Ok((files, warnings))
     });
-    let (files, warnings) = match ended {
-        Ok(ended) => ended,
+    let (files, warnings) = ended.map_err(|error| {
         // What was found is not lost with the file that it was for.
-        Err(error) => {
-            let near = args.output.as_ref().or(exports.first().map(|(_, path)| path));
-            return Err(publisher.kept(near.or(args.plot.as_ref()), &bytes, error));
-        }
-    };
+        let near = args.output.as_ref().or(exports.first().map(|(_, path)| path));
+        publisher.kept(near.or(args.plot.as_ref()), &bytes, error)
+    })?;
     let files = args.output.iter().chain(files.iter().map(|(path, _)| path));
     let written = files.map(|path| path.display().to_string()).collect();
-    let solved = Solved { plan, trust, elapsed, warnings, written };
-    outcome::print(args, &loaded, &outcome, &solved, printer)?;
-    Ok(Exit::DONE)
+    Ok(Solved { plan, trust, elapsed, warnings, written })
 }
 
 /// The time of a run that was given no limit, counted from its first byte; what reads a model for

@@ -28,6 +28,31 @@ pub const FIELDS: [&str; 13] = [
     "mesh",
 ];
 
+/// Values of fields by their names.
+const POLICIES: [(&str, Again); 5] = [
+    ("fitted", Again::Fitted),
+    ("none", Again::None),
+    ("selective", Again::Selective),
+    ("full", Again::Full),
+    ("alike", Again::Alike),
+];
+const ZEROS: [(&str, ZeroStage); 4] = [
+    ("0", ZeroStage::None),
+    ("1", ZeroStage::Optimizer),
+    ("2", ZeroStage::Gradients),
+    ("3", ZeroStage::Parameters),
+];
+/// How a run divides sequences, by its name in a pin.
+pub const SEQUENCES: [(&str, SequenceParallel); 3] = [
+    ("on", SequenceParallel::On),
+    ("off", SequenceParallel::Off),
+    ("ulysses", SequenceParallel::Ulysses),
+];
+const SPLITS: [(&str, Split); 2] = [("balanced", Split::Balanced), ("equal", Split::Equal)];
+/// Which axis lies inside hosts, by its name in a pin.
+pub const MESHES: [(&str, Mesh); 2] =
+    [("data-inside", Mesh::DataInside), ("pipeline-inside", Mesh::PipelineInside)];
+
 /// Reads the pins.
 ///
 /// # Errors
@@ -129,42 +154,11 @@ fn set(pins: &mut Pins, field: &str, value: &str, flag: &str) -> Result<(), Diag
             let known = Order::ALL.map(|order| (order.name(), order));
             pins.orders.push(one_of(&known, value, flag)?);
         }
-        "recompute" => {
-            let known = [
-                ("fitted", Again::Fitted),
-                ("none", Again::None),
-                ("selective", Again::Selective),
-                ("full", Again::Full),
-                ("alike", Again::Alike),
-            ];
-            pins.again = one_of(&known, value, flag)?;
-        }
-        "zero" => {
-            let known = [
-                ("0", ZeroStage::None),
-                ("1", ZeroStage::Optimizer),
-                ("2", ZeroStage::Gradients),
-                ("3", ZeroStage::Parameters),
-            ];
-            pins.zero = Some(one_of(&known, value, flag)?);
-        }
-        "sequence-parallel" => {
-            let known = [
-                ("on", SequenceParallel::On),
-                ("off", SequenceParallel::Off),
-                ("ulysses", SequenceParallel::Ulysses),
-            ];
-            pins.sequence = Some(one_of(&known, value, flag)?);
-        }
-        "split" => {
-            let known = [("balanced", Split::Balanced), ("equal", Split::Equal)];
-            pins.split = Some(one_of(&known, value, flag)?);
-        }
-        "mesh" => {
-            let known =
-                [("data-inside", Mesh::DataInside), ("pipeline-inside", Mesh::PipelineInside)];
-            pins.mesh = Some(one_of(&known, value, flag)?);
-        }
+        "recompute" => pins.again = one_of(&POLICIES, value, flag)?,
+        "zero" => pins.zero = Some(one_of(&ZEROS, value, flag)?),
+        "sequence-parallel" => pins.sequence = Some(one_of(&SEQUENCES, value, flag)?),
+        "split" => pins.split = Some(one_of(&SPLITS, value, flag)?),
+        "mesh" => pins.mesh = Some(one_of(&MESHES, value, flag)?),
         _ => {
             return Err(
                 bad(flag, "names no field of a training run").hint(suggest::hint(field, FIELDS))
@@ -172,6 +166,11 @@ fn set(pins: &mut Pins, field: &str, value: &str, flag: &str) -> Result<(), Diag
         }
     }
     Ok(())
+}
+
+/// What a value is called.
+pub fn word<T: Copy + PartialEq>(known: &[(&'static str, T)], value: T) -> &'static str {
+    known.iter().find(|(_, own)| *own == value).map_or("unknown", |(name, _)| name)
 }
 
 /// The value of a name.

@@ -121,6 +121,7 @@ fn examined<'d>(
 }
 
 /// What of a run may be another than a plan's.
+#[derive(PartialEq)]
 pub(super) struct Asked {
     pub(super) sequence_length: u64,
     pub(super) global_batch: u64,

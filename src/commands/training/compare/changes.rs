@@ -1,11 +1,12 @@
 //! What two training runs decide otherwise, field by field.
 
-use ir::card::{Recompute, SequenceParallel, ZeroStage};
-use ir::plan::{Mesh, Parallelism, Plan, Stage};
+use ir::card::{Recompute, ZeroStage};
+use ir::plan::{BlockPolicy, Plan, Stage};
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
 use super::Facts;
+use engine::training::pins::{self, word};
 
 /// A field and its value on both sides.
 pub(super) type Change = (&'static str, String, String);
@@ -39,63 +40,60 @@ pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
     found
 }
 
-fn of_plans(now: &Plan, plan: &Plan, is_same_run: bool) -> Vec<Change> {
-    let (a, b) = (&now.parallelism, &plan.parallelism);
-    let blocks = |plan: &Plan| {
-        let counts = plan.partition.stages.iter().map(|stage| stage.blocks.len().to_string());
-        counts.collect::<Vec<_>>().join(",")
-    };
-    let again = |plan: &Plan| {
-        let mut policies: Vec<String> = plan.partition.stages.iter().map(policy).collect();
+/// What a plan decides.
+const FIELDS: [(&str, fn(&Plan) -> String); 15] = [
+    ("data", |plan| plan.parallelism.data.to_string()),
+    ("tensor", |plan| plan.parallelism.tensor.to_string()),
+    ("pipeline", |plan| plan.parallelism.pipeline.to_string()),
+    ("virtual stages", |plan| plan.parallelism.virtual_stages.to_string()),
+    ("context", |plan| plan.parallelism.context.to_string()),
+    ("expert", |plan| plan.parallelism.expert.to_string()),
+    ("micro-batch", |plan| plan.parallelism.micro_batch.to_string()),
+    ("micro-batches", |plan| plan.parallelism.n_micro_batches.to_string()),
+    ("zero", |plan| (plan.parallelism.zero as u8).to_string()),
+    ("sequence", |plan| word(&pins::SEQUENCES, plan.parallelism.sequence).to_owned()),
+    ("mesh", |plan| {
+        let own = &plan.parallelism;
+        // With one axis of the two there is one order.
+        let is_either = own.data == 1 || own.pipeline == 1;
+        if is_either { "either".to_owned() } else { word(&pins::MESHES, own.mesh).to_owned() }
+    }),
+    ("blocks", |plan| by_stage(plan, |stage| stage.blocks.len().to_string()).join(",")),
+    ("recompute", |plan| {
+        let mut policies = by_stage(plan, policy);
         policies.dedup();
         policies.join(",")
-    };
-    let gathered = |plan: &Plan| {
+    }),
+    (GATHERED, |plan| {
+        let is_gathered = |own: &BlockPolicy| own.zero == ZeroStage::Parameters;
         let zero = plan.parallelism.zero;
-        let own = |stage: &Stage| {
-            let shared = stage.policies(zero).filter(|own| own.zero == ZeroStage::Parameters);
-            shared.count().to_string()
-        };
-        plan.partition.stages.iter().map(own).collect::<Vec<_>>().join(",")
-    };
-    let has_each = [now, plan]
-        .iter()
-        .any(|side| side.partition.stages.iter().any(|stage| !stage.each.is_empty()));
-    let on_off = |sequence| match sequence {
-        SequenceParallel::Off => "off",
-        SequenceParallel::On => "on",
-        SequenceParallel::Ulysses => "ulysses",
-    };
-    // With one axis of the two there is one order.
-    let mesh = |own: &Parallelism| match own.mesh {
-        _ if own.data == 1 || own.pipeline == 1 => "either".to_owned(),
-        Mesh::DataInside => "data-inside".to_owned(),
-        Mesh::PipelineInside => "pipeline-inside".to_owned(),
-    };
-    let fields = [
-        ("data", a.data.to_string(), b.data.to_string()),
-        ("tensor", a.tensor.to_string(), b.tensor.to_string()),
-        ("pipeline", a.pipeline.to_string(), b.pipeline.to_string()),
-        ("virtual stages", a.virtual_stages.to_string(), b.virtual_stages.to_string()),
-        ("context", a.context.to_string(), b.context.to_string()),
-        ("expert", a.expert.to_string(), b.expert.to_string()),
-        ("micro-batch", a.micro_batch.to_string(), b.micro_batch.to_string()),
-        ("micro-batches", a.n_micro_batches.to_string(), b.n_micro_batches.to_string()),
-        ("zero", (a.zero as u8).to_string(), (b.zero as u8).to_string()),
-        ("sequence", on_off(a.sequence).into(), on_off(b.sequence).into()),
-        ("mesh", mesh(a), mesh(b)),
-        ("blocks", blocks(now), blocks(plan)),
-        ("recompute", again(now), again(plan)),
-    ];
-    let gathered = has_each.then(|| ("ZeRO-3 blocks", gathered(now), gathered(plan)));
-    let ends = |plan: &Plan| {
-        let own = plan.parallelism.vocabulary.unwrap_or(plan.parallelism.tensor);
-        own.to_string()
-    };
+        let count = |stage: &Stage| stage.policies(zero).filter(is_gathered).count().to_string();
+        by_stage(plan, count).join(",")
+    }),
+    (VOCABULARY, |plan| {
+        let own = &plan.parallelism;
+        own.vocabulary.unwrap_or(own.tensor).to_string()
+    }),
+];
+const GATHERED: &str = "ZeRO-3 blocks";
+const VOCABULARY: &str = "vocabulary";
+
+fn by_stage(plan: &Plan, of: impl Fn(&Stage) -> String) -> Vec<String> {
+    plan.partition.stages.iter().map(of).collect()
+}
+
+fn of_plans(now: &Plan, plan: &Plan, is_same_run: bool) -> Vec<Change> {
+    let either = |is: fn(&Plan) -> bool| is(now) || is(plan);
+    let has_each = either(|side| side.partition.stages.iter().any(|own| !own.each.is_empty()));
     // Where nobody states it, it is the tensor degree, which has a row.
-    let is_stated = [a, b].iter().any(|side| side.vocabulary.is_some());
-    let ends = is_stated.then(|| ("vocabulary", ends(now), ends(plan)));
-    let fields = fields.into_iter().chain(gathered).chain(ends);
+    let is_stated = either(|side| side.parallelism.vocabulary.is_some());
+    let is_told = |what: &str| match what {
+        GATHERED => has_each,
+        VOCABULARY => is_stated,
+        _ => true,
+    };
+    let fields = FIELDS.iter().filter(|(what, _)| is_told(what));
+    let fields = fields.map(|(what, of)| (*what, of(now), of(plan)));
     let mut changes: Vec<_> = fields.filter(|(_, now, plan)| now != plan).collect();
     if is_same_run && changes.is_empty() && now.schedule.grid != plan.schedule.grid {
         changes.push(("schedule", "as set".into(), "another order of passes".into()));

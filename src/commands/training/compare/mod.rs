@@ -12,6 +12,7 @@ use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use importers::launcher::{self, Launcher};
 use ir::diagnostic::Diagnostic;
+use ir::launch::LaunchSettings;
 use ir::plan::Plan;
 use ir::tensor::DType;
 use ir::units::{Bytes, Nanos};
@@ -26,7 +27,7 @@ use crate::table::Column;
 use changes::{Change, changes};
 use engine::ops::replay;
 use engine::training::setting::Setting;
-pub(super) use settings::{Target, plan_of};
+use settings::{Target, plan_of};
 
 /// What runs on one side, and on what.
 struct Facts {
@@ -78,21 +79,50 @@ pub(crate) fn compare(
     let settings = launcher::read(launcher, text)?;
     let on = read_on(document, model, &args.target.request())?;
     let of_plan = facts(document, on.plan.clone())?;
+    let (now, own_warnings) = runs_now(&settings, &on, &of_plan, (model, args))?;
+    let of_plan = Facts { dtype: Some(on.setting.numbers.dtype), ..of_plan };
+    let (a, b) = (now, side(&on.setting, of_plan)?);
+    let mut warnings = on.warnings.clone();
+    warnings.extend(own_warnings.into_iter().filter(|own| !on.warnings.contains(own)));
+    let costs = match on.setting.layers {
+        Some(_) => "on measured layers",
+        None => "nominal unless a profile says otherwise",
+    };
+    let line = match (a.short, b.short) {
+        (Some(_), _) => "what runs now does not fit by this model of memory".to_owned(),
+        (None, Some(_)) => "the plan does not fit".to_owned(),
+        (None, None) => {
+            format!("the plan is {} as what runs now ({}, {costs})", gain(&a, &b), steps(&a, &b))
+        }
+    };
+    let names = [launcher.name().to_owned(), "plan".to_owned()];
+    let beside = Beside { names, keys: ["now", "plan"], launcher: Some(launcher), sides: [a, b] };
+    Ok(beside.print(&warnings, |_| line, printer))
+}
+
+/// What the settings run on the model of a plan, with what to know before.
+fn runs_now(
+    settings: &LaunchSettings,
+    on: &OnModel<'_>,
+    of_plan: &Facts,
+    (model, args): (&Path, &CompareArgs),
+) -> Result<(Side, Vec<Diagnostic>), Diagnostic> {
+    let planned = Asked {
+        sequence_length: of_plan.sequence,
+        global_batch: of_plan.global_batch,
+        dtype: of_plan.dtype,
+        optimizer: of_plan.optimizer,
+    };
     let asked = Asked {
-        sequence_length: settings.sequence_length.unwrap_or(of_plan.sequence),
-        global_batch: settings.global_batch.unwrap_or(of_plan.global_batch),
-        dtype: settings.dtype.or(of_plan.dtype),
-        optimizer: settings.optimizer.unwrap_or(of_plan.optimizer),
+        sequence_length: settings.sequence_length.unwrap_or(planned.sequence_length),
+        global_batch: settings.global_batch.unwrap_or(planned.global_batch),
+        dtype: settings.dtype.or(planned.dtype),
+        optimizer: settings.optimizer.unwrap_or(planned.optimizer),
     };
     let offloads = settings.offloads.unwrap_or(of_plan.offloads);
-    let is_same = asked.sequence_length == of_plan.sequence
-        && asked.global_batch == of_plan.global_batch
-        && asked.dtype == of_plan.dtype
-        && asked.optimizer == of_plan.optimizer
-        && of_plan.offloads == offloads;
-    let own = match is_same {
+    let own = match asked == planned && offloads == of_plan.offloads {
         true => None,
-        false => Some(setting(document, model, &args.target.request(), &asked)?),
+        false => Some(setting(on.document, model, &args.target.request(), &asked)?),
     };
     let own = own.as_ref().unwrap_or(&on.setting);
     // Who was given a part of the cluster runs there.
@@ -102,9 +132,8 @@ pub(crate) fn compare(
         None => own.cluster.devices.len() as u64,
     };
     let target = Target { n_devices, model: &own.model, global_batch: asked.global_batch, beside };
-    let plan = plan_of(&settings, &target)?;
     let now = Facts {
-        plan,
+        plan: plan_of(settings, &target)?,
         global_batch: asked.global_batch,
         sequence: asked.sequence_length,
         dtype: Some(own.numbers.dtype),
@@ -113,36 +142,7 @@ pub(crate) fn compare(
         schedule: settings.schedule.clone().unwrap_or_else(|| "1f1b".to_owned()),
         offloads,
     };
-    let of_plan = Facts { dtype: Some(on.setting.numbers.dtype), ..of_plan };
-    let mut warnings = on.warnings.clone();
-    warnings.extend(own.warnings.iter().filter(|own| !on.warnings.contains(own)).cloned());
-    let (a, b) = (side(own, now)?, side(&on.setting, of_plan)?);
-    printer.warnings(&warnings);
-    let changes = changes(&a.facts, &b.facts);
-    let names = [launcher.name().to_owned(), "plan".to_owned()];
-    table(&names, (&a, &b), &changes, printer);
-    let costs = match on.setting.layers {
-        Some(_) => "on measured layers",
-        None => "nominal unless a profile says otherwise",
-    };
-    printer.line(&match (a.short, b.short) {
-        (Some(_), _) => "what runs now does not fit by this model of memory".to_owned(),
-        (None, Some(_)) => "the plan does not fit".to_owned(),
-        (None, None) => {
-            format!("the plan is {} as what runs now ({}, {costs})", gain(&a, &b), steps(&a, &b))
-        }
-    });
-    printer.document(&json!({
-        "launcher": launcher.name(),
-        "equal": changes.is_empty(),
-        "now": as_json(&a),
-        "plan": as_json(&b),
-        "changes": changes.iter().map(|(what, now, plan)| {
-            json!({ "field": what, "now": now, "plan": plan })
-        }).collect::<Vec<_>>(),
-        "warnings": warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
-    }));
-    Ok(if changes.is_empty() { Exit::DONE } else { Exit::DIFFERS })
+    Ok((side(own, now)?, own.warnings.clone()))
 }
 
 /// Sets two plans of training runs side by side.
@@ -163,33 +163,58 @@ pub(crate) fn compare_plans(
             warnings.push(warning);
         }
     }
-    let changes = changes(&a.facts, &b.facts);
     let name = |path: &Path| {
         path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     };
-    table(&[name(&args.a), name(&args.b)], (&a, &b), &changes, printer);
-    printer.warnings(&warnings);
-    let basis = match args.model {
-        Some(_) => "judged again",
-        None => "as the files state",
+    let basis = if args.model.is_some() { "judged again" } else { "as the files state" };
+    let are_judged = [&a, &b].iter().all(|side| side.short.is_none() && side.step.is_some());
+    let names = [name(&args.a), name(&args.b)];
+    let faster = format!("{} is {} as {} ", names[1], gain(&a, &b), names[0]);
+    let faster = faster + &format!("({}, {basis})", steps(&a, &b));
+    let line = |changes: &[Change]| match changes.is_empty() {
+        true => "the plans decide the same".to_owned(),
+        false if are_judged => faster,
+        false => "the plans differ".to_owned(),
     };
-    if changes.is_empty() {
-        printer.line("the plans decide the same");
-    } else if a.short.is_none() && b.short.is_none() && a.step.is_some() && b.step.is_some() {
-        let sides = (name(&args.b), gain(&a, &b), name(&args.a), steps(&a, &b));
-        printer.line(&format!("{} is {} as {} ({}, {basis})", sides.0, sides.1, sides.2, sides.3));
-    } else {
-        printer.line("the plans differ");
+    let beside = Beside { names, keys: ["a", "b"], launcher: None, sides: [a, b] };
+    Ok(beside.print(&warnings, line, printer))
+}
+
+/// Two sides with what they are called, for people and for programs.
+struct Beside {
+    names: [String; 2],
+    keys: [&'static str; 2],
+    launcher: Option<Launcher>,
+    sides: [Side; 2],
+}
+
+impl Beside {
+    /// Prints both, with a line that may tell of what they decide otherwise.
+    fn print(
+        &self,
+        warnings: &[Diagnostic],
+        line: impl FnOnce(&[Change]) -> String,
+        printer: &Printer,
+    ) -> Exit {
+        let ([a, b], [key_a, key_b]) = (&self.sides, self.keys);
+        let changes = changes(&a.facts, &b.facts);
+        printer.warnings(warnings);
+        table(&self.names, (a, b), &changes, printer);
+        printer.line(&line(&changes));
+        let change = |(what, a, b): &Change| json!({ "field": what, (key_a): a, (key_b): b });
+        let mut document = json!({
+            "equal": changes.is_empty(),
+            (key_a): as_json(a),
+            (key_b): as_json(b),
+            "changes": changes.iter().map(change).collect::<Vec<_>>(),
+            "warnings": warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
+        });
+        if let Some(launcher) = self.launcher {
+            document["launcher"] = json!(launcher.name());
+        }
+        printer.document(&document);
+        if changes.is_empty() { Exit::DONE } else { Exit::DIFFERS }
     }
-    printer.document(&json!({
-        "equal": changes.is_empty(),
-        "a": as_json(&a),
-        "b": as_json(&b),
-        "changes": changes.iter().map(|(what, a, b)| json!({ "field": what, "a": a, "b": b }))
-            .collect::<Vec<_>>(),
-        "warnings": warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
-    }));
-    Ok(if changes.is_empty() { Exit::DONE } else { Exit::DIFFERS })
 }
 
 /// What a document says about its run.
