@@ -1,7 +1,7 @@
 //! Parameters of configs as model cards, against the counts of the models' own classes.
 
 use cost_model::runs::forms::model::counts::{held, n_parameters};
-use cost_model::runs::forms::model::priced::Place;
+use cost_model::runs::oracle::Place;
 use importers::config::card::{card, of_bytes};
 use importers::{ImportOptions, read_bytes};
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use cost_model::kernels::stack::megatron_core;
 use cost_model::runs::forms::constants::Constants;
-use cost_model::runs::forms::model::{Pricing, judged};
+use cost_model::runs::forms::model::Pricing;
 use cost_model::runs::forms::system::System;
 use cost_model::runs::judge::judge_plan;
 use cost_model::runs::memory::Reserve;
+use cost_model::runs::oracle;
 use importers::measurements::devices;
 use importers::measurements::peak_memory::golden::{self, Layout};
 use ir::card::ModelCard;
@@ -40,7 +41,7 @@ fn peak(row: &MemoryRow, system: &System, stack: &Stack, limit: Option<Bytes>) -
     let found = solve(&pricing, &space, &Options { n_threads: 1, ..Options::default() });
     let best = found.plans.first()?;
     let plan = best.plan().unwrap();
-    let costs = judged::costs(pricing, &plan).unwrap();
+    let costs = oracle::costs(&pricing, &plan).unwrap();
     let report = judge_plan(&costs, &plan).unwrap().report;
     let peaks: Vec<u64> = report.ranks.iter().map(|rank| rank.peak.bytes).collect();
     assert_eq!(peaks.iter().max(), Some(&best.peak), "{}", row.name);

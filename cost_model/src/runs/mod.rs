@@ -5,3 +5,4 @@ pub mod forms;
 pub mod judge;
 pub mod measured;
 pub mod memory;
+pub mod oracle;

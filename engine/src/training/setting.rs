@@ -8,12 +8,12 @@ use cost_model::kernels::stack::{preset, presets};
 use cost_model::runs::forms::constants::Constants;
 use cost_model::runs::forms::corrections::Corrections;
 use cost_model::runs::forms::hosts;
-use cost_model::runs::forms::model::{Offload, Pricing, judged, shape};
+use cost_model::runs::forms::model::{Offload, Pricing, shape};
 use cost_model::runs::forms::system::{System, measured_all_reduces};
 use cost_model::runs::judge::costs::PipelineCosts;
-use cost_model::runs::measured as layers;
 use cost_model::runs::measured::LayerPricing;
 use cost_model::runs::memory::Reserve;
+use cost_model::runs::oracle::{self, StageOracle};
 use documents::digest;
 use documents::plan::Reference;
 use documents::plan::request::RequestDocument;
@@ -236,12 +236,17 @@ impl Setting {
     /// Costs of a plan for the judge, within a limit of each device.
     ///
     /// # Errors
-    /// Those of [`hosts::check`], [`judged::costs`] and [`layers::judged::costs`].
+    /// Those of [`hosts::check`] and [`oracle::costs`].
     pub fn costs(&self, plan: &Plan, limit: Option<Bytes>) -> Result<PipelineCosts, Diagnostic> {
         hosts::check(&self.cluster, shape::n_devices(&plan.parallelism))?;
+        oracle::costs(&*self.oracle(limit), plan)
+    }
+
+    /// What prices its plans, within a limit of each device.
+    pub fn oracle(&self, limit: Option<Bytes>) -> Box<dyn StageOracle + '_> {
         match self.layer_pricing() {
-            Some(pricing) => layers::judged::costs(&LayerPricing { limit, ..pricing }, plan),
-            None => judged::costs(Pricing { limit, ..self.pricing() }, plan),
+            Some(pricing) => Box::new(LayerPricing { limit, ..pricing }),
+            None => Box::new(Pricing { limit, ..self.pricing() }),
         }
     }
 
@@ -297,7 +302,7 @@ impl Setting {
         let executor = self.request.executor.as_deref().and_then(Executor::named);
         let pins = words::limited(pins::of(&self.request.pin)?, executor, &self.needs())?;
         if pins.sequence == Some(SequenceParallel::Ulysses) && self.layers.is_none() {
-            return Err(judged::needs_layers("Ulysses ranks (`--pin sequence-parallel=ulysses`)"));
+            return Err(oracle::needs_layers("Ulysses ranks (`--pin sequence-parallel=ulysses`)"));
         }
         Ok(Space { devices, global_batch: self.global_batch, pins })
     }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use cost_model::runs::forms::model::Offload;
 use cost_model::runs::forms::model::counts::{model_flops, n_parameters};
-use cost_model::runs::forms::model::{Offload, judged};
 use cost_model::runs::judge::report::RankReport;
 use cost_model::runs::judge::{judge_plan, memory::HoldingKind};
+use cost_model::runs::oracle;
 use documents::report::IntervalDocument;
 use ir::card::Recompute;
 use ir::diagnostic::Diagnostic;
@@ -63,7 +64,7 @@ impl<'a> Answer<'a> {
         };
         let (best, others) = found.plans.split_first().ok_or_else(unconfirmed)?;
         let plan = best.plan()?;
-        let costs = judged::costs(setting.pricing(), &plan)?;
+        let costs = oracle::costs(&setting.pricing(), &plan)?;
         let report = judge_plan(&costs, &plan).map_err(|violation| violation.diagnostic())?.report;
         if report.step_time != best.step {
             return Err(unconfirmed());

@@ -1,9 +1,9 @@
 //! A plan of a training run and the answer around it, as documents.
 
+use cost_model::runs::forms::model::Offload;
 use cost_model::runs::forms::model::counts::{self, n_parameters};
-use cost_model::runs::forms::model::priced::Place;
-use cost_model::runs::forms::model::{Offload, judged};
 use cost_model::runs::judge::judge_plan;
+use cost_model::runs::oracle::{Place, ends_meet, ranks_of};
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::training::{
     HeldDocument, RankMemoryDocument, TrainingContext, TrainingDocument,
@@ -88,11 +88,11 @@ pub(super) fn of(
 
 /// What each stage of a plan holds of the model.
 fn held(model: &ModelCard, plan: &Plan) -> Vec<HeldDocument> {
-    let last = plan.partition.stages.len().saturating_sub(1);
-    let ranks = plan.schedule.grid.as_ref().and_then(|grid| judged::ranks_of(grid, last + 1));
-    let ends_meet = ranks.is_some_and(|ranks| judged::ends_meet(&ranks));
+    let n_stages = plan.partition.stages.len();
+    let ranks = plan.schedule.grid.as_ref().and_then(|grid| ranks_of(grid, n_stages));
+    let ends_meet = ranks.is_some_and(|ranks| ends_meet(&ranks));
     let of = |(index, stage): (usize, &Stage)| {
-        let place = Place { first: index == 0, last: index == last };
+        let place = Place::of(index, n_stages);
         let held = counts::held(model, &stage.blocks, place, ends_meet);
         HeldDocument {
             n_parameters: held.n_parameters,

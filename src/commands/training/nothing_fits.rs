@@ -1,9 +1,10 @@
 //! Where no plan fits: how much is missing on which rank, what binds, and what would fit.
 
-use cost_model::runs::forms::model::{Offload, Pricing, judged};
+use cost_model::runs::forms::model::{Offload, Pricing};
 use cost_model::runs::forms::system::System;
 use cost_model::runs::judge::costs::PipelineCosts;
 use cost_model::runs::judge::{judge_plan, over_limit};
+use cost_model::runs::oracle;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::Plan;
 use ir::tensor::DType;
@@ -183,7 +184,7 @@ fn full_hosts(
     let found = solve(&Pricing { system: &system, ..*moved }, space, &one);
     let Some(best) = found.plans.first() else { return Ok(host_term(moved, space, options)) };
     let plan = best.plan()?;
-    Ok(Some(hosts_are_full(&judged::costs(*moved, &plan)?, &plan)))
+    Ok(Some(hosts_are_full(&oracle::costs(moved, &plan)?, &plan)))
 }
 
 /// Which host has too little memory for what a plan leaves there.

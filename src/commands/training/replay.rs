@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use cost_model::runs::forms::model::{Offload, judged, shape};
+use cost_model::runs::forms::model::{Offload, shape};
 use cost_model::runs::forms::rank_groups;
 use cost_model::runs::judge::report::Report;
 use cost_model::runs::judge::{judge_plan, verify as rules};
+use cost_model::runs::oracle::ranks_of;
 use documents::diagnostic::DiagnosticDocument;
 use documents::digest;
 use documents::plan::training::TrainingDocument;
@@ -275,7 +276,7 @@ pub(crate) fn simulate(
 fn print_ranks(on: &OnModel<'_>, report: &Report, printer: &Printer) {
     let n_stages = on.plan.partition.stages.len();
     let grid = on.plan.schedule.grid.as_ref();
-    let ranks = grid.and_then(|grid| judged::ranks_of(grid, n_stages)).unwrap_or_default();
+    let ranks = grid.and_then(|grid| ranks_of(grid, n_stages)).unwrap_or_default();
     let blocks = |rank: usize| {
         let own = on.plan.partition.stages.iter().zip(&ranks);
         let own = own.filter(|(_, of)| **of as usize == rank);

@@ -20,7 +20,6 @@
 //! The optimizer itself is not in such profiles and takes no time here unless hosts run it.
 
 pub mod curve;
-pub mod judged;
 pub mod priced;
 pub mod stage;
 pub mod states;

@@ -43,8 +43,10 @@ pub struct End {
 }
 
 /// One block of one micro-batch on one device, and the ends.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Priced {
+#[derive(Clone, Debug)]
+pub struct Priced<'a> {
+    /// What prices it.
+    pub pricing: LayerPricing<'a>,
     /// Degrees and batch sizes.
     pub degrees: Parallelism,
     /// Ranks that share states out.
@@ -75,20 +77,20 @@ pub struct Priced {
     pub slow_down: f64,
 }
 
-impl Priced {
+impl<'a> Priced<'a> {
     /// Prices degrees.
     ///
     /// # Errors
     /// `profile-lacks` with what was not measured.
-    pub fn new(pricing: &LayerPricing<'_>, degrees: &Parallelism) -> Result<Self, Diagnostic> {
-        Measured::new(pricing, degrees)?.priced()
+    pub fn new(pricing: &LayerPricing<'a>, degrees: &Parallelism) -> Result<Self, Diagnostic> {
+        Measured::new(*pricing, degrees)?.priced()
     }
 }
 
 /// What of a profile given degrees use.
-struct Measured<'a> {
-    pricing: &'a LayerPricing<'a>,
-    degrees: &'a Parallelism,
+struct Measured<'a, 'd> {
+    pricing: LayerPricing<'a>,
+    degrees: &'d Parallelism,
     rates: &'a LinkRates,
     /// Bytes of a micro-batch between blocks, whole.
     payload: f64,
@@ -111,8 +113,8 @@ fn lacks(what: String) -> Diagnostic {
         .hint("measure it, or plan with other degrees")
 }
 
-impl<'a> Measured<'a> {
-    fn new(pricing: &'a LayerPricing<'a>, degrees: &'a Parallelism) -> Result<Self, Diagnostic> {
+impl<'a, 'd> Measured<'a, 'd> {
+    fn new(pricing: LayerPricing<'a>, degrees: &'d Parallelism) -> Result<Self, Diagnostic> {
         let unknown = [
             ("context ranks", degrees.context),
             ("expert ranks", degrees.expert),
@@ -153,7 +155,7 @@ impl<'a> Measured<'a> {
         if self.is_ulysses() { data.saturating_mul(self.tensor()) } else { data }
     }
 
-    fn priced(&self) -> Result<Priced, Diagnostic> {
+    fn priced(&self) -> Result<Priced<'a>, Diagnostic> {
         let profile = self.pricing.profile;
         let tensor = f64::from(self.tensor());
         let micro_batch = self.degrees.micro_batch as f64;
@@ -177,6 +179,7 @@ impl<'a> Measured<'a> {
         let all_reduce = self.all_reduce_s(copy, self.split(), self.n_sharing())?;
         let end = |memory: &EndMemory, part: f64, n_ends: f64| self.end(memory, part, n_ends);
         Ok(Priced {
+            pricing: self.pricing,
             degrees: self.degrees.clone(),
             n_sharing: self.n_sharing(),
             forward_s: of_batch(&profile.block, micro_batch / tensor),

@@ -1,7 +1,8 @@
 //! A stage of measured layers: blocks are alike, so counts say all about them.
 
-use ir::card::{Recompute, ZeroStage};
-use ir::plan::BlockPolicy;
+use ir::card::{ModelCard, Recompute, ZeroStage};
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::plan::{BlockPolicy, Parallelism, Stage};
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
@@ -9,8 +10,10 @@ use super::LayerPricing;
 use super::priced::{End, Priced};
 use super::states::{on_host, share};
 use crate::runs::forms::model::Offload;
-use crate::runs::forms::model::priced::{HOST_LINK, HOST_MEMORY, Place};
+use crate::runs::forms::model::priced::{HOST_LINK, HOST_MEMORY};
 use crate::runs::forms::precision::host_optimizer_bytes;
+use crate::runs::judge::costs::{Boundary, Link};
+use crate::runs::oracle::{Ending, Limits, Place, Prices, Seat, StageFigures, StageOracle, bytes};
 
 /// Bytes beside states and activations of a device: context, communicators, fragments, and what a
 /// pass needs for a while as far as it fits in. Galvatron's allowance (`pytorch_context_mem`, 1024
@@ -53,61 +56,72 @@ impl Counts {
     }
 }
 
-/// Figures of a stage, on one device; times and activations for one micro-batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Figures {
-    /// Forward pass in seconds.
-    pub forward_s: f64,
-    /// Backward pass in seconds, without computing again.
-    pub backward_s: f64,
-    /// Computing again in seconds.
-    pub recompute_s: f64,
-    /// Exchange of gradients at the end of the step in seconds.
-    pub exchange_s: f64,
-    /// Of it, seconds that may run beside the last backward pass.
-    pub overlapped_s: f64,
-    /// The optimizer in seconds, where hosts run it.
-    pub optimizer_s: f64,
-    /// Bytes of the states of blocks.
-    pub states: f64,
-    /// Bytes of the states of ends.
-    pub end_states: f64,
-    /// Bytes of activations of blocks.
-    pub activation: f64,
-    /// Bytes of activations of ends.
-    pub end_activation: f64,
-    /// Bytes of one block that is gathered or computed again, while a backward pass runs.
-    pub temporary: f64,
-    /// Bytes of one gathered block, while a forward pass runs.
-    pub gathered: f64,
-    /// Bytes on the device's host.
-    pub on_host: f64,
+/// Bytes of the working room that no pass of a stage uses.
+#[must_use]
+pub fn idle_room(own: &StageFigures) -> f64 {
+    (WORKING_ROOM - own.temporary - own.again).max(0.0)
 }
 
-impl Figures {
-    /// Bytes of the working room that no pass uses.
-    #[must_use]
-    pub fn idle_room(&self) -> f64 {
-        (WORKING_ROOM - self.temporary).max(0.0)
+impl StageOracle for LayerPricing<'_> {
+    fn model(&self) -> &ModelCard {
+        self.model
     }
 
-    /// Bytes of a device that keeps so many micro-batches.
-    #[must_use]
-    pub fn bytes(&self, in_flight: u32) -> f64 {
-        self.states
-            + self.end_states
-            + f64::from(in_flight) * (self.activation + self.end_activation)
-            + self.temporary.max(WORKING_ROOM)
+    fn limits(&self) -> Limits<'_> {
+        Limits {
+            device: self.limit,
+            per_host: u64::from(self.per_host),
+            host_memory: self.host_memory,
+            offload: self.offload,
+        }
     }
 
-    /// Seconds of all passes of a micro-batch.
-    #[must_use]
-    pub fn passes_s(&self) -> f64 {
-        self.forward_s + self.backward_s + self.recompute_s
+    fn price(&self, degrees: &Parallelism, _: bool) -> Result<Box<dyn Prices + '_>, Diagnostic> {
+        Ok(Box::new(Priced::new(self, degrees)?))
     }
 }
 
-impl Priced {
+impl Prices for Priced<'_> {
+    fn degrees(&self) -> &Parallelism {
+        &self.degrees
+    }
+
+    fn limits(&self) -> Limits<'_> {
+        self.pricing.limits()
+    }
+
+    fn stage(&self, stage: &Stage, place: Place) -> Result<StageFigures, Diagnostic> {
+        let counts = Counts::of(stage.policies(self.degrees.zero));
+        if counts.n() as usize == stage.blocks.len() {
+            return Ok(self.figures(&counts, place));
+        }
+        let message = format!(
+            "a stage has {} blocks from block {} on, but choices for {}",
+            stage.blocks.len(),
+            stage.blocks.start,
+            counts.n()
+        );
+        Err(Diagnostic::error(Blame::IllegalPlan, "policies-wrong", message)
+            .hint("say of each block what is done with it, or of none"))
+    }
+
+    fn ending(&self, own: &StageFigures, _: Seat) -> Ending {
+        own.ending.unwrap_or_default()
+    }
+
+    fn boundary(&self, _: u32, _: u32, message: f64) -> Boundary {
+        let message = bytes(message);
+        let link = Link { bandwidth: self.next, ..Link::default() };
+        Boundary { activation: message, gradient: message, link }
+    }
+
+    fn beside_stages(&self, own: &mut dyn Iterator<Item = &StageFigures>) -> f64 {
+        let least = own.map(idle_room).fold(f64::INFINITY, f64::min);
+        if least.is_finite() { least } else { 0.0 }
+    }
+}
+
+impl Priced<'_> {
     /// Ends on a stage.
     fn end(&self, place: Place) -> End {
         match (place.first, place.last) {
@@ -130,7 +144,7 @@ impl Priced {
 
     /// Figures of a stage.
     #[must_use]
-    pub fn stage(&self, pricing: &LayerPricing<'_>, counts: &Counts, place: Place) -> Figures {
+    pub fn figures(&self, counts: &Counts, place: Place) -> StageFigures {
         let end = self.end(place);
         let n = f64::from(counts.n());
         let gathered = f64::from(counts.by_zero[ZeroStage::Parameters as usize]);
@@ -151,20 +165,30 @@ impl Priced {
         let computed = own(again > 0.0, extra);
         let both = own(counts.gathered_again > 0, extra.max(0.0) + self.gathered);
         let whole = n * self.whole_states + end.whole_states;
-        Figures {
+        let temporary = gathered_bytes.max(computed).max(both);
+        StageFigures {
             forward_s: pass(compute),
             backward_s,
+            // Half of the products of a backward pass.
+            weight_s: compute,
             recompute_s,
-            exchange_s: exchange + slowed,
-            overlapped_s: (exchange - last).max(0.0),
-            optimizer_s: self.host_optimizer_s(pricing, whole),
-            states: self.states(pricing, counts),
+            collectives_s: 2.0 * collectives,
+            dense: whole / STATES,
+            states: self.states(counts),
             end_states: end.states,
+            on_host: on_host(whole, self.n_sharing, self.pricing.offload),
             activation: (n - again) * self.activation + again * self.input,
             end_activation: end.activation,
-            temporary: gathered_bytes.max(computed).max(both),
-            gathered: gathered_bytes,
-            on_host: on_host(whole, self.n_sharing, pricing.offload),
+            temporary: gathered_bytes,
+            again: temporary - gathered_bytes,
+            again_all: own(again > 0.0, again * extra),
+            sends: self.message,
+            ending: Some(Ending {
+                exchange_s: exchange + slowed,
+                overlapped_s: (exchange - last).max(0.0),
+                optimizer_s: self.host_optimizer_s(whole),
+            }),
+            ..StageFigures::default()
         }
     }
 
@@ -178,22 +202,22 @@ impl Priced {
         others * self.exchange_s + gathered * self.exchange_s / 2.0 + end
     }
 
-    fn states(&self, pricing: &LayerPricing<'_>, counts: &Counts) -> f64 {
+    fn states(&self, counts: &Counts) -> f64 {
         const ZEROS: [ZeroStage; 4] =
             [ZeroStage::None, ZeroStage::Optimizer, ZeroStage::Gradients, ZeroStage::Parameters];
         let own = ZEROS.iter().zip(counts.by_zero).map(|(zero, n)| {
             let m = self.degrees.n_micro_batches;
-            f64::from(n) * share(*zero, self.n_sharing, m, pricing.offload)
+            f64::from(n) * share(*zero, self.n_sharing, m, self.pricing.offload)
         });
         self.whole_states * own.sum::<f64>()
     }
 
-    fn host_optimizer_s(&self, pricing: &LayerPricing<'_>, whole: f64) -> f64 {
-        if pricing.offload == Offload::Nothing {
+    fn host_optimizer_s(&self, whole: f64) -> f64 {
+        if self.pricing.offload == Offload::Nothing {
             return 0.0;
         }
         let own = whole / STATES / f64::from(self.n_sharing.max(1));
-        let devices = f64::from(pricing.per_host.max(1));
+        let devices = f64::from(self.pricing.per_host.max(1));
         // Such profiles are measured in bf16, with Adam.
         let moved = host_optimizer_bytes(DType::Bf16, Optimizer::AdamW);
         own * (SENT / HOST_LINK + moved * devices / HOST_MEMORY)

@@ -14,10 +14,10 @@ use ir::units::{Bytes, BytesPerSecond, Seconds};
 
 use super::curve::{of_batch, of_size};
 use super::priced::Priced;
-use super::stage::{Counts, WORKING_ROOM};
+use super::stage::{Counts, WORKING_ROOM, idle_room};
 use super::states::{on_host, share};
 use super::{LayerPricing, *};
-use crate::runs::forms::model::priced::Place;
+use crate::runs::oracle::{Place, StageFigures};
 
 const MIB: u64 = 1 << 20;
 
@@ -166,6 +166,11 @@ fn counts(by_zero: [u32; 4], again: u32, gathered_again: u32) -> Counts {
     Counts { by_zero, again, gathered_again }
 }
 
+/// Bytes of a device that keeps so many micro-batches.
+fn held(own: &StageFigures, in_flight: f64) -> f64 {
+    own.persistent() + in_flight * own.stash() + own.temporary + own.again + idle_room(own)
+}
+
 const MIDDLE: Place = Place { first: false, last: false };
 
 #[test]
@@ -186,31 +191,31 @@ fn a_middle_stage_of_replicas_is_priced_by_hand() {
     close(priced.exchange_s, exchange);
     close(priced.message, 8.0 * MIB as f64);
     // Three blocks of ZeRO-2, one of them computed again.
-    let own = priced.stage(&pricing, &counts([0, 0, 3, 0], 1, 0), MIDDLE);
+    let own = priced.figures(&counts([0, 0, 3, 0], 1, 0), MIDDLE);
     close(own.forward_s, 12e-3);
     close(own.backward_s, 24e-3);
     close(own.recompute_s, 4e-3);
     // The exchange of three blocks slows itself and the last backward pass by a quarter.
-    close(own.exchange_s, 3.0 * exchange * 1.25);
-    close(own.overlapped_s, 2.0 * exchange);
+    close(own.ending.unwrap().exchange_s, 3.0 * exchange * 1.25);
+    close(own.ending.unwrap().overlapped_s, 2.0 * exchange);
     close(own.activation, (2.0 * 512.0 + 32.0) * MIB as f64);
-    close(own.temporary, 480.0 * MIB as f64);
+    close(own.temporary + own.again, 480.0 * MIB as f64);
     close(own.states, 3.0 * 3072.0 * MIB as f64 * (0.25 + 0.75 * 0.503));
-    close(own.bytes(2), own.states + 2.0 * own.activation + WORKING_ROOM);
+    close(held(&own, 2.0), own.states + 2.0 * own.activation + WORKING_ROOM);
     // Two of four gathered before each pass, one alone, one beside it.
-    let own = priced.stage(&pricing, &counts([0, 0, 2, 2], 2, 1), MIDDLE);
+    let own = priced.figures(&counts([0, 0, 2, 2], 2, 1), MIDDLE);
     let gather = exchange / 2.0;
     close(own.forward_s, gather + 16e-3 + 0.25 * gather);
     close(own.backward_s, gather + 32e-3 + 0.25 * gather);
-    close(own.exchange_s, 3.0 * exchange * 1.25);
-    close(own.temporary, (480.0 + 384.0) * MIB as f64);
-    close(own.gathered, 384.0 * MIB as f64);
+    close(own.ending.unwrap().exchange_s, 3.0 * exchange * 1.25);
+    close(own.temporary + own.again, (480.0 + 384.0) * MIB as f64);
+    close(own.temporary, 384.0 * MIB as f64);
     // Larger than the working room, it counts.
     let large = Parallelism { micro_batch: 4, n_micro_batches: 2, ..degrees };
     let priced = Priced::new(&pricing, &large).unwrap();
-    let own = priced.stage(&pricing, &counts([0, 0, 4, 0], 4, 0), MIDDLE);
-    close(own.temporary, 1920.0 * MIB as f64);
-    close(own.bytes(1), own.states + 512.0 * MIB as f64 + own.temporary);
+    let own = priced.figures(&counts([0, 0, 4, 0], 4, 0), MIDDLE);
+    close(own.temporary + own.again, 1920.0 * MIB as f64);
+    close(held(&own, 1.0), own.states + 512.0 * MIB as f64 + own.temporary + own.again);
 }
 
 #[test]
@@ -295,15 +300,15 @@ fn what_hosts_keep_leaves_the_devices_and_takes_time() {
     ));
     assert_eq!(counts, self::counts([0, 0, 2, 0], 2, 0));
     let stage = |pricing: &LayerPricing<'_>| {
-        Priced::new(pricing, &degrees).unwrap().stage(pricing, &counts, MIDDLE)
+        Priced::new(pricing, &degrees).unwrap().figures(&counts, MIDDLE)
     };
     let (a, b) = (stage(&here), stage(&moved));
-    assert_eq!(a.optimizer_s, 0.0);
+    assert_eq!(a.ending.unwrap().optimizer_s, 0.0);
     close(a.states - b.states, 2.0 * 3072.0 * MIB as f64 * 0.75 * 0.503);
     close(b.on_host, 2.0 * 3072.0 * MIB as f64 * 0.75 / 2.0);
     // 2 x 192 x 2^20 parameters, half of them here: 4 bytes over 25 GB/s, 30 over an eighth of
     // 200 GB/s.
-    close(b.optimizer_s, 192.0 * MIB as f64 * (4.0 / 25e9 + 30.0 * 8.0 / 200e9));
+    close(b.ending.unwrap().optimizer_s, 192.0 * MIB as f64 * (4.0 / 25e9 + 30.0 * 8.0 / 200e9));
 }
 
 #[test]

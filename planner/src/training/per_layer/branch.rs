@@ -6,7 +6,6 @@
 //! back to s, then all m backward passes of s and those forward passes that its warm-up has left.
 //! After stage 0's last cell comes the end of its step.
 
-use cost_model::runs::measured::LayerPricing;
 use ir::grid::Grid;
 
 use super::table::{Chosen, Table};
@@ -35,12 +34,7 @@ pub(super) struct Options {
 }
 
 /// Searches one shape.
-pub(super) fn solve(
-    pricing: &LayerPricing<'_>,
-    table: &Table<'_>,
-    options: &Options,
-    counts: &mut Counts,
-) -> Found {
+pub(super) fn solve(table: &Table<'_>, options: &Options, counts: &mut Counts) -> Found {
     let cutoff = options.cutoff;
     let least = table.least();
     let mut found = Found { best: None, bound: least, open: u64::MAX };
@@ -51,7 +45,6 @@ pub(super) fn solve(
     let m = u32::try_from(table.m).unwrap_or(u32::MAX);
     let Ok(grid) = one_f_one_b::grid(p, m) else { return found };
     let mut search = Search {
-        pricing,
         table,
         grid: &grid,
         cutoff,
@@ -85,7 +78,6 @@ struct Prefix {
 }
 
 struct Search<'s> {
-    pricing: &'s LayerPricing<'s>,
     table: &'s Table<'s>,
     grid: &'s Grid,
     cutoff: u64,
@@ -175,7 +167,7 @@ impl Search<'_> {
 
     fn judge(&mut self, bound: u64) {
         self.counts.n_judged += 1;
-        let judged = judged(self.pricing, self.table.priced, self.grid, &self.stages);
+        let judged = judged(self.table.priced, self.grid, &self.stages);
         let Some(judged) = judged else { return };
         debug_assert!(bound <= judged.step.0, "a bound of {bound} for {}", judged.step.0);
         if judged.step.0 < self.best.as_ref().map_or(u64::MAX, |best| best.step.0) {

@@ -1,9 +1,8 @@
 //! A plan on measured layers and its figures.
 
 use cost_model::runs::judge::{judge, over_limit};
-use cost_model::runs::measured::LayerPricing;
-use cost_model::runs::measured::judged as costs;
 use cost_model::runs::measured::priced::Priced;
+use cost_model::runs::oracle::lowered;
 use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::{BlockPolicy, Parallelism, Partition, Plan, Stage};
@@ -78,15 +77,10 @@ pub fn plan(degrees: &Parallelism, stages: &[Chosen]) -> Result<Plan, Diagnostic
 
 /// Judges chosen stages; `None` where they do not run or exceed a limit.
 #[must_use]
-pub fn judged(
-    pricing: &LayerPricing<'_>,
-    priced: &Priced,
-    grid: &ir::grid::Grid,
-    stages: &[Chosen],
-) -> Option<Judged> {
+pub fn judged(priced: &Priced<'_>, grid: &ir::grid::Grid, stages: &[Chosen]) -> Option<Judged> {
     let figures: Vec<_> = stages.iter().map(|chosen| chosen.figures).collect();
     let ranks: Vec<u32> = (0..).take(stages.len()).collect();
-    let lowered = costs::lowered(pricing, priced, &figures, &ranks);
+    let lowered = lowered(priced, &figures, &ranks, grid);
     let report = judge(&lowered, grid).ok()?.report;
     if over_limit(&report).is_some() {
         return None;

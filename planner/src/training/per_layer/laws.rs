@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use cost_model::runs::forms::model::Offload;
 use cost_model::runs::judge::{judge_plan, over_limit};
 use cost_model::runs::measured::LayerPricing;
-use cost_model::runs::measured::judged as costs;
 use cost_model::runs::measured::priced::Priced;
+use cost_model::runs::oracle;
 use ir::card::{
     BlockGroup, FeedForward, Head, ModelCard, SequenceParallel, TransformerCard, ZeroStage,
 };
@@ -140,7 +140,7 @@ fn tried(pricing: &LayerPricing<'_>, space: &Space) -> Option<u64> {
                     for again in 0..=blocks {
                         for gathered in 0..=if gathers { blocks } else { 0 } {
                             let mut begun = begun.clone();
-                            begun.push(candidate.chosen(pricing, blocks, again, gathered));
+                            begun.push(candidate.chosen(blocks, again, gathered));
                             longer.push(begun);
                         }
                     }
@@ -149,7 +149,7 @@ fn tried(pricing: &LayerPricing<'_>, space: &Space) -> Option<u64> {
             stages = longer;
         }
         for stages in stages {
-            if let Some(judged) = judged(pricing, &priced, &grid, &stages) {
+            if let Some(judged) = judged(&priced, &grid, &stages) {
                 best = Some(best.map_or(judged.step.0, |best| best.min(judged.step.0)));
             }
         }
@@ -202,7 +202,7 @@ fn a_plan_replays_to_its_step_within_its_limit_and_keeps_every_block() {
             let limited = pricing(&profile, &model, Some(limit));
             let best = solve(&limited, &space, &Options::default()).unwrap().best.unwrap();
             let plan = best.plan().unwrap();
-            let lowered = costs::costs(&limited, &plan).unwrap();
+            let lowered = oracle::costs(&limited, &plan).unwrap();
             let report = judge_plan(&lowered, &plan).unwrap().report;
             assert_eq!(report.step_time, best.step);
             assert!(over_limit(&report).is_none() && best.peak <= limit.0);

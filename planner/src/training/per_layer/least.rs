@@ -37,7 +37,7 @@ pub fn least(pricing: &LayerPricing<'_>, space: &Space) -> Option<Least> {
     let mut best: Option<Least> = None;
     for degrees in shapes(pricing, space) {
         let Ok(priced) = Priced::new(pricing, &degrees) else { continue };
-        let Some(own) = of_shape(pricing, &priced, &space.pins) else { continue };
+        let Some(own) = of_shape(&priced, &space.pins) else { continue };
         if best.as_ref().is_none_or(|best| own.most() < best.most()) {
             best = Some(own);
         }
@@ -46,12 +46,12 @@ pub fn least(pricing: &LayerPricing<'_>, space: &Space) -> Option<Least> {
 }
 
 /// Per stage the smallest choice for each count of blocks, then the cut with the least maximum.
-fn of_shape(pricing: &LayerPricing<'_>, priced: &Priced, pins: &Pins) -> Option<Least> {
+fn of_shape(priced: &Priced<'_>, pins: &Pins) -> Option<Least> {
     let p = priced.degrees.pipeline.max(1);
-    let n = pricing.n_blocks() as usize;
+    let n = priced.pricing.n_blocks() as usize;
     let smallest: Vec<Vec<Option<(u64, Chosen)>>> = (0..p)
         .map(|stage| {
-            let of = |blocks| smallest(pricing, priced, pins, stage, blocks as u32);
+            let of = |blocks| smallest(priced, pins, stage, blocks as u32);
             (0..=n).map(|blocks| if blocks == 0 { None } else { of(blocks) }).collect()
         })
         .collect();
@@ -85,13 +85,7 @@ fn of_shape(pricing: &LayerPricing<'_>, priced: &Priced, pins: &Pins) -> Option<
 
 /// The choice of a stage that needs fewest bytes: memory is linear between the counts that are
 /// tried.
-fn smallest(
-    pricing: &LayerPricing<'_>,
-    priced: &Priced,
-    pins: &Pins,
-    stage: u32,
-    blocks: u32,
-) -> Option<(u64, Chosen)> {
+fn smallest(priced: &Priced<'_>, pins: &Pins, stage: u32, blocks: u32) -> Option<(u64, Chosen)> {
     let candidate = Candidate::new(priced, pins, priced.degrees.pipeline.max(1), stage);
     let gathered = match pins.zero {
         Some(ZeroStage::Parameters) => blocks..=blocks,
@@ -108,7 +102,7 @@ fn smallest(
         again(gathered).into_iter().map(move |again| (again.min(blocks), gathered))
     });
     let sized = choices.map(|(again, gathered)| {
-        let chosen = candidate.chosen(pricing, blocks, again, gathered);
+        let chosen = candidate.chosen(blocks, again, gathered);
         (candidate.bytes(&chosen), chosen)
     });
     sized.min_by_key(|(bytes, chosen)| (*bytes, chosen.again, chosen.gathered))

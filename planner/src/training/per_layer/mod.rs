@@ -140,8 +140,8 @@ pub struct Found {
 }
 
 /// A shape with its prices and bound.
-struct Open {
-    priced: Priced,
+struct Open<'a> {
+    priced: Priced<'a>,
     bound: u64,
 }
 
@@ -174,7 +174,7 @@ pub fn solve_observed(
     let mut counts = Counts::default();
     let (mut open, lacking) = opened(pricing, space, &mut counts);
     let mut running =
-        Running { pricing, space, options, counts, best: None, left: u64::MAX, stop: Stop::Proved };
+        Running { space, options, counts, best: None, left: u64::MAX, stop: Stop::Proved };
     let first = match options.pruning {
         Pruning::On => FIRST_REPLAYS,
         Pruning::Off => u64::MAX,
@@ -222,7 +222,6 @@ pub fn solve_observed(
 
 /// A search under way.
 struct Running<'a> {
-    pricing: &'a LayerPricing<'a>,
     space: &'a Space,
     options: &'a Options,
     counts: Counts,
@@ -254,12 +253,12 @@ impl Running<'_> {
     }
 
     /// Looks into a shape with so many replays at most; the least bound of what that leaves open.
-    fn expand(&mut self, shape: &mut Open, budget: u64) -> u64 {
+    fn expand(&mut self, shape: &mut Open<'_>, budget: u64) -> u64 {
         self.counts.n_expanded += 1;
         let cutoff = self.cutoff();
-        let table = Table::new(self.pricing, &shape.priced, &self.space.pins);
+        let table = Table::new(&shape.priced, &self.space.pins);
         let options = branch::Options { cutoff, budget, pruning: self.options.pruning };
-        let found = branch::solve(self.pricing, &table, &options, &mut self.counts);
+        let found = branch::solve(&table, &options, &mut self.counts);
         // What was searched to its end has nothing below the best plan.
         let own = found.best.as_ref().map_or(u64::MAX, |best| best.step.0);
         let nothing_below = found.bound.max(own.min(cutoff)).min(found.open);
@@ -272,11 +271,11 @@ impl Running<'_> {
 
 /// Shapes that were measured, by increasing bound without memory, and what the first other one
 /// lacks.
-fn opened(
-    pricing: &LayerPricing<'_>,
+fn opened<'a>(
+    pricing: &LayerPricing<'a>,
     space: &Space,
     counts: &mut Counts,
-) -> (Vec<Open>, Option<Diagnostic>) {
+) -> (Vec<Open<'a>>, Option<Diagnostic>) {
     let mut open = Vec::new();
     let mut lacking = None;
     for degrees in shapes::shapes(pricing, space) {
@@ -288,7 +287,7 @@ fn opened(
         }
         match Priced::new(pricing, &degrees) {
             Ok(priced) => {
-                let bound = table::without_memory(pricing, &priced, &space.pins);
+                let bound = table::without_memory(&priced, &space.pins);
                 open.push(Open { priced, bound });
             }
             Err(error) => {
@@ -302,7 +301,7 @@ fn opened(
 }
 
 /// One family for each choice of degrees but the best plan's.
-fn others(open: &[Open], best: Option<&Judged>) -> Vec<Family> {
+fn others(open: &[Open<'_>], best: Option<&Judged>) -> Vec<Family> {
     let key = |d: &Parallelism| (d.pipeline, d.tensor, d.data, d.sequence as u8);
     let mut families: Vec<Family> = Vec::new();
     for shape in open {

@@ -1,12 +1,10 @@
 //! What a stage of so many blocks may choose, and bounds over chains of stages.
 
-use cost_model::runs::forms::model::priced::Place;
 use cost_model::runs::forms::run::equal_blocks;
 use cost_model::runs::judge::costs::StageCosts;
-use cost_model::runs::measured::LayerPricing;
-use cost_model::runs::measured::judged::stage_costs;
 use cost_model::runs::measured::priced::Priced;
-use cost_model::runs::measured::stage::{Counts, Figures};
+use cost_model::runs::measured::stage::{Counts, idle_room};
+use cost_model::runs::oracle::{Place, Prices, Seat, StageFigures, stage_costs};
 use ir::card::ZeroStage;
 use ir::units::Bytes;
 
@@ -25,7 +23,7 @@ pub struct Chosen {
     /// What is shared out of the other blocks.
     pub zero: ZeroStage,
     /// Figures.
-    pub figures: Figures,
+    pub figures: StageFigures,
     /// Nanoseconds.
     pub times: Times,
 }
@@ -42,11 +40,11 @@ pub struct Times {
 }
 
 impl Times {
-    fn of(costs: &StageCosts, optimizer_s: f64) -> Self {
+    fn of((costs, optimizer_s): &(StageCosts, f64)) -> Self {
         let backward = (costs.backward + costs.recompute).0;
         let overlapped = costs.overlapped.min(costs.exchange).0;
         let rest = costs.exchange.0 - overlapped;
-        let optimizer = (optimizer_s * 1e9).floor() as u64;
+        let optimizer = (*optimizer_s * 1e9).floor() as u64;
         let end = overlapped.saturating_sub(backward) + rest + optimizer;
         Self { forward: costs.forward.0, backward, end }
     }
@@ -65,7 +63,7 @@ impl Times {
 /// Choices of all stages of one shape, and bounds on what stages still open must take.
 pub struct Table<'a> {
     /// Prices.
-    pub priced: &'a Priced,
+    pub priced: &'a Priced<'a>,
     /// Stages.
     pub p: usize,
     /// Blocks.
@@ -87,20 +85,13 @@ pub struct Table<'a> {
 impl<'a> Table<'a> {
     /// All choices that fit.
     #[must_use]
-    pub fn new(pricing: &LayerPricing<'_>, priced: &'a Priced, pins: &Pins) -> Self {
-        Self::filled(pricing, priced, pins, &|stage, blocks| {
-            fitting(pricing, priced, pins, stage, blocks)
-        })
+    pub fn new(priced: &'a Priced<'a>, pins: &Pins) -> Self {
+        Self::filled(priced, pins, &|stage, blocks| fitting(priced, pins, stage, blocks))
     }
 
-    fn filled(
-        pricing: &LayerPricing<'_>,
-        priced: &'a Priced,
-        pins: &Pins,
-        of: &dyn Fn(u32, u32) -> Vec<Chosen>,
-    ) -> Self {
+    fn filled(priced: &'a Priced<'a>, pins: &Pins, of: &dyn Fn(u32, u32) -> Vec<Chosen>) -> Self {
         let p = priced.degrees.pipeline.max(1);
-        let n = pricing.n_blocks();
+        let n = priced.pricing.n_blocks();
         let equal = (pins.split == Some(Split::Equal)).then(|| equal_blocks(n, p));
         let wanted = |stage: u32, blocks: u32| match &equal {
             Some(equal) => equal.get(stage as usize) == Some(&blocks),
@@ -118,8 +109,8 @@ impl<'a> Table<'a> {
             }
             by_blocks
         });
-        let costs = stage_costs(priced, &Figures::default(), 0);
-        let transfer = costs.next.link.time(costs.next.activation, 1).0;
+        let next = priced.boundary(0, 1, priced.message);
+        let transfer = next.link.time(next.activation, 1).0;
         let mut table = Self {
             priced,
             p: p as usize,
@@ -179,45 +170,37 @@ impl<'a> Table<'a> {
 
 /// A bound on the step of a shape whatever its memory.
 #[must_use]
-pub fn without_memory(pricing: &LayerPricing<'_>, priced: &Priced, pins: &Pins) -> u64 {
+pub fn without_memory(priced: &Priced<'_>, pins: &Pins) -> u64 {
     let free = |stage: u32, blocks: u32| {
         let p = priced.degrees.pipeline.max(1);
         let gathered = if pins.zero == Some(ZeroStage::Parameters) { blocks } else { 0 };
         let again = if pins.again == Again::Full { blocks } else { 0 };
-        vec![Candidate::new(priced, pins, p, stage).chosen(pricing, blocks, again, gathered)]
+        vec![Candidate::new(priced, pins, p, stage).chosen(blocks, again, gathered)]
     };
-    Table::filled(pricing, priced, pins, &free).least()
+    Table::filled(priced, pins, &free).least()
 }
 
 /// What makes choices of one stage.
 pub(super) struct Candidate<'a> {
-    priced: &'a Priced,
-    place: Place,
+    priced: &'a Priced<'a>,
+    seat: Seat,
     zero: ZeroStage,
     /// Micro-batches that it keeps.
     in_flight: u64,
-    rank: u32,
 }
 
 impl<'a> Candidate<'a> {
-    pub(super) fn new(priced: &'a Priced, pins: &Pins, p: u32, stage: u32) -> Self {
+    pub(super) fn new(priced: &'a Priced<'a>, pins: &Pins, p: u32, stage: u32) -> Self {
         Self {
             priced,
-            place: Place { first: stage == 0, last: stage + 1 == p },
+            seat: Seat { stage: stage as usize, n_stages: p as usize, rank: stage, next: stage },
             zero: plain_zero(pins, &priced.degrees),
             in_flight: priced.degrees.n_micro_batches.min(u64::from(p - stage)),
-            rank: stage,
         }
     }
 
     /// A choice; blocks whose ZeRO stage is pinned to 3 are all gathered.
-    pub(super) fn chosen(
-        &self,
-        pricing: &LayerPricing<'_>,
-        blocks: u32,
-        again: u32,
-        gathered: u32,
-    ) -> Chosen {
+    pub(super) fn chosen(&self, blocks: u32, again: u32, gathered: u32) -> Chosen {
         let mut counts = Counts {
             again,
             gathered_again: (again + gathered).saturating_sub(blocks),
@@ -225,17 +208,17 @@ impl<'a> Candidate<'a> {
         };
         counts.by_zero[self.zero as usize] = blocks - gathered;
         counts.by_zero[ZeroStage::Parameters as usize] += gathered;
-        let figures = self.priced.stage(pricing, &counts, self.place);
-        let costs = stage_costs(self.priced, &figures, self.rank);
-        let times = Times::of(&costs, figures.optimizer_s);
+        let place = Place::of(self.seat.stage, self.seat.n_stages);
+        let figures = self.priced.figures(&counts, place);
+        let times = Times::of(&stage_costs(self.priced, &figures, self.seat, false));
         Chosen { blocks, again, gathered, zero: self.zero, figures, times }
     }
 
     /// Bytes of a choice, as the judge counts them.
     pub(super) fn bytes(&self, chosen: &Chosen) -> u64 {
-        let costs = stage_costs(self.priced, &chosen.figures, self.rank);
+        let (costs, _) = stage_costs(self.priced, &chosen.figures, self.seat, false);
         let stash = costs.stash.0.saturating_mul(self.in_flight);
-        let room = chosen.figures.idle_room().round() as u64;
+        let room = idle_room(&chosen.figures).round() as u64;
         let temporary = costs.backward_temporary.max(costs.forward_temporary);
         (costs.persistent + temporary).0.saturating_add(stash).saturating_add(room)
     }
@@ -250,13 +233,12 @@ fn starts(blocks: u32, gathered: u32) -> [u32; 3] {
 /// The fewest recomputed blocks that fit; `None` where none does.
 fn fewest(
     candidate: &Candidate<'_>,
-    pricing: &LayerPricing<'_>,
     again: Again,
     blocks: u32,
     gathered: u32,
     limit: Option<Bytes>,
 ) -> Option<Chosen> {
-    let of = |count: u32| candidate.chosen(pricing, blocks, count, gathered);
+    let of = |count: u32| candidate.chosen(blocks, count, gathered);
     let fits = |chosen: &Chosen| limit.is_none_or(|limit| candidate.bytes(chosen) <= limit.0);
     let fitting = |count: u32| Some(of(count)).filter(fits);
     match again {
@@ -288,13 +270,7 @@ fn fewest(
 }
 
 /// Choices of a stage that fit, those left out that another one beats in every time.
-fn fitting(
-    pricing: &LayerPricing<'_>,
-    priced: &Priced,
-    pins: &Pins,
-    stage: u32,
-    blocks: u32,
-) -> Vec<Chosen> {
+fn fitting(priced: &Priced<'_>, pins: &Pins, stage: u32, blocks: u32) -> Vec<Chosen> {
     let candidate = Candidate::new(priced, pins, priced.degrees.pipeline.max(1), stage);
     let counts = match pins.zero {
         Some(ZeroStage::Parameters) => blocks..=blocks,
@@ -304,8 +280,8 @@ fn fitting(
     };
     let mut kept: Vec<Chosen> = Vec::new();
     for gathered in counts {
-        let limit = pricing.limit;
-        let Some(chosen) = fewest(&candidate, pricing, pins.again, blocks, gathered, limit) else {
+        let limit = priced.pricing.limit;
+        let Some(chosen) = fewest(&candidate, pins.again, blocks, gathered, limit) else {
             continue;
         };
         if kept.iter().any(|other| other.times.is_no_worse(&chosen.times)) {

@@ -6,9 +6,8 @@
 //! `W / (1 - (1 - 1/m)^p)` for the sum `W` of all work: making all `p` of them equal gives that, and
 //! lowering one raises another.
 
-use cost_model::runs::forms::model::judged::tie_s;
 use cost_model::runs::forms::model::priced::{Passes, Priced};
-use cost_model::runs::forms::model::stages::StageFigures;
+use cost_model::runs::oracle::StageFigures;
 
 use ir::plan::Parallelism;
 
@@ -144,8 +143,8 @@ pub fn of_stages(priced: &Priced<'_>, leaf: &Leaf, figures: &[StageFigures]) -> 
         for (stage, own) in own {
             weights += own.weight_s;
             work += own.forward_s + own.backward_s + own.recompute_s;
-            exchange += priced.last_exchange_s(own.dense, own.experts)
-                + tie_s(priced, stage, figures.len());
+            exchange +=
+                priced.last_exchange_s(own.dense, own.experts) + priced.tie_s(stage, figures.len());
             dense += own.dense;
             experts += own.experts;
         }
@@ -154,7 +153,7 @@ pub fn of_stages(priced: &Priced<'_>, leaf: &Leaf, figures: &[StageFigures]) -> 
         let before = if order.is_whole() { work } else { work - weights };
         bound = bound.max(there + m * work + end).max(there + m * before + back);
         let Some(first) = figures.get(rank as usize) else { break };
-        let (bytes, link) = priced.boundary(rank, (rank + 1).min(n_ranks - 1), first.sends);
+        let (bytes, link) = priced.way(rank, (rank + 1).min(n_ranks - 1), first.sends);
         let hop = link.start_up_s + bytes / link.rate.get();
         there += first.forward_s + hop;
         back += hop

@@ -4,9 +4,9 @@ mod chunks;
 
 use std::ops::Range;
 
-use cost_model::runs::forms::model::priced::Place;
-use cost_model::runs::forms::model::stages::{StageFigures, Stages};
+use cost_model::runs::forms::model::priced::Priced;
 use cost_model::runs::forms::run::equal_blocks;
+use cost_model::runs::oracle::{Place, StageFigures};
 use ir::card::Recompute;
 use ir::stack::AttentionKernel;
 
@@ -28,8 +28,8 @@ pub struct Fitted {
 }
 
 /// What shares blocks out to the stages of one configuration.
-pub struct Fitter<'s, 'p, 'a> {
-    stages: &'s Stages<'p, 'a>,
+pub struct Fitter<'s, 'a> {
+    pub(super) priced: &'s Priced<'a>,
     leaf: &'s Leaf,
     kept: &'s Kept,
     /// Bytes of a rank that its stages may take.
@@ -38,11 +38,11 @@ pub struct Fitter<'s, 'p, 'a> {
     n_again: u32,
 }
 
-impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
+impl<'s, 'a> Fitter<'s, 'a> {
     /// For one configuration; `limit` in bytes of a device.
     #[must_use]
-    pub fn new(stages: &'s Stages<'p, 'a>, leaf: &'s Leaf, kept: &'s Kept, limit: f64) -> Self {
-        Self { stages, leaf, kept, room: limit - stages.priced.rank_bytes, n_again: 0 }
+    pub fn new(priced: &'s Priced<'a>, leaf: &'s Leaf, kept: &'s Kept, limit: f64) -> Self {
+        Self { priced, leaf, kept, room: limit - priced.rank_bytes, n_again: 0 }
     }
 
     /// Stages within the memory of every rank; `None` where there are none of this kind.
@@ -60,7 +60,7 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
         if let Some(none) = with(0) {
             return Some(none);
         }
-        let (mut low, mut high) = (0, self.stages.n_blocks());
+        let (mut low, mut high) = (0, self.priced.n_blocks());
         let mut best = with(high)?;
         while high - low > 1 {
             let middle = low.midpoint(high);
@@ -98,14 +98,14 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
     }
 
     fn place(&self, stage: u32) -> Place {
-        Place { first: stage == 0, last: stage + 1 == self.n_stages() }
+        Place::of(stage as usize, self.n_stages() as usize)
     }
 
     /// Bytes of a rank that holds one stage.
     fn bytes(&self, rank: u32, figures: &StageFigures) -> f64 {
         let kept = &self.kept[rank as usize];
         let most = kept.iter().map(|moment| moment[0]).max().unwrap_or(0);
-        figures.persistent + f64::from(most) * figures.stash + self.temporary(figures)
+        figures.persistent() + f64::from(most) * figures.stash() + self.temporary(figures)
     }
 
     /// What every stage computes again where all do alike.
@@ -121,13 +121,13 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
             true => figures.again_all,
             false => figures.again,
         };
-        figures.logits + again
+        figures.temporary + again
     }
 
     /// The cheapest policy that fits, with figures.
     fn cheapest(&self, rank: u32, blocks: &Range<u32>) -> Option<(Recompute, StageFigures)> {
         let place = self.place(rank);
-        let with = |recompute| self.stages.figures(blocks, recompute, place);
+        let with = |recompute| self.priced.figures(blocks, recompute, place);
         let fitting = |recompute| {
             let figures = with(recompute);
             (self.bytes(rank, &figures) <= self.room).then_some((recompute, figures))
@@ -157,7 +157,7 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
                 }
                 let block = Recompute::Block { blocks: high };
                 let fewest = if high == n { Some(all) } else { fitting(block) };
-                let core = match self.stages.priced.pricing.stack.attention {
+                let core = match self.priced.pricing.stack.attention {
                     AttentionKernel::Unfused => fitting(Recompute::Selective),
                     AttentionKernel::Flash => None,
                 };
@@ -181,7 +181,7 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
 
     fn fit_single(&self) -> Option<Fitted> {
         self.cut_single(match self.leaf.split {
-            Split::Equal => contiguous(&equal_blocks(self.stages.n_blocks(), self.n_ranks())),
+            Split::Equal => contiguous(&equal_blocks(self.priced.n_blocks(), self.n_ranks())),
             Split::Balanced => self.balanced()?.0,
         })
     }
@@ -240,8 +240,8 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
 
     /// Forward and backward passes of the whole model on one micro-batch, in seconds.
     fn all_s(&self) -> f64 {
-        let all = self.stages.sum(&(0..self.stages.n_blocks()));
-        all.forward_s + all.backward_s + self.stages.priced.passes.head_s
+        let all = self.priced.sum(&(0..self.priced.n_blocks()));
+        all.forward_s + all.backward_s + self.priced.passes.head_s
     }
 
     /// What a stage that ends at a block makes of the step: its own seconds, and under 1F1B seconds
@@ -262,7 +262,7 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
         let left = (m - f64::from(n_ranks - rank)).max(0.0);
         let (forward, backward) = (own.forward_s, own.backward_s + own.recompute_s);
         let all = self.all_s();
-        let ended = self.stages.sum(&(0..end));
+        let ended = self.priced.sum(&(0..end));
         let behind = if rank + 1 == n_ranks {
             0.0
         } else {
@@ -278,7 +278,7 @@ impl<'s, 'p, 'a> Fitter<'s, 'p, 'a> {
 
     /// Stages of at most such a weight, each as long as it can be, and the greatest weight.
     fn filled(&self, most: f64) -> Option<(Vec<Range<u32>>, f64)> {
-        let n_blocks = self.stages.n_blocks();
+        let n_blocks = self.priced.n_blocks();
         let n_ranks = self.n_ranks();
         let (mut start, mut before_s, mut greatest) = (0, 0.0, 0.0f64);
         let mut stages = Vec::with_capacity(n_ranks as usize);

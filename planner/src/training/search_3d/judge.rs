@@ -1,10 +1,10 @@
 //! What the judge of pipelines says of a configuration with its stages.
 
-use cost_model::runs::forms::model::judged::lowered;
 use cost_model::runs::forms::model::priced::Priced;
 use cost_model::runs::judge::costs::PipelineCosts;
 use cost_model::runs::judge::violation::Violation;
 use cost_model::runs::judge::{fold, over_limit};
+use cost_model::runs::oracle::{StageFigures, lowered};
 use ir::card::Recompute;
 use ir::plan::{Partition, Plan, Stage};
 use ir::schedule::Schedule;
@@ -182,7 +182,7 @@ fn parts(
     let rank = (0..report.ranks.len()).fold(0, longest);
     let Some(own) = report.ranks.get(rank) else { return Parts::default() };
     let m = leaf.degrees.n_micro_batches as f64;
-    let sum = |figure: &dyn Fn(&cost_model::runs::forms::model::stages::StageFigures) -> f64| {
+    let sum = |figure: &dyn Fn(&StageFigures) -> f64| {
         let of_rank = fitted.figures.iter().zip(ranks).filter(|(_, of)| **of as usize == rank);
         m * of_rank.map(|(own, _)| figure(own)).sum::<f64>()
     };

@@ -149,11 +149,10 @@ fn bounds_are_below_every_plan() {
             for leaf in all {
                 let passes = Arc::clone(&own.passes);
                 let priced = leaf.priced(pricing, passes);
-                let stages = cost_model::runs::forms::model::stages::Stages::new(&priced);
                 let d = &leaf.degrees;
                 let m = d.n_micro_batches as u32;
                 let kept = kept(leaf.order, d.pipeline, d.virtual_stages, m).unwrap();
-                let fitter = fit::Fitter::new(&stages, &leaf, &kept, f64::INFINITY);
+                let fitter = fit::Fitter::new(&priced, &leaf, &kept, f64::INFINITY);
                 let fitted = fitter.fit().unwrap();
                 assert_eq!(fitted.blocks.last().unwrap().end, model.n_blocks());
                 let bounds = [
@@ -209,11 +208,10 @@ fn the_bound_is_below_every_cut() {
             for leaf in leaves(&own.shape, &space, model.n_blocks()).0 {
                 let passes = Arc::clone(&own.passes);
                 let priced = leaf.priced(pricing, passes);
-                let stages = cost_model::runs::forms::model::stages::Stages::new(&priced);
                 let d = &leaf.degrees;
                 let m = d.n_micro_batches as u32;
                 let kept = kept(leaf.order, d.pipeline, d.virtual_stages, m).unwrap();
-                let fitter = fit::Fitter::new(&stages, &leaf, &kept, limit);
+                let fitter = fit::Fitter::new(&priced, &leaf, &kept, limit);
                 for sizes in all_cuts(model.n_blocks(), d.pipeline * d.virtual_stages) {
                     let fitted = fitter.cut(fit::contiguous(&sizes));
                     let judged = fitted.and_then(|own| judge::judged(&priced, &leaf, own).ok());

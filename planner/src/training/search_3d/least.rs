@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use cost_model::runs::forms::model::Pricing;
-use cost_model::runs::forms::model::judged::lowered;
 use cost_model::runs::forms::model::priced::Priced;
-use cost_model::runs::forms::model::stages::Stages;
 use cost_model::runs::judge::judge;
 use cost_model::runs::judge::memory::Holding;
+use cost_model::runs::oracle::lowered;
 use ir::plan::Mesh;
 
 use super::fit::{Fitted, Fitter};
@@ -93,11 +92,10 @@ pub fn least(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Option<
 
 /// The least limit below `below` that a configuration fits into.
 fn least_limit(priced: &Priced<'_>, leaf: &Leaf, below: f64) -> Option<f64> {
-    let stages = Stages::new(priced);
     let d = &leaf.degrees;
     let m = u32::try_from(d.n_micro_batches).ok()?;
     let kept = kept(leaf.order, d.pipeline, d.virtual_stages, m).ok()?;
-    let fits = |limit: f64| Fitter::new(&stages, leaf, &kept, limit).fits();
+    let fits = |limit: f64| Fitter::new(priced, leaf, &kept, limit).fits();
     let unlimited = 1e18;
     let mut high = below.min(unlimited);
     if !fits(high) {
@@ -115,11 +113,10 @@ fn least_limit(priced: &Priced<'_>, leaf: &Leaf, below: f64) -> Option<f64> {
 fn told(pricing: &Pricing<'_>, leaf: Leaf, bytes: f64) -> Option<Least> {
     let passes = cost_model::runs::forms::model::priced::Passes::of(pricing, &leaf.degrees);
     let priced = leaf.priced(*pricing, std::sync::Arc::new(passes));
-    let stages = Stages::new(&priced);
     let d = &leaf.degrees;
     let m = u32::try_from(d.n_micro_batches).ok()?;
     let kept = kept(leaf.order, d.pipeline, d.virtual_stages, m).ok()?;
-    let fitted = Fitter::new(&stages, &leaf, &kept, bytes).fit()?;
+    let fitted = Fitter::new(&priced, &leaf, &kept, bytes).fit()?;
     let ranks: Vec<u32> = (0..fitted.figures.len())
         .map(|stage| leaf.order.rank_of(d.pipeline.max(1), stage as u32))
         .collect();

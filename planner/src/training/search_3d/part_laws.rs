@@ -3,7 +3,6 @@
 use cost_model::kernels::stack::{compiled, megatron_core};
 use cost_model::runs::forms::constants::Constants;
 use cost_model::runs::forms::model::counts::n_parameters;
-use cost_model::runs::forms::model::stages::Stages;
 use cost_model::runs::forms::run::Gradients;
 use ir::card::part::{Grows, PartCard, PartPass, PartProduct};
 use ir::card::{BlockGroup, FeedForward, Head, ModelCard, StateFormat, TransformerCard};
@@ -127,11 +126,10 @@ fn bounds_are_below_every_plan_and_no_parameter_is_lost() {
             for leaf in leaves(&own.shape, &space, model.n_blocks()).0 {
                 let passes = Arc::clone(&own.passes);
                 let priced = leaf.priced(pricing, passes);
-                let stages = Stages::new(&priced);
                 let d = &leaf.degrees;
                 let m = d.n_micro_batches as u32;
                 let kept = kept(leaf.order, d.pipeline, d.virtual_stages, m).unwrap();
-                let fitter = fit::Fitter::new(&stages, &leaf, &kept, f64::INFINITY);
+                let fitter = fit::Fitter::new(&priced, &leaf, &kept, f64::INFINITY);
                 let fitted = fitter.fit().unwrap();
                 let held: f64 = fitted.figures.iter().map(|own| own.dense - own.copies).sum();
                 assert!((held - n_parameters(&model) as f64).abs() < 0.5, "{seed}");

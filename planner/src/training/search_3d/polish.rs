@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use cost_model::runs::forms::model::priced::Priced;
-
 use super::fit::Fitter;
 use super::judge::{Judged, judged_below};
 use super::space::Split;
@@ -29,12 +27,7 @@ struct Left {
 /// The plan with the best cuts that single moves lead to: from the stage that a block leaves to any
 /// other one, the stages between shifted by one block; of the moves that make the step shorter, in
 /// the order of their bounds, the first one is taken, until there is none.
-pub(super) fn polished(
-    fitter: &Fitter<'_, '_, '_>,
-    priced: &Priced<'_>,
-    plan: Judged,
-    options: &Options,
-) -> Judged {
+pub(super) fn polished(fitter: &Fitter<'_, '_>, plan: Judged, options: &Options) -> Judged {
     let degrees = &plan.leaf.degrees;
     if degrees.pipeline <= 1 {
         return plan;
@@ -47,7 +40,7 @@ pub(super) fn polished(
     };
     let least = plan.step.0 as f64 * (1.0 - MOST_GAIN);
     let mut best = plan;
-    while let Some(better) = moved(fitter, priced, &best, (&mut left, options)) {
+    while let Some(better) = moved(fitter, &best, (&mut left, options)) {
         if (better.step.0 as f64) < least {
             break;
         }
@@ -59,8 +52,7 @@ pub(super) fn polished(
 
 /// The first move that makes the step shorter.
 fn moved(
-    fitter: &Fitter<'_, '_, '_>,
-    priced: &Priced<'_>,
+    fitter: &Fitter<'_, '_>,
     best: &Judged,
     (left, options): (&mut Left, &Options),
 ) -> Option<Judged> {
@@ -79,7 +71,7 @@ fn moved(
         }
         left.cuts -= 1;
         let Some(fitted) = fitted(from, to) else { continue };
-        let least_s = bound::of_stages(priced, &best.leaf, &fitted.figures);
+        let least_s = bound::of_stages(fitter.priced, &best.leaf, &fitted.figures);
         if least_s < best.step.seconds() {
             moves.push((least_s, from, to));
         }
@@ -90,7 +82,7 @@ fn moved(
             return None;
         }
         left.replays = left.replays.checked_sub(1)?;
-        let found = judged_below(priced, &best.leaf, fitted(from, to)?, best.step);
+        let found = judged_below(fitter.priced, &best.leaf, fitted(from, to)?, best.step);
         if let Ok(found) = found {
             return Some(found);
         }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use cost_model::runs::forms::model::stages::Stages;
-
 use super::fit::Fitter;
 use super::judge::{Judged, judged};
 use super::polish::polished;
@@ -89,8 +87,7 @@ fn improved(worker: &Worker<'_, '_>, shape: &Bounded, leaf: &super::space::Leaf)
     }
     let kept = worker.kept(leaf)?;
     let priced = leaf.priced(*worker.pricing, Arc::clone(&shape.passes));
-    let stages = Stages::new(&priced);
-    let fitter = Fitter::new(&stages, leaf, &kept, worker.limit());
+    let fitter = Fitter::new(&priced, leaf, &kept, worker.limit());
     let plan = judged(&priced, leaf, fitter.fit()?).ok()?;
-    Some(polished(&fitter, &priced, plan, worker.options))
+    Some(polished(&fitter, plan, worker.options))
 }

@@ -139,7 +139,7 @@ fn hop_s(priced: &Priced<'_>) -> f64 {
     let smallest = priced.messages.iter().copied().fold(f64::INFINITY, f64::min);
     let bytes = if smallest.is_finite() { smallest } else { 0.0 };
     let hop = |rank: u32| {
-        let (bytes, link) = priced.boundary(rank, rank + 1, bytes);
+        let (bytes, link) = priced.way(rank, rank + 1, bytes);
         link.start_up_s + bytes / link.rate.get()
     };
     let hop = (1..priced.degrees.pipeline).map(|rank| hop(rank - 1)).fold(f64::INFINITY, f64::min);

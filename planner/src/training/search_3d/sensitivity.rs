@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use cost_model::runs::forms::constants::{Constant, Constants};
 use cost_model::runs::forms::model::Pricing;
-use cost_model::runs::forms::model::priced::{Passes, Place};
-use cost_model::runs::forms::model::stages::Stages;
+use cost_model::runs::forms::model::priced::Passes;
+use cost_model::runs::oracle::Place;
 
 use super::Options;
 use super::fit::Fitted;
@@ -108,11 +108,10 @@ fn again(pricing: &Pricing<'_>, constants: &Constants, plan: &Judged) -> Option<
     let degrees = &plan.leaf.degrees;
     let passes = Arc::new(Passes::of(&pricing, degrees));
     let priced = plan.leaf.priced(pricing, passes);
-    let stages = Stages::new(&priced);
-    let last = plan.fitted.blocks.len().saturating_sub(1);
+    let n_stages = plan.fitted.blocks.len();
     let of =
         |(index, (blocks, recompute)): (usize, (&std::ops::Range<u32>, &ir::card::Recompute))| {
-            stages.figures(blocks, *recompute, Place { first: index == 0, last: index == last })
+            priced.figures(blocks, *recompute, Place::of(index, n_stages))
         };
     let pairs = plan.fitted.blocks.iter().zip(&plan.fitted.recompute).enumerate();
     let figures = pairs.map(of).collect();

@@ -8,7 +8,6 @@ use std::thread;
 
 use cost_model::runs::forms::model::Pricing;
 use cost_model::runs::forms::model::priced::Priced;
-use cost_model::runs::forms::model::stages::Stages;
 
 use super::fit::Fitter;
 use super::judge::{Judged, Unfit, judged};
@@ -132,7 +131,6 @@ impl Worker<'_, '_> {
             }
         }
         queue.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let stages: Vec<Stages<'_, '_>> = priced.iter().map(Stages::new).collect();
         for (bound_s, at, leaf) in queue {
             if bound_s > cutoff {
                 break;
@@ -141,7 +139,7 @@ impl Worker<'_, '_> {
                 expanded.any_cut_s = expanded.any_cut_s.min(bound_s);
                 break;
             }
-            let outcome = self.judge(&stages[at], &leaf, (limit, cutoff), &mut expanded.counts);
+            let outcome = self.judge(&priced[at], &leaf, (limit, cutoff), &mut expanded.counts);
             let least_s = match &outcome {
                 Outcome::None => continue,
                 Outcome::Plan(_, own_s) | Outcome::Slow(_, own_s) | Outcome::NoneByRule(own_s) => {
@@ -200,29 +198,29 @@ impl Worker<'_, '_> {
 
     fn judge(
         &self,
-        stages: &Stages<'_, '_>,
+        priced: &Priced<'_>,
         leaf: &Leaf,
         (limit, cutoff): (f64, f64),
         counts: &mut Counts,
     ) -> Outcome {
         let Some(kept) = self.kept(leaf) else { return Outcome::None };
-        let own_s = relaxed::of_leaf(stages.priced, leaf, &kept, limit);
+        let own_s = relaxed::of_leaf(priced, leaf, &kept, limit);
         if self.options.pruning == Pruning::On && own_s > cutoff {
             return Outcome::NoneByRule(own_s);
         }
         counts.n_fitted += 1;
-        let fitter = Fitter::new(stages, leaf, &kept, limit);
+        let fitter = Fitter::new(priced, leaf, &kept, limit);
         let Some(fitted) = fitter.fit() else {
             counts.n_misfits += 1;
             return if finds_all_cuts(leaf) { Outcome::None } else { Outcome::NoneByRule(own_s) };
         };
         let own_s = fitter.least_s().map_or(own_s, |least_s| least_s.max(own_s));
-        let bound_s = bound::of_stages(stages.priced, leaf, &fitted.figures);
+        let bound_s = bound::of_stages(priced, leaf, &fitted.figures);
         if self.options.pruning == Pruning::On && bound_s > cutoff {
             return Outcome::Slow(bound_s, own_s);
         }
         counts.n_judged += 1;
-        match judged(stages.priced, leaf, fitted) {
+        match judged(priced, leaf, fitted) {
             Ok(plan) => Outcome::Plan(Box::new(plan), own_s),
             Err(Unfit::OutOfRange) => {
                 counts.n_out_of_range += 1;

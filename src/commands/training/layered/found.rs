@@ -6,8 +6,8 @@ use cost_model::runs::forms::model::Offload;
 use cost_model::runs::forms::model::counts::{model_flops, n_parameters};
 use cost_model::runs::judge::judge_plan;
 use cost_model::runs::judge::report::RankReport;
-use cost_model::runs::measured::judged::figures;
-use cost_model::runs::measured::stage::Figures;
+use cost_model::runs::measured::stage::idle_room;
+use cost_model::runs::oracle::{StageFigures, figures};
 use documents::plan::PlanDocument;
 use ir::card::SequenceParallel;
 use ir::diagnostic::{Blame, Diagnostic};
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::super::answer::margin;
 use super::super::replay::documents;
-use super::{pricing, stage_text};
+use super::stage_text;
 use crate::printer::Printer;
 use crate::table::Column;
 use engine::load;
@@ -38,7 +38,7 @@ pub(super) struct Answer<'a> {
     best: &'a Judged,
     found: &'a Found,
     plan: Plan,
-    figures: Vec<Figures>,
+    figures: Vec<StageFigures>,
     ranks: Vec<RankReport>,
     elapsed: Option<Duration>,
 }
@@ -55,7 +55,9 @@ impl<'a> Answer<'a> {
         elapsed: Option<Duration>,
     ) -> Result<Self, Diagnostic> {
         let plan = best.plan()?;
-        let figures = figures(&pricing(setting)?, &plan)?;
+        let oracle = setting.oracle(setting.limit);
+        let priced = oracle.price(&plan.parallelism, false)?;
+        let figures = figures(&*priced, setting.model.n_blocks(), &plan)?;
         let costs = setting.costs(&plan, setting.limit)?;
         let report = judge_plan(&costs, &plan).map_err(|violation| violation.diagnostic())?.report;
         if report.step_time != best.step {
@@ -122,7 +124,7 @@ impl<'a> Answer<'a> {
     fn print_ranks(&self, printer: &Printer) {
         let bytes = |bytes: f64| Bytes(bytes.round() as u64).to_string();
         let pipeline = self.best.degrees.pipeline;
-        let row = |(index, (rank, own)): (usize, (&RankReport, &Figures))| {
+        let row = |(index, (rank, own)): (usize, (&RankReport, &StageFigures))| {
             let left = u64::from(pipeline) - index as u64;
             let kept = self.best.degrees.n_micro_batches.min(left) as f64;
             let stage = &self.plan.partition.stages[index];
@@ -132,7 +134,7 @@ impl<'a> Answer<'a> {
                 bytes(own.states),
                 bytes(kept * own.activation),
                 bytes(own.end_states + kept * own.end_activation),
-                bytes(own.temporary + own.idle_room()),
+                bytes(own.temporary + own.again + idle_room(own)),
                 Bytes(rank.peak.bytes).to_string(),
                 margin(rank),
             ]

@@ -1,7 +1,9 @@
 //! Where no plan on measured layers fits: bytes short of each stage, what binds, and what would fit.
 
 use cost_model::runs::forms::model::Offload;
-use cost_model::runs::measured::{self, LayerPricing};
+use cost_model::runs::measured::LayerPricing;
+use cost_model::runs::measured::stage::idle_room;
+use cost_model::runs::oracle;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
 use planner::training::per_layer::least::{Least, least};
@@ -63,7 +65,7 @@ fn terms(least: &Least, stage: usize) -> [(&'static str, f64); 4] {
         ("states", figures.states),
         ("activations", kept * figures.activation),
         ("ends", figures.end_states + kept * figures.end_activation),
-        ("working room", figures.temporary + figures.idle_room()),
+        ("working room", figures.temporary + figures.again + idle_room(figures)),
     ]
 }
 
@@ -129,7 +131,7 @@ fn ways(
         None => ways.push(match fitting(&LayerPricing { host_memory: &[], ..moved }, space)? {
             Some(plan) => {
                 let plan = plan.plan()?;
-                hosts_are_full(&measured::judged::costs(&moved, &plan)?, &plan)
+                hosts_are_full(&oracle::costs(&moved, &plan)?, &plan)
             }
             None => host_term(&moved, space),
         }),

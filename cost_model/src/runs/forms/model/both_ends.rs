@@ -2,7 +2,8 @@
 
 use ir::card::Head;
 
-use super::priced::{Place, Priced};
+use super::priced::Priced;
+use crate::runs::oracle::Place;
 
 impl Priced<'_> {
     /// Whether the head has states of its own on its stage.

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use ir::card::{BlockGroup, Head, ModelCard, Recompute, TransformerCard};
 
-use super::priced::Place;
 use crate::runs::counts::{block_parameters, embedding_parameters, head_parameters, step_flops};
+use crate::runs::oracle::Place;
 
 /// Parameters of one block.
 #[must_use]

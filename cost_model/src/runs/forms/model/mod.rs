@@ -2,8 +2,7 @@
 //! recompute per stage: what a plan of such a run costs, in time and memory of every rank.
 //!
 //! Blocks, ends and collectives are priced as in [`super::block`] and [`super::ends`], memory as in
-//! [`crate::runs::memory`]; here they are put together by stages ([`stages`]) and given to the
-//! judge of pipelines with the grid of a plan ([`judged`]).
+//! [`crate::runs::memory`]; here they are put together by stages, as [`crate::runs::oracle`] asks.
 
 use ir::card::{ModelCard, StateFormat};
 use ir::stack::Stack;
@@ -18,12 +17,12 @@ use super::system::System;
 
 mod both_ends;
 pub mod counts;
-pub mod judged;
+mod ending;
+mod figures;
 pub mod kind;
 mod part;
 pub mod priced;
 pub mod shape;
-pub mod stages;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]

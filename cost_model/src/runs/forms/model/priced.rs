@@ -1,11 +1,12 @@
 //! A model under given degrees: one block of each kind, the ends, and what replicas exchange.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ir::card::{FeedForward, SequenceParallel, ZeroStage};
 use ir::plan::Parallelism;
 use ir::workload::Optimizer;
 
+use super::figures::Sums;
 use super::kind::Kind;
 use super::{Offload, Pricing};
 use crate::links::collective::Link;
@@ -42,6 +43,8 @@ pub struct Passes {
     pub head_s: f64,
     /// Parameters of the embedding, or of the head, on one device.
     pub end_parameters: f64,
+    /// Sums over blocks, once a stage is asked for.
+    pub(super) sums: OnceLock<Sums>,
 }
 
 impl Passes {
@@ -74,17 +77,9 @@ impl Passes {
             kinds,
             head_s: run.as_ref().map_or(0.0, head) * f64::from(pricing.model.n_predictions),
             end_parameters: run.as_ref().map_or(0.0, ends::parameters),
+            sums: OnceLock::new(),
         }
     }
-}
-
-/// Which end of the model a stage holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The embedding.
-    pub first: bool,
-    /// Head and loss.
-    pub last: bool,
 }
 
 /// Bytes of states in one memory.
@@ -345,7 +340,7 @@ impl<'a> Priced<'a> {
     /// Bytes of a message on one device and its way from a rank to another one, were it alone on
     /// its network card.
     #[must_use]
-    pub fn boundary(&self, from: u32, to: u32, bytes: f64) -> (f64, Link) {
+    pub fn way(&self, from: u32, to: u32, bytes: f64) -> (f64, Link) {
         let tensor = f64::from(self.degrees.tensor.max(1));
         let (system, constants) = (self.pricing.system, self.pricing.constants);
         if self.crosses(from, to) {
@@ -367,7 +362,7 @@ impl<'a> Priced<'a> {
 
     /// Which ranks share a network card; `None` where every device has one of its own.
     #[must_use]
-    pub fn cards(&self) -> Option<Cards> {
+    pub fn shared_cards(&self) -> Option<Cards> {
         let own = self.pricing.system;
         (own.per_card > 1).then(|| rank_groups::cards(&self.degrees, own.per_host, own.per_card))
     }

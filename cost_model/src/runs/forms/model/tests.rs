@@ -16,6 +16,7 @@ use crate::runs::forms::system::tests::a100;
 use crate::runs::forms::{Way, predict};
 use crate::runs::judge::judge_plan;
 use crate::runs::memory::{InFlight, RankShare, Reserve, TrainingRun};
+use crate::runs::oracle;
 
 fn card(form: FeedForward, head: Head) -> TransformerCard {
     TransformerCard {
@@ -81,7 +82,7 @@ fn equal_blocks_cost_what_the_step_model_says() {
         let model = ModelCard::uniform(card);
         let pricing = pricing(&model, &system, &stack, &constants);
         let plan = plan(degrees(), &[4, 4], recompute, GRID);
-        let costs = judged::costs(pricing, &plan).unwrap();
+        let costs = oracle::costs(&pricing, &plan).unwrap();
         let own = judge_plan(&costs, &plan).unwrap().report.step_time;
         assert!((own.seconds() / by_timer - 1.0).abs() < 1e-6, "{} {by_timer}", own.seconds());
     }
@@ -122,7 +123,7 @@ fn peaks_of_the_replay_are_those_of_the_memory_model() {
                 let model = ModelCard::uniform(card.clone());
                 let pricing = pricing(&model, &system, &stack, &constants);
                 let plan = plan(degrees.clone(), &[4, 4], recompute, GRID);
-                let costs = judged::costs(pricing, &plan).unwrap();
+                let costs = oracle::costs(&pricing, &plan).unwrap();
                 let judged = judge_plan(&costs, &plan).unwrap();
                 for rank in 0..2 {
                     let by_lines = memory.peak(RankShare { rank, blocks: 4 });
@@ -186,6 +187,6 @@ fn a_lost_block_is_named() {
     let pricing = pricing(&model, &system, &stack, &constants);
     for blocks in [[4, 3], [4, 5]] {
         let plan = plan(degrees(), &blocks, Recompute::None, GRID);
-        assert_eq!(judged::costs(pricing, &plan).unwrap_err().code, "stages-lose-blocks");
+        assert_eq!(oracle::costs(&pricing, &plan).unwrap_err().code, "stages-lose-blocks");
     }
 }

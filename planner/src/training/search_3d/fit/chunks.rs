@@ -2,20 +2,20 @@
 
 use std::ops::Range;
 
-use cost_model::runs::forms::model::stages::StageFigures;
 use cost_model::runs::forms::run::equal_blocks;
+use cost_model::runs::oracle::StageFigures;
 use ir::card::Recompute;
 use ir::stack::AttentionKernel;
 
 use super::super::space::{Again, Split};
 use super::{Fitted, Fitter, HALVINGS, contiguous};
 
-impl Fitter<'_, '_, '_> {
+impl Fitter<'_, '_> {
     /// Stages of ranks that hold several: shared out by time alone, then as little computed again
     /// as the rank's memory allows, as evenly as possible over its chunks.
     pub(super) fn fit_chunks(&self) -> Option<Fitted> {
         self.cut_chunks(match self.leaf.split {
-            Split::Equal => contiguous(&equal_blocks(self.stages.n_blocks(), self.n_stages())),
+            Split::Equal => contiguous(&equal_blocks(self.priced.n_blocks(), self.n_stages())),
             Split::Balanced => self.balanced_chunks(),
         })
     }
@@ -32,7 +32,7 @@ impl Fitter<'_, '_, '_> {
         }
         let figures = (0..n_stages).map(|stage| {
             let index = stage as usize;
-            self.stages.figures(&blocks[index], recompute[index], self.place(stage))
+            self.priced.figures(&blocks[index], recompute[index], self.place(stage))
         });
         let figures = figures.collect();
         Some(Fitted { blocks, recompute, figures })
@@ -64,7 +64,7 @@ impl Fitter<'_, '_, '_> {
             Again::Fitted => {
                 let most = own.iter().map(|stage| length(*stage)).max().unwrap_or(0);
                 let n = (1..=most).find_map(|n| Some((n, fits(&|stage| full(stage, n))?)));
-                let core = match self.stages.priced.pricing.stack.attention {
+                let core = match self.priced.pricing.stack.attention {
                     AttentionKernel::Unfused => fits(&|_| Recompute::Selective),
                     AttentionKernel::Flash => None,
                 };
@@ -92,13 +92,13 @@ impl Fitter<'_, '_, '_> {
     ) -> Option<f64> {
         let of = |index: &u32| {
             let (blocks, policy) = stage(*index);
-            self.stages.figures(&blocks, policy, self.place(*index))
+            self.priced.figures(&blocks, policy, self.place(*index))
         };
         let figures: Vec<StageFigures> = own.iter().map(of).collect();
-        let fixed: f64 = figures.iter().map(|own| own.persistent).sum();
+        let fixed: f64 = figures.iter().map(|own| own.persistent()).sum();
         let temporary = figures.iter().map(|own| self.temporary(own)).fold(0.0, f64::max);
         let at = |moment: &Vec<u32>| -> f64 {
-            moment.iter().zip(&figures).map(|(n, own)| f64::from(*n) * own.stash).sum()
+            moment.iter().zip(&figures).map(|(n, own)| f64::from(*n) * own.stash()).sum()
         };
         let kept = self.kept[rank as usize].iter().map(at).fold(0.0, f64::max);
         let again_s: f64 = figures.iter().map(|own| own.recompute_s).sum();
@@ -108,9 +108,9 @@ impl Fitter<'_, '_, '_> {
     /// Contiguous chunks whose slowest is as fast as can be, whatever they keep.
     fn balanced_chunks(&self) -> Vec<Range<u32>> {
         let n_stages = self.n_stages();
-        let n_blocks = self.stages.n_blocks();
+        let n_blocks = self.priced.n_blocks();
         let seconds = |stage: u32, blocks: &Range<u32>| {
-            self.stages.figures(blocks, Recompute::None, self.place(stage)).seconds()
+            self.priced.figures(blocks, Recompute::None, self.place(stage)).seconds()
         };
         let filled = |most_s: f64| {
             let mut start = 0;

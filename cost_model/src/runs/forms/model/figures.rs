@@ -2,62 +2,15 @@
 
 use std::ops::Range;
 
-use ir::card::Recompute;
+use ir::card::{ModelCard, Recompute};
 
 use super::kind::Kind;
-use super::priced::{HeldBytes, Place, Priced};
-
-/// Figures of one stage on one device, for one micro-batch where they say nothing else.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct StageFigures {
-    /// Forward pass in seconds, head and gathering included.
-    pub forward_s: f64,
-    /// Whole backward pass in seconds, without computing again.
-    pub backward_s: f64,
-    /// Of the backward pass, the gradients of the weights, were they a pass of their own.
-    pub weight_s: f64,
-    /// Computing again in seconds.
-    pub recompute_s: f64,
-    /// Of forward and backward pass, seconds of tensor, context and expert collectives.
-    pub collectives_s: f64,
-    /// Of the backward pass, seconds in which such collectives use links inside hosts, and network
-    /// cards.
-    pub backward_links_s: [f64; 2],
-    /// Parameters that all replicas hold alike, the ends included.
-    pub dense: f64,
-    /// Parameters of experts.
-    pub experts: f64,
-    /// Bytes that are kept from the forward to the backward pass.
-    pub stash: f64,
-    /// Bytes of the one block that is computed again at a time.
-    pub again: f64,
-    /// Bytes of all blocks that are computed again, beyond what they keep.
-    pub again_all: f64,
-    /// Bytes of logits and loss.
-    pub logits: f64,
-    /// Bytes of states, for the whole step.
-    pub persistent: f64,
-    /// Bytes of states that its host keeps of one device, for the whole step.
-    pub on_host: f64,
-    /// Bytes that it sends to the next stage, over all tensor ranks.
-    pub sends: f64,
-    /// Parameters whose original an earlier stage has: their gradients are added up with it.
-    pub copies: f64,
-}
-
-impl StageFigures {
-    /// All passes of one micro-batch in seconds.
-    #[must_use]
-    pub fn seconds(&self) -> f64 {
-        self.forward_s + self.backward_s + self.recompute_s
-    }
-}
+use super::priced::{HeldBytes, Priced};
+use crate::runs::oracle::{Place, StageFigures};
 
 /// Sums over the blocks before each position.
-#[derive(Clone, Debug)]
-pub struct Stages<'p, 'a> {
-    /// The model under its degrees.
-    pub priced: &'p Priced<'a>,
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sums {
     /// By position, one more than blocks.
     sums: Vec<Kind>,
     /// By block, its kind.
@@ -66,27 +19,31 @@ pub struct Stages<'p, 'a> {
     ties: Vec<(u32, u32, f64)>,
 }
 
-impl<'p, 'a> Stages<'p, 'a> {
-    /// Sums a model up.
-    #[must_use]
-    pub fn new(priced: &'p Priced<'a>) -> Self {
-        let kinds: Vec<usize> = priced.pricing.model.kinds().collect();
+impl Sums {
+    fn of(model: &ModelCard, by_kind: &[Kind]) -> Self {
+        let kinds: Vec<usize> = model.kinds().collect();
         let mut sums = Vec::with_capacity(kinds.len() + 1);
         let mut sum = Kind::default();
         sums.push(sum);
         for kind in &kinds {
-            if let Some(own) = priced.passes.kinds.get(*kind) {
+            if let Some(own) = by_kind.get(*kind) {
                 sum = combined(&sum, own, |a, b| a + b);
             }
             sums.push(sum);
         }
         let ties = (0..).zip(&kinds).flat_map(|(block, kind)| {
-            let part = priced.pricing.model.groups.get(*kind).and_then(|own| own.part.as_ref());
+            let part = model.groups.get(*kind).and_then(|own| own.part.as_ref());
             let tied = part.map_or(&[][..], |part| part.tied.as_slice());
             tied.iter().map(move |(earlier, elements)| (block, *earlier, *elements as f64))
         });
         let ties = ties.collect();
-        Self { priced, sums, kinds, ties }
+        Self { sums, kinds, ties }
+    }
+}
+
+impl Priced<'_> {
+    fn sums(&self) -> &Sums {
+        self.passes.sums.get_or_init(|| Sums::of(self.pricing.model, &self.passes.kinds))
     }
 
     /// Elements of weights of which some blocks hold a copy, the original being elsewhere.
@@ -94,28 +51,29 @@ impl<'p, 'a> Stages<'p, 'a> {
         let apart = |(later, earlier, _): &&(u32, u32, f64)| {
             blocks.contains(later) && !blocks.contains(earlier)
         };
-        self.ties.iter().filter(apart).map(|(_, _, elements)| elements).sum()
+        self.sums().ties.iter().filter(apart).map(|(_, _, elements)| elements).sum()
     }
 
     /// Blocks of the model.
     #[must_use]
     pub fn n_blocks(&self) -> u32 {
-        u32::try_from(self.kinds.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.sums().kinds.len()).unwrap_or(u32::MAX)
     }
 
     /// Sums over some blocks.
     #[must_use]
     pub fn sum(&self, blocks: &Range<u32>) -> Kind {
-        let last = self.sums.len() - 1;
-        let (start, end) = (blocks.start as usize, (blocks.end as usize).min(last));
-        combined(&self.sums[end], &self.sums[start.min(end)], |a, b| a - b)
+        let sums = &self.sums().sums;
+        let (start, end) = (blocks.start as usize, (blocks.end as usize).min(sums.len() - 1));
+        combined(&sums[end], &sums[start.min(end)], |a, b| a - b)
     }
 
     /// The most bytes that one of some blocks needs while it is computed again.
     fn largest(&self, blocks: &Range<u32>) -> f64 {
-        let of = |kind: &usize| self.priced.passes.kinds.get(*kind).map_or(0.0, |kind| kind.all);
-        let end = (blocks.end as usize).min(self.kinds.len());
-        let own = &self.kinds[(blocks.start as usize).min(end)..end];
+        let of = |kind: &usize| self.passes.kinds.get(*kind).map_or(0.0, |kind| kind.all);
+        let kinds = &self.sums().kinds;
+        let end = (blocks.end as usize).min(kinds.len());
+        let own = &kinds[(blocks.start as usize).min(end)..end];
         // Blocks of a kind stand together, so few of them need to be looked at.
         match (own.first(), own.last()) {
             (Some(first), Some(last)) if first == last => of(first),
@@ -126,41 +84,44 @@ impl<'p, 'a> Stages<'p, 'a> {
     /// Figures of a stage.
     #[must_use]
     pub fn figures(&self, blocks: &Range<u32>, recompute: Recompute, place: Place) -> StageFigures {
-        let priced = self.priced;
         let all = self.sum(blocks);
-        let head = if place.last { priced.passes.head_s } else { 0.0 };
+        let head = if place.last { self.passes.head_s } else { 0.0 };
         let copies = self.copies(blocks);
-        let dense = all.dense + copies + priced.end_parameters(place);
-        let gather = priced.gather_s(dense, all.experts);
-        let scatter = priced.scatter_s(dense, all.experts);
-        let has_head = priced.holds_head(place);
-        let held = |bytes: &HeldBytes| {
-            let ends = [place.first, has_head, place.last].into_iter().zip(bytes.ends);
-            let ends: f64 = ends.filter(|(has, _)| *has).map(|(_, bytes)| bytes).sum();
-            ends + (all.held_dense + copies) * bytes.parameter[0]
-                + all.held_experts * bytes.parameter[1]
-                + all.lines_dense * bytes.line[0]
-                + all.lines_experts * bytes.line[1]
+        let dense = all.dense + copies + self.end_parameters(place);
+        let gather = self.gather_s(dense, all.experts);
+        let scatter = self.scatter_s(dense, all.experts);
+        let has_head = self.holds_head(place);
+        let of_ends = |held: &HeldBytes| -> f64 {
+            let ends = [place.first, has_head, place.last].into_iter().zip(held.ends);
+            ends.filter(|(has, _)| *has).map(|(_, bytes)| bytes).sum()
         };
-        let masks = if place.first { priced.mask_bytes } else { 0.0 };
+        let of_blocks = |held: &HeldBytes| {
+            (all.held_dense + copies) * held.parameter[0]
+                + all.held_experts * held.parameter[1]
+                + all.lines_dense * held.line[0]
+                + all.lines_experts * held.line[1]
+        };
         let again = self.again(blocks, recompute, &all);
         StageFigures {
-            forward_s: priced.beside(all.forward_s + head / 3.0, gather),
-            backward_s: priced.beside(all.backward_s + head * 2.0 / 3.0, gather + scatter),
+            forward_s: self.beside(all.forward_s + head / 3.0, gather),
+            backward_s: self.beside(all.backward_s + head * 2.0 / 3.0, gather + scatter),
             weight_s: all.weight_s + head / 3.0,
             recompute_s: again.seconds,
             collectives_s: all.collectives_s,
             backward_links_s: all.backward_links_s,
             dense,
             experts: all.experts,
-            stash: again.stash + masks,
+            copies,
+            states: of_blocks(&self.on_device),
+            end_states: of_ends(&self.on_device),
+            on_host: of_ends(&self.on_host) + of_blocks(&self.on_host),
+            activation: again.stash,
+            end_activation: if place.first { self.mask_bytes } else { 0.0 },
+            temporary: if place.last { self.logit_bytes } else { 0.0 },
             again: again.bytes,
             again_all: again.all_bytes,
-            logits: if place.last { priced.logit_bytes } else { 0.0 },
-            persistent: held(&priced.on_device),
-            on_host: held(&priced.on_host),
-            sends: priced.message(blocks.end),
-            copies,
+            sends: self.message(blocks.end),
+            ending: None,
         }
     }
 
