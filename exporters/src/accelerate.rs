@@ -26,7 +26,7 @@ use ir::op::Work;
 use petgraph::unionfind::UnionFind;
 use serde::Serialize;
 
-use crate::{Export, Source};
+use crate::format::{Export, Source};
 use layout::{Layout, Operand, Owner};
 
 pub use placed::placement;

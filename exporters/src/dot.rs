@@ -11,7 +11,7 @@ use ir::diagnostic::Diagnostic;
 use ir::id::{DeviceId, OpId};
 use ir::module::unit_of;
 
-use crate::{Export, Source};
+use crate::format::{Export, Source};
 
 /// More nodes than this can't be laid out, let alone read.
 const MAX_NODES: usize = 2000;

@@ -19,7 +19,7 @@ use ir::tensor::{DType, Role, Tensor};
 use ir::units::{Bytes, BytesPerSecond, Nanos};
 use ir::workload::Workload;
 
-use crate::Source;
+use crate::format::Source;
 
 /// A name that no format may take literally.
 pub(crate) const EVIL: &str = "</text><script>\u{1}\"\\\n&\u{202e}\u{9b}";

@@ -16,7 +16,7 @@ use ir::units::Nanos;
 use svg::Document;
 use svg::node::element::{Group, Line, Rectangle, Text, Title};
 
-use crate::{Export, Source};
+use crate::format::{Export, Source};
 use bars::{Bar, Lane, Legend};
 
 /// Width of the picture in pixels.

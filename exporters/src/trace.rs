@@ -19,7 +19,7 @@ use ir::op::Phase;
 use ir::schedule::Action;
 use serde_json::json;
 
-use crate::{Export, Source};
+use crate::format::{Export, Source};
 
 /// The trace.
 ///

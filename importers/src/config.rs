@@ -17,8 +17,9 @@ use ir::tensor::DType;
 use crate::config::architecture::Architecture;
 use crate::config::fields::Fields;
 use crate::config::quantization::Quantization;
+use crate::import::{Import, ImportOptions, Summary};
+use crate::json;
 use crate::source::{self, Source};
-use crate::{Import, ImportOptions, Summary, json};
 
 /// Largest file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;

@@ -83,7 +83,8 @@ pub(crate) fn by_keys(keys: &BTreeSet<String>) -> Option<Diagnostic> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-    use crate::{ImportOptions, read_bytes};
+    use crate::import::ImportOptions;
+    use crate::read_bytes;
 
     /// The error's sentence and hints, whatever the file is called.
     fn answer(names: &[&str], bytes: &[u8]) -> String {

@@ -13,8 +13,9 @@ use ir::tensor::{DType, Role, Tensor};
 use ir::units::{Bytes, Nanos};
 use serde::Deserialize;
 
+use crate::import::{Import, ImportOptions, Summary};
 use crate::source::{self, Source};
-use crate::{Import, ImportOptions, Summary, json, sound};
+use crate::{json, sound};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]

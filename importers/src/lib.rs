@@ -6,7 +6,9 @@ mod benchmark;
 pub mod cluster;
 pub mod config;
 mod foreign;
+mod format;
 mod hints;
+mod import;
 pub mod instance;
 pub mod json;
 pub mod launcher;
@@ -20,94 +22,16 @@ mod sound;
 mod source;
 mod summary;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
-use ir::graph::Graph;
 use ir::instance::{Instance, Split};
-use ir::tensor::DType;
 
+use crate::format::Reader;
 use crate::source::{FileSource, Source};
 
-/// What the caller fixes about a model while it is read.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ImportOptions {
-    /// Values of symbolic dimensions, by symbol.
-    pub dims: BTreeMap<String, u64>,
-    /// Samples that go through at once (the micro-batch).
-    pub batch: Option<u64>,
-    /// Axis of the batch by graph input, where it is not 0.
-    pub batch_axis: BTreeMap<String, usize>,
-    /// Replaces the element type of every float of 16 bits and more.
-    pub dtype: Option<DType>,
-    /// Whether the weights are to be trained: then they are not held in fewer bits than the model's
-    /// type, whatever a config says.
-    pub trains: bool,
-}
-
-/// What a file holds.
-#[derive(Clone, Debug)]
-pub struct Import {
-    /// The operator graph.
-    pub graph: Graph,
-    /// The cluster, where the file carries one (instance files).
-    pub cluster: Option<Cluster>,
-    /// Counts and totals.
-    pub summary: Summary,
-    /// What is worth knowing.
-    pub warnings: Vec<Diagnostic>,
-}
-
-/// Counts and totals of an import.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Summary {
-    /// Name of the format in [`formats`].
-    pub format: &'static str,
-    /// Ops, views included.
-    pub n_ops: u64,
-    /// Views among them.
-    pub n_views: u64,
-    /// Initializer tensors, used or not, tied ones once.
-    pub n_parameters: u64,
-    /// Elements of all initializers.
-    pub initializer_elements: u64,
-    /// Bytes of all parameters.
-    pub parameter_bytes: u64,
-    /// Floating-point operations of the forward pass.
-    pub forward_flops: u64,
-    /// Share of the ops, views excluded, whose work is guessed.
-    pub guessed_share: f64,
-    /// Share of the ops, views excluded, whose work is scaled from another batch size.
-    pub scaled_share: f64,
-    /// Operator sets: domain to version.
-    pub opsets: BTreeMap<String, i64>,
-    /// Pipeline stage by op, where the file annotates stages.
-    pub stages: BTreeMap<String, i32>,
-    /// Totals by op type.
-    pub op_types: BTreeMap<String, OpTypeSummary>,
-}
-
-/// Totals of one op type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OpTypeSummary {
-    /// Ops of this type.
-    pub count: u64,
-    /// Their floating-point operations.
-    pub flops: u64,
-    /// Bytes that they read and write.
-    pub bytes: u64,
-}
-
-/// How a format is read from a source; the name becomes the graph's where the file has none.
-#[derive(Clone, Copy, Debug)]
-enum Reader {
-    /// A graph, perhaps with a cluster.
-    Model(fn(&dyn Source, &str, &ImportOptions) -> Result<Import, Diagnostic>),
-    /// An instance of another planner's collection.
-    Benchmark(benchmark::Reader),
-}
+pub use format::{Format, formats};
+pub use import::{Import, ImportOptions, OpTypeSummary, Summary};
 
 /// What a file of any format holds.
 #[derive(Clone, Debug)]
@@ -117,63 +41,6 @@ pub enum Content {
     /// An instance of another planner's collection.
     Instance(Instance),
 }
-
-/// A row of the format table.
-#[derive(Clone, Copy, Debug)]
-pub struct Format {
-    /// Name, such as `onnx`.
-    pub name: &'static str,
-    /// File name extensions, without the dot.
-    pub extensions: &'static [&'static str],
-    /// One line for people.
-    pub summary: &'static str,
-    read: Reader,
-}
-
-/// Every format, in the order in which they are listed.
-#[must_use]
-pub fn formats() -> &'static [Format] {
-    FORMATS
-}
-
-static FORMATS: &[Format] = &[
-    Format {
-        name: "onnx",
-        extensions: &["onnx"],
-        summary: "ONNX model; weights inline or external, never read",
-        read: Reader::Model(onnx::read),
-    },
-    Format {
-        name: "config",
-        extensions: &["json"],
-        summary: "Hugging Face `config.json` of a transformer",
-        read: Reader::Model(config::read),
-    },
-    Format {
-        name: "instance",
-        extensions: &["json"],
-        summary: "ops with given costs, devices and links in one JSON file",
-        read: Reader::Model(instance::read),
-    },
-    Format {
-        name: "dnn-partitioning",
-        extensions: &["json", "json.gz"],
-        summary: "nodes with times on accelerators and CPU cores (msr-fiddle/dnn-partitioning)",
-        read: Reader::Benchmark(benchmark::dnn_partitioning::read),
-    },
-    Format {
-        name: "piper",
-        extensions: &["json", "json.gz"],
-        summary: "layers with configurations by tensor degree (msr-fiddle/piper)",
-        read: Reader::Benchmark(benchmark::piper::read),
-    },
-    Format {
-        name: "pipedream",
-        extensions: &["txt"],
-        summary: "layers with measured times, `graph.txt` (msr-fiddle/pipedream)",
-        read: Reader::Benchmark(benchmark::pipedream::read),
-    },
-];
 
 /// Reads a model or an instance from a file of any known format.
 ///

@@ -63,7 +63,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use std::fs;
 
-    use crate::{ImportOptions, config, is_config, read};
+    use crate::import::ImportOptions;
+    use crate::{config, is_config, read};
 
     const LLAMA: &str = r#"{"model_type":"llama","hidden_size":64,"num_hidden_layers":2,
         "num_attention_heads":4,"intermediate_size":128,"vocab_size":100,

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use ir::diagnostic::Diagnostic;
 
+use crate::format::{Format, formats};
 use crate::source::{Source, unreadable};
-use crate::{Format, foreign, formats, json};
+use crate::{foreign, json};
 
 /// The format of a file.
 ///

@@ -63,7 +63,8 @@ mod tests {
     use ir::graph::Graph;
     use ir::op::{Kernel, Op, Phase, Product, Work};
 
-    use crate::{ImportOptions, read_any_bytes};
+    use crate::import::ImportOptions;
+    use crate::read_any_bytes;
 
     fn code(name: &str, text: &str) -> &'static str {
         read_any_bytes(name, text.as_bytes(), &ImportOptions::default()).unwrap_err().code

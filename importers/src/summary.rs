@@ -4,7 +4,7 @@ use ir::graph::Graph;
 use ir::op::{Origin, Work};
 use ir::tensor::Role;
 
-use crate::Summary;
+use crate::import::Summary;
 
 impl Summary {
     /// What can be counted on the graph alone.

@@ -8,7 +8,7 @@ use ir::op::Work;
 
 use super::layout::{Layout, Operand, Owner, prefixes};
 use super::{Devices, Target, refusal};
-use crate::Source;
+use crate::format::Source;
 
 /// A module or direct parameter with its device.
 struct Entry {

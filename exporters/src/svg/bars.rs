@@ -7,7 +7,7 @@ use ir::id::{DeviceId, OpId};
 use ir::module::unit_of;
 use ir::op::{Op, Phase};
 
-use crate::Source;
+use crate::format::Source;
 
 /// More bars than this are merged.
 const MAX_BARS: usize = 5000;

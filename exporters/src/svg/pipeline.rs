@@ -15,7 +15,7 @@ use super::{
     BAR, CHARACTER, FADED, INK, LEFT, MAX_ROWS, RIGHT, ROW, RULE, Style, TOP, WIDTH, draw_legend,
     head, line, rectangle, text,
 };
-use crate::Export;
+use crate::format::Export;
 
 /// A judged step of a training run.
 #[derive(Clone, Copy)]

@@ -8,7 +8,7 @@ use cost_model::runs::judge::Judged;
 use ir::grid::Pass;
 
 use super::micros;
-use crate::Export;
+use crate::format::Export;
 use crate::svg::pipeline::PipelineSource;
 
 /// The trace.

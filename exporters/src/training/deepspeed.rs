@@ -11,8 +11,8 @@ use ir::plan::Parallelism;
 use ir::tensor::DType;
 use serde_json::json;
 
-use super::{TrainingSource, blocks, only_one, recompute, refused, shares};
-use crate::Export;
+use super::target::{TrainingSource, blocks, only_one, recompute, refused, shares};
+use crate::format::Export;
 
 const TARGET: &str = "deepspeed";
 

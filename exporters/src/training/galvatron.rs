@@ -6,8 +6,8 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::{BlockPolicy, Mesh, Parallelism};
 use serde_json::json;
 
-use super::{Lack, TrainingSource, blocks, only_one, refused};
-use crate::Export;
+use super::target::{Lack, TrainingSource, blocks, only_one, refused};
+use crate::format::Export;
 
 const TARGET: &str = "galvatron";
 

@@ -9,8 +9,8 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Parallelism};
 use ir::tensor::DType;
 
-use super::{TrainingSource, blocks, recompute, refused, shares};
-use crate::Export;
+use super::target::{TrainingSource, blocks, recompute, refused, shares};
+use crate::format::Export;
 
 const TARGET: &str = "megatron";
 

@@ -4,8 +4,8 @@
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 
-use super::{TrainingSource, blocks, only_one, refused};
-use crate::Export;
+use super::target::{TrainingSource, blocks, only_one, refused};
+use crate::format::Export;
 
 /// Its expert group is all tensor and data ranks, or none.
 pub(super) fn vllm_accepts(degrees: &Parallelism, schedule: &str) -> bool {

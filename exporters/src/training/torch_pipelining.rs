@@ -10,8 +10,8 @@ use ir::grid::{Grid, Pass};
 use ir::plan::Parallelism;
 use serde_json::json;
 
-use super::{SPLITS, TrainingSource, refused};
-use crate::Export;
+use super::target::{SPLITS, TrainingSource, refused};
+use crate::format::Export;
 
 const TARGET: &str = "torch-pipelining";
 
@@ -36,7 +36,7 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
 /// Where each stage begins, the first one excepted: `split_spec` of
 /// `torch.distributed.pipelining.pipeline` takes the modules as keys, with `SplitPoint.BEGINNING`.
 pub(super) fn split_points(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
-    super::blocks(source.plan)?;
+    super::target::blocks(source.plan)?;
     let refuse = |why: &str| {
         let hint = "plan a graph whose ops name their modules, such as an ONNX file of torch";
         Err(refused(SPLITS, "this plan", why, hint))

@@ -7,8 +7,9 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Parallelism};
 use ir::tensor::DType;
 
-use super::{TrainingSource, blocks, recompute, refused, torch_pipelining};
-use crate::Export;
+use super::target::{TrainingSource, blocks, recompute, refused};
+use super::torch_pipelining;
+use crate::format::Export;
 
 const TARGET: &str = "torchtitan";
 

@@ -11,10 +11,10 @@ use ir::id::TensorId;
 use ir::op::Product;
 use ir::tensor::DType;
 
-use crate::ImportOptions;
 use crate::config::architecture::{Architecture, Bias, Cross, Family};
 use crate::config::builder::{Builder, NewOp};
 use crate::config::quantization::Quantization;
+use crate::import::ImportOptions;
 use names::{BERT, GPT2, LLAMA, Names};
 
 /// Largest extent of batch and sequence.

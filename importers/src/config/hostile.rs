@@ -6,7 +6,7 @@ use ir::tensor::{DType, Role};
 use serde_json::{Value, json};
 
 use super::card;
-use crate::{Import, ImportOptions};
+use crate::import::{Import, ImportOptions};
 
 const CONFIGS: &[&str] = &[
     r#"{"model_type":"llama","hidden_size":8,"num_hidden_layers":2,"num_attention_heads":2,

@@ -11,7 +11,7 @@ use super::builder::{Builder, NewOp};
 use super::fields::{Fields, within_budget};
 use super::quantization::Quantization;
 use super::task::{class, unknown};
-use crate::ImportOptions;
+use crate::import::ImportOptions;
 use crate::json::Object;
 
 /// Tokens of a sample where nobody states them: what T5 was trained on.
@@ -320,7 +320,7 @@ impl Writer {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
-    use crate::Import;
+    use crate::import::Import;
 
     const BASE: &str = r#"{"model_type":"t5","vocab_size":32128,"d_model":768,"d_kv":64,
         "d_ff":3072,"num_layers":12,"num_decoder_layers":12,"num_heads":12,

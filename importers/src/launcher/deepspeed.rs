@@ -8,7 +8,7 @@ use ir::workload::Optimizer;
 use serde_json::Value;
 
 use super::flags::not_judged;
-use super::{MOST_DEGREE, MOST_LAYERS, MOST_SAMPLES, bad};
+use super::limits::{MOST_DEGREE, MOST_LAYERS, MOST_SAMPLES, bad};
 
 /// Members of a `ds_config` that are read; others say nothing about parallelism.
 const MEMBERS: &[&str] = &[

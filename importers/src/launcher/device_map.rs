@@ -6,7 +6,7 @@ use ir::diagnostic::Diagnostic;
 use ir::launch::{DeviceMap, MapPlace};
 use serde_json::Value;
 
-use super::{MAX_BYTES, bad};
+use super::limits::{MAX_BYTES, bad};
 use crate::json;
 
 /// Accelerators of one host are fewer.

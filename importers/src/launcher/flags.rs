@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use ir::diagnostic::Diagnostic;
 
-use super::{MOST_DEGREE, MOST_SAMPLES, bad};
+use super::limits::{MOST_DEGREE, MOST_SAMPLES, bad};
 
 /// From this likeness on a flag that is not read is a slip of one that is: of 1,500 flags of
 /// Megatron-Core 9 come so near to one of ours, each listed there.

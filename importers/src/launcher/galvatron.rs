@@ -7,7 +7,7 @@ use ir::launch::LaunchSettings;
 use ir::plan::{BlockPolicy, Mesh};
 use serde_json::Value;
 
-use super::{MOST_DEGREE, bad};
+use super::limits::{MOST_DEGREE, bad};
 
 /// Most layers of a file.
 const MOST_LAYERS: usize = 1 << 16;

@@ -8,7 +8,8 @@ use ir::tensor::DType;
 use ir::workload::Optimizer;
 
 use super::flags::{Flags, not_judged};
-use super::{MOST_LAYERS, bad, layout};
+use super::layout;
+use super::limits::{MOST_LAYERS, bad};
 
 /// Flags that look like those below and mean something else.
 const OTHERS: &[&str] = &[

@@ -5,23 +5,14 @@ pub mod device_map;
 mod flags;
 mod galvatron;
 pub mod layout;
+mod limits;
 mod megatron;
 mod serving;
 mod torchtitan;
 
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
-
-/// Largest degree and most layers of a file, several times the devices of the largest machine: no
-/// product of three of them passes 64 bits.
-const MOST_DEGREE: u64 = 1 << 20;
-/// Most samples of a step and tokens of a sample, as for plans.
-const MOST_SAMPLES: u64 = 1 << 24;
-/// Most layers of a model, stages and chunks.
-const MOST_LAYERS: u64 = 1 << 16;
-
-/// Largest settings file, in bytes.
-const MAX_BYTES: usize = 1 << 20;
+use limits::MAX_BYTES;
 
 /// A launcher whose settings can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,10 +98,4 @@ pub fn read(launcher: Launcher, text: &str) -> Result<LaunchSettings, Diagnostic
         Launcher::Sglang => serving::sglang(text),
         Launcher::Galvatron => galvatron::read(text),
     }
-}
-
-fn bad(what: &str, value: &str, hint: &str) -> Diagnostic {
-    const LONGEST: usize = 60;
-    let shown: String = value.chars().take(LONGEST).collect();
-    Diagnostic::input("bad-settings", format!("`{what}` can't be `{shown}`")).hint(hint.to_owned())
 }

@@ -3,8 +3,8 @@
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
 
-use super::bad;
 use super::flags::Flags;
+use super::limits::bad;
 
 pub(super) fn vllm(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let flags = Flags::new(text);

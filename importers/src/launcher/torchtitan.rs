@@ -7,8 +7,8 @@ use ir::plan::Mesh;
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
-use super::bad;
 use super::flags::{Flags, not_judged};
+use super::limits::bad;
 
 /// Members of `ParallelismConfig` that change no plan.
 const OTHERS: &[&str] = &[

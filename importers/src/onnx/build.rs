@@ -5,12 +5,12 @@ use std::collections::HashMap;
 
 use ir::diagnostic::Diagnostic;
 
+use crate::import::{Import, ImportOptions};
 use crate::onnx::infer::carry::Growth;
 use crate::onnx::infer::engine::{Engine, Inferred};
 use crate::onnx::infer::program::{self, Program};
 use crate::onnx::infer::{Facts, ValueId};
 use crate::onnx::raw::RawModel;
-use crate::{Import, ImportOptions};
 
 mod batch;
 mod bind;

@@ -20,9 +20,10 @@ pub(crate) mod wire;
 
 use ir::diagnostic::Diagnostic;
 
+use crate::import::{Import, ImportOptions};
 use crate::onnx::raw::RawModel;
+use crate::sound;
 use crate::source::Source;
-use crate::{Import, ImportOptions, sound};
 
 /// Reads a model.
 ///

@@ -2,7 +2,7 @@
 
 use ir::diagnostic::Diagnostic;
 
-use crate::ImportOptions;
+use crate::import::ImportOptions;
 use crate::onnx::build::InputFacts;
 use crate::onnx::build::bind::batch_axis;
 use crate::onnx::infer::carry::Growth;

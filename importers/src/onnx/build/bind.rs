@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ir::diagnostic::Diagnostic;
 
-use crate::ImportOptions;
+use crate::import::ImportOptions;
 use crate::onnx::build::InputFacts;
 use crate::onnx::infer::program::Program;
 use crate::onnx::infer::symbol::{Bindings, evaluate, unbound};

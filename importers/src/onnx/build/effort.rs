@@ -11,7 +11,7 @@ use crate::onnx::infer::control::call_of;
 use crate::onnx::infer::engine::member;
 use crate::onnx::infer::program::{Program, Step};
 use crate::onnx::infer::{Facts, ValueId};
-use crate::onnx::rules::Job;
+use crate::onnx::rules::rule::Job;
 
 /// The work of a node.
 pub(crate) struct Effort {

@@ -144,7 +144,7 @@ impl Emitter<'_> {
             let is_weight = matches!(facts.source, Source::Initializer | Source::Constant);
             let is_wide = facts.shape.as_ref().is_some_and(|shape| !shape.is_empty())
                 && facts.elements() != Some(1);
-            if learns && is_weight && is_wide && facts.dtype.is_some_and(rules::is_float) {
+            if learns && is_weight && is_wide && facts.dtype.is_some_and(rules::rule::is_float) {
                 self.graph.tensors[tensor.index()].trainable = true;
             }
         }

@@ -11,11 +11,11 @@ use ir::op::{Kernel, Op, Origin, Product, Work};
 use ir::tensor::{DType, Role};
 use ir::units::Bytes;
 
+use crate::import::{Import, ImportOptions};
 use crate::onnx::build::build;
 use crate::onnx::raw::{
     RawAttribute, RawDim, RawGraph, RawModel, RawNode, RawTensor, RawValue, RawValues,
 };
-use crate::{Import, ImportOptions};
 
 fn node(op_type: &str, inputs: &[&str], outputs: &[&str]) -> RawNode {
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();

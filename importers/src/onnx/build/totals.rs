@@ -3,7 +3,7 @@
 use ir::op::{Kernel, Op, Origin, Work};
 use ir::tensor::DType;
 
-use crate::Summary;
+use crate::import::Summary;
 use crate::onnx::build::emit::Emitted;
 use crate::onnx::infer::program::Program;
 use crate::onnx::raw::RawModel;

@@ -6,7 +6,7 @@ use ir::tensor::DType;
 
 use crate::onnx::infer::call::{Call, one};
 use crate::onnx::infer::{Facts, elements};
-use crate::onnx::rules::Rule;
+use crate::onnx::rules::rule::Rule;
 
 type Inferred = Result<Vec<Facts>, Diagnostic>;
 

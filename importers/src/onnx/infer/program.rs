@@ -6,7 +6,8 @@ use ir::diagnostic::Diagnostic;
 
 use crate::onnx::infer::{Facts, Source, ValueId};
 use crate::onnx::raw::{RawAttribute, RawGraph, RawModel, RawNode, RawTensor, RawValue};
-use crate::onnx::rules::{self, Rule};
+use crate::onnx::rules;
+use crate::onnx::rules::rule::Rule;
 
 /// Subgraphs deeper than this are refused.
 const NESTING_LIMIT: usize = 64;

@@ -1,7 +1,7 @@
 //! Elementwise operators and reductions.
 
 use crate::onnx::infer::{creation, elementwise, fold_arithmetic, reduction};
-use crate::onnx::rules::Rule;
+use crate::onnx::rules::rule::Rule;
 use crate::onnx::rules::traffic::{self, streams};
 
 /// The rows.

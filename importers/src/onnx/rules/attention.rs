@@ -6,7 +6,7 @@ use ir::op::{Product, Work};
 
 use crate::onnx::infer::attention::{self, Reader};
 use crate::onnx::infer::recurrent::recurrence;
-use crate::onnx::rules::Job;
+use crate::onnx::rules::rule::Job;
 
 type Done = Result<Work, Diagnostic>;
 

@@ -8,7 +8,7 @@ use crate::onnx::infer::call::broadcast;
 use crate::onnx::infer::contraction::{fused_factors, gemm_extents};
 use crate::onnx::infer::einsum;
 use crate::onnx::infer::recurrent::cell;
-use crate::onnx::rules::Job;
+use crate::onnx::rules::rule::Job;
 
 type Done = Result<Work, Diagnostic>;
 

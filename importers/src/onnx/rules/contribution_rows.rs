@@ -1,7 +1,7 @@
 //! Operators of `com.microsoft` that exporters of ONNX Runtime write.
 
 use crate::onnx::infer::{attention, contraction as product, elementwise, quantization, window};
-use crate::onnx::rules::Rule;
+use crate::onnx::rules::rule::Rule;
 use crate::onnx::rules::traffic::{self, streams};
 use crate::onnx::rules::{attention as attend, contraction as work};
 

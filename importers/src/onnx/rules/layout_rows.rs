@@ -1,7 +1,7 @@
 //! Operators that move, make or pick elements.
 
 use crate::onnx::infer::{bounds, creation, elementwise, fold, indexing, layout, resize, sequence};
-use crate::onnx::rules::Rule;
+use crate::onnx::rules::rule::Rule;
 use crate::onnx::rules::traffic::{self, creates, picks, streams};
 
 /// The rows.

@@ -3,7 +3,7 @@
 use crate::onnx::infer::{
     attention, contraction as product, einsum, elementwise, quantization, recurrent, window,
 };
-use crate::onnx::rules::Rule;
+use crate::onnx::rules::rule::Rule;
 use crate::onnx::rules::traffic::{self, streams};
 use crate::onnx::rules::{attention as attend, contraction as work};
 

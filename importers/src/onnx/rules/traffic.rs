@@ -3,7 +3,7 @@
 use ir::diagnostic::Diagnostic;
 use ir::op::{Kernel, Work};
 
-use crate::onnx::rules::Job;
+use crate::onnx::rules::rule::Job;
 
 type Done = Result<Work, Diagnostic>;
 

@@ -1,0 +1,49 @@
+//! What every exporter is given, what it gives back, and its row in the table.
+
+use cost_model::ops::judge::replay::Timeline;
+use cost_model::ops::judge::report::Report;
+use cost_model::ops::problem::Problem;
+use ir::diagnostic::Diagnostic;
+use ir::graph::Graph;
+use ir::id::OpId;
+use ir::plan::Plan;
+
+/// A judged plan: what every exporter is given.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// What was planned.
+    pub problem: &'a Problem,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// When everything happens.
+    pub timeline: &'a Timeline,
+    /// Where the time and the memory go.
+    pub report: &'a Report,
+}
+
+/// A row of the table.
+pub struct Target {
+    /// What the user calls it.
+    pub name: &'static str,
+    /// Name of the file unless the user gives one.
+    pub file_name: &'static str,
+    /// One line for lists.
+    pub summary: &'static str,
+    pub(crate) export: fn(&Source<'_>) -> Result<Export, Diagnostic>,
+    pub(crate) colocation: fn(&Graph) -> Result<Vec<Vec<OpId>>, Diagnostic>,
+}
+
+/// A file, and what it can't say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Export {
+    /// The content.
+    pub bytes: Vec<u8>,
+    /// How the executor will differ from the plan.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl From<String> for Export {
+    fn from(text: String) -> Self {
+        Self { bytes: text.into_bytes(), warnings: Vec::new() }
+    }
+}

@@ -1,0 +1,77 @@
+//! What a model is read with, and what of it.
+
+use std::collections::BTreeMap;
+
+use ir::cluster::Cluster;
+use ir::diagnostic::Diagnostic;
+use ir::graph::Graph;
+use ir::tensor::DType;
+
+/// What the caller fixes about a model while it is read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ImportOptions {
+    /// Values of symbolic dimensions, by symbol.
+    pub dims: BTreeMap<String, u64>,
+    /// Samples that go through at once (the micro-batch).
+    pub batch: Option<u64>,
+    /// Axis of the batch by graph input, where it is not 0.
+    pub batch_axis: BTreeMap<String, usize>,
+    /// Replaces the element type of every float of 16 bits and more.
+    pub dtype: Option<DType>,
+    /// Whether the weights are to be trained: then they are not held in fewer bits than the model's
+    /// type, whatever a config says.
+    pub trains: bool,
+}
+
+/// What a file holds.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// The operator graph.
+    pub graph: Graph,
+    /// The cluster, where the file carries one (instance files).
+    pub cluster: Option<Cluster>,
+    /// Counts and totals.
+    pub summary: Summary,
+    /// What is worth knowing.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Counts and totals of an import.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// Name of the format in [`formats`].
+    pub format: &'static str,
+    /// Ops, views included.
+    pub n_ops: u64,
+    /// Views among them.
+    pub n_views: u64,
+    /// Initializer tensors, used or not, tied ones once.
+    pub n_parameters: u64,
+    /// Elements of all initializers.
+    pub initializer_elements: u64,
+    /// Bytes of all parameters.
+    pub parameter_bytes: u64,
+    /// Floating-point operations of the forward pass.
+    pub forward_flops: u64,
+    /// Share of the ops, views excluded, whose work is guessed.
+    pub guessed_share: f64,
+    /// Share of the ops, views excluded, whose work is scaled from another batch size.
+    pub scaled_share: f64,
+    /// Operator sets: domain to version.
+    pub opsets: BTreeMap<String, i64>,
+    /// Pipeline stage by op, where the file annotates stages.
+    pub stages: BTreeMap<String, i32>,
+    /// Totals by op type.
+    pub op_types: BTreeMap<String, OpTypeSummary>,
+}
+
+/// Totals of one op type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpTypeSummary {
+    /// Ops of this type.
+    pub count: u64,
+    /// Their floating-point operations.
+    pub flops: u64,
+    /// Bytes that they read and write.
+    pub bytes: u64,
+}
