@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::error::ErrorKind;
 use ir::diagnostic::{Blame, Diagnostic};
 
-use crate::commands::CommandResult;
+use crate::exit::CommandResult;
 use crate::printer::{Printer, takes_colour};
 use crate::watch;
 

@@ -3,6 +3,7 @@
 mod artifact;
 mod cli;
 mod commands;
+mod exit;
 mod failure;
 mod flag_values;
 mod interrupt;

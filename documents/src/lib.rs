@@ -16,3 +16,4 @@ pub mod report;
 mod sample;
 pub mod schema;
 pub mod solution;
+mod trust;

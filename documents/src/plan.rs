@@ -23,7 +23,7 @@ pub use render::Context;
 
 use crate::digest;
 use crate::quantity::seconds;
-use crate::report::{IntervalDocument, OriginDocument};
+use crate::trust::{IntervalDocument, OriginDocument};
 
 /// The version that this crate writes and reads.
 pub const FORMAT: &str = "meshwright.plan/1";

@@ -1,9 +1,7 @@
 //! What makes a plan illegal: the rules that it breaks, and claims that were not proved again.
 
-use cost_model::ops::judge::verify::{MAX_VIOLATIONS, verify};
+use cost_model::ops::judge::verify::MAX_VIOLATIONS;
 use ir::diagnostic::{Blame, Diagnostic};
-
-use crate::ops::replay::OnProblem;
 
 /// The code of a claim that was neither proved again nor refuted.
 const UNCHECKED: &str = "unchecked-proof";
@@ -29,12 +27,6 @@ pub fn is_legal(found: &[Diagnostic]) -> Option<bool> {
         false => Some(false),
         true => found.is_empty().then_some(true),
     }
-}
-
-/// The rules that a plan breaks, at most [`MAX_VIOLATIONS`].
-pub fn of(on: &OnProblem) -> Vec<Diagnostic> {
-    let problem = &on.loaded.problem;
-    verify(problem, &on.plan).iter().map(|v| v.diagnostic(problem)).collect()
 }
 
 /// `2 violations`; as many as are listed may be not all there are.

@@ -3,7 +3,7 @@
 use planner::algorithm::OptionRow;
 use planner::registry::{Entry, entries};
 
-use crate::commands::{CommandResult, Exit};
+use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
 use crate::table::Column;
 

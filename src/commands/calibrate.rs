@@ -13,7 +13,7 @@ use ir::profile::Profile;
 use serde_json::{Value, json};
 
 use crate::artifact::{self, Existing};
-use crate::commands::{CommandResult, Exit};
+use crate::exit::{CommandResult, Exit};
 use crate::measure_flags::CalibrateArgs;
 use crate::printer::Printer;
 use crate::table::Column;

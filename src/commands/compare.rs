@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::cli::CompareArgs;
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, Exit, instance, training};
+use crate::commands::{instance, training};
+use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
 use crate::table::Column;
 use engine::ops::busiest;
@@ -183,7 +184,7 @@ fn mapped(
         algorithm: "device map",
     };
     let document = PlanDocument::from_ir(&on.plan, &context, None);
-    Ok((document, engine::violations::of(&on)))
+    Ok((document, engine::ops::replay::broken_rules(&on)))
 }
 
 /// Plans for different things can be compared, but their difference may come from there.

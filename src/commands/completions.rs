@@ -4,7 +4,7 @@ use clap::CommandFactory;
 use ir::diagnostic::Diagnostic;
 
 use crate::cli::{Cli, CompletionsArgs};
-use crate::commands::{CommandResult, Exit};
+use crate::exit::{CommandResult, Exit};
 use crate::printer::{Format, Printer};
 
 pub(crate) fn run(args: &CompletionsArgs, printer: &Printer) -> CommandResult {

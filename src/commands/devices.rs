@@ -8,7 +8,7 @@ use profiler::backend::{Backend, State};
 use serde_json::json;
 
 use crate::cli::DevicesArgs;
-use crate::commands::{CommandResult, Exit};
+use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
 use crate::table::Column;
 

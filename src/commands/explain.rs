@@ -10,7 +10,8 @@ use ir::diagnostic::Diagnostic;
 
 use crate::cli::ExplainArgs;
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, Exit, instance, training, violations};
+use crate::commands::{instance, training, violations};
+use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
 use engine::ops::replay::{self, Replayed};
 use engine::suggest;
@@ -30,7 +31,7 @@ pub(crate) fn run(args: &ExplainArgs, printer: &Printer) -> CommandResult {
         return training::explain(&document, &args.replay, args.device.as_deref(), printer);
     }
     let on = replay::on_problem(&document, &args.replay.model, &args.replay.target.request())?;
-    let broken = engine::violations::of(&on);
+    let broken = engine::ops::replay::broken_rules(&on);
     if !broken.is_empty() {
         return Ok(violations::verdict(&on, &broken, rows, printer));
     }

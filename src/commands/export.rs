@@ -8,7 +8,8 @@ use serde_json::json;
 use crate::artifact::{self, Existing};
 use crate::cli::{ExportArgs, ReplayArgs};
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, Exit, instance, training, violations};
+use crate::commands::{instance, training, violations};
+use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
 use engine::escape;
 use engine::executor;
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
     let ReplayArgs { model, target, .. } = &args.replay;
     let on = replay::on_problem(&document, model, &target.request())?;
     executor::check_batches(&args.target, &on.loaded.problem.workload)?;
-    let broken = engine::violations::of(&on);
+    let broken = engine::ops::replay::broken_rules(&on);
     if !broken.is_empty() {
         return Ok(violations::verdict(&on, &broken, Rows::of(target.all), printer));
     }

@@ -6,7 +6,8 @@ use ir::units::{Bytes, Flops};
 use serde_json::{Value, json};
 
 use crate::cli::ImportArgs;
-use crate::commands::{CommandResult, Exit, structure};
+use crate::commands::structure;
+use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
 use crate::table::Column;
 use engine::load;

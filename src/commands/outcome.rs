@@ -17,9 +17,10 @@ use planner::run::{Attempt, Outcome, StopReason};
 use serde_json::json;
 
 use crate::cli::{PlanArgs, VERSION};
+use crate::commands::import;
 use crate::commands::report::{self, Rows};
 use crate::commands::trust;
-use crate::commands::{Exit, import};
+use crate::exit::Exit;
 use crate::printer::{Format, Printer};
 use crate::table::Column;
 use engine::element_type;

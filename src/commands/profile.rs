@@ -9,7 +9,7 @@ use profiler::options::{Busy, Clock, Engine, Options, Part, Peer};
 use serde_json::json;
 
 use crate::artifact::{self, Existing};
-use crate::commands::{CommandResult, Exit};
+use crate::exit::{CommandResult, Exit};
 use crate::measure_flags::{BackendName, ProfileArgs};
 use crate::printer::Printer;
 use crate::table::Column;

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use ir::diagnostic::Diagnostic;
 
 use crate::cli::ServeArgs;
-use crate::commands::{CommandResult, Exit};
+use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &ServeArgs, printer: &Printer) -> CommandResult {

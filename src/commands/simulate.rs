@@ -7,7 +7,8 @@ use serde_json::json;
 use crate::cli::ReplayArgs;
 use crate::commands::report::{self, Rows};
 use crate::commands::trust;
-use crate::commands::{CommandResult, Exit, instance, outcome, training, violations};
+use crate::commands::{instance, outcome, training, violations};
+use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
 use engine::ops::replay;
 use engine::ops::trust::Trust;
@@ -22,7 +23,7 @@ pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
     }
     let replayed = replay::on(replay::on_problem(&document, &args.model, &args.target.request())?)?;
     let problem = &replayed.on.loaded.problem;
-    let broken = engine::violations::of(&replayed.on);
+    let broken = engine::ops::replay::broken_rules(&replayed.on);
     let rows = Rows::of(args.target.all);
     report::devices(problem, &replayed.report, rows, printer);
     let trust = Trust::of(problem, &replayed.on.plan, &replayed.timeline);

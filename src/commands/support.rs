@@ -8,7 +8,7 @@ use ir::op::{Origin, Work};
 use serde_json::json;
 
 use crate::cli::ImportArgs;
-use crate::commands::{CommandResult, Exit};
+use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
 use crate::table::Column;
 use engine::load;

@@ -14,7 +14,7 @@ use ir::measured::memory::MemoryRow;
 use serde_json::json;
 
 use crate::artifact::{self, Existing};
-use crate::commands::{CommandResult, Exit};
+use crate::exit::{CommandResult, Exit};
 use crate::measure_flags::ValidateArgs;
 use crate::printer::Printer;
 

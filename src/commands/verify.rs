@@ -5,7 +5,8 @@ use cost_model::ops::judge::replay::replay as judge;
 
 use crate::cli::ReplayArgs;
 use crate::commands::report::Rows;
-use crate::commands::{CommandResult, instance, training, violations};
+use crate::commands::{instance, training, violations};
+use crate::exit::CommandResult;
 use crate::interrupt;
 use crate::printer::Printer;
 use engine::differences;
@@ -21,7 +22,7 @@ pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
         return training::verify(&document, args, printer);
     }
     let on = replay::examined(&document, &args.model, &args.target.request())?;
-    let mut broken = engine::violations::of(&on);
+    let mut broken = engine::ops::replay::broken_rules(&on);
     let is_other = on.is_mismatched || !on.mismatches.is_empty();
     if !on.mismatches.is_empty() {
         // What fits no more may have fitted where it was planned for.

@@ -7,8 +7,8 @@ use engine::violations::{count, is_legal};
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::json;
 
-use crate::commands::Exit;
 use crate::commands::report::Rows;
+use crate::exit::Exit;
 use crate::interrupt;
 use crate::printer::Printer;
 

@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Longest source file.
-const MOST_LINES: usize = 400;
+const MOST_LINES: usize = 600;
 
 /// What each crate may depend on, of ours.
 const ARROWS: [(&str, &[&str]); 11] = [

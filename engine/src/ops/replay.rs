@@ -4,6 +4,7 @@ use std::path::Path;
 
 use cost_model::ops::judge::replay::{Timeline, replay};
 use cost_model::ops::judge::report::{Report, report};
+use cost_model::ops::judge::verify::verify;
 use cost_model::ops::objective;
 use cost_model::ops::problem::Objective;
 use documents::plan::{ModeDocument, OptimizerDocument, PlanDocument, WorkloadDocument};
@@ -228,6 +229,12 @@ pub fn on(on: OnProblem) -> Result<Replayed, Diagnostic> {
     let timeline = replay(problem, &on.plan).map_err(|v| v.diagnostic(problem))?;
     let report = report(problem, &on.plan, &timeline);
     Ok(Replayed { on, timeline, report })
+}
+
+/// The rules that a plan breaks, at most [`MAX_VIOLATIONS`](cost_model::ops::judge::verify::MAX_VIOLATIONS).
+pub fn broken_rules(on: &OnProblem) -> Vec<Diagnostic> {
+    let problem = &on.loaded.problem;
+    verify(problem, &on.plan).iter().map(|v| v.diagnostic(problem)).collect()
 }
 
 /// What a plan was made for.

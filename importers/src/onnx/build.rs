@@ -1,15 +1,11 @@
 //! From a decoded model to the operator graph: bind extents, infer shapes, fold constants, then
 //! one op for each node that is left.
 
-use std::collections::HashMap;
-
 use ir::diagnostic::Diagnostic;
 
 use crate::import::{Import, ImportOptions};
-use crate::onnx::infer::carry::Growth;
 use crate::onnx::infer::engine::{Engine, Inferred};
 use crate::onnx::infer::program::{self, Program};
-use crate::onnx::infer::{Facts, ValueId};
 use crate::onnx::raw::RawModel;
 
 mod batch;
@@ -18,36 +14,10 @@ mod control;
 mod effort;
 mod emit;
 mod live;
+mod shapes;
 mod totals;
 
-/// Both states of a model's values: at the file's batch and at the one asked for.
-pub(crate) struct Shapes {
-    now: Inferred,
-    /// The facts at the file's batch and both batches, where they differ.
-    reference: Option<(Inferred, Growth)>,
-}
-
-impl Shapes {
-    /// The facts that the work of a node with this output is computed from.
-    fn facts(&self, is_scaled: bool) -> &[Facts] {
-        match &self.reference {
-            Some((reference, _)) if is_scaled => &reference.facts,
-            _ => &self.now.facts,
-        }
-    }
-
-    /// Whether the value is known only at the file's batch.
-    fn is_scaled(&self, id: ValueId) -> bool {
-        self.now.scaled[id]
-    }
-
-    /// `amount` at the file's batch as of now, rounded up.
-    fn scale(&self, amount: u64) -> u64 {
-        let Some((_, batch)) = &self.reference else { return amount };
-        let scaled = u128::from(amount) * u128::from(batch.to);
-        u64::try_from(scaled.div_ceil(u128::from(batch.from.max(1)))).unwrap_or(u64::MAX)
-    }
-}
+use shapes::Shapes;
 
 /// Builds the graph of a model.
 ///
@@ -109,9 +79,6 @@ fn contradictions(program: &Program<'_>, inferred: &Inferred) -> Option<Diagnost
             .fact("count", inferred.contradicted.len()),
     )
 }
-
-/// Facts of the graph's inputs.
-type InputFacts = HashMap<ValueId, Facts>;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::verify::{Found, read};
 use super::{figures, flags};
 use crate::cli::CompareArgs;
-use crate::commands::{CommandResult, Exit};
+use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
 use crate::table::Column;
 

@@ -26,8 +26,9 @@ use serde_json::{Value, json};
 
 use crate::artifact::{self, Existing};
 use crate::cli::PlanArgs;
+use crate::commands::plan;
 use crate::commands::plot::{self, Unit};
-use crate::commands::{CommandResult, Exit, plan};
+use crate::exit::{CommandResult, Exit};
 use crate::modes::{self, Mode};
 use crate::printer::{Format, Printer};
 use crate::publisher::Publisher;

@@ -28,7 +28,8 @@ use planner::training::search_3d::{Counts, Options, Stop};
 
 use crate::artifact::{self, Existing};
 use crate::cli::PlanArgs;
-use crate::commands::{CommandResult, Exit, plan};
+use crate::commands::plan;
+use crate::exit::{CommandResult, Exit};
 use crate::printer::{Format, Printer};
 use crate::publisher::Publisher;
 use crate::watch::{self, Watch};

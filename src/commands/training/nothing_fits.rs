@@ -16,7 +16,7 @@ use planner::training::search_3d::{Counts, Cuts, Found, Options, solve};
 use super::answer::{degrees, ranks_of_stages};
 use super::no_configuration;
 use super::searched::keeping;
-use crate::commands::CommandResult;
+use crate::exit::CommandResult;
 use crate::printer::Printer;
 use crate::table::Column;
 use engine::training::numbers::Numbers;

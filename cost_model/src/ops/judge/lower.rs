@@ -5,7 +5,7 @@ use ir::id::{ChannelId, DeviceId, OpId, TensorId};
 use ir::plan::Plan;
 use ir::schedule::{Action, Task, Transfer};
 
-use crate::ops::judge::verify::Violation;
+use crate::ops::judge::violation::Violation;
 use crate::ops::problem::{Problem, UNSUPPORTED};
 
 /// A transfer that the placement calls for.

@@ -3,8 +3,8 @@
 use ir::diagnostic::Diagnostic;
 
 use crate::import::ImportOptions;
-use crate::onnx::build::InputFacts;
 use crate::onnx::build::bind::batch_axis;
+use crate::onnx::build::shapes::InputFacts;
 use crate::onnx::infer::carry::Growth;
 use crate::onnx::infer::program::Program;
 

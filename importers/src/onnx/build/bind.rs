@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ir::diagnostic::Diagnostic;
 
 use crate::import::ImportOptions;
-use crate::onnx::build::InputFacts;
+use crate::onnx::build::shapes::InputFacts;
 use crate::onnx::infer::program::Program;
 use crate::onnx::infer::symbol::{Bindings, evaluate, unbound};
 use crate::onnx::infer::{Facts, Source};

@@ -6,7 +6,7 @@ use ir::diagnostic::Diagnostic;
 use ir::op::{Kernel, Origin, Product, Work};
 use ir::units::Bytes;
 
-use crate::onnx::build::Shapes;
+use crate::onnx::build::shapes::Shapes;
 use crate::onnx::infer::control::call_of;
 use crate::onnx::infer::engine::member;
 use crate::onnx::infer::program::{Program, Step};

@@ -9,9 +9,9 @@ use ir::op::{Op, Origin, Phase, Work};
 use ir::tensor::{DType, Role, Tensor};
 use ir::units::Bytes;
 
-use crate::onnx::build::Shapes;
 use crate::onnx::build::effort::Appraiser;
 use crate::onnx::build::live::{Live, live};
+use crate::onnx::build::shapes::Shapes;
 use crate::onnx::infer::program::{Program, Step};
 use crate::onnx::infer::{Source, ValueId};
 use crate::onnx::rules;

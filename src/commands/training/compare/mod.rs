@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::replay::{Asked, OnModel, read_on, setting};
 use crate::cli::CompareArgs;
-use crate::commands::{CommandResult, Exit};
+use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
 use crate::table::Column;
 use changes::{Change, changes};

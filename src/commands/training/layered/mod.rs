@@ -24,7 +24,7 @@ use super::followed::{Better, follow, others, stopped, write};
 use super::searched::keeping;
 use crate::cli::PlanArgs;
 use crate::commands::plan::interrupted;
-use crate::commands::{CommandResult, Exit};
+use crate::exit::{CommandResult, Exit};
 use crate::interrupt;
 use crate::printer::{Format, Printer};
 use crate::publisher::Publisher;

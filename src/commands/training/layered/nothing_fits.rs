@@ -14,7 +14,7 @@ use super::super::no_configuration;
 use super::super::nothing_fits::{hosts_are_full, loosened};
 use super::found::degrees;
 use super::pricing;
-use crate::commands::CommandResult;
+use crate::exit::CommandResult;
 use crate::printer::Printer;
 use crate::table::Column;
 use engine::training::setting::Setting;

@@ -9,8 +9,8 @@ use ir::schedule::Action;
 
 use super::clock::Times;
 use super::structure::Needed;
-use super::{Findings, Violation};
-use crate::ops::judge::memory::{Holding, HoldingKind};
+use crate::ops::judge::holding::{Holding, HoldingKind};
+use crate::ops::judge::violation::{Findings, Violation};
 use crate::ops::problem::Problem;
 
 /// So many holdings explain an excess.

@@ -6,7 +6,7 @@ use ir::id::{ChannelId, DeviceId, OpId};
 use ir::plan::Plan;
 use ir::schedule::{Action, Task, Transfer};
 
-use super::{Findings, Violation};
+use crate::ops::judge::violation::{Findings, Violation};
 use crate::ops::problem::Problem;
 
 /// A needed transfer: where from, and on which channels.
