@@ -6,7 +6,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use engine::element_type;
 use engine::executor::Executor;
-use engine::request::{ModelRequest, ObjectiveName, PlanRequest, ProblemRequest, ReplayRequest};
+use engine::request::{
+    CompareRequest, ImportRequest, ModelRequest, ObjectiveName, PlanRequest, ProblemRequest,
+    ReplayRequest,
+};
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer};
 
@@ -268,6 +271,14 @@ pub(crate) struct ImportArgs {
     pub(crate) all: bool,
 }
 
+impl ImportArgs {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> ImportRequest {
+        let (model, flags) = (self.model.clone(), self.flags.request());
+        ImportRequest { model, flags, all: self.all }
+    }
+}
+
 /// Flags of `simulate` and `verify`, and part of those of `explain` and `export`.
 #[derive(Args, Debug)]
 pub(crate) struct ReplayArgs {
@@ -297,7 +308,11 @@ pub(crate) struct ReplayFlags {
 impl ReplayFlags {
     /// What they ask for.
     pub(crate) fn request(&self) -> ReplayRequest {
-        ReplayRequest { problem: self.problem.request(), allow_mismatch: self.allow_mismatch }
+        ReplayRequest {
+            problem: self.problem.request(),
+            allow_mismatch: self.allow_mismatch,
+            all: self.all,
+        }
     }
 }
 
@@ -331,6 +346,15 @@ pub(crate) struct CompareArgs {
     pub(crate) model: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) target: ReplayFlags,
+}
+
+impl CompareArgs {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> CompareRequest {
+        let Self { a, b, model, target } = self;
+        let target = target.request();
+        CompareRequest { a: a.clone(), b: b.clone(), model: model.clone(), target }
+    }
 }
 
 /// Flags of `export`.

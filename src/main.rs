@@ -3,7 +3,6 @@
 mod artifact;
 mod cli;
 mod commands;
-mod exit;
 mod failure;
 mod flag_values;
 mod interrupt;
@@ -20,7 +19,8 @@ mod watch;
 
 use std::process::ExitCode;
 
-use crate::printer::{Format, Printer};
+use crate::printer::Printer;
+use engine::page::Format;
 
 #[global_allocator]
 static ALLOCATOR: out_of_memory::Allocator = out_of_memory::Allocator;

@@ -8,8 +8,9 @@ use documents::diagnostic::DiagnosticDocument;
 use ir::diagnostic::{Blame, Diagnostic, Severity, Value};
 use serde_json::{Value as Json, json};
 
-use crate::table::{self, Column};
+use crate::table;
 use engine::escape::{self, escape};
+use engine::page::{Column, Format, Page, Part};
 
 /// Widest line, however wide the terminal is.
 const WIDEST: usize = 100;
@@ -17,15 +18,6 @@ const WIDEST: usize = 100;
 const NARROWEST: usize = 60;
 /// List entries of a fact that are shown.
 const LISTED: usize = 8;
-
-/// Who reads stdout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// A person.
-    Text,
-    /// A program: one JSON document.
-    Json,
-}
 
 /// Knows where the output goes and how wide it may be.
 #[derive(Clone, Debug)]
@@ -117,6 +109,27 @@ impl Printer {
         }
     }
 
+    /// Shows a page that a function writes, and returns what it returns.
+    pub(crate) fn page<T>(&self, write: impl FnOnce(&Page) -> T) -> T {
+        let page = Page::new(self.format, self.one_line.get().is_some());
+        let result = write(&page);
+        for part in page.into_parts() {
+            match part {
+                Part::Text(text) => self.text(&text),
+                Part::Line(line) => self.line(&line),
+                Part::Table(table) => self.table(&table.columns, table.rows),
+                Part::Talk(line) => self.talk(&line),
+                Part::TalkTable(table) => {
+                    talk(&table::render(&table.columns, table.rows, self.width))
+                }
+                Part::Warnings(warnings) => self.warnings(&warnings),
+                Part::Failure(error, exit) => self.failure(&error, exit),
+                Part::Document(text) => self.raw(&escape::json(text)),
+            }
+        }
+        result
+    }
+
     /// Data for people; nothing in JSON. The text is laid out already and its names are escaped.
     pub(crate) fn text(&self, text: &str) {
         if self.format == Format::Text {
@@ -152,21 +165,6 @@ impl Printer {
             };
             self.raw(&escape::json(text.unwrap_or_default() + "\n"));
         }
-    }
-
-    /// As [`Printer::document`], for a document type, in the order of its fields.
-    ///
-    /// # Errors
-    /// `internal` where it has no JSON form, which no document type is without.
-    pub(crate) fn serialized(&self, document: &impl serde::Serialize) -> Result<(), Diagnostic> {
-        let text = match self.one_line.get() {
-            Some(()) => documents::json::line(document)?,
-            None => documents::json::pretty(document)?,
-        };
-        if self.format == Format::Json {
-            self.raw(&escape::json(text));
-        }
-        Ok(())
     }
 
     /// Talk on stderr, such as `wrote plan.json`; silent in JSON.

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ir::units::Nanos;
 
-use crate::printer::{Format, Printer};
+use crate::printer::Printer;
+use engine::page::Format;
 
 /// A solve shorter than this shows nothing.
 const QUIET: Duration = Duration::from_millis(300);

@@ -12,8 +12,9 @@ use ir::units::Nanos;
 use serde_json::json;
 
 use crate::artifact::{self, Existing};
-use crate::printer::{Format, Printer};
+use crate::printer::Printer;
 use crate::progress::Progress;
+use engine::page::Format;
 
 /// How the search is followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -3,37 +3,11 @@
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
 use engine::escape::escape;
+use engine::page::Column;
 
-/// How a column is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Column {
-    /// Words: left, wrapped where the line is too short.
-    Text(&'static str),
-    /// Names that are pasted back: left, wrapped only where one is longer than half a line.
-    Name(&'static str),
-    /// What is worth seeing where there is room: takes what is left of the line, cut in the middle
-    /// to fit, and left out where too little is left.
-    Rest(&'static str),
-    /// As [`Column::Rest`], but its last word is a name, and only the name's start is cut.
-    RestName(&'static str),
-    /// Numbers with units: right, never wrapped.
-    Number(&'static str),
-}
-
-impl Column {
-    fn title(self) -> &'static str {
-        match self {
-            Self::Text(title)
-            | Self::Name(title)
-            | Self::Rest(title)
-            | Self::RestName(title)
-            | Self::Number(title) => title,
-        }
-    }
-
-    fn takes_rest(self) -> bool {
-        matches!(self, Self::Rest(_) | Self::RestName(_))
-    }
+/// Whether a column takes what is left of the line.
+fn takes_rest(column: Column) -> bool {
+    matches!(column, Column::Rest(_) | Column::RestName(_))
 }
 
 /// Blanks between columns.
@@ -99,7 +73,7 @@ fn least_width(column: Column, rows: &[Vec<String>], at: usize, width: usize) ->
 
 /// Cuts the cells of the column that takes the rest to what is left, or takes the column out.
 fn fit_rest(columns: &[Column], rows: &mut [Vec<String>], width: usize) -> Vec<Column> {
-    let Some(at) = columns.iter().position(|c| c.takes_rest()) else {
+    let Some(at) = columns.iter().position(|c| takes_rest(*c)) else {
         return columns.to_vec();
     };
     let others = columns.iter().enumerate().filter(|(other, _)| *other != at);

@@ -28,6 +28,17 @@ pub struct ModelRequest {
     pub dtype: Option<DType>,
 }
 
+/// A model that is looked at.
+#[derive(Clone, Debug, Default)]
+pub struct ImportRequest {
+    /// The file.
+    pub model: PathBuf,
+    /// How it is read.
+    pub flags: ModelRequest,
+    /// Whether everything is listed.
+    pub all: bool,
+}
+
 /// What makes a planning problem out of a model; `None` and empty = the usual, or as planned.
 #[derive(Clone, Debug, Default)]
 pub struct ProblemRequest {
@@ -145,6 +156,21 @@ pub struct ReplayRequest {
     pub problem: ProblemRequest,
     /// Whether model, cluster and profile may have changed.
     pub allow_mismatch: bool,
+    /// Whether everything is listed.
+    pub all: bool,
+}
+
+/// Two plans that are compared.
+#[derive(Clone, Debug, Default)]
+pub struct CompareRequest {
+    /// A plan's file, or what runs now.
+    pub a: PathBuf,
+    /// A plan's file.
+    pub b: PathBuf,
+    /// The model that both were made for.
+    pub model: Option<PathBuf>,
+    /// What they are put on.
+    pub target: ReplayRequest,
 }
 
 /// An objective of models or of instances.

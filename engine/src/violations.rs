@@ -1,7 +1,13 @@
 //! What makes a plan illegal: the rules that it breaks, and claims that were not proved again.
 
 use cost_model::ops::judge::verify::MAX_VIOLATIONS;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use ir::diagnostic::{Blame, Diagnostic};
+
+use crate::exit::Exit;
+use crate::page::Page;
+use crate::rows::Rows;
 
 /// The code of a claim that was neither proved again nor refuted.
 const UNCHECKED: &str = "unchecked-proof";
@@ -35,6 +41,41 @@ pub fn count(n: usize) -> String {
         1 => "1 violation".to_owned(),
         n if n >= MAX_VIOLATIONS => format!("{n} or more violations"),
         n => format!("{n} violations"),
+    }
+}
+
+/// How a run ends that found this: a check that was cut short by the user says nothing.
+pub fn exit(found: &[Diagnostic]) -> Exit {
+    match is_legal(found) {
+        Some(true) => Exit::DONE,
+        Some(false) => Exit(Blame::IllegalPlan.exit_code()),
+        None => Exit(Blame::NotFound.exit_code()),
+    }
+}
+
+/// Says that a check was interrupted, where that is why a claim was not checked.
+pub fn interrupted(found: &[Diagnostic], cancel: &AtomicBool, page: &Page) -> Option<Exit> {
+    let is_raised = cancel.load(Ordering::SeqCst);
+    if !is_raised || is_legal(found).is_some() {
+        return None;
+    }
+    let message = "interrupted before the stated bound was proved again";
+    let diagnostic = Diagnostic::error(Blame::NotFound, "interrupted", message)
+        .hint("let it go on: the search for a proof ends by itself");
+    page.failure(&diagnostic, Exit::INTERRUPTED.0);
+    Some(Exit::INTERRUPTED)
+}
+
+/// Prints the violations on stderr, as many as `rows` admits.
+pub fn list(broken: &[Diagnostic], rows: Rows, page: &Page) {
+    let shown = rows.shown(broken.len());
+    page.warnings(&broken[..shown]);
+    let capped = broken.len() >= MAX_VIOLATIONS;
+    match (broken.len() - shown, capped) {
+        (0, false) => {}
+        (0, true) => page.talk("... and perhaps more: the search ended here"),
+        (left, false) => page.talk(&format!("... and {left} more (--all)")),
+        (left, true) => page.talk(&format!("... and {left} or more (--all)")),
     }
 }
 

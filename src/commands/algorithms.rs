@@ -3,9 +3,9 @@
 use planner::algorithm::OptionRow;
 use planner::registry::{Entry, entries};
 
-use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
-use crate::table::Column;
+use engine::exit::{CommandResult, Exit};
+use engine::page::Column;
 
 /// `heuristic`, or by what is planned where the promises differ.
 fn promises(entry: &Entry) -> String {

@@ -13,10 +13,10 @@ use ir::profile::Profile;
 use serde_json::{Value, json};
 
 use crate::artifact::{self, Existing};
-use crate::exit::{CommandResult, Exit};
 use crate::measure_flags::CalibrateArgs;
 use crate::printer::Printer;
-use crate::table::Column;
+use engine::exit::{CommandResult, Exit};
+use engine::page::Column;
 
 mod steps;
 

@@ -1,41 +1,14 @@
 //! `compare`: two plans, and where their difference comes from.
 
-use std::collections::BTreeMap;
-
-use cost_model::ops::judge::report::DeviceReport;
-use cost_model::ops::max_load::Load;
-use documents::plan::request::RequestDocument;
-use documents::plan::{Context, PlanDocument, Reference};
+use documents::plan::Reference;
 use ir::diagnostic::Diagnostic;
-use ir::launch::DeviceMap;
-use ir::units::{Bytes, Nanos};
-use serde_json::{Value, json};
 
 use crate::cli::CompareArgs;
-use crate::commands::report::Rows;
 use crate::commands::{instance, training};
-use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
-use crate::table::Column;
-use engine::ops::busiest;
-use engine::ops::replay::{self, Replayed};
-
-/// A figure of both plans; the rows under a total sum up to it.
-struct Row {
-    name: &'static str,
-    a: u64,
-    b: u64,
-    remark: String,
-}
-
-/// What is compared.
-#[derive(Default)]
-struct Figures {
-    /// The value of the objective, the step time, then its parts.
-    times: Vec<Row>,
-    peak: Option<Row>,
-    warnings: Vec<Diagnostic>,
-}
+use engine::exit::CommandResult;
+use engine::ops::compare::{mapped, placements};
+use engine::ops::replay;
 
 /// Refuses what only a plan that is judged again could honour.
 fn check_flags(args: &CompareArgs) -> Result<(), Diagnostic> {
@@ -54,13 +27,6 @@ fn check_flags(args: &CompareArgs) -> Result<(), Diagnostic> {
         .hint(format!("add --model, or leave out {given}")))
 }
 
-/// An op that runs elsewhere in the second plan.
-struct Move<'a> {
-    op: &'a str,
-    from: &'a str,
-    to: &'a str,
-}
-
 pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
     if let Some(model) = &args.model
         && let Some(instance) = importers::instance(model)?
@@ -68,13 +34,14 @@ pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
         return instance::compare(args, instance, printer);
     }
     check_flags(args)?;
+    let request = args.request();
     if let Some((launcher, text)) = replay::settings(&args.a) {
         return training::compare(launcher, &text, &replay::document(&args.b)?, args, printer);
     }
     let b = replay::document(&args.b)?;
     let (a, now) = match replay::map(&args.a) {
         None => (replay::document(&args.a)?, None),
-        Some(map) => mapped(&map?, &b, args).map(|(a, broken)| (a, Some(broken)))?,
+        Some(map) => mapped(&map?, &b, &request).map(|(a, broken)| (a, Some(broken)))?,
     };
     let others = [
         ("other-model", "model", &a.model, &b.model),
@@ -82,7 +49,8 @@ pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
     ];
     let others = others.into_iter().filter_map(|(code, what, a, b)| other(code, what, a, b));
     match (&a.training, &b.training) {
-        (None, None) => placements((&a, &b), now.as_deref(), others.collect(), (args, printer)),
+        (None, None) => printer
+            .page(|page| placements((&a, &b), now.as_deref(), others.collect(), (&request, page))),
         (Some(one), Some(two)) => {
             // Another length of a sample is told as such.
             let is_length =
@@ -98,95 +66,6 @@ pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
     }
 }
 
-/// Two placements; the first may be what runs now, with the rules that it breaks.
-fn placements(
-    (a, b): (&PlanDocument, &PlanDocument),
-    now: Option<&[Diagnostic]>,
-    others: Vec<Diagnostic>,
-    (args, printer): (&CompareArgs, &Printer),
-) -> CommandResult {
-    let Figures { times, peak, mut warnings } = figures(args, a, b)?;
-    warnings.extend(now.iter().copied().flatten().cloned());
-    warnings.extend(others);
-    let is_other_model = a.model.digest != b.model.digest;
-    let moves = moves(a, b);
-    let same = !is_other_model
-        && a.placement == b.placement
-        && a.schedule == b.schedule
-        && a.partition == b.partition
-        && a.parallelism == b.parallelism;
-    table(args, &times, peak.as_ref(), printer);
-    print_moves(&moves, Rows::of(args.target.all), printer);
-    printer.warnings(&warnings);
-    printer.line(match (same, moves.is_empty()) {
-        _ if is_other_model => "the plans are for different models",
-        (true, _) => "the plans decide the same",
-        (false, true) => "the plans differ in their orders only",
-        (false, false) => "the plans differ",
-    });
-    let gain = now.zip(times.first()).map(|(broken, step)| match broken.is_empty() {
-        false => "what runs now is no legal plan by this model (above)".to_owned(),
-        true => {
-            let gain = step.a as f64 / (step.b as f64).max(1.0);
-            format!("the plan is {gain:.2} times as fast as what runs now")
-        }
-    });
-    gain.iter().for_each(|gain| printer.line(gain));
-    printer.document(&json!({
-        "equal": same,
-        "step_time": times.iter().map(as_json).collect::<Vec<_>>(),
-        "peak_memory": peak.as_ref().map(|p| json!({ "a_bytes": p.a, "b_bytes": p.b })),
-        "now_is_legal": now.map(|broken| broken.is_empty()),
-        "moved": moves.iter().map(|m| json!({ "op": m.op, "from": m.from, "to": m.to }))
-            .collect::<Vec<_>>(),
-        "warnings": warnings.iter().map(documents::diagnostic::DiagnosticDocument::from)
-            .collect::<Vec<_>>(),
-    }));
-    Ok(if same { Exit::DONE } else { Exit::DIFFERS })
-}
-
-/// What a device map makes of the model that a plan is for: the map's placement with the orders in
-/// which PyTorch runs the model, and the rules that this breaks, memory above all.
-fn mapped(
-    map: &DeviceMap,
-    plan: &PlanDocument,
-    args: &CompareArgs,
-) -> Result<(PlanDocument, Vec<Diagnostic>), Diagnostic> {
-    let usage = |message: &str, hint: &str| Diagnostic::usage("not-comparable", message).hint(hint);
-    if plan.training.is_some() {
-        return Err(usage(
-            "a device map places modules, and this plan is one of a training run over degrees",
-            "plan the model without --global-batch",
-        ));
-    }
-    let model = args.model.as_deref().ok_or_else(|| {
-        usage("a device map needs the model", "add --model model.onnx, the one that was planned")
-    })?;
-    // What runs now was never asked to keep what the plan keeps.
-    let asked = &plan.request;
-    let request = RequestDocument {
-        dims: asked.dims.clone(),
-        batch_axis: asked.batch_axis.clone(),
-        ..RequestDocument::default()
-    };
-    let plan = &PlanDocument { request, ..plan.clone() };
-    let mut on = replay::on_problem(plan, model, &args.target.request())?;
-    let problem = &on.loaded.problem;
-    let placement = exporters::accelerate::placement(problem, map)?;
-    on.plan = planner::draft::finish(problem, placement, None);
-    let context = Context {
-        graph: &problem.graph,
-        cluster: &problem.cluster,
-        profile: &on.loaded.profile,
-        workload: &problem.workload,
-        request: &on.loaded.request,
-        objective: cost_model::ops::objective::row(problem.objective).name,
-        algorithm: "device map",
-    };
-    let document = PlanDocument::from_ir(&on.plan, &context, None);
-    Ok((document, engine::ops::replay::broken_rules(&on)))
-}
-
 /// Plans for different things can be compared, but their difference may come from there.
 fn other(code: &'static str, what: &str, a: &Reference, b: &Reference) -> Option<Diagnostic> {
     let message = if a.name == b.name {
@@ -195,153 +74,4 @@ fn other(code: &'static str, what: &str, a: &Reference, b: &Reference) -> Option
         format!("the plans are for {what} `{}` and {what} `{}`", a.name, b.name)
     };
     (a.digest != b.digest).then(|| Diagnostic::warning(code, message))
-}
-
-fn as_json(row: &Row) -> Value {
-    json!({
-        "name": row.name,
-        "a_ns": row.a,
-        "b_ns": row.b,
-        "difference_ns": i128::from(row.b) - i128::from(row.a),
-        "remark": row.remark,
-    })
-}
-
-/// Step times with their parts where the model is given, else as the files state them.
-fn figures(args: &CompareArgs, a: &PlanDocument, b: &PlanDocument) -> Result<Figures, Diagnostic> {
-    let Some(model) = &args.model else {
-        let stated = |plan: &PlanDocument| plan.cost.as_ref().map(|cost| cost.step_time_ns);
-        let rows = match (stated(a), stated(b)) {
-            (Some(a), Some(b)) => {
-                let remark = "as the files state; --model says where it goes".to_owned();
-                vec![Row { name: "step time", a, b, remark }]
-            }
-            _ => Vec::new(),
-        };
-        return Ok(Figures { times: rows, ..Figures::default() });
-    };
-    let replayed = |plan: &PlanDocument| -> Result<Replayed, Diagnostic> {
-        replay::on(replay::on_problem(plan, model, &args.target.request())?)
-    };
-    let (mut a, mut b) = (replayed(a)?, replayed(b)?);
-    let mut warnings = std::mem::take(&mut a.on.warnings);
-    for warning in std::mem::take(&mut b.on.warnings) {
-        if !warnings.contains(&warning) {
-            warnings.push(warning);
-        }
-    }
-    Ok(Figures { times: parts(&a, &b), peak: Some(peaks(&a, &b)), warnings })
-}
-
-/// The device that computes longest: what it does all step long is the step time.
-fn busiest(replayed: &Replayed) -> Option<&DeviceReport> {
-    let by_load = |d: &&DeviceReport| (d.compute_ns, std::cmp::Reverse(d.device));
-    replayed.report.devices.iter().max_by_key(by_load)
-}
-
-fn parts(a: &Replayed, b: &Replayed) -> Vec<Row> {
-    let (step_a, step_b) = (a.report.step_time.get(), b.report.step_time.get());
-    let total = Row { name: "step time", a: step_a, b: step_b, remark: String::new() };
-    let (Some(on_a), Some(on_b)) = (busiest(a), busiest(b)) else { return vec![total] };
-    let where_to = if name(a, on_a) == name(b, on_b) {
-        format!("on {}, the busiest device", name(a, on_a))
-    } else {
-        format!("on the busiest device, {} then {}", name(a, on_a), name(b, on_b))
-    };
-    let row = |name, a, b, remark| Row { name, a, b, remark };
-    let greatest = |loads: Vec<Load>| loads.iter().map(Load::total_ns).max().unwrap_or(0);
-    let loads = busiest::of(a).map(greatest).zip(busiest::of(b).map(greatest));
-    let loads = loads.map(|(a, b)| row("max load", a, b, String::new()));
-    let steps = [
-        total,
-        row("  compute", on_a.compute_ns, on_b.compute_ns, where_to),
-        row("  exposed transfer", on_a.communication_ns, on_b.communication_ns, String::new()),
-        row("  idle", on_a.idle_ns, on_b.idle_ns, String::new()),
-    ];
-    loads.into_iter().chain(steps).collect()
-}
-
-fn peaks(a: &Replayed, b: &Replayed) -> Row {
-    let peak = |r: &Replayed| r.report.devices.iter().map(|d| d.peak.bytes).max().unwrap_or(0);
-    Row { name: "peak memory", a: peak(a), b: peak(b), remark: "of the fullest device".to_owned() }
-}
-
-fn name<'a>(replayed: &'a Replayed, device: &DeviceReport) -> &'a str {
-    &replayed.on.loaded.problem.cluster.devices[device.device.index()].name
-}
-
-fn moves<'a>(a: &'a PlanDocument, b: &'a PlanDocument) -> Vec<Move<'a>> {
-    let after: BTreeMap<&str, &str> =
-        b.placement.iter().map(|p| (p.op.as_str(), p.device.as_str())).collect();
-    let before: BTreeMap<&str, &str> =
-        a.placement.iter().map(|p| (p.op.as_str(), p.device.as_str())).collect();
-    let mut moves = Vec::new();
-    for placed in &a.placement {
-        let to = after.get(placed.op.as_str()).copied().unwrap_or("nowhere");
-        if to != placed.device {
-            moves.push(Move { op: &placed.op, from: &placed.device, to });
-        }
-    }
-    let new = b.placement.iter().filter(|placed| !before.contains_key(placed.op.as_str()));
-    moves.extend(new.map(|placed| Move { op: &placed.op, from: "nowhere", to: &placed.device }));
-    moves
-}
-
-fn table(args: &CompareArgs, times: &[Row], peak: Option<&Row>, printer: &Printer) {
-    let stem = |path: &std::path::Path| {
-        path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-    };
-    let columns = [
-        Column::Text(""),
-        Column::Number(""),
-        Column::Number(""),
-        Column::Number(""),
-        Column::Text(""),
-    ];
-    let head =
-        vec![String::new(), stem(&args.a), stem(&args.b), "difference".to_owned(), String::new()];
-    let mut rows = vec![head];
-    rows.extend(times.iter().map(|row| cells(row, |n| Nanos(n).to_string())));
-    rows.extend(peak.map(|row| cells(row, |n| Bytes(n).to_string())));
-    printer.table(&columns, rows);
-}
-
-fn cells(row: &Row, unit: impl Fn(u64) -> String) -> Vec<String> {
-    let sign = match row.a.cmp(&row.b) {
-        std::cmp::Ordering::Less => "+ ",
-        std::cmp::Ordering::Equal => "",
-        std::cmp::Ordering::Greater => "- ",
-    };
-    vec![
-        row.name.to_owned(),
-        unit(row.a),
-        unit(row.b),
-        format!("{sign}{}", unit(row.a.abs_diff(row.b))),
-        row.remark.clone(),
-    ]
-}
-
-fn print_moves(moves: &[Move<'_>], rows: Rows, printer: &Printer) {
-    if rows == Rows::All {
-        let columns = [Column::Name("moved op"), Column::Name("from"), Column::Name("to")];
-        let cells = |m: &Move<'_>| vec![m.op.to_owned(), m.from.to_owned(), m.to.to_owned()];
-        if !moves.is_empty() {
-            printer.table(&columns, moves.iter().map(cells).collect());
-        }
-        return;
-    }
-    let mut ways: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
-    for m in moves {
-        ways.entry((m.from, m.to)).or_default().push(m.op);
-    }
-    for ((from, to), ops) in ways.iter().take(rows.shown(ways.len())) {
-        let others = match ops.len() {
-            1 => String::new(),
-            n => format!(" and {} more", n - 1),
-        };
-        printer.line(&format!("moved {from} -> {to}: {}{others}", ops[0]));
-    }
-    if ways.len() > rows.shown(ways.len()) {
-        printer.line(&format!("... and {} more ways (--all)", ways.len() - rows.shown(ways.len())));
-    }
 }

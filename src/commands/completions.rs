@@ -4,8 +4,9 @@ use clap::CommandFactory;
 use ir::diagnostic::Diagnostic;
 
 use crate::cli::{Cli, CompletionsArgs};
-use crate::exit::{CommandResult, Exit};
-use crate::printer::{Format, Printer};
+use crate::printer::Printer;
+use engine::exit::{CommandResult, Exit};
+use engine::page::Format;
 
 pub(crate) fn run(args: &CompletionsArgs, printer: &Printer) -> CommandResult {
     if printer.format == Format::Json {

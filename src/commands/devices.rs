@@ -8,9 +8,9 @@ use profiler::backend::{Backend, State};
 use serde_json::json;
 
 use crate::cli::DevicesArgs;
-use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
-use crate::table::Column;
+use engine::exit::{CommandResult, Exit};
+use engine::page::Column;
 
 pub(crate) fn run(args: &DevicesArgs, printer: &Printer) -> CommandResult {
     if args.here {

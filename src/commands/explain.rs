@@ -1,20 +1,16 @@
 //! `explain`: where the step time goes, and why an op, a transfer or a device is as it is.
 
-mod device;
-mod formula;
-mod op;
-mod step;
-mod transfer;
-
 use ir::diagnostic::Diagnostic;
 
 use crate::cli::ExplainArgs;
-use crate::commands::report::Rows;
-use crate::commands::{instance, training, violations};
-use crate::exit::{CommandResult, Exit};
+use crate::commands::{instance, training};
+use crate::interrupt;
 use crate::printer::Printer;
-use engine::ops::replay::{self, Replayed};
-use engine::suggest;
+use engine::exit::{CommandResult, Exit};
+use engine::ops::explain::{Subject, explain};
+use engine::ops::replay;
+use engine::ops::verdict::verdict;
+use engine::rows::Rows;
 
 pub(crate) fn run(args: &ExplainArgs, printer: &Printer) -> CommandResult {
     if let Some(instance) = importers::instance(&args.replay.model)? {
@@ -31,33 +27,18 @@ pub(crate) fn run(args: &ExplainArgs, printer: &Printer) -> CommandResult {
         return training::explain(&document, &args.replay, args.device.as_deref(), printer);
     }
     let on = replay::on_problem(&document, &args.replay.model, &args.replay.target.request())?;
-    let broken = engine::ops::replay::broken_rules(&on);
+    let broken = replay::broken_rules(&on);
     if !broken.is_empty() {
-        return Ok(violations::verdict(&on, &broken, rows, printer));
+        let cancel = interrupt::flag();
+        return Ok(printer.page(|page| verdict(&on, &broken, rows, (&cancel, page))));
     }
     let replayed = replay::on(on)?;
-    match (&args.op, &args.transfer, &args.device) {
-        (Some(name), _, _) => op::explain(&replayed, name, rows, printer)?,
-        (None, Some(name), _) => transfer::explain(&replayed, name, rows, printer)?,
-        (None, None, Some(name)) => device::explain(&replayed, name, rows, printer)?,
-        (None, None, None) => step::explain(&replayed, document.cost.as_ref(), rows, printer),
-    }
+    let subject = match (&args.op, &args.transfer, &args.device) {
+        (Some(name), _, _) => Subject::Op(name.clone()),
+        (None, Some(name), _) => Subject::Transfer(name.clone()),
+        (None, None, Some(name)) => Subject::Device(name.clone()),
+        (None, None, None) => Subject::Step,
+    };
+    printer.page(|page| explain(&replayed, &subject, document.cost.as_ref(), rows, page))?;
     Ok(Exit::DONE)
-}
-
-/// The position of a name in a list, or what is nearest to it.
-fn position_of<'a>(
-    code: &'static str,
-    what: &str,
-    name: &str,
-    names: impl Iterator<Item = &'a str> + Clone,
-) -> Result<usize, Diagnostic> {
-    names.clone().position(|other| other == name).ok_or_else(|| {
-        Diagnostic::usage(code, format!("the {what} `{name}` does not exist"))
-            .hint(suggest::hint(name, names))
-    })
-}
-
-fn device_name(replayed: &Replayed, device: ir::id::DeviceId) -> &str {
-    &replayed.on.loaded.problem.cluster.devices[device.index()].name
 }

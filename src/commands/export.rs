@@ -7,13 +7,15 @@ use serde_json::json;
 
 use crate::artifact::{self, Existing};
 use crate::cli::{ExportArgs, ReplayArgs};
-use crate::commands::report::Rows;
-use crate::commands::{instance, training, violations};
-use crate::exit::{CommandResult, Exit};
+use crate::commands::{instance, training};
+use crate::interrupt;
 use crate::printer::Printer;
 use engine::escape;
 use engine::executor;
+use engine::exit::{CommandResult, Exit};
 use engine::ops::replay;
+use engine::ops::verdict::verdict;
+use engine::rows::Rows;
 use engine::suggest;
 
 pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
@@ -31,7 +33,8 @@ pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
     executor::check_batches(&args.target, &on.loaded.problem.workload)?;
     let broken = engine::ops::replay::broken_rules(&on);
     if !broken.is_empty() {
-        return Ok(violations::verdict(&on, &broken, Rows::of(target.all), printer));
+        let (cancel, rows) = (interrupt::flag(), Rows::of(target.all));
+        return Ok(printer.page(|page| verdict(&on, &broken, rows, (&cancel, page))));
     }
     let replayed = replay::on(on)?;
     let source = Source {

@@ -1,35 +1,27 @@
 //! One file per verb: parse, call the library, render. Nothing is computed here.
 
 mod algorithms;
-mod alternatives;
 mod calibrate;
 mod compare;
 mod completions;
 mod devices;
 mod explain;
 mod export;
-mod import;
 mod instance;
-mod outcome;
 mod plan;
 mod plot;
 mod profile;
-mod report;
 mod serve;
 mod simulate;
-mod structure;
-mod support;
 pub(crate) mod training;
-mod trust;
 mod validate;
 mod verify;
-mod violations;
 
 use serde_json::json;
 
 use crate::cli::{Cli, Command};
-use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
+use engine::exit::{CommandResult, Exit};
 
 const WELCOME: &str = "\
 meshwright plans where and how large models run, and proves how far from optimal a plan can be.
@@ -49,11 +41,15 @@ pub(crate) fn run(cli: &Cli, printer: &Printer) -> CommandResult {
             Ok(Exit::DONE)
         }
         Some(Command::Plan(args)) => plan::run(args, printer),
-        Some(Command::Import(args)) => import::run(args, printer),
+        Some(Command::Import(args)) => {
+            printer.page(|page| engine::import::run(&args.request(), page))
+        }
         Some(Command::Profile(args)) => profile::run(args, printer),
         Some(Command::Calibrate(args)) => calibrate::run(args, printer),
         Some(Command::Validate(args)) => validate::run(args, printer),
-        Some(Command::Support(args)) => support::run(args, printer),
+        Some(Command::Support(args)) => {
+            printer.page(|page| engine::support::run(&args.request(), page))
+        }
         Some(Command::Simulate(args)) => simulate::run(args, printer),
         Some(Command::Verify(args)) => verify::run(args, printer),
         Some(Command::Explain(args)) => explain::run(args, printer),

@@ -14,21 +14,22 @@ use planner::recipe::Recipe;
 use planner::run::{Budget, Event, Outcome, Request, solve};
 
 use crate::artifact::{self, Existing};
-use crate::cli::PlanArgs;
-use crate::commands::outcome::{self, Solved};
+use crate::cli::{PlanArgs, VERSION};
 use crate::commands::plot::{self, Unit};
 use crate::commands::{export, instance, training};
-use crate::exit::{CommandResult, Exit};
 use crate::interrupt;
 use crate::modes::{self, Mode};
 use crate::printer::Printer;
 use crate::publisher::{Follow, Incumbent, Publisher};
 use crate::watch::Watch;
 use engine::executor;
+use engine::exit::{CommandResult, Exit};
 use engine::load::{self, Loaded};
 use engine::ops::found::{self, Found};
 use engine::ops::narrower;
+use engine::ops::outcome::{self, Solved};
 use engine::ops::trust::Trust;
+use engine::rows::Rows;
 
 pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let start = Instant::now();
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
         Ok(mut outcome) => {
             outcome.warnings.iter_mut().for_each(|warning| name_limit(args, warning));
             let solved = finished((args, &exports), &loaded, &outcome, (start, &mut publisher))?;
-            outcome::print(args, &loaded, &outcome, &solved, printer)?;
+            printer.page(|page| outcome::print(&loaded, &outcome, &solved, page))?;
             Ok(Exit::DONE)
         }
         Err(_) if request.cancel.load(Ordering::SeqCst) => Ok(interrupted(printer)),
@@ -73,7 +74,7 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
             none.diagnostic.hints.extend(outcome::other_way(&loaded.problem));
             let narrower = narrower::hint(&args.request(), &loaded, &request, &none, (start, read));
             none.diagnostic.hints.extend(narrower);
-            Ok(outcome::print_failure(&none, &loaded.warnings, printer))
+            Ok(printer.page(|page| outcome::print_failure(&none, &loaded.warnings, page)))
         }
     }
 }
@@ -133,7 +134,16 @@ fn finished(
     })?;
     let files = args.output.iter().chain(files.iter().map(|(path, _)| path));
     let written = files.map(|path| path.display().to_string()).collect();
-    Ok(Solved { plan, trust, elapsed, warnings, written })
+    Ok(Solved {
+        plan,
+        trust,
+        elapsed,
+        warnings,
+        named: args.problem.model.dtype,
+        rows: Rows::of(args.all),
+        version: VERSION,
+        written,
+    })
 }
 
 /// The time of a run that was given no limit, counted from its first byte; what reads a model for

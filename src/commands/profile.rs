@@ -9,10 +9,10 @@ use profiler::options::{Busy, Clock, Engine, Options, Part, Peer};
 use serde_json::json;
 
 use crate::artifact::{self, Existing};
-use crate::exit::{CommandResult, Exit};
 use crate::measure_flags::{BackendName, ProfileArgs};
 use crate::printer::Printer;
-use crate::table::Column;
+use engine::exit::{CommandResult, Exit};
+use engine::page::Column;
 
 /// Products that `--check` measures.
 const N_OTHERS: usize = 30;

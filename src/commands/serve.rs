@@ -5,8 +5,8 @@ use std::net::TcpListener;
 use ir::diagnostic::Diagnostic;
 
 use crate::cli::ServeArgs;
-use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
+use engine::exit::{CommandResult, Exit};
 
 pub(crate) fn run(args: &ServeArgs, printer: &Printer) -> CommandResult {
     let failed = |e: std::io::Error| {

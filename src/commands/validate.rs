@@ -14,9 +14,9 @@ use ir::measured::memory::MemoryRow;
 use serde_json::json;
 
 use crate::artifact::{self, Existing};
-use crate::exit::{CommandResult, Exit};
 use crate::measure_flags::ValidateArgs;
 use crate::printer::Printer;
+use engine::exit::{CommandResult, Exit};
 
 mod document;
 mod page;

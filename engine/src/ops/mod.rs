@@ -1,10 +1,17 @@
 //! Plans of single ops: found, read back, and held against what they state.
 
+pub mod alternatives;
 pub mod busiest;
+pub mod compare;
+pub mod explain;
 pub mod found;
 pub mod narrower;
+pub mod outcome;
 pub mod replay;
 pub mod report;
+pub mod simulate;
 mod slips;
 pub mod stated;
 pub mod trust;
+pub mod verdict;
+pub mod verify;

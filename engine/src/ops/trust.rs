@@ -4,10 +4,14 @@ use cost_model::kernels::origin::Shares;
 use cost_model::ops::critical::{self, Step};
 use cost_model::ops::interval::{self, Interval};
 use cost_model::ops::judge::replay::Timeline;
+use cost_model::ops::judge::report::Report;
 use cost_model::ops::problem::Problem;
 use documents::report::{IntervalDocument, OriginDocument};
 use ir::plan::Plan;
 use ir::units::Nanos;
+
+use crate::page::Page;
+use crate::rows::Rows;
 
 /// What a step time rests on.
 pub struct Trust {
@@ -46,6 +50,35 @@ impl Trust {
                 format!("step time {step}, 10-90 %: {} ({})", range(*low, *high), origin.name())
             }
         }
+    }
+}
+
+/// Prints what the times rest on: the step's critical path, and devices that differ from it.
+pub fn print(trust: &Trust, problem: &Problem, report: &Report, rows: Rows, page: &Page) {
+    if trust.shares.total() == 0 {
+        return;
+    }
+    let step = words(&trust.shares);
+    let devices: Vec<(&str, String)> = report
+        .devices
+        .iter()
+        .filter(|device| device.origins.total() > 0)
+        .map(|device| {
+            let name = &problem.cluster.devices[device.device.index()].name;
+            (name.as_str(), words(&device.origins))
+        })
+        .collect();
+    if devices.iter().all(|(_, words)| *words == step) {
+        page.line(&format!("origin of times: {step}, on every device"));
+        return;
+    }
+    if rows == Rows::Few {
+        page.line(&format!("origin of times: {step} of the step (by device: --all)"));
+        return;
+    }
+    page.line(&format!("origin of times: {step} of the step"));
+    for (name, words) in &devices {
+        page.line(&format!("  {name} {words}"));
     }
 }
 

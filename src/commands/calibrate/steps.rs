@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use crate::commands::validate::schedule;
 use crate::measure_flags::{CalibrateArgs, GradientName};
 use crate::printer::Printer;
-use crate::table::Column;
 use engine::load;
+use engine::page::Column;
 
 /// The kind that rows of an A100 are taken for.
 const A100: &str = "a100_sxm4_80gb";

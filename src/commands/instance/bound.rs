@@ -174,7 +174,7 @@ mod tests {
 
     use super::*;
     use crate::commands::instance::document;
-    use crate::printer::Format;
+    use engine::page::Format;
     use engine::violations::is_legal;
 
     /// Three layers of 3, 2 and 3 ns on two devices: 5 ns at the least, where half the work is 4.

@@ -9,9 +9,9 @@ use serde_json::json;
 use super::verify::{Found, read};
 use super::{figures, flags};
 use crate::cli::CompareArgs;
-use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
-use crate::table::Column;
+use engine::exit::{CommandResult, Exit};
+use engine::page::Column;
 
 pub(crate) fn compare(args: &CompareArgs, instance: Instance, printer: &Printer) -> CommandResult {
     flags::check_replay(&args.target, &[])?;

@@ -15,9 +15,9 @@ use super::verify::{Found, read};
 use super::{figures, flags};
 use crate::cli::{ExplainArgs, ExportArgs, ReplayArgs};
 use crate::commands::export;
-use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
-use crate::table::Column;
+use engine::exit::{CommandResult, Exit};
+use engine::page::Column;
 use engine::suggest;
 
 /// `simulate`: what each device does.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::text::device_name;
 use super::verify::Found;
 use crate::printer::Printer;
-use crate::table::Column;
+use engine::page::Column;
 
 /// What one device or stage does for a sample.
 pub(super) struct Figures {

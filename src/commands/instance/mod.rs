@@ -28,11 +28,12 @@ use crate::artifact::{self, Existing};
 use crate::cli::PlanArgs;
 use crate::commands::plan;
 use crate::commands::plot::{self, Unit};
-use crate::exit::{CommandResult, Exit};
 use crate::modes::{self, Mode};
-use crate::printer::{Format, Printer};
+use crate::printer::Printer;
 use crate::publisher::Publisher;
 use crate::watch::{self, Watch};
+use engine::exit::{CommandResult, Exit};
+use engine::page::Format;
 use engine::request::ObjectiveName;
 
 use self::search::Question;

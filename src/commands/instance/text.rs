@@ -5,9 +5,9 @@ use ir::instance::{Instance, TimeUnit};
 use ir::units::Nanos;
 use planner::given::runner::{Answer, Solution};
 
-use crate::commands::outcome::percent;
 use crate::printer::Printer;
-use crate::table::Column;
+use engine::ops::outcome::percent;
+use engine::page::Column;
 
 /// What was found, in one line.
 pub(super) fn sentence(instance: &Instance, goal: Goal, value: Nanos, answer: &Answer) -> String {

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use super::bound::{self, Verdict};
 use super::{STRAIGHT_DEVICES, document, flags, with_accelerators};
 use crate::cli::ReplayArgs;
-use crate::commands::violations;
-use crate::exit::CommandResult;
 use crate::interrupt;
 use crate::printer::Printer;
 use engine::differences::{difference, differences};
+use engine::exit::CommandResult;
 use engine::input_file;
+use engine::violations;
 
 /// Longest solution that is read, in bytes.
 const LONGEST_FILE: u64 = 1 << 30;
@@ -36,7 +36,9 @@ pub(crate) fn run(args: &ReplayArgs, instance: Instance, printer: &Printer) -> C
         None => (Vec::new(), Vec::new()),
     };
     printer.warnings(&warnings);
-    if let Some(exit) = violations::interrupted(&broken, printer) {
+    if let Some(exit) =
+        printer.page(|page| violations::interrupted(&broken, &interrupt::flag(), page))
+    {
         return Ok(exit);
     }
     printer.warnings(&broken);

@@ -19,9 +19,9 @@ use planner::training::search_3d::{Counts, Found, Options, Stop};
 
 use super::searched::Wider;
 use crate::printer::Printer;
-use crate::table::Column;
 use engine::load;
 use engine::ops::trust::range;
+use engine::page::Column;
 use engine::training::setting::Setting;
 
 /// What the answer rests on, and what else there is.

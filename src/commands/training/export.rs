@@ -14,8 +14,8 @@ use serde_json::json;
 use super::replay::{documents, exit, judged_again, read};
 use crate::cli::ExportArgs;
 use crate::commands::export;
-use crate::exit::CommandResult;
 use crate::printer::Printer;
+use engine::exit::CommandResult;
 use engine::suggest;
 use engine::training::setting::Setting;
 

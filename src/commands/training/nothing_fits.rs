@@ -16,9 +16,9 @@ use planner::training::search_3d::{Counts, Cuts, Found, Options, solve};
 use super::answer::{degrees, ranks_of_stages};
 use super::no_configuration;
 use super::searched::keeping;
-use crate::exit::CommandResult;
 use crate::printer::Printer;
-use crate::table::Column;
+use engine::exit::CommandResult;
+use engine::page::Column;
 use engine::training::numbers::Numbers;
 use engine::training::setting::Setting;
 

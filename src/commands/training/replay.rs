@@ -21,15 +21,16 @@ use serde_json::json;
 use super::answer::margin;
 use super::{claims, layered};
 use crate::cli::ReplayArgs;
-use crate::commands::violations;
-use crate::exit::{CommandResult, Exit};
+use crate::interrupt;
 use crate::printer::Printer;
-use crate::table::Column;
+use engine::exit::{CommandResult, Exit};
 use engine::ops::replay;
+use engine::page::Column;
 use engine::request::ReplayRequest;
 use engine::suggest;
 use engine::training::setting::Setting;
 use engine::training::unasked::unasked;
+use engine::violations;
 
 /// A plan on its model and cluster.
 pub(super) struct OnModel<'d> {
@@ -211,7 +212,9 @@ pub(crate) fn verify(
     }
     broken.splice(0..0, mismatches);
     printer.warnings(&on.warnings);
-    if let Some(exit) = violations::interrupted(&broken, printer) {
+    if let Some(exit) =
+        printer.page(|page| violations::interrupted(&broken, &interrupt::flag(), page))
+    {
         return Ok(exit);
     }
     printer.warnings(&broken);

@@ -3,7 +3,7 @@
 use cost_model::numeric::score::{Bound, Goal, Line, Measure};
 
 use crate::printer::Printer;
-use crate::table::Column;
+use engine::page::Column;
 
 /// Tables in this order, with what their percentages are.
 pub(super) const MEASURES: [(Measure, &str); 3] = [

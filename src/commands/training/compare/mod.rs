@@ -21,11 +21,11 @@ use serde_json::json;
 
 use super::replay::{Asked, OnModel, read_on, setting};
 use crate::cli::CompareArgs;
-use crate::exit::{CommandResult, Exit};
 use crate::printer::Printer;
-use crate::table::Column;
 use changes::{Change, changes};
+use engine::exit::{CommandResult, Exit};
 use engine::ops::replay;
+use engine::page::Column;
 use engine::training::setting::Setting;
 use settings::{Target, plan_of};
 

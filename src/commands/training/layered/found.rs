@@ -21,8 +21,8 @@ use super::super::answer::margin;
 use super::super::replay::documents;
 use super::stage_text;
 use crate::printer::Printer;
-use crate::table::Column;
 use engine::load;
+use engine::page::Column;
 use engine::training::setting::Setting;
 
 /// What is not known of a step on measured layers.

@@ -24,12 +24,13 @@ use super::followed::{Better, follow, others, stopped, write};
 use super::searched::keeping;
 use crate::cli::PlanArgs;
 use crate::commands::plan::interrupted;
-use crate::exit::{CommandResult, Exit};
 use crate::interrupt;
-use crate::printer::{Format, Printer};
+use crate::printer::Printer;
 use crate::publisher::Publisher;
 use crate::watch::Watch;
 use engine::escape;
+use engine::exit::{CommandResult, Exit};
+use engine::page::Format;
 use engine::training::setting::Setting;
 use found::Answer;
 

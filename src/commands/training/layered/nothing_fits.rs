@@ -14,9 +14,9 @@ use super::super::no_configuration;
 use super::super::nothing_fits::{hosts_are_full, loosened};
 use super::found::degrees;
 use super::pricing;
-use crate::exit::CommandResult;
 use crate::printer::Printer;
-use crate::table::Column;
+use engine::exit::CommandResult;
+use engine::page::Column;
 use engine::training::setting::Setting;
 
 /// Doublings of the devices that are tried.

@@ -10,73 +10,78 @@ use documents::report::{
     TracePointDocument,
 };
 use ir::diagnostic::Diagnostic;
+use ir::tensor::DType;
 use ir::units::{Bytes, Nanos};
 use ir::workload::Mode;
 use planner::no_plan::NoPlan;
 use planner::run::{Attempt, Outcome, StopReason};
 use serde_json::json;
 
-use crate::cli::{PlanArgs, VERSION};
-use crate::commands::import;
-use crate::commands::report::{self, Rows};
-use crate::commands::trust;
+use crate::element_type;
 use crate::exit::Exit;
-use crate::printer::{Format, Printer};
-use crate::table::Column;
-use engine::element_type;
-use engine::load::{self, Loaded};
-use engine::ops::trust::Trust;
+use crate::import;
+use crate::load::{self, Loaded};
+use crate::ops::report;
+use crate::ops::trust;
+use crate::ops::trust::Trust;
+use crate::page::Column;
+use crate::page::{Format, Page};
+use crate::rows::Rows;
 
 /// What the command adds to an outcome.
-pub(crate) struct Solved {
+pub struct Solved {
     /// The plan as a document.
-    pub(crate) plan: PlanDocument,
+    pub plan: PlanDocument,
     /// How far its step time can be trusted.
-    pub(crate) trust: Trust,
+    pub trust: Trust,
     /// Wall-clock time of the solve.
-    pub(crate) elapsed: Duration,
+    pub elapsed: Duration,
     /// Of the exports.
-    pub(crate) warnings: Vec<Diagnostic>,
+    pub warnings: Vec<Diagnostic>,
+    /// The float type that was asked for.
+    pub named: Option<DType>,
+    /// How much is listed.
+    pub rows: Rows,
+    /// Of the program that planned.
+    pub version: &'static str,
     /// Names of the files that were written.
-    pub(crate) written: Vec<String>,
+    pub written: Vec<String>,
 }
 
 /// Prints an outcome, in text or as a document.
 ///
 /// # Errors
 /// Those of [`Printer::serialized`].
-pub(crate) fn print(
-    args: &PlanArgs,
+pub fn print(
     loaded: &Loaded,
     outcome: &Outcome,
     solved: &Solved,
-    printer: &Printer,
+    page: &Page,
 ) -> Result<(), Diagnostic> {
     let warnings: Vec<Diagnostic> =
         loaded.warnings.iter().chain(&outcome.warnings).chain(&solved.warnings).cloned().collect();
-    if printer.format == Format::Json {
-        return printer.serialized(&document(loaded, outcome, solved, &warnings));
+    if page.format == Format::Json {
+        return page.serialized(&document(loaded, outcome, solved, &warnings));
     }
     let problem = &loaded.problem;
-    let (trust, rows) = (&solved.trust, Rows::of(args.all));
-    answer(loaded, outcome, solved, printer);
-    printer.text("\n");
-    report::devices(problem, &outcome.report, rows, printer);
-    trust::print(trust, problem, &outcome.report, rows, printer);
+    let (trust, rows) = (&solved.trust, solved.rows);
+    answer(loaded, outcome, solved, page);
+    page.text("\n");
+    report::devices(problem, &outcome.report, rows, page);
+    trust::print(trust, problem, &outcome.report, rows, page);
     let nominal = if outcome.report.nominal { ", nominal costs" } else { "" };
     let devices = load::describe(&problem.cluster);
-    printer.line(&import::sentence(&problem.graph.name, &loaded.summary));
-    printer.line(&format!("{}: {devices}{nominal}", problem.cluster.name));
-    let named = args.problem.model.dtype;
-    let words = element_type::words(&problem.graph, &problem.workload, named);
-    words.iter().for_each(|words| printer.line(words));
+    page.line(&import::sentence(&problem.graph.name, &loaded.summary));
+    page.line(&format!("{}: {devices}{nominal}", problem.cluster.name));
+    let words = element_type::words(&problem.graph, &problem.workload, solved.named);
+    words.iter().for_each(|words| page.line(words));
     if rows == Rows::All {
-        printer.text("\n");
-        attempts(problem, outcome, printer);
+        page.text("\n");
+        attempts(problem, outcome, page);
     }
-    printer.warnings(&warnings);
+    page.warnings(&warnings);
     for file in &solved.written {
-        printer.talk(&format!("wrote {file}"));
+        page.talk(&format!("wrote {file}"));
     }
     Ok(())
 }
@@ -84,19 +89,19 @@ pub(crate) fn print(
 /// Prints why there is no plan, and what was tried where that was more than one recipe.
 ///
 /// What is strange about the problem is told first: it may be why.
-pub(crate) fn print_failure(none: &NoPlan, warnings: &[Diagnostic], printer: &Printer) -> Exit {
+pub fn print_failure(none: &NoPlan, warnings: &[Diagnostic], page: &Page) -> Exit {
     let exit = none.diagnostic.blame.exit_code();
-    if printer.format == Format::Json {
+    if page.format == Format::Json {
         let error = DiagnosticDocument { exit_code: Some(exit), ..(&none.diagnostic).into() };
         let attempts: Vec<_> =
             none.attempts.iter().map(|a| attempt(a, Objective::StepTime)).collect();
         let warnings: Vec<_> = warnings.iter().map(DiagnosticDocument::from).collect();
-        printer.document(&json!({
+        page.document(&json!({
             "error": error, "exit_code": exit, "attempts": attempts, "warnings": warnings,
         }));
         return Exit(exit);
     }
-    printer.warnings(warnings);
+    page.warnings(warnings);
     if none.attempts.len() > 1 {
         let columns =
             [Column::Name("algorithm"), Column::Number("planned in"), Column::Text("result")];
@@ -107,23 +112,23 @@ pub(crate) fn print_failure(none: &NoPlan, warnings: &[Diagnostic], printer: &Pr
             };
             vec![attempt.algorithm.clone(), elapsed(attempt.elapsed), result]
         };
-        printer.talk_table(&columns, none.attempts.iter().map(row).collect());
+        page.talk_table(&columns, none.attempts.iter().map(row).collect());
     }
-    printer.failure(&none.diagnostic, exit);
+    page.failure(&none.diagnostic, exit);
     Exit(exit)
 }
 
 /// What most people want to know, in five lines at most.
-fn answer(loaded: &Loaded, outcome: &Outcome, solved: &Solved, printer: &Printer) {
+fn answer(loaded: &Loaded, outcome: &Outcome, solved: &Solved, page: &Page) {
     let problem = &loaded.problem;
-    sentence(loaded, outcome, &solved.trust).lines().for_each(|line| printer.line(line));
+    sentence(loaded, outcome, &solved.trust).lines().for_each(|line| page.line(line));
     let used: std::collections::BTreeSet<_> =
         outcome.plan.placement.device.iter().flatten().collect();
     let tried = match outcome.attempts.len() {
         0 | 1 => String::new(),
         n => format!(", the best of {n} recipes (--all lists them)"),
     };
-    printer.line(&format!(
+    page.line(&format!(
         "on {} of {} devices with {} transfers, by {}{tried}",
         used.len(),
         problem.cluster.n_devices(),
@@ -132,20 +137,20 @@ fn answer(loaded: &Loaded, outcome: &Outcome, solved: &Solved, printer: &Printer
     ));
     if let Some(fastest) = outcome.fastest {
         let by = percent(outcome.value, fastest);
-        printer.line(&format!(
+        page.line(&format!(
             "the fewest devices and transfers among the plans within 0.5 % of the best that was \
              found: {} {fastest}, {by} less",
             value_name(problem)
         ));
     }
-    printer.line(&format!(
+    page.line(&format!(
         "bound {} ({}); planned in {}; stopped: {}",
         outcome.bound.value,
         outcome.bound.method,
         elapsed(solved.elapsed),
         stopped(loaded, outcome)
     ));
-    printer.line(&basis(problem));
+    page.line(&basis(problem));
 }
 
 /// Why the search ended; nothing that rests on guesses is an optimum.
@@ -169,7 +174,7 @@ const BY_DEGREES: &str = "replicas, shards and pipelines have a price and a boun
     --global-batch N";
 
 /// For a training run that no placement of whole ops serves: what does.
-pub(crate) fn other_way(problem: &Problem) -> Option<String> {
+pub fn other_way(problem: &Problem) -> Option<String> {
     (problem.workload.mode == Mode::Training).then(|| {
         "this places whole ops, and every device holds all states of its own; plan replicas, \
          shards and pipelines with --global-batch N in place of --workload training --batch N"
@@ -185,7 +190,7 @@ fn value_name(problem: &Problem) -> &'static str {
     }
 }
 
-fn attempts(problem: &Problem, outcome: &Outcome, printer: &Printer) {
+fn attempts(problem: &Problem, outcome: &Outcome, page: &Page) {
     let columns = [
         Column::Name("algorithm"),
         Column::Number(value_name(problem)),
@@ -217,7 +222,7 @@ fn attempts(problem: &Problem, outcome: &Outcome, printer: &Printer) {
         }
         cells
     };
-    printer.table(&columns, outcome.attempts.iter().map(row).collect());
+    page.table(&columns, outcome.attempts.iter().map(row).collect());
 }
 
 fn elapsed(duration: Duration) -> String {
@@ -225,7 +230,7 @@ fn elapsed(duration: Duration) -> String {
 }
 
 /// The gap, rounded up: what is said is never less than what is. From 10 times on as a factor.
-pub(super) fn percent(value: Nanos, bound: Nanos) -> String {
+pub fn percent(value: Nanos, bound: Nanos) -> String {
     let above = u128::from(value.get().saturating_sub(bound.get()));
     let bound = u128::from(bound.get());
     if above == 0 {
@@ -266,7 +271,7 @@ fn sentence(loaded: &Loaded, outcome: &Outcome, trust: &Trust) -> String {
 }
 
 /// What a time rests on where ops have no rule or no known shape.
-pub(crate) fn guesses(share: f64) -> String {
+pub fn guesses(share: f64) -> String {
     match (share * 100.0).round() {
         _ if share <= 0.0 => String::new(),
         0.0 => "; under 1 % of the ops have guessed times".to_owned(),
@@ -286,7 +291,7 @@ fn document(
     ReportDocument {
         format: FORMAT.to_owned(),
         plan: solved.plan.clone(),
-        report: engine::ops::report::document(&loaded.problem, &outcome.report, &solved.trust),
+        report: crate::ops::report::document(&loaded.problem, &outcome.report, &solved.trust),
         bound: BoundDocument::new(bound, outcome.bound.method),
         gap: gap(value, bound),
         fastest_ns: outcome.fastest.map(Nanos::get),
@@ -308,7 +313,7 @@ fn document(
                 })
                 .collect(),
             host: host(),
-            version: VERSION.to_owned(),
+            version: solved.version.to_owned(),
         },
     }
 }

@@ -10,13 +10,13 @@ use ir::units::Nanos;
 use serde_json::{Value, json};
 
 use super::device_name;
-use crate::commands::report::Rows;
-use crate::commands::trust;
-use crate::printer::Printer;
-use crate::table::Column;
-use engine::ops::busiest;
-use engine::ops::replay::Replayed;
-use engine::ops::trust::Trust;
+use crate::ops::busiest;
+use crate::ops::replay::Replayed;
+use crate::ops::trust;
+use crate::ops::trust::Trust;
+use crate::page::Column;
+use crate::page::Page;
+use crate::rows::Rows;
 
 /// Tasks of the path of one type.
 #[derive(Default)]
@@ -27,24 +27,19 @@ struct Group {
 }
 
 /// The critical path by type of op, its longest tasks, and the bound.
-pub(super) fn explain(
-    replayed: &Replayed,
-    stated: Option<&CostDocument>,
-    rows: Rows,
-    printer: &Printer,
-) {
+pub(super) fn explain(replayed: &Replayed, stated: Option<&CostDocument>, rows: Rows, page: &Page) {
     let problem = &replayed.on.loaded.problem;
     let step = replayed.timeline.step_time;
     let trust = Trust::of(problem, &replayed.on.plan, &replayed.timeline);
-    printer.line(&format!(
+    page.line(&format!(
         "{} ops and transfers, one after the other, make the step {step} long",
         trust.path.len()
     ));
-    table(replayed, &groups(replayed, &trust), rows, printer);
-    printer.text("\n");
-    trust::print(&trust, problem, &replayed.report, rows, printer);
+    table(replayed, &groups(replayed, &trust), rows, page);
+    page.text("\n");
+    trust::print(&trust, problem, &replayed.report, rows, page);
     if let Some(cost) = stated {
-        printer.line(&format!(
+        page.line(&format!(
             "bound {} ({}) when it was planned: no plan is below it",
             Nanos(cost.bound_ns),
             cost.bound_method
@@ -52,13 +47,13 @@ pub(super) fn explain(
     }
     let loads = busiest::of(replayed);
     if let Some(loads) = &loads {
-        printer.line(&busiest::sentence(replayed, loads));
+        page.line(&busiest::sentence(replayed, loads));
     }
-    printer.line("explain --op, --transfer or --device says what each figure is made of");
-    printer.warnings(&replayed.on.warnings);
-    printer.line(&trust.sentence(step));
-    printer.document(&json!({
-        "report": engine::ops::report::document(problem, &replayed.report, &trust),
+    page.line("explain --op, --transfer or --device says what each figure is made of");
+    page.warnings(&replayed.on.warnings);
+    page.line(&trust.sentence(step));
+    page.document(&json!({
+        "report": crate::ops::report::document(problem, &replayed.report, &trust),
         "critical_path": trust.path.iter().map(|task| document(replayed, task)).collect::<Vec<_>>(),
         "loads": loads.map(|loads| busiest::document(replayed, &loads)),
         "bound": stated.map(|cost| json!({
@@ -90,7 +85,7 @@ fn groups<'a>(replayed: &'a Replayed, trust: &Trust) -> Vec<(&'a str, Group)> {
     groups
 }
 
-fn table(replayed: &Replayed, groups: &[(&str, Group)], rows: Rows, printer: &Printer) {
+fn table(replayed: &Replayed, groups: &[(&str, Group)], rows: Rows, page: &Page) {
     let step = replayed.timeline.step_time;
     let columns = [
         Column::Name("on the critical path"),
@@ -105,9 +100,9 @@ fn table(replayed: &Replayed, groups: &[(&str, Group)], rows: Rows, printer: &Pr
         let (count, time) = (group.n.to_string(), Nanos(group.ns).to_string());
         vec![(*name).to_owned(), count, time, share(group.ns, step), longest]
     });
-    printer.table(&columns, lines.collect());
+    page.table(&columns, lines.collect());
     if shown < groups.len() {
-        printer.line(&format!("... and {} more (--all)", groups.len() - shown));
+        page.line(&format!("... and {} more (--all)", groups.len() - shown));
     }
 }
 

@@ -5,12 +5,12 @@ use documents::quantity::Duration;
 use ir::cluster::Check;
 use serde_json::{Value, json};
 
-use crate::printer::Printer;
-use crate::table::Column;
+use crate::page::Column;
+use crate::page::Page;
 
 /// Where figures come from, each source once.
 #[derive(Default)]
-pub(crate) struct Sources(Vec<String>);
+pub(super) struct Sources(Vec<String>);
 
 impl Sources {
     /// The number of a figure's source, from 1.
@@ -24,7 +24,7 @@ impl Sources {
     }
 
     /// `[1]`, `[1] [3]`.
-    pub(crate) fn marks(&mut self, figures: &[Figure]) -> String {
+    pub(super) fn marks(&mut self, figures: &[Figure]) -> String {
         let mut numbers: Vec<usize> = figures.iter().map(|figure| self.number(figure)).collect();
         numbers.sort_unstable();
         numbers.dedup();
@@ -33,9 +33,9 @@ impl Sources {
     }
 
     /// The list of all.
-    pub(crate) fn print(&self, printer: &Printer) {
+    pub(super) fn print(&self, page: &Page) {
         for (at, text) in self.0.iter().enumerate() {
-            printer.line(&format!("[{}] {text}", at + 1));
+            page.line(&format!("[{}] {text}", at + 1));
         }
     }
 }
@@ -56,39 +56,34 @@ fn words(figure: &Figure) -> String {
 }
 
 /// The sum, the parts of the formula, and the constants.
-pub(crate) fn print(
-    explanation: &Explanation,
-    kind: &str,
-    sources: &mut Sources,
-    printer: &Printer,
-) {
+pub(super) fn print(explanation: &Explanation, kind: &str, sources: &mut Sources, page: &Page) {
     let Explanation { total, sum, form, origin, .. } = explanation;
     if explanation.formulas.is_empty() {
-        printer.line(&format!("  {total}, {sum}"));
+        page.line(&format!("  {total}, {sum}"));
         return;
     }
-    printer.line(&format!("  {total} = {sum}"));
-    printer.line(&format!("  {form} on {kind}, {}", origin.name()));
+    page.line(&format!("  {total} = {sum}"));
+    page.line(&format!("  {form} on {kind}, {}", origin.name()));
     let columns = [Column::Text(""), Column::Number(""), Column::Text("")];
     let rows = explanation.formulas.iter().map(|formula| {
         let value = formula.unit.show(formula.value);
         vec![format!("  {}", formula.name), value, format!("= {}", formula.text)]
     });
-    printer.table(&columns, rows.collect());
+    page.table(&columns, rows.collect());
     if explanation.figures.is_empty() {
         return;
     }
-    printer.text("\n");
+    page.text("\n");
     let columns = [Column::Text("constant"), Column::Number("value"), Column::Text("source")];
     let rows = explanation.figures.iter().map(|figure| {
         let value = figure.unit.show(figure.value);
         vec![figure.name.clone(), value, format!("[{}]", sources.number(figure))]
     });
-    printer.table(&columns, rows.collect());
+    page.table(&columns, rows.collect());
 }
 
 /// The same as a document.
-pub(crate) fn document(explanation: &Explanation) -> Value {
+pub(super) fn document(explanation: &Explanation) -> Value {
     json!({
         "form": explanation.form,
         "total": Duration::from_ns(explanation.total.get()),

@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 
 use super::formula::{self, Sources};
 use super::{device_name, position_of, transfer};
-use crate::commands::alternatives::{self, Alternative};
-use crate::commands::report::Rows;
-use crate::printer::Printer;
-use crate::table::Column;
-use engine::ops::replay::Replayed;
+use crate::ops::alternatives::{self, Alternative};
+use crate::ops::replay::Replayed;
+use crate::page::Column;
+use crate::page::Page;
+use crate::rows::Rows;
 
 /// A tensor that reaches the op, or leaves it.
 struct Flow {
@@ -37,7 +37,7 @@ pub(super) fn explain(
     replayed: &Replayed,
     name: &str,
     rows: Rows,
-    printer: &Printer,
+    page: &Page,
 ) -> Result<(), Diagnostic> {
     let problem = &replayed.on.loaded.problem;
     let names = problem.graph.ops.iter().map(|op| op.name.as_str());
@@ -51,18 +51,18 @@ pub(super) fn explain(
     let others = alternatives::of(replayed, op, device, rows);
     let why = cost_of(replayed, op, device);
     let mut sources = Sources::default();
-    text(replayed, (op, device, span), &reasons, printer);
+    text(replayed, (op, device, span), &reasons, page);
     if let Some(why) = &why {
-        formula::print(why, &problem.cluster.kind_of(device).name, &mut sources, printer);
+        formula::print(why, &problem.cluster.kind_of(device).name, &mut sources, page);
     }
-    flows("receives", replayed, &inputs, &mut sources, printer);
-    flows("sends", replayed, &outputs, &mut sources, printer);
-    print_alternatives(problem, replayed, &others, rows, printer);
-    printer.text("\n");
-    sources.print(printer);
-    printer.warnings(&replayed.on.warnings);
+    flows("receives", replayed, &inputs, &mut sources, page);
+    flows("sends", replayed, &outputs, &mut sources, page);
+    print_alternatives(problem, replayed, &others, rows, page);
+    page.text("\n");
+    sources.print(page);
+    page.warnings(&replayed.on.warnings);
     let node = problem.graph.op(op);
-    printer.document(&json!({
+    page.document(&json!({
         "op": node.name,
         "op_type": node.op_type,
         "module": node.module,
@@ -187,12 +187,12 @@ fn text(
     replayed: &Replayed,
     (op, device, span): (OpId, DeviceId, Span),
     reasons: &[String],
-    printer: &Printer,
+    page: &Page,
 ) {
     let problem = &replayed.on.loaded.problem;
     let node = problem.graph.op(op);
-    printer.line(&format!("{} ({}) on {}", node.name, node.op_type, name(problem, device)));
-    printer.line(&format!(
+    page.line(&format!("{} ({}) on {}", node.name, node.op_type, name(problem, device)));
+    page.line(&format!(
         "  {} from {} to {} of {}",
         Nanos(span.end - span.start),
         Nanos(span.start),
@@ -200,15 +200,15 @@ fn text(
         replayed.timeline.step_time
     ));
     if let Work::Kernel(kernel) = &node.work {
-        printer.line(&format!("  {}", work(kernel)));
+        page.line(&format!("  {}", work(kernel)));
     }
     let parameters = problem.parameters(op).iter().map(|t| Bytes(problem.persistent_bytes(*t)));
     let parameters: Bytes = parameters.sum();
     if parameters > Bytes::ZERO {
-        printer.line(&format!("  holds {parameters} of parameters and their state all step long"));
+        page.line(&format!("  holds {parameters} of parameters and their state all step long"));
     }
     for reason in reasons {
-        printer.line(&format!("  {reason}"));
+        page.line(&format!("  {reason}"));
     }
 }
 
@@ -265,7 +265,7 @@ fn flows(
     replayed: &Replayed,
     flows: &[Flow],
     sources: &mut Sources,
-    printer: &Printer,
+    page: &Page,
 ) {
     if flows.is_empty() {
         return;
@@ -288,14 +288,14 @@ fn flows(
             flow.span.map_or(String::new(), |s| Nanos(s.end).to_string()),
         ]
     };
-    printer.text("\n");
-    printer.table(&columns, flows.iter().map(row).collect());
+    page.text("\n");
+    page.table(&columns, flows.iter().map(row).collect());
     for flow in flows {
         let (Some(from), Some(why)) = (flow.from, &flow.why) else { continue };
         let link = transfer::link(replayed, from, flow.to);
         let sent = why.formulas.iter().map(|f| f.text.as_str()).collect::<Vec<_>>().join(", ");
         let marks = sources.marks(&why.figures);
-        printer.line(&format!(
+        page.line(&format!(
             "  {}: {} = {} ({sent}) over {link} {marks}",
             flow.tensor, why.total, why.sum
         ));
@@ -319,7 +319,7 @@ fn print_alternatives(
     replayed: &Replayed,
     others: &[Alternative],
     rows: Rows,
-    printer: &Printer,
+    page: &Page,
 ) {
     if problem.cluster.n_devices() < 2 {
         return;
@@ -333,10 +333,10 @@ fn print_alternatives(
     ];
     let step = replayed.timeline.step_time;
     let lines = others.iter().map(|other| other.row(problem, step)).collect();
-    printer.text("\n");
-    printer.table(&columns, lines);
+    page.text("\n");
+    page.table(&columns, lines);
     let all = problem.cluster.n_devices() - 1;
     if rows == Rows::Few && others.len() < all {
-        printer.line(&format!("... and {} more (--all)", all - others.len()));
+        page.line(&format!("... and {} more (--all)", all - others.len()));
     }
 }

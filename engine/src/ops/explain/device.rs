@@ -15,17 +15,17 @@ use serde_json::json;
 
 use super::position_of;
 use super::step::share;
-use crate::commands::report::Rows;
-use crate::printer::Printer;
-use crate::table::Column;
-use engine::ops::replay::Replayed;
+use crate::ops::replay::Replayed;
+use crate::page::Column;
+use crate::page::Page;
+use crate::rows::Rows;
 
 /// Time, memory and channels of a device.
 pub(super) fn explain(
     replayed: &Replayed,
     name: &str,
     rows: Rows,
-    printer: &Printer,
+    page: &Page,
 ) -> Result<(), Diagnostic> {
     let problem = &replayed.on.loaded.problem;
     let names = problem.cluster.devices.iter().map(|device| device.name.as_str());
@@ -35,22 +35,22 @@ pub(super) fn explain(
     };
     let device = &problem.cluster.devices[id.index()];
     let step = replayed.timeline.step_time;
-    printer.line(&format!("{name} ({})", problem.cluster.kind_of(id).name));
-    times(replayed, report, step, rows, printer);
+    page.line(&format!("{name} ({})", problem.cluster.kind_of(id).name));
+    times(replayed, report, step, rows, page);
     let lines = memory::peak(problem, &replayed.on.plan, &replayed.timeline, report);
-    memory(device, report, &lines, printer);
-    holdings(replayed, report, rows, printer);
+    memory(device, report, &lines, page);
+    holdings(replayed, report, rows, page);
     let channels = channels(replayed, id);
-    print_channels(replayed, &channels, step, printer);
-    printer.warnings(&replayed.on.warnings);
-    printer.document(&json!({
+    print_channels(replayed, &channels, step, page);
+    page.warnings(&replayed.on.warnings);
+    page.document(&json!({
         "device": name,
         "kind": problem.cluster.kind_of(id).name,
         "step_time": Duration::from_ns(step.get()),
         "compute": Duration::from_ns(report.compute_ns),
         "communication": Duration::from_ns(report.communication_ns),
         "idle": Duration::from_ns(report.idle_ns),
-        "origins": engine::ops::trust::documents(&report.origins),
+        "origins": crate::ops::trust::documents(&report.origins),
         "peak": {
             "bytes": report.peak.bytes,
             "at": Duration::from_ns(report.peak.at),
@@ -76,7 +76,7 @@ pub(super) fn explain(
 }
 
 /// Computing by type of op, and what is left of the step.
-fn times(replayed: &Replayed, report: &DeviceReport, step: Nanos, rows: Rows, printer: &Printer) {
+fn times(replayed: &Replayed, report: &DeviceReport, step: Nanos, rows: Rows, page: &Page) {
     let problem = &replayed.on.loaded.problem;
     let span = |op: OpId| replayed.timeline.ops.get(op.index()).copied().flatten();
     let actions = replayed.on.plan.schedule.actions.get(report.device.index());
@@ -113,15 +113,15 @@ fn times(replayed: &Replayed, report: &DeviceReport, step: Nanos, rows: Rows, pr
         Column::Number(""),
         Column::Number("of step"),
     ];
-    printer.table(&columns, lines);
+    page.table(&columns, lines);
     if report.origins.total() > 0 {
-        printer.line(&format!("origin of times: {}", engine::ops::trust::words(&report.origins)));
+        page.line(&format!("origin of times: {}", crate::ops::trust::words(&report.origins)));
     }
-    printer.text("\n");
+    page.text("\n");
 }
 
 /// The peak line by line, and what the device has.
-fn memory(device: &Device, report: &DeviceReport, lines: &[MemoryLine], printer: &Printer) {
+fn memory(device: &Device, report: &DeviceReport, lines: &[MemoryLine], page: &Page) {
     let columns = [
         Column::Text("memory at the peak"),
         Column::Number("size"),
@@ -136,10 +136,10 @@ fn memory(device: &Device, report: &DeviceReport, lines: &[MemoryLine], printer:
         let size = Bytes(line.bytes).to_string();
         vec![line.name.to_owned(), size, line.n.to_string(), at(line)]
     });
-    printer.table(&columns, rows.collect());
-    printer.text("\n");
+    page.table(&columns, rows.collect());
+    page.text("\n");
     let Some(capacity) = device.capacity else {
-        printer.line("its memory is unlimited");
+        page.line("its memory is unlimited");
         return;
     };
     let columns = [Column::Text("memory of the device"), Column::Number("size"), Column::Text("")];
@@ -154,12 +154,12 @@ fn memory(device: &Device, report: &DeviceReport, lines: &[MemoryLine], printer:
         line("limit", limit, "what a plan may use (rule M5)"),
         line("free at the peak", limit - Bytes(report.peak.bytes), ""),
     ];
-    printer.table(&columns, rows);
-    printer.text("\n");
+    page.table(&columns, rows);
+    page.text("\n");
 }
 
 /// The largest things that lie there.
-fn holdings(replayed: &Replayed, report: &DeviceReport, rows: Rows, printer: &Printer) {
+fn holdings(replayed: &Replayed, report: &DeviceReport, rows: Rows, page: &Page) {
     let problem = &replayed.on.loaded.problem;
     let held = alive(problem, &replayed.on.plan, &replayed.timeline, report.device, report.peak.at);
     if held.is_empty() {
@@ -171,9 +171,9 @@ fn holdings(replayed: &Replayed, report: &DeviceReport, rows: Rows, printer: &Pr
         let size = Bytes(holding.bytes).to_string();
         vec![holding.name.clone(), holding.what.name().to_owned(), size]
     });
-    printer.table(&columns, lines.collect());
+    page.table(&columns, lines.collect());
     if shown < held.len() {
-        printer.line(&format!("... and {} more (--all)", held.len() - shown));
+        page.line(&format!("... and {} more (--all)", held.len() - shown));
     }
 }
 
@@ -189,7 +189,7 @@ fn channels(replayed: &Replayed, device: DeviceId) -> Vec<LinkReport> {
     replayed.report.links.iter().filter(own).copied().collect()
 }
 
-fn print_channels(replayed: &Replayed, channels: &[LinkReport], step: Nanos, printer: &Printer) {
+fn print_channels(replayed: &Replayed, channels: &[LinkReport], step: Nanos, page: &Page) {
     if channels.is_empty() {
         return;
     }
@@ -210,6 +210,6 @@ fn print_channels(replayed: &Replayed, channels: &[LinkReport], step: Nanos, pri
             link.n_transfers.to_string(),
         ]
     };
-    printer.text("\n");
-    printer.table(&columns, channels.iter().map(row).collect());
+    page.text("\n");
+    page.table(&columns, channels.iter().map(row).collect());
 }

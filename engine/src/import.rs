@@ -5,18 +5,22 @@ use importers::{Import, Summary};
 use ir::units::{Bytes, Flops};
 use serde_json::{Value, json};
 
-use crate::cli::ImportArgs;
-use crate::commands::structure;
 use crate::exit::{CommandResult, Exit};
-use crate::printer::Printer;
-use crate::table::Column;
-use engine::load;
+use crate::load;
+use crate::page::Column;
+use crate::page::Page;
+use crate::request::ImportRequest;
+use crate::structure;
 
 /// Op types that are listed without `--all`.
 const LISTED: usize = 15;
 
-pub(crate) fn run(args: &ImportArgs, printer: &Printer) -> CommandResult {
-    let import = load::model(&args.model, &args.flags.request())?;
+/// Says what is understood of a model.
+///
+/// # Errors
+/// Those of [`load::model`].
+pub fn run(args: &ImportRequest, page: &Page) -> CommandResult {
+    let import = load::model(&args.model, &args.flags)?;
     let Import { graph, summary, warnings, .. } = &import;
     let columns = [
         Column::Name("op type"),
@@ -40,17 +44,17 @@ pub(crate) fn run(args: &ImportArgs, printer: &Printer) -> CommandResult {
             Bytes(totals.bytes).to_string(),
         ]
     };
-    printer.table(&columns, types[..shown].iter().map(row).collect());
+    page.table(&columns, types[..shown].iter().map(row).collect());
     if shown < types.len() {
-        printer.line(&format!("... and {} more op types (--all)", types.len() - shown));
+        page.line(&format!("... and {} more op types (--all)", types.len() - shown));
     }
-    printer.text("\n");
-    facts(summary, printer);
+    page.text("\n");
+    facts(summary, page);
     let found = structure::find(graph);
-    found.print(graph, printer);
-    printer.warnings(warnings);
-    printer.line(&sentence(&graph.name, summary));
-    printer.document(&json!({
+    found.print(graph, page);
+    page.warnings(warnings);
+    page.line(&sentence(&graph.name, summary));
+    page.document(&json!({
         "name": graph.name,
         "summary": document(summary),
         "structure": found.document(),
@@ -62,7 +66,7 @@ pub(crate) fn run(args: &ImportArgs, printer: &Printer) -> CommandResult {
 }
 
 /// `gpt2: 457 ops, 124.4 M parameters in 474 MiB, 0 % guessed`.
-pub(crate) fn sentence(name: &str, summary: &Summary) -> String {
+pub fn sentence(name: &str, summary: &Summary) -> String {
     let guessed = summary.guessed_share * 100.0;
     let guessed = if guessed > 0.0 && guessed < 1.0 {
         format!("{guessed:.2} % guessed")
@@ -94,7 +98,7 @@ fn count(n: u64) -> String {
         .map_or_else(|| n.to_string(), |(scale, unit)| format!("{:.1}{unit}", value / scale))
 }
 
-fn facts(summary: &Summary, printer: &Printer) {
+fn facts(summary: &Summary, page: &Page) {
     let opsets: Vec<String> = summary
         .opsets
         .iter()
@@ -119,11 +123,11 @@ fn facts(summary: &Summary, printer: &Printer) {
         let stages: std::collections::BTreeSet<_> = summary.stages.values().collect();
         rows.push(vec!["stages".to_owned(), format!("{} annotated", stages.len())]);
     }
-    printer.table(&[Column::Name(""), Column::Text("")], rows);
+    page.table(&[Column::Name(""), Column::Text("")], rows);
 }
 
 /// The members of `summary`; sizes and counts are exact.
-pub(crate) fn document(summary: &Summary) -> Value {
+pub fn document(summary: &Summary) -> Value {
     let types: serde_json::Map<String, Value> = summary
         .op_types
         .iter()

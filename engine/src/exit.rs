@@ -4,14 +4,16 @@ use ir::diagnostic::Diagnostic;
 
 /// The process exit code of a run that was not an error of the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Exit(pub(crate) u8);
+pub struct Exit(pub u8);
 
 impl Exit {
     /// Done.
-    pub(crate) const DONE: Self = Self(0);
+    pub const DONE: Self = Self(0);
+    /// Interrupted with nothing to keep.
+    pub const INTERRUPTED: Self = Self(130);
     /// `compare` found a difference.
-    pub(crate) const DIFFERS: Self = Self(10);
+    pub const DIFFERS: Self = Self(10);
 }
 
 /// What every verb returns: how it went, or the error that is printed last.
-pub(crate) type CommandResult = Result<Exit, Diagnostic>;
+pub type CommandResult = Result<Exit, Diagnostic>;

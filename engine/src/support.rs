@@ -7,11 +7,11 @@ use ir::graph::Graph;
 use ir::op::{Origin, Work};
 use serde_json::json;
 
-use crate::cli::ImportArgs;
 use crate::exit::{CommandResult, Exit};
-use crate::printer::Printer;
-use crate::table::Column;
-use engine::load;
+use crate::load;
+use crate::page::Column;
+use crate::page::Page;
+use crate::request::ImportRequest;
 
 /// Ops of one type, by where their work figures come from.
 #[derive(Default)]
@@ -22,8 +22,12 @@ struct Tally<'a> {
     guessed: Vec<&'a str>,
 }
 
-pub(crate) fn run(args: &ImportArgs, printer: &Printer) -> CommandResult {
-    let import = load::model(&args.model, &args.flags.request())?;
+/// Says which ops of a model have a rule for their work.
+///
+/// # Errors
+/// Those of [`load::model`].
+pub fn run(args: &ImportRequest, page: &Page) -> CommandResult {
+    let import = load::model(&args.model, &args.flags)?;
     let tallies = tally(&import.graph);
     let columns = [
         Column::Name("op type"),
@@ -43,18 +47,18 @@ pub(crate) fn run(args: &ImportArgs, printer: &Printer) -> CommandResult {
             tally.guessed.first().copied().unwrap_or_default().to_owned(),
         ]
     };
-    printer.table(&columns, rows.iter().map(cells).collect());
-    printer.warnings(&import.warnings);
+    page.table(&columns, rows.iter().map(cells).collect());
+    page.warnings(&import.warnings);
     let guessed: usize = tallies.values().map(|t| t.guessed.len()).sum();
     let total: u64 = tallies.values().map(|t| t.by_rule + t.scaled).sum::<u64>() + guessed as u64;
-    printer.line(&match guessed {
+    page.line(&match guessed {
         0 => format!("yes: all {total} ops have a rule"),
         _ => format!(
             "partly: {guessed} of {total} ops have no rule or an unknown shape; their time \
             is guessed from the bytes of their known tensors"
         ),
     });
-    printer.document(&json!({
+    page.document(&json!({
         "supported": guessed == 0,
         "n_ops": total,
         "n_guessed": guessed,

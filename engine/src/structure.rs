@@ -8,11 +8,11 @@ use planner::training::structure::figures::{self, Figures, Sums};
 use planner::training::structure::{Structure, template};
 use serde_json::{Value, json};
 
-use crate::printer::Printer;
-use crate::table::Column;
+use crate::page::Column;
+use crate::page::Page;
 
 /// The structure of a graph with its figures.
-pub(crate) struct Found {
+pub struct Found {
     structure: Structure,
     sums: Sums,
     /// What template the blocks match, or why none does.
@@ -27,7 +27,7 @@ struct Row {
 }
 
 /// Finds it. Parameters are those that training updates, where the graph can be trained.
-pub(crate) fn find(graph: &Graph) -> Found {
+pub fn find(graph: &Graph) -> Found {
     let structure = planner::training::structure::find(graph);
     let passes = Passes::of(graph.clone()).ok().map(|(passes, _)| passes);
     let sums = figures::of(graph, &structure, passes.as_ref());
@@ -79,7 +79,7 @@ impl Found {
     }
 
     /// Prints runs and what is around them, a row each; nothing of a graph without runs.
-    pub(crate) fn print(&self, graph: &Graph, printer: &Printer) {
+    pub fn print(&self, graph: &Graph, page: &Page) {
         if self.structure.runs.is_empty() {
             return;
         }
@@ -107,10 +107,10 @@ impl Found {
                 sum.behind.to_string(),
             ]
         };
-        printer.table(&columns, self.rows().iter().map(row).collect());
+        page.table(&columns, self.rows().iter().map(row).collect());
         for tied in &self.sums.tied {
             if tied.n_elements > 1 {
-                printer.line(&format!(
+                page.line(&format!(
                     "`{}` is read in segments {}: counted once, {} parameters",
                     graph.tensor(tied.tensor).name,
                     tied.segments.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
@@ -118,7 +118,7 @@ impl Found {
                 ));
             }
         }
-        printer.line(&self.kind());
+        page.line(&self.kind());
     }
 
     /// What the blocks are.
@@ -130,7 +130,7 @@ impl Found {
     }
 
     /// The same as a document: every segment.
-    pub(crate) fn document(&self) -> Value {
+    pub fn document(&self) -> Value {
         let segments = self.structure.segments.iter().zip(&self.sums.segments);
         let segments: Vec<Value> = segments
             .map(|(segment, own)| {

@@ -12,11 +12,11 @@ use ir::units::{Bytes, Nanos};
 use planner::draft;
 use serde_json::{Value, json};
 
-use crate::commands::report::Rows;
-use engine::ops::replay::Replayed;
+use crate::ops::replay::Replayed;
+use crate::rows::Rows;
 
 /// The op on another device.
-pub(crate) struct Alternative {
+pub struct Alternative {
     device: DeviceId,
     /// Nanoseconds that the op takes there.
     time_ns: u64,
@@ -36,7 +36,7 @@ enum Verdict {
 }
 
 /// Every other device, in order of id, as many as `rows` admits.
-pub(crate) fn of(replayed: &Replayed, op: OpId, at: DeviceId, rows: Rows) -> Vec<Alternative> {
+pub fn of(replayed: &Replayed, op: OpId, at: DeviceId, rows: Rows) -> Vec<Alternative> {
     let problem = &replayed.on.loaded.problem;
     let others: Vec<DeviceId> = problem.cluster.device_ids().filter(|d| *d != at).collect();
     others[..rows.shown(others.len())]
@@ -94,7 +94,7 @@ fn moved(replayed: &Replayed, op: OpId, device: DeviceId) -> Plan {
 
 impl Alternative {
     /// A row of the table: device, time of the op, step time, change, remark.
-    pub(crate) fn row(&self, problem: &Problem, step: Nanos) -> Vec<String> {
+    pub fn row(&self, problem: &Problem, step: Nanos) -> Vec<String> {
         let device = &problem.cluster.devices[self.device.index()].name;
         let time = match self.time_ns {
             UNSUPPORTED => "-".to_owned(),
@@ -114,7 +114,7 @@ impl Alternative {
     }
 
     /// The same as a document.
-    pub(crate) fn document(&self, problem: &Problem) -> Value {
+    pub fn document(&self, problem: &Problem) -> Value {
         let name = |device: DeviceId| &problem.cluster.devices[device.index()].name;
         let verdict = match &self.verdict {
             Verdict::StepTime(there) => json!({ "step_time": Duration::from_ns(there.get()) }),

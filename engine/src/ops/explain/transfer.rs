@@ -10,16 +10,16 @@ use serde_json::json;
 
 use super::formula::{self, Sources};
 use super::{device_name, position_of};
-use crate::commands::report::Rows;
-use crate::printer::Printer;
-use engine::ops::replay::Replayed;
+use crate::ops::replay::Replayed;
+use crate::page::Page;
+use crate::rows::Rows;
 
 /// The transfers of one tensor, each to another device.
 pub(super) fn explain(
     replayed: &Replayed,
     name: &str,
     rows: Rows,
-    printer: &Printer,
+    page: &Page,
 ) -> Result<(), Diagnostic> {
     let problem = &replayed.on.loaded.problem;
     let names = problem.graph.tensors.iter().map(|tensor| tensor.name.as_str());
@@ -48,21 +48,21 @@ pub(super) fn explain(
         let (from, to) =
             (device_name(replayed, transfer.from), device_name(replayed, transfer.transfer.to));
         let (start, end) = (Nanos(transfer.span.start), Nanos(transfer.span.end));
-        printer.line(&format!("{name} from {from} to {to}, {start} to {end}"));
+        page.line(&format!("{name} from {from} to {to}, {start} to {end}"));
         formula::print(
             &why,
             &link(replayed, transfer.from, transfer.transfer.to),
             &mut sources,
-            printer,
+            page,
         );
     }
     let shown = rows.shown(sent.len());
     if shown < sent.len() {
-        printer.line(&format!("... and {} more (--all)", sent.len() - shown));
+        page.line(&format!("... and {} more (--all)", sent.len() - shown));
     }
-    sources.print(printer);
-    printer.warnings(&replayed.on.warnings);
-    printer.document(&json!({
+    sources.print(page);
+    page.warnings(&replayed.on.warnings);
+    page.document(&json!({
         "tensor": name,
         "bytes": problem.bytes(root),
         "transfers": documents,

@@ -1,0 +1,51 @@
+//! A plan of ops, replayed: where time and memory go.
+
+use std::path::Path;
+
+use documents::diagnostic::DiagnosticDocument;
+use documents::plan::PlanDocument;
+use ir::diagnostic::{Blame, Diagnostic};
+use serde_json::json;
+
+use super::trust::Trust;
+use super::{outcome, replay, report, trust};
+use crate::exit::{CommandResult, Exit};
+use crate::page::Page;
+use crate::request::ReplayRequest;
+use crate::rows::Rows;
+use crate::violations::{count, list};
+
+/// Replays a plan.
+///
+/// # Errors
+/// Those of reading, and rules without which nothing can be replayed.
+pub fn simulate(
+    document: &PlanDocument,
+    model: &Path,
+    request: &ReplayRequest,
+    page: &Page,
+) -> CommandResult {
+    let replayed = replay::on(replay::on_problem(document, model, request)?)?;
+    let problem = &replayed.on.loaded.problem;
+    let broken = replay::broken_rules(&replayed.on);
+    let rows = Rows::of(request.all);
+    report::devices(problem, &replayed.report, rows, page);
+    let trust = Trust::of(problem, &replayed.on.plan, &replayed.timeline);
+    trust::print(&trust, problem, &replayed.report, rows, page);
+    page.warnings(&replayed.on.warnings);
+    list(&broken, rows, page);
+    let guesses = outcome::guesses(replayed.on.loaded.summary.guessed_share);
+    let step = format!("{}{guesses}", trust.sentence(replayed.timeline.step_time));
+    page.line(&match broken.len() {
+        0 => step,
+        n => format!("{step}, illegal: {}", count(n)),
+    });
+    let documents =
+        |list: &[Diagnostic]| -> Vec<_> { list.iter().map(DiagnosticDocument::from).collect() };
+    page.document(&json!({
+        "report": report::document(problem, &replayed.report, &trust),
+        "violations": documents(&broken),
+        "warnings": documents(&replayed.on.warnings),
+    }));
+    Ok(if broken.is_empty() { Exit::DONE } else { Exit(Blame::IllegalPlan.exit_code()) })
+}
