@@ -1,6 +1,5 @@
 //! The command line of meshwright: parses, calls the library, prints.
 
-mod artifact;
 mod cli;
 mod commands;
 mod failure;

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use cost_model::runs::forms::run::Gradients;
+use engine::request::{CalibrateRequest, ValidateRequest};
 
 /// Flags of `profile`.
 #[derive(Args, Debug)]
@@ -77,6 +79,27 @@ pub(crate) struct CalibrateArgs {
     pub(crate) all: bool,
 }
 
+impl CalibrateArgs {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> CalibrateRequest {
+        CalibrateRequest {
+            files: self.files.clone(),
+            steps: self.steps.clone(),
+            stack: self.stack.clone(),
+            cluster: self.cluster.clone(),
+            gradients: match self.gradients {
+                GradientName::Half => Gradients::Half,
+                GradientName::Full => Gradients::Full,
+            },
+            kind: self.kind.clone(),
+            base: self.base.clone(),
+            output: self.output.clone(),
+            force: self.force,
+            all: self.all,
+        }
+    }
+}
+
 /// Numbers of gradients by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum GradientName {
@@ -121,4 +144,17 @@ pub(crate) struct ValidateArgs {
     /// Replace a file that exists
     #[arg(long, requires = "output")]
     pub(crate) force: bool,
+}
+
+impl ValidateArgs {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> ValidateRequest {
+        ValidateRequest {
+            folder: self.folder.clone(),
+            detail: self.detail,
+            markdown: self.markdown,
+            output: self.output.clone(),
+            force: self.force,
+        }
+    }
 }

@@ -11,9 +11,9 @@ use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
 use serde_json::json;
 
-use crate::artifact::{self, Existing};
 use crate::printer::Printer;
 use crate::progress::Progress;
+use engine::artifact::{self, Existing};
 use engine::page::Format;
 
 /// How the search is followed.

@@ -2,7 +2,9 @@
 //!
 //! Never knows the terminal or HTTP.
 
+pub mod artifact;
 pub mod asked;
+pub mod calibrate;
 pub mod constraints;
 pub mod differences;
 pub mod element_type;
@@ -23,4 +25,5 @@ pub mod structure;
 pub mod suggest;
 pub mod support;
 pub mod training;
+pub mod validate;
 pub mod violations;

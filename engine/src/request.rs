@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cost_model::given::{Goal, rows as goals};
 use cost_model::ops::objective;
+use cost_model::runs::forms::run::Gradients;
 use ir::tensor::DType;
 use ir::units::Bytes;
 use ir::workload::{Mode, Optimizer};
@@ -171,6 +172,46 @@ pub struct CompareRequest {
     pub model: Option<PathBuf>,
     /// What they are put on.
     pub target: ReplayRequest,
+}
+
+/// Measurements that a profile is fitted to.
+#[derive(Clone, Debug)]
+pub struct CalibrateRequest {
+    /// CSV or JSON tables, samples of a profiler, Kineto traces.
+    pub files: Vec<PathBuf>,
+    /// Measured training steps.
+    pub steps: Option<PathBuf>,
+    /// Their software stack.
+    pub stack: String,
+    /// Their cluster.
+    pub cluster: Option<PathBuf>,
+    /// Numbers in which they sum and exchange gradients.
+    pub gradients: Gradients,
+    /// The one kind of device that all rows are of.
+    pub kind: Option<String>,
+    /// The profile that is extended.
+    pub base: Option<PathBuf>,
+    /// Where the profile goes.
+    pub output: PathBuf,
+    /// Whether a file there is replaced.
+    pub force: bool,
+    /// Whether every part is listed.
+    pub all: bool,
+}
+
+/// Tables that the cost model is judged on.
+#[derive(Clone, Debug)]
+pub struct ValidateRequest {
+    /// The folder of tables.
+    pub folder: PathBuf,
+    /// Whether the worst row and a note of each line are shown.
+    pub detail: bool,
+    /// Whether the page of accuracy is wanted instead.
+    pub markdown: bool,
+    /// Where the page goes.
+    pub output: Option<PathBuf>,
+    /// Whether a file there is replaced.
+    pub force: bool,
 }
 
 /// An objective of models or of instances.

@@ -5,11 +5,11 @@ use exporters::{Export, Source};
 use ir::diagnostic::Diagnostic;
 use serde_json::json;
 
-use crate::artifact::{self, Existing};
 use crate::cli::{ExportArgs, ReplayArgs};
 use crate::commands::{instance, training};
 use crate::interrupt;
 use crate::printer::Printer;
+use engine::artifact::{self, Existing};
 use engine::escape;
 use engine::executor;
 use engine::exit::{CommandResult, Exit};

@@ -1,7 +1,6 @@
 //! One file per verb: parse, call the library, render. Nothing is computed here.
 
 mod algorithms;
-mod calibrate;
 mod compare;
 mod completions;
 mod devices;
@@ -14,7 +13,6 @@ mod profile;
 mod serve;
 mod simulate;
 pub(crate) mod training;
-mod validate;
 mod verify;
 
 use serde_json::json;
@@ -45,8 +43,12 @@ pub(crate) fn run(cli: &Cli, printer: &Printer) -> CommandResult {
             printer.page(|page| engine::import::run(&args.request(), page))
         }
         Some(Command::Profile(args)) => profile::run(args, printer),
-        Some(Command::Calibrate(args)) => calibrate::run(args, printer),
-        Some(Command::Validate(args)) => validate::run(args, printer),
+        Some(Command::Calibrate(args)) => {
+            printer.page(|page| engine::calibrate::run(&args.request(), page))
+        }
+        Some(Command::Validate(args)) => {
+            printer.page(|page| engine::validate::run(&args.request(), page))
+        }
         Some(Command::Support(args)) => {
             printer.page(|page| engine::support::run(&args.request(), page))
         }

@@ -13,7 +13,6 @@ use planner::placement::auto::DEFAULT_TIME;
 use planner::recipe::Recipe;
 use planner::run::{Budget, Event, Outcome, Request, solve};
 
-use crate::artifact::{self, Existing};
 use crate::cli::{PlanArgs, VERSION};
 use crate::commands::plot::{self, Unit};
 use crate::commands::{export, instance, training};
@@ -22,6 +21,7 @@ use crate::modes::{self, Mode};
 use crate::printer::Printer;
 use crate::publisher::{Follow, Incumbent, Publisher};
 use crate::watch::Watch;
+use engine::artifact::{self, Existing};
 use engine::executor;
 use engine::exit::{CommandResult, Exit};
 use engine::load::{self, Loaded};

@@ -8,9 +8,9 @@ use ir::profile::{KernelConstants, Profile, Quality};
 use profiler::options::{Busy, Clock, Engine, Options, Part, Peer};
 use serde_json::json;
 
-use crate::artifact::{self, Existing};
 use crate::measure_flags::{BackendName, ProfileArgs};
 use crate::printer::Printer;
+use engine::artifact::{self, Existing};
 use engine::exit::{CommandResult, Exit};
 use engine::page::Column;
 

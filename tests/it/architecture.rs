@@ -22,7 +22,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("planner", &["ir", "cost_model"]),
     ("exporters", &["ir", "documents", "cost_model"]),
     ("web", &["ir", "documents", "importers", "cost_model", "planner", "exporters"]),
-    ("engine", &["ir", "documents", "importers", "cost_model", "planner", "exporters"]),
+    ("engine", &["ir", "documents", "importers", "profiler", "cost_model", "planner", "exporters"]),
     (
         "meshwright",
         &[

@@ -11,11 +11,11 @@ use ir::units::Nanos;
 use planner::given::max_load::check::{Flaw, check_until};
 use planner::given::runner::{Request, Standing, method, simple_bound};
 
-use crate::artifact::Existing;
 use crate::interrupt;
 use crate::printer::Printer;
 use crate::publisher::{Follow, Publisher};
 use crate::watch::Watch;
+use engine::artifact::Existing;
 use engine::differences::difference;
 use engine::violations::unchecked;
 

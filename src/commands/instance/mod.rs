@@ -24,7 +24,6 @@ use planner::given::runner::{Answer, Request, goals};
 use planner::run::TracePoint;
 use serde_json::{Value, json};
 
-use crate::artifact::{self, Existing};
 use crate::cli::PlanArgs;
 use crate::commands::plan;
 use crate::commands::plot::{self, Unit};
@@ -32,6 +31,7 @@ use crate::modes::{self, Mode};
 use crate::printer::Printer;
 use crate::publisher::Publisher;
 use crate::watch::{self, Watch};
+use engine::artifact::{self, Existing};
 use engine::exit::{CommandResult, Exit};
 use engine::page::Format;
 use engine::request::ObjectiveName;

@@ -26,7 +26,6 @@ use planner::training::search_3d::judge::Judged;
 use planner::training::search_3d::space::Space;
 use planner::training::search_3d::{Counts, Options, Stop};
 
-use crate::artifact::{self, Existing};
 use crate::cli::PlanArgs;
 use crate::commands::plan;
 use crate::printer::Printer;
@@ -34,6 +33,7 @@ use crate::publisher::Publisher;
 use crate::watch::{self, Watch};
 use crate::{interrupt, modes};
 use answer::Answer;
+use engine::artifact::{self, Existing};
 use engine::escape;
 use engine::exit::{CommandResult, Exit};
 use engine::page::Format;

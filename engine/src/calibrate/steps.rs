@@ -8,7 +8,6 @@ use cost_model::calibrate::steps::told::Told;
 use cost_model::calibrate::steps::{Context, Corrected, StepCalibration, calibrate};
 use cost_model::numeric::score::Score;
 use cost_model::runs::forms::hosts;
-use cost_model::runs::forms::run::Gradients;
 use cost_model::runs::forms::system::{System, measured_all_reduces};
 use importers::measurements::{devices, steps};
 use ir::diagnostic::Diagnostic;
@@ -16,11 +15,11 @@ use ir::measured::StepRow;
 use ir::profile::Profile;
 use serde_json::{Value, json};
 
-use crate::commands::validate::schedule;
-use crate::measure_flags::{CalibrateArgs, GradientName};
-use crate::printer::Printer;
-use engine::load;
-use engine::page::Column;
+use crate::load;
+use crate::page::Column;
+use crate::page::Page;
+use crate::request::CalibrateRequest;
+use crate::validate::schedule;
 
 /// The kind that rows of an A100 are taken for.
 const A100: &str = "a100_sxm4_80gb";
@@ -44,7 +43,7 @@ impl OfSteps {
 
 /// Corrects the constants of the stack that `args` names.
 pub(super) fn correct(
-    args: &CalibrateArgs,
+    args: &CalibrateRequest,
     path: &Path,
     base: &Profile,
 ) -> Result<OfSteps, Diagnostic> {
@@ -62,10 +61,7 @@ pub(super) fn correct(
     let context = Context {
         system,
         stack,
-        gradients: match args.gradients {
-            GradientName::Half => Gradients::Half,
-            GradientName::Full => Gradients::Full,
-        },
+        gradients: args.gradients,
         grid_of: schedule,
         base: base.clone(),
         source: super::source(&[path]),
@@ -79,7 +75,7 @@ pub(super) fn correct(
 
 /// Devices and links of the steps: those of the cluster file, else hosts of eight A100.
 fn system(
-    args: &CalibrateArgs,
+    args: &CalibrateRequest,
     rows: &[StepRow],
     called: Option<&str>,
     base: &Profile,
@@ -141,7 +137,7 @@ fn a100_hosts(called: Option<&str>, base: &Profile) -> Result<System, Diagnostic
     })
 }
 
-fn describe(system: &System, args: &CalibrateArgs) -> String {
+fn describe(system: &System, args: &CalibrateRequest) -> String {
     let gigabytes = |rate: f64| format!("{:.1} GB/s", rate / 1e9);
     let measured: Vec<String> = system.all_reduce.keys().map(u64::to_string).collect();
     format!(
@@ -160,11 +156,11 @@ fn describe(system: &System, args: &CalibrateArgs) -> String {
 }
 
 /// Tables for people.
-pub(super) fn print(of: &OfSteps, printer: &Printer) {
+pub(super) fn print(of: &OfSteps, page: &Page) {
     let found = &of.found;
-    printer.line(&format!("{} steps of {}, stack {}", found.n_rows, of.file, found.stack));
-    printer.line(&of.system);
-    printer.line("");
+    page.line(&format!("{} steps of {}, stack {}", found.n_rows, of.file, found.stack));
+    page.line(&of.system);
+    page.line("");
     let columns = [
         Column::Text("step time error"),
         Column::Number("mean"),
@@ -179,8 +175,8 @@ pub(super) fn print(of: &OfSteps, printer: &Printer) {
         let figures = [mape, median, worst].map(|figure| format!("{figure:.1} %"));
         Some([vec![name.to_owned()], figures.to_vec(), vec![worst_row.clone()]].concat())
     };
-    printer.table(&columns, errors.filter_map(row).collect());
-    printer.line("");
+    page.table(&columns, errors.filter_map(row).collect());
+    page.line("");
     let columns = [
         Column::Name("constant"),
         Column::Number("nominal"),
@@ -188,10 +184,10 @@ pub(super) fn print(of: &OfSteps, printer: &Printer) {
         Column::Number("change"),
         Column::Text("do the rows tell it"),
     ];
-    printer.table(&columns, found.constants.iter().map(constant_row).collect());
+    page.table(&columns, found.constants.iter().map(constant_row).collect());
     if let Table::Left(why) = &found.table {
-        printer.line("");
-        printer.line(&format!("no table of corrections: {why}"));
+        page.line("");
+        page.line(&format!("no table of corrections: {why}"));
     }
 }
 

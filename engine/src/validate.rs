@@ -14,16 +14,16 @@ use ir::measured::memory::MemoryRow;
 use serde_json::json;
 
 use crate::artifact::{self, Existing};
-use crate::measure_flags::ValidateArgs;
-use crate::printer::Printer;
-use engine::exit::{CommandResult, Exit};
+use crate::exit::{CommandResult, Exit};
+use crate::page::Page;
+use crate::request::ValidateRequest;
 
 mod document;
-mod page;
+mod markdown;
 mod steps;
 mod tables;
 
-pub(crate) use steps::schedule;
+pub use steps::schedule;
 
 /// Data sheet figures by GPU name.
 type Facts = BTreeMap<String, GpuFacts>;
@@ -33,7 +33,11 @@ type Part = fn(&Path) -> Result<Vec<Line>, Diagnostic>;
 /// The slowest first, so that two cores end together.
 const PARTS: [Part; 7] = [overlap, gemm, steps::judge, attention, moe, collectives, memory];
 
-pub(crate) fn run(args: &ValidateArgs, printer: &Printer) -> CommandResult {
+/// Judges the cost model on published measurements.
+///
+/// # Errors
+/// Those of reading the tables and of writing the page.
+pub fn run(args: &ValidateRequest, page: &Page) -> CommandResult {
     let existing = Existing::of(args.force);
     let outputs: Vec<&Path> = args.output.iter().map(PathBuf::as_path).collect();
     artifact::check(&outputs, &[], existing)?;
@@ -44,20 +48,20 @@ pub(crate) fn run(args: &ValidateArgs, printer: &Printer) -> CommandResult {
     let mut written = Vec::new();
     match &args.output {
         Some(output) => {
-            let page = page::of(&lines).into_bytes();
-            artifact::write_all(&[(output.clone(), page)], existing)?;
+            let bytes = markdown::of(&lines).into_bytes();
+            artifact::write_all(&[(output.clone(), bytes)], existing)?;
             written.push(output.display().to_string());
-            printer.line(&format!("wrote {}", output.display()));
+            page.line(&format!("wrote {}", output.display()));
         }
-        None if args.markdown => printer.text(&page::of(&lines)),
+        None if args.markdown => page.text(&markdown::of(&lines)),
         None => {
-            tables::print(&lines, printer);
+            tables::print(&lines, page);
             if args.detail {
-                tables::details(&lines, printer);
+                tables::details(&lines, page);
             }
         }
     }
-    printer.document(&json!({
+    page.document(&json!({
         "lines": lines.iter().map(document::of).collect::<Vec<_>>(),
         "written": written,
     }));

@@ -13,10 +13,10 @@ use ir::profile::Profile;
 use serde_json::{Value, json};
 
 use crate::artifact::{self, Existing};
-use crate::measure_flags::CalibrateArgs;
-use crate::printer::Printer;
-use engine::exit::{CommandResult, Exit};
-use engine::page::Column;
+use crate::exit::{CommandResult, Exit};
+use crate::page::Column;
+use crate::page::Page;
+use crate::request::CalibrateRequest;
 
 mod steps;
 
@@ -27,7 +27,11 @@ const REFUSED: usize = 5;
 /// Longest source that a profile states.
 const SOURCE: usize = 200;
 
-pub(crate) fn run(args: &CalibrateArgs, printer: &Printer) -> CommandResult {
+/// Fits a profile to measurements and writes it.
+///
+/// # Errors
+/// Those of reading, fitting and writing; `unlikely-rows` where no profile can be that.
+pub fn run(args: &CalibrateRequest, page: &Page) -> CommandResult {
     let existing = Existing::of(args.force);
     let files: Vec<&Path> = args.files.iter().map(PathBuf::as_path).collect();
     let others = [&args.steps, &args.cluster, &args.base];
@@ -52,19 +56,19 @@ pub(crate) fn run(args: &CalibrateArgs, printer: &Printer) -> CommandResult {
     let path = args.output.display().to_string();
     let mut warnings = found.warnings.clone();
     if !files.is_empty() {
-        print(&found, args, printer);
-        printer.line(&sentence(&found, n_rows, &path));
+        print(&found, args, page);
+        page.line(&sentence(&found, n_rows, &path));
     }
     if let Some(corrected) = &corrected {
         if !files.is_empty() {
-            printer.line("");
+            page.line("");
         }
-        steps::print(corrected, printer);
-        printer.line(&steps::sentence(corrected, &path));
+        steps::print(corrected, page);
+        page.line(&steps::sentence(corrected, &path));
         warnings.extend(corrected.warnings());
     }
-    printer.warnings(&warnings);
-    printer.document(&json!({
+    page.warnings(&warnings);
+    page.document(&json!({
         "parts": found.parts.iter().map(part).collect::<Vec<_>>(),
         "rows": n_rows,
         "steps": corrected.as_ref().map(steps::document),
@@ -88,7 +92,7 @@ fn unbelieved(error: &Diagnostic, inputs: &[&Path]) -> Diagnostic {
 
 /// What the files of kernels, transfers and collectives say; without files, the base.
 fn kernels(
-    args: &CalibrateArgs,
+    args: &CalibrateRequest,
     files: &[&Path],
     base: Profile,
 ) -> Result<(Calibration, usize), Diagnostic> {
@@ -134,7 +138,7 @@ fn facts(
     Ok(all)
 }
 
-fn print(found: &Calibration, args: &CalibrateArgs, printer: &Printer) {
+fn print(found: &Calibration, args: &CalibrateRequest, page: &Page) {
     let columns = [
         Column::Name("part"),
         Column::Number("samples"),
@@ -146,26 +150,26 @@ fn print(found: &Calibration, args: &CalibrateArgs, printer: &Printer) {
     ];
     let n = found.parts.len();
     let shown = if args.all { n } else { n.min(LISTED) };
-    printer.table(&columns, found.parts.iter().take(shown).map(row).collect());
+    page.table(&columns, found.parts.iter().take(shown).map(row).collect());
     if shown < n {
-        printer.line(&format!("... and {} more parts (--all)", n - shown));
+        page.line(&format!("... and {} more parts (--all)", n - shown));
     }
     let refused: Vec<(&Part, &String)> =
         found.parts.iter().filter_map(|part| Some((part, part.refused.as_ref()?))).collect();
     if refused.is_empty() {
         return;
     }
-    printer.line("");
-    printer.line(&match refused.len() {
+    page.line("");
+    page.line(&match refused.len() {
         1 => "1 line refused; a table stands in for it:".to_owned(),
         n => format!("{n} lines refused; a table stands in for each:"),
     });
     let shown = if args.all { refused.len() } else { refused.len().min(REFUSED) };
     for (part, why) in refused.iter().take(shown) {
-        printer.line(&format!("  {}: {why}", part.name));
+        page.line(&format!("  {}: {why}", part.name));
     }
     if shown < refused.len() {
-        printer.line(&format!("  ... and {} more (--all)", refused.len() - shown));
+        page.line(&format!("  ... and {} more (--all)", refused.len() - shown));
     }
 }
 

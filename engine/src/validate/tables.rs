@@ -2,8 +2,8 @@
 
 use cost_model::numeric::score::{Bound, Goal, Line, Measure};
 
-use crate::printer::Printer;
-use engine::page::Column;
+use crate::page::Column;
+use crate::page::Page;
 
 /// Tables in this order, with what their percentages are.
 pub(super) const MEASURES: [(Measure, &str); 3] = [
@@ -12,23 +12,23 @@ pub(super) const MEASURES: [(Measure, &str); 3] = [
     (Measure::Regret, "regret of the chosen configuration"),
 ];
 
-pub(super) fn print(lines: &[Line], printer: &Printer) {
+pub(super) fn print(lines: &[Line], page: &Page) {
     for (measure, title) in MEASURES {
         let of_measure: Vec<&Line> = lines.iter().filter(|line| line.measure == measure).collect();
         if !of_measure.is_empty() {
-            printer.line(title);
-            figures(&of_measure, printer);
-            goals(&of_measure, printer);
-            printer.line("");
+            page.line(title);
+            figures(&of_measure, page);
+            goals(&of_measure, page);
+            page.line("");
         }
     }
     let judged = lines.iter().filter(|line| line.is_judged());
     let (n, reached) =
         judged.fold((0, 0), |(n, reached), line| (n + 1, reached + usize::from(line.reached())));
-    printer.line(&format!("{reached} of {n} lines with a figure to reach do"));
+    page.line(&format!("{reached} of {n} lines with a figure to reach do"));
 }
 
-fn figures(lines: &[&Line], printer: &Printer) {
+fn figures(lines: &[&Line], page: &Page) {
     let columns = [
         Column::Name("part"),
         Column::Name("way"),
@@ -53,11 +53,11 @@ fn figures(lines: &[&Line], printer: &Printer) {
             if line.reached() { "" } else { "missed" }.to_owned(),
         ]
     };
-    printer.table(&columns, lines.iter().map(row).collect());
+    page.table(&columns, lines.iter().map(row).collect());
 }
 
 /// Figures beside the mean error.
-fn goals(lines: &[&Line], printer: &Printer) {
+fn goals(lines: &[&Line], page: &Page) {
     let columns = [
         Column::Name("part"),
         Column::Name("figure"),
@@ -78,24 +78,24 @@ fn goals(lines: &[&Line], printer: &Printer) {
         }
     }
     if !rows.is_empty() {
-        printer.line("");
-        printer.table(&columns, rows);
+        page.line("");
+        page.table(&columns, rows);
     }
 }
 
 /// Worst row, other models and note of each line.
-pub(super) fn details(lines: &[Line], printer: &Printer) {
+pub(super) fn details(lines: &[Line], page: &Page) {
     for line in lines {
         let worst = percent(line.score.worst);
-        printer.line("");
-        printer.line(&format!("{}, {}", line.part, line.way));
-        printer.line(&format!("  worst {worst}: {}", line.score.worst_row));
+        page.line("");
+        page.line(&format!("{}, {}", line.part, line.way));
+        page.line(&format!("  worst {worst}: {}", line.score.worst_row));
         let others = others(line);
         if !others.is_empty() {
-            printer.line(&format!("  other models: {}", others.join("; ")));
+            page.line(&format!("  other models: {}", others.join("; ")));
         }
         if !line.note.is_empty() {
-            printer.line(&format!("  {}", line.note));
+            page.line(&format!("  {}", line.note));
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use engine::input_file;
+use crate::input_file;
 use ir::diagnostic::Diagnostic;
 use tempfile::NamedTempFile;
 
 /// What may become of a file that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Existing {
+pub enum Existing {
     /// It stays, and the run is refused.
     Keep,
     /// `--force`: it is replaced.
@@ -18,7 +18,7 @@ pub(crate) enum Existing {
 
 impl Existing {
     /// From the flag `--force`.
-    pub(crate) fn of(force: bool) -> Self {
+    pub fn of(force: bool) -> Self {
         if force { Self::Replace } else { Self::Keep }
     }
 }
@@ -29,11 +29,7 @@ impl Existing {
 /// # Errors
 /// `file-exists`, `no-folder`, `not-a-file` (a folder, a device, a pipe, `-`), `not-writable`,
 /// `same-file` (twice the same output, or an output that is an input).
-pub(crate) fn check(
-    outputs: &[&Path],
-    inputs: &[&Path],
-    existing: Existing,
-) -> Result<(), Diagnostic> {
+pub fn check(outputs: &[&Path], inputs: &[&Path], existing: Existing) -> Result<(), Diagnostic> {
     let inputs: Vec<PathBuf> =
         inputs.iter().filter_map(|input| resolved(input_file::plain(input))).collect();
     let mut places = Vec::new();
@@ -163,10 +159,7 @@ fn temporary(path: &Path) -> io::Result<NamedTempFile> {
 ///
 /// # Errors
 /// `write-failed`; then no file has got its name, unless the very renaming failed.
-pub(crate) fn write_all(
-    files: &[(PathBuf, Vec<u8>)],
-    existing: Existing,
-) -> Result<(), Diagnostic> {
+pub fn write_all(files: &[(PathBuf, Vec<u8>)], existing: Existing) -> Result<(), Diagnostic> {
     let files: Vec<_> =
         files.iter().map(|(path, bytes)| (path.clone(), bytes.clone(), existing)).collect();
     write_each(&files)
@@ -176,7 +169,7 @@ pub(crate) fn write_all(
 ///
 /// # Errors
 /// Those of [`write_all`].
-pub(crate) fn write_each(files: &[(PathBuf, Vec<u8>, Existing)]) -> Result<(), Diagnostic> {
+pub fn write_each(files: &[(PathBuf, Vec<u8>, Existing)]) -> Result<(), Diagnostic> {
     let mut staged = Vec::new();
     for (path, bytes, existing) in files {
         let failed = |e: io::Error| write_failed(path, &e);
@@ -206,7 +199,7 @@ pub(crate) fn write_each(files: &[(PathBuf, Vec<u8>, Existing)]) -> Result<(), D
 
 /// Keeps bytes in a file of a new name beside one that could not be written, or in the folder for
 /// temporary files; `None` where neither takes them.
-pub(crate) fn kept(near: &Path, bytes: &[u8]) -> Option<PathBuf> {
+pub fn kept(near: &Path, bytes: &[u8]) -> Option<PathBuf> {
     let name = near.file_name().map_or_else(|| "plan".into(), |name| name.to_string_lossy());
     [folder(near).to_owned(), std::env::temp_dir()].into_iter().find_map(|folder| {
         let mut builder = tempfile::Builder::new();

@@ -29,11 +29,7 @@ pub(super) fn judge(data: &Path) -> Result<Vec<Line>, Diagnostic> {
 }
 
 /// The schedule of Megatron-LM: 1F1B, interleaved where a rank holds several chunks.
-pub(crate) fn schedule(
-    n_ranks: u32,
-    n_chunks: u32,
-    n_micro_batches: u32,
-) -> Result<Grid, Diagnostic> {
+pub fn schedule(n_ranks: u32, n_chunks: u32, n_micro_batches: u32) -> Result<Grid, Diagnostic> {
     match n_chunks {
         1 => one_f_one_b::grid(n_ranks, n_micro_batches),
         _ => interleaved::grid(n_ranks, n_chunks, n_micro_batches),
