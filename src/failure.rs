@@ -10,8 +10,8 @@ use clap::error::ErrorKind;
 use ir::diagnostic::{Blame, Diagnostic};
 
 use crate::printer::{Printer, takes_colour};
-use crate::watch;
 use engine::exit::CommandResult;
+use crate::interrupt;
 
 /// Help and version are no failures; wrong flags are, in text or as a document.
 pub(crate) fn of_flags(error: &clap::Error, printer: &Printer) -> ExitCode {
@@ -40,7 +40,7 @@ fn ended(printer: &Printer, exit: u8) -> ExitCode {
         }
         None => exit,
     };
-    watch::leave(exit);
+    interrupt::leave(exit);
     ExitCode::from(exit)
 }
 

@@ -1,10 +1,12 @@
 //! What ends a search early: signals (of Ctrl-C the first one asks for the best so far and the second
 //! one ends the program), and the time limit, which counts from the start of the program.
 
+use std::io::Write;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use planner::run::watch::{Watch, is_any_left};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
@@ -16,6 +18,26 @@ static START: OnceLock<Instant> = OnceLock::new();
 /// When the program started; `main` asks first.
 pub(crate) fn started() -> Instant {
     *START.get_or_init(Instant::now)
+}
+
+/// Part of a time limit that may pass after its end before work is left alone, and a constant.
+const AFTER_SHARE: f64 = 0.04;
+const AFTER: Duration = Duration::from_millis(50);
+/// Time that is left to work after a signal, to end by itself.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// What watches over work that began at `start`.
+pub(crate) fn watch(start: Instant, limit: Option<Duration>) -> Watch {
+    let share = limit.map_or(Duration::ZERO, |limit| limit.mul_f64(AFTER_SHARE));
+    Watch { after: AFTER.saturating_add(share), grace: GRACE, ..Watch::new(start, limit, flag()) }
+}
+
+/// Ends the program at once where some work was left alone.
+pub(crate) fn leave(exit: u8) {
+    if is_any_left() {
+        let _ = std::io::stdout().flush();
+        signal_hook::low_level::exit(i32::from(exit));
+    }
 }
 
 /// When a run with such a limit has to stop searching; `None` for a limit that no clock reaches.

@@ -14,7 +14,6 @@ mod progress;
 mod publisher;
 mod table;
 mod training_flags;
-mod watch;
 
 use std::process::ExitCode;
 

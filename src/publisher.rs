@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
+use planner::run::{Bound, Case, Event};
 use serde_json::json;
 
 use crate::printer::Printer;
@@ -28,19 +29,17 @@ pub(crate) enum Follow {
     None,
 }
 
+/// What is minimised, and how people read its values.
+pub(crate) type Measure<'a> = (&'static str, &'a dyn Fn(Nanos) -> String);
+
 /// A verified plan that is better than all before it.
-pub(crate) struct Incumbent<'a> {
-    /// What found it.
-    pub(crate) algorithm: &'a str,
-    /// What is minimised.
-    pub(crate) objective: &'static str,
-    /// Its value, and how people read such values.
-    pub(crate) value: Nanos,
-    pub(crate) shown: &'a dyn Fn(Nanos) -> String,
-    /// The best bound so far.
-    pub(crate) bound: Nanos,
-    /// Since the start of the run.
-    pub(crate) elapsed: Duration,
+struct Incumbent<'a> {
+    algorithm: &'a str,
+    objective: &'static str,
+    value: Nanos,
+    shown: &'a dyn Fn(Nanos) -> String,
+    bound: Nanos,
+    elapsed: Duration,
 }
 
 impl Incumbent<'_> {
@@ -94,14 +93,28 @@ impl<'a> Publisher<'a> {
         Self { output, existing, others: existing, follow, printer, progress, written: None }
     }
 
-    /// Takes note of what is tried.
-    pub(crate) fn started(&self, algorithm: &str) {
-        self.progress.started(algorithm);
+    /// Takes an event of a run; `document` makes the plan file of what was found.
+    pub(crate) fn hear<C: Case>(
+        &mut self,
+        event: &Event<C>,
+        (objective, shown): Measure<'_>,
+        document: impl FnOnce(&str, Nanos, Bound, &C::Solution) -> Result<Vec<u8>, Diagnostic>,
+    ) {
+        match event {
+            Event::Started { algorithm } => self.progress.started(algorithm),
+            Event::Bound { .. } => {}
+            Event::Incumbent { algorithm, value, bound, solution, elapsed } => {
+                let (value, elapsed) = (*value, *elapsed);
+                let found =
+                    Incumbent { algorithm, objective, value, shown, bound: bound.value, elapsed };
+                self.publish(&found, || document(algorithm, value, *bound, solution));
+            }
+        }
     }
 
     /// Writes the file, then prints the line. Where the file can't be written there is no line,
     /// and the end of the run says why.
-    pub(crate) fn publish(
+    fn publish(
         &mut self,
         found: &Incumbent,
         document: impl FnOnce() -> Result<Vec<u8>, Diagnostic>,

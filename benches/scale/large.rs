@@ -11,7 +11,7 @@ use importers::ImportOptions;
 use ir::profile::Profile;
 use ir::workload::Workload;
 use planner::recipe::Recipe;
-use planner::run::{Budget, Event, Request, solve};
+use planner::run::{Event, Limits, Request, solve};
 
 use crate::big_onnx::resident_peak;
 use crate::llama;
@@ -60,7 +60,8 @@ pub(crate) fn write(file: &Path, n_ops: usize) {
 }
 
 fn request(recipe: &str, time: Option<Duration>) -> Request {
-    Request { budget: Budget { time, nodes: None }, ..Request::new(Recipe::parse(recipe).unwrap()) }
+    let recipe = Recipe::parse(recipe).unwrap();
+    Request { recipe, limits: Limits { time, ..Limits::default() } }
 }
 
 fn problem(file: &Path, objective: Objective) -> Arc<Problem> {

@@ -25,7 +25,7 @@ use importers::ImportOptions;
 use ir::profile::Profile;
 use ir::workload::Workload;
 use planner::recipe::Recipe;
-use planner::run::{Budget, Outcome, Request, solve};
+use planner::run::{Limits, Outcome, Request, solve};
 
 const N_OPS: usize = 20_000;
 
@@ -125,10 +125,8 @@ fn outcome(problem: &Arc<Problem>, recipe: &str) -> Outcome {
 }
 
 fn try_outcome(problem: &Arc<Problem>, recipe: &str) -> Result<Outcome, String> {
-    let request = Request {
-        budget: Budget { time: Some(Duration::from_secs(120)), nodes: None },
-        ..Request::new(Recipe::parse(recipe).unwrap())
-    };
+    let limits = Limits { time: Some(Duration::from_secs(120)), ..Limits::default() };
+    let request = Request { recipe: Recipe::parse(recipe).unwrap(), limits };
     solve(Arc::clone(problem), &request, &mut |_| {}).map_err(|no| no.diagnostic.message)
 }
 

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cost_model::given::{Goal, rows as goals};
@@ -11,6 +12,7 @@ use cost_model::runs::forms::run::Gradients;
 use ir::tensor::DType;
 use ir::units::Bytes;
 use ir::workload::{Mode, Optimizer};
+use planner::run::{self, watch::Watch};
 
 use crate::executor::Executor;
 
@@ -127,6 +129,23 @@ pub struct Limits {
     pub threads: Option<NonZeroUsize>,
     /// Whether nothing may depend on the clock.
     pub deterministic: bool,
+}
+
+impl Limits {
+    /// As limits of a run that is watched; `usual` is its time where nobody states any.
+    #[must_use]
+    pub fn within(&self, watch: &Watch, usual: Option<Duration>) -> run::Limits {
+        run::Limits {
+            time: watch.left().or(usual),
+            nodes: self.node_budget,
+            gap: self.gap.unwrap_or(0.0),
+            seed: self.seed,
+            threads: self.threads.map_or(0, NonZeroUsize::get),
+            deterministic: self.deterministic,
+            is_usual_time: usual.is_some(),
+            cancel: Arc::clone(&watch.cancel),
+        }
+    }
 }
 
 /// A plan that is asked for.

@@ -1,17 +1,15 @@
 //! `plan`: a model on a cluster.
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use cost_model::ops::problem::Problem;
 use exporters::Source;
 use ir::diagnostic::{Blame, Diagnostic};
-use ir::units::Nanos;
 use planner::placement::auto::DEFAULT_TIME;
 use planner::recipe::Recipe;
-use planner::run::{Budget, Event, Outcome, Request, solve};
+use planner::run::watch::{Tell, Watch};
+use planner::run::{Event, Outcome, Request, solve};
 
 use crate::cli::{PlanArgs, VERSION};
 use crate::commands::plot::{self, Unit};
@@ -19,9 +17,8 @@ use crate::commands::{export, instance, training};
 use crate::interrupt;
 use crate::modes::{self, Mode};
 use crate::printer::Printer;
-use crate::publisher::{Follow, Incumbent, Publisher};
-use crate::watch::Watch;
 use engine::artifact::{self, Existing};
+use crate::publisher::{Follow, Publisher};
 use engine::executor;
 use engine::exit::{CommandResult, Exit};
 use engine::load::{self, Loaded};
@@ -36,7 +33,7 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     if args.progress == Follow::Lines {
         printer.one_line_each();
     }
-    let watch = Watch::new(start, args.limits.time_limit, interrupt::flag());
+    let watch = interrupt::watch(start, args.limits.time_limit);
     if let Some(exit) = instance::planned(args, &watch, printer)? {
         return Ok(exit);
     }
@@ -54,7 +51,8 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     for (target, _) in &exports {
         executor::check_batches(target, &loaded.problem.workload)?;
     }
-    let request = request(args, recipe, &watch, start);
+    let limits = args.limits.request().within(&watch, usual_time(args, start));
+    let request = Request { recipe, limits };
     let (start, read) = (Instant::now(), opened.elapsed());
     let mut publisher = Publisher::new(args.output.as_deref(), existing, args.progress, printer);
     let solved = solve(loaded.problem.clone(), &request, &mut |event| {
@@ -68,11 +66,12 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
             printer.page(|page| outcome::print(&loaded, &outcome, &solved, page))?;
             Ok(Exit::DONE)
         }
-        Err(_) if request.cancel.load(Ordering::SeqCst) => Ok(interrupted(printer)),
+        Err(_) if watch.is_cancelled() => Ok(interrupted(printer)),
         Err(mut none) => {
             name_limit(args, &mut none.diagnostic);
             none.diagnostic.hints.extend(outcome::other_way(&loaded.problem));
-            let narrower = narrower::hint(&args.request(), &loaded, &request, &none, (start, read));
+            let (asked, limits) = (args.request(), &request.limits);
+            let narrower = narrower::hint(&asked, &loaded, limits, &none, (start, read));
             none.diagnostic.hints.extend(narrower);
             Ok(printer.page(|page| outcome::print_failure(&none, &loaded.warnings, page)))
         }
@@ -83,25 +82,12 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
 fn read(args: &PlanArgs, watch: &Watch) -> Result<Option<Loaded>, Diagnostic> {
     let (model, flags) = (args.model.clone(), args.problem.request());
     let (objective, executor) = (args.objective.unwrap_or_default(), args.executor);
-    let read = move |_: &dyn Fn(())| load::problem(&model, &flags, objective, executor);
-    match watch.run(Duration::ZERO, read, &mut |()| {}).transpose()? {
+    let read = move |_: Tell<()>| load::problem(&model, &flags, objective, executor);
+    let strict = Watch { after: Duration::ZERO, ..watch.clone() };
+    match strict.run(read, &mut |()| {}).done().transpose()? {
         _ if watch.is_cancelled() => Ok(None),
         Some(loaded) => Ok(Some(loaded)),
         None => Err(late()),
-    }
-}
-
-fn request(args: &PlanArgs, recipe: Recipe, watch: &Watch, start: Instant) -> Request {
-    let usual = usual_time(args, start);
-    Request {
-        recipe,
-        budget: Budget { time: watch.left().or(usual), nodes: args.limits.node_budget },
-        is_usual_time: usual.is_some(),
-        gap: args.limits.gap.unwrap_or(0.0),
-        seed: args.limits.seed,
-        threads: args.limits.threads.map_or(0, NonZeroUsize::get),
-        deterministic: args.limits.deterministic,
-        cancel: Arc::clone(&watch.cancel),
     }
 }
 
@@ -119,7 +105,7 @@ fn finished(
         plan: &outcome.plan,
         timeline: &outcome.timeline,
         value: outcome.value,
-        bound: outcome.bound,
+        bound: outcome.bound.into(),
     };
     let plan = found::document(loaded, &found, &trust);
     let bytes = found::bytes(&plan)?;
@@ -200,26 +186,18 @@ fn check_outputs(
 }
 
 /// Takes an event of the run to whoever follows it.
-fn publish(publisher: &mut Publisher, loaded: &Loaded, event: &Event) {
-    match event {
-        Event::Started { algorithm } => publisher.started(algorithm),
-        Event::Incumbent { algorithm, value, bound, plan, timeline, elapsed } => {
-            let incumbent = Incumbent {
-                algorithm,
-                objective: cost_model::ops::objective::row(loaded.problem.objective).name,
-                value: *value,
-                shown: &|value: Nanos| value.to_string(),
-                bound: bound.value,
-                elapsed: *elapsed,
-            };
-            let found = Found { algorithm, plan, timeline, value: *value, bound: *bound };
-            publisher.publish(&incumbent, || {
-                let trust = Trust::of(&loaded.problem, plan, timeline);
-                found::bytes(&found::document(loaded, &found, &trust))
-            });
-        }
-        _ => {}
-    }
+fn publish(publisher: &mut Publisher, loaded: &Loaded, event: &Event<Problem>) {
+    let objective = cost_model::ops::objective::row(loaded.problem.objective).name;
+    publisher.hear(
+        event,
+        (objective, &|value| value.to_string()),
+        |algorithm, value, bound, own| {
+            let (plan, timeline) = (&own.plan, &own.timeline);
+            let trust = Trust::of(&loaded.problem, plan, timeline);
+            let found = Found { algorithm, plan, timeline, value, bound: bound.into() };
+            found::bytes(&found::document(loaded, &found, &trust))
+        },
+    );
 }
 
 /// All files of a run but the plan, the picture of the search last.

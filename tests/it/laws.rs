@@ -16,7 +16,7 @@ use ir::plan::Plan;
 use ir::schedule::{Action, Task};
 use ir::units::{Bytes, BytesPerSecond, Nanos};
 use planner::algorithm::Kind;
-use planner::run::{Request, solve};
+use planner::run::{Limits, Request, solve};
 
 use crate::layered::layered;
 use crate::oracle::{optimum, promises_optimum};
@@ -245,7 +245,8 @@ fn a_cancelled_run_answers_at_once() {
     let problem = Arc::new(layered(6_000, 4));
     for tried in recipes(0) {
         let recipe = planner::recipe::Recipe::parse(&tried.text).unwrap();
-        let request = Request { cancel: Arc::new(AtomicBool::new(true)), ..Request::new(recipe) };
+        let cancel = Arc::new(AtomicBool::new(true));
+        let request = Request { recipe, limits: Limits { cancel, ..Limits::default() } };
         let started = Instant::now();
         let _ = solve(Arc::clone(&problem), &request, &mut |_| {});
         assert!(started.elapsed() < SLACK, "{} took {:?}", tried.text, started.elapsed());

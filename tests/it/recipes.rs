@@ -8,7 +8,7 @@ use planner::algorithm::Kind;
 use planner::no_plan::NoPlan;
 use planner::recipe::Recipe;
 use planner::registry::{Entry, entries};
-use planner::run::{Budget, Outcome, Request, solve};
+use planner::run::{Limits, Outcome, Request, solve};
 
 /// How long a row may take for a tiny problem.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,10 +26,9 @@ impl Tried {
     /// not come back within a minute (because it crashed, say) fails the test.
     pub(crate) fn solve(&self, problem: &Arc<Problem>, seed: u64) -> Result<Outcome, NoPlan> {
         let started = Instant::now();
-        let budget = Budget { time: Some(PATIENCE), nodes: Some(5_000_000) };
-        let mut request = self.request(budget);
-        request.seed = seed;
-        request.deterministic = true;
+        let (time, nodes) = (Some(PATIENCE), Some(5_000_000));
+        let limits = Limits { time, nodes, seed, deterministic: true, ..Limits::default() };
+        let request = self.request(limits);
         let result = solve(Arc::clone(problem), &request, &mut |_| {});
         assert!(started.elapsed() < PATIENCE, "`{}` does not come back", self.text);
         result
@@ -41,14 +40,14 @@ impl Tried {
         problem: &Arc<Problem>,
         time: Duration,
     ) -> Result<Outcome, NoPlan> {
-        let request = self.request(Budget { time: Some(time), nodes: None });
+        let request = self.request(Limits { time: Some(time), ..Limits::default() });
         solve(Arc::clone(problem), &request, &mut |_| {})
     }
 
-    fn request(&self, budget: Budget) -> Request {
+    fn request(&self, limits: Limits) -> Request {
         let recipe = Recipe::parse(&self.text)
             .unwrap_or_else(|error| panic!("`{}` is no recipe: {error}", self.text));
-        Request { budget, ..Request::new(recipe) }
+        Request { recipe, limits }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ir::tensor::DType;
 use planner::no_plan::{NoPlan, Reason};
 use planner::recipe::Recipe;
-use planner::run::{Budget, Request, solve};
+use planner::run::{Limits, Request, solve};
 
 use crate::load::{self, Loaded};
 use crate::request::PlanRequest;
@@ -20,7 +20,7 @@ const RECIPES: [&str; 2] = ["m-topo", "m-etf"];
 pub fn hint(
     args: &PlanRequest,
     loaded: &Loaded,
-    request: &Request,
+    limits: &Limits,
     none: &NoPlan,
     (started, read): (Instant, Duration),
 ) -> Option<String> {
@@ -28,11 +28,10 @@ pub fn hint(
         Some(dtype) => dtype.bits() > 16,
         None => loaded.problem.graph.tensors.iter().any(|tensor| tensor.dtype == DType::F32),
     };
-    let left = request.budget.time.map_or(TIME, |all| all.saturating_sub(started.elapsed()));
+    let left = limits.time.map_or(TIME, |all| all.saturating_sub(started.elapsed()));
     let left = left.min(TIME).saturating_sub(read);
     // What it finds must not depend on the clock where that was asked for.
-    if none.reason != Reason::MemoryExceeded || !is_wide || request.deterministic || left.is_zero()
-    {
+    if none.reason != Reason::MemoryExceeded || !is_wide || limits.deterministic || left.is_zero() {
         return None;
     }
     let kinds = &loaded.problem.cluster.kinds;
@@ -46,9 +45,8 @@ pub fn hint(
     let found = RECIPES.into_iter().find(|algorithm| {
         let Ok(recipe) = Recipe::parse(algorithm) else { return false };
         let time = Some(end.saturating_duration_since(Instant::now()));
-        let budget = Budget { time, nodes: None };
-        let cancel = std::sync::Arc::clone(&request.cancel);
-        let request = Request { recipe, budget, cancel, ..*request };
+        let limits = Limits { time, nodes: None, ..limits.clone() };
+        let request = Request { recipe, limits };
         solve(narrow.problem.clone(), &request, &mut |_| {}).is_ok()
     })?;
     Some(format!("with --dtype {dtype} a plan fits (verified: `{found}`)"))

@@ -14,7 +14,7 @@ use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
 use planner::given::runner::method;
 use planner::recipe::Recipe;
-use planner::run::{Budget, Request, solve};
+use planner::run::{Limits, Request, solve};
 
 use crate::differences::{difference, of_plans};
 use crate::ops::found::{self, Found};
@@ -81,12 +81,12 @@ fn bound(
     let Some(recipe) = Recipe::parse(recipe).ok().filter(|_| stated <= value) else {
         return (own, None);
     };
-    let budget = Budget { time: Some(CONFIRMING), nodes: None };
-    let request = Request { budget, cancel: Arc::clone(cancel), ..Request::new(recipe) };
+    let (time, cancel) = (Some(CONFIRMING), Arc::clone(cancel));
+    let request = Request { recipe, limits: Limits { time, cancel, ..Limits::default() } };
     let start = Instant::now();
     let solved = solve(Arc::clone(problem), &request, &mut |_| {});
     let (best, least, why) = match &solved {
-        Ok(outcome) => (outcome.bound, Some(outcome.value), outcome.stop.name().to_owned()),
+        Ok(outcome) => (outcome.bound.into(), Some(outcome.value), outcome.stop.name().to_owned()),
         Err(none) => (own, None, none.diagnostic.message.clone()),
     };
     let best = if best.value > own.value { best } else { own };

@@ -46,7 +46,7 @@ use crate::given::runner::{Request, Solution, solve};
 use crate::line;
 use crate::no_plan::{NoPlan, Reason};
 use crate::placement::orders::orders_along;
-use crate::run::Run;
+use crate::run::{Limits, Run};
 
 /// Most ops.
 const MAX_OPS: usize = 5_000;
@@ -80,13 +80,13 @@ impl Decide for AsInstance {
                 .hint("use `orders,refine-load`, which takes any model")
                 .fact("algorithm", self.method)
         })?;
-        let request = Request {
+        let limits = Limits {
             time: run.time_left(),
             nodes: run.nodes_left(),
-            seed: run.seed(),
-            deterministic: run.is_deterministic(),
-            ..Request::default()
+            gap: 0.0,
+            ..run.limits().clone()
         };
+        let request = Request { limits, ..Request::default() };
         let answer = solve(&Instance::Load(instance), self.goal, Some(self.method), &request)
             .map_err(|error| NoPlan::new(Reason::Unsupported, error))?;
         let is_bound = self.goal == Goal::MaxLoad && problem.objective == Objective::MaxLoad;

@@ -53,7 +53,8 @@ use super::max_load::check::{Flaw, check_until};
 use super::max_load::control::Control;
 use super::max_load::search;
 use crate::algorithm::{Guarantee, Options};
-use crate::given::runner::{Bound, Effort, Method, Run, Solution, Standing, method};
+use crate::given::runner::{Effort, Method, Run, Solution, method};
+use crate::run::{Bound, Standing};
 
 /// How the row solves instances.
 pub(crate) const METHOD: Method = Method {

@@ -1,167 +1,159 @@
-//! What all parts of one run share: limits, the way to stop, and the line to the watcher.
+//! Limits of one run, and what it has used of them: shared by watcher, worker and all searches.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cost_model::ops::bound::Bound;
-use cost_model::ops::judge::replay::Timeline;
-use ir::diagnostic::Diagnostic;
-use ir::plan::Plan;
 use ir::units::Nanos;
 
-use super::{Attempt, Event, Request, StopReason};
-use crate::no_plan::NoPlan;
+use super::{DEFAULT_NODES, Limits, StopReason};
 
-/// A verified plan on its way to the watcher.
-pub(super) struct Incumbent {
-    pub(super) algorithm: String,
-    pub(super) plan: Arc<Plan>,
-    pub(super) value: Nanos,
-    pub(super) timeline: Arc<Timeline>,
-    pub(super) elapsed: Duration,
-    /// How many there were up to this one.
-    pub(super) number: u64,
-}
-
-/// What the worker tells the watcher.
-pub(super) enum Message {
-    Event(Event),
-    Incumbent(Box<Incumbent>),
-    /// The plan that is returned in place of the best one.
-    Settled(Box<Incumbent>),
-    /// Why there is no plan, while ways out are looked for.
-    Failure(Box<NoPlan>),
-    Bound(Bound, Duration),
-    Attempt(Box<Attempt>),
-    Warning(Diagnostic),
-    Done(Result<(), NoPlan>),
-}
-
-/// Shared by watcher, worker and all rows of a run.
-pub(super) struct Control {
-    pub(super) started: Instant,
-    pub(super) deadline: Option<Instant>,
-    pub(super) nodes: Option<u64>,
-    pub(super) seed: u64,
-    pub(super) threads: usize,
-    pub(super) deterministic: bool,
-    pub(super) is_usual_time: bool,
+/// Limits that count from its making.
+#[derive(Debug)]
+pub struct Control {
+    started: Instant,
+    deadline: Option<Instant>,
+    limits: Limits,
     spent: AtomicU64,
     /// Best lower bound in nanoseconds.
     bound: AtomicU64,
-    /// Step time of the best plan in nanoseconds.
+    /// Value of the best solution in nanoseconds.
     value: AtomicU64,
-    gap: f64,
-    /// Verified plans on their way, and those that have arrived.
-    n_incumbents: AtomicU64,
-    cancel: Arc<AtomicBool>,
     /// The watcher has answered; nobody listens any more.
-    pub(super) abandoned: AtomicBool,
+    abandoned: AtomicBool,
     stopped: Mutex<Option<StopReason>>,
-    sender: mpsc::Sender<Message>,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self::new(&Limits::default())
+    }
 }
 
 impl Control {
-    pub(super) fn new(request: &Request, sender: mpsc::Sender<Message>) -> Self {
+    /// Nothing is used yet.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
         let started = Instant::now();
+        let nodes = limits.nodes.or(limits.deterministic.then_some(DEFAULT_NODES));
         Self {
             started,
-            deadline: request.budget.time.and_then(|time| started.checked_add(time)),
-            nodes: request.budget.nodes.or(request.deterministic.then_some(super::DEFAULT_NODES)),
-            seed: request.seed,
-            threads: super::threads(request.threads),
-            deterministic: request.deterministic,
-            is_usual_time: request.is_usual_time,
+            deadline: limits.time.and_then(|time| started.checked_add(time)),
+            limits: Limits { nodes, ..limits.clone() },
             spent: AtomicU64::new(0),
             bound: AtomicU64::new(0),
             value: AtomicU64::new(u64::MAX),
-            gap: request.gap,
-            n_incumbents: AtomicU64::new(0),
-            cancel: Arc::clone(&request.cancel),
             abandoned: AtomicBool::new(false),
             stopped: Mutex::new(None),
-            sender,
         }
     }
 
-    pub(super) fn send(&self, message: Message) {
-        // Fails only if the watcher has answered already.
-        let _ = self.sender.send(message);
+    /// What was asked for.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
-    pub(super) fn raise_bound(&self, bound: Nanos) {
-        self.bound.fetch_max(bound.get(), Ordering::Relaxed);
+    /// When it must end.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
-    pub(super) fn bound(&self) -> Nanos {
+    /// Since its start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Threads that a search may use, at least 1.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        match self.limits.threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            asked => asked,
+        }
+    }
+
+    /// Takes note of the best bound; a wrong one may be taken back.
+    pub fn set_bound(&self, bound: Nanos) {
+        self.bound.store(bound.get(), Ordering::Relaxed);
+    }
+
+    /// The best bound.
+    #[must_use]
+    pub fn bound(&self) -> Nanos {
         Nanos(self.bound.load(Ordering::Relaxed))
     }
 
-    pub(super) fn lower_value(&self, value: Nanos) {
+    /// Takes note of a solution's value.
+    pub fn lower_value(&self, value: Nanos) {
         self.value.fetch_min(value.get(), Ordering::Relaxed);
     }
 
-    /// The number of the next incumbent.
-    pub(super) fn next_incumbent(&self) -> u64 {
-        self.n_incumbents.fetch_add(1, Ordering::Relaxed) + 1
+    /// Whether a solution of this value is as near to the bound as was asked for.
+    #[must_use]
+    pub fn admits(&self, value: Nanos) -> bool {
+        let most = self.bound().as_f64() * (1.0 + self.limits.gap);
+        self.limits.gap == 0.0 || value.as_f64() <= most
     }
 
-    /// Whether no better plan is on its way already.
-    pub(super) fn is_latest(&self, incumbent: &Incumbent) -> bool {
-        self.n_incumbents.load(Ordering::Relaxed) == incumbent.number
+    /// Whether the user wants it to stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.limits.cancel.load(Ordering::Relaxed)
     }
 
-    fn is_within_gap(&self) -> bool {
-        self.gap > 0.0 && self.admits(Nanos(self.value.load(Ordering::Relaxed)))
+    /// Nobody listens any more.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a plan of this value is as near to the bound as was asked for.
-    pub(super) fn admits(&self, value: Nanos) -> bool {
-        let bound = self.bound.load(Ordering::Relaxed) as f64;
-        self.gap == 0.0 || value.as_f64() <= bound * (1.0 + self.gap)
-    }
-
-    pub(super) fn is_cancelled(&self) -> bool {
-        self.cancel.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn spend(&self, nodes: u64) {
+    /// Books nodes.
+    pub fn spend(&self, nodes: u64) {
         self.spent.fetch_add(nodes, Ordering::Relaxed);
     }
 
-    pub(super) fn nodes_left(&self) -> Option<u64> {
-        self.nodes.map(|nodes| nodes.saturating_sub(self.spent.load(Ordering::Relaxed)))
+    /// Nodes left; `None` without a budget.
+    #[must_use]
+    pub fn nodes_left(&self) -> Option<u64> {
+        let spent = self.spent.load(Ordering::Relaxed);
+        self.limits.nodes.map(|nodes| nodes.saturating_sub(spent))
     }
 
-    /// Why rows must stop now, if they must.
-    pub(super) fn stop_reason(&self, deadline: Option<Instant>) -> Option<StopReason> {
+    /// Why a search must stop now, if it must.
+    #[must_use]
+    pub fn stop(&self) -> Option<StopReason> {
+        self.stop_at(self.deadline)
+    }
+
+    /// The same, for a search with a deadline of its own.
+    pub(super) fn stop_at(&self, deadline: Option<Instant>) -> Option<StopReason> {
+        let value = Nanos(self.value.load(Ordering::Relaxed));
         let reason = if self.is_cancelled() || self.abandoned.load(Ordering::Relaxed) {
-            Some(StopReason::Cancelled)
+            StopReason::Cancelled
         } else if self.nodes_left() == Some(0) {
-            Some(StopReason::NodeBudget)
+            StopReason::NodeBudget
         } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            Some(StopReason::Deadline)
-        } else if self.is_within_gap() {
-            Some(StopReason::GapReached)
+            StopReason::Deadline
+        } else if self.limits.gap > 0.0 && self.admits(value) {
+            StopReason::GapReached
         } else {
-            None
+            return None;
         };
-        if let Some(reason) = reason {
-            self.note_stop(reason);
-        }
-        reason
+        self.note_stop(reason);
+        Some(reason)
     }
 
-    /// Remembers the first reason why a row was stopped.
-    pub(super) fn note_stop(&self, reason: StopReason) {
-        if let Ok(mut stopped) = self.stopped.lock() {
-            stopped.get_or_insert(reason);
-        }
+    /// Remembers the first reason why a search was stopped.
+    pub(crate) fn note_stop(&self, reason: StopReason) {
+        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        stopped.get_or_insert(reason);
     }
 
-    pub(super) fn noted_stop(&self) -> Option<StopReason> {
-        self.stopped.lock().ok().and_then(|stopped| *stopped)
+    /// The first reason why a search was stopped.
+    #[must_use]
+    pub fn noted_stop(&self) -> Option<StopReason> {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

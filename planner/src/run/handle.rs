@@ -15,8 +15,7 @@ use ir::diagnostic::{Blame, Diagnostic, Value};
 use ir::plan::Plan;
 use ir::units::Nanos;
 
-use super::control::{Control, Incumbent, Message};
-use super::{Attempt, AttemptPlan, Event, Step, StopReason};
+use super::{Attempt, AttemptPlan, Limits, Line, Replayed, Step, StopReason};
 use crate::algorithm::{Kind, Lift, Row};
 use crate::draft::Draft;
 use crate::no_plan::{NoPlan, Reason};
@@ -36,7 +35,7 @@ type Judged = (Scored, Timeline);
 
 /// What a row may ask of, and tell to, the run that it is part of.
 pub struct Run {
-    control: Arc<Control>,
+    line: Arc<Line<Problem>>,
     original: Arc<Problem>,
     problem: Arc<Problem>,
     lifts: Vec<Arc<dyn Lift>>,
@@ -54,10 +53,10 @@ pub struct Run {
 }
 
 impl Run {
-    pub(super) fn new(control: Arc<Control>, problem: Arc<Problem>, algorithm: String) -> Self {
+    pub(super) fn new(line: Arc<Line<Problem>>, problem: Arc<Problem>, algorithm: String) -> Self {
         Self {
-            deadline: control.deadline,
-            control,
+            deadline: line.control.deadline(),
+            line,
             original: Arc::clone(&problem),
             problem,
             lifts: Vec::new(),
@@ -76,24 +75,30 @@ impl Run {
         &self.problem
     }
 
+    /// Limits of the whole run, for a search that keeps to them itself.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        self.line.control.limits()
+    }
+
     /// Seed of rows that draw lots.
     #[must_use]
     pub fn seed(&self) -> u64 {
-        self.control.seed
+        self.limits().seed
     }
 
     /// Threads that the row may use, at least 1. What it finds must not depend on them where
     /// [`Run::is_deterministic`].
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.control.threads
+        self.line.control.threads()
     }
 
     /// Time left that a row may plan with; `None` where there is no limit, and where choices must
     /// not depend on the clock.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
-        if self.control.deterministic {
+        if self.is_deterministic() {
             return None;
         }
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
@@ -102,19 +107,19 @@ impl Run {
     /// Whether choices must not depend on the clock.
     #[must_use]
     pub fn is_deterministic(&self) -> bool {
-        self.control.deterministic
+        self.limits().deterministic
     }
 
     /// Whether the run was given a time limit, which it may use to the end.
     #[must_use]
     pub fn has_deadline(&self) -> bool {
-        self.deadline.is_some() && !self.control.is_usual_time
+        self.deadline.is_some() && !self.limits().is_usual_time
     }
 
     /// Nodes left; `None` without a budget.
     #[must_use]
     pub fn nodes_left(&self) -> Option<u64> {
-        self.control.nodes_left()
+        self.line.control.nodes_left()
     }
 
     /// Books nodes.
@@ -122,20 +127,20 @@ impl Run {
     /// # Errors
     /// Why the row must stop now, if it must.
     pub fn spend(&self, nodes: u64) -> Result<(), StopReason> {
-        self.control.spend(nodes);
+        self.line.control.spend(nodes);
         self.stopped().map_or(Ok(()), Err)
     }
 
     /// Why the row must stop now, if it must.
     #[must_use]
     pub fn stopped(&self) -> Option<StopReason> {
-        self.control.stop_reason(self.deadline)
+        self.line.control.stop_at(self.deadline)
     }
 
     /// Whether the best plan of the whole run meets the bound, so that nothing is left to find.
     #[must_use]
     pub fn is_optimal(&self) -> bool {
-        self.published.get().is_some_and(|value| value <= self.control.bound())
+        self.published.get().is_some_and(|value| value <= self.line.control.bound())
     }
 
     /// Adds a fact to the record of this step.
@@ -145,15 +150,14 @@ impl Run {
 
     /// Adds a warning to the outcome.
     pub fn warn(&self, warning: Diagnostic) {
-        self.control.send(Message::Warning(warning));
+        self.line.warn(warning);
     }
 
     /// Tells a proven lower bound on [`Run::problem`]. Behind a transform it proves nothing about
     /// the original problem and is dropped.
     pub fn bound(&self, bound: Bound) {
         if self.lifts.is_empty() {
-            self.control.raise_bound(bound.value);
-            self.control.send(Message::Bound(bound, self.control.started.elapsed()));
+            self.line.raise(bound.into());
         }
     }
 
@@ -179,9 +183,8 @@ impl Run {
         }
         if self.published.get().is_none_or(|best| value < best) {
             self.published.set(Some(value));
-            self.control.lower_value(value);
-            let incumbent = self.incumbent(self.algorithm.clone(), &scored, timeline);
-            self.control.send(Message::Incumbent(incumbent));
+            let found = Replayed { plan: scored.plan.clone(), timeline };
+            self.line.incumbent(&self.algorithm, value, found);
         }
         Ok(scored)
     }
@@ -193,22 +196,12 @@ impl Run {
     pub fn settle(&self, recipe: &Recipe, plan: Plan) -> Result<(), NoPlan> {
         let (scored, timeline) = self.judged(&Draft::from_plan(plan))?;
         let value = scored.figures.value;
-        if self.published.get().is_some_and(|best| value > best) && self.control.admits(value) {
-            let incumbent = self.incumbent(recipe.to_string(), &scored, timeline);
-            self.control.send(Message::Settled(incumbent));
+        if self.published.get().is_some_and(|best| value > best) && self.line.control.admits(value)
+        {
+            let found = Replayed { plan: scored.plan, timeline };
+            self.line.settle(&recipe.to_string(), value, found);
         }
         Ok(())
-    }
-
-    fn incumbent(&self, algorithm: String, scored: &Scored, timeline: Timeline) -> Box<Incumbent> {
-        Box::new(Incumbent {
-            algorithm,
-            plan: Arc::new(scored.plan.clone()),
-            value: scored.figures.value,
-            timeline: Arc::new(timeline),
-            elapsed: self.control.started.elapsed(),
-            number: self.control.next_incumbent(),
-        })
     }
 
     /// Runs a recipe on the original problem for at most `time`, and records it as an attempt.
@@ -242,7 +235,7 @@ impl Run {
         self.has_children.set(true);
         let own = time.and_then(|time| Instant::now().checked_add(time));
         let child = Self {
-            control: Arc::clone(&self.control),
+            line: Arc::clone(&self.line),
             original: Arc::clone(&self.original),
             problem: Arc::clone(&self.original),
             lifts: Vec::new(),
@@ -260,7 +253,7 @@ impl Run {
     /// Runs a recipe from its first row to its last and records it as an attempt.
     pub(super) fn execute(mut self, recipe: &Recipe) -> Result<Scored, NoPlan> {
         let started = Instant::now();
-        self.control.send(Message::Event(Event::Started { algorithm: self.algorithm.clone() }));
+        self.line.started(&self.algorithm);
         let mut steps = Vec::new();
         let result = self.run_rows(recipe, &mut steps);
         let result = match self.best.take() {
@@ -268,18 +261,13 @@ impl Run {
             None => Err(result.err().unwrap_or_else(|| nothing_offered(&self.algorithm))),
         };
         let figures = result.as_ref().map(|scored| scored.figures).map_err(Clone::clone);
-        self.control.send(Message::Event(Event::Finished {
-            algorithm: self.algorithm.clone(),
-            value: figures.as_ref().ok().map(|figures| figures.value),
-            elapsed: self.control.started.elapsed(),
-        }));
         if !self.has_children.get() {
-            self.control.send(Message::Attempt(Box::new(Attempt {
+            self.line.attempted(Attempt {
                 algorithm: self.algorithm,
                 result: figures,
                 elapsed: started.elapsed(),
                 steps,
-            })));
+            });
         }
         result
     }

@@ -1,16 +1,20 @@
-//! The runner: takes a recipe through a problem and answers in time.
+//! The runner: takes any kind of problem to its searches, keeps their limits, hears what they find,
+//! and answers in time. [`solve`] plans models; [`crate::given::runner`] solves instances with given
+//! costs and [`crate::training`] plans training runs through the same parts.
 
 mod control;
 mod handle;
+mod line;
+mod ops;
 mod remedy;
 pub mod thread;
-mod watch;
+pub mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use cost_model::ops::bound::Bound;
+use cost_model::ops::bound;
 use cost_model::ops::judge::replay::Timeline;
 use cost_model::ops::judge::report::Report;
 use cost_model::ops::problem::Problem;
@@ -21,28 +25,31 @@ use ir::units::Nanos;
 use crate::no_plan::NoPlan;
 use crate::recipe::Recipe;
 
+pub use control::Control;
 pub use handle::{Run, Scored};
+pub use line::{Heard, Line};
+pub use ops::solve;
 
 /// Node budget of a deterministic run that has none: about what one core of 2026 does in 30 s, at
 /// 20 million labels, states and moves a second.
 pub const DEFAULT_NODES: u64 = 600_000_000;
 
-/// How much a run may spend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Budget {
-    /// Wall-clock time; `None` = as long as it takes.
-    pub time: Option<Duration>,
-    /// Nodes of searches and iterations of linear programs; `None` = no limit.
-    pub nodes: Option<u64>,
+/// A kind of problem that is searched: what is looked for, and what an attempt is measured by.
+pub trait Case: 'static {
+    /// A judged solution.
+    type Solution: Send + Sync;
+    /// What is known of the best solution of an attempt, its value among it.
+    type Figures: Clone + Send;
 }
 
-/// What to run.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// Rows and their options.
-    pub recipe: Recipe,
-    /// Limits.
-    pub budget: Budget,
+/// How much a run may spend, and what its choices may depend on.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// Wall-clock time; `None` = as long as it takes.
+    pub time: Option<Duration>,
+    /// Nodes of searches and iterations of linear programs; `None` = no limit, or
+    /// [`DEFAULT_NODES`] where `deterministic`.
+    pub nodes: Option<u64>,
     /// Stops at this gap (value / bound - 1); 0 = goes on to a proof.
     pub gap: f64,
     /// Seed of rows that draw lots.
@@ -55,74 +62,134 @@ pub struct Request {
     /// Whether the time is what a run takes where nobody states any: then it also ends when little
     /// is gained.
     pub is_usual_time: bool,
-    /// Set to stop; the best plan so far is kept.
+    /// Set to stop; the best so far is kept.
     pub cancel: Arc<AtomicBool>,
+}
+
+/// What to run on a model.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Rows and their options.
+    pub recipe: Recipe,
+    /// Limits.
+    pub limits: Limits,
 }
 
 impl Request {
     /// A request without limits.
     #[must_use]
     pub fn new(recipe: Recipe) -> Self {
-        Self {
-            recipe,
-            budget: Budget::default(),
-            gap: 0.0,
-            seed: 0,
-            threads: 0,
-            deterministic: false,
-            is_usual_time: false,
-            cancel: Arc::new(AtomicBool::new(false)),
+        Self { recipe, limits: Limits::default() }
+    }
+}
+
+/// A value that no legal solution is below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The value.
+    pub value: Nanos,
+    /// How it was found.
+    pub method: &'static str,
+    /// What stands behind it.
+    pub standing: Standing,
+}
+
+impl Bound {
+    /// Nothing is known.
+    pub const NONE: Self = Self { value: Nanos::ZERO, method: "none", standing: Standing::Derived };
+}
+
+impl From<bound::Bound> for Bound {
+    fn from(bound: bound::Bound) -> Self {
+        Self { value: bound.value, method: bound.method, standing: Standing::Derived }
+    }
+}
+
+impl From<Bound> for bound::Bound {
+    fn from(bound: Bound) -> Self {
+        Self { value: bound.value, method: bound.method }
+    }
+}
+
+/// What stands behind a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It follows from the problem, or from a search of all that there is.
+    Derived,
+    /// A second program has checked the search's certificate.
+    Checked,
+    /// The search proved it; its certificate is too large to check again.
+    TooLarge,
+    /// The search proved it; there was no time to check its certificate.
+    NoTime,
+}
+
+impl Standing {
+    /// Every standing.
+    pub const ALL: [Self; 4] = [Self::Derived, Self::Checked, Self::TooLarge, Self::NoTime];
+
+    /// Its name in documents.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Derived => "derived",
+            Self::Checked => "certificate-checked",
+            Self::TooLarge => "certificate-too-large-to-check",
+            Self::NoTime => "certificate-not-checked-in-time",
+        }
+    }
+
+    /// What people have to know of it.
+    #[must_use]
+    pub fn caveat(self) -> Option<&'static str> {
+        match self {
+            Self::Derived | Self::Checked => None,
+            Self::TooLarge => Some("certificate too large to check again"),
+            Self::NoTime => Some("no time to check the certificate again"),
         }
     }
 }
 
-/// Threads that were asked for; one per core for 0.
-pub(crate) fn threads(asked: usize) -> usize {
-    match asked {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        asked => asked,
-    }
+/// A plan of a model with its replay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replayed {
+    /// The plan.
+    pub plan: Plan,
+    /// Its replay.
+    pub timeline: Timeline,
+}
+
+impl Case for Problem {
+    type Solution = Replayed;
+    type Figures = AttemptPlan;
 }
 
 /// What happens while a run goes on.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// A recipe has started.
+#[derive(Debug)]
+pub enum Event<C: Case> {
+    /// An algorithm has started.
     Started {
         /// Its text.
         algorithm: String,
     },
-    /// A verified plan that is better than all before it. One that was overtaken before it could
+    /// A judged solution that is better than all before it. One that was overtaken before it could
     /// be told is left out.
     Incumbent {
-        /// The recipe that found it.
+        /// The algorithm that found it.
         algorithm: String,
         /// Its value under the objective.
         value: Nanos,
         /// The best lower bound so far.
         bound: Bound,
-        /// The plan.
-        plan: Arc<Plan>,
-        /// Its replay.
-        timeline: Arc<Timeline>,
+        /// The solution.
+        solution: Arc<C::Solution>,
         /// Since the start of the run.
         elapsed: Duration,
     },
-    /// A better lower bound.
+    /// A better lower bound, or one that stands on firmer ground.
     Bound {
-        /// No plan is worth less than this.
-        value: Nanos,
-        /// How it was found.
-        method: &'static str,
-        /// Since the start of the run.
-        elapsed: Duration,
-    },
-    /// A recipe has ended.
-    Finished {
-        /// Its text.
-        algorithm: String,
-        /// The value of its plan, if it found one.
-        value: Option<Nanos>,
+        /// The bound.
+        bound: Bound,
         /// Since the start of the run.
         elapsed: Duration,
     },
@@ -148,6 +215,12 @@ pub enum StopReason {
 }
 
 impl StopReason {
+    /// Whether nothing was left to search.
+    #[must_use]
+    pub const fn is_complete(self) -> bool {
+        matches!(self, Self::Finished | Self::ProvedOptimal)
+    }
+
     /// Name in documents.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -185,16 +258,16 @@ pub struct Step {
     pub facts: Vec<(&'static str, Value)>,
 }
 
-/// One recipe that was tried.
+/// One algorithm that was tried.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Attempt {
+pub struct Attempt<F = AttemptPlan> {
     /// Its text.
     pub algorithm: String,
-    /// Its plan, or why there is none.
-    pub result: Result<AttemptPlan, NoPlan>,
+    /// What it found, or why that is nothing.
+    pub result: Result<F, NoPlan>,
     /// How long it took.
     pub elapsed: Duration,
-    /// Its rows, in order.
+    /// The rows of a recipe, in order.
     pub steps: Vec<Step>,
 }
 
@@ -238,15 +311,12 @@ pub struct Outcome {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Runs a recipe. Answers at the latest 0.1 s after the time limit, or after `cancel` was set, with
-/// the best plan so far, whether bounds, rows and ways out answer or not.
-///
-/// # Errors
-/// [`NoPlan`] if there is no plan; `proved` tells whether none exists.
-pub fn solve(
-    problem: Arc<Problem>,
-    request: &Request,
-    observe: &mut dyn FnMut(&Event),
-) -> Result<Outcome, NoPlan> {
-    watch::solve(problem, request, observe)
+/// Value over bound, less 1; infinite where only the bound is 0.
+#[must_use]
+pub fn gap(value: Nanos, bound: Nanos) -> f64 {
+    match (value.get(), bound.get()) {
+        (value, bound) if value <= bound => 0.0,
+        (_, 0) => f64::INFINITY,
+        (value, bound) => value as f64 / bound as f64 - 1.0,
+    }
 }

@@ -1,303 +1,221 @@
-//! The watcher: listens to the worker thread, keeps the best plan, and answers in time.
+//! Work that must end in time, whatever it does: it runs on a thread of its own, which is left
+//! alone once its time is over. What it has told by then is what is known.
 
+use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, channel};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use cost_model::ops::bound::{Bound, memory_certificate, route_certificate};
-use cost_model::ops::judge::report::report;
-use cost_model::ops::objective;
-use cost_model::ops::problem::Problem;
-use ir::diagnostic::{Blame, Diagnostic};
-use ir::units::Nanos;
+use super::StopReason;
+use super::thread::start;
 
-use super::control::{Control, Incumbent, Message};
-use super::{Attempt, Event, Outcome, Request, Run, StopReason, TracePoint, remedy, thread};
-use crate::no_plan::{NoPlan, Reason};
-use crate::placement::list_schedule::size;
-
-/// How long a row that was asked to stop may take to answer.
+/// How often the flag and the clock are looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// Stack of the thread: as large as the main thread's on most systems.
+const STACK_BYTES: usize = 8 << 20;
+/// Events that are still heard after the end.
+const LAST_EVENTS: usize = 10_000;
+/// How long work may take to answer after it was asked to stop.
 const GRACE: Duration = Duration::from_millis(100);
-/// How often a flag without a wake-up call is looked at.
-const POLL: Duration = Duration::from_millis(20);
 
-pub(super) fn solve(
-    problem: Arc<Problem>,
-    request: &Request,
-    observe: &mut dyn FnMut(&Event),
-) -> Result<Outcome, NoPlan> {
-    let (sender, receiver) = channel();
-    let control = Arc::new(Control::new(request, sender));
-    let mut watcher = Watcher {
-        control: Arc::clone(&control),
-        observe,
-        best: None,
-        fastest: None,
-        failure: None,
-        bound: Bound { value: Nanos::ZERO, method: "none" },
-        attempts: Vec::new(),
-        trace: Vec::new(),
-        warnings: Vec::new(),
-    };
-    let worker = spawn(Arc::clone(&control), Arc::clone(&problem), request);
-    let (result, stop) = watcher.listen(&receiver, worker.as_ref());
-    control.abandoned.store(true, Ordering::Relaxed);
-    watcher.answer(&problem, result, stop)
+/// Whether some work was left alone.
+static IS_LEFT: AtomicBool = AtomicBool::new(false);
+
+/// Whether some work was left alone, whose thread may still run: what libraries do at an orderly
+/// end of the program is not made for that.
+#[must_use]
+pub fn is_any_left() -> bool {
+    IS_LEFT.load(Ordering::SeqCst)
 }
 
-fn spawn(
-    control: Arc<Control>,
-    problem: Arc<Problem>,
-    request: &Request,
-) -> Option<JoinHandle<()>> {
-    let request = request.clone();
-    let builder = std::thread::Builder::new().name("planner".to_owned());
-    thread::start(builder, move || {
-        let result = work(&control, &problem, &request);
-        control.send(Message::Done(result));
-    })
+/// When work must have ended.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// The end of the time limit.
+    pub end: Option<Instant>,
+    /// How long after it the work may still answer by itself.
+    pub after: Duration,
+    /// The same, after the flag was raised.
+    pub grace: Duration,
+    /// Raised to stop.
+    pub cancel: Arc<AtomicBool>,
 }
 
-/// All that takes time: proofs that there is no plan, the bound, the recipe, ways out. The watcher
-/// answers without what is not there when the time is over.
-fn work(control: &Arc<Control>, problem: &Arc<Problem>, request: &Request) -> Result<(), NoPlan> {
-    let started = control.started;
-    let failed = |no_plan: &NoPlan| control.send(Message::Failure(Box::new(no_plan.clone())));
-    if let Some(diagnostic) = route_certificate(problem) {
-        return Err(NoPlan::proved(Reason::Unreachable, diagnostic));
+/// What tells the one who waits.
+pub type Tell<E> = Arc<dyn Fn(E) + Send + Sync>;
+
+/// How work ended.
+pub enum Ended<T> {
+    /// By itself.
+    Done(T),
+    /// It did not, and was left alone.
+    Left(StopReason),
+    /// It panicked.
+    Died(Box<dyn Any + Send>),
+}
+
+impl<T> Ended<T> {
+    /// What the work returned; `None` if it was left alone.
+    ///
+    /// # Panics
+    /// As the work did.
+    pub fn done(self) -> Option<T> {
+        match self {
+            Self::Done(done) => Some(done),
+            Self::Left(_) => None,
+            Self::Died(panic) => std::panic::resume_unwind(panic),
+        }
     }
-    if let Some(certificate) = memory_certificate(problem) {
-        let proof = certificate.diagnostic.clone();
-        failed(&NoPlan::proved(Reason::MemoryExceeded, proof));
-        return Err(remedy::of_certificate(problem, request, started, certificate));
+}
+
+/// What is said to the one who waits.
+enum Word<E, T> {
+    Event(E),
+    Done(T),
+}
+
+impl Watch {
+    /// A limit that counts from `start`.
+    #[must_use]
+    pub fn new(start: Instant, limit: Option<Duration>, cancel: Arc<AtomicBool>) -> Self {
+        let end = limit.and_then(|limit| start.checked_add(limit));
+        Self { end, after: GRACE, grace: GRACE, cancel }
     }
-    size::check(problem)?;
-    let bound = (objective::row(problem.objective).bound)(problem);
-    control.raise_bound(bound.value);
-    control.send(Message::Bound(bound, started.elapsed()));
-    let run = Run::new(Arc::clone(control), Arc::clone(problem), request.recipe.to_string());
-    run.execute(&request.recipe).map(|_| ()).map_err(|no_plan| {
-        failed(&no_plan);
-        remedy::of_failure(problem, request, started, no_plan)
-    })
-}
 
-struct Watcher<'a> {
-    control: Arc<Control>,
-    observe: &'a mut dyn FnMut(&Event),
-    best: Option<Box<Incumbent>>,
-    /// What the best plan was worth before a simpler one was taken.
-    fastest: Option<Nanos>,
-    /// Why there is no plan, before ways out were looked for.
-    failure: Option<NoPlan>,
-    bound: Bound,
-    attempts: Vec<Attempt>,
-    trace: Vec<TracePoint>,
-    warnings: Vec<Diagnostic>,
-}
+    /// Time of the limit that is left.
+    #[must_use]
+    pub fn left(&self) -> Option<Duration> {
+        self.end.map(|end| end.saturating_duration_since(Instant::now()))
+    }
 
-impl Watcher<'_> {
-    /// Until the worker is done, or has been silent for too long after it was asked to stop.
-    fn listen(
-        &mut self,
-        receiver: &Receiver<Message>,
-        worker: Option<&JoinHandle<()>>,
-    ) -> (Option<NoPlan>, Option<StopReason>) {
-        let mut cancelled_at = None;
+    /// Whether the flag was raised.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.load(Ordering::SeqCst)
+    }
+
+    /// Runs the work and takes what it tells, in order.
+    pub fn run<E: Send + 'static, T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Tell<E>) -> T + Send + 'static,
+        on_event: &mut dyn FnMut(E),
+    ) -> Ended<T> {
+        let (sender, receiver) = channel();
+        let builder = thread::Builder::new().name("planner".to_owned()).stack_size(STACK_BYTES);
+        let worker = start(builder, move || {
+            let events = sender.clone();
+            // Who does not wait any more does not listen either.
+            let tell: Tell<E> = Arc::new(move |event| drop(events.send(Word::Event(event))));
+            let done = work(tell);
+            let _ = sender.send(Word::Done(done));
+        });
+        let is_over = || worker.as_ref().is_none_or(JoinHandle::is_finished);
+        if let Some(ended) = self.listen(&receiver, &is_over, on_event) {
+            return ended;
+        }
+        match worker.map(JoinHandle::join) {
+            Some(Err(panic)) => Ended::Died(panic),
+            _ => Ended::Died(Box::new("a thread ended without a word")),
+        }
+    }
+
+    /// Until the work is done, or has been silent for too long after it was asked to stop; `None`
+    /// where it died.
+    fn listen<E, T>(
+        &self,
+        receiver: &Receiver<Word<E, T>>,
+        is_over: &dyn Fn() -> bool,
+        on_event: &mut dyn FnMut(E),
+    ) -> Option<Ended<T>> {
+        let mut end = self.end.and_then(|end| end.checked_add(self.after));
+        let mut reason = StopReason::Deadline;
+        let mut is_raised = false;
         loop {
             let now = Instant::now();
-            if cancelled_at.is_none() && self.control.is_cancelled() {
-                cancelled_at = Some(now);
-            }
-            let cancel_limit = cancelled_at.map(|at| (at + GRACE, StopReason::Cancelled));
-            let limit = self.control.deadline.map(|at| (at + GRACE, StopReason::Deadline));
-            let limit = [cancel_limit, limit].into_iter().flatten().min_by_key(|limit| limit.0);
-            if let Some((at, reason)) = limit
-                && now >= at
-            {
-                // What is in the line already counts.
-                if let Some(result) = self.drain(receiver) {
-                    return (result.err(), self.control.noted_stop());
+            if !is_raised && self.is_cancelled() {
+                is_raised = true;
+                let last = now + self.grace;
+                if end.is_none_or(|end| last < end) {
+                    (end, reason) = (Some(last), StopReason::Cancelled);
                 }
-                return (None, Some(reason));
             }
-            let wait = limit.map_or(POLL, |(at, _)| POLL.min(at - now));
+            if end.is_some_and(|end| now >= end) {
+                break;
+            }
+            let wait = end.map_or(LOOK, |end| LOOK.min(end - now));
             match receiver.recv_timeout(wait) {
-                Ok(message) => {
-                    if let Some(result) = self.take(message) {
-                        return (result.err(), self.control.noted_stop());
-                    }
-                }
-                // A worker that ended without a word has died.
-                Err(_) if worker.is_none_or(JoinHandle::is_finished) => {
-                    return match self.drain(receiver) {
-                        Some(result) => (result.err(), self.control.noted_stop()),
-                        None => (Some(vanished()), None),
-                    };
-                }
-                Err(_) => {}
+                Ok(Word::Event(event)) => on_event(event),
+                Ok(Word::Done(done)) => return Some(Ended::Done(done)),
+                // Its last word may have come between.
+                Err(_) if is_over() => return drained(receiver, on_event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
-    }
-
-    /// Takes what has arrived, up to the worker's last word.
-    fn drain(&mut self, receiver: &Receiver<Message>) -> Option<Result<(), NoPlan>> {
-        while let Ok(message) = receiver.try_recv() {
-            if let Some(result) = self.take(message) {
-                return Some(result);
-            }
-        }
-        None
-    }
-
-    fn take(&mut self, message: Message) -> Option<Result<(), NoPlan>> {
-        match message {
-            Message::Done(result) => return Some(result),
-            Message::Event(event) => (self.observe)(&event),
-            Message::Attempt(attempt) => self.attempts.push(*attempt),
-            Message::Warning(warning) => self.warnings.push(warning),
-            Message::Bound(bound, elapsed) => {
-                if bound.value > self.bound.value {
-                    self.bound = bound;
-                    self.announce_bound(elapsed);
-                }
-            }
-            Message::Failure(no_plan) => self.failure = Some(*no_plan),
-            Message::Settled(incumbent) => {
-                self.fastest = self.best.as_ref().map(|best| best.value);
-                self.best = Some(incumbent);
-            }
-            Message::Incumbent(incumbent) => {
-                // Whoever writes plans to files must not fall behind: only the newest is told.
-                if self.control.is_latest(&incumbent) {
-                    self.announce(&incumbent);
-                }
-                let elapsed = incumbent.elapsed;
-                self.best = Some(incumbent);
-                self.mark(elapsed);
-            }
-        }
-        None
-    }
-
-    fn announce(&mut self, incumbent: &Incumbent) {
-        (self.observe)(&Event::Incumbent {
-            algorithm: incumbent.algorithm.clone(),
-            value: incumbent.value,
-            bound: self.bound,
-            plan: Arc::clone(&incumbent.plan),
-            timeline: Arc::clone(&incumbent.timeline),
-            elapsed: incumbent.elapsed,
-        });
-    }
-
-    fn announce_bound(&mut self, elapsed: Duration) {
-        (self.observe)(&Event::Bound {
-            value: self.bound.value,
-            method: self.bound.method,
-            elapsed,
-        });
-        self.mark(elapsed);
-    }
-
-    fn mark(&mut self, elapsed: Duration) {
-        self.trace.push(TracePoint {
-            elapsed,
-            value: self.best.as_ref().map(|best| best.value),
-            bound: Some(self.bound.value),
-        });
-    }
-
-    fn answer(
-        mut self,
-        problem: &Problem,
-        failure: Option<NoPlan>,
-        stop: Option<StopReason>,
-    ) -> Result<Outcome, NoPlan> {
-        // The trace goes on to the end of the run.
-        self.mark(self.control.started.elapsed());
-        let Some(best) = self.best else {
-            // A row that was stopped proves nothing, and its own words say most.
-            let failure = failure.or(self.failure);
-            let no_plan = failure.unwrap_or_else(|| out_of_time(stop));
-            return Err(NoPlan { attempts: self.attempts.into(), ..no_plan });
-        };
-        let value = best.value;
-        let stop = if value <= self.bound.value {
-            StopReason::ProvedOptimal
-        } else {
-            stop.unwrap_or(StopReason::Finished)
-        };
-        Ok(Outcome {
-            report: report(problem, &best.plan, &best.timeline),
-            gap: gap(value.get(), self.bound.value.get()),
-            plan: Arc::unwrap_or_clone(best.plan),
-            value,
-            fastest: self.fastest,
-            timeline: Arc::unwrap_or_clone(best.timeline),
-            bound: self.bound,
-            stop,
-            algorithm: best.algorithm,
-            attempts: self.attempts,
-            trace: self.trace,
-            warnings: self.warnings,
-        })
+        // What is in the line already counts.
+        let done = drained(receiver, on_event);
+        Some(done.unwrap_or_else(|| {
+            IS_LEFT.store(true, Ordering::SeqCst);
+            Ended::Left(reason)
+        }))
     }
 }
 
-fn gap(value: u64, bound: u64) -> f64 {
-    if value == bound {
-        0.0
-    } else if bound == 0 {
-        f64::INFINITY
-    } else {
-        value as f64 / bound as f64 - 1.0
-    }
-}
-
-fn out_of_time(stop: Option<StopReason>) -> NoPlan {
-    match stop {
-        Some(StopReason::Cancelled) => {
-            NoPlan::not_found(Reason::Budget, "cancelled", "cancelled before a plan was found")
+fn drained<E, T>(receiver: &Receiver<Word<E, T>>, on_event: &mut dyn FnMut(E)) -> Option<Ended<T>> {
+    for word in receiver.try_iter().take(LAST_EVENTS) {
+        match word {
+            Word::Event(event) => on_event(event),
+            Word::Done(done) => return Some(Ended::Done(done)),
         }
-        _ => NoPlan::not_found(Reason::Budget, "deadline", "no plan was found within the limit")
-            .hint("raise the time limit, or plan with `m-etf` or `m-topo`"),
     }
-}
-
-fn vanished() -> NoPlan {
-    let message = "the planning thread ended without an answer";
-    NoPlan::new(Reason::Budget, Diagnostic::error(Blame::Internal, "planner-died", message))
+    None
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::recipe::Recipe;
 
     #[test]
-    fn a_worker_that_dies_is_our_fault() {
-        let (sender, receiver) = channel();
-        let request = Request::new(Recipe::parse("m-etf").unwrap());
-        let mut watcher = Watcher {
-            control: Arc::new(Control::new(&request, sender)),
-            observe: &mut |_| {},
-            best: None,
-            fastest: None,
-            failure: None,
-            bound: Bound { value: Nanos::ZERO, method: "none" },
-            attempts: Vec::new(),
-            trace: Vec::new(),
-            warnings: Vec::new(),
+    fn work_that_never_ends_is_left_with_what_it_told() {
+        let start = Instant::now();
+        let limit = Some(Duration::from_millis(60));
+        let watch = Watch::new(start, limit, Arc::default());
+        let mut told = Vec::new();
+        let endless = |tell: Tell<u32>| -> u32 {
+            tell(1);
+            tell(2);
+            loop {
+                thread::sleep(Duration::from_secs(1));
+            }
         };
-        let worker = std::thread::spawn(|| panic!("a row that is wrong"));
-        let (failure, stop) = watcher.listen(&receiver, Some(&worker));
-        let failure = failure.unwrap();
-        assert_eq!((failure.diagnostic.code, stop), ("planner-died", None));
-        assert_eq!(failure.diagnostic.blame.exit_code(), 1);
-        assert!(!failure.proved && worker.join().is_err());
+        let done = watch.run(endless, &mut |event| told.push(event));
+        assert_eq!((done.done(), told), (None, vec![1, 2]));
+        assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn work_that_ends_is_heard_to_its_end() {
+        let watch = Watch::new(Instant::now(), None, Arc::default());
+        let mut told = Vec::new();
+        let work = |tell: Tell<u32>| {
+            (0..100).for_each(|event| tell(event));
+            7
+        };
+        let done = watch.run(work, &mut |event| told.push(event));
+        assert_eq!((done.done(), told), (Some(7), (0..100).collect()));
+        watch.cancel.store(true, Ordering::SeqCst);
+        let late = |_: Tell<()>| thread::sleep(Duration::from_secs(600));
+        let left = watch.run(late, &mut |()| {});
+        assert!(matches!(left, Ended::Left(StopReason::Cancelled)));
+    }
+
+    #[test]
+    fn work_that_dies_says_so() {
+        let watch = Watch::new(Instant::now(), None, Arc::default());
+        let wrong = |_: Tell<()>| -> u32 { panic!("a row that is wrong") };
+        assert!(matches!(watch.run(wrong, &mut |()| {}), Ended::Died(_)));
     }
 }

@@ -9,12 +9,12 @@ use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;
 use ir::units::Nanos;
 use planner::given::max_load::check::{Flaw, check_until};
-use planner::given::runner::{Request, Standing, method, simple_bound};
+use planner::given::runner::{Request, method, simple_bound};
+use planner::run::{Limits, Standing};
 
 use crate::interrupt;
 use crate::printer::Printer;
 use crate::publisher::{Follow, Publisher};
-use crate::watch::Watch;
 use engine::artifact::Existing;
 use engine::differences::difference;
 use engine::violations::unchecked;
@@ -128,13 +128,13 @@ fn searched(
     document: &SolutionDocument,
     (longest, printer): (Duration, &Printer),
 ) -> Result<Verdict, Diagnostic> {
-    let watch = Watch::new(Instant::now(), Some(longest), interrupt::flag());
-    let cancel = interrupt::flag();
-    let request = Request { time: Some(longest), n_devices, cancel, ..Request::default() };
+    let watch = interrupt::watch(Instant::now(), Some(longest));
+    let (time, cancel) = (Some(longest), interrupt::flag());
+    let request = Request { limits: Limits { time, cancel, ..Limits::default() }, n_devices };
     let question =
         Question { instance: Arc::new(instance.clone()), goal, algorithm: "auto".into(), request };
     let mut silent = Publisher::new(None, Existing::Keep, Follow::None, printer);
-    let answer = search::solve(question, &watch, Some(longest), &mut silent)?;
+    let answer = search::solve(question, &watch, &mut silent)?;
     let stated = Nanos(document.bound_ns);
     let best = answer.best.as_ref().map(|(value, _)| *value);
     if let Some(best) = best.filter(|best| stated > *best) {
@@ -193,7 +193,7 @@ mod tests {
 
     fn verdict(stated: u64, longest: Duration) -> Verdict {
         let (instance, goal) = (instance(), Goal::SlowestStage);
-        let bound = planner::given::runner::Bound {
+        let bound = planner::run::Bound {
             value: Nanos(stated),
             method: method::IDEALS,
             standing: Standing::Derived,

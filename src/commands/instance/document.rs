@@ -10,7 +10,8 @@ use documents::solution::{
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LayerProfile, LoadInstance, Split, StageInstance, TimeUnit};
 use ir::units::Nanos;
-use planner::given::runner::{Bound, Solution};
+use planner::given::runner::Solution;
+use planner::run::Bound;
 
 use engine::escape;
 

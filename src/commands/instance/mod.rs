@@ -11,7 +11,6 @@ mod search;
 mod text;
 mod verify;
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,7 +20,8 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::instance::Instance;
 use ir::units::Nanos;
 use planner::given::runner::{Answer, Request, goals};
-use planner::run::TracePoint;
+use planner::run::watch::{Tell, Watch};
+use planner::run::{Attempt, TracePoint};
 use serde_json::{Value, json};
 
 use crate::cli::PlanArgs;
@@ -30,7 +30,6 @@ use crate::commands::plot::{self, Unit};
 use crate::modes::{self, Mode};
 use crate::printer::Printer;
 use crate::publisher::Publisher;
-use crate::watch::{self, Watch};
 use engine::artifact::{self, Existing};
 use engine::exit::{CommandResult, Exit};
 use engine::page::Format;
@@ -56,10 +55,9 @@ pub(crate) fn planned(
     watch: &Watch,
     printer: &Printer,
 ) -> Result<Option<Exit>, Diagnostic> {
-    let (path, limit) = (args.model.clone(), args.limits.time_limit);
-    let read = move |_: &dyn Fn(())| importers::instance(&path);
-    let read = watch.run(watch::after(limit), read, &mut |()| {});
-    match read.transpose()? {
+    let path = args.model.clone();
+    let read = move |_: Tell<()>| importers::instance(&path);
+    match watch.run(read, &mut |()| {}).done().transpose()? {
         Some(Some(instance)) => {
             let instance = with_accelerators(instance, args.accelerators);
             plan(args, Arc::new(instance), watch, printer).map(Some)
@@ -88,9 +86,12 @@ fn plan(
         instance: Arc::clone(&instance),
         goal,
         algorithm: args.algorithm.clone(),
-        request: request(args, watch),
+        request: Request {
+            limits: args.limits.request().within(watch, None),
+            n_devices: args.accelerators.unwrap_or(STRAIGHT_DEVICES),
+        },
     };
-    let answer = search::solve(question, watch, args.limits.time_limit, &mut publisher)?;
+    let answer = search::solve(question, watch, &mut publisher)?;
     let Some((value, solution)) = &answer.best else {
         if watch.is_cancelled() && !answer.is_proved {
             return Ok(plan::interrupted(printer));
@@ -127,19 +128,6 @@ fn plan(
     Ok(Exit::DONE)
 }
 
-fn request(args: &PlanArgs, watch: &Watch) -> Request {
-    Request {
-        time: watch.left(),
-        nodes: args.limits.node_budget,
-        gap: args.limits.gap.unwrap_or(0.0),
-        seed: args.limits.seed,
-        threads: args.limits.threads.map_or(0, NonZeroUsize::get),
-        deterministic: args.limits.deterministic,
-        n_devices: args.accelerators.unwrap_or(STRAIGHT_DEVICES),
-        cancel: Arc::clone(&watch.cancel),
-    }
-}
-
 /// The solution with how it was found.
 fn report(document: &SolutionDocument, answer: &Answer) -> Result<Value, Diagnostic> {
     let internal = |error: serde_json::Error| {
@@ -154,7 +142,10 @@ fn report(document: &SolutionDocument, answer: &Answer) -> Result<Value, Diagnos
     report["algorithm"] = json!(answer.algorithm);
     report["stop_reason"] = json!(answer.stop.name());
     report["gap"] = json!(answer.gap().filter(|gap| gap.is_finite()));
-    let attempt = |attempt: &planner::given::runner::Attempt| json!({ "algorithm": attempt.algorithm, "value_ns": attempt.value.map(Nanos::get) });
+    let attempt = |attempt: &Attempt<Nanos>| {
+        let value = attempt.result.as_ref().ok();
+        json!({ "algorithm": attempt.algorithm, "value_ns": value.map(|value| value.get()) })
+    };
     report["attempts"] = answer.attempts.iter().map(attempt).collect();
     let point = |point: &TracePoint| {
         json!({

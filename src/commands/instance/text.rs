@@ -95,8 +95,7 @@ mod tests {
 
     use ir::instance::{LayerProfile, ProfileNode};
     use ir::units::Bytes;
-    use planner::given::runner::{Bound, Standing};
-    use planner::run::StopReason;
+    use planner::run::{Bound, Standing, StopReason};
 
     use super::*;
     use crate::commands::instance::document;
@@ -128,7 +127,7 @@ mod tests {
                 certificate: None,
                 is_proved: bound.value >= value,
                 stop: StopReason::ProvedOptimal,
-                algorithm: "columns",
+                algorithm: "columns".to_owned(),
                 attempts: Vec::new(),
                 trace: Vec::new(),
                 elapsed: Duration::ZERO,

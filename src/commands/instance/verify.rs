@@ -155,7 +155,7 @@ fn broken(
         }
     }
     let simple = simple_bound(instance, *goal, *n_devices);
-    let bound = planner::given::runner::Bound { value: Nanos(stated.bound_ns), ..simple };
+    let bound = planner::run::Bound { value: Nanos(stated.bound_ns), ..simple };
     let mut derived = document::document(instance, *goal, *value, bound, solution);
     derived.accelerators = stated.accelerators;
     // A bound that does not hold proves nothing.

@@ -2,20 +2,21 @@
 //! ends in time, whatever it does.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use cost_model::runs::forms::model::Offload;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::units::Nanos;
-use planner::run::TracePoint;
+use planner::run::watch::Watch;
+use planner::run::{Bound, Case, Event, Heard, Line, Standing, TracePoint};
 use planner::training::search_3d::Stop;
 
 use super::export;
 use crate::cli::PlanArgs;
 use crate::commands::plot::{self, Unit};
-use crate::publisher::{Incumbent, Publisher};
-use crate::watch::{self, Watch};
+use crate::publisher::Publisher;
 use engine::training::setting::Setting;
 
 /// A plan that is the best so far.
@@ -27,12 +28,17 @@ pub(super) struct Better<P> {
     pub(super) offload: Offload,
 }
 
+impl<P: Send + Sync + 'static> Case for Better<P> {
+    type Solution = Self;
+    type Figures = Nanos;
+}
+
 /// What is known at the end.
 pub(super) struct Followed<T, P> {
     /// What the search found; `None` where it did not end in time.
     pub(super) done: Option<T>,
     /// The last plan that it told of.
-    pub(super) last: Option<Better<P>>,
+    pub(super) last: Option<Arc<Better<P>>>,
     /// How plan and bound moved.
     pub(super) trace: Vec<TracePoint>,
 }
@@ -54,31 +60,31 @@ pub(super) fn stopped(watch: &Watch) -> Stop {
 type Document<'d, P> = dyn Fn(&Better<P>) -> Result<Vec<u8>, Diagnostic> + 'd;
 
 /// Runs a search by its name, and publishes what it tells of, as documents.
-pub(super) fn follow<T: Send + 'static, P: Send + 'static>(
+pub(super) fn follow<T: Send + 'static, P: Send + Sync + 'static>(
     (algorithm, args): (&'static str, &PlanArgs),
     watch: &Watch,
     publisher: &mut Publisher<'_>,
     work: impl FnOnce(&dyn Fn(Better<P>)) -> T + Send + 'static,
     document: &Document<'_, P>,
 ) -> Followed<T, P> {
-    let started = Instant::now();
-    let mut followed = Followed { done: None, last: None, trace: Vec::new() };
-    publisher.started(algorithm);
-    let mut take = |better: Better<P>| {
-        let elapsed = started.elapsed();
-        let Better { step: value, bound, .. } = better;
-        let shown = &|value: Nanos| value.to_string();
-        let found = Incumbent { algorithm, objective: "step-time", value, shown, bound, elapsed };
-        publisher.publish(&found, || document(&better));
-        followed.trace.push(TracePoint { elapsed, value: Some(value), bound: Some(bound) });
-        followed.last = Some(better);
+    let search = move |line: Line<Better<P>>| {
+        line.started(algorithm);
+        work(&|better| {
+            let (value, standing) = (better.bound, Standing::Derived);
+            line.bound(Bound { value, method: algorithm, standing });
+            line.incumbent(algorithm, better.step, better);
+        })
     };
-    let after = watch::after(args.limits.time_limit);
-    followed.done = watch.run(after, work, &mut take);
+    let mut observe = |event: &Event<Better<P>>| {
+        let shown = |value: Nanos| value.to_string();
+        publisher.hear(event, ("step-time", &shown), |_, _, _, better| document(better));
+    };
+    let limits = args.limits.request().within(watch, None);
+    let (heard, ended) = Heard::from(watch, &limits, search, &mut observe);
     publisher.rest();
-    let end = followed.trace.last().map(|last| TracePoint { elapsed: started.elapsed(), ..*last });
-    followed.trace.extend(end);
-    followed
+    let mut trace = heard.trace;
+    trace.retain(|point| point.value.is_some());
+    Followed { done: ended.done(), last: heard.best.map(|best| best.solution), trace }
 }
 
 /// A plan with what made it and its bound.

@@ -22,6 +22,7 @@ use cost_model::runs::forms::model::Offload;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
 use planner::registry::entry;
+use planner::run::watch::{Tell, Watch};
 use planner::training::search_3d::judge::Judged;
 use planner::training::search_3d::space::Space;
 use planner::training::search_3d::{Counts, Options, Stop};
@@ -30,7 +31,6 @@ use crate::cli::PlanArgs;
 use crate::commands::plan;
 use crate::printer::Printer;
 use crate::publisher::Publisher;
-use crate::watch::{self, Watch};
 use crate::{interrupt, modes};
 use answer::Answer;
 use engine::artifact::{self, Existing};
@@ -122,13 +122,12 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
     let outputs: Vec<_> = outputs.map(std::path::PathBuf::as_path).collect();
     artifact::check(&outputs, &args.problem.request().inputs(&args.model), existing)?;
     let own = args.request();
-    let read = move |_: &dyn Fn(())| {
+    let read = move |_: Tell<()>| {
         let setting = Setting::of(&own)?;
         check_costs(&own, &setting)?;
         Ok((setting.space()?, setting))
     };
-    let after = watch::after(args.limits.time_limit);
-    let read: Option<Result<_, Diagnostic>> = watch.run(after, read, &mut |()| {});
+    let read: Option<Result<_, Diagnostic>> = watch.run(read, &mut |()| {}).done();
     let (space, mut setting) = match read.transpose()? {
         _ if watch.is_cancelled() => return Ok(plan::interrupted(printer)),
         Some(read) => read,
@@ -160,7 +159,7 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
             (Some(ended), _) => ended,
             (None, Some(told)) => {
                 let offload = told.offload;
-                let searched = Searched::cut_short(told, &space, followed::stopped(watch));
+                let searched = Searched::cut_short(&told, &space, followed::stopped(watch));
                 let wider = searched.launcher.map(Wider::OutOfTime);
                 Ended { searched, front: Vec::new(), wider, offload }
             }

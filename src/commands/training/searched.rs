@@ -67,8 +67,8 @@ pub(super) fn search(
 
 impl Searched {
     /// What is known of a search that told of a plan and did not end.
-    pub(super) fn cut_short(told: Told, free: &Space, stop: Stop) -> Self {
-        let (plan, launcher) = told.plan;
+    pub(super) fn cut_short(told: &Told, free: &Space, stop: Stop) -> Self {
+        let (plan, launcher) = told.plan.clone();
         let space = launcher.map_or_else(|| free.clone(), |words| within(free, words));
         let space = keeping(&space, told.offload).unwrap_or(space);
         let found = Found {

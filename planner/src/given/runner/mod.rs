@@ -6,7 +6,6 @@ mod portfolio;
 mod run;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use cost_model::given::time_per_sample::Stage;
@@ -19,32 +18,21 @@ use crate::algorithm::{Guarantee, Options};
 use crate::given::max_load::certificate::Certificate;
 use crate::recipe::Ingredient;
 use crate::registry::{Entry, entries};
-use crate::run::{StopReason, TracePoint};
+use crate::run::watch::Watch;
+use crate::run::{Attempt, Bound, Case, Event, Heard, Limits, StopReason, TracePoint, gap};
+
+use run::Closed;
 
 pub(crate) use portfolio::METHOD as PORTFOLIO;
 pub use run::{Run, judge, simple_bound};
 
-/// How much a run may spend.
+/// What a run on an instance keeps to.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Wall-clock time; `None` = as long as it takes.
-    pub time: Option<Duration>,
-    /// Labels, states, pairs and moves to look at; `None` = no limit, or
-    /// [`crate::run::DEFAULT_NODES`] where `deterministic`.
-    pub nodes: Option<u64>,
-    /// Stops at this gap (value / bound - 1); 0 = goes on to a proof.
-    pub gap: f64,
-    /// Seed of methods that draw lots.
-    pub seed: u64,
-    /// Threads that rows may use; 0 = one per core.
-    pub threads: usize,
-    /// Whether choices may depend on node counts only, never on the clock: same input, same bytes.
-    /// The time limit then only cuts the run off.
-    pub deterministic: bool,
+    /// Limits.
+    pub limits: Limits,
     /// Devices of a straight pipeline, which its file does not state.
     pub n_devices: usize,
-    /// Set to stop; the best so far is kept.
-    pub cancel: Arc<AtomicBool>,
 }
 
 /// A solution, in the form of its instance.
@@ -56,15 +44,9 @@ pub enum Solution {
     Stages(Vec<Stage>),
 }
 
-/// A value that no legal solution is below.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bound {
-    /// The value.
-    pub value: Nanos,
-    /// How it was found.
-    pub method: &'static str,
-    /// What stands behind it.
-    pub standing: Standing,
+impl Case for Instance {
+    type Solution = Solution;
+    type Figures = Nanos;
 }
 
 /// Names of the bounds that searches prove.
@@ -77,81 +59,6 @@ pub mod method {
     pub const PROGRAM: &str = "integer program (HiGHS)";
     /// All of them.
     pub const ALL: [&str; 3] = [COLUMNS, IDEALS, PROGRAM];
-}
-
-/// What stands behind a bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It follows from the instance, or from a search of all that there is.
-    Derived,
-    /// A second program has checked the search's certificate.
-    Checked,
-    /// The search proved it; its certificate is too large to check again.
-    TooLarge,
-    /// The search proved it; there was no time to check its certificate.
-    NoTime,
-}
-
-impl Standing {
-    /// Every standing.
-    pub const ALL: [Self; 4] = [Self::Derived, Self::Checked, Self::TooLarge, Self::NoTime];
-
-    /// Its name in documents.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Derived => "derived",
-            Self::Checked => "certificate-checked",
-            Self::TooLarge => "certificate-too-large-to-check",
-            Self::NoTime => "certificate-not-checked-in-time",
-        }
-    }
-
-    /// What people have to know of it.
-    #[must_use]
-    pub fn caveat(self) -> Option<&'static str> {
-        match self {
-            Self::Derived | Self::Checked => None,
-            Self::TooLarge => Some("certificate too large to check again"),
-            Self::NoTime => Some("no time to check the certificate again"),
-        }
-    }
-}
-
-/// What happens while a run goes on.
-#[derive(Clone, Copy, Debug)]
-pub enum Event<'a> {
-    /// A row has started.
-    Started {
-        /// Its name.
-        algorithm: &'static str,
-    },
-    /// A judged solution that is better than all before it.
-    Incumbent {
-        /// The row that found it.
-        algorithm: &'static str,
-        /// The solution.
-        solution: &'a Solution,
-        /// Its value.
-        value: Nanos,
-        /// The best bound so far.
-        bound: Bound,
-        /// Since the start of the run.
-        elapsed: Duration,
-    },
-    /// A better bound, or one that stands on firmer ground.
-    Bound(Bound),
-}
-
-/// What one row achieved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attempt {
-    /// Its name.
-    pub algorithm: &'static str,
-    /// Value of its best solution.
-    pub value: Option<Nanos>,
-    /// How long it took.
-    pub elapsed: Duration,
 }
 
 /// What a run found.
@@ -168,9 +75,9 @@ pub struct Answer {
     /// Why the run ended.
     pub stop: StopReason,
     /// The row that found the solution; the one that was asked for where there is none.
-    pub algorithm: &'static str,
+    pub algorithm: String,
     /// Rows that were tried, in order.
-    pub attempts: Vec<Attempt>,
+    pub attempts: Vec<Attempt<Nanos>>,
     /// How value and bound moved.
     pub trace: Vec<TracePoint>,
     /// How long it took.
@@ -182,11 +89,7 @@ impl Answer {
     #[must_use]
     pub fn gap(&self) -> Option<f64> {
         let (value, _) = self.best.as_ref()?;
-        Some(match (value.get(), self.bound.value.get()) {
-            (0, _) => 0.0,
-            (_, 0) => f64::INFINITY,
-            (value, bound) => value as f64 / bound as f64 - 1.0,
-        })
+        Some(gap(*value, self.bound.value))
     }
 }
 
@@ -233,31 +136,44 @@ pub fn rows_for(goal: Goal) -> impl Iterator<Item = (&'static Entry, &'static Me
     entries().iter().filter_map(fitting)
 }
 
-/// Runs a row with its options, such as `columns` (`None`: `auto`).
+/// Runs a row with its options, such as `columns` (`None`: `auto`), on the caller's own thread.
 ///
 /// # Errors
-/// As [`solve_observed`].
+/// `unknown-algorithm`, `unknown-option`, `no-objective` where goal, instance and row don't fit
+/// each other, and the judge's fault if a row's solution is illegal.
 pub fn solve(
     instance: &Instance,
     goal: Goal,
     algorithm: Option<&str>,
     request: &Request,
 ) -> Result<Answer, Diagnostic> {
-    solve_observed(instance, goal, algorithm.unwrap_or("auto"), request, &mut |_| {})
+    let used = used(instance, goal, algorithm.unwrap_or("auto"))?;
+    let (heard, done) = Heard::here(&request.limits, |line| {
+        Run::new(instance, (goal, request.n_devices), line).solve(&used)
+    });
+    Ok(answer(heard, Some(done?), used.entry.name))
 }
 
-/// Runs a row with its options and tells what happens; every solution was judged.
+/// Runs a row with its options and tells what happens; every solution was judged. Answers in time,
+/// whatever the row does: by the end of what `watch` allows, with what is known by then.
 ///
 /// # Errors
-/// `unknown-algorithm`, `unknown-option`, `no-objective` where goal, instance and row don't fit
-/// each other, and the judge's fault if a row's solution is illegal.
+/// Those of [`solve`].
 pub fn solve_observed(
-    instance: &Instance,
-    goal: Goal,
+    (instance, goal): (Arc<Instance>, Goal),
     algorithm: &str,
-    request: &Request,
-    observe: &mut dyn FnMut(&Event),
+    (request, watch): (&Request, &Watch),
+    observe: &mut dyn FnMut(&Event<Instance>),
 ) -> Result<Answer, Diagnostic> {
+    let used = used(&instance, goal, algorithm)?;
+    let (name, n_devices) = (used.entry.name, request.n_devices);
+    let work = move |line| Run::new(&instance, (goal, n_devices), line).solve(&used);
+    let (heard, ended) = Heard::from(watch, &request.limits, work, observe);
+    Ok(answer(heard, ended.done().transpose()?, name))
+}
+
+/// The row that is to solve an instance for a goal.
+fn used(instance: &Instance, goal: Goal, algorithm: &str) -> Result<Ingredient, Diagnostic> {
     if !goals(instance).contains(&goal) {
         let message = format!("`{}` is no objective of this instance", row(goal).name);
         let names: Vec<&str> = goals(instance).iter().map(|goal| row(*goal).name).collect();
@@ -265,14 +181,33 @@ pub fn solve_observed(
             .hint(format!("use one of {}", names.join(", "))));
     }
     let used = Ingredient::parse(algorithm)?;
-    let method = used.entry.method().filter(|method| method.goals.contains(&goal));
-    let method = method.ok_or_else(|| {
-        let names: Vec<&str> = rows_for(goal).map(|(entry, _)| entry.name).collect();
-        let message = format!("`{}` does not solve for `{}`", used.entry.name, row(goal).name);
-        Diagnostic::usage("wrong-algorithm", message)
-            .hint(format!("use one of {}", names.join(", ")))
-    })?;
-    let run = Run::new(instance, goal, request, used.entry.name, observe);
-    run.execute(used.entry.name, method, &used.options)?;
-    Ok(run.answer())
+    if used.entry.method().is_some_and(|method| method.goals.contains(&goal)) {
+        return Ok(used);
+    }
+    let names: Vec<&str> = rows_for(goal).map(|(entry, _)| entry.name).collect();
+    let message = format!("`{}` does not solve for `{}`", used.entry.name, row(goal).name);
+    Err(Diagnostic::usage("wrong-algorithm", message)
+        .hint(format!("use one of {}", names.join(", "))))
+}
+
+/// What was found, with what the row ended with; `None` where it was left alone.
+fn answer(heard: Heard<Instance>, closed: Option<Closed>, asked: &str) -> Answer {
+    let closed = closed.unwrap_or_default();
+    let is_proved = closed.is_closed || heard.is_optimal();
+    let stop = match heard.stop {
+        _ if is_proved && heard.best.is_some() => StopReason::ProvedOptimal,
+        stop => stop.unwrap_or(StopReason::Finished),
+    };
+    let algorithm = heard.best.as_ref().map_or(asked, |best| &best.algorithm).to_owned();
+    Answer {
+        best: heard.best.map(|best| (best.value, Arc::unwrap_or_clone(best.solution))),
+        bound: heard.bound,
+        certificate: closed.certificate,
+        is_proved,
+        stop,
+        algorithm,
+        attempts: heard.attempts,
+        trace: heard.trace,
+        elapsed: heard.elapsed,
+    }
 }

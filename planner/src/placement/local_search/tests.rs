@@ -9,13 +9,13 @@ use rand::rngs::SmallRng;
 use super::*;
 use crate::placement::list_schedule::tests::random_sketch;
 use crate::recipe::Recipe;
-use crate::run::{Budget, Outcome, Request, solve};
+use crate::run::{Outcome, Request, solve};
 
 fn solved(problem: &Arc<Problem>, recipe: &str, seed: u64) -> Result<Outcome, NoPlan> {
     let mut request = Request::new(Recipe::parse(recipe).unwrap());
-    request.deterministic = true;
-    request.seed = seed;
-    request.budget = Budget { time: None, nodes: Some(2_000) };
+    request.limits.deterministic = true;
+    request.limits.seed = seed;
+    request.limits.nodes = Some(2_000);
     solve(Arc::clone(problem), &request, &mut |_| {})
 }
 

@@ -5,7 +5,6 @@ mod count;
 mod limit;
 
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use cost_model::ops::bound::Certificate;
@@ -14,7 +13,7 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
 
 use super::control::Control;
-use super::{Budget, Request, Run};
+use super::{Limits, Line, Run};
 use crate::no_plan::{NoPlan, Reason};
 use crate::recipe::Recipe;
 
@@ -32,11 +31,10 @@ const RECIPES: &[&str] =
 /// The proof, with the ways out that were verified.
 pub(super) fn of_certificate(
     problem: &Arc<Problem>,
-    request: &Request,
-    started: Instant,
+    control: &Control,
     certificate: Certificate,
 ) -> NoPlan {
-    let mut search = Search::new(request, started, AFTER_PROOF);
+    let mut search = Search::new(control, AFTER_PROOF);
     let least = certificate.enough_each.unwrap_or(1);
     let mut diagnostic = certificate.diagnostic;
     search.reserve_for_last(AFTER_PROOF / 3);
@@ -50,17 +48,12 @@ pub(super) fn of_certificate(
 
 /// A failure, with the ways out that were verified. What is not about memory or ways comes back as
 /// it is.
-pub(super) fn of_failure(
-    problem: &Arc<Problem>,
-    request: &Request,
-    started: Instant,
-    mut no_plan: NoPlan,
-) -> NoPlan {
+pub(super) fn of_failure(problem: &Arc<Problem>, control: &Control, mut no_plan: NoPlan) -> NoPlan {
     let ours = no_plan.diagnostic.blame == Blame::Internal;
     if ours || matches!(no_plan.reason, Reason::Budget | Reason::Unsupported) {
         return no_plan;
     }
-    let mut search = Search::new(request, started, AFTER_FAILURE);
+    let mut search = Search::new(control, AFTER_FAILURE);
     let hints = &mut no_plan.diagnostic.hints;
     let found = if no_plan.proved { None } else { search.plan(problem, RECIPES) };
     if let Some(found) = found {
@@ -92,7 +85,7 @@ impl Found {
 
 /// Plans trial problems within limits of its own.
 struct Search<'a> {
-    request: &'a Request,
+    limits: &'a Limits,
     /// When it ends; `None` where choices must not depend on the clock.
     end: Option<Instant>,
     /// Kept free at the end for another question.
@@ -102,21 +95,21 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(request: &'a Request, started: Instant, time: Duration) -> Self {
-        let limit = request.budget.time.and_then(|time| started.checked_add(time));
-        let own = if request.deterministic { None } else { Instant::now().checked_add(time) };
-        let end = [limit, own].into_iter().flatten().min();
-        Self { request, end, reserved: Duration::ZERO, effort: MOST_EFFORT }
+    fn new(control: &'a Control, time: Duration) -> Self {
+        let limits = control.limits();
+        let own = if limits.deterministic { None } else { Instant::now().checked_add(time) };
+        let end = [control.deadline(), own].into_iter().flatten().min();
+        Self { limits, end, reserved: Duration::ZERO, effort: MOST_EFFORT }
     }
 
     fn reserve_for_last(&mut self, time: Duration) {
-        self.reserved = if self.request.deterministic { Duration::ZERO } else { time };
+        self.reserved = if self.limits.deterministic { Duration::ZERO } else { time };
     }
 
     fn is_over(&self) -> bool {
-        let cancelled = self.request.cancel.load(std::sync::atomic::Ordering::Relaxed);
+        let cancelled = self.limits.cancel.load(std::sync::atomic::Ordering::Relaxed);
         let late = self.time_left().is_some_and(|left| left.is_zero());
-        cancelled || late || (self.request.deterministic && self.effort == 0)
+        cancelled || late || (self.limits.deterministic && self.effort == 0)
     }
 
     fn time_left(&self) -> Option<Duration> {
@@ -137,16 +130,9 @@ impl<'a> Search<'a> {
             (problem.actions.len() as u64).saturating_mul(problem.cluster.n_devices() as u64);
         self.effort = self.effort.saturating_sub(cost.max(1));
         let recipe = Recipe::parse(algorithm).ok()?;
-        let request = Request {
-            recipe: recipe.clone(),
-            budget: Budget { time: self.time_left(), nodes: None },
-            cancel: Arc::clone(&self.request.cancel),
-            ..*self.request
-        };
-        // Nobody listens: only the plan counts.
-        let (sender, _) = channel();
-        let control = Arc::new(Control::new(&request, sender));
-        let run = Run::new(control, Arc::clone(problem), algorithm.to_owned());
+        let limits = Limits { time: self.time_left(), nodes: None, ..self.limits.clone() };
+        let line = Arc::new(Line::silent(&limits));
+        let run = Run::new(line, Arc::clone(problem), algorithm.to_owned());
         let scored = run.execute(&recipe).ok()?;
         Some(Found { algorithm, peak: scored.figures.peak_bytes })
     }

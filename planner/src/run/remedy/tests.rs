@@ -23,7 +23,8 @@ fn chain(n_devices: usize, limit: u64) -> Sketch {
 }
 
 fn run(sketch: &Sketch, recipe: &str) -> Result<Outcome, NoPlan> {
-    let request = Request { deterministic: true, ..Request::new(Recipe::parse(recipe).unwrap()) };
+    let mut request = Request::new(Recipe::parse(recipe).unwrap());
+    request.limits.deterministic = true;
     solve(Arc::new(sketch.problem()), &request, &mut |_| {})
 }
 

@@ -13,6 +13,7 @@ use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::{BlockPolicy, Stage};
 use ir::units::Nanos;
+use planner::run::watch::Watch;
 use planner::training::order::Order;
 use planner::training::per_layer::{Counts, Found, Judged, Options, solve, solve_observed};
 use planner::training::search_3d::Stop;
@@ -27,7 +28,6 @@ use crate::commands::plan::interrupted;
 use crate::interrupt;
 use crate::printer::Printer;
 use crate::publisher::Publisher;
-use crate::watch::Watch;
 use engine::escape;
 use engine::exit::{CommandResult, Exit};
 use engine::page::Format;
@@ -110,7 +110,7 @@ pub(super) fn plan(
         (Some(done), _) => done?,
         (None, Some(told)) => {
             let found = Found {
-                best: Some(told.plan),
+                best: Some(told.plan.clone()),
                 bound: told.bound,
                 stop: stopped(watch),
                 counts: Counts::default(),
