@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::error::ErrorKind;
 use ir::diagnostic::{Blame, Diagnostic};
 
+use crate::interrupt;
 use crate::printer::{Printer, takes_colour};
 use engine::exit::CommandResult;
-use crate::interrupt;
 
 /// Help and version are no failures; wrong flags are, in text or as a document.
 pub(crate) fn of_flags(error: &clap::Error, printer: &Printer) -> ExitCode {
