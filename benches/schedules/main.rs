@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may panic")]
 
+#[path = "../../planner/tests/schedules/optimal/mod.rs"]
+mod optimal;
+
 use std::time::{Duration, Instant};
 
 use cost_model::runs::judge::costs::{PipelineCosts, StageCosts};
@@ -12,8 +15,9 @@ use cost_model::runs::judge::{judge, over_limit};
 use ir::grid::Grid;
 use ir::units::{Bytes, Nanos};
 use planner::training::schedule::early_recompute::{self, Early};
-use planner::training::schedule::optimal::{Backward, Limits, solve};
 use planner::training::schedule::{gpipe, one_f_one_b, shifted, zb_h1, zb_h2};
+
+use crate::optimal::{Backward, Limits, solve};
 
 /// What the passes of a stage take.
 struct Form {

@@ -20,10 +20,6 @@ pub(crate) enum Reader {
 pub struct Format {
     /// Name, such as `onnx`.
     pub name: &'static str,
-    /// File name extensions, without the dot.
-    pub extensions: &'static [&'static str],
-    /// One line for people.
-    pub summary: &'static str,
     pub(crate) read: Reader,
 }
 
@@ -36,38 +32,32 @@ pub fn formats() -> &'static [Format] {
 static FORMATS: &[Format] = &[
     Format {
         name: "onnx",
-        extensions: &["onnx"],
-        summary: "ONNX model; weights inline or external, never read",
+        // ONNX model; weights inline or external, never read
         read: Reader::Model(onnx::read),
     },
     Format {
         name: "config",
-        extensions: &["json"],
-        summary: "Hugging Face `config.json` of a transformer",
+        // Hugging Face `config.json` of a transformer
         read: Reader::Model(config::read),
     },
     Format {
         name: "instance",
-        extensions: &["json"],
-        summary: "ops with given costs, devices and links in one JSON file",
+        // ops with given costs, devices and links in one JSON file
         read: Reader::Model(instance::read),
     },
     Format {
         name: "dnn-partitioning",
-        extensions: &["json", "json.gz"],
-        summary: "nodes with times on accelerators and CPU cores (msr-fiddle/dnn-partitioning)",
+        // nodes with times on accelerators and CPU cores (msr-fiddle/dnn-partitioning)
         read: Reader::Benchmark(benchmark::dnn_partitioning::read),
     },
     Format {
         name: "piper",
-        extensions: &["json", "json.gz"],
-        summary: "layers with configurations by tensor degree (msr-fiddle/piper)",
+        // layers with configurations by tensor degree (msr-fiddle/piper)
         read: Reader::Benchmark(benchmark::piper::read),
     },
     Format {
         name: "pipedream",
-        extensions: &["txt"],
-        summary: "layers with measured times, `graph.txt` (msr-fiddle/pipedream)",
+        // layers with measured times, `graph.txt` (msr-fiddle/pipedream)
         read: Reader::Benchmark(benchmark::pipedream::read),
     },
 ];

@@ -299,10 +299,4 @@ impl Measurements {
         let moved = self.streams.len() + self.transfers.len();
         kernels + moved + self.collectives.len() + self.overlaps.len()
     }
-
-    /// Whether there is no row.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }

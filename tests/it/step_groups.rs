@@ -39,7 +39,8 @@ fn searched(set: &Set) -> Vec<f64> {
         let pricing = Pricing::unlimited(&model, &set.system, &set.stack, &constants);
         let mut space = only::space(&run.parallelism, run.recompute, None);
         space.global_batch = row.measured.global_batch;
-        space.devices = vec![run.n_devices() as u32];
+        space.devices =
+            vec![cost_model::runs::forms::model::shape::n_devices(&run.parallelism) as u32];
         space.pins.context = Some(1);
         let found = solve(&pricing, &space, &Options { n_threads: 1, ..Options::default() });
         found.plans.first().map_or(f64::NAN, |plan| plan.step.seconds())

@@ -10,7 +10,7 @@ use super::published;
 use crate::numeric::score::{Bound, Goal, Line, Measure, Score, score};
 use crate::runs::counts::block_parameters;
 use crate::runs::memory::activations::{Kept, block_bytes};
-use crate::runs::memory::{InFlight, LineKind, MemoryLine, Reserve, TrainingRun, equal_shares};
+use crate::runs::memory::{LineKind, MemoryLine, Reserve, TrainingRun, equal_shares};
 
 /// Percent that a row may be off.
 const NEAR: f64 = 10.0;
@@ -73,7 +73,6 @@ fn run(row: &MemoryRow, attention: AttentionKernel) -> TrainingRun<'_> {
         attention,
         format: row.format,
         features: &row.features,
-        in_flight: InFlight::OneForwardOneBackward,
         reserve: Reserve::allocator_peak(),
     }
 }

@@ -61,8 +61,6 @@ pub struct Row {
     pub goal: Goal,
     /// Its name on the command line and in documents.
     pub name: &'static str,
-    /// One line for people.
-    pub summary: &'static str,
     /// How it is judged.
     pub judge: Judge,
 }
@@ -71,7 +69,7 @@ static ROWS: [Row; 5] = [
     Row {
         goal: Goal::MaxLoad,
         name: "max-load",
-        summary: "greatest load of a device, transfers at both ends included",
+        // greatest load of a device, transfers at both ends included
         judge: Judge::Load {
             evaluate: |instance, devices| {
                 max_load::evaluate(instance, devices, max_load::Contiguity::Free)
@@ -82,7 +80,7 @@ static ROWS: [Row; 5] = [
     Row {
         goal: Goal::ContiguousMaxLoad,
         name: "contiguous-max-load",
-        summary: "max-load where no path leaves a device and comes back",
+        // max-load where no path leaves a device and comes back
         judge: Judge::Load {
             evaluate: |instance, devices| {
                 max_load::evaluate(instance, devices, max_load::Contiguity::Contiguous)
@@ -93,19 +91,19 @@ static ROWS: [Row; 5] = [
     Row {
         goal: Goal::Latency,
         name: "latency",
-        summary: "time of one sample, one block of nodes per accelerator",
+        // time of one sample, one block of nodes per accelerator
         judge: Judge::Load { evaluate: latency::evaluate, bound: latency::bound },
     },
     Row {
         goal: Goal::TimePerSample,
         name: "time-per-sample",
-        summary: "slowest stage of a pipeline with data and tensor degrees",
+        // slowest stage of a pipeline with data and tensor degrees
         judge: Judge::Stages { evaluate: time_per_sample::evaluate, bound: time_per_sample::bound },
     },
     Row {
         goal: Goal::SlowestStage,
         name: "slowest-stage",
-        summary: "slowest stage of a straight pipeline, activations not counted",
+        // slowest stage of a straight pipeline, activations not counted
         judge: Judge::Straight { evaluate: straight::evaluate, bound: straight::bound },
     },
 ];

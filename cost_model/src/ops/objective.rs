@@ -15,25 +15,13 @@ pub struct Row {
     pub objective: Objective,
     /// Its name on the command line and in documents.
     pub name: &'static str,
-    /// One line for people.
-    pub summary: &'static str,
     /// A value that no legal plan is below.
     pub bound: fn(&Problem) -> Bound,
 }
 
 static ROWS: [Row; 2] = [
-    Row {
-        objective: Objective::StepTime,
-        name: "step-time",
-        summary: "time from the start of the first action to the end of the last",
-        bound: bound::lower_bound,
-    },
-    Row {
-        objective: Objective::MaxLoad,
-        name: "max-load",
-        summary: "time for which the busiest device works on one step: its ops and its transfers",
-        bound: bound::max_load_bound,
-    },
+    Row { objective: Objective::StepTime, name: "step-time", bound: bound::lower_bound },
+    Row { objective: Objective::MaxLoad, name: "max-load", bound: bound::max_load_bound },
 ];
 
 /// All objectives.

@@ -200,13 +200,6 @@ pub fn pipeline_bubble(stages: u32, virtual_stages: u32, n_micro_batches: u64) -
     f64::from(stages.max(1) - 1) / chunks
 }
 
-/// The same as a share of the whole step.
-#[must_use]
-pub fn idle_share(stages: u32, virtual_stages: u32, n_micro_batches: u64) -> f64 {
-    let bubble = pipeline_bubble(stages, virtual_stages, n_micro_batches);
-    bubble / (1.0 + bubble)
-}
-
 #[cfg(test)]
 mod tests {
     use ir::card::ExpertCard;
@@ -298,7 +291,8 @@ mod tests {
             (64, 1, 512, 0.1230, 0.1096),
         ] {
             assert!((pipeline_bubble(p, v, m) - bubble).abs() < 5e-5, "{p} {v} {m}");
-            assert!((idle_share(p, v, m) - idle).abs() < 5e-5, "{p} {v} {m}");
+            let share = pipeline_bubble(p, v, m) / (1.0 + pipeline_bubble(p, v, m));
+            assert!((share - idle).abs() < 5e-5, "{p} {v} {m}");
         }
         assert_eq!(pipeline_bubble(0, 0, 0), 0.0);
     }

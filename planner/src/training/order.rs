@@ -245,7 +245,7 @@ fn note(moments: &mut Vec<Vec<u32>>, counts: &[u32]) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
-    use cost_model::runs::memory::in_flight::{InFlight, chunks};
+    use cost_model::runs::memory::in_flight::chunks;
     use ir::plan::Parallelism;
 
     use super::*;
@@ -273,7 +273,7 @@ mod tests {
                         ..Parallelism::default()
                     };
                     for rank in 0..p {
-                        let most = chunks(InFlight::OneForwardOneBackward, &degrees, rank);
+                        let most = chunks(&degrees, rank);
                         let own = kept[rank as usize].iter().map(|moment| moment.iter().sum());
                         assert_eq!(own.max(), Some(most as u32), "{p} {v} {m} {rank}");
                     }

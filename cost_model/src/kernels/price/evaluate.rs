@@ -11,7 +11,7 @@ use ir::units::{Bytes, Nanos, Work};
 use super::kind::{KindCosts, ProductConstants, Products};
 use super::task::{self, Form, Stream};
 use crate::kernels::attention::{self, CallParts};
-use crate::kernels::matrix_product::{Parts, Tiling, Units};
+use crate::kernels::matrix_product::{Parts, Units};
 use crate::kernels::moe;
 use crate::kernels::origin::Origin;
 use crate::kernels::plain_product::{self, Missing};
@@ -66,15 +66,6 @@ impl Breakdown {
     pub fn total(&self) -> Nanos {
         let work = if self.form == Form::Nothing { Work::None } else { Work::Some };
         Nanos::rounded(self.seconds() * 1e9, work)
-    }
-
-    /// How the longest product is cut, where the form says.
-    #[must_use]
-    pub fn tiling(&self) -> Option<Tiling> {
-        match &self.detail {
-            Detail::Tiled(_, parts) => parts.tiling,
-            _ => None,
-        }
     }
 }
 

@@ -48,7 +48,7 @@ impl Shares {
         Self(shares)
     }
 
-    /// [`super::together`] in floats, for the search, which needs a smooth function.
+    /// Seconds of streams that start at once; their rates change whenever one ends.
     fn together(&self, alone_s: [f64; 4]) -> f64 {
         let mut remaining = alone_s;
         let mut time_s = 0.0;
@@ -79,8 +79,7 @@ impl Shares {
     }
 }
 
-/// How long streams take together that start at once, in seconds: the prediction of the fit,
-/// equal to [`super::together`] up to rounding.
+/// How long streams take together that start at once, in seconds.
 #[must_use]
 pub fn predict(slowdowns: &Slowdowns, alone_s: [f64; 4]) -> f64 {
     let at = |position: usize| Stream::ALL.get(position).copied().unwrap_or(Stream::Compute);
@@ -175,9 +174,6 @@ fn spread(samples: &[Sample], wanted: usize) -> impl Iterator<Item = &Sample> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
-    use ir::units::Nanos;
-
-    use super::super::together;
     use super::*;
 
     fn truth() -> Slowdowns {
@@ -202,12 +198,20 @@ mod tests {
     }
 
     #[test]
-    fn floats_and_integers_agree() {
-        for alone_s in amounts() {
-            let alone = alone_s.map(|s| Nanos((s * 1e9_f64).round() as u64));
-            let exact = together(&truth(), alone).seconds();
-            assert!((predict(&truth(), alone_s) / exact - 1.0).abs() < 1e-5, "{alone_s:?}");
-        }
+    fn two_streams_by_hand() {
+        // Compute at half speed beside a collective, which compute slows to a third.
+        let mut factors = [[0.0; 4]; 4];
+        factors[0][1] = 1.0;
+        factors[1][0] = 2.0;
+        let pair = Slowdowns::new(factors).unwrap();
+        // Compute ends at 200; by then 200 / 3 of the collective are done, 233.3 remain.
+        let alone = [100.0, 300.0, 0.0, 0.0];
+        assert!((predict(&pair, alone) - (200.0 + 300.0 - 200.0 / 3.0)).abs() < 1e-9);
+        assert_eq!(predict(&Slowdowns::default(), alone), 300.0);
+        assert_eq!(predict(&pair, [0.0; 4]), 0.0);
+        // Never faster than the longest.
+        let serial = Slowdowns::new([[1e9; 4]; 4]).unwrap();
+        assert!(predict(&serial, [10.0, 20.0, 30.0, 40.0]) >= 40.0);
     }
 
     #[test]

@@ -55,12 +55,6 @@ impl Corrections {
         self.factors.get(&cell(run)).copied().unwrap_or(1.0)
     }
 
-    /// Whether a cell was measured.
-    #[must_use]
-    pub fn holds(&self, run: &Run) -> bool {
-        self.factors.contains_key(&cell(run))
-    }
-
     /// For each cell that samples lie in, the median over them of the factor that makes the
     /// predicted step that which was measured.
     #[must_use]

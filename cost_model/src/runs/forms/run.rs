@@ -69,15 +69,6 @@ impl Run {
     pub fn with_gradients(self, gradients: Gradients) -> Self {
         Self { gradients, ..self }
     }
-
-    /// Devices of the run.
-    #[must_use]
-    pub fn n_devices(&self) -> u64 {
-        let degrees = &self.parallelism;
-        [degrees.data, degrees.tensor, degrees.pipeline, degrees.context]
-            .iter()
-            .fold(1, |product, degree| product.saturating_mul(u64::from((*degree).max(1))))
-    }
 }
 
 /// Most chunks that blocks are spread over.
@@ -125,14 +116,6 @@ pub(super) mod tests {
             head: Head::Tied,
         };
         Run::equal(card, Parallelism::default(), Recompute::Full)
-    }
-
-    #[test]
-    fn devices_are_the_product_of_degrees() {
-        let mut run = gpt();
-        run.parallelism.data = 3;
-        run.parallelism.tensor = 4;
-        assert_eq!(run.n_devices(), 12);
     }
 
     #[test]

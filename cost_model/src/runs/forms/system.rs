@@ -13,7 +13,7 @@ use super::hosts::{per_host, slowest};
 use super::products::constants;
 use super::rank_groups::{Group, Spread};
 use crate::links::collective::table::{Interpolation, Table};
-use crate::links::collective::{Level, Link, fastest, ring};
+use crate::links::collective::{Link, all_reduce, ring};
 
 /// Equal hosts of equal devices. Tensor ranks are neighbours in a host, data ranks come next,
 /// pipeline ranks are furthest apart, as Megatron-LM lays them out.
@@ -185,10 +185,7 @@ impl System {
         let table = self.all_reduce.get(&ranks);
         let measured = table.and_then(|table| table.time(whole(bytes), Interpolation::Linear));
         measured.map_or_else(
-            || {
-                let level = Level { parts: ranks, link: self.inside };
-                fastest(CollectiveOperation::AllReduce, &[level], whole(bytes))
-            },
+            || all_reduce(ranks, whole(bytes), self.inside),
             |seconds| seconds * self.slower_inside,
         )
     }

@@ -114,13 +114,13 @@ fn embedding_masks(run: &TrainingRun, share: RankShare) -> f64 {
         return 0.0;
     }
     let virtual_stages = f64::from(run.parallelism.virtual_stages.max(1));
-    let micro_batches = chunks(run.in_flight, run.parallelism, share.rank) / virtual_stages;
+    let micro_batches = chunks(run.parallelism, share.rank) / virtual_stages;
     let width = run.card.hidden as f64 / outer_degree(run.parallelism);
     micro_batches * tokens(run.card, run.parallelism) * width
 }
 
 fn activations(run: &TrainingRun, share: RankShare, add: &mut impl FnMut(LineKind, f64)) {
-    let chunks = chunks(run.in_flight, run.parallelism, share.rank);
+    let chunks = chunks(run.parallelism, share.rank);
     let per_chunk = f64::from(share.blocks) / f64::from(run.parallelism.virtual_stages.max(1));
     let (chunk, again) = chunk_bytes(run, per_chunk);
     add(LineKind::Activations, chunks * chunk);

@@ -14,7 +14,6 @@ mod lines;
 pub mod reserve;
 pub mod states;
 
-pub use in_flight::InFlight;
 pub use reserve::Reserve;
 
 /// A training run as far as its memory goes.
@@ -32,8 +31,6 @@ pub struct TrainingRun<'a> {
     pub format: StateFormat,
     /// Declared features that cost memory.
     pub features: &'a [MemoryFeature],
-    /// Where the count of micro-batches in flight comes from.
-    pub in_flight: InFlight,
     /// What is set aside.
     pub reserve: Reserve,
 }

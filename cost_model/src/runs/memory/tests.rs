@@ -201,7 +201,6 @@ fn run<'a>(
         attention,
         format: StateFormat::Megatron,
         features: &[],
-        in_flight: InFlight::OneForwardOneBackward,
         reserve: Reserve::NONE,
     }
 }

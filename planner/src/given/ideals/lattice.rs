@@ -84,12 +84,6 @@ impl Lattice {
         self.sets.len() / self.words
     }
 
-    /// Never: the empty set is an ideal.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        false
-    }
-
     /// Words of a set.
     #[must_use]
     pub fn words(&self) -> usize {

@@ -39,14 +39,6 @@ pub enum Flaw {
     Stopped,
 }
 
-impl Flaw {
-    /// Whether nothing is wrong with the certificate as far as was looked.
-    #[must_use]
-    pub fn is_open(self) -> bool {
-        matches!(self, Self::TooLarge | Self::Stopped)
-    }
-}
-
 /// A group of nodes.
 #[derive(Clone, Debug, Default)]
 struct Group {

@@ -9,7 +9,6 @@ pub mod early_recompute;
 pub mod gpipe;
 pub mod interleaved;
 pub mod one_f_one_b;
-pub mod optimal;
 pub mod shifted;
 pub mod zb_h1;
 pub mod zb_h2;

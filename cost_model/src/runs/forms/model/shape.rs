@@ -237,12 +237,6 @@ pub fn n_devices(degrees: &Parallelism) -> u64 {
         .fold(1, |product: u64, degree| product.saturating_mul(one(*degree)))
 }
 
-/// Whether a model can run under such degrees with so many samples of a step.
-#[must_use]
-pub fn holds(model: &ModelCard, degrees: &Parallelism, global_batch: u64) -> bool {
-    RULES.iter().all(|rule| (rule.holds)((model, degrees, global_batch)))
-}
-
 /// Every rule that degrees break with so many samples of a step, as [`check`] says them.
 #[must_use]
 pub fn broken(model: &ModelCard, degrees: &Parallelism, global_batch: u64) -> Vec<Diagnostic> {

@@ -15,7 +15,7 @@ use crate::runs::forms::step::Timer;
 use crate::runs::forms::system::tests::a100;
 use crate::runs::forms::{Way, predict};
 use crate::runs::judge::judge_plan;
-use crate::runs::memory::{InFlight, RankShare, Reserve, TrainingRun};
+use crate::runs::memory::{RankShare, Reserve, TrainingRun};
 use crate::runs::oracle;
 
 fn card(form: FeedForward, head: Head) -> TransformerCard {
@@ -117,7 +117,6 @@ fn peaks_of_the_replay_are_those_of_the_memory_model() {
                     attention: stack.attention,
                     format: StateFormat::Megatron,
                     features: &[],
-                    in_flight: InFlight::OneForwardOneBackward,
                     reserve: Reserve { allocator: 1e6, ..Reserve::NONE },
                 };
                 let model = ModelCard::uniform(card.clone());

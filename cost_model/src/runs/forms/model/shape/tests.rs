@@ -67,11 +67,11 @@ fn each_rule_names_the_field_the_limit_and_the_nearest_values() {
     ];
     for (n_experts, change, field, value, limit, nearest) in cases {
         let model = card(*n_experts);
-        assert!(holds(&model, &degrees(), 64));
+        assert!(broken(&model, &degrees(), 64).is_empty());
         let mut wrong = degrees();
         change(&mut wrong);
         let error = check(&model, &wrong, 64).unwrap_err();
-        assert!(!holds(&model, &wrong, 64));
+        assert!(!broken(&model, &wrong, 64).is_empty());
         assert_eq!(error.code, "shape-rule");
         let fact = |name: &str| error.facts.iter().find(|fact| fact.0 == name).unwrap().1.clone();
         assert_eq!(fact("field"), Value::from(*field), "{error}");

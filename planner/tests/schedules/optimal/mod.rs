@@ -36,8 +36,6 @@ use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;
 use ir::units::Nanos;
 
-use super::{SPLIT, check_size};
-
 mod bound;
 mod passes;
 mod sweep;
@@ -46,7 +44,7 @@ use passes::Passes;
 
 /// Form of the backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Backward {
+pub(crate) enum Backward {
     /// One cell.
     Whole,
     /// Two cells: input gradient and weight gradient.
@@ -55,11 +53,11 @@ pub enum Backward {
 
 /// How much a search may spend.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Most partial schedules of one layer; the first sweep keeps [`FIRST_WIDTH`].
-    pub most_width: usize,
+    pub(crate) most_width: usize,
     /// Most partial schedules of all sweeps together.
-    pub most_states: u64,
+    pub(crate) most_states: u64,
 }
 
 impl Default for Limits {
@@ -69,21 +67,21 @@ impl Default for Limits {
 }
 
 /// Partial schedules per layer of the first sweep.
-pub const FIRST_WIDTH: usize = 64;
+const FIRST_WIDTH: usize = 64;
 /// Growth of the width from sweep to sweep.
 const GROWTH: usize = 8;
 
 /// What was found.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub(crate) struct Found {
     /// The shortest grid seen and its step time, as the judge has it.
-    pub best: Option<(Nanos, Grid)>,
+    pub(crate) best: Option<(Nanos, Grid)>,
     /// No grid that fits is shorter.
-    pub bound: Nanos,
+    pub(crate) bound: Nanos,
     /// The grid is optimal, or none fits.
-    pub is_proved: bool,
+    pub(crate) is_proved: bool,
     /// Partial schedules looked at.
-    pub n_states: u64,
+    pub(crate) n_states: u64,
 }
 
 /// Searches, from the best of `known` on.
@@ -92,19 +90,14 @@ pub struct Found {
 /// legal, are passed over.
 ///
 /// # Errors
-/// `schedule-size` for no ranks, stages or micro-batches, more than 250 micro-batches, or too many
-/// cells.
-pub fn solve(
+/// `schedule-size` for more than 250 micro-batches.
+pub(crate) fn solve(
     costs: &PipelineCosts,
     backward: Backward,
     known: &[Grid],
     limits: &Limits,
     stop: &dyn Fn() -> bool,
 ) -> Result<Found, Diagnostic> {
-    let n_stages = u32::try_from(costs.stages.len()).unwrap_or(u32::MAX);
-    let n_ranks = u32::try_from(costs.ranks.len()).unwrap_or(u32::MAX);
-    check_size(n_ranks, 1, 1, 1)?;
-    check_size(n_stages, 1, costs.n_micro_batches, SPLIT + 1)?;
     let passes = Passes::new(costs, backward)?;
     let mut found = Found {
         best: known.iter().filter_map(|grid| judged(costs, grid)).min_by_key(|best| best.0),
@@ -142,12 +135,8 @@ pub fn solve(
 }
 
 /// Step time of a grid that is legal and fits.
-fn judged(costs: &PipelineCosts, grid: &Grid) -> Option<(Nanos, Grid)> {
+pub(crate) fn judged(costs: &PipelineCosts, grid: &Grid) -> Option<(Nanos, Grid)> {
     let judged = judge(costs, grid).ok()?;
     let fits = cost_model::runs::judge::over_limit(&judged.report).is_none();
     fits.then(|| (judged.report.step_time, grid.clone()))
 }
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
-mod tests;
