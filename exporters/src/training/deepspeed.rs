@@ -32,45 +32,18 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
     let counts = blocks(source.plan)?;
     only_one(TARGET, "context", degrees.context)?;
     only_one(TARGET, "expert", degrees.expert)?;
-    if degrees.pipeline > 1 {
-        if source.schedule != "1f1b" {
-            let part = format!("the schedule `{}`", source.schedule);
-            return Err(refused(TARGET, &part, "it runs 1F1B", "plan with `--pin schedule=1f1b`"));
-        }
-        if degrees.zero >= ZeroStage::Gradients {
-            let why = "its pipeline takes ZeRO 1 at most";
-            return Err(refused(
-                TARGET,
-                "ZeRO 2 or 3 in a pipeline",
-                why,
-                "plan with `--pin zero=1`",
-            ));
-        }
-    }
-    let interval = match recompute(source, TARGET)? {
-        Recompute::None => 0,
-        Recompute::Full => 1,
-        Recompute::Uniform { blocks } => blocks,
-        Recompute::Selective | Recompute::Block { .. } => {
-            let why = "it checkpoints every so many layers";
-            let part = "recompute of the attention core or of some blocks";
-            return Err(refused(TARGET, part, why, "plan with `--pin recompute=full`"));
-        }
-    };
+    check_pipeline(source)?;
+    let interval = interval(recompute(source, TARGET)?)?;
     let mut parts = vec![0u32];
     for (stage, count) in counts.iter().enumerate() {
         let ends = u32::from(stage == 0) + u32::from(stage + 1 == counts.len());
         parts.push(parts.last().unwrap_or(&0) + count + ends);
     }
-    let sections = match source.dtype {
-        DType::Bf16 => [true, false],
-        DType::F16 => [false, true],
-        DType::F32 => [false, false],
-        other => {
-            let why = "it computes in bf16, fp16 or fp32";
-            return Err(refused(TARGET, &format!("{other}"), why, "plan with `--dtype bf16`"));
-        }
-    };
+    if !matches!(source.dtype, DType::Bf16 | DType::F16 | DType::F32) {
+        let why = "it computes in bf16, fp16 or fp32";
+        let part = source.dtype.to_string();
+        return Err(refused(TARGET, &part, why, "plan with `--dtype bf16`"));
+    }
     // States are left on the hosts by its ZeRO optimizers alone.
     let sharing = if source.offloads {
         json!({
@@ -94,9 +67,38 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
             "train_micro_batch_size_per_gpu": degrees.micro_batch,
             "gradient_accumulation_steps": degrees.n_micro_batches,
             "zero_optimization": sharing,
-            "bf16": { "enabled": sections[0] },
-            "fp16": { "enabled": sections[1] },
+            "bf16": { "enabled": source.dtype == DType::Bf16 },
+            "fp16": { "enabled": source.dtype == DType::F16 },
         },
     });
     Ok(Export::from(format!("{document:#}\n")))
+}
+
+/// What its pipeline runs.
+fn check_pipeline(source: &TrainingSource<'_>) -> Result<(), Diagnostic> {
+    let degrees = &source.plan.parallelism;
+    if degrees.pipeline > 1 && source.schedule != "1f1b" {
+        let part = format!("the schedule `{}`", source.schedule);
+        return Err(refused(TARGET, &part, "it runs 1F1B", "plan with `--pin schedule=1f1b`"));
+    }
+    if degrees.pipeline > 1 && degrees.zero >= ZeroStage::Gradients {
+        let why = "its pipeline takes ZeRO 1 at most";
+        let part = "ZeRO 2 or 3 in a pipeline";
+        return Err(refused(TARGET, part, why, "plan with `--pin zero=1`"));
+    }
+    Ok(())
+}
+
+/// Layers from one checkpoint to the next.
+fn interval(policy: Recompute) -> Result<u32, Diagnostic> {
+    match policy {
+        Recompute::None => Ok(0),
+        Recompute::Full => Ok(1),
+        Recompute::Uniform { blocks } => Ok(blocks),
+        Recompute::Selective | Recompute::Block { .. } => {
+            let why = "it checkpoints every so many layers";
+            let part = "recompute of the attention core or of some blocks";
+            Err(refused(TARGET, part, why, "plan with `--pin recompute=full`"))
+        }
+    }
 }

@@ -25,25 +25,49 @@ const SCHEDULES: &[(&str, &str)] = &[
 
 /// ZeRO 1 has no words, nor have replicas outside the pipeline.
 pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
-    let is_outside =
-        degrees.mesh == Mesh::PipelineInside && degrees.pipeline > 1 && degrees.data > 1;
-    !is_outside
+    !is_outside(degrees)
         && degrees.zero != ZeroStage::Optimizer
         && torch_pipelining::accepts(degrees, schedule)
+}
+
+/// Whether replicas lie outside the pipeline.
+fn is_outside(degrees: &Parallelism) -> bool {
+    degrees.mesh == Mesh::PipelineInside && degrees.pipeline > 1 && degrees.data > 1
 }
 
 pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     let degrees = &source.plan.parallelism;
     let counts = blocks(source.plan)?;
-    if degrees.mesh == Mesh::PipelineInside && degrees.pipeline > 1 && degrees.data > 1 {
+    if is_outside(degrees) {
         let why = "pipeline ranks are the outermost axis of its mesh";
-        return Err(refused(
-            TARGET,
-            "replicas outside the pipeline",
-            why,
-            "plan with `--pin mesh=data-inside`",
-        ));
+        let part = "replicas outside the pipeline";
+        return Err(refused(TARGET, part, why, "plan with `--pin mesh=data-inside`"));
     }
+    let mut flags = axes(degrees)?;
+    if degrees.pipeline > 1 {
+        flags.extend(pipeline(source, &counts)?);
+    }
+    let mut text = String::new();
+    for (flag, value) in flags {
+        // Writing to a string can't fail.
+        let _ = writeln!(text, "--parallelism.{flag} {value}");
+    }
+    // Without a pipeline, more micro-batches are steps of gradient accumulation.
+    let n_in_pipeline = if degrees.pipeline > 1 { degrees.n_micro_batches } else { 1 };
+    let local = degrees.micro_batch * n_in_pipeline;
+    let global = degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data);
+    let _ = writeln!(text, "--training.local_batch_size {local}");
+    let _ = writeln!(text, "--training.global_batch_size {global}");
+    let _ = writeln!(text, "--training.seq_len {}", source.sequence_length);
+    text.push_str(element_type(source.dtype)?);
+    text.push_str(checkpointing(recompute(source, TARGET)?)?);
+    Ok(Export::from(text))
+}
+
+type Flag = (&'static str, String);
+
+/// Degrees, and what is sharded out along them.
+fn axes(degrees: &Parallelism) -> Result<Vec<Flag>, Diagnostic> {
     // Whole copies are `replicate`; everything that is sharded out is `shard`.
     let (replicate, shard) = match degrees.zero {
         ZeroStage::None => (degrees.data, 1),
@@ -53,7 +77,7 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
             return Err(refused(TARGET, "ZeRO 1", why, "plan with `--pin zero=0` or `zero=3`"));
         }
     };
-    let mut flags: Vec<(&str, String)> = vec![
+    let mut flags = vec![
         ("data_parallel_replicate_degree", replicate.to_string()),
         ("data_parallel_shard_degree", shard.to_string()),
         ("tensor_parallel_degree", degrees.tensor.to_string()),
@@ -69,36 +93,24 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
         let reshards = if degrees.zero == ZeroStage::Parameters { "always" } else { "never" };
         flags.push(("fsdp_reshard_after_forward", reshards.to_owned()));
     }
-    let mut text = String::new();
-    if degrees.pipeline > 1 {
-        flags.push(("num_pp_microbatches", degrees.n_micro_batches.to_string()));
-        flags.push(("module_fqns_per_model_part", modules(&counts)));
-        match SCHEDULES.iter().find(|(own, _)| *own == source.schedule) {
-            Some((_, name)) => flags.push(("pipeline_parallel_schedule", (*name).to_owned())),
-            None => {
-                // The CSV must be one that torch takes.
-                if let Some(grid) = &source.plan.schedule.grid {
-                    torch_pipelining::text(grid)?;
-                }
-                flags.push(("pipeline_parallel_schedule", "PipelineScheduleMulti".to_owned()));
-                flags.push(("pipeline_parallel_schedule_csv", "schedule.csv".to_owned()));
-            }
-        }
+    Ok(flags)
+}
+
+/// Stages and their schedule.
+fn pipeline(source: &TrainingSource<'_>, counts: &[u32]) -> Result<Vec<Flag>, Diagnostic> {
+    let mut flags = vec![
+        ("num_pp_microbatches", source.plan.parallelism.n_micro_batches.to_string()),
+        ("module_fqns_per_model_part", modules(counts)),
+    ];
+    let named = SCHEDULES.iter().find(|(own, _)| *own == source.schedule);
+    let class = named.map_or("PipelineScheduleMulti", |(_, name)| name);
+    flags.push(("pipeline_parallel_schedule", class.to_owned()));
+    if named.is_none() {
+        // The CSV must be one that torch takes.
+        source.plan.schedule.grid.as_ref().map(torch_pipelining::text).transpose()?;
+        flags.push(("pipeline_parallel_schedule_csv", "schedule.csv".to_owned()));
     }
-    for (flag, value) in flags {
-        // Writing to a string can't fail.
-        let _ = writeln!(text, "--parallelism.{flag} {value}");
-    }
-    // Without a pipeline, more micro-batches are steps of gradient accumulation.
-    let n_in_pipeline = if degrees.pipeline > 1 { degrees.n_micro_batches } else { 1 };
-    let local = degrees.micro_batch * n_in_pipeline;
-    let global = degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data);
-    let _ = writeln!(text, "--training.local_batch_size {local}");
-    let _ = writeln!(text, "--training.global_batch_size {global}");
-    let _ = writeln!(text, "--training.seq_len {}", source.sequence_length);
-    text.push_str(element_type(source.dtype)?);
-    text.push_str(checkpointing(recompute(source, TARGET)?)?);
-    Ok(Export::from(text))
+    Ok(flags)
 }
 
 /// One list of module names per stage; the embedding lies on the first, norm and head on the last.

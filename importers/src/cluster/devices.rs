@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use documents::cluster::{ClusterDocument, KindDocument, NodesDocument};
+use documents::cluster::{ClusterDocument, DeviceDocument, KindDocument, NodesDocument};
 use documents::nearest;
 use ir::cluster::{Check, Device, DeviceKind, Node};
 use ir::diagnostic::Diagnostic;
@@ -28,6 +28,17 @@ struct Margins {
     context_bytes: Option<f64>,
     reserve_bytes: Option<f64>,
     reserve_fraction: Option<f64>,
+}
+
+/// The margins that a part of a document states.
+macro_rules! margins_of {
+    ($document:expr) => {
+        Margins {
+            context_bytes: $document.context_bytes.map(f64::from),
+            reserve_bytes: $document.reserve_bytes.map(f64::from),
+            reserve_fraction: $document.reserve_fraction,
+        }
+    };
 }
 
 impl Margins {
@@ -86,11 +97,7 @@ pub(super) fn inventory(
     }
     let own_kinds = own_kinds(document, catalogue)?;
     let mut kind_ids = BTreeMap::new();
-    let outer = Margins {
-        context_bytes: document.context_bytes.map(f64::from),
-        reserve_bytes: document.reserve_bytes.map(f64::from),
-        reserve_fraction: document.reserve_fraction,
-    };
+    let outer = margins_of!(document);
     for blueprint in blueprints {
         let kind = find_kind(&blueprint, &own_kinds, catalogue)?;
         let next = inventory.kinds.len();
@@ -140,11 +147,7 @@ fn add_nodes(
                 kind: entry.device.clone(),
                 node: Some(node),
                 memory_bytes: entry.memory_bytes.map(f64::from),
-                margins: Margins {
-                    context_bytes: entry.context_bytes.map(f64::from),
-                    reserve_bytes: entry.reserve_bytes.map(f64::from),
-                    reserve_fraction: entry.reserve_fraction,
-                },
+                margins: margins_of!(entry),
             };
             inventory.by_name.insert(blueprint.name.clone(), blueprints.len());
             inventory.slot.push(Some(slot));
@@ -203,42 +206,50 @@ fn add_devices(
                 None => Some(add_node(inventory, name.clone(), None)?),
             },
         };
-        let margins = Margins {
-            context_bytes: entry.context_bytes.map(f64::from),
-            reserve_bytes: entry.reserve_bytes.map(f64::from),
-            reserve_fraction: entry.reserve_fraction,
-        };
-        if let Some(position) = inventory.by_name.get(&entry.id).copied() {
-            let made: &mut Blueprint = &mut blueprints[position];
-            if node.is_some() && node != made.node {
-                return Err(Diagnostic::input(
-                    "device-moved",
-                    format!("device `{}` already sits in another host", entry.id),
-                ));
+        let margins = margins_of!(entry);
+        match inventory.by_name.get(&entry.id).copied() {
+            Some(position) => changed(&mut blueprints[position], entry, node, margins)?,
+            None => {
+                let kind = entry.kind.clone().ok_or_else(|| {
+                    let message = format!("device `{}` states no `kind`", entry.id);
+                    Diagnostic::input("missing-key", message)
+                })?;
+                if blueprints.len() >= MAX_DEVICES as usize {
+                    return Err(too_many());
+                }
+                inventory.by_name.insert(entry.id.clone(), blueprints.len());
+                inventory.slot.push(None);
+                blueprints.push(Blueprint {
+                    name: entry.id.clone(),
+                    kind,
+                    node,
+                    memory_bytes: entry.memory_bytes.map(f64::from),
+                    margins,
+                });
             }
-            if let Some(kind) = &entry.kind {
-                made.kind.clone_from(kind);
-            }
-            made.memory_bytes = entry.memory_bytes.map(f64::from).or(made.memory_bytes);
-            made.margins = margins.within(made.margins);
-            continue;
         }
-        let kind = entry.kind.clone().ok_or_else(|| {
-            Diagnostic::input("missing-key", format!("device `{}` states no `kind`", entry.id))
-        })?;
-        if blueprints.len() >= MAX_DEVICES as usize {
-            return Err(too_many());
-        }
-        inventory.by_name.insert(entry.id.clone(), blueprints.len());
-        inventory.slot.push(None);
-        blueprints.push(Blueprint {
-            name: entry.id.clone(),
-            kind,
-            node,
-            memory_bytes: entry.memory_bytes.map(f64::from),
-            margins,
-        });
     }
+    Ok(())
+}
+
+/// Changes a device that its host's entry made.
+fn changed(
+    made: &mut Blueprint,
+    entry: &DeviceDocument,
+    node: Option<NodeId>,
+    margins: Margins,
+) -> Result<(), Diagnostic> {
+    if node.is_some() && node != made.node {
+        return Err(Diagnostic::input(
+            "device-moved",
+            format!("device `{}` already sits in another host", entry.id),
+        ));
+    }
+    if let Some(kind) = &entry.kind {
+        made.kind.clone_from(kind);
+    }
+    made.memory_bytes = entry.memory_bytes.map(f64::from).or(made.memory_bytes);
+    made.margins = margins.within(made.margins);
     Ok(())
 }
 

@@ -91,10 +91,6 @@ fn uniform(
             format!("a sequence of {sequence} tokens: this model takes 1 to {}", own.positions);
         return Err(Diagnostic::input("invalid-field", message));
     }
-    let attention = match own.heads.checked_mul(own.head_dim) {
-        Some(width) if width == own.hidden => Attention::Even,
-        _ => Attention::Heads { dim: own.head_dim },
-    };
     let card = TransformerCard {
         name: name.to_owned(),
         n_layers: u32::try_from(own.n_layers).unwrap_or(u32::MAX),
@@ -114,26 +110,34 @@ fn uniform(
             feed_forward: own.feed_forward,
             n_shared: 0,
         }),
-        attention,
+        attention: match own.heads.checked_mul(own.head_dim) {
+            Some(width) if width == own.hidden => Attention::Even,
+            _ => Attention::Heads { dim: own.head_dim },
+        },
         head: match own.head {
             architecture::Head::Tied => Head::Tied,
             architecture::Head::Separate => Head::Separate,
         },
     };
-    let mut warnings = own.warnings.clone();
-    if (0..own.n_layers).any(|layer| own.span(layer, sequence) < sequence) {
+    let mut model = ModelCard::uniform(card);
+    model.groups.iter_mut().for_each(|group| group.other_parameters = signed(of_block(&own)));
+    model.other_parameters = ends(&own, sequence).map(signed);
+    let unpriced = unpriced_window(&own, sequence);
+    Ok((model, own.warnings.into_iter().chain(unpriced).collect()))
+}
+
+/// That attention over some last tokens alone is priced as attention over all.
+fn unpriced_window(own: &Architecture, sequence: u64) -> Option<Diagnostic> {
+    let is_narrow = (0..own.n_layers).any(|layer| own.span(layer, sequence) < sequence);
+    is_narrow.then(|| {
         let tokens = own.window.as_ref().map_or(0, |window| window.tokens);
         let message = format!(
             "`sliding_window` is not priced: attention over all {sequence} tokens is, not over the \
              last {tokens} alone"
         );
         let warning = Diagnostic::warning("sliding-window", message);
-        warnings.push(warning.fact("sequence", sequence).fact("window", tokens));
-    }
-    let mut model = ModelCard::uniform(card);
-    model.groups.iter_mut().for_each(|group| group.other_parameters = signed(of_block(&own)));
-    model.other_parameters = ends(&own, sequence).map(signed);
-    Ok((model, warnings))
+        warning.fact("sequence", sequence).fact("window", tokens)
+    })
 }
 
 fn signed(count: u64) -> i64 {
@@ -187,49 +191,12 @@ fn latent(
     sequence: Option<u64>,
 ) -> Result<(ModelCard, Option<Diagnostic>), Diagnostic> {
     fields.check()?;
-    let n = |key: &'static str| fields.count(&[key], None);
-    let hidden = n("hidden_size")?;
-    let n_layers = n("num_hidden_layers")?;
-    let positions = fields.count(&["max_position_embeddings"], Some(MAX_DEFAULT_SEQUENCE))?;
+    let (dense, experts) = (dense(fields, name, sequence)?, experts(fields)?);
+    let (hidden, n_layers) = (dense.hidden, u64::from(dense.n_layers));
     let n_dense = fields.whole("first_k_dense_replace")?.min(n_layers);
     let n_later = fields.whole("num_nextn_predict_layers")?;
     if let Some(value) = fields.get("moe_layer_freq").filter(|value| value.as_u64() != Some(1)) {
         return Err(invalid("moe_layer_freq", value, "every layer behind the first needs experts"));
-    }
-    let heads = n("num_attention_heads")?;
-    let dense = TransformerCard {
-        name: name.to_owned(),
-        n_layers: n_layers as u32,
-        hidden,
-        n_heads: heads,
-        n_kv_heads: heads,
-        feed_forward: n("intermediate_size")?,
-        form: FeedForward::Gated,
-        sequence: length(sequence, positions.min(MAX_DEFAULT_SEQUENCE))?,
-        vocabulary: n("vocab_size")?,
-        experts: None,
-        attention: Attention::Latent {
-            query_rank: fields.optional("q_lora_rank")?,
-            key_value_rank: n("kv_lora_rank")?,
-            plain: n("qk_nope_head_dim")?,
-            rotary: n("qk_rope_head_dim")?,
-            value: n("v_head_dim")?,
-        },
-        head: match fields.flag("tie_word_embeddings")? {
-            Some(true) => Head::Tied,
-            _ => Head::Separate,
-        },
-    };
-    let experts = ExpertCard {
-        n_experts: n("n_routed_experts")?,
-        per_token: n("num_experts_per_tok")?,
-        feed_forward: n("moe_intermediate_size")?,
-        n_shared: fields.whole("n_shared_experts")?,
-    };
-    if experts.per_token > experts.n_experts {
-        let ExpertCard { per_token, n_experts, .. } = experts;
-        let message = format!("{per_token} of {n_experts} experts cannot be planned");
-        return Err(Diagnostic::input("invalid-field", message));
     }
     within_budget(n_weights(&dense, &experts, n_layers + n_later))?;
     let mixture = TransformerCard { experts: Some(experts), ..dense.clone() };
@@ -253,6 +220,57 @@ fn latent(
     };
     let untold = class(fields)?.filter(|class| !class.ends_with("ForCausalLM")).map(unknown);
     Ok((model, untold))
+}
+
+/// A block with latent attention and without experts.
+fn dense(
+    fields: Fields<'_>,
+    name: &str,
+    sequence: Option<u64>,
+) -> Result<TransformerCard, Diagnostic> {
+    let n = |key: &'static str| fields.count(&[key], None);
+    let positions = fields.count(&["max_position_embeddings"], Some(MAX_DEFAULT_SEQUENCE))?;
+    let heads = n("num_attention_heads")?;
+    Ok(TransformerCard {
+        name: name.to_owned(),
+        n_layers: n("num_hidden_layers")? as u32,
+        hidden: n("hidden_size")?,
+        n_heads: heads,
+        n_kv_heads: heads,
+        feed_forward: n("intermediate_size")?,
+        form: FeedForward::Gated,
+        sequence: length(sequence, positions.min(MAX_DEFAULT_SEQUENCE))?,
+        vocabulary: n("vocab_size")?,
+        experts: None,
+        attention: Attention::Latent {
+            query_rank: fields.optional("q_lora_rank")?,
+            key_value_rank: n("kv_lora_rank")?,
+            plain: n("qk_nope_head_dim")?,
+            rotary: n("qk_rope_head_dim")?,
+            value: n("v_head_dim")?,
+        },
+        head: match fields.flag("tie_word_embeddings")? {
+            Some(true) => Head::Tied,
+            _ => Head::Separate,
+        },
+    })
+}
+
+/// Experts beside shared ones.
+fn experts(fields: Fields<'_>) -> Result<ExpertCard, Diagnostic> {
+    let n = |key: &'static str| fields.count(&[key], None);
+    let experts = ExpertCard {
+        n_experts: n("n_routed_experts")?,
+        per_token: n("num_experts_per_tok")?,
+        feed_forward: n("moe_intermediate_size")?,
+        n_shared: fields.whole("n_shared_experts")?,
+    };
+    if experts.per_token > experts.n_experts {
+        let ExpertCard { per_token, n_experts, .. } = experts;
+        let message = format!("{per_token} of {n_experts} experts cannot be planned");
+        return Err(Diagnostic::input("invalid-field", message));
+    }
+    Ok(experts)
 }
 
 /// Weights of products and tables, about.

@@ -46,6 +46,40 @@ enum Group {
     Weight,
 }
 
+/// Type and bits of the packed elements, bits that a group of them shares, and the group; `None` for
+/// a method that is not known.
+type Scheme = (DType, u64, f64, Group);
+
+fn scheme(method: &str, own: Fields<'_>) -> Result<Option<Scheme>, Diagnostic> {
+    Ok(Some(match method {
+        "awq" | "gptq" => {
+            let bits = own.bits()?;
+            // A scale in half precision, and a zero point as wide as an element.
+            (packed(bits), bits, HALF + bits as f64, own.group()?)
+        }
+        "bitsandbytes" if own.flag("load_in_8bit")? == Some(true) => {
+            (DType::I8, 8, SINGLE, Group::Row)
+        }
+        "bitsandbytes" => {
+            let nested = own.flag("bnb_4bit_use_double_quant")? == Some(true);
+            let scale = if nested { 8.0 + SINGLE / BNB_NESTED } else { SINGLE };
+            (DType::F4, 4, scale, Group::Elements(BNB_BLOCK))
+        }
+        "fp8" => {
+            let block = own.list("weight_block_size")?;
+            let mut elements = 1.0;
+            for extent in block {
+                elements *= number("weight_block_size", extent, 1)? as f64;
+            }
+            let group = if block.is_empty() { Group::Weight } else { Group::Elements(elements) };
+            (DType::F8, 8, SINGLE, group)
+        }
+        "fbgemm_fp8" => (DType::F8, 8, SINGLE, Group::Row),
+        "eetq" => (DType::I8, 8, HALF, Group::Row),
+        _ => return Ok(None),
+    }))
+}
+
 impl Quantization {
     /// What a config says; the other value is a warning about what is not understood.
     ///
@@ -68,39 +102,14 @@ impl Quantization {
         for list in ["modules_to_not_convert", "llm_int8_skip_modules", "ignore"] {
             excluded.extend(own.list(list)?.iter().filter_map(Value::as_str).map(str::to_owned));
         }
-        let of = |dtype, bits, group_bits, group| {
-            let (method, excluded) = (method.to_owned(), excluded.clone());
-            Some(Self { method, dtype, bits, group_bits, group, excluded })
-        };
-        let found = match method {
-            "awq" | "gptq" => {
-                let bits = own.bits()?;
-                let (dtype, zero) = (packed(bits), bits as f64);
-                // A scale in half precision, and a zero point as wide as an element.
-                of(dtype, bits, HALF + zero, own.group()?)
-            }
-            "bitsandbytes" if own.flag("load_in_8bit")? == Some(true) => {
-                of(DType::I8, 8, SINGLE, Group::Row)
-            }
-            "bitsandbytes" => {
-                let nested = own.flag("bnb_4bit_use_double_quant")? == Some(true);
-                let scale = if nested { 8.0 + SINGLE / BNB_NESTED } else { SINGLE };
-                of(DType::F4, 4, scale, Group::Elements(BNB_BLOCK))
-            }
-            "fp8" => {
-                let mut elements = 1.0;
-                let block = own.list("weight_block_size")?;
-                for extent in block {
-                    elements *= number("weight_block_size", extent, 1)? as f64;
-                }
-                let group =
-                    if block.is_empty() { Group::Weight } else { Group::Elements(elements) };
-                of(DType::F8, 8, SINGLE, group)
-            }
-            "fbgemm_fp8" => of(DType::F8, 8, SINGLE, Group::Row),
-            "eetq" => of(DType::I8, 8, HALF, Group::Row),
-            _ => None,
-        };
+        let found = scheme(method, own)?.map(|(dtype, bits, group_bits, group)| Self {
+            method: method.to_owned(),
+            dtype,
+            bits,
+            group_bits,
+            group,
+            excluded,
+        });
         let unknown = found.is_none().then(|| {
             let shown: String = method.chars().take(40).collect();
             let message = format!(

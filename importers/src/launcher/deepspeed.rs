@@ -29,16 +29,6 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
             .hint("give the ds_config, or what `export deepspeed` writes")
     })?;
     let config = document.get("ds_config").unwrap_or(&document);
-    let count = |from: &Value, member: &str| match from.get(member) {
-        None => Ok(None),
-        Some(value) => match value.as_u64().filter(|n| (1..=MOST_SAMPLES).contains(n)) {
-            Some(value) => Ok(Some(value)),
-            None => {
-                let hint = format!("give a whole number from 1 to {MOST_SAMPLES}");
-                Err(bad(member, &value.to_string(), &hint))
-            }
-        },
-    };
     let topology = document.get("topology").unwrap_or(&Value::Null);
     let degree = |member: &str| {
         let value = count(topology, member)?.map(u32::try_from).transpose();
@@ -46,32 +36,16 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         value.ok_or_else(|| bad(member, "more", &format!("give at most {MOST_DEGREE}")))
     };
     known(config)?;
-    let own = config.get("zero_optimization");
-    let keeper = |part: &str| {
-        let to = own.and_then(|own| own.get(part)?.get("device")?.as_str());
-        to.filter(|device| *device != "none")
-    };
-    if keeper("offload_param").is_some() {
-        let why = "parameters stay on the devices";
-        return Err(not_judged("zero_optimization.offload_param", why));
-    }
-    let offloads = match keeper("offload_optimizer") {
-        None => false,
-        Some("cpu") => true,
-        Some(_) => {
-            let why = "optimizer states stay on the devices or with the host";
-            return Err(not_judged("zero_optimization.offload_optimizer", why));
-        }
-    };
-    let zero = own.and_then(|zero| zero.get("stage"));
+    let sharing = config.get("zero_optimization").unwrap_or(&Value::Null);
     Ok(LaunchSettings {
+        offloads: Some(offloads(sharing)?),
         data: degree("num_dp")?,
         tensor: degree("num_mp")?,
         pipeline: degree("num_pp")?,
         micro_batch: count(config, "train_micro_batch_size_per_gpu")?,
         n_micro_batches: count(config, "gradient_accumulation_steps")?,
         global_batch: count(config, "train_batch_size")?,
-        zero: Some(match zero.map_or(Some(0), Value::as_u64) {
+        zero: Some(match sharing.get("stage").map_or(Some(0), Value::as_u64) {
             Some(0) => ZeroStage::None,
             Some(1) => ZeroStage::Optimizer,
             Some(2) => ZeroStage::Gradients,
@@ -90,11 +64,38 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         blocks: parts(&document)?,
         dtype: dtype(config)?,
         optimizer: optimizer(config)?,
-        offloads: Some(offloads),
         // Its pipeline runs no other one.
         schedule: Some("1f1b".to_owned()),
         ..LaunchSettings::default()
     })
+}
+
+fn count(from: &Value, member: &str) -> Result<Option<u64>, Diagnostic> {
+    let Some(value) = from.get(member) else { return Ok(None) };
+    let count = value.as_u64().filter(|n| (1..=MOST_SAMPLES).contains(n)).ok_or_else(|| {
+        bad(member, &value.to_string(), &format!("give a whole number from 1 to {MOST_SAMPLES}"))
+    });
+    count.map(Some)
+}
+
+/// Whether hosts keep the optimizer states.
+fn offloads(sharing: &Value) -> Result<bool, Diagnostic> {
+    let keeper = |part: &str| {
+        let to = sharing.get(part).and_then(|own| own.get("device")?.as_str());
+        to.filter(|device| *device != "none")
+    };
+    match (keeper("offload_param"), keeper("offload_optimizer")) {
+        (None, None) => Ok(false),
+        (None, Some("cpu")) => Ok(true),
+        (Some(_), _) => {
+            let why = "parameters stay on the devices";
+            Err(not_judged("zero_optimization.offload_param", why))
+        }
+        (None, Some(_)) => {
+            let why = "optimizer states stay on the devices or with the host";
+            Err(not_judged("zero_optimization.offload_optimizer", why))
+        }
+    }
 }
 
 /// Refuses members that look like one that is read.

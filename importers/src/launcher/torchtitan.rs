@@ -26,6 +26,9 @@ const OTHERS: &[&str] = &[
     "pipeline_parallel_microbatch_size",
 ];
 
+/// The member that lists modules by stage.
+const PARTS: &str = "module_fqns_per_model_part";
+
 /// torch's schedules under our names.
 const SCHEDULES: &[(&str, &str)] = &[
     ("1F1B", "1f1b"),
@@ -38,44 +41,33 @@ const SCHEDULES: &[(&str, &str)] = &[
 
 pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let flags = Flags::new(text);
-    let own = |name: &str| format!("--parallelism.{name}");
     let degree = |name: &str| flags.degree(&[own(name).as_str()]);
     let pipeline = degree("pipeline_parallel_degree")?;
     let replicate = degree("data_parallel_replicate_degree")?.unwrap_or(1);
     // -1 is what is left.
-    let shard_flag = own("data_parallel_shard_degree");
-    let shard = match flags.text(&shard_flag)? {
+    let shard = match flags.text(&own("data_parallel_shard_degree"))? {
         None | Some("-1") => None,
         Some(_) => degree("data_parallel_shard_degree")?,
     };
-    let micro = flags.count(&own("num_pp_microbatches"))?;
-    let local = flags.count("--training.local_batch_size")?;
-    let global = flags.count("--training.global_batch_size")?;
     let data = shard.and_then(|shard| shard.checked_mul(replicate));
     let has_pipeline = pipeline.unwrap_or(1) > 1;
-    // Without a pipeline, the local batch is one micro-batch, and gradients are accumulated.
-    let in_pipeline = micro.or((!has_pipeline).then_some(1));
-    let n_micro_batches = match (has_pipeline, global, local, data) {
-        (true, ..) => micro,
-        (false, Some(global), Some(local), Some(data)) => {
-            let each = local.checked_mul(u64::from(data));
-            each.filter(|each| global.is_multiple_of(*each)).map(|each| global / each)
-        }
-        _ => None,
+    let global_batch = flags.count("--training.global_batch_size")?;
+    let (micro_batch, n_micro_batches) = micro_batches(&flags, global_batch, data, has_pipeline)?;
+    let blocks = match flags.text(&own(PARTS))? {
+        None => None,
+        Some(text) => Some(modules(text, pipeline.unwrap_or(1) as usize)?),
     };
-    let mut settings = LaunchSettings {
+    let virtual_stages = blocks.as_ref().map(|own| own.len() as u32 / pipeline.unwrap_or(1));
+    let settings = LaunchSettings {
         data,
         tensor: degree("tensor_parallel_degree")?,
         pipeline,
         context: degree("context_parallel_degree")?,
         expert: degree("expert_parallel_degree")?,
         n_micro_batches,
-        virtual_stages: (!has_pipeline).then_some(1),
-        micro_batch: match (local, in_pipeline) {
-            (Some(local), Some(n)) if local.is_multiple_of(n) => Some(local / n),
-            _ => None,
-        },
-        global_batch: global,
+        virtual_stages: virtual_stages.or((!has_pipeline).then_some(1)),
+        micro_batch,
+        global_batch,
         sequence_length: flags.count("--training.seq_len")?,
         sequence: Some(match flags.text(&own("enable_sequence_parallel"))? {
             Some("false" | "False") => SequenceParallel::Off,
@@ -86,26 +78,10 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         recompute: recompute(&flags)?,
         dtype: dtype(&flags)?,
         optimizer: optimizer(&flags)?,
+        schedule: schedule(&flags)?,
+        blocks,
         ..LaunchSettings::default()
     };
-    // Where a file holds the schedule, its class has no name of ours.
-    let in_file = flags.text(&own("pipeline_parallel_schedule_csv"))?.is_some();
-    let name = flags.text(&own("pipeline_parallel_schedule"))?;
-    if let Some(name) = name.filter(|_| !in_file) {
-        let known = SCHEDULES.iter().find(|(torch, _)| torch.eq_ignore_ascii_case(name));
-        settings.schedule = Some(known.map_or(name, |(_, own)| own).to_owned());
-    }
-    let parts = own("module_fqns_per_model_part");
-    if let Some(text) = flags.text(&parts)? {
-        let blocks = modules(&parts, text)?;
-        let ranks = pipeline.unwrap_or(1) as usize;
-        if !blocks.len().is_multiple_of(ranks) {
-            let hint = format!("{ranks} ranks can't share out {} parts", blocks.len());
-            return Err(bad(&parts, text, &hint));
-        }
-        settings.virtual_stages = Some((blocks.len() / ranks) as u32);
-        settings.blocks = Some(blocks);
-    }
     flags.refuse(&[
         ("--parallelism.pipeline_parallel_layers_per_stage", "stages are cut by lists of modules"),
         ("--training.enable_cpu_offload", "the states of settings stay on the devices"),
@@ -114,6 +90,43 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let others: Vec<&str> = others.iter().map(String::as_str).collect();
     flags.finish("--parallelism.", &others)?;
     Ok(settings)
+}
+
+fn own(name: &str) -> String {
+    format!("--parallelism.{name}")
+}
+
+/// Samples of a micro-batch, and how many a replica runs. Without a pipeline, the local batch is one
+/// micro-batch, and gradients are accumulated.
+fn micro_batches(
+    flags: &Flags<'_>,
+    global: Option<u64>,
+    data: Option<u32>,
+    has_pipeline: bool,
+) -> Result<(Option<u64>, Option<u64>), Diagnostic> {
+    let micro = flags.count(&own("num_pp_microbatches"))?;
+    let local = flags.count("--training.local_batch_size")?;
+    let in_pipeline = micro.or((!has_pipeline).then_some(1));
+    let parts = local.zip(in_pipeline).filter(|(local, n)| local.is_multiple_of(*n));
+    let n_micro_batches = match (has_pipeline, global, local, data) {
+        (true, ..) => micro,
+        (false, Some(global), Some(local), Some(data)) => {
+            let each = local.checked_mul(u64::from(data));
+            each.filter(|each| global.is_multiple_of(*each)).map(|each| global / each)
+        }
+        _ => None,
+    };
+    Ok((parts.map(|(local, n)| local / n), n_micro_batches))
+}
+
+/// Where a file holds the schedule, its class has no name of ours.
+fn schedule(flags: &Flags<'_>) -> Result<Option<String>, Diagnostic> {
+    let in_file = flags.text(&own("pipeline_parallel_schedule_csv"))?.is_some();
+    let name = flags.text(&own("pipeline_parallel_schedule"))?.filter(|_| !in_file);
+    Ok(name.map(|name| {
+        let known = SCHEDULES.iter().find(|(torch, _)| torch.eq_ignore_ascii_case(name));
+        known.map_or(name, |(_, own)| own).to_owned()
+    }))
 }
 
 /// What products are computed in.
@@ -167,10 +180,12 @@ fn recompute(flags: &Flags<'_>) -> Result<Option<Recompute>, Diagnostic> {
     }
 }
 
-/// Blocks of each list of module names; they must follow each other.
-fn modules(flag: &str, text: &str) -> Result<Vec<u32>, Diagnostic> {
+/// Blocks of each list of module names; they must follow each other, and ranks share them out.
+fn modules(text: &str, n_ranks: usize) -> Result<Vec<u32>, Diagnostic> {
+    let flag = own(PARTS);
+    let bad = |text: &str, hint: &str| bad(&flag, text, hint);
     let hint = "give lists of module names, such as [[\"layers.0\"],[\"layers.1\"]]";
-    let parts: Vec<Vec<String>> = serde_json::from_str(text).map_err(|_| bad(flag, text, hint))?;
+    let parts: Vec<Vec<String>> = serde_json::from_str(text).map_err(|_| bad(text, hint))?;
     let mut next = 0u32;
     let mut counts = Vec::with_capacity(parts.len());
     for part in &parts {
@@ -178,11 +193,15 @@ fn modules(flag: &str, text: &str) -> Result<Vec<u32>, Diagnostic> {
         for layer in part.iter().filter_map(|name| name.strip_prefix("layers.")) {
             if layer.parse() != Ok(next) {
                 let hint = format!("layer {next} is missing or out of order");
-                return Err(bad(flag, layer, &hint));
+                return Err(bad(layer, &hint));
             }
             next += 1;
         }
         counts.push(next - start);
+    }
+    if !counts.len().is_multiple_of(n_ranks) {
+        let hint = format!("{n_ranks} ranks can't share out {} parts", counts.len());
+        return Err(bad(text, &hint));
     }
     Ok(counts)
 }

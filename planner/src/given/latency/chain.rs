@@ -40,43 +40,20 @@ pub(super) fn shortest(
         upper,
     };
     table.best[0] = 0;
-    let mut seen = vec![u32::MAX; n_ideals];
-    let (mut open, mut crossing): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
-    let mut n_pairs = 0u64;
+    let memory = instance.accelerator_memory.get();
+    let mut walk =
+        Walk { lattice, pieces: &pieces, memory, seen: vec![u32::MAX; n_ideals], n_pairs: 0 };
     for from in 0..n_ideals - 1 {
         let left = least[n_ideals - 1] - least[from];
         let states = table.alive(from, n_accelerators, left);
         if states.is_empty() {
             continue;
         }
-        pieces.crossing(from, &mut crossing);
-        open.clear();
-        open.push(from as u32);
-        while let Some(at) = open.pop() {
-            let to = at as usize;
-            n_pairs += 1;
-            if n_pairs.is_multiple_of(PAIRS_PER_LOOK) && stop() {
-                return None;
+        walk.blocks(from, stop, &mut |to, load| {
+            for &(used, value) in states.iter().filter(|(used, _)| *used < n_accelerators) {
+                table.improve(used + 1, to, value + load, from as u32);
             }
-            let (low, high) = (pieces.sums[from], pieces.sums[to]);
-            if high.bytes - low.bytes > instance.accelerator_memory.get()
-                || high.n_unsupported != low.n_unsupported
-            {
-                continue;
-            }
-            if to != from {
-                let time = high.accelerator - low.accelerator;
-                let load = time + pieces.border(from, to, &crossing);
-                for &(used, value) in states.iter().filter(|(used, _)| *used < n_accelerators) {
-                    table.improve(used + 1, to, value + load, from as u32);
-                }
-            }
-            for &next in lattice.larger(to) {
-                if std::mem::replace(&mut seen[next as usize], from as u32) != from as u32 {
-                    open.push(next);
-                }
-            }
-        }
+        })?;
         let cores = if instance.n_cpus > 0 { lattice.larger(from) } else { &[] };
         for &next in cores {
             let cpu = pieces.sums[next as usize].cpu - pieces.sums[from].cpu;
@@ -86,6 +63,53 @@ pub(super) fn shortest(
         }
     }
     table.plan(instance, lattice, graph.n_classes(), n_accelerators)
+}
+
+/// The search for blocks of one accelerator.
+struct Walk<'a> {
+    lattice: &'a Lattice,
+    pieces: &'a Pieces<'a>,
+    /// Bytes of an accelerator.
+    memory: u64,
+    /// By ideal: the lower end from which it was last reached.
+    seen: Vec<u32>,
+    n_pairs: u64,
+}
+
+impl Walk<'_> {
+    /// Tells of the upper end and the load of each block above an ideal; `None` where it was stopped.
+    fn blocks(
+        &mut self,
+        from: usize,
+        stop: &dyn Fn() -> bool,
+        tell: &mut dyn FnMut(usize, u64),
+    ) -> Option<()> {
+        let mut crossing = Vec::new();
+        self.pieces.crossing(from, &mut crossing);
+        let low = self.pieces.sums[from];
+        let mut open = vec![from as u32];
+        while let Some(at) = open.pop() {
+            let to = at as usize;
+            self.n_pairs += 1;
+            if self.n_pairs.is_multiple_of(PAIRS_PER_LOOK) && stop() {
+                return None;
+            }
+            let high = self.pieces.sums[to];
+            if high.bytes - low.bytes > self.memory || high.n_unsupported != low.n_unsupported {
+                continue;
+            }
+            if to != from {
+                let time = high.accelerator - low.accelerator;
+                tell(to, time + self.pieces.border(from, to, &crossing));
+            }
+            for &next in self.lattice.larger(to) {
+                if std::mem::replace(&mut self.seen[next as usize], from as u32) != from as u32 {
+                    open.push(next);
+                }
+            }
+        }
+        Some(())
+    }
 }
 
 /// Per ideal: nanoseconds of its classes, each where it is fastest.

@@ -29,7 +29,6 @@ pub(super) fn refined(
     };
     let mut others = in_parallel(worker.options.n_threads.min(plans.len()), of);
     counts.n_polished += others.len() as u64;
-    let order = |plan: &Judged| (plan.step, plan.leaf.key());
     others.sort_by_key(order);
     let Some(first) = others.first() else { return (others, Stop::Proved) };
     let mut best = first.clone();
@@ -38,36 +37,9 @@ pub(super) fn refined(
     }
     open.retain(|own| !plans.iter().any(|plan| plan.leaf == own.leaf));
     open.sort_by(|a, b| a.least_s.total_cmp(&b.least_s).then(a.leaf.key().cmp(&b.leaf.key())));
-    let mut stop = Stop::Proved;
-    for round in open.chunks(ROUND) {
-        let best_s = best.step.seconds();
-        let wanted = round.iter().take_while(|own| own.least_s <= best_s).collect::<Vec<_>>();
-        if wanted.is_empty() {
-            break;
-        }
-        if let Some(early) = worker.options.stop() {
-            stop = early;
-            break;
-        }
-        let of = |index: usize| {
-            let own: &&Open = wanted.get(index)?;
-            Some(improved(worker, &shapes[own.shape], &own.leaf))
-        };
-        let found = in_parallel(worker.options.n_threads.min(wanted.len()), of);
-        counts.n_polished += found.len() as u64;
-        for plan in found.into_iter().flatten() {
-            if order(&plan) < order(&best) {
-                best = plan;
-                observe(&best);
-            }
-        }
-    }
-    if stop == Stop::Proved
-        && let Some(early) = worker.options.stop()
-    {
-        // What was under way may have been cut short.
-        stop = early;
-    }
+    rounds(worker, shapes, &open, (&mut best, counts, observe));
+    // What was under way may have been cut short.
+    let stop = worker.options.stop().unwrap_or(Stop::Proved);
     let family = |plan: &Judged| {
         let d = &plan.leaf.degrees;
         [d.data, d.tensor, d.pipeline, d.context, d.expert]
@@ -78,6 +50,38 @@ pub(super) fn refined(
     others.insert(0, best);
     others.truncate(n_plans);
     (others, stop)
+}
+
+fn order(plan: &Judged) -> impl Ord + use<> {
+    (plan.step, plan.leaf.key())
+}
+
+/// Improves configurations, the most promising first, until none may become better than the best one.
+fn rounds(
+    worker: &Worker<'_, '_>,
+    shapes: &[Bounded],
+    open: &[Open],
+    (best, counts, observe): (&mut Judged, &mut Counts, &mut dyn FnMut(&Judged)),
+) {
+    for round in open.chunks(ROUND) {
+        let best_s = best.step.seconds();
+        let wanted = round.iter().take_while(|own| own.least_s <= best_s).collect::<Vec<_>>();
+        if wanted.is_empty() || worker.options.stop().is_some() {
+            return;
+        }
+        let of = |index: usize| {
+            let own: &&Open = wanted.get(index)?;
+            Some(improved(worker, &shapes[own.shape], &own.leaf))
+        };
+        let found = in_parallel(worker.options.n_threads.min(wanted.len()), of);
+        counts.n_polished += found.len() as u64;
+        for plan in found.into_iter().flatten() {
+            if order(&plan) < order(best) {
+                *best = plan;
+                observe(best);
+            }
+        }
+    }
 }
 
 /// A configuration with the best cuts that single moves lead to.

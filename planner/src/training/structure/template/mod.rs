@@ -72,40 +72,48 @@ pub fn model(
         attention: read.attention,
         head: ends.head,
     };
-    let own = sums.segments[first].n_parameters;
-    let blocks = &sums.segments[first..=last];
-    let is_alike = blocks.iter().all(|segment| segment.n_parameters == own);
-    let closed = block_parameters(&card).total();
-    if own.abs_diff(closed) as f64 > BLOCK_SHARE * own as f64 {
-        let why = format!("a block has {own} parameters, a transformer's of its widths {closed}");
-        return Err(Mismatch(why));
-    }
-    let all = sums.n_parameters();
-    // Where an exporter merged equal vectors, the first block has what the others lack.
-    let of_block =
-        if is_alike { own.cast_signed().saturating_sub(closed.cast_signed()) } else { 0 };
-    let counted = closed
-        .saturating_add_signed(of_block)
-        .saturating_mul(u64::from(n_blocks))
-        .saturating_add(embedding_parameters(&card))
-        .saturating_add(head_parameters(&card));
-    if all.abs_diff(counted) as f64 > OTHER_SHARE * all as f64 {
-        let why = format!("the graph has {all} parameters, a transformer of its widths {counted}");
-        return Err(Mismatch(why));
-    }
-    // Within a few hundredths of each other.
-    let other_parameters = all.cast_signed().saturating_sub(counted.cast_signed());
+    let (of_block, other_parameters) = uncounted(&card, sums, first..last + 1)?;
+    let group = BlockGroup { other_parameters: of_block, ..BlockGroup::of_card(card, n_blocks) };
     let model = ModelCard {
         name: graph.name.clone(),
-        groups: vec![BlockGroup {
-            other_parameters: of_block,
-            ..BlockGroup::of_card(card, n_blocks)
-        }],
+        groups: vec![group],
         n_predictions: 1,
         other_parameters: [0, other_parameters],
         dtype: None,
     };
     Ok((model, first..last + 1))
+}
+
+/// Parameters of a block, and of the rest, that the closed forms of a card do not count; a graph
+/// where they are too many is no transformer of these widths.
+fn uncounted(
+    card: &TransformerCard,
+    sums: &Sums,
+    segments: Range<usize>,
+) -> Result<(i64, i64), Mismatch> {
+    let blocks = &sums.segments[segments];
+    let own = blocks[0].n_parameters;
+    let closed = block_parameters(card).total();
+    if own.abs_diff(closed) as f64 > BLOCK_SHARE * own as f64 {
+        let why = format!("a block has {own} parameters, a transformer's of its widths {closed}");
+        return Err(Mismatch(why));
+    }
+    // Where an exporter merged equal vectors, the first block has what the others lack.
+    let is_alike = blocks.iter().all(|segment| segment.n_parameters == own);
+    let of_block =
+        if is_alike { own.cast_signed().saturating_sub(closed.cast_signed()) } else { 0 };
+    let counted = closed
+        .saturating_add_signed(of_block)
+        .saturating_mul(blocks.len() as u64)
+        .saturating_add(embedding_parameters(card))
+        .saturating_add(head_parameters(card));
+    let all = sums.n_parameters();
+    if all.abs_diff(counted) as f64 > OTHER_SHARE * all as f64 {
+        let why = format!("the graph has {all} parameters, a transformer of its widths {counted}");
+        return Err(Mismatch(why));
+    }
+    // Within a few hundredths of each other.
+    Ok((of_block, all.cast_signed().saturating_sub(counted.cast_signed())))
 }
 
 /// First and last segment of the run with most work, if there is no other run.
