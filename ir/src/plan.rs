@@ -106,7 +106,7 @@ impl Stage {
 }
 
 /// Stages. An operator placement has one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Partition {
     /// Stages in pipeline order.
     pub stages: Vec<Stage>,
@@ -144,7 +144,7 @@ pub struct Experts {}
 pub struct Communication {}
 
 /// All six decisions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Degrees and batch sizes.
     pub parallelism: Parallelism,

@@ -21,7 +21,6 @@ use crate::runs::forms::constants::{Constant, Constants};
 use crate::runs::forms::corrections::{Corrections, cell};
 use crate::runs::forms::fit::Sample;
 use crate::runs::forms::run::Gradients;
-use crate::runs::forms::step::Timer;
 use crate::runs::forms::system::System;
 
 pub mod rows;
@@ -202,21 +201,6 @@ fn judged(set: &Set, predicted: &[f64]) -> Result<Score, Diagnostic> {
     }
     let rows = set.rows.iter().zip(predicted);
     Ok(score(rows.map(|(row, time)| (*time, row.measured.time_s, Set::name(row)))))
-}
-
-/// Steps in closed form, in seconds.
-fn times(
-    samples: &[Sample<'_>],
-    stack: &Stack,
-    constants: &Constants,
-    corrections: &Corrections,
-) -> Vec<f64> {
-    let Some(first) = samples.first() else { return Vec::new() };
-    let timer = Timer::new(first.system, stack, constants, corrections);
-    let step = |sample: &Sample<'_>| {
-        timer.costs(sample.run).closed_form(crate::kernels::origin::Origin::Interpolated).step_s
-    };
-    samples.iter().map(step).collect()
 }
 
 fn profile(

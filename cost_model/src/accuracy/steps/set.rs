@@ -12,13 +12,12 @@ use ir::plan::Parallelism;
 use ir::stack::Stack;
 use ir::tensor::DType;
 
-use crate::kernels::origin::Origin;
 use crate::runs::counts::step_flops;
 use crate::runs::forms::constants::Constants;
 use crate::runs::forms::corrections::Corrections;
 use crate::runs::forms::fit::Sample;
 use crate::runs::forms::run::{Gradients, Run};
-use crate::runs::forms::step::Timer;
+use crate::runs::forms::step::Steps;
 use crate::runs::forms::system::System;
 
 /// Makes the order of each rank: ranks, chunks of each, micro-batches.
@@ -122,7 +121,7 @@ impl Set {
         let mut refused = Vec::new();
         for row in measured {
             let run = run(row, gradients);
-            if step_flops(&run.card, row.global_batch, row.recompute)
+            if step_flops(run.card(), row.global_batch, row.recompute)
                 > peak * row.gpus as f64 * row.time_s
             {
                 refused.push(row.line);
@@ -147,21 +146,19 @@ impl Set {
     /// row has no schedule.
     #[must_use]
     pub fn predict(&self, constants: &Constants, corrections: &Corrections) -> Vec<f64> {
-        let timer = Timer::new(&self.system, &self.stack, constants, corrections);
-        self.rows.iter().map(|row| self.step(&timer, &row.run)).collect()
+        let steps = Steps::new(&self.system, &self.stack, constants, corrections);
+        self.rows.iter().map(|row| self.step(&steps, &row.run)).collect()
     }
 
-    fn step(&self, timer: &Timer<'_>, run: &Run) -> f64 {
-        let costs = timer.costs(run);
-        let degrees = &run.parallelism;
+    fn step<'a>(&self, steps: &Steps<'a>, run: &'a Run) -> f64 {
+        let degrees = run.degrees();
         let count = u32::try_from(degrees.n_micro_batches).unwrap_or(u32::MAX);
         let key = (degrees.pipeline, degrees.virtual_stages, count);
         let mut grids = self.grids.borrow_mut();
         let grid = grids
             .entry(key)
             .or_insert_with(|| (self.grid_of)(key.0, key.1, key.2).ok().map(Arc::new));
-        let replayed = grid.as_ref().and_then(|grid| costs.replay(grid, Origin::Interpolated).ok());
-        replayed.map_or(f64::NAN, |step| step.step_s)
+        grid.as_ref().and_then(|grid| steps.judged_s(run, grid).ok()).unwrap_or(f64::NAN)
     }
 
     /// What a row is called in lines of the table.

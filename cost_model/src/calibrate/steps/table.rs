@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use ir::stack::Stack;
 
-use super::times;
 use crate::numeric::score::score;
 use crate::runs::forms::constants::Constants;
 use crate::runs::forms::corrections::{Cell, Corrections, cell};
 use crate::runs::forms::fit::Sample;
+use crate::runs::forms::step::closed_forms;
 
 /// Rows that a cell of the table needs.
 pub const ROWS_PER_CELL: usize = 2;
@@ -72,7 +72,7 @@ impl Table {
         for (fitted, judged) in [(&halves[0], &halves[1]), (&halves[1], &halves[0])] {
             let factors = Corrections::fit(fitted, stack, constants);
             let pairs = |corrections: &Corrections| {
-                let times = times(judged, stack, constants, corrections);
+                let times = closed_forms(judged, stack, constants, corrections);
                 times
                     .into_iter()
                     .zip(judged)

@@ -8,11 +8,12 @@
 use ir::stack::Stack;
 use nalgebra::DMatrix;
 
-use super::{DANGEROUS, UNTOLD, times};
+use super::{DANGEROUS, UNTOLD};
 use crate::numeric::least_squares::NOISE;
 use crate::runs::forms::constants::{Constant, Constants};
 use crate::runs::forms::corrections::Corrections;
 use crate::runs::forms::fit::{Free, Sample, fit_within};
+use crate::runs::forms::step::closed_forms;
 
 /// Standard deviations of its belief that a constant may move: on [`DANGEROUS`] rows or more, and
 /// on fewer.
@@ -100,12 +101,12 @@ fn slopes(
     chosen: &[Constant],
 ) -> DMatrix<f64> {
     let none = Corrections::default();
-    let here = times(samples, stack, constants, &none);
+    let here = closed_forms(samples, stack, constants, &none);
     let mut slopes = DMatrix::zeros(here.len(), chosen.len());
     for (column, constant) in chosen.iter().enumerate() {
         // Downwards: a derating may be at its greatest value.
         let there = constants.clone().with(*constant, constants.get(*constant) * (-STEP).exp());
-        let moved = times(samples, stack, &there, &none);
+        let moved = closed_forms(samples, stack, &there, &none);
         for (row, (moved, here)) in moved.iter().zip(&here).enumerate() {
             let slope = (here / moved).ln() / STEP;
             slopes[(row, column)] = if slope.is_finite() { slope } else { 0.0 };
@@ -121,7 +122,7 @@ fn errors(
     constants: &Constants,
     free: &[(usize, Constant)],
 ) -> Vec<f64> {
-    let predicted = times(samples, stack, constants, &Corrections::default());
+    let predicted = closed_forms(samples, stack, constants, &Corrections::default());
     let off = |(sample, time): (&Sample<'_>, &f64)| (time / sample.time_s).ln().abs();
     let mut sizes: Vec<f64> = samples.iter().zip(&predicted).map(off).collect();
     sizes.sort_by(f64::total_cmp);

@@ -21,13 +21,13 @@
 
 mod collectives;
 
-use ir::card::{Attention, FeedForward, Recompute, SequenceParallel};
+use ir::card::{Attention, FeedForward, SequenceParallel};
 use ir::stack::{AttentionKernel, Elementwise, Launch, Stack};
 
 use super::constants::{Constant, Constants, WIDE};
 use super::precision;
 use super::rates::Rates;
-use super::run::Run;
+use super::run::Sharded;
 use super::system::System;
 use collectives::collectives;
 
@@ -61,8 +61,8 @@ pub struct BlockTime {
     pub backward: Pass,
     /// Of the backward pass, the gradients of the weights, were they a pass of their own.
     pub weight_s: f64,
-    /// Computing again, under the run's policy; of a block that is computed again.
-    pub recompute: Pass,
+    /// Of the forward pass, the attention core; computing all again takes a forward pass.
+    pub core_s: f64,
 }
 
 /// Work of one pass in seconds.
@@ -104,8 +104,8 @@ struct Extents {
 }
 
 impl Extents {
-    fn of(run: &Run) -> Self {
-        let (card, degrees) = (&run.card, &run.parallelism);
+    fn of(run: Sharded<'_>) -> Self {
+        let (card, degrees) = (run.card, run.parallelism);
         let tensor = u64::from(degrees.tensor.max(1));
         let context = u64::from(degrees.context.max(1));
         let queries = card.sequence.div_ceil(context);
@@ -188,8 +188,8 @@ impl Extents {
 }
 
 /// Columns and contracted extents of the products that make queries, keys and values.
-fn qkv(run: &Run, tensor: u64) -> Vec<[u64; 2]> {
-    let card = &run.card;
+fn qkv(run: Sharded<'_>, tensor: u64) -> Vec<[u64; 2]> {
+    let card = run.card;
     let (key, value) = card.head_dims();
     match card.attention {
         Attention::Even | Attention::Heads { .. } => {
@@ -212,7 +212,7 @@ fn qkv(run: &Run, tensor: u64) -> Vec<[u64; 2]> {
 
 /// Parameters of one block on one device, those of experts apart.
 #[must_use]
-pub fn shared_out(run: &Run) -> (f64, f64) {
+pub fn shared_out(run: Sharded<'_>) -> (f64, f64) {
     let extents = Extents::of(run);
     let [count, _, width, parts] = extents.feed_forward;
     let experts = match run.card.experts {
@@ -225,7 +225,7 @@ pub fn shared_out(run: &Run) -> (f64, f64) {
 /// Rows and columns of the weights of one block on one device, those of experts apart: what
 /// Adafactor keeps a number for.
 #[must_use]
-pub fn rows_and_columns(run: &Run) -> (f64, f64) {
+pub fn rows_and_columns(run: Sharded<'_>) -> (f64, f64) {
     let extents = Extents::of(run);
     let [_, _, width, parts] = extents.feed_forward;
     let of = |(count, [_, n, k]): &(u64, [u64; 3])| *count as f64 * (*n as f64 + *k as f64);
@@ -236,15 +236,9 @@ pub fn rows_and_columns(run: &Run) -> (f64, f64) {
     (extents.products().iter().map(of).sum::<f64>() - experts, experts)
 }
 
-/// Parameters of one block on one device.
-#[must_use]
-pub fn parameters(run: &Run) -> f64 {
-    Extents::of(run).parameters()
-}
-
 /// Times of one block.
 #[must_use]
-pub fn block(run: &Run, system: &System, stack: &Stack, constants: &Constants) -> BlockTime {
+pub fn block(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Constants) -> BlockTime {
     let rates = Rates::new(system, constants, run.dtype);
     let beside = Rates::beside(system, constants, run.dtype);
     let extents = Extents::of(run);
@@ -260,18 +254,11 @@ pub fn block(run: &Run, system: &System, stack: &Stack, constants: &Constants) -
         collectives: inside + network,
         network,
     };
-    let recompute = match run.recompute {
-        Recompute::None => Pass::default(),
-        Recompute::Selective => pass(forward.attention + forward.scores, 0.0, [0.0; 2]),
-        Recompute::Full | Recompute::Uniform { .. } | Recompute::Block { .. } => {
-            pass(forward.all(), floor, there)
-        }
-    };
     BlockTime {
         forward: pass(forward.all(), floor, there),
         backward: pass(backward.all(), 2.0 * floor, back),
         weight_s: (weight_products(&extents, &rates) + adding).max(floor),
-        recompute,
+        core_s: forward.attention + forward.scores,
     }
 }
 
@@ -282,7 +269,7 @@ fn weight_products(extents: &Extents, rates: &Rates) -> f64 {
 }
 
 /// Least seconds of one forward pass on the host.
-pub(super) fn floor(run: &Run, stack: &Stack, constants: &Constants) -> f64 {
+pub(super) fn floor(run: Sharded<'_>, stack: &Stack, constants: &Constants) -> f64 {
     let tensor = run.parallelism.tensor;
     let floor = constants.get(Constant::LaunchFloor);
     match stack.launch {
@@ -302,7 +289,7 @@ fn share(stack: &Stack) -> f64 {
 
 /// Every tensor rank handles all tokens between the regions, or its share with sequence
 /// parallelism.
-fn per_rank(run: &Run, (whole, split): (f64, f64)) -> f64 {
+fn per_rank(run: Sharded<'_>, (whole, split): (f64, f64)) -> f64 {
     let ranks = match run.parallelism.sequence {
         SequenceParallel::Off => 1.0,
         SequenceParallel::On | SequenceParallel::Ulysses => {
@@ -313,12 +300,12 @@ fn per_rank(run: &Run, (whole, split): (f64, f64)) -> f64 {
 }
 
 /// Elements of the run over 16-bit ones. Masks are taken to widen with what they mask.
-fn wider(run: &Run) -> f64 {
+fn wider(run: Sharded<'_>) -> f64 {
     precision::element(run.dtype) / 2.0
 }
 
 /// Bytes per score, of which one belongs to the mask, from those in 16 bits.
-fn score_bytes(run: &Run, bytes: f64) -> f64 {
+fn score_bytes(run: Sharded<'_>, bytes: f64) -> f64 {
     (bytes - 1.0) * wider(run) + 1.0
 }
 
@@ -328,7 +315,12 @@ fn fused_operations(extents: &Extents) -> f64 {
 }
 
 /// `rates` of products by weights, and of all else.
-fn forward(run: &Run, extents: &Extents, [rates, beside]: [&Rates; 2], stack: &Stack) -> Work {
+fn forward(
+    run: Sharded<'_>,
+    extents: &Extents,
+    [rates, beside]: [&Rates; 2],
+    stack: &Stack,
+) -> Work {
     let [bytes, _] = extents.pointwise();
     let Extents { queries, sequence, head_dims: (key, value), .. } = *extents;
     let count = extents.batch.saturating_mul(extents.heads);
@@ -349,7 +341,12 @@ fn forward(run: &Run, extents: &Extents, [rates, beside]: [&Rates; 2], stack: &S
 }
 
 /// `rates` of products by weights, and of all else.
-fn backward(run: &Run, extents: &Extents, [rates, beside]: [&Rates; 2], stack: &Stack) -> Work {
+fn backward(
+    run: Sharded<'_>,
+    extents: &Extents,
+    [rates, beside]: [&Rates; 2],
+    stack: &Stack,
+) -> Work {
     let [_, bytes] = extents.pointwise();
     let Extents { queries, sequence, head_dims: (key, value), .. } = *extents;
     let count = extents.batch.saturating_mul(extents.heads);

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use ir::card::TransformerCard;
+use ir::plan::Parallelism;
 use ir::stack::Stack;
 
 use super::constants::Constants;
 use super::fit::Sample;
 use super::run::Run;
-use super::step::Timer;
-use crate::kernels::origin::Origin;
+use super::step::closed_forms;
 
 /// Where a correction holds: hidden size, tensor ranks, samples of a micro-batch.
 pub type Cell = (u64, u32, u64);
@@ -33,7 +34,11 @@ const ROUNDS: usize = 3;
 /// The cell of a run.
 #[must_use]
 pub fn cell(run: &Run) -> Cell {
-    (run.card.hidden, run.parallelism.tensor, run.parallelism.micro_batch)
+    cell_of(&run.block, run.degrees())
+}
+
+fn cell_of(card: &TransformerCard, degrees: &Parallelism) -> Cell {
+    (card.hidden, degrees.tensor, degrees.micro_batch)
 }
 
 impl Corrections {
@@ -49,10 +54,14 @@ impl Corrections {
         self.factors.iter().map(|(cell, factor)| (*cell, *factor))
     }
 
-    /// The factor for a run.
+    /// The factor for blocks under given degrees.
     #[must_use]
-    pub fn factor(&self, run: &Run) -> f64 {
-        self.factors.get(&cell(run)).copied().unwrap_or(1.0)
+    pub fn factor(&self, card: &TransformerCard, degrees: &Parallelism) -> f64 {
+        self.factors.get(&cell_of(card, degrees)).copied().unwrap_or(1.0)
+    }
+
+    fn of_run(&self, run: &Run) -> f64 {
+        self.factor(&run.block, run.degrees())
     }
 
     /// For each cell that samples lie in, the median over them of the factor that makes the
@@ -64,13 +73,13 @@ impl Corrections {
             let stepped = Self::new(
                 samples
                     .iter()
-                    .map(|sample| (cell(sample.run), table.factor(sample.run) * (1.0 + STEP))),
+                    .map(|sample| (cell(sample.run), table.of_run(sample.run) * (1.0 + STEP))),
             );
-            let before = steps(samples, stack, constants, &table);
-            let after = steps(samples, stack, constants, &stepped);
+            let before = closed_forms(samples, stack, constants, &table);
+            let after = closed_forms(samples, stack, constants, &stepped);
             let mut wanted: BTreeMap<Cell, Vec<f64>> = BTreeMap::new();
             for ((sample, before), after) in samples.iter().zip(before).zip(after) {
-                let factor = table.factor(sample.run);
+                let factor = table.of_run(sample.run);
                 let slope = (after - before) / (STEP * factor);
                 let factor = factor + (sample.time_s - before) / slope;
                 if factor.is_finite() {
@@ -84,23 +93,6 @@ impl Corrections {
         }
         table
     }
-}
-
-fn steps(
-    samples: &[Sample<'_>],
-    stack: &Stack,
-    constants: &Constants,
-    table: &Corrections,
-) -> Vec<f64> {
-    let mut times = Vec::with_capacity(samples.len());
-    for group in samples.chunk_by(|a, b| std::ptr::eq(a.system, b.system)) {
-        let Some(first) = group.first() else { continue };
-        let timer = Timer::new(first.system, stack, constants, table);
-        let step =
-            |sample: &Sample<'_>| timer.costs(sample.run).closed_form(Origin::Interpolated).step_s;
-        times.extend(group.iter().map(step));
-    }
-    times
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {

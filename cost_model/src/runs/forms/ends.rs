@@ -6,7 +6,7 @@ use super::block::floor;
 use super::constants::{Constant, Constants};
 use super::precision;
 use super::rates::Rates;
-use super::run::Run;
+use super::run::Sharded;
 use super::system::System;
 use crate::runs::counts::padded_vocabulary;
 
@@ -15,7 +15,7 @@ const LOGIT_BYTES: f64 = 12.0;
 
 /// Rows of the head on one device. Only a vocabulary that is shared out is padded.
 #[must_use]
-pub fn vocabulary(run: &Run) -> u64 {
+pub fn vocabulary(run: Sharded<'_>) -> u64 {
     let tensor = u64::from(run.parallelism.tensor.max(1));
     match tensor {
         1 => run.card.vocabulary,
@@ -25,14 +25,14 @@ pub fn vocabulary(run: &Run) -> u64 {
 
 /// Parameters of the embedding, or of the head, on one device.
 #[must_use]
-pub fn parameters(run: &Run) -> f64 {
+pub fn parameters(run: Sharded<'_>) -> f64 {
     vocabulary(run) as f64 * run.card.hidden as f64
 }
 
 /// Seconds of head, loss and their backward pass for one micro-batch, a third of it forward.
 /// Launching them, and the embedding, takes at least [`Constant::Ends`] launch floors.
 #[must_use]
-pub fn head(run: &Run, system: &System, stack: &Stack, constants: &Constants) -> f64 {
+pub fn head(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Constants) -> f64 {
     let rates = Rates::beside(system, constants, run.dtype);
     let context = u64::from(run.parallelism.context.max(1));
     let tokens = run.parallelism.micro_batch.saturating_mul(run.card.sequence.div_ceil(context));
@@ -56,9 +56,9 @@ mod tests {
     fn only_a_shared_vocabulary_is_padded() {
         let mut run = gpt();
         run.card.vocabulary = 50_257;
-        assert_eq!(vocabulary(&run), 50_257);
+        assert_eq!(vocabulary(run.sharded()), 50_257);
         run.parallelism.tensor = 4;
-        assert_eq!(vocabulary(&run), 12_672);
+        assert_eq!(vocabulary(run.sharded()), 12_672);
     }
 
     #[test]
@@ -66,7 +66,7 @@ mod tests {
         let (system, run) = (a100(), gpt());
         let stack = megatron_deepspeed_2021();
         let constants = Constants::nominal(&stack);
-        assert_eq!(head(&run, &system, &stack, &constants), 5.0 * 0.8e-3);
-        assert!(head(&run, &system, &compiled(), &constants) < 4e-3);
+        assert_eq!(head(run.sharded(), &system, &stack, &constants), 5.0 * 0.8e-3);
+        assert!(head(run.sharded(), &system, &compiled(), &constants) < 4e-3);
     }
 }

@@ -5,9 +5,8 @@ use ir::stack::Stack;
 use super::constants::{Constant, Constants};
 use super::corrections::Corrections;
 use super::run::Run;
-use super::step::Timer;
+use super::step::closed_forms;
 use super::system::System;
-use crate::kernels::origin::Origin;
 use crate::numeric::least_squares::{Parameter, fit as fit_values};
 
 /// A measured step. Samples of one fit may come from several systems, if these stand together.
@@ -47,7 +46,7 @@ const INSIDE: f64 = 1.000_001;
 /// pulled towards its value in `fixed`.
 ///
 /// Robust and bounded, see [`crate::numeric::least_squares`]; steps are taken in closed form
-/// ([`super::step::StepCosts::closed_form`]). Without samples, `fixed`.
+/// ([`super::step::Steps::closed_form_s`]). Without samples, `fixed`.
 #[must_use]
 pub fn fit(samples: &[Sample<'_>], stack: &Stack, fixed: &Constants, free: &[Free]) -> Constants {
     let parameter = |free: &Free| {
@@ -91,14 +90,7 @@ fn fit_parameters(
     let none = Corrections::default();
     let fitted = fit_values(parameters, &measured, |values, predicted| {
         let constants = changed(fixed, free, values);
-        let mut times = predicted.iter_mut();
-        for group in samples.chunk_by(|a, b| std::ptr::eq(a.system, b.system)) {
-            let Some(first) = group.first() else { continue };
-            let timer = Timer::new(first.system, stack, &constants, &none);
-            for (sample, time) in group.iter().zip(&mut times) {
-                *time = timer.costs(sample.run).closed_form(Origin::Interpolated).step_s;
-            }
-        }
+        predicted.copy_from_slice(&closed_forms(samples, stack, &constants, &none));
     });
     changed(fixed, free, &fitted.values)
 }

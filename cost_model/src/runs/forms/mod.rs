@@ -1,6 +1,6 @@
 //! Training runs on a transformer card: costs of blocks and ends from the forms of
-//! [`crate::kernels::plain_product`] and [`crate::links::collective`], of chunks from these, and of the step by the judge
-//! of pipelines.
+//! [`crate::kernels::plain_product`] and [`crate::links::collective`], of stages from these
+//! ([`model`]), as [`crate::runs::oracle`] asks, and of the step by the judge of pipelines.
 //!
 //! A [`run::Run`] says what trains how, a [`system::System`] on what, a [`ir::stack::Stack`] with
 //! which software, and [`constants::Constants`] hold what measured steps may correct.
@@ -11,9 +11,8 @@
 //! use cost_model::runs::forms::constants::Constants;
 //! use cost_model::runs::forms::corrections::Corrections;
 //! use cost_model::runs::forms::run::Run;
-//! use cost_model::runs::forms::step::Timer;
+//! use cost_model::runs::forms::step::Steps;
 //! use cost_model::runs::forms::system::System;
-//! use cost_model::runs::forms::{Way, predict};
 //! use ir::card::{Attention, FeedForward, Head, Recompute, TransformerCard};
 //! use ir::measured::GpuFacts;
 //! use ir::plan::Parallelism;
@@ -45,25 +44,17 @@
 //! let stack = cost_model::kernels::stack::megatron_deepspeed_2021();
 //! let constants = Constants::nominal(&stack);
 //! let none = Corrections::default();
-//! let timer = Timer::new(&system, &stack, &constants, &none);
-//! let step = predict(&timer.costs(&run), &Way::ClosedForm).unwrap();
-//! assert!(step.step_s > 1.0 && step.step_s < 3.0, "{step:?}");
+//! let step_s = Steps::new(&system, &stack, &constants, &none).closed_form_s(&run);
+//! assert!(step_s > 1.0 && step_s < 3.0, "{step_s}");
 //! ```
 
-use ir::grid::Grid;
-
-use crate::kernels::origin::Origin;
-use crate::runs::judge::violation::Violation;
-
 pub mod block;
-mod closed;
 pub mod constants;
 pub mod corrections;
 pub mod ends;
 pub mod fit;
 pub mod hosts;
 pub mod interval;
-mod lower;
 pub mod model;
 pub mod precision;
 mod products;
@@ -72,50 +63,6 @@ mod rates;
 pub mod run;
 pub mod step;
 pub mod system;
-
-use step::StepCosts;
-
-/// How the step follows from the costs of its chunks.
-#[derive(Clone, Debug)]
-pub enum Way<'a> {
-    /// By formula, of equal stages: fast enough for fits.
-    ClosedForm,
-    /// By replaying the order of each rank.
-    Replay(&'a Grid),
-}
-
-/// A predicted step. The parts are those of the slowest rank and add up to the whole.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepPrediction {
-    /// The whole step in seconds.
-    pub step_s: f64,
-    /// Kernels and launches of all passes.
-    pub compute_s: f64,
-    /// Tensor- and context-parallel collectives of all passes.
-    pub tensor_s: f64,
-    /// Waiting for other stages.
-    pub bubble_s: f64,
-    /// Transfers between stages that nothing hides (an estimate, never more than the waiting).
-    pub neighbours_s: f64,
-    /// Gradient exchange after the last pass.
-    pub exchange_s: f64,
-    /// Optimizer.
-    pub optimizer_s: f64,
-    /// Where the figure comes from.
-    pub origin: Origin,
-}
-
-/// The step of given costs; its origin is [`Origin::Nominal`], for the caller to raise where
-/// constants were fitted.
-///
-/// # Errors
-/// What the judge of pipelines finds wrong with a grid.
-pub fn predict(costs: &StepCosts, way: &Way<'_>) -> Result<StepPrediction, Violation> {
-    match way {
-        Way::ClosedForm => Ok(costs.closed_form(Origin::Nominal)),
-        Way::Replay(grid) => costs.replay(grid, Origin::Nominal),
-    }
-}
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]

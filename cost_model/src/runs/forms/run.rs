@@ -1,7 +1,7 @@
-//! One training run on a transformer card: what the step-time model is asked about.
+//! A training run on a transformer card, and a card under given degrees.
 
-use ir::card::{Recompute, TransformerCard};
-use ir::plan::Parallelism;
+use ir::card::{ModelCard, Recompute, TransformerCard};
+use ir::plan::{Parallelism, Partition, Plan, Stage};
 use ir::tensor::DType;
 
 use super::precision;
@@ -37,21 +37,32 @@ impl Gradients {
     }
 }
 
-/// A training run on a card: degrees, batch sizes, recompute, blocks of each chunk.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Run {
-    /// The model.
-    pub card: TransformerCard,
+/// A card under given degrees, in given numbers: what blocks and ends are priced of.
+#[derive(Clone, Copy, Debug)]
+pub struct Sharded<'a> {
+    /// The model, or one kind of its blocks.
+    pub card: &'a TransformerCard,
     /// Degrees and batch sizes.
-    pub parallelism: Parallelism,
-    /// What each stage computes again.
-    pub recompute: Recompute,
+    pub parallelism: &'a Parallelism,
     /// Numbers of the gradients.
     pub gradients: Gradients,
     /// Type that it computes in, one of [`precision::TYPES`].
     pub dtype: DType,
-    /// Blocks of each chunk in model order, `pipeline x virtual_stages` of them.
-    pub blocks: Vec<u32>,
+}
+
+/// A training run that may have been measured: a model of equal blocks and its plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// The model.
+    pub model: ModelCard,
+    /// Degrees, batch sizes, blocks and recompute of each chunk; its grid is made elsewhere.
+    pub plan: Plan,
+    /// Numbers of the gradients.
+    pub gradients: Gradients,
+    /// Type that it computes in, one of [`precision::TYPES`].
+    pub dtype: DType,
+    /// The card without its name and depth: runs with equal ones have equal blocks.
+    pub(super) block: TransformerCard,
 }
 
 impl Run {
@@ -59,15 +70,49 @@ impl Run {
     #[must_use]
     pub fn equal(card: TransformerCard, parallelism: Parallelism, recompute: Recompute) -> Self {
         let n_chunks = parallelism.pipeline.saturating_mul(parallelism.virtual_stages);
-        let blocks = equal_blocks(card.n_layers, n_chunks);
-        let gradients = Gradients::default();
-        Self { card, parallelism, recompute, gradients, dtype: DType::Bf16, blocks }
+        let mut next = 0;
+        let stages = equal_blocks(card.n_layers, n_chunks).into_iter().map(|n| {
+            let blocks = next..next + n;
+            next = blocks.end;
+            Stage { ops: Vec::new(), blocks, recompute, each: Vec::new() }
+        });
+        let plan = Plan {
+            partition: Partition { stages: stages.collect() },
+            parallelism,
+            ..Plan::default()
+        };
+        Self {
+            block: TransformerCard { name: String::new(), n_layers: 0, ..card.clone() },
+            model: ModelCard::uniform(card),
+            plan,
+            gradients: Gradients::default(),
+            dtype: DType::Bf16,
+        }
     }
 
     /// The same with other gradients.
     #[must_use]
     pub fn with_gradients(self, gradients: Gradients) -> Self {
         Self { gradients, ..self }
+    }
+
+    /// The card of its blocks and ends.
+    #[must_use]
+    pub fn card(&self) -> &TransformerCard {
+        self.model.groups.first().map_or(&self.block, |group| &group.card)
+    }
+
+    /// Degrees and batch sizes.
+    #[must_use]
+    pub fn degrees(&self) -> &Parallelism {
+        &self.plan.parallelism
+    }
+
+    /// By chunk in model order, its rank.
+    #[must_use]
+    pub fn ranks(&self) -> Vec<u32> {
+        let n_ranks = self.plan.parallelism.pipeline.max(1);
+        (0..n_ranks).cycle().take(self.plan.partition.stages.len()).collect()
     }
 }
 
@@ -99,8 +144,22 @@ pub(super) mod tests {
 
     use super::*;
 
+    /// A card and degrees that a test may change.
+    #[derive(Clone, Debug)]
+    pub(in crate::runs::forms) struct Case {
+        pub(in crate::runs::forms) card: TransformerCard,
+        pub(in crate::runs::forms) parallelism: Parallelism,
+    }
+
+    impl Case {
+        pub(in crate::runs::forms) fn sharded(&self) -> Sharded<'_> {
+            let (gradients, dtype) = (Gradients::default(), DType::Bf16);
+            Sharded { card: &self.card, parallelism: &self.parallelism, gradients, dtype }
+        }
+    }
+
     /// A GPT of 4 blocks of 1,024, one sample of 512 tokens at a time, on one device.
-    pub(in crate::runs::forms) fn gpt() -> Run {
+    pub(in crate::runs::forms) fn gpt() -> Case {
         let card = TransformerCard {
             name: "gpt".to_owned(),
             n_layers: 4,
@@ -115,7 +174,7 @@ pub(super) mod tests {
             attention: Attention::Even,
             head: Head::Tied,
         };
-        Run::equal(card, Parallelism::default(), Recompute::Full)
+        Case { card, parallelism: Parallelism::default() }
     }
 
     #[test]

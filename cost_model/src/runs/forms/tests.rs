@@ -1,15 +1,19 @@
-use ir::card::{Recompute, ZeroStage};
+use ir::card::{Recompute, TransformerCard, ZeroStage};
 use ir::grid::{Cell, Grid, Pass};
+use ir::plan::{Parallelism, Stage};
+use ir::units::BytesPerSecond;
 
 use super::constants::{Constant, Constants};
 use super::corrections::Corrections;
 use super::fit::{Free, Sample, fit};
+use super::run::Run;
 use super::run::tests::gpt;
-use super::run::{Run, equal_blocks};
-use super::step::{StepCosts, Timer};
+use super::step::Steps;
 use super::system::tests::a100;
-use super::*;
 use crate::kernels::stack::{megatron_deepspeed_2021, torchtitan};
+use crate::links::collective::Link;
+use crate::runs::judge::judge;
+use crate::runs::oracle::{Ending, Place, Seat, StageOracle, lowered};
 
 /// 1F1B on so many ranks (Narayanan et al. 2019), written down for the tests.
 fn one_f_one_b(n_ranks: u32, n_micro_batches: u32) -> Grid {
@@ -27,83 +31,59 @@ fn one_f_one_b(n_ranks: u32, n_micro_batches: u32) -> Grid {
     Grid { rows: (0..n_ranks).map(row).collect() }
 }
 
-fn run(pipeline: u32, n_micro_batches: u64) -> Run {
-    let mut run = gpt();
-    run.card.n_layers = 8;
-    run.parallelism.pipeline = pipeline;
-    run.parallelism.n_micro_batches = n_micro_batches;
-    run.blocks = equal_blocks(8, pipeline);
-    run
-}
-
-fn costs(run: &Run) -> StepCosts {
-    let (system, stack) = (a100(), megatron_deepspeed_2021());
-    let (constants, none) = (Constants::nominal(&stack), Corrections::default());
-    Timer::new(&system, &stack, &constants, &none).costs(run)
-}
-
-/// Equal stages and free transfers, nothing at the end.
-fn bare(pipeline: u32, n_micro_batches: u64) -> StepCosts {
-    let mut costs = costs(&run(pipeline, n_micro_batches));
-    let first = costs.chunks[0];
-    for chunk in &mut costs.chunks {
-        *chunk = first;
-        chunk.boundary_bytes = 0.0;
-        chunk.link.start_up_s = 0.0;
-    }
-    costs.exchange_s.fill(0.0);
-    costs.optimizer_s.fill(0.0);
-    costs
-}
-
-#[test]
-fn equal_stages_and_free_transfers_replay_to_the_textbook_formula() {
-    for (p, m) in [(1_u32, 5_u32), (2, 4), (4, 4), (4, 16), (8, 3)] {
-        let costs = bare(p, u64::from(m));
-        let replayed = costs.replay(&one_f_one_b(p, m), Origin::Nominal).unwrap().step_s;
-        let one = costs.chunks[0].seconds();
-        let by_hand = f64::from(m + p - 1) * one;
-        assert!((replayed / by_hand - 1.0).abs() < 1e-6, "{p} {m}: {replayed} {by_hand}");
-        let closed = costs.closed_form(Origin::Nominal).step_s;
-        assert!((closed / by_hand - 1.0).abs() < 1e-9, "{p} {m}: {closed} {by_hand}");
-    }
+fn run(pipeline: u32, n_micro_batches: u64, micro_batch: u64) -> Run {
+    let card = TransformerCard { n_layers: 8, ..gpt().card };
+    let degrees = Parallelism { pipeline, n_micro_batches, micro_batch, ..Default::default() };
+    Run::equal(card, degrees, Recompute::Full)
 }
 
 #[test]
 fn a_heavier_last_stage_and_transfers_stay_near_the_formula() {
+    let (system, stack) = (a100(), megatron_deepspeed_2021());
+    let (constants, none) = (Constants::nominal(&stack), Corrections::default());
     for (p, m) in [(1_u32, 4_u32), (2, 8), (4, 8), (4, 32), (8, 64)] {
-        let costs = costs(&run(p, u64::from(m)));
-        let replayed = predict(&costs, &Way::Replay(&one_f_one_b(p, m))).unwrap();
-        let closed = predict(&costs, &Way::ClosedForm).unwrap();
-        let ratio = replayed.step_s / closed.step_s;
-        assert!((0.97..1.03).contains(&ratio), "{p} {m}: {replayed:?} {closed:?}");
+        let run = run(p, u64::from(m), 1);
+        let steps = Steps::new(&system, &stack, &constants, &none);
+        let judged_s = steps.judged_s(&run, &one_f_one_b(p, m)).unwrap();
+        let ratio = judged_s / steps.closed_form_s(&run);
+        assert!((0.97..1.03).contains(&ratio), "{p} {m}: {ratio}");
     }
 }
 
+/// `(m + p - 1)` times one micro-batch on one rank, of equal stages and free transfers (Narayanan et
+/// al. 2021, section 2.2).
 #[test]
-fn parts_add_up() {
-    let costs = costs(&run(4, 8));
-    for way in [Way::ClosedForm, Way::Replay(&one_f_one_b(4, 8))] {
-        let step = predict(&costs, &way).unwrap();
-        let parts = [
-            step.compute_s,
-            step.tensor_s,
-            step.bubble_s,
-            step.neighbours_s,
-            step.exchange_s,
-            step.optimizer_s,
-        ];
-        assert!(parts.iter().all(|part| *part >= 0.0), "{step:?}");
-        assert!((parts.iter().sum::<f64>() / step.step_s - 1.0).abs() < 1e-6, "{step:?}");
+fn equal_stages_and_free_transfers_take_the_textbook_step() {
+    let (mut system, stack) = (a100(), megatron_deepspeed_2021());
+    let free = Link { start_up_s: 0.0, rate: BytesPerSecond::new(1e30).unwrap() };
+    (system.inside, system.network) = (free, free);
+    let (constants, none) = (Constants::nominal(&stack), Corrections::default());
+    for (p, m) in [(1_u32, 5_u32), (2, 4), (4, 4), (4, 16), (8, 3)] {
+        let run = run(p, u64::from(m), 1);
+        let pricing = Steps::new(&system, &stack, &constants, &none).pricing(&run);
+        let priced = pricing.price(run.degrees(), false).unwrap();
+        let middle = Place { first: false, last: false };
+        let mut own = priced.stage(&run.plan.partition.stages[0], middle).unwrap();
+        own.ending = Some(Ending::default());
+        let ranks: Vec<u32> = (0..p).collect();
+        let grid = one_f_one_b(p, m);
+        let costs = lowered(&*priced, &vec![own; p as usize], &ranks, &grid);
+        let step_s = judge(&costs, &grid).unwrap().report.step_time.seconds();
+        let by_hand = f64::from(m + p - 1) * own.seconds();
+        assert!((step_s / by_hand - 1.0).abs() < 1e-6, "{p} {m}: {step_s} {by_hand}");
     }
 }
 
 #[test]
 fn what_is_computed_again_is_not_kept() {
+    let (system, stack) = (a100(), megatron_deepspeed_2021());
+    let (constants, none) = (Constants::nominal(&stack), Corrections::default());
+    let run = run(2, 4, 1);
+    let pricing = Steps::new(&system, &stack, &constants, &none).pricing(&run);
+    let priced = pricing.price(run.degrees(), false).unwrap();
     let kept = |recompute| {
-        let mut run = run(2, 4);
-        run.recompute = recompute;
-        costs(&run).chunks[0].stash_bytes
+        let stage = Stage { recompute, ..run.plan.partition.stages[0].clone() };
+        priced.stage(&stage, Place::of(0, 2)).unwrap().activation
     };
     let values = 2.0 * 512.0 * 1024.0;
     assert_eq!(kept(Recompute::Full), 4.0 * values);
@@ -114,19 +94,25 @@ fn what_is_computed_again_is_not_kept() {
     assert!(kept(Recompute::Block { blocks: 1 }) > kept(Recompute::Block { blocks: 2 }));
 }
 
+/// ZeRO-3 gathers parameters before each pass and scatters gradients after it, and an eighth of the
+/// optimizer is left; nothing is left to exchange at the end.
 #[test]
 fn sharded_parameters_are_gathered_and_their_optimizer_is_shared_out() {
     let (system, stack) = (a100(), torchtitan());
     let (constants, none) = (Constants::nominal(&stack), Corrections::default());
-    let timer = Timer::new(&system, &stack, &constants, &none);
-    let mut run = run(1, 1);
-    run.parallelism.data = 8;
-    let whole = timer.costs(&run);
-    run.parallelism.zero = ZeroStage::Parameters;
-    let shared = timer.costs(&run);
-    assert!((whole.optimizer_s[0] / shared.optimizer_s[0] - 8.0).abs() < 1e-9);
-    assert!((whole.exchange_s[0] / shared.exchange_s[0] - 2.0).abs() < 1e-9);
-    assert!(shared.chunks[0].forward_s >= whole.chunks[0].forward_s);
+    let run = run(1, 1, 1);
+    let pricing = Steps::new(&system, &stack, &constants, &none).pricing(&run);
+    let of = |zero| {
+        let degrees = Parallelism { data: 8, zero, ..run.degrees().clone() };
+        let priced = pricing.price(&degrees, false).unwrap();
+        let own = priced.stage(&run.plan.partition.stages[0], Place::of(0, 1)).unwrap();
+        (own, priced.ending(&own, Seat { stage: 0, n_stages: 1, rank: 0, next: 0 }))
+    };
+    let (whole, all) = of(ZeroStage::None);
+    let (shared, left) = of(ZeroStage::Parameters);
+    assert!((all.optimizer_s / left.optimizer_s - 8.0).abs() < 1e-9);
+    assert!(all.exchange_s > 0.0 && left.exchange_s == 0.0);
+    assert!(shared.forward_s >= whole.forward_s && shared.backward_s >= whole.backward_s);
 }
 
 #[test]
@@ -134,18 +120,13 @@ fn a_fit_finds_what_slowed_the_steps_and_a_table_what_is_left() {
     let (system, stack) = (a100(), megatron_deepspeed_2021());
     let (nominal, none) = (Constants::nominal(&stack), Corrections::default());
     let truth = nominal.clone().with(Constant::LaunchFloor, 1.2e-3).with(Constant::Derating, 0.7);
-    let runs: Vec<Run> = [1, 2, 8, 32, 64]
-        .into_iter()
-        .map(|micro_batch| {
-            let mut run = run(2, 8);
-            run.parallelism.micro_batch = micro_batch;
-            run
-        })
+    let runs: Vec<Run> =
+        [1, 2, 8, 32, 64].into_iter().map(|micro_batch| run(2, 8, micro_batch)).collect();
+    let true_steps = Steps::new(&system, &stack, &truth, &none);
+    let samples: Vec<Sample<'_>> = runs
+        .iter()
+        .map(|run| Sample { run, system: &system, time_s: true_steps.closed_form_s(run) })
         .collect();
-    let timer = Timer::new(&system, &stack, &truth, &none);
-    let time = |run| timer.costs(run).closed_form(Origin::Nominal).step_s;
-    let samples: Vec<Sample<'_>> =
-        runs.iter().map(|run| Sample { run, system: &system, time_s: time(run) }).collect();
     let free =
         [Constant::LaunchFloor, Constant::Derating].map(|constant| Free { constant, log_sd: 10.0 });
     let fitted = fit(&samples, &stack, &nominal, &free);
@@ -156,9 +137,9 @@ fn a_fit_finds_what_slowed_the_steps_and_a_table_what_is_left() {
     assert_eq!(fit(&[], &stack, &nominal, &free).get(Constant::Ends), 5.0);
     let table = Corrections::fit(&samples, &stack, &nominal);
     assert_eq!(table.cells().count(), 5);
-    let corrected = Timer::new(&system, &stack, &nominal, &table);
+    let corrected = Steps::new(&system, &stack, &nominal, &table);
     for sample in &samples {
-        let step = corrected.costs(sample.run).closed_form(Origin::Nominal).step_s;
+        let step = corrected.closed_form_s(sample.run);
         assert!((step / sample.time_s - 1.0).abs() < 0.01, "{step} {}", sample.time_s);
     }
 }

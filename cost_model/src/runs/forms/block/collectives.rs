@@ -5,7 +5,7 @@ use ir::stack::Stack;
 use super::super::constants::{Constant, Constants};
 use super::super::precision;
 use super::super::rank_groups::Group;
-use super::super::run::Run;
+use super::super::run::Sharded;
 use super::super::system::System;
 use super::{COLLECTIVES, Direction, Extents};
 
@@ -14,13 +14,13 @@ use super::{COLLECTIVES, Direction, Extents};
 /// gradients: Liu, Zaharia and Abbeel 2023, Ring Attention), and the way of tokens to experts and
 /// back.
 pub(super) fn collectives(
-    run: &Run,
+    run: Sharded<'_>,
     direction: Direction,
     system: &System,
     stack: &Stack,
     constants: &Constants,
 ) -> [f64; 2] {
-    let degrees = &run.parallelism;
+    let degrees = run.parallelism;
     let extents = Extents::of(run);
     let tensor = u64::from(degrees.tensor.max(1));
     let network = constants.get(Constant::Network);

@@ -1,7 +1,7 @@
-use ir::card::{ExpertCard, Recompute, SequenceParallel};
+use ir::card::{ExpertCard, SequenceParallel};
 use ir::stack::Stack;
 
-use super::super::run::tests::gpt;
+use super::super::run::tests::{Case, gpt};
 use super::super::system::tests::a100;
 use super::*;
 use crate::kernels::stack::{compiled, megatron_deepspeed_2021};
@@ -11,8 +11,13 @@ fn recorded() -> Stack {
     Stack { launch: Launch::CudaGraphs, ..megatron_deepspeed_2021() }
 }
 
-fn time(run: &Run, stack: &Stack) -> BlockTime {
-    block(run, &a100(), stack, &Constants::nominal(stack))
+fn time(case: &Case, stack: &Stack) -> BlockTime {
+    block(case.sharded(), &a100(), stack, &Constants::nominal(stack))
+}
+
+fn parameters(case: &Case) -> f64 {
+    let (dense, experts) = shared_out(case.sharded());
+    dense + experts
 }
 
 #[test]
@@ -33,8 +38,8 @@ fn parameters_are_twelve_squares_of_the_hidden_size() {
 fn a_small_block_takes_its_launches() {
     let run = gpt();
     let small = time(&run, &megatron_deepspeed_2021());
-    let seconds = [small.forward, small.recompute, small.backward].map(|pass| pass.seconds);
-    assert_eq!(seconds, [0.8e-3, 0.8e-3, 1.6e-3]);
+    let seconds = [small.forward, small.backward].map(|pass| pass.seconds);
+    assert_eq!(seconds, [0.8e-3, 1.6e-3]);
     assert!(time(&run, &recorded()).forward.seconds < 0.8e-3);
 }
 
@@ -59,18 +64,12 @@ fn work_grows_with_tokens_and_shrinks_with_ranks() {
 }
 
 #[test]
-fn stacks_fuse_and_policies_recompute() {
+fn stacks_fuse_and_the_core_is_a_part() {
     let mut run = gpt();
     run.parallelism.micro_batch = 16;
     let (separate, fused) = (time(&run, &recorded()), time(&run, &compiled()));
     assert!(fused.forward.seconds < separate.forward.seconds);
-    assert_eq!(separate.recompute, separate.forward);
-    run.recompute = Recompute::Selective;
-    let selective = time(&run, &recorded());
-    assert!(selective.recompute.seconds > 0.0);
-    assert!(selective.recompute.seconds < separate.forward.seconds / 2.0);
-    run.recompute = Recompute::None;
-    assert_eq!(time(&run, &recorded()).recompute, Pass::default());
+    assert!(separate.core_s > 0.0 && separate.core_s < separate.forward.seconds / 2.0);
 }
 
 #[test]

@@ -8,77 +8,84 @@ use super::kind::Kind;
 use super::priced::{HeldBytes, Priced};
 use crate::runs::oracle::{Place, StageFigures};
 
-/// Sums over the blocks before each position.
+/// Sums over the groups of a model before each of them, in which blocks are alike.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sums {
-    /// By position, one more than blocks.
-    sums: Vec<Kind>,
-    /// By block, its kind.
-    kinds: Vec<usize>,
+    /// The first block of each group, and one past the last.
+    starts: Vec<u32>,
+    /// Sums over the groups before.
+    before: Vec<Kind>,
     /// Weights that two blocks share: the later one, the earlier one, elements.
     ties: Vec<(u32, u32, f64)>,
 }
 
 impl Sums {
-    fn of(model: &ModelCard, by_kind: &[Kind]) -> Self {
-        let kinds: Vec<usize> = model.kinds().collect();
-        let mut sums = Vec::with_capacity(kinds.len() + 1);
-        let mut sum = Kind::default();
-        sums.push(sum);
-        for kind in &kinds {
-            if let Some(own) = by_kind.get(*kind) {
-                sum = combined(&sum, own, |a, b| a + b);
+    pub(super) fn of(model: &ModelCard, kinds: &[Kind]) -> Self {
+        let (mut starts, mut before) = (vec![0], vec![Kind::default()]);
+        let (mut start, mut sum) = (0_u32, Kind::default());
+        let mut ties = Vec::new();
+        for (group, kind) in model.groups.iter().zip(kinds) {
+            let tied = group.part.as_ref().map_or(&[][..], |part| part.tied.as_slice());
+            let blocks = start..start.saturating_add(group.n_blocks);
+            start = blocks.end;
+            sum = combined(&sum, &times(group.n_blocks, kind), |a, b| a + b);
+            starts.push(start);
+            before.push(sum);
+            for block in blocks.filter(|_| !tied.is_empty()) {
+                ties.extend(tied.iter().map(|(earlier, n)| (block, *earlier, *n as f64)));
             }
-            sums.push(sum);
         }
-        let ties = (0..).zip(&kinds).flat_map(|(block, kind)| {
-            let part = model.groups.get(*kind).and_then(|own| own.part.as_ref());
-            let tied = part.map_or(&[][..], |part| part.tied.as_slice());
-            tied.iter().map(move |(earlier, elements)| (block, *earlier, *elements as f64))
-        });
-        let ties = ties.collect();
-        Self { sums, kinds, ties }
+        Self { starts, before, ties }
+    }
+
+    /// The groups of the first and of the last of some blocks.
+    fn groups(&self, blocks: &Range<u32>) -> [usize; 2] {
+        let of = |block: u32| self.starts.partition_point(|start| *start <= block) - 1;
+        [of(blocks.start), of(blocks.end - 1)]
     }
 }
 
 impl Priced<'_> {
-    fn sums(&self) -> &Sums {
-        self.passes.sums.get_or_init(|| Sums::of(self.pricing.model, &self.passes.kinds))
-    }
-
     /// Elements of weights of which some blocks hold a copy, the original being elsewhere.
     fn copies(&self, blocks: &Range<u32>) -> f64 {
         let apart = |(later, earlier, _): &&(u32, u32, f64)| {
             blocks.contains(later) && !blocks.contains(earlier)
         };
-        self.sums().ties.iter().filter(apart).map(|(_, _, elements)| elements).sum()
+        self.passes.sums.ties.iter().filter(apart).map(|(_, _, elements)| elements).sum()
     }
 
     /// Blocks of the model.
     #[must_use]
     pub fn n_blocks(&self) -> u32 {
-        u32::try_from(self.sums().kinds.len()).unwrap_or(u32::MAX)
+        self.passes.sums.starts.last().copied().unwrap_or(0)
+    }
+
+    /// Those of some blocks that the model has; `None` where it has none of them.
+    fn within(&self, blocks: &Range<u32>) -> Option<Range<u32>> {
+        let own = blocks.start..blocks.end.min(self.n_blocks());
+        (!own.is_empty()).then_some(own)
     }
 
     /// Sums over some blocks.
     #[must_use]
     pub fn sum(&self, blocks: &Range<u32>) -> Kind {
-        let sums = &self.sums().sums;
-        let (start, end) = (blocks.start as usize, (blocks.end as usize).min(sums.len() - 1));
-        combined(&sums[end], &sums[start.min(end)], |a, b| a - b)
+        let Some(blocks) = self.within(blocks) else { return Kind::default() };
+        let (sums, kinds) = (&self.passes.sums, &self.passes.kinds);
+        let [first, last] = sums.groups(&blocks);
+        if first == last {
+            return times(blocks.end - blocks.start, &kinds[first]);
+        }
+        let head = times(sums.starts[first + 1] - blocks.start, &kinds[first]);
+        let tail = times(blocks.end - sums.starts[last], &kinds[last]);
+        let whole = combined(&sums.before[last], &sums.before[first + 1], |a, b| a - b);
+        combined(&combined(&head, &whole, |a, b| a + b), &tail, |a, b| a + b)
     }
 
     /// The most bytes that one of some blocks needs while it is computed again.
     fn largest(&self, blocks: &Range<u32>) -> f64 {
-        let of = |kind: &usize| self.passes.kinds.get(*kind).map_or(0.0, |kind| kind.all);
-        let kinds = &self.sums().kinds;
-        let end = (blocks.end as usize).min(kinds.len());
-        let own = &kinds[(blocks.start as usize).min(end)..end];
-        // Blocks of a kind stand together, so few of them need to be looked at.
-        match (own.first(), own.last()) {
-            (Some(first), Some(last)) if first == last => of(first),
-            _ => own.iter().map(of).fold(0.0, f64::max),
-        }
+        let Some(blocks) = self.within(blocks) else { return 0.0 };
+        let [first, last] = self.passes.sums.groups(&blocks);
+        self.passes.kinds[first..=last].iter().map(|kind| kind.all).fold(0.0, f64::max)
     }
 
     /// Figures of a stage.
@@ -171,6 +178,10 @@ struct Again {
     stash: f64,
     bytes: f64,
     all_bytes: f64,
+}
+
+fn times(n: u32, kind: &Kind) -> Kind {
+    combined(kind, kind, |own, _| f64::from(n) * own)
 }
 
 fn combined(a: &Kind, b: &Kind, with: impl Fn(f64, f64) -> f64) -> Kind {

@@ -1,6 +1,6 @@
 //! One block of each kind on one device: times of its passes, parameters, bytes.
 
-use ir::card::{BlockGroup, Recompute};
+use ir::card::BlockGroup;
 use ir::plan::Parallelism;
 
 use super::Pricing;
@@ -8,7 +8,7 @@ use crate::runs::counts::block_parameters;
 use crate::runs::forms::block::{self, BlockTime, block};
 use crate::runs::forms::precision;
 use crate::runs::forms::rates::Rates;
-use crate::runs::forms::run::Run;
+use crate::runs::forms::run::Sharded;
 use crate::runs::memory::activations::{Kept, block_bytes, tokens};
 
 /// One block of a kind, for one micro-batch, on one device.
@@ -55,19 +55,16 @@ impl Kind {
         if let Some(part) = &group.part {
             return super::part::kind(pricing, part, degrees.micro_batch);
         }
-        let run = |recompute| Run {
-            card: group.card.clone(),
-            parallelism: degrees.clone(),
-            recompute,
+        let own = Sharded {
+            card: &group.card,
+            parallelism: degrees,
             gradients: pricing.gradients,
             dtype: pricing.dtype,
-            blocks: Vec::new(),
         };
-        let (full, core) = (run(Recompute::Full), run(Recompute::Selective));
-        let factor = pricing.corrections.factor(&full);
-        let time = |run| block(run, pricing.system, pricing.stack, pricing.constants);
-        let BlockTime { forward, backward, weight_s, recompute } = time(&full);
-        let (dense, experts) = block::shared_out(&full);
+        let factor = pricing.corrections.factor(&group.card, degrees);
+        let time = block(own, pricing.system, pricing.stack, pricing.constants);
+        let BlockTime { forward, backward, weight_s, core_s } = time;
+        let (dense, experts) = block::shared_out(own);
         let held = block_parameters(&group.card);
         let tensor = f64::from(degrees.tensor.max(1));
         let extra = group.extra_weights as f64;
@@ -76,7 +73,7 @@ impl Kind {
         let extra_s = extra_product(pricing, group, degrees);
         let kernel = (pricing.stack.attention, pricing.dtype);
         let kept = |kept| block_bytes(&group.card, degrees, kernel, kept);
-        let (lines_dense, lines_experts) = block::rows_and_columns(&full);
+        let (lines_dense, lines_experts) = block::rows_and_columns(own);
         let extra_lines = if extra > 0.0 { hidden + extra / hidden } else { 0.0 };
         // The extra product keeps its input, which is as wide as its rows.
         let operand = precision::operand(pricing.dtype);
@@ -85,8 +82,8 @@ impl Kind {
             forward_s: factor * forward.seconds + extra_s,
             backward_s: factor * backward.seconds + 2.0 * extra_s,
             weight_s: factor * weight_s + extra_s,
-            again_s: factor * recompute.seconds + extra_s,
-            core_s: factor * time(&core).recompute.seconds,
+            again_s: factor * forward.seconds + extra_s,
+            core_s: factor * core_s,
             collectives_s: factor * (forward.collectives + backward.collectives),
             backward_links_s: [backward.collectives - backward.network, backward.network]
                 .map(|seconds| factor * seconds),

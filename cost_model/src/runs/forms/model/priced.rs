@@ -1,8 +1,8 @@
 //! A model under given degrees: one block of each kind, the ends, and what replicas exchange.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use ir::card::{FeedForward, SequenceParallel, ZeroStage};
+use ir::card::{FeedForward, ModelCard, SequenceParallel, ZeroStage};
 use ir::plan::Parallelism;
 use ir::workload::Optimizer;
 
@@ -16,8 +16,7 @@ use crate::runs::forms::ends;
 use crate::runs::forms::precision::{copies, element, host_optimizer_bytes, optimizer_bytes};
 use crate::runs::forms::rank_groups::{self, Cards, Group};
 use crate::runs::forms::rates::Rates;
-use crate::runs::forms::run::Run;
-use crate::runs::forms::step::beside;
+use crate::runs::forms::run::Sharded;
 use crate::runs::memory::activations::tokens;
 use crate::runs::memory::states::state_bytes;
 
@@ -43,8 +42,8 @@ pub struct Passes {
     pub head_s: f64,
     /// Parameters of the embedding, or of the head, on one device.
     pub end_parameters: f64,
-    /// Sums over blocks, once a stage is asked for.
-    pub(super) sums: OnceLock<Sums>,
+    /// Sums over blocks.
+    pub(super) sums: Sums,
 }
 
 impl Passes {
@@ -60,25 +59,29 @@ impl Passes {
     /// Prices blocks and head.
     #[must_use]
     pub fn of(pricing: &Pricing<'_>, degrees: &Parallelism) -> Self {
-        let kinds =
+        let kinds: Vec<Kind> =
             pricing.model.groups.iter().map(|group| Kind::of(pricing, group, degrees)).collect();
-        let run = pricing.model.groups.first().map(|group| Run {
-            card: group.card.clone(),
-            parallelism: degrees.clone(),
-            recompute: ir::card::Recompute::None,
+        let first = pricing.model.groups.first().map(|group| Sharded {
+            card: &group.card,
+            parallelism: degrees,
             gradients: pricing.gradients,
             dtype: pricing.dtype,
-            blocks: Vec::new(),
         });
-        let head = |run: &Run| ends::head(run, pricing.system, pricing.stack, pricing.constants);
         // Parts hold the ends themselves.
-        let run = run.filter(|_| !pricing.model.is_of_parts());
+        let ends = first.filter(|_| !pricing.model.is_of_parts());
+        let head = |own| ends::head(own, pricing.system, pricing.stack, pricing.constants);
         Self {
+            sums: Sums::of(pricing.model, &kinds),
             kinds,
-            head_s: run.as_ref().map_or(0.0, head) * f64::from(pricing.model.n_predictions),
-            end_parameters: run.as_ref().map_or(0.0, ends::parameters),
-            sums: OnceLock::new(),
+            head_s: ends.map_or(0.0, head) * f64::from(pricing.model.n_predictions),
+            end_parameters: ends.map_or(0.0, ends::parameters),
         }
+    }
+
+    /// The same for a model of another depth.
+    #[must_use]
+    pub fn of_depth(&self, model: &ModelCard) -> Self {
+        Self { sums: Sums::of(model, &self.kinds), kinds: self.kinds.clone(), ..*self }
     }
 }
 
@@ -334,7 +337,8 @@ impl<'a> Priced<'a> {
     /// A pass with a collective beside it as far as the stack overlaps.
     #[must_use]
     pub fn beside(&self, pass_s: f64, collective_s: f64) -> f64 {
-        beside(pass_s, collective_s, self.pricing.stack.overlap_data)
+        let overlap = self.pricing.stack.overlap_data;
+        pass_s.max(overlap * collective_s) + (1.0 - overlap) * collective_s
     }
 
     /// Bytes of a message on one device and its way from a rank to another one, were it alone on

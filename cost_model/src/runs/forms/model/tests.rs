@@ -9,11 +9,7 @@ use ir::units::Bytes;
 
 use super::*;
 use crate::kernels::stack::megatron_core;
-use crate::runs::forms::corrections::Corrections;
-use crate::runs::forms::run::Run;
-use crate::runs::forms::step::Timer;
 use crate::runs::forms::system::tests::a100;
-use crate::runs::forms::{Way, predict};
 use crate::runs::judge::judge_plan;
 use crate::runs::memory::{RankShare, Reserve, TrainingRun};
 use crate::runs::oracle;
@@ -65,26 +61,6 @@ fn degrees() -> Parallelism {
         sequence: SequenceParallel::On,
         zero: ZeroStage::Optimizer,
         ..Parallelism::default()
-    }
-}
-
-#[test]
-fn equal_blocks_cost_what_the_step_model_says() {
-    let (system, stack) = (a100(), megatron_core());
-    let constants = Constants::nominal(&stack);
-    let none = Corrections::default();
-    for recompute in [Recompute::None, Recompute::Selective, Recompute::Full] {
-        let card = card(FeedForward::Gated, Head::Separate);
-        let run = Run::equal(card.clone(), degrees(), recompute);
-        let timer = Timer::new(&system, &stack, &constants, &none);
-        let grid = Grid::parse(GRID).unwrap();
-        let by_timer = predict(&timer.costs(&run), &Way::Replay(&grid)).unwrap().step_s;
-        let model = ModelCard::uniform(card);
-        let pricing = pricing(&model, &system, &stack, &constants);
-        let plan = plan(degrees(), &[4, 4], recompute, GRID);
-        let costs = oracle::costs(&pricing, &plan).unwrap();
-        let own = judge_plan(&costs, &plan).unwrap().report.step_time;
-        assert!((own.seconds() / by_timer - 1.0).abs() < 1e-6, "{} {by_timer}", own.seconds());
     }
 }
 
