@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use engine::element_type;
 use engine::executor::Executor;
 use engine::request::{
-    CompareRequest, ImportRequest, ModelRequest, ObjectiveName, PlanRequest, ProblemRequest,
-    ReplayRequest,
+    CompareRequest, ImportRequest, ModelRequest, ObjectiveName, PlanOnModel, PlanRequest,
+    ProblemRequest, ReplayRequest,
 };
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer};
@@ -173,10 +173,48 @@ impl ModelFlags {
 }
 
 impl ProblemFlags {
+    /// Those that stand on the command line. Every flag stands here, so that a new one has to be
+    /// thought of.
+    pub(crate) fn given(&self) -> Vec<&'static str> {
+        let ProblemFlags {
+            model,
+            cluster,
+            profile,
+            workload,
+            optimizer,
+            pin,
+            forbid,
+            colocate,
+            constraints,
+        } = self;
+        let ModelFlags { dims, batch, micro_batch, batch_axis, dtype } = model;
+        // What the environment says is meant for models and not for this file.
+        let is_given = |flag: &Option<PathBuf>, variable: &str| {
+            flag.as_ref().is_some_and(|path| std::env::var_os(variable).is_none_or(|v| *path != *v))
+        };
+        let all = [
+            ("--dim", !dims.is_empty()),
+            ("--batch", batch.is_some()),
+            ("--micro-batch", micro_batch.is_some()),
+            ("--batch-axis", !batch_axis.is_empty()),
+            ("--dtype", dtype.is_some()),
+            ("--cluster", is_given(cluster, "MESHWRIGHT_CLUSTER")),
+            ("--profile", is_given(profile, "MESHWRIGHT_PROFILE")),
+            ("--workload", workload.is_some()),
+            ("--optimizer", optimizer.is_some()),
+            ("--pin", !pin.is_empty()),
+            ("--forbid", !forbid.is_empty()),
+            ("--colocate", !colocate.is_empty()),
+            ("--constraints", constraints.is_some()),
+        ];
+        all.into_iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| flag).collect()
+    }
+
     /// What they ask for.
     pub(crate) fn request(&self) -> ProblemRequest {
         let own = self.clone();
         ProblemRequest {
+            given: self.given(),
             model: own.model.request(),
             cluster: own.cluster,
             profile: own.profile,
@@ -303,6 +341,14 @@ pub(crate) struct ReplayFlags {
     /// List everything, however long
     #[arg(long)]
     pub(crate) all: bool,
+}
+
+impl ReplayArgs {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> PlanOnModel {
+        let Self { plan, model, target } = self;
+        PlanOnModel { plan: plan.clone(), model: model.clone(), target: target.request() }
+    }
 }
 
 impl ReplayFlags {

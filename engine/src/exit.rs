@@ -1,5 +1,8 @@
 //! How a run ends.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use ir::diagnostic::Diagnostic;
 
 /// The process exit code of a run that was not an error of the library.
@@ -17,3 +20,6 @@ impl Exit {
 
 /// What every verb returns: how it went, or the error that is printed last.
 pub type CommandResult = Result<Exit, Diagnostic>;
+
+/// The flag that ends a search, asked for when one begins: until then a signal ends the program.
+pub type Cancel<'a> = &'a dyn Fn() -> Arc<AtomicBool>;

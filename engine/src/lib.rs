@@ -11,6 +11,7 @@ pub mod element_type;
 pub mod escape;
 pub mod executor;
 pub mod exit;
+pub mod given;
 pub mod import;
 pub mod input_file;
 pub mod load;

@@ -63,6 +63,8 @@ pub struct ProblemRequest {
     pub colocate: Vec<String>,
     /// A file with pin, forbid and colocate.
     pub constraints: Option<PathBuf>,
+    /// Names of what was asked for, by which it is refused where it means nothing.
+    pub given: Vec<&'static str>,
 }
 
 impl ProblemRequest {
@@ -178,6 +180,17 @@ pub struct ReplayRequest {
     pub allow_mismatch: bool,
     /// Whether everything is listed.
     pub all: bool,
+}
+
+/// A plan that is put on its model.
+#[derive(Clone, Debug, Default)]
+pub struct PlanOnModel {
+    /// The plan's file.
+    pub plan: PathBuf,
+    /// The model that it was made for.
+    pub model: PathBuf,
+    /// What it is put on.
+    pub target: ReplayRequest,
 }
 
 /// Two plans that are compared.

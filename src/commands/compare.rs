@@ -4,9 +4,10 @@ use documents::plan::Reference;
 use ir::diagnostic::Diagnostic;
 
 use crate::cli::CompareArgs;
-use crate::commands::{instance, training};
+use crate::commands::training;
 use crate::printer::Printer;
 use engine::exit::CommandResult;
+use engine::given;
 use engine::ops::compare::{mapped, placements};
 use engine::ops::replay;
 
@@ -15,9 +16,8 @@ fn check_flags(args: &CompareArgs) -> Result<(), Diagnostic> {
     if args.model.is_some() {
         return Ok(());
     }
-    let mut flags = instance::given(&args.target.problem);
-    flags.push(("--allow-mismatch", args.target.allow_mismatch));
-    let given: Vec<&str> = flags.into_iter().filter(|(_, is)| *is).map(|(flag, _)| flag).collect();
+    let mut given = args.target.problem.given();
+    given.extend(args.target.allow_mismatch.then_some("--allow-mismatch"));
     if given.is_empty() {
         return Ok(());
     }
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
     if let Some(model) = &args.model
         && let Some(instance) = importers::instance(model)?
     {
-        return instance::compare(args, instance, printer);
+        return printer.page(|page| given::compare::compare(&args.request(), instance, page));
     }
     check_flags(args)?;
     let request = args.request();

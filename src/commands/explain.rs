@@ -3,18 +3,26 @@
 use ir::diagnostic::Diagnostic;
 
 use crate::cli::ExplainArgs;
-use crate::commands::{instance, training};
+use crate::commands::training;
 use crate::interrupt;
 use crate::printer::Printer;
 use engine::exit::{CommandResult, Exit};
+use engine::given;
 use engine::ops::explain::{Subject, explain};
 use engine::ops::replay;
 use engine::ops::verdict::verdict;
 use engine::rows::Rows;
 
 pub(crate) fn run(args: &ExplainArgs, printer: &Printer) -> CommandResult {
+    let subject = match (&args.op, &args.transfer, &args.device) {
+        (Some(name), _, _) => Subject::Op(name.clone()),
+        (None, Some(name), _) => Subject::Transfer(name.clone()),
+        (None, None, Some(name)) => Subject::Device(name.clone()),
+        (None, None, None) => Subject::Step,
+    };
     if let Some(instance) = importers::instance(&args.replay.model)? {
-        return instance::explain(args, instance, printer);
+        let request = args.replay.request();
+        return printer.page(|page| given::explain::explain(&request, &subject, instance, page));
     }
     let rows = Rows::of(args.replay.target.all);
     let document = replay::document(&args.replay.plan)?;
@@ -33,12 +41,6 @@ pub(crate) fn run(args: &ExplainArgs, printer: &Printer) -> CommandResult {
         return Ok(printer.page(|page| verdict(&on, &broken, rows, (&cancel, page))));
     }
     let replayed = replay::on(on)?;
-    let subject = match (&args.op, &args.transfer, &args.device) {
-        (Some(name), _, _) => Subject::Op(name.clone()),
-        (None, Some(name), _) => Subject::Transfer(name.clone()),
-        (None, None, Some(name)) => Subject::Device(name.clone()),
-        (None, None, None) => Subject::Step,
-    };
     printer.page(|page| explain(&replayed, &subject, document.cost.as_ref(), rows, page))?;
     Ok(Exit::DONE)
 }

@@ -6,13 +6,14 @@ use ir::diagnostic::Diagnostic;
 use serde_json::json;
 
 use crate::cli::{ExportArgs, ReplayArgs};
-use crate::commands::{instance, training};
+use crate::commands::training;
 use crate::interrupt;
 use crate::printer::Printer;
 use engine::artifact::{self, Existing};
 use engine::escape;
 use engine::executor;
 use engine::exit::{CommandResult, Exit};
+use engine::given;
 use engine::ops::replay;
 use engine::ops::verdict::verdict;
 use engine::rows::Rows;
@@ -20,7 +21,9 @@ use engine::suggest;
 
 pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
     if let Some(instance) = importers::instance(&args.replay.model)? {
-        return instance::export(args, instance, printer);
+        check_output(args)?;
+        let bytes = given::explain::export(&args.replay.request(), &args.target, instance)?;
+        return write(args, Export { bytes, warnings: Vec::new() }, Vec::new(), printer);
     }
     let document = replay::document(&args.replay.plan)?;
     if document.training.is_some() {

@@ -1,15 +1,16 @@
 //! `simulate`: replays a plan and reports.
 
 use crate::cli::ReplayArgs;
-use crate::commands::{instance, training};
+use crate::commands::training;
 use crate::printer::Printer;
 use engine::exit::CommandResult;
+use engine::given;
 use engine::ops::replay;
 use engine::ops::simulate::simulate;
 
 pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
     if let Some(instance) = importers::instance(&args.model)? {
-        return instance::simulate(args, instance, printer);
+        return printer.page(|page| given::explain::simulate(&args.request(), instance, page));
     }
     let document = replay::document(&args.plan)?;
     if document.training.is_some() {

@@ -2,21 +2,23 @@
 //! states.
 
 use crate::cli::ReplayArgs;
-use crate::commands::{instance, training};
+use crate::commands::training;
 use crate::interrupt;
 use crate::printer::Printer;
 use engine::exit::CommandResult;
+use engine::given;
 use engine::ops::replay;
 use engine::ops::verify::verify;
 
 pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
     if let Some(instance) = importers::instance(&args.model)? {
-        return instance::verify(args, instance, printer);
+        let cancel = &interrupt::flag;
+        return printer.page(|page| given::verify::run(&args.request(), instance, (cancel, page)));
     }
     let document = replay::document(&args.plan)?;
     if document.training.is_some() {
         return training::verify(&document, args, printer);
     }
-    let (request, cancel) = (args.target.request(), interrupt::flag());
-    printer.page(|page| verify(&document, &args.model, &request, (&cancel, page)))
+    let request = args.target.request();
+    printer.page(|page| verify(&document, &args.model, &request, (&interrupt::flag, page)))
 }

@@ -1,21 +1,18 @@
 //! A plan of ops, held against every rule and all that it states.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
 use cost_model::ops::judge::replay::replay as judge;
 use documents::plan::PlanDocument;
+use std::path::Path;
 
 use super::verdict::verdict;
 use super::{replay, stated};
 use crate::differences;
-use crate::exit::CommandResult;
+use crate::exit::{Cancel, CommandResult};
 use crate::page::Page;
 use crate::request::ReplayRequest;
 use crate::rows::Rows;
 
-/// Verifies a plan; raising `cancel` ends the search for a proof of its bound.
+/// Verifies a plan; what `cancel` gives ends the search for a proof of its bound.
 ///
 /// # Errors
 /// Those of reading; `digest-mismatch` where nothing else speaks against the plan.
@@ -23,7 +20,7 @@ pub fn verify(
     document: &PlanDocument,
     model: &Path,
     request: &ReplayRequest,
-    (cancel, page): (&Arc<AtomicBool>, &Page),
+    (cancel, page): (Cancel<'_>, &Page),
 ) -> CommandResult {
     let on = replay::examined(document, model, request)?;
     let mut broken = replay::broken_rules(&on);
@@ -38,7 +35,7 @@ pub fn verify(
         _ if is_other || !broken.is_empty() => {}
         _ => {
             if let Ok(timeline) = judge(&on.loaded.problem, &on.plan) {
-                broken = stated::wrong(document, &on, &timeline, cancel);
+                broken = stated::wrong(document, &on, &timeline, &cancel());
             }
         }
     }
@@ -46,5 +43,5 @@ pub fn verify(
         return Err(mismatch.clone());
     }
     broken.splice(0..0, on.mismatches.iter().cloned());
-    Ok(verdict(&on, &broken, Rows::of(request.all), (cancel, page)))
+    Ok(verdict(&on, &broken, Rows::of(request.all), (&cancel(), page)))
 }

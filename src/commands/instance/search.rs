@@ -12,7 +12,7 @@ use planner::run::watch::Watch;
 
 use crate::publisher::Publisher;
 
-use super::document;
+use engine::given::document;
 
 /// Nodes from which a plan takes long to write: then not every better one is published.
 const MANY_NODES: usize = 10_000;

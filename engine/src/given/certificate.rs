@@ -4,7 +4,7 @@ use documents::solution::{CertificateDocument, ReasonDocument, RoundDocument};
 use planner::given::max_load::certificate::{Certificate, Reason, Round};
 
 /// The document of a certificate.
-pub(super) fn document(certificate: &Certificate) -> CertificateDocument {
+pub fn document(certificate: &Certificate) -> CertificateDocument {
     let pairs = |pairs: &[(u32, u32)]| pairs.iter().map(|(a, b)| [*a, *b]).collect();
     let round = |round: &Round| RoundDocument {
         pairs: pairs(&round.pairs),

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::text::device_name;
 use super::verify::Found;
-use crate::printer::Printer;
-use engine::page::Column;
+use crate::page::Column;
+use crate::page::Page;
 
 /// What one device or stage does for a sample.
 pub(super) struct Figures {
@@ -130,7 +130,7 @@ fn of_stages(
 }
 
 /// Prints the table.
-pub(super) fn print(found: &Found, figures: &[Figures], printer: &Printer) {
+pub(super) fn print(found: &Found, figures: &[Figures], page: &Page) {
     let unit = found.instance.unit();
     let columns = [
         Column::Name("device"),
@@ -154,7 +154,7 @@ pub(super) fn print(found: &Found, figures: &[Figures], printer: &Printer) {
             limit.map_or_else(String::new, |limit| limit.to_string()),
         ]
     };
-    printer.table(&columns, figures.iter().map(row).collect());
+    page.table(&columns, figures.iter().map(row).collect());
 }
 
 /// Why the value is what it is, in one line.

@@ -1,5 +1,8 @@
 //! `verify` on instances: is the solution legal, and is all that it states of itself true?
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use cost_model::given::{Goal, row, rows, split};
 use documents::diagnostic::DiagnosticDocument;
 use documents::solution::{FORMAT, SolutionDocument};
@@ -10,14 +13,13 @@ use planner::given::runner::{Solution, goals, judge, simple_bound};
 use serde_json::{Value, json};
 
 use super::bound::{self, Verdict};
-use super::{STRAIGHT_DEVICES, document, flags, with_accelerators};
-use crate::cli::ReplayArgs;
-use crate::interrupt;
-use crate::printer::Printer;
-use engine::differences::{difference, differences};
-use engine::exit::CommandResult;
-use engine::input_file;
-use engine::violations;
+use super::{STRAIGHT_DEVICES, document, unused, with_accelerators};
+use crate::differences::{difference, differences};
+use crate::exit::{Cancel, CommandResult};
+use crate::input_file;
+use crate::page::Page;
+use crate::request::PlanOnModel;
+use crate::violations;
 
 /// Longest solution that is read, in bytes.
 const LONGEST_FILE: u64 = 1 << 30;
@@ -26,32 +28,37 @@ const LONGEST_FILE: u64 = 1 << 30;
 /// file, and what is the solution itself.
 const FREE: [&str; 4] = ["instance", "certificate", "bound_method", "bound_standing"];
 
-pub(crate) fn run(args: &ReplayArgs, instance: Instance, printer: &Printer) -> CommandResult {
-    flags::check_replay(&args.target, &[])?;
+/// Verifies a solution; what `cancel` gives ends the search for a proof of its bound.
+///
+/// # Errors
+/// Those of reading, and of the search.
+pub fn run(
+    args: &PlanOnModel,
+    instance: Instance,
+    (cancel, page): (Cancel<'_>, &Page),
+) -> CommandResult {
+    unused::check(&args.target)?;
     let found = read(&args.plan, instance)?;
-    // From here on, a signal ends the search for a proof and not the program.
-    interrupt::flag();
+    let cancel = &cancel();
     let (broken, warnings) = match &found.stated {
-        Some(stated) => broken(&found, stated, printer)?,
+        Some(stated) => broken(&found, stated, cancel)?,
         None => (Vec::new(), Vec::new()),
     };
-    printer.warnings(&warnings);
-    if let Some(exit) =
-        printer.page(|page| violations::interrupted(&broken, &interrupt::flag(), page))
-    {
+    page.warnings(&warnings);
+    if let Some(exit) = violations::interrupted(&broken, cancel, page) {
         return Ok(exit);
     }
-    printer.warnings(&broken);
+    page.warnings(&broken);
     let value = format!("{} {}", row(found.goal).name, found.instance.unit().text(found.value));
-    printer.line(&match engine::violations::is_legal(&broken) {
+    page.line(&match crate::violations::is_legal(&broken) {
         Some(true) => format!("legal: {value}"),
-        Some(false) => format!("illegal: {}", engine::violations::count(broken.len())),
+        Some(false) => format!("illegal: {}", crate::violations::count(broken.len())),
         None => format!("unchecked: {value}, no rule broken, but the bound was not proved again"),
     });
     let list =
         |found: &[Diagnostic]| -> Vec<_> { found.iter().map(DiagnosticDocument::from).collect() };
-    printer.document(&json!({
-        "legal": engine::violations::is_legal(&broken),
+    page.document(&json!({
+        "legal": crate::violations::is_legal(&broken),
         "objective": row(found.goal).name,
         "value_ns": found.value.get(),
         "violations": list(&broken),
@@ -125,7 +132,7 @@ const MOST_ACCELERATORS: usize = 4096;
 fn broken(
     found: &Found,
     stated: &SolutionDocument,
-    printer: &Printer,
+    cancel: &Arc<AtomicBool>,
 ) -> Result<(Vec<Diagnostic>, Vec<Diagnostic>), Diagnostic> {
     let Found { instance, goal, n_devices, solution, value, .. } = found;
     let mut warnings = Vec::new();
@@ -144,7 +151,7 @@ fn broken(
         let most = format!("at most {}, the value", value.get());
         wrong.push(difference("bound_ns", &stated.bound_ns.to_string(), &most));
     } else {
-        match bound::check(instance, *goal, *n_devices, stated, printer)? {
+        match bound::check(instance, *goal, *n_devices, stated, cancel)? {
             Verdict::Holds => {}
             // As it is told, so it is a claim that may be true.
             Verdict::Unchecked(claim) => wrong.push(claim),

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use cost_model::given::max_load;
-use exporters::Export;
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LoadInstance};
 use ir::units::Nanos;
@@ -12,39 +11,44 @@ use serde_json::{Value, json};
 
 use super::text::device_name;
 use super::verify::{Found, read};
-use super::{figures, flags};
-use crate::cli::{ExplainArgs, ExportArgs, ReplayArgs};
-use crate::commands::export;
-use crate::printer::Printer;
-use engine::exit::{CommandResult, Exit};
-use engine::page::Column;
-use engine::suggest;
+use super::{figures, unused};
+use crate::exit::{CommandResult, Exit};
+use crate::ops::explain::Subject;
+use crate::page::Column;
+use crate::page::Page;
+use crate::request::PlanOnModel;
+use crate::suggest;
 
 /// `simulate`: what each device does.
-pub(crate) fn simulate(args: &ReplayArgs, instance: Instance, printer: &Printer) -> CommandResult {
-    flags::check_replay(&args.target, &[])?;
+pub fn simulate(args: &PlanOnModel, instance: Instance, page: &Page) -> CommandResult {
+    unused::check(&args.target)?;
     let found = read(&args.plan, instance)?;
-    whole(&found, printer)?;
+    whole(&found, page)?;
     Ok(Exit::DONE)
 }
 
 /// `explain`: where the value comes from, or why a node, its output or a device is as it is.
-pub(crate) fn explain(args: &ExplainArgs, instance: Instance, printer: &Printer) -> CommandResult {
-    flags::check_replay(&args.replay.target, &[])?;
-    let found = read(&args.replay.plan, instance)?;
-    match (&args.op, &args.transfer, &args.device) {
-        (None, None, None) => whole(&found, printer)?,
-        (Some(name), _, _) | (None, Some(name), _) => node(&found, name, printer)?,
-        (None, None, Some(name)) => device(&found, name, printer)?,
+pub fn explain(
+    args: &PlanOnModel,
+    subject: &Subject,
+    instance: Instance,
+    page: &Page,
+) -> CommandResult {
+    unused::check(&args.target)?;
+    let found = read(&args.plan, instance)?;
+    match subject {
+        Subject::Step => whole(&found, page)?,
+        Subject::Op(name) | Subject::Transfer(name) => node(&found, name, page)?,
+        Subject::Device(name) => device(&found, name, page)?,
     }
     Ok(Exit::DONE)
 }
 
-fn whole(found: &Found, printer: &Printer) -> Result<(), Diagnostic> {
+fn whole(found: &Found, page: &Page) -> Result<(), Diagnostic> {
     let figures = figures::of(found)?;
-    figures::print(found, &figures, printer);
-    printer.line(&figures::sentence(found, &figures));
-    printer.document(&figures::document(found, &figures));
+    figures::print(found, &figures, page);
+    page.line(&figures::sentence(found, &figures));
+    page.document(&figures::document(found, &figures));
     Ok(())
 }
 
@@ -87,7 +91,7 @@ fn position(what: &str, name: &str, names: &[String]) -> Result<usize, Diagnosti
 }
 
 /// One node: its times where it could be, and what its output costs whom.
-fn node(found: &Found, name: &str, printer: &Printer) -> Result<(), Diagnostic> {
+fn node(found: &Found, name: &str, page: &Page) -> Result<(), Diagnostic> {
     let ids = ids(&found.instance);
     let at = position("node", name, &ids)?;
     let places = places(found);
@@ -127,13 +131,13 @@ fn node(found: &Found, name: &str, printer: &Printer) -> Result<(), Diagnostic> 
         }
     }
     let columns = [Column::Name("what"), Column::Text("value")];
-    printer.table(
+    page.table(
         &columns,
         facts.iter().map(|(what, text, _)| vec![(*what).to_owned(), text.clone()]).collect(),
     );
     let document: Vec<Value> =
         facts.iter().map(|(what, _, value)| json!({ "what": what, "value": value })).collect();
-    printer.document(&json!({ "node": name, "facts": document }));
+    page.document(&json!({ "node": name, "facts": document }));
     Ok(())
 }
 
@@ -159,7 +163,7 @@ fn crossings(load: &LoadInstance, places: &[u32], at: usize) -> (Vec<String>, Ve
 }
 
 /// The nodes of a device or stage.
-fn device(found: &Found, name: &str, printer: &Printer) -> Result<(), Diagnostic> {
+fn device(found: &Found, name: &str, page: &Page) -> Result<(), Diagnostic> {
     let figures = figures::of(found)?;
     // A stage goes by its number alone, whatever its degrees.
     let plain = |name: &str| name.split(" (").next().unwrap_or_default().to_owned();
@@ -172,20 +176,19 @@ fn device(found: &Found, name: &str, printer: &Printer) -> Result<(), Diagnostic
         .filter(|(_, place)| **place as usize == at)
         .map(|(id, _)| id)
         .collect();
-    figures::print(found, &figures[at..=at], printer);
+    figures::print(found, &figures[at..=at], page);
     let shown: Vec<&str> = own.iter().map(|id| id.as_str()).collect();
-    printer.line(&format!("nodes: {}", shown.join(" ")));
+    page.line(&format!("nodes: {}", shown.join(" ")));
     let mut document = figures::document(found, &figures[at..=at]);
     document["nodes"] = json!(own);
-    printer.document(&document);
+    page.document(&document);
     Ok(())
 }
 
 /// `export`: the solution in the form of the collection that its instance is from.
-pub(crate) fn export(args: &ExportArgs, instance: Instance, printer: &Printer) -> CommandResult {
-    flags::check_replay(&args.replay.target, &[])?;
-    export::check_output(args)?;
-    let found = read(&args.replay.plan, instance)?;
+pub fn export(args: &PlanOnModel, target: &str, instance: Instance) -> Result<Vec<u8>, Diagnostic> {
+    unused::check(&args.target)?;
+    let found = read(&args.plan, instance)?;
     let devices = match &found.solution {
         Solution::Devices(devices) => Some(devices.as_slice()),
         Solution::Stages(_) => None,
@@ -194,7 +197,5 @@ pub(crate) fn export(args: &ExportArgs, instance: Instance, printer: &Printer) -
         (Instance::Load(load), Some(devices)) => max_load::loads(load, devices),
         _ => Vec::new(),
     };
-    let bytes = exporters::given_costs::write(&args.target, &found.instance, devices, &loads)?;
-    let export = Export { bytes, warnings: Vec::new() };
-    export::write(args, export, Vec::new(), printer)
+    exporters::given_costs::write(target, &found.instance, devices, &loads)
 }

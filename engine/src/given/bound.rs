@@ -1,6 +1,7 @@
 //! Whether the bound of a solution holds: derived again, from its certificate or by a new search.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use cost_model::given::Goal;
@@ -9,18 +10,14 @@ use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;
 use ir::units::Nanos;
 use planner::given::max_load::check::{Flaw, check_until};
-use planner::given::runner::{Request, method, simple_bound};
+use planner::given::runner::{Request, method, simple_bound, solve_observed};
+use planner::run::watch::Watch;
 use planner::run::{Limits, Standing};
 
-use crate::interrupt;
-use crate::printer::Printer;
-use crate::publisher::{Follow, Publisher};
-use engine::artifact::Existing;
-use engine::differences::difference;
-use engine::violations::unchecked;
+use crate::differences::difference;
+use crate::violations::unchecked;
 
 use super::certificate;
-use super::search::{self, Question};
 
 /// Time of a new search, and of the check of a certificate.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -44,7 +41,7 @@ pub(super) fn check(
     goal: Goal,
     n_devices: usize,
     document: &SolutionDocument,
-    printer: &Printer,
+    cancel: &Arc<AtomicBool>,
 ) -> Result<Verdict, Diagnostic> {
     let simple = simple_bound(instance, goal, n_devices);
     let stated = Nanos(document.bound_ns);
@@ -74,11 +71,11 @@ pub(super) fn check(
         return Ok(Verdict::Wrong(vec![wrong]));
     }
     if document.certificate.is_some()
-        && let Some(verdict) = certified(instance, goal, document)
+        && let Some(verdict) = certified(instance, goal, document, cancel)
     {
         return Ok(verdict);
     }
-    searched(instance, goal, n_devices, document, (LONGEST, printer))
+    searched(instance, goal, n_devices, document, (LONGEST, cancel))
 }
 
 /// Prices of device subsets bound the greatest load of any split, and nothing else.
@@ -91,7 +88,12 @@ fn of_ns(field: &str, stated: Nanos, derived: Nanos) -> Diagnostic {
 }
 
 /// What the certificate says; `None` where it can't be checked.
-fn certified(instance: &Instance, goal: Goal, document: &SolutionDocument) -> Option<Verdict> {
+fn certified(
+    instance: &Instance,
+    goal: Goal,
+    document: &SolutionDocument,
+    cancel: &AtomicBool,
+) -> Option<Verdict> {
     let wrong = |field: &str, stated: &str, derived: &str| {
         Some(Verdict::Wrong(vec![difference(field, stated, derived)]))
     };
@@ -107,7 +109,6 @@ fn certified(instance: &Instance, goal: Goal, document: &SolutionDocument) -> Op
         let derived = Nanos(given.limit_ns.saturating_add(1));
         return Some(Verdict::Wrong(vec![of_ns("bound_ns", Nanos(document.bound_ns), derived)]));
     }
-    let cancel = interrupt::flag();
     let end = Instant::now() + LONGEST;
     let stop = || Instant::now() >= end || cancel.load(std::sync::atomic::Ordering::Relaxed);
     let standing = document.bound_standing.as_deref().unwrap_or(Standing::Checked.name());
@@ -126,15 +127,13 @@ fn searched(
     goal: Goal,
     n_devices: usize,
     document: &SolutionDocument,
-    (longest, printer): (Duration, &Printer),
+    (longest, cancel): (Duration, &Arc<AtomicBool>),
 ) -> Result<Verdict, Diagnostic> {
-    let watch = interrupt::watch(Instant::now(), Some(longest));
-    let (time, cancel) = (Some(longest), interrupt::flag());
+    let watch = Watch::new(Instant::now(), Some(longest), Arc::clone(cancel));
+    let (time, cancel) = (Some(longest), Arc::clone(cancel));
     let request = Request { limits: Limits { time, cancel, ..Limits::default() }, n_devices };
-    let question =
-        Question { instance: Arc::new(instance.clone()), goal, algorithm: "auto".into(), request };
-    let mut silent = Publisher::new(None, Existing::Keep, Follow::None, printer);
-    let answer = search::solve(question, &watch, &mut silent)?;
+    let question = (Arc::new(instance.clone()), goal);
+    let answer = solve_observed(question, "auto", (&request, &watch), &mut |_| {})?;
     let stated = Nanos(document.bound_ns);
     let best = answer.best.as_ref().map(|(value, _)| *value);
     if let Some(best) = best.filter(|best| stated > *best) {
@@ -173,9 +172,8 @@ mod tests {
     use planner::given::runner::Solution;
 
     use super::*;
-    use crate::commands::instance::document;
-    use engine::page::Format;
-    use engine::violations::is_legal;
+    use crate::given::document;
+    use crate::violations::is_legal;
 
     /// Three layers of 3, 2 and 3 ns on two devices: 5 ns at the least, where half the work is 4.
     fn instance() -> Instance {
@@ -200,8 +198,7 @@ mod tests {
         };
         let solution = Solution::Devices(vec![0, 1, 1]);
         let document = document::document(&instance, goal, Nanos(5), bound, &solution);
-        let printer = Printer::new(Format::Text);
-        searched(&instance, goal, 2, &document, (longest, &printer)).unwrap()
+        searched(&instance, goal, 2, &document, (longest, &Arc::default())).unwrap()
     }
 
     #[test]

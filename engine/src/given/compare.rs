@@ -7,14 +7,18 @@ use planner::given::runner::{Solution, judge};
 use serde_json::json;
 
 use super::verify::{Found, read};
-use super::{figures, flags};
-use crate::cli::CompareArgs;
-use crate::printer::Printer;
-use engine::exit::{CommandResult, Exit};
-use engine::page::Column;
+use super::{figures, unused};
+use crate::exit::{CommandResult, Exit};
+use crate::page::Column;
+use crate::page::Page;
+use crate::request::CompareRequest;
 
-pub(crate) fn compare(args: &CompareArgs, instance: Instance, printer: &Printer) -> CommandResult {
-    flags::check_replay(&args.target, &[])?;
+/// Compares two solutions of an instance.
+///
+/// # Errors
+/// Those of reading; `not-comparable`.
+pub fn compare(args: &CompareRequest, instance: Instance, page: &Page) -> CommandResult {
+    unused::check(&args.target)?;
     let b = read(&args.b, instance.clone())?;
     let a = like(read(&args.a, instance)?, &b)?;
     if a.goal != b.goal {
@@ -36,20 +40,20 @@ pub(crate) fn compare(args: &CompareArgs, instance: Instance, printer: &Printer)
     };
     let n_devices = of_a.len().max(of_b.len());
     let rows = (0..n_devices).map(|at| vec![name(at), loads(&of_a, at), loads(&of_b, at)]);
-    printer.table(&columns, rows.collect());
+    page.table(&columns, rows.collect());
     let moved = moved(&a.solution, &b.solution);
     let equal = a.solution == b.solution && a.n_devices == b.n_devices;
     let (name, of) = (row(b.goal).name, |found: &Found| unit.text(found.value));
-    printer.line(&format!("{name}: A {}, B {}", of(&a), of(&b)));
+    page.line(&format!("{name}: A {}, B {}", of(&a), of(&b)));
     let gain = a.value.as_f64() / b.value.as_f64().max(1.0);
-    printer.line(&match (equal, moved) {
+    page.line(&match (equal, moved) {
         (true, _) => "the solutions decide the same".to_owned(),
         (false, Some(n)) => {
             format!("{n} nodes are elsewhere in B; B is {gain:.3} times as fast as A")
         }
         (false, None) => format!("the stages differ; B is {gain:.3} times as fast as A"),
     });
-    printer.document(&json!({
+    page.document(&json!({
         "equal": equal,
         "objective": name,
         "a": figures::document(&a, &of_a),

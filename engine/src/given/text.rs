@@ -5,12 +5,12 @@ use ir::instance::{Instance, TimeUnit};
 use ir::units::Nanos;
 use planner::given::runner::{Answer, Solution};
 
-use crate::printer::Printer;
-use engine::ops::outcome::percent;
-use engine::page::Column;
+use crate::ops::outcome::percent;
+use crate::page::Column;
+use crate::page::Page;
 
 /// What was found, in one line.
-pub(super) fn sentence(instance: &Instance, goal: Goal, value: Nanos, answer: &Answer) -> String {
+pub fn sentence(instance: &Instance, goal: Goal, value: Nanos, answer: &Answer) -> String {
     let unit = instance.unit();
     let caveat = answer.bound.standing.caveat();
     let state = match answer.gap() {
@@ -38,7 +38,7 @@ pub(super) fn sentence(instance: &Instance, goal: Goal, value: Nanos, answer: &A
 }
 
 /// The devices or stages of a solution.
-pub(super) fn print(instance: &Instance, solution: &Solution, printer: &Printer) {
+pub fn print(instance: &Instance, solution: &Solution, page: &Page) {
     let columns =
         [Column::Name("device"), Column::Number("nodes"), Column::Number("load or degrees")];
     let rows = match (instance, solution) {
@@ -66,11 +66,11 @@ pub(super) fn print(instance: &Instance, solution: &Solution, printer: &Printer)
             stages.iter().enumerate().map(row).collect()
         }
     };
-    printer.table(&columns, rows);
+    page.table(&columns, rows);
 }
 
 /// `accelerator 2` or `core 0`.
-pub(super) fn device_name(instance: &ir::instance::LoadInstance, at: usize) -> String {
+pub fn device_name(instance: &ir::instance::LoadInstance, at: usize) -> String {
     match at.checked_sub(instance.n_accelerators) {
         None => format!("accelerator {at}"),
         Some(core) => format!("core {core}"),
@@ -98,7 +98,7 @@ mod tests {
     use planner::run::{Bound, Standing, StopReason};
 
     use super::*;
-    use crate::commands::instance::document;
+    use crate::given::document;
 
     fn instance() -> Instance {
         let node = ProfileNode {

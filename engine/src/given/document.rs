@@ -7,24 +7,28 @@ use cost_model::given::{Goal, max_load, row, split};
 use documents::solution::{
     FORMAT, LayerDocument, NodeDocument, ShareDocument, SolutionDocument, StageDocument,
 };
-use ir::diagnostic::Diagnostic;
+use ir::diagnostic::{Blame, Diagnostic};
 use ir::instance::{Instance, LayerProfile, LoadInstance, Split, StageInstance, TimeUnit};
 use ir::units::Nanos;
-use planner::given::runner::Solution;
+use planner::given::runner::{Answer, Solution};
 use planner::run::Bound;
+use planner::run::{Attempt, TracePoint};
+use serde_json::{Value, json};
 
-use engine::escape;
+use crate::escape;
+
+pub use super::certificate::document as certificate;
 
 /// The bytes of a document.
 ///
 /// # Errors
 /// `internal`.
-pub(super) fn bytes(document: &SolutionDocument) -> Result<Vec<u8>, Diagnostic> {
+pub fn bytes(document: &SolutionDocument) -> Result<Vec<u8>, Diagnostic> {
     Ok(escape::json(documents::json::pretty(document)?).into_bytes())
 }
 
 /// The document of a solution.
-pub(super) fn document(
+pub fn document(
     instance: &Instance,
     goal: Goal,
     value: Nanos,
@@ -110,10 +114,7 @@ fn staged(instance: &StageInstance, stage: &Stage) -> StageDocument {
 /// # Errors
 /// `other-instance` where it speaks of nodes or layers that are not there, and those of
 /// [`split::devices`].
-pub(super) fn solution(
-    instance: &Instance,
-    document: &SolutionDocument,
-) -> Result<Solution, Diagnostic> {
+pub fn solution(instance: &Instance, document: &SolutionDocument) -> Result<Solution, Diagnostic> {
     match (instance, document) {
         (Instance::Load(instance), SolutionDocument { fpgas: Some(fpgas), cpus, .. }) => {
             let nodes = |shares: &[ShareDocument]| -> Vec<Vec<u64>> {
@@ -171,4 +172,41 @@ fn unstaged(
     let nodes = stage.nodes.iter().map(node).collect::<Option<_>>();
     let nodes = nodes.ok_or_else(|| other("a stage names a node or configuration in vain"))?;
     Ok(Stage { nodes, data: stage.data, tensor: stage.tensor })
+}
+
+/// The solution with how it was found.
+///
+/// # Errors
+/// `internal` where it has no JSON form, which none is without.
+pub fn report(document: &SolutionDocument, answer: &Answer) -> Result<Value, Diagnostic> {
+    let internal = |error: serde_json::Error| {
+        Diagnostic::error(Blame::Internal, "internal", "a document has no JSON form")
+            .fact("reason", error.to_string())
+    };
+    let mut report = serde_json::to_value(document).map_err(internal)?;
+    if let Some(fields) = report.as_object_mut() {
+        // Only a checker has a use for it; it stands in the file.
+        fields.remove("certificate");
+    }
+    report["algorithm"] = json!(answer.algorithm);
+    report["stop_reason"] = json!(answer.stop.name());
+    report["gap"] = json!(answer.gap().filter(|gap| gap.is_finite()));
+    let attempt = |attempt: &Attempt<Nanos>| {
+        let value = attempt.result.as_ref().ok();
+        json!({ "algorithm": attempt.algorithm, "value_ns": value.map(|value| value.get()) })
+    };
+    report["attempts"] = answer.attempts.iter().map(attempt).collect();
+    let point = |point: &TracePoint| {
+        json!({
+            "elapsed_s": point.elapsed.as_secs_f64(),
+            "value_ns": point.value.map(Nanos::get),
+            "bound_ns": point.bound.map(Nanos::get),
+        })
+    };
+    report["run"] = json!({
+        "planning_time_s": answer.elapsed.as_secs_f64(),
+        "attempts_s": answer.attempts.iter().map(|a| a.elapsed.as_secs_f64()).collect::<Vec<_>>(),
+        "trace": answer.trace.iter().map(point).collect::<Vec<_>>(),
+    });
+    Ok(report)
 }

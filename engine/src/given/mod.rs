@@ -1,0 +1,49 @@
+//! Instances of other planners, whose costs are all given: their solutions, explained and checked.
+
+mod bound;
+mod certificate;
+pub mod compare;
+pub mod document;
+pub mod explain;
+mod figures;
+pub mod text;
+mod unused;
+pub mod verify;
+
+use cost_model::given::{Goal, row};
+use ir::diagnostic::Diagnostic;
+use ir::instance::Instance;
+use planner::given::runner::goals;
+
+use crate::request::ObjectiveName;
+
+/// Devices of a straight pipeline, which its file does not state: as in its authors' experiments.
+pub const STRAIGHT_DEVICES: usize = 4;
+
+/// The instance with another number of accelerators, where one is given.
+#[must_use]
+pub fn with_accelerators(mut instance: Instance, count: Option<usize>) -> Instance {
+    match (&mut instance, count) {
+        (Instance::Load(load), Some(count)) => load.n_accelerators = count,
+        (Instance::Stages(stages), Some(count)) => stages.n_devices = count,
+        (Instance::Profile(_), _) | (_, None) => {}
+    }
+    instance
+}
+
+/// What is minimised: what was asked for, else the instance's own.
+///
+/// # Errors
+/// `no-objective`.
+pub fn goal(name: Option<ObjectiveName>, instance: &Instance) -> Result<Goal, Diagnostic> {
+    Ok(match name {
+        None => goals(instance)[0],
+        Some(ObjectiveName::Given(goal)) => goal,
+        Some(ObjectiveName::StepTime) => {
+            let message = "an instance of another planner has no step time";
+            let names: Vec<&str> = goals(instance).iter().map(|goal| row(*goal).name).collect();
+            return Err(Diagnostic::usage("no-objective", message)
+                .hint(format!("use one of {}", names.join(", "))));
+        }
+    })
+}
