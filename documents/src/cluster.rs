@@ -5,13 +5,13 @@
 //! are in bytes or floating-point operations per second, times in seconds. Nothing is checked here
 //! but the shape; `importers` checks the values.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::Size;
 
 /// Whether a device sends and receives at the same time on one tier.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum DuplexDocument {
     /// One send and one receive channel per device and tier.
@@ -22,7 +22,8 @@ pub enum DuplexDocument {
 }
 
 /// One cluster. A file may hold several, separated by `---`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ClusterDocument {
     /// Name of the cluster; `FILE#NAME` chooses by it.
@@ -67,7 +68,8 @@ pub struct ClusterDocument {
 }
 
 /// A kind of device.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct KindDocument {
     /// Its name.
@@ -99,7 +101,8 @@ pub struct KindDocument {
 }
 
 /// A kind of link.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LinkKindDocument {
     /// Its name.
@@ -112,7 +115,8 @@ pub struct LinkKindDocument {
 }
 
 /// `count` equal hosts.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NodesDocument {
     /// Name of the host, or what its number is appended to; `node` if absent.
@@ -164,7 +168,8 @@ pub struct NodesDocument {
 }
 
 /// What joins hosts.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NetworkDocument {
     /// Link by name, or else the two figures.
@@ -179,7 +184,8 @@ pub struct NetworkDocument {
 }
 
 /// A scale-up domain: all its devices reach each other over one kind of link.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DomainDocument {
     /// Its link.
@@ -193,7 +199,8 @@ pub struct DomainDocument {
 }
 
 /// A device, or changes to one that `nodes` made.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DeviceDocument {
     /// Its name.
@@ -219,7 +226,8 @@ pub struct DeviceDocument {
 }
 
 /// A link between two devices or switches.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LinkDocument {
     /// Its two ends; or else `from` and `to`.

@@ -1,13 +1,13 @@
 //! Diagnostics as documents.
 
 use ir::diagnostic::{Diagnostic, Severity, Value};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::Duration;
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SeverityDocument {
     /// Worth knowing; the result stands.
@@ -17,7 +17,8 @@ pub enum SeverityDocument {
 }
 
 /// A typed value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ValueDocument {
     /// Text, such as a name.
@@ -35,7 +36,8 @@ pub enum ValueDocument {
 }
 
 /// A named value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FactDocument {
     /// What it is.
@@ -45,7 +47,8 @@ pub struct FactDocument {
 }
 
 /// What happened, the facts, and a way out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DiagnosticDocument {
     /// Stable kebab-case code, such as `memory-exceeded`.

@@ -14,6 +14,8 @@ pub mod quantity;
 pub mod report;
 #[cfg(test)]
 mod sample;
-pub mod schema;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod schema;
 pub mod solution;
 mod trust;

@@ -16,7 +16,6 @@ use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::profile::Profile;
 use ir::workload::{Mode, Optimizer, Workload};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use render::Context;
@@ -29,7 +28,8 @@ use crate::trust::{IntervalDocument, OriginDocument};
 pub const FORMAT: &str = "meshwright.plan/1";
 
 /// Something that the plan was made for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct Reference {
     /// Its name.
@@ -39,7 +39,8 @@ pub struct Reference {
 }
 
 /// Inference or training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", expecting = "`inference` or `training`")]
 pub enum ModeDocument {
     /// One forward pass.
@@ -49,7 +50,8 @@ pub enum ModeDocument {
 }
 
 /// The optimizer of a training run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase", expecting = "the name of an optimizer")]
 pub enum OptimizerDocument {
     /// AdamW.
@@ -61,7 +63,8 @@ pub enum OptimizerDocument {
 }
 
 /// What the plan was made for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct WorkloadDocument {
     /// Inference or training.
@@ -81,7 +84,8 @@ pub struct WorkloadDocument {
 }
 
 /// Degrees of parallelism.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct ParallelismDocument {
     /// Data-parallel replicas.
@@ -102,7 +106,8 @@ pub struct ParallelismDocument {
 }
 
 /// A contiguous part of a pipeline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct StageDocument {
     /// Its ops; empty in a plan of one stage, which holds all.
@@ -113,7 +118,8 @@ pub struct StageDocument {
 }
 
 /// Stages in pipeline order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct PartitionDocument {
     /// At least one.
@@ -121,7 +127,8 @@ pub struct PartitionDocument {
 }
 
 /// Where one op runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct PlacedOp {
     /// The op.
@@ -131,17 +138,20 @@ pub struct PlacedOp {
 }
 
 /// Expert placement: nothing in an operator placement.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct ExpertsDocument {}
 
 /// Gradient exchange: nothing in an operator placement.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct CommunicationDocument {}
 
 /// What a device does, in order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct DeviceActions {
     /// The device.
@@ -151,7 +161,8 @@ pub struct DeviceActions {
 }
 
 /// One tensor on its way from its producer's device to another.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct TransferDocument {
     /// The tensor.
@@ -161,7 +172,8 @@ pub struct TransferDocument {
 }
 
 /// What a channel carries, in order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct ChannelTransfers {
     /// The channel.
@@ -171,7 +183,8 @@ pub struct ChannelTransfers {
 }
 
 /// Anything with a start and an end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", expecting = "an object with `op` or `transfer`")]
 pub enum TaskDocument {
     /// An op, by name.
@@ -181,7 +194,8 @@ pub enum TaskDocument {
 }
 
 /// An explicit wait.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct WaitDocument {
     /// Who waits.
@@ -191,7 +205,8 @@ pub struct WaitDocument {
 }
 
 /// Orders and waits; everything starts as early as they allow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct ScheduleDocument {
     /// Per device its ops.
@@ -206,7 +221,8 @@ pub struct ScheduleDocument {
 }
 
 /// What the judge said of the plan when it was written. A reader judges again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct CostDocument {
     /// Nanoseconds of one step.
@@ -285,7 +301,8 @@ pub fn gap(value_ns: u64, bound_ns: u64) -> Option<f64> {
 }
 
 /// A plan, by name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct PlanDocument {
     /// [`FORMAT`].

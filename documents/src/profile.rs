@@ -9,7 +9,6 @@ use ir::profile::{
     KernelConstants, LinkConstants, MeasuredRates, Profile, Provenance, Quality, StreamConstants,
     TileConstants,
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub mod calibrated;
@@ -22,7 +21,8 @@ use calibrated::{
 pub const VERSION: u32 = 1;
 
 /// A profile.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProfileDocument {
     /// Version of the form: 1.
@@ -47,7 +47,8 @@ pub struct ProfileDocument {
 }
 
 /// What is known of one kind of device.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct KindDocument {
     /// Constants of kernels.
@@ -81,7 +82,8 @@ pub struct KindDocument {
 }
 
 /// Constants of `t = launch + (compute^p + memory^p)^(1/p)`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct KernelDocument {
     /// Start-up cost of one kernel.
@@ -100,7 +102,8 @@ pub struct KernelDocument {
 }
 
 /// Constants of the tile term.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TileDocument {
     /// Extra contracted extent per tile, in elements.
@@ -112,7 +115,8 @@ pub struct TileDocument {
 }
 
 /// Constants of `t = launch + bytes / rate`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StreamDocument {
     /// Start-up cost of one kernel.
@@ -127,7 +131,8 @@ pub struct StreamDocument {
 }
 
 /// Constants of `t = latency + bytes / rate`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LinkDocument {
     /// Start-up cost of one transfer.
@@ -142,7 +147,8 @@ pub struct LinkDocument {
 }
 
 /// How constants were come by.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "how", rename_all = "lowercase", deny_unknown_fields)]
 pub enum ProvenanceDocument {
     /// From data sheets or generic constants.
@@ -160,7 +166,8 @@ pub enum ProvenanceDocument {
 }
 
 /// How well a form explains its samples.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct QualityDocument {
     /// Number of samples.
@@ -312,14 +319,6 @@ impl From<&Quality> for QualityDocument {
             unidentified: quality.unidentified.clone(),
         }
     }
-}
-
-/// Schema of the profile document.
-#[must_use]
-pub fn schema() -> schemars::Schema {
-    let mut schema = schemars::schema_for!(ProfileDocument);
-    schema.insert("title".to_owned(), "Profile document of meshwright, version 1".into());
-    schema
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //!
 //! Plain data that the caller fills; durations stand twice, `_ns` exact and `_s`.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::DiagnosticDocument;
@@ -15,7 +14,8 @@ pub use crate::trust::{IntervalDocument, OriginDocument};
 pub const FORMAT: &str = "meshwright.report/1";
 
 /// Something that a device holds at its peak.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HoldingDocument {
     /// `parameter`, `graph-input`, `output`, `copy` or `temporary`.
@@ -27,7 +27,8 @@ pub struct HoldingDocument {
 }
 
 /// Where the time and the memory of a device go.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DeviceDocument {
     /// Name of the device.
@@ -99,7 +100,8 @@ impl DeviceDocument {
 }
 
 /// What went over a channel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LinkDocument {
     /// Name of the channel.
@@ -123,7 +125,8 @@ impl LinkDocument {
 }
 
 /// Where the step goes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StepDocument {
     /// Nanoseconds of one step.
@@ -161,7 +164,8 @@ impl StepDocument {
 }
 
 /// A value that no plan can beat.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BoundDocument {
     /// Nanoseconds.
@@ -181,7 +185,8 @@ impl BoundDocument {
 }
 
 /// What came of an attempt.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum AttemptResult {
     /// A plan.
@@ -221,7 +226,8 @@ impl AttemptResult {
 }
 
 /// One recipe that was tried.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AttemptDocument {
     /// The recipe.
@@ -231,7 +237,8 @@ pub struct AttemptDocument {
 }
 
 /// A moment of the search.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TracePointDocument {
     /// Seconds since the start.
@@ -245,7 +252,8 @@ pub struct TracePointDocument {
 }
 
 /// How the run went: everything that may differ between two runs of the same request.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RunDocument {
     /// Seconds of planning.
@@ -261,7 +269,8 @@ pub struct RunDocument {
 }
 
 /// Everything that a planning run has to say.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReportDocument {
     /// [`FORMAT`].

@@ -1,12 +1,12 @@
 //! How far a figure can be trusted: where it comes from, and in which interval it lies.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::seconds;
 
 /// Time that rests on constants of one origin.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct OriginDocument {
     /// `given`, `measured`, `interpolated`, `sibling` or `nominal`.
@@ -28,7 +28,8 @@ impl OriginDocument {
 }
 
 /// Where the truth lies in eight cases of ten.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct IntervalDocument {
     /// One case of ten is below, in nanoseconds.

@@ -9,10 +9,10 @@ use std::net::Ipv4Addr;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, Par};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::tensor::DType;
+use nalgebra::{DMatrix, DMatrixView, DMatrixViewMut};
+use rayon::prelude::*;
 
 use self::loopback::Loopback;
 use self::memory::Memory;
@@ -23,7 +23,7 @@ use crate::measurement::Task;
 use crate::options::Peer;
 
 /// What the profile says measured it.
-pub(crate) const SOURCE: &str = "host: faer products in fp32, memory and TCP loopback";
+pub(crate) const SOURCE: &str = "host: matrixmultiply products in fp32, memory and TCP loopback";
 /// Name of the device kind, where the user gives none.
 pub(crate) const KIND: &str = "host";
 /// Seconds that one timed batch lasts at least.
@@ -31,6 +31,11 @@ pub(crate) const BATCH_S: f64 = 2e-3;
 
 /// Extents of the random products: from one block of a small model to a layer of a larger one.
 const EXTENTS: Extents = Extents { least: 32, most: 1536, step: 8 };
+
+/// Multiplications and additions below which one core alone computes a product.
+const LEAST_SHARED: usize = 48 * 48 * 48;
+/// Columns that a core takes at least: those of the widest kernel.
+const LEAST_COLUMNS: usize = 16;
 
 /// The host: always there. The core count is what the operating system lets this process use.
 pub(crate) fn probe() -> Backend {
@@ -102,23 +107,50 @@ enum Prepared {
     Loopback(Loopback),
 }
 
+/// A product of two matrices. Cores share out columns, so that the longer side lies there: the
+/// transpose of a product is a product of the same extents.
 struct Product {
-    a: Mat<f32>,
-    b: Mat<f32>,
-    c: Mat<f32>,
+    a: DMatrix<f32>,
+    /// Transposed, as the library reads it: row after row.
+    b: DMatrix<f32>,
+    c: DMatrix<f32>,
+    /// Columns that a core takes; all of them where a second core would not pay.
+    columns: usize,
 }
 
 impl Product {
     fn new(m: u64, k: u64, n: u64) -> Self {
-        let [m, k, n] = [m, k, n].map(|extent| usize::try_from(extent).unwrap_or(usize::MAX));
+        let [m, k, n] =
+            [m.min(n), k, m.max(n)].map(|extent| usize::try_from(extent).unwrap_or(usize::MAX));
         // Small whole numbers: no denormals, which are slow, and no overflow.
         let value = |i: usize, j: usize| ((i + 2 * j) % 5) as f32 - 2.0;
-        Self { a: Mat::from_fn(m, k, value), b: Mat::from_fn(k, n, value), c: Mat::zeros(m, n) }
+        let cores = if m.saturating_mul(k).saturating_mul(n) < LEAST_SHARED {
+            1
+        } else {
+            rayon::current_num_threads()
+        };
+        Self {
+            a: DMatrix::from_fn(m, k, value),
+            b: DMatrix::from_fn(n, k, |j, i| value(i, j)),
+            c: DMatrix::zeros(m, n),
+            columns: n.div_ceil(cores).max(LEAST_COLUMNS),
+        }
     }
 
     fn run(&mut self) {
-        let (a, b) = (black_box(&self.a).as_ref(), black_box(&self.b).as_ref());
-        matmul(self.c.as_mut(), Accum::Replace, a, b, 1.0, Par::rayon(0));
+        let (a, b) = (black_box(&self.a), black_box(&self.b));
+        let (m, n, columns) = (a.nrows(), b.nrows(), self.columns);
+        let b = DMatrixView::from_slice_with_strides(b.as_slice(), b.ncols(), n, n, 1);
+        if columns >= n {
+            self.c.gemm(1.0, a, &b, 0.0);
+        } else {
+            let parts = self.c.as_mut_slice().par_chunks_mut(m * columns).enumerate();
+            parts.for_each(|(part, c)| {
+                let width = c.len() / m;
+                let mut c = DMatrixViewMut::from_slice(c, m, width);
+                c.gemm(1.0, a, &b.columns(part * columns, width), 0.0);
+            });
+        }
         black_box(&self.c);
     }
 }
@@ -146,7 +178,8 @@ impl Driver for Host {
                     "a task was run before it was prepared",
                 ));
             }
-            Prepared::Product(product) => (0..runs).for_each(|_| product.run()),
+            // Inside the pool, where sharing out takes least.
+            Prepared::Product(product) => rayon::scope(|_| (0..runs).for_each(|_| product.run())),
             Prepared::Memory(memory) => (0..runs).for_each(|_| memory.run()),
             Prepared::Loopback(loopback) => {
                 for _ in 0..runs {

@@ -100,7 +100,7 @@ pub struct Machine {
 /// Everything that one run measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
-    /// Backend and library, such as `host, faer`.
+    /// Backend and library, such as `host, matrixmultiply`.
     pub source: String,
     /// Name of the device kind in the profile.
     pub kind: String,

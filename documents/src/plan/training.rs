@@ -7,7 +7,6 @@ use ir::grid::Grid;
 use ir::plan::{BlockPolicy, Mesh, Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
 use ir::workload::Workload;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::refused;
@@ -22,7 +21,8 @@ use crate::digest;
 const MOST_POLICIES: u64 = 1 << 16;
 
 /// Which axis lies on which tier of links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", expecting = "`data-inside` or `pipeline-inside`")]
 pub enum MeshDocument {
     /// Tensor and context ranks, then replicas, then pipeline ranks.
@@ -32,7 +32,8 @@ pub enum MeshDocument {
 }
 
 /// Degrees and settings that an operator placement has none of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct DegreesDocument {
     /// Samples of a micro-batch.
@@ -54,7 +55,8 @@ pub struct DegreesDocument {
 }
 
 /// What a stage computes again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", expecting = "a policy of recompute")]
 pub enum RecomputeDocument {
     /// Nothing.
@@ -70,7 +72,8 @@ pub enum RecomputeDocument {
 }
 
 /// So many blocks, one after the other, with which the same is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct PolicyRunDocument {
     /// Blocks.
@@ -82,7 +85,8 @@ pub struct PolicyRunDocument {
 }
 
 /// Blocks of a stage.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct BlocksDocument {
     /// First block.
@@ -97,7 +101,8 @@ pub struct BlocksDocument {
 }
 
 /// Memory of one pipeline rank, of one device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct RankMemoryDocument {
     /// Parameters, gradients, optimizer states, buffers.
@@ -111,7 +116,8 @@ pub struct RankMemoryDocument {
 
 /// What of the model a stage holds, before anything is sharded. Nothing is lost where the stages
 /// without copies sum up to the model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct HeldDocument {
     /// Parameters of its blocks and ends; a copy of a tied weight is not among them.
@@ -127,7 +133,8 @@ pub struct HeldDocument {
 }
 
 /// What a training run was planned for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct TrainingDocument {
     /// Samples of one step over all replicas.

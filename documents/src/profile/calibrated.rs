@@ -7,7 +7,6 @@ use ir::profile::{
     CollectiveConstants, CollectiveKey, FormConstants, GroupKey, OverlapConstants, SizeLaw,
     SizePoint, StackConstants,
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ProvenanceDocument;
@@ -31,7 +30,8 @@ pub const STREAMS: [(&str, Stream); 4] = [
 ];
 
 /// Data sheet that the shares of closed forms refer to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FactsDocument {
     /// Memory bandwidth.
@@ -49,7 +49,8 @@ pub struct FactsDocument {
 }
 
 /// A closed form on one kind of device.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FormDocument {
     /// Constants by name; a name that ends with `_s` counts seconds.
@@ -62,7 +63,8 @@ pub struct FormDocument {
 }
 
 /// The measured time of one size.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PointDocument {
     /// Size.
@@ -72,7 +74,8 @@ pub struct PointDocument {
 }
 
 /// A collective: a curve or a table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CollectiveDocument {
     /// Operation, such as `all-reduce`.
@@ -94,7 +97,8 @@ pub struct CollectiveDocument {
 }
 
 /// `t = start_up + bytes / rate + per_root sqrt(bytes)`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CurveDocument {
     /// Start-up cost.
@@ -106,7 +110,8 @@ pub struct CurveDocument {
 }
 
 /// How streams of one device slow each other in one group.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OverlapDocument {
     /// Devices of the whole run.
@@ -122,7 +127,8 @@ pub struct OverlapDocument {
 }
 
 /// Constants of a software stack.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StackDocument {
     /// By name; a name that ends with `_s` counts seconds.
@@ -135,7 +141,8 @@ pub struct StackDocument {
 }
 
 /// Factor on the predicted time of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CorrectionDocument {
     /// Width of the residual stream.

@@ -1,5 +1,4 @@
 //! Parameter counts of configs against the library's own, where the samples are at hand.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that may be skipped says so")]
 
 use std::path::Path;
 

@@ -1,6 +1,5 @@
 //! Real architectures and small samples, against counts that do not come from this importer:
 //! `docs/data.md` says where the files and the reference figures are from.
-#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! Instance files: the worked examples, where they are at hand, and a large one.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that may be skipped says so")]
 
 use std::fmt::Write;
 use std::path::Path;

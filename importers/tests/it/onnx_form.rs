@@ -1,14 +1,11 @@
 //! The form of ONNX files: weights are passed over, nesting and budgets hold, functions are inlined.
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-mod writer;
 
 use std::io::{Seek, SeekFrom, Write};
 use std::time::{Duration, Instant};
 
+use crate::writer::{bytes, header, message, model, node, number, opset, text, value};
 use importers::{Import, ImportOptions, read, read_bytes};
 use ir::diagnostic::Diagnostic;
-use writer::{bytes, header, message, model, node, number, opset, text, value};
 
 fn import(bytes: &[u8]) -> Result<Import, Diagnostic> {
     read_bytes("case.onnx", bytes, &ImportOptions::default())

@@ -1,5 +1,4 @@
 //! Instances of other planners: those of the benchmark folder, small ones by hand, broken ones.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that may be skipped says so")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! Each broken or malicious sample gets the outcome that is listed for it.
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

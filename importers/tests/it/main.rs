@@ -1,0 +1,10 @@
+//! Tests of what the importers make of files, in one program.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod benchmarks;
+mod configs;
+mod corpus;
+mod hostile;
+mod instances;
+mod onnx_form;
+mod writer;
