@@ -2,20 +2,19 @@
 
 mod loopback;
 mod memory;
+mod product;
 
 use std::error::Error;
-use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::sync::OnceLock;
 use std::time::Instant;
 
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::tensor::DType;
-use nalgebra::{DMatrix, DMatrixView, DMatrixViewMut};
-use rayon::prelude::*;
 
 use self::loopback::Loopback;
 use self::memory::Memory;
+use self::product::Product;
 use crate::backend::{Backend, State};
 use crate::driver::Driver;
 use crate::grid::{self, Extents};
@@ -31,11 +30,6 @@ pub(crate) const BATCH_S: f64 = 2e-3;
 
 /// Extents of the random products: from one block of a small model to a layer of a larger one.
 const EXTENTS: Extents = Extents { least: 32, most: 1536, step: 8 };
-
-/// Multiplications and additions below which one core alone computes a product.
-const LEAST_SHARED: usize = 48 * 48 * 48;
-/// Columns that a core takes at least: those of the widest kernel.
-const LEAST_COLUMNS: usize = 16;
 
 /// The host: always there. The core count is what the operating system lets this process use.
 pub(crate) fn probe() -> Backend {
@@ -105,54 +99,6 @@ enum Prepared {
     Product(Product),
     Memory(Memory),
     Loopback(Loopback),
-}
-
-/// A product of two matrices. Cores share out columns, so that the longer side lies there: the
-/// transpose of a product is a product of the same extents.
-struct Product {
-    a: DMatrix<f32>,
-    /// Transposed, as the library reads it: row after row.
-    b: DMatrix<f32>,
-    c: DMatrix<f32>,
-    /// Columns that a core takes; all of them where a second core would not pay.
-    columns: usize,
-}
-
-impl Product {
-    fn new(m: u64, k: u64, n: u64) -> Self {
-        let [m, k, n] =
-            [m.min(n), k, m.max(n)].map(|extent| usize::try_from(extent).unwrap_or(usize::MAX));
-        // Small whole numbers: no denormals, which are slow, and no overflow.
-        let value = |i: usize, j: usize| ((i + 2 * j) % 5) as f32 - 2.0;
-        let cores = if m.saturating_mul(k).saturating_mul(n) < LEAST_SHARED {
-            1
-        } else {
-            rayon::current_num_threads()
-        };
-        Self {
-            a: DMatrix::from_fn(m, k, value),
-            b: DMatrix::from_fn(n, k, |j, i| value(i, j)),
-            c: DMatrix::zeros(m, n),
-            columns: n.div_ceil(cores).max(LEAST_COLUMNS),
-        }
-    }
-
-    fn run(&mut self) {
-        let (a, b) = (black_box(&self.a), black_box(&self.b));
-        let (m, n, columns) = (a.nrows(), b.nrows(), self.columns);
-        let b = DMatrixView::from_slice_with_strides(b.as_slice(), b.ncols(), n, n, 1);
-        if columns >= n {
-            self.c.gemm(1.0, a, &b, 0.0);
-        } else {
-            let parts = self.c.as_mut_slice().par_chunks_mut(m * columns).enumerate();
-            parts.for_each(|(part, c)| {
-                let width = c.len() / m;
-                let mut c = DMatrixViewMut::from_slice(c, m, width);
-                c.gemm(1.0, a, &b.columns(part * columns, width), 0.0);
-            });
-        }
-        black_box(&self.c);
-    }
 }
 
 impl Driver for Host {
