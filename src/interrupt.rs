@@ -40,11 +40,6 @@ pub(crate) fn leave(exit: u8) {
     }
 }
 
-/// When a run with such a limit has to stop searching; `None` for a limit that no clock reaches.
-pub(crate) fn deadline(limit: Option<Duration>) -> Option<Instant> {
-    started().checked_add(limit?)
-}
-
 /// The flag that the first Ctrl-C or termination signal raises; the next one of either kind ends
 /// the program at once. A terminal that closes is left to the system: it ends the run, unless
 /// `nohup` says otherwise.

@@ -53,10 +53,8 @@ const fn row(id: &'static str, by: &'static [Mode], hint: &'static str) -> Row {
 const EVERY: &[Mode] = &Mode::ALL;
 const MODELS: &[Mode] = &[Ops, Degrees, Layers];
 const TRAINING: &[Mode] = &[Degrees, Layers];
-const PLACED: &[Mode] = &[Ops, Instance];
 const GIVEN: &str = "leave it out: the file states its costs, devices and work";
 const DEGREES_ONLY: &str = "leave it out, or pin degrees, such as --pin tensor=8";
-const PROVED: &str = "leave it out: the search ends with a proof, or at --time-limit";
 const LAYERS_STATE: &str = "leave it out: the layers were measured with their own";
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
@@ -89,8 +87,8 @@ const FLAGS: [Row; 39] = [
     row("objective", EVERY, ""),
     row("executor", MODELS, GIVEN),
     row("time_limit", EVERY, ""),
-    row("gap", PLACED, PROVED),
-    row("node_budget", PLACED, PROVED),
+    row("gap", EVERY, ""),
+    row("node_budget", EVERY, ""),
     row("seed", EVERY, ""),
     row("threads", EVERY, ""),
     row("deterministic", EVERY, ""),

@@ -38,7 +38,7 @@ pub enum Door {
     /// Instances with given costs.
     Instance(Method),
     /// Training runs, by the cost model.
-    Card(fn(&Pricing<'_>, &Space, &search_3d::Options) -> search_3d::Found, Guarantee),
+    Card(OnCard, Guarantee),
     /// Training runs, by measurements of whole layers.
     Layers(OnLayers, Guarantee),
 }
@@ -46,9 +46,17 @@ pub enum Door {
 /// Makes a row ready to plan a model.
 pub type Build = fn(&Options) -> Result<Row, Diagnostic>;
 
+/// Plans a training run by the cost model.
+pub type OnCard =
+    fn(&Pricing<'_>, &Space, &search_3d::Options, &mut search_3d::Observer<'_>) -> search_3d::Found;
+
 /// Plans a training run on measured layers.
-pub type OnLayers =
-    fn(&LayerPricing<'_>, &Space, &per_layer::Options) -> Result<per_layer::Found, Diagnostic>;
+pub type OnLayers = fn(
+    &LayerPricing<'_>,
+    &Space,
+    &per_layer::Options,
+    &mut per_layer::Observer<'_>,
+) -> Result<per_layer::Found, Diagnostic>;
 
 impl Door {
     /// What it plans, what it promises, and the names of the objectives.
@@ -91,6 +99,24 @@ impl Entry {
     #[must_use]
     pub fn plans_training(&self) -> bool {
         self.doors.iter().any(|door| matches!(door, Door::Card(..) | Door::Layers(..)))
+    }
+
+    /// How it plans training runs by the cost model; `None` if it can't.
+    #[must_use]
+    pub fn on_card(&self) -> Option<OnCard> {
+        self.doors.iter().find_map(|door| match door {
+            Door::Card(solve, _) => Some(*solve),
+            _ => None,
+        })
+    }
+
+    /// How it plans training runs on measured layers; `None` if it can't.
+    #[must_use]
+    pub fn on_layers(&self) -> Option<OnLayers> {
+        self.doors.iter().find_map(|door| match door {
+            Door::Layers(solve, _) => Some(*solve),
+            _ => None,
+        })
     }
 
     /// Names of the objectives that it serves: of models first, then of instances.

@@ -15,6 +15,7 @@ use ir::card::ModelCard;
 use ir::measured::memory::{JudgedRank, MemoryRow};
 use ir::stack::{AttentionKernel, Stack};
 use ir::units::Bytes;
+use planner::run::Limits;
 use planner::training::search_3d::{Options, solve};
 
 use crate::{data, only};
@@ -38,7 +39,8 @@ fn peak(row: &MemoryRow, system: &System, stack: &Stack, limit: Option<Bytes>) -
     };
     let d = &row.parallelism;
     let space = only::space(d, row.recompute, Some(d.expert));
-    let found = solve(&pricing, &space, &Options { n_threads: 1, ..Options::default() });
+    let found =
+        solve(&pricing, &space, &Options::within(&Limits { threads: 1, ..Limits::default() }));
     let best = found.plans.first()?;
     let plan = best.plan().unwrap();
     let costs = oracle::costs(&pricing, &plan).unwrap();

@@ -12,6 +12,7 @@ use cost_model::runs::forms::model::{Pricing, shape};
 use cost_model::runs::forms::run::Gradients;
 use cost_model::runs::forms::system::System;
 use importers::measurements::{devices, steps};
+use planner::run::Limits;
 use planner::training::schedule::{interleaved, one_f_one_b};
 use planner::training::search_3d::{Options, solve};
 
@@ -39,7 +40,8 @@ fn searched(set: &Set) -> Vec<f64> {
         space.global_batch = row.measured.global_batch;
         space.devices = vec![shape::n_devices(run.degrees()) as u32];
         space.pins.context = Some(1);
-        let found = solve(&pricing, &space, &Options { n_threads: 1, ..Options::default() });
+        let found =
+            solve(&pricing, &space, &Options::within(&Limits { threads: 1, ..Limits::default() }));
         found.plans.first().map_or(f64::NAN, |plan| plan.step.seconds())
     };
     set.rows.iter().map(of_row).collect()

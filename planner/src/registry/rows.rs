@@ -242,7 +242,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "none; branch and bound over what Narayanan et al., SC 2021 and others set by hand",
         summary: "degrees, stages, recompute and schedule of a training run, with a bound",
-        doors: &[Door::Card(search_3d::solve, Bound)],
+        doors: &[Door::Card(search_3d::solve_observed, Bound)],
     },
     Entry {
         name: "per-layer",
@@ -252,7 +252,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         paper: "none; the space is that of Galvatron: Miao et al., PVLDB 16(3), 2022; Wang et al., TKDE 2024",
         summary: "training runs on measured layers: recompute and ZeRO of each, proved optimal",
         doors: &[Door::Layers(
-            per_layer::solve,
+            per_layer::solve_observed,
             OptimalAmong("1F1B plans with the same degrees for all layers"),
         )],
     },

@@ -11,11 +11,12 @@ use documents::report::IntervalDocument;
 use ir::card::Recompute;
 use ir::diagnostic::Diagnostic;
 use ir::units::{Bytes, Nanos};
+use planner::run::StopReason;
 use planner::training::search_3d::fit::Fitted;
 use planner::training::search_3d::judge::Judged;
 use planner::training::search_3d::sensitivity::{Turn, turns};
 use planner::training::search_3d::space::Leaf;
-use planner::training::search_3d::{Counts, Found, Options, Stop};
+use planner::training::search_3d::{Counts, Found, Options};
 
 use super::searched::Wider;
 use crate::printer::Printer;
@@ -40,7 +41,7 @@ pub(super) struct Answer<'a> {
     pub(super) ranks: Vec<RankReport>,
     pub(super) turns: Vec<Turn>,
     pub(super) bound: Nanos,
-    pub(super) stop: Stop,
+    pub(super) stop: StopReason,
     pub(super) counts: Counts,
     /// How long it took; not said where the same bytes are wanted each time.
     pub(super) elapsed: Option<Duration>,
@@ -251,7 +252,7 @@ impl<'a> Answer<'a> {
                 degrees(&other.leaf)
             ));
         }
-        let is_whole = self.stop == Stop::Proved;
+        let is_whole = self.stop.is_complete();
         if is_whole && self.turns.is_empty() && !self.others.is_empty() {
             printer.line("no constant turns the order within a factor of 8");
         }
@@ -259,7 +260,7 @@ impl<'a> Answer<'a> {
 
     /// Whether nothing is faster, whatever the cuts.
     pub(super) fn is_optimum(&self) -> bool {
-        self.stop == Stop::Proved && self.bound >= self.best.step
+        self.stop.is_complete() && self.bound >= self.best.step
     }
 
     fn sentence(&self) -> String {
@@ -276,13 +277,13 @@ impl<'a> Answer<'a> {
             self.counts.n_polished
         );
         let proof = match self.stop {
-            Stop::Proved if self.is_optimum() => format!("the optimum of its space ({counts})"),
-            Stop::Proved => format!(
+            _ if self.is_optimum() => format!("the optimum of its space ({counts})"),
+            stop if stop.is_complete() => format!(
                 "no configuration of its space is faster with stages cut by the search's rule and \
                  single moves of blocks; whatever the cuts, it is {above} ({counts})"
             ),
-            Stop::Deadline | Stop::Cancelled => {
-                format!("stopped early: bound {}, {above} ({counts})", self.bound)
+            stop => {
+                format!("stopped early ({}): bound {}, {above} ({counts})", stop.name(), self.bound)
             }
         };
         let found = self.elapsed.map_or_else(String::new, |elapsed| {

@@ -1,6 +1,7 @@
 //! What a plan of a training run states, derived again from its degrees, its stages and the name of
 //! its schedule, on its model and cluster.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cost_model::runs::forms::model::shape;
@@ -11,8 +12,8 @@ use ir::grid::Grid;
 use ir::plan::{Mesh, Parallelism, Plan};
 use ir::schedule::Schedule;
 use ir::units::Nanos;
+use planner::run::{Control, Limits, StopReason};
 use planner::training::order::Order;
-use planner::training::search_3d::Stop;
 use planner::training::search_3d::space::{Space, Words};
 use planner::training::{per_layer, search_3d};
 
@@ -212,7 +213,7 @@ pub(super) fn bound(on: &OnModel<'_>) -> Option<Diagnostic> {
     if stated.0 <= found.0.saturating_add(1) {
         return None;
     }
-    if stop != Stop::Proved {
+    if !stop.is_complete() {
         let search = format!("{:.1} s, then it had to stop", start.elapsed().as_secs_f64());
         return Some(unchecked("cost.bound_ns", stated.0, found.0, search));
     }
@@ -225,7 +226,7 @@ fn bound_of(
     setting: &Setting,
     on: &OnModel<'_>,
     end: Instant,
-) -> Result<(Nanos, Stop), Diagnostic> {
+) -> Result<(Nanos, StopReason), Diagnostic> {
     let mut space: Space = setting.space()?;
     // A plan that the launcher of its stack runs was looked for among those.
     if let Some(words) = setting.launcher().filter(|words| runs(*words, on)) {
@@ -241,16 +242,17 @@ fn bound_of(
         let n = shape::n_devices(&on.plan.parallelism);
         space.devices = vec![u32::try_from(n).unwrap_or(u32::MAX)];
     }
+    let time = Some(end.saturating_duration_since(Instant::now()));
+    let limits = Limits { time, cancel: interrupt::flag(), ..Limits::default() };
     if let Some(pricing) = setting.layer_pricing() {
-        let (deadline, cancel) = (Some(end), Some(interrupt::flag()));
-        let options = per_layer::Options { deadline, cancel, ..Default::default() };
+        let control = Arc::new(Control::new(&limits));
+        let options = per_layer::Options { control, ..Default::default() };
         let found = per_layer::solve(&pricing, &space, &options)?;
         return Ok((found.bound, found.stop));
     }
     // The bound holds whatever the cuts, so they need not be improved.
-    let (deadline, cancel) = (Some(end), Some(interrupt::flag()));
     let cuts = search_3d::Cuts::Ruled;
-    let options = search_3d::Options { cuts, deadline, cancel, ..Default::default() };
+    let options = search_3d::Options { cuts, ..search_3d::Options::within(&limits) };
     let found = search_3d::solve(&setting.pricing(), &space, &options);
     Ok((Nanos((found.bound_s * 1e9).round() as u64), found.stop))
 }

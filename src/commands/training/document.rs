@@ -14,7 +14,6 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::{Plan, Stage};
 use ir::units::Nanos;
 use ir::workload::{Mode, Workload};
-use planner::training::search_3d::Stop;
 use planner::training::search_3d::judge::Judged;
 use serde_json::{Value, json};
 
@@ -168,7 +167,7 @@ pub(super) fn report(answer: &Answer<'_>, plan: &PlanDocument) -> Result<Value, 
         "turns": turns,
         "bound_s": answer.bound.seconds(),
         "is_optimum": answer.is_optimum(),
-        "stopped_early": answer.stop != Stop::Proved,
+        "stopped_early": !answer.stop.is_complete(),
         "elapsed_s": answer.elapsed.map(|elapsed| elapsed.as_secs_f64()),
         "warnings": answer.warnings().iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
         "counts": {

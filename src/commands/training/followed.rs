@@ -10,8 +10,7 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::units::Nanos;
 use planner::run::watch::Watch;
-use planner::run::{Bound, Case, Event, Heard, Line, Standing, TracePoint};
-use planner::training::search_3d::Stop;
+use planner::run::{Bound, Case, Event, Heard, Line, Standing, StopReason, TracePoint};
 
 use super::export;
 use crate::cli::PlanArgs;
@@ -52,8 +51,8 @@ impl<T, P> Followed<T, P> {
 }
 
 /// Why a search ended that was left alone.
-pub(super) fn stopped(watch: &Watch) -> Stop {
-    if watch.is_cancelled() { Stop::Cancelled } else { Stop::Deadline }
+pub(super) fn stopped(watch: &Watch) -> StopReason {
+    if watch.is_cancelled() { StopReason::Cancelled } else { StopReason::Deadline }
 }
 
 /// Writes down what a search tells of.

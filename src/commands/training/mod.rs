@@ -14,30 +14,29 @@ mod nothing_fits;
 mod replay;
 mod searched;
 
-use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::time::Instant;
 
 use cost_model::runs::forms::model::Offload;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
-use planner::registry::entry;
+use planner::registry::{Entry, OnCard, entries, entry};
+use planner::run::StopReason;
 use planner::run::watch::{Tell, Watch};
 use planner::training::search_3d::judge::Judged;
 use planner::training::search_3d::space::Space;
-use planner::training::search_3d::{Counts, Options, Stop};
+use planner::training::search_3d::{Options, solve_observed};
 
 use crate::cli::PlanArgs;
 use crate::commands::plan;
+use crate::modes;
 use crate::printer::Printer;
 use crate::publisher::Publisher;
-use crate::{interrupt, modes};
 use answer::Answer;
 use engine::artifact::{self, Existing};
 use engine::escape;
 use engine::exit::{CommandResult, Exit};
 use engine::page::Format;
-use engine::request::{ObjectiveName, PlanRequest};
+use engine::request::ObjectiveName;
 use engine::training::setting::Setting;
 use ir::workload::Mode;
 use searched::{Searched, Told, Wider};
@@ -56,17 +55,24 @@ pub(crate) fn plans_training(name: &str) -> bool {
     entry(name).is_some_and(planner::registry::Entry::plans_training)
 }
 
-/// Refuses an algorithm that is not the one for the costs that were given.
-fn check_costs(args: &PlanRequest, setting: &Setting) -> Result<(), Diagnostic> {
-    let (own, costs) = match setting.layers {
-        Some(_) => (layered::ALGORITHM, "folders of measured layers"),
-        None => (ALGORITHM, "costs of the model"),
+/// The row that plans on the costs that were given: the one that was asked for, or the first.
+///
+/// # Errors
+/// `not-for-training` where the one that was asked for does not.
+fn row(asked: &str, setting: &Setting) -> Result<&'static Entry, Diagnostic> {
+    let is_layers = setting.layers.is_some();
+    let plans = |entry: &&Entry| match is_layers {
+        true => entry.on_layers().is_some(),
+        false => entry.on_card().is_some(),
     };
-    if [own, "auto"].contains(&args.algorithm.as_str()) {
-        return Ok(());
-    }
-    let message = format!("`{}` does not plan on {costs}", args.algorithm);
-    Err(Diagnostic::usage("not-for-training", message).hint(format!("leave it out, or name {own}")))
+    let mut rows = entries().iter().filter(plans);
+    let own: Vec<&str> = rows.clone().map(|entry| entry.name).collect();
+    rows.find(|entry| [entry.name, "auto"].contains(&asked)).ok_or_else(|| {
+        let costs = if is_layers { "folders of measured layers" } else { "costs of the model" };
+        let message = format!("`{asked}` does not plan on {costs}");
+        Diagnostic::usage("not-for-training", message)
+            .hint(format!("leave it out, or name {}", own.join(" or ")))
+    })
 }
 
 /// Refuses flags that a search over degrees has no use for.
@@ -102,8 +108,13 @@ struct Ended {
 }
 
 /// Searches, then looks around what was found.
-fn ended(mut setting: Setting, space: &Space, options: &Options, tell: &dyn Fn(Told)) -> Ended {
-    let mut searched = searched::search(&mut setting, space.clone(), options, tell);
+fn ended(
+    mut setting: Setting,
+    (space, solve): (&Space, OnCard),
+    options: &Options,
+    tell: &dyn Fn(Told),
+) -> Ended {
+    let mut searched = searched::search(&mut setting, (space.clone(), solve), options, tell);
     let (mut front, mut wider) = (Vec::new(), None);
     if !searched.found.plans.is_empty() {
         front = front::of(&setting.pricing(), &searched.space, &searched.found, options);
@@ -124,7 +135,7 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
     let own = args.request();
     let read = move |_: Tell<()>| {
         let setting = Setting::of(&own)?;
-        check_costs(&own, &setting)?;
+        row(&own.algorithm, &setting)?;
         Ok((setting.space()?, setting))
     };
     let read: Option<Result<_, Diagnostic>> = watch.run(read, &mut |()| {}).done();
@@ -138,15 +149,10 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
         return layered::plan(args, (setting, space), &exports, (watch, &mut publisher), printer);
     }
     let start = Instant::now();
-    let usual = Options::default();
-    let options = Options {
-        deadline: interrupt::deadline(args.limits.time_limit),
-        cancel: Some(Arc::clone(&watch.cancel)),
-        n_threads: args.limits.threads.map_or(usual.n_threads, NonZeroUsize::get),
-        ..usual
-    };
+    let options = Options::within(&args.limits.request().within(watch, None));
     let (own, free, given) = (setting.clone(), space.clone(), options.clone());
-    let work = move |tell: &dyn Fn(Told)| ended(own, &free, &given, tell);
+    let solve = row(&args.algorithm, &setting)?.on_card().unwrap_or(solve_observed);
+    let work = move |tell: &dyn Fn(Told)| ended(own, (&free, solve), &given, tell);
     let document_of = |told: &Told| {
         let own = setting.keeping(told.offload);
         let document = document::plan(&own, &told.plan.0, told.bound.min(told.step))?;
@@ -160,20 +166,21 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
             (None, Some(told)) => {
                 let offload = told.offload;
                 let searched = Searched::cut_short(&told, &space, followed::stopped(watch));
-                let wider = searched.launcher.map(Wider::OutOfTime);
+                let wider = searched.launcher.map(Wider::Unknown);
                 Ended { searched, front: Vec::new(), wider, offload }
             }
             (None, None) if watch.is_cancelled() => return Ok(plan::interrupted(printer)),
-            (None, None) => return Err(nothing_fits::too_early(&Counts::default())),
+            (None, None) => return Err(nothing_fits::too_early(StopReason::Deadline, 0)),
         };
     setting.offload = offload;
     let Some(best) = searched.found.plans.first() else {
-        return match searched.found.stop {
-            Stop::Proved => {
-                nothing_fits::answer(&setting, &space, (&searched.found, &options), printer)
+        let found = &searched.found;
+        return match found.stop {
+            StopReason::Cancelled => Ok(plan::interrupted(printer)),
+            stop if stop.is_complete() => {
+                nothing_fits::answer(&setting, &space, (found, &options), printer)
             }
-            Stop::Deadline => Err(nothing_fits::too_early(&searched.found.counts)),
-            Stop::Cancelled => Ok(plan::interrupted(printer)),
+            stop => Err(nothing_fits::too_early(stop, found.counts.n_judged)),
         };
     };
     let elapsed = (!args.limits.deterministic).then(|| start.elapsed());

@@ -9,9 +9,10 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::Plan;
 use ir::tensor::DType;
 use ir::units::Bytes;
+use planner::run::StopReason;
 use planner::training::search_3d::least::{Least, least};
 use planner::training::search_3d::space::{Again, Pins, Space};
-use planner::training::search_3d::{Counts, Cuts, Found, Options, solve};
+use planner::training::search_3d::{Cuts, Found, Options, solve};
 
 use super::answer::{degrees, ranks_of_stages};
 use super::no_configuration;
@@ -23,12 +24,16 @@ use engine::training::numbers::Numbers;
 use engine::training::setting::Setting;
 
 /// The search ended before there was a plan.
-pub(super) fn too_early(counts: &Counts) -> Diagnostic {
+pub(super) fn too_early(stop: StopReason, n_judged: u64) -> Diagnostic {
     let message = "the search was stopped before it found a plan that fits";
+    let hint = match stop {
+        StopReason::NodeBudget => "give it more nodes with --node-budget",
+        _ => "give it more time with --time-limit",
+    };
     Diagnostic::error(Blame::NotFound, "no-plan", message)
-        .fact("judged", counts.n_judged)
-        .fact("expanded", counts.n_expanded)
-        .hint("give it more time with --time-limit")
+        .fact("stopped", stop.name())
+        .fact("judged", n_judged)
+        .hint(hint)
 }
 
 /// The answer, with exit code 4.

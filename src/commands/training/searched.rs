@@ -3,9 +3,11 @@
 use cost_model::runs::forms::model::Offload;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
+use planner::registry::OnCard;
+use planner::run::StopReason;
 use planner::training::search_3d::judge::Judged;
 use planner::training::search_3d::space::{Pins, Space, Words};
-use planner::training::search_3d::{Counts, Found, Options, Stop, solve, solve_observed};
+use planner::training::search_3d::{Counts, Found, Options, solve};
 
 use super::answer::degrees;
 use super::followed::Better;
@@ -30,7 +32,7 @@ pub(super) struct Searched {
 /// hosts, where they are slower; only if nothing of that fits, what it does not run.
 pub(super) fn search(
     setting: &mut Setting,
-    free: Space,
+    (free, search): (Space, OnCard),
     options: &Options,
     tell: &dyn Fn(Told),
 ) -> Searched {
@@ -53,8 +55,8 @@ pub(super) fn search(
                 let told = (plan.clone(), launcher);
                 tell(Better { plan: told, step: plan.step, bound, offload: *offload });
             };
-            let found = solve_observed(&setting.pricing(), &space, options, &mut observe);
-            if !found.plans.is_empty() || found.stop != Stop::Proved {
+            let found = search(&setting.pricing(), &space, options, &mut observe);
+            if !found.plans.is_empty() || !found.stop.is_complete() {
                 return Searched { found, space, launcher };
             }
             first.get_or_insert(found);
@@ -67,7 +69,7 @@ pub(super) fn search(
 
 impl Searched {
     /// What is known of a search that told of a plan and did not end.
-    pub(super) fn cut_short(told: &Told, free: &Space, stop: Stop) -> Self {
+    pub(super) fn cut_short(told: &Told, free: &Space, stop: StopReason) -> Self {
         let (plan, launcher) = told.plan.clone();
         let space = launcher.map_or_else(|| free.clone(), |words| within(free, words));
         let space = keeping(&space, told.offload).unwrap_or(space);
@@ -100,8 +102,8 @@ pub(super) enum Wider {
     Nothing(Words),
     /// A faster plan.
     Faster(Words, Box<Judged>),
-    /// The time was up.
-    OutOfTime(Words),
+    /// The search ended before that was known.
+    Unknown(Words),
     /// The launcher runs none of the plans.
     Only(Words),
 }
@@ -119,8 +121,8 @@ impl Wider {
         let Some(words) = searched.launcher else {
             return setting.launcher().map(Self::Only);
         };
-        if searched.found.stop != Stop::Proved {
-            return Some(Self::OutOfTime(words));
+        if !searched.found.stop.is_complete() {
+            return Some(Self::Unknown(words));
         }
         let one = Options { n_plans: 1, ..options.clone() };
         let found = solve(&setting.pricing(), free, &one);
@@ -131,8 +133,8 @@ impl Wider {
             .filter(|plan| plan.step.seconds() < (1.0 - TOLD) * best.step.seconds());
         Some(match (faster, found.stop) {
             (Some(plan), _) => Self::Faster(words, Box::new(plan)),
-            (None, Stop::Proved) => Self::Nothing(words),
-            (None, _) => Self::OutOfTime(words),
+            (None, stop) if stop.is_complete() => Self::Nothing(words),
+            (None, _) => Self::Unknown(words),
         })
     }
 
@@ -149,8 +151,8 @@ impl Wider {
                 plan.step,
                 degrees(&plan.leaf)
             ),
-            Self::OutOfTime(words) => format!(
-                "searched: what {} runs; no time was left to look beyond (--for any)",
+            Self::Unknown(words) => format!(
+                "searched: what {} runs; nothing beyond was searched to its end (--for any)",
                 words.target
             ),
             Self::Only(words) => format!("{} does not run this plan", words.target),

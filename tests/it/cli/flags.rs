@@ -175,8 +175,8 @@ const TABLE: &[(&str, [Does; 4])] = &[
         ],
     ),
     ("--time-limit", [Runs("--time-limit 20s"); 4]),
-    ("--gap", placed(Runs("--gap 5%"), Refused("--gap 5%"))),
-    ("--node-budget", placed(Runs("--node-budget 50"), Refused("--node-budget 50"))),
+    ("--gap", [Runs("--gap 5%"); 4]),
+    ("--node-budget", [Runs("--node-budget 50"); 4]),
     ("--seed", [Runs("--seed 3"); 4]),
     ("--threads", [Runs("--threads 1"); 4]),
     ("--deterministic", [Runs("--deterministic"); 4]),
@@ -223,10 +223,6 @@ const fn given(instance: Does, others: Does) -> [Does; 4] {
 
 const fn trains(training: Does, others: Does) -> [Does; 4] {
     [others, training, training, others]
-}
-
-const fn placed(placed: Does, others: Does) -> [Does; 4] {
-    [placed, others, others, placed]
 }
 
 const KINDS: [&str; 4] = ["ops", "degrees", "layers", "instance"];

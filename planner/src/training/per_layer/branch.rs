@@ -29,6 +29,8 @@ pub(super) struct Options {
     pub(super) cutoff: u64,
     /// Most replays.
     pub(super) budget: u64,
+    /// Most partial plans.
+    pub(super) nodes: u64,
     /// Whether bounds cut anything off.
     pub(super) pruning: Pruning,
 }
@@ -50,7 +52,9 @@ pub(super) fn solve(table: &Table<'_>, options: &Options, counts: &mut Counts) -
         cutoff,
         prunes: options.pruning == Pruning::On,
         most_judged: counts.n_judged.saturating_add(options.budget),
-        most_nodes: counts.n_nodes.saturating_add(options.budget.saturating_mul(NODES)),
+        most_nodes: counts
+            .n_nodes
+            .saturating_add(options.budget.saturating_mul(NODES).min(options.nodes)),
         counts,
         stages: Vec::with_capacity(table.p),
         best: None,

@@ -1,6 +1,7 @@
 //! Laws of the search: pruned = everything tried, nothing exceeds a limit, more never hurts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cost_model::runs::forms::model::Offload;
 use cost_model::runs::judge::{judge_plan, over_limit};
@@ -21,9 +22,10 @@ use super::least::least;
 use super::shapes::{n_sharing, shapes};
 use super::table::{Candidate, Chosen};
 use super::{Options, judged, solve};
+use crate::run::{Control, Limits, StopReason};
 use crate::training::schedule::one_f_one_b;
+use crate::training::search_3d::Pruning;
 use crate::training::search_3d::space::{Again, Pins, Space};
-use crate::training::search_3d::{Pruning, Stop};
 
 fn model(n_blocks: u32) -> ModelCard {
     let card = TransformerCard {
@@ -176,7 +178,7 @@ fn the_pruned_search_finds_the_best_of_everything() {
         let limit = Bytes((smallest as f64 * random.random_range(0.95..2.0)) as u64);
         let limited = pricing(&profile, &model, Some(limit));
         let found = solve(&limited, &space, &Options::default()).unwrap();
-        assert_eq!(found.stop, Stop::Proved);
+        assert_eq!(found.stop, StopReason::Finished);
         let step = found.best.as_ref().map(|best| best.step.0);
         assert_eq!(step, tried(&limited, &space), "seed {seed}");
         let all = Options { pruning: Pruning::Off, most_replays: u64::MAX, ..Options::default() };
@@ -186,6 +188,43 @@ fn the_pruned_search_finds_the_best_of_everything() {
         assert_eq!(step.is_some(), smallest <= limit.0, "seed {seed}");
     }
     assert!((30..60).contains(&n_feasible), "{n_feasible} of 60 have a plan");
+}
+
+/// What a node budget, a gap or too few replays leave open is under the bound.
+#[test]
+fn a_stopped_search_keeps_its_bound() {
+    let mut stops = Vec::new();
+    for seed in 0..30 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let profile = profile(&mut random);
+        let model = model(random.random_range(8..=16));
+        let space = space(8, 16);
+        let smallest = least(&pricing(&profile, &model, None), &space).unwrap().most().0;
+        let limited = pricing(&profile, &model, Some(Bytes(smallest * 5 / 4)));
+        let optimum = solve(&limited, &space, &Options::default()).unwrap().best.unwrap().step;
+        for (nodes, gap, most_replays) in
+            [(Some(2), 0.0, 20_000), (None, 0.5, 20_000), (None, 0.0, 1)]
+        {
+            let control = Arc::new(Control::new(&Limits { nodes, gap, ..Limits::default() }));
+            let options = Options { control, most_replays, ..Options::default() };
+            let found = solve(&limited, &space, &options).unwrap();
+            assert!(found.bound <= optimum, "seed {seed}: {:?}", found.stop);
+            let step = found.best.map_or(f64::INFINITY, |best| best.step.as_f64());
+            let most = found.bound.as_f64() * (1.0 + gap);
+            assert!(found.stop != StopReason::GapReached || step <= most, "seed {seed}");
+            assert!(!found.stop.is_complete() || step <= optimum.as_f64(), "seed {seed}");
+            stops.push((nodes.is_some(), found.stop));
+        }
+    }
+    let met = [
+        (true, StopReason::NodeBudget),
+        (false, StopReason::GapReached),
+        // Out of replays.
+        (false, StopReason::NodeBudget),
+    ];
+    for stop in met {
+        assert!(stops.contains(&stop), "{stop:?} was not tried");
+    }
 }
 
 #[test]

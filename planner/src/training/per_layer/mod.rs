@@ -22,7 +22,7 @@
 //! search is our own.
 //!
 //! # Guarantee
-//! Optimal under the judge's model where [`Stop::Proved`]: no plan of 1F1B with one data, tensor or
+//! Optimal under the judge's model where it runs to its end: no plan of 1F1B with one data, tensor or
 //! Ulysses and pipeline degree for all blocks, any degree for the vocabulary, equal micro-batches, any
 //! contiguous cut, ZeRO-2 or ZeRO-3 for both ends, and per block ZeRO-2 or ZeRO-3 and recompute or not, placed as said, is
 //! faster. Else nothing is faster than [`Found::bound`].
@@ -49,8 +49,6 @@ pub mod table;
 mod laws;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
 use cost_model::runs::measured::LayerPricing;
 use cost_model::runs::measured::priced::Priced;
@@ -58,8 +56,9 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::units::Nanos;
 
+use super::search_3d::Pruning;
 use super::search_3d::space::{MOST_CELLS, Space};
-use super::search_3d::{Pruning, Stop};
+use crate::run::{Control, StopReason};
 pub use judged::{Judged, judged, plan};
 use table::Table;
 
@@ -72,10 +71,8 @@ pub const NODES: u64 = 50;
 /// How a search runs.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// When to stop with what there is.
-    pub deadline: Option<Instant>,
-    /// Raised to stop with what there is.
-    pub cancel: Option<Arc<AtomicBool>>,
+    /// Limits, and what was used of them; a node is a partial plan.
+    pub control: Arc<Control>,
     /// Most replays; past them, and past [`NODES`] partial plans for each, the answer is not proved.
     pub most_replays: u64,
     /// Whether bounds cut anything off.
@@ -84,15 +81,15 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { deadline: None, cancel: None, most_replays: 20_000, pruning: Pruning::On }
+        Self { control: Arc::default(), most_replays: 20_000, pruning: Pruning::On }
     }
 }
 
 impl Options {
     /// Why it has to stop now, if it has to.
     #[must_use]
-    pub fn stop(&self) -> Option<Stop> {
-        Stop::now(self.deadline, self.cancel.as_deref())
+    pub fn stop(&self) -> Option<StopReason> {
+        self.control.stop()
     }
 }
 
@@ -130,7 +127,7 @@ pub struct Found {
     /// No plan of the space is faster.
     pub bound: Nanos,
     /// Why it ended.
-    pub stop: Stop,
+    pub stop: StopReason,
     /// How much was done.
     pub counts: Counts,
     /// Other degrees with their bounds, lowest first.
@@ -174,7 +171,7 @@ pub fn solve_observed(
     let mut counts = Counts::default();
     let (mut open, lacking) = opened(pricing, space, &mut counts);
     let mut running =
-        Running { space, options, counts, best: None, left: u64::MAX, stop: Stop::Proved };
+        Running { space, options, counts, best: None, left: u64::MAX, stop: StopReason::Finished };
     let first = match options.pruning {
         Pruning::On => FIRST_REPLAYS,
         Pruning::Off => u64::MAX,
@@ -187,7 +184,8 @@ pub fn solve_observed(
     };
     for index in 0..open.len() {
         let bound = open[index].bound;
-        if bound >= running.cutoff() || running.ends(bound) {
+        let least = pending.iter().map(|(left, _)| *left).fold(bound, u64::min);
+        if bound >= running.cutoff() || running.ends(bound, least) {
             break;
         }
         let known = running.best.as_ref().map_or(u64::MAX, |best| best.step.0);
@@ -201,7 +199,8 @@ pub fn solve_observed(
     }
     pending.sort_unstable();
     for (bound, index) in pending {
-        if bound >= running.cutoff() || running.ends(bound) {
+        let least = running.left.min(bound);
+        if bound >= running.cutoff() || running.ends(bound, least) {
             break;
         }
         let budget = options.most_replays.saturating_sub(running.counts.n_judged);
@@ -212,9 +211,9 @@ pub fn solve_observed(
     }
     let Running { best, left, mut stop, counts, .. } = running;
     let step = best.as_ref().map_or(u64::MAX, |best| best.step.0);
-    if stop == Stop::Proved && left < step {
+    if stop == StopReason::Finished && left < step {
         // Out of replays.
-        stop = Stop::Deadline;
+        stop = StopReason::NodeBudget;
     }
     let others = others(&open, best.as_ref());
     Ok(Found { bound: Nanos(step.min(left)), others, best, stop, counts, lacking })
@@ -228,7 +227,7 @@ struct Running<'a> {
     best: Option<Judged>,
     /// The least bound of what was left open.
     left: u64,
-    stop: Stop,
+    stop: StopReason,
 }
 
 impl Running<'_> {
@@ -240,12 +239,18 @@ impl Running<'_> {
         }
     }
 
-    /// Whether it ends with nothing below `bound` left but what is open.
-    fn ends(&mut self, bound: u64) -> bool {
+    /// Whether it ends with nothing below `bound` left but what is open, and nothing at all below
+    /// `least`.
+    fn ends(&mut self, bound: u64, least: u64) -> bool {
         let options = self.options;
+        let gap = options.control.limits().gap;
+        let is_near = |best: &Judged| best.step.as_f64() <= least as f64 * (1.0 + gap);
+        if gap > 0.0 && self.best.as_ref().is_some_and(is_near) && self.stop.is_complete() {
+            self.stop = StopReason::GapReached;
+        }
         self.stop = options.stop().unwrap_or(self.stop);
         let is_spent = self.best.is_some() && self.counts.n_judged >= options.most_replays;
-        let ends = self.stop != Stop::Proved || is_spent;
+        let ends = !self.stop.is_complete() || is_spent;
         if ends {
             self.left = self.left.min(bound);
         }
@@ -257,8 +262,11 @@ impl Running<'_> {
         self.counts.n_expanded += 1;
         let cutoff = self.cutoff();
         let table = Table::new(&shape.priced, &self.space.pins);
-        let options = branch::Options { cutoff, budget, pruning: self.options.pruning };
+        let (control, n_before) = (&self.options.control, self.counts.n_nodes);
+        let nodes = control.nodes_left().unwrap_or(u64::MAX);
+        let options = branch::Options { cutoff, budget, nodes, pruning: self.options.pruning };
         let found = branch::solve(&table, &options, &mut self.counts);
+        control.spend(self.counts.n_nodes - n_before);
         // What was searched to its end has nothing below the best plan.
         let own = found.best.as_ref().map_or(u64::MAX, |best| best.step.0);
         let nothing_below = found.bound.max(own.min(cutoff)).min(found.open);

@@ -1,22 +1,17 @@
 //! How a search runs, and what it finds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use super::judge::Judged;
+use crate::run::{Control, Limits, StopReason};
 
 /// How a search runs.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Plans that are wanted, each of other degrees.
     pub n_plans: usize,
-    /// Threads.
-    pub n_threads: usize,
-    /// When to stop with what there is.
-    pub deadline: Option<Instant>,
-    /// Raised to stop with what there is.
-    pub cancel: Option<Arc<AtomicBool>>,
+    /// Limits, and what was used of them; a node is a configuration that was looked at.
+    pub control: Arc<Control>,
     /// Whether bounds cut anything off; without them everything is judged.
     pub pruning: Pruning,
     /// Whether the cuts of the plans that were found are improved.
@@ -37,10 +32,22 @@ pub enum Cuts {
 }
 
 impl Options {
+    /// As they are, with limits.
+    #[must_use]
+    pub fn within(limits: &Limits) -> Self {
+        Self { control: Arc::new(Control::new(limits)), ..Self::default() }
+    }
+
+    /// Whether a plan of so many seconds is as near to the bound as was asked for.
+    pub(super) fn is_near(&self, best_s: Option<f64>, bound_s: f64) -> bool {
+        let gap = self.control.limits().gap;
+        gap > 0.0 && best_s.is_some_and(|best_s| best_s <= bound_s * (1.0 + gap))
+    }
+
     /// Why it has to stop now, if it has to.
     #[must_use]
-    pub fn stop(&self) -> Option<Stop> {
-        Stop::now(self.deadline, self.cancel.as_deref())
+    pub fn stop(&self) -> Option<StopReason> {
+        self.control.stop()
     }
 }
 
@@ -56,35 +63,7 @@ pub enum Pruning {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            n_plans: 4,
-            n_threads: std::thread::available_parallelism().map_or(1, usize::from),
-            deadline: None,
-            cancel: None,
-            pruning: Pruning::On,
-            cuts: Cuts::Polished,
-        }
-    }
-}
-
-/// Why a search ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// Nothing that is left can be better.
-    Proved,
-    /// Out of time.
-    Deadline,
-    /// Asked to.
-    Cancelled,
-}
-
-impl Stop {
-    /// Why a search has to stop now, by its deadline and the flag that cancels it.
-    pub(crate) fn now(deadline: Option<Instant>, cancel: Option<&AtomicBool>) -> Option<Self> {
-        if cancel.is_some_and(|cancel| cancel.load(Ordering::SeqCst)) {
-            return Some(Self::Cancelled);
-        }
-        deadline.filter(|deadline| Instant::now() >= *deadline).map(|_| Self::Deadline)
+        Self { n_plans: 4, control: Arc::default(), pruning: Pruning::On, cuts: Cuts::Polished }
     }
 }
 
@@ -132,7 +111,7 @@ pub struct Found {
     /// Seconds that no plan of the space falls below, whatever its cuts and what it computes again.
     pub bound_s: f64,
     /// Why it ended.
-    pub stop: Stop,
+    pub stop: StopReason,
     /// How much was done.
     pub counts: Counts,
 }

@@ -17,6 +17,7 @@ use rand::{Rng, SeedableRng};
 
 use super::space::{Again, Pins, Split, leaves};
 use super::*;
+use crate::run::{Limits, StopReason};
 use crate::training::order::{Order, kept};
 
 pub(super) fn system(per_host: u64) -> System {
@@ -96,6 +97,10 @@ fn space(random: &mut SmallRng) -> Space {
     }
 }
 
+pub(super) fn on_threads(threads: usize) -> Options {
+    Options::within(&Limits { threads, ..Limits::default() })
+}
+
 #[test]
 fn the_pruned_search_finds_what_judging_everything_finds() {
     let mut n_with_plans = 0;
@@ -109,7 +114,7 @@ fn the_pruned_search_finds_what_judging_everything_finds() {
         let constants = Constants::nominal(&stack);
         let space = space(&mut random);
         let mut pricing = Pricing::unlimited(&model, &system, &stack, &constants);
-        let one = Options { n_plans: 1, n_threads: 1, ..Options::default() };
+        let one = Options { n_plans: 1, ..on_threads(1) };
         if random.random_bool(0.6) {
             // Between what nothing fits into and what everything does.
             let Some(least) = least::least(&pricing, &space, &Options::default()) else { continue };
@@ -117,9 +122,9 @@ fn the_pruned_search_finds_what_judging_everything_finds() {
             pricing.limit = Some(Bytes((least.bytes() as f64 * factor) as u64));
         }
         let n_plans = random.random_range(1..=2);
-        let options = Options { n_plans, ..one };
+        let options = Options { n_plans, ..one.clone() };
         let pruned = solve(&pricing, &space, &options);
-        let all = solve(&pricing, &space, &Options { pruning: Pruning::Off, ..options });
+        let all = solve(&pricing, &space, &Options { pruning: Pruning::Off, ..options.clone() });
         let told = |found: &Found| -> Vec<_> {
             found.plans.iter().map(|plan| (plan.step, plan.leaf.clone())).collect()
         };
@@ -220,7 +225,7 @@ fn the_bound_is_below_every_cut() {
             }
         }
         let with = |cuts| {
-            let options = Options { n_plans: 1, n_threads: 1, cuts, ..Options::default() };
+            let options = Options { n_plans: 1, cuts, ..on_threads(1) };
             solve(&pricing, &space, &options)
         };
         let (ruled, polished) = (with(Cuts::Ruled), with(Cuts::Polished));
@@ -253,7 +258,7 @@ fn what_is_left_out_is_never_better() {
         let free = Space { devices: vec![4], global_batch: 4, pins: Pins::default() };
         let pricing = Pricing::unlimited(&model, &system, &stack, &constants);
         let cuts = Cuts::Ruled;
-        let one = Options { n_plans: 1, n_threads: 1, cuts, ..Options::default() };
+        let one = Options { n_plans: 1, cuts, ..on_threads(1) };
         let best = |space: &Space| solve(&pricing, space, &one).plans[0].step;
         let of_all = best(&free);
         let mut pinned = free.clone();
@@ -278,7 +283,7 @@ fn thirty_blocks_on_four_ranks_stay_thirty() {
     let pins = Pins { pipeline: Some(4), orders: vec![Order::OneFOneB], ..Pins::default() };
     let space = Space { devices: vec![4], global_batch: 16, pins };
     for n_threads in [1, 3] {
-        let found = solve(&pricing, &space, &Options { n_threads, ..Options::default() });
+        let found = solve(&pricing, &space, &on_threads(n_threads));
         let blocks = &found.plans[0].fitted.blocks;
         assert_eq!(blocks.len(), 4);
         assert_eq!(blocks.iter().map(|own| own.end - own.start).sum::<u32>(), 30);
@@ -298,9 +303,41 @@ fn the_thread_count_changes_nothing() {
         let pricing = Pricing::unlimited(&model, &system, &stack, &constants);
         let space = Space { devices: vec![2, 4], global_batch: 8, pins: Pins::default() };
         let with = |n_threads| {
-            let found = solve(&pricing, &space, &Options { n_threads, ..Options::default() });
+            let found = solve(&pricing, &space, &on_threads(n_threads));
             (found.plans, found.counts)
         };
         assert_eq!(with(1), with(4), "seed {seed}");
+    }
+}
+
+/// What a node budget or a gap leaves open is under its bound, and does not depend on threads.
+#[test]
+fn a_stopped_search_repeats_and_its_bound_holds() {
+    let mut stops = Vec::new();
+    for seed in 0..40 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let model = model(&mut random);
+        let system = system(2);
+        let stack = compiled();
+        let constants = Constants::nominal(&stack);
+        let pricing = Pricing::unlimited(&model, &system, &stack, &constants);
+        let space = Space { devices: vec![2, 4], global_batch: 8, pins: Pins::default() };
+        let optimum_s = solve(&pricing, &space, &on_threads(2)).bound_s;
+        for (nodes, gap) in [(Some(40), 0.0), (None, 0.5)] {
+            let with = |threads| {
+                let limits = Limits { nodes, gap, threads, ..Limits::default() };
+                let found = solve(&pricing, &space, &Options::within(&limits));
+                (found.plans, found.bound_s, found.stop, found.counts)
+            };
+            let (plans, bound_s, stop, counts) = with(1);
+            let step_s = plans.first().map_or(f64::INFINITY, |plan| plan.step.seconds());
+            assert!(bound_s <= optimum_s * (1.0 + 1e-9), "seed {seed}: {bound_s} {optimum_s}");
+            assert!(gap == 0.0 || step_s <= bound_s * (1.0 + gap) || stop.is_complete());
+            assert_eq!((plans, bound_s, stop, counts), with(4), "seed {seed}");
+            stops.push(stop);
+        }
+    }
+    for stop in [StopReason::NodeBudget, StopReason::GapReached] {
+        assert!(stops.contains(&stop), "{stop:?} was not tried");
     }
 }

@@ -19,7 +19,7 @@
 //! early recompute); Qi et al., ICLR 2024 (zero bubble).
 //!
 //! # Guarantee
-//! Without a deadline no plan of the whole space is better under the judge's model whose stages are
+//! Unless it is stopped, no plan of the whole space is better under the judge's model whose stages are
 //! cut by the rule, or by what single moves of blocks make of it ([`polish`]); so fixing something
 //! never gives a better plan. Runners-up are the best of their degrees by the rule, then polished.
 //! [`Found::bound_s`] holds whatever the cuts: the plan is the optimum only where it is as fast.
@@ -60,8 +60,9 @@ use std::sync::Arc;
 use cost_model::runs::forms::model::Pricing;
 use cost_model::runs::forms::model::priced::Passes;
 
+use crate::run::StopReason;
 use bound::Totals;
-pub use found::{Counts, Cuts, Found, Options, Pruning, Stop};
+pub use found::{Counts, Cuts, Found, Options, Pruning};
 use judge::Judged;
 use space::{Shape, Space, Split, shapes};
 use worker::{KeptBy, Open, Worker};
@@ -173,11 +174,12 @@ fn among(
         let cutoff = cutoff(&best, options);
         let is_done = shapes.get(next).is_none_or(|shape| shape.bound_s > cutoff);
         if is_done {
-            break Stop::Proved;
+            break StopReason::Finished;
         }
         let end = (next + rounds.next().unwrap_or(ROUND)).min(shapes.len());
         let worker = Worker { pricing, space, options, cutoff, best: &best, known: &known };
         let results = worker.round(next, &shapes[next..end]);
+        let n_before = counts.n_leaves;
         for expanded in results {
             counts.add(&expanded.counts);
             bound_s = bound_s.min(expanded.any_cut_s);
@@ -194,11 +196,16 @@ fn among(
         if let Some(plan) = fastest(&best).filter(|plan| known_s != Some(plan.step.seconds())) {
             observer(plan, left_s.min(bound_s).min(plan.step.seconds()));
         }
+        options.control.spend(counts.n_leaves - n_before);
         if let Some(stop) = options.stop() {
             break stop;
         }
+        let least_s = left_s.min(bound_s);
+        if options.is_near(fastest_s(&best), least_s) {
+            break StopReason::GapReached;
+        }
     };
-    if let (Some(left), true) = (shapes.get(next), stop != Stop::Proved) {
+    if let (Some(left), true) = (shapes.get(next), stop != StopReason::Finished) {
         bound_s = bound_s.min(left.bound_s);
     }
     let mut plans: Vec<Judged> = best.into_values().collect();
@@ -207,14 +214,15 @@ fn among(
     if options.cuts == Cuts::OfPlans {
         open.retain(|own| plans.iter().any(|plan| plan.leaf == own.leaf));
     }
-    if options.cuts != Cuts::Ruled && space.pins.split != Some(Split::Equal) {
+    let is_enough = stop == StopReason::GapReached || options.cuts == Cuts::Ruled;
+    if !is_enough && space.pins.split != Some(Split::Equal) {
         let none = BTreeMap::new();
         let cutoff = f64::INFINITY;
         let worker = Worker { pricing, space, options, cutoff, best: &none, known: &known };
         let mut observe = |plan: &Judged| observer(plan, bound_s.min(plan.step.seconds()));
         let refined = refine::refined(&worker, shapes, (plans, open), (&mut counts, &mut observe));
         plans = refined.0;
-        stop = if stop == Stop::Proved { refined.1 } else { stop };
+        stop = if stop == StopReason::Finished { refined.1 } else { stop };
     }
     let best_s = plans.first().map_or(f64::INFINITY, |plan| plan.step.seconds());
     Found { plans, bound_s: best_s.min(bound_s), stop, counts }

@@ -11,6 +11,7 @@ use ir::units::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use super::laws::on_threads;
 use super::laws::system;
 use super::space::{Pins, leaves};
 use super::*;
@@ -92,9 +93,9 @@ fn the_pruned_search_finds_what_judging_everything_finds() {
             let factor = random.random_range(0.9..2.0);
             pricing.limit = Some(Bytes((least.bytes() as f64 * factor) as u64));
         }
-        let one = Options { n_plans: 1, n_threads: 1, ..Options::default() };
+        let one = Options { n_plans: 1, ..on_threads(1) };
         let pruned = solve(&pricing, &space, &one);
-        let all = solve(&pricing, &space, &Options { pruning: Pruning::Off, ..one });
+        let all = solve(&pricing, &space, &Options { pruning: Pruning::Off, ..one.clone() });
         let told = |found: &Found| -> Vec<_> {
             found.plans.iter().map(|plan| (plan.step, plan.leaf.clone())).collect()
         };

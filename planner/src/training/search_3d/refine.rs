@@ -6,7 +6,8 @@ use super::fit::Fitter;
 use super::judge::{Judged, judged};
 use super::polish::polished;
 use super::worker::{Open, Worker, in_parallel};
-use super::{Bounded, Counts, Stop};
+use super::{Bounded, Counts};
+use crate::run::StopReason;
 
 /// Configurations that are improved between two looks at the best one. Fixed, so that the thread
 /// count changes nothing.
@@ -19,7 +20,7 @@ pub(super) fn refined(
     shapes: &[Bounded],
     (plans, mut open): (Vec<Judged>, Vec<Open>),
     (counts, observe): (&mut Counts, &mut dyn FnMut(&Judged)),
-) -> (Vec<Judged>, Stop) {
+) -> (Vec<Judged>, StopReason) {
     let known = plans.iter().map(|plan| plan.step).min();
     let of = |index: usize| {
         let plan = plans.get(index)?;
@@ -27,10 +28,10 @@ pub(super) fn refined(
         let better = better.and_then(|own| improved(worker, &shapes[own.shape], &own.leaf));
         Some(better.unwrap_or_else(|| plan.clone()))
     };
-    let mut others = in_parallel(worker.options.n_threads.min(plans.len()), of);
+    let mut others = in_parallel(worker.options.control.threads().min(plans.len()), of);
     counts.n_polished += others.len() as u64;
     others.sort_by_key(order);
-    let Some(first) = others.first() else { return (others, Stop::Proved) };
+    let Some(first) = others.first() else { return (others, StopReason::Finished) };
     let mut best = first.clone();
     if known != Some(best.step) {
         observe(&best);
@@ -39,7 +40,7 @@ pub(super) fn refined(
     open.sort_by(|a, b| a.least_s.total_cmp(&b.least_s).then(a.leaf.key().cmp(&b.leaf.key())));
     rounds(worker, shapes, &open, (&mut best, counts, observe));
     // What was under way may have been cut short.
-    let stop = worker.options.stop().unwrap_or(Stop::Proved);
+    let stop = worker.options.stop().unwrap_or(StopReason::Finished);
     let family = |plan: &Judged| {
         let d = &plan.leaf.degrees;
         [d.data, d.tensor, d.pipeline, d.context, d.expert]
@@ -73,8 +74,9 @@ fn rounds(
             let own: &&Open = wanted.get(index)?;
             Some(improved(worker, &shapes[own.shape], &own.leaf))
         };
-        let found = in_parallel(worker.options.n_threads.min(wanted.len()), of);
+        let found = in_parallel(worker.options.control.threads().min(wanted.len()), of);
         counts.n_polished += found.len() as u64;
+        worker.options.control.spend(found.len() as u64);
         for plan in found.into_iter().flatten() {
             if order(&plan) < order(best) {
                 *best = plan;

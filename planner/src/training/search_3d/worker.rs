@@ -78,7 +78,7 @@ impl Worker<'_, '_> {
     /// Expands shapes, of which the first one has a position; results in their order.
     pub(super) fn round(&self, first: usize, shapes: &[Bounded]) -> Vec<Expanded> {
         let of = |index: usize| shapes.get(index).map(|shape| self.expand(first + index, shape));
-        in_parallel(self.options.n_threads.min(shapes.len()), of)
+        in_parallel(self.options.control.threads().min(shapes.len()), of)
     }
 
     fn expand(&self, index: usize, bounded: &Bounded) -> Expanded {

@@ -14,7 +14,6 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::{Parallelism, Plan};
 use ir::units::{Bytes, Nanos};
 use planner::training::per_layer::{Found, Judged};
-use planner::training::search_3d::Stop;
 use serde_json::{Value, json};
 
 use super::super::answer::margin;
@@ -176,13 +175,18 @@ impl<'a> Answer<'a> {
     fn sentence(&self) -> String {
         let counts = &self.found.counts;
         let proof = match self.found.stop {
-            Stop::Proved => format!(
+            stop if stop.is_complete() => format!(
                 "the optimum of its space ({} looks into {} shapes, {} plans judged)",
                 counts.n_expanded, counts.n_shapes, counts.n_judged
             ),
-            Stop::Deadline | Stop::Cancelled => {
+            stop => {
                 let gap = self.best.step.seconds() / self.found.bound.seconds() - 1.0;
-                format!("stopped early: bound {}, gap {:.1} %", self.found.bound, 100.0 * gap)
+                format!(
+                    "stopped early ({}): bound {}, gap {:.1} %",
+                    stop.name(),
+                    self.found.bound,
+                    100.0 * gap
+                )
             }
         };
         let found = self.elapsed.map_or_else(String::new, |elapsed| {
@@ -232,7 +236,7 @@ impl<'a> Answer<'a> {
             "others": others.collect::<Vec<_>>(),
             "warnings": documents(&self.setting.warnings),
             "bound_s": Nanos(self.found.bound.0).seconds(),
-            "is_optimum": self.found.stop == Stop::Proved,
+            "is_optimum": self.found.stop.is_complete(),
             "elapsed_s": self.elapsed.map(|elapsed| elapsed.as_secs_f64()),
             "counts": {
                 "shapes": counts.n_shapes,

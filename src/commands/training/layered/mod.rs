@@ -13,19 +13,21 @@ use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::{BlockPolicy, Stage};
 use ir::units::Nanos;
+use planner::registry::OnLayers;
 use planner::run::watch::Watch;
+use planner::run::{Control, StopReason};
 use planner::training::order::Order;
 use planner::training::per_layer::{Counts, Found, Judged, Options, solve, solve_observed};
-use planner::training::search_3d::Stop;
 use planner::training::search_3d::space::Space;
 
 use super::answer::stage_text as uniform_text;
 use super::document;
 use super::followed::{Better, follow, others, stopped, write};
+use super::nothing_fits::too_early;
 use super::searched::keeping;
 use crate::cli::PlanArgs;
 use crate::commands::plan::interrupted;
-use crate::interrupt;
+
 use crate::printer::Printer;
 use crate::publisher::Publisher;
 use engine::escape;
@@ -51,7 +53,7 @@ fn pricing(setting: &Setting) -> Result<LayerPricing<'_>, Diagnostic> {
 fn searched(
     setting: &mut Setting,
     space: &Space,
-    (options, keeps): (&Options, &[Offload]),
+    (options, keeps, search): (&Options, &[Offload], OnLayers),
     tell: &dyn Fn(Better<Judged>),
 ) -> Result<Found, Diagnostic> {
     let mut first = None;
@@ -61,8 +63,8 @@ fn searched(
         let mut observe = |plan: &Judged, bound: Nanos| {
             tell(Better { plan: plan.clone(), step: plan.step, bound, offload: *offload });
         };
-        let found = solve_observed(&pricing(setting)?, &space, options, &mut observe)?;
-        if found.best.is_some() || found.stop != Stop::Proved {
+        let found = search(&pricing(setting)?, &space, options, &mut observe)?;
+        if found.best.is_some() || !found.stop.is_complete() {
             return Ok(found);
         }
         if let (Some(lacking), true) =
@@ -85,18 +87,17 @@ pub(super) fn plan(
     printer: &Printer,
 ) -> CommandResult {
     let start = Instant::now();
-    let options = Options {
-        deadline: interrupt::deadline(args.limits.time_limit),
-        cancel: Some(Arc::clone(&watch.cancel)),
-        ..Options::default()
-    };
+    let limits = args.limits.request().within(watch, None);
+    let options = Options { control: Arc::new(Control::new(&limits)), ..Options::default() };
+    let row = super::row(&args.algorithm, &setting)?;
+    let solve = row.on_layers().unwrap_or(solve_observed);
     let (mut own, among, limits) = (setting.clone(), space.clone(), options.clone());
     let keeps: &[Offload] = match args.training.no_offload {
         true => &[Offload::Nothing],
         false => &[Offload::Nothing, Offload::Optimizer],
     };
     let work = move |tell: &dyn Fn(Better<Judged>)| {
-        let found = searched(&mut own, &among, (&options, keeps), tell)?;
+        let found = searched(&mut own, &among, (&options, keeps, solve), tell)?;
         Ok::<_, Diagnostic>((found, own.offload))
     };
     let document_of = |told: &Better<Judged>| {
@@ -120,14 +121,14 @@ pub(super) fn plan(
             (found, told.offload)
         }
         (None, None) if watch.is_cancelled() => return Ok(interrupted(printer)),
-        (None, None) => return Err(too_early(&Counts::default())),
+        (None, None) => return Err(too_early(StopReason::Deadline, 0)),
     };
     setting.offload = offload;
     let Some(best) = &found.best else {
         return match found.stop {
-            Stop::Proved => nothing_fits::answer(&setting, &space, &limits, printer),
-            Stop::Deadline => Err(too_early(&found.counts)),
-            Stop::Cancelled => Ok(interrupted(printer)),
+            StopReason::Cancelled => Ok(interrupted(printer)),
+            stop if stop.is_complete() => nothing_fits::answer(&setting, &space, &limits, printer),
+            stop => Err(too_early(stop, found.counts.n_judged)),
         };
     };
     let elapsed = (!args.limits.deterministic).then(|| start.elapsed());
@@ -150,14 +151,6 @@ pub(super) fn plan(
         printer.talk(&format!("wrote {}", path.display()));
     }
     Ok(Exit::DONE)
-}
-
-fn too_early(counts: &Counts) -> Diagnostic {
-    let message = "the search was stopped before it found a plan that fits";
-    Diagnostic::error(Blame::NotFound, "no-plan", message)
-        .fact("judged", counts.n_judged)
-        .fact("expanded", counts.n_expanded)
-        .hint("give it more time with --time-limit")
 }
 
 /// `0-7 5 again, 3 ZeRO-3`.
