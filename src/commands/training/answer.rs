@@ -18,12 +18,13 @@ use planner::training::search_3d::sensitivity::{Turn, turns};
 use planner::training::search_3d::space::Leaf;
 use planner::training::search_3d::{Counts, Found, Options};
 
-use super::searched::Wider;
+use super::searched;
 use crate::printer::Printer;
 use engine::load;
 use engine::ops::trust::range;
 use engine::page::Column;
 use engine::training::setting::Setting;
+use planner::training::search::Wider;
 
 /// What the answer rests on, and what else there is.
 const SPACE: &str = "priced by forms of whole blocks, over degrees of parallelism, of which alone \
@@ -100,7 +101,7 @@ impl<'a> Answer<'a> {
     /// What to know before it is run.
     pub(super) fn warnings(&self) -> Vec<Diagnostic> {
         let own = self.setting.warnings.iter().cloned();
-        own.chain(self.wider.as_ref().and_then(Wider::warning)).collect()
+        own.chain(self.wider.as_ref().and_then(searched::warning)).collect()
     }
 
     /// Prints it.
@@ -127,7 +128,7 @@ impl<'a> Answer<'a> {
         self.print_turns(printer);
         printer.line(&self.sentence());
         if let Some(wider) = &self.wider {
-            printer.line(&wider.line(self.best));
+            printer.line(&searched::line(wider, self.best));
         }
         printer.line(&setting.judged_on(&self.best.leaf.degrees));
         printer.line(SPACE);

@@ -18,7 +18,6 @@ use planner::training::search_3d::space::{Space, Words};
 use planner::training::{per_layer, search_3d};
 
 use super::replay::OnModel;
-use super::searched::{keeping, within};
 use super::{ALGORITHM, document, layered};
 use crate::interrupt;
 use engine::differences::{difference, of_plans, within as within_itself};
@@ -230,9 +229,9 @@ fn bound_of(
     let mut space: Space = setting.space()?;
     // A plan that the launcher of its stack runs was looked for among those.
     if let Some(words) = setting.launcher().filter(|words| runs(*words, on)) {
-        space = within(&space, words);
+        space = space.within(words);
     }
-    let space_kept = keeping(&space, setting.offload);
+    let space_kept = space.keeping(setting.offload);
     space = space_kept.unwrap_or(space);
     if setting.request.devices.is_none()
         && setting.request.pin.is_empty()

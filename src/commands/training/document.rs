@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 use super::ALGORITHM;
 use super::answer::{Answer, degrees, most_lost};
-use super::searched::Wider;
 use engine::training::setting::Setting;
+use planner::training::search::Wider;
 
 /// The plan document of a judged plan.
 ///

@@ -7,7 +7,6 @@ mod compare;
 mod document;
 mod export;
 mod followed;
-mod front;
 mod layered;
 mod no_configuration;
 mod nothing_fits;
@@ -16,14 +15,12 @@ mod searched;
 
 use std::time::Instant;
 
-use cost_model::runs::forms::model::Offload;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
-use planner::registry::{Entry, OnCard, entries, entry};
+use planner::registry::{Entry, entries, entry};
 use planner::run::StopReason;
 use planner::run::watch::{Tell, Watch};
-use planner::training::search_3d::judge::Judged;
-use planner::training::search_3d::space::Space;
+use planner::training::search::{self, Asked, Planned};
 use planner::training::search_3d::{Options, solve_observed};
 
 use crate::cli::PlanArgs;
@@ -38,8 +35,9 @@ use engine::exit::{CommandResult, Exit};
 use engine::page::Format;
 use engine::request::ObjectiveName;
 use engine::training::setting::Setting;
+use followed::Better;
 use ir::workload::Mode;
-use searched::{Searched, Told, Wider};
+use searched::Told;
 
 pub(crate) use compare::{compare, compare_plans};
 #[cfg(test)]
@@ -99,31 +97,6 @@ fn check(args: &PlanArgs) -> Result<(), Diagnostic> {
     }
 }
 
-/// What a search ends with.
-struct Ended {
-    searched: Searched,
-    front: Vec<Judged>,
-    wider: Option<Wider>,
-    offload: Offload,
-}
-
-/// Searches, then looks around what was found.
-fn ended(
-    mut setting: Setting,
-    (space, solve): (&Space, OnCard),
-    options: &Options,
-    tell: &dyn Fn(Told),
-) -> Ended {
-    let mut searched = searched::search(&mut setting, (space.clone(), solve), options, tell);
-    let (mut front, mut wider) = (Vec::new(), None);
-    if !searched.found.plans.is_empty() {
-        front = front::of(&setting.pricing(), &searched.space, &searched.found, options);
-        front::promote(&mut searched.found, &front);
-        wider = Wider::of(&setting, space, &searched, options);
-    }
-    Ended { searched, front, wider, offload: setting.offload }
-}
-
 /// Plans a training run.
 pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> CommandResult {
     check(args)?;
@@ -152,7 +125,19 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
     let options = Options::within(&args.limits.request().within(watch, None));
     let (own, free, given) = (setting.clone(), space.clone(), options.clone());
     let solve = row(&args.algorithm, &setting)?.on_card().unwrap_or(solve_observed);
-    let work = move |tell: &dyn Fn(Told)| ended(own, (&free, solve), &given, tell);
+    let work = move |tell: &dyn Fn(Told)| {
+        let (launcher, may_offload) = (own.launcher(), !own.request.no_offload);
+        let asked = Asked { free: &free, launcher, may_offload };
+        search::plan(
+            &own.pricing(),
+            &asked,
+            (solve, &given),
+            &|plan, bound_s, launcher, offload| {
+                let bound = Nanos((bound_s * 1e9).round() as u64);
+                tell(Better { plan: (plan.clone(), launcher), step: plan.step, bound, offload });
+            },
+        )
+    };
     let document_of = |told: &Told| {
         let own = setting.keeping(told.offload);
         let document = document::plan(&own, &told.plan.0, told.bound.min(told.step))?;
@@ -160,19 +145,14 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
     };
     let mut followed =
         followed::follow((ALGORITHM, args), watch, &mut publisher, work, &document_of);
-    let Ended { searched, front, wider, offload } =
+    let Planned { settled: searched, front, wider } =
         match (followed.done.take(), followed.last.take()) {
-            (Some(ended), _) => ended,
-            (None, Some(told)) => {
-                let offload = told.offload;
-                let searched = Searched::cut_short(&told, &space, followed::stopped(watch));
-                let wider = searched.launcher.map(Wider::Unknown);
-                Ended { searched, front: Vec::new(), wider, offload }
-            }
+            (Some(planned), _) => planned,
+            (None, Some(told)) => searched::cut_short(&told, &space, followed::stopped(watch)),
             (None, None) if watch.is_cancelled() => return Ok(plan::interrupted(printer)),
             (None, None) => return Err(nothing_fits::too_early(StopReason::Deadline, 0)),
         };
-    setting.offload = offload;
+    setting.offload = searched.offload;
     let Some(best) = searched.found.plans.first() else {
         let found = &searched.found;
         return match found.stop {

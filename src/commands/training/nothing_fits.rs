@@ -16,7 +16,6 @@ use planner::training::search_3d::{Cuts, Found, Options, solve};
 
 use super::answer::{degrees, ranks_of_stages};
 use super::no_configuration;
-use super::searched::keeping;
 use crate::printer::Printer;
 use engine::exit::CommandResult;
 use engine::page::Column;
@@ -142,7 +141,7 @@ fn ways(
     if setting.offload == Offload::Nothing && in_time() {
         let moved = Pricing { offload: Offload::Optimizer, ..pricing };
         let mut spaces = Vec::new();
-        if let Some(own) = keeping(space, Offload::Optimizer) {
+        if let Some(own) = space.keeping(Offload::Optimizer) {
             spaces.push((own, "without --no-offload".to_owned()));
         }
         if let Some(words) = space.pins.words {

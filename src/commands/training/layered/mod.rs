@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cost_model::runs::forms::model::Offload;
 use cost_model::runs::measured::LayerPricing;
 use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::{Blame, Diagnostic};
@@ -17,14 +16,14 @@ use planner::registry::OnLayers;
 use planner::run::watch::Watch;
 use planner::run::{Control, StopReason};
 use planner::training::order::Order;
-use planner::training::per_layer::{Counts, Found, Judged, Options, solve, solve_observed};
+use planner::training::per_layer::{Counts, Found, Judged, Options, solve_observed};
+use planner::training::search::{Asked, Settled};
 use planner::training::search_3d::space::Space;
 
 use super::answer::stage_text as uniform_text;
 use super::document;
 use super::followed::{Better, follow, others, stopped, write};
 use super::nothing_fits::too_early;
-use super::searched::keeping;
 use crate::cli::PlanArgs;
 use crate::commands::plan::interrupted;
 
@@ -51,31 +50,26 @@ fn pricing(setting: &Setting) -> Result<LayerPricing<'_>, Diagnostic> {
 
 /// Searches with optimizer states on the devices, then, if they fit nowhere, on the hosts.
 fn searched(
-    setting: &mut Setting,
+    setting: &Setting,
     space: &Space,
-    (options, keeps, search): (&Options, &[Offload], OnLayers),
+    (options, search): (&Options, OnLayers),
     tell: &dyn Fn(Better<Judged>),
-) -> Result<Found, Diagnostic> {
-    let mut first = None;
-    for offload in keeps {
-        let Some(space) = keeping(space, *offload) else { continue };
-        setting.offload = *offload;
+) -> Result<Settled<Found>, Diagnostic> {
+    let pricing = pricing(setting)?;
+    let asked = Asked { free: space, launcher: None, may_offload: !setting.request.no_offload };
+    let is_settled = |found: &Found| found.best.is_some() || !found.stop.is_complete();
+    asked.until_it_fits(is_settled, |space, _, offload| {
         let mut observe = |plan: &Judged, bound: Nanos| {
-            tell(Better { plan: plan.clone(), step: plan.step, bound, offload: *offload });
+            tell(Better { plan: plan.clone(), step: plan.step, bound, offload });
         };
-        let found = search(&pricing(setting)?, &space, options, &mut observe)?;
-        if found.best.is_some() || !found.stop.is_complete() {
-            return Ok(found);
+        let pricing = LayerPricing { offload, ..pricing };
+        let found = search(&pricing, space, options, &mut observe)?;
+        let is_measured = found.counts.n_unmeasured < found.counts.n_shapes;
+        match &found.lacking {
+            Some(lacking) if !is_settled(&found) && !is_measured => Err(lacking.clone()),
+            _ => Ok(found),
         }
-        if let (Some(lacking), true) =
-            (&found.lacking, found.counts.n_unmeasured == found.counts.n_shapes)
-        {
-            return Err(lacking.clone());
-        }
-        first.get_or_insert(found);
-    }
-    setting.offload = Offload::Nothing;
-    first.map_or_else(|| solve(&pricing(setting)?, space, options), Ok)
+    })
 }
 
 /// Plans a training run.
@@ -91,14 +85,10 @@ pub(super) fn plan(
     let options = Options { control: Arc::new(Control::new(&limits)), ..Options::default() };
     let row = super::row(&args.algorithm, &setting)?;
     let solve = row.on_layers().unwrap_or(solve_observed);
-    let (mut own, among, limits) = (setting.clone(), space.clone(), options.clone());
-    let keeps: &[Offload] = match args.training.no_offload {
-        true => &[Offload::Nothing],
-        false => &[Offload::Nothing, Offload::Optimizer],
-    };
+    let (own, among, limits) = (setting.clone(), space.clone(), options.clone());
     let work = move |tell: &dyn Fn(Better<Judged>)| {
-        let found = searched(&mut own, &among, (&options, keeps, solve), tell)?;
-        Ok::<_, Diagnostic>((found, own.offload))
+        let settled = searched(&own, &among, (&options, solve), tell)?;
+        Ok::<_, Diagnostic>((settled.found, settled.offload))
     };
     let document_of = |told: &Better<Judged>| {
         let own = setting.keeping(told.offload);

@@ -1,10 +1,10 @@
 //! The front of time, memory and devices: the fastest plans for fewer devices and less memory.
 
+use super::search_3d::judge::Judged;
+use super::search_3d::space::Space;
+use super::search_3d::{Cuts, Found, Options, bounded, solve, solve_among};
 use cost_model::runs::forms::model::Pricing;
 use ir::units::Bytes;
-use planner::training::search_3d::judge::Judged;
-use planner::training::search_3d::space::Space;
-use planner::training::search_3d::{Cuts, Found, Options, bounded, solve, solve_among};
 
 /// Shares of the best plan's peak under which the fastest plan is looked for.
 const SHARES: [f64; 3] = [0.75, 0.5, 0.25];
