@@ -168,6 +168,7 @@ pub(super) fn report(answer: &Answer<'_>, plan: &PlanDocument) -> Result<Value, 
         "bound_s": answer.bound.seconds(),
         "is_optimum": answer.is_optimum(),
         "stopped_early": !answer.stop.is_complete(),
+        "stop_reason": answer.stop_reason().name(),
         "elapsed_s": answer.elapsed.map(|elapsed| elapsed.as_secs_f64()),
         "warnings": answer.warnings().iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
         "counts": {

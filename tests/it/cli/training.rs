@@ -212,7 +212,26 @@ fn slips_are_understood() {
     folder.run(&format!("{base} --global-batch 8 --pin data=3")).exits(4);
     folder.run("plan config.json --global-batch 8").exits(2);
     folder.run(&format!("{base} --global-batch 8 --algorithm m-etf")).exits(2);
-    folder.run(&format!("{base} --global-batch 8 --node-budget 5")).exits(2);
+}
+
+/// A search that is stopped says why, and its bound is not above the whole one's.
+#[test]
+fn a_gap_and_a_node_budget_stop_the_search() {
+    let folder = folder();
+    let line = "plan config.json --cluster cluster.yaml --global-batch 8 --json";
+    let found = |limit: &str| folder.run(&format!("{line} {limit}")).exits(0).json();
+    let bound_s = |report: &Value| report["bound_s"].as_f64().unwrap();
+    let whole = found("");
+    assert_eq!(whole["stopped_early"], false);
+    for (limit, reason) in [("--node-budget 5", "node-budget"), ("--gap 300%", "gap-reached")] {
+        let report = found(limit);
+        assert_eq!(
+            (&report["stopped_early"], &report["stop_reason"]),
+            (&json!(true), &json!(reason))
+        );
+        assert!(bound_s(&report) <= bound_s(&whole) * (1.0 + 1e-9), "{limit}");
+        assert!(report["best"]["step_time_s"].as_f64() >= Some(bound_s(&whole)), "{limit}");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use ir::card::SequenceParallel;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::{Parallelism, Plan};
 use ir::units::{Bytes, Nanos};
+use planner::run::StopReason;
 use planner::training::per_layer::{Found, Judged};
 use serde_json::{Value, json};
 
@@ -237,6 +238,10 @@ impl<'a> Answer<'a> {
             "warnings": documents(&self.setting.warnings),
             "bound_s": Nanos(self.found.bound.0).seconds(),
             "is_optimum": self.found.stop.is_complete(),
+            "stop_reason": match self.found.stop {
+                stop if stop.is_complete() => StopReason::ProvedOptimal.name(),
+                stop => stop.name(),
+            },
             "elapsed_s": self.elapsed.map(|elapsed| elapsed.as_secs_f64()),
             "counts": {
                 "shapes": counts.n_shapes,
