@@ -4,14 +4,12 @@ mod rows;
 
 use cost_model::ops::objective;
 use cost_model::ops::problem::Objective;
-use cost_model::runs::forms::model::Pricing;
-use cost_model::runs::measured::LayerPricing;
 use ir::diagnostic::Diagnostic;
 
 use crate::algorithm::{Field, Guarantee, Kind, OptionRow, Options, Row};
 use crate::given::runner::Method;
 use crate::training::per_layer;
-use crate::training::search_3d::{self, space::Space};
+use crate::training::search_3d;
 
 /// A row: everything that the command line, the service and the documentation say about it.
 pub struct Entry {
@@ -38,25 +36,13 @@ pub enum Door {
     /// Instances with given costs.
     Instance(Method),
     /// Training runs, by the cost model.
-    Card(OnCard, Guarantee),
+    Card(search_3d::Search, Guarantee),
     /// Training runs, by measurements of whole layers.
-    Layers(OnLayers, Guarantee),
+    Layers(per_layer::Search, Guarantee),
 }
 
 /// Makes a row ready to plan a model.
 pub type Build = fn(&Options) -> Result<Row, Diagnostic>;
-
-/// Plans a training run by the cost model.
-pub type OnCard =
-    fn(&Pricing<'_>, &Space, &search_3d::Options, &mut search_3d::Observer<'_>) -> search_3d::Found;
-
-/// Plans a training run on measured layers.
-pub type OnLayers = fn(
-    &LayerPricing<'_>,
-    &Space,
-    &per_layer::Options,
-    &mut per_layer::Observer<'_>,
-) -> Result<per_layer::Found, Diagnostic>;
 
 impl Door {
     /// What it plans, what it promises, and the names of the objectives.
@@ -103,7 +89,7 @@ impl Entry {
 
     /// How it plans training runs by the cost model; `None` if it can't.
     #[must_use]
-    pub fn on_card(&self) -> Option<OnCard> {
+    pub fn on_card(&self) -> Option<search_3d::Search> {
         self.doors.iter().find_map(|door| match door {
             Door::Card(solve, _) => Some(*solve),
             _ => None,
@@ -112,7 +98,7 @@ impl Entry {
 
     /// How it plans training runs on measured layers; `None` if it can't.
     #[must_use]
-    pub fn on_layers(&self) -> Option<OnLayers> {
+    pub fn on_layers(&self) -> Option<per_layer::Search> {
         self.doors.iter().find_map(|door| match door {
             Door::Layers(solve, _) => Some(*solve),
             _ => None,

@@ -47,54 +47,71 @@ pub const OPTIONS: &[OptionRow] = &[];
 /// Limit where the request has none.
 pub const DEFAULT_TIME: Duration = Duration::from_secs(30);
 
-/// Recipes in the order in which they run: each may be the last for which there is time.
-const QUICK: &[&str] = &[
-    "single",
-    "orders",
-    "m-topo",
-    "m-etf",
-    "blocks,m-topo",
-    "blocks,m-etf",
-    "coplace,m-topo",
-    "coplace,m-etf",
-    "fuse,m-topo",
-    "fuse,m-etf",
-    "fuse,coplace,m-topo",
-    "fuse,coplace,m-etf",
-    "blocks,fuse,m-topo",
-    "blocks,fuse,m-etf",
-    "m-etf(variant=reserve)",
-    "m-etf(variant=room)",
-    "contiguous",
+/// When a recipe has its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// In the order of the list: each may be the last for which there is time.
+    Quick,
+    /// Where none of the quick ones found a plan.
+    Fallback,
+    /// After them, each for at most [`PART_OF_TIME`].
+    Slow,
+    /// Where [`brute_force::applies`].
+    Tiny,
+}
+
+/// A recipe, its turn, and what it is there for.
+pub(crate) type Line = (&'static str, Turn, &'static str);
+
+use Turn::{Fallback, Quick, Slow, Tiny};
+
+/// For step time.
+const STEP_TIME: &[Line] = &[
+    ("single", Quick, "no transfer at all; it meets the bound of chains"),
+    ("orders", Quick, "each device a piece of a line: the first plan of a model of any size"),
+    ("m-topo", Quick, "as quick, and even in memory"),
+    ("m-etf", Quick, "the earliest end of each op, within memory"),
+    ("blocks,m-topo", Quick, "whole blocks: few transfers, and what executors can move"),
+    ("blocks,m-etf", Quick, "the same by the earliest end"),
+    ("coplace,m-topo", Quick, "an op's parameters, gradients and updates in one place"),
+    ("coplace,m-etf", Quick, "the same by the earliest end"),
+    ("fuse,m-topo", Quick, "no transfers inside chains"),
+    ("fuse,m-etf", Quick, "the same by the earliest end; best where ops are small"),
+    ("fuse,coplace,m-topo", Quick, "Baechi's own combination"),
+    ("fuse,coplace,m-etf", Quick, "the same by the earliest end"),
+    ("blocks,fuse,m-topo", Quick, "whole blocks of whole chains: fewest units of all"),
+    ("blocks,fuse,m-etf", Quick, "the same by the earliest end"),
+    ("m-etf(variant=reserve)", Quick, "tight memory: keeps room for what members of a group need"),
+    ("m-etf(variant=room)", Quick, "tighter still: leaves room for what is still to come"),
+    ("contiguous", Quick, "cuts of more lines than `orders`, by time and by memory"),
+    ("m-topo(cap=limit)", Fallback, "memory alone: fills a device to its limit"),
+    ("blocks,m-topo(cap=limit)", Fallback, "the same with whole blocks"),
+    ("heft", Slow, "the baseline of list scheduling, with insertion into gaps"),
+    ("heft-lookahead", Slow, "a look at each op's children; best after `multilevel`"),
+    ("multilevel", Slow, "best of all most often: merges what is dear to part"),
+    ("m-sct", Slow, "favourite children by a linear program"),
+    ("fuse,coplace,m-sct", Slow, "the same on fewer units, for which the program is small enough"),
+    ("fuse,m-sct", Slow, "the same without co-placement"),
+    ("blocks,m-sct", Slow, "the same with whole blocks"),
+    ("brute-force", Tiny, "the optimum"),
 ];
 
-/// What runs next where none of these found a plan: cuts that look at nothing but memory.
-const FALLBACK: &[&str] = &["m-topo(cap=limit)", "blocks,m-topo(cap=limit)"];
-
-/// The same for max-load.
-const LOAD: &[&str] = &[
-    "single",
-    "orders",
-    "orders,refine-load",
-    "ideals",
-    "m-topo,refine-load",
-    "coplace,orders,refine-load",
-    "m-etf,refine-load",
-    "repeat,orders,refine-load",
-    "fuse,coplace,m-etf,refine-load",
-    "blocks,orders,refine-load",
-    "columns",
-];
-
-/// What takes a look at each child, a search or a linear program.
-const SLOW: &[&str] = &[
-    "heft",
-    "heft-lookahead",
-    "multilevel",
-    "m-sct",
-    "fuse,coplace,m-sct",
-    "fuse,m-sct",
-    "blocks,m-sct",
+/// For max-load.
+const MAX_LOAD: &[Line] = &[
+    ("single", Quick, "the only plan where nothing may be parted"),
+    ("orders", Quick, "each device a piece of a line: the first plan of a model of any size"),
+    ("orders,refine-load", Quick, "takes from the busiest device"),
+    ("ideals", Quick, "the best contiguous split, where devices are alike"),
+    ("m-topo,refine-load", Quick, "starts from even memory"),
+    ("coplace,orders,refine-load", Quick, "parameters and updates in one place"),
+    ("m-etf,refine-load", Quick, "starts from a plan that is quick as well"),
+    ("repeat,orders,refine-load", Quick, "repeated layers cut alike"),
+    ("fuse,coplace,m-etf,refine-load", Quick, "starts from few units"),
+    ("blocks,orders,refine-load", Quick, "whole blocks"),
+    ("columns", Quick, "any split with a proof, where devices are alike"),
+    ("m-topo(cap=limit)", Fallback, "memory alone: fills a device to its limit"),
+    ("blocks,m-topo(cap=limit)", Fallback, "the same with whole blocks"),
+    ("brute-force", Tiny, "the optimum"),
 ];
 
 /// Each of the slow ones may take this part of the whole time.
@@ -104,9 +121,6 @@ const PART_OF_TIME: u32 = 8;
 /// gained.
 const IMPROVER: &str = "local-search";
 const QUICK_IMPROVER: &str = "local-search(patience=4)";
-
-/// Recipes for problems that are small enough.
-const TINY: &[&str] = &["brute-force"];
 
 struct Auto;
 
@@ -128,23 +142,18 @@ impl Decide for Auto {
             (!run.is_deterministic()).then_some(left)
         };
         let mut found = Found::default();
-        let tiny = if brute_force::applies(run.problem()) { TINY } else { &[] };
-        let (quick, slow) = match run.problem().objective {
-            Objective::StepTime => (QUICK, SLOW),
-            Objective::MaxLoad => (LOAD, &[][..]),
-        };
-        for (group, recipes) in [quick, FALLBACK, slow, tiny].into_iter().enumerate() {
-            if group == 1 && found.best.is_some() {
-                continue;
+        for (text, turn, _) in lines(run.problem().objective) {
+            if run.stopped().is_some() || run.is_optimal() {
+                break;
             }
-            for text in recipes {
-                if run.stopped().is_some() || run.is_optimal() {
-                    break;
-                }
-                let Ok(recipe) = Recipe::parse(text) else { continue };
-                let most = if group == 2 { whole / PART_OF_TIME } else { whole };
-                found.take(&recipe, run.child(&recipe, left().map(|left| left.min(most))))?;
-            }
+            let has_turn = match turn {
+                Quick | Slow => true,
+                Fallback => found.best.is_none(),
+                Tiny => brute_force::applies(run.problem()),
+            };
+            let Some(recipe) = Recipe::parse(text).ok().filter(|_| has_turn) else { continue };
+            let most = if *turn == Slow { whole / PART_OF_TIME } else { whole };
+            found.take(&recipe, run.child(&recipe, left().map(|left| left.min(most))))?;
         }
         match found.best.take() {
             Some((recipe, best)) => {
@@ -159,6 +168,14 @@ impl Decide for Auto {
                 .or_else(|| stopped_early(run))
                 .unwrap_or_else(nothing)),
         }
+    }
+}
+
+/// What runs, in order.
+pub(crate) fn lines(objective: Objective) -> &'static [Line] {
+    match objective {
+        Objective::StepTime => STEP_TIME,
+        Objective::MaxLoad => MAX_LOAD,
     }
 }
 
@@ -272,4 +289,19 @@ fn worth(recipe: &Recipe, no_plan: &NoPlan) -> u8 {
 
 fn nothing() -> NoPlan {
     NoPlan::not_found(Reason::Budget, "no-plan", "no recipe found a plan")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_is_a_recipe_and_stands_where_it_runs() {
+        for objective in [Objective::StepTime, Objective::MaxLoad] {
+            let rank = |turn: Turn| [Quick, Fallback, Slow, Tiny].iter().position(|t| *t == turn);
+            let all = lines(objective);
+            assert!(all.is_sorted_by_key(|(_, turn, _)| rank(*turn)), "{objective:?}");
+            assert!(all.iter().all(|(text, ..)| Recipe::parse(text).is_ok()), "{objective:?}");
+        }
+    }
 }

@@ -7,8 +7,7 @@ use cost_model::runs::forms::model::{Offload, Pricing};
 use super::front;
 use super::search_3d::judge::Judged;
 use super::search_3d::space::{Pins, Space, Words};
-use super::search_3d::{Found, Options, solve};
-use crate::registry::OnCard;
+use super::search_3d::{Found, Options, Search, solve};
 
 /// Gains below this share are not told.
 const TOLD: f64 = 0.0005;
@@ -105,7 +104,7 @@ pub type Teller<'t> = dyn Fn(&Judged, f64, Option<Words>, Offload) + 't;
 pub fn plan(
     pricing: &Pricing<'_>,
     asked: &Asked<'_>,
-    (search, options): (OnCard, &Options),
+    (search, options): (Search, &Options),
     tell: &Teller<'_>,
 ) -> Planned {
     let is_settled = |found: &Found| !found.plans.is_empty() || !found.stop.is_complete();

@@ -154,3 +154,12 @@ fn a_group_is_named_as_a_group() {
     let no_plan = run(&sketch, "m-etf").unwrap_err();
     assert!(no_plan.diagnostic.message.contains("the 2 ops tied to `g0`"), "{no_plan}");
 }
+
+/// What a trial finds, `auto` finds again.
+#[test]
+fn trials_are_part_of_the_portfolio() {
+    let known = crate::placement::auto::lines(cost_model::ops::problem::Objective::StepTime);
+    for text in super::RECIPES {
+        assert!(known.iter().any(|(own, ..)| own == text), "{text}");
+    }
+}

@@ -157,6 +157,10 @@ pub fn solve(
 /// Who is told of each plan that is the best so far, with a time that no plan falls below.
 pub type Observer<'o> = dyn FnMut(&Judged, Nanos) + 'o;
 
+/// A search of a space that tells of better plans as they come.
+pub type Search =
+    fn(&LayerPricing<'_>, &Space, &Options, &mut Observer<'_>) -> Result<Found, Diagnostic>;
+
 /// Searches a space, and tells of better plans as they come.
 ///
 /// # Errors

@@ -130,6 +130,9 @@ pub fn solve(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Found {
 /// Who is told of each plan that is the best so far, with seconds that no plan falls below.
 pub type Observer<'o> = dyn FnMut(&Judged, f64) + 'o;
 
+/// A search of a space that tells of better plans as they come.
+pub type Search = fn(&Pricing<'_>, &Space, &Options, &mut Observer<'_>) -> Found;
+
 /// Searches a space, and tells of better plans as they come.
 #[must_use]
 pub fn solve_observed(

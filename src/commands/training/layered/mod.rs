@@ -12,11 +12,10 @@ use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::{BlockPolicy, Stage};
 use ir::units::Nanos;
-use planner::registry::OnLayers;
 use planner::run::watch::Watch;
 use planner::run::{Control, StopReason};
 use planner::training::order::Order;
-use planner::training::per_layer::{Counts, Found, Judged, Options, solve_observed};
+use planner::training::per_layer::{Counts, Found, Judged, Options, Search, solve_observed};
 use planner::training::search::{Asked, Settled};
 use planner::training::search_3d::space::Space;
 
@@ -52,7 +51,7 @@ fn pricing(setting: &Setting) -> Result<LayerPricing<'_>, Diagnostic> {
 fn searched(
     setting: &Setting,
     space: &Space,
-    (options, search): (&Options, OnLayers),
+    (options, search): (&Options, Search),
     tell: &dyn Fn(Better<Judged>),
 ) -> Result<Settled<Found>, Diagnostic> {
     let pricing = pricing(setting)?;
