@@ -9,6 +9,18 @@ const SHOWN: usize = 3;
 /// Longer names, in bytes, are not compared: the effort grows with the product of both lengths.
 const LONGEST: usize = 256;
 
+/// Up to three of `known` that look like `name`, the most alike first.
+pub fn similar<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let known = known.into_iter().filter(|candidate| name.len().max(candidate.len()) <= LONGEST);
+    let mut scored: Vec<(f64, &str)> = known
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(score, _)| *score > ALIKE)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    scored.dedup();
+    scored.into_iter().take(SHOWN).map(|(_, name)| name).collect()
+}
+
 /// With a hint that names the nearest known names, if any is near.
 #[must_use]
 pub fn hint<'a>(
@@ -16,18 +28,7 @@ pub fn hint<'a>(
     name: &str,
     known: impl Iterator<Item = &'a str>,
 ) -> Diagnostic {
-    if name.len() > LONGEST {
-        return diagnostic;
-    }
-    let mut scored: Vec<(f64, &str)> = known
-        .filter(|candidate| candidate.len() <= LONGEST)
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(score, _)| *score > ALIKE)
-        .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    scored.dedup();
-    let names: Vec<String> =
-        scored.iter().take(SHOWN).map(|(_, name)| format!("`{name}`")).collect();
+    let names: Vec<String> = similar(name, known).iter().map(|name| format!("`{name}`")).collect();
     if names.is_empty() {
         return diagnostic;
     }

@@ -2,18 +2,7 @@
 
 use std::collections::BTreeSet;
 
-/// Up to three of `known` that look like `given`, the most alike first.
-pub fn similar<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
-    const ENOUGH: f64 = 0.75;
-    let mut scored: Vec<(f64, &str)> = known
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(given, name), name))
-        .filter(|(score, _)| *score >= ENOUGH)
-        .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-    scored.dedup_by_key(|(_, name)| *name);
-    scored.into_iter().take(3).map(|(_, name)| name).collect()
-}
+use documents::nearest::similar;
 
 /// The hint: what looks alike, or else what there is, each name once.
 pub fn hint<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {

@@ -9,6 +9,7 @@ use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::{GroupId, OpId, TensorId};
 use ir::op::{GivenCost, Op, Phase, Work};
+use ir::order::topological;
 use ir::tensor::{DType, Role, Tensor};
 use ir::units::{Bytes, Nanos};
 use serde::Deserialize;
@@ -270,18 +271,9 @@ fn check_acyclic(graph: &Graph) -> Result<(), Diagnostic> {
             readers[producer.index()].push(reader);
         }
     }
-    let mut ready: Vec<OpId> = graph.op_ids().filter(|op| missing[op.index()] == 0).collect();
-    let mut n_done = 0;
-    while let Some(op) = ready.pop() {
-        n_done += 1;
-        for reader in &readers[op.index()] {
-            missing[reader.index()] -= 1;
-            if missing[reader.index()] == 0 {
-                ready.push(*reader);
-            }
-        }
-    }
-    if n_done == graph.ops.len() {
+    let after = |op: usize| readers[op].iter().map(|reader| reader.index());
+    let order = topological(0..graph.ops.len(), &mut missing, after, |_, _| ());
+    if order.len() == graph.ops.len() {
         return Ok(());
     }
     // Going back from an op that waits along inputs that wait ends in the cycle.

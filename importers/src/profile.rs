@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use documents::nearest;
 use documents::profile::calibrated::PointDocument;
 use documents::profile::{
     KernelDocument, KindDocument, LinkDocument, ProfileDocument, QualityDocument, StreamDocument,
@@ -86,7 +87,8 @@ pub fn rated(
     let (used, unused): (Vec<&str>, Vec<&str>) =
         profile.kind_names().into_iter().partition(|name| known.iter().any(|k| k == name));
     let unknown = |diagnostic: Diagnostic, name: &str| {
-        near(diagnostic, name, known.iter().map(String::as_str)).fact("known", known.clone())
+        nearest::hint(diagnostic, name, known.iter().map(String::as_str))
+            .fact("known", known.clone())
     };
     if let (true, Some(name)) = (used.is_empty(), unused.first()) {
         let message = format!("the profile is of `{name}`, a kind that the cluster does not have");
@@ -184,7 +186,7 @@ fn by_dtype<A, B>(
             let message = format!("`{owner}` has figures for `{name}`, which is no element type");
             let known = DTYPES.map(DType::name);
             let diagnostic = Diagnostic::input("unknown-dtype", message);
-            return Err(near(diagnostic, &name, known.into_iter())
+            return Err(nearest::hint(diagnostic, &name, known.into_iter())
                 .fact("known", known.map(str::to_owned).to_vec()));
         };
         found.insert(dtype, read(&format!("{owner}: {name}"), value)?);
@@ -269,7 +271,7 @@ fn bandwidth(key: &'static str, owner: &str, value: f64) -> Result<BytesPerSecon
 fn shape(error: &serde_yaml::Error) -> Diagnostic {
     use serde_yaml::Error as Yaml;
     let mut diagnostic = match error {
-        Yaml::SerdeUnknownField { field, expected, .. } => near(
+        Yaml::SerdeUnknownField { field, expected, .. } => nearest::hint(
             Diagnostic::input("unknown-key", format!("unknown key `{field}`"))
                 .fact("known", expected.iter().map(ToString::to_string).collect::<Vec<_>>()),
             field,
@@ -288,20 +290,6 @@ fn shape(error: &serde_yaml::Error) -> Diagnostic {
         diagnostic = diagnostic.fact("line", location.line()).fact("column", location.column());
     }
     diagnostic
-}
-
-/// With a hint that names the nearest known name, if any is near.
-fn near<'a>(
-    diagnostic: Diagnostic,
-    name: &str,
-    known: impl Iterator<Item = &'a str>,
-) -> Diagnostic {
-    let score = |candidate: &str| strsim::jaro_winkler(name, candidate);
-    let best = known.max_by(|a, b| score(a).total_cmp(&score(b)).then(b.cmp(a)));
-    match best.filter(|candidate| score(candidate) > 0.75) {
-        Some(candidate) => diagnostic.hint(format!("did you mean `{candidate}`?")),
-        None => diagnostic,
-    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod layers;
 pub mod measured;
 pub mod module;
 pub mod op;
+pub mod order;
 pub mod plan;
 pub mod profile;
 pub mod schedule;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::id::{DeviceId, OpId, TensorId};
+use ir::order::topological;
 use ir::plan::{Communication, Experts, Parallelism, Partition, Placement, Plan};
 use ir::schedule::{Action, Schedule, Transfer};
 
@@ -155,25 +156,15 @@ fn topological_order_with(problem: &Problem, orders: &[Vec<OpId>]) -> Vec<OpId> 
             *count += 1;
         }
     }
-    let mut ready: BinaryHeap<Reverse<(usize, OpId)>> = base
-        .iter()
-        .filter(|op| missing[op.index()] == 0)
-        .map(|op| Reverse((rank[op.index()], *op)))
-        .collect();
-    let mut order = Vec::with_capacity(base.len());
-    let mut taken = vec![false; n_ops];
-    while let Some(Reverse((_, op))) = ready.pop() {
-        taken[op.index()] = true;
-        order.push(op);
-        let successors = problem.outputs(op).iter().flat_map(|t| problem.consumers(*t)).copied();
-        for successor in successors.chain(next_on_device[op.index()]) {
-            missing[successor.index()] -= 1;
-            if missing[successor.index()] == 0 {
-                ready.push(Reverse((rank[successor.index()], successor)));
-            }
-        }
-    }
-    order.extend(base.iter().copied().filter(|op| !taken[op.index()]));
+    let after = |op| {
+        let outputs = problem.outputs(OpId::new(op)).iter();
+        let readers = outputs.flat_map(|tensor| problem.consumers(*tensor)).copied();
+        readers.chain(next_on_device[op]).map(OpId::index)
+    };
+    let actions = base.iter().map(|op| op.index());
+    let order = topological(actions, &mut missing, after, |op, _| rank[op]);
+    let mut order: Vec<OpId> = order.into_iter().map(OpId::new).collect();
+    order.extend(base.iter().copied().filter(|op| missing[op.index()] > 0));
     order
 }
 

@@ -1,10 +1,8 @@
 //! Linear orders that agree with the graph.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use cost_model::ops::problem::Problem;
 use ir::id::OpId;
+use ir::order::topological;
 
 /// The lines that are tried, the most promising first, each once.
 pub(crate) fn lines(problem: &Problem) -> Vec<Vec<OpId>> {
@@ -52,21 +50,21 @@ pub(crate) fn depth_first(problem: &Problem) -> Vec<OpId> {
 
 /// Kahn's algorithm, least id first: as the model was written, where that was a legal order.
 fn by_id(problem: &Problem) -> Vec<OpId> {
-    let mut missing = vec![0usize; problem.n_ops()];
+    by(problem, |_, _| ())
+}
+
+/// A topological order that takes the ready op of the least key; ties by id. The key may depend on
+/// the turn in which the op became ready.
+pub(crate) fn by<K: Ord>(problem: &Problem, key: impl Fn(OpId, usize) -> K) -> Vec<OpId> {
+    let mut missing = vec![0; problem.n_ops()];
     for &op in &problem.actions {
         missing[op.index()] = problem.inputs(op).len();
     }
-    let ready = problem.actions.iter().filter(|op| missing[op.index()] == 0);
-    let mut ready: BinaryHeap<Reverse<OpId>> = ready.map(|op| Reverse(*op)).collect();
-    let mut line = Vec::with_capacity(problem.actions.len());
-    while let Some(Reverse(op)) = ready.pop() {
-        line.push(op);
-        for &consumer in problem.outputs(op).iter().flat_map(|t| problem.consumers(*t)) {
-            missing[consumer.index()] -= 1;
-            if missing[consumer.index()] == 0 {
-                ready.push(Reverse(consumer));
-            }
-        }
-    }
-    line
+    let after = |op| {
+        let outputs = problem.outputs(OpId::new(op)).iter();
+        outputs.flat_map(|tensor| problem.consumers(*tensor)).map(|reader| reader.index())
+    };
+    let actions = problem.actions.iter().map(|op| op.index());
+    let order = topological(actions, &mut missing, after, |op, turn| key(OpId::new(op), turn));
+    order.into_iter().map(OpId::new).collect()
 }

@@ -7,6 +7,7 @@
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::instance::LoadInstance;
 use ir::op::Phase;
+use ir::order::topological;
 use ir::units::Nanos;
 
 /// Which splits are legal.
@@ -228,18 +229,8 @@ pub fn order(instance: &LoadInstance) -> Vec<usize> {
     for (_, to) in &instance.edges {
         missing[*to as usize] += 1;
     }
-    let mut order: Vec<usize> = (0..n_nodes).filter(|node| missing[*node] == 0).collect();
-    let mut at = 0;
-    while let Some(&node) = order.get(at) {
-        at += 1;
-        for (_, to) in consumers(instance, node) {
-            missing[*to as usize] -= 1;
-            if missing[*to as usize] == 0 {
-                order.push(*to as usize);
-            }
-        }
-    }
-    order
+    let after = |node| consumers(instance, node).iter().map(|(_, to)| *to as usize);
+    topological(0..n_nodes, &mut missing, after, |_, turn| turn)
 }
 
 fn check_contiguous(instance: &LoadInstance, devices: &Devices) -> Result<(), Diagnostic> {

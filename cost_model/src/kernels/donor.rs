@@ -7,6 +7,7 @@
 //! of siblings among the sources (a family counts as the mean of its members), where constants
 //! that are times of the host or of the clock are taken in clock cycles.
 
+use crate::numeric::median;
 use ir::measured::GpuFacts;
 
 /// Largest ratios of bandwidths, peak rates and multiprocessors of siblings.
@@ -80,13 +81,6 @@ fn mean<const N: usize>(
         }
     }
     sum
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let last = values.len().checked_sub(1)?;
-    let (low, high) = (values.get(last / 2)?, values.get(last.div_ceil(2))?);
-    Some(f64::midpoint(*low, *high))
 }
 
 #[cfg(test)]

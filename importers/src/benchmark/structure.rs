@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use ir::diagnostic::Diagnostic;
+use ir::order::topological;
 
 /// Positions of nodes by their ids.
 pub(super) struct Positions<'a, Id>(HashMap<&'a Id, u32>);
@@ -62,18 +63,9 @@ pub(super) fn check_acyclic(
         waiting[from as usize] += 1;
     }
     // Takes nodes whose consumers are all taken: what is left leads into cycles.
-    let mut open: Vec<usize> = (0..n_nodes).filter(|node| waiting[*node] == 0).collect();
-    let mut n_taken = 0;
-    while let Some(node) = open.pop() {
-        n_taken += 1;
-        for &producer in &producers[node] {
-            waiting[producer as usize] -= 1;
-            if waiting[producer as usize] == 0 {
-                open.push(producer as usize);
-            }
-        }
-    }
-    if n_taken == n_nodes {
+    let before = |node: usize| producers[node].iter().map(|producer| *producer as usize);
+    let taken = topological(0..n_nodes, &mut waiting, before, |_, _| ());
+    if taken.len() == n_nodes {
         return Ok(());
     }
     let names = cycle(&waiting, &producers).into_iter().take(8).map(name).collect::<Vec<_>>();

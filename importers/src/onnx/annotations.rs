@@ -1,13 +1,14 @@
 //! Device configurations of a model and the pipeline stages of its nodes: fields of IR version 11,
 //! which the typed decoder does not know.
 
+use std::collections::BTreeSet;
+
 use ir::diagnostic::Diagnostic;
 use onnx_protobuf::{ModelProto, NodeProto};
 use protobuf::UnknownValueRef;
 use protobuf::rt::WireType;
 
 use crate::onnx::decode::Decoder;
-use crate::onnx::raw::RawConfiguration;
 
 /// Field of `ModelProto` with the device configurations.
 const CONFIGURATION: u32 = 26;
@@ -43,27 +44,24 @@ fn int32(value: u64) -> i32 {
     value as i32
 }
 
-/// The device configurations of a model.
+/// Names of a model's device configurations.
 ///
 /// # Errors
 /// `invalid-protobuf`.
-pub(crate) fn configurations(proto: &ModelProto) -> Result<Vec<RawConfiguration>, Diagnostic> {
-    let mut configurations = Vec::new();
+pub(crate) fn configurations(proto: &ModelProto) -> Result<BTreeSet<String>, Diagnostic> {
+    let mut configurations = BTreeSet::new();
     for (number, value) in proto.special_fields.unknown_fields().iter() {
         let UnknownValueRef::LengthDelimited(bytes) = value else { continue };
         if number != CONFIGURATION {
             continue;
         }
-        let mut configuration = RawConfiguration::default();
+        let mut own = String::new();
         for field in small_message(bytes)? {
-            match field {
-                (1, Small::Text(name)) => configuration.name = name,
-                (2, Small::Number(n)) => configuration.n_devices = int32(n),
-                (3, Small::Text(name)) => configuration.devices.push(name),
-                _ => {}
+            if let (1, Small::Text(name)) = field {
+                own = name;
             }
         }
-        configurations.push(configuration);
+        configurations.insert(own);
     }
     Ok(configurations)
 }

@@ -1,10 +1,10 @@
 //! Structure: each tensor is produced once and before it is read, every graph output exists, and
 //! nodes stand in a topological order, or can be brought into one.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use ir::diagnostic::Diagnostic;
+use ir::order::topological;
 
 use crate::onnx::raw::{RawAttribute, RawGraph, RawModel, RawNode};
 
@@ -220,18 +220,8 @@ fn sort(
             readers[producer].push(position);
         }
     }
-    let mut ready: BinaryHeap<Reverse<usize>> =
-        (0..reads.len()).filter(|p| missing[*p] == 0).map(Reverse).collect();
-    let mut order = Vec::with_capacity(reads.len());
-    while let Some(Reverse(position)) = ready.pop() {
-        order.push(position);
-        for &reader in &readers[position] {
-            missing[reader] -= 1;
-            if missing[reader] == 0 {
-                ready.push(Reverse(reader));
-            }
-        }
-    }
+    let after = |position: usize| readers[position].iter().copied();
+    let order = topological(0..reads.len(), &mut missing, after, |_, _| ());
     if order.len() < reads.len() {
         return Err(cycle(graph, reads, &missing));
     }
@@ -298,7 +288,7 @@ mod tests {
             outputs: vec![value(output)],
             ..RawGraph::default()
         };
-        RawModel { opsets: [(String::new(), 20)].into(), graph, configurations: vec![] }
+        RawModel { opsets: [(String::new(), 20)].into(), graph }
     }
 
     #[test]

@@ -47,12 +47,12 @@ pub(crate) fn decode(
         data: &data,
         functions: &functions,
         budget: functions.budget(&graph),
-        configurations: configurations.iter().map(|c| c.name.clone()).collect(),
+        configurations,
         owners: module_path::owners(graph.initializer.iter().map(|tensor| tensor.name.as_str())),
         warnings,
     };
     let graph = decoder.graph(graph, None, 0)?;
-    Ok(RawModel { opsets, graph, configurations })
+    Ok(RawModel { opsets, graph })
 }
 
 /// The domain under which rules look an op up.

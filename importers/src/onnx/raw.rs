@@ -13,19 +13,6 @@ pub struct RawModel {
     pub opsets: BTreeMap<String, i64>,
     /// The main graph, local functions inlined.
     pub graph: RawGraph,
-    /// Multi-device configurations (IR version 11 and newer).
-    pub configurations: Vec<RawConfiguration>,
-}
-
-/// A device configuration of the model.
-#[derive(Clone, Debug, Default)]
-pub struct RawConfiguration {
-    /// Its name, which nodes refer to.
-    pub name: String,
-    /// Number of devices.
-    pub n_devices: i32,
-    /// Device names.
-    pub devices: Vec<String>,
 }
 
 /// A graph or subgraph.

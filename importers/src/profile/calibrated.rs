@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use documents::nearest;
 use documents::profile::calibrated::{
     CollectiveDocument, CorrectionDocument, FactsDocument, FormDocument, OPERATIONS,
     OverlapDocument, STREAMS, StackDocument,
@@ -16,7 +17,7 @@ use ir::profile::{
 use ir::units::Seconds;
 
 use super::ranges::{checked, refused, within};
-use super::{bandwidth, near, start, table};
+use super::{bandwidth, start, table};
 
 /// Reads the data sheet and the closed forms of a kind.
 pub(super) fn kind(
@@ -217,6 +218,6 @@ fn known<T>(
     }
     let message = format!("`{name}` in `{key}` of `{owner}` is not known");
     let diagnostic = Diagnostic::input("unknown-key", message);
-    Err(near(diagnostic, name, names.iter().copied())
+    Err(nearest::hint(diagnostic, name, names.iter().copied())
         .fact("known", names.into_iter().map(str::to_owned).collect::<Vec<_>>()))
 }

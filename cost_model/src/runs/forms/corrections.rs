@@ -11,6 +11,7 @@ use super::constants::Constants;
 use super::fit::Sample;
 use super::run::Run;
 use super::step::closed_forms;
+use crate::numeric::median;
 
 /// Where a correction holds: hidden size, tensor ranks, samples of a micro-batch.
 pub type Cell = (u64, u32, u64);
@@ -93,10 +94,4 @@ impl Corrections {
         }
         table
     }
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let last = values.len().checked_sub(1)?;
-    Some(f64::midpoint(*values.get(last / 2)?, *values.get(last.div_ceil(2))?))
 }

@@ -23,8 +23,11 @@
 //! # Example
 //! On a chain there is one order, and the plan is the best contiguous one.
 
+use std::cmp::Reverse;
+
 use cost_model::given::Goal;
 use ir::instance::Instance;
+use ir::order::topological;
 
 use super::classes::ClassGraph;
 use super::{Limits, on_orders, program};
@@ -73,45 +76,20 @@ pub(crate) fn several(graph: &ClassGraph) -> Vec<Vec<u32>> {
 
 /// Kahn, first in first out.
 fn breadth_first(after: &[Vec<u32>], n_before: &[u32]) -> Vec<u32> {
-    let mut missing = n_before.to_vec();
-    let mut order: Vec<u32> =
-        (0..after.len() as u32).filter(|class| missing[*class as usize] == 0).collect();
-    let mut at = 0;
-    while let Some(&class) = order.get(at) {
-        at += 1;
-        for &next in &after[class as usize] {
-            missing[next as usize] -= 1;
-            if missing[next as usize] == 0 {
-                order.push(next);
-            }
-        }
-    }
-    order
+    by(after, n_before, |_, turn| turn)
 }
 
 /// Kahn, last in first out; of classes that become ready at once the one with the greatest key
 /// goes first.
 fn depth_first(after: &[Vec<u32>], n_before: &[u32], keys: &[u64]) -> Vec<u32> {
-    let mut missing = n_before.to_vec();
-    let by_key = |class: &u32| (keys[*class as usize], *class);
-    let mut open: Vec<u32> =
-        (0..after.len() as u32).filter(|class| missing[*class as usize] == 0).collect();
-    open.sort_by_key(by_key);
-    let mut order = Vec::with_capacity(after.len());
-    let mut ready = Vec::new();
-    while let Some(class) = open.pop() {
-        order.push(class);
-        ready.clear();
-        for &next in &after[class as usize] {
-            missing[next as usize] -= 1;
-            if missing[next as usize] == 0 {
-                ready.push(next);
-            }
-        }
-        ready.sort_by_key(by_key);
-        open.extend_from_slice(&ready);
-    }
-    order
+    by(after, n_before, |class, turn| Reverse((turn, keys[class], class)))
+}
+
+fn by<K: Ord>(after: &[Vec<u32>], n_before: &[u32], key: impl Fn(usize, usize) -> K) -> Vec<u32> {
+    let mut missing: Vec<usize> = n_before.iter().map(|n| *n as usize).collect();
+    let next = |class: usize| after[class].iter().map(|next| *next as usize);
+    let order = topological(0..after.len(), &mut missing, next, key);
+    order.into_iter().map(|class| class as u32).collect()
 }
 
 /// Classes on the longest way from each class to an end.

@@ -1,10 +1,11 @@
 //! Linear orders of the ops that are worth cutting.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 
 use cost_model::ops::problem::Problem;
 use ir::id::OpId;
+
+use crate::line::by;
 
 /// Topological orders, each once: breadth first, depth first, as in the file, and with the least
 /// bytes alive.
@@ -22,30 +23,6 @@ pub(crate) fn orders(problem: &Problem) -> Vec<Vec<OpId>> {
         }
     }
     orders
-}
-
-/// A topological order that takes the ready op of the least key; ties by id. The key may depend on
-/// the turn in which the op became ready.
-fn by<K: Ord>(problem: &Problem, key: impl Fn(OpId, usize) -> K) -> Vec<OpId> {
-    let mut missing = vec![0usize; problem.n_ops()];
-    let mut ready = BinaryHeap::new();
-    for &op in &problem.actions {
-        missing[op.index()] = problem.inputs(op).len();
-        if missing[op.index()] == 0 {
-            ready.push(Reverse((key(op, 0), op)));
-        }
-    }
-    let mut order = Vec::with_capacity(problem.actions.len());
-    while let Some(Reverse((_, op))) = ready.pop() {
-        order.push(op);
-        for consumer in problem.outputs(op).iter().flat_map(|t| problem.consumers(*t)) {
-            missing[consumer.index()] -= 1;
-            if missing[consumer.index()] == 0 {
-                ready.push(Reverse((key(*consumer, order.len()), *consumer)));
-            }
-        }
-    }
-    order
 }
 
 /// By how many bytes more lies in memory after an op than before, each input shared out among its
