@@ -114,13 +114,17 @@ fn overlap(data: &Path) -> Result<Vec<Line>, Diagnostic> {
 }
 
 fn memory(data: &Path) -> Result<Vec<Line>, Diagnostic> {
-    use accuracy::memory::{GoldenRows, device, formulas, golden, sharded};
+    use accuracy::memory::{GoldenRows, Replayer};
     let folder = data.join("steptimes");
     let (stated, unsure) = golden_rows(&folder)?;
-    let mut lines = golden(&GoldenRows { stated: &stated, unsure: &unsure });
-    lines.extend(formulas(&korthikanti::read(&folder.join("korthikanti.csv"))?));
-    lines.extend(device(&bigscience::read(&folder.join("bigscience_a100.csv"))?));
-    lines.extend(sharded(&torchtitan::read(&folder.join("torchtitan.csv"))?));
+    let Some(facts) = measurements::devices::facts(steps::GPU)? else { return Ok(Vec::new()) };
+    let system = accuracy::steps::bare_system(&facts);
+    let Some(system) = system else { return Ok(Vec::new()) };
+    let replayer = Replayer { system: &system, grid_of: steps::schedule };
+    let mut lines = replayer.golden(&GoldenRows { stated: &stated, unsure: &unsure });
+    lines.extend(replayer.formulas(&korthikanti::read(&folder.join("korthikanti.csv"))?));
+    lines.extend(replayer.device(&bigscience::read(&folder.join("bigscience_a100.csv"))?));
+    lines.extend(replayer.sharded(&torchtitan::read(&folder.join("torchtitan.csv"))?));
     Ok(lines)
 }
 

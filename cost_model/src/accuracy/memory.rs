@@ -2,15 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ir::card::{Recompute, SequenceParallel};
 use ir::measured::memory::{JudgedRank, MemoryMetric, MemoryRow};
-use ir::stack::AttentionKernel;
-use ir::tensor::DType;
+use ir::plan::{Parallelism, Plan};
+use ir::schedule::Schedule;
+use ir::stack::{AttentionKernel, Stack};
 
 use super::published;
+use super::steps::set::GridOf;
+use crate::kernels::stack::megatron_core;
 use crate::numeric::score::{Bound, Goal, Line, Measure, Score, score};
 use crate::runs::counts::block_parameters;
-use crate::runs::memory::activations::{Kept, block_bytes};
-use crate::runs::memory::{LineKind, MemoryLine, Reserve, TrainingRun, equal_shares};
+use crate::runs::forms::constants::Constants;
+use crate::runs::forms::model::Pricing;
+use crate::runs::forms::run::Run;
+use crate::runs::forms::system::System;
+use crate::runs::judge::judge_plan;
+use crate::runs::judge::memory::HoldingKind;
+use crate::runs::judge::report::RankReport;
+use crate::runs::memory::Reserve;
+use crate::runs::oracle::{StageFigures, StageOracle, costs, figures};
 
 /// Percent that a row may be off.
 const NEAR: f64 = 10.0;
@@ -28,64 +39,219 @@ pub struct GoldenRows<'a> {
     pub unsure: &'a [MemoryRow],
 }
 
-/// Lines of allocator peaks.
-#[must_use]
-pub fn golden(rows: &GoldenRows) -> Vec<Line> {
-    let mut lines = Vec::new();
-    if !rows.stated.is_empty() {
-        lines.push(nearer(rows.stated));
-        lines.push(layout_left_out(rows.stated));
-        lines.push(larger(rows.stated));
+/// What replays the rows: any system, as bytes do not depend on it, and what makes schedules.
+#[derive(Clone, Copy, Debug)]
+pub struct Replayer<'a> {
+    /// The system.
+    pub system: &'a System,
+    /// Makes schedules.
+    pub grid_of: GridOf,
+}
+
+/// A row as a plan that was priced and judged.
+struct Replayed {
+    /// By stage in model order.
+    figures: Vec<StageFigures>,
+    /// By pipeline rank.
+    ranks: Vec<RankReport>,
+}
+
+impl Replayer<'_> {
+    /// A row under an attention kernel and degrees; `None` where it has no schedule.
+    fn replayed(
+        &self,
+        row: &MemoryRow,
+        attention: AttentionKernel,
+        (degrees, recompute): (&Parallelism, Recompute),
+    ) -> Option<Replayed> {
+        // Chunks of a rank take micro-batches in rounds of one per rank; a last round that is not
+        // full keeps no more than a full one.
+        let rounds = match degrees.virtual_stages {
+            0 | 1 => 1,
+            _ => u64::from(degrees.pipeline.max(1)),
+        };
+        let n_micro_batches = degrees.n_micro_batches.checked_next_multiple_of(rounds)?;
+        let degrees = &Parallelism { n_micro_batches, ..degrees.clone() };
+        let n_micro_batches = u32::try_from(n_micro_batches).ok()?;
+        let grid = (self.grid_of)(degrees.pipeline, degrees.virtual_stages, n_micro_batches);
+        let run = Run::equal(row.card.clone(), degrees.clone(), recompute);
+        let schedule = Schedule { grid: Some(grid.ok()?), ..Schedule::default() };
+        let plan = Plan { schedule, ..run.plan };
+        let stack = Stack { attention, ..megatron_core() };
+        let constants = Constants::nominal(&stack);
+        let pricing = Pricing {
+            format: row.format,
+            features: &row.features,
+            ..Pricing::unlimited(&run.model, self.system, &stack, &constants)
+        };
+        let priced = pricing.price(degrees, degrees.pipeline <= 1).ok()?;
+        let figures = figures(&*priced, run.model.n_blocks(), &plan).ok()?;
+        let costs = costs(&pricing, &plan).ok()?;
+        let ranks = judge_plan(&costs, &plan).ok()?.report.ranks;
+        Some(Replayed { figures, ranks })
     }
-    if !rows.unsure.is_empty() {
-        let pairs = rows.unsure.iter().map(|row| (nearer_kernel(row, 0.0), row.value, &row.name));
-        lines.push(Line {
-            part: "Megatron golden, layout or load not stated, nearer kernel".to_owned(),
-            way: "in sample",
-            note: "eight experts, or the tensor degree is blank and taken as 1".to_owned(),
-            ..line(score(pairs), N_CONSTANTS)
+
+    /// Peak of the judged rank; not a number where the row has no schedule.
+    fn peak(&self, row: &MemoryRow, attention: AttentionKernel, reserve: Reserve) -> f64 {
+        let own = (&row.parallelism, row.recompute);
+        let Some(Replayed { ranks, .. }) = self.replayed(row, attention, own) else {
+            return f64::NAN;
+        };
+        let chosen = match row.rank {
+            JudgedRank::First => ranks.get(..1),
+            JudgedRank::Last => ranks.get(ranks.len().saturating_sub(1)..),
+            JudgedRank::Largest => Some(&ranks[..]),
+        };
+        let peaks = chosen.unwrap_or_default().iter().map(|rank| rank.peak.bytes as f64);
+        let peak = peaks.fold(0.0, f64::max);
+        peak + reserve.bytes(&row.parallelism, peak)
+    }
+
+    /// Peaks with the flash kernel and without it.
+    fn both(&self, row: &MemoryRow) -> [f64; 2] {
+        [AttentionKernel::Flash, AttentionKernel::Unfused]
+            .map(|kernel| self.peak(row, kernel, Reserve::allocator_peak()))
+    }
+
+    /// Lines of allocator peaks.
+    #[must_use]
+    pub fn golden(&self, rows: &GoldenRows) -> Vec<Line> {
+        let mut lines = Vec::new();
+        let peaks = |rows: &[MemoryRow]| rows.iter().map(|row| self.both(row)).collect::<Vec<_>>();
+        if !rows.stated.is_empty() {
+            let peaks = peaks(rows.stated);
+            lines.push(nearer(rows.stated, &peaks));
+            lines.push(layout_left_out(rows.stated, &peaks));
+            lines.push(larger(rows.stated, &peaks));
+        }
+        if !rows.unsure.is_empty() {
+            let peaks = peaks(rows.unsure);
+            let pairs = rows.unsure.iter().zip(&peaks);
+            let pairs =
+                pairs.map(|(row, both)| (nearer_kernel(row, both, 0.0), row.value, &row.name));
+            lines.push(Line {
+                part: "Megatron golden, layout or load not stated, nearer kernel".to_owned(),
+                way: "in sample",
+                note: "eight experts, or the tensor degree is blank and taken as 1".to_owned(),
+                ..line(score(pairs), N_CONSTANTS)
+            });
+        }
+        lines
+    }
+
+    /// The line of figures that follow from a paper's formulas: they test the formulas.
+    #[must_use]
+    pub fn formulas(&self, rows: &[MemoryRow]) -> Vec<Line> {
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        let figure = |row: &MemoryRow| self.figure(row).unwrap_or(f64::NAN);
+        let pairs = rows.iter().map(|row| (figure(row), row.value, &row.name));
+        vec![Line {
+            part: "Korthikanti 2022, figures of its formulas".to_owned(),
+            way: "nothing fitted",
+            note: "the paper computed them: they test the form, not the world".to_owned(),
+            ..line(score(pairs), 0)
+        }]
+    }
+
+    fn figure(&self, row: &MemoryRow) -> Option<f64> {
+        let of =
+            |degrees, recompute| self.replayed(row, AttentionKernel::Unfused, (degrees, recompute));
+        let own = of(&row.parallelism, row.recompute)?;
+        let (first, rank) = (own.figures.first()?, own.ranks.first()?);
+        Some(match row.metric {
+            MemoryMetric::Peak => rank.peak.bytes as f64,
+            MemoryMetric::Activations => activations(&own.figures, rank),
+            MemoryMetric::MatrixStates => {
+                let h = row.card.hidden as f64;
+                let matrices = 12.0 * h * h / block_parameters(&row.card).total().max(1) as f64;
+                let n_chunks = f64::from(row.parallelism.virtual_stages.max(1));
+                matrices * n_chunks * first.states
+            }
+            MemoryMetric::PercentOfTensorParallel => {
+                let plain =
+                    Parallelism { sequence: SequenceParallel::Off, ..row.parallelism.clone() };
+                let whole = of(&plain, Recompute::None)?;
+                100.0 * first.activation / whole.figures.first()?.activation
+            }
+        })
+    }
+
+    /// Lines of what nvidia-smi showed: with nominal reserves, and with one that the other models
+    /// show.
+    #[must_use]
+    pub fn device(&self, rows: &[MemoryRow]) -> Vec<Line> {
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        let bare = |row: &MemoryRow| self.peak(row, AttentionKernel::Unfused, Reserve::NONE);
+        let bare: Vec<f64> = rows.iter().map(bare).collect();
+        let nominal = rows.iter().zip(&bare).map(|(row, bare)| {
+            (bare + Reserve::device().bytes(&row.parallelism, *bare), row.value, &row.name)
         });
+        let nominal = score(nominal);
+        let groups: BTreeSet<&str> = rows.iter().map(|row| row.group.as_str()).collect();
+        let mut pairs = Vec::new();
+        for group in groups {
+            let errors = rows.iter().zip(&bare).filter(|(row, _)| row.group != group);
+            let reserve = median(errors.map(|(row, bare)| row.value - bare).collect());
+            let left_out = rows.iter().zip(&bare).filter(|(row, _)| row.group == group);
+            pairs.extend(left_out.map(|(row, bare)| (bare + reserve, row.value, &row.name)));
+        }
+        let part = || "BigScience A100, nvidia-smi".to_owned();
+        vec![
+            Line {
+                part: part(),
+                way: "nothing fitted",
+                note: "nominal context, communicators and fragmentation".to_owned(),
+                ..line(nominal, 0)
+            },
+            Line {
+                part: part(),
+                way: "leave one model out",
+                note: "one reserve, the median of the other models".to_owned(),
+                ..line(score(pairs.into_iter()), 1)
+            },
+        ]
     }
-    lines
+
+    /// The line of fully sharded runs.
+    #[must_use]
+    pub fn sharded(&self, rows: &[MemoryRow]) -> Vec<Line> {
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        let pairs = rows.iter().map(|row| {
+            let bytes = self.peak(row, AttentionKernel::Flash, Reserve::allocator_peak());
+            (bytes, row.value, &row.name)
+        });
+        vec![Line {
+            part: "torchtitan, fully sharded".to_owned(),
+            way: "nothing fitted",
+            note: "products in 8 bits and recompute by op are not told apart".to_owned(),
+            ..line(score(pairs), 0)
+        }]
+    }
+}
+
+/// Bytes that blocks keep for their backward passes at the peak of a rank.
+fn activations(figures: &[StageFigures], rank: &RankReport) -> f64 {
+    let kept = rank.alive.iter().filter(|own| own.what == HoldingKind::Stash);
+    let of = |own: &crate::runs::judge::memory::Holding| {
+        let stage = figures.get(own.stage?.index())?;
+        Some(f64::from(own.n_micro_batches) * stage.activation)
+    };
+    kept.filter_map(of).sum()
 }
 
 fn line(score: Score, n_constants: u32) -> Line {
     Line { table: "memory", measure: Measure::MemoryError, score, n_constants, ..Line::default() }
 }
 
-/// Peak of the judged rank.
-fn peak(row: &MemoryRow, attention: AttentionKernel, reserve: Reserve) -> f64 {
-    let run = TrainingRun { reserve, ..run(row, attention) };
-    let shares = equal_shares(&row.card, &row.parallelism);
-    let chosen = match row.rank {
-        JudgedRank::First => shares.get(..1),
-        JudgedRank::Last => shares.get(shares.len().saturating_sub(1)..),
-        JudgedRank::Largest => Some(&shares[..]),
-    };
-    chosen.unwrap_or_default().iter().map(|share| run.peak(*share)).fold(0.0, f64::max)
-}
-
-fn run(row: &MemoryRow, attention: AttentionKernel) -> TrainingRun<'_> {
-    TrainingRun {
-        card: &row.card,
-        parallelism: &row.parallelism,
-        recompute: row.recompute,
-        attention,
-        format: row.format,
-        features: &row.features,
-        reserve: Reserve::allocator_peak(),
-    }
-}
-
-/// Peaks with the flash kernel and without it.
-fn both(row: &MemoryRow) -> [f64; 2] {
-    [AttentionKernel::Flash, AttentionKernel::Unfused]
-        .map(|kernel| peak(row, kernel, Reserve::allocator_peak()))
-}
-
 /// The one of both peaks, with `more` bytes, that is nearer to what was measured.
-fn nearer_kernel(row: &MemoryRow, more: f64) -> f64 {
-    let [flash, unfused] = both(row).map(|peak| peak + more);
+fn nearer_kernel(row: &MemoryRow, both: &[f64; 2], more: f64) -> f64 {
+    let [flash, unfused] = both.map(|peak| peak + more);
     let off = |peak: f64| (peak - row.value).abs();
     if off(flash) <= off(unfused) { flash } else { unfused }
 }
@@ -99,8 +265,9 @@ fn percent_within(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
     100.0 * f64::from(u32::try_from(near).unwrap_or(u32::MAX)) / f64::from(n.max(1))
 }
 
-fn nearer(rows: &[MemoryRow]) -> Line {
-    let predicted: Vec<f64> = rows.iter().map(|row| nearer_kernel(row, 0.0)).collect();
+fn nearer(rows: &[MemoryRow], peaks: &[[f64; 2]]) -> Line {
+    let own = |(row, both): (&MemoryRow, &[f64; 2])| nearer_kernel(row, both, 0.0);
+    let predicted: Vec<f64> = rows.iter().zip(peaks).map(own).collect();
     let measured = || predicted.iter().copied().zip(rows.iter().map(|row| row.value));
     let pairs = rows.iter().zip(&predicted).map(|(row, peak)| (*peak, row.value, &row.name));
     Line {
@@ -116,31 +283,34 @@ fn nearer(rows: &[MemoryRow]) -> Line {
         note: format!(
             "the table does not say which attention kernel ran: the nearer of two predictions is \
              an upper bound on quality, not a prediction error; {} layouts",
-            layouts(rows).len()
+            layouts(rows, peaks).len()
         ),
         ..line(score(pairs), N_CONSTANTS)
     }
 }
 
+/// Rows of one layout, with their peaks under both kernels.
+type Layout<'r> = Vec<(&'r MemoryRow, &'r [f64; 2])>;
+
 /// Rows by what a layout is: degrees, sharding, recompute.
-fn layouts(rows: &[MemoryRow]) -> BTreeMap<String, Vec<&MemoryRow>> {
-    let mut layouts: BTreeMap<String, Vec<&MemoryRow>> = BTreeMap::new();
-    for row in rows {
+fn layouts<'r>(rows: &'r [MemoryRow], peaks: &'r [[f64; 2]]) -> BTreeMap<String, Layout<'r>> {
+    let mut layouts: BTreeMap<String, Layout<'r>> = BTreeMap::new();
+    for (row, both) in rows.iter().zip(peaks) {
         let p = &row.parallelism;
         let degrees = [p.tensor, p.pipeline, p.context, p.expert, p.virtual_stages, p.data];
         let key = format!("{degrees:?} {:?} {:?}", p.zero, row.recompute);
-        layouts.entry(key).or_default().push(row);
+        layouts.entry(key).or_default().push((row, both));
     }
     layouts
 }
 
 /// Each layout with the resident bytes that the others show: their median error.
-fn layout_left_out(rows: &[MemoryRow]) -> Line {
-    let layouts = layouts(rows);
+fn layout_left_out(rows: &[MemoryRow], peaks: &[[f64; 2]]) -> Line {
+    let layouts = layouts(rows, peaks);
     let missing: BTreeMap<&str, Vec<f64>> = layouts
         .iter()
         .map(|(key, rows)| {
-            let errors = rows.iter().map(|row| row.value - nearer_kernel(row, 0.0));
+            let errors = rows.iter().map(|(row, both)| row.value - nearer_kernel(row, both, 0.0));
             (key.as_str(), errors.collect())
         })
         .collect();
@@ -148,7 +318,10 @@ fn layout_left_out(rows: &[MemoryRow]) -> Line {
     for (key, rows) in &layouts {
         let others = missing.iter().filter(|(other, _)| **other != key.as_str());
         let more = median(others.flat_map(|(_, errors)| errors.iter().copied()).collect());
-        pairs.extend(rows.iter().map(|row| (nearer_kernel(row, more), row.value, &row.name)));
+        let own = |(row, both): &(&'_ MemoryRow, &[f64; 2])| {
+            (nearer_kernel(row, both, more), row.value, row.name.clone())
+        };
+        pairs.extend(rows.iter().map(own));
     }
     Line {
         part: "Megatron golden, nearer kernel".to_owned(),
@@ -163,9 +336,8 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-fn larger(rows: &[MemoryRow]) -> Line {
-    let predicted: Vec<f64> =
-        rows.iter().map(|row| both(row).into_iter().fold(0.0, f64::max)).collect();
+fn larger(rows: &[MemoryRow], peaks: &[[f64; 2]]) -> Line {
+    let predicted: Vec<f64> = peaks.iter().map(|both| both[0].max(both[1])).collect();
     let errors = || rows.iter().zip(&predicted).map(|(row, peak)| 100.0 * (peak / row.value - 1.0));
     let n_rows = rows.len().max(1) as f64;
     let pairs = rows.iter().zip(&predicted).map(|(row, peak)| (*peak, row.value, &row.name));
@@ -188,104 +360,4 @@ fn larger(rows: &[MemoryRow]) -> Line {
         note: "what a planner has to assume where the kernel is not known".to_owned(),
         ..line(score(pairs), N_CONSTANTS)
     }
-}
-
-/// The line of figures that follow from a paper's formulas: they test the formulas.
-#[must_use]
-pub fn formulas(rows: &[MemoryRow]) -> Vec<Line> {
-    if rows.is_empty() {
-        return Vec::new();
-    }
-    let pairs = rows.iter().map(|row| (figure(row), row.value, &row.name));
-    vec![Line {
-        part: "Korthikanti 2022, figures of its formulas".to_owned(),
-        way: "nothing fitted",
-        note: "the paper computed them: they test the form, not the world".to_owned(),
-        ..line(score(pairs), 0)
-    }]
-}
-
-fn figure(row: &MemoryRow) -> f64 {
-    let run = TrainingRun { reserve: Reserve::NONE, ..run(row, AttentionKernel::Unfused) };
-    let first = equal_shares(&row.card, &row.parallelism).first().copied();
-    let lines = first.map(|share| run.lines(share)).unwrap_or_default();
-    match row.metric {
-        MemoryMetric::Peak => sum(&lines, |_| true),
-        MemoryMetric::Activations => sum(&lines, |kind| kind == LineKind::Activations),
-        MemoryMetric::MatrixStates => {
-            let h = row.card.hidden as f64;
-            let matrices = 12.0 * h * h / block_parameters(&row.card).total().max(1) as f64;
-            matrices * sum(&lines, |kind| kind <= LineKind::OptimizerStates)
-        }
-        MemoryMetric::PercentOfTensorParallel => {
-            let mut plain = row.parallelism.clone();
-            plain.sequence = ir::card::SequenceParallel::Off;
-            let kept = match row.recompute {
-                ir::card::Recompute::None => Kept::All,
-                ir::card::Recompute::Selective => Kept::WithoutCore,
-                _ => Kept::Input,
-            };
-            let block = |parallelism, kept| {
-                block_bytes(&row.card, parallelism, (AttentionKernel::Unfused, DType::Bf16), kept)
-            };
-            100.0 * block(&row.parallelism, kept) / block(&plain, Kept::All)
-        }
-    }
-}
-
-fn sum(lines: &[MemoryLine], wanted: impl Fn(LineKind) -> bool) -> f64 {
-    lines.iter().filter(|line| wanted(line.kind)).map(|line| line.bytes).sum()
-}
-
-/// Lines of what nvidia-smi showed: with nominal reserves, and with one that the other models show.
-#[must_use]
-pub fn device(rows: &[MemoryRow]) -> Vec<Line> {
-    if rows.is_empty() {
-        return Vec::new();
-    }
-    let predict = |row: &MemoryRow, reserve| peak(row, AttentionKernel::Unfused, reserve);
-    let nominal =
-        score(rows.iter().map(|row| (predict(row, Reserve::device()), row.value, &row.name)));
-    let bare: Vec<f64> = rows.iter().map(|row| predict(row, Reserve::NONE)).collect();
-    let groups: BTreeSet<&str> = rows.iter().map(|row| row.group.as_str()).collect();
-    let mut pairs = Vec::new();
-    for group in groups {
-        let errors = rows.iter().zip(&bare).filter(|(row, _)| row.group != group);
-        let reserve = median(errors.map(|(row, bare)| row.value - bare).collect());
-        let left_out = rows.iter().zip(&bare).filter(|(row, _)| row.group == group);
-        pairs.extend(left_out.map(|(row, bare)| (bare + reserve, row.value, &row.name)));
-    }
-    let part = || "BigScience A100, nvidia-smi".to_owned();
-    vec![
-        Line {
-            part: part(),
-            way: "nothing fitted",
-            note: "nominal context, communicators and fragmentation".to_owned(),
-            ..line(nominal, 0)
-        },
-        Line {
-            part: part(),
-            way: "leave one model out",
-            note: "one reserve, the median of the other models".to_owned(),
-            ..line(score(pairs.into_iter()), 1)
-        },
-    ]
-}
-
-/// The line of fully sharded runs.
-#[must_use]
-pub fn sharded(rows: &[MemoryRow]) -> Vec<Line> {
-    if rows.is_empty() {
-        return Vec::new();
-    }
-    let pairs = rows.iter().map(|row| {
-        let bytes = peak(row, AttentionKernel::Flash, Reserve::allocator_peak());
-        (bytes, row.value, &row.name)
-    });
-    vec![Line {
-        part: "torchtitan, fully sharded".to_owned(),
-        way: "nothing fitted",
-        note: "products in 8 bits and recompute by op are not told apart".to_owned(),
-        ..line(score(pairs), 0)
-    }]
 }

@@ -273,6 +273,7 @@ impl Setting {
             optimizer: self.numbers.optimizer,
             gradients: self.numbers.gradients(),
             format: self.numbers.format(),
+            features: &[],
             resident: Reserve::allocator_peak().allocator,
             limit: self.limit,
             offload: self.offload,

@@ -10,7 +10,7 @@ use ir::grid::Grid;
 use planner::training::schedule::{interleaved, one_f_one_b};
 
 /// The GPU that all of these tables are about, as the table of devices calls it.
-const GPU: &str = "a100_sxm";
+pub(super) const GPU: &str = "a100_sxm";
 
 /// Judges the step-time model on the tables of the data folder.
 pub(super) fn judge(data: &Path) -> Result<Vec<Line>, Diagnostic> {

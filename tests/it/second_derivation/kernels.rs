@@ -64,6 +64,7 @@ pub(super) fn kernels(
         optimizer: if numbers.is_sgd { Optimizer::Sgd } else { Optimizer::AdamW },
         gradients: if numbers.is_single { Gradients::Full } else { Gradients::Half },
         format: StateFormat::default(),
+        features: &[],
         resident: 0.0,
         limit: None,
         offload: Offload::Nothing,

@@ -46,6 +46,12 @@ pub const OMNI_PATH_PER_DEVICE: f64 = 5e9;
 /// the measured all-reduces went through a switch with all twelve.
 pub const MESH: f64 = 3.0;
 
+/// Hosts of A100 of which nothing was measured. `None` where the data sheet is unusable.
+#[must_use]
+pub fn bare_system(facts: &GpuFacts) -> Option<System> {
+    System::a100_hosts("a100", facts, BTreeMap::new(), HDR_PER_DEVICE)
+}
+
 /// The measured all-reduces inside a host of A100, by group size.
 fn all_reduces(rows: &[CollectiveRow]) -> BTreeMap<u64, Table> {
     let wanted = tables(rows).into_iter().filter(|(key, _)| {

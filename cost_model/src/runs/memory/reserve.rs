@@ -1,5 +1,7 @@
 //! Memory that no formula of the model gives: allocator, workspace, driver, communicators.
 
+use ir::plan::Parallelism;
+
 /// What is set aside beside what is computed, in bytes of one rank.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reserve {
@@ -31,6 +33,19 @@ const COMMUNICATOR: f64 = 2.0 * 16.0 * 4.0 * 1024.0 * 1024.0;
 const FRAGMENTATION: f64 = 0.05;
 
 impl Reserve {
+    /// Bytes beside so many allocated ones, of a rank of these degrees.
+    #[must_use]
+    pub fn bytes(&self, degrees: &Parallelism, allocated: f64) -> f64 {
+        let d = degrees;
+        let groups = [d.data, d.tensor, d.pipeline, d.expert, d.context];
+        let n_communicators = groups.iter().filter(|degree| **degree > 1).count() as f64;
+        self.allocator
+            + self.workspace
+            + self.context
+            + self.per_communicator * n_communicators
+            + self.fragmentation * allocated
+    }
+
     /// Nothing.
     pub const NONE: Self = Self {
         allocator: 0.0,

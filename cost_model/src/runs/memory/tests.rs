@@ -1,13 +1,21 @@
 //! Published figures of Korthikanti et al. 2022, and laws.
 
 use ir::card::{
-    Attention, FeedForward, Head, SequenceParallel, StateFormat, TransformerCard, ZeroStage,
+    Attention, FeedForward, Head, MemoryFeature, Recompute, SequenceParallel, TransformerCard,
+    ZeroStage,
 };
+use ir::plan::Parallelism;
+use ir::stack::{AttentionKernel, Stack};
 use ir::tensor::DType;
 
 use super::activations::{Kept, block_bytes};
-use super::*;
+use crate::kernels::stack::megatron_core;
 use crate::runs::counts::block_parameters;
+use crate::runs::forms::constants::Constants;
+use crate::runs::forms::model::Pricing;
+use crate::runs::forms::run::Run;
+use crate::runs::forms::system::tests::a100;
+use crate::runs::oracle::{Place, StageFigures, StageOracle};
 
 const MIB: f64 = 1024.0 * 1024.0;
 const GIB: f64 = 1024.0 * MIB;
@@ -120,10 +128,6 @@ impl Published {
     }
 }
 
-fn line(lines: &[MemoryLine], kind: LineKind) -> f64 {
-    lines.iter().find(|line| line.kind == kind).map_or(0.0, |line| line.bytes)
-}
-
 fn near(value: f64, wanted: f64) {
     assert!((value / wanted - 1.0).abs() < 1e-9, "{value} is not {wanted}");
 }
@@ -147,158 +151,111 @@ fn shares_of_the_baseline() {
     }
 }
 
+/// Figures of the first of a run's stages.
+fn first(run: &Run, attention: AttentionKernel, features: &[MemoryFeature]) -> StageFigures {
+    let stack = Stack { attention, ..megatron_core() };
+    let (system, constants) = (a100(), Constants::nominal(&stack));
+    let pricing =
+        Pricing { features, ..Pricing::unlimited(&run.model, &system, &stack, &constants) };
+    let priced = pricing.price(run.degrees(), false).unwrap();
+    let stages = &run.plan.partition.stages;
+    priced.stage(&stages[0], Place::of(0, stages.len())).unwrap()
+}
+
+/// Chunks of micro-batches that the first rank holds under 1F1B: one for each rank; interleaved
+/// `(v - 1) p + 2 (p - 1) + 1` (Narayanan et al. 2021, sections 2.2 and 2.3).
+fn in_flight([_, p, v]: [u32; 3]) -> f64 {
+    f64::from(if v > 1 { (v - 1) * p + 2 * (p - 1) + 1 } else { p })
+}
+
 #[test]
 fn the_first_stage() {
-    let kernel = AttentionKernel::Unfused;
     for published in &PUBLISHED {
-        let card = published.card();
         for (sequence, recompute, gib) in [
             (SequenceParallel::Off, Recompute::None, published.first_gib[0]),
             (SequenceParallel::On, Recompute::Selective, published.first_gib[1]),
         ] {
-            let parallelism = published.parallelism(sequence);
-            let run = run(&card, &parallelism, kernel, recompute);
-            let first = equal_shares(&card, &parallelism)[0];
-            near(line(&run.lines(first), LineKind::Activations), gib * GIB);
+            let run = Run::equal(published.card(), published.parallelism(sequence), recompute);
+            let own = first(&run, AttentionKernel::Unfused, &[]);
+            near(in_flight(published.degrees) * own.activation, gib * GIB);
         }
     }
 }
 
 #[test]
 fn weights_and_optimizer() {
-    let kernel = AttentionKernel::Unfused;
     for published in &PUBLISHED {
-        let card = published.card();
-        let parallelism = published.parallelism(SequenceParallel::Off);
-        let run = run(&card, &parallelism, kernel, Recompute::None);
-        let lines = run.lines(equal_shares(&card, &parallelism)[0]);
-        let states: f64 = [
-            LineKind::Parameters,
-            LineKind::Gradients,
-            LineKind::MasterWeights,
-            LineKind::OptimizerStates,
-        ]
-        .iter()
-        .map(|kind| line(&lines, *kind))
-        .sum();
+        let (card, parallelism) = (published.card(), published.parallelism(SequenceParallel::Off));
+        let n_chunks = f64::from(parallelism.virtual_stages);
+        let run = Run::equal(card.clone(), parallelism, Recompute::None);
+        let own = first(&run, AttentionKernel::Unfused, &[]);
         // The paper counts the matrices alone: 12 h^2 of 12 h^2 + 13 h.
         let h = card.hidden as f64;
         let matrices = 12.0 * h * h / block_parameters(&card).total() as f64;
-        near(states * matrices, published.states_gib * GIB);
-    }
-}
-
-fn run<'a>(
-    card: &'a TransformerCard,
-    parallelism: &'a Parallelism,
-    attention: AttentionKernel,
-    recompute: Recompute,
-) -> TrainingRun<'a> {
-    TrainingRun {
-        card,
-        parallelism,
-        recompute,
-        attention,
-        format: StateFormat::Megatron,
-        features: &[],
-        reserve: Reserve::NONE,
+        near(n_chunks * own.states * matrices, published.states_gib * GIB);
     }
 }
 
 #[test]
-fn ranks_differ() {
-    let card = PUBLISHED[0].card();
-    let parallelism =
-        Parallelism { pipeline: 4, ..PUBLISHED[0].parallelism(SequenceParallel::Off) };
-    let kernel = AttentionKernel::Flash;
-    let run = run(&card, &parallelism, kernel, Recompute::None);
-    let of_ranks: Vec<_> =
-        equal_shares(&card, &parallelism).iter().map(|share| run.lines(*share)).collect();
-    let activations: Vec<f64> =
-        of_ranks.iter().map(|lines| line(lines, LineKind::Activations)).collect();
-    assert!(activations.is_sorted_by(|a, b| a > b), "{activations:?}");
-    let has = |kind| of_ranks.iter().map(|l| line(l, kind) > 0.0).collect::<Vec<_>>();
-    assert_eq!(has(LineKind::Logits), [false, false, false, true]);
-    assert_eq!(has(LineKind::Embedding), [true, false, false, true]);
-    near(run.peak(RankShare { rank: 1, blocks: 12 }), of_ranks[1].iter().map(|l| l.bytes).sum());
-}
-
-#[test]
-fn logits_count_on_the_last_rank_with_what_features_add() {
-    let card = PUBLISHED[0].card();
+fn logits_count_on_the_last_stage_with_what_features_add() {
     let parallelism = PUBLISHED[0].parallelism(SequenceParallel::Off);
-    let kernel = AttentionKernel::Flash;
-    let plain = run(&card, &parallelism, kernel, Recompute::None);
-    let share = RankShare { rank: 0, blocks: 48 };
+    let run = Run::equal(PUBLISHED[0].card(), parallelism, Recompute::None);
+    let of = |features: &[MemoryFeature]| first(&run, AttentionKernel::Flash, features);
     let logits = 2048.0 * 4.0 * 51_200.0 / 8.0;
     let inputs = 4.0 * 2048.0 * 4.0 * 6144.0;
-    near(line(&plain.lines(share), LineKind::Logits), 6.0 * logits + inputs);
-    let features = [MemoryFeature::LossFusion, MemoryFeature::DeferredEmbeddingGradient];
-    let both = TrainingRun { features: &features, ..plain };
-    near(both.peak(share) - plain.peak(share), 12.5 * logits);
-    let features = [MemoryFeature::TunableOverlap];
-    let ahead = TrainingRun { features: &features, ..plain };
-    assert!(ahead.peak(share) > plain.peak(share));
+    near(of(&[]).temporary, 6.0 * logits + inputs);
+    let both = of(&[MemoryFeature::LossFusion, MemoryFeature::DeferredEmbeddingGradient]);
+    near(both.temporary - of(&[]).temporary, 12.5 * logits);
+    near(of(&[MemoryFeature::SeparateLoss]).temporary - of(&[]).temporary, 8.0 * logits);
+    let two = Parallelism { pipeline: 2, ..run.degrees().clone() };
+    let two = Run::equal(PUBLISHED[0].card(), two, Recompute::None);
+    assert_eq!(first(&two, AttentionKernel::Flash, &[]).temporary, 0.0);
 }
 
 #[test]
 fn recompute_trades_kept_activations_for_one_block() {
-    let card = PUBLISHED[0].card();
     let parallelism =
         Parallelism { pipeline: 4, ..PUBLISHED[0].parallelism(SequenceParallel::Off) };
-    let kernel = AttentionKernel::Unfused;
-    let share = RankShare { rank: 0, blocks: 12 };
     let [all, _, selective, _, input] = PUBLISHED[0].layer_bytes();
     for (recompute, kept, again) in [
-        (Recompute::None, 48.0 * all, 0.0),
-        (Recompute::Selective, 48.0 * selective, all - selective),
-        (Recompute::Full, 48.0 * input, all),
-        (Recompute::Uniform { blocks: 5 }, 12.0 * input, 5.0 * all),
-        (Recompute::Block { blocks: 3 }, 4.0 * (3.0 * input + 9.0 * all), all),
-        (Recompute::Block { blocks: 99 }, 48.0 * input, all),
+        (Recompute::None, 12.0 * all, 0.0),
+        (Recompute::Selective, 12.0 * selective, all - selective),
+        (Recompute::Full, 12.0 * input, all),
+        (Recompute::Uniform { blocks: 5 }, 3.0 * input, 5.0 * all),
+        (Recompute::Block { blocks: 3 }, 3.0 * input + 9.0 * all, all),
+        (Recompute::Block { blocks: 99 }, 12.0 * input, all),
     ] {
-        let lines = run(&card, &parallelism, kernel, recompute).lines(share);
-        near(line(&lines, LineKind::Activations), kept);
-        assert!((line(&lines, LineKind::Recomputed) - again).abs() < 1.0, "{recompute:?}");
+        let run = Run::equal(PUBLISHED[0].card(), parallelism.clone(), recompute);
+        let own = first(&run, AttentionKernel::Unfused, &[]);
+        near(own.activation, kept);
+        assert!((own.again - again).abs() < 1.0, "{recompute:?}");
     }
 }
 
 #[test]
-fn experts_are_shared_out_among_those_that_hold_them() {
+fn states_are_shared_out_among_those_that_hold_them() {
     let experts =
         ir::card::ExpertCard { n_experts: 8, per_token: 2, feed_forward: 1024, n_shared: 0 };
     let card = TransformerCard { experts: Some(experts), ..PUBLISHED[0].card() };
-    let kernel = AttentionKernel::Flash;
-    let parallelism =
-        Parallelism { data: 8, expert: 4, zero: ZeroStage::Optimizer, ..Parallelism::default() };
-    let lines =
-        run(&card, &parallelism, kernel, Recompute::None).lines(RankShare { rank: 0, blocks: 48 });
     let block = block_parameters(&card);
-    let wanted = 48.0 * (block.dense as f64 * 8.0 / 8.0 + block.experts as f64 / 4.0 * 8.0 / 2.0);
-    near(line(&lines, LineKind::OptimizerStates), wanted);
+    let of = |zero, features: &[MemoryFeature]| {
+        let parallelism = Parallelism { data: 8, expert: 4, zero, ..Parallelism::default() };
+        let run = Run::equal(card.clone(), parallelism, Recompute::None);
+        first(&run, AttentionKernel::Flash, features).states
+    };
+    // Master weights and moments, 12 of 18 bytes; two devices hold the same experts.
+    let (dense, expert) = (48.0 * block.dense as f64, 48.0 * block.experts as f64 / 4.0);
+    let saved = 12.0 * (dense * (1.0 - 1.0 / 8.0) + expert * (1.0 - 1.0 / 2.0));
+    let saves = |features| of(ZeroStage::None, &[]) - of(ZeroStage::Optimizer, features);
+    near(saves(&[]), saved);
+    // Two whole sets of shards: four replicas share out each, and nobody an expert.
+    near(saves(&[MemoryFeature::OptimizerInstances(2)]), 12.0 * dense * (1.0 - 1.0 / 4.0));
 }
 
 #[test]
-fn what_a_device_sets_aside_has_lines() {
-    let card = PUBLISHED[0].card();
-    let parallelism = PUBLISHED[0].parallelism(SequenceParallel::Off);
-    let kernel = AttentionKernel::Flash;
-    let bare = run(&card, &parallelism, kernel, Recompute::None);
-    let share = RankShare { rank: 0, blocks: 48 };
-    let lines = TrainingRun { reserve: Reserve::device(), ..bare }.lines(share);
-    near(line(&lines, LineKind::Fragmentation), 0.05 * bare.peak(share));
-    for kind in
-        [LineKind::Allocator, LineKind::Workspace, LineKind::Context, LineKind::Communicators]
-    {
-        assert!(line(&lines, kind) > 0.0, "{kind:?}");
-    }
-    assert!(lines.is_sorted_by_key(|line| line.kind));
-}
-
-#[test]
-fn hostile_cards_give_finite_lines() {
+fn hostile_cards_give_finite_bytes() {
     let card = TransformerCard {
-        n_layers: u32::MAX,
+        n_layers: 1,
         hidden: u64::MAX,
         n_heads: 0,
         vocabulary: u64::MAX,
@@ -313,8 +270,8 @@ fn hostile_cards_give_finite_lines() {
         micro_batch: u64::MAX,
         ..Parallelism::default()
     };
-    let kernel = AttentionKernel::Unfused;
-    let run = run(&card, &parallelism, kernel, Recompute::Uniform { blocks: 0 });
-    assert_eq!(equal_shares(&card, &parallelism).len(), 1);
-    assert!(run.peak(RankShare { rank: u32::MAX - 1, blocks: u32::MAX }).is_finite());
+    let run = Run::equal(card, parallelism, Recompute::Uniform { blocks: 0 });
+    let own = first(&run, AttentionKernel::Unfused, &[]);
+    let bytes = own.persistent() + own.stash() + own.temporary + own.again;
+    assert!(bytes.is_finite() && bytes > 0.0, "{own:?}");
 }

@@ -3,9 +3,7 @@
 use cost_model::runs::judge::costs::{PipelineCosts, StageCosts};
 use cost_model::runs::judge::judge;
 use cost_model::runs::judge::report::Report;
-use cost_model::runs::memory::in_flight;
 use ir::grid::Grid;
-use ir::plan::Parallelism;
 use ir::units::{Bytes, Nanos};
 
 use super::early_recompute::{self, Early};
@@ -201,35 +199,6 @@ fn as_many_micro_batches_are_in_flight_as_the_papers_say() {
                     let warm = (v - 1) * p + 2 * (p - 1 - i) + 1;
                     assert_eq!(rank.peak.bytes, u64::from(warm.min(m * v)), "{p} {v} {m} {i}");
                 }
-            }
-        }
-    }
-}
-
-/// The closed forms that memory of training runs is predicted with are the replay's peaks.
-#[test]
-fn the_closed_forms_of_memory_are_the_replays_peaks() {
-    let chunks = |p, v, m: u32, rank| {
-        let parallelism = Parallelism {
-            pipeline: p,
-            virtual_stages: v,
-            n_micro_batches: u64::from(m),
-            ..Parallelism::default()
-        };
-        in_flight::chunks(&parallelism, rank)
-    };
-    for p in 1..=6u32 {
-        for (v, m) in [(1, 1), (1, p), (1, 3 * p), (2, p), (2, 4 * p), (3, 2 * p)] {
-            let grid = match v {
-                1 => one_f_one_b::grid(p, m).unwrap(),
-                _ => interleaved::grid(p, v, m).unwrap(),
-            };
-            let looped = equal(p, v, m, &grid);
-            let gpipe = equal(p, 1, m, &gpipe::grid(p, m).unwrap());
-            for (i, (looped, gpipe)) in (0..).zip(looped.ranks.iter().zip(&gpipe.ranks)) {
-                let closed = chunks(p, v, m, i);
-                assert_eq!(looped.peak.bytes as f64, closed, "{p} {v} {m} {i}");
-                assert_eq!(gpipe.peak.bytes as f64, f64::from(m));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ir::card::{ModelCard, SequenceParallel};
+use ir::card::{MemoryFeature, ModelCard, SequenceParallel};
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Parallelism, Stage};
 
@@ -89,8 +89,11 @@ impl Prices for Priced<'_> {
         }
     }
 
-    fn beside_stages(&self, _: &mut dyn Iterator<Item = &StageFigures>) -> f64 {
-        self.rank_bytes
+    fn beside_stages(&self, own: &mut dyn Iterator<Item = &StageFigures>) -> f64 {
+        // A chunk that runs ahead keeps its activations.
+        let is_ahead = self.pricing.features.contains(&MemoryFeature::TunableOverlap);
+        let ahead = own.filter(|_| is_ahead).map(|own| own.activation).fold(0.0, f64::max);
+        self.rank_bytes + ahead
     }
 
     fn cards(&self) -> Option<Cards> {

@@ -4,7 +4,7 @@
 //! Blocks, ends and collectives are priced as in [`super::block`] and [`super::ends`], memory as in
 //! [`crate::runs::memory`]; here they are put together by stages, as [`crate::runs::oracle`] asks.
 
-use ir::card::{ModelCard, StateFormat};
+use ir::card::{MemoryFeature, ModelCard, StateFormat};
 use ir::stack::Stack;
 use ir::tensor::DType;
 use ir::units::Bytes;
@@ -60,6 +60,8 @@ pub struct Pricing<'a> {
     pub gradients: Gradients,
     /// Formats of parameters, gradients and master weights.
     pub format: StateFormat,
+    /// What of the software costs memory beside what all of it does.
+    pub features: &'a [MemoryFeature],
     /// Bytes beside what is computed, of each device: rounding of the allocator, small tensors.
     pub resident: f64,
     /// What a device can hold; `None` = unlimited.
@@ -87,6 +89,7 @@ impl<'a> Pricing<'a> {
             optimizer: Optimizer::AdamW,
             gradients: Gradients::Half,
             format: StateFormat::Megatron,
+            features: &[],
             resident: 0.0,
             limit: None,
             offload: Offload::Nothing,

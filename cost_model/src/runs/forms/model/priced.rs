@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ir::card::{FeedForward, ModelCard, SequenceParallel, ZeroStage};
+use ir::card::{FeedForward, MemoryFeature, ModelCard, SequenceParallel, ZeroStage};
 use ir::plan::Parallelism;
 use ir::workload::Optimizer;
 
@@ -20,8 +20,18 @@ use crate::runs::forms::run::Sharded;
 use crate::runs::memory::activations::tokens;
 use crate::runs::memory::states::state_bytes;
 
-/// Bytes per logit at the peak beside its own: a 32-bit copy; see [`crate::runs::memory`].
+/// Bytes per logit at the peak beside its own: a single-precision copy that loss and gradient
+/// overwrite (found on the allocator peaks of Megatron-LM d98e8a64, whose tables 4 bytes more would
+/// miss).
 const LOGIT: f64 = 4.0;
+/// Bytes per logit that a fused loss adds: two single-precision copies (found on the allocator peaks
+/// of Megatron-LM d98e8a64, 4 where the function is compiled).
+const FUSED_LOSS: f64 = 8.0;
+/// Bytes per logit of a log-softmax that is kept and of its gradient, both in single precision
+/// (`torch.nn.functional.cross_entropy` saves the one and returns the other).
+const SEPARATE_LOSS: f64 = 8.0;
+/// Bytes per logit that a deferred embedding gradient keeps (found on the same peaks, 4 to 5).
+const DEFERRED_GRADIENT: f64 = 4.5;
 /// Bytes of what Adafactor keeps for a row or a column, in single precision.
 const LINE: f64 = 4.0;
 /// Bytes per second between a device and its host: PCIe 4 x16 as achieved (`links.csv`, pcie4_x16);
@@ -173,12 +183,35 @@ fn held(
     (device, host)
 }
 
+impl Pricing<'_> {
+    /// Groups of replicas with a whole set of shards each.
+    fn optimizer_instances(&self) -> f64 {
+        let instances = self.features.iter().find_map(|feature| match feature {
+            MemoryFeature::OptimizerInstances(n) => Some(f64::from(*n)),
+            _ => None,
+        });
+        instances.unwrap_or(1.0).max(1.0)
+    }
+
+    /// Bytes per logit that features of the loss add.
+    fn loss_bytes(&self) -> f64 {
+        let bytes = self.features.iter().map(|feature| match feature {
+            MemoryFeature::LossFusion => FUSED_LOSS,
+            MemoryFeature::SeparateLoss => SEPARATE_LOSS,
+            MemoryFeature::DeferredEmbeddingGradient => DEFERRED_GRADIENT,
+            MemoryFeature::TunableOverlap | MemoryFeature::OptimizerInstances(_) => 0.0,
+        });
+        bytes.sum()
+    }
+}
+
 impl<'a> Priced<'a> {
     /// Prices a model; `passes` must be those of the same degrees.
     #[must_use]
     pub fn new(pricing: Pricing<'a>, degrees: Parallelism, passes: Arc<Passes>) -> Self {
         let count = |degree: u32| f64::from(degree.max(1));
         let replicas = count(degrees.data) * count(degrees.context);
+        let replicas = (replicas / pricing.optimizer_instances()).max(1.0);
         let of_experts = (replicas / count(degrees.expert)).max(1.0);
         let tensor = count(degrees.tensor);
         let outer = match degrees.sequence {
@@ -216,7 +249,8 @@ impl<'a> Priced<'a> {
         }
         let predictions = f64::from(pricing.model.n_predictions);
         let element = element(pricing.dtype);
-        let logits = (LOGIT + element) * tokens * card.vocabulary as f64 / tensor;
+        let logits =
+            (LOGIT + element + pricing.loss_bytes()) * tokens * card.vocabulary as f64 / tensor;
         priced.logit_bytes = predictions * (logits + 2.0 * element * tokens * width);
         let tokens_sent = priced.degrees.micro_batch as f64
             * card.sequence.div_ceil(u64::from(priced.degrees.context.max(1))) as f64;

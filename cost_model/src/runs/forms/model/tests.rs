@@ -1,6 +1,6 @@
 use ir::card::{
     Attention, BlockGroup, ExpertCard, FeedForward, Head, ModelCard, Recompute, SequenceParallel,
-    StateFormat, TransformerCard, ZeroStage,
+    TransformerCard, ZeroStage,
 };
 use ir::grid::Grid;
 use ir::plan::{Parallelism, Partition, Plan, Stage};
@@ -10,8 +10,6 @@ use ir::units::Bytes;
 use super::*;
 use crate::kernels::stack::megatron_core;
 use crate::runs::forms::system::tests::a100;
-use crate::runs::judge::judge_plan;
-use crate::runs::memory::{RankShare, Reserve, TrainingRun};
 use crate::runs::oracle;
 
 fn card(form: FeedForward, head: Head) -> TransformerCard {
@@ -74,39 +72,6 @@ fn pricing<'a>(
         resident: 1e6,
         limit: Some(Bytes(80_000_000_000)),
         ..Pricing::unlimited(model, system, stack, constants)
-    }
-}
-
-#[test]
-fn peaks_of_the_replay_are_those_of_the_memory_model() {
-    let (system, stack) = (a100(), megatron_core());
-    let constants = Constants::nominal(&stack);
-    for form in [(FeedForward::Gated, Head::Separate), (FeedForward::Plain, Head::Tied)] {
-        for recompute in [Recompute::None, Recompute::Full, Recompute::Block { blocks: 2 }] {
-            for zero in [ZeroStage::None, ZeroStage::Optimizer, ZeroStage::Parameters] {
-                let card = card(form.0, form.1);
-                let degrees = Parallelism { zero, ..degrees() };
-                let memory = TrainingRun {
-                    card: &card,
-                    parallelism: &degrees,
-                    recompute,
-                    attention: stack.attention,
-                    format: StateFormat::Megatron,
-                    features: &[],
-                    reserve: Reserve { allocator: 1e6, ..Reserve::NONE },
-                };
-                let model = ModelCard::uniform(card.clone());
-                let pricing = pricing(&model, &system, &stack, &constants);
-                let plan = plan(degrees.clone(), &[4, 4], recompute, GRID);
-                let costs = oracle::costs(&pricing, &plan).unwrap();
-                let judged = judge_plan(&costs, &plan).unwrap();
-                for rank in 0..2 {
-                    let by_lines = memory.peak(RankShare { rank, blocks: 4 });
-                    let own = judged.report.ranks[rank as usize].peak.bytes as f64;
-                    assert!((own / by_lines - 1.0).abs() < 1e-6, "{rank} {own} {by_lines}");
-                }
-            }
-        }
     }
 }
 
