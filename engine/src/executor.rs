@@ -1,6 +1,8 @@
 //! Executors by name.
 
+use cost_model::kernels::stack::{preset, presets};
 use ir::diagnostic::Diagnostic;
+use ir::stack::Stack;
 use ir::workload::Workload;
 
 /// Executors whose limits a plan can be kept to.
@@ -82,6 +84,19 @@ impl Executor {
     }
 }
 
+/// The software stack of a name.
+///
+/// # Errors
+/// `unknown-stack`.
+pub fn named_stack(name: &str) -> Result<Stack, Diagnostic> {
+    preset(name).ok_or_else(|| {
+        let known = presets().map(|stack| stack.name).to_vec();
+        Diagnostic::usage("unknown-stack", format!("`{name}` is no software stack"))
+            .fact("known", known)
+            .hint("name one of these with --stack")
+    })
+}
+
 /// Refuses micro-batches for an executor that has none: by a device map, each batch goes through the
 /// model whole, one device after the other, and what a pipeline would cost is not what runs.
 ///
@@ -105,11 +120,11 @@ mod tests {
 
     #[test]
     fn every_stack_has_a_launcher() {
-        for stack in cost_model::kernels::stack::presets() {
+        for stack in presets() {
             assert!(Executor::of_stack(&stack.name).is_some(), "{}", stack.name);
         }
         for (stack, _) in STACKS {
-            assert!(cost_model::kernels::stack::preset(stack).is_some(), "{stack}");
+            assert!(preset(stack).is_some(), "{stack}");
         }
     }
 }

@@ -15,6 +15,7 @@ use ir::measured::StepRow;
 use ir::profile::Profile;
 use serde_json::{Value, json};
 
+use crate::executor::named_stack;
 use crate::load;
 use crate::page::Column;
 use crate::page::Page;
@@ -47,12 +48,7 @@ pub(super) fn correct(
     path: &Path,
     base: &Profile,
 ) -> Result<OfSteps, Diagnostic> {
-    let stack = cost_model::kernels::stack::preset(&args.stack).ok_or_else(|| {
-        let known = cost_model::kernels::stack::presets().map(|stack| stack.name).to_vec();
-        Diagnostic::usage("unknown-stack", format!("`{}` is no software stack", args.stack))
-            .fact("known", known)
-            .hint("name one of these with --stack")
-    })?;
+    let stack = named_stack(&args.stack)?;
     let file = path.display().to_string();
     let steps::OneKind { rows, called } = steps::read_one_kind(path)?;
     let mut noted = Vec::new();

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use cost_model::kernels::plain_product::peak;
-use cost_model::kernels::stack::{preset, presets};
 use cost_model::runs::forms::constants::Constants;
 use cost_model::runs::forms::corrections::Corrections;
 use cost_model::runs::forms::hosts;
@@ -31,7 +30,7 @@ use planner::training::search_3d::space::{Space, Words, device_counts};
 use super::model::{self, GraphFacts, Model};
 use super::numbers::Numbers;
 use super::{measured, pins, words};
-use crate::executor::Executor;
+use crate::executor::{self, Executor};
 use crate::request::{PlanRequest, ProblemRequest};
 use crate::{asked, load};
 
@@ -154,12 +153,7 @@ impl Setting {
             Diagnostic::usage("no-cluster", "neither a config nor a graph carries a cluster")
                 .hint("add --cluster cluster.yaml")
         })?;
-        let stack = preset(stack).ok_or_else(|| {
-            let known = presets().map(|stack| stack.name).to_vec();
-            Diagnostic::usage("unknown-stack", format!("`{stack}` is no software stack"))
-                .fact("known", known)
-                .hint("name one of these with --stack")
-        })?;
+        let stack = executor::named_stack(stack)?;
         let (cluster, strange) = load::cluster(path)?;
         let Model { card: model, graph, tokens, mut warnings } = model;
         warnings.extend(strange);
@@ -171,16 +165,11 @@ impl Setting {
         };
         let read = |folder| importers::layers::read(folder, sequence);
         let layers = folder.map(read).transpose()?;
-        let profile = file.map(importers::profile::read).transpose()?;
-        let (profile, cluster) = match profile {
-            None => (Profile::default(), cluster),
-            Some(profile) => {
-                let (cluster, unused) = importers::profile::rated(&profile, cluster)?;
-                warnings.extend(unused);
-                warnings.extend(measured::unused(&profile, &stack.name));
-                (profile, cluster)
-            }
-        };
+        let (profile, cluster, unused) = load::rated(file, cluster)?;
+        warnings.extend(unused);
+        if file.is_some() {
+            warnings.extend(measured::unused(&profile, &stack.name));
+        }
         let kind = one_kind(&cluster, path)?;
         let (numbers, noted) = Numbers::of(flags, model.dtype, kind)?;
         let numbers = match &layers {
