@@ -149,13 +149,6 @@ impl Printer {
         }
     }
 
-    /// A table that goes with an error; silent in JSON.
-    pub(crate) fn talk_table(&self, columns: &[Column], rows: Vec<Vec<String>>) {
-        if self.format == Format::Text {
-            talk(&table::render(columns, rows, self.width));
-        }
-    }
-
     /// The one JSON document of a run; nothing for people.
     pub(crate) fn document(&self, document: &Json) {
         if self.format == Format::Json {

@@ -4,12 +4,12 @@ use documents::plan::Reference;
 use ir::diagnostic::Diagnostic;
 
 use crate::cli::CompareArgs;
-use crate::commands::training;
 use crate::printer::Printer;
 use engine::exit::CommandResult;
 use engine::given;
 use engine::ops::compare::{mapped, placements};
 use engine::ops::replay;
+use engine::training;
 
 /// Refuses what only a plan that is judged again could honour.
 fn check_flags(args: &CompareArgs) -> Result<(), Diagnostic> {
@@ -36,7 +36,9 @@ pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
     check_flags(args)?;
     let request = args.request();
     if let Some((launcher, text)) = replay::settings(&args.a) {
-        return training::compare(launcher, &text, &replay::document(&args.b)?, args, printer);
+        let b = replay::document(&args.b)?;
+        return printer
+            .page(|page| training::compare::compare(launcher, &text, &b, &request, page));
     }
     let b = replay::document(&args.b)?;
     let (a, now) = match replay::map(&args.a) {
@@ -56,7 +58,7 @@ pub(crate) fn run(args: &CompareArgs, printer: &Printer) -> CommandResult {
             let is_length =
                 one.sequence_length != two.sequence_length && a.model.name == b.model.name;
             let told = others.filter(|own| own.code != "other-model" || !is_length).collect();
-            training::compare_plans((&a, &b), told, args, printer)
+            printer.page(|page| training::compare::compare_plans((&a, &b), told, &request, page))
         }
         _ => {
             let message = "one plan is of a training run, the other places operators";

@@ -3,7 +3,6 @@
 use ir::diagnostic::Diagnostic;
 
 use crate::cli::ExplainArgs;
-use crate::commands::training;
 use crate::interrupt;
 use crate::printer::Printer;
 use engine::exit::{CommandResult, Exit};
@@ -12,6 +11,7 @@ use engine::ops::explain::{Subject, explain};
 use engine::ops::replay;
 use engine::ops::verdict::verdict;
 use engine::rows::Rows;
+use engine::training;
 
 pub(crate) fn run(args: &ExplainArgs, printer: &Printer) -> CommandResult {
     let subject = match (&args.op, &args.transfer, &args.device) {
@@ -32,7 +32,8 @@ pub(crate) fn run(args: &ExplainArgs, printer: &Printer) -> CommandResult {
             return Err(Diagnostic::usage("not-for-training", message)
                 .hint("leave them out, or name a device with --device"));
         }
-        return training::explain(&document, &args.replay, args.device.as_deref(), printer);
+        let (request, device) = (args.replay.request(), args.device.as_deref());
+        return printer.page(|page| training::replay::explain(&document, &request, device, page));
     }
     let on = replay::on_problem(&document, &args.replay.model, &args.replay.target.request())?;
     let broken = replay::broken_rules(&on);

@@ -2,11 +2,10 @@
 
 use documents::diagnostic::DiagnosticDocument;
 use exporters::{Export, Source};
-use ir::diagnostic::Diagnostic;
+use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::json;
 
 use crate::cli::{ExportArgs, ReplayArgs};
-use crate::commands::training;
 use crate::interrupt;
 use crate::printer::Printer;
 use engine::artifact::{self, Existing};
@@ -16,8 +15,10 @@ use engine::exit::{CommandResult, Exit};
 use engine::given;
 use engine::ops::replay;
 use engine::ops::verdict::verdict;
+use engine::page::Page;
 use engine::rows::Rows;
 use engine::suggest;
+use engine::training;
 
 pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
     if let Some(instance) = importers::instance(&args.replay.model)? {
@@ -27,7 +28,15 @@ pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
     }
     let document = replay::document(&args.replay.plan)?;
     if document.training.is_some() {
-        return training::export(&document, args, printer);
+        training::export::check_target(&args.target)?;
+        check_output(args)?;
+        let request = args.replay.request();
+        let export =
+            |page: &Page| training::export::export(&document, &request, &args.target, page);
+        return match printer.page(export)? {
+            Some(export) => write(args, export, Vec::new(), printer),
+            None => Ok(Exit(Blame::IllegalPlan.exit_code())),
+        };
     }
     check_target(&args.target)?;
     check_output(args)?;

@@ -1,12 +1,12 @@
 //! `simulate`: replays a plan and reports.
 
 use crate::cli::ReplayArgs;
-use crate::commands::training;
 use crate::printer::Printer;
 use engine::exit::CommandResult;
 use engine::given;
 use engine::ops::replay;
 use engine::ops::simulate::simulate;
+use engine::training;
 
 pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
     if let Some(instance) = importers::instance(&args.model)? {
@@ -14,7 +14,7 @@ pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
     }
     let document = replay::document(&args.plan)?;
     if document.training.is_some() {
-        return training::simulate(&document, args, printer);
+        return printer.page(|page| training::replay::simulate(&document, &args.request(), page));
     }
     printer.page(|page| simulate(&document, &args.model, &args.target.request(), page))
 }

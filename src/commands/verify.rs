@@ -2,13 +2,13 @@
 //! states.
 
 use crate::cli::ReplayArgs;
-use crate::commands::training;
 use crate::interrupt;
 use crate::printer::Printer;
 use engine::exit::CommandResult;
 use engine::given;
 use engine::ops::replay;
 use engine::ops::verify::verify;
+use engine::training;
 
 pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
     if let Some(instance) = importers::instance(&args.model)? {
@@ -17,7 +17,9 @@ pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> CommandResult {
     }
     let document = replay::document(&args.plan)?;
     if document.training.is_some() {
-        return training::verify(&document, args, printer);
+        let cancel = &interrupt::flag;
+        return printer
+            .page(|page| training::replay::verify(&document, &args.request(), (cancel, page)));
     }
     let request = args.target.request();
     printer.page(|page| verify(&document, &args.model, &request, (&interrupt::flag, page)))

@@ -1,10 +1,23 @@
 //! Training runs on a model card, from a config or from a graph.
 
+pub mod answer;
+mod claims;
+pub mod compare;
+pub mod document;
+pub mod export;
+pub mod layered;
 pub mod measured;
 pub mod model;
+mod no_configuration;
+pub mod nothing_fits;
 pub mod numbers;
 pub mod pins;
+pub mod replay;
+pub mod searched;
 pub mod setting;
 pub mod told;
 pub mod unasked;
 pub mod words;
+
+/// The name of the search by forms.
+pub const ALGORITHM: &str = "search-3d";

@@ -5,32 +5,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cost_model::runs::forms::model::Offload;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::units::Nanos;
 use planner::run::watch::Watch;
-use planner::run::{Bound, Case, Event, Heard, Line, Standing, StopReason, TracePoint};
+use planner::run::{Bound, Event, Heard, Line, Standing, StopReason, TracePoint};
 
-use super::export;
 use crate::cli::PlanArgs;
 use crate::commands::plot::{self, Unit};
 use crate::publisher::Publisher;
+use engine::training::export;
+use engine::training::searched::Better;
 use engine::training::setting::Setting;
-
-/// A plan that is the best so far.
-pub(super) struct Better<P> {
-    pub(super) plan: P,
-    pub(super) step: Nanos,
-    pub(super) bound: Nanos,
-    /// What hosts keep under it.
-    pub(super) offload: Offload,
-}
-
-impl<P: Send + Sync + 'static> Case for Better<P> {
-    type Solution = Self;
-    type Figures = Nanos;
-}
 
 /// What is known at the end.
 pub(super) struct Followed<T, P> {

@@ -1,17 +1,8 @@
 //! Training runs on a model card, from a config or from a graph: `plan` over all degrees, and plans
 //! of such runs read back.
 
-mod answer;
-mod claims;
-mod compare;
-mod document;
-mod export;
 mod followed;
 mod layered;
-mod no_configuration;
-mod nothing_fits;
-mod replay;
-mod searched;
 
 use std::time::Instant;
 
@@ -28,25 +19,19 @@ use crate::commands::plan;
 use crate::modes;
 use crate::printer::Printer;
 use crate::publisher::Publisher;
-use answer::Answer;
 use engine::artifact::{self, Existing};
 use engine::escape;
 use engine::exit::{CommandResult, Exit};
 use engine::page::Format;
 use engine::request::ObjectiveName;
+use engine::training::answer::Answer;
+use engine::training::searched::{self, Better, Told};
 use engine::training::setting::Setting;
-use followed::Better;
+use engine::training::{ALGORITHM, document, export, nothing_fits};
 use ir::workload::Mode;
-use searched::Told;
 
-pub(crate) use compare::{compare, compare_plans};
 #[cfg(test)]
 pub(crate) use engine::training::pins::FIELDS as PINS;
-pub(crate) use export::export;
-pub(crate) use replay::{explain, simulate, verify};
-
-/// The name of the search on the command line.
-pub(crate) const ALGORITHM: &str = "search-3d";
 
 /// Whether a row of the registry plans training runs.
 pub(crate) fn plans_training(name: &str) -> bool {
@@ -158,7 +143,7 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
         return match found.stop {
             StopReason::Cancelled => Ok(plan::interrupted(printer)),
             stop if stop.is_complete() => {
-                nothing_fits::answer(&setting, &space, (found, &options), printer)
+                printer.page(|page| nothing_fits::answer(&setting, &space, (found, &options), page))
             }
             stop => Err(nothing_fits::too_early(stop, found.counts.n_judged)),
         };
@@ -177,7 +162,7 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
     let text = escape::json(plan.to_json()?);
     let written = followed::write((args, &exports), &mut publisher, text, others)?;
     match printer.format {
-        Format::Text => answer.print(printer),
+        Format::Text => printer.page(|page| answer.print(page)),
         Format::Json => printer.document(&document::report(&answer, &plan)?),
     }
     for path in &written {

@@ -1,16 +1,11 @@
 //! `plan` of a training run on measured layers (`--profile` names a folder).
 
-mod found;
-mod nothing_fits;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use cost_model::runs::measured::LayerPricing;
-use ir::card::{Recompute, ZeroStage};
-use ir::diagnostic::{Blame, Diagnostic};
-use ir::plan::{BlockPolicy, Stage};
+use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
 use planner::run::watch::Watch;
 use planner::run::{Control, StopReason};
@@ -19,33 +14,21 @@ use planner::training::per_layer::{Counts, Found, Judged, Options, Search, solve
 use planner::training::search::{Asked, Settled};
 use planner::training::search_3d::space::Space;
 
-use super::answer::stage_text as uniform_text;
-use super::document;
-use super::followed::{Better, follow, others, stopped, write};
-use super::nothing_fits::too_early;
+use super::followed::{follow, others, stopped, write};
 use crate::cli::PlanArgs;
 use crate::commands::plan::interrupted;
+use engine::training::searched::Better;
 
 use crate::printer::Printer;
 use crate::publisher::Publisher;
 use engine::escape;
 use engine::exit::{CommandResult, Exit};
 use engine::page::Format;
+use engine::training::document;
+use engine::training::layered::found::Answer;
+use engine::training::layered::{ALGORITHM, nothing_fits, pricing};
+use engine::training::nothing_fits::too_early;
 use engine::training::setting::Setting;
-use found::Answer;
-
-/// The name of the search in plan documents.
-pub(super) const ALGORITHM: &str = "per-layer";
-
-/// What prices the plans of a setting with measured layers.
-///
-/// # Errors
-/// `internal` where it has none, which its caller has made sure of.
-fn pricing(setting: &Setting) -> Result<LayerPricing<'_>, Diagnostic> {
-    setting.layer_pricing().ok_or_else(|| {
-        Diagnostic::error(Blame::Internal, "internal", "the setting has no measured layers")
-    })
-}
 
 /// Searches with optimizer states on the devices, then, if they fit nowhere, on the hosts.
 fn searched(
@@ -116,7 +99,9 @@ pub(super) fn plan(
     let Some(best) = &found.best else {
         return match found.stop {
             StopReason::Cancelled => Ok(interrupted(printer)),
-            stop if stop.is_complete() => nothing_fits::answer(&setting, &space, &limits, printer),
+            stop if stop.is_complete() => {
+                printer.page(|page| nothing_fits::answer(&setting, &space, &limits, page))
+            }
             stop => Err(too_early(stop, found.counts.n_judged)),
         };
     };
@@ -133,29 +118,11 @@ pub(super) fn plan(
     let written = write((args, exports), publisher, text, others)?;
     printer.warnings(&setting.warnings);
     match printer.format {
-        Format::Text => answer.print(printer),
+        Format::Text => printer.page(|page| answer.print(page)),
         Format::Json => printer.document(&answer.document(&document)?),
     }
     for path in &written {
         printer.talk(&format!("wrote {}", path.display()));
     }
     Ok(Exit::DONE)
-}
-
-/// `0-7 5 again, 3 ZeRO-3`.
-pub(super) fn stage_text(stage: &Stage) -> String {
-    if stage.each.is_empty() {
-        return uniform_text(&stage.blocks, stage.recompute);
-    }
-    let count = |is: &dyn Fn(&BlockPolicy) -> bool| stage.each.iter().filter(|own| is(own)).count();
-    let again = count(&|own| own.recompute != Recompute::None);
-    let gathered = count(&|own| own.zero == ZeroStage::Parameters);
-    let mut text = uniform_text(&stage.blocks, Recompute::None);
-    if again > 0 {
-        text.push_str(&format!(" {again} again"));
-    }
-    if gathered > 0 {
-        text.push_str(&format!(" {gathered} ZeRO-3"));
-    }
-    text
 }

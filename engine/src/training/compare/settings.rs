@@ -11,11 +11,11 @@ use planner::training::order::Order;
 
 /// What settings are put on.
 pub(super) struct Target<'a> {
-    pub(super) n_devices: u64,
-    pub(super) model: &'a ModelCard,
-    pub(super) global_batch: u64,
+    pub n_devices: u64,
+    pub model: &'a ModelCard,
+    pub global_batch: u64,
     /// What the settings leave open is as here.
-    pub(super) beside: &'a Parallelism,
+    pub beside: &'a Parallelism,
 }
 
 /// Most passes of a schedule, over all ranks: those of a million micro-batches on 16 ranks.

@@ -19,18 +19,14 @@ use serde_json::{Value, json};
 
 use super::ALGORITHM;
 use super::answer::{Answer, degrees, most_lost};
-use engine::training::setting::Setting;
+use crate::training::setting::Setting;
 use planner::training::search::Wider;
 
 /// The plan document of a judged plan.
 ///
 /// # Errors
 /// Those of the schedule's generator and of the judge.
-pub(super) fn plan(
-    setting: &Setting,
-    best: &Judged,
-    bound: Nanos,
-) -> Result<PlanDocument, Diagnostic> {
+pub fn plan(setting: &Setting, best: &Judged, bound: Nanos) -> Result<PlanDocument, Diagnostic> {
     of(setting, &best.plan()?, best.leaf.order.name(), (ALGORITHM, bound))
 }
 
@@ -38,7 +34,7 @@ pub(super) fn plan(
 ///
 /// # Errors
 /// Those of the judge.
-pub(super) fn of(
+pub fn of(
     setting: &Setting,
     plan: &Plan,
     schedule: &str,
@@ -129,7 +125,7 @@ fn judged_document(answer: &Answer<'_>, plan: &Judged) -> Value {
 ///
 /// # Errors
 /// `internal` where a plan has no JSON form, which none is without.
-pub(super) fn report(answer: &Answer<'_>, plan: &PlanDocument) -> Result<Value, Diagnostic> {
+pub fn report(answer: &Answer<'_>, plan: &PlanDocument) -> Result<Value, Diagnostic> {
     let plan: Value = serde_json::from_str(&plan.to_json()?).unwrap_or_default();
     let counts = &answer.counts;
     let turns: Vec<Value> = answer

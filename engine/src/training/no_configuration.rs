@@ -9,7 +9,7 @@ use planner::training::per_layer;
 use planner::training::search_3d::space::{Pins, Space, leaves, shapes};
 
 use super::nothing_fits::loosened;
-use engine::training::setting::Setting;
+use crate::training::setting::Setting;
 
 /// Pins that are counts, with what of a configuration they fix.
 type Count = (&'static str, fn(&Pins) -> Option<u64>, fn(&Parallelism) -> u64);

@@ -1,6 +1,9 @@
 //! What people are told of a search beside its best plan.
 
+use cost_model::runs::forms::model::Offload;
 use ir::diagnostic::Diagnostic;
+use ir::units::Nanos;
+use planner::run::Case;
 use planner::run::StopReason;
 use planner::training::search::{Planned, Settled, Wider};
 use planner::training::search_3d::judge::Judged;
@@ -8,13 +11,29 @@ use planner::training::search_3d::space::{Space, Words};
 use planner::training::search_3d::{Counts, Found};
 
 use super::answer::degrees;
-use super::followed::Better;
+
+/// A plan that is the best so far.
+pub struct Better<P> {
+    /// The plan.
+    pub plan: P,
+    /// Its step time.
+    pub step: Nanos,
+    /// What no plan is below.
+    pub bound: Nanos,
+    /// What hosts keep under it.
+    pub offload: Offload,
+}
+
+impl<P: Send + Sync + 'static> Case for Better<P> {
+    type Solution = Self;
+    type Figures = Nanos;
+}
 
 /// A plan that the search tells of, with the launcher that it was limited to.
-pub(super) type Told = Better<(Judged, Option<Words>)>;
+pub type Told = Better<(Judged, Option<Words>)>;
 
 /// What is known of a search that told of a plan and did not end.
-pub(super) fn cut_short(told: &Told, free: &Space, stop: StopReason) -> Planned {
+pub fn cut_short(told: &Told, free: &Space, stop: StopReason) -> Planned {
     let (plan, launcher) = told.plan.clone();
     let space = launcher.map_or_else(|| free.clone(), |words| free.within(words));
     let space = space.keeping(told.offload).unwrap_or(space);
@@ -25,7 +44,7 @@ pub(super) fn cut_short(told: &Told, free: &Space, stop: StopReason) -> Planned 
 }
 
 /// What lies beyond a launcher, in one line.
-pub(super) fn line(wider: &Wider, best: &Judged) -> String {
+pub fn line(wider: &Wider, best: &Judged) -> String {
     match wider {
         Wider::Nothing(words) => {
             format!("searched: what {} runs; nothing else is faster (--for any)", words.target)
@@ -46,7 +65,7 @@ pub(super) fn line(wider: &Wider, best: &Judged) -> String {
 }
 
 /// Warns of a plan that the launcher of its stack does not run.
-pub(super) fn warning(wider: &Wider) -> Option<Diagnostic> {
+pub fn warning(wider: &Wider) -> Option<Diagnostic> {
     let Wider::Only(words) = wider else { return None };
     let message = format!("{} runs none of the plans that fit", words.target);
     Some(

@@ -19,11 +19,11 @@ use planner::training::search_3d::space::Leaf;
 use planner::training::search_3d::{Counts, Found, Options};
 
 use super::searched;
-use crate::printer::Printer;
-use engine::load;
-use engine::ops::trust::range;
-use engine::page::Column;
-use engine::training::setting::Setting;
+use crate::load;
+use crate::ops::trust::range;
+use crate::page::Column;
+use crate::page::Page;
+use crate::training::setting::Setting;
 use planner::training::search::Wider;
 
 /// What the answer rests on, and what else there is.
@@ -33,19 +33,29 @@ const SPACE: &str = "priced by forms of whole blocks, over degrees of parallelis
 const SHOWN_TURNS: usize = 4;
 
 /// Everything that is printed or written as a document.
-pub(super) struct Answer<'a> {
-    pub(super) setting: &'a Setting,
-    pub(super) best: &'a Judged,
-    pub(super) others: &'a [Judged],
-    pub(super) front: Vec<Judged>,
-    pub(super) wider: Option<Wider>,
-    pub(super) ranks: Vec<RankReport>,
-    pub(super) turns: Vec<Turn>,
-    pub(super) bound: Nanos,
-    pub(super) stop: StopReason,
-    pub(super) counts: Counts,
+pub struct Answer<'a> {
+    /// Model, devices and software.
+    pub setting: &'a Setting,
+    /// The best plan.
+    pub best: &'a Judged,
+    /// The runners-up.
+    pub others: &'a [Judged],
+    /// The front of time, memory and devices.
+    pub front: Vec<Judged>,
+    /// What lies beyond the launcher.
+    pub wider: Option<Wider>,
+    /// Where time and memory of each rank go.
+    pub ranks: Vec<RankReport>,
+    /// How wrong figures may be before a runner-up wins.
+    pub turns: Vec<Turn>,
+    /// What no plan of the space is below.
+    pub bound: Nanos,
+    /// Why the search ended.
+    pub stop: StopReason,
+    /// What was looked at.
+    pub counts: Counts,
     /// How long it took; not said where the same bytes are wanted each time.
-    pub(super) elapsed: Option<Duration>,
+    pub elapsed: Option<Duration>,
     interval: IntervalDocument,
 }
 
@@ -54,7 +64,7 @@ impl<'a> Answer<'a> {
     ///
     /// # Errors
     /// `internal` where the judge does not confirm what the search found.
-    pub(super) fn new(
+    pub fn new(
         setting: &'a Setting,
         found: &'a Found,
         (front, wider): (Vec<Judged>, Option<Wider>),
@@ -88,27 +98,27 @@ impl<'a> Answer<'a> {
     }
 
     /// Tokens per second; samples, where the model has no tokens.
-    pub(super) fn tokens_per_s(&self, step: Nanos) -> f64 {
+    pub fn tokens_per_s(&self, step: Nanos) -> f64 {
         self.setting.global_batch as f64 * self.setting.sequence as f64 / step.seconds()
     }
 
     /// Share of the peak rate of all devices that the model's own operations take.
-    pub(super) fn utilisation(&self, plan: &Judged) -> f64 {
+    pub fn utilisation(&self, plan: &Judged) -> f64 {
         let flops = model_flops(&self.setting.model, self.setting.global_batch);
         flops / (plan.step.seconds() * plan.n_devices() as f64 * self.setting.peak())
     }
 
     /// What to know before it is run.
-    pub(super) fn warnings(&self) -> Vec<Diagnostic> {
+    pub fn warnings(&self) -> Vec<Diagnostic> {
         let own = self.setting.warnings.iter().cloned();
         own.chain(self.wider.as_ref().and_then(searched::warning)).collect()
     }
 
     /// Prints it.
-    pub(super) fn print(&self, printer: &Printer) {
+    pub fn print(&self, page: &Page) {
         let setting = self.setting;
-        self.print_model(printer);
-        printer.line(&format!(
+        self.print_model(page);
+        page.line(&format!(
             "{}: {}; {}, {}; {}",
             setting.cluster.name,
             load::describe(&setting.cluster),
@@ -120,28 +130,28 @@ impl<'a> Answer<'a> {
             Offload::Nothing => "",
             Offload::Optimizer => "; hosts keep the optimizer states, as nothing fits otherwise",
         };
-        printer.line(&format!("plan: {}{hosts}", degrees(&self.best.leaf)));
-        self.print_ranks(printer);
-        self.print_parts(printer);
-        self.print_others(printer);
-        self.print_front(printer);
-        self.print_turns(printer);
-        printer.line(&self.sentence());
+        page.line(&format!("plan: {}{hosts}", degrees(&self.best.leaf)));
+        self.print_ranks(page);
+        self.print_parts(page);
+        self.print_others(page);
+        self.print_front(page);
+        self.print_turns(page);
+        page.line(&self.sentence());
         if let Some(wider) = &self.wider {
-            printer.line(&searched::line(wider, self.best));
+            page.line(&searched::line(wider, self.best));
         }
-        printer.line(&setting.judged_on(&self.best.leaf.degrees));
-        printer.line(SPACE);
+        page.line(&setting.judged_on(&self.best.leaf.degrees));
+        page.line(SPACE);
     }
 
-    fn print_model(&self, printer: &Printer) {
+    fn print_model(&self, page: &Page) {
         let setting = self.setting;
         let blocks = if setting.model.is_of_parts() { "parts" } else { "blocks" };
         let samples = match setting.has_tokens {
             true => format!("samples of {} tokens", setting.sequence),
             false => "samples".to_owned(),
         };
-        printer.line(&format!(
+        page.line(&format!(
             "{}: {} {blocks}, {:.2} billion parameters; {} {samples} a step",
             setting.model.name,
             setting.model.n_blocks(),
@@ -149,7 +159,7 @@ impl<'a> Answer<'a> {
             setting.global_batch,
         ));
         if let Some(graph) = &setting.graph {
-            printer.line(&format!(
+            page.line(&format!(
                 "graph: {} ops, {} parameters, of which the plan has {}; {}",
                 graph.n_ops,
                 graph.n_parameters,
@@ -159,7 +169,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    fn print_ranks(&self, printer: &Printer) {
+    fn print_ranks(&self, page: &Page) {
         let stages = ranks_of_stages(&self.best.leaf, &self.best.fitted);
         let of = |rank: &RankReport, kind: HoldingKind| {
             let own = rank.alive.iter().filter(|holding| holding.what == kind);
@@ -186,19 +196,19 @@ impl<'a> Answer<'a> {
             Column::Number("margin"),
         ];
         let rows = self.ranks.iter().enumerate().map(row).collect();
-        printer.table(&columns, rows);
+        page.table(&columns, rows);
     }
 
-    fn print_parts(&self, printer: &Printer) {
+    fn print_parts(&self, page: &Page) {
         let step = self.best.step.seconds();
         let parts = self.best.parts.named();
         let told = parts.iter().filter(|(_, part)| *part > 0.0005 * step);
         let told: Vec<String> =
             told.map(|(name, part)| format!("{name} {:.1} %", 100.0 * part / step)).collect();
-        printer.line(&format!("of the step: {}", told.join(", ")));
+        page.line(&format!("of the step: {}", told.join(", ")));
     }
 
-    fn print_others(&self, printer: &Printer) {
+    fn print_others(&self, page: &Page) {
         if self.others.is_empty() {
             return;
         }
@@ -219,10 +229,10 @@ impl<'a> Answer<'a> {
             Column::Number("peak"),
             Column::Text("mostly by"),
         ];
-        printer.table(&columns, self.others.iter().map(row).collect());
+        page.table(&columns, self.others.iter().map(row).collect());
     }
 
-    fn print_front(&self, printer: &Printer) {
+    fn print_front(&self, page: &Page) {
         if self.front.len() < 2 {
             return;
         }
@@ -240,13 +250,13 @@ impl<'a> Answer<'a> {
             Column::Number("peak"),
             Column::Text("front of time, memory and devices"),
         ];
-        printer.table(&columns, self.front.iter().map(row).collect());
+        page.table(&columns, self.front.iter().map(row).collect());
     }
 
-    fn print_turns(&self, printer: &Printer) {
+    fn print_turns(&self, page: &Page) {
         for turn in self.turns.iter().take(SHOWN_TURNS) {
             let Some(other) = self.others.get(turn.winner) else { continue };
-            printer.line(&format!(
+            page.line(&format!(
                 "a runner-up wins if `{}` is {:.2} times as large: {}",
                 turn.constant.name(),
                 turn.factor,
@@ -255,17 +265,17 @@ impl<'a> Answer<'a> {
         }
         let is_whole = self.stop.is_complete();
         if is_whole && self.turns.is_empty() && !self.others.is_empty() {
-            printer.line("no constant turns the order within a factor of 8");
+            page.line("no constant turns the order within a factor of 8");
         }
     }
 
     /// Whether nothing is faster, whatever the cuts.
-    pub(super) fn is_optimum(&self) -> bool {
+    pub fn is_optimum(&self) -> bool {
         self.stop.is_complete() && self.bound >= self.best.step
     }
 
     /// Why the search ended.
-    pub(super) fn stop_reason(&self) -> StopReason {
+    pub fn stop_reason(&self) -> StopReason {
         if self.is_optimum() { StopReason::ProvedOptimal } else { self.stop }
     }
 
@@ -309,13 +319,13 @@ impl<'a> Answer<'a> {
 }
 
 /// What a rank has left at its peak; empty without a limit.
-pub(super) fn margin(rank: &RankReport) -> String {
+pub fn margin(rank: &RankReport) -> String {
     let left = rank.limit.map(|limit| Bytes(limit.saturating_sub(rank.peak.bytes)));
     left.map_or_else(String::new, |left| left.to_string())
 }
 
 /// The part of the step that a plan loses most by.
-pub(super) fn most_lost(best: &Judged, other: &Judged) -> String {
+pub fn most_lost(best: &Judged, other: &Judged) -> String {
     let pairs = best.parts.named().into_iter().zip(other.parts.named());
     let lost = pairs.map(|((name, own), (_, theirs))| (name, theirs - own));
     let most = lost.fold(("", 0.0), |most, next| if next.1 > most.1 { next } else { most });
@@ -326,7 +336,7 @@ pub(super) fn most_lost(best: &Judged, other: &Judged) -> String {
 }
 
 /// A configuration in one line.
-pub(super) fn degrees(leaf: &Leaf) -> String {
+pub fn degrees(leaf: &Leaf) -> String {
     let d = &leaf.degrees;
     let mut text = format!("data {} x tensor {} x pipeline {}", d.data, d.tensor, d.pipeline);
     for (name, degree) in [("context", d.context), ("expert", d.expert)] {
@@ -352,7 +362,7 @@ pub(super) fn degrees(leaf: &Leaf) -> String {
 }
 
 /// By rank, its blocks and what they compute again.
-pub(super) fn ranks_of_stages(leaf: &Leaf, fitted: &Fitted) -> Vec<String> {
+pub fn ranks_of_stages(leaf: &Leaf, fitted: &Fitted) -> Vec<String> {
     let n_ranks = leaf.degrees.pipeline.max(1);
     let mut ranks = vec![String::new(); n_ranks as usize];
     for (stage, (blocks, recompute)) in fitted.blocks.iter().zip(&fitted.recompute).enumerate() {
@@ -367,7 +377,7 @@ pub(super) fn ranks_of_stages(leaf: &Leaf, fitted: &Fitted) -> Vec<String> {
 }
 
 /// `0-9 full`.
-pub(super) fn stage_text(blocks: &std::ops::Range<u32>, recompute: Recompute) -> String {
+pub fn stage_text(blocks: &std::ops::Range<u32>, recompute: Recompute) -> String {
     let range = match blocks.end.saturating_sub(blocks.start) {
         0 => "none".to_owned(),
         1 => blocks.start.to_string(),

@@ -16,14 +16,14 @@ use planner::training::search_3d::{Cuts, Found, Options, solve};
 
 use super::answer::{degrees, ranks_of_stages};
 use super::no_configuration;
-use crate::printer::Printer;
-use engine::exit::CommandResult;
-use engine::page::Column;
-use engine::training::numbers::Numbers;
-use engine::training::setting::Setting;
+use crate::exit::CommandResult;
+use crate::page::Column;
+use crate::page::Page;
+use crate::training::numbers::Numbers;
+use crate::training::setting::Setting;
 
 /// The search ended before there was a plan.
-pub(super) fn too_early(stop: StopReason, n_judged: u64) -> Diagnostic {
+pub fn too_early(stop: StopReason, n_judged: u64) -> Diagnostic {
     let message = "the search was stopped before it found a plan that fits";
     let hint = match stop {
         StopReason::NodeBudget => "give it more nodes with --node-budget",
@@ -36,11 +36,11 @@ pub(super) fn too_early(stop: StopReason, n_judged: u64) -> Diagnostic {
 }
 
 /// The answer, with exit code 4.
-pub(super) fn answer(
+pub fn answer(
     setting: &Setting,
     space: &Space,
     (found, options): (&Found, &Options),
-    printer: &Printer,
+    page: &Page,
 ) -> CommandResult {
     if found.counts.n_out_of_range > 0 {
         return Err(out_of_range(found));
@@ -57,7 +57,7 @@ pub(super) fn answer(
         .filter(|(_, rank)| rank.need > limit)
         .map(|(index, rank)| (index, rank.need - limit))
         .collect();
-    print_ranks(&least, limit, printer);
+    print_ranks(&least, limit, page);
     let worst = least.ranks.iter().max_by_key(|rank| rank.need);
     let binding = worst.and_then(|rank| rank.alive.first()).map(ToString::to_string);
     let message = format!(
@@ -95,7 +95,7 @@ fn unexplained() -> Diagnostic {
         .hint("give it more time with --time-limit, and it says what is missing and what would fit")
 }
 
-fn print_ranks(least: &Least, limit: u64, printer: &Printer) {
+fn print_ranks(least: &Least, limit: u64, page: &Page) {
     let stages = ranks_of_stages(&least.leaf, &least.fitted);
     let row = |(index, rank): (usize, &planner::training::search_3d::least::RankNeed)| {
         vec![
@@ -116,7 +116,7 @@ fn print_ranks(least: &Least, limit: u64, printer: &Printer) {
         Column::Text("most of it"),
     ];
     let rows = least.ranks.iter().enumerate().map(row).collect();
-    printer.talk_table(&columns, rows);
+    page.talk_table(&columns, rows);
 }
 
 /// Smallest changes that fit, each found by the same search.
@@ -192,7 +192,7 @@ fn full_hosts(
 }
 
 /// Which host has too little memory for what a plan leaves there.
-pub(super) fn hosts_are_full(costs: &PipelineCosts, plan: &Plan) -> String {
+pub fn hosts_are_full(costs: &PipelineCosts, plan: &Plan) -> String {
     let full = match judge_plan(costs, plan) {
         Ok(judged) => over_limit(&judged.report),
         Err(violation) => Some(violation),
@@ -222,7 +222,7 @@ fn host_term(moved: &Pricing<'_>, space: &Space, options: &Options) -> Option<St
 }
 
 /// The pins with one of them taken away.
-pub(super) fn loosened(pins: &Pins) -> Vec<(&'static str, Pins)> {
+pub fn loosened(pins: &Pins) -> Vec<(&'static str, Pins)> {
     let mut all = Vec::new();
     let mut add = |name, changed: Pins| {
         if changed != *pins {

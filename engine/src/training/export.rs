@@ -11,43 +11,44 @@ use ir::plan::Plan;
 use ir::units::Nanos;
 use serde_json::json;
 
-use super::replay::{documents, exit, judged_again, read};
-use crate::cli::ExportArgs;
-use crate::commands::export;
-use crate::printer::Printer;
-use engine::exit::CommandResult;
-use engine::suggest;
-use engine::training::setting::Setting;
+use super::replay::{documents, judged_again, read};
+use crate::page::Page;
+use crate::request::PlanOnModel;
+use crate::suggest;
+use crate::training::setting::Setting;
 
 /// Pictures of the step.
 const PICTURES: [&str; 2] = ["svg", "trace"];
 
-/// Writes the file of a target, unless the plan is illegal.
-pub(crate) fn export(
+/// The file of a target, with all warnings; `None` where the plan is illegal, which the page says.
+///
+/// # Errors
+/// Those of reading, of the targets and of the judge.
+pub fn export(
     document: &PlanDocument,
-    args: &ExportArgs,
-    printer: &Printer,
-) -> CommandResult {
-    check_target(&args.target)?;
-    export::check_output(args)?;
-    let on = read(document, &args.replay)?;
+    request: &PlanOnModel,
+    target: &str,
+    page: &Page,
+) -> Result<Option<Export>, Diagnostic> {
+    let on = read(document, request)?;
     let (broken, _) = judged_again(&on);
     if !broken.is_empty() {
-        printer.warnings(&broken);
-        printer.document(&json!({ "violations": documents(&broken) }));
-        return Ok(exit(&broken));
+        page.warnings(&broken);
+        page.document(&json!({ "violations": documents(&broken) }));
+        return Ok(None);
     }
     let bound = Nanos(document.cost.as_ref().map_or(0, |cost| cost.bound_ns));
     let schedule = on.training.schedule.as_str();
-    let export = exported(&args.target, &on.setting, &on.plan, (schedule, bound))?;
-    export::write(args, export, on.warnings, printer)
+    let mut export = exported(target, &on.setting, &on.plan, (schedule, bound))?;
+    export.warnings.splice(0..0, on.warnings);
+    Ok(Some(export))
 }
 
 /// The file of a target for a plan with the name of its schedule and its bound.
 ///
 /// # Errors
 /// Those of the targets and of the judge.
-pub(super) fn exported(
+pub fn exported(
     target: &str,
     setting: &Setting,
     plan: &Plan,
@@ -95,7 +96,7 @@ fn picture(
 ///
 /// # Errors
 /// `unknown-target`.
-pub(super) fn check_target(target: &str) -> Result<(), Diagnostic> {
+pub fn check_target(target: &str) -> Result<(), Diagnostic> {
     let known = || targets().iter().map(|row| row.name).chain(PICTURES);
     if known().any(|name| name == target) {
         return Ok(());

@@ -20,10 +20,10 @@ use serde_json::{Value, json};
 use super::super::answer::margin;
 use super::super::replay::documents;
 use super::stage_text;
-use crate::printer::Printer;
-use engine::load;
-use engine::page::Column;
-use engine::training::setting::Setting;
+use crate::load;
+use crate::page::Column;
+use crate::page::Page;
+use crate::training::setting::Setting;
 
 /// What is not known of a step on measured layers.
 const NO_INTERVAL: &str =
@@ -33,7 +33,7 @@ const NO_INTERVAL: &str =
 const SHOWN: usize = 5;
 
 /// Everything that is printed or written as a document.
-pub(super) struct Answer<'a> {
+pub struct Answer<'a> {
     setting: &'a Setting,
     best: &'a Judged,
     found: &'a Found,
@@ -48,7 +48,7 @@ impl<'a> Answer<'a> {
     ///
     /// # Errors
     /// `internal` where the judge does not confirm what the search found.
-    pub(super) fn new(
+    pub fn new(
         setting: &'a Setting,
         best: &'a Judged,
         found: &'a Found,
@@ -79,9 +79,9 @@ impl<'a> Answer<'a> {
     }
 
     /// Prints it.
-    pub(super) fn print(&self, printer: &Printer) {
+    pub fn print(&self, page: &Page) {
         let setting = self.setting;
-        printer.line(&format!(
+        page.line(&format!(
             "{}: {} blocks, {:.2} billion parameters; {} samples of {} tokens a step",
             setting.model.name,
             setting.model.n_blocks(),
@@ -90,7 +90,7 @@ impl<'a> Answer<'a> {
             setting.sequence
         ));
         let layers = setting.layers.as_ref().map_or("", |layers| layers.name.as_str());
-        printer.line(&format!(
+        page.line(&format!(
             "{}: {}; layers measured in `{layers}`",
             setting.cluster.name,
             load::describe(&setting.cluster)
@@ -102,26 +102,26 @@ impl<'a> Answer<'a> {
                  memory nominal)"
             }
         };
-        printer.line(&format!("plan: {}{hosts}", degrees(&self.best.degrees)));
-        self.print_ranks(printer);
-        self.print_others(printer);
+        page.line(&format!("plan: {}{hosts}", degrees(&self.best.degrees)));
+        self.print_ranks(page);
+        self.print_others(page);
         if let Some(lacking) = &self.found.lacking {
-            printer.line(&format!(
+            page.line(&format!(
                 "{} of {} shapes are left out: {}",
                 self.found.counts.n_unmeasured, self.found.counts.n_shapes, lacking.message
             ));
         }
         if self.found.counts.n_too_large > 0 {
-            printer.line(&format!(
+            page.line(&format!(
                 "{} of {} shapes are left out: too many micro-batches",
                 self.found.counts.n_too_large, self.found.counts.n_shapes
             ));
         }
-        printer.line(&self.sentence());
-        printer.line(NO_INTERVAL);
+        page.line(&self.sentence());
+        page.line(NO_INTERVAL);
     }
 
-    fn print_ranks(&self, printer: &Printer) {
+    fn print_ranks(&self, page: &Page) {
         let bytes = |bytes: f64| Bytes(bytes.round() as u64).to_string();
         let pipeline = self.best.degrees.pipeline;
         let row = |(index, (rank, own)): (usize, (&RankReport, &StageFigures))| {
@@ -150,10 +150,10 @@ impl<'a> Answer<'a> {
             Column::Number("margin"),
         ];
         let rows = self.ranks.iter().zip(&self.figures).enumerate().map(row).collect();
-        printer.table(&columns, rows);
+        page.table(&columns, rows);
     }
 
-    fn print_others(&self, printer: &Printer) {
+    fn print_others(&self, page: &Page) {
         if self.found.others.is_empty() {
             return;
         }
@@ -170,7 +170,7 @@ impl<'a> Answer<'a> {
             Column::Number("no plan below"),
             Column::Number("so loses at least"),
         ];
-        printer.table(&columns, self.found.others.iter().take(SHOWN).map(row).collect());
+        page.table(&columns, self.found.others.iter().take(SHOWN).map(row).collect());
     }
 
     fn sentence(&self) -> String {
@@ -206,7 +206,7 @@ impl<'a> Answer<'a> {
     ///
     /// # Errors
     /// `internal` where a plan has no JSON form, which none is without.
-    pub(super) fn document(&self, plan: &PlanDocument) -> Result<Value, Diagnostic> {
+    pub fn document(&self, plan: &PlanDocument) -> Result<Value, Diagnostic> {
         let plan: Value = serde_json::from_str(&plan.to_json()?).unwrap_or_default();
         let counts = &self.found.counts;
         let others = self.found.others.iter().map(|family| {
@@ -256,7 +256,7 @@ impl<'a> Answer<'a> {
 }
 
 /// Degrees in one line.
-pub(super) fn degrees(d: &Parallelism) -> String {
+pub fn degrees(d: &Parallelism) -> String {
     let kind = match d.sequence {
         SequenceParallel::Ulysses => "Ulysses",
         SequenceParallel::On | SequenceParallel::Off => "tensor",

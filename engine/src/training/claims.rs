@@ -2,6 +2,7 @@
 //! its schedule, on its model and cluster.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use cost_model::runs::forms::model::shape;
@@ -19,12 +20,11 @@ use planner::training::{per_layer, search_3d};
 
 use super::replay::OnModel;
 use super::{ALGORITHM, document, layered};
-use crate::interrupt;
-use engine::differences::{difference, of_plans, within as within_itself};
-use engine::training::pins;
-use engine::training::setting::Setting;
-use engine::training::words;
-use engine::violations::unchecked;
+use crate::differences::{difference, of_plans, within as within_itself};
+use crate::training::pins;
+use crate::training::setting::Setting;
+use crate::training::words;
+use crate::violations::unchecked;
 
 /// How long it may try to prove a stated bound again.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -201,10 +201,10 @@ fn runs(words: Words, on: &OnModel<'_>) -> bool {
 }
 
 /// A bound that the search can't confirm.
-pub(super) fn bound(on: &OnModel<'_>) -> Option<Diagnostic> {
+pub(super) fn bound(on: &OnModel<'_>, cancel: &Arc<AtomicBool>) -> Option<Diagnostic> {
     let stated = Nanos(on.document.cost.as_ref()?.bound_ns);
     let start = Instant::now();
-    let (found, stop) = match bound_of(&on.setting, on, start + LONGEST) {
+    let (found, stop) = match bound_of(&on.setting, on, (start + LONGEST, cancel)) {
         Ok(found) => found,
         Err(error) => return Some(error),
     };
@@ -224,7 +224,7 @@ pub(super) fn bound(on: &OnModel<'_>) -> Option<Diagnostic> {
 fn bound_of(
     setting: &Setting,
     on: &OnModel<'_>,
-    end: Instant,
+    (end, cancel): (Instant, &Arc<AtomicBool>),
 ) -> Result<(Nanos, StopReason), Diagnostic> {
     let mut space: Space = setting.space()?;
     // A plan that the launcher of its stack runs was looked for among those.
@@ -242,7 +242,7 @@ fn bound_of(
         space.devices = vec![u32::try_from(n).unwrap_or(u32::MAX)];
     }
     let time = Some(end.saturating_duration_since(Instant::now()));
-    let limits = Limits { time, cancel: interrupt::flag(), ..Limits::default() };
+    let limits = Limits { time, cancel: Arc::clone(cancel), ..Limits::default() };
     if let Some(pricing) = setting.layer_pricing() {
         let control = Arc::new(Control::new(&limits));
         let options = per_layer::Options { control, ..Default::default() };

@@ -20,44 +20,48 @@ use serde_json::json;
 
 use super::answer::margin;
 use super::{claims, layered};
-use crate::cli::ReplayArgs;
-use crate::interrupt;
-use crate::printer::Printer;
-use engine::exit::{CommandResult, Exit};
-use engine::ops::replay;
-use engine::page::Column;
-use engine::request::ReplayRequest;
-use engine::suggest;
-use engine::training::setting::Setting;
-use engine::training::unasked::unasked;
-use engine::violations;
+use crate::exit::{Cancel, CommandResult, Exit};
+use crate::ops::replay;
+use crate::page::Column;
+use crate::page::Page;
+use crate::request::PlanOnModel;
+use crate::request::ReplayRequest;
+use crate::suggest;
+use crate::training::setting::Setting;
+use crate::training::unasked::unasked;
+use crate::violations;
 
 /// A plan on its model and cluster.
-pub(super) struct OnModel<'d> {
-    pub(super) setting: Setting,
-    pub(super) document: &'d PlanDocument,
-    pub(super) training: &'d TrainingDocument,
-    pub(super) plan: Plan,
+pub struct OnModel<'d> {
+    /// Model, devices and software.
+    pub setting: Setting,
+    /// The plan as it is stated.
+    pub document: &'d PlanDocument,
+    /// What it states of the run.
+    pub training: &'d TrainingDocument,
+    /// The plan.
+    pub plan: Plan,
     /// Of reading; where model, cluster or profile are others than it was made for, one each.
-    pub(super) warnings: Vec<Diagnostic>,
+    pub warnings: Vec<Diagnostic>,
     /// Whether they are, and may be.
     is_mismatched: bool,
     /// Where they are and may not be, one each.
     mismatches: Vec<Diagnostic>,
 }
 
-pub(super) fn read<'d>(
-    document: &'d PlanDocument,
-    args: &ReplayArgs,
-) -> Result<OnModel<'d>, Diagnostic> {
-    read_on(document, &args.model, &args.target.request())
+/// Puts a plan on its model and cluster.
+///
+/// # Errors
+/// Those of [`read_on`].
+pub fn read<'d>(document: &'d PlanDocument, args: &PlanOnModel) -> Result<OnModel<'d>, Diagnostic> {
+    read_on(document, &args.model, &args.target)
 }
 
 /// Puts a plan on a model and the cluster of the flags.
 ///
 /// # Errors
 /// Those of [`examined`]; `digest-mismatch`.
-pub(super) fn read_on<'d>(
+pub fn read_on<'d>(
     document: &'d PlanDocument,
     model: &Path,
     target: &ReplayRequest,
@@ -125,18 +129,22 @@ fn examined<'d>(
 
 /// What of a run may be another than a plan's.
 #[derive(PartialEq)]
-pub(super) struct Asked {
-    pub(super) sequence_length: u64,
-    pub(super) global_batch: u64,
-    pub(super) dtype: Option<DType>,
-    pub(super) optimizer: Optimizer,
+pub struct Asked {
+    /// Tokens of a sample.
+    pub sequence_length: u64,
+    /// Samples of a step.
+    pub global_batch: u64,
+    /// What it computes in.
+    pub dtype: Option<DType>,
+    /// The optimizer.
+    pub optimizer: Optimizer,
 }
 
 /// Model, devices and software of a plan, for a run that may be another one.
 ///
 /// # Errors
 /// Those of the readers.
-pub(super) fn setting(
+pub fn setting(
     document: &PlanDocument,
     model: &Path,
     target: &ReplayRequest,
@@ -145,19 +153,19 @@ pub(super) fn setting(
     let Some(training) = &document.training else {
         return Err(Diagnostic::input("bad-plan", "the plan is none of a training run"));
     };
-    let request = engine::asked::merged(&target.problem, &document.request)?;
+    let request = crate::asked::merged(&target.problem, &document.request)?;
     let mut flags = target.problem.clone();
-    flags.model = engine::asked::model(&flags.model, &request);
+    flags.model = crate::asked::model(&flags.model, &request);
     flags.model.dtype = asked.dtype;
     flags.optimizer = Some(asked.optimizer);
-    let model = engine::training::model::read(model, Some(asked.sequence_length), &flags.model)?;
+    let model = crate::training::model::read(model, Some(asked.sequence_length), &flags.model)?;
     let mut setting = Setting::on(model, &flags, &training.stack, asked.global_batch)?;
     setting.ask(request);
     Ok(setting)
 }
 
 /// What breaks a rule, and the report where the plan runs at all.
-pub(super) fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>) {
+pub fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>) {
     // On another problem than it was made for, a plan has other figures.
     let mut broken = if on.is_mismatched { claims::alone(on) } else { claims::wrong(on) };
     let costs = match on.setting.costs(&on.plan, on.setting.limit) {
@@ -181,21 +189,25 @@ pub(super) fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>
     (broken, Some(judged.report))
 }
 
-pub(super) fn documents(list: &[Diagnostic]) -> Vec<DiagnosticDocument> {
+/// Diagnostics as documents.
+#[must_use]
+pub fn documents(list: &[Diagnostic]) -> Vec<DiagnosticDocument> {
     list.iter().map(DiagnosticDocument::from).collect()
 }
 
-pub(super) fn exit(broken: &[Diagnostic]) -> Exit {
+/// How a run ends that found these rules broken.
+#[must_use]
+pub fn exit(broken: &[Diagnostic]) -> Exit {
     if broken.is_empty() { Exit::DONE } else { Exit(Blame::IllegalPlan.exit_code()) }
 }
 
 /// `verify`.
-pub(crate) fn verify(
+pub fn verify(
     document: &PlanDocument,
-    args: &ReplayArgs,
-    printer: &Printer,
+    args: &PlanOnModel,
+    (cancel, page): (Cancel<'_>, &Page),
 ) -> CommandResult {
-    let mut on = examined(document, &args.model, &args.target.request())?;
+    let mut on = examined(document, &args.model, &args.target)?;
     let mismatches = std::mem::take(&mut on.mismatches);
     if let Some(mismatch) = mismatches.first() {
         // Is it wrong whatever it was made for? What fits no more may have fitted.
@@ -208,18 +220,16 @@ pub(crate) fn verify(
     let (mut broken, report) = judged_again(&on);
     // A bound is worth a search only where the rest is true.
     if broken.is_empty() && !on.is_mismatched {
-        broken.extend(claims::bound(&on));
+        broken.extend(claims::bound(&on, &cancel()));
     }
     broken.splice(0..0, mismatches);
-    printer.warnings(&on.warnings);
-    if let Some(exit) =
-        printer.page(|page| violations::interrupted(&broken, &interrupt::flag(), page))
-    {
+    page.warnings(&on.warnings);
+    if let Some(exit) = violations::interrupted(&broken, &cancel(), page) {
         return Ok(exit);
     }
-    printer.warnings(&broken);
-    let is_legal = engine::violations::is_legal(&broken);
-    printer.line(&match (is_legal, &report) {
+    page.warnings(&broken);
+    let is_legal = crate::violations::is_legal(&broken);
+    page.line(&match (is_legal, &report) {
         (Some(true), Some(report)) => format!(
             "the plan is legal: {} blocks on {} ranks, every pass once, step time {}",
             on.setting.model.n_blocks(),
@@ -227,9 +237,9 @@ pub(crate) fn verify(
             report.step_time
         ),
         (None, _) => "no rule is broken, but the bound was not proved again".to_owned(),
-        _ => format!("the plan is illegal: {}", engine::violations::count(broken.len())),
+        _ => format!("the plan is illegal: {}", crate::violations::count(broken.len())),
     });
-    printer.document(&json!({
+    page.document(&json!({
         "legal": is_legal,
         "violations": documents(&broken),
         "warnings": documents(&on.warnings),
@@ -239,21 +249,17 @@ pub(crate) fn verify(
 }
 
 /// `simulate`.
-pub(crate) fn simulate(
-    document: &PlanDocument,
-    args: &ReplayArgs,
-    printer: &Printer,
-) -> CommandResult {
+pub fn simulate(document: &PlanDocument, args: &PlanOnModel, page: &Page) -> CommandResult {
     let on = read(document, args)?;
     let (broken, report) = judged_again(&on);
-    printer.warnings(&on.warnings);
-    printer.warnings(&broken);
+    page.warnings(&on.warnings);
+    page.warnings(&broken);
     let Some(report) = report else {
-        printer.document(&json!({ "violations": documents(&broken) }));
+        page.document(&json!({ "violations": documents(&broken) }));
         return Ok(exit(&broken));
     };
-    print_ranks(&on, &report, printer);
-    printer.line(&format!("step time {}", report.step_time));
+    print_ranks(&on, &report, page);
+    page.line(&format!("step time {}", report.step_time));
     let ranks: Vec<_> = report
         .ranks
         .iter()
@@ -268,7 +274,7 @@ pub(crate) fn simulate(
             })
         })
         .collect();
-    printer.document(&json!({
+    page.document(&json!({
         "step_time_ns": report.step_time.0,
         "ranks": ranks,
         "violations": documents(&broken),
@@ -277,7 +283,7 @@ pub(crate) fn simulate(
     Ok(exit(&broken))
 }
 
-fn print_ranks(on: &OnModel<'_>, report: &Report, printer: &Printer) {
+fn print_ranks(on: &OnModel<'_>, report: &Report, page: &Page) {
     let n_stages = on.plan.partition.stages.len();
     let grid = on.plan.schedule.grid.as_ref();
     let ranks = grid.and_then(|grid| ranks_of(grid, n_stages)).unwrap_or_default();
@@ -308,7 +314,7 @@ fn print_ranks(on: &OnModel<'_>, report: &Report, printer: &Printer) {
         Column::Number("peak"),
         Column::Number("margin"),
     ];
-    printer.table(&columns, report.ranks.iter().enumerate().map(row).collect());
+    page.table(&columns, report.ranks.iter().enumerate().map(row).collect());
 }
 
 /// The pipeline rank of a device that the plan uses.
@@ -324,26 +330,26 @@ fn rank_of(on: &OnModel<'_>, device: &str) -> Result<usize, Diagnostic> {
 }
 
 /// `explain`: where the step goes, and what lies on each rank, or on that of a device, at its peak.
-pub(crate) fn explain(
+pub fn explain(
     document: &PlanDocument,
-    args: &ReplayArgs,
+    args: &PlanOnModel,
     device: Option<&str>,
-    printer: &Printer,
+    page: &Page,
 ) -> CommandResult {
     let on = read(document, args)?;
     let only = device.map(|device| rank_of(&on, device)).transpose()?;
     let is_asked = |rank: usize| only.is_none_or(|only| only == rank);
     let (broken, report) = judged_again(&on);
-    printer.warnings(&broken);
+    page.warnings(&broken);
     let Some(report) = report else { return Ok(exit(&broken)) };
-    print_ranks(&on, &report, printer);
+    print_ranks(&on, &report, page);
     if let (Some(device), Some(rank)) = (device, only) {
-        printer.line(&format!("`{device}` is one of the devices of rank {rank}"));
+        page.line(&format!("`{device}` is one of the devices of rank {rank}"));
     }
     let mut told = Vec::new();
     for (index, rank) in report.ranks.iter().enumerate().filter(|(index, _)| is_asked(*index)) {
         let alive: Vec<String> = rank.alive.iter().map(ToString::to_string).collect();
-        printer.line(&format!(
+        page.line(&format!(
             "rank {index} holds most at {}: {}",
             Nanos(rank.peak.at),
             alive.join("; ")
@@ -355,7 +361,7 @@ pub(crate) fn explain(
         .map(|link| json!({ "from": link.from, "to": link.to, "bytes": link.bytes, "busy_ns": link.busy_ns }))
         .collect();
     for link in links() {
-        printer.line(&format!(
+        page.line(&format!(
             "rank {} sends {} to rank {} in {} transfers, {} in all",
             link.from,
             Bytes(link.bytes),
@@ -364,8 +370,8 @@ pub(crate) fn explain(
             Nanos(link.busy_ns)
         ));
     }
-    printer.line(&format!("step time {}", report.step_time));
-    printer.document(&json!({
+    page.line(&format!("step time {}", report.step_time));
+    page.document(&json!({
         "step_time_ns": report.step_time.0,
         "ranks": told,
         "links": sends,

@@ -20,13 +20,13 @@ use ir::workload::Optimizer;
 use serde_json::json;
 
 use super::replay::{Asked, OnModel, read_on, setting};
-use crate::cli::CompareArgs;
-use crate::printer::Printer;
+use crate::exit::{CommandResult, Exit};
+use crate::ops::replay;
+use crate::page::Column;
+use crate::page::Page;
+use crate::request::CompareRequest;
+use crate::training::setting::Setting;
 use changes::{Change, changes};
-use engine::exit::{CommandResult, Exit};
-use engine::ops::replay;
-use engine::page::Column;
-use engine::training::setting::Setting;
 use settings::{Target, plan_of};
 
 /// What runs on one side, and on what.
@@ -61,12 +61,12 @@ impl Side {
 }
 
 /// Sets a launcher's settings beside a plan.
-pub(crate) fn compare(
+pub fn compare(
     launcher: Launcher,
     text: &str,
     document: &PlanDocument,
-    args: &CompareArgs,
-    printer: &Printer,
+    args: &CompareRequest,
+    page: &Page,
 ) -> CommandResult {
     let missing = |what: &str, hint: &str| {
         Diagnostic::usage("not-comparable", format!("a launcher's settings need {what}")).hint(hint)
@@ -77,7 +77,7 @@ pub(crate) fn compare(
     let model = args.model.as_deref();
     let model = model.ok_or_else(|| missing("the model", "add --model config.json"))?;
     let settings = launcher::read(launcher, text)?;
-    let on = read_on(document, model, &args.target.request())?;
+    let on = read_on(document, model, &args.target)?;
     let of_plan = facts(document, on.plan.clone())?;
     let (now, own_warnings) = runs_now(&settings, &on, &of_plan, (model, args))?;
     let of_plan = Facts { dtype: Some(on.setting.numbers.dtype), ..of_plan };
@@ -97,7 +97,7 @@ pub(crate) fn compare(
     };
     let names = [launcher.name().to_owned(), "plan".to_owned()];
     let beside = Beside { names, keys: ["now", "plan"], launcher: Some(launcher), sides: [a, b] };
-    Ok(beside.print(&warnings, |_| line, printer))
+    Ok(beside.print(&warnings, |_| line, page))
 }
 
 /// What the settings run on the model of a plan, with what to know before.
@@ -105,7 +105,7 @@ fn runs_now(
     settings: &LaunchSettings,
     on: &OnModel<'_>,
     of_plan: &Facts,
-    (model, args): (&Path, &CompareArgs),
+    (model, args): (&Path, &CompareRequest),
 ) -> Result<(Side, Vec<Diagnostic>), Diagnostic> {
     let planned = Asked {
         sequence_length: of_plan.sequence,
@@ -122,7 +122,7 @@ fn runs_now(
     let offloads = settings.offloads.unwrap_or(of_plan.offloads);
     let own = match asked == planned && offloads == of_plan.offloads {
         true => None,
-        false => Some(setting(on.document, model, &args.target.request(), &asked)?),
+        false => Some(setting(on.document, model, &args.target, &asked)?),
     };
     let own = own.as_ref().unwrap_or(&on.setting);
     // Who was given a part of the cluster runs there.
@@ -146,11 +146,11 @@ fn runs_now(
 }
 
 /// Sets two plans of training runs side by side.
-pub(crate) fn compare_plans(
+pub fn compare_plans(
     (a, b): (&PlanDocument, &PlanDocument),
     mut warnings: Vec<Diagnostic>,
-    args: &CompareArgs,
-    printer: &Printer,
+    args: &CompareRequest,
+    page: &Page,
 ) -> CommandResult {
     let of = |document: &PlanDocument| match args.model.as_deref() {
         Some(model) => measured(document, model, args),
@@ -177,7 +177,7 @@ pub(crate) fn compare_plans(
         false => "the plans differ".to_owned(),
     };
     let beside = Beside { names, keys: ["a", "b"], launcher: None, sides: [a, b] };
-    Ok(beside.print(&warnings, line, printer))
+    Ok(beside.print(&warnings, line, page))
 }
 
 /// Two sides with what they are called, for people and for programs.
@@ -194,13 +194,13 @@ impl Beside {
         &self,
         warnings: &[Diagnostic],
         line: impl FnOnce(&[Change]) -> String,
-        printer: &Printer,
+        page: &Page,
     ) -> Exit {
         let ([a, b], [key_a, key_b]) = (&self.sides, self.keys);
         let changes = changes(&a.facts, &b.facts);
-        printer.warnings(warnings);
-        table(&self.names, (a, b), &changes, printer);
-        printer.line(&line(&changes));
+        page.warnings(warnings);
+        table(&self.names, (a, b), &changes, page);
+        page.line(&line(&changes));
         let change = |(what, a, b): &Change| json!({ "field": what, (key_a): a, (key_b): b });
         let mut document = json!({
             "equal": changes.is_empty(),
@@ -212,7 +212,7 @@ impl Beside {
         if let Some(launcher) = self.launcher {
             document["launcher"] = json!(launcher.name());
         }
-        printer.document(&document);
+        page.document(&document);
         if changes.is_empty() { Exit::DONE } else { Exit::DIFFERS }
     }
 }
@@ -239,9 +239,9 @@ fn facts(document: &PlanDocument, plan: Plan) -> Result<Facts, Diagnostic> {
 fn measured(
     document: &PlanDocument,
     model: &Path,
-    args: &CompareArgs,
+    args: &CompareRequest,
 ) -> Result<(Side, Vec<Diagnostic>), Diagnostic> {
-    let on: OnModel<'_> = read_on(document, model, &args.target.request())?;
+    let on: OnModel<'_> = read_on(document, model, &args.target)?;
     let dtype = Some(on.setting.numbers.dtype);
     let facts = Facts { dtype, ..facts(document, on.plan.clone())? };
     Ok((side(&on.setting, facts)?, on.warnings))
@@ -314,7 +314,7 @@ fn steps(a: &Side, b: &Side) -> String {
     )
 }
 
-fn table(names: &[String; 2], (a, b): (&Side, &Side), changes: &[Change], printer: &Printer) {
+fn table(names: &[String; 2], (a, b): (&Side, &Side), changes: &[Change], page: &Page) {
     let step = |side: &Side| match (side.short, side.step) {
         (None, Some(step)) => step.to_string(),
         (Some((rank, bytes)), _) => format!("none: rank {rank} lacks {bytes}"),
@@ -335,5 +335,5 @@ fn table(names: &[String; 2], (a, b): (&Side, &Side), changes: &[Change], printe
     ];
     rows.extend(changes.iter().map(|(what, a, b)| vec![(*what).to_owned(), a.clone(), b.clone()]));
     let columns = [Column::Name(""), Column::Text(""), Column::Text("")];
-    printer.table(&columns, rows);
+    page.table(&columns, rows);
 }

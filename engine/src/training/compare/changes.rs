@@ -6,7 +6,7 @@ use ir::tensor::DType;
 use ir::workload::Optimizer;
 
 use super::Facts;
-use engine::training::pins::{self, word};
+use crate::training::pins::{self, word};
 
 /// A field and its value on both sides.
 pub(super) type Change = (&'static str, String, String);

@@ -14,10 +14,10 @@ use super::super::no_configuration;
 use super::super::nothing_fits::{hosts_are_full, loosened};
 use super::found::degrees;
 use super::pricing;
-use crate::printer::Printer;
-use engine::exit::CommandResult;
-use engine::page::Column;
-use engine::training::setting::Setting;
+use crate::exit::CommandResult;
+use crate::page::Column;
+use crate::page::Page;
+use crate::training::setting::Setting;
 
 /// Doublings of the devices that are tried.
 const DOUBLINGS: u32 = 6;
@@ -25,18 +25,13 @@ const DOUBLINGS: u32 = 6;
 const REPLAYS: u64 = 50;
 
 /// The answer, with exit code 4.
-pub(super) fn answer(
-    setting: &Setting,
-    space: &Space,
-    limits: &Options,
-    printer: &Printer,
-) -> CommandResult {
+pub fn answer(setting: &Setting, space: &Space, limits: &Options, page: &Page) -> CommandResult {
     let pricing = pricing(setting)?;
     let Some(least) = least(&pricing, space) else {
         return Err(no_configuration::answer(setting, space, &|| limits.stop().is_some()));
     };
     let limit = setting.limit.map_or(u64::MAX, |limit| limit.0);
-    print_stages(&least, limit, printer);
+    print_stages(&least, limit, page);
     let short = (0..).zip(&least.bytes).filter(|(_, bytes)| **bytes > limit);
     let short: Vec<String> =
         short.map(|(stage, bytes): (u32, _)| format!("stage {stage}: {}", bytes - limit)).collect();
@@ -78,7 +73,7 @@ fn binding(least: &Least) -> String {
     })
 }
 
-fn print_stages(least: &Least, limit: u64, printer: &Printer) {
+fn print_stages(least: &Least, limit: u64, page: &Page) {
     let row = |stage: usize| {
         let own = &least.stages[stage];
         let terms = terms(least, stage).map(|(_, bytes)| Bytes(bytes.round() as u64).to_string());
@@ -101,7 +96,7 @@ fn print_stages(least: &Least, limit: u64, printer: &Printer) {
         Column::Number("needs"),
         Column::Number("short of"),
     ];
-    printer.talk_table(&columns, (0..least.stages.len()).map(row).collect());
+    page.talk_table(&columns, (0..least.stages.len()).map(row).collect());
 }
 
 /// Changes that fit, each planned by the same search.
