@@ -1,5 +1,6 @@
 //! What of a profile prices training runs.
 
+use cost_model::calibrate::steps::stored;
 use cost_model::runs::forms::constants::{Constant, Constants};
 use cost_model::runs::forms::corrections::Corrections;
 use cost_model::runs::forms::interval::Basis;
@@ -15,11 +16,8 @@ use ir::stack::Stack;
 /// `unknown-constant` for a name that the step model does not have, `profile-value` for what no
 /// stack can have.
 pub fn constants(stack: &Stack, profile: &Profile) -> Result<(Constants, Corrections), Diagnostic> {
-    let mut constants = Constants::nominal(stack);
-    let Some(measured) = profile.stacks.get(&stack.name) else {
-        return Ok((constants, Corrections::default()));
-    };
-    for (name, value) in &measured.constants {
+    let measured = profile.stacks.get(&stack.name);
+    for (name, value) in measured.iter().flat_map(|measured| &measured.constants) {
         let constant = Constant::of(name).ok_or_else(|| {
             let known = Constant::ALL.map(|constant| constant.name().to_owned()).to_vec();
             let message = format!("the profile states `{name}`, which no stack has");
@@ -36,13 +34,8 @@ pub fn constants(stack: &Stack, profile: &Profile) -> Result<(Constants, Correct
                 .fact("range", format!("{least:e} to {most:e}"))
                 .hint("write the profile anew with `meshwright calibrate --steps`"));
         }
-        constants.set(constant, *value);
     }
-    let cells = measured.corrections.iter().map(|cell| {
-        let tensor = u32::try_from(cell.tensor).unwrap_or(u32::MAX);
-        ((cell.hidden, tensor, cell.micro_batch), cell.factor)
-    });
-    Ok((constants, Corrections::new(cells)))
+    Ok(stored(stack, measured))
 }
 
 /// What the profile holds that no training run under this stack uses.

@@ -10,7 +10,7 @@ use super::LayerPricing;
 use super::priced::{End, Priced};
 use super::states::{on_host, share};
 use crate::runs::forms::model::Offload;
-use crate::runs::forms::model::priced::{HOST_LINK, HOST_MEMORY};
+use crate::runs::forms::model::priced::host_update_s;
 use crate::runs::forms::precision::host_optimizer_bytes;
 use crate::runs::judge::costs::{Boundary, Link};
 use crate::runs::oracle::{Ending, Limits, Place, Prices, Seat, StageFigures, StageOracle, bytes};
@@ -217,9 +217,8 @@ impl Priced<'_> {
             return 0.0;
         }
         let own = whole / STATES / f64::from(self.n_sharing.max(1));
-        let devices = f64::from(self.pricing.per_host.max(1));
         // Such profiles are measured in bf16, with Adam.
         let moved = host_optimizer_bytes(DType::Bf16, Optimizer::AdamW);
-        own * (SENT / HOST_LINK + moved * devices / HOST_MEMORY)
+        host_update_s(own, (SENT, moved), u64::from(self.pricing.per_host))
     }
 }

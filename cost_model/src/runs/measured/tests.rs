@@ -17,7 +17,7 @@ use super::priced::Priced;
 use super::stage::{Counts, WORKING_ROOM, idle_room};
 use super::states::{on_host, share};
 use super::{LayerPricing, *};
-use crate::runs::oracle::{Place, StageFigures};
+use crate::runs::oracle::{Place, Seat, StageFigures, stage_costs};
 
 const MIB: u64 = 1 << 20;
 
@@ -216,6 +216,24 @@ fn a_middle_stage_of_replicas_is_priced_by_hand() {
     let own = priced.figures(&counts([0, 0, 4, 0], 4, 0), MIDDLE);
     close(own.temporary + own.again, 1920.0 * MIB as f64);
     close(held(&own, 1.0), own.states + 512.0 * MIB as f64 + own.temporary + own.again);
+}
+
+/// Of a backward pass that is split, both parts take time, and together as long as the whole; what a
+/// cell of its own computes again lies there at once.
+#[test]
+fn passes_that_are_split_take_their_time() {
+    let (profile, model) = (profile(), model());
+    let degrees = Parallelism { pipeline: 4, n_micro_batches: 8, ..Parallelism::default() };
+    let priced = Priced::new(&pricing(&profile, &model), &degrees).unwrap();
+    let own = priced.figures(&counts([3, 0, 0, 0], 2, 0), MIDDLE);
+    let seat = Seat { stage: 1, n_stages: 4, rank: 1, next: 2 };
+    let (costs, _) = stage_costs(&priced, &own, seat, true);
+    // Three blocks of 4 ms: a forward pass for either gradient.
+    assert_eq!((costs.backward_input.0, costs.backward_weight.0), (12_000_000, 12_000_000));
+    assert_eq!(costs.backward.0, 24_000_000);
+    // Two blocks of 512 MiB, of which 32 each are kept anyway.
+    assert_eq!(costs.recomputed.0, 2 * 480 * MIB);
+    assert_eq!(costs.backward_temporary.0, 0);
 }
 
 #[test]

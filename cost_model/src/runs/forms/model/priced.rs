@@ -36,9 +36,15 @@ const DEFERRED_GRADIENT: f64 = 4.5;
 const LINE: f64 = 4.0;
 /// Bytes per second between a device and its host: PCIe 4 x16 as achieved (`links.csv`, pcie4_x16);
 /// *nominal*, the cluster's model does not hold host links.
-pub(crate) const HOST_LINK: f64 = 25e9;
+const HOST_LINK: f64 = 25e9;
 /// Bytes per second of a host's memory, which its devices share; *nominal*: eight channels of DDR4.
-pub(crate) const HOST_MEMORY: f64 = 200e9;
+const HOST_MEMORY: f64 = 200e9;
+/// Seconds in which a host updates so many parameters for each of its devices, of which so many bytes
+/// each go over the link to the host and back, and so many through its memory.
+pub(crate) fn host_update_s(n_parameters: f64, (sent, moved): (f64, f64), per_host: u64) -> f64 {
+    n_parameters * (sent / HOST_LINK + moved * per_host.max(1) as f64 / HOST_MEMORY)
+}
+
 /// Blocks whose gathered parameters are there at once.
 const GATHERED_BLOCKS: f64 = 2.0;
 
@@ -359,10 +365,9 @@ impl<'a> Priced<'a> {
         let own = dense / of_dense + experts / of_experts;
         let Pricing { dtype, optimizer, .. } = self.pricing;
         if self.pricing.offload == Offload::Optimizer {
-            let hosts = self.pricing.system.per_host.max(1) as f64;
             let sent = self.pricing.gradients.exchanged() + element(dtype);
             let moved = host_optimizer_bytes(dtype, optimizer);
-            return own * (sent / HOST_LINK + moved * hosts / HOST_MEMORY);
+            return host_update_s(own, (sent, moved), self.pricing.system.per_host);
         }
         let rates = Rates::new(self.pricing.system, self.pricing.constants, dtype);
         rates.pointwise(optimizer_bytes(dtype, optimizer) * own)
