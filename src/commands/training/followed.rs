@@ -12,9 +12,13 @@ use planner::run::watch::Watch;
 use planner::run::{Bound, Event, Heard, Line, Standing, StopReason, TracePoint};
 
 use crate::cli::PlanArgs;
+use crate::commands::plan::interrupted;
 use crate::commands::plot::{self, Unit};
+use crate::printer::Printer;
 use crate::publisher::Publisher;
+use engine::exit::CommandResult;
 use engine::training::export;
+use engine::training::nothing_fits::too_early;
 use engine::training::searched::Better;
 use engine::training::setting::Setting;
 
@@ -39,6 +43,22 @@ impl<T, P> Followed<T, P> {
 /// Why a search ended that was left alone.
 pub(super) fn stopped(watch: &Watch) -> StopReason {
     if watch.is_cancelled() { StopReason::Cancelled } else { StopReason::Deadline }
+}
+
+/// The end of a search that found no plan: it was stopped, or nothing fits.
+///
+/// # Errors
+/// `no-plan` where it was stopped before it was done, and those of `nothing_fits`.
+pub(super) fn none(
+    (stop, n_judged): (StopReason, u64),
+    printer: &Printer,
+    nothing_fits: impl FnOnce() -> CommandResult,
+) -> CommandResult {
+    match stop {
+        StopReason::Cancelled => Ok(interrupted(printer)),
+        stop if stop.is_complete() => nothing_fits(),
+        stop => Err(too_early(stop, n_judged)),
+    }
 }
 
 /// Writes down what a search tells of.

@@ -4,6 +4,7 @@
 mod followed;
 mod layered;
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use ir::diagnostic::Diagnostic;
@@ -12,7 +13,8 @@ use planner::registry::{Entry, entries, entry};
 use planner::run::StopReason;
 use planner::run::watch::{Tell, Watch};
 use planner::training::search::{self, Asked, Planned};
-use planner::training::search_3d::{Options, solve_observed};
+use planner::training::search_3d::space::Space;
+use planner::training::search_3d::{Options, Search, solve_observed};
 
 use crate::cli::PlanArgs;
 use crate::commands::plan;
@@ -90,46 +92,62 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
     let outputs = args.output.iter().chain(exports.iter().map(|(_, file)| file)).chain(&args.plot);
     let outputs: Vec<_> = outputs.map(std::path::PathBuf::as_path).collect();
     artifact::check(&outputs, &args.problem.request().inputs(&args.model), existing)?;
+    let Some(read) = read(args, watch)? else { return Ok(plan::interrupted(printer)) };
+    let mut publisher = Publisher::new(args.output.as_deref(), existing, args.progress, printer);
+    let planned = if read.0.layers.is_some() { layered::plan } else { on_card };
+    planned(args, read, &exports, (watch, &mut publisher), printer)
+}
+
+/// What is asked, and what is searched for it; `None` where someone interrupted the reading.
+fn read(args: &PlanArgs, watch: &Watch) -> Result<Option<(Setting, Space)>, Diagnostic> {
     let own = args.request();
     let read = move |_: Tell<()>| {
         let setting = Setting::of(&own)?;
         row(&own.algorithm, &setting)?;
-        Ok((setting.space()?, setting))
+        let space = setting.space()?;
+        Ok::<_, Diagnostic>((setting, space))
     };
-    let read: Option<Result<_, Diagnostic>> = watch.run(read, &mut |()| {}).done();
-    let (space, mut setting) = match read.transpose()? {
-        _ if watch.is_cancelled() => return Ok(plan::interrupted(printer)),
-        Some(read) => read,
-        None => return Err(plan::late()),
-    };
-    let mut publisher = Publisher::new(args.output.as_deref(), existing, args.progress, printer);
-    if setting.layers.is_some() {
-        return layered::plan(args, (setting, space), &exports, (watch, &mut publisher), printer);
+    match watch.run(read, &mut |()| {}).done().transpose()? {
+        _ if watch.is_cancelled() => Ok(None),
+        Some(read) => Ok(Some(read)),
+        None => Err(plan::late()),
     }
+}
+
+/// Searches, and tells of better plans as they come.
+fn searched(
+    setting: &Setting,
+    free: &Space,
+    how: (Search, &Options),
+    tell: &dyn Fn(Told),
+) -> Planned {
+    let (launcher, may_offload) = (setting.launcher(), !setting.request.no_offload);
+    let asked = Asked { free, launcher, may_offload };
+    search::plan(&setting.pricing(), &asked, how, &|plan, bound_s, launcher, offload| {
+        let bound = Nanos((bound_s * 1e9).round() as u64);
+        tell(Better { plan: (plan.clone(), launcher), step: plan.step, bound, offload });
+    })
+}
+
+/// Plans a training run by the cost model.
+fn on_card(
+    args: &PlanArgs,
+    (mut setting, space): (Setting, Space),
+    exports: &[(&str, PathBuf)],
+    (watch, publisher): (&Watch, &mut Publisher<'_>),
+    printer: &Printer,
+) -> CommandResult {
     let start = Instant::now();
     let options = Options::within(&args.limits.request().within(watch, None));
     let (own, free, given) = (setting.clone(), space.clone(), options.clone());
     let solve = row(&args.algorithm, &setting)?.on_card().unwrap_or(solve_observed);
-    let work = move |tell: &dyn Fn(Told)| {
-        let (launcher, may_offload) = (own.launcher(), !own.request.no_offload);
-        let asked = Asked { free: &free, launcher, may_offload };
-        search::plan(
-            &own.pricing(),
-            &asked,
-            (solve, &given),
-            &|plan, bound_s, launcher, offload| {
-                let bound = Nanos((bound_s * 1e9).round() as u64);
-                tell(Better { plan: (plan.clone(), launcher), step: plan.step, bound, offload });
-            },
-        )
-    };
+    let work = move |tell: &dyn Fn(Told)| searched(&own, &free, (solve, &given), tell);
     let document_of = |told: &Told| {
         let own = setting.keeping(told.offload);
         let document = document::plan(&own, &told.plan.0, told.bound.min(told.step))?;
         Ok(escape::json(document.to_json()?).into_bytes())
     };
-    let mut followed =
-        followed::follow((ALGORITHM, args), watch, &mut publisher, work, &document_of);
+    let mut followed = followed::follow((ALGORITHM, args), watch, publisher, work, &document_of);
     let Planned { settled: searched, front, wider } =
         match (followed.done.take(), followed.last.take()) {
             (Some(planned), _) => planned,
@@ -140,19 +158,15 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
     setting.offload = searched.offload;
     let Some(best) = searched.found.plans.first() else {
         let found = &searched.found;
-        return match found.stop {
-            StopReason::Cancelled => Ok(plan::interrupted(printer)),
-            stop if stop.is_complete() => {
-                printer.page(|page| nothing_fits::answer(&setting, &space, (found, &options), page))
-            }
-            stop => Err(nothing_fits::too_early(stop, found.counts.n_judged)),
-        };
+        return followed::none((found.stop, found.counts.n_judged), printer, || {
+            printer.page(|page| nothing_fits::answer(&setting, &space, (found, &options), page))
+        });
     };
     let elapsed = (!args.limits.deterministic).then(|| start.elapsed());
     let bound = Nanos((searched.found.bound_s * 1e9).round() as u64);
     followed.ended((best.step, bound));
     let made = (&best.plan()?, (best.leaf.order.name(), bound));
-    let around = (exports.as_slice(), followed.trace.as_slice());
+    let around = (exports, followed.trace.as_slice());
     let others = followed::others(args, &setting, made, around);
     let unsaid = others.as_ref().map_or(&[][..], |(_, warnings)| warnings.as_slice());
     setting.warnings.extend_from_slice(unsaid);
@@ -160,7 +174,7 @@ pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> Command
     printer.warnings(&answer.warnings());
     let plan = document::plan(&setting, answer.best, answer.bound)?;
     let text = escape::json(plan.to_json()?);
-    let written = followed::write((args, &exports), &mut publisher, text, others)?;
+    let written = followed::write((args, exports), publisher, text, others)?;
     match printer.format {
         Format::Text => printer.page(|page| answer.print(page)),
         Format::Json => printer.document(&document::report(&answer, &plan)?),

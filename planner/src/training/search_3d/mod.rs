@@ -65,7 +65,7 @@ use bound::Totals;
 pub use found::{Counts, Cuts, Found, Options, Pruning};
 use judge::Judged;
 use space::{Shape, Space, Split, shapes};
-use worker::{KeptBy, Open, Worker};
+use worker::{Expanded, KeptBy, Open, Worker};
 
 /// Shapes that are worked on between two exchanges of incumbents: few at first, for the first plans
 /// cut off most of the rest. Fixed, so that the thread count changes nothing.
@@ -155,59 +155,85 @@ pub fn solve_among(
     among(pricing, space, (shapes, options), &mut |_, _| {})
 }
 
+/// What the rounds of a search have given so far.
+struct Rounds {
+    best: BTreeMap<Family, Judged>,
+    counts: Counts,
+    /// Seconds that no plan of the expanded shapes falls below that could be the best.
+    bound_s: f64,
+    open: Vec<Open>,
+    /// The first shape that is not expanded.
+    next: usize,
+}
+
+impl Rounds {
+    fn take(&mut self, results: Vec<Expanded>) {
+        for expanded in results {
+            self.counts.add(&expanded.counts);
+            self.bound_s = self.bound_s.min(expanded.any_cut_s);
+            self.open.extend(expanded.open);
+            if let Some(judged) = expanded.best {
+                keep(&mut self.best, judged);
+            }
+        }
+        if let Some(least_s) = fastest_s(&self.best) {
+            self.open.retain(|own| own.least_s <= least_s);
+        }
+    }
+
+    /// Expands shapes until nothing that is left is wanted, or it has to stop.
+    fn run(
+        &mut self,
+        (pricing, space, known): (&Pricing<'_>, &Space, &KeptBy),
+        (shapes, options): (&[Bounded], &Options),
+        observer: &mut Observer<'_>,
+    ) -> StopReason {
+        let mut rounds = FIRST_ROUNDS.into_iter().chain(std::iter::repeat(ROUND));
+        loop {
+            let known_s = fastest_s(&self.best);
+            let cutoff = cutoff(&self.best, options);
+            if shapes.get(self.next).is_none_or(|shape| shape.bound_s > cutoff) {
+                return StopReason::Finished;
+            }
+            let end = (self.next + rounds.next().unwrap_or(ROUND)).min(shapes.len());
+            let worker = Worker { pricing, space, options, cutoff, best: &self.best, known };
+            let results = worker.round(self.next, &shapes[self.next..end]);
+            let n_before = self.counts.n_leaves;
+            self.take(results);
+            self.next = end;
+            let left_s = shapes.get(end).map_or(f64::INFINITY, |shape| shape.bound_s);
+            let least_s = left_s.min(self.bound_s);
+            let best = fastest(&self.best);
+            if let Some(plan) = best.filter(|plan| known_s != Some(plan.step.seconds())) {
+                observer(plan, least_s.min(plan.step.seconds()));
+            }
+            options.control.spend(self.counts.n_leaves - n_before);
+            if let Some(stop) = options.stop() {
+                return stop;
+            }
+            if options.is_near(fastest_s(&self.best), least_s) {
+                return StopReason::GapReached;
+            }
+        }
+    }
+}
+
 fn among(
     pricing: &Pricing<'_>,
     space: &Space,
     (shapes, options): (&[Bounded], &Options),
     observer: &mut Observer<'_>,
 ) -> Found {
-    let mut best: BTreeMap<Family, Judged> = BTreeMap::new();
-    let mut counts = Counts { n_shapes: shapes.len() as u64, ..Counts::default() };
-    let known = KeptBy::default();
-    let mut bound_s = f64::INFINITY;
-    let mut open: Vec<Open> = Vec::new();
-    let mut next = 0;
-    let mut rounds = FIRST_ROUNDS.into_iter().chain(std::iter::repeat(ROUND));
+    let counts = Counts { n_shapes: shapes.len() as u64, ..Counts::default() };
     if let Some(stop) = options.stop() {
         // Nothing is known of what was not bounded.
         return Found { plans: Vec::new(), bound_s: 0.0, stop, counts };
     }
-    let mut stop = loop {
-        let known_s = fastest_s(&best);
-        let cutoff = cutoff(&best, options);
-        let is_done = shapes.get(next).is_none_or(|shape| shape.bound_s > cutoff);
-        if is_done {
-            break StopReason::Finished;
-        }
-        let end = (next + rounds.next().unwrap_or(ROUND)).min(shapes.len());
-        let worker = Worker { pricing, space, options, cutoff, best: &best, known: &known };
-        let results = worker.round(next, &shapes[next..end]);
-        let n_before = counts.n_leaves;
-        for expanded in results {
-            counts.add(&expanded.counts);
-            bound_s = bound_s.min(expanded.any_cut_s);
-            open.extend(expanded.open);
-            if let Some(judged) = expanded.best {
-                keep(&mut best, judged);
-            }
-        }
-        if let Some(least_s) = fastest_s(&best) {
-            open.retain(|own| own.least_s <= least_s);
-        }
-        next = end;
-        let left_s = shapes.get(next).map_or(f64::INFINITY, |shape| shape.bound_s);
-        if let Some(plan) = fastest(&best).filter(|plan| known_s != Some(plan.step.seconds())) {
-            observer(plan, left_s.min(bound_s).min(plan.step.seconds()));
-        }
-        options.control.spend(counts.n_leaves - n_before);
-        if let Some(stop) = options.stop() {
-            break stop;
-        }
-        let least_s = left_s.min(bound_s);
-        if options.is_near(fastest_s(&best), least_s) {
-            break StopReason::GapReached;
-        }
-    };
+    let known = KeptBy::default();
+    let (best, open) = (BTreeMap::new(), Vec::new());
+    let mut rounds = Rounds { best, counts, bound_s: f64::INFINITY, open, next: 0 };
+    let mut stop = rounds.run((pricing, space, &known), (shapes, options), observer);
+    let Rounds { best, mut counts, mut bound_s, mut open, next } = rounds;
     if let (Some(left), true) = (shapes.get(next), stop != StopReason::Finished) {
         bound_s = bound_s.min(left.bound_s);
     }

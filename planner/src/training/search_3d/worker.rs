@@ -12,7 +12,7 @@ use cost_model::runs::forms::model::priced::Priced;
 use super::fit::Fitter;
 use super::judge::{Judged, Unfit, judged};
 use super::polish::MOST_GAIN;
-use super::space::{Again, Leaf, Space, Split, leaves};
+use super::space::{Again, Leaf, Shape, Space, Split, leaves};
 use super::{Bounded, Counts, Family, Options, Pruning, bound, family, relaxed};
 use crate::training::order::{Kept, Order, kept};
 
@@ -30,6 +30,18 @@ pub(super) struct Expanded {
     pub(super) any_cut_s: f64,
     /// Configurations that other cuts may make better than what is known.
     pub(super) open: Vec<Open>,
+}
+
+impl Expanded {
+    /// Takes a plan if it is better than the best so far.
+    fn keeps(&mut self, found: Judged) -> bool {
+        let key = |plan: &Judged| (plan.step, plan.leaf.key());
+        let is_better = self.best.as_ref().is_none_or(|best| key(&found) < key(best));
+        if is_better {
+            self.best = Some(found);
+        }
+        is_better
+    }
 }
 
 /// A configuration with stages, and what other cuts may make of it.
@@ -57,6 +69,19 @@ enum Outcome {
     NoneByRule(f64),
     /// No plan, whatever the cuts.
     None,
+}
+
+impl Outcome {
+    /// Seconds that none of its plans falls below, whatever the cuts, and seconds that none with
+    /// stages by the rule does; `None` where there is no plan.
+    fn seconds(&self) -> Option<(f64, f64)> {
+        match self {
+            Self::Plan(found, own_s) => Some((*own_s, found.step.seconds())),
+            Self::Slow(ruled_s, own_s) => Some((*own_s, *ruled_s)),
+            Self::NoneByRule(own_s) => Some((*own_s, f64::INFINITY)),
+            Self::None => None,
+        }
+    }
 }
 
 /// Whether there are no cuts that fit where the rule finds none.
@@ -89,12 +114,7 @@ impl Worker<'_, '_> {
             expanded.any_cut_s = bounded.bound_s;
             return expanded;
         }
-        // Of one family only the best plan is kept.
-        let own = self.best.get(&family(&bounded.shape)).map(|plan| plan.step.seconds());
-        let mut cutoff = own.map_or(self.cutoff, |own| own.min(self.cutoff));
-        if self.options.pruning == Pruning::Off {
-            cutoff = f64::INFINITY;
-        }
+        let mut cutoff = self.cutoff_of(&bounded.shape);
         if bounded.bound_s > LONGEST_S {
             expanded.counts.n_out_of_range = 1;
             return expanded;
@@ -110,6 +130,54 @@ impl Worker<'_, '_> {
             expanded.any_cut_s = bounded.bound_s;
         }
         let limit = self.limit();
+        let (priced, queue) = self.queued(bounded, all, (limit, cutoff), &mut expanded.counts);
+        for (bound_s, at, leaf) in queue {
+            if bound_s > cutoff {
+                break;
+            }
+            if self.options.stop().is_some() {
+                expanded.any_cut_s = expanded.any_cut_s.min(bound_s);
+                break;
+            }
+            let outcome = self.judge(&priced[at], &leaf, (limit, cutoff), &mut expanded.counts);
+            let Some((own_s, ruled_s)) = outcome.seconds() else { continue };
+            let least_s = bound_s.max(own_s);
+            // Of equal and of balanced stages the latter speak for all cuts.
+            if leaf.split == Split::Balanced || self.space.pins.split.is_some() {
+                expanded.any_cut_s = expanded.any_cut_s.min(least_s);
+            }
+            if ruled_s.is_finite() && leaf.degrees.pipeline > 1 {
+                let least_s = least_s.max(ruled_s * (1.0 - MOST_GAIN));
+                expanded.open.push(Open { least_s, leaf, shape: index });
+            }
+            let Outcome::Plan(found, _) = outcome else { continue };
+            if expanded.keeps(*found) && self.options.pruning == Pruning::On {
+                cutoff = cutoff.min(ruled_s);
+            }
+        }
+        let best_s = expanded.best.as_ref().map_or(f64::INFINITY, |best| best.step.seconds());
+        expanded.open.retain(|own| own.least_s <= best_s);
+        expanded
+    }
+
+    /// Seconds above which no plan of a shape is wanted: of one family only the best is kept.
+    fn cutoff_of(&self, shape: &Shape) -> f64 {
+        if self.options.pruning == Pruning::Off {
+            return f64::INFINITY;
+        }
+        let own = self.best.get(&family(shape)).map(|plan| plan.step.seconds());
+        own.map_or(self.cutoff, |own| own.min(self.cutoff))
+    }
+
+    /// Configurations that may be below the cutoff, by increasing bound, each with the position of
+    /// its prices.
+    fn queued(
+        &self,
+        bounded: &Bounded,
+        all: Vec<Leaf>,
+        (limit, cutoff): (f64, f64),
+        counts: &mut Counts,
+    ) -> (Vec<Priced<'_>>, Vec<(f64, usize, Leaf)>) {
         let mut priced: Vec<Priced<'_>> = Vec::new();
         let mut queue: Vec<(f64, usize, Leaf)> = Vec::new();
         for leaf in all {
@@ -125,56 +193,13 @@ impl Worker<'_, '_> {
             let is_large = self.options.pruning == Pruning::On
                 && bound::is_too_large(own, &bounded.totals, limit);
             if is_large {
-                expanded.counts.n_misfits += 1;
+                counts.n_misfits += 1;
             } else if bound_s <= cutoff {
                 queue.push((bound_s, at, leaf));
             }
         }
         queue.sort_by(|a, b| a.0.total_cmp(&b.0));
-        for (bound_s, at, leaf) in queue {
-            if bound_s > cutoff {
-                break;
-            }
-            if self.options.stop().is_some() {
-                expanded.any_cut_s = expanded.any_cut_s.min(bound_s);
-                break;
-            }
-            let outcome = self.judge(&priced[at], &leaf, (limit, cutoff), &mut expanded.counts);
-            let least_s = match &outcome {
-                Outcome::None => continue,
-                Outcome::Plan(_, own_s) | Outcome::Slow(_, own_s) | Outcome::NoneByRule(own_s) => {
-                    bound_s.max(*own_s)
-                }
-            };
-            let ruled_s = match &outcome {
-                Outcome::Plan(found, _) => found.step.seconds(),
-                Outcome::Slow(ruled_s, _) => *ruled_s,
-                Outcome::NoneByRule(_) | Outcome::None => f64::INFINITY,
-            };
-            // Of equal and of balanced stages the latter speak for all cuts.
-            if leaf.split == Split::Balanced || self.space.pins.split.is_some() {
-                expanded.any_cut_s = expanded.any_cut_s.min(least_s);
-            }
-            if ruled_s.is_finite() && leaf.degrees.pipeline > 1 {
-                let least_s = least_s.max(ruled_s * (1.0 - MOST_GAIN));
-                expanded.open.push(Open { least_s, leaf, shape: index });
-            }
-            let Outcome::Plan(found, _) = outcome else { continue };
-            let found = *found;
-            let is_better = expanded
-                .best
-                .as_ref()
-                .is_none_or(|best| (found.step, found.leaf.key()) < (best.step, best.leaf.key()));
-            if is_better {
-                if self.options.pruning == Pruning::On {
-                    cutoff = cutoff.min(found.step.seconds());
-                }
-                expanded.best = Some(found);
-            }
-        }
-        let best_s = expanded.best.as_ref().map_or(f64::INFINITY, |best| best.step.seconds());
-        expanded.open.retain(|own| own.least_s <= best_s);
-        expanded
+        (priced, queue)
     }
 
     /// Bytes that a device may hold.

@@ -14,7 +14,7 @@ use planner::training::per_layer::{Counts, Found, Judged, Options, Search, solve
 use planner::training::search::{Asked, Settled};
 use planner::training::search_3d::space::Space;
 
-use super::followed::{follow, others, stopped, write};
+use super::followed::{follow, none, others, stopped, write};
 use crate::cli::PlanArgs;
 use crate::commands::plan::interrupted;
 use engine::training::searched::Better;
@@ -54,6 +54,18 @@ fn searched(
     })
 }
 
+/// What is known of a search that told of a plan and did not end.
+fn cut_short(told: &Better<Judged>, stop: StopReason) -> Found {
+    Found {
+        best: Some(told.plan.clone()),
+        bound: told.bound,
+        stop,
+        counts: Counts::default(),
+        others: Vec::new(),
+        lacking: None,
+    }
+}
+
 /// Plans a training run.
 pub(super) fn plan(
     args: &PlanArgs,
@@ -81,29 +93,15 @@ pub(super) fn plan(
     let mut followed = follow((ALGORITHM, args), watch, publisher, work, &document_of);
     let (found, offload) = match (followed.done.take(), followed.last.take()) {
         (Some(done), _) => done?,
-        (None, Some(told)) => {
-            let found = Found {
-                best: Some(told.plan.clone()),
-                bound: told.bound,
-                stop: stopped(watch),
-                counts: Counts::default(),
-                others: Vec::new(),
-                lacking: None,
-            };
-            (found, told.offload)
-        }
+        (None, Some(told)) => (cut_short(&told, stopped(watch)), told.offload),
         (None, None) if watch.is_cancelled() => return Ok(interrupted(printer)),
         (None, None) => return Err(too_early(StopReason::Deadline, 0)),
     };
     setting.offload = offload;
     let Some(best) = &found.best else {
-        return match found.stop {
-            StopReason::Cancelled => Ok(interrupted(printer)),
-            stop if stop.is_complete() => {
-                printer.page(|page| nothing_fits::answer(&setting, &space, &limits, page))
-            }
-            stop => Err(too_early(stop, found.counts.n_judged)),
-        };
+        return none((found.stop, found.counts.n_judged), printer, || {
+            printer.page(|page| nothing_fits::answer(&setting, &space, &limits, page))
+        });
     };
     let elapsed = (!args.limits.deterministic).then(|| start.elapsed());
     followed.ended((best.step, found.bound));
