@@ -3,7 +3,7 @@
 use cost_model::given::{Goal, max_load, row};
 use ir::instance::{Instance, TimeUnit};
 use ir::units::Nanos;
-use planner::given::runner::{Answer, Solution};
+use planner::given::runner::{Answer, Solution, method};
 
 use crate::ops::outcome::percent;
 use crate::page::Column;
@@ -28,13 +28,24 @@ pub fn sentence(instance: &Instance, goal: Goal, value: Nanos, answer: &Answer) 
         None => String::new(),
     };
     format!(
-        "{} {}, no plan is below {}: {state}; {:.3} s; stopped: {}",
+        "{} {}, {} is below {}: {state}; {:.3} s; stopped: {}",
         row(goal).name,
         unit.text(value),
+        covered(goal, answer.bound.method),
         unit.text(answer.bound.value),
         answer.elapsed.as_secs_f64(),
         answer.stop.name()
     )
+}
+
+/// What a bound speaks of: contiguous splits whose devices go round in a circle of three or more are
+/// legal, and these methods search none.
+fn covered(goal: Goal, method: &str) -> &'static str {
+    let in_order = [method::IDEALS, method::PROGRAM].contains(&method);
+    match goal {
+        Goal::ContiguousMaxLoad if in_order => "no plan with its devices in one order",
+        _ => "no plan",
+    }
 }
 
 /// The devices or stages of a solution.
@@ -148,5 +159,14 @@ mod tests {
         assert!(text.contains("at most 0.1 % above") && !text.contains("proved optimal"), "{text}");
         let (text, ..) = said(Standing::Checked, 1_500_000);
         assert!(text.starts_with("slowest-stage 1.500000 ms") && text.contains("proved optimal;"));
+    }
+
+    /// What is proved of splits in one order is not said of all.
+    #[test]
+    fn a_bound_says_which_splits_it_speaks_of() {
+        let goal = Goal::ContiguousMaxLoad;
+        assert_eq!(covered(goal, method::IDEALS), "no plan with its devices in one order");
+        assert_eq!(covered(goal, "sum of loads"), "no plan");
+        assert_eq!(covered(Goal::Latency, method::IDEALS), "no plan");
     }
 }

@@ -95,8 +95,10 @@ fn searches_over_degrees_are_followed_and_drawn() {
         // What was called impossible on the way stays so.
         assert!(bounds.iter().all(|bound| *bound <= step), "{bounds:?} {step}");
         assert!(last.get("event").is_none(), "{last}");
+        // Plans that are overtaken before they can be told are left out, so runs differ in lines.
         let told = folder.run(&line).exits(0).stderr;
-        assert!(told.lines().filter(|line| line.contains("step-time")).count() >= values.len());
+        let lines: Vec<&str> = told.lines().filter(|line| line.contains("step-time")).collect();
+        assert!(!lines.is_empty() && lines.iter().all(|line| line.contains("  bound ")), "{told}");
         let picture = folder.read("out.svg");
         for part in ["<svg", "best plan", "bound", "time since the start"] {
             assert!(picture.contains(part), "{part} is not in {picture}");
