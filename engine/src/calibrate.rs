@@ -108,7 +108,7 @@ fn kernels(
     };
     let mut found = calibrate(&read.rows, &context)?;
     found.warnings.splice(..0, read.warnings);
-    Ok((found, read.rows.len()))
+    Ok((found, read.rows.n_rows()))
 }
 
 fn named(kind: Option<&str>) -> Profile {

@@ -292,9 +292,9 @@ pub struct Measurements {
 }
 
 impl Measurements {
-    /// Rows of all kinds.
+    /// Number of rows of all kinds.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn n_rows(&self) -> usize {
         let kernels = self.products.len() + self.attention.len() + self.experts.len();
         let moved = self.streams.len() + self.transfers.len();
         kernels + moved + self.collectives.len() + self.overlaps.len()

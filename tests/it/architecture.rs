@@ -1,6 +1,8 @@
 //! The house stands as ARCHITECTURE.md says: arrows between crates, sizes of files, headers of
 //! algorithms, and words that no file holds.
 
+mod circles;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -11,9 +11,19 @@ use ir::grid::{Grid, Pass};
 use ir::plan::{Parallelism, Plan, Stage};
 use ir::units::{Bytes, Nanos, Work};
 
-use super::forms::model::Offload;
 use super::forms::rank_groups::{self, Cards};
 use super::judge::costs::{Boundary, HostCosts, Nic, PipelineCosts, RankCosts, StageCosts};
+
+/// What is kept in the memory of hosts instead of the devices'.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Offload {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Master weights and optimizer states; hosts run the optimizer (Ren et al. 2021,
+    /// ZeRO-Offload).
+    Optimizer,
+}
 
 /// Prices training runs of one model on one cluster.
 pub trait StageOracle: Sync {
@@ -314,7 +324,6 @@ pub fn lowered(
         ranks: (0..).zip(optimizers).map(rank).collect(),
         nics,
         hosts: hosts(priced),
-        ..PipelineCosts::default()
     }
 }
 

@@ -171,17 +171,8 @@ impl Setting {
             warnings.extend(measured::unused(&profile, &stack.name));
         }
         let kind = one_kind(&cluster, path)?;
-        let (numbers, noted) = Numbers::of(flags, model.dtype, kind)?;
-        let numbers = match &layers {
-            None => {
-                warnings.extend(noted);
-                numbers
-            }
-            Some(layers) => {
-                warnings.extend(measured::of_another(&layers.name, &model.name, &kind.name));
-                numbers.of_layers(&layers.name)
-            }
-        };
+        let (numbers, noted) = numbers(flags, &model, kind, layers.as_ref())?;
+        warnings.extend(noted);
         let system = system(&cluster, &profile, path)?;
         warnings.extend(hosts::unlike_ways(&cluster));
         let limits = cluster.devices.iter().map(ir::cluster::Device::memory_limit);
@@ -364,6 +355,23 @@ fn samples(args: &PlanRequest, sequence: u64, is_graph: bool) -> Result<u64, Dia
 
 fn unusable(path: &Path, message: &str) -> Diagnostic {
     Diagnostic::input("no-system", message).fact("file", path.display().to_string())
+}
+
+/// What a run computes in, and a warning of what that replaces.
+fn numbers(
+    flags: &ProblemRequest,
+    model: &ModelCard,
+    kind: &DeviceKind,
+    layers: Option<&LayerProfile>,
+) -> Result<(Numbers, Option<Diagnostic>), Diagnostic> {
+    let (numbers, noted) = Numbers::of(flags, model.dtype, kind)?;
+    Ok(match layers {
+        None => (numbers, noted),
+        Some(layers) => {
+            let other = measured::of_another(&layers.name, &model.name, &kind.name);
+            (numbers.of_layers(&layers.name), other)
+        }
+    })
 }
 
 /// The one kind of device of a cluster.

@@ -158,7 +158,7 @@ impl Trace {
         }
         let name = self.devices.first().map_or("cpu", |device| device.name.as_str());
         let device = kind.map_or_else(|| slug(name), str::to_owned);
-        let before = rows.len();
+        let before = rows.n_rows();
         let mut n_idle = 0_u64;
         let is_time = |s: &f64| (TIMES.0..=TIMES.1).contains(s);
         for (id, (_, shape, own)) in self.operators {
@@ -186,7 +186,7 @@ impl Trace {
                 time_s,
             });
         }
-        if rows.len() == before {
+        if rows.n_rows() == before {
             let message = format!("`{file}` has no product or collective with shape and duration");
             return Err(Diagnostic::input("empty-table", message)
                 .fact("file", file)

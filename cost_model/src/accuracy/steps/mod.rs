@@ -12,6 +12,7 @@ use crate::links::collective::table::{Table, tables};
 use crate::numeric::score::{Line, Score, score};
 use crate::runs::counts::{pipeline_bubble, step_flops};
 use crate::runs::forms::constants::{Constant, Constants};
+use crate::runs::forms::correct;
 use crate::runs::forms::corrections::Corrections;
 use crate::runs::forms::fit::{Free, Sample, fit};
 use crate::runs::forms::run::Gradients;
@@ -152,7 +153,7 @@ impl<'a> Judge<'a> {
             let constants = self.fit(&others);
             let corrections = match table {
                 CellTable::Without => Corrections::default(),
-                CellTable::With => Corrections::fit(&others, &set.stack, &constants),
+                CellTable::With => correct::fit(&others, &set.stack, &constants),
             };
             let all = set.predict(&constants, &corrections);
             for ((row, time), entry) in set.rows.iter().zip(all).zip(&mut predicted) {

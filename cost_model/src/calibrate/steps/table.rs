@@ -6,6 +6,7 @@ use ir::stack::Stack;
 
 use crate::numeric::score::score;
 use crate::runs::forms::constants::Constants;
+use crate::runs::forms::correct;
 use crate::runs::forms::corrections::{Cell, Corrections, cell};
 use crate::runs::forms::fit::Sample;
 use crate::runs::forms::step::closed_forms;
@@ -70,7 +71,7 @@ impl Table {
         let mut without = Vec::new();
         let mut with = Vec::new();
         for (fitted, judged) in [(&halves[0], &halves[1]), (&halves[1], &halves[0])] {
-            let factors = Corrections::fit(fitted, stack, constants);
+            let factors = correct::fit(fitted, stack, constants);
             let pairs = |corrections: &Corrections| {
                 let times = closed_forms(judged, stack, constants, corrections);
                 times
@@ -88,6 +89,6 @@ impl Table {
                 "factors of half of the rows leave the other half {with:.1} % off, none {without:.1} %"
             ));
         }
-        Self::Kept(Corrections::fit(samples, stack, constants))
+        Self::Kept(correct::fit(samples, stack, constants))
     }
 }

@@ -50,6 +50,7 @@
 
 pub mod block;
 pub mod constants;
+pub mod correct;
 pub mod corrections;
 pub mod ends;
 pub mod fit;

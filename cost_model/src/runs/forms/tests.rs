@@ -4,6 +4,7 @@ use ir::plan::{Parallelism, Stage};
 use ir::units::BytesPerSecond;
 
 use super::constants::{Constant, Constants};
+use super::correct;
 use super::corrections::Corrections;
 use super::fit::{Free, Sample, fit};
 use super::run::Run;
@@ -135,7 +136,7 @@ fn a_fit_finds_what_slowed_the_steps_and_a_table_what_is_left() {
         assert!((0.98..1.02).contains(&ratio), "{free:?} {ratio}");
     }
     assert_eq!(fit(&[], &stack, &nominal, &free).get(Constant::Ends), 5.0);
-    let table = Corrections::fit(&samples, &stack, &nominal);
+    let table = correct::fit(&samples, &stack, &nominal);
     assert_eq!(table.cells().count(), 5);
     let corrected = Steps::new(&system, &stack, &nominal, &table);
     for sample in &samples {

@@ -40,8 +40,11 @@ pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
     found
 }
 
+/// A field of a plan, in words.
+type Field = (&'static str, fn(&Plan) -> String);
+
 /// What a plan decides.
-const FIELDS: [(&str, fn(&Plan) -> String); 15] = [
+const FIELDS: [Field; 15] = [
     ("data", |plan| plan.parallelism.data.to_string()),
     ("tensor", |plan| plan.parallelism.tensor.to_string()),
     ("pipeline", |plan| plan.parallelism.pipeline.to_string()),

@@ -77,7 +77,7 @@ fn import(graph: &RawGraph, options: &ImportOptions) -> Import {
 
 fn import_at(opset: i64, graph: &RawGraph, options: &ImportOptions) -> Import {
     let opsets = BTreeMap::from([(String::new(), opset)]);
-    let model = RawModel { opsets, graph: graph.clone(), ..RawModel::default() };
+    let model = RawModel { opsets, graph: graph.clone() };
     build(model, "test", options, Vec::new()).unwrap()
 }
 

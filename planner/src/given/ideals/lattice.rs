@@ -80,7 +80,7 @@ impl Lattice {
 
     /// Number of ideals.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn n_ideals(&self) -> usize {
         self.sets.len() / self.words
     }
 

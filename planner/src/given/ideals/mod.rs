@@ -130,7 +130,7 @@ pub fn solve(instance: &LoadInstance, limits: &Limits, stop: &dyn Fn() -> bool) 
     let seed = best_order(instance, &graph, limits, stop);
     // The table is about as large as the list.
     let lattice = Lattice::all(&graph, limits.memory_bytes / 2).filter(|lattice| {
-        program::bytes(instance, &graph, lattice.len()) <= limits.memory_bytes / 2
+        program::bytes(instance, &graph, lattice.n_ideals()) <= limits.memory_bytes / 2
     });
     let Some(lattice) = lattice else {
         let split = seed.map(|best| lifted(&graph, best));
@@ -143,7 +143,7 @@ pub fn solve(instance: &LoadInstance, limits: &Limits, stop: &dyn Fn() -> bool) 
         Verdict::Stopped => (seed, false),
     };
     let split = best.map(|best| lifted(&graph, best));
-    Found { split, is_proved, n_ideals: Some(lattice.len()) }
+    Found { split, is_proved, n_ideals: Some(lattice.n_ideals()) }
 }
 
 fn best_order(

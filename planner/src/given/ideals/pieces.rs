@@ -38,7 +38,7 @@ impl<'a> Pieces<'a> {
             }
         }
         let mut pieces = Self { graph, lattice, sums: Vec::new(), members };
-        pieces.sums = (0..lattice.len()).map(|ideal| pieces.sum(ideal)).collect();
+        pieces.sums = (0..lattice.n_ideals()).map(|ideal| pieces.sum(ideal)).collect();
         pieces
     }
 

@@ -73,8 +73,8 @@ pub fn solve(
     };
     program.ratio = program.ratio();
     let n_states = (program.n_accelerators + 1) * (program.n_cpus + 1);
-    program.best = vec![NEVER; n_states * lattice.len()];
-    program.parent = vec![0; n_states * lattice.len()];
+    program.best = vec![NEVER; n_states * lattice.n_ideals()];
+    program.parent = vec![0; n_states * lattice.n_ideals()];
     program.best[0] = 0;
     if !program.run(stop) {
         return Verdict::Stopped;
@@ -102,7 +102,7 @@ impl Program<'_> {
 
     /// Whether it ran to the end.
     fn run(&mut self, stop: &dyn Fn() -> bool) -> bool {
-        let n_ideals = self.lattice.len();
+        let n_ideals = self.lattice.n_ideals();
         let mut seen = vec![u32::MAX; n_ideals];
         let mut open: Vec<u32> = Vec::new();
         let (mut alive, mut crossing) = (Vec::new(), Vec::new());
@@ -136,7 +136,7 @@ impl Program<'_> {
     /// States of an ideal from which a chain below `upper` may go on: (accelerators, cores, value).
     fn alive(&self, ideal: usize, alive: &mut Vec<(usize, usize, u64)>) {
         alive.clear();
-        let n_ideals = self.lattice.len();
+        let n_ideals = self.lattice.n_ideals();
         let (all, own) = (self.pieces.sums[n_ideals - 1], self.pieces.sums[ideal]);
         let left = (all.accelerator - own.accelerator) as f64;
         let upper = self.upper as f64;
@@ -175,7 +175,7 @@ impl Program<'_> {
         let fits = high.bytes - low.bytes <= self.memory
             && high.n_unsupported == low.n_unsupported
             && time < self.upper;
-        let n_ideals = self.lattice.len();
+        let n_ideals = self.lattice.n_ideals();
         let is_last = to + 1 == n_ideals;
         let mut load = None;
         for &(used, cores, value) in alive {
@@ -208,7 +208,7 @@ impl Program<'_> {
     }
 
     fn verdict(&self, n_accelerators: usize) -> Verdict {
-        let n_ideals = self.lattice.len();
+        let n_ideals = self.lattice.n_ideals();
         let n_cores = self.n_cpus + 1;
         let last = (0..self.best.len() / n_ideals)
             .map(|state| (self.best[state * n_ideals + n_ideals - 1], state))

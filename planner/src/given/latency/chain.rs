@@ -30,7 +30,7 @@ pub(super) fn shortest(
     stop: &dyn Fn() -> bool,
 ) -> Option<(u64, Vec<u32>)> {
     let n_accelerators = instance.n_accelerators.min(graph.n_classes());
-    let n_ideals = lattice.len();
+    let n_ideals = lattice.n_ideals();
     let pieces = Pieces::new(graph, lattice);
     let least = least(graph, lattice);
     let mut table = Table {
@@ -116,7 +116,7 @@ impl Walk<'_> {
 fn least(graph: &ClassGraph, lattice: &Lattice) -> Vec<u64> {
     let fastest = |class: usize| graph.accelerator[class].unwrap_or(NEVER).min(graph.cpu[class]);
     let sum = |ideal| Lattice::classes(lattice.set(ideal)).map(fastest).sum();
-    (0..lattice.len()).map(sum).collect()
+    (0..lattice.n_ideals()).map(sum).collect()
 }
 
 struct Table {

@@ -75,7 +75,7 @@ fn chains(
         search(&Lattice::chain(order));
     }
     if let Some(lattice) = Lattice::all(graph, effort.limits.memory_bytes / 2)
-        && chain::bytes(instance, graph, lattice.len()) <= effort.limits.memory_bytes / 2
+        && chain::bytes(instance, graph, lattice.n_ideals()) <= effort.limits.memory_bytes / 2
     {
         search(&lattice);
     }

@@ -103,7 +103,7 @@ impl<'a> Search<'a> {
             is_exact: model.is_exact,
             model,
         };
-        for ideal in 0..lattice.len() {
+        for ideal in 0..lattice.n_ideals() {
             search.add(ideal);
         }
         search
@@ -150,7 +150,7 @@ impl<'a> Search<'a> {
     /// A pipeline whose stages all take at most `target` seconds.
     pub(super) fn at(&mut self, target: f64) -> Answer {
         self.is_exact = self.model.is_exact;
-        let n_ideals = self.lattice.len();
+        let n_ideals = self.lattice.n_ideals();
         let mut labels: Vec<Vec<Label>> = vec![Vec::new(); n_ideals];
         labels[0].push(Label { devices: 0, copies: 0, data: 0, degree_at: 0, parent: (0, 0) });
         let mut seen = vec![u32::MAX; n_ideals];
@@ -233,7 +233,7 @@ impl<'a> Search<'a> {
 
     fn extend(&mut self, piece: &Piece, own: &[Label], target: f64, into: &mut Vec<Label>) {
         let n_devices = self.instance.n_devices as f64;
-        let left = (self.work[self.lattice.len() - 1] - self.work[piece.to]) / target;
+        let left = (self.work[self.lattice.n_ideals() - 1] - self.work[piece.to]) / target;
         for degree_at in 0..self.model.degrees.len() {
             let degree = self.model.degrees[degree_at];
             let Some(least) = self.seconds(piece.from, piece.to, degree_at) else { continue };
@@ -332,7 +332,7 @@ impl<'a> Search<'a> {
     /// Stages from the first to the last.
     fn pipeline(&mut self, labels: &[Vec<Label>], mut label: Label, target: f64) -> Vec<Stage> {
         let mut stages = Vec::new();
-        let mut to = self.lattice.len() - 1;
+        let mut to = self.lattice.n_ideals() - 1;
         while to != 0 {
             let (from, number) = (label.parent.0 as usize, label.parent.1 as usize);
             let parent = labels[from][number];

@@ -57,12 +57,15 @@ fn order(plan: &Judged) -> impl Ord + use<> {
     (plan.step, plan.leaf.key())
 }
 
+/// Hears of each better plan.
+type Observe<'o> = &'o mut dyn FnMut(&Judged);
+
 /// Improves configurations, the most promising first, until none may become better than the best one.
 fn rounds(
     worker: &Worker<'_, '_>,
     shapes: &[Bounded],
     open: &[Open],
-    (best, counts, observe): (&mut Judged, &mut Counts, &mut dyn FnMut(&Judged)),
+    (best, counts, observe): (&mut Judged, &mut Counts, Observe<'_>),
 ) {
     for round in open.chunks(ROUND) {
         let best_s = best.step.seconds();

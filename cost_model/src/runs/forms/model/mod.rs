@@ -10,6 +10,8 @@ use ir::tensor::DType;
 use ir::units::Bytes;
 use ir::workload::Optimizer;
 
+pub use crate::runs::oracle::Offload;
+
 use super::constants::Constants;
 use super::corrections::{Corrections, NONE};
 use super::run::Gradients;
@@ -27,17 +29,6 @@ pub mod shape;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
-
-/// What is kept in the memory of hosts instead of the devices'.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Offload {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// Master weights and optimizer states; hosts run the optimizer (Ren et al. 2021,
-    /// ZeRO-Offload).
-    Optimizer,
-}
 
 /// What prices a training run: model, devices, software and formats of numbers.
 #[derive(Clone, Copy, Debug)]
