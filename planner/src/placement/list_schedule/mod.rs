@@ -11,6 +11,7 @@ mod engine;
 pub(crate) mod heft;
 mod lanes;
 #[cfg(test)]
+#[path = "tests/naive/mod.rs"]
 mod naive;
 mod room;
 pub(crate) mod size;
