@@ -130,5 +130,4 @@ fn thinned<T>(items: &[T], most: usize) -> impl Iterator<Item = &T> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests;

@@ -103,7 +103,6 @@ impl From<&Diagnostic> for DiagnosticDocument {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
     use ir::diagnostic::Blame;

@@ -15,7 +15,6 @@ pub mod report;
 #[cfg(test)]
 mod sample;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod schema;
 pub mod solution;
 mod trust;

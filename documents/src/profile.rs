@@ -322,5 +322,4 @@ impl From<&Quality> for QualityDocument {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests;

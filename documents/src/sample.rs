@@ -1,5 +1,4 @@
 //! A small graph, cluster and plan for the tests of this crate.
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod calibrated;
 

@@ -217,7 +217,6 @@ fn write_failed(path: &Path, error: &io::Error) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may stop where its folder fails")]
     use std::fs;
 
     use super::*;

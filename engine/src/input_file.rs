@@ -41,7 +41,6 @@ pub fn plain(input: &Path) -> &Path {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may stop where its folder fails")]
     use super::*;
 
     #[test]

@@ -83,7 +83,6 @@ pub fn check_batch(graph: &Graph, options: &ImportOptions) -> Result<(), Diagnos
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
 
     fn flags(dims: &[(&str, u64)]) -> ModelRequest {

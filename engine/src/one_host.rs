@@ -79,7 +79,6 @@ fn memory(cluster: &Cluster, devices: &[DeviceId]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
 
     fn two_nodes() -> Cluster {

@@ -1,5 +1,4 @@
 //! Judged plans for the tests of this crate.
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -246,7 +246,6 @@ impl Trace<'_> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
     use crate::sample::{Case, EVIL};

@@ -151,7 +151,6 @@ fn stated_dtype(fields: &json::Object) -> Result<(Option<DType>, Option<Diagnost
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use ir::op::Work;
     use ir::tensor::Role;
 

@@ -82,7 +82,6 @@ pub(crate) fn by_keys(keys: &BTreeSet<String>) -> Option<Diagnostic> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use crate::import::ImportOptions;
     use crate::read_bytes;
 

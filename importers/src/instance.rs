@@ -300,7 +300,6 @@ fn check_acyclic(graph: &Graph) -> Result<(), Diagnostic> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
 
     const LINK: &str = r#""link":{"latency_ns":1,"bytes_per_s":1e9,"duplex":"half"}"#;

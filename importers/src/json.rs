@@ -211,7 +211,6 @@ pub(crate) type Object = BTreeMap<String, serde_json::Value>;
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
 
     fn code(text: &str) -> &'static str {

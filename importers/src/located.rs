@@ -60,7 +60,6 @@ fn without_config(folder: &Path) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use std::fs;
 
     use crate::import::ImportOptions;

@@ -59,7 +59,6 @@ pub(crate) fn no_ops() -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use ir::graph::Graph;
     use ir::op::{Kernel, Op, Phase, Product, Work};
 

@@ -159,7 +159,6 @@ fn bad(row_idx: usize, column_idx: usize, cell: &str) -> Diagnostic {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use crate::diagnostic::Value;

@@ -310,7 +310,6 @@ impl<'a> Sweep<'a> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::placement::list_schedule::sketch::Sketch;
     use ir::id::ChannelId;

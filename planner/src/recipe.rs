@@ -217,7 +217,6 @@ fn unknown(code: &'static str, what: &'static str, name: &str, known: &[&str]) -
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn refused(text: &str) -> Diagnostic {

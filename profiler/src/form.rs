@@ -69,7 +69,6 @@ pub(crate) fn fit_line(samples: &[&Sample]) -> Option<Fit> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
     use crate::grid::{Extents, products};

@@ -84,7 +84,6 @@ pub(crate) fn accept(measurement: &mut Measurement, busy: Busy) -> Result<(), Di
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
     use crate::measurement::{Sample, Task};

@@ -198,7 +198,6 @@ fn wrong(what: &str) -> Diagnostic {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
     use crate::options::Engine;

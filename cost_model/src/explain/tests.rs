@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
-
 use std::collections::BTreeMap;
 
 use ir::cluster::{Cluster, DeviceKind};

@@ -70,7 +70,6 @@ pub fn all_reduce(ranks: u64, bytes: Bytes, link: Link) -> f64 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::CollectiveOperation::{
         AllGather, AllReduce, AllToAll, Broadcast, PointToPoint, ReduceScatter,

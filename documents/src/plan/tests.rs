@@ -1,5 +1,4 @@
 //! Laws of the plan document.
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use ir::graph::Graph;
 use ir::plan::Plan;

@@ -165,7 +165,6 @@ fn standing(document: &SolutionDocument, derived: Standing) -> Verdict {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use ir::instance::{LayerProfile, ProfileNode};
     use ir::units::Bytes;

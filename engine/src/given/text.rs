@@ -100,7 +100,6 @@ fn counts(devices: &[u32], n: usize) -> Vec<usize> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use std::time::Duration;
 

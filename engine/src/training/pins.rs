@@ -183,7 +183,6 @@ fn one_of<T: Copy>(known: &[(&str, T)], value: &str, flag: &str) -> Result<T, Di
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

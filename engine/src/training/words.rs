@@ -127,7 +127,6 @@ fn check(pins: &Pins, words: &Words) -> Result<(), Diagnostic> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

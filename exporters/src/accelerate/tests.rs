@@ -1,5 +1,4 @@
 //! Laws of the device map.
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use ir::id::OpId;
 use serde_json::{Map, Value};

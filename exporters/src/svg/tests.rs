@@ -1,5 +1,4 @@
 //! Laws of the picture.
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use super::{clean, export, thousands, ticks};
 use crate::sample::{Builder, Case, EVIL, cluster};

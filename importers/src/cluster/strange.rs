@@ -1,7 +1,5 @@
 //! Files that say something else than was meant: units, islands, names.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
-
 use ir::diagnostic::Diagnostic;
 use ir::units::Bytes;
 

@@ -291,7 +291,6 @@ fn n_weights(card: &TransformerCard, experts: &ExpertCard, n_blocks: u64) -> u12
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use ir::tensor::DType;
 

@@ -1,5 +1,4 @@
 //! Configs with one wrong number each, and classes of models, held against counts by hand.
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use ir::diagnostic::Blame;
 use ir::tensor::{DType, Role};

@@ -168,7 +168,6 @@ const fn packed(bits: u64) -> DType {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
 
     fn bytes(text: &str, module: &str, extents: [u64; 2]) -> Option<u64> {

@@ -267,7 +267,6 @@ fn classes(devices: &mut [Device], links: &Links) -> Vec<Vec<DeviceId>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
 
     fn build(devices: &str, link: Option<&str>, pairs: &str) -> Result<Cluster, Diagnostic> {

@@ -79,7 +79,6 @@ fn place(value: &Value) -> Option<MapPlace> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

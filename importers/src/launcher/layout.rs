@@ -130,7 +130,6 @@ fn bad(text: &str, why: &str) -> Diagnostic {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -36,7 +36,6 @@ pub(super) fn row(fields: &Fields) -> Result<AttentionRow, Diagnostic> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::super::parse_table;
     use super::*;

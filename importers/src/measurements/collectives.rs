@@ -48,7 +48,6 @@ pub(super) fn row(fields: &Fields) -> Result<CollectiveRow, Diagnostic> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::super::parse_table;
     use super::*;

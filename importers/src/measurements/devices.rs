@@ -50,7 +50,6 @@ fn row(fields: &Fields) -> Result<Option<GpuFacts>, Diagnostic> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

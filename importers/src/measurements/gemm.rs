@@ -30,7 +30,6 @@ fn row(fields: &Fields) -> Result<GemmRow, Diagnostic> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::super::parse_table;
     use super::*;

@@ -45,7 +45,6 @@ fn load(fields: &Fields) -> Result<ExpertLoad, Diagnostic> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::super::parse_table;
     use super::*;

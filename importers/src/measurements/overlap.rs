@@ -69,7 +69,6 @@ fn megabytes(fields: &Fields, column: &str) -> Result<u64, Diagnostic> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::super::parse_table;
     use super::*;

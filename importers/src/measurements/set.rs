@@ -277,5 +277,4 @@ fn transfer(fields: &Fields) -> Result<TransferRow, Diagnostic> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests;

@@ -168,7 +168,6 @@ fn zero(fields: &Fields) -> Result<ZeroStage, Diagnostic> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::super::parse_table;
     use super::*;

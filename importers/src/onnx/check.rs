@@ -263,7 +263,6 @@ fn cycle(graph: &RawGraph, reads: &[Vec<usize>], missing: &[usize]) -> Diagnosti
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
     use crate::onnx::raw::RawValue;
 

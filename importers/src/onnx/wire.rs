@@ -244,7 +244,6 @@ fn truncated(offset: u64, missing: u64) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
 
     fn varint(bytes: &[u8]) -> Result<u64, Diagnostic> {

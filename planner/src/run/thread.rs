@@ -26,7 +26,6 @@ pub fn start(builder: Builder, work: impl FnOnce() + Send + 'static) -> Option<J
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use std::sync::mpsc::channel;
 

@@ -174,7 +174,6 @@ fn drained<E, T>(receiver: &Receiver<Word<E, T>>, on_event: &mut dyn FnMut(E)) -
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -243,7 +243,6 @@ fn note(moments: &mut Vec<Vec<u32>>, counts: &[u32]) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -175,7 +175,6 @@ pub(super) fn failed(error: io::Error) -> Diagnostic {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
 

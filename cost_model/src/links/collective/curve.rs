@@ -124,7 +124,6 @@ fn two_lines(points: &[(f64, f64)]) -> Curve {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

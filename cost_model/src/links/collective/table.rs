@@ -181,7 +181,6 @@ fn end_slope((h0, d0): (f64, f64), inner: Option<(f64, f64)>) -> f64 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -118,7 +118,6 @@ fn monotone(values: impl Iterator<Item = f64>) -> Vec<f64> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -172,7 +172,6 @@ fn spread(samples: &[Sample], wanted: usize) -> impl Iterator<Item = &Sample> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 //! Small forward graphs for tests.
 
 use ir::graph::Graph;

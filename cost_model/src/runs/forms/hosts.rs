@@ -106,7 +106,6 @@ pub fn unlike_ways(cluster: &Cluster) -> Vec<Diagnostic> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
     use ir::cluster::{Channel, Check, Device, Links, NO_ROUTE, Node, RouteKind};
     use ir::id::{ChannelId, ClassId, KindId, NodeId};

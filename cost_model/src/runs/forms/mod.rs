@@ -66,5 +66,4 @@ pub mod step;
 pub mod system;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;

@@ -276,7 +276,6 @@ fn whole(bytes: f64) -> Bytes {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 pub(crate) mod tests {
     use ir::plan::Parallelism;
 

@@ -25,7 +25,6 @@ pub mod stage;
 pub mod states;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
 
 use ir::card::ModelCard;

@@ -9,5 +9,4 @@ pub mod states;
 pub use reserve::Reserve;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;

@@ -143,7 +143,6 @@ fn features(case: &str) -> Vec<MemoryFeature> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::super::super::parse_table;
     use super::*;

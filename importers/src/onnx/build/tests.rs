@@ -1,5 +1,4 @@
 //! Graphs of hand-made models.
-#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod bounded;
 mod merged;

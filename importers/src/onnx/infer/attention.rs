@@ -247,7 +247,6 @@ pub(crate) fn embed_layer_normalization(call: &Call<'_>) -> Inferred {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
     use super::{group_query, infer_group_query, infer_standard, standard};
     use crate::onnx::infer::call::testing::{call, node, tensor};
 

@@ -123,7 +123,6 @@ pub(crate) fn fused_factors(call: &Call<'_>) -> Result<Option<[Vec<u64>; 2]>, Di
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
     use super::{gemm, mat_mul};
     use crate::onnx::infer::call::testing::{call, node, tensor};
 

@@ -119,7 +119,6 @@ impl Equation {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
     use super::{einsum, equation};
     use crate::onnx::infer::call::testing::{call, node, tensor};
     use crate::onnx::raw::RawAttribute;

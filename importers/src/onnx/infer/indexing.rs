@@ -233,7 +233,6 @@ pub(crate) fn checked_axes(call: &Call<'_>) -> Inferred {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
     use super::{gather, gather_nd, slice, split, top_k};
     use crate::onnx::infer::call::testing::{call, node, tensor, vector};
 

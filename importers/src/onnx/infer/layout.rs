@@ -267,7 +267,6 @@ pub(crate) fn pad(call: &Call<'_>) -> Inferred {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
     use super::{concat, pad, reshape, squeeze, transpose, unsqueeze};
     use crate::onnx::infer::Facts;
     use crate::onnx::infer::call::testing::{call, node, tensor, vector};

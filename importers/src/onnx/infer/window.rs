@@ -225,7 +225,6 @@ pub(crate) fn global_pool(call: &Call<'_>) -> Inferred {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
     use super::{conv, conv_transpose, pool};
     use crate::onnx::infer::call::testing::{call, node, tensor};
 

@@ -1,5 +1,4 @@
 //! Column generation, contraction and certificates against all placements of small instances.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 

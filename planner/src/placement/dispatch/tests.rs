@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use cost_model::ops::judge::replay::replay;
 use cost_model::ops::judge::verify::verify;
 use cost_model::ops::problem::Problem;

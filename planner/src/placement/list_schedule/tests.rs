@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use ir::cluster::{Channel, Links, NO_ROUTE};
 use ir::id::{ChannelId, OpId};
 use rand::rngs::SmallRng;

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use cost_model::ops::bound::max_load_bound;
 use cost_model::ops::judge::verify::verify;
 use cost_model::ops::max_load::loads;

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use cost_model::ops::max_load::LoadSession;
 use cost_model::ops::problem::{Objective, Problem};
 use ir::id::DeviceId;

@@ -1,5 +1,4 @@
 //! Hints that are followed lead to plans.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 

@@ -45,7 +45,6 @@ pub mod shapes;
 pub mod table;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod laws;
 
 use std::sync::Arc;

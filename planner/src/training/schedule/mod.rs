@@ -49,11 +49,8 @@ fn check_size(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod fold_laws;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod laws;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod recompute_laws;

@@ -48,10 +48,8 @@ pub mod space;
 mod worker;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod laws;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod part_laws;
 
 use std::collections::BTreeMap;

@@ -23,7 +23,6 @@ mod products;
 mod runs;
 pub mod template;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
 
 use std::ops::Range;

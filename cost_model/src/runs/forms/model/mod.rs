@@ -27,7 +27,6 @@ pub mod priced;
 pub mod shape;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
 
 /// What prices a training run: model, devices, software and formats of numbers.

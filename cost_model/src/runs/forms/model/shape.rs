@@ -9,7 +9,6 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
 
 /// How far the nearest values that work are looked for.

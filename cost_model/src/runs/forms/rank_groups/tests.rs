@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use super::*;
 
 fn degrees(tensor: u32, context: u32, data: u32, pipeline: u32, mesh: Mesh) -> Parallelism {

@@ -1,6 +1,5 @@
 //! The rules of `docs/conventions.md` written down literally: every start is computed from lists of
 //! intervals, whenever it is asked for. The yardstick of the engine.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bytes;
 
