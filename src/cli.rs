@@ -7,17 +7,17 @@ use clap::{Args, Parser, Subcommand};
 use engine::element_type;
 use engine::executor::Executor;
 use engine::request::{
-    CompareRequest, ImportRequest, ModelRequest, ObjectiveName, PlanOnModel, PlanRequest,
-    ProblemRequest, ReplayRequest,
+    CompareRequest, ExplainRequest, ExportRequest, ImportRequest, ModelRequest, ObjectiveName,
+    PlanOnModel, PlanRequest, ProblemRequest, ReplayRequest,
 };
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer};
 
-use crate::flag_values::{count, dimension, extent, positive};
 use crate::limit_flags::LimitFlags;
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
 use crate::publisher::Follow;
 use crate::training_flags::TrainingFlags;
+use engine::request::value::{count, dimension, extent, positive};
 
 /// Version, commit, and version of HiGHS.
 pub(crate) const VERSION: &str = concat!(
@@ -108,6 +108,9 @@ pub(crate) enum Command {
     /// Print a completion script for a shell
     #[command(after_help = "Example: meshwright completions bash > meshwright.bash")]
     Completions(CompletionsArgs),
+    /// Run the request on stdin, and tell of it as JSON lines
+    #[command(hide = true, name = "run-request")]
+    RunRequest,
     /// Hold the far end of the link that `profile` measures
     #[command(hide = true, name = "answer-loopback")]
     AnswerLoopback(LoopbackArgs),
@@ -162,6 +165,9 @@ pub(crate) struct ProblemFlags {
     /// YAML file with pin, forbid and colocate
     #[arg(long, value_name = "FILE", help_heading = "Model")]
     pub(crate) constraints: Option<PathBuf>,
+    /// What stands on the command line, by its names in the parser.
+    #[arg(skip)]
+    pub(crate) given: Vec<String>,
 }
 
 impl ModelFlags {
@@ -173,48 +179,11 @@ impl ModelFlags {
 }
 
 impl ProblemFlags {
-    /// Those that stand on the command line. Every flag stands here, so that a new one has to be
-    /// thought of.
-    pub(crate) fn given(&self) -> Vec<&'static str> {
-        let ProblemFlags {
-            model,
-            cluster,
-            profile,
-            workload,
-            optimizer,
-            pin,
-            forbid,
-            colocate,
-            constraints,
-        } = self;
-        let ModelFlags { dims, batch, micro_batch, batch_axis, dtype } = model;
-        // What the environment says is meant for models and not for this file.
-        let is_given = |flag: &Option<PathBuf>, variable: &str| {
-            flag.as_ref().is_some_and(|path| std::env::var_os(variable).is_none_or(|v| *path != *v))
-        };
-        let all = [
-            ("--dim", !dims.is_empty()),
-            ("--batch", batch.is_some()),
-            ("--micro-batch", micro_batch.is_some()),
-            ("--batch-axis", !batch_axis.is_empty()),
-            ("--dtype", dtype.is_some()),
-            ("--cluster", is_given(cluster, "MESHWRIGHT_CLUSTER")),
-            ("--profile", is_given(profile, "MESHWRIGHT_PROFILE")),
-            ("--workload", workload.is_some()),
-            ("--optimizer", optimizer.is_some()),
-            ("--pin", !pin.is_empty()),
-            ("--forbid", !forbid.is_empty()),
-            ("--colocate", !colocate.is_empty()),
-            ("--constraints", constraints.is_some()),
-        ];
-        all.into_iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| flag).collect()
-    }
-
     /// What they ask for.
     pub(crate) fn request(&self) -> ProblemRequest {
         let own = self.clone();
         ProblemRequest {
-            given: self.given(),
+            given: own.given,
             model: own.model.request(),
             cluster: own.cluster,
             profile: own.profile,
@@ -275,9 +244,6 @@ pub(crate) struct PlanArgs {
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) training: TrainingFlags,
-    /// Which of these stand on the command line, by their names in the parser.
-    #[arg(skip)]
-    pub(crate) given: Vec<String>,
 }
 
 impl PlanArgs {
@@ -286,12 +252,15 @@ impl PlanArgs {
         PlanRequest {
             model: self.model.clone(),
             problem: self.problem.request(),
-            algorithm: self.algorithm.clone(),
+            algorithm: Some(self.algorithm.clone()),
             objective: self.objective,
             accelerators: self.accelerators,
             limits: self.limits.request(),
             executor: self.executor,
             training: self.training.request(),
+            exports: Vec::new(),
+            plot: self.plot.is_some(),
+            all: self.all,
         }
     }
 }
@@ -378,6 +347,15 @@ pub(crate) struct ExplainArgs {
     pub(crate) device: Option<String>,
 }
 
+impl ExplainArgs {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> ExplainRequest {
+        let Self { replay, op, transfer, device } = self;
+        let (op, transfer, device) = (op.clone(), transfer.clone(), device.clone());
+        ExplainRequest { on: replay.request(), op, transfer, device }
+    }
+}
+
 /// Flags of `compare`.
 #[derive(Args, Debug)]
 pub(crate) struct CompareArgs {
@@ -417,6 +395,13 @@ pub(crate) struct ExportArgs {
     /// Overwrite the file if it exists
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+impl ExportArgs {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> ExportRequest {
+        ExportRequest { on: self.replay.request(), target: self.target.clone() }
+    }
 }
 
 /// Flags of `devices`.

@@ -4,32 +4,21 @@
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use planner::run::watch::{Watch, is_any_left};
+use engine::exit::Exit;
+use engine::follow::is_any_left;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 /// Exit code of a run that was interrupted with nothing to keep.
-pub(crate) const EXIT_CODE: u8 = 130;
+pub(crate) const EXIT_CODE: u8 = Exit::INTERRUPTED.0;
 
 static START: OnceLock<Instant> = OnceLock::new();
 
 /// When the program started; `main` asks first.
 pub(crate) fn started() -> Instant {
     *START.get_or_init(Instant::now)
-}
-
-/// Part of a time limit that may pass after its end before work is left alone, and a constant.
-const AFTER_SHARE: f64 = 0.04;
-const AFTER: Duration = Duration::from_millis(50);
-/// Time that is left to work after a signal, to end by itself.
-const GRACE: Duration = Duration::from_millis(300);
-
-/// What watches over work that began at `start`.
-pub(crate) fn watch(start: Instant, limit: Option<Duration>) -> Watch {
-    let share = limit.map_or(Duration::ZERO, |limit| limit.mul_f64(AFTER_SHARE));
-    Watch { after: AFTER.saturating_add(share), grace: GRACE, ..Watch::new(start, limit, flag()) }
 }
 
 /// Ends the program at once where some work was left alone.

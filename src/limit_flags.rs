@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use engine::request::Limits;
 
-use crate::flag_values::{duration, share};
+use engine::request::value::{duration, share};
 
 /// When a search stops.
 #[derive(Args, Clone, Debug)]

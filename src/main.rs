@@ -3,11 +3,10 @@
 mod cli;
 mod commands;
 mod failure;
-mod flag_values;
+mod given_flags;
 mod interrupt;
 mod limit_flags;
 mod measure_flags;
-mod modes;
 mod out_of_memory;
 mod printer;
 mod progress;
@@ -29,7 +28,7 @@ fn main() -> ExitCode {
     // Flags may be wrong, so whether JSON is wanted is read before they are parsed.
     let json = std::env::args_os().skip(1).take_while(|a| a != "--").any(|a| a == "--json");
     let printer = Printer::new(if json { Format::Json } else { Format::Text });
-    let parsed = match modes::parse() {
+    let parsed = match given_flags::parse() {
         Ok(parsed) => parsed,
         Err(error) => return failure::of_flags(&error, &printer),
     };

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use cost_model::runs::forms::run::Gradients;
-use engine::request::{CalibrateRequest, ValidateRequest};
+use engine::measure::{Busy, Clock, Engine, Peer};
+use engine::request::{CalibrateRequest, Gradients, MeasureRequest, ValidateRequest};
 
 /// Flags of `profile`.
 #[derive(Args, Debug)]
@@ -30,6 +30,32 @@ pub(crate) struct ProfileArgs {
     /// Replace a file that exists
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+impl ProfileArgs {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> MeasureRequest {
+        let engine = match self.backend {
+            BackendName::Host => Engine::Host,
+            BackendName::Torch => {
+                Engine::Torch { python: self.python.clone(), script: None, clock: Clock::Wall }
+            }
+            BackendName::Cuda => Engine::Cuda { device: 0 },
+        };
+        let peer = match std::env::current_exe() {
+            Ok(program) => Peer::Process { program, arguments: vec!["answer-loopback".to_owned()] },
+            Err(_) => Peer::Thread,
+        };
+        MeasureRequest {
+            engine,
+            kind: self.kind.clone(),
+            busy: if self.busy { Busy::Allowed } else { Busy::Refused },
+            peer,
+            output: self.output.clone(),
+            force: self.force,
+            check: self.check.clone(),
+        }
+    }
 }
 
 /// Flags of `calibrate`.

@@ -19,9 +19,11 @@ pub const INSTEAD: [DType; 3] = [USUAL, DType::F16, DType::F32];
 /// Types whose absence is told; the rates that stand in for integers are a rule of the cost model.
 const FLOATS: [DType; 6] = [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8, DType::F4];
 
-/// One of the floats that a model may compute in, by name.
+/// The floats that a model may compute in.
+pub const NAMED: [DType; 5] = [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8];
+
+/// One of [`NAMED`], by name.
 pub fn named(text: &str) -> Result<DType, String> {
-    const NAMED: [DType; 5] = [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8];
     DType::float_named(text)
         .ok_or_else(|| format!("needs one of {}", NAMED.map(DType::name).join(", ")))
 }

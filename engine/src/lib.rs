@@ -2,24 +2,31 @@
 //!
 //! Never knows the terminal or HTTP.
 
+pub mod algorithms;
 pub mod artifact;
 pub mod asked;
 pub mod calibrate;
 pub mod constraints;
+pub mod devices;
 pub mod differences;
+pub mod door;
 pub mod element_type;
 pub mod escape;
 pub mod executor;
 pub mod exit;
+pub mod fields;
+pub mod follow;
 pub mod given;
 pub mod import;
 pub mod input_file;
 pub mod load;
+pub mod measure;
 pub mod model_options;
 pub mod one_host;
 pub mod ops;
 pub mod page;
 mod pattern;
+pub mod plan;
 pub mod request;
 pub mod rows;
 pub mod structure;
@@ -27,4 +34,5 @@ pub mod suggest;
 pub mod support;
 pub mod training;
 pub mod validate;
+pub mod verbs;
 pub mod violations;

@@ -1,5 +1,8 @@
 //! What is asked: a model on a cluster, for what work, under which limits.
 
+pub mod value;
+pub mod verb;
+
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -8,52 +11,76 @@ use std::time::Duration;
 
 use cost_model::given::{Goal, rows as goals};
 use cost_model::ops::objective;
-use cost_model::runs::forms::run::Gradients;
+pub use cost_model::runs::forms::run::Gradients;
 use ir::tensor::DType;
 use ir::units::Bytes;
 use ir::workload::{Mode, Optimizer};
 use planner::run::{self, watch::Watch};
+use profiler::options::{Busy, Engine, Peer};
+use serde::{Deserialize, Serialize};
 
 use crate::executor::Executor;
 
 /// How a model file is read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct ModelRequest {
     /// Extents of named dimensions.
+    #[serde(with = "value::pairs")]
+    #[cfg_attr(test, schemars(with = "std::collections::BTreeMap<String, u64>"))]
     pub dims: Vec<(String, u64)>,
     /// Samples of one step over all devices.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU64>"))]
     pub batch: Option<u64>,
     /// Samples in the model at once; `None` = the whole batch.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU64>"))]
     pub micro_batch: Option<u64>,
     /// By input, the axis that counts samples.
+    #[serde(with = "value::pairs")]
+    #[cfg_attr(test, schemars(with = "std::collections::BTreeMap<String, u64>"))]
     pub batch_axis: Vec<(String, u64)>,
     /// Float type that replaces the wide floats of the file.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub dtype: Option<DType>,
 }
 
 /// A model that is looked at.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct ImportRequest {
     /// The file.
     pub model: PathBuf,
     /// How it is read.
+    #[serde(flatten)]
     pub flags: ModelRequest,
     /// Whether everything is listed.
     pub all: bool,
 }
 
 /// What makes a planning problem out of a model; `None` and empty = the usual, or as planned.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct ProblemRequest {
     /// How the model is read.
+    #[serde(flatten)]
     pub model: ModelRequest,
     /// The cluster's file, or FILE#NAME.
     pub cluster: Option<PathBuf>,
     /// A profile, or a folder of measured layers.
     pub profile: Option<PathBuf>,
     /// Inference unless stated.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub workload: Option<Mode>,
     /// Of a training run.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub optimizer: Option<Optimizer>,
     /// `PATTERN=DEVICE`, or `FIELD=VALUE` of a training run.
     pub pin: Vec<String>,
@@ -63,8 +90,9 @@ pub struct ProblemRequest {
     pub colocate: Vec<String>,
     /// A file with pin, forbid and colocate.
     pub constraints: Option<PathBuf>,
-    /// Names of what was asked for, by which it is refused where it means nothing.
-    pub given: Vec<&'static str>,
+    /// Names of the fields that were asked for, by which they are refused where they mean nothing.
+    #[serde(skip)]
+    pub given: Vec<String>,
 }
 
 impl ProblemRequest {
@@ -78,19 +106,33 @@ impl ProblemRequest {
 }
 
 /// What is asked of a search over degrees of parallelism.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct TrainingRequest {
     /// Samples of one step over all replicas.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU64>"))]
     pub global_batch: Option<u64>,
     /// Tokens of a sample.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU64>"))]
     pub sequence_length: Option<u64>,
     /// Tokens of one step, in place of the batch.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU64>"))]
     pub tokens_per_step: Option<u64>,
     /// How many devices may be used.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub devices: Option<RangeInclusive<u32>>,
     /// What a device may hold at most.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub max_memory_per_device: Option<Bytes>,
     /// Share of each device's memory that stays free.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub memory_margin: Option<f64>,
     /// Software stack, by the name of a preset.
     pub stack: Option<String>,
@@ -117,11 +159,17 @@ impl TrainingRequest {
 }
 
 /// When a search stops, and what its choices may depend on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Limits {
     /// Wall-clock time.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub time_limit: Option<Duration>,
     /// Enough once value / bound - 1 is this small.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub gap: Option<f64>,
     /// Search nodes.
     pub node_budget: Option<u64>,
@@ -150,31 +198,63 @@ impl Limits {
     }
 }
 
+/// The recipe that tries others.
+pub const AUTO: &str = "auto";
+
 /// A plan that is asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct PlanRequest {
     /// ONNX, a graph, a config, or an instance with given costs.
     pub model: PathBuf,
     /// What is made of it.
+    #[serde(flatten)]
     pub problem: ProblemRequest,
-    /// A row of the registry, or a recipe of several.
-    pub algorithm: String,
+    /// A row of the registry, or a recipe of several; `None` = [`AUTO`].
+    pub algorithm: Option<String>,
     /// What is minimised; `None` = the step time, or the instance's own.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub objective: Option<ObjectiveName>,
     /// Accelerators of an instance, in place of its file's.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU16>"))]
     pub accelerators: Option<usize>,
     /// When the search stops.
+    #[serde(flatten)]
     pub limits: Limits,
     /// Whose limits are kept to.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub executor: Option<Executor>,
     /// Of a search over degrees.
+    #[serde(flatten)]
     pub training: TrainingRequest,
+    /// Formats in which the plan is wanted as well.
+    #[serde(rename = "export")]
+    pub exports: Vec<String>,
+    /// Whether a picture of the search is wanted.
+    pub plot: bool,
+    /// Whether everything is listed.
+    pub all: bool,
+}
+
+impl PlanRequest {
+    /// The recipe.
+    #[must_use]
+    pub fn recipe(&self) -> &str {
+        self.algorithm.as_deref().unwrap_or(AUTO)
+    }
 }
 
 /// A plan that is put on its model again.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct ReplayRequest {
     /// What differs from what it was planned for.
+    #[serde(flatten)]
     pub problem: ProblemRequest,
     /// Whether model, cluster and profile may have changed.
     pub allow_mismatch: bool,
@@ -183,18 +263,51 @@ pub struct ReplayRequest {
 }
 
 /// A plan that is put on its model.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct PlanOnModel {
     /// The plan's file.
     pub plan: PathBuf,
     /// The model that it was made for.
     pub model: PathBuf,
     /// What it is put on.
+    #[serde(flatten)]
     pub target: ReplayRequest,
 }
 
+/// A plan that is explained: the step as a whole, or one thing.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct ExplainRequest {
+    /// The plan on its model.
+    #[serde(flatten)]
+    pub on: PlanOnModel,
+    /// An op, by name.
+    pub op: Option<String>,
+    /// The transfers of a tensor, by its name.
+    pub transfer: Option<String>,
+    /// A device, by name.
+    pub device: Option<String>,
+}
+
+/// A plan that is wanted in another format.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct ExportRequest {
+    /// The plan on its model.
+    #[serde(flatten)]
+    pub on: PlanOnModel,
+    /// The format.
+    pub target: String,
+}
+
 /// Two plans that are compared.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct CompareRequest {
     /// A plan's file, or what runs now.
     pub a: PathBuf,
@@ -203,6 +316,7 @@ pub struct CompareRequest {
     /// The model that both were made for.
     pub model: Option<PathBuf>,
     /// What they are put on.
+    #[serde(flatten)]
     pub target: ReplayRequest,
 }
 
@@ -229,6 +343,25 @@ pub struct CalibrateRequest {
     pub force: bool,
     /// Whether every part is listed.
     pub all: bool,
+}
+
+/// A measurement of this machine.
+#[derive(Clone, Debug)]
+pub struct MeasureRequest {
+    /// What is measured, and by what.
+    pub engine: Engine,
+    /// Name of the device kind.
+    pub kind: Option<String>,
+    /// Whether other programs may run.
+    pub busy: Busy,
+    /// Who holds the far end of the link.
+    pub peer: Peer,
+    /// Where the profile goes.
+    pub output: PathBuf,
+    /// Whether a file there is replaced.
+    pub force: bool,
+    /// A profile that is checked, in place of a new one.
+    pub check: Option<PathBuf>,
 }
 
 /// Tables that the cost model is judged on.
@@ -273,3 +406,6 @@ impl ObjectiveName {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,11 +44,23 @@ const DUPLICATE: &str = "duplicate key";
 /// `invalid-json`, `truncated-json`, `nesting-limit`, `duplicate-key`, `number-out-of-range`,
 /// `size-budget`, `unreadable-file`.
 pub(crate) fn top_keys(source: &dyn Source) -> Result<BTreeSet<String>, Diagnostic> {
-    let bytes = source::read_all(source, budget())?;
-    let mut reader = serde_json::Deserializer::from_slice(text(&bytes));
+    keys(&source::read_all(source, budget())?)
+}
+
+fn keys(bytes: &[u8]) -> Result<BTreeSet<String>, Diagnostic> {
+    let mut reader = serde_json::Deserializer::from_slice(text(bytes));
     let keys = TopKeys.deserialize(&mut reader).map_err(|error| diagnose(&error))?;
     reader.end().map_err(|error| diagnose(&error))?;
     Ok(keys)
+}
+
+/// A typed object with its keys, from text that is checked as strictly as a file.
+///
+/// # Errors
+/// As [`top_keys`], and `invalid-document` where the text does not have the type's form.
+pub fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, BTreeSet<String>), Diagnostic> {
+    let keys = keys(bytes)?;
+    Ok((parse(bytes)?, keys))
 }
 
 /// A typed document. Whoever calls it has had the text checked by [`top_keys`].

@@ -1,25 +1,18 @@
 //! One file per verb: parse, call the library, render. Nothing is computed here.
 
-mod algorithms;
-mod compare;
 mod completions;
-mod devices;
-mod explain;
 mod export;
-mod instance;
 mod plan;
-mod plot;
-mod profile;
+mod request;
 mod serve;
-mod simulate;
-pub(crate) mod training;
-mod verify;
 
 use serde_json::json;
 
 use crate::cli::{Cli, Command};
+use crate::interrupt;
 use crate::printer::Printer;
 use engine::exit::{CommandResult, Exit};
+use engine::{devices, verbs};
 
 const WELCOME: &str = "\
 meshwright plans where and how large models run, and proves how far from optimal a plan can be.
@@ -42,7 +35,9 @@ pub(crate) fn run(cli: &Cli, printer: &Printer) -> CommandResult {
         Some(Command::Import(args)) => {
             printer.page(|page| engine::import::run(&args.request(), page))
         }
-        Some(Command::Profile(args)) => profile::run(args, printer),
+        Some(Command::Profile(args)) => {
+            printer.page(|page| engine::measure::run(&args.request(), page))
+        }
         Some(Command::Calibrate(args)) => {
             printer.page(|page| engine::calibrate::run(&args.request(), page))
         }
@@ -52,15 +47,32 @@ pub(crate) fn run(cli: &Cli, printer: &Printer) -> CommandResult {
         Some(Command::Support(args)) => {
             printer.page(|page| engine::support::run(&args.request(), page))
         }
-        Some(Command::Simulate(args)) => simulate::run(args, printer),
-        Some(Command::Verify(args)) => verify::run(args, printer),
-        Some(Command::Explain(args)) => explain::run(args, printer),
-        Some(Command::Compare(args)) => compare::run(args, printer),
+        Some(Command::Simulate(args)) => {
+            printer.page(|page| verbs::simulate(&args.request(), page))
+        }
+        Some(Command::Verify(args)) => {
+            printer.page(|page| verbs::verify(&args.request(), (&interrupt::flag, page)))
+        }
+        Some(Command::Explain(args)) => {
+            printer.page(|page| verbs::explain(&args.request(), (&interrupt::flag, page)))
+        }
+        Some(Command::Compare(args)) => printer.page(|page| verbs::compare(&args.request(), page)),
         Some(Command::Export(args)) => export::run(args, printer),
-        Some(Command::Algorithms) => algorithms::run(printer),
-        Some(Command::Devices(args)) => devices::run(args, printer),
+        Some(Command::Algorithms) => {
+            printer.page(engine::algorithms::list);
+            Ok(Exit::DONE)
+        }
+        Some(Command::Devices(args)) => printer.page(|page| {
+            match (args.here, args.links) {
+                (true, _) => devices::here(page),
+                (false, true) => devices::links(page)?,
+                (false, false) => devices::kinds(page)?,
+            }
+            Ok(Exit::DONE)
+        }),
         Some(Command::Serve(args)) => serve::run(args, printer),
         Some(Command::Completions(args)) => completions::run(args, printer),
+        Some(Command::RunRequest) => request::run(printer),
         Some(Command::AnswerLoopback(args)) => {
             profiler::answer_loopback(args.port).map(|()| Exit::DONE)
         }

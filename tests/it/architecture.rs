@@ -23,22 +23,9 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("cost_model", &["ir"]),
     ("planner", &["ir", "cost_model"]),
     ("exporters", &["ir", "documents", "cost_model"]),
-    ("web", &["ir", "documents", "importers", "cost_model", "planner", "exporters"]),
+    ("web", &["ir", "documents", "engine"]),
     ("engine", &["ir", "documents", "importers", "profiler", "cost_model", "planner", "exporters"]),
-    (
-        "meshwright",
-        &[
-            "ir",
-            "documents",
-            "importers",
-            "profiler",
-            "cost_model",
-            "planner",
-            "exporters",
-            "engine",
-            "web",
-        ],
-    ),
+    ("meshwright", &["ir", "documents", "profiler", "engine", "web"]),
 ];
 
 /// Headings of an algorithm's file, in this order.

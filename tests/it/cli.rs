@@ -22,6 +22,7 @@ mod mapped;
 mod pinned_documents;
 mod priced;
 mod regress;
+mod requests;
 mod search_ends;
 mod stated;
 mod stated_ops;

@@ -2,6 +2,7 @@
 
 use ir::diagnostic::Diagnostic;
 
+use crate::fields;
 use crate::request::ReplayRequest;
 
 /// Refuses what no instance can honour.
@@ -9,8 +10,8 @@ use crate::request::ReplayRequest;
 /// # Errors
 /// `not-for-instances`, with all of it.
 pub(super) fn check(request: &ReplayRequest) -> Result<(), Diagnostic> {
-    let mut given = request.problem.given.clone();
-    given.extend(request.allow_mismatch.then_some("--allow-mismatch"));
+    let mut given = fields::flags(&request.problem.given);
+    given.extend(request.allow_mismatch.then_some("--allow-mismatch".into()));
     if given.is_empty() {
         return Ok(());
     }

@@ -4,6 +4,7 @@ pub mod alternatives;
 pub mod busiest;
 pub mod compare;
 pub mod explain;
+pub mod export;
 pub mod found;
 pub mod narrower;
 pub mod outcome;

@@ -5,7 +5,7 @@ use planner::run::TracePoint;
 
 /// What values are measured in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unit {
+pub(super) enum Unit {
     /// Nanoseconds.
     Time,
     /// Units of the instance's file, of so many ns.
@@ -13,7 +13,7 @@ pub(crate) enum Unit {
 }
 
 /// The picture as a file.
-pub(crate) fn svg(name: &str, objective: &str, unit: Unit, trace: &[TracePoint]) -> Vec<u8> {
+pub(super) fn svg(name: &str, objective: &str, unit: Unit, trace: &[TracePoint]) -> Vec<u8> {
     let point = |point: &TracePoint| Point {
         seconds: point.elapsed.as_secs_f64(),
         value: point.value.map(|value| value.as_f64()),

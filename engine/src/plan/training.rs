@@ -1,50 +1,38 @@
-//! Training runs on a model card, from a config or from a graph: `plan` over all degrees, and plans
-//! of such runs read back.
+//! A plan of a training run, on a model card, from a config or from a graph.
 
-mod followed;
-mod layered;
-
-use std::path::PathBuf;
 use std::time::Instant;
 
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
+use ir::workload::Mode;
 use planner::registry::{Entry, entries, entry};
 use planner::run::StopReason;
-use planner::run::watch::{Tell, Watch};
+use planner::run::watch::Tell;
 use planner::training::search::{self, Asked, Planned};
 use planner::training::search_3d::space::Space;
 use planner::training::search_3d::{Options, Search, solve_observed};
 
-use crate::cli::PlanArgs;
-use crate::commands::plan;
-use crate::modes;
-use crate::printer::Printer;
-use crate::publisher::Publisher;
-use engine::artifact::{self, Existing};
-use engine::escape;
-use engine::exit::{CommandResult, Exit};
-use engine::page::Format;
-use engine::request::ObjectiveName;
-use engine::training::answer::Answer;
-use engine::training::searched::{self, Better, Told};
-use engine::training::setting::Setting;
-use engine::training::{ALGORITHM, document, export, nothing_fits};
-use ir::workload::Mode;
-
-#[cfg(test)]
-pub(crate) use engine::training::pins::FIELDS as PINS;
+use super::{Run, followed, interrupted, late, layered};
+use crate::exit::{CommandResult, Exit};
+use crate::fields;
+use crate::follow::Watch;
+use crate::page::Format;
+use crate::request::{AUTO, ObjectiveName, PlanRequest};
+use crate::training::answer::Answer;
+use crate::training::searched::{self, Better, Told};
+use crate::training::setting::Setting;
+use crate::training::{ALGORITHM, document, export, nothing_fits};
 
 /// Whether a row of the registry plans training runs.
-pub(crate) fn plans_training(name: &str) -> bool {
-    entry(name).is_some_and(planner::registry::Entry::plans_training)
+pub(super) fn plans_training(name: &str) -> bool {
+    entry(name).is_some_and(Entry::plans_training)
 }
 
 /// The row that plans on the costs that were given: the one that was asked for, or the first.
 ///
 /// # Errors
 /// `not-for-training` where the one that was asked for does not.
-fn row(asked: &str, setting: &Setting) -> Result<&'static Entry, Diagnostic> {
+pub(super) fn row(asked: &str, setting: &Setting) -> Result<&'static Entry, Diagnostic> {
     let is_layers = setting.layers.is_some();
     let plans = |entry: &&Entry| match is_layers {
         true => entry.on_layers().is_some(),
@@ -52,7 +40,7 @@ fn row(asked: &str, setting: &Setting) -> Result<&'static Entry, Diagnostic> {
     };
     let mut rows = entries().iter().filter(plans);
     let own: Vec<&str> = rows.clone().map(|entry| entry.name).collect();
-    rows.find(|entry| [entry.name, "auto"].contains(&asked)).ok_or_else(|| {
+    rows.find(|entry| [entry.name, AUTO].contains(&asked)).ok_or_else(|| {
         let costs = if is_layers { "folders of measured layers" } else { "costs of the model" };
         let message = format!("`{asked}` does not plan on {costs}");
         Diagnostic::usage("not-for-training", message)
@@ -61,20 +49,20 @@ fn row(asked: &str, setting: &Setting) -> Result<&'static Entry, Diagnostic> {
 }
 
 /// Refuses flags that a search over degrees has no use for.
-fn check(args: &PlanArgs) -> Result<(), Diagnostic> {
-    if !plans_training(&args.algorithm) && args.algorithm != "auto" {
-        let asks = modes::asks_for_training(args);
+fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
+    if !plans_training(request.recipe()) && request.recipe() != AUTO {
+        let asks = fields::asks_for_training(&request.problem.given);
         let asks = asks.map_or_else(String::new, |flag| format!(", which `{flag}` asks for"));
-        let message = format!("`{}` does not plan training runs{asks}", args.algorithm);
+        let message = format!("`{}` does not plan training runs{asks}", request.recipe());
         return Err(Diagnostic::usage("not-for-training", message)
             .hint(format!("leave --algorithm out, or name {ALGORITHM}")));
     }
-    if args.problem.workload == Some(Mode::Inference) {
+    if request.problem.workload == Some(Mode::Inference) {
         let message = "`--workload inference` contradicts the flags of a training run";
         return Err(Diagnostic::usage("not-for-training", message)
             .hint("leave one out; a placement of ops is planned without --global-batch"));
     }
-    match args.objective {
+    match request.objective {
         None | Some(ObjectiveName::StepTime) => Ok(()),
         Some(_) => {
             let message = "`--objective` has no effect on a training run";
@@ -84,33 +72,27 @@ fn check(args: &PlanArgs) -> Result<(), Diagnostic> {
     }
 }
 
-/// Plans a training run.
-pub(crate) fn plan(args: &PlanArgs, watch: &Watch, printer: &Printer) -> CommandResult {
-    check(args)?;
-    let existing = Existing::of(args.force);
-    let exports = plan::exports(&args.export, export::check_target)?;
-    let outputs = args.output.iter().chain(exports.iter().map(|(_, file)| file)).chain(&args.plot);
-    let outputs: Vec<_> = outputs.map(std::path::PathBuf::as_path).collect();
-    artifact::check(&outputs, &args.problem.request().inputs(&args.model), existing)?;
-    let Some(read) = read(args, watch)? else { return Ok(plan::interrupted(printer)) };
-    let mut publisher = Publisher::new(args.output.as_deref(), existing, args.progress, printer);
+pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    check(request)?;
+    request.exports.iter().try_for_each(|target| export::check_target(target))?;
+    let Some(read) = read(request, run.watch)? else { return Ok(interrupted(run.page)) };
     let planned = if read.0.layers.is_some() { layered::plan } else { on_card };
-    planned(args, read, &exports, (watch, &mut publisher), printer)
+    planned(request, read, run)
 }
 
 /// What is asked, and what is searched for it; `None` where someone interrupted the reading.
-fn read(args: &PlanArgs, watch: &Watch) -> Result<Option<(Setting, Space)>, Diagnostic> {
-    let own = args.request();
+fn read(request: &PlanRequest, watch: &Watch) -> Result<Option<(Setting, Space)>, Diagnostic> {
+    let own = request.clone();
     let read = move |_: Tell<()>| {
         let setting = Setting::of(&own)?;
-        row(&own.algorithm, &setting)?;
+        row(own.recipe(), &setting)?;
         let space = setting.space()?;
         Ok::<_, Diagnostic>((setting, space))
     };
     match watch.run(read, &mut |()| {}).done().transpose()? {
         _ if watch.is_cancelled() => Ok(None),
         Some(read) => Ok(Some(read)),
-        None => Err(plan::late()),
+        None => Err(late()),
     }
 }
 
@@ -131,56 +113,47 @@ fn searched(
 
 /// Plans a training run by the cost model.
 fn on_card(
-    args: &PlanArgs,
+    request: &PlanRequest,
     (mut setting, space): (Setting, Space),
-    exports: &[(&str, PathBuf)],
-    (watch, publisher): (&Watch, &mut Publisher<'_>),
-    printer: &Printer,
+    run: &mut Run<'_>,
 ) -> CommandResult {
     let start = Instant::now();
-    let options = Options::within(&args.limits.request().within(watch, None));
+    let options = Options::within(&request.limits.within(run.watch, None));
     let (own, free, given) = (setting.clone(), space.clone(), options.clone());
-    let solve = row(&args.algorithm, &setting)?.on_card().unwrap_or(solve_observed);
+    let solve = row(request.recipe(), &setting)?.on_card().unwrap_or(solve_observed);
     let work = move |tell: &dyn Fn(Told)| searched(&own, &free, (solve, &given), tell);
     let document_of = |told: &Told| {
         let own = setting.keeping(told.offload);
-        let document = document::plan(&own, &told.plan.0, told.bound.min(told.step))?;
-        Ok(escape::json(document.to_json()?).into_bytes())
+        document::plan(&own, &told.plan.0, told.bound.min(told.step))
     };
-    let mut followed = followed::follow((ALGORITHM, args), watch, publisher, work, &document_of);
+    let mut followed = followed::follow((ALGORITHM, request), run, work, &document_of);
     let Planned { settled: searched, front, wider } =
         match (followed.done.take(), followed.last.take()) {
             (Some(planned), _) => planned,
-            (None, Some(told)) => searched::cut_short(&told, &space, followed::stopped(watch)),
-            (None, None) if watch.is_cancelled() => return Ok(plan::interrupted(printer)),
+            (None, Some(told)) => searched::cut_short(&told, &space, followed::stopped(run.watch)),
+            (None, None) if run.watch.is_cancelled() => return Ok(interrupted(run.page)),
             (None, None) => return Err(nothing_fits::too_early(StopReason::Deadline, 0)),
         };
     setting.offload = searched.offload;
     let Some(best) = searched.found.plans.first() else {
         let found = &searched.found;
-        return followed::none((found.stop, found.counts.n_judged), printer, || {
-            printer.page(|page| nothing_fits::answer(&setting, &space, (found, &options), page))
+        return followed::none((found.stop, found.counts.n_judged), run.page, || {
+            nothing_fits::answer(&setting, &space, (found, &options), run.page)
         });
     };
-    let elapsed = (!args.limits.deterministic).then(|| start.elapsed());
+    let elapsed = (!request.limits.deterministic).then(|| start.elapsed());
     let bound = Nanos((searched.found.bound_s * 1e9).round() as u64);
     followed.ended((best.step, bound));
     let made = (&best.plan()?, (best.leaf.order.name(), bound));
-    let around = (exports, followed.trace.as_slice());
-    let others = followed::others(args, &setting, made, around);
-    let unsaid = others.as_ref().map_or(&[][..], |(_, warnings)| warnings.as_slice());
-    setting.warnings.extend_from_slice(unsaid);
+    let files = followed::files(request, &mut setting, made, &followed.trace);
     let answer = Answer::new(&setting, &searched.found, (front, wider), (elapsed, &options))?;
-    printer.warnings(&answer.warnings());
+    run.page.warnings(&answer.warnings());
     let plan = document::plan(&setting, answer.best, answer.bound)?;
-    let text = escape::json(plan.to_json()?);
-    let written = followed::write((args, exports), publisher, text, others)?;
-    match printer.format {
-        Format::Text => printer.page(|page| answer.print(page)),
-        Format::Json => printer.document(&document::report(&answer, &plan)?),
+    let written = run.follower.planned(followed::bytes(&plan)?, files)?;
+    match run.page.format {
+        Format::Text => answer.print(run.page),
+        Format::Json => run.page.document(&document::report(&answer, &plan)?),
     }
-    for path in &written {
-        printer.talk(&format!("wrote {}", path.display()));
-    }
+    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
     Ok(Exit::DONE)
 }

@@ -1,26 +1,26 @@
 //! A search over training runs as people follow it: better plans are published as they come, and it
 //! ends in time, whatever it does.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use documents::plan::PlanDocument;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::units::Nanos;
-use planner::run::watch::Watch;
 use planner::run::{Bound, Event, Heard, Line, Standing, StopReason, TracePoint};
 
-use crate::cli::PlanArgs;
-use crate::commands::plan::interrupted;
-use crate::commands::plot::{self, Unit};
-use crate::printer::Printer;
-use crate::publisher::Publisher;
-use engine::exit::CommandResult;
-use engine::training::export;
-use engine::training::nothing_fits::too_early;
-use engine::training::searched::Better;
-use engine::training::setting::Setting;
+use super::plot::{self, Unit};
+use super::{Run, interrupted, tell};
+use crate::escape;
+use crate::exit::CommandResult;
+use crate::follow::{File, Files, PLOT, Watch};
+use crate::page::Page;
+use crate::request::PlanRequest;
+use crate::training::export;
+use crate::training::nothing_fits::too_early;
+use crate::training::searched::Better;
+use crate::training::setting::Setting;
 
 /// What is known at the end.
 pub(super) struct Followed<T, P> {
@@ -51,24 +51,31 @@ pub(super) fn stopped(watch: &Watch) -> StopReason {
 /// `no-plan` where it was stopped before it was done, and those of `nothing_fits`.
 pub(super) fn none(
     (stop, n_judged): (StopReason, u64),
-    printer: &Printer,
+    page: &Page,
     nothing_fits: impl FnOnce() -> CommandResult,
 ) -> CommandResult {
     match stop {
-        StopReason::Cancelled => Ok(interrupted(printer)),
+        StopReason::Cancelled => Ok(interrupted(page)),
         stop if stop.is_complete() => nothing_fits(),
         stop => Err(too_early(stop, n_judged)),
     }
 }
 
-/// Writes down what a search tells of.
-type Document<'d, P> = dyn Fn(&Better<P>) -> Result<Vec<u8>, Diagnostic> + 'd;
+/// The document as bytes of a file.
+///
+/// # Errors
+/// `internal` where it has no JSON form, which none is without.
+pub(super) fn bytes(plan: &PlanDocument) -> Result<Vec<u8>, Diagnostic> {
+    Ok(escape::json(plan.to_json()?).into_bytes())
+}
 
-/// Runs a search by its name, and publishes what it tells of, as documents.
+/// Writes down what a search tells of.
+type Document<'d, P> = dyn Fn(&Better<P>) -> Result<PlanDocument, Diagnostic> + 'd;
+
+/// Runs a search by its name, and tells of what it finds, as documents.
 pub(super) fn follow<T: Send + 'static, P: Send + Sync + 'static>(
-    (algorithm, args): (&'static str, &PlanArgs),
-    watch: &Watch,
-    publisher: &mut Publisher<'_>,
+    (algorithm, request): (&'static str, &PlanRequest),
+    run: &mut Run<'_>,
     work: impl FnOnce(&dyn Fn(Better<P>)) -> T + Send + 'static,
     document: &Document<'_, P>,
 ) -> Followed<T, P> {
@@ -82,11 +89,13 @@ pub(super) fn follow<T: Send + 'static, P: Send + Sync + 'static>(
     };
     let mut observe = |event: &Event<Better<P>>| {
         let shown = |value: Nanos| value.to_string();
-        publisher.hear(event, ("step-time", &shown), |_, _, _, better| document(better));
+        tell(run.follower, event, ("step-time", &shown), |_, _, _, better| {
+            bytes(&document(better)?)
+        });
     };
-    let limits = args.limits.request().within(watch, None);
-    let (heard, ended) = Heard::from(watch, &limits, search, &mut observe);
-    publisher.rest();
+    let limits = request.limits.within(run.watch, None);
+    let (heard, ended) = Heard::from(run.watch, &limits, search, &mut observe);
+    run.follower.searched();
     let mut trace = heard.trace;
     trace.retain(|point| point.value.is_some());
     Followed { done: ended.done(), last: heard.best.map(|best| best.solution), trace }
@@ -95,49 +104,25 @@ pub(super) fn follow<T: Send + 'static, P: Send + Sync + 'static>(
 /// A plan with what made it and its bound.
 pub(super) type Made<'p> = (&'p Plan, (&'p str, Nanos));
 
-/// All files of a run but the plan, and what they can't say.
-pub(super) type Others = Result<(Vec<(PathBuf, Vec<u8>)>, Vec<Diagnostic>), Diagnostic>;
-
-/// The files that a run is to write beside its plan.
+/// The files that a run is asked for beside its plan; what they can't say becomes warnings.
 ///
 /// # Errors
 /// Those of [`export::exported`].
-pub(super) fn others(
-    args: &PlanArgs,
-    setting: &Setting,
+pub(super) fn files(
+    request: &PlanRequest,
+    setting: &mut Setting,
     (plan, made): Made<'_>,
-    (exports, trace): (&[(&str, PathBuf)], &[TracePoint]),
-) -> Others {
-    let (mut files, mut warnings) = (Vec::new(), Vec::new());
-    for (target, path) in exports {
+    trace: &[TracePoint],
+) -> Files {
+    let mut files = Vec::new();
+    for target in &request.exports {
         let export = export::exported(target, setting, plan, made)?;
-        files.push((path.clone(), export.bytes));
-        warnings.extend(export.warnings);
+        files.push(File { target: target.clone(), bytes: export.bytes });
+        setting.warnings.extend(export.warnings);
     }
-    if let Some(path) = &args.plot {
-        files.push((path.clone(), plot::svg(&setting.model.name, "step time", Unit::Time, trace)));
+    if request.plot {
+        let bytes = plot::svg(&setting.model.name, "step time", Unit::Time, trace);
+        files.push(File { target: PLOT.to_owned(), bytes });
     }
-    Ok((files, warnings))
-}
-
-/// Writes the plan and all other files of a run; their names.
-///
-/// # Errors
-/// Those of [`others`] and of writing; the plan itself is kept.
-pub(super) fn write(
-    (args, exports): (&PlanArgs, &[(&str, PathBuf)]),
-    publisher: &mut Publisher<'_>,
-    document: String,
-    others: Others,
-) -> Result<Vec<PathBuf>, Diagnostic> {
-    let bytes = document.into_bytes();
-    let written = others.and_then(|(files, _)| {
-        publisher.last(bytes.clone(), &files)?;
-        Ok(files)
-    });
-    let files = written.map_err(|error| {
-        let near = args.output.as_ref().or(exports.first().map(|(_, path)| path));
-        publisher.kept(near.or(args.plot.as_ref()), &bytes, error)
-    })?;
-    Ok(args.output.iter().cloned().chain(files.into_iter().map(|(path, _)| path)).collect())
+    Ok(files)
 }

@@ -1,61 +1,55 @@
-//! `profile`: measures this machine and writes a profile.
+//! This machine, measured: a profile, or how well one predicts it.
 
 use std::path::Path;
 
 use documents::profile::ProfileDocument;
 use ir::diagnostic::Diagnostic;
 use ir::profile::{KernelConstants, Profile, Quality};
-use profiler::options::{Busy, Clock, Engine, Options, Part, Peer};
+use profiler::options::{Options, Part};
 use serde_json::json;
 
-use crate::measure_flags::{BackendName, ProfileArgs};
-use crate::printer::Printer;
-use engine::artifact::{self, Existing};
-use engine::exit::{CommandResult, Exit};
-use engine::page::Column;
+use crate::artifact::{self, Existing};
+use crate::exit::{CommandResult, Exit};
+use crate::page::{Column, Page};
+use crate::request::MeasureRequest;
 
-/// Products that `--check` measures.
+pub use profiler::options::{Busy, Clock, Engine, Peer};
+
+/// Products that a check measures.
 const N_OTHERS: usize = 30;
 
-pub(crate) fn run(args: &ProfileArgs, printer: &Printer) -> CommandResult {
-    let options = options(args);
-    match &args.check {
-        Some(path) => check(path, options, printer),
-        None => write(args, &options, printer),
+/// Measures, and writes a profile or checks one.
+///
+/// # Errors
+/// Those of measuring and writing; `other-kind`.
+pub fn run(request: &MeasureRequest, page: &Page) -> CommandResult {
+    let options = Options {
+        kind: request.kind.clone(),
+        busy: request.busy,
+        peer: request.peer.clone(),
+        ..Options::new(request.engine.clone())
+    };
+    match &request.check {
+        Some(path) => check(path, options, page),
+        None => write(request, &options, page),
     }
 }
 
-fn options(args: &ProfileArgs) -> Options {
-    let engine = match args.backend {
-        BackendName::Host => Engine::Host,
-        BackendName::Torch => {
-            Engine::Torch { python: args.python.clone(), script: None, clock: Clock::Wall }
-        }
-        BackendName::Cuda => Engine::Cuda { device: 0 },
-    };
-    let busy = if args.busy { Busy::Allowed } else { Busy::Refused };
-    let peer = match std::env::current_exe() {
-        Ok(program) => Peer::Process { program, arguments: vec!["answer-loopback".to_owned()] },
-        Err(_) => Peer::Thread,
-    };
-    Options { kind: args.kind.clone(), busy, peer, ..Options::new(engine) }
-}
-
-fn write(args: &ProfileArgs, options: &Options, printer: &Printer) -> CommandResult {
-    let existing = Existing::of(args.force);
-    artifact::check(&[args.output.as_path()], &[], existing)?;
+fn write(request: &MeasureRequest, options: &Options, page: &Page) -> CommandResult {
+    let existing = Existing::of(request.force);
+    artifact::check(&[request.output.as_path()], &[], existing)?;
     let measurement = profiler::measure(options)?;
     let profile = profiler::to_profile(&measurement)?;
     let text = documents::json::pretty(&ProfileDocument::from_ir(&profile))?;
-    artifact::write_all(&[(args.output.clone(), text.into_bytes())], existing)?;
+    artifact::write_all(&[(request.output.clone(), text.into_bytes())], existing)?;
 
-    constants(&profile, printer);
-    printer.line("");
-    quality(&profile, printer);
+    constants(&profile, page);
+    page.line("");
+    quality(&profile, page);
     let seconds = measurement.elapsed_s;
-    let path = args.output.display().to_string();
-    printer.line(&format!("measured in {seconds:.1} s, wrote {path}"));
-    printer.document(&json!({
+    let path = request.output.display().to_string();
+    page.line(&format!("measured in {seconds:.1} s, wrote {path}"));
+    page.document(&json!({
         "profile": ProfileDocument::from_ir(&profile),
         "run": { "elapsed_s": seconds, "written": [path] },
     }));
@@ -63,7 +57,7 @@ fn write(args: &ProfileArgs, options: &Options, printer: &Printer) -> CommandRes
 }
 
 /// Measures products that no profile was fitted to, drawn from another seed.
-fn check(path: &Path, options: Options, printer: &Printer) -> CommandResult {
+fn check(path: &Path, options: Options, page: &Page) -> CommandResult {
     let profile = importers::profile::read(path)?;
     let other = Options { part: Part::Products, seed: 1, n_products: N_OTHERS, ..options };
     let measurement = profiler::measure(&other)?;
@@ -78,7 +72,7 @@ fn check(path: &Path, options: Options, printer: &Printer) -> CommandResult {
         .hint("name the kind with --kind, or take a profile of this backend"));
     }
     let worst = check.worst.as_ref().map_or_else(String::new, |task| format!(" at {task}"));
-    printer.line(&format!(
+    page.line(&format!(
         "{} other products: median error {:.1} %, worst {:.1} %{worst}",
         check.n,
         100.0 * check.median_error,
@@ -86,9 +80,9 @@ fn check(path: &Path, options: Options, printer: &Printer) -> CommandResult {
     ));
     let load = measurement.machine.load_before;
     if let Some(load) = load {
-        printer.line(&format!("load average {load:.1} on {} cores", measurement.machine.n_cores));
+        page.line(&format!("load average {load:.1} on {} cores", measurement.machine.n_cores));
     }
-    printer.document(&json!({
+    page.document(&json!({
         "products": check.n,
         "unknown": check.n_unknown,
         "median_error": check.median_error,
@@ -101,7 +95,7 @@ fn check(path: &Path, options: Options, printer: &Printer) -> CommandResult {
     Ok(Exit::DONE)
 }
 
-fn constants(profile: &Profile, printer: &Printer) {
+fn constants(profile: &Profile, page: &Page) {
     let columns = [
         Column::Name("kind"),
         Column::Number("launch"),
@@ -118,11 +112,11 @@ fn constants(profile: &Profile, printer: &Printer) {
             format!("{:.2}", constants.p_norm),
         ]
     };
-    printer.table(&columns, profile.kinds.iter().map(row).collect());
+    page.table(&columns, profile.kinds.iter().map(row).collect());
 }
 
 /// How well each fit describes what was measured.
-fn quality(profile: &Profile, printer: &Printer) {
+fn quality(profile: &Profile, page: &Page) {
     let columns = [
         Column::Name("fit"),
         Column::Number("samples"),
@@ -139,5 +133,5 @@ fn quality(profile: &Profile, printer: &Printer) {
             quality.unidentified.join(", "),
         ]
     };
-    printer.table(&columns, profile.quality.iter().map(row).collect());
+    page.table(&columns, profile.quality.iter().map(row).collect());
 }

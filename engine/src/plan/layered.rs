@@ -1,34 +1,29 @@
 //! `plan` of a training run on measured layers (`--profile` names a folder).
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use cost_model::runs::measured::LayerPricing;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
-use planner::run::watch::Watch;
 use planner::run::{Control, StopReason};
 use planner::training::order::Order;
 use planner::training::per_layer::{Counts, Found, Judged, Options, Search, solve_observed};
 use planner::training::search::{Asked, Settled};
 use planner::training::search_3d::space::Space;
 
-use super::followed::{follow, none, others, stopped, write};
-use crate::cli::PlanArgs;
-use crate::commands::plan::interrupted;
-use engine::training::searched::Better;
-
-use crate::printer::Printer;
-use crate::publisher::Publisher;
-use engine::escape;
-use engine::exit::{CommandResult, Exit};
-use engine::page::Format;
-use engine::training::document;
-use engine::training::layered::found::Answer;
-use engine::training::layered::{ALGORITHM, nothing_fits, pricing};
-use engine::training::nothing_fits::too_early;
-use engine::training::setting::Setting;
+use super::followed::{self, follow, none, stopped};
+use super::training::row;
+use super::{Run, interrupted};
+use crate::exit::{CommandResult, Exit};
+use crate::page::Format;
+use crate::request::PlanRequest;
+use crate::training::document;
+use crate::training::layered::found::Answer;
+use crate::training::layered::{ALGORITHM, nothing_fits, pricing};
+use crate::training::nothing_fits::too_early;
+use crate::training::searched::Better;
+use crate::training::setting::Setting;
 
 /// Searches with optimizer states on the devices, then, if they fit nowhere, on the hosts.
 fn searched(
@@ -66,19 +61,15 @@ fn cut_short(told: &Better<Judged>, stop: StopReason) -> Found {
     }
 }
 
-/// Plans a training run.
 pub(super) fn plan(
-    args: &PlanArgs,
+    request: &PlanRequest,
     (mut setting, space): (Setting, Space),
-    exports: &[(&str, PathBuf)],
-    (watch, publisher): (&Watch, &mut Publisher<'_>),
-    printer: &Printer,
+    run: &mut Run<'_>,
 ) -> CommandResult {
     let start = Instant::now();
-    let limits = args.limits.request().within(watch, None);
+    let limits = request.limits.within(run.watch, None);
     let options = Options { control: Arc::new(Control::new(&limits)), ..Options::default() };
-    let row = super::row(&args.algorithm, &setting)?;
-    let solve = row.on_layers().unwrap_or(solve_observed);
+    let solve = row(request.recipe(), &setting)?.on_layers().unwrap_or(solve_observed);
     let (own, among, limits) = (setting.clone(), space.clone(), options.clone());
     let work = move |tell: &dyn Fn(Better<Judged>)| {
         let settled = searched(&own, &among, (&options, solve), tell)?;
@@ -87,40 +78,34 @@ pub(super) fn plan(
     let document_of = |told: &Better<Judged>| {
         let own = setting.keeping(told.offload);
         let made_by = (ALGORITHM, told.bound.min(told.step));
-        let document = document::of(&own, &told.plan.plan()?, Order::OneFOneB.name(), made_by)?;
-        Ok(escape::json(document.to_json()?).into_bytes())
+        document::of(&own, &told.plan.plan()?, Order::OneFOneB.name(), made_by)
     };
-    let mut followed = follow((ALGORITHM, args), watch, publisher, work, &document_of);
+    let mut followed = follow((ALGORITHM, request), run, work, &document_of);
     let (found, offload) = match (followed.done.take(), followed.last.take()) {
         (Some(done), _) => done?,
-        (None, Some(told)) => (cut_short(&told, stopped(watch)), told.offload),
-        (None, None) if watch.is_cancelled() => return Ok(interrupted(printer)),
+        (None, Some(told)) => (cut_short(&told, stopped(run.watch)), told.offload),
+        (None, None) if run.watch.is_cancelled() => return Ok(interrupted(run.page)),
         (None, None) => return Err(too_early(StopReason::Deadline, 0)),
     };
     setting.offload = offload;
     let Some(best) = &found.best else {
-        return none((found.stop, found.counts.n_judged), printer, || {
-            printer.page(|page| nothing_fits::answer(&setting, &space, &limits, page))
+        return none((found.stop, found.counts.n_judged), run.page, || {
+            nothing_fits::answer(&setting, &space, &limits, run.page)
         });
     };
-    let elapsed = (!args.limits.deterministic).then(|| start.elapsed());
+    let elapsed = (!request.limits.deterministic).then(|| start.elapsed());
     followed.ended((best.step, found.bound));
     let plan = best.plan()?;
     let made = (&plan, (Order::OneFOneB.name(), found.bound));
-    let others = others(args, &setting, made, (exports, followed.trace.as_slice()));
-    let unsaid = others.as_ref().map_or(&[][..], |(_, warnings)| warnings.as_slice());
-    setting.warnings.extend_from_slice(unsaid);
+    let files = followed::files(request, &mut setting, made, &followed.trace);
     let answer = Answer::new(&setting, best, &found, elapsed)?;
     let document = document::of(&setting, &plan, Order::OneFOneB.name(), (ALGORITHM, found.bound))?;
-    let text = escape::json(document.to_json()?);
-    let written = write((args, exports), publisher, text, others)?;
-    printer.warnings(&setting.warnings);
-    match printer.format {
-        Format::Text => printer.page(|page| answer.print(page)),
-        Format::Json => printer.document(&answer.document(&document)?),
+    let written = run.follower.planned(followed::bytes(&document)?, files)?;
+    run.page.warnings(&setting.warnings);
+    match run.page.format {
+        Format::Text => answer.print(run.page),
+        Format::Json => run.page.document(&answer.document(&document)?),
     }
-    for path in &written {
-        printer.talk(&format!("wrote {}", path.display()));
-    }
+    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
     Ok(Exit::DONE)
 }

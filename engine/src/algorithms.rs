@@ -1,11 +1,10 @@
-//! `algorithms`: the registry.
+//! The registry of algorithms.
 
-use planner::algorithm::OptionRow;
+use planner::algorithm::{Guarantee, OptionRow};
 use planner::registry::{Entry, entries};
+use serde_json::{Map, Value, json};
 
-use crate::printer::Printer;
-use engine::exit::{CommandResult, Exit};
-use engine::page::Column;
+use crate::page::{Column, Page};
 
 /// `heuristic`, or by what is planned where the promises differ.
 fn promises(entry: &Entry) -> String {
@@ -19,7 +18,8 @@ fn promises(entry: &Entry) -> String {
     }
 }
 
-pub(crate) fn run(printer: &Printer) -> CommandResult {
+/// Lists all rows and their options.
+pub fn list(page: &Page) {
     let columns = [
         Column::Name("algorithm"),
         Column::Name("kind"),
@@ -41,8 +41,8 @@ pub(crate) fn run(printer: &Printer) -> CommandResult {
             entry.paper.to_owned(),
         ]
     });
-    printer.table(&columns, rows.collect());
-    printer.text("\n");
+    page.table(&columns, rows.collect());
+    page.text("\n");
     let columns = [
         Column::Name("option"),
         Column::Text("values"),
@@ -59,9 +59,41 @@ pub(crate) fn run(printer: &Printer) -> CommandResult {
     };
     let rows =
         entries().iter().flat_map(|entry| entry.options.iter().map(move |o| option(entry, o)));
-    printer.table(&columns, rows.collect());
-    printer.text("\n");
-    printer.line("recipe: transforms, then what decides, then what improves, such as fuse,m-sct");
-    printer.document(&web::routes::algorithms::document());
-    Ok(Exit::DONE)
+    page.table(&columns, rows.collect());
+    page.text("\n");
+    page.line("recipe: transforms, then what decides, then what improves, such as fuse,m-sct");
+    page.document(&document());
+}
+
+/// The registry, row by row, in its own order.
+#[must_use]
+pub fn document() -> Value {
+    json!({ "algorithms": entries().iter().map(row_document).collect::<Vec<_>>() })
+}
+
+fn row_document(entry: &Entry) -> Value {
+    json!({
+        "name": entry.name,
+        "kind": entry.kind.name(),
+        "runs_on": entry.promises().iter().map(|(kind, _)| *kind).collect::<Vec<_>>(),
+        "guarantees": entry.promises().into_iter().map(promise).collect::<Map<_, _>>(),
+        "objectives": entry.objectives(),
+        "decides": entry.decides.iter().map(|f| f.name()).collect::<Vec<_>>(),
+        "paper": entry.paper,
+        "summary": entry.summary,
+        "options": entry.options.iter().map(option_document).collect::<Vec<_>>(),
+    })
+}
+
+fn promise((kind, guarantee): (&str, Guarantee)) -> (String, Value) {
+    (kind.to_owned(), guarantee.name().into())
+}
+
+fn option_document(option: &OptionRow) -> Value {
+    json!({
+        "name": option.name,
+        "unit": option.unit,
+        "default": option.default,
+        "summary": option.summary,
+    })
 }

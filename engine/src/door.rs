@@ -1,0 +1,179 @@
+//! The one door: a request as a document, what is heard while it runs, and its answer.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use ir::diagnostic::Diagnostic;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::exit::{CommandResult, Exit};
+use crate::follow::{Files, Follower, Incumbent, Watch};
+use crate::page::{Format, Page, Part};
+use crate::plan::{Run, plan};
+use crate::request::verb::Request;
+use crate::{import, support, verbs};
+
+/// What is heard of a run, in this order: the request as it was understood, what is tried and
+/// found, the answer.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The request was read.
+    Accepted {
+        /// Its fields that hold something.
+        request: Map<String, Value>,
+    },
+    /// A recipe is tried.
+    Started {
+        /// The recipe.
+        algorithm: String,
+    },
+    /// There is a verified plan that is better than all before it.
+    Incumbent {
+        /// The recipe that found it.
+        algorithm: String,
+        /// What is minimised.
+        objective: &'static str,
+        /// Under the objective.
+        value_ns: u64,
+        /// What no plan is below.
+        bound_ns: u64,
+        /// Value / bound - 1; null where no bound is known.
+        gap: Option<f64>,
+        /// Since the start of the run.
+        elapsed_s: f64,
+        /// The plan document.
+        plan: Value,
+    },
+    /// The search is over.
+    Searched,
+    /// The end.
+    Answer(Answer),
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct Answer {
+    /// That of the command line: 0 done, 2 usage, 3 bad input, 4 infeasible, 5 no plan found,
+    /// 6 illegal plan, 10 plans differ, 130 cancelled.
+    pub exit_code: u8,
+    /// What the command line prints with `--json`: the answer, or the member `error`.
+    pub document: Value,
+    /// The formats that were asked for, by target.
+    pub files: Map<String, Value>,
+}
+
+/// What ends a search early: a limit of time that counts from `start`, and a flag.
+#[must_use]
+pub fn watch(start: Instant, limit: Option<Duration>, cancel: Arc<AtomicBool>) -> Watch {
+    /// Part of the limit that may pass after its end before work is left alone, and a constant.
+    const AFTER_SHARE: f64 = 0.04;
+    const AFTER: Duration = Duration::from_millis(50);
+    /// Time that is left to work after the flag was raised, to end by itself.
+    const GRACE: Duration = Duration::from_millis(300);
+    let share = limit.map_or(Duration::ZERO, |limit| limit.mul_f64(AFTER_SHARE));
+    Watch { after: AFTER.saturating_add(share), grace: GRACE, ..Watch::new(start, limit, cancel) }
+}
+
+/// Runs a request of [`Request::read`]'s form and tells of all events, the answer as the last. The
+/// first time that the flag is raised, a search ends with the best plan so far. `version` is that of
+/// the program. A request that can't be read is answered with why.
+pub fn answer(
+    request: &[u8],
+    cancel: &Arc<AtomicBool>,
+    version: &'static str,
+    hear: &mut dyn FnMut(Event),
+) -> Answer {
+    let page = Page::new(Format::Json, true);
+    let mut listener = Listener { hear, files: Map::new() };
+    let read = Request::read(request).inspect(|request| {
+        (listener.hear)(Event::Accepted { request: request.understood() });
+    });
+    let exit = read.and_then(|request| ran(&request, cancel, version, &mut listener, &page));
+    let exit = exit.unwrap_or_else(|error| {
+        let exit = error.blame.exit_code();
+        page.failure(&error, exit);
+        Exit(exit)
+    });
+    let mut documents = page.into_parts().into_iter().filter_map(|part| match part {
+        Part::Document(text) => serde_json::from_str(&text).ok(),
+        _ => None,
+    });
+    let document = documents.next_back().unwrap_or_default();
+    let answer = Answer { exit_code: exit.0, document, files: listener.files };
+    (listener.hear)(Event::Answer(answer.clone()));
+    answer
+}
+
+fn ran(
+    request: &Request,
+    cancel: &Arc<AtomicBool>,
+    version: &'static str,
+    listener: &mut Listener<'_>,
+    page: &Page,
+) -> CommandResult {
+    let flag = || Arc::clone(cancel);
+    match request {
+        Request::Plan(own) => {
+            let start = Instant::now();
+            let watch = watch(start, own.limits.time_limit, flag());
+            plan(own, &mut Run { start, watch: &watch, follower: listener, page, version })
+        }
+        Request::Import(own) => import::run(own, page),
+        Request::Support(own) => support::run(own, page),
+        Request::Simulate(own) => verbs::simulate(own, page),
+        Request::Verify(own) => verbs::verify(own, (&flag, page)),
+        Request::Explain(own) => verbs::explain(own, (&flag, page)),
+        Request::Compare(own) => verbs::compare(own, page),
+        Request::Export(own) => {
+            let mut keep = |bytes: Vec<u8>| {
+                listener.keep(own.target.clone(), bytes);
+                Ok(own.target.clone())
+            };
+            verbs::export(own, &mut keep, (&flag, page))
+        }
+    }
+}
+
+/// Takes events to whoever hears, and keeps files.
+struct Listener<'h> {
+    hear: &'h mut dyn FnMut(Event),
+    files: Map<String, Value>,
+}
+
+impl Listener<'_> {
+    fn keep(&mut self, target: String, bytes: Vec<u8>) {
+        self.files.insert(target, String::from_utf8_lossy(&bytes).into());
+    }
+}
+
+impl Follower for Listener<'_> {
+    fn started(&mut self, algorithm: &str) {
+        (self.hear)(Event::Started { algorithm: algorithm.to_owned() });
+    }
+
+    fn incumbent(&mut self, found: &Incumbent<'_>) {
+        let Ok(plan) = (found.document)() else { return };
+        (self.hear)(Event::Incumbent {
+            algorithm: found.algorithm.to_owned(),
+            objective: found.objective,
+            value_ns: found.value.get(),
+            bound_ns: found.bound.get(),
+            gap: found.gap(),
+            elapsed_s: found.elapsed.as_secs_f64(),
+            plan: serde_json::from_slice(&plan).unwrap_or_default(),
+        });
+    }
+
+    fn searched(&mut self) {
+        (self.hear)(Event::Searched);
+    }
+
+    /// The plan stands in the answer's document.
+    fn planned(&mut self, _plan: Vec<u8>, files: Files) -> Result<Vec<String>, Diagnostic> {
+        files?.into_iter().for_each(|file| self.keep(file.target, file.bytes));
+        Ok(Vec::new())
+    }
+}

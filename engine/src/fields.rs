@@ -1,0 +1,137 @@
+//! Fields of a request for a plan, by kind of plan: each one is honoured, or refused by its name.
+
+use std::borrow::Cow;
+
+use ir::diagnostic::Diagnostic;
+
+/// What is planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Where each op of a model runs.
+    Ops,
+    /// The degrees of a training run.
+    Degrees,
+    /// A training run on measured layers.
+    Layers,
+    /// An instance with given costs.
+    Instance,
+}
+
+use Mode::{Degrees, Instance, Layers, Ops};
+
+impl Mode {
+    /// All.
+    pub const ALL: [Self; 4] = [Ops, Degrees, Layers, Instance];
+
+    /// In words, and the code of what it refuses.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Ops => ("a placement of ops", "not-for-placements"),
+            Degrees => ("a training run", "not-for-training"),
+            Layers => ("a training run on measured layers", "not-for-training"),
+            Instance => ("an instance with given costs", "not-for-instances"),
+        }
+    }
+}
+
+/// A field.
+pub struct Field {
+    /// Its name in a request.
+    pub name: &'static str,
+    /// What honours it.
+    pub by: &'static [Mode],
+    /// What to do where it is not honoured.
+    pub hint: &'static str,
+}
+
+impl Field {
+    /// As a flag: `--batch-axis`.
+    #[must_use]
+    pub fn flag(&self) -> Cow<'static, str> {
+        match self.name {
+            "dims" => "--dim".into(),
+            "executor" => "--for".into(),
+            name => format!("--{}", name.replace('_', "-")).into(),
+        }
+    }
+}
+
+const fn field(name: &'static str, by: &'static [Mode], hint: &'static str) -> Field {
+    Field { name, by, hint }
+}
+
+const EVERY: &[Mode] = &Mode::ALL;
+const MODELS: &[Mode] = &[Ops, Degrees, Layers];
+const TRAINING: &[Mode] = &[Degrees, Layers];
+const GIVEN: &str = "leave it out: the file states its costs, devices and work";
+const DEGREES_ONLY: &str = "leave it out, or pin degrees, such as --pin tensor=8";
+const LAYERS_STATE: &str = "leave it out: the layers were measured with their own";
+const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
+
+/// All.
+pub const FIELDS: [Field; 35] = [
+    field("model", EVERY, ""),
+    field("cluster", MODELS, GIVEN),
+    field("profile", MODELS, GIVEN),
+    field("dims", MODELS, GIVEN),
+    field("batch", MODELS, GIVEN),
+    field("micro_batch", MODELS, GIVEN),
+    field("batch_axis", MODELS, GIVEN),
+    field("dtype", &[Ops, Degrees], LAYERS_STATE),
+    field("workload", MODELS, GIVEN),
+    field("optimizer", &[Ops, Degrees], LAYERS_STATE),
+    field("pin", MODELS, GIVEN),
+    field("forbid", &[Ops], DEGREES_ONLY),
+    field("colocate", &[Ops], DEGREES_ONLY),
+    field("constraints", &[Ops], DEGREES_ONLY),
+    field("accelerators", &[Instance], "a model's devices come from --cluster"),
+    field("global_batch", TRAINING, FOR_TRAINING),
+    field("sequence_length", TRAINING, FOR_TRAINING),
+    field("tokens_per_step", TRAINING, FOR_TRAINING),
+    field("devices", TRAINING, FOR_TRAINING),
+    field("max_memory_per_device", TRAINING, FOR_TRAINING),
+    field("memory_margin", TRAINING, FOR_TRAINING),
+    field("stack", &[Degrees], LAYERS_STATE),
+    field("no_offload", TRAINING, FOR_TRAINING),
+    field("algorithm", EVERY, ""),
+    field("objective", EVERY, ""),
+    field("executor", MODELS, GIVEN),
+    field("time_limit", EVERY, ""),
+    field("gap", EVERY, ""),
+    field("node_budget", EVERY, ""),
+    field("seed", EVERY, ""),
+    field("threads", EVERY, ""),
+    field("deterministic", EVERY, ""),
+    field("plot", EVERY, ""),
+    field("export", MODELS, GIVEN),
+    field("all", EVERY, ""),
+];
+
+/// Refuses what was asked for by name and is not honoured by a mode.
+///
+/// # Errors
+/// `not-for-placements`, `not-for-training`, `not-for-instances`.
+pub fn check(given: &[String], mode: Mode) -> Result<(), Diagnostic> {
+    let is_given = |field: &&Field| given.iter().any(|name| name == field.name);
+    let refused = FIELDS.iter().filter(is_given).find(|field| !field.by.contains(&mode));
+    let Some(field) = refused else { return Ok(()) };
+    let (what, code) = mode.names();
+    let message = format!("`{}` has no effect on {what}", field.flag());
+    Err(Diagnostic::usage(code, message).hint(field.hint))
+}
+
+/// The first flag that only training runs honour.
+#[must_use]
+pub fn asks_for_training(given: &[String]) -> Option<Cow<'static, str>> {
+    let is_training = |field: &&Field| !field.by.contains(&Ops) && field.by.contains(&Degrees);
+    let mut fields = FIELDS.iter().filter(is_training);
+    fields.find(|field| given.iter().any(|name| name == field.name)).map(Field::flag)
+}
+
+/// What of a model's problem was asked for, as flags: all that not every kind of plan honours.
+#[must_use]
+pub fn flags(given: &[String]) -> Vec<Cow<'static, str>> {
+    let is_given = |field: &&Field| given.iter().any(|name| name == field.name);
+    let own = FIELDS.iter().filter(|field| field.by.len() < Mode::ALL.len());
+    own.filter(is_given).map(Field::flag).collect()
+}

@@ -1,0 +1,111 @@
+//! A plan for an instance of another planner. The search ends in time whatever its methods do.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use cost_model::given::{Goal, row};
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::instance::Instance;
+use planner::given::runner::{Answer, Request, solve_observed};
+use planner::run::Event;
+
+use super::plot::{self, Unit};
+use super::{Run, interrupted, tell};
+use crate::exit::{CommandResult, Exit};
+use crate::fields::{self, Mode};
+use crate::follow::{File, PLOT};
+use crate::given::{STRAIGHT_DEVICES, document, goal, text};
+use crate::page::Format;
+use crate::request::PlanRequest;
+
+/// Nodes from which a plan takes long to write: then not every better one is published.
+const MANY_NODES: usize = 10_000;
+/// So many times as long as a plan took to write, none is written.
+const REST: u32 = 20;
+
+pub(super) fn plan(
+    request: &PlanRequest,
+    instance: Arc<Instance>,
+    run: &mut Run<'_>,
+) -> CommandResult {
+    fields::check(&request.problem.given, Mode::Instance)?;
+    let goal = goal(request.objective, &instance)?;
+    let answer = solve(request, (Arc::clone(&instance), goal), run)?;
+    let Some((value, solution)) = &answer.best else {
+        if run.watch.is_cancelled() && !answer.is_proved {
+            return Ok(interrupted(run.page));
+        }
+        return Err(none(&answer));
+    };
+    let mut plan = document::document(&instance, goal, *value, answer.bound, solution);
+    plan.proved_optimal = answer.is_proved;
+    plan.accelerators = match *instance {
+        Instance::Profile(_) => Some(request.accelerators.unwrap_or(STRAIGHT_DEVICES)),
+        Instance::Load(_) | Instance::Stages(_) => request.accelerators,
+    };
+    plan.certificate = answer.certificate.as_ref().map(document::certificate);
+    let mut files = Vec::new();
+    if request.plot {
+        let unit = Unit::Given(instance.unit().ns);
+        let bytes = plot::svg(instance.name(), row(goal).name, unit, &answer.trace);
+        files.push(File { target: PLOT.to_owned(), bytes });
+    }
+    let written = run.follower.planned(document::bytes(&plan)?, Ok(files))?;
+    text::print(&instance, solution, run.page);
+    run.page.line(&text::sentence(&instance, goal, *value, &answer));
+    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
+    // As large as the instance: built only where it is printed.
+    if run.page.format == Format::Json {
+        run.page.document(&document::report(&plan, &answer)?);
+    }
+    Ok(Exit::DONE)
+}
+
+/// Solves the instance, and tells of what is found on the way.
+///
+/// # Errors
+/// Those of `solve_observed`.
+fn solve(
+    request: &PlanRequest,
+    (instance, goal): (Arc<Instance>, Goal),
+    run: &mut Run<'_>,
+) -> Result<Answer, Diagnostic> {
+    let own = Arc::clone(&instance);
+    let mut written = None;
+    let limits = Request {
+        limits: request.limits.within(run.watch, None),
+        n_devices: request.accelerators.unwrap_or(STRAIGHT_DEVICES),
+    };
+    let mut observe = |event: &Event<Instance>| {
+        let is_time = own.n_nodes() < MANY_NODES
+            || written.is_none_or(|(at, took)| Instant::elapsed(&at) >= took * REST);
+        if matches!(event, Event::Incumbent { .. }) && !is_time {
+            return;
+        }
+        let now = Instant::now();
+        let shown = |value| own.unit().text(value);
+        tell(run.follower, event, (row(goal).name, &shown), |_, value, bound, solution| {
+            document::bytes(&document::document(&own, goal, value, bound, solution))
+        });
+        if matches!(event, Event::Incumbent { .. }) {
+            written = Some((Instant::now(), now.elapsed()));
+        }
+    };
+    let asked = (&limits, run.watch);
+    let answer = solve_observed((instance, goal), request.recipe(), asked, &mut observe);
+    run.follower.searched();
+    answer
+}
+
+/// Why there is no plan.
+fn none(answer: &Answer) -> Diagnostic {
+    if answer.is_proved {
+        let message = "no plan fits into the memory of the devices";
+        return Diagnostic::error(Blame::Infeasible, "infeasible", message)
+            .fact("proof", "all plans were searched")
+            .hint("give the devices more memory, or add devices");
+    }
+    Diagnostic::error(Blame::NotFound, "no-plan", "no plan was found")
+        .fact("stopped", answer.stop.name())
+        .hint("raise the time limit, or give the devices more memory")
+}

@@ -1,0 +1,122 @@
+//! JSON Schema of requests: `engine/schema/request.schema.json` is generated from here. Run the tests
+//! of this crate with `MESHWRIGHT_BLESS=1` to write it anew after a change.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use ir::tensor::DType;
+use ir::workload::{Mode, Optimizer};
+use serde_json::{Value, json};
+
+use super::ObjectiveName;
+use super::verb::Request;
+use crate::element_type;
+use crate::executor::Executor;
+use crate::fields::FIELDS;
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/request.schema.json");
+
+fn schema() -> Value {
+    let mut schema = schemars::schema_for!(Request);
+    schema.insert("title".to_owned(), "Request of meshwright, version 1".into());
+    let mut schema = schema.to_value();
+    // What `Request::read` refuses is no request.
+    for verb in schema["oneOf"].as_array_mut().unwrap() {
+        verb["unevaluatedProperties"] = false.into();
+    }
+    let names: [(&str, Vec<&str>); 5] = [
+        ("workload", Mode::ALL.map(Mode::name).to_vec()),
+        ("optimizer", Optimizer::ALL.map(Optimizer::name).to_vec()),
+        ("dtype", element_type::NAMED.map(DType::name).to_vec()),
+        ("objective", ObjectiveName::all().into_iter().map(ObjectiveName::name).collect()),
+        ("executor", Executor::ALL.map(Executor::target).to_vec()),
+    ];
+    for request in schema["$defs"].as_object_mut().unwrap().values_mut() {
+        for (field, names) in &names {
+            if let Some(field) = request["properties"].get_mut(field) {
+                let names = names.iter().map(|name| Value::from(*name));
+                field["enum"] = names.chain([Value::Null]).collect();
+            }
+        }
+    }
+    schema
+}
+
+#[test]
+fn the_committed_schema_is_up_to_date() {
+    let expected = documents::json::pretty(&schema()).unwrap();
+    if std::env::var_os("MESHWRIGHT_BLESS").is_some() {
+        std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/schema")).unwrap();
+        std::fs::write(FILE, &expected).unwrap();
+    }
+    assert!(std::fs::read_to_string(FILE).unwrap() == expected, "the schema is stale");
+}
+
+#[test]
+fn every_field_of_a_plan_request_has_a_row() {
+    let plan = Request::read(br#"{"verb": "plan"}"#).unwrap();
+    let fields = serde_json::to_value(&plan).unwrap();
+    let names: Vec<&str> = fields.as_object().unwrap().keys().map(String::as_str).collect();
+    for name in names.iter().filter(|name| **name != "verb") {
+        assert!(FIELDS.iter().any(|field| field.name == *name), "{name} has no row");
+    }
+    FIELDS.iter().for_each(|field| assert!(names.contains(&field.name), "{}", field.name));
+}
+
+#[test]
+fn schema_and_reader_agree_on_what_is_a_request() {
+    let schema = schema();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let on = |verb: &str| json!({ "verb": verb, "plan": "p.json", "model": "m.onnx" });
+    let good = [
+        json!({ "verb": "plan", "model": "m.onnx", "cluster": "c.yaml", "batch": 8, "gap": "1%" }),
+        json!({ "verb": "plan", "dims": { "sequence": 128 }, "devices": "8..64", "threads": 2 }),
+        json!({ "verb": "plan", "pin": ["tensor=8"], "no_offload": true, "time_limit": "2m" }),
+        json!({ "verb": "import", "model": "m.onnx", "dtype": "bf16", "all": true }),
+        json!({ "verb": "compare", "a": "a.json", "b": "b.json" }),
+        json!({ "verb": "export", "plan": "p.json", "model": "m.onnx", "target": "trace" }),
+        on("simulate"),
+        on("verify"),
+        on("explain"),
+    ];
+    for request in good {
+        assert!(validator.is_valid(&request), "{request}");
+        assert!(Request::read(request.to_string().as_bytes()).is_ok(), "{request}");
+    }
+    let bad = [
+        json!({}),
+        json!([]),
+        json!({ "verb": "dance" }),
+        json!({ "verb": "plan", "colour": "red" }),
+        json!({ "verb": "import", "model": "m.onnx", "cluster": "c.yaml" }),
+        json!({ "verb": "plan", "pin": "tensor=8" }),
+        json!({ "verb": "plan", "dims": { "sequence": -1 } }),
+        json!({ "verb": "plan", "threads": 0 }),
+        json!({ "verb": "plan", "all": "yes" }),
+        json!({ "verb": "plan", "batch": 0 }),
+        json!({ "verb": "plan", "executor": "nobody" }),
+    ];
+    for request in bad {
+        assert!(!validator.is_valid(&request), "{request}");
+        assert!(Request::read(request.to_string().as_bytes()).is_err(), "{request}");
+    }
+    // What only the reader knows: values, and keys that stand twice.
+    for text in [
+        r#"{"verb": "plan", "batch": 8, "batch": 9}"#,
+        r#"{"verb": "plan", "time_limit": "soon"}"#,
+        r#"{"verb": "plan""#,
+    ] {
+        assert!(Request::read(text.as_bytes()).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn what_was_understood_is_the_same_request() {
+    let text = r#"{"verb": "plan", "model": "m.onnx", "batch": "8", "devices": 8, "gap": 0.01,
+        "time_limit": 90, "max_memory_per_device": "40GB", "dims": {"n": 3}, "dtype": "f16"}"#;
+    let request = Request::read(text.as_bytes()).unwrap();
+    let understood = Value::Object(request.understood());
+    let again = Request::read(understood.to_string().as_bytes()).unwrap();
+    assert_eq!(Value::Object(again.understood()), understood);
+    assert_eq!(understood["devices"], "8..8");
+    assert_eq!(understood["max_memory_per_device"], "40000000000");
+    assert_eq!(understood["time_limit"], "90s");
+}

@@ -1,0 +1,89 @@
+//! A request of any verb as one JSON document.
+
+use ir::diagnostic::Diagnostic;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{
+    CompareRequest, ExplainRequest, ExportRequest, ImportRequest, PlanOnModel, PlanRequest,
+    ProblemRequest,
+};
+use crate::suggest;
+
+/// JSON Schema of [`Request`].
+pub const SCHEMA: &str = include_str!("../../schema/request.schema.json");
+
+/// What is asked, by its verb.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(tag = "verb", rename_all = "kebab-case")]
+pub enum Request {
+    /// Plan a model on a cluster.
+    Plan(Box<PlanRequest>),
+    /// Show what is understood of a model.
+    Import(ImportRequest),
+    /// Say which ops of a model have a cost rule.
+    Support(ImportRequest),
+    /// Replay a plan and report times and memory.
+    Simulate(PlanOnModel),
+    /// Check a plan against every rule.
+    Verify(PlanOnModel),
+    /// Say where the step time goes.
+    Explain(ExplainRequest),
+    /// Compare two plans.
+    Compare(CompareRequest),
+    /// A plan in an executor's format.
+    Export(ExportRequest),
+}
+
+impl Request {
+    /// Reads a request: an object with the `verb` and its fields, named as the flags are.
+    ///
+    /// # Errors
+    /// Those of the JSON reader; `bad-request`, `unknown-field`.
+    pub fn read(json: &[u8]) -> Result<Self, Diagnostic> {
+        let (mut request, keys) = importers::json::object::<Self>(json)?;
+        let known = request.fields();
+        let is_known = |key: &&String| known.contains_key(key.as_str());
+        if let Some(key) = keys.iter().find(|key| !is_known(key)) {
+            let message = format!("the request has a field `{key}` that its verb does not know");
+            return Err(Diagnostic::input("unknown-field", message)
+                .hint(suggest::hint(key, known.keys().map(String::as_str))));
+        }
+        if let Some(problem) = request.problem() {
+            problem.given = keys.into_iter().collect();
+        }
+        Ok(request)
+    }
+
+    /// All its fields; what was not asked for is null or empty.
+    fn fields(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(fields)) => fields,
+            _ => Map::new(),
+        }
+    }
+
+    /// The request as it was understood: the fields that hold something.
+    #[must_use]
+    pub fn understood(&self) -> Map<String, Value> {
+        let is_empty = |value: &Value| match value {
+            Value::Null | Value::Bool(false) => true,
+            Value::Array(all) => all.is_empty(),
+            Value::Object(all) => all.is_empty(),
+            _ => false,
+        };
+        self.fields().into_iter().filter(|(_, value)| !is_empty(value)).collect()
+    }
+
+    fn problem(&mut self) -> Option<&mut ProblemRequest> {
+        Some(match self {
+            Self::Plan(own) => &mut own.problem,
+            Self::Simulate(own) | Self::Verify(own) => &mut own.target.problem,
+            Self::Explain(own) => &mut own.on.target.problem,
+            Self::Export(own) => &mut own.on.target.problem,
+            Self::Compare(own) => &mut own.target.problem,
+            Self::Import(_) | Self::Support(_) => return None,
+        })
+    }
+}

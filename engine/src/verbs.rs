@@ -1,0 +1,224 @@
+//! What can be asked of a plan that exists, whatever it plans.
+
+use documents::diagnostic::DiagnosticDocument;
+use documents::plan::{PlanDocument, Reference};
+use exporters::{Export, Source};
+use ir::diagnostic::{Blame, Diagnostic};
+use serde_json::json;
+
+use crate::exit::{Cancel, CommandResult, Exit};
+use crate::ops::explain::Subject;
+use crate::ops::verdict::verdict;
+use crate::ops::{self, replay};
+use crate::page::Page;
+use crate::request::{CompareRequest, ExplainRequest, ExportRequest, PlanOnModel};
+use crate::rows::Rows;
+use crate::{executor, fields, given, training};
+
+/// Replays a plan and reports.
+///
+/// # Errors
+/// Those of reading, and of plans that can not be replayed.
+pub fn simulate(request: &PlanOnModel, page: &Page) -> CommandResult {
+    if let Some(instance) = importers::instance(&request.model)? {
+        return given::explain::simulate(request, instance, page);
+    }
+    let document = replay::document(&request.plan)?;
+    match document.training {
+        Some(_) => training::replay::simulate(&document, request, page),
+        None => ops::simulate::simulate(&document, &request.model, &request.target, page),
+    }
+}
+
+/// Checks a plan (or the solution of an instance) against every rule, and all that it states.
+///
+/// # Errors
+/// Those of reading.
+pub fn verify(request: &PlanOnModel, around: (Cancel<'_>, &Page)) -> CommandResult {
+    if let Some(instance) = importers::instance(&request.model)? {
+        return given::verify::run(request, instance, around);
+    }
+    let document = replay::document(&request.plan)?;
+    match document.training {
+        Some(_) => training::replay::verify(&document, request, around),
+        None => ops::verify::verify(&document, &request.model, &request.target, around),
+    }
+}
+
+/// Where the step time goes, and why an op, a transfer or a device is as it is.
+///
+/// # Errors
+/// Those of reading, and of subjects that the plan does not have.
+pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) -> CommandResult {
+    let on = &request.on;
+    let subject = match (&request.op, &request.transfer, &request.device) {
+        (Some(name), _, _) => Subject::Op(name.clone()),
+        (None, Some(name), _) => Subject::Transfer(name.clone()),
+        (None, None, Some(name)) => Subject::Device(name.clone()),
+        (None, None, None) => Subject::Step,
+    };
+    if let Some(instance) = importers::instance(&on.model)? {
+        return given::explain::explain(on, &subject, instance, page);
+    }
+    let rows = Rows::of(on.target.all);
+    let document = replay::document(&on.plan)?;
+    if document.training.is_some() {
+        if request.op.is_some() || request.transfer.is_some() {
+            let message = "a training run has stages of blocks: `--op` and `--transfer` name none";
+            return Err(Diagnostic::usage("not-for-training", message)
+                .hint("leave them out, or name a device with --device"));
+        }
+        return training::replay::explain(&document, on, request.device.as_deref(), page);
+    }
+    let problem = replay::on_problem(&document, &on.model, &on.target)?;
+    let broken = replay::broken_rules(&problem);
+    if !broken.is_empty() {
+        return Ok(verdict(&problem, &broken, rows, (&cancel(), page)));
+    }
+    let replayed = replay::on(problem)?;
+    ops::explain::explain(&replayed, &subject, document.cost.as_ref(), rows, page)?;
+    Ok(Exit::DONE)
+}
+
+/// Two plans, and where their difference comes from.
+///
+/// # Errors
+/// Those of reading; `not-comparable`, `needs-model`.
+pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
+    if let Some(model) = &request.model
+        && let Some(instance) = importers::instance(model)?
+    {
+        return given::compare::compare(request, instance, page);
+    }
+    check_compared(request)?;
+    let settings = replay::settings(&request.a);
+    let b = replay::document(&request.b)?;
+    if let Some((launcher, text)) = settings {
+        return training::compare::compare(launcher, &text, &b, request, page);
+    }
+    let (a, now) = match replay::map(&request.a) {
+        None => (replay::document(&request.a)?, None),
+        Some(map) => {
+            let (a, broken) = ops::compare::mapped(&map?, &b, request)?;
+            (a, Some(broken))
+        }
+    };
+    let others = [
+        ("other-model", "model", &a.model, &b.model),
+        ("other-cluster", "cluster", &a.cluster, &b.cluster),
+    ];
+    let others = others.into_iter().filter_map(|(code, what, a, b)| other(code, what, a, b));
+    match (&a.training, &b.training) {
+        (None, None) => {
+            let around = (request, page);
+            ops::compare::placements((&a, &b), now.as_deref(), others.collect(), around)
+        }
+        (Some(one), Some(two)) => {
+            // Another length of a sample is told as such.
+            let is_length =
+                one.sequence_length != two.sequence_length && a.model.name == b.model.name;
+            let told = others.filter(|own| own.code != "other-model" || !is_length).collect();
+            training::compare::compare_plans((&a, &b), told, request, page)
+        }
+        _ => {
+            let message = "one plan is of a training run, the other places operators";
+            Err(Diagnostic::usage("not-comparable", message)
+                .hint("plan both with --global-batch, or both without"))
+        }
+    }
+}
+
+/// Refuses what only a plan that is judged again could honour.
+fn check_compared(request: &CompareRequest) -> Result<(), Diagnostic> {
+    let mut given = fields::flags(&request.target.problem.given);
+    given.extend(request.target.allow_mismatch.then_some("--allow-mismatch".into()));
+    if request.model.is_some() || given.is_empty() {
+        return Ok(());
+    }
+    let given = given.join(", ");
+    let message = format!("without --model, {given} has no effect: plans are taken as they state");
+    Err(Diagnostic::usage("needs-model", message)
+        .hint(format!("add --model, or leave out {given}")))
+}
+
+/// Plans for different things can be compared, but their difference may come from there.
+fn other(code: &'static str, what: &str, a: &Reference, b: &Reference) -> Option<Diagnostic> {
+    let message = if a.name == b.name {
+        format!("the plans are for different versions of {what} `{}`", a.name)
+    } else {
+        format!("the plans are for {what} `{}` and {what} `{}`", a.name, b.name)
+    };
+    (a.digest != b.digest).then(|| Diagnostic::warning(code, message))
+}
+
+/// Takes the bytes of a file; the name under which they are kept.
+pub type Keep<'k> = &'k mut dyn FnMut(Vec<u8>) -> Result<String, Diagnostic>;
+
+/// A plan in another format, kept by `keep`.
+///
+/// # Errors
+/// Those of reading, of the format and of keeping; `unknown-target`.
+pub fn export(
+    request: &ExportRequest,
+    keep: Keep<'_>,
+    (cancel, page): (Cancel<'_>, &Page),
+) -> CommandResult {
+    let on = &request.on;
+    if let Some(instance) = importers::instance(&on.model)? {
+        let bytes = given::explain::export(on, &request.target, instance)?;
+        return kept(request, Export { bytes, warnings: Vec::new() }, keep, page);
+    }
+    let document = replay::document(&on.plan)?;
+    if document.training.is_some() {
+        training::export::check_target(&request.target)?;
+        return match training::export::export(&document, on, &request.target, page)? {
+            Some(export) => kept(request, export, keep, page),
+            None => Ok(Exit(Blame::IllegalPlan.exit_code())),
+        };
+    }
+    match placed(request, &document, (cancel, page))? {
+        Ok(export) => kept(request, export, keep, page),
+        Err(exit) => Ok(exit),
+    }
+}
+
+/// A placement of ops in another format, or how the run ends where it is illegal.
+fn placed(
+    request: &ExportRequest,
+    document: &PlanDocument,
+    (cancel, page): (Cancel<'_>, &Page),
+) -> Result<Result<Export, Exit>, Diagnostic> {
+    ops::export::check_target(&request.target)?;
+    let target = &request.on.target;
+    let problem = replay::on_problem(document, &request.on.model, target)?;
+    executor::check_batches(&request.target, &problem.loaded.problem.workload)?;
+    let broken = replay::broken_rules(&problem);
+    if !broken.is_empty() {
+        return Ok(Err(verdict(&problem, &broken, Rows::of(target.all), (&cancel(), page))));
+    }
+    let replayed = replay::on(problem)?;
+    let source = Source {
+        problem: &replayed.on.loaded.problem,
+        plan: &replayed.on.plan,
+        timeline: &replayed.timeline,
+        report: &replayed.report,
+    };
+    let mut export = ops::export::exported(&request.target, &source)?;
+    export.warnings.splice(0..0, replayed.on.warnings);
+    Ok(Ok(export))
+}
+
+/// Keeps the file, and says so with all warnings.
+fn kept(request: &ExportRequest, export: Export, keep: Keep<'_>, page: &Page) -> CommandResult {
+    let length = export.bytes.len();
+    let file = keep(export.bytes)?;
+    page.warnings(&export.warnings);
+    page.talk(&format!("wrote {file}"));
+    page.document(&json!({
+        "target": request.target,
+        "file": file,
+        "bytes": length,
+        "warnings": export.warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
+    }));
+    Ok(Exit::DONE)
+}

@@ -1,0 +1,35 @@
+//! `run-request`: one request from stdin, its events as JSON lines on stdout.
+
+use std::io::{self, Read};
+
+use engine::door;
+use engine::escape;
+use engine::exit::{CommandResult, Exit};
+use ir::diagnostic::Diagnostic;
+
+use crate::cli::VERSION;
+use crate::interrupt;
+use crate::printer::Printer;
+
+/// Longest request, in bytes.
+const MOST_BYTES: u64 = 64 << 20;
+
+pub(crate) fn run(printer: &Printer) -> CommandResult {
+    let unreadable = |reason: String| {
+        Diagnostic::input("unreadable-request", "the request on stdin can not be read")
+            .fact("reason", reason)
+            .hint("give one JSON object, such as {\"verb\": \"plan\", \"model\": \"model.onnx\"}")
+    };
+    let mut request = Vec::new();
+    let read = io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut request);
+    if read.map_err(|error| unreadable(error.to_string()))? as u64 > MOST_BYTES {
+        return Err(unreadable(format!("it is longer than {MOST_BYTES} bytes")));
+    }
+    let mut hear = |event| {
+        // Every event has a JSON form.
+        let line = serde_json::to_string(&event).unwrap_or_default();
+        printer.raw(&(escape::json(line) + "\n"));
+    };
+    let answer = door::answer(&request, &interrupt::flag(), VERSION, &mut hear);
+    Ok(Exit(answer.exit_code))
+}

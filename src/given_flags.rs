@@ -1,0 +1,105 @@
+//! The command line, and which flags of `plan` stand on it.
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+use crate::cli::{Cli, Command};
+
+/// Parses the command line, and notes which flags stand on it.
+///
+/// # Errors
+/// Those of the parser.
+pub(crate) fn parse() -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let problem = match &mut cli.command {
+        Some(Command::Plan(args)) => Some(&mut args.problem),
+        Some(Command::Simulate(args) | Command::Verify(args)) => Some(&mut args.target.problem),
+        Some(Command::Explain(args)) => Some(&mut args.replay.target.problem),
+        Some(Command::Export(args)) => Some(&mut args.replay.target.problem),
+        Some(Command::Compare(args)) => Some(&mut args.target.problem),
+        _ => None,
+    };
+    if let (Some(problem), Some((_, own))) = (problem, matches.subcommand()) {
+        problem.given = given(own);
+    }
+    Ok(cli)
+}
+
+fn given(matches: &ArgMatches) -> Vec<String> {
+    let ids = matches.ids().map(clap::Id::as_str);
+    ids.filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use engine::executor::Executor;
+    use engine::fields::{FIELDS, Mode};
+    use engine::training::pins;
+
+    use super::*;
+
+    /// The page of docs that says which flag goes with what.
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/plan-flags.md");
+    /// What only the command line knows, for every kind of plan.
+    const OUTPUT: [&str; 4] = ["output", "progress", "force", "json"];
+
+    #[test]
+    fn every_flag_of_plan_is_a_field() {
+        let cli = Cli::command();
+        let plan = cli.find_subcommand("plan").unwrap();
+        for flag in plan.get_arguments().filter(|flag| flag.get_id() != "help") {
+            let own = FIELDS.iter().filter(|field| flag.get_id() == field.name);
+            let own: Vec<_> = own.collect();
+            match own.as_slice() {
+                [field] => {
+                    let long = flag.get_long().map(|long| format!("--{long}"));
+                    assert!(long.is_none_or(|long| long == field.flag()), "{}", field.name);
+                    assert!(field.by.len() == 4 || !field.hint.is_empty(), "{}", field.name);
+                }
+                _ => assert!(OUTPUT.contains(&flag.get_id().as_str()), "{}", flag.get_id()),
+            }
+        }
+        for field in &FIELDS {
+            let is_own = |flag: &clap::Arg| flag.get_id() == field.name;
+            assert!(plan.get_arguments().any(is_own), "{} is no flag", field.name);
+        }
+    }
+
+    #[test]
+    fn the_page_of_flags_is_this_table() {
+        let mut page = String::from(
+            "# Flags of `plan` by kind of plan\n\n`yes`: it is honoured; a value that means \
+             nothing there is refused by name. `refused`: the run ends with exit code 2 and names \
+             the flag. A value that only the environment states (`MESHWRIGHT_SEED` and the like) \
+             holds where it can.\n\n",
+        );
+        let executors = Executor::ALL.iter().map(|executor| executor.target());
+        let executors = executors.collect::<Vec<_>>().join(", ");
+        page.push_str(&format!(
+            "`--pin` takes `PATTERN=DEVICE` for ops and `FIELD=VALUE` for training runs, with the \
+             fields {}. `--for` takes {executors}; `any` searches what no launcher may be able \
+             to run as well.\n\n",
+            pins::FIELDS.join(", ")
+        ));
+        page.push_str(
+            "| flag | ops of a model | \
+             training run | on measured layers | given costs |\n|---|---|---|---|---|\n",
+        );
+        let cell = |is_honoured: bool| if is_honoured { "yes" } else { "refused" };
+        for field in FIELDS.iter().filter(|field| field.name != "model") {
+            let cells = Mode::ALL.map(|mode| cell(field.by.contains(&mode)));
+            page.push_str(&format!("| `{}` | {} |\n", field.flag(), cells.join(" | ")));
+        }
+        for flag in OUTPUT {
+            page.push_str(&format!("| `--{flag}` | {} |\n", ["yes"; 4].join(" | ")));
+        }
+        if std::env::var_os("MESHWRIGHT_BLESS").is_some() {
+            std::fs::write(PAGE, &page).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(PAGE).unwrap(), page);
+    }
+}
