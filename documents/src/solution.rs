@@ -21,7 +21,7 @@ pub struct SolutionDocument {
     pub objective: String,
     /// Its value, in nanoseconds.
     pub value_ns: u64,
-    /// No legal solution is below this, in nanoseconds.
+    /// No legal solution that the bound covers is below this, in nanoseconds.
     pub bound_ns: u64,
     /// Which bound it is.
     pub bound_method: String,
@@ -29,7 +29,10 @@ pub struct SolutionDocument {
     /// `certificate-too-large-to-check` or `certificate-not-checked-in-time`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound_standing: Option<String>,
-    /// Whether no solution is better.
+    /// Which solutions the bound speaks of, where these are not all: `devices-in-one-order`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_covers: Option<String>,
+    /// Whether no solution that the bound covers is better.
     pub proved_optimal: bool,
     /// Nanoseconds of one unit of the instance's file.
     pub unit_ns: u64,

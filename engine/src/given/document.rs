@@ -10,7 +10,7 @@ use documents::solution::{
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::instance::{Instance, LayerProfile, LoadInstance, Split, StageInstance, TimeUnit};
 use ir::units::Nanos;
-use planner::given::runner::{Answer, Solution};
+use planner::given::runner::{Answer, Solution, method};
 use planner::run::Bound;
 use planner::run::{Attempt, TracePoint};
 use serde_json::{Value, json};
@@ -43,6 +43,7 @@ pub fn document(
         bound_ns: bound.value.get(),
         bound_method: bound.method.to_owned(),
         bound_standing: Some(bound.standing.name().to_owned()),
+        bound_covers: covered(goal, bound.method).map(str::to_owned),
         proved_optimal: value <= bound.value,
         unit_ns: instance.unit().ns,
         accelerators: None,
@@ -73,6 +74,13 @@ pub fn document(
         _ => {}
     }
     document
+}
+
+/// Which solutions a bound speaks of, where these are not all: contiguous splits whose devices go
+/// round in a circle of three or more are legal, and these methods search none.
+pub fn covered(goal: Goal, method: &str) -> Option<&'static str> {
+    let in_order = [method::IDEALS, method::PROGRAM].contains(&method);
+    (goal == Goal::ContiguousMaxLoad && in_order).then_some("devices-in-one-order")
 }
 
 /// Devices in the form of the collection's own splits.

@@ -3,8 +3,9 @@
 use cost_model::given::{Goal, max_load, row};
 use ir::instance::{Instance, TimeUnit};
 use ir::units::Nanos;
-use planner::given::runner::{Answer, Solution, method};
+use planner::given::runner::{Answer, Solution};
 
+use super::document::covered;
 use crate::ops::outcome::percent;
 use crate::page::Column;
 use crate::page::Page;
@@ -31,21 +32,12 @@ pub fn sentence(instance: &Instance, goal: Goal, value: Nanos, answer: &Answer) 
         "{} {}, {} is below {}: {state}; {:.3} s; stopped: {}",
         row(goal).name,
         unit.text(value),
-        covered(goal, answer.bound.method),
+        covered(goal, answer.bound.method)
+            .map_or("no plan", |_| "no plan with its devices in one order"),
         unit.text(answer.bound.value),
         answer.elapsed.as_secs_f64(),
         answer.stop.name()
     )
-}
-
-/// What a bound speaks of: contiguous splits whose devices go round in a circle of three or more are
-/// legal, and these methods search none.
-fn covered(goal: Goal, method: &str) -> &'static str {
-    let in_order = [method::IDEALS, method::PROGRAM].contains(&method);
-    match goal {
-        Goal::ContiguousMaxLoad if in_order => "no plan with its devices in one order",
-        _ => "no plan",
-    }
 }
 
 /// The devices or stages of a solution.
@@ -107,6 +99,8 @@ mod tests {
     use ir::units::Bytes;
     use planner::run::{Bound, Standing, StopReason};
 
+    use planner::given::runner::method;
+
     use super::*;
     use crate::given::document;
 
@@ -164,8 +158,8 @@ mod tests {
     #[test]
     fn a_bound_says_which_splits_it_speaks_of() {
         let goal = Goal::ContiguousMaxLoad;
-        assert_eq!(covered(goal, method::IDEALS), "no plan with its devices in one order");
-        assert_eq!(covered(goal, "sum of loads"), "no plan");
-        assert_eq!(covered(Goal::Latency, method::IDEALS), "no plan");
+        assert_eq!(covered(goal, method::IDEALS), Some("devices-in-one-order"));
+        assert_eq!(covered(goal, "sum of loads"), None);
+        assert_eq!(covered(Goal::Latency, method::IDEALS), None);
     }
 }

@@ -165,6 +165,9 @@ fn broken(
     let bound = planner::run::Bound { value: Nanos(stated.bound_ns), ..simple };
     let mut derived = document::document(instance, *goal, *value, bound, solution);
     derived.accelerators = stated.accelerators;
+    // Solutions from before it was stated leave it out.
+    let covered = document::covered(*goal, &stated.bound_method);
+    derived.bound_covers = stated.bound_covers.as_ref().and(covered.map(str::to_owned));
     // A bound that does not hold proves nothing.
     derived.proved_optimal = holds && value.get() <= stated.bound_ns;
     let mut own = bare(stated);

@@ -46,6 +46,20 @@ fn standings_and_methods_are_those_that_a_search_could_state() {
     assert!(ran.stdout.contains("bound_method"), "{}", ran.stdout);
 }
 
+/// A contiguous optimum is one of ordered splits, and says so; of all splits nobody can claim it.
+#[test]
+fn an_optimum_says_among_which_splits() {
+    let folder = folder();
+    let plan = "plan load.json --objective contiguous-max-load --algorithm ideals -o plan.json";
+    folder.run(&format!("{plan} --force")).exits(0);
+    let plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    assert_eq!(plan["proved_optimal"], true, "{plan}");
+    assert_eq!(plan["bound_covers"], "devices-in-one-order");
+    edited(&folder, &|_| {}).exits(0);
+    let ran = edited(&folder, &|plan| plan["bound_covers"] = json!("all")).exits(6);
+    assert!(ran.stdout.contains("bound_covers"), "{}", ran.stdout);
+}
+
 #[test]
 fn a_node_stands_once_in_a_share() {
     let folder = folder();
