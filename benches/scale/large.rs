@@ -10,7 +10,7 @@ use cost_model::ops::problem::{Constraints, Objective, Problem};
 use importers::ImportOptions;
 use ir::profile::Profile;
 use ir::workload::Workload;
-use planner::recipe::Recipe;
+use planner::registry;
 use planner::run::{Event, Limits, Request, solve};
 
 use crate::big_onnx::resident_peak;
@@ -60,7 +60,7 @@ pub(crate) fn write(file: &Path, n_ops: usize) {
 }
 
 fn request(recipe: &str, time: Option<Duration>) -> Request {
-    let recipe = Recipe::parse(recipe).unwrap();
+    let recipe = registry::recipe(recipe).unwrap();
     Request { recipe, limits: Limits { time, ..Limits::default() } }
 }
 

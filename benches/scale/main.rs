@@ -24,7 +24,7 @@ use cost_model::ops::problem::{Constraints, Objective, Problem};
 use importers::ImportOptions;
 use ir::profile::Profile;
 use ir::workload::Workload;
-use planner::recipe::Recipe;
+use planner::registry;
 use planner::run::{Limits, Outcome, Request, solve};
 
 const N_OPS: usize = 20_000;
@@ -126,7 +126,7 @@ fn outcome(problem: &Arc<Problem>, recipe: &str) -> Outcome {
 
 fn try_outcome(problem: &Arc<Problem>, recipe: &str) -> Result<Outcome, String> {
     let limits = Limits { time: Some(Duration::from_secs(120)), ..Limits::default() };
-    let request = Request { recipe: Recipe::parse(recipe).unwrap(), limits };
+    let request = Request { recipe: registry::recipe(recipe).unwrap(), limits };
     solve(Arc::clone(problem), &request, &mut |_| {}).map_err(|no| no.diagnostic.message)
 }
 

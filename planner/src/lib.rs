@@ -3,14 +3,13 @@
 //!
 //! Never knows file formats, the web, or the terminal.
 
-pub mod algorithm;
 pub mod draft;
 pub mod given;
 mod line;
-pub mod no_plan;
 pub mod placement;
-pub mod recipe;
 pub mod registry;
 pub mod run;
 pub mod training;
 pub mod transform;
+
+pub use run::{algorithm, no_plan, recipe};

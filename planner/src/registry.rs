@@ -1,134 +1,17 @@
-//! The one table that knows all algorithms.
+//! The one table that knows all algorithms. Nothing below names it: rows are handed in.
 
 mod rows;
 
-use cost_model::ops::objective;
-use cost_model::ops::problem::Objective;
 use ir::diagnostic::Diagnostic;
 
-use crate::algorithm::{Field, Guarantee, Kind, OptionRow, Options, Row};
-use crate::given::runner::Method;
-use crate::training::per_layer;
-use crate::training::search_3d;
+use crate::run::entry::Rows;
+use crate::run::recipe::Recipe;
 
-/// A row: everything that the command line, the service and the documentation say about it.
-pub struct Entry {
-    /// Name in recipes, kebab-case.
-    pub name: &'static str,
-    /// What it does.
-    pub kind: Kind,
-    /// Fields of the plan that it decides (or may decide anew).
-    pub decides: &'static [Field],
-    /// Its options.
-    pub options: &'static [OptionRow],
-    /// Source of the method.
-    pub paper: &'static str,
-    /// One sentence.
-    pub summary: &'static str,
-    /// What it plans.
-    pub doors: &'static [Door],
-}
-
-/// A kind of problem that a row takes, with what it promises there.
-pub enum Door {
-    /// Models, op by op.
-    Model(Build, Guarantee),
-    /// Instances with given costs.
-    Instance(Method),
-    /// Training runs, by the cost model.
-    Card(search_3d::Search, Guarantee),
-    /// Training runs, by measurements of whole layers.
-    Layers(per_layer::Search, Guarantee),
-}
-
-/// Makes a row ready to plan a model.
-pub type Build = fn(&Options) -> Result<Row, Diagnostic>;
-
-impl Door {
-    /// What it plans, what it promises, and the names of the objectives.
-    fn facts(&self) -> (&'static str, Guarantee, Vec<&'static str>) {
-        let step_time = || vec![objective::row(Objective::StepTime).name];
-        match self {
-            Self::Model(_, promise) => {
-                ("models", *promise, objective::rows().iter().map(|row| row.name).collect())
-            }
-            Self::Instance(method) => {
-                let goals = method.goals.iter().map(|goal| cost_model::given::row(*goal).name);
-                ("instances", method.guarantee, goals.collect())
-            }
-            Self::Card(_, promise) => ("training runs", *promise, step_time()),
-            Self::Layers(_, promise) => ("training runs", *promise, step_time()),
-        }
-    }
-}
-
-impl Entry {
-    /// Makes it ready to plan a model; `None` if it can't.
-    #[must_use]
-    pub fn build(&self) -> Option<Build> {
-        self.doors.iter().find_map(|door| match door {
-            Door::Model(build, _) => Some(*build),
-            _ => None,
-        })
-    }
-
-    /// How it solves instances with given costs; `None` if it can't.
-    #[must_use]
-    pub fn method(&self) -> Option<&'static Method> {
-        self.doors.iter().find_map(|door| match door {
-            Door::Instance(method) => Some(method),
-            _ => None,
-        })
-    }
-
-    /// Whether it plans training runs.
-    #[must_use]
-    pub fn plans_training(&self) -> bool {
-        self.doors.iter().any(|door| matches!(door, Door::Card(..) | Door::Layers(..)))
-    }
-
-    /// How it plans training runs by the cost model; `None` if it can't.
-    #[must_use]
-    pub fn on_card(&self) -> Option<search_3d::Search> {
-        self.doors.iter().find_map(|door| match door {
-            Door::Card(solve, _) => Some(*solve),
-            _ => None,
-        })
-    }
-
-    /// How it plans training runs on measured layers; `None` if it can't.
-    #[must_use]
-    pub fn on_layers(&self) -> Option<per_layer::Search> {
-        self.doors.iter().find_map(|door| match door {
-            Door::Layers(solve, _) => Some(*solve),
-            _ => None,
-        })
-    }
-
-    /// Names of the objectives that it serves: of models first, then of instances.
-    #[must_use]
-    pub fn objectives(&self) -> Vec<&'static str> {
-        let mut names = Vec::new();
-        for name in self.doors.iter().flat_map(|door| door.facts().2) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
-    }
-
-    /// Where it can be used, on `models`, `instances` or `training runs`, and what it promises
-    /// there.
-    #[must_use]
-    pub fn promises(&self) -> Vec<(&'static str, Guarantee)> {
-        let facts = self.doors.iter().map(Door::facts);
-        facts.map(|(kind, promise, _)| (kind, promise)).collect()
-    }
-}
+pub use crate::run::entry::{Door, Entry};
 
 /// All rows, in the order of listings.
 #[must_use]
-pub fn entries() -> &'static [Entry] {
+pub fn entries() -> Rows {
     rows::ENTRIES
 }
 
@@ -138,9 +21,18 @@ pub fn entry(name: &str) -> Option<&'static Entry> {
     rows::ENTRIES.iter().find(|entry| entry.name == name)
 }
 
+/// Reads a recipe such as `fuse,coplace,m-sct(theta=0.2)`.
+///
+/// # Errors
+/// Those of [`Recipe::parse`].
+pub fn recipe(text: &str) -> Result<Recipe, Diagnostic> {
+    Recipe::parse(text, entries())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::algorithm::{Kind, Options, Row};
 
     #[test]
     fn names_are_unique_and_defaults_build() {

@@ -11,7 +11,7 @@ use cost_model::ops::judge::verify::verify;
 use cost_model::ops::problem::Problem;
 use ir::plan::Plan;
 use ir::schedule::{Action, Task, Transfer};
-use planner::recipe::Recipe;
+use planner::registry;
 use planner::run::{Request, solve};
 
 use planner::no_plan::Reason;
@@ -81,7 +81,7 @@ fn spans(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Vec<String> {
 
 fn check(name: &str, problem: &Arc<Problem>, expected: &Expected) {
     let what = format!("{name}, {}", expected.algorithm);
-    let request = Request::new(Recipe::parse(expected.algorithm).unwrap());
+    let request = Request::new(registry::recipe(expected.algorithm).unwrap());
     let outcome = solve(Arc::clone(problem), &request, &mut |_| {}).unwrap();
     let plan = &outcome.plan;
     assert!(verify(problem, plan).is_empty(), "{what}");
@@ -115,7 +115,7 @@ fn algorithms_do_what_was_worked_out_by_hand() {
 #[test]
 fn m_topo_sees_the_late_parameter_too_late() {
     let problem = Arc::new(by_hand::late_sketch().problem());
-    let request = Request::new(Recipe::parse("m-topo").unwrap());
+    let request = Request::new(registry::recipe("m-topo").unwrap());
     let no_plan = solve(problem, &request, &mut |_| {}).unwrap_err();
     assert_eq!(no_plan.reason, Reason::MemoryExceeded);
     assert!(!no_plan.proved);
@@ -125,7 +125,7 @@ fn m_topo_sees_the_late_parameter_too_late() {
 fn the_portfolio_finds_the_least_step_time() {
     for example in examples().iter().chain(&by_hand::examples()) {
         let problem = Arc::new(example.sketch.problem());
-        let request = Request::new(Recipe::parse("auto").unwrap());
+        let request = Request::new(registry::recipe("auto").unwrap());
         let outcome = solve(problem, &request, &mut |_| {}).unwrap();
         assert_eq!(outcome.timeline.step_time.get(), example.least, "{}", example.name);
         assert_eq!(outcome.stop.name(), "proved-optimal", "{}", example.name);

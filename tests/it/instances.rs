@@ -7,7 +7,8 @@ use cost_model::given::Goal;
 use importers::{Content, ImportOptions, read_any};
 use ir::instance::Instance;
 use ir::units::{Bytes, BytesPerSecond};
-use planner::given::runner::{Answer, Request, solve};
+use planner::given::runner::{Answer, Method, Request, solve};
+use planner::registry::entries;
 use serde_json::Value;
 
 use crate::data;
@@ -20,7 +21,7 @@ fn read(path: &Path) -> Instance {
 }
 
 fn answer(path: &Path, goal: Goal) -> Answer {
-    let request = Request { n_devices: 4, ..Request::default() };
+    let request = Request { n_devices: 4, ..Request::new(entries()) };
     solve(&read(path), goal, None, &request).unwrap()
 }
 
@@ -66,7 +67,7 @@ fn latencies_are_no_worse_than_published() {
         ("operator/resnet50", 839.536),
     ] {
         let path = folder.join(format!("dnn-partitioning/latency/{name}_inference.json.gz"));
-        let request = Request::default();
+        let request = Request::new(entries());
         let answer = solve(&read(&path), Goal::Latency, Some("blocks-anneal"), &request).unwrap();
         let (value, _) = answer.best.unwrap();
         assert!(value.seconds() <= most, "{name}: {}", value.seconds());
@@ -100,7 +101,7 @@ fn times_per_sample_are_no_worse_than_published() {
         stages.device_memory = Bytes(gib << 30);
         stages.bandwidth = BytesPerSecond::new(25.0 * (1u64 << 30) as f64).unwrap();
         let wrapped = Instance::Stages(stages);
-        let answer = solve(&wrapped, Goal::TimePerSample, None, &Request::default()).unwrap();
+        let answer = solve(&wrapped, Goal::TimePerSample, None, &Request::new(entries())).unwrap();
         let value = answer.best.as_ref().map(|(value, _)| value.seconds());
         match (value, published) {
             (None, None) => assert!(answer.is_proved, "{name} {n_devices} {gib}"),
@@ -174,8 +175,8 @@ fn rows_and_flags_are_those_of_models() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("two.json"), INSTANCE).unwrap();
     let mut n_rows = 0;
-    for entry in planner::registry::entries() {
-        let Some(method) = entry.method() else { continue };
+    for entry in entries() {
+        let Some(method) = entry.door::<Method>() else { continue };
         let goal = [Goal::MaxLoad, Goal::ContiguousMaxLoad, Goal::Latency];
         let Some(goal) = goal.into_iter().find(|goal| method.goals.contains(goal)) else {
             continue;

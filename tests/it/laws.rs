@@ -244,7 +244,7 @@ fn the_deadline_is_honoured() {
 fn a_cancelled_run_answers_at_once() {
     let problem = Arc::new(layered(6_000, 4));
     for tried in recipes(0) {
-        let recipe = planner::recipe::Recipe::parse(&tried.text).unwrap();
+        let recipe = planner::registry::recipe(&tried.text).unwrap();
         let cancel = Arc::new(AtomicBool::new(true));
         let request = Request { recipe, limits: Limits { cancel, ..Limits::default() } };
         let started = Instant::now();

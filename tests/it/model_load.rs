@@ -11,7 +11,7 @@ use ir::id::{DeviceId, OpId};
 use ir::op::Work;
 use ir::plan::Placement;
 use ir::units::{BytesPerSecond, Nanos};
-use planner::recipe::Recipe;
+use planner::registry;
 use planner::run::{Request, solve};
 
 use crate::random_problem::{Random, build, random_problem};
@@ -199,7 +199,7 @@ fn refining_never_hurts_and_often_helps() {
     for seed in 0..N_PROBLEMS {
         let problem = of_seed(seed);
         let value = |text: &str| {
-            let request = Request::new(Recipe::parse(text).unwrap());
+            let request = Request::new(registry::recipe(text).unwrap());
             solve(Arc::clone(&problem), &request, &mut |_| {}).ok().map(|outcome| outcome.value)
         };
         let Some(before) = value("m-etf") else { continue };
@@ -249,7 +249,7 @@ fn the_methods_for_instances_prove_and_reach_the_optimum_of_models() {
     for seed in 0..4 * N_PROBLEMS {
         let problem = of_seed(seed);
         let run = |text: &str| {
-            let request = Request::new(Recipe::parse(text).unwrap());
+            let request = Request::new(registry::recipe(text).unwrap());
             solve(Arc::clone(&problem), &request, &mut |_| {})
         };
         let Ok(outcome) = run("columns") else { continue };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use cost_model::ops::problem::Problem;
 use planner::algorithm::Kind;
 use planner::no_plan::NoPlan;
-use planner::recipe::Recipe;
+use planner::registry;
 use planner::registry::{Entry, entries};
 use planner::run::{Limits, Outcome, Request, solve};
 
@@ -45,7 +45,7 @@ impl Tried {
     }
 
     fn request(&self, limits: Limits) -> Request {
-        let recipe = Recipe::parse(&self.text)
+        let recipe = registry::recipe(&self.text)
             .unwrap_or_else(|error| panic!("`{}` is no recipe: {error}", self.text));
         Request { recipe, limits }
     }

@@ -11,7 +11,7 @@ use ir::id::{OpId, TensorId};
 use ir::profile::Profile;
 use ir::schedule::{Action, Task};
 use ir::workload::Workload;
-use planner::recipe::Recipe;
+use planner::registry;
 use planner::run::{Outcome, Request, solve};
 use serde_json::{Value, json};
 
@@ -124,7 +124,7 @@ fn sorted(values: &Value) -> Vec<Value> {
 
 fn check(name: &str, algorithm: &str, problem: &Arc<Problem>, expected: &Value) {
     let what = format!("{name}: {algorithm}");
-    let request = Request::new(Recipe::parse(algorithm).unwrap());
+    let request = Request::new(registry::recipe(algorithm).unwrap());
     let outcome = solve(Arc::clone(problem), &request, &mut |_| {}).unwrap();
     assert_eq!(json!(outcome.timeline.step_time.get()), expected["makespan"], "{what}");
     if expected.get("placement").is_none() {

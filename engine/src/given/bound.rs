@@ -11,6 +11,7 @@ use ir::instance::Instance;
 use ir::units::Nanos;
 use planner::given::max_load::check::{Flaw, check_until};
 use planner::given::runner::{Request, method, simple_bound, solve_observed};
+use planner::registry::entries;
 use planner::run::watch::Watch;
 use planner::run::{Limits, Standing};
 
@@ -131,7 +132,8 @@ fn searched(
 ) -> Result<Verdict, Diagnostic> {
     let watch = Watch::new(Instant::now(), Some(longest), Arc::clone(cancel));
     let (time, cancel) = (Some(longest), Arc::clone(cancel));
-    let request = Request { limits: Limits { time, cancel, ..Limits::default() }, n_devices };
+    let limits = Limits { time, cancel, ..Limits::default() };
+    let request = Request { rows: entries(), limits, n_devices };
     let question = (Arc::new(instance.clone()), goal);
     let answer = solve_observed(question, "auto", (&request, &watch), &mut |_| {})?;
     let stated = Nanos(document.bound_ns);

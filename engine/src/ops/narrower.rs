@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ir::tensor::DType;
 use planner::no_plan::{NoPlan, Reason};
-use planner::recipe::Recipe;
+use planner::registry;
 use planner::run::{Limits, Request, solve};
 
 use crate::load::{self, Loaded};
@@ -43,7 +43,7 @@ pub fn hint(
     let narrow = load::problem(&args.model, &flags, objective, args.executor).ok()?;
     let end = Instant::now() + left;
     let found = RECIPES.into_iter().find(|algorithm| {
-        let Ok(recipe) = Recipe::parse(algorithm) else { return false };
+        let Ok(recipe) = registry::recipe(algorithm) else { return false };
         let time = Some(end.saturating_duration_since(Instant::now()));
         let limits = Limits { time, nodes: None, ..limits.clone() };
         let request = Request { recipe, limits };

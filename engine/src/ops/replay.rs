@@ -13,7 +13,7 @@ use ir::diagnostic::{Diagnostic, Severity, Value};
 use ir::launch::DeviceMap;
 use ir::plan::Plan;
 use ir::workload::{Mode, Optimizer, Workload};
-use planner::recipe::Recipe;
+use planner::registry;
 
 use super::slips;
 use crate::element_type;
@@ -114,7 +114,7 @@ fn check(document: &PlanDocument) -> Result<(), Diagnostic> {
     }
     // Who made a plan can't be derived from it, but it is a recipe that exists.
     if document.training.is_none() && document.algorithm != BY_HAND {
-        Recipe::parse(&document.algorithm).map_err(|error| {
+        registry::recipe(&document.algorithm).map_err(|error| {
             let message = format!("member `algorithm` of the plan: {}", error.message);
             Diagnostic::input("bad-plan", message)
                 .fact("member", "algorithm")

@@ -13,7 +13,7 @@ use documents::plan::{CostDocument, PlanDocument};
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
 use planner::given::runner::method;
-use planner::recipe::Recipe;
+use planner::registry;
 use planner::run::{Limits, Request, solve};
 
 use crate::differences::{difference, of_plans};
@@ -78,7 +78,7 @@ fn bound(
     }
     let (recipe, method) = prover(problem.objective);
     // No plan is below a bound, and this one is.
-    let Some(recipe) = Recipe::parse(recipe).ok().filter(|_| stated <= value) else {
+    let Some(recipe) = registry::recipe(recipe).ok().filter(|_| stated <= value) else {
         return (own, None);
     };
     let (time, cancel) = (Some(CONFIRMING), Arc::clone(cancel));

@@ -7,6 +7,7 @@ use cost_model::given::{Goal, row};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::instance::Instance;
 use planner::given::runner::{Answer, Request, solve_observed};
+use planner::registry::entries;
 use planner::run::Event;
 
 use super::plot::{self, Unit};
@@ -73,6 +74,7 @@ fn solve(
     let own = Arc::clone(&instance);
     let mut written = None;
     let limits = Request {
+        rows: entries(),
         limits: request.limits.within(run.watch, None),
         n_devices: request.accelerators.unwrap_or(STRAIGHT_DEVICES),
     };

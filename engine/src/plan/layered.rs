@@ -7,6 +7,7 @@ use cost_model::runs::measured::LayerPricing;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
 use planner::run::{Control, StopReason};
+use planner::training::doors::Layers;
 use planner::training::order::Order;
 use planner::training::per_layer::{Counts, Found, Judged, Options, Search, solve_observed};
 use planner::training::search::{Asked, Settled};
@@ -69,7 +70,9 @@ pub(super) fn plan(
     let start = Instant::now();
     let limits = request.limits.within(run.watch, None);
     let options = Options { control: Arc::new(Control::new(&limits)), ..Options::default() };
-    let solve = row(request.recipe(), &setting)?.on_layers().unwrap_or(solve_observed);
+    let solve = row(request.recipe(), &setting)?
+        .door::<Layers>()
+        .map_or(solve_observed as Search, |door| door.0);
     let (own, among, limits) = (setting.clone(), space.clone(), options.clone());
     let work = move |tell: &dyn Fn(Better<Judged>)| {
         let settled = searched(&own, &among, (&options, solve), tell)?;

@@ -7,7 +7,7 @@ use cost_model::ops::problem::Problem;
 use exporters::Source;
 use ir::diagnostic::Diagnostic;
 use planner::placement::auto::DEFAULT_TIME;
-use planner::recipe::Recipe;
+use planner::registry;
 use planner::run::watch::Tell;
 use planner::run::{Event, Outcome, Request, solve};
 
@@ -26,7 +26,7 @@ use crate::rows::Rows;
 
 pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     request.exports.iter().try_for_each(|target| export::check_target(target))?;
-    let recipe = Recipe::parse(request.recipe())?;
+    let recipe = registry::recipe(request.recipe())?;
     let opened = Instant::now();
     let Some(loaded) = read(request, run.watch)? else { return Ok(interrupted(run.page)) };
     for target in &request.exports {

@@ -8,6 +8,7 @@ use ir::workload::Mode;
 use planner::registry::{Entry, entries, entry};
 use planner::run::StopReason;
 use planner::run::watch::Tell;
+use planner::training::doors::{Card, Layers};
 use planner::training::search::{self, Asked, Planned};
 use planner::training::search_3d::space::Space;
 use planner::training::search_3d::{Options, Search, solve_observed};
@@ -35,8 +36,8 @@ pub(super) fn plans_training(name: &str) -> bool {
 pub(super) fn row(asked: &str, setting: &Setting) -> Result<&'static Entry, Diagnostic> {
     let is_layers = setting.layers.is_some();
     let plans = |entry: &&Entry| match is_layers {
-        true => entry.on_layers().is_some(),
-        false => entry.on_card().is_some(),
+        true => entry.door::<Layers>().is_some(),
+        false => entry.door::<Card>().is_some(),
     };
     let mut rows = entries().iter().filter(plans);
     let own: Vec<&str> = rows.clone().map(|entry| entry.name).collect();
@@ -120,7 +121,9 @@ fn on_card(
     let start = Instant::now();
     let options = Options::within(&request.limits.within(run.watch, None));
     let (own, free, given) = (setting.clone(), space.clone(), options.clone());
-    let solve = row(request.recipe(), &setting)?.on_card().unwrap_or(solve_observed);
+    let solve = row(request.recipe(), &setting)?
+        .door::<Card>()
+        .map_or(solve_observed as Search, |door| door.0);
     let work = move |tell: &dyn Fn(Told)| searched(&own, &free, (solve, &given), tell);
     let document_of = |told: &Told| {
         let own = setting.keeping(told.offload);

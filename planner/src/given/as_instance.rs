@@ -40,12 +40,12 @@ use ir::op::Phase;
 use ir::plan::Placement;
 use ir::units::{Bytes, Nanos};
 
-use crate::algorithm::{Decide, Options, Row};
 use crate::draft::{Draft, Orders};
 use crate::given::runner::{Request, Solution, solve};
 use crate::line;
-use crate::no_plan::{NoPlan, Reason};
 use crate::placement::orders::orders_along;
+use crate::run::algorithm::{Decide, Options, Row};
+use crate::run::no_plan::{NoPlan, Reason};
 use crate::run::{Limits, Run};
 
 /// Most ops.
@@ -86,7 +86,7 @@ impl Decide for AsInstance {
             gap: 0.0,
             ..run.limits().clone()
         };
-        let request = Request { limits, ..Request::default() };
+        let request = Request { limits, ..Request::new(run.rows()) };
         let answer = solve(&Instance::Load(instance), self.goal, Some(self.method), &request)
             .map_err(|error| NoPlan::new(Reason::Unsupported, error))?;
         let is_bound = self.goal == Goal::MaxLoad && problem.objective == Objective::MaxLoad;

@@ -31,8 +31,8 @@ use cost_model::given::Goal;
 use ir::instance::Instance;
 
 use super::latency::{self, Effort as Search};
-use crate::algorithm::Guarantee;
 use crate::given::runner::{Effort, Method, Solution};
+use crate::run::algorithm::Guarantee;
 
 /// Nodes that one look at the limits stands for: pairs of ideals, or moves times edges.
 const NODES_PER_LOOK: u64 = 1 << 16;

@@ -52,8 +52,8 @@ use super::max_load::certificate::Certificate;
 use super::max_load::check::{Flaw, check_until};
 use super::max_load::control::Control;
 use super::max_load::search;
-use crate::algorithm::{Guarantee, Options};
 use crate::given::runner::{Effort, Method, Run, Solution, method};
+use crate::run::algorithm::{Guarantee, Options};
 use crate::run::{Bound, Standing};
 
 /// How the row solves instances.

@@ -33,8 +33,8 @@ use cost_model::given::Goal;
 use ir::instance::Instance;
 
 use super::time_per_sample::{Limits, PAIRS_PER_LOOK, solve};
-use crate::algorithm::Guarantee;
 use crate::given::runner::{Effort, Method, Solution, method};
+use crate::run::algorithm::Guarantee;
 
 /// How the row solves instances.
 pub(crate) const METHOD: Method = Method {

@@ -30,8 +30,8 @@ use ir::op::Phase;
 use ir::units::{Bytes, Nanos};
 
 use super::ideals::{Found, Limits, program, solve as solve_ideals, tell};
-use crate::algorithm::Guarantee;
 use crate::given::runner::{Effort, Method};
+use crate::run::algorithm::Guarantee;
 
 /// How the row solves instances.
 pub(crate) const METHOD: Method = Method {

@@ -34,11 +34,11 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::units::Nanos;
 
-use crate::algorithm::{Decide, Kind, OptionRow, Options, Row};
 use crate::draft::Draft;
-use crate::no_plan::{NoPlan, Reason};
 use crate::placement::{brute_force, stopped_early};
-use crate::recipe::Recipe;
+use crate::run::algorithm::{Decide, Kind, OptionRow, Options, Row};
+use crate::run::no_plan::{NoPlan, Reason};
+use crate::run::recipe::Recipe;
 use crate::run::{Run, Scored};
 
 /// Options of the row.
@@ -151,7 +151,9 @@ impl Decide for Auto {
                 Fallback => found.best.is_none(),
                 Tiny => brute_force::applies(run.problem()),
             };
-            let Some(recipe) = Recipe::parse(text).ok().filter(|_| has_turn) else { continue };
+            let Some(recipe) = Recipe::parse(text, run.rows()).ok().filter(|_| has_turn) else {
+                continue;
+            };
             let most = if *turn == Slow { whole / PART_OF_TIME } else { whole };
             found.take(&recipe, run.child(&recipe, left().map(|left| left.min(most))))?;
         }
@@ -187,7 +189,7 @@ fn improved(run: &Run, recipe: &Recipe, best: Scored, left: Option<Duration>) ->
         return best;
     }
     let improver = if run.has_deadline() { IMPROVER } else { QUICK_IMPROVER };
-    match Recipe::parse(&format!("{recipe},{improver}")) {
+    match Recipe::parse(&format!("{recipe},{improver}"), run.rows()) {
         Ok(recipe) => run.child_from(&recipe, best.clone(), left).unwrap_or(best),
         Err(_) => best,
     }
@@ -301,7 +303,10 @@ mod tests {
             let rank = |turn: Turn| [Quick, Fallback, Slow, Tiny].iter().position(|t| *t == turn);
             let all = lines(objective);
             assert!(all.is_sorted_by_key(|(_, turn, _)| rank(*turn)), "{objective:?}");
-            assert!(all.iter().all(|(text, ..)| Recipe::parse(text).is_ok()), "{objective:?}");
+            assert!(
+                all.iter().all(|(text, ..)| crate::registry::recipe(text).is_ok()),
+                "{objective:?}"
+            );
         }
     }
 }

@@ -27,12 +27,12 @@
 
 use ir::diagnostic::Diagnostic;
 
-use crate::algorithm::{Decide, Options, Row};
 use crate::draft::{Draft, Orders};
-use crate::no_plan::NoPlan;
 use crate::placement::list_schedule::heft::{Look, schedule};
 use crate::placement::stopped_early;
 use crate::run::Run;
+use crate::run::algorithm::{Decide, Options, Row};
+use crate::run::no_plan::NoPlan;
 
 struct HeftLookahead;
 

@@ -46,12 +46,12 @@ pub(crate) use moves::Neighbourhood;
 pub(crate) use search::{Search, cost};
 pub(crate) use state::{State, by_upward_rank};
 
-use crate::algorithm::{Improve, OptionRow, Options, Row};
 use crate::draft::{Draft, Orders};
-use crate::no_plan::{NoPlan, Reason};
 use crate::placement::clusters::{Hierarchy, Units};
 use crate::placement::dispatch::Network;
 use crate::run::Run;
+use crate::run::algorithm::{Improve, OptionRow, Options, Row};
+use crate::run::no_plan::{NoPlan, Reason};
 
 /// `changes`.
 pub const CHANGES: OptionRow = OptionRow {

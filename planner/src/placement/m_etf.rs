@@ -31,12 +31,12 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::Placement;
 use ir::schedule::Schedule;
 
-use crate::algorithm::{Decide, OptionRow, Options, Row};
 use crate::draft::{Draft, Orders};
-use crate::no_plan::NoPlan;
 use crate::placement::list_schedule::{Policy, Variant, schedule};
 use crate::placement::stopped_early;
 use crate::run::Run;
+use crate::run::algorithm::{Decide, OptionRow, Options, Row};
+use crate::run::no_plan::NoPlan;
 
 /// `variant`.
 pub const VARIANT: OptionRow = OptionRow {

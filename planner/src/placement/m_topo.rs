@@ -35,10 +35,10 @@ use ir::id::{DeviceId, OpId};
 use ir::plan::Placement;
 use ir::units::Bytes;
 
-use crate::algorithm::{Decide, OptionRow, Options, Row};
 use crate::draft::Draft;
-use crate::no_plan::{NoPlan, Reason};
 use crate::run::Run;
+use crate::run::algorithm::{Decide, OptionRow, Options, Row};
+use crate::run::no_plan::{NoPlan, Reason};
 
 /// `cap`.
 pub const CAP: OptionRow = OptionRow {

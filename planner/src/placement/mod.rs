@@ -17,8 +17,8 @@ pub mod orders;
 pub mod refine_load;
 pub mod single;
 
-use crate::no_plan::{NoPlan, Reason};
 use crate::run::Run;
+use crate::run::no_plan::{NoPlan, Reason};
 
 /// What a row that was stopped without a plan says.
 pub(crate) fn stopped_early(run: &Run) -> Option<NoPlan> {

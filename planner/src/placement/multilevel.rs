@@ -29,15 +29,15 @@
 use ir::diagnostic::Diagnostic;
 use ir::id::OpId;
 
-use crate::algorithm::{Decide, Options, Row};
 use crate::draft::{Draft, Orders};
-use crate::no_plan::{NoPlan, Reason};
 use crate::placement::clusters::{Hierarchy, Units};
 use crate::placement::contiguous::{Best, Line, orders};
 use crate::placement::dispatch::Network;
 use crate::placement::local_search::{Neighbourhood, Search};
 use crate::placement::stopped_early;
 use crate::run::Run;
+use crate::run::algorithm::{Decide, Options, Row};
+use crate::run::no_plan::{NoPlan, Reason};
 
 struct Multilevel;
 

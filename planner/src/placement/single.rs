@@ -28,10 +28,10 @@ use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use ir::plan::Placement;
 
-use crate::algorithm::{Decide, Options, Row};
 use crate::draft::Draft;
-use crate::no_plan::{NoPlan, Reason};
 use crate::run::Run;
+use crate::run::algorithm::{Decide, Options, Row};
+use crate::run::no_plan::{NoPlan, Reason};
 
 struct Single;
 

@@ -1,8 +1,5 @@
 //! The rows, in the order of listings.
 
-use super::{Door, Entry};
-use crate::algorithm::Guarantee::{Bound, Heuristic, Optimal, OptimalAmong};
-use crate::algorithm::{Field, Kind};
 use crate::given::ideals::{self, orders as orders_of_instances};
 use crate::given::runner::PORTFOLIO;
 use crate::given::{as_instance, blocks_anneal, columns, labels, milp, straight};
@@ -10,6 +7,10 @@ use crate::placement::{
     auto, brute_force, contiguous, heft, heft_lookahead, local_search, m_etf, m_sct, m_topo,
     multilevel, orders, refine_load, single,
 };
+use crate::run::algorithm::Guarantee::{Bound, Heuristic, Optimal, OptimalAmong};
+use crate::run::algorithm::{Field, Kind};
+use crate::run::entry::{Entry, Model};
+use crate::training::doors::{Card, Layers};
 use crate::training::{per_layer, search_3d};
 use crate::transform::{blocks, chains, coplace, fuse, repeat};
 
@@ -23,7 +24,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: auto::OPTIONS,
         paper: "none: a portfolio of the other rows",
         summary: "runs the other rows within the time limit and keeps the best plan",
-        doors: &[Door::Model(auto::build, Heuristic), Door::Instance(PORTFOLIO)],
+        doors: &[&Model(auto::build, Heuristic), &PORTFOLIO],
     },
     Entry {
         name: "single",
@@ -32,7 +33,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "none: the baseline",
         summary: "puts everything on the one device where it is fastest",
-        doors: &[Door::Model(single::build, Heuristic)],
+        doors: &[&Model(single::build, Heuristic)],
     },
     Entry {
         name: "m-topo",
@@ -41,7 +42,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: m_topo::OPTIONS,
         paper: "Jeon et al., Baechi: fast device placement of machine learning graphs, SoCC 2020",
         summary: "fills one device after the other in topological order up to an even share of memory",
-        doors: &[Door::Model(m_topo::build, Heuristic)],
+        doors: &[&Model(m_topo::build, Heuristic)],
     },
     Entry {
         name: "orders",
@@ -50,10 +51,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: orders::OPTIONS,
         paper: "Tarnawski et al., NeurIPS 2020, section 5.1, linearisation",
         summary: "contiguous pieces of a few linear orders, under the least load for all devices",
-        doors: &[
-            Door::Model(orders::build, Heuristic),
-            Door::Instance(orders_of_instances::METHOD),
-        ],
+        doors: &[&Model(orders::build, Heuristic), &orders_of_instances::METHOD],
     },
     Entry {
         name: "m-etf",
@@ -62,7 +60,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: m_etf::OPTIONS,
         paper: "Hwang et al., SIAM J. Comput. 18(2), 1989 (ETF); Jeon et al., SoCC 2020 (memory)",
         summary: "list scheduling: the op that can start earliest goes first, to where it can",
-        doors: &[Door::Model(m_etf::build, Heuristic)],
+        doors: &[&Model(m_etf::build, Heuristic)],
     },
     Entry {
         name: "m-sct",
@@ -71,7 +69,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: m_sct::OPTIONS,
         paper: "Hanen and Munier, ETFA 1995 (SCT); Jeon et al., SoCC 2020 (memory)",
         summary: "m-etf that keeps a device free for the favourite child of its last op",
-        doors: &[Door::Model(m_sct::build, Heuristic)],
+        doors: &[&Model(m_sct::build, Heuristic)],
     },
     Entry {
         name: "heft",
@@ -80,7 +78,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "Topcuoglu, Hariri and Wu, IEEE TPDS 13(3), 2002",
         summary: "ops by their longest way to the end, each into the gap where it ends first",
-        doors: &[Door::Model(heft::build, Heuristic)],
+        doors: &[&Model(heft::build, Heuristic)],
     },
     Entry {
         name: "heft-lookahead",
@@ -89,7 +87,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "Bittencourt, Sakellariou and Madeira, PDP 2010",
         summary: "heft that puts an op where the last of its children can end first",
-        doors: &[Door::Model(heft_lookahead::build, Heuristic)],
+        doors: &[&Model(heft_lookahead::build, Heuristic)],
     },
     Entry {
         name: "contiguous",
@@ -98,7 +96,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "Pinar and Aykanat, JPDC 64(8), 2004 (cuts of a line)",
         summary: "cuts linear orders into even pieces, one per device, by time and by memory",
-        doors: &[Door::Model(contiguous::build, Heuristic)],
+        doors: &[&Model(contiguous::build, Heuristic)],
     },
     Entry {
         name: "multilevel",
@@ -107,7 +105,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "Karypis and Kumar, SIAM J. Sci. Comput. 20(1), 1998",
         summary: "merges what is dear to separate, places the clusters, refines them level by level",
-        doors: &[Door::Model(multilevel::build, Heuristic)],
+        doors: &[&Model(multilevel::build, Heuristic)],
     },
     Entry {
         name: "brute-force",
@@ -116,7 +114,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: brute_force::OPTIONS,
         paper: "none: the oracle",
         summary: "tries every placement, order and wait of up to 8 ops on 3 devices",
-        doors: &[Door::Model(brute_force::build, Optimal)],
+        doors: &[&Model(brute_force::build, Optimal)],
     },
     Entry {
         name: "refine-load",
@@ -125,7 +123,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: refine_load::OPTIONS,
         paper: "none; moves and swaps as Fiduccia and Mattheyses, DAC 1982",
         summary: "lowers the greatest load by what the busiest device gives away",
-        doors: &[Door::Model(refine_load::build, Heuristic)],
+        doors: &[&Model(refine_load::build, Heuristic)],
     },
     Entry {
         name: "local-search",
@@ -134,7 +132,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: local_search::OPTIONS,
         paper: "Kirkpatrick, Gelatt and Vecchi, Science 220, 1983 (annealing)",
         summary: "moves ops and blocks of them and changes orders until the plan gets no better",
-        doors: &[Door::Model(local_search::build, Heuristic)],
+        doors: &[&Model(local_search::build, Heuristic)],
     },
     Entry {
         name: "fuse",
@@ -143,7 +141,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: fuse::OPTIONS,
         paper: "Jeon et al., SoCC 2020, co-adjusting: op fusion",
         summary: "plans an op and its only consumer (or only producer) as one",
-        doors: &[Door::Model(fuse::build, Heuristic)],
+        doors: &[&Model(fuse::build, Heuristic)],
     },
     Entry {
         name: "coplace",
@@ -152,7 +150,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: coplace::OPTIONS,
         paper: "Jeon et al., SoCC 2020, co-adjusting: co-placement",
         summary: "puts ops that belong together into one colocation group",
-        doors: &[Door::Model(coplace::build, Heuristic)],
+        doors: &[&Model(coplace::build, Heuristic)],
     },
     Entry {
         name: "blocks",
@@ -161,7 +159,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: blocks::OPTIONS,
         paper: "none: what executors that move modules can do",
         summary: "keeps all ops of one block of the model on one device",
-        doors: &[Door::Model(blocks::build, Heuristic)],
+        doors: &[&Model(blocks::build, Heuristic)],
     },
     Entry {
         name: "columns",
@@ -170,7 +168,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "Gilmore and Gomory, Operations Research 9(6), 1961; Barnhart et al., 1998",
         summary: "any split, by device subsets that are priced as they are needed, with a proof",
-        doors: &[Door::Model(as_instance::columns, Heuristic), Door::Instance(columns::METHOD)],
+        doors: &[&Model(as_instance::columns, Heuristic), &columns::METHOD],
     },
     Entry {
         name: "ideals",
@@ -179,7 +177,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "Tarnawski et al., NeurIPS 2020, section 5.1",
         summary: "the best contiguous split, by a program over ideals",
-        doors: &[Door::Model(as_instance::ideals, Heuristic), Door::Instance(ideals::METHOD)],
+        doors: &[&Model(as_instance::ideals, Heuristic), &ideals::METHOD],
     },
     Entry {
         name: "blocks-anneal",
@@ -188,7 +186,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "Tarnawski et al., NeurIPS 2020, section 4; Kirkpatrick et al., Science 220, 1983",
         summary: "shortest chains of blocks, then moves of nodes between devices",
-        doors: &[Door::Instance(blocks_anneal::METHOD)],
+        doors: &[&blocks_anneal::METHOD],
     },
     Entry {
         name: "milp",
@@ -197,7 +195,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "Tarnawski et al., NeurIPS 2020, sections 3 to 5; Huangfu and Hall, HiGHS, 2018",
         summary: "integer programs from the best heuristic's plan, with HiGHS's bound",
-        doors: &[Door::Instance(milp::METHOD)],
+        doors: &[&milp::row::METHOD],
     },
     Entry {
         name: "labels",
@@ -206,7 +204,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "Tarnawski et al., Piper, NeurIPS 2021",
         summary: "the best pipeline, by devices and copies over ideals for bisected targets",
-        doors: &[Door::Instance(labels::METHOD)],
+        doors: &[&labels::METHOD],
     },
     Entry {
         name: "straight",
@@ -215,7 +213,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "Narayanan et al., PipeDream, SOSP 2019, section 3.1",
         summary: "the best straight pipeline, by a program over ideals",
-        doors: &[Door::Instance(straight::METHOD)],
+        doors: &[&straight::METHOD],
     },
     Entry {
         name: "chains",
@@ -224,7 +222,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: chains::OPTIONS,
         paper: "Karypis and Kumar, SIAM J. Sci. Comput. 20(1), 1998 (coarsening)",
         summary: "keeps ops that only follow one another on one device",
-        doors: &[Door::Model(chains::build, Heuristic)],
+        doors: &[&Model(chains::build, Heuristic)],
     },
     Entry {
         name: "repeat",
@@ -233,7 +231,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: repeat::OPTIONS,
         paper: "none: repeated layers are cut once",
         summary: "finds repeated blocks by structure, and cuts all of them alike into few pieces",
-        doors: &[Door::Model(repeat::build, Heuristic)],
+        doors: &[&Model(repeat::build, Heuristic)],
     },
     Entry {
         name: "search-3d",
@@ -242,7 +240,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "none; branch and bound over what Narayanan et al., SC 2021 and others set by hand",
         summary: "degrees, stages, recompute and schedule of a training run, with a bound",
-        doors: &[Door::Card(search_3d::solve_observed, Bound)],
+        doors: &[&Card(search_3d::solve_observed, Bound)],
     },
     Entry {
         name: "per-layer",
@@ -251,7 +249,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "none; the space is that of Galvatron: Miao et al., PVLDB 16(3), 2022; Wang et al., TKDE 2024",
         summary: "training runs on measured layers: recompute and ZeRO of each, proved optimal",
-        doors: &[Door::Layers(
+        doors: &[&Layers(
             per_layer::solve_observed,
             OptimalAmong("1F1B plans with the same degrees for all layers"),
         )],

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ir::units::Nanos;
 
-use super::{DEFAULT_NODES, Limits, StopReason};
+use super::limits::{DEFAULT_NODES, Limits, StopReason};
 
 /// Limits that count from its making.
 #[derive(Debug)]

@@ -15,11 +15,14 @@ use ir::diagnostic::{Blame, Diagnostic, Value};
 use ir::plan::Plan;
 use ir::units::Nanos;
 
-use super::{Attempt, AttemptPlan, Limits, Line, Replayed, Step, StopReason};
-use crate::algorithm::{Kind, Lift, Row};
+use super::algorithm::{Improve, Kind, Lift, Row, Transformed};
+use super::case::Replayed;
+use super::entry::Rows;
+use super::limits::{Limits, StopReason};
+use super::line::Line;
+use super::no_plan::{Attempt, AttemptPlan, NoPlan, Reason, Step};
+use super::recipe::Recipe;
 use crate::draft::Draft;
-use crate::no_plan::{NoPlan, Reason};
-use crate::recipe::Recipe;
 
 /// A plan of the original problem with its verified figures.
 #[derive(Clone, Debug)]
@@ -39,6 +42,8 @@ pub struct Run {
     original: Arc<Problem>,
     problem: Arc<Problem>,
     lifts: Vec<Arc<dyn Lift>>,
+    /// What it runs.
+    recipe: Recipe,
     algorithm: String,
     deadline: Option<Instant>,
     facts: RefCell<Vec<(&'static str, Value)>>,
@@ -53,14 +58,15 @@ pub struct Run {
 }
 
 impl Run {
-    pub(super) fn new(line: Arc<Line<Problem>>, problem: Arc<Problem>, algorithm: String) -> Self {
+    pub(super) fn new(line: Arc<Line<Problem>>, problem: Arc<Problem>, recipe: &Recipe) -> Self {
         Self {
             deadline: line.control.deadline(),
             line,
             original: Arc::clone(&problem),
             problem,
             lifts: Vec::new(),
-            algorithm,
+            algorithm: recipe.to_string(),
+            recipe: recipe.clone(),
             facts: RefCell::new(Vec::new()),
             best: RefCell::new(None),
             published: Rc::new(Cell::new(None)),
@@ -73,6 +79,12 @@ impl Run {
     #[must_use]
     pub fn problem(&self) -> &Arc<Problem> {
         &self.problem
+    }
+
+    /// The rows that it may run.
+    #[must_use]
+    pub fn rows(&self) -> Rows {
+        self.recipe.rows()
     }
 
     /// Limits of the whole run, for a search that keeps to them itself.
@@ -240,6 +252,7 @@ impl Run {
             problem: Arc::clone(&self.original),
             lifts: Vec::new(),
             algorithm: recipe.to_string(),
+            recipe: recipe.clone(),
             deadline: [self.deadline, own].into_iter().flatten().min(),
             facts: RefCell::new(Vec::new()),
             best: RefCell::new(start),
@@ -247,15 +260,15 @@ impl Run {
             known: Rc::clone(&self.known),
             has_children: Cell::new(false),
         };
-        child.execute(recipe)
+        child.execute()
     }
 
-    /// Runs a recipe from its first row to its last and records it as an attempt.
-    pub(super) fn execute(mut self, recipe: &Recipe) -> Result<Scored, NoPlan> {
+    /// Runs its recipe from the first row to the last and records it as an attempt.
+    pub(super) fn execute(mut self) -> Result<Scored, NoPlan> {
         let started = Instant::now();
         self.line.started(&self.algorithm);
         let mut steps = Vec::new();
-        let result = self.run_rows(recipe, &mut steps);
+        let result = self.run_rows(&mut steps);
         let result = match self.best.take() {
             Some(best) => Ok(best),
             None => Err(result.err().unwrap_or_else(|| nothing_offered(&self.algorithm))),
@@ -272,13 +285,13 @@ impl Run {
         result
     }
 
-    fn run_rows(&mut self, recipe: &Recipe, steps: &mut Vec<Step>) -> Result<(), NoPlan> {
+    fn run_rows(&mut self, steps: &mut Vec<Step>) -> Result<(), NoPlan> {
         let mut draft = Draft::default();
         // A plan to start from is what the rows that decide gave.
         let is_given = self.best.borrow().is_some();
         let mut finished = is_given;
-        let rows = recipe.ingredients().iter();
-        for used in rows.filter(|used| !is_given || used.entry.kind == Kind::Improve) {
+        let rows = self.recipe.ingredients().to_vec();
+        for used in rows.iter().filter(|used| !is_given || used.entry.kind == Kind::Improve) {
             let started = Instant::now();
             let row = used.row().map_err(|error| NoPlan::new(Reason::Unsupported, error))?;
             if matches!(row, Row::Improve(_)) && !finished {
@@ -307,7 +320,7 @@ impl Run {
         Ok(())
     }
 
-    fn transform(&mut self, made: crate::algorithm::Transformed) -> Result<(), NoPlan> {
+    fn transform(&mut self, made: Transformed) -> Result<(), NoPlan> {
         self.problem = made.problem;
         self.lifts.push(Arc::from(made.lift));
         self.facts.borrow_mut().extend(made.facts);
@@ -315,7 +328,7 @@ impl Run {
     }
 
     /// Improve rows work on the original problem: what they get was judged there.
-    fn improve(&mut self, row: &dyn crate::algorithm::Improve) -> Result<(), NoPlan> {
+    fn improve(&mut self, row: &dyn Improve) -> Result<(), NoPlan> {
         self.problem = Arc::clone(&self.original);
         self.lifts.clear();
         let Some(plan) = self.best.borrow().as_ref().map(|best| best.plan.clone()) else {

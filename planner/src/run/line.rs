@@ -8,10 +8,12 @@ use std::time::Duration;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
 
+use super::bound::Bound;
+use super::case::{Case, Event, TracePoint};
 use super::control::Control;
+use super::limits::{Limits, StopReason};
+use super::no_plan::{Attempt, NoPlan};
 use super::watch::{Ended, Tell, Watch};
-use super::{Attempt, Bound, Case, Event, Limits, StopReason, TracePoint};
-use crate::no_plan::NoPlan;
 
 /// A judged solution on its way to the watcher.
 pub struct Incumbent<C: Case> {

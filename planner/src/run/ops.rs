@@ -4,15 +4,69 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cost_model::ops::bound::{memory_certificate, route_certificate};
-use cost_model::ops::judge::report::report;
+use cost_model::ops::judge::replay::Timeline;
+use cost_model::ops::judge::report::{Report, report};
 use cost_model::ops::objective;
 use cost_model::ops::problem::Problem;
 use ir::diagnostic::{Blame, Diagnostic};
+use ir::plan::Plan;
+use ir::units::Nanos;
 
+use super::bound::{Bound, gap};
+use super::case::{Event, Replayed, TracePoint};
+use super::handle::Run;
+use super::limits::{Limits, StopReason};
+use super::line::{Heard, Line};
+use super::no_plan::{Attempt, NoPlan, Reason};
+use super::recipe::Recipe;
 use super::watch::{Ended, Watch};
-use super::{Event, Heard, Line, Outcome, Replayed, Request, Run, StopReason, gap, remedy};
-use crate::no_plan::{NoPlan, Reason};
-use crate::placement::list_schedule::size;
+use super::{remedy, size};
+
+/// What to run on a model.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Rows and their options.
+    pub recipe: Recipe,
+    /// Limits.
+    pub limits: Limits,
+}
+
+impl Request {
+    /// A request without limits.
+    #[must_use]
+    pub fn new(recipe: Recipe) -> Self {
+        Self { recipe, limits: Limits::default() }
+    }
+}
+
+/// A plan, judged.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The best plan.
+    pub plan: Plan,
+    /// Its value under the objective; the step time where that is what counts.
+    pub value: Nanos,
+    /// Value of the best plan that was found, where a simpler one was taken in its place.
+    pub fastest: Option<Nanos>,
+    /// Its replay.
+    pub timeline: Timeline,
+    /// Its sums.
+    pub report: Report,
+    /// The best lower bound.
+    pub bound: Bound,
+    /// Value over bound, less 1; infinite where only the bound is 0.
+    pub gap: f64,
+    /// Why the run ended.
+    pub stop: StopReason,
+    /// The recipe that found the plan.
+    pub algorithm: String,
+    /// All recipes that were tried, in order.
+    pub attempts: Vec<Attempt>,
+    /// How value and bound moved.
+    pub trace: Vec<TracePoint>,
+    /// What is worth knowing.
+    pub warnings: Vec<Diagnostic>,
+}
 
 /// Runs a recipe. Answers at the latest 0.1 s after the time limit, or after `cancel` was set, with
 /// the best plan so far, whether bounds, rows and ways out answer or not.
@@ -43,20 +97,21 @@ fn work(
     problem: &Arc<Problem>,
     request: &Request,
 ) -> Result<(), NoPlan> {
+    let rows = request.recipe.rows();
     if let Some(diagnostic) = route_certificate(problem) {
         return Err(NoPlan::proved(Reason::Unreachable, diagnostic));
     }
     if let Some(certificate) = memory_certificate(problem) {
         let proof = certificate.diagnostic.clone();
         line.failed(&NoPlan::proved(Reason::MemoryExceeded, proof));
-        return Err(remedy::of_certificate(problem, &line.control, certificate));
+        return Err(remedy::of_certificate(problem, (&line.control, rows), certificate));
     }
     size::check(problem)?;
     line.raise((objective::row(problem.objective).bound)(problem).into());
-    let run = Run::new(Arc::clone(line), Arc::clone(problem), request.recipe.to_string());
-    run.execute(&request.recipe).map(|_| ()).map_err(|no_plan| {
+    let run = Run::new(Arc::clone(line), Arc::clone(problem), &request.recipe);
+    run.execute().map(|_| ()).map_err(|no_plan| {
         line.failed(&no_plan);
-        remedy::of_failure(problem, &line.control, no_plan)
+        remedy::of_failure(problem, (&line.control, rows), no_plan)
     })
 }
 

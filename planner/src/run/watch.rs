@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::StopReason;
+use super::limits::StopReason;
 use super::thread::start;
 
 /// How often the flag and the clock are looked at.

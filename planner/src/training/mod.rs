@@ -1,5 +1,6 @@
 //! Training runs: how a model is spread over devices, and what follows from that.
 
+pub mod doors;
 mod front;
 pub mod order;
 pub mod per_layer;

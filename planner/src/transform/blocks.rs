@@ -35,8 +35,8 @@ use ir::module::unit_of;
 use ir::tensor::DType;
 
 use super::tie::{Sets, Unchanged, tied};
-use crate::algorithm::{OptionRow, Options, Row, Transform, Transformed};
-use crate::no_plan::{NoPlan, Reason};
+use crate::run::algorithm::{OptionRow, Options, Row, Transform, Transformed};
+use crate::run::no_plan::{NoPlan, Reason};
 
 /// Options of the row: none.
 pub const OPTIONS: &[OptionRow] = &[];

@@ -32,8 +32,8 @@ use ir::diagnostic::Diagnostic;
 use ir::id::OpId;
 
 use super::tie::{Allowance, Amount, Sets, Unchanged, edges, members, tied};
-use crate::algorithm::{OptionRow, Options, Row, Transform, Transformed, bad_option};
-use crate::no_plan::{NoPlan, Reason};
+use crate::run::algorithm::{OptionRow, Options, Row, Transform, Transformed, bad_option};
+use crate::run::no_plan::{NoPlan, Reason};
 
 const SHARE: OptionRow = OptionRow {
     name: "share",

@@ -44,9 +44,9 @@ use ir::schedule::Action;
 use ir::units::{Bytes, Nanos};
 
 use super::tie::{Allowance, Amount, Edge, Sets, edges, least_transfer};
-use crate::algorithm::{Lift, OptionRow, Options, Row, Transform, Transformed, bad_option};
 use crate::draft::{Draft, Orders};
-use crate::no_plan::{NoPlan, Reason};
+use crate::run::algorithm::{Lift, OptionRow, Options, Row, Transform, Transformed, bad_option};
+use crate::run::no_plan::{NoPlan, Reason};
 
 const REACH: OptionRow = OptionRow {
     name: "reach",

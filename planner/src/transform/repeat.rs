@@ -39,9 +39,9 @@ use ir::diagnostic::Diagnostic;
 use ir::id::OpId;
 
 use super::tie::{Allowance, Unchanged, tied};
-use crate::algorithm::{OptionRow, Options, Row, Transform, Transformed, bad_option};
 use crate::line;
-use crate::no_plan::{NoPlan, Reason};
+use crate::run::algorithm::{OptionRow, Options, Row, Transform, Transformed, bad_option};
+use crate::run::no_plan::{NoPlan, Reason};
 
 const SHARE: OptionRow = OptionRow {
     name: "share",

@@ -8,8 +8,8 @@ use ir::diagnostic::Diagnostic;
 use ir::id::{OpId, TensorId};
 use ir::units::{Bytes, Nanos};
 
-use crate::algorithm::Lift;
 use crate::draft::Draft;
+use crate::run::algorithm::Lift;
 
 /// A pair of ops with at least one tensor between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -12,6 +12,7 @@ use planner::given::max_load::evaluate::evaluate;
 use planner::given::max_load::search;
 use planner::given::milp::{self, Start, Verdict};
 use planner::given::runner::{Answer, Request, rows_for, solve};
+use planner::registry::entries;
 
 use crate::brute::{Least, least};
 use crate::sample::instance;
@@ -44,7 +45,7 @@ pub(crate) fn for_seeds(n_seeds: u64, each: impl Fn(u64) + Sync) {
 
 /// A method of the table: it must be certain.
 pub(crate) fn certain(wrapped: &Instance, goal: Goal, name: &str) -> Option<u64> {
-    let answer: Answer = solve(wrapped, goal, Some(name), &Request::default()).unwrap();
+    let answer: Answer = solve(wrapped, goal, Some(name), &Request::new(entries())).unwrap();
     assert!(answer.is_proved, "{name} is not certain: {wrapped:?}");
     let value = answer.best.map(|(value, _)| value.get());
     assert!(value.is_none_or(|value| value == answer.bound.value.get()), "{name}: {wrapped:?}");
@@ -112,11 +113,13 @@ fn all_exact_methods_agree_with_all_splits() {
                 (Goal::ContiguousMaxLoad, expected.ordered),
                 (Goal::Latency, expected.latency),
             ] {
-                let rows = rows_for(goal).filter(|(_, method)| method.guarantee.is_optimal());
+                let rows =
+                    rows_for(entries(), goal).filter(|(_, method)| method.guarantee.is_optimal());
                 for (entry, _) in rows.inspect(|_| count(&n_promised, true)) {
                     if (entry.name, goal) == ("ideals", Goal::MaxLoad) {
                         // The best of its splits is no proof for all.
-                        let answer = solve(&wrapped, goal, Some("ideals"), &Request::default());
+                        let answer =
+                            solve(&wrapped, goal, Some("ideals"), &Request::new(entries()));
                         let best = answer.unwrap().best.map(|(value, _)| value.get());
                         assert_eq!(best, expected.ordered, "{seed}");
                     } else {

@@ -4,6 +4,7 @@ use cost_model::given::{Goal, Judge, latency, row, time_per_sample};
 use ir::instance::{Configuration, Instance, LayerProfile, ProfileNode, StageInstance, StageNode};
 use ir::units::{Bytes, BytesPerSecond, Nanos};
 use planner::given::runner::{Request, rows_for, solve};
+use planner::registry::entries;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use time_per_sample::Stage;
@@ -13,7 +14,7 @@ use crate::sample::{every_split, instance};
 #[test]
 fn every_goal_has_a_row_and_its_name() {
     for row in cost_model::given::rows() {
-        assert!(rows_for(row.goal).count() > 1, "{}: none but the portfolio", row.name);
+        assert!(rows_for(entries(), row.goal).count() > 1, "{}: none but the portfolio", row.name);
         assert_eq!(cost_model::given::row(row.goal).name, row.name);
     }
 }
@@ -31,7 +32,7 @@ fn latencies_are_legal_and_nothing_is_below_their_bound() {
         });
         let bound = latency::bound(&instance);
         assert!(best.is_none_or(|best| bound <= best), "{seed}");
-        let request = Request::default();
+        let request = Request::new(entries());
         let answer = solve(&Instance::Load(instance), Goal::Latency, None, &request).unwrap();
         let Some((value, _)) = answer.best else { continue };
         assert!(best.is_some_and(|best| best <= value), "{seed}");
@@ -215,8 +216,8 @@ fn rows_keep_what_they_promise() {
             let least = least(&wrapped, goal);
             n_found += usize::from(least.is_some());
             n_none += usize::from(least.is_none());
-            for (entry, method) in rows_for(goal) {
-                let request = Request { n_devices: N_DEVICES, ..Request::default() };
+            for (entry, method) in rows_for(entries(), goal) {
+                let request = Request { n_devices: N_DEVICES, ..Request::new(entries()) };
                 let answer = solve(&wrapped, goal, Some(entry.name), &request).unwrap();
                 let value = answer.best.as_ref().map(|(value, _)| value.get());
                 let bound = answer.bound.value.get();
@@ -243,7 +244,7 @@ fn rows_keep_what_they_promise() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let wrapped = Instance::Stages(stages(0));
-    let code = |goal, name| solve(&wrapped, goal, name, &Request::default()).unwrap_err().code;
+    let code = |goal, name| solve(&wrapped, goal, name, &Request::new(entries())).unwrap_err().code;
     assert_eq!(code(Goal::Latency, None), "no-objective");
     assert_eq!(code(Goal::TimePerSample, Some("orders")), "wrong-algorithm");
     assert_eq!(code(Goal::TimePerSample, Some("m-etf")), "wrong-algorithm");

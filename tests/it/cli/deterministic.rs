@@ -3,7 +3,9 @@
 
 use cost_model::given::Goal;
 use planner::algorithm::Kind;
-use planner::registry::{Door, Entry, entries};
+use planner::given::runner::Method;
+use planner::registry::{Entry, entries};
+use planner::training::doors::{Card, Layers};
 
 use super::folder::{Folder, diamond};
 use super::followed::{layers, load_instance};
@@ -40,7 +42,7 @@ fn lines(entry: &Entry) -> Vec<String> {
             lines.push(format!("{file} --algorithm {recipe}"));
         }
     }
-    for goal in entry.method().iter().flat_map(|method| method.goals) {
+    for goal in entry.door::<Method>().iter().flat_map(|method| method.goals) {
         let file = match goal {
             Goal::MaxLoad | Goal::ContiguousMaxLoad | Goal::Latency => "load.json",
             Goal::TimePerSample => "pipeline.json",
@@ -49,14 +51,10 @@ fn lines(entry: &Entry) -> Vec<String> {
         let objective = cost_model::given::row(*goal).name;
         lines.push(format!("{file} --objective {objective} --algorithm {}", entry.name));
     }
-    for door in entry.doors {
-        let run = match door {
-            Door::Model(..) | Door::Instance(_) => continue,
-            Door::Card(..) => "config.json --cluster nodes.yaml --sequence-length 2048",
-            Door::Layers(..) => {
-                "blocks.json --cluster node.yaml --sequence-length 512 --profile measured"
-            }
-        };
+    let on_card = "config.json --cluster nodes.yaml --sequence-length 2048";
+    let on_layers = "blocks.json --cluster node.yaml --sequence-length 512 --profile measured";
+    let takes = [entry.door::<Card>().is_some(), entry.door::<Layers>().is_some()];
+    for (run, _) in [on_card, on_layers].iter().zip(takes).filter(|(_, takes)| *takes) {
         lines.push(format!("{run} --global-batch 24 --algorithm {}", entry.name));
     }
     lines

@@ -42,8 +42,8 @@ use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LoadInstance};
 use ir::units::Nanos;
 
-use crate::algorithm::{Guarantee, Options};
 use crate::given::runner::{Effort, Method, Run, Solution, method};
+use crate::run::algorithm::{Guarantee, Options};
 use classes::ClassGraph;
 use lattice::Lattice;
 use program::Verdict;

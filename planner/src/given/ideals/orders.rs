@@ -31,8 +31,8 @@ use ir::order::topological;
 
 use super::classes::ClassGraph;
 use super::{Limits, on_orders, program};
-use crate::algorithm::Guarantee;
 use crate::given::runner::{Effort, Method, Solution};
+use crate::run::algorithm::Guarantee;
 
 /// How the row solves instances.
 pub(crate) const METHOD: Method = Method {

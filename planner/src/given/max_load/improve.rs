@@ -10,7 +10,7 @@ use super::dive::{Choice, Placement, pack};
 use super::frame::Frame;
 use super::local_search::{Annealing, Heat};
 use super::pairs::part_pairs;
-use super::search::Search;
+use super::search::{POLISH_MOVES, Search};
 
 /// Moves of the first annealing, and of later ones.
 const FIRST_MOVES: u64 = 200_000;
@@ -18,7 +18,6 @@ const MOVES_PER_CLASS: u64 = 5_000;
 /// Where all placements are tried afterwards.
 const FEW_MOVES_PER_CLASS: u64 = 300;
 const MORE_MOVES: u64 = 400_000;
-pub(super) const POLISH_MOVES: u64 = 100_000;
 /// Packings before the first test.
 const FIRST_PACKINGS: u64 = 4;
 /// By how much weights are changed by lot.

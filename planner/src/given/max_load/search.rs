@@ -10,7 +10,6 @@ use super::dive::{Choice, dive};
 use super::evaluate::evaluate;
 use super::exhaust;
 use super::frame::Frame;
-use super::improve::POLISH_MOVES;
 use super::local_search::Heat;
 use super::model::Model;
 use super::packing;
@@ -26,6 +25,8 @@ const FIRST_PATIENCE: f64 = 0.15;
 const MOST_PATIENCE: f64 = 0.5;
 /// Classes beyond which only chains, annealing and the work bound are used.
 pub(super) const MAX_CLASSES: usize = 5_000;
+/// Moves of the annealing of a plan that was improved.
+pub(super) const POLISH_MOVES: u64 = 100_000;
 /// Subsets that are carried from one limit to the next.
 const MAX_CARRIED: usize = 3_000;
 

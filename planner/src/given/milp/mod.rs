@@ -41,7 +41,7 @@ mod latencies;
 mod loads;
 mod pieces;
 mod program;
-mod row;
+pub(crate) mod row;
 mod solver;
 mod start;
 mod watch;
@@ -53,7 +53,6 @@ use ir::instance::LoadInstance;
 use ir::units::Nanos;
 
 use forms::{Form, Ground};
-pub(crate) use row::METHOD;
 use solver::{Budget, Ending, Mode, Run};
 pub use start::Start;
 use watch::Watch;

@@ -7,8 +7,8 @@ use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;
 
 use super::{Options, Start, Verdict, solve};
-use crate::algorithm::{self, Guarantee};
 use crate::given::runner::{Effort, Method, Run, Solution, method};
+use crate::run::algorithm::{self, Guarantee};
 
 /// How the row solves instances.
 pub(crate) const METHOD: Method = Method {

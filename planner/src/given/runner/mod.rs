@@ -14,10 +14,10 @@ use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;
 use ir::units::Nanos;
 
-use crate::algorithm::{Guarantee, Options};
 use crate::given::max_load::certificate::Certificate;
-use crate::recipe::Ingredient;
-use crate::registry::{Entry, entries};
+use crate::run::algorithm::{Guarantee, Options};
+use crate::run::entry::{Door, Entry, Problems, Rows};
+use crate::run::recipe::Ingredient;
 use crate::run::watch::Watch;
 use crate::run::{Attempt, Bound, Case, Event, Heard, Limits, StopReason, TracePoint, gap};
 
@@ -26,13 +26,23 @@ use run::Closed;
 pub(crate) use portfolio::METHOD as PORTFOLIO;
 pub use run::{Run, judge, simple_bound};
 
-/// What a run on an instance keeps to.
-#[derive(Clone, Debug, Default)]
+/// What a run on an instance may run, and keeps to.
+#[derive(Clone)]
 pub struct Request {
+    /// The rows that it may run.
+    pub rows: Rows,
     /// Limits.
     pub limits: Limits,
     /// Devices of a straight pipeline, which its file does not state.
     pub n_devices: usize,
+}
+
+impl Request {
+    /// A request without limits.
+    #[must_use]
+    pub fn new(rows: Rows) -> Self {
+        Self { rows, limits: Limits::default(), n_devices: 0 }
+    }
 }
 
 /// A solution, in the form of its instance.
@@ -117,6 +127,20 @@ pub struct Method {
     pub solve: fn(&Run, &Options) -> Result<(), Diagnostic>,
 }
 
+impl Door for Method {
+    fn takes(&self) -> Problems {
+        Problems::Instances
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        self.guarantee
+    }
+
+    fn objectives(&self) -> Vec<&'static str> {
+        self.goals.iter().map(|goal| row(*goal).name).collect()
+    }
+}
+
 /// Goals of an instance; the first one is the usual one.
 #[must_use]
 pub fn goals(instance: &Instance) -> &'static [Goal] {
@@ -127,13 +151,13 @@ pub fn goals(instance: &Instance) -> &'static [Goal] {
     }
 }
 
-/// Rows that solve for a goal, in the order of the registry, with how they do it.
-pub fn rows_for(goal: Goal) -> impl Iterator<Item = (&'static Entry, &'static Method)> {
+/// Those of the rows that solve for a goal, in their order, with how they do it.
+pub fn rows_for(rows: Rows, goal: Goal) -> impl Iterator<Item = (&'static Entry, &'static Method)> {
     let fitting = move |entry: &'static Entry| {
-        let method = entry.method()?;
+        let method = entry.door::<Method>()?;
         method.goals.contains(&goal).then_some((entry, method))
     };
-    entries().iter().filter_map(fitting)
+    rows.iter().filter_map(fitting)
 }
 
 /// Runs a row with its options, such as `columns` (`None`: `auto`), on the caller's own thread.
@@ -147,10 +171,9 @@ pub fn solve(
     algorithm: Option<&str>,
     request: &Request,
 ) -> Result<Answer, Diagnostic> {
-    let used = used(instance, goal, algorithm.unwrap_or("auto"))?;
-    let (heard, done) = Heard::here(&request.limits, |line| {
-        Run::new(instance, (goal, request.n_devices), line).solve(&used)
-    });
+    let used = used(instance, goal, (algorithm.unwrap_or("auto"), request.rows))?;
+    let (heard, done) =
+        Heard::here(&request.limits, |line| Run::new(instance, goal, request, line).solve(&used));
     Ok(answer(heard, Some(done?), used.entry.name))
 }
 
@@ -165,26 +188,30 @@ pub fn solve_observed(
     (request, watch): (&Request, &Watch),
     observe: &mut dyn FnMut(&Event<Instance>),
 ) -> Result<Answer, Diagnostic> {
-    let used = used(&instance, goal, algorithm)?;
-    let (name, n_devices) = (used.entry.name, request.n_devices);
-    let work = move |line| Run::new(&instance, (goal, n_devices), line).solve(&used);
+    let used = used(&instance, goal, (algorithm, request.rows))?;
+    let (name, own) = (used.entry.name, request.clone());
+    let work = move |line| Run::new(&instance, goal, &own, line).solve(&used);
     let (heard, ended) = Heard::from(watch, &request.limits, work, observe);
     Ok(answer(heard, ended.done().transpose()?, name))
 }
 
 /// The row that is to solve an instance for a goal.
-fn used(instance: &Instance, goal: Goal, algorithm: &str) -> Result<Ingredient, Diagnostic> {
+fn used(
+    instance: &Instance,
+    goal: Goal,
+    (algorithm, rows): (&str, Rows),
+) -> Result<Ingredient, Diagnostic> {
     if !goals(instance).contains(&goal) {
         let message = format!("`{}` is no objective of this instance", row(goal).name);
         let names: Vec<&str> = goals(instance).iter().map(|goal| row(*goal).name).collect();
         return Err(Diagnostic::usage("no-objective", message)
             .hint(format!("use one of {}", names.join(", "))));
     }
-    let used = Ingredient::parse(algorithm)?;
-    if used.entry.method().is_some_and(|method| method.goals.contains(&goal)) {
+    let used = Ingredient::parse(algorithm, rows)?;
+    if used.entry.door::<Method>().is_some_and(|method| method.goals.contains(&goal)) {
         return Ok(used);
     }
-    let names: Vec<&str> = rows_for(goal).map(|(entry, _)| entry.name).collect();
+    let names: Vec<&str> = rows_for(rows, goal).map(|(entry, _)| entry.name).collect();
     let message = format!("`{}` does not solve for `{}`", used.entry.name, row(goal).name);
     Err(Diagnostic::usage("wrong-algorithm", message)
         .hint(format!("use one of {}", names.join(", "))))

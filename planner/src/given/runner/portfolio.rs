@@ -4,7 +4,7 @@ use cost_model::given::Goal;
 use ir::diagnostic::Diagnostic;
 
 use super::{Effort, Method, Run, first, rows_for};
-use crate::algorithm::{Guarantee, Options};
+use crate::run::algorithm::{Guarantee, Options};
 
 /// How `auto` solves instances.
 pub(crate) const METHOD: Method = Method {
@@ -24,7 +24,8 @@ pub(crate) const METHOD: Method = Method {
 fn solve(run: &Run, _: &Options) -> Result<(), Diagnostic> {
     first::offer_all(run);
     for effort in [Effort::Quick, Effort::Thorough] {
-        for (entry, method) in rows_for(run.goal()).filter(|(_, method)| method.effort == effort) {
+        for (entry, method) in rows_for(run.rows(), run.goal()).filter(|row| row.1.effort == effort)
+        {
             if run.is_over() {
                 return Ok(());
             }

@@ -10,17 +10,19 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::instance::Instance;
 use ir::units::Nanos;
 
-use super::{Method, Solution};
-use crate::algorithm::Options;
+use super::{Method, Request, Solution};
 use crate::given::max_load::certificate::Certificate;
-use crate::no_plan::{NoPlan, Reason};
-use crate::recipe::Ingredient;
+use crate::run::algorithm::Options;
+use crate::run::entry::Rows;
+use crate::run::no_plan::{NoPlan, Reason};
+use crate::run::recipe::Ingredient;
 use crate::run::{Attempt, Bound, Line, Standing};
 
 /// What a row may ask of, and tell to, the run that it is part of.
 pub struct Run<'a> {
     instance: &'a Instance,
     goal: Goal,
+    rows: Rows,
     n_devices: usize,
     line: Line<Instance>,
     /// The row that runs.
@@ -45,7 +47,8 @@ pub(super) struct Closed {
 impl<'a> Run<'a> {
     pub(super) fn new(
         instance: &'a Instance,
-        (goal, n_devices): (Goal, usize),
+        goal: Goal,
+        &Request { rows, n_devices, .. }: &Request,
         line: Line<Instance>,
     ) -> Self {
         let bound = simple_bound(instance, goal, n_devices);
@@ -53,6 +56,7 @@ impl<'a> Run<'a> {
         Self {
             instance,
             goal,
+            rows,
             n_devices,
             line,
             algorithm: Cell::new(""),
@@ -69,7 +73,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// What the row says.
     pub(super) fn solve(self, used: &Ingredient) -> Result<Closed, Diagnostic> {
-        if let Some(method) = used.entry.method() {
+        if let Some(method) = used.entry.door() {
             self.execute(used.entry.name, method, &used.options)?;
         }
         Ok(self.closed.into_inner())
@@ -85,6 +89,12 @@ impl<'a> Run<'a> {
     #[must_use]
     pub fn goal(&self) -> Goal {
         self.goal
+    }
+
+    /// The rows that it may run.
+    #[must_use]
+    pub fn rows(&self) -> Rows {
+        self.rows
     }
 
     /// Seed of lots.

@@ -47,10 +47,10 @@ use ir::units::Nanos;
 
 use self::sequence::Times;
 use self::tasks::{MAX_DEVICES, MAX_TASKS, Tasks, bits};
-use crate::algorithm::{Decide, OptionRow, Options, Row};
 use crate::draft::Draft;
-use crate::no_plan::{NoPlan, Reason};
 use crate::run::Run;
+use crate::run::algorithm::{Decide, OptionRow, Options, Row};
+use crate::run::no_plan::{NoPlan, Reason};
 
 /// Actions at most.
 pub const MAX_ACTIONS: usize = 8;

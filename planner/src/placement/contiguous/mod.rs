@@ -37,14 +37,14 @@ use ir::id::OpId;
 pub(crate) use cut::{Line, Weights};
 pub(crate) use orders::orders;
 
-use crate::algorithm::{Decide, Options, Row};
 use crate::draft::{Draft, Orders};
-use crate::no_plan::{NoPlan, Reason};
 use crate::placement::clusters::{Hierarchy, Units};
 use crate::placement::dispatch::{Dispatcher, Network, Score};
 use crate::placement::local_search::{Neighbourhood, Search, State, by_upward_rank, cost};
 use crate::placement::stopped_early;
 use crate::run::Run;
+use crate::run::algorithm::{Decide, Options, Row};
+use crate::run::no_plan::{NoPlan, Reason};
 
 struct Contiguous;
 

@@ -13,7 +13,7 @@ use super::books::{Books, Reservation};
 use super::dry_run::{DryRun, Misfit, Start, released_by, reserve_of_first};
 use super::lanes::Lanes;
 use super::room::Room;
-use crate::no_plan::{NoPlan, Reason};
+use crate::run::no_plan::{NoPlan, Reason};
 
 /// Commits between two looks at the clock.
 const COMMITS_PER_LOOK: u64 = 64;

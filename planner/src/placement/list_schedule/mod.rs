@@ -14,7 +14,6 @@ mod lanes;
 #[path = "tests/naive/mod.rs"]
 mod naive;
 mod room;
-pub(crate) mod size;
 #[cfg(test)]
 #[path = "../../../tests/worked/sketch.rs"]
 pub(crate) mod sketch;
@@ -28,7 +27,8 @@ use ir::id::OpId;
 use ir::plan::Placement;
 use ir::schedule::Schedule;
 
-use crate::no_plan::{NoPlan, Reason};
+use crate::run::no_plan::{NoPlan, Reason};
+use crate::run::size;
 
 /// What a group holds back for its members.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

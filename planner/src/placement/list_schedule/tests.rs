@@ -10,7 +10,7 @@ use cost_model::ops::problem::Problem;
 use super::sketch::{Sketch, SketchOp, route_kind};
 use super::{Policy, Variant, naive, schedule};
 use crate::draft::{Draft, Orders};
-use crate::no_plan::Reason;
+use crate::run::no_plan::Reason;
 
 /// Full or half duplex, one or two tiers, and sometimes a receive channel that two devices share.
 fn random_links(rng: &mut SmallRng, n_devices: usize) -> Links {

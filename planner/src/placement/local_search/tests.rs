@@ -6,11 +6,10 @@ use rand::rngs::SmallRng;
 
 use super::*;
 use crate::placement::list_schedule::tests::random_sketch;
-use crate::recipe::Recipe;
 use crate::run::{Outcome, Request, solve};
 
 fn solved(problem: &Arc<Problem>, recipe: &str, seed: u64) -> Result<Outcome, NoPlan> {
-    let mut request = Request::new(Recipe::parse(recipe).unwrap());
+    let mut request = Request::new(crate::registry::recipe(recipe).unwrap());
     request.limits.deterministic = true;
     request.limits.seed = seed;
     request.limits.nodes = Some(2_000);

@@ -38,12 +38,12 @@ use ir::id::OpId;
 
 use self::favourites::{dearest, edges, match_greedily};
 use self::program::{Limits, Relaxation, relax};
-use crate::algorithm::{Decide, OptionRow, Options, Row};
 use crate::draft::{Draft, Orders};
-use crate::no_plan::NoPlan;
 use crate::placement::list_schedule::{Policy, Variant, schedule};
 use crate::placement::{m_etf, stopped_early};
 use crate::run::Run;
+use crate::run::algorithm::{Decide, OptionRow, Options, Row};
+use crate::run::no_plan::NoPlan;
 
 /// `theta`.
 pub const THETA: OptionRow = OptionRow {
@@ -70,7 +70,7 @@ struct MSct {
 pub fn build(options: &Options) -> Result<Row, Diagnostic> {
     let theta = options.real(&THETA)?;
     if !(0.0..=1.0).contains(&theta) {
-        return Err(crate::algorithm::bad_option(&THETA, options.text(&THETA)));
+        return Err(crate::run::algorithm::bad_option(&THETA, options.text(&THETA)));
     }
     Ok(Row::Decide(Box::new(MSct { theta, variant: m_etf::variant(options)? })))
 }

@@ -5,8 +5,8 @@ use ir::id::OpId;
 use super::favourites::{Edge, dearest, edges, match_greedily};
 use super::program::{Limits, Relaxation, relax};
 use super::{THETA, build, solve};
-use crate::algorithm::Options;
 use crate::placement::list_schedule::sketch::{Sketch, full_duplex, route_kind};
+use crate::run::algorithm::Options;
 
 /// A feeds B over 4 ns and C over 2 ns; everything takes 1 ns.
 fn fork() -> Sketch {

@@ -42,12 +42,12 @@ use ir::id::{DeviceId, OpId};
 use ir::plan::Placement;
 
 use self::fill::{Filler, Target};
-use crate::algorithm::{Decide, OptionRow, Options, Row};
 use crate::draft::{Draft, Orders};
 use crate::line;
-use crate::no_plan::{NoPlan, Reason};
 use crate::placement::stopped_early;
 use crate::run::Run;
+use crate::run::algorithm::{Decide, OptionRow, Options, Row};
+use crate::run::no_plan::{NoPlan, Reason};
 
 /// Options of the row: none.
 pub const OPTIONS: &[OptionRow] = &[];

@@ -41,11 +41,11 @@ use ir::plan::{Placement, Plan};
 
 use self::search::Search;
 use super::orders::orders_along;
-use crate::algorithm::{Improve, OptionRow, Options, Row};
 use crate::draft::{Draft, Orders};
 use crate::line;
-use crate::no_plan::{NoPlan, Reason};
 use crate::run::Run;
+use crate::run::algorithm::{Improve, OptionRow, Options, Row};
+use crate::run::no_plan::{NoPlan, Reason};
 
 /// Options of the row: none.
 pub const OPTIONS: &[OptionRow] = &[];

@@ -13,9 +13,12 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
 
 use super::control::Control;
-use super::{Limits, Line, Run};
-use crate::no_plan::{NoPlan, Reason};
-use crate::recipe::Recipe;
+use super::entry::Rows;
+use super::handle::Run;
+use super::limits::Limits;
+use super::line::Line;
+use super::no_plan::{NoPlan, Reason};
+use super::recipe::Recipe;
 
 /// What a search may take where it is proved that there is no plan.
 const AFTER_PROOF: Duration = Duration::from_secs(4);
@@ -31,10 +34,10 @@ const RECIPES: &[&str] =
 /// The proof, with the ways out that were verified.
 pub(super) fn of_certificate(
     problem: &Arc<Problem>,
-    control: &Control,
+    limits: (&Control, Rows),
     certificate: Certificate,
 ) -> NoPlan {
-    let mut search = Search::new(control, AFTER_PROOF);
+    let mut search = Search::new(limits, AFTER_PROOF);
     let least = certificate.enough_each.unwrap_or(1);
     let mut diagnostic = certificate.diagnostic;
     search.reserve_for_last(AFTER_PROOF / 3);
@@ -48,12 +51,16 @@ pub(super) fn of_certificate(
 
 /// A failure, with the ways out that were verified. What is not about memory or ways comes back as
 /// it is.
-pub(super) fn of_failure(problem: &Arc<Problem>, control: &Control, mut no_plan: NoPlan) -> NoPlan {
+pub(super) fn of_failure(
+    problem: &Arc<Problem>,
+    limits: (&Control, Rows),
+    mut no_plan: NoPlan,
+) -> NoPlan {
     let ours = no_plan.diagnostic.blame == Blame::Internal;
     if ours || matches!(no_plan.reason, Reason::Budget | Reason::Unsupported) {
         return no_plan;
     }
-    let mut search = Search::new(control, AFTER_FAILURE);
+    let mut search = Search::new(limits, AFTER_FAILURE);
     let hints = &mut no_plan.diagnostic.hints;
     let found = if no_plan.proved { None } else { search.plan(problem, RECIPES) };
     if let Some(found) = found {
@@ -85,6 +92,7 @@ impl Found {
 
 /// Plans trial problems within limits of its own.
 struct Search<'a> {
+    rows: Rows,
     limits: &'a Limits,
     /// When it ends; `None` where choices must not depend on the clock.
     end: Option<Instant>,
@@ -95,11 +103,11 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(control: &'a Control, time: Duration) -> Self {
+    fn new((control, rows): (&'a Control, Rows), time: Duration) -> Self {
         let limits = control.limits();
         let own = if limits.deterministic { None } else { Instant::now().checked_add(time) };
         let end = [control.deadline(), own].into_iter().flatten().min();
-        Self { limits, end, reserved: Duration::ZERO, effort: MOST_EFFORT }
+        Self { rows, limits, end, reserved: Duration::ZERO, effort: MOST_EFFORT }
     }
 
     fn reserve_for_last(&mut self, time: Duration) {
@@ -129,11 +137,11 @@ impl<'a> Search<'a> {
         let cost =
             (problem.actions.len() as u64).saturating_mul(problem.cluster.n_devices() as u64);
         self.effort = self.effort.saturating_sub(cost.max(1));
-        let recipe = Recipe::parse(algorithm).ok()?;
+        let recipe = Recipe::parse(algorithm, self.rows).ok()?;
         let limits = Limits { time: self.time_left(), nodes: None, ..self.limits.clone() };
         let line = Arc::new(Line::silent(&limits));
-        let run = Run::new(line, Arc::clone(problem), algorithm.to_owned());
-        let scored = run.execute(&recipe).ok()?;
+        let run = Run::new(line, Arc::clone(problem), &recipe);
+        let scored = run.execute().ok()?;
         Some(Found { algorithm, peak: scored.figures.peak_bytes })
     }
 }

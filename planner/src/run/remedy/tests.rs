@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::no_plan::{NoPlan, Reason};
 use crate::placement::list_schedule::sketch::Sketch;
-use crate::recipe::Recipe;
+use crate::run::no_plan::{NoPlan, Reason};
 use crate::run::{Outcome, Request, solve};
 
 /// A chain of 6 ops with 100 bytes of parameters each; every op hands on 30 bytes.
@@ -22,7 +21,7 @@ fn chain(n_devices: usize, limit: u64) -> Sketch {
 }
 
 fn run(sketch: &Sketch, recipe: &str) -> Result<Outcome, NoPlan> {
-    let mut request = Request::new(Recipe::parse(recipe).unwrap());
+    let mut request = Request::new(crate::registry::recipe(recipe).unwrap());
     request.limits.deterministic = true;
     solve(Arc::new(sketch.problem()), &request, &mut |_| {})
 }

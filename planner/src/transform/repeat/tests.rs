@@ -3,11 +3,11 @@ use cost_model::ops::max_load::evaluate;
 use cost_model::ops::problem::{Objective, Problem};
 
 use super::{Stretch, solve};
-use crate::algorithm::Transform;
 use crate::draft::Draft;
 use crate::line;
 use crate::placement::list_schedule::sketch::Sketch;
 use crate::placement::orders;
+use crate::run::algorithm::Transform;
 
 /// `n` layers of 12 ops each: a wide value passes inside, a narrow one from layer to layer.
 fn layers(n: usize) -> Problem {

@@ -13,9 +13,10 @@ use ir::id::{DeviceId, OpId, TensorId};
 use super::books::Books;
 use super::dry_run::{Ahead, DryRun, Misfit, end_of_child};
 use super::slots::Gaps;
-use super::{Listed, Variant, size, with_room};
-use crate::no_plan::{NoPlan, Reason};
+use super::{Listed, Variant, with_room};
 use crate::placement::dispatch::Network;
+use crate::run::no_plan::{NoPlan, Reason};
+use crate::run::size;
 
 /// How a device is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

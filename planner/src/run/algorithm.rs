@@ -7,9 +7,9 @@ use cost_model::ops::problem::Problem;
 use ir::diagnostic::{Diagnostic, Value};
 use ir::plan::Plan;
 
+use super::handle::Run;
+use super::no_plan::NoPlan;
 use crate::draft::Draft;
-use crate::no_plan::NoPlan;
-use crate::run::Run;
 
 /// What a row does. A recipe is `Transform* Decide+ Improve*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,8 +5,8 @@ use std::fmt;
 
 use ir::diagnostic::Diagnostic;
 
-use crate::algorithm::{Kind, Options, Row};
-use crate::registry::{Entry, entries, entry};
+use super::algorithm::{Kind, Options, Row};
+use super::entry::{Entry, Rows};
 
 /// One use of a row.
 #[derive(Clone)]
@@ -21,22 +21,23 @@ pub struct Ingredient {
 #[derive(Clone)]
 pub struct Recipe {
     ingredients: Vec<Ingredient>,
+    rows: Rows,
 }
 
 impl Recipe {
-    /// Reads a recipe such as `fuse,coplace,m-sct(theta=0.2)`.
+    /// Reads a recipe such as `fuse,coplace,m-sct(theta=0.2)`, of these rows.
     ///
     /// # Errors
     /// `unknown-algorithm`, `unknown-option`, `bad-option` and `bad-recipe`, with the nearest name
     /// where one is near.
-    pub fn parse(text: &str) -> Result<Self, Diagnostic> {
+    pub fn parse(text: &str, rows: Rows) -> Result<Self, Diagnostic> {
         let mut ingredients = Vec::new();
         for part in split_outside_parentheses(text)? {
-            let used = Ingredient::parse(part.trim())?;
+            let used = Ingredient::parse(part.trim(), rows)?;
             used.row()?;
             ingredients.push(used);
         }
-        let recipe = Self { ingredients };
+        let recipe = Self { ingredients, rows };
         recipe.check_order()?;
         Ok(recipe)
     }
@@ -45,6 +46,12 @@ impl Recipe {
     #[must_use]
     pub fn ingredients(&self) -> &[Ingredient] {
         &self.ingredients
+    }
+
+    /// The rows that it was read from.
+    #[must_use]
+    pub fn rows(&self) -> Rows {
+        self.rows
     }
 
     fn check_order(&self) -> Result<(), Diagnostic> {
@@ -94,15 +101,15 @@ impl Ingredient {
     ///
     /// # Errors
     /// `unknown-algorithm`, `unknown-option`, `bad-option` and `bad-recipe`.
-    pub fn parse(text: &str) -> Result<Self, Diagnostic> {
+    pub fn parse(text: &str, rows: Rows) -> Result<Self, Diagnostic> {
         let (name, list) = match text.split_once('(') {
             Some((name, rest)) => {
                 (name.trim(), rest.strip_suffix(')').ok_or_else(|| unbalanced(text))?)
             }
             None => (text, ""),
         };
-        let entry = entry(name).ok_or_else(|| {
-            let known: Vec<&str> = entries().iter().map(|entry| entry.name).collect();
+        let entry = rows.iter().find(|entry| entry.name == name).ok_or_else(|| {
+            let known: Vec<&str> = rows.iter().map(|entry| entry.name).collect();
             unknown("unknown-algorithm", "algorithm", name, &known)
         })?;
         let mut given = BTreeMap::new();
@@ -218,18 +225,19 @@ fn unknown(code: &'static str, what: &'static str, name: &str, known: &[&str]) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::recipe;
 
     fn refused(text: &str) -> Diagnostic {
-        Recipe::parse(text).err().unwrap()
+        recipe(text).err().unwrap()
     }
 
     #[test]
     fn recipes_round_trip() {
         for text in ["m-etf", "fuse,coplace,m-sct", "m-sct(theta=0.2)", "m-etf(variant=reserve)"] {
-            assert_eq!(Recipe::parse(text).unwrap().to_string(), text);
+            assert_eq!(recipe(text).unwrap().to_string(), text);
         }
         assert_eq!(
-            Recipe::parse(" fuse , m-etf( variant = reserve ) ").unwrap().to_string(),
+            recipe(" fuse , m-etf( variant = reserve ) ").unwrap().to_string(),
             "fuse,m-etf(variant=reserve)"
         );
     }

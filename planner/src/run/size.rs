@@ -4,7 +4,7 @@ use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::diagnostic::Diagnostic;
 use ir::units::Bytes;
 
-use crate::no_plan::{NoPlan, Reason};
+use super::no_plan::{NoPlan, Reason};
 
 /// A quarter of the range of `i64`: sums below it can be added and compared without care.
 const MOST: u64 = 1 << 61;

@@ -1,8 +1,9 @@
-//! Why there is no plan.
+//! What was tried, and why there is no plan.
 
-use ir::diagnostic::{Blame, Diagnostic};
+use std::time::Duration;
 
-use crate::run::Attempt;
+use ir::diagnostic::{Blame, Diagnostic, Value};
+use ir::units::Nanos;
 
 /// What stood in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,7 +72,7 @@ impl NoPlan {
 
     /// With one more fact.
     #[must_use]
-    pub fn fact(mut self, name: &'static str, value: impl Into<ir::diagnostic::Value>) -> Self {
+    pub fn fact(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.diagnostic = self.diagnostic.fact(name, value);
         self
     }
@@ -97,3 +98,38 @@ impl std::fmt::Display for NoPlan {
 }
 
 impl std::error::Error for NoPlan {}
+
+/// What one recipe achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptPlan {
+    /// Value of its plan under the objective.
+    pub value: Nanos,
+    /// Step time of its plan.
+    pub step_time: Nanos,
+    /// Greatest peak memory over the devices.
+    pub peak_bytes: u64,
+}
+
+/// What one row did within a recipe.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The row with its options.
+    pub row: String,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// What it says about its work, such as `("favourites", 12)`.
+    pub facts: Vec<(&'static str, Value)>,
+}
+
+/// One algorithm that was tried.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt<F = AttemptPlan> {
+    /// Its text.
+    pub algorithm: String,
+    /// What it found, or why that is nothing.
+    pub result: Result<F, NoPlan>,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// The rows of a recipe, in order.
+    pub steps: Vec<Step>,
+}

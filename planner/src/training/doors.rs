@@ -1,0 +1,46 @@
+//! How rows of the registry plan training runs.
+
+use cost_model::ops::objective;
+use cost_model::ops::problem::Objective;
+
+use super::{per_layer, search_3d};
+use crate::run::algorithm::Guarantee;
+use crate::run::entry::{Door, Problems};
+
+/// By the cost model.
+pub struct Card(pub search_3d::Search, pub Guarantee);
+
+/// By measurements of whole layers.
+pub struct Layers(pub per_layer::Search, pub Guarantee);
+
+impl Door for Card {
+    fn takes(&self) -> Problems {
+        Problems::TrainingRuns
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        self.1
+    }
+
+    fn objectives(&self) -> Vec<&'static str> {
+        step_time()
+    }
+}
+
+impl Door for Layers {
+    fn takes(&self) -> Problems {
+        Problems::TrainingRuns
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        self.1
+    }
+
+    fn objectives(&self) -> Vec<&'static str> {
+        step_time()
+    }
+}
+
+fn step_time() -> Vec<&'static str> {
+    vec![objective::row(Objective::StepTime).name]
+}
