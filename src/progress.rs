@@ -56,6 +56,12 @@ impl Progress {
         algorithm.clone_into(&mut state.algorithm);
     }
 
+    /// Takes note of a better bound.
+    pub(crate) fn bound(&self, bound: Nanos) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.bound = Some(bound.get());
+    }
+
     /// Takes note of a better plan.
     pub(crate) fn incumbent(&self, value: Nanos, bound: Nanos) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

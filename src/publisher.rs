@@ -4,9 +4,11 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use ir::diagnostic::Diagnostic;
+use ir::units::Nanos;
 use serde_json::json;
 
 use crate::printer::Printer;
@@ -152,6 +154,10 @@ impl Follower for Publisher<'_> {
             })),
             _ => {}
         }
+    }
+
+    fn bound(&mut self, value: Nanos, _method: &str, _elapsed: Duration) {
+        self.progress.bound(value);
     }
 
     /// Ends the line that changes.

@@ -2,6 +2,8 @@
 //!
 //! Plain data that the caller fills; durations stand twice, `_ns` exact and `_s`.
 
+pub mod training;
+
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::DiagnosticDocument;
@@ -303,4 +305,21 @@ pub struct ReportDocument {
     pub attempts: Vec<AttemptDocument>,
     /// How the run went.
     pub run: RunDocument,
+}
+
+/// Why there is no answer, and what was tried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FailureDocument {
+    /// Why.
+    pub error: DiagnosticDocument,
+    /// How the program ends.
+    pub exit_code: u8,
+    /// What was tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<AttemptDocument>,
+    /// Worth knowing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<DiagnosticDocument>,
 }

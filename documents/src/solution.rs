@@ -6,11 +6,14 @@
 use ir::diagnostic::Diagnostic;
 use serde::{Deserialize, Serialize};
 
+use crate::report::TracePointDocument;
+
 /// The version that this crate writes and reads.
 pub const FORMAT: &str = "meshwright.solution/1";
 
 /// A solution with what it states of its value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SolutionDocument {
     /// [`FORMAT`].
@@ -56,9 +59,53 @@ pub struct SolutionDocument {
     pub certificate: Option<CertificateDocument>,
 }
 
+/// A solution with how it was found: what `plan --json` prints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SolutionReportDocument {
+    /// The solution; its certificate stands in its file only.
+    #[serde(flatten)]
+    pub solution: SolutionDocument,
+    /// The method that found it.
+    pub algorithm: String,
+    /// Why the search ended.
+    pub stop_reason: String,
+    /// Value / bound - 1; null where no bound is known.
+    pub gap: Option<f64>,
+    /// What was tried.
+    pub attempts: Vec<MethodDocument>,
+    /// How the run went.
+    pub run: SolutionRunDocument,
+}
+
+/// A method that was tried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MethodDocument {
+    /// Its name.
+    pub algorithm: String,
+    /// Nanoseconds of its best solution; null where it found none.
+    pub value_ns: Option<u64>,
+}
+
+/// What may differ between two runs of the same request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SolutionRunDocument {
+    /// Seconds of planning.
+    pub planning_time_s: f64,
+    /// Seconds that each method took, in their order.
+    pub attempts_s: Vec<f64>,
+    /// The search over time.
+    pub trace: Vec<TracePointDocument>,
+}
+
 /// A proof that every split has a load above a limit. Nodes go by their position in the
 /// instance's file, from 0; a group of nodes goes by any of its nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CertificateDocument {
     /// The limit, in nanoseconds: the bound less 1.
@@ -75,6 +122,7 @@ pub struct CertificateDocument {
 
 /// Findings that hold for the groups that the rounds before left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RoundDocument {
     /// Pairs: the second is where the first is.
@@ -85,6 +133,7 @@ pub struct RoundDocument {
 
 /// What refutes a limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ReasonDocument {
     /// A group can't run on any device within the limit.
@@ -102,6 +151,7 @@ pub enum ReasonDocument {
 
 /// What one device holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ShareDocument {
     /// Its load, in units of the file.
@@ -113,6 +163,7 @@ pub struct ShareDocument {
 
 /// Where a layer runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LayerDocument {
     /// Its name.
@@ -123,6 +174,7 @@ pub struct LayerDocument {
 
 /// A stage with degrees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StageDocument {
     /// Copies of the stage.
@@ -135,6 +187,7 @@ pub struct StageDocument {
 
 /// A node of a stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NodeDocument {
     /// Its id.

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use ir::diagnostic::Diagnostic;
+use ir::units::Nanos;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -46,6 +47,15 @@ pub enum Event {
         elapsed_s: f64,
         /// The plan document.
         plan: Value,
+    },
+    /// There is a better lower bound, or one that stands on firmer ground.
+    Bound {
+        /// What no plan is below.
+        bound_ns: u64,
+        /// Which bound it is.
+        method: String,
+        /// Since the start of the run.
+        elapsed_s: f64,
     },
     /// The search is over.
     Searched,
@@ -164,6 +174,14 @@ impl Follower for Listener<'_> {
             gap: found.gap(),
             elapsed_s: found.elapsed.as_secs_f64(),
             plan: serde_json::from_slice(&plan).unwrap_or_default(),
+        });
+    }
+
+    fn bound(&mut self, value: Nanos, method: &str, elapsed: Duration) {
+        (self.hear)(Event::Bound {
+            bound_ns: value.get(),
+            method: method.to_owned(),
+            elapsed_s: elapsed.as_secs_f64(),
         });
     }
 

@@ -55,6 +55,8 @@ pub trait Follower {
     fn started(&mut self, _algorithm: &str) {}
     /// There is a better plan.
     fn incumbent(&mut self, _found: &Incumbent<'_>) {}
+    /// There is a better lower bound, by a method.
+    fn bound(&mut self, _value: Nanos, _method: &str, _elapsed: Duration) {}
     /// The search is over.
     fn searched(&mut self) {}
     /// Takes the plan with the other files, in the order in which they were asked for, the picture

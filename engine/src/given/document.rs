@@ -5,15 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use cost_model::given::time_per_sample::Stage;
 use cost_model::given::{Goal, max_load, row, split};
 use documents::solution::{
-    FORMAT, LayerDocument, NodeDocument, ShareDocument, SolutionDocument, StageDocument,
+    FORMAT, LayerDocument, MethodDocument, NodeDocument, ShareDocument, SolutionDocument,
+    SolutionReportDocument, SolutionRunDocument, StageDocument,
 };
-use ir::diagnostic::{Blame, Diagnostic};
+use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LayerProfile, LoadInstance, Split, StageInstance, TimeUnit};
 use ir::units::Nanos;
 use planner::given::runner::{Answer, Solution, method};
-use planner::run::Bound;
-use planner::run::{Attempt, TracePoint};
-use serde_json::{Value, json};
+use planner::run::{Attempt, Bound};
 
 use crate::escape;
 
@@ -183,38 +182,22 @@ fn unstaged(
 }
 
 /// The solution with how it was found.
-///
-/// # Errors
-/// `internal` where it has no JSON form, which none is without.
-pub fn report(document: &SolutionDocument, answer: &Answer) -> Result<Value, Diagnostic> {
-    let internal = |error: serde_json::Error| {
-        Diagnostic::error(Blame::Internal, "internal", "a document has no JSON form")
-            .fact("reason", error.to_string())
+pub fn report(document: &SolutionDocument, answer: &Answer) -> SolutionReportDocument {
+    let attempt = |attempt: &Attempt<Nanos>| MethodDocument {
+        algorithm: attempt.algorithm.clone(),
+        value_ns: attempt.result.as_ref().ok().map(|value| value.get()),
     };
-    let mut report = serde_json::to_value(document).map_err(internal)?;
-    if let Some(fields) = report.as_object_mut() {
-        // Only a checker has a use for it; it stands in the file.
-        fields.remove("certificate");
+    SolutionReportDocument {
+        // Only a checker has a use for the certificate.
+        solution: SolutionDocument { certificate: None, ..document.clone() },
+        algorithm: answer.algorithm.clone(),
+        stop_reason: answer.stop.name().to_owned(),
+        gap: answer.gap().filter(|gap| gap.is_finite()),
+        attempts: answer.attempts.iter().map(attempt).collect(),
+        run: SolutionRunDocument {
+            planning_time_s: answer.elapsed.as_secs_f64(),
+            attempts_s: answer.attempts.iter().map(|a| a.elapsed.as_secs_f64()).collect(),
+            trace: crate::ops::outcome::trace(&answer.trace),
+        },
     }
-    report["algorithm"] = json!(answer.algorithm);
-    report["stop_reason"] = json!(answer.stop.name());
-    report["gap"] = json!(answer.gap().filter(|gap| gap.is_finite()));
-    let attempt = |attempt: &Attempt<Nanos>| {
-        let value = attempt.result.as_ref().ok();
-        json!({ "algorithm": attempt.algorithm, "value_ns": value.map(|value| value.get()) })
-    };
-    report["attempts"] = answer.attempts.iter().map(attempt).collect();
-    let point = |point: &TracePoint| {
-        json!({
-            "elapsed_s": point.elapsed.as_secs_f64(),
-            "value_ns": point.value.map(Nanos::get),
-            "bound_ns": point.bound.map(Nanos::get),
-        })
-    };
-    report["run"] = json!({
-        "planning_time_s": answer.elapsed.as_secs_f64(),
-        "attempts_s": answer.attempts.iter().map(|a| a.elapsed.as_secs_f64()).collect::<Vec<_>>(),
-        "trace": answer.trace.iter().map(point).collect::<Vec<_>>(),
-    });
-    Ok(report)
 }

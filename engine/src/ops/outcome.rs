@@ -6,16 +6,15 @@ use cost_model::ops::problem::{Objective, Problem};
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::{PlanDocument, gap};
 use documents::report::{
-    AttemptDocument, AttemptResult, BoundDocument, FORMAT, ReportDocument, RunDocument,
-    TracePointDocument,
+    AttemptDocument, AttemptResult, BoundDocument, FORMAT, FailureDocument, ReportDocument,
+    RunDocument, TracePointDocument,
 };
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
 use ir::units::{Bytes, Nanos};
 use ir::workload::Mode;
 use planner::no_plan::NoPlan;
-use planner::run::{Attempt, Outcome, StopReason};
-use serde_json::json;
+use planner::run::{Attempt, Outcome, StopReason, TracePoint};
 
 use crate::element_type;
 use crate::exit::Exit;
@@ -92,14 +91,16 @@ pub fn print(
 pub fn print_failure(none: &NoPlan, warnings: &[Diagnostic], page: &Page) -> Exit {
     let exit = none.diagnostic.blame.exit_code();
     if page.format == Format::Json {
-        let error = DiagnosticDocument { exit_code: Some(exit), ..(&none.diagnostic).into() };
-        let attempts: Vec<_> =
-            none.attempts.iter().map(|a| attempt(a, Objective::StepTime)).collect();
-        let warnings: Vec<_> = warnings.iter().map(DiagnosticDocument::from).collect();
-        page.document(&json!({
-            "error": error, "exit_code": exit, "attempts": attempts, "warnings": warnings,
-        }));
-        return Exit(exit);
+        let failure = FailureDocument {
+            error: DiagnosticDocument { exit_code: Some(exit), ..(&none.diagnostic).into() },
+            exit_code: exit,
+            attempts: none.attempts.iter().map(|a| attempt(a, Objective::StepTime)).collect(),
+            warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
+        };
+        return match page.serialized(&failure) {
+            Ok(()) => Exit(exit),
+            Err(error) => Exit(error.blame.exit_code()),
+        };
     }
     page.warnings(warnings);
     if none.attempts.len() > 1 {
@@ -303,19 +304,21 @@ fn document(
         run: RunDocument {
             planning_time_s: solved.elapsed.as_secs_f64(),
             attempts_s: outcome.attempts.iter().map(|a| a.elapsed.as_secs_f64()).collect(),
-            trace: outcome
-                .trace
-                .iter()
-                .map(|point| TracePointDocument {
-                    elapsed_s: point.elapsed.as_secs_f64(),
-                    value_ns: point.value.map(Nanos::get),
-                    bound_ns: point.bound.map(Nanos::get),
-                })
-                .collect(),
+            trace: trace(&outcome.trace),
             host: host(),
             version: solved.version.to_owned(),
         },
     }
+}
+
+/// A search over time.
+pub fn trace(points: &[TracePoint]) -> Vec<TracePointDocument> {
+    let point = |point: &TracePoint| TracePointDocument {
+        elapsed_s: point.elapsed.as_secs_f64(),
+        value_ns: point.value.map(Nanos::get),
+        bound_ns: point.bound.map(Nanos::get),
+    };
+    points.iter().map(point).collect()
 }
 
 fn attempt(attempt: &Attempt, objective: Objective) -> AttemptDocument {

@@ -57,7 +57,7 @@ pub(super) fn plan(
     written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
     // As large as the instance: built only where it is printed.
     if run.page.format == Format::Json {
-        run.page.document(&document::report(&plan, &answer)?);
+        run.page.serialized(&document::report(&plan, &answer))?;
     }
     Ok(Exit::DONE)
 }

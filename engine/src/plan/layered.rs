@@ -107,7 +107,7 @@ pub(super) fn plan(
     run.page.warnings(&setting.warnings);
     match run.page.format {
         Format::Text => answer.print(run.page),
-        Format::Json => run.page.document(&answer.document(&document)?),
+        Format::Json => run.page.serialized(&answer.document(document))?,
     }
     written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
     Ok(Exit::DONE)

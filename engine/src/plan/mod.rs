@@ -101,7 +101,7 @@ fn tell<C: Case>(
 ) {
     match event {
         Event::Started { algorithm } => follower.started(algorithm),
-        Event::Bound { .. } => {}
+        Event::Bound { bound, elapsed } => follower.bound(bound.value, bound.method, *elapsed),
         Event::Incumbent { algorithm, value, bound, solution, elapsed } => {
             follower.incumbent(&Incumbent {
                 algorithm,

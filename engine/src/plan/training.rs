@@ -155,7 +155,7 @@ fn on_card(
     let written = run.follower.planned(followed::bytes(&plan)?, files)?;
     match run.page.format {
         Format::Text => answer.print(run.page),
-        Format::Json => run.page.document(&document::report(&answer, &plan)?),
+        Format::Json => run.page.serialized(&document::report(&answer, plan))?,
     }
     written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
     Ok(Exit::DONE)

@@ -9,13 +9,16 @@ use documents::plan::training::{
     HeldDocument, RankMemoryDocument, TrainingContext, TrainingDocument,
 };
 use documents::plan::{CostDocument, PlanDocument};
+use documents::report::training::{
+    FlipDocument, TrainedGraphDocument, TrainingReportDocument, TrainingRunDocument,
+};
 use ir::card::ModelCard;
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Plan, Stage};
 use ir::units::Nanos;
 use ir::workload::{Mode, Workload};
 use planner::training::search_3d::judge::Judged;
-use serde_json::{Value, json};
+use planner::training::search_3d::sensitivity::Turn;
 
 use super::ALGORITHM;
 use super::answer::{Answer, degrees, most_lost};
@@ -100,83 +103,70 @@ fn held(model: &ModelCard, plan: &Plan) -> Vec<HeldDocument> {
     plan.partition.stages.iter().enumerate().map(of).collect()
 }
 
-fn judged_document(answer: &Answer<'_>, plan: &Judged) -> Value {
-    let parts: serde_json::Map<String, Value> = plan
-        .parts
-        .named()
-        .into_iter()
-        .map(|(name, part)| (format!("{}_s", name.replace(' ', "_")), json!(part)))
-        .collect();
-    json!({
-        "degrees": degrees(&plan.leaf),
-        "n_devices": plan.n_devices(),
-        "step_time_ns": plan.step.0,
-        "step_time_s": plan.step.seconds(),
-        "tokens_per_s": answer.tokens_per_s(plan.step),
-        "model_flops_utilisation": answer.utilisation(plan),
-        "peak_bytes": plan.peak,
-        "loses": plan.step.seconds() / answer.best.step.seconds() - 1.0,
-        "mostly_by": most_lost(answer.best, plan),
-        "parts": parts,
+fn in_figures(answer: &Answer<'_>, plan: &Judged) -> TrainingRunDocument {
+    let part = |(name, seconds): (&str, f64)| (format!("{}_s", name.replace(' ', "_")), seconds);
+    TrainingRunDocument {
+        degrees: degrees(&plan.leaf),
+        n_devices: plan.n_devices(),
+        step_time_ns: plan.step.0,
+        step_time_s: plan.step.seconds(),
+        tokens_per_s: answer.tokens_per_s(plan.step),
+        model_flops_utilisation: Some(answer.utilisation(plan)).filter(|share| share.is_finite()),
+        peak_bytes: plan.peak,
+        loses: Some(plan.step.seconds() / answer.best.step.seconds() - 1.0),
+        mostly_by: Some(most_lost(answer.best, plan)),
+        parts: plan.parts.named().into_iter().map(part).collect(),
+        ..TrainingRunDocument::default()
+    }
+}
+
+fn graph(setting: &Setting) -> Option<TrainedGraphDocument> {
+    setting.graph.as_ref().map(|graph| TrainedGraphDocument {
+        n_ops: graph.n_ops,
+        n_parameters: graph.n_parameters,
+        n_parameters_of_plan: n_parameters(&setting.model),
+        kind: graph.kind.clone(),
+        starts: graph.starts.clone(),
     })
 }
 
 /// What `plan --json` prints.
-///
-/// # Errors
-/// `internal` where a plan has no JSON form, which none is without.
-pub fn report(answer: &Answer<'_>, plan: &PlanDocument) -> Result<Value, Diagnostic> {
-    let plan: Value = serde_json::from_str(&plan.to_json()?).unwrap_or_default();
-    let counts = &answer.counts;
-    let turns: Vec<Value> = answer
-        .turns
-        .iter()
-        .map(|turn| {
-            json!({
-                "constant": turn.constant.name(),
-                "factor": turn.factor,
-                "winner": answer.others.get(turn.winner).map(|other| degrees(&other.leaf)),
-            })
-        })
-        .collect();
-    let told = |plans: &[Judged]| -> Vec<Value> {
-        plans.iter().map(|plan| judged_document(answer, plan)).collect()
+pub fn report(answer: &Answer<'_>, plan: PlanDocument) -> TrainingReportDocument {
+    let flip = |turn: &Turn| FlipDocument {
+        constant: turn.constant.name().to_owned(),
+        factor: turn.factor,
+        winner: answer.others.get(turn.winner).map(|other| degrees(&other.leaf)),
     };
-    let setting = answer.setting;
-    let graph = setting.graph.as_ref().map(|graph| {
-        json!({
-            "n_ops": graph.n_ops,
-            "n_parameters": graph.n_parameters,
-            "n_parameters_of_plan": n_parameters(&setting.model),
-            "kind": graph.kind,
-            "starts": graph.starts,
-        })
-    });
-    Ok(json!({
-        "plan": plan,
-        "graph": graph,
-        "unit": setting.unit(),
-        "best": judged_document(answer, answer.best),
-        "beyond_launcher": answer.wider.as_ref().and_then(Wider::faster).map(|plan| judged_document(answer, plan)),
-        "runners_up": told(answer.others),
-        "front": told(&answer.front),
-        "turns": turns,
-        "bound_s": answer.bound.seconds(),
-        "is_optimum": answer.is_optimum(),
-        "stopped_early": !answer.stop.is_complete(),
-        "stop_reason": answer.stop_reason().name(),
-        "elapsed_s": answer.elapsed.map(|elapsed| elapsed.as_secs_f64()),
-        "warnings": answer.warnings().iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
-        "counts": {
-            "shapes": counts.n_shapes,
-            "expanded": counts.n_expanded,
-            "configurations": counts.n_leaves,
-            "fitted": counts.n_fitted,
-            "misfits": counts.n_misfits,
-            "judged": counts.n_judged,
-            "too_large": counts.n_too_large,
-            "out_of_range": counts.n_out_of_range,
-            "polished": counts.n_polished,
-        },
-    }))
+    let all = |plans: &[Judged]| plans.iter().map(|plan| in_figures(answer, plan)).collect();
+    let beyond = answer.wider.as_ref().and_then(Wider::faster);
+    let counts = &answer.counts;
+    let counts = [
+        ("shapes", counts.n_shapes),
+        ("expanded", counts.n_expanded),
+        ("configurations", counts.n_leaves),
+        ("fitted", counts.n_fitted),
+        ("misfits", counts.n_misfits),
+        ("judged", counts.n_judged),
+        ("too_large", counts.n_too_large),
+        ("out_of_range", counts.n_out_of_range),
+        ("polished", counts.n_polished),
+    ];
+    TrainingReportDocument {
+        plan,
+        graph: graph(answer.setting),
+        unit: answer.setting.unit().to_owned(),
+        best: in_figures(answer, answer.best),
+        beyond_launcher: beyond.map(|plan| in_figures(answer, plan)),
+        runners_up: all(answer.others),
+        front: all(&answer.front),
+        turns: answer.turns.iter().map(flip).collect(),
+        others: Vec::new(),
+        bound_s: answer.bound.seconds(),
+        is_optimum: answer.is_optimum(),
+        stopped_early: !answer.stop.is_complete(),
+        stop_reason: answer.stop_reason().name().to_owned(),
+        elapsed_s: answer.elapsed.map(|elapsed| elapsed.as_secs_f64()),
+        warnings: answer.warnings().iter().map(DiagnosticDocument::from).collect(),
+        counts: counts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
+    }
 }

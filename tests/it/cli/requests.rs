@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::folder::{Folder, VARIABLES, diamond};
 use super::followed::load_instance;
+use super::layered;
 
 /// The lines of a request, and the exit code.
 fn asked(folder: &Folder, request: &str) -> (Vec<Value>, i32) {
@@ -43,6 +44,9 @@ fn a_request_is_answered_as_its_flags_are() {
     let folder = Folder::new(&diamond());
     folder.planned("plan.json");
     folder.write("costs.json", &load_instance(9, 3).to_string());
+    folder.write("layers.json", &layered::config(12).to_string());
+    folder.write("node.yaml", layered::CLUSTER);
+    layered::measured(&folder);
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/models/qwen3-30b-a3b.json");
     let pod = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/clusters/pod.yaml");
     let cases = [
@@ -93,6 +97,8 @@ fn a_request_is_answered_as_its_flags_are() {
             json!({ "verb": "compare", "a": "plan.json", "b": "plan.json", "batch": 2 }),
         ),
     ];
+    let schema = include_str!("../../../documents/schema/answer.schema.json");
+    let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
     let mut codes = Vec::new();
     for (line, request) in cases {
         let ran = folder.run(&format!("{line} --json"));
@@ -102,6 +108,13 @@ fn a_request_is_answered_as_its_flags_are() {
         assert_eq!(last["event"], "answer", "{line}");
         assert_eq!(last["exit_code"], ran.code, "{line}");
         assert_eq!(lasting(last["document"].clone()), lasting(ran.json()), "{line}");
+        if line.starts_with("plan") {
+            let fault = schema.iter_errors(&last["document"]).next();
+            assert!(fault.is_none(), "{line}: {fault:?}");
+            let mut other = last["document"].clone();
+            other["colour"] = json!("red");
+            assert!(!schema.is_valid(&other) || line.contains("costs.json"), "{line}");
+        }
         codes.push(code);
     }
     codes.sort_unstable();
@@ -124,6 +137,15 @@ fn a_run_is_told_from_its_request_to_its_answer() {
     assert!(!found.is_empty(), "no incumbent was told");
     let values: Vec<u64> = found.iter().map(|one| one["value_ns"].as_u64().unwrap()).collect();
     assert!(values.windows(2).all(|pair| pair[0] > pair[1]), "{values:?}");
+    let bounds = lines
+        .iter()
+        .filter_map(|line| line["bound_ns"].as_u64().filter(|_| line["event"] == "bound"));
+    let bounds: Vec<u64> = bounds.collect();
+    let best = values.last().unwrap();
+    assert!(
+        !bounds.is_empty() && bounds.iter().all(|bound| bound <= best),
+        "{bounds:?} {values:?}"
+    );
     // Each plan that was told of is legal, and the last one is no worse than the answer by more than
     // the half per cent that fewer devices may cost.
     for (at, one) in found.iter().enumerate() {

@@ -9,13 +9,16 @@ use cost_model::runs::judge::report::RankReport;
 use cost_model::runs::measured::stage::idle_room;
 use cost_model::runs::oracle::{StageFigures, figures};
 use documents::plan::PlanDocument;
+use documents::report::training::{
+    OtherDegreesDocument, TrainingReportDocument, TrainingRunDocument, TrainingStageDocument,
+};
 use ir::card::SequenceParallel;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::{Parallelism, Plan};
-use ir::units::{Bytes, Nanos};
+use ir::units::Bytes;
 use planner::run::StopReason;
-use planner::training::per_layer::{Found, Judged};
-use serde_json::{Value, json};
+use planner::training::per_layer::table::Chosen;
+use planner::training::per_layer::{Family, Found, Judged};
 
 use super::super::answer::margin;
 use super::super::replay::documents;
@@ -203,55 +206,59 @@ impl<'a> Answer<'a> {
     }
 
     /// What `plan --json` prints.
-    ///
-    /// # Errors
-    /// `internal` where a plan has no JSON form, which none is without.
-    pub fn document(&self, plan: &PlanDocument) -> Result<Value, Diagnostic> {
-        let plan: Value = serde_json::from_str(&plan.to_json()?).unwrap_or_default();
-        let counts = &self.found.counts;
-        let others = self.found.others.iter().map(|family| {
-            json!({ "degrees": degrees(&family.degrees), "bound_s": family.bound.seconds() })
-        });
-        let stages = self.best.stages.iter().zip(&self.ranks).map(|(stage, rank)| {
-            json!({
-                "n_blocks": stage.blocks,
-                "n_recomputed": stage.again,
-                "n_zero3": stage.gathered,
-                "peak_bytes": rank.peak.bytes,
-                "limit_bytes": rank.limit,
-            })
-        });
-        Ok(json!({
-            "plan": plan,
-            "best": {
-                "degrees": degrees(&self.best.degrees),
-                "n_devices": self.best.n_devices(),
-                "step_time_ns": self.best.step.0,
-                "step_time_s": self.best.step.seconds(),
-                "tokens_per_s": self.tokens_per_s(),
-                "model_flops_utilisation": self.utilisation(),
-                "peak_bytes": self.best.peak,
-                "stages": stages.collect::<Vec<_>>(),
-                "offloads_optimizer": self.setting.offload == Offload::Optimizer,
+    pub fn document(&self, plan: PlanDocument) -> TrainingReportDocument {
+        let stage = |(stage, rank): (&Chosen, &RankReport)| TrainingStageDocument {
+            n_blocks: stage.blocks,
+            n_recomputed: stage.again,
+            n_zero3: stage.gathered,
+            peak_bytes: rank.peak.bytes,
+            limit_bytes: rank.limit,
+        };
+        let other = |family: &Family| OtherDegreesDocument {
+            degrees: degrees(&family.degrees),
+            bound_s: family.bound.seconds(),
+        };
+        let (stop, counts) = (self.found.stop, &self.found.counts);
+        let counts = [
+            ("shapes", counts.n_shapes),
+            ("unmeasured", counts.n_unmeasured),
+            ("too_large", counts.n_too_large),
+            ("expanded", counts.n_expanded),
+            ("nodes", counts.n_nodes),
+            ("judged", counts.n_judged),
+        ];
+        TrainingReportDocument {
+            plan,
+            graph: None,
+            unit: self.setting.unit().to_owned(),
+            best: TrainingRunDocument {
+                degrees: degrees(&self.best.degrees),
+                n_devices: self.best.n_devices(),
+                step_time_ns: self.best.step.0,
+                step_time_s: self.best.step.seconds(),
+                tokens_per_s: self.tokens_per_s(),
+                model_flops_utilisation: Some(self.utilisation()).filter(|own| own.is_finite()),
+                peak_bytes: self.best.peak,
+                stages: self.best.stages.iter().zip(&self.ranks).map(stage).collect(),
+                offloads_optimizer: Some(self.setting.offload == Offload::Optimizer),
+                ..TrainingRunDocument::default()
             },
-            "others": others.collect::<Vec<_>>(),
-            "warnings": documents(&self.setting.warnings),
-            "bound_s": Nanos(self.found.bound.0).seconds(),
-            "is_optimum": self.found.stop.is_complete(),
-            "stop_reason": match self.found.stop {
-                stop if stop.is_complete() => StopReason::ProvedOptimal.name(),
-                stop => stop.name(),
+            beyond_launcher: None,
+            runners_up: Vec::new(),
+            front: Vec::new(),
+            turns: Vec::new(),
+            others: self.found.others.iter().map(other).collect(),
+            bound_s: self.found.bound.seconds(),
+            is_optimum: stop.is_complete(),
+            stopped_early: !stop.is_complete(),
+            stop_reason: match stop.is_complete() {
+                true => StopReason::ProvedOptimal.name().to_owned(),
+                false => stop.name().to_owned(),
             },
-            "elapsed_s": self.elapsed.map(|elapsed| elapsed.as_secs_f64()),
-            "counts": {
-                "shapes": counts.n_shapes,
-                "unmeasured": counts.n_unmeasured,
-                "too_large": counts.n_too_large,
-                "expanded": counts.n_expanded,
-                "nodes": counts.n_nodes,
-                "judged": counts.n_judged,
-            },
-        }))
+            elapsed_s: self.elapsed.map(|elapsed| elapsed.as_secs_f64()),
+            warnings: documents(&self.setting.warnings),
+            counts: counts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
+        }
     }
 }
 

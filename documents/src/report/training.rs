@@ -1,0 +1,142 @@
+//! What `plan --json` prints of a training run.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::DiagnosticDocument;
+use crate::plan::PlanDocument;
+
+/// A judged plan in figures.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TrainingRunDocument {
+    /// Degrees in one line.
+    pub degrees: String,
+    /// Devices that it takes.
+    pub n_devices: u64,
+    /// Nanoseconds of one step.
+    pub step_time_ns: u64,
+    /// Seconds of one step.
+    pub step_time_s: f64,
+    /// Tokens (or samples, where `unit` says so) per second.
+    pub tokens_per_s: f64,
+    /// Share of the peak rate that the model's own FLOPs take; null where the device states none.
+    pub model_flops_utilisation: Option<f64>,
+    /// Most bytes on any device.
+    pub peak_bytes: u64,
+    /// By how much it is slower than the best, as a share of it; absent on measured layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loses: Option<f64>,
+    /// The part of the step that costs it most against the best.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mostly_by: Option<String>,
+    /// Seconds of each part of the step.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, f64>,
+    /// By stage, on measured layers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<TrainingStageDocument>,
+    /// Whether hosts keep the optimizer states; absent where the plan says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offloads_optimizer: Option<bool>,
+}
+
+/// A stage of a plan on measured layers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TrainingStageDocument {
+    /// Its blocks.
+    pub n_blocks: u32,
+    /// Of these, those whose activations are computed again.
+    pub n_recomputed: u32,
+    /// Of these, those with sharded parameters.
+    pub n_zero3: u32,
+    /// Most bytes on a device.
+    pub peak_bytes: u64,
+    /// What a device may hold; null = unlimited.
+    pub limit_bytes: Option<u64>,
+}
+
+/// What a graph became.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TrainedGraphDocument {
+    /// Ops, views included.
+    pub n_ops: usize,
+    /// Elements of all trained parameters, each once.
+    pub n_parameters: u64,
+    /// Elements that the plan counts.
+    pub n_parameters_of_plan: u64,
+    /// What the blocks are, or why they are no transformer's.
+    pub kind: String,
+    /// By block, the module or op at which it begins.
+    pub starts: Vec<String>,
+}
+
+/// Where another plan becomes the best: a constant that is off by a factor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FlipDocument {
+    /// The constant.
+    pub constant: String,
+    /// The factor.
+    pub factor: f64,
+    /// Degrees of the plan that wins then.
+    pub winner: Option<String>,
+}
+
+/// Degrees that were left, and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct OtherDegreesDocument {
+    /// Degrees in one line.
+    pub degrees: String,
+    /// Seconds that no plan of them is below.
+    pub bound_s: f64,
+}
+
+/// Everything that the search for a training run has to say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TrainingReportDocument {
+    /// The plan.
+    pub plan: PlanDocument,
+    /// What the graph became; null where a config states the model.
+    pub graph: Option<TrainedGraphDocument>,
+    /// What the samples of a step are counted in: tokens or samples.
+    pub unit: String,
+    /// The plan in figures.
+    pub best: TrainingRunDocument,
+    /// The best plan that the launcher does not run, where it is faster.
+    pub beyond_launcher: Option<TrainingRunDocument>,
+    /// The next best.
+    pub runners_up: Vec<TrainingRunDocument>,
+    /// Plans that no other beats in both step time and devices or memory.
+    pub front: Vec<TrainingRunDocument>,
+    /// Constants that decide.
+    pub turns: Vec<FlipDocument>,
+    /// Other degrees with what no plan of them is below, on measured layers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<OtherDegreesDocument>,
+    /// Seconds that no plan of the space is below.
+    pub bound_s: f64,
+    /// Whether the plan is the optimum of its space.
+    pub is_optimum: bool,
+    /// Whether the search ended before it was done.
+    pub stopped_early: bool,
+    /// Why it ended.
+    pub stop_reason: String,
+    /// Seconds of planning; null where nothing may depend on the clock.
+    pub elapsed_s: Option<f64>,
+    /// Worth knowing.
+    pub warnings: Vec<DiagnosticDocument>,
+    /// What the search looked at.
+    pub counts: BTreeMap<String, u64>,
+}
