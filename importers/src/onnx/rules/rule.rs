@@ -19,8 +19,8 @@ pub(crate) type Effort = fn(&Job<'_>) -> Result<Work, Diagnostic>;
 
 /// A row of the table.
 pub(crate) struct Rule {
-    /// Operator, with its domain where that is not `ai.onnx`.
-    pub(crate) op: &'static str,
+    /// Operators between blanks, each with its domain where that is not `ai.onnx`.
+    pub(super) ops: &'static str,
     /// Shapes and types.
     pub(crate) infer: Infer,
     /// Work.
@@ -34,8 +34,8 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    pub(super) const fn new(op: &'static str, infer: Infer, work: Effort) -> Self {
-        Self { op, infer, work, fold: None, controls: &[], is_view: false }
+    pub(super) const fn new(ops: &'static str, infer: Infer, work: Effort) -> Self {
+        Self { ops, infer, work, fold: None, controls: &[], is_view: false }
     }
 
     pub(super) const fn folds(self, fold: Fold) -> Self {
@@ -46,9 +46,9 @@ impl Rule {
         Self { controls, ..self }
     }
 
-    /// A row whose op renames its first input.
-    pub(super) const fn view(op: &'static str, infer: Infer) -> Self {
-        Self { is_view: true, ..Self::new(op, infer, |_| Ok(Work::View)) }
+    /// A row whose ops rename their first input.
+    pub(super) const fn view(ops: &'static str, infer: Infer) -> Self {
+        Self { is_view: true, ..Self::new(ops, infer, |_| Ok(Work::View)) }
     }
 }
 
