@@ -8,11 +8,10 @@ mod names;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::TensorId;
-use ir::op::Product;
 use ir::tensor::DType;
 
 use crate::config::architecture::{Architecture, Bias, Cross, Family};
-use crate::config::builder::{Builder, NewOp};
+use crate::config::builder::Builder;
 use crate::config::quantization::Quantization;
 use crate::import::ImportOptions;
 use names::{BERT, GPT2, LLAMA, Names};
@@ -49,11 +48,11 @@ pub(super) fn graph(
             ));
         }
     }
-    let builder = Builder::new(name, dtype);
+    let builder = Builder::new(name, dtype, (batch, sequence));
     let quantization = architecture.quantization.as_ref().filter(|_| !options.trains);
     let a = architecture;
     let (span, encoded) = (sequence, None);
-    let mut writer = Writer { a, names, batch, sequence, span, encoded, quantization, builder };
+    let mut writer = Writer { a, names, span, encoded, quantization, builder };
     let mut state = writer.embedding()?;
     for layer in 0..architecture.n_layers {
         writer.span = architecture.span(layer, sequence);
@@ -66,8 +65,6 @@ pub(super) fn graph(
 struct Writer<'a> {
     a: &'a Architecture,
     names: Names,
-    batch: u64,
-    sequence: u64,
     /// Tokens that a token of this layer attends to.
     span: u64,
     /// States of an encoder, where layers attend to them.
@@ -78,28 +75,6 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn tokens(&self) -> u64 {
-        self.batch * self.sequence
-    }
-
-    fn shape(&self, width: u64) -> [u64; 3] {
-        [self.batch, self.sequence, width]
-    }
-
-    /// The weight of a product, in fewer bits where the config says so.
-    fn weight(
-        &mut self,
-        module: &str,
-        name: &str,
-        shape: [u64; 2],
-    ) -> Result<TensorId, Diagnostic> {
-        let held = self.quantization.and_then(|own| Some((own.dtype, own.bytes(module, shape)?)));
-        match held {
-            None => self.builder.parameter(name, &shape),
-            Some((dtype, bytes)) => self.builder.packed(name, &shape, dtype, bytes),
-        }
-    }
-
     /// `x W (+ b)` over the last axis.
     fn linear(
         &mut self,
@@ -108,19 +83,11 @@ impl Writer<'_> {
         (k, n): (u64, u64),
         bias: Bias,
     ) -> Result<TensorId, Diagnostic> {
-        let mut parameters = vec![self.weight(module, &format!("{module}.weight"), [n, k])?];
+        let mut parameters = vec![self.builder.weight(self.quantization, module, [n, k])?];
         if bias == Bias::Added {
             parameters.push(self.builder.parameter(&format!("{module}.bias"), &[n])?);
         }
-        self.builder.op(&NewOp {
-            module,
-            part: "",
-            op_type: "Linear",
-            inputs: &[input],
-            parameters: &parameters,
-            shape: &self.shape(n),
-            products: &[Product { count: 1, m: self.tokens(), k, n }],
-        })
+        self.builder.linear((module, input), &parameters, (self.builder.sequence, k, n))
     }
 
     /// An op without parameters or products over `[batch, sequence, width]`.
@@ -132,10 +99,7 @@ impl Writer<'_> {
         inputs: &[TensorId],
         width: u64,
     ) -> Result<TensorId, Diagnostic> {
-        let shape = self.shape(width);
-        let new =
-            NewOp { module, part, op_type, inputs, parameters: &[], shape: &shape, products: &[] };
-        self.builder.op(&new)
+        self.builder.plain((module, part), op_type, inputs, &self.builder.shape(width))
     }
 
     /// A norm whose weight has `weight` elements, over `[batch, sequence, width]`.
@@ -152,15 +116,7 @@ impl Writer<'_> {
             parameters.push(self.builder.parameter(&format!("{module}.bias"), &[weight])?);
             op_type = "LayerNorm";
         }
-        self.builder.op(&NewOp {
-            module,
-            part: "",
-            op_type,
-            inputs: &[input],
-            parameters: &parameters,
-            shape: &self.shape(width),
-            products: &[],
-        })
+        self.builder.norm((module, op_type), input, &parameters, width)
     }
 
     fn table(
@@ -171,23 +127,15 @@ impl Writer<'_> {
     ) -> Result<TensorId, Diagnostic> {
         let hidden = self.a.hidden;
         let table = self.builder.parameter(&format!("{module}.weight"), &[rows, hidden])?;
-        self.builder.gather(&NewOp {
-            module,
-            part: "",
-            op_type: "Embedding",
-            inputs,
-            parameters: &[table],
-            shape: &self.shape(hidden),
-            products: &[],
-        })
+        self.builder.embedding(module, inputs, table, &self.builder.shape(hidden))
     }
 
     fn embedding(&mut self) -> Result<TensorId, Diagnostic> {
-        let ids = self.builder.input("input_ids", &[self.batch, self.sequence])?;
+        let ids = self.builder.input("input_ids", &[self.builder.batch, self.builder.sequence])?;
         let (h, names) = (self.a.hidden, self.names);
         let mut state = self.table(names.tokens, &[ids], self.a.vocabulary)?;
         if self.a.cross == Cross::Attended {
-            let shape = self.shape(h);
+            let shape = self.builder.shape(h);
             self.encoded = Some(self.builder.states("encoder_hidden_states", &shape)?);
         }
         if self.a.family == Family::Llama {
@@ -196,7 +144,9 @@ impl Writer<'_> {
         let positions = self.table(names.positions, &[], self.a.positions)?;
         state = self.plain(names.positions, "add", "Add", &[state, positions], h)?;
         if self.a.family == Family::Bert {
-            let kinds = self.builder.input("token_type_ids", &[self.batch, self.sequence])?;
+            let kinds = self
+                .builder
+                .input("token_type_ids", &[self.builder.batch, self.builder.sequence])?;
             let module = format!("{}embeddings.token_type_embeddings", names.prefix);
             let kinds = self.table(&module, &[kinds], self.a.token_types)?;
             state = self.plain(&module, "add", "Add", &[state, kinds], h)?;

@@ -9,14 +9,19 @@ use ir::op::{Kernel, Op, Origin, Phase, Product, Work};
 use ir::tensor::{DType, Role, Tensor};
 use ir::units::Bytes;
 
+use super::quantization::Quantization;
+
 /// Most operations of one pass, and most bytes of all of its tensors: no sum of a few passes leaves
 /// 64 bits. The first is a forward pass of 405 billion weights over 5 million tokens.
 const MOST: u64 = 1 << 62;
 
-/// A graph while it grows.
+/// A graph of samples of equal length while it grows.
 pub(super) struct Builder {
     graph: Graph,
     dtype: DType,
+    pub batch: u64,
+    /// Tokens of a sample.
+    pub sequence: u64,
     parameters: BTreeMap<String, TensorId>,
     /// Operations and bytes so far.
     flops: u64,
@@ -39,9 +44,19 @@ pub(super) struct NewOp<'a> {
 
 impl Builder {
     /// An empty graph whose floats have one type.
-    pub(super) fn new(name: &str, dtype: DType) -> Self {
+    pub(super) fn new(name: &str, dtype: DType, (batch, sequence): (u64, u64)) -> Self {
         let graph = Graph { name: name.to_owned(), ..Graph::default() };
-        Self { graph, dtype, parameters: BTreeMap::new(), flops: 0, bytes: 0 }
+        Self { graph, dtype, batch, sequence, parameters: BTreeMap::new(), flops: 0, bytes: 0 }
+    }
+
+    /// `[batch, sequence, width]`.
+    pub(super) fn shape(&self, width: u64) -> [u64; 3] {
+        [self.batch, self.sequence, width]
+    }
+
+    /// Tokens of all samples.
+    pub(super) fn tokens(&self) -> u64 {
+        self.batch.saturating_mul(self.sequence)
     }
 
     fn tensor(
@@ -95,20 +110,21 @@ impl Builder {
         Ok(id)
     }
 
-    /// A parameter in fewer bits, of so many bytes with its scales.
-    pub(super) fn packed(
+    /// The weight of a module's product, with its scales in fewer bits where the config says so.
+    pub(super) fn weight(
         &mut self,
-        name: &str,
-        shape: &[u64],
-        dtype: DType,
-        bytes: u64,
+        quantization: Option<&Quantization>,
+        module: &str,
+        shape: [u64; 2],
     ) -> Result<TensorId, Diagnostic> {
-        if let Some(id) = self.parameters.get(name) {
+        let name = format!("{module}.weight");
+        let held = quantization.and_then(|own| Some((own.dtype, Bytes(own.bytes(module, shape)?))));
+        let Some(size) = held else { return self.parameter(&name, &shape) };
+        if let Some(id) = self.parameters.get(&name) {
             return Ok(*id);
         }
-        let size = (dtype, Bytes(bytes));
-        let id = self.sized(name.to_owned(), size, shape, Role::Parameter)?;
-        self.parameters.insert(name.to_owned(), id);
+        let id = self.sized(name.clone(), size, &shape, Role::Parameter)?;
+        self.parameters.insert(name, id);
         Ok(id)
     }
 
@@ -130,7 +146,7 @@ impl Builder {
     }
 
     /// Adds an op that picks rows of its first parameter, one per element of its output's rows.
-    pub(super) fn gather(&mut self, new: &NewOp<'_>) -> Result<TensorId, Diagnostic> {
+    fn gather(&mut self, new: &NewOp<'_>) -> Result<TensorId, Diagnostic> {
         let indices = new.inputs.iter().map(|t| self.graph.tensor(*t).bytes).sum::<Bytes>();
         let output = self.op_reading(new, indices)?;
         let rows = self.graph.tensor(output).bytes;
@@ -138,6 +154,87 @@ impl Builder {
             kernel.bytes_read += rows;
         }
         Ok(output)
+    }
+
+    /// A product of `k` columns of so many rows of each sample with an `n` x `k` weight, the first of
+    /// the parameters.
+    pub(super) fn linear(
+        &mut self,
+        (module, input): (&str, TensorId),
+        parameters: &[TensorId],
+        (rows, k, n): (u64, u64, u64),
+    ) -> Result<TensorId, Diagnostic> {
+        self.op(&NewOp {
+            module,
+            part: "",
+            op_type: "Linear",
+            inputs: &[input],
+            parameters,
+            shape: &[self.batch, rows, n],
+            products: &[Product { count: 1, m: self.batch.saturating_mul(rows), k, n }],
+        })
+    }
+
+    /// An op without products over `[batch, sequence, width]`.
+    pub(super) fn norm(
+        &mut self,
+        (module, op_type): (&str, &str),
+        input: TensorId,
+        parameters: &[TensorId],
+        width: u64,
+    ) -> Result<TensorId, Diagnostic> {
+        let (part, inputs, products) = ("", &[input], &[]);
+        let shape = &self.shape(width);
+        self.op(&NewOp { module, part, op_type, inputs, parameters, shape, products })
+    }
+
+    /// An op of a module without parameters or products.
+    pub(super) fn plain(
+        &mut self,
+        (module, part): (&str, &str),
+        op_type: &str,
+        inputs: &[TensorId],
+        shape: &[u64],
+    ) -> Result<TensorId, Diagnostic> {
+        let (parameters, products) = (&[], &[]);
+        self.op(&NewOp { module, part, op_type, inputs, parameters, shape, products })
+    }
+
+    /// Rows of a table that `inputs` pick.
+    pub(super) fn embedding(
+        &mut self,
+        module: &str,
+        inputs: &[TensorId],
+        table: TensorId,
+        shape: &[u64],
+    ) -> Result<TensorId, Diagnostic> {
+        let (part, op_type, parameters, products) = ("", "Embedding", &[table], &[]);
+        self.gather(&NewOp { module, part, op_type, inputs, parameters, shape, products })
+    }
+
+    /// Scores, their biases and softmax, and the weighted values, of so many heads of so many
+    /// columns; each token attends to `span` others.
+    pub(super) fn attention(
+        &mut self,
+        module: &str,
+        (queries, values): (&[TensorId], TensorId),
+        bias: Option<TensorId>,
+        [heads, columns, span]: [u64; 3],
+    ) -> Result<TensorId, Diagnostic> {
+        let (op_type, parameters) = ("MatMul", &[][..]);
+        let (count, m) = (self.batch.saturating_mul(heads), self.sequence);
+        let square = [self.batch, heads, m, span];
+        let products = &[Product { count, m, k: columns, n: span }];
+        let (part, inputs, shape) = ("scores", queries, &square[..]);
+        let new = NewOp { module, part, op_type, inputs, parameters, shape, products };
+        let mut scores = self.op(&new)?;
+        if let Some(bias) = bias {
+            scores = self.plain((module, "bias"), "Add", &[scores, bias], &square)?;
+        }
+        let weights = self.plain((module, "softmax"), "Softmax", &[scores], &square)?;
+        let products = &[Product { count, m, k: span, n: columns }];
+        let (inputs, shape) = (&[weights, values], &self.shape(heads.saturating_mul(columns)));
+        self.op(&NewOp { part: "context", inputs, shape, products, ..new })
     }
 
     fn op_reading(&mut self, new: &NewOp<'_>, bytes_read: Bytes) -> Result<TensorId, Diagnostic> {

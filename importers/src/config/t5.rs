@@ -4,10 +4,9 @@
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::TensorId;
-use ir::op::Product;
 use ir::tensor::DType;
 
-use super::builder::{Builder, NewOp};
+use super::builder::Builder;
 use super::fields::{Fields, within_budget};
 use super::quantization::Quantization;
 use super::task::{class, unknown};
@@ -112,8 +111,8 @@ pub(super) fn graph(
             return Err(Diagnostic::input("invalid-field", message));
         }
     }
-    let builder = Builder::new(name, dtype);
-    let mut writer = Writer { a: sizes, batch, sequence, quantization, builder };
+    let builder = Builder::new(name, dtype, (batch, sequence));
+    let mut writer = Writer { a: sizes, quantization, builder };
     let output = writer.model()?;
     let warnings = untold.into_iter().chain(unknown).collect();
     Ok((writer.builder.finish(&[output]), warnings))
@@ -121,8 +120,6 @@ pub(super) fn graph(
 
 struct Writer {
     a: Sizes,
-    batch: u64,
-    sequence: u64,
     quantization: Option<Quantization>,
     builder: Builder,
 }
@@ -154,33 +151,8 @@ impl Writer {
         let Some(head) = self.a.head else { return Ok(state) };
         let weight = format!("{head}.weight");
         let weight = self.builder.parameter(&weight, &[vocabulary, hidden])?;
-        self.product("lm_head", "", state, (weight, hidden, vocabulary))
-    }
-
-    fn tokens(&self) -> u64 {
-        self.batch.saturating_mul(self.sequence)
-    }
-
-    fn shape(&self, width: u64) -> [u64; 3] {
-        [self.batch, self.sequence, width]
-    }
-
-    fn product(
-        &mut self,
-        module: &str,
-        part: &str,
-        input: TensorId,
-        (weight, k, n): (TensorId, u64, u64),
-    ) -> Result<TensorId, Diagnostic> {
-        self.builder.op(&NewOp {
-            module,
-            part,
-            op_type: "Linear",
-            inputs: &[input],
-            parameters: &[weight],
-            shape: &self.shape(n),
-            products: &[Product { count: 1, m: self.tokens(), k, n }],
-        })
+        let size = (self.builder.sequence, hidden, vocabulary);
+        self.builder.linear(("lm_head", state), &[weight], size)
     }
 
     fn linear(
@@ -189,72 +161,30 @@ impl Writer {
         input: TensorId,
         (k, n): (u64, u64),
     ) -> Result<TensorId, Diagnostic> {
-        let name = format!("{module}.weight");
-        let held = self.quantization.as_ref();
-        let held = held.and_then(|own| Some((own.dtype, own.bytes(module, [n, k])?)));
-        let weight = match held {
-            None => self.builder.parameter(&name, &[n, k])?,
-            Some((dtype, bytes)) => self.builder.packed(&name, &[n, k], dtype, bytes)?,
-        };
-        self.product(module, "", input, (weight, k, n))
-    }
-
-    fn plain(
-        &mut self,
-        (module, part): (&str, &str),
-        op_type: &str,
-        inputs: &[TensorId],
-        shape: &[u64],
-    ) -> Result<TensorId, Diagnostic> {
-        let (parameters, products) = (&[][..], &[][..]);
-        self.builder.op(&NewOp { module, part, op_type, inputs, parameters, shape, products })
+        let weight = self.builder.weight(self.quantization.as_ref(), module, [n, k])?;
+        self.builder.linear((module, input), &[weight], (self.builder.sequence, k, n))
     }
 
     fn norm(&mut self, module: &str, input: TensorId) -> Result<TensorId, Diagnostic> {
         let hidden = self.a.hidden;
         let weight = self.builder.parameter(&format!("{module}.weight"), &[hidden])?;
-        self.builder.op(&NewOp {
-            module,
-            part: "",
-            op_type: "RMSNorm",
-            inputs: &[input],
-            parameters: &[weight],
-            shape: &self.shape(hidden),
-            products: &[],
-        })
+        self.builder.norm((module, "RMSNorm"), input, &[weight], hidden)
     }
 
     /// Rows of the one embedding that both sides share.
     fn embedded(&mut self, ids: &str, module: &str) -> Result<TensorId, Diagnostic> {
-        let ids = self.builder.input(ids, &[self.batch, self.sequence])?;
+        let ids = self.builder.input(ids, &[self.builder.batch, self.builder.sequence])?;
         let (vocabulary, hidden) = (self.a.vocabulary, self.a.hidden);
         let table = self.builder.parameter("shared.weight", &[vocabulary, hidden])?;
-        self.builder.gather(&NewOp {
-            module,
-            part: "",
-            op_type: "Embedding",
-            inputs: &[ids],
-            parameters: &[table],
-            shape: &self.shape(hidden),
-            products: &[],
-        })
+        self.builder.embedding(module, &[ids], table, &self.builder.shape(hidden))
     }
 
     /// Biases of the scores by distance, which all blocks of a side share.
     fn bias(&mut self, side: &str) -> Result<Option<TensorId>, Diagnostic> {
         let module = format!("{side}.block.0.layer.0.SelfAttention.relative_attention_bias");
-        let (buckets, heads, s) = (self.a.buckets, self.a.heads, self.sequence);
+        let (buckets, heads, s) = (self.a.buckets, self.a.heads, self.builder.sequence);
         let table = self.builder.parameter(&format!("{module}.weight"), &[buckets, heads])?;
-        let bias = self.builder.gather(&NewOp {
-            module: &module,
-            part: "",
-            op_type: "Embedding",
-            inputs: &[],
-            parameters: &[table],
-            shape: &[1, heads, s, s],
-            products: &[],
-        })?;
-        Ok(Some(bias))
+        self.builder.embedding(&module, &[], table, &[1, heads, s, s]).map(Some)
     }
 
     /// Attention to `other`, with the biases of its scores, added to the state.
@@ -266,40 +196,18 @@ impl Writer {
         (other, bias): (TensorId, Option<TensorId>),
     ) -> Result<TensorId, Diagnostic> {
         let module = format!("{layer}.{name}");
-        let (h, s, heads) = (self.a.hidden, self.sequence, self.a.heads);
-        let width = heads.saturating_mul(self.a.head_dim);
+        let Sizes { hidden: h, heads, head_dim, .. } = self.a;
+        let width = heads.saturating_mul(head_dim);
         let normed = self.norm(&format!("{layer}.layer_norm"), state)?;
         // Keys and values of self-attention come from the normed state, too.
         let source = if other == state { normed } else { other };
         let q = self.linear(&format!("{module}.q"), normed, (h, width))?;
         let k = self.linear(&format!("{module}.k"), source, (h, width))?;
         let v = self.linear(&format!("{module}.v"), source, (h, width))?;
-        let count = self.batch.saturating_mul(heads);
-        let square = [self.batch, heads, s, s];
-        let mut scores = self.builder.op(&NewOp {
-            module: &module,
-            part: "scores",
-            op_type: "MatMul",
-            inputs: &[q, k],
-            parameters: &[],
-            shape: &square,
-            products: &[Product { count, m: s, k: self.a.head_dim, n: s }],
-        })?;
-        if let Some(bias) = bias {
-            scores = self.plain((&module, "bias"), "Add", &[scores, bias], &square)?;
-        }
-        let weights = self.plain((&module, "softmax"), "Softmax", &[scores], &square)?;
-        let context = self.builder.op(&NewOp {
-            module: &module,
-            part: "context",
-            op_type: "MatMul",
-            inputs: &[weights, v],
-            parameters: &[],
-            shape: &self.shape(width),
-            products: &[Product { count, m: s, k: s, n: self.a.head_dim }],
-        })?;
+        let sizes = [heads, head_dim, self.builder.sequence];
+        let context = self.builder.attention(&module, (&[q, k], v), bias, sizes)?;
         let output = self.linear(&format!("{module}.o"), context, (width, h))?;
-        self.plain((layer, "add"), "Add", &[state, output], &self.shape(h))
+        self.builder.plain((layer, "add"), "Add", &[state, output], &self.builder.shape(h))
     }
 
     fn fed(&mut self, state: TensorId, layer: &str) -> Result<TensorId, Diagnostic> {
@@ -310,9 +218,10 @@ impl Writer {
         for name in self.a.ways_in {
             wide.push(self.linear(&format!("{module}.{name}"), normed, (h, f))?);
         }
-        let active = self.plain((&module, "activation"), "Activation", &wide, &self.shape(f))?;
+        let (at, shape) = ((module.as_str(), "activation"), self.builder.shape(f));
+        let active = self.builder.plain(at, "Activation", &wide, &shape)?;
         let output = self.linear(&format!("{module}.wo"), active, (f, h))?;
-        self.plain((layer, "add"), "Add", &[state, output], &self.shape(h))
+        self.builder.plain((layer, "add"), "Add", &[state, output], &self.builder.shape(h))
     }
 }
 

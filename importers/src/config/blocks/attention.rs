@@ -2,11 +2,9 @@
 
 use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
-use ir::op::Product;
 
 use super::Writer;
 use crate::config::architecture::{Bias, Family, HeadNorm};
-use crate::config::builder::NewOp;
 
 impl Writer<'_> {
     /// Queries, keys and values; one tensor where the projection is fused.
@@ -73,12 +71,12 @@ impl Writer<'_> {
             let k = self.linear(&format!("{own}.key"), encoded, (h, width), Bias::Added)?;
             let v = self.linear(&format!("{own}.value"), encoded, (h, width), Bias::Added)?;
             let output = format!("{module}.output.dense");
-            return self.core((&own, &output), (&[q, k], v), self.sequence);
+            return self.core((&own, &output), (&[q, k], v), self.builder.sequence);
         }
         let q = self.linear(&format!("{module}.q_attn"), state, (h, width), Bias::Added)?;
         let kv = self.linear(&format!("{module}.c_attn"), encoded, (h, 2 * width), Bias::Added)?;
         let output = format!("{module}.c_proj");
-        self.core((&module, &output), (&[q, kv], kv), self.sequence)
+        self.core((&module, &output), (&[q, kv], kv), self.builder.sequence)
     }
 
     /// Scores, their softmax, the weighted values and the product behind them; each token attends to
@@ -90,31 +88,9 @@ impl Writer<'_> {
         span: u64,
     ) -> Result<TensorId, Diagnostic> {
         let a = self.a;
-        let s = self.sequence;
-        let square = [self.batch, a.heads, s, span];
-        let count = self.batch.saturating_mul(a.heads);
-        let new = |part, op_type, products| NewOp {
-            module,
-            part,
-            op_type,
-            inputs: &[],
-            parameters: &[],
-            shape: &square,
-            products,
-        };
-        let products = [Product { count, m: s, k: a.head_dim, n: span }];
-        let scores =
-            self.builder.op(&NewOp { inputs: queries, ..new("scores", "MatMul", &products) })?;
-        let weights =
-            self.builder.op(&NewOp { inputs: &[scores], ..new("softmax", "Softmax", &[]) })?;
+        let (both, sizes) = ((queries, values), [a.heads, a.head_dim, span]);
+        let context = self.builder.attention(module, both, None, sizes)?;
         let width = a.heads * a.head_dim;
-        let products = [Product { count, m: s, k: span, n: a.head_dim }];
-        let shape = self.shape(width);
-        let context = self.builder.op(&NewOp {
-            inputs: &[weights, values],
-            shape: &shape,
-            ..new("context", "MatMul", &products)
-        })?;
         self.linear(output, context, (width, a.hidden), a.output_bias)
     }
 }

@@ -38,7 +38,7 @@ impl Writer<'_> {
         let quantization = self.quantization.take();
         let gate = self.linear(&format!("{module}.gate"), state, (h, experts.n), Bias::Absent)?;
         self.quantization = quantization;
-        let rows = self.tokens().saturating_mul(experts.per_token).div_ceil(experts.n);
+        let rows = self.builder.tokens().saturating_mul(experts.per_token).div_ceil(experts.n);
         let mut outputs = vec![gate];
         for expert in 0..experts.n {
             let module = format!("{module}.experts.{expert}");
@@ -46,7 +46,7 @@ impl Writer<'_> {
             for (name, shape) in [("gate_proj", [f, h]), ("up_proj", [f, h]), ("down_proj", [h, f])]
             {
                 let module = format!("{module}.{name}");
-                parameters.push(self.weight(&module, &format!("{module}.weight"), shape)?);
+                parameters.push(self.builder.weight(self.quantization, &module, shape)?);
             }
             let wide = Product { count: 1, m: rows, k: h, n: f };
             outputs.push(self.builder.op(&NewOp {

@@ -2,11 +2,9 @@
 
 use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
-use ir::op::Product;
 
 use super::Writer;
 use crate::config::architecture::{Bias, Family, Head};
-use crate::config::builder::NewOp;
 use crate::config::task::End;
 
 impl Writer<'_> {
@@ -22,9 +20,9 @@ impl Writer<'_> {
             End::Words => Ok(vec![self.words(state)?]),
             End::States => Ok(std::iter::once(state).chain(pooled).collect()),
             End::Labels { module, n, bias } => {
-                let rows = if pooled.is_some() { 1 } else { self.sequence };
+                let rows = if pooled.is_some() { 1 } else { self.builder.sequence };
                 let read = pooled.unwrap_or(state);
-                Ok(vec![self.rows(module, "", read, (rows, n), bias)?])
+                Ok(vec![self.rows(module, read, (rows, n), bias)?])
             }
         }
     }
@@ -33,7 +31,6 @@ impl Writer<'_> {
     fn rows(
         &mut self,
         module: &str,
-        part: &str,
         input: TensorId,
         (rows, n): (u64, u64),
         bias: Bias,
@@ -43,31 +40,16 @@ impl Writer<'_> {
         if bias == Bias::Added {
             parameters.push(self.builder.parameter(&format!("{module}.bias"), &[n])?);
         }
-        self.builder.op(&NewOp {
-            module,
-            part,
-            op_type: "Linear",
-            inputs: &[input],
-            parameters: &parameters,
-            shape: &[self.batch, rows, n],
-            products: &[Product { count: 1, m: self.batch * rows, k: h, n }],
-        })
+        self.builder.linear((module, input), &parameters, (rows, h, n))
     }
 
     /// The first token of each sample through a dense layer and a pointwise function.
     fn pooled(&mut self, state: TensorId) -> Result<TensorId, Diagnostic> {
         let h = self.a.hidden;
         let module = format!("{}pooler", self.names.prefix);
-        let dense = self.rows(&format!("{module}.dense"), "", state, (1, h), Bias::Added)?;
-        self.builder.op(&NewOp {
-            module: &module,
-            part: "activation",
-            op_type: "Activation",
-            inputs: &[dense],
-            parameters: &[],
-            shape: &[self.batch, 1, h],
-            products: &[],
-        })
+        let dense = self.rows(&format!("{module}.dense"), state, (1, h), Bias::Added)?;
+        let shape = [self.builder.batch, 1, h];
+        self.builder.plain((&module, "activation"), "Activation", &[dense], &shape)
     }
 
     /// A product with the vocabulary; of BERT behind a dense layer and a norm.
@@ -93,14 +75,7 @@ impl Writer<'_> {
         let shape = [self.a.vocabulary, h];
         let mut parameters = vec![self.builder.parameter(&format!("{weight}.weight"), &shape)?];
         parameters.extend(biases);
-        self.builder.op(&NewOp {
-            module: names.head,
-            part: "",
-            op_type: "Linear",
-            inputs: &[state],
-            parameters: &parameters,
-            shape: &self.shape(self.a.vocabulary),
-            products: &[Product { count: 1, m: self.tokens(), k: h, n: self.a.vocabulary }],
-        })
+        let size = (self.builder.sequence, h, self.a.vocabulary);
+        self.builder.linear((names.head, state), &parameters, size)
     }
 }
