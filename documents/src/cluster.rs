@@ -11,7 +11,6 @@ use crate::quantity::Size;
 
 /// Whether a device sends and receives at the same time on one tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum DuplexDocument {
     /// One send and one receive channel per device and tier.
@@ -23,86 +22,62 @@ pub enum DuplexDocument {
 
 /// One cluster. A file may hold several, separated by `---`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct ClusterDocument {
     /// Name of the cluster; `FILE#NAME` chooses by it.
-    #[serde(default)]
     pub name: Option<String>,
     /// Whether devices send and receive at the same time.
-    #[serde(default)]
     pub duplex: DuplexDocument,
     /// Default for devices that state none: bytes held by driver context and library handles.
-    #[serde(default)]
     pub context_bytes: Option<Size>,
     /// Default for devices that state none: bytes kept free.
-    #[serde(default)]
     pub reserve_bytes: Option<Size>,
     /// Default for devices that state none: share of the memory kept free, in [0, 1).
-    #[serde(default)]
     pub reserve_fraction: Option<f64>,
     /// Kinds of devices that the catalogue does not have.
-    #[serde(default)]
     pub kinds: Vec<KindDocument>,
     /// Kinds of links that the catalogue does not have.
-    #[serde(default)]
     pub link_kinds: Vec<LinkKindDocument>,
     /// Hosts with devices in them.
-    #[serde(default)]
     pub nodes: Vec<NodesDocument>,
     /// What joins the hosts.
-    #[serde(default)]
     pub network: Option<NetworkDocument>,
     /// Scale-up domains that are not one per host.
-    #[serde(default)]
     pub domains: Vec<DomainDocument>,
     /// Devices by name: new ones, or changes to those of `nodes`.
-    #[serde(default)]
     pub devices: Vec<DeviceDocument>,
     /// Ends of links that are no devices.
-    #[serde(default)]
     pub switches: Vec<String>,
     /// Links by their two ends.
-    #[serde(default)]
     pub links: Vec<LinkDocument>,
 }
 
 /// A kind of device.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct KindDocument {
     /// Its name.
     pub name: String,
     /// Memory of one device.
-    #[serde(default)]
     pub memory_bytes: Option<Size>,
     /// Memory bandwidth.
-    #[serde(default)]
     pub memory_bytes_per_s: Option<f64>,
     /// Peak rate of dense fp64 products.
-    #[serde(default)]
     pub peak_fp64_flops: Option<f64>,
     /// Peak rate of dense fp32 products.
-    #[serde(default)]
     pub peak_fp32_flops: Option<f64>,
     /// Peak rate of dense fp16 products.
-    #[serde(default)]
     pub peak_fp16_flops: Option<f64>,
     /// Peak rate of dense bf16 products.
-    #[serde(default)]
     pub peak_bf16_flops: Option<f64>,
     /// Peak rate of dense fp8 products.
-    #[serde(default)]
     pub peak_fp8_flops: Option<f64>,
     /// Streaming multiprocessors, for the tile term.
-    #[serde(default)]
     pub multiprocessors: Option<u32>,
 }
 
 /// A kind of link.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LinkKindDocument {
     /// Its name.
@@ -110,82 +85,61 @@ pub struct LinkKindDocument {
     /// Rate of one transfer.
     pub bytes_per_s: f64,
     /// Start-up cost.
-    #[serde(default)]
     pub latency_s: Option<f64>,
 }
 
 /// `count` equal hosts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NodesDocument {
     /// Name of the host, or what its number is appended to; `node` if absent.
-    #[serde(default)]
     pub name: Option<String>,
     /// How many; 1 if absent.
-    #[serde(default)]
     pub count: Option<u64>,
     /// Kind of its devices.
     pub device: String,
     /// Devices in one host; 1 if absent.
-    #[serde(default)]
     pub devices: Option<u64>,
     /// Link between devices of one domain; none if absent.
-    #[serde(default)]
     pub scaleup: Option<String>,
     /// Devices per domain; all of the host if absent (2 for bridge
     /// pairs, 4 for bridges of four).
-    #[serde(default)]
     pub scaleup_domain: Option<u64>,
     /// Link through the host between devices that share no domain. The catalogue's for the kind if
     /// absent; `none` = no such way.
-    #[serde(default)]
     pub host: Option<String>,
     /// Network cards; one per device if absent. Devices share them evenly.
-    #[serde(default)]
     pub nics: Option<u64>,
     /// Link of its network cards where it is not the cluster's.
-    #[serde(default)]
     pub network: Option<String>,
     /// Memory of each device where it is not the kind's.
-    #[serde(default)]
     pub memory_bytes: Option<Size>,
     /// See [`ClusterDocument::context_bytes`].
-    #[serde(default)]
     pub context_bytes: Option<Size>,
     /// See [`ClusterDocument::reserve_bytes`].
-    #[serde(default)]
     pub reserve_bytes: Option<Size>,
     /// See [`ClusterDocument::reserve_fraction`].
-    #[serde(default)]
     pub reserve_fraction: Option<f64>,
     /// Memory of the host.
-    #[serde(default)]
     pub host_memory_bytes: Option<Size>,
     /// Processor cores of the host.
-    #[serde(default)]
     pub cpu_cores: Option<u32>,
 }
 
 /// What joins hosts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NetworkDocument {
     /// Link by name, or else the two figures.
-    #[serde(default)]
     pub link: Option<String>,
     /// Rate of one transfer.
-    #[serde(default)]
     pub bytes_per_s: Option<f64>,
     /// Start-up cost.
-    #[serde(default)]
     pub latency_s: Option<f64>,
 }
 
 /// A scale-up domain: all its devices reach each other over one kind of link.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DomainDocument {
     /// Its link.
@@ -200,58 +154,42 @@ pub struct DomainDocument {
 
 /// A device, or changes to one that `nodes` made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DeviceDocument {
     /// Its name.
     pub id: String,
     /// Its kind; may be absent where `nodes` gave it.
-    #[serde(default)]
     pub kind: Option<String>,
     /// The host that it sits in.
-    #[serde(default)]
     pub node: Option<String>,
     /// Memory where it is not the kind's.
-    #[serde(default)]
     pub memory_bytes: Option<Size>,
     /// See [`ClusterDocument::context_bytes`].
-    #[serde(default)]
     pub context_bytes: Option<Size>,
     /// See [`ClusterDocument::reserve_bytes`].
-    #[serde(default)]
     pub reserve_bytes: Option<Size>,
     /// See [`ClusterDocument::reserve_fraction`].
-    #[serde(default)]
     pub reserve_fraction: Option<f64>,
 }
 
 /// A link between two devices or switches.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct LinkDocument {
     /// Its two ends; or else `from` and `to`.
-    #[serde(default)]
     pub between: Option<[String; 2]>,
     /// Where a one-way link starts.
-    #[serde(default)]
     pub from: Option<String>,
     /// Where a one-way link ends.
-    #[serde(default)]
     pub to: Option<String>,
     /// Whether `between` names a one-way link from the first to the second.
-    #[serde(default)]
     pub directed: bool,
     /// Link by name, or else the two figures.
-    #[serde(default)]
     pub link: Option<String>,
     /// Rate of one transfer.
-    #[serde(default)]
     pub bytes_per_s: Option<f64>,
     /// Start-up cost.
-    #[serde(default)]
     pub latency_s: Option<f64>,
     /// Which of a device's channels it occupies; `direct` if absent.
-    #[serde(default)]
     pub tier: Option<String>,
 }

@@ -2,15 +2,16 @@
 //!
 //! A digest covers content (names, shapes, work, links, constants), not files: the same model read
 //! from two containers has one digest. The encoding is a flat sequence of tagged, length-prefixed
-//! fields with LEB128 integers; [`ENCODING`] changes whenever its meaning does.
+//! fields with LEB128 integers; plain enums are the position of their variant. [`ENCODING`] changes
+//! whenever the meaning does.
 
 use ir::card::part::PartCard;
 use ir::card::{Attention, BlockGroup, FeedForward, ModelCard};
-use ir::cluster::{Check, Cluster, Device, DeviceKind, Duplex, RouteKind};
+use ir::cluster::{Cluster, Device, DeviceKind, RouteKind};
 use ir::graph::Graph;
 use ir::id::TensorId;
-use ir::op::{Op, Origin, Phase, Product, Work};
-use ir::tensor::{Role, Tensor};
+use ir::op::{Op, Product, Work};
+use ir::tensor::Tensor;
 use sha2::{Digest as _, Sha256};
 
 mod layers;
@@ -108,10 +109,7 @@ pub fn cluster(cluster: &Cluster) -> String {
         encoder.optional(node.host_memory.map(|bytes| bytes.get()));
         encoder.optional(node.n_cpu_cores.map(u64::from));
     }
-    encoder.number(match cluster.duplex {
-        Duplex::Full => 0,
-        Duplex::Half => 1,
-    });
+    encoder.number(cluster.duplex as u64);
     let links = &cluster.links;
     encoder.count(links.kinds.len());
     links.kinds.iter().for_each(|kind| encoder.route_kind(kind));
@@ -140,13 +138,7 @@ impl Encoder {
     }
 
     fn finish(self) -> String {
-        let mut text = String::with_capacity(64);
-        for byte in Sha256::digest(&self.bytes) {
-            for nibble in [byte >> 4, byte & 15] {
-                text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
-            }
-        }
-        text
+        format!("{:x}", Sha256::digest(&self.bytes))
     }
 
     /// LEB128: seven bits per byte, least significant first.
@@ -215,12 +207,7 @@ impl Encoder {
         self.text(&op.name);
         self.text(&op.op_type);
         self.text(op.module.as_deref().unwrap_or(""));
-        self.number(match op.phase {
-            Phase::Forward => 0,
-            Phase::BackwardInput => 1,
-            Phase::BackwardWeight => 2,
-            Phase::Optimizer => 3,
-        });
+        self.number(op.phase as u64);
         self.tensor_ids(&op.inputs);
         self.tensor_ids(&op.parameters);
         self.tensor_ids(&op.outputs);
@@ -234,20 +221,14 @@ impl Encoder {
             Work::Kernel(kernel) => {
                 self.number(1);
                 self.count(kernel.products.len());
-                for product in &kernel.products {
-                    [product.count, product.m, product.k, product.n]
-                        .into_iter()
-                        .for_each(|extent| self.number(extent));
+                for Product { count, m, k, n } in &kernel.products {
+                    [count, m, k, n].into_iter().for_each(|extent| self.number(*extent));
                 }
                 self.number(kernel.bytes_read.get());
                 self.number(kernel.bytes_written.get());
                 self.number(kernel.temporary.get());
                 self.text(kernel.dtype.map_or("", |dtype| dtype.name()));
-                self.number(match kernel.origin {
-                    Origin::Rule => 0,
-                    Origin::Scaled => 1,
-                    Origin::Guessed => 2,
-                });
+                self.number(kernel.origin as u64);
             }
             Work::Given(given) => {
                 self.number(2);
@@ -267,21 +248,8 @@ impl Encoder {
         self.numbers(tensor.shape.iter().copied());
         self.number(tensor.bytes.get());
         self.number(tensor.state_bytes.get());
-        self.number(match tensor.role {
-            Role::Activation => 0,
-            Role::Input => 1,
-            Role::Parameter => 2,
-        });
+        self.number(tensor.role as u64);
         self.number(u64::from(tensor.trainable));
-    }
-
-    fn check(&mut self, check: Check) {
-        self.number(match check {
-            Check::Read => 0,
-            Check::Measured => 1,
-            Check::Recalled => 2,
-            Check::Given => 3,
-        });
     }
 
     /// Cache and clock are the catalogue's own; the name stands for them.
@@ -296,7 +264,7 @@ impl Encoder {
         }
         self.optional(kind.n_multiprocessors.map(u64::from));
         self.text(&kind.source);
-        self.check(kind.check);
+        self.number(kind.check as u64);
     }
 
     fn device(&mut self, device: &Device) {
@@ -315,7 +283,7 @@ impl Encoder {
         self.real(kind.latency_ns);
         self.real(kind.bandwidth.get());
         self.text(&kind.source);
-        self.check(kind.check);
+        self.number(kind.check as u64);
     }
 }
 
@@ -323,6 +291,7 @@ impl Encoder {
 mod tests {
     use super::*;
     use crate::sample;
+    use ir::op::Phase;
     use ir::profile::Profile;
     use ir::units::{Bytes, Seconds};
 

@@ -22,11 +22,9 @@ use crate::{json, sound};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct InstanceDocument {
-    #[serde(default)]
     name: Option<String>,
     ops: Vec<OpDocument>,
     devices: Vec<devices::DeviceDocument>,
-    #[serde(default)]
     link: Option<devices::LinkDocument>,
     #[serde(default)]
     links: Vec<devices::PairDocument>,
@@ -42,9 +40,7 @@ struct InstanceDocument {
 #[serde(deny_unknown_fields)]
 struct OpDocument {
     id: u64,
-    #[serde(default)]
     name: Option<String>,
-    #[serde(default)]
     op_type: Option<String>,
     /// Nanoseconds by device kind.
     time_ns: BTreeMap<String, u64>,
@@ -58,7 +54,6 @@ struct OpDocument {
     inputs: Vec<u64>,
     #[serde(default)]
     outputs: Vec<TensorDocument>,
-    #[serde(default)]
     group: Option<u64>,
 }
 

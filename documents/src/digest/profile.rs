@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ir::form::Form;
-use ir::measured::{CollectiveOperation, GpuFacts};
+use ir::measured::GpuFacts;
 use ir::profile::{
     CollectiveConstants, CollectiveKey, FormConstants, FormPoint, GroupKey, KernelConstants,
     LinkConstants, MeasuredRates, OverlapConstants, Profile, Provenance, Quality, SizeLaw,
@@ -166,14 +166,7 @@ impl Encoder {
 
     fn collective_key(&mut self, key: &CollectiveKey) {
         let CollectiveKey { operation, ranks, ranks_per_node, library } = key;
-        self.number(match operation {
-            CollectiveOperation::PointToPoint => 0,
-            CollectiveOperation::Broadcast => 1,
-            CollectiveOperation::AllReduce => 2,
-            CollectiveOperation::AllGather => 3,
-            CollectiveOperation::ReduceScatter => 4,
-            CollectiveOperation::AllToAll => 5,
-        });
+        self.number(*operation as u64);
         self.number(*ranks);
         self.number(*ranks_per_node);
         self.text(library);

@@ -31,18 +31,14 @@ struct Document {
 #[serde(rename_all = "camelCase")]
 struct NodeDocument {
     id: u64,
-    #[serde(default)]
     name: Option<String>,
     #[serde(default = "yes", deserialize_with = "flag")]
     supported_on_fpga: bool,
     cpu_latency: f64,
-    #[serde(default)]
     fpga_latency: Option<f64>,
     #[serde(default, deserialize_with = "flag")]
     is_backward_node: bool,
-    #[serde(default)]
     color_class: Option<i64>,
-    #[serde(default)]
     size: Option<f64>,
 }
 

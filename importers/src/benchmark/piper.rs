@@ -28,7 +28,6 @@ struct Document {
 #[derive(Deserialize)]
 struct NodeDocument {
     id: u64,
-    #[serde(default)]
     name: Option<String>,
     #[serde(rename = "TMPCs")]
     configurations: BTreeMap<String, Vec<ConfigurationDocument>>,
@@ -37,7 +36,6 @@ struct NodeDocument {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ConfigurationDocument {
-    #[serde(default)]
     id: Option<String>,
     time_per_sample: f64,
     parameter_size: f64,

@@ -20,9 +20,7 @@ pub(super) struct DeviceDocument {
     id: u64,
     kind: String,
     /// Bytes; left out or null = unlimited.
-    #[serde(default)]
     limit: Option<u64>,
-    #[serde(default)]
     name: Option<String>,
 }
 

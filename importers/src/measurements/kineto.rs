@@ -49,13 +49,10 @@ const DTYPES: [(&str, DType); 12] = [
 /// One event as recorded.
 #[derive(Debug, Deserialize)]
 pub(super) struct Event {
-    #[serde(default)]
     cat: Option<String>,
     #[serde(default)]
     name: Value,
-    #[serde(default)]
     dur: Option<f64>,
-    #[serde(default)]
     args: Option<Map<String, Value>>,
 }
 
