@@ -3,8 +3,13 @@
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+
+use onnx_protobuf::{GraphProto, NodeProto};
+use protobuf::Message;
+
+use crate::graphs::{head, value};
+use crate::watched;
 
 const GIB: u64 = 1 << 30;
 
@@ -22,58 +27,16 @@ pub(crate) fn run(folder: &Path) {
 }
 
 fn measure(what: &str, path: &Path) {
-    let mut best = (Duration::MAX, 0, None);
-    for _ in 0..3 {
-        let start = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_meshwright"))
-            .arg("import")
-            .arg(path)
-            .arg("--json")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut peak = 0;
-        let status = loop {
-            peak = resident_peak(child.id()).max(peak);
-            match child.try_wait().unwrap() {
-                Some(status) => break status,
-                None => std::thread::sleep(Duration::from_micros(500)),
-            }
-        };
-        best = best.min_by_time((start.elapsed(), peak, status.code()));
-    }
-    let (time, peak, code) = best;
-    let code = code.map_or("killed".to_owned(), |code| format!("exit {code}"));
+    let arguments = ["import", path.to_str().unwrap(), "--json"];
+    let runs = [(); 3].map(|()| watched(&arguments, Stdio::null()));
+    let best = runs.iter().min_by_key(|run| run.time).unwrap();
+    let peak = runs.iter().map(|run| run.peak).max().unwrap();
     println!(
-        "| {what} | {:.0} ms | {:.0} MB | {code} |",
-        time.as_secs_f64() * 1e3,
-        peak as f64 / 1e6
+        "| {what} | {:.0} ms | {:.0} MB | {} |",
+        best.time.as_secs_f64() * 1e3,
+        peak as f64 / 1e6,
+        best.code
     );
-}
-
-trait MinByTime {
-    fn min_by_time(self, other: Self) -> Self;
-}
-
-impl MinByTime for (Duration, u64, Option<i32>) {
-    fn min_by_time(self, other: Self) -> Self {
-        let peak = self.1.max(other.1);
-        let least = if other.0 < self.0 { other } else { self };
-        (least.0, peak, least.2)
-    }
-}
-
-/// Bytes of the high-water mark of a process (Linux), 0 where it can't be read.
-pub(crate) fn resident_peak(pid: u32) -> u64 {
-    std::fs::read_to_string(format!("/proc/{pid}/status"))
-        .ok()
-        .and_then(|status| {
-            let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-            line.split_whitespace().nth(1)?.parse::<u64>().ok()
-        })
-        .unwrap_or(0)
-        * 1024
 }
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {
@@ -106,20 +69,12 @@ fn one_weight(path: &Path, payload: u64) -> std::io::Result<()> {
     varint(&mut tensor, payload << 3 | 2);
     varint(&mut tensor, GIB);
 
-    let mut node = Vec::new();
-    bytes_field(&mut node, 1, b"x");
-    bytes_field(&mut node, 1, b"w");
-    bytes_field(&mut node, 2, b"y");
-    bytes_field(&mut node, 4, b"MatMul");
-    let mut graph = Vec::new();
-    bytes_field(&mut graph, 1, &node);
-    bytes_field(&mut graph, 11, &value(b"x"));
-    bytes_field(&mut graph, 12, &value(b"y"));
+    let mut graph = around("MatMul", &["x", "w"])?;
     varint(&mut graph, 5 << 3 | 2);
     varint(&mut graph, tensor.len() as u64 + GIB);
     graph.extend_from_slice(&tensor);
 
-    let mut model = head();
+    let mut model = head().write_to_bytes()?;
     varint(&mut model, 7 << 3 | 2);
     varint(&mut model, graph.len() as u64 + GIB);
     model.extend_from_slice(&graph);
@@ -140,17 +95,10 @@ fn many_weights(path: &Path, n: u64) -> std::io::Result<()> {
         bytes_field(&mut field, 5, &tensor);
         field
     };
-    let mut node = Vec::new();
-    bytes_field(&mut node, 1, b"x");
-    bytes_field(&mut node, 2, b"y");
-    bytes_field(&mut node, 4, b"Relu");
-    let mut graph = Vec::new();
-    bytes_field(&mut graph, 1, &node);
-    bytes_field(&mut graph, 11, &value(b"x"));
-    bytes_field(&mut graph, 12, &value(b"y"));
+    let graph = around("Relu", &["x"])?;
     let each = tensor(0).len() as u64;
     let mut out = BufWriter::new(File::create(path)?);
-    let mut model = head();
+    let mut model = head().write_to_bytes()?;
     varint(&mut model, 7 << 3 | 2);
     varint(&mut model, graph.len() as u64 + each * n);
     out.write_all(&model)?;
@@ -161,28 +109,19 @@ fn many_weights(path: &Path, n: u64) -> std::io::Result<()> {
     out.flush()
 }
 
-fn head() -> Vec<u8> {
-    let mut opset = Vec::new();
-    number_field(&mut opset, 2, 18);
-    let mut model = Vec::new();
-    number_field(&mut model, 1, 8);
-    bytes_field(&mut model, 8, &opset);
-    model
-}
-
-fn value(name: &[u8]) -> Vec<u8> {
-    let mut extent = Vec::new();
-    number_field(&mut extent, 1, 16_384);
-    let mut shape = Vec::new();
-    bytes_field(&mut shape, 1, &extent);
-    bytes_field(&mut shape, 1, &extent);
-    let mut tensor = Vec::new();
-    number_field(&mut tensor, 1, 1);
-    bytes_field(&mut tensor, 2, &shape);
-    let mut kind = Vec::new();
-    bytes_field(&mut kind, 1, &tensor);
-    let mut info = Vec::new();
-    bytes_field(&mut info, 1, name);
-    bytes_field(&mut info, 2, &kind);
-    info
+/// A graph of one op from `x` to `y`, open for initializers.
+fn around(op: &str, inputs: &[&str]) -> std::io::Result<Vec<u8>> {
+    let node = NodeProto {
+        op_type: op.into(),
+        input: inputs.iter().map(|name| (*name).into()).collect(),
+        output: vec!["y".into()],
+        ..NodeProto::default()
+    };
+    let graph = GraphProto {
+        node: vec![node],
+        input: vec![value("x", [16_384; 2])],
+        output: vec![value("y", [16_384; 2])],
+        ..GraphProto::default()
+    };
+    Ok(graph.write_to_bytes()?)
 }

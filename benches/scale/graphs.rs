@@ -124,7 +124,7 @@ pub(crate) fn write_instance(
 /// where it has more.
 pub(crate) fn write_onnx(shape: &Shape, path: &Path) -> std::io::Result<()> {
     let mut graph = GraphProto { name: "scale".into(), ..GraphProto::default() };
-    graph.input.push(value("x"));
+    graph.input.push(value("x", [64, 256]));
     let mut random = Random(7);
     let mut read = vec![false; shape.inputs.len()];
     for (op, inputs) in shape.inputs.iter().enumerate() {
@@ -147,26 +147,21 @@ pub(crate) fn write_onnx(shape: &Shape, path: &Path) -> std::io::Result<()> {
     }
     for (op, read) in read.iter().enumerate() {
         if !read {
-            graph.output.push(value(&format!("t{op}")));
+            graph.output.push(value(&format!("t{op}"), [64, 256]));
         }
     }
-    write_model(graph, path)
+    let model = ModelProto { graph: MessageField::some(graph), ..head() };
+    std::fs::write(path, model.write_to_bytes()?)
 }
 
-/// A model around a graph.
-pub(crate) fn write_model(graph: GraphProto, path: &Path) -> std::io::Result<()> {
-    let model = ModelProto {
-        ir_version: 8,
-        graph: MessageField::some(graph),
-        opset_import: vec![OperatorSetIdProto { version: 18, ..OperatorSetIdProto::default() }],
-        ..ModelProto::default()
-    };
-    let bytes = model.write_to_bytes().map_err(std::io::Error::other)?;
-    std::fs::write(path, bytes)
+/// A model without a graph.
+pub(crate) fn head() -> ModelProto {
+    let opset = OperatorSetIdProto { version: 18, ..OperatorSetIdProto::default() };
+    ModelProto { ir_version: 8, opset_import: vec![opset], ..ModelProto::default() }
 }
 
-/// A `64 x 256` float value.
-pub(crate) fn value(name: &str) -> ValueInfoProto {
+/// A value of floats.
+pub(crate) fn value(name: &str, extents: [i64; 2]) -> ValueInfoProto {
     let dim = |extent| tensor_shape_proto::Dimension {
         value: Some(tensor_shape_proto::dimension::Value::DimValue(extent)),
         ..tensor_shape_proto::Dimension::default()
@@ -174,7 +169,7 @@ pub(crate) fn value(name: &str) -> ValueInfoProto {
     let tensor = type_proto::Tensor {
         elem_type: 1,
         shape: MessageField::some(onnx_protobuf::TensorShapeProto {
-            dim: vec![dim(64), dim(256)],
+            dim: extents.map(dim).to_vec(),
             ..onnx_protobuf::TensorShapeProto::default()
         }),
         ..type_proto::Tensor::default()

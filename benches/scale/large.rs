@@ -1,7 +1,7 @@
 //! 100,000 and 1,000,000 ops on 64 devices, each with 1.5/64 of what one device would need.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,7 @@ use ir::workload::Workload;
 use planner::registry;
 use planner::run::{Event, Limits, Request, solve};
 
-use crate::big_onnx::resident_peak;
-use crate::llama;
+use crate::{llama, watched};
 
 const N_DEVICES: usize = 64;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -59,12 +58,12 @@ pub(crate) fn write(file: &Path, n_ops: usize) {
     println!("{n} ops, {total} bytes on one device\n");
 }
 
-fn request(recipe: &str, time: Option<Duration>) -> Request {
+pub(crate) fn request(recipe: &str, time: Option<Duration>) -> Request {
     let recipe = registry::recipe(recipe).unwrap();
     Request { recipe, limits: Limits { time, ..Limits::default() } }
 }
 
-fn problem(file: &Path, objective: Objective) -> Arc<Problem> {
+pub(crate) fn problem(file: &Path, objective: Objective) -> Arc<Problem> {
     let import = importers::read(file, &ImportOptions::default()).unwrap();
     let annotated = annotate(
         Arc::new(import.graph),
@@ -105,31 +104,12 @@ fn portfolio(file: &Path, name: &str, objective: Objective) {
 
 /// The real command in a child process.
 fn command(n_ops: usize, what: &str, arguments: &[&str]) {
-    let start = Instant::now();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_meshwright"))
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut peak = 0;
-    let status = loop {
-        peak = resident_peak(child.id()).max(peak);
-        match child.try_wait().unwrap() {
-            Some(status) => break status,
-            None => std::thread::sleep(Duration::from_millis(2)),
-        }
-    };
-    let elapsed = start.elapsed();
-    let mut said = String::new();
-    if let Some(mut out) = child.stdout.take() {
-        std::io::Read::read_to_string(&mut out, &mut said).unwrap();
-    }
-    let last = said.lines().last().unwrap_or("").trim();
-    let code = status.code().map_or("killed".to_owned(), |code| format!("exit {code}"));
+    let ran = watched(arguments, Stdio::piped());
     println!(
-        "| {n_ops} | {what} | {:.1} s | {:.2} GB | {code}: {last} |",
-        elapsed.as_secs_f64(),
-        peak as f64 / 1e9
+        "| {n_ops} | {what} | {:.1} s | {:.2} GB | {}: {} |",
+        ran.time.as_secs_f64(),
+        ran.peak as f64 / 1e9,
+        ran.code,
+        ran.said.lines().last().unwrap_or("").trim()
     );
 }

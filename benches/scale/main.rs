@@ -16,16 +16,15 @@ mod graphs;
 mod large;
 mod llama;
 
+use std::io::Read;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cost_model::ops::annotate::annotate;
-use cost_model::ops::problem::{Constraints, Objective, Problem};
+use cost_model::ops::problem::{Objective, Problem};
 use importers::ImportOptions;
-use ir::profile::Profile;
-use ir::workload::Workload;
-use planner::registry;
-use planner::run::{Limits, Outcome, Request, solve};
+use large::{problem, request};
+use planner::run::{Outcome, solve};
 
 const N_OPS: usize = 20_000;
 
@@ -62,14 +61,14 @@ fn plan_one(shape: &graphs::Shape, folder: &std::path::Path) {
 
     let file = folder.join("graph.json");
     graphs::write_instance(shape, &file, None).unwrap();
-    let whole = outcome(&problem(&file), "single");
+    let whole = outcome(&problem(&file, Objective::StepTime), "single");
     let total = whole.report.devices.iter().map(|d| d.peak.bytes).max().unwrap();
     let limit = total * 3 / 2 / 16;
     graphs::write_instance(shape, &file, Some(limit)).unwrap();
     let (time, _) = best(5, || importers::read(&file, &ImportOptions::default()).unwrap());
     row("import instance", time, &format!("16 devices of {} B", limit));
 
-    let problem = problem(&file);
+    let problem = problem(&file, Objective::StepTime);
     for (recipe, repeats) in [("m-topo", 5), ("m-etf", 3), ("m-sct", 1)] {
         let (time, result) = best(repeats, || try_outcome(&problem, recipe));
         match result {
@@ -106,27 +105,12 @@ fn judge(problem: &Problem, outcome: &Outcome) {
     row("verify", time, &format!("{} violations", violations.len()));
 }
 
-fn problem(file: &std::path::Path) -> Arc<Problem> {
-    let import = importers::read(file, &ImportOptions::default()).unwrap();
-    let annotated = annotate(
-        Arc::new(import.graph),
-        Arc::new(import.cluster.unwrap()),
-        &Profile::default(),
-        Workload::default(),
-        Objective::StepTime,
-        Constraints::default(),
-    )
-    .unwrap();
-    Arc::new(annotated.problem)
-}
-
 fn outcome(problem: &Arc<Problem>, recipe: &str) -> Outcome {
     try_outcome(problem, recipe).unwrap()
 }
 
 fn try_outcome(problem: &Arc<Problem>, recipe: &str) -> Result<Outcome, String> {
-    let limits = Limits { time: Some(Duration::from_secs(120)), ..Limits::default() };
-    let request = Request { recipe: registry::recipe(recipe).unwrap(), limits };
+    let request = request(recipe, Some(Duration::from_secs(120)));
     solve(Arc::clone(problem), &request, &mut |_| {}).map_err(|no| no.diagnostic.message)
 }
 
@@ -145,4 +129,44 @@ fn best<T>(repeats: usize, mut run: impl FnMut() -> T) -> (Duration, T) {
 
 fn row(what: &str, time: Duration, result: &str) {
     println!("| {what} | {:.1} ms | {result} |", time.as_secs_f64() * 1e3);
+}
+
+/// A run of the program.
+struct Watched {
+    time: Duration,
+    /// Most bytes that were resident.
+    peak: u64,
+    code: String,
+    /// What it wrote to a pipe.
+    said: String,
+}
+
+/// Runs the program in a child process.
+fn watched(arguments: &[&str], stdout: Stdio) -> Watched {
+    let start = Instant::now();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshwright"));
+    let mut child = command.args(arguments).stdout(stdout).stderr(Stdio::null()).spawn().unwrap();
+    let mut peak = 0;
+    let status = loop {
+        peak = resident_peak(child.id()).max(peak);
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None => std::thread::sleep(Duration::from_micros(500)),
+        }
+    };
+    let time = start.elapsed();
+    let code = status.code().map_or("killed".to_owned(), |code| format!("exit {code}"));
+    let mut said = String::new();
+    if let Some(mut out) = child.stdout {
+        out.read_to_string(&mut said).unwrap();
+    }
+    Watched { time, peak, code, said }
+}
+
+/// Bytes of the high-water mark of a process (Linux), 0 where it can't be read.
+fn resident_peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    1024 * kibibytes.unwrap_or(0)
 }
