@@ -34,9 +34,9 @@ use ir::id::{OpId, TensorId};
 use ir::module::unit_of;
 use ir::tensor::DType;
 
-use super::tie::{Sets, Unchanged, tied};
+use super::tie::{Sets, tied};
 use crate::run::algorithm::{OptionRow, Options, Row, Transform, Transformed};
-use crate::run::no_plan::{NoPlan, Reason};
+use crate::run::no_plan::NoPlan;
 
 /// Options of the row: none.
 pub const OPTIONS: &[OptionRow] = &[];
@@ -55,8 +55,7 @@ impl Transform for Blocks {
     fn apply(&self, problem: &Arc<Problem>) -> Result<Transformed, NoPlan> {
         let sets = solve(problem);
         let facts = vec![("units", sets.len().into())];
-        let problem = tied(problem, sets).map_err(|error| NoPlan::new(Reason::NoDevice, error))?;
-        Ok(Transformed { problem: Arc::new(problem), lift: Box::new(Unchanged), facts })
+        tied(problem, sets, facts)
     }
 }
 

@@ -31,9 +31,9 @@ use cost_model::ops::problem::Problem;
 use ir::diagnostic::Diagnostic;
 use ir::id::OpId;
 
-use super::tie::{Allowance, Amount, Sets, Unchanged, edges, members, tied};
-use crate::run::algorithm::{OptionRow, Options, Row, Transform, Transformed, bad_option};
-use crate::run::no_plan::{NoPlan, Reason};
+use super::tie::{Allowance, joined, share, tied};
+use crate::run::algorithm::{OptionRow, Options, Row, Transform, Transformed};
+use crate::run::no_plan::NoPlan;
 
 const SHARE: OptionRow = OptionRow {
     name: "share",
@@ -54,10 +54,7 @@ struct Chains {
 /// # Errors
 /// `bad-option`.
 pub fn build(options: &Options) -> Result<Row, Diagnostic> {
-    let share = options.real(&SHARE)?;
-    if !(0.0..=1.0).contains(&share) {
-        return Err(bad_option(&SHARE, options.text(&SHARE)));
-    }
+    let share = share(options, &SHARE)?;
     Ok(Row::Transform(Box::new(Chains { share })))
 }
 
@@ -66,35 +63,13 @@ impl Transform for Chains {
         let sets = solve(problem, self.share);
         let n_tied: usize = sets.iter().map(Vec::len).sum();
         let facts = vec![("chains", sets.len().into()), ("ops", n_tied.into())];
-        let problem = tied(problem, sets).map_err(|error| NoPlan::new(Reason::NoDevice, error))?;
-        Ok(Transformed { problem: Arc::new(problem), lift: Box::new(Unchanged), facts })
+        tied(problem, sets, facts)
     }
 }
 
 /// The chains of at least two ops, in order of their first members.
 #[must_use]
 pub fn solve(problem: &Problem, share: f64) -> Vec<Vec<OpId>> {
-    let order = problem.topological_order();
-    let edges = edges(problem, &order);
-    let mut n_out = vec![0usize; order.len()];
-    let mut n_in = vec![0usize; order.len()];
-    for edge in &edges {
-        n_out[edge.from] += 1;
-        n_in[edge.to] += 1;
-    }
     let allowance = Allowance::per_device(problem, share);
-    let mut amounts: Vec<Amount> = order.iter().map(|op| Amount::of(problem, *op)).collect();
-    let mut sets = Sets::new(order.len());
-    for edge in edges {
-        let (producer, consumer) = (order[edge.from], order[edge.to]);
-        let follows = n_out[edge.from] == 1 && n_in[edge.to] == 1;
-        let alike = problem.placeable(producer) == problem.placeable(consumer);
-        let (a, b) = (sets.find(edge.from), sets.find(edge.to));
-        let together = amounts[a].plus(amounts[b]);
-        if follows && alike && a != b && allowance.admits(&together) {
-            sets.join(a, b);
-            amounts[a.min(b)] = together;
-        }
-    }
-    members(&order, &mut sets)
+    joined(problem, &allowance, |_, _, [reads, writes]| reads && writes)
 }

@@ -32,9 +32,9 @@ use cost_model::ops::problem::Problem;
 use ir::diagnostic::Diagnostic;
 use ir::id::OpId;
 
-use super::tie::{Allowance, Amount, Sets, Unchanged, edges, least_transfer, members, tied};
-use crate::run::algorithm::{OptionRow, Options, Row, Transform, Transformed, bad_option};
-use crate::run::no_plan::{NoPlan, Reason};
+use super::tie::{Allowance, joined, least_transfer, share, tied};
+use crate::run::algorithm::{OptionRow, Options, Row, Transform, Transformed};
+use crate::run::no_plan::NoPlan;
 
 const RULE: OptionRow = OptionRow {
     name: "rule",
@@ -76,10 +76,7 @@ pub fn build(options: &Options) -> Result<Row, Diagnostic> {
         "all" => Rule::All,
         _ => Rule::Costly,
     };
-    let share = options.real(&SHARE)?;
-    if !(0.0..=1.0).contains(&share) {
-        return Err(bad_option(&SHARE, options.text(&SHARE)));
-    }
+    let share = share(options, &SHARE)?;
     Ok(Row::Transform(Box::new(Coplace { rule, share })))
 }
 
@@ -88,37 +85,20 @@ impl Transform for Coplace {
         let sets = solve(problem, self.rule, self.share);
         let n_tied: usize = sets.iter().map(Vec::len).sum();
         let facts = vec![("groups", sets.len().into()), ("ops", n_tied.into())];
-        let problem = tied(problem, sets).map_err(|error| NoPlan::new(Reason::NoDevice, error))?;
-        Ok(Transformed { problem: Arc::new(problem), lift: Box::new(Unchanged), facts })
+        tied(problem, sets, facts)
     }
 }
 
 /// Sets of ops that share a device, each of at least two, in order of their first members.
 #[must_use]
 pub fn solve(problem: &Problem, rule: Rule, share: f64) -> Vec<Vec<OpId>> {
-    let order = problem.topological_order();
-    let edges = edges(problem, &order);
-    let mut n_out = vec![0usize; order.len()];
-    let mut n_in = vec![0usize; order.len()];
-    for edge in &edges {
-        n_out[edge.from] += 1;
-        n_in[edge.to] += 1;
-    }
-    let allowance = Allowance::new(problem, share);
-    let mut amounts: Vec<Amount> = order.iter().map(|op| Amount::of(problem, *op)).collect();
-    let mut sets = Sets::new(order.len());
-    for edge in edges {
-        let (producer, consumer) = (order[edge.from], order[edge.to]);
-        let only = n_out[edge.from] == 1 || n_in[edge.to] == 1;
-        let shorter = problem.least_time_ns(producer).min(problem.least_time_ns(consumer));
-        let costly = least_transfer(problem, edge.tensor).is_some_and(|t| t >= shorter);
-        let alike = problem.placeable(producer) == problem.placeable(consumer);
-        let (a, b) = (sets.find(edge.from), sets.find(edge.to));
-        let together = amounts[a].plus(amounts[b]);
-        if only && alike && a != b && (costly || rule == Rule::All) && allowance.admits(&together) {
-            sets.join(a, b);
-            amounts[a.min(b)] = together;
-        }
-    }
-    members(&order, &mut sets)
+    joined(
+        problem,
+        &Allowance::new(problem, share),
+        |edge, [producer, consumer], [reads, writes]| {
+            let shorter = problem.least_time_ns(producer).min(problem.least_time_ns(consumer));
+            let is_costly = || least_transfer(problem, edge.tensor).is_some_and(|t| t >= shorter);
+            (reads || writes) && (rule == Rule::All || is_costly())
+        },
+    )
 }

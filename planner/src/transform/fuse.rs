@@ -43,9 +43,9 @@ use ir::plan::Placement;
 use ir::schedule::Action;
 use ir::units::{Bytes, Nanos};
 
-use super::tie::{Allowance, Amount, Edge, Sets, edges, least_transfer};
+use super::tie::{Allowance, Amount, Edge, Sets, edges, least_transfer, share};
 use crate::draft::{Draft, Orders};
-use crate::run::algorithm::{Lift, OptionRow, Options, Row, Transform, Transformed, bad_option};
+use crate::run::algorithm::{Lift, OptionRow, Options, Row, Transform, Transformed};
 use crate::run::no_plan::{NoPlan, Reason};
 
 const REACH: OptionRow = OptionRow {
@@ -88,10 +88,7 @@ pub fn build(options: &Options) -> Result<Row, Diagnostic> {
         "any" => Reach::Any,
         _ => Reach::Chains,
     };
-    let share = options.real(&SHARE)?;
-    if !(0.0..=1.0).contains(&share) {
-        return Err(bad_option(&SHARE, options.text(&SHARE)));
-    }
+    let share = share(options, &SHARE)?;
     Ok(Row::Transform(Box::new(Fuse { reach, share })))
 }
 

@@ -38,10 +38,10 @@ use cost_model::ops::problem::Problem;
 use ir::diagnostic::Diagnostic;
 use ir::id::OpId;
 
-use super::tie::{Allowance, Unchanged, tied};
+use super::tie::{Allowance, share, tied};
 use crate::line;
-use crate::run::algorithm::{OptionRow, Options, Row, Transform, Transformed, bad_option};
-use crate::run::no_plan::{NoPlan, Reason};
+use crate::run::algorithm::{OptionRow, Options, Row, Transform, Transformed};
+use crate::run::no_plan::NoPlan;
 
 const SHARE: OptionRow = OptionRow {
     name: "share",
@@ -67,10 +67,7 @@ struct Repeat {
 /// # Errors
 /// `bad-option`.
 pub fn build(options: &Options) -> Result<Row, Diagnostic> {
-    let share = options.real(&SHARE)?;
-    if !(0.0..=1.0).contains(&share) {
-        return Err(bad_option(&SHARE, options.text(&SHARE)));
-    }
+    let share = share(options, &SHARE)?;
     Ok(Row::Transform(Box::new(Repeat { share })))
 }
 
@@ -83,9 +80,7 @@ impl Transform for Repeat {
             ("blocks", n_blocks.into()),
             ("pieces", found.sets.len().into()),
         ];
-        let problem =
-            tied(problem, found.sets).map_err(|error| NoPlan::new(Reason::NoDevice, error))?;
-        Ok(Transformed { problem: Arc::new(problem), lift: Box::new(Unchanged), facts })
+        tied(problem, found.sets, facts)
     }
 }
 

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use cost_model::ops::problem::{Constraints, Problem, UNSUPPORTED};
-use ir::diagnostic::Diagnostic;
+use cost_model::ops::problem::{Problem, UNSUPPORTED};
+use ir::diagnostic::{Diagnostic, Value};
 use ir::id::{OpId, TensorId};
 use ir::units::{Bytes, Nanos};
 
 use crate::draft::Draft;
-use crate::run::algorithm::Lift;
+use crate::run::algorithm::{Lift, OptionRow, Options, Transformed, bad_option};
+use crate::run::no_plan::{NoPlan, Reason};
 
 /// A pair of ops with at least one tensor between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,7 +110,7 @@ impl Amount {
 }
 
 /// The sets of at least two, as ops in the order of their first members.
-pub(super) fn members(order: &[OpId], sets: &mut Sets) -> Vec<Vec<OpId>> {
+fn members(order: &[OpId], sets: &mut Sets) -> Vec<Vec<OpId>> {
     let mut members = vec![Vec::new(); order.len()];
     for (at, &op) in order.iter().enumerate() {
         members[sets.find(at)].push(op);
@@ -120,19 +121,52 @@ pub(super) fn members(order: &[OpId], sets: &mut Sets) -> Vec<Vec<OpId>> {
     members
 }
 
+/// The sets along op pairs that `joins` takes: it is told the pair's producer and consumer, and
+/// whether it is the only one that reads from the first and writes to the second. A set grows as far
+/// as the allowance goes, of ops that can go to the same devices.
+pub(super) fn joined(
+    problem: &Problem,
+    allowance: &Allowance,
+    joins: impl Fn(&Edge, [OpId; 2], [bool; 2]) -> bool,
+) -> Vec<Vec<OpId>> {
+    let order = problem.topological_order();
+    let edges = edges(problem, &order);
+    let mut n_out = vec![0usize; order.len()];
+    let mut n_in = vec![0usize; order.len()];
+    for edge in &edges {
+        n_out[edge.from] += 1;
+        n_in[edge.to] += 1;
+    }
+    let mut amounts: Vec<Amount> = order.iter().map(|op| Amount::of(problem, *op)).collect();
+    let mut sets = Sets::new(order.len());
+    for edge in edges {
+        let (producer, consumer) = (order[edge.from], order[edge.to]);
+        let only = [n_out[edge.from] == 1, n_in[edge.to] == 1];
+        let alike = problem.placeable(producer) == problem.placeable(consumer);
+        let (a, b) = (sets.find(edge.from), sets.find(edge.to));
+        let together = amounts[a].plus(amounts[b]);
+        let fits = alike && a != b && allowance.admits(&together);
+        if fits && joins(&edge, [producer, consumer], only) {
+            sets.join(a, b);
+            amounts[a.min(b)] = together;
+        }
+    }
+    members(&order, &mut sets)
+}
+
 /// The same problem, in which each of these sets of ops shares a device on top of what already
 /// does.
 ///
 /// # Errors
 /// `no-device` if a set is left without any device.
-pub(super) fn tied(problem: &Problem, sets: Vec<Vec<OpId>>) -> Result<Problem, Diagnostic> {
+pub(super) fn tied(
+    problem: &Problem,
+    sets: Vec<Vec<OpId>>,
+    facts: Vec<(&'static str, Value)>,
+) -> Result<Transformed, NoPlan> {
     let mut constraints = problem.constraints.clone();
     constraints.colocate.extend(sets.into_iter().filter(|set| set.len() > 1));
-    with_constraints(problem, constraints)
-}
-
-fn with_constraints(problem: &Problem, constraints: Constraints) -> Result<Problem, Diagnostic> {
-    Problem::new(
+    let problem = Problem::new(
         Arc::clone(&problem.graph),
         Arc::clone(&problem.cluster),
         problem.workload.clone(),
@@ -143,11 +177,25 @@ fn with_constraints(problem: &Problem, constraints: Constraints) -> Result<Probl
             time => Some(Nanos(time)),
         },
         |op| Bytes(problem.temporary(op)),
-    )
+    );
+    let problem = problem.map_err(|error| NoPlan::new(Reason::NoDevice, error))?;
+    Ok(Transformed { problem: Arc::new(problem), lift: Box::new(Unchanged), facts })
+}
+
+/// The value of an option that is a share.
+///
+/// # Errors
+/// `bad-option` outside of 0 to 1.
+pub(super) fn share(options: &Options, row: &OptionRow) -> Result<f64, Diagnostic> {
+    let share = options.real(row)?;
+    match (0.0..=1.0).contains(&share) {
+        true => Ok(share),
+        false => Err(bad_option(row, options.text(row))),
+    }
 }
 
 /// The way back from a problem with the same ops: nothing to do.
-pub(super) struct Unchanged;
+struct Unchanged;
 
 impl Lift for Unchanged {
     fn lift(&self, draft: Draft) -> Draft {
