@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use ir::measured::{AttentionPhase, AttentionRow, GpuFacts};
 
-use super::{SEEDS, half, published};
+use super::{half_and_half, published};
 use crate::kernels::attention::{Model, N_CONSTANTS, Shape};
-use crate::numeric::score::{Line, Score, mean, score};
+use crate::numeric::score::{Line, Score, score};
 
 /// Phases with their names and targets: closed form, with residual table.
 const PHASES: [(AttentionPhase, &str, [f64; 2]); 2] = [
@@ -29,7 +29,10 @@ pub fn lines(rows: &[AttentionRow], facts: &BTreeMap<String, GpuFacts>) -> Vec<L
         let mut scores = [Vec::new(), Vec::new()];
         for (gpu, rows) in by_gpu {
             let Some(facts) = facts.get(gpu) else { continue };
-            let judged = half_and_half(*facts, phase, &rows);
+            let judged = half_and_half(&rows, |fitted, others| {
+                let model = Model::fit(*facts, phase, fitted);
+                [judge(&model.closed(), others), judge(&model, others)]
+            });
             for ((scores, score), way) in scores.iter_mut().zip(judged).zip(WAYS) {
                 lines.push(line(
                     phase,
@@ -72,23 +75,6 @@ fn median(scores: &[Score]) -> Option<Score> {
     let mut sorted: Vec<&Score> = scores.iter().collect();
     sorted.sort_by(|a, b| a.mape.total_cmp(&b.mape));
     sorted.get(sorted.len().checked_sub(1)? / 2).map(|score| (*score).clone())
-}
-
-/// Scores of the closed form and of the form with its table, means over the random halves.
-fn half_and_half(facts: GpuFacts, phase: AttentionPhase, rows: &[AttentionRow]) -> [Score; 2] {
-    let (mut closed, mut table) = (Vec::new(), Vec::new());
-    for seed in SEEDS {
-        let half = half(rows.len(), seed);
-        let pick = |wanted: bool| {
-            let chosen = rows.iter().zip(&half).filter(move |(_, fitted)| **fitted == wanted);
-            chosen.map(|(row, _)| row.clone()).collect::<Vec<_>>()
-        };
-        let model = Model::fit(facts, phase, &pick(true));
-        let judged = pick(false);
-        closed.push(judge(&model.closed(), &judged));
-        table.push(judge(&model, &judged));
-    }
-    [mean(&closed), mean(&table)]
 }
 
 fn judge(model: &Model, rows: &[AttentionRow]) -> Score {

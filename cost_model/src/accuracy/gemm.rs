@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ir::measured::{GemmRow, GpuFacts};
 
-use super::{SEEDS, half, published};
+use super::{half_and_half, published};
 use crate::kernels::matrix_product::{Model, N_CONSTANTS, Shape};
-use crate::numeric::score::{Line, Score, mean, score};
+use crate::numeric::score::{Line, Score, score};
 
 /// Targets by GPU in percent: closed form, residual table, never measured.
 const TARGETS: [(&str, [f64; 3]); 5] = [
@@ -31,7 +31,14 @@ pub fn lines(rows: &[GemmRow], facts: &BTreeMap<String, GpuFacts>) -> Vec<Line> 
         .collect();
     let mut lines = Vec::new();
     for (gpu, facts, rows) in &known {
-        let (closed, table) = half_and_half(*facts, rows);
+        let sites: BTreeSet<(u64, u64)> = rows.iter().map(|row| (row.n, row.k)).collect();
+        let sites: Vec<(u64, u64)> = sites.into_iter().collect();
+        let [closed, table] = half_and_half(&sites, |fitted, _| {
+            let (fitted, others): (Vec<_>, Vec<_>) =
+                rows.iter().cloned().partition(|row| fitted.binary_search(&(row.n, row.k)).is_ok());
+            let model = Model::fit(*facts, &fitted);
+            [judge(&model.closed(), others.iter()), judge(&model, others.iter())]
+        });
         lines.push(line(gpu, "closed form", "half and half", closed, 0));
         lines.push(line(gpu, "with residual table", "half and half", table, 1));
     }
@@ -69,23 +76,6 @@ fn line(gpu: &str, what: &str, way: &'static str, score: Score, target: usize) -
         published: published::GEMM.to_vec(),
         ..Line::default()
     }
-}
-
-/// Scores of the closed form and of the form with its table, means over the random halves.
-fn half_and_half(facts: GpuFacts, rows: &[GemmRow]) -> (Score, Score) {
-    let sites: BTreeSet<(u64, u64)> = rows.iter().map(|row| (row.n, row.k)).collect();
-    let (mut closed, mut table) = (Vec::new(), Vec::new());
-    for seed in SEEDS {
-        let half = half(sites.len(), seed);
-        let chosen: BTreeSet<_> =
-            sites.iter().zip(half).filter_map(|(site, fitted)| fitted.then_some(*site)).collect();
-        let (fitted, judged): (Vec<_>, Vec<_>) =
-            rows.iter().cloned().partition(|row| chosen.contains(&(row.n, row.k)));
-        let model = Model::fit(facts, &fitted);
-        closed.push(judge(&model.closed(), judged.iter()));
-        table.push(judge(&model, judged.iter()));
-    }
-    (mean(&closed), mean(&table))
 }
 
 fn judge<'a>(model: &Model, rows: impl Iterator<Item = &'a GemmRow>) -> Score {

@@ -12,6 +12,8 @@ pub mod overlap;
 mod published;
 pub mod steps;
 
+use crate::numeric::score::{Score, mean};
+
 /// Seeds of the five random halves.
 pub const SEEDS: [u64; 5] = [0, 1, 2, 3, 4];
 
@@ -31,6 +33,20 @@ pub fn half(n: usize, seed: u64) -> Vec<bool> {
         }
     }
     chosen
+}
+
+/// Scores of a closed form and of the form with its table, means over the random halves: `judged` fits
+/// on the items that it is given first and judges on the others.
+fn half_and_half<T: Clone>(items: &[T], judged: impl Fn(&[T], &[T]) -> [Score; 2]) -> [Score; 2] {
+    let scores = SEEDS.map(|seed| {
+        let half = half(items.len(), seed);
+        let pick = |wanted: bool| {
+            let chosen = items.iter().zip(&half).filter(|(_, fitted)| **fitted == wanted);
+            chosen.map(|(item, _)| item.clone()).collect::<Vec<_>>()
+        };
+        judged(&pick(true), &pick(false))
+    });
+    [0, 1].map(|way| mean(&scores.each_ref().map(|both| both[way].clone())))
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014), fixed here so that halves never change with a library.

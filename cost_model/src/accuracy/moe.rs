@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use ir::measured::{GpuFacts, MoeRow};
 
-use super::{SEEDS, half, published};
+use super::{half_and_half, published};
 use crate::kernels::moe::{Layer, Model, N_CONSTANTS};
-use crate::numeric::score::{Line, Score, mean, score};
+use crate::numeric::score::{Line, Score, score};
 
 /// Targets by GPU in percent: closed form, with residual table.
 const TARGETS: [(&str, [Option<f64>; 2]); 2] =
@@ -25,7 +25,11 @@ pub fn lines(rows: &[MoeRow], facts: &BTreeMap<String, GpuFacts>) -> Vec<Line> {
     for (gpu, rows) in by_gpu {
         let Some(facts) = facts.get(gpu) else { continue };
         let targets = TARGETS.iter().find(|(name, _)| *name == gpu).map(|(_, targets)| targets);
-        let judged = half_and_half(*facts, &rows);
+        let judged = half_and_half(&rows, |fitted, others| {
+            let fitted: Vec<_> = fitted.iter().map(|row| (Layer::from(*row), row.time_s)).collect();
+            let model = Model::fit(*facts, &fitted);
+            [judge(&model.closed(), others), judge(&model, others)]
+        });
         for (index, (score, way)) in judged.into_iter().zip(WAYS).enumerate() {
             lines.push(Line {
                 table: "moe",
@@ -44,32 +48,13 @@ pub fn lines(rows: &[MoeRow], facts: &BTreeMap<String, GpuFacts>) -> Vec<Line> {
     lines
 }
 
-/// Scores of the closed form and of the form with its table, means over the random halves.
-fn half_and_half(facts: GpuFacts, rows: &[&MoeRow]) -> [Score; 2] {
-    let layers: Vec<(&MoeRow, Layer)> = rows.iter().map(|row| (*row, Layer::from(*row))).collect();
-    let (mut closed, mut table) = (Vec::new(), Vec::new());
-    for seed in SEEDS {
-        let half = half(layers.len(), seed);
-        let pick = |wanted: bool| {
-            let chosen = layers.iter().zip(&half).filter(move |(_, fitted)| **fitted == wanted);
-            chosen.map(|(layer, _)| *layer).collect::<Vec<_>>()
-        };
-        let fitted: Vec<_> = pick(true).iter().map(|(row, layer)| (*layer, row.time_s)).collect();
-        let model = Model::fit(facts, &fitted);
-        let judged = pick(false);
-        closed.push(judge(&model.closed(), &judged));
-        table.push(judge(&model, &judged));
-    }
-    [mean(&closed), mean(&table)]
-}
-
-fn judge(model: &Model, rows: &[(&MoeRow, Layer)]) -> Score {
-    score(rows.iter().map(|(row, layer)| {
+fn judge(model: &Model, rows: &[&MoeRow]) -> Score {
+    score(rows.iter().map(|row| {
         let MoeRow { gpu, tokens, hidden, expert_ffn, topk, experts, moe_tp, moe_ep, .. } = row;
         let name = format!(
             "{gpu} t{tokens} h{hidden} f{expert_ffn} {topk}/{experts} tp{moe_tp} ep{moe_ep} {:?}",
             row.load
         );
-        (model.predict(layer).seconds, row.time_s, name)
+        (model.predict(&Layer::from(*row)).seconds, row.time_s, name)
     }))
 }
