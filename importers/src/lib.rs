@@ -21,6 +21,7 @@ mod sniff;
 mod sound;
 mod source;
 mod summary;
+mod yaml;
 
 use std::path::Path;
 

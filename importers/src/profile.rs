@@ -21,6 +21,7 @@ use ir::tensor::DType;
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
 
 use crate::source::{self, FileSource};
+use crate::yaml;
 
 mod calibrated;
 mod ranges;
@@ -69,7 +70,7 @@ pub fn parse(text: &str, origin: &str) -> Result<Profile, Diagnostic> {
         with_snippet: false,
     };
     serde_yaml::from_str_with_options(text, options)
-        .map_err(|error| shape(&error))
+        .map_err(|error| yaml::fault(&error, ("profile-invalid", "profile"), |_| None))
         .and_then(profile)
         .map_err(|error| error.fact("file", origin))
 }
@@ -266,30 +267,6 @@ fn start(key: &'static str, owner: &str, value: f64) -> Result<Seconds, Diagnost
 fn bandwidth(key: &'static str, owner: &str, value: f64) -> Result<BytesPerSecond, Diagnostic> {
     let value = checked(key, owner, value)?;
     BytesPerSecond::new(value).ok_or_else(|| refused(key, owner, value, "positive"))
-}
-
-fn shape(error: &serde_yaml::Error) -> Diagnostic {
-    use serde_yaml::Error as Yaml;
-    let mut diagnostic = match error {
-        Yaml::SerdeUnknownField { field, expected, .. } => nearest::hint(
-            Diagnostic::input("unknown-key", format!("unknown key `{field}`"))
-                .fact("known", expected.iter().map(ToString::to_string).collect::<Vec<_>>()),
-            field,
-            expected.iter().copied(),
-        ),
-        Yaml::SerdeMissingField { field, .. } => {
-            Diagnostic::input("missing-key", format!("the key `{field}` is missing"))
-        }
-        other => {
-            let text = other.to_string();
-            let line = text.lines().next().unwrap_or_default().trim_end_matches('.');
-            Diagnostic::input("profile-invalid", format!("not a profile: {line}"))
-        }
-    };
-    if let Some(location) = error.location() {
-        diagnostic = diagnostic.fact("line", location.line()).fact("column", location.column());
-    }
-    diagnostic
 }
 
 #[cfg(test)]

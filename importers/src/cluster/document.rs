@@ -5,8 +5,9 @@ use std::io::Read;
 use std::path::Path;
 
 use documents::cluster::ClusterDocument;
-use documents::nearest;
 use ir::diagnostic::Diagnostic;
+
+use crate::yaml;
 
 /// Largest cluster file, in bytes.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -60,8 +61,9 @@ pub(super) fn documents(text: &str, origin: &str) -> Result<Vec<ClusterDocument>
         },
         with_snippet: false,
     };
-    serde_yaml::from_multiple_with_options(text, options)
-        .map_err(|error| diagnostic(&error).fact("file", origin))
+    serde_yaml::from_multiple_with_options(text, options).map_err(|error| {
+        yaml::fault(&error, ("yaml-invalid", "cluster file"), own_fault).fact("file", origin)
+    })
 }
 
 /// What a scalar of a type is, for people.
@@ -75,23 +77,12 @@ fn in_words(ty: &str) -> &str {
     }
 }
 
-fn diagnostic(error: &serde_yaml::Error) -> Diagnostic {
+/// What is known of a fault beyond that of any YAML file.
+fn own_fault(error: &serde_yaml::Error) -> Option<Diagnostic> {
     use serde_yaml::Error as Yaml;
-    let mut diagnostic = match error {
-        Yaml::SerdeUnknownField { field, expected, .. } => nearest::hint(
-            Diagnostic::input("unknown-key", format!("unknown key `{field}`"))
-                .fact("known", expected.iter().map(ToString::to_string).collect::<Vec<_>>()),
-            field,
-            expected.iter().copied(),
-        ),
-        Yaml::SerdeUnknownVariant { variant, expected, .. } => nearest::hint(
-            Diagnostic::input("unknown-value", format!("unknown value `{variant}`"))
-                .fact("known", expected.iter().map(ToString::to_string).collect::<Vec<_>>()),
-            variant,
-            expected.iter().copied(),
-        ),
-        Yaml::SerdeMissingField { field, .. } => {
-            Diagnostic::input("missing-key", format!("the key `{field}` is missing"))
+    Some(match error {
+        Yaml::SerdeUnknownVariant { variant, expected, .. } => {
+            yaml::unknown("value", variant, expected)
         }
         Yaml::DuplicateMappingKey { key, .. } => {
             let key = key.as_deref().unwrap_or("...");
@@ -102,14 +93,6 @@ fn diagnostic(error: &serde_yaml::Error) -> Diagnostic {
             "yaml-invalid",
             format!("a value of the wrong kind: {} is needed", in_words(ty)),
         ),
-        other => {
-            let text = other.to_string();
-            let line = text.lines().next().unwrap_or_default().trim_end_matches('.');
-            Diagnostic::input("yaml-invalid", format!("not a cluster file: {line}"))
-        }
-    };
-    if let Some(location) = error.location() {
-        diagnostic = diagnostic.fact("line", location.line()).fact("column", location.column());
-    }
-    diagnostic
+        _ => return None,
+    })
 }
