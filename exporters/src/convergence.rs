@@ -4,11 +4,10 @@
 //! Time is logarithmic where the search went on for more than 30 times as long as its first plan
 //! took, values where the first is more than 20 times the last.
 
-use svg::Document;
 use svg::node::element::path::Data;
-use svg::node::element::{Circle, Group, Path, Title};
+use svg::node::element::{Circle, Group, Path};
 
-use crate::svg::{FADED, FONT, INK, RULE, Style, clean, line, rectangle, rounded, text};
+use crate::svg::{FADED, INK, RULE, Style, canvas, clean, line, rounded, text};
 
 /// A moment of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -96,15 +95,7 @@ impl Axis {
 #[must_use]
 pub fn svg(name: &str, objective: &str, scale: Scale, points: &[Point]) -> String {
     let title = format!("search for {} of {}", clean(objective, 48), clean(name, 60));
-    let document = Document::new()
-        .set("viewBox", (0, 0, WIDTH, HEIGHT))
-        .set("width", WIDTH)
-        .set("height", HEIGHT)
-        .set("font-family", FONT)
-        .set("role", "img")
-        .add(Title::new(title.clone()))
-        .add(rectangle((0.0, 0.0, WIDTH, HEIGHT), "#fbfbf9"))
-        .add(text(&title, (24.0, 34.0), 17, INK).bold());
+    let document = canvas(&title, (WIDTH, HEIGHT));
     let Some(picture) = Picture::new(objective, scale, points) else {
         return format!("{}\n", document.add(text("no plan was found", (24.0, 57.0), 12, FADED)));
     };

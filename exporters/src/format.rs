@@ -47,3 +47,15 @@ impl From<String> for Export {
         Self { bytes: text.into_bytes(), warnings: Vec::new() }
     }
 }
+
+/// The error for a name that no row of a table has; `of` says what the table is for.
+pub(crate) fn unknown_target(
+    target: &str,
+    of: &str,
+    names: impl Iterator<Item = &'static str>,
+) -> Diagnostic {
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    Diagnostic::usage("unknown-target", format!("there is no format `{target}`{of}"))
+        .hint(format!("choose from {}", names.join(", ")))
+        .fact("targets", names)
+}

@@ -12,6 +12,7 @@ pub mod training;
 #[cfg(test)]
 mod sample;
 
+use format::unknown_target;
 pub use format::{Export, Source, Target};
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
@@ -86,10 +87,6 @@ fn anywhere(_: &Graph) -> Result<Vec<Vec<OpId>>, Diagnostic> {
 }
 
 fn row(target: &str) -> Result<&'static Target, Diagnostic> {
-    TARGETS.iter().find(|row| row.name == target).ok_or_else(|| {
-        let names: Vec<String> = TARGETS.iter().map(|row| row.name.to_owned()).collect();
-        Diagnostic::usage("unknown-target", format!("there is no format `{target}`"))
-            .hint(format!("choose from {}", names.join(", ")))
-            .fact("targets", names)
-    })
+    let row = TARGETS.iter().find(|row| row.name == target);
+    row.ok_or_else(|| unknown_target(target, "", TARGETS.iter().map(|row| row.name)))
 }

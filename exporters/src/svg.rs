@@ -12,7 +12,7 @@ use cost_model::ops::bound::lower_bound;
 use documents::json::is_hidden;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
-use ir::units::Nanos;
+use ir::units::{Bytes, Nanos};
 use svg::Document;
 use svg::node::element::{Group, Line, Rectangle, Text, Title};
 
@@ -41,8 +41,7 @@ const CHARACTER: f64 = 6.2;
 pub(crate) const INK: &str = "#22252b";
 pub(crate) const FADED: &str = "#6b6f76";
 pub(crate) const RULE: &str = "#e4e4df";
-pub(crate) const FONT: &str =
-    "Inter, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif";
+const FONT: &str = "Inter, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif";
 
 /// The picture.
 ///
@@ -106,21 +105,14 @@ impl Picture<'_> {
 
     fn row(&self, row: usize) -> Group {
         let top = TOP + ROW * row as f64;
-        let mut group = Group::new().add(line((0.0, top), (WIDTH, top), RULE));
         let device = DeviceId::new(row);
         let name = self.source.problem.cluster.devices.get(row).map_or("", |d| d.name.as_str());
-        group = group.add(text(&clean(name, MAX_NAME), (24.0, top + 21.0), 12, INK).bold());
+        let name = clean(name, MAX_NAME);
         let Some(report) = self.source.report.devices.iter().find(|d| d.device == device) else {
-            return group;
+            return row_head(top, &name);
         };
-        let share = |ns: u64| 100.0 * ns as f64 / self.step as f64;
-        let busy = format!("{:.1} % busy", share(report.compute_ns));
-        group = group.add(text(&busy, (24.0, top + 37.0), 11, FADED)).add(text(
-            &Peak(report).to_string(),
-            (RIGHT + 14.0, top + 21.0),
-            11,
-            INK,
-        ));
+        let busy = 100.0 * report.compute_ns as f64 / self.step as f64;
+        let group = row_figures(row_head(top, &name), top, busy, (report.peak.bytes, report.limit));
         match report.limit.filter(|limit| *limit > 0) {
             None => group,
             Some(limit) => {
@@ -186,17 +178,20 @@ fn head(
     (bottom, height): (f64, f64),
 ) -> Document {
     let title = format!("{} on {}", clean(model, 48), clean(cluster, 48));
+    canvas(&title, (WIDTH, height)).add(text(told, (24.0, 57.0), 12, FADED)).add(axis(step, bottom))
+}
+
+/// A picture of a size with nothing but its title.
+pub(crate) fn canvas(title: &str, (width, height): (f64, f64)) -> Document {
     Document::new()
-        .set("viewBox", (0, 0, WIDTH, height))
-        .set("width", WIDTH)
+        .set("viewBox", (0, 0, width, height))
+        .set("width", width)
         .set("height", height)
         .set("font-family", FONT)
         .set("role", "img")
-        .add(Title::new(title.clone()))
-        .add(rectangle((0.0, 0.0, WIDTH, height), "#fbfbf9"))
-        .add(text(&title, (24.0, 34.0), 17, INK).bold())
-        .add(text(told, (24.0, 57.0), 12, FADED))
-        .add(axis(step, bottom))
+        .add(Title::new(title))
+        .add(rectangle((0.0, 0.0, width, height), "#fbfbf9"))
+        .add(text(title, (24.0, 34.0), 17, INK).bold())
 }
 
 fn axis(step: u64, bottom: f64) -> Group {
@@ -218,17 +213,21 @@ fn axis(step: u64, bottom: f64) -> Group {
     ))
 }
 
-/// The peak and what the device can hold.
-struct Peak<'a>(&'a cost_model::ops::judge::report::DeviceReport);
+/// The rule above a row and the name before it.
+fn row_head(top: f64, name: &str) -> Group {
+    let rule = line((0.0, top), (WIDTH, top), RULE);
+    Group::new().add(rule).add(text(name, (24.0, top + 21.0), 12, INK).bold())
+}
 
-impl std::fmt::Display for Peak<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let peak = ir::units::Bytes(self.0.peak.bytes);
-        match self.0.limit {
-            None => write!(f, "{peak}"),
-            Some(limit) => write!(f, "{peak} of {}", ir::units::Bytes(limit)),
-        }
-    }
+/// The percentage of the step that computes, the peak and what may lie there.
+fn row_figures(group: Group, top: f64, busy: f64, (peak, limit): (u64, Option<u64>)) -> Group {
+    let busy = format!("{busy:.1} % busy");
+    let peak = match limit {
+        None => Bytes(peak).to_string(),
+        Some(limit) => format!("{} of {}", Bytes(peak), Bytes(limit)),
+    };
+    let busy = text(&busy, (24.0, top + 37.0), 11, FADED);
+    group.add(busy).add(text(&peak, (RIGHT + 14.0, top + 21.0), 11, INK))
 }
 
 fn legend_rows(legend: &Legend) -> usize {

@@ -7,13 +7,13 @@
 use cost_model::ops::judge::replay::Span;
 use cost_model::runs::judge::Judged;
 use ir::grid::{Grid, Pass};
-use ir::units::{Bytes, Nanos};
+use ir::units::Nanos;
 use svg::node::element::{Group, Title};
 
 use super::bars::Legend;
 use super::{
-    BAR, CHARACTER, FADED, INK, LEFT, MAX_ROWS, RIGHT, ROW, RULE, Style, TOP, WIDTH, draw_legend,
-    head, line, rectangle, text,
+    BAR, CHARACTER, FADED, INK, LEFT, MAX_ROWS, RIGHT, ROW, Style, TOP, WIDTH, draw_legend, head,
+    rectangle, row_figures, row_head, text,
 };
 use crate::format::Export;
 
@@ -85,21 +85,10 @@ pub fn export(source: &PipelineSource<'_>) -> Export {
 
 fn row(source: &PipelineSource<'_>, rank: usize, step: u64) -> Group {
     let top = TOP + ROW * rank as f64;
-    let group = Group::new()
-        .add(line((0.0, top), (WIDTH, top), RULE))
-        .add(text(&format!("rank {rank}"), (24.0, top + 21.0), 12, INK).bold());
-    let Some(report) = source.judged.report.ranks.get(rank) else { return group };
-    let busy = format!("{:.1} % busy", 100.0 * report.compute_ns as f64 / step as f64);
-    let peak = match report.limit {
-        None => Bytes(report.peak.bytes).to_string(),
-        Some(limit) => format!("{} of {}", Bytes(report.peak.bytes), Bytes(limit)),
-    };
-    group.add(text(&busy, (24.0, top + 37.0), 11, FADED)).add(text(
-        &peak,
-        (RIGHT + 14.0, top + 21.0),
-        11,
-        INK,
-    ))
+    let head = row_head(top, &format!("rank {rank}"));
+    let Some(report) = source.judged.report.ranks.get(rank) else { return head };
+    let busy = 100.0 * report.compute_ns as f64 / step as f64;
+    row_figures(head, top, busy, (report.peak.bytes, report.limit))
 }
 
 /// Bars of a rank; `scale` is in pixels per nanosecond.

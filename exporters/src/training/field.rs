@@ -42,28 +42,6 @@ pub enum Field {
 }
 
 impl Field {
-    /// All.
-    pub const ALL: [Self; 18] = [
-        Self::Data,
-        Self::Tensor,
-        Self::Pipeline,
-        Self::Context,
-        Self::Expert,
-        Self::VirtualStages,
-        Self::Blocks,
-        Self::Schedule,
-        Self::MicroBatch,
-        Self::MicroBatches,
-        Self::GlobalBatch,
-        Self::Zero,
-        Self::Sequence,
-        Self::Mesh,
-        Self::Recompute,
-        Self::BlockPolicies,
-        Self::ElementType,
-        Self::Offload,
-    ];
-
     /// Its name, as in the docs and on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -16,7 +16,7 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::tensor::DType;
 
-use crate::format::Export;
+use crate::format::{Export, unknown_target};
 pub use field::Field;
 pub use target::{Blocks, Lack, Policy, TrainingSource, TrainingTarget};
 use target::{SPLITS, refused};
@@ -188,13 +188,9 @@ pub fn targets() -> &'static [TrainingTarget] {
 /// `unknown-target` with the known ones; `cannot-express` where the target has no words for a part
 /// of the plan; `bad-plan` where the stages do not hold the blocks in order.
 pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
-    let row = TARGETS.iter().find(|row| row.name == target).ok_or_else(|| {
-        let names: Vec<String> = TARGETS.iter().map(|row| row.name.to_owned()).collect();
-        let message = format!("there is no format `{target}` for plans of training runs");
-        Diagnostic::usage("unknown-target", message)
-            .hint(format!("choose from {}", names.join(", ")))
-            .fact("targets", names)
-    })?;
+    let names = || TARGETS.iter().map(|row| row.name);
+    let row = TARGETS.iter().find(|row| row.name == target);
+    let row = row.ok_or_else(|| unknown_target(target, " for plans of training runs", names()))?;
     if source.blocks == Blocks::Parts && row.lacks.contains(&Lack::Parts) {
         let why = "it counts layers of a transformer";
         let of_parts = TARGETS.iter().filter(|row| !row.lacks.contains(&Lack::Parts));

@@ -3,7 +3,6 @@
 use ir::card::{Recompute, ZeroStage};
 use ir::plan::{BlockPolicy, Plan, Stage};
 use ir::tensor::DType;
-use ir::workload::Optimizer;
 
 use super::Facts;
 use crate::training::pins::{self, word};
@@ -15,17 +14,12 @@ pub(super) type Change = (&'static str, String, String);
 pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
     let run = |facts: &Facts| {
         let dtype = facts.dtype.map_or("not stated", DType::name).to_owned();
-        let optimizer = match facts.optimizer {
-            Optimizer::AdamW => "adamw",
-            Optimizer::Sgd => "sgd",
-            Optimizer::Adafactor => "adafactor",
-        };
         let states = if facts.offloads { "on hosts" } else { "on devices" };
         [
             ("samples of a step", facts.global_batch.to_string()),
             ("tokens of a sample", facts.sequence.to_string()),
             ("element type", dtype),
-            ("optimizer", optimizer.to_owned()),
+            ("optimizer", facts.optimizer.name().to_owned()),
             ("optimizer states", states.to_owned()),
             ("stack", facts.stack.clone()),
             ("schedule", facts.schedule.clone()),
