@@ -10,7 +10,7 @@ use ir::cluster::{
 use ir::graph::Graph;
 use ir::id::{ChannelId, ClassId, DeviceId, KindId, NodeId, OpId, TensorId};
 use ir::op::{GivenCost, Op, Phase, Work};
-use ir::plan::{Communication, Experts, Parallelism, Partition, Placement, Plan};
+use ir::plan::{Parallelism, Partition, Placement, Plan};
 use ir::profile::{KernelConstants, Provenance};
 use ir::schedule::{Action, Schedule, Task, Transfer, Wait};
 use ir::tensor::{DType, Role, Tensor};
@@ -136,8 +136,6 @@ pub(crate) fn plan() -> Plan {
         parallelism: Parallelism::default(),
         partition: Partition::whole(),
         placement: Placement { device: vec![Some(DeviceId(0)), None, Some(DeviceId(1))] },
-        experts: Experts::default(),
-        communication: Communication::default(),
         schedule: Schedule {
             actions: vec![vec![Action::Op(OpId(0))], vec![Action::Op(OpId(2))]],
             channels: BTreeMap::from([

@@ -12,7 +12,7 @@ use ir::cluster::{
 use ir::graph::Graph;
 use ir::id::{ChannelId, ClassId, DeviceId, KindId, NodeId, OpId, TensorId};
 use ir::op::{GivenCost, Op, Phase, Work};
-use ir::plan::{Communication, Experts, Parallelism, Partition, Placement, Plan};
+use ir::plan::{Parallelism, Partition, Placement, Plan};
 use ir::schedule::{Action, Schedule, Transfer};
 use ir::tensor::{DType, Role, Tensor};
 use ir::units::{Bytes, BytesPerSecond, Nanos};
@@ -264,8 +264,6 @@ fn plan(problem: &Problem, devices: &[usize]) -> Plan {
         parallelism: Parallelism::default(),
         partition: Partition::whole(),
         placement: Placement { device },
-        experts: Experts::default(),
-        communication: Communication::default(),
         schedule: Schedule { actions, channels, after: Vec::new(), grid: None },
     }
 }

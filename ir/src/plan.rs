@@ -135,15 +135,7 @@ impl Placement {
     }
 }
 
-/// Expert placement per mixture layer; empty in an operator placement.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Experts {}
-
-/// Gradient buckets, compression and overlap; empty in an operator placement.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Communication {}
-
-/// All six decisions.
+/// All decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Degrees and batch sizes.
@@ -152,10 +144,6 @@ pub struct Plan {
     pub partition: Partition,
     /// Where each op runs.
     pub placement: Placement,
-    /// Expert placement.
-    pub experts: Experts,
-    /// Gradient exchange.
-    pub communication: Communication,
     /// Orders and waits.
     pub schedule: Schedule,
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::id::{DeviceId, OpId, TensorId};
 use ir::order::topological;
-use ir::plan::{Communication, Experts, Parallelism, Partition, Placement, Plan};
+use ir::plan::{Parallelism, Partition, Placement, Plan};
 use ir::schedule::{Action, Schedule, Transfer};
 
 /// What is decided of the schedule.
@@ -28,10 +28,6 @@ pub struct Draft {
     pub partition: Option<Arc<Partition>>,
     /// Where each op runs; undecided ops run nowhere, which no plan survives.
     pub placement: Option<Arc<Placement>>,
-    /// Expert placement; undecided: none.
-    pub experts: Option<Arc<Experts>>,
-    /// Gradient exchange; undecided: none.
-    pub communication: Option<Arc<Communication>>,
     /// Orders; undecided: the sweep of [`finish`].
     pub schedule: Option<Arc<Orders>>,
 }
@@ -44,8 +40,6 @@ impl Draft {
             parallelism: Some(Arc::new(plan.parallelism)),
             partition: Some(Arc::new(plan.partition)),
             placement: Some(Arc::new(plan.placement)),
-            experts: Some(Arc::new(plan.experts)),
-            communication: Some(Arc::new(plan.communication)),
             schedule: Some(Arc::new(Orders::Full(plan.schedule))),
         }
     }
@@ -92,8 +86,6 @@ fn plan_of(problem: &Problem, placement: Placement, schedule: Schedule) -> Plan 
         parallelism: Parallelism { n_micro_batches, ..Parallelism::default() },
         partition: Partition::whole(),
         placement,
-        experts: Experts::default(),
-        communication: Communication::default(),
         schedule,
     }
 }

@@ -77,8 +77,6 @@ fn random(rng: &mut SmallRng) -> Case {
             parallelism,
             partition: Partition { stages },
             placement: Default::default(),
-            experts: Default::default(),
-            communication: Default::default(),
             schedule: Schedule { grid: Some(grid.unwrap()), ..Schedule::default() },
         },
         schedule,

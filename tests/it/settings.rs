@@ -80,8 +80,6 @@ fn targets_export_the_types_that_they_name() {
             }],
         },
         placement: Default::default(),
-        experts: Default::default(),
-        communication: Default::default(),
         schedule: Default::default(),
     };
     for row in targets().iter().filter(|row| row.types.is_some()) {

@@ -10,7 +10,7 @@ use ir::cluster::{
 use ir::graph::Graph;
 use ir::id::{ChannelId, ClassId, DeviceId, GroupId, KindId, OpId, TensorId};
 use ir::op::{GivenCost, Op, Phase, Work};
-use ir::plan::{Communication, Experts, Parallelism, Partition, Placement, Plan};
+use ir::plan::{Parallelism, Partition, Placement, Plan};
 use ir::schedule::{Action, Schedule, Task, Transfer, Wait};
 use ir::tensor::{DType, Role, Tensor};
 use ir::units::{Bytes, BytesPerSecond, Nanos};
@@ -182,8 +182,6 @@ pub(crate) fn plan(
         parallelism: Parallelism::default(),
         partition: Partition::whole(),
         placement: Placement { device },
-        experts: Experts::default(),
-        communication: Communication::default(),
         schedule: Schedule {
             actions: rows.iter().map(row).collect(),
             channels: channels.iter().cloned().collect(),

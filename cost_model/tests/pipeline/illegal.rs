@@ -4,7 +4,7 @@ use cost_model::runs::judge::costs::{Nic, PipelineCosts, RankCosts, StageCosts};
 use cost_model::runs::judge::verify::verify;
 use cost_model::runs::judge::{judge, judge_plan};
 use ir::grid::{Cell, Grid, Pass};
-use ir::plan::{Communication, Experts, Parallelism, Partition, Placement, Plan, Stage};
+use ir::plan::{Parallelism, Partition, Placement, Plan, Stage};
 use ir::schedule::Schedule;
 use ir::units::{Bytes, Nanos};
 
@@ -111,8 +111,6 @@ fn a_plan_is_judged_by_its_grid() {
         parallelism: Parallelism { pipeline: 2, n_micro_batches: 2, ..Parallelism::default() },
         partition: Partition { stages: vec![Stage::default(); 2] },
         placement: Placement::default(),
-        experts: Experts::default(),
-        communication: Communication::default(),
         schedule: Schedule::default(),
     };
     let error = judge_plan(&costs, &plan).unwrap_err();

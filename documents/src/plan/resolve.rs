@@ -6,7 +6,7 @@ use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::op::Work;
-use ir::plan::{Communication, Experts, Parallelism, Partition, Placement, Plan, Stage};
+use ir::plan::{Parallelism, Partition, Placement, Plan, Stage};
 use ir::schedule::{Action, Schedule, Task, Transfer, Wait};
 
 use super::names::Names;
@@ -46,8 +46,6 @@ impl PlanDocument {
             },
             partition: self.partition(&names)?,
             placement: placement(&self.placement, &names, graph)?,
-            experts: Experts::default(),
-            communication: Communication::default(),
             schedule: schedule(&self.schedule, &names, cluster)?,
         })
     }

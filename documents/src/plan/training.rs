@@ -302,8 +302,6 @@ impl PlanDocument {
             },
             partition: Partition { stages: stages.collect::<Result<_, Diagnostic>>()? },
             placement: Default::default(),
-            experts: Default::default(),
-            communication: Default::default(),
             schedule: Schedule { grid: Some(grid), ..Schedule::default() },
         })
     }

@@ -48,8 +48,6 @@ pub(super) fn plan_of(settings: &LaunchSettings, on: &Target<'_>) -> Result<Plan
         partition: Partition { stages },
         parallelism: degrees,
         placement: Default::default(),
-        experts: Default::default(),
-        communication: Default::default(),
         schedule: Schedule { grid: Some(grid), ..Schedule::default() },
     })
 }

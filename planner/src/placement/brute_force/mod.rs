@@ -41,7 +41,7 @@ use cost_model::ops::bound::Bound;
 use cost_model::ops::problem::{Objective, Problem};
 use ir::diagnostic::Diagnostic;
 use ir::id::{ChannelId, DeviceId, OpId};
-use ir::plan::{Communication, Experts, Parallelism, Partition, Placement, Plan};
+use ir::plan::{Parallelism, Partition, Placement, Plan};
 use ir::schedule::{Action, Schedule, Task, Transfer, Wait};
 use ir::units::Nanos;
 
@@ -304,8 +304,6 @@ impl Solver<'_, '_> {
             parallelism: Parallelism::default(),
             partition: Partition::whole(),
             placement: Placement { device },
-            experts: Experts::default(),
-            communication: Communication::default(),
             schedule: schedule(self.problem, &self.tasks, &found.times),
         };
         (Box::new(plan), found.times.makespan)

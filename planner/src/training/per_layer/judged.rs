@@ -69,8 +69,6 @@ pub fn plan(degrees: &Parallelism, stages: &[Chosen]) -> Result<Plan, Diagnostic
         partition: Partition { stages: stages.collect() },
         parallelism: degrees.clone(),
         placement: Default::default(),
-        experts: Default::default(),
-        communication: Default::default(),
         schedule: Schedule { grid: Some(grid), ..Schedule::default() },
     })
 }

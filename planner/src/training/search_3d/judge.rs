@@ -84,8 +84,6 @@ impl Judged {
             parallelism: self.leaf.degrees.clone(),
             partition: Partition { stages },
             placement: Default::default(),
-            experts: Default::default(),
-            communication: Default::default(),
             schedule: Schedule {
                 grid: Some(grid(&self.leaf, &self.fitted)?),
                 ..Default::default()

@@ -43,8 +43,6 @@ fn plan(parallelism: Parallelism, blocks: &[u32], recompute: Recompute, grid: &s
         partition: Partition { stages: stages.collect() },
         parallelism,
         placement: Default::default(),
-        experts: Default::default(),
-        communication: Default::default(),
         schedule: Schedule { grid: Some(Grid::parse(grid).unwrap()), ..Schedule::default() },
     }
 }
