@@ -5,6 +5,7 @@
 //! the planner's to the nanosecond.
 
 use ir::cluster::{Check, Route};
+use ir::id::OpId;
 use ir::op::{Kernel, Op};
 use ir::profile::Provenance;
 use ir::units::{Bytes, Nanos};
@@ -19,6 +20,7 @@ mod attention;
 pub mod memory;
 mod products;
 pub mod quantity;
+mod step;
 
 use quantity::{Unit, number};
 
@@ -92,13 +94,16 @@ pub struct Explanation {
 ///
 /// # Errors
 /// The figure that the kind does not state.
-pub fn op(op: &Op, kernel: &Kernel, costs: &KindCosts) -> Result<Explanation, Missing> {
+pub fn op(op: (OpId, &Op), kernel: &Kernel, costs: &KindCosts) -> Result<Explanation, Missing> {
     let found = breakdown(op, kernel, costs)?;
     let mut explanation = Explanation {
         form: found.form.name(),
         total: found.total(),
         origin: found.origin,
-        sum: sum(&found),
+        sum: match found.detail {
+            Detail::Step => step::sum(&found),
+            _ => sum(&found),
+        },
         formulas: Vec::new(),
         figures: Vec::new(),
     };
@@ -113,6 +118,11 @@ pub fn op(op: &Op, kernel: &Kernel, costs: &KindCosts) -> Result<Explanation, Mi
         }
         Detail::Attention(call, parts, projected_s) => {
             attention::call(&mut explanation, kernel, (call, parts, *projected_s), costs);
+        }
+        Detail::Step => {
+            if let Some(own) = costs.step() {
+                step::step(&mut explanation, &found, kernel, (own, costs));
+            }
         }
         Detail::Experts(load) => attention::experts(&mut explanation, kernel, load, costs),
     }

@@ -32,6 +32,25 @@ pub enum Origin {
     Guessed,
 }
 
+/// Which kernel does the work of an op.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fused {
+    /// One that starts with this op.
+    #[default]
+    Alone,
+    /// One that starts with an earlier op of its chain; its bytes are what it adds to that.
+    Chain,
+    /// One of a whole attention core, of which this op is one of the two products.
+    Attention,
+    /// One product by the weights of several ops side by side.
+    Beside {
+        /// Columns of all of them.
+        columns: u64,
+        /// Whether this op is the first of them.
+        is_first: bool,
+    },
+}
+
 /// `count` independent products of an `m x k` by a `k x n` matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Product {
@@ -72,6 +91,8 @@ pub struct Kernel {
     pub dtype: Option<DType>,
     /// Where the figures come from.
     pub origin: Origin,
+    /// Whether it is launched for this op alone.
+    pub fused: Fused,
 }
 
 impl Kernel {

@@ -19,6 +19,7 @@ mod held;
 mod launchers;
 mod layered;
 mod mapped;
+mod one_price;
 mod pinned_documents;
 mod priced;
 mod regress;

@@ -91,7 +91,7 @@ fn every_model_is_a_chain_that_loses_nothing() {
         }
         let n_ops: usize = structure.segments.iter().map(|own| own.ops.len()).sum();
         assert_eq!(n_ops, graph.ops.len(), "{name}");
-        let model = parts::model(&graph, &structure, &sums, &passes);
+        let model = parts::model(&graph, &structure, &sums, [&passes, &passes]);
         assert_eq!(n_parameters(&model), sums.n_parameters(), "{name}");
     }
 }

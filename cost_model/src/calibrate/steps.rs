@@ -98,13 +98,8 @@ pub struct StepCalibration {
 /// Constants and corrections that a profile holds for a stack; what it does not name is nominal.
 #[must_use]
 pub fn stored(stack: &Stack, held: Option<&StackConstants>) -> (Constants, Corrections) {
-    let mut constants = Constants::nominal(stack);
+    let constants = Constants::held(stack, held);
     let Some(held) = held else { return (constants, Corrections::default()) };
-    for (name, value) in &held.constants {
-        if let Some(constant) = Constant::of(name) {
-            constants.set(constant, *value);
-        }
-    }
     let factors = held.corrections.iter().filter_map(|correction| {
         let tensor = u32::try_from(correction.tensor).ok()?;
         Some(((correction.hidden, tensor, correction.micro_batch), correction.factor))

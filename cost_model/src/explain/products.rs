@@ -24,7 +24,7 @@ fn work(product: &Product) -> String {
 }
 
 /// The sum of all products' work where there are several.
-fn all_work(kernel: &Kernel) -> String {
+pub(super) fn all_work(kernel: &Kernel) -> String {
     match kernel.products.as_slice() {
         [one] => work(one),
         several if several.len() <= 3 => {

@@ -50,7 +50,7 @@ fn explained(node: &Op, profile: &Profile) -> Explanation {
     let cluster = Cluster { kinds: vec![a100()], ..Cluster::default() };
     let costs = KindCosts::new(&cluster, &cluster.kinds[0], profile);
     let Work::Kernel(kernel) = &node.work else { panic!("no kernel") };
-    op(node, kernel, &costs).unwrap()
+    op((ir::id::OpId(0), node), kernel, &costs).unwrap()
 }
 
 fn product(count: u64, m: u64, k: u64, n: u64) -> Product {
@@ -238,7 +238,7 @@ fn a_sibling_lends_scaled_rates() {
     let costs = KindCosts::new(&cluster, &cluster.kinds[1], &profile());
     let node = &nodes()[7];
     let Work::Kernel(kernel) = &node.work else { panic!("no kernel") };
-    let got = op(node, kernel, &costs).unwrap();
+    let got = op((ir::id::OpId(0), node), kernel, &costs).unwrap();
     assert_eq!(got.origin, Origin::Sibling);
     // 2 x 2^24 bytes at 1 TB/s x 1.555 / 2.039, and 3 us.
     let expected = 33_554_432.0 / (1e12 * 1.555 / 2.039) * 1e9 + 3_000.0;

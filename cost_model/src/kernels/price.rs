@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use ir::cluster::Cluster;
 use ir::graph::Graph;
 use ir::id::OpId;
-use ir::op::{Kernel, Op, Product, Work};
+use ir::op::{Fused, Kernel, Op, Phase, Product, Work};
 use ir::profile::Profile;
 use ir::tensor::DType;
 use ir::units::{Bytes, Nanos};
+use ir::workload::Mode;
 
 use crate::kernels::origin::Origin;
 use crate::kernels::plain_product::Missing;
@@ -16,16 +17,18 @@ use crate::kernels::plain_product::Missing;
 pub mod evaluate;
 pub mod kind;
 mod measured;
+pub mod step;
 pub mod task;
 
-use evaluate::of_form;
+use evaluate::{Breakdown, of_form};
 use kind::KindCosts;
 use task::Form;
 
 /// What decides the duration of a kernel.
-type Signature<'a> = (Form, &'a [Product], Bytes, Bytes, Option<DType>, bool);
+type Signature<'a> =
+    (Form, &'a [Product], Bytes, Bytes, Option<DType>, bool, Option<(Phase, Fused)>);
 
-fn signature<'a>(op: &'a Op, kernel: &'a Kernel) -> Signature<'a> {
+fn signature<'a>(op: &'a Op, kernel: &'a Kernel, mode: Mode) -> Signature<'a> {
     let form = Form::of(op, kernel);
     // The products of a gradient mean something else to a fused kernel.
     let is_fused_gradient = matches!(form, Form::Attention(_)) && op.op_type.ends_with("Grad");
@@ -36,6 +39,7 @@ fn signature<'a>(op: &'a Op, kernel: &'a Kernel) -> Signature<'a> {
         kernel.bytes_written,
         kernel.dtype,
         is_fused_gradient,
+        (mode == Mode::Training).then_some((op.phase, kernel.fused)),
     )
 }
 
@@ -62,7 +66,7 @@ pub struct Costs {
 impl Costs {
     /// Computes all durations. Views have none.
     #[must_use]
-    pub fn new(graph: &Graph, cluster: &Cluster, profile: &Profile) -> Self {
+    pub fn new(graph: &Graph, cluster: &Cluster, profile: &Profile, mode: Mode) -> Self {
         let n_ops = graph.ops.len();
         let mut costs = Self {
             n_ops,
@@ -71,9 +75,8 @@ impl Costs {
             n_kernels: graph.ops.iter().filter(|op| matches!(op.work, Work::Kernel(_))).count(),
         };
         for (position, kind) in cluster.kinds.iter().enumerate() {
-            let of_kind = KindCosts::new(cluster, kind, profile);
-            let mut known: HashMap<Signature<'_>, Result<(Nanos, Origin), Missing>> =
-                HashMap::new();
+            let of_kind = KindCosts::of_workload(cluster, kind, profile, (graph, mode));
+            let mut known: HashMap<Signature<'_>, Result<Breakdown, Missing>> = HashMap::new();
             for (index, op) in graph.ops.iter().enumerate() {
                 let time = match &op.work {
                     Work::View => None,
@@ -81,12 +84,20 @@ impl Costs {
                         given.time.get(&kind.name).map(|time| (*time, Origin::Given))
                     }
                     Work::Kernel(kernel) => {
-                        let signature = signature(op, kernel);
-                        let result = *known.entry(signature).or_insert_with(|| {
-                            let found = of_form(signature.0, op, kernel, &of_kind)?;
-                            Ok((found.total(), found.origin))
-                        });
-                        result.inspect_err(|missing| costs.gap(position, *missing, index)).ok()
+                        let signature = signature(op, kernel, mode);
+                        let result = known
+                            .entry(signature)
+                            .or_insert_with(|| of_form(signature.0, op, kernel, &of_kind));
+                        let waiting = |found: &Breakdown| {
+                            let found = found.clone().waiting(&of_kind, OpId::new(index));
+                            (found.total(), found.origin)
+                        };
+                        result
+                            .as_ref()
+                            .map(waiting)
+                            .map_err(|missing| *missing)
+                            .inspect_err(|missing| costs.gap(position, *missing, index))
+                            .ok()
                     }
                 };
                 costs.time[position * n_ops + index] = time;

@@ -81,6 +81,12 @@ pub fn compiled() -> Stack {
     }
 }
 
+/// The stack that training is priced with where none is named.
+#[must_use]
+pub fn of_training() -> Stack {
+    megatron_core()
+}
+
 /// All presets.
 #[must_use]
 pub fn presets() -> [Stack; 5] {

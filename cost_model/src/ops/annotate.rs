@@ -7,14 +7,16 @@ use ir::cluster::{Check, Cluster, MAX_PLACES};
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::OpId;
+use ir::op::{Op, Work};
 use ir::profile::{Profile, Provenance};
 use ir::units::{Bytes, Nanos};
-use ir::workload::Workload;
+use ir::workload::{Mode, Workload};
 
 use crate::kernels::origin::Origin;
 use crate::kernels::plain_product::Missing;
 use crate::kernels::price::kind::KindCosts;
 use crate::kernels::price::{Costs, temporary};
+use crate::kernels::rates::RESIDENT;
 use crate::ops::origins::Origins;
 use crate::ops::problem::{Constraints, Objective, Problem, UNSUPPORTED};
 
@@ -48,7 +50,8 @@ pub fn annotate(
         return Err(Diagnostic::input("too-many-devices", message)
             .hint("plan a training run with --global-batch, or describe fewer hosts"));
     }
-    let costs = Costs::new(&graph, &cluster, profile);
+    let mode = workload.mode;
+    let costs = Costs::new(&graph, &cluster, profile, mode);
     let origins = origins(&costs, &cluster, profile);
     let warnings: Vec<Diagnostic> = missing_figures(&graph, &cluster, &costs)
         .into_iter()
@@ -64,7 +67,7 @@ pub fn annotate(
         objective,
         constraints,
         |op, kind| costs.op(op, kind),
-        |op| temporary(&ops.op(op).work),
+        |op| scratch(ops.op(op), mode),
     )
     .map_err(|error| match warnings.iter().find(|w| w.code == "missing-figure") {
         Some(missing) => error.fact("missing_figure", missing.message.clone()),
@@ -73,6 +76,16 @@ pub fn annotate(
     check_clock(&problem)?;
     let problem = problem.with_origins(origins);
     Ok(Annotated { problem, warnings })
+}
+
+/// Bytes beside its tensors that a device holds while an op runs: its scratch, and in training what
+/// the allocator of a stack keeps.
+fn scratch(op: &Op, mode: Mode) -> Bytes {
+    let of_stack = match (mode, &op.work) {
+        (Mode::Training, Work::Kernel(_)) => Bytes(RESIDENT as u64),
+        _ => Bytes::ZERO,
+    };
+    temporary(&op.work) + of_stack
 }
 
 /// The clock counts nanoseconds in 64 bits; half of that, 292 years, leaves room for sums.

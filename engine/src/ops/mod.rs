@@ -6,6 +6,7 @@ pub mod compare;
 pub mod explain;
 pub mod export;
 pub mod found;
+mod fused;
 pub mod narrower;
 pub mod outcome;
 pub mod replay;

@@ -20,6 +20,7 @@ use crate::element_type;
 use crate::exit::Exit;
 use crate::import;
 use crate::load::{self, Loaded};
+use crate::ops::fused;
 use crate::ops::report;
 use crate::ops::trust;
 use crate::ops::trust::Trust;
@@ -164,15 +165,15 @@ fn stopped(loaded: &Loaded, outcome: &Outcome) -> &'static str {
 
 /// Which price and which plans an answer is about, and where the others are.
 fn basis(problem: &Problem) -> String {
-    let own = "priced op by op; the bound covers all placements of whole ops on these devices";
+    let own = "the bound covers all placements of whole ops on these devices";
     match problem.workload.mode {
-        Mode::Inference => own.to_owned(),
-        Mode::Training => format!("{own}; {BY_DEGREES}"),
+        Mode::Inference => format!("priced op by op; {own}"),
+        Mode::Training => format!("{}; {own}; {BY_DEGREES}", fused::sentence(&problem.graph)),
     }
 }
 
-const BY_DEGREES: &str = "replicas, shards and pipelines have a price and a bound of their own: \
-    --global-batch N";
+const BY_DEGREES: &str =
+    "replicas, shards and pipelines have a bound of their own: --global-batch N";
 
 /// For a training run that no placement of whole ops serves: what does.
 pub fn other_way(problem: &Problem) -> Option<String> {

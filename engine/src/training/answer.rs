@@ -28,7 +28,7 @@ use planner::training::search::Wider;
 
 /// What the answer rests on, and what else there is.
 const SPACE: &str = "priced by forms of whole blocks, over degrees of parallelism, of which alone \
-    the bound speaks; without --global-batch whole ops are placed, at prices of their own";
+    the bound speaks; without --global-batch whole ops are placed, at the same price";
 /// Turns that are shown.
 const SHOWN_TURNS: usize = 4;
 

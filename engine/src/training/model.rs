@@ -83,7 +83,8 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
             (card, blocks, kind)
         }
         Err(mismatch) => {
-            let card = parts::model(graph, &found, &sums, &passes);
+            let fused = Passes::fused(import.graph.clone())?;
+            let card = parts::model(graph, &found, &sums, [&passes, &fused]);
             (card, 0..found.segments.len(), format!("no transformer template: {}", mismatch.0))
         }
     };

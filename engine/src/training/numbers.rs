@@ -73,10 +73,7 @@ impl Numbers {
 
     /// What replicas exchange.
     pub fn gradients(&self) -> Gradients {
-        match self.dtype {
-            DType::F32 => Gradients::Full,
-            _ => Gradients::Half,
-        }
+        Gradients::of(self.dtype)
     }
 
     /// Formats of parameters, gradients and master weights.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::TensorId;
-use ir::op::{Kernel, Op, Origin, Phase, Product, Work};
+use ir::op::{Fused, Kernel, Op, Origin, Phase, Product, Work};
 use ir::tensor::{DType, Role, Tensor};
 use ir::units::Bytes;
 
@@ -256,6 +256,7 @@ impl Builder {
             temporary: Bytes::ZERO,
             dtype: (!new.products.is_empty()).then_some(self.dtype),
             origin: Origin::Rule,
+            fused: Fused::Alone,
         };
         let mut inputs = new.inputs.to_vec();
         inputs.dedup();

@@ -50,6 +50,11 @@ pub struct PartPass {
     pub fixed_bytes: u64,
     /// Kernels without products.
     pub n_kernels: u64,
+    /// Operations of cores of attention over all positions for one sample, where one kernel does all
+    /// of a core: of the forward pass, or of the one whose gradients these are.
+    pub attention: u64,
+    /// Elements of weights whose gradients its products add up.
+    pub added: u64,
 }
 
 impl PartPass {
@@ -88,4 +93,11 @@ pub struct PartCard {
     pub input: u64,
     /// Bytes of all tensors that cross the boundary behind it, for one sample.
     pub behind: u64,
+    /// What it needs of the forward pass beside `stash`, where an earlier part keeps it too: the
+    /// nearest such part, by its block, and bytes for one sample. A stage that does not hold that part
+    /// keeps it as well.
+    pub kept_before: Vec<(u32, u64)>,
+    /// The same part as a stack runs it that fuses attention, products side by side and chains of
+    /// pointwise kernels.
+    pub fused: Option<Box<PartCard>>,
 }

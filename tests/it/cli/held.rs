@@ -211,7 +211,7 @@ fn an_answer_names_its_price_and_the_other_way() {
     let line =
         format!("plan {model} --cluster cluster.yaml --workload training --algorithm single");
     let ran = folder.run(&line).exits(0);
-    assert!(ran.stdout.contains("priced op by op"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("priced as megatron-core"), "{}", ran.stdout);
     assert!(ran.stdout.contains("--global-batch"), "{}", ran.stdout);
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ir::id::OpId;
 use ir::measured::GpuFacts;
 use ir::op::{Kernel, Op};
 use ir::profile::StreamConstants;
@@ -52,9 +53,19 @@ pub enum Detail {
     Attention(attention::Call, CallParts, f64),
     /// A fused layer of experts.
     Experts(moe::RankLoad),
+    /// An op of a training step.
+    Step,
 }
 
 impl Breakdown {
+    /// The same where an op of a training step waits for its launch.
+    #[must_use]
+    pub(super) fn waiting(mut self, costs: &KindCosts, op: OpId) -> Self {
+        let wait = costs.step().map_or(1.0, |step| step.wait(op));
+        self.launch_s += (wait - 1.0) * self.seconds();
+        self
+    }
+
     /// The whole in seconds.
     #[must_use]
     pub fn seconds(&self) -> f64 {
@@ -69,12 +80,16 @@ impl Breakdown {
     }
 }
 
-/// How long an op takes whose work is `kernel`.
+/// How long an op of a graph takes whose work is `kernel`.
 ///
 /// # Errors
 /// The figure that the kind does not state.
-pub fn breakdown(op: &Op, kernel: &Kernel, costs: &KindCosts) -> Result<Breakdown, Missing> {
-    of_form(Form::of(op, kernel), op, kernel, costs)
+pub fn breakdown(
+    (id, op): (OpId, &Op),
+    kernel: &Kernel,
+    costs: &KindCosts,
+) -> Result<Breakdown, Missing> {
+    Ok(of_form(Form::of(op, kernel), op, kernel, costs)?.waiting(costs, id))
 }
 
 /// As [`breakdown`], for the op's form.
@@ -84,6 +99,9 @@ pub(super) fn of_form(
     kernel: &Kernel,
     costs: &KindCosts,
 ) -> Result<Breakdown, Missing> {
+    if let Some(step) = costs.step() {
+        return step.breakdown(op, kernel);
+    }
     let bytes = (kernel.bytes_read + kernel.bytes_written).as_f64();
     if bytes > 0.0 && costs.kind.memory_bandwidth.is_none() {
         return Err(Missing::MemoryBandwidth);
@@ -103,7 +121,7 @@ pub(super) fn of_form(
     }
 }
 
-fn nothing() -> Breakdown {
+pub(super) fn nothing() -> Breakdown {
     Breakdown {
         form: Form::Nothing,
         launch_s: 0.0,

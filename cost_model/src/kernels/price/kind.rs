@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use ir::cluster::{Cluster, DeviceKind};
 use ir::form::Form;
+use ir::graph::Graph;
 use ir::measured::GpuFacts;
 use ir::profile::{KernelConstants, Profile, Provenance, StreamConstants};
 use ir::tensor::DType;
 use ir::units::FlopsPerSecond;
+use ir::workload::Mode;
 
 use super::measured::Measured;
+use super::step::StepCosts;
 use super::task::Stream;
 use crate::kernels::constants::{self, Published};
 use crate::kernels::origin::{Backed, Origin};
@@ -52,6 +55,7 @@ pub struct KindCosts {
     published: Published,
     products: BTreeMap<DType, Arc<Products>>,
     memory: Backed<(f64, f64)>,
+    step: Option<Arc<StepCosts>>,
 }
 
 impl KindCosts {
@@ -72,13 +76,41 @@ impl KindCosts {
             published.experts = measured.form(Form::FusedExperts);
         }
         let memory = memory(&measured, &published);
-        let mut costs =
-            Self { kind, sheet, measured, published, products: BTreeMap::new(), memory };
+        let mut costs = Self {
+            kind,
+            sheet,
+            measured,
+            published,
+            products: BTreeMap::new(),
+            memory,
+            step: None,
+        };
         for dtype in DType::ALL {
             let products = costs.find_products(dtype).map(|products| (dtype, Arc::new(products)));
             costs.products.extend(products);
         }
         costs
+    }
+
+    /// What an op of a graph takes: in a training step as a stack runs it.
+    #[must_use]
+    pub fn of_workload(
+        cluster: &Cluster,
+        kind: &DeviceKind,
+        profile: &Profile,
+        (graph, mode): (&Graph, Mode),
+    ) -> Self {
+        let step = match mode {
+            Mode::Inference => None,
+            Mode::Training => Some(Arc::new(StepCosts::new(kind, profile, graph))),
+        };
+        Self { step, ..Self::new(cluster, kind, profile) }
+    }
+
+    /// What prices ops of a training step, where they are of one.
+    #[must_use]
+    pub fn step(&self) -> Option<&StepCosts> {
+        self.step.as_deref()
     }
 
     /// What products of a type take.

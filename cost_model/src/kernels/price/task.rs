@@ -61,7 +61,7 @@ impl Stream {
     }
 
     /// By the type of an op without its domain.
-    fn of(op_type: &str) -> Self {
+    pub(crate) fn of(op_type: &str) -> Self {
         let (base, is_gradient) =
             op_type.strip_suffix("Grad").map_or((op_type, false), |base| (base, true));
         let or = |forward, backward| if is_gradient { backward } else { forward };

@@ -9,7 +9,7 @@
 //! shapes agree.
 
 use ir::id::{OpId, TensorId};
-use ir::op::{Kernel, Op, Origin, Phase, Product, Work};
+use ir::op::{Fused, Kernel, Op, Origin, Phase, Product, Work};
 use ir::units::Bytes;
 
 use super::gradient::{Saved, is_recurrent, saved};
@@ -159,13 +159,20 @@ fn add_input(step: &mut Step, site: &Site<'_>, products: Vec<Product>) {
         _ => site.operands.parameters.clone(),
     };
     dedup(&mut inputs);
+    // Gradients of what is inside a kernel of attention are inside the kernel of its gradients.
+    let is_inside = site.kernel.fused == Fused::Chain;
     let kernel = Kernel {
         dtype: if products.is_empty() { None } else { site.kernel.dtype },
         products,
-        bytes_read: step.bytes(&inputs) + step.bytes(&parameters),
-        bytes_written: step.bytes(&site.wanted),
+        bytes_read: if is_inside {
+            Bytes::ZERO
+        } else {
+            step.bytes(&inputs) + step.bytes(&parameters)
+        },
+        bytes_written: if is_inside { Bytes::ZERO } else { step.bytes(&site.wanted) },
         temporary: site.kernel.temporary,
         origin: origin(site),
+        fused: site.kernel.fused,
     };
     let outputs: Vec<TensorId> = site.wanted.iter().map(|t| step.gradient_of(*t)).collect();
     let op = Op {
@@ -194,6 +201,7 @@ fn add_weight(step: &mut Step, site: &Site<'_>, products: Vec<Product>) {
         bytes_written: written,
         temporary: site.kernel.temporary,
         origin: origin(site),
+        fused: site.kernel.fused,
     };
     let token = step.token(site.op, &site.trained);
     let op = Op {

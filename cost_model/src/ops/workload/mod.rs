@@ -5,6 +5,7 @@
 //! micro-batch were applied when the model was imported.
 
 mod backward;
+mod fusion;
 mod gradient;
 mod groups;
 mod names;
@@ -30,6 +31,15 @@ pub const MAX_OPS: u64 = 2_000_000;
 /// `too-many-ops` past [`MAX_OPS`], `graph-order` for a graph whose ops are not in topological
 /// order.
 pub fn apply(graph: Graph, workload: &Workload) -> Result<(Graph, Vec<Diagnostic>), Diagnostic> {
+    step(graph, workload, true)
+}
+
+/// As [`apply`], as a stack that fuses runs a training step, or op by op.
+fn step(
+    graph: Graph,
+    workload: &Workload,
+    is_fused: bool,
+) -> Result<(Graph, Vec<Diagnostic>), Diagnostic> {
     let n_micro_batches = workload.n_micro_batches().max(1);
     let mut warnings = Vec::new();
     let graph = match workload.mode {
@@ -39,7 +49,7 @@ pub fn apply(graph: Graph, workload: &Workload) -> Result<(Graph, Vec<Diagnostic
             within_budget(&graph, n_micro_batches.saturating_mul(2))?;
             let (graph, untied) = parameters::untie(graph);
             warnings.extend(untied);
-            training::synthesise(graph, workload.optimizer, n_micro_batches)?
+            training::synthesise(graph, (workload.optimizer, n_micro_batches), is_fused)?
         }
     };
     if let (Some(batch), Some(micro)) = (workload.batch, workload.micro_batch)

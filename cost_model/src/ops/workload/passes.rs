@@ -31,11 +31,23 @@ impl Passes {
     /// # Errors
     /// As [`super::apply`] for training.
     pub fn of(graph: Graph) -> Result<(Self, Vec<Diagnostic>), Diagnostic> {
+        Self::made(graph, false)
+    }
+
+    /// The same as a stack runs it that fuses attention and chains of pointwise ops.
+    ///
+    /// # Errors
+    /// As [`Passes::of`].
+    pub fn fused(graph: Graph) -> Result<Self, Diagnostic> {
+        Ok(Self::made(graph, true)?.0)
+    }
+
+    fn made(graph: Graph, is_fused: bool) -> Result<(Self, Vec<Diagnostic>), Diagnostic> {
         check_trainable(&graph)?;
         let n_forward = graph.ops.len();
         let (graph, warnings) = untie(graph);
         let n_forward_tensors = graph.tensors.len();
-        let (graph, owner) = training::owned(graph)?;
+        let (graph, owner) = training::owned(graph, is_fused)?;
         let roots = graph.roots();
         Ok((Self { graph, owner, n_forward, roots, n_forward_tensors }, warnings))
     }

@@ -15,6 +15,8 @@ use ir::tensor::{DType, Tensor};
 use ir::units::Bytes;
 use ir::workload::Optimizer;
 
+use crate::kernels::precision;
+
 /// Training state of one parameter in bytes, each part once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct States {
@@ -74,13 +76,17 @@ pub fn rows_and_columns(shape: &[u64], elements: u64) -> u64 {
 
 /// Bytes that one update reads and writes.
 ///
-/// It reads gradient, moments and the weight that it updates (the master where there is one), and
-/// writes the weight, the master, the moments and zeros into the gradient.
-pub(super) fn traffic(parameter: &Tensor, states: &States) -> (Bytes, Bytes) {
-    let updated = if states.master == Bytes::ZERO { parameter.bytes } else { states.master };
-    let read = states.gradient + states.moments + updated;
-    let written = parameter.bytes + states.master + states.moments + states.gradient;
-    (read, written)
+/// All together what [`precision::optimizer_bytes`] counts; it writes the weight, the master with the
+/// 32-bit gradient that it is made from, and the moments.
+pub(super) fn traffic(parameter: &Tensor, states: &States, optimizer: Optimizer) -> (Bytes, Bytes) {
+    let (dtype, wider) = match parameter.dtype {
+        DType::F64 => (DType::F32, 2.0),
+        dtype => (dtype, 1.0),
+    };
+    let all = wider * precision::optimizer_bytes(dtype, optimizer) * elements(parameter) as f64;
+    let gradient = if states.master == Bytes::ZERO { Bytes::ZERO } else { states.gradient };
+    let written = parameter.bytes + states.master + states.moments + gradient;
+    (Bytes((all as u64).saturating_sub(written.get())), written)
 }
 
 #[cfg(test)]
@@ -107,8 +113,9 @@ mod tests {
         let tensor = parameter(DType::Bf16, &[10, 100]);
         let states = states(&tensor, Optimizer::AdamW);
         assert_eq!(tensor.bytes + states.total(), Bytes(18_000));
-        // Reads 4 + 8 + 4, writes 2 + 4 + 8 + 4.
-        assert_eq!(traffic(&tensor, &states), (Bytes(16_000), Bytes(18_000)));
+        // Reads 2 + 4 + 8 + 4, writes 2 + 4 + 8 + 4.
+        let traffic = traffic(&tensor, &states, Optimizer::AdamW);
+        assert_eq!(traffic, (Bytes(18_000), Bytes(18_000)));
     }
 
     #[test]
@@ -119,7 +126,9 @@ mod tests {
             adam,
             States { gradient: Bytes(4_000), master: Bytes::ZERO, moments: Bytes(8_000) }
         );
-        assert_eq!(traffic(&tensor, &adam), (Bytes(16_000), Bytes(16_000)));
+        // Reads 4 + 8 + 4, writes 4 + 8.
+        let traffic = traffic(&tensor, &adam, Optimizer::AdamW);
+        assert_eq!(traffic, (Bytes(16_000), Bytes(12_000)));
     }
 
     #[test]

@@ -9,6 +9,11 @@ use ir::workload::Optimizer;
 use super::sample::{Model, perceptron};
 use super::*;
 
+/// The step op by op.
+fn apply(graph: Graph, workload: &Workload) -> Result<(Graph, Vec<Diagnostic>), Diagnostic> {
+    step(graph, workload, false)
+}
+
 fn training(optimizer: Optimizer) -> Workload {
     Workload { mode: Mode::Training, optimizer, ..Workload::default() }
 }

@@ -21,11 +21,13 @@ use ir::units::Bytes;
 use ir::workload::Optimizer;
 
 use super::backward;
+use super::fusion;
 use super::gradient::{Saved, saved};
 use super::groups::Groups;
 use super::names::Names;
 use super::parameters::{is_float, is_trained};
-use super::states::{States, states, traffic};
+use super::states::{States, elements, states, traffic};
+use crate::kernels::rates;
 
 /// What an op reads, parameters resolved through views.
 #[derive(Clone, Debug, Default)]
@@ -54,28 +56,47 @@ pub(super) struct Step {
     tensor_names: Names,
 }
 
-/// The graph of a training step of one micro-batch; `n_micro_batches` decides whether weight
-/// gradients are added to what the buffer holds.
+/// The graph of a training step of one micro-batch, as a stack that fuses runs it or op by op; the
+/// number of micro-batches decides whether weight gradients are added to what the buffer holds.
 pub(super) fn synthesise(
-    graph: Graph,
-    optimizer: Optimizer,
-    n_micro_batches: u64,
+    mut graph: Graph,
+    (optimizer, n_micro_batches): (Optimizer, u64),
+    is_fused: bool,
 ) -> Result<Graph, Diagnostic> {
     let n_ops = graph.ops.len();
+    let whole = if is_fused { fusion::forward(&mut graph) } else { Vec::new() };
     let mut step = with_backward(graph, optimizer, n_micro_batches)?;
     let mut groups = Groups::of(&step.graph);
     step.join_groups(&mut groups, n_ops);
     step.add_optimizers(optimizer);
+    for ops in whole {
+        ops.iter().for_each(|op| groups.join(ops[0], *op));
+    }
+    if is_fused {
+        for [a, b] in fusion::chains::fuse(&mut step.graph, &step.owner) {
+            groups.join(a, b);
+        }
+    }
     groups.write(&mut step.graph, &step.owner);
     step.graph.source_op_ids.clear();
     step.graph.source_tensor_ids.clear();
     Ok(step.graph)
 }
 
-/// The forward ops and, behind them, their backward ops, with the forward op that each belongs to.
-pub(super) fn owned(graph: Graph) -> Result<(Graph, Vec<Option<OpId>>), Diagnostic> {
+/// The forward ops and, behind them, their backward ops, with the forward op that each belongs to;
+/// as a stack that fuses runs them, or one by one.
+pub(super) fn owned(
+    mut graph: Graph,
+    is_fused: bool,
+) -> Result<(Graph, Vec<Option<OpId>>), Diagnostic> {
+    if is_fused {
+        fusion::forward(&mut graph);
+    }
     // Several micro-batches, so that gradients of weights are added to a buffer.
-    let step = with_backward(graph, Optimizer::default(), 2)?;
+    let mut step = with_backward(graph, Optimizer::default(), 2)?;
+    if is_fused {
+        fusion::chains::fuse(&mut step.graph, &step.owner);
+    }
     Ok((step.graph, step.owner))
 }
 
@@ -212,11 +233,7 @@ impl Step {
             trainable: false,
         });
         written.push(loss);
-        let kernel = Kernel {
-            bytes_read: self.bytes(&read),
-            bytes_written: self.bytes(&written),
-            ..Kernel::default()
-        };
+        let kernel = self.loss(&read);
         let op = Op {
             inputs: read,
             outputs: written,
@@ -225,6 +242,25 @@ impl Step {
         self.add_op(op, owner);
         self.graph.outputs = vec![loss];
         Ok(())
+    }
+
+    /// Work of a loss over some outputs: what [`rates::LOGIT_BYTES`] says beside its logits and their
+    /// gradients, whose 32-bit copy is there while it runs.
+    fn loss(&self, read: &[TensorId]) -> Kernel {
+        let logits: u64 = read
+            .iter()
+            .map(|tensor| elements(self.graph.tensor(*tensor)))
+            .fold(0, u64::saturating_add);
+        let bytes = self.bytes(read);
+        let beside = Bytes(logits.saturating_mul(rates::LOGIT_BYTES as u64 / 2));
+        let wide = Bytes(logits.saturating_mul(rates::WIDE_LOGIT as u64));
+        Kernel {
+            bytes_read: bytes + beside,
+            bytes_written: bytes + beside,
+            // The gradients take the place of the copy.
+            temporary: Bytes(wide.get().saturating_sub(bytes.get())),
+            ..Kernel::default()
+        }
     }
 
     fn add_backward(&mut self, op: OpId) {
@@ -365,7 +401,7 @@ impl Step {
             let states = self.states[index];
             let parameter = &mut self.graph.tensors[index];
             parameter.state_bytes = states.total();
-            let (bytes_read, bytes_written) = traffic(parameter, &states);
+            let (bytes_read, bytes_written) = traffic(parameter, &states, optimizer);
             let kernel = Kernel { bytes_read, bytes_written, ..Kernel::default() };
             let name = format!("{}@optimizer", parameter.name);
             let update = Op {

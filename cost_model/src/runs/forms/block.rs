@@ -26,16 +26,13 @@ use ir::stack::{AttentionKernel, Elementwise, Launch, Stack};
 
 use super::constants::{Constant, Constants, WIDE};
 use super::precision;
-use super::rates::Rates;
 use super::run::Sharded;
 use super::system::System;
+use crate::kernels::rates::Rates;
 use collectives::collectives;
 
 /// Bytes that fused chains of pointwise kernels move over those of single kernels; nominal.
 pub(super) const FUSED_SHARE: f64 = 0.5;
-/// Operations of fused attention's backward pass over those of its forward pass (Dao et al. 2022:
-/// five products instead of two).
-const FUSED_BACKWARD: f64 = 2.5;
 /// Host seconds of launching one collective; nominal.
 const COLLECTIVE_LAUNCH_S: f64 = 20e-6;
 /// Tensor-parallel collectives of one pass.
@@ -239,8 +236,8 @@ pub fn rows_and_columns(run: Sharded<'_>) -> (f64, f64) {
 /// Times of one block.
 #[must_use]
 pub fn block(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Constants) -> BlockTime {
-    let rates = Rates::new(system, constants, run.dtype);
-    let beside = Rates::beside(system, constants, run.dtype);
+    let rates = system.rates(constants, run.dtype);
+    let beside = system.rates(constants, precision::beside(run.dtype));
     let extents = Extents::of(run);
     let forward = forward(run, &extents, [&rates, &beside], stack);
     let mut backward = backward(run, &extents, [&rates, &beside], stack);
@@ -309,9 +306,9 @@ fn score_bytes(run: Sharded<'_>, bytes: f64) -> f64 {
     (bytes - 1.0) * wider(run) + 1.0
 }
 
-/// Operations of causal attention by one fused kernel: half of two products over all positions.
-fn fused_operations(extents: &Extents) -> f64 {
-    extents.scores() * (extents.head_dims.0 as f64 + extents.head_dims.1 as f64)
+/// Operations of the two products of attention over all positions.
+fn core_flops(extents: &Extents) -> f64 {
+    2.0 * extents.scores() * (extents.head_dims.0 as f64 + extents.head_dims.1 as f64)
 }
 
 /// `rates` of products by weights, and of all else.
@@ -325,7 +322,7 @@ fn forward(
     let Extents { queries, sequence, head_dims: (key, value), .. } = *extents;
     let count = extents.batch.saturating_mul(extents.heads);
     let (attention, scores) = match stack.attention {
-        AttentionKernel::Flash => (rates.fused_attention(fused_operations(extents)), 0.0),
+        AttentionKernel::Flash => (rates.fused_attention(core_flops(extents), false), 0.0),
         AttentionKernel::Unfused => (
             beside.product(count, [queries, sequence, key])
                 + beside.product(count, [queries, value, sequence]),
@@ -354,9 +351,7 @@ fn backward(
         rates.product(*count, [*m, *k, *n]) + rates.product(*count, [*n, *k, *m])
     };
     let (attention, scores) = match stack.attention {
-        AttentionKernel::Flash => {
-            (rates.fused_attention(FUSED_BACKWARD * fused_operations(extents)), 0.0)
-        }
+        AttentionKernel::Flash => (rates.fused_attention(core_flops(extents), true), 0.0),
         AttentionKernel::Unfused => (
             beside.product(count, [queries, sequence, value])
                 + beside.product(count, [sequence, value, queries])

@@ -5,13 +5,10 @@ use ir::stack::Stack;
 use super::block::floor;
 use super::constants::{Constant, Constants};
 use super::precision;
-use super::rates::Rates;
 use super::run::Sharded;
 use super::system::System;
+use crate::kernels::rates::LOGIT_BYTES;
 use crate::runs::counts::padded_vocabulary;
-
-/// Bytes per logit beside its own: a 32-bit copy written and read, and the gradient; nominal.
-const LOGIT_BYTES: f64 = 12.0;
 
 /// Rows of the head on one device. Only a vocabulary that is shared out is padded.
 #[must_use]
@@ -33,7 +30,7 @@ pub fn parameters(run: Sharded<'_>) -> f64 {
 /// Launching them, and the embedding, takes at least [`Constant::Ends`] launch floors.
 #[must_use]
 pub fn head(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Constants) -> f64 {
-    let rates = Rates::beside(system, constants, run.dtype);
+    let rates = system.rates(constants, precision::beside(run.dtype));
     let context = u64::from(run.parallelism.context.max(1));
     let tokens = run.parallelism.micro_batch.saturating_mul(run.card.sequence.div_ceil(context));
     let (rows, hidden) = (vocabulary(run), run.card.hidden);

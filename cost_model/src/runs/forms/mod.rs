@@ -49,7 +49,6 @@
 //! ```
 
 pub mod block;
-pub mod constants;
 pub mod correct;
 pub mod corrections;
 pub mod ends;
@@ -57,13 +56,13 @@ pub mod fit;
 pub mod hosts;
 pub mod interval;
 pub mod model;
-pub mod precision;
-mod products;
 pub mod rank_groups;
-mod rates;
 pub mod run;
 pub mod step;
 pub mod system;
+
+pub use crate::kernels::precision;
+pub use crate::kernels::step_constants as constants;
 
 #[cfg(test)]
 mod tests;

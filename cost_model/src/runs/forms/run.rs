@@ -4,38 +4,7 @@ use ir::card::{ModelCard, Recompute, TransformerCard};
 use ir::plan::{Parallelism, Partition, Plan, Stage};
 use ir::tensor::DType;
 
-use super::precision;
-
-/// In which numbers gradients are summed and exchanged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Gradients {
-    /// 16 bits: 2 bytes each on the wire; adding a micro-batch's reads and writes 2 + 2 + 2.
-    #[default]
-    Half,
-    /// 32-bit main gradients: 4 bytes each on the wire; adding one of 16 bits reads and writes
-    /// 2 + 4 + 4.
-    Full,
-}
-
-impl Gradients {
-    /// Bytes per parameter that data-parallel replicas exchange.
-    #[must_use]
-    pub const fn exchanged(self) -> f64 {
-        match self {
-            Self::Half => 2.0,
-            Self::Full => 4.0,
-        }
-    }
-
-    /// Bytes per parameter that adding one micro-batch's gradients of a type reads and writes.
-    #[must_use]
-    pub const fn added(self, dtype: DType) -> f64 {
-        match self {
-            Self::Half => 6.0,
-            Self::Full => precision::element(dtype) + 8.0,
-        }
-    }
-}
+pub use crate::kernels::precision::Gradients;
 
 /// A card under given degrees, in given numbers: what blocks and ends are priced of.
 #[derive(Clone, Copy, Debug)]

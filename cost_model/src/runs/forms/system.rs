@@ -10,8 +10,9 @@ use ir::tensor::DType;
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond};
 
 use super::hosts::{per_host, slowest};
-use super::products::constants;
 use super::rank_groups::{Group, Spread};
+use crate::kernels::rates::{self, Rates};
+use crate::kernels::step_constants::Constants;
 use crate::links::collective::table::{Interpolation, Table};
 use crate::links::collective::{Link, all_reduce, ring};
 
@@ -111,7 +112,7 @@ impl System {
         };
         Some(Self {
             name: name.to_owned(),
-            kernels: constants(&Profile::default(), &device.name),
+            kernels: rates::products(&Profile::default(), &device.name),
             device,
             per_host: 8,
             all_reduce,
@@ -153,7 +154,7 @@ impl System {
         };
         Some(Self {
             name: String::new(),
-            kernels: constants(profile, &device.name),
+            kernels: rates::products(profile, &device.name),
             device,
             per_host: per_host(cluster) as u64,
             all_reduce,
@@ -163,6 +164,12 @@ impl System {
             per_card,
             host_memory: cluster.nodes.iter().map(|node| node.host_memory).collect(),
         })
+    }
+
+    /// Rates of a device for kernels of a type.
+    #[must_use]
+    pub fn rates(&self, constants: &Constants, dtype: DType) -> Rates {
+        Rates::new(&self.device, &self.kernels, constants, dtype)
     }
 
     /// Seconds of an all-reduce of `bytes` by a group: inside each host, then the part of each

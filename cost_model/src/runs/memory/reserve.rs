@@ -2,6 +2,8 @@
 
 use ir::plan::Parallelism;
 
+use crate::kernels::rates::RESIDENT;
+
 /// What is set aside beside what is computed, in bytes of one rank.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reserve {
@@ -17,10 +19,6 @@ pub struct Reserve {
     pub fragmentation: f64,
 }
 
-/// Bytes that allocator peaks of Megatron-LM's functional tests (d98e8a64) show beyond states,
-/// activations and logits, workspace of product libraries included: 50 to 110 MB on A100, 30 MB
-/// more on later GPUs.
-const RESIDENT: f64 = 0.075e9;
 /// Workspace of cuBLAS in PyTorch on one stream of a GPU from compute capability 9.0 on
 /// (`CUBLAS_WORKSPACE_CONFIG` `:4096:8`, PyTorch documentation): 32 MiB.
 const WORKSPACE: f64 = 32.0 * 1024.0 * 1024.0;

@@ -90,8 +90,13 @@ fn cost_of(replayed: &Replayed, op: OpId, device: DeviceId) -> Option<Explanatio
         Work::Given(_) => Some(cost_model::explain::given(Nanos(problem.time_ns(op, device)))),
         Work::Kernel(kernel) => {
             let kind = problem.cluster.kind_of(device);
-            let costs = KindCosts::new(&problem.cluster, kind, &replayed.on.loaded.profile);
-            cost_model::explain::op(node, kernel, &costs).ok()
+            let costs = KindCosts::of_workload(
+                &problem.cluster,
+                kind,
+                &replayed.on.loaded.profile,
+                (&problem.graph, problem.workload.mode),
+            );
+            cost_model::explain::op((op, node), kernel, &costs).ok()
         }
     }
 }

@@ -25,6 +25,8 @@ fn pass(random: &mut SmallRng, grows: Grows) -> PartPass {
         bytes: random.random_range(0..10_000_000),
         fixed_bytes: random.random_range(0..10_000_000),
         n_kernels: random.random_range(0..10),
+        attention: random.random_range(0..1_000_000_000),
+        added: random.random_range(0..1_000_000),
     }
 }
 
@@ -58,9 +60,17 @@ fn model(random: &mut SmallRng) -> ModelCard {
         stash: random.random_range(0..100_000_000),
         input: random.random_range(0..10_000_000),
         behind: random.random_range(0..10_000_000),
+        kept_before: match at {
+            1.. if random.random_bool(0.3) => vec![(random.random_range(0..at), 20_000_000)],
+            _ => Vec::new(),
+        },
+        fused: None,
     };
     let groups = (0..n_parts).map(|at| BlockGroup {
-        part: Some(Box::new(part(at, random))),
+        part: Some(Box::new(PartCard {
+            fused: random.random_bool(0.5).then(|| Box::new(part(at, random))),
+            ..part(at, random)
+        })),
         ..BlockGroup::of_card(card.clone(), 1)
     });
     ModelCard {

@@ -163,6 +163,13 @@ fn boundaries(graph: &Graph, structure: &Structure, sums: &mut Sums) {
 
 /// A tensor that backward ops of several segments read lies in each: they may be on other devices.
 fn stash(structure: &Structure, passes: &Passes, sums: &mut Sums) {
+    for (own, kept) in sums.segments.iter_mut().zip(read_back(structure, passes)) {
+        own.stash = Some(kept.iter().map(|tensor| passes.graph.tensor(*tensor).bytes).sum());
+    }
+}
+
+/// By segment, what backward ops read of the forward pass.
+fn read_back(structure: &Structure, passes: &Passes) -> Vec<BTreeSet<TensorId>> {
     let last = structure.segments.len().saturating_sub(1);
     let mut kept: Vec<BTreeSet<TensorId>> = vec![BTreeSet::new(); structure.segments.len()];
     for op in passes.backward() {
@@ -172,7 +179,25 @@ fn stash(structure: &Structure, passes: &Passes, sums: &mut Sums) {
             kept.extend(passes.saved(op));
         }
     }
-    for (own, kept) in sums.segments.iter_mut().zip(kept) {
-        own.stash = Some(kept.iter().map(|tensor| passes.graph.tensor(*tensor).bytes).sum());
+    kept
+}
+
+/// By segment, bytes that no earlier one keeps from the forward to the backward pass, and what it
+/// needs beside them, by the nearest earlier segment that keeps it.
+#[must_use]
+pub fn kept(structure: &Structure, passes: &Passes) -> Vec<(Bytes, BTreeMap<u32, Bytes>)> {
+    let mut keeper: BTreeMap<TensorId, u32> = BTreeMap::new();
+    let mut all = Vec::new();
+    for (segment, read) in (0_u32..).zip(read_back(structure, passes)) {
+        let (mut own, mut before) = (Bytes::ZERO, BTreeMap::new());
+        for tensor in read {
+            let bytes = passes.graph.tensor(tensor).bytes;
+            match keeper.insert(tensor, segment) {
+                None => own += bytes,
+                Some(earlier) => *before.entry(earlier).or_insert(Bytes::ZERO) += bytes,
+            }
+        }
+        all.push((own, before));
     }
+    all
 }

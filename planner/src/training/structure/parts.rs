@@ -2,20 +2,51 @@
 
 use std::collections::BTreeMap;
 
+use cost_model::kernels::price::step;
 use cost_model::ops::workload::passes::Passes;
 use ir::card::part::{Grows, PartCard, PartPass, PartProduct};
 use ir::card::{Attention, BlockGroup, FeedForward, Head, ModelCard, TransformerCard};
 use ir::graph::Graph;
 use ir::id::OpId;
-use ir::op::{Op, Phase, Product, Work};
+use ir::op::{Fused, Op, Phase, Product, Work};
+use ir::units::Flops;
 
 use super::Structure;
-use super::figures::Sums;
+use super::figures::{self, Sums};
 use super::products::Factors;
 
-/// The card of a graph of one sample: a part for each segment.
+/// The card of a graph of one sample: a part for each segment. `passes` are those of its ops one by one
+/// and as a stack runs them that fuses.
 #[must_use]
-pub fn model(graph: &Graph, structure: &Structure, sums: &Sums, passes: &Passes) -> ModelCard {
+pub fn model(
+    graph: &Graph,
+    structure: &Structure,
+    sums: &Sums,
+    [passes, fused]: [&Passes; 2],
+) -> ModelCard {
+    let mut parts = listed(graph, structure, sums, passes);
+    let kept = figures::kept(structure, fused);
+    let fused_parts = listed(graph, structure, sums, fused);
+    for ((part, mut own), (stash, before)) in parts.iter_mut().zip(fused_parts).zip(kept) {
+        own.stash = stash.get();
+        own.kept_before = before.into_iter().map(|(at, bytes)| (at, bytes.get())).collect();
+        part.fused = Some(Box::new(own));
+    }
+    let groups = parts.into_iter().map(|part| BlockGroup {
+        part: Some(Box::new(part)),
+        ..BlockGroup::of_card(blank(&graph.name), 1)
+    });
+    ModelCard {
+        name: graph.name.clone(),
+        groups: groups.collect(),
+        n_predictions: 1,
+        other_parameters: [0; 2],
+        dtype: None,
+    }
+}
+
+/// A part for each segment, with the kernels of some passes.
+fn listed(graph: &Graph, structure: &Structure, sums: &Sums, passes: &Passes) -> Vec<PartCard> {
     let mut parts: Vec<PartCard> = (0..structure.segments.len())
         .map(|segment| PartCard {
             n_parameters: sums.segments[segment].n_parameters,
@@ -32,17 +63,7 @@ pub fn model(graph: &Graph, structure: &Structure, sums: &Sums, passes: &Passes)
         }
     }
     add_work(graph, structure, passes, &mut parts);
-    let groups = parts.into_iter().map(|part| BlockGroup {
-        part: Some(Box::new(part)),
-        ..BlockGroup::of_card(blank(&graph.name), 1)
-    });
-    ModelCard {
-        name: graph.name.clone(),
-        groups: groups.collect(),
-        n_predictions: 1,
-        other_parameters: [0; 2],
-        dtype: None,
-    }
+    parts
 }
 
 /// Kernels of all passes, each in the part of its forward op; those of a loss over several results
@@ -58,24 +79,32 @@ fn add_work(graph: &Graph, structure: &Structure, passes: &Passes, parts: &mut [
         let segment = owner.map_or(last, |owner| structure.segment_of[owner.index()]);
         let node = passes.graph.op(op);
         let Work::Kernel(kernel) = &node.work else { continue };
+        let [forward, input, weight] = all(&mut parts[segment]);
+        let pass = match number(node.phase) {
+            0 => forward,
+            1 => input,
+            _ => weight,
+        };
         if kernel.products.is_empty() {
-            let [forward, input, weight] = all(&mut parts[segment]);
-            let pass = match number(node.phase) {
-                0 => forward,
-                1 => input,
-                _ => weight,
-            };
             let bytes = (kernel.bytes_read + kernel.bytes_written).get();
             let is_fixed = owner.is_some_and(|owner| factors.is_of_weights(owner));
             let sum = if is_fixed { &mut pass.fixed_bytes } else { &mut pass.bytes };
             *sum = sum.saturating_add(bytes);
-            pass.n_kernels += 1;
+            pass.n_kernels += u64::from(kernel.fused == Fused::Alone);
             continue;
         }
+        let (core, others) = kernel.products.split_at(step::n_core(node, kernel));
+        add_core(pass, core, node.phase);
+        if node.phase == Phase::BackwardWeight {
+            pass.added = pass.added.saturating_add(step::n_added(kernel));
+        }
         let by = owner.map(|owner| (graph.op(owner), factors.is_by_weight(owner)));
-        for product in &kernel.products {
-            let key = (*product, grows(product, by));
-            *products[segment][number(node.phase)].entry(key).or_default() += 1;
+        for product in others {
+            // What lies side by side is one product.
+            if !matches!(kernel.fused, Fused::Beside { is_first: false, .. }) {
+                let key = (step::whole(node, kernel, *product).0, grows(product, by));
+                *products[segment][number(node.phase)].entry(key).or_default() += 1;
+            }
         }
     }
     for (part, own) in parts.iter_mut().zip(products) {
@@ -88,6 +117,14 @@ fn add_work(graph: &Graph, structure: &Structure, passes: &Passes, parts: &mut [
             pass.products = listed.collect();
         }
     }
+}
+
+/// Products of a core of attention; the gradients of two are four.
+fn add_core(pass: &mut PartPass, core: &[Product], phase: Phase) {
+    let flops = core.iter().map(|own| own.flops().unwrap_or(Flops::MAX)).sum::<Flops>().get();
+    let flops = if phase == Phase::Forward { flops } else { flops / 2 };
+    pass.attention = pass.attention.saturating_add(flops);
+    pass.n_kernels += u64::from(!core.is_empty());
 }
 
 /// Its passes, in the order of [`number`].

@@ -186,7 +186,7 @@ fn cross_attention_is_no_template_and_becomes_parts() {
     let (structure, sums, passes) = found(&graph);
     let passes = passes.unwrap();
     assert!(template::model(&graph, &structure, &sums).is_err());
-    let model = parts::model(&graph, &structure, &sums, &passes);
+    let model = parts::model(&graph, &structure, &sums, [&passes, &passes]);
     assert_eq!(model.n_blocks() as usize, structure.segments.len());
     assert_eq!(n_parameters(&model), sums.n_parameters());
     let all: f64 = (0..passes.graph.ops.len())

@@ -5,6 +5,7 @@ use std::ops::Range;
 use ir::card::{ModelCard, Recompute};
 
 use super::kind::Kind;
+use super::part::run_by;
 use super::priced::{HeldBytes, Priced};
 use crate::runs::oracle::{Place, StageFigures};
 
@@ -66,6 +67,18 @@ impl Priced<'_> {
         (!own.is_empty()).then_some(own)
     }
 
+    /// Bytes that some parts need of one micro-batch's forward pass and earlier ones keep.
+    fn kept_before(&self, blocks: &Range<u32>) -> f64 {
+        let groups = &self.pricing.model.groups;
+        let own = groups.get(blocks.start as usize..(blocks.end as usize).min(groups.len()));
+        let parts = own.into_iter().flatten().filter_map(|group| group.part.as_deref());
+        let parts = parts.map(|part| run_by(self.pricing.stack, part).0);
+        let kept = parts.flat_map(|part| &part.kept_before);
+        let elsewhere = kept.filter(|(earlier, _)| *earlier < blocks.start);
+        let bytes: u64 = elsewhere.map(|(_, bytes)| *bytes).fold(0, u64::saturating_add);
+        bytes as f64 * self.degrees.micro_batch as f64
+    }
+
     /// Sums over some blocks.
     #[must_use]
     pub fn sum(&self, blocks: &Range<u32>) -> Kind {
@@ -109,6 +122,11 @@ impl Priced<'_> {
                 + all.lines_experts * held.line[1]
         };
         let again = self.again(blocks, recompute, &all);
+        // What is computed again keeps its inputs instead.
+        let before = match recompute {
+            Recompute::Full | Recompute::Uniform { .. } => 0.0,
+            _ => self.kept_before(blocks),
+        };
         StageFigures {
             forward_s: self.beside(all.forward_s + head / 3.0, gather),
             backward_s: self.beside(all.backward_s + head * 2.0 / 3.0, gather + scatter),
@@ -122,7 +140,7 @@ impl Priced<'_> {
             states: of_blocks(&self.on_device),
             end_states: of_ends(&self.on_device),
             on_host: of_ends(&self.on_host) + of_blocks(&self.on_host),
-            activation: again.stash,
+            activation: again.stash + before,
             end_activation: if place.first { self.mask_bytes } else { 0.0 },
             temporary: if place.last { self.logit_bytes } else { 0.0 },
             again: again.bytes,

@@ -7,7 +7,6 @@ use super::Pricing;
 use crate::runs::counts::block_parameters;
 use crate::runs::forms::block::{self, BlockTime, block};
 use crate::runs::forms::precision;
-use crate::runs::forms::rates::Rates;
 use crate::runs::forms::run::Sharded;
 use crate::runs::memory::activations::{Kept, block_bytes, tokens};
 
@@ -108,6 +107,6 @@ fn extra_product(pricing: &Pricing<'_>, group: &BlockGroup, degrees: &Parallelis
     }
     let queries = group.card.sequence.div_ceil(u64::from(degrees.context.max(1)));
     let tokens = degrees.micro_batch.saturating_mul(queries);
-    let rates = Rates::new(pricing.system, pricing.constants, pricing.dtype);
+    let rates = pricing.system.rates(pricing.constants, pricing.dtype);
     rates.product(1, [tokens, hidden, group.extra_weights / hidden])
 }

@@ -1,37 +1,48 @@
 //! A part of an imported graph on one device: its kernels by their products and bytes.
 //!
 //! ```text
-//! pass   = max(products + pointwise bytes x fused share, launch floor x kernels / kernels of a block)
+//! pass   = max(products + attention + pointwise bytes, launch floor x kernels / kernels of a block)
 //! ```
 //!
-//! Products and bytes are those of the graph's own ops, forward and backward; attention is taken as
-//! the graph writes it, not as a fused kernel.
+//! Products and bytes are those of the graph's own ops, forward and backward: one by one, or as a
+//! stack runs them that fuses ([`crate::ops::workload`]), where placements of ops have the same price.
 
 use ir::card::part::{Grows, PartCard, PartPass};
-use ir::stack::{Elementwise, Launch};
+use ir::stack::{AttentionKernel, Elementwise, Launch, Stack};
 
 use super::Pricing;
 use super::kind::Kind;
+use crate::kernels::price::step::{BLOCK_KERNELS, FUSED_BLOCK_KERNELS};
 use crate::runs::forms::block::FUSED_SHARE;
 use crate::runs::forms::constants::Constant;
-use crate::runs::forms::rates::Rates;
+use crate::runs::forms::precision::beside;
 
-/// Kernels of the forward pass of a transformer block, for which the launch floor stands: two
-/// norms, four products by weights, two of attention, scores with their mask and their dropout, two
-/// biases with dropout and residual, GELU (Megatron-LM of 2021; [`crate::runs::forms::block`]).
-const BLOCK_KERNELS: f64 = 13.0;
+/// A part as a stack runs it, and whether its pointwise kernels are fused.
+pub(super) fn run_by<'p>(stack: &Stack, part: &'p PartCard) -> (&'p PartCard, bool) {
+    let fuses =
+        stack.elementwise == Elementwise::Fused && stack.attention == AttentionKernel::Flash;
+    match part.fused.as_deref().filter(|_| fuses) {
+        Some(fused) => (fused, true),
+        None => (part, false),
+    }
+}
 
 /// Prices a part for a micro-batch of so many samples.
 pub(super) fn kind(pricing: &Pricing<'_>, part: &PartCard, samples: u64) -> Kind {
+    let (part, is_fused) = run_by(pricing.stack, part);
     let batch = samples as f64;
-    let pass = |pass: &PartPass| seconds(pricing, pass, samples);
-    let forward_s = pass(&part.forward);
-    let weight_s = pass(&part.backward_weight);
+    let floor = floor(pricing, part, is_fused);
+    let pass = |pass: &PartPass, is_backward: bool| {
+        work(pricing, pass, samples, (is_fused, is_backward)).max(floor(pass))
+    };
+    let forward_s = pass(&part.forward, false);
+    let weight_s = pass(&part.backward_weight, true);
     let parameters = part.n_parameters as f64;
     let stash = part.stash as f64 * batch;
+    let before = part.kept_before.iter().map(|(_, bytes)| *bytes).fold(0, u64::saturating_add);
     Kind {
         forward_s,
-        backward_s: pass(&part.backward_input) + weight_s,
+        backward_s: pass(&part.backward_input, true) + weight_s,
         weight_s,
         again_s: forward_s,
         core_s: 0.0,
@@ -45,31 +56,60 @@ pub(super) fn kind(pricing: &Pricing<'_>, part: &PartCard, samples: u64) -> Kind
         lines_experts: 0.0,
         all: stash,
         without_core: stash,
-        input: (part.input as f64 * batch).min(stash),
+        input: (part.input as f64 * batch).min(stash + before as f64 * batch),
     }
 }
 
-/// Seconds of one pass.
-fn seconds(pricing: &Pricing<'_>, pass: &PartPass, samples: u64) -> f64 {
-    let rates = Rates::new(pricing.system, pricing.constants, pricing.dtype);
-    let beside = Rates::beside(pricing.system, pricing.constants, pricing.dtype);
+/// Least seconds of a pass on the host: of its kernels one by one; fused, those of the forward pass,
+/// in both halves of the backward pass too.
+fn floor(
+    pricing: &Pricing<'_>,
+    part: &PartCard,
+    is_fused: bool,
+) -> impl Fn(&PartPass) -> f64 + use<> {
+    let share = match (is_fused, pricing.stack.elementwise) {
+        (true, _) | (false, Elementwise::Separate) => 1.0,
+        (false, Elementwise::Fused) => FUSED_SHARE,
+    };
+    let each = match pricing.stack.launch {
+        Launch::CudaGraphs => 0.0,
+        Launch::Eager => {
+            let kernels = if is_fused { FUSED_BLOCK_KERNELS } else { BLOCK_KERNELS };
+            pricing.constants.get(Constant::LaunchFloor) / kernels
+        }
+    };
+    let n_kernels = move |pass: &PartPass| {
+        let products = pass.products.iter().map(|own| own.n_kernels);
+        products.fold(0, u64::saturating_add) as f64 + pass.n_kernels as f64 * share
+    };
+    let of_forward = is_fused.then(|| n_kernels(&part.forward));
+    move |pass| each * of_forward.unwrap_or_else(|| n_kernels(pass))
+}
+
+/// Seconds of one pass, launched in time.
+fn work(
+    pricing: &Pricing<'_>,
+    pass: &PartPass,
+    samples: u64,
+    (is_fused, is_backward): (bool, bool),
+) -> f64 {
+    let rates = pricing.system.rates(pricing.constants, pricing.dtype);
+    let beside = pricing.system.rates(pricing.constants, beside(pricing.dtype));
     let products = pass.products.iter().map(|own| {
         let product = own.of_samples(samples);
         let rates = if own.grows == Grows::Count { &beside } else { &rates };
         own.n_kernels as f64 * rates.product(product.count, [product.m, product.n, product.k])
     });
-    let share = match pricing.stack.elementwise {
-        Elementwise::Separate => 1.0,
-        Elementwise::Fused => FUSED_SHARE,
-    };
     let bytes = pass.bytes as f64 * samples as f64 + pass.fixed_bytes as f64;
-    let work: f64 = products.sum::<f64>() + rates.pointwise(bytes) * share;
-    let n_products: u64 =
-        pass.products.iter().map(|own| own.n_kernels).fold(0, u64::saturating_add);
-    let n_kernels = n_products as f64 + pass.n_kernels as f64 * share;
-    let floor = match pricing.stack.launch {
-        Launch::CudaGraphs => 0.0,
-        Launch::Eager => pricing.constants.get(Constant::LaunchFloor) / BLOCK_KERNELS * n_kernels,
-    };
-    work.max(floor)
+    let products: f64 = products.sum();
+    if !is_fused {
+        let share = match pricing.stack.elementwise {
+            Elementwise::Separate => 1.0,
+            Elementwise::Fused => FUSED_SHARE,
+        };
+        return products + rates.pointwise(bytes) * share;
+    }
+    let added = pricing.gradients.added(pricing.dtype) * pass.added as f64;
+    let attention = pass.attention as f64 * samples as f64;
+    products + rates.fused_attention(attention, is_backward) + rates.pointwise(bytes + added)
 }

@@ -9,21 +9,17 @@ use ir::workload::Optimizer;
 use super::figures::Sums;
 use super::kind::Kind;
 use super::{Offload, Pricing};
+use crate::kernels::rates::WIDE_LOGIT;
 use crate::links::collective::Link;
 use crate::runs::counts::position_parameters;
 use crate::runs::forms::constants::Constant;
 use crate::runs::forms::ends;
 use crate::runs::forms::precision::{copies, element, host_optimizer_bytes, optimizer_bytes};
 use crate::runs::forms::rank_groups::{self, Cards, Group};
-use crate::runs::forms::rates::Rates;
 use crate::runs::forms::run::Sharded;
 use crate::runs::memory::activations::tokens;
 use crate::runs::memory::states::state_bytes;
 
-/// Bytes per logit at the peak beside its own: a single-precision copy that loss and gradient
-/// overwrite (found on the allocator peaks of Megatron-LM d98e8a64, whose tables 4 bytes more would
-/// miss).
-const LOGIT: f64 = 4.0;
 /// Bytes per logit that a fused loss adds: two single-precision copies (found on the allocator peaks
 /// of Megatron-LM d98e8a64, 4 where the function is compiled).
 const FUSED_LOSS: f64 = 8.0;
@@ -256,7 +252,8 @@ impl<'a> Priced<'a> {
         let predictions = f64::from(pricing.model.n_predictions);
         let element = element(pricing.dtype);
         let logits =
-            (LOGIT + element + pricing.loss_bytes()) * tokens * card.vocabulary as f64 / tensor;
+            (WIDE_LOGIT + element + pricing.loss_bytes()) * tokens * card.vocabulary as f64
+                / tensor;
         priced.logit_bytes = predictions * (logits + 2.0 * element * tokens * width);
         let tokens_sent = priced.degrees.micro_batch as f64
             * card.sequence.div_ceil(u64::from(priced.degrees.context.max(1))) as f64;
@@ -369,7 +366,7 @@ impl<'a> Priced<'a> {
             let moved = host_optimizer_bytes(dtype, optimizer);
             return host_update_s(own, (sent, moved), self.pricing.system.per_host);
         }
-        let rates = Rates::new(self.pricing.system, self.pricing.constants, dtype);
+        let rates = self.pricing.system.rates(self.pricing.constants, dtype);
         rates.pointwise(optimizer_bytes(dtype, optimizer) * own)
     }
 

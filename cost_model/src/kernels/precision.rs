@@ -18,6 +18,7 @@ const COPIES: f64 = 2.0;
 #[must_use]
 pub const fn element(dtype: DType) -> f64 {
     match dtype {
+        DType::F64 => 8.0,
         DType::F32 => 4.0,
         _ => 2.0,
     }
@@ -27,6 +28,7 @@ pub const fn element(dtype: DType) -> f64 {
 #[must_use]
 pub const fn operand(dtype: DType) -> f64 {
     match dtype {
+        DType::F64 => 8.0,
         DType::F32 => 4.0,
         DType::F8 => 1.0,
         _ => 2.0,
@@ -83,6 +85,46 @@ pub const fn host_optimizer_bytes(dtype: DType, optimizer: Optimizer) -> f64 {
         Optimizer::Adafactor => 4.0,
     };
     4.0 + 8.0 + states + element(dtype)
+}
+
+/// In which numbers gradients are summed and exchanged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Gradients {
+    /// 16 bits: 2 bytes each on the wire; adding a micro-batch's reads and writes 2 + 2 + 2.
+    #[default]
+    Half,
+    /// 32-bit main gradients: 4 bytes each on the wire; adding one of 16 bits reads and writes
+    /// 2 + 4 + 4.
+    Full,
+}
+
+impl Gradients {
+    /// Those of a run that computes in a type.
+    #[must_use]
+    pub const fn of(dtype: DType) -> Self {
+        match dtype {
+            DType::F32 | DType::F64 => Self::Full,
+            _ => Self::Half,
+        }
+    }
+
+    /// Bytes per parameter that data-parallel replicas exchange.
+    #[must_use]
+    pub const fn exchanged(self) -> f64 {
+        match self {
+            Self::Half => 2.0,
+            Self::Full => 4.0,
+        }
+    }
+
+    /// Bytes per parameter that adding one micro-batch's gradients of a type reads and writes.
+    #[must_use]
+    pub const fn added(self, dtype: DType) -> f64 {
+        match self {
+            Self::Half => 6.0,
+            Self::Full => element(dtype) + 8.0,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ fn microseconds(value: f64) -> Seconds {
 
 /// Nominal constants for a kind of device, by its name.
 #[must_use]
-pub(super) fn nominal(kind: &str) -> KernelConstants {
+fn nominal(kind: &str) -> KernelConstants {
     match FITS.iter().find(|fit| kind.starts_with(fit.prefix)) {
         Some(fit) => KernelConstants {
             launch: microseconds(fit.launch_us),

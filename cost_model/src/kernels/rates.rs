@@ -1,14 +1,16 @@
-//! How long kernels of a run take: products by the form of [`crate::kernels::plain_product`], the rest by bytes.
+//! How long kernels of a training step take under a software stack, the same for ops of a graph, for
+//! blocks and for parts: products by the form of [`crate::kernels::plain_product`], the rest by bytes.
 
+use ir::cluster::DeviceKind;
 use ir::measured::GpuFacts;
 use ir::op::{Kernel, Product};
-use ir::profile::KernelConstants;
+use ir::profile::{KernelConstants, Profile};
 use ir::tensor::DType;
 use ir::units::Bytes;
 
-use super::constants::{Constant, Constants};
 use super::precision;
-use super::system::System;
+use super::step_constants::{Constant, Constants};
+use super::step_products;
 use crate::kernels::plain_product;
 use crate::numeric::p_norm;
 
@@ -16,11 +18,34 @@ use crate::numeric::p_norm;
 const ALIGNED: u64 = 16;
 /// Rate of one fused attention call over the peak rate. Nominal: the prefill fits of the attention
 /// tables of aiconfigurator at 095f58a5 find 0.40 to 0.52.
-const FUSED_ATTENTION: f64 = 0.45;
+pub const FUSED_ATTENTION: f64 = 0.45;
+
+/// Operations of fused attention's backward pass over those of its forward pass (Dao et al. 2022:
+/// five products instead of two).
+const FUSED_BACKWARD: f64 = 2.5;
+/// Share of the scores that causal attention computes.
+const CAUSAL: f64 = 0.5;
+/// Bytes per logit beside its own: a 32-bit copy written and read, and the gradient; nominal.
+pub const LOGIT_BYTES: f64 = 12.0;
+/// Bytes per logit at the peak beside its own: a single-precision copy that loss and gradient
+/// overwrite (found on the allocator peaks of Megatron-LM d98e8a64, whose tables 4 bytes more would
+/// miss).
+pub const WIDE_LOGIT: f64 = 4.0;
+
+/// Bytes that allocator peaks of Megatron-LM's functional tests (d98e8a64) show beyond states,
+/// activations and logits, workspace of product libraries included: 50 to 110 MB on A100, 30 MB
+/// more on later GPUs.
+pub const RESIDENT: f64 = 0.075e9;
+
+/// Constants of the products of a kind of device: the profile's, else nominal ones.
+#[must_use]
+pub fn products(profile: &Profile, kind: &str) -> KernelConstants {
+    step_products::constants(profile, kind)
+}
 
 /// Rates of one device of a system under given constants.
 #[derive(Clone, Debug)]
-pub(super) struct Rates {
+pub struct Rates {
     facts: GpuFacts,
     /// Of the operands of products.
     dtype: DType,
@@ -35,20 +60,26 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    /// Rates of a run that computes in a type; its products by weights run in it.
-    pub(super) fn new(system: &System, constants: &Constants, dtype: DType) -> Self {
+    /// Rates of a device for kernels of a type; `products` are the constants of its products. A rate
+    /// that the device does not state is not a number.
+    #[must_use]
+    pub fn new(
+        device: &DeviceKind,
+        products: &KernelConstants,
+        constants: &Constants,
+        dtype: DType,
+    ) -> Self {
         let derating = constants.get(Constant::Derating);
-        let cool = system.kernels.clone();
+        let cool = products.clone();
         let mut kernels = cool.clone();
         kernels.compute_efficiency *= derating;
-        let bandwidth = system.device.memory_bandwidth.map_or(f64::NAN, |rate| rate.get());
-        let peak = |dtype| {
-            plain_product::peak(&system.device, dtype).map_or(f64::NAN, |(_, rate)| rate.get())
-        };
+        let bandwidth = device.memory_bandwidth.map_or(f64::NAN, |rate| rate.get());
+        let peak =
+            |dtype| plain_product::peak(device, dtype).map_or(f64::NAN, |(_, rate)| rate.get());
         let facts = GpuFacts {
             memory_bandwidth: bandwidth,
             peak: peak(dtype),
-            n_multiprocessors: system.device.n_multiprocessors.unwrap_or(0),
+            n_multiprocessors: device.n_multiprocessors.unwrap_or(0),
             last_level_cache: None,
             clock: None,
         };
@@ -63,14 +94,10 @@ impl Rates {
         }
     }
 
-    /// The same where products have no weights among their operands.
-    pub(super) fn beside(system: &System, constants: &Constants, dtype: DType) -> Self {
-        Self::new(system, constants, precision::beside(dtype))
-    }
-
     /// Seconds of `count` products of `m x k` by `k x n`; not a number where the device states no
     /// rate.
-    pub(super) fn product(&self, count: u64, [m, n, k]: [u64; 3]) -> f64 {
+    #[must_use]
+    pub fn product(&self, count: u64, [m, n, k]: [u64; 3]) -> f64 {
         let sum = [(m, k), (k, n)]
             .iter()
             .fold(0_u64, |sum, (a, b)| sum.saturating_add(a.saturating_mul(*b)));
@@ -96,13 +123,17 @@ impl Rates {
     }
 
     /// Seconds of moving so many bytes in pointwise kernels.
-    pub(super) fn pointwise(&self, bytes: f64) -> f64 {
+    #[must_use]
+    pub fn pointwise(&self, bytes: f64) -> f64 {
         bytes / self.pointwise
     }
 
-    /// Seconds of so many operations in a fused attention kernel.
-    pub(super) fn fused_attention(&self, operations: f64) -> f64 {
-        operations / self.attention
+    /// Seconds of one kernel of causal attention whose two products over all positions take so many
+    /// operations, or of its gradients.
+    #[must_use]
+    pub fn fused_attention(&self, flops: f64, is_backward: bool) -> f64 {
+        let passes = if is_backward { FUSED_BACKWARD } else { 1.0 };
+        passes * (CAUSAL * flops) / self.attention
     }
 }
 
@@ -113,15 +144,34 @@ fn bytes(count: u64, elements: u64, each: f64) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::system::tests::a100;
+    use std::collections::BTreeMap;
+
+    use ir::cluster::Check;
+    use ir::units::{BytesPerSecond, FlopsPerSecond};
+
     use super::*;
     use crate::kernels::stack::megatron_deepspeed_2021;
 
+    /// An A100 of the data sheet.
+    fn a100(dtype: DType) -> Rates {
+        let device = DeviceKind {
+            name: "a100_sxm4_80gb".to_owned(),
+            memory: None,
+            memory_bandwidth: BytesPerSecond::new(2.039e12),
+            peak: BTreeMap::from([(DType::Bf16, FlopsPerSecond::new(312e12).unwrap())]),
+            n_multiprocessors: Some(108),
+            last_level_cache: None,
+            clock: None,
+            source: String::new(),
+            check: Check::Recalled,
+        };
+        let constants = Constants::nominal(&megatron_deepspeed_2021());
+        Rates::new(&device, &products(&Profile::default(), &device.name), &constants, dtype)
+    }
+
     #[test]
     fn unaligned_and_derated_products_are_slower_by_their_factors() {
-        let system = a100();
-        let constants = Constants::nominal(&megatron_deepspeed_2021());
-        let rates = Rates::new(&system, &constants, DType::Bf16);
+        let rates = a100(DType::Bf16);
         let aligned = rates.product(1, [8192, 50_256, 1024]);
         let odd = rates.product(1, [8192, 50_257, 1024]);
         assert!((odd / aligned / 4.0 / 0.9 - 1.0).abs() < 0.02, "{odd} {aligned}");
@@ -130,14 +180,12 @@ mod tests {
         let share = 2.0 * 8192_f64.powi(3) / large / 312e12;
         assert!((0.63..0.86).contains(&share), "{share}");
         assert!((rates.pointwise(2.039e12 * 0.75) - 1.0).abs() < 1e-9);
-        assert!((rates.fused_attention(312e12) * 0.45 * 0.9 - 1.0).abs() < 1e-9);
+        assert!((rates.fused_attention(2.0 * 312e12, false) * 0.45 * 0.9 - 1.0).abs() < 1e-9);
     }
 
     #[test]
     fn absurd_extents_stay_finite() {
-        let system = a100();
-        let constants = Constants::nominal(&megatron_deepspeed_2021());
-        let rates = Rates::new(&system, &constants, DType::Bf16);
+        let rates = a100(DType::Bf16);
         assert!(rates.product(u64::MAX, [u64::MAX; 3]).is_finite());
         assert!(rates.product(1, [0; 3]).is_finite());
     }

@@ -1,6 +1,7 @@
 //! What a calibration may correct: constants of a stack and a cluster, with nominal values and how
 //! firmly they are believed.
 
+use ir::profile::StackConstants;
 use ir::stack::Stack;
 
 /// A constant of the step-time model.
@@ -135,6 +136,18 @@ impl Constants {
         constants.set(Constant::Ends, 5.0);
         constants.set(Constant::Elementwise, 0.75);
         constants.set(Constant::Unaligned, 4.0);
+        constants
+    }
+
+    /// The same as measured steps left them; what no stack has is left out.
+    #[must_use]
+    pub fn held(stack: &Stack, measured: Option<&StackConstants>) -> Self {
+        let mut constants = Self::nominal(stack);
+        for (name, value) in measured.iter().flat_map(|measured| &measured.constants) {
+            if let Some(constant) = Constant::of(name) {
+                constants.set(constant, *value);
+            }
+        }
         constants
     }
 

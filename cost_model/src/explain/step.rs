@@ -1,0 +1,74 @@
+//! Ops of a training step in words.
+
+use ir::op::{Fused, Kernel};
+
+use super::products::{all_work, reachable};
+use super::quantity::Unit;
+use super::{Explanation, Figure, moved, share};
+use crate::kernels::origin::Backed;
+use crate::kernels::plain_product;
+use crate::kernels::price::evaluate::Breakdown;
+use crate::kernels::price::kind::KindCosts;
+use crate::kernels::price::step::StepCosts;
+use crate::kernels::rates::FUSED_ATTENTION;
+use crate::kernels::step_constants::Constant;
+
+/// `0.91 ms products + 0.02 ms memory + 0.10 ms of waiting for launches`.
+pub(super) fn sum(found: &Breakdown) -> String {
+    let parts = [
+        (found.compute_s, "products"),
+        (found.memory_s, "memory"),
+        (found.launch_s, "waiting for launches"),
+    ];
+    let parts = parts.iter().filter(|(seconds, _)| *seconds > 0.0);
+    let parts: Vec<String> =
+        parts.map(|(seconds, what)| format!("{} {what}", Unit::Seconds.show(*seconds))).collect();
+    match parts.is_empty() {
+        true => "done by the kernel of its chain".to_owned(),
+        false => parts.join(" + "),
+    }
+}
+
+/// The parts of the sum.
+pub(super) fn step(
+    explanation: &mut Explanation,
+    found: &Breakdown,
+    kernel: &Kernel,
+    (own, costs): (&StepCosts, &KindCosts),
+) {
+    let source = format!("stack {}, {}", own.stack.name, own.stack.source);
+    let of_stack = Backed::nominal((), source);
+    let constant = |name: &str, constant: Constant| {
+        Figure::new(name, own.constants.get(constant), Unit::One, &of_stack)
+    };
+    if found.compute_s > 0.0 {
+        let dtype = kernel.dtype.unwrap_or(ir::tensor::DType::F32);
+        let peak = plain_product::peak(costs.sheet(), dtype).map_or(0.0, |(_, rate)| rate.get());
+        let derating = own.constants.get(Constant::Derating);
+        let is_core = kernel.fused == Fused::Attention;
+        let efficiency =
+            if is_core { FUSED_ATTENTION } else { own.products.value.compute_efficiency };
+        let work = match is_core {
+            true => format!("half of {} in one fused core", all_work(kernel)),
+            false => all_work(kernel),
+        };
+        let text = format!("{work} / {}, tiles and launch", reachable(peak * derating, efficiency));
+        explanation.formula("products", found.compute_s, Unit::Seconds, text);
+        let products = &own.products;
+        let share = Figure::new("compute efficiency", efficiency, Unit::One, products);
+        explanation.figures.push(share);
+        explanation.figures.push(constant("derating in a step", Constant::Derating));
+        explanation.sheet("rate of products", peak, Unit::FlopsPerSecond, costs);
+    }
+    if found.memory_s > 0.0 {
+        let rate = costs.sheet().memory_bandwidth.map_or(f64::INFINITY, |rate| rate.get());
+        let what = match kernel.products.is_empty() {
+            true => moved(kernel),
+            false => "gradients added up".to_owned(),
+        };
+        let text = format!("{what} / {}", share(rate, own.constants.get(Constant::Elementwise)));
+        explanation.formula("memory", found.memory_s, Unit::Seconds, text);
+        explanation.figures.push(constant("share of the bandwidth", Constant::Elementwise));
+        explanation.sheet("memory bandwidth", rate, Unit::BytesPerSecond, costs);
+    }
+}

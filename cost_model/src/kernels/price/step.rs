@@ -1,0 +1,234 @@
+//! Ops of a training step, priced as blocks of a training run are: by the rates of a software stack.
+
+use std::collections::BTreeMap;
+
+use ir::cluster::DeviceKind;
+use ir::graph::Graph;
+use ir::id::OpId;
+use ir::op::{Fused, Kernel, Op, Phase, Product, Work};
+use ir::profile::{KernelConstants, Profile, Provenance};
+use ir::stack::{Launch, Stack};
+use ir::tensor::DType;
+
+use super::evaluate::{Breakdown, Detail, nothing};
+use super::task::{self, Form};
+use crate::kernels::origin::{Backed, Origin};
+use crate::kernels::plain_product::{self, Missing};
+use crate::kernels::precision::Gradients;
+use crate::kernels::rates::{self, Rates};
+use crate::kernels::stack;
+use crate::kernels::step_constants::{Constant, Constants};
+
+/// Kernels of a launch floor, which is that of the forward pass of a transformer block, where
+/// pointwise ops run one by one: two norms, four products by weights, two of attention, scores with
+/// their mask and their dropout, two biases with dropout and residual, GELU (Megatron-LM of 2021).
+pub const BLOCK_KERNELS: f64 = 13.0;
+/// The same where chains and attention are fused: two norms with a residual, four products, attention
+/// in two halves, GELU.
+pub const FUSED_BLOCK_KERNELS: f64 = 9.0;
+
+/// What prices the ops of a training step on one kind of device.
+#[derive(Clone, Debug)]
+pub struct StepCosts {
+    /// The software.
+    pub stack: Stack,
+    /// Constants of the stack, as the profile corrects them.
+    pub constants: Constants,
+    /// Constants of products, before the stack derates them.
+    pub products: Backed<KernelConstants>,
+    device: DeviceKind,
+    rates: BTreeMap<DType, Rates>,
+    /// See [`StepCosts::wait`]; empty where nothing waits.
+    waits: Vec<f64>,
+}
+
+/// Seconds of an op without its launch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Seconds {
+    /// Products, or a core of attention.
+    pub products: f64,
+    /// Bytes that are moved.
+    pub moved: f64,
+}
+
+impl StepCosts {
+    /// Of a step under the stack that training runs are priced with where none is named.
+    #[must_use]
+    pub fn new(device: &DeviceKind, profile: &Profile, graph: &Graph) -> Self {
+        let stack = stack::of_training();
+        let constants = Constants::held(&stack, profile.stacks.get(&stack.name));
+        let products = rates::products(profile, &device.name);
+        let origin = match &products.provenance {
+            Provenance::Measured { .. } => Origin::Measured,
+            Provenance::Nominal { .. } => Origin::Nominal,
+        };
+        let backed = Backed::of_profile(products.clone(), &products.provenance, origin);
+        let rates = DType::ALL
+            .into_iter()
+            .map(|dtype| (dtype, Rates::new(device, &products, &constants, dtype)));
+        let rates = rates.collect();
+        let mut costs = Self {
+            stack,
+            constants,
+            products: backed,
+            device: device.clone(),
+            rates,
+            waits: Vec::new(),
+        };
+        costs.waits = costs.waits(graph);
+        costs
+    }
+
+    /// By op, how many times longer it takes where it waits for launches, at least 1.
+    ///
+    /// Launches run ahead of the device by a block, so they are felt where those of as many kernels as
+    /// a block has take longer than their work. Gradients take twice as many as the forward pass.
+    fn waits(&self, graph: &Graph) -> Vec<f64> {
+        let each = match self.stack.launch {
+            Launch::CudaGraphs => return Vec::new(),
+            Launch::Eager => self.constants.get(Constant::LaunchFloor) / FUSED_BLOCK_KERNELS,
+        };
+        let launched = [0, 1].map(|pass| {
+            let ops = graph.ops.iter().filter(|op| self::pass(op) == Some(pass));
+            ops.map(n_launched).sum::<f64>()
+        });
+        let n_windows = (launched[0] / FUSED_BLOCK_KERNELS).max(1.0);
+        let floor = [each, 2.0 * each * launched[0] / launched[1].max(1.0)];
+        let mut of_op = vec![None; graph.ops.len()];
+        let mut sums: BTreeMap<(usize, u64), [f64; 2]> = BTreeMap::new();
+        let mut before = [0.0; 2];
+        for (op, window) in graph.ops.iter().zip(&mut of_op) {
+            let (Some(pass), Work::Kernel(kernel)) = (pass(op), &op.work) else { continue };
+            let seconds = self.seconds(op, kernel).unwrap_or_default();
+            let at = (pass, (before[pass] * n_windows / launched[pass].max(1.0)) as u64);
+            let [work, floors] = sums.entry(at).or_default();
+            *work += seconds.products + seconds.moved;
+            *floors += n_launched(op) * floor[pass];
+            before[pass] += n_launched(op);
+            *window = Some(at);
+        }
+        let wait = |window: Option<(usize, u64)>| {
+            let found = window.and_then(|window| sums.get(&window));
+            found.map_or(
+                1.0,
+                |[work, floor]| if *work > 0.0 { (floor / work).max(1.0) } else { 1.0 },
+            )
+        };
+        of_op.into_iter().map(wait).collect()
+    }
+
+    /// How many times longer an op takes where it waits for launches, at least 1.
+    #[must_use]
+    pub fn wait(&self, op: OpId) -> f64 {
+        self.waits.get(op.index()).copied().unwrap_or(1.0)
+    }
+
+    /// Seconds of an op, launched in time.
+    ///
+    /// # Errors
+    /// The figure that the kind does not state.
+    pub fn seconds(&self, op: &Op, kernel: &Kernel) -> Result<Seconds, Missing> {
+        let dtype = kernel.dtype.unwrap_or(DType::F32);
+        let bytes = (kernel.bytes_read + kernel.bytes_written).as_f64();
+        let rates = self.rates.get(&dtype).ok_or(Missing::Peak(dtype))?;
+        if self.device.memory_bandwidth.is_none() {
+            return Err(Missing::MemoryBandwidth);
+        }
+        if kernel.products.is_empty() {
+            return Ok(Seconds { products: 0.0, moved: rates.pointwise(bytes) });
+        }
+        if plain_product::peak(&self.device, dtype).is_none() {
+            return Err(Missing::Peak(dtype));
+        }
+        let (core, others) = kernel.products.split_at(n_core(op, kernel));
+        // The gradients of two products are four.
+        let is_backward = op.phase != Phase::Forward;
+        let flops: f64 = core.iter().map(task::flops).sum();
+        let flops = if is_backward { flops / 2.0 } else { flops };
+        let others = others.iter().map(|own| {
+            let (whole, share) = whole(op, kernel, *own);
+            share * rates.product(whole.count, [whole.m, whole.n, whole.k])
+        });
+        let products = rates.fused_attention(flops, is_backward) + others.sum::<f64>();
+        let moved = match op.phase {
+            Phase::BackwardWeight => {
+                rates.pointwise(Gradients::of(dtype).added(dtype) * n_added(kernel) as f64)
+            }
+            _ => 0.0,
+        };
+        Ok(Seconds { products, moved })
+    }
+
+    /// Where the time of an op goes that is launched in time.
+    ///
+    /// # Errors
+    /// The figure that the kind does not state.
+    pub(super) fn breakdown(&self, op: &Op, kernel: &Kernel) -> Result<Breakdown, Missing> {
+        let form = Form::of(op, kernel);
+        if form == Form::Nothing {
+            return Ok(nothing());
+        }
+        let Seconds { products, moved } = self.seconds(op, kernel)?;
+        let is_moving = kernel.products.is_empty();
+        Ok(Breakdown {
+            form,
+            launch_s: 0.0,
+            compute_s: products,
+            memory_s: moved,
+            p_norm: 1.0,
+            origin: if is_moving { Origin::Nominal } else { self.products.origin },
+            detail: Detail::Step,
+        })
+    }
+}
+
+/// Forward 0, backward 1.
+fn pass(op: &Op) -> Option<usize> {
+    match op.phase {
+        Phase::Forward => Some(0),
+        Phase::BackwardInput | Phase::BackwardWeight => Some(1),
+        Phase::Optimizer => None,
+    }
+}
+
+/// Kernels that are launched for an op.
+fn n_launched(op: &Op) -> f64 {
+    let Work::Kernel(kernel) = &op.work else { return 0.0 };
+    match kernel.fused {
+        Fused::Chain | Fused::Beside { is_first: false, .. } => 0.0,
+        _ if Form::of(op, kernel) == Form::Nothing => 0.0,
+        Fused::Alone | Fused::Attention | Fused::Beside { .. } => 1.0,
+    }
+}
+
+/// How many products, from the first on, one kernel of attention does.
+#[must_use]
+pub fn n_core(op: &Op, kernel: &Kernel) -> usize {
+    match Form::of(op, kernel) {
+        _ if kernel.fused == Fused::Attention => kernel.products.len(),
+        Form::Attention(masking) => {
+            let op_type = op.op_type.rsplit("::").next().unwrap_or_default();
+            task::call(op_type, kernel, masking).map_or(0, |(_, n_core)| n_core)
+        }
+        _ => 0,
+    }
+}
+
+/// The product that one of an op is a part of, and its share of it.
+#[must_use]
+pub fn whole(op: &Op, kernel: &Kernel, own: Product) -> (Product, f64) {
+    let Fused::Beside { columns, .. } = kernel.fused else { return (own, 1.0) };
+    let share = |part: u64| part as f64 / columns.max(1) as f64;
+    match op.phase {
+        // The gradient of what all of them read contracts their columns.
+        Phase::BackwardInput => (Product { k: columns, ..own }, share(own.k)),
+        _ => (Product { n: columns, ..own }, share(own.n)),
+    }
+}
+
+/// Elements of the gradients of weights that a product writes, in 32 bits or 64.
+#[must_use]
+pub fn n_added(kernel: &Kernel) -> u64 {
+    let is_wide = kernel.dtype == Some(DType::F64);
+    kernel.bytes_written.get() / if is_wide { 8 } else { 4 }
+}
