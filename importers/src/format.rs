@@ -15,13 +15,27 @@ pub(crate) enum Reader {
     Benchmark(benchmark::Reader),
 }
 
+/// What tells a file of a format from others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Signs {
+    /// JSON with all these keys at the top; of several formats the one that names most.
+    Keys(&'static [&'static str]),
+    /// An extension, or where there is none that is known the first bytes.
+    Head(&'static str, fn(&[u8]) -> bool),
+}
+
 /// A row of the format table.
 #[derive(Clone, Copy, Debug)]
 pub struct Format {
     /// Name, such as `onnx`.
     pub name: &'static str,
+    /// How its files are told from others.
+    pub(crate) signs: Signs,
     pub(crate) read: Reader,
 }
+
+/// What stands between id and description of a layer in a PipeDream profile.
+const BETWEEN: &[u8] = b" -- ";
 
 /// Every format, in the order in which they are listed.
 #[must_use]
@@ -33,31 +47,38 @@ static FORMATS: &[Format] = &[
     Format {
         name: "onnx",
         // ONNX model; weights inline or external, never read
+        // Field 1 (the IR version), a varint: how every writer begins an ONNX model.
+        signs: Signs::Head("onnx", |head| head.first() == Some(&0x08)),
         read: Reader::Model(onnx::read),
     },
     Format {
         name: "config",
         // Hugging Face `config.json` of a transformer
+        signs: Signs::Keys(&["model_type"]),
         read: Reader::Model(config::read),
     },
     Format {
         name: "instance",
         // ops with given costs, devices and links in one JSON file
+        signs: Signs::Keys(&["ops", "devices"]),
         read: Reader::Model(instance::read),
     },
     Format {
         name: "dnn-partitioning",
         // nodes with times on accelerators and CPU cores (msr-fiddle/dnn-partitioning)
+        signs: Signs::Keys(&["nodes", "maxFPGAs"]),
         read: Reader::Benchmark(benchmark::dnn_partitioning::read),
     },
     Format {
         name: "piper",
         // layers with configurations by tensor degree (msr-fiddle/piper)
+        signs: Signs::Keys(&["nodes", "maxDevices"]),
         read: Reader::Benchmark(benchmark::piper::read),
     },
     Format {
         name: "pipedream",
         // layers with measured times, `graph.txt` (msr-fiddle/pipedream)
+        signs: Signs::Head("txt", |head| head.windows(BETWEEN.len()).any(|own| own == BETWEEN)),
         read: Reader::Benchmark(benchmark::pipedream::read),
     },
 ];

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ir::diagnostic::Diagnostic;
 
-use crate::format::{Format, formats};
+use crate::format::{Format, Signs, formats};
 use crate::source::{Source, unreadable};
 use crate::{foreign, json};
 
@@ -23,19 +23,15 @@ pub(crate) fn format(source: &dyn Source, name: &str) -> Result<&'static Format,
     if let Some(error) = foreign::by_extension(&extension) {
         return Err(error);
     }
-    let row = match extension.as_str() {
-        "onnx" => "onnx",
-        "txt" => "pipedream",
-        "json" => json_format(source)?,
-        _ => by_content(source)?,
-    };
-    formats().iter().find(|format| format.name == row).ok_or_else(unknown)
+    let by_extension = |own: &&Format| matches!(own.signs, Signs::Head(of, _) if of == extension);
+    match formats().iter().find(by_extension) {
+        Some(format) => Ok(format),
+        None if extension == "json" => json_format(source),
+        None => by_content(source),
+    }
 }
 
-/// What stands between id and description of a layer in a PipeDream profile.
-const BETWEEN: &[u8] = b" -- ";
-
-fn by_content(source: &dyn Source) -> Result<&'static str, Diagnostic> {
+fn by_content(source: &dyn Source) -> Result<&'static Format, Diagnostic> {
     let mut head = [0; 64];
     let n = source.read_at(0, &mut head).map_err(|error| unreadable(&error))?;
     let head = &head[..n];
@@ -43,26 +39,23 @@ fn by_content(source: &dyn Source) -> Result<&'static str, Diagnostic> {
         return Err(error);
     }
     let text = head.strip_prefix(json::BYTE_ORDER_MARK).unwrap_or(head);
-    match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        Some(b'{') => json_format(source),
-        _ if text.windows(BETWEEN.len()).any(|window| window == BETWEEN) => Ok("pipedream"),
-        // Field 1 (the IR version), a varint: how every writer begins an ONNX model.
-        _ if head.first() == Some(&0x08) => Ok("onnx"),
-        _ => Err(unknown()),
+    if text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') {
+        return json_format(source);
     }
+    let by_head = |own: &&Format| matches!(own.signs, Signs::Head(_, is) if is(head));
+    formats().iter().find(by_head).ok_or_else(unknown)
 }
 
-fn json_format(source: &dyn Source) -> Result<&'static str, Diagnostic> {
+fn json_format(source: &dyn Source) -> Result<&'static Format, Diagnostic> {
     let keys = json::top_keys(source)?;
-    let has = |key: &str| keys.contains(key);
-    if has("ops") && has("devices") {
-        Ok("instance")
-    } else if has("model_type") {
-        Ok("config")
-    } else if has("nodes") && has("maxFPGAs") {
-        Ok("dnn-partitioning")
-    } else if has("nodes") && has("maxDevices") {
-        Ok("piper")
+    let named = |own: &Format| match own.signs {
+        Signs::Keys(all) if all.iter().all(|key| keys.contains(*key)) => all.len(),
+        _ => 0,
+    };
+    // Of equal ones the last wins, so they are looked at backwards.
+    let best = formats().iter().rev().max_by_key(|own| named(own));
+    if let Some(format) = best.filter(|own| named(own) > 0) {
+        Ok(format)
     } else if let Some(error) = foreign::by_keys(&keys) {
         Err(error)
     } else {

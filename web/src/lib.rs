@@ -16,11 +16,7 @@ use axum::Router;
 /// # let _ = router;
 /// ```
 pub fn app() -> Router {
-    Router::new()
-        .merge(routes::health::router())
-        .merge(routes::algorithms::router())
-        .merge(routes::devices::router())
-        .fallback(routes::missing::answer)
+    routes::router()
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! `GET /api/algorithms`: the registry.
 
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::Json;
+use axum::routing::{MethodRouter, get};
 
 /// The route.
-pub(crate) fn router() -> Router {
-    Router::new().route("/api/algorithms", get(async || Json(engine::algorithms::document())))
+pub(crate) fn route() -> MethodRouter {
+    get(async || Json(engine::algorithms::document()))
 }

@@ -1,14 +1,14 @@
 //! `GET /api/devices`: the catalogue of devices and links.
 
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::Json;
+use axum::routing::{MethodRouter, get};
 use serde_json::Value;
 
 use crate::error::Problem;
 
 /// The route.
-pub(crate) fn router() -> Router {
-    Router::new().route("/api/devices", get(answer))
+pub(crate) fn route() -> MethodRouter {
+    get(answer)
 }
 
 async fn answer() -> Result<Json<Value>, Problem> {

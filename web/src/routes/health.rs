@@ -1,12 +1,12 @@
 //! `GET /api/health`: whether the service answers.
 
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::Json;
+use axum::routing::{MethodRouter, get};
 use serde_json::{Value, json};
 
 /// The route.
-pub(crate) fn router() -> Router {
-    Router::new().route("/api/health", get(async || Json(document())))
+pub(crate) fn route() -> MethodRouter {
+    get(async || Json(document()))
 }
 
 /// What it answers.
