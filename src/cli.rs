@@ -220,7 +220,7 @@ pub(crate) struct PlanArgs {
     pub(crate) limits: LimitFlags,
     /// Keep to what an executor can run, such as megatron, or any
     #[arg(long = "for", value_name = "EXECUTOR", help_heading = "Search")]
-    #[arg(value_parser = named(Executor::ALL, Executor::target))]
+    #[arg(value_parser = named(Executor::all(), Executor::target))]
     #[arg(hide_possible_values = true)]
     pub(crate) executor: Option<Executor>,
     /// Write the plan

@@ -36,7 +36,6 @@ fn given(matches: &ArgMatches) -> Vec<String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
-    use engine::executor::Executor;
     use engine::fields::{FIELDS, Mode};
     use engine::training::pins;
 
@@ -77,12 +76,10 @@ mod tests {
              the flag. A value that only the environment states (`MESHWRIGHT_SEED` and the like) \
              holds where it can.\n\n",
         );
-        let executors = Executor::ALL.iter().map(|executor| executor.target());
-        let executors = executors.collect::<Vec<_>>().join(", ");
         page.push_str(&format!(
             "`--pin` takes `PATTERN=DEVICE` for ops and `FIELD=VALUE` for training runs, with the \
-             fields {}. `--for` takes {executors}; `any` searches what no launcher may be able \
-             to run as well.\n\n",
+             fields {}. `--for` takes accelerate, a launcher of [targets.md](targets.md), or any, \
+             which searches what no launcher may be able to run as well.\n\n",
             pins::FIELDS.join(", ")
         ));
         page.push_str(

@@ -1,86 +1,63 @@
 //! Executors by name.
 
 use cost_model::kernels::stack::{preset, presets};
+use exporters::training::{Lack, TrainingTarget, targets};
 use ir::diagnostic::Diagnostic;
 use ir::stack::Stack;
 use ir::workload::Workload;
 
-/// Executors whose limits a plan can be kept to.
+/// What runs plans, by the name of its format in the tables of exporters: a plan can be kept to its
+/// limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Executor {
-    /// Hugging Face Accelerate.
-    Accelerate,
-    /// `torch.distributed.pipelining`.
-    TorchPipelining,
-    /// torchtitan.
-    Torchtitan,
-    /// Megatron-LM.
-    Megatron,
-    /// DeepSpeed.
-    Deepspeed,
-    /// vLLM.
-    Vllm,
-    /// SGLang.
-    Sglang,
-    /// Hetu-Galvatron.
-    Galvatron,
-    /// None in particular: nothing is left out.
-    Any,
+pub struct Executor(&'static str);
+
+/// Launchers of training runs, with the software stacks that they launch.
+fn launchers() -> impl Iterator<Item = (Executor, &'static [&'static str])> {
+    targets().iter().filter_map(|row| Some((Executor(row.name), row.launches?)))
 }
 
-/// What launches a software stack; the first stack of an executor prices its plans.
-const STACKS: [(&str, Executor); 6] = [
-    ("megatron-core", Executor::Megatron),
-    ("torchtitan", Executor::Torchtitan),
-    ("megatron-deepspeed-2021", Executor::Deepspeed),
-    ("pytorch-eager", Executor::TorchPipelining),
-    ("compiled", Executor::TorchPipelining),
-    // Its layers are those of Megatron.
-    ("megatron-core", Executor::Galvatron),
-];
-
 impl Executor {
+    /// None in particular: nothing is left out.
+    pub const ANY: Self = Self("any");
+
     /// All, in the order of listings.
-    pub const ALL: [Self; 9] = [
-        Self::Accelerate,
-        Self::TorchPipelining,
-        Self::Torchtitan,
-        Self::Megatron,
-        Self::Deepspeed,
-        Self::Vllm,
-        Self::Sglang,
-        Self::Galvatron,
-        Self::Any,
-    ];
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let placements = exporters::targets().iter().filter(|row| row.is_executor);
+        let launchers = launchers().map(|(own, _)| own);
+        placements.map(|row| Self(row.name)).chain(launchers).chain([Self::ANY]).collect()
+    }
 
     /// The executor of a name.
+    #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|executor| executor.target() == name)
+        Self::all().into_iter().find(|executor| executor.target() == name)
     }
 
     /// What launches a stack.
+    #[must_use]
     pub fn of_stack(stack: &str) -> Option<Self> {
-        STACKS.iter().find(|(name, _)| *name == stack).map(|(_, executor)| *executor)
+        launchers().find(|(_, stacks)| stacks.contains(&stack)).map(|(own, _)| own)
+    }
+
+    /// What launches parts of a graph.
+    #[must_use]
+    pub fn of_parts() -> Option<Self> {
+        let runs =
+            |row: &&TrainingTarget| row.launches.is_some() && !row.lacks.contains(&Lack::Parts);
+        targets().iter().find(runs).map(|row| Self(row.name))
     }
 
     /// The stack that its training runs are priced as, where it has one.
+    #[must_use]
     pub fn stack(self) -> Option<&'static str> {
-        STACKS.iter().find(|(_, executor)| *executor == self).map(|(name, _)| *name)
+        launchers().find(|(own, _)| *own == self)?.1.first().copied()
     }
 
-    /// The name of its format in the table of exporters.
+    /// The name of its format in the tables of exporters.
+    #[must_use]
     pub fn target(self) -> &'static str {
-        match self {
-            Self::Accelerate => "accelerate",
-            Self::TorchPipelining => "torch-pipelining",
-            Self::Torchtitan => "torchtitan",
-            Self::Megatron => "megatron",
-            Self::Deepspeed => "deepspeed",
-            Self::Vllm => "vllm",
-            Self::Sglang => "sglang",
-            Self::Galvatron => "galvatron",
-            Self::Any => "any",
-        }
+        self.0
     }
 }
 
@@ -104,7 +81,8 @@ pub fn named_stack(name: &str) -> Result<Stack, Diagnostic> {
 /// `whole-batches`.
 pub fn check_batches(target: &str, workload: &Workload) -> Result<(), Diagnostic> {
     let n_micro_batches = workload.n_micro_batches();
-    if target != Executor::Accelerate.target() || n_micro_batches <= 1 {
+    let is_whole = |row: &exporters::Target| row.name == target && row.is_executor;
+    if !exporters::targets().iter().any(is_whole) || n_micro_batches <= 1 {
         return Ok(());
     }
     let message = format!("{target} runs each batch whole and has no micro-batches");
@@ -123,7 +101,7 @@ mod tests {
         for stack in presets() {
             assert!(Executor::of_stack(&stack.name).is_some(), "{}", stack.name);
         }
-        for (stack, _) in STACKS {
+        for stack in launchers().flat_map(|(_, stacks)| stacks) {
             assert!(preset(stack).is_some(), "{stack}");
         }
     }

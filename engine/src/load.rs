@@ -151,7 +151,7 @@ fn annotated(
     warnings.extend(element_type::check(&graph, &cluster, flags.model.dtype)?);
     let mut constraints = constraints::resolve(&request, flags, &graph, &cluster)?;
     let executor = request.executor.as_deref().and_then(Executor::named);
-    if let Some(executor) = executor.filter(|executor| *executor != Executor::Any) {
+    if let Some(executor) = executor.filter(|executor| *executor != Executor::ANY) {
         warnings.extend(restrict(executor, &workload, (&graph, &cluster), &mut constraints)?);
     }
     let annotated = cost_model::ops::annotate::annotate(

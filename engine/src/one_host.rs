@@ -105,8 +105,13 @@ mod tests {
     }
 
     fn chosen(mut constraints: Constraints) -> Vec<DeviceId> {
-        let warning =
-            restrict(Executor::Accelerate, &graph(), &two_nodes(), &mut constraints).unwrap();
+        let warning = restrict(
+            Executor::named("accelerate").unwrap(),
+            &graph(),
+            &two_nodes(),
+            &mut constraints,
+        )
+        .unwrap();
         assert_eq!(warning.code, "one-host");
         let (op, devices) = constraints.pins.last().unwrap().clone();
         assert_eq!(op, OpId(1), "every op is pinned");
@@ -128,7 +133,10 @@ mod tests {
         let text = "nodes: [{count: 1, device: a100_sxm4_80gb, devices: 2, scaleup: nvlink3}]\n";
         let cluster = importers::cluster::parse(text, "test", None).unwrap();
         let mut constraints = Constraints::default();
-        assert_eq!(restrict(Executor::Accelerate, &graph(), &cluster, &mut constraints), None);
+        assert_eq!(
+            restrict(Executor::named("accelerate").unwrap(), &graph(), &cluster, &mut constraints),
+            None
+        );
         assert!(constraints.pins.is_empty());
     }
 }

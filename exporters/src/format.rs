@@ -29,6 +29,8 @@ pub struct Target {
     pub file_name: &'static str,
     /// One line for lists.
     pub summary: &'static str,
+    /// Whether a process on one host runs a model by it, each batch whole.
+    pub is_executor: bool,
     pub(crate) export: fn(&Source<'_>) -> Result<Export, Diagnostic>,
     pub(crate) colocation: fn(&Graph) -> Result<Vec<Vec<OpId>>, Diagnostic>,
 }

@@ -82,7 +82,7 @@ fn words(random: &mut SmallRng) -> Words {
         });
         &*again.collect::<Vec<_>>().leak()
     });
-    Words { target: row.name, accepts: row.accepts, offloaded: row.offloaded, alike }
+    Words { target: row.name, accepts: row.accepts, offloaded: row.offloaded, alike, by_block: true }
 }
 
 const KEYS: [&str; 14] = [

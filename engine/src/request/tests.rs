@@ -27,7 +27,7 @@ fn schema() -> Value {
         ("optimizer", Optimizer::ALL.map(Optimizer::name).to_vec()),
         ("dtype", element_type::NAMED.map(DType::name).to_vec()),
         ("objective", ObjectiveName::all().into_iter().map(ObjectiveName::name).collect()),
-        ("executor", Executor::ALL.map(Executor::target).to_vec()),
+        ("executor", Executor::all().into_iter().map(Executor::target).collect()),
     ];
     for request in schema["$defs"].as_object_mut().unwrap().values_mut() {
         for (field, names) in &names {

@@ -103,7 +103,7 @@ impl Written for Optimizer {
 
 impl Written for Executor {
     fn read(text: &str) -> Result<Self, String> {
-        named(text, &Self::ALL, Self::target)
+        named(text, &Self::all(), Self::target)
     }
 
     fn text(&self) -> String {

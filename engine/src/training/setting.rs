@@ -304,7 +304,7 @@ impl Setting {
             return None;
         }
         let executor = match self.model.is_of_parts() {
-            true => Some(Executor::TorchPipelining),
+            true => Executor::of_parts(),
             false => Executor::of_stack(&self.stack.name),
         };
         executor.and_then(words::of)

@@ -1,6 +1,8 @@
 //! `--for TARGET` of a training run: only what the launcher has words for is searched.
 
-use exporters::training::{Lack, Policy, TrainingTarget, targets};
+use std::sync::LazyLock;
+
+use exporters::training::{Field, Lack, Policy, TrainingTarget, targets};
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
 use planner::training::search_3d::space::{Again, Pins, Words};
@@ -8,14 +10,17 @@ use planner::training::search_3d::space::{Again, Pins, Words};
 use crate::executor::Executor;
 use crate::request::ProblemRequest;
 
-/// Policies of a target that has no word for one of a stage's own.
-const ALIKE: [(&[Policy], &[Again]); 2] = [
-    (&[Policy::None, Policy::Full], &[Again::None, Again::Full]),
-    (
-        &[Policy::None, Policy::Selective, Policy::Block, Policy::Full],
-        &[Again::None, Again::Selective, Again::Alike, Again::Full],
-    ),
-];
+/// By target, what its stages may compute again, all alike; `None` = each stage what it likes.
+static ALIKE: LazyLock<Vec<Option<Vec<Again>>>> = LazyLock::new(|| {
+    let again = |policy: &Policy| match policy {
+        Policy::None => Again::None,
+        Policy::Selective => Again::Selective,
+        Policy::Block => Again::Alike,
+        Policy::Full => Again::Full,
+    };
+    let of = |row: &TrainingTarget| Some(row.recomputes?.iter().map(again).collect());
+    targets().iter().map(of).collect()
+});
 
 /// The pins with what the launcher can say.
 ///
@@ -23,10 +28,10 @@ const ALIKE: [(&[Policy], &[Again]); 2] = [
 /// `not-for-training` for an executor that runs no training runs, `cannot-express` where a pin is
 /// nothing that it can say.
 pub fn limited(pins: Pins, executor: Option<Executor>, needs: &[Lack]) -> Result<Pins, Diagnostic> {
-    let Some(executor) = executor.filter(|executor| *executor != Executor::Any) else {
+    let Some(executor) = executor.filter(|executor| *executor != Executor::ANY) else {
         return Ok(pins);
     };
-    let named = |row: &&TrainingTarget| Executor::named(row.name).is_some();
+    let named = |row: &&TrainingTarget| row.launches.is_some();
     let names = |row: &dyn Fn(&TrainingTarget) -> bool| -> String {
         let rows = targets().iter().filter(named).filter(|own| row(own)).map(|own| own.name);
         rows.collect::<Vec<_>>().join(", ")
@@ -58,9 +63,15 @@ pub fn says(executor: &str, dtype: DType) -> bool {
 
 /// What an executor has words for, where it runs training runs.
 pub fn of(executor: Executor) -> Option<Words> {
-    let row = targets().iter().find(|row| row.name == executor.target())?;
-    let (accepts, offloaded) = (row.accepts, row.offloaded);
-    Some(Words { target: row.name, accepts, offloaded, alike: alike(row) })
+    let mut rows = targets().iter().zip(ALIKE.iter());
+    let (row, alike) = rows.find(|(row, _)| row.name == executor.target())?;
+    Some(Words {
+        target: row.name,
+        accepts: row.accepts,
+        offloaded: row.offloaded,
+        alike: alike.as_deref(),
+        by_block: row.expresses.contains(&Field::BlockPolicies),
+    })
 }
 
 /// The flags with an element type that the launcher can say, where the config alone names another
@@ -96,11 +107,6 @@ pub fn typed(
     Ok((flags, Some(warning.hint("name a type with --dtype"))))
 }
 
-fn alike(row: &TrainingTarget) -> Option<&'static [Again]> {
-    let own = row.recomputes?;
-    ALIKE.iter().find(|(policies, _)| *policies == own).map(|(_, alike)| *alike)
-}
-
 /// Refuses a pinned schedule or policy of recompute that the launcher never runs.
 fn check(pins: &Pins, words: &Words) -> Result<(), Diagnostic> {
     let refused = |what: String| {
@@ -123,17 +129,5 @@ fn check(pins: &Pins, words: &Words) -> Result<(), Diagnostic> {
     match pins.orders.iter().find(|order| !runs(order.name())) {
         Some(order) => Err(refused(format!("the pinned schedule `{}`", order.name()))),
         None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_target_says_its_policies() {
-        for row in targets() {
-            assert_eq!(alike(row).is_some(), row.recomputes.is_some(), "{}", row.name);
-        }
     }
 }

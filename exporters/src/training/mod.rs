@@ -32,6 +32,7 @@ const TARGETS: &[TrainingTarget] = &[
         lacks: &[],
         recomputes: None,
         types: None,
+        launches: Some(&["pytorch-eager", "compiled"]),
         export: torch_pipelining::export,
     },
     TrainingTarget {
@@ -44,6 +45,7 @@ const TARGETS: &[TrainingTarget] = &[
         lacks: &[],
         recomputes: None,
         types: None,
+        launches: None,
         export: torch_pipelining::split_points,
     },
     TrainingTarget {
@@ -73,6 +75,7 @@ const TARGETS: &[TrainingTarget] = &[
         lacks: &[Lack::Parts],
         recomputes: Some(&[Policy::None, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F32]),
+        launches: Some(&["torchtitan"]),
         export: torchtitan::export,
     },
     TrainingTarget {
@@ -101,6 +104,7 @@ const TARGETS: &[TrainingTarget] = &[
         lacks: &[Lack::Parts],
         recomputes: Some(&[Policy::None, Policy::Selective, Policy::Block, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F16, DType::F8, DType::F32]),
+        launches: Some(&["megatron-core"]),
         export: megatron::export,
     },
     TrainingTarget {
@@ -126,6 +130,7 @@ const TARGETS: &[TrainingTarget] = &[
         lacks: &[Lack::Parts],
         recomputes: Some(&[Policy::None, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F16, DType::F32]),
+        launches: Some(&["megatron-deepspeed-2021"]),
         export: deepspeed::export,
     },
     TrainingTarget {
@@ -138,6 +143,7 @@ const TARGETS: &[TrainingTarget] = &[
         lacks: &[Lack::Parts],
         recomputes: None,
         types: None,
+        launches: Some(&[]),
         export: serving::vllm,
     },
     TrainingTarget {
@@ -150,6 +156,7 @@ const TARGETS: &[TrainingTarget] = &[
         lacks: &[Lack::Parts],
         recomputes: None,
         types: None,
+        launches: Some(&[]),
         export: serving::sglang,
     },
     TrainingTarget {
@@ -172,6 +179,8 @@ const TARGETS: &[TrainingTarget] = &[
         lacks: &[Lack::Parts, Lack::Predicting, Lack::Selective],
         recomputes: None,
         types: None,
+        // Its layers are those of Megatron.
+        launches: Some(&["megatron-core"]),
         export: galvatron::export,
     },
 ];
@@ -198,7 +207,7 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
         let hint = format!("export to {}", names.join(" or "));
         return Err(refused(row.name, Lack::Parts.name(), why, &hint));
     }
-    if row.name != "galvatron" {
+    if !row.expresses.contains(&Field::BlockPolicies) {
         by_block(source, row.name)?;
     }
     let mut export = (row.export)(source)?;

@@ -95,6 +95,9 @@ pub struct TrainingTarget {
     pub recomputes: Option<&'static [Policy]>,
     /// What it can compute in, the usual one first; `None` = its file says nothing of it.
     pub types: Option<&'static [DType]>,
+    /// The software stacks that it launches, of which the first prices its plans; `None` = it
+    /// launches nothing.
+    pub launches: Option<&'static [&'static str]>,
     pub(super) export: fn(&TrainingSource<'_>) -> Result<Export, Diagnostic>,
 }
 

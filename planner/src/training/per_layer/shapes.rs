@@ -22,7 +22,7 @@ pub fn check(pins: &Pins) -> Result<(), Diagnostic> {
         ("recompute", matches!(pins.again, Again::Selective | Again::Alike)),
         ("mesh", pins.mesh.is_some_and(|mesh| mesh != Mesh::DataInside)),
     ];
-    if let Some(words) = pins.words.filter(|words| words.target != "galvatron") {
+    if let Some(words) = pins.words.filter(|words| !words.by_block) {
         let message = format!("{} has no words for choices by block", words.target);
         return Err(Diagnostic::usage("cannot-express", message)
             .hint("use --for galvatron, or plan without a folder of measured layers"));

@@ -55,6 +55,8 @@ pub struct Words {
     pub offloaded: Option<fn(&Parallelism, &str) -> bool>,
     /// What its stages may compute again, all alike; `None` = each stage what it likes.
     pub alike: Option<&'static [Again]>,
+    /// Whether it has words for choices by block.
+    pub by_block: bool,
 }
 
 impl Words {
