@@ -129,7 +129,7 @@ fn annotations() {
                 Arc::clone(&cluster),
                 &Profile::default(),
                 Workload::default(),
-                Objective::StepTime,
+                Objective::STEP_TIME,
                 Constraints::default(),
             );
             black_box(annotated.unwrap());

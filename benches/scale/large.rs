@@ -26,7 +26,8 @@ pub(crate) fn run(folder: &Path) {
         "| ops | objective | first legal plan | value | gap then | value at the end | gap | of the limit |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    for (name, objective) in [("max-load", Objective::MaxLoad), ("step-time", Objective::StepTime)]
+    for (name, objective) in
+        [("max-load", Objective::MAX_LOAD), ("step-time", Objective::STEP_TIME)]
     {
         portfolio(&file, name, objective);
     }
@@ -51,7 +52,7 @@ pub(crate) fn run(folder: &Path) {
 /// Writes the instance with its limit.
 pub(crate) fn write(file: &Path, n_ops: usize) {
     llama::write(file, n_ops, 1, None).unwrap();
-    let one = problem(file, Objective::StepTime);
+    let one = problem(file, Objective::STEP_TIME);
     let outcome = solve(one, &request("orders", None), &mut |_| {}).unwrap();
     let total = outcome.report.devices[0].peak.bytes;
     let n = llama::write(file, n_ops, N_DEVICES, Some(total * 3 / 2 / N_DEVICES as u64)).unwrap();

@@ -61,14 +61,14 @@ fn plan_one(shape: &graphs::Shape, folder: &std::path::Path) {
 
     let file = folder.join("graph.json");
     graphs::write_instance(shape, &file, None).unwrap();
-    let whole = outcome(&problem(&file, Objective::StepTime), "single");
+    let whole = outcome(&problem(&file, Objective::STEP_TIME), "single");
     let total = whole.report.devices.iter().map(|d| d.peak.bytes).max().unwrap();
     let limit = total * 3 / 2 / 16;
     graphs::write_instance(shape, &file, Some(limit)).unwrap();
     let (time, _) = best(5, || importers::read(&file, &ImportOptions::default()).unwrap());
     row("import instance", time, &format!("16 devices of {} B", limit));
 
-    let problem = problem(&file, Objective::StepTime);
+    let problem = problem(&file, Objective::STEP_TIME);
     for (recipe, repeats) in [("m-topo", 5), ("m-etf", 3), ("m-sct", 1)] {
         let (time, result) = best(repeats, || try_outcome(&problem, recipe));
         match result {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use cost_model::given::Goal;
+use cost_model::ops::objective::rows;
 use cost_model::ops::problem::{Constraints, Objective, Problem};
 use documents::plan::request::RequestDocument;
 use importers::{Import, ImportOptions, Summary};
@@ -235,16 +235,13 @@ pub fn describe(cluster: &Cluster) -> String {
 }
 
 fn objective(name: ObjectiveName) -> Result<Objective, Diagnostic> {
-    match name {
-        ObjectiveName::StepTime => Ok(Objective::StepTime),
-        ObjectiveName::Given(Goal::MaxLoad) => Ok(Objective::MaxLoad),
-        ObjectiveName::Given(_) => {
-            let message = "models are planned for step time or max-load";
-            Err(Diagnostic::usage("no-objective", message).hint(
-                "use --objective step-time or max-load, or an instance whose costs are given",
-            ))
-        }
-    }
+    name.of_models().ok_or_else(|| {
+        let names: Vec<&str> = rows().iter().map(|row| row.objective.name()).collect();
+        let names = names.join(" or ");
+        let message = format!("models are planned for {}", names.replace("step-time", "step time"));
+        Diagnostic::usage("no-objective", message)
+            .hint(format!("use --objective {names}, or an instance whose costs are given"))
+    })
 }
 
 /// Training computes in bf16 unless told otherwise; inference keeps the types of the file.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use cost_model::given::{Goal, rows as goals};
 use cost_model::ops::objective;
+use cost_model::ops::problem::Objective;
 pub use cost_model::runs::forms::run::Gradients;
 use ir::tensor::DType;
 use ir::units::Bytes;
@@ -379,31 +380,42 @@ pub struct ValidateRequest {
     pub force: bool,
 }
 
-/// An objective of models or of instances.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ObjectiveName {
-    /// Seconds of one step.
-    #[default]
-    StepTime,
-    /// One of instances; [`Goal::MaxLoad`] is one of models as well.
-    Given(Goal),
+/// An objective of models, of instances, or of both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectiveName(&'static str);
+
+impl Default for ObjectiveName {
+    fn default() -> Self {
+        Self(Objective::default().name())
+    }
 }
 
 impl ObjectiveName {
-    /// All.
+    /// All, those of models first.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let given = goals().iter().map(|row| Self::Given(row.goal));
-        std::iter::once(Self::StepTime).chain(given).collect()
+        let models = objective::rows().iter().map(|row| row.objective.name());
+        let given = goals().iter().map(|row| row.name);
+        let given = given.filter(|name| objective::named(name).is_none());
+        models.chain(given).map(Self).collect()
     }
 
     /// Its name, kebab-case.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::StepTime => objective::row(cost_model::ops::problem::Objective::StepTime).name,
-            Self::Given(goal) => cost_model::given::row(goal).name,
-        }
+        self.0
+    }
+
+    /// What it is of models; `None` = it is of instances alone.
+    #[must_use]
+    pub fn of_models(self) -> Option<Objective> {
+        objective::named(self.0).map(|row| row.objective)
+    }
+
+    /// What it is of instances; `None` = it is of models alone.
+    #[must_use]
+    pub fn of_instances(self) -> Option<Goal> {
+        goals().iter().find(|row| row.name == self.0).map(|row| row.goal)
     }
 }
 

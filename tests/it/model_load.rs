@@ -22,7 +22,7 @@ const N_PROBLEMS: u64 = 200;
 
 fn of_seed(seed: u64) -> Arc<Problem> {
     let problem = random_problem(seed).problem.as_ref().clone();
-    Arc::new(problem.with_objective(Objective::MaxLoad))
+    Arc::new(problem.with_objective(Objective::MAX_LOAD))
 }
 
 fn greatest(loads: &[Load]) -> u64 {
@@ -224,7 +224,7 @@ fn loads_by_hand_where_devices_and_links_differ() {
     let options = importers::ImportOptions::default();
     let import = importers::read_bytes("hand.json", text.as_bytes(), &options).unwrap();
     let problem = build(import.graph, import.cluster.unwrap()).unwrap();
-    let problem = problem.with_objective(Objective::MaxLoad);
+    let problem = problem.with_objective(Objective::MAX_LOAD);
     let placement = |devices: [usize; 4]| Placement {
         device: devices.iter().map(|device| Some(DeviceId::new(*device))).collect(),
     };

@@ -82,7 +82,13 @@ fn words(random: &mut SmallRng) -> Words {
         });
         &*again.collect::<Vec<_>>().leak()
     });
-    Words { target: row.name, accepts: row.accepts, offloaded: row.offloaded, alike, by_block: true }
+    Words {
+        target: row.name,
+        accepts: row.accepts,
+        offloaded: row.offloaded,
+        alike,
+        by_block: true,
+    }
 }
 
 const KEYS: [&str; 14] = [

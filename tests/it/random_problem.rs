@@ -112,7 +112,7 @@ pub(crate) fn build(graph: Graph, cluster: Cluster) -> Option<Problem> {
         Arc::clone(&graph),
         Arc::clone(&cluster),
         Workload::default(),
-        Objective::StepTime,
+        Objective::STEP_TIME,
         Constraints::default(),
         |op, kind| given(op).time.get(&cluster.kinds[kind].name).copied(),
         |op| given(op).temporary,

@@ -107,7 +107,7 @@ fn problem(example: &Value) -> Arc<Problem> {
         Arc::new(import.cluster.unwrap()),
         &Profile::default(),
         Workload::default(),
-        Objective::StepTime,
+        Objective::STEP_TIME,
         Constraints::default(),
     );
     Arc::new(annotated.unwrap().problem)

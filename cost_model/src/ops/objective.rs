@@ -13,36 +13,45 @@ use crate::ops::problem::{Objective, Problem};
 pub struct Row {
     /// Which one.
     pub objective: Objective,
-    /// Its name on the command line and in documents.
-    pub name: &'static str,
+    /// The value of a legal plan that was replayed.
+    pub value: fn(&Problem, &Plan, &Timeline) -> Result<Nanos, Violation>,
     /// A value that no legal plan is below.
     pub bound: fn(&Problem) -> Bound,
 }
 
-static ROWS: [Row; 2] = [
-    Row { objective: Objective::StepTime, name: "step-time", bound: bound::lower_bound },
-    Row { objective: Objective::MaxLoad, name: "max-load", bound: bound::max_load_bound },
+static ROWS: &[Row] = &[
+    Row {
+        objective: Objective::STEP_TIME,
+        value: |_, _, timeline| Ok(timeline.step_time),
+        bound: bound::lower_bound,
+    },
+    Row {
+        objective: Objective::MAX_LOAD,
+        value: |problem, plan, _| max_load::evaluate(problem, plan),
+        bound: bound::max_load_bound,
+    },
 ];
 
 /// All objectives.
 #[must_use]
 pub fn rows() -> &'static [Row] {
-    &ROWS
+    ROWS
 }
 
 /// The row of an objective.
+///
+/// # Panics
+/// Never: whoever names an objective has its row.
 #[must_use]
 pub fn row(objective: Objective) -> &'static Row {
-    match objective {
-        Objective::StepTime => &ROWS[0],
-        Objective::MaxLoad => &ROWS[1],
-    }
+    let Some(row) = named(objective.name()) else { unreachable!("{objective:?} has no row") };
+    row
 }
 
 /// The row with this name.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static Row> {
-    ROWS.iter().find(|row| row.name == name)
+    ROWS.iter().find(|row| row.objective.name() == name)
 }
 
 /// The value of a plan that was replayed; saves the second replay where the objective needs one.
@@ -50,8 +59,5 @@ pub fn named(name: &str) -> Option<&'static Row> {
 /// # Errors
 /// As [`max_load::evaluate`].
 pub fn value(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Result<Nanos, Violation> {
-    match problem.objective {
-        Objective::StepTime => Ok(timeline.step_time),
-        Objective::MaxLoad => max_load::evaluate(problem, plan),
-    }
+    (row(problem.objective).value)(problem, plan, timeline)
 }

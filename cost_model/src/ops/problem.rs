@@ -24,14 +24,38 @@ use crate::ops::origins::Origins;
 /// Duration of an op on a kind that can't run it.
 pub const UNSUPPORTED: u64 = u64::MAX;
 
-/// What is minimised. A row of the judge's table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Objective {
+/// What is minimised: the name of a row of [`crate::ops::objective`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Objective {
+    /// Its name on the command line and in documents.
+    pub(super) name: &'static str,
+    /// Its name in sentences.
+    pub(super) label: &'static str,
+}
+
+impl Objective {
     /// Nanoseconds from the start of the first action to the end of the last.
-    #[default]
-    StepTime,
+    pub const STEP_TIME: Self = Self { name: "step-time", label: "step time" };
     /// Nanoseconds for which the busiest device works on one step ([`crate::ops::max_load`]).
-    MaxLoad,
+    pub const MAX_LOAD: Self = Self { name: "max-load", label: "max load" };
+
+    /// Its name on the command line and in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// Its name in sentences.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        self.label
+    }
+}
+
+impl Default for Objective {
+    fn default() -> Self {
+        Self::STEP_TIME
+    }
 }
 
 /// What the user fixed.

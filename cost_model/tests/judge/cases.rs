@@ -89,7 +89,7 @@ impl Case {
             Arc::new(self.graph.clone()),
             Arc::new(self.cluster.clone()),
             Workload::default(),
-            Objective::StepTime,
+            Objective::STEP_TIME,
             self.constraints.clone(),
             |op, kind| {
                 let known = self.times[op.index()].iter().find(|(k, _)| *k == kind);

@@ -5,19 +5,9 @@ use ir::diagnostic::Diagnostic;
 use super::request::RequestDocument;
 use super::{PlanDocument, WorkloadDocument};
 
-/// What plans minimise.
-const OBJECTIVES: [&str; 2] = ["step-time", "max-load"];
-
 impl PlanDocument {
     /// Refuses values that mean nothing in any plan.
     pub(super) fn check(&self) -> Result<(), Diagnostic> {
-        if !OBJECTIVES.contains(&self.objective.as_str()) {
-            let shown: String = self.objective.chars().take(80).collect();
-            return Err(refused(
-                "objective",
-                &format!("is `{shown}`; this version knows {}", OBJECTIVES.join(" and ")),
-            ));
-        }
         self.workload.check()?;
         self.request.check()?;
         let degrees = &self.parallelism;

@@ -154,7 +154,6 @@ fn values_that_no_plan_has_are_refused_by_member() {
         let name = path.trim_start_matches('/').replace('/', ".");
         assert!(error.message.contains(&format!("`{name}`")), "{}", error.message);
     };
-    member("/objective", "throughput".into());
     for path in ["/workload/batch", "/workload/micro_batch"] {
         member(path, 0.into());
     }

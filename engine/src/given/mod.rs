@@ -36,14 +36,11 @@ pub fn with_accelerators(mut instance: Instance, count: Option<usize>) -> Instan
 /// # Errors
 /// `no-objective`.
 pub fn goal(name: Option<ObjectiveName>, instance: &Instance) -> Result<Goal, Diagnostic> {
-    Ok(match name {
-        None => goals(instance)[0],
-        Some(ObjectiveName::Given(goal)) => goal,
-        Some(ObjectiveName::StepTime) => {
-            let message = "an instance of another planner has no step time";
-            let names: Vec<&str> = goals(instance).iter().map(|goal| row(*goal).name).collect();
-            return Err(Diagnostic::usage("no-objective", message)
-                .hint(format!("use one of {}", names.join(", "))));
-        }
+    let Some(name) = name else { return Ok(goals(instance)[0]) };
+    name.of_instances().ok_or_else(|| {
+        let what = name.name().replace('-', " ");
+        let message = format!("an instance of another planner has no {what}");
+        let names: Vec<&str> = goals(instance).iter().map(|goal| row(*goal).name).collect();
+        Diagnostic::usage("no-objective", message).hint(format!("use one of {}", names.join(", ")))
     })
 }

@@ -10,7 +10,7 @@ use crate::ops::replay::Replayed;
 /// The loads of a plan that was made for max-load; `None` for any other.
 pub fn of(replayed: &Replayed) -> Option<Vec<Load>> {
     let problem = &replayed.on.loaded.problem;
-    let asked = problem.objective == Objective::MaxLoad;
+    let asked = problem.objective == Objective::MAX_LOAD;
     asked.then(|| loads(problem, &replayed.on.plan.placement).ok()).flatten()
 }
 

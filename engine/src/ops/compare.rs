@@ -130,7 +130,7 @@ pub fn mapped(
         profile: &on.loaded.profile,
         workload: &problem.workload,
         request: &on.loaded.request,
-        objective: cost_model::ops::objective::row(problem.objective).name,
+        objective: problem.objective.name(),
         algorithm: "device map",
     };
     let document = PlanDocument::from_ir(&on.plan, &context, None);

@@ -42,13 +42,13 @@ pub fn document(loaded: &Loaded, found: &Found, trust: &Trust) -> PlanDocument {
         profile: &loaded.profile,
         workload: &loaded.problem.workload,
         request: &loaded.request,
-        objective: cost_model::ops::objective::row(loaded.problem.objective).name,
+        objective: loaded.problem.objective.name(),
         algorithm: found.algorithm,
     };
     let (step_time, bound) = (found.timeline.step_time, found.bound);
     let mut cost = CostDocument::new(step_time.get(), bound.value.get(), bound.method)
         .with_trust(trust.interval_document(), trust.origin_documents());
-    if loaded.problem.objective != Objective::StepTime {
+    if loaded.problem.objective != Objective::STEP_TIME {
         cost = cost.with_value(found.value.get());
     }
     PlanDocument::from_ir(found.plan, &context, Some(cost))

@@ -95,7 +95,7 @@ pub fn print_failure(none: &NoPlan, warnings: &[Diagnostic], page: &Page) -> Exi
         let failure = FailureDocument {
             error: DiagnosticDocument { exit_code: Some(exit), ..(&none.diagnostic).into() },
             exit_code: exit,
-            attempts: none.attempts.iter().map(|a| attempt(a, Objective::StepTime)).collect(),
+            attempts: none.attempts.iter().map(|a| attempt(a, Objective::STEP_TIME)).collect(),
             warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
         };
         return match page.serialized(&failure) {
@@ -142,7 +142,7 @@ fn answer(loaded: &Loaded, outcome: &Outcome, solved: &Solved, page: &Page) {
         page.line(&format!(
             "the fewest devices and transfers among the plans within 0.5 % of the best that was \
              found: {} {fastest}, {by} less",
-            value_name(problem)
+            problem.objective.label()
         ));
     }
     page.line(&format!(
@@ -184,18 +184,10 @@ pub fn other_way(problem: &Problem) -> Option<String> {
     })
 }
 
-/// What is minimised, as the head of a column.
-fn value_name(problem: &Problem) -> &'static str {
-    match problem.objective {
-        Objective::StepTime => "step time",
-        Objective::MaxLoad => "max load",
-    }
-}
-
 fn attempts(problem: &Problem, outcome: &Outcome, page: &Page) {
     let columns = [
         Column::Name("algorithm"),
-        Column::Number(value_name(problem)),
+        Column::Number(problem.objective.label()),
         Column::Number("bound"),
         Column::Number("gap"),
         Column::Number("peak memory"),
@@ -267,8 +259,8 @@ fn sentence(loaded: &Loaded, outcome: &Outcome, trust: &Trust) -> String {
     let step = trust.sentence(outcome.timeline.step_time);
     let how_far = format!("{how_far}{guesses}");
     match problem.objective {
-        Objective::StepTime => format!("{step}, {how_far}"),
-        Objective::MaxLoad => format!("{step}\nmax load {value}, {how_far}"),
+        Objective::STEP_TIME => format!("{step}, {how_far}"),
+        other => format!("{step}\n{} {value}, {how_far}", other.label()),
     }
 }
 
@@ -324,7 +316,7 @@ pub fn trace(points: &[TracePoint]) -> Vec<TracePointDocument> {
 
 fn attempt(attempt: &Attempt, objective: Objective) -> AttemptDocument {
     let value = |plan: &planner::run::AttemptPlan| {
-        (objective != Objective::StepTime).then(|| plan.value.get())
+        (objective != Objective::STEP_TIME).then(|| plan.value.get())
     };
     AttemptDocument {
         algorithm: attempt.algorithm.clone(),

@@ -70,6 +70,7 @@ pub fn document(path: &Path) -> Result<PlanDocument, Diagnostic> {
     };
     let text = input_file::read(path, LONGEST_FILE).map_err(unreadable)?;
     let document = PlanDocument::parse(&text).and_then(|mut document| {
+        objective(&document)?;
         check(&document)?;
         // One spelling of each type, so that two of the same are equal.
         let dtype = workload(&document.workload)?.dtype;
@@ -128,9 +129,14 @@ fn check(document: &PlanDocument) -> Result<(), Diagnostic> {
 fn objective(document: &PlanDocument) -> Result<Objective, Diagnostic> {
     let name = &document.objective;
     objective::named(name).map(|row| row.objective).ok_or_else(|| {
-        let known: Vec<&str> = objective::rows().iter().map(|row| row.name).collect();
-        let message = format!("the plan minimises `{name}`, which is no known objective");
-        Diagnostic::input("bad-plan", message).hint(format!("known is {}", known.join(", ")))
+        let known: Vec<&str> = objective::rows().iter().map(|row| row.objective.name()).collect();
+        let shown: String = name.chars().take(80).collect();
+        let known = known.join(" and ");
+        let message =
+            format!("member `objective` of the plan is `{shown}`; this version knows {known}");
+        Diagnostic::input("bad-plan", message)
+            .fact("member", "objective")
+            .hint("plan again, or correct the member")
     })
 }
 

@@ -22,11 +22,13 @@ use crate::ops::replay::OnProblem;
 use crate::ops::trust::Trust;
 use crate::violations::unchecked;
 
-/// The row that proves bounds of its own, beyond those of the objective, and what it calls them.
-const fn prover(objective: Objective) -> (&'static str, &'static str) {
+/// The row that proves bounds of its own, beyond those of the objective, and what it calls them;
+/// `None` where no row does.
+fn prover(objective: Objective) -> Option<(&'static str, &'static str)> {
     match objective {
-        Objective::StepTime => ("brute-force", "exhaustive search"),
-        Objective::MaxLoad => ("columns", method::COLUMNS),
+        Objective::STEP_TIME => Some(("brute-force", "exhaustive search")),
+        Objective::MAX_LOAD => Some(("columns", method::COLUMNS)),
+        _ => None,
     }
 }
 
@@ -76,7 +78,7 @@ fn bound(
     if stated <= own.value {
         return (Bound { value: stated, ..own }, None);
     }
-    let (recipe, method) = prover(problem.objective);
+    let Some((recipe, method)) = prover(problem.objective) else { return (own, None) };
     // No plan is below a bound, and this one is.
     let Some(recipe) = registry::recipe(recipe).ok().filter(|_| stated <= value) else {
         return (own, None);

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use cost_model::ops::objective;
 use cost_model::ops::problem::Problem;
 use exporters::Source;
 use ir::diagnostic::Diagnostic;
@@ -114,7 +113,7 @@ fn usual_time(request: &PlanRequest, start: Instant) -> Option<Duration> {
 
 /// Takes an event of the run to whoever follows it.
 fn publish(follower: &mut dyn Follower, loaded: &Loaded, event: &Event<Problem>) {
-    let objective = objective::row(loaded.problem.objective).name;
+    let objective = loaded.problem.objective.name();
     let shown = |value: ir::units::Nanos| value.to_string();
     tell(follower, event, (objective, &shown), |algorithm, value, bound, own| {
         let (plan, timeline) = (&own.plan, &own.timeline);
@@ -145,9 +144,9 @@ fn files(
         warnings.extend(export.warnings);
     }
     if request.plot {
-        let objective = objective::row(loaded.problem.objective).name.replace('-', " ");
+        let objective = loaded.problem.objective.label();
         let name = &loaded.problem.graph.name;
-        let bytes = plot::svg(name, &objective, Unit::Time, &outcome.trace);
+        let bytes = plot::svg(name, objective, Unit::Time, &outcome.trace);
         files.push(File { target: PLOT.to_owned(), bytes });
     }
     Ok(files)

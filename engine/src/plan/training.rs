@@ -64,7 +64,8 @@ fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
             .hint("leave one out; a placement of ops is planned without --global-batch"));
     }
     match request.objective {
-        None | Some(ObjectiveName::StepTime) => Ok(()),
+        None => Ok(()),
+        Some(name) if name == ObjectiveName::default() => Ok(()),
         Some(_) => {
             let message = "`--objective` has no effect on a training run";
             Err(Diagnostic::usage("not-for-training", message)

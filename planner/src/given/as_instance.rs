@@ -89,7 +89,7 @@ impl Decide for AsInstance {
         let request = Request { limits, ..Request::new(run.rows()) };
         let answer = solve(&Instance::Load(instance), self.goal, Some(self.method), &request)
             .map_err(|error| NoPlan::new(Reason::Unsupported, error))?;
-        let is_bound = self.goal == Goal::MaxLoad && problem.objective == Objective::MaxLoad;
+        let is_bound = self.goal == Goal::MaxLoad && problem.objective == Objective::MAX_LOAD;
         if is_bound && answer.bound.standing.caveat().is_none() {
             run.bound(Bound { value: answer.bound.value, method: answer.bound.method });
         }

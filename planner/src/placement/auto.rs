@@ -176,15 +176,16 @@ impl Decide for Auto {
 /// What runs, in order.
 pub(crate) fn lines(objective: Objective) -> &'static [Line] {
     match objective {
-        Objective::StepTime => STEP_TIME,
-        Objective::MaxLoad => MAX_LOAD,
+        Objective::MAX_LOAD => MAX_LOAD,
+        // Plans that take long are seldom good for anything else.
+        _ => STEP_TIME,
     }
 }
 
 /// Local search on the best plan, unless nothing is left to find.
 fn improved(run: &Run, recipe: &Recipe, best: Scored, left: Option<Duration>) -> Scored {
     // It searches for step time; max-load has its own in each recipe.
-    let is_meant = run.problem().objective == Objective::StepTime;
+    let is_meant = run.problem().objective == Objective::STEP_TIME;
     if !is_meant || run.stopped().is_some() || run.is_optimal() {
         return best;
     }
@@ -299,7 +300,7 @@ mod tests {
 
     #[test]
     fn every_line_is_a_recipe_and_stands_where_it_runs() {
-        for objective in [Objective::StepTime, Objective::MaxLoad] {
+        for objective in [Objective::STEP_TIME, Objective::MAX_LOAD] {
             let rank = |turn: Turn| [Quick, Fallback, Slow, Tiny].iter().position(|t| *t == turn);
             let all = lines(objective);
             assert!(all.is_sorted_by_key(|(_, turn, _)| rank(*turn)), "{objective:?}");

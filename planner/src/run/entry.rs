@@ -79,7 +79,7 @@ impl Door for Model {
     }
 
     fn objectives(&self) -> Vec<&'static str> {
-        objective::rows().iter().map(|row| row.name).collect()
+        objective::rows().iter().map(|row| row.objective.name()).collect()
     }
 }
 

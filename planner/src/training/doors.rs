@@ -1,6 +1,5 @@
 //! How rows of the registry plan training runs.
 
-use cost_model::ops::objective;
 use cost_model::ops::problem::Objective;
 
 use super::{per_layer, search_3d};
@@ -42,5 +41,5 @@ impl Door for Layers {
 }
 
 fn step_time() -> Vec<&'static str> {
-    vec![objective::row(Objective::StepTime).name]
+    vec![Objective::STEP_TIME.name()]
 }

@@ -174,7 +174,7 @@ impl Sample {
             Arc::clone(&graph),
             Arc::clone(&cluster),
             Workload::default(),
-            Objective::StepTime,
+            Objective::STEP_TIME,
             Constraints::default(),
             |op, kind| given(op).time.get(&cluster.kinds[kind].name).copied(),
             |op| given(op).temporary,

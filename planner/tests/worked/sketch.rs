@@ -112,7 +112,7 @@ impl Sketch {
             Arc::new(graph),
             Arc::new(cluster),
             Workload::default(),
-            Objective::StepTime,
+            Objective::STEP_TIME,
             Constraints::default(),
             time,
             |op| Bytes(self.ops[op.index()].temporary),

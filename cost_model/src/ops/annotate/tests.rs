@@ -65,7 +65,7 @@ fn product(dtype: DType, m: u64) -> Work {
 fn run(ops: Vec<Op>, cluster: Arc<Cluster>) -> Result<Annotated, Diagnostic> {
     let graph = Arc::new(Graph { ops, ..Graph::default() });
     let (profile, workload) = (Profile::default(), Workload::default());
-    let (objective, constraints) = (Objective::StepTime, Constraints::default());
+    let (objective, constraints) = (Objective::STEP_TIME, Constraints::default());
     annotate(graph, cluster, &profile, workload, objective, constraints)
 }
 

@@ -70,7 +70,7 @@ struct BruteForce;
 
 impl Decide for BruteForce {
     fn decide(&self, run: &Run, draft: Draft) -> Result<Draft, NoPlan> {
-        if run.problem().objective != Objective::StepTime {
+        if run.problem().objective != Objective::STEP_TIME {
             return Err(other_objective());
         }
         let mut nodes_spent = 0u64;
@@ -179,7 +179,7 @@ pub fn applies(problem: &Problem) -> bool {
     let n_devices = problem.cluster.n_devices();
     let n_outputs: usize = problem.actions.iter().map(|op| problem.outputs(*op).len()).sum();
     let n_channels = problem.cluster.links.channels.len();
-    problem.objective == Objective::StepTime
+    problem.objective == Objective::STEP_TIME
         && (1..=MAX_DEVICES).contains(&n_devices)
         && problem.actions.len() <= MAX_ACTIONS
         && n_outputs.saturating_mul(n_devices - 1) <= MAX_TASKS - MAX_ACTIONS

@@ -157,7 +157,7 @@ pub(crate) fn solve(
 ) {
     let sequences = device_sequence::sequences(problem);
     let mut filler = Filler::new(problem, line);
-    let by_load = problem.objective == Objective::MaxLoad;
+    let by_load = problem.objective == Objective::MAX_LOAD;
     for &share in SHARES {
         let mut is_legal = false;
         let mut least: Option<(u64, Placement)> = None;

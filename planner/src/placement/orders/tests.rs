@@ -20,7 +20,7 @@ fn row(devices: Sketch) -> Sketch {
 }
 
 fn max_load(sketch: &Sketch) -> Problem {
-    sketch.problem().with_objective(Objective::MaxLoad)
+    sketch.problem().with_objective(Objective::MAX_LOAD)
 }
 
 fn all(problem: &Problem) -> Vec<Pieces> {

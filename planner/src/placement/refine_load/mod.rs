@@ -63,7 +63,7 @@ pub fn build(_: &Options) -> Result<Row, Diagnostic> {
 impl Improve for RefineLoad {
     fn improve(&self, run: &Run, plan: Plan) -> Result<Plan, NoPlan> {
         let problem = run.problem();
-        if problem.objective != Objective::MaxLoad {
+        if problem.objective != Objective::MAX_LOAD {
             return Ok(plan);
         }
         let line = line::depth_first(problem);

@@ -27,7 +27,7 @@ fn apart(devices: Sketch, times: &[u64]) -> Problem {
     let sketch = ops.fold(devices, |sketch, (at, time)| {
         sketch.op(&format!("o{at}"), "a", *time, "", &format!("t{at}:1"))
     });
-    sketch.problem().with_objective(Objective::MaxLoad)
+    sketch.problem().with_objective(Objective::MAX_LOAD)
 }
 
 #[test]
@@ -49,6 +49,6 @@ fn a_dear_transfer_keeps_ops_together() {
     // Parted: 10 + 50 and 10 + 50; together: 20.
     let sketch = Sketch::new(1.0).device("a", 999).device("a", 999);
     let sketch = sketch.op("A", "a", 10, "", "x:49").op("B", "a", 10, "x", "");
-    let problem = sketch.problem().with_objective(Objective::MaxLoad);
+    let problem = sketch.problem().with_objective(Objective::MAX_LOAD);
     assert_eq!(improved(&problem, &[0, 1]).0, 20);
 }

@@ -156,7 +156,7 @@ fn a_group_is_named_as_a_group() {
 /// What a trial finds, `auto` finds again.
 #[test]
 fn trials_are_part_of_the_portfolio() {
-    let known = crate::placement::auto::lines(cost_model::ops::problem::Objective::StepTime);
+    let known = crate::placement::auto::lines(cost_model::ops::problem::Objective::STEP_TIME);
     for text in super::RECIPES {
         assert!(known.iter().any(|(own, ..)| own == text), "{text}");
     }

@@ -65,7 +65,7 @@ fn what_does_not_repeat_is_left_alone() {
 
 #[test]
 fn a_plan_costs_the_same_with_the_groups_and_without() {
-    let problem = std::sync::Arc::new(layers(8).with_objective(Objective::MaxLoad));
+    let problem = std::sync::Arc::new(layers(8).with_objective(Objective::MAX_LOAD));
     let made = super::Repeat { share: 1.0 }.apply(&problem).unwrap();
     let line = line::depth_first(&made.problem);
     let mut found = Vec::new();
