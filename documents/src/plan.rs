@@ -38,6 +38,14 @@ pub struct Reference {
     pub digest: String,
 }
 
+impl Reference {
+    /// Of a name and a digest.
+    #[must_use]
+    pub fn new(name: &str, digest: String) -> Self {
+        Self { name: name.to_owned(), digest }
+    }
+}
+
 /// Inference or training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -93,13 +93,9 @@ pub(crate) fn cluster() -> Cluster {
         kinds: vec![DeviceKind {
             name: "kind".into(),
             memory: Some(Bytes(1000)),
-            memory_bandwidth: None,
-            peak: BTreeMap::new(),
-            n_multiprocessors: None,
-            last_level_cache: None,
-            clock: None,
             source: "test".into(),
             check: Check::Given,
+            ..DeviceKind::default()
         }],
         devices: vec![device("gpu0"), device("gpu1")],
         nodes: vec![Node { name: "node0".into(), host_memory: None, n_cpu_cores: None }],

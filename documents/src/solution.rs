@@ -12,7 +12,7 @@ use crate::report::TracePointDocument;
 pub const FORMAT: &str = "meshwright.solution/1";
 
 /// A solution with what it states of its value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SolutionDocument {

@@ -107,14 +107,9 @@ pub(crate) fn cluster(names: &[&str]) -> Cluster {
         name: "box".into(),
         kinds: vec![DeviceKind {
             name: "kind".into(),
-            memory: None,
-            memory_bandwidth: None,
-            peak: BTreeMap::new(),
-            n_multiprocessors: None,
-            last_level_cache: None,
-            clock: None,
             source: "test".into(),
             check: Check::Given,
+            ..DeviceKind::default()
         }],
         devices: names.iter().map(device).collect(),
         nodes: vec![Node { name: "node0".into(), host_memory: None, n_cpu_cores: None }],

@@ -7,7 +7,7 @@ use crate::tensor::DType;
 use crate::units::{Bytes, BytesPerSecond, FlopsPerSecond, Hertz, Nanos, Work};
 
 /// Whether a catalogue figure was read in the source that it names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Check {
     /// Read in its source.
     Read,
@@ -16,11 +16,12 @@ pub enum Check {
     /// Remembered; the source was not at hand.
     Recalled,
     /// Given by the user's cluster file.
+    #[default]
     Given,
 }
 
 /// A kind of device: a row of the catalogue, or one that a file defines itself.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeviceKind {
     /// Name in the catalogue, such as `a100_sxm4_80gb`.
     pub name: String,

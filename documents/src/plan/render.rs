@@ -43,34 +43,16 @@ impl PlanDocument {
     #[must_use]
     pub fn from_ir(plan: &Plan, context: &Context<'_>, cost: Option<CostDocument>) -> Self {
         let namer = Namer { graph: context.graph, cluster: context.cluster };
-        let parallelism = &plan.parallelism;
         Self {
             format: FORMAT.to_owned(),
-            model: Reference {
-                name: context.graph.name.clone(),
-                digest: digest::graph(context.graph),
-            },
-            cluster: Reference {
-                name: context.cluster.name.clone(),
-                digest: digest::cluster(context.cluster),
-            },
-            profile: Reference {
-                name: context.profile.name.clone(),
-                digest: digest::profile(context.profile),
-            },
+            model: Reference::new(&context.graph.name, digest::graph(context.graph)),
+            cluster: Reference::new(&context.cluster.name, digest::cluster(context.cluster)),
+            profile: Reference::new(&context.profile.name, digest::profile(context.profile)),
             workload: context.workload.into(),
             request: context.request.clone(),
             objective: context.objective.to_owned(),
             algorithm: context.algorithm.to_owned(),
-            parallelism: ParallelismDocument {
-                data: parallelism.data,
-                tensor: parallelism.tensor,
-                pipeline: parallelism.pipeline,
-                expert: parallelism.expert,
-                context: parallelism.context,
-                n_micro_batches: parallelism.n_micro_batches,
-                training: None,
-            },
+            parallelism: ParallelismDocument { training: None, ..plan.parallelism.clone().into() },
             partition: PartitionDocument {
                 stages: plan
                     .partition

@@ -6,7 +6,7 @@ use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::op::Work;
-use ir::plan::{Parallelism, Partition, Placement, Plan, Stage};
+use ir::plan::{Partition, Placement, Plan, Stage};
 use ir::schedule::{Action, Schedule, Task, Transfer, Wait};
 
 use super::names::Names;
@@ -33,17 +33,8 @@ impl PlanDocument {
                 .hint("give the config.json that it was made for"));
         }
         let names = Names::new(graph, cluster);
-        let degrees = &self.parallelism;
         Ok(Plan {
-            parallelism: Parallelism {
-                data: degrees.data,
-                tensor: degrees.tensor,
-                pipeline: degrees.pipeline,
-                expert: degrees.expert,
-                context: degrees.context,
-                n_micro_batches: degrees.n_micro_batches,
-                ..Parallelism::default()
-            },
+            parallelism: self.parallelism.degrees(),
             partition: self.partition(&names)?,
             placement: placement(&self.placement, &names, graph)?,
             schedule: schedule(&self.schedule, &names, cluster)?,

@@ -228,14 +228,8 @@ impl PlanDocument {
         let grid = plan.schedule.grid.as_ref().map_or_else(String::new, Grid::to_string);
         Self {
             format: FORMAT.to_owned(),
-            model: Reference {
-                name: context.model.name.clone(),
-                digest: digest::card(context.model),
-            },
-            cluster: Reference {
-                name: context.cluster.name.clone(),
-                digest: digest::cluster(context.cluster),
-            },
+            model: Reference::new(&context.model.name, digest::card(context.model)),
+            cluster: Reference::new(&context.cluster.name, digest::cluster(context.cluster)),
             profile: context.profile,
             workload: (&context.workload).into(),
             request: context.request,
@@ -266,7 +260,6 @@ impl PlanDocument {
     pub fn to_training(&self) -> Result<Plan, Diagnostic> {
         let own = self.parallelism.training.as_ref();
         let own = own.ok_or_else(|| refused("parallelism.training", "is missing"))?;
-        let degrees = &self.parallelism;
         let stages = self.partition.stages.iter().map(|stage| {
             let blocks = stage.blocks.as_ref();
             let blocks = blocks.ok_or_else(|| refused("partition.stages.blocks", "is missing"))?;
@@ -280,12 +273,6 @@ impl PlanDocument {
         let grid = Grid::parse(&self.schedule.grid.join("\n"))?;
         Ok(Plan {
             parallelism: Parallelism {
-                data: degrees.data,
-                tensor: degrees.tensor,
-                pipeline: degrees.pipeline,
-                expert: degrees.expert,
-                context: degrees.context,
-                n_micro_batches: degrees.n_micro_batches,
                 micro_batch: own.micro_batch,
                 virtual_stages: own.virtual_stages,
                 sequence: match (own.ulysses, own.sequence_parallel) {
@@ -299,6 +286,7 @@ impl PlanDocument {
                     MeshDocument::PipelineInside => Mesh::PipelineInside,
                 },
                 vocabulary: own.vocabulary,
+                ..self.parallelism.degrees()
             },
             partition: Partition { stages: stages.collect::<Result<_, Diagnostic>>()? },
             placement: Default::default(),
@@ -350,6 +338,21 @@ fn policies(blocks: &BlocksDocument) -> Result<Vec<BlockPolicy>, Diagnostic> {
         std::iter::repeat_n(policy, run.n as usize)
     };
     Ok(blocks.each.iter().flat_map(of).collect())
+}
+
+impl ParallelismDocument {
+    /// Those that every plan has.
+    pub(super) fn degrees(&self) -> Parallelism {
+        Parallelism {
+            data: self.data,
+            tensor: self.tensor,
+            pipeline: self.pipeline,
+            expert: self.expert,
+            context: self.context,
+            n_micro_batches: self.n_micro_batches,
+            ..Parallelism::default()
+        }
+    }
 }
 
 impl From<Parallelism> for ParallelismDocument {

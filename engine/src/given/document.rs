@@ -45,12 +45,7 @@ pub fn document(
         bound_covers: covered(goal, bound.method).map(str::to_owned),
         proved_optimal: value <= bound.value,
         unit_ns: instance.unit().ns,
-        accelerators: None,
-        fpgas: None,
-        cpus: None,
-        layers: None,
-        stages: None,
-        certificate: None,
+        ..SolutionDocument::default()
     };
     match (instance, solution) {
         (Instance::Load(instance), Solution::Devices(devices)) => {

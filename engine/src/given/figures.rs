@@ -25,6 +25,12 @@ pub(super) struct Figures {
 }
 
 impl Figures {
+    /// Of a device that does nothing.
+    fn empty(name: String, limit: Option<Bytes>) -> Self {
+        let (compute, moving) = (Nanos::ZERO, Nanos::ZERO);
+        Self { name, n_nodes: 0, compute, moving, bytes: Some(0), limit }
+    }
+
     pub(super) fn total(&self) -> Nanos {
         self.compute + self.moving
     }
@@ -58,13 +64,9 @@ pub(super) fn of(found: &Found) -> Result<Vec<Figures>, Diagnostic> {
 fn of_load(instance: &LoadInstance, devices: &[u32]) -> Vec<Figures> {
     let loads = max_load::loads(instance, devices);
     let mut figures: Vec<Figures> = (0..loads.len())
-        .map(|at| Figures {
-            name: device_name(instance, at),
-            n_nodes: 0,
-            compute: Nanos::ZERO,
-            moving: Nanos::ZERO,
-            bytes: Some(0),
-            limit: (at < instance.n_accelerators).then_some(instance.accelerator_memory),
+        .map(|at| {
+            let limit = (at < instance.n_accelerators).then_some(instance.accelerator_memory);
+            Figures::empty(device_name(instance, at), limit)
         })
         .collect();
     for (node, device) in instance.nodes.iter().zip(devices) {
@@ -84,16 +86,8 @@ fn of_load(instance: &LoadInstance, devices: &[u32]) -> Vec<Figures> {
 fn of_profile(profile: &LayerProfile, stages: &[u32]) -> Vec<Figures> {
     let counted = straight::counted(profile);
     let n = stages.iter().max().map_or(0, |last| *last as usize + 1);
-    let mut figures: Vec<Figures> = (0..n)
-        .map(|at| Figures {
-            name: format!("stage {at}"),
-            n_nodes: 0,
-            compute: Nanos::ZERO,
-            moving: Nanos::ZERO,
-            bytes: Some(0),
-            limit: None,
-        })
-        .collect();
+    let mut figures: Vec<Figures> =
+        (0..n).map(|at| Figures::empty(format!("stage {at}"), None)).collect();
     for ((node, stage), counted) in profile.nodes.iter().zip(stages).zip(counted) {
         let figures = &mut figures[*stage as usize];
         figures.n_nodes += 1;

@@ -96,14 +96,10 @@ fn examined<'d>(
     if training.offloads_optimizer {
         setting.offload = Offload::Optimizer;
     }
-    let reference = |name: &str, digest| Reference { name: name.to_owned(), digest };
+    let (model, cluster) = (&setting.model, &setting.cluster);
     let pairs = [
-        ("model", &document.model, reference(&setting.model.name, digest::card(&setting.model))),
-        (
-            "cluster",
-            &document.cluster,
-            reference(&setting.cluster.name, digest::cluster(&setting.cluster)),
-        ),
+        ("model", &document.model, Reference::new(&model.name, digest::card(model))),
+        ("cluster", &document.cluster, Reference::new(&cluster.name, digest::cluster(cluster))),
         ("profile", &document.profile, setting.measured_by()),
     ];
     let found = pairs.into_iter().filter(|(_, own, found)| own.digest != found.digest);

@@ -123,17 +123,8 @@ fn check_count(sorted: &[&DeviceDocument]) -> Result<(), Diagnostic> {
 }
 
 fn kind(name: &str) -> DeviceKind {
-    DeviceKind {
-        name: name.to_owned(),
-        memory: None,
-        memory_bandwidth: None,
-        peak: BTreeMap::new(),
-        n_multiprocessors: None,
-        last_level_cache: None,
-        clock: None,
-        source: "instance file".to_owned(),
-        check: Check::Given,
-    }
+    let (name, source) = (name.to_owned(), "instance file".to_owned());
+    DeviceKind { name, source, check: Check::Given, ..DeviceKind::default() }
 }
 
 fn links(

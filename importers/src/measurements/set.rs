@@ -13,15 +13,8 @@ use super::json_rows::Held;
 use super::{Fields, MAX_BYTES, attention, collectives, json_rows, moe, open, overlap};
 
 /// Element types that products are measured in.
-const DTYPES: [(&str, DType); 7] = [
-    ("fp64", DType::F64),
-    ("fp32", DType::F32),
-    ("fp16", DType::F16),
-    ("bf16", DType::Bf16),
-    ("fp8", DType::F8),
-    ("fp4", DType::F4),
-    ("int8", DType::I8),
-];
+const DTYPES: [DType; 7] =
+    [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8, DType::F4, DType::I8];
 /// Rows of one file whose repetition is looked for.
 const MAX_SEEN: usize = 500_000;
 
@@ -248,13 +241,13 @@ fn seconds(fields: &Fields) -> Result<f64, Diagnostic> {
 
 fn product(fields: &Fields) -> Result<ProductRow, Diagnostic> {
     let name = fields.text("dtype")?;
-    let Some((_, dtype)) = DTYPES.iter().find(|(known, _)| *known == name) else {
-        let known = DTYPES.map(|(name, _)| format!("`{name}`")).join(", ");
+    let Some(dtype) = DTYPES.into_iter().find(|known| known.name() == name) else {
+        let known = DTYPES.map(|known| format!("`{known}`")).join(", ");
         return Err(fields.bad("dtype", &format!("one of {known}")));
     };
     Ok(ProductRow {
         device: fields.device()?,
-        dtype: *dtype,
+        dtype,
         m: fields.count("m")?,
         n: fields.count("n")?,
         k: fields.count("k")?,
