@@ -290,7 +290,7 @@ impl Encoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
+    use crate::tests::sample;
     use ir::op::Phase;
     use ir::profile::Profile;
     use ir::units::{Bytes, Seconds};

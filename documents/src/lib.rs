@@ -12,9 +12,7 @@ pub mod plan;
 pub mod profile;
 pub mod quantity;
 pub mod report;
-#[cfg(test)]
-mod sample;
-#[cfg(test)]
-mod schema;
 pub mod solution;
+#[cfg(test)]
+mod tests;
 mod trust;

@@ -188,7 +188,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{Builder, Case, cluster};
+    use crate::tests::sample::{Builder, Case, cluster};
 
     fn text(case: &Case) -> String {
         String::from_utf8(export(&case.source()).unwrap().bytes).unwrap()

@@ -10,7 +10,7 @@ pub mod trace;
 pub mod training;
 
 #[cfg(test)]
-mod sample;
+mod tests;
 
 use format::unknown_target;
 pub use format::{Export, Source, Target};

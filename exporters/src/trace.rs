@@ -248,7 +248,7 @@ impl Trace<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{Case, EVIL};
+    use crate::tests::sample::{Case, EVIL};
     use serde_json::Value;
 
     fn events(case: &Case) -> Vec<Value> {

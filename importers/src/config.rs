@@ -6,7 +6,7 @@ mod builder;
 pub mod card;
 mod fields;
 #[cfg(test)]
-mod hostile;
+mod hostile_tests;
 mod quantization;
 mod t5;
 mod task;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::request::RequestDocument;
 use super::{Context, CostDocument, PlanDocument};
-use crate::sample;
+use crate::tests::sample;
 
 fn document(plan: &Plan, workload: &Workload) -> PlanDocument {
     let context = Context {

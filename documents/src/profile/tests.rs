@@ -2,12 +2,12 @@
 
 use super::*;
 
-use crate::sample::profile;
+use crate::tests::sample::profile;
 
 #[test]
 fn the_schema_takes_a_profile_and_refuses_a_maimed_one() {
     let good = serde_json::to_value(ProfileDocument::from_ir(&profile())).unwrap();
-    let schema = crate::schema::profile().to_value();
+    let schema = crate::tests::schema::profile().to_value();
     let validator = jsonschema::validator_for(&schema).unwrap();
     assert!(validator.is_valid(&good), "{:?}", validator.iter_errors(&good).next());
     let back: ProfileDocument = serde_json::from_value(good.clone()).unwrap();

@@ -4,7 +4,7 @@ use ir::id::OpId;
 use serde_json::{Map, Value};
 
 use super::{colocation, export};
-use crate::sample::{Builder, Case, cluster, language_model};
+use crate::tests::sample::{Builder, Case, cluster, language_model};
 
 fn map(case: &Case) -> Map<String, Value> {
     let bytes = export(&case.source()).unwrap().bytes;

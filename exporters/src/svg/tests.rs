@@ -1,7 +1,7 @@
 //! Laws of the picture.
 
 use super::{clean, export, thousands, ticks};
-use crate::sample::{Builder, Case, EVIL, cluster};
+use crate::tests::sample::{Builder, Case, EVIL, cluster};
 
 fn picture(case: &Case) -> String {
     String::from_utf8(export(&case.source()).unwrap().bytes).unwrap()

@@ -155,6 +155,4 @@ fn positions(documents: &[ClusterDocument]) -> String {
 }
 
 #[cfg(test)]
-mod strange;
-#[cfg(test)]
 mod tests;

@@ -1,3 +1,5 @@
+mod strange;
+
 use std::fs;
 
 use ir::cluster::{Check, Cluster, NO_ROUTE};

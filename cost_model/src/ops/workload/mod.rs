@@ -107,6 +107,4 @@ fn check_trainable(graph: &Graph) -> Result<(), Diagnostic> {
 }
 
 #[cfg(test)]
-mod sample;
-#[cfg(test)]
 mod tests;

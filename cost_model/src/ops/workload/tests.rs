@@ -1,3 +1,5 @@
+pub(super) mod sample;
+
 use std::collections::BTreeSet;
 
 use ir::id::{OpId, TensorId};
@@ -6,8 +8,8 @@ use ir::tensor::{DType, Role};
 use ir::units::{Bytes, Flops};
 use ir::workload::Optimizer;
 
-use super::sample::{Model, perceptron};
 use super::*;
+use sample::{Model, perceptron};
 
 /// The step op by op.
 fn apply(graph: Graph, workload: &Workload) -> Result<(Graph, Vec<Diagnostic>), Diagnostic> {

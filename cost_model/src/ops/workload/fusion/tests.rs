@@ -4,7 +4,7 @@ use ir::units::Bytes;
 use ir::workload::{Mode, Workload};
 
 use super::super::apply;
-use super::super::sample::Model;
+use super::super::tests::sample::Model;
 
 fn trained(graph: Graph) -> Graph {
     let workload = Workload { mode: Mode::Training, ..Workload::default() };

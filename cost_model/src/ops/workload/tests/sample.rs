@@ -6,16 +6,16 @@ use ir::op::{Kernel, Op, Phase, Product, Work};
 use ir::tensor::{DType, Role, Tensor};
 use ir::units::Bytes;
 
-use super::training;
+use crate::ops::workload::training;
 
 /// Builds forward graphs in bf16.
 #[derive(Default)]
-pub(super) struct Model {
-    pub(super) graph: Graph,
+pub(crate) struct Model {
+    pub(crate) graph: Graph,
 }
 
 impl Model {
-    pub(super) fn tensor(
+    pub(crate) fn tensor(
         &mut self,
         name: &str,
         dtype: DType,
@@ -39,16 +39,16 @@ impl Model {
         id
     }
 
-    pub(super) fn input(&mut self, name: &str, shape: &[u64]) -> TensorId {
+    pub(crate) fn input(&mut self, name: &str, shape: &[u64]) -> TensorId {
         self.tensor(name, DType::Bf16, shape, Role::Input)
     }
 
-    pub(super) fn parameter(&mut self, name: &str, shape: &[u64]) -> TensorId {
+    pub(crate) fn parameter(&mut self, name: &str, shape: &[u64]) -> TensorId {
         self.tensor(name, DType::Bf16, shape, Role::Parameter)
     }
 
     /// An op named like its type and number; parameters are told by their role.
-    pub(super) fn op(
+    pub(crate) fn op(
         &mut self,
         op_type: &str,
         read: &[TensorId],
@@ -78,7 +78,7 @@ impl Model {
         output
     }
 
-    pub(super) fn matmul(
+    pub(crate) fn matmul(
         &mut self,
         a: TensorId,
         b: TensorId,
@@ -87,14 +87,14 @@ impl Model {
         self.op("MatMul", &[a, b], &[count, m, n], Some(Product { count, m, k, n }))
     }
 
-    pub(super) fn returning(mut self, outputs: &[TensorId]) -> Graph {
+    pub(crate) fn returning(mut self, outputs: &[TensorId]) -> Graph {
         self.graph.outputs = outputs.to_vec();
         self.graph
     }
 }
 
 /// x -> MatMul w1 -> Add b1 -> Relu -> MatMul w2.
-pub(super) fn perceptron() -> Graph {
+pub(crate) fn perceptron() -> Graph {
     let mut model = Model::default();
     let x = model.input("x", &[4, 8]);
     let (w1, b1, w2) = (

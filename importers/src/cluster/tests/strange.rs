@@ -3,7 +3,7 @@
 use ir::diagnostic::Diagnostic;
 use ir::units::Bytes;
 
-use super::{catalogue, noted, parse};
+use crate::cluster::{catalogue, noted, parse};
 
 fn refusal(text: &str) -> Diagnostic {
     parse(text, "test.yaml", None).unwrap_err()

@@ -11,8 +11,8 @@ use crate::plan::{Context, CostDocument, PlanDocument};
 use crate::profile::ProfileDocument;
 use crate::report::training::TrainingReportDocument;
 use crate::report::{FailureDocument, ReportDocument};
-use crate::sample;
 use crate::solution::SolutionReportDocument;
+use crate::tests::sample;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema");
 
