@@ -54,45 +54,36 @@ pub enum DType {
 }
 
 impl DType {
-    /// All types.
-    pub const ALL: [Self; 22] = [
-        Self::F64,
-        Self::F32,
-        Self::F16,
-        Self::Bf16,
-        Self::F8,
-        Self::F4,
-        Self::I64,
-        Self::I32,
-        Self::I16,
-        Self::I8,
-        Self::I4,
-        Self::I2,
-        Self::U64,
-        Self::U32,
-        Self::U16,
-        Self::U8,
-        Self::U4,
-        Self::U2,
-        Self::Bool,
-        Self::C64,
-        Self::C128,
-        Self::String,
+    /// All types in the order of their declaration, with their names and the bits of an element.
+    pub const ROWS: [(Self, &'static str, u64); 22] = [
+        (Self::F64, "fp64", 64),
+        (Self::F32, "fp32", 32),
+        (Self::F16, "fp16", 16),
+        (Self::Bf16, "bf16", 16),
+        (Self::F8, "fp8", 8),
+        (Self::F4, "fp4", 4),
+        (Self::I64, "int64", 64),
+        (Self::I32, "int32", 32),
+        (Self::I16, "int16", 16),
+        (Self::I8, "int8", 8),
+        (Self::I4, "int4", 4),
+        (Self::I2, "int2", 2),
+        (Self::U64, "uint64", 64),
+        (Self::U32, "uint32", 32),
+        (Self::U16, "uint16", 16),
+        (Self::U8, "uint8", 8),
+        (Self::U4, "uint4", 4),
+        (Self::U2, "uint2", 2),
+        (Self::Bool, "bool", 8),
+        (Self::C64, "complex64", 64),
+        (Self::C128, "complex128", 128),
+        (Self::String, "string", 0),
     ];
 
     /// Bits of one element.
     #[must_use]
     pub const fn bits(self) -> u64 {
-        match self {
-            Self::C128 => 128,
-            Self::F64 | Self::I64 | Self::U64 | Self::C64 => 64,
-            Self::F32 | Self::I32 | Self::U32 => 32,
-            Self::F16 | Self::Bf16 | Self::I16 | Self::U16 => 16,
-            Self::F8 | Self::I8 | Self::U8 | Self::Bool => 8,
-            Self::F4 | Self::I4 | Self::U4 => 4,
-            Self::I2 | Self::U2 => 2,
-            Self::String => 0,
-        }
+        Self::ROWS[self as usize].2
     }
 
     /// Whether `--dtype` replaces it: the floats of 16 bits and more.
@@ -125,30 +116,7 @@ impl DType {
     /// The short name used on the command line and in documents.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::F64 => "fp64",
-            Self::F32 => "fp32",
-            Self::F16 => "fp16",
-            Self::Bf16 => "bf16",
-            Self::F8 => "fp8",
-            Self::F4 => "fp4",
-            Self::I64 => "int64",
-            Self::I32 => "int32",
-            Self::I16 => "int16",
-            Self::I8 => "int8",
-            Self::I4 => "int4",
-            Self::I2 => "int2",
-            Self::U64 => "uint64",
-            Self::U32 => "uint32",
-            Self::U16 => "uint16",
-            Self::U8 => "uint8",
-            Self::U4 => "uint4",
-            Self::U2 => "uint2",
-            Self::Bool => "bool",
-            Self::C64 => "complex64",
-            Self::C128 => "complex128",
-            Self::String => "string",
-        }
+        Self::ROWS[self as usize].1
     }
 }
 
@@ -187,4 +155,17 @@ pub struct Tensor {
     pub role: Role,
     /// Whether an optimizer updates it; only parameters of floating type can be.
     pub trainable: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DType;
+
+    #[test]
+    fn each_type_stands_in_its_own_row() {
+        for (position, (dtype, name, bits)) in DType::ROWS.into_iter().enumerate() {
+            assert_eq!(dtype as usize, position);
+            assert_eq!((dtype.name(), dtype.bits()), (name, bits));
+        }
+    }
 }

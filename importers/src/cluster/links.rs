@@ -141,15 +141,9 @@ fn join_hosts(
         let (tier, way) = (fabric.tier("scaleup"), types.find_scaleup(name)?);
         let way = fabric.way(way);
         let size = domain_size(entry)?;
-        let mut hubs = HashMap::new();
-        for device in made_by(inventory, position) {
-            let (Some(node), Some(slot)) = (inventory.devices[device].node, inventory.slot[device])
-            else {
-                continue;
-            };
-            let hub = *hubs.entry((node, slot / size)).or_insert_with(|| fabric.hub());
-            fabric.memberships[device].push(Membership { hub, tier, way });
-        }
+        join_by(fabric, inventory, (position, tier, way), |device| {
+            Some(inventory.slot[device]? / size)
+        });
     }
     for (position, entry) in document.nodes.iter().enumerate() {
         let name = match entry.host.as_deref() {
@@ -165,16 +159,25 @@ fn join_hosts(
         }
         let (tier, way) = (fabric.tier("host"), types.find(name)?);
         let way = fabric.way(way);
-        let mut hubs = HashMap::new();
-        for device in made_by(inventory, position) {
-            let Some(node) = inventory.devices[device].node else {
-                continue;
-            };
-            let hub = *hubs.entry(node).or_insert_with(|| fabric.hub());
+        join_by(fabric, inventory, (position, tier, way), |_| Some(0));
+    }
+    Ok(())
+}
+
+/// Joins the devices of an entry that share a host and a part of it, where they are in any.
+fn join_by(
+    fabric: &mut Fabric,
+    inventory: &Inventory,
+    (entry, tier, way): (usize, usize, usize),
+    part: impl Fn(usize) -> Option<usize>,
+) {
+    let mut hubs = HashMap::new();
+    for device in made_by(inventory, entry) {
+        if let Some(place) = inventory.devices[device].node.zip(part(device)) {
+            let hub = *hubs.entry(place).or_insert_with(|| fabric.hub());
             fabric.memberships[device].push(Membership { hub, tier, way });
         }
     }
-    Ok(())
 }
 
 /// Devices in hosts of an entry, those that `devices` put there included.

@@ -85,7 +85,7 @@ impl KindCosts {
             memory,
             step: None,
         };
-        for dtype in DType::ALL {
+        for (dtype, ..) in DType::ROWS {
             let products = costs.find_products(dtype).map(|products| (dtype, Arc::new(products)));
             costs.products.extend(products);
         }

@@ -63,9 +63,9 @@ impl StepCosts {
             Provenance::Nominal { .. } => Origin::Nominal,
         };
         let backed = Backed::of_profile(products.clone(), &products.provenance, origin);
-        let rates = DType::ALL
+        let rates = DType::ROWS
             .into_iter()
-            .map(|dtype| (dtype, Rates::new(device, &products, &constants, dtype)));
+            .map(|(dtype, ..)| (dtype, Rates::new(device, &products, &constants, dtype)));
         let rates = rates.collect();
         let mut costs = Self {
             stack,
