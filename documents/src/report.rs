@@ -54,8 +54,10 @@ pub struct DeviceDocument {
     /// The same in seconds.
     pub peak_at_s: f64,
     /// Capacity less context and reserve; absent = unlimited.
+    #[serde(default)]
     pub memory_limit_bytes: Option<u64>,
     /// Memory of the device; absent = unlimited.
+    #[serde(default)]
     pub capacity_bytes: Option<u64>,
     /// Held by the driver's context.
     #[serde(default)]
@@ -244,8 +246,10 @@ pub struct TracePointDocument {
     /// Seconds since the start.
     pub elapsed_s: f64,
     /// Best value so far in nanoseconds.
+    #[serde(default)]
     pub value_ns: Option<u64>,
     /// Best bound so far in nanoseconds.
+    #[serde(default)]
     pub bound_ns: Option<u64>,
 }
 
@@ -280,6 +284,7 @@ pub struct ReportDocument {
     /// What no plan can beat.
     pub bound: BoundDocument,
     /// `value / bound - 1` of what is minimised; absent where the bound is 0.
+    #[serde(default)]
     pub gap: Option<f64>,
     /// What the best plan was worth, in nanoseconds, where one with fewer devices or transfers
     /// within 0.5 % of it was taken in its place.
