@@ -186,6 +186,21 @@ impl BoundDocument {
     }
 }
 
+/// What is known of the space of plans that the best one does not lie in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct OtherSpaceDocument {
+    /// `placements-of-whole-ops` or `degrees-of-parallelism`.
+    pub space: String,
+    /// Seconds of its best plan that is known; null where none is.
+    pub step_time_s: Option<f64>,
+    /// Seconds that none of its plans is below; null where the answer's bound does not cover it.
+    pub bound_s: Option<f64>,
+    /// Why it was not searched; null where it was.
+    pub unsearched: Option<String>,
+}
+
 /// What came of an attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -297,6 +312,9 @@ pub struct ReportDocument {
     pub stop_reason: String,
     /// The recipe whose plan was kept.
     pub algorithm: String,
+    /// The other plans of a training run, which the bound covers where something is known of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_space: Option<OtherSpaceDocument>,
     /// Worth knowing.
     #[serde(default)]
     pub warnings: Vec<DiagnosticDocument>,

@@ -5,6 +5,7 @@
 pub mod algorithms;
 pub mod artifact;
 pub mod asked;
+pub mod beside;
 pub mod calibrate;
 pub mod constraints;
 pub mod devices;

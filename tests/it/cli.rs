@@ -1,6 +1,7 @@
 //! Whole runs of the built program: exit code, stdout, stderr.
 
 mod asked_of_ops;
+mod both_spaces;
 mod calibrate;
 mod calibrate_steps;
 mod claims;

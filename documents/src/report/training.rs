@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::DiagnosticDocument;
 use crate::plan::PlanDocument;
+use crate::report::OtherSpaceDocument;
 
 /// A judged plan in figures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -125,6 +126,9 @@ pub struct TrainingReportDocument {
     /// Other degrees with what no plan of them is below, on measured layers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<OtherDegreesDocument>,
+    /// Placements of whole ops, which the bound covers where something is known of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_space: Option<OtherSpaceDocument>,
     /// Seconds that no plan of the space is below.
     pub bound_s: f64,
     /// Whether the plan is the optimum of its space.

@@ -16,6 +16,7 @@ use ir::workload::Mode;
 use planner::no_plan::NoPlan;
 use planner::run::{Attempt, Outcome, StopReason, TracePoint};
 
+use crate::beside::Beside;
 use crate::element_type;
 use crate::exit::Exit;
 use crate::import;
@@ -46,6 +47,8 @@ pub struct Solved {
     pub version: &'static str,
     /// Names of the files that were written.
     pub written: Vec<String>,
+    /// What is known of degrees of parallelism.
+    pub beside: Option<Beside>,
 }
 
 /// Prints an outcome, in text or as a document.
@@ -152,7 +155,13 @@ fn answer(loaded: &Loaded, outcome: &Outcome, solved: &Solved, page: &Page) {
         elapsed(solved.elapsed),
         stopped(loaded, outcome)
     ));
-    page.line(&basis(problem));
+    match &solved.beside {
+        Some(beside) => {
+            page.line(&fused::sentence(&problem.graph));
+            page.line(&beside.line());
+        }
+        None => page.line(&basis(problem)),
+    }
 }
 
 /// Why the search ended; nothing that rests on guesses is an optimum.
@@ -292,6 +301,7 @@ fn document(
         guessed_share: loaded.summary.guessed_share,
         stop_reason: stopped(loaded, outcome).to_owned(),
         algorithm: outcome.algorithm.clone(),
+        other_space: solved.beside.as_ref().map(Beside::document),
         warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
         attempts: outcome.attempts.iter().map(|a| attempt(a, problem.objective)).collect(),
         run: RunDocument {

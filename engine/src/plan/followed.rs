@@ -11,7 +11,7 @@ use ir::units::Nanos;
 use planner::run::{Bound, Event, Heard, Line, Standing, StopReason, TracePoint};
 
 use super::plot::{self, Unit};
-use super::{Run, interrupted, tell};
+use super::run::{Run, interrupted, tell};
 use crate::escape;
 use crate::exit::CommandResult;
 use crate::follow::{File, Files, PLOT, Watch};

@@ -11,7 +11,7 @@ use planner::registry::entries;
 use planner::run::Event;
 
 use super::plot::{self, Unit};
-use super::{Run, interrupted, tell};
+use super::run::{Run, interrupted, tell};
 use crate::exit::{CommandResult, Exit};
 use crate::fields::{self, Mode};
 use crate::follow::{File, PLOT};

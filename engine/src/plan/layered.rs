@@ -14,8 +14,8 @@ use planner::training::search::{Asked, Settled};
 use planner::training::search_3d::space::Space;
 
 use super::followed::{self, follow, none, stopped};
+use super::run::{Run, interrupted};
 use super::training::row;
-use super::{Run, interrupted};
 use crate::exit::{CommandResult, Exit};
 use crate::page::Format;
 use crate::request::PlanRequest;

@@ -1,40 +1,26 @@
 //! A plan for a request: of single ops, of a training run, of an instance with given costs.
 
+mod both;
 mod followed;
 mod given;
 mod layered;
 mod ops;
 mod plot;
+mod run;
 mod training;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use ir::diagnostic::{Blame, Diagnostic};
-use ir::units::Nanos;
 use planner::run::watch::Tell;
-use planner::run::{Bound, Case, Event};
 
-use crate::exit::{CommandResult, Exit};
+use self::run::interrupted;
+use crate::exit::CommandResult;
 use crate::fields::{self, Mode};
-use crate::follow::{Follower, Incumbent, Watch};
 use crate::given::with_accelerators;
-use crate::page::Page;
 use crate::request::PlanRequest;
 
-/// Around a run: what ends it, who follows it, and where its answer goes.
-pub struct Run<'r> {
-    /// When it began.
-    pub start: Instant,
-    /// Ends it early.
-    pub watch: &'r Watch,
-    /// Follows it.
-    pub follower: &'r mut dyn Follower,
-    /// Takes the answer.
-    pub page: &'r Page,
-    /// The version of the program, for the answer.
-    pub version: &'static str,
-}
+pub use self::run::Run;
 
 /// Plans what is asked for. The follower gets the plan and all files together, and the page the
 /// answer.
@@ -58,6 +44,9 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
                 .hint("raise --time-limit"));
         }
     }
+    if both::is_open(request) {
+        return both::plan(request, run);
+    }
     let mode = mode(request);
     fields::check(&request.problem.given, mode)?;
     match mode {
@@ -73,45 +62,5 @@ fn mode(request: &PlanRequest) -> Mode {
         true if is_folder() => Mode::Layers,
         true => Mode::Degrees,
         false => Mode::Ops,
-    }
-}
-
-fn late() -> Diagnostic {
-    let message = "the time limit passed while the model was read";
-    Diagnostic::error(Blame::NotFound, "deadline", message).hint("raise --time-limit")
-}
-
-fn interrupted(page: &Page) -> Exit {
-    let message = "interrupted before there was a plan";
-    let diagnostic = Diagnostic::error(Blame::NotFound, "interrupted", message)
-        .hint("a later Ctrl-C keeps the best plan so far");
-    page.failure(&diagnostic, Exit::INTERRUPTED.0);
-    Exit::INTERRUPTED
-}
-
-/// What is minimised, and how people read its values.
-type Measure<'a> = (&'static str, &'a dyn Fn(Nanos) -> String);
-
-/// Takes an event of a run to its follower; `document` writes a solution down.
-fn tell<C: Case>(
-    follower: &mut dyn Follower,
-    event: &Event<C>,
-    (objective, shown): Measure<'_>,
-    document: impl Fn(&str, Nanos, Bound, &C::Solution) -> Result<Vec<u8>, Diagnostic>,
-) {
-    match event {
-        Event::Started { algorithm } => follower.started(algorithm),
-        Event::Bound { bound, elapsed } => follower.bound(bound.value, bound.method, *elapsed),
-        Event::Incumbent { algorithm, value, bound, solution, elapsed } => {
-            follower.incumbent(&Incumbent {
-                algorithm,
-                objective,
-                value: *value,
-                bound: bound.value,
-                shown,
-                elapsed: *elapsed,
-                document: &|| document(algorithm, *value, *bound, solution),
-            });
-        }
     }
 }

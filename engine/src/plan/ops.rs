@@ -5,13 +5,16 @@ use std::time::{Duration, Instant};
 use cost_model::ops::problem::Problem;
 use exporters::Source;
 use ir::diagnostic::Diagnostic;
+use ir::units::Nanos;
+use planner::no_plan::NoPlan;
 use planner::placement::auto::DEFAULT_TIME;
 use planner::registry;
 use planner::run::watch::Tell;
-use planner::run::{Event, Outcome, Request, solve};
+use planner::run::{Bound, Event, Outcome, Request, gap, solve};
 
 use super::plot::{self, Unit};
-use super::{Run, interrupted, late, tell};
+use super::run::{Run, interrupted, late, tell};
+use crate::beside::Beside;
 use crate::executor;
 use crate::exit::{CommandResult, Exit};
 use crate::follow::{File, Follower, PLOT, Watch};
@@ -26,45 +29,114 @@ use crate::rows::Rows;
 pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     request.exports.iter().try_for_each(|target| export::check_target(target))?;
     let recipe = registry::recipe(request.recipe())?;
-    let opened = Instant::now();
-    let Some(loaded) = read(request, run.watch)? else { return Ok(interrupted(run.page)) };
-    for target in &request.exports {
-        executor::check_batches(target, &loaded.problem.workload)?;
-    }
+    let Some(opened) = read(request, run.watch)? else { return Ok(interrupted(run.page)) };
     let limits = request.limits.within(run.watch, usual_time(request, run.start));
-    let asked = Request { recipe, limits };
-    let (start, read) = (Instant::now(), opened.elapsed());
-    let mut observe = |event: &Event<Problem>| publish(run.follower, &loaded, event);
-    let solved = solve(loaded.problem.clone(), &asked, &mut observe);
+    search(opened, Request { recipe, limits }, Nanos(u64::MAX), (request, run))
+        .answer(request, None, run)
+}
+
+/// A problem, and how long it took to read.
+pub(super) struct Opened {
+    loaded: Loaded,
+    took: Duration,
+}
+
+impl Opened {
+    /// What follows from the problem alone: no plan is below it.
+    pub(super) fn bound(&self) -> Nanos {
+        (cost_model::ops::objective::row(self.loaded.problem.objective).bound)(&self.loaded.problem)
+            .value
+    }
+}
+
+/// A search that has ended.
+pub(super) struct Searched {
+    loaded: Loaded,
+    asked: Request,
+    result: Result<Outcome, NoPlan>,
+    start: Instant,
+    read: Duration,
+    elapsed: Duration,
+}
+
+/// Searches; what is told of on the way states no bound above `most`.
+pub(super) fn search(
+    Opened { loaded, took: read }: Opened,
+    asked: Request,
+    most: Nanos,
+    (request, run): (&PlanRequest, &mut Run<'_>),
+) -> Searched {
+    let start = Instant::now();
+    let mut observe = |event: &Event<Problem>| publish(run.follower, &loaded, most, event);
+    let mut result = solve(loaded.problem.clone(), &asked, &mut observe);
     run.follower.searched();
-    match solved {
-        Ok(mut outcome) => {
-            outcome.warnings.iter_mut().for_each(|warning| name_limit(request, warning));
-            let solved = finished(request, &loaded, &outcome, (start, run))?;
-            outcome::print(&loaded, &outcome, &solved, run.page)?;
-            Ok(Exit::DONE)
-        }
-        Err(_) if run.watch.is_cancelled() => Ok(interrupted(run.page)),
-        Err(mut none) => {
-            name_limit(request, &mut none.diagnostic);
-            none.diagnostic.hints.extend(outcome::other_way(&loaded.problem));
-            let narrower = narrower::hint(request, &loaded, &asked.limits, &none, (start, read));
-            none.diagnostic.hints.extend(narrower);
-            Ok(outcome::print_failure(&none, &loaded.warnings, run.page))
+    match &mut result {
+        Ok(outcome) => outcome.warnings.iter_mut().for_each(|own| name_limit(request, own)),
+        Err(none) => name_limit(request, &mut none.diagnostic),
+    }
+    Searched { loaded, asked, result, start, read, elapsed: start.elapsed() }
+}
+
+impl Searched {
+    /// Value of the best plan, where there is one.
+    pub(super) fn best(&self) -> Option<Nanos> {
+        self.result.as_ref().ok().map(|outcome| outcome.value)
+    }
+
+    /// What no plan is below, where there is a plan.
+    pub(super) fn bound(&self) -> Option<Nanos> {
+        self.result.as_ref().ok().map(|outcome| outcome.bound.value)
+    }
+
+    /// The answer, with what is known of degrees of parallelism.
+    ///
+    /// # Errors
+    /// Those of keeping.
+    pub(super) fn answer(
+        self,
+        request: &PlanRequest,
+        beside: Option<Beside>,
+        run: &mut Run<'_>,
+    ) -> CommandResult {
+        let Self { loaded, asked, result, start, read, elapsed } = self;
+        match result {
+            Ok(mut outcome) => {
+                if let Some(beside) = &beside {
+                    let joint = beside.joint(outcome.bound.value);
+                    (outcome.gap, outcome.bound.value) = (gap(outcome.value, joint), joint);
+                }
+                let solved = finished(request, (&loaded, &outcome), (elapsed, beside), run)?;
+                outcome::print(&loaded, &outcome, &solved, run.page)?;
+                Ok(Exit::DONE)
+            }
+            Err(_) if run.watch.is_cancelled() => Ok(interrupted(run.page)),
+            Err(mut none) => {
+                if beside.is_none() {
+                    none.diagnostic.hints.extend(outcome::other_way(&loaded.problem));
+                }
+                let at = (start, read);
+                let narrower = narrower::hint(request, &loaded, &asked.limits, &none, at);
+                none.diagnostic.hints.extend(narrower);
+                Ok(outcome::print_failure(&none, &loaded.warnings, run.page))
+            }
         }
     }
 }
 
 /// The problem; `None` where someone interrupted its reading.
-fn read(request: &PlanRequest, watch: &Watch) -> Result<Option<Loaded>, Diagnostic> {
-    let own = request.clone();
+pub(super) fn read(request: &PlanRequest, watch: &Watch) -> Result<Option<Opened>, Diagnostic> {
+    let (start, own) = (Instant::now(), request.clone());
     let read = move |_: Tell<()>| {
-        load::problem(&own.model, &own.problem, own.objective.unwrap_or_default(), own.executor)
+        let objective = own.objective.unwrap_or_default();
+        let loaded = load::problem(&own.model, &own.problem, objective, own.executor)?;
+        let workload = &loaded.problem.workload;
+        own.exports.iter().try_for_each(|target| executor::check_batches(target, workload))?;
+        Ok(loaded)
     };
     let strict = Watch { after: Duration::ZERO, ..watch.clone() };
     match strict.run(read, &mut |()| {}).done().transpose()? {
         _ if watch.is_cancelled() => Ok(None),
-        Some(loaded) => Ok(Some(loaded)),
+        Some(loaded) => Ok(Some(Opened { loaded, took: start.elapsed() })),
         None => Err(late()),
     }
 }
@@ -72,11 +144,10 @@ fn read(request: &PlanRequest, watch: &Watch) -> Result<Option<Loaded>, Diagnost
 /// The plan document, and all files kept.
 fn finished(
     request: &PlanRequest,
-    loaded: &Loaded,
-    outcome: &Outcome,
-    (start, run): (Instant, &mut Run<'_>),
+    (loaded, outcome): (&Loaded, &Outcome),
+    (elapsed, beside): (Duration, Option<Beside>),
+    run: &mut Run<'_>,
 ) -> Result<Solved, Diagnostic> {
-    let elapsed = start.elapsed();
     let trust = Trust::of(&loaded.problem, &outcome.plan, &outcome.timeline);
     let found = Found {
         algorithm: &outcome.algorithm,
@@ -98,12 +169,13 @@ fn finished(
         rows: Rows::of(request.all),
         version: run.version,
         written,
+        beside,
     })
 }
 
 /// The time of a run that was given no limit, counted from its first byte; what reads a model for
 /// long has some left all the same.
-fn usual_time(request: &PlanRequest, start: Instant) -> Option<Duration> {
+pub(super) fn usual_time(request: &PlanRequest, start: Instant) -> Option<Duration> {
     const LEAST: Duration = Duration::from_secs(5);
     let limits = &request.limits;
     let is_given = limits.time_limit.is_some() || limits.node_budget.is_some();
@@ -112,12 +184,13 @@ fn usual_time(request: &PlanRequest, start: Instant) -> Option<Duration> {
 }
 
 /// Takes an event of the run to whoever follows it.
-fn publish(follower: &mut dyn Follower, loaded: &Loaded, event: &Event<Problem>) {
+fn publish(follower: &mut dyn Follower, loaded: &Loaded, most: Nanos, event: &Event<Problem>) {
     let objective = loaded.problem.objective.name();
-    let shown = |value: ir::units::Nanos| value.to_string();
+    let shown = |value: Nanos| value.to_string();
     tell(follower, event, (objective, &shown), |algorithm, value, bound, own| {
         let (plan, timeline) = (&own.plan, &own.timeline);
         let trust = Trust::of(&loaded.problem, plan, timeline);
+        let bound = Bound { value: bound.value.min(most), ..bound };
         let found = Found { algorithm, plan, timeline, value, bound: bound.into() };
         found::bytes(&found::document(loaded, &found, &trust))
     });

@@ -1,6 +1,6 @@
 //! A plan of a training run, on a model card, from a config or from a graph.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
@@ -9,11 +9,15 @@ use planner::registry::{Entry, entries, entry};
 use planner::run::StopReason;
 use planner::run::watch::Tell;
 use planner::training::doors::{Card, Layers};
-use planner::training::search::{self, Asked, Planned};
-use planner::training::search_3d::space::Space;
+use planner::training::search::{self, Asked, Planned, Settled};
+use planner::training::search_3d::judge::Judged;
+use planner::training::search_3d::space::{Space, Words};
 use planner::training::search_3d::{Options, Search, solve_observed};
 
-use super::{Run, followed, interrupted, late, layered};
+use super::followed::{self, Followed};
+use super::layered;
+use super::run::{Run, interrupted, late};
+use crate::beside::Beside;
 use crate::exit::{CommandResult, Exit};
 use crate::fields;
 use crate::follow::Watch;
@@ -78,12 +82,20 @@ pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     check(request)?;
     request.exports.iter().try_for_each(|target| export::check_target(target))?;
     let Some(read) = read(request, run.watch)? else { return Ok(interrupted(run.page)) };
-    let planned = if read.0.layers.is_some() { layered::plan } else { on_card };
-    planned(request, read, run)
+    if read.0.layers.is_some() {
+        return layered::plan(request, read, run);
+    }
+    let Some(searched) = search(request, read, None, run)? else {
+        return Ok(interrupted(run.page));
+    };
+    searched.answer(request, None, run)
 }
 
 /// What is asked, and what is searched for it; `None` where someone interrupted the reading.
-fn read(request: &PlanRequest, watch: &Watch) -> Result<Option<(Setting, Space)>, Diagnostic> {
+pub(super) fn read(
+    request: &PlanRequest,
+    watch: &Watch,
+) -> Result<Option<(Setting, Space)>, Diagnostic> {
     let own = request.clone();
     let read = move |_: Tell<()>| {
         let setting = Setting::of(&own)?;
@@ -113,51 +125,97 @@ fn searched(
     })
 }
 
-/// Plans a training run by the cost model.
-fn on_card(
+/// A search by the cost model that has ended.
+pub(super) struct Searched {
+    setting: Setting,
+    space: Space,
+    options: Options,
+    planned: Planned,
+    followed: Followed<Planned, (Judged, Option<Words>)>,
+    elapsed: Duration,
+}
+
+/// Searches by the cost model; what is told of on the way states no bound above `most`. `None` where
+/// someone interrupted it before there was a plan.
+///
+/// # Errors
+/// `no-plan` where the time ended before there was one.
+pub(super) fn search(
     request: &PlanRequest,
     (mut setting, space): (Setting, Space),
+    most: Option<Nanos>,
     run: &mut Run<'_>,
-) -> CommandResult {
+) -> Result<Option<Searched>, Diagnostic> {
     let start = Instant::now();
     let options = Options::within(&request.limits.within(run.watch, None));
     let (own, free, given) = (setting.clone(), space.clone(), options.clone());
     let solve = row(request.recipe(), &setting)?
         .door::<Card>()
         .map_or(solve_observed as Search, |door| door.0);
-    let work = move |tell: &dyn Fn(Told)| searched(&own, &free, (solve, &given), tell);
+    let work = move |tell: &dyn Fn(Told)| {
+        let most = most.unwrap_or(Nanos(u64::MAX));
+        let tell = |told: Told| tell(Told { bound: told.bound.min(most), ..told });
+        searched(&own, &free, (solve, &given), &tell)
+    };
     let document_of = |told: &Told| {
         let own = setting.keeping(told.offload);
         document::plan(&own, &told.plan.0, told.bound.min(told.step))
     };
     let mut followed = followed::follow((ALGORITHM, request), run, work, &document_of);
-    let Planned { settled: searched, front, wider } =
-        match (followed.done.take(), followed.last.take()) {
-            (Some(planned), _) => planned,
-            (None, Some(told)) => searched::cut_short(&told, &space, followed::stopped(run.watch)),
-            (None, None) if run.watch.is_cancelled() => return Ok(interrupted(run.page)),
-            (None, None) => return Err(nothing_fits::too_early(StopReason::Deadline, 0)),
-        };
-    setting.offload = searched.offload;
-    let Some(best) = searched.found.plans.first() else {
-        let found = &searched.found;
-        return followed::none((found.stop, found.counts.n_judged), run.page, || {
-            nothing_fits::answer(&setting, &space, (found, &options), run.page)
-        });
+    let planned = match (followed.done.take(), followed.last.take()) {
+        (Some(planned), _) => planned,
+        (None, Some(told)) => searched::cut_short(&told, &space, followed::stopped(run.watch)),
+        (None, None) if run.watch.is_cancelled() => return Ok(None),
+        (None, None) => return Err(nothing_fits::too_early(StopReason::Deadline, 0)),
     };
-    let elapsed = (!request.limits.deterministic).then(|| start.elapsed());
-    let bound = Nanos((searched.found.bound_s * 1e9).round() as u64);
-    followed.ended((best.step, bound));
-    let made = (&best.plan()?, (best.leaf.order.name(), bound));
-    let files = followed::files(request, &mut setting, made, &followed.trace);
-    let answer = Answer::new(&setting, &searched.found, (front, wider), (elapsed, &options))?;
-    run.page.warnings(&answer.warnings());
-    let plan = document::plan(&setting, answer.best, answer.bound)?;
-    let written = run.follower.planned(followed::bytes(&plan)?, files)?;
-    match run.page.format {
-        Format::Text => answer.print(run.page),
-        Format::Json => run.page.serialized(&document::report(&answer, plan))?,
+    setting.offload = planned.settled.offload;
+    let elapsed = start.elapsed();
+    Ok(Some(Searched { setting, space, options, planned, followed, elapsed }))
+}
+
+impl Searched {
+    /// Step time of the best plan, where there is one.
+    pub(super) fn best(&self) -> Option<Nanos> {
+        self.planned.settled.found.plans.first().map(|best| best.step)
     }
-    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
-    Ok(Exit::DONE)
+
+    /// What no plan is below.
+    pub(super) fn bound(&self) -> Nanos {
+        Nanos((self.planned.settled.found.bound_s * 1e9).round() as u64)
+    }
+
+    /// The answer, with what is known of placements of whole ops.
+    ///
+    /// # Errors
+    /// Those of the judge and of keeping; `memory-exceeded` and the like where nothing fits.
+    pub(super) fn answer(
+        self,
+        request: &PlanRequest,
+        beside: Option<Beside>,
+        run: &mut Run<'_>,
+    ) -> CommandResult {
+        let bound = self.bound();
+        let Self { mut setting, space, options, planned, mut followed, elapsed } = self;
+        let Planned { settled: Settled { found, .. }, front, wider } = planned;
+        let Some(best) = found.plans.first() else {
+            return followed::none((found.stop, found.counts.n_judged), run.page, || {
+                nothing_fits::answer(&setting, &space, (&found, &options), run.page)
+            });
+        };
+        let elapsed = (!request.limits.deterministic).then_some(elapsed);
+        followed.ended((best.step, bound));
+        let made = (&best.plan()?, (best.leaf.order.name(), bound));
+        let files = followed::files(request, &mut setting, made, &followed.trace);
+        let mut answer = Answer::new(&setting, &found, (front, wider), (elapsed, &options))?;
+        answer.beside = beside;
+        run.page.warnings(&answer.warnings());
+        let plan = document::plan(&setting, answer.best, answer.joint_bound())?;
+        let written = run.follower.planned(followed::bytes(&plan)?, files)?;
+        match run.page.format {
+            Format::Text => answer.print(run.page),
+            Format::Json => run.page.serialized(&document::report(&answer, plan))?,
+        }
+        written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
+        Ok(Exit::DONE)
+    }
 }

@@ -19,6 +19,7 @@ use planner::training::search_3d::space::Leaf;
 use planner::training::search_3d::{Counts, Found, Options};
 
 use super::searched;
+use crate::beside::Beside;
 use crate::load;
 use crate::ops::trust::range;
 use crate::page::Column;
@@ -27,8 +28,8 @@ use crate::training::setting::Setting;
 use planner::training::search::Wider;
 
 /// What the answer rests on, and what else there is.
-const SPACE: &str = "priced by forms of whole blocks, over degrees of parallelism, of which alone \
-    the bound speaks; without --global-batch whole ops are placed, at the same price";
+const SPACE: &str = "priced by forms of whole blocks, over degrees of parallelism alone, as flags \
+    ask for them; the bound speaks of no placements of whole ops";
 /// Turns that are shown.
 const SHOWN_TURNS: usize = 4;
 
@@ -54,6 +55,8 @@ pub struct Answer<'a> {
     pub stop: StopReason,
     /// What was looked at.
     pub counts: Counts,
+    /// What is known of placements of whole ops.
+    pub beside: Option<Beside>,
     /// How long it took; not said where the same bytes are wanted each time.
     pub elapsed: Option<Duration>,
     interval: IntervalDocument,
@@ -92,6 +95,7 @@ impl<'a> Answer<'a> {
             bound: Nanos((found.bound_s * 1e9).round() as u64),
             stop: found.stop,
             counts: found.counts,
+            beside: None,
             elapsed,
             interval: setting.interval(best.step, &best.leaf.degrees),
         })
@@ -141,7 +145,12 @@ impl<'a> Answer<'a> {
             page.line(&searched::line(wider, self.best));
         }
         page.line(&setting.judged_on(&self.best.leaf.degrees));
-        page.line(SPACE);
+        page.line(&self.beside.as_ref().map_or_else(|| SPACE.to_owned(), Beside::line));
+    }
+
+    /// What no plan is below, those of the other space included where something is known of them.
+    pub fn joint_bound(&self) -> Nanos {
+        self.beside.as_ref().map_or(self.bound, |beside| beside.joint(self.bound))
     }
 
     fn print_model(&self, page: &Page) {

@@ -22,6 +22,7 @@ use planner::training::search_3d::sensitivity::Turn;
 
 use super::ALGORITHM;
 use super::answer::{Answer, degrees, most_lost};
+use crate::beside::Beside;
 use crate::training::setting::Setting;
 use planner::training::search::Wider;
 
@@ -161,8 +162,9 @@ pub fn report(answer: &Answer<'_>, plan: PlanDocument) -> TrainingReportDocument
         front: all(&answer.front),
         turns: answer.turns.iter().map(flip).collect(),
         others: Vec::new(),
-        bound_s: answer.bound.seconds(),
-        is_optimum: answer.is_optimum(),
+        other_space: answer.beside.as_ref().map(Beside::document),
+        bound_s: answer.joint_bound().seconds(),
+        is_optimum: answer.is_optimum() && answer.joint_bound() >= answer.bound,
         stopped_early: !answer.stop.is_complete(),
         stop_reason: answer.stop_reason().name().to_owned(),
         elapsed_s: answer.elapsed.map(|elapsed| elapsed.as_secs_f64()),

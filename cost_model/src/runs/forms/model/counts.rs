@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ir::card::{BlockGroup, Head, ModelCard, Recompute, TransformerCard};
+use ir::card::{Attention, BlockGroup, Head, ModelCard, Recompute, TransformerCard};
 
 use crate::runs::counts::{block_parameters, embedding_parameters, head_parameters, step_flops};
 use crate::runs::oracle::Place;
@@ -128,4 +128,24 @@ pub fn model_flops(model: &ModelCard, samples: u64) -> f64 {
     };
     let head = 6.0 * tokens * first.card.vocabulary as f64 * first.card.hidden as f64;
     model.groups.iter().map(of_group).sum::<f64>() + head * f64::from(model.n_predictions)
+}
+
+/// Floating-point operations of products that follow each other in one step, each of which is one op
+/// of the model's graph: query and output projections, and the feed-forward part where every token
+/// visits it, forward and then backward to the inputs. Where whole ops are placed on devices, no step
+/// is shorter than these at the peak rate of one device. `None` where a block is no such chain.
+#[must_use]
+pub fn serial_flops(model: &ModelCard, samples: u64) -> Option<f64> {
+    let of_group = |group: &BlockGroup| {
+        let card = &group.card;
+        if group.part.is_some() || matches!(card.attention, Attention::Latent { .. }) {
+            return None;
+        }
+        let heads = card.n_heads as f64 * card.head_dims().0 as f64;
+        let feed_forward = if card.experts.is_some() { 0.0 } else { card.feed_forward as f64 };
+        let weights = 2.0 * card.hidden as f64 * (heads + feed_forward);
+        let tokens = samples as f64 * card.sequence as f64;
+        Some(2.0 * 2.0 * tokens * weights * f64::from(group.n_blocks))
+    };
+    model.groups.iter().map(of_group).sum()
 }

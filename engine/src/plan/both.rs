@@ -1,0 +1,214 @@
+//! A plan of a training run that may be degrees of parallelism or a placement of whole ops: both are
+//! looked at, at one price, and the better is returned with a bound on both.
+
+use std::time::Duration;
+
+use cost_model::runs::forms::model::counts::serial_flops;
+use ir::diagnostic::Diagnostic;
+use ir::units::Nanos;
+use ir::workload::Mode;
+use planner::registry;
+use planner::run::Request;
+
+use super::run::{Run, interrupted};
+use super::{ops, training};
+use crate::beside::{Beside, Space};
+use crate::executor::Executor;
+use crate::exit::CommandResult;
+use crate::follow::{Files, Follower, Incumbent};
+use crate::ops::export as placed;
+use crate::request::{AUTO, ObjectiveName, PlanRequest, TrainingRequest};
+use crate::training::export;
+use crate::training::setting::Setting;
+
+/// A placement is taken where it is faster by more than this share: by so much the prices of the two
+/// may differ on one device.
+const MARGIN: f64 = 0.02;
+
+/// Whether a request is for a training run and names nothing that only one kind of plan honours.
+pub(super) fn is_open(request: &PlanRequest) -> bool {
+    let PlanRequest { problem, training, .. } = request;
+    let is_sized = problem.model.batch.is_some() || training.global_batch.is_some();
+    let trains = match problem.workload {
+        Some(mode) => mode == Mode::Training,
+        None => training.global_batch.is_some(),
+    };
+    let is_plain = TrainingRequest { global_batch: None, ..training.clone() }.asks().is_none();
+    let is_free = problem.pin.is_empty()
+        && problem.forbid.is_empty()
+        && problem.colocate.is_empty()
+        && problem.constraints.is_none();
+    let is_measured = problem.profile.as_deref().is_some_and(importers::layers::is_folder);
+    let is_either = |target: &String| {
+        placed::check_target(target).is_ok() && export::check_target(target).is_ok()
+    };
+    trains
+        && is_sized
+        && is_plain
+        && is_free
+        && !is_measured
+        && request.recipe() == AUTO
+        && request.executor.is_none_or(|own| own == Executor::ANY)
+        && request.objective.unwrap_or_default() == ObjectiveName::default()
+        && request.exports.iter().all(is_either)
+}
+
+/// Plans both ways.
+pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    let read = match training::read(request, run.watch) {
+        Ok(Some(read)) => read,
+        Ok(None) => return Ok(interrupted(run.page)),
+        Err(error) => return placements_alone(request, error, run),
+    };
+    let sequence = read.0.sequence;
+    // What follows from a config's figures alone saves writing its ops out.
+    let simple = simple_bound(request, &read.0);
+    let opened = simple.is_none().then(|| open(request, sequence, run));
+    let most = opened.as_ref().map_or(simple, |own| own.as_ref().ok().map(ops::Opened::bound));
+    let follower = &mut Within { inner: run.follower, most, below: None };
+    let own = &mut Run { follower, ..*run };
+    let Some(degrees) = training::search(request, read, most, own)? else {
+        return Ok(interrupted(run.page));
+    };
+    let left = || run.watch.left();
+    let why = match (degrees.best(), most) {
+        (Some(best), Some(most)) if most >= best => Some("none can be better"),
+        _ if run.watch.is_cancelled() => Some("interrupted"),
+        _ if left().is_some_and(|left| left < LEAST_TIME) => Some("no time was left"),
+        _ => None,
+    };
+    let unsearched =
+        |why: String| Some(Beside { bound: most, ..Beside::unknown(Space::Placements, why) });
+    if let Some(why) = why {
+        return degrees.answer(request, unsearched(why.to_owned()), run);
+    }
+    match opened.unwrap_or_else(|| open(request, sequence, run)) {
+        Err(why) => degrees.answer(request, unsearched(why), run),
+        Ok(opened) => better(request, degrees, opened, run),
+    }
+}
+
+/// The better of what degrees gave and the best placement that is found.
+fn better(
+    request: &PlanRequest,
+    degrees: training::Searched,
+    opened: ops::Opened,
+    run: &mut Run<'_>,
+) -> CommandResult {
+    let (best, simple) = (degrees.best(), opened.bound());
+    if best.is_some_and(|best| simple >= best) {
+        let why = "none can be better".to_owned();
+        let beside = Beside { bound: Some(simple), ..Beside::unknown(Space::Placements, why) };
+        return degrees.answer(request, Some(beside), run);
+    }
+    let bound = best.map(|_| degrees.bound());
+    let follower = &mut Within { inner: run.follower, most: bound, below: best.map(faster) };
+    let own = &mut Run { follower, ..*run };
+    let most = bound.unwrap_or(Nanos(u64::MAX));
+    let mut asked = asked(request, own)?;
+    if best.is_none() {
+        // Where no degrees fit, placements rarely do.
+        asked.limits.time = asked.limits.time.map(|left| left.min(SHORT_TIME));
+    }
+    let placements = ops::search(opened, asked, most, (request, own));
+    let beside = |space, best, bound| Some(Beside { space, best, bound, unsearched: None });
+    match (best, placements.best()) {
+        (Some(best), Some(placed)) if placed < faster(best) => {
+            placements.answer(request, beside(Space::Degrees, Some(best), bound), run)
+        }
+        (None, Some(_)) => placements.answer(request, beside(Space::Degrees, None, None), run),
+        (_, placed) => {
+            let bound = placements.bound().or(Some(simple));
+            degrees.answer(request, beside(Space::Placements, placed, bound), run)
+        }
+    }
+}
+
+/// The search for placements, in the time that is left.
+fn asked(request: &PlanRequest, run: &Run<'_>) -> Result<Request, Diagnostic> {
+    let limits = request.limits.within(run.watch, ops::usual_time(request, run.start));
+    Ok(Request { recipe: registry::recipe(AUTO)?, limits })
+}
+
+/// What no placement is below, from a config's figures alone, at the nominal peak of the devices.
+fn simple_bound(request: &PlanRequest, setting: &Setting) -> Option<Nanos> {
+    if setting.graph.is_some() || request.problem.profile.is_some() {
+        return None;
+    }
+    let flops = serial_flops(&setting.model, setting.global_batch)?;
+    Some(flops / setting.peak()).filter(|s| s.is_finite()).map(|s| Nanos((s * 1e9) as u64))
+}
+
+/// The search for placements where no degrees fit.
+const SHORT_TIME: Duration = Duration::from_secs(2);
+
+/// Less is not worth a search.
+const LEAST_TIME: Duration = Duration::from_millis(20);
+
+/// What a placement has to be below.
+fn faster(best: Nanos) -> Nanos {
+    Nanos((best.as_f64() * (1.0 - MARGIN)) as u64)
+}
+
+/// The ops of the model with their costs, or why there are none.
+fn open(request: &PlanRequest, sequence: u64, run: &Run<'_>) -> Result<ops::Opened, String> {
+    let mut own = request.clone();
+    own.problem.workload = Some(Mode::Training);
+    own.problem.model.batch = request.problem.model.batch.or(request.training.global_batch);
+    if sequence > 0 && importers::is_config(&own.model) {
+        own.problem.model.dims.push(("sequence".to_owned(), sequence));
+    }
+    match ops::read(&own, run.watch) {
+        Ok(Some(opened)) => Ok(opened),
+        Ok(None) => Err("interrupted".to_owned()),
+        Err(error) => Err(error.message),
+    }
+}
+
+/// Plans a placement where degrees can not be searched, and why.
+fn placements_alone(request: &PlanRequest, error: Diagnostic, run: &mut Run<'_>) -> CommandResult {
+    let Ok(opened) = open(request, 0, run) else { return Err(error) };
+    let beside = Beside::unknown(Space::Degrees, error.message);
+    let asked = asked(request, run)?;
+    ops::search(opened, asked, Nanos(u64::MAX), (request, run)).answer(request, Some(beside), run)
+}
+
+/// Hears of one space what holds for both: bounds that are none of the other's are lowered to it,
+/// and plans that are no better than one of the other's are not told.
+struct Within<'f> {
+    inner: &'f mut dyn Follower,
+    /// What no plan of the other space is below, where that is known.
+    most: Option<Nanos>,
+    /// What a plan has to be below.
+    below: Option<Nanos>,
+}
+
+impl Within<'_> {
+    fn joint(&self, bound: Nanos) -> Nanos {
+        self.most.map_or(bound, |most| bound.min(most))
+    }
+}
+
+impl Follower for Within<'_> {
+    fn started(&mut self, algorithm: &str) {
+        self.inner.started(algorithm);
+    }
+
+    fn incumbent(&mut self, found: &Incumbent<'_>) {
+        if self.below.is_none_or(|below| found.value < below) {
+            self.inner.incumbent(&Incumbent { bound: self.joint(found.bound), ..*found });
+        }
+    }
+
+    fn bound(&mut self, value: Nanos, method: &str, elapsed: Duration) {
+        self.inner.bound(self.joint(value), method, elapsed);
+    }
+
+    fn searched(&mut self) {
+        self.inner.searched();
+    }
+
+    fn planned(&mut self, plan: Vec<u8>, files: Files) -> Result<Vec<String>, Diagnostic> {
+        self.inner.planned(plan, files)
+    }
+}
