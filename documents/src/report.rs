@@ -199,6 +199,9 @@ pub struct OtherSpaceDocument {
     pub bound_s: Option<f64>,
     /// Why it was not searched; null where it was.
     pub unsearched: Option<String>,
+    /// What the step takes on one device, as placements price it over how degrees do; null where it
+    /// was not looked at. A placement is taken only where it wins at the dearer price.
+    pub price_ratio: Option<f64>,
 }
 
 /// What came of an attempt.

@@ -26,7 +26,7 @@ impl Space {
 }
 
 /// What is known of the space that the best plan does not lie in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Beside {
     /// The space.
     pub space: Space,
@@ -36,13 +36,19 @@ pub struct Beside {
     pub bound: Option<Nanos>,
     /// Why it was not searched, where it was not.
     pub unsearched: Option<String>,
+    /// What the step takes on one device, as placements price it over how degrees do; `None` where
+    /// it was not looked at.
+    pub price_ratio: Option<f64>,
 }
+
+/// Prices of one device that differ by more are told.
+const APART: f64 = 0.02;
 
 impl Beside {
     /// A space that nothing is known of.
     #[must_use]
     pub const fn unknown(space: Space, why: String) -> Self {
-        Self { space, best: None, bound: None, unsearched: Some(why) }
+        Self { space, best: None, bound: None, unsearched: Some(why), price_ratio: None }
     }
 
     /// The bound of both spaces: `own` where nothing is known of this one.
@@ -57,10 +63,17 @@ impl Beside {
         let space = self.space.words();
         let bound = self.bound.map(|bound| format!("none is below {bound}"));
         let bound = bound.unwrap_or_else(|| "the bound speaks of none of them".to_owned());
-        match (self.best, &self.unsearched) {
+        let told = match (self.best, &self.unsearched) {
             (Some(best), _) => format!("{space} were searched too: the best takes {best}, {bound}"),
             (None, None) => format!("{space} were searched too, and none was found; {bound}"),
             (None, Some(why)) => format!("{space} were not searched ({why}); {bound}"),
+        };
+        match self.price_ratio.filter(|ratio| (ratio - 1.0).abs() > APART) {
+            Some(ratio) => format!(
+                "{told}; a step on one device is {ratio:.2} times as long where its ops are priced, \
+                 which was allowed for"
+            ),
+            None => told,
         }
     }
 
@@ -72,6 +85,7 @@ impl Beside {
             step_time_s: self.best.map(|best| seconds(best.get())),
             bound_s: self.bound.map(|bound| seconds(bound.get())),
             unsearched: self.unsearched.clone(),
+            price_ratio: self.price_ratio.filter(|ratio| ratio.is_finite()),
         }
     }
 }

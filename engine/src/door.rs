@@ -101,8 +101,18 @@ pub fn answer(
     let read = Request::read(request).inspect(|request| {
         (listener.hear)(Event::Accepted { request: request.understood() });
     });
-    let exit = read.and_then(|request| ran(&request, cancel, version, &mut listener, &page));
-    let exit = exit.unwrap_or_else(|error| {
+    let ended = read.and_then(|request| ran(&request, cancel, version, &mut listener, &page));
+    finished(ended, page, listener)
+}
+
+/// Tells of a request that did not even arrive.
+pub fn refused(error: Diagnostic, hear: &mut dyn FnMut(Event)) -> Answer {
+    let page = Page::new(Format::Json, true);
+    finished(Err(error), page, Listener { hear, files: Map::new() })
+}
+
+fn finished(ended: CommandResult, page: Page, listener: Listener<'_>) -> Answer {
+    let exit = ended.unwrap_or_else(|error| {
         let exit = error.blame.exit_code();
         page.failure(&error, exit);
         Exit(exit)

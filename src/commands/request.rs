@@ -20,16 +20,21 @@ pub(crate) fn run(printer: &Printer) -> CommandResult {
             .fact("reason", reason)
             .hint("give one JSON object, such as {\"verb\": \"plan\", \"model\": \"model.onnx\"}")
     };
-    let mut request = Vec::new();
-    let read = io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut request);
-    if read.map_err(|error| unreadable(error.to_string()))? as u64 > MOST_BYTES {
-        return Err(unreadable(format!("it is longer than {MOST_BYTES} bytes")));
-    }
     let mut hear = |event| {
         // Every event has a JSON form.
         let line = serde_json::to_string(&event).unwrap_or_default();
         printer.raw(&(escape::json(line) + "\n"));
     };
-    let answer = door::answer(&request, &interrupt::flag(), VERSION, &mut hear);
+    let mut request = Vec::new();
+    let answer = match io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut request) {
+        Ok(n) if n as u64 <= MOST_BYTES => {
+            door::answer(&request, &interrupt::flag(), VERSION, &mut hear)
+        }
+        Ok(_) => {
+            let reason = format!("it is longer than {MOST_BYTES} bytes");
+            door::refused(unreadable(reason), &mut hear)
+        }
+        Err(error) => door::refused(unreadable(error.to_string()), &mut hear),
+    };
     Ok(Exit(answer.exit_code))
 }

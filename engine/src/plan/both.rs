@@ -8,7 +8,7 @@ use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
 use ir::workload::Mode;
 use planner::registry;
-use planner::run::Request;
+use planner::run::{Request, StopReason};
 
 use super::run::{Run, interrupted};
 use super::{ops, training};
@@ -19,6 +19,7 @@ use crate::follow::{Files, Follower, Incumbent};
 use crate::ops::export as placed;
 use crate::request::{AUTO, ObjectiveName, PlanRequest, TrainingRequest};
 use crate::training::export;
+use crate::training::nothing_fits::too_early;
 use crate::training::setting::Setting;
 
 /// A placement is taken where it is faster by more than this share: by so much the prices of the two
@@ -74,11 +75,14 @@ pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let why = match (degrees.best(), most) {
         (Some(best), Some(most)) if most >= best => Some("none can be better"),
         _ if run.watch.is_cancelled() => Some("interrupted"),
-        _ if left().is_some_and(|left| left < LEAST_TIME) => Some("no time was left"),
+        _ if left().is_some_and(|left| left < LEAST_TIME) => Some(NO_TIME),
         _ => None,
     };
     let unsearched =
         |why: String| Some(Beside { bound: most, ..Beside::unknown(Space::Placements, why) });
+    if degrees.best().is_none() && why == Some(NO_TIME) {
+        return Err(too_early(StopReason::Deadline, 0));
+    }
     if let Some(why) = why {
         return degrees.answer(request, unsearched(why.to_owned()), run);
     }
@@ -101,22 +105,30 @@ fn better(
         let beside = Beside { bound: Some(simple), ..Beside::unknown(Space::Placements, why) };
         return degrees.answer(request, Some(beside), run);
     }
+    let micro_batch = opened.micro_batch().unwrap_or(degrees.global_batch());
+    let one = degrees.on_one_device(micro_batch).map(Nanos::as_f64);
+    let ratio = one.map(|one| opened.on_one_device().as_f64() / one);
     let bound = best.map(|_| degrees.bound());
-    let follower = &mut Within { inner: run.follower, most: bound, below: best.map(faster) };
+    let below = best.map(|best| faster(best, ratio));
+    let follower = &mut Within { inner: run.follower, most: bound, below };
     let own = &mut Run { follower, ..*run };
     let most = bound.unwrap_or(Nanos(u64::MAX));
     let mut asked = asked(request, own)?;
-    if best.is_none() {
+    if best.is_none() && request.limits.time_limit.is_none() {
         // Where no degrees fit, placements rarely do.
         asked.limits.time = asked.limits.time.map(|left| left.min(SHORT_TIME));
     }
     let placements = ops::search(opened, asked, most, (request, own));
-    let beside = |space, best, bound| Some(Beside { space, best, bound, unsearched: None });
+    let beside = |space, best, bound| {
+        Some(Beside { space, best, bound, unsearched: None, price_ratio: ratio })
+    };
     match (best, placements.best()) {
-        (Some(best), Some(placed)) if placed < faster(best) => {
+        (Some(best), Some(placed)) if Some(placed) < below => {
             placements.answer(request, beside(Space::Degrees, Some(best), bound), run)
         }
         (None, Some(_)) => placements.answer(request, beside(Space::Degrees, None, None), run),
+        // Nobody knows yet whether a placement fits.
+        (None, None) if placements.is_open() => placements.answer(request, None, run),
         (_, placed) => {
             let bound = placements.bound().or(Some(simple));
             degrees.answer(request, beside(Space::Placements, placed, bound), run)
@@ -142,12 +154,16 @@ fn simple_bound(request: &PlanRequest, setting: &Setting) -> Option<Nanos> {
 /// The search for placements where no degrees fit.
 const SHORT_TIME: Duration = Duration::from_secs(2);
 
+/// Why placements were not searched where the degrees took all the time.
+const NO_TIME: &str = "no time was left";
+
 /// Less is not worth a search.
 const LEAST_TIME: Duration = Duration::from_millis(20);
 
-/// What a placement has to be below.
-fn faster(best: Nanos) -> Nanos {
-    Nanos((best.as_f64() * (1.0 - MARGIN)) as u64)
+/// What a placement has to be below, whose price of one device is `ratio` of that of degrees: where
+/// it is the lower one, that is no merit of the plan.
+fn faster(best: Nanos, ratio: Option<f64>) -> Nanos {
+    Nanos((best.as_f64() * (1.0 - MARGIN) * ratio.unwrap_or(0.0).min(1.0)) as u64)
 }
 
 /// The ops of the model with their costs, or why there are none.

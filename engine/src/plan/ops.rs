@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use cost_model::ops::problem::Problem;
 use exporters::Source;
-use ir::diagnostic::Diagnostic;
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::id::DeviceId;
 use ir::units::Nanos;
 use planner::no_plan::NoPlan;
 use planner::placement::auto::DEFAULT_TIME;
@@ -49,6 +50,20 @@ impl Opened {
     }
 }
 
+impl Opened {
+    /// What a step takes on one device of the first kind, were there memory for all of it.
+    pub(super) fn on_one_device(&self) -> Nanos {
+        let problem = &self.loaded.problem;
+        let times = problem.actions.iter().map(|op| problem.time_ns(*op, DeviceId(0)));
+        Nanos(times.fold(0, u64::saturating_add))
+    }
+
+    /// Samples in the model at once, where not all are.
+    pub(super) fn micro_batch(&self) -> Option<u64> {
+        self.loaded.problem.workload.micro_batch
+    }
+}
+
 /// A search that has ended.
 pub(super) struct Searched {
     loaded: Loaded,
@@ -81,6 +96,11 @@ impl Searched {
     /// Value of the best plan, where there is one.
     pub(super) fn best(&self) -> Option<Nanos> {
         self.result.as_ref().ok().map(|outcome| outcome.value)
+    }
+
+    /// Whether the search ended before it was known that there is no plan.
+    pub(super) fn is_open(&self) -> bool {
+        self.result.as_ref().is_err_and(|none| none.diagnostic.blame == Blame::NotFound)
     }
 
     /// What no plan is below, where there is a plan.

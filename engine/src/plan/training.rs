@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use cost_model::runs::forms::model::Pricing;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
 use ir::workload::Mode;
@@ -11,7 +12,7 @@ use planner::run::watch::Tell;
 use planner::training::doors::{Card, Layers};
 use planner::training::search::{self, Asked, Planned, Settled};
 use planner::training::search_3d::judge::Judged;
-use planner::training::search_3d::space::{Space, Words};
+use planner::training::search_3d::space::{Again, Pins, Space, Words};
 use planner::training::search_3d::{Options, Search, solve_observed};
 
 use super::followed::{self, Followed};
@@ -182,6 +183,20 @@ impl Searched {
     /// What no plan is below.
     pub(super) fn bound(&self) -> Nanos {
         Nanos((self.planned.settled.found.bound_s * 1e9).round() as u64)
+    }
+
+    /// What a step takes on one device with memory for all of it, nothing computed again.
+    pub(super) fn on_one_device(&self, micro_batch: u64) -> Option<Nanos> {
+        let pricing = Pricing { limit: None, ..self.setting.pricing() };
+        let pins = Pins { micro_batch: Some(micro_batch), again: Again::None, ..Pins::default() };
+        let space = Space { devices: vec![1], pins, ..self.space.clone() };
+        let found = solve_observed(&pricing, &space, &self.options, &mut |_, _| {});
+        found.plans.first().map(|plan| plan.step)
+    }
+
+    /// Samples of one step.
+    pub(super) fn global_batch(&self) -> u64 {
+        self.setting.global_batch
     }
 
     /// The answer, with what is known of placements of whole ops.

@@ -74,6 +74,26 @@ fn the_answer_is_the_better_and_its_bound_covers_both() {
     assert!(n_with_gap > 0, "no bound was put to the test");
 }
 
+/// Where the two price one device apart, a placement does not win by the lower price alone.
+#[test]
+fn a_lower_price_is_no_better_plan() {
+    let Some(data) = data::folder() else { return };
+    let folder = Folder::new(&diamond());
+    folder.write("pod.yaml", &cluster(8));
+    let path = data.join("models/onnx/t5_base.onnx");
+    let plan = format!("plan {} --cluster pod.yaml --json", path.display());
+    let both = folder.run(&format!("{plan} --global-batch 16 --time-limit 2s")).exits(0).json();
+    let other = &both["other_space"];
+    let ratio = other["price_ratio"].as_f64().unwrap();
+    let is_placed = other["space"] == "degrees-of-parallelism";
+    let [placed, degrees] = match is_placed {
+        true => [&both["report"]["step_time_s"], &other["step_time_s"]],
+        false => [&other["step_time_s"], &both["best"]["step_time_s"]],
+    };
+    let (placed, degrees) = (placed.as_f64().unwrap(), degrees.as_f64().unwrap());
+    assert_eq!(is_placed, placed / ratio.min(1.0) < 0.98 * degrees, "{placed} {degrees} {ratio}");
+}
+
 /// What only one space knows chooses it.
 #[test]
 fn flags_of_one_space_leave_the_other_out() {

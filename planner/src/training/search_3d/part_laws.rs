@@ -66,11 +66,18 @@ fn model(random: &mut SmallRng) -> ModelCard {
         },
         fused: None,
     };
+    // Another order of the same kernels holds the same weights.
+    let either = |at: u32, random: &mut SmallRng| {
+        let plain = part(at, random);
+        let fused = random.random_bool(0.5).then(|| {
+            let (n_parameters, n_lines) = (plain.n_parameters, plain.n_lines);
+            let tied = plain.tied.clone();
+            Box::new(PartCard { n_parameters, n_lines, tied, ..part(at, random) })
+        });
+        PartCard { fused, ..plain }
+    };
     let groups = (0..n_parts).map(|at| BlockGroup {
-        part: Some(Box::new(PartCard {
-            fused: random.random_bool(0.5).then(|| Box::new(part(at, random))),
-            ..part(at, random)
-        })),
+        part: Some(Box::new(either(at, random))),
         ..BlockGroup::of_card(card.clone(), 1)
     });
     ModelCard {
