@@ -45,10 +45,16 @@ pub struct Beside {
 const APART: f64 = 0.02;
 
 impl Beside {
+    /// A space that was searched in vain.
+    #[must_use]
+    pub const fn new(space: Space) -> Self {
+        Self { space, best: None, bound: None, unsearched: None, price_ratio: None }
+    }
+
     /// A space that nothing is known of.
     #[must_use]
-    pub const fn unknown(space: Space, why: String) -> Self {
-        Self { space, best: None, bound: None, unsearched: Some(why), price_ratio: None }
+    pub fn unknown(space: Space, why: String) -> Self {
+        Self { unsearched: Some(why), ..Self::new(space) }
     }
 
     /// The bound of both spaces: `own` where nothing is known of this one.

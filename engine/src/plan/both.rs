@@ -9,12 +9,14 @@ use ir::units::Nanos;
 use ir::workload::Mode;
 use planner::registry;
 use planner::run::{Request, StopReason};
+use planner::training::search_3d::space::Space as DegreesSpace;
 
 use super::run::{Run, interrupted};
 use super::{ops, training};
 use crate::beside::{Beside, Space};
 use crate::executor::Executor;
 use crate::exit::CommandResult;
+use crate::fields;
 use crate::follow::{Files, Follower, Incumbent};
 use crate::ops::export as placed;
 use crate::request::{AUTO, ObjectiveName, PlanRequest, TrainingRequest};
@@ -29,7 +31,10 @@ const MARGIN: f64 = 0.02;
 /// Whether a request is for a training run and names nothing that only one kind of plan honours.
 pub(super) fn is_open(request: &PlanRequest) -> bool {
     let PlanRequest { problem, training, .. } = request;
-    let is_sized = problem.model.batch.is_some() || training.global_batch.is_some();
+    let is_sized = match (problem.model.batch, training.global_batch) {
+        (Some(one), Some(other)) => one == other,
+        (one, other) => one.or(other).is_some(),
+    };
     let trains = match problem.workload {
         Some(mode) => mode == Mode::Training,
         None => training.global_batch.is_some(),
@@ -54,13 +59,37 @@ pub(super) fn is_open(request: &PlanRequest) -> bool {
         && request.exports.iter().all(is_either)
 }
 
+/// The better of the two, with what is known of the other.
+enum Better {
+    Degrees(training::Searched, Beside),
+    Placements(ops::Searched, Option<Beside>),
+}
+
 /// Plans both ways.
 pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    // What only placements honour is not open; what neither honours is refused here.
+    fields::check(&request.problem.given, fields::Mode::Degrees)?;
     let read = match training::read(request, run.watch) {
         Ok(Some(read)) => read,
         Ok(None) => return Ok(interrupted(run.page)),
         Err(error) => return placements_alone(request, error, run),
     };
+    let found = searched(request, read, run);
+    run.follower.searched();
+    match found? {
+        None => Ok(interrupted(run.page)),
+        Some(Better::Degrees(found, beside)) => found.answer(request, Some(beside), run),
+        Some(Better::Placements(found, beside)) => found.answer(request, beside, run),
+    }
+}
+
+/// Searches degrees, which take a fraction of the time, then placements as far as they may be
+/// better; `None` where someone interrupted it before there was a plan.
+fn searched(
+    request: &PlanRequest,
+    read: (Setting, DegreesSpace),
+    run: &mut Run<'_>,
+) -> Result<Option<Better>, Diagnostic> {
     let sequence = read.0.sequence;
     // What follows from a config's figures alone saves writing its ops out.
     let simple = simple_bound(request, &read.0);
@@ -68,28 +97,30 @@ pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let most = opened.as_ref().map_or(simple, |own| own.as_ref().ok().map(ops::Opened::bound));
     let follower = &mut Within { inner: run.follower, most, below: None };
     let own = &mut Run { follower, ..*run };
-    let Some(degrees) = training::search(request, read, most, own)? else {
-        return Ok(interrupted(run.page));
-    };
-    let left = || run.watch.left();
-    let why = match (degrees.best(), most) {
-        (Some(best), Some(most)) if most >= best => Some("none can be better"),
+    let Some(degrees) = training::search(request, read, most, own)? else { return Ok(None) };
+    let why = match (degrees.best(), simple) {
+        (Some(best), Some(simple)) if simple >= best => Some(NONE_BETTER),
         _ if run.watch.is_cancelled() => Some("interrupted"),
-        _ if left().is_some_and(|left| left < LEAST_TIME) => Some(NO_TIME),
+        (None, _) if is_over(run) => return Err(too_early(StopReason::Deadline, 0)),
+        _ if is_over(run) => Some("no time was left"),
         _ => None,
     };
-    let unsearched =
-        |why: String| Some(Beside { bound: most, ..Beside::unknown(Space::Placements, why) });
-    if degrees.best().is_none() && why == Some(NO_TIME) {
-        return Err(too_early(StopReason::Deadline, 0));
+    let opened = match why {
+        Some(why) => Err(why.to_owned()),
+        None => opened.unwrap_or_else(|| open(request, sequence, run)),
+    };
+    match opened {
+        Ok(opened) => better(request, degrees, opened, run).map(Some),
+        Err(why) => {
+            let beside = Beside { bound: most, ..Beside::unknown(Space::Placements, why) };
+            Ok(Some(Better::Degrees(degrees, beside)))
+        }
     }
-    if let Some(why) = why {
-        return degrees.answer(request, unsearched(why.to_owned()), run);
-    }
-    match opened.unwrap_or_else(|| open(request, sequence, run)) {
-        Err(why) => degrees.answer(request, unsearched(why), run),
-        Ok(opened) => better(request, degrees, opened, run),
-    }
+}
+
+/// Less than that is not worth a search.
+fn is_over(run: &Run<'_>) -> bool {
+    run.watch.left().is_some_and(|left| left < Duration::from_millis(20))
 }
 
 /// The better of what degrees gave and the best placement that is found.
@@ -98,42 +129,45 @@ fn better(
     degrees: training::Searched,
     opened: ops::Opened,
     run: &mut Run<'_>,
-) -> CommandResult {
+) -> Result<Better, Diagnostic> {
     let (best, simple) = (degrees.best(), opened.bound());
-    if best.is_some_and(|best| simple >= best) {
-        let why = "none can be better".to_owned();
-        let beside = Beside { bound: Some(simple), ..Beside::unknown(Space::Placements, why) };
-        return degrees.answer(request, Some(beside), run);
-    }
     let micro_batch = opened.micro_batch().unwrap_or(degrees.global_batch());
     let one = degrees.on_one_device(micro_batch).map(Nanos::as_f64);
     let ratio = one.map(|one| opened.on_one_device().as_f64() / one);
+    let beside = |space| Beside { price_ratio: ratio, ..Beside::new(space) };
+    // A dearer price is no fault of the plans.
+    let least = simple.as_f64() / ratio.unwrap_or(1.0).max(1.0);
+    if best.is_some_and(|best| least >= best.as_f64()) {
+        let unsearched = Some(NONE_BETTER.to_owned());
+        let beside = Beside { bound: Some(simple), unsearched, ..beside(Space::Placements) };
+        return Ok(Better::Degrees(degrees, beside));
+    }
     let bound = best.map(|_| degrees.bound());
     let below = best.map(|best| faster(best, ratio));
     let follower = &mut Within { inner: run.follower, most: bound, below };
     let own = &mut Run { follower, ..*run };
-    let most = bound.unwrap_or(Nanos(u64::MAX));
     let mut asked = asked(request, own)?;
     if best.is_none() && request.limits.time_limit.is_none() {
         // Where no degrees fit, placements rarely do.
         asked.limits.time = asked.limits.time.map(|left| left.min(SHORT_TIME));
     }
+    let most = bound.unwrap_or(Nanos(u64::MAX));
     let placements = ops::search(opened, asked, most, (request, own));
-    let beside = |space, best, bound| {
-        Some(Beside { space, best, bound, unsearched: None, price_ratio: ratio })
-    };
-    match (best, placements.best()) {
-        (Some(best), Some(placed)) if Some(placed) < below => {
-            placements.answer(request, beside(Space::Degrees, Some(best), bound), run)
+    Ok(match (best, placements.best()) {
+        (Some(_), Some(placed)) if Some(placed) < below => {
+            Better::Placements(placements, Some(Beside { best, bound, ..beside(Space::Degrees) }))
         }
-        (None, Some(_)) => placements.answer(request, beside(Space::Degrees, None, None), run),
+        (None, Some(_)) => Better::Placements(placements, Some(beside(Space::Degrees))),
         // Nobody knows yet whether a placement fits.
-        (None, None) if placements.is_open() => placements.answer(request, None, run),
+        (None, None) if placements.is_open() => Better::Placements(placements, None),
         (_, placed) => {
             let bound = placements.bound().or(Some(simple));
-            degrees.answer(request, beside(Space::Placements, placed, bound), run)
+            let unsearched =
+                placements.is_open().then(|| "stopped before one was found".to_owned());
+            let beside = Beside { best: placed, bound, unsearched, ..beside(Space::Placements) };
+            Better::Degrees(degrees, beside)
         }
-    }
+    })
 }
 
 /// The search for placements, in the time that is left.
@@ -154,11 +188,8 @@ fn simple_bound(request: &PlanRequest, setting: &Setting) -> Option<Nanos> {
 /// The search for placements where no degrees fit.
 const SHORT_TIME: Duration = Duration::from_secs(2);
 
-/// Why placements were not searched where the degrees took all the time.
-const NO_TIME: &str = "no time was left";
-
-/// Less is not worth a search.
-const LEAST_TIME: Duration = Duration::from_millis(20);
+/// Why placements are not searched that can't be better than the degrees that were found.
+const NONE_BETTER: &str = "none can be better";
 
 /// What a placement has to be below, whose price of one device is `ratio` of that of degrees: where
 /// it is the lower one, that is no merit of the plan.
@@ -171,8 +202,10 @@ fn open(request: &PlanRequest, sequence: u64, run: &Run<'_>) -> Result<ops::Open
     let mut own = request.clone();
     own.problem.workload = Some(Mode::Training);
     own.problem.model.batch = request.problem.model.batch.or(request.training.global_batch);
-    if sequence > 0 && importers::is_config(&own.model) {
-        own.problem.model.dims.push(("sequence".to_owned(), sequence));
+    let dims = &mut own.problem.model.dims;
+    let is_bound = dims.iter().any(|(name, _)| name == "sequence");
+    if sequence > 0 && !is_bound && importers::is_config(&own.model) {
+        dims.push(("sequence".to_owned(), sequence));
     }
     match ops::read(&own, run.watch) {
         Ok(Some(opened)) => Ok(opened),
@@ -218,10 +251,6 @@ impl Follower for Within<'_> {
 
     fn bound(&mut self, value: Nanos, method: &str, elapsed: Duration) {
         self.inner.bound(self.joint(value), method, elapsed);
-    }
-
-    fn searched(&mut self) {
-        self.inner.searched();
     }
 
     fn planned(&mut self, plan: Vec<u8>, files: Files) -> Result<Vec<String>, Diagnostic> {

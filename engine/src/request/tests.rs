@@ -7,7 +7,7 @@ use ir::workload::{Mode, Optimizer};
 use serde_json::{Value, json};
 
 use super::ObjectiveName;
-use super::verb::Request;
+use super::verb::{REQUIRED, Request};
 use crate::element_type;
 use crate::executor::Executor;
 use crate::fields::FIELDS;
@@ -21,6 +21,9 @@ fn schema() -> Value {
     // What `Request::read` refuses is no request.
     for verb in schema["oneOf"].as_array_mut().unwrap() {
         verb["unevaluatedProperties"] = false.into();
+        let name = verb["properties"]["verb"]["const"].clone();
+        let names = REQUIRED.iter().find(|(own, _)| name == *own).unwrap().1;
+        verb["required"].as_array_mut().unwrap().extend(names.iter().map(|own| Value::from(*own)));
     }
     let names: [(&str, Vec<&str>); 5] = [
         ("workload", Mode::ALL.map(Mode::name).to_vec()),
@@ -52,7 +55,7 @@ fn the_committed_schema_is_up_to_date() {
 
 #[test]
 fn every_field_of_a_plan_request_has_a_row() {
-    let plan = Request::read(br#"{"verb": "plan"}"#).unwrap();
+    let plan = Request::read(br#"{"verb": "plan", "model": "m.onnx"}"#).unwrap();
     let fields = serde_json::to_value(&plan).unwrap();
     let names: Vec<&str> = fields.as_object().unwrap().keys().map(String::as_str).collect();
     for name in names.iter().filter(|name| **name != "verb") {
@@ -68,8 +71,8 @@ fn schema_and_reader_agree_on_what_is_a_request() {
     let on = |verb: &str| json!({ "verb": verb, "plan": "p.json", "model": "m.onnx" });
     let good = [
         json!({ "verb": "plan", "model": "m.onnx", "cluster": "c.yaml", "batch": 8, "gap": "1%" }),
-        json!({ "verb": "plan", "dims": { "sequence": 128 }, "devices": "8..64", "threads": 2 }),
-        json!({ "verb": "plan", "pin": ["tensor=8"], "no_offload": true, "time_limit": "2m" }),
+        json!({ "verb": "plan", "model": "m", "dims": { "sequence": 128 }, "devices": "8..64", "threads": 2 }),
+        json!({ "verb": "plan", "model": "m", "pin": ["tensor=8"], "no_offload": true, "time_limit": "2m" }),
         json!({ "verb": "import", "model": "m.onnx", "dtype": "bf16", "all": true }),
         json!({ "verb": "compare", "a": "a.json", "b": "b.json" }),
         json!({ "verb": "export", "plan": "p.json", "model": "m.onnx", "target": "trace" }),
@@ -84,15 +87,18 @@ fn schema_and_reader_agree_on_what_is_a_request() {
     let bad = [
         json!({}),
         json!([]),
+        json!({ "verb": "plan" }),
+        json!({ "verb": "compare", "a": "a.json" }),
+        json!({ "verb": "export", "plan": "p.json", "model": "m.onnx" }),
         json!({ "verb": "dance" }),
-        json!({ "verb": "plan", "colour": "red" }),
+        json!({ "verb": "plan", "model": "m", "colour": "red" }),
         json!({ "verb": "import", "model": "m.onnx", "cluster": "c.yaml" }),
-        json!({ "verb": "plan", "pin": "tensor=8" }),
-        json!({ "verb": "plan", "dims": { "sequence": -1 } }),
-        json!({ "verb": "plan", "threads": 0 }),
-        json!({ "verb": "plan", "all": "yes" }),
-        json!({ "verb": "plan", "batch": 0 }),
-        json!({ "verb": "plan", "executor": "nobody" }),
+        json!({ "verb": "plan", "model": "m", "pin": "tensor=8" }),
+        json!({ "verb": "plan", "model": "m", "dims": { "sequence": -1 } }),
+        json!({ "verb": "plan", "model": "m", "threads": 0 }),
+        json!({ "verb": "plan", "model": "m", "all": "yes" }),
+        json!({ "verb": "plan", "model": "m", "batch": 0 }),
+        json!({ "verb": "plan", "model": "m", "executor": "nobody" }),
     ];
     for request in bad {
         assert!(!validator.is_valid(&request), "{request}");
@@ -100,8 +106,8 @@ fn schema_and_reader_agree_on_what_is_a_request() {
     }
     // What only the reader knows: values, and keys that stand twice.
     for text in [
-        r#"{"verb": "plan", "batch": 8, "batch": 9}"#,
-        r#"{"verb": "plan", "time_limit": "soon"}"#,
+        r#"{"verb": "plan", "model": "m", "batch": 8, "batch": 9}"#,
+        r#"{"verb": "plan", "model": "m", "time_limit": "soon"}"#,
         r#"{"verb": "plan""#,
     ] {
         assert!(Request::read(text.as_bytes()).is_err(), "{text}");

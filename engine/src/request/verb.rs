@@ -36,11 +36,23 @@ pub enum Request {
     Export(ExportRequest),
 }
 
+/// By verb, the fields without which it asks for nothing.
+pub(super) const REQUIRED: [(&str, &[&str]); 8] = [
+    ("plan", &["model"]),
+    ("import", &["model"]),
+    ("support", &["model"]),
+    ("simulate", &["plan", "model"]),
+    ("verify", &["plan", "model"]),
+    ("explain", &["plan", "model"]),
+    ("compare", &["a", "b"]),
+    ("export", &["plan", "model", "target"]),
+];
+
 impl Request {
     /// Reads a request: an object with the `verb` and its fields, named as the flags are.
     ///
     /// # Errors
-    /// Those of the JSON reader; `bad-request`, `unknown-field`.
+    /// Those of the JSON reader; `unknown-field`, `missing-field`.
     pub fn read(json: &[u8]) -> Result<Self, Diagnostic> {
         let (mut request, keys) = importers::json::object::<Self>(json)?;
         let known = request.fields();
@@ -49,6 +61,13 @@ impl Request {
             let message = format!("the request has a field `{key}` that its verb does not know");
             return Err(Diagnostic::input("unknown-field", message)
                 .hint(suggest::hint(key, known.keys().map(String::as_str))));
+        }
+        let required = REQUIRED.iter().filter(|(verb, _)| known["verb"] == *verb);
+        let mut required = required.flat_map(|(_, names)| *names);
+        if let Some(name) = required.find(|name| !keys.contains(**name)) {
+            let message = format!("the request has no field `{name}`, which its verb needs");
+            return Err(Diagnostic::input("missing-field", message)
+                .hint("engine/schema/request.schema.json lists the fields of each verb"));
         }
         if let Some(problem) = request.problem() {
             problem.given = keys.into_iter().collect();

@@ -283,11 +283,6 @@ impl<'a> Answer<'a> {
         self.stop.is_complete() && self.bound >= self.best.step
     }
 
-    /// Why the search ended.
-    pub fn stop_reason(&self) -> StopReason {
-        if self.is_optimum() { StopReason::ProvedOptimal } else { self.stop }
-    }
-
     fn sentence(&self) -> String {
         let best = self.best;
         let gap = best.step.seconds() / self.bound.seconds() - 1.0;

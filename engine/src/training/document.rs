@@ -24,6 +24,7 @@ use super::ALGORITHM;
 use super::answer::{Answer, degrees, most_lost};
 use crate::beside::Beside;
 use crate::training::setting::Setting;
+use planner::run::StopReason;
 use planner::training::search::Wider;
 
 /// The plan document of a judged plan.
@@ -152,6 +153,8 @@ pub fn report(answer: &Answer<'_>, plan: PlanDocument) -> TrainingReportDocument
         ("out_of_range", counts.n_out_of_range),
         ("polished", counts.n_polished),
     ];
+    let is_optimum = answer.is_optimum() && answer.joint_bound() >= answer.bound;
+    let stop = if is_optimum { StopReason::ProvedOptimal } else { answer.stop };
     TrainingReportDocument {
         plan,
         graph: graph(answer.setting),
@@ -164,9 +167,9 @@ pub fn report(answer: &Answer<'_>, plan: PlanDocument) -> TrainingReportDocument
         others: Vec::new(),
         other_space: answer.beside.as_ref().map(Beside::document),
         bound_s: answer.joint_bound().seconds(),
-        is_optimum: answer.is_optimum() && answer.joint_bound() >= answer.bound,
+        is_optimum,
         stopped_early: !answer.stop.is_complete(),
-        stop_reason: answer.stop_reason().name().to_owned(),
+        stop_reason: stop.name().to_owned(),
         elapsed_s: answer.elapsed.map(|elapsed| elapsed.as_secs_f64()),
         warnings: answer.warnings().iter().map(DiagnosticDocument::from).collect(),
         counts: counts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),

@@ -117,6 +117,26 @@ fn flags_of_one_space_leave_the_other_out() {
     }
 }
 
+/// What neither honours, or what contradicts itself, is refused, whichever way it is spelled.
+#[test]
+fn what_means_nothing_to_either_is_refused() {
+    let folder = Folder::new(&diamond());
+    folder.write("pod.yaml", &cluster(2));
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/models/gpt2_small.onnx");
+    let plan = format!("plan {model} --cluster pod.yaml");
+    for (rest, why) in [
+        ("--batch 8 --global-batch 16", "contradicts"),
+        ("--workload training --batch 8 --global-batch 16", "contradicts"),
+        ("--global-batch 8 --accelerators 3", "--accelerators"),
+        ("--workload training --batch 8 --accelerators 3", "--accelerators"),
+        ("--global-batch 8 --workload inference", "--workload inference"),
+        ("--workload training --batch 8 --objective latency", "no-objective"),
+    ] {
+        let ran = folder.run(&format!("{plan} {rest}")).exits(2);
+        assert!(ran.stderr.contains(why), "{rest}: {}", ran.stderr);
+    }
+}
+
 /// Ops with given costs have no degrees: they are placed, and the answer says why.
 #[test]
 fn where_one_space_can_not_be_read_the_other_answers() {
