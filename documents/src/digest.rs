@@ -7,7 +7,7 @@
 
 use ir::card::part::PartCard;
 use ir::card::{Attention, BlockGroup, FeedForward, ModelCard};
-use ir::cluster::{Cluster, Device, DeviceKind, RouteKind};
+use ir::cluster::{Check, Cluster, Device, DeviceKind, RouteKind};
 use ir::graph::Graph;
 use ir::id::TensorId;
 use ir::op::{Op, Product, Work};
@@ -252,7 +252,7 @@ impl Encoder {
         self.number(u64::from(tensor.trainable));
     }
 
-    /// Cache and clock are the catalogue's own; the name stands for them.
+    /// Cache, clock and power of a kind of the catalogue are its own; the name stands for them.
     fn device_kind(&mut self, kind: &DeviceKind) {
         self.text(&kind.name);
         self.optional(kind.memory.map(|bytes| bytes.get()));
@@ -265,6 +265,9 @@ impl Encoder {
         self.optional(kind.n_multiprocessors.map(u64::from));
         self.text(&kind.source);
         self.number(kind.check as u64);
+        if let (Check::Given, Some(power)) = (kind.check, kind.power) {
+            self.real(power.get());
+        }
     }
 
     fn device(&mut self, device: &Device) {

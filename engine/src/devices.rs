@@ -6,7 +6,7 @@ use importers::cluster::{Catalogue, DeviceRow, LinkRow, catalogue};
 use ir::cluster::Check;
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
-use ir::units::{Bytes, BytesPerSecond, Nanos, Work};
+use ir::units::{Bytes, BytesPerSecond, Nanos, Watts, Work};
 use profiler::backend::{Backend, State};
 use serde_json::{Value, json};
 
@@ -138,6 +138,7 @@ fn device_document(row: &DeviceRow) -> Value {
         "memory_bytes_per_s": kind.memory_bandwidth.map(BytesPerSecond::get),
         "peak_flops_per_s": peak,
         "n_multiprocessors": kind.n_multiprocessors,
+        "power_w": kind.power.map(Watts::get),
         "scaleup_link": row.scaleup_link,
         "host_link": row.host_link,
         "check": check(kind.check),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::id::{ChannelId, ClassId, DeviceId, KindId, NodeId};
 use crate::tensor::DType;
-use crate::units::{Bytes, BytesPerSecond, FlopsPerSecond, Hertz, Nanos, Work};
+use crate::units::{Bytes, BytesPerSecond, FlopsPerSecond, Hertz, Nanos, Watts, Work};
 
 /// Whether a catalogue figure was read in the source that it names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -37,6 +37,8 @@ pub struct DeviceKind {
     pub last_level_cache: Option<Bytes>,
     /// Boost clock, by which start-up costs are compared; `None` = unknown.
     pub clock: Option<Hertz>,
+    /// What it may draw, which bounds the clock that large products keep up; `None` = unknown.
+    pub power: Option<Watts>,
     /// Data sheet or file.
     pub source: String,
     /// Whether the figures were checked.

@@ -172,13 +172,17 @@ pub struct FlopsPerSecond(f64);
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Hertz(f64);
 
+/// A power in watts, positive and finite.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Watts(f64);
+
 macro_rules! rate {
     ($name:ident) => {
         impl $name {
-            /// A rate, or `None` if it is not positive and finite.
+            /// Such a quantity, or `None` if it is not positive and finite.
             #[must_use]
-            pub fn new(per_second: f64) -> Option<Self> {
-                (per_second.is_finite() && per_second > 0.0).then_some(Self(per_second))
+            pub fn new(value: f64) -> Option<Self> {
+                (value.is_finite() && value > 0.0).then_some(Self(value))
             }
 
             /// The bare number.
@@ -192,6 +196,7 @@ macro_rules! rate {
 rate!(BytesPerSecond);
 rate!(FlopsPerSecond);
 rate!(Hertz);
+rate!(Watts);
 
 /// A duration in seconds as data sheets and profiles give it, finite and not negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]

@@ -344,6 +344,7 @@ pub(crate) fn kind(name: &str) -> DeviceKind {
         n_multiprocessors: None,
         last_level_cache: None,
         clock: None,
+        power: None,
         source: "drawn".to_owned(),
         check: Check::Given,
     }

@@ -19,6 +19,7 @@ fn a100() -> DeviceKind {
         n_multiprocessors: Some(108),
         last_level_cache: Some(Bytes(41_943_040)),
         clock: Hertz::new(1.41e9),
+        power: None,
         source: "NVIDIA A100 datasheet".to_owned(),
         check: Check::Recalled,
     }

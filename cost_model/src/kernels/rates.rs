@@ -162,6 +162,7 @@ mod tests {
             n_multiprocessors: Some(108),
             last_level_cache: None,
             clock: None,
+            power: None,
             source: String::new(),
             check: Check::Recalled,
         };

@@ -123,6 +123,7 @@ pub(crate) fn cluster(devices: &[(usize, u64)], latency_ns: f64, duplex: Duplex)
                 n_multiprocessors: None,
                 last_level_cache: None,
                 clock: None,
+                power: None,
                 source: "test".to_owned(),
                 check: Check::Given,
             })

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use ir::cluster::{Check, DeviceKind};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::tensor::DType;
-use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Hertz};
+use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Hertz, Watts};
 
 const DEVICES: &str = include_str!("../../data/devices.csv");
 const LINKS: &str = include_str!("../../data/links.csv");
@@ -177,6 +177,7 @@ fn device_row(row: &Row) -> Result<DeviceRow, Diagnostic> {
             n_multiprocessors: cell(row, "sm_count")?,
             last_level_cache: cell(row, "last_level_cache_bytes")?.map(Bytes),
             clock: cell(row, "boost_clock_hz")?.and_then(Hertz::new),
+            power: cell(row, "tdp_w")?.and_then(Watts::new),
             source: text(row, "source")?,
             check: check(&text(row, "check")?),
         },

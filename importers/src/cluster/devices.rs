@@ -12,7 +12,7 @@ use ir::units::Bytes;
 
 use super::catalogue::Catalogue;
 use super::ranges::checked;
-use super::values::{bytes, check_name, count, peak, rate};
+use super::values::{bytes, check_name, count, peak, rate, watts};
 
 /// Most devices of a cluster: four times the largest published training runs.
 pub(super) const MAX_DEVICES: u64 = 65_536;
@@ -296,6 +296,7 @@ fn own_kind(entry: &KindDocument) -> Result<DeviceKind, Diagnostic> {
     }
     let memory_bandwidth =
         entry.memory_bytes_per_s.map(|value| rate(value, "memory_bytes_per_s", name));
+    let power = entry.power_w.map(|value| watts(value, "power_w", name));
     if let Some(count) = entry.multiprocessors {
         checked("multiprocessors", name, f64::from(count))?;
     }
@@ -307,6 +308,7 @@ fn own_kind(entry: &KindDocument) -> Result<DeviceKind, Diagnostic> {
         n_multiprocessors: entry.multiprocessors,
         last_level_cache: None,
         clock: None,
+        power: power.transpose()?,
         source: "cluster file".to_owned(),
         check: Check::Given,
     })

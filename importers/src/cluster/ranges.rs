@@ -88,6 +88,16 @@ const COUNT: Range = Range {
     slips: &[],
 };
 
+/// A chip of a telephone to a hundred current devices.
+const POWER: Range = Range {
+    code: "kind-power",
+    least: 1.0,
+    most: 1e5,
+    want: "in watts, from 1 to 1e5",
+    usual: [5.0, 5e3],
+    slips: &[(3, "kilowatts"), (-3, "milliwatts")],
+};
+
 /// The range of a key.
 fn range(key: &str) -> &'static Range {
     match key {
@@ -98,6 +108,7 @@ fn range(key: &str) -> &'static Range {
         "context_bytes" | "reserve_bytes" => &PART,
         "latency_s" => &LATENCY,
         "reserve_fraction" => &SHARE,
+        "power_w" => &POWER,
         "multiprocessors" | "cpu_cores" => &COUNT,
         "peak_fp64_flops" | "peak_fp32_flops" => &WIDE_PEAK,
         _ => &PEAK,

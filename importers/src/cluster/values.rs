@@ -1,7 +1,7 @@
 //! Conversions of single values, and names for diagnostics. What is believed stands in `ranges.rs`.
 
 use ir::diagnostic::Diagnostic;
-use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond};
+use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Watts};
 
 use super::ranges::{checked, whole};
 
@@ -37,6 +37,11 @@ pub(super) fn peak(
     owner: &str,
 ) -> Result<FlopsPerSecond, Diagnostic> {
     FlopsPerSecond::new(checked(key, owner, value)?).ok_or_else(|| lost(key))
+}
+
+/// What a device may draw.
+pub(super) fn watts(value: f64, key: &'static str, owner: &str) -> Result<Watts, Diagnostic> {
+    Watts::new(checked(key, owner, value)?).ok_or_else(|| lost(key))
 }
 
 /// A range that holds what the type does not.

@@ -124,6 +124,7 @@ impl Sample {
             n_multiprocessors: None,
             last_level_cache: None,
             clock: None,
+            power: None,
             source: "by hand".to_owned(),
             check: Check::Given,
         };

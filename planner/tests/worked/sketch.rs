@@ -216,6 +216,7 @@ impl Sketch {
                     n_multiprocessors: None,
                     last_level_cache: None,
                     clock: None,
+                    power: None,
                     source: "sketch".to_owned(),
                     check: Check::Given,
                 })

@@ -89,6 +89,7 @@ fn types_stand_in_for_narrower_ones() {
         n_multiprocessors: Some(108),
         last_level_cache: None,
         clock: None,
+        power: None,
         source: String::new(),
         check: Check::Given,
     };

@@ -18,6 +18,7 @@ fn kind(name: &str, check: Check) -> DeviceKind {
         n_multiprocessors: None,
         last_level_cache: None,
         clock: None,
+        power: None,
         source: String::new(),
         check,
     }

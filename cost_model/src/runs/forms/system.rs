@@ -107,6 +107,7 @@ impl System {
             n_multiprocessors: Some(facts.n_multiprocessors),
             last_level_cache: None,
             clock: None,
+            power: None,
             source: "NVIDIA A100 datasheet".to_owned(),
             check: Check::Recalled,
         };

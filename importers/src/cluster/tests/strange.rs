@@ -46,6 +46,9 @@ fn numbers_in_other_units_are_refused_with_the_likely_one() {
         assert_eq!(refusal(&own("peak_fp32_flops", tiny)).code, "kind-rate", "{tiny}");
     }
     assert_eq!(refusal(&own("multiprocessors", "0")).code, "count-invalid");
+    for nothing in ["0", "-500", "1e6"] {
+        assert_eq!(refusal(&own("power_w", nothing)).code, "kind-power", "{nothing}");
+    }
 }
 
 #[test]
