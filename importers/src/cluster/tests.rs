@@ -5,7 +5,7 @@ use std::fs;
 use ir::cluster::{Check, Cluster, NO_ROUTE};
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
-use ir::units::{Bytes, Nanos};
+use ir::units::{Bytes, Nanos, Watts};
 
 use super::{LinkScope, catalogue, parse, read};
 
@@ -44,7 +44,9 @@ fn tier(cluster: &Cluster, from: usize, to: usize) -> usize {
 #[test]
 fn the_catalogue_parses_and_is_complete() {
     let catalogue = catalogue().unwrap();
-    assert_eq!((catalogue.devices.len(), catalogue.links.len()), (64, 38));
+    assert_eq!((catalogue.devices.len(), catalogue.links.len()), (65, 38));
+    let capped = catalogue.device("h100_sxm5_96gb_hbm2e").unwrap();
+    assert_eq!(capped.kind.power.map(Watts::get), Some(500.0));
     let nvlink3 = catalogue.link("nvlink3").unwrap();
     assert_eq!(nvlink3.rate().get(), 222e9);
     assert_eq!(nvlink3.latency_ns, 21_800.0);
