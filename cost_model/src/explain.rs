@@ -121,7 +121,7 @@ pub fn op(op: (OpId, &Op), kernel: &Kernel, costs: &KindCosts) -> Result<Explana
         }
         Detail::Step => {
             if let Some(own) = costs.step() {
-                step::step(&mut explanation, &found, kernel, (own, costs));
+                step::step(&mut explanation, &found, (op.1, kernel), (own, costs));
             }
         }
         Detail::Experts(load) => attention::experts(&mut explanation, kernel, load, costs),

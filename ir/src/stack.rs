@@ -1,5 +1,6 @@
 //! The software between a plan and the devices: what it fuses, overlaps and launches.
 
+use crate::tensor::DType;
 use crate::units::Seconds;
 
 /// Kernel of the attention core.
@@ -15,11 +16,56 @@ pub enum AttentionKernel {
 /// Whether pointwise ops between products run as one kernel each or fused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Elementwise {
-    /// A kernel each.
+    /// The kernels of Megatron-LM of 2021, one by one.
     Separate,
+    /// A kernel for each op of a model's code as it is written: norms step by step in single
+    /// precision, rotary embeddings as complex numbers.
+    Eager,
     /// Chains of them as one kernel.
     #[default]
     Fused,
+}
+
+/// How the operands of products in 8 or 4 bits are scaled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scaling {
+    /// One factor per tensor, found on its values ("current scaling", "tensorwise").
+    #[default]
+    Tensor,
+    /// One factor per row and per column ("rowwise").
+    Row,
+    /// One factor per block of values (MXFP8, blocks of 128 x 128, NVFP4).
+    Block,
+}
+
+/// When the weights of products in 8 or 4 bits are cast.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum WeightCasts {
+    /// With the optimizer's update, once a step.
+    #[default]
+    EachStep,
+    /// Before every pass that uses them.
+    EachPass,
+}
+
+/// How the products of a block that read the same tensor are launched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Projections {
+    /// Queries, keys and values as one product, gate and first product too.
+    #[default]
+    Joined,
+    /// One product by each weight.
+    Apart,
+}
+
+/// What sequence-parallel ranks do with the pieces that they gather and scatter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Pieces {
+    /// They lie in order: the sequence is the outermost dimension.
+    #[default]
+    InOrder,
+    /// They are put in order, read and written once (PyTorch's DTensor, sequence inside the batch).
+    Copied,
 }
 
 /// How kernels are launched.
@@ -45,6 +91,20 @@ pub struct Stack {
     pub elementwise: Elementwise,
     /// Kernel of the attention core.
     pub attention: AttentionKernel,
+    /// Rate of fused attention over that of the kernel in the attention tables: forward, backward.
+    pub attention_rate: [f64; 2],
+    /// How products that read the same tensor are launched.
+    pub projections: Projections,
+    /// What becomes of pieces of sequences.
+    pub pieces: Pieces,
+    /// Scaling of 8-bit operands.
+    pub scaling: Scaling,
+    /// When weights become 8-bit operands.
+    pub weight_casts: WeightCasts,
+    /// Share of the memory bandwidth that pointwise kernels reach, in (0, 1].
+    pub pointwise_rate: f64,
+    /// Type in which the gradients of 16-bit runs are summed and exchanged.
+    pub gradients: DType,
     /// Share of the gradient exchange that runs beside the backward pass, in 0..=1.
     pub overlap_data: f64,
     /// Share of the tensor-parallel collectives that runs beside products, in 0..=1.

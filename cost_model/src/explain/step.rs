@@ -1,16 +1,16 @@
 //! Ops of a training step in words.
 
-use ir::op::{Fused, Kernel};
+use ir::op::{Fused, Kernel, Op};
 
 use super::products::{all_work, reachable};
 use super::quantity::Unit;
 use super::{Explanation, Figure, moved, share};
 use crate::kernels::origin::Backed;
 use crate::kernels::plain_product;
+use crate::kernels::power;
 use crate::kernels::price::evaluate::Breakdown;
 use crate::kernels::price::kind::KindCosts;
 use crate::kernels::price::step::StepCosts;
-use crate::kernels::rates::FUSED_ATTENTION;
 use crate::kernels::step_constants::Constant;
 
 /// `0.91 ms products + 0.02 ms memory + 0.10 ms of waiting for launches`.
@@ -29,11 +29,13 @@ pub(super) fn sum(found: &Breakdown) -> String {
     }
 }
 
+const EFFICIENCY: &str = "compute efficiency";
+
 /// The parts of the sum.
 pub(super) fn step(
     explanation: &mut Explanation,
     found: &Breakdown,
-    kernel: &Kernel,
+    (op, kernel): (&Op, &Kernel),
     (own, costs): (&StepCosts, &KindCosts),
 ) {
     let source = format!("stack {}, {}", own.stack.name, own.stack.source);
@@ -45,19 +47,35 @@ pub(super) fn step(
         let dtype = kernel.dtype.unwrap_or(ir::tensor::DType::F32);
         let peak = plain_product::peak(costs.sheet(), dtype).map_or(0.0, |(_, rate)| rate.get());
         let derating = own.constants.get(Constant::Derating);
-        let is_core = kernel.fused == Fused::Attention;
-        let efficiency =
-            if is_core { FUSED_ATTENTION } else { own.products.value.compute_efficiency };
-        let work = match is_core {
-            true => format!("half of {} in one fused core", all_work(kernel)),
-            false => all_work(kernel),
+        let sustained =
+            if dtype == ir::tensor::DType::F32 { 1.0 } else { power::sustained(costs.sheet()) };
+        let in_step = peak * derating * sustained;
+        let core_rate = own.core_rate(op, kernel).filter(|_| kernel.fused == Fused::Attention);
+        let (work, share) = match (core_rate, own.products(dtype)) {
+            (Some(rate), _) => {
+                let tables =
+                    "attention tables of aiconfigurator@095f58a5, by length and size of heads";
+                let tables = Backed::nominal((), tables.to_owned());
+                let work = format!("half of {} in one fused core", all_work(kernel));
+                (work, Figure::new(EFFICIENCY, rate / in_step, Unit::One, &tables))
+            }
+            (None, Some(products)) => {
+                let efficiency = products.value.compute_efficiency;
+                (all_work(kernel), Figure::new(EFFICIENCY, efficiency, Unit::One, products))
+            }
+            (None, None) => return,
         };
-        let text = format!("{work} / {}, tiles and launch", reachable(peak * derating, efficiency));
+        let text = format!("{work} / {}, tiles and launch", reachable(in_step, share.value));
         explanation.formula("products", found.compute_s, Unit::Seconds, text);
-        let products = &own.products;
-        let share = Figure::new("compute efficiency", efficiency, Unit::One, products);
         explanation.figures.push(share);
         explanation.figures.push(constant("derating in a step", Constant::Derating));
+        if sustained != 1.0 {
+            let of_power =
+                Backed::nominal((), "power limit and generation of the device".to_owned());
+            let figure =
+                Figure::new("kept up under its power limit", sustained, Unit::One, &of_power);
+            explanation.figures.push(figure);
+        }
         explanation.sheet("rate of products", peak, Unit::FlopsPerSecond, costs);
     }
     if found.memory_s > 0.0 {

@@ -5,13 +5,14 @@
 //! operands are 8 bits wide, so their kept inputs are too, and each such weight has a copy and a
 //! transposed copy in 8 bits (NVIDIA, Transformer Engine documentation, FP8 recipes).
 
+use ir::stack::{Scaling, Stack};
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
 /// Types that training runs compute in.
-pub const TYPES: [DType; 4] = [DType::Bf16, DType::F16, DType::F32, DType::F8];
+pub const TYPES: [DType; 5] = [DType::Bf16, DType::F16, DType::F32, DType::F8, DType::F4];
 
-/// Bytes per parameter of a block's 8-bit copies.
+/// Copies of a block's weights as operands: one, and a transposed one.
 const COPIES: f64 = 2.0;
 
 /// Bytes of an activation, of its gradient, and of a weight that is computed with.
@@ -24,13 +25,14 @@ pub const fn element(dtype: DType) -> f64 {
     }
 }
 
-/// Bytes of an operand of a product by weights.
+/// Bytes of an operand of a product by weights; of NVFP4 with a factor of 8 bits for every 16 values.
 #[must_use]
 pub const fn operand(dtype: DType) -> f64 {
     match dtype {
         DType::F64 => 8.0,
         DType::F32 => 4.0,
         DType::F8 => 1.0,
+        DType::F4 => 0.5625,
         _ => 2.0,
     }
 }
@@ -39,7 +41,7 @@ pub const fn operand(dtype: DType) -> f64 {
 #[must_use]
 pub const fn beside(dtype: DType) -> DType {
     match dtype {
-        DType::F8 => DType::Bf16,
+        DType::F8 | DType::F4 => DType::Bf16,
         other => other,
     }
 }
@@ -48,7 +50,7 @@ pub const fn beside(dtype: DType) -> DType {
 #[must_use]
 pub const fn copies(dtype: DType) -> f64 {
     match dtype {
-        DType::F8 => COPIES,
+        DType::F8 | DType::F4 => COPIES * operand(dtype),
         _ => 0.0,
     }
 }
@@ -59,7 +61,7 @@ pub const fn copies(dtype: DType) -> f64 {
 /// it and the master weight and writes that (12), and the weight that is computed with is written
 /// (2); AdamW reads and writes two moments (16), Adafactor reads the gradient once more for its sums
 /// (4). Without one: gradient and weight are read and the weight is written (12), and the same
-/// besides. fp8 reads the 16-bit weight again and writes two copies (4).
+/// besides. fp8 and nvfp4 read the 16-bit weight again and write two copies.
 #[must_use]
 pub const fn optimizer_bytes(dtype: DType, optimizer: Optimizer) -> f64 {
     let states = match optimizer {
@@ -70,6 +72,7 @@ pub const fn optimizer_bytes(dtype: DType, optimizer: Optimizer) -> f64 {
     let plain = match dtype {
         DType::F32 => 12.0,
         DType::F8 => 24.0,
+        DType::F4 => 20.0 + 2.0 + 2.0 * 0.5625,
         _ => 20.0,
     };
     plain + states
@@ -87,6 +90,24 @@ pub const fn host_optimizer_bytes(dtype: DType, optimizer: Optimizer) -> f64 {
     4.0 + 8.0 + states + element(dtype)
 }
 
+/// Bytes that casting an element of an operand moves, from 16 bits: its greatest value is looked for
+/// (2), it is read and written (3), and a transposed copy is written, where Hopper reads it once more
+/// (1; Blackwell's tensor cores read either order). Blocks need no pass of their own for the greatest
+/// value. fp4 turns columns before they are cast.
+///
+/// Derived from the kernels of Transformer Engine 2; the cast in the rows of `gemm_fp8.csv` moves
+/// about 6 bytes an element on every device.
+#[must_use]
+pub const fn cast_bytes(dtype: DType, scaling: Scaling, is_transposed_apart: bool) -> f64 {
+    match (dtype, scaling, is_transposed_apart) {
+        (DType::F8, Scaling::Block, _) => 4.2,
+        (DType::F8, _, true) => 6.0,
+        (DType::F8, _, false) => 5.0,
+        (DType::F4, ..) => 5.2,
+        _ => 0.0,
+    }
+}
+
 /// In which numbers gradients are summed and exchanged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Gradients {
@@ -99,11 +120,11 @@ pub enum Gradients {
 }
 
 impl Gradients {
-    /// Those of a run that computes in a type.
+    /// Those of a run that computes in a type under a stack.
     #[must_use]
-    pub const fn of(dtype: DType) -> Self {
-        match dtype {
-            DType::F32 | DType::F64 => Self::Full,
+    pub const fn of(dtype: DType, stack: &Stack) -> Self {
+        match (dtype, stack.gradients) {
+            (DType::F32 | DType::F64, _) | (_, DType::F32) => Self::Full,
             _ => Self::Half,
         }
     }
@@ -139,7 +160,7 @@ mod tests {
         assert_eq!(optimizer_bytes(DType::F32, Optimizer::AdamW), 28.0);
         assert_eq!(optimizer_bytes(DType::F32, Optimizer::Sgd), 12.0);
         assert_eq!(host_optimizer_bytes(DType::Bf16, Optimizer::AdamW), 30.0);
-        assert_eq!(TYPES.map(element), [2.0, 2.0, 4.0, 2.0]);
-        assert_eq!(TYPES.map(operand), [2.0, 2.0, 4.0, 1.0]);
+        assert_eq!(TYPES.map(element), [2.0, 2.0, 4.0, 2.0, 2.0]);
+        assert_eq!(TYPES.map(operand), [2.0, 2.0, 4.0, 1.0, 0.5625]);
     }
 }

@@ -4,22 +4,21 @@
 use ir::cluster::DeviceKind;
 use ir::measured::GpuFacts;
 use ir::op::{Kernel, Product};
-use ir::profile::{KernelConstants, Profile};
+use ir::profile::KernelConstants;
+use ir::stack::{Scaling, Stack};
 use ir::tensor::DType;
 use ir::units::Bytes;
 
+use super::attention_rate::CoreRate;
+use super::power;
 use super::precision;
 use super::step_constants::{Constant, Constants};
-use super::step_products;
+use super::step_products::StepProducts;
 use crate::kernels::plain_product;
 use crate::numeric::p_norm;
 
 /// Bytes that tensor cores want extents of a product in multiples of.
 const ALIGNED: u64 = 16;
-/// Rate of one fused attention call over the peak rate. Nominal: the prefill fits of the attention
-/// tables of aiconfigurator at 095f58a5 find 0.40 to 0.52.
-pub const FUSED_ATTENTION: f64 = 0.45;
-
 /// Operations of fused attention's backward pass over those of its forward pass (Dao et al. 2022:
 /// five products instead of two).
 const FUSED_BACKWARD: f64 = 2.5;
@@ -27,6 +26,9 @@ const FUSED_BACKWARD: f64 = 2.5;
 const CAUSAL: f64 = 0.5;
 /// Bytes per logit beside its own: a 32-bit copy written and read, and the gradient; nominal.
 pub const LOGIT_BYTES: f64 = 12.0;
+/// Time of a product scaled by rows over that of one scaled by tensors; found on torchtitan's steps
+/// with rowwise scaling, nominally 1.3.
+const BY_ROWS: f64 = 1.39;
 /// Bytes per logit at the peak beside its own: a single-precision copy that loss and gradient
 /// overwrite (found on the allocator peaks of Megatron-LM d98e8a64, whose tables 4 bytes more would
 /// miss).
@@ -36,12 +38,6 @@ pub const WIDE_LOGIT: f64 = 4.0;
 /// activations and logits, workspace of product libraries included: 50 to 110 MB on A100, 30 MB
 /// more on later GPUs.
 pub const RESIDENT: f64 = 0.075e9;
-
-/// Constants of the products of a kind of device: the profile's, else nominal ones.
-#[must_use]
-pub fn products(profile: &Profile, kind: &str) -> KernelConstants {
-    step_products::constants(profile, kind)
-}
 
 /// Rates of one device of a system under given constants.
 #[derive(Clone, Debug)]
@@ -53,26 +49,45 @@ pub struct Rates {
     /// Constants of products outside the tensor cores, up to the factor.
     cool: KernelConstants,
     unaligned: f64,
+    /// Factor on products by how their operands are scaled.
+    scaled: f64,
+    /// Bytes that casting an element of an operand moves.
+    cast: f64,
     /// Bytes per second of pointwise kernels.
     pointwise: f64,
-    /// Operations per second of fused attention.
-    attention: f64,
+    /// Of fused attention alone, and what a step leaves of it in either pass.
+    core: CoreRate,
+    core_share: [f64; 2],
+}
+
+/// A core of attention over all positions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Core {
+    /// Operations of its two products, of all heads, were nothing masked.
+    pub flops: f64,
+    /// Positions that a query would see.
+    pub sequence: f64,
+    /// Elements of a head.
+    pub head_dim: f64,
 }
 
 impl Rates {
-    /// Rates of a device for kernels of a type; `products` are the constants of its products. A rate
-    /// that the device does not state is not a number.
+    /// Rates of a device for kernels of a type under a stack. A rate that the device does not state
+    /// is not a number.
     #[must_use]
     pub fn new(
         device: &DeviceKind,
-        products: &KernelConstants,
+        products: &StepProducts,
+        stack: &Stack,
         constants: &Constants,
         dtype: DType,
     ) -> Self {
-        let derating = constants.get(Constant::Derating);
-        let cool = products.clone();
+        let cool = products.of(dtype, stack.scaling);
+        let is_single = matches!(dtype, DType::F32 | DType::F64);
+        let sustained = if is_single { 1.0 } else { power::sustained(device) };
+        let hot = constants.get(Constant::Derating) * sustained;
         let mut kernels = cool.clone();
-        kernels.compute_efficiency *= derating;
+        kernels.compute_efficiency *= hot;
         let bandwidth = device.memory_bandwidth.map_or(f64::NAN, |rate| rate.get());
         let peak =
             |dtype| plain_product::peak(device, dtype).map_or(f64::NAN, |(_, rate)| rate.get());
@@ -89,8 +104,14 @@ impl Rates {
             kernels,
             cool,
             unaligned: constants.get(Constant::Unaligned),
+            scaled: match (dtype, stack.scaling) {
+                (DType::F8, Scaling::Row) => BY_ROWS,
+                _ => 1.0,
+            },
+            cast: precision::cast_bytes(dtype, stack.scaling, is_transposed_apart(device)),
             pointwise: bandwidth * constants.get(Constant::Elementwise),
-            attention: peak(precision::beside(dtype)) * FUSED_ATTENTION * derating,
+            core: CoreRate::of(device, precision::beside(dtype)),
+            core_share: stack.attention_rate.map(|rate| rate * hot),
         }
     }
 
@@ -111,11 +132,11 @@ impl Rates {
         // 32-bit products have no tensor cores to miss.
         let multiple = match self.dtype {
             DType::F32 => 1,
-            _ => ALIGNED / precision::operand(self.dtype) as u64,
+            _ => (ALIGNED as f64 / precision::operand(self.dtype)) as u64,
         };
         let aligned = [m, n, k].iter().all(|extent| extent.is_multiple_of(multiple));
         let (constants, factor) =
-            if aligned { (&self.kernels, 1.0) } else { (&self.cool, self.unaligned) };
+            if aligned { (&self.kernels, self.scaled) } else { (&self.cool, self.unaligned) };
         let bytes = kernel.bytes_read.as_f64() + kernel.bytes_written.as_f64();
         let (compute, memory) = plain_product::parts(&kernel, bytes, &self.facts, constants);
         let launch = constants.launch.get();
@@ -128,18 +149,37 @@ impl Rates {
         bytes / self.pointwise
     }
 
-    /// Seconds of one kernel of causal attention whose two products over all positions take so many
-    /// operations, or of its gradients.
+    /// Bytes that casting an element of an operand from 16 bits moves; 0 where nothing is cast.
     #[must_use]
-    pub fn fused_attention(&self, flops: f64, is_backward: bool) -> f64 {
-        let passes = if is_backward { FUSED_BACKWARD } else { 1.0 };
-        passes * (CAUSAL * flops) / self.attention
+    pub const fn cast_bytes(&self) -> f64 {
+        self.cast
     }
+
+    /// Seconds of one kernel of causal attention, or of its gradients.
+    #[must_use]
+    pub fn fused_attention(&self, core: Core, is_backward: bool) -> f64 {
+        let passes = if is_backward { FUSED_BACKWARD } else { 1.0 };
+        passes * (CAUSAL * core.flops) / self.core_rate(core, is_backward)
+    }
+
+    /// Operations per second of a fused core, or of its gradients, in a step.
+    #[must_use]
+    pub fn core_rate(&self, core: Core, is_backward: bool) -> f64 {
+        self.core.at(core.sequence, core.head_dim) * self.core_share[usize::from(is_backward)]
+    }
+}
+
+/// Whether its 8-bit tensor cores read operands in one order only, so that a transposed copy is made:
+/// all but Blackwell's (NVIDIA, CUDA C++ Programming Guide, `wgmma` and `tcgen05`).
+fn is_transposed_apart(device: &DeviceKind) -> bool {
+    const BLACKWELL: [&str; 6] = ["b200_", "b300_", "gb200_", "gb300_", "rtx_50", "rtx_pro_6000"];
+    !BLACKWELL.iter().any(|prefix| device.name.starts_with(prefix))
 }
 
 fn bytes(count: u64, elements: u64, each: f64) -> Bytes {
     // Half of the range, so that a sum of two stays inside it.
-    Bytes(count.saturating_mul(elements).saturating_mul(each as u64).min(u64::MAX / 2))
+    let elements = count.saturating_mul(elements) as f64;
+    Bytes(((elements * each) as u64).min(u64::MAX / 2))
 }
 
 #[cfg(test)]
@@ -147,6 +187,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use ir::cluster::Check;
+    use ir::profile::Profile;
     use ir::units::{BytesPerSecond, FlopsPerSecond};
 
     use super::*;
@@ -166,8 +207,9 @@ mod tests {
             source: String::new(),
             check: Check::Recalled,
         };
-        let constants = Constants::nominal(&megatron_deepspeed_2021());
-        Rates::new(&device, &products(&Profile::default(), &device.name), &constants, dtype)
+        let stack = megatron_deepspeed_2021();
+        let products = StepProducts::new(&Profile::default(), &device.name);
+        Rates::new(&device, &products, &stack, &Constants::nominal(&stack), dtype)
     }
 
     #[test]
@@ -181,7 +223,10 @@ mod tests {
         let share = 2.0 * 8192_f64.powi(3) / large / 312e12;
         assert!((0.63..0.86).contains(&share), "{share}");
         assert!((rates.pointwise(2.039e12 * 0.75) - 1.0).abs() < 1e-9);
-        assert!((rates.fused_attention(2.0 * 312e12, false) * 0.45 * 0.9 - 1.0).abs() < 1e-9);
+        // 661 positions: half of 152 TFLOP/s.
+        let core = Core { flops: 2.0 * 76e12, sequence: 661.0, head_dim: 128.0 };
+        assert!((rates.fused_attention(core, false) * 0.9 - 1.0).abs() < 1e-9);
+        assert!((rates.fused_attention(core, true) * 0.9 - 2.5).abs() < 1e-9);
     }
 
     #[test]

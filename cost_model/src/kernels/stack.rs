@@ -1,15 +1,35 @@
 //! Named software stacks: presets of [`ir::stack::Stack`], each with its source.
 
-use ir::stack::{AttentionKernel, Elementwise, Launch, Stack};
+use ir::stack::{
+    AttentionKernel, Elementwise, Launch, Pieces, Projections, Scaling, Stack, WeightCasts,
+};
+use ir::tensor::DType;
 use ir::units::Seconds;
 
 /// Host time that one block's forward pass takes at least, in seconds: the cells of the vTrain
 /// single-node table (vTrain at f8dda847) whose GPU work is short take 2.99 to 3.44 ms per block
 /// and micro-batch with full recompute, which is four such passes.
 const EAGER_FLOOR_S: f64 = 0.8e-3;
-/// Rate of large products in a whole step over that of the same kernel timed alone. Nominal: about
-/// 250 of 312 TFLOP/s stay under the power limit of an A100, where single kernels reach 278.
+/// Rate of large products in a whole step of an A100 over that of the same kernel timed alone; what
+/// other devices keep up is [`super::power::sustained`]. Nominal: about 250 of 312 TFLOP/s stay under
+/// the power limit, where single kernels reach 278.
 const HOT: f64 = 0.9;
+/// Fused attention as the attention tables have it (TensorRT-LLM's kernels).
+const TABLE: [f64; 2] = [1.0, 1.0];
+/// Fused attention of cuDNN, which Transformer Engine calls: 600 and 518 TFLOP/s forward and backward
+/// on an H100 (Shah et al. 2024, arXiv:2407.08608, figures 5 and 6), over the 534 of the table and over
+/// what its backward pass of 2.5 times the work takes.
+const CUDNN: [f64; 2] = [1.1, 0.95];
+/// The same of PyTorch's `scaled_dot_product_attention` (FlashAttention 2): 370 and 318 TFLOP/s.
+const FLASH_2: [f64; 2] = [0.69, 0.60];
+/// Share of the memory bandwidth that fused pointwise kernels reach (what copies of the product
+/// tables reach, 0.74 to 0.84).
+const FUSED_RATE: f64 = 0.8;
+/// Share of tensor-parallel collectives that Transformer Engine's user buffers run beside products:
+/// fitted on steps of Megatron-Core r0.8.0 and Megatron-Bridge on H100, B200 and GB200.
+const USER_BUFFERS: f64 = 0.65;
+/// The same of torchtitan's asynchronous tensor parallelism (PyTorch 2.6), fitted on its steps.
+const ASYNC_TENSOR: f64 = 0.42;
 
 /// Megatron-DeepSpeed of 2021: eager launches, fused softmax and pointwise chains of Megatron-LM,
 /// attention as two products, no overlap.
@@ -21,6 +41,13 @@ pub fn megatron_deepspeed_2021() -> Stack {
         launch: Launch::Eager,
         elementwise: Elementwise::Separate,
         attention: AttentionKernel::Unfused,
+        attention_rate: TABLE,
+        projections: Projections::Joined,
+        pieces: Pieces::InOrder,
+        scaling: Scaling::Tensor,
+        weight_casts: WeightCasts::EachStep,
+        pointwise_rate: 0.75,
+        gradients: DType::Bf16,
         overlap_data: 0.0,
         overlap_tensor: 0.0,
         derating: HOT,
@@ -28,8 +55,10 @@ pub fn megatron_deepspeed_2021() -> Stack {
     }
 }
 
-/// Megatron-Core: fused pointwise chains, flash attention, gradient exchange beside the backward
-/// pass. The floor is nominal: half of the eager one, because fused chains launch half the kernels.
+/// Megatron-Core with Transformer Engine (r0.8, 2024): fused pointwise chains, cuDNN's attention,
+/// tensor-parallel collectives beside products (`--tp-comm-overlap`), gradients summed in 32 bits and
+/// exchanged beside the backward pass. The floor is nominal: half of the eager one, because fused chains launch half the
+/// kernels.
 #[must_use]
 pub fn megatron_core() -> Stack {
     Stack {
@@ -37,24 +66,49 @@ pub fn megatron_core() -> Stack {
         launch_floor: floor(EAGER_FLOOR_S / 2.0),
         elementwise: Elementwise::Fused,
         attention: AttentionKernel::Flash,
+        attention_rate: CUDNN,
+        pointwise_rate: FUSED_RATE,
+        gradients: DType::F32,
         overlap_data: 0.9,
-        source: "nominal".to_owned(),
+        overlap_tensor: USER_BUFFERS,
+        source: "Megatron-Core r0.8.0 and Megatron-Bridge steps; attention: arXiv:2407.08608"
+            .to_owned(),
         ..megatron_deepspeed_2021()
     }
 }
 
-/// torchtitan: fully sharded data parallelism with prefetch, flash attention, compiled blocks.
+/// torchtitan with compiled blocks (December 2024): fully sharded data parallelism with prefetch,
+/// PyTorch's attention, a product for each weight, 8-bit weights cast for each pass.
 #[must_use]
 pub fn torchtitan() -> Stack {
     Stack {
         name: "torchtitan".to_owned(),
         launch_floor: floor(EAGER_FLOOR_S / 4.0),
-        elementwise: Elementwise::Fused,
-        attention: AttentionKernel::Flash,
-        overlap_data: 0.9,
-        source: "nominal".to_owned(),
-        ..megatron_deepspeed_2021()
+        attention_rate: FLASH_2,
+        projections: Projections::Apart,
+        pieces: Pieces::Copied,
+        weight_casts: WeightCasts::EachPass,
+        overlap_tensor: 0.0,
+        source: "torchtitan's benchmarks of December 2024; attention: arXiv:2407.08608".to_owned(),
+        ..megatron_core()
     }
+}
+
+/// torchtitan whose blocks are not compiled.
+#[must_use]
+pub fn torchtitan_eager() -> Stack {
+    Stack {
+        name: "torchtitan-eager".to_owned(),
+        launch_floor: floor(EAGER_FLOOR_S),
+        elementwise: Elementwise::Eager,
+        ..torchtitan()
+    }
+}
+
+/// torchtitan with asynchronous tensor parallelism.
+#[must_use]
+pub fn torchtitan_async() -> Stack {
+    Stack { name: "torchtitan-async-tp".to_owned(), overlap_tensor: ASYNC_TENSOR, ..torchtitan() }
 }
 
 /// Plain PyTorch: eager launches, a kernel per pointwise op, flash attention, no overlap but that of
@@ -64,8 +118,11 @@ pub fn pytorch_eager() -> Stack {
     Stack {
         name: "pytorch-eager".to_owned(),
         attention: AttentionKernel::Flash,
+        attention_rate: FLASH_2,
         overlap_data: 0.5,
-        source: "launch floor: that of megatron-deepspeed-2021; the rest nominal".to_owned(),
+        source: "launch floor: that of megatron-deepspeed-2021; attention: arXiv:2407.08608; the \
+                 rest nominal"
+            .to_owned(),
         ..megatron_deepspeed_2021()
     }
 }
@@ -77,6 +134,7 @@ pub fn compiled() -> Stack {
         name: "compiled".to_owned(),
         launch: Launch::CudaGraphs,
         elementwise: Elementwise::Fused,
+        pointwise_rate: FUSED_RATE,
         ..pytorch_eager()
     }
 }
@@ -89,8 +147,16 @@ pub fn of_training() -> Stack {
 
 /// All presets.
 #[must_use]
-pub fn presets() -> [Stack; 5] {
-    [megatron_deepspeed_2021(), megatron_core(), torchtitan(), pytorch_eager(), compiled()]
+pub fn presets() -> [Stack; 7] {
+    [
+        megatron_deepspeed_2021(),
+        megatron_core(),
+        torchtitan(),
+        torchtitan_eager(),
+        torchtitan_async(),
+        pytorch_eager(),
+        compiled(),
+    ]
 }
 
 /// The preset of a name.

@@ -123,8 +123,7 @@ impl Constants {
     /// Nominal values for a stack.
     ///
     /// Sources: the stack's own figures; launches over eight devices 1.3 times as dear, and ends of
-    /// five blocks' floors (vTrain at f8dda847, single-node table, launch-bound cells); pointwise
-    /// kernels at 0.75 of the memory bandwidth (what the matrix-product fits reach on an A100);
+    /// five blocks' floors (vTrain at f8dda847, single-node table, launch-bound cells);
     /// unaligned products at a quarter of the rate, as an A100's data sheet has it for 16-bit floats
     /// outside the tensor cores (78 of 312 TFLOP/s); every other factor 1.
     #[must_use]
@@ -134,7 +133,7 @@ impl Constants {
         constants.set(Constant::LaunchFloor, stack.launch_floor.get());
         constants.set(Constant::WideLaunch, 1.3);
         constants.set(Constant::Ends, 5.0);
-        constants.set(Constant::Elementwise, 0.75);
+        constants.set(Constant::Elementwise, stack.pointwise_rate);
         constants.set(Constant::Unaligned, 4.0);
         constants
     }

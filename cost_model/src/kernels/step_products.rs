@@ -1,121 +1,226 @@
-//! Constants of the products of a training run: the plain form of seven constants, which a stack's
-//! derating scales as a whole.
+//! Constants of the products of a training run: the plain form of seven constants by kind of device and
+//! element type, which a stack's derating scales as a whole.
 //!
-//! Fitted per GPU on the bf16 GEMM tables of aiconfigurator at commit 095f58a5, mean absolute error
-//! 6 to 13 % of time there. Step times don't tell this form from the one of eleven constants
+//! 16 bits: fitted per GPU on the GEMM tables of aiconfigurator at commit 095f58a5, mean absolute
+//! error 6 to 13 % of time there. Step times don't tell this form from the one of eleven constants
 //! ([`crate::kernels::constants`]), and have been fitted with this one. Kinds that were not in the tables
 //! take the generic constants, whose error on GPUs left out of the fit was 9 to 17 %, 25 to 32 % on
 //! workstation cards.
+//!
+//! 8 and 4 bits: fitted on `gemm_fp8.csv` (aiconfigurator 0.12.0), products of 2e10 operations or more
+//! on 512 rows or more, with the cast of the first operand that those rows hold as a term of its own
+//! (about 6 bytes an element on every device), which is left out here because a step casts in
+//! pointwise kernels; with that term the mean error of time is 3 to 7 %, without it 10 to 15 %. A
+//! launch inside a step is taken as 3 us. The rows tell neither scaling by rows from scaling by
+//! tensors nor MXFP8 from blocks of 128 x 128.
+//!
+//! 32 bits: shares of the peak rate that steps on single devices show (NeuSight at 6945927d, models
+//! left out in turn: 0.855 on Ampere, 0.737 on Hopper, 0.53 on Turing), over the usual derating.
+
+use std::collections::BTreeMap;
 
 use ir::profile::{KernelConstants, Profile, Provenance, TileConstants};
+use ir::stack::Scaling;
+use ir::tensor::DType;
 use ir::units::Seconds;
 
 /// Where the fitted constants come from.
 const FITTED: &str = "fitted on aiconfigurator@095f58a5 gemm tables";
+/// The same for 8 and 4 bits.
+const FITTED_NARROW: &str = "fitted on aiconfigurator 0.12.0 gemm tables";
+/// The same for 32 bits.
+const FITTED_WIDE: &str = "share of the peak rate from steps of NeuSight@6945927d";
 /// Where the generic constants come from.
-const GENERIC: &str = "generic constants for kinds outside the aiconfigurator@095f58a5 gemm tables";
+const GENERIC: &str = "generic constants for kinds outside the aiconfigurator gemm tables";
 
-/// One row of fitted constants.
+/// What the rows of constants tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Single,
+    Half,
+    Eighth,
+    EighthBlocks,
+    Fourth,
+}
+
+impl Class {
+    const fn of(dtype: DType, scaling: Scaling) -> Self {
+        match (dtype, scaling) {
+            (DType::F32 | DType::F64, _) => Self::Single,
+            (DType::F8, Scaling::Block) => Self::EighthBlocks,
+            (DType::F8, _) => Self::Eighth,
+            (DType::F4, _) => Self::Fourth,
+            _ => Self::Half,
+        }
+    }
+
+    const fn source(self) -> &'static str {
+        match self {
+            Self::Single => FITTED_WIDE,
+            Self::Half => FITTED,
+            _ => FITTED_NARROW,
+        }
+    }
+}
+
+/// One row of constants.
 struct Fit {
     /// Kinds whose name starts so.
     prefix: &'static str,
+    class: Class,
     /// Name of the GPU in the tables.
     gpu: &'static str,
-    /// Start-up cost in microseconds.
-    launch_us: f64,
-    compute_efficiency: f64,
-    memory_efficiency: f64,
-    p_norm: f64,
-    k0: f64,
-    small_tile_penalty: f64,
-    /// Extra time of the split-k escape in microseconds.
-    split_k_us: f64,
+    /// Launch in microseconds, compute and memory efficiency, p, k0, small-tile penalty, extra
+    /// microseconds of the split-k escape.
+    figures: [f64; 7],
 }
 
-const FITS: [Fit; 6] = [
-    fit("a100_", "A100 SXM", [2.55, 0.82, 0.75, 1.68, 103.0, 0.64, 4.1]),
-    fit("h100_", "H100 SXM", H100),
-    fit("h200_", "H100 SXM", H100),
-    fit("b200_", "B200", [2.11, 0.68, 0.74, 2.45, 17.0, 0.28, 3.6]),
-    fit("gb200_", "GB200", [2.16, 0.66, 0.76, 2.53, 0.0, 0.20, 3.6]),
-    fit("rtx_pro_6000", "RTX PRO 6000", [0.0, 0.76, 0.94, 3.19, 485.0, 0.0, 4.6]),
-];
-/// H200 differs from H100 in memory only, which the data sheet covers.
+const fn fit(prefix: &'static str, class: Class, gpu: &'static str, figures: [f64; 7]) -> Fit {
+    Fit { prefix, class, gpu, figures }
+}
+
+/// H200 and H800 differ from H100 in memory and links only.
 const H100: [f64; 7] = [2.58, 0.79, 0.82, 2.84, 40.0, 0.0, 3.4];
+const H100_SINGLE: [f64; 7] = [2.58, 0.82, 0.82, 2.84, 40.0, 0.0, 3.4];
+const H100_EIGHTH: [f64; 7] = [3.0, 0.77, 0.84, 1.60, 223.0, 0.12, 5.2];
+const H100_BLOCKS: [f64; 7] = [3.0, 0.57, 0.51, 1.62, 87.0, 1.0, 60.0];
+const A100_SINGLE: [f64; 7] = [2.55, 0.95, 0.75, 1.68, 103.0, 0.64, 4.1];
+const T4_SINGLE: [f64; 7] = [2.6, 0.59, 0.77, 2.65, 0.0, 0.0, 0.0];
 
-/// Figures in the order launch, compute and memory efficiency, p, k0, small-tile penalty, split-k.
-const fn fit(prefix: &'static str, gpu: &'static str, figures: [f64; 7]) -> Fit {
-    Fit {
-        prefix,
-        gpu,
-        launch_us: figures[0],
-        compute_efficiency: figures[1],
-        memory_efficiency: figures[2],
-        p_norm: figures[3],
-        k0: figures[4],
-        small_tile_penalty: figures[5],
-        split_k_us: figures[6],
-    }
-}
+const FITS: [Fit; 26] = [
+    fit("a100_", Class::Half, "A100 SXM", [2.55, 0.82, 0.75, 1.68, 103.0, 0.64, 4.1]),
+    fit("h100_", Class::Half, "H100 SXM", H100),
+    fit("h200_", Class::Half, "H100 SXM", H100),
+    fit("h800_", Class::Half, "H100 SXM", H100),
+    fit("b200_", Class::Half, "B200", [2.11, 0.68, 0.74, 2.45, 17.0, 0.28, 3.6]),
+    fit("b300_", Class::Half, "B200", [2.11, 0.68, 0.74, 2.45, 17.0, 0.28, 3.6]),
+    fit("gb200_", Class::Half, "GB200", [2.16, 0.66, 0.76, 2.53, 0.0, 0.20, 3.6]),
+    fit("gb300_", Class::Half, "GB200", [2.16, 0.66, 0.76, 2.53, 0.0, 0.20, 3.6]),
+    fit("rtx_pro_6000", Class::Half, "RTX PRO 6000", [0.0, 0.76, 0.94, 3.19, 485.0, 0.0, 4.6]),
+    fit("h100_", Class::Eighth, "H100 SXM", H100_EIGHTH),
+    fit("h200_", Class::Eighth, "H100 SXM", H100_EIGHTH),
+    fit("h800_", Class::Eighth, "H100 SXM", H100_EIGHTH),
+    fit("h100_", Class::EighthBlocks, "H100 SXM", H100_BLOCKS),
+    fit("h200_", Class::EighthBlocks, "H100 SXM", H100_BLOCKS),
+    fit("h800_", Class::EighthBlocks, "H100 SXM", H100_BLOCKS),
+    fit("b200_", Class::Eighth, "B200", [3.0, 0.67, 0.68, 2.43, 50.0, 0.29, 15.8]),
+    fit("b200_", Class::EighthBlocks, "B200", [3.0, 0.65, 0.40, 2.96, 0.0, 0.0, 0.15]),
+    fit("b200_", Class::Fourth, "B200", [3.0, 0.46, 0.61, 2.46, 385.0, 1.0, 33.0]),
+    fit("gb200_", Class::Eighth, "GB200", [3.0, 0.60, 0.80, 1.92, 0.0, 0.64, 0.0]),
+    fit("gb200_", Class::EighthBlocks, "GB200", [3.0, 0.64, 0.40, 4.27, 0.0, 0.0, 30.6]),
+    fit("gb200_", Class::Fourth, "GB200", [3.0, 0.47, 0.74, 1.75, 338.0, 1.0, 41.8]),
+    fit("a100_", Class::Single, "A100", A100_SINGLE),
+    fit("h100_", Class::Single, "H100", H100_SINGLE),
+    fit("h200_", Class::Single, "H100", H100_SINGLE),
+    fit("h800_", Class::Single, "H100", H100_SINGLE),
+    fit("t4", Class::Single, "T4", T4_SINGLE),
+];
 
 fn microseconds(value: f64) -> Seconds {
     Seconds::new(value * 1e-6).unwrap_or_default()
 }
 
-/// Nominal constants for a kind of device, by its name.
-#[must_use]
-fn nominal(kind: &str) -> KernelConstants {
-    match FITS.iter().find(|fit| kind.starts_with(fit.prefix)) {
-        Some(fit) => KernelConstants {
-            launch: microseconds(fit.launch_us),
-            compute_efficiency: fit.compute_efficiency,
-            memory_efficiency: fit.memory_efficiency,
-            p_norm: fit.p_norm,
-            tile: Some(TileConstants {
-                k0: fit.k0,
-                small_tile_penalty: fit.small_tile_penalty,
-                split_k: microseconds(fit.split_k_us),
-            }),
-            provenance: Provenance::Nominal { source: format!("{FITTED}, {}", fit.gpu) },
-        },
-        None => KernelConstants {
+/// Nominal constants for products of a type on a kind of device, by its name.
+fn nominal(kind: &str, dtype: DType, scaling: Scaling) -> KernelConstants {
+    let class = Class::of(dtype, scaling);
+    let of = |class| FITS.iter().find(|fit| kind.starts_with(fit.prefix) && fit.class == class);
+    // Kinds without a row of a type take that of 16 bits, as the same share of their own rate.
+    let found = of(class).or_else(|| of(Class::Half));
+    let Some(fit) = found else {
+        return KernelConstants {
             launch: microseconds(2.6),
             compute_efficiency: 0.78,
             memory_efficiency: 0.77,
             p_norm: 2.65,
             tile: None,
             provenance: Provenance::Nominal { source: GENERIC.to_owned() },
-        },
+        };
+    };
+    let [launch_us, compute, memory, p_norm, k0, small_tile_penalty, split_k_us] = fit.figures;
+    let split_k = microseconds(split_k_us);
+    KernelConstants {
+        launch: microseconds(launch_us),
+        compute_efficiency: compute,
+        memory_efficiency: memory,
+        p_norm,
+        tile: (k0 > 0.0 || split_k_us > 0.0).then_some(TileConstants {
+            k0,
+            small_tile_penalty,
+            split_k,
+        }),
+        provenance: Provenance::Nominal { source: format!("{}, {}", fit.class.source(), fit.gpu) },
     }
 }
 
-/// Constants for a kind of device: the profile's, else nominal ones.
-#[must_use]
-pub(super) fn constants(profile: &Profile, kind: &str) -> KernelConstants {
-    profile.kinds.get(kind).cloned().unwrap_or_else(|| nominal(kind))
+/// Constants of the products of a kind of device, by element type.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepProducts {
+    kind: String,
+    measured: Option<KernelConstants>,
+    measured_of: BTreeMap<DType, KernelConstants>,
+}
+
+impl StepProducts {
+    /// What a profile holds of a kind; the rest is nominal.
+    #[must_use]
+    pub fn new(profile: &Profile, kind: &str) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            measured: profile.kinds.get(kind).cloned(),
+            measured_of: profile.by_dtype.get(kind).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Constants for a type and a scaling: the profile's for that type, for the kind, or nominal.
+    #[must_use]
+    pub fn of(&self, dtype: DType, scaling: Scaling) -> KernelConstants {
+        let measured = self.measured_of.get(&dtype).or(self.measured.as_ref());
+        measured.cloned().unwrap_or_else(|| nominal(&self.kind, dtype, scaling))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn half(kind: &str) -> KernelConstants {
+        nominal(kind, DType::Bf16, Scaling::Tensor)
+    }
+
     #[test]
     fn each_catalogue_family_finds_its_row() {
-        assert_eq!(nominal("a100_sxm4_80gb").compute_efficiency, 0.82);
-        assert_eq!(nominal("gb200_gpu_186gb").compute_efficiency, 0.66);
-        assert_eq!(nominal("b200_sxm_180gb").compute_efficiency, 0.68);
-        assert_eq!(nominal("h200_sxm5_141gb").p_norm, nominal("h100_pcie_80gb").p_norm);
-        assert!(nominal("rtx_pro_6000_server").tile.is_some());
-        assert_eq!(nominal("rtx_3090").tile, None);
-        assert_eq!(nominal("rtx_3090").launch, microseconds(2.6));
+        assert_eq!(half("a100_sxm4_80gb").compute_efficiency, 0.82);
+        assert_eq!(half("gb200_gpu_186gb").compute_efficiency, 0.66);
+        assert_eq!(half("b200_sxm_180gb").compute_efficiency, 0.68);
+        assert_eq!(half("h200_sxm5_141gb").p_norm, half("h100_pcie_80gb").p_norm);
+        assert!(half("rtx_pro_6000_server").tile.is_some());
+        assert_eq!(half("rtx_3090").tile, None);
+        assert_eq!(half("rtx_3090").launch, microseconds(2.6));
+    }
+
+    #[test]
+    fn types_have_constants_of_their_own_where_they_were_fitted() {
+        let of = |kind, dtype, scaling| nominal(kind, dtype, scaling).compute_efficiency;
+        assert_eq!(of("h100_sxm5_80gb", DType::F8, Scaling::Tensor), 0.77);
+        assert_eq!(of("h100_sxm5_80gb", DType::F8, Scaling::Row), 0.77);
+        assert_eq!(of("h100_sxm5_80gb", DType::F8, Scaling::Block), 0.57);
+        assert_eq!(of("b200_sxm_180gb", DType::F4, Scaling::Block), 0.46);
+        assert_eq!(of("a100_pcie_80gb", DType::F32, Scaling::Tensor), 0.95);
+        // No rows of it: what 16 bits reach of their rate.
+        assert_eq!(of("rtx_pro_6000_server", DType::F8, Scaling::Tensor), 0.76);
+        assert_eq!(of("l4", DType::F8, Scaling::Tensor), 0.78);
     }
 
     #[test]
     fn a_profile_wins() {
         let mut profile = Profile::default();
-        let measured = KernelConstants { compute_efficiency: 0.5, ..nominal("t4") };
+        let measured = KernelConstants { compute_efficiency: 0.5, ..half("t4") };
+        let single = KernelConstants { compute_efficiency: 0.25, ..half("t4") };
         profile.kinds.insert("t4".to_owned(), measured.clone());
-        assert_eq!(constants(&profile, "t4"), measured);
-        assert_eq!(constants(&profile, "l4"), nominal("l4"));
+        profile.by_dtype.entry("t4".to_owned()).or_default().insert(DType::F32, single.clone());
+        let of = |kind, dtype| StepProducts::new(&profile, kind).of(dtype, Scaling::Tensor);
+        assert_eq!(of("t4", DType::F16), measured);
+        assert_eq!(of("t4", DType::F32), single);
+        assert_eq!(of("l4", DType::F16), half("l4"));
     }
 }

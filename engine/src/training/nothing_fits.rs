@@ -208,7 +208,7 @@ fn narrower(setting: &Setting, space: &Space, options: &Options) -> Option<Strin
     let dtype =
         [DType::Bf16, DType::F16].into_iter().find(has).filter(|_| own.dtype.bits() > 16)?;
     let numbers = Numbers { dtype, ..own };
-    let (gradients, format) = (numbers.gradients(), numbers.format());
+    let (gradients, format) = (numbers.gradients(&setting.stack), numbers.format());
     let narrow = Pricing { dtype, gradients, format, ..setting.pricing() };
     let found = solve(&narrow, space, options);
     let plan = found.plans.first()?;

@@ -5,6 +5,7 @@ use cost_model::runs::forms::run::Gradients;
 use ir::card::StateFormat;
 use ir::cluster::DeviceKind;
 use ir::diagnostic::Diagnostic;
+use ir::stack::Stack;
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
@@ -71,9 +72,9 @@ impl Numbers {
         }
     }
 
-    /// What replicas exchange.
-    pub fn gradients(&self) -> Gradients {
-        Gradients::of(self.dtype)
+    /// What replicas exchange under a stack.
+    pub fn gradients(&self, stack: &Stack) -> Gradients {
+        Gradients::of(self.dtype, stack)
     }
 
     /// Formats of parameters, gradients and master weights.

@@ -251,7 +251,7 @@ impl Setting {
             corrections: &self.corrections,
             dtype: self.numbers.dtype,
             optimizer: self.numbers.optimizer,
-            gradients: self.numbers.gradients(),
+            gradients: self.numbers.gradients(&self.stack),
             format: self.numbers.format(),
             features: &[],
             resident: Reserve::allocator_peak().allocator,

@@ -75,7 +75,7 @@ const TARGETS: &[TrainingTarget] = &[
         lacks: &[Lack::Parts],
         recomputes: Some(&[Policy::None, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F32]),
-        launches: Some(&["torchtitan"]),
+        launches: Some(&["torchtitan", "torchtitan-eager", "torchtitan-async-tp"]),
         export: torchtitan::export,
     },
     TrainingTarget {

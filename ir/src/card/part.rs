@@ -38,6 +38,18 @@ impl PartProduct {
     }
 }
 
+/// Cores of attention of one shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PartCore {
+    /// Operations over all positions for one sample: of the forward pass, or of the one whose
+    /// gradients these are.
+    pub flops: u64,
+    /// Positions that a query would see.
+    pub sequence: u64,
+    /// Elements of a head.
+    pub head_dim: u64,
+}
+
 /// One pass through a part.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PartPass {
@@ -50,9 +62,8 @@ pub struct PartPass {
     pub fixed_bytes: u64,
     /// Kernels without products.
     pub n_kernels: u64,
-    /// Operations of cores of attention over all positions for one sample, where one kernel does all
-    /// of a core: of the forward pass, or of the one whose gradients these are.
-    pub attention: u64,
+    /// Cores of attention, where one kernel does all of a core, each shape once.
+    pub attention: Vec<PartCore>,
     /// Elements of weights whose gradients its products add up.
     pub added: u64,
 }

@@ -15,9 +15,10 @@ use super::task::{self, Form};
 use crate::kernels::origin::{Backed, Origin};
 use crate::kernels::plain_product::{self, Missing};
 use crate::kernels::precision::Gradients;
-use crate::kernels::rates::{self, Rates};
+use crate::kernels::rates::{Core, Rates};
 use crate::kernels::stack;
 use crate::kernels::step_constants::{Constant, Constants};
+use crate::kernels::step_products::StepProducts;
 
 /// Kernels of a launch floor, which is that of the forward pass of a transformer block, where
 /// pointwise ops run one by one: two norms, four products by weights, two of attention, scores with
@@ -34,8 +35,8 @@ pub struct StepCosts {
     pub stack: Stack,
     /// Constants of the stack, as the profile corrects them.
     pub constants: Constants,
-    /// Constants of products, before the stack derates them.
-    pub products: Backed<KernelConstants>,
+    /// By type, constants of products before the stack derates them.
+    products: BTreeMap<DType, Backed<KernelConstants>>,
     device: DeviceKind,
     rates: BTreeMap<DType, Rates>,
     /// See [`StepCosts::wait`]; empty where nothing waits.
@@ -57,24 +58,22 @@ impl StepCosts {
     pub fn new(device: &DeviceKind, profile: &Profile, graph: &Graph) -> Self {
         let stack = stack::of_training();
         let constants = Constants::held(&stack, profile.stacks.get(&stack.name));
-        let products = rates::products(profile, &device.name);
-        let origin = match &products.provenance {
-            Provenance::Measured { .. } => Origin::Measured,
-            Provenance::Nominal { .. } => Origin::Nominal,
+        let by_type = StepProducts::new(profile, &device.name);
+        let backed = |(dtype, ..): (DType, _, _)| {
+            let own = by_type.of(dtype, stack.scaling);
+            let origin = match &own.provenance {
+                Provenance::Measured { .. } => Origin::Measured,
+                Provenance::Nominal { .. } => Origin::Nominal,
+            };
+            (dtype, Backed::of_profile(own.clone(), &own.provenance, origin))
         };
-        let backed = Backed::of_profile(products.clone(), &products.provenance, origin);
+        let products = DType::ROWS.into_iter().map(backed).collect();
         let rates = DType::ROWS
             .into_iter()
-            .map(|(dtype, ..)| (dtype, Rates::new(device, &products, &constants, dtype)));
+            .map(|(dtype, ..)| (dtype, Rates::new(device, &by_type, &stack, &constants, dtype)));
         let rates = rates.collect();
-        let mut costs = Self {
-            stack,
-            constants,
-            products: backed,
-            device: device.clone(),
-            rates,
-            waits: Vec::new(),
-        };
+        let mut costs =
+            Self { stack, constants, products, device: device.clone(), rates, waits: Vec::new() };
         costs.waits = costs.waits(graph);
         costs
     }
@@ -123,6 +122,20 @@ impl StepCosts {
         self.waits.get(op.index()).copied().unwrap_or(1.0)
     }
 
+    /// Constants of the products of a type.
+    #[must_use]
+    pub fn products(&self, dtype: DType) -> Option<&Backed<KernelConstants>> {
+        self.products.get(&dtype)
+    }
+
+    /// Operations per second of an op that is a fused core of attention.
+    #[must_use]
+    pub fn core_rate(&self, op: &Op, kernel: &Kernel) -> Option<f64> {
+        let rates = self.rates.get(&kernel.dtype.unwrap_or(DType::F32))?;
+        let core = core(op, kernel)?;
+        Some(rates.core_rate(core, op.phase != Phase::Forward))
+    }
+
     /// Seconds of an op, launched in time.
     ///
     /// # Errors
@@ -140,20 +153,18 @@ impl StepCosts {
         if plain_product::peak(&self.device, dtype).is_none() {
             return Err(Missing::Peak(dtype));
         }
-        let (core, others) = kernel.products.split_at(n_core(op, kernel));
-        // The gradients of two products are four.
+        let others = kernel.products.get(n_core(op, kernel)..).unwrap_or_default();
         let is_backward = op.phase != Phase::Forward;
-        let flops: f64 = core.iter().map(task::flops).sum();
-        let flops = if is_backward { flops / 2.0 } else { flops };
         let others = others.iter().map(|own| {
             let (whole, share) = whole(op, kernel, *own);
             share * rates.product(whole.count, [whole.m, whole.n, whole.k])
         });
-        let products = rates.fused_attention(flops, is_backward) + others.sum::<f64>();
+        let attention_s =
+            core(op, kernel).map_or(0.0, |own| rates.fused_attention(own, is_backward));
+        let products = attention_s + others.sum::<f64>();
         let moved = match op.phase {
-            Phase::BackwardWeight => {
-                rates.pointwise(Gradients::of(dtype).added(dtype) * n_added(kernel) as f64)
-            }
+            Phase::BackwardWeight => rates
+                .pointwise(Gradients::of(dtype, &self.stack).added(dtype) * n_added(kernel) as f64),
             _ => 0.0,
         };
         Ok(Seconds { products, moved })
@@ -176,7 +187,10 @@ impl StepCosts {
             compute_s: products,
             memory_s: moved,
             p_norm: 1.0,
-            origin: if is_moving { Origin::Nominal } else { self.products.origin },
+            origin: match self.products(kernel.dtype.unwrap_or(DType::F32)) {
+                Some(products) if !is_moving => products.origin,
+                _ => Origin::Nominal,
+            },
             detail: Detail::Step,
         })
     }
@@ -212,6 +226,25 @@ pub fn n_core(op: &Op, kernel: &Kernel) -> usize {
         }
         _ => 0,
     }
+}
+
+/// The core of attention that one kernel of an op does.
+fn core(op: &Op, kernel: &Kernel) -> Option<Core> {
+    let own = kernel.products.get(..n_core(op, kernel))?;
+    let [sequence, head_dim] = positions_and_head(own.first()?).map(|extent| extent as f64);
+    let flops: f64 = own.iter().map(task::flops).sum();
+    // The gradients of two products are four.
+    let flops = if op.phase == Phase::Forward { flops } else { flops / 2.0 };
+    Some(Core { flops, sequence, head_dim })
+}
+
+/// Positions that a query of a core sees, and elements of a head, from one of its products: scores have
+/// positions on both sides and contract a head, all others contract positions or have them on one
+/// side.
+#[must_use]
+pub fn positions_and_head(own: &Product) -> [u64; 2] {
+    let extents = [own.m, own.k, own.n];
+    [extents.into_iter().fold(0, u64::max), extents.into_iter().fold(u64::MAX, u64::min)]
 }
 
 /// The product that one of an op is a part of, and its share of it.

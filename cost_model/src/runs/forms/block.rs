@@ -6,33 +6,33 @@
 //! ```text
 //! products    T x h by h x (a + 2 g) d / t,  T x a d / t by its h,  and the feed-forward's
 //! attention   b a / t products s / c x d by d x s, and back; or one fused kernel of 2 b s^2 a d / (c t)
-//! pointwise   22 h / r + (4 h + 4 f) / t bytes per token, and 9 per score, forward
-//!             34 h / r + (18 h + 6 f) / t and 11, backward   (r = t with sequence parallelism, else 1)
-//! collectives two all-reduces of 2 T h bytes per pass (or reduce-scatter and all-gather, alike)
+//! pointwise   bytes per token ([`extents`]), and 9 per score, forward, 11 backward
+//! casts       bytes per element of operands in 8 or 4 bits
+//! collectives two gathers and two scatters of 2 T h bytes per pass (an all-reduce is one of each)
 //! gradients   the bytes of adding them, per parameter
 //! pass        max(all of these, launch floor)
 //! ```
-//!
-//! Counts of bytes follow from the kernels of Megatron-LM of 2021 in 16-bit elements: a layer norm
-//! reads and writes (4), a fused bias, dropout and residual reads two tensors and a mask and writes
-//! one (7), GELU reads and writes (4 per element of `f`), scores are scaled, masked and normalised
-//! in one kernel (4) and dropped out in another (5). Fused pointwise chains are taken to move
-//! [`FUSED_SHARE`] of that.
 
 mod collectives;
+mod extents;
 
-use ir::card::{Attention, FeedForward, SequenceParallel};
-use ir::stack::{AttentionKernel, Elementwise, Launch, Stack};
+use ir::card::SequenceParallel;
+use ir::stack::{AttentionKernel, Launch, Pieces, Projections, Scaling, Stack, WeightCasts};
 
 use super::constants::{Constant, Constants, WIDE};
 use super::precision;
 use super::run::Sharded;
 use super::system::System;
-use crate::kernels::rates::Rates;
+use crate::kernels::rates::{Core, Rates};
 use collectives::collectives;
+use extents::Extents;
 
-/// Bytes that fused chains of pointwise kernels move over those of single kernels; nominal.
+/// Bytes that fused chains of pointwise kernels move over those of single kernels, where it is not
+/// known what is fused; nominal.
 pub(super) const FUSED_SHARE: f64 = 0.5;
+/// Share of the rate of a causal core that is lost where many context ranks share it out (fitted on
+/// torchtitan's steps over 2 to 8 context ranks; the cause is not known).
+const SPLIT_CORE: f64 = 0.27;
 /// Host seconds of launching one collective; nominal.
 const COLLECTIVE_LAUNCH_S: f64 = 20e-6;
 /// Tensor-parallel collectives of one pass.
@@ -77,140 +77,10 @@ impl Work {
     }
 }
 
-/// Extents of a block on one device.
-struct Extents {
-    tokens: u64,
-    /// Samples of a micro-batch.
-    batch: u64,
-    sequence: u64,
-    /// Query positions of one context rank.
-    queries: u64,
-    hidden: u64,
-    /// Heads of one tensor rank.
-    heads: u64,
-    /// Elements of a query or key head, and of a value head.
-    head_dims: (u64, u64),
-    /// Columns and contracted extents of the products that make queries, keys and values, of one
-    /// tensor rank.
-    qkv: Vec<[u64; 2]>,
-    /// Products of a feed-forward part: how many at once, tokens, width, and parts of the first.
-    feed_forward: [u64; 4],
-    /// Inner width of what every token visits beside its experts, of one tensor rank.
-    shared: u64,
-    tensor: u64,
-}
-
-impl Extents {
-    fn of(run: Sharded<'_>) -> Self {
-        let (card, degrees) = (run.card, run.parallelism);
-        let tensor = u64::from(degrees.tensor.max(1));
-        let context = u64::from(degrees.context.max(1));
-        let queries = card.sequence.div_ceil(context);
-        let tokens = degrees.micro_batch.saturating_mul(queries);
-        let heads = card.n_heads.div_ceil(tensor);
-        let parts = match card.form {
-            FeedForward::Plain => 1,
-            FeedForward::Gated => 2,
-        };
-        let feed_forward = match card.experts {
-            None => [1, tokens, card.feed_forward.div_ceil(tensor), parts],
-            Some(experts) => {
-                let local = experts.n_experts.div_ceil(u64::from(degrees.expert.max(1))).max(1);
-                let pairs = tokens.saturating_mul(experts.per_token).div_ceil(local);
-                [local, pairs, experts.feed_forward.div_ceil(tensor), parts]
-            }
-        };
-        Self {
-            tokens,
-            batch: degrees.micro_batch,
-            sequence: card.sequence,
-            queries,
-            hidden: card.hidden,
-            heads,
-            head_dims: card.head_dims(),
-            qkv: qkv(run, tensor),
-            feed_forward,
-            shared: card.experts.map_or(0, |experts| {
-                experts.n_shared.saturating_mul(experts.feed_forward).div_ceil(tensor)
-            }),
-            tensor,
-        }
-    }
-
-    /// Products of the forward pass: how many, rows, columns, contracted extent.
-    fn products(&self) -> Vec<(u64, [u64; 3])> {
-        let [count, rows, width, parts] = self.feed_forward;
-        let context = self.heads.saturating_mul(self.head_dims.1);
-        let mut products: Vec<_> =
-            self.qkv.iter().map(|[n, k]| (1, [self.tokens, *n, *k])).collect();
-        products.extend([
-            (1, [self.tokens, self.hidden, context]),
-            (count, [rows, width.saturating_mul(parts), self.hidden]),
-            (count, [rows, self.hidden, width]),
-        ]);
-        if self.shared > 0 {
-            let wide = self.shared.saturating_mul(parts);
-            products.extend([
-                (1, [self.tokens, wide, self.hidden]),
-                (1, [self.tokens, self.hidden, self.shared]),
-            ]);
-        }
-        products
-    }
-
-    /// Parameters on one device.
-    fn parameters(&self) -> f64 {
-        let of = |(count, [_, n, k]): &(u64, [u64; 3])| *count as f64 * *n as f64 * *k as f64;
-        self.products().iter().map(of).sum()
-    }
-
-    /// Values of the scores of all heads of one device.
-    fn scores(&self) -> f64 {
-        [self.batch, self.heads, self.queries, self.sequence].iter().map(|x| *x as f64).product()
-    }
-
-    /// Bytes per pass of tokens that every tensor rank handles, and of those that they share out:
-    /// forward and backward.
-    fn pointwise(&self) -> [(f64, f64); 2] {
-        let [count, rows, width, parts] = self.feed_forward;
-        let (hidden, tokens) = (self.hidden as f64, self.tokens as f64);
-        let inner = count as f64 * rows as f64 * width as f64 + tokens * self.shared as f64;
-        let wide = inner * (1.0 + parts as f64) / 2.0;
-        let split = tokens * hidden / self.tensor as f64;
-        [
-            (22.0 * tokens * hidden, 4.0 * split + 4.0 * wide),
-            (34.0 * tokens * hidden, 18.0 * split + 6.0 * wide),
-        ]
-    }
-}
-
-/// Columns and contracted extents of the products that make queries, keys and values.
-fn qkv(run: Sharded<'_>, tensor: u64) -> Vec<[u64; 2]> {
-    let card = run.card;
-    let (key, value) = card.head_dims();
-    match card.attention {
-        Attention::Even | Attention::Heads { .. } => {
-            let heads = card.n_heads.saturating_add(card.n_kv_heads.saturating_mul(2));
-            vec![[heads.saturating_mul(key).div_ceil(tensor), card.hidden]]
-        }
-        // Narrow products are not shared out (Megatron-Core keeps them whole on every rank).
-        Attention::Latent { query_rank, key_value_rank, plain, rotary, .. } => {
-            let heads = card.n_heads.div_ceil(tensor);
-            let narrow = query_rank.map(|rank| [rank, card.hidden]);
-            let others = [
-                [heads.saturating_mul(key), query_rank.unwrap_or(card.hidden)],
-                [key_value_rank.saturating_add(rotary), card.hidden],
-                [heads.saturating_mul(plain.saturating_add(value)), key_value_rank],
-            ];
-            narrow.into_iter().chain(others).collect()
-        }
-    }
-}
-
 /// Parameters of one block on one device, those of experts apart.
 #[must_use]
 pub fn shared_out(run: Sharded<'_>) -> (f64, f64) {
-    let extents = Extents::of(run);
+    let extents = Extents::of(run, Projections::Joined);
     let [count, _, width, parts] = extents.feed_forward;
     let experts = match run.card.experts {
         None => 0.0,
@@ -223,7 +93,7 @@ pub fn shared_out(run: Sharded<'_>) -> (f64, f64) {
 /// Adafactor keeps a number for.
 #[must_use]
 pub fn rows_and_columns(run: Sharded<'_>) -> (f64, f64) {
-    let extents = Extents::of(run);
+    let extents = Extents::of(run, Projections::Joined);
     let [_, _, width, parts] = extents.feed_forward;
     let of = |(count, [_, n, k]): &(u64, [u64; 3])| *count as f64 * (*n as f64 + *k as f64);
     let experts = run.card.experts.map_or(0.0, |_| {
@@ -236,14 +106,14 @@ pub fn rows_and_columns(run: Sharded<'_>) -> (f64, f64) {
 /// Times of one block.
 #[must_use]
 pub fn block(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Constants) -> BlockTime {
-    let rates = system.rates(constants, run.dtype);
-    let beside = system.rates(constants, precision::beside(run.dtype));
-    let extents = Extents::of(run);
+    let rates = system.rates(stack, constants, run.dtype);
+    let beside = system.rates(stack, constants, precision::beside(run.dtype));
+    let extents = Extents::of(run, stack.projections);
     let forward = forward(run, &extents, [&rates, &beside], stack);
     let mut backward = backward(run, &extents, [&rates, &beside], stack);
     let adding = rates.pointwise(run.gradients.added(run.dtype) * extents.parameters());
     backward.pointwise += adding;
-    let collectives = |direction| collectives(run, direction, system, stack, constants);
+    let collectives = |direction| collectives(run, direction, system, (stack, constants));
     let (there, back) = (collectives(Direction::Forward), collectives(Direction::Backward));
     let floor = floor(run, stack, constants);
     let pass = |work: f64, floor: f64, [inside, network]: [f64; 2]| Pass {
@@ -277,13 +147,6 @@ pub(super) fn floor(run: Sharded<'_>, stack: &Stack, constants: &Constants) -> f
     }
 }
 
-fn share(stack: &Stack) -> f64 {
-    match stack.elementwise {
-        Elementwise::Separate => 1.0,
-        Elementwise::Fused => FUSED_SHARE,
-    }
-}
-
 /// Every tensor rank handles all tokens between the regions, or its share with sequence
 /// parallelism.
 fn per_rank(run: Sharded<'_>, (whole, split): (f64, f64)) -> f64 {
@@ -306,9 +169,57 @@ fn score_bytes(run: Sharded<'_>, bytes: f64) -> f64 {
     (bytes - 1.0) * wider(run) + 1.0
 }
 
-/// Operations of the two products of attention over all positions.
-fn core_flops(extents: &Extents) -> f64 {
-    2.0 * extents.scores() * (extents.head_dims.0 as f64 + extents.head_dims.1 as f64)
+/// Seconds of a fused core, of which each context rank has a part.
+fn fused_core(run: Sharded<'_>, extents: &Extents, rates: &Rates, is_backward: bool) -> f64 {
+    let (key, value) = (extents.head_dims.0 as f64, extents.head_dims.1 as f64);
+    let core = Core {
+        flops: 2.0 * extents.scores() * (key + value),
+        sequence: extents.sequence as f64,
+        head_dim: f64::midpoint(key, value),
+    };
+    let context = f64::from(run.parallelism.context.max(1));
+    rates.fused_attention(core, is_backward) / (1.0 - SPLIT_CORE * (1.0 - 1.0 / context))
+}
+
+/// Bytes that casts to 8 or 4 bits move in one pass: of the operands of its products, which a tensor
+/// rank has a part of, and of the weights where those are cast for every pass.
+fn cast_bytes(
+    run: Sharded<'_>,
+    extents: &Extents,
+    (rates, stack): (&Rates, &Stack),
+    direction: Direction,
+) -> f64 {
+    let each = rates.cast_bytes();
+    if each <= 0.0 {
+        return 0.0;
+    }
+    let tensor = f64::from(run.parallelism.tensor.max(1));
+    let [inputs, results] = extents.cast();
+    let weights = match stack.weight_casts {
+        WeightCasts::EachStep => 0.0,
+        WeightCasts::EachPass => each * extents.parameters(),
+    };
+    let own = match direction {
+        Direction::Forward => inputs,
+        Direction::Backward => results,
+    };
+    let gathered = match (stack.pieces, tensor > 1.0) {
+        (Pieces::Copied, true) => gathered_casts(run, extents, stack.scaling),
+        _ => 0.0,
+    };
+    each * own / tensor + weights + gathered
+}
+
+/// What DTensor's ranks cast beside: of pieces in 8 bits the transposed copy is made of the whole, and
+/// of pieces that were gathered in 16 bits each rank casts all, by rows and by columns apart.
+fn gathered_casts(run: Sharded<'_>, extents: &Extents, scaling: Scaling) -> f64 {
+    const GATHERS: f64 = 2.0;
+    let whole = GATHERS * extents.tokens as f64 * extents.hidden as f64;
+    let tensor = f64::from(run.parallelism.tensor.max(1));
+    match scaling {
+        Scaling::Row => 8.0 * whole * (1.0 - 1.0 / tensor),
+        Scaling::Tensor | Scaling::Block => 2.0 * whole,
+    }
 }
 
 /// `rates` of products by weights, and of all else.
@@ -318,11 +229,11 @@ fn forward(
     [rates, beside]: [&Rates; 2],
     stack: &Stack,
 ) -> Work {
-    let [bytes, _] = extents.pointwise();
+    let [bytes, _] = extents.pointwise(run, stack.elementwise);
     let Extents { queries, sequence, head_dims: (key, value), .. } = *extents;
     let count = extents.batch.saturating_mul(extents.heads);
     let (attention, scores) = match stack.attention {
-        AttentionKernel::Flash => (rates.fused_attention(core_flops(extents), false), 0.0),
+        AttentionKernel::Flash => (fused_core(run, extents, rates, false), 0.0),
         AttentionKernel::Unfused => (
             beside.product(count, [queries, sequence, key])
                 + beside.product(count, [queries, value, sequence]),
@@ -332,7 +243,9 @@ fn forward(
     Work {
         products: extents.products().iter().map(|(count, mnk)| rates.product(*count, *mnk)).sum(),
         attention,
-        pointwise: rates.pointwise(per_rank(run, bytes) * share(stack)),
+        pointwise: rates.pointwise(
+            per_rank(run, bytes) + cast_bytes(run, extents, (rates, stack), Direction::Forward),
+        ),
         scores,
     }
 }
@@ -344,14 +257,14 @@ fn backward(
     [rates, beside]: [&Rates; 2],
     stack: &Stack,
 ) -> Work {
-    let [_, bytes] = extents.pointwise();
+    let [_, bytes] = extents.pointwise(run, stack.elementwise);
     let Extents { queries, sequence, head_dims: (key, value), .. } = *extents;
     let count = extents.batch.saturating_mul(extents.heads);
     let both = |(count, [m, n, k]): &(u64, [u64; 3])| {
         rates.product(*count, [*m, *k, *n]) + rates.product(*count, [*n, *k, *m])
     };
     let (attention, scores) = match stack.attention {
-        AttentionKernel::Flash => (rates.fused_attention(core_flops(extents), true), 0.0),
+        AttentionKernel::Flash => (fused_core(run, extents, rates, true), 0.0),
         AttentionKernel::Unfused => (
             beside.product(count, [queries, sequence, value])
                 + beside.product(count, [sequence, value, queries])
@@ -362,7 +275,9 @@ fn backward(
     Work {
         products: extents.products().iter().map(both).sum(),
         attention,
-        pointwise: rates.pointwise(per_rank(run, bytes) * share(stack)),
+        pointwise: rates.pointwise(
+            per_rank(run, bytes) + cast_bytes(run, extents, (rates, stack), Direction::Backward),
+        ),
         scores,
     }
 }

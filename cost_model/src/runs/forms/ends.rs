@@ -1,6 +1,6 @@
 //! What is before the first block and after the last one: embedding, head and loss.
 
-use ir::stack::Stack;
+use ir::stack::{Elementwise, Stack};
 
 use super::block::floor;
 use super::constants::{Constant, Constants};
@@ -9,6 +9,10 @@ use super::run::Sharded;
 use super::system::System;
 use crate::kernels::rates::LOGIT_BYTES;
 use crate::runs::counts::padded_vocabulary;
+
+/// Bytes per logit beside its own where nothing of the loss is fused: a 32-bit copy, its log-softmax
+/// and their gradients, each written and read; nominal.
+const EAGER_LOGIT_BYTES: f64 = 24.0;
 
 /// Rows of the head on one device. Only a vocabulary that is shared out is padded.
 #[must_use]
@@ -30,14 +34,18 @@ pub fn parameters(run: Sharded<'_>) -> f64 {
 /// Launching them, and the embedding, takes at least [`Constant::Ends`] launch floors.
 #[must_use]
 pub fn head(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Constants) -> f64 {
-    let rates = system.rates(constants, precision::beside(run.dtype));
+    let rates = system.rates(stack, constants, precision::beside(run.dtype));
     let context = u64::from(run.parallelism.context.max(1));
     let tokens = run.parallelism.micro_batch.saturating_mul(run.card.sequence.div_ceil(context));
     let (rows, hidden) = (vocabulary(run), run.card.hidden);
     let products = [[tokens, rows, hidden], [tokens, hidden, rows], [rows, hidden, tokens]];
     let products: f64 = products.iter().map(|extents| rates.product(1, *extents)).sum();
     // Logits are written and read.
-    let bytes = LOGIT_BYTES + 2.0 * precision::element(run.dtype);
+    let beside = match stack.elementwise {
+        Elementwise::Eager => EAGER_LOGIT_BYTES,
+        _ => LOGIT_BYTES,
+    };
+    let bytes = beside + 2.0 * precision::element(run.dtype);
     let work = products + rates.pointwise(bytes * tokens as f64 * rows as f64);
     work.max(constants.get(Constant::Ends) * floor(run, stack, constants))
 }

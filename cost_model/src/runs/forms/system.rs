@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use ir::cluster::{Check, Cluster, DeviceKind};
 use ir::id::DeviceId;
 use ir::measured::{CollectiveOperation, GpuFacts};
-use ir::profile::{KernelConstants, Profile, SizeLaw};
+use ir::profile::{Profile, SizeLaw};
+use ir::stack::Stack;
 use ir::tensor::DType;
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond};
 
 use super::hosts::{per_host, slowest};
 use super::rank_groups::{Group, Spread};
-use crate::kernels::rates::{self, Rates};
+use crate::kernels::rates::Rates;
 use crate::kernels::step_constants::Constants;
+use crate::kernels::step_products::StepProducts;
 use crate::links::collective::table::{Interpolation, Table};
 use crate::links::collective::{Link, all_reduce, ring};
 
@@ -25,7 +27,7 @@ pub struct System {
     /// The device.
     pub device: DeviceKind,
     /// Constants of its products.
-    pub kernels: KernelConstants,
+    pub products: StepProducts,
     /// Devices of a host.
     pub per_host: u64,
     /// Measured all-reduces inside a host by group size; sizes that are missing follow from
@@ -113,7 +115,7 @@ impl System {
         };
         Some(Self {
             name: name.to_owned(),
-            kernels: rates::products(&Profile::default(), &device.name),
+            products: StepProducts::new(&Profile::default(), &device.name),
             device,
             per_host: 8,
             all_reduce,
@@ -155,7 +157,7 @@ impl System {
         };
         Some(Self {
             name: String::new(),
-            kernels: rates::products(profile, &device.name),
+            products: StepProducts::new(profile, &device.name),
             device,
             per_host: per_host(cluster) as u64,
             all_reduce,
@@ -167,10 +169,10 @@ impl System {
         })
     }
 
-    /// Rates of a device for kernels of a type.
+    /// Rates of a device for kernels of a type under a stack.
     #[must_use]
-    pub fn rates(&self, constants: &Constants, dtype: DType) -> Rates {
-        Rates::new(&self.device, &self.kernels, constants, dtype)
+    pub fn rates(&self, stack: &Stack, constants: &Constants, dtype: DType) -> Rates {
+        Rates::new(&self.device, &self.products, stack, constants, dtype)
     }
 
     /// Seconds of an all-reduce of `bytes` by a group: inside each host, then the part of each

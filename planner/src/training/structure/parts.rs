@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cost_model::kernels::price::step;
 use cost_model::ops::workload::passes::Passes;
-use ir::card::part::{Grows, PartCard, PartPass, PartProduct};
+use ir::card::part::{Grows, PartCard, PartCore, PartPass, PartProduct};
 use ir::card::{Attention, BlockGroup, FeedForward, Head, ModelCard, TransformerCard};
 use ir::graph::Graph;
 use ir::id::OpId;
@@ -121,10 +121,16 @@ fn add_work(graph: &Graph, structure: &Structure, passes: &Passes, parts: &mut [
 
 /// Products of a core of attention; the gradients of two are four.
 fn add_core(pass: &mut PartPass, core: &[Product], phase: Phase) {
+    let Some(first) = core.first() else { return };
     let flops = core.iter().map(|own| own.flops().unwrap_or(Flops::MAX)).sum::<Flops>().get();
     let flops = if phase == Phase::Forward { flops } else { flops / 2 };
-    pass.attention = pass.attention.saturating_add(flops);
-    pass.n_kernels += u64::from(!core.is_empty());
+    let [sequence, head_dim] = step::positions_and_head(first);
+    let is_alike = |own: &&mut PartCore| (own.sequence, own.head_dim) == (sequence, head_dim);
+    match pass.attention.iter_mut().find(is_alike) {
+        Some(own) => own.flops = own.flops.saturating_add(flops),
+        None => pass.attention.push(PartCore { flops, sequence, head_dim }),
+    }
+    pass.n_kernels += 1;
 }
 
 /// Its passes, in the order of [`number`].

@@ -1,10 +1,12 @@
 //! What the ranks of a block exchange within one pass.
 
-use ir::stack::Stack;
+use ir::card::SequenceParallel;
+use ir::stack::{Pieces, Scaling, Stack};
+use ir::tensor::DType;
 
 use super::super::constants::{Constant, Constants};
 use super::super::precision;
-use super::super::rank_groups::Group;
+use super::super::rank_groups::{Group, Spread};
 use super::super::run::Sharded;
 use super::super::system::System;
 use super::{COLLECTIVES, Direction, Extents};
@@ -17,11 +19,10 @@ pub(super) fn collectives(
     run: Sharded<'_>,
     direction: Direction,
     system: &System,
-    stack: &Stack,
-    constants: &Constants,
+    (stack, constants): (&Stack, &Constants),
 ) -> [f64; 2] {
     let degrees = run.parallelism;
-    let extents = Extents::of(run);
+    let extents = Extents::of(run, stack.projections);
     let tensor = u64::from(degrees.tensor.max(1));
     let network = constants.get(Constant::Network);
     let per_token = precision::element(run.dtype) * extents.tokens as f64;
@@ -31,7 +32,8 @@ pub(super) fn collectives(
     let factor = constants.get(Constant::TensorCollectives) * part;
     let spread = |group: Group| group.spread(system.per_host);
     let of_tensor = spread(Group::tensor(degrees));
-    let tensor_s = COLLECTIVES * factor * system.all_reduce_s(of_tensor, bytes, network);
+    let tensor_s =
+        COLLECTIVES * factor * halves_s(run, (system, stack, constants), of_tensor, bytes);
     let (key, value) = extents.head_dims;
     let kept = per_token * run.card.n_kv_heads as f64 * (key as f64 + value as f64);
     let sent = match direction {
@@ -47,9 +49,45 @@ pub(super) fn collectives(
         2.0 * system.all_to_all_s(of_experts, bytes * experts.per_token as f64, network)
     });
     let mut seconds = [0.0; 2];
-    let exposed = (1.0 - stack.overlap_tensor) * tensor_s;
+    let exposed = (1.0 - overlapped(run, stack)) * tensor_s;
     for (group, own) in [(of_tensor, exposed), (of_context, context_s), (of_experts, expert_s)] {
         seconds[usize::from(group.leaves_host())] += own;
     }
     seconds
+}
+
+/// Bytes that a gather sends over those of 16-bit values: sequence-parallel ranks cast to 8 bits before
+/// they gather, but where scaling by rows needs the whole row.
+fn gathered_share(run: Sharded<'_>, stack: &Stack) -> f64 {
+    let casts = run.dtype == DType::F8 && run.parallelism.sequence == SequenceParallel::On;
+    if casts && stack.scaling != Scaling::Row { 0.5 } else { 1.0 }
+}
+
+/// Seconds of a gather and a scatter of so many bytes, each of which is half an all-reduce, with the
+/// copies that put pieces in order.
+fn halves_s(
+    run: Sharded<'_>,
+    (system, stack, constants): (&System, &Stack, &Constants),
+    group: Spread,
+    bytes: f64,
+) -> f64 {
+    if group.ranks <= 1 {
+        return 0.0;
+    }
+    let network = constants.get(Constant::Network);
+    let share = gathered_share(run, stack);
+    let half_s = |bytes| system.all_reduce_s(group, bytes, network) / 2.0;
+    let copied = match (stack.pieces, run.parallelism.sequence) {
+        (Pieces::Copied, SequenceParallel::On) => 2.0 * bytes * (1.0 + share),
+        _ => 0.0,
+    };
+    let rates = system.rates(stack, constants, run.dtype);
+    half_s(bytes) + half_s(share * bytes) + rates.pointwise(copied)
+}
+
+/// Share of tensor-parallel collectives that runs beside products: what the stack overlaps, where
+/// sequences are shared out; the recipes of NVFP4 switch it off.
+fn overlapped(run: Sharded<'_>, stack: &Stack) -> f64 {
+    let is_shared = run.parallelism.sequence == SequenceParallel::On;
+    if is_shared && run.dtype != DType::F4 { stack.overlap_tensor } else { 0.0 }
 }

@@ -1,10 +1,11 @@
-use ir::card::{ExpertCard, SequenceParallel};
-use ir::stack::Stack;
+use ir::card::{ExpertCard, FeedForward, SequenceParallel};
+use ir::stack::{Elementwise, Scaling, Stack};
+use ir::tensor::DType;
 
 use super::super::run::tests::{Case, gpt};
 use super::super::system::tests::a100;
 use super::*;
-use crate::kernels::stack::{compiled, megatron_deepspeed_2021};
+use crate::kernels::stack::{compiled, megatron_core, megatron_deepspeed_2021, torchtitan};
 
 /// Launches cost nothing, the rest is that of 2021.
 fn recorded() -> Stack {
@@ -86,4 +87,79 @@ fn unaligned_heads_are_slower_and_ways_to_experts_cost() {
     assert_eq!(time(&experts, &recorded()).forward.collectives, 0.0);
     experts.parallelism.expert = 8;
     assert!(time(&experts, &recorded()).forward.collectives > 0.0);
+}
+
+/// A block of Llama 3 8B, 8,192 tokens.
+fn llama() -> Case {
+    let mut case = gpt();
+    let card = &mut case.card;
+    (card.hidden, card.n_heads, card.n_kv_heads) = (4096, 32, 8);
+    (card.feed_forward, card.form, card.sequence) = (14_336, FeedForward::Gated, 8192);
+    case
+}
+
+#[test]
+fn bytes_and_casts_of_a_gated_block_by_hand() {
+    let (case, tokens) = (llama(), 8192.0);
+    let extents = Extents::of(case.sharded(), Projections::Joined);
+    let all = |elementwise| {
+        extents
+            .pointwise(case.sharded(), elementwise)
+            .map(|(whole, split)| (whole + split) / tokens)
+    };
+    let (h, f, turned) = (4096.0, 14_336.0, 40.0 * 128.0);
+    let fused = [20.0 * h + 4.0 * turned + 6.0 * f, 24.0 * h + 4.0 * turned + 10.0 * f];
+    assert_eq!(all(Elementwise::Fused), fused);
+    let eager = [56.0 * h + 24.0 * turned + 10.0 * f, 72.0 * h + 24.0 * turned + 16.0 * f];
+    assert_eq!(all(Elementwise::Eager), eager);
+    // Inputs of four products; gradients of queries, keys and values, of two sums, of gate and first.
+    let own = extents.cast().map(|elements| elements / tokens);
+    assert_eq!(own, [3.0 * h + f, 48.0 * 128.0 + 2.0 * h + 2.0 * f]);
+    // Products apart are other kernels of the same work, and read the same tensors.
+    let apart = Extents::of(case.sharded(), Projections::Apart);
+    assert_eq!((extents.products().len(), apart.products().len()), (4, 7));
+    assert_eq!((apart.parameters(), apart.cast()), (extents.parameters(), extents.cast()));
+}
+
+#[test]
+fn narrow_operands_are_faster_and_blocks_and_rows_cost() {
+    let mut system = a100();
+    system.device.name = "h100_sxm5_80gb".to_owned();
+    let rate = |rate| ir::units::FlopsPerSecond::new(rate).unwrap();
+    system.device.peak.insert(DType::Bf16, rate(989.4e12));
+    system.device.peak.insert(DType::F8, rate(1978.9e12));
+    system.products = crate::kernels::step_products::StepProducts::new(
+        &ir::profile::Profile::default(),
+        "h100_sxm5_80gb",
+    );
+    let case = llama();
+    let seconds = |dtype, scaling| {
+        let stack = Stack { scaling, launch: Launch::CudaGraphs, ..megatron_core() };
+        let run = Sharded { dtype, ..case.sharded() };
+        block(run, &system, &stack, &Constants::nominal(&stack)).forward.seconds
+    };
+    let half = seconds(DType::Bf16, Scaling::Tensor);
+    let eighth = seconds(DType::F8, Scaling::Tensor);
+    // Products take half of the time or little more, casts and the rest what they did.
+    assert!((0.5..0.9).contains(&(eighth / half)), "{eighth} {half}");
+    assert!(seconds(DType::F8, Scaling::Row) > eighth);
+    assert!(seconds(DType::F8, Scaling::Block) > eighth);
+}
+
+#[test]
+fn stacks_overlap_tensor_collectives_and_put_pieces_in_order() {
+    let mut case = llama();
+    case.parallelism.tensor = 8;
+    let of = |case: &Case, stack: &Stack| time(case, stack).forward.collectives;
+    let core = Stack { overlap_tensor: 0.0, ..megatron_core() };
+    let plain = of(&case, &core);
+    assert_eq!(of(&case, &megatron_core()), plain);
+    case.parallelism.sequence = SequenceParallel::On;
+    assert_eq!(of(&case, &core), plain);
+    let hidden = of(&case, &megatron_core());
+    assert!((hidden / plain - 0.35).abs() < 1e-9, "{hidden} {plain}");
+    // Two gathers and two scatters, each read and written once.
+    let copied = 2.0 * 8.0 * 8192.0 * 4096.0 / (0.8 * 2.039e12);
+    let ordered = of(&case, &torchtitan());
+    assert!((ordered - plain - copied).abs() < 1e-9 * plain, "{ordered} {plain}");
 }

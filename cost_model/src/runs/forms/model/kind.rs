@@ -107,6 +107,6 @@ fn extra_product(pricing: &Pricing<'_>, group: &BlockGroup, degrees: &Parallelis
     }
     let queries = group.card.sequence.div_ceil(u64::from(degrees.context.max(1)));
     let tokens = degrees.micro_batch.saturating_mul(queries);
-    let rates = pricing.system.rates(pricing.constants, pricing.dtype);
+    let rates = pricing.system.rates(pricing.stack, pricing.constants, pricing.dtype);
     rates.product(1, [tokens, hidden, group.extra_weights / hidden])
 }

@@ -7,12 +7,13 @@
 //! Products and bytes are those of the graph's own ops, forward and backward: one by one, or as a
 //! stack runs them that fuses ([`crate::ops::workload`]), where placements of ops have the same price.
 
-use ir::card::part::{Grows, PartCard, PartPass};
+use ir::card::part::{Grows, PartCard, PartCore, PartPass};
 use ir::stack::{AttentionKernel, Elementwise, Launch, Stack};
 
 use super::Pricing;
 use super::kind::Kind;
 use crate::kernels::price::step::{BLOCK_KERNELS, FUSED_BLOCK_KERNELS};
+use crate::kernels::rates::Core;
 use crate::runs::forms::block::FUSED_SHARE;
 use crate::runs::forms::constants::Constant;
 use crate::runs::forms::precision::beside;
@@ -68,7 +69,7 @@ fn floor(
     is_fused: bool,
 ) -> impl Fn(&PartPass) -> f64 + use<> {
     let share = match (is_fused, pricing.stack.elementwise) {
-        (true, _) | (false, Elementwise::Separate) => 1.0,
+        (true, _) | (false, Elementwise::Separate | Elementwise::Eager) => 1.0,
         (false, Elementwise::Fused) => FUSED_SHARE,
     };
     let each = match pricing.stack.launch {
@@ -93,8 +94,8 @@ fn work(
     samples: u64,
     (is_fused, is_backward): (bool, bool),
 ) -> f64 {
-    let rates = pricing.system.rates(pricing.constants, pricing.dtype);
-    let beside = pricing.system.rates(pricing.constants, beside(pricing.dtype));
+    let rates = pricing.system.rates(pricing.stack, pricing.constants, pricing.dtype);
+    let beside = pricing.system.rates(pricing.stack, pricing.constants, beside(pricing.dtype));
     let products = pass.products.iter().map(|own| {
         let product = own.of_samples(samples);
         let rates = if own.grows == Grows::Count { &beside } else { &rates };
@@ -104,12 +105,20 @@ fn work(
     let products: f64 = products.sum();
     if !is_fused {
         let share = match pricing.stack.elementwise {
-            Elementwise::Separate => 1.0,
+            Elementwise::Separate | Elementwise::Eager => 1.0,
             Elementwise::Fused => FUSED_SHARE,
         };
         return products + rates.pointwise(bytes) * share;
     }
     let added = pricing.gradients.added(pricing.dtype) * pass.added as f64;
-    let attention = pass.attention as f64 * samples as f64;
-    products + rates.fused_attention(attention, is_backward) + rates.pointwise(bytes + added)
+    let core = |own: &PartCore| {
+        let core = Core {
+            flops: own.flops as f64 * samples as f64,
+            sequence: own.sequence as f64,
+            head_dim: own.head_dim as f64,
+        };
+        rates.fused_attention(core, is_backward)
+    };
+    let attention: f64 = pass.attention.iter().map(core).sum();
+    products + attention + rates.pointwise(bytes + added)
 }

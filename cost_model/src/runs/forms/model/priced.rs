@@ -337,8 +337,11 @@ impl<'a> Priced<'a> {
     #[must_use]
     pub fn last_exchange_s(&self, dense: f64, experts: f64) -> f64 {
         match self.degrees.zero {
-            ZeroStage::None | ZeroStage::Optimizer => {
-                self.exchange_s(dense, experts, self.pricing.gradients.exchanged())
+            ZeroStage::None => self.exchange_s(dense, experts, self.pricing.gradients.exchanged()),
+            // Gradients are scattered, and weights gathered in their own type.
+            ZeroStage::Optimizer => {
+                let each = self.pricing.gradients.exchanged() + element(self.pricing.dtype);
+                self.exchange_s(dense, experts, each / 2.0)
             }
             ZeroStage::Gradients => {
                 self.exchange_s(dense, experts, element(self.pricing.dtype)) / 2.0
@@ -366,7 +369,7 @@ impl<'a> Priced<'a> {
             let moved = host_optimizer_bytes(dtype, optimizer);
             return host_update_s(own, (sent, moved), self.pricing.system.per_host);
         }
-        let rates = self.pricing.system.rates(self.pricing.constants, dtype);
+        let rates = self.pricing.system.rates(self.pricing.stack, self.pricing.constants, dtype);
         rates.pointwise(optimizer_bytes(dtype, optimizer) * own)
     }
 

@@ -1,0 +1,205 @@
+//! Extents of a block on one device: its products, and what moves beside them.
+//!
+//! Bytes of pointwise kernels, in 16-bit elements, for a hidden size `h`, a width `f` and `a` heads of
+//! `d` elements with `g` of keys:
+//!
+//! ```text
+//! of Megatron-LM of 2021   22 h / r + (4 h + 4 f) / t              34 h / r + (18 h + 6 f) / t
+//! fused, gated             20 h / r + (4 (a + g) d + 6 f) / t      24 h / r + (4 (a + g) d + 10 f) / t
+//! fused, plain             22 h / r + 4 f / t                      24 h / r + 6 f / t
+//! as written, gated        56 h / r + (24 (a + g) d + 10 f) / t    72 h / r + (24 (a + g) d + 16 f) / t
+//! ```
+//!
+//! forward and backward, `r = t` with sequence parallelism, else 1. Megatron-LM: a layer norm reads and
+//! writes (4), a fused bias, dropout and residual reads two tensors and a mask and writes one (7), GELU
+//! reads and writes (4 f), scores are scaled, masked and normalised in one kernel (4) and dropped out
+//! in another (5). Fused: two norms (4 h each), two residuals (6 h, 7 with dropout), rotary embeddings
+//! (4), gate and function (6 f); backward norms read twice, the gate's gradients take 10 f. As written:
+//! norms in single precision step by step (22 and 30 h), rotary embeddings as complex numbers (24),
+//! function and gate apart.
+
+use ir::card::{Attention, FeedForward};
+use ir::stack::{Elementwise, Projections};
+
+use super::Sharded;
+
+/// Extents of a block on one device.
+pub(super) struct Extents {
+    pub(super) tokens: u64,
+    /// Samples of a micro-batch.
+    pub(super) batch: u64,
+    pub(super) sequence: u64,
+    /// Query positions of one context rank.
+    pub(super) queries: u64,
+    pub(super) hidden: u64,
+    /// Heads of one tensor rank.
+    pub(super) heads: u64,
+    /// Elements of a query or key head, and of a value head.
+    pub(super) head_dims: (u64, u64),
+    /// Columns and contracted extents of the products that make queries, keys and values, of one
+    /// tensor rank.
+    pub(super) qkv: Vec<[u64; 2]>,
+    /// Products of a feed-forward part: how many at once, tokens, width, and parts of the first.
+    pub(super) feed_forward: [u64; 4],
+    /// Inner width of what every token visits beside its experts, of one tensor rank.
+    pub(super) shared: u64,
+    pub(super) tensor: u64,
+    projections: Projections,
+}
+
+impl Extents {
+    pub(super) fn of(run: Sharded<'_>, projections: Projections) -> Self {
+        let (card, degrees) = (run.card, run.parallelism);
+        let tensor = u64::from(degrees.tensor.max(1));
+        let context = u64::from(degrees.context.max(1));
+        let queries = card.sequence.div_ceil(context);
+        let tokens = degrees.micro_batch.saturating_mul(queries);
+        let heads = card.n_heads.div_ceil(tensor);
+        let parts = match card.form {
+            FeedForward::Plain => 1,
+            FeedForward::Gated => 2,
+        };
+        let feed_forward = match card.experts {
+            None => [1, tokens, card.feed_forward.div_ceil(tensor), parts],
+            Some(experts) => {
+                let local = experts.n_experts.div_ceil(u64::from(degrees.expert.max(1))).max(1);
+                let pairs = tokens.saturating_mul(experts.per_token).div_ceil(local);
+                [local, pairs, experts.feed_forward.div_ceil(tensor), parts]
+            }
+        };
+        Self {
+            tokens,
+            batch: degrees.micro_batch,
+            sequence: card.sequence,
+            queries,
+            hidden: card.hidden,
+            heads,
+            head_dims: card.head_dims(),
+            qkv: qkv(run, tensor, projections),
+            feed_forward,
+            shared: card.experts.map_or(0, |experts| {
+                experts.n_shared.saturating_mul(experts.feed_forward).div_ceil(tensor)
+            }),
+            tensor,
+            projections,
+        }
+    }
+
+    /// Products of the forward pass: how many, rows, columns, contracted extent.
+    pub(super) fn products(&self) -> Vec<(u64, [u64; 3])> {
+        let [count, rows, width, parts] = self.feed_forward;
+        let context = self.heads.saturating_mul(self.head_dims.1);
+        let (times, parts) = match self.projections {
+            Projections::Joined => (1, parts),
+            Projections::Apart => (parts, 1),
+        };
+        let mut products: Vec<_> =
+            self.qkv.iter().map(|[n, k]| (1, [self.tokens, *n, *k])).collect();
+        products.push((1, [self.tokens, self.hidden, context]));
+        let first = (count, [rows, width.saturating_mul(parts), self.hidden]);
+        products.extend((0..times).map(|_| first));
+        products.push((count, [rows, self.hidden, width]));
+        if self.shared > 0 {
+            let first = (1, [self.tokens, self.shared.saturating_mul(parts), self.hidden]);
+            products.extend((0..times).map(|_| first));
+            products.push((1, [self.tokens, self.hidden, self.shared]));
+        }
+        products
+    }
+
+    /// Parameters on one device.
+    pub(super) fn parameters(&self) -> f64 {
+        let of = |(count, [_, n, k]): &(u64, [u64; 3])| *count as f64 * *n as f64 * *k as f64;
+        self.products().iter().map(of).sum()
+    }
+
+    /// Values of the scores of all heads of one device.
+    pub(super) fn scores(&self) -> f64 {
+        [self.batch, self.heads, self.queries, self.sequence].iter().map(|x| *x as f64).product()
+    }
+
+    /// Bytes per pass of tokens that every tensor rank handles, and of those that they share out:
+    /// forward and backward.
+    pub(super) fn pointwise(&self, run: Sharded<'_>, elementwise: Elementwise) -> [(f64, f64); 2] {
+        let [count, rows, width, parts] = self.feed_forward;
+        let tokens = self.tokens as f64;
+        let whole = tokens * self.hidden as f64;
+        let inner = count as f64 * rows as f64 * width as f64 + tokens * self.shared as f64;
+        let is_gated = parts > 1;
+        if elementwise == Elementwise::Separate {
+            let wide = inner * (1.0 + parts as f64) / 2.0;
+            let split = whole / self.tensor as f64;
+            return [
+                (22.0 * whole, 4.0 * split + 4.0 * wide),
+                (34.0 * whole, 18.0 * split + 6.0 * wide),
+            ];
+        }
+        // Forward and backward: norms, both; rotary embeddings; the function between the products.
+        let (norms, turn, function) = match (elementwise, is_gated) {
+            (Elementwise::Eager, true) => ([44.0, 60.0], 24.0, [10.0, 16.0]),
+            (Elementwise::Eager, false) => ([44.0, 60.0], 24.0, [4.0, 6.0]),
+            (_, true) => ([8.0, 12.0], 4.0, [6.0, 10.0]),
+            (_, false) => ([8.0, 12.0], 4.0, [4.0, 6.0]),
+        };
+        // Two residuals; what is gated is trained without dropout and turns queries and keys.
+        let [residuals, turned] = match is_gated {
+            true => {
+                let key_value = run.card.n_kv_heads.div_ceil(self.tensor);
+                let heads = self.heads.saturating_add(key_value) as f64;
+                [[12.0, 12.0], [tokens * heads * self.head_dims.0 as f64; 2]]
+            }
+            false => [[14.0, 12.0], [0.0; 2]],
+        };
+        [0, 1].map(|pass| {
+            let own = turn * turned[pass] + function[pass] * inner;
+            ((norms[pass] + residuals[pass]) * whole, own)
+        })
+    }
+
+    /// Elements that are cast for the products of a forward and of a backward pass over all tensor
+    /// ranks: their inputs, and the gradients of their results.
+    pub(super) fn cast(&self) -> [f64; 2] {
+        let (tokens, tensor) = (self.tokens as f64, self.tensor as f64);
+        let hidden = self.hidden as f64;
+        let [count, rows, width, parts] = self.feed_forward;
+        let pairs = count as f64 * rows as f64;
+        let wide = width as f64 * tensor;
+        let heads = self.heads as f64 * self.head_dims.1 as f64 * tensor;
+        let columns: f64 = self.qkv.iter().map(|[n, _]| *n as f64 * tensor).sum();
+        let shared = tokens * self.shared as f64 * tensor;
+        let inputs = tokens * (hidden + heads) + pairs * (hidden + wide) + shared;
+        let results = tokens * (columns + hidden)
+            + pairs * (parts as f64 * wide + hidden)
+            + shared * parts as f64;
+        [inputs, results]
+    }
+}
+
+/// Columns and contracted extents of the products that make queries, keys and values.
+fn qkv(run: Sharded<'_>, tensor: u64, projections: Projections) -> Vec<[u64; 2]> {
+    let card = run.card;
+    let (key, value) = card.head_dims();
+    match card.attention {
+        Attention::Even | Attention::Heads { .. } => {
+            let columns = |heads: u64| [heads.saturating_mul(key).div_ceil(tensor), card.hidden];
+            let (queries, pairs) = (card.n_heads, card.n_kv_heads);
+            match projections {
+                Projections::Joined => {
+                    vec![columns(queries.saturating_add(pairs.saturating_mul(2)))]
+                }
+                Projections::Apart => vec![columns(queries), columns(pairs), columns(pairs)],
+            }
+        }
+        // Narrow products are not shared out (Megatron-Core keeps them whole on every rank).
+        Attention::Latent { query_rank, key_value_rank, plain, rotary, .. } => {
+            let heads = card.n_heads.div_ceil(tensor);
+            let narrow = query_rank.map(|rank| [rank, card.hidden]);
+            let others = [
+                [heads.saturating_mul(key), query_rank.unwrap_or(card.hidden)],
+                [key_value_rank.saturating_add(rotary), card.hidden],
+                [heads.saturating_mul(plain.saturating_add(value)), key_value_rank],
+            ];
+            narrow.into_iter().chain(others).collect()
+        }
+    }
+}
