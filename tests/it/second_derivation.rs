@@ -30,6 +30,11 @@ const NEAR: f64 = 0.01;
 const RESIDENT: f64 = 75e6;
 /// Blocks whose gathered parameters are there at once under ZeRO 3.
 const GATHERED: f64 = 2.0;
+/// Bytes of a gradient on its way: Megatron-Core sums and exchanges in single precision.
+const GRADIENT: f64 = 4.0;
+/// Share of the sums over tensor ranks that nothing hides where sequences are shared out: user buffers
+/// run the rest beside products.
+const EXPOSED: f64 = 0.35;
 
 /// The plan of a case, as the program writes it.
 fn planned(case: &Case, folder: &Path) -> Value {
@@ -89,6 +94,7 @@ impl Derivation {
             let twice = if backward { 2.0 } else { 1.0 };
             let keys_and_values = tokens * 2.0 * shape.key_value_width() / split.tensor;
             let (sums, sums_leave) = self.fabric.tensor(tokens * shape.hidden);
+            let sums = if split.sequence_parallel { EXPOSED * sums } else { sums };
             let (rounds, rounds_leave) = self.fabric.context(twice * keys_and_values);
             let visited = shape.experts.map_or(0.0, |[_, visited]| visited);
             let (visits, visits_leave) = match visited > 0.0 {
@@ -140,12 +146,12 @@ impl Derivation {
         let mut talking: Vec<usize> = leaving.flatten().copied().collect();
         talking.sort_unstable();
         talking.dedup();
-        let exchanged = self.numbers.element();
+        let element = self.numbers.element();
         for (index, stage) in self.stages.iter().enumerate() {
             let [dense, experts] = self.parameters(stage);
             let exchange = |bytes: f64| self.fabric.exchange(bytes * dense, bytes * experts);
-            let gather = if self.zero == 3 { exchange(exchanged) / 2.0 } else { 0.0 };
-            let scatter = if self.zero >= 2 { exchange(exchanged) / 2.0 } else { 0.0 };
+            let gather = if self.zero == 3 { exchange(element) / 2.0 } else { 0.0 };
+            let scatter = if self.zero >= 2 { exchange(GRADIENT) / 2.0 } else { 0.0 };
             let head = if stage.is_last { self.kernels.head } else { 0.0 };
             let [forward, backward] = block.passes.map(|pass| stage.blocks * pass);
             let backward = self.beside(backward + head * 2.0 / 3.0, gather + scatter);
@@ -154,8 +160,9 @@ impl Derivation {
             times.passes.push([forward, backward + again]);
             // At the end: gradients, or the weights that were made of scattered ones.
             let last = match self.zero {
-                0 | 1 => exchange(exchanged),
-                2 => exchange(exchanged) / 2.0,
+                0 => exchange(GRADIENT),
+                1 => exchange(GRADIENT) / 2.0 + exchange(element) / 2.0,
+                2 => exchange(element) / 2.0,
                 _ => 0.0,
             };
             let tier = usize::from(self.fabric.exchange_leaves());
@@ -164,7 +171,7 @@ impl Derivation {
             let beside = if taken > 0.0 { beside.min((backward - taken).max(0.0)) } else { beside };
             let is_end = (stage.is_first || stage.is_last) && self.n_ranks > 1;
             let tie = match self.shape.tied && is_end {
-                true => self.fabric.tie(self.n_ranks - 1, exchanged * self.shape.words(self.split)),
+                true => self.fabric.tie(self.n_ranks - 1, GRADIENT * self.shape.words(self.split)),
                 false => 0.0,
             };
             times.exchange.push([beside, last - beside + tie]);
@@ -173,7 +180,7 @@ impl Derivation {
             times.optimizer[rank_of(index)] +=
                 self.kernels.optimizer * (dense / shared[0] + experts / shared[1]);
         }
-        let activation = exchanged * self.split.tokens * self.shape.hidden;
+        let activation = element * self.split.tokens * self.shape.hidden;
         times.messages = ways
             .iter()
             .map(|[from, to]| {

@@ -62,7 +62,7 @@ pub(super) fn kernels(
         corrections: &corrections,
         dtype: if numbers.is_single { DType::F32 } else { DType::Bf16 },
         optimizer: if numbers.is_sgd { Optimizer::Sgd } else { Optimizer::AdamW },
-        gradients: if numbers.is_single { Gradients::Full } else { Gradients::Half },
+        gradients: Gradients::Full,
         format: StateFormat::default(),
         features: &[],
         resident: 0.0,

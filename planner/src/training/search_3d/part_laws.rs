@@ -4,7 +4,7 @@ use cost_model::kernels::stack::{compiled, megatron_core};
 use cost_model::runs::forms::constants::Constants;
 use cost_model::runs::forms::model::counts::n_parameters;
 use cost_model::runs::forms::run::Gradients;
-use ir::card::part::{Grows, PartCard, PartPass, PartProduct};
+use ir::card::part::{Grows, PartCard, PartCore, PartPass, PartProduct};
 use ir::card::{BlockGroup, FeedForward, Head, ModelCard, StateFormat, TransformerCard};
 use ir::op::Product;
 use ir::units::Bytes;
@@ -25,7 +25,11 @@ fn pass(random: &mut SmallRng, grows: Grows) -> PartPass {
         bytes: random.random_range(0..10_000_000),
         fixed_bytes: random.random_range(0..10_000_000),
         n_kernels: random.random_range(0..10),
-        attention: random.random_range(0..1_000_000_000),
+        attention: vec![PartCore {
+            flops: random.random_range(0..1_000_000_000),
+            sequence: random.random_range(1..10_000),
+            head_dim: random.random_range(1..300),
+        }],
         added: random.random_range(0..1_000_000),
     }
 }
