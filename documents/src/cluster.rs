@@ -72,6 +72,8 @@ pub struct KindDocument {
     pub peak_bf16_flops: Option<f64>,
     /// Peak rate of dense fp8 products.
     pub peak_fp8_flops: Option<f64>,
+    /// Peak rate of dense 4-bit products.
+    pub peak_fp4_flops: Option<f64>,
     /// What it may draw, in watts.
     pub power_w: Option<f64>,
     /// Streaming multiprocessors, for the tile term.

@@ -20,7 +20,7 @@ pub const INSTEAD: [DType; 3] = [USUAL, DType::F16, DType::F32];
 const FLOATS: [DType; 6] = [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8, DType::F4];
 
 /// The floats that a model may compute in.
-pub const NAMED: [DType; 5] = [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8];
+pub const NAMED: [DType; 6] = FLOATS;
 
 /// One of [`NAMED`], by name.
 pub fn named(text: &str) -> Result<DType, String> {

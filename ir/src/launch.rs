@@ -50,6 +50,8 @@ pub struct LaunchSettings {
     pub schedule: Option<String>,
     /// What products are computed in.
     pub dtype: Option<DType>,
+    /// Name of the software stack that only these settings switch to.
+    pub stack: Option<&'static str>,
     /// The optimizer.
     pub optimizer: Option<Optimizer>,
     /// Whether hosts keep its states; `None` = nothing is said of it.

@@ -102,6 +102,7 @@ impl DType {
             "fp16" | "f16" | "float16" | "half" => Self::F16,
             "bf16" | "bfloat16" => Self::Bf16,
             "fp8" | "f8" | "float8" => Self::F8,
+            "fp4" | "f4" | "nvfp4" => Self::F4,
             _ => return None,
         })
     }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use cost_model::kernels::stack::megatron_core;
 use exporters::training::{Blocks, Field, TrainingSource, export, targets};
 use importers::launcher::{Launcher, read};
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
@@ -89,6 +90,7 @@ impl Case {
     fn export(&self, target: &str) -> Result<String, String> {
         let source = TrainingSource {
             dtype: DType::Bf16,
+            stack: &megatron_core(),
             offloads: self.offloads,
             plan: &self.plan,
             schedule: self.schedule,

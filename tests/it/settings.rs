@@ -1,5 +1,6 @@
 //! Settings files of launchers: what they say is read, or named where it is not.
 
+use cost_model::kernels::stack::megatron_core;
 use exporters::training::{Blocks, TrainingSource, export, targets};
 use importers::launcher::{Launcher, read};
 use ir::card::{Recompute, ZeroStage};
@@ -90,6 +91,7 @@ fn targets_export_the_types_that_they_name() {
                 schedule: "1f1b",
                 sequence_length: 128,
                 dtype,
+                stack: &megatron_core(),
                 n_predicting: 0,
                 blocks: Blocks::Layers,
                 starts: &[],

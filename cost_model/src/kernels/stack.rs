@@ -77,6 +77,25 @@ pub fn megatron_core() -> Stack {
     }
 }
 
+/// Megatron-Bridge's recipes on Megatron-Core (2025 and 2026): gradients summed in 16 bits, 8-bit
+/// operands scaled by tensors on their values ("current scaling").
+#[must_use]
+pub fn megatron_bridge() -> Stack {
+    Stack {
+        name: "megatron-bridge".to_owned(),
+        gradients: DType::Bf16,
+        source: "Megatron-Bridge@067f987d recipes and steps; attention: arXiv:2407.08608"
+            .to_owned(),
+        ..megatron_core()
+    }
+}
+
+/// The same with 8-bit operands scaled by blocks (MXFP8).
+#[must_use]
+pub fn megatron_bridge_mx() -> Stack {
+    Stack { name: "megatron-bridge-mxfp8".to_owned(), scaling: Scaling::Block, ..megatron_bridge() }
+}
+
 /// torchtitan with compiled blocks (December 2024): fully sharded data parallelism with prefetch,
 /// PyTorch's attention, a product for each weight, 8-bit weights cast for each pass.
 #[must_use]
@@ -109,6 +128,12 @@ pub fn torchtitan_eager() -> Stack {
 #[must_use]
 pub fn torchtitan_async() -> Stack {
     Stack { name: "torchtitan-async-tp".to_owned(), overlap_tensor: ASYNC_TENSOR, ..torchtitan() }
+}
+
+/// torchtitan with 8-bit operands scaled by rows.
+#[must_use]
+pub fn torchtitan_rowwise() -> Stack {
+    Stack { name: "torchtitan-rowwise".to_owned(), scaling: Scaling::Row, ..torchtitan() }
 }
 
 /// Plain PyTorch: eager launches, a kernel per pointwise op, flash attention, no overlap but that of
@@ -147,13 +172,16 @@ pub fn of_training() -> Stack {
 
 /// All presets.
 #[must_use]
-pub fn presets() -> [Stack; 7] {
+pub fn presets() -> [Stack; 10] {
     [
         megatron_deepspeed_2021(),
         megatron_core(),
+        megatron_bridge(),
+        megatron_bridge_mx(),
         torchtitan(),
         torchtitan_eager(),
         torchtitan_async(),
+        torchtitan_rowwise(),
         pytorch_eager(),
         compiled(),
     ]

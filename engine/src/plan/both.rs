@@ -61,7 +61,7 @@ pub(super) fn is_open(request: &PlanRequest) -> bool {
 
 /// The better of the two, with what is known of the other.
 enum Better {
-    Degrees(training::Searched, Beside),
+    Degrees(Box<training::Searched>, Beside),
     Placements(ops::Searched, Option<Beside>),
 }
 
@@ -113,7 +113,7 @@ fn searched(
         Ok(opened) => better(request, degrees, opened, run).map(Some),
         Err(why) => {
             let beside = Beside { bound: most, ..Beside::unknown(Space::Placements, why) };
-            Ok(Some(Better::Degrees(degrees, beside)))
+            Ok(Some(Better::Degrees(degrees.into(), beside)))
         }
     }
 }
@@ -140,7 +140,7 @@ fn better(
     if best.is_some_and(|best| least >= best.as_f64()) {
         let unsearched = Some(NONE_BETTER.to_owned());
         let beside = Beside { bound: Some(simple), unsearched, ..beside(Space::Placements) };
-        return Ok(Better::Degrees(degrees, beside));
+        return Ok(Better::Degrees(degrees.into(), beside));
     }
     let bound = best.map(|_| degrees.bound());
     let below = best.map(|best| faster(best, ratio));
@@ -165,7 +165,7 @@ fn better(
             let unsearched =
                 placements.is_open().then(|| "stopped before one was found".to_owned());
             let beside = Beside { best: placed, bound, unsearched, ..beside(Space::Placements) };
-            Better::Degrees(degrees, beside)
+            Better::Degrees(degrees.into(), beside)
         }
     })
 }

@@ -62,6 +62,7 @@ pub fn exported(
         schedule,
         sequence_length: setting.sequence,
         dtype: setting.numbers.dtype,
+        stack: &setting.stack,
         offloads: setting.offload == Offload::Optimizer,
         starts: setting.graph.as_ref().map_or(&[], |graph| graph.starts.as_slice()),
         blocks: match setting.model.is_of_parts() {

@@ -91,6 +91,7 @@ fn examined<'d>(
         global_batch: training.global_batch,
         dtype: own.model.dtype.or(planned.dtype),
         optimizer: own.optimizer.unwrap_or(planned.optimizer),
+        stack: training.stack.clone(),
     };
     let mut setting = self::setting(document, model, target, &asked)?;
     if training.offloads_optimizer {
@@ -134,6 +135,8 @@ pub struct Asked {
     pub dtype: Option<DType>,
     /// The optimizer.
     pub optimizer: Optimizer,
+    /// Name of the software stack.
+    pub stack: String,
 }
 
 /// Model, devices and software of a plan, for a run that may be another one.
@@ -146,16 +149,13 @@ pub fn setting(
     target: &ReplayRequest,
     asked: &Asked,
 ) -> Result<Setting, Diagnostic> {
-    let Some(training) = &document.training else {
-        return Err(Diagnostic::input("bad-plan", "the plan is none of a training run"));
-    };
     let request = crate::asked::merged(&target.problem, &document.request)?;
     let mut flags = target.problem.clone();
     flags.model = crate::asked::model(&flags.model, &request);
     flags.model.dtype = asked.dtype;
     flags.optimizer = Some(asked.optimizer);
     let model = crate::training::model::read(model, Some(asked.sequence_length), &flags.model)?;
-    let mut setting = Setting::on(model, &flags, &training.stack, asked.global_batch)?;
+    let mut setting = Setting::on(model, &flags, &asked.stack, asked.global_batch)?;
     setting.ask(request);
     Ok(setting)
 }

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Parallelism};
+use ir::stack::Scaling;
 use ir::tensor::DType;
 
 use super::target::{TrainingSource, blocks, recompute, refused, shares};
@@ -79,7 +80,8 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
             text.push_str(zero(ZeroStage::Optimizer));
         }
     }
-    text.push_str(element_type(source.dtype)?);
+    overlap(source, &mut text);
+    text.push_str(element_type(source)?);
     text.push_str(&recompute_flags(recompute(source, TARGET)?));
     Ok(Export::from(text))
 }
@@ -158,14 +160,38 @@ const fn zero(stage: ZeroStage) -> &'static str {
     }
 }
 
+/// What the prediction takes to run beside passes. User buffers want sequence parallelism, gathers of
+/// parameters the distributed optimizer.
+fn overlap(source: &TrainingSource<'_>, text: &mut String) {
+    let degrees = &source.plan.parallelism;
+    let has_replicas = degrees.data.saturating_mul(degrees.context) > 1;
+    if source.stack.overlap_data > 0.0 && has_replicas {
+        text.push_str("--overlap-grad-reduce\n");
+        if degrees.zero >= ZeroStage::Optimizer {
+            text.push_str("--overlap-param-gather\n");
+        }
+    }
+    let is_shared = degrees.tensor > 1 && degrees.sequence == SequenceParallel::On;
+    if source.stack.overlap_tensor > 0.0 && is_shared {
+        text.push_str("--tp-comm-overlap\n");
+    }
+}
+
 /// Without a flag it is single precision; fp8 stands beside the type of the rest.
-fn element_type(dtype: DType) -> Result<&'static str, Diagnostic> {
-    match dtype {
-        DType::Bf16 => Ok("--bf16\n"),
-        DType::F16 => Ok("--fp16\n"),
-        DType::F8 => Ok("--bf16\n--fp8-format hybrid\n"),
-        DType::F32 => Ok(""),
-        other => {
+fn element_type(source: &TrainingSource<'_>) -> Result<&'static str, Diagnostic> {
+    match (source.dtype, source.stack.scaling) {
+        (DType::Bf16, _) => Ok("--bf16\n"),
+        (DType::F16, _) => Ok("--fp16\n"),
+        (DType::F8, Scaling::Tensor) => {
+            Ok("--bf16\n--fp8-format hybrid\n--fp8-recipe tensorwise\n")
+        }
+        (DType::F8, Scaling::Block) => Ok("--bf16\n--fp8-format e4m3\n--fp8-recipe mxfp8\n"),
+        (DType::F8, Scaling::Row) => {
+            let why = "it scales 8-bit operands by tensors or by blocks";
+            Err(refused(TARGET, "scaling by rows", why, "plan with `--stack megatron-core`"))
+        }
+        (DType::F32, _) => Ok(""),
+        (other, _) => {
             let why = "it computes in bf16, fp16, fp8 or fp32";
             Err(refused(TARGET, &format!("{other}"), why, "plan with `--dtype bf16`"))
         }

@@ -75,7 +75,12 @@ const TARGETS: &[TrainingTarget] = &[
         lacks: &[Lack::Parts],
         recomputes: Some(&[Policy::None, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F32]),
-        launches: Some(&["torchtitan", "torchtitan-eager", "torchtitan-async-tp"]),
+        launches: Some(&[
+            "torchtitan",
+            "torchtitan-eager",
+            "torchtitan-async-tp",
+            "torchtitan-rowwise",
+        ]),
         export: torchtitan::export,
     },
     TrainingTarget {
@@ -104,7 +109,7 @@ const TARGETS: &[TrainingTarget] = &[
         lacks: &[Lack::Parts],
         recomputes: Some(&[Policy::None, Policy::Selective, Policy::Block, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F16, DType::F8, DType::F32]),
-        launches: Some(&["megatron-core"]),
+        launches: Some(&["megatron-core", "megatron-bridge", "megatron-bridge-mxfp8"]),
         export: megatron::export,
     },
     TrainingTarget {

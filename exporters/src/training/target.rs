@@ -3,6 +3,7 @@
 use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::{Parallelism, Plan};
+use ir::stack::Stack;
 use ir::tensor::DType;
 
 use super::field::Field;
@@ -19,6 +20,8 @@ pub struct TrainingSource<'a> {
     pub sequence_length: u64,
     /// What it was priced in.
     pub dtype: DType,
+    /// The software that it was priced with.
+    pub stack: &'a Stack,
     /// Whether hosts keep the optimizer states.
     pub offloads: bool,
     /// Blocks at the end of the model that predict a later token.

@@ -163,6 +163,7 @@ fn device_row(row: &Row) -> Result<DeviceRow, Diagnostic> {
         ("peak_fp16_flops", DType::F16),
         ("peak_bf16_flops", DType::Bf16),
         ("peak_fp8_flops", DType::F8),
+        ("peak_fp4_flops", DType::F4),
     ] {
         if let Some(rate) = cell::<f64>(row, column)?.and_then(FlopsPerSecond::new) {
             peak.insert(dtype, rate);

@@ -289,6 +289,7 @@ fn own_kind(entry: &KindDocument) -> Result<DeviceKind, Diagnostic> {
         ("peak_fp16_flops", entry.peak_fp16_flops, DType::F16),
         ("peak_bf16_flops", entry.peak_bf16_flops, DType::Bf16),
         ("peak_fp8_flops", entry.peak_fp8_flops, DType::F8),
+        ("peak_fp4_flops", entry.peak_fp4_flops, DType::F4),
     ] {
         if let Some(value) = value {
             peaks.insert(dtype, peak(value, key, name)?);

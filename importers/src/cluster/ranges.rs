@@ -215,6 +215,7 @@ fn each(document: &ClusterDocument, mut take: impl FnMut(&'static str, &str, f64
             ("peak_fp16_flops", kind.peak_fp16_flops),
             ("peak_bf16_flops", kind.peak_bf16_flops),
             ("peak_fp8_flops", kind.peak_fp8_flops),
+            ("peak_fp4_flops", kind.peak_fp4_flops),
         ] {
             given(key, &kind.name, value);
         }

@@ -62,6 +62,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         }),
         recompute: Some(recompute(&flags)?),
         dtype: dtype(&flags)?,
+        stack: scaled(&flags)?,
         optimizer: optimizer(&flags)?,
         offloads: Some(offloads(&flags)?),
         ..LaunchSettings::default()
@@ -95,6 +96,17 @@ fn dtype(flags: &Flags<'_>) -> Result<Option<DType>, Diagnostic> {
         None => Ok(wide),
         Some("e4m3" | "hybrid") => Ok(Some(DType::F8)),
         Some(other) => Err(bad("--fp8-format", other, "use e4m3 or hybrid")),
+    }
+}
+
+/// The stack that scales 8-bit operands as the flags say, where that is not the usual one.
+fn scaled(flags: &Flags<'_>) -> Result<Option<&'static str>, Diagnostic> {
+    match flags.text("--fp8-recipe")? {
+        None | Some("tensorwise" | "delayed") => Ok(None),
+        Some("mxfp8" | "blockwise") => Ok(Some("megatron-bridge-mxfp8")),
+        Some(other) => {
+            Err(bad("--fp8-recipe", other, "use tensorwise, delayed, blockwise or mxfp8"))
+        }
     }
 }
 

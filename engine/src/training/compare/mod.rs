@@ -112,12 +112,14 @@ fn runs_now(
         global_batch: of_plan.global_batch,
         dtype: of_plan.dtype,
         optimizer: of_plan.optimizer,
+        stack: of_plan.stack.clone(),
     };
     let asked = Asked {
         sequence_length: settings.sequence_length.unwrap_or(planned.sequence_length),
         global_batch: settings.global_batch.unwrap_or(planned.global_batch),
         dtype: settings.dtype.or(planned.dtype),
         optimizer: settings.optimizer.unwrap_or(planned.optimizer),
+        stack: settings.stack.map_or_else(|| planned.stack.clone(), str::to_owned),
     };
     let offloads = settings.offloads.unwrap_or(of_plan.offloads);
     let own = match asked == planned && offloads == of_plan.offloads {
@@ -138,7 +140,7 @@ fn runs_now(
         sequence: asked.sequence_length,
         dtype: Some(own.numbers.dtype),
         optimizer: own.numbers.optimizer,
-        stack: of_plan.stack.clone(),
+        stack: own.stack.name.clone(),
         schedule: settings.schedule.clone().unwrap_or_else(|| "1f1b".to_owned()),
         offloads,
     };
