@@ -67,7 +67,7 @@ impl Executor {
 /// `unknown-stack`.
 pub fn named_stack(name: &str) -> Result<Stack, Diagnostic> {
     preset(name).ok_or_else(|| {
-        let known = presets().map(|stack| stack.name).to_vec();
+        let known = presets().into_iter().map(|stack| stack.name).collect::<Vec<_>>();
         Diagnostic::usage("unknown-stack", format!("`{name}` is no software stack"))
             .fact("known", known)
             .hint("name one of these with --stack")

@@ -78,6 +78,28 @@ pub enum Launch {
     CudaGraphs,
 }
 
+/// How tokens reach the experts of other ranks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Dispatcher {
+    /// NCCL's all-to-all: every pair of a token and an expert goes by itself.
+    #[default]
+    AllToAll,
+    /// The same, to experts that take as many tokens each: those beyond are dropped, empty places
+    /// padded.
+    Padded,
+    /// A token goes once to each rank, and once to each host (DeepEP, HybridEP).
+    Flex,
+}
+
+/// What a stack does with mixtures of experts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ExpertStack {
+    /// How tokens reach experts.
+    pub dispatcher: Dispatcher,
+    /// Whether exchanges of one micro-batch run beside the work of another.
+    pub overlaps: bool,
+}
+
 /// What a software stack does. All figures belong to the stack, not to a device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stack {
@@ -109,6 +131,14 @@ pub struct Stack {
     pub overlap_data: f64,
     /// Share of the tensor-parallel collectives that runs beside products, in 0..=1.
     pub overlap_tensor: f64,
+    /// What it does with mixtures of experts.
+    pub experts: ExpertStack,
+    /// Network cards of a host that gathering shared-out parameters and scattering gradients use at
+    /// most; `None` = those of all ranks.
+    pub ring_cards: Option<u64>,
+    /// Share of the shorter of a pass and its gathers and scatters that it does not run beside the
+    /// other, in 0..=1, besides what they slow each other.
+    pub ring_exposed: f64,
     /// Factor on kernel rates of a hot, power-limited step, in (0, 1].
     pub derating: f64,
     /// Where the figures come from.

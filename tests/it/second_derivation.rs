@@ -64,6 +64,7 @@ struct Derivation {
     kernels: Kernels,
     numbers: Numbers,
     split: Split,
+    is_a100: bool,
     zero: u64,
     replicas: f64,
     n_ranks: usize,
@@ -98,7 +99,7 @@ impl Derivation {
             let (rounds, rounds_leave) = self.fabric.context(twice * keys_and_values);
             let visited = shape.experts.map_or(0.0, |[_, visited]| visited);
             let (visits, visits_leave) = match visited > 0.0 {
-                true => self.fabric.all_to_all(tokens * shape.hidden * visited),
+                true => self.fabric.all_to_all(tokens * shape.hidden * visited / split.tensor),
                 false => (0.0, false),
             };
             // Two sums over tensor ranks; tokens go to their experts and come back.
@@ -108,9 +109,22 @@ impl Derivation {
             links[usize::from(visits_leave)] += 2.0 * visits;
             let pass = usize::from(backward);
             let seconds = self.kernels.block[pass] + links[0] + links[1];
-            passes[pass] = seconds.max(self.kernels.launched[pass]);
+            passes[pass] = match shape.experts {
+                None => seconds.max(self.kernels.launched[pass]),
+                Some([n, _]) => {
+                    seconds + self.launches(n / split.expert) * (1.0 + pass as f64) / 3.0
+                }
+            };
         }
         Block { passes, backward_links: links }
+    }
+
+    /// Host seconds of both passes of a block with so many local experts that recorded kernels do not
+    /// take (python/forms/experts/FORMS.md, section 3: `gap` of an all-to-all, less its share under
+    /// graphs).
+    fn launches(&self, local: f64) -> f64 {
+        let each = if self.is_a100 { 2.4e-3 } else { 4.0e-3 };
+        (1.0 - 0.34) * each * (1.72 + 0.015 * local)
     }
 
     /// Parameters of a stage on one device: dense ones, and those of experts.
@@ -123,10 +137,15 @@ impl Derivation {
         [stage.blocks * dense + first + head, stage.blocks * experts]
     }
 
-    /// A pass beside which parameters are gathered or gradients are scattered.
+    /// A pass beside which parameters are gathered or gradients are scattered: the longer one, and a
+    /// share of the shorter (python/forms/experts/FORMS.md, section 4; dense/FORMS.md, item 7).
     fn beside(&self, pass: f64, exchange: f64) -> f64 {
-        let overlap = self.kernels.overlap;
-        pass.max(overlap * exchange) + (1.0 - overlap) * exchange
+        let lost = match (self.fabric.exchange_leaves(), self.is_a100) {
+            (true, _) => 0.07,
+            (false, true) => 0.5,
+            (false, false) => 0.15,
+        };
+        pass.max(exchange) + lost * pass.min(exchange)
     }
 
     fn expert_replicas(&self) -> f64 {
@@ -150,12 +169,16 @@ impl Derivation {
         for (index, stage) in self.stages.iter().enumerate() {
             let [dense, experts] = self.parameters(stage);
             let exchange = |bytes: f64| self.fabric.exchange(bytes * dense, bytes * experts);
-            let gather = if self.zero == 3 { exchange(element) / 2.0 } else { 0.0 };
-            let scatter = if self.zero >= 2 { exchange(GRADIENT) / 2.0 } else { 0.0 };
+            // Shared-out parameters and gradients go block by block.
+            let pieces = |bytes: f64| stage.blocks * exchange(bytes / stage.blocks) / 2.0;
+            let gather = if self.zero == 3 { pieces(element) } else { 0.0 };
+            let scatter = if self.zero >= 2 { pieces(GRADIENT) } else { 0.0 };
             let head = if stage.is_last { self.kernels.head } else { 0.0 };
             let [forward, backward] = block.passes.map(|pass| stage.blocks * pass);
-            let backward = self.beside(backward + head * 2.0 / 3.0, gather + scatter);
             let again = if stage.recomputes { forward } else { 0.0 };
+            // The whole backward pass with what is computed again hides them.
+            let whole = backward + head * 2.0 / 3.0 + again;
+            let backward = self.beside(whole, gather + scatter) - again;
             let forward = self.beside(forward + head / 3.0, gather);
             times.passes.push([forward, backward + again]);
             // At the end: gradients, or the weights that were made of scattered ones.
@@ -267,6 +290,7 @@ fn derived(case: &Case, cards: usize, plan: &Value, folder: &Path) -> (f64, Vec<
         kernels: kernels(&card, &cluster, parallelism, numbers),
         numbers,
         split,
+        is_a100: cluster.kinds[0].name.starts_with("a100"),
         zero: training["zero"].as_u64().unwrap(),
         replicas: (degree("data") * degree("context")) as f64,
         n_ranks: degree("pipeline"),

@@ -4,6 +4,7 @@ pub mod attention;
 mod attention_rate;
 pub mod constants;
 pub mod donor;
+pub mod generation;
 pub mod matrix_product;
 pub mod moe;
 pub mod origin;

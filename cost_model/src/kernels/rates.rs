@@ -143,6 +143,14 @@ impl Rates {
         factor * (launch + p_norm::joined(compute, memory, constants.p_norm))
     }
 
+    /// Seconds of so many operations of large products at a share of the peak rate, before what a hot
+    /// step leaves of it.
+    #[must_use]
+    pub fn share_of_peak(&self, flops: f64, share: f64) -> f64 {
+        let hot = self.kernels.compute_efficiency / self.cool.compute_efficiency;
+        flops / (self.facts.peak * share * hot)
+    }
+
     /// Seconds of moving so many bytes in pointwise kernels.
     #[must_use]
     pub fn pointwise(&self, bytes: f64) -> f64 {

@@ -140,8 +140,8 @@ pub struct StageFigures {
     pub recompute_s: f64,
     /// Of forward and backward pass, seconds of tensor, context and expert collectives.
     pub collectives_s: f64,
-    /// Of the backward pass, seconds in which such collectives use links inside hosts, and network
-    /// cards.
+    /// Of the backward pass, seconds in which such collectives and the scattering of gradients use
+    /// links inside hosts, and network cards.
     pub backward_links_s: [f64; 2],
     /// Parameters that all replicas hold alike, the ends included.
     pub dense: f64,

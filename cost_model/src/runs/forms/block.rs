@@ -10,10 +10,11 @@
 //! casts       bytes per element of operands in 8 or 4 bits
 //! collectives two gathers and two scatters of 2 T h bytes per pass (an all-reduce is one of each)
 //! gradients   the bytes of adding them, per parameter
-//! pass        max(all of these, launch floor)
+//! pass        max(all of these, launch floor); of a mixture of experts, with what they add
 //! ```
 
 mod collectives;
+mod experts;
 mod extents;
 
 use ir::card::SequenceParallel;
@@ -80,13 +81,7 @@ impl Work {
 /// Parameters of one block on one device, those of experts apart.
 #[must_use]
 pub fn shared_out(run: Sharded<'_>) -> (f64, f64) {
-    let extents = Extents::of(run, Projections::Joined);
-    let [count, _, width, parts] = extents.feed_forward;
-    let experts = match run.card.experts {
-        None => 0.0,
-        Some(_) => count as f64 * width as f64 * (parts as f64 + 1.0) * extents.hidden as f64,
-    };
-    (extents.parameters() - experts, experts)
+    (Extents::of(run, Projections::Joined).parameters(), experts::parameters(run).0)
 }
 
 /// Rows and columns of the weights of one block on one device, those of experts apart: what
@@ -94,13 +89,8 @@ pub fn shared_out(run: Sharded<'_>) -> (f64, f64) {
 #[must_use]
 pub fn rows_and_columns(run: Sharded<'_>) -> (f64, f64) {
     let extents = Extents::of(run, Projections::Joined);
-    let [_, _, width, parts] = extents.feed_forward;
     let of = |(count, [_, n, k]): &(u64, [u64; 3])| *count as f64 * (*n as f64 + *k as f64);
-    let experts = run.card.experts.map_or(0.0, |_| {
-        let count = extents.feed_forward[0] as f64;
-        count * (width as f64 * (parts as f64 + 1.0) + 2.0 * extents.hidden as f64)
-    });
-    (extents.products().iter().map(of).sum::<f64>() - experts, experts)
+    (extents.products().iter().map(of).sum(), experts::parameters(run).1)
 }
 
 /// Times of one block.
@@ -115,18 +105,26 @@ pub fn block(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Const
     backward.pointwise += adding;
     let collectives = |direction| collectives(run, direction, system, (stack, constants));
     let (there, back) = (collectives(Direction::Forward), collectives(Direction::Backward));
-    let floor = floor(run, stack, constants);
+    // Launches of experts are added, not waited for.
+    let floor = match run.card.experts {
+        None => floor(run, stack, constants),
+        Some(_) => 0.0,
+    };
     let pass = |work: f64, floor: f64, [inside, network]: [f64; 2]| Pass {
         seconds: (work + inside + network).max(floor),
         collectives: inside + network,
         network,
     };
-    BlockTime {
+    let mut time = BlockTime {
         forward: pass(forward.all(), floor, there),
         backward: pass(backward.all(), 2.0 * floor, back),
         weight_s: (weight_products(&extents, &rates) + adding).max(floor),
         core_s: forward.attention + forward.scores,
+    };
+    if let Some(card) = run.card.experts {
+        experts::add(&mut time, (run, card), &rates, (system, stack, constants));
     }
+    time
 }
 
 /// Products that give the gradients of weights.

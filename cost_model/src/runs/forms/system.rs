@@ -213,22 +213,6 @@ impl System {
         ring(CollectiveOperation::PointToPoint, 2, whole(bytes), link)
     }
 
-    /// Seconds in which every device of a group sends `bytes` in equal parts to all of it, itself
-    /// included: to those of its host beside those of the others, which share its network.
-    #[must_use]
-    pub fn all_to_all_s(&self, group: Spread, bytes: f64, network_factor: f64) -> f64 {
-        if group.ranks <= 1 {
-            return 0.0;
-        }
-        let part = |ranks: u64| whole(bytes * ranks as f64 / group.ranks as f64);
-        let sent = |ranks, link| match ranks {
-            0 => 0.0,
-            _ => ring(CollectiveOperation::PointToPoint, 2, part(ranks), link),
-        };
-        let inside = sent(group.most - 1, self.inside_of(1.0));
-        inside.max(sent(group.ranks - group.least, self.network_of(1, network_factor)))
-    }
-
     /// The way between two devices of a host, at a factor of its rate.
     #[must_use]
     pub fn inside_of(&self, factor: f64) -> Link {
@@ -344,23 +328,16 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn rings_and_all_to_alls_by_hand() {
+    fn rings_by_hand() {
         let mut system = a100();
         let near = |own: f64, wanted: f64| assert!((own / wanted - 1.0).abs() < 1e-9, "{own}");
-        // Two hosts, four ranks of the group in each.
-        let group = Spread { ranks: 8, hosts: 2, most: 4, least: 4 };
         let degrees = |tensor, context| Parallelism { tensor, context, ..Parallelism::default() };
         let ring = Group::context(&degrees(4, 4));
         near(system.next_in_ring_s(ring, 1e9, 1.0), NETWORK_START_UP_S + 1e9 / 25e9);
         let ring_inside = Group::context(&degrees(2, 4));
         near(system.next_in_ring_s(ring_inside, 1e9, 1.0), INSIDE_START_UP_S + 1e9 / 228e9);
-        // Half of what a device sends goes to the other host, three eighths to its own.
-        near(system.all_to_all_s(group, 1e9, 1.0), NETWORK_START_UP_S + 0.5e9 / 25e9);
-        near(system.all_to_all_s(Spread::inside(4), 1e9, 1.0), INSIDE_START_UP_S + 0.75e9 / 228e9);
-        // Four rings leave each host by its one card; eight devices send through it.
+        // Four rings leave each host by its one card.
         system.per_card = 8;
         near(system.next_in_ring_s(ring, 1e9, 1.0), NETWORK_START_UP_S + 4.0 * 1e9 / 25e9);
-        near(system.all_to_all_s(group, 1e9, 1.0), NETWORK_START_UP_S + 0.5e9 * 8.0 / 25e9);
-        assert_eq!(system.all_to_all_s(Spread::inside(1), 1e9, 1.0), 0.0);
     }
 }

@@ -68,7 +68,7 @@ pub(super) fn of_leaf(priced: &Priced<'_>, leaf: &Leaf, kept: &Kept, limit: f64)
     let back = if leaf.order.is_whole() { hop_s } else { 0.0 };
     let own = ranks(priced, kept, limit, least_s + hop_s + back, leaf);
     let m = leaf.degrees.n_micro_batches as f64;
-    let (block, exchange_s) = needs(priced, leaf, &kinds[main], counts[main]);
+    let (block, exchange_s) = needs(priced, leaf, &kinds[main]);
     let head_s = priced.passes.head_s;
     let all = (counts[main], others_s, head_s);
     let passes_s = least_time(&block, &own, m, all);
@@ -79,8 +79,10 @@ pub(super) fn of_leaf(priced: &Priced<'_>, leaf: &Leaf, kept: &Kept, limit: f64)
     let ahead = ranks(priced, kept, limit, forward_s + hop_s, leaf);
     let ending = Block { seconds: block.seconds + end_s(priced, main, counts[main]) / m, ..block };
     let passes_s = passes_s.max(least_time(&ending, &ahead, m, all));
-    // What is exchanged may hide behind the head and other kinds, and they behind it.
-    let exchanged = Block { seconds: exchange_s, ..block };
+    // What is exchanged may hide behind the head, other kinds and what is computed again, and they
+    // behind it.
+    let freed = if block.freed > 0.0 { f64::INFINITY } else { 0.0 };
+    let exchanged = Block { seconds: exchange_s, freed, ..block };
     let exchanges_s = match exchange_s > 0.0 {
         true => least_time(&exchanged, &own, m, (counts[main], 0.0, 0.0)),
         false => 0.0,
@@ -157,12 +159,9 @@ fn end_s(priced: &Priced<'_>, kind: usize, count: f64) -> f64 {
 }
 
 /// What a block needs, and seconds of the exchanges beside its passes.
-fn needs(priced: &Priced<'_>, leaf: &Leaf, kind: &Kind, count: f64) -> (Block, f64) {
-    // Start-up costs of exchanges are paid per stage; here once for all blocks.
-    let (dense, experts) = (count * kind.dense, count * kind.experts);
-    let share = 1.0 / count.max(1.0);
-    let gather = share * priced.gather_s(dense, experts);
-    let scatter = share * priced.scatter_s(dense, experts);
+fn needs(priced: &Priced<'_>, leaf: &Leaf, kind: &Kind) -> (Block, f64) {
+    let gather = priced.gather_s(kind.dense, kind.experts, 1.0);
+    let scatter = priced.scatter_s(kind.dense, kind.experts, 1.0);
     let freed =
         [(kind.all - kind.input, kind.again_s), (kind.all - kind.without_core, kind.core_s)];
     let rate = |(bytes, seconds): (f64, f64)| match seconds > 0.0 {
@@ -178,10 +177,9 @@ fn needs(priced: &Priced<'_>, leaf: &Leaf, kind: &Kind, count: f64) -> (Block, f
     };
     let least = if may { kind.input.min(kind.without_core) } else { kind.all };
     let exchange_s = 2.0 * gather + scatter;
-    // Whatever hides the rest.
-    let exposed_s = priced.beside(0.0, exchange_s) - priced.pricing.stack.overlap_data * exchange_s;
     let block = Block {
-        seconds: kind.forward_s + kind.backward_s + exposed_s.max(0.0),
+        // Whatever hides the rest.
+        seconds: kind.forward_s + kind.backward_s + priced.slowed() * exchange_s,
         states: kind.held_dense * priced.on_device.parameter[0]
             + kind.held_experts * priced.on_device.parameter[1],
         all: kind.all,

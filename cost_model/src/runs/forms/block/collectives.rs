@@ -12,9 +12,8 @@ use super::super::system::System;
 use super::{COLLECTIVES, Direction, Extents};
 
 /// Seconds of the collectives of one pass that nothing hides, those inside hosts and those that leave
-/// them: those of tensor ranks, keys and values of the other context ranks (backward with their
-/// gradients: Liu, Zaharia and Abbeel 2023, Ring Attention), and the way of tokens to experts and
-/// back.
+/// them: those of tensor ranks, and keys and values of the other context ranks (backward with their
+/// gradients: Liu, Zaharia and Abbeel 2023, Ring Attention).
 pub(super) fn collectives(
     run: Sharded<'_>,
     direction: Direction,
@@ -44,13 +43,9 @@ pub(super) fn collectives(
     let next_s = system.next_in_ring_s(of_context, sent / tensor as f64, network);
     let of_context = spread(of_context);
     let context_s = (of_context.ranks - 1) as f64 * next_s;
-    let of_experts = spread(Group::experts(degrees));
-    let expert_s = run.card.experts.map_or(0.0, |experts| {
-        2.0 * system.all_to_all_s(of_experts, bytes * experts.per_token as f64, network)
-    });
     let mut seconds = [0.0; 2];
     let exposed = (1.0 - overlapped(run, stack)) * tensor_s;
-    for (group, own) in [(of_tensor, exposed), (of_context, context_s), (of_experts, expert_s)] {
+    for (group, own) in [(of_tensor, exposed), (of_context, context_s)] {
         seconds[usize::from(group.leaves_host())] += own;
     }
     seconds

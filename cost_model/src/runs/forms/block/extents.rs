@@ -39,10 +39,10 @@ pub(super) struct Extents {
     /// Columns and contracted extents of the products that make queries, keys and values, of one
     /// tensor rank.
     pub(super) qkv: Vec<[u64; 2]>,
-    /// Products of a feed-forward part: how many at once, tokens, width, and parts of the first.
-    pub(super) feed_forward: [u64; 4],
-    /// Inner width of what every token visits beside its experts, of one tensor rank.
-    pub(super) shared: u64,
+    /// Inner width of the feed-forward part of one tensor rank; 0 where there are experts alone.
+    pub(super) width: u64,
+    /// Parts of its first product.
+    pub(super) parts: u64,
     pub(super) tensor: u64,
     projections: Projections,
 }
@@ -59,14 +59,10 @@ impl Extents {
             FeedForward::Plain => 1,
             FeedForward::Gated => 2,
         };
-        let feed_forward = match card.experts {
-            None => [1, tokens, card.feed_forward.div_ceil(tensor), parts],
-            Some(experts) => {
-                let local = experts.n_experts.div_ceil(u64::from(degrees.expert.max(1))).max(1);
-                let pairs = tokens.saturating_mul(experts.per_token).div_ceil(local);
-                [local, pairs, experts.feed_forward.div_ceil(tensor), parts]
-            }
-        };
+        // What every token visits: all of it, or what stands beside experts.
+        let width = card.experts.map_or(card.feed_forward, |experts| {
+            experts.n_shared.saturating_mul(experts.feed_forward)
+        });
         Self {
             tokens,
             batch: degrees.micro_batch,
@@ -76,10 +72,8 @@ impl Extents {
             heads,
             head_dims: card.head_dims(),
             qkv: qkv(run, tensor, projections),
-            feed_forward,
-            shared: card.experts.map_or(0, |experts| {
-                experts.n_shared.saturating_mul(experts.feed_forward).div_ceil(tensor)
-            }),
+            width: width.div_ceil(tensor),
+            parts,
             tensor,
             projections,
         }
@@ -87,22 +81,18 @@ impl Extents {
 
     /// Products of the forward pass: how many, rows, columns, contracted extent.
     pub(super) fn products(&self) -> Vec<(u64, [u64; 3])> {
-        let [count, rows, width, parts] = self.feed_forward;
         let context = self.heads.saturating_mul(self.head_dims.1);
         let (times, parts) = match self.projections {
-            Projections::Joined => (1, parts),
-            Projections::Apart => (parts, 1),
+            Projections::Joined => (1, self.parts),
+            Projections::Apart => (self.parts, 1),
         };
         let mut products: Vec<_> =
             self.qkv.iter().map(|[n, k]| (1, [self.tokens, *n, *k])).collect();
         products.push((1, [self.tokens, self.hidden, context]));
-        let first = (count, [rows, width.saturating_mul(parts), self.hidden]);
-        products.extend((0..times).map(|_| first));
-        products.push((count, [rows, self.hidden, width]));
-        if self.shared > 0 {
-            let first = (1, [self.tokens, self.shared.saturating_mul(parts), self.hidden]);
+        if self.width > 0 {
+            let first = (1, [self.tokens, self.width.saturating_mul(parts), self.hidden]);
             products.extend((0..times).map(|_| first));
-            products.push((1, [self.tokens, self.hidden, self.shared]));
+            products.push((1, [self.tokens, self.hidden, self.width]));
         }
         products
     }
@@ -121,10 +111,10 @@ impl Extents {
     /// Bytes per pass of tokens that every tensor rank handles, and of those that they share out:
     /// forward and backward.
     pub(super) fn pointwise(&self, run: Sharded<'_>, elementwise: Elementwise) -> [(f64, f64); 2] {
-        let [count, rows, width, parts] = self.feed_forward;
+        let parts = self.parts;
         let tokens = self.tokens as f64;
         let whole = tokens * self.hidden as f64;
-        let inner = count as f64 * rows as f64 * width as f64 + tokens * self.shared as f64;
+        let inner = tokens * self.width as f64;
         let is_gated = parts > 1;
         if elementwise == Elementwise::Separate {
             let wide = inner * (1.0 + parts as f64) / 2.0;
@@ -161,16 +151,12 @@ impl Extents {
     pub(super) fn cast(&self) -> [f64; 2] {
         let (tokens, tensor) = (self.tokens as f64, self.tensor as f64);
         let hidden = self.hidden as f64;
-        let [count, rows, width, parts] = self.feed_forward;
-        let pairs = count as f64 * rows as f64;
-        let wide = width as f64 * tensor;
+        let wide = tokens * self.width as f64 * tensor;
         let heads = self.heads as f64 * self.head_dims.1 as f64 * tensor;
         let columns: f64 = self.qkv.iter().map(|[n, _]| *n as f64 * tensor).sum();
-        let shared = tokens * self.shared as f64 * tensor;
-        let inputs = tokens * (hidden + heads) + pairs * (hidden + wide) + shared;
-        let results = tokens * (columns + hidden)
-            + pairs * (parts as f64 * wide + hidden)
-            + shared * parts as f64;
+        let inputs = tokens * (2.0 * hidden + heads) + wide;
+        let down = if wide > 0.0 { hidden } else { 0.0 };
+        let results = tokens * (columns + hidden + down) + self.parts as f64 * wide;
         [inputs, results]
     }
 }

@@ -107,7 +107,7 @@ impl Priced<'_> {
     fn overlapped_s(&self, own: &StageFigures, exchange_s: f64) -> f64 {
         let per_host = self.pricing.system.per_host;
         let tier = usize::from(Group::replicas(&self.degrees).spread(per_host).leaves_host());
-        let taken_s = own.backward_links_s[tier] + self.scatter_s(own.dense, own.experts);
+        let taken_s = own.backward_links_s[tier];
         let free_s = (own.backward_s - taken_s).max(0.0);
         (exchange_s * self.pricing.stack.overlap_data).min(match taken_s > 0.0 {
             true => free_s,

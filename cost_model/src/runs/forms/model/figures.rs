@@ -7,6 +7,7 @@ use ir::card::{ModelCard, Recompute};
 use super::kind::Kind;
 use super::part::run_by;
 use super::priced::{HeldBytes, Priced};
+use crate::runs::forms::rank_groups::Group;
 use crate::runs::oracle::{Place, StageFigures};
 
 /// Sums over the groups of a model before each of them, in which blocks are alike.
@@ -108,8 +109,12 @@ impl Priced<'_> {
         let head = if place.last { self.passes.head_s } else { 0.0 };
         let copies = self.copies(blocks);
         let dense = all.dense + copies + self.end_parameters(place);
-        let gather = self.gather_s(dense, all.experts);
-        let scatter = self.scatter_s(dense, all.experts);
+        let n_blocks = f64::from(blocks.end.saturating_sub(blocks.start));
+        let gather = self.gather_s(dense, all.experts, n_blocks);
+        let scatter = self.scatter_s(dense, all.experts, n_blocks);
+        let mut backward_links_s = all.backward_links_s;
+        let leaves = Group::replicas(&self.degrees).spread(self.pricing.system.per_host);
+        backward_links_s[usize::from(leaves.leaves_host())] += scatter;
         let has_head = self.holds_head(place);
         let of_ends = |held: &HeldBytes| -> f64 {
             let ends = [place.first, has_head, place.last].into_iter().zip(held.ends);
@@ -122,6 +127,7 @@ impl Priced<'_> {
                 + all.lines_experts * held.line[1]
         };
         let again = self.again(blocks, recompute, &all);
+        let backward = all.backward_s + head * 2.0 / 3.0;
         // What is computed again keeps its inputs instead.
         let before = match recompute {
             Recompute::Full | Recompute::Uniform { .. } => 0.0,
@@ -129,11 +135,12 @@ impl Priced<'_> {
         };
         StageFigures {
             forward_s: self.beside(all.forward_s + head / 3.0, gather),
-            backward_s: self.beside(all.backward_s + head * 2.0 / 3.0, gather + scatter),
+            // What is computed again hides them too.
+            backward_s: self.beside(backward + again.seconds, gather + scatter) - again.seconds,
             weight_s: all.weight_s + head / 3.0,
             recompute_s: again.seconds,
             collectives_s: all.collectives_s,
-            backward_links_s: all.backward_links_s,
+            backward_links_s,
             dense,
             experts: all.experts,
             copies,

@@ -9,6 +9,7 @@ use ir::workload::Optimizer;
 use super::figures::Sums;
 use super::kind::Kind;
 use super::{Offload, Pricing};
+use crate::kernels::generation::generation;
 use crate::kernels::rates::WIDE_LOGIT;
 use crate::links::collective::Link;
 use crate::runs::counts::position_parameters;
@@ -311,12 +312,30 @@ impl<'a> Priced<'a> {
             + all(Group::expert_replicas(&self.degrees), experts)
     }
 
-    /// Seconds in which fully sharded parameters are gathered before a pass.
+    /// Seconds in which replicas gather or scatter so many bytes per parameter, block by block, through
+    /// as many network cards as the stack's rings use.
+    fn pieces_s(&self, dense: f64, experts: f64, n_blocks: f64, bytes: f64) -> f64 {
+        let Pricing { system, stack, constants, .. } = self.pricing;
+        let network = constants.get(Constant::Network);
+        let n = n_blocks.max(1.0);
+        let half_s = |group: Group, parameters: f64| {
+            let mut spread = group.spread(system.per_host);
+            spread.least = spread.least.min(stack.ring_cards.unwrap_or(u64::MAX));
+            n * system.exchange_s(spread, bytes * parameters / n, network) / 2.0
+        };
+        [(Group::replicas(&self.degrees), dense), (Group::expert_replicas(&self.degrees), experts)]
+            .into_iter()
+            .filter(|(_, parameters)| *parameters > 0.0)
+            .map(|(group, parameters)| half_s(group, parameters))
+            .sum()
+    }
+
+    /// Seconds in which fully sharded parameters of so many blocks are gathered before a pass.
     #[must_use]
-    pub fn gather_s(&self, dense: f64, experts: f64) -> f64 {
+    pub fn gather_s(&self, dense: f64, experts: f64, n_blocks: f64) -> f64 {
         match self.degrees.zero {
             ZeroStage::Parameters => {
-                self.exchange_s(dense, experts, element(self.pricing.dtype)) / 2.0
+                self.pieces_s(dense, experts, n_blocks, element(self.pricing.dtype))
             }
             _ => 0.0,
         }
@@ -325,11 +344,13 @@ impl<'a> Priced<'a> {
     /// Seconds in which the gradients of one micro-batch are scattered, where no device keeps all
     /// of them.
     #[must_use]
-    pub fn scatter_s(&self, dense: f64, experts: f64) -> f64 {
-        if self.degrees.zero < ZeroStage::Gradients {
-            return 0.0;
+    pub fn scatter_s(&self, dense: f64, experts: f64, n_blocks: f64) -> f64 {
+        match self.degrees.zero {
+            ZeroStage::Gradients | ZeroStage::Parameters => {
+                self.pieces_s(dense, experts, n_blocks, self.pricing.gradients.exchanged())
+            }
+            ZeroStage::None | ZeroStage::Optimizer => 0.0,
         }
-        self.exchange_s(dense, experts, self.pricing.gradients.exchanged()) / 2.0
     }
 
     /// Seconds of the exchange at the end of the step: an all-reduce of the gradients, or what is
@@ -373,11 +394,21 @@ impl<'a> Priced<'a> {
         rates.pointwise(optimizer_bytes(dtype, optimizer) * own)
     }
 
-    /// A pass with a collective beside it as far as the stack overlaps.
+    /// A pass beside which parameters are gathered or gradients scattered: the longer of both, and
+    /// [`Self::slowed`] of the shorter one.
     #[must_use]
     pub fn beside(&self, pass_s: f64, collective_s: f64) -> f64 {
-        let overlap = self.pricing.stack.overlap_data;
-        pass_s.max(overlap * collective_s) + (1.0 - overlap) * collective_s
+        pass_s.max(collective_s) + self.slowed() * pass_s.min(collective_s)
+    }
+
+    /// Seconds that kernels and transfers of replicas lose to each other, and by what the stack does not
+    /// run beside the other, for each second of both.
+    #[must_use]
+    pub fn slowed(&self) -> f64 {
+        let system = self.pricing.system;
+        let leaves = Group::replicas(&self.degrees).spread(system.per_host).leaves_host();
+        let slowed = generation(&system.device.name).slowed[usize::from(leaves)];
+        (slowed + self.pricing.stack.ring_exposed).min(1.0)
     }
 
     /// Bytes of a message on one device and its way from a rank to another one, were it alone on

@@ -1,0 +1,183 @@
+//! Experts of a block and what they add to its passes.
+//!
+//! For `P = T k / t` pairs of a token and an expert, experts of a width `f`, `l` of them on a device,
+//! forward and backward (`python/forms/experts/FORMS.md`, section 3):
+//!
+//! ```text
+//! products   6 P h f and 12 P h f operations at a share of the peak, times 1 + kf / f
+//! pointwise  4 P h + 6 P f + 2 T h / t bytes and 4 P h + 10 P f + 2 T h / t: permuted, gated, weighed
+//!            8 P h more each way with an all-to-all, which sorts by local expert before and after
+//! casts      of operands in 8 bits: P (h + f) elements and P (2 f + h)
+//! weights    an operand read in both passes, and the main gradient read and written
+//! launches   seconds of the generation x (dispatcher + 0.015 l), a third and two thirds, added
+//! exchange   dispatch and combine of both passes ([`crate::runs::forms::exchange`])
+//! ```
+//!
+//! A stack that runs exchanges beside the work of another micro-batch takes the longer of both and
+//! a fifth of the shorter.
+
+use ir::card::{ExpertCard, FeedForward};
+use ir::stack::{Dispatcher, Launch, Stack};
+
+use super::super::constants::{Constant, Constants};
+use super::super::exchange::Tokens;
+use super::super::precision;
+use super::super::rank_groups::Group;
+use super::super::run::Sharded;
+use super::super::system::System;
+use super::BlockTime;
+use crate::kernels::generation::generation;
+use crate::kernels::rates::Rates;
+
+/// Launches of a block with experts over those of a flex dispatcher, beside those of each expert
+/// (fitted on the mixtures of Megatron-Bridge; nominal 1, 1 and 0.01).
+const fn launches(dispatcher: Dispatcher) -> f64 {
+    match dispatcher {
+        Dispatcher::Flex => 1.0,
+        Dispatcher::Padded => 1.26,
+        Dispatcher::AllToAll => 1.72,
+    }
+}
+/// The same of each local expert.
+const EACH_EXPERT: f64 = 0.015;
+/// Share of the launches that is left where all but the experts is recorded (same fit; nominal 0.5).
+const RECORDED: f64 = 0.34;
+/// Share of the shorter of exchange and work that running them side by side costs.
+const BESIDE: f64 = 0.2;
+
+/// Experts of a block on one device.
+struct Extents {
+    /// Tokens that the device sends.
+    tokens: f64,
+    /// Pairs of a token and an expert that it computes.
+    pairs: f64,
+    hidden: f64,
+    width: f64,
+    /// Parts of the first product.
+    parts: f64,
+    local: f64,
+    /// Parameters.
+    parameters: f64,
+}
+
+impl Extents {
+    fn of(run: Sharded<'_>, experts: ExpertCard) -> Self {
+        let degrees = run.parallelism;
+        let queries = run.card.sequence.div_ceil(u64::from(degrees.context.max(1)));
+        let tokens = degrees.micro_batch.saturating_mul(queries) as f64;
+        let tokens = tokens / f64::from(degrees.tensor.max(1));
+        Self {
+            tokens,
+            pairs: tokens * experts.per_token as f64,
+            hidden: run.card.hidden as f64,
+            width: experts.feed_forward as f64,
+            parts: match run.card.form {
+                FeedForward::Plain => 1.0,
+                FeedForward::Gated => 2.0,
+            },
+            local: local(run, experts) as f64,
+            parameters: parameters(run).0,
+        }
+    }
+
+    /// Operations of a forward pass.
+    fn flops(&self) -> f64 {
+        2.0 * self.pairs * self.hidden * self.width * (self.parts + 1.0)
+    }
+
+    /// Elements of operands: inputs of a forward pass, and gradients of its results.
+    fn cast(&self) -> [f64; 2] {
+        [self.hidden + self.width, self.parts * self.width + self.hidden]
+            .map(|each| self.pairs * each)
+    }
+
+    /// Bytes of pointwise kernels in 16-bit elements, forward and backward.
+    fn pointwise(&self, dispatcher: Dispatcher) -> [f64; 2] {
+        let inner = match self.parts > 1.0 {
+            true => [6.0, 10.0],
+            false => [4.0, 6.0],
+        };
+        let sorted = match dispatcher {
+            Dispatcher::Flex => 0.0,
+            Dispatcher::AllToAll | Dispatcher::Padded => 8.0,
+        };
+        [0, 1].map(|pass| {
+            self.pairs * ((4.0 + sorted) * self.hidden + inner[pass] * self.width)
+                + 2.0 * self.tokens * self.hidden
+        })
+    }
+}
+
+/// Experts of one device.
+fn local(run: Sharded<'_>, experts: ExpertCard) -> u64 {
+    experts.n_experts.div_ceil(u64::from(run.parallelism.expert.max(1))).max(1)
+}
+
+/// Parameters of the experts of one block on one device, and their rows and columns.
+pub(super) fn parameters(run: Sharded<'_>) -> (f64, f64) {
+    let Some(experts) = run.card.experts else { return (0.0, 0.0) };
+    let width = experts.feed_forward.div_ceil(u64::from(run.parallelism.tensor.max(1))) as f64;
+    let (count, hidden) = (local(run, experts) as f64, run.card.hidden as f64);
+    let products = match run.card.form {
+        FeedForward::Plain => 2.0,
+        FeedForward::Gated => 3.0,
+    };
+    (count * width * products * hidden, count * (width * products + 2.0 * hidden))
+}
+
+/// Adds experts to the passes of a block.
+pub(super) fn add(
+    time: &mut BlockTime,
+    (run, experts): (Sharded<'_>, ExpertCard),
+    rates: &Rates,
+    (system, stack, constants): (&System, &Stack, &Constants),
+) {
+    let own = Extents::of(run, experts);
+    let generation = generation(&system.device.name);
+    let grouped = generation.grouped(run.dtype, stack.scaling);
+    let slower = 1.0 + grouped.narrow / own.width.max(1.0);
+    let product_s = slower * rates.share_of_peak(own.flops(), grouped.efficiency);
+    let wider = precision::element(run.dtype) / 2.0;
+    let bytes = own.pointwise(stack.experts.dispatcher);
+    let bytes = [0, 1].map(|pass| wider * bytes[pass] + rates.cast_bytes() * own.cast()[pass]);
+    let operand = precision::operand(run.dtype);
+    let gradient_s = rates.pointwise(2.0 * run.gradients.exchanged() * own.parameters);
+    let weights_s = rates.pointwise(operand * own.parameters);
+    let launches_s = generation.launches_s
+        * (launches(stack.experts.dispatcher) + EACH_EXPERT * own.local)
+        * match stack.launch {
+            Launch::CudaGraphs => RECORDED,
+            Launch::Eager => 1.0,
+        };
+    let work = [
+        product_s + rates.pointwise(bytes[0]) + weights_s + launches_s / 3.0,
+        2.0 * (product_s + launches_s / 3.0) + rates.pointwise(bytes[1]) + weights_s + gradient_s,
+    ];
+    time.weight_s += product_s + gradient_s + launches_s / 3.0;
+    let group = Group::experts(run.parallelism).spread(system.per_host);
+    let tokens = Tokens {
+        count: own.tokens,
+        bytes: precision::element(run.dtype) * own.hidden,
+        visits: experts.per_token as f64,
+    };
+    let network = constants.get(Constant::Network);
+    let exchange_s = system.visits_s(group, tokens, stack.experts.dispatcher, network);
+    for (pass, work) in [&mut time.forward, &mut time.backward].into_iter().zip(work) {
+        pass.seconds += work;
+    }
+    let all_s = time.forward.seconds + time.backward.seconds;
+    let exposed_s = match stack.experts.overlaps {
+        true => beside(all_s, 2.0 * exchange_s) / 2.0,
+        false => exchange_s,
+    };
+    for pass in [&mut time.forward, &mut time.backward] {
+        pass.seconds += exposed_s;
+        pass.collectives += exposed_s;
+        pass.network += if group.leaves_host() { exposed_s } else { 0.0 };
+    }
+}
+
+/// Seconds that exchanges beside so much work add to it.
+fn beside(work_s: f64, exchange_s: f64) -> f64 {
+    (exchange_s - work_s).max(0.0) + BESIDE * work_s.min(exchange_s)
+}

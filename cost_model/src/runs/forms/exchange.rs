@@ -1,0 +1,137 @@
+//! Tokens on their way to experts of other ranks and back.
+//!
+//! Of `n` ranks on `m` hosts each has `T` tokens of `B` bytes, each of which visits `k` experts. A
+//! token that goes once to each of `x` places reaches `R(x) = x (1 - (1 - 1/x)^k)` of them on average.
+//!
+//! ```text
+//! all-to-all   a + max(T k B (n_here - 1) / n at the links' rate, T k B (n - n_here) / n at the card's share)
+//! flex         a + max(T R(n) B at the links' rate, T R(m) (m - 1) / m B at the card's share)
+//! ```
+//!
+//! The links inside reach a share of their rate ([`generation`]), a card that of [`card_share`]: both
+//! from `expert_exchange.csv` (aiconfigurator 0.12.0: DeepEP's kernels, on H100 over up to 8 hosts);
+//! of the all-to-all from `collectives.csv`.
+
+use ir::stack::Dispatcher;
+
+use super::rank_groups::Spread;
+use super::system::System;
+use crate::kernels::generation::{Exchange, generation};
+
+/// Seconds before the first byte of a dispatch or a combine (35 to 63 us in the tables).
+const START_UP_S: f64 = 60e-6;
+/// Bytes per second through a card of 400 Gb/s as achieved (`links.csv`, ib_ndr_400), of which
+/// exchanges over 2, 4 and 8 hosts reach so many; of 8 hosts the transmission alone.
+const NDR: f64 = 45e9;
+const REACHED: [f64; 3] = [40e9, 45e9, 34e9];
+
+/// Tokens of one rank that visit experts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tokens {
+    /// How many.
+    pub count: f64,
+    /// Bytes of one.
+    pub bytes: f64,
+    /// Experts that each visits.
+    pub visits: f64,
+}
+
+/// Places that a token reaches of so many.
+fn reached(places: u64, visits: f64) -> f64 {
+    let n = places.max(1) as f64;
+    n * (1.0 - (1.0 - 1.0 / n).powf(visits))
+}
+
+/// Share of a card's rate in exchanges over so many hosts.
+fn card_share(hosts: u64) -> f64 {
+    let at = (hosts.max(2) as f64).log2().min(3.0) - 1.0;
+    let low = (at as usize).min(REACHED.len() - 2);
+    let rate = REACHED[low] + (at - low as f64) * (REACHED[low + 1] - REACHED[low]);
+    rate / NDR
+}
+
+impl System {
+    /// Seconds in which every rank of a group sends its tokens to experts of all ranks and has them
+    /// back.
+    #[must_use]
+    pub fn visits_s(
+        &self,
+        group: Spread,
+        tokens: Tokens,
+        dispatcher: Dispatcher,
+        network_factor: f64,
+    ) -> f64 {
+        if group.ranks <= 1 {
+            return 0.0;
+        }
+        let card = self.network_of(1, network_factor);
+        let Exchange { dispatch, combine, all_to_all } = generation(&self.device.name).exchange;
+        let seconds = |bytes: f64, rate: f64| if bytes > 0.0 { bytes / rate } else { 0.0 };
+        let inside = |bytes: f64, share: f64| seconds(bytes, self.inside_of(share).rate.get());
+        match dispatcher {
+            Dispatcher::AllToAll | Dispatcher::Padded => {
+                let part = tokens.count * tokens.visits * tokens.bytes / group.ranks as f64;
+                let here_s = inside(part * (group.most - 1) as f64, all_to_all);
+                let there_s = seconds(part * (group.ranks - group.least) as f64, card.rate.get());
+                let start_up_s = match group.leaves_host() {
+                    true => card.start_up_s,
+                    false => self.inside.start_up_s,
+                };
+                2.0 * (start_up_s + here_s.max(there_s))
+            }
+            Dispatcher::Flex => {
+                let bytes = tokens.count * tokens.bytes;
+                let here = bytes * reached(group.ranks, tokens.visits);
+                let others = (group.hosts - 1) as f64 / group.hosts as f64;
+                let there = bytes * reached(group.hosts, tokens.visits) * others;
+                let there_s = seconds(there, card.rate.get() * card_share(group.hosts));
+                let one_s = |share| START_UP_S + inside(here, share).max(there_s);
+                one_s(dispatch) + one_s(combine)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::system::tests::a100;
+    use super::*;
+
+    const TOKENS: Tokens = Tokens { count: 1e5, bytes: 1e4, visits: 2.0 };
+
+    fn near(own: f64, wanted: f64) {
+        assert!((own / wanted - 1.0).abs() < 1e-9, "{own} is not {wanted}");
+    }
+
+    fn all_to_all(system: &System, group: Spread) -> f64 {
+        system.visits_s(group, TOKENS, Dispatcher::AllToAll, 1.0)
+    }
+
+    #[test]
+    fn all_to_alls_by_hand() {
+        let mut system = a100();
+        // Two hosts, four ranks of the group in each: half of what a device sends leaves its host.
+        let group = Spread { ranks: 8, hosts: 2, most: 4, least: 4 };
+        near(all_to_all(&system, group), 2.0 * (5e-6 + 1e9 / 25e9));
+        let inside = 228e9 * 330.0 / 445.0;
+        near(all_to_all(&system, Spread::inside(4)), 2.0 * (20e-6 + 1.5e9 / inside));
+        system.per_card = 8;
+        near(all_to_all(&system, group), 2.0 * (5e-6 + 1e9 * 8.0 / 25e9));
+        assert_eq!(all_to_all(&system, Spread::inside(1)), 0.0);
+    }
+
+    #[test]
+    fn a_token_crosses_once_for_each_host() {
+        let system = a100();
+        let flex = |group| system.visits_s(group, TOKENS, Dispatcher::Flex, 1.0);
+        // Both experts of a token lie on one of two ranks with even chance: 1.5 ranks.
+        let each = |share: f64| 60e-6 + 1.5e9 / (228e9 * share / 445.0);
+        near(flex(Spread::inside(2)), each(388.0) + each(329.0));
+        // Over two hosts 1.5 of them, half of which is the other one.
+        let group = Spread { ranks: 16, hosts: 2, most: 8, least: 8 };
+        near(flex(group), 2.0 * (60e-6 + 0.75e9 / (25e9 * 40.0 / 45.0)));
+        assert!(flex(group) < all_to_all(&system, group));
+        near(card_share(4), 1.0);
+        near(card_share(64), 34.0 / 45.0);
+    }
+}
