@@ -53,6 +53,7 @@ pub fn card(model: &ModelCard) -> String {
         let attention = match card.attention {
             Attention::Even => vec![0],
             Attention::Heads { dim } => vec![1, dim],
+            Attention::Window { dim, tokens } => vec![3, dim, tokens],
             Attention::Latent { query_rank, key_value_rank, plain, rotary, value } => {
                 vec![2, query_rank.unwrap_or(0), key_value_rank, plain, rotary, value]
             }

@@ -20,6 +20,7 @@ use crate::request::ValidateRequest;
 
 mod document;
 mod markdown;
+mod runs;
 mod steps;
 mod tables;
 
@@ -31,7 +32,8 @@ type Facts = BTreeMap<String, GpuFacts>;
 type Part = fn(&Path) -> Result<Vec<Line>, Diagnostic>;
 
 /// The slowest first, so that two cores end together.
-const PARTS: [Part; 7] = [overlap, gemm, steps::judge, attention, moe, collectives, memory];
+const PARTS: [Part; 8] =
+    [overlap, gemm, steps::judge, runs::judge, attention, moe, collectives, memory];
 
 /// Judges the cost model on published measurements.
 ///

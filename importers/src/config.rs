@@ -5,6 +5,7 @@ mod blocks;
 mod builder;
 pub mod card;
 mod fields;
+mod gpt_oss;
 #[cfg(test)]
 mod hostile_tests;
 mod quantization;

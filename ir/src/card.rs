@@ -30,6 +30,13 @@ pub enum Attention {
         /// Elements of a head.
         dim: u64,
     },
+    /// The same, of which each token attends to so many last tokens alone.
+    Window {
+        /// Elements of a head.
+        dim: u64,
+        /// Tokens that a token attends to, itself included.
+        tokens: u64,
+    },
     /// Through narrow products, of which the key-value one alone is cached (DeepSeek-AI 2024,
     /// arXiv:2405.04434, section 2.1).
     Latent {
@@ -99,6 +106,23 @@ pub struct TransformerCard {
 }
 
 impl TransformerCard {
+    /// Tokens of a sample that a token may attend to, whatever the mask of causality says.
+    #[must_use]
+    pub fn span(&self) -> u64 {
+        match self.attention {
+            Attention::Window { tokens, .. } => tokens.clamp(1, self.sequence.max(1)),
+            _ => self.sequence,
+        }
+    }
+
+    /// Scores that a causal kernel skips nothing of, over those of the whole causal triangle: of
+    /// `s` tokens and a window of `w`, `(w s - w^2 / 2) / (s^2 / 2)`.
+    #[must_use]
+    pub fn window_share(&self) -> f64 {
+        let share = self.span() as f64 / self.sequence.max(1) as f64;
+        share * (2.0 - share)
+    }
+
     /// Elements of a query or key head, and of a value head; at least 1.
     #[must_use]
     pub fn head_dims(&self) -> (u64, u64) {
@@ -107,7 +131,7 @@ impl TransformerCard {
                 let dim = (self.hidden / self.n_heads.max(1)).max(1);
                 (dim, dim)
             }
-            Attention::Heads { dim } => (dim.max(1), dim.max(1)),
+            Attention::Heads { dim } | Attention::Window { dim, .. } => (dim.max(1), dim.max(1)),
             Attention::Latent { plain, rotary, value, .. } => {
                 (plain.saturating_add(rotary).max(1), value.max(1))
             }

@@ -7,6 +7,7 @@ use crate::card::{Recompute, SequenceParallel, ZeroStage};
 use crate::tensor::DType;
 
 pub mod memory;
+pub mod run;
 
 /// One matrix product, `m x k` by `k x n`, in 16-bit floats.
 #[derive(Clone, Debug, PartialEq)]

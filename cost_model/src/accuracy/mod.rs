@@ -10,6 +10,7 @@ pub mod memory;
 pub mod moe;
 pub mod overlap;
 mod published;
+pub mod runs;
 pub mod steps;
 
 use crate::numeric::score::{Score, mean};

@@ -148,6 +148,16 @@ pub fn torchtitan_rowwise() -> Stack {
     Stack { name: "torchtitan-rowwise".to_owned(), scaling: Scaling::Row, ..torchtitan() }
 }
 
+/// The same with asynchronous tensor parallelism.
+#[must_use]
+pub fn torchtitan_rowwise_async() -> Stack {
+    Stack {
+        name: "torchtitan-rowwise-async-tp".to_owned(),
+        overlap_tensor: ASYNC_TENSOR,
+        ..torchtitan_rowwise()
+    }
+}
+
 /// Plain PyTorch: eager launches, a kernel per pointwise op, flash attention, no overlap but that of
 /// the gradient buckets.
 #[must_use]
@@ -196,6 +206,7 @@ pub fn presets() -> Vec<Stack> {
         torchtitan_eager(),
         torchtitan_async(),
         torchtitan_rowwise(),
+        torchtitan_rowwise_async(),
         pytorch_eager(),
         compiled(),
     ];

@@ -7,7 +7,9 @@ pub struct Score {
     pub n: usize,
     /// Mean of |p - m| / m in percent.
     pub mape: f64,
-    /// Median of the same.
+    /// Mean of (p - m) / m in percent: above zero where times are predicted too long.
+    pub signed: f64,
+    /// Median of |p - m| / m in percent.
     pub median: f64,
     /// Ninth decile of the same (nearest rank).
     pub p90: f64,
@@ -126,12 +128,14 @@ impl Line {
 /// positive and finite are left out. No rows give zeros.
 pub fn score<S: Into<String>>(pairs: impl Iterator<Item = (f64, f64, S)>) -> Score {
     let mut errors = Vec::new();
+    let mut signed = 0.0;
     let mut worst = f64::NEG_INFINITY;
     let mut worst_row = String::new();
     for (predicted, measured, row) in pairs {
         if !(measured.is_finite() && measured > 0.0) {
             continue;
         }
+        signed += 100.0 * (predicted - measured) / measured;
         let error = 100.0 * (predicted - measured).abs() / measured;
         let error = if error.is_finite() { error } else { f64::INFINITY };
         if error > worst {
@@ -149,6 +153,7 @@ pub fn score<S: Into<String>>(pairs: impl Iterator<Item = (f64, f64, S)>) -> Sco
     Score {
         n,
         mape: errors.iter().sum::<f64>() / n as f64,
+        signed: signed / n as f64,
         median: f64::midpoint(at((n - 1) / 2), at(n / 2)),
         p90: at((n * 9).div_ceil(10).saturating_sub(1)),
         worst: at(n - 1),
@@ -166,6 +171,7 @@ pub fn mean(scores: &[Score]) -> Score {
     Score {
         n: scores.iter().map(|score| score.n).sum(),
         mape: average(|score| score.mape),
+        signed: average(|score| score.signed),
         median: average(|score| score.median),
         p90: average(|score| score.p90),
         worst: worst.map_or(0.0, |score| score.worst),
@@ -183,6 +189,7 @@ mod tests {
         let score = score(rows.into_iter());
         assert_eq!(score.n, 3);
         assert!((score.mape - 35.0 / 3.0).abs() < 1e-9);
+        assert!((score.signed - (10.0 - 25.0) / 3.0).abs() < 1e-9);
         assert!((score.median - 10.0).abs() < 1e-9);
         assert!((score.p90 - 25.0).abs() < 1e-9 && (score.worst - 25.0).abs() < 1e-9);
         assert_eq!(score.worst_row, "b");

@@ -62,7 +62,7 @@ fn attention_parameters(card: &TransformerCard) -> u64 {
             product(h, h.saturating_add(kv).saturating_mul(2))
                 .saturating_add(bias(kv.saturating_mul(2).saturating_add(h.saturating_mul(2))))
         }
-        Attention::Heads { dim } => {
+        Attention::Heads { dim } | Attention::Window { dim, .. } => {
             let width = product(card.n_heads.saturating_add(card.n_kv_heads), dim);
             product(h, width.saturating_mul(2)).saturating_add(bias(width.saturating_add(h)))
         }
@@ -161,14 +161,14 @@ pub fn step_flops(card: &TransformerCard, samples: u64, recompute: Recompute) ->
 }
 
 /// Operations of the two products of scores and values, per token of one block's forward pass;
-/// the whole square is computed.
+/// the whole square is computed, or of a window as much of it as of the causal half.
 fn attention_core_flops(card: &TransformerCard) -> f64 {
     let (key, value) = card.head_dims();
     let wide = match card.attention {
         Attention::Even => 2.0 * card.hidden as f64,
         _ => card.n_heads as f64 * (key as f64 + value as f64),
     };
-    2.0 * card.sequence as f64 * wide
+    2.0 * card.sequence as f64 * card.window_share() * wide
 }
 
 /// Weights of a block's products that a token meets.
@@ -177,7 +177,7 @@ fn block_weights(card: &TransformerCard) -> f64 {
     let kv = h * card.n_kv_heads as f64 / card.n_heads.max(1) as f64;
     let attention = match card.attention {
         Attention::Even => 2.0 * h * (h + kv),
-        Attention::Heads { dim } => {
+        Attention::Heads { dim } | Attention::Window { dim, .. } => {
             2.0 * h * (card.n_heads as f64 + card.n_kv_heads as f64) * dim as f64
         }
         Attention::Latent { .. } => attention_parameters(card) as f64,

@@ -16,6 +16,7 @@ pub(super) fn of(line: &Line) -> Value {
         },
         "rows": line.score.n,
         "mean_percent": line.score.mape,
+        "signed_percent": line.score.signed,
         "median_percent": line.score.median,
         "p90_percent": line.score.p90,
         "worst_percent": line.score.worst,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use cost_model::numeric::score::Line;
 
-use super::tables::{MEASURES, bound, dash, others, percent};
+use super::tables::{MEASURES, bound, dash, others, percent, signed};
 
 /// What errors and ways are.
 const INTRODUCTION: &str = include_str!("introduction.md");
@@ -42,8 +42,8 @@ pub(super) fn of(lines: &[Line]) -> String {
 fn section(page: &mut String, table: &str, title: &str, lines: &[&Line]) {
     let _ = write!(page, "\n## {}: {title}\n\n", capital(table));
     page.push_str(
-        "| part | way | rows | mean | median | p90 | worst | constants | to reach | |\n\
-         |---|---|--:|--:|--:|--:|--:|--:|--:|---|\n",
+        "| part | way | rows | mean | signed | median | p90 | worst | constants | to reach | |\n\
+         |---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
     );
     for line in lines {
         let score = &line.score;
@@ -52,6 +52,7 @@ fn section(page: &mut String, table: &str, title: &str, lines: &[&Line]) {
             line.way.to_owned(),
             score.n.to_string(),
             percent(score.mape),
+            signed(score.signed),
             percent(score.median),
             percent(score.p90),
             percent(score.worst),
@@ -166,7 +167,7 @@ mod tests {
         let page = of(&[line()]);
         assert!(page.starts_with("# Accuracy of the cost model\n"), "{page}");
         assert!(page.contains("0 of the 1 lines"), "{page}");
-        assert!(page.contains("| a\\|b | in sample | 3 | 4.0 % |"), "{page}");
+        assert!(page.contains("| a\\|b | in sample | 3 | 4.0 % | +0.0 % |"), "{page}");
         assert!(page.contains("| 99.0 % | >= 96.0 % |"), "{page}");
         assert!(page.contains("textbook 15.0 %; other 5.1 to 7.3 % (other split)"), "{page}");
         assert!(page.contains("* a|b, in sample: few rows."), "{page}");

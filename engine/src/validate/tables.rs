@@ -34,8 +34,10 @@ fn figures(lines: &[&Line], page: &Page) {
         Column::Name("way"),
         Column::Number("rows"),
         Column::Number("mean"),
+        Column::Number("signed"),
         Column::Number("median"),
         Column::Number("p90"),
+        Column::Number("worst"),
         Column::Number("best peer"),
         Column::Number("to reach"),
         Column::Text(""),
@@ -46,8 +48,10 @@ fn figures(lines: &[&Line], page: &Page) {
             line.way.to_owned(),
             line.score.n.to_string(),
             percent(line.score.mape),
+            signed(line.score.signed),
             percent(line.score.median),
             percent(line.score.p90),
+            percent(line.score.worst),
             line.best_peer().map_or_else(dash, percent),
             line.target.map_or_else(dash, percent),
             if line.reached() { "" } else { "missed" }.to_owned(),
@@ -124,6 +128,10 @@ pub(super) fn bound(goal: &Goal) -> String {
 
 pub(super) fn percent(value: f64) -> String {
     format!("{value:.1} %")
+}
+
+pub(super) fn signed(value: f64) -> String {
+    format!("{value:+.1} %")
 }
 
 pub(super) fn dash() -> String {

@@ -11,13 +11,14 @@ use super::architecture::{
 use super::fields::{Fields, invalid, within_budget};
 use super::quantization::Quantization;
 use super::task::{End, class, unknown};
-use super::{MAX_BYTES, quantized, stated_dtype};
+use super::{MAX_BYTES, gpt_oss, quantized, stated_dtype};
 use crate::json;
 use crate::json::Object;
 use crate::{located, source};
 
-/// Model types with latent attention and shared experts.
-const LATENT: [&str; 2] = ["deepseek_v2", "deepseek_v3"];
+/// Model types that are read as cards alone: with latent attention and shared experts, and with
+/// windows in every second block.
+const CARDS: [&str; 3] = ["deepseek_v2", "deepseek_v3", gpt_oss::MODEL_TYPE];
 /// Longest sequence that is planned.
 const LONGEST: u64 = 1 << 24;
 /// The code of a config that is understood, and whose model is no card.
@@ -53,10 +54,13 @@ pub fn of_bytes(
     let object: Object = json::parse(bytes)?;
     let fields = Fields(&object);
     let (dtype, untyped) = stated_dtype(&object)?;
-    let (model, mut warnings) = if LATENT.contains(&fields.text("model_type")?.unwrap_or_default())
-    {
+    let model_type = fields.text("model_type")?.unwrap_or_default();
+    let (model, mut warnings) = if CARDS.contains(&model_type) {
         let (_, not_understood) = Quantization::read(fields)?;
-        let (model, untold) = latent(fields, name, sequence)?;
+        let (model, untold) = match model_type {
+            gpt_oss::MODEL_TYPE => gpt_oss::model(fields, name, sequence)?,
+            _ => latent(fields, name, sequence)?,
+        };
         (model, untold.into_iter().chain(not_understood).collect())
     } else {
         uniform(&object, name, sequence)?
@@ -75,7 +79,7 @@ fn uniform(
     sequence: Option<u64>,
 ) -> Result<(ModelCard, Vec<Diagnostic>), Diagnostic> {
     let own = Architecture::read(fields).map_err(|error| {
-        let known = SUPPORTED.iter().chain(&LATENT).map(|name| (*name).to_owned());
+        let known = SUPPORTED.iter().chain(&CARDS).map(|name| (*name).to_owned());
         match error.code {
             "unknown-model-type" => error.fact("as_cards", known.collect::<Vec<_>>()),
             _ => error,
@@ -140,7 +144,7 @@ fn unpriced_window(own: &Architecture, sequence: u64) -> Option<Diagnostic> {
     })
 }
 
-fn signed(count: u64) -> i64 {
+pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
@@ -173,7 +177,7 @@ fn ends(own: &Architecture, sequence: u64) -> [u64; 2] {
     }
 }
 
-fn length(stated: Option<u64>, default: u64) -> Result<u64, Diagnostic> {
+pub(super) fn length(stated: Option<u64>, default: u64) -> Result<u64, Diagnostic> {
     let length = stated.unwrap_or(default);
     if length == 0 || length > LONGEST {
         let message = format!("a sequence of {length} tokens: out of range, 1 to {LONGEST}");

@@ -22,6 +22,7 @@ mod kineto;
 pub mod moe;
 pub mod overlap;
 pub mod peak_memory;
+pub mod published;
 pub mod set;
 pub mod steps;
 

@@ -220,7 +220,8 @@ fn constant_mfu(set: &Set) -> f64 {
         let measured = &row.measured;
         let StepRow { pipeline, virtual_stages, global_batch, recompute, .. } = *measured;
         let bubble = pipeline_bubble(pipeline, virtual_stages, measured.n_micro_batches());
-        let operations = step_flops(row.run.card(), global_batch, recompute);
+        let flops = |card| step_flops(card, global_batch, recompute);
+        let operations = row.run.card().map_or(f64::NAN, flops);
         operations / measured.gpus as f64 * (1.0 + bubble)
     };
     let mut rates: Vec<f64> = set.rows.iter().map(|row| row.measured.time_s / ideal(row)).collect();

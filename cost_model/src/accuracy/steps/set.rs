@@ -121,9 +121,9 @@ impl Set {
         let mut refused = Vec::new();
         for row in measured {
             let run = run(row, gradients);
-            if step_flops(run.card(), row.global_batch, row.recompute)
-                > peak * row.gpus as f64 * row.time_s
-            {
+            let most = peak * row.gpus as f64 * row.time_s;
+            let flops = |card| step_flops(card, row.global_batch, row.recompute);
+            if run.card().is_some_and(|card| flops(card) > most) {
                 refused.push(row.line);
             } else {
                 rows.push(Row { measured: row.clone(), run });

@@ -112,7 +112,7 @@ pub(super) fn check_set(set: &Set, warnings: &mut Vec<Diagnostic>) -> Result<(),
         let lines: Vec<String> = set.refused.iter().map(u64::to_string).collect();
         warnings.push(Diagnostic::warning("step-too-fast", message).fact("rows", lines));
     }
-    if let Some(row) = set.rows.iter().find(|row| u64::from(row.run.card().n_layers) > MOST_BLOCKS)
+    if let Some(row) = set.rows.iter().find(|row| u64::from(row.run.model.n_blocks()) > MOST_BLOCKS)
     {
         let message = "the blocks that follow from the stated size are too many".to_owned();
         return Err(out_of_range(message, &row.measured, "model"));

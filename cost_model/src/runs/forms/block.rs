@@ -171,7 +171,7 @@ fn score_bytes(run: Sharded<'_>, bytes: f64) -> f64 {
 fn fused_core(run: Sharded<'_>, extents: &Extents, rates: &Rates, is_backward: bool) -> f64 {
     let (key, value) = (extents.head_dims.0 as f64, extents.head_dims.1 as f64);
     let core = Core {
-        flops: 2.0 * extents.scores() * (key + value),
+        flops: 2.0 * extents.scores() * extents.window_share * (key + value),
         sequence: extents.sequence as f64,
         head_dim: f64::midpoint(key, value),
     };

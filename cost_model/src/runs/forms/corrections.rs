@@ -23,7 +23,8 @@ pub static NONE: Corrections = Corrections { factors: BTreeMap::new() };
 /// The cell of a run.
 #[must_use]
 pub fn cell(run: &Run) -> Cell {
-    cell_of(&run.block, run.degrees())
+    let hidden = run.card().map_or(0, |card| card.hidden);
+    (hidden, run.degrees().tensor, run.degrees().micro_batch)
 }
 
 fn cell_of(card: &TransformerCard, degrees: &Parallelism) -> Cell {
@@ -51,6 +52,6 @@ impl Corrections {
 
     /// The factor for the blocks of a run.
     pub(super) fn of_run(&self, run: &Run) -> f64 {
-        self.factor(&run.block, run.degrees())
+        self.factors.get(&cell(run)).copied().unwrap_or(1.0)
     }
 }

@@ -1,6 +1,7 @@
 //! A training run on a transformer card, and a card under given degrees.
 
-use ir::card::{ModelCard, Recompute, TransformerCard};
+use ir::card::{BlockGroup, ModelCard, Recompute, TransformerCard};
+use ir::measured::run::Timed;
 use ir::plan::{Parallelism, Partition, Plan, Stage};
 use ir::tensor::DType;
 
@@ -19,7 +20,7 @@ pub struct Sharded<'a> {
     pub dtype: DType,
 }
 
-/// A training run that may have been measured: a model of equal blocks and its plan.
+/// A training run that may have been measured: a model and its plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
     /// The model.
@@ -30,17 +31,25 @@ pub struct Run {
     pub gradients: Gradients,
     /// Type that it computes in, one of [`precision::TYPES`].
     pub dtype: DType,
-    /// The card without its name and depth: runs with equal ones have equal blocks.
-    pub(super) block: TransformerCard,
+    /// What its time is of.
+    pub timed: Timed,
+    /// The groups of its model without names and depths: runs with equal ones have equal blocks.
+    pub(super) kinds: Vec<BlockGroup>,
 }
 
 impl Run {
-    /// A run in bf16 whose blocks are spread as evenly as possible; see [`equal_blocks`].
+    /// A run of a model of equal blocks, see [`Self::of`].
     #[must_use]
     pub fn equal(card: TransformerCard, parallelism: Parallelism, recompute: Recompute) -> Self {
+        Self::of(ModelCard::uniform(card), parallelism, recompute)
+    }
+
+    /// Whole steps in bf16 whose blocks are spread as evenly as possible; see [`equal_blocks`].
+    #[must_use]
+    pub fn of(model: ModelCard, parallelism: Parallelism, recompute: Recompute) -> Self {
         let n_chunks = parallelism.pipeline.saturating_mul(parallelism.virtual_stages);
         let mut next = 0;
-        let stages = equal_blocks(card.n_layers, n_chunks).into_iter().map(|n| {
+        let stages = equal_blocks(model.n_blocks(), n_chunks).into_iter().map(|n| {
             let blocks = next..next + n;
             next = blocks.end;
             Stage { ops: Vec::new(), blocks, recompute, each: Vec::new() }
@@ -51,11 +60,12 @@ impl Run {
             ..Plan::default()
         };
         Self {
-            block: TransformerCard { name: String::new(), n_layers: 0, ..card.clone() },
-            model: ModelCard::uniform(card),
+            kinds: model.groups.iter().map(kind).collect(),
+            model,
             plan,
             gradients: Gradients::default(),
             dtype: DType::Bf16,
+            timed: Timed::Step,
         }
     }
 
@@ -65,10 +75,10 @@ impl Run {
         Self { gradients, ..self }
     }
 
-    /// The card of its blocks and ends.
+    /// The card of its first blocks and its ends; `None` of a model without blocks.
     #[must_use]
-    pub fn card(&self) -> &TransformerCard {
-        self.model.groups.first().map_or(&self.block, |group| &group.card)
+    pub fn card(&self) -> Option<&TransformerCard> {
+        self.model.groups.first().map(|group| &group.card)
     }
 
     /// Degrees and batch sizes.
@@ -83,6 +93,12 @@ impl Run {
         let n_ranks = self.plan.parallelism.pipeline.max(1);
         (0..n_ranks).cycle().take(self.plan.partition.stages.len()).collect()
     }
+}
+
+/// A group without its name and depth.
+fn kind(group: &BlockGroup) -> BlockGroup {
+    let card = TransformerCard { name: String::new(), n_layers: 0, ..group.card.clone() };
+    BlockGroup { card, n_blocks: 0, ..group.clone() }
 }
 
 /// Most chunks that blocks are spread over.

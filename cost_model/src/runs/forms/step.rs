@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ir::card::TransformerCard;
+use ir::card::BlockGroup;
 use ir::grid::Grid;
+use ir::measured::run::Timed;
 use ir::stack::Stack;
 use ir::tensor::DType;
 
@@ -18,10 +19,10 @@ use super::run::{Gradients, Run};
 use super::system::System;
 use crate::runs::judge::judge;
 use crate::runs::judge::violation::Violation;
-use crate::runs::oracle::{Ending, Place, Prices, StageFigures, ends_meet, lowered, seats};
+use crate::runs::oracle::{Ending, Place, Prices, Seat, StageFigures, ends_meet, lowered, seats};
 
 /// What tells blocks of runs on one system apart.
-type Block<'a> = (&'a TransformerCard, [u64; 8], Gradients, DType);
+type Block<'a> = (&'a [BlockGroup], [u64; 8], Gradients, DType);
 
 /// Steps of runs on one system under one stack and one set of constants; remembers blocks.
 pub struct Steps<'a> {
@@ -60,15 +61,18 @@ impl<'a> Steps<'a> {
         let key = Passes::key(degrees, self.system.per_host);
         let mut known = self.known.borrow_mut();
         let known = known
-            .entry((&run.block, key, run.gradients, run.dtype))
+            .entry((&run.kinds, key, run.gradients, run.dtype))
             .or_insert_with(|| Passes::of(&pricing, degrees));
         let passes = Arc::new(known.of_depth(&run.model));
         let priced = Priced::new(pricing, degrees.clone(), passes).with_ends(ends_meet(ranks));
         let stages = &run.plan.partition.stages;
-        let of = |(index, stage): (usize, &ir::plan::Stage)| {
-            priced.figures(&stage.blocks, stage.recompute, Place::of(index, stages.len()))
+        let of = |((index, stage), seat): ((usize, &ir::plan::Stage), Seat)| {
+            let place = Place::of(index, stages.len());
+            let place = Place { last: place.last && run.timed != Timed::Blocks, ..place };
+            let figures = priced.figures(&stage.blocks, stage.recompute, place);
+            timed(run.timed, figures, &priced, seat)
         };
-        let figures = stages.iter().enumerate().map(of).collect();
+        let figures = stages.iter().enumerate().zip(seats(ranks)).map(of).collect();
         (priced, figures)
     }
 
@@ -77,10 +81,20 @@ impl<'a> Steps<'a> {
     /// # Errors
     /// What the judge finds wrong with the grid.
     pub fn judged_s(&self, run: &'a Run, grid: &Grid) -> Result<f64, Violation> {
+        Ok(self.judged(run, grid)?.0)
+    }
+
+    /// The same, and the bytes of the rank that holds most.
+    ///
+    /// # Errors
+    /// As [`Self::judged_s`].
+    pub fn judged(&self, run: &'a Run, grid: &Grid) -> Result<(f64, u64), Violation> {
         let ranks = run.ranks();
         let (priced, figures) = self.priced(run, &ranks);
         let costs = lowered(&priced, &figures, &ranks, grid);
-        Ok(judge(&costs, grid)?.report.step_time.seconds())
+        let report = judge(&costs, grid)?.report;
+        let peak = report.ranks.iter().map(|rank| rank.peak.bytes).max();
+        Ok((report.step_time.seconds(), peak.unwrap_or(0)))
     }
 
     /// The step under 1F1B or interleaved 1F1B, in seconds: `m t + (sum of the other ranks' passes) /
@@ -93,7 +107,8 @@ impl<'a> Steps<'a> {
         let mut own = vec![Rank::default(); run.degrees().pipeline.max(1) as usize];
         let mut slowest_hop_s = 0.0_f64;
         for (figures, seat) in figures.iter().zip(seats(&ranks)) {
-            own[seat.rank as usize].add(figures, priced.ending(figures, seat));
+            let ending = figures.ending.unwrap_or_else(|| priced.ending(figures, seat));
+            own[seat.rank as usize].add(figures, ending);
             let (bytes, link) = priced.way(seat.rank, seat.next, figures.sends);
             slowest_hop_s = slowest_hop_s.max(link.start_up_s + bytes / link.rate.get());
         }
@@ -107,6 +122,24 @@ impl<'a> Steps<'a> {
         let hops_s = 2.0 * slowest_hop_s * (p - 1.0) * (1.0 + m * n_chunks / p / p);
         let end_s = own.iter().map(Rank::end_s).fold(0.0, f64::max);
         m * slowest_s + bubble_s + hops_s + end_s
+    }
+}
+
+/// What of a stage's figures a time is of.
+fn timed(timed: Timed, own: StageFigures, priced: &Priced<'_>, seat: Seat) -> StageFigures {
+    match timed {
+        Timed::Step => own,
+        Timed::Passes => {
+            let ending = priced.ending(&own, seat);
+            StageFigures { ending: Some(Ending { optimizer_s: 0.0, ..ending }), ..own }
+        }
+        Timed::Forward | Timed::Blocks => StageFigures {
+            backward_s: 0.0,
+            weight_s: 0.0,
+            recompute_s: 0.0,
+            ending: Some(Ending::default()),
+            ..own
+        },
     }
 }
 

@@ -109,7 +109,9 @@ fn attention_width(card: &TransformerCard) -> f64 {
             let h = card.hidden as f64;
             2.0 * h + 2.0 * h * card.n_kv_heads as f64 / card.n_heads.max(1) as f64
         }
-        Attention::Heads { dim } => 2.0 * (heads + card.n_kv_heads as f64) * dim as f64,
+        Attention::Heads { dim } | Attention::Window { dim, .. } => {
+            2.0 * (heads + card.n_kv_heads as f64) * dim as f64
+        }
         Attention::Latent { query_rank, key_value_rank, rotary, .. } => {
             let narrow = query_rank.unwrap_or(0) as f64 + key_value_rank as f64 + rotary as f64;
             narrow + heads * (2.0 * key as f64 + 2.0 * value as f64)

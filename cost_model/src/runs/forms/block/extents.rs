@@ -44,6 +44,8 @@ pub(super) struct Extents {
     /// Parts of its first product.
     pub(super) parts: u64,
     pub(super) tensor: u64,
+    /// Scores inside the window of attention over all causal ones.
+    pub(super) window_share: f64,
     projections: Projections,
 }
 
@@ -75,6 +77,7 @@ impl Extents {
             width: width.div_ceil(tensor),
             parts,
             tensor,
+            window_share: card.window_share(),
             projections,
         }
     }
@@ -166,7 +169,7 @@ fn qkv(run: Sharded<'_>, tensor: u64, projections: Projections) -> Vec<[u64; 2]>
     let card = run.card;
     let (key, value) = card.head_dims();
     match card.attention {
-        Attention::Even | Attention::Heads { .. } => {
+        Attention::Even | Attention::Heads { .. } | Attention::Window { .. } => {
             let columns = |heads: u64| [heads.saturating_mul(key).div_ceil(tensor), card.hidden];
             let (queries, pairs) = (card.n_heads, card.n_kv_heads);
             match projections {

@@ -1,0 +1,271 @@
+//! Published runs of today's hardware and of other stacks: steps and passes, each as a plan on hosts
+//! of the catalogue, by nominal costs of its stack, replayed by the judge of pipelines.
+//!
+//! Of several stacks in a table each has its own nominal constants; what is fitted is a factor on
+//! them that all rows share.
+
+use std::collections::BTreeMap;
+
+use ir::measured::run::{Hosts, RunRow};
+
+use crate::numeric::score::{Bound, Goal, Line, Measure, Score, score};
+use crate::runs::forms::constants::Constant;
+use crate::runs::forms::model::shape::n_devices;
+
+mod set;
+
+pub use set::{GridOf, Machine};
+use set::{Row, Set};
+
+/// Rows of the tables.
+#[derive(Clone, Debug, Default)]
+pub struct RunTables {
+    /// Dense rows of `megatron_bridge.csv`.
+    pub bridge_dense: Vec<RunRow>,
+    /// Its mixtures of experts.
+    pub bridge_experts: Vec<RunRow>,
+    /// `megatron_core_h100.csv`.
+    pub megatron_core: Vec<RunRow>,
+    /// `torchtitan.csv`.
+    pub torchtitan: Vec<RunRow>,
+    /// `megatron_sc21_table2.csv`: the rows of ZeRO-3, and the others.
+    pub sc21: [Vec<RunRow>; 2],
+    /// `neusight.csv`: forward passes, and both.
+    pub neusight: [Vec<RunRow>; 2],
+    /// `megatron_golden.csv`.
+    pub golden: Vec<RunRow>,
+}
+
+/// What a line has to reach: mean, median and worst error in percent.
+#[derive(Clone, Copy, Default)]
+struct Wanted {
+    mean: Option<f64>,
+    median: Option<f64>,
+    worst: Option<f64>,
+}
+
+const fn mean(mean: f64) -> Wanted {
+    Wanted { mean: Some(mean), median: None, worst: None }
+}
+
+const fn median(median: f64, worst: f64) -> Wanted {
+    Wanted { mean: None, median: Some(median), worst: Some(worst) }
+}
+
+const NOTHING: Wanted = Wanted { mean: None, median: None, worst: None };
+
+/// How a table is judged.
+struct Protocol {
+    part: &'static str,
+    /// Constants that its rows are fitted with.
+    free: &'static [Constant],
+    /// Which rows are left out together, and how that is called.
+    left_out: (&'static str, fn(&RunRow) -> String),
+    /// What the predictions by rows left out have to reach.
+    wanted: Wanted,
+}
+
+fn model(row: &RunRow) -> String {
+    row.model.clone()
+}
+
+fn technique(row: &RunRow) -> String {
+    row.technique.clone()
+}
+
+fn line(row: &RunRow) -> String {
+    row.line.to_string()
+}
+
+use Constant::{Derating, Elementwise, Ends, LaunchFloor, Network, TensorCollectives};
+
+const BRIDGE_DENSE: Protocol = Protocol {
+    part: "runs Bridge FP8 dense",
+    free: &[Derating, Elementwise, TensorCollectives],
+    left_out: ("leave one model out", model),
+    wanted: median(8.0, 20.0),
+};
+const BRIDGE_EXPERTS: Protocol = Protocol {
+    part: "runs Bridge experts",
+    free: &[Derating, Elementwise, LaunchFloor, Network],
+    left_out: ("leave one model out", model),
+    wanted: median(15.0, 40.0),
+};
+const MEGATRON_CORE: Protocol = Protocol {
+    part: "runs Megatron-Core H100",
+    free: &[Derating, TensorCollectives],
+    left_out: ("leave one model out", model),
+    wanted: median(6.0, 15.0),
+};
+const TORCHTITAN: Protocol = Protocol {
+    part: "runs torchtitan",
+    free: &[Derating, Elementwise, TensorCollectives, Network],
+    left_out: ("leave one technique out", technique),
+    wanted: median(10.0, 25.0),
+};
+const SHARDED: Protocol = Protocol {
+    part: "runs SC21 ZeRO-3",
+    free: &[Network],
+    left_out: ("leave one row out", line),
+    wanted: mean(12.0),
+};
+const PIPELINED: Protocol = Protocol {
+    part: "runs SC21 tensor + pipeline",
+    free: &[Derating],
+    left_out: ("leave one row out", line),
+    wanted: NOTHING,
+};
+const INFERENCE: Protocol = Protocol {
+    part: "runs NeuSight inference",
+    free: &[Derating, Elementwise],
+    left_out: ("leave one model out", model),
+    wanted: mean(10.0),
+};
+const TRAINING: Protocol = Protocol { part: "runs NeuSight training", ..INFERENCE };
+const GOLDEN: Protocol = Protocol {
+    part: "runs golden over 0.3 s",
+    free: &[LaunchFloor, Ends],
+    left_out: ("leave one platform out", technique),
+    wanted: Wanted { mean: None, median: Some(15.0), worst: None },
+};
+
+/// The lines of the table. `machines` has the hosts that rows name; rows of others are left out.
+#[must_use]
+pub fn lines(
+    tables: &RunTables,
+    machines: &BTreeMap<Hosts, Machine>,
+    grid_of: GridOf,
+) -> Vec<Line> {
+    let set = |protocol: &Protocol, rows| Set::new(protocol.part, rows, machines, grid_of);
+    let judged = |protocol: &Protocol, rows| of_set(&set(protocol, rows), protocol);
+    let mut lines = judged(&BRIDGE_DENSE, &tables.bridge_dense);
+    lines.extend(judged(&BRIDGE_EXPERTS, &tables.bridge_experts));
+    lines.extend(judged(&MEGATRON_CORE, &tables.megatron_core));
+    lines.extend(judged(&TORCHTITAN, &tables.torchtitan));
+    let [sharded, pipelined] = &tables.sc21;
+    let (sharded, pipelined) = (set(&SHARDED, sharded), set(&PIPELINED, pipelined));
+    lines.extend(of_set(&sharded, &SHARDED));
+    lines.extend(of_set(&pipelined, &PIPELINED));
+    // What is judged of these rows is the form alone.
+    for line in lines.iter_mut().filter(|l| l.part == PIPELINED.part && l.n_constants == 0) {
+        line.target = Some(4.0);
+    }
+    lines.extend(pairs(&sharded, &pipelined));
+    let [inference, training] = &tables.neusight;
+    lines.extend(judged(&INFERENCE, inference));
+    lines.extend(judged(&TRAINING, training));
+    lines.extend(judged(&GOLDEN, &tables.golden));
+    lines.retain(|line| line.score.n > 0);
+    lines
+}
+
+/// Nothing fitted, groups of rows left out, in sample.
+fn of_set(set: &Set<'_>, protocol: &Protocol) -> Vec<Line> {
+    let (way, group) = protocol.left_out;
+    let n = protocol.free.len() as u32;
+    let in_sample = set.predict(&set.fit(protocol.free, |_| true));
+    vec![
+        of_way(set, "nothing fitted", &set.predict(&Vec::new()), 0, NOTHING),
+        of_way(set, way, &left_out(set, protocol.free, group), n, protocol.wanted),
+        of_way(set, "in sample", &in_sample, n, NOTHING),
+    ]
+}
+
+/// Each group of rows predicted by factors of the others.
+fn left_out(set: &Set<'_>, free: &[Constant], group: fn(&RunRow) -> String) -> Vec<f64> {
+    let mut keys: Vec<String> = set.rows.iter().map(|row| group(row.row)).collect();
+    let mut predicted = vec![f64::NAN; keys.len()];
+    let all = keys.clone();
+    keys.sort();
+    keys.dedup();
+    for key in keys {
+        let times = set.predict(&set.fit(free, |row| group(row) != key));
+        for ((own, time), entry) in all.iter().zip(times).zip(&mut predicted) {
+            if *own == key {
+                *entry = time;
+            }
+        }
+    }
+    predicted
+}
+
+fn of_way(
+    set: &Set<'_>,
+    way: &'static str,
+    predicted: &[f64],
+    n_constants: u32,
+    wanted: Wanted,
+) -> Line {
+    let rows = set.rows.iter().zip(predicted);
+    let score = score(rows.map(|(row, time)| (*time, row.row.time_s, row.row.name.clone())));
+    let peers = set.rows.iter().filter_map(|row| Some((row.row.peer_s?, row.row.time_s, "")));
+    let peers = self::score(peers);
+    Line {
+        table: "runs",
+        part: set.part.to_owned(),
+        way,
+        goals: goals(&score, wanted),
+        n_constants,
+        target: wanted.mean,
+        peers: if peers.n > 0 { vec![("NeuSight", peers.mape)] } else { Vec::new() },
+        note: each_row(set, predicted),
+        score,
+        ..Line::default()
+    }
+}
+
+fn goals(score: &Score, wanted: Wanted) -> Vec<Goal> {
+    let goals =
+        [("median error", score.median, wanted.median), ("worst error", score.worst, wanted.worst)];
+    let goal = |(what, figure, most): (&'static str, f64, Option<f64>)| {
+        Some(Goal { what, figure, bound: Some(Bound::AtMost(most?)) })
+    };
+    goals.into_iter().filter_map(goal).collect()
+}
+
+/// Most rows that a note lists.
+const LISTED: usize = 30;
+
+/// Predicted over measured, less one, of each row of a small set.
+fn each_row(set: &Set<'_>, predicted: &[f64]) -> String {
+    if set.rows.len() > LISTED {
+        return String::new();
+    }
+    let of = |(row, time): (&Row<'_>, &f64)| {
+        format!("{} {:+.1} %", row.row.name, 100.0 * (time / row.row.time_s - 1.0))
+    };
+    set.rows.iter().zip(predicted).map(of).collect::<Vec<_>>().join("; ")
+}
+
+/// Which of two ways to run a model on as many devices is the faster one.
+fn pairs(sharded: &Set<'_>, pipelined: &Set<'_>) -> Option<Line> {
+    let times = |set: &Set<'_>| {
+        let times = set.predict(&Vec::new());
+        let rows = set.rows.iter().zip(times);
+        let of = |(row, time): (&Row<'_>, f64)| {
+            (n_devices(row.run.degrees()), (row.row.time_s, time, row.row.name.clone()))
+        };
+        rows.map(of).collect::<BTreeMap<_, _>>()
+    };
+    let others = times(pipelined);
+    let mut n_decided = 0;
+    let mut chosen = Vec::new();
+    for (devices, own) in times(sharded) {
+        let Some(other) = others.get(&devices) else { continue };
+        let pick = if own.1 < other.1 { &own } else { other };
+        let best = own.0.min(other.0);
+        n_decided += usize::from(pick.0 <= best);
+        chosen.push((pick.0, best, pick.2.clone()));
+    }
+    let share = 100.0 * n_decided as f64 / chosen.len().max(1) as f64;
+    let bound = Some(Bound::AtLeast(100.0));
+    (!chosen.is_empty()).then(|| Line {
+        table: "runs",
+        part: "runs SC21 Table 2, choice".to_owned(),
+        way: "nothing fitted",
+        measure: Measure::Regret,
+        score: score(chosen.into_iter()),
+        goals: vec![Goal { what: "pairs decided as measured", figure: share, bound }],
+        ..Line::default()
+    })
+}
