@@ -80,6 +80,7 @@ const TARGETS: &[TrainingTarget] = &[
             "torchtitan-eager",
             "torchtitan-async-tp",
             "torchtitan-rowwise",
+            "torchtitan-rowwise-async-tp",
         ]),
         export: torchtitan::export,
     },
