@@ -1,7 +1,7 @@
 //! What numbers of a cluster file are believed, why, and what is probably meant by others: the one
 //! table for this kind of file.
 
-use documents::cluster::ClusterDocument;
+use documents::cluster::{ClusterDocument, KindDocument};
 use ir::diagnostic::Diagnostic;
 
 /// Of one key.
@@ -207,16 +207,7 @@ fn each(document: &ClusterDocument, mut take: impl FnMut(&'static str, &str, f64
         }
     };
     for kind in &document.kinds {
-        for (key, value) in [
-            ("memory_bytes", kind.memory_bytes.map(f64::from)),
-            ("memory_bytes_per_s", kind.memory_bytes_per_s),
-            ("peak_fp64_flops", kind.peak_fp64_flops),
-            ("peak_fp32_flops", kind.peak_fp32_flops),
-            ("peak_fp16_flops", kind.peak_fp16_flops),
-            ("peak_bf16_flops", kind.peak_bf16_flops),
-            ("peak_fp8_flops", kind.peak_fp8_flops),
-            ("peak_fp4_flops", kind.peak_fp4_flops),
-        ] {
+        for (key, value) in of_kind(kind) {
             given(key, &kind.name, value);
         }
     }
@@ -260,4 +251,19 @@ fn each(document: &ClusterDocument, mut take: impl FnMut(&'static str, &str, f64
     for device in &document.devices {
         given("memory_bytes", &device.id, bytes(device.memory_bytes));
     }
+}
+
+/// Numbers of a kind by their keys.
+fn of_kind(kind: &KindDocument) -> [(&'static str, Option<f64>); 9] {
+    [
+        ("memory_bytes", kind.memory_bytes.map(f64::from)),
+        ("memory_bytes_per_s", kind.memory_bytes_per_s),
+        ("peak_fp64_flops", kind.peak_fp64_flops),
+        ("peak_fp32_flops", kind.peak_fp32_flops),
+        ("peak_fp16_flops", kind.peak_fp16_flops),
+        ("peak_bf16_flops", kind.peak_bf16_flops),
+        ("peak_fp8_flops", kind.peak_fp8_flops),
+        ("peak_fp4_flops", kind.peak_fp4_flops),
+        ("power_w", kind.power_w),
+    ]
 }

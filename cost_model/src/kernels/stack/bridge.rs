@@ -8,7 +8,7 @@ use super::megatron_bridge;
 /// is recorded, how 8-bit operands are scaled, and where it says so.
 struct Recipe(&'static str, Dispatcher, bool, bool, Scaling, &'static str);
 
-const RECIPES: [Recipe; 8] = [
+const RECIPES: [Recipe; 11] = [
     Recipe(
         "megatron-bridge-alltoall-overlap",
         Dispatcher::AllToAll,
@@ -24,6 +24,14 @@ const RECIPES: [Recipe; 8] = [
         false,
         Scaling::Tensor,
         "DeepSeek-V3 that drops tokens on B200, Megatron-Bridge v0.1.0rc4",
+    ),
+    Recipe(
+        "megatron-bridge-drop-mxfp8",
+        Dispatcher::Padded,
+        false,
+        false,
+        Scaling::Block,
+        "the same with MXFP8, Megatron-Bridge v0.1.0rc4",
     ),
     Recipe(
         "megatron-bridge-drop-overlap",
@@ -48,6 +56,22 @@ const RECIPES: [Recipe; 8] = [
         false,
         Scaling::Block,
         "GPT-OSS 120B and DeepSeek-V3 over 16 pipeline ranks on B200, Megatron-Bridge v0.3.1",
+    ),
+    Recipe(
+        "megatron-bridge-flex-fp8",
+        Dispatcher::Flex,
+        false,
+        false,
+        Scaling::Tensor,
+        "Qwen3 30B on H100 without a pipeline, Megatron-Bridge v0.4.1",
+    ),
+    Recipe(
+        "megatron-bridge-flex-overlap-mxfp8",
+        Dispatcher::Flex,
+        true,
+        false,
+        Scaling::Block,
+        "DeepSeek-V3 on H100 in FP8 by blocks, Megatron-Bridge v0.1.0rc4",
     ),
     Recipe(
         "megatron-bridge-flex-overlap",

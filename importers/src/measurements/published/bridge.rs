@@ -201,7 +201,7 @@ fn row(
         card: models::card(config, plain, stated.sequence)?,
         recompute: recompute(&hosts, plain),
         hosts,
-        stack: stack(stated.precision),
+        stack: stack(fields, model, stated)?,
         degrees: vec![parallelism],
         dtype: match stated.precision {
             "BF16" => DType::Bf16,
@@ -223,10 +223,33 @@ fn recompute(hosts: &Hosts, model: &str) -> Recompute {
     }
 }
 
-/// The preset of a recipe: NVFP4 is scaled by blocks too.
-fn stack(precision: &str) -> &'static str {
-    match precision {
-        "MXFP8" | "NVFP4" => "megatron-bridge-mxfp8",
-        _ => "megatron-bridge",
-    }
+/// The preset of a recipe, as the tags of Megatron-Bridge v0.1.0rc4 to v0.4.1 state it: how tokens
+/// reach experts, what runs beside exchanges, what is recorded, how operands are scaled. NVFP4 is
+/// scaled by blocks too.
+fn stack(fields: &Fields, model: &str, stated: &Stated) -> Result<&'static str, Diagnostic> {
+    let release = fields.text("release")?.split(' ').next().unwrap_or_default();
+    let is_h100 = fields.text("system")? == "DGX-H100";
+    let by_blocks = ["MXFP8", "NVFP4"].contains(&stated.precision);
+    let (is_new, drops) = (release >= "26.02.01", model.contains("tokendrop"));
+    let plain = if by_blocks { "megatron-bridge-mxfp8" } else { "megatron-bridge" };
+    let name = match model.split(" (").next().unwrap_or_default() {
+        "Qwen3_30B_a3B" => match (is_h100, drops, is_new, stated.pipeline > 1) {
+            (true, true, ..) => "megatron-bridge-drop-overlap",
+            (true, _, true, true) => "megatron-bridge-flex-overlap",
+            (true, _, true, false) => "megatron-bridge-flex-fp8",
+            (true, _, false, true) => "megatron-bridge-alltoall-overlap",
+            (false, true, ..) => "megatron-bridge-drop-graphs",
+            (false, _, true, _) => "megatron-bridge-flex-graphs",
+            _ => plain,
+        },
+        "GPT OSS 120B" if !is_h100 && is_new => "megatron-bridge-flex",
+        "DeepSeekV3" if is_h100 && by_blocks => "megatron-bridge-flex-overlap-mxfp8",
+        "DeepSeekV3" if is_h100 => "megatron-bridge-flex-overlap",
+        "DeepSeekV3" if stated.chunks > 1 => "megatron-bridge-flex-overlap-graphs",
+        "DeepSeekV3" if release >= "26.02" => "megatron-bridge-flex",
+        "DeepSeekV3" if drops && by_blocks => "megatron-bridge-drop-mxfp8",
+        "DeepSeekV3" if drops => "megatron-bridge-drop",
+        _ => plain,
+    };
+    Ok(name)
 }
