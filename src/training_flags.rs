@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 
 use clap::Args;
 use engine::request::TrainingRequest;
+use ir::card::Skew;
 use ir::units::Bytes;
 
-use engine::request::value::{bytes, margin, positive, range};
+use engine::request::value::{bytes, margin, positive, range, skew};
 
 /// What is asked of a search over all degrees.
 #[derive(Args, Clone, Debug)]
@@ -35,6 +36,10 @@ pub(crate) struct TrainingFlags {
     /// Software stack, by the name of a preset [default: megatron-core]
     #[arg(long, value_name = "NAME")]
     pub(crate) stack: Option<String>,
+    /// How unevenly tokens visit experts: balanced, or zipf:S, the i-th most visited in proportion to
+    /// 1 / i^S [default: balanced]
+    #[arg(long, value_name = "SKEW", value_parser = skew)]
+    pub(crate) expert_skew: Option<Skew>,
     /// Keep optimizer states on the devices
     #[arg(long)]
     pub(crate) no_offload: bool,
@@ -52,6 +57,7 @@ impl TrainingFlags {
             max_memory_per_device: own.max_memory_per_device,
             memory_margin: own.memory_margin,
             stack: own.stack,
+            expert_skew: own.expert_skew,
             no_offload: own.no_offload,
         }
     }

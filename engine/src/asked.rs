@@ -4,6 +4,7 @@ use documents::plan::request::RequestDocument;
 use ir::diagnostic::Diagnostic;
 
 use crate::executor::Executor;
+use crate::request::value::Written;
 use crate::request::{ModelRequest, PlanRequest, ProblemRequest};
 use crate::{constraints, model_options};
 
@@ -41,6 +42,7 @@ pub fn of_training(args: &PlanRequest) -> Result<RequestDocument, Diagnostic> {
         max_memory_bytes: flags.max_memory_per_device.map(|bytes| bytes.0),
         memory_margin: flags.memory_margin,
         no_offload: flags.no_offload,
+        expert_skew: flags.expert_skew.map(|skew| skew.text()),
         ..problem
     })
 }

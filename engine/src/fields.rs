@@ -69,7 +69,7 @@ const LAYERS_STATE: &str = "leave it out: the layers were measured with their ow
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
 /// All.
-pub const FIELDS: [Field; 35] = [
+pub const FIELDS: [Field; 36] = [
     field("model", EVERY, ""),
     field("cluster", MODELS, GIVEN),
     field("profile", MODELS, GIVEN),
@@ -92,6 +92,7 @@ pub const FIELDS: [Field; 35] = [
     field("max_memory_per_device", TRAINING, FOR_TRAINING),
     field("memory_margin", TRAINING, FOR_TRAINING),
     field("stack", &[Degrees], LAYERS_STATE),
+    field("expert_skew", &[Degrees], LAYERS_STATE),
     field("no_offload", TRAINING, FOR_TRAINING),
     field("algorithm", EVERY, ""),
     field("objective", EVERY, ""),

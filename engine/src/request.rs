@@ -13,6 +13,7 @@ use cost_model::given::{Goal, rows as goals};
 use cost_model::ops::objective;
 use cost_model::ops::problem::Objective;
 pub use cost_model::runs::forms::run::Gradients;
+use ir::card::Skew;
 use ir::tensor::DType;
 use ir::units::Bytes;
 use ir::workload::{Mode, Optimizer};
@@ -137,6 +138,10 @@ pub struct TrainingRequest {
     pub memory_margin: Option<f64>,
     /// Software stack, by the name of a preset.
     pub stack: Option<String>,
+    /// How unevenly tokens visit experts: `balanced`, or `zipf:S`.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub expert_skew: Option<Skew>,
     /// Whether optimizer states stay on the devices.
     pub no_offload: bool,
 }
@@ -153,6 +158,7 @@ impl TrainingRequest {
             ("--max-memory-per-device", self.max_memory_per_device.is_some()),
             ("--memory-margin", self.memory_margin.is_some()),
             ("--stack", self.stack.is_some()),
+            ("--expert-skew", self.expert_skew.is_some()),
             ("--no-offload", self.no_offload),
         ];
         given.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)

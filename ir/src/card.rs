@@ -63,8 +63,21 @@ pub enum Head {
     Separate,
 }
 
+/// How unevenly tokens visit the experts of a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Skew {
+    /// All alike.
+    #[default]
+    Balanced,
+    /// The `i`-th most visited one in proportion to `1 / i^s`.
+    Zipf {
+        /// Thousandths of `s`.
+        thousandths: u32,
+    },
+}
+
 /// Mixture of experts in place of the feed-forward part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ExpertCard {
     /// Experts of a block.
     pub n_experts: u64,
@@ -74,7 +87,30 @@ pub struct ExpertCard {
     pub feed_forward: u64,
     /// Experts of the same width that every token visits.
     pub n_shared: u64,
+    /// Whether the products of experts have biases.
+    pub has_biases: bool,
+    /// How unevenly tokens visit them.
+    pub skew: Skew,
 }
+
+impl ExpertCard {
+    /// Visits of the busiest of so many ranks over the mean, where the most visited expert lies beside
+    /// average ones. A token visits an expert once at most.
+    #[must_use]
+    pub fn heaviest(&self, ranks: u64) -> f64 {
+        let Skew::Zipf { thousandths } = self.skew else { return 1.0 };
+        let n = self.n_experts.max(1);
+        let local = n.div_ceil(ranks.max(1)).max(1) as f64;
+        let power = f64::from(thousandths) / 1e3;
+        let visits: f64 = (1..=n.min(SUMMED)).map(|i| (i as f64).powf(-power)).sum();
+        let first = (1.0 / visits).min(1.0 / self.per_token.max(1) as f64).max(1.0 / n as f64);
+        let others = (1.0 - first) / (n as f64 - 1.0).max(1.0) * (local - 1.0);
+        (first + others) * n as f64 / local
+    }
+}
+
+/// Experts whose visits are summed up one by one; beyond them none is counted.
+const SUMMED: u64 = 1 << 16;
 
 /// A decoder or encoder of equal blocks between an embedding and a vocabulary head.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -32,7 +32,13 @@ fn pick<T: Copy>(random: &mut SmallRng, of: &[T]) -> T {
 
 fn model(random: &mut SmallRng) -> ModelCard {
     let hidden = pick(random, &[512, 1024, 2048]);
-    let experts = ExpertCard { n_experts: 8, per_token: 2, feed_forward: hidden, n_shared: 0 };
+    let experts = ExpertCard {
+        n_experts: 8,
+        per_token: 2,
+        feed_forward: hidden,
+        n_shared: 0,
+        ..Default::default()
+    };
     let card = TransformerCard {
         name: "random".to_owned(),
         n_layers: 0,

@@ -30,6 +30,7 @@ fn model(random: &mut SmallRng) -> ModelCard {
         per_token: 1,
         feed_forward: 64,
         n_shared: 0,
+        ..Default::default()
     };
     ModelCard::uniform(TransformerCard {
         name: "random".to_owned(),

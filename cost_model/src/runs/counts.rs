@@ -257,6 +257,7 @@ mod tests {
                 per_token: 2,
                 feed_forward: 14_336,
                 n_shared: 0,
+                ..Default::default()
             }),
             ..llama
         };

@@ -70,6 +70,7 @@ impl RequestDocument {
             ("request.max_memory_bytes", self.max_memory_bytes.is_some()),
             ("request.memory_margin", self.memory_margin.is_some()),
             ("request.no_offload", self.no_offload),
+            ("request.expert_skew", self.expert_skew.is_some()),
         ];
         match foreign.into_iter().find(|(_, given)| *given) {
             Some((member, _)) => Err(refused(member, "is asked of training runs only")),

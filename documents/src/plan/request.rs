@@ -39,6 +39,9 @@ pub struct RequestDocument {
     /// Whether optimizer states had to stay on the devices.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_offload: bool,
+    /// How unevenly tokens were taken to visit experts: `balanced`, or `zipf:S`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expert_skew: Option<String>,
 }
 
 impl RequestDocument {

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use documents::quantity::size;
+use ir::card::Skew;
 use ir::tensor::DType;
 use ir::units::Bytes;
 use ir::workload::{Mode, Optimizer};
@@ -129,6 +130,33 @@ impl Written for DType {
     fn text(&self) -> String {
         self.name().to_owned()
     }
+}
+
+impl Written for Skew {
+    fn read(text: &str) -> Result<Self, String> {
+        skew(text)
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Balanced => "balanced".to_owned(),
+            Self::Zipf { thousandths } => format!("zipf:{}", f64::from(*thousandths) / 1e3),
+        }
+    }
+}
+
+/// How unevenly tokens visit experts.
+///
+/// # Errors
+/// What is needed, in words.
+pub fn skew(text: &str) -> Result<Skew, String> {
+    let needed = || "needs balanced, or zipf:S with S of 0 to 10".to_owned();
+    if text == "balanced" {
+        return Ok(Skew::Balanced);
+    }
+    let power = text.strip_prefix("zipf:").and_then(|power| power.parse::<f64>().ok());
+    let power = power.filter(|power| (0.0..=10.0).contains(power)).ok_or_else(needed)?;
+    Ok(Skew::Zipf { thousandths: (power * 1e3).round() as u32 })
 }
 
 impl Written for u64 {

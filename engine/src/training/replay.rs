@@ -156,7 +156,7 @@ pub fn setting(
     flags.optimizer = Some(asked.optimizer);
     let model = crate::training::model::read(model, Some(asked.sequence_length), &flags.model)?;
     let mut setting = Setting::on(model, &flags, &asked.stack, asked.global_batch)?;
-    setting.ask(request);
+    setting.ask(request)?;
     Ok(setting)
 }
 

@@ -17,7 +17,7 @@ use documents::digest;
 use documents::plan::Reference;
 use documents::plan::request::RequestDocument;
 use exporters::training::Lack;
-use ir::card::{ModelCard, SequenceParallel};
+use ir::card::{ModelCard, SequenceParallel, Skew};
 use ir::cluster::{Cluster, DeviceKind};
 use ir::diagnostic::Diagnostic;
 use ir::layers::LayerProfile;
@@ -31,6 +31,7 @@ use super::model::{self, GraphFacts, Model};
 use super::numbers::Numbers;
 use super::{measured, pins, words};
 use crate::executor::{self, Executor};
+use crate::request::value::Written;
 use crate::request::{PlanRequest, ProblemRequest};
 use crate::{asked, load};
 
@@ -113,7 +114,7 @@ impl Setting {
         let mut request = asked::of_training(args)?;
         let usual = if setting.layers.is_some() { 0.0 } else { MARGIN };
         request.memory_margin.get_or_insert(usual);
-        setting.ask(request);
+        setting.ask(request)?;
         Ok(setting)
     }
 
@@ -123,8 +124,14 @@ impl Setting {
     }
 
     /// Takes on what was asked for: of each device's memory a share stays free, and no more than
-    /// was allowed is used.
-    pub fn ask(&mut self, request: RequestDocument) {
+    /// was allowed is used; experts are visited as unevenly as was stated.
+    ///
+    /// # Errors
+    /// `bad-plan` for a skew that is none, or of a model without experts.
+    pub fn ask(&mut self, request: RequestDocument) -> Result<(), Diagnostic> {
+        if let Some(text) = &request.expert_skew {
+            self.skew(text)?;
+        }
         let used = 1.0 - request.memory_margin.unwrap_or(0.0);
         let kept = self.limit.map(|limit| Bytes((limit.as_f64() * used) as u64));
         if let (Some(asked), Some(kept)) = (request.max_memory_bytes.map(Bytes), kept)
@@ -137,6 +144,24 @@ impl Setting {
         }
         self.limit = kept.into_iter().chain(request.max_memory_bytes.map(Bytes)).min();
         self.request = request;
+        Ok(())
+    }
+
+    fn skew(&mut self, text: &str) -> Result<(), Diagnostic> {
+        let skew = Skew::read(text).map_err(|needed| {
+            Diagnostic::input("bad-plan", format!("`{text}` is no skew of experts: it {needed}"))
+                .fact("member", "request.expert_skew")
+        })?;
+        let groups = self.model.groups.iter_mut();
+        let experts: Vec<_> = groups.filter_map(|group| group.card.experts.as_mut()).collect();
+        if experts.is_empty() && skew != Skew::Balanced {
+            let message = "`--expert-skew` means nothing for a model without experts";
+            return Err(Diagnostic::usage("no-experts", message).hint("leave it out"));
+        }
+        for own in experts {
+            own.skew = skew;
+        }
+        Ok(())
     }
 
     /// A model on the cluster that the flags name.

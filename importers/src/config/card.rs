@@ -113,6 +113,7 @@ fn uniform(
             per_token: experts.per_token,
             feed_forward: own.feed_forward,
             n_shared: 0,
+            ..Default::default()
         }),
         attention: match own.heads.checked_mul(own.head_dim) {
             Some(width) if width == own.hidden => Attention::Even,
@@ -268,6 +269,7 @@ fn experts(fields: Fields<'_>) -> Result<ExpertCard, Diagnostic> {
         per_token: n("num_experts_per_tok")?,
         feed_forward: n("moe_intermediate_size")?,
         n_shared: fields.whole("n_shared_experts")?,
+        ..Default::default()
     };
     if experts.per_token > experts.n_experts {
         let ExpertCard { per_token, n_experts, .. } = experts;

@@ -90,7 +90,14 @@ fn block(
         form: FeedForward::Gated,
         sequence: length(sequence, positions.min(MAX_DEFAULT_SEQUENCE))?,
         vocabulary: n("vocab_size")?,
-        experts: Some(ExpertCard { n_experts, per_token, feed_forward: inner, n_shared: 0 }),
+        experts: Some(ExpertCard {
+            n_experts,
+            per_token,
+            feed_forward: inner,
+            n_shared: 0,
+            has_biases: true,
+            ..ExpertCard::default()
+        }),
         attention: Attention::Heads { dim: n("head_dim")? },
         head: match fields.flag("tie_word_embeddings")? {
             Some(true) => Head::Tied,

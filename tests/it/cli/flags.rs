@@ -146,6 +146,15 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Refused("--stack torchtitan"),
         ],
     ),
+    (
+        "--expert-skew",
+        [
+            Refused("--expert-skew zipf:1"),
+            Runs("--expert-skew balanced"),
+            Refused("--expert-skew zipf:1"),
+            Refused("--expert-skew zipf:1"),
+        ],
+    ),
     ("--no-offload", trains(Changes("", "--no-offload"), Refused("--no-offload"))),
     (
         "--algorithm",

@@ -25,7 +25,7 @@ const START_UP_S: f64 = 60e-6;
 const NDR: f64 = 45e9;
 const REACHED: [f64; 3] = [40e9, 45e9, 34e9];
 
-/// Tokens of one rank that visit experts.
+/// Tokens of one rank that visit experts; of the busiest one those that visit it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tokens {
     /// How many.

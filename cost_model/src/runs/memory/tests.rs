@@ -234,8 +234,13 @@ fn recompute_trades_kept_activations_for_one_block() {
 
 #[test]
 fn states_are_shared_out_among_those_that_hold_them() {
-    let experts =
-        ir::card::ExpertCard { n_experts: 8, per_token: 2, feed_forward: 1024, n_shared: 0 };
+    let experts = ir::card::ExpertCard {
+        n_experts: 8,
+        per_token: 2,
+        feed_forward: 1024,
+        n_shared: 0,
+        ..Default::default()
+    };
     let card = TransformerCard { experts: Some(experts), ..PUBLISHED[0].card() };
     let block = block_parameters(&card);
     let of = |zero, features: &[MemoryFeature]| {

@@ -126,6 +126,7 @@ fn experts(fields: &Fields, card: &TransformerCard) -> Result<Option<ExpertCard>
         per_token: fields.count_or_blank("topk")?.unwrap_or(1),
         feed_forward: fields.count_or_blank("moe_ffn")?.unwrap_or(card.feed_forward),
         n_shared: 0,
+        ..Default::default()
     }))
 }
 

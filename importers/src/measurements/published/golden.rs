@@ -144,6 +144,7 @@ fn card(fields: &Fields, case: &str) -> Result<ir::card::ModelCard, Diagnostic> 
             per_token: per_token.unwrap_or(1),
             feed_forward: expert_inner.unwrap_or(card.feed_forward),
             n_shared: 0,
+            ..ExpertCard::default()
         });
     }
     Ok(model)

@@ -58,7 +58,13 @@ fn model(random: &mut SmallRng) -> ModelCard {
     let first = random.random_range(1..=5);
     let mut groups = vec![BlockGroup::of_card(card.clone(), first)];
     if random.random_bool(0.3) {
-        let experts = ExpertCard { n_experts: 4, per_token: 2, feed_forward: hidden, n_shared: 1 };
+        let experts = ExpertCard {
+            n_experts: 4,
+            per_token: 2,
+            feed_forward: hidden,
+            n_shared: 1,
+            ..Default::default()
+        };
         let card = TransformerCard { experts: Some(experts), ..card };
         let n_blocks = random.random_range(1..=2);
         let extra_weights = hidden * hidden;

@@ -1,6 +1,7 @@
 //! Experts of a block and what they add to its passes.
 //!
-//! For `P = T k / t` pairs of a token and an expert, experts of a width `f`, `l` of them on a device,
+//! For `P = T k / t` pairs of a token and an expert, more on the busiest rank where visits are skewed
+//! ([`ExpertCard::heaviest`]), experts of a width `f`, `l` of them on a device,
 //! forward and backward (`python/forms/experts/FORMS.md`, section 3):
 //!
 //! ```text
@@ -8,6 +9,8 @@
 //! pointwise  4 P h + 6 P f + 2 T h / t bytes and 4 P h + 10 P f + 2 T h / t: permuted, gated, weighed
 //!            8 P h more each way with an all-to-all, which sorts by local expert before and after
 //! casts      of operands in 8 bits: P (h + f) elements and P (2 f + h)
+//! biases     16 P f + 14 P h bytes and 34 P f + 26 P h, where experts have biases: split, added,
+//!            concatenated; the function is computed again
 //! weights    an operand read in both passes, and the main gradient read and written
 //! launches   seconds of the generation x (dispatcher + 0.015 l), a third and two thirds, added
 //! exchange   dispatch and combine of both passes ([`crate::runs::forms::exchange`])
@@ -61,14 +64,14 @@ struct Extents {
 }
 
 impl Extents {
-    fn of(run: Sharded<'_>, experts: ExpertCard) -> Self {
+    fn of(run: Sharded<'_>, experts: ExpertCard, heaviest: f64) -> Self {
         let degrees = run.parallelism;
         let queries = run.card.sequence.div_ceil(u64::from(degrees.context.max(1)));
         let tokens = degrees.micro_batch.saturating_mul(queries) as f64;
         let tokens = tokens / f64::from(degrees.tensor.max(1));
         Self {
             tokens,
-            pairs: tokens * experts.per_token as f64,
+            pairs: heaviest * tokens * experts.per_token as f64,
             hidden: run.card.hidden as f64,
             width: experts.feed_forward as f64,
             parts: match run.card.form {
@@ -92,7 +95,7 @@ impl Extents {
     }
 
     /// Bytes of pointwise kernels in 16-bit elements, forward and backward.
-    fn pointwise(&self, dispatcher: Dispatcher) -> [f64; 2] {
+    fn pointwise(&self, dispatcher: Dispatcher, has_biases: bool) -> [f64; 2] {
         let inner = match self.parts > 1.0 {
             true => [6.0, 10.0],
             false => [4.0, 6.0],
@@ -101,8 +104,14 @@ impl Extents {
             Dispatcher::Flex => 0.0,
             Dispatcher::AllToAll | Dispatcher::Padded => 8.0,
         };
+        let biases = match has_biases {
+            true => [[16.0, 14.0], [34.0, 26.0]],
+            false => [[0.0; 2]; 2],
+        };
         [0, 1].map(|pass| {
-            self.pairs * ((4.0 + sorted) * self.hidden + inner[pass] * self.width)
+            let [of_width, of_hidden] = biases[pass];
+            self.pairs * ((4.0 + sorted + of_hidden) * self.hidden)
+                + self.pairs * (inner[pass] + of_width) * self.width
                 + 2.0 * self.tokens * self.hidden
         })
     }
@@ -132,13 +141,20 @@ pub(super) fn add(
     rates: &Rates,
     (system, stack, constants): (&System, &Stack, &Constants),
 ) {
-    let own = Extents::of(run, experts);
+    // What is padded is as much for every expert.
+    let heaviest = match stack.experts.dispatcher {
+        Dispatcher::Padded => 1.0,
+        Dispatcher::AllToAll | Dispatcher::Flex => {
+            experts.heaviest(u64::from(run.parallelism.expert.max(1)))
+        }
+    };
+    let own = Extents::of(run, experts, heaviest);
     let generation = generation(&system.device.name);
     let grouped = generation.grouped(run.dtype, stack.scaling);
     let slower = 1.0 + grouped.narrow / own.width.max(1.0);
     let product_s = slower * rates.share_of_peak(own.flops(), grouped.efficiency);
     let wider = precision::element(run.dtype) / 2.0;
-    let bytes = own.pointwise(stack.experts.dispatcher);
+    let bytes = own.pointwise(stack.experts.dispatcher, experts.has_biases);
     let bytes = [0, 1].map(|pass| wider * bytes[pass] + rates.cast_bytes() * own.cast()[pass]);
     let operand = precision::operand(run.dtype);
     let gradient_s = rates.pointwise(2.0 * run.gradients.exchanged() * own.parameters);
@@ -156,7 +172,7 @@ pub(super) fn add(
     time.weight_s += product_s + gradient_s + launches_s / 3.0;
     let group = Group::experts(run.parallelism).spread(system.per_host);
     let tokens = Tokens {
-        count: own.tokens,
+        count: heaviest * own.tokens,
         bytes: precision::element(run.dtype) * own.hidden,
         visits: experts.per_token as f64,
     };

@@ -30,8 +30,13 @@ fn parameters_are_twelve_squares_of_the_hidden_size() {
     run.card.form = FeedForward::Gated;
     run.parallelism.tensor = 1;
     assert_eq!(parameters(&run), 16.0 * 1024.0 * 1024.0);
-    run.card.experts =
-        Some(ExpertCard { n_experts: 8, per_token: 2, feed_forward: 1024, n_shared: 0 });
+    run.card.experts = Some(ExpertCard {
+        n_experts: 8,
+        per_token: 2,
+        feed_forward: 1024,
+        n_shared: 0,
+        ..Default::default()
+    });
     assert_eq!(parameters(&run), (4.0 + 8.0 * 3.0) * 1024.0 * 1024.0);
 }
 
@@ -82,8 +87,13 @@ fn unaligned_heads_are_slower_and_ways_to_experts_cost() {
     run.card.n_heads = 17;
     assert!(time(&run, &recorded()).forward.seconds > 1.1 * aligned.forward.seconds);
     let mut experts = gpt();
-    experts.card.experts =
-        Some(ExpertCard { n_experts: 8, per_token: 2, feed_forward: 4096, n_shared: 0 });
+    experts.card.experts = Some(ExpertCard {
+        n_experts: 8,
+        per_token: 2,
+        feed_forward: 4096,
+        n_shared: 0,
+        ..Default::default()
+    });
     assert_eq!(time(&experts, &recorded()).forward.collectives, 0.0);
     experts.parallelism.expert = 8;
     assert!(time(&experts, &recorded()).forward.collectives > 0.0);

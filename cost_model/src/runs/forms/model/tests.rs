@@ -94,7 +94,13 @@ fn parameters_of_deepseek_v3() {
         },
         ..card(FeedForward::Gated, Head::Separate)
     };
-    let experts = ExpertCard { n_experts: 256, per_token: 8, feed_forward: 2048, n_shared: 1 };
+    let experts = ExpertCard {
+        n_experts: 256,
+        per_token: 8,
+        feed_forward: 2048,
+        n_shared: 1,
+        ..Default::default()
+    };
     let mixture = TransformerCard { experts: Some(experts), ..dense.clone() };
     let group = |card: &TransformerCard, n_blocks| BlockGroup::of_card(card.clone(), n_blocks);
     let mut model = ModelCard {

@@ -139,7 +139,8 @@ fn apart(
     let is_known = n_experts >= 2
         && (1..=n_experts).contains(&per_token)
         && ups.clone().all(|own| own.k == hidden);
-    let card = ExpertCard { n_experts, per_token, feed_forward: width, n_shared: 0 };
+    let card =
+        ExpertCard { n_experts, per_token, feed_forward: width, n_shared: 0, ..Default::default() };
     is_known.then_some((width, form, Some(card)))
 }
 
@@ -167,7 +168,8 @@ fn mixture(
     if !routes || per_token == 0 || per_token > n_experts {
         return Err(Mismatch(format!("no router to {n_experts} experts beside the attention")));
     }
-    let card = ExpertCard { n_experts, per_token, feed_forward: width, n_shared: 0 };
+    let card =
+        ExpertCard { n_experts, per_token, feed_forward: width, n_shared: 0, ..Default::default() };
     Ok((width, form, Some(card)))
 }
 

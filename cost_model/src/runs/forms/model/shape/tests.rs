@@ -5,7 +5,8 @@ use super::*;
 
 /// Forty heads, eight of keys and values, six blocks, samples of 2,048 tokens.
 fn card(n_experts: u64) -> ModelCard {
-    let experts = ExpertCard { n_experts, per_token: 2, feed_forward: 64, n_shared: 0 };
+    let experts =
+        ExpertCard { n_experts, per_token: 2, feed_forward: 64, n_shared: 0, ..Default::default() };
     ModelCard::uniform(TransformerCard {
         name: "forty".to_owned(),
         n_layers: 6,
