@@ -159,7 +159,10 @@ pub(super) fn add(
     let operand = precision::operand(run.dtype);
     let gradient_s = rates.pointwise(2.0 * run.gradients.exchanged() * own.parameters);
     let weights_s = rates.pointwise(operand * own.parameters);
-    let launches_s = generation.launches_s
+    // What steps say of launches holds for those of experts too.
+    let measured = constants.get(Constant::LaunchFloor) / stack.launch_floor.get();
+    let launches_s = measured
+        * generation.launches_s
         * (launches(stack.experts.dispatcher) + EACH_EXPERT * own.local)
         * match stack.launch {
             Launch::CudaGraphs => RECORDED,
