@@ -132,7 +132,7 @@ impl Rates {
         // 32-bit products have no tensor cores to miss.
         let multiple = match self.dtype {
             DType::F32 => 1,
-            _ => (ALIGNED as f64 / precision::operand(self.dtype)) as u64,
+            _ => ALIGNED * 8 / self.dtype.bits().max(1),
         };
         let aligned = [m, n, k].iter().all(|extent| extent.is_multiple_of(multiple));
         let (constants, factor) =

@@ -16,6 +16,7 @@ use ir::profile::Profile;
 use ir::units::Bytes;
 
 use super::steps::schedule;
+use crate::executor::named_stack;
 
 /// Hosts that tell ways inside one from ways between them.
 const TWO: u64 = 2;
@@ -25,6 +26,7 @@ pub(super) fn judge(data: &Path) -> Result<Vec<Line>, Diagnostic> {
     let tables = tables(&data.join("steptimes"))?;
     let mut machines = BTreeMap::new();
     for row in rows(&tables) {
+        named_stack(row.stack)?;
         if !machines.contains_key(&row.hosts) {
             machines.extend(machine(&row.hosts)?.map(|own| (row.hosts.clone(), own)));
         }

@@ -63,6 +63,8 @@ struct Protocol {
     left_out: (&'static str, fn(&RunRow) -> String),
     /// What the predictions by rows left out have to reach.
     wanted: Wanted,
+    /// Constants of stacks and generations that were settled on these very rows.
+    settled: &'static str,
 }
 
 fn model(row: &RunRow) -> String {
@@ -84,42 +86,49 @@ const BRIDGE_DENSE: Protocol = Protocol {
     free: &[Derating, Elementwise, TensorCollectives],
     left_out: ("leave one model out", model),
     wanted: median(8.0, 20.0),
+    settled: "the exposed share of tensor collectives, rates that a hot step keeps up",
 };
 const BRIDGE_EXPERTS: Protocol = Protocol {
     part: "runs Bridge experts",
     free: &[Derating, Elementwise, LaunchFloor, Network],
     left_out: ("leave one model out", model),
     wanted: median(15.0, 40.0),
+    settled: "launches of a block by generation and dispatcher and the share that graphs leave, which dispatcher each recipe has",
 };
 const MEGATRON_CORE: Protocol = Protocol {
     part: "runs Megatron-Core H100",
     free: &[Derating, TensorCollectives],
     left_out: ("leave one model out", model),
     wanted: median(6.0, 15.0),
+    settled: "the exposed share of tensor collectives",
 };
 const TORCHTITAN: Protocol = Protocol {
     part: "runs torchtitan",
     free: &[Derating, Elementwise, TensorCollectives, Network],
     left_out: ("leave one technique out", technique),
     wanted: median(10.0, 25.0),
+    settled: "products scaled by rows, the share that asynchronous tensor parallelism hides, pieces put in order, the rate at 500 W, the rate of split attention",
 };
 const SHARDED: Protocol = Protocol {
     part: "runs SC21 ZeRO-3",
     free: &[Network],
     left_out: ("leave one row out", line),
     wanted: mean(12.0),
+    settled: "the exposed share of gathers, one card for a ring",
 };
 const PIPELINED: Protocol = Protocol {
     part: "runs SC21 tensor + pipeline",
     free: &[Derating],
     left_out: ("leave one row out", line),
     wanted: NOTHING,
+    settled: "",
 };
 const INFERENCE: Protocol = Protocol {
     part: "runs NeuSight inference",
     free: &[Derating, Elementwise],
     left_out: ("leave one model out", model),
     wanted: mean(10.0),
+    settled: "the share of the fp32 rate by generation",
 };
 const TRAINING: Protocol = Protocol { part: "runs NeuSight training", ..INFERENCE };
 const GOLDEN: Protocol = Protocol {
@@ -127,7 +136,12 @@ const GOLDEN: Protocol = Protocol {
     free: &[LaunchFloor, Ends],
     left_out: ("leave one platform out", technique),
     wanted: Wanted { mean: None, median: Some(15.0), worst: None },
+    settled: "",
 };
+
+/// Constants of stacks and generations as plans have them, some of which were settled on rows of the
+/// same table.
+const NOMINAL: &str = "nominal";
 
 /// The lines of the table. `machines` has the hosts that rows name; rows of others are left out.
 #[must_use]
@@ -159,15 +173,15 @@ pub fn lines(
     lines
 }
 
-/// Nothing fitted, groups of rows left out, in sample.
+/// Nominal constants, groups of rows left out, in sample.
 fn of_set(set: &Set<'_>, protocol: &Protocol) -> Vec<Line> {
     let (way, group) = protocol.left_out;
     let n = protocol.free.len() as u32;
     let in_sample = set.predict(&set.fit(protocol.free, |_| true));
     vec![
-        of_way(set, "nothing fitted", &set.predict(&Vec::new()), 0, NOTHING),
-        of_way(set, way, &left_out(set, protocol.free, group), n, protocol.wanted),
-        of_way(set, "in sample", &in_sample, n, NOTHING),
+        of_way(set, protocol, NOMINAL, &set.predict(&Vec::new()), (0, NOTHING)),
+        of_way(set, protocol, way, &left_out(set, protocol.free, group), (n, protocol.wanted)),
+        of_way(set, protocol, "in sample", &in_sample, (n, NOTHING)),
     ]
 }
 
@@ -191,10 +205,10 @@ fn left_out(set: &Set<'_>, free: &[Constant], group: fn(&RunRow) -> String) -> V
 
 fn of_way(
     set: &Set<'_>,
+    protocol: &Protocol,
     way: &'static str,
     predicted: &[f64],
-    n_constants: u32,
-    wanted: Wanted,
+    (n_constants, wanted): (u32, Wanted),
 ) -> Line {
     let rows = set.rows.iter().zip(predicted);
     let score = score(rows.map(|(row, time)| (*time, row.row.time_s, row.row.name.clone())));
@@ -208,7 +222,7 @@ fn of_way(
         n_constants,
         target: wanted.mean,
         peers: if peers.n > 0 { vec![("NeuSight", peers.mape)] } else { Vec::new() },
-        note: each_row(set, predicted),
+        note: note(protocol.settled, &each_row(set, predicted)),
         score,
         ..Line::default()
     }
@@ -221,6 +235,19 @@ fn goals(score: &Score, wanted: Wanted) -> Vec<Goal> {
         Some(Goal { what, figure, bound: Some(Bound::AtMost(most?)) })
     };
     goals.into_iter().filter_map(goal).collect()
+}
+
+/// What was settled on the rows of a line, and its rows.
+fn note(settled: &str, rows: &str) -> String {
+    let settled = match settled {
+        "" => String::new(),
+        settled => format!("settled on these rows: {settled}"),
+    };
+    [settled.as_str(), rows]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Most rows that a note lists.
@@ -262,7 +289,7 @@ fn pairs(sharded: &Set<'_>, pipelined: &Set<'_>) -> Option<Line> {
     (!chosen.is_empty()).then(|| Line {
         table: "runs",
         part: "runs SC21 Table 2, choice".to_owned(),
-        way: "nothing fitted",
+        way: NOMINAL,
         measure: Measure::Regret,
         score: score(chosen.into_iter()),
         goals: vec![Goal { what: "pairs decided as measured", figure: share, bound }],
