@@ -6,6 +6,7 @@
 pub mod attention;
 pub mod collectives;
 pub mod gemm;
+pub mod intervals;
 pub mod memory;
 pub mod moe;
 pub mod overlap;

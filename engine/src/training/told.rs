@@ -1,7 +1,7 @@
 //! What is said of a setting's plans beside their figures.
 
 use cost_model::kernels::origin::Origin;
-use cost_model::runs::forms::interval::{Basis, interval};
+use cost_model::runs::forms::interval::{self, Basis, JUDGED, Likeness, Spread, Trait};
 use cost_model::runs::forms::model::Offload;
 use documents::report::IntervalDocument;
 use ir::card::ZeroStage;
@@ -38,12 +38,22 @@ impl Setting {
         }
     }
 
+    /// How far published runs like it were from what was predicted of them.
+    fn spread(&self, degrees: &Parallelism) -> Spread<'static> {
+        let has_experts = self.model.groups.iter().any(|group| group.card.experts.is_some());
+        let names = (self.stack.name.as_str(), self.system.device.name.as_str());
+        let like = Likeness::of(names, self.numbers.dtype, degrees, has_experts);
+        interval::spread(&like, &JUDGED)
+    }
+
     /// Where the step time of a plan is expected to lie; the figures of measured layers were not
     /// judged so.
     pub fn interval(&self, step: Nanos, degrees: &Parallelism) -> IntervalDocument {
         let hidden = self.model.groups.first().map_or(0, |group| group.card.hidden);
         let basis = measured::basis(&self.profile, &self.stack.name, hidden, degrees);
-        let [low, high] = interval(basis).around(step.seconds()).map(|s| (s * 1e9).round() as u64);
+        let of_runs = || self.spread(degrees).interval();
+        let interval = interval::of_measured(basis).unwrap_or_else(of_runs);
+        let [low, high] = interval.around(step.seconds()).map(|s| (s * 1e9).round() as u64);
         let origin = match basis {
             Basis::Nominal => Origin::Nominal,
             Basis::Fitted | Basis::Corrected => Origin::Interpolated,
@@ -53,23 +63,32 @@ impl Setting {
 
     /// On which runs the interval was found, and what of a plan is like none of them.
     pub fn judged_on(&self, degrees: &Parallelism) -> String {
-        let device = &self.system.device.name;
-        let has_experts = self.model.groups.iter().any(|group| group.card.experts.is_some());
-        let unlike = [
-            (has_experts, "a mixture of experts".to_owned()),
-            (self.model.is_of_parts(), "no transformer".to_owned()),
-            (!device.starts_with("a100"), device.clone()),
-            (self.numbers.dtype.bits() != 16, self.numbers.dtype.to_string()),
-            (degrees.zero >= ZeroStage::Gradients, format!("ZeRO {}", degrees.zero as u8)),
-            (degrees.context > 1, "context parallel".to_owned()),
-            (self.offload == Offload::Optimizer, "states on hosts".to_owned()),
+        let Spread { sets, n_models, unlike, .. } = self.spread(degrees);
+        let named = |own: Trait| match own {
+            Trait::Stack => self.stack.name.clone(),
+            Trait::Generation => self.system.device.name.clone(),
+            Trait::Operands => self.numbers.dtype.to_string(),
+            Trait::Sharding if degrees.zero >= ZeroStage::Gradients => {
+                format!("ZeRO {}", degrees.zero as u8)
+            }
+            Trait::Sharding => "nothing shared out".to_owned(),
+            Trait::Experts if self.model.groups.iter().any(|own| own.card.experts.is_some()) => {
+                "a mixture of experts".to_owned()
+            }
+            Trait::Experts => "dense".to_owned(),
+        };
+        let others = [
+            (self.model.is_of_parts(), "no transformer"),
+            (degrees.context > 1, "context parallel"),
+            (self.offload == Offload::Optimizer, "states on hosts"),
         ];
-        let unlike: Vec<String> =
-            unlike.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();
-        let on = "interval: deciles over published steps of dense 16-bit runs on A100";
+        let others = others.iter().filter(|(is, _)| *is).map(|(_, what)| (*what).to_owned());
+        let unlike: Vec<String> = unlike.into_iter().map(named).chain(others).collect();
+        let models = if n_models == 1 { "model" } else { "models" };
+        let on = format!("interval: {n_models} {models} of {}", sets.join(", "));
         match unlike.is_empty() {
-            true => on.to_owned(),
-            false => format!("{on}; nothing like this one was judged ({})", unlike.join(", ")),
+            true => on,
+            false => format!("{on}; none of them was like this one in: {}", unlike.join(", ")),
         }
     }
 

@@ -1,5 +1,27 @@
-//! Between which times a predicted step is expected to lie: deciles of measured over predicted on
-//! published steps.
+//! Between which times a predicted step is expected to lie.
+//!
+//! Published runs like it tell: of `n` models that ran like it, with `r` the root mean square of
+//! `ln(measured / predicted)` over the runs of one of them, nothing fitted,
+//!
+//! ```text
+//! s^2      = (4 x 0.15^2 + sum of r^2) / (4 + n) + what is unlike
+//! interval = predicted x exp(-1.2816 s) .. predicted x exp(1.2816 s)
+//! ```
+//!
+//! which holds 10 to 90 % of a normal distribution of errors; 0.15 is what is believed before any run
+//! (judgement). Runs are alike in software, generation of devices, width of operands, experts, and
+//! whether parameters are shared out. Where no judged run has all five in common, those that have most
+//! of them stand in, and each difference adds its [`Trait::variance`] (judgement).
+
+use ir::card::ZeroStage;
+use ir::plan::Parallelism;
+use ir::tensor::DType;
+
+use crate::kernels::generation::Generation;
+
+mod judged;
+
+pub use judged::JUDGED;
 
 /// What the constants behind a prediction rest on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,39 +51,242 @@ impl Interval {
     }
 }
 
-/// Deciles of measured over predicted, less one, in percent, of the sets with more than fifty rows:
-/// vTrain single, vTrain multi, BigScience A100; nothing fitted, and leaving one model out.
+/// What makes runs alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trait {
+    /// Software.
+    Stack,
+    /// Generation of devices.
+    Generation,
+    /// Width of the operands of products.
+    Operands,
+    /// Whether parameters are shared out.
+    Sharding,
+    /// Whether blocks have experts.
+    Experts,
+}
+
+impl Trait {
+    /// All, in the order in which differences widen an interval.
+    pub const ALL: [Self; 5] =
+        [Self::Stack, Self::Generation, Self::Operands, Self::Sharding, Self::Experts];
+
+    /// Variance of `ln(measured / predicted)` that a difference adds.
+    #[must_use]
+    pub const fn variance(self) -> f64 {
+        match self {
+            Self::Stack | Self::Generation => 0.06 * 0.06,
+            Self::Operands | Self::Sharding => 0.1 * 0.1,
+            Self::Experts => 0.2 * 0.2,
+        }
+    }
+}
+
+/// Software whose steps are priced by the same forms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// Megatron-DeepSpeed of 2021.
+    Megatron2021,
+    /// Megatron-Core and Megatron-Bridge.
+    MegatronCore,
+    /// torchtitan.
+    Torchtitan,
+    /// Plain PyTorch.
+    PyTorch,
+}
+
+/// A run as others may be like it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Likeness {
+    /// Software.
+    pub stack: Family,
+    /// Devices.
+    pub generation: Generation,
+    /// Bits of the operands of products: 32, 16, or 8 for 8 and fewer.
+    pub bits: u32,
+    /// Whether parameters or gradients are shared out for the whole step.
+    pub is_sharded: bool,
+    /// Whether blocks have experts.
+    pub has_experts: bool,
+}
+
+impl Likeness {
+    /// Of a run by the names of its stack and device.
+    #[must_use]
+    pub fn of(
+        (stack, device): (&str, &str),
+        dtype: DType,
+        degrees: &Parallelism,
+        has_experts: bool,
+    ) -> Self {
+        let families = [
+            ("megatron-deepspeed", Family::Megatron2021),
+            ("megatron", Family::MegatronCore),
+            ("torchtitan", Family::Torchtitan),
+        ];
+        let family = families.into_iter().find(|(prefix, _)| stack.starts_with(prefix));
+        Self {
+            stack: family.map_or(Family::PyTorch, |(_, family)| family),
+            generation: Generation::of(device),
+            bits: match dtype.bits() {
+                0..=8 => 8,
+                9..=16 => 16,
+                _ => 32,
+            },
+            is_sharded: degrees.zero >= ZeroStage::Gradients,
+            has_experts,
+        }
+    }
+
+    fn shares(&self, own: Trait, other: &Self) -> bool {
+        match own {
+            Trait::Stack => self.stack == other.stack,
+            Trait::Generation => self.generation == other.generation,
+            Trait::Operands => self.bits == other.bits,
+            Trait::Sharding => self.is_sharded == other.is_sharded,
+            Trait::Experts => self.has_experts == other.has_experts,
+        }
+    }
+}
+
+/// Models of one published set that ran alike.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judged<'a> {
+    /// Name of the set in the accuracy table.
+    pub set: &'a str,
+    /// How they ran.
+    pub like: Likeness,
+    /// Models.
+    pub n_models: u32,
+    /// Sum over them of the mean square of `ln(measured / predicted)`.
+    pub squares: f64,
+}
+
+/// What is believed before any run.
+const BELIEVED: f64 = 0.15;
+/// How many models that belief is worth.
+const WORTH: f64 = 4.0;
+/// Tenth and ninetieth percentile of a normal distribution, in standard deviations.
+const TENTH: f64 = 1.2816;
+
+/// How far a run like others may be from what is predicted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spread<'a> {
+    /// Standard deviation of `ln(measured / predicted)`.
+    pub deviation: f64,
+    /// Sets whose runs were most like it, each once.
+    pub sets: Vec<&'a str>,
+    /// Models in them.
+    pub n_models: u32,
+    /// In what none of them is like it.
+    pub unlike: Vec<Trait>,
+}
+
+impl Spread<'_> {
+    /// The interval of 10 to 90 %.
+    #[must_use]
+    pub fn interval(&self) -> Interval {
+        let high = (TENTH * self.deviation).exp();
+        Interval { low: 1.0 / high, high }
+    }
+}
+
+/// The spread of a run by those that were judged: of those that share most of its traits, the costliest
+/// difference counting most.
+#[must_use]
+pub fn spread<'a>(like: &Likeness, judged: &[Judged<'a>]) -> Spread<'a> {
+    let unlike = |own: &Judged<'_>| -> Vec<Trait> {
+        Trait::ALL.into_iter().filter(|own_trait| !like.shares(*own_trait, &own.like)).collect()
+    };
+    let variance =
+        |unlike: &[Trait]| unlike.iter().map(|own| own.variance()).sum::<f64>();
+    let least = judged
+        .iter()
+        .map(unlike)
+        .min_by(|a, b| variance(a).total_cmp(&variance(b)).then_with(|| a.cmp(b)));
+    let least = least.unwrap_or_else(|| Trait::ALL.to_vec());
+    let nearest: Vec<&Judged<'a>> = judged.iter().filter(|own| unlike(own) == least).collect();
+    let n_models: u32 = nearest.iter().map(|own| own.n_models).sum();
+    let squares: f64 = nearest.iter().map(|own| own.squares).sum();
+    let shrunk = (WORTH * BELIEVED * BELIEVED + squares) / (WORTH + f64::from(n_models));
+    let mut sets: Vec<&str> = nearest.iter().map(|own| own.set).collect();
+    sets.dedup();
+    Spread { deviation: (shrunk + variance(&least)).sqrt(), sets, n_models, unlike: least }
+}
+
+/// Deciles of measured over predicted, less one, in percent, of the sets with more than fifty rows,
+/// leaving one model out: vTrain single, vTrain multi, BigScience A100.
 ///
 /// From the notes of `meshwright validate DIR --detail` on the tables of docs/data.md.
-const NOMINAL: [[f64; 2]; 3] = [[-14.5, 11.0], [-2.0, 30.8], [-2.3, 28.5]];
 const FITTED: [[f64; 2]; 3] = [[-10.7, 10.8], [-4.8, 27.5], [-6.3, 8.3]];
 /// The same of vTrain single leaving one model out with the table of corrections.
 const CORRECTED: [[f64; 2]; 1] = [[-2.3, 1.9]];
 
-/// The interval of 10 to 90 % for predictions of a kind: the widest of the published sets, because
-/// a user's cluster is none of them.
+/// The interval of 10 to 90 % where measured steps corrected the constants: the widest of the
+/// published sets, because a user's cluster is none of them. `None` for nominal constants.
 #[must_use]
-pub fn interval(basis: Basis) -> Interval {
+pub fn of_measured(basis: Basis) -> Option<Interval> {
     let sets: &[[f64; 2]] = match basis {
-        Basis::Nominal => &NOMINAL,
+        Basis::Nominal => return None,
         Basis::Fitted => &FITTED,
         Basis::Corrected => &CORRECTED,
     };
     let low = sets.iter().map(|[low, _]| *low).fold(0.0, f64::min);
     let high = sets.iter().map(|[_, high]| *high).fold(0.0, f64::max);
-    Interval { low: 1.0 + low / 100.0, high: 1.0 + high / 100.0 }
+    Some(Interval { low: 1.0 + low / 100.0, high: 1.0 + high / 100.0 })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const PLAIN: Likeness = Likeness {
+        stack: Family::MegatronCore,
+        generation: Generation::Hopper,
+        bits: 16,
+        is_sharded: false,
+        has_experts: false,
+    };
+
+    fn judged(like: Likeness, n_models: u32, root: f64) -> Judged<'static> {
+        Judged { set: "set", like, n_models, squares: f64::from(n_models) * root * root }
+    }
+
+    #[test]
+    fn many_good_models_narrow_it_and_none_leaves_what_is_believed() {
+        let of = |table: &[Judged<'static>]| spread(&PLAIN, table);
+        let none = of(&[]);
+        assert_eq!(none.unlike, Trait::ALL);
+        assert!(none.deviation > BELIEVED);
+        let good = of(&[judged(PLAIN, 12, 0.05)]);
+        // (4 x 0.0225 + 12 x 0.0025) / 16.
+        assert!((good.deviation - 0.0075_f64.sqrt()).abs() < 1e-12);
+        assert!(of(&[judged(PLAIN, 12, 0.3)]).deviation > BELIEVED);
+        let Interval { low, high } = good.interval();
+        assert!((low * high - 1.0).abs() < 1e-12 && high > 1.1 && high < 1.13);
+    }
+
+    #[test]
+    fn the_most_alike_stand_in_and_each_difference_widens() {
+        let ampere = Likeness { generation: Generation::Ampere, ..PLAIN };
+        let experts = Likeness { has_experts: true, ..PLAIN };
+        let table = [judged(ampere, 5, 0.1), judged(experts, 50, 0.01)];
+        let own = spread(&PLAIN, &table);
+        assert_eq!((own.unlike.as_slice(), own.n_models), ([Trait::Generation].as_slice(), 5));
+        let same = spread(&ampere, &table);
+        assert!(same.unlike.is_empty() && same.deviation < own.deviation);
+        let wide = spread(&experts, &table[..1]);
+        assert_eq!(wide.unlike, [Trait::Generation, Trait::Experts]);
+        assert!(wide.deviation > own.deviation);
+    }
+
     #[test]
     fn what_rests_on_more_is_narrower() {
-        let [nominal, fitted, corrected] =
-            [Basis::Nominal, Basis::Fitted, Basis::Corrected].map(interval);
-        assert!(nominal.low <= fitted.low && fitted.low <= corrected.low && corrected.low < 1.0);
-        assert!(nominal.high >= fitted.high && fitted.high >= corrected.high);
+        let [fitted, corrected] =
+            [Basis::Fitted, Basis::Corrected].map(|basis| of_measured(basis).unwrap());
+        assert!(fitted.low <= corrected.low && corrected.low < 1.0);
+        assert!(fitted.high >= corrected.high);
         assert_eq!(corrected.around(2.0), [2.0 * corrected.low, 2.0 * corrected.high]);
+        assert_eq!(of_measured(Basis::Nominal), None);
     }
 }
