@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use cost_model::accuracy;
+use cost_model::accuracy::{self, intervals::Residual};
 use cost_model::numeric::score::Line;
 use importers::measurements;
 use importers::measurements::peak_memory::{bigscience, golden, korthikanti, torchtitan};
@@ -29,7 +29,20 @@ pub use steps::schedule;
 /// Data sheet figures by GPU name.
 type Facts = BTreeMap<String, GpuFacts>;
 /// Reads tables of the data folder and judges a part of the cost model on them.
-type Part = fn(&Path) -> Result<Vec<Line>, Diagnostic>;
+type Part = fn(&Path) -> Result<Found, Diagnostic>;
+
+/// Lines of a part, and how far nominal constants are from each run in it.
+#[derive(Default)]
+struct Found {
+    lines: Vec<Line>,
+    residuals: Vec<Residual>,
+}
+
+impl From<Vec<Line>> for Found {
+    fn from(lines: Vec<Line>) -> Self {
+        Self { lines, residuals: Vec::new() }
+    }
+}
 
 /// The slowest first, so that two cores end together.
 const PARTS: [Part; 8] =
@@ -43,10 +56,8 @@ pub fn run(args: &ValidateRequest, page: &Page) -> CommandResult {
     let existing = Existing::of(args.force);
     let outputs: Vec<&Path> = args.output.iter().map(PathBuf::as_path).collect();
     artifact::check(&outputs, &[], existing)?;
-    let mut lines = Vec::new();
-    for part in judged(&args.folder)? {
-        lines.extend(part?);
-    }
+    let Found { mut lines, residuals } = found(&args.folder)?;
+    lines.extend(accuracy::intervals::lines(&residuals));
     let mut written = Vec::new();
     match &args.output {
         Some(output) => {
@@ -70,8 +81,26 @@ pub fn run(args: &ValidateRequest, page: &Page) -> CommandResult {
     Ok(Exit::DONE)
 }
 
+/// How far nominal constants are from each published run of a data folder.
+///
+/// # Errors
+/// Those of reading the tables.
+pub fn residuals(data: &Path) -> Result<Vec<Residual>, Diagnostic> {
+    Ok(found(data)?.residuals)
+}
+
+fn found(data: &Path) -> Result<Found, Diagnostic> {
+    let mut found = Found::default();
+    for part in judged(data)? {
+        let Found { lines, residuals } = part?;
+        found.lines.extend(lines);
+        found.residuals.extend(residuals);
+    }
+    Ok(found)
+}
+
 /// Every part, on a thread of its own, or on this one where the system starts none.
-fn judged(data: &Path) -> Result<Vec<Result<Vec<Line>, Diagnostic>>, Diagnostic> {
+fn judged(data: &Path) -> Result<Vec<Result<Found, Diagnostic>>, Diagnostic> {
     thread::scope(|scope| {
         let spawn = |part: Part| {
             (part, thread::Builder::new().spawn_scoped(scope, move || part(data)).ok())
@@ -87,47 +116,49 @@ fn judged(data: &Path) -> Result<Vec<Result<Vec<Line>, Diagnostic>>, Diagnostic>
     })
 }
 
-fn gemm(data: &Path) -> Result<Vec<Line>, Diagnostic> {
+fn gemm(data: &Path) -> Result<Found, Diagnostic> {
     let rows = measurements::gemm::read(&data.join("measurements/gemm.csv"))?;
     let facts = facts(rows.iter().map(|row| row.gpu.as_str()))?;
-    Ok(accuracy::gemm::lines(&rows, &facts))
+    Ok(accuracy::gemm::lines(&rows, &facts).into())
 }
 
-fn attention(data: &Path) -> Result<Vec<Line>, Diagnostic> {
+fn attention(data: &Path) -> Result<Found, Diagnostic> {
     let rows = measurements::attention::read(&data.join("measurements/attention.csv"))?;
     let facts = facts(rows.iter().map(|row| row.gpu.as_str()))?;
-    Ok(accuracy::attention::lines(&rows, &facts))
+    Ok(accuracy::attention::lines(&rows, &facts).into())
 }
 
-fn moe(data: &Path) -> Result<Vec<Line>, Diagnostic> {
+fn moe(data: &Path) -> Result<Found, Diagnostic> {
     let rows = measurements::moe::read(&data.join("measurements/moe.csv"))?;
     let facts = facts(rows.iter().map(|row| row.gpu.as_str()))?;
-    Ok(accuracy::moe::lines(&rows, &facts))
+    Ok(accuracy::moe::lines(&rows, &facts).into())
 }
 
-fn collectives(data: &Path) -> Result<Vec<Line>, Diagnostic> {
+fn collectives(data: &Path) -> Result<Found, Diagnostic> {
     let rows = measurements::collectives::read(&data.join("measurements/collectives.csv"))?;
-    Ok(accuracy::collectives::lines(&rows))
+    Ok(accuracy::collectives::lines(&rows).into())
 }
 
-fn overlap(data: &Path) -> Result<Vec<Line>, Diagnostic> {
+fn overlap(data: &Path) -> Result<Found, Diagnostic> {
     let rows = measurements::overlap::read(&data.join("measurements/overlap.csv"))?;
-    Ok(accuracy::overlap::lines(&rows))
+    Ok(accuracy::overlap::lines(&rows).into())
 }
 
-fn memory(data: &Path) -> Result<Vec<Line>, Diagnostic> {
+fn memory(data: &Path) -> Result<Found, Diagnostic> {
     use accuracy::memory::{GoldenRows, Replayer};
     let folder = data.join("steptimes");
     let (stated, unsure) = golden_rows(&folder)?;
-    let Some(facts) = measurements::devices::facts(steps::GPU)? else { return Ok(Vec::new()) };
+    let Some(facts) = measurements::devices::facts(steps::GPU)? else {
+        return Ok(Found::default());
+    };
     let system = accuracy::steps::bare_system(&facts);
-    let Some(system) = system else { return Ok(Vec::new()) };
+    let Some(system) = system else { return Ok(Found::default()) };
     let replayer = Replayer { system: &system, grid_of: steps::schedule };
     let mut lines = replayer.golden(&GoldenRows { stated: &stated, unsure: &unsure });
     lines.extend(replayer.formulas(&korthikanti::read(&folder.join("korthikanti.csv"))?));
     lines.extend(replayer.device(&bigscience::read(&folder.join("bigscience_a100.csv"))?));
     lines.extend(replayer.sharded(&torchtitan::read(&folder.join("torchtitan.csv"))?));
-    Ok(lines)
+    Ok(lines.into())
 }
 
 /// Mixtures from this many experts on are judged apart: nobody states the load of a rank.

@@ -14,6 +14,7 @@ mod data;
 mod given_costs;
 mod golden_memory;
 mod instances;
+mod intervals;
 mod launch;
 mod laws;
 mod layered;

@@ -117,6 +117,37 @@ impl Generation {
     }
 }
 
+/// Architectures of GPUs that published runs are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Architecture {
+    /// A100 and its siblings.
+    Ampere,
+    /// H100, H200, H800, H20.
+    Hopper,
+    /// B200, GB200 and later.
+    Blackwell,
+    /// Any other.
+    Other,
+}
+
+impl Architecture {
+    /// That of a kind of device, by its name.
+    #[must_use]
+    pub fn of(kind: &str) -> Self {
+        const KINDS: [(Architecture, &[&str]); 3] = [
+            (Architecture::Ampere, &["a100_", "a10g", "a40", "rtx_a6000", "rtx_30"]),
+            (Architecture::Hopper, &["h100_", "h200_", "h800_", "h20_", "gh200_"]),
+            (
+                Architecture::Blackwell,
+                &["b200_", "b300_", "gb200_", "gb300_", "rtx_50", "rtx_pro_6000"],
+            ),
+        ];
+        let is_of = |prefixes: &[&str]| prefixes.iter().any(|prefix| kind.starts_with(prefix));
+        let found = KINDS.into_iter().find(|(_, prefixes)| is_of(prefixes));
+        found.map_or(Self::Other, |(own, _)| own)
+    }
+}
+
 /// The generation of a kind of device, by its name; one that has no row is taken as an A100.
 #[must_use]
 pub fn generation(kind: &str) -> Generation {
@@ -134,5 +165,8 @@ mod tests {
         for kind in ["a100_sxm4_80gb", "v100_sxm2_32gb", ""] {
             assert_eq!(generation(kind), A100);
         }
+        let of = ["h20_sxm_96gb", "gb300_gpu_277gb", "a40", "mi300x"].map(Architecture::of);
+        use Architecture::{Ampere, Blackwell, Hopper, Other};
+        assert_eq!(of, [Hopper, Blackwell, Ampere, Other]);
     }
 }

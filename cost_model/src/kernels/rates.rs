@@ -10,6 +10,7 @@ use ir::tensor::DType;
 use ir::units::Bytes;
 
 use super::attention_rate::CoreRate;
+use super::generation::Architecture;
 use super::power;
 use super::precision;
 use super::step_constants::{Constant, Constants};
@@ -180,8 +181,7 @@ impl Rates {
 /// Whether its 8-bit tensor cores read operands in one order only, so that a transposed copy is made:
 /// all but Blackwell's (NVIDIA, CUDA C++ Programming Guide, `wgmma` and `tcgen05`).
 fn is_transposed_apart(device: &DeviceKind) -> bool {
-    const BLACKWELL: [&str; 6] = ["b200_", "b300_", "gb200_", "gb300_", "rtx_50", "rtx_pro_6000"];
-    !BLACKWELL.iter().any(|prefix| device.name.starts_with(prefix))
+    Architecture::of(&device.name) != Architecture::Blackwell
 }
 
 fn bytes(count: u64, elements: u64, each: f64) -> Bytes {

@@ -29,6 +29,8 @@ pub enum Measure {
     MemoryError,
     /// Chosen / best - 1 of the measured times of a group of configurations.
     Regret,
+    /// Upper bound over prediction, less one, of the intervals of runs.
+    HalfWidth,
 }
 
 /// The side of a bound on which a figure has to be.

@@ -66,7 +66,7 @@ impl Setting {
         let Spread { sets, n_models, unlike, .. } = self.spread(degrees);
         let named = |own: Trait| match own {
             Trait::Stack => self.stack.name.clone(),
-            Trait::Generation => self.system.device.name.clone(),
+            Trait::Architecture => self.system.device.name.clone(),
             Trait::Operands => self.numbers.dtype.to_string(),
             Trait::Sharding if degrees.zero >= ZeroStage::Gradients => {
                 format!("ZeRO {}", degrees.zero as u8)

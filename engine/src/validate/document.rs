@@ -13,6 +13,7 @@ pub(super) fn of(line: &Line) -> Value {
             Measure::TimeError => "time-error",
             Measure::MemoryError => "memory-error",
             Measure::Regret => "regret",
+            Measure::HalfWidth => "half-width",
         },
         "rows": line.score.n,
         "mean_percent": line.score.mape,

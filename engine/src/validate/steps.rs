@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use super::Found;
 use cost_model::accuracy::steps::{StepTables, lines};
-use cost_model::numeric::score::Line;
 use importers::measurements;
 use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;
@@ -13,7 +13,7 @@ use planner::training::schedule::{interleaved, one_f_one_b};
 pub(super) const GPU: &str = "a100_sxm";
 
 /// Judges the step-time model on the tables of the data folder.
-pub(super) fn judge(data: &Path) -> Result<Vec<Line>, Diagnostic> {
+pub(super) fn judge(data: &Path) -> Result<Found, Diagnostic> {
     let read = |name: &str| measurements::steps::read(&data.join("steptimes").join(name));
     let tables = StepTables {
         vtrain_single: read("vtrain_single.csv")?,
@@ -25,7 +25,9 @@ pub(super) fn judge(data: &Path) -> Result<Vec<Line>, Diagnostic> {
     let collectives = data.join("measurements").join("collectives.csv");
     let collectives = measurements::collectives::read(&collectives)?;
     let facts = measurements::devices::facts(GPU)?;
-    Ok(facts.map_or_else(Vec::new, |facts| lines(&tables, &collectives, &facts, schedule)))
+    let judged = |facts| lines(&tables, &collectives, &facts, schedule);
+    let (lines, residuals) = facts.map(judged).unwrap_or_default();
+    Ok(Found { lines, residuals })
 }
 
 /// The schedule of Megatron-LM: 1F1B, interleaved where a rank holds several chunks.

@@ -6,10 +6,11 @@ use crate::page::Column;
 use crate::page::Page;
 
 /// Tables in this order, with what their percentages are.
-pub(super) const MEASURES: [(Measure, &str); 3] = [
+pub(super) const MEASURES: [(Measure, &str); 4] = [
     (Measure::TimeError, "errors of predicted time"),
     (Measure::MemoryError, "errors of predicted memory"),
     (Measure::Regret, "regret of the chosen configuration"),
+    (Measure::HalfWidth, "half widths of intervals of 10 to 90 %"),
 ];
 
 pub(super) fn print(lines: &[Line], page: &Page) {

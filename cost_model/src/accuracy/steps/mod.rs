@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use ir::measured::{CollectiveOperation, CollectiveRow, GpuFacts, StepRow};
 
+use crate::accuracy::intervals::Residual;
 use crate::kernels::stack::megatron_deepspeed_2021;
 use crate::links::collective::table::{Table, tables};
 use crate::numeric::score::{Line, Score, score};
@@ -15,6 +16,7 @@ use crate::runs::forms::constants::{Constant, Constants};
 use crate::runs::forms::correct;
 use crate::runs::forms::corrections::Corrections;
 use crate::runs::forms::fit::{Free, Sample, fit};
+use crate::runs::forms::interval::Likeness;
 use crate::runs::forms::run::Gradients;
 use crate::runs::forms::system::System;
 
@@ -66,13 +68,14 @@ fn all_reduces(rows: &[CollectiveRow]) -> BTreeMap<u64, Table> {
 
 /// The lines of the table. `facts` is the data sheet of the A100, `collectives` the table of which
 /// its all-reduces are taken, `grid_of` makes schedules. No lines where the data sheet is unusable.
+/// Beside them how far nominal constants are from each row.
 #[must_use]
 pub fn lines(
     tables: &StepTables,
     collectives: &[CollectiveRow],
     facts: &GpuFacts,
     grid_of: GridOf,
-) -> Vec<Line> {
+) -> (Vec<Line>, Vec<Residual>) {
     let all_reduce = all_reduces(collectives);
     let stack = megatron_deepspeed_2021();
     let set = |part, rows: &[StepRow], gradients, network: f64, slower: f64| {
@@ -91,15 +94,32 @@ pub fn lines(
         ])
     };
     let Some([single, multi, korthikanti, sc21, bigscience]) = sets() else {
-        return Vec::new();
+        return (Vec::new(), Vec::new());
     };
+    let all = [&single, &multi, &korthikanti, &sc21, &bigscience];
+    let residuals = all.into_iter().flat_map(residuals).collect();
     let mut lines = of_single(&single);
     lines.extend(of_multi(&multi));
     lines.extend(of_korthikanti(&korthikanti));
     lines.extend(of_sc21(&sc21, &[&single, &multi, &korthikanti]));
     lines.extend(of_bigscience(&bigscience));
     lines.retain(|line| line.score.n > 0);
-    lines
+    (lines, residuals)
+}
+
+/// How far nominal constants are from each row.
+fn residuals(set: &Set) -> Vec<Residual> {
+    let predicted = set.predict(&Constants::nominal(&set.stack), &Corrections::default());
+    let residual = |(row, time): (&Row, f64)| {
+        let names = (set.stack.name.as_str(), set.system.device.name.as_str());
+        Residual {
+            set: set.part.to_owned(),
+            model: row.measured.model.clone(),
+            like: Likeness::of(names, row.run.dtype, row.run.degrees(), false),
+            log: (row.measured.time_s / time).ln(),
+        }
+    };
+    set.rows.iter().zip(predicted).map(residual).collect()
 }
 
 /// Judges one set.

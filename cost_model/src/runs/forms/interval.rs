@@ -17,7 +17,7 @@ use ir::card::ZeroStage;
 use ir::plan::Parallelism;
 use ir::tensor::DType;
 
-use crate::kernels::generation::Generation;
+use crate::kernels::generation::Architecture;
 
 mod judged;
 
@@ -56,8 +56,8 @@ impl Interval {
 pub enum Trait {
     /// Software.
     Stack,
-    /// Generation of devices.
-    Generation,
+    /// Architecture of devices.
+    Architecture,
     /// Width of the operands of products.
     Operands,
     /// Whether parameters are shared out.
@@ -69,13 +69,13 @@ pub enum Trait {
 impl Trait {
     /// All, in the order in which differences widen an interval.
     pub const ALL: [Self; 5] =
-        [Self::Stack, Self::Generation, Self::Operands, Self::Sharding, Self::Experts];
+        [Self::Stack, Self::Architecture, Self::Operands, Self::Sharding, Self::Experts];
 
     /// Variance of `ln(measured / predicted)` that a difference adds.
     #[must_use]
     pub const fn variance(self) -> f64 {
         match self {
-            Self::Stack | Self::Generation => 0.06 * 0.06,
+            Self::Stack | Self::Architecture => 0.06 * 0.06,
             Self::Operands | Self::Sharding => 0.1 * 0.1,
             Self::Experts => 0.2 * 0.2,
         }
@@ -101,7 +101,7 @@ pub struct Likeness {
     /// Software.
     pub stack: Family,
     /// Devices.
-    pub generation: Generation,
+    pub architecture: Architecture,
     /// Bits of the operands of products: 32, 16, or 8 for 8 and fewer.
     pub bits: u32,
     /// Whether parameters or gradients are shared out for the whole step.
@@ -127,7 +127,7 @@ impl Likeness {
         let family = families.into_iter().find(|(prefix, _)| stack.starts_with(prefix));
         Self {
             stack: family.map_or(Family::PyTorch, |(_, family)| family),
-            generation: Generation::of(device),
+            architecture: Architecture::of(device),
             bits: match dtype.bits() {
                 0..=8 => 8,
                 9..=16 => 16,
@@ -141,7 +141,7 @@ impl Likeness {
     fn shares(&self, own: Trait, other: &Self) -> bool {
         match own {
             Trait::Stack => self.stack == other.stack,
-            Trait::Generation => self.generation == other.generation,
+            Trait::Architecture => self.architecture == other.architecture,
             Trait::Operands => self.bits == other.bits,
             Trait::Sharding => self.is_sharded == other.is_sharded,
             Trait::Experts => self.has_experts == other.has_experts,
@@ -198,8 +198,7 @@ pub fn spread<'a>(like: &Likeness, judged: &[Judged<'a>]) -> Spread<'a> {
     let unlike = |own: &Judged<'_>| -> Vec<Trait> {
         Trait::ALL.into_iter().filter(|own_trait| !like.shares(*own_trait, &own.like)).collect()
     };
-    let variance =
-        |unlike: &[Trait]| unlike.iter().map(|own| own.variance()).sum::<f64>();
+    let variance = |unlike: &[Trait]| unlike.iter().map(|own| own.variance()).sum::<f64>();
     let least = judged
         .iter()
         .map(unlike)
@@ -242,7 +241,7 @@ mod tests {
 
     const PLAIN: Likeness = Likeness {
         stack: Family::MegatronCore,
-        generation: Generation::Hopper,
+        architecture: Architecture::Hopper,
         bits: 16,
         is_sharded: false,
         has_experts: false,
@@ -268,15 +267,15 @@ mod tests {
 
     #[test]
     fn the_most_alike_stand_in_and_each_difference_widens() {
-        let ampere = Likeness { generation: Generation::Ampere, ..PLAIN };
+        let ampere = Likeness { architecture: Architecture::Ampere, ..PLAIN };
         let experts = Likeness { has_experts: true, ..PLAIN };
         let table = [judged(ampere, 5, 0.1), judged(experts, 50, 0.01)];
         let own = spread(&PLAIN, &table);
-        assert_eq!((own.unlike.as_slice(), own.n_models), ([Trait::Generation].as_slice(), 5));
+        assert_eq!((own.unlike.as_slice(), own.n_models), ([Trait::Architecture].as_slice(), 5));
         let same = spread(&ampere, &table);
         assert!(same.unlike.is_empty() && same.deviation < own.deviation);
         let wide = spread(&experts, &table[..1]);
-        assert_eq!(wide.unlike, [Trait::Generation, Trait::Experts]);
+        assert_eq!(wide.unlike, [Trait::Architecture, Trait::Experts]);
         assert!(wide.deviation > own.deviation);
     }
 
