@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use cost_model::accuracy::runs::{Machine, RunTables, lines};
-use cost_model::numeric::score::Line;
 use cost_model::runs::forms::system::System;
 use importers::cluster;
 use importers::measurements::published::{
@@ -15,6 +14,7 @@ use ir::measured::run::{Hosts, RunRow, Timed};
 use ir::profile::Profile;
 use ir::units::Bytes;
 
+use super::Found;
 use super::steps::schedule;
 use crate::executor::named_stack;
 
@@ -22,7 +22,7 @@ use crate::executor::named_stack;
 const TWO: u64 = 2;
 
 /// Judges the step-time model on the tables of the data folder.
-pub(super) fn judge(data: &Path) -> Result<Vec<Line>, Diagnostic> {
+pub(super) fn judge(data: &Path) -> Result<Found, Diagnostic> {
     let tables = tables(&data.join("steptimes"))?;
     let mut machines = BTreeMap::new();
     for row in rows(&tables) {
@@ -31,7 +31,8 @@ pub(super) fn judge(data: &Path) -> Result<Vec<Line>, Diagnostic> {
             machines.extend(machine(&row.hosts)?.map(|own| (row.hosts.clone(), own)));
         }
     }
-    Ok(lines(&tables, &machines, schedule))
+    let (lines, residuals) = lines(&tables, &machines, schedule);
+    Ok(Found { lines, residuals })
 }
 
 fn tables(folder: &Path) -> Result<RunTables, Diagnostic> {

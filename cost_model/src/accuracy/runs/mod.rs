@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 
 use ir::measured::run::{Hosts, RunRow};
 
+use crate::accuracy::intervals::Residual;
 use crate::numeric::score::{Bound, Goal, Line, Measure, Score, score};
 use crate::runs::forms::constants::Constant;
+use crate::runs::forms::interval::Likeness;
 use crate::runs::forms::model::shape::n_devices;
 
 mod set;
@@ -143,46 +145,69 @@ const GOLDEN: Protocol = Protocol {
 /// same table.
 const NOMINAL: &str = "nominal";
 
-/// The lines of the table. `machines` has the hosts that rows name; rows of others are left out.
+/// The lines of the table, and how far nominal constants are from each row. `machines` has the hosts
+/// that rows name; rows of others are left out.
 #[must_use]
 pub fn lines(
     tables: &RunTables,
     machines: &BTreeMap<Hosts, Machine>,
     grid_of: GridOf,
-) -> Vec<Line> {
+) -> (Vec<Line>, Vec<Residual>) {
     let set = |protocol: &Protocol, rows| Set::new(protocol.part, rows, machines, grid_of);
-    let judged = |protocol: &Protocol, rows| of_set(&set(protocol, rows), protocol);
-    let mut lines = judged(&BRIDGE_DENSE, &tables.bridge_dense);
-    lines.extend(judged(&BRIDGE_EXPERTS, &tables.bridge_experts));
-    lines.extend(judged(&MEGATRON_CORE, &tables.megatron_core));
-    lines.extend(judged(&TORCHTITAN, &tables.torchtitan));
     let [sharded, pipelined] = &tables.sc21;
+    let [inference, training] = &tables.neusight;
     let (sharded, pipelined) = (set(&SHARDED, sharded), set(&PIPELINED, pipelined));
-    lines.extend(of_set(&sharded, &SHARDED));
-    lines.extend(of_set(&pipelined, &PIPELINED));
+    let others = [
+        (&BRIDGE_DENSE, &tables.bridge_dense),
+        (&BRIDGE_EXPERTS, &tables.bridge_experts),
+        (&MEGATRON_CORE, &tables.megatron_core),
+        (&TORCHTITAN, &tables.torchtitan),
+        (&INFERENCE, inference),
+        (&TRAINING, training),
+        (&GOLDEN, &tables.golden),
+    ];
+    let (mut lines, mut residuals) = (Vec::new(), Vec::new());
+    for (protocol, rows) in others {
+        of_set(&set(protocol, rows), protocol, (&mut lines, &mut residuals));
+    }
+    of_set(&sharded, &SHARDED, (&mut lines, &mut residuals));
+    of_set(&pipelined, &PIPELINED, (&mut lines, &mut residuals));
     // What is judged of these rows is the form alone.
     for line in lines.iter_mut().filter(|l| l.part == PIPELINED.part && l.n_constants == 0) {
         line.target = Some(4.0);
     }
     lines.extend(pairs(&sharded, &pipelined));
-    let [inference, training] = &tables.neusight;
-    lines.extend(judged(&INFERENCE, inference));
-    lines.extend(judged(&TRAINING, training));
-    lines.extend(judged(&GOLDEN, &tables.golden));
     lines.retain(|line| line.score.n > 0);
-    lines
+    (lines, residuals)
 }
 
 /// Nominal constants, groups of rows left out, in sample.
-fn of_set(set: &Set<'_>, protocol: &Protocol) -> Vec<Line> {
+fn of_set(
+    set: &Set<'_>,
+    protocol: &Protocol,
+    (lines, residuals): (&mut Vec<Line>, &mut Vec<Residual>),
+) {
     let (way, group) = protocol.left_out;
     let n = protocol.free.len() as u32;
+    let nominal = set.predict(&Vec::new());
     let in_sample = set.predict(&set.fit(protocol.free, |_| true));
-    vec![
-        of_way(set, protocol, NOMINAL, &set.predict(&Vec::new()), (0, NOTHING)),
+    lines.extend([
+        of_way(set, protocol, NOMINAL, &nominal, (0, NOTHING)),
         of_way(set, protocol, way, &left_out(set, protocol.free, group), (n, protocol.wanted)),
         of_way(set, protocol, "in sample", &in_sample, (n, NOTHING)),
-    ]
+    ]);
+    let residual = |(own, time): (&Row<'_>, f64)| {
+        let row = own.row;
+        let has_experts = row.card.groups.iter().any(|group| group.card.experts.is_some());
+        let names = (row.stack, row.hosts.device);
+        Residual {
+            set: set.part.to_owned(),
+            model: row.model.clone(),
+            like: Likeness::of(names, row.dtype, own.run.degrees(), has_experts),
+            log: (row.time_s / time).ln(),
+        }
+    };
+    residuals.extend(set.rows.iter().zip(nominal).map(residual));
 }
 
 /// Each group of rows predicted by factors of the others.
