@@ -100,6 +100,22 @@ pub struct ExpertStack {
     pub overlaps: bool,
 }
 
+/// What the host takes for a rank beside the launches of its blocks, each in launch floors of a block's
+/// forward pass; none of it runs beside the device's work where launches bind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HostShares {
+    /// Embedding, head and loss of a micro-batch together, both passes.
+    pub ends: f64,
+    /// More of each pass of a block whose tensor ranks are several.
+    pub tensor: f64,
+    /// The same of context ranks.
+    pub context: f64,
+    /// Of the messages of one micro-batch through one stage of a pipeline.
+    pub messages: f64,
+    /// Once a step: timers, logs, the launches of the optimizer.
+    pub step: f64,
+}
+
 /// What a software stack does. All figures belong to the stack, not to a device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stack {
@@ -109,6 +125,8 @@ pub struct Stack {
     pub launch_floor: Seconds,
     /// How kernels are launched.
     pub launch: Launch,
+    /// What the host takes beside.
+    pub host: HostShares,
     /// Whether pointwise ops are fused.
     pub elementwise: Elementwise,
     /// Kernel of the attention core.

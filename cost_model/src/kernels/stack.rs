@@ -1,8 +1,8 @@
 //! Named software stacks: presets of [`ir::stack::Stack`], each with its source.
 
 use ir::stack::{
-    AttentionKernel, Elementwise, ExpertStack, Launch, Pieces, Projections, Scaling, Stack,
-    WeightCasts,
+    AttentionKernel, Elementwise, ExpertStack, HostShares, Launch, Pieces, Projections, Scaling,
+    Stack, WeightCasts,
 };
 use ir::tensor::DType;
 use ir::units::Seconds;
@@ -42,6 +42,7 @@ pub fn megatron_deepspeed_2021() -> Stack {
         name: "megatron-deepspeed-2021".to_owned(),
         launch_floor: floor(EAGER_FLOOR_S),
         launch: Launch::Eager,
+        host: HostShares { ends: 5.0, tensor: 0.0, context: 0.0, messages: 0.0, step: 0.0 },
         elementwise: Elementwise::Separate,
         attention: AttentionKernel::Unfused,
         attention_rate: TABLE,
@@ -106,6 +107,23 @@ pub fn megatron_bridge() -> Stack {
 #[must_use]
 pub fn megatron_bridge_mx() -> Stack {
     Stack { name: "megatron-bridge-mxfp8".to_owned(), scaling: Scaling::Block, ..megatron_bridge() }
+}
+
+/// Megatron-LM's functional tests (d98e8a64): Megatron-Core with eager launches that bind, because its
+/// kernels are deterministic and each step is timed and logged. Shares of the host: fitted on the
+/// steps of those tests, in counts of launches (4.4 ms a block and micro-batch, 0.9 and 1.0 more with
+/// tensor and context ranks, 0.4 for the ends, 2.4 a message, 35 a step).
+#[must_use]
+pub fn megatron_lm_tests() -> Stack {
+    Stack {
+        name: "megatron-lm-tests".to_owned(),
+        launch_floor: floor(EAGER_FLOOR_S),
+        host: HostShares { ends: 0.3, tensor: 0.2, context: 0.23, messages: 1.6, step: 24.0 },
+        overlap_tensor: 0.0,
+        source: "launch floor: that of megatron-deepspeed-2021; shares: Megatron-LM@d98e8a64 tests"
+            .to_owned(),
+        ..megatron_core()
+    }
 }
 
 /// torchtitan with compiled blocks (December 2024): fully sharded data parallelism with prefetch,
@@ -200,6 +218,7 @@ pub fn presets() -> Vec<Stack> {
     let plain = [
         megatron_deepspeed_2021(),
         megatron_core(),
+        megatron_lm_tests(),
         megatron_bridge(),
         megatron_bridge_mx(),
         torchtitan(),

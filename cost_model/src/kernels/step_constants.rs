@@ -132,7 +132,7 @@ impl Constants {
         constants.set(Constant::Derating, stack.derating);
         constants.set(Constant::LaunchFloor, stack.launch_floor.get());
         constants.set(Constant::WideLaunch, 1.3);
-        constants.set(Constant::Ends, 5.0);
+        constants.set(Constant::Ends, stack.host.ends);
         constants.set(Constant::Elementwise, stack.pointwise_rate);
         constants.set(Constant::Unaligned, 4.0);
         constants

@@ -18,6 +18,7 @@ mod experts;
 mod extents;
 
 use ir::card::SequenceParallel;
+use ir::plan::Parallelism;
 use ir::stack::{AttentionKernel, Launch, Pieces, Projections, Scaling, Stack, WeightCasts};
 
 use super::constants::{Constant, Constants, WIDE};
@@ -135,13 +136,24 @@ fn weight_products(extents: &Extents, rates: &Rates) -> f64 {
 
 /// Least seconds of one forward pass on the host.
 pub(super) fn floor(run: Sharded<'_>, stack: &Stack, constants: &Constants) -> f64 {
-    let tensor = run.parallelism.tensor;
+    let Parallelism { tensor, context, .. } = *run.parallelism;
     let floor = constants.get(Constant::LaunchFloor);
-    match stack.launch {
+    let share = |ranks: u32, share: f64| if ranks > 1 { share } else { 0.0 };
+    let more = share(tensor, stack.host.tensor) + share(context, stack.host.context);
+    let plain = match stack.launch {
         Launch::CudaGraphs => 0.0,
         Launch::Eager if tensor >= WIDE => floor * constants.get(Constant::WideLaunch),
         Launch::Eager if tensor > 1 => floor + COLLECTIVES * COLLECTIVE_LAUNCH_S,
         Launch::Eager => floor,
+    };
+    plain * (1.0 + more)
+}
+
+/// Seconds that a host takes so many launch floors of a block for.
+pub(in crate::runs::forms) fn host_s(floors: f64, stack: &Stack, constants: &Constants) -> f64 {
+    match stack.launch {
+        Launch::CudaGraphs => 0.0,
+        Launch::Eager => floors * constants.get(Constant::LaunchFloor),
     }
 }
 

@@ -89,6 +89,8 @@ pub enum Family {
     Megatron2021,
     /// Megatron-Core and Megatron-Bridge.
     MegatronCore,
+    /// Megatron-LM's functional tests, whose hosts bind.
+    MegatronTests,
     /// torchtitan.
     Torchtitan,
     /// Plain PyTorch.
@@ -121,6 +123,7 @@ impl Likeness {
     ) -> Self {
         let families = [
             ("megatron-deepspeed", Family::Megatron2021),
+            ("megatron-lm-tests", Family::MegatronTests),
             ("megatron", Family::MegatronCore),
             ("torchtitan", Family::Torchtitan),
         ];

@@ -69,7 +69,7 @@ fn row(fields: &Fields) -> Result<Option<RunRow>, Diagnostic> {
         card: card(fields, &case)?,
         technique: platform,
         hosts,
-        stack: "megatron-core",
+        stack: "megatron-lm-tests",
         degrees: vec![Parallelism { zero, sequence, ..degrees }],
         recompute: match fields.text("recompute")? {
             "full" => Recompute::Full,

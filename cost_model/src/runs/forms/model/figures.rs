@@ -133,10 +133,15 @@ impl Priced<'_> {
             Recompute::Full | Recompute::Uniform { .. } => 0.0,
             _ => self.kept_before(blocks),
         };
+        let messages = match self.degrees.pipeline {
+            0 | 1 => 0.0,
+            _ => self.host_s(self.pricing.stack.host.messages),
+        };
         StageFigures {
-            forward_s: self.beside(all.forward_s + head / 3.0, gather),
+            forward_s: self.beside(all.forward_s + head / 3.0, gather) + messages / 2.0,
             // What is computed again hides them too.
-            backward_s: self.beside(backward + again.seconds, gather + scatter) - again.seconds,
+            backward_s: self.beside(backward + again.seconds, gather + scatter) - again.seconds
+                + messages / 2.0,
             weight_s: all.weight_s + head / 3.0,
             recompute_s: again.seconds,
             collectives_s: all.collectives_s,
