@@ -123,7 +123,7 @@ impl Derivation {
     /// take (python/forms/experts/FORMS.md, section 3: `gap` of an all-to-all, less its share under
     /// graphs).
     fn launches(&self, local: f64) -> f64 {
-        let each = if self.is_a100 { 2.4e-3 } else { 4.0e-3 };
+        let each = 4.0e-3;
         (1.0 - 0.34) * each * (1.72 + 0.015 * local)
     }
 

@@ -121,8 +121,8 @@ impl Pins {
     fn policies(&self) -> Vec<Again> {
         match (self.again, self.words.and_then(|words| words.alike)) {
             (Again::Fitted, Some(alike)) => alike.to_vec(),
-            // All blocks of every stage are a choice of its own, as stages may be unlike.
-            (Again::Alike, _) => vec![Again::Alike, Again::Full],
+            // None and all blocks of every stage are choices of their own: stages may be unlike.
+            (Again::Alike, _) => vec![Again::None, Again::Alike, Again::Full],
             (again, _) => vec![again],
         }
     }
