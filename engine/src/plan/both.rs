@@ -62,7 +62,7 @@ pub(super) fn is_open(request: &PlanRequest) -> bool {
 /// The better of the two, with what is known of the other.
 enum Better {
     Degrees(Box<training::Searched>, Beside),
-    Placements(ops::Searched, Option<Beside>),
+    Placements(Box<ops::Searched>, Option<Beside>),
 }
 
 /// Plans both ways.
@@ -152,7 +152,7 @@ fn better(
         asked.limits.time = asked.limits.time.map(|left| left.min(SHORT_TIME));
     }
     let most = bound.unwrap_or(Nanos(u64::MAX));
-    let placements = ops::search(opened, asked, most, (request, own));
+    let placements = Box::new(ops::search(opened, asked, most, (request, own)));
     Ok(match (best, placements.best()) {
         (Some(_), Some(placed)) if Some(placed) < below => {
             Better::Placements(placements, Some(Beside { best, bound, ..beside(Space::Degrees) }))
