@@ -7,6 +7,7 @@ use std::thread;
 use cost_model::accuracy::{self, intervals::Residual};
 use cost_model::numeric::score::Line;
 use importers::measurements;
+use importers::measurements::peak_memory::golden::GoldenRow;
 use importers::measurements::peak_memory::{bigscience, golden, korthikanti, torchtitan};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::measured::GpuFacts;
@@ -149,14 +150,16 @@ fn overlap(data: &Path) -> Result<Found, Diagnostic> {
 fn memory(data: &Path) -> Result<Found, Diagnostic> {
     use accuracy::memory::{GoldenRows, Replayer};
     let folder = data.join("steptimes");
-    let (stated, unsure) = golden_rows(&folder)?;
-    let Some(facts) = measurements::devices::facts(steps::GPU)? else {
-        return Ok(Found::default());
-    };
+    let golden = golden::read(&folder.join("megatron_golden.csv"))?;
+    let (stated, unsure) = golden_rows(&golden);
+    let of_experts = golden.iter().filter(|own| own.is_whole && own.row.card.experts.is_some());
+    let experts: Vec<MemoryRow> = of_experts.map(|own| own.row.clone()).collect();
+    let Some(facts) = measurements::devices::facts(steps::GPU)? else { return Ok(Found::default()) };
     let system = accuracy::steps::bare_system(&facts);
     let Some(system) = system else { return Ok(Found::default()) };
     let replayer = Replayer { system: &system, grid_of: steps::schedule };
-    let mut lines = replayer.golden(&GoldenRows { stated: &stated, unsure: &unsure });
+    let mut lines =
+        replayer.golden(&GoldenRows { stated: &stated, unsure: &unsure, experts: &experts });
     lines.extend(replayer.formulas(&korthikanti::read(&folder.join("korthikanti.csv"))?));
     lines.extend(replayer.device(&bigscience::read(&folder.join("bigscience_a100.csv"))?));
     lines.extend(replayer.sharded(&torchtitan::read(&folder.join("torchtitan.csv"))?));
@@ -167,14 +170,14 @@ fn memory(data: &Path) -> Result<Found, Diagnostic> {
 const MANY_EXPERTS: u64 = 8;
 
 /// Rows whose layout and load are stated, and the others.
-fn golden_rows(folder: &Path) -> Result<(Vec<MemoryRow>, Vec<MemoryRow>), Diagnostic> {
+fn golden_rows(rows: &[GoldenRow]) -> (Vec<MemoryRow>, Vec<MemoryRow>) {
     let (mut stated, mut unsure) = (Vec::new(), Vec::new());
-    for golden in golden::read(&folder.join("megatron_golden.csv"))? {
+    for golden in rows {
         let few = golden.row.card.experts.is_none_or(|e| e.n_experts < MANY_EXPERTS);
         let known = few && golden.layout == golden::Layout::Stated;
-        if known { &mut stated } else { &mut unsure }.push(golden.row);
+        if known { &mut stated } else { &mut unsure }.push(golden.row.clone());
     }
-    Ok((stated, unsure))
+    (stated, unsure)
 }
 
 fn facts<'a>(gpus: impl Iterator<Item = &'a str>) -> Result<Facts, Diagnostic> {

@@ -226,6 +226,12 @@ impl ModelCard {
         self.groups.iter().any(|group| group.part.is_some())
     }
 
+    /// Whether any of its blocks is a mixture of experts.
+    #[must_use]
+    pub fn has_experts(&self) -> bool {
+        self.groups.iter().any(|group| group.card.experts.is_some())
+    }
+
     /// A model of equal blocks.
     #[must_use]
     pub fn uniform(card: TransformerCard) -> Self {
@@ -261,6 +267,10 @@ pub enum Recompute {
     None,
     /// The attention core: scores, softmax, dropout (Korthikanti et al. 2022).
     Selective,
+    /// Every second product by weights and what is pointwise; kept are the input of a block, the
+    /// outputs of the other products, of the attention core and of exchanges (torchtitan's
+    /// selective activation checkpointing by op).
+    PerOp,
     /// Every block; its input alone is kept.
     Full,
     /// Groups of so many blocks; the input of each group alone is kept.
@@ -315,6 +325,10 @@ pub enum MemoryFeature {
     TunableOverlap,
     /// The data-parallel group falls into so many parts, each with a whole set of shards.
     OptimizerInstances(u32),
+    /// So many ranks split the products of an expert, instead of all tensor ranks.
+    ExpertTensor(u32),
+    /// One micro-batch's exchange of experts runs beside another one's passes.
+    ExchangeOverlap,
 }
 
 /// In which formats a stack keeps the states of one parameter.

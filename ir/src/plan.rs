@@ -94,7 +94,7 @@ impl Stage {
         let again = match self.recompute {
             Recompute::Full | Recompute::Uniform { .. } => n,
             Recompute::Block { blocks } => blocks.min(n),
-            Recompute::None | Recompute::Selective => 0,
+            Recompute::None | Recompute::Selective | Recompute::PerOp => 0,
         };
         let uniform = move |index: u32| {
             let recompute = if index < again { Recompute::Full } else { Recompute::None };

@@ -15,7 +15,7 @@ use planner::training::schedule::{early_recompute, interleaved, one_f_one_b, zb_
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-const N_PLANS: u64 = 250;
+const N_PLANS: u64 = 300;
 
 /// A plan, the name of its schedule, and blocks that predict a later token.
 struct Case {
@@ -51,6 +51,7 @@ fn random(rng: &mut SmallRng) -> Case {
     let policies = [
         Recompute::None,
         Recompute::Selective,
+        Recompute::PerOp,
         Recompute::Full,
         Recompute::Uniform { blocks: 2 },
         Recompute::Block { blocks: 3 },

@@ -19,6 +19,7 @@ pub(crate) fn space(d: &Parallelism, recompute: Recompute, expert: Option<u32>) 
         again: match recompute {
             Recompute::None => Again::None,
             Recompute::Selective => Again::Selective,
+            Recompute::PerOp => Again::PerOp,
             _ => Again::Full,
         },
         zero: Some(d.zero),

@@ -83,6 +83,7 @@ fn words(random: &mut SmallRng) -> Words {
         let again = policies.iter().map(|policy| match policy {
             Policy::None => Again::None,
             Policy::Selective => Again::Selective,
+            Policy::PerOp => Again::PerOp,
             Policy::Block => Again::Alike,
             Policy::Full => Again::Full,
         });
@@ -125,7 +126,8 @@ fn pin(random: &mut SmallRng, key: &str, pins: &mut Pins) {
         "virtual-stages" => pins.virtual_stages = Some(pick(random, &[1, 2, 3])),
         "schedule" => pins.orders = vec![pick(random, &Order::ALL)],
         "recompute" => {
-            pins.again = pick(random, &[Again::None, Again::Selective, Again::Full, Again::Alike]);
+            let policies = [Again::None, Again::Selective, Again::PerOp, Again::Full, Again::Alike];
+            pins.again = pick(random, &policies);
         }
         "zero" => {
             let zeros = [

@@ -28,6 +28,11 @@ use timeline::{Bytes, Times};
 const NEAR: f64 = 0.01;
 /// Bytes that an allocator keeps beside everything that is counted.
 const RESIDENT: f64 = 75e6;
+/// The same of a mixture of experts, and what its grouped products hold from Hopper on.
+const RESIDENT_EXPERTS: f64 = 105e6;
+const WORKSPACES: f64 = 4.0 * 33_554_432.0;
+/// Bytes of gathered weights and gradients per element of a tensor rank's embedding, under ZeRO 3.
+const GATHERED_EMBEDDING: f64 = 12.0;
 /// Blocks whose gathered parameters are there at once under ZeRO 3.
 const GATHERED: f64 = 2.0;
 /// Bytes of a gradient on its way: Megatron-Core sums and exchanges in single precision.
@@ -232,20 +237,29 @@ impl Derivation {
             // Logits and their single-precision copy, input of the head and its gradient.
             let logits = (4.0 + element) * split.tokens * shape.vocabulary / split.tensor;
             let logits = if stage.is_last { logits + 2.0 * element * width } else { 0.0 };
-            // One block at a time is computed again, from its input on.
+            // One block at a time is computed again, from its input on, when the logits are gone.
             let again = if stage.recomputes { kept } else { 0.0 };
+            // Two gradients of a micro-batch in single precision, on their way back to the experts.
+            let tokens_back = shape.experts.map_or(0.0, |_| 8.0 * split.tokens * shape.hidden);
             Bytes {
                 states: dense * states[0] + experts * states[1],
                 kept: stage.blocks * each + masks,
-                scratch: [logits, logits + again],
+                scratch: [logits + tokens_back, logits.max(again) + tokens_back],
             }
         };
         let stages: Vec<Bytes> = self.stages.iter().map(of_stage).collect();
         let [dense, experts] = shape.block(split);
-        let gathered = if self.zero == 3 { GATHERED * element * (dense + experts) } else { 0.0 };
+        let embedding = GATHERED_EMBEDDING * shape.words(split);
+        let blocks = GATHERED * element * (dense + experts);
+        let gathered = if self.zero == 3 { blocks + embedding } else { 0.0 };
+        let resident = match (shape.experts, self.is_a100) {
+            (None, _) => RESIDENT,
+            (Some(_), true) => RESIDENT_EXPERTS,
+            (Some(_), false) => RESIDENT_EXPERTS + WORKSPACES,
+        };
         let messages = if self.n_ranks > 1 { 2.0 * element * width } else { 0.0 };
         let rows = timeline::rows(schedule, self.n_ranks, n_chunks, n_micro_batches);
-        let peak = |row: &Vec<_>| timeline::peak(row, &stages, RESIDENT + gathered + messages);
+        let peak = |row: &Vec<_>| timeline::peak(row, &stages, resident + gathered + messages);
         rows.iter().map(peak).collect()
     }
 }

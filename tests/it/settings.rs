@@ -63,6 +63,12 @@ fn element_types_optimizers_and_recompute_are_read() {
     let again = |more: &str| megatron(more).unwrap().recompute;
     assert_eq!(again("--recompute-activations"), Some(Recompute::Selective));
     assert_eq!(again("--recompute-granularity selective"), Some(Recompute::Selective));
+    let by_op = |text: &str| read(Launcher::Torchtitan, text).map(|own| own.recompute);
+    let mode = "--activation_checkpoint.mode selective";
+    assert_eq!(by_op(mode).unwrap(), Some(Recompute::PerOp));
+    let option = format!("{mode} --activation_checkpoint.selective_ac_option");
+    assert_eq!(by_op(&format!("{option} op")).unwrap(), Some(Recompute::PerOp));
+    assert_eq!(by_op(&format!("{option} 2")).unwrap_err().code, "not-judged");
     let mlp = "--recompute-granularity selective --recompute-modules mlp";
     assert_eq!(megatron(mlp).unwrap_err().code, "not-judged");
 }

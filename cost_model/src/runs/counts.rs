@@ -5,7 +5,7 @@
 //! normalisations with two vectors and learned positions; gated ones have no biases, normalisations
 //! with one vector and rotary positions.
 
-use ir::card::{Attention, FeedForward, Head, Recompute, TransformerCard};
+use ir::card::{Attention, ExpertCard, FeedForward, Head, Recompute, TransformerCard};
 
 /// Rows that an embedding is padded to a multiple of, per tensor rank (Megatron-LM
 /// `--make-vocab-size-divisible-by`, default 128).
@@ -136,6 +136,57 @@ pub fn padded_vocabulary(vocabulary: u64, tensor: u64) -> u64 {
     vocabulary.div_ceil(multiple).saturating_mul(multiple)
 }
 
+/// A product by weights that every token meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightProduct {
+    /// Columns of the weight: elements of its output per token.
+    pub columns: u64,
+    /// Rows of the weight: elements of its input per token.
+    pub rows: u64,
+    /// Whether tensor ranks share out the columns; else each has all of the output.
+    pub is_split: bool,
+}
+
+/// Products of a block by weights that every token meets, one by one in the order in which they
+/// run; the router and the experts are not among them.
+#[must_use]
+pub fn weight_products(card: &TransformerCard) -> Vec<WeightProduct> {
+    let of = |is_split| move |(columns, rows)| WeightProduct { columns, rows, is_split };
+    let (split, whole) = (of(true), of(false));
+    let (h, heads) = (card.hidden, card.n_heads);
+    let (key, value) = card.head_dims();
+    let mut products = match card.attention {
+        Attention::Even | Attention::Heads { .. } | Attention::Window { .. } => {
+            let kv = split((product(card.n_kv_heads, key), h));
+            vec![split((product(heads, key), h)), kv, kv]
+        }
+        Attention::Latent { query_rank, key_value_rank, plain, rotary, .. } => {
+            let narrow = query_rank.map(|rank| whole((rank, h)));
+            let queries = split((product(heads, key), query_rank.unwrap_or(h)));
+            let keys = product(heads, plain.saturating_add(value));
+            let others = [
+                queries,
+                whole((key_value_rank.saturating_add(rotary), h)),
+                split((keys, key_value_rank)),
+            ];
+            narrow.into_iter().chain(others).collect()
+        }
+    };
+    products.push(whole((h, product(heads, value))));
+    let inner = card
+        .experts
+        .map_or(card.feed_forward, |experts| product(experts.n_shared, experts.feed_forward));
+    if inner > 0 {
+        let n_first = match card.form {
+            FeedForward::Plain => 1,
+            FeedForward::Gated => 2,
+        };
+        products.extend(std::iter::repeat_n(split((inner, h)), n_first));
+        products.push(whole((h, inner)));
+    }
+    products
+}
+
 /// Floating-point operations of matrix products in one step on `samples` samples.
 ///
 /// Forward `2 x` multiply-adds, backward twice that. Full recompute adds a forward pass of the
@@ -152,12 +203,23 @@ pub fn step_flops(card: &TransformerCard, samples: u64, recompute: Recompute) ->
     let again = match recompute {
         Recompute::None => 0.0,
         Recompute::Selective => core,
+        Recompute::PerOp => layers * every_second_flops(card),
         Recompute::Full | Recompute::Uniform { .. } => blocks,
         Recompute::Block { blocks: n } => {
             blocks * f64::from(n.min(card.n_layers)) / layers.max(1.0)
         }
     };
     tokens * (3.0 * (blocks + head) + again)
+}
+
+/// Operations of every second product by weights and of all of the experts', per token of one
+/// block's forward pass.
+fn every_second_flops(card: &TransformerCard) -> f64 {
+    let again = weight_products(card);
+    let weights = again.iter().skip(1).step_by(2).map(|own| own.columns as f64 * own.rows as f64);
+    let shared = card.experts.map(|experts| ExpertCard { per_token: 0, ..experts });
+    let without = TransformerCard { experts: shared, ..card.clone() };
+    2.0 * (weights.sum::<f64>() + block_weights(card) - block_weights(&without))
 }
 
 /// Operations of the two products of scores and values, per token of one block's forward pass;
@@ -202,8 +264,6 @@ pub fn pipeline_bubble(stages: u32, virtual_stages: u32, n_micro_batches: u64) -
 
 #[cfg(test)]
 mod tests {
-    use ir::card::ExpertCard;
-
     use super::*;
 
     /// A plain card of the papers: inner width 4h, vocabulary 51,200, sequence 2,048.
@@ -277,6 +337,9 @@ mod tests {
         near(step_flops(&large, 1536, Recompute::None), without);
         let selective = step_flops(&large, 1536, Recompute::Selective);
         near(selective - without, 4.0 * b * s * s * h * l);
+        // Keys, the output of attention and the second half of the feed-forward part: 6 h^2 of 12.
+        let by_op = step_flops(&large, 1536, Recompute::PerOp);
+        near(by_op - without, 12.0 * b * s * h * h * l);
         let all = Recompute::Block { blocks: 96 };
         near(step_flops(&large, 1536, all), step_flops(&large, 1536, Recompute::Full));
     }

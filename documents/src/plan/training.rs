@@ -63,6 +63,8 @@ pub enum RecomputeDocument {
     None,
     /// The attention core.
     Selective,
+    /// Every second product by weights and what is pointwise.
+    PerOp,
     /// Every block.
     Full,
     /// Groups of so many blocks.
@@ -385,6 +387,7 @@ impl From<Recompute> for RecomputeDocument {
         match policy {
             Recompute::None => Self::None,
             Recompute::Selective => Self::Selective,
+            Recompute::PerOp => Self::PerOp,
             Recompute::Full => Self::Full,
             Recompute::Uniform { blocks } => Self::Uniform(blocks),
             Recompute::Block { blocks } => Self::Block(blocks),
@@ -397,6 +400,7 @@ impl From<RecomputeDocument> for Recompute {
         match policy {
             RecomputeDocument::None => Self::None,
             RecomputeDocument::Selective => Self::Selective,
+            RecomputeDocument::PerOp => Self::PerOp,
             RecomputeDocument::Full => Self::Full,
             RecomputeDocument::Uniform(blocks) => Self::Uniform { blocks },
             RecomputeDocument::Block(blocks) => Self::Block { blocks },

@@ -390,6 +390,7 @@ pub fn stage_text(blocks: &std::ops::Range<u32>, recompute: Recompute) -> String
     match recompute {
         Recompute::None => range,
         Recompute::Selective => format!("{range} selective"),
+        Recompute::PerOp => format!("{range} per op"),
         Recompute::Full => format!("{range} again"),
         Recompute::Uniform { blocks } => format!("{range} again by {blocks}"),
         Recompute::Block { blocks } => format!("{range} {blocks} again"),

@@ -29,10 +29,11 @@ pub const FIELDS: [&str; 13] = [
 ];
 
 /// Values of fields by their names.
-const POLICIES: [(&str, Again); 5] = [
+const POLICIES: [(&str, Again); 6] = [
     ("fitted", Again::Fitted),
     ("none", Again::None),
     ("selective", Again::Selective),
+    ("per-op", Again::PerOp),
     ("full", Again::Full),
     ("alike", Again::Alike),
 ];
@@ -125,6 +126,7 @@ pub fn broken(pins: &Pins, plan: &Plan, schedule: &str) -> Vec<(String, String)>
             all(&|stage| stage.recompute == Recompute::None && each(stage, Recompute::None))
         }
         Again::Selective => all(&|stage| stage.recompute == Recompute::Selective),
+        Again::PerOp => all(&|stage| stage.recompute == Recompute::PerOp),
         Again::Full => all(&is_full),
         Again::Alike => stages.windows(2).all(|pair| pair[0].recompute == pair[1].recompute),
     };

@@ -12,6 +12,7 @@ use cost_model::runs::forms::system::{System, measured_all_reduces};
 use cost_model::runs::judge::costs::PipelineCosts;
 use cost_model::runs::measured::LayerPricing;
 use cost_model::runs::memory::Reserve;
+use cost_model::runs::memory::reserve::MARGIN;
 use cost_model::runs::oracle::{self, StageOracle};
 use documents::digest;
 use documents::plan::Reference;
@@ -37,10 +38,6 @@ use crate::{asked, load};
 
 /// The stack where none is named.
 const STACK: &str = "megatron-core";
-
-/// Share of a device's memory that stays free unless a flag says otherwise: fragments of 2 to 10 %
-/// of what is allocated, and 0.13 GB for each communicator ([`Reserve::device`]); *nominal*.
-const MARGIN: f64 = 0.05;
 
 /// Most samples of one step that are planned: a thousand times the largest published batches.
 const MOST_SAMPLES: u64 = 1 << 24;

@@ -15,6 +15,7 @@ static ALIKE: LazyLock<Vec<Option<Vec<Again>>>> = LazyLock::new(|| {
     let again = |policy: &Policy| match policy {
         Policy::None => Again::None,
         Policy::Selective => Again::Selective,
+        Policy::PerOp => Again::PerOp,
         Policy::Block => Again::Alike,
         Policy::Full => Again::Full,
     };
@@ -41,8 +42,12 @@ pub fn limited(pins: Pins, executor: Option<Executor>, needs: &[Lack]) -> Result
         Diagnostic::usage("not-for-training", message)
             .hint(format!("choose from {}, any", names(&|_| true)))
     })?;
-    let selective = (pins.again == Again::Selective).then_some(Lack::Selective);
-    let needs = || needs.iter().copied().chain(selective);
+    let part_of_blocks = match pins.again {
+        Again::Selective => Some(Lack::Selective),
+        Again::PerOp => Some(Lack::PerOp),
+        _ => None,
+    };
+    let needs = || needs.iter().copied().chain(part_of_blocks);
     let row = targets().iter().find(|row| row.name == words.target);
     if let Some(lack) = needs().find(|need| row.is_some_and(|row| row.lacks.contains(need))) {
         let message = format!("{} has no words for {}", words.target, lack.name());

@@ -95,9 +95,9 @@ fn interval(policy: Recompute) -> Result<u32, Diagnostic> {
         Recompute::None => Ok(0),
         Recompute::Full => Ok(1),
         Recompute::Uniform { blocks } => Ok(blocks),
-        Recompute::Selective | Recompute::Block { .. } => {
+        Recompute::Selective | Recompute::PerOp | Recompute::Block { .. } => {
             let why = "it checkpoints every so many layers";
-            let part = "recompute of the attention core or of some blocks";
+            let part = "recompute of a part of a block or of some blocks";
             Err(refused(TARGET, part, why, "plan with `--pin recompute=full`"))
         }
     }

@@ -81,9 +81,12 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
 fn policies(source: &TrainingSource<'_>) -> Result<Vec<BlockPolicy>, Diagnostic> {
     let plan = source.plan;
     for stage in &plan.partition.stages {
-        if matches!(stage.recompute, Recompute::Selective | Recompute::Uniform { .. }) {
+        if matches!(
+            stage.recompute,
+            Recompute::Selective | Recompute::PerOp | Recompute::Uniform { .. }
+        ) {
             let why = "it computes whole layers again, each for itself";
-            let part = "recompute of the attention core or of groups of blocks";
+            let part = "recompute of a part of a block or of groups of blocks";
             return Err(refused(TARGET, part, why, "plan with `--pin recompute=full`"));
         }
     }

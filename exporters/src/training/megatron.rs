@@ -82,7 +82,7 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
     }
     overlap(source, &mut text);
     text.push_str(element_type(source)?);
-    text.push_str(&recompute_flags(recompute(source, TARGET)?));
+    text.push_str(&recompute_flags(recompute(source, TARGET)?)?);
     Ok(Export::from(text))
 }
 
@@ -198,17 +198,22 @@ fn element_type(source: &TrainingSource<'_>) -> Result<&'static str, Diagnostic>
     }
 }
 
-fn recompute_flags(policy: Recompute) -> String {
+fn recompute_flags(policy: Recompute) -> Result<String, Diagnostic> {
     let full = |method: &str, n: u32| {
         format!(
             "--recompute-granularity full\n--recompute-method {method}\n--recompute-num-layers {n}\n"
         )
     };
-    match policy {
+    Ok(match policy {
         Recompute::None => String::new(),
         Recompute::Selective => "--recompute-granularity selective\n".to_owned(),
         Recompute::Full => full("uniform", 1),
         Recompute::Uniform { blocks } => full("uniform", blocks),
         Recompute::Block { blocks } => full("block", blocks),
-    }
+        Recompute::PerOp => {
+            let why = "it computes modules or layers again";
+            let part = "recompute of every second product";
+            return Err(refused(TARGET, part, why, "plan with `--pin recompute=selective`"));
+        }
+    })
 }

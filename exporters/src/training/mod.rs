@@ -73,7 +73,7 @@ const TARGETS: &[TrainingTarget] = &[
         accepts: torchtitan::accepts,
         offloaded: None,
         lacks: &[Lack::Parts],
-        recomputes: Some(&[Policy::None, Policy::Full]),
+        recomputes: Some(&[Policy::None, Policy::PerOp, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F32]),
         launches: Some(&[
             "torchtitan",
@@ -198,7 +198,7 @@ const TARGETS: &[TrainingTarget] = &[
         ],
         accepts: galvatron::accepts,
         offloaded: Some(galvatron::accepts),
-        lacks: &[Lack::Parts, Lack::Predicting, Lack::Selective],
+        lacks: &[Lack::Parts, Lack::Predicting, Lack::Selective, Lack::PerOp],
         recomputes: None,
         types: None,
         // Its layers are those of Megatron.

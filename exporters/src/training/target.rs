@@ -51,6 +51,8 @@ pub enum Lack {
     Predicting,
     /// Recompute of the attention core alone.
     Selective,
+    /// Recompute of every second product.
+    PerOp,
 }
 
 impl Lack {
@@ -61,6 +63,7 @@ impl Lack {
             Self::Parts => "parts of a graph",
             Self::Predicting => "blocks that predict a later token",
             Self::Selective => "recompute of the attention core",
+            Self::PerOp => "recompute of every second product",
         }
     }
 }
@@ -72,6 +75,8 @@ pub enum Policy {
     None,
     /// The attention core.
     Selective,
+    /// Every second product and what is pointwise.
+    PerOp,
     /// Every block.
     Full,
     /// The first so many blocks of each stage.

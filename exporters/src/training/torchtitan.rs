@@ -145,11 +145,17 @@ fn element_type(dtype: DType) -> Result<&'static str, Diagnostic> {
 fn checkpointing(policy: Recompute) -> Result<&'static str, Diagnostic> {
     match policy {
         Recompute::None => Ok("--activation_checkpoint.mode none\n"),
+        Recompute::PerOp => Ok("--activation_checkpoint.mode selective\n"),
         Recompute::Full => Ok("--activation_checkpoint.mode full\n"),
         Recompute::Selective | Recompute::Uniform { .. } | Recompute::Block { .. } => {
-            let why = "its selective mode keeps other tensors";
+            let why = "its selective mode goes by op";
             let part = "recompute of the attention core or of some blocks";
-            Err(refused(TARGET, part, why, "plan with `--pin recompute=full` or `recompute=none`"))
+            Err(refused(
+                TARGET,
+                part,
+                why,
+                "plan with `--pin recompute=full`, `recompute=per-op` or `recompute=none`",
+            ))
         }
     }
 }

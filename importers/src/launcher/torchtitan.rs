@@ -173,7 +173,13 @@ fn recompute(flags: &Flags<'_>) -> Result<Option<Recompute>, Diagnostic> {
         None => Ok(None),
         Some("none") => Ok(Some(Recompute::None)),
         Some("full") => Ok(Some(Recompute::Full)),
-        Some("selective") => Ok(Some(Recompute::Selective)),
+        Some("selective") => match flags.text("--activation_checkpoint.selective_ac_option")? {
+            None | Some("op") => Ok(Some(Recompute::PerOp)),
+            Some(other) => {
+                let flag = format!("--activation_checkpoint.selective_ac_option {other}");
+                Err(not_judged(&flag, "every so many blocks are none of a plan's policies"))
+            }
+        },
         Some(other) => {
             Err(bad("--activation_checkpoint.mode", other, "use none, selective or full"))
         }

@@ -42,6 +42,8 @@ pub struct MemoryRow {
     pub recompute: Recompute,
     /// In which formats states are kept.
     pub format: StateFormat,
+    /// Kind of the device, where it is stated.
+    pub gpu: Option<&'static str>,
     /// Declared features that cost memory.
     pub features: Vec<MemoryFeature>,
     /// Which rank the figure is of.

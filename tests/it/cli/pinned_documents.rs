@@ -36,7 +36,9 @@ fn plans_of_pinned_searches_are_legal() {
     let switches = ["sequence-parallel=on", "sequence-parallel=off", "sequence-parallel=ulysses"];
     pins.extend(switches.map(str::to_owned));
     pins.extend((0..4).map(|stage| format!("zero={stage}")));
-    pins.extend(["none", "full", "selective", "alike"].map(|own| format!("recompute={own}")));
+    pins.extend(
+        ["none", "full", "selective", "per-op", "alike"].map(|own| format!("recompute={own}")),
+    );
     pins.extend(["virtual-stages=2", "context=2", "expert=2", "micro-batch=1"].map(str::to_owned));
     let beside = ["", "--pin pipeline=1", "--pin pipeline=2", "--pin tensor=1", "--pin data=1"];
     let mut n_plans = 0;

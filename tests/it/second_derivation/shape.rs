@@ -56,6 +56,13 @@ impl Split {
     pub(super) fn outer(self, hidden: f64) -> f64 {
         self.tokens * hidden / if self.sequence_parallel { self.tensor } else { 1.0 }
     }
+
+    /// Tokens of the rank whose experts have most, over the mean: loads of `n` experts that scatter
+    /// by two fifths of their mean, the greatest of as many sums as there are ranks.
+    fn busiest(self, n: f64) -> f64 {
+        let ranks = self.expert;
+        1.0 + 0.4 * (2.0 * ranks.ln()).sqrt() * (ranks / n * (1.0 - 1.0 / ranks)).sqrt()
+    }
 }
 
 impl Shape {
@@ -127,11 +134,15 @@ impl Shape {
         let inner = bytes * f * if self.is_gpt2() { 2.0 } else { 3.0 };
         match self.experts {
             None => outer * split.outer(1.0) + (attention + inner) * split.tokens / split.tensor,
-            // Of each visited expert its input and output, and the router's scores and shares in
-            // single precision.
+            // Of each visited expert its input and output, gathered over the ranks that split it and
+            // on the rank that most tokens visit; and three numbers of the router in single
+            // precision.
             Some([n, visited]) => {
-                (outer + visited * 2.0 * bytes * h) * split.outer(1.0)
-                    + (attention + visited * inner + 8.0 * n) * split.tokens / split.tensor
+                let gathered = if split.sequence_parallel { split.tensor } else { 1.0 };
+                let pairs = visited * split.outer(1.0) * gathered * split.busiest(n);
+                (outer + 12.0 * n) * split.outer(1.0)
+                    + attention * split.tokens / split.tensor
+                    + pairs * (2.0 * bytes * h + inner / split.tensor)
             }
         }
     }

@@ -6,15 +6,22 @@
 
 use ir::card::{Attention, FeedForward, SequenceParallel, TransformerCard};
 use ir::plan::Parallelism;
-use ir::stack::AttentionKernel;
+use ir::stack::{AttentionKernel, Dispatcher};
 use ir::tensor::DType;
 
+use crate::runs::counts::{WeightProduct, weight_products};
 use crate::runs::forms::precision::{element, operand};
 
 /// Bytes of an entry of a dropout mask.
 const MASK: f64 = 1.0;
-/// Bytes of an entry of the router's scores and of its shares, in single precision.
-const ROUTER: f64 = 8.0;
+/// Bytes of the logarithm of a sum of exponentials that a fused attention core keeps of each query
+/// and head, in single precision.
+const LOG_SUM: f64 = 4.0;
+/// Bytes of an entry of the router's logits, scores and shares, in single precision.
+const ROUTER: f64 = 12.0;
+/// Spread of the load of a rank's experts over its mean where each rank has one expert: found on the
+/// allocator peaks of Megatron-LM's mixtures of 4 and 8 experts (d98e8a64).
+const LOAD_SPREAD: f64 = 0.4;
 
 /// Which activations of a block are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,8 +30,24 @@ pub enum Kept {
     All,
     /// All but those of the attention core: scores, softmax, dropout.
     WithoutCore,
+    /// Its input, the outputs of every second product by weights, of the attention core and of the
+    /// exchanges of experts.
+    PerOp,
     /// The input of the block alone.
     Input,
+}
+
+/// What tells apart what blocks keep under equal degrees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Software {
+    /// Kernel of the attention core.
+    pub attention: AttentionKernel,
+    /// Type that is computed in.
+    pub dtype: DType,
+    /// How tokens reach experts.
+    pub dispatcher: Dispatcher,
+    /// Ranks that split the products of an expert; `None` = all tensor ranks.
+    pub expert_tensor: Option<u32>,
 }
 
 /// Tokens of a micro-batch on one rank.
@@ -42,61 +65,122 @@ pub(super) fn outer_degree(parallelism: &Parallelism) -> f64 {
     }
 }
 
-/// Bytes that one micro-batch keeps of one block on one rank, under a kernel of the attention core
-/// and an element type.
+/// Bytes that one micro-batch keeps of one block on one rank.
 #[must_use]
 pub fn block_bytes(
     card: &TransformerCard,
     parallelism: &Parallelism,
-    (attention, dtype): (AttentionKernel, DType),
+    software: Software,
     kept: Kept,
 ) -> f64 {
+    let Software { attention, dtype, .. } = software;
     let tokens = tokens(card, parallelism);
     let h = card.hidden as f64;
     let outer = outer_degree(parallelism);
-    if kept == Kept::Input {
-        return element(dtype) * tokens * h / outer;
+    let input = element(dtype) * tokens * h / outer;
+    match kept {
+        Kept::Input => return input,
+        Kept::PerOp => return input + per_op_bytes(card, parallelism, software),
+        Kept::All | Kept::WithoutCore => {}
     }
     let tensor = f64::from(parallelism.tensor.max(1));
-    let bytes = tokens * (outer_width(card, dtype) / outer + inner_width(card, dtype) / tensor);
+    let bytes = tokens * (outer_width(card, dtype) / outer + inner_width(card, dtype) / tensor)
+        + expert_bytes(card, parallelism, software);
     if kept == Kept::WithoutCore || attention == AttentionKernel::Flash {
         return bytes;
     }
     bytes + core_bytes(card, parallelism, dtype) / tensor
 }
 
+/// Bytes that recompute by op keeps besides the input: outputs of the first, third and so on of the
+/// products, whole where tensor ranks add them up; the fused core's output and the logarithm of its
+/// sums; what experts are sent and send back.
+fn per_op_bytes(
+    card: &TransformerCard,
+    parallelism: &Parallelism,
+    Software { attention, dtype, .. }: Software,
+) -> f64 {
+    let tensor = f64::from(parallelism.tensor.max(1));
+    let element = element(dtype);
+    let output = |own: &WeightProduct| {
+        element * own.columns as f64 / if own.is_split { tensor } else { 1.0 }
+    };
+    let products: f64 = weight_products(card).iter().step_by(2).map(output).sum();
+    let core = match attention {
+        AttentionKernel::Flash => {
+            card.n_heads as f64 * (element * card.head_dims().1 as f64 + LOG_SUM) / tensor
+        }
+        AttentionKernel::Unfused => 0.0,
+    };
+    let pairs = card.experts.map_or(0.0, |experts| experts.per_token as f64);
+    let exchanged = 2.0 * element * pairs * card.hidden as f64 / outer_degree(parallelism);
+    tokens(card, parallelism) * (products + core + exchanged)
+}
+
+/// Bytes of the experts of one rank: of each pair of token and expert its dispatched input, the
+/// operands of its pointwise function and of its last product, and its output; and what the router
+/// keeps of each token and expert.
+///
+/// Pairs are gathered over the ranks that split an expert, and counted on the rank whose experts
+/// have most.
+fn expert_bytes(card: &TransformerCard, parallelism: &Parallelism, software: Software) -> f64 {
+    let Some(experts) = card.experts else { return 0.0 };
+    let tensor = parallelism.tensor.max(1);
+    let split = f64::from(software.expert_tensor.unwrap_or(tensor).max(1));
+    let (gathered, split) = match parallelism.sequence {
+        SequenceParallel::Off => (1.0, split),
+        SequenceParallel::On => (split, split),
+        SequenceParallel::Ulysses => (1.0, 1.0),
+    };
+    let (element, operand) = (element(software.dtype), operand(software.dtype));
+    let tokens = tokens(card, parallelism) / outer_degree(parallelism);
+    let load = match software.dispatcher {
+        Dispatcher::Padded => 1.0,
+        Dispatcher::AllToAll | Dispatcher::Flex => {
+            heaviest_load(f64::from(parallelism.expert.max(1)), experts.n_experts as f64)
+        }
+    };
+    let pairs = tokens * experts.per_token as f64 * gathered * load;
+    let width = card.hidden as f64 * (operand + element);
+    let inner = feed_forward(card, software.dtype, experts.feed_forward) / split;
+    pairs * (width + inner) + tokens * experts.n_experts as f64 * ROUTER
+}
+
+/// Pairs of the rank whose experts have most, over the mean: the greatest of `n` sums of as many
+/// loads as a rank has experts, of all that add up.
+fn heaviest_load(n_ranks: f64, n_experts: f64) -> f64 {
+    let spread = n_ranks / n_experts.max(1.0) * (1.0 - 1.0 / n_ranks);
+    1.0 + LOAD_SPREAD * (2.0 * n_ranks.ln()).sqrt() * spread.max(0.0).sqrt()
+}
+
 /// Bytes per token outside the tensor-parallel regions: inputs of both norms, of the first product
 /// of either half, masks of both dropouts.
-///
-/// Each pair of token and expert has its dispatched input and its output beside.
 fn outer_width(card: &TransformerCard, dtype: DType) -> f64 {
     let masks = if has_dropout(card) { 2.0 * MASK } else { 0.0 };
     let (element, operand) = (element(dtype), operand(dtype));
-    let pairs = card.experts.map_or(0.0, |experts| experts.per_token as f64);
-    card.hidden as f64 * (2.0 * element + 2.0 * operand + masks + pairs * (element + operand))
+    card.hidden as f64 * (2.0 * element + 2.0 * operand + masks)
 }
 
-/// Bytes per token inside: queries, keys, values, input of the output product, and the
-/// feed-forward part.
-fn inner_width(card: &TransformerCard, dtype: DType) -> f64 {
-    let (element, operand) = (element(dtype), operand(dtype));
-    // Before the pointwise function, gated with the gate, and the operand after it.
+/// Bytes per token of a feed-forward part: before the pointwise function, gated with the gate, and
+/// the operand after it.
+fn feed_forward(card: &TransformerCard, dtype: DType, inner: u64) -> f64 {
     let before = match card.form {
         FeedForward::Plain => 1.0,
         FeedForward::Gated => 2.0,
     };
-    let feed_forward = |inner: u64| (before * element + operand) * inner as f64;
+    (before * element(dtype) + operand(dtype)) * inner as f64
+}
+
+/// Bytes per token inside: queries, keys, values, input of the output product, and the
+/// feed-forward part that every token visits.
+fn inner_width(card: &TransformerCard, dtype: DType) -> f64 {
+    let (element, operand) = (element(dtype), operand(dtype));
     let output = card.n_heads as f64 * card.head_dims().1 as f64;
     let attention = element * (attention_width(card) - output) + operand * output;
-    match card.experts {
-        None => attention + feed_forward(card.feed_forward),
-        Some(experts) => {
-            attention
-                + experts.per_token as f64 * feed_forward(experts.feed_forward)
-                + feed_forward(experts.n_shared.saturating_mul(experts.feed_forward))
-                + ROUTER * experts.n_experts as f64
-        }
-    }
+    let inner = card
+        .experts
+        .map_or(card.feed_forward, |experts| experts.n_shared.saturating_mul(experts.feed_forward));
+    attention + feed_forward(card, dtype, inner)
 }
 
 /// Values per token: queries, keys, values, input of the output product; latent ones with the

@@ -5,10 +5,10 @@ use ir::card::{
     ZeroStage,
 };
 use ir::plan::Parallelism;
-use ir::stack::{AttentionKernel, Stack};
+use ir::stack::{AttentionKernel, Dispatcher, Stack};
 use ir::tensor::DType;
 
-use super::activations::{Kept, block_bytes};
+use super::activations::{Kept, Software, block_bytes};
 use crate::kernels::stack::megatron_core;
 use crate::runs::counts::block_parameters;
 use crate::runs::forms::constants::Constants;
@@ -121,10 +121,20 @@ impl Published {
             block_bytes(
                 &card,
                 &self.parallelism(sequence),
-                (AttentionKernel::Unfused, DType::Bf16),
+                software(AttentionKernel::Unfused),
                 kept,
             )
         })
+    }
+}
+
+/// A kernel of the attention core in bf16.
+fn software(attention: AttentionKernel) -> Software {
+    Software {
+        attention,
+        dtype: DType::Bf16,
+        dispatcher: Dispatcher::AllToAll,
+        expert_tensor: None,
     }
 }
 
@@ -206,7 +216,8 @@ fn logits_count_on_the_last_stage_with_what_features_add() {
     near(of(&[]).temporary, 6.0 * logits + inputs);
     let both = of(&[MemoryFeature::LossFusion, MemoryFeature::DeferredEmbeddingGradient]);
     near(both.temporary - of(&[]).temporary, 12.5 * logits);
-    near(of(&[MemoryFeature::SeparateLoss]).temporary - of(&[]).temporary, 8.0 * logits);
+    // 4 + 4 + 2, and 4 + 2 as eight ranks share it out.
+    near(of(&[MemoryFeature::SeparateLoss]).temporary - of(&[]).temporary, 16.0 * logits);
     let two = Parallelism { pipeline: 2, ..run.degrees().clone() };
     let two = Run::equal(PUBLISHED[0].card(), two, Recompute::None);
     assert_eq!(first(&two, AttentionKernel::Flash, &[]).temporary, 0.0);
@@ -255,6 +266,34 @@ fn states_are_shared_out_among_those_that_hold_them() {
     near(saves(&[]), saved);
     // Two whole sets of shards: four replicas share out each, and nobody an expert.
     near(saves(&[MemoryFeature::OptimizerInstances(2)]), 12.0 * dense * (1.0 - 1.0 / 4.0));
+}
+
+/// Llama 3 8B at 8,192 tokens of two samples: input, queries, values, the gate and the last product's
+/// output, the fused core's output and 4 bytes per head.
+#[test]
+fn recompute_by_op_keeps_every_second_product() {
+    let card = TransformerCard {
+        hidden: 4096,
+        n_heads: 32,
+        n_kv_heads: 8,
+        feed_forward: 14_336,
+        form: FeedForward::Gated,
+        sequence: 8192,
+        ..PUBLISHED[0].card()
+    };
+    let bytes = |tensor| {
+        let degrees = Parallelism {
+            tensor,
+            micro_batch: 2,
+            sequence: SequenceParallel::On,
+            ..Parallelism::default()
+        };
+        block_bytes(&card, &degrees, software(AttentionKernel::Flash), Kept::PerOp) / 16_384.0
+    };
+    let split = 2.0 * (4096.0 + 4096.0 + 1024.0 + 14_336.0 + 4096.0) + 4.0 * 32.0;
+    near(bytes(1), 2.0 * 4096.0 + split);
+    // Tensor ranks add up what the last product gives, so each has all of it before.
+    near(bytes(8), 2.0 * 4096.0 + split / 8.0);
 }
 
 #[test]

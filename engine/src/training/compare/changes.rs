@@ -106,6 +106,7 @@ fn policy(stage: &Stage) -> String {
     match stage.recompute {
         Recompute::None => "none".to_owned(),
         Recompute::Selective => "selective".to_owned(),
+        Recompute::PerOp => "per-op".to_owned(),
         Recompute::Full => "full".to_owned(),
         Recompute::Uniform { blocks } => format!("uniform {blocks}"),
         Recompute::Block { blocks } => format!("block {blocks}"),

@@ -58,6 +58,7 @@ fn row(fields: &Fields) -> Result<Option<MemoryRow>, Diagnostic> {
             ..Parallelism::default()
         },
         recompute: recompute(fields)?,
+        gpu: None,
         features: Vec::new(),
         format,
         rank: JudgedRank::Largest,

@@ -10,7 +10,7 @@ use ir::measured::memory::{JudgedRank, MemoryMetric, MemoryRow};
 use ir::plan::{Mesh, Parallelism};
 
 use super::super::{Fields, read_table};
-use super::{micro_batches, plain_card, recompute, replicas, small_or_one};
+use super::{micro_batches, plain_card, recompute, replicas, small, small_or_one};
 
 /// Tokens of the GPT-2 vocabulary, which these tests train with.
 const VOCABULARY: u64 = 50_257;
@@ -30,6 +30,10 @@ pub struct GoldenRow {
     pub row: MemoryRow,
     /// Whether the tensor degree is stated; blank degrees are taken as 1.
     pub layout: Layout,
+    /// Whether the peak is of the run alone and its name says how it ran: not after a resume, which
+    /// holds the loaded checkpoint as well, nor of optimizer instances on the branch that ran with
+    /// one, as its resident bytes say.
+    pub is_whole: bool,
 }
 
 /// Whether a row states its tensor degree.
@@ -41,8 +45,8 @@ pub enum Layout {
     Guessed,
 }
 
-/// Reads allocator peaks of the `gpt3_mcore` models of 12 layers and a width of 512, from the
-/// columns `case`, `platform`, `env`, `mem_max_alloc_bytes`, `tp`, `pp`, `vpp_layers`, `cp`, `ep`,
+/// Reads allocator peaks of the `gpt3_mcore` and `gpt3_moe_mcore` models of 12 layers and a width of 512, from the
+/// columns `case`, `platform`, `env`, `mem_max_alloc_bytes`, `tp`, `pp`, `vpp_layers`, `cp`, `ep`, `etp`,
 /// `micro_batch`, `global_batch`, `layers`, `hidden`, `heads`, `experts`, `topk`, `moe_ffn`, `seq`,
 /// `recompute`, `seq_par` and `dist_opt`. A distillation holds a second model and is left out.
 ///
@@ -54,7 +58,8 @@ pub fn read(path: &Path) -> Result<Vec<GoldenRow>, Diagnostic> {
 
 fn row(fields: &Fields) -> Result<Option<GoldenRow>, Diagnostic> {
     let case = fields.name("case")?;
-    let wanted = case.contains("gpt3_mcore") && !case.contains("modelopt");
+    let names = ["gpt3_mcore", "gpt3_moe_mcore"];
+    let wanted = names.iter().any(|name| case.contains(name)) && !case.contains("modelopt");
     let small = fields.text("layers")? == "12" && fields.text("hidden")? == "512";
     let Some(value) = fields.positive_or_blank("mem_max_alloc_bytes")? else { return Ok(None) };
     if !(wanted && small) {
@@ -73,14 +78,17 @@ fn row(fields: &Fields) -> Result<Option<GoldenRow>, Diagnostic> {
         card,
         parallelism,
         recompute: recompute(fields)?,
-        features: features(&case),
+        gpu: gpu(fields.text("platform")?, fields.text("env")?),
+        features: features(&case, small_or_blank(fields, "etp")?),
         format: StateFormat::Megatron,
         rank: JudgedRank::Last,
         metric: MemoryMetric::Peak,
         value,
         group: case,
     };
-    Ok(Some(GoldenRow { row, layout }))
+    let is_one = tag.ends_with("lts") && row.name.contains("multi_dist_optimizer_instances");
+    let is_whole = !(is_one || fields.text("platform")?.ends_with("_2nd"));
+    Ok(Some(GoldenRow { row, layout, is_whole }))
 }
 
 fn parallelism(fields: &Fields, case: &str) -> Result<Parallelism, Diagnostic> {
@@ -119,6 +127,11 @@ fn parallelism(fields: &Fields, case: &str) -> Result<Parallelism, Diagnostic> {
     })
 }
 
+/// A count that fits 32 bits; `None` where the cell is blank.
+fn small_or_blank(fields: &Fields, column: &str) -> Result<Option<u32>, Diagnostic> {
+    if fields.text(column)?.is_empty() { Ok(None) } else { small(fields, column).map(Some) }
+}
+
 fn experts(fields: &Fields, card: &TransformerCard) -> Result<Option<ExpertCard>, Diagnostic> {
     let Some(n_experts) = fields.count_or_blank("experts")? else { return Ok(None) };
     Ok(Some(ExpertCard {
@@ -130,17 +143,27 @@ fn experts(fields: &Fields, card: &TransformerCard) -> Result<Option<ExpertCard>
     }))
 }
 
-/// Features that the name of a test declares.
-fn features(case: &str) -> Vec<MemoryFeature> {
-    [
+/// The kind of device of a platform; one that is not named is the H100 of the development branch.
+fn gpu(platform: &str, environment: &str) -> Option<&'static str> {
+    let kinds =
+        [("gb200", "gb200_gpu_186gb"), ("h100", "h100_sxm5_80gb"), ("a100", "a100_sxm4_80gb")];
+    let named = kinds.iter().find(|(name, _)| platform.contains(name)).map(|(_, kind)| *kind);
+    named.or((platform.is_empty() && environment == "dev").then_some("h100_sxm5_80gb"))
+}
+
+/// Features that the name of a test declares, and the ranks that split an expert where they are
+/// stated.
+fn features(case: &str, expert_tensor: Option<u32>) -> Vec<MemoryFeature> {
+    let named = [
         ("cross_entropy_loss_fusion", MemoryFeature::LossFusion),
         ("defer_embedding_wgrad_compute", MemoryFeature::DeferredEmbeddingGradient),
         ("tunable_overlap", MemoryFeature::TunableOverlap),
         ("multi_dist_optimizer_instances", MemoryFeature::OptimizerInstances(OPTIMIZER_INSTANCES)),
-    ]
-    .into_iter()
-    .filter_map(|(name, feature)| case.contains(name).then_some(feature))
-    .collect()
+        ("ovlp", MemoryFeature::ExchangeOverlap),
+    ];
+    let named = named.into_iter().filter(|(name, _)| case.contains(name));
+    let named = named.map(|(_, feature)| feature);
+    named.chain(expert_tensor.map(MemoryFeature::ExpertTensor)).collect()
 }
 
 #[cfg(test)]
@@ -150,7 +173,7 @@ mod tests {
 
     const HEADER: &str = "case,platform,env,mem_max_alloc_bytes,tp,pp,vpp_layers,cp,ep,micro_batch,\
                           global_batch,layers,hidden,heads,experts,topk,moe_ffn,seq,recompute,\
-                          seq_par,dist_opt";
+                          seq_par,dist_opt,etp";
 
     fn parse(line: &str) -> Result<Vec<GoldenRow>, Diagnostic> {
         parse_table(format!("{HEADER}\n{line}\n").as_bytes(), "g.csv", row)
@@ -159,7 +182,7 @@ mod tests {
     #[test]
     fn a_row_by_hand() {
         let line = "gpt/gpt3_mcore_te_tp2_pp2_vp1_tunable_overlap,dgx_a100,dev,1e9,2,2,2,,,4,32,12,\
-                    512,8,,,,1024,,true,true";
+                    512,8,,,,1024,,true,true,";
         let golden = parse(line).unwrap().remove(0);
         let p = &golden.row.parallelism;
         assert_eq!((p.data, p.tensor, p.pipeline, p.virtual_stages), (2, 2, 2, 3));
@@ -170,9 +193,26 @@ mod tests {
     }
 
     #[test]
+    fn experts_by_hand() {
+        let line = |platform: &str| {
+            format!(
+                "moe/gpt3_moe_mcore_te_tp4_ep2_etp2_pp2_ovlp,{platform},dev,1e9,4,2,,,2,4,32,12,512,8,\
+                 8,2,1024,1024,,true,true,2"
+            )
+        };
+        let golden = parse(&line("dgx_gb200_2nd")).unwrap().remove(0);
+        assert!(!golden.is_whole);
+        assert_eq!(golden.row.gpu, Some("gb200_gpu_186gb"));
+        let features = [MemoryFeature::ExchangeOverlap, MemoryFeature::ExpertTensor(2)];
+        assert_eq!(golden.row.features, features);
+        assert_eq!(golden.row.card.experts.unwrap().feed_forward, 1024);
+        assert!(parse(&line("dgx_h100")).unwrap()[0].is_whole);
+    }
+
+    #[test]
     fn one_node_of_gb200_has_four_gpus() {
         let line = |name: &str, platform: &str| {
-            format!("gpt/gpt3_mcore_{name},{platform},dev,1e9,1,1,,,,4,32,12,512,8,,,,1024,,,")
+            format!("gpt/gpt3_mcore_{name},{platform},dev,1e9,1,1,,,,4,32,12,512,8,,,,1024,,,,")
         };
         let data = |line: &str| parse(line).unwrap()[0].row.parallelism.data;
         assert_eq!(data(&line("a_1node", "dgx_gb200")), 4);
@@ -183,7 +223,7 @@ mod tests {
     #[test]
     fn other_models_are_left_out_and_broken_cells_refused() {
         let line = |case: &str, peak: &str, heads: &str| {
-            format!("{case},p,dev,{peak},1,1,,,,4,32,12,512,{heads},,,,1024,,,")
+            format!("{case},p,dev,{peak},1,1,,,,4,32,12,512,{heads},,,,1024,,,,")
         };
         for (case, peak) in
             [("gpt/bert", "1e9"), ("gpt3_mcore_modelopt", "1e9"), ("gpt3_mcore", "")]

@@ -52,6 +52,7 @@ fn row(fields: &Fields) -> Result<Option<MemoryRow>, Diagnostic> {
             ..Parallelism::default()
         },
         recompute: recompute(fields)?,
+        gpu: None,
         features: Vec::new(),
         format: StateFormat::Megatron,
         rank: JudgedRank::First,

@@ -52,7 +52,7 @@ fn recompute(fields: &Fields) -> Result<Recompute, Diagnostic> {
     match fields.text("recompute")? {
         "" | "none" => Ok(Recompute::None),
         "full" => Ok(Recompute::Full),
-        "selective" | "selective per-op" | "attn_only" => Ok(Recompute::Selective),
+        "selective" | "attn_only" => Ok(Recompute::Selective),
         _ => Err(fields.bad("recompute", "`full`, `selective`, `attn_only`, `none` or blank")),
     }
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use ir::card::{
-    Attention, FeedForward, Head, MemoryFeature, SequenceParallel, StateFormat, TransformerCard,
-    ZeroStage,
+    Attention, FeedForward, Head, MemoryFeature, Recompute, SequenceParallel, StateFormat,
+    TransformerCard, ZeroStage,
 };
 use ir::diagnostic::Diagnostic;
 use ir::measured::memory::{JudgedRank, MemoryMetric, MemoryRow};
@@ -75,7 +75,12 @@ fn row(fields: &Fields) -> Result<Option<MemoryRow>, Diagnostic> {
             zero: ZeroStage::Parameters,
             ..Parallelism::default()
         },
-        recompute: recompute(fields)?,
+        // What it calls selective goes by op.
+        recompute: match fields.text("recompute")? {
+            "selective" | "selective per-op" => Recompute::PerOp,
+            _ => recompute(fields)?,
+        },
+        gpu: None,
         features: vec![MemoryFeature::SeparateLoss],
         format: StateFormat::Single,
         rank: JudgedRank::Largest,

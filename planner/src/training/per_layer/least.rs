@@ -94,7 +94,7 @@ fn smallest(priced: &Priced<'_>, pins: &Pins, stage: u32, blocks: u32) -> Option
         None => 0..=blocks,
     };
     let again = |gathered: u32| match pins.again {
-        Again::None | Again::Selective => vec![0],
+        Again::None | Again::Selective | Again::PerOp => vec![0],
         Again::Full => vec![blocks],
         Again::Fitted | Again::Alike => vec![0, 1, blocks - gathered, blocks],
     };

@@ -19,7 +19,7 @@ pub fn check(pins: &Pins) -> Result<(), Diagnostic> {
         ("expert", more(pins.expert)),
         ("virtual-stages", more(pins.virtual_stages)),
         ("schedule", pins.orders.iter().any(|order| *order != Order::OneFOneB)),
-        ("recompute", matches!(pins.again, Again::Selective | Again::Alike)),
+        ("recompute", matches!(pins.again, Again::Selective | Again::PerOp | Again::Alike)),
         ("mesh", pins.mesh.is_some_and(|mesh| mesh != Mesh::DataInside)),
     ];
     if let Some(words) = pins.words.filter(|words| !words.by_block) {

@@ -242,7 +242,7 @@ fn fewest(
     let fits = |chosen: &Chosen| limit.is_none_or(|limit| candidate.bytes(chosen) <= limit.0);
     let fitting = |count: u32| Some(of(count)).filter(fits);
     match again {
-        Again::None | Again::Selective => return fitting(0),
+        Again::None | Again::Selective | Again::PerOp => return fitting(0),
         Again::Full => return fitting(blocks),
         Again::Fitted | Again::Alike => {}
     }

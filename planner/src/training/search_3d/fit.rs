@@ -136,6 +136,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
         match self.leaf.again {
             Again::None => fitting(Recompute::None),
             Again::Selective => fitting(Recompute::Selective),
+            Again::PerOp => fitting(Recompute::PerOp),
             Again::Full => fitting(Recompute::Full),
             Again::Alike => fitting(self.alike()),
             Again::Fitted => {

@@ -20,6 +20,10 @@ use super::*;
 use crate::run::{Limits, StopReason};
 use crate::training::order::{Order, kept};
 
+/// What may be pinned of recompute.
+const POLICIES: [Again; 5] =
+    [Again::None, Again::Selective, Again::PerOp, Again::Full, Again::Alike];
+
 pub(super) fn system(per_host: u64) -> System {
     let facts = GpuFacts {
         memory_bandwidth: 2.0e12,
@@ -85,7 +89,7 @@ fn space(random: &mut SmallRng) -> Space {
         (0..random.random_range(1..=3)).map(|_| pick(random, &Order::ALL)).collect();
     let mut pins = Pins { orders, ..Pins::default() };
     if random.random_bool(0.3) {
-        pins.again = pick(random, &[Again::None, Again::Selective, Again::Full, Again::Alike]);
+        pins.again = pick(random, &POLICIES);
     }
     if random.random_bool(0.3) {
         pins.split = Some(pick(random, &[Split::Balanced, Split::Equal]));

@@ -162,8 +162,16 @@ fn end_s(priced: &Priced<'_>, kind: usize, count: f64) -> f64 {
 fn needs(priced: &Priced<'_>, leaf: &Leaf, kind: &Kind) -> (Block, f64) {
     let gather = priced.gather_s(kind.dense, kind.experts, 1.0);
     let scatter = priced.scatter_s(kind.dense, kind.experts, 1.0);
-    let freed =
-        [(kind.all - kind.input, kind.again_s), (kind.all - kind.without_core, kind.core_s)];
+    // Every second product is computed again only where that is pinned or all that is said.
+    let (per_op, per_op_s) = match leaf.again {
+        Again::PerOp => (kind.per_op, kind.per_op_s),
+        _ => (kind.all, 0.0),
+    };
+    let freed = [
+        (kind.all - kind.input, kind.again_s),
+        (kind.all - kind.without_core, kind.core_s),
+        (kind.all - per_op, per_op_s),
+    ];
     let rate = |(bytes, seconds): (f64, f64)| match seconds > 0.0 {
         true => bytes.max(0.0) / seconds,
         false if bytes > 0.0 => f64::INFINITY,
@@ -173,9 +181,9 @@ fn needs(priced: &Priced<'_>, leaf: &Leaf, kind: &Kind) -> (Block, f64) {
     let may = match leaf.again {
         Again::None => false,
         Again::Fitted => leaf.order.is_whole(),
-        Again::Selective | Again::Full | Again::Alike => true,
+        Again::Selective | Again::PerOp | Again::Full | Again::Alike => true,
     };
-    let least = if may { kind.input.min(kind.without_core) } else { kind.all };
+    let least = if may { kind.input.min(kind.without_core).min(per_op) } else { kind.all };
     let exchange_s = 2.0 * gather + scatter;
     let block = Block {
         // Whatever hides the rest.

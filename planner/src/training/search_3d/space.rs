@@ -38,6 +38,8 @@ pub enum Again {
     None,
     /// Every attention core.
     Selective,
+    /// Every second product and what is pointwise, in every block.
+    PerOp,
     /// Every block.
     Full,
     /// On every stage the first so many blocks: the least number with which all stages fit.

@@ -128,6 +128,8 @@ impl Priced<'_> {
         };
         let again = self.again(blocks, recompute, &all);
         let backward = all.backward_s + head * 2.0 / 3.0;
+        let logits = if place.last { self.logit_bytes } else { 0.0 };
+        let in_flight = if all.held_experts > 0.0 { self.in_flight } else { 0.0 };
         // What is computed again keeps its inputs instead.
         let before = match recompute {
             Recompute::Full | Recompute::Uniform { .. } => 0.0,
@@ -154,8 +156,9 @@ impl Priced<'_> {
             on_host: of_ends(&self.on_host) + of_blocks(&self.on_host),
             activation: again.stash + before,
             end_activation: if place.first { self.mask_bytes } else { 0.0 },
-            temporary: if place.last { self.logit_bytes } else { 0.0 },
-            again: again.bytes,
+            temporary: logits + in_flight,
+            // Logits are gone before the first block is computed again.
+            again: (again.bytes - logits).max(0.0),
             again_all: again.all_bytes,
             sends: self.message(blocks.end),
             ending: None,
@@ -171,6 +174,12 @@ impl Priced<'_> {
                 stash: all.without_core,
                 bytes: (all.all - all.without_core) / f64::from(n.max(1)),
                 all_bytes: all.all - all.without_core,
+            },
+            Recompute::PerOp => Again {
+                seconds: all.per_op_s,
+                stash: all.per_op,
+                bytes: (all.all - all.per_op) / f64::from(n.max(1)),
+                all_bytes: all.all - all.per_op,
             },
             Recompute::Full => self.again_first(blocks, n, all),
             Recompute::Block { blocks: first } => self.again_first(blocks, first.min(n), all),
@@ -221,6 +230,7 @@ fn combined(a: &Kind, b: &Kind, with: impl Fn(f64, f64) -> f64) -> Kind {
         weight_s: with(a.weight_s, b.weight_s),
         again_s: with(a.again_s, b.again_s),
         core_s: with(a.core_s, b.core_s),
+        per_op_s: with(a.per_op_s, b.per_op_s),
         collectives_s: with(a.collectives_s, b.collectives_s),
         backward_links_s: [0, 1]
             .map(|tier| with(a.backward_links_s[tier], b.backward_links_s[tier])),
@@ -232,6 +242,7 @@ fn combined(a: &Kind, b: &Kind, with: impl Fn(f64, f64) -> f64) -> Kind {
         lines_experts: with(a.lines_experts, b.lines_experts),
         all: with(a.all, b.all),
         without_core: with(a.without_core, b.without_core),
+        per_op: with(a.per_op, b.per_op),
         input: with(a.input, b.input),
     }
 }

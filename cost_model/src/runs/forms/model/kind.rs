@@ -8,7 +8,7 @@ use crate::runs::counts::block_parameters;
 use crate::runs::forms::block::{self, BlockTime, block};
 use crate::runs::forms::precision;
 use crate::runs::forms::run::Sharded;
-use crate::runs::memory::activations::{Kept, block_bytes, tokens};
+use crate::runs::memory::activations::{Kept, Software, block_bytes, tokens};
 
 /// One block of a kind, for one micro-batch, on one device.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -23,6 +23,9 @@ pub struct Kind {
     pub again_s: f64,
     /// Computing the attention core again in seconds.
     pub core_s: f64,
+    /// Computing every second product and what is pointwise again, in seconds: no more than all
+    /// but the attention core.
+    pub per_op_s: f64,
     /// Of forward and backward pass, seconds of collectives.
     pub collectives_s: f64,
     /// Of the backward pass, seconds of collectives inside hosts, and of those that leave them.
@@ -43,6 +46,8 @@ pub struct Kind {
     pub all: f64,
     /// Bytes that it keeps if the attention core is computed again.
     pub without_core: f64,
+    /// Bytes that it keeps if every second product is computed again.
+    pub per_op: f64,
     /// Bytes of its input.
     pub input: f64,
 }
@@ -70,8 +75,15 @@ impl Kind {
         let whole = extra + group.other_parameters as f64;
         let hidden = group.card.hidden.max(1) as f64;
         let extra_s = extra_product(pricing, group, degrees);
-        let kernel = (pricing.stack.attention, pricing.dtype);
-        let kept = |kept| block_bytes(&group.card, degrees, kernel, kept);
+        let expert_tensor = pricing.expert_tensor();
+        let software = Software {
+            attention: pricing.stack.attention,
+            dtype: pricing.dtype,
+            dispatcher: pricing.stack.experts.dispatcher,
+            expert_tensor,
+        };
+        let kept = |kept| block_bytes(&group.card, degrees, software, kept);
+        let expert_split = expert_tensor.map_or(tensor, |degree| f64::from(degree.max(1)));
         let (lines_dense, lines_experts) = block::rows_and_columns(own);
         let extra_lines = if extra > 0.0 { hidden + extra / hidden } else { 0.0 };
         // The extra product keeps its input, which is as wide as its rows.
@@ -83,17 +95,19 @@ impl Kind {
             weight_s: factor * weight_s + extra_s,
             again_s: factor * forward.seconds + extra_s,
             core_s: factor * core_s,
+            per_op_s: factor * (forward.seconds - core_s) + extra_s,
             collectives_s: factor * (forward.collectives + backward.collectives),
             backward_links_s: [backward.collectives - backward.network, backward.network]
                 .map(|seconds| factor * seconds),
             dense: (dense + whole).max(0.0),
             experts,
             held_dense: (held.dense as f64 / tensor + whole).max(0.0),
-            held_experts: held.experts as f64 / tensor / f64::from(degrees.expert.max(1)),
+            held_experts: held.experts as f64 / expert_split / f64::from(degrees.expert.max(1)),
             lines_dense: lines_dense + extra_lines,
             lines_experts,
             all: kept(Kept::All) + extra_bytes,
             without_core: kept(Kept::WithoutCore) + extra_bytes,
+            per_op: kept(Kept::PerOp) + extra_bytes,
             input: kept(Kept::Input),
         }
     }

@@ -47,6 +47,7 @@ pub(super) fn kind(pricing: &Pricing<'_>, part: &PartCard, samples: u64) -> Kind
         weight_s,
         again_s: forward_s,
         core_s: 0.0,
+        per_op_s: 0.0,
         collectives_s: 0.0,
         backward_links_s: [0.0; 2],
         dense: parameters,
@@ -57,6 +58,7 @@ pub(super) fn kind(pricing: &Pricing<'_>, part: &PartCard, samples: u64) -> Kind
         lines_experts: 0.0,
         all: stash,
         without_core: stash,
+        per_op: stash,
         input: (part.input as f64 * batch).min(stash + before as f64 * batch),
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use ir::card::{FeedForward, MemoryFeature, ModelCard, SequenceParallel, ZeroStage};
+use ir::card::{
+    FeedForward, MemoryFeature, ModelCard, SequenceParallel, StateFormat, TransformerCard,
+    ZeroStage,
+};
 use ir::plan::Parallelism;
 use ir::workload::Optimizer;
 
@@ -19,14 +22,19 @@ use crate::runs::forms::precision::{copies, element, host_optimizer_bytes, optim
 use crate::runs::forms::rank_groups::{self, Cards, Group};
 use crate::runs::forms::run::Sharded;
 use crate::runs::memory::activations::tokens;
+use crate::runs::memory::reserve::beside_experts;
 use crate::runs::memory::states::state_bytes;
 
 /// Bytes per logit that a fused loss adds: two single-precision copies (found on the allocator peaks
 /// of Megatron-LM d98e8a64, 4 where the function is compiled).
 const FUSED_LOSS: f64 = 8.0;
-/// Bytes per logit of a log-softmax that is kept and of its gradient, both in single precision
-/// (`torch.nn.functional.cross_entropy` saves the one and returns the other).
-const SEPARATE_LOSS: f64 = 8.0;
+/// Bytes per logit of a log-softmax that is kept and of its gradient, both in single precision, and
+/// of the 16-bit gradient of the logits (`torch.nn.functional.cross_entropy` saves the first and
+/// returns the second).
+const SEPARATE_LOSS: f64 = 10.0;
+/// Bytes per logit more where tensor ranks share out such a loss: one more single-precision copy and
+/// a 16-bit one (found on torchtitan's runs of Llama 3.1 70B on 256 GPUs).
+const PARALLEL_LOSS: f64 = 6.0;
 /// Bytes per logit that a deferred embedding gradient keeps (found on the same peaks, 4 to 5).
 const DEFERRED_GRADIENT: f64 = 4.5;
 /// Bytes of what Adafactor keeps for a row or a column, in single precision.
@@ -44,6 +52,12 @@ pub(crate) fn host_update_s(n_parameters: f64, (sent, moved): (f64, f64), per_ho
 
 /// Blocks whose gathered parameters are there at once.
 const GATHERED_BLOCKS: f64 = 2.0;
+/// Bytes per parameter of the embedding of a tensor rank that Megatron-FSDP holds beside its blocks: weight and
+/// single-precision gradient, both twice (found on four allocator peaks of d98e8a64).
+const GATHERED_EMBEDDING: f64 = 12.0;
+/// Bytes per token and width of gradients that are in flight at the end of a backward pass of a block
+/// with experts: two in single precision (found on the peaks of its mixtures of experts).
+const IN_FLIGHT: f64 = 8.0;
 
 /// What does not depend on pipeline, replicas or ZeRO: blocks and head for tensor, context and
 /// expert degrees and a micro-batch.
@@ -127,6 +141,8 @@ pub struct Priced<'a> {
     pub mask_bytes: f64,
     /// Bytes of logits, loss and their inputs.
     pub logit_bytes: f64,
+    /// Bytes of the gradients in flight in a backward pass of a stage that has experts.
+    pub in_flight: f64,
     /// By boundary behind a block, bytes of the message that crosses it for one micro-batch; of
     /// length one where all are alike.
     pub messages: Vec<f64>,
@@ -196,13 +212,26 @@ impl Pricing<'_> {
         instances.unwrap_or(1.0).max(1.0)
     }
 
-    /// Bytes per logit that features of the loss add.
-    fn loss_bytes(&self) -> f64 {
+    /// Ranks that split the products of an expert; `None` = all tensor ranks.
+    #[must_use]
+    pub fn expert_tensor(&self) -> Option<u32> {
+        self.features.iter().find_map(|feature| match feature {
+            MemoryFeature::ExpertTensor(degree) => Some(*degree),
+            _ => None,
+        })
+    }
+
+    /// Bytes per logit that features of the loss add where so many ranks share it out.
+    fn loss_bytes(&self, tensor: f64) -> f64 {
+        let parallel = if tensor > 1.0 { PARALLEL_LOSS } else { 0.0 };
         let bytes = self.features.iter().map(|feature| match feature {
             MemoryFeature::LossFusion => FUSED_LOSS,
-            MemoryFeature::SeparateLoss => SEPARATE_LOSS,
+            MemoryFeature::SeparateLoss => SEPARATE_LOSS + parallel,
             MemoryFeature::DeferredEmbeddingGradient => DEFERRED_GRADIENT,
-            MemoryFeature::TunableOverlap | MemoryFeature::OptimizerInstances(_) => 0.0,
+            MemoryFeature::TunableOverlap
+            | MemoryFeature::OptimizerInstances(_)
+            | MemoryFeature::ExpertTensor(_)
+            | MemoryFeature::ExchangeOverlap => 0.0,
         });
         bytes.sum()
     }
@@ -215,8 +244,9 @@ impl<'a> Priced<'a> {
         let count = |degree: u32| f64::from(degree.max(1));
         let replicas = count(degrees.data) * count(degrees.context);
         let replicas = (replicas / pricing.optimizer_instances()).max(1.0);
-        let of_experts = (replicas / count(degrees.expert)).max(1.0);
         let tensor = count(degrees.tensor);
+        let split = pricing.expert_tensor().map_or(tensor, count);
+        let of_experts = (replicas * tensor / split / count(degrees.expert)).max(1.0);
         let outer = match degrees.sequence {
             SequenceParallel::Off => 1.0,
             SequenceParallel::On | SequenceParallel::Ulysses => tensor,
@@ -240,6 +270,7 @@ impl<'a> Priced<'a> {
             on_host,
             mask_bytes: 0.0,
             logit_bytes: 0.0,
+            in_flight: 0.0,
             messages: Vec::new(),
             rank_bytes: pricing.resident,
             ends_meet: false,
@@ -253,13 +284,17 @@ impl<'a> Priced<'a> {
         let predictions = f64::from(pricing.model.n_predictions);
         let element = element(pricing.dtype);
         let logits =
-            (WIDE_LOGIT + element + pricing.loss_bytes()) * tokens * card.vocabulary as f64
+            (WIDE_LOGIT + element + pricing.loss_bytes(tensor)) * tokens * card.vocabulary as f64
                 / tensor;
         priced.logit_bytes = predictions * (logits + 2.0 * element * tokens * width);
         let tokens_sent = priced.degrees.micro_batch as f64
             * card.sequence.div_ceil(u64::from(priced.degrees.context.max(1))) as f64;
         priced.messages = vec![element * tokens_sent * card.hidden as f64];
-        priced.rank_bytes += priced.buffers(tokens * width);
+        priced.rank_bytes += priced.buffers(tokens * width) + priced.gathered_ends(card);
+        if pricing.model.has_experts() {
+            priced.in_flight = IN_FLIGHT * tokens * card.hidden as f64;
+            priced.rank_bytes += beside_experts(&pricing.system.device.name);
+        }
         priced
     }
 
@@ -296,7 +331,28 @@ impl<'a> Priced<'a> {
         if self.degrees.pipeline > 1 {
             bytes += 2.0 * element * message;
         }
+        let overlaps = self.pricing.features.contains(&MemoryFeature::ExchangeOverlap)
+            || self.pricing.model.has_experts() && self.pricing.stack.experts.overlaps;
+        if overlaps {
+            // The block of the other micro-batch.
+            bytes += self.passes.kinds.iter().map(|kind| kind.all).fold(0.0, f64::max);
+        }
         bytes
+    }
+
+    /// Bytes of gathered ends where parameters are shared out.
+    fn gathered_ends(&self, card: &TransformerCard) -> f64 {
+        if self.degrees.zero < ZeroStage::Parameters {
+            return 0.0;
+        }
+        let tensor = f64::from(self.degrees.tensor.max(1));
+        let words = card.vocabulary as f64 * card.hidden as f64 / tensor;
+        if self.pricing.format == StateFormat::Megatron {
+            return GATHERED_EMBEDDING * words;
+        }
+        // Embedding and head, and the gradients of one block.
+        let block = self.passes.kinds.iter().map(|kind| kind.held_dense + kind.held_experts);
+        element(self.pricing.dtype) * (2.0 * words + block.fold(0.0, f64::max))
     }
 
     /// Seconds of an all-reduce over replicas of so many bytes per parameter.

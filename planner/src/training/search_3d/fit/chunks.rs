@@ -57,6 +57,7 @@ impl Fitter<'_, '_> {
         let policy: Box<dyn Fn(u32) -> Recompute> = match self.leaf.again {
             Again::None => Box::new(|_| Recompute::None),
             Again::Selective => Box::new(|_| Recompute::Selective),
+            Again::PerOp => Box::new(|_| Recompute::PerOp),
             Again::Full => Box::new(|_| Recompute::Full),
             Again::Alike => Box::new(|_| self.alike()),
             Again::Fitted if fits(&|_| Recompute::None).is_some() => Box::new(|_| Recompute::None),
