@@ -154,7 +154,9 @@ fn memory(data: &Path) -> Result<Found, Diagnostic> {
     let (stated, unsure) = golden_rows(&golden);
     let of_experts = golden.iter().filter(|own| own.is_whole && own.row.card.experts.is_some());
     let experts: Vec<MemoryRow> = of_experts.map(|own| own.row.clone()).collect();
-    let Some(facts) = measurements::devices::facts(steps::GPU)? else { return Ok(Found::default()) };
+    let Some(facts) = measurements::devices::facts(steps::GPU)? else {
+        return Ok(Found::default());
+    };
     let system = accuracy::steps::bare_system(&facts);
     let Some(system) = system else { return Ok(Found::default()) };
     let replayer = Replayer { system: &system, grid_of: steps::schedule };
