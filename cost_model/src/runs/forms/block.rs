@@ -62,6 +62,9 @@ pub struct BlockTime {
     pub weight_s: f64,
     /// Of the forward pass, the attention core; computing all again takes a forward pass.
     pub core_s: f64,
+    /// Of the forward pass, what is not done again where every second product is kept: the core,
+    /// those products, and scatters.
+    pub kept_by_op_s: f64,
 }
 
 /// Work of one pass in seconds.
@@ -121,11 +124,21 @@ pub fn block(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Const
         backward: pass(backward.all(), 2.0 * floor, back),
         weight_s: (weight_products(&extents, &rates) + adding).max(floor),
         core_s: forward.attention + forward.scores,
+        kept_by_op_s: forward.attention
+            + second_products(run, &rates)
+            + there[0].midpoint(there[1]),
     };
     if let Some(card) = run.card.experts {
         experts::add(&mut time, (run, card), &rates, (system, stack, constants));
     }
     time
+}
+
+/// Every second product of the forward pass, from the first on, each by one weight (torchtitan's
+/// `selective_ac_option = 2`, which is what its selective recompute by op does).
+fn second_products(run: Sharded<'_>, rates: &Rates) -> f64 {
+    let products = Extents::of(run, Projections::Apart).products();
+    products.iter().step_by(2).map(|(count, mnk)| rates.product(*count, *mnk)).sum()
 }
 
 /// Products that give the gradients of weights.

@@ -76,7 +76,7 @@ fn row(fields: &Fields) -> Result<RunRow, Diagnostic> {
         }],
         recompute: match fields.text("recompute")? {
             "full" => Recompute::Full,
-            "selective" | "selective per-op" => Recompute::Selective,
+            "selective" | "selective per-op" => Recompute::PerOp,
             _ => return Err(fields.bad("recompute", "`full`, `selective` or `selective per-op`")),
         },
         dtype: if is_float8 { DType::F8 } else { DType::Bf16 },

@@ -23,8 +23,7 @@ pub struct Kind {
     pub again_s: f64,
     /// Computing the attention core again in seconds.
     pub core_s: f64,
-    /// Computing every second product and what is pointwise again, in seconds: no more than all
-    /// but the attention core.
+    /// Computing every second product, what is pointwise and half of the collectives again, in seconds.
     pub per_op_s: f64,
     /// Of forward and backward pass, seconds of collectives.
     pub collectives_s: f64,
@@ -67,7 +66,7 @@ impl Kind {
         };
         let factor = pricing.corrections.factor(&group.card, degrees);
         let time = block(own, pricing.system, pricing.stack, pricing.constants);
-        let BlockTime { forward, backward, weight_s, core_s } = time;
+        let BlockTime { forward, backward, weight_s, core_s, kept_by_op_s } = time;
         let (dense, experts) = block::shared_out(own);
         let held = block_parameters(&group.card);
         let tensor = f64::from(degrees.tensor.max(1));
@@ -95,7 +94,7 @@ impl Kind {
             weight_s: factor * weight_s + extra_s,
             again_s: factor * forward.seconds + extra_s,
             core_s: factor * core_s,
-            per_op_s: factor * (forward.seconds - core_s) + extra_s,
+            per_op_s: factor * (forward.seconds - kept_by_op_s).max(0.0) + extra_s,
             collectives_s: factor * (forward.collectives + backward.collectives),
             backward_links_s: [backward.collectives - backward.network, backward.network]
                 .map(|seconds| factor * seconds),
