@@ -11,7 +11,8 @@
 //! which holds 10 to 90 % of a normal distribution of errors; 0.15 is what is believed before any run
 //! (judgement). Runs are alike in software, generation of devices, width of operands, experts, and
 //! whether parameters are shared out. Where no judged run has all five in common, those that have most
-//! of them stand in, and each difference adds its [`Trait::variance`] (judgement).
+//! of them stand in, and each difference adds its [`Trait::variance`] (judgement). Functional tests,
+//! whose hosts bind, stand in for each other alone.
 
 use ir::card::ZeroStage;
 use ir::plan::Parallelism;
@@ -198,16 +199,20 @@ impl Spread<'_> {
 /// difference counting most.
 #[must_use]
 pub fn spread<'a>(like: &Likeness, judged: &[Judged<'a>]) -> Spread<'a> {
+    // Hosts that bind say nothing of runs whose hosts don't.
+    let is_test = |like: &Likeness| like.stack == Family::MegatronTests;
+    let judged: Vec<&Judged<'a>> =
+        judged.iter().filter(|own| is_test(like) || !is_test(&own.like)).collect();
     let unlike = |own: &Judged<'_>| -> Vec<Trait> {
         Trait::ALL.into_iter().filter(|own_trait| !like.shares(*own_trait, &own.like)).collect()
     };
     let variance = |unlike: &[Trait]| unlike.iter().map(|own| own.variance()).sum::<f64>();
     let least = judged
         .iter()
-        .map(unlike)
+        .map(|own| unlike(own))
         .min_by(|a, b| variance(a).total_cmp(&variance(b)).then_with(|| a.cmp(b)));
     let least = least.unwrap_or_else(|| Trait::ALL.to_vec());
-    let nearest: Vec<&Judged<'a>> = judged.iter().filter(|own| unlike(own) == least).collect();
+    let nearest: Vec<&Judged<'a>> = judged.into_iter().filter(|own| unlike(own) == least).collect();
     let n_models: u32 = nearest.iter().map(|own| own.n_models).sum();
     let squares: f64 = nearest.iter().map(|own| own.squares).sum();
     let shrunk = (WORTH * BELIEVED * BELIEVED + squares) / (WORTH + f64::from(n_models));
@@ -277,6 +282,10 @@ mod tests {
         assert_eq!((own.unlike.as_slice(), own.n_models), ([Trait::Architecture].as_slice(), 5));
         let same = spread(&ampere, &table);
         assert!(same.unlike.is_empty() && same.deviation < own.deviation);
+        let tests = Likeness { stack: Family::MegatronTests, ..PLAIN };
+        let with_tests = [table[0], judged(tests, 9, 1.0)];
+        assert_eq!(spread(&PLAIN, &with_tests), own);
+        assert!(spread(&tests, &with_tests).unlike.is_empty());
         let wide = spread(&experts, &table[..1]);
         assert_eq!(wide.unlike, [Trait::Architecture, Trait::Experts]);
         assert!(wide.deviation > own.deviation);
