@@ -81,6 +81,10 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
         }
     }
     overlap(source, &mut text);
+    // In bf16 it sums gradients in 32 bits unless it is told otherwise.
+    if source.stack.gradients == DType::Bf16 && !matches!(source.dtype, DType::F32 | DType::F16) {
+        text.push_str("--grad-reduce-in-bf16\n");
+    }
     text.push_str(element_type(source)?);
     text.push_str(&recompute_flags(recompute(source, TARGET)?)?);
     Ok(Export::from(text))

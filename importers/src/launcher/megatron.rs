@@ -99,10 +99,12 @@ fn dtype(flags: &Flags<'_>) -> Result<Option<DType>, Diagnostic> {
     }
 }
 
-/// The stack that scales 8-bit operands as the flags say, where that is not the usual one.
+/// The stack that scales 8-bit operands and sums gradients as the flags say, where that is not the
+/// usual one.
 fn scaled(flags: &Flags<'_>) -> Result<Option<&'static str>, Diagnostic> {
+    let is_half = flags.has("--grad-reduce-in-bf16");
     match flags.text("--fp8-recipe")? {
-        None | Some("tensorwise" | "delayed") => Ok(None),
+        None | Some("tensorwise" | "delayed") => Ok(is_half.then_some("megatron-bridge")),
         Some("mxfp8" | "blockwise") => Ok(Some("megatron-bridge-mxfp8")),
         Some(other) => {
             Err(bad("--fp8-recipe", other, "use tensorwise, delayed, blockwise or mxfp8"))

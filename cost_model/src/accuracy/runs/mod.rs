@@ -158,7 +158,8 @@ const GOLDEN: Protocol = Protocol {
     fitted: usual_hosts,
     left_out: ("leave one platform out", technique),
     wanted: Wanted { mean: None, median: Some(15.0), worst: None },
-    settled: "the host's shares of a step",
+    settled: "the host's shares of a step and, on A100, the launches of experts; hosts of unusual \
+              slowness (`_1node`, dgxh100_dgxc) are judged, but nothing is fitted on them",
 };
 
 /// Constants of stacks and generations as plans have them, some of which were settled on rows of the
