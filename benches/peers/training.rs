@@ -18,7 +18,7 @@ use ir::profile::Profile;
 use ir::stack::Stack;
 use ir::units::Nanos;
 use planner::training::order::Order;
-use planner::training::search_3d::space::{Again, Pins, Space, Split};
+use planner::training::search_3d::space::{Pins, RecomputeRule, Space, Split};
 use planner::training::search_3d::{Options, solve};
 
 use crate::{Asked, head, meshwright, percent, row, rows};
@@ -71,14 +71,14 @@ fn freedoms() -> [(Pins, Stack); 6] {
     let base = Pins {
         context: Some(1),
         orders: vec![Order::OneFOneB],
-        again: Again::Full,
+        recompute: RecomputeRule::Full,
         zero: Some(ZeroStage::None),
         sequence: Some(SequenceParallel::Off),
         split: Some(Split::Equal),
-        mesh: Some(Mesh::DataInside),
+        mesh: Some(Mesh::TpCpDpPp),
         ..Pins::default()
     };
-    let fitted = Pins { again: Again::Fitted, ..base.clone() };
+    let fitted = Pins { recompute: RecomputeRule::Fitted, ..base.clone() };
     let balanced = Pins { split: None, ..fitted.clone() };
     let ordered = Pins { orders: Vec::new(), ..balanced.clone() };
     [

@@ -81,8 +81,8 @@ fn products(folder: &Path) -> Result<(), Failure> {
         models.insert(name, model);
     }
     let (mut own, mut own_memory) = (Vec::new(), Vec::new());
-    let mut lent: BTreeMap<bool, Vec<f64>> = BTreeMap::new();
-    let mut lent_memory: BTreeMap<bool, Vec<f64>> = BTreeMap::new();
+    let mut transferred: BTreeMap<bool, Vec<f64>> = BTreeMap::new();
+    let mut transferred_memory: BTreeMap<bool, Vec<f64>> = BTreeMap::new();
     for (name, (facts, rows)) in &all {
         let mut record = |model: &matrix_product::Model, row: &GemmRow, unseen: Option<bool>| {
             let ratio = row.time_s / model.closed().predict(row.into()).seconds;
@@ -94,9 +94,10 @@ fn products(folder: &Path) -> Result<(), Failure> {
             let is_memory = parts.memory_s > 2.0 * parts.compute_s;
             let (all, memory) = match unseen {
                 None => (&mut own, &mut own_memory),
-                Some(sibling) => {
-                    (lent.entry(sibling).or_default(), lent_memory.entry(sibling).or_default())
-                }
+                Some(sibling) => (
+                    transferred.entry(sibling).or_default(),
+                    transferred_memory.entry(sibling).or_default(),
+                ),
             };
             all.push(ratio);
             if is_memory {
@@ -125,13 +126,13 @@ fn products(folder: &Path) -> Result<(), Failure> {
     }
     ratios("half and half", own);
     ratios("half and half, memory binds", own_memory);
-    print_lent("", lent);
-    print_lent(", memory binds", lent_memory);
+    print_transferred("", transferred);
+    print_transferred(", memory binds", transferred_memory);
     Ok(())
 }
 
-fn print_lent(which: &str, lent: BTreeMap<bool, Vec<f64>>) {
-    for (sibling, values) in lent {
+fn print_transferred(which: &str, transferred: BTreeMap<bool, Vec<f64>>) {
+    for (sibling, values) in transferred {
         ratios(&format!("left out, sibling {sibling}{which}"), values);
     }
 }
@@ -158,7 +159,7 @@ fn calls(folder: &Path, phase: AttentionPhase) -> Result<(), Failure> {
     for (name, (facts, rows)) in &all {
         let sources: Vec<_> =
             fitted.iter().filter(|(other, _)| **other != name).map(|(_, source)| *source).collect();
-        if let Some((constants, _)) = donor::lend(facts, &sources, &[0]) {
+        if let Some((constants, _)) = donor::transfer(facts, &sources, &[0]) {
             let model = attention::Model::of(*facts, phase, constants);
             let own: Vec<f64> =
                 rows.iter().map(|row| row.time_s / model.predict(&row.into()).seconds).collect();
@@ -194,7 +195,7 @@ fn layers(folder: &Path) -> Result<(), Failure> {
     for (name, (facts, rows)) in &all {
         let sources: Vec<_> =
             fitted.iter().filter(|(other, _)| **other != name).map(|(_, source)| *source).collect();
-        if let Some((constants, _)) = donor::lend(facts, &sources, &[]) {
+        if let Some((constants, _)) = donor::transfer(facts, &sources, &[]) {
             let model = moe::Model::of(*facts, constants);
             left_out.extend(pairs(rows).iter().map(|(l, time)| time / model.predict(l).seconds));
         }

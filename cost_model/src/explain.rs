@@ -10,7 +10,7 @@ use ir::op::{Kernel, Op};
 use ir::profile::Provenance;
 use ir::units::{Bytes, Nanos};
 
-use crate::kernels::origin::{Backed, Origin};
+use crate::kernels::origin::{Origin, Sourced};
 use crate::kernels::plain_product::Missing;
 use crate::kernels::price::evaluate::{Breakdown, Detail, breakdown};
 use crate::kernels::price::kind::KindCosts;
@@ -44,12 +44,12 @@ pub struct Figure {
 }
 
 impl Figure {
-    fn new<T>(name: impl Into<String>, value: f64, unit: Unit, backed: &Backed<T>) -> Self {
-        let (source, date) = match &backed.provenance {
+    fn new<T>(name: impl Into<String>, value: f64, unit: Unit, sourced: &Sourced<T>) -> Self {
+        let (source, date) = match &sourced.provenance {
             Provenance::Nominal { source } => (source.clone(), None),
             Provenance::Measured { source, date } => (source.clone(), Some(date.clone())),
         };
-        let origin = backed.origin;
+        let origin = sourced.origin;
         Self { name: name.into(), value, unit, origin, source, date, check: None }
     }
 
@@ -157,7 +157,7 @@ fn stream(
     let crate::kernels::price::task::Form::Stream(kind) = found.form else { return };
     match costs.stream(kind).filter(|(name, ..)| Some(*name) == family) {
         Some((name, constants, origin)) => {
-            let constants = Backed { origin, ..constants.clone() };
+            let constants = Sourced { origin, ..constants.clone() };
             let rate = constants.value.bandwidth.get();
             let text = match constants.value.table.len() {
                 0 => format!("{} / {}", moved(kernel), Unit::BytesPerSecond.show(rate)),
@@ -213,7 +213,7 @@ impl Explanation {
     }
 
     fn sheet(&mut self, name: &str, value: f64, unit: Unit, costs: &KindCosts) {
-        let sheet = Backed::nominal((), costs.sheet().source.clone());
+        let sheet = Sourced::nominal((), costs.sheet().source.clone());
         self.figures.push(Figure::new(name, value, unit, &sheet).checked(costs.sheet().check));
     }
 }

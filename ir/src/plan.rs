@@ -12,9 +12,9 @@ use crate::schedule::Schedule;
 pub enum Mesh {
     /// Replicas come next, pipeline ranks are furthest apart (Megatron-LM).
     #[default]
-    DataInside,
+    TpCpDpPp,
     /// Pipeline ranks come next, replicas are furthest apart.
-    PipelineInside,
+    TpCpPpDp,
 }
 
 /// Degrees of parallelism and batch sizes. An operator placement has all degrees 1.
@@ -59,7 +59,7 @@ impl Default for Parallelism {
             virtual_stages: 1,
             sequence: SequenceParallel::Off,
             zero: ZeroStage::None,
-            mesh: Mesh::DataInside,
+            mesh: Mesh::TpCpDpPp,
             vocabulary: None,
         }
     }

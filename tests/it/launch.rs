@@ -45,7 +45,7 @@ fn random(rng: &mut SmallRng) -> Case {
         virtual_stages,
         sequence: [SequenceParallel::Off, SequenceParallel::On][rng.random_range(0..2)],
         zero: zeros[rng.random_range(0..4)],
-        mesh: [Mesh::DataInside, Mesh::PipelineInside][rng.random_range(0..2)],
+        mesh: [Mesh::TpCpDpPp, Mesh::TpCpPpDp][rng.random_range(0..2)],
         vocabulary: None,
     };
     let policies = [
@@ -215,7 +215,7 @@ fn strategies_by_block_come_back_from_galvatron() {
         let default = [ZeroStage::None, ZeroStage::Gradients][rng.random_range(0..2)];
         let degrees = &mut case.plan.parallelism;
         degrees.virtual_stages = 1;
-        (degrees.context, degrees.expert, degrees.mesh) = (1, 1, Mesh::DataInside);
+        (degrees.context, degrees.expert, degrees.mesh) = (1, 1, Mesh::TpCpDpPp);
         degrees.vocabulary = match degrees.tensor {
             1 => [None, Some(2)][rng.random_range(0..2)],
             _ => [None, Some(1)][rng.random_range(0..2)],
@@ -288,7 +288,7 @@ fn what_a_target_has_no_words_for_is_named() {
         }
     };
     case.plan.parallelism.zero = ZeroStage::Optimizer;
-    case.plan.parallelism.mesh = Mesh::DataInside;
+    case.plan.parallelism.mesh = Mesh::TpCpDpPp;
     let stages = case.plan.partition.stages.len();
     for stage in &mut case.plan.partition.stages {
         stage.recompute = Recompute::Full;

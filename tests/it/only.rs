@@ -3,7 +3,7 @@
 use ir::card::Recompute;
 use ir::plan::Parallelism;
 use planner::training::order::Order;
-use planner::training::search_3d::space::{Again, Pins, Space, Split};
+use planner::training::search_3d::space::{Pins, RecomputeRule, Space, Split};
 
 /// The space of one configuration of equal stages; an expert degree only where it is stated.
 pub(crate) fn space(d: &Parallelism, recompute: Recompute, expert: Option<u32>) -> Space {
@@ -16,17 +16,17 @@ pub(crate) fn space(d: &Parallelism, recompute: Recompute, expert: Option<u32>) 
         micro_batch: Some(d.micro_batch),
         virtual_stages: Some(d.virtual_stages),
         orders: vec![if d.virtual_stages > 1 { Order::Interleaved } else { Order::OneFOneB }],
-        again: match recompute {
-            Recompute::None => Again::None,
-            Recompute::Selective => Again::Selective,
-            Recompute::PerOp => Again::PerOp,
-            _ => Again::Full,
+        recompute: match recompute {
+            Recompute::None => RecomputeRule::None,
+            Recompute::Selective => RecomputeRule::Selective,
+            Recompute::PerOp => RecomputeRule::PerOp,
+            _ => RecomputeRule::Full,
         },
         zero: Some(d.zero),
         sequence: Some(d.sequence),
         split: Some(Split::Equal),
         mesh: Some(d.mesh),
-        words: None,
+        capabilities: None,
     };
     let devices = vec![d.data * d.tensor * d.pipeline * d.context];
     Space { devices, global_batch: d.micro_batch * d.n_micro_batches * u64::from(d.data), pins }

@@ -15,8 +15,8 @@ use ir::measured::GpuFacts;
 use ir::plan::Mesh;
 use ir::units::Bytes;
 use planner::training::order::Order;
-use planner::training::search_3d::least::least;
-use planner::training::search_3d::space::{Again, Pins, Space, Split, Words};
+use planner::training::search_3d::min_memory::least;
+use planner::training::search_3d::space::{Capabilities, Pins, RecomputeRule, Space, Split};
 use planner::training::search_3d::{Options, solve};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -77,19 +77,19 @@ fn system(per_host: u64) -> System {
 }
 
 /// What a launcher has words for, as `--for` takes it.
-fn words(random: &mut SmallRng) -> Words {
+fn capabilities(random: &mut SmallRng) -> Capabilities {
     let row = &targets()[random.random_range(0..targets().len())];
     let alike = row.recomputes.map(|policies| {
         let again = policies.iter().map(|policy| match policy {
-            Policy::None => Again::None,
-            Policy::Selective => Again::Selective,
-            Policy::PerOp => Again::PerOp,
-            Policy::Block => Again::Alike,
-            Policy::Full => Again::Full,
+            Policy::None => RecomputeRule::None,
+            Policy::Selective => RecomputeRule::Selective,
+            Policy::PerOp => RecomputeRule::PerOp,
+            Policy::Block => RecomputeRule::Alike,
+            Policy::Full => RecomputeRule::Full,
         });
         &*again.collect::<Vec<_>>().leak()
     });
-    Words {
+    Capabilities {
         target: row.name,
         accepts: row.accepts,
         offloaded: row.offloaded,
@@ -126,8 +126,14 @@ fn pin(random: &mut SmallRng, key: &str, pins: &mut Pins) {
         "virtual-stages" => pins.virtual_stages = Some(pick(random, &[1, 2, 3])),
         "schedule" => pins.orders = vec![pick(random, &Order::ALL)],
         "recompute" => {
-            let policies = [Again::None, Again::Selective, Again::PerOp, Again::Full, Again::Alike];
-            pins.again = pick(random, &policies);
+            let policies = [
+                RecomputeRule::None,
+                RecomputeRule::Selective,
+                RecomputeRule::PerOp,
+                RecomputeRule::Full,
+                RecomputeRule::Alike,
+            ];
+            pins.recompute = pick(random, &policies);
         }
         "zero" => {
             let zeros = [
@@ -142,8 +148,8 @@ fn pin(random: &mut SmallRng, key: &str, pins: &mut Pins) {
             pins.sequence = Some(pick(random, &[SequenceParallel::Off, SequenceParallel::On]));
         }
         "split" => pins.split = Some(pick(random, &[Split::Balanced, Split::Equal])),
-        "mesh" => pins.mesh = Some(pick(random, &[Mesh::DataInside, Mesh::PipelineInside])),
-        _ => pins.words = Some(words(random)),
+        "mesh" => pins.mesh = Some(pick(random, &[Mesh::TpCpDpPp, Mesh::TpCpPpDp])),
+        _ => pins.capabilities = Some(capabilities(random)),
     }
 }
 
@@ -186,8 +192,8 @@ fn no_pinned_search_beats_the_free_one_or_falls_below_its_bound() {
             keys.sort_unstable();
             keys.dedup();
             keys.iter().for_each(|key| *n_pinned.entry(key).or_default() += 1);
-            if let Some(words) = pins.words {
-                *n_for.entry(words.target).or_default() += 1;
+            if let Some(capabilities) = pins.capabilities {
+                *n_for.entry(capabilities.target).or_default() += 1;
             }
             let pinned = solve(&pricing, &Space { pins: pins.clone(), ..free.clone() }, &one);
             let Some(plan) = pinned.plans.first() else { continue };
@@ -196,7 +202,7 @@ fn no_pinned_search_beats_the_free_one_or_falls_below_its_bound() {
             if own_s < best_s * (1.0 - TOLERANCE) || own_s < best.bound_s {
                 faults.push(format!(
                     "case {case}.{index}: {own_s} < {best_s}, bound {}: {pins:?} {:?}",
-                    best.bound_s, plan.leaf
+                    best.bound_s, plan.configuration
                 ));
             }
         }

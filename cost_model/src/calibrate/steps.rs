@@ -23,12 +23,12 @@ use crate::runs::forms::fit::Sample;
 use crate::runs::forms::run::Gradients;
 use crate::runs::forms::system::System;
 
+pub mod identified;
 pub mod rows;
 pub mod table;
-pub mod told;
 
+use identified::{BELIEVED_OF_FEW, Identified, identified};
 use table::Table;
-use told::{BELIEVED_OF_FEW, Told, told};
 
 /// Rows below which a calibration is dangerous (two rows of a published set made it worse).
 pub const DANGEROUS: usize = 8;
@@ -69,7 +69,7 @@ pub struct Corrected {
     /// Value after.
     pub value: f64,
     /// What the rows say about it.
-    pub told: Told,
+    pub identified: Identified,
 }
 
 /// Stack constants calibrated from steps.
@@ -123,9 +123,12 @@ pub fn calibrate(measured: &[StepRow], context: &Context) -> Result<StepCalibrat
     let (nominal, corrections) = stored(&context.stack, held);
     let samples = set.samples(|_| true);
     warnings.extend(few(samples.len()));
-    let (constants, told) = told(&samples, &context.stack, &nominal);
-    let n_told = told.iter().filter(|told| matches!(told, Told::Fitted { .. })).count();
-    let table = Table::of(&samples, &context.stack, &constants, n_told);
+    let (constants, identified) = identified(&samples, &context.stack, &nominal);
+    let n_identified = identified
+        .iter()
+        .filter(|identified| matches!(identified, Identified::Fitted { .. }))
+        .count();
+    let table = Table::of(&samples, &context.stack, &constants, n_identified);
     let none = Corrections::default();
     let before = judged(&set, &set.predict(&nominal, &corrections))?;
     let predicted = set.predict(&constants, &none);
@@ -142,12 +145,13 @@ pub fn calibrate(measured: &[StepRow], context: &Context) -> Result<StepCalibrat
             ),
         );
     }
-    let corrected = Constant::ALL.into_iter().zip(&told).map(|(constant, told)| Corrected {
-        constant,
-        nominal: nominal.get(constant),
-        value: constants.get(constant),
-        told: *told,
-    });
+    let corrected =
+        Constant::ALL.into_iter().zip(&identified).map(|(constant, identified)| Corrected {
+            constant,
+            nominal: nominal.get(constant),
+            value: constants.get(constant),
+            identified: *identified,
+        });
     let corrected: Vec<Corrected> = corrected.collect();
     let profile = profile(context, &samples, &corrected, &table, &predicted);
     Ok(StepCalibration {
@@ -226,12 +230,13 @@ fn profile(
         corrections,
         provenance: Provenance::Measured { source, date: context.date.clone() },
     };
-    let untold = constants.iter().filter(|one| !matches!(one.told, Told::Fitted { .. }));
-    let untold = untold.map(|one| one.constant.name().to_owned()).collect();
+    let unidentified =
+        constants.iter().filter(|one| !matches!(one.identified, Identified::Fitted { .. }));
+    let unidentified = unidentified.map(|one| one.constant.name().to_owned()).collect();
     let measured: Vec<f64> = samples.iter().map(|sample| sample.time_s).collect();
     let mut profile = context.base.clone();
     let part = format!("steps {}", context.stack.name);
-    profile.quality.insert(part, quality(predicted, &measured, untold));
+    profile.quality.insert(part, quality(predicted, &measured, unidentified));
     profile.stacks.insert(context.stack.name.clone(), held);
     profile
 }

@@ -7,7 +7,7 @@ use super::quantity::{Unit, number};
 use super::{Explanation, Figure, moved, share};
 use crate::kernels::attention::{Call, CallParts};
 use crate::kernels::moe::RankLoad;
-use crate::kernels::origin::Backed;
+use crate::kernels::origin::Sourced;
 use crate::kernels::price::kind::KindCosts;
 
 /// Names and units of the constants of calls over prompts.
@@ -56,7 +56,7 @@ const EXPERTS: [(&str, Unit); 10] = [
 fn figures<const N: usize>(
     explanation: &mut Explanation,
     names: &[(&str, Unit); N],
-    constants: &Backed<[f64; N]>,
+    constants: &Sourced<[f64; N]>,
 ) {
     for ((name, unit), value) in names.iter().zip(constants.value) {
         let value = if *unit == Unit::Seconds { value * 1e-6 } else { value };

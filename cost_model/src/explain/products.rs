@@ -5,7 +5,7 @@ use ir::op::{Kernel, Product};
 use super::quantity::{Unit, number};
 use super::{Explanation, Figure, moved, share};
 use crate::kernels::matrix_product::{self, Parts, Tiling};
-use crate::kernels::origin::Backed;
+use crate::kernels::origin::Sourced;
 use crate::kernels::price::evaluate::Breakdown;
 use crate::kernels::price::kind::{KindCosts, ProductConstants, Products};
 use crate::kernels::price::task::flops;
@@ -86,8 +86,8 @@ pub(super) fn plain(
     let bandwidth = products.facts.memory_bandwidth;
     let text = format!("{} / {}", moved(kernel), share(bandwidth, constants.memory_efficiency));
     explanation.formula("memory", found.memory_s, Unit::Seconds, text);
-    let backed = &products.constants;
-    let figure = |name: &str, value, unit| Figure::new(name, value, unit, backed);
+    let sourced = &products.constants;
+    let figure = |name: &str, value, unit| Figure::new(name, value, unit, sourced);
     explanation.figures.extend([
         figure("launch", constants.launch.get(), Unit::Seconds),
         figure("compute efficiency", constants.compute_efficiency, Unit::One),
@@ -176,10 +176,10 @@ fn cut(
 
 fn figures(
     explanation: &mut Explanation,
-    backed: &Backed<ProductConstants>,
+    sourced: &Sourced<ProductConstants>,
     constants: &matrix_product::Constants,
 ) {
-    let figure = |name: &str, value, unit| Figure::new(name, value, unit, backed);
+    let figure = |name: &str, value, unit| Figure::new(name, value, unit, sourced);
     explanation.figures.extend([
         figure("launch", constants.launch, Unit::Seconds),
         figure("compute efficiency", constants.compute_efficiency, Unit::One),

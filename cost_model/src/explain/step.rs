@@ -5,7 +5,7 @@ use ir::op::{Fused, Kernel, Op};
 use super::products::{all_work, reachable};
 use super::quantity::Unit;
 use super::{Explanation, Figure, moved, share};
-use crate::kernels::origin::Backed;
+use crate::kernels::origin::Sourced;
 use crate::kernels::plain_product;
 use crate::kernels::power;
 use crate::kernels::price::evaluate::Breakdown;
@@ -39,7 +39,7 @@ pub(super) fn step(
     (own, costs): (&StepCosts, &KindCosts),
 ) {
     let source = format!("stack {}, {}", own.stack.name, own.stack.source);
-    let of_stack = Backed::nominal((), source);
+    let of_stack = Sourced::nominal((), source);
     let constant = |name: &str, constant: Constant| {
         Figure::new(name, own.constants.get(constant), Unit::One, &of_stack)
     };
@@ -55,7 +55,7 @@ pub(super) fn step(
             (Some(rate), _) => {
                 let tables =
                     "attention tables of aiconfigurator@095f58a5, by length and size of heads";
-                let tables = Backed::nominal((), tables.to_owned());
+                let tables = Sourced::nominal((), tables.to_owned());
                 let work = format!("half of {} in one fused core", all_work(kernel));
                 (work, Figure::new(EFFICIENCY, rate / in_step, Unit::One, &tables))
             }
@@ -71,7 +71,7 @@ pub(super) fn step(
         explanation.figures.push(constant("derating in a step", Constant::Derating));
         if sustained != 1.0 {
             let of_power =
-                Backed::nominal((), "power limit and generation of the device".to_owned());
+                Sourced::nominal((), "power limit and generation of the device".to_owned());
             let figure =
                 Figure::new("kept up under its power limit", sustained, Unit::One, &of_power);
             explanation.figures.push(figure);

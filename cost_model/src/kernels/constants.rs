@@ -10,8 +10,8 @@ use ir::measured::GpuFacts;
 use ir::profile::{KernelConstants, Provenance};
 use ir::units::Seconds;
 
-use crate::kernels::donor::{self, Lender};
-use crate::kernels::origin::Backed;
+use crate::kernels::donor::{self, Donor};
+use crate::kernels::origin::Sourced;
 use crate::kernels::price::kind::ProductConstants;
 use crate::{kernels::attention, kernels::matrix_product, kernels::moe};
 
@@ -23,13 +23,13 @@ use published::{GPUS, Gpu, TABLES};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Published {
     /// Matrix products.
-    pub products: Backed<ProductConstants>,
+    pub products: Sourced<ProductConstants>,
     /// Fused attention over prompts; `None` without a data sheet that says enough.
-    pub prefill: Option<Backed<attention::Constants>>,
+    pub prefill: Option<Sourced<attention::Constants>>,
     /// Fused attention of one query per sequence.
-    pub decode: Option<Backed<attention::Constants>>,
+    pub decode: Option<Sourced<attention::Constants>>,
     /// Fused mixture of experts.
-    pub experts: Option<Backed<moe::Constants>>,
+    pub experts: Option<Sourced<moe::Constants>>,
 }
 
 /// Nominal constants for a device with this data sheet; its rate is that of 16-bit products.
@@ -41,39 +41,39 @@ pub fn published(facts: &GpuFacts) -> Published {
     }
     Published {
         products: products(facts).unwrap_or_else(generic),
-        prefill: lent(facts, "attention", |gpu| gpu.prefill),
-        decode: lent(facts, "attention", |gpu| gpu.decode),
-        experts: lent(facts, "moe", |gpu| gpu.experts),
+        prefill: transferred(facts, "attention", |gpu| gpu.prefill),
+        decode: transferred(facts, "attention", |gpu| gpu.decode),
+        experts: transferred(facts, "moe", |gpu| gpu.experts),
     }
 }
 
-fn products(facts: &GpuFacts) -> Option<Backed<ProductConstants>> {
+fn products(facts: &GpuFacts) -> Option<Sourced<ProductConstants>> {
     let sources: Vec<_> = GPUS
         .iter()
         .map(|gpu| (gpu.facts, matrix_product::Constants::from_figures(&gpu.products)))
         .collect();
-    let (constants, lender) = matrix_product::Constants::lent(facts, &sources)?;
+    let (constants, donor) = matrix_product::Constants::transferred(facts, &sources)?;
     let gpus: Vec<&Gpu> = GPUS.iter().collect();
-    let source = source("gemm", &gpus, facts, lender);
-    Some(Backed::nominal(ProductConstants::Tiled(constants), source))
+    let source = source("gemm", &gpus, facts, donor);
+    Some(Sourced::nominal(ProductConstants::Tiled(constants), source))
 }
 
 /// Constants that some of the GPUs have.
-fn lent<const N: usize>(
+fn transferred<const N: usize>(
     facts: &GpuFacts,
     table: &str,
     constants: impl Fn(&Gpu) -> Option<[f64; N]>,
-) -> Option<Backed<[f64; N]>> {
+) -> Option<Sourced<[f64; N]>> {
     let gpus: Vec<&Gpu> = GPUS.iter().filter(|gpu| constants(gpu).is_some()).collect();
     let sources: Vec<_> =
         gpus.iter().filter_map(|gpu| Some((gpu.facts, constants(gpu)?))).collect();
-    let (found, lender) = donor::lend(facts, &sources, &[0])?;
-    Some(Backed::nominal(found, source(table, &gpus, facts, lender)))
+    let (found, donor) = donor::transfer(facts, &sources, &[0])?;
+    Some(Sourced::nominal(found, source(table, &gpus, facts, donor)))
 }
 
-fn source(table: &str, gpus: &[&Gpu], facts: &GpuFacts, lender: Lender) -> String {
-    match lender {
-        Lender::Sibling(at) => match gpus.get(at) {
+fn source(table: &str, gpus: &[&Gpu], facts: &GpuFacts, donor: Donor) -> String {
+    match donor {
+        Donor::Sibling(at) => match gpus.get(at) {
             Some(gpu) if donor::distance(&gpu.facts, facts) == Some(0.0) => {
                 format!("fitted on the {table} table of {TABLES}, {}", gpu.name)
             }
@@ -82,12 +82,12 @@ fn source(table: &str, gpus: &[&Gpu], facts: &GpuFacts, lender: Lender) -> Strin
                 format!("fitted on the {table} table of {TABLES}, {name}, a sibling")
             }
         },
-        Lender::Medians => format!("medians over the GPUs of the {table} table of {TABLES}"),
+        Donor::Medians => format!("medians over the GPUs of the {table} table of {TABLES}"),
     }
 }
 
 /// Constants of a kind that tells nothing of itself.
-fn generic() -> Backed<ProductConstants> {
+fn generic() -> Sourced<ProductConstants> {
     let source = format!("generic constants over the GPUs of the gemm table of {TABLES}");
     let constants = KernelConstants {
         launch: Seconds::new(2.6e-6).unwrap_or_default(),
@@ -97,7 +97,7 @@ fn generic() -> Backed<ProductConstants> {
         tile: None,
         provenance: Provenance::Nominal { source: source.clone() },
     };
-    Backed::nominal(ProductConstants::Plain(constants), source)
+    Sourced::nominal(ProductConstants::Plain(constants), source)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ const RATIOS: [f64; 3] = [1.75, 1.5, 1.5];
 
 /// Who lent constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lender {
+pub enum Donor {
     /// The source at this position.
     Sibling(usize),
     /// All: medians.
@@ -37,24 +37,24 @@ pub fn distance(a: &GpuFacts, b: &GpuFacts) -> Option<f64> {
 /// Constants for a device by the rule of this module; `None` without sources. The constants at the
 /// positions `clocked` count in cycles where they are medians and both clocks are known.
 #[must_use]
-pub fn lend<const N: usize>(
+pub fn transfer<const N: usize>(
     facts: &GpuFacts,
     sources: &[(GpuFacts, [f64; N])],
     clocked: &[usize],
-) -> Option<([f64; N], Lender)> {
+) -> Option<([f64; N], Donor)> {
     let siblings = sources
         .iter()
         .enumerate()
         .filter_map(|(at, (theirs, constants))| Some((distance(facts, theirs)?, at, constants)));
     if let Some((_, at, constants)) = siblings.min_by(|a, b| a.0.total_cmp(&b.0)) {
-        return Some((*constants, Lender::Sibling(at)));
+        return Some((*constants, Donor::Sibling(at)));
     }
     let mut families: Vec<Vec<&(GpuFacts, [f64; N])>> = Vec::new();
     for source in sources {
-        let kin = |family: &&mut Vec<&(GpuFacts, [f64; N])>| {
+        let same_family = |family: &&mut Vec<&(GpuFacts, [f64; N])>| {
             family.first().is_some_and(|first| distance(&first.0, &source.0).is_some())
         };
-        match families.iter_mut().find(kin) {
+        match families.iter_mut().find(same_family) {
             Some(family) => family.push(source),
             None => families.push(vec![source]),
         }
@@ -64,7 +64,7 @@ pub fn lend<const N: usize>(
     for (at, constant) in constants.iter_mut().enumerate() {
         *constant = median(means.iter().map(|family| family[at]).collect())?;
     }
-    Some((constants, Lender::Medians))
+    Some((constants, Donor::Medians))
 }
 
 fn mean<const N: usize>(
@@ -100,8 +100,8 @@ mod tests {
     #[test]
     fn the_nearest_sibling_lends() {
         let sources = [(facts(2e12, 3e14, 108), [1.0]), (facts(1.7e12, 3e14, 108), [2.0])];
-        let got = lend(&facts(1.6e12, 3e14, 108), &sources, &[0]);
-        assert_eq!(got, Some(([2.0], Lender::Sibling(1))));
+        let got = transfer(&facts(1.6e12, 3e14, 108), &sources, &[0]);
+        assert_eq!(got, Some(([2.0], Donor::Sibling(1))));
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
             (facts(9e11, 3e12, 1), [9.0, 9.0]),
         ];
         // Families 2, 7 and 9; half the clock makes the first constant twice as long.
-        assert_eq!(lend(&slow, &sources, &[0]), Some(([14.0, 7.0], Lender::Medians)));
-        assert_eq!(lend::<1>(&slow, &[], &[]), None);
+        assert_eq!(transfer(&slow, &sources, &[0]), Some(([14.0, 7.0], Donor::Medians)));
+        assert_eq!(transfer::<1>(&slow, &[], &[]), None);
     }
 }

@@ -20,7 +20,7 @@
 use ir::measured::{GemmRow, GpuFacts};
 use ir::op::Product;
 
-use crate::kernels::donor::{self, Lender};
+use crate::kernels::donor::{self, Donor};
 use crate::kernels::origin::Origin;
 use crate::numeric::least_squares::{Parameter, fit};
 use crate::numeric::p_norm::joined;
@@ -152,15 +152,15 @@ impl Constants {
     /// `None` without sources. Where they are medians a large last-level cache is read faster by a
     /// nominal factor, and none other is.
     #[must_use]
-    pub fn lent(facts: &GpuFacts, sources: &[(GpuFacts, Self)]) -> Option<(Self, Lender)> {
+    pub fn transferred(facts: &GpuFacts, sources: &[(GpuFacts, Self)]) -> Option<(Self, Donor)> {
         let figures: Vec<_> = sources.iter().map(|(facts, c)| (*facts, c.figures())).collect();
-        let (figures, lender) = donor::lend(facts, &figures, &[0])?;
+        let (figures, donor) = donor::transfer(facts, &figures, &[0])?;
         let mut constants = Self::from_figures(&figures);
-        if lender == Lender::Medians {
+        if donor == Donor::Medians {
             let large = facts.last_level_cache.is_some_and(|cache| cache > LARGE_CACHE);
             constants.cache_gain = if large { LARGE_CACHE_GAIN } else { 1.0 };
         }
-        Some((constants, lender))
+        Some((constants, donor))
     }
 
     /// Time of one product in seconds.
@@ -350,10 +350,10 @@ impl Model {
     #[must_use]
     pub fn unseen(facts: GpuFacts, sources: &[&Self]) -> Option<Self> {
         let figures: Vec<_> = sources.iter().map(|model| (model.facts, model.constants)).collect();
-        let (constants, lender) = Constants::lent(&facts, &figures)?;
-        let residual = match lender {
-            Lender::Sibling(at) => sources.get(at)?.residual.clone(),
-            Lender::Medians => Residual::new([], NEAREST),
+        let (constants, donor) = Constants::transferred(&facts, &figures)?;
+        let residual = match donor {
+            Donor::Sibling(at) => sources.get(at)?.residual.clone(),
+            Donor::Medians => Residual::new([], NEAREST),
         };
         Some(Self { facts, constants, residual, fitted_here: false })
     }

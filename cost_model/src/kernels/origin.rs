@@ -39,7 +39,7 @@ impl Origin {
 
 /// A figure with where it comes from.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Backed<T> {
+pub struct Sourced<T> {
     /// The figure, or several of one source.
     pub value: T,
     /// What it is for the device that it is used for.
@@ -48,7 +48,7 @@ pub struct Backed<T> {
     pub provenance: Provenance,
 }
 
-impl<T> Backed<T> {
+impl<T> Sourced<T> {
     /// A figure of a profile: nominal where the profile says so, else `measured_as`.
     pub fn of_profile(value: T, provenance: &Provenance, measured_as: Origin) -> Self {
         let origin = match provenance {
@@ -59,8 +59,8 @@ impl<T> Backed<T> {
     }
 
     /// Another figure of the same source.
-    pub fn map<U>(self, of: impl FnOnce(T) -> U) -> Backed<U> {
-        Backed { value: of(self.value), origin: self.origin, provenance: self.provenance }
+    pub fn map<U>(self, of: impl FnOnce(T) -> U) -> Sourced<U> {
+        Sourced { value: of(self.value), origin: self.origin, provenance: self.provenance }
     }
 
     /// A published or generic figure.

@@ -210,9 +210,10 @@ fn nominal_costs(
 
 /// One warning that names all kinds that borrow what was measured on another.
 fn sibling_costs(cluster: &Cluster, costs: &Costs) -> Option<Diagnostic> {
-    let lent = cluster.kinds.iter().enumerate();
-    let lent = lent.filter(|(position, _)| costs.n_of(*position, Origin::Sibling) > 0);
-    let kinds: Vec<String> = lent.map(|(_, kind)| kind.name.clone()).collect();
+    let transferred = cluster.kinds.iter().enumerate();
+    let transferred =
+        transferred.filter(|(position, _)| costs.n_of(*position, Origin::Sibling) > 0);
+    let kinds: Vec<String> = transferred.map(|(_, kind)| kind.name.clone()).collect();
     (!kinds.is_empty()).then(|| {
         let message =
             format!("no profile for {}; a measured sibling lends its own", quoted(&kinds));

@@ -162,9 +162,9 @@ pub struct StageFigures {
     /// Bytes that are there while a pass runs: logits and loss, a gathered block.
     pub temporary: f64,
     /// Bytes more while a backward pass computes again, one block at a time.
-    pub again: f64,
+    pub recompute: f64,
     /// Bytes of all blocks that are computed again, beyond what they keep.
-    pub again_all: f64,
+    pub recompute_all: f64,
     /// Bytes that it sends to the next stage, over all tensor ranks.
     pub sends: f64,
     /// What it does once its last pass is over, where that is known with the rest; else it is asked
@@ -348,7 +348,8 @@ pub fn stage_costs(
     is_held: bool,
 ) -> (StageCosts, f64) {
     let ending = own.ending.unwrap_or_else(|| priced.ending(own, seat));
-    let (recomputed, at_a_time) = if is_held { (own.again_all, 0.0) } else { (0.0, own.again) };
+    let (recomputed, at_a_time) =
+        if is_held { (own.recompute_all, 0.0) } else { (0.0, own.recompute) };
     let stash = bytes(own.stash());
     let costs = StageCosts {
         rank: seat.rank,

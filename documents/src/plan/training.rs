@@ -23,12 +23,14 @@ const MOST_POLICIES: u64 = 1 << 16;
 /// Which axis lies on which tier of links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case", expecting = "`data-inside` or `pipeline-inside`")]
+#[serde(expecting = "`data-inside` or `pipeline-inside`")]
 pub enum MeshDocument {
     /// Tensor and context ranks, then replicas, then pipeline ranks.
-    DataInside,
+    #[serde(rename = "data-inside")]
+    TpCpDpPp,
     /// Tensor and context ranks, then pipeline ranks, then replicas.
-    PipelineInside,
+    #[serde(rename = "pipeline-inside")]
+    TpCpPpDp,
 }
 
 /// Degrees and settings that an operator placement has none of.
@@ -284,8 +286,8 @@ impl PlanDocument {
                 },
                 zero: zero(own.zero),
                 mesh: match own.mesh {
-                    MeshDocument::DataInside => Mesh::DataInside,
-                    MeshDocument::PipelineInside => Mesh::PipelineInside,
+                    MeshDocument::TpCpDpPp => Mesh::TpCpDpPp,
+                    MeshDocument::TpCpPpDp => Mesh::TpCpPpDp,
                 },
                 vocabulary: own.vocabulary,
                 ..self.parallelism.degrees()
@@ -374,8 +376,8 @@ impl From<Parallelism> for ParallelismDocument {
                 vocabulary: degrees.vocabulary,
                 zero: degrees.zero as u8,
                 mesh: match degrees.mesh {
-                    Mesh::DataInside => MeshDocument::DataInside,
-                    Mesh::PipelineInside => MeshDocument::PipelineInside,
+                    Mesh::TpCpDpPp => MeshDocument::TpCpDpPp,
+                    Mesh::TpCpPpDp => MeshDocument::TpCpPpDp,
                 },
             }),
         }

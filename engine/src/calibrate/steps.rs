@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use cost_model::calibrate::steps::identified::Identified;
 use cost_model::calibrate::steps::table::Table;
-use cost_model::calibrate::steps::told::Told;
 use cost_model::calibrate::steps::{Context, Corrected, StepCalibration, calibrate};
 use cost_model::numeric::score::Score;
 use cost_model::runs::forms::hosts;
@@ -188,40 +188,40 @@ pub(super) fn print(of: &OfSteps, page: &Page) {
 }
 
 fn constant_row(corrected: &Corrected) -> Vec<String> {
-    let Corrected { constant, nominal, value, told } = corrected;
+    let Corrected { constant, nominal, value, identified } = corrected;
     let name = constant.name();
     let shown = |value: f64| match name.ends_with("_s") {
         true => format!("{:.3} ms", 1e3 * value),
         false => format!("{value:.3}"),
     };
-    let (fitted, change) = match told {
-        Told::Fitted { .. } => {
+    let (fitted, change) = match identified {
+        Identified::Fitted { .. } => {
             (shown(*value), format!("{:+.1} %", 100.0 * (value / nominal - 1.0)))
         }
-        Told::Untold | Told::Unfelt => ("-".to_owned(), "-".to_owned()),
+        Identified::TooLittle | Identified::NoEffect => ("-".to_owned(), "-".to_owned()),
     };
-    vec![name.to_owned(), shown(*nominal), fitted, change, told_words(*told)]
+    vec![name.to_owned(), shown(*nominal), fitted, change, identified_words(*identified)]
 }
 
-fn told_words(told: Told) -> String {
-    match told {
-        Told::Fitted { log_error } => format!("yes, to {:.0} %", 100.0 * log_error.exp_m1()),
-        Told::Untold => "no: too little".to_owned(),
-        Told::Unfelt => "no: no row depends on it".to_owned(),
+fn identified_words(identified: Identified) -> String {
+    match identified {
+        Identified::Fitted { log_error } => format!("yes, to {:.0} %", 100.0 * log_error.exp_m1()),
+        Identified::TooLittle => "no: too little".to_owned(),
+        Identified::NoEffect => "no: no row depends on it".to_owned(),
     }
 }
 
 /// The last line for people.
 pub(super) fn sentence(of: &OfSteps, path: &str) -> String {
     let found = &of.found;
-    let told = |one: &&Corrected| matches!(one.told, Told::Fitted { .. });
+    let identified = |one: &&Corrected| matches!(one.identified, Identified::Fitted { .. });
     let table = match &found.table {
         Table::Kept(table) => format!(" and a table of {} cells", table.cells().count()),
         Table::Left(_) => String::new(),
     };
     format!(
         "calibrated {} of {} constants{table} on {} steps, wrote {path}",
-        found.constants.iter().filter(told).count(),
+        found.constants.iter().filter(identified).count(),
         found.constants.len(),
         found.n_rows
     )
@@ -239,9 +239,9 @@ pub(super) fn document(of: &OfSteps) -> Value {
         })
     };
     let constant = |one: &Corrected| {
-        let log_error = match one.told {
-            Told::Fitted { log_error } => Some(log_error),
-            Told::Untold | Told::Unfelt => None,
+        let log_error = match one.identified {
+            Identified::Fitted { log_error } => Some(log_error),
+            Identified::TooLittle | Identified::NoEffect => None,
         };
         json!({
             "name": one.constant.name(),
@@ -249,7 +249,7 @@ pub(super) fn document(of: &OfSteps) -> Value {
             "fitted": one.value,
             "told": log_error.is_some(),
             "relative_error": log_error.map(f64::exp_m1),
-            "words": told_words(one.told),
+            "words": identified_words(one.identified),
         })
     };
     let (cells, left) = match &found.table {

@@ -12,7 +12,7 @@ use planner::run::watch::Tell;
 use planner::training::doors::{Card, Layers};
 use planner::training::search::{self, Asked, Planned, Settled};
 use planner::training::search_3d::judge::Judged;
-use planner::training::search_3d::space::{Again, Pins, Space, Words};
+use planner::training::search_3d::space::{Capabilities, Pins, RecomputeRule, Space};
 use planner::training::search_3d::{Options, Search, solve_observed};
 
 use super::followed::{self, Followed};
@@ -132,7 +132,7 @@ pub(super) struct Searched {
     space: Space,
     options: Options,
     planned: Planned,
-    followed: Followed<Planned, (Judged, Option<Words>)>,
+    followed: Followed<Planned, (Judged, Option<Capabilities>)>,
     elapsed: Duration,
 }
 
@@ -188,7 +188,11 @@ impl Searched {
     /// What a step takes on one device with memory for all of it, nothing computed again.
     pub(super) fn on_one_device(&self, micro_batch: u64) -> Option<Nanos> {
         let pricing = Pricing { limit: None, ..self.setting.pricing() };
-        let pins = Pins { micro_batch: Some(micro_batch), again: Again::None, ..Pins::default() };
+        let pins = Pins {
+            micro_batch: Some(micro_batch),
+            recompute: RecomputeRule::None,
+            ..Pins::default()
+        };
         let space = Space { devices: vec![1], pins, ..self.space.clone() };
         let found = solve_observed(&pricing, &space, &self.options, &mut |_, _| {});
         found.plans.first().map(|plan| plan.step)
@@ -219,7 +223,7 @@ impl Searched {
         };
         let elapsed = (!request.limits.deterministic).then_some(elapsed);
         followed.ended((best.step, bound));
-        let made = (&best.plan()?, (best.leaf.order.name(), bound));
+        let made = (&best.plan()?, (best.configuration.order.name(), bound));
         let files = followed::files(request, &mut setting, made, &followed.trace);
         let mut answer = Answer::new(&setting, &found, (front, wider), (elapsed, &options))?;
         answer.beside = beside;

@@ -14,8 +14,8 @@ use ir::units::{Bytes, Nanos};
 use planner::run::StopReason;
 use planner::training::search_3d::fit::Fitted;
 use planner::training::search_3d::judge::Judged;
-use planner::training::search_3d::sensitivity::{Turn, turns};
-use planner::training::search_3d::space::Leaf;
+use planner::training::search_3d::sensitivity::{Flip, flips};
+use planner::training::search_3d::space::Configuration;
 use planner::training::search_3d::{Counts, Found, Options};
 
 use super::searched;
@@ -31,7 +31,7 @@ use planner::training::search::Wider;
 const SPACE: &str = "priced by forms of whole blocks, over degrees of parallelism alone, as flags \
     ask for them; the bound speaks of no placements of whole ops";
 /// Turns that are shown.
-const SHOWN_TURNS: usize = 4;
+const SHOWN_FLIPS: usize = 4;
 
 /// Everything that is printed or written as a document.
 pub struct Answer<'a> {
@@ -48,7 +48,7 @@ pub struct Answer<'a> {
     /// Where time and memory of each rank go.
     pub ranks: Vec<RankReport>,
     /// How wrong figures may be before a runner-up wins.
-    pub turns: Vec<Turn>,
+    pub flips: Vec<Flip>,
     /// What no plan of the space is below.
     pub bound: Nanos,
     /// Why the search ended.
@@ -91,13 +91,13 @@ impl<'a> Answer<'a> {
             front,
             wider,
             ranks: report.ranks,
-            turns: turns(&setting.pricing(), best, others, options),
+            flips: flips(&setting.pricing(), best, others, options),
             bound: Nanos((found.bound_s * 1e9).round() as u64),
             stop: found.stop,
             counts: found.counts,
             beside: None,
             elapsed,
-            interval: setting.interval(best.step, &best.leaf.degrees),
+            interval: setting.interval(best.step, &best.configuration.degrees),
         })
     }
 
@@ -134,7 +134,7 @@ impl<'a> Answer<'a> {
             Offload::Nothing => "",
             Offload::Optimizer => "; hosts keep the optimizer states, as nothing fits otherwise",
         };
-        page.line(&format!("plan: {}{hosts}", degrees(&self.best.leaf)));
+        page.line(&format!("plan: {}{hosts}", degrees(&self.best.configuration)));
         self.print_ranks(page);
         self.print_parts(page);
         self.print_others(page);
@@ -144,7 +144,7 @@ impl<'a> Answer<'a> {
         if let Some(wider) = &self.wider {
             page.line(&searched::line(wider, self.best));
         }
-        page.line(&setting.judged_on(&self.best.leaf.degrees));
+        page.line(&setting.judged_on(&self.best.configuration.degrees));
         page.line(&self.beside.as_ref().map_or_else(|| SPACE.to_owned(), Beside::line));
     }
 
@@ -179,7 +179,7 @@ impl<'a> Answer<'a> {
     }
 
     fn print_ranks(&self, page: &Page) {
-        let stages = ranks_of_stages(&self.best.leaf, &self.best.fitted);
+        let stages = ranks_of_stages(&self.best.configuration, &self.best.fitted);
         let of = |rank: &RankReport, kind: HoldingKind| {
             let own = rank.alive.iter().filter(|holding| holding.what == kind);
             Bytes(own.map(|holding| holding.bytes).sum()).to_string()
@@ -224,7 +224,7 @@ impl<'a> Answer<'a> {
         let row = |other: &Judged| {
             let loss = other.step.seconds() / self.best.step.seconds() - 1.0;
             vec![
-                degrees(&other.leaf),
+                degrees(&other.configuration),
                 other.step.to_string(),
                 format!("{:+.1} %", 100.0 * loss),
                 Bytes(other.peak).to_string(),
@@ -250,7 +250,7 @@ impl<'a> Answer<'a> {
                 plan.n_devices().to_string(),
                 plan.step.to_string(),
                 Bytes(plan.peak).to_string(),
-                degrees(&plan.leaf),
+                degrees(&plan.configuration),
             ]
         };
         let columns = [
@@ -263,17 +263,17 @@ impl<'a> Answer<'a> {
     }
 
     fn print_turns(&self, page: &Page) {
-        for turn in self.turns.iter().take(SHOWN_TURNS) {
-            let Some(other) = self.others.get(turn.winner) else { continue };
+        for flip in self.flips.iter().take(SHOWN_FLIPS) {
+            let Some(other) = self.others.get(flip.winner) else { continue };
             page.line(&format!(
                 "a runner-up wins if `{}` is {:.2} times as large: {}",
-                turn.constant.name(),
-                turn.factor,
-                degrees(&other.leaf)
+                flip.constant.name(),
+                flip.factor,
+                degrees(&other.configuration)
             ));
         }
         let is_whole = self.stop.is_complete();
-        if is_whole && self.turns.is_empty() && !self.others.is_empty() {
+        if is_whole && self.flips.is_empty() && !self.others.is_empty() {
             page.line("no constant turns the order within a factor of 8");
         }
     }
@@ -340,8 +340,8 @@ pub fn most_lost(best: &Judged, other: &Judged) -> String {
 }
 
 /// A configuration in one line.
-pub fn degrees(leaf: &Leaf) -> String {
-    let d = &leaf.degrees;
+pub fn degrees(configuration: &Configuration) -> String {
+    let d = &configuration.degrees;
     let mut text = format!("data {} x tensor {} x pipeline {}", d.data, d.tensor, d.pipeline);
     for (name, degree) in [("context", d.context), ("expert", d.expert)] {
         if degree > 1 {
@@ -351,7 +351,7 @@ pub fn degrees(leaf: &Leaf) -> String {
     }
     text.push_str(&format!(", micro-batch {} x {}", d.micro_batch, d.n_micro_batches));
     if d.pipeline > 1 {
-        text.push_str(&format!(", {}", leaf.order.name()));
+        text.push_str(&format!(", {}", configuration.order.name()));
     }
     if d.virtual_stages > 1 {
         text.push_str(&format!(" of {} chunks", d.virtual_stages));
@@ -359,18 +359,18 @@ pub fn degrees(leaf: &Leaf) -> String {
     if d.data * d.context > 1 {
         text.push_str(&format!(", ZeRO {}", d.zero as u8));
     }
-    if d.mesh == ir::plan::Mesh::PipelineInside {
+    if d.mesh == ir::plan::Mesh::TpCpPpDp {
         text.push_str(", pipeline inside hosts");
     }
     text
 }
 
 /// By rank, its blocks and what they compute again.
-pub fn ranks_of_stages(leaf: &Leaf, fitted: &Fitted) -> Vec<String> {
-    let n_ranks = leaf.degrees.pipeline.max(1);
+pub fn ranks_of_stages(configuration: &Configuration, fitted: &Fitted) -> Vec<String> {
+    let n_ranks = configuration.degrees.pipeline.max(1);
     let mut ranks = vec![String::new(); n_ranks as usize];
     for (stage, (blocks, recompute)) in fitted.blocks.iter().zip(&fitted.recompute).enumerate() {
-        let rank = leaf.order.rank_of(n_ranks, stage as u32) as usize;
+        let rank = configuration.order.rank_of(n_ranks, stage as u32) as usize;
         let Some(text) = ranks.get_mut(rank) else { continue };
         if !text.is_empty() {
             text.push_str(", ");

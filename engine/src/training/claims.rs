@@ -15,15 +15,15 @@ use ir::schedule::Schedule;
 use ir::units::Nanos;
 use planner::run::{Control, Limits, StopReason};
 use planner::training::order::Order;
-use planner::training::search_3d::space::{Space, Words};
+use planner::training::search_3d::space::{Capabilities, Space};
 use planner::training::{per_layer, search_3d};
 
 use super::replay::OnModel;
 use super::{ALGORITHM, document, layered};
 use crate::differences::{difference, of_plans, within as within_itself};
+use crate::training::capabilities;
 use crate::training::pins;
 use crate::training::setting::Setting;
-use crate::training::words;
 use crate::violations::unchecked;
 
 /// How long it may try to prove a stated bound again.
@@ -122,7 +122,7 @@ fn derived(
 fn canonical(degrees: &Parallelism, setting: &Setting) -> Parallelism {
     let mut own = degrees.clone();
     if own.data == 1 || own.pipeline == 1 {
-        own.mesh = Mesh::DataInside;
+        own.mesh = Mesh::TpCpDpPp;
     }
     if own.tensor == 1 {
         own.sequence = SequenceParallel::Off;
@@ -179,12 +179,19 @@ fn request(on: &OnModel<'_>) -> Vec<Diagnostic> {
             let broken = pins::broken(&space.pins, &on.plan, &on.training.schedule);
             let named = |(pin, own): (String, String)| difference("request.pin", &pin, &own);
             found.extend(broken.into_iter().map(named));
-            let runs = |words: Words| runs(words, on);
-            if let Some(words) = space.pins.words.filter(|words| !runs(*words)) {
-                found.push(difference("request.executor", words.target, "it can't run this plan"));
+            let runs = |capabilities: Capabilities| runs(capabilities, on);
+            if let Some(capabilities) =
+                space.pins.capabilities.filter(|capabilities| !runs(*capabilities))
+            {
+                found.push(difference(
+                    "request.executor",
+                    capabilities.target,
+                    "it can't run this plan",
+                ));
             }
             let (executor, dtype) = (request.executor.as_deref(), on.setting.numbers.dtype);
-            if let Some(executor) = executor.filter(|executor| !words::says(executor, dtype)) {
+            if let Some(executor) = executor.filter(|executor| !capabilities::says(executor, dtype))
+            {
                 let own = format!("it has no words for {dtype}");
                 found.push(difference("request.executor", executor, &own));
             }
@@ -195,9 +202,11 @@ fn request(on: &OnModel<'_>) -> Vec<Diagnostic> {
 }
 
 /// Whether a launcher runs a plan as it is.
-fn runs(words: Words, on: &OnModel<'_>) -> bool {
-    let words = words.keeping(on.setting.offload);
-    words.is_some_and(|words| (words.accepts)(&on.plan.parallelism, &on.training.schedule))
+fn runs(capabilities: Capabilities, on: &OnModel<'_>) -> bool {
+    let capabilities = capabilities.keeping(on.setting.offload);
+    capabilities.is_some_and(|capabilities| {
+        (capabilities.accepts)(&on.plan.parallelism, &on.training.schedule)
+    })
 }
 
 /// A bound that the search can't confirm.
@@ -228,8 +237,8 @@ fn bound_of(
 ) -> Result<(Nanos, StopReason), Diagnostic> {
     let mut space: Space = setting.space()?;
     // A plan that the launcher of its stack runs was looked for among those.
-    if let Some(words) = setting.launcher().filter(|words| runs(*words, on)) {
-        space = space.within(words);
+    if let Some(capabilities) = setting.launcher().filter(|capabilities| runs(*capabilities, on)) {
+        space = space.within(capabilities);
     }
     let space_kept = space.keeping(setting.offload);
     space = space_kept.unwrap_or(space);

@@ -18,7 +18,7 @@ use ir::plan::{Plan, Stage};
 use ir::units::Nanos;
 use ir::workload::{Mode, Workload};
 use planner::training::search_3d::judge::Judged;
-use planner::training::search_3d::sensitivity::Turn;
+use planner::training::search_3d::sensitivity::Flip;
 
 use super::ALGORITHM;
 use super::answer::{Answer, degrees, most_lost};
@@ -32,7 +32,7 @@ use planner::training::search::Wider;
 /// # Errors
 /// Those of the schedule's generator and of the judge.
 pub fn plan(setting: &Setting, best: &Judged, bound: Nanos) -> Result<PlanDocument, Diagnostic> {
-    of(setting, &best.plan()?, best.leaf.order.name(), (ALGORITHM, bound))
+    of(setting, &best.plan()?, best.configuration.order.name(), (ALGORITHM, bound))
 }
 
 /// The plan document of a plan, judged, with the algorithm that made it and its bound.
@@ -108,7 +108,7 @@ fn held(model: &ModelCard, plan: &Plan) -> Vec<HeldDocument> {
 fn in_figures(answer: &Answer<'_>, plan: &Judged) -> TrainingRunDocument {
     let part = |(name, seconds): (&str, f64)| (format!("{}_s", name.replace(' ', "_")), seconds);
     TrainingRunDocument {
-        degrees: degrees(&plan.leaf),
+        degrees: degrees(&plan.configuration),
         n_devices: plan.n_devices(),
         step_time_ns: plan.step.0,
         step_time_s: plan.step.seconds(),
@@ -134,10 +134,10 @@ fn graph(setting: &Setting) -> Option<TrainedGraphDocument> {
 
 /// What `plan --json` prints.
 pub fn report(answer: &Answer<'_>, plan: PlanDocument) -> TrainingReportDocument {
-    let flip = |turn: &Turn| FlipDocument {
+    let flip = |turn: &Flip| FlipDocument {
         constant: turn.constant.name().to_owned(),
         factor: turn.factor,
-        winner: answer.others.get(turn.winner).map(|other| degrees(&other.leaf)),
+        winner: answer.others.get(turn.winner).map(|other| degrees(&other.configuration)),
     };
     let all = |plans: &[Judged]| plans.iter().map(|plan| in_figures(answer, plan)).collect();
     let beyond = answer.wider.as_ref().and_then(Wider::faster);
@@ -163,7 +163,7 @@ pub fn report(answer: &Answer<'_>, plan: PlanDocument) -> TrainingReportDocument
         beyond_launcher: beyond.map(|plan| in_figures(answer, plan)),
         runners_up: all(answer.others),
         front: all(&answer.front),
-        turns: answer.turns.iter().map(flip).collect(),
+        turns: answer.flips.iter().map(flip).collect(),
         others: Vec::new(),
         other_space: answer.beside.as_ref().map(Beside::document),
         bound_s: answer.joint_bound().seconds(),

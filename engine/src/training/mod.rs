@@ -1,6 +1,7 @@
 //! Training runs on a model card, from a config or from a graph.
 
 pub mod answer;
+pub mod capabilities;
 mod claims;
 pub mod compare;
 pub mod document;
@@ -17,7 +18,6 @@ pub mod searched;
 pub mod setting;
 pub mod told;
 pub mod unasked;
-pub mod words;
 
 /// The name of the search by forms.
 pub const ALGORITHM: &str = "search-3d";

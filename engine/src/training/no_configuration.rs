@@ -45,8 +45,8 @@ pub(super) fn answer(setting: &Setting, space: &Space, is_over: &dyn Fn() -> boo
         let flag = pin.map_or_else(|| name.to_owned(), |pin| format!("{name}={pin}"));
         named.push((flag, hint));
     }
-    let for_target = pins.words.filter(|_| {
-        let open = Space { pins: Pins { words: None, ..pins.clone() }, ..space.clone() };
+    let for_target = pins.capabilities.filter(|_| {
+        let open = Space { pins: Pins { capabilities: None, ..pins.clone() }, ..space.clone() };
         !works(setting, &open, is_over, None).is_empty()
     });
     let diagnostic = |message: String| {
@@ -57,7 +57,9 @@ pub(super) fn answer(setting: &Setting, space: &Space, is_over: &dyn Fn() -> boo
     let Some((first, _)) = named.first() else {
         let pinned: Vec<&str> = loosened(pins).into_iter().map(|(name, _)| name).collect();
         let message = match (for_target, pinned.is_empty()) {
-            (Some(words), _) => format!("{} can run no configuration of these sizes", words.target),
+            (Some(capabilities), _) => {
+                format!("{} can run no configuration of these sizes", capabilities.target)
+            }
             (None, true) => "the sizes leave no configuration at all".to_owned(),
             (None, false) => {
                 format!("the pins together leave no configuration: {}", pinned.join(", "))
@@ -92,7 +94,7 @@ fn works(
             break;
         }
         let (own, _) = leaves(&shape, space, setting.model.n_blocks());
-        values.extend(own.iter().map(|leaf| value(&leaf.degrees)));
+        values.extend(own.iter().map(|configuration| value(&configuration.degrees)));
     }
     values
 }

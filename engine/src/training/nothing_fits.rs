@@ -10,8 +10,8 @@ use ir::plan::Plan;
 use ir::tensor::DType;
 use ir::units::Bytes;
 use planner::run::StopReason;
-use planner::training::search_3d::least::{Least, least};
-use planner::training::search_3d::space::{Again, Pins, Space};
+use planner::training::search_3d::min_memory::{Least, least};
+use planner::training::search_3d::space::{Pins, RecomputeRule, Space};
 use planner::training::search_3d::{Cuts, Found, Options, solve};
 
 use super::answer::{degrees, ranks_of_stages};
@@ -72,7 +72,7 @@ pub fn answer(
             short.iter().map(|(rank, bytes)| format!("rank {rank}: {bytes}")).collect::<Vec<_>>(),
         )
         .fact("binds", binding.unwrap_or_default())
-        .fact("plan", degrees(&least.leaf));
+        .fact("plan", degrees(&least.configuration));
     for way in ways(setting, space, &least, options)? {
         diagnostic = diagnostic.hint(way);
     }
@@ -96,8 +96,8 @@ fn unexplained() -> Diagnostic {
 }
 
 fn print_ranks(least: &Least, limit: u64, page: &Page) {
-    let stages = ranks_of_stages(&least.leaf, &least.fitted);
-    let row = |(index, rank): (usize, &planner::training::search_3d::least::RankNeed)| {
+    let stages = ranks_of_stages(&least.configuration, &least.fitted);
+    let row = |(index, rank): (usize, &planner::training::search_3d::min_memory::RankNeed)| {
         vec![
             index.to_string(),
             stages.get(index).cloned().unwrap_or_default(),
@@ -144,9 +144,9 @@ fn ways(
         if let Some(own) = space.keeping(Offload::Optimizer) {
             spaces.push((own, "without --no-offload".to_owned()));
         }
-        if let Some(words) = space.pins.words {
-            let pins = Pins { words: None, ..space.pins.clone() };
-            let how = format!("--for any, as {} can't leave them there", words.target);
+        if let Some(capabilities) = space.pins.capabilities {
+            let pins = Pins { capabilities: None, ..space.pins.clone() };
+            let how = format!("--for any, as {} can't leave them there", capabilities.target);
             spaces.push((Space { pins, ..space.clone() }, how));
         }
         let found = spaces.iter().find_map(|(space, how)| {
@@ -237,7 +237,7 @@ pub fn loosened(pins: &Pins) -> Vec<(&'static str, Pins)> {
     add("micro-batch", Pins { micro_batch: None, ..pins.clone() });
     add("virtual-stages", Pins { virtual_stages: None, ..pins.clone() });
     add("schedule", Pins { orders: Vec::new(), ..pins.clone() });
-    add("recompute", Pins { again: Again::Fitted, ..pins.clone() });
+    add("recompute", Pins { recompute: RecomputeRule::Fitted, ..pins.clone() });
     add("zero", Pins { zero: None, ..pins.clone() });
     add("sequence-parallel", Pins { sequence: None, ..pins.clone() });
     add("split", Pins { split: None, ..pins.clone() });

@@ -7,7 +7,7 @@ use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Plan, Stage};
 use planner::training::order::Order;
-use planner::training::search_3d::space::{Again, Pins, Split};
+use planner::training::search_3d::space::{Pins, RecomputeRule, Split};
 
 use crate::suggest;
 
@@ -29,13 +29,13 @@ pub const FIELDS: [&str; 13] = [
 ];
 
 /// Values of fields by their names.
-const POLICIES: [(&str, Again); 6] = [
-    ("fitted", Again::Fitted),
-    ("none", Again::None),
-    ("selective", Again::Selective),
-    ("per-op", Again::PerOp),
-    ("full", Again::Full),
-    ("alike", Again::Alike),
+const POLICIES: [(&str, RecomputeRule); 6] = [
+    ("fitted", RecomputeRule::Fitted),
+    ("none", RecomputeRule::None),
+    ("selective", RecomputeRule::Selective),
+    ("per-op", RecomputeRule::PerOp),
+    ("full", RecomputeRule::Full),
+    ("alike", RecomputeRule::Alike),
 ];
 const ZEROS: [(&str, ZeroStage); 4] = [
     ("0", ZeroStage::None),
@@ -52,7 +52,7 @@ pub const SEQUENCES: [(&str, SequenceParallel); 3] = [
 const SPLITS: [(&str, Split); 2] = [("balanced", Split::Balanced), ("equal", Split::Equal)];
 /// Which axis lies inside hosts, by its name in a pin.
 pub const MESHES: [(&str, Mesh); 2] =
-    [("data-inside", Mesh::DataInside), ("pipeline-inside", Mesh::PipelineInside)];
+    [("data-inside", Mesh::TpCpDpPp), ("pipeline-inside", Mesh::TpCpPpDp)];
 
 /// Reads the pins.
 ///
@@ -120,15 +120,17 @@ pub fn broken(pins: &Pins, plan: &Plan, schedule: &str) -> Vec<(String, String)>
         Recompute::Block { blocks } => blocks as usize >= stage.blocks.len(),
         _ => stage.blocks.is_empty(),
     };
-    let recomputes = match pins.again {
-        Again::Fitted => true,
-        Again::None => {
+    let recomputes = match pins.recompute {
+        RecomputeRule::Fitted => true,
+        RecomputeRule::None => {
             all(&|stage| stage.recompute == Recompute::None && each(stage, Recompute::None))
         }
-        Again::Selective => all(&|stage| stage.recompute == Recompute::Selective),
-        Again::PerOp => all(&|stage| stage.recompute == Recompute::PerOp),
-        Again::Full => all(&is_full),
-        Again::Alike => stages.windows(2).all(|pair| pair[0].recompute == pair[1].recompute),
+        RecomputeRule::Selective => all(&|stage| stage.recompute == Recompute::Selective),
+        RecomputeRule::PerOp => all(&|stage| stage.recompute == Recompute::PerOp),
+        RecomputeRule::Full => all(&is_full),
+        RecomputeRule::Alike => {
+            stages.windows(2).all(|pair| pair[0].recompute == pair[1].recompute)
+        }
     };
     check(recomputes, "recompute", "another policy".to_owned());
     broken
@@ -156,7 +158,7 @@ fn set(pins: &mut Pins, field: &str, value: &str, flag: &str) -> Result<(), Diag
             let known = Order::ALL.map(|order| (order.name(), order));
             pins.orders.push(one_of(&known, value, flag)?);
         }
-        "recompute" => pins.again = one_of(&POLICIES, value, flag)?,
+        "recompute" => pins.recompute = one_of(&POLICIES, value, flag)?,
         "zero" => pins.zero = Some(one_of(&ZEROS, value, flag)?),
         "sequence-parallel" => pins.sequence = Some(one_of(&SEQUENCES, value, flag)?),
         "split" => pins.split = Some(one_of(&SPLITS, value, flag)?),
@@ -206,7 +208,10 @@ mod tests {
             "mesh=pipeline-inside",
         ];
         let pins = of(&all.map(str::to_owned)).unwrap();
-        assert_eq!((pins.tensor, pins.micro_batch, pins.again), (Some(8), Some(3), Again::Full));
+        assert_eq!(
+            (pins.tensor, pins.micro_batch, pins.recompute),
+            (Some(8), Some(3), RecomputeRule::Full)
+        );
         assert_eq!(pins.orders, [Order::ZbH1]);
         for wrong in ["tensor", "tensor=0", "zero=4", "colour=red", "schedule=2f2b", "mesh=x"] {
             assert_eq!(of(&[wrong.to_owned()]).unwrap_err().code, "bad-pin", "{wrong}");

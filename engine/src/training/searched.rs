@@ -7,7 +7,7 @@ use planner::run::Case;
 use planner::run::StopReason;
 use planner::training::search::{Planned, Settled, Wider};
 use planner::training::search_3d::judge::Judged;
-use planner::training::search_3d::space::{Space, Words};
+use planner::training::search_3d::space::{Capabilities, Space};
 use planner::training::search_3d::{Counts, Found};
 
 use super::answer::degrees;
@@ -30,12 +30,12 @@ impl<P: Send + Sync + 'static> Case for Better<P> {
 }
 
 /// A plan that the search tells of, with the launcher that it was limited to.
-pub type Told = Better<(Judged, Option<Words>)>;
+pub type Told = Better<(Judged, Option<Capabilities>)>;
 
 /// What is known of a search that told of a plan and did not end.
 pub fn cut_short(told: &Told, free: &Space, stop: StopReason) -> Planned {
     let (plan, launcher) = told.plan.clone();
-    let space = launcher.map_or_else(|| free.clone(), |words| free.within(words));
+    let space = launcher.map_or_else(|| free.clone(), |capabilities| free.within(capabilities));
     let space = space.keeping(told.offload).unwrap_or(space);
     let (bound_s, counts) = (told.bound.seconds(), Counts::default());
     let found = Found { plans: vec![plan], bound_s, stop, counts };
@@ -46,28 +46,31 @@ pub fn cut_short(told: &Told, free: &Space, stop: StopReason) -> Planned {
 /// What lies beyond a launcher, in one line.
 pub fn line(wider: &Wider, best: &Judged) -> String {
     match wider {
-        Wider::Nothing(words) => {
-            format!("searched: what {} runs; nothing else is faster (--for any)", words.target)
+        Wider::Nothing(capabilities) => {
+            format!(
+                "searched: what {} runs; nothing else is faster (--for any)",
+                capabilities.target
+            )
         }
-        Wider::Faster(words, plan) => format!(
+        Wider::Faster(capabilities, plan) => format!(
             "searched: what {} runs; --for any is {:.1} % faster: {} ({})",
-            words.target,
+            capabilities.target,
             100.0 * (1.0 - plan.step.seconds() / best.step.seconds()),
             plan.step,
-            degrees(&plan.leaf)
+            degrees(&plan.configuration)
         ),
-        Wider::Unknown(words) => format!(
+        Wider::Unknown(capabilities) => format!(
             "searched: what {} runs; nothing beyond was searched to its end (--for any)",
-            words.target
+            capabilities.target
         ),
-        Wider::Only(words) => format!("{} does not run this plan", words.target),
+        Wider::Only(capabilities) => format!("{} does not run this plan", capabilities.target),
     }
 }
 
 /// Warns of a plan that the launcher of its stack does not run.
 pub fn warning(wider: &Wider) -> Option<Diagnostic> {
-    let Wider::Only(words) = wider else { return None };
-    let message = format!("{} runs none of the plans that fit", words.target);
+    let Wider::Only(capabilities) = wider else { return None };
+    let message = format!("{} runs none of the plans that fit", capabilities.target);
     Some(
         Diagnostic::warning("beyond-launcher", message)
             .hint("take pins away, name another stack, or accept it with --for any"),

@@ -26,11 +26,11 @@ use ir::plan::Plan;
 use ir::profile::Profile;
 use ir::stack::Stack;
 use ir::units::Bytes;
-use planner::training::search_3d::space::{Space, Words, device_counts};
+use planner::training::search_3d::space::{Capabilities, Space, device_counts};
 
 use super::model::{self, GraphFacts, Model};
 use super::numbers::Numbers;
-use super::{measured, pins, words};
+use super::{capabilities, measured, pins};
 use crate::executor::{self, Executor};
 use crate::request::value::Written;
 use crate::request::{PlanRequest, ProblemRequest};
@@ -102,7 +102,8 @@ impl Setting {
         }
         let usual = args.executor.and_then(Executor::stack).unwrap_or(STACK);
         let stack = flags.stack.as_deref().unwrap_or(usual);
-        let (problem, replaced) = words::typed(&args.problem, model.card.dtype, args.executor)?;
+        let (problem, replaced) =
+            capabilities::typed(&args.problem, model.card.dtype, args.executor)?;
         let mut setting = Self::on(model, &problem, stack, global_batch)?;
         if let Some(replaced) = replaced {
             setting.numbers.named_by = "--for";
@@ -303,7 +304,7 @@ impl Setting {
         let most = devices.iter().copied().max().unwrap_or(has);
         hosts::check(&self.cluster, u64::from(most))?;
         let executor = self.request.executor.as_deref().and_then(Executor::named);
-        let pins = words::limited(pins::of(&self.request.pin)?, executor, &self.needs())?;
+        let pins = capabilities::limited(pins::of(&self.request.pin)?, executor, &self.needs())?;
         if pins.sequence == Some(SequenceParallel::Ulysses) && self.layers.is_none() {
             return Err(oracle::needs_layers("Ulysses ranks (`--pin sequence-parallel=ulysses`)"));
         }
@@ -321,7 +322,7 @@ impl Setting {
 
     /// What the launcher of the stack has words for, where no executor was named: it limits the
     /// search as long as it leaves a plan. Parts of a graph are launched by torch.
-    pub fn launcher(&self) -> Option<Words> {
+    pub fn launcher(&self) -> Option<Capabilities> {
         if self.request.executor.is_some() || self.layers.is_some() {
             return None;
         }
@@ -329,7 +330,7 @@ impl Setting {
             true => Executor::of_parts(),
             false => Executor::of_stack(&self.stack.name),
         };
-        executor.and_then(words::of)
+        executor.and_then(capabilities::of)
     }
 
     /// What the samples of a step are counted in: tokens, where the model has any.

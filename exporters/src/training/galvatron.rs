@@ -15,7 +15,7 @@ const TARGET: &str = "galvatron";
 /// below ZeRO-3.
 pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
     let only_one = [degrees.context, degrees.expert, degrees.virtual_stages];
-    let is_inside = degrees.mesh == Mesh::DataInside || degrees.pipeline == 1 || degrees.data == 1;
+    let is_inside = degrees.mesh == Mesh::TpCpDpPp || degrees.pipeline == 1 || degrees.data == 1;
     only_one.iter().all(|degree| *degree <= 1)
         && (degrees.pipeline == 1 || ["1f1b", "gpipe"].contains(&schedule))
         && is_inside
@@ -38,7 +38,7 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
             return Err(refused(TARGET, &part, "it runs 1F1B and GPipe", hint));
         }
     };
-    if degrees.mesh != Mesh::DataInside && degrees.pipeline > 1 && degrees.data > 1 {
+    if degrees.mesh != Mesh::TpCpDpPp && degrees.pipeline > 1 && degrees.data > 1 {
         let hint = "plan with `--pin mesh=data-inside`";
         return Err(refused(TARGET, "pipelines inside hosts", "replicas come first", hint));
     }

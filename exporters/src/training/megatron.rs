@@ -70,7 +70,7 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
     if degrees.sequence == SequenceParallel::On {
         text.push_str("--sequence-parallel\n");
     }
-    if degrees.mesh == Mesh::PipelineInside {
+    if degrees.mesh == Mesh::TpCpPpDp {
         text.push_str("--use-tp-pp-dp-mapping\n");
     }
     text.push_str(zero(degrees.zero));

@@ -32,7 +32,7 @@ pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
 
 /// Whether replicas lie outside the pipeline.
 fn is_outside(degrees: &Parallelism) -> bool {
-    degrees.mesh == Mesh::PipelineInside && degrees.pipeline > 1 && degrees.data > 1
+    degrees.mesh == Mesh::TpCpPpDp && degrees.pipeline > 1 && degrees.data > 1
 }
 
 pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {

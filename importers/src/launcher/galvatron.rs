@@ -56,7 +56,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
             0 => default,
             _ => ZeroStage::Parameters,
         }),
-        mesh: Some(Mesh::DataInside),
+        mesh: Some(Mesh::TpCpDpPp),
         each: Some(each.collect()),
         vocabulary: config.vocabulary(tensor, sequence)?,
         blocks: config.list("pp_division")?,

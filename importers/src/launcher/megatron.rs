@@ -56,9 +56,9 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         }),
         zero: Some(zero(&flags)?),
         mesh: Some(if flags.has("--use-tp-pp-dp-mapping") {
-            Mesh::PipelineInside
+            Mesh::TpCpPpDp
         } else {
-            Mesh::DataInside
+            Mesh::TpCpDpPp
         }),
         recompute: Some(recompute(&flags)?),
         dtype: dtype(&flags)?,

@@ -74,7 +74,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
             _ => SequenceParallel::On,
         }),
         zero: Some(zero(&flags, shard)?),
-        mesh: Some(Mesh::DataInside),
+        mesh: Some(Mesh::TpCpDpPp),
         recompute: recompute(&flags)?,
         dtype: dtype(&flags)?,
         optimizer: optimizer(&flags)?,

@@ -7,7 +7,7 @@ use cost_model::ops::problem::Problem;
 use ir::diagnostic::{Diagnostic, Value};
 use ir::plan::Plan;
 
-use super::handle::Run;
+use super::context::Run;
 use super::no_plan::NoPlan;
 use crate::draft::Draft;
 

@@ -8,9 +8,9 @@
 pub mod algorithm;
 mod bound;
 mod case;
+mod context;
 mod control;
 pub mod entry;
-mod handle;
 mod limits;
 mod line;
 pub mod no_plan;
@@ -23,8 +23,8 @@ pub mod watch;
 
 pub use bound::{Bound, Standing, gap};
 pub use case::{Case, Event, Replayed, TracePoint};
+pub use context::{Run, Scored};
 pub use control::Control;
-pub use handle::{Run, Scored};
 pub use limits::{DEFAULT_NODES, Limits, StopReason};
 pub use line::{Heard, Line};
 pub use no_plan::{Attempt, AttemptPlan, Step};

@@ -14,7 +14,7 @@ use ir::units::Nanos;
 
 use super::bound::{Bound, gap};
 use super::case::{Event, Replayed, TracePoint};
-use super::handle::Run;
+use super::context::Run;
 use super::limits::{Limits, StopReason};
 use super::line::{Heard, Line};
 use super::no_plan::{Attempt, NoPlan, Reason};

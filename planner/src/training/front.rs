@@ -57,9 +57,11 @@ pub(super) fn promote(found: &mut Found, front: &[Judged]) {
     let Some(best) = found.plans.first() else { return };
     let n_devices = best.n_devices();
     let others = front.iter().filter(|plan| plan.n_devices() == n_devices && plan.step < best.step);
-    let Some(faster) = others.min_by_key(|plan| (plan.step, plan.leaf.key())) else { return };
+    let Some(faster) = others.min_by_key(|plan| (plan.step, plan.configuration.key())) else {
+        return;
+    };
     let degrees = |plan: &Judged| {
-        let d = &plan.leaf.degrees;
+        let d = &plan.configuration.degrees;
         [d.data, d.tensor, d.pipeline, d.context, d.expert]
     };
     let own = degrees(faster);

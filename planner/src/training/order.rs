@@ -182,19 +182,19 @@ impl Order {
 }
 
 /// By rank, what it keeps at its fullest moments: how many micro-batches of each of its chunks.
-pub type Kept = Vec<Vec<Vec<u32>>>;
+pub type InFlight = Vec<Vec<Vec<u32>>>;
 
 /// What ranks keep, from the order of their rows alone: moments that another one exceeds in every
 /// chunk are left out.
 ///
 /// # Errors
 /// Those of the generators.
-pub fn kept(
+pub fn in_flight(
     order: Order,
     n_ranks: u32,
     n_chunks: u32,
     n_micro_batches: u32,
-) -> Result<Kept, Diagnostic> {
+) -> Result<InFlight, Diagnostic> {
     let planned = match order.saturates_at(n_ranks, n_chunks) {
         Some(most) => n_micro_batches.min(most),
         // All micro-batches of all chunks are there before the first backward pass.
@@ -262,13 +262,13 @@ mod tests {
                 for groups in 1..=4_u32 {
                     let m = p * groups;
                     let order = if v == 1 { Order::OneFOneB } else { Order::Interleaved };
-                    let kept = kept(order, p, v, m).unwrap();
+                    let in_flight = in_flight(order, p, v, m).unwrap();
                     for rank in 0..p {
                         let most = match v {
                             1 => (p - rank).min(m),
                             _ => ((v - 1) * p + 2 * (p - 1 - rank) + 1).min(m * v),
                         };
-                        let own = kept[rank as usize].iter().map(|moment| moment.iter().sum());
+                        let own = in_flight[rank as usize].iter().map(|moment| moment.iter().sum());
                         assert_eq!(own.max(), Some(most), "{p} {v} {m} {rank}");
                     }
                 }
@@ -285,7 +285,7 @@ mod tests {
             };
             for p in 1..=5_u32 {
                 let Some(most) = order.saturates_at(p, v) else { continue };
-                let at = kept(order, p, v, most).unwrap();
+                let at = in_flight(order, p, v, most).unwrap();
                 let grid = order.grid(p, v, 3 * most, |_| false).unwrap();
                 let rows = grid.rows.iter().map(|row| fullest(row, p, v, order));
                 for (rank, later) in rows.enumerate() {

@@ -6,7 +6,7 @@ use cost_model::runs::forms::model::{Offload, Pricing};
 
 use super::front;
 use super::search_3d::judge::Judged;
-use super::search_3d::space::{Pins, Space, Words};
+use super::search_3d::space::{Capabilities, Pins, Space};
 use super::search_3d::{Found, Options, Search, solve};
 
 /// Gains below this share are not told.
@@ -15,16 +15,19 @@ const TOLD: f64 = 0.0005;
 impl Space {
     /// The space within what a launcher has words for.
     #[must_use]
-    pub fn within(&self, words: Words) -> Self {
-        Self { pins: Pins { words: Some(words), ..self.pins.clone() }, ..self.clone() }
+    pub fn within(&self, capabilities: Capabilities) -> Self {
+        Self {
+            pins: Pins { capabilities: Some(capabilities), ..self.pins.clone() },
+            ..self.clone()
+        }
     }
 
     /// The space where hosts keep something, as far as its launcher can leave it there.
     #[must_use]
     pub fn keeping(&self, offload: Offload) -> Option<Self> {
-        match self.pins.words {
+        match self.pins.capabilities {
             None => Some(self.clone()),
-            Some(words) => Some(self.within(words.keeping(offload)?)),
+            Some(capabilities) => Some(self.within(capabilities.keeping(offload)?)),
         }
     }
 }
@@ -34,7 +37,7 @@ pub struct Asked<'a> {
     /// Everything.
     pub free: &'a Space,
     /// The launcher whose plans are wanted first, though nobody asked for it.
-    pub launcher: Option<Words>,
+    pub launcher: Option<Capabilities>,
     /// Whether hosts may keep optimizer states.
     pub may_offload: bool,
 }
@@ -47,7 +50,7 @@ pub struct Settled<F> {
     /// What was searched.
     pub space: Space,
     /// The launcher that the search was limited to without anyone asking for it.
-    pub launcher: Option<Words>,
+    pub launcher: Option<Capabilities>,
     /// What hosts keep.
     pub offload: Offload,
 }
@@ -62,9 +65,10 @@ impl Asked<'_> {
     pub fn until_it_fits<F, E>(
         &self,
         is_settled: impl Fn(&F) -> bool,
-        mut search: impl FnMut(&Space, Option<Words>, Offload) -> Result<F, E>,
+        mut search: impl FnMut(&Space, Option<Capabilities>, Offload) -> Result<F, E>,
     ) -> Result<Settled<F>, E> {
-        let limited = self.launcher.map(|words| (Some(words), self.free.within(words)));
+        let limited =
+            self.launcher.map(|capabilities| (Some(capabilities), self.free.within(capabilities)));
         let offloads: &[Offload] = match self.may_offload {
             true => &[Offload::Nothing, Offload::Optimizer],
             false => &[Offload::Nothing],
@@ -98,7 +102,7 @@ pub struct Planned {
 
 /// Who is told of each plan that is the best so far: with seconds that no plan falls below, the
 /// launcher that the search was limited to, and what hosts keep.
-pub type Teller<'t> = dyn Fn(&Judged, f64, Option<Words>, Offload) + 't;
+pub type Teller<'t> = dyn Fn(&Judged, f64, Option<Capabilities>, Offload) + 't;
 
 /// Searches for the best plans, then looks around what was found.
 pub fn plan(
@@ -126,13 +130,13 @@ pub fn plan(
 /// What a search without the launcher's limits finds.
 pub enum Wider {
     /// Nothing that is faster.
-    Nothing(Words),
+    Nothing(Capabilities),
     /// A faster plan.
-    Faster(Words, Box<Judged>),
+    Faster(Capabilities, Box<Judged>),
     /// The search ended before that was known.
-    Unknown(Words),
+    Unknown(Capabilities),
     /// The launcher runs none of the plans.
-    Only(Words),
+    Only(Capabilities),
 }
 
 impl Wider {
@@ -145,19 +149,19 @@ impl Wider {
         options: &Options,
     ) -> Option<Self> {
         let best = settled.found.plans.first()?;
-        let Some(words) = settled.launcher else {
+        let Some(capabilities) = settled.launcher else {
             return asked.launcher.map(Self::Only);
         };
         if !settled.found.stop.is_complete() {
-            return Some(Self::Unknown(words));
+            return Some(Self::Unknown(capabilities));
         }
         let one = Options { n_plans: 1, ..options.clone() };
         let found = solve(pricing, asked.free, &one);
         let is_faster = |plan: &Judged| plan.step.seconds() < (1.0 - TOLD) * best.step.seconds();
         Some(match (found.plans.into_iter().next().filter(is_faster), found.stop) {
-            (Some(plan), _) => Self::Faster(words, Box::new(plan)),
-            (None, stop) if stop.is_complete() => Self::Nothing(words),
-            (None, _) => Self::Unknown(words),
+            (Some(plan), _) => Self::Faster(capabilities, Box::new(plan)),
+            (None, stop) if stop.is_complete() => Self::Nothing(capabilities),
+            (None, _) => Self::Unknown(capabilities),
         })
     }
 

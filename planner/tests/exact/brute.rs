@@ -77,7 +77,7 @@ impl Walk<'_> {
     fn descend(&mut self, class: usize) {
         let k = self.instance.n_accelerators;
         if class == self.members.len() {
-            return self.leaf();
+            return self.configuration();
         }
         let used = |walk: &Self, device: usize| {
             walk.members[..class].iter().flatten().any(|n| walk.devices[*n] as usize == device)
@@ -116,7 +116,7 @@ impl Walk<'_> {
         self.bytes[device] -= bytes;
     }
 
-    fn leaf(&mut self) {
+    fn configuration(&mut self) {
         let least = |old: Option<u64>, new: Option<u64>| old.into_iter().chain(new).min();
         let k = self.instance.n_accelerators as u32;
         // Cores don't run out there: one stands for all of them.

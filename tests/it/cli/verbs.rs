@@ -151,7 +151,7 @@ fn the_step_of_a_training_run_is_drawn() {
     let picture = folder.read("step.svg");
     assert!(picture.contains("rank 3") && picture.contains("forward 15"), "{}", picture.len());
     assert!(folder.read("m.args").contains("--pipeline-model-parallel-size 4"));
-    // Again from the plan.
+    // RecomputeRule from the plan.
     let on = "four.plan --model config.json --cluster nodes.yaml";
     folder.run(&format!("export {on} --target svg -o again.svg")).exits(0);
     assert_eq!(folder.read("again.svg"), picture);

@@ -100,13 +100,20 @@ fn constants_that_rows_tell_are_found_and_the_others_stay() {
     for constant in [Constant::LaunchFloor, Constant::Derating] {
         let one = of(&found, constant);
         assert!((one.value / truth.get(constant) - 1.0).abs() < 0.05, "{one:?}");
-        assert!(matches!(one.told, Told::Fitted { log_error } if log_error < 0.1), "{one:?}");
+        assert!(
+            matches!(one.identified, Identified::Fitted { log_error } if log_error < 0.1),
+            "{one:?}"
+        );
     }
     for constant in [Constant::Network, Constant::Neighbour, Constant::Unaligned] {
         let one = of(&found, constant);
-        assert_eq!((one.told, one.value), (Told::Unfelt, one.nominal), "{constant:?}");
+        assert_eq!(
+            (one.identified, one.value),
+            (Identified::NoEffect, one.nominal),
+            "{constant:?}"
+        );
     }
-    for one in found.constants.iter().filter(|one| one.told == Told::Untold) {
+    for one in found.constants.iter().filter(|one| one.identified == Identified::TooLittle) {
         assert_eq!(one.value, one.nominal, "{one:?}");
     }
     assert!(found.warnings.is_empty(), "{:?}", found.warnings);
@@ -124,7 +131,7 @@ fn few_rows_move_constants_no_further_than_is_believed() {
             assert!(moved <= one.constant.log_sd() + 1e-6, "{n} rows: {one:?}");
             n_moved += usize::from(moved > 0.0);
         }
-        assert!(n_moved <= rows.len() / told::ROWS_PER_CONSTANT, "{n} rows: {n_moved}");
+        assert!(n_moved <= rows.len() / identified::ROWS_PER_CONSTANT, "{n} rows: {n_moved}");
     }
 }
 

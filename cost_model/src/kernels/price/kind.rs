@@ -16,7 +16,7 @@ use super::measured::Measured;
 use super::step::StepCosts;
 use super::task::Stream;
 use crate::kernels::constants::{self, Published};
-use crate::kernels::origin::{Backed, Origin};
+use crate::kernels::origin::{Origin, Sourced};
 use crate::kernels::plain_product::{self, Missing};
 use crate::{kernels::attention, kernels::matrix_product, kernels::moe};
 
@@ -36,9 +36,9 @@ pub enum ProductConstants {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Products {
     /// Their constants.
-    pub constants: Backed<ProductConstants>,
+    pub constants: Sourced<ProductConstants>,
     /// Rate that efficiencies refer to.
-    pub rate: Backed<FlopsPerSecond>,
+    pub rate: Sourced<FlopsPerSecond>,
     /// The type whose rate that is.
     pub rate_of: DType,
     /// The data sheet with that rate.
@@ -54,7 +54,7 @@ pub struct KindCosts {
     measured: Measured,
     published: Published,
     products: BTreeMap<DType, Arc<Products>>,
-    memory: Backed<(f64, f64)>,
+    memory: Sourced<(f64, f64)>,
     step: Option<Arc<StepCosts>>,
 }
 
@@ -146,7 +146,7 @@ impl KindCosts {
     /// The published form, which was fitted in 16-bit floats, at another rate: the start and end of
     /// a tile take their time, not their share of the work, so the depth that they stand for goes
     /// with the rate.
-    fn published_products(&self, rate: FlopsPerSecond) -> Backed<ProductConstants> {
+    fn published_products(&self, rate: FlopsPerSecond) -> Sourced<ProductConstants> {
         let fitted_at = facts(&self.sheet, COMPARED).peak;
         self.published.products.clone().map(|constants| match constants {
             ProductConstants::Tiled(tiled) => {
@@ -160,7 +160,7 @@ impl KindCosts {
 
     /// Products by the calibrated form, which is of 16-bit floats; other types take it where they
     /// have no constants of their own.
-    fn calibrated(&self, rate_of: DType, rate: &Backed<FlopsPerSecond>) -> Option<Products> {
+    fn calibrated(&self, rate_of: DType, rate: &Sourced<FlopsPerSecond>) -> Option<Products> {
         let constants = self.measured.products()?;
         let is_half = matches!(rate_of, DType::F16 | DType::Bf16);
         if !is_half
@@ -182,7 +182,7 @@ impl KindCosts {
     }
 
     /// The rate of a type, and where it comes from.
-    fn rate(&self, dtype: DType, rate: FlopsPerSecond) -> Backed<FlopsPerSecond> {
+    fn rate(&self, dtype: DType, rate: FlopsPerSecond) -> Sourced<FlopsPerSecond> {
         let own = self.measured.by_dtype.get(&dtype);
         let own = own.or(self.measured.main.as_ref().map(|(_, main)| main));
         match self.measured.rates.peak.get(&dtype).and(own) {
@@ -192,8 +192,8 @@ impl KindCosts {
     }
 
     /// A figure of the data sheet.
-    fn stated<T>(&self, value: T) -> Backed<T> {
-        Backed::nominal(value, self.sheet.source.clone())
+    fn stated<T>(&self, value: T) -> Sourced<T> {
+        Sourced::nominal(value, self.sheet.source.clone())
     }
 
     /// A data sheet's rate of a type that was not measured, scaled as the measured type's is.
@@ -211,7 +211,7 @@ impl KindCosts {
     pub fn stream(
         &self,
         stream: Stream,
-    ) -> Option<(&'static str, &Backed<StreamConstants>, Origin)> {
+    ) -> Option<(&'static str, &Sourced<StreamConstants>, Origin)> {
         let (n_own, families) = stream.families();
         families.iter().enumerate().find_map(|(at, family)| {
             let constants = self.measured.streams.get(*family)?;
@@ -223,14 +223,14 @@ impl KindCosts {
     /// Launch in seconds and share of the memory bandwidth of kernels without constants of their
     /// own: those of products.
     #[must_use]
-    pub fn memory(&self) -> &Backed<(f64, f64)> {
+    pub fn memory(&self) -> &Sourced<(f64, f64)> {
         &self.memory
     }
 
     /// The memory bandwidth that efficiencies refer to, in bytes per second, and where it comes
     /// from; `None` where nobody states it.
     #[must_use]
-    pub fn bandwidth(&self) -> Option<Backed<f64>> {
+    pub fn bandwidth(&self) -> Option<Sourced<f64>> {
         let rate = self.kind.memory_bandwidth?.get();
         let own = self.measured.main.as_ref().map(|(_, main)| main);
         Some(match self.measured.rates.memory_bandwidth.and(own) {
@@ -242,7 +242,7 @@ impl KindCosts {
     /// Constants of a fused attention core: those of calls with one query, or of longer ones.
     /// `None` where those of products stand for them: they were measured, and attention was not.
     #[must_use]
-    pub fn attention(&self, queries: f64) -> Option<&Backed<attention::Constants>> {
+    pub fn attention(&self, queries: f64) -> Option<&Sourced<attention::Constants>> {
         let of_one = queries <= 1.0;
         let published = if of_one { &self.published.decode } else { &self.published.prefill };
         published.as_ref()
@@ -250,7 +250,7 @@ impl KindCosts {
 
     /// Constants of a fused layer of experts; `None` as for attention.
     #[must_use]
-    pub fn experts(&self) -> Option<&Backed<moe::Constants>> {
+    pub fn experts(&self) -> Option<&Sourced<moe::Constants>> {
         self.published.experts.as_ref()
     }
 
@@ -270,7 +270,7 @@ impl KindCosts {
 }
 
 /// See [`KindCosts::memory`].
-fn memory(measured: &Measured, published: &Published) -> Backed<(f64, f64)> {
+fn memory(measured: &Measured, published: &Published) -> Sourced<(f64, f64)> {
     let own = measured.main.as_ref().map(|(_, main)| main);
     let plain = own.or(measured.by_dtype.values().next());
     let plain = plain.map(|own| own.clone().map(|c| (c.launch.get(), c.memory_efficiency)));
@@ -287,7 +287,7 @@ fn memory(measured: &Measured, published: &Published) -> Backed<(f64, f64)> {
     }
 }
 
-fn plain(constants: &Backed<KernelConstants>) -> Backed<ProductConstants> {
+fn plain(constants: &Sourced<KernelConstants>) -> Sourced<ProductConstants> {
     constants.clone().map(ProductConstants::Plain)
 }
 

@@ -10,7 +10,7 @@ use ir::tensor::DType;
 use ir::units::{BytesPerSecond, FlopsPerSecond, Seconds};
 
 use super::kind::{COMPARED, facts};
-use crate::kernels::origin::{Backed, Origin};
+use crate::kernels::origin::{Origin, Sourced};
 use crate::{kernels::donor, kernels::matrix_product};
 
 /// Measured constants of a kind.
@@ -18,15 +18,15 @@ use crate::{kernels::donor, kernels::matrix_product};
 pub(super) struct Measured {
     /// Constants of products whose type has none of its own, and the type that they were measured
     /// in where that is known.
-    pub(super) main: Option<(Option<DType>, Backed<KernelConstants>)>,
+    pub(super) main: Option<(Option<DType>, Sourced<KernelConstants>)>,
     /// Constants of single types.
-    pub(super) by_dtype: BTreeMap<DType, Backed<KernelConstants>>,
+    pub(super) by_dtype: BTreeMap<DType, Sourced<KernelConstants>>,
     /// Rates that efficiencies refer to.
     pub(super) rates: MeasuredRates,
     /// Kernels that only move memory, by family.
-    pub(super) streams: BTreeMap<String, Backed<StreamConstants>>,
+    pub(super) streams: BTreeMap<String, Sourced<StreamConstants>>,
     /// Closed forms, in the order and units of [`CalibratedForm::constants`].
-    pub(super) forms: BTreeMap<CalibratedForm, Backed<Vec<f64>>>,
+    pub(super) forms: BTreeMap<CalibratedForm, Sourced<Vec<f64>>>,
     /// Data sheet that the shares of `forms` refer to, where it is not the cluster's.
     pub(super) facts: Option<GpuFacts>,
 }
@@ -43,10 +43,10 @@ impl Measured {
         let siblings = siblings
             .filter_map(|other| Some((donor::distance(&own, &facts(other, COMPARED))?, other)));
         match siblings.min_by(|a, b| a.0.total_cmp(&b.0)) {
-            Some((_, lender)) => {
-                let mut lent = Self::own(profile, &lender.name, Origin::Sibling);
-                lent.scale(kind, lender);
-                lent
+            Some((_, donor)) => {
+                let mut transferred = Self::own(profile, &donor.name, Origin::Sibling);
+                transferred.scale(kind, donor);
+                transferred
             }
             None => Self::default(),
         }
@@ -58,14 +58,14 @@ impl Measured {
     }
 
     /// The form of products with all its constants.
-    pub(super) fn products(&self) -> Option<Backed<matrix_product::Constants>> {
+    pub(super) fn products(&self) -> Option<Sourced<matrix_product::Constants>> {
         let form = self.forms.get(&CalibratedForm::MatrixProduct)?;
         let figures = microseconds(CalibratedForm::MatrixProduct, &form.value);
         Some(form.clone().map(|_| matrix_product::Constants::from_figures(&figures)))
     }
 
     /// The constants of another form, times in microseconds.
-    pub(super) fn form<const N: usize>(&self, form: CalibratedForm) -> Option<Backed<[f64; N]>> {
+    pub(super) fn form<const N: usize>(&self, form: CalibratedForm) -> Option<Sourced<[f64; N]>> {
         let found = self.forms.get(&form)?;
         let figures: [f64; N] = microseconds(form, &found.value).try_into().ok()?;
         Some(found.clone().map(|_| figures))
@@ -79,7 +79,7 @@ impl Measured {
             _ => provenance.clone(),
         };
         let constants = |constants: &KernelConstants| {
-            Backed::of_profile(constants.clone(), &provenance(&constants.provenance), origin)
+            Sourced::of_profile(constants.clone(), &provenance(&constants.provenance), origin)
         };
         let rates = profile.rates.get(name).cloned().unwrap_or_default();
         let by_dtype: BTreeMap<_, _> = profile
@@ -99,11 +99,11 @@ impl Measured {
         let main_dtype = main_dtype.or(repeated);
         let streams = profile.streams.get(name).into_iter().flatten().map(|(family, stream)| {
             let provenance = provenance(&stream.provenance);
-            (family.clone(), Backed::of_profile(stream.clone(), &provenance, origin))
+            (family.clone(), Sourced::of_profile(stream.clone(), &provenance, origin))
         });
         let forms = profile.forms.get(name).into_iter().flatten().map(|(form, found)| {
             let provenance = provenance(&found.provenance);
-            (*form, Backed::of_profile(found.values.clone(), &provenance, origin))
+            (*form, Sourced::of_profile(found.values.clone(), &provenance, origin))
         });
         Self {
             main: main.map(|main| (main_dtype, constants(main))),
@@ -115,14 +115,14 @@ impl Measured {
         }
     }
 
-    /// Rates of a lender for another kind.
-    fn scale(&mut self, kind: &DeviceKind, lender: &DeviceKind) {
+    /// Rates of a donor for another kind.
+    fn scale(&mut self, kind: &DeviceKind, donor: &DeviceKind) {
         let peak = self.rates.peak.iter().filter_map(|(dtype, seen)| {
-            let ratio = kind.peak.get(dtype)?.get() / lender.peak.get(dtype)?.get();
+            let ratio = kind.peak.get(dtype)?.get() / donor.peak.get(dtype)?.get();
             Some((*dtype, FlopsPerSecond::new(seen.get() * ratio)?))
         });
         let peak = peak.collect();
-        let bandwidths = kind.memory_bandwidth.zip(lender.memory_bandwidth);
+        let bandwidths = kind.memory_bandwidth.zip(donor.memory_bandwidth);
         let ratio = bandwidths.map_or(1.0, |(ours, theirs)| ours.get() / theirs.get());
         let scaled = |rate: BytesPerSecond| BytesPerSecond::new(rate.get() * ratio).unwrap_or(rate);
         self.rates =

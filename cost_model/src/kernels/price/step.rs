@@ -12,7 +12,7 @@ use ir::tensor::DType;
 
 use super::evaluate::{Breakdown, Detail, nothing};
 use super::task::{self, Form};
-use crate::kernels::origin::{Backed, Origin};
+use crate::kernels::origin::{Origin, Sourced};
 use crate::kernels::plain_product::{self, Missing};
 use crate::kernels::precision::Gradients;
 use crate::kernels::rates::{Core, Rates};
@@ -36,7 +36,7 @@ pub struct StepCosts {
     /// Constants of the stack, as the profile corrects them.
     pub constants: Constants,
     /// By type, constants of products before the stack derates them.
-    products: BTreeMap<DType, Backed<KernelConstants>>,
+    products: BTreeMap<DType, Sourced<KernelConstants>>,
     device: DeviceKind,
     rates: BTreeMap<DType, Rates>,
     /// See [`StepCosts::wait`]; empty where nothing waits.
@@ -59,15 +59,15 @@ impl StepCosts {
         let stack = stack::of_training();
         let constants = Constants::held(&stack, profile.stacks.get(&stack.name));
         let by_type = StepProducts::new(profile, &device.name);
-        let backed = |(dtype, ..): (DType, _, _)| {
+        let sourced = |(dtype, ..): (DType, _, _)| {
             let own = by_type.of(dtype, stack.scaling);
             let origin = match &own.provenance {
                 Provenance::Measured { .. } => Origin::Measured,
                 Provenance::Nominal { .. } => Origin::Nominal,
             };
-            (dtype, Backed::of_profile(own.clone(), &own.provenance, origin))
+            (dtype, Sourced::of_profile(own.clone(), &own.provenance, origin))
         };
-        let products = DType::ROWS.into_iter().map(backed).collect();
+        let products = DType::ROWS.into_iter().map(sourced).collect();
         let rates = DType::ROWS
             .into_iter()
             .map(|(dtype, ..)| (dtype, Rates::new(device, &by_type, &stack, &constants, dtype)));
@@ -124,7 +124,7 @@ impl StepCosts {
 
     /// Constants of the products of a type.
     #[must_use]
-    pub fn products(&self, dtype: DType) -> Option<&Backed<KernelConstants>> {
+    pub fn products(&self, dtype: DType) -> Option<&Sourced<KernelConstants>> {
         self.products.get(&dtype)
     }
 

@@ -157,12 +157,12 @@ pub fn for_unmeasured(
     gpu: &str,
     shape: GroupShape,
 ) -> Option<Slowdowns> {
-    let mut lent: Vec<&Sample> = Vec::new();
+    let mut transferred: Vec<&Sample> = Vec::new();
     for ((_, other), samples) in groups.iter().filter(|((g, s), _)| g == gpu && *s != shape) {
         let wanted = (LENT * (-distance(shape, *other)).exp()).ceil() as usize;
-        lent.extend(spread(samples, wanted));
+        transferred.extend(spread(samples, wanted));
     }
-    (!lent.is_empty()).then(|| slowdowns(&lent))
+    (!transferred.is_empty()).then(|| slowdowns(&transferred))
 }
 
 /// At most `wanted` samples, evenly spread over the list.

@@ -70,8 +70,8 @@ fn n_devices(degrees: &Parallelism) -> u64 {
 /// Devices from one replica to the next.
 fn data_stride(degrees: &Parallelism) -> u64 {
     match degrees.mesh {
-        Mesh::DataInside => inner(degrees),
-        Mesh::PipelineInside => inner(degrees).saturating_mul(count(degrees.pipeline)),
+        Mesh::TpCpDpPp => inner(degrees),
+        Mesh::TpCpPpDp => inner(degrees).saturating_mul(count(degrees.pipeline)),
     }
 }
 
@@ -260,14 +260,12 @@ struct Stretch {
 fn stretch(degrees: &Parallelism) -> Stretch {
     let (inner, data) = (inner(degrees), count(degrees.data));
     match degrees.mesh {
-        Mesh::DataInside => Stretch {
+        Mesh::TpCpDpPp => Stretch {
             block: inner.saturating_mul(data),
             copies: 1,
             copy_stride: n_devices(degrees),
         },
-        Mesh::PipelineInside => {
-            Stretch { block: inner, copies: data, copy_stride: data_stride(degrees) }
-        }
+        Mesh::TpCpPpDp => Stretch { block: inner, copies: data, copy_stride: data_stride(degrees) },
     }
 }
 

@@ -30,9 +30,9 @@ pub struct Counts {
     /// By ZeRO stage.
     pub by_zero: [u32; 4],
     /// Computed again.
-    pub again: u32,
+    pub recomputed: u32,
     /// Computed again, of those whose parameters are shared out.
-    pub gathered_again: u32,
+    pub fully_sharded_recomputed: u32,
 }
 
 impl Counts {
@@ -42,8 +42,8 @@ impl Counts {
         policies.fold(Self::default(), |mut counts, policy| {
             counts.by_zero[policy.zero as usize] += 1;
             if policy.recompute != Recompute::None {
-                counts.again += 1;
-                counts.gathered_again += u32::from(policy.zero == ZeroStage::Parameters);
+                counts.recomputed += 1;
+                counts.fully_sharded_recomputed += u32::from(policy.zero == ZeroStage::Parameters);
             }
             counts
         })
@@ -59,7 +59,7 @@ impl Counts {
 /// Bytes of the working room that no pass of a stage uses.
 #[must_use]
 pub fn idle_room(own: &StageFigures) -> f64 {
-    (WORKING_ROOM - own.temporary - own.again).max(0.0)
+    (WORKING_ROOM - own.temporary - own.recompute).max(0.0)
 }
 
 impl StageOracle for LayerPricing<'_> {
@@ -147,23 +147,23 @@ impl Priced<'_> {
     pub fn figures(&self, counts: &Counts, place: Place) -> StageFigures {
         let end = self.end(place);
         let n = f64::from(counts.n());
-        let gathered = f64::from(counts.by_zero[ZeroStage::Parameters as usize]);
-        let again = f64::from(counts.again);
-        let gather = gathered * self.gather_s + end.gather_s;
-        let first = if gathered > 0.0 { self.gather_s } else { end.gather_s };
+        let fully_sharded = f64::from(counts.by_zero[ZeroStage::Parameters as usize]);
+        let recomputed = f64::from(counts.recomputed);
+        let gather = fully_sharded * self.gather_s + end.gather_s;
+        let first = if fully_sharded > 0.0 { self.gather_s } else { end.gather_s };
         let collectives = n * self.collectives_s + end.collectives_s;
         let compute = n * self.forward_s + end.forward_s;
         let pass = |compute: f64| collectives + self.gathered_pass(compute, gather, first);
-        let recompute_s = again * (self.forward_s + self.collectives_s);
+        let recompute_s = recomputed * (self.forward_s + self.collectives_s);
         let backward_s = pass(2.0 * compute);
         let exchange = self.exchange(counts, &end);
         let last = if place.first { end.exchange_s } else { exchange / n.max(1.0) };
         let slowed = (self.slow_down - 1.0) * exchange.min(backward_s + recompute_s);
         let extra = self.activation - self.input;
         let own = |is_there: bool, bytes: f64| if is_there { bytes.max(0.0) } else { 0.0 };
-        let gathered_bytes = own(gathered > 0.0, self.gathered);
-        let computed = own(again > 0.0, extra);
-        let both = own(counts.gathered_again > 0, extra.max(0.0) + self.gathered);
+        let gathered_bytes = own(fully_sharded > 0.0, self.gathered);
+        let computed = own(recomputed > 0.0, extra);
+        let both = own(counts.fully_sharded_recomputed > 0, extra.max(0.0) + self.gathered);
         let whole = n * self.whole_states + end.whole_states;
         let temporary = gathered_bytes.max(computed).max(both);
         StageFigures {
@@ -177,11 +177,11 @@ impl Priced<'_> {
             states: self.states(counts),
             end_states: end.states,
             on_host: on_host(whole, self.n_sharing, self.pricing.offload),
-            activation: (n - again) * self.activation + again * self.input,
+            activation: (n - recomputed) * self.activation + recomputed * self.input,
             end_activation: end.activation,
             temporary: gathered_bytes,
-            again: temporary - gathered_bytes,
-            again_all: own(again > 0.0, again * extra),
+            recompute: temporary - gathered_bytes,
+            recompute_all: own(recomputed > 0.0, recomputed * extra),
             sends: self.message,
             ending: Some(Ending {
                 exchange_s: exchange + slowed,
@@ -196,10 +196,10 @@ impl Priced<'_> {
     /// the sums have to reach their owners.
     fn exchange(&self, counts: &Counts, end: &End) -> f64 {
         let of = |zero: ZeroStage| f64::from(counts.by_zero[zero as usize]);
-        let gathered = of(ZeroStage::Parameters);
-        let others = f64::from(counts.n()) - gathered;
+        let fully_sharded = of(ZeroStage::Parameters);
+        let others = f64::from(counts.n()) - fully_sharded;
         let end = if end.gather_s > 0.0 { end.exchange_s / 2.0 } else { end.exchange_s };
-        others * self.exchange_s + gathered * self.exchange_s / 2.0 + end
+        others * self.exchange_s + fully_sharded * self.exchange_s / 2.0 + end
     }
 
     fn states(&self, counts: &Counts) -> f64 {

@@ -162,13 +162,13 @@ fn states_are_shared_out_as_zero_says() {
     close(on_host(16e9, 4, Nothing), 0.0);
 }
 
-fn counts(by_zero: [u32; 4], again: u32, gathered_again: u32) -> Counts {
-    Counts { by_zero, again, gathered_again }
+fn counts(by_zero: [u32; 4], recomputed: u32, fully_sharded_recomputed: u32) -> Counts {
+    Counts { by_zero, recomputed, fully_sharded_recomputed }
 }
 
 /// Bytes of a device that keeps so many micro-batches.
 fn held(own: &StageFigures, in_flight: f64) -> f64 {
-    own.persistent() + in_flight * own.stash() + own.temporary + own.again + idle_room(own)
+    own.persistent() + in_flight * own.stash() + own.temporary + own.recompute + idle_room(own)
 }
 
 const MIDDLE: Place = Place { first: false, last: false };
@@ -199,7 +199,7 @@ fn a_middle_stage_of_replicas_is_priced_by_hand() {
     close(own.ending.unwrap().exchange_s, 3.0 * exchange * 1.25);
     close(own.ending.unwrap().overlapped_s, 2.0 * exchange);
     close(own.activation, (2.0 * 512.0 + 32.0) * MIB as f64);
-    close(own.temporary + own.again, 480.0 * MIB as f64);
+    close(own.temporary + own.recompute, 480.0 * MIB as f64);
     close(own.states, 3.0 * 3072.0 * MIB as f64 * (0.25 + 0.75 * 0.503));
     close(held(&own, 2.0), own.states + 2.0 * own.activation + WORKING_ROOM);
     // Two of four gathered before each pass, one alone, one beside it.
@@ -208,14 +208,14 @@ fn a_middle_stage_of_replicas_is_priced_by_hand() {
     close(own.forward_s, gather + 16e-3 + 0.25 * gather);
     close(own.backward_s, gather + 32e-3 + 0.25 * gather);
     close(own.ending.unwrap().exchange_s, 3.0 * exchange * 1.25);
-    close(own.temporary + own.again, (480.0 + 384.0) * MIB as f64);
+    close(own.temporary + own.recompute, (480.0 + 384.0) * MIB as f64);
     close(own.temporary, 384.0 * MIB as f64);
     // Larger than the working room, it counts.
     let large = Parallelism { micro_batch: 4, n_micro_batches: 2, ..degrees };
     let priced = Priced::new(&pricing, &large).unwrap();
     let own = priced.figures(&counts([0, 0, 4, 0], 4, 0), MIDDLE);
-    close(own.temporary + own.again, 1920.0 * MIB as f64);
-    close(held(&own, 1.0), own.states + 512.0 * MIB as f64 + own.temporary + own.again);
+    close(own.temporary + own.recompute, 1920.0 * MIB as f64);
+    close(held(&own, 1.0), own.states + 512.0 * MIB as f64 + own.temporary + own.recompute);
 }
 
 /// Of a backward pass that is split, both parts take time, and together as long as the whole; what a

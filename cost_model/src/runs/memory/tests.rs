@@ -239,7 +239,7 @@ fn recompute_trades_kept_activations_for_one_block() {
         let run = Run::equal(PUBLISHED[0].card(), parallelism.clone(), recompute);
         let own = first(&run, AttentionKernel::Unfused, &[]);
         near(own.activation, kept);
-        assert!((own.again - again).abs() < 1.0, "{recompute:?}");
+        assert!((own.recompute - again).abs() < 1.0, "{recompute:?}");
     }
 }
 
@@ -316,6 +316,6 @@ fn hostile_cards_give_finite_bytes() {
     };
     let run = Run::equal(card, parallelism, Recompute::Uniform { blocks: 0 });
     let own = first(&run, AttentionKernel::Unfused, &[]);
-    let bytes = own.persistent() + own.stash() + own.temporary + own.again;
+    let bytes = own.persistent() + own.stash() + own.temporary + own.recompute;
     assert!(bytes.is_finite() && bytes > 0.0, "{own:?}");
 }

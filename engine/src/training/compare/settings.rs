@@ -82,7 +82,7 @@ fn degrees(settings: &LaunchSettings, on: &Target<'_>) -> Result<Parallelism, Di
         },
         zero: settings.zero.unwrap_or(ZeroStage::None),
         mesh: match data == 1 || pipeline == 1 {
-            true => Mesh::DataInside,
+            true => Mesh::TpCpDpPp,
             false => settings.mesh.unwrap_or(on.beside.mesh),
         },
         vocabulary: settings.vocabulary,

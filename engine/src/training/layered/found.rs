@@ -137,7 +137,7 @@ impl<'a> Answer<'a> {
                 bytes(own.states),
                 bytes(kept * own.activation),
                 bytes(own.end_states + kept * own.end_activation),
-                bytes(own.temporary + own.again + idle_room(own)),
+                bytes(own.temporary + own.recompute + idle_room(own)),
                 Bytes(rank.peak.bytes).to_string(),
                 margin(rank),
             ]
@@ -209,8 +209,8 @@ impl<'a> Answer<'a> {
     pub fn document(&self, plan: PlanDocument) -> TrainingReportDocument {
         let stage = |(stage, rank): (&Chosen, &RankReport)| TrainingStageDocument {
             n_blocks: stage.blocks,
-            n_recomputed: stage.again,
-            n_zero3: stage.gathered,
+            n_recomputed: stage.recomputed,
+            n_zero3: stage.fully_sharded,
             peak_bytes: rank.peak.bytes,
             limit_bytes: rank.limit,
         };

@@ -6,7 +6,7 @@ use cost_model::runs::measured::stage::idle_room;
 use cost_model::runs::oracle;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
-use planner::training::per_layer::least::{Least, least};
+use planner::training::per_layer::min_memory::{Least, least};
 use planner::training::per_layer::{Judged, Options, solve};
 use planner::training::search_3d::space::Space;
 
@@ -60,7 +60,7 @@ fn terms(least: &Least, stage: usize) -> [(&'static str, f64); 4] {
         ("states", figures.states),
         ("activations", kept * figures.activation),
         ("ends", figures.end_states + kept * figures.end_activation),
-        ("working room", figures.temporary + figures.again + idle_room(figures)),
+        ("working room", figures.temporary + figures.recompute + idle_room(figures)),
     ]
 }
 
@@ -80,7 +80,7 @@ fn print_stages(least: &Least, limit: u64, page: &Page) {
         let need = least.bytes[stage];
         let mut row = vec![
             stage.to_string(),
-            format!("{}, {} again, {} ZeRO-3", own.blocks, own.again, own.gathered),
+            format!("{}, {} again, {} ZeRO-3", own.blocks, own.recomputed, own.fully_sharded),
         ];
         row.extend(terms);
         row.extend([Bytes(need).to_string(), Bytes(need.saturating_sub(limit)).to_string()]);

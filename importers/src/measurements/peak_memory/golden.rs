@@ -122,7 +122,7 @@ fn parallelism(fields: &Fields, case: &str) -> Result<Parallelism, Diagnostic> {
             false => SequenceParallel::Off,
         },
         zero,
-        mesh: Mesh::DataInside,
+        mesh: Mesh::TpCpDpPp,
         vocabulary: None,
     })
 }

@@ -52,7 +52,7 @@ impl Engine<'_> {
     /// The op that a device is awake for, if that op still fits.
     pub(super) fn awake_for(&mut self, device: DeviceId) -> Option<u32> {
         let position = self.awake.favourite[device.index()]?;
-        let fits = is_open(&self.books, self.order[position as usize], device)
+        let fits = is_open(&self.ledger, self.order[position as usize], device)
             && self.start(position, device).is_ok();
         if !fits {
             self.awake.end(device);
@@ -64,7 +64,7 @@ impl Engine<'_> {
     /// At the end of `op`: its device becomes awake for its favourite, if that is ready, fits,
     /// and nowhere starts earlier.
     pub(super) fn wake(&mut self, op: OpId, favourite: u32) {
-        let Some(device) = self.books.device[op.index()] else { return };
+        let Some(device) = self.ledger.device[op.index()] else { return };
         if !self.ready.contains(&favourite) || !self.may_go(favourite, device) {
             return;
         }
@@ -121,7 +121,7 @@ impl Engine<'_> {
         }
         let mut devices = self.devices_of(position);
         // A busy device settles it at once.
-        devices.sort_by_key(|device| self.books.clock[device.index()] <= self.time);
+        devices.sort_by_key(|device| self.ledger.clock[device.index()] <= self.time);
         let mut fits = false;
         let mut late = false;
         for device in devices {
@@ -140,12 +140,12 @@ impl Engine<'_> {
 
     fn may_go(&self, position: u32, device: DeviceId) -> bool {
         let op = self.order[position as usize];
-        is_open(&self.books, op, device)
+        is_open(&self.ledger, op, device)
     }
 
     fn devices_of(&self, position: u32) -> Vec<DeviceId> {
         let op = self.order[position as usize];
         let set = self.problem.placeable(op);
-        set.iter().filter(|device| is_open(&self.books, op, *device)).collect()
+        set.iter().filter(|device| is_open(&self.ledger, op, *device)).collect()
     }
 }

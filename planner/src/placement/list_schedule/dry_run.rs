@@ -6,7 +6,7 @@ use ir::id::{ChannelId, DeviceId, OpId, TensorId};
 
 pub(super) use gaps::{Ahead, end_of_child};
 
-use super::books::{Books, Copy, signed, size};
+use super::ledger::{Copy, Ledger, signed, size};
 use super::usage::Usage;
 
 /// Why an op does not fit.
@@ -26,7 +26,7 @@ pub(super) struct Start {
     pub(super) memory_bound: bool,
     /// Memory delayed it, and its inputs come over several receive channels: then even a later
     /// clock may move it forward, because a copy that comes later leaves room before it.
-    pub(super) fickle: bool,
+    pub(super) volatile: bool,
 }
 
 /// A transfer of the dry run.
@@ -55,25 +55,25 @@ impl DryRun {
     /// The start of `op` on `device`, whose missing inputs come in the order of `inputs`.
     pub(super) fn start(
         &mut self,
-        books: &mut Books,
+        ledger: &mut Ledger,
         op: OpId,
         device: DeviceId,
         inputs: &[TensorId],
     ) -> Result<Start, Misfit> {
-        let released = released_by(books, op);
+        let released = released_by(ledger, op);
         if let Some((since, bytes)) = released {
-            books.add(device, since, -bytes);
+            ledger.add(device, since, -bytes);
         }
-        let result = self.inner(books, op, device, inputs);
+        let result = self.inner(ledger, op, device, inputs);
         if let Some((since, bytes)) = released {
-            books.add(device, since, bytes);
+            ledger.add(device, since, bytes);
         }
         result
     }
 
     fn inner(
         &mut self,
-        books: &Books,
+        ledger: &Ledger,
         op: OpId,
         device: DeviceId,
         inputs: &[TensorId],
@@ -82,43 +82,43 @@ impl DryRun {
         self.clocks.clear();
         self.added.clear();
         self.total = 0;
-        let usage = books.usage[device.index()].as_ref();
-        let limit = books.limit[device.index()];
+        let usage = ledger.usage[device.index()].as_ref();
+        let limit = ledger.limit[device.index()];
         if let Some(usage) = usage {
-            let held = new_held(books, op, device);
+            let held = new_held(ledger, op, device);
             if held > 0 && usage.top() + held > limit {
                 return Err(Misfit::Memory);
             }
-            if !books.leaves_room(op, device) {
+            if !ledger.leaves_room(op, device) {
                 return Err(Misfit::Memory);
             }
             self.push(0, held);
         }
-        let mut ready = books.clock[device.index()];
+        let mut ready = ledger.clock[device.index()];
         let mut receive = None;
         let mut several = false;
         for &tensor in inputs {
-            let Some(producer) = books.problem.producer(tensor) else { continue };
-            let Some(from) = books.device[producer.index()] else { continue };
+            let Some(producer) = ledger.problem.producer(tensor) else { continue };
+            let Some(from) = ledger.device[producer.index()] else { continue };
             if from == device {
-                ready = ready.max(books.end[producer.index()]);
-            } else if let Some(copy) = books.copy_on(tensor, device) {
+                ready = ready.max(ledger.end[producer.index()]);
+            } else if let Some(copy) = ledger.copy_on(tensor, device) {
                 ready = ready.max(copy.end);
             } else {
-                let route = books.problem.cluster.route(from, device).ok_or(Misfit::NoWay)?;
+                let route = ledger.problem.cluster.route(from, device).ok_or(Misfit::NoWay)?;
                 several |= receive.is_some_and(|receive| receive != route.receive);
                 receive = Some(route.receive);
-                let produced = books.end[producer.index()];
-                let free = produced.max(self.clock(books, route.send));
-                let free = free.max(self.clock(books, route.receive));
-                let duration = books.problem.transfer_ns(tensor, from, device);
-                let end = self.bring(books, tensor, device, free, duration)?;
+                let produced = ledger.end[producer.index()];
+                let free = produced.max(self.clock(ledger, route.send));
+                let free = free.max(self.clock(ledger, route.receive));
+                let duration = ledger.problem.transfer_ns(tensor, from, device);
+                let end = self.bring(ledger, tensor, device, free, duration)?;
                 self.set_clock(route.send, end);
                 self.set_clock(route.receive, end);
                 ready = ready.max(end);
             }
         }
-        let need = books.running_bytes(op, device) + reserve_of_first(books, op);
+        let need = ledger.running_bytes(op, device) + reserve_of_first(ledger, op);
         let at = match usage {
             Some(usage) if need > 0 => {
                 self.first_fit(usage, limit, ready, need).ok_or(Misfit::Memory)?
@@ -127,21 +127,21 @@ impl DryRun {
         };
         self.op_waits = at > ready;
         let memory_bound = self.op_waits || self.sends.iter().any(|send| send.waits);
-        Ok(Start { at, memory_bound, fickle: memory_bound && several })
+        Ok(Start { at, memory_bound, volatile: memory_bound && several })
     }
 
     /// Adds the transfer of a missing input, not before its channels are free; gives its end.
     fn bring(
         &mut self,
-        books: &Books,
+        ledger: &Ledger,
         tensor: TensorId,
         device: DeviceId,
         free: u64,
         duration: u64,
     ) -> Result<u64, Misfit> {
-        let bytes = size(books.problem, tensor);
-        let limit = books.limit[device.index()];
-        let start = match &books.usage[device.index()] {
+        let bytes = size(ledger.problem, tensor);
+        let limit = ledger.limit[device.index()];
+        let start = match &ledger.usage[device.index()] {
             Some(usage) if bytes > 0 => {
                 self.first_fit(usage, limit, free, bytes).ok_or(Misfit::Memory)?
             }
@@ -153,9 +153,9 @@ impl DryRun {
         Ok(end)
     }
 
-    fn clock(&self, books: &Books, channel: ChannelId) -> u64 {
+    fn clock(&self, ledger: &Ledger, channel: ChannelId) -> u64 {
         let own = self.clocks.iter().find(|(used, _)| *used == channel);
-        own.map_or(books.channel_clock[channel.index()], |(_, clock)| *clock)
+        own.map_or(ledger.channel_clock[channel.index()], |(_, clock)| *clock)
     }
 
     fn set_clock(&mut self, channel: ChannelId, time: u64) {
@@ -205,36 +205,36 @@ impl DryRun {
 }
 
 /// Bytes that come to the device for the whole time: parameters, and graph inputs.
-fn new_held(books: &Books, op: OpId, device: DeviceId) -> i64 {
-    let problem = books.problem;
-    let parameters = books.parameters(op).iter().filter(|t| !books.holds(**t, device));
-    let inputs = problem.graph_inputs(op).iter().filter(|t| !books.holds(**t, device));
+fn new_held(ledger: &Ledger, op: OpId, device: DeviceId) -> i64 {
+    let problem = ledger.problem;
+    let parameters = ledger.parameters(op).iter().filter(|t| !ledger.holds(**t, device));
+    let inputs = problem.graph_inputs(op).iter().filter(|t| !ledger.holds(**t, device));
     parameters.map(|t| signed(problem.persistent_bytes(*t))).sum::<i64>()
         + inputs.map(|t| size(problem, *t)).sum::<i64>()
 }
 
 /// What the reservation of the op's group shrinks by when it is committed, and since when.
-pub(super) fn released_by(books: &Books, op: OpId) -> Option<(u64, i64)> {
-    let group = books.problem.group_of(op)?;
-    let reservation = books.reservation[group.index()]?;
-    let left = books.reserve_without(&books.problem.groups[group.index()], op);
+pub(super) fn released_by(ledger: &Ledger, op: OpId) -> Option<(u64, i64)> {
+    let group = ledger.problem.group_of(op)?;
+    let reservation = ledger.reservation[group.index()]?;
+    let left = ledger.reserve_without(&ledger.problem.groups[group.index()], op);
     Some((reservation.since, reservation.bytes - left))
 }
 
 /// What the op's group would hold back from its start on, were it the first member.
-pub(super) fn reserve_of_first(books: &Books, op: OpId) -> i64 {
-    match books.problem.group_of(op) {
+pub(super) fn reserve_of_first(ledger: &Ledger, op: OpId) -> i64 {
+    match ledger.problem.group_of(op) {
         Some(group)
-            if books.variant == super::Variant::Reserve
-                && books.group_device[group.index()].is_none() =>
+            if ledger.variant == super::Variant::Reserve
+                && ledger.group_device[group.index()].is_none() =>
         {
-            books.reserve_without(&books.problem.groups[group.index()], op)
+            ledger.reserve_without(&ledger.problem.groups[group.index()], op)
         }
         _ => 0,
     }
 }
 
-impl Books<'_> {
+impl Ledger<'_> {
     /// Bytes that an op needs on a device, and bytes that are free there; `None` where memory is
     /// unlimited.
     pub(super) fn room(&self, op: OpId, device: DeviceId) -> Option<(i64, i64)> {

@@ -9,10 +9,10 @@ use ir::units::Bytes;
 
 use super::Policy;
 use super::awake::Awake;
-use super::books::{Books, Reservation};
 use super::dry_run::{DryRun, Misfit, Start, released_by, reserve_of_first};
-use super::lanes::Lanes;
-use super::room::Room;
+use super::headroom::Headroom;
+use super::ledger::{Ledger, Reservation};
+use super::ready_queues::ReadyQueues;
 use crate::run::no_plan::{NoPlan, Reason};
 
 /// Commits between two looks at the clock.
@@ -27,9 +27,9 @@ pub(super) struct Engine<'a> {
     /// E1: ops by position, and the position of each op.
     pub(super) order: Vec<OpId>,
     position: Vec<u32>,
-    pub(super) books: Books<'a>,
+    pub(super) ledger: Ledger<'a>,
     dry_run: DryRun,
-    lanes: Lanes,
+    queues: ReadyQueues,
     pub(super) awake: Awake,
     /// Inputs in the order in which they are sent, once the op is ready.
     inputs: Vec<Vec<TensorId>>,
@@ -44,7 +44,11 @@ pub(super) struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    pub(super) fn new(problem: &'a Problem, policy: &'a Policy, room: Option<Room>) -> Self {
+    pub(super) fn new(
+        problem: &'a Problem,
+        policy: &'a Policy,
+        headroom: Option<Headroom>,
+    ) -> Self {
         let order = problem.topological_order();
         let mut position = vec![u32::MAX; problem.n_ops()];
         let mut missing = vec![usize::MAX; problem.n_ops()];
@@ -56,9 +60,9 @@ impl<'a> Engine<'a> {
         Self {
             problem,
             policy,
-            books: Books::new(problem, policy.variant, room),
+            ledger: Ledger::new(problem, policy.variant, headroom),
             dry_run: DryRun::default(),
-            lanes: Lanes::new(n_devices, order.len()),
+            queues: ReadyQueues::new(n_devices, order.len()),
             awake: Awake::new(n_devices, order.len()),
             inputs: vec![Vec::new(); problem.n_ops()],
             missing,
@@ -75,7 +79,7 @@ impl<'a> Engine<'a> {
     pub(super) fn run(
         mut self,
         stopped: &mut dyn FnMut() -> Option<NoPlan>,
-    ) -> Result<Books<'a>, NoPlan> {
+    ) -> Result<Ledger<'a>, NoPlan> {
         for at in 0..self.order.len() {
             if self.missing[self.order[at].index()] == 0 {
                 self.make_ready(self.order[at]);
@@ -103,7 +107,7 @@ impl<'a> Engine<'a> {
                 None => return Err(self.no_room()),
             }
         }
-        Ok(self.books)
+        Ok(self.ledger)
     }
 
     /// E3 (b) and the choice of (c); without a proposal, the next instant at which an idle device
@@ -111,8 +115,8 @@ impl<'a> Engine<'a> {
     fn round(&mut self) -> Result<Proposal, Option<u64>> {
         let mut best: Option<Proposal> = None;
         let mut next: Option<u64> = None;
-        for device in (0..self.books.n_devices).map(DeviceId::new) {
-            if self.books.clock[device.index()] > self.time {
+        for device in (0..self.ledger.n_devices).map(DeviceId::new) {
+            if self.ledger.clock[device.index()] > self.time {
                 continue;
             }
             let (proposal, later) = match self.awake_for(device) {
@@ -134,10 +138,11 @@ impl<'a> Engine<'a> {
     ) -> (Option<Proposal>, Option<u64>) {
         let mut aside = std::mem::take(&mut self.aside);
         let result = loop {
-            let clock = self.books.clock[device.index()];
-            let (books, order) = (&self.books, &self.order);
-            let is_open = |position: u32| is_open(books, order[position as usize], device);
-            let Some(front) = self.lanes.front(device.index(), clock, self.commits, is_open) else {
+            let clock = self.ledger.clock[device.index()];
+            let (ledger, order) = (&self.ledger, &self.order);
+            let is_open = |position: u32| is_open(ledger, order[position as usize], device);
+            let Some(front) = self.queues.front(device.index(), clock, self.commits, is_open)
+            else {
                 break (None, None);
             };
             if front.bound > self.time {
@@ -149,37 +154,37 @@ impl<'a> Engine<'a> {
             }
             let Some(at) = self.look(front.position, device) else { continue };
             if at != front.bound {
-                self.lanes.put(device.index(), front.position, at);
+                self.queues.put(device.index(), front.position, at);
             } else if self.is_kept_for_another(front.position, device) {
-                self.lanes.take(device.index(), front.position);
+                self.queues.take(device.index(), front.position);
                 aside.push((front.position, at));
             } else {
                 break (Some(proposal), None);
             }
         };
         for (position, at) in aside.drain(..) {
-            self.lanes.put(device.index(), position, at);
+            self.queues.put(device.index(), position, at);
         }
         self.aside = aside;
         result
     }
 
-    /// The start of an op at the front of a lane; one that does not fit leaves the lane.
+    /// The start of an op at the front of a queue; one that does not fit leaves the queue.
     fn look(&mut self, position: u32, device: DeviceId) -> Option<u64> {
         match self.start(position, device) {
             Ok(start) => {
                 if start.memory_bound {
-                    self.lanes.block(device.index(), position);
+                    self.queues.block(device.index(), position);
                 }
-                if start.fickle {
-                    self.lanes.mark_fickle(device.index(), position);
+                if start.volatile {
+                    self.queues.mark_volatile(device.index(), position);
                 }
                 Some(start.at)
             }
             Err(misfit) => {
-                self.lanes.take(device.index(), position);
+                self.queues.take(device.index(), position);
                 if misfit == Misfit::Memory {
-                    self.lanes.block(device.index(), position);
+                    self.queues.block(device.index(), position);
                 }
                 None
             }
@@ -189,7 +194,7 @@ impl<'a> Engine<'a> {
     /// est(o, d).
     pub(super) fn start(&mut self, position: u32, device: DeviceId) -> Result<Start, Misfit> {
         let op = self.order[position as usize];
-        self.dry_run.start(&mut self.books, op, device, &self.inputs[op.index()])
+        self.dry_run.start(&mut self.ledger, op, device, &self.inputs[op.index()])
     }
 
     /// E3 (c): the op starts at its est, its transfers at their dry-run times.
@@ -199,24 +204,24 @@ impl<'a> Engine<'a> {
         let start = self.start(position, device);
         debug_assert_eq!(start.map(|start| start.at), Ok(at));
         let group = self.problem.group_of(op);
-        let reserve = reserve_of_first(&self.books, op);
-        let released = released_by(&self.books, op);
+        let reserve = reserve_of_first(&self.ledger, op);
+        let released = released_by(&self.ledger, op);
         if let Some((since, bytes)) = released {
-            self.books.add(device, since, -bytes);
+            self.ledger.add(device, since, -bytes);
         }
-        let held = self.books.book_held(op, device);
+        let held = self.ledger.book_held(op, device);
         for index in 0..self.dry_run.sends.len() {
             let send = self.dry_run.sends[index];
-            self.books.book_transfer(send.tensor, send.copy, send.waits);
+            self.ledger.book_transfer(send.tensor, send.copy, send.waits);
         }
-        self.books.book_op(op, device, at, self.dry_run.op_waits);
+        self.ledger.book_op(op, device, at, self.dry_run.op_waits);
         if let Some(group) = group {
-            let reservation = &mut self.books.reservation[group.index()];
+            let reservation = &mut self.ledger.reservation[group.index()];
             match (reservation.as_mut(), released) {
                 (Some(reservation), Some((_, bytes))) => reservation.bytes -= bytes,
                 _ if reserve > 0 => {
                     *reservation = Some(Reservation { since: at, bytes: reserve });
-                    self.books.add(device, at, reserve);
+                    self.ledger.add(device, at, reserve);
                 }
                 _ => {}
             }
@@ -226,13 +231,13 @@ impl<'a> Engine<'a> {
         self.awake.committed(position, device);
         // Its group needs less from now on, whether it is the first member or not.
         if held || group.is_some() {
-            self.books.freed.push(device);
+            self.ledger.freed.push(device);
         }
-        if self.books.takes_room(op, device) {
-            self.books.freed.extend((0..self.books.n_devices).map(DeviceId::new));
+        if self.ledger.takes_room(op, device) {
+            self.ledger.freed.extend((0..self.ledger.n_devices).map(DeviceId::new));
         }
         self.look_again(device);
-        let end = self.books.end[op.index()];
+        let end = self.ledger.end[op.index()];
         self.running.push(Reverse((end, op)));
         if end <= self.time {
             self.finish_ended();
@@ -244,21 +249,21 @@ impl<'a> Engine<'a> {
         for index in 0..self.dry_run.sends.len() {
             for &consumer in self.problem.consumers(self.dry_run.sends[index].tensor) {
                 let position = self.position[consumer.index()];
-                if self.ready.contains(&position) && is_open(&self.books, consumer, device) {
-                    self.lanes.put_anew(device.index(), position);
+                if self.ready.contains(&position) && is_open(&self.ledger, consumer, device) {
+                    self.queues.put_anew(device.index(), position);
                 }
             }
         }
-        let mut freed = std::mem::take(&mut self.books.freed);
+        let mut freed = std::mem::take(&mut self.ledger.freed);
         freed.sort_unstable();
         freed.dedup();
-        let (books, order) = (&self.books, &self.order);
+        let (ledger, order) = (&self.ledger, &self.order);
         for &device in &freed {
-            self.lanes.unblock(device.index(), |position| {
-                is_open(books, order[position as usize], device)
+            self.queues.unblock(device.index(), |position| {
+                is_open(ledger, order[position as usize], device)
             });
         }
-        self.books.freed = freed;
+        self.ledger.freed = freed;
     }
 
     /// E3 (a), and S4 for what has ended.
@@ -293,7 +298,7 @@ impl<'a> Engine<'a> {
         let position = self.position[op.index()];
         let end_of = |tensor: &TensorId| {
             let producer = self.problem.producer(*tensor);
-            (producer.map_or(0, |p| self.books.end[p.index()]), producer, *tensor)
+            (producer.map_or(0, |p| self.ledger.end[p.index()]), producer, *tensor)
         };
         // E2: the order in which missing inputs are sent.
         let mut inputs = self.problem.inputs(op).to_vec();
@@ -301,10 +306,10 @@ impl<'a> Engine<'a> {
         let ready_at = inputs.last().map_or(0, |tensor| end_of(tensor).0);
         self.inputs[op.index()] = inputs;
         self.ready.insert(position);
-        self.lanes.set_ready(position, ready_at);
+        self.queues.set_ready(position, ready_at);
         for device in self.problem.placeable(op).iter() {
-            if is_open(&self.books, op, device) {
-                self.lanes.put(device.index(), position, ready_at);
+            if is_open(&self.ledger, op, device) {
+                self.queues.put(device.index(), position, ready_at);
             }
         }
     }
@@ -320,7 +325,7 @@ impl<'a> Engine<'a> {
         let position = self.position[op.index()];
         let devices: Vec<DeviceId> = self.problem.placeable(op).iter().collect();
         let open: Vec<DeviceId> =
-            devices.into_iter().filter(|device| is_open(&self.books, op, *device)).collect();
+            devices.into_iter().filter(|device| is_open(&self.ledger, op, *device)).collect();
         let kept_out: Vec<DeviceId> = open
             .into_iter()
             .filter(|device| self.start(position, *device) == Err(Misfit::Memory))
@@ -335,7 +340,7 @@ impl<'a> Engine<'a> {
             NoPlan::not_found(Reason::MemoryExceeded, "memory-exceeded", self.what_is_kept_out(op))
                 .fact("op", name);
         let rooms = kept_out.into_iter().filter_map(|device| {
-            let (need, have) = self.books.room(op, device)?;
+            let (need, have) = self.ledger.room(op, device)?;
             Some((need - have, device, need, have))
         });
         let Some((_, device, need, have)) = rooms.min() else { return no_plan };
@@ -349,7 +354,7 @@ impl<'a> Engine<'a> {
     fn what_is_kept_out(&self, op: OpId) -> String {
         let name = &self.problem.graph.op(op).name;
         let first =
-            self.problem.group_of(op).filter(|g| self.books.group_device[g.index()].is_none());
+            self.problem.group_of(op).filter(|g| self.ledger.group_device[g.index()].is_none());
         match first.and_then(|group| self.problem.groups.get(group.index())) {
             Some(members) if members.len() > 1 => format!(
                 "no device has room for the {} ops tied to `{name}` beside what was placed before them",
@@ -361,12 +366,12 @@ impl<'a> Engine<'a> {
 }
 
 /// Whether an op is still to be placed and may go to a device.
-pub(super) fn is_open(books: &Books, op: OpId, device: DeviceId) -> bool {
-    books.device[op.index()].is_none()
-        && books.problem.can_place(op, device)
-        && books
+pub(super) fn is_open(ledger: &Ledger, op: OpId, device: DeviceId) -> bool {
+    ledger.device[op.index()].is_none()
+        && ledger.problem.can_place(op, device)
+        && ledger
             .problem
             .group_of(op)
-            .and_then(|group| books.group_device[group.index()])
+            .and_then(|group| ledger.group_device[group.index()])
             .is_none_or(|fixed| fixed == device)
 }

@@ -5,15 +5,15 @@
 //! compare it with a literal transcription.
 
 mod awake;
-mod books;
 mod dry_run;
 mod engine;
+mod headroom;
 pub(crate) mod heft;
-mod lanes;
+mod ledger;
 #[cfg(test)]
 #[path = "tests/naive/mod.rs"]
 mod naive;
-mod room;
+mod ready_queues;
 #[cfg(test)]
 #[path = "../../../tests/worked/sketch.rs"]
 pub(crate) mod sketch;
@@ -68,24 +68,24 @@ pub(crate) fn schedule(
     stopped: &mut dyn FnMut() -> Option<NoPlan>,
 ) -> Result<Listed, NoPlan> {
     size::check(problem)?;
-    with_room(problem, policy.variant, |room| {
-        Ok(engine::Engine::new(problem, policy, room).run(stopped)?.close())
+    with_headroom(problem, policy.variant, |headroom| {
+        Ok(engine::Engine::new(problem, policy, headroom).run(stopped)?.close())
     })
 }
 
 /// Runs a scheduler once, or with ever less room kept for outputs until it finds a plan.
-fn with_room<T>(
+fn with_headroom<T>(
     problem: &Problem,
     variant: Variant,
-    mut run: impl FnMut(Option<room::Room>) -> Result<T, NoPlan>,
+    mut run: impl FnMut(Option<headroom::Headroom>) -> Result<T, NoPlan>,
 ) -> Result<T, NoPlan> {
     if variant != Variant::Room {
         return run(None);
     }
     let mut last = None;
-    for count in room::counts() {
-        let Some(room) = room::Room::new(problem, count) else { continue };
-        match run(Some(room)) {
+    for count in headroom::counts() {
+        let Some(headroom) = headroom::Headroom::new(problem, count) else { continue };
+        match run(Some(headroom)) {
             Err(no_plan) if no_plan.reason == Reason::MemoryExceeded => last = Some(no_plan),
             result => return result,
         }
@@ -100,7 +100,7 @@ fn schedule_with_times(
     problem: &Problem,
     policy: &Policy,
 ) -> Result<(Listed, Vec<(u64, u64)>), NoPlan> {
-    let books = engine::Engine::new(problem, policy, None).run(&mut || None)?;
-    let times = books.start.iter().copied().zip(books.end.iter().copied()).collect();
-    Ok((books.close(), times))
+    let ledger = engine::Engine::new(problem, policy, None).run(&mut || None)?;
+    let times = ledger.start.iter().copied().zip(ledger.end.iter().copied()).collect();
+    Ok((ledger.close(), times))
 }

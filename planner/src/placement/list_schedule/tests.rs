@@ -162,7 +162,7 @@ fn plans_are_legal_and_the_replay_has_the_times_of_the_schedule() {
         let problem = random_problem(&mut rng);
         let favourite = random_favourites(&mut rng, &problem);
         let policy = Policy { favourite, ..Policy::default() };
-        let Ok((listed, books)) = super::schedule_with_times(&problem, &policy) else {
+        let Ok((listed, ledger)) = super::schedule_with_times(&problem, &policy) else {
             let policy = Policy { variant: Variant::Room, ..policy };
             n_rescued += usize::from(schedule(&problem, &policy, &mut || None).is_ok());
             continue;
@@ -175,7 +175,7 @@ fn plans_are_legal_and_the_replay_has_the_times_of_the_schedule() {
         let timeline = replay(&problem, &plan).unwrap();
         for &op in &problem.actions {
             let span = timeline.ops[op.index()].unwrap();
-            assert_eq!((span.start, span.end), books[op.index()], "seed {seed}, {op}");
+            assert_eq!((span.start, span.end), ledger[op.index()], "seed {seed}, {op}");
         }
         n_waits += plan.schedule.after.len();
     }

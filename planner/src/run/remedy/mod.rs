@@ -12,9 +12,9 @@ use cost_model::ops::problem::Problem;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
 
+use super::context::Run;
 use super::control::Control;
 use super::entry::Rows;
-use super::handle::Run;
 use super::limits::Limits;
 use super::line::Line;
 use super::no_plan::{NoPlan, Reason};

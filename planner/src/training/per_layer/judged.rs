@@ -54,11 +54,11 @@ pub fn plan(degrees: &Parallelism, stages: &[Chosen]) -> Result<Plan, Diagnostic
         let blocks = next..next + chosen.blocks;
         next = blocks.end;
         let each = (0..chosen.blocks).map(|block| BlockPolicy {
-            recompute: match block < chosen.again {
+            recompute: match block < chosen.recomputed {
                 true => Recompute::Full,
                 false => Recompute::None,
             },
-            zero: match block + chosen.gathered >= chosen.blocks {
+            zero: match block + chosen.fully_sharded >= chosen.blocks {
                 true => ZeroStage::Parameters,
                 false => chosen.zero,
             },

@@ -18,14 +18,14 @@ use ir::units::{Bytes, BytesPerSecond, Seconds};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::least::least;
+use super::min_memory::least;
 use super::shapes::{n_sharing, shapes};
 use super::table::{Candidate, Chosen};
 use super::{Options, judged, solve};
 use crate::run::{Control, Limits, StopReason};
 use crate::training::schedule::one_f_one_b;
 use crate::training::search_3d::Pruning;
-use crate::training::search_3d::space::{Again, Pins, Space};
+use crate::training::search_3d::space::{Pins, RecomputeRule, Space};
 
 fn model(n_blocks: u32) -> ModelCard {
     let card = TransformerCard {
@@ -139,10 +139,10 @@ fn tried(pricing: &LayerPricing<'_>, space: &Space) -> Option<u64> {
                     if last && blocks != open {
                         continue;
                     }
-                    for again in 0..=blocks {
-                        for gathered in 0..=if gathers { blocks } else { 0 } {
+                    for recomputed in 0..=blocks {
+                        for fully_sharded in 0..=if gathers { blocks } else { 0 } {
                             let mut begun = begun.clone();
-                            begun.push(candidate.chosen(blocks, again, gathered));
+                            begun.push(candidate.chosen(blocks, recomputed, fully_sharded));
                             longer.push(begun);
                         }
                     }
@@ -266,7 +266,7 @@ fn pins_are_kept_and_never_help() {
         Pins { pipeline: Some(2), ..Pins::default() },
         Pins { tensor: Some(2), sequence: Some(SequenceParallel::Ulysses), ..Pins::default() },
         Pins { zero: Some(ZeroStage::Parameters), ..Pins::default() },
-        Pins { again: Again::Full, micro_batch: Some(2), ..Pins::default() },
+        Pins { recompute: RecomputeRule::Full, micro_batch: Some(2), ..Pins::default() },
     ];
     for pins in pins {
         let pinned = Space { pins: pins.clone(), ..free.clone() };
@@ -279,8 +279,8 @@ fn pins_are_kept_and_never_help() {
         assert!(pins.sequence.is_none_or(|pin| pin == d.sequence));
         assert!(pins.micro_batch.is_none_or(|pin| pin == d.micro_batch));
         for stage in &own.stages {
-            assert!(pins.zero.is_none() || stage.gathered == stage.blocks);
-            assert!(pins.again != Again::Full || stage.again == stage.blocks);
+            assert!(pins.zero.is_none() || stage.fully_sharded == stage.blocks);
+            assert!(pins.recompute != RecomputeRule::Full || stage.recomputed == stage.blocks);
         }
     }
     // Grids that are too large are left out, and counted.

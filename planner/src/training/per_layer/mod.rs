@@ -40,7 +40,7 @@
 
 pub mod branch;
 mod judged;
-pub mod least;
+pub mod min_memory;
 pub mod shapes;
 pub mod table;
 

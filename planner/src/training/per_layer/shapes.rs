@@ -6,7 +6,7 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Parallelism};
 
 use crate::training::order::Order;
-use crate::training::search_3d::space::{Again, Pins, Space, degrees_of, divisors};
+use crate::training::search_3d::space::{Pins, RecomputeRule, Space, degrees_of, divisors};
 
 /// Refuses pins that name what is not searched here.
 ///
@@ -19,11 +19,17 @@ pub fn check(pins: &Pins) -> Result<(), Diagnostic> {
         ("expert", more(pins.expert)),
         ("virtual-stages", more(pins.virtual_stages)),
         ("schedule", pins.orders.iter().any(|order| *order != Order::OneFOneB)),
-        ("recompute", matches!(pins.again, Again::Selective | Again::PerOp | Again::Alike)),
-        ("mesh", pins.mesh.is_some_and(|mesh| mesh != Mesh::DataInside)),
+        (
+            "recompute",
+            matches!(
+                pins.recompute,
+                RecomputeRule::Selective | RecomputeRule::PerOp | RecomputeRule::Alike
+            ),
+        ),
+        ("mesh", pins.mesh.is_some_and(|mesh| mesh != Mesh::TpCpDpPp)),
     ];
-    if let Some(words) = pins.words.filter(|words| !words.by_block) {
-        let message = format!("{} has no words for choices by block", words.target);
+    if let Some(capabilities) = pins.capabilities.filter(|own| !own.by_block) {
+        let message = format!("{} has no words for choices by block", capabilities.target);
         return Err(Diagnostic::usage("cannot-express", message)
             .hint("use --for galvatron, or plan without a folder of measured layers"));
     }

@@ -9,7 +9,7 @@ use ir::card::ZeroStage;
 use ir::units::Bytes;
 
 use super::shapes::{n_sharing, plain_zero};
-use crate::training::search_3d::space::{Again, Pins, Split};
+use crate::training::search_3d::space::{Pins, RecomputeRule, Split};
 
 /// A stage.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,9 +17,9 @@ pub struct Chosen {
     /// Blocks.
     pub blocks: u32,
     /// Blocks that are computed again, the first ones.
-    pub again: u32,
+    pub recomputed: u32,
     /// Blocks whose parameters are shared out, the last ones.
-    pub gathered: u32,
+    pub fully_sharded: u32,
     /// What is shared out of the other blocks.
     pub zero: ZeroStage,
     /// Figures.
@@ -173,9 +173,9 @@ impl<'a> Table<'a> {
 pub fn without_memory(priced: &Priced<'_>, pins: &Pins) -> u64 {
     let free = |stage: u32, blocks: u32| {
         let p = priced.degrees.pipeline.max(1);
-        let gathered = if pins.zero == Some(ZeroStage::Parameters) { blocks } else { 0 };
-        let again = if pins.again == Again::Full { blocks } else { 0 };
-        vec![Candidate::new(priced, pins, p, stage).chosen(blocks, again, gathered)]
+        let fully_sharded = if pins.zero == Some(ZeroStage::Parameters) { blocks } else { 0 };
+        let recomputed = if pins.recompute == RecomputeRule::Full { blocks } else { 0 };
+        vec![Candidate::new(priced, pins, p, stage).chosen(blocks, recomputed, fully_sharded)]
     };
     Table::filled(priced, pins, &free).least()
 }
@@ -200,18 +200,18 @@ impl<'a> Candidate<'a> {
     }
 
     /// A choice; blocks whose ZeRO stage is pinned to 3 are all gathered.
-    pub(super) fn chosen(&self, blocks: u32, again: u32, gathered: u32) -> Chosen {
+    pub(super) fn chosen(&self, blocks: u32, recomputed: u32, fully_sharded: u32) -> Chosen {
         let mut counts = Counts {
-            again,
-            gathered_again: (again + gathered).saturating_sub(blocks),
+            recomputed,
+            fully_sharded_recomputed: (recomputed + fully_sharded).saturating_sub(blocks),
             ..Counts::default()
         };
-        counts.by_zero[self.zero as usize] = blocks - gathered;
-        counts.by_zero[ZeroStage::Parameters as usize] += gathered;
+        counts.by_zero[self.zero as usize] = blocks - fully_sharded;
+        counts.by_zero[ZeroStage::Parameters as usize] += fully_sharded;
         let place = Place::of(self.seat.stage, self.seat.n_stages);
         let figures = self.priced.figures(&counts, place);
         let times = Times::of(&stage_costs(self.priced, &figures, self.seat, false));
-        Chosen { blocks, again, gathered, zero: self.zero, figures, times }
+        Chosen { blocks, recomputed, fully_sharded, zero: self.zero, figures, times }
     }
 
     /// Bytes of a choice, as the judge counts them.
@@ -226,27 +226,27 @@ impl<'a> Candidate<'a> {
 
 /// Counts of recomputed blocks of which one is the fewest that fits: memory falls with each but for
 /// the steps where the first block is computed again and where the first one is gathered too.
-fn starts(blocks: u32, gathered: u32) -> [u32; 3] {
-    [0, 1, (blocks - gathered) + 1]
+fn starts(blocks: u32, fully_sharded: u32) -> [u32; 3] {
+    [0, 1, (blocks - fully_sharded) + 1]
 }
 
 /// The fewest recomputed blocks that fit; `None` where none does.
 fn fewest(
     candidate: &Candidate<'_>,
-    again: Again,
+    recompute: RecomputeRule,
     blocks: u32,
-    gathered: u32,
+    fully_sharded: u32,
     limit: Option<Bytes>,
 ) -> Option<Chosen> {
-    let of = |count: u32| candidate.chosen(blocks, count, gathered);
+    let of = |count: u32| candidate.chosen(blocks, count, fully_sharded);
     let fits = |chosen: &Chosen| limit.is_none_or(|limit| candidate.bytes(chosen) <= limit.0);
     let fitting = |count: u32| Some(of(count)).filter(fits);
-    match again {
-        Again::None | Again::Selective | Again::PerOp => return fitting(0),
-        Again::Full => return fitting(blocks),
-        Again::Fitted | Again::Alike => {}
+    match recompute {
+        RecomputeRule::None | RecomputeRule::Selective | RecomputeRule::PerOp => return fitting(0),
+        RecomputeRule::Full => return fitting(blocks),
+        RecomputeRule::Fitted | RecomputeRule::Alike => {}
     }
-    let starts = starts(blocks, gathered);
+    let starts = starts(blocks, fully_sharded);
     for (index, start) in starts.iter().enumerate() {
         let end = starts.get(index + 1).map_or(blocks, |next| next.saturating_sub(1)).min(blocks);
         if *start > end {
@@ -279,9 +279,9 @@ fn fitting(priced: &Priced<'_>, pins: &Pins, stage: u32, blocks: u32) -> Vec<Cho
         None => 0..=blocks,
     };
     let mut kept: Vec<Chosen> = Vec::new();
-    for gathered in counts {
+    for fully_sharded in counts {
         let limit = priced.pricing.limit;
-        let Some(chosen) = fewest(&candidate, pins.again, blocks, gathered, limit) else {
+        let Some(chosen) = fewest(&candidate, pins.recompute, blocks, fully_sharded, limit) else {
             continue;
         };
         if kept.iter().any(|other| other.times.is_no_worse(&chosen.times)) {
@@ -290,6 +290,6 @@ fn fitting(priced: &Priced<'_>, pins: &Pins, stage: u32, blocks: u32) -> Vec<Cho
         kept.retain(|other| !chosen.times.is_no_worse(&other.times));
         kept.push(chosen);
     }
-    kept.sort_by_key(|chosen| (chosen.times.pass(), chosen.times.end, chosen.gathered));
+    kept.sort_by_key(|chosen| (chosen.times.pass(), chosen.times.end, chosen.fully_sharded));
     kept
 }

@@ -11,7 +11,7 @@ use cost_model::runs::oracle::StageFigures;
 
 use ir::plan::Parallelism;
 
-use super::space::Leaf;
+use super::space::Configuration;
 use crate::training::order::Order;
 
 /// Share by which bounds are lowered for the rounding of sums.
@@ -86,16 +86,20 @@ impl Totals {
 
 /// Seconds that every step of a configuration takes, whatever its partition.
 #[must_use]
-pub fn of_leaf(priced: &Priced<'_>, totals: &Totals, leaf: &Leaf) -> f64 {
-    let p = f64::from(leaf.degrees.pipeline.max(1));
-    let m = leaf.degrees.n_micro_batches as f64;
+pub fn of_configuration(
+    priced: &Priced<'_>,
+    totals: &Totals,
+    configuration: &Configuration,
+) -> f64 {
+    let p = f64::from(configuration.degrees.pipeline.max(1));
+    let m = configuration.degrees.n_micro_batches as f64;
     let work = totals.work_s;
     let mut bound = m * work / p;
     // Start-up costs of rings are paid per stage; here once.
     let optimizer = priced.optimizer_s(totals.dense, totals.experts);
     bound += optimizer / p;
-    if leaf.order.is_whole() {
-        let filling = match leaf.degrees.virtual_stages {
+    if configuration.order.is_whole() {
+        let filling = match configuration.degrees.virtual_stages {
             0 | 1 if m > 1.0 => work / (1.0 - (1.0 - 1.0 / m).powf(p)),
             0 | 1 => work,
             _ => m * work / p + (p - 1.0) / 2.0 * totals.least_block_s,
@@ -104,13 +108,13 @@ pub fn of_leaf(priced: &Priced<'_>, totals: &Totals, leaf: &Leaf) -> f64 {
     } else {
         // The same for the passes that others wait for, gradients of weights apart.
         let sent = work - totals.weight_s;
-        let filling = match leaf.degrees.virtual_stages {
+        let filling = match configuration.degrees.virtual_stages {
             0 | 1 if m > 1.0 => sent / (1.0 - (1.0 - 1.0 / m).powf(p)),
             _ => sent,
         };
         bound = bound.max(filling);
     }
-    lowered(bound, leaf.degrees.virtual_stages, &leaf.degrees)
+    lowered(bound, configuration.degrees.virtual_stages, &configuration.degrees)
 }
 
 /// Whether the states alone are more than all ranks together can hold.
@@ -127,10 +131,14 @@ pub fn is_too_large(priced: &Priced<'_>, totals: &Totals, limit: f64) -> bool {
 /// Seconds that a step takes at least with given stages: on each rank its own work, before it the
 /// first pass through the ranks before it, after it the last one or its own end of the step.
 #[must_use]
-pub fn of_stages(priced: &Priced<'_>, leaf: &Leaf, figures: &[StageFigures]) -> f64 {
-    let n_ranks = leaf.degrees.pipeline.max(1);
-    let m = leaf.degrees.n_micro_batches as f64;
-    let order = leaf.order;
+pub fn of_stages(
+    priced: &Priced<'_>,
+    configuration: &Configuration,
+    figures: &[StageFigures],
+) -> f64 {
+    let n_ranks = configuration.degrees.pipeline.max(1);
+    let m = configuration.degrees.n_micro_batches as f64;
+    let order = configuration.order;
     let overlap = priced.pricing.stack.overlap_data;
     let (mut there, mut back) = (0.0, 0.0);
     let mut bound = 0.0_f64;
@@ -162,7 +170,7 @@ pub fn of_stages(priced: &Priced<'_>, leaf: &Leaf, figures: &[StageFigures]) -> 
                 false => (first.backward_s - first.weight_s).max(0.0),
             };
     }
-    lowered(bound, leaf.degrees.virtual_stages, &leaf.degrees)
+    lowered(bound, configuration.degrees.virtual_stages, &configuration.degrees)
 }
 
 /// Seconds of computing again that are part of the last backward pass.

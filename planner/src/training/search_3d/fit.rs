@@ -10,8 +10,8 @@ use cost_model::runs::oracle::{Place, StageFigures};
 use ir::card::Recompute;
 use ir::stack::AttentionKernel;
 
-use super::space::{Again, Leaf, Split};
-use crate::training::order::{Kept, Order};
+use super::space::{Configuration, RecomputeRule, Split};
+use crate::training::order::{InFlight, Order};
 
 /// Halvings of the interval in which the slowest rank's time is looked for.
 const HALVINGS: u32 = 40;
@@ -30,33 +30,38 @@ pub struct Fitted {
 /// What shares blocks out to the stages of one configuration.
 pub struct Fitter<'s, 'a> {
     pub(super) priced: &'s Priced<'a>,
-    leaf: &'s Leaf,
-    kept: &'s Kept,
+    configuration: &'s Configuration,
+    in_flight: &'s InFlight,
     /// Bytes of a rank that its stages may take.
     room: f64,
     /// Blocks that each stage computes again where all are alike.
-    n_again: u32,
+    n_recomputed: u32,
 }
 
 impl<'s, 'a> Fitter<'s, 'a> {
     /// For one configuration; `limit` in bytes of a device.
     #[must_use]
-    pub fn new(priced: &'s Priced<'a>, leaf: &'s Leaf, kept: &'s Kept, limit: f64) -> Self {
-        Self { priced, leaf, kept, room: limit - priced.rank_bytes, n_again: 0 }
+    pub fn new(
+        priced: &'s Priced<'a>,
+        configuration: &'s Configuration,
+        in_flight: &'s InFlight,
+        limit: f64,
+    ) -> Self {
+        Self { priced, configuration, in_flight, room: limit - priced.rank_bytes, n_recomputed: 0 }
     }
 
     /// Stages within the memory of every rank; `None` where there are none of this kind.
     #[must_use]
     pub fn fit(&self) -> Option<Fitted> {
-        match self.leaf.again {
-            Again::Alike => self.fit_alike(),
+        match self.configuration.recompute {
+            RecomputeRule::Alike => self.fit_alike(),
             _ => self.fit_stages(),
         }
     }
 
     /// Stages that all compute as many blocks again: more blocks need less memory.
     fn fit_alike(&self) -> Option<Fitted> {
-        let with = |n_again| Fitter { n_again, ..*self }.fit_stages();
+        let with = |n_recomputed| Fitter { n_recomputed, ..*self }.fit_stages();
         if let Some(none) = with(0) {
             return Some(none);
         }
@@ -73,7 +78,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
     }
 
     fn fit_stages(&self) -> Option<Fitted> {
-        match self.leaf.degrees.virtual_stages {
+        match self.configuration.degrees.virtual_stages {
             0 | 1 => self.fit_single(),
             _ => self.fit_chunks(),
         }
@@ -82,19 +87,19 @@ impl<'s, 'a> Fitter<'s, 'a> {
     /// Whether there are stages within the memory of every rank.
     #[must_use]
     pub fn fits(&self) -> bool {
-        match (self.leaf.degrees.virtual_stages, self.leaf.split) {
-            _ if self.leaf.again == Again::Alike => self.fit().is_some(),
+        match (self.configuration.degrees.virtual_stages, self.configuration.split) {
+            _ if self.configuration.recompute == RecomputeRule::Alike => self.fit().is_some(),
             (0 | 1, Split::Balanced) => self.filled(f64::INFINITY).is_some(),
             _ => self.fit().is_some(),
         }
     }
 
     fn n_ranks(&self) -> u32 {
-        self.leaf.degrees.pipeline.max(1)
+        self.configuration.degrees.pipeline.max(1)
     }
 
     fn n_stages(&self) -> u32 {
-        self.n_ranks() * self.leaf.degrees.virtual_stages.max(1)
+        self.n_ranks() * self.configuration.degrees.virtual_stages.max(1)
     }
 
     fn place(&self, stage: u32) -> Place {
@@ -103,25 +108,25 @@ impl<'s, 'a> Fitter<'s, 'a> {
 
     /// Bytes of a rank that holds one stage.
     fn bytes(&self, rank: u32, figures: &StageFigures) -> f64 {
-        let kept = &self.kept[rank as usize];
+        let kept = &self.in_flight[rank as usize];
         let most = kept.iter().map(|moment| moment[0]).max().unwrap_or(0);
         figures.persistent() + f64::from(most) * figures.stash() + self.temporary(figures)
     }
 
     /// What every stage computes again where all do alike.
     fn alike(&self) -> Recompute {
-        match self.n_again {
+        match self.n_recomputed {
             0 => Recompute::None,
             blocks => Recompute::Block { blocks },
         }
     }
 
     fn temporary(&self, figures: &StageFigures) -> f64 {
-        let again = match self.leaf.order.recomputes_early() {
-            true => figures.again_all,
-            false => figures.again,
+        let recomputed = match self.configuration.order.recomputes_early() {
+            true => figures.recompute_all,
+            false => figures.recompute,
         };
-        figures.temporary + again
+        figures.temporary + recomputed
     }
 
     /// The cheapest policy that fits, with figures.
@@ -133,17 +138,17 @@ impl<'s, 'a> Fitter<'s, 'a> {
             (self.bytes(rank, &figures) <= self.room).then_some((recompute, figures))
         };
         let n = blocks.end - blocks.start;
-        match self.leaf.again {
-            Again::None => fitting(Recompute::None),
-            Again::Selective => fitting(Recompute::Selective),
-            Again::PerOp => fitting(Recompute::PerOp),
-            Again::Full => fitting(Recompute::Full),
-            Again::Alike => fitting(self.alike()),
-            Again::Fitted => {
+        match self.configuration.recompute {
+            RecomputeRule::None => fitting(Recompute::None),
+            RecomputeRule::Selective => fitting(Recompute::Selective),
+            RecomputeRule::PerOp => fitting(Recompute::PerOp),
+            RecomputeRule::Full => fitting(Recompute::Full),
+            RecomputeRule::Alike => fitting(self.alike()),
+            RecomputeRule::Fitted => {
                 if let Some(none) = fitting(Recompute::None) {
                     return Some(none);
                 }
-                if !self.leaf.order.is_whole() {
+                if !self.configuration.order.is_whole() {
                     return None;
                 }
                 let all = fitting(Recompute::Full)?;
@@ -172,16 +177,16 @@ impl<'s, 'a> Fitter<'s, 'a> {
 
     /// Given stages with as little computed again as fits; `None` where nothing does.
     pub(super) fn cut(&self, blocks: Vec<Range<u32>>) -> Option<Fitted> {
-        match (self.leaf.again, self.leaf.degrees.virtual_stages) {
+        match (self.configuration.recompute, self.configuration.degrees.virtual_stages) {
             // How much all stages compute again is decided for all together.
-            (Again::Alike, _) => None,
+            (RecomputeRule::Alike, _) => None,
             (_, 0 | 1) => self.cut_single(blocks),
             _ => self.cut_chunks(blocks),
         }
     }
 
     fn fit_single(&self) -> Option<Fitted> {
-        self.cut_single(match self.leaf.split {
+        self.cut_single(match self.configuration.split {
             Split::Equal => contiguous(&equal_blocks(self.priced.n_blocks(), self.n_ranks())),
             Split::Balanced => self.balanced()?.0,
         })
@@ -191,9 +196,12 @@ impl<'s, 'a> Fitter<'s, 'a> {
     /// sharing blocks out proves by the way. `None` where nothing is proved.
     #[must_use]
     pub fn least_s(&self) -> Option<f64> {
-        let d = &self.leaf.degrees;
+        let d = &self.configuration.degrees;
         // Of 1F1B the weight is of the whole step, which is a guide to cuts and no proof.
-        if d.virtual_stages > 1 || self.leaf.again == Again::Alike || self.is_flush() {
+        if d.virtual_stages > 1
+            || self.configuration.recompute == RecomputeRule::Alike
+            || self.is_flush()
+        {
             return None;
         }
         let (_, low) = self.balanced()?;
@@ -215,7 +223,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
     fn balanced(&self) -> Option<(Vec<Range<u32>>, f64)> {
         let (mut best, mut high) = self.filled(f64::INFINITY)?;
         let all_s = self.all_s();
-        let m = self.leaf.degrees.n_micro_batches as f64;
+        let m = self.configuration.degrees.n_micro_batches as f64;
         let share_s = all_s / f64::from(self.n_ranks());
         let mut low = if self.is_flush() { share_s * m } else { share_s } * (1.0 - 1e-9);
         for _ in 0..HALVINGS {
@@ -236,7 +244,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
 
     /// Whether the order is 1F1B, of which the whole step is known and not only its slowest stage.
     fn is_flush(&self) -> bool {
-        matches!(self.leaf.order, Order::OneFOneB | Order::EarlyRecompute)
+        matches!(self.configuration.order, Order::OneFOneB | Order::EarlyRecompute)
     }
 
     /// Forward and backward passes of the whole model on one micro-batch, in seconds.
@@ -259,7 +267,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
             return own.seconds();
         }
         let n_ranks = self.n_ranks();
-        let m = self.leaf.degrees.n_micro_batches as f64;
+        let m = self.configuration.degrees.n_micro_batches as f64;
         let left = (m - f64::from(n_ranks - rank)).max(0.0);
         let (forward, backward) = (own.forward_s, own.backward_s + own.recompute_s);
         let all = self.all_s();

@@ -11,7 +11,7 @@ use ir::schedule::Schedule;
 use ir::units::Nanos;
 
 use super::fit::Fitted;
-use super::space::Leaf;
+use super::space::Configuration;
 
 /// Where the time of a step goes, on the rank that computes longest; the parts add up to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -49,7 +49,7 @@ impl Parts {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judged {
     /// The configuration.
-    pub leaf: Leaf,
+    pub configuration: Configuration,
     /// Its stages.
     pub fitted: Fitted,
     /// Its step.
@@ -64,7 +64,7 @@ impl Judged {
     /// Devices that it uses.
     #[must_use]
     pub fn n_devices(&self) -> u64 {
-        let d = &self.leaf.degrees;
+        let d = &self.configuration.degrees;
         [d.data, d.tensor, d.pipeline, d.context].iter().map(|n| u64::from(*n)).product()
     }
 
@@ -81,11 +81,11 @@ impl Judged {
         };
         let stages = self.fitted.blocks.iter().zip(&self.fitted.recompute).map(stage).collect();
         Ok(Plan {
-            parallelism: self.leaf.degrees.clone(),
+            parallelism: self.configuration.degrees.clone(),
             partition: Partition { stages },
             placement: Default::default(),
             schedule: Schedule {
-                grid: Some(grid(&self.leaf, &self.fitted)?),
+                grid: Some(grid(&self.configuration, &self.fitted)?),
                 ..Default::default()
             },
         })
@@ -96,21 +96,29 @@ impl Judged {
 ///
 /// # Errors
 /// Those of the schedule's generator.
-pub fn grid(leaf: &Leaf, fitted: &Fitted) -> Result<ir::grid::Grid, ir::diagnostic::Diagnostic> {
-    let m = u32::try_from(leaf.degrees.n_micro_batches).unwrap_or(u32::MAX);
-    grid_of(leaf, fitted, m)
+pub fn grid(
+    configuration: &Configuration,
+    fitted: &Fitted,
+) -> Result<ir::grid::Grid, ir::diagnostic::Diagnostic> {
+    let m = u32::try_from(configuration.degrees.n_micro_batches).unwrap_or(u32::MAX);
+    grid_of(configuration, fitted, m)
 }
 
 /// The grid of a configuration for another number of micro-batches.
 fn grid_of(
-    leaf: &Leaf,
+    configuration: &Configuration,
     fitted: &Fitted,
     m: u32,
 ) -> Result<ir::grid::Grid, ir::diagnostic::Diagnostic> {
     let recomputes = |stage: ir::id::StageId| {
         fitted.recompute.get(stage.index()).is_some_and(|policy| *policy != Recompute::None)
     };
-    leaf.order.grid(leaf.degrees.pipeline, leaf.degrees.virtual_stages, m, recomputes)
+    configuration.order.grid(
+        configuration.degrees.pipeline,
+        configuration.degrees.virtual_stages,
+        m,
+        recomputes,
+    )
 }
 
 /// Why a configuration is no plan.
@@ -128,8 +136,12 @@ pub enum Unfit {
 ///
 /// # Errors
 /// Why it is no plan.
-pub fn judged(priced: &Priced<'_>, leaf: &Leaf, fitted: Fitted) -> Result<Judged, Unfit> {
-    judged_below(priced, leaf, fitted, Nanos(u64::MAX))
+pub fn judged(
+    priced: &Priced<'_>,
+    configuration: &Configuration,
+    fitted: Fitted,
+) -> Result<Judged, Unfit> {
+    judged_below(priced, configuration, fitted, Nanos(u64::MAX))
 }
 
 /// Judges a configuration of which only a step below `most` is wanted.
@@ -138,20 +150,21 @@ pub fn judged(priced: &Priced<'_>, leaf: &Leaf, fitted: Fitted) -> Result<Judged
 /// Why it is no such plan.
 pub(super) fn judged_below(
     priced: &Priced<'_>,
-    leaf: &Leaf,
+    configuration: &Configuration,
     fitted: Fitted,
     most: Nanos,
 ) -> Result<Judged, Unfit> {
-    let n_ranks = leaf.degrees.pipeline.max(1);
-    let ranks: Vec<u32> =
-        (0..fitted.figures.len()).map(|stage| leaf.order.rank_of(n_ranks, stage as u32)).collect();
-    let m = u32::try_from(leaf.degrees.n_micro_batches).map_err(|_| Unfit::OutOfRange)?;
-    let steady = leaf.order.steady(n_ranks, leaf.degrees.virtual_stages.max(1));
+    let n_ranks = configuration.degrees.pipeline.max(1);
+    let ranks: Vec<u32> = (0..fitted.figures.len())
+        .map(|stage| configuration.order.rank_of(n_ranks, stage as u32))
+        .collect();
+    let m = u32::try_from(configuration.degrees.n_micro_batches).map_err(|_| Unfit::OutOfRange)?;
+    let steady = configuration.order.steady(n_ranks, configuration.degrees.virtual_stages.max(1));
     // Which passes there are does not depend on how often the grid repeats itself.
     let fewest = steady.map_or(m, |steady| steady.shortest(m, 0));
-    let sample = grid_of(leaf, &fitted, fewest).map_err(|_| Unfit::Schedule)?;
+    let sample = grid_of(configuration, &fitted, fewest).map_err(|_| Unfit::Schedule)?;
     let costs = lowered(priced, &fitted.figures, &ranks, &sample);
-    let report = fold::report(&costs, steady, most, |m| grid_of(leaf, &fitted, m).ok());
+    let report = fold::report(&costs, steady, most, |m| grid_of(configuration, &fitted, m).ok());
     let report = match report {
         Ok(Some(report)) => report,
         Ok(None) => return Err(Unfit::Schedule),
@@ -161,16 +174,16 @@ pub(super) fn judged_below(
     if over_limit(&report).is_some() {
         return Err(Unfit::Memory);
     }
-    let parts = parts(&fitted, &ranks, leaf, &report, &costs);
+    let parts = parts(&fitted, &ranks, configuration, &report, &costs);
     let peak = report.ranks.iter().map(|rank| rank.peak.bytes).max().unwrap_or(0);
     let step = report.step_time;
-    Ok(Judged { leaf: leaf.clone(), fitted, step, peak, parts })
+    Ok(Judged { configuration: configuration.clone(), fitted, step, peak, parts })
 }
 
 fn parts(
     fitted: &Fitted,
     ranks: &[u32],
-    leaf: &Leaf,
+    configuration: &Configuration,
     report: &cost_model::runs::judge::report::Report,
     costs: &PipelineCosts,
 ) -> Parts {
@@ -179,7 +192,7 @@ fn parts(
     };
     let rank = (0..report.ranks.len()).fold(0, longest);
     let Some(own) = report.ranks.get(rank) else { return Parts::default() };
-    let m = leaf.degrees.n_micro_batches as f64;
+    let m = configuration.degrees.n_micro_batches as f64;
     let sum = |figure: &dyn Fn(&StageFigures) -> f64| {
         let of_rank = fitted.figures.iter().zip(ranks).filter(|(_, of)| **of as usize == rank);
         m * of_rank.map(|(own, _)| figure(own)).sum::<f64>()

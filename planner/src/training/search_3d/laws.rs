@@ -15,14 +15,19 @@ use ir::units::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::space::{Again, Pins, Split, leaves};
+use super::space::{Pins, RecomputeRule, Split, leaves};
 use super::*;
 use crate::run::{Limits, StopReason};
-use crate::training::order::{Order, kept};
+use crate::training::order::{Order, in_flight};
 
 /// What may be pinned of recompute.
-const POLICIES: [Again; 5] =
-    [Again::None, Again::Selective, Again::PerOp, Again::Full, Again::Alike];
+const POLICIES: [RecomputeRule; 5] = [
+    RecomputeRule::None,
+    RecomputeRule::Selective,
+    RecomputeRule::PerOp,
+    RecomputeRule::Full,
+    RecomputeRule::Alike,
+];
 
 pub(super) fn system(per_host: u64) -> System {
     let facts = GpuFacts {
@@ -89,7 +94,7 @@ fn space(random: &mut SmallRng) -> Space {
         (0..random.random_range(1..=3)).map(|_| pick(random, &Order::ALL)).collect();
     let mut pins = Pins { orders, ..Pins::default() };
     if random.random_bool(0.3) {
-        pins.again = pick(random, &POLICIES);
+        pins.recompute = pick(random, &POLICIES);
     }
     if random.random_bool(0.3) {
         pins.split = Some(pick(random, &[Split::Balanced, Split::Equal]));
@@ -127,7 +132,9 @@ fn the_pruned_search_finds_what_judging_everything_finds() {
         let one = Options { n_plans: 1, ..on_threads(1) };
         if random.random_bool(0.6) {
             // Between what nothing fits into and what everything does.
-            let Some(least) = least::least(&pricing, &space, &Options::default()) else { continue };
+            let Some(least) = min_memory::least(&pricing, &space, &Options::default()) else {
+                continue;
+            };
             let factor = random.random_range(0.9..2.0);
             pricing.limit = Some(Bytes((least.bytes() as f64 * factor) as u64));
         }
@@ -136,7 +143,7 @@ fn the_pruned_search_finds_what_judging_everything_finds() {
         let pruned = solve(&pricing, &space, &options);
         let all = solve(&pricing, &space, &Options { pruning: Pruning::Off, ..options.clone() });
         let told = |found: &Found| -> Vec<_> {
-            found.plans.iter().map(|plan| (plan.step, plan.leaf.clone())).collect()
+            found.plans.iter().map(|plan| (plan.step, plan.configuration.clone())).collect()
         };
         assert_eq!(told(&pruned), told(&all), "seed {seed}");
         n_with_plans += usize::from(!pruned.plans.is_empty());
@@ -161,26 +168,27 @@ fn bounds_are_below_every_plan() {
         };
         for own in bounded(&pricing, &space, &Options::default()) {
             let (all, _) = leaves(&own.shape, &space, model.n_blocks());
-            for leaf in all {
+            for configuration in all {
                 let passes = Arc::clone(&own.passes);
-                let priced = leaf.priced(pricing, passes);
-                let d = &leaf.degrees;
+                let priced = configuration.priced(pricing, passes);
+                let d = &configuration.degrees;
                 let m = d.n_micro_batches as u32;
-                let kept = kept(leaf.order, d.pipeline, d.virtual_stages, m).unwrap();
-                let fitter = fit::Fitter::new(&priced, &leaf, &kept, f64::INFINITY);
+                let in_flight =
+                    in_flight(configuration.order, d.pipeline, d.virtual_stages, m).unwrap();
+                let fitter = fit::Fitter::new(&priced, &configuration, &in_flight, f64::INFINITY);
                 let fitted = fitter.fit().unwrap();
                 assert_eq!(fitted.blocks.last().unwrap().end, model.n_blocks());
                 let bounds = [
                     own.bound_s,
-                    bound::of_leaf(&priced, &own.totals, &leaf),
-                    relaxed::of_leaf(&priced, &leaf, &kept, f64::INFINITY),
-                    bound::of_stages(&priced, &leaf, &fitted.figures),
+                    bound::of_configuration(&priced, &own.totals, &configuration),
+                    relaxed::of_configuration(&priced, &configuration, &in_flight, f64::INFINITY),
+                    bound::of_stages(&priced, &configuration, &fitted.figures),
                 ];
-                let judged = judge::judged(&priced, &leaf, fitted).unwrap();
+                let judged = judge::judged(&priced, &configuration, fitted).unwrap();
                 let step = judged.step.seconds();
                 assert!(
                     bounds.iter().all(|bound| *bound <= step),
-                    "{seed} {bounds:?} {step} {leaf:?}"
+                    "{seed} {bounds:?} {step} {configuration:?}"
                 );
                 let parts: f64 = judged.parts.named().iter().map(|(_, part)| part).sum();
                 assert!((parts / step - 1.0).abs() < 1e-3, "{parts} {step}");
@@ -213,23 +221,27 @@ fn the_bound_is_below_every_cut() {
         let space = space(&mut random);
         let mut pricing = Pricing::unlimited(&model, &system, &stack, &constants);
         if random.random_bool(0.5) {
-            let Some(least) = least::least(&pricing, &space, &Options::default()) else { continue };
+            let Some(least) = min_memory::least(&pricing, &space, &Options::default()) else {
+                continue;
+            };
             let factor = random.random_range(0.9..2.0);
             pricing.limit = Some(Bytes((least.bytes() as f64 * factor) as u64));
         }
         let limit = pricing.limit.map_or(f64::INFINITY, |limit| limit.as_f64());
         let mut least = u64::MAX;
         for own in bounded(&pricing, &space, &Options::default()) {
-            for leaf in leaves(&own.shape, &space, model.n_blocks()).0 {
+            for configuration in leaves(&own.shape, &space, model.n_blocks()).0 {
                 let passes = Arc::clone(&own.passes);
-                let priced = leaf.priced(pricing, passes);
-                let d = &leaf.degrees;
+                let priced = configuration.priced(pricing, passes);
+                let d = &configuration.degrees;
                 let m = d.n_micro_batches as u32;
-                let kept = kept(leaf.order, d.pipeline, d.virtual_stages, m).unwrap();
-                let fitter = fit::Fitter::new(&priced, &leaf, &kept, limit);
+                let in_flight =
+                    in_flight(configuration.order, d.pipeline, d.virtual_stages, m).unwrap();
+                let fitter = fit::Fitter::new(&priced, &configuration, &in_flight, limit);
                 for sizes in all_cuts(model.n_blocks(), d.pipeline * d.virtual_stages) {
                     let fitted = fitter.cut(fit::contiguous(&sizes));
-                    let judged = fitted.and_then(|own| judge::judged(&priced, &leaf, own).ok());
+                    let judged =
+                        fitted.and_then(|own| judge::judged(&priced, &configuration, own).ok());
                     least = judged.map_or(least, |plan| least.min(plan.step.0));
                 }
             }

@@ -39,7 +39,7 @@ pub mod bound;
 pub mod fit;
 mod found;
 pub mod judge;
-pub mod least;
+pub mod min_memory;
 mod polish;
 mod refine;
 mod relaxed;
@@ -236,10 +236,10 @@ fn among(
         bound_s = bound_s.min(left.bound_s);
     }
     let mut plans: Vec<Judged> = best.into_values().collect();
-    plans.sort_by_key(|plan| (plan.step, plan.leaf.key()));
+    plans.sort_by_key(|plan| (plan.step, plan.configuration.key()));
     plans.truncate(options.n_plans);
     if options.cuts == Cuts::OfPlans {
-        open.retain(|own| plans.iter().any(|plan| plan.leaf == own.leaf));
+        open.retain(|own| plans.iter().any(|plan| plan.configuration == own.configuration));
     }
     let is_enough = stop == StopReason::GapReached || options.cuts == Cuts::Ruled;
     if !is_enough && space.pins.split != Some(Split::Equal) {
@@ -261,7 +261,7 @@ fn fastest_s(best: &BTreeMap<Family, Judged>) -> Option<f64> {
 }
 
 fn fastest(best: &BTreeMap<Family, Judged>) -> Option<&Judged> {
-    best.values().min_by_key(|plan| (plan.step, plan.leaf.key()))
+    best.values().min_by_key(|plan| (plan.step, plan.configuration.key()))
 }
 
 /// Seconds above which no plan is wanted any more.
@@ -276,11 +276,11 @@ fn cutoff(best: &BTreeMap<Family, Judged>, options: &Options) -> f64 {
 }
 
 fn keep(best: &mut BTreeMap<Family, Judged>, judged: Judged) {
-    let d = &judged.leaf.degrees;
+    let d = &judged.configuration.degrees;
     let family = [d.data, d.tensor, d.pipeline, d.context, d.expert];
-    let is_better = best
-        .get(&family)
-        .is_none_or(|known| (judged.step, judged.leaf.key()) < (known.step, known.leaf.key()));
+    let is_better = best.get(&family).is_none_or(|known| {
+        (judged.step, judged.configuration.key()) < (known.step, known.configuration.key())
+    });
     if is_better {
         best.insert(family, judged);
     }

@@ -15,7 +15,7 @@ use super::laws::on_threads;
 use super::laws::system;
 use super::space::{Pins, leaves};
 use super::*;
-use crate::training::order::{Order, kept};
+use crate::training::order::{Order, in_flight};
 
 fn pass(random: &mut SmallRng, grows: Grows) -> PartPass {
     let mut extent = || 1 << random.random_range(4..10);
@@ -110,7 +110,9 @@ fn the_pruned_search_finds_what_judging_everything_finds() {
         };
         let mut pricing = Pricing::unlimited(&model, &system, &stack, &constants);
         if random.random_bool(0.6) {
-            let Some(least) = least::least(&pricing, &space, &Options::default()) else { continue };
+            let Some(least) = min_memory::least(&pricing, &space, &Options::default()) else {
+                continue;
+            };
             let factor = random.random_range(0.9..2.0);
             pricing.limit = Some(Bytes((least.bytes() as f64 * factor) as u64));
         }
@@ -118,12 +120,12 @@ fn the_pruned_search_finds_what_judging_everything_finds() {
         let pruned = solve(&pricing, &space, &one);
         let all = solve(&pricing, &space, &Options { pruning: Pruning::Off, ..one.clone() });
         let told = |found: &Found| -> Vec<_> {
-            found.plans.iter().map(|plan| (plan.step, plan.leaf.clone())).collect()
+            found.plans.iter().map(|plan| (plan.step, plan.configuration.clone())).collect()
         };
         assert_eq!(told(&pruned), told(&all), "seed {seed}");
         n_with_plans += usize::from(!pruned.plans.is_empty());
         for plan in &pruned.plans {
-            let d = &plan.leaf.degrees;
+            let d = &plan.configuration.degrees;
             assert_eq!((d.tensor, d.context, d.expert), (1, 1, 1));
         }
     }
@@ -145,22 +147,23 @@ fn bounds_are_below_every_plan_and_no_parameter_is_lost() {
         };
         let space = Space { devices: vec![4], global_batch: 4, pins: Pins::default() };
         for own in bounded(&pricing, &space, &Options::default()) {
-            for leaf in leaves(&own.shape, &space, model.n_blocks()).0 {
+            for configuration in leaves(&own.shape, &space, model.n_blocks()).0 {
                 let passes = Arc::clone(&own.passes);
-                let priced = leaf.priced(pricing, passes);
-                let d = &leaf.degrees;
+                let priced = configuration.priced(pricing, passes);
+                let d = &configuration.degrees;
                 let m = d.n_micro_batches as u32;
-                let kept = kept(leaf.order, d.pipeline, d.virtual_stages, m).unwrap();
-                let fitter = fit::Fitter::new(&priced, &leaf, &kept, f64::INFINITY);
+                let in_flight =
+                    in_flight(configuration.order, d.pipeline, d.virtual_stages, m).unwrap();
+                let fitter = fit::Fitter::new(&priced, &configuration, &in_flight, f64::INFINITY);
                 let fitted = fitter.fit().unwrap();
                 let held: f64 = fitted.figures.iter().map(|own| own.dense - own.copies).sum();
                 assert!((held - n_parameters(&model) as f64).abs() < 0.5, "{seed}");
                 let bounds = [
                     own.bound_s,
-                    bound::of_leaf(&priced, &own.totals, &leaf),
-                    bound::of_stages(&priced, &leaf, &fitted.figures),
+                    bound::of_configuration(&priced, &own.totals, &configuration),
+                    bound::of_stages(&priced, &configuration, &fitted.figures),
                 ];
-                let step = judge::judged(&priced, &leaf, fitted).unwrap().step.seconds();
+                let step = judge::judged(&priced, &configuration, fitted).unwrap().step.seconds();
                 assert!(bounds.iter().all(|bound| *bound <= step), "{seed} {bounds:?} {step}");
             }
         }

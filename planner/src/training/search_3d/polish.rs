@@ -28,7 +28,7 @@ struct Left {
 /// other one, the stages between shifted by one block; of the moves that make the step shorter, in
 /// the order of their bounds, the first one is taken, until there is none.
 pub(super) fn polished(fitter: &Fitter<'_, '_>, plan: Judged, options: &Options) -> Judged {
-    let degrees = &plan.leaf.degrees;
+    let degrees = &plan.configuration.degrees;
     if degrees.pipeline <= 1 {
         return plan;
     }
@@ -45,7 +45,7 @@ pub(super) fn polished(fitter: &Fitter<'_, '_>, plan: Judged, options: &Options)
             break;
         }
         best = better;
-        best.leaf.split = Split::Balanced;
+        best.configuration.split = Split::Balanced;
     }
     best
 }
@@ -71,7 +71,7 @@ fn moved(
         }
         left.cuts -= 1;
         let Some(fitted) = fitted(from, to) else { continue };
-        let least_s = bound::of_stages(fitter.priced, &best.leaf, &fitted.figures);
+        let least_s = bound::of_stages(fitter.priced, &best.configuration, &fitted.figures);
         if least_s < best.step.seconds() {
             moves.push((least_s, from, to));
         }
@@ -82,7 +82,7 @@ fn moved(
             return None;
         }
         left.replays = left.replays.checked_sub(1)?;
-        let found = judged_below(fitter.priced, &best.leaf, fitted(from, to)?, best.step);
+        let found = judged_below(fitter.priced, &best.configuration, fitted(from, to)?, best.step);
         if let Ok(found) = found {
             return Some(found);
         }
@@ -97,8 +97,8 @@ fn givers(plan: &Judged) -> Vec<bool> {
     if n_stages <= MOST_FREE_STAGES {
         return vec![true; n_stages];
     }
-    let n_ranks = plan.leaf.degrees.pipeline.max(1);
-    let rank_of = |stage: usize| plan.leaf.order.rank_of(n_ranks, stage as u32) as usize;
+    let n_ranks = plan.configuration.degrees.pipeline.max(1);
+    let rank_of = |stage: usize| plan.configuration.order.rank_of(n_ranks, stage as u32) as usize;
     let mut seconds = vec![0.0; n_ranks as usize];
     for (stage, own) in figures.iter().enumerate() {
         seconds[rank_of(stage)] += own.seconds();

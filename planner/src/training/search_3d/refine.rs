@@ -24,8 +24,9 @@ pub(super) fn refined(
     let known = plans.iter().map(|plan| plan.step).min();
     let of = |index: usize| {
         let plan = plans.get(index)?;
-        let better = open.iter().find(|own| own.leaf == plan.leaf);
-        let better = better.and_then(|own| improved(worker, &shapes[own.shape], &own.leaf));
+        let better = open.iter().find(|own| own.configuration == plan.configuration);
+        let better =
+            better.and_then(|own| improved(worker, &shapes[own.shape], &own.configuration));
         Some(better.unwrap_or_else(|| plan.clone()))
     };
     let mut others = in_parallel(worker.options.control.threads().min(plans.len()), of);
@@ -36,13 +37,15 @@ pub(super) fn refined(
     if known != Some(best.step) {
         observe(&best);
     }
-    open.retain(|own| !plans.iter().any(|plan| plan.leaf == own.leaf));
-    open.sort_by(|a, b| a.least_s.total_cmp(&b.least_s).then(a.leaf.key().cmp(&b.leaf.key())));
+    open.retain(|own| !plans.iter().any(|plan| plan.configuration == own.configuration));
+    open.sort_by(|a, b| {
+        a.least_s.total_cmp(&b.least_s).then(a.configuration.key().cmp(&b.configuration.key()))
+    });
     rounds(worker, shapes, &open, (&mut best, counts, observe));
     // What was under way may have been cut short.
     let stop = worker.options.stop().unwrap_or(StopReason::Finished);
     let family = |plan: &Judged| {
-        let d = &plan.leaf.degrees;
+        let d = &plan.configuration.degrees;
         [d.data, d.tensor, d.pipeline, d.context, d.expert]
     };
     let own = family(&best);
@@ -54,7 +57,7 @@ pub(super) fn refined(
 }
 
 fn order(plan: &Judged) -> impl Ord + use<> {
-    (plan.step, plan.leaf.key())
+    (plan.step, plan.configuration.key())
 }
 
 /// Hears of each better plan.
@@ -75,7 +78,7 @@ fn rounds(
         }
         let of = |index: usize| {
             let own: &&Open = wanted.get(index)?;
-            Some(improved(worker, &shapes[own.shape], &own.leaf))
+            Some(improved(worker, &shapes[own.shape], &own.configuration))
         };
         let found = in_parallel(worker.options.control.threads().min(wanted.len()), of);
         counts.n_polished += found.len() as u64;
@@ -90,13 +93,17 @@ fn rounds(
 }
 
 /// A configuration with the best cuts that single moves lead to.
-fn improved(worker: &Worker<'_, '_>, shape: &Bounded, leaf: &super::space::Leaf) -> Option<Judged> {
+fn improved(
+    worker: &Worker<'_, '_>,
+    shape: &Bounded,
+    configuration: &super::space::Configuration,
+) -> Option<Judged> {
     if worker.options.stop().is_some() {
         return None;
     }
-    let kept = worker.kept(leaf)?;
-    let priced = leaf.priced(*worker.pricing, Arc::clone(&shape.passes));
-    let fitter = Fitter::new(&priced, leaf, &kept, worker.limit());
-    let plan = judged(&priced, leaf, fitter.fit()?).ok()?;
+    let in_flight = worker.in_flight(configuration)?;
+    let priced = configuration.priced(*worker.pricing, Arc::clone(&shape.passes));
+    let fitter = Fitter::new(&priced, configuration, &in_flight, worker.limit());
+    let plan = judged(&priced, configuration, fitter.fit()?).ok()?;
     Some(polished(&fitter, plan, worker.options))
 }

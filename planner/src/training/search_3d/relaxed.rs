@@ -19,8 +19,8 @@ use cost_model::runs::forms::model::kind::Kind;
 use cost_model::runs::forms::model::priced::Priced;
 
 use super::bound::lowered;
-use super::space::{Again, Leaf};
-use crate::training::order::Kept;
+use super::space::{Configuration, RecomputeRule};
+use crate::training::order::InFlight;
 
 /// Halvings of the interval in which the least time is looked for.
 const HALVINGS: u32 = 40;
@@ -48,7 +48,12 @@ struct Block {
 }
 
 /// The bound, in seconds; `limit` in bytes of a device.
-pub(super) fn of_leaf(priced: &Priced<'_>, leaf: &Leaf, kept: &Kept, limit: f64) -> f64 {
+pub(super) fn of_configuration(
+    priced: &Priced<'_>,
+    configuration: &Configuration,
+    in_flight: &InFlight,
+    limit: f64,
+) -> f64 {
     let kinds = &priced.passes.kinds;
     let groups = priced.pricing.model.groups.iter();
     let counts: Vec<f64> = groups.map(|group| f64::from(group.n_blocks)).collect();
@@ -58,17 +63,17 @@ pub(super) fn of_leaf(priced: &Priced<'_>, leaf: &Leaf, kept: &Kept, limit: f64)
     let Some(main) = (0..n_kinds).max_by(|a, b| of(a).total_cmp(&of(b))) else { return 0.0 };
     let others_s: f64 = (0..n_kinds).filter(|index| *index != main).map(|index| of(&index)).sum();
     // Of passes that are split, the gradients of weights may come after the last one is sent on.
-    let sent = |kind: &Kind| match leaf.order.is_whole() {
+    let sent = |kind: &Kind| match configuration.order.is_whole() {
         true => work(kind),
         false => kind.forward_s,
     };
     let used = (0..n_kinds).filter(|index| counts[*index] > 0.0);
     let least_s = used.map(|index| sent(&kinds[index])).fold(f64::INFINITY, f64::min);
     let hop_s = hop_s(priced);
-    let back = if leaf.order.is_whole() { hop_s } else { 0.0 };
-    let own = ranks(priced, kept, limit, least_s + hop_s + back, leaf);
-    let m = leaf.degrees.n_micro_batches as f64;
-    let (block, exchange_s) = needs(priced, leaf, &kinds[main]);
+    let back = if configuration.order.is_whole() { hop_s } else { 0.0 };
+    let own = ranks(priced, in_flight, limit, least_s + hop_s + back, configuration);
+    let m = configuration.degrees.n_micro_batches as f64;
+    let (block, exchange_s) = needs(priced, configuration, &kinds[main]);
     let head_s = priced.passes.head_s;
     let all = (counts[main], others_s, head_s);
     let passes_s = least_time(&block, &own, m, all);
@@ -76,7 +81,7 @@ pub(super) fn of_leaf(priced: &Priced<'_>, leaf: &Leaf, kept: &Kept, limit: f64)
     // its gradients and steps.
     let used = (0..n_kinds).filter(|index| counts[*index] > 0.0);
     let forward_s = used.map(|index| kinds[index].forward_s).fold(f64::INFINITY, f64::min);
-    let ahead = ranks(priced, kept, limit, forward_s + hop_s, leaf);
+    let ahead = ranks(priced, in_flight, limit, forward_s + hop_s, configuration);
     let ending = Block { seconds: block.seconds + end_s(priced, main, counts[main]) / m, ..block };
     let passes_s = passes_s.max(least_time(&ending, &ahead, m, all));
     // What is exchanged may hide behind the head, other kinds and what is computed again, and they
@@ -87,7 +92,7 @@ pub(super) fn of_leaf(priced: &Priced<'_>, leaf: &Leaf, kept: &Kept, limit: f64)
         true => least_time(&exchanged, &own, m, (counts[main], 0.0, 0.0)),
         false => 0.0,
     };
-    lowered(passes_s.max(exchanges_s), leaf.degrees.virtual_stages, &leaf.degrees)
+    lowered(passes_s.max(exchanges_s), configuration.degrees.virtual_stages, &configuration.degrees)
 }
 
 /// The least step of ranks that hold so many blocks, work of other kinds besides, and the head.
@@ -159,16 +164,16 @@ fn end_s(priced: &Priced<'_>, kind: usize, count: f64) -> f64 {
 }
 
 /// What a block needs, and seconds of the exchanges beside its passes.
-fn needs(priced: &Priced<'_>, leaf: &Leaf, kind: &Kind) -> (Block, f64) {
+fn needs(priced: &Priced<'_>, configuration: &Configuration, kind: &Kind) -> (Block, f64) {
     let gather = priced.gather_s(kind.dense, kind.experts, 1.0);
     let scatter = priced.scatter_s(kind.dense, kind.experts, 1.0);
     // Every second product is computed again only where that is pinned or all that is said.
-    let (per_op, per_op_s) = match leaf.again {
-        Again::PerOp => (kind.per_op, kind.per_op_s),
+    let (per_op, per_op_s) = match configuration.recompute {
+        RecomputeRule::PerOp => (kind.per_op, kind.per_op_s),
         _ => (kind.all, 0.0),
     };
     let freed = [
-        (kind.all - kind.input, kind.again_s),
+        (kind.all - kind.input, kind.recompute_s),
         (kind.all - kind.without_core, kind.core_s),
         (kind.all - per_op, per_op_s),
     ];
@@ -178,10 +183,13 @@ fn needs(priced: &Priced<'_>, leaf: &Leaf, kind: &Kind) -> (Block, f64) {
         false => 0.0,
     };
     // What is pinned is computed again in split passes too.
-    let may = match leaf.again {
-        Again::None => false,
-        Again::Fitted => leaf.order.is_whole(),
-        Again::Selective | Again::PerOp | Again::Full | Again::Alike => true,
+    let may = match configuration.recompute {
+        RecomputeRule::None => false,
+        RecomputeRule::Fitted => configuration.order.is_whole(),
+        RecomputeRule::Selective
+        | RecomputeRule::PerOp
+        | RecomputeRule::Full
+        | RecomputeRule::Alike => true,
     };
     let least = if may { kind.input.min(kind.without_core).min(per_op) } else { kind.all };
     let exchange_s = 2.0 * gather + scatter;
@@ -197,14 +205,20 @@ fn needs(priced: &Priced<'_>, leaf: &Leaf, kind: &Kind) -> (Block, f64) {
     (block, exchange_s)
 }
 
-fn ranks(priced: &Priced<'_>, kept: &Kept, limit: f64, least_s: f64, leaf: &Leaf) -> Vec<Rank> {
-    let p = leaf.degrees.pipeline.max(1) as usize;
-    let last_of = |stage: u32| leaf.order.rank_of(p as u32, stage) as usize;
-    let n_stages = p as u32 * leaf.degrees.virtual_stages.max(1);
+fn ranks(
+    priced: &Priced<'_>,
+    in_flight: &InFlight,
+    limit: f64,
+    least_s: f64,
+    configuration: &Configuration,
+) -> Vec<Rank> {
+    let p = configuration.degrees.pipeline.max(1) as usize;
+    let last_of = |stage: u32| configuration.order.rank_of(p as u32, stage) as usize;
+    let n_stages = p as u32 * configuration.degrees.virtual_stages.max(1);
     let head = last_of(n_stages - 1);
     let of = |rank: usize| {
         // Whatever the sizes of its chunks, at the fullest moment each holds so many.
-        let moments = kept.get(rank).map(Vec::as_slice).unwrap_or_default();
+        let moments = in_flight.get(rank).map(Vec::as_slice).unwrap_or_default();
         let chunks = |moment: &Vec<u32>| moment.iter().copied().min().unwrap_or(0);
         let in_flight = moments.iter().map(chunks).max().unwrap_or(0);
         let mut room = limit - priced.rank_bytes;

@@ -22,7 +22,7 @@ const HALVINGS: u32 = 8;
 
 /// With which factor on a constant another plan wins.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Turn {
+pub struct Flip {
     /// The constant.
     pub constant: Constant,
     /// Its value over the one that was planned with.
@@ -35,13 +35,13 @@ pub struct Turn {
 /// `best`, nearest first. Stages and recompute stay as they are. What is not known when the search
 /// has to stop is left out.
 #[must_use]
-pub fn turns(
+pub fn flips(
     pricing: &Pricing<'_>,
     best: &Judged,
     others: &[Judged],
     options: &Options,
-) -> Vec<Turn> {
-    let mut turns = Vec::new();
+) -> Vec<Flip> {
+    let mut flips = Vec::new();
     for constant in Constant::ALL {
         for up in [true, false] {
             if others.is_empty() || options.stop().is_some() {
@@ -53,12 +53,12 @@ pub fn turns(
                 None => winner(pricing, best, others, (constant, at(size))),
             };
             if let Some((size, winner)) = nearest(&winner) {
-                turns.push(Turn { constant, factor: at(size), winner });
+                flips.push(Flip { constant, factor: at(size), winner });
             }
         }
     }
-    turns.sort_by(|a, b| a.factor.ln().abs().total_cmp(&b.factor.ln().abs()));
-    turns
+    flips.sort_by(|a, b| a.factor.ln().abs().total_cmp(&b.factor.ln().abs()));
+    flips
 }
 
 fn nearest(winner: &dyn Fn(f64) -> Option<usize>) -> Option<(f64, usize)> {
@@ -105,9 +105,9 @@ fn winner(
 /// Nanoseconds of a plan under other constants.
 fn again(pricing: &Pricing<'_>, constants: &Constants, plan: &Judged) -> Option<u64> {
     let pricing = Pricing { constants, ..*pricing };
-    let degrees = &plan.leaf.degrees;
+    let degrees = &plan.configuration.degrees;
     let passes = Arc::new(Passes::of(&pricing, degrees));
-    let priced = plan.leaf.priced(pricing, passes);
+    let priced = plan.configuration.priced(pricing, passes);
     let n_stages = plan.fitted.blocks.len();
     let of =
         |(index, (blocks, recompute)): (usize, (&std::ops::Range<u32>, &ir::card::Recompute))| {
@@ -116,5 +116,5 @@ fn again(pricing: &Pricing<'_>, constants: &Constants, plan: &Judged) -> Option<
     let pairs = plan.fitted.blocks.iter().zip(&plan.fitted.recompute).enumerate();
     let figures = pairs.map(of).collect();
     let fitted = Fitted { figures, ..plan.fitted.clone() };
-    judged(&priced, &plan.leaf, fitted).ok().map(|judged| judged.step.0)
+    judged(&priced, &plan.configuration, fitted).ok().map(|judged| judged.step.0)
 }

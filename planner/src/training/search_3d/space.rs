@@ -30,7 +30,7 @@ pub enum Split {
 
 /// What may be computed again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Again {
+pub enum RecomputeRule {
     /// Per stage as little as its memory allows.
     #[default]
     Fitted,
@@ -48,7 +48,7 @@ pub enum Again {
 
 /// What the launcher of a plan has words for.
 #[derive(Clone, Copy, Debug)]
-pub struct Words {
+pub struct Capabilities {
     /// The launcher's name, which tells it from others.
     pub target: &'static str,
     /// Whether it can run a schedule under such degrees.
@@ -56,12 +56,12 @@ pub struct Words {
     /// The same with optimizer states on hosts; `None` = it can't leave them there.
     pub offloaded: Option<fn(&Parallelism, &str) -> bool>,
     /// What its stages may compute again, all alike; `None` = each stage what it likes.
-    pub alike: Option<&'static [Again]>,
+    pub alike: Option<&'static [RecomputeRule]>,
     /// Whether it has words for choices by block.
     pub by_block: bool,
 }
 
-impl Words {
+impl Capabilities {
     /// What it has words for where hosts keep something; `None` = nothing.
     #[must_use]
     pub fn keeping(self, offload: Offload) -> Option<Self> {
@@ -72,13 +72,13 @@ impl Words {
     }
 }
 
-impl PartialEq for Words {
+impl PartialEq for Capabilities {
     fn eq(&self, other: &Self) -> bool {
         self.target == other.target
     }
 }
 
-impl Eq for Words {}
+impl Eq for Capabilities {}
 
 /// What the user has fixed; `None` = free.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub struct Pins {
     /// Schedules; empty = all.
     pub orders: Vec<Order>,
     /// What may be computed again.
-    pub again: Again,
+    pub recompute: RecomputeRule,
     /// What replicas share out.
     pub zero: Option<ZeroStage>,
     /// Whether tensor ranks split the sequence.
@@ -110,22 +110,24 @@ pub struct Pins {
     /// Which axis lies on which tier.
     pub mesh: Option<Mesh>,
     /// What the launcher has words for.
-    pub words: Option<Words>,
+    pub capabilities: Option<Capabilities>,
 }
 
 impl Pins {
     /// Whether the launcher can run a schedule under such degrees.
     fn accepts(&self, degrees: &Parallelism, order: Order) -> bool {
-        self.words.is_none_or(|words| (words.accepts)(degrees, order.name()))
+        self.capabilities.is_none_or(|capabilities| (capabilities.accepts)(degrees, order.name()))
     }
 
     /// What stages may compute again, each a configuration of its own.
-    fn policies(&self) -> Vec<Again> {
-        match (self.again, self.words.and_then(|words| words.alike)) {
-            (Again::Fitted, Some(alike)) => alike.to_vec(),
+    fn policies(&self) -> Vec<RecomputeRule> {
+        match (self.recompute, self.capabilities.and_then(|capabilities| capabilities.alike)) {
+            (RecomputeRule::Fitted, Some(alike)) => alike.to_vec(),
             // None and all blocks of every stage are choices of their own: stages may be unlike.
-            (Again::Alike, _) => vec![Again::None, Again::Alike, Again::Full],
-            (again, _) => vec![again],
+            (RecomputeRule::Alike, _) => {
+                vec![RecomputeRule::None, RecomputeRule::Alike, RecomputeRule::Full]
+            }
+            (recompute, _) => vec![recompute],
         }
     }
 }
@@ -161,7 +163,7 @@ pub struct Shape {
 
 /// One configuration. Blocks and recompute of each stage follow from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leaf {
+pub struct Configuration {
     /// Degrees and batch sizes.
     pub degrees: Parallelism,
     /// The schedule.
@@ -169,13 +171,13 @@ pub struct Leaf {
     /// How blocks are shared out.
     pub split: Split,
     /// What may be computed again.
-    pub again: Again,
+    pub recompute: RecomputeRule,
 }
 
 /// Orders configurations of equal cost: fewer devices and plainer settings first.
-pub type Key = ([u64; 9], Mesh, ZeroStage, Order, Split, Again);
+pub type Key = ([u64; 9], Mesh, ZeroStage, Order, Split, RecomputeRule);
 
-impl Leaf {
+impl Configuration {
     /// The model under its degrees; `passes` must be those of the same degrees.
     #[must_use]
     pub fn priced<'a>(&self, pricing: Pricing<'a>, passes: Arc<Passes>) -> Priced<'a> {
@@ -198,7 +200,7 @@ impl Leaf {
             d.micro_batch,
             d.sequence as u64,
         ];
-        (counts, d.mesh, d.zero, self.order, self.split, self.again)
+        (counts, d.mesh, d.zero, self.order, self.split, self.recompute)
     }
 }
 
@@ -291,7 +293,7 @@ fn of_degrees(
     };
     let has_both = degrees.pipeline > 1 && degrees.data > 1;
     let meshes: &[Mesh] =
-        if has_both { &[Mesh::DataInside, Mesh::PipelineInside] } else { &[Mesh::DataInside] };
+        if has_both { &[Mesh::TpCpDpPp, Mesh::TpCpPpDp] } else { &[Mesh::TpCpDpPp] };
     let meshes = meshes.iter().filter(|mesh| pins.mesh.is_none_or(|pinned| pinned == **mesh));
     let micro_batches = divisors(of_replica);
     let micro_batches =
@@ -327,7 +329,7 @@ pub fn zeros(shape: &Shape, pins: &Pins) -> Vec<ZeroStage> {
         Some(pinned) => vec![pinned],
         None if alone => vec![ZeroStage::None],
         // Unless the launcher can't do it.
-        None if pins.words.is_some() => {
+        None if pins.capabilities.is_some() => {
             vec![ZeroStage::None, ZeroStage::Optimizer, ZeroStage::Gradients, ZeroStage::Parameters]
         }
         None => vec![ZeroStage::Optimizer, ZeroStage::Gradients, ZeroStage::Parameters],
@@ -336,7 +338,7 @@ pub fn zeros(shape: &Shape, pins: &Pins) -> Vec<ZeroStage> {
 
 /// All configurations of a shape, in a fixed order; also how many were too large to judge.
 #[must_use]
-pub fn leaves(shape: &Shape, space: &Space, n_blocks: u32) -> (Vec<Leaf>, u64) {
+pub fn leaves(shape: &Shape, space: &Space, n_blocks: u32) -> (Vec<Configuration>, u64) {
     let pins = &space.pins;
     let p = shape.degrees.pipeline;
     let m = shape.degrees.n_micro_batches;
@@ -382,11 +384,11 @@ pub fn leaves(shape: &Shape, space: &Space, n_blocks: u32) -> (Vec<Leaf>, u64) {
                     continue;
                 }
                 for split in splits {
-                    leaves.extend(pins.policies().into_iter().map(|again| Leaf {
+                    leaves.extend(pins.policies().into_iter().map(|recompute| Configuration {
                         degrees: degrees.clone(),
                         order: *order,
                         split,
-                        again,
+                        recompute,
                     }));
                 }
             }

@@ -12,9 +12,9 @@ use cost_model::runs::forms::model::priced::Priced;
 use super::fit::Fitter;
 use super::judge::{Judged, Unfit, judged};
 use super::polish::MOST_GAIN;
-use super::space::{Again, Leaf, Shape, Space, Split, leaves};
+use super::space::{Configuration, RecomputeRule, Shape, Space, Split, leaves};
 use super::{Bounded, Counts, Family, Options, Pruning, bound, family, relaxed};
-use crate::training::order::{Kept, Order, kept};
+use crate::training::order::{InFlight, Order, in_flight};
 
 /// Seconds of a step beyond which its nanoseconds can't be counted in 63 bits.
 const LONGEST_S: f64 = 9.2e9;
@@ -35,7 +35,7 @@ pub(super) struct Expanded {
 impl Expanded {
     /// Takes a plan if it is better than the best so far.
     fn keeps(&mut self, found: Judged) -> bool {
-        let key = |plan: &Judged| (plan.step, plan.leaf.key());
+        let key = |plan: &Judged| (plan.step, plan.configuration.key());
         let is_better = self.best.as_ref().is_none_or(|best| key(&found) < key(best));
         if is_better {
             self.best = Some(found);
@@ -50,13 +50,13 @@ pub(super) struct Open {
     /// Seconds that nothing that improves its cuts falls below.
     pub(super) least_s: f64,
     /// The configuration.
-    pub(super) leaf: Leaf,
+    pub(super) configuration: Configuration,
     /// Position of its shape.
     pub(super) shape: usize,
 }
 
 /// What ranks keep, by schedule, ranks, chunks and micro-batches: found once for a whole search.
-pub(super) type KeptBy = Mutex<HashMap<(Order, u32, u32, u64), Option<Arc<Kept>>>>;
+pub(super) type KeptBy = Mutex<HashMap<(Order, u32, u32, u64), Option<Arc<InFlight>>>>;
 
 /// What a configuration gave, with seconds that none of its plans falls below, whatever the cuts.
 enum Outcome {
@@ -85,8 +85,10 @@ impl Outcome {
 }
 
 /// Whether there are no cuts that fit where the rule finds none.
-fn finds_all_cuts(leaf: &Leaf) -> bool {
-    leaf.degrees.virtual_stages <= 1 && leaf.split == Split::Balanced && leaf.again != Again::Alike
+fn finds_all_cuts(configuration: &Configuration) -> bool {
+    configuration.degrees.virtual_stages <= 1
+        && configuration.split == Split::Balanced
+        && configuration.recompute != RecomputeRule::Alike
 }
 
 /// Expands shapes.
@@ -131,7 +133,7 @@ impl Worker<'_, '_> {
         }
         let limit = self.limit();
         let (priced, queue) = self.queued(bounded, all, (limit, cutoff), &mut expanded.counts);
-        for (bound_s, at, leaf) in queue {
+        for (bound_s, at, configuration) in queue {
             if bound_s > cutoff {
                 break;
             }
@@ -139,16 +141,17 @@ impl Worker<'_, '_> {
                 expanded.any_cut_s = expanded.any_cut_s.min(bound_s);
                 break;
             }
-            let outcome = self.judge(&priced[at], &leaf, (limit, cutoff), &mut expanded.counts);
+            let outcome =
+                self.judge(&priced[at], &configuration, (limit, cutoff), &mut expanded.counts);
             let Some((own_s, ruled_s)) = outcome.seconds() else { continue };
             let least_s = bound_s.max(own_s);
             // Of equal and of balanced stages the latter speak for all cuts.
-            if leaf.split == Split::Balanced || self.space.pins.split.is_some() {
+            if configuration.split == Split::Balanced || self.space.pins.split.is_some() {
                 expanded.any_cut_s = expanded.any_cut_s.min(least_s);
             }
-            if ruled_s.is_finite() && leaf.degrees.pipeline > 1 {
+            if ruled_s.is_finite() && configuration.degrees.pipeline > 1 {
                 let least_s = least_s.max(ruled_s * (1.0 - MOST_GAIN));
-                expanded.open.push(Open { least_s, leaf, shape: index });
+                expanded.open.push(Open { least_s, configuration, shape: index });
             }
             let Outcome::Plan(found, _) = outcome else { continue };
             if expanded.keeps(*found) && self.options.pruning == Pruning::On {
@@ -174,28 +177,28 @@ impl Worker<'_, '_> {
     fn queued(
         &self,
         bounded: &Bounded,
-        all: Vec<Leaf>,
+        all: Vec<Configuration>,
         (limit, cutoff): (f64, f64),
         counts: &mut Counts,
-    ) -> (Vec<Priced<'_>>, Vec<(f64, usize, Leaf)>) {
+    ) -> (Vec<Priced<'_>>, Vec<(f64, usize, Configuration)>) {
         let mut priced: Vec<Priced<'_>> = Vec::new();
-        let mut queue: Vec<(f64, usize, Leaf)> = Vec::new();
-        for leaf in all {
+        let mut queue: Vec<(f64, usize, Configuration)> = Vec::new();
+        for configuration in all {
             // What replicas share out decides prices, and whether ends meet; the chunks don't.
-            let key = (leaf.degrees.zero, leaf.order.ends_meet());
+            let key = (configuration.degrees.zero, configuration.order.ends_meet());
             let known = priced.iter().position(|own| (own.degrees.zero, own.ends_meet) == key);
             let at = known.unwrap_or_else(|| {
-                priced.push(leaf.priced(*self.pricing, Arc::clone(&bounded.passes)));
+                priced.push(configuration.priced(*self.pricing, Arc::clone(&bounded.passes)));
                 priced.len() - 1
             });
             let own = &priced[at];
-            let bound_s = bound::of_leaf(own, &bounded.totals, &leaf);
+            let bound_s = bound::of_configuration(own, &bounded.totals, &configuration);
             let is_large = self.options.pruning == Pruning::On
                 && bound::is_too_large(own, &bounded.totals, limit);
             if is_large {
                 counts.n_misfits += 1;
             } else if bound_s <= cutoff {
-                queue.push((bound_s, at, leaf));
+                queue.push((bound_s, at, configuration));
             }
         }
         queue.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -208,15 +211,16 @@ impl Worker<'_, '_> {
     }
 
     /// What the ranks of a configuration keep.
-    pub(super) fn kept(&self, leaf: &Leaf) -> Option<Arc<Kept>> {
-        let d = &leaf.degrees;
-        let key = (leaf.order, d.pipeline, d.virtual_stages, d.n_micro_batches);
+    pub(super) fn in_flight(&self, configuration: &Configuration) -> Option<Arc<InFlight>> {
+        let d = &configuration.degrees;
+        let key = (configuration.order, d.pipeline, d.virtual_stages, d.n_micro_batches);
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = known().get(&key) {
             return found.clone();
         }
         let m = u32::try_from(d.n_micro_batches).ok()?;
-        let found = kept(leaf.order, d.pipeline, d.virtual_stages, m).ok().map(Arc::new);
+        let found =
+            in_flight(configuration.order, d.pipeline, d.virtual_stages, m).ok().map(Arc::new);
         known().insert(key, found.clone());
         found
     }
@@ -224,28 +228,32 @@ impl Worker<'_, '_> {
     fn judge(
         &self,
         priced: &Priced<'_>,
-        leaf: &Leaf,
+        configuration: &Configuration,
         (limit, cutoff): (f64, f64),
         counts: &mut Counts,
     ) -> Outcome {
-        let Some(kept) = self.kept(leaf) else { return Outcome::None };
-        let own_s = relaxed::of_leaf(priced, leaf, &kept, limit);
+        let Some(in_flight) = self.in_flight(configuration) else { return Outcome::None };
+        let own_s = relaxed::of_configuration(priced, configuration, &in_flight, limit);
         if self.options.pruning == Pruning::On && own_s > cutoff {
             return Outcome::NoneByRule(own_s);
         }
         counts.n_fitted += 1;
-        let fitter = Fitter::new(priced, leaf, &kept, limit);
+        let fitter = Fitter::new(priced, configuration, &in_flight, limit);
         let Some(fitted) = fitter.fit() else {
             counts.n_misfits += 1;
-            return if finds_all_cuts(leaf) { Outcome::None } else { Outcome::NoneByRule(own_s) };
+            return if finds_all_cuts(configuration) {
+                Outcome::None
+            } else {
+                Outcome::NoneByRule(own_s)
+            };
         };
         let own_s = fitter.least_s().map_or(own_s, |least_s| least_s.max(own_s));
-        let bound_s = bound::of_stages(priced, leaf, &fitted.figures);
+        let bound_s = bound::of_stages(priced, configuration, &fitted.figures);
         if self.options.pruning == Pruning::On && bound_s > cutoff {
             return Outcome::Slow(bound_s, own_s);
         }
         counts.n_judged += 1;
-        match judged(priced, leaf, fitted) {
+        match judged(priced, configuration, fitted) {
             Ok(plan) => Outcome::Plan(Box::new(plan), own_s),
             Err(Unfit::OutOfRange) => {
                 counts.n_out_of_range += 1;

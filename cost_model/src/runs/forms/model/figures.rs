@@ -126,7 +126,7 @@ impl Priced<'_> {
                 + all.lines_dense * held.line[0]
                 + all.lines_experts * held.line[1]
         };
-        let again = self.again(blocks, recompute, &all);
+        let extra = self.recomputed(blocks, recompute, &all);
         let backward = all.backward_s + head * 2.0 / 3.0;
         let logits = if place.last { self.logit_bytes } else { 0.0 };
         let in_flight = if all.held_experts > 0.0 { self.in_flight } else { 0.0 };
@@ -142,10 +142,10 @@ impl Priced<'_> {
         StageFigures {
             forward_s: self.beside(all.forward_s + head / 3.0, gather) + messages / 2.0,
             // What is computed again hides them too.
-            backward_s: self.beside(backward + again.seconds, gather + scatter) - again.seconds
+            backward_s: self.beside(backward + extra.seconds, gather + scatter) - extra.seconds
                 + messages / 2.0,
             weight_s: all.weight_s + head / 3.0,
-            recompute_s: again.seconds,
+            recompute_s: extra.seconds,
             collectives_s: all.collectives_s,
             backward_links_s,
             dense,
@@ -154,41 +154,41 @@ impl Priced<'_> {
             states: of_blocks(&self.on_device),
             end_states: of_ends(&self.on_device),
             on_host: of_ends(&self.on_host) + of_blocks(&self.on_host),
-            activation: again.stash + before,
+            activation: extra.stash + before,
             end_activation: if place.first { self.mask_bytes } else { 0.0 },
             temporary: logits + in_flight,
             // Logits are gone before the first block is computed again.
-            again: (again.bytes - logits).max(0.0),
-            again_all: again.all_bytes,
+            recompute: (extra.bytes - logits).max(0.0),
+            recompute_all: extra.all_bytes,
             sends: self.message(blocks.end),
             ending: None,
         }
     }
 
-    fn again(&self, blocks: &Range<u32>, recompute: Recompute, all: &Kind) -> Again {
+    fn recomputed(&self, blocks: &Range<u32>, recompute: Recompute, all: &Kind) -> Recomputed {
         let n = blocks.end.saturating_sub(blocks.start);
         match recompute {
-            Recompute::None => Again { stash: all.all, ..Again::default() },
-            Recompute::Selective => Again {
+            Recompute::None => Recomputed { stash: all.all, ..Recomputed::default() },
+            Recompute::Selective => Recomputed {
                 seconds: all.core_s,
                 stash: all.without_core,
                 bytes: (all.all - all.without_core) / f64::from(n.max(1)),
                 all_bytes: all.all - all.without_core,
             },
-            Recompute::PerOp => Again {
+            Recompute::PerOp => Recomputed {
                 seconds: all.per_op_s,
                 stash: all.per_op,
                 bytes: (all.all - all.per_op) / f64::from(n.max(1)),
                 all_bytes: all.all - all.per_op,
             },
-            Recompute::Full => self.again_first(blocks, n, all),
-            Recompute::Block { blocks: first } => self.again_first(blocks, first.min(n), all),
+            Recompute::Full => self.first_recomputed(blocks, n, all),
+            Recompute::Block { blocks: first } => self.first_recomputed(blocks, first.min(n), all),
             Recompute::Uniform { blocks: group } => {
                 let group = group.clamp(1, n.max(1));
                 let n_groups = n.div_ceil(group);
                 let kept = all.input / f64::from(n.max(1)) * f64::from(n_groups);
-                Again {
-                    seconds: all.again_s,
+                Recomputed {
+                    seconds: all.recompute_s,
                     stash: kept,
                     bytes: f64::from(group) * self.largest(blocks),
                     all_bytes: all.all - kept,
@@ -198,11 +198,11 @@ impl Priced<'_> {
     }
 
     /// The first so many blocks are computed again.
-    fn again_first(&self, blocks: &Range<u32>, n: u32, all: &Kind) -> Again {
+    fn first_recomputed(&self, blocks: &Range<u32>, n: u32, all: &Kind) -> Recomputed {
         let first = blocks.start..blocks.start.saturating_add(n).min(blocks.end);
         let own = self.sum(&first);
-        Again {
-            seconds: own.again_s,
+        Recomputed {
+            seconds: own.recompute_s,
             stash: all.all - own.all + own.input,
             bytes: self.largest(&first),
             all_bytes: own.all - own.input,
@@ -212,7 +212,7 @@ impl Priced<'_> {
 
 /// What a policy of recompute makes of a stage.
 #[derive(Default)]
-struct Again {
+struct Recomputed {
     seconds: f64,
     stash: f64,
     bytes: f64,
@@ -228,7 +228,7 @@ fn combined(a: &Kind, b: &Kind, with: impl Fn(f64, f64) -> f64) -> Kind {
         forward_s: with(a.forward_s, b.forward_s),
         backward_s: with(a.backward_s, b.backward_s),
         weight_s: with(a.weight_s, b.weight_s),
-        again_s: with(a.again_s, b.again_s),
+        recompute_s: with(a.recompute_s, b.recompute_s),
         core_s: with(a.core_s, b.core_s),
         per_op_s: with(a.per_op_s, b.per_op_s),
         collectives_s: with(a.collectives_s, b.collectives_s),

@@ -20,7 +20,7 @@ pub struct Kind {
     /// Gradients of the weights in seconds, were they a pass of their own.
     pub weight_s: f64,
     /// Computing everything again in seconds.
-    pub again_s: f64,
+    pub recompute_s: f64,
     /// Computing the attention core again in seconds.
     pub core_s: f64,
     /// Computing every second product, what is pointwise and half of the collectives again, in seconds.
@@ -92,7 +92,7 @@ impl Kind {
             forward_s: factor * forward.seconds + extra_s,
             backward_s: factor * backward.seconds + 2.0 * extra_s,
             weight_s: factor * weight_s + extra_s,
-            again_s: factor * forward.seconds + extra_s,
+            recompute_s: factor * forward.seconds + extra_s,
             core_s: factor * core_s,
             per_op_s: factor * (forward.seconds - kept_by_op_s).max(0.0) + extra_s,
             collectives_s: factor * (forward.collectives + backward.collectives),

@@ -45,7 +45,7 @@ pub(super) fn kind(pricing: &Pricing<'_>, part: &PartCard, samples: u64) -> Kind
         forward_s,
         backward_s: pass(&part.backward_input, true) + weight_s,
         weight_s,
-        again_s: forward_s,
+        recompute_s: forward_s,
         core_s: 0.0,
         per_op_s: 0.0,
         collectives_s: 0.0,

@@ -17,8 +17,8 @@ fn coordinates(degrees: &Parallelism) -> Vec<[u64; 4]> {
         }
     };
     match degrees.mesh {
-        Mesh::DataInside => (0..p).for_each(|p| (0..d).for_each(|d| add(d, p))),
-        Mesh::PipelineInside => (0..d).for_each(|d| (0..p).for_each(|p| add(d, p))),
+        Mesh::TpCpDpPp => (0..p).for_each(|p| (0..d).for_each(|d| add(d, p))),
+        Mesh::TpCpPpDp => (0..d).for_each(|d| (0..p).for_each(|p| add(d, p))),
     }
     all
 }
@@ -46,7 +46,7 @@ fn groups_lie_where_counting_devices_puts_them() {
     let sizes = [1_u32, 2, 3, 4, 6];
     let mut n_uneven = 0;
     for per_host in [1_u64, 2, 4, 6, 8] {
-        for mesh in [Mesh::DataInside, Mesh::PipelineInside] {
+        for mesh in [Mesh::TpCpDpPp, Mesh::TpCpPpDp] {
             let all_degrees = (0..sizes.len().pow(4))
                 .map(|n| [0, 1, 2, 3].map(|axis| sizes[n / sizes.len().pow(axis) % sizes.len()]));
             for [t, c, d, p] in all_degrees {
@@ -83,13 +83,13 @@ fn groups_lie_where_counting_devices_puts_them() {
 fn rings_leave_a_host_by_the_cards_of_their_own_devices() {
     // Two hosts of eight with two cards each; four tensor ranks, four context ranks: devices 4 to
     // 7 send to the other host, all over one card; devices 0 to 3 receive over the other.
-    let own = degrees(4, 4, 1, 1, Mesh::DataInside);
+    let own = degrees(4, 4, 1, 1, Mesh::TpCpDpPp);
     assert_eq!(Group::context(&own).rings_through_card(8, 4), 4);
     assert_eq!(Group::context(&own).rings_through_card(8, 1), 1);
     assert_eq!(Group::context(&own).rings_through_card(8, 8), 4);
     assert_eq!(Group::context(&own).rings_through_card(16, 4), 0);
     // One ring through all sixteen devices.
-    let own = degrees(1, 16, 1, 1, Mesh::DataInside);
+    let own = degrees(1, 16, 1, 1, Mesh::TpCpDpPp);
     assert_eq!(Group::context(&own).rings_through_card(8, 4), 1);
 }
 
@@ -97,7 +97,7 @@ fn rings_leave_a_host_by_the_cards_of_their_own_devices() {
 fn rings_by_rule_are_those_counted() {
     let mut n_leaving = 0;
     for (tensor, context, data) in (0..8 * 8 * 4).map(|i| (1 + i % 8, 1 + i / 8 % 8, 1 + i / 64)) {
-        let own = degrees(tensor, context, data, 2, Mesh::DataInside);
+        let own = degrees(tensor, context, data, 2, Mesh::TpCpDpPp);
         for (per_host, per_card) in
             [(8, 1), (8, 2), (8, 3), (8, 8), (4, 4), (6, 2), (12, 5), (1, 1)]
         {
@@ -114,10 +114,10 @@ fn rings_by_rule_are_those_counted() {
 fn experts_follow_context_and_data() {
     // Two hosts of four; with pipeline ranks inside, the two expert ranks are on both.
     let own = |mesh| Parallelism { expert: 2, ..degrees(1, 1, 2, 4, mesh) };
-    assert_eq!(Group::experts(&own(Mesh::DataInside)).spread(4).hosts, 1);
-    assert_eq!(Group::experts(&own(Mesh::PipelineInside)).spread(4).hosts, 2);
+    assert_eq!(Group::experts(&own(Mesh::TpCpDpPp)).spread(4).hosts, 1);
+    assert_eq!(Group::experts(&own(Mesh::TpCpPpDp)).spread(4).hosts, 2);
     // Four replicas of two context ranks, four expert ranks: both context ranks, two replicas.
-    let own = Parallelism { expert: 4, ..degrees(1, 2, 4, 1, Mesh::DataInside) };
+    let own = Parallelism { expert: 4, ..degrees(1, 2, 4, 1, Mesh::TpCpDpPp) };
     assert_eq!(Group::experts(&own).axes.map(|axis| (axis.size, axis.stride)), [(2, 1), (2, 2)]);
     let others = Group::expert_replicas(&own).axes.map(|axis| (axis.size, axis.stride));
     assert_eq!(others, [(1, 2), (2, 4)]);
@@ -128,13 +128,13 @@ fn experts_follow_context_and_data() {
 #[test]
 fn hosts_hold_the_ranks_of_their_devices() {
     // Hosts of four; two ranks of three devices each: 0 0 0 1 | 1 1.
-    let own = degrees(3, 1, 1, 2, Mesh::DataInside);
+    let own = degrees(3, 1, 1, 2, Mesh::TpCpDpPp);
     let devices = |own: &Parallelism| -> Vec<Vec<(u32, u32)>> {
         hosts(own, 4, &[]).into_iter().map(|host| host.devices).collect()
     };
     assert_eq!(devices(&own), [vec![(0, 3), (1, 1)], vec![(1, 2)]]);
     // Replicas of pipelines of two: every host has two devices of each rank.
-    let own = degrees(1, 1, 8, 2, Mesh::PipelineInside);
+    let own = degrees(1, 1, 8, 2, Mesh::TpCpPpDp);
     assert_eq!(devices(&own), [vec![(0, 2), (1, 2)]]);
     let rooms = [None, Some(Bytes(5)), Some(Bytes(5))];
     let limits: Vec<_> = hosts(&own, 4, &rooms).into_iter().map(|host| host.limit).collect();
@@ -144,16 +144,16 @@ fn hosts_hold_the_ranks_of_their_devices() {
 #[test]
 fn cards_by_hand() {
     // Eight devices, two cards. Four ranks of two devices: two ranks on each card.
-    let own = degrees(2, 1, 1, 4, Mesh::DataInside);
+    let own = degrees(2, 1, 1, 4, Mesh::TpCpDpPp);
     assert_eq!(cards(&own, 8, 4), Cards { of_rank: vec![0, 0, 1, 1], n_copies: 2 });
     // Two hosts of eight with one card each, ranks of eight: a card each, all eight share it.
-    let own = degrees(4, 1, 2, 2, Mesh::DataInside);
+    let own = degrees(4, 1, 2, 2, Mesh::TpCpDpPp);
     assert_eq!(cards(&own, 8, 8), Cards { of_rank: vec![0, 1], n_copies: 8 });
     // Ranks of sixteen: the devices of one host share a card.
-    let own = degrees(4, 1, 4, 2, Mesh::DataInside);
+    let own = degrees(4, 1, 4, 2, Mesh::TpCpDpPp);
     assert_eq!(cards(&own, 8, 8), Cards { of_rank: vec![0, 1], n_copies: 8 });
     // One device per rank, pipelines of eight over hosts of four, two replicas.
-    let own = degrees(1, 1, 2, 8, Mesh::PipelineInside);
+    let own = degrees(1, 1, 2, 8, Mesh::TpCpPpDp);
     assert_eq!(cards(&own, 4, 4).of_rank, [0, 0, 0, 0, 1, 1, 1, 1]);
     assert_eq!(cards(&own, 4, 4).n_copies, 1);
 }

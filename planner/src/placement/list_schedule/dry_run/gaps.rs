@@ -5,14 +5,14 @@
 use ir::id::{ChannelId, DeviceId, OpId, TensorId};
 
 use super::{Copy, DryRun, Misfit, Send, new_held, size};
-use crate::placement::list_schedule::books::Books;
+use crate::placement::list_schedule::ledger::Ledger;
 use crate::placement::list_schedule::slots::Gaps;
 
 impl DryRun {
     /// The start of `op` in the first gap of `device` that suits it; see [`DryRun::start`].
     pub(in crate::placement::list_schedule) fn start_in_gaps(
         &mut self,
-        books: &Books,
+        ledger: &Ledger,
         gaps: &Gaps,
         op: OpId,
         device: DeviceId,
@@ -22,40 +22,40 @@ impl DryRun {
         self.added.clear();
         self.total = 0;
         self.sent.clear();
-        let usage = books.usage[device.index()].as_ref();
-        let limit = books.limit[device.index()];
+        let usage = ledger.usage[device.index()].as_ref();
+        let limit = ledger.limit[device.index()];
         if let Some(usage) = usage {
-            let held = new_held(books, op, device);
+            let held = new_held(ledger, op, device);
             if held > 0 && usage.top() + held > limit {
                 return Err(Misfit::Memory);
             }
-            if !books.leaves_room(op, device) {
+            if !ledger.leaves_room(op, device) {
                 return Err(Misfit::Memory);
             }
             self.push(0, held);
         }
         let mut ready = 0;
         for &tensor in inputs {
-            let Some(producer) = books.problem.producer(tensor) else { continue };
-            let Some(from) = books.device[producer.index()] else { continue };
-            let produced = books.end[producer.index()];
+            let Some(producer) = ledger.problem.producer(tensor) else { continue };
+            let Some(from) = ledger.device[producer.index()] else { continue };
+            let produced = ledger.end[producer.index()];
             if from == device {
                 ready = ready.max(produced);
-            } else if let Some(copy) = books.copy_on(tensor, device) {
+            } else if let Some(copy) = ledger.copy_on(tensor, device) {
                 ready = ready.max(copy.end);
             } else {
-                let end = self.bring_in_gap(books, gaps, tensor, (from, device), produced)?;
+                let end = self.bring_in_gap(ledger, gaps, tensor, (from, device), produced)?;
                 ready = ready.max(end);
             }
         }
-        let need = books.running_bytes(op, device);
+        let need = ledger.running_bytes(op, device);
         let fits = match usage {
             Some(usage) if need > 0 => {
                 self.first_fit(usage, limit, ready, need).ok_or(Misfit::Memory)?
             }
             _ => ready,
         };
-        let at = gaps.devices[device.index()].first_gap(fits, books.problem.time_ns(op, device));
+        let at = gaps.devices[device.index()].first_gap(fits, ledger.problem.time_ns(op, device));
         self.op_waits = at == fits && fits > ready;
         Ok(at)
     }
@@ -63,18 +63,18 @@ impl DryRun {
     /// Adds the transfer of a missing input in the first gap of its channels; gives its end.
     fn bring_in_gap(
         &mut self,
-        books: &Books,
+        ledger: &Ledger,
         gaps: &Gaps,
         tensor: TensorId,
         (from, device): (DeviceId, DeviceId),
         produced: u64,
     ) -> Result<u64, Misfit> {
-        let route = books.problem.cluster.route(from, device).ok_or(Misfit::NoWay)?;
+        let route = ledger.problem.cluster.route(from, device).ok_or(Misfit::NoWay)?;
         let channels = (route.send, route.receive);
-        let duration = books.problem.transfer_ns(tensor, from, device);
-        let bytes = size(books.problem, tensor);
-        let limit = books.limit[device.index()];
-        let fits = match &books.usage[device.index()] {
+        let duration = ledger.problem.transfer_ns(tensor, from, device);
+        let bytes = size(ledger.problem, tensor);
+        let limit = ledger.limit[device.index()];
+        let fits = match &ledger.usage[device.index()] {
             Some(usage) if bytes > 0 => {
                 self.first_fit(usage, limit, produced, bytes).ok_or(Misfit::Memory)?
             }
@@ -105,25 +105,25 @@ pub(in crate::placement::list_schedule) struct Ahead<'a> {
 /// The end of a child on a device if `ahead` were committed: producers that are not committed,
 /// memory, and clashes among the child's own inputs are left out. `None` without a way.
 pub(in crate::placement::list_schedule) fn end_of_child(
-    books: &Books,
+    ledger: &Ledger,
     gaps: &Gaps,
     ahead: Ahead,
     child: OpId,
     device: DeviceId,
 ) -> Option<u64> {
-    let problem = books.problem;
+    let problem = ledger.problem;
     let mut ready = 0;
     for &tensor in problem.inputs(child) {
         let Some(producer) = problem.producer(tensor) else { continue };
         let (from, produced) = if producer == ahead.op {
             (ahead.device, ahead.end)
         } else {
-            let Some(from) = books.device[producer.index()] else { continue };
-            (from, books.end[producer.index()])
+            let Some(from) = ledger.device[producer.index()] else { continue };
+            (from, ledger.end[producer.index()])
         };
         let arrival = if from == device {
             produced
-        } else if let Some(copy) = books.copy_on(tensor, device) {
+        } else if let Some(copy) = ledger.copy_on(tensor, device) {
             copy.end
         } else {
             let route = problem.cluster.route(from, device)?;

@@ -10,10 +10,10 @@ mod tests;
 use cost_model::ops::problem::{Problem, UNSUPPORTED};
 use ir::id::{DeviceId, OpId, TensorId};
 
-use super::books::Books;
 use super::dry_run::{Ahead, DryRun, Misfit, end_of_child};
+use super::ledger::Ledger;
 use super::slots::Gaps;
-use super::{Listed, Variant, with_room};
+use super::{Listed, Variant, with_headroom};
 use crate::placement::dispatch::Network;
 use crate::run::no_plan::{NoPlan, Reason};
 use crate::run::size;
@@ -45,10 +45,10 @@ pub(crate) fn schedule(
     size::check(problem)?;
     let n_channels = problem.cluster.links.channels.len();
     let mut run = |variant| {
-        with_room(problem, variant, |room| {
+        with_headroom(problem, variant, |headroom| {
             let gaps = Gaps::new(problem.cluster.n_devices(), n_channels);
-            let books = Books::new(problem, variant, room);
-            Ok(Heft::new(books, look, gaps).run(stopped)?.close_in_time())
+            let ledger = Ledger::new(problem, variant, headroom);
+            Ok(Heft::new(ledger, look, gaps).run(stopped)?.close_in_time())
         })
     };
     match run(Variant::Plain) {
@@ -87,18 +87,25 @@ struct Heft<'a> {
     problem: &'a Problem,
     look: Look,
     rank: Vec<f64>,
-    books: Books<'a>,
+    ledger: Ledger<'a>,
     gaps: Gaps,
     dry_run: DryRun,
 }
 
 impl<'a> Heft<'a> {
-    fn new(books: Books<'a>, look: Look, gaps: Gaps) -> Self {
-        let problem = books.problem;
-        Self { problem, look, rank: upward_ranks(problem), books, gaps, dry_run: DryRun::default() }
+    fn new(ledger: Ledger<'a>, look: Look, gaps: Gaps) -> Self {
+        let problem = ledger.problem;
+        Self {
+            problem,
+            look,
+            rank: upward_ranks(problem),
+            ledger,
+            gaps,
+            dry_run: DryRun::default(),
+        }
     }
 
-    fn run(mut self, stopped: &mut dyn FnMut() -> Option<NoPlan>) -> Result<Books<'a>, NoPlan> {
+    fn run(mut self, stopped: &mut dyn FnMut() -> Option<NoPlan>) -> Result<Ledger<'a>, NoPlan> {
         for (turn, op) in self.order().into_iter().enumerate() {
             if turn.is_multiple_of(COMMITS_PER_LOOK)
                 && let Some(no_plan) = stopped()
@@ -109,7 +116,7 @@ impl<'a> Heft<'a> {
             let device = self.best_device(op, &inputs)?;
             self.commit(op, device, &inputs)?;
         }
-        Ok(self.books)
+        Ok(self.ledger)
     }
 
     /// Ops by descending rank. Where all on a way take no time, ranks tie: the topological order
@@ -125,7 +132,7 @@ impl<'a> Heft<'a> {
         let mut inputs = self.problem.inputs(op).to_vec();
         inputs.sort_by_key(|tensor| {
             let producer = self.problem.producer(*tensor);
-            (producer.map_or(0, |p| self.books.end[p.index()]), producer, *tensor)
+            (producer.map_or(0, |p| self.ledger.end[p.index()]), producer, *tensor)
         });
         inputs
     }
@@ -133,7 +140,7 @@ impl<'a> Heft<'a> {
     /// The device of the least (value, end, id) on which the op fits.
     fn best_device(&mut self, op: OpId, inputs: &[TensorId]) -> Result<DeviceId, NoPlan> {
         let group = self.problem.group_of(op);
-        let fixed = group.and_then(|group| self.books.group_device[group.index()]);
+        let fixed = group.and_then(|group| self.ledger.group_device[group.index()]);
         let children = self.children(op);
         let mut best: Option<(u64, u64, DeviceId)> = None;
         let mut misfit = None;
@@ -141,7 +148,7 @@ impl<'a> Heft<'a> {
             if fixed.is_some_and(|fixed| fixed != device) {
                 continue;
             }
-            match self.dry_run.start_in_gaps(&self.books, &self.gaps, op, device, inputs) {
+            match self.dry_run.start_in_gaps(&self.ledger, &self.gaps, op, device, inputs) {
                 Ok(start) => {
                     let end = start.saturating_add(self.problem.time_ns(op, device));
                     let sent = &self.dry_run.sent;
@@ -174,14 +181,14 @@ impl<'a> Heft<'a> {
         let mut last = ahead.end;
         for &child in children {
             let group = self.problem.group_of(child);
-            let fixed = group.and_then(|group| self.books.group_device[group.index()]);
+            let fixed = group.and_then(|group| self.ledger.group_device[group.index()]);
             // A child of the op's own group will be on its device.
             let own = group.is_some() && group == self.problem.group_of(ahead.op);
             let fixed = if own { Some(ahead.device) } else { fixed };
             let devices = self.problem.placeable(child).iter();
             let ends = devices
                 .filter(|device| fixed.is_none_or(|fixed| fixed == *device))
-                .filter_map(|d| end_of_child(&self.books, &self.gaps, ahead, child, d));
+                .filter_map(|d| end_of_child(&self.ledger, &self.gaps, ahead, child, d));
             last = last.max(ends.min().unwrap_or(UNSUPPORTED));
         }
         last
@@ -190,22 +197,22 @@ impl<'a> Heft<'a> {
     fn commit(&mut self, op: OpId, device: DeviceId, inputs: &[TensorId]) -> Result<(), NoPlan> {
         let start = self
             .dry_run
-            .start_in_gaps(&self.books, &self.gaps, op, device, inputs)
+            .start_in_gaps(&self.ledger, &self.gaps, op, device, inputs)
             .map_err(|misfit| self.no_room(op, Some(misfit)))?;
-        self.books.book_held(op, device);
+        self.ledger.book_held(op, device);
         for index in 0..self.dry_run.sends.len() {
             let send = self.dry_run.sends[index];
             let producer = self.problem.producer(send.tensor);
-            let from = producer.and_then(|op| self.books.device[op.index()]);
+            let from = producer.and_then(|op| self.ledger.device[op.index()]);
             if let Some(route) = from.and_then(|from| self.problem.cluster.route(from, device)) {
                 let channels = [route.send, route.receive];
                 self.gaps.occupy_channels(channels, send.copy.start, send.copy.end);
             }
-            self.books.book_transfer(send.tensor, send.copy, send.waits);
+            self.ledger.book_transfer(send.tensor, send.copy, send.waits);
         }
-        self.books.book_op(op, device, start, self.dry_run.op_waits);
-        self.books.takes_room(op, device);
-        self.gaps.devices[device.index()].occupy(start, self.books.end[op.index()]);
+        self.ledger.book_op(op, device, start, self.dry_run.op_waits);
+        self.ledger.takes_room(op, device);
+        self.gaps.devices[device.index()].occupy(start, self.ledger.end[op.index()]);
         Ok(())
     }
 

@@ -64,13 +64,14 @@ fn ranks_are_those_of_the_paper() {
 #[test]
 fn the_makespan_of_the_paper_without_contention() {
     let problem = paper();
-    let books = Heft::new(Books::new(&problem, Variant::Plain, None), Look::Here, Gaps::new(3, 0))
-        .run(&mut || None)
-        .unwrap();
-    assert_eq!(books.end.iter().max(), Some(&80));
+    let ledger =
+        Heft::new(Ledger::new(&problem, Variant::Plain, None), Look::Here, Gaps::new(3, 0))
+            .run(&mut || None)
+            .unwrap();
+    assert_eq!(ledger.end.iter().max(), Some(&80));
     // Figure 4 (a): n1 on p3 over [0, 9], n10 on p2 over [73, 80].
-    assert_eq!((books.device[0], books.end[0]), (Some(DeviceId(2)), 9));
-    assert_eq!((books.device[9], books.start[9]), (Some(DeviceId(1)), 73));
+    assert_eq!((ledger.device[0], ledger.end[0]), (Some(DeviceId(2)), 9));
+    assert_eq!((ledger.device[9], ledger.start[9]), (Some(DeviceId(1)), 73));
 }
 
 #[test]
@@ -78,11 +79,11 @@ fn with_serial_channels_the_judge_has_the_same_times() {
     use crate::draft::{Draft, Orders};
     let problem = paper();
     for look in [Look::Here, Look::Ahead] {
-        let books = Heft::new(Books::new(&problem, Variant::Plain, None), look, Gaps::new(3, 6))
+        let ledger = Heft::new(Ledger::new(&problem, Variant::Plain, None), look, Gaps::new(3, 6))
             .run(&mut || None)
             .unwrap();
-        let ends = books.end.clone();
-        let listed = books.close_in_time();
+        let ends = ledger.end.clone();
+        let listed = ledger.close_in_time();
         let draft = Draft::default().placed(listed.placement);
         let plan = draft.scheduled(Orders::Full(listed.schedule)).finish(&problem);
         assert_eq!(cost_model::ops::judge::verify::verify(&problem, &plan), vec![]);
@@ -100,10 +101,11 @@ fn an_op_goes_into_a_gap_that_was_left() {
     let sketch = sketch.op("A", "b", 4, "", "x:6").op("B", "a", 9, "x", "");
     let problem = sketch.op("C", "a", 8, "", "").problem();
     // B (rank 9 + 6 + 4 for A) is committed before C (rank 8); it starts at 10, C fits before it.
-    let books = Heft::new(Books::new(&problem, Variant::Plain, None), Look::Here, Gaps::new(2, 4))
-        .run(&mut || None)
-        .unwrap();
-    assert_eq!((books.start[1], books.start[2]), (10, 0));
+    let ledger =
+        Heft::new(Ledger::new(&problem, Variant::Plain, None), Look::Here, Gaps::new(2, 4))
+            .run(&mut || None)
+            .unwrap();
+    assert_eq!((ledger.start[1], ledger.start[2]), (10, 0));
 }
 
 #[test]
@@ -118,13 +120,13 @@ fn every_plan_is_legal_and_has_the_times_of_the_judge() {
         let look = if turn % 2 == 0 { Look::Here } else { Look::Ahead };
         let n_channels = problem.cluster.links.channels.len();
         let gaps = Gaps::new(problem.cluster.n_devices(), n_channels);
-        let Ok(books) =
-            Heft::new(Books::new(&problem, Variant::Plain, None), look, gaps).run(&mut || None)
+        let Ok(ledger) =
+            Heft::new(Ledger::new(&problem, Variant::Plain, None), look, gaps).run(&mut || None)
         else {
             continue;
         };
-        let ends = books.end.clone();
-        let listed = books.close_in_time();
+        let ends = ledger.end.clone();
+        let listed = ledger.close_in_time();
         n_plans += 1;
         n_waits += usize::from(!listed.schedule.after.is_empty());
         let draft = Draft::default().placed(listed.placement);

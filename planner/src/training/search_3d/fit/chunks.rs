@@ -7,14 +7,14 @@ use cost_model::runs::oracle::StageFigures;
 use ir::card::Recompute;
 use ir::stack::AttentionKernel;
 
-use super::super::space::{Again, Split};
+use super::super::space::{RecomputeRule, Split};
 use super::{Fitted, Fitter, HALVINGS, contiguous};
 
 impl Fitter<'_, '_> {
     /// Stages of ranks that hold several: shared out by time alone, then as little computed again
     /// as the rank's memory allows, as evenly as possible over its chunks.
     pub(super) fn fit_chunks(&self) -> Option<Fitted> {
-        self.cut_chunks(match self.leaf.split {
+        self.cut_chunks(match self.configuration.split {
             Split::Equal => contiguous(&equal_blocks(self.priced.n_blocks(), self.n_stages())),
             Split::Balanced => self.balanced_chunks(),
         })
@@ -26,7 +26,7 @@ impl Fitter<'_, '_> {
         let mut recompute = vec![Recompute::None; n_stages as usize];
         for rank in 0..self.n_ranks() {
             let own: Vec<u32> = (0..n_stages)
-                .filter(|s| self.leaf.order.rank_of(self.n_ranks(), *s) == rank)
+                .filter(|s| self.configuration.order.rank_of(self.n_ranks(), *s) == rank)
                 .collect();
             self.fit_rank(rank, &own, &blocks, &mut recompute)?;
         }
@@ -54,15 +54,17 @@ impl Fitter<'_, '_> {
             n if n >= length(stage) => Recompute::Full,
             n => Recompute::Block { blocks: n },
         };
-        let policy: Box<dyn Fn(u32) -> Recompute> = match self.leaf.again {
-            Again::None => Box::new(|_| Recompute::None),
-            Again::Selective => Box::new(|_| Recompute::Selective),
-            Again::PerOp => Box::new(|_| Recompute::PerOp),
-            Again::Full => Box::new(|_| Recompute::Full),
-            Again::Alike => Box::new(|_| self.alike()),
-            Again::Fitted if fits(&|_| Recompute::None).is_some() => Box::new(|_| Recompute::None),
-            Again::Fitted if !self.leaf.order.is_whole() => return None,
-            Again::Fitted => {
+        let policy: Box<dyn Fn(u32) -> Recompute> = match self.configuration.recompute {
+            RecomputeRule::None => Box::new(|_| Recompute::None),
+            RecomputeRule::Selective => Box::new(|_| Recompute::Selective),
+            RecomputeRule::PerOp => Box::new(|_| Recompute::PerOp),
+            RecomputeRule::Full => Box::new(|_| Recompute::Full),
+            RecomputeRule::Alike => Box::new(|_| self.alike()),
+            RecomputeRule::Fitted if fits(&|_| Recompute::None).is_some() => {
+                Box::new(|_| Recompute::None)
+            }
+            RecomputeRule::Fitted if !self.configuration.order.is_whole() => return None,
+            RecomputeRule::Fitted => {
                 let most = own.iter().map(|stage| length(*stage)).max().unwrap_or(0);
                 let n = (1..=most).find_map(|n| Some((n, fits(&|stage| full(stage, n))?)));
                 let core = match self.priced.pricing.stack.attention {
@@ -101,9 +103,9 @@ impl Fitter<'_, '_> {
         let at = |moment: &Vec<u32>| -> f64 {
             moment.iter().zip(&figures).map(|(n, own)| f64::from(*n) * own.stash()).sum()
         };
-        let kept = self.kept[rank as usize].iter().map(at).fold(0.0, f64::max);
-        let again_s: f64 = figures.iter().map(|own| own.recompute_s).sum();
-        (fixed + kept + temporary <= self.room).then_some(again_s)
+        let kept = self.in_flight[rank as usize].iter().map(at).fold(0.0, f64::max);
+        let recompute_s: f64 = figures.iter().map(|own| own.recompute_s).sum();
+        (fixed + kept + temporary <= self.room).then_some(recompute_s)
     }
 
     /// Contiguous chunks whose slowest is as fast as can be, whatever they keep.

@@ -10,7 +10,7 @@
 use cost_model::ops::problem::Problem;
 use ir::id::{DeviceId, OpId};
 
-use super::books::{parameters_of, signed};
+use super::ledger::{parameters_of, signed};
 
 /// How the demand of a unit is counted beside its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(super) fn counts() -> impl Iterator<Item = Count> {
 const MOST_PACKED: usize = 200;
 
 /// Demands, and what is taken of each device.
-pub(super) struct Room {
+pub(super) struct Headroom {
     /// By op.
     unit_of: Vec<u32>,
     first: Vec<OpId>,
@@ -56,10 +56,10 @@ pub(super) struct Room {
     free: Vec<i64>,
 }
 
-impl Room {
+impl Headroom {
     /// `None` if all demands can't even be packed onto empty devices.
     pub(super) fn new(problem: &Problem, count: Count) -> Option<Self> {
-        let mut room = Self {
+        let mut headroom = Self {
             unit_of: vec![u32::MAX; problem.n_ops()],
             first: Vec::new(),
             demand: Vec::new(),
@@ -74,19 +74,19 @@ impl Room {
                 .collect(),
         };
         for (unit, members) in problem.units().iter().enumerate() {
-            members.iter().for_each(|op| room.unit_of[op.index()] = unit as u32);
-            room.first.push(members[0]);
+            members.iter().for_each(|op| headroom.unit_of[op.index()] = unit as u32);
+            headroom.first.push(members[0]);
             let demand = demand(problem, members, count);
-            room.demand.push(demand);
-            room.open_demand += demand;
+            headroom.demand.push(demand);
+            headroom.open_demand += demand;
             let n_devices = problem.placeable(members[0]).iter().count();
-            room.is_free_choice &= n_devices == problem.cluster.n_devices();
-            room.is_placed.push(false);
-            room.largest.push(unit as u32);
+            headroom.is_free_choice &= n_devices == problem.cluster.n_devices();
+            headroom.is_placed.push(false);
+            headroom.largest.push(unit as u32);
         }
-        let demand = &room.demand;
-        room.largest.sort_by_key(|unit| std::cmp::Reverse(demand[*unit as usize]));
-        room.packs(problem, None).then_some(room)
+        let demand = &headroom.demand;
+        headroom.largest.sort_by_key(|unit| std::cmp::Reverse(demand[*unit as usize]));
+        headroom.packs(problem, None).then_some(headroom)
     }
 
     /// Whether an op's unit is on a device, or may go there.
@@ -95,7 +95,7 @@ impl Room {
         self.is_placed[unit as usize] || self.packs(problem, Some((unit, device)))
     }
 
-    /// Books an op's unit; whether it is new.
+    /// Ledger an op's unit; whether it is new.
     pub(super) fn place(&mut self, op: OpId, device: DeviceId) -> bool {
         let unit = self.unit_of[op.index()] as usize;
         let is_new = !std::mem::replace(&mut self.is_placed[unit], true);

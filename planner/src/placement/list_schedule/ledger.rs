@@ -9,7 +9,7 @@ use ir::id::{ChannelId, DeviceId, OpId, TensorId};
 use ir::plan::Placement;
 use ir::schedule::{Action, Schedule, Task, Transfer, Wait};
 
-use super::room::Room;
+use super::headroom::Headroom;
 use super::usage::Usage;
 use super::{Listed, Variant};
 
@@ -29,11 +29,11 @@ pub(super) struct Reservation {
     pub(super) bytes: i64,
 }
 
-pub(super) struct Books<'a> {
+pub(super) struct Ledger<'a> {
     pub(super) problem: &'a Problem,
     pub(super) variant: Variant,
     /// What must be left for others (`variant=room`).
-    room: Option<Room>,
+    headroom: Option<Headroom>,
     pub(super) n_devices: usize,
     pub(super) device: Vec<Option<DeviceId>>,
     pub(super) start: Vec<u64>,
@@ -62,8 +62,8 @@ pub(super) struct Books<'a> {
     last_use: Vec<(DeviceId, u64)>,
 }
 
-impl<'a> Books<'a> {
-    pub(super) fn new(problem: &'a Problem, variant: Variant, room: Option<Room>) -> Self {
+impl<'a> Ledger<'a> {
+    pub(super) fn new(problem: &'a Problem, variant: Variant, headroom: Option<Headroom>) -> Self {
         let n_devices = problem.cluster.n_devices();
         let (n_ops, n_tensors) = (problem.n_ops(), problem.n_tensors());
         let words = n_devices.div_ceil(64);
@@ -73,7 +73,7 @@ impl<'a> Books<'a> {
         Self {
             problem,
             variant,
-            room,
+            headroom,
             n_devices,
             device: vec![None; n_ops],
             start: vec![0; n_ops],
@@ -158,12 +158,12 @@ impl<'a> Books<'a> {
 
     /// Whether an op on a device leaves room for what is still to be placed.
     pub(super) fn leaves_room(&self, op: OpId, device: DeviceId) -> bool {
-        self.room.as_ref().is_none_or(|room| room.allows(self.problem, op, device))
+        self.headroom.as_ref().is_none_or(|headroom| headroom.allows(self.problem, op, device))
     }
 
     /// Books the room of an op's unit; whether that changes what others are allowed.
     pub(super) fn takes_room(&mut self, op: OpId, device: DeviceId) -> bool {
-        self.room.as_mut().is_some_and(|room| room.place(op, device))
+        self.headroom.as_mut().is_some_and(|headroom| headroom.place(op, device))
     }
 
     pub(super) fn add(&mut self, device: DeviceId, time: u64, delta: i64) {
@@ -174,7 +174,7 @@ impl<'a> Books<'a> {
         }
     }
 
-    /// Books a transfer that the dry run found.
+    /// Ledger a transfer that the dry run found.
     pub(super) fn book_transfer(&mut self, tensor: TensorId, copy: Copy, waits: bool) {
         let transfer = Transfer { tensor, to: copy.device };
         if waits {
@@ -193,7 +193,7 @@ impl<'a> Books<'a> {
         self.add(copy.device, copy.start, size(self.problem, tensor));
     }
 
-    /// Books what an op holds from time 0: parameters and graph inputs. Whether that is anything.
+    /// Ledger what an op holds from time 0: parameters and graph inputs. Whether that is anything.
     pub(super) fn book_held(&mut self, op: OpId, device: DeviceId) -> bool {
         let mut bytes = 0;
         let mut any = false;
@@ -215,7 +215,7 @@ impl<'a> Books<'a> {
         any
     }
 
-    /// Books the op itself, after its inputs and what it holds.
+    /// Ledger the op itself, after its inputs and what it holds.
     pub(super) fn book_op(&mut self, op: OpId, device: DeviceId, start: u64, waits: bool) {
         let problem = self.problem;
         if waits {

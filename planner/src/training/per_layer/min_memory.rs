@@ -8,7 +8,7 @@ use ir::units::Bytes;
 
 use super::shapes::{n_sharing, shapes};
 use super::table::{Candidate, Chosen};
-use crate::training::search_3d::space::{Again, Pins, Space};
+use crate::training::search_3d::space::{Pins, RecomputeRule, Space};
 
 /// The plan whose fullest device needs least.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,23 +87,25 @@ fn of_shape(priced: &Priced<'_>, pins: &Pins) -> Option<Least> {
 /// tried.
 fn smallest(priced: &Priced<'_>, pins: &Pins, stage: u32, blocks: u32) -> Option<(u64, Chosen)> {
     let candidate = Candidate::new(priced, pins, priced.degrees.pipeline.max(1), stage);
-    let gathered = match pins.zero {
+    let fully_sharded = match pins.zero {
         Some(ZeroStage::Parameters) => blocks..=blocks,
         Some(_) => 0..=0,
         None if n_sharing(&priced.degrees) == 1 => 0..=0,
         None => 0..=blocks,
     };
-    let again = |gathered: u32| match pins.again {
-        Again::None | Again::Selective | Again::PerOp => vec![0],
-        Again::Full => vec![blocks],
-        Again::Fitted | Again::Alike => vec![0, 1, blocks - gathered, blocks],
+    let recomputed = |fully_sharded: u32| match pins.recompute {
+        RecomputeRule::None | RecomputeRule::Selective | RecomputeRule::PerOp => vec![0],
+        RecomputeRule::Full => vec![blocks],
+        RecomputeRule::Fitted | RecomputeRule::Alike => vec![0, 1, blocks - fully_sharded, blocks],
     };
-    let choices = gathered.flat_map(|gathered| {
-        again(gathered).into_iter().map(move |again| (again.min(blocks), gathered))
+    let choices = fully_sharded.flat_map(|fully_sharded| {
+        recomputed(fully_sharded)
+            .into_iter()
+            .map(move |recomputed| (recomputed.min(blocks), fully_sharded))
     });
-    let sized = choices.map(|(again, gathered)| {
-        let chosen = candidate.chosen(blocks, again, gathered);
+    let sized = choices.map(|(recomputed, fully_sharded)| {
+        let chosen = candidate.chosen(blocks, recomputed, fully_sharded);
         (candidate.bytes(&chosen), chosen)
     });
-    sized.min_by_key(|(bytes, chosen)| (*bytes, chosen.again, chosen.gathered))
+    sized.min_by_key(|(bytes, chosen)| (*bytes, chosen.recomputed, chosen.fully_sharded))
 }

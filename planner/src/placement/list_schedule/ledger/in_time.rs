@@ -1,9 +1,9 @@
-//! Closing books whose entries were not made in the order of time.
+//! Closing ledger whose entries were not made in the order of time.
 
-use super::{Books, Listed};
+use super::{Ledger, Listed};
 use ir::schedule::Action;
 
-impl Books<'_> {
+impl Ledger<'_> {
     /// The finished schedule, with every order by (start, end, turn of the commit).
     pub(in crate::placement::list_schedule) fn close_in_time(mut self) -> Listed {
         for actions in &mut self.actions {

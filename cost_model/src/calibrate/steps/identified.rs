@@ -32,31 +32,31 @@ const NORMAL: f64 = 1.4826;
 
 /// What rows say about a constant.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Told {
+pub enum Identified {
     /// They tell it.
     Fitted {
         /// Standard error of the logarithm of its value.
         log_error: f64,
     },
     /// They depend on it and yet do not tell it; it is nominal.
-    Untold,
+    TooLittle,
     /// No row depends on it; it is nominal.
-    Unfelt,
+    NoEffect,
 }
 
 /// Values, and what the rows say about each constant in the order of [`Constant::ALL`].
-pub(super) fn told(
+pub(super) fn identified(
     samples: &[Sample<'_>],
     stack: &Stack,
     nominal: &Constants,
-) -> (Constants, Vec<Told>) {
-    let mut told = vec![Told::Unfelt; Constant::ALL.len()];
+) -> (Constants, Vec<Identified>) {
+    let mut identified = vec![Identified::NoEffect; Constant::ALL.len()];
     let slopes = slopes(samples, stack, nominal, &Constant::ALL);
     let felt = |column: usize| slopes.column(column).amax();
     let mut free: Vec<(usize, Constant)> = Constant::ALL.into_iter().enumerate().collect();
     free.retain(|(at, _)| felt(*at) > FELT);
     for (at, _) in &free {
-        set(&mut told, *at, Told::Untold);
+        set(&mut identified, *at, Identified::TooLittle);
     }
     // With few rows the constants that move steps most are looked at.
     free.sort_by(|a, b| {
@@ -79,16 +79,16 @@ pub(super) fn told(
             Some((position, share)) if share > UNTOLD => drop(free.remove(position)),
             _ => {
                 for ((at, _), log_error) in free.iter().zip(errors) {
-                    set(&mut told, *at, Told::Fitted { log_error });
+                    set(&mut identified, *at, Identified::Fitted { log_error });
                 }
-                return (constants, told);
+                return (constants, identified);
             }
         }
     }
 }
 
-fn set(told: &mut [Told], at: usize, value: Told) {
-    if let Some(entry) = told.get_mut(at) {
+fn set(identified: &mut [Identified], at: usize, value: Identified) {
+    if let Some(entry) = identified.get_mut(at) {
         *entry = value;
     }
 }

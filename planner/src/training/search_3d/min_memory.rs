@@ -11,9 +11,9 @@ use ir::plan::Mesh;
 
 use super::fit::{Fitted, Fitter};
 use super::judge::grid;
-use super::space::{Leaf, Space, leaves};
+use super::space::{Configuration, Space, leaves};
 use super::{Options, bound, bounded};
-use crate::training::order::kept;
+use crate::training::order::in_flight;
 
 /// Halvings of the interval in which the least limit is looked for.
 const HALVINGS: u32 = 24;
@@ -31,7 +31,7 @@ pub struct RankNeed {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Least {
     /// The configuration.
-    pub leaf: Leaf,
+    pub configuration: Configuration,
     /// Its stages.
     pub fitted: Fitted,
     /// By rank.
@@ -51,7 +51,7 @@ impl Least {
 #[must_use]
 pub fn least(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Option<Least> {
     let unlimited = Pricing { limit: None, ..*pricing };
-    let mut best: Option<(f64, Leaf)> = None;
+    let mut best: Option<(f64, Configuration)> = None;
     // A smaller micro-batch never needs more, and the mesh needs nothing.
     let mut smallest: BTreeMap<[u32; 5], u64> = BTreeMap::new();
     let shapes = bounded(&unlimited, space, options);
@@ -62,7 +62,7 @@ pub fn least(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Option<
     for own in &shapes {
         let is_least = smallest.get(&super::family(&own.shape))
             == Some(&own.shape.degrees.micro_batch)
-            && (own.shape.degrees.mesh == Mesh::DataInside || space.pins.mesh.is_some());
+            && (own.shape.degrees.mesh == Mesh::TpCpDpPp || space.pins.mesh.is_some());
         if options.stop().is_some() {
             return None;
         }
@@ -70,32 +70,33 @@ pub fn least(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Option<
             continue;
         }
         let (all, _) = leaves(&own.shape, space, pricing.model.n_blocks());
-        let most_shared = all.iter().map(|leaf| leaf.degrees.zero).max();
-        let plain = all.iter().map(|leaf| leaf.order).min();
-        let wanted =
-            |leaf: &&Leaf| Some(leaf.degrees.zero) == most_shared && Some(leaf.order) == plain;
-        for leaf in all.iter().filter(wanted) {
+        let most_shared = all.iter().map(|configuration| configuration.degrees.zero).max();
+        let plain = all.iter().map(|configuration| configuration.order).min();
+        let wanted = |configuration: &&Configuration| {
+            Some(configuration.degrees.zero) == most_shared && Some(configuration.order) == plain
+        };
+        for configuration in all.iter().filter(wanted) {
             let passes = std::sync::Arc::clone(&own.passes);
-            let priced = leaf.priced(unlimited, passes);
+            let priced = configuration.priced(unlimited, passes);
             let below = best.as_ref().map_or(f64::MAX, |(bytes, _)| bytes * (1.0 - 1e-6));
             if bound::is_too_large(&priced, &own.totals, below) {
                 continue;
             }
-            if let Some(bytes) = least_limit(&priced, leaf, below) {
-                best = Some((bytes, leaf.clone()));
+            if let Some(bytes) = least_limit(&priced, configuration, below) {
+                best = Some((bytes, configuration.clone()));
             }
         }
     }
-    let (bytes, leaf) = best?;
-    told(&unlimited, leaf, bytes)
+    let (bytes, configuration) = best?;
+    told(&unlimited, configuration, bytes)
 }
 
 /// The least limit below `below` that a configuration fits into.
-fn least_limit(priced: &Priced<'_>, leaf: &Leaf, below: f64) -> Option<f64> {
-    let d = &leaf.degrees;
+fn least_limit(priced: &Priced<'_>, configuration: &Configuration, below: f64) -> Option<f64> {
+    let d = &configuration.degrees;
     let m = u32::try_from(d.n_micro_batches).ok()?;
-    let kept = kept(leaf.order, d.pipeline, d.virtual_stages, m).ok()?;
-    let fits = |limit: f64| Fitter::new(priced, leaf, &kept, limit).fits();
+    let in_flight = in_flight(configuration.order, d.pipeline, d.virtual_stages, m).ok()?;
+    let fits = |limit: f64| Fitter::new(priced, configuration, &in_flight, limit).fits();
     let unlimited = 1e18;
     let mut high = below.min(unlimited);
     if !fits(high) {
@@ -110,20 +111,21 @@ fn least_limit(priced: &Priced<'_>, leaf: &Leaf, below: f64) -> Option<f64> {
     Some(high)
 }
 
-fn told(pricing: &Pricing<'_>, leaf: Leaf, bytes: f64) -> Option<Least> {
-    let passes = cost_model::runs::forms::model::priced::Passes::of(pricing, &leaf.degrees);
-    let priced = leaf.priced(*pricing, std::sync::Arc::new(passes));
-    let d = &leaf.degrees;
+fn told(pricing: &Pricing<'_>, configuration: Configuration, bytes: f64) -> Option<Least> {
+    let passes =
+        cost_model::runs::forms::model::priced::Passes::of(pricing, &configuration.degrees);
+    let priced = configuration.priced(*pricing, std::sync::Arc::new(passes));
+    let d = &configuration.degrees;
     let m = u32::try_from(d.n_micro_batches).ok()?;
-    let kept = kept(leaf.order, d.pipeline, d.virtual_stages, m).ok()?;
-    let fitted = Fitter::new(&priced, &leaf, &kept, bytes).fit()?;
+    let in_flight = in_flight(configuration.order, d.pipeline, d.virtual_stages, m).ok()?;
+    let fitted = Fitter::new(&priced, &configuration, &in_flight, bytes).fit()?;
     let ranks: Vec<u32> = (0..fitted.figures.len())
-        .map(|stage| leaf.order.rank_of(d.pipeline.max(1), stage as u32))
+        .map(|stage| configuration.order.rank_of(d.pipeline.max(1), stage as u32))
         .collect();
-    let grid = grid(&leaf, &fitted).ok()?;
+    let grid = grid(&configuration, &fitted).ok()?;
     let costs = lowered(&priced, &fitted.figures, &ranks, &grid);
     let report = judge(&costs, &grid).ok()?.report;
     let ranks = report.ranks.into_iter();
     let ranks = ranks.map(|rank| RankNeed { need: rank.peak.bytes, alive: rank.alive }).collect();
-    Some(Least { leaf, fitted, ranks })
+    Some(Least { configuration, fitted, ranks })
 }

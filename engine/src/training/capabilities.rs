@@ -5,19 +5,19 @@ use std::sync::LazyLock;
 use exporters::training::{Field, Lack, Policy, TrainingTarget, targets};
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
-use planner::training::search_3d::space::{Again, Pins, Words};
+use planner::training::search_3d::space::{Capabilities, Pins, RecomputeRule};
 
 use crate::executor::Executor;
 use crate::request::ProblemRequest;
 
 /// By target, what its stages may compute again, all alike; `None` = each stage what it likes.
-static ALIKE: LazyLock<Vec<Option<Vec<Again>>>> = LazyLock::new(|| {
+static ALIKE: LazyLock<Vec<Option<Vec<RecomputeRule>>>> = LazyLock::new(|| {
     let again = |policy: &Policy| match policy {
-        Policy::None => Again::None,
-        Policy::Selective => Again::Selective,
-        Policy::PerOp => Again::PerOp,
-        Policy::Block => Again::Alike,
-        Policy::Full => Again::Full,
+        Policy::None => RecomputeRule::None,
+        Policy::Selective => RecomputeRule::Selective,
+        Policy::PerOp => RecomputeRule::PerOp,
+        Policy::Block => RecomputeRule::Alike,
+        Policy::Full => RecomputeRule::Full,
     };
     let of = |row: &TrainingTarget| Some(row.recomputes?.iter().map(again).collect());
     targets().iter().map(of).collect()
@@ -37,27 +37,27 @@ pub fn limited(pins: Pins, executor: Option<Executor>, needs: &[Lack]) -> Result
         let rows = targets().iter().filter(named).filter(|own| row(own)).map(|own| own.name);
         rows.collect::<Vec<_>>().join(", ")
     };
-    let words = of(executor).ok_or_else(|| {
+    let capabilities = of(executor).ok_or_else(|| {
         let message = format!("{} runs no training runs", executor.target());
         Diagnostic::usage("not-for-training", message)
             .hint(format!("choose from {}, any", names(&|_| true)))
     })?;
-    let part_of_blocks = match pins.again {
-        Again::Selective => Some(Lack::Selective),
-        Again::PerOp => Some(Lack::PerOp),
+    let part_of_blocks = match pins.recompute {
+        RecomputeRule::Selective => Some(Lack::Selective),
+        RecomputeRule::PerOp => Some(Lack::PerOp),
         _ => None,
     };
     let needs = || needs.iter().copied().chain(part_of_blocks);
-    let row = targets().iter().find(|row| row.name == words.target);
+    let row = targets().iter().find(|row| row.name == capabilities.target);
     if let Some(lack) = needs().find(|need| row.is_some_and(|row| row.lacks.contains(need))) {
-        let message = format!("{} has no words for {}", words.target, lack.name());
+        let message = format!("{} has no words for {}", capabilities.target, lack.name());
         let others = names(&|row| needs().all(|need| !row.lacks.contains(&need)));
         return Err(Diagnostic::usage("cannot-express", message)
-            .fact("target", words.target)
+            .fact("target", capabilities.target)
             .hint(format!("choose from {others}, any")));
     }
-    check(&pins, &words)?;
-    Ok(Pins { words: Some(words), ..pins })
+    check(&pins, &capabilities)?;
+    Ok(Pins { capabilities: Some(capabilities), ..pins })
 }
 
 /// Whether an executor of a name runs an element type, as far as its file says any.
@@ -67,10 +67,10 @@ pub fn says(executor: &str, dtype: DType) -> bool {
 }
 
 /// What an executor has words for, where it runs training runs.
-pub fn of(executor: Executor) -> Option<Words> {
+pub fn of(executor: Executor) -> Option<Capabilities> {
     let mut rows = targets().iter().zip(ALIKE.iter());
     let (row, alike) = rows.find(|(row, _)| row.name == executor.target())?;
-    Some(Words {
+    Some(Capabilities {
         target: row.name,
         accepts: row.accepts,
         offloaded: row.offloaded,
@@ -113,24 +113,24 @@ pub fn typed(
 }
 
 /// Refuses a pinned schedule or policy of recompute that the launcher never runs.
-fn check(pins: &Pins, words: &Words) -> Result<(), Diagnostic> {
+fn check(pins: &Pins, capabilities: &Capabilities) -> Result<(), Diagnostic> {
     let refused = |what: String| {
-        let message = format!("{} has no words for {what}", words.target);
+        let message = format!("{} has no words for {what}", capabilities.target);
         Diagnostic::usage("cannot-express", message)
-            .fact("target", words.target)
+            .fact("target", capabilities.target)
             .hint("take the pin or --for away")
     };
-    let is_said =
-        pins.again == Again::Fitted || words.alike.is_none_or(|a| a.contains(&pins.again));
+    let is_said = pins.recompute == RecomputeRule::Fitted
+        || capabilities.alike.is_none_or(|a| a.contains(&pins.recompute));
     if !is_said {
-        return Err(refused(format!("the pinned recompute `{:?}`", pins.again).to_lowercase()));
+        return Err(refused(format!("the pinned recompute `{:?}`", pins.recompute).to_lowercase()));
     }
     let degrees = |chunks| ir::plan::Parallelism {
         pipeline: 2,
         virtual_stages: chunks,
         ..ir::plan::Parallelism::default()
     };
-    let runs = |name: &str| (1..=2).any(|chunks| (words.accepts)(&degrees(chunks), name));
+    let runs = |name: &str| (1..=2).any(|chunks| (capabilities.accepts)(&degrees(chunks), name));
     match pins.orders.iter().find(|order| !runs(order.name())) {
         Some(order) => Err(refused(format!("the pinned schedule `{}`", order.name()))),
         None => Ok(()),
