@@ -6,7 +6,7 @@
 //! whenever the meaning does.
 
 use ir::card::part::PartCard;
-use ir::card::{Attention, BlockGroup, FeedForward, ModelCard};
+use ir::card::{Attention, BlockGroup, ModelCard};
 use ir::cluster::{Check, Cluster, Device, DeviceKind, RouteKind};
 use ir::graph::Graph;
 use ir::id::TensorId;
@@ -73,9 +73,9 @@ pub fn card(model: &ModelCard) -> String {
         encoder.numbers(attention.into_iter());
     }
     // A last normalisation, which every transformer has, is nothing of its own.
-    let norm = model.groups.first().map_or(0, |group| match group.card.form {
-        FeedForward::Plain => group.card.hidden.saturating_mul(2),
-        FeedForward::Gated => group.card.hidden,
+    let norm = model.groups.first().map_or(0, |group| match group.card.form.is_gated() {
+        false => group.card.hidden.saturating_mul(2),
+        true => group.card.hidden,
     });
     let usual = [0, norm.cast_signed()];
     let is_usual = [[0; 2], usual].contains(&model.other_parameters);

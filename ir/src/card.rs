@@ -12,11 +12,28 @@ use crate::tensor::DType;
 /// The feed-forward part of a block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FeedForward {
-    /// Two products with a pointwise function between them (GPT-2, BERT).
+    /// Two products with a pointwise function between them that is one kernel (BERT).
     #[default]
     Plain,
     /// Three products, one of them a gate (Llama, Qwen, Mixtral).
     Gated,
+    /// As [`Self::Plain`], with a function that the model's own code writes as a formula, op by op
+    /// (GPT-2's approximation of GELU).
+    Written,
+}
+
+impl FeedForward {
+    /// Whether one of its products is a gate.
+    #[must_use]
+    pub const fn is_gated(self) -> bool {
+        matches!(self, Self::Gated)
+    }
+
+    /// Products that lead to the inner width.
+    #[must_use]
+    pub const fn n_first(self) -> u64 {
+        if self.is_gated() { 2 } else { 1 }
+    }
 }
 
 /// How queries, keys and values are made.

@@ -152,6 +152,12 @@ impl Rates {
         flops / (self.facts.peak * share * hot)
     }
 
+    /// Seconds between the end of one kernel and the first work of the next one.
+    #[must_use]
+    pub fn start(&self) -> f64 {
+        self.kernels.launch.get()
+    }
+
     /// Seconds of moving so many bytes in pointwise kernels.
     #[must_use]
     pub fn pointwise(&self, bytes: f64) -> f64 {

@@ -212,6 +212,33 @@ pub fn of_training() -> Stack {
     megatron_core()
 }
 
+/// Transformers 4 as its models are written (GPT-2, BERT): attention as batched products with a kernel
+/// for each step between them, as without `scaled_dot_product_attention`.
+#[must_use]
+pub fn transformers_eager() -> Stack {
+    Stack {
+        name: "transformers-eager".to_owned(),
+        elementwise: Elementwise::Eager,
+        attention: AttentionKernel::Unfused,
+        source:
+            "launch floor: that of megatron-deepspeed-2021; kernels: code of GPT-2 and BERT in \
+                 Transformers 4; the rest nominal"
+                .to_owned(),
+        ..pytorch_eager()
+    }
+}
+
+/// The same, compiled.
+#[must_use]
+pub fn transformers_compiled() -> Stack {
+    Stack {
+        name: "transformers-compiled".to_owned(),
+        attention: AttentionKernel::Unfused,
+        source: transformers_eager().source,
+        ..compiled()
+    }
+}
+
 /// All presets.
 #[must_use]
 pub fn presets() -> Vec<Stack> {
@@ -228,6 +255,8 @@ pub fn presets() -> Vec<Stack> {
         torchtitan_rowwise_async(),
         pytorch_eager(),
         compiled(),
+        transformers_eager(),
+        transformers_compiled(),
     ];
     plain.into_iter().chain(bridge::recipes()).collect()
 }

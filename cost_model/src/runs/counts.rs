@@ -5,7 +5,7 @@
 //! normalisations with two vectors and learned positions; gated ones have no biases, normalisations
 //! with one vector and rotary positions.
 
-use ir::card::{Attention, ExpertCard, FeedForward, Head, Recompute, TransformerCard};
+use ir::card::{Attention, ExpertCard, Head, Recompute, TransformerCard};
 
 /// Rows that an embedding is padded to a multiple of, per tensor rank (Megatron-LM
 /// `--make-vocab-size-divisible-by`, default 128).
@@ -32,7 +32,7 @@ impl BlockParameters {
 #[must_use]
 pub fn block_parameters(card: &TransformerCard) -> BlockParameters {
     let h = card.hidden;
-    let plain = card.form == FeedForward::Plain;
+    let plain = !card.form.is_gated();
     let attention = attention_parameters(card);
     let norms = h.saturating_mul(if plain { 4 } else { 2 });
     let dense = attention.saturating_add(norms);
@@ -54,7 +54,7 @@ pub fn block_parameters(card: &TransformerCard) -> BlockParameters {
 /// Weights of the attention part, with the biases of plain cards.
 fn attention_parameters(card: &TransformerCard) -> u64 {
     let h = card.hidden;
-    let bias = |width: u64| if card.form == FeedForward::Plain { width } else { 0 };
+    let bias = |width: u64| if card.form.is_gated() { 0 } else { width };
     let (key, value) = card.head_dims();
     match card.attention {
         Attention::Even => {
@@ -80,11 +80,9 @@ fn attention_parameters(card: &TransformerCard) -> u64 {
 
 fn feed_forward(card: &TransformerCard, inner: u64) -> u64 {
     let weight = product(card.hidden, inner);
-    match card.form {
-        FeedForward::Plain => {
-            weight.saturating_mul(2).saturating_add(inner).saturating_add(card.hidden)
-        }
-        FeedForward::Gated => weight.saturating_mul(3),
+    match card.form.is_gated() {
+        false => weight.saturating_mul(2).saturating_add(inner).saturating_add(card.hidden),
+        true => weight.saturating_mul(3),
     }
 }
 
@@ -101,9 +99,9 @@ pub fn embedding_parameters(card: &TransformerCard) -> u64 {
 /// Parameters of learned positions; none with rotary ones.
 #[must_use]
 pub fn position_parameters(card: &TransformerCard) -> u64 {
-    match card.form {
-        FeedForward::Plain => product(card.sequence, card.hidden),
-        FeedForward::Gated => 0,
+    match card.form.is_gated() {
+        false => product(card.sequence, card.hidden),
+        true => 0,
     }
 }
 
@@ -177,11 +175,7 @@ pub fn weight_products(card: &TransformerCard) -> Vec<WeightProduct> {
         .experts
         .map_or(card.feed_forward, |experts| product(experts.n_shared, experts.feed_forward));
     if inner > 0 {
-        let n_first = match card.form {
-            FeedForward::Plain => 1,
-            FeedForward::Gated => 2,
-        };
-        products.extend(std::iter::repeat_n(split((inner, h)), n_first));
+        products.extend((0..card.form.n_first()).map(|_| split((inner, h))));
         products.push(whole((h, inner)));
     }
     products
@@ -244,10 +238,7 @@ fn block_weights(card: &TransformerCard) -> f64 {
         }
         Attention::Latent { .. } => attention_parameters(card) as f64,
     };
-    let products = match card.form {
-        FeedForward::Plain => 2.0,
-        FeedForward::Gated => 3.0,
-    };
+    let products = card.form.n_first() as f64 + 1.0;
     let inner = card.experts.map_or(card.feed_forward as f64, |experts| {
         (experts.per_token as f64 + experts.n_shared as f64) * experts.feed_forward as f64
     });
@@ -264,6 +255,8 @@ pub fn pipeline_bubble(stages: u32, virtual_stages: u32, n_micro_batches: u64) -
 
 #[cfg(test)]
 mod tests {
+    use ir::card::FeedForward;
+
     use super::*;
 
     /// A plain card of the papers: inner width 4h, vocabulary 51,200, sequence 2,048.

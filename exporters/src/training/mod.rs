@@ -32,7 +32,12 @@ const TARGETS: &[TrainingTarget] = &[
         lacks: &[],
         recomputes: None,
         types: None,
-        launches: Some(&["pytorch-eager", "compiled"]),
+        launches: Some(&[
+            "pytorch-eager",
+            "compiled",
+            "transformers-eager",
+            "transformers-compiled",
+        ]),
         export: torch_pipelining::export,
     },
     TrainingTarget {

@@ -102,10 +102,7 @@ fn uniform(
         n_heads: own.heads,
         n_kv_heads: own.kv_heads,
         feed_forward: own.feed_forward,
-        form: match own.family {
-            Family::Llama => FeedForward::Gated,
-            Family::Gpt2 | Family::Bert => FeedForward::Plain,
-        },
+        form: form(own.family, Fields(fields))?,
         sequence,
         vocabulary: own.vocabulary,
         experts: own.experts.map(|experts| ExpertCard {
@@ -129,6 +126,19 @@ fn uniform(
     model.other_parameters = ends(&own, sequence).map(signed);
     let unpriced = unpriced_window(&own, sequence);
     Ok((model, own.warnings.into_iter().chain(unpriced).collect()))
+}
+
+/// The feed-forward part; functions that Transformers writes as formulas are `gelu_new`, which is
+/// GPT-2's unless stated, and `gelu_fast`.
+fn form(family: Family, fields: Fields<'_>) -> Result<FeedForward, Diagnostic> {
+    const WRITTEN: [&str; 2] = ["gelu_new", "gelu_fast"];
+    let (name, usual) = match family {
+        Family::Llama => return Ok(FeedForward::Gated),
+        Family::Gpt2 => ("activation_function", WRITTEN[0]),
+        Family::Bert => ("hidden_act", "gelu"),
+    };
+    let function = fields.text(name)?.unwrap_or(usual);
+    Ok(if WRITTEN.contains(&function) { FeedForward::Written } else { FeedForward::Plain })
 }
 
 /// That attention over some last tokens alone is priced as attention over all.

@@ -6,7 +6,7 @@
 //! ```text
 //! products    T x h by h x (a + 2 g) d / t,  T x a d / t by its h,  and the feed-forward's
 //! attention   b a / t products s / c x d by d x s, and back; or one fused kernel of 2 b s^2 a d / (c t)
-//! pointwise   bytes per token ([`extents`]), and 9 per score, forward, 11 backward
+//! pointwise   bytes per token and per score, and starts of kernels ([`pointwise`])
 //! casts       bytes per element of operands in 8 or 4 bits
 //! collectives two gathers and two scatters of 2 T h bytes per pass (an all-reduce is one of each)
 //! gradients   the bytes of adding them, per parameter
@@ -16,6 +16,7 @@
 mod collectives;
 mod experts;
 mod extents;
+mod pointwise;
 
 use ir::card::SequenceParallel;
 use ir::plan::Parallelism;
@@ -252,7 +253,9 @@ fn forward(
     [rates, beside]: [&Rates; 2],
     stack: &Stack,
 ) -> Work {
-    let [bytes, _] = extents.pointwise(run, stack.elementwise);
+    let [bytes, _] = pointwise::bytes(extents, run, stack.elementwise);
+    let [per_score, _] = pointwise::score_bytes(stack.elementwise);
+    let [starts, _] = pointwise::kernels(stack.elementwise, run.card.form);
     let Extents { queries, sequence, head_dims: (key, value), .. } = *extents;
     let count = extents.batch.saturating_mul(extents.heads);
     let (attention, scores) = match stack.attention {
@@ -260,7 +263,7 @@ fn forward(
         AttentionKernel::Unfused => (
             beside.product(count, [queries, sequence, key])
                 + beside.product(count, [queries, value, sequence]),
-            rates.pointwise(score_bytes(run, 9.0) * extents.scores()),
+            rates.pointwise(score_bytes(run, per_score) * extents.scores()),
         ),
     };
     Work {
@@ -268,7 +271,7 @@ fn forward(
         attention,
         pointwise: rates.pointwise(
             per_rank(run, bytes) + cast_bytes(run, extents, (rates, stack), Direction::Forward),
-        ),
+        ) + starts * rates.start(),
         scores,
     }
 }
@@ -280,7 +283,9 @@ fn backward(
     [rates, beside]: [&Rates; 2],
     stack: &Stack,
 ) -> Work {
-    let [_, bytes] = extents.pointwise(run, stack.elementwise);
+    let [_, bytes] = pointwise::bytes(extents, run, stack.elementwise);
+    let [_, per_score] = pointwise::score_bytes(stack.elementwise);
+    let [_, starts] = pointwise::kernels(stack.elementwise, run.card.form);
     let Extents { queries, sequence, head_dims: (key, value), .. } = *extents;
     let count = extents.batch.saturating_mul(extents.heads);
     let both = |(count, [m, n, k]): &(u64, [u64; 3])| {
@@ -292,7 +297,7 @@ fn backward(
             beside.product(count, [queries, sequence, value])
                 + beside.product(count, [sequence, value, queries])
                 + 2.0 * beside.product(count, [queries, key, sequence]),
-            rates.pointwise(score_bytes(run, 11.0) * extents.scores()),
+            rates.pointwise(score_bytes(run, per_score) * extents.scores()),
         ),
     };
     Work {
@@ -300,7 +305,7 @@ fn backward(
         attention,
         pointwise: rates.pointwise(
             per_rank(run, bytes) + cast_bytes(run, extents, (rates, stack), Direction::Backward),
-        ),
+        ) + starts * rates.start(),
         scores,
     }
 }

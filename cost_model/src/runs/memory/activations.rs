@@ -4,7 +4,7 @@
 //! `s b h (10 + 24/t + 5 a s / (h t))`, with sequence parallelism `s b h / t (34 + 5 a s / h)`
 //! (Korthikanti et al. 2022, section 4); other cards by the same count of what is kept.
 
-use ir::card::{Attention, FeedForward, SequenceParallel, TransformerCard};
+use ir::card::{Attention, SequenceParallel, TransformerCard};
 use ir::plan::Parallelism;
 use ir::stack::{AttentionKernel, Dispatcher};
 use ir::tensor::DType;
@@ -164,10 +164,7 @@ fn outer_width(card: &TransformerCard, dtype: DType) -> f64 {
 /// Bytes per token of a feed-forward part: before the pointwise function, gated with the gate, and
 /// the operand after it.
 fn feed_forward(card: &TransformerCard, dtype: DType, inner: u64) -> f64 {
-    let before = match card.form {
-        FeedForward::Plain => 1.0,
-        FeedForward::Gated => 2.0,
-    };
+    let before = card.form.n_first() as f64;
     (before * element(dtype) + operand(dtype)) * inner as f64
 }
 
@@ -218,5 +215,5 @@ fn core_bytes(card: &TransformerCard, parallelism: &Parallelism, dtype: DType) -
 
 /// Plain cards are trained with dropout (GPT-2, BERT), gated ones without (Llama).
 pub(super) fn has_dropout(card: &TransformerCard) -> bool {
-    card.form == FeedForward::Plain
+    !card.form.is_gated()
 }

@@ -87,7 +87,7 @@ fn degrees(fields: &Fields, option: &str, batch: u64) -> Result<Parallelism, Dia
     }
 }
 
-/// The preset: PyTorch as it is, or compiled.
+/// The preset: models of Transformers as they are, or compiled.
 fn stack(is_fused: bool) -> &'static str {
-    if is_fused { "compiled" } else { "pytorch-eager" }
+    if is_fused { "transformers-compiled" } else { "transformers-eager" }
 }

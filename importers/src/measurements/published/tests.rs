@@ -55,7 +55,7 @@ fn weights(group: &ir::card::BlockGroup) -> f64 {
         }
         _ => 2.0 * h * (a + g) * card.head_dims().0 as f64,
     };
-    let products = if card.form == FeedForward::Plain { 2.0 } else { 3.0 };
+    let products = card.form.n_first() as f64 + 1.0;
     let inner = card.experts.map_or(card.feed_forward, |experts| {
         (experts.n_experts + experts.n_shared) * experts.feed_forward
     });

@@ -19,7 +19,7 @@
 //! A stack that runs exchanges beside the work of another micro-batch takes the longer of both and
 //! a fifth of the shorter.
 
-use ir::card::{ExpertCard, FeedForward};
+use ir::card::ExpertCard;
 use ir::stack::{Dispatcher, Launch, Stack};
 
 use super::super::constants::{Constant, Constants};
@@ -74,10 +74,7 @@ impl Extents {
             pairs: heaviest * tokens * experts.per_token as f64,
             hidden: run.card.hidden as f64,
             width: experts.feed_forward as f64,
-            parts: match run.card.form {
-                FeedForward::Plain => 1.0,
-                FeedForward::Gated => 2.0,
-            },
+            parts: run.card.form.n_first() as f64,
             local: local(run, experts) as f64,
             parameters: parameters(run).0,
         }
@@ -127,10 +124,7 @@ pub(super) fn parameters(run: Sharded<'_>) -> (f64, f64) {
     let Some(experts) = run.card.experts else { return (0.0, 0.0) };
     let width = experts.feed_forward.div_ceil(u64::from(run.parallelism.tensor.max(1))) as f64;
     let (count, hidden) = (local(run, experts) as f64, run.card.hidden as f64);
-    let products = match run.card.form {
-        FeedForward::Plain => 2.0,
-        FeedForward::Gated => 3.0,
-    };
+    let products = run.card.form.n_first() as f64 + 1.0;
     (count * width * products * hidden, count * (width * products + 2.0 * hidden))
 }
 

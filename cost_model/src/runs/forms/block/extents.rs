@@ -1,25 +1,7 @@
-//! Extents of a block on one device: its products, and what moves beside them.
-//!
-//! Bytes of pointwise kernels, in 16-bit elements, for a hidden size `h`, a width `f` and `a` heads of
-//! `d` elements with `g` of keys:
-//!
-//! ```text
-//! of Megatron-LM of 2021   22 h / r + (4 h + 4 f) / t              34 h / r + (18 h + 6 f) / t
-//! fused, gated             20 h / r + (4 (a + g) d + 6 f) / t      24 h / r + (4 (a + g) d + 10 f) / t
-//! fused, plain             22 h / r + 4 f / t                      24 h / r + 6 f / t
-//! as written, gated        56 h / r + (24 (a + g) d + 10 f) / t    72 h / r + (24 (a + g) d + 16 f) / t
-//! ```
-//!
-//! forward and backward, `r = t` with sequence parallelism, else 1. Megatron-LM: a layer norm reads and
-//! writes (4), a fused bias, dropout and residual reads two tensors and a mask and writes one (7), GELU
-//! reads and writes (4 f), scores are scaled, masked and normalised in one kernel (4) and dropped out
-//! in another (5). Fused: two norms (4 h each), two residuals (6 h, 7 with dropout), rotary embeddings
-//! (4), gate and function (6 f); backward norms read twice, the gate's gradients take 10 f. As written:
-//! norms in single precision step by step (22 and 30 h), rotary embeddings as complex numbers (24),
-//! function and gate apart.
+//! Extents of a block on one device: its products, and what of it is cast.
 
-use ir::card::{Attention, FeedForward};
-use ir::stack::{Elementwise, Projections};
+use ir::card::Attention;
+use ir::stack::Projections;
 
 use super::Sharded;
 
@@ -57,10 +39,7 @@ impl Extents {
         let queries = card.sequence.div_ceil(context);
         let tokens = degrees.micro_batch.saturating_mul(queries);
         let heads = card.n_heads.div_ceil(tensor);
-        let parts = match card.form {
-            FeedForward::Plain => 1,
-            FeedForward::Gated => 2,
-        };
+        let parts = card.form.n_first();
         // What every token visits: all of it, or what stands beside experts.
         let width = card.experts.map_or(card.feed_forward, |experts| {
             experts.n_shared.saturating_mul(experts.feed_forward)
@@ -109,44 +88,6 @@ impl Extents {
     /// Values of the scores of all heads of one device.
     pub(super) fn scores(&self) -> f64 {
         [self.batch, self.heads, self.queries, self.sequence].iter().map(|x| *x as f64).product()
-    }
-
-    /// Bytes per pass of tokens that every tensor rank handles, and of those that they share out:
-    /// forward and backward.
-    pub(super) fn pointwise(&self, run: Sharded<'_>, elementwise: Elementwise) -> [(f64, f64); 2] {
-        let parts = self.parts;
-        let tokens = self.tokens as f64;
-        let whole = tokens * self.hidden as f64;
-        let inner = tokens * self.width as f64;
-        let is_gated = parts > 1;
-        if elementwise == Elementwise::Separate {
-            let wide = inner * (1.0 + parts as f64) / 2.0;
-            let split = whole / self.tensor as f64;
-            return [
-                (22.0 * whole, 4.0 * split + 4.0 * wide),
-                (34.0 * whole, 18.0 * split + 6.0 * wide),
-            ];
-        }
-        // Forward and backward: norms, both; rotary embeddings; the function between the products.
-        let (norms, turn, function) = match (elementwise, is_gated) {
-            (Elementwise::Eager, true) => ([44.0, 60.0], 24.0, [10.0, 16.0]),
-            (Elementwise::Eager, false) => ([44.0, 60.0], 24.0, [4.0, 6.0]),
-            (_, true) => ([8.0, 12.0], 4.0, [6.0, 10.0]),
-            (_, false) => ([8.0, 12.0], 4.0, [4.0, 6.0]),
-        };
-        // Two residuals; what is gated is trained without dropout and turns queries and keys.
-        let [residuals, turned] = match is_gated {
-            true => {
-                let key_value = run.card.n_kv_heads.div_ceil(self.tensor);
-                let heads = self.heads.saturating_add(key_value) as f64;
-                [[12.0, 12.0], [tokens * heads * self.head_dims.0 as f64; 2]]
-            }
-            false => [[14.0, 12.0], [0.0; 2]],
-        };
-        [0, 1].map(|pass| {
-            let own = turn * turned[pass] + function[pass] * inner;
-            ((norms[pass] + residuals[pass]) * whole, own)
-        })
     }
 
     /// Elements that are cast for the products of a forward and of a backward pass over all tensor

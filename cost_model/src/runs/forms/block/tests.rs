@@ -5,7 +5,9 @@ use ir::tensor::DType;
 use super::super::run::tests::{Case, gpt};
 use super::super::system::tests::a100;
 use super::*;
-use crate::kernels::stack::{compiled, megatron_core, megatron_deepspeed_2021, torchtitan};
+use crate::kernels::stack::{
+    compiled, megatron_core, megatron_deepspeed_2021, torchtitan, transformers_eager,
+};
 
 /// Launches cost nothing, the rest is that of 2021.
 fn recorded() -> Stack {
@@ -113,8 +115,7 @@ fn bytes_and_casts_of_a_gated_block_by_hand() {
     let (case, tokens) = (llama(), 8192.0);
     let extents = Extents::of(case.sharded(), Projections::Joined);
     let all = |elementwise| {
-        extents
-            .pointwise(case.sharded(), elementwise)
+        pointwise::bytes(&extents, case.sharded(), elementwise)
             .map(|(whole, split)| (whole + split) / tokens)
     };
     let (h, f, turned) = (4096.0, 14_336.0, 40.0 * 128.0);
@@ -129,6 +130,26 @@ fn bytes_and_casts_of_a_gated_block_by_hand() {
     let apart = Extents::of(case.sharded(), Projections::Apart);
     assert_eq!((extents.products().len(), apart.products().len()), (4, 7));
     assert_eq!((apart.parameters(), apart.cast()), (extents.parameters(), extents.cast()));
+}
+
+#[test]
+fn kernels_of_a_plain_block_as_written_by_hand() {
+    let mut case = gpt();
+    case.parallelism.micro_batch = 64;
+    let stack = Stack { launch: Launch::CudaGraphs, ..transformers_eager() };
+    let plain = time(&case, &stack);
+    case.card.form = FeedForward::Written;
+    let written = time(&case, &stack);
+    // GELU as a formula: six kernels that read one tensor (4) and two that read two (6), where one
+    // read and write (4) is; seven kernels more.
+    let constants = Constants::nominal(&stack);
+    let rates = a100().rates(&stack, &constants, DType::Bf16);
+    let bytes = (6.0 * 4.0 + 2.0 * 6.0 - 4.0) * 64.0 * 512.0 * 4096.0;
+    let wanted = rates.pointwise(bytes) + 7.0 * rates.start();
+    let own = written.forward.seconds - plain.forward.seconds;
+    assert!((own / wanted - 1.0).abs() < 1e-9, "{own} {wanted}");
+    // Fused chains and attention take less.
+    assert!(time(&case, &compiled()).forward.seconds < plain.forward.seconds);
 }
 
 #[test]

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use ir::card::{
-    FeedForward, MemoryFeature, ModelCard, SequenceParallel, StateFormat, TransformerCard,
-    ZeroStage,
+    MemoryFeature, ModelCard, SequenceParallel, StateFormat, TransformerCard, ZeroStage,
 };
 use ir::plan::Parallelism;
 use ir::workload::Optimizer;
@@ -278,7 +277,7 @@ impl<'a> Priced<'a> {
         let Some(card) = card else { return priced.with_parts() };
         let tokens = tokens(card, &priced.degrees);
         let width = card.hidden as f64 / outer;
-        if card.form == FeedForward::Plain {
+        if !card.form.is_gated() {
             priced.mask_bytes = tokens * width;
         }
         let predictions = f64::from(pricing.model.n_predictions);
