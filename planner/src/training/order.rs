@@ -172,6 +172,19 @@ impl Order {
         }
     }
 
+    /// Backward passes of each of its stages that a rank has done at least before it begins the last
+    /// one of any of them, all of its forward passes being done by then; `None` where they need not
+    /// be.
+    #[must_use]
+    pub fn backwards_before_last(self, n_ranks: u32, n_chunks: u32, m: f64) -> Option<f64> {
+        match self {
+            Self::Interleaved => Some((m - f64::from(n_ranks)).max(0.0)),
+            Self::BreadthFirst => Some(if n_chunks > 1 { 0.0 } else { m - 1.0 }),
+            Self::ZbV | Self::DualPipeV => None,
+            _ => Some(m - 1.0),
+        }
+    }
+
     /// How its grids repeat themselves, if they do.
     #[must_use]
     pub fn steady(self, n_ranks: u32, n_chunks: u32) -> Option<Steady> {
@@ -270,6 +283,44 @@ mod tests {
                         };
                         let own = in_flight[rank as usize].iter().map(|moment| moment.iter().sum());
                         assert_eq!(own.max(), Some(most), "{p} {v} {m} {rank}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn backward_passes_before_the_last_ones_are_those_of_the_grids() {
+        for order in Order::ALL {
+            let v = match order.chunks() {
+                Chunks::Exactly(v) => v,
+                Chunks::Several => 3,
+            };
+            for (p, m) in (1..=4_u32).flat_map(|p| (1..=9_u32).map(move |m| (p, m))) {
+                let least = order.backwards_before_last(p, v, f64::from(m));
+                let grid = order.grid(p, v, m, |stage| stage.0 % 2 == 0);
+                let (Some(least), Ok(grid), true) = (least, grid, order.takes(p, u64::from(m)))
+                else {
+                    continue;
+                };
+                for row in grid.rows {
+                    let lasts = |stage| {
+                        let is_weight =
+                            |pass| matches!(pass, Pass::Backward | Pass::BackwardWeight);
+                        row.iter().rposition(|cell| cell.stage == stage && is_weight(cell.pass))
+                    };
+                    let begun = row.iter().filter_map(|cell| lasts(cell.stage)).min().unwrap();
+                    let done = &row[..begun];
+                    for own in &row {
+                        let of = |pass| {
+                            move |cell: &&ir::grid::Cell| {
+                                cell.stage == own.stage && cell.pass == pass
+                            }
+                        };
+                        let n = |pass| done.iter().filter(of(pass)).count() as f64;
+                        assert_eq!(n(Pass::Forward), f64::from(m), "{order:?} {p} {m}");
+                        let backward = n(Pass::Backward) + n(Pass::BackwardWeight);
+                        assert!(backward >= least, "{order:?} {p} {m}: {backward} {least}");
                     }
                 }
             }

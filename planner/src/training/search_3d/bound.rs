@@ -7,7 +7,7 @@
 //! lowering one raises another.
 
 use cost_model::runs::forms::model::priced::{Passes, Priced};
-use cost_model::runs::oracle::StageFigures;
+use cost_model::runs::oracle::{Ending, Prices, StageFigures, seats};
 
 use ir::plan::Parallelism;
 
@@ -129,7 +129,8 @@ pub fn is_too_large(priced: &Priced<'_>, totals: &Totals, limit: f64) -> bool {
 }
 
 /// Seconds that a step takes at least with given stages: on each rank its own work, before it the
-/// first pass through the ranks before it, after it the last one or its own end of the step.
+/// first pass through the ranks before it, after it its own end of the step, or the way of its last
+/// gradient to another rank and the end of the step there.
 #[must_use]
 pub fn of_stages(
     priced: &Priced<'_>,
@@ -139,38 +140,71 @@ pub fn of_stages(
     let n_ranks = configuration.degrees.pipeline.max(1);
     let m = configuration.degrees.n_micro_batches as f64;
     let order = configuration.order;
-    let overlap = priced.pricing.stack.overlap_data;
+    let chunks = configuration.degrees.virtual_stages.max(1);
+    let backwards = order.backwards_before_last(n_ranks, chunks, m);
+    let ranks: Vec<u32> =
+        (0..figures.len()).map(|stage| order.rank_of(n_ranks, stage as u32)).collect();
+    let mut own = vec![Rank::default(); n_ranks as usize];
+    for (figures, seat) in figures.iter().zip(seats(&ranks)) {
+        own[seat.rank as usize]
+            .add(figures, figures.ending.unwrap_or_else(|| priced.ending(figures, seat)));
+    }
     let (mut there, mut back) = (0.0, 0.0);
+    // The end of the step on any rank that the last gradient passes, less what it passes after it.
+    let mut longest = 0.0_f64;
     let mut bound = 0.0_f64;
-    for rank in 0..n_ranks {
-        let own = (0..figures.len())
-            .filter(|stage| order.rank_of(n_ranks, *stage as u32) == rank)
-            .map(|stage| (stage, &figures[stage]));
-        let (mut work, mut weights) = (0.0, 0.0);
-        let (mut exchange, mut dense, mut experts) = (0.0, 0.0, 0.0);
-        for (stage, own) in own {
-            weights += own.weight_s;
-            work += own.forward_s + own.backward_s + own.recompute_s;
-            exchange +=
-                priced.last_exchange_s(own.dense, own.experts) + priced.tie_s(stage, figures.len());
-            dense += own.dense;
-            experts += own.experts;
-        }
-        let end = (1.0 - overlap) * exchange + priced.optimizer_s(dense, experts);
+    for (rank, own) in (0..).zip(&own) {
+        let all = own.forward_s + own.backward_s;
         // Gradients of weights may come after the last gradient has left.
-        let before = if order.is_whole() { work } else { work - weights };
-        bound = bound.max(there + m * work + end).max(there + m * before + back);
+        let before = if order.is_whole() { all } else { all - own.weight_s };
+        bound = bound.max(there + m * all + own.exposed_s + own.optimizer_s);
+        bound = bound.max(there + m * before + back + longest);
+        if let Some(backwards) = backwards {
+            let open = there + m * own.forward_s + backwards * own.backward_s;
+            bound = bound.max(open + own.exchange_s + own.optimizer_s);
+        }
         let Some(first) = figures.get(rank as usize) else { break };
         let (bytes, link) = priced.way(rank, (rank + 1).min(n_ranks - 1), first.sends);
         let hop = link.start_up_s + bytes / link.rate.get();
+        let sent = match order.is_whole() {
+            true => first.backward_s + early(order, first),
+            false => (first.backward_s - first.weight_s).max(0.0),
+        };
+        let late = (own.overlapped_s - sent).max(0.0);
+        longest = longest.max(late + own.exposed_s + own.optimizer_s - back);
         there += first.forward_s + hop;
-        back += hop
-            + match order.is_whole() {
-                true => first.backward_s + early(order, first),
-                false => (first.backward_s - first.weight_s).max(0.0),
-            };
+        back += hop + sent;
     }
     lowered(bound, configuration.degrees.virtual_stages, &configuration.degrees)
+}
+
+/// Sums over the stages of a rank, in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rank {
+    forward_s: f64,
+    /// With computing again.
+    backward_s: f64,
+    weight_s: f64,
+    exchange_s: f64,
+    /// Of it, what nothing hides.
+    exposed_s: f64,
+    /// What may be hidden of its first stage's.
+    overlapped_s: f64,
+    optimizer_s: f64,
+}
+
+impl Rank {
+    fn add(&mut self, own: &StageFigures, ending: Ending) {
+        if self.forward_s <= 0.0 {
+            self.overlapped_s = ending.overlapped_s.min(ending.exchange_s);
+        }
+        self.forward_s += own.forward_s;
+        self.backward_s += own.backward_s + own.recompute_s;
+        self.weight_s += own.weight_s;
+        self.exchange_s += ending.exchange_s;
+        self.exposed_s += (ending.exchange_s - ending.overlapped_s).max(0.0);
+        self.optimizer_s += ending.optimizer_s;
+    }
 }
 
 /// Seconds of computing again that are part of the last backward pass.

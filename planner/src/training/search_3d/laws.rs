@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::kernels::stack::{compiled, megatron_core, megatron_deepspeed_2021};
+use cost_model::kernels::stack::{
+    compiled, megatron_bridge, megatron_core, megatron_deepspeed_2021, megatron_lm_tests,
+    torchtitan,
+};
 use cost_model::runs::forms::constants::Constants;
 use cost_model::runs::forms::run::Gradients;
 use cost_model::runs::forms::system::System;
@@ -11,7 +14,8 @@ use ir::card::{
     TransformerCard,
 };
 use ir::measured::GpuFacts;
-use ir::units::Bytes;
+use ir::stack::Stack;
+use ir::units::{Bytes, BytesPerSecond};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -39,6 +43,14 @@ pub(super) fn system(per_host: u64) -> System {
     };
     let mut system = System::a100_hosts("test", &facts, BTreeMap::new(), 25e9).unwrap();
     system.per_host = per_host;
+    system
+}
+
+/// The same with a slow network, one card for a host, or both.
+fn with_links(mut system: System, seed: u64) -> System {
+    let rate = [25e9, 0.5e9][(seed / 6 % 2) as usize];
+    system.network.rate = BytesPerSecond::new(rate).unwrap();
+    system.per_card = [1, system.per_host][(seed / 12 % 2) as usize];
     system
 }
 
@@ -112,6 +124,18 @@ fn space(random: &mut SmallRng) -> Space {
     }
 }
 
+/// Stacks that overlap exchanges and tensor collectives, or not, and whose hosts bind, or not.
+fn stacks() -> [Stack; 6] {
+    [
+        megatron_core(),
+        compiled(),
+        megatron_bridge(),
+        torchtitan(),
+        megatron_deepspeed_2021(),
+        megatron_lm_tests(),
+    ]
+}
+
 pub(super) fn on_threads(threads: usize) -> Options {
     Options::within(&Limits { threads, ..Limits::default() })
 }
@@ -124,8 +148,8 @@ fn the_pruned_search_finds_what_judging_everything_finds() {
         let mut random = SmallRng::seed_from_u64(seed);
         let model = model(&mut random);
         let system = system(pick(&mut random, &[1, 2, 4]));
-        let stack = pick(&mut random, &[0, 1, 2]);
-        let stack = [megatron_core(), megatron_deepspeed_2021(), compiled()][stack].clone();
+        let stack = pick(&mut random, &[0, 1, 2, 3, 4, 5]);
+        let stack = stacks()[stack].clone();
         let constants = Constants::nominal(&stack);
         let space = space(&mut random);
         let mut pricing = Pricing::unlimited(&model, &system, &stack, &constants);
@@ -157,8 +181,8 @@ fn bounds_are_below_every_plan() {
     for seed in 0..1_500 {
         let mut random = SmallRng::seed_from_u64(seed);
         let model = model(&mut random);
-        let system = system(2);
-        let stack = [megatron_core(), compiled()][seed as usize % 2].clone();
+        let system = with_links(system(2), seed);
+        let stack = stacks()[seed as usize % 6].clone();
         let constants = Constants::nominal(&stack);
         let space = space(&mut random);
         let pricing = Pricing {
@@ -215,8 +239,8 @@ fn the_bound_is_below_every_cut() {
     for seed in 0..850 {
         let mut random = SmallRng::seed_from_u64(seed);
         let model = model(&mut random);
-        let system = system(pick(&mut random, &[1, 2, 4]));
-        let stack = [megatron_core(), compiled()][seed as usize % 2].clone();
+        let system = with_links(system(pick(&mut random, &[1, 2, 4])), seed);
+        let stack = stacks()[seed as usize % 6].clone();
         let constants = Constants::nominal(&stack);
         let space = space(&mut random);
         let mut pricing = Pricing::unlimited(&model, &system, &stack, &constants);

@@ -36,6 +36,7 @@
 //! `meshwright plan config.json --cluster pod.yaml --global-batch 1024 --sequence-length 4096`.
 
 pub mod bound;
+mod claims;
 pub mod fit;
 mod found;
 pub mod judge;

@@ -1,50 +1,66 @@
 //! A time that no plan of a configuration falls below, whatever its cuts and what it computes again,
-//! memory counted: stages may hold fractions of blocks.
+//! memory counted: ranks hold whole blocks, in whatever stages.
 //!
-//! Rank `r` may compute for `T - r c` seconds, for before its first pass come `r` forward passes and
-//! after its last one `r` backward passes, of at least a block each (`c` together; the forward pass
-//! alone where gradients of weights come apart). With work `w`, exchanges beside it included,
-//! states `s` and kept bytes `a` of a block, `k` micro-batches in flight and `q` bytes freed per
-//! second of computing again, `n` blocks and `y` seconds again need
+//! With `n` blocks on a rank and `y` seconds of computing again for a micro-batch, a rank's passes,
+//! what it exchanges behind them and its optimizer take `n S + y Y + E` seconds, of which none can
+//! pass before a first micro-batch has come, `A` seconds after the step began, nor, where the last
+//! gradient is sent on, after it has left on its way to the first rank ([`claims`]). With states
+//! `s` and kept bytes `a` of a block, `k` micro-batches in flight and `q` bytes freed per second of
+//! computing again,
 //!
 //! ```text
-//! m (n w + y) <= T - r c        n (s + k a) - k q y <= room
+//! n S + y Y + E <= T - A        n (s + k a) - k q y <= room
 //! ```
 //!
-//! so that a rank holds at most `n(T)` blocks, and `T` is too little where all ranks together hold
-//! less than the model. Of models with several kinds of blocks, those of the kind with most work are
-//! counted so; of all kinds together, the work alone.
+//! so that a rank holds at most `n(T)` blocks, and at least those that are too many for all others:
+//! so many blocks a first micro-batch passes on its way to the ranks behind, and its gradient on its
+//! way back. `T` is too little where all ranks together hold less than the model. Of models with
+//! several kinds of blocks, those of the kind with most work are counted so; of all kinds together,
+//! the work alone.
 
 use cost_model::runs::forms::model::kind::Kind;
 use cost_model::runs::forms::model::priced::Priced;
 
 use super::bound::lowered;
+use super::claims::{Blocks, Claim, RankEnds, Way, claims, sent};
 use super::space::{Configuration, RecomputeRule};
 use crate::training::order::InFlight;
 
 /// Halvings of the interval in which the least time is looked for.
 const HALVINGS: u32 = 40;
+/// Times that what ranks hold at least and at most is told from each other.
+const TURNS: u32 = 4;
 
 /// What one rank has.
 struct Rank {
-    /// Seconds of a step that are not its own.
-    away_s: f64,
     /// Bytes for blocks.
     room: f64,
     /// Micro-batches in flight.
     in_flight: f64,
-    /// Whether head and loss lie here.
-    has_head: bool,
+    /// What takes its time.
+    claims: Vec<Claim>,
 }
 
-/// What a block of the counted kind needs.
-struct Block {
-    seconds: f64,
+/// Bytes of a block of the counted kind.
+struct Bytes {
     states: f64,
     all: f64,
     least: f64,
     /// Bytes freed per second of computing again.
     freed: f64,
+}
+
+/// A configuration, as far as its bound goes.
+struct Relaxed {
+    bytes: Bytes,
+    ranks: Vec<Rank>,
+    way: Way,
+    /// Blocks of the counted kind.
+    n_blocks: f64,
+    /// Of them, what each rank holds at least.
+    fewest: f64,
+    /// Seconds of a step that other kinds take, whichever ranks have them.
+    others_s: f64,
 }
 
 /// The bound, in seconds; `limit` in bytes of a device.
@@ -54,229 +70,213 @@ pub(super) fn of_configuration(
     in_flight: &InFlight,
     limit: f64,
 ) -> f64 {
+    let degrees = &configuration.degrees;
     let kinds = &priced.passes.kinds;
     let groups = priced.pricing.model.groups.iter();
     let counts: Vec<f64> = groups.map(|group| f64::from(group.n_blocks)).collect();
     let work = |kind: &Kind| kind.forward_s + kind.backward_s;
     let of = |index: &usize| counts[*index] * work(&kinds[*index]);
-    let n_kinds = kinds.len().min(counts.len());
-    let Some(main) = (0..n_kinds).max_by(|a, b| of(a).total_cmp(&of(b))) else { return 0.0 };
-    let others_s: f64 = (0..n_kinds).filter(|index| *index != main).map(|index| of(&index)).sum();
-    // Of passes that are split, the gradients of weights may come after the last one is sent on.
-    let sent = |kind: &Kind| match configuration.order.is_whole() {
-        true => work(kind),
-        false => kind.forward_s,
+    let used = || (0..kinds.len().min(counts.len())).filter(|index| counts[*index] > 0.0);
+    let Some(main) = used().max_by(|a, b| of(a).total_cmp(&of(b))) else { return 0.0 };
+    let others_s: f64 = used().filter(|index| *index != main).map(|index| of(&index)).sum();
+    let (bytes, again_s) = bytes(priced, configuration, &kinds[main]);
+    let is_only = used().count() == 1;
+    let n_blocks = priced.pricing.model.groups[main].n_blocks;
+    let blocks = Blocks::of(priced, &kinds[main], (n_blocks, is_only), again_s);
+    let least = used().map(|index| sent(configuration.order, &kinds[index]));
+    let least = least.fold([f64::INFINITY; 2], |a, b| [a[0].min(b[0]), a[1].min(b[1])]);
+    let rank = |rank: u32| {
+        let ends = RankEnds::of(priced, configuration, &blocks, rank);
+        let claims = claims(priced, configuration, &blocks, ends);
+        Rank { claims, ..room(priced, configuration, in_flight, (limit, rank)) }
     };
-    let used = (0..n_kinds).filter(|index| counts[*index] > 0.0);
-    let least_s = used.map(|index| sent(&kinds[index])).fold(f64::INFINITY, f64::min);
-    let hop_s = hop_s(priced);
-    let back = if configuration.order.is_whole() { hop_s } else { 0.0 };
-    let own = ranks(priced, in_flight, limit, least_s + hop_s + back, configuration);
-    let m = configuration.degrees.n_micro_batches as f64;
-    let (block, exchange_s) = needs(priced, configuration, &kinds[main]);
-    let head_s = priced.passes.head_s;
-    let all = (counts[main], others_s, head_s);
-    let passes_s = least_time(&block, &own, m, all);
-    // Behind the last pass either the gradient goes back to the first rank, or the rank exchanges
-    // its gradients and steps.
-    let used = (0..n_kinds).filter(|index| counts[*index] > 0.0);
-    let forward_s = used.map(|index| kinds[index].forward_s).fold(f64::INFINITY, f64::min);
-    let ahead = ranks(priced, in_flight, limit, forward_s + hop_s, configuration);
-    let ending = Block { seconds: block.seconds + end_s(priced, main, counts[main]) / m, ..block };
-    let passes_s = passes_s.max(least_time(&ending, &ahead, m, all));
-    // What is exchanged may hide behind the head, other kinds and what is computed again, and they
-    // behind it.
-    let freed = if block.freed > 0.0 { f64::INFINITY } else { 0.0 };
-    let exchanged = Block { seconds: exchange_s, freed, ..block };
-    let exchanges_s = match exchange_s > 0.0 {
-        true => least_time(&exchanged, &own, m, (counts[main], 0.0, 0.0)),
-        false => 0.0,
+    let relaxed = Relaxed {
+        way: Way::of(priced, configuration, &blocks, least),
+        ranks: (0..degrees.pipeline.max(1)).map(rank).collect(),
+        bytes,
+        n_blocks: counts[main],
+        // Every stage holds a block.
+        fewest: if is_only { f64::from(degrees.virtual_stages.max(1)) } else { 0.0 },
+        others_s: others_s * degrees.n_micro_batches as f64,
     };
-    lowered(passes_s.max(exchanges_s), configuration.degrees.virtual_stages, &configuration.degrees)
+    lowered(relaxed.least_time(), degrees.virtual_stages, degrees)
 }
 
-/// The least step of ranks that hold so many blocks, work of other kinds besides, and the head.
-fn least_time(
-    block: &Block,
-    ranks: &[Rank],
-    m: f64,
-    (n_blocks, others_s, head_s): (f64, f64, f64),
-) -> f64 {
-    let work_s = n_blocks * block.seconds + others_s;
-    let own_s = |rank: &Rank, step_s: f64| {
-        let head_s = if rank.has_head { head_s } else { 0.0 };
-        ((step_s - rank.away_s) / m - head_s).max(0.0)
-    };
-    let holds = |step_s: f64| {
-        // A rank holds whole blocks.
-        let whole = |blocks: f64| (blocks * (1.0 + 1e-9) + 1e-9).floor();
-        let all = ranks.iter().map(|rank| whole(most(block, rank, own_s(rank, step_s))));
-        let all: f64 = all.sum();
-        let seconds: f64 = ranks.iter().map(|rank| own_s(rank, step_s)).sum();
-        all >= n_blocks * (1.0 - 1e-9) && seconds >= work_s * (1.0 - 1e-9)
-    };
-    let mut high = m * work_s.max(f64::MIN_POSITIVE);
-    let mut low = 0.0;
-    // With everything computed again and all on one rank: beyond this nothing fits.
-    let away_s = ranks.iter().map(|rank| rank.away_s).fold(0.0, f64::max);
-    let most_s = 16.0 * (high + m * head_s) + away_s;
-    // Of times that are no numbers nothing is claimed; no comparison with them would end the loop.
-    if !work_s.is_finite() || !most_s.is_finite() {
-        return 0.0;
-    }
-    while !holds(high) {
-        low = high;
-        high *= 2.0;
-        if high > most_s {
-            return low;
+impl Relaxed {
+    /// Whether the model may fit into ranks that have so many seconds.
+    fn holds(&self, step_s: f64) -> bool {
+        let mut held = vec![self.fewest; self.ranks.len()];
+        for _ in 0..TURNS {
+            let away = self.way.away(&held);
+            let most = |(rank, away): (&Rank, &[f64; 2])| {
+                let of = |claim: &Claim| {
+                    self.most(rank, claim, step_s - away[usize::from(claim.is_sent)])
+                };
+                // A rank holds whole blocks.
+                let blocks = rank.claims.iter().map(of).fold(f64::INFINITY, f64::min);
+                (blocks * (1.0 + 1e-9) + 1e-9).floor().min(self.n_blocks)
+            };
+            let most: Vec<f64> = self.ranks.iter().zip(&away).map(most).collect();
+            let all: f64 = most.iter().sum();
+            let too_little = |most: &f64| *most < self.fewest;
+            if all < self.n_blocks || most.iter().any(too_little) || !self.has_time(step_s, &away) {
+                return false;
+            }
+            let least = most.iter().map(|own| (self.n_blocks - (all - own)).max(self.fewest));
+            let least: Vec<f64> = least.collect();
+            if least == held {
+                return true;
+            }
+            held = least;
         }
+        true
     }
-    for _ in 0..HALVINGS {
-        if high - low <= 1e-6 * high {
-            break;
-        }
-        let middle = f64::midpoint(low, high);
-        if holds(middle) { high = middle } else { low = middle }
+
+    /// Whether all ranks together have the seconds that blocks of all kinds take.
+    fn has_time(&self, step_s: f64, away: &[[f64; 2]]) -> bool {
+        let ranks = self.ranks.iter().zip(away);
+        let own = ranks.filter_map(|(rank, away)| {
+            let claim = rank.claims.first()?;
+            Some(((step_s - away[0] - claim.fixed_s).max(0.0), claim.block_s))
+        });
+        let (seconds, block_s) = own.fold((0.0, f64::INFINITY), |(sum, least), (own, block_s)| {
+            (sum + own, block_s.min(least))
+        });
+        seconds >= (self.n_blocks * block_s + self.others_s) * (1.0 - 1e-9)
     }
-    low
-}
 
-/// Seconds in which the smallest message reaches the next rank.
-fn hop_s(priced: &Priced<'_>) -> f64 {
-    let smallest = priced.messages.iter().copied().fold(f64::INFINITY, f64::min);
-    let bytes = if smallest.is_finite() { smallest } else { 0.0 };
-    let hop = |rank: u32| {
-        let (bytes, link) = priced.way(rank, rank + 1, bytes);
-        link.start_up_s + bytes / link.rate.get()
-    };
-    let hop = (1..priced.degrees.pipeline).map(|rank| hop(rank - 1)).fold(f64::INFINITY, f64::min);
-    if hop.is_finite() { hop } else { 0.0 }
-}
-
-/// Seconds that a block adds to the end of the step: what of its exchange nothing hides, and the
-/// optimizer. Start-up costs are paid per stage; here once for all blocks.
-fn end_s(priced: &Priced<'_>, kind: usize, count: f64) -> f64 {
-    let Some(kind) = priced.passes.kinds.get(kind).filter(|_| count > 0.0) else { return 0.0 };
-    let (dense, experts) = (count * kind.dense, count * kind.experts);
-    let hidden = priced.pricing.stack.overlap_data;
-    let exchange_s = (1.0 - hidden) * priced.last_exchange_s(dense, experts);
-    (exchange_s + priced.optimizer_s(dense, experts)) / count
-}
-
-/// What a block needs, and seconds of the exchanges beside its passes.
-fn needs(priced: &Priced<'_>, configuration: &Configuration, kind: &Kind) -> (Block, f64) {
-    let gather = priced.gather_s(kind.dense, kind.experts, 1.0);
-    let scatter = priced.scatter_s(kind.dense, kind.experts, 1.0);
-    // Every second product is computed again only where that is pinned or all that is said.
-    let (per_op, per_op_s) = match configuration.recompute {
-        RecomputeRule::PerOp => (kind.per_op, kind.per_op_s),
-        _ => (kind.all, 0.0),
-    };
-    let freed = [
-        (kind.all - kind.input, kind.recompute_s),
-        (kind.all - kind.without_core, kind.core_s),
-        (kind.all - per_op, per_op_s),
-    ];
-    let rate = |(bytes, seconds): (f64, f64)| match seconds > 0.0 {
-        true => bytes.max(0.0) / seconds,
-        false if bytes > 0.0 => f64::INFINITY,
-        false => 0.0,
-    };
-    // What is pinned is computed again in split passes too.
-    let may = match configuration.recompute {
-        RecomputeRule::None => false,
-        RecomputeRule::Fitted => configuration.order.is_whole(),
-        RecomputeRule::Selective
-        | RecomputeRule::PerOp
-        | RecomputeRule::Full
-        | RecomputeRule::Alike => true,
-    };
-    let least = if may { kind.input.min(kind.without_core).min(per_op) } else { kind.all };
-    let exchange_s = 2.0 * gather + scatter;
-    let block = Block {
-        // Whatever hides the rest.
-        seconds: kind.forward_s + kind.backward_s + priced.slowed() * exchange_s,
-        states: kind.held_dense * priced.on_device.parameter[0]
-            + kind.held_experts * priced.on_device.parameter[1],
-        all: kind.all,
-        least,
-        freed: if may { freed.into_iter().map(rate).fold(0.0, f64::max) } else { 0.0 },
-    };
-    (block, exchange_s)
-}
-
-fn ranks(
-    priced: &Priced<'_>,
-    in_flight: &InFlight,
-    limit: f64,
-    least_s: f64,
-    configuration: &Configuration,
-) -> Vec<Rank> {
-    let p = configuration.degrees.pipeline.max(1) as usize;
-    let last_of = |stage: u32| configuration.order.rank_of(p as u32, stage) as usize;
-    let n_stages = p as u32 * configuration.degrees.virtual_stages.max(1);
-    let head = last_of(n_stages - 1);
-    let of = |rank: usize| {
-        // Whatever the sizes of its chunks, at the fullest moment each holds so many.
-        let moments = in_flight.get(rank).map(Vec::as_slice).unwrap_or_default();
-        let chunks = |moment: &Vec<u32>| moment.iter().copied().min().unwrap_or(0);
-        let in_flight = moments.iter().map(chunks).max().unwrap_or(0);
-        let mut room = limit - priced.rank_bytes;
-        if rank == 0 {
-            room -= priced.on_device.ends[0];
+    /// Blocks that a rank holds at most in so many seconds of a step.
+    fn most(&self, rank: &Rank, claim: &Claim, step_s: f64) -> f64 {
+        let own_s = step_s - claim.fixed_s;
+        if own_s <= 0.0 || rank.room <= 0.0 {
+            return 0.0;
         }
-        if rank == head {
-            room -= priced.logit_bytes;
-            if priced.has_own_head() {
-                room -= priced.on_device.ends[1];
+        let plain = own_s / claim.block_s.max(f64::MIN_POSITIVE);
+        let bytes = self.bytes.states + rank.in_flight * self.bytes.all;
+        if plain * bytes <= rank.room {
+            return plain;
+        }
+        let smallest = self.bytes.states + rank.in_flight * self.bytes.least;
+        let by_bytes = if smallest > 0.0 { rank.room / smallest } else { f64::INFINITY };
+        let rate = rank.in_flight * self.bytes.freed;
+        let by_time = match (rate > 0.0, claim.recompute_s / rate) {
+            (true, price) => (own_s + rank.room * price) / (claim.block_s + bytes * price),
+            (false, _) => rank.room / bytes.max(f64::MIN_POSITIVE),
+        };
+        plain.min(by_bytes).min(by_time)
+    }
+
+    /// The least step.
+    fn least_time(&self) -> f64 {
+        let n_ranks = self.ranks.len() as f64;
+        let all = self.ranks.iter().filter_map(|rank| rank.claims.first());
+        let [block_s, fixed_s] = all.fold([0.0_f64; 2], |[block_s, fixed_s], claim| {
+            [block_s.max(claim.block_s), fixed_s + claim.fixed_s]
+        });
+        let work_s = self.n_blocks * block_s + self.others_s;
+        let mut high = work_s.max(f64::MIN_POSITIVE);
+        let mut low = 0.0;
+        // With everything computed again and all on one rank: beyond this nothing fits.
+        let most_s = 16.0 * (high + fixed_s) + self.way.longest_s(n_ranks, self.n_blocks);
+        // Of times that are no numbers nothing is claimed; no comparison with them would end the loop.
+        if !work_s.is_finite() || !most_s.is_finite() {
+            return 0.0;
+        }
+        while !self.holds(high) {
+            low = high;
+            high *= 2.0;
+            if high > most_s {
+                return low;
             }
         }
-        let away_s = rank as f64 * least_s;
-        Rank { away_s, room, in_flight: f64::from(in_flight), has_head: rank == head }
-    };
-    (0..p).map(of).collect()
+        for _ in 0..HALVINGS {
+            if high - low <= 1e-6 * high {
+                break;
+            }
+            let middle = f64::midpoint(low, high);
+            if self.holds(middle) { high = middle } else { low = middle }
+        }
+        low
+    }
 }
 
-/// Bytes of a block on a rank where nothing is computed again.
-fn held(block: &Block, rank: &Rank) -> f64 {
-    block.states + rank.in_flight * block.all
+/// Bytes of a block, and seconds that it is computed again whatever the memory.
+fn bytes(priced: &Priced<'_>, configuration: &Configuration, kind: &Kind) -> (Bytes, f64) {
+    let states = kind.held_dense * priced.on_device.parameter[0]
+        + kind.held_experts * priced.on_device.parameter[1];
+    let fixed =
+        |kept: f64, seconds: f64| (Bytes { states, all: kept, least: kept, freed: 0.0 }, seconds);
+    let may = match configuration.recompute {
+        RecomputeRule::None => return fixed(kind.all, 0.0),
+        RecomputeRule::Selective => return fixed(kind.without_core, kind.core_s),
+        RecomputeRule::PerOp => return fixed(kind.per_op, kind.per_op_s),
+        RecomputeRule::Full => return fixed(kind.input, kind.recompute_s),
+        RecomputeRule::Fitted => configuration.order.is_whole(),
+        // What is pinned is computed again in split passes too.
+        RecomputeRule::Alike => true,
+    };
+    if !may {
+        return fixed(kind.all, 0.0);
+    }
+    let rate = |(kept, seconds): (f64, f64)| match (kind.all - kept, seconds > 0.0) {
+        (bytes, true) => bytes.max(0.0) / seconds,
+        (bytes, false) if bytes > 0.0 => f64::INFINITY,
+        (_, false) => 0.0,
+    };
+    let freed = [(kind.input, kind.recompute_s), (kind.without_core, kind.core_s)].map(rate);
+    let least = kind.input.min(kind.without_core);
+    (Bytes { states, all: kind.all, least, freed: freed[0].max(freed[1]) }, 0.0)
 }
 
-/// Blocks that a rank holds at most in so many seconds of each micro-batch.
-fn most(block: &Block, rank: &Rank, own_s: f64) -> f64 {
-    if own_s <= 0.0 || rank.room <= 0.0 {
-        return 0.0;
+/// What a rank has for blocks, without claims.
+fn room(
+    priced: &Priced<'_>,
+    configuration: &Configuration,
+    in_flight: &InFlight,
+    (limit, rank): (f64, u32),
+) -> Rank {
+    // Whatever the sizes of its chunks, at the fullest moment each holds so many.
+    let moments = in_flight.get(rank as usize).map(Vec::as_slice).unwrap_or_default();
+    let chunks = |moment: &Vec<u32>| moment.iter().copied().min().unwrap_or(0);
+    let in_flight = moments.iter().map(chunks).max().unwrap_or(0);
+    let mut room = limit - priced.rank_bytes;
+    if rank == 0 {
+        room -= priced.on_device.ends[0];
     }
-    let plain = own_s / block.seconds.max(f64::MIN_POSITIVE);
-    let bytes = held(block, rank);
-    if plain * bytes <= rank.room {
-        return plain;
+    if rank == RankEnds::rank_of_head(configuration) {
+        room -= priced.logit_bytes;
+        if priced.has_own_head() {
+            room -= priced.on_device.ends[1];
+        }
     }
-    let smallest = block.states + rank.in_flight * block.least;
-    let by_bytes = if smallest > 0.0 { rank.room / smallest } else { f64::INFINITY };
-    let rate = rank.in_flight * block.freed;
-    let by_time = if rate > 0.0 {
-        (own_s + rank.room / rate) / (block.seconds + bytes / rate)
-    } else {
-        rank.room / bytes.max(f64::MIN_POSITIVE)
-    };
-    plain.min(by_bytes).min(by_time)
+    Rank { room, in_flight: f64::from(in_flight), claims: Vec::new() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn least(seconds: f64, away_s: f64, head_s: f64) -> f64 {
-        let block = Block { seconds, states: 1.0, all: 1.0, least: 1.0, freed: 0.0 };
-        let rank = |has_head| Rank { away_s, room: 1e9, in_flight: 1.0, has_head };
-        least_time(&block, &[rank(false), rank(true)], 4.0, (8.0, 0.0, head_s))
+    fn least(block_s: f64, away_s: f64, head_s: f64) -> f64 {
+        let rank = |fixed_s| Rank {
+            room: 1e9,
+            in_flight: 1.0,
+            claims: vec![Claim { block_s, recompute_s: 1.0, fixed_s, is_sent: false }],
+        };
+        let relaxed = Relaxed {
+            bytes: Bytes { states: 1.0, all: 1.0, least: 1.0, freed: 0.0 },
+            ranks: vec![rank(0.0), rank(head_s)],
+            way: Way { least: [away_s, 0.0], ..Way::default() },
+            n_blocks: 8.0,
+            fewest: 0.0,
+            others_s: 0.0,
+        };
+        relaxed.least_time()
     }
 
     #[test]
     fn times_without_an_end_claim_nothing_and_return() {
         // Four micro-batches of eight blocks of a second on two ranks.
-        assert!((least(1.0, 0.0, 0.0) / 16.0 - 1.0).abs() < 1e-5);
+        assert!((least(4.0, 0.0, 0.0) / 16.0 - 1.0).abs() < 1e-5);
         for endless in [f64::INFINITY, f64::NAN, 1e308] {
             assert_eq!(least(endless, 0.0, 0.0), 0.0);
             assert_eq!(least(1.0, 0.0, endless), 0.0);

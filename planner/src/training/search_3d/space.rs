@@ -184,6 +184,20 @@ impl Configuration {
         Priced::new(pricing, self.degrees.clone(), passes).with_ends(self.order.ends_meet())
     }
 
+    /// Whether so many blocks are shared out to its stages in one way alone.
+    #[must_use]
+    pub fn has_one_cut(&self, n_blocks: u32) -> bool {
+        let d = &self.degrees;
+        d.pipeline <= 1 || d.pipeline.saturating_mul(d.virtual_stages.max(1)) == n_blocks
+    }
+
+    /// Whether besides what its stages compute again follows from their blocks.
+    #[must_use]
+    pub fn has_one_plan(&self, n_blocks: u32) -> bool {
+        let is_free = self.recompute == RecomputeRule::Fitted && self.degrees.pipeline > 1;
+        self.has_one_cut(n_blocks) && !is_free
+    }
+
     /// What tells it from others, in the order in which equal ones are preferred.
     #[must_use]
     pub fn key(&self) -> Key {
@@ -376,7 +390,7 @@ pub fn leaves(shape: &Shape, space: &Space, n_blocks: u32) -> (Vec<Configuration
             for zero in zeros(shape, pins) {
                 let splits = match pins.split {
                     Some(pinned) => vec![pinned],
-                    None if p == 1 => vec![Split::Balanced],
+                    None if p == 1 || p.saturating_mul(chunk) == n_blocks => vec![Split::Balanced],
                     None => vec![Split::Balanced, Split::Equal],
                 };
                 let degrees = Parallelism { virtual_stages: chunk, zero, ..shape.degrees.clone() };

@@ -85,10 +85,11 @@ impl Outcome {
 }
 
 /// Whether there are no cuts that fit where the rule finds none.
-fn finds_all_cuts(configuration: &Configuration) -> bool {
-    configuration.degrees.virtual_stages <= 1
-        && configuration.split == Split::Balanced
-        && configuration.recompute != RecomputeRule::Alike
+fn finds_all_cuts(configuration: &Configuration, n_blocks: u32) -> bool {
+    configuration.has_one_cut(n_blocks)
+        || configuration.degrees.virtual_stages <= 1
+            && configuration.split == Split::Balanced
+            && configuration.recompute != RecomputeRule::Alike
 }
 
 /// Expands shapes.
@@ -149,7 +150,7 @@ impl Worker<'_, '_> {
             if configuration.split == Split::Balanced || self.space.pins.split.is_some() {
                 expanded.any_cut_s = expanded.any_cut_s.min(least_s);
             }
-            if ruled_s.is_finite() && configuration.degrees.pipeline > 1 {
+            if ruled_s.is_finite() && !configuration.has_one_cut(n_blocks) {
                 let least_s = least_s.max(ruled_s * (1.0 - MOST_GAIN));
                 expanded.open.push(Open { least_s, configuration, shape: index });
             }
@@ -241,24 +242,30 @@ impl Worker<'_, '_> {
         let fitter = Fitter::new(priced, configuration, &in_flight, limit);
         let Some(fitted) = fitter.fit() else {
             counts.n_misfits += 1;
-            return if finds_all_cuts(configuration) {
-                Outcome::None
-            } else {
-                Outcome::NoneByRule(own_s)
+            return match finds_all_cuts(configuration, priced.n_blocks()) {
+                true => Outcome::None,
+                false => Outcome::NoneByRule(own_s),
             };
         };
         let own_s = fitter.least_s().map_or(own_s, |least_s| least_s.max(own_s));
         let bound_s = bound::of_stages(priced, configuration, &fitted.figures);
+        // What is known of the only stages is known of all.
+        let is_only = configuration.has_one_plan(priced.n_blocks());
+        let own_s = if is_only { bound_s.max(own_s) } else { own_s };
         if self.options.pruning == Pruning::On && bound_s > cutoff {
             return Outcome::Slow(bound_s, own_s);
         }
         counts.n_judged += 1;
         match judged(priced, configuration, fitted) {
-            Ok(plan) => Outcome::Plan(Box::new(plan), own_s),
+            Ok(plan) => {
+                let own_s = if is_only { plan.step.seconds() } else { own_s };
+                Outcome::Plan(Box::new(plan), own_s)
+            }
             Err(Unfit::OutOfRange) => {
                 counts.n_out_of_range += 1;
                 Outcome::NoneByRule(own_s)
             }
+            Err(Unfit::Memory | Unfit::Schedule) if is_only => Outcome::None,
             Err(Unfit::Memory | Unfit::Schedule) => Outcome::NoneByRule(own_s),
         }
     }

@@ -11,7 +11,7 @@ use super::priced::{Passes, Priced};
 use crate::links::collective;
 use crate::runs::forms::block::host_s;
 use crate::runs::forms::constants::Constant;
-use crate::runs::forms::rank_groups::{Cards, Group};
+use crate::runs::forms::rank_groups::Cards;
 use crate::runs::judge::costs::{Boundary, Link, Sharing};
 use crate::runs::oracle::{
     Ending, Limits, Place, Prices, Seat, StageFigures, StageOracle, bytes, needs_layers,
@@ -104,12 +104,14 @@ impl Prices for Priced<'_> {
 
 impl Priced<'_> {
     /// Seconds in which the host does so many launch floors of a block.
-    pub(super) fn host_s(&self, floors: f64) -> f64 {
+    #[must_use]
+    pub fn host_s(&self, floors: f64) -> f64 {
         host_s(floors, self.pricing.stack, self.pricing.constants)
     }
 
     /// Seconds of the host once a step, counted with the first stage of each rank.
-    fn host_step_s(&self, seat: Seat) -> f64 {
+    #[must_use]
+    pub fn host_step_s(&self, seat: Seat) -> f64 {
         match seat.stage < self.degrees.pipeline.max(1) as usize {
             true => self.host_s(self.pricing.stack.host.step),
             false => 0.0,
@@ -118,10 +120,9 @@ impl Priced<'_> {
 
     /// Seconds of the last exchange that may run beside the last backward pass: what the stack
     /// overlaps, as far as the links are not taken by collectives of the pass itself.
-    fn overlapped_s(&self, own: &StageFigures, exchange_s: f64) -> f64 {
-        let per_host = self.pricing.system.per_host;
-        let tier = usize::from(Group::replicas(&self.degrees).spread(per_host).leaves_host());
-        let taken_s = own.backward_links_s[tier];
+    #[must_use]
+    pub fn overlapped_s(&self, own: &StageFigures, exchange_s: f64) -> f64 {
+        let taken_s = own.backward_links_s[usize::from(self.exchanges_leave_host())];
         let free_s = (own.backward_s - taken_s).max(0.0);
         (exchange_s * self.pricing.stack.overlap_data).min(match taken_s > 0.0 {
             true => free_s,

@@ -7,7 +7,6 @@ use ir::card::{ModelCard, Recompute};
 use super::kind::Kind;
 use super::part::run_by;
 use super::priced::{HeldBytes, Priced};
-use crate::runs::forms::rank_groups::Group;
 use crate::runs::oracle::{Place, StageFigures};
 
 /// Sums over the groups of a model before each of them, in which blocks are alike.
@@ -113,8 +112,7 @@ impl Priced<'_> {
         let gather = self.gather_s(dense, all.experts, n_blocks);
         let scatter = self.scatter_s(dense, all.experts, n_blocks);
         let mut backward_links_s = all.backward_links_s;
-        let leaves = Group::replicas(&self.degrees).spread(self.pricing.system.per_host);
-        backward_links_s[usize::from(leaves.leaves_host())] += scatter;
+        backward_links_s[usize::from(self.exchanges_leave_host())] += scatter;
         let has_head = self.holds_head(place);
         let of_ends = |held: &HeldBytes| -> f64 {
             let ends = [place.first, has_head, place.last].into_iter().zip(held.ends);

@@ -18,7 +18,7 @@ use crate::runs::counts::position_parameters;
 use crate::runs::forms::constants::Constant;
 use crate::runs::forms::ends;
 use crate::runs::forms::precision::{copies, element, host_optimizer_bytes, optimizer_bytes};
-use crate::runs::forms::rank_groups::{self, Cards, Group};
+use crate::runs::forms::rank_groups::{self, Cards, Group, Spread};
 use crate::runs::forms::run::Sharded;
 use crate::runs::memory::activations::tokens;
 use crate::runs::memory::reserve::beside_experts;
@@ -149,6 +149,10 @@ pub struct Priced<'a> {
     pub rank_bytes: f64,
     /// Whether one rank holds both ends of the pipeline, as in schedules in the shape of a V.
     pub ends_meet: bool,
+    /// How the ranks lie that hold the same weights, and those that hold the same experts.
+    replicas: [Spread; 2],
+    /// See [`Self::slowed`].
+    slowed: f64,
 }
 
 /// Elements of the ends, on one device.
@@ -211,6 +215,16 @@ impl Pricing<'_> {
         instances.unwrap_or(1.0).max(1.0)
     }
 
+    /// Replicas that share out states of dense weights, and of experts.
+    fn sharers(&self, degrees: &Parallelism) -> [f64; 2] {
+        let count = |degree: u32| f64::from(degree.max(1));
+        let replicas = count(degrees.data) * count(degrees.context);
+        let replicas = (replicas / self.optimizer_instances()).max(1.0);
+        let tensor = count(degrees.tensor);
+        let split = self.expert_tensor().map_or(tensor, count);
+        [replicas, (replicas * tensor / split / count(degrees.expert)).max(1.0)]
+    }
+
     /// Ranks that split the products of an expert; `None` = all tensor ranks.
     #[must_use]
     pub fn expert_tensor(&self) -> Option<u32> {
@@ -241,11 +255,7 @@ impl<'a> Priced<'a> {
     #[must_use]
     pub fn new(pricing: Pricing<'a>, degrees: Parallelism, passes: Arc<Passes>) -> Self {
         let count = |degree: u32| f64::from(degree.max(1));
-        let replicas = count(degrees.data) * count(degrees.context);
-        let replicas = (replicas / pricing.optimizer_instances()).max(1.0);
         let tensor = count(degrees.tensor);
-        let split = pricing.expert_tensor().map_or(tensor, count);
-        let of_experts = (replicas * tensor / split / count(degrees.expert)).max(1.0);
         let outer = match degrees.sequence {
             SequenceParallel::Off => 1.0,
             SequenceParallel::On | SequenceParallel::Ulysses => tensor,
@@ -260,7 +270,11 @@ impl<'a> Priced<'a> {
             // Each tensor rank has all positions.
             ends.positions = position_parameters(card).saturating_add_signed(first) as f64;
         }
-        let (on_device, on_host) = held(&pricing, &degrees, [replicas, of_experts], ends);
+        let (on_device, on_host) = held(&pricing, &degrees, pricing.sharers(&degrees), ends);
+        let system = pricing.system;
+        let replicas = [Group::replicas(&degrees), Group::expert_replicas(&degrees)]
+            .map(|group| group.spread(system.per_host));
+        let slowed = generation(&system.device.name).slowed[usize::from(replicas[0].leaves_host())];
         let mut priced = Self {
             pricing,
             degrees,
@@ -273,6 +287,8 @@ impl<'a> Priced<'a> {
             messages: Vec::new(),
             rank_bytes: pricing.resident,
             ends_meet: false,
+            replicas,
+            slowed: (slowed + pricing.stack.ring_exposed).min(1.0),
         };
         let Some(card) = card else { return priced.with_parts() };
         let tokens = tokens(card, &priced.degrees);
@@ -359,12 +375,11 @@ impl<'a> Priced<'a> {
     pub fn exchange_s(&self, dense: f64, experts: f64, bytes: f64) -> f64 {
         let system = self.pricing.system;
         let network = self.pricing.constants.get(Constant::Network);
-        let all = |group: Group, parameters: f64| match parameters > 0.0 {
-            true => system.exchange_s(group.spread(system.per_host), bytes * parameters, network),
+        let all = |spread: Spread, parameters: f64| match parameters > 0.0 {
+            true => system.exchange_s(spread, bytes * parameters, network),
             false => 0.0,
         };
-        all(Group::replicas(&self.degrees), dense)
-            + all(Group::expert_replicas(&self.degrees), experts)
+        all(self.replicas[0], dense) + all(self.replicas[1], experts)
     }
 
     /// Seconds in which replicas gather or scatter so many bytes per parameter, block by block, through
@@ -373,15 +388,15 @@ impl<'a> Priced<'a> {
         let Pricing { system, stack, constants, .. } = self.pricing;
         let network = constants.get(Constant::Network);
         let n = n_blocks.max(1.0);
-        let half_s = |group: Group, parameters: f64| {
-            let mut spread = group.spread(system.per_host);
+        let half_s = |mut spread: Spread, parameters: f64| {
             spread.least = spread.least.min(stack.ring_cards.unwrap_or(u64::MAX));
             n * system.exchange_s(spread, bytes * parameters / n, network) / 2.0
         };
-        [(Group::replicas(&self.degrees), dense), (Group::expert_replicas(&self.degrees), experts)]
+        self.replicas
             .into_iter()
+            .zip([dense, experts])
             .filter(|(_, parameters)| *parameters > 0.0)
-            .map(|(group, parameters)| half_s(group, parameters))
+            .map(|(spread, parameters)| half_s(spread, parameters))
             .sum()
     }
 
@@ -459,11 +474,14 @@ impl<'a> Priced<'a> {
     /// Seconds that kernels and transfers of replicas lose to each other, and by what the stack does not
     /// run beside the other, for each second of both.
     #[must_use]
-    pub fn slowed(&self) -> f64 {
-        let system = self.pricing.system;
-        let leaves = Group::replicas(&self.degrees).spread(system.per_host).leaves_host();
-        let slowed = generation(&system.device.name).slowed[usize::from(leaves)];
-        (slowed + self.pricing.stack.ring_exposed).min(1.0)
+    pub const fn slowed(&self) -> f64 {
+        self.slowed
+    }
+
+    /// Whether what replicas exchange leaves a host.
+    #[must_use]
+    pub const fn exchanges_leave_host(&self) -> bool {
+        self.replicas[0].leaves_host()
     }
 
     /// Bytes of a message on one device and its way from a rank to another one, were it alone on
