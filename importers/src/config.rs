@@ -8,6 +8,7 @@ mod fields;
 mod gpt_oss;
 #[cfg(test)]
 mod hostile_tests;
+pub mod hyperparameters;
 mod quantization;
 mod t5;
 mod task;

@@ -9,6 +9,7 @@ pub mod diagnostic;
 pub mod form;
 pub mod graph;
 pub mod grid;
+pub mod hyperparameters;
 pub mod id;
 pub mod instance;
 pub mod launch;

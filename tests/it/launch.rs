@@ -5,17 +5,21 @@ use std::ops::Range;
 use cost_model::kernels::stack::megatron_core;
 use exporters::training::{Blocks, Field, TrainingSource, export, targets};
 use importers::launcher::{Launcher, read};
-use ir::card::{Recompute, SequenceParallel, ZeroStage};
+use ir::card::{
+    Attention, FeedForward, Head, ModelCard, Recompute, SequenceParallel, TransformerCard,
+    ZeroStage,
+};
 use ir::grid::Grid;
 use ir::launch::LaunchSettings;
 use ir::plan::{BlockPolicy, Mesh, Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
 use ir::tensor::DType;
+use ir::workload::Optimizer;
 use planner::training::schedule::{early_recompute, interleaved, one_f_one_b, zb_h1};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-const N_PLANS: u64 = 300;
+const N_PLANS: u64 = 400;
 
 /// A plan, the name of its schedule, and blocks that predict a later token.
 struct Case {
@@ -23,6 +27,24 @@ struct Case {
     schedule: &'static str,
     n_predicting: u32,
     offloads: bool,
+}
+
+/// A small model of equal blocks.
+pub(crate) fn small() -> ModelCard {
+    ModelCard::uniform(TransformerCard {
+        name: "small".to_owned(),
+        n_layers: 4,
+        hidden: 256,
+        n_heads: 8,
+        n_kv_heads: 2,
+        feed_forward: 1_024,
+        form: FeedForward::Gated,
+        sequence: 128,
+        vocabulary: 1_000,
+        experts: None,
+        attention: Attention::Even,
+        head: Head::Separate,
+    })
 }
 
 fn random(rng: &mut SmallRng) -> Case {
@@ -89,14 +111,18 @@ fn random(rng: &mut SmallRng) -> Case {
 
 impl Case {
     fn export(&self, target: &str) -> Result<String, String> {
+        let model = ModelCard { n_predictions: 1 + self.n_predicting, ..small() };
         let source = TrainingSource {
+            version: "",
+            model: &model,
+            hyperparameters: None,
+            optimizer: Optimizer::AdamW,
             dtype: DType::Bf16,
             stack: &megatron_core(),
             offloads: self.offloads,
             plan: &self.plan,
             schedule: self.schedule,
             sequence_length: 4_096,
-            n_predicting: self.n_predicting,
             blocks: Blocks::Layers,
             starts: &[],
         };

@@ -8,6 +8,8 @@ use ir::plan::{Parallelism, Partition, Plan, Stage};
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
+use crate::launch::small;
+
 const MEGATRON: &str = "--tensor-model-parallel-size 2 --micro-batch-size 1 --seq-length 512";
 
 fn megatron(more: &str) -> Result<ir::launch::LaunchSettings, ir::diagnostic::Diagnostic> {
@@ -92,13 +94,16 @@ fn targets_export_the_types_that_they_name() {
     for row in targets().iter().filter(|row| row.types.is_some()) {
         for dtype in [DType::Bf16, DType::F16, DType::F8, DType::F32, DType::F64] {
             let source = TrainingSource {
+                version: "",
                 offloads: false,
                 plan: &plan,
                 schedule: "1f1b",
                 sequence_length: 128,
                 dtype,
                 stack: &megatron_core(),
-                n_predicting: 0,
+                model: &small(),
+                hyperparameters: None,
+                optimizer: Optimizer::AdamW,
                 blocks: Blocks::Layers,
                 starts: &[],
             };

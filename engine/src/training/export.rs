@@ -5,7 +5,7 @@ use cost_model::runs::judge::judge_plan;
 use documents::plan::PlanDocument;
 use exporters::Export;
 use exporters::svg::pipeline::PipelineSource;
-use exporters::training::{Blocks, TrainingSource, export as launched, targets};
+use exporters::training::{Blocks, TrainingSource, export as launched, find, targets};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::units::Nanos;
@@ -58,6 +58,7 @@ pub fn exported(
         return picture(target, setting, plan, bound);
     }
     let source = TrainingSource {
+        version: "",
         plan,
         schedule,
         sequence_length: setting.sequence,
@@ -69,7 +70,9 @@ pub fn exported(
             true => Blocks::Parts,
             false => Blocks::Layers,
         },
-        n_predicting: setting.model.n_predictions.saturating_sub(1),
+        model: &setting.model,
+        hyperparameters: setting.hyperparameters.as_ref(),
+        optimizer: setting.numbers.optimizer,
     };
     launched(target, &source)
 }
@@ -99,8 +102,12 @@ fn picture(
 /// `unknown-target`.
 pub fn check_target(target: &str) -> Result<(), Diagnostic> {
     let known = || targets().iter().map(|row| row.name).chain(PICTURES);
-    if known().any(|name| name == target) {
+    if PICTURES.contains(&target) {
         return Ok(());
+    }
+    let (name, _) = target.split_once('@').unwrap_or((target, ""));
+    if known().any(|own| own == name) {
+        return find(target).map(|_| ());
     }
     let message = format!("there is no export target `{target}` for plans of training runs");
     Err(Diagnostic::usage("unknown-target", message).hint(suggest::hint(target, known())))

@@ -8,6 +8,7 @@ use importers::Import;
 use importers::config::card::NO_CARD;
 use ir::card::ModelCard;
 use ir::diagnostic::{Blame, Diagnostic, Value};
+use ir::hyperparameters::Hyperparameters;
 use ir::tensor::DType;
 use planner::training::structure::{self, figures, parts, starts, template};
 
@@ -20,6 +21,8 @@ pub struct Model {
     pub card: ModelCard,
     /// Where it is from a graph.
     pub graph: Option<GraphFacts>,
+    /// How it is built beyond its card, where a config says so.
+    pub hyperparameters: Option<Hyperparameters>,
     /// Tokens of a sample; `None` where the model has none that could be set.
     pub tokens: Option<u64>,
     /// Of reading it.
@@ -59,7 +62,9 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
                         .hint("state the length of a sample with --sequence-length"));
                 }
                 let tokens = tokens(&card);
-                return Ok(Model { card, graph: None, tokens, warnings });
+                let hyperparameters = importers::config::hyperparameters::read(path)?;
+                let hyperparameters = Some(hyperparameters);
+                return Ok(Model { card, graph: None, hyperparameters, tokens, warnings });
             }
             // What is no card may be written out op by op, of any length.
             Err(error) if ["unknown-model-type", NO_CARD].contains(&error.code) => {
@@ -99,7 +104,7 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
         (true, Some(ids)) => graph.tensor(*ids).shape.last().copied(),
         _ => tokens(&card),
     };
-    Ok(Model { card, graph: Some(facts), tokens, warnings })
+    Ok(Model { card, graph: Some(facts), hyperparameters: None, tokens, warnings })
 }
 
 fn tokens(card: &ModelCard) -> Option<u64> {

@@ -21,6 +21,7 @@ use exporters::training::Lack;
 use ir::card::{ModelCard, SequenceParallel, Skew};
 use ir::cluster::{Cluster, DeviceKind};
 use ir::diagnostic::Diagnostic;
+use ir::hyperparameters::Hyperparameters;
 use ir::layers::LayerProfile;
 use ir::plan::Plan;
 use ir::profile::Profile;
@@ -49,6 +50,8 @@ pub struct Setting {
     pub model: ModelCard,
     /// Where the model is from a graph.
     pub graph: Option<GraphFacts>,
+    /// How the model is built, where it is from a config.
+    pub hyperparameters: Option<Hyperparameters>,
     /// Of reading the model.
     pub warnings: Vec<Diagnostic>,
     /// The cluster.
@@ -178,7 +181,7 @@ impl Setting {
         })?;
         let stack = executor::named_stack(stack)?;
         let (cluster, strange) = load::cluster(path)?;
-        let Model { card: model, graph, tokens, mut warnings } = model;
+        let Model { card: model, graph, hyperparameters, tokens, mut warnings } = model;
         warnings.extend(strange);
         // Samples without tokens are counted themselves.
         let sequence = tokens.unwrap_or(1);
@@ -204,6 +207,7 @@ impl Setting {
         let setting = Self {
             model,
             graph,
+            hyperparameters,
             warnings,
             cluster,
             profile,

@@ -11,15 +11,19 @@ use ir::plan::Parallelism;
 use ir::tensor::DType;
 use serde_json::json;
 
-use super::target::{TrainingSource, blocks, only_one, recompute, refused, shares};
+use super::target::{TrainingSource, blocks, is_outside, only_one, recompute, refused, shares};
 use crate::format::Export;
 
 const TARGET: &str = "deepspeed";
 
-/// It runs 1F1B, with ZeRO 1 at most, and has no word for context and expert ranks.
+/// It runs 1F1B, with ZeRO 1 at most, pipeline ranks outermost, and has no word for context and expert
+/// ranks.
 pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
     let in_pipeline = schedule == "1f1b" && degrees.zero <= ZeroStage::Optimizer;
-    degrees.context == 1 && degrees.expert == 1 && (degrees.pipeline == 1 || in_pipeline)
+    degrees.context == 1
+        && degrees.expert == 1
+        && (degrees.pipeline == 1 || in_pipeline)
+        && !is_outside(degrees)
 }
 
 /// Its optimizers that leave states on the hosts share them out.
@@ -33,6 +37,11 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
     only_one(TARGET, "context", degrees.context)?;
     only_one(TARGET, "expert", degrees.expert)?;
     check_pipeline(source)?;
+    if is_outside(degrees) {
+        let why = "pipeline ranks are the outermost axis of its topology";
+        let hint = "plan with `--pin mesh=data-inside`";
+        return Err(refused(TARGET, "replicas outside the pipeline", why, hint));
+    }
     let interval = interval(recompute(source, TARGET)?)?;
     let mut parts = vec![0u32];
     for (stage, count) in counts.iter().enumerate() {

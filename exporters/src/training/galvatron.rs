@@ -46,7 +46,7 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
         let hint = "plan with `--pin sequence-parallel=on`";
         return Err(refused(TARGET, "whole sequences", "its files split the sequence", hint));
     }
-    if source.n_predicting > 0 {
+    if source.n_predicting() > 0 {
         let why = "its layers are all alike";
         return Err(refused(TARGET, Lack::Predicting.name(), why, "leave them out"));
     }

@@ -24,6 +24,7 @@ use target::{SPLITS, refused};
 const TARGETS: &[TrainingTarget] = &[
     TrainingTarget {
         name: "torch-pipelining",
+        versions: &["2.15"],
         file_name: "schedule.csv",
         summary: "schedule of torch.distributed.pipelining (compute_only CSV)",
         expresses: &[Field::Pipeline, Field::VirtualStages, Field::Schedule, Field::MicroBatches],
@@ -42,6 +43,7 @@ const TARGETS: &[TrainingTarget] = &[
     },
     TrainingTarget {
         name: SPLITS,
+        versions: &["2.15"],
         file_name: "split_points.json",
         summary: "split points of torch.distributed.pipelining: where each stage of a graph begins",
         expresses: &[Field::Pipeline, Field::VirtualStages, Field::Blocks],
@@ -55,6 +57,7 @@ const TARGETS: &[TrainingTarget] = &[
     },
     TrainingTarget {
         name: "torchtitan",
+        versions: torchtitan::VERSIONS,
         file_name: "torchtitan.args",
         summary: "overrides of torchtitan's ParallelismConfig, one per line",
         expresses: &[
@@ -91,6 +94,7 @@ const TARGETS: &[TrainingTarget] = &[
     },
     TrainingTarget {
         name: "megatron",
+        versions: &["0.20"],
         file_name: "megatron.args",
         summary: "flags of Megatron-Core with the pipeline layout, one per line",
         expresses: &[
@@ -136,6 +140,7 @@ const TARGETS: &[TrainingTarget] = &[
     },
     TrainingTarget {
         name: "deepspeed",
+        versions: &["0.19"],
         file_name: "deepspeed.json",
         summary: "stage bounds of a PipelineModule, topology and ds_config of DeepSpeed",
         expresses: &[
@@ -162,6 +167,7 @@ const TARGETS: &[TrainingTarget] = &[
     },
     TrainingTarget {
         name: "vllm",
+        versions: &["0.10"],
         file_name: "vllm.args",
         summary: "degrees and layer partition of vLLM",
         expresses: &[Field::Data, Field::Tensor, Field::Pipeline, Field::Expert, Field::Blocks],
@@ -175,6 +181,7 @@ const TARGETS: &[TrainingTarget] = &[
     },
     TrainingTarget {
         name: "sglang",
+        versions: &["0.5"],
         file_name: "sglang.args",
         summary: "degrees and layer partition of SGLang",
         expresses: &[Field::Data, Field::Tensor, Field::Pipeline, Field::Expert, Field::Blocks],
@@ -188,6 +195,7 @@ const TARGETS: &[TrainingTarget] = &[
     },
     TrainingTarget {
         name: "galvatron",
+        versions: &["2.4"],
         file_name: "galvatron_config.json",
         summary: "parallel strategy of each layer for Hetu-Galvatron",
         expresses: &[
@@ -218,15 +226,32 @@ pub fn targets() -> &'static [TrainingTarget] {
     TARGETS
 }
 
-/// The file of a target.
+/// A target and the version of its consumer, by `name` or `name@version`.
 ///
 /// # Errors
-/// `unknown-target` with the known ones; `cannot-express` where the target has no words for a part
-/// of the plan; `bad-plan` where the stages do not hold the blocks in order.
-pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
+/// `unknown-target` with the known ones.
+pub fn find(target: &str) -> Result<(&'static TrainingTarget, &'static str), Diagnostic> {
+    let (name, version) = target.split_once('@').unwrap_or((target, ""));
     let names = || TARGETS.iter().map(|row| row.name);
-    let row = TARGETS.iter().find(|row| row.name == target);
-    let row = row.ok_or_else(|| unknown_target(target, " for plans of training runs", names()))?;
+    let row = TARGETS.iter().find(|row| row.name == name);
+    let row = row.ok_or_else(|| unknown_target(name, " for plans of training runs", names()))?;
+    let default = row.versions.first().filter(|_| !target.contains('@'));
+    let own = default.or_else(|| row.versions.iter().find(|own| **own == version));
+    own.map(|own| (row, *own)).ok_or_else(|| {
+        let message = format!("no version `{version}` of {name} is known");
+        let known: Vec<String> = row.versions.iter().map(|v| format!("{name}@{v}")).collect();
+        Diagnostic::usage("unknown-target", message).hint(format!("use {}", known.join(" or ")))
+    })
+}
+
+/// The file of a target, `name` or `name@version`, in the words of that version.
+///
+/// # Errors
+/// Those of [`find`]; `cannot-express` where the target has no words for a part of the plan;
+/// `bad-plan` where the stages do not hold the blocks in order.
+pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
+    let (row, version) = find(target)?;
+    let source = &TrainingSource { version, ..*source };
     if source.blocks == Blocks::Parts && row.lacks.contains(&Lack::Parts) {
         let why = "it counts layers of a transformer";
         let of_parts = TARGETS.iter().filter(|row| !row.lacks.contains(&Lack::Parts));

@@ -58,7 +58,7 @@ fn partition(source: &TrainingSource<'_>, target: &str) -> Result<String, Diagno
     let mut counts = blocks(source.plan)?;
     // Layers that predict a later token are no hidden layers of the server.
     if let Some(last) = counts.last_mut() {
-        *last = last.saturating_sub(source.n_predicting);
+        *last = last.saturating_sub(source.n_predicting());
     }
     if let Some(rank) = counts.iter().position(|count| *count == 0) {
         let why = format!("rank {rank} holds none");

@@ -1,10 +1,12 @@
 //! A target of plans of training runs: what it is given, what it has words for, and how it refuses.
 
-use ir::card::{Recompute, ZeroStage};
+use ir::card::{ModelCard, Recompute, ZeroStage};
 use ir::diagnostic::{Blame, Diagnostic};
-use ir::plan::{Parallelism, Plan};
+use ir::hyperparameters::Hyperparameters;
+use ir::plan::{Mesh, Parallelism, Plan};
 use ir::stack::Stack;
 use ir::tensor::DType;
+use ir::workload::Optimizer;
 
 use super::field::Field;
 use crate::format::Export;
@@ -12,24 +14,38 @@ use crate::format::Export;
 /// A plan of a training run and what it was made for.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainingSource<'a> {
+    /// The version of the consumer, one of its target's.
+    pub version: &'a str,
     /// The plan: degrees, stages with blocks, grid.
     pub plan: &'a Plan,
     /// Name of the schedule, such as `1f1b`.
     pub schedule: &'a str,
     /// Tokens of a sample.
     pub sequence_length: u64,
+    /// The model's card.
+    pub model: &'a ModelCard,
+    /// How the model is built beyond it; `None` = a graph, which does not say.
+    pub hyperparameters: Option<&'a Hyperparameters>,
     /// What it was priced in.
     pub dtype: DType,
+    /// The optimizer that it was priced with.
+    pub optimizer: Optimizer,
     /// The software that it was priced with.
     pub stack: &'a Stack,
     /// Whether hosts keep the optimizer states.
     pub offloads: bool,
-    /// Blocks at the end of the model that predict a later token.
-    pub n_predicting: u32,
     /// What the blocks of the stages are.
     pub blocks: Blocks,
     /// By block, the module or op at which it begins; empty where the model is no graph.
     pub starts: &'a [String],
+}
+
+impl TrainingSource<'_> {
+    /// Blocks at the end of the model that predict a later token.
+    #[must_use]
+    pub fn n_predicting(&self) -> u32 {
+        self.model.n_predictions.saturating_sub(1)
+    }
 }
 
 /// What the blocks of a plan are in the words of a launcher.
@@ -87,6 +103,8 @@ pub enum Policy {
 pub struct TrainingTarget {
     /// What the user calls it.
     pub name: &'static str,
+    /// Versions of the consumer whose words it knows, the default first.
+    pub versions: &'static [&'static str],
     /// Name of the file unless the user gives one.
     pub file_name: &'static str,
     /// One line for lists.
@@ -115,6 +133,11 @@ pub(super) const SPLITS: &str = "torch-split-points";
 pub(super) fn shares(degrees: &Parallelism) -> bool {
     let n_replicas = u64::from(degrees.data) * u64::from(degrees.context);
     degrees.zero >= ZeroStage::Optimizer || n_replicas <= 1
+}
+
+/// Whether replicas lie outside the pipeline.
+pub(super) fn is_outside(degrees: &Parallelism) -> bool {
+    degrees.mesh == Mesh::TpCpPpDp && degrees.pipeline > 1 && degrees.data > 1
 }
 
 /// Blocks of each stage; they must follow each other without a gap.

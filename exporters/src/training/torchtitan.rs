@@ -1,24 +1,30 @@
-//! Overrides of torchtitan (`torchtitan/config/configs.py`, ParallelismConfig), one per line.
+//! Overrides of torchtitan's config (`torchtitan/config/configs.py`), one per line, the last one a
+//! subcommand of its parser. Release 0.3 counts samples; main (since 73aed7f6c of August 2026) counts
+//! tokens.
 
 use std::fmt::Write;
 
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
-use ir::plan::{Mesh, Parallelism};
+use ir::plan::Parallelism;
+use ir::stack::{Elementwise, Stack};
 use ir::tensor::DType;
 
-use super::target::{TrainingSource, blocks, recompute, refused};
+use super::target::{TrainingSource, blocks, is_outside, recompute, refused};
 use super::torch_pipelining;
 use crate::format::Export;
 
 const TARGET: &str = "torchtitan";
 
-/// Our schedules under torch's names; the others go through a CSV.
+/// Versions whose words it knows, the newest release first.
+pub(super) const VERSIONS: &[&str] = &["0.3", "main"];
+
+/// Our schedules under torch's names, where they are the same cell by cell; the others go through a
+/// CSV (`LoopedBFS` runs the backward passes of a stage in another order than `breadth-first`).
 const SCHEDULES: &[(&str, &str)] = &[
     ("1f1b", "1F1B"),
     ("gpipe", "GPipe"),
     ("interleaved", "Interleaved1F1B"),
-    ("breadth-first", "LoopedBFS"),
     ("zb-v", "ZBVZeroBubble"),
     ("dualpipe-v", "DualPipeV"),
 ];
@@ -27,12 +33,14 @@ const SCHEDULES: &[(&str, &str)] = &[
 pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
     !is_outside(degrees)
         && degrees.zero != ZeroStage::Optimizer
+        && !is_whole_beside_context(degrees)
         && torch_pipelining::accepts(degrees, schedule)
 }
 
-/// Whether replicas lie outside the pipeline.
-fn is_outside(degrees: &Parallelism) -> bool {
-    degrees.mesh == Mesh::TpCpPpDp && degrees.pipeline > 1 && degrees.data > 1
+/// Whether parameters are whole on context ranks, which it shards over them
+/// (`torchtitan/distributed/parallel_dims.py`, `fsdp_enabled`).
+fn is_whole_beside_context(degrees: &Parallelism) -> bool {
+    degrees.context > 1 && degrees.zero == ZeroStage::None
 }
 
 pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
@@ -43,23 +51,22 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
         let part = "replicas outside the pipeline";
         return Err(refused(TARGET, part, why, "plan with `--pin mesh=data-inside`"));
     }
+    if is_whole_beside_context(degrees) {
+        let why = "it shards parameters over context ranks";
+        return Err(refused(TARGET, "ZeRO 0 beside context", why, "plan with `--pin zero=3`"));
+    }
     let mut flags = axes(degrees)?;
     if degrees.pipeline > 1 {
         flags.extend(pipeline(source, &counts)?);
     }
+    flags.extend(batch(source));
     let mut text = String::new();
     for (flag, value) in flags {
         // Writing to a string can't fail.
-        let _ = writeln!(text, "--parallelism.{flag} {value}");
+        let _ = writeln!(text, "{}", format!("--{flag} {value}").trim_end());
     }
-    // Without a pipeline, more micro-batches are steps of gradient accumulation.
-    let n_in_pipeline = if degrees.pipeline > 1 { degrees.n_micro_batches } else { 1 };
-    let local = degrees.micro_batch * n_in_pipeline;
-    let global = degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data);
-    let _ = writeln!(text, "--training.local_batch_size {local}");
-    let _ = writeln!(text, "--training.global_batch_size {global}");
-    let _ = writeln!(text, "--training.seq_len {}", source.sequence_length);
     text.push_str(element_type(source.dtype)?);
+    text.push_str(compiled(source.stack));
     text.push_str(checkpointing(recompute(source, TARGET)?)?);
     Ok(Export::from(text))
 }
@@ -78,20 +85,23 @@ fn axes(degrees: &Parallelism) -> Result<Vec<Flag>, Diagnostic> {
         }
     };
     let mut flags = vec![
-        ("data_parallel_replicate_degree", replicate.to_string()),
-        ("data_parallel_shard_degree", shard.to_string()),
-        ("tensor_parallel_degree", degrees.tensor.to_string()),
-        ("context_parallel_degree", degrees.context.to_string()),
-        ("expert_parallel_degree", degrees.expert.to_string()),
-        ("pipeline_parallel_degree", degrees.pipeline.to_string()),
+        ("parallelism.data_parallel_replicate_degree", replicate.to_string()),
+        ("parallelism.data_parallel_shard_degree", shard.to_string()),
+        ("parallelism.tensor_parallel_degree", degrees.tensor.to_string()),
+        ("parallelism.context_parallel_degree", degrees.context.to_string()),
+        ("parallelism.expert_parallel_degree", degrees.expert.to_string()),
+        ("parallelism.pipeline_parallel_degree", degrees.pipeline.to_string()),
     ];
     if degrees.tensor > 1 {
-        let is_on = degrees.sequence == SequenceParallel::On;
-        flags.push(("enable_sequence_parallel", is_on.to_string()));
+        let switch = match degrees.sequence {
+            SequenceParallel::On => "parallelism.enable_sequence_parallel",
+            _ => "parallelism.no-enable_sequence_parallel",
+        };
+        flags.push((switch, String::new()));
     }
     if shard > 1 {
         let reshards = if degrees.zero == ZeroStage::Parameters { "always" } else { "never" };
-        flags.push(("fsdp_reshard_after_forward", reshards.to_owned()));
+        flags.push(("parallelism.fsdp_reshard_after_forward", reshards.to_owned()));
     }
     Ok(flags)
 }
@@ -99,36 +109,71 @@ fn axes(degrees: &Parallelism) -> Result<Vec<Flag>, Diagnostic> {
 /// Stages and their schedule.
 fn pipeline(source: &TrainingSource<'_>, counts: &[u32]) -> Result<Vec<Flag>, Diagnostic> {
     let mut flags = vec![
-        ("num_pp_microbatches", source.plan.parallelism.n_micro_batches.to_string()),
-        ("module_fqns_per_model_part", modules(counts)),
+        ("parallelism.module_fqns_per_model_part", modules(counts)),
+        // Its pipelines refuse to run as graphs.
+        ("training.disable_cuda_graphs", String::new()),
     ];
     let named = SCHEDULES.iter().find(|(own, _)| *own == source.schedule);
     let class = named.map_or("PipelineScheduleMulti", |(_, name)| name);
-    flags.push(("pipeline_parallel_schedule", class.to_owned()));
+    flags.push(("parallelism.pipeline_parallel_schedule", class.to_owned()));
     if named.is_none() {
         // The CSV must be one that torch takes.
         source.plan.schedule.grid.as_ref().map(torch_pipelining::text).transpose()?;
-        flags.push(("pipeline_parallel_schedule_csv", "schedule.csv".to_owned()));
+        flags.push(("parallelism.pipeline_parallel_schedule_csv", "schedule.csv".to_owned()));
     }
     Ok(flags)
 }
 
-/// One list of module names per stage; the embedding lies on the first, norm and head on the last.
+/// Micro-batches, of samples or of tokens.
+fn batch(source: &TrainingSource<'_>) -> Vec<Flag> {
+    let degrees = &source.plan.parallelism;
+    let global = degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data);
+    // Without a pipeline, more micro-batches are steps of gradient accumulation.
+    let n_in_pipeline = if degrees.pipeline > 1 { degrees.n_micro_batches } else { 1 };
+    let has_pipeline = degrees.pipeline > 1;
+    let length = source.sequence_length;
+    let samples = [
+        (true, "training.local_batch_size", degrees.micro_batch * n_in_pipeline),
+        (true, "training.global_batch_size", global),
+        (true, "training.seq_len", length),
+        (has_pipeline, "parallelism.pipeline_parallel_microbatch_size", degrees.micro_batch),
+    ];
+    let tokens = [
+        (true, "training.num_tokens_per_microbatch_per_dp_rank", degrees.micro_batch * length),
+        (true, "training.num_tokens_per_train_step", global * length),
+        (true, "training.max_context_length", length),
+        (has_pipeline, "parallelism.num_pp_microbatches", degrees.n_micro_batches),
+    ];
+    let own = if source.version == "main" { tokens } else { samples };
+    let said = own.into_iter().filter(|(is_said, ..)| *is_said);
+    said.map(|(_, flag, value)| (flag, value.to_string())).collect()
+}
+
+/// A word of module names per stage; the embedding lies on the first, norm and head on the last.
 fn modules(counts: &[u32]) -> String {
     let mut next = 0;
     let stages = counts.iter().enumerate().map(|(stage, count)| {
         let mut names = Vec::new();
         if stage == 0 {
-            names.push("\"tok_embeddings\"".to_owned());
+            names.push("tok_embeddings".to_owned());
         }
-        names.extend((next..next + count).map(|layer| format!("\"layers.{layer}\"")));
+        names.extend((next..next + count).map(|layer| format!("layers.{layer}")));
         next += count;
         if stage + 1 == counts.len() {
-            names.extend(["\"norm\"".to_owned(), "\"lm_head\"".to_owned()]);
+            names.extend(["norm".to_owned(), "lm_head".to_owned()]);
         }
-        format!("[{}]", names.join(","))
+        names.join(",")
     });
-    format!("[{}]", stages.collect::<Vec<_>>().join(","))
+    stages.collect::<Vec<_>>().join(" ")
+}
+
+/// What the stack fuses, and what it hides of tensor collectives.
+fn compiled(stack: &Stack) -> &'static str {
+    match (stack.elementwise, stack.overlap_tensor > 0.0) {
+        (Elementwise::Fused, true) => "--compile.enable\n--compile.enable_async_tensor_parallel\n",
+        (Elementwise::Fused, false) => "--compile.enable\n",
+        (Elementwise::Eager | Elementwise::Separate, _) => "",
+    }
 }
 
 fn element_type(dtype: DType) -> Result<&'static str, Diagnostic> {
@@ -144,9 +189,9 @@ fn element_type(dtype: DType) -> Result<&'static str, Diagnostic> {
 
 fn checkpointing(policy: Recompute) -> Result<&'static str, Diagnostic> {
     match policy {
-        Recompute::None => Ok("--activation_checkpoint.mode none\n"),
-        Recompute::PerOp => Ok("--activation_checkpoint.mode selective\n"),
-        Recompute::Full => Ok("--activation_checkpoint.mode full\n"),
+        Recompute::None => Ok("activation-checkpoint:none\n"),
+        Recompute::PerOp => Ok("activation-checkpoint:selective\n"),
+        Recompute::Full => Ok("activation-checkpoint:full\n"),
         Recompute::Selective | Recompute::Uniform { .. } | Recompute::Block { .. } => {
             let why = "its selective mode goes by op";
             let part = "recompute of the attention core or of some blocks";

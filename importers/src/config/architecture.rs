@@ -233,7 +233,7 @@ impl Fields<'_> {
     /// Heads of keys and values, and the extent of a head.
     fn heads(self, model_type: &str, hidden: u64, heads: u64) -> Result<(u64, u64), Diagnostic> {
         let default = match model_type {
-            "qwen3" | "qwen3_moe" => Some(128),
+            "qwen3" => Some(128),
             _ if hidden.is_multiple_of(heads) => Some(hidden / heads),
             _ => None,
         };

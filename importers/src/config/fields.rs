@@ -77,6 +77,11 @@ const RANGES: &[Range] = &[
         reason: "twice the most experts of a published block (512)",
     },
     Range {
+        names: &["n_group", "topk_group"],
+        most: 1_024,
+        reason: "as many as there can be experts",
+    },
+    Range {
         names: &["num_nextn_predict_layers"],
         most: 8,
         reason: "eight times the published number",

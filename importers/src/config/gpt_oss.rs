@@ -29,12 +29,7 @@ pub(super) fn model(
     let window = fields.count(&["sliding_window"], None)?;
     let n_layers = u64::from(full.n_layers);
     within_budget(n_weights(&full))?;
-    let types = fields.list("layer_types")?;
-    let slides = |layer: u64| match types.get(layer as usize).and_then(Value::as_str) {
-        Some(kind) => kind == SLIDING,
-        // The class's own pattern begins with a window.
-        None => layer.is_multiple_of(2),
-    };
+    let slides = slides(fields)?;
     let dim = full.head_dims().0;
     let other = other_parameters(&full);
     let mut groups: Vec<BlockGroup> = Vec::new();
@@ -60,6 +55,19 @@ pub(super) fn model(
     };
     let untold = class(fields)?.filter(|class| !class.ends_with("ForCausalLM")).map(unknown);
     Ok((model, untold))
+}
+
+/// Which layers attend to a window.
+///
+/// # Errors
+/// `invalid-field`.
+pub(super) fn slides(fields: Fields<'_>) -> Result<impl Fn(u64) -> bool + '_, Diagnostic> {
+    let types = fields.list("layer_types")?;
+    Ok(move |layer: u64| match types.get(layer as usize).and_then(Value::as_str) {
+        Some(kind) => kind == SLIDING,
+        // The class's own pattern begins with a window.
+        None => layer.is_multiple_of(2),
+    })
 }
 
 /// A block that attends to all tokens.

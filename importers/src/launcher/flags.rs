@@ -43,6 +43,20 @@ impl<'a> Flags<'a> {
         value.map(|value| Some(*value)).ok_or_else(|| bad(flag, "", "give it a value"))
     }
 
+    /// All words after a flag, up to the next flag or subcommand.
+    pub(super) fn words(&self, flag: &str) -> Vec<&'a str> {
+        self.asked.borrow_mut().insert(flag.to_owned());
+        let Some(at) = self.words.iter().rposition(|word| *word == flag) else { return Vec::new() };
+        let later = self.words.iter().skip(at + 1);
+        later.take_while(|word| !word.starts_with("--") && !word.contains(':')).copied().collect()
+    }
+
+    /// What stands behind the colon of a subcommand.
+    pub(super) fn subcommand(&self, name: &str) -> Option<&'a str> {
+        let of = |word: &&'a str| word.strip_prefix(name)?.strip_prefix(':');
+        self.words.iter().rev().find_map(of)
+    }
+
     pub(super) fn has(&self, flag: &str) -> bool {
         self.asked.borrow_mut().insert(flag.to_owned());
         self.words.contains(&flag)

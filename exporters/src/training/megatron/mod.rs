@@ -2,13 +2,16 @@
 //! `--pipeline-model-parallel-layout`: E embedding, t layer, m layer that predicts a later token,
 //! L head and loss, `|` between stages, `t*n` for n of them.
 
+mod model;
+
 use std::fmt::Write;
 
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Parallelism};
-use ir::stack::Scaling;
+use ir::stack::{AttentionKernel, Dispatcher, Launch, Scaling, Stack};
 use ir::tensor::DType;
+use ir::workload::Optimizer;
 
 use super::target::{TrainingSource, blocks, recompute, refused, shares};
 use crate::format::Export;
@@ -23,8 +26,19 @@ const OFFLOAD: &str = "--optimizer-cpu-offload\n--optimizer-offload-fraction 1.0
 /// It runs 1F1B, interleaved where ranks hold several chunks, and shards gradients and parameters
 /// without a pipeline alone.
 pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
-    degrees.pipeline == 1
-        || schedule == schedule_of(degrees) && degrees.zero <= ZeroStage::Optimizer
+    let in_pipeline = schedule == schedule_of(degrees) && degrees.zero <= ZeroStage::Optimizer;
+    (degrees.pipeline == 1 || in_pipeline) && !is_inside(degrees) && splits_sequences(degrees)
+}
+
+/// Whether pipeline ranks lie inside replicas where it wants as many ranks to hold an expert as hold
+/// a dense layer, context ranks not counted (`megatron/core/parallel_state.py`).
+fn is_inside(degrees: &Parallelism) -> bool {
+    degrees.mesh == Mesh::TpCpPpDp && degrees.pipeline > 1 && degrees.expert != degrees.context
+}
+
+/// Beside experts, tensor ranks split sequences.
+fn splits_sequences(degrees: &Parallelism) -> bool {
+    degrees.expert <= 1 || degrees.tensor <= 1 || degrees.sequence == SequenceParallel::On
 }
 
 /// Its optimizer leaves states on the hosts where it is the distributed one, without Megatron-FSDP.
@@ -47,13 +61,14 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
         ("expert-model-parallel-size", u64::from(degrees.expert)),
     ];
     let global = degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data);
+    let n_predicting = source.n_predicting();
     flags.push(("micro-batch-size", degrees.micro_batch));
     flags.push(("global-batch-size", global));
     flags.push(("seq-length", source.sequence_length));
     let n_blocks: u32 = counts.iter().sum();
-    flags.push(("num-layers", u64::from(n_blocks - source.n_predicting)));
-    if source.n_predicting > 0 {
-        flags.push(("mtp-num-layers", u64::from(source.n_predicting)));
+    flags.push(("num-layers", u64::from(n_blocks - n_predicting)));
+    if n_predicting > 0 {
+        flags.push(("mtp-num-layers", u64::from(n_predicting)));
     }
     let mut text = String::new();
     for (flag, value) in flags {
@@ -61,11 +76,8 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
         let _ = writeln!(text, "--{flag} {value}");
     }
     if counts.len() > 1 {
-        let _ = writeln!(
-            text,
-            "--pipeline-model-parallel-layout {}",
-            layout(&counts, source.n_predicting)?
-        );
+        let layout = layout(&counts, n_predicting)?;
+        let _ = writeln!(text, "--pipeline-model-parallel-layout {layout}");
     }
     if degrees.sequence == SequenceParallel::On {
         text.push_str("--sequence-parallel\n");
@@ -85,9 +97,16 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
     if source.stack.gradients == DType::Bf16 && !matches!(source.dtype, DType::F32 | DType::F16) {
         text.push_str("--grad-reduce-in-bf16\n");
     }
+    text.push_str(optimizer(source.optimizer)?);
     text.push_str(element_type(source)?);
     text.push_str(&recompute_flags(recompute(source, TARGET)?)?);
-    Ok(Export::from(text))
+    text.push_str(kernels(source.stack));
+    experts(source, &mut text);
+    let shape = model::shape(source.model, source.hyperparameters, source.sequence_length);
+    for (flag, value) in &shape.flags {
+        let _ = writeln!(text, "{}", format!("--{flag} {value}").trim_end());
+    }
+    Ok(Export { warnings: shape.warning().into_iter().collect(), ..Export::from(text) })
 }
 
 /// Refuses what the flags can't say.
@@ -103,6 +122,18 @@ fn check(source: &TrainingSource<'_>) -> Result<(), Diagnostic> {
             &why,
             &format!("plan with `--pin schedule={expected}`"),
         ));
+    }
+    if is_inside(degrees) {
+        let why = "with other expert than context ranks it wants the pipeline outermost";
+        let part = "replicas outside the pipeline";
+        return Err(refused(TARGET, part, why, "plan with `--pin mesh=data-inside`"));
+    }
+    let mut with_experts = degrees.clone();
+    with_experts.expert = degrees.expert.max(1 + u32::from(source.model.has_experts()));
+    if !splits_sequences(&with_experts) {
+        let why = "its tensor ranks split sequences beside experts";
+        let part = "whole sequences on tensor ranks with experts";
+        return Err(refused(TARGET, part, why, "plan with `--pin sequence=on`"));
     }
     if degrees.zero >= ZeroStage::Gradients && degrees.pipeline > 1 {
         let why = "sharded gradients and parameters run without a pipeline";
@@ -178,6 +209,55 @@ fn overlap(source: &TrainingSource<'_>, text: &mut String) {
     let is_shared = degrees.tensor > 1 && degrees.sequence == SequenceParallel::On;
     if source.stack.overlap_tensor > 0.0 && is_shared {
         text.push_str("--tp-comm-overlap\n");
+    }
+}
+
+fn optimizer(optimizer: Optimizer) -> Result<&'static str, Diagnostic> {
+    match optimizer {
+        Optimizer::AdamW => Ok("--optimizer adam\n"),
+        Optimizer::Sgd => Ok("--optimizer sgd\n"),
+        other => {
+            let part = format!("the optimizer {other:?}");
+            Err(refused(TARGET, &part, "it has adam and sgd", "plan with `--optimizer adamw`"))
+        }
+    }
+}
+
+/// Kernels of the attention core, and graphs of its launches.
+const fn kernels(stack: &Stack) -> &'static str {
+    match (stack.attention, stack.launch) {
+        (AttentionKernel::Unfused, _) => "--attention-backend unfused\n",
+        (AttentionKernel::Flash, Launch::Eager) => "--attention-backend auto\n",
+        (AttentionKernel::Flash, Launch::CudaGraphs) => {
+            "--attention-backend auto\n--cuda-graph-impl transformer_engine\n\
+             --cuda-graph-modules attn\n--te-rng-tracker\n"
+        }
+    }
+}
+
+/// How tokens reach experts.
+fn experts(source: &TrainingSource<'_>, text: &mut String) {
+    if !source.model.has_experts() {
+        return;
+    }
+    text.push_str(match source.stack.experts.dispatcher {
+        Dispatcher::AllToAll => "--moe-token-dispatcher-type alltoall\n",
+        Dispatcher::Padded => {
+            "--moe-token-dispatcher-type alltoall\n--moe-expert-capacity-factor 1.0\n\
+             --moe-pad-expert-input-to-capacity\n"
+        }
+        Dispatcher::Flex => {
+            "--moe-token-dispatcher-type flex\n--moe-flex-dispatcher-backend deepep\n"
+        }
+    });
+    let degrees = &source.plan.parallelism;
+    // Of a pipeline it runs beside another micro-batch where ranks hold several chunks.
+    let has_other = degrees.pipeline == 1 || degrees.virtual_stages > 1;
+    if source.stack.experts.overlaps && degrees.expert > 1 && has_other {
+        text.push_str("--overlap-moe-expert-parallel-comm\n");
+    }
+    if source.dtype == DType::F8 {
+        text.push_str("--moe-router-padding-for-quantization\n");
     }
 }
 

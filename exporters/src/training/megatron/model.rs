@@ -1,0 +1,258 @@
+//! The model's shape in Megatron-Core's flags, from its card and its config.
+
+use ir::card::{Attention, FeedForward, Head, ModelCard, TransformerCard};
+use ir::diagnostic::Diagnostic;
+use ir::hyperparameters::{Hyperparameters, Rotary, RotaryScaling, Router, RouterScores};
+
+/// What the flags say, and what they leave out of the model.
+#[derive(Default)]
+pub(super) struct Shape {
+    /// Flags with their values, in the order of the lines.
+    pub flags: Vec<(&'static str, String)>,
+    /// What no flag says, in words.
+    pub left_out: Vec<String>,
+}
+
+impl Shape {
+    fn say(&mut self, flag: &'static str, value: impl ToString) {
+        self.flags.push((flag, value.to_string()));
+    }
+
+    fn switch(&mut self, flag: &'static str, is_on: bool) {
+        if is_on {
+            self.say(flag, "");
+        }
+    }
+
+    fn lacks(&mut self, what: impl Into<String>) {
+        self.left_out.push(what.into());
+    }
+
+    /// Flags as a warning about what is left out, where anything is.
+    pub(super) fn warning(&self) -> Option<Diagnostic> {
+        if self.left_out.is_empty() {
+            return None;
+        }
+        let message = format!("the file says nothing of {}", self.left_out.join(", "));
+        let hint = "give them beside it: with another model the run is not the plan's";
+        Some(Diagnostic::warning("not-in-file", message).hint(hint))
+    }
+}
+
+/// Flags of a model. A card that was read off a graph has no hyperparameters: what it lacks is
+/// listed.
+pub(super) fn shape(model: &ModelCard, own: Option<&Hyperparameters>, sequence: u64) -> Shape {
+    let mut shape = Shape::default();
+    let Some(first) = model.groups.first() else { return shape };
+    widths(&mut shape, model, &first.card);
+    attention(&mut shape, &first.card);
+    experts(&mut shape, model);
+    match own {
+        Some(own) => {
+            positions(&mut shape, own, (&first.card, sequence));
+            layers(&mut shape, own, &first.card);
+            if let Some(router) = &own.router {
+                self::router(&mut shape, router, model);
+            }
+            window(&mut shape, own, sequence);
+        }
+        None => {
+            shape.say("max-position-embeddings", sequence);
+            shape.switch("swiglu", first.card.form == FeedForward::Gated);
+            shape.lacks("positions, norms, biases and dropout, which a graph does not name");
+        }
+    }
+    shape
+}
+
+fn widths(shape: &mut Shape, model: &ModelCard, first: &TransformerCard) {
+    // Of blocks without experts, where there are any.
+    let dense = model.groups.iter().find(|group| group.card.experts.is_none());
+    let inner = dense.map_or(first.feed_forward, |group| group.card.feed_forward);
+    shape.say("hidden-size", first.hidden);
+    shape.say("ffn-hidden-size", inner);
+    shape.say("vocab-size", first.vocabulary);
+    shape.switch("untie-embeddings-and-output-weights", first.head == Head::Separate);
+}
+
+fn attention(shape: &mut Shape, card: &TransformerCard) {
+    shape.say("num-attention-heads", card.n_heads);
+    if let Attention::Latent { query_rank, key_value_rank, plain, rotary, value } = card.attention {
+        shape.say("multi-latent-attention", "");
+        if let Some(rank) = query_rank {
+            shape.say("q-lora-rank", rank);
+        }
+        shape.say("kv-lora-rank", key_value_rank);
+        shape.say("qk-head-dim", plain);
+        shape.say("qk-pos-emb-head-dim", rotary);
+        shape.say("v-head-dim", value);
+        return;
+    }
+    if card.n_kv_heads != card.n_heads {
+        shape.say("group-query-attention", "");
+        shape.say("num-query-groups", card.n_kv_heads);
+    }
+    shape.say("kv-channels", card.head_dims().0);
+}
+
+fn experts(shape: &mut Shape, model: &ModelCard) {
+    let Some(own) = model.groups.iter().find_map(|group| group.card.experts) else { return };
+    shape.say("num-experts", own.n_experts);
+    shape.say("moe-ffn-hidden-size", own.feed_forward);
+    shape.say("moe-router-topk", own.per_token);
+    if own.n_shared > 0 {
+        shape.say("moe-shared-expert-intermediate-size", own.n_shared * own.feed_forward);
+    }
+    let later = model.n_predictions.saturating_sub(1);
+    let n_layers = model.n_blocks().saturating_sub(later) as usize;
+    let has = |kind: usize| model.groups.get(kind).is_some_and(|own| own.card.experts.is_some());
+    let with: Vec<bool> = model.kinds().take(n_layers).map(has).collect();
+    if with.contains(&false) {
+        shape.say("moe-layer-freq", pattern(&with));
+    }
+    shape.say("moe-grouped-gemm", "");
+}
+
+/// A list of Python: 1 where it holds.
+fn pattern(holds: &[bool]) -> String {
+    let runs = holds.chunk_by(|a, b| a == b);
+    let runs = runs.map(|run| format!("[{}]*{}", u8::from(run[0]), run.len()));
+    format!("({})", runs.collect::<Vec<_>>().join("+"))
+}
+
+fn positions(shape: &mut Shape, own: &Hyperparameters, (card, sequence): (&TransformerCard, u64)) {
+    shape.say("max-position-embeddings", own.positions.max(sequence));
+    let Some(Rotary { base, scaling }) = &own.rotary else {
+        return shape.say("position-embedding-type", "learned_absolute");
+    };
+    let is_latent = matches!(card.attention, Attention::Latent { .. });
+    let kind = scaling.as_ref().map_or("default", |scaling| scaling.kind.as_str());
+    let is_yarn = kind == "yarn";
+    shape.say("position-embedding-type", if is_yarn && !is_latent { "yarn" } else { "rope" });
+    if is_latent {
+        // Latent attention stretches positions unless it is told otherwise.
+        shape.say("rope-type", if is_yarn { "yarn" } else { "rope" });
+        // Its fused kernel knows the stretched ones alone.
+        shape.switch("no-rope-fusion", !is_yarn);
+    }
+    match base.fract() == 0.0 {
+        true => shape.say("rotary-base", *base as u64),
+        false => shape.lacks(format!("a rotary base of {base}, which is no whole number")),
+    }
+    if let Some(scaling) = scaling {
+        stretched(shape, scaling, is_latent);
+    }
+}
+
+/// Positions beyond the length that the model was trained for.
+fn stretched(shape: &mut Shape, scaling: &RotaryScaling, is_latent: bool) {
+    let original = scaling.number("original_max_position_embeddings");
+    let is = |name: &str, value: f64| scaling.number(name) == Some(value);
+    match scaling.kind.as_str() {
+        "yarn" => {
+            shape.say("rotary-scaling-factor", scaling.factor);
+            let numbers = [
+                ("yarn-beta-fast", scaling.number("beta_fast")),
+                ("yarn-beta-slow", scaling.number("beta_slow")),
+                ("mscale", scaling.number("mscale")),
+                ("mscale-all-dim", scaling.number("mscale_all_dim")),
+            ];
+            for (flag, value) in numbers {
+                // Those of latent attention have no flags.
+                if let Some(value) = value.filter(|_| !is_latent || flag.starts_with("mscale")) {
+                    shape.say(flag, value);
+                }
+            }
+            match original {
+                Some(tokens) if !is_latent => {
+                    shape.say("yarn-original-max-position-embeddings", tokens);
+                }
+                Some(tokens) if tokens != 4096.0 => {
+                    shape.lacks(format!("an original length of {tokens} tokens"));
+                }
+                _ => {}
+            }
+        }
+        "linear" if scaling.factor.fract() == 0.0 => {
+            shape.say("rotary-seq-len-interpolation-factor", scaling.factor);
+        }
+        // The other numbers are constants of its code.
+        "llama3"
+            if is("low_freq_factor", 1.0)
+                && is("high_freq_factor", 4.0)
+                && original == Some(8192.0) =>
+        {
+            shape.say("use-rope-scaling", "");
+            shape.say("rope-scaling-factor", scaling.factor);
+        }
+        other => shape.lacks(format!("positions stretched as `{other}`")),
+    }
+}
+
+/// Norms, biases, dropout and the pointwise function.
+fn layers(shape: &mut Shape, own: &Hyperparameters, card: &TransformerCard) {
+    shape.say("normalization", if own.has_rms_norms { "RMSNorm" } else { "LayerNorm" });
+    shape.say("norm-epsilon", own.norm_epsilon);
+    // The narrow products of latent attention have norms of their own.
+    let is_latent = matches!(card.attention, Attention::Latent { .. });
+    shape.switch("qk-layernorm", own.normalises_heads || is_latent);
+    let [queries, output, inner] = own.biases;
+    if output == inner {
+        shape.switch("disable-bias-linear", !output);
+        shape.switch("add-qkv-bias", queries && !output);
+    } else {
+        shape.say("disable-bias-linear", "");
+        shape.switch("add-qkv-bias", queries);
+        shape.lacks("biases of the attention's output or of the feed-forward part alone");
+    }
+    shape.say("attention-dropout", own.dropout[0]);
+    shape.say("hidden-dropout", own.dropout[1]);
+    match (card.form, own.activation.as_str()) {
+        (FeedForward::Gated, "silu") if own.model_type == "gpt_oss" => {
+            // arXiv:2508.10925, section 2: clamped, with a sink of each head in the softmax.
+            shape.say("quick-geglu", "");
+            shape.say("glu-linear-offset", 1.0);
+            shape.say("activation-func-clamp-value", 7.0);
+            shape.say("softmax-type", "learnable");
+        }
+        (FeedForward::Gated, "silu") => shape.say("swiglu", ""),
+        (FeedForward::Plain, "gelu_new" | "gelu_pytorch_tanh") => shape.say("openai-gelu", ""),
+        (FeedForward::Plain, "gelu") => {}
+        (_, other) => shape.lacks(format!("the pointwise function `{other}`")),
+    }
+}
+
+fn router(shape: &mut Shape, own: &Router, model: &ModelCard) {
+    let per_token = model.groups.iter().find_map(|group| group.card.experts).map(|e| e.per_token);
+    match own.scores {
+        RouterScores::BiasedSigmoid => {
+            shape.say("moe-router-score-function", "sigmoid");
+            shape.say("moe-router-enable-expert-bias", "");
+            shape.say("moe-router-dtype", "fp32");
+        }
+        RouterScores::Softmax => shape.say("moe-router-pre-softmax", ""),
+        // The share of one alone would be 1.
+        RouterScores::SoftmaxOfChosen => {
+            shape.switch("moe-router-pre-softmax", per_token == Some(1))
+        }
+    }
+    if own.scaling != 1.0 {
+        shape.say("moe-router-topk-scaling-factor", own.scaling);
+    }
+    if let Some((n, chosen)) = own.groups {
+        shape.say("moe-router-num-groups", n);
+        shape.say("moe-router-group-topk", chosen);
+    }
+}
+
+fn window(shape: &mut Shape, own: &Hyperparameters, sequence: u64) {
+    let Some((tokens, layers)) = &own.window else { return };
+    if *tokens >= sequence || !layers.contains(&true) {
+        return;
+    }
+    // Tokens before the own one.
+    shape.say("window-size", format!("{},0", tokens.saturating_sub(1)));
+    if layers.contains(&false) {
+        shape.say("window-attn-skip-freq", pattern(layers));
+    }
+}

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Random plans by the consumers' own code.
+
+    python check_consumers.py --meshwright target/release/meshwright [--plans N] [--only TARGET]
+
+Megatron-LM's argument code, layout class and process groups come from the folder that MEGATRON_LM names,
+torchtitan's main from TORCHTITAN, its release from the packages; what is not there is told as skipped.
+Prints what runs otherwise than planned and one line of counts for each consumer; exits with 1 where
+anything does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from random_plans import plans
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def released(package: str) -> str | None:
+    """The folder of an installed package, without importing it."""
+    spec = importlib.util.find_spec(package)
+    return None if spec is None else str(pathlib.Path(spec.origin).parents[1])
+
+
+# Target, where the consumer's code lies, and how many plans.
+CONSUMERS = [
+    ("megatron@0.20", "megatron_lm.py", os.environ.get("MEGATRON_LM"), 200),
+    ("torchtitan@0.3", "torchtitan_config.py", released("torchtitan"), 50),
+    ("torchtitan@main", "torchtitan_config.py", os.environ.get("TORCHTITAN"), 50),
+]
+
+
+def check(meshwright: str, row: tuple, n: int | None, folder: pathlib.Path) -> bool:
+    target, judge, source, usual = row
+    if source is None:
+        print(f"{target}: skipped, its code is not here")
+        return True
+    folder.mkdir(parents=True, exist_ok=True)
+    made = list(plans(meshwright, target, n or usual, folder))
+    pairs = [str(path) for plan, file, _ in made for path in (file, plan)]
+    command = [sys.executable, str(HERE / judge), source, *pairs]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    (folder / "told.txt").write_bytes(done.stderr)
+    lines = [line for line in done.stdout.splitlines() if line.startswith(b"{")]
+    verdicts = [json.loads(line) for line in lines]
+    wrong = [verdict for verdict in verdicts if verdict["differences"]]
+    for verdict in wrong:
+        print(verdict["file"], *verdict["differences"][:3], sep="\n  ")
+    kinds = collections.Counter(model.stem.rsplit("-", 1)[0] for _, _, model in made)
+    told = ", ".join(f"{n} of {name}" for name, n in sorted(kinds.items()))
+    print(f"{target}: {len(verdicts)} plans judged ({told}), {len(wrong)} run otherwise than planned")
+    if done.returncode != 0:
+        print(done.stderr.decode(errors="replace")[-2000:])
+    return not wrong and len(verdicts) == (n or usual) and done.returncode == 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--meshwright", required=True)
+    parser.add_argument("--plans", type=int)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--keep", type=pathlib.Path, help="folder that keeps the plans")
+    options = parser.parse_args()
+    rows = [row for row in CONSUMERS if row[0].startswith(options.only)]
+    with tempfile.TemporaryDirectory() as name:
+        root = options.keep or pathlib.Path(name)
+        good = [check(options.meshwright, row, options.plans, root / row[0]) for row in rows]
+    return int(not all(good))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

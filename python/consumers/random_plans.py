@@ -1,0 +1,74 @@
+"""Random plans of training runs, planned and exported by the command line, for the checks of consumers."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import random
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MODELS = ["llama-2-70b", "qwen3-30b-a3b", "deepseek-v3"]
+TYPES = {"megatron": ["bf16", "bf16", "fp8", "fp16"], "torchtitan": ["bf16", "bf16", "fp32"]}
+
+
+def name_of(target: str) -> str:
+    """`megatron` of `megatron@0.20`."""
+    return target.split("@")[0]
+
+
+def pins(rng: random.Random, has_experts: bool) -> dict[str, object]:
+    """What a user might fix: a degree or setting of each kind, some left free."""
+    chosen: dict[str, object] = {
+        "tensor": rng.choice([1, 2, 4, 8]),
+        "pipeline": rng.choice([1, 2, 4, 8]),
+        "context": rng.choice([1, 1, 1, 2, 4]),
+        "expert": rng.choice([1, 2, 4, 8]) if has_experts else 1,
+        "micro-batch": rng.choice([1, 1, 2, 4]),
+        "zero": rng.choice([0, 1, 1, 2, 3]),
+        "recompute": rng.choice(["none", "selective", "per-op", "full", "alike", "fitted"]),
+        "mesh": rng.choice(["data-inside", "data-inside", "pipeline-inside"]),
+        "sequence": rng.choice(["on", "on", "off"]),
+    }
+    if chosen["pipeline"] != 1:
+        chosen["virtual-stages"] = rng.choice([1, 1, 2, 4])
+    return {key: value for key, value in chosen.items() if rng.random() < 0.85}
+
+
+def plans(meshwright: str, target: str, n: int, folder: pathlib.Path, seed: int = 1):
+    """Yields (plan, exported file, model) of so many plans that were found and exported.
+
+    A pin that leaves nothing, or nothing that fits, is no plan. A plan made for a target that its export
+    then refuses is an error.
+    """
+    rng = random.Random(seed)
+    made = 0
+    for case in range(20 * n):
+        if made == n:
+            return
+        name = rng.choice(MODELS)
+        config = json.loads((ROOT / f"examples/models/{name}.json").read_text(encoding="utf-8"))
+        # Few layers, so that most degrees fit.
+        config["num_hidden_layers"] = rng.choice([8, 12, 16])
+        model = folder / f"{name}-{case}.json"
+        model.write_text(json.dumps(config), encoding="utf-8")
+        own = pins(rng, any("expert" in key for key in config))
+        plan, file = folder / f"{case}.json", folder / f"{case}.{target}"
+        on = ["--cluster", str(ROOT / "examples/clusters/pod-1024.yaml")]
+        command = [
+            meshwright, "plan", str(model), *on, "--devices", str(rng.choice([32, 64, 128])),
+            "--global-batch", str(rng.choice([256, 512])), "--sequence-length", "4096",
+            "--for", name_of(target), "--dtype", rng.choice(TYPES[name_of(target)]),
+            "--time-limit", "3s", "-o", str(plan), "--force",
+            *[word for key, value in own.items() for word in ("--pin", f"{key}={value}")],
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0 or not plan.exists():
+            continue
+        command = [meshwright, "export", str(plan), "--model", str(model), *on]
+        command += ["--target", target, "-o", str(file), "--force"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"planned for {target}, but not exported: {own}\n{done.stderr}")
+        made += 1
+        yield plan, file, model
