@@ -9,6 +9,10 @@ import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODELS = ["llama-2-70b", "qwen3-30b-a3b", "deepseek-v3"]
+RECOMPUTE = {
+    "megatron": ["none", "selective", "full", "alike", "fitted"],
+    "torchtitan": ["none", "per-op", "full"],
+}
 TYPES = {"megatron": ["bf16", "bf16", "fp8", "fp16"], "torchtitan": ["bf16", "bf16", "fp32"]}
 
 
@@ -17,21 +21,25 @@ def name_of(target: str) -> str:
     return target.split("@")[0]
 
 
-def pins(rng: random.Random, has_experts: bool) -> dict[str, object]:
+def pins(rng: random.Random, has_experts: bool, target: str) -> dict[str, object]:
     """What a user might fix: a degree or setting of each kind, some left free."""
+    is_titan = target == "torchtitan"
     chosen: dict[str, object] = {
         "tensor": rng.choice([1, 2, 4, 8]),
         "pipeline": rng.choice([1, 2, 4, 8]),
         "context": rng.choice([1, 1, 1, 2, 4]),
         "expert": rng.choice([1, 2, 4, 8]) if has_experts else 1,
         "micro-batch": rng.choice([1, 1, 2, 4]),
-        "zero": rng.choice([0, 1, 1, 2, 3]),
-        "recompute": rng.choice(["none", "selective", "per-op", "full", "alike", "fitted"]),
-        "mesh": rng.choice(["data-inside", "data-inside", "pipeline-inside"]),
+        "zero": rng.choice([0, 2, 3, 3] if is_titan else [0, 1, 1, 2, 3]),
+        "recompute": rng.choice(RECOMPUTE[target]),
+        "mesh": "data-inside" if is_titan else rng.choice(["data-inside", "pipeline-inside"]),
         "sequence": rng.choice(["on", "on", "off"]),
     }
     if chosen["pipeline"] != 1:
         chosen["virtual-stages"] = rng.choice([1, 1, 2, 4])
+        if is_titan:
+            chosen["schedule"] = rng.choice(["1f1b", "gpipe", "interleaved", "zb-v", "breadth-first"])
+            del chosen["virtual-stages"]
     return {key: value for key, value in chosen.items() if rng.random() < 0.85}
 
 
@@ -52,7 +60,7 @@ def plans(meshwright: str, target: str, n: int, folder: pathlib.Path, seed: int 
         config["num_hidden_layers"] = rng.choice([8, 12, 16])
         model = folder / f"{name}-{case}.json"
         model.write_text(json.dumps(config), encoding="utf-8")
-        own = pins(rng, any("expert" in key for key in config))
+        own = pins(rng, any("expert" in key for key in config), name_of(target))
         plan, file = folder / f"{case}.json", folder / f"{case}.{target}"
         on = ["--cluster", str(ROOT / "examples/clusters/pod-1024.yaml")]
         command = [
