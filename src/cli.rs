@@ -386,13 +386,19 @@ impl CompareArgs {
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     pub(crate) replay: ReplayArgs,
-    /// Format to write
+    /// Format to write, for a version of its consumer as NAME@VERSION
     #[arg(long, value_name = "TARGET")]
     pub(crate) target: String,
     /// File to write
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: PathBuf,
-    /// Overwrite the file if it exists
+    #[arg(short, long, value_name = "FILE", required_unless_present = "to")]
+    pub(crate) output: Option<PathBuf>,
+    /// Folder to write: all files that start the plan
+    #[arg(long, value_name = "DIR", conflicts_with = "output")]
+    pub(crate) to: Option<PathBuf>,
+    /// Who starts it: torchrun, slurm or k8s
+    #[arg(long, value_name = "NAME", requires = "to", default_value = "torchrun")]
+    pub(crate) launcher: String,
+    /// Overwrite what exists
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -400,7 +406,8 @@ pub(crate) struct ExportArgs {
 impl ExportArgs {
     /// What they ask for.
     pub(crate) fn request(&self) -> ExportRequest {
-        ExportRequest { on: self.replay.request(), target: self.target.clone() }
+        let launcher = self.to.as_ref().map(|_| self.launcher.clone());
+        ExportRequest { on: self.replay.request(), target: self.target.clone(), launcher }
     }
 }
 

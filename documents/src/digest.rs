@@ -23,6 +23,12 @@ pub use profile::profile;
 /// Version of the encoding that is hashed.
 const ENCODING: u64 = 1;
 
+/// SHA-256 of a file's bytes, as `sha256sum` prints it.
+#[must_use]
+pub fn bytes(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
 /// SHA-256 of a graph's content, 64 lower-case hexadecimal digits.
 #[must_use]
 pub fn graph(graph: &Graph) -> String {

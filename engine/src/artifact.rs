@@ -133,6 +133,7 @@ fn sweep(path: &Path) {
         });
         if process.is_some_and(|process| !is_running(process)) {
             let _ = std::fs::remove_file(entry.path());
+            let _ = std::fs::remove_dir_all(entry.path());
         }
     }
 }
@@ -197,6 +198,63 @@ pub fn write_each(files: &[(PathBuf, Vec<u8>, Existing)]) -> Result<(), Diagnost
     Ok(())
 }
 
+/// Writes a folder, whole or not at all. One that exists is replaced with [`Existing::Replace`], if it
+/// holds nothing but files of these names. Scripts (`.sh`) may be run.
+///
+/// # Errors
+/// `file-exists`, `no-folder`, `not-ours`, `write-failed`.
+pub fn write_folder(
+    path: &Path,
+    files: &[(String, Vec<u8>)],
+    existing: Existing,
+) -> Result<(), Diagnostic> {
+    let failed = |error: io::Error| write_failed(path, &error);
+    let place = place(path)?;
+    let is_there = place.symlink_metadata().is_ok();
+    if is_there && existing == Existing::Keep {
+        let message = format!("`{}` exists", path.display());
+        return Err(Diagnostic::usage("file-exists", message)
+            .hint("choose another name, or add --force to replace it"));
+    }
+    if is_there {
+        let ours = |name: &std::ffi::OsStr| files.iter().any(|(own, _)| name == own.as_str());
+        let entries = std::fs::read_dir(&place).map_err(failed)?;
+        let other = entries.flatten().find(|entry| !ours(&entry.file_name()));
+        if let Some(other) = other {
+            let message = format!("`{}` holds what no export wrote", path.display());
+            return Err(Diagnostic::usage("not-ours", message)
+                .fact("file", other.path().display().to_string())
+                .hint("choose another folder"));
+        }
+    }
+    let prefix = format!("{PREFIX}{}-", std::process::id());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(SUFFIX);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    let made = builder.tempdir_in(folder(&place)).map_err(failed)?;
+    for (name, bytes) in files {
+        let file = made.path().join(name);
+        std::fs::write(&file, bytes).map_err(failed)?;
+        #[cfg(unix)]
+        if name.ends_with(".sh") {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = file.metadata().map_err(failed)?.permissions().mode();
+            // Whoever may read it may run it.
+            let mode = mode | (mode & 0o444) >> 2;
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).map_err(failed)?;
+        }
+    }
+    let old = is_there.then(|| builder.tempdir_in(folder(&place))).transpose().map_err(failed)?;
+    if let Some(old) = &old {
+        std::fs::rename(&place, old.path().join("old")).map_err(failed)?;
+    }
+    std::fs::rename(made.path(), &place).map_err(failed)?;
+    // It has its name: nothing is left to remove.
+    let _ = made.keep();
+    Ok(())
+}
+
 /// Keeps bytes in a file of a new name beside one that could not be written, or in the folder for
 /// temporary files; `None` where neither takes them.
 pub fn kept(near: &Path, bytes: &[u8]) -> Option<PathBuf> {
@@ -233,6 +291,22 @@ mod tests {
         write_all(&[(path.clone(), b"new".to_vec())], Existing::Replace).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_folder_appears_whole_and_replaces_its_own_kind_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("run");
+        let files = |text: &str| vec![("a.sh".to_owned(), text.as_bytes().to_vec())];
+        write_folder(&path, &files("one"), Existing::Keep).unwrap();
+        let code = |found: Result<(), Diagnostic>| found.unwrap_err().code;
+        assert_eq!(code(write_folder(&path, &files("two"), Existing::Keep)), "file-exists");
+        write_folder(&path, &files("two"), Existing::Replace).unwrap();
+        assert_eq!(fs::read_to_string(path.join("a.sh")).unwrap(), "two");
+        fs::write(path.join("notes"), "mine").unwrap();
+        assert_eq!(code(write_folder(&path, &files("three"), Existing::Replace)), "not-ours");
+        assert_eq!(fs::read_to_string(path.join("a.sh")).unwrap(), "two");
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "nothing temporary is left");
     }
 
     #[test]

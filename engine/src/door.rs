@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use exporters::training::folder::Files as Written;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
 use serde::Serialize;
@@ -148,8 +149,8 @@ fn ran(
         Request::Explain(own) => verbs::explain(own, (&flag, page)),
         Request::Compare(own) => verbs::compare(own, page),
         Request::Export(own) => {
-            let mut keep = |bytes: Vec<u8>| {
-                listener.keep(own.target.clone(), bytes);
+            let mut keep = |files: Written| {
+                files.into_iter().for_each(|(name, bytes)| listener.keep(name, bytes));
                 Ok(own.target.clone())
             };
             verbs::export(own, &mut keep, (&flag, page))

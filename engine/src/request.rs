@@ -307,8 +307,11 @@ pub struct ExportRequest {
     /// The plan on its model.
     #[serde(flatten)]
     pub on: PlanOnModel,
-    /// The format.
+    /// The format, `name` or `name@version`.
     pub target: String,
+    /// Who starts the plan: `torchrun`, `slurm` or `k8s`; all files that they need are written. Empty =
+    /// one file in the format.
+    pub launcher: Option<String>,
 }
 
 /// Two plans that are compared.

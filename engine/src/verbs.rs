@@ -2,6 +2,7 @@
 
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::{PlanDocument, Reference};
+pub use exporters::training::folder::Files;
 use exporters::{Export, Source};
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::json;
@@ -151,8 +152,8 @@ fn other(code: &'static str, what: &str, a: &Reference, b: &Reference) -> Option
     (a.digest != b.digest).then(|| Diagnostic::warning(code, message))
 }
 
-/// Takes the bytes of a file; the name under which they are kept.
-pub type Keep<'k> = &'k mut dyn FnMut(Vec<u8>) -> Result<String, Diagnostic>;
+/// Takes files by name, one unless who starts the plan was stated; where they are kept.
+pub type Keep<'k> = &'k mut dyn FnMut(Files) -> Result<String, Diagnostic>;
 
 /// A plan in another format, kept by `keep`.
 ///
@@ -164,22 +165,34 @@ pub fn export(
     (cancel, page): (Cancel<'_>, &Page),
 ) -> CommandResult {
     let on = &request.on;
+    let one = |export: Export| (vec![(request.target.clone(), export.bytes)], export.warnings);
     if let Some(instance) = importers::instance(&on.model)? {
+        started_by_none(request)?;
         let bytes = given::explain::export(on, &request.target, instance)?;
-        return kept(request, Export { bytes, warnings: Vec::new() }, keep, page);
+        return kept(request, one(Export { bytes, warnings: Vec::new() }), keep, page);
     }
     let document = replay::document(&on.plan)?;
     if document.training.is_some() {
         training::export::check_target(&request.target)?;
-        return match training::export::export(&document, on, &request.target, page)? {
-            Some(export) => kept(request, export, keep, page),
+        return match training::export::export(&document, request, page)? {
+            Some(files) => kept(request, files, keep, page),
             None => Ok(Exit(Blame::IllegalPlan.exit_code())),
         };
     }
+    started_by_none(request)?;
     match placed(request, &document, (cancel, page))? {
-        Ok(export) => kept(request, export, keep, page),
+        Ok(export) => kept(request, one(export), keep, page),
         Err(exit) => Ok(exit),
     }
+}
+
+/// Refuses a folder of what is no training run.
+fn started_by_none(request: &ExportRequest) -> Result<(), Diagnostic> {
+    if request.launcher.is_none() {
+        return Ok(());
+    }
+    let message = "only plans of training runs are written as folders that start them";
+    Err(Diagnostic::usage("not-a-training-run", message).hint("write one file with -o"))
 }
 
 /// A placement of ops in another format, or how the run ends where it is illegal.
@@ -209,16 +222,21 @@ fn placed(
 }
 
 /// Keeps the file, and says so with all warnings.
-fn kept(request: &ExportRequest, export: Export, keep: Keep<'_>, page: &Page) -> CommandResult {
-    let length = export.bytes.len();
-    let file = keep(export.bytes)?;
-    page.warnings(&export.warnings);
+fn kept(
+    request: &ExportRequest,
+    (files, warnings): (Files, Vec<Diagnostic>),
+    keep: Keep<'_>,
+    page: &Page,
+) -> CommandResult {
+    let length: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
+    let file = keep(files)?;
+    page.warnings(&warnings);
     page.talk(&format!("wrote {file}"));
     page.document(&json!({
         "target": request.target,
         "file": file,
         "bytes": length,
-        "warnings": export.warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
+        "warnings": warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
     }));
     Ok(Exit::DONE)
 }

@@ -1,11 +1,17 @@
-//! A plan of a training run in other formats: those of launchers, and pictures of its step.
+//! A plan of a training run in other formats: those of launchers, folders that start it, and pictures of
+//! its step.
 
-use cost_model::runs::forms::model::Offload;
+use std::path::Path;
+
+use cost_model::runs::forms::model::{Offload, shape};
 use cost_model::runs::judge::judge_plan;
+use documents::digest;
 use documents::plan::PlanDocument;
 use exporters::Export;
 use exporters::svg::pipeline::PipelineSource;
-use exporters::training::{Blocks, TrainingSource, export as launched, find, targets};
+use exporters::training::folder::{Files, Job, Starter};
+use exporters::training::{Blocks, TrainingSource, export as launched, find, folder, targets};
+use ir::cluster::Device;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::units::Nanos;
@@ -13,35 +19,70 @@ use serde_json::json;
 
 use super::replay::{documents, judged_again, read};
 use crate::page::Page;
-use crate::request::PlanOnModel;
+use crate::request::ExportRequest;
 use crate::suggest;
 use crate::training::setting::Setting;
 
 /// Pictures of the step.
 const PICTURES: [&str; 2] = ["svg", "trace"];
 
-/// The file of a target, with all warnings; `None` where the plan is illegal, which the page says.
+/// The files of a target, with all warnings; `None` where the plan is illegal, which the page says.
 ///
 /// # Errors
-/// Those of reading, of the targets and of the judge.
+/// Those of reading, of the targets and of the judge; `unknown-launcher`.
 pub fn export(
     document: &PlanDocument,
-    request: &PlanOnModel,
-    target: &str,
+    request: &ExportRequest,
     page: &Page,
-) -> Result<Option<Export>, Diagnostic> {
-    let on = read(document, request)?;
+) -> Result<Option<(Files, Vec<Diagnostic>)>, Diagnostic> {
+    let starter = request.launcher.as_deref().map(starter).transpose()?;
+    let on = read(document, &request.on)?;
     let (broken, _) = judged_again(&on);
     if !broken.is_empty() {
         page.warnings(&broken);
         page.document(&json!({ "violations": documents(&broken) }));
         return Ok(None);
     }
+    let (setting, target) = (&on.setting, request.target.as_str());
     let bound = Nanos(document.cost.as_ref().map_or(0, |cost| cost.bound_ns));
     let schedule = on.training.schedule.as_str();
-    let mut export = exported(target, &on.setting, &on.plan, (schedule, bound))?;
-    export.warnings.splice(0..0, on.warnings);
-    Ok(Some(export))
+    let (files, warnings) = match starter {
+        None => {
+            let export = exported(target, setting, &on.plan, (schedule, bound))?;
+            (vec![(target.to_owned(), export.bytes)], export.warnings)
+        }
+        Some(starter) => {
+            let n = shape::n_devices(&on.plan.parallelism) as usize;
+            let devices = setting.cluster.devices.iter().take(n);
+            let host = |own: &Device| {
+                let node = own.node.and_then(|node| setting.cluster.nodes.get(node.index()));
+                node.map_or("localhost", |node| node.name.as_str())
+            };
+            let places: Vec<_> = devices.map(|own| (host(own), own.name.as_str())).collect();
+            let source = &source(setting, &on.plan, schedule);
+            let digest = &digest::bytes(&read_file(&request.on.plan)?);
+            folder(target, &Job { source, digest, places: &places, starter })?
+        }
+    };
+    Ok(Some((files, on.warnings.into_iter().chain(warnings).collect())))
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Diagnostic> {
+    std::fs::read(path).map_err(|error| {
+        let message = format!("`{}` can not be read", path.display());
+        Diagnostic::input("unreadable", message).fact("reason", error.to_string())
+    })
+}
+
+fn starter(name: &str) -> Result<Starter, Diagnostic> {
+    let known =
+        [("torchrun", Starter::Torchrun), ("slurm", Starter::Slurm), ("k8s", Starter::Kubernetes)];
+    let found = known.iter().find(|(own, _)| *own == name).map(|(_, starter)| *starter);
+    found.ok_or_else(|| {
+        let message = format!("there is no launcher `{name}`");
+        let names = known.iter().map(|(name, _)| *name);
+        Diagnostic::usage("unknown-launcher", message).hint(suggest::hint(name, names))
+    })
 }
 
 /// The file of a target for a plan with the name of its schedule and its bound.
@@ -57,7 +98,11 @@ pub fn exported(
     if PICTURES.contains(&target) {
         return picture(target, setting, plan, bound);
     }
-    let source = TrainingSource {
+    launched(target, &source(setting, plan, schedule))
+}
+
+fn source<'a>(setting: &'a Setting, plan: &'a Plan, schedule: &'a str) -> TrainingSource<'a> {
+    TrainingSource {
         version: "",
         plan,
         schedule,
@@ -73,8 +118,7 @@ pub fn exported(
         model: &setting.model,
         hyperparameters: setting.hyperparameters.as_ref(),
         optimizer: setting.numbers.optimizer,
-    };
-    launched(target, &source)
+    }
 }
 
 fn picture(

@@ -4,6 +4,7 @@
 
 mod deepspeed;
 mod field;
+pub mod folder;
 mod galvatron;
 mod megatron;
 mod serving;
@@ -18,6 +19,7 @@ use ir::tensor::DType;
 
 use crate::format::{Export, unknown_target};
 pub use field::Field;
+use folder::{Files, Job};
 pub use target::{Blocks, Lack, Policy, TrainingSource, TrainingTarget};
 use target::{SPLITS, refused};
 
@@ -39,6 +41,7 @@ const TARGETS: &[TrainingTarget] = &[
             "transformers-eager",
             "transformers-compiled",
         ]),
+        program: None,
         export: torch_pipelining::export,
     },
     TrainingTarget {
@@ -53,6 +56,7 @@ const TARGETS: &[TrainingTarget] = &[
         recomputes: None,
         types: None,
         launches: None,
+        program: None,
         export: torch_pipelining::split_points,
     },
     TrainingTarget {
@@ -90,6 +94,7 @@ const TARGETS: &[TrainingTarget] = &[
             "torchtitan-rowwise",
             "torchtitan-rowwise-async-tp",
         ]),
+        program: Some(torchtitan::PROGRAM),
         export: torchtitan::export,
     },
     TrainingTarget {
@@ -136,6 +141,7 @@ const TARGETS: &[TrainingTarget] = &[
             "megatron-bridge-flex-graphs",
             "megatron-bridge-flex-overlap-graphs",
         ]),
+        program: Some(megatron::PROGRAM),
         export: megatron::export,
     },
     TrainingTarget {
@@ -163,6 +169,7 @@ const TARGETS: &[TrainingTarget] = &[
         recomputes: Some(&[Policy::None, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F16, DType::F32]),
         launches: Some(&["megatron-deepspeed-2021"]),
+        program: None,
         export: deepspeed::export,
     },
     TrainingTarget {
@@ -177,6 +184,7 @@ const TARGETS: &[TrainingTarget] = &[
         recomputes: None,
         types: None,
         launches: Some(&[]),
+        program: None,
         export: serving::vllm,
     },
     TrainingTarget {
@@ -191,6 +199,7 @@ const TARGETS: &[TrainingTarget] = &[
         recomputes: None,
         types: None,
         launches: Some(&[]),
+        program: None,
         export: serving::sglang,
     },
     TrainingTarget {
@@ -216,6 +225,7 @@ const TARGETS: &[TrainingTarget] = &[
         types: None,
         // Its layers are those of Megatron.
         launches: Some(&["megatron-core"]),
+        program: None,
         export: galvatron::export,
     },
 ];
@@ -280,6 +290,16 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
         export.warnings.push(warning.hint("set it beside the file: the plan fits only so"));
     }
     Ok(export)
+}
+
+/// A folder that starts a plan by a target, and what the target can't say.
+///
+/// # Errors
+/// Those of [`export`]; `cannot-express` for targets that start no processes, and for hosts of unequal
+/// numbers of ranks.
+pub fn folder(target: &str, job: &Job<'_>) -> Result<(Files, Vec<Diagnostic>), Diagnostic> {
+    let export = export(target, job.source)?;
+    Ok((folder::files(job, find(target)?, &export)?, export.warnings))
 }
 
 /// Refuses what only files with one strategy per layer have words for.

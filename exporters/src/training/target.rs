@@ -9,6 +9,7 @@ use ir::tensor::DType;
 use ir::workload::Optimizer;
 
 use super::field::Field;
+use super::folder::Program;
 use crate::format::Export;
 
 /// A plan of a training run and what it was made for.
@@ -124,6 +125,8 @@ pub struct TrainingTarget {
     /// The software stacks that it launches, of which the first prices its plans; `None` = it
     /// launches nothing.
     pub launches: Option<&'static [&'static str]>,
+    /// What its processes are started as; `None` = by a program of the user's.
+    pub(super) program: Option<Program>,
     pub(super) export: fn(&TrainingSource<'_>) -> Result<Export, Diagnostic>,
 }
 

@@ -10,11 +10,19 @@ use ir::plan::Parallelism;
 use ir::stack::{Elementwise, Stack};
 use ir::tensor::DType;
 
+use super::folder::Program;
 use super::target::{TrainingSource, blocks, is_outside, recompute, refused};
 use super::torch_pipelining;
 use crate::format::Export;
 
 const TARGET: &str = "torchtitan";
+
+pub(super) const PROGRAM: Program = Program {
+    words: "-m torchtitan.train --module \"${MODULE:?a model of torchtitan, such as llama3}\" \\\n  \
+            --config \"${CONFIG:?one of its configs, such as llama3_8b}\"",
+    environment: |_| vec![("PYTORCH_ALLOC_CONF", "expandable_segments:True".to_owned())],
+    yours: "`MODULE` and `CONFIG`, which name the model, data and the length of the run",
+};
 
 /// Versions whose words it knows, the newest release first.
 pub(super) const VERSIONS: &[&str] = &["0.3", "main"];

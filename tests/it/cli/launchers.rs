@@ -239,3 +239,52 @@ fn a_plan_that_fits_no_more_is_one_of_another_cluster() {
     let ran = folder.run(&format!("verify plan.json {MODEL}")).exits(3);
     assert!(ran.stderr.contains("digest-mismatch"), "{}", ran.stderr);
 }
+
+/// A folder starts what its file says: run by a shell with a `torchrun` that tells its words, the script
+/// gives each flag as one word, whatever a shell makes of bars and stars.
+#[test]
+#[cfg(unix)]
+fn folders_start_what_their_files_say() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
+    let folder = folder();
+    planned(&folder, "--for megatron --pin pipeline=4 --pin virtual-stages=1").unwrap();
+    let export = |more: &str| folder.run(&format!("export plan.json {MODEL} {more}"));
+    export("--target megatron -o file").exits(0);
+    for (launcher, own) in [("torchrun", "env"), ("slurm", "job.sbatch"), ("k8s", "jobset.json")] {
+        export(&format!("--target megatron --to {launcher} --launcher {launcher}")).exits(0);
+        assert!(folder.path(launcher).join(own).is_file(), "{launcher}");
+    }
+    let told = export("--target megatron --to slurm --launcher slurm").exits(2);
+    assert!(told.stderr.contains("error[file-exists]"), "{}", told.stderr);
+    export("--target megatron --to slurm --launcher slurm --force").exits(0);
+    let none = export("--target megatron --to other --launcher slum").exits(2);
+    assert!(none.stderr.contains("slurm") && !folder.path("other").exists());
+    let none = export("--target galvatron --to other").exits(3);
+    assert!(none.stderr.contains("cannot-express") && !folder.path("other").exists());
+    let stub = folder.path("torchrun-dir");
+    std::fs::create_dir(&stub).unwrap();
+    let program = stub.join("torchrun");
+    std::fs::write(&program, "#!/bin/sh\nprintf '%s\\n' \"$@\"\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", stub.display(), std::env::var("PATH").unwrap());
+    let ran = Command::new("bash")
+        .arg(folder.path("slurm/launch.sh"))
+        .args(["--lr", "1e-4"])
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let words = String::from_utf8(ran.stdout).unwrap();
+    let words: Vec<&str> = words.lines().collect();
+    let file = folder.read("file");
+    let planned: Vec<&str> = file.split_whitespace().collect();
+    assert!(words.ends_with(&planned), "{words:?}\n{planned:?}");
+    assert!(words.windows(2).any(|pair| pair == ["--lr", "1e-4"]));
+    let ranks = folder.read("slurm/ranks.csv");
+    let n: usize =
+        words[words.iter().position(|w| *w == "--nproc-per-node").unwrap() + 1].parse().unwrap();
+    let hosts: usize =
+        words[words.iter().position(|w| *w == "--nnodes").unwrap() + 1].parse().unwrap();
+    assert_eq!(ranks.lines().count() - 1, n * hosts);
+}

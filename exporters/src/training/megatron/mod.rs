@@ -13,10 +13,25 @@ use ir::stack::{AttentionKernel, Dispatcher, Launch, Scaling, Stack};
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
+use super::folder::Program;
 use super::target::{TrainingSource, blocks, recompute, refused, shares};
 use crate::format::Export;
 
 const TARGET: &str = "megatron";
+
+pub(super) const PROGRAM: Program = Program {
+    words: "\"${SCRIPT:-pretrain_gpt.py}\"",
+    environment,
+    yours: "data, tokenizer, learning rate and the length of the run; `SCRIPT` is `pretrain_gpt.py` of \
+            Megatron-LM unless you set it",
+};
+
+/// One queue keeps collectives of tensor and context ranks behind the products that they belong to;
+/// Megatron-FSDP wants several (`validate_args`).
+fn environment(source: &TrainingSource<'_>) -> Vec<(&'static str, String)> {
+    let n = if source.plan.parallelism.zero >= ZeroStage::Gradients { "8" } else { "1" };
+    vec![("CUDA_DEVICE_MAX_CONNECTIONS", n.to_owned())]
+}
 
 /// All states on the hosts (`megatron/core/optimizer/cpu_offloading/README.md`); the optimizer must
 /// be the distributed one.

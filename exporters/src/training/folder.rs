@@ -1,0 +1,272 @@
+//! A folder that starts a plan: the target's file, environment, hosts, what each rank is, and scripts.
+
+use std::fmt::Write;
+
+use ir::diagnostic::Diagnostic;
+use ir::plan::{Mesh, Parallelism};
+use serde_json::{Value, json};
+
+use super::target::{TrainingSource, TrainingTarget, refused};
+use crate::format::Export;
+
+/// Who starts the processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Starter {
+    /// `torchrun` on every host, by hand.
+    #[default]
+    Torchrun,
+    /// `sbatch`.
+    Slurm,
+    /// A JobSet of Kubernetes.
+    Kubernetes,
+}
+
+/// What a target's processes are started as.
+pub(super) struct Program {
+    /// Words behind `torchrun`'s own; those that a user must give are variables of the shell.
+    pub words: &'static str,
+    /// Variables that the plan rests on.
+    pub environment: fn(&TrainingSource<'_>) -> Vec<(&'static str, String)>,
+    /// What only the user knows.
+    pub yours: &'static str,
+}
+
+/// Where a rank runs: host and device by the names of the cluster.
+pub type Place<'a> = (&'a str, &'a str);
+
+/// A plan that is to be started.
+pub struct Job<'a> {
+    /// The plan and what it was made for.
+    pub source: &'a TrainingSource<'a>,
+    /// Its digest.
+    pub digest: &'a str,
+    /// By rank; hosts follow each other.
+    pub places: &'a [Place<'a>],
+    /// Who starts it.
+    pub starter: Starter,
+}
+
+/// Files by name.
+pub type Files = Vec<(String, Vec<u8>)>;
+
+/// All files of a folder.
+///
+/// # Errors
+/// `cannot-express` for targets that start no processes, and for hosts of unequal numbers of ranks.
+pub(super) fn files(
+    job: &Job<'_>,
+    (row, version): (&TrainingTarget, &str),
+    export: &Export,
+) -> Result<Files, Diagnostic> {
+    let Some(program) = &row.program else {
+        let why = "its file is read by a program of yours";
+        return Err(refused(row.name, "a folder that starts it", why, "write a file with -o"));
+    };
+    let hosts = hosts(job.places);
+    let each = hosts.first().map_or(1, |(_, n)| *n);
+    if hosts.iter().any(|(_, n)| *n != each) {
+        let why = "torchrun starts as many processes on each host";
+        let hint = "plan with --devices on whole hosts";
+        return Err(refused(row.name, "hosts of unequal numbers of ranks", why, hint));
+    }
+    let text = String::from_utf8_lossy(&export.bytes);
+    let mut environment = String::new();
+    for (name, value) in (program.environment)(job.source) {
+        let _ = writeln!(environment, "{name}={}", quoted(&value));
+    }
+    let head = format!(
+        "meshwright plan {} for {}@{version}: {} hosts of {each} processes",
+        job.digest,
+        row.name,
+        hosts.len()
+    );
+    let mut files: Files = vec![
+        (row.file_name.to_owned(), export.bytes.clone()),
+        ("env".to_owned(), format!("# {head}\n{environment}").into_bytes()),
+        ("launch.sh".to_owned(), script(&head, program, &text, (&hosts, each)).into_bytes()),
+        ("hostfile".to_owned(), hostfile(&head, &hosts).into_bytes()),
+        ("ranks.csv".to_owned(), ranks(job).into_bytes()),
+        ("README.md".to_owned(), readme(&head, job.starter, program).into_bytes()),
+    ];
+    if text.contains(SCHEDULE) {
+        let grid = job.source.plan.schedule.grid.as_ref();
+        let csv = grid.map(super::torch_pipelining::text).transpose()?;
+        files.push((SCHEDULE.to_owned(), csv.unwrap_or_default().into_bytes()));
+    }
+    let name = format!("meshwright-{}", &job.digest[..job.digest.len().min(8)]);
+    match job.starter {
+        Starter::Torchrun => {}
+        Starter::Slurm => {
+            let text = sbatch(&head, &name, hosts.len(), each);
+            files.push(("job.sbatch".to_owned(), text.into_bytes()));
+        }
+        Starter::Kubernetes => {
+            let document = job_set(&name, hosts.len(), each);
+            files.push(("jobset.json".to_owned(), format!("{document:#}\n").into_bytes()));
+        }
+    }
+    Ok(files)
+}
+
+/// A schedule that torch reads from a file.
+const SCHEDULE: &str = "schedule.csv";
+
+/// Hosts in order with their numbers of ranks.
+fn hosts<'a>(places: &[Place<'a>]) -> Vec<(&'a str, usize)> {
+    let runs = places.chunk_by(|a, b| a.0 == b.0);
+    runs.filter_map(|run| Some((run.first()?.0, run.len()))).collect()
+}
+
+/// A word of a shell that stands for itself.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./,:=+-@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+fn script(
+    head: &str,
+    program: &Program,
+    args: &str,
+    (hosts, each): (&[(&str, usize)], usize),
+) -> String {
+    let lines = args.lines().map(|line| {
+        let words = line.split_whitespace().map(|word| match word {
+            // It lies beside the script.
+            SCHEDULE => format!("\"$here/{SCHEDULE}\""),
+            word => quoted(word),
+        });
+        format!("  {}\n", words.collect::<Vec<_>>().join(" "))
+    });
+    let args: String = lines.collect();
+    let first = hosts.first().map_or("localhost", |(name, _)| *name);
+    format!(
+        r#"#!/usr/bin/env bash
+# {head}.
+# Run it on every host with NODE_RANK set; words after it go to the program.
+set -euo pipefail
+here=$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)
+set -a
+# shellcheck source=/dev/null
+. "$here/env"
+set +a
+args=(
+{args})
+exec torchrun --nnodes {n} --nproc-per-node {each} --node-rank "${{NODE_RANK:-0}}" \
+  --master-addr "${{MASTER_ADDR:-{first}}}" --master-port "${{MASTER_PORT:-29500}}" \
+  {program} "$@" "${{args[@]}}"
+"#,
+        n = hosts.len(),
+        first = quoted(first),
+        program = program.words,
+    )
+}
+
+fn hostfile(head: &str, hosts: &[(&str, usize)]) -> String {
+    let lines = hosts.iter().map(|(name, n)| format!("{name} slots={n}\n"));
+    format!("# {head}\n{}", lines.collect::<String>())
+}
+
+/// What each rank is, by the rule of the plan's mesh.
+fn ranks(job: &Job<'_>) -> String {
+    let mut text = "rank,host,device,tensor,context,data,pipeline\n".to_owned();
+    for (rank, (host, device)) in job.places.iter().enumerate() {
+        let [t, c, d, p] = coordinates(&job.source.plan.parallelism, rank as u64);
+        let _ = writeln!(text, "{rank},{host},{device},{t},{c},{d},{p}");
+    }
+    text
+}
+
+/// Tensor, context, data and pipeline rank of a process.
+fn coordinates(degrees: &Parallelism, rank: u64) -> [u64; 4] {
+    let sizes = [degrees.tensor, degrees.context, degrees.data, degrees.pipeline].map(u64::from);
+    let order = match degrees.mesh {
+        Mesh::TpCpDpPp => [0, 1, 2, 3],
+        Mesh::TpCpPpDp => [0, 1, 3, 2],
+    };
+    let (mut at, mut left) = ([0; 4], rank);
+    for axis in order {
+        let size = sizes[axis].max(1);
+        at[axis] = left % size;
+        left /= size;
+    }
+    at
+}
+
+fn sbatch(head: &str, name: &str, n_hosts: usize, each: usize) -> String {
+    format!(
+        r#"#!/usr/bin/env bash
+#SBATCH --job-name={name}
+#SBATCH --nodes={n_hosts}
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node={each}
+#SBATCH --exclusive
+# {head}.
+# Submit it in its folder; words after it go to the program.
+set -euo pipefail
+MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+export MASTER_ADDR
+# shellcheck disable=SC2016
+srun bash -c 'NODE_RANK=$SLURM_NODEID exec bash "$0" "$@"' "$SLURM_SUBMIT_DIR/launch.sh" "$@"
+"#
+    )
+}
+
+fn job_set(name: &str, n_hosts: usize, each: usize) -> Value {
+    let index = "metadata.annotations['batch.kubernetes.io/job-completion-index']";
+    let container = json!({
+        "name": "train",
+        "image": "YOUR_IMAGE",
+        "command": ["bash", "/plan/launch.sh"],
+        "env": [
+            { "name": "NODE_RANK", "valueFrom": { "fieldRef": { "fieldPath": index } } },
+            { "name": "MASTER_ADDR", "value": format!("{name}-workers-0-0.{name}") },
+        ],
+        "resources": { "limits": { "nvidia.com/gpu": each } },
+        "volumeMounts": [{ "name": "plan", "mountPath": "/plan" }],
+    });
+    let pod = json!({
+        "restartPolicy": "Never",
+        "containers": [container],
+        "volumes": [{ "name": "plan", "configMap": { "name": name } }],
+    });
+    json!({
+        "apiVersion": "jobset.x-k8s.io/v1alpha2",
+        "kind": "JobSet",
+        "metadata": { "name": name },
+        "spec": {
+            "network": { "enableDNSHostnames": true },
+            "replicatedJobs": [{
+                "name": "workers",
+                "replicas": 1,
+                "template": { "spec": {
+                    "parallelism": n_hosts,
+                    "completions": n_hosts,
+                    "completionMode": "Indexed",
+                    "backoffLimit": 0,
+                    "template": { "spec": pod },
+                } },
+            }],
+        },
+    })
+}
+
+fn readme(head: &str, starter: Starter, program: &Program) -> String {
+    let how = match starter {
+        Starter::Torchrun => "On host number I of `hostfile`, from 0: `NODE_RANK=I ./launch.sh`",
+        Starter::Slurm => "Here: `sbatch job.sbatch`",
+        Starter::Kubernetes => {
+            "`kubectl create configmap NAME --from-file=.` with the name in `jobset.json`, put your \
+             image into that file, then `kubectl apply -f jobset.json`"
+        }
+    };
+    format!(
+        "# A planned training run\n\n{head}.\n\n* {how}; what you add behind goes to the program.\n\
+         * Yours to add: {yours}.\n\
+         * `env` holds variables that the prediction rests on.\n\
+         * `ranks.csv` says where each rank runs and what it is; devices of a host in its own order.\n",
+        yours = program.yours
+    )
+}
