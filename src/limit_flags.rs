@@ -11,7 +11,8 @@ use engine::request::value::{duration, share};
 /// When a search stops.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LimitFlags {
-    /// Stop after this long, such as 500ms or 2m [default: 30s for auto]
+    /// Stop after this long, such as 500ms or 2m [default: 30s for auto,
+    /// searches over degrees included; none with --node-budget or --deterministic]
     #[arg(long, value_name = "TIME", value_parser = duration, env = "MESHWRIGHT_TIME_LIMIT")]
     #[arg(hide_env = true, help_heading = "Search")]
     pub(crate) time_limit: Option<Duration>,

@@ -314,6 +314,7 @@ fn a_plan_for_another_model_is_refused_unless_allowed() {
     assert!(ran.stderr.contains("error[digest-mismatch]"), "{}", ran.stderr);
     let ran = folder.run("verify plan.json --model other.json --allow-mismatch").exits(0);
     assert!(ran.stderr.contains("warning[digest-mismatch]"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("--allow-mismatch"), "{}", ran.stderr);
 }
 
 #[test]

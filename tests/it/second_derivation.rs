@@ -41,8 +41,8 @@ const GRADIENT: f64 = 4.0;
 /// run the rest beside products.
 const EXPOSED: f64 = 0.35;
 
-/// The plan of a case, as the program writes it.
-fn planned(case: &Case, folder: &Path) -> Value {
+/// The plan of a case, as the program writes it, and what it says of it.
+fn planned(case: &Case, folder: &Path) -> (Value, Value) {
     let (config, sequence) = cases::model(case.model);
     fs::write(folder.join("config.json"), config.to_string()).unwrap();
     let cluster = cases::cluster(case.cluster, case.cards).to_string();
@@ -55,11 +55,12 @@ fn planned(case: &Case, folder: &Path) -> Value {
     for pin in case.pins.split(' ') {
         command.args(["--pin", pin]);
     }
-    command.args(["--for", "any", "--memory-margin", "0"]);
+    command.args(["--for", "any", "--memory-margin", "0", "--json"]);
     let ran = command.args(["-o", "plan.json", "--force"]).output().unwrap();
     let told = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{} {}: {told}", case.model, case.pins);
-    serde_json::from_slice(&fs::read(folder.join("plan.json")).unwrap()).unwrap()
+    let plan = fs::read(folder.join("plan.json")).unwrap();
+    (serde_json::from_slice(&plan).unwrap(), serde_json::from_slice(&ran.stdout).unwrap())
 }
 
 /// A plan, and what it was made for.
@@ -157,9 +158,11 @@ impl Derivation {
         self.replicas / self.split.expert
     }
 
-    /// Seconds of a step.
-    fn step(&self, schedule: &str, n_chunks: usize, n_micro_batches: usize) -> f64 {
+    /// Seconds of a step, and of those in which a rank waits for sharded parameters and gradients,
+    /// summed over ranks.
+    fn step(&self, schedule: &str, n_chunks: usize, n_micro_batches: usize) -> [f64; 2] {
         let block = self.block();
+        let mut waits = 0.0;
         let mut times =
             Times { passes: vec![], messages: vec![], exchange: vec![], optimizer: vec![] };
         times.optimizer = vec![0.0; self.n_ranks];
@@ -183,8 +186,10 @@ impl Derivation {
             let again = if stage.recomputes { forward } else { 0.0 };
             // The whole backward pass with what is computed again hides them.
             let whole = backward + head * 2.0 / 3.0 + again;
+            waits -= whole + forward + head / 3.0;
             let backward = self.beside(whole, gather + scatter) - again;
             let forward = self.beside(forward + head / 3.0, gather);
+            waits += forward + backward + again;
             times.passes.push([forward, backward + again]);
             // At the end: gradients, or the weights that were made of scattered ones.
             let last = match self.zero {
@@ -219,7 +224,8 @@ impl Derivation {
                 (self.fabric.message([*from, *to], &talking, bytes), leaves)
             })
             .collect();
-        timeline::step(&timeline::rows(schedule, self.n_ranks, n_chunks, n_micro_batches), &times)
+        let rows = timeline::rows(schedule, self.n_ranks, n_chunks, n_micro_batches);
+        [timeline::step(&rows, &times), n_micro_batches as f64 * waits]
     }
 
     /// Bytes of each rank at its peak.
@@ -265,8 +271,8 @@ impl Derivation {
 }
 
 /// Step in seconds and peaks in bytes, of a plan and the files that it was made of; of hosts with so
-/// many network cards.
-fn derived(case: &Case, cards: usize, plan: &Value, folder: &Path) -> (f64, Vec<f64>) {
+/// many network cards. Beside the step, the seconds of it that [`Derivation::step`] waits.
+fn derived(case: &Case, cards: usize, plan: &Value, folder: &Path) -> ([f64; 2], Vec<f64>) {
     let (config, sequence) = cases::model(case.model);
     let parallelism = &plan["parallelism"];
     let count = |of: &Value| of.as_u64().unwrap() as usize;
@@ -352,10 +358,10 @@ fn the_cases_meet_every_decision_often() {
 #[test]
 fn steps_and_peaks_are_derived_twice() {
     let folder = TempDir::new().unwrap();
-    let (mut n_apart, mut n_shared) = (0, 0);
+    let (mut n_apart, mut n_shared, mut n_waiting) = (0, 0, 0);
     for case in &CASES {
-        let plan = planned(case, folder.path());
-        let (step, peaks) = derived(case, case.cards, &plan, folder.path());
+        let (plan, answer) = planned(case, folder.path());
+        let ([step, waits], peaks) = derived(case, case.cards, &plan, folder.path());
         let told = plan["cost"]["step_time_ns"].as_f64().unwrap() * 1e-9;
         let ranks = plan["training"]["memory"].as_array().unwrap();
         let told_peaks: Vec<f64> =
@@ -377,10 +383,17 @@ fn steps_and_peaks_are_derived_twice() {
             100.0 * peak
         );
         n_apart += usize::from(!(apart.abs() < NEAR && peak.abs() < NEAR));
+        // Without a pipeline nothing else is exposed where all is shared out.
+        if plan["parallelism"]["training"]["zero"] == 3 && plan["parallelism"]["pipeline"] == 1 {
+            let told = answer["best"]["parts"]["exposed_transfers_s"].as_f64().unwrap();
+            assert!((told - waits).abs() < NEAR * step, "{}: waits {waits} {told}", case.pins);
+            n_waiting += 1;
+        }
         // A derivation that takes shared cards for own ones has to be seen.
-        let (alone, _) = derived(case, cases::devices(case.cluster), &plan, folder.path());
+        let ([alone, _], _) = derived(case, cases::devices(case.cluster), &plan, folder.path());
         n_shared += usize::from(off(alone, told).abs() >= NEAR);
     }
     assert_eq!(n_apart, 0, "derivations more than {NEAR} apart");
+    assert!(n_waiting >= 3, "{n_waiting} plans wait for sharded parameters");
     assert!(n_shared >= 10, "shared cards are seen in {n_shared} steps alone");
 }

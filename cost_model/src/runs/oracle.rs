@@ -140,6 +140,9 @@ pub struct StageFigures {
     pub recompute_s: f64,
     /// Of forward and backward pass, seconds of tensor, context and expert collectives.
     pub collectives_s: f64,
+    /// Of forward and backward pass, seconds that gathering sharded parameters and scattering gradients
+    /// add to what runs beside them.
+    pub waited_s: f64,
     /// Of the backward pass, seconds in which such collectives and the scattering of gradients use
     /// links inside hosts, and network cards.
     pub backward_links_s: [f64; 2],
@@ -251,6 +254,33 @@ pub fn figures(
     stages.iter().enumerate().map(of).collect()
 }
 
+fn missing() -> Diagnostic {
+    let message = "the plan has no grid with cells of every stage";
+    Diagnostic::error(Blame::IllegalPlan, "grid-missing", message)
+}
+
+/// By pipeline rank, seconds of a step's passes in which it waits for collectives or for sharded
+/// parameters and gradients.
+///
+/// # Errors
+/// As [`costs`].
+pub fn waits_in_passes(
+    oracle: &(impl StageOracle + ?Sized),
+    plan: &Plan,
+) -> Result<Vec<f64>, Diagnostic> {
+    let grid = plan.schedule.grid.as_ref();
+    let ranks = grid.and_then(|grid| ranks_of(grid, plan.partition.stages.len()));
+    let ranks = ranks.ok_or_else(missing)?;
+    let priced = oracle.price(&plan.parallelism, ends_meet(&ranks))?;
+    let mut waits = vec![0.0; grid.map_or(0, |grid| grid.rows.len())];
+    for (own, rank) in figures(&*priced, oracle.model().n_blocks(), plan)?.iter().zip(&ranks) {
+        if let Some(sum) = waits.get_mut(*rank as usize) {
+            *sum += plan.parallelism.n_micro_batches as f64 * (own.collectives_s + own.waited_s);
+        }
+    }
+    Ok(waits)
+}
+
 /// Costs of a plan for the judge of pipelines.
 ///
 /// # Errors
@@ -259,10 +289,6 @@ pub fn costs(
     oracle: &(impl StageOracle + ?Sized),
     plan: &Plan,
 ) -> Result<PipelineCosts, Diagnostic> {
-    let missing = || {
-        let message = "the plan has no grid with cells of every stage";
-        Diagnostic::error(Blame::IllegalPlan, "grid-missing", message)
-    };
     let grid = plan.schedule.grid.as_ref();
     let ranks = grid.and_then(|grid| ranks_of(grid, plan.partition.stages.len()));
     let priced = oracle.price(&plan.parallelism, ranks.as_deref().is_some_and(ends_meet))?;

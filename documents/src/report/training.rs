@@ -23,7 +23,8 @@ pub struct TrainingRunDocument {
     pub step_time_s: f64,
     /// Tokens (or samples, where `unit` says so) per second.
     pub tokens_per_s: f64,
-    /// Share of the peak rate that the model's own FLOPs take; null where the device states none.
+    /// Share of the peak rate that the model's own FLOPs take, of attention the whole square, nothing
+    /// computed again; null where the device states none.
     pub model_flops_utilisation: Option<f64>,
     /// Most bytes on any device.
     pub peak_bytes: u64,

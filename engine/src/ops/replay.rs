@@ -172,9 +172,10 @@ pub fn examined(
     let mut warnings = std::mem::take(&mut loaded.warnings);
     let problem = &loaded.problem;
     let found = document.mismatches(&problem.graph, &problem.cluster, &loaded.profile);
-    let told = |mismatch: Diagnostic| match !flags.allow_mismatch && is_of(&mismatch, "model") {
-        true => slips::named(advised(mismatch), document, &planned.0, model, &flags.problem),
-        false => advised(mismatch),
+    let told = |mismatch: Diagnostic| match (flags.allow_mismatch, is_of(&mismatch, "model")) {
+        (true, _) => mismatch,
+        (_, true) => slips::named(advised(mismatch), document, &planned.0, model, &flags.problem),
+        (_, false) => advised(mismatch),
     };
     let (allowed, mismatches) = sorted(found.into_iter().map(told), flags.allow_mismatch)?;
     let is_mismatched = !allowed.is_empty();

@@ -11,7 +11,7 @@ use planner::registry;
 use planner::run::{Request, StopReason};
 use planner::training::search_3d::space::Space as DegreesSpace;
 
-use super::run::{Run, interrupted};
+use super::run::{Run, interrupted, usual_time};
 use super::{ops, training};
 use crate::beside::{Beside, Space};
 use crate::executor::Executor;
@@ -74,6 +74,8 @@ pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         Ok(None) => return Ok(interrupted(run.page)),
         Err(error) => return placements_alone(request, error, run),
     };
+    let watch = run.ending(request);
+    let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
     let found = searched(request, read, run);
     run.follower.searched();
     match found? {
@@ -172,7 +174,7 @@ fn better(
 
 /// The search for placements, in the time that is left.
 fn asked(request: &PlanRequest, run: &Run<'_>) -> Result<Request, Diagnostic> {
-    let limits = request.limits.within(run.watch, ops::usual_time(request, run.start));
+    let limits = request.limits.within(run.watch, usual_time(request, run.start));
     Ok(Request { recipe: registry::recipe(AUTO)?, limits })
 }
 

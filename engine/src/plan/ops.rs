@@ -8,13 +8,12 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::id::DeviceId;
 use ir::units::Nanos;
 use planner::no_plan::NoPlan;
-use planner::placement::auto::DEFAULT_TIME;
 use planner::registry;
 use planner::run::watch::Tell;
 use planner::run::{Bound, Event, Outcome, Request, gap, solve};
 
 use super::plot::{self, Unit};
-use super::run::{Run, interrupted, late, tell};
+use super::run::{Run, interrupted, late, tell, usual_time};
 use crate::beside::Beside;
 use crate::executor;
 use crate::exit::{CommandResult, Exit};
@@ -24,7 +23,7 @@ use crate::ops::found::{self, Found};
 use crate::ops::outcome::{self, Solved};
 use crate::ops::trust::Trust;
 use crate::ops::{export, narrower};
-use crate::request::{AUTO, PlanRequest};
+use crate::request::PlanRequest;
 use crate::rows::Rows;
 
 pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
@@ -191,16 +190,6 @@ fn finished(
         written,
         beside,
     })
-}
-
-/// The time of a run that was given no limit, counted from its first byte; what reads a model for
-/// long has some left all the same.
-pub(super) fn usual_time(request: &PlanRequest, start: Instant) -> Option<Duration> {
-    const LEAST: Duration = Duration::from_secs(5);
-    let limits = &request.limits;
-    let is_given = limits.time_limit.is_some() || limits.node_budget.is_some();
-    let is_free = request.recipe() != AUTO || is_given || limits.deterministic;
-    (!is_free).then(|| DEFAULT_TIME.saturating_sub(start.elapsed()).max(LEAST))
 }
 
 /// Takes an event of the run to whoever follows it.

@@ -1,14 +1,16 @@
 //! What surrounds every run of `plan`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Nanos;
+use planner::placement::auto::DEFAULT_TIME;
 use planner::run::{Bound, Case, Event};
 
 use crate::exit::Exit;
 use crate::follow::{Follower, Incumbent, Watch};
 use crate::page::Page;
+use crate::request::{AUTO, PlanRequest};
 
 /// Around a run: what ends it, who follows it, and where its answer goes.
 pub struct Run<'r> {
@@ -22,6 +24,24 @@ pub struct Run<'r> {
     pub page: &'r Page,
     /// The version of the program, for the answer.
     pub version: &'static str,
+}
+
+/// The time of a run that was given no limit, counted from its first byte; what reads a model for
+/// long has some left all the same.
+pub(super) fn usual_time(request: &PlanRequest, start: Instant) -> Option<Duration> {
+    const LEAST: Duration = Duration::from_secs(5);
+    let limits = &request.limits;
+    let is_given = limits.time_limit.is_some() || limits.node_budget.is_some();
+    let is_free = request.recipe() != AUTO || is_given || limits.deterministic;
+    (!is_free).then(|| DEFAULT_TIME.saturating_sub(start.elapsed()).max(LEAST))
+}
+
+impl Run<'_> {
+    /// What ends its search over degrees: its own watch, or the usual time where it has no limit.
+    pub(super) fn ending(&self, request: &PlanRequest) -> Watch {
+        let usual = || Instant::now().checked_add(usual_time(request, self.start)?);
+        Watch { end: self.watch.end.or_else(usual), ..self.watch.clone() }
+    }
 }
 
 pub(super) fn late() -> Diagnostic {

@@ -83,6 +83,8 @@ pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     check(request)?;
     request.exports.iter().try_for_each(|target| export::check_target(target))?;
     let Some(read) = read(request, run.watch)? else { return Ok(interrupted(run.page)) };
+    let watch = run.ending(request);
+    let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
     if read.0.layers.is_some() {
         return layered::plan(request, read, run);
     }

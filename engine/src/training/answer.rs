@@ -106,7 +106,8 @@ impl<'a> Answer<'a> {
         self.setting.global_batch as f64 * self.setting.sequence as f64 / step.seconds()
     }
 
-    /// Share of the peak rate of all devices that the model's own operations take.
+    /// Share of the peak rate of all devices that the model's own operations take
+    /// (docs/conventions.md, P8).
     pub fn utilisation(&self, plan: &Judged) -> f64 {
         let flops = model_flops(&self.setting.model, self.setting.global_batch);
         flops / (plan.step.seconds() * plan.n_devices() as f64 * self.setting.peak())
@@ -263,12 +264,16 @@ impl<'a> Answer<'a> {
     }
 
     fn print_turns(&self, page: &Page) {
-        for flip in self.flips.iter().take(SHOWN_FLIPS) {
-            let Some(other) = self.others.get(flip.winner) else { continue };
+        // Constants that act on the same costs turn the order alike: they are told in one line.
+        let is_alike = |a: &Flip, b: &Flip| (a.winner, a.factor) == (b.winner, b.factor);
+        for alike in self.flips.chunk_by(is_alike).take(SHOWN_FLIPS) {
+            let Some(other) = self.others.get(alike[0].winner) else { continue };
+            let names: Vec<String> =
+                alike.iter().map(|flip| format!("`{}`", flip.constant.name())).collect();
             page.line(&format!(
-                "a runner-up wins if `{}` is {:.2} times as large: {}",
-                flip.constant.name(),
-                flip.factor,
+                "a runner-up wins if {} is {:.2} times as large: {}",
+                names.join(" or "),
+                alike[0].factor,
                 degrees(&other.configuration)
             ));
         }
@@ -289,28 +294,29 @@ impl<'a> Answer<'a> {
         // Rounded up: what is said is never less than what is.
         let percent = (gap * 1e4 - 1e-6).ceil() / 100.0;
         let above = format!("at most {percent:.2} % above the optimum of its space");
-        let counts = format!(
-            "{} of {} choices of degrees expanded, {} plans judged, cuts of {} improved",
-            self.counts.n_expanded,
-            self.counts.n_shapes,
-            self.counts.n_judged,
-            self.counts.n_polished
-        );
+        // A search that was left alone at the end of its time did not say what it looked at.
+        let counts = match self.counts.n_shapes {
+            0 => String::new(),
+            n_shapes => format!(
+                " ({} of {n_shapes} choices of degrees expanded, {} plans judged, cuts of {} improved)",
+                self.counts.n_expanded, self.counts.n_judged, self.counts.n_polished
+            ),
+        };
         let proof = match self.stop {
-            _ if self.is_optimum() => format!("the optimum of its space ({counts})"),
+            _ if self.is_optimum() => format!("the optimum of its space{counts}"),
             stop if stop.is_complete() => format!(
                 "no configuration of its space is faster with stages cut by the search's rule and \
-                 single moves of blocks; whatever the cuts, it is {above} ({counts})"
+                 single moves of blocks; whatever the cuts, it is {above}{counts}"
             ),
             stop => {
-                format!("stopped early ({}): bound {}, {above} ({counts})", stop.name(), self.bound)
+                format!("stopped early ({}): bound {}, {above}{counts}", stop.name(), self.bound)
             }
         };
         let found = self.elapsed.map_or_else(String::new, |elapsed| {
             format!("found in {:.2} s, ", elapsed.as_secs_f64())
         });
         format!(
-            "step time {}, 10-90 %: {} ({}), {:.0} {}/s, {:.1} % of peak, {} devices; {found}{proof}",
+            "step time {}, 10-90 %: {} ({}), {:.0} {}/s, {:.1} % of peak in model FLOPs, {} devices; {found}{proof}",
             best.step,
             range(Nanos(self.interval.low_ns), Nanos(self.interval.high_ns)),
             self.interval.origin,

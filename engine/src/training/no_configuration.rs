@@ -8,7 +8,7 @@ use ir::plan::Parallelism;
 use planner::training::per_layer;
 use planner::training::search_3d::space::{Pins, Space, leaves, shapes};
 
-use super::nothing_fits::loosened;
+use super::nothing_fits::{first_pins, loosened};
 use crate::training::setting::Setting;
 
 /// Pins that are counts, with what of a configuration they fix.
@@ -54,6 +54,14 @@ pub(super) fn answer(setting: &Setting, space: &Space, is_over: &dyn Fn() -> boo
             .fact("devices", space.devices.iter().map(u32::to_string).collect::<Vec<_>>())
             .fact("global_batch", setting.global_batch)
     };
+    // The first one that nothing is left with, given those before it, is the one whose rule is broken.
+    let is_left =
+        |pins: Pins| !works(setting, &Space { pins, ..space.clone() }, is_over, None).is_empty();
+    let broken = first_pins(pins).into_iter().find(|(_, own)| !is_left(own.clone()));
+    let blamed = |(flag, _): &(String, String)| {
+        broken.as_ref().is_some_and(|(name, _)| flag.split('=').next() == Some(*name))
+    };
+    named.sort_by_key(|own| !blamed(own));
     let Some((first, _)) = named.first() else {
         let pinned: Vec<&str> = loosened(pins).into_iter().map(|(name, _)| name).collect();
         let message = match (for_target, pinned.is_empty()) {

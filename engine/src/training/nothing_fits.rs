@@ -208,7 +208,8 @@ fn narrower(setting: &Setting, space: &Space, options: &Options) -> Option<Strin
     let dtype =
         [DType::Bf16, DType::F16].into_iter().find(has).filter(|_| own.dtype.bits() > 16)?;
     let numbers = Numbers { dtype, ..own };
-    let (gradients, format) = (numbers.gradients(&setting.stack), numbers.format());
+    let stack = &setting.stack;
+    let (gradients, format) = (numbers.gradients(stack), numbers.format(stack));
     let narrow = Pricing { dtype, gradients, format, ..setting.pricing() };
     let found = solve(&narrow, space, options);
     let plan = found.plans.first()?;
@@ -221,26 +222,46 @@ fn host_term(moved: &Pricing<'_>, space: &Space, options: &Options) -> Option<St
     Some(format!("optimizer states on the hosts are not enough: {need} are needed still"))
 }
 
+/// Names of pins, with what takes each away, in the order in which a configuration is chosen.
+type Freed = (&'static str, fn(&mut Pins));
+
+const FREED: [Freed; 13] = [
+    ("data", |pins| pins.data = None),
+    ("tensor", |pins| pins.tensor = None),
+    ("pipeline", |pins| pins.pipeline = None),
+    ("context", |pins| pins.context = None),
+    ("expert", |pins| pins.expert = None),
+    ("micro-batch", |pins| pins.micro_batch = None),
+    ("virtual-stages", |pins| pins.virtual_stages = None),
+    ("schedule", |pins| pins.orders.clear()),
+    ("recompute", |pins| pins.recompute = RecomputeRule::Fitted),
+    ("zero", |pins| pins.zero = None),
+    ("sequence-parallel", |pins| pins.sequence = None),
+    ("split", |pins| pins.split = None),
+    ("mesh", |pins| pins.mesh = None),
+];
+
 /// The pins with one of them taken away.
 pub fn loosened(pins: &Pins) -> Vec<(&'static str, Pins)> {
-    let mut all = Vec::new();
-    let mut add = |name, changed: Pins| {
-        if changed != *pins {
-            all.push((name, changed));
-        }
+    let without = |(name, free): &Freed| {
+        let mut own = pins.clone();
+        free(&mut own);
+        (*name, own)
     };
-    add("data", Pins { data: None, ..pins.clone() });
-    add("tensor", Pins { tensor: None, ..pins.clone() });
-    add("pipeline", Pins { pipeline: None, ..pins.clone() });
-    add("context", Pins { context: None, ..pins.clone() });
-    add("expert", Pins { expert: None, ..pins.clone() });
-    add("micro-batch", Pins { micro_batch: None, ..pins.clone() });
-    add("virtual-stages", Pins { virtual_stages: None, ..pins.clone() });
-    add("schedule", Pins { orders: Vec::new(), ..pins.clone() });
-    add("recompute", Pins { recompute: RecomputeRule::Fitted, ..pins.clone() });
-    add("zero", Pins { zero: None, ..pins.clone() });
-    add("sequence-parallel", Pins { sequence: None, ..pins.clone() });
-    add("split", Pins { split: None, ..pins.clone() });
-    add("mesh", Pins { mesh: None, ..pins.clone() });
+    FREED.iter().map(without).filter(|(_, own)| own != pins).collect()
+}
+
+/// What is pinned, each with the pins up to it: those that come later are taken away.
+pub fn first_pins(pins: &Pins) -> Vec<(&'static str, Pins)> {
+    let mut all = Vec::new();
+    let mut own = pins.clone();
+    for (name, free) in FREED.iter().rev() {
+        let up_to = own.clone();
+        free(&mut own);
+        if own != up_to {
+            all.push((*name, up_to));
+        }
+    }
+    all.reverse();
     all
 }

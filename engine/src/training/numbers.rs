@@ -26,7 +26,7 @@ pub struct Numbers {
 impl Numbers {
     /// The type of the flags, else that of the model, else [`USUAL`], if the device computes in it.
     /// One that the flags don't name is replaced by the widest 16-bit one that it does compute in,
-    /// or by fp32, with a warning.
+    /// or by fp32, with a warning; so is one taken from the config that few runs are trained in.
     ///
     /// # Errors
     /// `dtype` for a type that training runs or the device don't compute in.
@@ -58,7 +58,10 @@ impl Numbers {
                 .fact("device", device.name.clone())
                 .hint("state peak_bf16_flops, peak_fp16_flops or peak_fp32_flops of the device"));
         };
-        let warning = (dtype != wanted).then(|| replaced(&device.name, wanted, dtype));
+        let warning = match dtype == wanted {
+            false => Some(replaced(&device.name, wanted, dtype)),
+            true => (wanted != USUAL).then(|| stated(wanted)),
+        };
         Ok((Self { dtype, named_by, optimizer }, warning))
     }
 
@@ -77,11 +80,14 @@ impl Numbers {
         Gradients::of(self.dtype, stack)
     }
 
-    /// Formats of parameters, gradients and master weights.
-    pub fn format(&self) -> StateFormat {
-        match self.dtype {
-            DType::F32 => StateFormat::Single,
-            _ => StateFormat::Megatron,
+    /// Formats of parameters, gradients and master weights under a stack. Gradients are summed in the
+    /// buffer that is exchanged; what the optimizer casts to single precision of them is its share
+    /// alone, when activations are gone (Megatron-LM's distributed optimizer).
+    pub fn format(&self, stack: &Stack) -> StateFormat {
+        match (self.dtype, self.gradients(stack)) {
+            (DType::F32, _) => StateFormat::Single,
+            (_, Gradients::Full) => StateFormat::Megatron,
+            (_, Gradients::Half) => StateFormat::HalfGradients,
         }
     }
 
@@ -89,6 +95,14 @@ impl Numbers {
     pub fn words(&self) -> String {
         format!("{} ({}), {}", self.dtype, self.named_by, self.optimizer.name())
     }
+}
+
+/// That the type of saved weights was taken for that of the run.
+fn stated(dtype: DType) -> Diagnostic {
+    let message = format!("planned in {dtype}, the type of the weights that the config states");
+    Diagnostic::warning("stated-dtype", message).hint(format!(
+        "runs are mostly trained in {USUAL}: --dtype {USUAL}; --dtype {dtype} says that it is meant"
+    ))
 }
 
 #[cfg(test)]
@@ -112,7 +126,9 @@ mod tests {
         use DType::{Bf16, F8, F16, F32, F64};
         assert_eq!(numbers("a100_sxm4_80gb", None, None), Ok((Bf16, false)));
         assert_eq!(numbers("a100_sxm4_80gb", Some(F32), Some(F16)), Ok((F32, false)));
-        assert_eq!(numbers("a100_sxm4_80gb", None, Some(F16)), Ok((F16, false)));
+        assert_eq!(numbers("a100_sxm4_80gb", None, Some(F16)), Ok((F16, true)));
+        assert_eq!(numbers("a100_sxm4_80gb", Some(F16), Some(F16)), Ok((F16, false)));
+        assert_eq!(numbers("a100_sxm4_80gb", None, Some(Bf16)), Ok((Bf16, false)));
         // Volta and Turing have no bf16 (NVIDIA V100 and T4 data sheets), Ampere has no fp8.
         assert_eq!(numbers("v100_sxm2_32gb", None, None), Ok((F16, true)));
         assert_eq!(numbers("t4", None, Some(Bf16)), Ok((F16, true)));

@@ -6,7 +6,7 @@ use cost_model::runs::forms::model::{Offload, shape};
 use cost_model::runs::forms::rank_groups;
 use cost_model::runs::judge::report::Report;
 use cost_model::runs::judge::{judge_plan, verify as rules};
-use cost_model::runs::oracle::ranks_of;
+use cost_model::runs::oracle::{ranks_of, waits_in_passes};
 use documents::diagnostic::DiagnosticDocument;
 use documents::digest;
 use documents::plan::training::TrainingDocument;
@@ -113,7 +113,10 @@ fn examined<'d>(
             .fact("derived", found.digest)
             .fact("planned_for", own.name.clone())
             .fact("name", found.name)
-            .hint(format!("give the {what} that it was made for, or add --allow-mismatch"))
+            .hint(match target.allow_mismatch {
+                true => format!("its figures are those of another {what}: plan again"),
+                false => format!("give the {what} that it was made for, or add --allow-mismatch"),
+            })
     };
     let (allowed, mismatches) = replay::sorted(found.map(mismatch), target.allow_mismatch)?;
     let is_mismatched = !allowed.is_empty();
@@ -254,14 +257,17 @@ pub fn simulate(document: &PlanDocument, args: &PlanOnModel, page: &Page) -> Com
         page.document(&json!({ "violations": documents(&broken) }));
         return Ok(exit(&broken));
     };
-    print_ranks(&on, &report, page);
+    let waits = waits_in_passes(&*on.setting.oracle(None), &on.plan)?;
+    print_ranks(&on, (&report, &waits), page);
     page.line(&format!("step time {}", report.step_time));
     let ranks: Vec<_> = report
         .ranks
         .iter()
-        .map(|rank| {
+        .zip(&waits)
+        .map(|(rank, waits)| {
             json!({
                 "compute_ns": rank.compute_ns,
+                "waits_in_passes_s": waits,
                 "communication_ns": rank.communication_ns,
                 "idle_ns": rank.idle_ns,
                 "peak_bytes": rank.peak.bytes,
@@ -279,7 +285,7 @@ pub fn simulate(document: &PlanDocument, args: &PlanOnModel, page: &Page) -> Com
     Ok(exit(&broken))
 }
 
-fn print_ranks(on: &OnModel<'_>, report: &Report, page: &Page) {
+fn print_ranks(on: &OnModel<'_>, (report, waits): (&Report, &[f64]), page: &Page) {
     let n_stages = on.plan.partition.stages.len();
     let grid = on.plan.schedule.grid.as_ref();
     let ranks = grid.and_then(|grid| ranks_of(grid, n_stages)).unwrap_or_default();
@@ -289,12 +295,14 @@ fn print_ranks(on: &OnModel<'_>, report: &Report, page: &Page) {
         let told: Vec<String> = own.map(|(stage, _)| layered::stage_text(stage)).collect();
         told.join(", ")
     };
-    let share = |ns: u64| format!("{:.1} %", 100.0 * ns as f64 / report.step_time.0.max(1) as f64);
+    let share_of = |ns: f64| format!("{:.1} %", 100.0 * ns / report.step_time.0.max(1) as f64);
+    let share = |ns: u64| share_of(ns as f64);
     let row = |(index, rank): (usize, &cost_model::runs::judge::report::RankReport)| {
         vec![
             index.to_string(),
             blocks(index),
             share(rank.compute_ns),
+            share_of(1e9 * waits.get(index).copied().unwrap_or_default()),
             share(rank.communication_ns),
             share(rank.idle_ns),
             Bytes(rank.peak.bytes).to_string(),
@@ -304,7 +312,8 @@ fn print_ranks(on: &OnModel<'_>, report: &Report, page: &Page) {
     let columns = [
         Column::Number("rank"),
         Column::Text("blocks"),
-        Column::Number("computes, updates"),
+        Column::Number("passes, updates"),
+        Column::Number("of it collectives"),
         Column::Number("waits for links"),
         Column::Number("idles"),
         Column::Number("peak"),
@@ -338,7 +347,7 @@ pub fn explain(
     let (broken, report) = judged_again(&on);
     page.warnings(&broken);
     let Some(report) = report else { return Ok(exit(&broken)) };
-    print_ranks(&on, &report, page);
+    print_ranks(&on, (&report, &waits_in_passes(&*on.setting.oracle(None), &on.plan)?), page);
     if let (Some(device), Some(rank)) = (device, only) {
         page.line(&format!("`{device}` is one of the devices of rank {rank}"));
     }

@@ -279,7 +279,7 @@ impl Setting {
             dtype: self.numbers.dtype,
             optimizer: self.numbers.optimizer,
             gradients: self.numbers.gradients(&self.stack),
-            format: self.numbers.format(),
+            format: self.numbers.format(&self.stack),
             features: &[],
             resident: Reserve::allocator_peak().allocator,
             limit: self.limit,

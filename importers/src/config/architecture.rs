@@ -12,6 +12,12 @@ use crate::json::Object;
 pub(super) const SUPPORTED: [&str; 8] =
     ["bert", "gpt2", "llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe"];
 
+/// The model type of GPT-OSS.
+pub(super) const GPT_OSS: &str = "gpt_oss";
+/// Model types that are read as cards alone: with latent attention and shared experts, and with
+/// windows in every second block.
+pub(super) const CARDS: [&str; 3] = ["deepseek_v2", "deepseek_v3", GPT_OSS];
+
 /// Longest sequence that is planned where nobody states one: scores of attention grow with its
 /// square, and models state far more positions than one pass has tokens.
 pub(super) const MAX_DEFAULT_SEQUENCE: u64 = 4_096;
@@ -203,12 +209,15 @@ fn model_type(fields: Fields<'_>) -> Result<&str, Diagnostic> {
         return Ok(model_type);
     }
     let shown: String = model_type.chars().take(60).collect();
+    let written_out = [&SUPPORTED[..], &[super::T5]].concat();
+    let supported: Vec<String> =
+        written_out.iter().chain(&CARDS).map(|own| (*own).to_owned()).collect();
     Err(Diagnostic::input("unknown-model-type", format!("unknown model_type `{shown}`"))
-        .fact("supported", SUPPORTED.map(str::to_owned).to_vec())
+        .fact("supported", supported)
         .hint(format!(
-            "supported are {}, {}; export anything else to ONNX",
-            SUPPORTED.join(", "),
-            super::T5
+            "supported are {}, and as training runs (--global-batch) {}; export anything else to ONNX",
+            written_out.join(", "),
+            CARDS.join(", ")
         )))
 }
 

@@ -6,7 +6,7 @@ use ir::card::{Attention, BlockGroup, ExpertCard, FeedForward, Head, ModelCard, 
 use ir::diagnostic::Diagnostic;
 
 use super::architecture::{
-    self, Architecture, Bias, Cross, Family, HeadNorm, MAX_DEFAULT_SEQUENCE, SUPPORTED,
+    self, Architecture, Bias, CARDS, Cross, Family, GPT_OSS, HeadNorm, MAX_DEFAULT_SEQUENCE,
 };
 use super::fields::{Fields, invalid, within_budget};
 use super::quantization::Quantization;
@@ -16,9 +16,6 @@ use crate::json;
 use crate::json::Object;
 use crate::{located, source};
 
-/// Model types that are read as cards alone: with latent attention and shared experts, and with
-/// windows in every second block.
-const CARDS: [&str; 3] = ["deepseek_v2", "deepseek_v3", gpt_oss::MODEL_TYPE];
 /// Longest sequence that is planned.
 const LONGEST: u64 = 1 << 24;
 /// The code of a config that is understood, and whose model is no card.
@@ -58,7 +55,7 @@ pub fn of_bytes(
     let (model, mut warnings) = if CARDS.contains(&model_type) {
         let (_, not_understood) = Quantization::read(fields)?;
         let (model, untold) = match model_type {
-            gpt_oss::MODEL_TYPE => gpt_oss::model(fields, name, sequence)?,
+            GPT_OSS => gpt_oss::model(fields, name, sequence)?,
             _ => latent(fields, name, sequence)?,
         };
         (model, untold.into_iter().chain(not_understood).collect())
@@ -78,13 +75,7 @@ fn uniform(
     name: &str,
     sequence: Option<u64>,
 ) -> Result<(ModelCard, Vec<Diagnostic>), Diagnostic> {
-    let own = Architecture::read(fields).map_err(|error| {
-        let known = SUPPORTED.iter().chain(&CARDS).map(|name| (*name).to_owned());
-        match error.code {
-            "unknown-model-type" => error.fact("as_cards", known.collect::<Vec<_>>()),
-            _ => error,
-        }
-    })?;
+    let own = Architecture::read(fields)?;
     if own.task.end != End::Words || own.task.is_pooled || own.cross == Cross::Attended {
         let message = "a model without a vocabulary head, or with an encoder's states, has no card";
         return Err(Diagnostic::input(NO_CARD, message));
@@ -367,6 +358,15 @@ mod tests {
             of_bytes(DEEPSEEK.replace(from, to).as_bytes(), "m", None).unwrap_err().code
         };
         assert_eq!(code("deepseek_v3", "t5"), "unknown-model-type");
+        let text = DEEPSEEK.replace("deepseek_v3", "mamba");
+        let error = of_bytes(text.as_bytes(), "m", None).unwrap_err();
+        let known = ["bert", "mixtral", "qwen3_moe", "t5", "deepseek_v3", "gpt_oss"];
+        let (listed, hint) = (format!("{:?}", error.facts), &error.hints[0]);
+        assert!(known.iter().all(|own| listed.contains(own) && hint.contains(own)), "{error:?}");
+        assert_eq!(
+            error.facts.iter().filter(|(_, own)| format!("{own:?}").contains("llama")).count(),
+            1
+        );
         assert_eq!(code("\"hidden_size\":7168,", ""), "missing-field");
         assert_eq!(code("\"q_lora_rank\":1536", "\"q_lora_rank\":-1"), "invalid-field");
         assert_eq!(code("_layers\":61", "_layers\":99999"), "layer-budget");

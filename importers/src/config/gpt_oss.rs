@@ -10,8 +10,6 @@ use super::card::{length, signed};
 use super::fields::{Fields, invalid, within_budget};
 use super::task::{class, unknown};
 
-/// Its model type.
-pub(super) const MODEL_TYPE: &str = "gpt_oss";
 /// What a layer is called that attends to a window.
 const SLIDING: &str = "sliding_attention";
 

@@ -8,7 +8,7 @@ use ir::hyperparameters::{Hyperparameters, Rotary, RotaryScaling, Router, Router
 use serde_json::Value;
 
 use super::MAX_BYTES;
-use super::architecture::{Architecture, Bias, Family, HeadNorm};
+use super::architecture::{Architecture, Bias, Family, GPT_OSS, HeadNorm};
 use super::fields::{Fields, invalid};
 use super::gpt_oss;
 use crate::json::{self, Object};
@@ -35,7 +35,7 @@ fn of_object(object: &Object) -> Result<Hyperparameters, Diagnostic> {
                 fields.gated(model_type, [fields.flag("attention_bias")? == Some(true); 2])?;
             Ok(with_router(own, Some(fields.grouped(model_type == "deepseek_v3")?)))
         }
-        gpt_oss::MODEL_TYPE => {
+        GPT_OSS => {
             let n_layers = fields.count(&["num_hidden_layers"], None)?;
             let slides = gpt_oss::slides(fields)?;
             let window = (fields.count(&["sliding_window"], None)?, (0..n_layers).map(slides));
@@ -66,7 +66,7 @@ impl Fields<'_> {
     fn gated(self, model_type: &str, biases: [bool; 2]) -> Result<Hyperparameters, Diagnostic> {
         let base = match model_type {
             "mixtral" => 1e6,
-            gpt_oss::MODEL_TYPE => 1.5e5,
+            GPT_OSS => 1.5e5,
             _ => 1e4,
         };
         let epsilon = if model_type == "mixtral" { 1e-5 } else { 1e-6 };

@@ -60,6 +60,61 @@ fn a_card_that_a_host_shares_carries_all_its_gradients() {
     }
 }
 
+/// What no kernel computes is no computing: on other networks the same passes wait longer for sharded
+/// parameters and gradients, and nothing else changes.
+#[test]
+fn waiting_for_sharded_parameters_is_communication() {
+    let folder = folder();
+    let pins = "--pin data=8 --pin tensor=1 --pin zero=3 --pin pipeline=1 --pin context=1 \
+                --pin micro-batch=1 --pin recompute=none";
+    let parts = |nics: u32| {
+        let own = best(&folder, &format!("nics{nics}.yaml"), pins);
+        let part = |name: &str| own["parts"][name].as_f64().unwrap();
+        let sum: f64 = own["parts"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
+        assert!((sum / seconds(&own) - 1.0).abs() < 1e-6, "{own}");
+        (part("compute_s"), part("exposed_transfers_s"))
+    };
+    let (slow, fast) = (parts(1), parts(4));
+    assert!((slow.0 / fast.0 - 1.0).abs() < 1e-6, "{slow:?} {fast:?}");
+    // Both passes gather weights, and gradients are scattered; all but what runs beside them waits,
+    // and 7 % of that.
+    let sent = 7.0 / 8.0 * (2.0 * 2.0 + 4.0) * PARAMETERS / 2e9;
+    let exposed = sent - 0.93 * slow.0;
+    assert!(slow.1 > 0.99 * exposed && slow.1 < 1.02 * sent, "{slow:?} {sent}");
+}
+
+/// The distributed optimizer keeps weights and gradients of every parameter and shares out master
+/// weights and moments: 2 + 4 + 12 / 8 bytes where gradients are summed in 32 bits, 2 + 2 + 12 / 8
+/// where in 16, as Megatron-Bridge's recipes do (`grad_reduce_in_fp32 = False` in its
+/// `perf_recipes/_common.py` at 067f987d; Megatron-LM, distributed optimizer documentation).
+#[test]
+fn stacks_keep_gradients_in_the_type_that_they_sum_in() {
+    let folder = folder();
+    let pins = "--pin data=8 --pin tensor=1 --pin zero=1 --pin pipeline=1 --pin context=1";
+    for (stack, bytes) in [("megatron-core", 7.5), ("megatron-bridge", 5.5)] {
+        let line = format!(
+            "plan config.json --cluster nics4.yaml --global-batch 8 --sequence-length 1024 --json \
+             {pins} --stack {stack}"
+        );
+        let told = folder.run(&line).exits(0).json();
+        let kept = told["plan"]["training"]["memory"][0]["persistent_bytes"].as_f64().unwrap();
+        let wanted = bytes * PARAMETERS + 75e6;
+        assert!((kept / wanted - 1.0).abs() < 0.005, "{stack}: {kept} {wanted}");
+    }
+}
+
+/// Forward and backward passes take 6 operations a token and weight, the head's included and the
+/// embedding's not, and 12 per block, token, token of the sample and element of the width.
+#[test]
+fn the_share_of_the_peak_counts_the_operations_of_the_model() {
+    let own = best(&folder(), "nics4.yaml", "--pin recompute=full");
+    let weights = 10.0 * (BLOCK - 2.0 * 2048.0) + WORDS;
+    let flops = 8.0 * 1024.0 * (6.0 * weights + 12.0 * 10.0 * 1024.0 * 2048.0);
+    let wanted = flops / (seconds(&own) * 8.0 * 312e12);
+    let told = own["model_flops_utilisation"].as_f64().unwrap();
+    assert!((told / wanted - 1.0).abs() < 1e-6, "{told} {wanted}");
+}
+
 /// Stages on two hosts: all four devices of a rank send their part through the one card at once.
 #[test]
 fn a_card_that_ranks_share_carries_all_their_messages() {

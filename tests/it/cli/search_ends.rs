@@ -1,10 +1,16 @@
 //! What ends a search over degrees: limits, signals, pins that leave nothing, times past counting.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use engine::follow::{Files, Follower, Watch};
+use engine::page::{Format, Page, Part};
+use engine::plan::{Run, plan};
+use engine::request::PlanRequest;
+use ir::diagnostic::Diagnostic;
+use serde_json::{Value, json};
 
 use super::folder::{Folder, diamond};
 use super::training::{CLUSTER, config};
@@ -41,6 +47,76 @@ fn pins_that_leave_nothing_name_themselves_and_the_nearest_values_that_work() {
         assert!(!offered.is_empty(), "{pin}: {error}");
         for value in offered {
             folder.run(&format!("{line} --pin {value}")).exits(0);
+        }
+    }
+}
+
+/// Each pin goes with the model and the devices, but not the last with the others: 32 devices over
+/// tensor 8 leave 4 replicas for 8 expert ranks, 16 over tensor 2 and pipeline 2 leave 4.
+#[test]
+fn the_pin_whose_own_rule_is_broken_is_blamed() {
+    let folder = folder(&CLUSTER.replace("count: 2", "count: 8"));
+    let mut mixture = config();
+    mixture["model_type"] = "mixtral".into();
+    mixture["num_local_experts"] = 8.into();
+    mixture["num_experts_per_tok"] = 2.into();
+    folder.write("config.json", &mixture.to_string());
+    let line = format!("{PLAN} --global-batch 64 --no-offload --devices");
+    for pins in [
+        "32 --pin tensor=8 --pin expert=8",
+        "16 --pin pipeline=2 --pin tensor=2 --pin expert=8",
+        "16 --pin expert=8 --pin context=1 --pin tensor=4",
+    ] {
+        let error = folder.run(&format!("{line} {pins}")).exits(4).stderr;
+        assert!(error.contains("`--pin expert=8` leaves no configuration"), "{pins}: {error}");
+        assert!(error.contains("expert ranks divide data x context"), "{pins}: {error}");
+    }
+    let pins = "16 --pin data=4 --pin pipeline=2 --pin expert=2 --pin tensor=8";
+    let error = folder.run(&format!("{line} {pins}")).exits(4).stderr;
+    assert!(error.contains("`--pin tensor=8` leaves no configuration"), "{error}");
+}
+
+/// Keeps nothing.
+struct Deaf;
+
+impl Follower for Deaf {
+    fn planned(&mut self, _: Vec<u8>, _: Files) -> Result<Vec<String>, Diagnostic> {
+        Ok(Vec::new())
+    }
+}
+
+/// The usual time counts from the first byte; a model that took all of it to be read has 5 s left.
+#[test]
+fn a_search_that_nobody_limits_ends_after_the_usual_time_and_says_its_bound() {
+    let folder = large();
+    let request: PlanRequest = serde_json::from_value(json!({
+        "model": folder.path("config.json"), "cluster": folder.path("cluster.yaml"),
+        "sequence_length": 2048, "global_batch": 1024
+    }))
+    .unwrap();
+    let now = Instant::now();
+    let (watch, page) = (Watch::new(now, None, Arc::default()), Page::new(Format::Json, false));
+    let start = now.checked_sub(Duration::from_secs(60)).unwrap();
+    let ended = plan(
+        &request,
+        &mut Run { start, watch: &watch, follower: &mut Deaf, page: &page, version: "" },
+    );
+    let taken = now.elapsed();
+    // Room for other tests beside this one.
+    assert!(taken < Duration::from_secs(15), "{taken:?}");
+    match ended {
+        Err(error) => assert_eq!(error.code, "no-plan"),
+        Ok(_) => {
+            let parts = page.into_parts();
+            let told = parts.into_iter().find_map(|part| match part {
+                Part::Document(text) => serde_json::from_str::<Value>(&text).ok(),
+                _ => None,
+            });
+            let told = told.unwrap();
+            assert_eq!(told["stopped_early"], true);
+            let (bound, step) = (&told["bound_s"], &told["best"]["step_time_s"]);
+            let bound = bound.as_f64().unwrap();
+            assert!(bound > 0.0 && bound < step.as_f64().unwrap(), "{bound} {step}");
         }
     }
 }

@@ -173,6 +173,7 @@ impl Priced<'_> {
             weight_s: compute,
             recompute_s,
             collectives_s: 2.0 * collectives,
+            waited_s: pass(compute) + backward_s - 2.0 * collectives - 3.0 * compute,
             dense: whole / STATES,
             states: self.states(counts),
             end_states: end.states,

@@ -197,7 +197,7 @@ impl<'a> Answer<'a> {
             format!("found in {:.3} s, ", elapsed.as_secs_f64())
         });
         format!(
-            "step time {}, {:.0} tokens/s, {:.1} % of peak, {} devices; {found}{proof}",
+            "step time {}, {:.0} tokens/s, {:.1} % of peak in model FLOPs, {} devices; {found}{proof}",
             self.best.step,
             self.tokens_per_s(),
             100.0 * self.utilisation(),

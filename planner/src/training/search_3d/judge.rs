@@ -22,7 +22,7 @@ pub struct Parts {
     pub recompute_s: f64,
     /// Tensor, context and expert collectives.
     pub collectives_s: f64,
-    /// Transfers and exchanges that nothing hides.
+    /// Transfers and exchanges that nothing hides, those of sharded parameters included.
     pub exposed_s: f64,
     /// Optimizer.
     pub optimizer_s: f64,
@@ -201,11 +201,12 @@ fn parts(
     let optimizer_s = costs.ranks.get(rank).map_or(0.0, |rank| rank.optimizer.seconds());
     let recompute_s = sum(&|own| own.recompute_s);
     let collectives_s = sum(&|own| own.collectives_s);
+    let waited_s = sum(&|own| own.waited_s);
     Parts {
-        compute_s: seconds(own.compute_ns) - optimizer_s - recompute_s - collectives_s,
+        compute_s: seconds(own.compute_ns) - optimizer_s - recompute_s - collectives_s - waited_s,
         recompute_s,
         collectives_s,
-        exposed_s: seconds(own.communication_ns),
+        exposed_s: seconds(own.communication_ns) + waited_s,
         optimizer_s,
         bubble_s: seconds(own.idle_ns),
     }

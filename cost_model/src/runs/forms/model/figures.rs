@@ -137,14 +137,18 @@ impl Priced<'_> {
             0 | 1 => 0.0,
             _ => self.host_s(self.pricing.stack.host.messages),
         };
+        let forward = all.forward_s + head / 3.0;
+        // What is computed again hides them too.
+        let again = backward + extra.seconds;
+        let waits = [(forward, gather), (again, gather + scatter)]
+            .map(|(pass, collective)| self.beside(pass, collective) - pass);
         StageFigures {
-            forward_s: self.beside(all.forward_s + head / 3.0, gather) + messages / 2.0,
-            // What is computed again hides them too.
-            backward_s: self.beside(backward + extra.seconds, gather + scatter) - extra.seconds
-                + messages / 2.0,
+            forward_s: forward + waits[0] + messages / 2.0,
+            backward_s: backward + waits[1] + messages / 2.0,
             weight_s: all.weight_s + head / 3.0,
             recompute_s: extra.seconds,
             collectives_s: all.collectives_s,
+            waited_s: waits[0] + waits[1],
             backward_links_s,
             dense,
             experts: all.experts,

@@ -362,7 +362,7 @@ impl<'a> Priced<'a> {
         }
         let tensor = f64::from(self.degrees.tensor.max(1));
         let words = card.vocabulary as f64 * card.hidden as f64 / tensor;
-        if self.pricing.format == StateFormat::Megatron {
+        if self.pricing.format != StateFormat::Single {
             return GATHERED_EMBEDDING * words;
         }
         // Embedding and head, and the gradients of one block.
