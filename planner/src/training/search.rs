@@ -155,7 +155,8 @@ impl Wider {
         if !settled.found.stop.is_complete() {
             return Some(Self::Unknown(capabilities));
         }
-        let one = Options { n_plans: 1, ..options.clone() };
+        let known = Some(Box::new(best.clone()));
+        let one = Options { n_plans: 1, known, ..options.clone() };
         let found = solve(pricing, asked.free, &one);
         let is_faster = |plan: &Judged| plan.step.seconds() < (1.0 - TOLD) * best.step.seconds();
         Some(match (found.plans.into_iter().next().filter(is_faster), found.stop) {

@@ -21,8 +21,20 @@ pub(super) struct Claim {
     pub(super) recompute_s: f64,
     /// Besides.
     pub(super) fixed_s: f64,
-    /// Whether the last gradient is still on its way to the first rank then.
-    pub(super) is_sent: bool,
+    /// What else of the step passes.
+    pub(super) wait: Wait,
+}
+
+/// What of a step passes before and after what a rank claims.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// The way of the first micro-batch to the rank.
+    #[default]
+    First,
+    /// That, the way of the last gradient to the first rank, and what comes behind it.
+    Both,
+    /// The end of the step on the first rank alone.
+    End,
 }
 
 /// Blocks of the counted kind.
@@ -32,6 +44,10 @@ pub(super) struct Blocks<'k> {
     pub(super) is_only: bool,
     /// Seconds in which each is computed again, whatever the memory.
     again_s: f64,
+    /// Forward and backward passes of a micro-batch through blocks of all kinds.
+    all_s: f64,
+    /// Forward and backward pass of a stage at least, up to the gradient that it sends.
+    least: [f64; 2],
     ending: Ending,
 }
 
@@ -41,9 +57,10 @@ impl<'k> Blocks<'k> {
         priced: &Priced<'_>,
         kind: &'k Kind,
         (n, is_only): (u32, bool),
-        again_s: f64,
+        (again_s, all_s, least): (f64, f64, [f64; 2]),
     ) -> Self {
-        Self { kind, is_only, again_s, ending: Ending::of(priced, kind, n) }
+        let all_s = all_s + f64::from(n) * again_s;
+        Self { kind, is_only, again_s, all_s, least, ending: Ending::of(priced, kind, n) }
     }
 }
 
@@ -188,7 +205,7 @@ pub(super) fn claims(
         block_s: f * there[0] + b * back[0],
         recompute_s: f * there[1] + b * back[1],
         fixed_s: f * (there[2] + ends.messages_s / 2.0) + b * (back[2] + ends.messages_s / 2.0),
-        is_sent: false,
+        wait: Wait::First,
     };
     let ending = &blocks.ending;
     // Head, messages and blocks of other kinds make the backward pass longer that hides exchanges.
@@ -208,9 +225,10 @@ pub(super) fn claims(
         claims.push(Claim {
             block_s: all.block_s - m * late[0],
             fixed_s: all.fixed_s - m * late[1],
-            is_sent: true,
+            wait: Wait::Both,
             ..all
         });
+        claims.extend(there_and_back(priced, configuration, blocks, (ends, sum([1.0; 2], pair))));
         let n_ranks = degrees.pipeline.max(1);
         let before = order.backwards_before_last(n_ranks, degrees.virtual_stages, m);
         let Some(before) = before else { continue };
@@ -222,6 +240,34 @@ pub(super) fn claims(
         });
     }
     claims
+}
+
+/// What the last of interleaved ranks needs beside the way of the first micro-batch through all
+/// stages and that of the last one back: between them lie all passes but those of `p` micro-batches
+/// of each chunk, and of one of the last chunk.
+fn there_and_back(
+    priced: &Priced<'_>,
+    configuration: &Configuration,
+    blocks: &Blocks<'_>,
+    (ends, pass): (RankEnds, Claim),
+) -> Option<Claim> {
+    let degrees = &configuration.degrees;
+    if configuration.order != Order::Interleaved || ends.head_s <= 0.0 {
+        return None;
+    }
+    let [m, p, v] = [
+        degrees.n_micro_batches as f64,
+        f64::from(degrees.pipeline),
+        f64::from(degrees.virtual_stages),
+    ];
+    let stage_s = blocks.least[0] + blocks.least[1] + ends.head_s;
+    let way_s = blocks.all_s + ends.head_s + 2.0 * (p * v - 1.0) * round_hop_s(priced);
+    Some(Claim {
+        block_s: (m - p) * pass.block_s,
+        recompute_s: (m - p) * pass.recompute_s,
+        fixed_s: (m - p) * pass.fixed_s + way_s + (p - 1.0) * stage_s,
+        wait: Wait::End,
+    })
 }
 
 /// What passes before a rank begins and after it has sent its last gradient.
@@ -240,22 +286,29 @@ pub(super) struct Way {
     pub(super) late_s: f64,
     /// Seconds of each rank at the end of a step, and of the first one besides.
     pub(super) step_s: [f64; 2],
+    /// Chunks of interleaved ranks, and seconds of a block's two passes and of a message, one of
+    /// those from the last rank to the first included.
+    pub(super) chunks: Option<[f64; 3]>,
 }
 
 impl Way {
-    /// Of stages that pass `least` at least, forward and backward.
+    /// Of some blocks.
     pub(super) fn of(
         priced: &Priced<'_>,
         configuration: &Configuration,
         blocks: &Blocks<'_>,
-        least: [f64; 2],
     ) -> Self {
         let (kind, ending) = (blocks.kind, &blocks.ending);
         let is_single = blocks.is_only && configuration.degrees.virtual_stages <= 1;
+        let chunks = f64::from(configuration.degrees.virtual_stages);
+        let both_s = if blocks.is_only { kind.forward_s + kind.backward_s } else { 0.0 };
+        let is_interleaved = configuration.order == Order::Interleaved;
         let way = Self {
-            least,
+            least: blocks.least,
+            chunks: is_interleaved.then(|| [chunks, both_s, round_hop_s(priced)]),
             block: if is_single { sent(configuration.order, kind) } else { [0.0; 2] },
-            hop_s: hop_s(priced) + messages_s(priced) / 2.0,
+            hop_s: if configuration.degrees.pipeline > 1 { hop_s(priced) } else { 0.0 }
+                + messages_s(priced) / 2.0,
             ..Self::default()
         };
         if !blocks.is_only {
@@ -272,18 +325,22 @@ impl Way {
         }
     }
 
-    /// By rank, seconds before its first pass, and besides after its last gradient has left, where
-    /// ranks hold so many blocks at least.
-    pub(super) fn away(&self, held: &[f64]) -> Vec<[f64; 2]> {
+    /// Seconds of a rank at the end of the step that holds so many blocks.
+    fn tail_s(&self, n: f64, is_first: bool) -> f64 {
+        let first_s = if is_first { self.step_s[1] } else { 0.0 };
+        n * self.end_s + self.late_s + self.step_s[0] + first_s
+    }
+
+    /// By rank, seconds of each [`Wait`], where ranks hold so many blocks at least.
+    pub(super) fn waits(&self, held: &[f64]) -> Vec<[f64; 3]> {
         let (mut there, mut back) = (0.0, 0.0);
         // What any rank on the way back does at the end of the step, less what comes after it there.
         let mut longest = 0.0_f64;
-        let [each_s, mut first_s] = self.step_s;
         let pass = |n: f64, at: usize| self.hop_s + self.least[at].max(n * self.block[at]);
-        let each = held.iter().map(|n| {
-            let own = [there, there + back + longest];
-            let tail = n * self.end_s + self.late_s + each_s + std::mem::take(&mut first_s);
-            longest = longest.max(tail - back);
+        let end_s = held.first().map_or(0.0, |n| self.tail_s(*n, true));
+        let each = held.iter().enumerate().map(|(rank, n)| {
+            let own = [there, there + back + longest, end_s];
+            longest = longest.max(self.tail_s(*n, rank == 0) - back);
             there += pass(*n, 0);
             back += pass(*n, 1);
             own
@@ -291,11 +348,26 @@ impl Way {
         each.collect()
     }
 
+    /// Seconds that interleaved ranks lose together, before the first pass of a chunk, after the last
+    /// one of a chunk, and at the end of the step on the first rank. Of chunk `c` of rank `r` the
+    /// first pass comes after all stages before it, while only `p` passes of each of the rank's
+    /// earlier chunks are done; the mean over all chunks of the sum over all ranks is
+    /// `sum of (p - 1 - q) n_q / v` for `n_q` blocks on rank `q`.
+    pub(super) fn lost_s(&self, held: &[f64]) -> f64 {
+        let Some([chunks, both_s, hop_s]) = self.chunks else { return 0.0 };
+        let p = held.len() as f64;
+        let behind = (0..held.len()).rev().map(|behind| behind as f64);
+        let blocks: f64 = held.iter().zip(behind).map(|(n, behind)| behind * n).sum();
+        let hops = p * (chunks * p - 1.0);
+        blocks / chunks * both_s + hops * hop_s + p * self.tail_s(held[0], true)
+    }
+
     /// Seconds that none of so many ranks is away beyond, whatever it holds of so many blocks.
     pub(super) fn longest_s(&self, n_ranks: f64, n_blocks: f64) -> f64 {
         let passes = |at: usize| n_ranks * self.least[at] + n_blocks * self.block[at];
         let ends_s = n_blocks * self.end_s + self.late_s + self.step_s[0] + self.step_s[1];
-        2.0 * n_ranks * self.hop_s + passes(0) + passes(1) + ends_s
+        let hops_s = self.chunks.map_or(self.hop_s, |[chunks, _, hop_s]| chunks * hop_s);
+        2.0 * n_ranks * hops_s + passes(0) + passes(1) + ends_s
     }
 }
 
@@ -308,12 +380,20 @@ pub(super) fn sent(order: Order, kind: &Kind) -> [f64; 2] {
 
 /// Seconds in which the smallest message reaches the next rank.
 fn hop_s(priced: &Priced<'_>) -> f64 {
+    hops(priced, 1..priced.degrees.pipeline).fold(f64::INFINITY, f64::min)
+}
+
+/// The same where the last rank sends to the first one too.
+fn round_hop_s(priced: &Priced<'_>) -> f64 {
+    hops(priced, 1..priced.degrees.pipeline + 1).fold(f64::INFINITY, f64::min)
+}
+
+/// Seconds of the smallest message to such ranks, each from the one before it.
+fn hops(priced: &Priced<'_>, to: std::ops::Range<u32>) -> impl Iterator<Item = f64> {
     let smallest = priced.messages.iter().copied().fold(f64::INFINITY, f64::min);
     let bytes = if smallest.is_finite() { smallest } else { 0.0 };
-    let hop = |rank: u32| {
-        let (bytes, link) = priced.way(rank, rank + 1, bytes);
+    to.map(move |rank| {
+        let (bytes, link) = priced.way(rank - 1, rank % priced.degrees.pipeline, bytes);
         link.start_up_s + bytes / link.rate.get()
-    };
-    let hop = (1..priced.degrees.pipeline).map(|rank| hop(rank - 1)).fold(f64::INFINITY, f64::min);
-    if hop.is_finite() { hop } else { 0.0 }
+    })
 }

@@ -2,6 +2,7 @@
 
 mod chunks;
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use cost_model::runs::forms::model::priced::Priced;
@@ -9,6 +10,7 @@ use cost_model::runs::forms::run::equal_blocks;
 use cost_model::runs::oracle::{Place, StageFigures};
 use ir::card::Recompute;
 use ir::stack::AttentionKernel;
+use rustc_hash::FxHashMap;
 
 use super::space::{Configuration, RecomputeRule, Split};
 use crate::training::order::{InFlight, Order};
@@ -27,6 +29,9 @@ pub struct Fitted {
     pub figures: Vec<StageFigures>,
 }
 
+/// What a stage computes again, and its figures.
+type Policy = (Recompute, StageFigures);
+
 /// What shares blocks out to the stages of one configuration.
 pub struct Fitter<'s, 'a> {
     pub(super) priced: &'s Priced<'a>,
@@ -36,6 +41,8 @@ pub struct Fitter<'s, 'a> {
     room: f64,
     /// Blocks that each stage computes again where all are alike.
     n_recomputed: u32,
+    /// What [`Self::cheapest`] found, by rank, first block and blocks.
+    known: RefCell<FxHashMap<[u32; 3], Option<Policy>>>,
 }
 
 impl<'s, 'a> Fitter<'s, 'a> {
@@ -47,7 +54,9 @@ impl<'s, 'a> Fitter<'s, 'a> {
         in_flight: &'s InFlight,
         limit: f64,
     ) -> Self {
-        Self { priced, configuration, in_flight, room: limit - priced.rank_bytes, n_recomputed: 0 }
+        let room = limit - priced.rank_bytes;
+        let known = RefCell::default();
+        Self { priced, configuration, in_flight, room, n_recomputed: 0, known }
     }
 
     /// Stages within the memory of every rank; `None` where there are none of this kind.
@@ -61,7 +70,8 @@ impl<'s, 'a> Fitter<'s, 'a> {
 
     /// Stages that all compute as many blocks again: more blocks need less memory.
     fn fit_alike(&self) -> Option<Fitted> {
-        let with = |n_recomputed| Fitter { n_recomputed, ..*self }.fit_stages();
+        let with =
+            |n_recomputed| Fitter { n_recomputed, known: RefCell::default(), ..*self }.fit_stages();
         if let Some(none) = with(0) {
             return Some(none);
         }
@@ -130,7 +140,18 @@ impl<'s, 'a> Fitter<'s, 'a> {
     }
 
     /// The cheapest policy that fits, with figures.
-    fn cheapest(&self, rank: u32, blocks: &Range<u32>) -> Option<(Recompute, StageFigures)> {
+    fn cheapest(&self, rank: u32, blocks: &Range<u32>) -> Option<Policy> {
+        let start = if self.priced.is_uniform() { 0 } else { blocks.start };
+        let key = [rank, start, blocks.end - blocks.start];
+        if let Some(known) = self.known.borrow().get(&key) {
+            return *known;
+        }
+        let found = self.cheapest_of(rank, blocks);
+        self.known.borrow_mut().insert(key, found);
+        found
+    }
+
+    fn cheapest_of(&self, rank: u32, blocks: &Range<u32>) -> Option<Policy> {
         let place = self.place(rank);
         let with = |recompute| self.priced.figures(blocks, recompute, place);
         let fitting = |recompute| {

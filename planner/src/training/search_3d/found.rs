@@ -16,6 +16,8 @@ pub struct Options {
     pub pruning: Pruning,
     /// Whether the cuts of the plans that were found are improved.
     pub cuts: Cuts,
+    /// A plan of the space that is known: only what is better is looked for.
+    pub known: Option<Box<Judged>>,
 }
 
 /// What becomes of the cuts of the plans that were found.
@@ -63,7 +65,13 @@ pub enum Pruning {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { n_plans: 4, control: Arc::default(), pruning: Pruning::On, cuts: Cuts::Polished }
+        Self {
+            n_plans: 4,
+            control: Arc::default(),
+            pruning: Pruning::On,
+            cuts: Cuts::Polished,
+            known: None,
+        }
     }
 }
 

@@ -229,7 +229,8 @@ fn among(
         return Found { plans: Vec::new(), bound_s: 0.0, stop, counts };
     }
     let known = KeptBy::default();
-    let (best, open) = (BTreeMap::new(), Vec::new());
+    let (mut best, open) = (BTreeMap::new(), Vec::new());
+    options.known.iter().for_each(|known| keep(&mut best, (**known).clone()));
     let mut rounds = Rounds { best, counts, bound_s: f64::INFINITY, open, next: 0 };
     let mut stop = rounds.run((pricing, space, &known), (shapes, options), observer);
     let Rounds { best, mut counts, mut bound_s, mut open, next } = rounds;

@@ -82,16 +82,17 @@ pub(super) fn of_configuration(
     let (bytes, again_s) = bytes(priced, configuration, &kinds[main]);
     let is_only = used().count() == 1;
     let n_blocks = priced.pricing.model.groups[main].n_blocks;
-    let blocks = Blocks::of(priced, &kinds[main], (n_blocks, is_only), again_s);
     let least = used().map(|index| sent(configuration.order, &kinds[index]));
     let least = least.fold([f64::INFINITY; 2], |a, b| [a[0].min(b[0]), a[1].min(b[1])]);
+    let all_s = others_s + of(&main);
+    let blocks = Blocks::of(priced, &kinds[main], (n_blocks, is_only), (again_s, all_s, least));
     let rank = |rank: u32| {
         let ends = RankEnds::of(priced, configuration, &blocks, rank);
         let claims = claims(priced, configuration, &blocks, ends);
         Rank { claims, ..room(priced, configuration, in_flight, (limit, rank)) }
     };
     let relaxed = Relaxed {
-        way: Way::of(priced, configuration, &blocks, least),
+        way: Way::of(priced, configuration, &blocks),
         ranks: (0..degrees.pipeline.max(1)).map(rank).collect(),
         bytes,
         n_blocks: counts[main],
@@ -107,19 +108,18 @@ impl Relaxed {
     fn holds(&self, step_s: f64) -> bool {
         let mut held = vec![self.fewest; self.ranks.len()];
         for _ in 0..TURNS {
-            let away = self.way.away(&held);
-            let most = |(rank, away): (&Rank, &[f64; 2])| {
-                let of = |claim: &Claim| {
-                    self.most(rank, claim, step_s - away[usize::from(claim.is_sent)])
-                };
+            let waits = self.way.waits(&held);
+            let most = |(rank, waits): (&Rank, &[f64; 3])| {
+                let of =
+                    |claim: &Claim| self.most(rank, claim, step_s - waits[claim.wait as usize]);
                 // A rank holds whole blocks.
                 let blocks = rank.claims.iter().map(of).fold(f64::INFINITY, f64::min);
                 (blocks * (1.0 + 1e-9) + 1e-9).floor().min(self.n_blocks)
             };
-            let most: Vec<f64> = self.ranks.iter().zip(&away).map(most).collect();
+            let most: Vec<f64> = self.ranks.iter().zip(&waits).map(most).collect();
             let all: f64 = most.iter().sum();
             let too_little = |most: &f64| *most < self.fewest;
-            if all < self.n_blocks || most.iter().any(too_little) || !self.has_time(step_s, &away) {
+            if all < self.n_blocks || most.iter().any(too_little) || !self.has_time(step_s, &held) {
                 return false;
             }
             let least = most.iter().map(|own| (self.n_blocks - (all - own)).max(self.fewest));
@@ -133,16 +133,18 @@ impl Relaxed {
     }
 
     /// Whether all ranks together have the seconds that blocks of all kinds take.
-    fn has_time(&self, step_s: f64, away: &[[f64; 2]]) -> bool {
-        let ranks = self.ranks.iter().zip(away);
-        let own = ranks.filter_map(|(rank, away)| {
-            let claim = rank.claims.first()?;
-            Some(((step_s - away[0] - claim.fixed_s).max(0.0), claim.block_s))
-        });
-        let (seconds, block_s) = own.fold((0.0, f64::INFINITY), |(sum, least), (own, block_s)| {
-            (sum + own, block_s.min(least))
-        });
-        seconds >= (self.n_blocks * block_s + self.others_s) * (1.0 - 1e-9)
+    fn has_time(&self, step_s: f64, held: &[f64]) -> bool {
+        let waits = self.way.waits(held);
+        let lost_s = [waits.iter().map(|own| own[0]).sum(), self.way.lost_s(held)];
+        // With the end of each step, and without.
+        [0, 1].into_iter().zip(lost_s).all(|(at, lost_s)| {
+            let claims = || self.ranks.iter().filter_map(|rank| rank.claims.get(at));
+            let fixed_s: f64 = claims().map(|claim| claim.fixed_s).sum();
+            let block_s = claims().map(|claim| claim.block_s).fold(f64::INFINITY, f64::min);
+            let seconds = step_s * self.ranks.len() as f64 - fixed_s - lost_s;
+            block_s.is_infinite()
+                || seconds >= (self.n_blocks * block_s + self.others_s) * (1.0 - 1e-9)
+        })
     }
 
     /// Blocks that a rank holds at most in so many seconds of a step.
@@ -169,10 +171,9 @@ impl Relaxed {
     /// The least step.
     fn least_time(&self) -> f64 {
         let n_ranks = self.ranks.len() as f64;
-        let all = self.ranks.iter().filter_map(|rank| rank.claims.first());
-        let [block_s, fixed_s] = all.fold([0.0_f64; 2], |[block_s, fixed_s], claim| {
-            [block_s.max(claim.block_s), fixed_s + claim.fixed_s]
-        });
+        let all = || self.ranks.iter().filter_map(|rank| rank.claims.first());
+        let block_s = all().map(|claim| claim.block_s).sum::<f64>() / n_ranks;
+        let fixed_s: f64 = all().map(|claim| claim.fixed_s).sum();
         let work_s = self.n_blocks * block_s + self.others_s;
         let mut high = work_s.max(f64::MIN_POSITIVE);
         let mut low = 0.0;
@@ -254,13 +255,14 @@ fn room(
 
 #[cfg(test)]
 mod tests {
+    use super::super::claims::Wait;
     use super::*;
 
     fn least(block_s: f64, away_s: f64, head_s: f64) -> f64 {
         let rank = |fixed_s| Rank {
             room: 1e9,
             in_flight: 1.0,
-            claims: vec![Claim { block_s, recompute_s: 1.0, fixed_s, is_sent: false }],
+            claims: vec![Claim { block_s, recompute_s: 1.0, fixed_s, wait: Wait::First }],
         };
         let relaxed = Relaxed {
             bytes: Bytes { states: 1.0, all: 1.0, least: 1.0, freed: 0.0 },

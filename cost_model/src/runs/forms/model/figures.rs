@@ -61,6 +61,12 @@ impl Priced<'_> {
         self.passes.sums.starts.last().copied().unwrap_or(0)
     }
 
+    /// Whether figures of a stage depend on how many blocks it holds, and not on which.
+    #[must_use]
+    pub fn is_uniform(&self) -> bool {
+        self.passes.kinds.len() == 1 && !self.pricing.model.is_of_parts()
+    }
+
     /// Those of some blocks that the model has; `None` where it has none of them.
     fn within(&self, blocks: &Range<u32>) -> Option<Range<u32>> {
         let own = blocks.start..blocks.end.min(self.n_blocks());

@@ -1,11 +1,13 @@
 //! Ranks that hold several stages.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use cost_model::runs::forms::run::equal_blocks;
 use cost_model::runs::oracle::StageFigures;
 use ir::card::Recompute;
 use ir::stack::AttentionKernel;
+use rustc_hash::FxHashMap;
 
 use super::super::space::{RecomputeRule, Split};
 use super::{Fitted, Fitter, HALVINGS, contiguous};
@@ -112,8 +114,13 @@ impl Fitter<'_, '_> {
     fn balanced_chunks(&self) -> Vec<Range<u32>> {
         let n_stages = self.n_stages();
         let n_blocks = self.priced.n_blocks();
+        let known: RefCell<FxHashMap<_, f64>> = RefCell::default();
         let seconds = |stage: u32, blocks: &Range<u32>| {
-            self.priced.figures(blocks, Recompute::None, self.place(stage)).seconds()
+            let place = self.place(stage);
+            let start = if self.priced.is_uniform() { 0 } else { blocks.start };
+            let key = (place.first, place.last, start, blocks.end - blocks.start);
+            let of = || self.priced.figures(blocks, Recompute::None, place).seconds();
+            *known.borrow_mut().entry(key).or_insert_with(of)
         };
         let filled = |most_s: f64| {
             let mut start = 0;
