@@ -346,6 +346,8 @@ pub enum MemoryFeature {
     ExpertTensor(u32),
     /// One micro-batch's exchange of experts runs beside another one's passes.
     ExchangeOverlap,
+    /// Experts of a rank run one after the other, not as one grouped product.
+    SeparateExperts,
 }
 
 /// In which formats a stack keeps the states of one parameter.

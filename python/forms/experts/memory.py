@@ -66,7 +66,9 @@ def judged(c):
     if c['L']!=12 or c['h']!=512: return False       # latent attention, layout not stated
     if 'multi_dist' in c['case'] and c['env']=='lts': return False # ran with one instance: resident bytes say so
     return c['E']>0
+GROUPED=('groupedGEMM','top2router','etp1_ep4','ddp_average','gpt3_moe_mcore') # --moe-grouped-gemm in model_config.yaml
 def near(c,P):
+    if not any(n in c['case'] for n in GROUPED): P=dict(P,ws=0)
     f,u=total(c,True,P),total(c,False,P)
     return f if abs(f-c['peak'])<abs(u-c['peak']) else u
 def line(n,e):

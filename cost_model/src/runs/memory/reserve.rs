@@ -40,17 +40,19 @@ const FRAGMENTATION: f64 = 0.05;
 /// Bytes more than [`RESIDENT`] that mixtures of experts show: 105 MB of those peaks instead of 75.
 const RESIDENT_EXPERTS: f64 = 0.03e9;
 /// Streams whose workspaces grouped products hold: four of cuBLAS on devices of compute capability
-/// 9.0 and later, seen as 245 MB instead of 110 resident.
+/// 9.0 and later, seen as 245 MB instead of 110 resident where the experts of a test are grouped
+/// (`--moe-grouped-gemm`).
 const GROUPED_STREAMS: f64 = 4.0;
 /// Those devices, by how the names of their kinds start.
 const GROUPED: [&str; 9] =
     ["h100_", "h200_", "h800_", "h20_", "gh200_", "b200_", "b300_", "gb200_", "gb300_"];
 
-/// Bytes of a device of a kind beside a mixture of experts.
+/// Bytes of a device of a kind beside a mixture of experts, whose products are grouped or run one after
+/// the other.
 #[must_use]
-pub fn beside_experts(kind: &str) -> f64 {
-    let is_grouped = GROUPED.iter().any(|prefix| kind.starts_with(prefix));
-    RESIDENT_EXPERTS + if is_grouped { GROUPED_STREAMS * WORKSPACE } else { 0.0 }
+pub fn beside_experts(kind: &str, is_grouped: bool) -> f64 {
+    let has_streams = is_grouped && GROUPED.iter().any(|prefix| kind.starts_with(prefix));
+    RESIDENT_EXPERTS + if has_streams { GROUPED_STREAMS * WORKSPACE } else { 0.0 }
 }
 
 impl Reserve {

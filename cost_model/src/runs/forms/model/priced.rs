@@ -244,7 +244,8 @@ impl Pricing<'_> {
             MemoryFeature::TunableOverlap
             | MemoryFeature::OptimizerInstances(_)
             | MemoryFeature::ExpertTensor(_)
-            | MemoryFeature::ExchangeOverlap => 0.0,
+            | MemoryFeature::ExchangeOverlap
+            | MemoryFeature::SeparateExperts => 0.0,
         });
         bytes.sum()
     }
@@ -308,7 +309,8 @@ impl<'a> Priced<'a> {
         priced.rank_bytes += priced.buffers(tokens * width) + priced.gathered_ends(card);
         if pricing.model.has_experts() {
             priced.in_flight = IN_FLIGHT * tokens * card.hidden as f64;
-            priced.rank_bytes += beside_experts(&pricing.system.device.name);
+            let is_grouped = !pricing.features.contains(&MemoryFeature::SeparateExperts);
+            priced.rank_bytes += beside_experts(&pricing.system.device.name, is_grouped);
         }
         priced
     }
