@@ -89,6 +89,8 @@ pub enum Dispatcher {
     Padded,
     /// A token goes once to each rank, and once to each host (DeepEP, HybridEP).
     Flex,
+    /// Every rank gathers the tokens of all, and what they add up to is scattered.
+    AllGather,
 }
 
 /// What a stack does with mixtures of experts.

@@ -43,8 +43,9 @@ pub struct Generation {
     /// Host seconds of a block with experts, forward and backward, with a dispatcher of few kernels.
     ///
     /// H100 and B200: fitted on the 19 mixtures of Megatron-Bridge, nominal 2.4 ms, three passes of the
-    /// launch floor of vTrain (f8dda847). A100: that of the H100, as it is the host's; Megatron-LM's
-    /// functional tests (d98e8a64) on A100 show 3.6 to 4.8.
+    /// launch floor of vTrain (f8dda847). A100: that of the H100, as it is the host's. No step on A100 was
+    /// used; those of Megatron-LM's functional tests (d98e8a64) show 3.6 ms, 4.8 where ranks exchange
+    /// tokens.
     pub launches_s: f64,
     /// Shares of the links inside (`expert_exchange.csv`, over `links.csv`).
     pub exchange: Exchange,

@@ -10,7 +10,7 @@
 //! casts       bytes per element of operands in 8 or 4 bits
 //! collectives two gathers and two scatters of 2 T h bytes per pass (an all-reduce is one of each)
 //! gradients   the bytes of adding them, per parameter
-//! pass        max(all of these, launch floor); of a mixture of experts, with what they add
+//! pass        max(all of these, launch floor), both with what experts add
 //! ```
 
 mod collectives;
@@ -110,7 +110,7 @@ pub fn block(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Const
     backward.pointwise += adding;
     let collectives = |direction| collectives(run, direction, system, (stack, constants));
     let (there, back) = (collectives(Direction::Forward), collectives(Direction::Backward));
-    // Launches of experts are added, not waited for.
+    // Where there are experts, their launches count too.
     let floor = match run.card.experts {
         None => floor(run, stack, constants),
         Some(_) => 0.0,

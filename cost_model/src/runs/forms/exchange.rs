@@ -6,6 +6,7 @@
 //! ```text
 //! all-to-all   a + max(T k B (n_here - 1) / n at the links' rate, T k B (n - n_here) / n at the card's share)
 //! flex         a + max(T R(n) B at the links' rate, T R(m) (m - 1) / m B at the card's share)
+//! all-gather   with the scatter of what they add up to, an all-reduce of n T B bytes
 //! ```
 //!
 //! The links inside reach a share of their rate ([`generation`]), a card that of [`card_share`]: both
@@ -79,6 +80,10 @@ impl System {
                 };
                 2.0 * (start_up_s + here_s.max(there_s))
             }
+            Dispatcher::AllGather => {
+                let bytes = tokens.count * tokens.bytes * group.ranks as f64;
+                self.all_reduce_s(group, bytes, network_factor)
+            }
             Dispatcher::Flex => {
                 let bytes = tokens.count * tokens.bytes;
                 let here = bytes * reached(group.ranks, tokens.visits);
@@ -131,6 +136,10 @@ mod tests {
         let group = Spread { ranks: 16, hosts: 2, most: 8, least: 8 };
         near(flex(group), 2.0 * (60e-6 + 0.75e9 / (25e9 * 40.0 / 45.0)));
         assert!(flex(group) < all_to_all(&system, group));
+        // A gather sends all tokens to each of three others and a scatter as much back.
+        let gathered = system.visits_s(Spread::inside(4), TOKENS, Dispatcher::AllGather, 1.0);
+        let bytes_s = 2.0 * 3.0 * 1e9 / 228e9;
+        assert!((bytes_s..1.02 * bytes_s).contains(&gathered), "{gathered} {bytes_s}");
         near(card_share(4), 1.0);
         near(card_share(64), 34.0 / 45.0);
     }

@@ -136,7 +136,7 @@ fn expert_bytes(card: &TransformerCard, parallelism: &Parallelism, software: Sof
     let tokens = tokens(card, parallelism) / outer_degree(parallelism);
     let load = match software.dispatcher {
         Dispatcher::Padded => 1.0,
-        Dispatcher::AllToAll | Dispatcher::Flex => {
+        Dispatcher::AllToAll | Dispatcher::Flex | Dispatcher::AllGather => {
             heaviest_load(f64::from(parallelism.expert.max(1)), experts.n_experts as f64)
         }
     };

@@ -12,7 +12,8 @@
 //! biases     16 P f + 14 P h bytes and 34 P f + 26 P h, where experts have biases: split, added,
 //!            concatenated; the function is computed again
 //! weights    an operand read in both passes, and the main gradient read and written
-//! launches   seconds of the generation x (dispatcher + 0.015 l), a third and two thirds, added
+//! launches   seconds of the generation x (dispatcher + 0.015 l), a third and two thirds, added to the
+//!            device's work; a pass takes no less than they and the launch floor of the block together
 //! exchange   dispatch and combine of both passes ([`crate::runs::forms::exchange`])
 //! ```
 //!
@@ -29,14 +30,16 @@ use super::super::rank_groups::Group;
 use super::super::run::Sharded;
 use super::super::system::System;
 use super::BlockTime;
-use crate::kernels::generation::generation;
+use crate::kernels::generation::{Generation, generation};
 use crate::kernels::rates::Rates;
 
 /// Launches of a block with experts over those of a flex dispatcher, beside those of each expert
-/// (fitted on the mixtures of Megatron-Bridge; nominal 1, 1 and 0.01).
+/// (fitted on the mixtures of Megatron-Bridge; nominal 1, 1 and 0.01). Gathers take as few kernels as a
+/// flex dispatcher: nominal, chosen with the steps of Megatron-LM's tests in sight, which 1.26 and 1.72
+/// fit worse.
 const fn launches(dispatcher: Dispatcher) -> f64 {
     match dispatcher {
-        Dispatcher::Flex => 1.0,
+        Dispatcher::Flex | Dispatcher::AllGather => 1.0,
         Dispatcher::Padded => 1.26,
         Dispatcher::AllToAll => 1.72,
     }
@@ -98,7 +101,7 @@ impl Extents {
             false => [4.0, 6.0],
         };
         let sorted = match dispatcher {
-            Dispatcher::Flex => 0.0,
+            Dispatcher::Flex | Dispatcher::AllGather => 0.0,
             Dispatcher::AllToAll | Dispatcher::Padded => 8.0,
         };
         let biases = match has_biases {
@@ -138,7 +141,7 @@ pub(super) fn add(
     // What is padded is as much for every expert.
     let heaviest = match stack.experts.dispatcher {
         Dispatcher::Padded => 1.0,
-        Dispatcher::AllToAll | Dispatcher::Flex => {
+        Dispatcher::AllToAll | Dispatcher::Flex | Dispatcher::AllGather => {
             experts.heaviest(u64::from(run.parallelism.expert.max(1)))
         }
     };
@@ -153,23 +156,19 @@ pub(super) fn add(
     let operand = precision::operand(run.dtype);
     let gradient_s = rates.pointwise(2.0 * run.gradients.exchanged() * own.parameters);
     let weights_s = rates.pointwise(operand * own.parameters);
-    // What steps say of launches holds for those of experts too.
-    let measured = constants.get(Constant::LaunchFloor) / stack.launch_floor.get();
-    let launches_s = measured
-        * generation.launches_s
-        * (launches(stack.experts.dispatcher) + EACH_EXPERT * own.local)
-        * match stack.launch {
-            Launch::CudaGraphs => RECORDED,
-            Launch::Eager => 1.0,
-        };
+    let launches_s = launches_s(own.local, &generation, stack, constants);
     let work = [
         product_s + rates.pointwise(bytes[0]) + weights_s + launches_s / 3.0,
         2.0 * (product_s + launches_s / 3.0) + rates.pointwise(bytes[1]) + weights_s + gradient_s,
     ];
-    time.weight_s += product_s + gradient_s + launches_s / 3.0;
+    let host_s = super::floor(run, stack, constants) + launches_s / 3.0;
+    time.weight_s = (time.weight_s + product_s + gradient_s + launches_s / 3.0).max(host_s);
     let group = Group::experts(run.parallelism).spread(system.per_host);
     let tokens = Tokens {
-        count: heaviest * own.tokens,
+        count: match stack.experts.dispatcher {
+            Dispatcher::AllGather => own.tokens,
+            _ => heaviest * own.tokens,
+        },
         bytes: precision::element(run.dtype) * own.hidden,
         visits: experts.per_token as f64,
     };
@@ -183,11 +182,23 @@ pub(super) fn add(
         true => beside(all_s, 2.0 * exchange_s) / 2.0,
         false => exchange_s,
     };
-    for pass in [&mut time.forward, &mut time.backward] {
-        pass.seconds += exposed_s;
+    for (pass, times) in [(&mut time.forward, 1.0), (&mut time.backward, 2.0)] {
+        pass.seconds = (pass.seconds + exposed_s).max(times * host_s);
         pass.collectives += exposed_s;
         pass.network += if group.leaves_host() { exposed_s } else { 0.0 };
     }
+}
+
+/// Host seconds of launching so many local experts in both passes, what reaches them and what comes
+/// back. What steps say of launches holds for these too.
+fn launches_s(local: f64, generation: &Generation, stack: &Stack, constants: &Constants) -> f64 {
+    let measured = constants.get(Constant::LaunchFloor) / stack.launch_floor.get();
+    let count = launches(stack.experts.dispatcher) + EACH_EXPERT * local;
+    let left = match stack.launch {
+        Launch::CudaGraphs => RECORDED,
+        Launch::Eager => 1.0,
+    };
+    measured * generation.launches_s * count * left
 }
 
 /// Seconds that exchanges beside so much work add to it.

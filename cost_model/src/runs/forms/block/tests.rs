@@ -52,6 +52,29 @@ fn a_small_block_takes_its_launches() {
 }
 
 #[test]
+fn a_small_block_with_experts_takes_their_launches_and_its_own() {
+    let mut run = gpt();
+    run.card.experts = Some(ExpertCard {
+        n_experts: 4,
+        per_token: 1,
+        feed_forward: 1024,
+        n_shared: 0,
+        ..Default::default()
+    });
+    let small = time(&run, &megatron_deepspeed_2021());
+    // An all-to-all's launches of four local experts, a third of them forward.
+    let forward = 0.8e-3 + 4.0e-3 * (1.72 + 4.0 * 0.015) / 3.0;
+    assert!((small.forward.seconds - forward).abs() < 1e-12, "{small:?}");
+    assert!((small.backward.seconds - 2.0 * forward).abs() < 1e-12, "{small:?}");
+    // Where the work is longer than the launches of the dense part, only those of experts are seen.
+    run.parallelism.micro_batch = 256;
+    let [long, recorded] = [megatron_deepspeed_2021(), recorded()].map(|stack| time(&run, &stack));
+    let launches = 0.66 * 4.0e-3 * (1.72 + 4.0 * 0.015) / 3.0;
+    let more = long.forward.seconds - recorded.forward.seconds;
+    assert!((more - launches).abs() < 1e-9, "{more} {launches}");
+}
+
+#[test]
 fn work_grows_with_tokens_and_shrinks_with_ranks() {
     let mut run = gpt();
     run.parallelism.micro_batch = 8;
