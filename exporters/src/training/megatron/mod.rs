@@ -257,6 +257,7 @@ fn experts(source: &TrainingSource<'_>, text: &mut String) {
     }
     text.push_str(match source.stack.experts.dispatcher {
         Dispatcher::AllToAll => "--moe-token-dispatcher-type alltoall\n",
+        Dispatcher::AllGather => "--moe-token-dispatcher-type allgather\n",
         Dispatcher::Padded => {
             "--moe-token-dispatcher-type alltoall\n--moe-expert-capacity-factor 1.0\n\
              --moe-pad-expert-input-to-capacity\n"
