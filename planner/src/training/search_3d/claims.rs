@@ -165,7 +165,7 @@ impl RankEnds {
         };
         let tie_s = if place.first || place.last { priced.tie_s(0, n_stages) } else { 0.0 };
         let seat = Seat { stage: 0, n_stages, rank: 0, next: 0 };
-        let messages_s = f64::from(n_chunks) * messages_s(priced);
+        let messages_s = f64::from(n_chunks) * priced.messages_s();
         let ending = &blocks.ending;
         Self {
             head_s: if is_head { priced.passes.head_s } else { 0.0 },
@@ -174,14 +174,6 @@ impl RankEnds {
             exchange_s: ending.end_exchange_s * n_ends.min(1.0),
             step_s: priced.host_step_s(seat) + tie_s + n_ends * ending.end_optimizer_s,
         }
-    }
-}
-
-/// Seconds of the host for the messages of a micro-batch through a stage.
-fn messages_s(priced: &Priced<'_>) -> f64 {
-    match priced.degrees.pipeline {
-        0 | 1 => 0.0,
-        _ => priced.host_s(priced.pricing.stack.host.messages),
     }
 }
 
@@ -308,7 +300,7 @@ impl Way {
             chunks: is_interleaved.then(|| [chunks, both_s, round_hop_s(priced)]),
             block: if is_single { sent(configuration.order, kind) } else { [0.0; 2] },
             hop_s: if configuration.degrees.pipeline > 1 { hop_s(priced) } else { 0.0 }
-                + messages_s(priced) / 2.0,
+                + priced.messages_s() / 2.0,
             ..Self::default()
         };
         if !blocks.is_only {

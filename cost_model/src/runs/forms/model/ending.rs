@@ -104,8 +104,7 @@ impl Prices for Priced<'_> {
 
 impl Priced<'_> {
     /// Seconds in which the host does so many launch floors of a block.
-    #[must_use]
-    pub fn host_s(&self, floors: f64) -> f64 {
+    pub(super) fn host_s(&self, floors: f64) -> f64 {
         host_s(floors, self.pricing.stack, self.pricing.constants)
     }
 
@@ -120,8 +119,7 @@ impl Priced<'_> {
 
     /// Seconds of the last exchange that may run beside the last backward pass: what the stack
     /// overlaps, as far as the links are not taken by collectives of the pass itself.
-    #[must_use]
-    pub fn overlapped_s(&self, own: &StageFigures, exchange_s: f64) -> f64 {
+    fn overlapped_s(&self, own: &StageFigures, exchange_s: f64) -> f64 {
         let taken_s = own.backward_links_s[usize::from(self.exchanges_leave_host())];
         let free_s = (own.backward_s - taken_s).max(0.0);
         (exchange_s * self.pricing.stack.overlap_data).min(match taken_s > 0.0 {

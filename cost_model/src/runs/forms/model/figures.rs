@@ -107,6 +107,15 @@ impl Priced<'_> {
         self.passes.kinds[first..=last].iter().map(|kind| kind.all).fold(0.0, f64::max)
     }
 
+    /// Seconds of the host for the messages of one micro-batch through a stage.
+    #[must_use]
+    pub fn messages_s(&self) -> f64 {
+        match self.degrees.pipeline {
+            0 | 1 => 0.0,
+            _ => self.host_s(self.pricing.stack.host.messages),
+        }
+    }
+
     /// Figures of a stage.
     #[must_use]
     pub fn figures(&self, blocks: &Range<u32>, recompute: Recompute, place: Place) -> StageFigures {
@@ -139,10 +148,7 @@ impl Priced<'_> {
             Recompute::Full | Recompute::Uniform { .. } => 0.0,
             _ => self.kept_before(blocks),
         };
-        let messages = match self.degrees.pipeline {
-            0 | 1 => 0.0,
-            _ => self.host_s(self.pricing.stack.host.messages),
-        };
+        let messages = self.messages_s();
         let forward = all.forward_s + head / 3.0;
         // What is computed again hides them too.
         let again = backward + extra.seconds;
