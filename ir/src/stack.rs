@@ -145,6 +145,9 @@ pub struct Stack {
     pub weight_casts: WeightCasts,
     /// Share of the memory bandwidth that pointwise kernels reach, in (0, 1].
     pub pointwise_rate: f64,
+    /// Bytes per logit that the loss and its gradient move, beside the logits and the gradient of
+    /// their own type.
+    pub loss_bytes: f64,
     /// Type in which the gradients of 16-bit runs are summed and exchanged.
     pub gradients: DType,
     /// Share of the gradient exchange that runs beside the backward pass, in 0..=1.

@@ -7,6 +7,8 @@ use ir::stack::{
 use ir::tensor::DType;
 use ir::units::Seconds;
 
+use super::rates::LOGIT_BYTES;
+
 mod bridge;
 
 /// Host time that one block's forward pass takes at least, in seconds: the cells of the vTrain
@@ -30,6 +32,14 @@ const FLASH_2: [f64; 2] = [0.69, 0.60];
 /// Share of the memory bandwidth that fused pointwise kernels reach (what copies of the product
 /// tables reach, 0.74 to 0.84).
 const FUSED_RATE: f64 = 0.8;
+/// Bytes per logit of a loss in PyTorch's own kernels: a 32-bit copy, its log-softmax and their
+/// gradients, each written and read; nominal.
+const SEPARATE_LOSS: f64 = 24.0;
+/// Bytes per logit of Megatron's loss over tensor ranks without `--cross-entropy-loss-fusion`, as
+/// `vocab_parallel_cross_entropy` is written: a 32-bit copy (2 read, 4 written), its greatest value
+/// (4), the difference (8), its exponential (8), their sum (4), the share (8); backward the gradient
+/// (8) in 16 bits (4 read, 2 written); less 4 that are the logits and their gradient.
+const VOCABULARY_LOSS: f64 = 48.0;
 /// Share of tensor-parallel collectives that Transformer Engine's user buffers run beside products:
 /// fitted on steps of Megatron-Core r0.8.0 and Megatron-Bridge on H100, B200 and GB200.
 const USER_BUFFERS: f64 = 0.65;
@@ -53,6 +63,7 @@ pub fn megatron_deepspeed_2021() -> Stack {
         scaling: Scaling::Tensor,
         weight_casts: WeightCasts::EachStep,
         pointwise_rate: 0.75,
+        loss_bytes: LOGIT_BYTES,
         gradients: DType::Bf16,
         overlap_data: 0.0,
         overlap_tensor: 0.0,
@@ -90,6 +101,13 @@ pub fn megatron_core() -> Stack {
             .to_owned(),
         ..megatron_deepspeed_2021()
     }
+}
+
+/// The same as its authors ran it for the scaling table of r0.8.0: flags as its page lists them, without
+/// the fused loss.
+#[must_use]
+pub fn megatron_core_2024() -> Stack {
+    Stack { name: "megatron-core-2024".to_owned(), loss_bytes: VOCABULARY_LOSS, ..megatron_core() }
 }
 
 /// Megatron-Bridge's recipes on Megatron-Core (2025 and 2026): gradients summed in 16 bits, 8-bit
@@ -154,6 +172,7 @@ pub fn torchtitan_eager() -> Stack {
         name: "torchtitan-eager".to_owned(),
         launch_floor: floor(EAGER_FLOOR_S),
         elementwise: Elementwise::Eager,
+        loss_bytes: SEPARATE_LOSS,
         ..torchtitan()
     }
 }
@@ -224,6 +243,7 @@ pub fn transformers_eager() -> Stack {
         name: "transformers-eager".to_owned(),
         elementwise: Elementwise::Eager,
         attention: AttentionKernel::Unfused,
+        loss_bytes: SEPARATE_LOSS,
         source:
             "launch floor: that of megatron-deepspeed-2021; kernels: code of GPT-2 and BERT in \
                  Transformers 4; the rest nominal"
@@ -249,6 +269,7 @@ pub fn presets() -> Vec<Stack> {
     let plain = [
         megatron_deepspeed_2021(),
         megatron_core(),
+        megatron_core_2024(),
         megatron_lm_tests(),
         megatron_bridge(),
         megatron_bridge_mx(),

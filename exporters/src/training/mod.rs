@@ -126,6 +126,7 @@ const TARGETS: &[TrainingTarget] = &[
         types: Some(&[DType::Bf16, DType::F16, DType::F8, DType::F32]),
         launches: Some(&[
             "megatron-core",
+            "megatron-core-2024",
             "megatron-lm-tests",
             "megatron-bridge",
             "megatron-bridge-mxfp8",

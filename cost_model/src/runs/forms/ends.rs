@@ -1,18 +1,13 @@
 //! What is before the first block and after the last one: embedding, head and loss.
 
-use ir::stack::{Elementwise, Stack};
+use ir::stack::Stack;
 
 use super::block::floor;
 use super::constants::{Constant, Constants};
 use super::precision;
 use super::run::Sharded;
 use super::system::System;
-use crate::kernels::rates::LOGIT_BYTES;
 use crate::runs::counts::padded_vocabulary;
-
-/// Bytes per logit beside its own where nothing of the loss is fused: a 32-bit copy, its log-softmax
-/// and their gradients, each written and read; nominal.
-const EAGER_LOGIT_BYTES: f64 = 24.0;
 
 /// Rows of the head on one device. Only a vocabulary that is shared out is padded.
 #[must_use]
@@ -41,11 +36,7 @@ pub fn head(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Consta
     let products = [[tokens, rows, hidden], [tokens, hidden, rows], [rows, hidden, tokens]];
     let products: f64 = products.iter().map(|extents| rates.product(1, *extents)).sum();
     // Logits are written and read.
-    let beside = match stack.elementwise {
-        Elementwise::Eager => EAGER_LOGIT_BYTES,
-        _ => LOGIT_BYTES,
-    };
-    let bytes = beside + 2.0 * precision::element(run.dtype);
+    let bytes = stack.loss_bytes + 2.0 * precision::element(run.dtype);
     let work = products + rates.pointwise(bytes * tokens as f64 * rows as f64);
     work.max(constants.get(Constant::Ends) * floor(run, stack, constants))
 }

@@ -59,7 +59,7 @@ fn row(fields: &Fields) -> Result<RunRow, Diagnostic> {
         card: gpt(&model, [hidden, heads?, sequence, vocabulary], layers, Head::Separate),
         model,
         hosts: H100,
-        stack: "megatron-core",
+        stack: "megatron-core-2024",
         degrees: open(fields, &degrees, global, layers)?,
         recompute: Recompute::None,
         dtype: DType::Bf16,

@@ -24,7 +24,7 @@ pub static JUDGED: [Judged<'static>; 33] = [
     judged("runs Bridge experts", (Family::MegatronCore, Architecture::Hopper, 16), [false, true], (1, 0.0227)),
     judged("runs Bridge experts", (Family::MegatronCore, Architecture::Blackwell, 8), [false, true], (2, 0.0125)),
     judged("runs Bridge experts", (Family::MegatronCore, Architecture::Blackwell, 16), [false, true], (1, 0.0080)),
-    judged("runs Megatron-Core H100", (Family::MegatronCore, Architecture::Hopper, 16), [false, false], (4, 0.1938)),
+    judged("runs Megatron-Core H100", (Family::MegatronCore, Architecture::Hopper, 16), [false, false], (4, 0.1407)),
     judged("runs NeuSight inference", (Family::PyTorch, Architecture::Ampere, 32), [false, false], (3, 0.0044)),
     judged("runs NeuSight inference", (Family::PyTorch, Architecture::Hopper, 32), [false, false], (3, 0.0055)),
     judged("runs NeuSight inference", (Family::PyTorch, Architecture::Other, 32), [false, false], (2, 0.0102)),
