@@ -78,16 +78,16 @@ pub(crate) struct CalibrateArgs {
     /// Cluster of the steps; without one, hosts of eight A100 with 22.5 GB/s of network each
     #[arg(long, value_name = "CLUSTER", requires = "steps")]
     pub(crate) cluster: Option<PathBuf>,
-    /// Numbers in which the steps sum and exchange gradients: half or full
+    /// Numbers in which the steps sum and exchange gradients: half or full; without it, those of the
+    /// stack
     #[arg(
         long,
         value_enum,
-        default_value_t,
         hide_possible_values = true,
         value_name = "NUMBERS",
         requires = "steps"
     )]
-    pub(crate) gradients: GradientName,
+    pub(crate) gradients: Option<GradientName>,
     /// The one kind of device that all rows are of, as cluster files call it
     #[arg(long, value_name = "NAME")]
     pub(crate) kind: Option<String>,
@@ -113,10 +113,10 @@ impl CalibrateArgs {
             steps: self.steps.clone(),
             stack: self.stack.clone(),
             cluster: self.cluster.clone(),
-            gradients: match self.gradients {
+            gradients: self.gradients.map(|name| match name {
                 GradientName::Half => Gradients::Half,
                 GradientName::Full => Gradients::Full,
-            },
+            }),
             kind: self.kind.clone(),
             base: self.base.clone(),
             output: self.output.clone(),
@@ -127,10 +127,9 @@ impl CalibrateArgs {
 }
 
 /// Numbers of gradients by name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum GradientName {
     /// 16 bits.
-    #[default]
     Half,
     /// 32 bits.
     Full,

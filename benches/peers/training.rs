@@ -95,7 +95,7 @@ fn freedoms() -> [(Pins, Stack); 6] {
 fn fastest(model: &ModelCard, pins: Pins, stack: &Stack) -> Nanos {
     let text = include_str!("../../examples/clusters/merak.yaml");
     let cluster = importers::cluster::parse(text, "merak.yaml", None).unwrap();
-    let system = System::of(&cluster, &Profile::default(), Default::default()).unwrap();
+    let system = System::of(&cluster, &Profile::default()).unwrap();
     let constants = Constants::nominal(stack);
     let pricing = Pricing {
         format: StateFormat::HalfGradients,

@@ -10,7 +10,7 @@ use crate::diagnostic::DiagnosticDocument;
 use crate::plan::PlanDocument;
 use crate::quantity::seconds;
 
-pub use crate::trust::{IntervalDocument, OriginDocument};
+pub use crate::trust::{IntervalDocument, OriginDocument, PeakIntervalDocument};
 
 /// The version that this crate writes and reads.
 pub const FORMAT: &str = "meshwright.report/1";

@@ -44,6 +44,19 @@ pub struct IntervalDocument {
     pub origin: String,
 }
 
+/// Where the memory of the fullest rank lies at its peak in eight cases of ten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct PeakIntervalDocument {
+    /// One case of ten is below, in bytes.
+    pub low_bytes: u64,
+    /// One case of ten is above, in bytes.
+    pub high_bytes: u64,
+    /// Published sets whose runs were most like it.
+    pub judged_on: Vec<String>,
+}
+
 impl IntervalDocument {
     /// From whole nanoseconds.
     #[must_use]

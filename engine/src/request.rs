@@ -341,8 +341,8 @@ pub struct CalibrateRequest {
     pub stack: String,
     /// Their cluster.
     pub cluster: Option<PathBuf>,
-    /// Numbers in which they sum and exchange gradients.
-    pub gradients: Gradients,
+    /// Numbers in which they sum and exchange gradients; `None` = those of the stack.
+    pub gradients: Option<Gradients>,
     /// The one kind of device that all rows are of.
     pub kind: Option<String>,
     /// The profile that is extended.

@@ -160,12 +160,20 @@ fn memory(data: &Path) -> Result<Found, Diagnostic> {
     let system = accuracy::steps::bare_system(&facts);
     let Some(system) = system else { return Ok(Found::default()) };
     let replayer = Replayer { system: &system, grid_of: steps::schedule };
-    let mut lines =
-        replayer.golden(&GoldenRows { stated: &stated, unsure: &unsure, experts: &experts });
-    lines.extend(replayer.formulas(&korthikanti::read(&folder.join("korthikanti.csv"))?));
-    lines.extend(replayer.device(&bigscience::read(&folder.join("bigscience_a100.csv"))?));
-    lines.extend(replayer.sharded(&torchtitan::read(&folder.join("torchtitan.csv"))?));
-    Ok(lines.into())
+    let golden = GoldenRows { stated: &stated, unsure: &unsure, experts: &experts };
+    let formulas = replayer.formulas(&korthikanti::read(&folder.join("korthikanti.csv"))?);
+    let measured = [
+        replayer.golden(&golden),
+        (formulas, Vec::new()),
+        replayer.device(&bigscience::read(&folder.join("bigscience_a100.csv"))?),
+        replayer.sharded(&torchtitan::read(&folder.join("torchtitan.csv"))?),
+    ];
+    let mut found = Found::default();
+    for (lines, residuals) in measured {
+        found.lines.extend(lines);
+        found.residuals.extend(residuals);
+    }
+    Ok(found)
 }
 
 /// Mixtures from this many experts on are judged apart: nobody states the load of a rank.

@@ -3,7 +3,7 @@
 //! Readers live in `importers`, judgements in `cost_model`; neither knows the other. Times are
 //! seconds, sizes bytes, counts are at least 1 unless stated otherwise.
 
-use crate::card::{Recompute, SequenceParallel, ZeroStage};
+use crate::card::{ModelCard, Recompute, SequenceParallel, ZeroStage};
 use crate::tensor::DType;
 
 pub mod memory;
@@ -97,6 +97,10 @@ pub struct StepRow {
     pub line: u64,
     /// Name of the model, or of models of one shape, in the table.
     pub model: String,
+    /// The model where the row names its config, from which all columns of the model follow.
+    pub card: Option<ModelCard>,
+    /// Type that it computes in.
+    pub dtype: DType,
     /// Blocks; `None` where the table gives only a size.
     pub layers: Option<u32>,
     /// Parameters that the name of the model states, such as 194e9 of `h14400_lunknown_194B`.
@@ -117,7 +121,11 @@ pub struct StepRow {
     pub pipeline: u32,
     /// Chunks of each pipeline rank.
     pub virtual_stages: u32,
-    /// Data-parallel replicas: devices over tensor and pipeline size.
+    /// Context-parallel ranks.
+    pub context: u32,
+    /// Ranks that share out experts.
+    pub expert: u32,
+    /// Data-parallel replicas: devices over tensor, pipeline and context size.
     pub data: u32,
     /// Samples of a micro-batch.
     pub micro_batch: u64,

@@ -29,7 +29,7 @@ fn context(base: Profile) -> Context {
     Context {
         system: System::a100_hosts("a100", &facts, all_reduce, 22.5e9).unwrap(),
         stack: megatron_deepspeed_2021(),
-        gradients: Gradients::Half,
+        gradients: Some(Gradients::Half),
         grid_of: schedule,
         base,
         source: "vtrain_single.csv".to_owned(),

@@ -20,6 +20,7 @@ mod held;
 mod launchers;
 mod layered;
 mod mapped;
+mod measured;
 mod one_price;
 mod pinned_documents;
 mod priced;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::accuracy::steps::set::Set;
 use cost_model::accuracy::steps::{HDR_PER_DEVICE, MESH, OMNI_PATH_PER_DEVICE};
+use cost_model::calibrate::steps::set::Set;
 use cost_model::kernels::stack::megatron_deepspeed_2021;
 use cost_model::runs::forms::constants::Constants;
 use cost_model::runs::forms::corrections::Corrections;
@@ -27,13 +27,13 @@ fn set(name: &str, network: f64, slower_inside: f64) -> Option<Set> {
         1 => one_f_one_b::grid(p, m),
         _ => interleaved::grid(p, v, m),
     };
-    Some(Set::new("steps", &rows, Gradients::Half, (system, megatron_deepspeed_2021()), grid))
+    Some(Set::new("steps", &rows, Some(Gradients::Half), (system, megatron_deepspeed_2021()), grid))
 }
 
 /// Seconds of every row as the only configuration of a space.
 fn searched(set: &Set) -> Vec<f64> {
     let constants = Constants::nominal(&set.stack);
-    let of_row = |row: &cost_model::accuracy::steps::set::Row| {
+    let of_row = |row: &cost_model::calibrate::steps::set::Row| {
         let run = &row.run;
         let pricing = Pricing::unlimited(&run.model, &set.system, &set.stack, &constants);
         let mut space = only::space(run.degrees(), row.measured.recompute, None);

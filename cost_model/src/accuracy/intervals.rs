@@ -1,14 +1,16 @@
-//! Whether as many runs lie in the interval of their prediction as it says: each set judged by an
-//! interval that rests on the other sets.
+//! Whether as many runs lie in the interval of their predicted step or peak as it says: each set judged
+//! by an interval that rests on the other sets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::numeric::score::{Bound, Goal, Line, Measure, score};
-use crate::runs::forms::interval::{Judged, Likeness, spread};
+use crate::runs::forms::interval::{Figure, Judged, Likeness, spread};
 
 /// How far one run was from what nominal constants predict of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Residual {
+    /// What was measured.
+    pub figure: Figure,
     /// Its set in the accuracy table.
     pub set: String,
     /// Its model.
@@ -22,17 +24,24 @@ pub struct Residual {
 /// Models of each set that ran alike, with how far they were off.
 #[must_use]
 pub fn table(residuals: &[Residual]) -> Vec<Judged<'_>> {
-    let mut models: BTreeMap<(&str, Likeness, &str), Vec<f64>> = BTreeMap::new();
+    let mut models: BTreeMap<(Figure, &str, Likeness, &str), Vec<f64>> = BTreeMap::new();
     for own in residuals.iter().filter(|own| own.log.is_finite()) {
-        models.entry((&own.set, own.like, &own.model)).or_default().push(own.log * own.log);
+        let key = (own.figure, own.set.as_str(), own.like, own.model.as_str());
+        models.entry(key).or_default().push(own.log * own.log);
     }
-    let mut judged: BTreeMap<(&str, Likeness), (u32, f64)> = BTreeMap::new();
-    for ((set, like, _), squares) in models {
-        let (n_models, sum) = judged.entry((set, like)).or_default();
+    let mut judged: BTreeMap<(Figure, &str, Likeness), (u32, f64)> = BTreeMap::new();
+    for ((figure, set, like, _), squares) in models {
+        let (n_models, sum) = judged.entry((figure, set, like)).or_default();
         *n_models += 1;
         *sum += squares.iter().sum::<f64>() / squares.len() as f64;
     }
-    let of = |((set, like), (n_models, squares))| Judged { set, like, n_models, squares };
+    let of = |((figure, set, like), (n_models, squares))| Judged {
+        figure,
+        set,
+        like,
+        n_models,
+        squares,
+    };
     judged.into_iter().map(of).collect()
 }
 
@@ -51,27 +60,41 @@ fn placed(residuals: &[Residual]) -> Vec<Placed<'_>> {
         let others: Vec<Judged<'_>> = all.iter().filter(|own| own.set != set).copied().collect();
         let runs = residuals.iter().filter(|own| own.set == set && own.log.is_finite());
         placed.extend(runs.map(|own| {
-            let upper = spread(&own.like, &others).interval().high;
+            let upper = spread(own.figure, (&own.like, &[]), &others).interval().high;
             Placed { own, upper, is_inside: own.log.abs() <= upper.ln() }
         }));
     }
     placed
 }
 
-/// Lines of dense runs that share nothing out, and of the others.
+/// Lines of steps and of peaks, each of dense runs that share nothing out, and of the others.
 #[must_use]
 pub fn lines(residuals: &[Residual]) -> Vec<Line> {
     let placed = placed(residuals);
-    let is_plain = |own: &&Placed<'_>| !own.own.like.has_experts && !own.own.like.is_sharded;
-    let (plain, others): (Vec<_>, Vec<_>) = placed.iter().partition(is_plain);
-    let lines = [
-        line("intervals of dense runs", &plain, 150.0),
-        line("intervals of experts and sharded parameters", &others, 200.0),
+    let parts = [
+        (
+            Figure::Calibrated,
+            [
+                "intervals after own steps, dense runs",
+                "intervals after own steps, experts and sharded parameters",
+            ],
+        ),
+        (Figure::Step, ["intervals of dense runs", "intervals of experts and sharded parameters"]),
+        (
+            Figure::Peak,
+            ["intervals of peak, dense runs", "intervals of peak, experts and sharded parameters"],
+        ),
     ];
-    lines.into_iter().filter(|line| line.score.n > 0).collect()
+    let is_plain = |own: &&Placed<'_>| !own.own.like.has_experts && !own.own.like.is_sharded;
+    let of = |(figure, [plain, other]): (Figure, [&str; 2])| {
+        let own = placed.iter().filter(|own| own.own.figure == figure);
+        let (dense, others): (Vec<_>, Vec<_>) = own.partition(is_plain);
+        [line(plain, (figure, &dense), 150.0), line(other, (figure, &others), 200.0)]
+    };
+    parts.into_iter().flat_map(of).filter(|line| line.score.n > 0).collect()
 }
 
-fn line(part: &str, runs: &[&Placed<'_>], most: f64) -> Line {
+fn line(part: &str, (figure, runs): (Figure, &[&Placed<'_>]), most: f64) -> Line {
     let mut of_set: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
     for run in runs {
         let [inside, all] = of_set.entry(&run.own.set).or_default();
@@ -87,7 +110,10 @@ fn line(part: &str, runs: &[&Placed<'_>], most: f64) -> Line {
     let goal = |what, figure, bound| Goal { what, figure, bound: Some(bound) };
     let shares = of_set.iter().map(|(set, own)| format!("{set} {:.0} %", share(own)));
     Line {
-        table: "runs",
+        table: match figure {
+            Figure::Step | Figure::Calibrated => "runs",
+            Figure::Peak => "memory",
+        },
         part: part.to_owned(),
         way: "set left out",
         measure: Measure::HalfWidth,
@@ -112,7 +138,8 @@ mod tests {
     fn residual(set: &str, model: &str, log: f64) -> Residual {
         let names = ("megatron-core", "h100_sxm5_80gb");
         let like = Likeness::of(names, DType::Bf16, &Parallelism::default(), false);
-        Residual { set: set.to_owned(), model: model.to_owned(), like, log }
+        let figure = Figure::Step;
+        Residual { figure, set: set.to_owned(), model: model.to_owned(), like, log }
     }
 
     #[test]
@@ -131,7 +158,7 @@ mod tests {
         // All of a lie inside what b leaves open; of b one does.
         assert_eq!((lines.len(), lines[0].goals[0].figure), (1, 75.0));
         // (4 x 0.0225 + 0.05) / 6, to 1.2816 deviations both ways.
-        let own = spread(&rows[3].like, &all[..1]).interval().high;
+        let own = spread(Figure::Step, (&rows[3].like, &[]), &all[..1]).interval().high;
         assert!((own.ln() / 1.2816 - (0.14_f64 / 6.0).sqrt()).abs() < 1e-9);
     }
 }

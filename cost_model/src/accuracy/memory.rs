@@ -7,13 +7,16 @@ use ir::measured::memory::{JudgedRank, MemoryMetric, MemoryRow};
 use ir::plan::{Parallelism, Plan};
 use ir::schedule::Schedule;
 use ir::stack::{AttentionKernel, Stack};
+use ir::tensor::DType;
 
+use super::intervals::Residual;
 use super::published;
-use super::steps::set::GridOf;
+use crate::calibrate::steps::set::GridOf;
 use crate::kernels::stack::megatron_core;
 use crate::numeric::score::{Bound, Goal, Line, Measure, score};
 use crate::runs::counts::block_parameters;
 use crate::runs::forms::constants::Constants;
+use crate::runs::forms::interval::{Figure, Likeness};
 use crate::runs::forms::model::Pricing;
 use crate::runs::forms::run::Run;
 use crate::runs::forms::system::System;
@@ -122,13 +125,17 @@ impl Replayer<'_> {
             .map(|kernel| self.peak(row, kernel, Reserve::allocator_peak()))
     }
 
-    /// Lines of allocator peaks.
+    /// Lines of allocator peaks, and how far the estimate is from each row whose layout and load are
+    /// known.
     #[must_use]
-    pub fn golden(&self, rows: &GoldenRows) -> Vec<Line> {
-        let mut lines = Vec::new();
+    pub fn golden(&self, rows: &GoldenRows) -> (Vec<Line>, Vec<Residual>) {
+        let (mut lines, mut residuals) = (Vec::new(), Vec::new());
         let peaks = |rows: &[MemoryRow]| rows.iter().map(|row| self.both(row)).collect::<Vec<_>>();
         if !rows.stated.is_empty() {
             let peaks = peaks(rows.stated);
+            let dense = rows.stated.iter().zip(&peaks);
+            let dense = dense.filter(|(row, _)| row.card.experts.is_none());
+            residuals.extend(dense.map(|own| of_tests("memory golden", own)));
             lines.push(nearer(rows.stated, &peaks));
             lines.push(layout_left_out((rows.stated, &peaks), median));
             lines.push(larger(rows.stated, &peaks));
@@ -145,9 +152,12 @@ impl Replayer<'_> {
             });
         }
         if !rows.experts.is_empty() {
-            lines.extend(mixtures(rows.experts, &peaks(rows.experts)));
+            let peaks = peaks(rows.experts);
+            let own = rows.experts.iter().zip(&peaks);
+            residuals.extend(own.map(|own| of_tests("memory golden, experts", own)));
+            lines.extend(mixtures(rows.experts, &peaks));
         }
-        lines
+        (lines, residuals)
     }
 
     /// The line of figures that follow from a paper's formulas: they test the formulas.
@@ -189,18 +199,23 @@ impl Replayer<'_> {
     }
 
     /// Lines of what nvidia-smi showed: with nominal reserves, and with one that the other models
-    /// show.
+    /// show; and how far off the former are.
     #[must_use]
-    pub fn device(&self, rows: &[MemoryRow]) -> Vec<Line> {
+    pub fn device(&self, rows: &[MemoryRow]) -> (Vec<Line>, Vec<Residual>) {
         if rows.is_empty() {
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         }
         let bare = |row: &MemoryRow| self.peak(row, AttentionKernel::Unfused, Reserve::NONE);
         let bare: Vec<f64> = rows.iter().map(bare).collect();
-        let nominal = rows
-            .iter()
-            .zip(&bare)
-            .map(|(row, bare)| pair(row, bare + Reserve::device().bytes(&row.parallelism, *bare)));
+        let whole = |(row, bare): (&MemoryRow, &f64)| {
+            bare + Reserve::device().bytes(&row.parallelism, *bare)
+        };
+        let nominal: Vec<f64> = rows.iter().zip(&bare).map(whole).collect();
+        let names = ("megatron-deepspeed", "a100_sxm4_80gb");
+        let own = rows.iter().zip(&nominal);
+        let own = own.map(|(row, peak)| residual("memory BigScience A100", names, (row, *peak)));
+        let residuals = own.collect();
+        let nominal = rows.iter().zip(&nominal).map(|(row, peak)| pair(row, *peak));
         let groups: BTreeSet<&str> = rows.iter().map(|row| row.group.as_str()).collect();
         let mut pairs = Vec::new();
         for group in groups {
@@ -210,7 +225,7 @@ impl Replayer<'_> {
             pairs.extend(left_out.map(|(row, bare)| pair(row, bare + reserve)));
         }
         let part = || "BigScience A100, nvidia-smi".to_owned();
-        vec![
+        let lines = vec![
             Line {
                 part: part(),
                 way: "nothing fitted",
@@ -223,25 +238,31 @@ impl Replayer<'_> {
                 note: "one reserve, the median of the other models".to_owned(),
                 ..line(pairs.into_iter(), 1)
             },
-        ]
+        ];
+        (lines, residuals)
     }
 
-    /// The line of fully sharded runs.
+    /// The line of fully sharded runs, and how far off each is.
     #[must_use]
-    pub fn sharded(&self, rows: &[MemoryRow]) -> Vec<Line> {
+    pub fn sharded(&self, rows: &[MemoryRow]) -> (Vec<Line>, Vec<Residual>) {
         if rows.is_empty() {
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         }
         let reserved =
             |row: &MemoryRow| self.peak(row, AttentionKernel::Flash, Reserve::reserved());
-        vec![Line {
+        let peaks: Vec<f64> = rows.iter().map(reserved).collect();
+        let own = || rows.iter().zip(peaks.iter().copied());
+        let names = ("torchtitan", "h100_sxm5_80gb");
+        let residuals = own().map(|own| residual("memory torchtitan", names, own)).collect();
+        let lines = vec![Line {
             part: "torchtitan, fully sharded".to_owned(),
             way: "in sample",
             target: Some(12.0),
             note: "bytes of a loss that tensor ranks share out were found on two of the rows"
                 .to_owned(),
-            ..guarded(line(rows.iter().map(|row| pair(row, reserved(row))), 1), 10.0)
-        }]
+            ..guarded(line(own().map(|(row, peak)| pair(row, peak)), 1), 10.0)
+        }];
+        (lines, residuals)
     }
 }
 
@@ -253,6 +274,25 @@ fn activations(figures: &[StageFigures], rank: &RankReport) -> f64 {
         Some(f64::from(own.n_micro_batches) * stage.activation)
     };
     kept.filter_map(of).sum()
+}
+
+/// How far an estimate is from a row of a set that ran under a stack on a kind of device. No table
+/// prices states or activations of less than 16 bits.
+fn residual(set: &str, names: (&str, &str), (row, peak): (&MemoryRow, f64)) -> Residual {
+    Residual {
+        figure: Figure::Peak,
+        set: set.to_owned(),
+        model: row.group.clone(),
+        like: Likeness::of(names, DType::Bf16, &row.parallelism, row.card.experts.is_some()),
+        log: (row.value / peak).ln(),
+    }
+}
+
+/// The same of a functional test, whose bytes are those of any run of Megatron-Core, by the kernel
+/// that is nearer, as a plan knows its own.
+fn of_tests(set: &str, (row, both): (&MemoryRow, &[f64; 2])) -> Residual {
+    let names = ("megatron-core", row.gpu.unwrap_or_default());
+    residual(set, names, (row, nearer_kernel(row, both, 0.0)))
 }
 
 /// Predicted and measured bytes, and the name of the row.

@@ -10,6 +10,7 @@ pub mod intervals;
 pub mod memory;
 pub mod moe;
 pub mod overlap;
+pub mod own_steps;
 mod published;
 pub mod runs;
 pub mod steps;

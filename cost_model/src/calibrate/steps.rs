@@ -15,7 +15,6 @@ use ir::profile::{Profile, Provenance, StackConstants, StackCorrection};
 use ir::stack::Stack;
 
 use super::quality::quality;
-use crate::accuracy::steps::set::{GridOf, Set};
 use crate::numeric::score::{Score, score};
 use crate::runs::forms::constants::{Constant, Constants};
 use crate::runs::forms::corrections::{Corrections, cell};
@@ -25,9 +24,11 @@ use crate::runs::forms::system::System;
 
 pub mod identified;
 pub mod rows;
+pub mod set;
 pub mod table;
 
 use identified::{BELIEVED_OF_FEW, Identified, identified};
+use set::{GridOf, Set};
 use table::Table;
 
 /// Rows below which a calibration is dangerous (two rows of a published set made it worse).
@@ -47,8 +48,8 @@ pub struct Context {
     pub system: System,
     /// The software, with nominal constants.
     pub stack: Stack,
-    /// Numbers of the gradients.
-    pub gradients: Gradients,
+    /// Numbers of the gradients; `None` = those of the stack.
+    pub gradients: Option<Gradients>,
     /// Makes schedules.
     pub grid_of: GridOf,
     /// Profile that is extended; where it knows the stack, its constants are the nominal ones.

@@ -83,15 +83,15 @@ impl Rates {
         constants: &Constants,
         dtype: DType,
     ) -> Self {
-        let cool = products.of(dtype, stack.scaling);
+        let bandwidth = device.memory_bandwidth.map_or(f64::NAN, |rate| rate.get());
+        let peak =
+            |dtype| plain_product::peak(device, dtype).map_or(f64::NAN, |(_, rate)| rate.get());
+        let cool = products.on((peak(dtype), bandwidth), dtype, stack.scaling);
         let is_single = matches!(dtype, DType::F32 | DType::F64);
         let sustained = if is_single { 1.0 } else { power::sustained(device) };
         let hot = constants.get(Constant::Derating) * sustained;
         let mut kernels = cool.clone();
         kernels.compute_efficiency *= hot;
-        let bandwidth = device.memory_bandwidth.map_or(f64::NAN, |rate| rate.get());
-        let peak =
-            |dtype| plain_product::peak(device, dtype).map_or(f64::NAN, |(_, rate)| rate.get());
         let facts = GpuFacts {
             memory_bandwidth: bandwidth,
             peak: peak(dtype),
@@ -105,8 +105,9 @@ impl Rates {
             kernels,
             cool,
             unaligned: constants.get(Constant::Unaligned),
-            scaled: match (dtype, stack.scaling) {
-                (DType::F8, Scaling::Row) => BY_ROWS,
+            // What was measured was scaled as it is.
+            scaled: match (dtype, stack.scaling, products.measured(dtype)) {
+                (DType::F8, Scaling::Row, None) => BY_ROWS,
                 _ => 1.0,
             },
             cast: precision::cast_bytes(dtype, stack.scaling, is_transposed_apart(device)),

@@ -19,7 +19,7 @@
 
 use std::collections::BTreeMap;
 
-use ir::profile::{KernelConstants, Profile, Provenance, TileConstants};
+use ir::profile::{KernelConstants, MeasuredRates, Profile, Provenance, TileConstants};
 use ir::stack::Scaling;
 use ir::tensor::DType;
 use ir::units::Seconds;
@@ -158,6 +158,7 @@ pub struct StepProducts {
     kind: String,
     measured: Option<KernelConstants>,
     measured_of: BTreeMap<DType, KernelConstants>,
+    rates: MeasuredRates,
 }
 
 impl StepProducts {
@@ -168,14 +169,46 @@ impl StepProducts {
             kind: kind.to_owned(),
             measured: profile.kinds.get(kind).cloned(),
             measured_of: profile.by_dtype.get(kind).cloned().unwrap_or_default(),
+            rates: profile.rates.get(kind).cloned().unwrap_or_default(),
         }
     }
 
-    /// Constants for a type and a scaling: the profile's for that type, for the kind, or nominal.
+    /// Constants for a type and a scaling: measured, or nominal.
     #[must_use]
     pub fn of(&self, dtype: DType, scaling: Scaling) -> KernelConstants {
-        let measured = self.measured_of.get(&dtype).or(self.measured.as_ref());
-        measured.cloned().unwrap_or_else(|| nominal(&self.kind, dtype, scaling))
+        let measured = self.measured(dtype).cloned();
+        measured.unwrap_or_else(|| nominal(&self.kind, dtype, scaling))
+    }
+
+    /// The same for a device of these operations and bytes per second: efficiencies that were measured
+    /// refer to the rates that were measured with them.
+    #[must_use]
+    pub fn on(
+        &self,
+        (peak, bandwidth): (f64, f64),
+        dtype: DType,
+        scaling: Scaling,
+    ) -> KernelConstants {
+        let mut own = self.of(dtype, scaling);
+        if self.measured(dtype).is_some() {
+            let of_type = self.rates.peak.get(&dtype).map_or(peak, |rate| rate.get());
+            let of_memory = self.rates.memory_bandwidth.map_or(bandwidth, |rate| rate.get());
+            own.compute_efficiency *= of_type / peak;
+            own.memory_efficiency *= of_memory / bandwidth;
+        }
+        own
+    }
+
+    /// The profile's constants for a type, or for the kind; products of 8 and fewer bits are other
+    /// kernels, and say nothing of wider ones, nor these of them.
+    #[must_use]
+    pub fn measured(&self, dtype: DType) -> Option<&KernelConstants> {
+        let is_narrow = |own: &&KernelConstants| {
+            let narrow = self.measured_of.iter().filter(|(of, _)| of.bits() <= 8);
+            narrow.map(|(_, constants)| constants).any(|narrow| narrow == *own)
+        };
+        let of_kind = self.measured.as_ref().filter(|own| dtype.bits() > 8 && !is_narrow(own));
+        self.measured_of.get(&dtype).or(of_kind)
     }
 }
 
@@ -222,5 +255,21 @@ mod tests {
         assert_eq!(of("t4", DType::F16), measured);
         assert_eq!(of("t4", DType::F32), single);
         assert_eq!(of("l4", DType::F16), half("l4"));
+        assert_eq!(of("t4", DType::F8), nominal("t4", DType::F8, Scaling::Tensor));
+        // Nor do products of 8 bits, where they are all that was measured, stand in for wider ones.
+        let mut narrow = Profile::default();
+        narrow.kinds.insert("t4".to_owned(), measured.clone());
+        let types = narrow.by_dtype.entry("t4".to_owned()).or_default();
+        types.insert(DType::F8, measured.clone());
+        let peak = ir::units::FlopsPerSecond::new(1e14).unwrap();
+        narrow.rates.entry("t4".to_owned()).or_default().peak.insert(DType::F8, peak);
+        let of = StepProducts::new(&narrow, "t4");
+        assert_eq!(of.of(DType::F16, Scaling::Tensor), half("t4"));
+        // A share of the rate that was measured, of a device that states four times as much.
+        let own = of.on((4e14, 1e12), DType::F8, Scaling::Tensor);
+        assert_eq!(
+            (own.compute_efficiency, own.memory_efficiency),
+            (0.125, half("t4").memory_efficiency)
+        );
     }
 }

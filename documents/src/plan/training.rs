@@ -16,6 +16,7 @@ use super::{
     PartitionDocument, PlanDocument, Reference, ScheduleDocument, StageDocument,
 };
 use crate::digest;
+use crate::trust::PeakIntervalDocument;
 
 /// Most blocks of a stage whose policies are read one by one; the largest models have some hundred.
 const MOST_POLICIES: u64 = 1 << 16;
@@ -164,6 +165,9 @@ pub struct TrainingDocument {
     /// By pipeline rank; absent = not stated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memory: Vec<RankMemoryDocument>,
+    /// Where the largest of those peaks lies; absent on measured layers, whose peaks were not judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak: Option<PeakIntervalDocument>,
 }
 
 impl TrainingDocument {

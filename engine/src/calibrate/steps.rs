@@ -8,10 +8,10 @@ use cost_model::calibrate::steps::table::Table;
 use cost_model::calibrate::steps::{Context, Corrected, StepCalibration, calibrate};
 use cost_model::numeric::score::Score;
 use cost_model::runs::forms::hosts;
-use cost_model::runs::forms::system::{System, measured_all_reduces};
+use cost_model::runs::forms::system::{System, measured_collectives};
 use importers::measurements::{devices, steps};
 use ir::diagnostic::Diagnostic;
-use ir::measured::StepRow;
+use ir::measured::{CollectiveOperation, StepRow};
 use ir::profile::Profile;
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ use crate::page::Page;
 use crate::request::CalibrateRequest;
 use crate::validate::schedule;
 
+const ALL_REDUCE: CollectiveOperation = CollectiveOperation::AllReduce;
 /// The kind that rows of an A100 are taken for.
 const A100: &str = "a100_sxm4_80gb";
 /// Bytes per second of network per device where no cluster is named: one port of 200 Gb/s
@@ -113,15 +114,14 @@ fn system(
     }
     hosts::check(&cluster, most.map_or(1, |row| row.gpus))
         .map_err(|error| error.fact("file", path.display().to_string()))?;
-    System::of(&cluster, base, measured_all_reduces(base, kind))
-        .ok_or_else(|| unusable("the cluster has no device"))
+    System::of(&cluster, base).ok_or_else(|| unusable("the cluster has no device"))
 }
 
 fn a100_hosts(called: Option<&str>, base: &Profile) -> Result<System, Diagnostic> {
     let is_a100 = called.is_some_and(|called| called.to_ascii_lowercase().contains("a100"));
     let facts = if is_a100 { devices::facts(A100)? } else { None };
-    let all_reduces = measured_all_reduces(base, A100);
-    let system = facts.and_then(|facts| System::a100_hosts(A100, &facts, all_reduces, NETWORK));
+    let measured = measured_collectives(base, A100);
+    let system = facts.and_then(|facts| System::a100_hosts(A100, &facts, measured, NETWORK));
     system.ok_or_else(|| {
         let message = match called {
             Some(called) => format!("the links and hosts of `{called}` are not stated"),
@@ -135,7 +135,8 @@ fn a100_hosts(called: Option<&str>, base: &Profile) -> Result<System, Diagnostic
 
 fn describe(system: &System, args: &CalibrateRequest) -> String {
     let gigabytes = |rate: f64| format!("{:.1} GB/s", rate / 1e9);
-    let measured: Vec<String> = system.all_reduce.keys().map(u64::to_string).collect();
+    let all_reduces = system.measured.keys().filter(|(operation, ..)| *operation == ALL_REDUCE);
+    let measured: Vec<String> = all_reduces.map(|(_, ranks, _)| ranks.to_string()).collect();
     format!(
         "hosts of {} {}, {} between devices of a host, {} of network each{}; all-reduces {}",
         system.per_host,

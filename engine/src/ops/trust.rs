@@ -83,7 +83,7 @@ pub fn print(trust: &Trust, problem: &Problem, report: &Report, rows: Rows, page
 }
 
 /// `21.9 to 27.6 ms`, with one unit where both have the same.
-pub fn range(low: Nanos, high: Nanos) -> String {
+pub fn range<T: std::fmt::Display>(low: T, high: T) -> String {
     let (low, high) = (low.to_string(), high.to_string());
     match (low.split_once(' '), high.split_once(' ')) {
         (Some((number, unit)), Some((_, other))) if unit == other => format!("{number} to {high}"),

@@ -145,7 +145,10 @@ impl<'a> Answer<'a> {
         if let Some(wider) = &self.wider {
             page.line(&searched::line(wider, self.best));
         }
-        page.line(&setting.judged_on(&self.best.configuration.degrees));
+        let degrees = &self.best.configuration.degrees;
+        let figure = setting.basis(degrees).figure();
+        page.line(&format!("interval: {}", setting.judged_on(figure, degrees)));
+        page.line(&setting.peak_line(Bytes(self.best.peak), degrees));
         page.line(&self.beside.as_ref().map_or_else(|| SPACE.to_owned(), Beside::line));
     }
 

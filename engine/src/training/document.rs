@@ -15,7 +15,7 @@ use documents::report::training::{
 use ir::card::ModelCard;
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Plan, Stage};
-use ir::units::Nanos;
+use ir::units::{Bytes, Nanos};
 use ir::workload::{Mode, Workload};
 use planner::training::search_3d::judge::Judged;
 use planner::training::search_3d::sensitivity::Flip;
@@ -47,6 +47,8 @@ pub fn of(
 ) -> Result<PlanDocument, Diagnostic> {
     let costs = setting.costs(plan, setting.limit)?;
     let report = judge_plan(&costs, plan).map_err(|violation| violation.diagnostic())?.report;
+    let is_judged = setting.layers.is_none();
+    let peak = report.ranks.iter().map(|rank| Bytes(rank.peak.bytes)).max().unwrap_or(Bytes(0));
     let memory = report.ranks.iter().map(|rank| RankMemoryDocument {
         persistent_bytes: rank.persistent_bytes,
         peak_bytes: rank.peak.bytes,
@@ -62,6 +64,7 @@ pub fn of(
         offloads_optimizer: setting.offload == Offload::Optimizer,
         held: held(&setting.model, plan),
         memory: memory.collect(),
+        peak: is_judged.then(|| setting.peak_interval(peak, &plan.parallelism)),
     };
     let context = TrainingContext {
         model: &setting.model,
@@ -79,8 +82,7 @@ pub fn of(
         training,
     };
     let step = report.step_time.0;
-    let interval = setting.layers.is_none();
-    let interval = interval.then(|| setting.interval(report.step_time, &plan.parallelism));
+    let interval = is_judged.then(|| setting.interval(report.step_time, &plan.parallelism));
     let cost =
         CostDocument::new(step, bound.0.min(step), algorithm).with_trust(interval, Vec::new());
     Ok(PlanDocument::from_training(plan, context, cost))

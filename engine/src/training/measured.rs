@@ -1,14 +1,19 @@
 //! What of a profile prices training runs.
 
+use std::collections::BTreeSet;
+
 use cost_model::calibrate::steps::stored;
 use cost_model::runs::forms::constants::{Constant, Constants};
 use cost_model::runs::forms::corrections::Corrections;
 use cost_model::runs::forms::interval::Basis;
 use cost_model::runs::forms::system::System;
 use ir::diagnostic::Diagnostic;
+use ir::form::Form;
+use ir::measured::CollectiveOperation;
 use ir::plan::Parallelism;
 use ir::profile::Profile;
-use ir::stack::Stack;
+use ir::stack::{Dispatcher, Stack};
+use ir::tensor::DType;
 
 /// Constants of a stack, and corrections of blocks, as measured steps left them.
 ///
@@ -38,20 +43,36 @@ pub fn constants(stack: &Stack, profile: &Profile) -> Result<(Constants, Correct
     Ok(stored(stack, measured))
 }
 
-/// What the profile holds that no training run under this stack uses.
-pub fn unused(profile: &Profile, stack: &str) -> Option<Diagnostic> {
-    let mut parts: Vec<String> = [
-        ("streams", profile.streams.is_empty()),
-        ("forms", profile.forms.is_empty()),
-        ("overlaps", profile.overlaps.is_empty()),
-    ]
-    .into_iter()
-    .filter(|(_, is_empty)| !is_empty)
-    .map(|(name, _)| name.to_owned())
-    .collect();
-    parts.extend(
-        profile.stacks.keys().filter(|name| *name != stack).map(|name| format!("stack `{name}`")),
-    );
+/// What the profile holds that no training run under this stack, on these devices, in this type uses.
+pub fn unused(
+    profile: &Profile,
+    (stack, system, dtype): (&Stack, &System, DType),
+) -> Option<Diagnostic> {
+    let groups =
+        [("streams", profile.streams.is_empty()), ("overlaps", profile.overlaps.is_empty())];
+    let groups = groups.into_iter().filter(|(_, is_empty)| !is_empty);
+    let mut parts: Vec<String> = groups.map(|(name, _)| name.to_owned()).collect();
+    // Products are priced by constants that stand beside their form.
+    let forms: BTreeSet<Form> = profile.forms.values().flat_map(|of| of.keys().copied()).collect();
+    let forms = forms.into_iter().filter(|form| *form != Form::MatrixProduct);
+    parts.extend(forms.map(|form| format!("form {}", form.name())));
+    if system.products.measured(dtype).is_none() {
+        let types = profile.by_dtype.get(&system.device.name).into_iter().flatten();
+        parts.extend(types.map(|(own, _)| format!("products of {own} (it computes in {dtype})")));
+    }
+    use CollectiveOperation::{AllToAll, Broadcast, PointToPoint};
+    let operations: BTreeSet<_> =
+        system.measured.keys().map(|(operation, ..)| *operation).collect();
+    parts.extend(operations.into_iter().filter_map(|operation| match operation {
+        PointToPoint => Some("point-to-point (state the rate of links in the cluster)".to_owned()),
+        Broadcast => Some("broadcast".to_owned()),
+        AllToAll if stack.experts.dispatcher == Dispatcher::Flex => {
+            Some(format!("all-to-all (kernels of their own move tokens under `{}`)", stack.name))
+        }
+        _ => None,
+    }));
+    let others = profile.stacks.keys().filter(|name| **name != stack.name);
+    parts.extend(others.map(|name| format!("stack `{name}`")));
     (!parts.is_empty()).then(|| {
         let message = "the profile holds more than this training run uses";
         Diagnostic::warning("profile-unused", message)
@@ -87,12 +108,11 @@ pub fn basis(profile: &Profile, stack: &str, hidden: u64, degrees: &Parallelism)
 }
 
 /// `nominal costs`, or what of them was measured.
-pub fn words(profile: &Profile, system: &System, stack: &str) -> String {
-    let kind = &system.device.name;
+pub fn words(profile: &Profile, (system, dtype): (&System, DType), stack: &str) -> String {
     let parts = [
         ("stack", profile.stacks.contains_key(stack)),
-        ("products", profile.kinds.contains_key(kind) || profile.by_dtype.contains_key(kind)),
-        ("collectives inside hosts", !system.all_reduce.is_empty()),
+        ("products", system.products.measured(dtype).is_some()),
+        ("collectives", !system.measured.is_empty()),
         ("links", !profile.links.is_empty()),
     ];
     let named = |wanted: bool| -> Vec<&str> {

@@ -17,6 +17,7 @@ pub mod replay;
 pub mod searched;
 pub mod setting;
 pub mod told;
+mod trust;
 pub mod unasked;
 
 /// The name of the search by forms.

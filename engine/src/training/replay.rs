@@ -19,6 +19,7 @@ use ir::workload::Optimizer;
 use serde_json::json;
 
 use super::answer::margin;
+use super::trust::Trust;
 use super::{claims, layered};
 use crate::exit::{Cancel, CommandResult, Exit};
 use crate::ops::replay;
@@ -375,9 +376,15 @@ pub fn explain(
             Nanos(link.busy_ns)
         ));
     }
-    page.line(&format!("step time {}", report.step_time));
+    let peak = report.ranks.iter().map(|rank| Bytes(rank.peak.bytes)).max().unwrap_or(Bytes(0));
+    let trust = Trust::of(&on.setting, &on.plan, (report.step_time, peak));
+    match &trust {
+        Some(trust) => trust.lines().iter().for_each(|line| page.line(line)),
+        None => page.line(&format!("step time {}", report.step_time)),
+    }
     page.document(&json!({
         "step_time_ns": report.step_time.0,
+        "trust": trust.as_ref().map(Trust::document),
         "ranks": told,
         "links": sends,
         "violations": documents(&broken),

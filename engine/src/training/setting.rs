@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use cost_model::kernels::plain_product::peak;
-use cost_model::runs::forms::constants::Constants;
+use cost_model::runs::forms::constants::{Constant, Constants};
 use cost_model::runs::forms::corrections::Corrections;
 use cost_model::runs::forms::hosts;
 use cost_model::runs::forms::model::{Offload, Pricing, shape};
-use cost_model::runs::forms::system::{System, measured_all_reduces};
+use cost_model::runs::forms::system::System;
 use cost_model::runs::judge::costs::PipelineCosts;
 use cost_model::runs::measured::LayerPricing;
 use cost_model::runs::memory::Reserve;
@@ -119,6 +119,13 @@ impl Setting {
         Ok(setting)
     }
 
+    /// The same where a constant is so many times as large.
+    pub fn scaled(&self, constant: Constant, factor: f64) -> Self {
+        let value = self.constants.get(constant) * factor;
+        let constants = self.constants.clone().with(constant, value);
+        Self { constants, ..self.clone() }
+    }
+
     /// The same where hosts keep something else.
     pub fn keeping(&self, offload: Offload) -> Self {
         Self { offload, ..self.clone() }
@@ -193,13 +200,14 @@ impl Setting {
         let layers = folder.map(read).transpose()?;
         let (profile, cluster, unused) = load::rated(file, cluster)?;
         warnings.extend(unused);
-        if file.is_some() {
-            warnings.extend(measured::unused(&profile, &stack.name));
-        }
         let kind = one_kind(&cluster, path)?;
         let (numbers, noted) = numbers(flags, &model, kind, layers.as_ref())?;
+        let system = System::of(&cluster, &profile)
+            .ok_or_else(|| unusable(path, "the cluster has no device"))?;
+        if file.is_some() {
+            warnings.extend(measured::unused(&profile, (&stack, &system, numbers.dtype)));
+        }
         warnings.extend(noted);
-        let system = system(&cluster, &profile, path)?;
         warnings.extend(hosts::unlike_ways(&cluster));
         let limits = cluster.devices.iter().map(ir::cluster::Device::memory_limit);
         let limit = limits.flatten().min();
@@ -416,10 +424,4 @@ fn one_kind<'c>(cluster: &'c Cluster, path: &Path) -> Result<&'c DeviceKind, Dia
         unusable(path, "the device has no peak rate or no memory bandwidth")
             .fact("device", (*kind).to_owned())
     })
-}
-
-fn system(cluster: &Cluster, profile: &Profile, path: &Path) -> Result<System, Diagnostic> {
-    let kind = &one_kind(cluster, path)?.name;
-    System::of(cluster, profile, measured_all_reduces(profile, kind))
-        .ok_or_else(|| unusable(path, "the cluster has no device"))
 }

@@ -75,6 +75,6 @@ fn machine(hosts: &Hosts) -> Result<Option<Machine>, Diagnostic> {
     let cluster = cluster::of_hosts(hosts, TWO)?;
     let limits = cluster.devices.iter().filter_map(ir::cluster::Device::memory_limit);
     let limit = limits.map(Bytes::get).min();
-    let system = System::of(&cluster, &Profile::default(), BTreeMap::new());
+    let system = System::of(&cluster, &Profile::default());
     Ok(system.map(|system| Machine { system, limit }))
 }

@@ -2,27 +2,34 @@
 
 use std::path::Path;
 
-use ir::card::{Recompute, SequenceParallel, ZeroStage};
+use ir::card::{ModelCard, Recompute, SequenceParallel, TransformerCard, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::measured::StepRow;
+use ir::tensor::DType;
 
 use super::{Fields, read_table};
+use crate::config;
+
+/// Types that runs compute in.
+const DTYPES: [DType; 5] = [DType::F32, DType::F16, DType::Bf16, DType::F8, DType::F4];
 
 /// Reads a table of steps.
 ///
-/// Columns: the model is `model_group` or `model`; `layers`, `hidden`, `heads`, `seq`, `vocab`
-/// (`layers`, `heads` and `vocab` may be blank, `vocab` missing); `gpus`, `tp`, `pp`,
-/// `micro_batch`, `global_batch`, `recompute` (`full`, `selective` or `attn_only`, `none`); the
-/// time is `iter_s` or `iter_s_derived`, or `value` in seconds of rows whose `metric` is
+/// Columns: the model is `model_group` or `model`; its config.json is `config`, a path from the table
+/// on, or `layers`, `hidden`, `heads`, `vocab` say what it is (`layers`, `heads` and `vocab` may be
+/// blank, `vocab` missing); `seq`, `gpus`, `tp`, `pp`, `micro_batch`, `global_batch`, `recompute`
+/// (`full`, `selective` or `attn_only`, `per-op`, `block N`, `uniform N`, `none`); the time is `iter_s` or `iter_s_derived`, or `value` in seconds of rows whose `metric` is
 /// `iteration_time_s`. Where they are there: `virtual_pp`, `seq_parallel`, `zero_stage`, `status`
-/// (rows that are not `ok` are left out) and `calculon_pred`, the time that another model predicts.
-/// Replicas are `gpus / (tp pp)`; a column `dp` is not looked at.
+/// (rows that are not `ok` are left out), `dtype` (its first word; blank = bf16), `cp`, `ep` (blank = 1) and
+/// `calculon_pred`, the time that another model predicts. Replicas are `gpus / (tp pp cp)`; a column
+/// `dp` is not looked at.
 ///
 /// # Errors
-/// Those of the table, see [`read_table`]; `bad-cell` too for devices that `tp x pp` don't divide
-/// and batches that replicas and micro-batches don't.
+/// Those of the table, see [`read_table`], and of the configs that it names; `bad-cell` too for devices
+/// that `tp x pp x cp` don't divide and batches that replicas and micro-batches don't.
 pub fn read(path: &Path) -> Result<Vec<StepRow>, Diagnostic> {
-    read_table(path, row)
+    let folder = path.parent().unwrap_or(Path::new(""));
+    read_table(path, |fields| row(fields, folder))
 }
 
 /// Steps of one kind of device.
@@ -40,8 +47,9 @@ pub struct OneKind {
 /// As [`read`]; `mixed-devices`.
 pub fn read_one_kind(path: &Path) -> Result<OneKind, Diagnostic> {
     let mut called = None;
+    let folder = path.parent().unwrap_or(Path::new(""));
     let rows = read_table(path, |fields| {
-        let found = row(fields)?;
+        let found = row(fields, folder)?;
         if found.is_some() {
             one_kind(fields, &mut called)?;
         }
@@ -65,7 +73,7 @@ fn one_kind(fields: &Fields, called: &mut Option<String>) -> Result<(), Diagnost
         .hint("split the table: each cluster is calibrated on its own"))
 }
 
-fn row(fields: &Fields) -> Result<Option<StepRow>, Diagnostic> {
+fn row(fields: &Fields, folder: &Path) -> Result<Option<StepRow>, Diagnostic> {
     if fields.has("status") && fields.text("status")? != "ok" {
         return Ok(None);
     }
@@ -82,28 +90,36 @@ fn row(fields: &Fields) -> Result<Option<StepRow>, Diagnostic> {
     let [gpus, micro_batch, global_batch] =
         [fields.count("gpus")?, fields.count("micro_batch")?, fields.count("global_batch")?];
     let (tensor, pipeline) = (small(fields, "tp")?, small(fields, "pp")?);
-    let shards = u64::from(tensor) * u64::from(pipeline);
+    let context = small_or_one(fields, "cp")?;
+    let shards = u64::from(tensor) * u64::from(pipeline) * u64::from(context);
     let data = match u32::try_from(gpus / shards) {
         Ok(data) if gpus.is_multiple_of(shards) => data,
-        _ => return Err(fields.bad("gpus", "a multiple of tp x pp")),
+        _ => return Err(fields.bad("gpus", "a multiple of tp x pp x cp")),
     };
     let round = u64::from(data).checked_mul(micro_batch);
     if !round.is_some_and(|round| global_batch.is_multiple_of(round)) {
         return Err(fields.bad("global_batch", "a multiple of replicas x micro_batch"));
     }
+    let sequence = fields.count("seq")?;
+    let card = card(fields, folder, sequence)?;
+    let (layers, hidden, heads, vocabulary) = size(fields, card.as_ref())?;
     Ok(Some(StepRow {
         line: fields.line(),
         stated_parameters: stated(&model),
         model,
-        layers: small_or_blank(fields, "layers")?,
-        hidden: fields.count("hidden")?,
-        heads: fields.count_or_blank("heads")?,
-        sequence: fields.count("seq")?,
-        vocabulary: if fields.has("vocab") { fields.count_or_blank("vocab")? } else { None },
+        dtype: dtype(fields)?,
+        layers,
+        hidden,
+        heads,
+        sequence,
+        vocabulary,
+        card,
         gpus,
         tensor,
         pipeline,
         virtual_stages: if fields.has("virtual_pp") { small(fields, "virtual_pp")? } else { 1 },
+        context,
+        expert: small_or_one(fields, "ep")?,
         data,
         micro_batch,
         global_batch,
@@ -128,6 +144,53 @@ fn small_or_blank(fields: &Fields, column: &str) -> Result<Option<u32>, Diagnost
     if fields.text(column)?.is_empty() { Ok(None) } else { small(fields, column).map(Some) }
 }
 
+/// The same, and 1 where the cell is blank or there is no such column.
+fn small_or_one(fields: &Fields, column: &str) -> Result<u32, Diagnostic> {
+    if fields.has(column) {
+        small_or_blank(fields, column).map(|own| own.unwrap_or(1))
+    } else {
+        Ok(1)
+    }
+}
+
+/// Blocks, width, heads and rows of the embedding.
+type Size = (Option<u32>, u64, Option<u64>, Option<u64>);
+
+/// Those of a config, else of the columns.
+fn size(fields: &Fields, model: Option<&ModelCard>) -> Result<Size, Diagnostic> {
+    if let Some((model, first)) = model.and_then(|model| Some((model, model.groups.first()?))) {
+        let TransformerCard { hidden, n_heads, vocabulary, .. } = first.card;
+        return Ok((Some(model.n_blocks()), hidden, Some(n_heads), Some(vocabulary)));
+    }
+    let vocabulary = if fields.has("vocab") { fields.count_or_blank("vocab")? } else { None };
+    let (layers, hidden) = (small_or_blank(fields, "layers")?, fields.count("hidden")?);
+    Ok((layers, hidden, fields.count_or_blank("heads")?, vocabulary))
+}
+
+/// The model of the config that a row names.
+fn card(fields: &Fields, folder: &Path, sequence: u64) -> Result<Option<ModelCard>, Diagnostic> {
+    if !fields.has("config") || fields.text("config")?.is_empty() {
+        return Ok(None);
+    }
+    let path = folder.join(fields.text("config")?);
+    let (card, _) =
+        config::card::card(&path, Some(sequence)).map_err(|error| fields.at(error, "config"))?;
+    let is_of_blocks = !card.groups.is_empty() && !card.is_of_parts();
+    if is_of_blocks { Ok(Some(card)) } else { Err(fields.bad("config", "a model of blocks")) }
+}
+
+/// What it computes in: the first word; blank = bf16.
+fn dtype(fields: &Fields) -> Result<DType, Diagnostic> {
+    if !fields.has("dtype") || fields.text("dtype")?.is_empty() {
+        return Ok(DType::Bf16);
+    }
+    let is_of_word = |c: char| c.is_ascii_alphanumeric();
+    let name = fields.text("dtype")?.split(|c| !is_of_word(c)).next().unwrap_or_default();
+    let known = DTYPES.into_iter().find(|known| known.name() == name);
+    let names = DTYPES.map(|known| format!("`{}`", known.name())).join(", ");
+    known.ok_or_else(|| fields.bad("dtype", &format!("one of {names}")))
+}
+
 /// The parameters that a name ends with, as in `h14400_lunknown_194B`.
 fn stated(model: &str) -> Option<f64> {
     let billions = model.rsplit('_').next()?.strip_suffix('B')?.parse::<f64>().ok()?;
@@ -138,8 +201,21 @@ fn recompute(fields: &Fields) -> Result<Recompute, Diagnostic> {
     match fields.text("recompute")? {
         "full" => Ok(Recompute::Full),
         "selective" | "attn_only" => Ok(Recompute::Selective),
+        "per-op" => Ok(Recompute::PerOp),
         "none" => Ok(Recompute::None),
-        _ => Err(fields.bad("recompute", "`full`, `selective`, `attn_only` or `none`")),
+        text => {
+            let policy = text.split_once(' ').and_then(|(name, blocks)| {
+                let blocks = blocks.parse().ok().filter(|blocks| *blocks > 0)?;
+                match name {
+                    "block" => Some(Recompute::Block { blocks }),
+                    "uniform" => Some(Recompute::Uniform { blocks }),
+                    _ => None,
+                }
+            });
+            let wanted =
+                "`full`, `selective`, `attn_only`, `per-op`, `block N`, `uniform N` or `none`";
+            policy.ok_or_else(|| fields.bad("recompute", wanted))
+        }
     }
 }
 
@@ -173,7 +249,8 @@ mod tests {
     use super::*;
 
     fn parse(header: &str, line: &str) -> Result<Vec<StepRow>, Diagnostic> {
-        parse_table(format!("{header}\n{line}\n").as_bytes(), "steps.csv", row)
+        let text = format!("{header}\n{line}\n");
+        parse_table(text.as_bytes(), "steps.csv", |fields| row(fields, Path::new("")))
     }
 
     const PLAIN: &str = "model_group,gpus,tp,pp,dp,micro_batch,global_batch,hidden,heads,layers,\
@@ -207,12 +284,44 @@ mod tests {
     }
 
     #[test]
+    fn a_row_of_experts_in_eight_bits_by_its_config() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = r#"{"model_type": "mixtral", "num_hidden_layers": 4, "hidden_size": 1024,
+            "num_attention_heads": 16, "num_key_value_heads": 4, "intermediate_size": 2048,
+            "num_local_experts": 8, "num_experts_per_tok": 2, "vocab_size": 32000,
+            "max_position_embeddings": 4096}"#;
+        std::fs::write(folder.path().join("config.json"), config).unwrap();
+        let header = "model,config,dtype,gpus,tp,pp,cp,ep,micro_batch,global_batch,seq,recompute,\
+                      zero_stage,iter_s";
+        let read = |line: &str| {
+            let text = format!("{header}\n{line}\n");
+            let of = |fields: &Fields| row(fields, folder.path());
+            parse_table(text.as_bytes(), "steps.csv", of)
+        };
+        let line = "m,config.json,fp8,16,1,2,2,4,1,8,512,block 2,3,1.5";
+        let rows = read(line).unwrap();
+        let row = &rows[0];
+        assert_eq!((row.dtype, row.context, row.expert, row.data), (DType::F8, 2, 4, 4));
+        assert_eq!((row.layers, row.hidden, row.vocabulary), (Some(4), 1024, Some(32_000)));
+        assert_eq!(row.recompute, Recompute::Block { blocks: 2 });
+        assert_eq!(row.zero, ZeroStage::Parameters);
+        let experts = row.card.as_ref().unwrap().groups[0].card.experts.unwrap();
+        assert_eq!((experts.n_experts, experts.per_token), (8, 2));
+        let half = read(&line.replace("fp8", "fp16/bf16")).unwrap();
+        assert_eq!(half[0].dtype, DType::F16);
+        for (from, to) in [("fp8", "fp7"), ("block 2", "block 0"), (",2,4,1,8", ",3,4,1,8")] {
+            assert_eq!(read(&line.replace(from, to)).unwrap_err().code, "bad-cell", "{to}");
+        }
+        assert!(read(&line.replace("config.json", "none.json")).is_err());
+    }
+
+    #[test]
     fn a_calibration_takes_one_kind_of_device() {
         let read = |lines: &str| {
             let mut called = None;
             let text = format!("gpu,{PLAIN}\n{lines}");
             let rows = parse_table(text.as_bytes(), "steps.csv", |fields| {
-                one_kind(fields, &mut called).and_then(|()| row(fields))
+                one_kind(fields, &mut called).and_then(|()| row(fields, Path::new("")))
             });
             rows.map(|rows| (rows.len(), called))
         };

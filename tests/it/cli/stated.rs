@@ -232,6 +232,7 @@ fn what_says_the_same_stays_legal() {
         &["cost", "gap"],
         &["training", "held"],
         &["training", "memory"],
+        &["training", "peak"],
         &["training", "n_parameters"],
         &["training", "n_blocks"],
     ];

@@ -1,8 +1,6 @@
 //! Seconds of kernels, the one thing that is taken from the engine: on devices whose links take no
 //! time.
 
-use std::collections::BTreeMap;
-
 use cost_model::kernels::stack::preset;
 use cost_model::links::collective::Link;
 use cost_model::runs::forms::constants::Constants;
@@ -50,7 +48,7 @@ pub(super) fn kernels(
     let stack = preset("megatron-core").unwrap();
     let recorded = Stack { launch: Launch::CudaGraphs, ..stack.clone() };
     let constants = Constants::nominal(&stack);
-    let mut system = System::of(cluster, &Profile::default(), BTreeMap::new()).unwrap();
+    let mut system = System::of(cluster, &Profile::default()).unwrap();
     let free = Link { start_up_s: 0.0, rate: BytesPerSecond::new(1e30).unwrap() };
     (system.inside, system.network) = (free, free);
     let corrections = Corrections::default();

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use ir::measured::run::{Hosts, RunRow};
 
 use crate::accuracy::intervals::Residual;
+use crate::accuracy::own_steps::{self, Own};
 use crate::numeric::score::{Bound, Goal, Line, Measure, Score, score};
 use crate::runs::forms::constants::Constant;
-use crate::runs::forms::interval::Likeness;
+use crate::runs::forms::interval::{Figure, Likeness};
 use crate::runs::forms::model::shape::n_devices;
 
 mod set;
@@ -67,6 +68,8 @@ struct Protocol {
     left_out: (&'static str, fn(&RunRow) -> String),
     /// What the predictions by rows left out have to reach.
     wanted: Wanted,
+    /// What beside hosts and stack tells clusters apart.
+    cluster: fn(&RunRow) -> String,
     /// Constants of stacks and generations that were settled on these very rows.
     settled: &'static str,
 }
@@ -94,6 +97,10 @@ fn technique(row: &RunRow) -> String {
     row.technique.clone()
 }
 
+fn one_cluster(_: &RunRow) -> String {
+    String::new()
+}
+
 fn line(row: &RunRow) -> String {
     row.line.to_string()
 }
@@ -106,6 +113,7 @@ const BRIDGE_DENSE: Protocol = Protocol {
     fitted: all,
     left_out: ("leave one model out", model),
     wanted: median(8.0, 20.0),
+    cluster: one_cluster,
     settled: "the exposed share of tensor collectives, rates that a hot step keeps up",
 };
 const BRIDGE_EXPERTS: Protocol = Protocol {
@@ -114,6 +122,7 @@ const BRIDGE_EXPERTS: Protocol = Protocol {
     fitted: all,
     left_out: ("leave one model out", model),
     wanted: median(15.0, 40.0),
+    cluster: one_cluster,
     settled: "launches of a block, all of these rows in sight: 4.0 ms on H100 and 3.1 on B200, 1, 1.26 \
               and 1.72 times by dispatcher, 0.015 more for each local expert, 0.34 of it under graphs; \
               which dispatcher each recipe has",
@@ -124,6 +133,7 @@ const MEGATRON_CORE: Protocol = Protocol {
     fitted: all,
     left_out: ("leave one model out", model),
     wanted: median(6.0, 15.0),
+    cluster: one_cluster,
     settled: "the exposed share of tensor collectives",
 };
 const TORCHTITAN: Protocol = Protocol {
@@ -132,6 +142,7 @@ const TORCHTITAN: Protocol = Protocol {
     fitted: all,
     left_out: ("leave one technique out", technique),
     wanted: median(10.0, 25.0),
+    cluster: one_cluster,
     settled: "products scaled by rows, the share that asynchronous tensor parallelism hides, pieces put in order, the rate at 500 W, the rate of split attention",
 };
 const SHARDED: Protocol = Protocol {
@@ -140,6 +151,7 @@ const SHARDED: Protocol = Protocol {
     fitted: all,
     left_out: ("leave one row out", line),
     wanted: mean(12.0),
+    cluster: one_cluster,
     settled: "the exposed share of gathers, one card for a ring",
 };
 const PIPELINED: Protocol = Protocol {
@@ -148,6 +160,7 @@ const PIPELINED: Protocol = Protocol {
     fitted: all,
     left_out: ("leave one row out", line),
     wanted: NOTHING,
+    cluster: one_cluster,
     settled: "",
 };
 const INFERENCE: Protocol = Protocol {
@@ -156,6 +169,7 @@ const INFERENCE: Protocol = Protocol {
     fitted: all,
     left_out: ("leave one model out", model),
     wanted: mean(10.0),
+    cluster: one_cluster,
     settled: "the share of the fp32 rate by generation",
 };
 const TRAINING: Protocol = Protocol {
@@ -172,6 +186,7 @@ const GOLDEN: Protocol = Protocol {
     fitted: usual_hosts,
     left_out: ("leave one platform out", technique),
     wanted: Wanted { mean: None, median: Some(15.0), worst: None },
+    cluster: technique,
     settled: "the launch floor of a block, the host's shares of a step, and that a gather of tokens takes \
               as few launches as a flex dispatcher; hosts of unusual slowness (`_1node`, dgxh100_dgxc) are \
               judged, but nothing is fitted on them",
@@ -232,18 +247,27 @@ fn of_set(
         of_way(set, protocol, way, &left_out(set, protocol), (n, protocol.wanted)),
         of_way(set, protocol, "in sample", &in_sample, (n, NOTHING)),
     ]);
-    let residual = |(own, time): (&Row<'_>, f64)| {
+    let residual = |figure, (own, time): (&Row<'_>, f64)| {
         let row = own.row;
         let has_experts = row.card.groups.iter().any(|group| group.card.experts.is_some());
         let names = (row.stack, row.hosts.device);
         Residual {
+            figure,
             set: set.part.to_owned(),
             model: row.model.clone(),
             like: Likeness::of(names, row.dtype, own.run.degrees(), has_experts),
             log: (row.time_s / time).ln(),
         }
     };
-    residuals.extend(set.rows.iter().zip(nominal).map(residual));
+    residuals.extend(set.rows.iter().zip(nominal).map(|own| residual(Figure::Step, own)));
+    let own = set.own_steps(protocol.cluster);
+    let row = |(own, times): &(&Row<'_>, Own)| {
+        (times.before_s, times.after_s, own.row.time_s, own.row.name.clone())
+    };
+    lines.extend(own_steps::line("runs", set.part, &own.iter().map(row).collect::<Vec<_>>()));
+    let calibrated =
+        |(own, times): (&Row<'_>, Own)| residual(Figure::Calibrated, (own, times.after_s));
+    residuals.extend(own.into_iter().map(calibrated));
 }
 
 /// Each group of rows predicted by factors of the others.

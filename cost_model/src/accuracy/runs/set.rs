@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;
-use ir::measured::run::{Hosts, RunRow};
+use ir::measured::run::{Hosts, RunRow, Timed};
 use ir::plan::Parallelism;
 use ir::stack::Stack;
 
+use crate::accuracy::own_steps::{self, Own};
 use crate::kernels::stack::preset;
 use crate::numeric::least_squares::{Parameter, fit};
 use crate::runs::forms::constants::{Constant, Constants};
 use crate::runs::forms::corrections::NONE;
+use crate::runs::forms::fit::Sample;
 use crate::runs::forms::run::{Gradients, Run};
 use crate::runs::forms::step::Steps;
 use crate::runs::forms::system::System;
@@ -132,6 +134,36 @@ impl<'a> Set<'a> {
         let rows: Vec<&Row<'a>> = self.rows.iter().collect();
         Self::each(&rows, factors, |steps, run| {
             self.judged(steps, run).map_or(f64::NAN, |(seconds, _)| seconds)
+        })
+    }
+
+    /// Whole steps by constants that were calibrated on others of the same machine, stack and cluster.
+    pub(super) fn own_steps(&self, cluster: fn(&RunRow) -> String) -> Vec<(&Row<'a>, Own)> {
+        let mut alike: BTreeMap<(&Hosts, &str, String), Vec<&Row<'a>>> = BTreeMap::new();
+        for own in self.rows.iter().filter(|own| own.row.timed == Timed::Step) {
+            let key = (&own.row.hosts, own.row.stack, cluster(own.row));
+            alike.entry(key).or_default().push(own);
+        }
+        let mut judged = Vec::new();
+        for rows in alike.into_values() {
+            let own = self.calibrated(&rows).into_iter();
+            judged.extend(own.filter_map(|own| Some((*rows.get(own.at)?, own))));
+        }
+        judged
+    }
+
+    fn calibrated(&self, rows: &[&Row<'a>]) -> Vec<Own> {
+        let Some(Row { machine, stack, .. }) = rows.first() else { return Vec::new() };
+        let system = &machine.system;
+        let mut samples = Vec::new();
+        for own in rows {
+            samples.push(Sample { run: &own.run, system, time_s: own.row.time_s });
+        }
+        own_steps::judged(&samples, stack, |chosen, constants| {
+            let steps = Steps::new(system, stack, constants, &NONE);
+            let own = chosen.iter().filter_map(|at| rows.get(*at));
+            let times = own.map(|own| self.judged(&steps, &own.run));
+            times.map(|time| time.map_or(f64::NAN, |(seconds, _)| seconds)).collect()
         })
     }
 

@@ -8,22 +8,21 @@ use std::collections::BTreeMap;
 use ir::measured::{CollectiveOperation, CollectiveRow, GpuFacts, StepRow};
 
 use crate::accuracy::intervals::Residual;
+use crate::accuracy::own_steps;
+use crate::calibrate::steps::set::{GridOf, Row, Set};
 use crate::kernels::stack::megatron_deepspeed_2021;
-use crate::links::collective::table::{Table, tables};
+use crate::links::collective::table::{Table, TableKey, tables};
 use crate::numeric::score::{Line, Score, score};
 use crate::runs::counts::{pipeline_bubble, step_flops};
 use crate::runs::forms::constants::{Constant, Constants};
 use crate::runs::forms::correct;
 use crate::runs::forms::corrections::Corrections;
 use crate::runs::forms::fit::{Free, Sample, fit};
-use crate::runs::forms::interval::Likeness;
+use crate::runs::forms::interval::{Figure, Likeness};
 use crate::runs::forms::run::Gradients;
-use crate::runs::forms::system::System;
+use crate::runs::forms::system::{Among, System};
 
 pub mod regret;
-pub mod set;
-
-use set::{GridOf, Row, Set};
 
 /// Rows of the tables.
 #[derive(Clone, Debug, Default)]
@@ -56,14 +55,15 @@ pub fn bare_system(facts: &GpuFacts) -> Option<System> {
 }
 
 /// The measured all-reduces inside a host of A100, by group size.
-fn all_reduces(rows: &[CollectiveRow]) -> BTreeMap<u64, Table> {
+fn all_reduces(rows: &[CollectiveRow]) -> BTreeMap<Among, Table> {
     let wanted = tables(rows).into_iter().filter(|(key, _)| {
         key.system == "a100_sxm"
             && key.library.starts_with("nccl/")
             && key.operation == CollectiveOperation::AllReduce
             && key.ranks == key.ranks_per_node
     });
-    wanted.map(|(key, table)| (key.ranks, table)).collect()
+    let among = |key: TableKey| (key.operation, key.ranks, key.ranks_per_node);
+    wanted.map(|(key, table)| (among(key), table)).collect()
 }
 
 /// The lines of the table. `facts` is the data sheet of the A100, `collectives` the table of which
@@ -81,7 +81,7 @@ pub fn lines(
     let set = |part, rows: &[StepRow], gradients, network: f64, slower: f64| {
         let mut system = System::a100_hosts(part, facts, all_reduce.clone(), network)?;
         system.slower_inside = slower;
-        Some(Set::new(part, rows, gradients, (system, stack.clone()), grid_of))
+        Some(Set::new(part, rows, Some(gradients), (system, stack.clone()), grid_of))
     };
     use Gradients::{Full, Half};
     let sets = || {
@@ -97,12 +97,17 @@ pub fn lines(
         return (Vec::new(), Vec::new());
     };
     let all = [&single, &multi, &korthikanti, &sc21, &bigscience];
-    let residuals = all.into_iter().flat_map(residuals).collect();
+    let mut residuals: Vec<Residual> = all.into_iter().flat_map(residuals).collect();
     let mut lines = of_single(&single);
     lines.extend(of_multi(&multi));
     lines.extend(of_korthikanti(&korthikanti));
     lines.extend(of_sc21(&sc21, &[&single, &multi, &korthikanti]));
     lines.extend(of_bigscience(&bigscience));
+    for set in all {
+        let (line, calibrated) = own_steps(set);
+        lines.extend(line);
+        residuals.extend(calibrated);
+    }
     lines.retain(|line| line.score.n > 0);
     (lines, residuals)
 }
@@ -110,16 +115,38 @@ pub fn lines(
 /// How far nominal constants are from each row.
 fn residuals(set: &Set) -> Vec<Residual> {
     let predicted = set.predict(&Constants::nominal(&set.stack), &Corrections::default());
-    let residual = |(row, time): (&Row, f64)| {
-        let names = (set.stack.name.as_str(), set.system.device.name.as_str());
-        Residual {
-            set: set.part.to_owned(),
-            model: row.measured.model.clone(),
-            like: Likeness::of(names, row.run.dtype, row.run.degrees(), false),
-            log: (row.measured.time_s / time).ln(),
-        }
+    let rows = set.rows.iter().zip(predicted);
+    rows.map(|(row, time)| residual(set, Figure::Step, (row, time))).collect()
+}
+
+fn residual(set: &Set, figure: Figure, (row, time_s): (&Row, f64)) -> Residual {
+    let names = (set.stack.name.as_str(), set.system.device.name.as_str());
+    Residual {
+        figure,
+        set: set.part.to_owned(),
+        model: row.measured.model.clone(),
+        like: Likeness::of(names, row.run.dtype, row.run.degrees(), false),
+        log: (row.measured.time_s / time_s).ln(),
+    }
+}
+
+/// The line after a calibration on a few rows of a set, and how far each row is then.
+fn own_steps(set: &Set) -> (Option<Line>, Vec<Residual>) {
+    let none = Corrections::default();
+    let judged = own_steps::judged(&set.samples(|_| true), &set.stack, |rows, constants| {
+        let rows: Vec<&Row> = rows.iter().map(|at| &set.rows[*at]).collect();
+        set.predict_of(&rows, constants, &none)
+    });
+    let rows: Vec<(&Row, own_steps::Own)> =
+        judged.into_iter().map(|own| (&set.rows[own.at], own)).collect();
+    let of = |(row, own): &(&Row, own_steps::Own)| {
+        (own.before_s, own.after_s, row.measured.time_s, Set::name(row))
     };
-    set.rows.iter().zip(predicted).map(residual).collect()
+    let line = own_steps::line("steps", set.part, &rows.iter().map(of).collect::<Vec<_>>());
+    let far = |(row, own): &(&Row, own_steps::Own)| {
+        residual(set, Figure::Calibrated, (*row, own.after_s))
+    };
+    (line, rows.iter().map(far).collect())
 }
 
 /// Judges one set.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::set::{Row, Set};
+use crate::calibrate::steps::set::{Row, Set};
 use crate::numeric::score::{Bound, Goal, Line, Measure, score};
 
 /// Configurations that a group must have at least.

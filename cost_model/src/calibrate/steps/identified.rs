@@ -45,7 +45,7 @@ pub enum Identified {
 }
 
 /// Values, and what the rows say about each constant in the order of [`Constant::ALL`].
-pub(super) fn identified(
+pub(crate) fn identified(
     samples: &[Sample<'_>],
     stack: &Stack,
     nominal: &Constants,

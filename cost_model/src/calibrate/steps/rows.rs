@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use ir::diagnostic::Diagnostic;
 use ir::measured::StepRow;
 
-use crate::accuracy::steps::set::Set;
+use super::set::Set;
 
 /// Most blocks of a model.
 pub const MOST_BLOCKS: u64 = 4_096;
@@ -39,6 +39,8 @@ pub fn check(row: &StepRow) -> Result<(), Diagnostic> {
         ("vocab", row.vocabulary.unwrap_or(1), 1 << 24),
         ("gpus", row.gpus, 1 << 20),
         ("tp", u64::from(row.tensor), 1 << 16),
+        ("cp", u64::from(row.context), 1 << 16),
+        ("ep", u64::from(row.expert), 1 << 16),
         ("pp", chunks, row.layers.map_or(MOST_BLOCKS, u64::from)),
         ("micro_batch", row.micro_batch, 1 << 14),
         ("global_batch", passes, MOST_PASSES),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::grid::{Cell, Grid, Pass};
 use ir::measured::GpuFacts;
+use ir::tensor::DType;
 
 use super::*;
 use crate::kernels::stack::megatron_deepspeed_2021;
@@ -31,7 +32,7 @@ fn context() -> Context {
     Context {
         system: System::a100_hosts("box", &FACTS, BTreeMap::new(), 22.5e9).unwrap(),
         stack: megatron_deepspeed_2021(),
-        gradients: Gradients::Half,
+        gradients: Some(Gradients::Half),
         grid_of: one_rank,
         base: Profile { name: "test".to_owned(), ..Profile::default() },
         source: "test".to_owned(),
@@ -47,6 +48,10 @@ fn row(index: u64) -> StepRow {
     StepRow {
         line: index + 2,
         model: "gpt".to_owned(),
+        card: None,
+        dtype: DType::Bf16,
+        context: 1,
+        expert: 1,
         layers: Some(8),
         stated_parameters: None,
         hidden,
@@ -74,7 +79,7 @@ fn measured(n: u64, constants: &Constants, factor: impl Fn(&StepRow) -> f64) -> 
     let context = context();
     let rows: Vec<StepRow> = (0..n).map(row).collect();
     let system = (context.system, context.stack);
-    let set = Set::new("test", &rows, Gradients::Half, system, one_rank);
+    let set = Set::new("test", &rows, Some(Gradients::Half), system, one_rank);
     assert_eq!(set.rows.len(), rows.len());
     let times = set.predict(constants, &Corrections::default());
     let timed = |(index, (row, time)): (usize, (StepRow, f64))| {

@@ -9,10 +9,14 @@
 //! all-gather   with the scatter of what they add up to, an all-reduce of n T B bytes
 //! ```
 //!
+//! An all-to-all that was measured for a group takes the time of its table, each way; that of a flex
+//! dispatcher, whose kernels are others, does not.
+//!
 //! The links inside reach a share of their rate ([`generation`]), a card that of [`card_share`]: both
 //! from `expert_exchange.csv` (aiconfigurator 0.12.0: DeepEP's kernels, on H100 over up to 8 hosts);
 //! of the all-to-all from `collectives.csv`.
 
+use ir::measured::CollectiveOperation;
 use ir::stack::Dispatcher;
 
 use super::rank_groups::Spread;
@@ -36,6 +40,8 @@ pub struct Tokens {
     /// Experts that each visits.
     pub visits: f64,
 }
+
+const ALL_TO_ALL: CollectiveOperation = CollectiveOperation::AllToAll;
 
 /// Places that a token reaches of so many.
 fn reached(places: u64, visits: f64) -> f64 {
@@ -65,13 +71,19 @@ impl System {
         if group.ranks <= 1 {
             return 0.0;
         }
+        let part = tokens.count * tokens.visits * tokens.bytes;
+        let is_flex = dispatcher == Dispatcher::Flex;
+        let measured = self.measured_s(ALL_TO_ALL, group, part, network_factor);
+        if let Some(seconds) = measured.filter(|_| !is_flex) {
+            return 2.0 * seconds;
+        }
         let card = self.network_of(1, network_factor);
         let Exchange { dispatch, combine, all_to_all } = generation(&self.device.name).exchange;
         let seconds = |bytes: f64, rate: f64| if bytes > 0.0 { bytes / rate } else { 0.0 };
         let inside = |bytes: f64, share: f64| seconds(bytes, self.inside_of(share).rate.get());
         match dispatcher {
             Dispatcher::AllToAll | Dispatcher::Padded => {
-                let part = tokens.count * tokens.visits * tokens.bytes / group.ranks as f64;
+                let part = part / group.ranks as f64;
                 let here_s = inside(part * (group.most - 1) as f64, all_to_all);
                 let there_s = seconds(part * (group.ranks - group.least) as f64, card.rate.get());
                 let start_up_s = match group.leaves_host() {
@@ -101,6 +113,7 @@ impl System {
 mod tests {
     use super::super::system::tests::a100;
     use super::*;
+    use crate::links::collective::table::Table;
 
     const TOKENS: Tokens = Tokens { count: 1e5, bytes: 1e4, visits: 2.0 };
 
@@ -123,6 +136,23 @@ mod tests {
         system.per_card = 8;
         near(all_to_all(&system, group), 2.0 * (5e-6 + 1e9 * 8.0 / 25e9));
         assert_eq!(all_to_all(&system, Spread::inside(1)), 0.0);
+    }
+
+    #[test]
+    fn a_measured_all_to_all_stands_in_for_the_form_but_of_flex_kernels() {
+        let mut system = a100();
+        let group = Spread { ranks: 8, hosts: 2, most: 4, least: 4 };
+        let flex = |system: &System| system.visits_s(group, TOKENS, Dispatcher::Flex, 1.0);
+        let before = flex(&system);
+        // Each rank sends 2e9 bytes: twice as much as the greatest size takes twice as long.
+        let table = Table::new([(500_000_000, 0.05), (1_000_000_000, 0.1)]);
+        system.measured.insert((ALL_TO_ALL, 8, 4), table);
+        near(all_to_all(&system, group), 2.0 * 0.2);
+        near(system.visits_s(group, TOKENS, Dispatcher::AllToAll, 0.5), 2.0 * 0.4);
+        near(flex(&system), before);
+        // A group that lies otherwise on its hosts was not measured.
+        let inside = 228e9 * 330.0 / 445.0;
+        near(all_to_all(&system, Spread::inside(8)), 2.0 * (20e-6 + 1.75e9 / inside));
     }
 
     #[test]

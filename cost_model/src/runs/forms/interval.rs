@@ -1,18 +1,18 @@
-//! Between which times a predicted step is expected to lie.
+//! Between which figures the step time and the peak memory of a plan are expected to lie.
 //!
 //! Published runs like it tell: of `n` models that ran like it, with `r` the root mean square of
 //! `ln(measured / predicted)` over the runs of one of them, nothing fitted,
 //!
 //! ```text
-//! s^2      = (4 x 0.15^2 + sum of r^2) / (4 + n) + what is unlike
+//! s^2      = (4 b^2 + sum of r^2) / (4 + n) + what is unlike
 //! interval = predicted x exp(-1.2816 s) .. predicted x exp(1.2816 s)
 //! ```
 //!
-//! which holds 10 to 90 % of a normal distribution of errors; 0.15 is what is believed before any run
-//! (judgement). Runs are alike in software, generation of devices, width of operands, experts, and
-//! whether parameters are shared out. Where no judged run has all five in common, those that have most
-//! of them stand in, and each difference adds its [`Trait::variance`] (judgement). Functional tests,
-//! whose hosts bind, stand in for each other alone.
+//! which holds 10 to 90 % of a normal distribution of errors; `b` is what is believed before any run
+//! ([`Figure::believed`], judgement). Runs are alike in software, generation of devices, width of
+//! operands, experts, and whether parameters are shared out. Where no judged run has all five in common,
+//! those that have most of them stand in, and each difference adds its [`Figure::variance`] (judgement).
+//! Functional tests, whose hosts bind, stand in for each other's times alone.
 
 use ir::card::ZeroStage;
 use ir::plan::Parallelism;
@@ -23,6 +23,46 @@ use crate::kernels::generation::Architecture;
 mod judged;
 
 pub use judged::JUDGED;
+
+/// What of a plan is predicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Figure {
+    /// Seconds of a step by nominal constants.
+    Step,
+    /// Seconds of a step by constants calibrated on steps of the same cluster and stack.
+    Calibrated,
+    /// Bytes that the allocator of the fullest rank holds at its peak.
+    Peak,
+}
+
+impl Figure {
+    /// What is believed before any run: the standard deviation of `ln(measured / predicted)`.
+    #[must_use]
+    pub const fn believed(self) -> f64 {
+        match self {
+            Self::Step => 0.15,
+            Self::Calibrated => 0.1,
+            Self::Peak => 0.07,
+        }
+    }
+
+    /// Variance of `ln(measured / predicted)` that a difference adds. Formulas of memory know devices
+    /// only by what libraries keep there; what a stack keeps beside tensors differs most.
+    #[must_use]
+    pub const fn variance(self, difference: Trait) -> f64 {
+        match (self, difference) {
+            (Self::Step, Trait::Stack | Trait::Architecture) => 0.06 * 0.06,
+            (Self::Step, Trait::Operands | Trait::Sharding) => 0.1 * 0.1,
+            (Self::Step, Trait::Experts) => 0.2 * 0.2,
+            // Calibrated steps are of the same software and devices.
+            (Self::Calibrated, Trait::Stack | Trait::Architecture) => 0.0,
+            (Self::Calibrated, _) => 0.05 * 0.05,
+            (Self::Peak, Trait::Architecture) => 0.02 * 0.02,
+            (Self::Peak, Trait::Operands | Trait::Sharding | Trait::Experts) => 0.05 * 0.05,
+            (Self::Peak, Trait::Stack) => 0.1 * 0.1,
+        }
+    }
+}
 
 /// What the constants behind a prediction rest on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,20 +75,20 @@ pub enum Basis {
     Corrected,
 }
 
-/// Factors on a predicted time.
+/// Factors on a predicted figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
-    /// One measured step in ten was below this many times the predicted one.
+    /// One measured figure in ten was below this many times the predicted one.
     pub low: f64,
     /// One in ten was above this many times.
     pub high: f64,
 }
 
 impl Interval {
-    /// The interval of a predicted time, both in seconds.
+    /// The interval of a predicted figure, in its unit.
     #[must_use]
-    pub fn around(self, predicted_s: f64) -> [f64; 2] {
-        [predicted_s * self.low, predicted_s * self.high]
+    pub fn around(self, predicted: f64) -> [f64; 2] {
+        [predicted * self.low, predicted * self.high]
     }
 }
 
@@ -71,14 +111,17 @@ impl Trait {
     /// All, in the order in which differences widen an interval.
     pub const ALL: [Self; 5] =
         [Self::Stack, Self::Architecture, Self::Operands, Self::Sharding, Self::Experts];
+}
 
-    /// Variance of `ln(measured / predicted)` that a difference adds.
+impl Trait {
+    /// Share of the variance of a difference that is left where the term that differs was measured on the
+    /// devices themselves (judgement): of experts their exchange can be, not their launches.
     #[must_use]
-    pub const fn variance(self) -> f64 {
+    pub const fn left(self) -> f64 {
         match self {
-            Self::Stack | Self::Architecture => 0.06 * 0.06,
-            Self::Operands | Self::Sharding => 0.1 * 0.1,
-            Self::Experts => 0.2 * 0.2,
+            Self::Stack | Self::Architecture => 1.0,
+            Self::Experts => 0.5,
+            Self::Operands | Self::Sharding => 0.0,
         }
     }
 }
@@ -142,6 +185,14 @@ impl Likeness {
         }
     }
 
+    /// The same as a figure sees it: hosts that bind hold bytes as others do.
+    fn seen_by(self, figure: Figure) -> Self {
+        match (figure, self.stack) {
+            (Figure::Peak, Family::MegatronTests) => Self { stack: Family::MegatronCore, ..self },
+            _ => self,
+        }
+    }
+
     fn shares(&self, own: Trait, other: &Self) -> bool {
         match own {
             Trait::Stack => self.stack == other.stack,
@@ -156,6 +207,8 @@ impl Likeness {
 /// Models of one published set that ran alike.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Judged<'a> {
+    /// What of them was judged.
+    pub figure: Figure,
     /// Name of the set in the accuracy table.
     pub set: &'a str,
     /// How they ran.
@@ -166,9 +219,7 @@ pub struct Judged<'a> {
     pub squares: f64,
 }
 
-/// What is believed before any run.
-const BELIEVED: f64 = 0.15;
-/// How many models that belief is worth.
+/// How many models is worth what is believed before any run.
 const WORTH: f64 = 4.0;
 /// Tenth and ninetieth percentile of a normal distribution, in standard deviations.
 const TENTH: f64 = 1.2816;
@@ -195,18 +246,28 @@ impl Spread<'_> {
     }
 }
 
-/// The spread of a run by those that were judged: of those that share most of its traits, the costliest
-/// difference counting most.
+/// The spread of a figure of a run by those that were judged: of those that share most of its traits,
+/// the costliest difference counting most. Of traits whose terms were `measured` on its devices
+/// [`Trait::left`] counts.
 #[must_use]
-pub fn spread<'a>(like: &Likeness, judged: &[Judged<'a>]) -> Spread<'a> {
-    // Hosts that bind say nothing of runs whose hosts don't.
+pub fn spread<'a>(
+    figure: Figure,
+    (like, measured): (&Likeness, &[Trait]),
+    judged: &[Judged<'a>],
+) -> Spread<'a> {
+    // Hosts that bind say nothing of times where hosts don't.
+    let like = like.seen_by(figure);
     let is_test = |like: &Likeness| like.stack == Family::MegatronTests;
-    let judged: Vec<&Judged<'a>> =
-        judged.iter().filter(|own| is_test(like) || !is_test(&own.like)).collect();
+    let judged: Vec<&Judged<'a>> = judged
+        .iter()
+        .filter(|own| own.figure == figure && (is_test(&like) || !is_test(&own.like)))
+        .collect();
     let unlike = |own: &Judged<'_>| -> Vec<Trait> {
         Trait::ALL.into_iter().filter(|own_trait| !like.shares(*own_trait, &own.like)).collect()
     };
-    let variance = |unlike: &[Trait]| unlike.iter().map(|own| own.variance()).sum::<f64>();
+    let left = |own: &Trait| if measured.contains(own) { own.left() } else { 1.0 };
+    let of_trait = |own: &Trait| left(own) * figure.variance(*own);
+    let variance = |unlike: &[Trait]| unlike.iter().map(of_trait).sum::<f64>();
     let least = judged
         .iter()
         .map(|own| unlike(own))
@@ -215,32 +276,34 @@ pub fn spread<'a>(like: &Likeness, judged: &[Judged<'a>]) -> Spread<'a> {
     let nearest: Vec<&Judged<'a>> = judged.into_iter().filter(|own| unlike(own) == least).collect();
     let n_models: u32 = nearest.iter().map(|own| own.n_models).sum();
     let squares: f64 = nearest.iter().map(|own| own.squares).sum();
-    let shrunk = (WORTH * BELIEVED * BELIEVED + squares) / (WORTH + f64::from(n_models));
+    let believed = WORTH * figure.believed() * figure.believed();
+    let shrunk = (believed + squares) / (WORTH + f64::from(n_models));
     let mut sets: Vec<&str> = nearest.iter().map(|own| own.set).collect();
     sets.dedup();
     Spread { deviation: (shrunk + variance(&least)).sqrt(), sets, n_models, unlike: least }
 }
 
-/// Deciles of measured over predicted, less one, in percent, of the sets with more than fifty rows,
-/// leaving one model out: vTrain single, vTrain multi, BigScience A100.
-///
-/// From the notes of `meshwright validate DIR --detail` on the tables of docs/data.md.
-const FITTED: [[f64; 2]; 3] = [[-10.7, 10.8], [-4.8, 27.5], [-6.3, 8.3]];
-/// The same of vTrain single leaving one model out with the table of corrections.
-const CORRECTED: [[f64; 2]; 1] = [[-2.3, 1.9]];
+/// Deciles of measured over predicted, less one, in percent, of vTrain single leaving one model out
+/// with the table of corrections: the note of `meshwright validate DIR --detail` on the tables of
+/// docs/data.md.
+const CORRECTED: [f64; 2] = [-2.3, 1.9];
 
-/// The interval of 10 to 90 % where measured steps corrected the constants: the widest of the
-/// published sets, because a user's cluster is none of them. `None` for nominal constants.
-#[must_use]
-pub fn of_measured(basis: Basis) -> Option<Interval> {
-    let sets: &[[f64; 2]] = match basis {
-        Basis::Nominal => return None,
-        Basis::Fitted => &FITTED,
-        Basis::Corrected => &CORRECTED,
-    };
-    let low = sets.iter().map(|[low, _]| *low).fold(0.0, f64::min);
-    let high = sets.iter().map(|[_, high]| *high).fold(0.0, f64::max);
-    Some(Interval { low: 1.0 + low / 100.0, high: 1.0 + high / 100.0 })
+impl Basis {
+    /// What of a plan its figures were judged as.
+    #[must_use]
+    pub const fn figure(self) -> Figure {
+        match self {
+            Self::Nominal => Figure::Step,
+            Self::Fitted | Self::Corrected => Figure::Calibrated,
+        }
+    }
+
+    /// The interval of 10 to 90 % where a correction was measured for the very blocks.
+    #[must_use]
+    pub fn corrected(self) -> Option<Interval> {
+        let [low, high] = CORRECTED.map(|percent| 1.0 + percent / 100.0);
+        (self == Self::Corrected).then_some(Interval { low, high })
+    }
 }
 
 #[cfg(test)]
@@ -256,19 +319,20 @@ mod tests {
     };
 
     fn judged(like: Likeness, n_models: u32, root: f64) -> Judged<'static> {
-        Judged { set: "set", like, n_models, squares: f64::from(n_models) * root * root }
+        let figure = Figure::Step;
+        Judged { figure, set: "set", like, n_models, squares: f64::from(n_models) * root * root }
     }
 
     #[test]
     fn many_good_models_narrow_it_and_none_leaves_what_is_believed() {
-        let of = |table: &[Judged<'static>]| spread(&PLAIN, table);
+        let of = |table: &[Judged<'static>]| spread(Figure::Step, (&PLAIN, &[]), table);
         let none = of(&[]);
         assert_eq!(none.unlike, Trait::ALL);
-        assert!(none.deviation > BELIEVED);
+        assert!(none.deviation > Figure::Step.believed());
         let good = of(&[judged(PLAIN, 12, 0.05)]);
         // (4 x 0.0225 + 12 x 0.0025) / 16.
         assert!((good.deviation - 0.0075_f64.sqrt()).abs() < 1e-12);
-        assert!(of(&[judged(PLAIN, 12, 0.3)]).deviation > BELIEVED);
+        assert!(of(&[judged(PLAIN, 12, 0.3)]).deviation > Figure::Step.believed());
         let Interval { low, high } = good.interval();
         assert!((low * high - 1.0).abs() < 1e-12 && high > 1.1 && high < 1.13);
     }
@@ -278,26 +342,56 @@ mod tests {
         let ampere = Likeness { architecture: Architecture::Ampere, ..PLAIN };
         let experts = Likeness { has_experts: true, ..PLAIN };
         let table = [judged(ampere, 5, 0.1), judged(experts, 50, 0.01)];
-        let own = spread(&PLAIN, &table);
+        let own = spread(Figure::Step, (&PLAIN, &[]), &table);
         assert_eq!((own.unlike.as_slice(), own.n_models), ([Trait::Architecture].as_slice(), 5));
-        let same = spread(&ampere, &table);
+        let same = spread(Figure::Step, (&ampere, &[]), &table);
         assert!(same.unlike.is_empty() && same.deviation < own.deviation);
         let tests = Likeness { stack: Family::MegatronTests, ..PLAIN };
         let with_tests = [table[0], judged(tests, 9, 1.0)];
-        assert_eq!(spread(&PLAIN, &with_tests), own);
-        assert!(spread(&tests, &with_tests).unlike.is_empty());
-        let wide = spread(&experts, &table[..1]);
+        assert_eq!(spread(Figure::Step, (&PLAIN, &[]), &with_tests), own);
+        assert!(spread(Figure::Step, (&tests, &[]), &with_tests).unlike.is_empty());
+        let wide = spread(Figure::Step, (&experts, &[]), &table[..1]);
         assert_eq!(wide.unlike, [Trait::Architecture, Trait::Experts]);
         assert!(wide.deviation > own.deviation);
     }
 
     #[test]
+    fn what_was_measured_of_a_difference_no_longer_counts() {
+        let table = [judged(Likeness { bits: 8, is_sharded: true, ..PLAIN }, 5, 0.1)];
+        let of = |measured: &[Trait]| spread(Figure::Step, (&PLAIN, measured), &table);
+        let [none, one, both] = [
+            of(&[]),
+            of(&[Trait::Operands]),
+            of(&[Trait::Operands, Trait::Sharding, Trait::Experts]),
+        ];
+        assert!(none.deviation > one.deviation && one.deviation > both.deviation);
+        // (4 x 0.0225 + 5 x 0.01) / 9; it is still said that no run was like it.
+        assert!((both.deviation - (0.14_f64 / 9.0).sqrt()).abs() < 1e-12);
+        assert_eq!(both.unlike, none.unlike);
+    }
+
+    #[test]
+    fn times_say_nothing_of_peaks() {
+        let table = [judged(PLAIN, 12, 0.05)];
+        let own = spread(Figure::Peak, (&PLAIN, &[]), &table);
+        assert_eq!((own.n_models, own.sets.len()), (0, 0));
+        let peaks = [Judged { figure: Figure::Peak, ..table[0] }];
+        // (4 x 0.0049 + 12 x 0.0025) / 16.
+        let like = spread(Figure::Peak, (&PLAIN, &[]), &peaks);
+        assert!((like.deviation - 0.0031_f64.sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
     fn what_rests_on_more_is_narrower() {
-        let [fitted, corrected] =
-            [Basis::Fitted, Basis::Corrected].map(|basis| of_measured(basis).unwrap());
-        assert!(fitted.low <= corrected.low && corrected.low < 1.0);
-        assert!(fitted.high >= corrected.high);
-        assert_eq!(corrected.around(2.0), [2.0 * corrected.low, 2.0 * corrected.high]);
-        assert_eq!(of_measured(Basis::Nominal), None);
+        let [nominal, fitted, corrected] = [Basis::Nominal, Basis::Fitted, Basis::Corrected];
+        let table = [0.05, 0.05].map(|root| judged(PLAIN, 12, root));
+        let table = [table[0], Judged { figure: Figure::Calibrated, ..table[1] }];
+        let ampere = Likeness { architecture: Architecture::Ampere, ..PLAIN };
+        let [wide, narrow] =
+            [nominal, fitted].map(|basis| spread(basis.figure(), (&ampere, &[]), &table));
+        assert!(wide.interval().high > narrow.interval().high);
+        let own = corrected.corrected().unwrap();
+        assert_eq!(own.around(2.0), [2.0 * own.low, 2.0 * own.high]);
+        assert!(own.high < narrow.interval().high && fitted.corrected().is_none());
     }
 }

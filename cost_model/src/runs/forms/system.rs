@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ir::cluster::{Check, Cluster, DeviceKind};
 use ir::id::DeviceId;
 use ir::measured::{CollectiveOperation, GpuFacts};
-use ir::profile::{Profile, SizeLaw};
+use ir::profile::{CollectiveKey, Profile, SizeLaw};
 use ir::stack::Stack;
 use ir::tensor::DType;
 use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond};
@@ -30,11 +30,9 @@ pub struct System {
     pub products: StepProducts,
     /// Devices of a host.
     pub per_host: u64,
-    /// Measured all-reduces inside a host by group size; sizes that are missing follow from
-    /// `inside`.
-    pub all_reduce: BTreeMap<u64, Table>,
-    /// How many times less the links inside a host carry than those that `all_reduce` was measured
-    /// on.
+    /// Measured collectives; what is missing follows from the links.
+    pub measured: BTreeMap<Among, Table>,
+    /// How many times less the links inside a host carry than those that `measured` is of.
     pub slower_inside: f64,
     /// Way between two devices of a host.
     pub inside: Link,
@@ -46,10 +44,14 @@ pub struct System {
     pub host_memory: Vec<Option<Bytes>>,
 }
 
+/// Operation, ranks of a group, and those of each of its hosts.
+pub type Among = (CollectiveOperation, u64, u64);
+
 /// Start-up of a message in a network, and between devices of a host: data sheets and nccl-tests,
 /// nominal.
 const NETWORK_START_UP_S: f64 = 5e-6;
 const INSIDE_START_UP_S: f64 = 20e-6;
+const ALL_REDUCE: CollectiveOperation = CollectiveOperation::AllReduce;
 /// Seconds and bytes per second of a way that does not exist.
 const UNREACHABLE: (f64, f64) = (60.0, 1.0);
 
@@ -58,15 +60,13 @@ fn link(start_up_s: f64, bytes_per_s: f64) -> Option<Link> {
     BytesPerSecond::new(bytes_per_s).map(|rate| Link { start_up_s, rate })
 }
 
-/// All-reduces inside a host that a profile holds for a kind of device, by group size. Of several
-/// libraries the last by name counts.
+/// Collectives that a profile holds for a kind of device. Of several libraries the last by name
+/// counts.
 #[must_use]
-pub fn measured_all_reduces(profile: &Profile, kind: &str) -> BTreeMap<u64, Table> {
+pub fn measured_collectives(profile: &Profile, kind: &str) -> BTreeMap<Among, Table> {
     let of_kind = profile.collectives.get(kind).into_iter().flatten();
-    let inside = of_kind.filter(|(key, _)| {
-        key.operation == CollectiveOperation::AllReduce && key.ranks == key.ranks_per_node
-    });
-    inside.map(|(key, constants)| (key.ranks, table_of(&constants.law))).collect()
+    let among = |key: &CollectiveKey| (key.operation, key.ranks, key.ranks_per_node);
+    of_kind.map(|(key, constants)| (among(key), table_of(&constants.law))).collect()
 }
 
 /// Points of a law; of a curve at the powers of two from [`SAMPLED`].
@@ -87,8 +87,8 @@ fn table_of(law: &SizeLaw) -> Table {
 const SAMPLED: std::ops::RangeInclusive<u32> = 8..=36;
 
 impl System {
-    /// Hosts of eight A100 behind switches, with the all-reduces that were measured inside one and
-    /// a network card of `network_bytes_per_s` for each device.
+    /// Hosts of eight A100 behind switches, with the collectives that were measured on them and a
+    /// network card of `network_bytes_per_s` for each device.
     ///
     /// Between two devices of a host 228 GB/s were measured (`links.csv`, nvlink3_p2p).
     ///
@@ -97,7 +97,7 @@ impl System {
     pub fn a100_hosts(
         name: &str,
         facts: &GpuFacts,
-        all_reduce: BTreeMap<u64, Table>,
+        measured: BTreeMap<Among, Table>,
         network_bytes_per_s: f64,
     ) -> Option<Self> {
         let peak = FlopsPerSecond::new(facts.peak)?;
@@ -118,7 +118,7 @@ impl System {
             products: StepProducts::new(&Profile::default(), &device.name),
             device,
             per_host: 8,
-            all_reduce,
+            measured,
             slower_inside: 1.0,
             inside: link(INSIDE_START_UP_S, 228e9)?,
             network: link(NETWORK_START_UP_S, network_bytes_per_s)?,
@@ -131,11 +131,7 @@ impl System {
     /// hosts; [`super::hosts::check`] says whether all that a run uses are such hosts. `None` where
     /// the cluster is empty.
     #[must_use]
-    pub fn of(
-        cluster: &Cluster,
-        profile: &Profile,
-        all_reduce: BTreeMap<u64, Table>,
-    ) -> Option<Self> {
+    pub fn of(cluster: &Cluster, profile: &Profile) -> Option<Self> {
         let first = cluster.devices.first()?;
         let device = cluster.kinds.get(first.kind.index())?.clone();
         let in_host = |index: &usize| cluster.devices[*index].node == first.node;
@@ -158,9 +154,9 @@ impl System {
         Some(Self {
             name: String::new(),
             products: StepProducts::new(profile, &device.name),
+            measured: measured_collectives(profile, &device.name),
             device,
             per_host: per_host(cluster) as u64,
-            all_reduce,
             slower_inside: 1.0,
             inside: inside.or(network).unwrap_or(none),
             network: network.unwrap_or(none),
@@ -175,29 +171,48 @@ impl System {
         Rates::new(&self.device, &self.products, stack, constants, dtype)
     }
 
+    /// Measured seconds of an operation on so many bytes, as nccl-tests count them, by a group that is
+    /// spread evenly over its hosts; `None` where there are none.
+    #[must_use]
+    pub fn measured_s(
+        &self,
+        operation: CollectiveOperation,
+        group: Spread,
+        bytes: f64,
+        network_factor: f64,
+    ) -> Option<f64> {
+        let is_even = group.most == group.least;
+        let table = self.measured.get(&(operation, group.ranks, group.most));
+        let table = table.filter(|_| is_even)?;
+        let seconds = table.time(whole(bytes), Interpolation::Linear)?;
+        Some(match group.leaves_host() {
+            true => seconds / network_factor,
+            false => seconds * self.slower_inside,
+        })
+    }
+
     /// Seconds of an all-reduce of `bytes` by a group: inside each host, then the part of each
     /// device over its share of the network.
     #[must_use]
     pub fn all_reduce_s(&self, group: Spread, bytes: f64, network_factor: f64) -> f64 {
+        if let Some(seconds) = self.measured_s(ALL_REDUCE, group, bytes, network_factor) {
+            return seconds;
+        }
         let within = self.inside_s(group.most, bytes);
         if !group.leaves_host() {
             return within;
         }
         let part = whole(bytes / group.least as f64);
         let link = self.network_of(1, network_factor);
-        within + ring(CollectiveOperation::AllReduce, group.hosts, part, link)
+        within + ring(ALL_REDUCE, group.hosts, part, link)
     }
 
     fn inside_s(&self, ranks: u64, bytes: f64) -> f64 {
         if ranks <= 1 {
             return 0.0;
         }
-        let table = self.all_reduce.get(&ranks);
-        let measured = table.and_then(|table| table.time(whole(bytes), Interpolation::Linear));
-        measured.map_or_else(
-            || all_reduce(ranks, whole(bytes), self.inside),
-            |seconds| seconds * self.slower_inside,
-        )
+        let measured = self.measured_s(ALL_REDUCE, Spread::inside(ranks), bytes, 1.0);
+        measured.unwrap_or_else(|| all_reduce(ranks, whole(bytes), self.inside))
     }
 
     /// Seconds in which every device of a group sends `bytes` to the next one of the group; where
@@ -259,8 +274,11 @@ impl System {
         if !group.leaves_host() {
             return self.inside_s(group.ranks, bytes);
         }
+        if let Some(seconds) = self.measured_s(ALL_REDUCE, group, bytes, network_factor) {
+            return seconds;
+        }
         let link = self.network_of(group.least, network_factor);
-        ring(CollectiveOperation::AllReduce, group.ranks, whole(bytes), link)
+        ring(ALL_REDUCE, group.ranks, whole(bytes), link)
     }
 }
 
@@ -293,7 +311,7 @@ pub(crate) mod tests {
         let of = |system: &System, ranks| system.all_reduce_s(Spread::inside(ranks), 1e6, 1.0);
         let formula = of(&system, 4);
         assert!(formula > 0.0);
-        system.all_reduce.insert(4, Table::new([(1_000_000, 0.5)]));
+        system.measured.insert((ALL_REDUCE, 4, 4), Table::new([(1_000_000, 0.5)]));
         assert_eq!(of(&system, 4), 0.5);
         system.slower_inside = 3.0;
         assert_eq!(of(&system, 4), 1.5);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ir::card::{
     MemoryFeature, ModelCard, SequenceParallel, StateFormat, TransformerCard, ZeroStage,
 };
+use ir::measured::CollectiveOperation;
 use ir::plan::Parallelism;
 use ir::workload::Optimizer;
 
@@ -384,15 +385,23 @@ impl<'a> Priced<'a> {
         all(self.replicas[0], dense) + all(self.replicas[1], experts)
     }
 
-    /// Seconds in which replicas gather or scatter so many bytes per parameter, block by block, through
-    /// as many network cards as the stack's rings use.
-    fn pieces_s(&self, dense: f64, experts: f64, n_blocks: f64, bytes: f64) -> f64 {
+    /// Seconds in which replicas gather or scatter so many bytes per parameter, block by block: as
+    /// measured of their groups, else through as many network cards as the stack's rings use.
+    fn pieces_s(
+        &self,
+        operation: CollectiveOperation,
+        [dense, experts, n_blocks]: [f64; 3],
+        bytes: f64,
+    ) -> f64 {
         let Pricing { system, stack, constants, .. } = self.pricing;
         let network = constants.get(Constant::Network);
         let n = n_blocks.max(1.0);
-        let half_s = |mut spread: Spread, parameters: f64| {
-            spread.least = spread.least.min(stack.ring_cards.unwrap_or(u64::MAX));
-            n * system.exchange_s(spread, bytes * parameters / n, network) / 2.0
+        let half_s = |spread: Spread, parameters: f64| {
+            let piece = bytes * parameters / n;
+            let measured = system.measured_s(operation, spread, piece, network);
+            let least = spread.least.min(stack.ring_cards.unwrap_or(u64::MAX));
+            let ring_s = || system.exchange_s(Spread { least, ..spread }, piece, network) / 2.0;
+            n * measured.unwrap_or_else(ring_s)
         };
         self.replicas
             .into_iter()
@@ -407,7 +416,8 @@ impl<'a> Priced<'a> {
     pub fn gather_s(&self, dense: f64, experts: f64, n_blocks: f64) -> f64 {
         match self.degrees.zero {
             ZeroStage::Parameters => {
-                self.pieces_s(dense, experts, n_blocks, element(self.pricing.dtype))
+                let own = [dense, experts, n_blocks];
+                self.pieces_s(CollectiveOperation::AllGather, own, element(self.pricing.dtype))
             }
             _ => 0.0,
         }
@@ -419,7 +429,8 @@ impl<'a> Priced<'a> {
     pub fn scatter_s(&self, dense: f64, experts: f64, n_blocks: f64) -> f64 {
         match self.degrees.zero {
             ZeroStage::Gradients | ZeroStage::Parameters => {
-                self.pieces_s(dense, experts, n_blocks, self.pricing.gradients.exchanged())
+                let (own, each) = ([dense, experts, n_blocks], self.pricing.gradients.exchanged());
+                self.pieces_s(CollectiveOperation::ReduceScatter, own, each)
             }
             ZeroStage::None | ZeroStage::Optimizer => 0.0,
         }

@@ -4,18 +4,19 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ir::card::{Attention, FeedForward, Head, TransformerCard};
+use ir::card::{Attention, FeedForward, Head, ModelCard, TransformerCard};
 use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;
 use ir::measured::StepRow;
 use ir::plan::Parallelism;
 use ir::stack::Stack;
-use ir::tensor::DType;
 
+use crate::kernels::plain_product;
 use crate::runs::counts::step_flops;
 use crate::runs::forms::constants::Constants;
 use crate::runs::forms::corrections::Corrections;
 use crate::runs::forms::fit::Sample;
+use crate::runs::forms::model::counts::model_flops;
 use crate::runs::forms::run::{Gradients, Run};
 use crate::runs::forms::step::Steps;
 use crate::runs::forms::system::System;
@@ -91,10 +92,13 @@ fn card(row: &StepRow) -> TransformerCard {
 }
 
 fn run(row: &StepRow, gradients: Gradients) -> Run {
+    let model = row.card.clone().unwrap_or_else(|| ModelCard::uniform(card(row)));
     let parallelism = Parallelism {
         data: row.data,
         tensor: row.tensor,
         pipeline: row.pipeline,
+        context: row.context,
+        expert: row.expert,
         n_micro_batches: row.n_micro_batches(),
         micro_batch: row.micro_batch,
         virtual_stages: row.virtual_stages,
@@ -102,28 +106,33 @@ fn run(row: &StepRow, gradients: Gradients) -> Run {
         zero: row.zero,
         ..Parallelism::default()
     };
-    Run::equal(card(row), parallelism, row.recompute).with_gradients(gradients)
+    let mut run = Run::of(model, parallelism, row.recompute).with_gradients(gradients);
+    run.dtype = row.dtype;
+    run
 }
 
 impl Set {
-    /// A set of rows on a system.
+    /// A set of rows on a system, with gradients of the stack's where none are stated.
     #[must_use]
     pub fn new(
         part: &'static str,
         measured: &[StepRow],
-        gradients: Gradients,
+        gradients: Option<Gradients>,
         (system, stack): (System, Stack),
         grid_of: GridOf,
     ) -> Self {
-        let peak = crate::kernels::plain_product::peak(&system.device, DType::Bf16);
-        let peak = peak.map_or(PEAK, |(_, rate)| rate.get());
+        let peak = |dtype| plain_product::peak(&system.device, dtype);
+        let peak = |dtype| peak(dtype).map_or(PEAK, |(_, rate)| rate.get());
         let mut rows = Vec::new();
         let mut refused = Vec::new();
         for row in measured {
-            let run = run(row, gradients);
-            let most = peak * row.gpus as f64 * row.time_s;
-            let flops = |card| step_flops(card, row.global_batch, row.recompute);
-            if run.card().is_some_and(|card| flops(card) > most) {
+            let run = run(row, gradients.unwrap_or_else(|| Gradients::of(row.dtype, &stack)));
+            let most = peak(row.dtype) * row.gpus as f64 * row.time_s;
+            let flops = match row.card {
+                Some(_) => model_flops(&run.model, row.global_batch),
+                None => step_flops(&run.model.groups[0].card, row.global_batch, row.recompute),
+            };
+            if flops > most {
                 refused.push(row.line);
             } else {
                 rows.push(Row { measured: row.clone(), run });
@@ -146,8 +155,19 @@ impl Set {
     /// row has no schedule.
     #[must_use]
     pub fn predict(&self, constants: &Constants, corrections: &Corrections) -> Vec<f64> {
+        self.predict_of(&self.rows.iter().collect::<Vec<_>>(), constants, corrections)
+    }
+
+    /// The same of some of its rows.
+    #[must_use]
+    pub fn predict_of(
+        &self,
+        rows: &[&Row],
+        constants: &Constants,
+        corrections: &Corrections,
+    ) -> Vec<f64> {
         let steps = Steps::new(&self.system, &self.stack, constants, corrections);
-        self.rows.iter().map(|row| self.step(&steps, &row.run)).collect()
+        rows.iter().map(|row| self.step(&steps, &row.run)).collect()
     }
 
     fn step<'a>(&self, steps: &Steps<'a>, run: &'a Run) -> f64 {
