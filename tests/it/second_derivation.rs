@@ -92,7 +92,7 @@ struct Stage {
 /// Seconds of a block's passes, and of their collectives inside hosts and across them.
 struct Block {
     passes: [f64; 2],
-    backward_links: [f64; 2],
+    links: [[f64; 2]; 2],
 }
 
 impl Derivation {
@@ -101,7 +101,7 @@ impl Derivation {
         let element = self.numbers.element();
         let tokens = element * split.tokens;
         let mut passes = [0.0; 2];
-        let mut links = [0.0; 2];
+        let mut all_links = [[0.0; 2]; 2];
         for backward in [false, true] {
             let twice = if backward { 2.0 } else { 1.0 };
             let keys_and_values = tokens * 2.0 * shape.key_value_width() / split.tensor;
@@ -114,11 +114,12 @@ impl Derivation {
                 false => (0.0, false),
             };
             // Two sums over tensor ranks; tokens go to their experts and come back.
-            links = [0.0; 2];
+            let mut links = [0.0; 2];
             links[usize::from(sums_leave)] += 2.0 * sums;
             links[usize::from(rounds_leave)] += rounds;
             links[usize::from(visits_leave)] += 2.0 * visits;
             let pass = usize::from(backward);
+            all_links[pass] = links;
             let seconds = self.kernels.block[pass] + links[0] + links[1];
             passes[pass] = match shape.experts {
                 None => seconds.max(self.kernels.launched[pass]),
@@ -131,7 +132,7 @@ impl Derivation {
                 }
             };
         }
-        Block { passes, backward_links: links }
+        Block { passes, links: all_links }
     }
 
     /// Host seconds of both passes of a block with so many local experts (python/forms/experts/FORMS.md,
@@ -154,14 +155,17 @@ impl Derivation {
     }
 
     /// A pass beside which parameters are gathered or gradients are scattered: the longer one, and a
-    /// share of the shorter (python/forms/experts/FORMS.md, section 4; dense/FORMS.md, item 7).
-    fn beside(&self, pass: f64, exchange: f64) -> f64 {
+    /// share of the shorter (python/forms/experts/FORMS.md, section 4; dense/FORMS.md, item 7). For
+    /// `cards` of its seconds the pass has the network cards to itself.
+    fn beside(&self, pass: f64, exchange: f64, cards: f64) -> f64 {
+        let taken = if self.fabric.exchange_leaves() { cards } else { 0.0 };
+        let pass = pass - taken;
         let lost = match (self.fabric.exchange_leaves(), self.is_a100) {
             (true, _) => 0.07,
             (false, true) => 0.5,
             (false, false) => 0.15,
         };
-        pass.max(exchange) + lost * pass.min(exchange)
+        taken + pass.max(exchange) + lost * pass.min(exchange)
     }
 
     fn expert_replicas(&self) -> f64 {
@@ -197,8 +201,10 @@ impl Derivation {
             // The whole backward pass with what is computed again hides them.
             let whole = backward + head * 2.0 / 3.0 + again;
             waits -= whole + forward + head / 3.0;
-            let backward = self.beside(whole, gather + scatter) - again;
-            let forward = self.beside(forward + head / 3.0, gather);
+            let [there, back] = block.links.map(|links| stage.blocks * links[1]);
+            let anew = if stage.recomputes { there } else { 0.0 };
+            let backward = self.beside(whole, gather + scatter, back + anew) - again;
+            let forward = self.beside(forward + head / 3.0, gather, there);
             waits += forward + backward + again;
             times.passes.push([forward, backward + again]);
             // At the end: gradients, or the weights that were made of scattered ones.
@@ -209,7 +215,7 @@ impl Derivation {
                 _ => 0.0,
             };
             let tier = usize::from(self.fabric.exchange_leaves());
-            let taken = stage.blocks * block.backward_links[tier] + scatter;
+            let taken = stage.blocks * block.links[1][tier] + scatter;
             let beside = last * self.kernels.overlap;
             let beside = if taken > 0.0 { beside.min((backward - taken).max(0.0)) } else { beside };
             let is_end = (stage.is_first || stage.is_last) && self.n_ranks > 1;

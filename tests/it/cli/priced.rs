@@ -83,6 +83,27 @@ fn waiting_for_sharded_parameters_is_communication() {
     assert!(slow.1 > 0.99 * exposed && slow.1 < 1.02 * sent, "{slow:?} {sent}");
 }
 
+/// All that leaves a host goes through its card, one after the other: in both passes tokens to and
+/// from the experts, `4 / 8` of each to the other host, and gathered weights; gradients once. Experts
+/// have no replicas.
+#[test]
+fn a_card_carries_tokens_and_sharded_parameters_one_after_the_other() {
+    let folder = folder();
+    let mut mixture = config();
+    mixture["model_type"] = json!("mixtral");
+    mixture["num_local_experts"] = json!(8);
+    mixture["num_experts_per_tok"] = json!(2);
+    folder.write("config.json", &mixture.to_string());
+    let pins = "--pin data=8 --pin expert=8 --pin tensor=1 --pin zero=3 --pin pipeline=1 \
+                --pin context=1 --pin micro-batch=1 --pin recompute=none";
+    let step = seconds(&best(&folder, "nics1.yaml", pins));
+    let visits = 10.0 * 4.0 * 2.0 * 1024.0 * 2048.0 * 2.0 * 4.0 / 8.0;
+    let dense = 10.0 * (BLOCK - 3.0 * 2048.0 * 5632.0 + 2048.0 * 8.0) + 2.0 * WORDS;
+    let shared_out = 7.0 / 8.0 * (2.0 * 2.0 + 4.0) * dense;
+    let carried = (4.0 * visits + shared_out) / 2e9;
+    assert!(step > carried, "{step} {carried}");
+}
+
 /// The distributed optimizer keeps weights and gradients of every parameter and shares out master
 /// weights and moments: 2 + 4 + 12 / 8 bytes where gradients are summed in 32 bits, 2 + 2 + 12 / 8
 /// where in 16, as Megatron-Bridge's recipes do (`grad_reduce_in_fp32 = False` in its

@@ -50,6 +50,20 @@ pub struct Pass {
     pub collectives: f64,
     /// Of these, what leaves hosts.
     pub network: f64,
+    /// Seconds in which collectives use network cards, those that run beside work included.
+    pub cards: f64,
+}
+
+impl Pass {
+    /// Adds the exposed part of an exchange, which uses network cards for all of it if it leaves hosts.
+    fn exchanges(&mut self, [exposed_s, whole_s]: [f64; 2], leaves_host: bool) {
+        self.seconds += exposed_s;
+        self.collectives += exposed_s;
+        if leaves_host {
+            self.network += exposed_s;
+            self.cards += whole_s;
+        }
+    }
 }
 
 /// One block of one micro-batch on one device.
@@ -119,6 +133,7 @@ pub fn block(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Const
         seconds: (work + inside + network).max(floor),
         collectives: inside + network,
         network,
+        cards: network,
     };
     let mut time = BlockTime {
         forward: pass(forward.all(), floor, there),

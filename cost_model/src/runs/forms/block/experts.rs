@@ -183,9 +183,8 @@ pub(super) fn add(
         false => exchange_s,
     };
     for (pass, times) in [(&mut time.forward, 1.0), (&mut time.backward, 2.0)] {
-        pass.seconds = (pass.seconds + exposed_s).max(times * host_s);
-        pass.collectives += exposed_s;
-        pass.network += if group.leaves_host() { exposed_s } else { 0.0 };
+        pass.exchanges([exposed_s, exchange_s], group.leaves_host());
+        pass.seconds = pass.seconds.max(times * host_s);
     }
 }
 

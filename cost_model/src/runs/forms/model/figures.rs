@@ -124,10 +124,10 @@ impl Priced<'_> {
         let copies = self.copies(blocks);
         let dense = all.dense + copies + self.end_parameters(place);
         let n_blocks = f64::from(blocks.end.saturating_sub(blocks.start));
-        let gather = self.gather_s(dense, all.experts, n_blocks);
-        let scatter = self.scatter_s(dense, all.experts, n_blocks);
+        let pieces =
+            [Self::gather_s, Self::scatter_s].map(|s| s(self, dense, all.experts, n_blocks));
         let mut backward_links_s = all.backward_links_s;
-        backward_links_s[usize::from(self.exchanges_leave_host())] += scatter;
+        backward_links_s[usize::from(self.exchanges_leave_host())] += pieces[1];
         let has_head = self.holds_head(place);
         let of_ends = |held: &HeldBytes| -> f64 {
             let ends = [place.first, has_head, place.last].into_iter().zip(held.ends);
@@ -150,10 +150,7 @@ impl Priced<'_> {
         };
         let messages = self.messages_s();
         let forward = all.forward_s + head / 3.0;
-        // What is computed again hides them too.
-        let again = backward + extra.seconds;
-        let waits = [(forward, gather), (again, gather + scatter)]
-            .map(|(pass, collective)| self.beside(pass, collective) - pass);
+        let waits = self.waits_beside([forward, backward], (&all, &extra), pieces);
         StageFigures {
             forward_s: forward + waits[0] + messages / 2.0,
             backward_s: backward + waits[1] + messages / 2.0,
@@ -179,6 +176,18 @@ impl Priced<'_> {
         }
     }
 
+    /// What gathers and scatters add to both passes; what is computed again hides them too.
+    fn waits_beside(
+        &self,
+        [forward, backward]: [f64; 2],
+        (all, extra): (&Kind, &Recomputed),
+        [gather, scatter]: [f64; 2],
+    ) -> [f64; 2] {
+        let again = (backward + extra.seconds, all.cards_s[1] + extra.cards_s);
+        let there = (forward, all.cards_s[0]);
+        [self.waits(there, gather), self.waits(again, gather + scatter)]
+    }
+
     fn recomputed(&self, blocks: &Range<u32>, recompute: Recompute, all: &Kind) -> Recomputed {
         let n = blocks.end.saturating_sub(blocks.start);
         match recompute {
@@ -188,12 +197,14 @@ impl Priced<'_> {
                 stash: all.without_core,
                 bytes: (all.all - all.without_core) / f64::from(n.max(1)),
                 all_bytes: all.all - all.without_core,
+                ..Recomputed::default()
             },
             Recompute::PerOp => Recomputed {
                 seconds: all.per_op_s,
                 stash: all.per_op,
                 bytes: (all.all - all.per_op) / f64::from(n.max(1)),
                 all_bytes: all.all - all.per_op,
+                ..Recomputed::default()
             },
             Recompute::Full => self.first_recomputed(blocks, n, all),
             Recompute::Block { blocks: first } => self.first_recomputed(blocks, first.min(n), all),
@@ -203,6 +214,7 @@ impl Priced<'_> {
                 let kept = all.input / f64::from(n.max(1)) * f64::from(n_groups);
                 Recomputed {
                     seconds: all.recompute_s,
+                    cards_s: all.cards_s[0],
                     stash: kept,
                     bytes: f64::from(group) * self.largest(blocks),
                     all_bytes: all.all - kept,
@@ -217,6 +229,7 @@ impl Priced<'_> {
         let own = self.sum(&first);
         Recomputed {
             seconds: own.recompute_s,
+            cards_s: own.cards_s[0],
             stash: all.all - own.all + own.input,
             bytes: self.largest(&first),
             all_bytes: own.all - own.input,
@@ -228,6 +241,8 @@ impl Priced<'_> {
 #[derive(Default)]
 struct Recomputed {
     seconds: f64,
+    /// Of them, seconds in which collectives use network cards.
+    cards_s: f64,
     stash: f64,
     bytes: f64,
     all_bytes: f64,
@@ -248,6 +263,7 @@ fn combined(a: &Kind, b: &Kind, with: impl Fn(f64, f64) -> f64) -> Kind {
         collectives_s: with(a.collectives_s, b.collectives_s),
         backward_links_s: [0, 1]
             .map(|tier| with(a.backward_links_s[tier], b.backward_links_s[tier])),
+        cards_s: [0, 1].map(|pass| with(a.cards_s[pass], b.cards_s[pass])),
         dense: with(a.dense, b.dense),
         experts: with(a.experts, b.experts),
         held_dense: with(a.held_dense, b.held_dense),

@@ -29,6 +29,9 @@ pub struct Kind {
     pub collectives_s: f64,
     /// Of the backward pass, seconds of collectives inside hosts, and of those that leave them.
     pub backward_links_s: [f64; 2],
+    /// Of the forward and of the backward pass, seconds in which collectives use network cards, beside
+    /// work or not.
+    pub cards_s: [f64; 2],
     /// Parameters that all replicas hold alike, as the step-time model counts them.
     pub dense: f64,
     /// Parameters of experts, as the step-time model counts them.
@@ -98,6 +101,7 @@ impl Kind {
             collectives_s: factor * (forward.collectives + backward.collectives),
             backward_links_s: [backward.collectives - backward.network, backward.network]
                 .map(|seconds| factor * seconds),
+            cards_s: [forward.cards, backward.cards].map(|seconds| factor * seconds),
             dense: (dense + whole).max(0.0),
             experts,
             held_dense: (held.dense as f64 / tensor + whole).max(0.0),

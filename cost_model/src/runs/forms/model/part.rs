@@ -50,6 +50,7 @@ pub(super) fn kind(pricing: &Pricing<'_>, part: &PartCard, samples: u64) -> Kind
         per_op_s: 0.0,
         collectives_s: 0.0,
         backward_links_s: [0.0; 2],
+        cards_s: [0.0; 2],
         dense: parameters,
         experts: 0.0,
         held_dense: parameters,

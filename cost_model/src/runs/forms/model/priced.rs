@@ -477,11 +477,14 @@ impl<'a> Priced<'a> {
         rates.pointwise(optimizer_bytes(dtype, optimizer) * own)
     }
 
-    /// A pass beside which parameters are gathered or gradients scattered: the longer of both, and
-    /// [`Self::slowed`] of the shorter one.
+    /// What gathering parameters or scattering gradients adds to a pass, of which its own collectives
+    /// use network cards for some time: together they take the longer of both, and [`Self::slowed`] of
+    /// the shorter one. Replicas that leave hosts wait for cards that are in use.
     #[must_use]
-    pub fn beside(&self, pass_s: f64, collective_s: f64) -> f64 {
-        pass_s.max(collective_s) + self.slowed() * pass_s.min(collective_s)
+    pub fn waits(&self, (pass_s, cards_s): (f64, f64), collective_s: f64) -> f64 {
+        let taken = if self.exchanges_leave_host() { cards_s } else { 0.0 };
+        let free_s = (pass_s - taken).max(0.0);
+        (collective_s - free_s).max(0.0) + self.slowed() * free_s.min(collective_s)
     }
 
     /// Seconds that kernels and transfers of replicas lose to each other, and by what the stack does not
