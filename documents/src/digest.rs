@@ -69,7 +69,8 @@ pub fn card(model: &ModelCard) -> String {
             card.n_heads,
             card.n_kv_heads,
             card.feed_forward,
-            card.form as u64,
+            // How the function between the products is written makes no other model.
+            u64::from(card.form.is_gated()),
             card.sequence,
             card.vocabulary,
             card.head as u64,

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::input_file;
+use exporters::training::folder as launch_folder;
 use ir::diagnostic::Diagnostic;
 use tempfile::NamedTempFile;
 
@@ -198,8 +199,8 @@ pub fn write_each(files: &[(PathBuf, Vec<u8>, Existing)]) -> Result<(), Diagnost
     Ok(())
 }
 
-/// Writes a folder, whole or not at all. One that exists is replaced with [`Existing::Replace`], if it
-/// holds nothing but files of these names. Scripts (`.sh`) may be run.
+/// Writes a folder, whole or not at all. One that exists is replaced with [`Existing::Replace`], if an
+/// export wrote all that it holds. Scripts (`.sh`) may be run.
 ///
 /// # Errors
 /// `file-exists`, `no-folder`, `not-ours`, `write-failed`.
@@ -216,16 +217,11 @@ pub fn write_folder(
         return Err(Diagnostic::usage("file-exists", message)
             .hint("choose another name, or add --force to replace it"));
     }
-    if is_there {
-        let ours = |name: &std::ffi::OsStr| files.iter().any(|(own, _)| name == own.as_str());
-        let entries = std::fs::read_dir(&place).map_err(failed)?;
-        let other = entries.flatten().find(|entry| !ours(&entry.file_name()));
-        if let Some(other) = other {
-            let message = format!("`{}` holds what no export wrote", path.display());
-            return Err(Diagnostic::usage("not-ours", message)
-                .fact("file", other.path().display().to_string())
-                .hint("choose another folder"));
-        }
+    if let Some(other) = foreign(&place).filter(|_| is_there) {
+        let message = format!("`{}` holds what no export wrote", path.display());
+        return Err(Diagnostic::usage("not-ours", message)
+            .fact("file", other.display().to_string())
+            .hint("choose another folder"));
     }
     let prefix = format!("{PREFIX}{}-", std::process::id());
     let mut builder = tempfile::Builder::new();
@@ -253,6 +249,22 @@ pub fn write_folder(
     // It has its name: nothing is left to remove.
     let _ = made.keep();
     Ok(())
+}
+
+/// What of a place is no folder that an export wrote: the place itself, a file of another name, or a
+/// script that does not say so.
+fn foreign(place: &Path) -> Option<PathBuf> {
+    let script = place.join("launch.sh");
+    let text = std::fs::read_to_string(&script).unwrap_or_default();
+    let Ok(entries) = std::fs::read_dir(place) else { return Some(place.to_owned()) };
+    if !text.contains(launch_folder::MARK) {
+        return Some(script);
+    }
+    let is_ours = |entry: &std::fs::DirEntry| {
+        let name = entry.file_name();
+        launch_folder::NAMES.iter().any(|own| name == *own) && entry.path().is_file()
+    };
+    entries.flatten().find(|entry| !is_ours(entry)).map(|entry| entry.path())
 }
 
 /// Keeps bytes in a file of a new name beside one that could not be written, or in the folder for
@@ -297,16 +309,25 @@ mod tests {
     fn a_folder_appears_whole_and_replaces_its_own_kind_alone() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("run");
-        let files = |text: &str| vec![("a.sh".to_owned(), text.as_bytes().to_vec())];
+        let files = |text: &str| {
+            let text = format!("{}{text}", launch_folder::MARK);
+            vec![("launch.sh".to_owned(), text.into_bytes())]
+        };
+        let read = || fs::read_to_string(path.join("launch.sh")).unwrap();
         write_folder(&path, &files("one"), Existing::Keep).unwrap();
         let code = |found: Result<(), Diagnostic>| found.unwrap_err().code;
         assert_eq!(code(write_folder(&path, &files("two"), Existing::Keep)), "file-exists");
         write_folder(&path, &files("two"), Existing::Replace).unwrap();
-        assert_eq!(fs::read_to_string(path.join("a.sh")).unwrap(), "two");
+        assert!(read().ends_with("two"));
         fs::write(path.join("notes"), "mine").unwrap();
         assert_eq!(code(write_folder(&path, &files("three"), Existing::Replace)), "not-ours");
-        assert_eq!(fs::read_to_string(path.join("a.sh")).unwrap(), "two");
+        assert!(read().ends_with("two"));
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "nothing temporary is left");
+        let mine = root.path().join("mine");
+        fs::create_dir(&mine).unwrap();
+        fs::write(mine.join("README.md"), "mine").unwrap();
+        assert_eq!(code(write_folder(&mine, &files("one"), Existing::Replace)), "not-ours");
+        assert_eq!(fs::read_to_string(mine.join("README.md")).unwrap(), "mine");
     }
 
     #[test]

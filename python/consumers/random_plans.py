@@ -33,7 +33,7 @@ def pins(rng: random.Random, has_experts: bool, target: str) -> dict[str, object
         "zero": rng.choice([0, 2, 3, 3] if is_titan else [0, 1, 1, 2, 3]),
         "recompute": rng.choice(RECOMPUTE[target]),
         "mesh": "data-inside" if is_titan else rng.choice(["data-inside", "pipeline-inside"]),
-        "sequence": rng.choice(["on", "on", "off"]),
+        "sequence-parallel": rng.choice(["on", "on", "off"]),
     }
     if chosen["pipeline"] != 1:
         chosen["virtual-stages"] = rng.choice([1, 1, 2, 4])

@@ -43,7 +43,7 @@ def differences(config, plan: dict) -> list[str]:
     sharded = training["zero"] >= 2
     same("shards", theirs.data_parallel_shard_degree, own["data"] if sharded else 1)
     same("replicas", theirs.data_parallel_replicate_degree, 1 if sharded else own["data"])
-    if sharded and own["data"] > 1:
+    if sharded and own["data"] * own["context"] > 1:
         reshards = "always" if training["zero"] == 3 else "never"
         same("reshard", theirs.fsdp_reshard_after_forward, reshards)
     if own["tensor"] > 1:

@@ -11,7 +11,7 @@ use ir::diagnostic::Diagnostic;
 use ir::form::Form;
 use ir::measured::CollectiveOperation;
 use ir::plan::Parallelism;
-use ir::profile::Profile;
+use ir::profile::{Profile, Quality};
 use ir::stack::{Dispatcher, Stack};
 use ir::tensor::DType;
 
@@ -96,9 +96,37 @@ pub fn of_another(measured: &str, model: &str, device: &str) -> Option<Diagnosti
     })
 }
 
-/// What the step time rests on.
+/// Median error of steps, as a share of the measured time, from which they are not of the stack that
+/// they were calibrated as: twice the widest half of an interval of like runs.
+const OFF: f64 = 0.2;
+
+fn is_off(own: &Quality) -> bool {
+    own.median_error > OFF
+}
+
+/// That the steps of a stack contradict its forms, calibrated as they are.
+pub fn contradicted(profile: &Profile, stack: &str) -> Option<Diagnostic> {
+    let own = profile.quality.get(&format!("steps {stack}")).filter(|own| is_off(own))?;
+    let message = format!(
+        "the profile's steps are off by {:.0} % from what `{stack}` takes for them: they narrow no \
+         interval",
+        100.0 * own.median_error
+    );
+    Some(
+        Diagnostic::warning("profile-off", message)
+            .hint("check their units, the cluster, and whether another --stack is what ran"),
+    )
+}
+
+/// What the step time rests on. Steps that determined no constant, or that the forms contradict, tell
+/// nothing of a plan.
 pub fn basis(profile: &Profile, stack: &str, hidden: u64, degrees: &Parallelism) -> Basis {
     let Some(measured) = profile.stacks.get(stack) else { return Basis::Nominal };
+    let quality = profile.quality.get(&format!("steps {stack}"));
+    let tells = |own: &Quality| own.unidentified.len() < measured.constants.len() && !is_off(own);
+    if measured.constants.is_empty() || !quality.is_none_or(tells) {
+        return Basis::Nominal;
+    }
     let holds = measured.corrections.iter().any(|cell| {
         cell.hidden == hidden
             && cell.tensor == u64::from(degrees.tensor)

@@ -9,6 +9,23 @@ use serde_json::{Value, json};
 use super::target::{TrainingSource, TrainingTarget, refused};
 use crate::format::Export;
 
+/// Names of all files that any folder may hold.
+pub const NAMES: [&str; 10] = [
+    "env",
+    "launch.sh",
+    "hostfile",
+    "ranks.csv",
+    "README.md",
+    SCHEDULE,
+    "job.sbatch",
+    "jobset.json",
+    "megatron.args",
+    "torchtitan.args",
+];
+
+/// What the script of every folder says of itself.
+pub const MARK: &str = "# meshwright plan ";
+
 /// Who starts the processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Starter {
@@ -69,6 +86,7 @@ pub(super) fn files(
         let hint = "plan with --devices on whole hosts";
         return Err(refused(row.name, "hosts of unequal numbers of ranks", why, hint));
     }
+    check_names(job, row)?;
     let text = String::from_utf8_lossy(&export.bytes);
     let mut environment = String::new();
     for (name, value) in (program.environment)(job.source) {
@@ -106,6 +124,18 @@ pub(super) fn files(
         }
     }
     Ok(files)
+}
+
+/// Refuses names that a hostfile, a table or a shell would take apart.
+fn check_names(job: &Job<'_>, row: &TrainingTarget) -> Result<(), Diagnostic> {
+    let is_strange = |c: char| c.is_control() || c.is_whitespace() || c == ',' || c == '"';
+    let mut names = job.places.iter().flat_map(|(host, device)| [host, device]);
+    if let Some(name) = names.find(|name| name.contains(is_strange)) {
+        let why = format!("`{}`", name.escape_debug());
+        let hint = "name hosts and devices in the cluster's file without blanks, commas and quotes";
+        return Err(refused(row.name, "such a name in a hostfile", &why, hint));
+    }
+    Ok(())
 }
 
 /// A schedule that torch reads from a file.
@@ -154,8 +184,9 @@ set -a
 set +a
 args=(
 {args})
+first={first}
 exec torchrun --nnodes {n} --nproc-per-node {each} --node-rank "${{NODE_RANK:-0}}" \
-  --master-addr "${{MASTER_ADDR:-{first}}}" --master-port "${{MASTER_PORT:-29500}}" \
+  --master-addr "${{MASTER_ADDR:-$first}}" --master-port "${{MASTER_PORT:-29500}}" \
   {program} "$@" "${{args[@]}}"
 "#,
         n = hosts.len(),

@@ -107,7 +107,8 @@ fn axes(degrees: &Parallelism) -> Result<Vec<Flag>, Diagnostic> {
         };
         flags.push((switch, String::new()));
     }
-    if shard > 1 {
+    // It shards over context ranks too.
+    if degrees.zero >= ZeroStage::Gradients && (shard > 1 || degrees.context > 1) {
         let reshards = if degrees.zero == ZeroStage::Parameters { "always" } else { "never" };
         flags.push(("parallelism.fsdp_reshard_after_forward", reshards.to_owned()));
     }

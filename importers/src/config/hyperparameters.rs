@@ -150,7 +150,7 @@ impl Fields<'_> {
         let numbers =
             own.0.iter().filter(|(name, _)| !["rope_theta", "factor"].contains(&&***name));
         let mut others: Vec<(String, f64)> =
-            numbers.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect();
+            numbers.filter_map(|(name, value)| Some((name.clone(), number(value)?))).collect();
         others.sort_by(|a, b| a.0.cmp(&b.0));
         let factor = own.real(&["factor"], 1.0)?;
         let scaling = RotaryScaling { kind: kind.to_owned(), factor, others };
@@ -173,4 +173,9 @@ impl Fields<'_> {
             groups: groups.filter(|(n, _)| *n > 1),
         })
     }
+}
+
+/// A number, or a switch as 0 or 1.
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_bool().map(f64::from))
 }

@@ -22,8 +22,10 @@ impl<'a> Flags<'a> {
     /// Words between blanks and line ends; `--a=b` is `--a b`; quotes, line continuations and lines
     /// of comment go.
     pub(super) fn new(text: &'a str) -> Self {
-        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
-        let words = lines.flat_map(str::split_whitespace).filter(|word| *word != "\\");
+        // A word that begins with `#` begins a comment, as in a shell.
+        let said =
+            |line: &'a str| line.split_whitespace().take_while(|word| !word.starts_with('#'));
+        let words = text.lines().flat_map(said).filter(|word| *word != "\\");
         let parts = words.flat_map(|word| match word.split_once('=') {
             Some((flag, value)) if flag.starts_with("--") => vec![flag, value],
             _ => vec![word],

@@ -52,6 +52,11 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         None | Some("-1") => None,
         Some(_) => degree("data_parallel_shard_degree")?,
     };
+    if replicate > 1 && shard != Some(1) {
+        let why = "replicas of shards are in no plan";
+        return Err(not_judged(&own("data_parallel_replicate_degree"), why)
+            .hint("state `--parallelism.data_parallel_shard_degree 1` where replicas are whole"));
+    }
     let data = shard.and_then(|shard| shard.checked_mul(replicate));
     let has_pipeline = pipeline.unwrap_or(1) > 1;
     let batch = batch(&flags)?;
@@ -74,7 +79,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         global_batch: batch.global,
         sequence_length: batch.sequence_length,
         sequence: Some(sequence(&flags)?),
-        zero: Some(zero(&flags, shard)?),
+        zero: Some(zero(&flags, shard, degree("context_parallel_degree")?)?),
         mesh: Some(Mesh::TpCpDpPp),
         recompute: recompute(&flags)?,
         dtype: dtype(&flags)?,
@@ -218,9 +223,14 @@ fn optimizer(flags: &Flags<'_>) -> Result<Option<Optimizer>, Diagnostic> {
     }
 }
 
-fn zero(flags: &Flags<'_>, shard: Option<u32>) -> Result<ZeroStage, Diagnostic> {
+/// What shards share out, context ranks among them.
+fn zero(
+    flags: &Flags<'_>,
+    shard: Option<u32>,
+    context: Option<u32>,
+) -> Result<ZeroStage, Diagnostic> {
     let text = flags.text("--parallelism.fsdp_reshard_after_forward")?;
-    if shard == Some(1) {
+    if shard == Some(1) && context.unwrap_or(1) == 1 {
         return Ok(ZeroStage::None);
     }
     match text {

@@ -168,8 +168,11 @@ fn advice_on_what_to_measure_narrows_the_interval_as_far_as_it_says() {
     let own_width = |told: &Value| width(&told["interval"]["low_ns"], &told["interval"]["high_ns"]);
     assert!((own_width(&followed) / gathers - 1.0).abs() < 1e-6, "{followed}");
 
+    // Steps of the same software on slower devices.
     let row = |batch: u64| {
-        let seconds = 0.2 + 0.01 * batch as f64;
+        let line = PLAN.replace("--global-batch 64", &format!("--global-batch {batch}"));
+        let told = folder.run(&format!("{line} {flags} -o other.json --force")).exits(0).json();
+        let seconds = 1.08 * step(&told) / 1e9;
         format!("m,config.json,16,1,1,2,{batch},2048,none,3,{seconds}\n")
     };
     let header =

@@ -148,7 +148,7 @@ fn check(source: &TrainingSource<'_>) -> Result<(), Diagnostic> {
     if !splits_sequences(&with_experts) {
         let why = "its tensor ranks split sequences beside experts";
         let part = "whole sequences on tensor ranks with experts";
-        return Err(refused(TARGET, part, why, "plan with `--pin sequence=on`"));
+        return Err(refused(TARGET, part, why, "plan with `--pin sequence-parallel=on`"));
     }
     if degrees.zero >= ZeroStage::Gradients && degrees.pipeline > 1 {
         let why = "sharded gradients and parameters run without a pipeline";

@@ -163,6 +163,9 @@ fn stretched(shape: &mut Shape, scaling: &RotaryScaling, is_latent: bool) {
                     shape.say(flag, value);
                 }
             }
+            if is("truncate", 0.0) && !is_latent {
+                shape.say("no-yarn-correction-range-round-to-int", "");
+            }
             match original {
                 Some(tokens) if !is_latent => {
                     shape.say("yarn-original-max-position-embeddings", tokens);
@@ -173,7 +176,7 @@ fn stretched(shape: &mut Shape, scaling: &RotaryScaling, is_latent: bool) {
                 _ => {}
             }
         }
-        "linear" if scaling.factor.fract() == 0.0 => {
+        "linear" if scaling.factor.fract() == 0.0 && !is_latent => {
             shape.say("rotary-seq-len-interpolation-factor", scaling.factor);
         }
         // The other numbers are constants of its code.
@@ -205,6 +208,10 @@ fn layers(shape: &mut Shape, own: &Hyperparameters, card: &TransformerCard) {
         shape.switch("add-qkv-bias", queries);
         shape.lacks("biases of the attention's output or of the feed-forward part alone");
     }
+    if own.model_type == "bert" {
+        shape
+            .lacks("attention to later tokens, norms behind sums, token types and the masked head");
+    }
     shape.say("attention-dropout", own.dropout[0]);
     shape.say("hidden-dropout", own.dropout[1]);
     match (card.form, own.activation.as_str()) {
@@ -216,7 +223,9 @@ fn layers(shape: &mut Shape, own: &Hyperparameters, card: &TransformerCard) {
             shape.say("softmax-type", "learnable");
         }
         (FeedForward::Gated, "silu") => shape.say("swiglu", ""),
-        (FeedForward::Plain, "gelu_new" | "gelu_pytorch_tanh") => shape.say("openai-gelu", ""),
+        (FeedForward::Plain | FeedForward::Written, "gelu_new" | "gelu_pytorch_tanh") => {
+            shape.say("openai-gelu", "")
+        }
         (FeedForward::Plain, "gelu") => {}
         (_, other) => shape.lacks(format!("the pointwise function `{other}`")),
     }
