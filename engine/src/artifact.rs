@@ -245,7 +245,11 @@ pub fn write_folder(
     if let Some(old) = &old {
         std::fs::rename(&place, old.path().join("old")).map_err(failed)?;
     }
-    std::fs::rename(made.path(), &place).map_err(failed)?;
+    std::fs::rename(made.path(), &place).map_err(|error| {
+        // All or none: what was there comes back.
+        old.iter().for_each(|old| drop(std::fs::rename(old.path().join("old"), &place)));
+        failed(error)
+    })?;
     // It has its name: nothing is left to remove.
     let _ = made.keep();
     Ok(())

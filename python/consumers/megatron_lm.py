@@ -24,6 +24,8 @@ import typing
 
 if not hasattr(typing, "override"):  # Python 3.11
     typing.override = lambda function: function
+from differences import Differences
+
 sys.path.insert(0, sys.argv[1])
 
 
@@ -160,12 +162,8 @@ def wanted(plan: dict, rank: int) -> dict[str, tuple[int, ...]]:
 def differences(args, plan: dict, n_later: int) -> list[str]:
     """What the consumer runs that the plan does not say."""
     own, training = plan["parallelism"], plan["parallelism"]["training"]
-    found: list[str] = []
-
-    def same(what: str, theirs, ours) -> None:
-        if theirs != ours:
-            found.append(f"{what}: {theirs} runs, {ours} is planned")
-
+    found = Differences()
+    same = found.same
     same("tensor", args.tensor_model_parallel_size, own["tensor"])
     same("pipeline", args.pipeline_model_parallel_size, own["pipeline"])
     same("context", args.context_parallel_size, own["context"])

@@ -15,6 +15,8 @@ import json
 import pathlib
 import sys
 
+from differences import Differences
+
 sys.path.insert(0, sys.argv[1])
 
 from torchtitan.config import ConfigManager  # noqa: E402
@@ -30,12 +32,8 @@ def stage(layers: dict, first: bool, last: bool) -> list[str]:
 def differences(config, plan: dict) -> list[str]:
     own, training = plan["parallelism"], plan["parallelism"]["training"]
     theirs, batch = config.parallelism, config.training
-    found: list[str] = []
-
-    def same(what: str, runs, planned) -> None:
-        if runs != planned:
-            found.append(f"{what}: {runs} runs, {planned} is planned")
-
+    found = Differences()
+    same = found.same
     same("tensor", theirs.tensor_parallel_degree, own["tensor"])
     same("pipeline", theirs.pipeline_parallel_degree, own["pipeline"])
     same("context", theirs.context_parallel_degree, own["context"])

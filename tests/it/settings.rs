@@ -58,7 +58,6 @@ fn element_types_optimizers_and_recompute_are_read() {
     assert_eq!(deepspeed(r#"{"fp16":{"enabled":true}}"#), Some(DType::F16));
     let off = r#"{"bf16":{"enabled":false},"fp16":{"enabled":false}}"#;
     assert_eq!(deepspeed(off), Some(DType::F32));
-    assert_eq!(megatron("--optimizer sgd").unwrap().optimizer, Some(Optimizer::Sgd));
     assert_eq!(megatron("--optimizer muon").unwrap_err().code, "not-judged");
     let adam = r#"{"optimizer":{"type":"AdamW","params":{"lr":1e-4}}}"#;
     assert_eq!(read(Launcher::DeepSpeed, adam).unwrap().optimizer, Some(Optimizer::AdamW));
@@ -212,4 +211,43 @@ fn numbers_out_of_all_proportion_are_refused_at_once() {
     }
     let many = "--num-layers 1048576 --pipeline-model-parallel-size 1048576";
     assert_eq!(read(Launcher::Megatron, many).unwrap_err().code, "bad-settings");
+}
+
+/// What the consumers' own code makes of such words (torchtitan 0.3.0, Megatron-LM d98e8a64): shards lie on
+/// context ranks too, replicas of shards are in no plan, a comment ends its line, momentum is a state.
+#[test]
+fn files_say_what_their_consumers_run() {
+    let titan = |text: &str| read(Launcher::Torchtitan, text);
+    let context =
+        "--parallelism.data_parallel_shard_degree 1 --parallelism.context_parallel_degree 2";
+    let never = format!("{context} --parallelism.fsdp_reshard_after_forward never");
+    assert_eq!(titan(context).unwrap().zero, Some(ZeroStage::Parameters));
+    assert_eq!(titan(&never).unwrap().zero, Some(ZeroStage::Gradients));
+    let whole = "--parallelism.data_parallel_shard_degree 1";
+    assert_eq!(titan(whole).unwrap().zero, Some(ZeroStage::None));
+    let replicas = "--parallelism.data_parallel_replicate_degree 2";
+    let both = format!("{replicas} --parallelism.data_parallel_shard_degree 2");
+    assert_eq!(titan(&both).unwrap_err().code, "not-judged");
+    assert_eq!(titan(replicas).unwrap_err().code, "not-judged");
+    assert_eq!(titan(&format!("{replicas} {whole}")).unwrap().data, Some(2));
+    let mixed = "--training.local_batch_size 4 --parallelism.num_pp_microbatches 2";
+    assert_eq!(titan(mixed).unwrap_err().code, "bad-settings");
+    let sequence = "--parallelism.enable_sequence_parallel true";
+    assert_eq!(titan(sequence).unwrap_err().code, "bad-settings");
+    let parts = "--parallelism.module_fqns_per_model_part tok_embeddings,layers.0 layers.1,lm_head \
+                 activation-checkpoint:full";
+    let own = titan(&format!("--parallelism.pipeline_parallel_degree 2 {parts}")).unwrap();
+    assert_eq!((own.blocks, own.recompute), (Some(vec![1, 1]), Some(Recompute::Full)));
+
+    assert_eq!(megatron("# --context-parallel-size 4").unwrap().context, None);
+    assert_eq!(megatron("--optimizer sgd").unwrap_err().code, "not-judged");
+    let plain = megatron("--optimizer sgd --sgd-momentum 0.0").unwrap();
+    assert_eq!(plain.optimizer, Some(Optimizer::Sgd));
+    for flag in
+        ["--cpu-offloading", "--recompute-granularity selective --recompute-modules core_attn mlp"]
+    {
+        assert_eq!(megatron(flag).unwrap_err().code, "not-judged", "{flag}");
+    }
+    let ends = "--decoder-first-pipeline-num-layers 3 --pipeline-model-parallel-size 2";
+    assert_eq!(megatron(ends).unwrap_err().code, "bad-settings");
 }

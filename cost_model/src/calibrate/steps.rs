@@ -237,6 +237,7 @@ fn profile(
     let measured: Vec<f64> = samples.iter().map(|sample| sample.time_s).collect();
     let mut profile = context.base.clone();
     let part = format!("steps {}", context.stack.name);
+    profile.notes.insert(part.clone(), context.system.device.name.clone());
     profile.quality.insert(part, quality(predicted, &measured, unidentified));
     profile.stacks.insert(context.stack.name.clone(), held);
     profile

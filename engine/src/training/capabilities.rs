@@ -48,8 +48,8 @@ pub fn limited(pins: Pins, executor: Option<Executor>, needs: &[Lack]) -> Result
         _ => None,
     };
     let needs = || needs.iter().copied().chain(part_of_blocks);
-    let row = targets().iter().find(|row| row.name == capabilities.target);
-    if let Some(lack) = needs().find(|need| row.is_some_and(|row| row.lacks.contains(need))) {
+    let needed: Vec<Lack> = needs().collect();
+    if let Some(lack) = lacking(executor, &needed) {
         let message = format!("{} has no words for {}", capabilities.target, lack.name());
         let others = names(&|row| needs().all(|need| !row.lacks.contains(&need)));
         return Err(Diagnostic::usage("cannot-express", message)
@@ -58,6 +58,12 @@ pub fn limited(pins: Pins, executor: Option<Executor>, needs: &[Lack]) -> Result
     }
     check(&pins, &capabilities)?;
     Ok(Pins { capabilities: Some(capabilities), ..pins })
+}
+
+/// What an executor has no words for, of what a run needs.
+pub fn lacking(executor: Executor, needs: &[Lack]) -> Option<Lack> {
+    let row = targets().iter().find(|row| row.name == executor.target())?;
+    needs.iter().copied().find(|need| row.lacks.contains(need))
 }
 
 /// Whether an executor of a name runs an element type, as far as its file says any.

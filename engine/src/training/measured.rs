@@ -104,9 +104,26 @@ fn is_off(own: &Quality) -> bool {
     own.median_error > OFF
 }
 
-/// That the steps of a stack contradict its forms, calibrated as they are.
-pub fn contradicted(profile: &Profile, stack: &str) -> Option<Diagnostic> {
-    let own = profile.quality.get(&format!("steps {stack}")).filter(|own| is_off(own))?;
+/// The device on which a profile's steps of a stack were taken, where it is another one.
+fn elsewhere<'p>(profile: &'p Profile, part: &str, device: &str) -> Option<&'p str> {
+    profile.notes.get(part).map(String::as_str).filter(|own| *own != device)
+}
+
+/// That the steps of a stack were taken on another device, or contradict its forms, calibrated as they
+/// are.
+pub fn doubted(profile: &Profile, (stack, device): (&str, &str)) -> Option<Diagnostic> {
+    let part = format!("steps {stack}");
+    if let Some(other) = elsewhere(profile, &part, device) {
+        let message = format!(
+            "the profile's steps of `{stack}` were taken on {other}, not on {device}: they narrow no \
+             interval"
+        );
+        return Some(
+            Diagnostic::warning("profile-elsewhere", message)
+                .hint("calibrate on steps of this cluster"),
+        );
+    }
+    let own = profile.quality.get(&part).filter(|own| is_off(own))?;
     let message = format!(
         "the profile's steps are off by {:.0} % from what `{stack}` takes for them: they narrow no \
          interval",
@@ -118,11 +135,20 @@ pub fn contradicted(profile: &Profile, stack: &str) -> Option<Diagnostic> {
     )
 }
 
-/// What the step time rests on. Steps that determined no constant, or that the forms contradict, tell
-/// nothing of a plan.
-pub fn basis(profile: &Profile, stack: &str, hidden: u64, degrees: &Parallelism) -> Basis {
+/// What the step time rests on. Steps of another device, that determined no constant, or that the forms
+/// contradict, tell nothing of a plan.
+pub fn basis(
+    profile: &Profile,
+    (stack, device): (&str, &str),
+    hidden: u64,
+    degrees: &Parallelism,
+) -> Basis {
     let Some(measured) = profile.stacks.get(stack) else { return Basis::Nominal };
-    let quality = profile.quality.get(&format!("steps {stack}"));
+    let part = format!("steps {stack}");
+    if elsewhere(profile, &part, device).is_some() {
+        return Basis::Nominal;
+    }
+    let quality = profile.quality.get(&part);
     let tells = |own: &Quality| own.unidentified.len() < measured.constants.len() && !is_off(own);
     if measured.constants.is_empty() || !quality.is_none_or(tells) {
         return Basis::Nominal;

@@ -27,7 +27,8 @@ use ir::plan::Plan;
 use ir::profile::Profile;
 use ir::stack::Stack;
 use ir::units::Bytes;
-use planner::training::search_3d::space::{Capabilities, Space, device_counts};
+use ir::workload::Optimizer;
+use planner::training::search_3d::space::{Capabilities, Pins, Space, device_counts};
 
 use super::model::{self, GraphFacts, Model};
 use super::numbers::Numbers;
@@ -206,6 +207,7 @@ impl Setting {
             .ok_or_else(|| unusable(path, "the cluster has no device"))?;
         if file.is_some() {
             warnings.extend(measured::unused(&profile, (&stack, &system, numbers.dtype)));
+            warnings.extend(measured::doubted(&profile, (&stack.name, &system.device.name)));
         }
         warnings.extend(noted);
         warnings.extend(hosts::unlike_ways(&cluster));
@@ -316,7 +318,9 @@ impl Setting {
         let most = devices.iter().copied().max().unwrap_or(has);
         hosts::check(&self.cluster, u64::from(most))?;
         let executor = self.request.executor.as_deref().and_then(Executor::named);
-        let pins = capabilities::limited(pins::of(&self.request.pin)?, executor, &self.needs())?;
+        let pins = pins::of(&self.request.pin)?;
+        let needs = self.needs(&pins);
+        let pins = capabilities::limited(pins, executor, &needs)?;
         if pins.sequence == Some(SequenceParallel::Ulysses) && self.layers.is_none() {
             return Err(oracle::needs_layers("Ulysses ranks (`--pin sequence-parallel=ulysses`)"));
         }
@@ -324,10 +328,13 @@ impl Setting {
     }
 
     /// What a launcher needs words for.
-    fn needs(&self) -> Vec<Lack> {
+    fn needs(&self, pins: &Pins) -> Vec<Lack> {
+        let is_whole = pins.sequence == Some(SequenceParallel::Off) && pins.tensor != Some(1);
         let needs = [
             (Lack::Parts, self.model.is_of_parts()),
             (Lack::Predicting, self.model.n_predictions > 1),
+            (Lack::WholeSequences, is_whole && self.model.has_experts()),
+            (Lack::Adafactor, self.numbers.optimizer == Optimizer::Adafactor),
         ];
         needs.into_iter().filter(|(_, is)| *is).map(|(need, _)| need).collect()
     }
@@ -342,6 +349,8 @@ impl Setting {
             true => Executor::of_parts(),
             false => Executor::of_stack(&self.stack.name),
         };
+        let needs = pins::of(&self.request.pin).map_or(Vec::new(), |pins| self.needs(&pins));
+        let executor = executor.filter(|own| capabilities::lacking(*own, &needs).is_none());
         executor.and_then(capabilities::of)
     }
 

@@ -72,7 +72,8 @@ impl Setting {
     /// As what the step of a plan was judged.
     pub fn basis(&self, degrees: &Parallelism) -> Basis {
         let hidden = self.model.groups.first().map_or(0, |group| group.card.hidden);
-        measured::basis(&self.profile, &self.stack.name, hidden, degrees)
+        let on = (self.stack.name.as_str(), self.system.device.name.as_str());
+        measured::basis(&self.profile, on, hidden, degrees)
     }
 
     /// What can be measured of the devices for each trait, under these degrees.

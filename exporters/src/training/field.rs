@@ -39,6 +39,8 @@ pub enum Field {
     ElementType,
     /// Whether hosts keep the optimizer states.
     Offload,
+    /// The optimizer.
+    Optimizer,
 }
 
 impl Field {
@@ -64,6 +66,7 @@ impl Field {
             Self::BlockPolicies => "recompute and zero of each block",
             Self::ElementType => "element type",
             Self::Offload => "optimizer states on hosts",
+            Self::Optimizer => "optimizer",
         }
     }
 }

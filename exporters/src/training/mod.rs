@@ -16,6 +16,7 @@ use ir::card::SequenceParallel;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::tensor::DType;
+use ir::workload::Optimizer;
 
 use crate::format::{Export, unknown_target};
 pub use field::Field;
@@ -118,10 +119,11 @@ const TARGETS: &[TrainingTarget] = &[
             Field::Recompute,
             Field::ElementType,
             Field::Offload,
+            Field::Optimizer,
         ],
         accepts: megatron::accepts,
         offloaded: Some(megatron::accepts_offloaded),
-        lacks: &[Lack::Parts],
+        lacks: &[Lack::Parts, Lack::WholeSequences, Lack::Adafactor],
         recomputes: Some(&[Policy::None, Policy::Selective, Policy::Block, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F16, DType::F8, DType::F32]),
         launches: Some(&[
@@ -175,7 +177,7 @@ const TARGETS: &[TrainingTarget] = &[
     },
     TrainingTarget {
         name: "vllm",
-        versions: &["0.10"],
+        versions: &[],
         file_name: "vllm.args",
         summary: "degrees and layer partition of vLLM",
         expresses: &[Field::Data, Field::Tensor, Field::Pipeline, Field::Expert, Field::Blocks],
@@ -246,11 +248,14 @@ pub fn find(target: &str) -> Result<(&'static TrainingTarget, &'static str), Dia
     let names = || TARGETS.iter().map(|row| row.name);
     let row = TARGETS.iter().find(|row| row.name == name);
     let row = row.ok_or_else(|| unknown_target(name, " for plans of training runs", names()))?;
-    let default = row.versions.first().filter(|_| !target.contains('@'));
-    let own = default.or_else(|| row.versions.iter().find(|own| **own == version));
+    if !target.contains('@') {
+        return Ok((row, row.versions.first().unwrap_or(&"")));
+    }
+    let own = row.versions.iter().find(|own| **own == version);
     own.map(|own| (row, *own)).ok_or_else(|| {
         let message = format!("no version `{version}` of {name} is known");
-        let known: Vec<String> = row.versions.iter().map(|v| format!("{name}@{v}")).collect();
+        let known = row.versions.iter().map(|own| format!("{name}@{own}"));
+        let known: Vec<String> = [name.to_owned()].into_iter().chain(known).collect();
         Diagnostic::usage("unknown-target", message).hint(format!("use {}", known.join(" or ")))
     })
 }
@@ -274,6 +279,13 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
         by_block(source, row.name)?;
     }
     let mut export = (row.export)(source)?;
+    if source.optimizer != Optimizer::default() && !row.expresses.contains(&Field::Optimizer) {
+        let message = format!("the file says nothing of the optimizer {:?}", source.optimizer);
+        let warning = Diagnostic::warning("not-in-file", message);
+        export
+            .warnings
+            .push(warning.hint("set it beside the file: another one holds other states"));
+    }
     if !source.offloads {
         return Ok(export);
     }

@@ -70,6 +70,10 @@ pub enum Lack {
     Selective,
     /// Recompute of every second product.
     PerOp,
+    /// Tensor ranks that each hold whole sequences, beside experts.
+    WholeSequences,
+    /// The optimizer Adafactor.
+    Adafactor,
 }
 
 impl Lack {
@@ -81,6 +85,8 @@ impl Lack {
             Self::Predicting => "blocks that predict a later token",
             Self::Selective => "recompute of the attention core",
             Self::PerOp => "recompute of every second product",
+            Self::WholeSequences => "whole sequences on tensor ranks beside experts",
+            Self::Adafactor => "the optimizer adafactor",
         }
     }
 }
@@ -104,7 +110,7 @@ pub enum Policy {
 pub struct TrainingTarget {
     /// What the user calls it.
     pub name: &'static str,
-    /// Versions of the consumer whose words it knows, the default first.
+    /// Versions of the consumer whose words it knows, the default first; empty = none was checked.
     pub versions: &'static [&'static str],
     /// Name of the file unless the user gives one.
     pub file_name: &'static str,

@@ -31,6 +31,9 @@ const NOT_JUDGED: &[(&str, &str)] = &[
     ("--distribute-saved-activations", "what is kept is not split over tensor ranks"),
     ("--fp4-format", "training runs are not planned in fp4"),
     ("--hybrid-context-parallel", "all samples have one context degree"),
+    ("--cpu-offloading", "activations stay on the devices"),
+    ("--cpu-offloading-num-layers", "activations stay on the devices"),
+    ("--heterogeneous-layers-config-path", "blocks are those of the model's config"),
     ("--encoder-tensor-model-parallel-size", "encoders have no degrees of their own"),
     ("--encoder-pipeline-model-parallel-size", "encoders have no degrees of their own"),
 ];
@@ -116,7 +119,13 @@ fn optimizer(flags: &Flags<'_>) -> Result<Option<Optimizer>, Diagnostic> {
     match flags.text("--optimizer")? {
         None => Ok(None),
         Some("adam") => Ok(Some(Optimizer::AdamW)),
-        Some("sgd") => Ok(Some(Optimizer::Sgd)),
+        Some("sgd") if flags.text("--sgd-momentum")?.is_some_and(|own| own.parse() == Ok(0.0)) => {
+            Ok(Some(Optimizer::Sgd))
+        }
+        Some("sgd") => {
+            let why = "it has momentum, 0.9 unless told otherwise, and plans have none";
+            Err(not_judged("--optimizer sgd", why).hint("add `--sgd-momentum 0`"))
+        }
         Some(other) => Err(not_judged(&format!("--optimizer {other}"), "adam and sgd are")),
     }
 }
@@ -151,6 +160,10 @@ fn stages(
         return Ok(());
     }
     let Some(n_layers) = n_layers else {
+        if ends.first.or(ends.last).is_some() {
+            let hint = "state `--num-layers` beside the layers of the first and last stage";
+            return Err(bad("--decoder-first-pipeline-num-layers", "", hint));
+        }
         settings.virtual_stages = chunks;
         return Ok(());
     };
@@ -262,14 +275,13 @@ fn recompute(flags: &Flags<'_>) -> Result<Recompute, Diagnostic> {
     let granularity = flags.text("--recompute-granularity")?;
     let blocks = flags.degree(&["--recompute-num-layers"])?.unwrap_or(1);
     let method = flags.text("--recompute-method")?;
-    // Any of several words may follow; the first alone is the usual one.
-    let modules = flags.text("--recompute-modules")?;
+    let modules = flags.words("--recompute-modules");
     // A short form of the selective one.
     let granularity =
         if flags.has("--recompute-activations") { Some("selective") } else { granularity };
     match granularity {
         None => Ok(Recompute::None),
-        Some("selective") if modules.is_some_and(|modules| modules != "core_attn") => {
+        Some("selective") if modules.iter().any(|module| *module != "core_attn") => {
             let why = "the attention core alone is computed again where it is selective";
             Err(not_judged("--recompute-modules", why))
         }

@@ -168,6 +168,21 @@ fn advice_on_what_to_measure_narrows_the_interval_as_far_as_it_says() {
     let own_width = |told: &Value| width(&told["interval"]["low_ns"], &told["interval"]["high_ns"]);
     assert!((own_width(&followed) / gathers - 1.0).abs() < 1e-6, "{followed}");
 
+    // Steps that nothing like the forms gave, and steps of other devices, narrow nothing.
+    let header =
+        "model,config,gpus,tp,pp,micro_batch,global_batch,seq,recompute,zero_stage,iter_s\n";
+    let wild = [32, 64, 96, 128, 160, 192].map(|batch: u64| {
+        let seconds = 0.2 + 0.01 * batch as f64;
+        format!("m,config.json,16,1,1,2,{batch},2048,none,3,{seconds}\n")
+    });
+    folder.write("wild.csv", &format!("{header}{}", wild.concat()));
+    let calibrate = "calibrate --stack megatron-core --cluster cluster.yaml";
+    folder.run(&format!("{calibrate} --steps wild.csv -o wild.json")).exits(0);
+    let (_, warned) = planned(&folder, &format!("{flags} --profile wild.json"));
+    assert!(warned.contains("profile-off"), "{warned}");
+    let followed = trust(&folder, "--profile wild.json");
+    assert!((own_width(&followed) / now - 1.0).abs() < 1e-6, "{followed}");
+
     // Steps of the same software on slower devices.
     let row = |batch: u64| {
         let line = PLAN.replace("--global-batch 64", &format!("--global-batch {batch}"));
@@ -175,15 +190,15 @@ fn advice_on_what_to_measure_narrows_the_interval_as_far_as_it_says() {
         let seconds = 1.08 * step(&told) / 1e9;
         format!("m,config.json,16,1,1,2,{batch},2048,none,3,{seconds}\n")
     };
-    let header =
-        "model,config,gpus,tp,pp,micro_batch,global_batch,seq,recompute,zero_stage,iter_s\n";
     let rows: String = [32, 64, 96, 128, 160, 192].map(row).concat();
     folder.write("steps.csv", &format!("{header}{rows}"));
-    let calibrate = "calibrate --steps steps.csv --stack megatron-core --cluster cluster.yaml";
-    folder.run(&format!("{calibrate} -o s.json")).exits(0);
+    folder.run(&format!("{calibrate} --steps steps.csv -o s.json")).exits(0);
     planned(&folder, &format!("{flags} --profile s.json"));
     let followed = trust(&folder, "--profile s.json");
     assert!((own_width(&followed) / own - 1.0).abs() < 1e-6, "{followed}");
+    folder.write("cluster.yaml", &CLUSTER.replace("h100_sxm5_80gb", "h200_sxm5_141gb"));
+    let (_, warned) = planned(&folder, &format!("{flags} --profile s.json"));
+    assert!(warned.contains("profile-elsewhere"), "{warned}");
 }
 
 /// The steps of docs/ten-minutes.md: constants of six on one host predict others better than none do.

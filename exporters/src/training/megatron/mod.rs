@@ -27,7 +27,7 @@ pub(super) const PROGRAM: Program = Program {
 };
 
 /// One queue keeps collectives of tensor and context ranks behind the products that they belong to;
-/// Megatron-FSDP wants several (`validate_args`).
+/// Megatron-FSDP wants several (`validate_args`), as many as CUDA has by default.
 fn environment(source: &TrainingSource<'_>) -> Vec<(&'static str, String)> {
     let n = if source.plan.parallelism.zero >= ZeroStage::Gradients { "8" } else { "1" };
     vec![("CUDA_DEVICE_MAX_CONNECTIONS", n.to_owned())]
@@ -230,7 +230,8 @@ fn overlap(source: &TrainingSource<'_>, text: &mut String) {
 fn optimizer(optimizer: Optimizer) -> Result<&'static str, Diagnostic> {
     match optimizer {
         Optimizer::AdamW => Ok("--optimizer adam\n"),
-        Optimizer::Sgd => Ok("--optimizer sgd\n"),
+        // Without states; it has momentum unless it is told otherwise.
+        Optimizer::Sgd => Ok("--optimizer sgd\n--sgd-momentum 0.0\n"),
         other => {
             let part = format!("the optimizer {other:?}");
             Err(refused(TARGET, &part, "it has adam and sgd", "plan with `--optimizer adamw`"))
