@@ -156,6 +156,8 @@ pub struct Stack {
     pub overlap_tensor: f64,
     /// What it does with mixtures of experts.
     pub experts: ExpertStack,
+    /// Share of the rate of the network cards that rings of replicas reach, in (0, 1].
+    pub ring_rate: f64,
     /// Network cards of a host that gathering shared-out parameters and scattering gradients use at
     /// most; `None` = those of all ranks.
     pub ring_cards: Option<u64>,

@@ -157,8 +157,8 @@ mod tests {
         let lines = lines(&rows);
         // All of a lie inside what b leaves open; of b one does.
         assert_eq!((lines.len(), lines[0].goals[0].figure), (1, 75.0));
-        // (4 x 0.0225 + 0.05) / 6, to 1.2816 deviations both ways.
+        // (4 x 0.0144 + 0.05) / 6, to 1.2816 deviations both ways.
         let own = spread(Figure::Step, (&rows[3].like, &[]), &all[..1]).interval().high;
-        assert!((own.ln() / 1.2816 - (0.14_f64 / 6.0).sqrt()).abs() < 1e-9);
+        assert!((own.ln() / 1.2816 - (0.1076_f64 / 6.0).sqrt()).abs() < 1e-9);
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ir::card::{Recompute, SequenceParallel};
+use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::measured::memory::{JudgedRank, MemoryMetric, MemoryRow};
 use ir::plan::{Parallelism, Plan};
 use ir::schedule::Schedule;
 use ir::stack::{AttentionKernel, Stack};
 use ir::tensor::DType;
+use ir::workload::Optimizer;
 
 use super::intervals::Residual;
 use super::published;
@@ -25,6 +26,7 @@ use crate::runs::judge::memory::HoldingKind;
 use crate::runs::judge::report::RankReport;
 use crate::runs::memory::Reserve;
 use crate::runs::memory::reserve::MARGIN;
+use crate::runs::memory::states::state_bytes;
 use crate::runs::oracle::{StageFigures, StageOracle, costs, figures};
 
 /// Percent that a row may be off.
@@ -208,7 +210,7 @@ impl Replayer<'_> {
         let bare = |row: &MemoryRow| self.peak(row, AttentionKernel::Unfused, Reserve::NONE);
         let bare: Vec<f64> = rows.iter().map(bare).collect();
         let whole = |(row, bare): (&MemoryRow, &f64)| {
-            bare + Reserve::device().bytes(&row.parallelism, *bare)
+            bare + Reserve::device().bytes(&row.parallelism, *bare) + self.deepspeed(row)
         };
         let nominal: Vec<f64> = rows.iter().zip(&bare).map(whole).collect();
         let names = ("megatron-deepspeed", "a100_sxm4_80gb");
@@ -229,7 +231,8 @@ impl Replayer<'_> {
             Line {
                 part: part(),
                 way: "nothing fitted",
-                note: "nominal context, communicators and fragmentation".to_owned(),
+                note: "nominal context, communicators and fragmentation; DeepSpeed's update and buckets"
+                    .to_owned(),
                 ..line(nominal, 0)
             },
             Line {
@@ -240,6 +243,26 @@ impl Replayer<'_> {
             },
         ];
         (lines, residuals)
+    }
+
+    /// Bytes that DeepSpeed takes of the device besides: the gradients of its update, which fit into
+    /// nothing that activations leave (`FP16_Optimizer` casts all and joins the casts, 8 bytes a
+    /// parameter; ZeRO 1 joins those of a rank's share and casts them, 6), and a bucket of gradients and one
+    /// of weights of their default size, 5e8 elements.
+    fn deepspeed(&self, row: &MemoryRow) -> f64 {
+        let own = &row.parallelism;
+        let Some(replayed) = self.replayed(row, AttentionKernel::Unfused, (own, row.recompute))
+        else {
+            return f64::NAN;
+        };
+        let replicas = f64::from(own.data.max(1));
+        let each = state_bytes(row.format, Optimizer::AdamW, own.zero, replicas).total();
+        let states = replayed.figures.iter().map(|stage| stage.states).fold(0.0, f64::max);
+        let updating = match own.zero {
+            ZeroStage::None => 8.0,
+            _ => 6.0 / replicas,
+        };
+        updating * states / each + 2.0 * 5e8 * 2.0
     }
 
     /// The line of fully sharded runs, and how far off each is.

@@ -46,6 +46,10 @@ const USER_BUFFERS: f64 = 0.65;
 /// The same of torchtitan's asynchronous tensor parallelism (PyTorch 2.6), fitted on its steps.
 const ASYNC_TENSOR: f64 = 0.42;
 
+/// Share of 22.5 GB/s of a card that rings of replicas reach: the fits of steps on 512 A100 that
+/// `links.csv` names give them 10 to 16 GB/s.
+const RING_RATE: f64 = 16.0 / 22.5;
+
 /// Megatron-DeepSpeed of 2021: eager launches, fused softmax and pointwise chains of Megatron-LM,
 /// attention as two products, no overlap.
 #[must_use]
@@ -68,6 +72,7 @@ pub fn megatron_deepspeed_2021() -> Stack {
         overlap_data: 0.0,
         overlap_tensor: 0.0,
         experts: ExpertStack::default(),
+        ring_rate: RING_RATE,
         ring_cards: Some(1),
         // With this the three rows of ZeRO 3 are 6 % off on average, in sample.
         ring_exposed: 0.2,
@@ -95,6 +100,7 @@ pub fn megatron_core() -> Stack {
         gradients: DType::F32,
         overlap_data: 0.9,
         overlap_tensor: USER_BUFFERS,
+        ring_rate: 1.0,
         ring_cards: None,
         ring_exposed: 0.0,
         source: "Megatron-Core r0.8.0 and Megatron-Bridge steps; attention: arXiv:2407.08608"
@@ -208,6 +214,7 @@ pub fn pytorch_eager() -> Stack {
         attention: AttentionKernel::Flash,
         attention_rate: FLASH_2,
         overlap_data: 0.5,
+        ring_rate: 1.0,
         ring_cards: None,
         ring_exposed: 0.0,
         source: "launch floor: that of megatron-deepspeed-2021; attention: arXiv:2407.08608; the \

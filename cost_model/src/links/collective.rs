@@ -5,16 +5,15 @@
 //! reduce-scatter, the gathered buffer. With `P` devices, `n` bytes, start-up `a` and rate `B`:
 //!
 //! ```text
-//!                  ring                            tree (l = ceil(log2 P))
 //! point to point   a + n/B
 //! broadcast        (P-1) a + n/B
-//! all-reduce       2 (P-1) a + 2 (P-1)/P n/B       2 l (a + n/B)
+//! all-reduce       2 (P-1) a + 2 (P-1)/P n/B
 //! all-gather       (P-1) a + (P-1)/P n/B
 //! reduce-scatter   as all-gather
 //! all-to-all       as all-gather
 //! ```
 //!
-//! The ring's broadcast is a pipelined chain (Thakur, Rabenseifner and Gropp 2005).
+//! Broadcast is a pipelined chain (Thakur, Rabenseifner and Gropp 2005).
 
 use ir::measured::CollectiveOperation;
 use ir::units::{Bytes, BytesPerSecond};
@@ -58,17 +57,6 @@ pub fn ring(operation: CollectiveOperation, ranks: u64, bytes: Bytes, link: Link
     }
 }
 
-/// Seconds of an all-reduce by ring or by tree, whichever is faster.
-#[must_use]
-pub fn all_reduce(ranks: u64, bytes: Bytes, link: Link) -> f64 {
-    if ranks <= 1 {
-        return 0.0;
-    }
-    let levels = 2.0 * f64::from((ranks - 1).ilog2() + 1);
-    let tree = link.time(levels, levels * bytes.as_f64());
-    ring(CollectiveOperation::AllReduce, ranks, bytes, link).min(tree)
-}
-
 #[cfg(test)]
 mod tests {
     use super::CollectiveOperation::{
@@ -98,14 +86,5 @@ mod tests {
         near(ring(PointToPoint, 2, Bytes(100), link(1.0, 50.0)), 3.0);
         near(ring(Broadcast, 4, Bytes(100), link(1.0, 50.0)), 5.0);
         assert_eq!(ring(AllReduce, 1, GIB, fast), 0.0);
-    }
-
-    #[test]
-    fn small_messages_take_the_tree_and_great_ones_the_ring() {
-        let link = link(10e-6, 100e9);
-        near(all_reduce(8, Bytes(8), link), 6.0 * (10e-6 + 8.0 / 100e9));
-        near(all_reduce(5, Bytes(8), link), 6.0 * (10e-6 + 8.0 / 100e9));
-        assert_eq!(all_reduce(8, GIB, link), ring(AllReduce, 8, GIB, link));
-        assert_eq!(all_reduce(1, GIB, link), 0.0);
     }
 }

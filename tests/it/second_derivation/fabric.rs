@@ -22,6 +22,12 @@ impl Way {
         let steps = 2.0 * (n as f64 - 1.0);
         steps * self.send(bytes / n as f64)
     }
+
+    /// The same among the devices of a host, where the whole has one start-up (C2).
+    fn ring_inside(self, n: usize, bytes: f64) -> f64 {
+        let steps = 2.0 * (n as f64 - 1.0);
+        if n == 1 { 0.0 } else { self.start_up + steps * bytes / n as f64 / self.rate }
+    }
 }
 
 /// Tensor, context, data and pipeline coordinate of a device.
@@ -129,7 +135,7 @@ impl Fabric {
             let fewest = hosts.iter().map(Vec::len).min().unwrap();
             let most = hosts.iter().map(Vec::len).max().unwrap();
             let across = self.out(self.share(group[0])).ring(hosts.len(), bytes / fewest as f64);
-            self.inside.ring(most, bytes) + if hosts.len() > 1 { across } else { 0.0 }
+            self.inside.ring_inside(most, bytes) + if hosts.len() > 1 { across } else { 0.0 }
         });
         (seconds, self.leaves(&groups))
     }
@@ -205,8 +211,10 @@ impl Fabric {
             let hosts = self.by_host(group);
             let shares = |own: &Group| own.iter().map(|device| self.share(*device)).sum::<f64>();
             let least = hosts.iter().map(shares).fold(f64::INFINITY, f64::min);
-            let way = if hosts.len() > 1 { self.out(least) } else { self.inside };
-            way.ring(group.len(), bytes)
+            match hosts.len() {
+                1 => self.inside.ring_inside(group.len(), bytes),
+                _ => self.out(least).ring(group.len(), bytes),
+            }
         })
     }
 

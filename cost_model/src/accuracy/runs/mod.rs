@@ -152,7 +152,7 @@ const SHARDED: Protocol = Protocol {
     left_out: ("leave one row out", line),
     wanted: mean(12.0),
     cluster: one_cluster,
-    settled: "the exposed share of gathers, one card for a ring",
+    settled: "the exposed share of gathers, one card for a ring and its rate",
 };
 const PIPELINED: Protocol = Protocol {
     part: "runs SC21 tensor + pipeline",

@@ -16,7 +16,7 @@ use crate::kernels::rates::Rates;
 use crate::kernels::step_constants::Constants;
 use crate::kernels::step_products::StepProducts;
 use crate::links::collective::table::{Interpolation, Table};
-use crate::links::collective::{Link, all_reduce, ring};
+use crate::links::collective::{Link, ring};
 
 /// Equal hosts of equal devices. Tensor ranks are neighbours in a host, data ranks come next,
 /// pipeline ranks are furthest apart, as Megatron-LM lays them out.
@@ -207,12 +207,17 @@ impl System {
         within + ring(ALL_REDUCE, group.hosts, part, link)
     }
 
+    /// Where nothing was measured, a ring with one start-up in all: what `links.csv` states of a link inside
+    /// hosts is the whole of a small all-reduce.
     fn inside_s(&self, ranks: u64, bytes: f64) -> f64 {
         if ranks <= 1 {
             return 0.0;
         }
         let measured = self.measured_s(ALL_REDUCE, Spread::inside(ranks), bytes, 1.0);
-        measured.unwrap_or_else(|| all_reduce(ranks, whole(bytes), self.inside))
+        measured.unwrap_or_else(|| {
+            let link = Link { start_up_s: 0.0, ..self.inside };
+            self.inside.start_up_s + ring(ALL_REDUCE, ranks, whole(bytes), link)
+        })
     }
 
     /// Seconds in which every device of a group sends `bytes` to the next one of the group; where
@@ -268,16 +273,21 @@ impl System {
 
     /// Seconds of the exchange of `bytes` of gradients by a group of replicas: inside a host where
     /// they fit, else a ring through all hosts, which leaves each of them through the network
-    /// shares of its own devices in that host.
+    /// shares of its own devices in that host, at `ring_rate` of their rate.
     #[must_use]
-    pub fn exchange_s(&self, group: Spread, bytes: f64, network_factor: f64) -> f64 {
+    pub fn exchange_s(
+        &self,
+        group: Spread,
+        bytes: f64,
+        [network_factor, ring_rate]: [f64; 2],
+    ) -> f64 {
         if !group.leaves_host() {
             return self.inside_s(group.ranks, bytes);
         }
         if let Some(seconds) = self.measured_s(ALL_REDUCE, group, bytes, network_factor) {
             return seconds;
         }
-        let link = self.network_of(group.least, network_factor);
+        let link = self.network_of(group.least, network_factor * ring_rate);
         ring(ALL_REDUCE, group.ranks, whole(bytes), link)
     }
 }
@@ -324,13 +334,14 @@ pub(crate) mod tests {
         // 64 replicas of one device each: eight shares; of eight tensor ranks: one share.
         let group =
             |in_host| Spread { ranks: 64, hosts: 64 / in_host, most: in_host, least: in_host };
-        let exchange = |system: &System, in_host| system.exchange_s(group(in_host), 1e9, 1.0);
+        let exchange =
+            |system: &System, in_host| system.exchange_s(group(in_host), 1e9, [1.0, 1.0]);
         let start_up = 126.0 * NETWORK_START_UP_S;
         let by_hand = |rate: f64| start_up + 2.0 * 63.0 / 64.0 * 1e9 / rate;
         let near = |own: f64, wanted: f64| assert!((own / wanted - 1.0).abs() < 1e-9, "{own}");
         near(exchange(&system, 8), by_hand(200e9));
         near(exchange(&system, 1), by_hand(25e9));
-        near(system.exchange_s(group(1), 1e9, 0.5), by_hand(12.5e9));
+        near(system.exchange_s(group(1), 1e9, [0.5, 0.8]), by_hand(10e9));
         // Two hosts of eight: inside first, then an eighth of the bytes across.
         let pair = Spread { ranks: 16, hosts: 2, most: 8, least: 8 };
         let across = |system: &System| {

@@ -36,7 +36,7 @@ const CONTEXT: f64 = 0.5e9;
 /// *nominal*, the count of channels depends on the links.
 const COMMUNICATOR: f64 = 2.0 * 16.0 * 4.0 * 1024.0 * 1024.0;
 /// *Nominal*: 2 to 10 % by how sizes of tensors vary.
-const FRAGMENTATION: f64 = 0.05;
+const FRAGMENTATION: f64 = 0.1;
 
 /// Bytes more than [`RESIDENT`] that mixtures of experts show: 105 MB of those peaks instead of 75.
 const RESIDENT_EXPERTS: f64 = 0.03e9;

@@ -377,9 +377,9 @@ impl<'a> Priced<'a> {
     #[must_use]
     pub fn exchange_s(&self, dense: f64, experts: f64, bytes: f64) -> f64 {
         let system = self.pricing.system;
-        let network = self.pricing.constants.get(Constant::Network);
+        let ring = [self.pricing.constants.get(Constant::Network), self.pricing.stack.ring_rate];
         let all = |spread: Spread, parameters: f64| match parameters > 0.0 {
-            true => system.exchange_s(spread, bytes * parameters, network),
+            true => system.exchange_s(spread, bytes * parameters, ring),
             false => 0.0,
         };
         all(self.replicas[0], dense) + all(self.replicas[1], experts)
@@ -394,13 +394,13 @@ impl<'a> Priced<'a> {
         bytes: f64,
     ) -> f64 {
         let Pricing { system, stack, constants, .. } = self.pricing;
-        let network = constants.get(Constant::Network);
+        let ring @ [network, _] = [constants.get(Constant::Network), stack.ring_rate];
         let n = n_blocks.max(1.0);
         let half_s = |spread: Spread, parameters: f64| {
             let piece = bytes * parameters / n;
             let measured = system.measured_s(operation, spread, piece, network);
             let least = spread.least.min(stack.ring_cards.unwrap_or(u64::MAX));
-            let ring_s = || system.exchange_s(Spread { least, ..spread }, piece, network) / 2.0;
+            let ring_s = || system.exchange_s(Spread { least, ..spread }, piece, ring) / 2.0;
             n * measured.unwrap_or_else(ring_s)
         };
         self.replicas
