@@ -48,6 +48,8 @@ pub struct LaunchSettings {
     pub n_predicting: Option<u32>,
     /// Name of the schedule.
     pub schedule: Option<String>,
+    /// The file that holds it cell by cell, as the settings name it.
+    pub schedule_file: Option<String>,
     /// What products are computed in.
     pub dtype: Option<DType>,
     /// Name of the software stack that only these settings switch to.
@@ -56,6 +58,8 @@ pub struct LaunchSettings {
     pub optimizer: Option<Optimizer>,
     /// Whether hosts keep its states; `None` = nothing is said of it.
     pub offloads: Option<bool>,
+    /// Sizes of the model that they state, by flag; switches count 1 where they are on, else 0.
+    pub sizes: BTreeMap<&'static str, u64>,
 }
 
 /// Where a device map puts a module.

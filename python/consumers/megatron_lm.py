@@ -186,7 +186,45 @@ def differences(args, plan: dict, n_later: int) -> list[str]:
     if args.use_megatron_fsdp:
         strategy = {2: "optim_grads", 3: "optim_grads_params"}[zero]
         same("strategy", args.data_parallel_sharding_strategy, strategy)
+    priced(args, plan, same)
     return found
+
+
+def recomputed(args) -> str | dict[str, int]:
+    """What is computed again, as a plan's document says it."""
+    match args.recompute_granularity, args.recompute_method:
+        case None, _:
+            return "none"
+        case "selective", _:
+            return "selective" if args.recompute_modules in (None, ["core_attn"]) else "else"
+        case "full", "uniform" if args.recompute_num_layers == 1:
+            return "full"
+        case "full", "block":
+            return {"block": args.recompute_num_layers}
+        case "full", "uniform":
+            return {"uniform": args.recompute_num_layers}
+    return "else"
+
+
+def priced(args, plan: dict, same) -> None:
+    """What the step and the peak rest on besides degrees and layout."""
+    own, training, workload = plan["parallelism"], plan["training"], plan["workload"]
+    for stage in plan["partition"]["stages"]:
+        same("recompute", recomputed(args), stage["blocks"]["recompute"])
+    types = {"bf16": torch.bfloat16, "fp8": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+    same("type of weights", args.params_dtype, types[workload["dtype"]])
+    same("products in 8 bits", args.fp8 is not None, workload["dtype"] == "fp8")
+    same("optimizer", args.optimizer, {"adamw": "adam"}.get(workload["optimizer"], workload["optimizer"]))
+    same("optimizer on hosts", args.optimizer_cpu_offload, training.get("offloads_optimizer", False))
+    # The stack exchanges gradients beside the backward pass and gathers tensor ranks' pieces beside products.
+    n_replicas = own["data"] * own["context"]
+    shares = own["training"]["zero"] >= 1
+    same("gradients beside the pass", args.overlap_grad_reduce, n_replicas > 1)
+    same("weights beside the pass", args.overlap_param_gather, shares and n_replicas > 1)
+    splits = own["training"]["sequence_parallel"] and own["tensor"] > 1
+    same("tensor ranks beside products", args.tp_comm_overlap, splits)
+    in_16 = training["stack"].startswith("megatron-bridge")
+    same("gradients in 16 bits", bool(args.grad_reduce_in_bf16), in_16)
 
 
 def judged(file: str, plan_file: str) -> dict:

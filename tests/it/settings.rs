@@ -44,7 +44,7 @@ fn what_replicas_share_out_is_what_megatron_shares_out() {
 fn element_types_optimizers_and_recompute_are_read() {
     let dtype = |launcher, text: &str| read(launcher, text).unwrap().dtype;
     let of_megatron = |more: &str| dtype(Launcher::Megatron, &format!("{MEGATRON} {more}"));
-    assert_eq!(of_megatron(""), None);
+    assert_eq!(of_megatron(""), Some(DType::F32));
     assert_eq!(of_megatron("--bf16"), Some(DType::Bf16));
     assert_eq!(of_megatron("--fp16"), Some(DType::F16));
     assert_eq!(of_megatron("--bf16 --fp8-format hybrid"), Some(DType::F8));

@@ -30,7 +30,7 @@ use crate::violations::unchecked;
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// The name of a grid that no generator made.
-const CUSTOM: &str = "custom";
+pub(super) const CUSTOM: &str = "custom";
 
 /// Every statement of a plan but its bound that is wrong: shapes that the model or the cluster can't
 /// run, pins that it does not keep, figures, and the grid that its schedule's name stands for.

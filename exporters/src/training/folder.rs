@@ -139,7 +139,7 @@ fn check_names(job: &Job<'_>, row: &TrainingTarget) -> Result<(), Diagnostic> {
 }
 
 /// A schedule that torch reads from a file.
-const SCHEDULE: &str = "schedule.csv";
+pub(super) const SCHEDULE: &str = "schedule.csv";
 
 /// Hosts in order with their numbers of ranks.
 fn hosts<'a>(places: &[Place<'a>]) -> Vec<(&'a str, usize)> {

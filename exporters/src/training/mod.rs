@@ -311,7 +311,8 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
 /// Those of [`export`]; `cannot-express` for targets that start no processes, and for hosts of unequal
 /// numbers of ranks.
 pub fn folder(target: &str, job: &Job<'_>) -> Result<(Files, Vec<Diagnostic>), Diagnostic> {
-    let export = export(target, job.source)?;
+    let mut export = export(target, job.source)?;
+    export.warnings.retain(|warning| warning.code != torchtitan::APART);
     Ok((folder::files(job, find(target)?, &export)?, export.warnings))
 }
 

@@ -10,7 +10,7 @@ use ir::plan::Parallelism;
 use ir::stack::{Elementwise, Stack};
 use ir::tensor::DType;
 
-use super::folder::Program;
+use super::folder::{Program, SCHEDULE};
 use super::target::{TrainingSource, blocks, is_outside, recompute, refused};
 use super::torch_pipelining;
 use crate::format::Export;
@@ -76,7 +76,18 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
     text.push_str(element_type(source.dtype)?);
     text.push_str(compiled(source.stack));
     text.push_str(checkpointing(recompute(source, TARGET)?)?);
-    Ok(Export::from(text))
+    let warnings = if text.contains(SCHEDULE) { vec![schedule_apart()] } else { Vec::new() };
+    Ok(Export { warnings, ..Export::from(text) })
+}
+
+/// The code of what a folder brings and a single file does not.
+pub(super) const APART: &str = "file-apart";
+
+fn schedule_apart() -> Diagnostic {
+    let message = format!("the file names the schedule `{SCHEDULE}`, which lies beside it");
+    Diagnostic::warning(APART, message).hint(format!(
+        "write it with `--target torch-pipelining -o {SCHEDULE}`, or all files with `--to DIR`"
+    ))
 }
 
 type Flag = (&'static str, String);
@@ -128,7 +139,7 @@ fn pipeline(source: &TrainingSource<'_>, counts: &[u32]) -> Result<Vec<Flag>, Di
     if named.is_none() {
         // The CSV must be one that torch takes.
         source.plan.schedule.grid.as_ref().map(torch_pipelining::text).transpose()?;
-        flags.push(("parallelism.pipeline_parallel_schedule_csv", "schedule.csv".to_owned()));
+        flags.push(("parallelism.pipeline_parallel_schedule_csv", SCHEDULE.to_owned()));
     }
     Ok(flags)
 }

@@ -1,5 +1,7 @@
 //! Flags of Megatron-Core (`megatron/training/arguments.py`, commit d98e8a64).
 
+use std::collections::BTreeMap;
+
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
@@ -31,12 +33,33 @@ const NOT_JUDGED: &[(&str, &str)] = &[
     ("--distribute-saved-activations", "what is kept is not split over tensor ranks"),
     ("--fp4-format", "training runs are not planned in fp4"),
     ("--hybrid-context-parallel", "all samples have one context degree"),
+    ("--rampup-batch-size", "all steps have one batch"),
+    ("--step-batch-size-schedule", "all steps have one batch"),
+    ("--hybrid-layer-pattern", "blocks are those of the model's config"),
+    ("--hybrid-override-pattern", "blocks are those of the model's config"),
     ("--cpu-offloading", "activations stay on the devices"),
     ("--cpu-offloading-num-layers", "activations stay on the devices"),
     ("--heterogeneous-layers-config-path", "blocks are those of the model's config"),
     ("--encoder-tensor-model-parallel-size", "encoders have no degrees of their own"),
     ("--encoder-pipeline-model-parallel-size", "encoders have no degrees of their own"),
 ];
+
+/// Sizes of a model.
+const SIZES: &[&str] = &[
+    "--hidden-size",
+    "--num-attention-heads",
+    "--num-query-groups",
+    "--kv-channels",
+    "--ffn-hidden-size",
+    "--vocab-size",
+    "--num-experts",
+    "--moe-ffn-hidden-size",
+    "--moe-router-topk",
+    "--moe-shared-expert-intermediate-size",
+];
+
+/// Switches of a model.
+const SWITCHES: [&str; 2] = ["--untie-embeddings-and-output-weights", "--multi-latent-attention"];
 
 pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let flags = Flags::new(text);
@@ -68,6 +91,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         stack: scaled(&flags)?,
         optimizer: optimizer(&flags)?,
         offloads: Some(offloads(&flags)?),
+        sizes: sizes(&flags)?,
         ..LaunchSettings::default()
     };
     stages(&flags, n_layers, &mut settings)?;
@@ -87,13 +111,38 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     Ok(settings)
 }
 
-/// What products are computed in; `None` where nothing is said.
+/// Sizes of the model. Where its width is stated, what no flag says has Megatron's default.
+fn sizes(flags: &Flags<'_>) -> Result<BTreeMap<&'static str, u64>, Diagnostic> {
+    let mut sizes = BTreeMap::new();
+    for flag in SIZES {
+        if let Some(size) = flags.count(flag)? {
+            sizes.insert(*flag, size);
+        }
+    }
+    let is_grouped = flags.has("--group-query-attention");
+    if !is_grouped && let Some(heads) = sizes.get("--num-attention-heads").copied() {
+        sizes.insert("--num-query-groups", heads);
+    }
+    if sizes.contains_key("--hidden-size") {
+        for flag in SWITCHES {
+            sizes.insert(flag, u64::from(flags.has(flag)));
+        }
+        sizes.entry("--num-experts").or_insert(0);
+    }
+    // Gates have other names too, some of which no flag says.
+    if flags.has("--swiglu") {
+        sizes.insert("--swiglu", 1);
+    }
+    Ok(sizes)
+}
+
+/// What products are computed in: without a flag in single precision.
 fn dtype(flags: &Flags<'_>) -> Result<Option<DType>, Diagnostic> {
     let wide = match (flags.has("--bf16"), flags.has("--fp16")) {
         (true, true) => return Err(bad("--fp16", "", "give one of --bf16 and --fp16")),
         (true, false) => Some(DType::Bf16),
         (false, true) => Some(DType::F16),
-        (false, false) => None,
+        (false, false) => Some(DType::F32),
     };
     match flags.text("--fp8-format")? {
         None => Ok(wide),
@@ -117,8 +166,7 @@ fn scaled(flags: &Flags<'_>) -> Result<Option<&'static str>, Diagnostic> {
 
 fn optimizer(flags: &Flags<'_>) -> Result<Option<Optimizer>, Diagnostic> {
     match flags.text("--optimizer")? {
-        None => Ok(None),
-        Some("adam") => Ok(Some(Optimizer::AdamW)),
+        None | Some("adam") => Ok(Some(Optimizer::AdamW)),
         Some("sgd") if flags.text("--sgd-momentum")?.is_some_and(|own| own.parse() == Ok(0.0)) => {
             Ok(Some(Optimizer::Sgd))
         }

@@ -32,12 +32,11 @@ const PARTS: &str = "module_fqns_per_model_part";
 /// Modules beside the layers; the head's older name stands last.
 const ENDS: [&str; 4] = ["tok_embeddings", "norm", "lm_head", "output"];
 
-/// torch's schedules under our names.
+/// torch's schedules under our names, where they are the same cell by cell.
 const SCHEDULES: &[(&str, &str)] = &[
     ("1F1B", "1f1b"),
     ("GPipe", "gpipe"),
     ("Interleaved1F1B", "interleaved"),
-    ("LoopedBFS", "breadth-first"),
     ("ZBVZeroBubble", "zb-v"),
     ("DualPipeV", "dualpipe-v"),
 ];
@@ -85,6 +84,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         dtype: dtype(&flags)?,
         optimizer: optimizer(&flags)?,
         schedule: schedule(&flags)?,
+        schedule_file: flags.text(&own("pipeline_parallel_schedule_csv"))?.map(str::to_owned),
         blocks,
         ..LaunchSettings::default()
     };

@@ -370,3 +370,70 @@ fn plans_for_a_launcher_are_exported_to_it() {
         }
     }
 }
+
+/// Megatron trains the model that its flags state, whatever config lies beside them.
+#[test]
+fn settings_of_another_model_are_refused() {
+    let folder = folder();
+    planned(&folder, "--for megatron").unwrap();
+    folder.run(&format!("export plan.json {MODEL} --target megatron -o own.args")).exits(0);
+    let text = folder.read("own.args");
+    let compared = |text: &str| {
+        folder.write("other.args", text);
+        folder.run(&format!("compare other.args plan.json {MODEL}"))
+    };
+    compared(&text).exits(0);
+    let sizes = [
+        "--hidden-size",
+        "--vocab-size",
+        "--num-attention-heads",
+        "--ffn-hidden-size",
+        "--kv-channels",
+    ];
+    for flag in sizes {
+        let own = text.lines().find(|line| line.starts_with(flag)).unwrap();
+        let ran = compared(&text.replace(own, &format!("{flag} 96")));
+        assert!(ran.code == 3 && ran.stderr.contains(flag), "{flag}: {}", ran.stderr);
+    }
+    let untied = "--untie-embeddings-and-output-weights";
+    let flipped = match text.contains(untied) {
+        true => text.replace(untied, ""),
+        false => format!("{text}{untied}\n"),
+    };
+    for (flag, other) in [(untied, flipped), ("--num-experts", format!("{text}--num-experts 4\n"))]
+    {
+        let ran = compared(&other);
+        assert!(ran.code == 3 && ran.stderr.contains(flag), "{flag}: {}", ran.stderr);
+    }
+}
+
+/// A schedule that torch has no name for lies in a file, cell by cell, and is read from there.
+#[test]
+fn schedules_in_files_are_read_from_them() {
+    let folder = folder();
+    for schedule in ["zb-h1", "breadth-first", "1f1b"] {
+        let chunks = if schedule == "breadth-first" { 2 } else { 1 };
+        let pins =
+            format!("--pin pipeline=2 --pin virtual-stages={chunks} --pin schedule={schedule}");
+        planned(&folder, &format!("--for torchtitan {pins}")).unwrap();
+        let export = format!("export plan.json {MODEL} --target torchtitan --force");
+        folder.run(&format!("{export} --to run")).exits(0);
+        let ran = folder.run(&format!("compare run/torchtitan.args plan.json {MODEL}"));
+        assert_eq!(ran.code, 0, "{schedule}: {}{}", ran.stdout, ran.stderr);
+        let is_apart = schedule != "1f1b";
+        let alone = folder.run(&format!("{export} -o alone.args")).exits(0);
+        assert_eq!(alone.stderr.contains("file-apart"), is_apart, "{}", alone.stderr);
+        let ran = folder.run(&format!("compare alone.args plan.json {MODEL}"));
+        assert_eq!(ran.code, if is_apart { 3 } else { 0 }, "{schedule}: {}", ran.stderr);
+        if is_apart {
+            // Another order of the passes is another schedule.
+            let text = folder.read("run/schedule.csv");
+            let (first, rest) = text.split_once(',').unwrap();
+            let (second, rest) = rest.split_once(',').unwrap();
+            folder.write("schedule.csv", &format!("{second},{first},{rest}"));
+            let ran = folder.run(&format!("compare alone.args plan.json {MODEL}"));
+            assert!(ran.stdout.contains("custom") || ran.code == 3, "{}{}", ran.stdout, ran.stderr);
+            std::fs::remove_file(folder.path("schedule.csv")).unwrap();
+        }
+    }
+}

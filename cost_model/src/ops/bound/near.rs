@@ -31,6 +31,8 @@ const MOST_ANCESTORS: usize = 192;
 const MOST_TRIES: usize = 48;
 /// Edges looked at in all; what comes after keeps what it has.
 const MOST_EFFORT: u64 = 20_000_000;
+/// The same where none of them has raised anything so far.
+const MOST_IN_VAIN: u64 = 2_000_000;
 
 /// Raises heads and tails where ancestors or descendants are too near.
 pub(super) fn raise(problem: &Problem, types: &DeviceTypes, paths: &mut Paths) {
@@ -127,6 +129,7 @@ impl<'a> Sweep<'a> {
 
     /// Heads by op, none below `known`.
     fn run(mut self, order: &[OpId], known: &[u64]) -> Vec<u64> {
+        let mut most = MOST_IN_VAIN;
         for &op in order {
             let mut value = known[op.index()];
             for &edge in self.incoming.of(op.index()) {
@@ -134,8 +137,12 @@ impl<'a> Sweep<'a> {
                 value = value.max(self.value[before].saturating_add(self.work[before]));
             }
             self.value[op.index()] = value;
-            if self.effort < MOST_EFFORT {
-                self.value[op.index()] = self.first_possible(op, value);
+            if self.effort < most {
+                let first = self.first_possible(op, value);
+                if first > value {
+                    most = MOST_EFFORT;
+                }
+                self.value[op.index()] = first;
             }
         }
         self.value

@@ -12,6 +12,7 @@ use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use importers::launcher::{self, Launcher};
 use ir::diagnostic::Diagnostic;
+use ir::grid::Grid;
 use ir::launch::LaunchSettings;
 use ir::plan::Plan;
 use ir::tensor::DType;
@@ -21,13 +22,18 @@ use serde_json::json;
 
 use super::replay::{Asked, OnModel, read_on, setting};
 use crate::exit::{CommandResult, Exit};
+use crate::input_file;
 use crate::ops::replay;
 use crate::page::Column;
 use crate::page::Page;
 use crate::request::CompareRequest;
+use crate::training::claims::CUSTOM;
 use crate::training::setting::Setting;
 use changes::{Change, changes};
 use settings::{Target, plan_of};
+
+/// Bytes of a schedule's file that are read at most.
+const LONGEST_SCHEDULE: u64 = 1 << 26;
 
 /// What runs on one side, and on what.
 struct Facts {
@@ -133,7 +139,15 @@ fn runs_now(
         Some(_) => shape::n_devices(beside),
         None => own.cluster.devices.len() as u64,
     };
-    let target = Target { n_devices, model: &own.model, global_batch: asked.global_batch, beside };
+    let grid = schedule_beside(settings, &args.a)?;
+    let is_planned = grid.is_some() && grid == of_plan.plan.schedule.grid;
+    let in_file = if is_planned { of_plan.schedule.as_str() } else { CUSTOM };
+    let named = match grid {
+        Some(_) => in_file,
+        None => settings.schedule.as_deref().unwrap_or("1f1b"),
+    };
+    let global_batch = asked.global_batch;
+    let target = Target { n_devices, model: &own.model, global_batch, beside, grid };
     let now = Facts {
         plan: plan_of(settings, &target)?,
         global_batch: asked.global_batch,
@@ -141,10 +155,25 @@ fn runs_now(
         dtype: Some(own.numbers.dtype),
         optimizer: own.numbers.optimizer,
         stack: own.stack.name.clone(),
-        schedule: settings.schedule.clone().unwrap_or_else(|| "1f1b".to_owned()),
+        schedule: named.to_owned(),
         offloads,
     };
     Ok((side(own, now)?, own.warnings.clone()))
+}
+
+/// The schedule in the file that settings name, which lies beside them.
+fn schedule_beside(settings: &LaunchSettings, path: &Path) -> Result<Option<Grid>, Diagnostic> {
+    let Some(name) = &settings.schedule_file else { return Ok(None) };
+    let file = path.parent().unwrap_or(Path::new("")).join(name);
+    let text = input_file::read(&file, LONGEST_SCHEDULE).map_err(|why| {
+        let message =
+            format!("`{}`, the schedule of the settings, can not be read", file.display());
+        Diagnostic::input("unreadable-file", message)
+            .fact("reason", why)
+            .hint("put the file that the settings name beside them")
+    })?;
+    let grid = Grid::parse(&String::from_utf8_lossy(&text));
+    grid.map(Some).map_err(|error| error.fact("file", file.display().to_string()))
 }
 
 /// Sets two plans of training runs side by side.

@@ -2,8 +2,9 @@
 
 use cost_model::runs::forms::model::shape;
 use cost_model::runs::forms::run::equal_blocks;
-use ir::card::{ModelCard, Recompute, SequenceParallel, ZeroStage};
+use ir::card::{Attention, Head, ModelCard, Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
+use ir::grid::Grid;
 use ir::launch::LaunchSettings;
 use ir::plan::{Mesh, Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
@@ -16,6 +17,8 @@ pub(super) struct Target<'a> {
     pub global_batch: u64,
     /// What the settings leave open is as here.
     pub beside: &'a Parallelism,
+    /// The schedule, where a file beside the settings holds it.
+    pub grid: Option<Grid>,
 }
 
 /// Most passes of a schedule, over all ranks: those of a million micro-batches on 16 ranks.
@@ -27,6 +30,7 @@ const MOST_PASSES: u64 = 1 << 25;
 /// # Errors
 /// `bad-settings`, `shape-rule` for degrees that the model can't have, and those of the schedule.
 pub(super) fn plan_of(settings: &LaunchSettings, on: &Target<'_>) -> Result<Plan, Diagnostic> {
+    same_model(settings, on.model)?;
     let degrees = degrees(settings, on)?;
     shape::check(on.model, &degrees, on.global_batch)?;
     let Parallelism { pipeline, virtual_stages, n_micro_batches, .. } = degrees;
@@ -37,19 +41,66 @@ pub(super) fn plan_of(settings: &LaunchSettings, on: &Target<'_>) -> Result<Plan
         return Err(wrong(why, "use larger micro-batches"));
     }
     let stages = stages(settings, on.model.n_blocks(), n_stages)?;
-    let name = settings.schedule.as_deref().unwrap_or("1f1b");
-    let order = Order::of(name).ok_or_else(|| {
-        wrong(format!("the schedule `{name}` is not known"), "use one that meshwright plans")
-    })?;
-    let m = u32::try_from(n_micro_batches).unwrap_or(u32::MAX);
-    let again = settings.recompute.is_some_and(|policy| policy != Recompute::None);
-    let grid = order.grid(pipeline, virtual_stages, m, |_| again)?;
+    let grid = match &on.grid {
+        Some(grid) => grid.clone(),
+        None => grid_of(settings, &degrees)?,
+    };
     Ok(Plan {
         partition: Partition { stages },
         parallelism: degrees,
         placement: Default::default(),
         schedule: Schedule { grid: Some(grid), ..Schedule::default() },
     })
+}
+
+/// The grid of the schedule that the settings name.
+fn grid_of(settings: &LaunchSettings, degrees: &Parallelism) -> Result<Grid, Diagnostic> {
+    let name = settings.schedule.as_deref().unwrap_or("1f1b");
+    let order = Order::of(name).ok_or_else(|| {
+        wrong(format!("the schedule `{name}` is not known"), "use one that meshwright plans")
+    })?;
+    let m = u32::try_from(degrees.n_micro_batches).unwrap_or(u32::MAX);
+    let again = settings.recompute.is_some_and(|policy| policy != Recompute::None);
+    order.grid(degrees.pipeline, degrees.virtual_stages, m, |_| again)
+}
+
+/// Refuses settings that state sizes of another model.
+fn same_model(settings: &LaunchSettings, model: &ModelCard) -> Result<(), Diagnostic> {
+    let Some(first) = model.groups.first().map(|group| &group.card) else { return Ok(()) };
+    let dense = model.groups.iter().find(|group| group.card.experts.is_none());
+    let experts = model.groups.iter().find_map(|group| group.card.experts);
+    let is_latent = matches!(first.attention, Attention::Latent { .. });
+    let own = |flag: &str| {
+        Some(match flag {
+            "--hidden-size" => first.hidden,
+            "--num-attention-heads" => first.n_heads,
+            "--num-query-groups" if !is_latent => first.n_kv_heads,
+            "--kv-channels" if !is_latent => first.head_dims().0,
+            "--ffn-hidden-size" => dense?.card.feed_forward,
+            "--vocab-size" => first.vocabulary,
+            "--num-experts" => experts.map_or(0, |own| own.n_experts),
+            "--moe-ffn-hidden-size" => experts?.feed_forward,
+            "--moe-router-topk" => experts?.per_token,
+            "--moe-shared-expert-intermediate-size" => {
+                experts.map(|own| own.n_shared * own.feed_forward).filter(|width| *width > 0)?
+            }
+            "--swiglu" => u64::from(first.form.is_gated()),
+            "--untie-embeddings-and-output-weights" => u64::from(first.head == Head::Separate),
+            "--multi-latent-attention" => u64::from(is_latent),
+            _ => return None,
+        })
+    };
+    let sizes = settings.sizes.iter().map(|(flag, stated)| (*flag, *stated, own(flag)));
+    let differs = |(flag, stated, own): (_, u64, Option<u64>)| {
+        Some((flag, stated, own.filter(|own| *own != stated)?))
+    };
+    match sizes.into_iter().find_map(differs) {
+        None => Ok(()),
+        Some((flag, stated, own)) => {
+            let why = format!("`{flag}` is {stated} in the settings and {own} of the model");
+            Err(wrong(why, "give the settings of this model, or the model that they are of"))
+        }
+    }
 }
 
 fn wrong(why: String, hint: &str) -> Diagnostic {
