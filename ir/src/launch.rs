@@ -52,6 +52,8 @@ pub struct LaunchSettings {
     pub schedule_file: Option<String>,
     /// What products are computed in.
     pub dtype: Option<DType>,
+    /// What gradients of a 16-bit run are summed and exchanged in; `None` = as the stack does.
+    pub gradients: Option<DType>,
     /// Name of the software stack that only these settings switch to.
     pub stack: Option<&'static str>,
     /// The optimizer.

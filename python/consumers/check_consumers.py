@@ -4,7 +4,8 @@
     python check_consumers.py --meshwright target/release/meshwright [--plans N] [--only TARGET]
 
 Megatron-LM's argument code, layout class and process groups come from the folder that MEGATRON_LM names,
-torchtitan's main from TORCHTITAN, its release from the packages; what is not there is told as skipped.
+torchtitan's main from TORCHTITAN, its release and DeepSpeed's from the packages (or DEEPSPEED); what is not
+there is told as skipped. Megatron Bridge's dataclasses come from MEGATRON_BRIDGE, on those of MEGATRON_LM.
 Prints what runs otherwise than planned and one line of counts for each consumer; exits with 1 where
 anything does.
 """
@@ -37,6 +38,8 @@ CONSUMERS = [
     ("megatron@0.20", "megatron_lm.py", os.environ.get("MEGATRON_LM"), 200),
     ("torchtitan@0.3", "torchtitan_config.py", released("torchtitan"), 50),
     ("torchtitan@main", "torchtitan_config.py", os.environ.get("TORCHTITAN"), 50),
+    ("megatron-bridge@0.7", "megatron_bridge.py", os.environ.get("MEGATRON_BRIDGE"), 100),
+    ("deepspeed@0.19", "deepspeed_config.py", os.environ.get("DEEPSPEED") or released("deepspeed"), 50),
 ]
 
 

@@ -12,8 +12,23 @@ MODELS = ["llama-2-70b", "qwen3-30b-a3b", "deepseek-v3"]
 RECOMPUTE = {
     "megatron": ["none", "selective", "full", "alike", "fitted"],
     "torchtitan": ["none", "per-op", "full"],
+    "deepspeed": ["none", "full"],
 }
-TYPES = {"megatron": ["bf16", "bf16", "fp8", "fp16"], "torchtitan": ["bf16", "bf16", "fp32"]}
+RECOMPUTE["megatron-bridge"] = RECOMPUTE["megatron"]
+ZERO = {
+    "megatron": [0, 1, 1, 2, 3],
+    "torchtitan": [0, 2, 3, 3],
+    "deepspeed": [0, 1, 1, 2, 3],
+    "megatron-bridge": [0, 1, 1, 2, 3],
+}
+TYPES = {
+    "megatron": ["bf16", "bf16", "fp8", "fp16"],
+    "torchtitan": ["bf16", "bf16", "fp32"],
+    "deepspeed": ["bf16", "bf16", "fp16", "fp32"],
+    "megatron-bridge": ["bf16", "bf16", "fp8", "fp16"],
+}
+# Pipeline ranks are the outermost axis of their meshes.
+OUTERMOST = {"torchtitan", "deepspeed"}
 
 
 def name_of(target: str) -> str:
@@ -27,15 +42,15 @@ def pins(rng: random.Random, has_experts: bool, target: str) -> dict[str, object
     chosen: dict[str, object] = {
         "tensor": rng.choice([1, 2, 4, 8]),
         "pipeline": rng.choice([1, 2, 4, 8]),
-        "context": rng.choice([1, 1, 1, 2, 4]),
-        "expert": rng.choice([1, 2, 4, 8]) if has_experts else 1,
+        "context": 1 if target == "deepspeed" else rng.choice([1, 1, 1, 2, 4]),
+        "expert": rng.choice([1, 2, 4, 8]) if has_experts and target != "deepspeed" else 1,
         "micro-batch": rng.choice([1, 1, 2, 4]),
-        "zero": rng.choice([0, 2, 3, 3] if is_titan else [0, 1, 1, 2, 3]),
+        "zero": rng.choice(ZERO[target]),
         "recompute": rng.choice(RECOMPUTE[target]),
-        "mesh": "data-inside" if is_titan else rng.choice(["data-inside", "pipeline-inside"]),
+        "mesh": rng.choice(["data-inside", "pipeline-inside"][: 2 - (target in OUTERMOST)]),
         "sequence-parallel": rng.choice(["on", "on", "off"]),
     }
-    if chosen["pipeline"] != 1:
+    if chosen["pipeline"] != 1 and target != "deepspeed":
         chosen["virtual-stages"] = rng.choice([1, 1, 2, 4])
         if is_titan:
             chosen["schedule"] = rng.choice(["1f1b", "gpipe", "interleaved", "zb-v", "breadth-first"])

@@ -19,7 +19,7 @@ use planner::training::schedule::{early_recompute, interleaved, one_f_one_b, zb_
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-const N_PLANS: u64 = 400;
+const N_PLANS: u64 = 1_200;
 
 /// A plan, the name of its schedule, and blocks that predict a later token.
 struct Case {
@@ -218,6 +218,84 @@ fn plans_come_back_from_every_launcher() {
     let others =
         Launcher::ALL.iter().zip(n_written).filter(|(own, _)| **own != Launcher::Galvatron);
     assert!(others.map(|(_, n)| n).chain([n_grids]).all(|n| n >= 20), "{n_written:?} {n_grids}");
+}
+
+/// Megatron's flags in Bridge's words: the same plans are refused, no key stands twice, and each degree is
+/// there.
+#[test]
+fn overrides_of_bridge_are_the_flags_of_megatron() {
+    let mut rng = SmallRng::seed_from_u64(4);
+    for _ in 0..N_PLANS {
+        let case = random(&mut rng);
+        let flags = case.export("megatron");
+        let Ok(text) = case.export("megatron-bridge") else {
+            assert!(flags.is_err());
+            continue;
+        };
+        let flags = flags.unwrap();
+        let pairs: Vec<(&str, &str)> =
+            text.lines().map(|line| line.split_once('=').unwrap()).collect();
+        let said: std::collections::BTreeMap<_, _> = pairs.iter().copied().collect();
+        assert_eq!(said.len(), pairs.len(), "{text}");
+        let degrees = &case.plan.parallelism;
+        let global = degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data);
+        let is = |key: &str, value: String| assert_eq!(said[key], value, "{key}: {text}");
+        is("model.tensor_model_parallel_size", degrees.tensor.to_string());
+        is("model.pipeline_model_parallel_size", degrees.pipeline.to_string());
+        is("model.context_parallel_size", degrees.context.to_string());
+        is("model.expert_model_parallel_size", degrees.expert.to_string());
+        is("train.micro_batch_size", degrees.micro_batch.to_string());
+        is("train.global_batch_size", global.to_string());
+        is("model.seq_length", "4096".to_owned());
+        is("dataset.seq_length", "4096".to_owned());
+        is("model.sequence_parallel", (degrees.sequence == SequenceParallel::On).to_string());
+        is("dist.use_tp_pp_dp_mapping", (degrees.mesh == Mesh::TpCpPpDp).to_string());
+        let layout =
+            flags.lines().find_map(|line| line.strip_prefix("--pipeline-model-parallel-layout "));
+        is("model.pipeline_model_parallel_layout", layout.unwrap_or("null").to_owned());
+        let shares = degrees.zero >= ZeroStage::Optimizer || case.offloads;
+        is("ddp.use_distributed_optimizer", shares.to_string());
+        is("optimizer.use_distributed_optimizer", shares.to_string());
+        is("dist.use_megatron_fsdp", (degrees.zero >= ZeroStage::Gradients).to_string());
+        // This stack sums gradients in 32 bits.
+        is("ddp.grad_reduce_in_fp32", "true".to_owned());
+    }
+}
+
+/// What of a plan DeepSpeed reads itself: AutoTP's size and no batch that it would count otherwise
+/// without a pipeline, intervals and the batch in one.
+#[test]
+fn deepspeed_is_told_where_it_reads() {
+    let mut rng = SmallRng::seed_from_u64(5);
+    let mut n = [0; 2];
+    for _ in 0..N_PLANS {
+        let case = random(&mut rng);
+        let degrees = &case.plan.parallelism;
+        let Ok(text) = case.export("deepspeed") else { continue };
+        let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let config = &file["ds_config"];
+        let again = case.plan.partition.stages[0].recompute == Recompute::Full;
+        let in_pipeline = degrees.pipeline > 1;
+        n[usize::from(in_pipeline)] += 1;
+        let global = degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data);
+        if in_pipeline {
+            assert_eq!(config["pipeline"]["activation_checkpoint_interval"], u8::from(again));
+            assert_eq!(config["train_batch_size"], global);
+            assert!(config.get("tensor_parallel").is_none());
+            assert!(degrees.zero == ZeroStage::Optimizer || degrees.data == 1, "{text}");
+            continue;
+        }
+        assert_eq!(file["gradient_checkpointing"], again);
+        assert!(file.get("parts").is_none() && config.get("pipeline").is_none());
+        let is_split = degrees.tensor > 1;
+        assert_eq!(config.get("train_batch_size").is_none(), is_split, "{text}");
+        assert_eq!(config["tensor_parallel"]["autotp_size"] == degrees.tensor, is_split);
+        assert!(!is_split || degrees.sequence == SequenceParallel::Off);
+        // Gradients of this stack are summed in 32 bits, which ZeRO alone does.
+        let wide = degrees.zero >= ZeroStage::Optimizer;
+        assert_eq!(config["data_types"]["grad_accum_dtype"] == "fp32", wide);
+    }
+    assert!(n.iter().all(|n| *n > 10), "{n:?}");
 }
 
 /// The table of the docs is the one that the program goes by.

@@ -3,7 +3,7 @@
 use cost_model::kernels::stack::megatron_core;
 use exporters::training::{Blocks, TrainingSource, export, targets};
 use importers::launcher::{Launcher, read};
-use ir::card::{Recompute, ZeroStage};
+use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::plan::{Parallelism, Partition, Plan, Stage};
 use ir::tensor::DType;
 use ir::workload::Optimizer;
@@ -111,7 +111,8 @@ fn targets_export_the_types_that_they_name() {
             assert_eq!(exported.is_ok(), is_said, "{} {dtype}", row.name);
             let Ok(exported) = exported else { continue };
             let text = String::from_utf8(exported.bytes).unwrap();
-            let own = read(Launcher::of(row.name).unwrap(), &text).unwrap().dtype;
+            let Some(launcher) = Launcher::of(row.name) else { continue };
+            let own = read(launcher, &text).unwrap().dtype;
             // Without a flag Megatron computes in single precision.
             assert_eq!(own.unwrap_or(DType::F32), dtype, "{text}");
         }
@@ -187,6 +188,93 @@ fn what_is_not_judged_is_named() {
     assert_eq!(kept("offload_optimizer", "none").unwrap().offloads, Some(false));
     assert_eq!(kept("offload_optimizer", "nvme").unwrap_err().code, "not-judged");
     assert_eq!(kept("offload_param", "cpu").unwrap_err().code, "not-judged");
+}
+
+/// DeepSpeed 0.19.8 (`runtime/config.py`): what it passes over changes nothing, what it refuses is
+/// refused, what changes a run in a way that no plan has is named.
+#[test]
+fn a_ds_config_is_read_as_deepspeed_reads_it() {
+    let own = |text: &str| read(Launcher::DeepSpeed, text);
+    let passed = r#"{"steps_per_print":1,"gradient_clipping":1.0,"wandb":{"enabled":true},
+        "my_own_note":7,"train_batch_size":"auto","bf16":{"enabled":"auto"},
+        "zero_optimization":{"stage":2,"overlap_comm":true,"reduce_bucket_size":5e8}}"#;
+    let settings = own(passed).unwrap();
+    assert_eq!((settings.zero, settings.global_batch), (Some(ZeroStage::Gradients), None));
+    assert_eq!(settings.dtype, None);
+    let refused = [
+        (r#"{"amp":{"enabled":true}}"#, "bad-settings"),
+        (r#"{"elasticity":{}}"#, "bad-settings"),
+        (r#"{"zero_optimization":{"mics_shard_size":8}}"#, "unknown-flag"),
+        (r#"{"zero_optimization":{"stages":3}}"#, "unknown-flag"),
+        (r#"{"bf16":{"enable":true}}"#, "unknown-flag"),
+        (r#"{"zero_optimizations":{"stage":3}}"#, "unknown-flag"),
+        (r#"{"zero_optimization":{"stage":4}}"#, "bad-settings"),
+        (r#"{"sequence_parallel_size":4}"#, "not-judged"),
+        (r#"{"torch_autocast":{"enabled":true}}"#, "not-judged"),
+        (r#"{"zero_optimization":{"stage":3,"zero_hpz_partition_size":8}}"#, "not-judged"),
+        (r#"{"zero_optimization":{"stage":3,"zero_quantized_weights":true}}"#, "not-judged"),
+        (r#"{"bf16":{"enabled":true,"bf16_master_weights_and_grads":true}}"#, "not-judged"),
+        (r#"{"managed_gradient_accumulation":false}"#, "not-judged"),
+        (r#"{"optimizer":{"type":"SGD","params":{"momentum":0.9}}}"#, "not-judged"),
+        (
+            r#"{"zero_optimization":{"stage":3,"offload_optimizer":{"device":"cpu","ratio":0.5}}}"#,
+            "not-judged",
+        ),
+        (r#"{"bf16":{"enabled":true},"communication_data_type":"fp32"}"#, "not-judged"),
+        (r#"{"bf16":{"enabled":true},"data_types":{"grad_accum_dtype":"fp32"}}"#, "not-judged"),
+        (r#"{"tensor_parallel":{"autotp_size":4},"train_batch_size":6}"#, "bad-settings"),
+        (r#"{"tensor_parallel":{"autotp_size":4},"topology":{"num_pp":2}}"#, "not-judged"),
+        (
+            r#"{"expert_parallel":{"enabled":true,"autoep_size":4},"tensor_parallel":{"autotp_size":2}}"#,
+            "not-judged",
+        ),
+    ];
+    for (text, code) in refused {
+        assert_eq!(own(text).unwrap_err().code, code, "{text}");
+    }
+    let off = r#"{"zero_optimization":{"stage":3,"zero_hpz_partition_size":1,"zenflow":null},
+        "sequence_parallel_size":1,"torch_autocast":{"enabled":false}}"#;
+    assert_eq!(own(off).unwrap().zero, Some(ZeroStage::Parameters));
+    assert_eq!(own(r#"{"zero_optimization":true}"#).unwrap().zero, Some(ZeroStage::Optimizer));
+    let older = r#"{"zero_optimization":{"stage":2,"cpu_offload":true}}"#;
+    assert_eq!(own(older).unwrap().offloads, Some(true));
+}
+
+/// Sizes as its code takes them: AutoTP counts every process as a replica, its pipelines in bf16 share
+/// the states out at any stage, gradients have the type of the run unless it is told otherwise.
+#[test]
+fn deepspeed_counts_and_shares_as_its_code_does() {
+    let own = |text: &str| read(Launcher::DeepSpeed, text).unwrap();
+    let split = own(r#"{"tensor_parallel":{"autotp_size":4},"train_batch_size":64}"#);
+    assert_eq!((split.tensor, split.global_batch), (Some(4), Some(16)));
+    assert_eq!(split.sequence, Some(SequenceParallel::Off));
+    let shared = own(r#"{"expert_parallel":{"enabled":true,"autoep_size":4}}"#);
+    assert_eq!(shared.expert, Some(4));
+    let staged = |dtype: &str, pipeline: u32| {
+        let text = format!(
+            r#"{{"topology":{{"num_pp":{pipeline}}},"ds_config":{{"{dtype}":{{"enabled":true}}}}}}"#
+        );
+        own(&text).zero
+    };
+    assert_eq!(staged("bf16", 4), Some(ZeroStage::Optimizer));
+    assert_eq!(staged("bf16", 1), Some(ZeroStage::None));
+    assert_eq!(staged("fp16", 4), Some(ZeroStage::None));
+    let sums = |more: &str| {
+        let text =
+            format!(r#"{{"bf16":{{"enabled":true}},"zero_optimization":{{"stage":1}}{more}}}"#);
+        own(&text).gradients
+    };
+    assert_eq!(sums(""), Some(DType::Bf16));
+    let wide = r#","data_types":{"grad_accum_dtype":"fp32"},"communication_data_type":"fp32""#;
+    assert_eq!(sums(wide), Some(DType::F32));
+    let again = |interval: u32, pipeline: u32| {
+        let config = format!(r#"{{"pipeline":{{"activation_checkpoint_interval":{interval}}}}}"#);
+        own(&format!(r#"{{"topology":{{"num_pp":{pipeline}}},"ds_config":{config}}}"#)).recompute
+    };
+    assert_eq!(again(1, 2), Some(Recompute::Full));
+    assert_eq!(again(0, 2), Some(Recompute::None));
+    // Nobody reads it there.
+    assert_eq!(again(1, 1), None);
 }
 
 /// Each number has a range, and no product or list of such numbers leaves it.

@@ -10,7 +10,7 @@ use super::target::{TrainingSource, TrainingTarget, refused};
 use crate::format::Export;
 
 /// Names of all files that any folder may hold.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "env",
     "launch.sh",
     "hostfile",
@@ -20,6 +20,7 @@ pub const NAMES: [&str; 10] = [
     "job.sbatch",
     "jobset.json",
     "megatron.args",
+    "megatron-bridge.overrides",
     "torchtitan.args",
 ];
 

@@ -6,6 +6,7 @@ mod settings;
 
 use std::path::Path;
 
+use cost_model::kernels::precision::Gradients;
 use cost_model::runs::forms::model::shape;
 use cost_model::runs::judge::judge_plan;
 use documents::diagnostic::DiagnosticDocument;
@@ -15,6 +16,7 @@ use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;
 use ir::launch::LaunchSettings;
 use ir::plan::Plan;
+use ir::stack::Stack;
 use ir::tensor::DType;
 use ir::units::{Bytes, Nanos};
 use ir::workload::Optimizer;
@@ -132,6 +134,7 @@ fn runs_now(
         true => None,
         false => Some(setting(on.document, model, &args.target, &asked)?),
     };
+    let own = summing(own, &on.setting, settings.gradients);
     let own = own.as_ref().unwrap_or(&on.setting);
     // Who was given a part of the cluster runs there.
     let beside = &of_plan.plan.parallelism;
@@ -174,6 +177,26 @@ fn schedule_beside(settings: &LaunchSettings, path: &Path) -> Result<Option<Grid
     })?;
     let grid = Grid::parse(&String::from_utf8_lossy(&text));
     grid.map(Some).map_err(|error| error.fact("file", file.display().to_string()))
+}
+
+/// The setting of what runs, or that of the plan, under a stack that sums gradients in a type; `None`
+/// where the plan's does.
+fn summing(own: Option<Setting>, planned: &Setting, gradients: Option<DType>) -> Option<Setting> {
+    let used = own.as_ref().unwrap_or(planned);
+    let stack = &used.stack;
+    let other = Stack { gradients: gradients.unwrap_or(stack.gradients), ..stack.clone() };
+    let sums = |stack| Gradients::of(used.numbers.dtype, stack);
+    if sums(&other) == sums(stack) {
+        return own;
+    }
+    let (name, planned) = (&stack.name, stack.gradients);
+    let now = other.gradients;
+    let message = format!("what runs now sums gradients in {now}, the stack {name} in {planned}");
+    let mut setting = used.clone();
+    setting.stack = other;
+    let warning = Diagnostic::warning("sums-otherwise", message);
+    setting.warnings.push(warning.hint("each side is priced with its own"));
+    Some(setting)
 }
 
 /// Sets two plans of training runs side by side.

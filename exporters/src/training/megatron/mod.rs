@@ -2,6 +2,7 @@
 //! `--pipeline-model-parallel-layout`: E embedding, t layer, m layer that predicts a later token,
 //! L head and loss, `|` between stages, `t*n` for n of them.
 
+pub(super) mod bridge;
 mod model;
 
 use std::fmt::Write;

@@ -119,6 +119,16 @@ impl Pins {
         self.capabilities.is_none_or(|capabilities| (capabilities.accepts)(degrees, order.name()))
     }
 
+    /// Whether tensor ranks split sequences: unless the launcher can't let them.
+    fn splits_sequences(&self, degrees: &Parallelism) -> SequenceParallel {
+        let runs =
+            |sequence| self.accepts(&Parallelism { sequence, ..degrees.clone() }, Order::OneFOneB);
+        match runs(SequenceParallel::Off) && !runs(SequenceParallel::On) {
+            true => SequenceParallel::Off,
+            false => SequenceParallel::On,
+        }
+    }
+
     /// What stages may compute again, each a configuration of its own.
     fn policies(&self) -> Vec<RecomputeRule> {
         match (self.recompute, self.capabilities.and_then(|capabilities| capabilities.alike)) {
@@ -303,7 +313,8 @@ fn of_degrees(
     let sequence = match (degrees.tensor, pins.sequence) {
         (0 | 1, None | Some(SequenceParallel::Off)) => SequenceParallel::Off,
         (0 | 1, Some(_)) => return,
-        (_, pinned) => pinned.unwrap_or(SequenceParallel::On),
+        (_, Some(pinned)) => pinned,
+        (_, None) => pins.splits_sequences(degrees),
     };
     let has_both = degrees.pipeline > 1 && degrees.data > 1;
     let meshes: &[Mesh] =

@@ -1,0 +1,286 @@
+//! DeepSpeed's JSON: a `ds_config`, or what is written for it.
+
+mod members;
+
+use ir::card::{Recompute, SequenceParallel, ZeroStage};
+use ir::diagnostic::Diagnostic;
+use ir::launch::LaunchSettings;
+use ir::tensor::DType;
+use ir::workload::Optimizer;
+use serde_json::Value;
+
+use super::flags::not_judged;
+use super::limits::{MOST_DEGREE, MOST_LAYERS, MOST_SAMPLES, bad};
+
+pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
+    let document: Value = serde_json::from_str(text).map_err(|error| {
+        Diagnostic::input("bad-settings", format!("this is no valid JSON: {error}"))
+            .hint("give the ds_config, or what `export deepspeed` writes")
+    })?;
+    let config = document.get("ds_config").unwrap_or(&document);
+    members::check(config)?;
+    let topology = document.get("topology").unwrap_or(&Value::Null);
+    let (data, pipeline) = (degree(topology, "num_dp")?, degree(topology, "num_pp")?);
+    let automatic = automatic(config, pipeline)?;
+    let tensor = degree(topology, "num_mp")?;
+    if automatic.is_some_and(|own| tensor.is_some_and(|tensor| tensor != own)) {
+        return Err(bad("tensor_parallel.autotp_size", "", "give the `num_mp` of the topology"));
+    }
+    let tensor = tensor.or(automatic);
+    let dtype = dtype(config)?;
+    let stage = stage(config)?;
+    let micro_batch = count(config, "train_micro_batch_size_per_gpu")?;
+    let n_micro_batches = count(config, "gradient_accumulation_steps")?;
+    let global_batch = samples(config, automatic)?;
+    let product = || micro_batch?.checked_mul(n_micro_batches?)?.checked_mul(u64::from(data?));
+    if let (Some(stated), Some(own)) = (global_batch, product())
+        && stated != own
+    {
+        let hint = format!("micro-batches of all replicas are {own} samples");
+        return Err(bad("train_batch_size", &stated.to_string(), &hint));
+    }
+    Ok(LaunchSettings {
+        offloads: Some(offloads(config)?),
+        data,
+        tensor,
+        pipeline,
+        expert: experts(config, tensor)?,
+        micro_batch,
+        n_micro_batches,
+        global_batch: global_batch.or_else(product),
+        sequence: match (document.get("sequence_parallel").and_then(Value::as_bool), automatic) {
+            (Some(true), _) => Some(SequenceParallel::On),
+            (Some(false), _) | (None, Some(_)) => Some(SequenceParallel::Off),
+            (None, None) => None,
+        },
+        // Its optimizer for bf16 shares the states out in a pipeline, whatever the stage.
+        zero: Some(match (stage, pipeline.is_some_and(|n| n > 1), dtype) {
+            (ZeroStage::None, true, Some(DType::Bf16)) => ZeroStage::Optimizer,
+            _ => stage,
+        }),
+        recompute: recompute(&document, config, pipeline)?,
+        blocks: parts(&document)?,
+        gradients: gradients(config, (dtype, stage))?,
+        dtype,
+        optimizer: optimizer(config)?,
+        // Its pipeline runs no other one.
+        schedule: Some("1f1b".to_owned()),
+        ..LaunchSettings::default()
+    })
+}
+
+fn degree(from: &Value, member: &str) -> Result<Option<u32>, Diagnostic> {
+    let value = count(from, member)?.map(u32::try_from).transpose();
+    let value = value.ok().filter(|n| n.is_none_or(|n| u64::from(n) <= MOST_DEGREE));
+    value.ok_or_else(|| bad(member, "more", &format!("give at most {MOST_DEGREE}")))
+}
+
+/// A count; `None` where it is left out, or to who fills the file in.
+fn count(from: &Value, member: &str) -> Result<Option<u64>, Diagnostic> {
+    let Some(value) = from.get(member).filter(|value| *value != "auto") else { return Ok(None) };
+    let count = value.as_u64().filter(|n| (1..=MOST_SAMPLES).contains(n)).ok_or_else(|| {
+        bad(member, &value.to_string(), &format!("give a whole number from 1 to {MOST_SAMPLES}"))
+    });
+    count.map(Some)
+}
+
+/// A member of a section.
+fn of<'a>(config: &'a Value, section: &str, member: &str) -> Option<&'a Value> {
+    config.get(section)?.get(member)
+}
+
+/// Tensor ranks of AutoTP, where it splits the model.
+fn automatic(config: &Value, pipeline: Option<u32>) -> Result<Option<u32>, Diagnostic> {
+    let path = "tensor_parallel.autotp_size";
+    let own = config.get("tensor_parallel").unwrap_or(&Value::Null);
+    if own.get("autotp_size").is_none_or(|size| *size == 0) {
+        return Ok(None);
+    }
+    let found = degree(own, "autotp_size")?.filter(|n| *n > 1);
+    if found.is_some() && pipeline.is_some_and(|n| n > 1) {
+        return Err(not_judged(path, "the layers of a pipeline are split by who writes them"));
+    }
+    Ok(found)
+}
+
+/// Samples of a step. With AutoTP every process counts for a replica.
+fn samples(config: &Value, automatic: Option<u32>) -> Result<Option<u64>, Diagnostic> {
+    let member = "train_batch_size";
+    let Some(stated) = count(config, member)? else { return Ok(None) };
+    let ranks = u64::from(automatic.unwrap_or(1));
+    if !stated.is_multiple_of(ranks) {
+        let hint = format!("it counts each of {ranks} tensor ranks: give a multiple of them");
+        return Err(bad(member, &stated.to_string(), &hint));
+    }
+    Ok(Some(stated / ranks))
+}
+
+/// Ranks that share out the experts.
+fn experts(config: &Value, tensor: Option<u32>) -> Result<Option<u32>, Diagnostic> {
+    let own = config.get("expert_parallel").unwrap_or(&Value::Null);
+    if own.get("enabled") != Some(&Value::Bool(true)) {
+        return Ok(None);
+    }
+    let found = degree(own, "autoep_size")?;
+    if found.is_some_and(|n| n > 1) && tensor.is_some_and(|n| n > 1) {
+        let why = "experts are shared out over replicas, not over tensor ranks";
+        return Err(not_judged("expert_parallel.autoep_size", why));
+    }
+    Ok(found)
+}
+
+/// The stage of ZeRO; a switch is its older form.
+fn stage(config: &Value) -> Result<ZeroStage, Diagnostic> {
+    let sharing = config.get("zero_optimization").unwrap_or(&Value::Null);
+    let number = match sharing {
+        Value::Bool(is_on) => Some(u64::from(*is_on)),
+        own => own.get("stage").map_or(Some(0), Value::as_u64),
+    };
+    match number {
+        Some(0) => Ok(ZeroStage::None),
+        Some(1) => Ok(ZeroStage::Optimizer),
+        Some(2) => Ok(ZeroStage::Gradients),
+        Some(3) => Ok(ZeroStage::Parameters),
+        _ => Err(bad("zero_optimization.stage", "", "use 0, 1, 2 or 3")),
+    }
+}
+
+/// Whether hosts keep the optimizer states; `cpu_offload` is the older form.
+fn offloads(config: &Value) -> Result<bool, Diagnostic> {
+    let path = |part: &str| format!("zero_optimization.{part}");
+    let keeper = |part: &str| {
+        let to = of(config, "zero_optimization", part).and_then(|own| own.get("device")?.as_str());
+        to.filter(|device| *device != "none")
+    };
+    let is_on = |part: &str| of(config, "zero_optimization", part) == Some(&Value::Bool(true));
+    if keeper("offload_param").is_some() || is_on("cpu_offload_param") {
+        return Err(not_judged(&path("offload_param"), "parameters stay on the devices"));
+    }
+    let states = of(config, "zero_optimization", "offload_optimizer");
+    let share = states.and_then(|own| own.get("ratio")?.as_f64()).unwrap_or(1.0);
+    let is_super = states.and_then(|own| own.get("super_offload")?.as_bool()).unwrap_or(false);
+    match keeper("offload_optimizer") {
+        None => Ok(is_on("cpu_offload")),
+        Some("cpu") if share == 1.0 && !is_super => Ok(true),
+        Some("cpu") => {
+            let why = "hosts keep all states or none, and update them after the last gradient";
+            Err(not_judged(&path("offload_optimizer"), why))
+        }
+        Some(_) => {
+            let why = "optimizer states stay on the devices or with the host";
+            Err(not_judged(&path("offload_optimizer"), why))
+        }
+    }
+}
+
+/// What every layer computes again, in a pipeline by intervals of layers; `None` where the program
+/// decides it.
+fn recompute(
+    document: &Value,
+    config: &Value,
+    pipeline: Option<u32>,
+) -> Result<Option<Recompute>, Diagnostic> {
+    if let Some(again) = document.get("gradient_checkpointing").and_then(Value::as_bool) {
+        return Ok(Some(if again { Recompute::Full } else { Recompute::None }));
+    }
+    let member = "activation_checkpoint_interval";
+    let inside = of(config, "pipeline", member).filter(|_| pipeline.is_none_or(|n| n > 1));
+    // That of the file wins where it is more than 0.
+    let own = inside.filter(|own| **own != 0).or_else(|| document.get(member)).or(inside);
+    match own.map(Value::as_u64) {
+        None => Ok(None),
+        Some(Some(0)) => Ok(Some(Recompute::None)),
+        Some(Some(1)) => Ok(Some(Recompute::Full)),
+        Some(Some(blocks)) if u32::try_from(blocks).is_ok() => {
+            Ok(Some(Recompute::Uniform { blocks: blocks as u32 }))
+        }
+        Some(_) => Err(bad(member, "", "give a count")),
+    }
+}
+
+/// What products are computed in: of two sections the one that is enabled, else single precision;
+/// `None` where it is left to the model, or to who fills the file in.
+fn dtype(config: &Value) -> Result<Option<DType>, Diagnostic> {
+    let section = |names: &[&str]| names.iter().find_map(|name| config.get(*name));
+    let enabled = |section: Option<&Value>| {
+        let own = section?.get("enabled").unwrap_or(&Value::Bool(false));
+        if own == "auto" { None } else { Some(own.as_bool().unwrap_or(false)) }
+    };
+    let (bf16, fp16) = (enabled(section(&["bf16", "bfloat16"])), enabled(section(&["fp16"])));
+    match (bf16, fp16) {
+        (Some(true), Some(true)) => Err(bad("fp16", "enabled", "enable one of bf16 and fp16")),
+        (Some(true), _) => Ok(Some(DType::Bf16)),
+        (_, Some(true)) => Ok(Some(DType::F16)),
+        (None, None) => Ok(None),
+        _ => Ok(Some(DType::F32)),
+    }
+}
+
+/// What gradients of a 16-bit run are summed in: the type of the run unless the file says another.
+fn gradients(
+    config: &Value,
+    (dtype, stage): (Option<DType>, ZeroStage),
+) -> Result<Option<DType>, Diagnostic> {
+    let Some(own) = dtype.filter(|own| *own != DType::F32) else { return Ok(None) };
+    let path = "data_types.grad_accum_dtype";
+    let named = |value: &Value| match value.as_str() {
+        Some("fp32" | "float32" | "float" | "torch.float32") => Ok(DType::F32),
+        Some("bf16" | "bfloat16" | "torch.bfloat16") => Ok(DType::Bf16),
+        Some("fp16" | "float16" | "half" | "torch.float16") => Ok(DType::F16),
+        _ => Err(bad(path, &value.to_string(), "use fp32, bf16 or fp16")),
+    };
+    let stated = |value: Option<&Value>| match value.filter(|own| !own.is_null()) {
+        None => Ok(own),
+        Some(value) => named(value),
+    };
+    let summed = stated(of(config, "data_types", "grad_accum_dtype"))?;
+    let sent = stated(config.get("communication_data_type"))?;
+    if summed != sent {
+        let why = "gradients are exchanged in the type that they are summed in";
+        return Err(not_judged("communication_data_type", why)
+            .hint(format!("state it beside `{path}`, the same")));
+    }
+    if summed != own && stage == ZeroStage::None {
+        let hint = "without ZeRO it sums gradients in the type of the run";
+        return Err(bad(path, summed.name(), hint));
+    }
+    Ok(Some(summed))
+}
+
+fn optimizer(config: &Value) -> Result<Option<Optimizer>, Diagnostic> {
+    let Some(kind) = config.get("optimizer").and_then(|own| own.get("type")) else {
+        return Ok(None);
+    };
+    let name = kind.as_str().unwrap_or_default();
+    let params = of(config, "optimizer", "params");
+    let momentum = params.and_then(|own| own.get("momentum")?.as_f64()).unwrap_or(0.0);
+    match name.to_lowercase().as_str() {
+        "adam" | "adamw" => Ok(Some(Optimizer::AdamW)),
+        "sgd" if momentum != 0.0 => {
+            let why = "its momentum is a state, and plans have none of SGD's";
+            Err(not_judged("optimizer.params.momentum", why))
+        }
+        "sgd" => Ok(Some(Optimizer::Sgd)),
+        _ => Err(not_judged(&format!("optimizer.type {kind}"), "Adam, AdamW and SGD are")),
+    }
+}
+
+/// Blocks between the bounds; the first layer is the embedding, the last the head.
+fn parts(document: &Value) -> Result<Option<Vec<u32>>, Diagnostic> {
+    let Some(value) = document.get("parts") else { return Ok(None) };
+    let wrong = || bad("parts", &value.to_string(), "give growing bounds that begin with 0");
+    let bounds: Vec<u32> = serde_json::from_value(value.clone()).map_err(|_| wrong())?;
+    if bounds.last().is_some_and(|last| u64::from(*last) > MOST_LAYERS + 2) {
+        return Err(wrong());
+    }
+    let is_growing = bounds.windows(2).all(|pair| pair[0] < pair[1]);
+    if bounds.first() != Some(&0) || bounds.len() < 2 || !is_growing {
+        return Err(wrong());
+    }
+    let n_stages = bounds.len() - 1;
+    let stages = bounds.windows(2).enumerate().map(|(stage, pair)| {
+        let ends = u32::from(stage == 0) + u32::from(stage + 1 == n_stages);
+        (pair[1] - pair[0]).checked_sub(ends).ok_or_else(wrong)
+    });
+    stages.collect::<Result<Vec<_>, _>>().map(Some)
+}
