@@ -219,8 +219,8 @@ pub(super) fn check(config: &Value) -> Result<(), Diagnostic> {
         }
     }
     for (section, members) in SECTIONS {
-        let own = config.get(section).into_iter().flat_map(names);
-        for name in own.filter(|name| !members.contains(name)) {
+        let mut own = config.get(section).into_iter().flat_map(names);
+        if let Some(name) = own.find(|name| !members.contains(name)) {
             let near = nearest(name, members).unwrap_or(members[0]);
             return Err(unknown(name, section, near));
         }
