@@ -23,6 +23,7 @@ test: setup
 test-executors:
 	@scripts/setup.sh --python
 	@$(CARGO) build --release --locked --quiet
+	.venv/bin/python python/test_package.py --meshwright target/release/meshwright
 	.venv/bin/python python/test_executors.py --meshwright target/release/meshwright
 	.venv/bin/python python/consumers/check_consumers.py --meshwright target/release/meshwright
 

@@ -20,7 +20,7 @@ use crate::training_flags::TrainingFlags;
 use engine::request::value::{count, dimension, extent, positive};
 
 /// Version, commit, and version of HiGHS.
-pub(crate) const VERSION: &str = concat!(
+pub const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (commit ",
     env!("MESHWRIGHT_BUILD_COMMIT"),

@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::error::ErrorKind;
@@ -14,7 +13,7 @@ use crate::printer::{Printer, takes_colour};
 use engine::exit::CommandResult;
 
 /// Help and version are no failures; wrong flags are, in text or as a document.
-pub(crate) fn of_flags(error: &clap::Error, printer: &Printer) -> ExitCode {
+pub(crate) fn of_flags(error: &clap::Error, printer: &Printer) -> u8 {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if asked {
         let text = error.render();
@@ -32,7 +31,7 @@ pub(crate) fn of_flags(error: &clap::Error, printer: &Printer) -> ExitCode {
 }
 
 /// The exit code of a run, unless what it had to say did not get out.
-fn ended(printer: &Printer, exit: u8) -> ExitCode {
+fn ended(printer: &Printer, exit: u8) -> u8 {
     let exit = match printer.broken() {
         Some(error) => {
             printer.last_words(&error);
@@ -41,7 +40,7 @@ fn ended(printer: &Printer, exit: u8) -> ExitCode {
         None => exit,
     };
     interrupt::leave(exit);
-    ExitCode::from(exit)
+    exit
 }
 
 /// What the flag parser says, in our form: its tips and its usage line become hints.
@@ -65,7 +64,7 @@ fn diagnostic(text: &str) -> Diagnostic {
 }
 
 /// Runs a command; its error is printed, and a panic becomes `error[internal]`.
-pub(crate) fn catch(printer: &Printer, run: impl FnOnce() -> CommandResult) -> ExitCode {
+pub(crate) fn catch(printer: &Printer, run: impl FnOnce() -> CommandResult) -> u8 {
     let place = Arc::new(Mutex::new(String::new()));
     let noted = Arc::clone(&place);
     panic::set_hook(Box::new(move |info| {

@@ -1,5 +1,7 @@
 //! The command line, and which flags of `plan` stand on it.
 
+use std::ffi::OsString;
+
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
@@ -9,8 +11,8 @@ use crate::cli::{Cli, Command};
 ///
 /// # Errors
 /// Those of the parser.
-pub(crate) fn parse() -> Result<Cli, clap::Error> {
-    let matches = Cli::command().try_get_matches()?;
+pub(crate) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(words)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     let problem = match &mut cli.command {
         Some(Command::Plan(args)) => Some(&mut args.problem),

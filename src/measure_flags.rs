@@ -1,5 +1,6 @@
 //! Flags of the verbs that measure and that judge the cost model.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -33,8 +34,8 @@ pub(crate) struct ProfileArgs {
 }
 
 impl ProfileArgs {
-    /// What they ask for.
-    pub(crate) fn request(&self) -> MeasureRequest {
+    /// What they ask for, of the program that the words `again` start.
+    pub(crate) fn request(&self, again: &[OsString]) -> MeasureRequest {
         let engine = match self.backend {
             BackendName::Host => Engine::Host,
             BackendName::Torch => {
@@ -42,9 +43,13 @@ impl ProfileArgs {
             }
             BackendName::Cuda => Engine::Cuda { device: 0 },
         };
-        let peer = match std::env::current_exe() {
-            Ok(program) => Peer::Process { program, arguments: vec!["answer-loopback".to_owned()] },
-            Err(_) => Peer::Thread,
+        let peer = match again.split_first() {
+            Some((program, rest)) => {
+                let rest = rest.iter().map(|word| word.to_string_lossy().into_owned());
+                let arguments = rest.chain(["answer-loopback".to_owned()]).collect();
+                Peer::Process { program: program.into(), arguments }
+            }
+            None => Peer::Thread,
         };
         MeasureRequest {
             engine,

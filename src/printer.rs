@@ -124,7 +124,7 @@ impl Printer {
                 }
                 Part::Warnings(warnings) => self.warnings(&warnings),
                 Part::Failure(error, exit) => self.failure(&error, exit),
-                Part::Document(text) => self.raw(&escape::json(text)),
+                Part::Document(_, text) => self.raw(&escape::json(text)),
             }
         }
         result

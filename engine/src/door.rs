@@ -119,7 +119,7 @@ fn finished(ended: CommandResult, page: Page, listener: Listener<'_>) -> Answer 
         Exit(exit)
     });
     let mut documents = page.into_parts().into_iter().filter_map(|part| match part {
-        Part::Document(text) => serde_json::from_str(&text).ok(),
+        Part::Document(document, _) => Some(document),
         _ => None,
     });
     let document = documents.next_back().unwrap_or_default();

@@ -72,8 +72,8 @@ pub enum Part {
     Warnings(Vec<Diagnostic>),
     /// The error that ends the run, and its exit code.
     Failure(Diagnostic, u8),
-    /// JSON text.
-    Document(String),
+    /// A document, and its JSON text: no number is read back from text.
+    Document(Value, String),
 }
 
 /// The parts of an answer, in order.
@@ -141,7 +141,8 @@ impl Page {
             true => serde_json::to_string(document),
             false => serde_json::to_string_pretty(document),
         };
-        self.add(Format::Json, || Part::Document(text.unwrap_or_default() + "\n"));
+        let text = text.unwrap_or_default() + "\n";
+        self.add(Format::Json, || Part::Document(document.clone(), text));
     }
 
     /// As [`Page::document`], for a document type, in the order of its fields.
@@ -153,7 +154,8 @@ impl Page {
             true => documents::json::line(document)?,
             false => documents::json::pretty(document)?,
         };
-        self.add(Format::Json, || Part::Document(text));
+        let value = || serde_json::to_value(document).unwrap_or_default();
+        self.add(Format::Json, || Part::Document(value(), text));
         Ok(())
     }
 

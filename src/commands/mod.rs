@@ -6,6 +6,8 @@ mod plan;
 mod request;
 mod serve;
 
+use std::ffi::OsString;
+
 use serde_json::json;
 
 use crate::cli::{Cli, Command};
@@ -23,8 +25,8 @@ Try:
 All commands: meshwright --help
 ";
 
-/// Runs one command line.
-pub(crate) fn run(cli: &Cli, printer: &Printer) -> CommandResult {
+/// Runs one command line; `again` are the words that start the program.
+pub(crate) fn run(cli: &Cli, again: &[OsString], printer: &Printer) -> CommandResult {
     match &cli.command {
         None => {
             printer.text(WELCOME);
@@ -36,7 +38,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer) -> CommandResult {
             printer.page(|page| engine::import::run(&args.request(), page))
         }
         Some(Command::Profile(args)) => {
-            printer.page(|page| engine::measure::run(&args.request(), page))
+            printer.page(|page| engine::measure::run(&args.request(again), page))
         }
         Some(Command::Calibrate(args)) => {
             printer.page(|page| engine::calibrate::run(&args.request(), page))

@@ -14,7 +14,7 @@ use serde_json::Value;
 const MOST_LINES: usize = 600;
 
 /// What each crate may depend on, of ours.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("ir", &[]),
     ("benchmark_data", &[]),
     ("documents", &["ir"]),
@@ -26,6 +26,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("web", &["ir", "documents", "engine"]),
     ("engine", &["ir", "documents", "importers", "profiler", "cost_model", "planner", "exporters"]),
     ("meshwright", &["ir", "documents", "profiler", "engine", "web"]),
+    ("meshwright-python", &["ir", "documents", "engine", "meshwright"]),
 ];
 
 /// Headings of an algorithm's file, in this order.
@@ -85,7 +86,7 @@ fn files(folders: &[&str], extensions: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-const CRATES: [&str; 10] = [
+const CRATES: [&str; 11] = [
     "engine/src",
     "src",
     "ir/src",
@@ -96,6 +97,7 @@ const CRATES: [&str; 10] = [
     "planner/src",
     "exporters/src",
     "web/src",
+    "python/src",
 ];
 
 #[test]

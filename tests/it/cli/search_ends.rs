@@ -109,7 +109,7 @@ fn a_search_that_nobody_limits_ends_after_the_usual_time_and_says_its_bound() {
         Ok(_) => {
             let parts = page.into_parts();
             let told = parts.into_iter().find_map(|part| match part {
-                Part::Document(text) => serde_json::from_str::<Value>(&text).ok(),
+                Part::Document(document, _) => Some(document),
                 _ => None,
             });
             let told = told.unwrap();

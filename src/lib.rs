@@ -1,0 +1,37 @@
+//! The command line of meshwright: parses, calls the engine, prints. A library, so that the Python
+//! package brings the same program.
+
+mod cli;
+mod commands;
+mod failure;
+mod given_flags;
+mod interrupt;
+mod limit_flags;
+mod measure_flags;
+mod printer;
+mod progress;
+mod publisher;
+mod table;
+mod training_flags;
+
+use std::ffi::OsString;
+
+pub use crate::cli::VERSION;
+use crate::printer::Printer;
+use engine::page::Format;
+
+/// Runs a command line, the program's name first, and returns its exit code. `again` are the words
+/// that start the program from another process.
+#[must_use]
+pub fn run(words: &[OsString], again: &[OsString]) -> u8 {
+    interrupt::started();
+    interrupt::survive_full_files();
+    // Flags may be wrong, so whether JSON is wanted is read before they are parsed.
+    let json = words.iter().skip(1).take_while(|a| *a != "--").any(|a| a == "--json");
+    let printer = Printer::new(if json { Format::Json } else { Format::Text });
+    let parsed = match given_flags::parse(words) {
+        Ok(parsed) => parsed,
+        Err(error) => return failure::of_flags(&error, &printer),
+    };
+    failure::catch(&printer, || commands::run(&parsed, again, &printer))
+}
