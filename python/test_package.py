@@ -4,13 +4,15 @@
     python test_package.py --meshwright target/release/meshwright [--profile release]
 
 The command line is the judge: each verb has to answer what it prints with `--json` on the same inputs.
-The README's lines are run as they stand, the import is timed, a plan of 60 s is interrupted.
+The README's lines are run as they stand, the import is timed, a plan of 60 s is interrupted. Plans run on
+two processes of torch against one (`check_torch.py`).
 Prints one line per check; exits with 1 if any fails.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
 import re
 import statistics
@@ -77,6 +79,15 @@ def checked(python: pathlib.Path, meshwright: pathlib.Path) -> str:
     return run(python, "-I", script, "--meshwright", meshwright, cwd=ROOT).stdout
 
 
+def torch_runs(python: pathlib.Path) -> str:
+    """Plans on two processes with gloo are exact; this interpreter has the torch, that one the package."""
+    (site,) = (python.parent.parent / "lib").glob("python3*/site-packages")
+    # Beside the scripts lies the source of the package, which is not built.
+    env = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
+    words = ["-m", "torch.distributed.run", "--nproc-per-node", 2, HERE / "check_torch.py"]
+    return "\n" + run(sys.executable, *words, cwd=ROOT, env=env).stdout
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--meshwright", type=pathlib.Path, required=True)
@@ -90,6 +101,7 @@ def main() -> int:
             ("readme", lambda: readme(python)),
             ("import", lambda: imported(python)),
             ("package", lambda: checked(python, meshwright)),
+            ("torch", lambda: torch_runs(python)),
         ]
         for name, check in checks:
             try:

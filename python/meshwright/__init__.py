@@ -47,3 +47,12 @@ __all__ = [
     "verify",
 ]
 
+
+
+def __getattr__(name: str) -> object:
+    # PyTorch is imported by whoever asks for it, and by nobody else.
+    if name == "torch":
+        import importlib
+
+        return importlib.import_module(".torch", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

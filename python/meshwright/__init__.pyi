@@ -2,6 +2,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Dict, Iterator, List, Literal, Optional, Union
 
+from . import torch as torch
+
 __version__: str
 
 _Path = Union[str, bytes, "os.PathLike[str]"]
