@@ -26,6 +26,8 @@ test-executors:
 	.venv/bin/python python/test_package.py --meshwright target/release/meshwright
 	.venv/bin/python python/test_executors.py --meshwright target/release/meshwright
 	.venv/bin/python python/consumers/check_consumers.py --meshwright target/release/meshwright
+	@$(CARGO) build --release --locked --quiet -p importers --example launch_settings
+	.venv/bin/python python/consumers/flag_files.py target/release/examples/launch_settings
 
 bench: setup
 	$(CARGO) bench --locked --bench scale

@@ -154,7 +154,8 @@ fn slips_of_flags_are_named() {
         --num-attention-heads 32 --train-iters 100 --overlap-grad-reduce --eval-iters 4 \
         --max-position-embeddings 4096 --ffn-hidden-size 11008 --distributed-backend nccl \
         --decoder-seq-length 2048 --untie-embeddings-and-output-weights --num-query-groups 8 \
-        --use-mcore-models --attention-softmax-in-fp32 --no-masked-softmax-fusion";
+        --use-mcore-models --attention-softmax-in-fp32 --no-masked-softmax-fusion \
+        --vocab-file vocab.json --moe-router-dtype fp32 --num-channels 3";
     assert!(megatron(others).is_ok(), "{:?}", megatron(others));
     assert_eq!(megatron("\n# --tensor-model-parallel-sizes 8\n").unwrap().tensor, Some(2));
 }

@@ -24,6 +24,15 @@ const OTHERS: &[&str] = &[
     "--rl-inference-tensor-model-parallel-size",
     "--rl-inference-expert-tensor-model-parallel-size",
     "--pipeline-model-parallel-comm-backend",
+    "--rl-inference-pipeline-model-parallel-size",
+    "--activation-offload-fraction",
+    "--fp4-recipe",
+    "--moe-router-dtype",
+    "--moe-router-group-topk",
+    "--moe-shared-expert-glu-interleave-size",
+    "--mup-base-hidden-size",
+    "--num-channels",
+    "--vocab-file",
 ];
 
 /// Flags that change what runs in a way that no plan has.
@@ -40,6 +49,9 @@ const NOT_JUDGED: &[(&str, &str)] = &[
     ("--cpu-offloading", "activations stay on the devices"),
     ("--cpu-offloading-num-layers", "activations stay on the devices"),
     ("--heterogeneous-layers-config-path", "blocks are those of the model's config"),
+    ("--heterogeneous-layers-config-encoded-json", "blocks are those of the model's config"),
+    ("--mtp-hybrid-override-pattern", "blocks are those of the model's config"),
+    ("--fine-grained-activation-offloading", "activations stay on the devices"),
     ("--encoder-tensor-model-parallel-size", "encoders have no degrees of their own"),
     ("--encoder-pipeline-model-parallel-size", "encoders have no degrees of their own"),
 ];
