@@ -17,7 +17,7 @@ use crate::limit_flags::LimitFlags;
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
 use crate::publisher::Follow;
 use crate::training_flags::TrainingFlags;
-use engine::request::value::{count, dimension, extent, positive};
+use engine::request::value::{Written, count, dimension, extent, positive};
 
 /// Version, commit, and version of HiGHS.
 pub const VERSION: &str = concat!(
@@ -220,8 +220,7 @@ pub(crate) struct PlanArgs {
     pub(crate) limits: LimitFlags,
     /// Keep to what an executor can run, such as megatron, or any
     #[arg(long = "for", value_name = "EXECUTOR", help_heading = "Search")]
-    #[arg(value_parser = named(Executor::all(), Executor::target))]
-    #[arg(hide_possible_values = true)]
+    #[arg(value_parser = <Executor as Written>::read)]
     pub(crate) executor: Option<Executor>,
     /// Write the plan
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
@@ -395,9 +394,9 @@ pub(crate) struct ExportArgs {
     /// Folder to write: all files that start the plan
     #[arg(long, value_name = "DIR", conflicts_with = "output")]
     pub(crate) to: Option<PathBuf>,
-    /// Who starts it: torchrun, slurm or k8s
-    #[arg(long, value_name = "NAME", requires = "to", default_value = "torchrun")]
-    pub(crate) launcher: String,
+    /// Who starts it: torchrun, slurm or k8s [default: torchrun]
+    #[arg(long, value_name = "NAME", requires = "to", conflicts_with = "output")]
+    pub(crate) launcher: Option<String>,
     /// Overwrite what exists
     #[arg(long)]
     pub(crate) force: bool,
@@ -406,7 +405,8 @@ pub(crate) struct ExportArgs {
 impl ExportArgs {
     /// What they ask for.
     pub(crate) fn request(&self) -> ExportRequest {
-        let launcher = self.to.as_ref().map(|_| self.launcher.clone());
+        let torchrun = || "torchrun".to_owned();
+        let launcher = self.to.as_ref().map(|_| self.launcher.clone().unwrap_or_else(torchrun));
         ExportRequest { on: self.replay.request(), target: self.target.clone(), launcher }
     }
 }

@@ -22,7 +22,7 @@ pub fn of_problem(
     let mut request = RequestDocument {
         dims: options.dims,
         batch_axis: axes.map(|(input, axis)| (input, axis as u64)).collect(),
-        executor: executor.map(|executor| executor.target().to_owned()),
+        executor: executor.map(Executor::text),
         ..RequestDocument::default()
     };
     constraints::list(flags, &mut request)?;

@@ -4,34 +4,98 @@ use cost_model::kernels::stack::{preset, presets};
 use exporters::training::{Lack, TrainingTarget, targets};
 use ir::diagnostic::Diagnostic;
 use ir::stack::Stack;
-use ir::workload::Workload;
+use ir::workload::{Mode, Workload};
+
+use crate::suggest;
 
 /// What runs plans, by the name of its format in the tables of exporters: a plan can be kept to its
 /// limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Executor(&'static str);
+#[derive(Clone, Copy, Debug)]
+pub struct Executor {
+    name: &'static str,
+    /// Where it was named with one; a plan for one version is one for all.
+    version: Option<&'static str>,
+}
+
+impl PartialEq for Executor {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Executor {}
 
 /// Launchers of training runs, with the software stacks that they launch.
 fn launchers() -> impl Iterator<Item = (Executor, &'static [&'static str])> {
-    targets().iter().filter_map(|row| Some((Executor(row.name), row.launches?)))
+    targets().iter().filter_map(|row| Some((Executor::plain(row.name), row.launches?)))
 }
 
 impl Executor {
     /// None in particular: nothing is left out.
-    pub const ANY: Self = Self("any");
+    pub const ANY: Self = Self::plain("any");
+
+    const fn plain(name: &'static str) -> Self {
+        Self { name, version: None }
+    }
 
     /// All, in the order of listings.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let placements = exporters::targets().iter().filter(|row| row.is_executor);
         let launchers = launchers().map(|(own, _)| own);
-        placements.map(|row| Self(row.name)).chain(launchers).chain([Self::ANY]).collect()
+        placements.map(|row| Self::plain(row.name)).chain(launchers).chain([Self::ANY]).collect()
     }
 
-    /// The executor of a name.
+    /// Every way to write one, with and without versions.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::all().into_iter().find(|executor| executor.target() == name)
+    pub fn spellings() -> Vec<String> {
+        let versions = |own: Self| {
+            let placed = exporters::row(own.name).map(|row| row.versions);
+            let trained = exporters::training::find(own.name).map(|(row, _)| row.versions);
+            let known = placed.or(trained).unwrap_or_default().iter();
+            known.map(move |version| Self { version: Some(*version), ..own })
+        };
+        let all = Self::all().into_iter();
+        all.flat_map(|own| [own].into_iter().chain(versions(own))).map(Self::text).collect()
+    }
+
+    /// The executor of a text, `name` or `name@version`.
+    ///
+    /// # Errors
+    /// `unknown-executor` with those that there are, `unknown-target` for other versions than are known.
+    pub fn of(text: &str) -> Result<Self, Diagnostic> {
+        let name = text.split('@').next().unwrap_or_default();
+        let Some(own) = Self::all().into_iter().find(|own| own.name == name) else {
+            let is_picture = exporters::targets().iter().any(|row| row.name == name);
+            let message = match is_picture {
+                true => format!("`{name}` is a file about a plan and runs none"),
+                false => format!("there is no executor `{name}`"),
+            };
+            let all = Self::all();
+            let names = all.iter().map(|own| own.name);
+            return Err(
+                Diagnostic::usage("unknown-executor", message).hint(suggest::hint(name, names))
+            );
+        };
+        let version = match (text.contains('@'), exporters::training::find(text)) {
+            (false, _) => None,
+            (true, Ok((_, version))) => Some(version),
+            (true, Err(error)) if exporters::training::find(name).is_ok() => return Err(error),
+            (true, Err(_)) => Some(exporters::versioned(text)?),
+        };
+        Ok(Self { version, ..own })
+    }
+
+    /// The executor of a text that was checked before.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        Self::of(text).ok()
+    }
+
+    /// As people write it, with the version that they named.
+    #[must_use]
+    pub fn text(self) -> String {
+        self.version.map_or_else(|| self.name.to_owned(), |own| format!("{}@{own}", self.name))
     }
 
     /// What launches a stack.
@@ -45,7 +109,7 @@ impl Executor {
     pub fn of_parts() -> Option<Self> {
         let runs =
             |row: &&TrainingTarget| row.launches.is_some() && !row.lacks.contains(&Lack::Parts);
-        targets().iter().find(runs).map(|row| Self(row.name))
+        targets().iter().find(runs).map(|row| Self::plain(row.name))
     }
 
     /// The stack that its training runs are priced as, where it has one.
@@ -57,7 +121,7 @@ impl Executor {
     /// The name of its format in the tables of exporters.
     #[must_use]
     pub fn target(self) -> &'static str {
-        self.0
+        self.name
     }
 }
 
@@ -74,22 +138,82 @@ pub fn named_stack(name: &str) -> Result<Stack, Diagnostic> {
     })
 }
 
-/// Refuses micro-batches for an executor that has none: by a device map, each batch goes through the
-/// model whole, one device after the other, and what a pipeline would cost is not what runs.
+/// Refuses what is no target for plans of training runs: servers, and what places ops or modules.
 ///
 /// # Errors
-/// `whole-batches`.
-pub fn check_batches(target: &str, workload: &Workload) -> Result<(), Diagnostic> {
-    let n_micro_batches = workload.n_micro_batches();
-    let is_whole = |row: &exporters::Target| row.name == target && row.is_executor;
-    if !exporters::targets().iter().any(is_whole) || n_micro_batches <= 1 {
+/// `not-for-training`; `unknown-target` for what is no target at all.
+pub fn check_training(target: &str) -> Result<(), Diagnostic> {
+    let name = target.split('@').next().unwrap_or_default();
+    let Some(row) = exporters::targets().iter().find(|row| row.name == name && row.is_executor)
+    else {
+        return Ok(());
+    };
+    let names: Vec<&str> = launchers().map(|(own, _)| own.name).collect();
+    let others = format!("choose from {}, any", names.join(", "));
+    let (message, hint) = match row.serves {
+        true => (
+            format!("{name} serves models and trains none"),
+            "plan what it serves, without --global-batch and --workload training".to_owned(),
+        ),
+        false => (format!("{name} runs no training runs"), others.clone()),
+    };
+    let error = Diagnostic::usage("not-for-training", message).hint(hint);
+    Err(if row.serves { error.hint(others) } else { error })
+}
+
+/// Refuses executors of models for an instance with given costs.
+///
+/// # Errors
+/// `not-for-instances`.
+pub fn check_instances(target: &str) -> Result<(), Diagnostic> {
+    let name = target.split('@').next().unwrap_or_default();
+    if !Executor::all().iter().any(|own| own.name == name && *own != Executor::ANY) {
         return Ok(());
     }
-    let message = format!("{target} runs each batch whole and has no micro-batches");
+    let message = format!("{name} runs models, and an instance with given costs is none");
+    let forms = exporters::given_costs::FORMS.map(|form| form.name);
+    Err(Diagnostic::usage("not-for-instances", message)
+        .hint(format!("leave out --for; export its solution to {}", forms.join(" or "))))
+}
+
+/// Refuses what is no target for placements of ops: launchers of training runs.
+///
+/// # Errors
+/// `not-for-placements`.
+pub fn check_placements(target: &str) -> Result<(), Diagnostic> {
+    let name = target.split('@').next().unwrap_or_default();
+    if !targets().iter().any(|row| row.name == name) {
+        return Ok(());
+    }
+    let message = format!("{name} runs training runs, no placements of ops");
+    Err(Diagnostic::usage("not-for-placements", message)
+        .hint("plan a training run with --global-batch, or choose accelerate"))
+}
+
+/// Refuses a workload that an executor of placements has no words for: training, for what serves, and
+/// micro-batches. By its file each batch goes through the model whole, and what a pipeline of parts of
+/// it would cost is not what runs.
+///
+/// # Errors
+/// `not-for-training`, `whole-batches`.
+pub fn check_workload(target: &str, workload: &Workload) -> Result<(), Diagnostic> {
+    let n_micro_batches = workload.n_micro_batches();
+    let name = target.split('@').next().unwrap_or_default();
+    let Some(row) = exporters::targets().iter().find(|row| row.name == name && row.is_executor)
+    else {
+        return Ok(());
+    };
+    if row.serves && workload.mode == Mode::Training {
+        return check_training(target);
+    }
+    if n_micro_batches <= 1 {
+        return Ok(());
+    }
+    let message = format!("by the file of {name} each batch runs whole: it has no micro-batches");
     Err(Diagnostic::usage("whole-batches", message)
-        .fact("target", target)
+        .fact("target", name)
         .fact("micro_batches", n_micro_batches)
-        .hint("leave out --micro-batch, or plan without --for and --export accelerate"))
+        .hint(format!("leave out --micro-batch, or plan without --for and --export {name}")))
 }
 
 #[cfg(test)]

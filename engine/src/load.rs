@@ -195,13 +195,14 @@ fn restrict(
     constraints: &mut Constraints,
 ) -> Result<Vec<Diagnostic>, Diagnostic> {
     let target = executor.target();
-    if !exporters::targets().iter().any(|row| row.name == target) {
-        let message = format!("{target} runs training runs, no placements of ops");
-        return Err(Diagnostic::usage("not-for-placements", message)
-            .hint("plan a training run with --global-batch, or use --for accelerate"));
-    }
-    executor::check_batches(target, workload)?;
+    executor::check_placements(target)?;
+    executor::check_workload(target, workload)?;
     constraints.colocate.extend(exporters::colocation(target, graph)?);
+    let barred = exporters::barred(target, cluster)?;
+    if !barred.is_empty() {
+        let ops = graph.op_ids().filter(|op| graph.op(*op).work != Work::View);
+        constraints.forbids.extend(ops.map(|op| (op, barred.clone())));
+    }
     Ok(one_host::restrict(executor, graph, cluster, constraints).into_iter().collect())
 }
 

@@ -9,7 +9,8 @@ pub fn hint<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String
     const MOST: usize = 16;
     let mut seen = BTreeSet::new();
     let known: Vec<&str> = known.into_iter().filter(|name| seen.insert(*name)).collect();
-    let alike = similar(given, known.iter().copied());
+    let alike = [given, &given.to_lowercase()].map(|own| similar(own, known.iter().copied()));
+    let alike = alike.into_iter().find(|own| !own.is_empty()).unwrap_or_default();
     if !alike.is_empty() {
         return format!("did you mean {}?", quoted(&alike, "or"));
     }
@@ -38,6 +39,7 @@ mod tests {
     fn a_slip_of_the_finger_is_understood() {
         assert_eq!(similar("m-eft", ["m-topo", "m-etf", "auto"]).first(), Some(&"m-etf"));
         assert_eq!(hint("gpu01", ["gpu0", "tpu"]), "did you mean `gpu0`?");
+        assert_eq!(hint("GPU0", ["gpu0", "switch"]), "did you mean `gpu0`?");
     }
 
     #[test]

@@ -4,10 +4,12 @@ use documents::diagnostic::DiagnosticDocument;
 use documents::plan::{PlanDocument, Reference};
 pub use exporters::training::folder::Files;
 use exporters::{Export, Source};
+use importers::launcher;
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::json;
 
 use crate::exit::{Cancel, CommandResult, Exit};
+use crate::ops::compare::Now;
 use crate::ops::explain::Subject;
 use crate::ops::verdict::verdict;
 use crate::ops::{self, replay};
@@ -94,13 +96,19 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
     check_compared(request)?;
     let settings = replay::settings(&request.a);
     let b = replay::document(&request.b)?;
-    if let Some((launcher, text)) = settings {
-        return training::compare::compare(launcher, &text, &b, request, page);
-    }
-    let (a, now) = match replay::map(&request.a) {
+    let now = match settings {
+        Some((launcher, text)) if launcher.serves() => {
+            Some(Now::Server(launcher, Box::new(launcher::read(launcher, &text)?)))
+        }
+        Some((launcher, text)) => {
+            return training::compare::compare(launcher, &text, &b, request, page);
+        }
+        None => replay::map(&request.a).transpose()?.map(Now::Map),
+    };
+    let (a, now) = match now {
         None => (replay::document(&request.a)?, None),
-        Some(map) => {
-            let (a, broken) = ops::compare::mapped(&map?, &b, request)?;
+        Some(now) => {
+            let (a, broken) = ops::compare::mapped(&now, &b, request)?;
             (a, Some(broken))
         }
     };
@@ -167,6 +175,7 @@ pub fn export(
     let on = &request.on;
     let one = |export: Export| (vec![(request.target.clone(), export.bytes)], export.warnings);
     if let Some(instance) = importers::instance(&on.model)? {
+        executor::check_instances(&request.target)?;
         started_by_none(request)?;
         let bytes = given::explain::export(on, &request.target, instance)?;
         return kept(request, one(Export { bytes, warnings: Vec::new() }), keep, page);
@@ -191,8 +200,9 @@ fn started_by_none(request: &ExportRequest) -> Result<(), Diagnostic> {
     if request.launcher.is_none() {
         return Ok(());
     }
-    let message = "only plans of training runs are written as folders that start them";
-    Err(Diagnostic::usage("not-a-training-run", message).hint("write one file with -o"))
+    let message =
+        format!("`{}` of this plan is one file: only training runs have folders", request.target);
+    Err(Diagnostic::usage("not-a-folder", message).hint("write it with -o FILE"))
 }
 
 /// A placement of ops in another format, or how the run ends where it is illegal.
@@ -204,7 +214,7 @@ fn placed(
     ops::export::check_target(&request.target)?;
     let target = &request.on.target;
     let problem = replay::on_problem(document, &request.on.model, target)?;
-    executor::check_batches(&request.target, &problem.loaded.problem.workload)?;
+    executor::check_workload(&request.target, &problem.loaded.problem.workload)?;
     let broken = replay::broken_rules(&problem);
     if !broken.is_empty() {
         return Ok(Err(verdict(&problem, &broken, Rows::of(target.all), (&cancel(), page))));

@@ -46,6 +46,8 @@ pub struct LaunchSettings {
     pub blocks: Option<Vec<u32>>,
     /// Blocks at the end of the model that predict a later token.
     pub n_predicting: Option<u32>,
+    /// Numbers of the devices that ranks run on, in order.
+    pub devices: Option<Vec<u32>>,
     /// Name of the schedule.
     pub schedule: Option<String>,
     /// The file that holds it cell by cell, as the settings name it.

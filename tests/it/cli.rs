@@ -29,6 +29,7 @@ mod requests;
 mod search_ends;
 mod stated;
 mod stated_ops;
+mod targets;
 mod training;
 mod training_graph;
 mod training_sizes;

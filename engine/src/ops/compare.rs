@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 
 use cost_model::ops::judge::report::DeviceReport;
 use cost_model::ops::max_load::Load;
+use cost_model::ops::problem::Problem;
 use documents::plan::request::RequestDocument;
-use documents::plan::{Context, PlanDocument};
+use documents::plan::{Context, ModeDocument, PlanDocument};
+use exporters::serving::{self, Ranks};
+use importers::launcher::Launcher;
 use ir::diagnostic::Diagnostic;
-use ir::launch::DeviceMap;
+use ir::launch::{DeviceMap, LaunchSettings};
+use ir::plan::Placement;
 use ir::units::{Bytes, Nanos};
 use serde_json::{Value, json};
 
@@ -92,25 +96,78 @@ pub fn placements(
     Ok(if same { Exit::DONE } else { Exit::DIFFERS })
 }
 
-/// What a device map makes of the model that a plan is for: the map's placement with the orders in
-/// which PyTorch runs the model, and the rules that this breaks, memory above all.
+/// What runs now, other than by a plan.
+pub enum Now {
+    /// Modules on devices.
+    Map(DeviceMap),
+    /// A server, with what it is started with.
+    Server(Launcher, Box<LaunchSettings>),
+}
+
+impl Now {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Map(_) => "device map",
+            Self::Server(..) => "server",
+        }
+    }
+
+    /// Refuses to set it beside what it can't do.
+    fn check(&self, plan: &PlanDocument) -> Result<(), Diagnostic> {
+        let why = match (self, &plan.training, plan.workload.mode) {
+            (Self::Server(..), Some(_), _) | (Self::Server(..), _, ModeDocument::Training) => {
+                "a server trains nothing, and this plan is one of a training run"
+            }
+            (Self::Map(_), Some(_), _) => {
+                "a device map places modules, and this plan is one of a training run over degrees"
+            }
+            _ => return Ok(()),
+        };
+        Err(Diagnostic::usage("not-comparable", why)
+            .hint("plan the model without --global-batch and --workload training"))
+    }
+
+    fn placement(&self, problem: &Problem) -> Result<Placement, Diagnostic> {
+        match self {
+            Self::Map(map) => exporters::accelerate::placement(problem, map),
+            Self::Server(launcher, settings) => {
+                let name = launcher.name();
+                let map = serving::device_map(&problem.graph, name, &ranks(name, settings)?)?;
+                exporters::accelerate::placement(problem, &map)
+            }
+        }
+    }
+}
+
+/// The ranks of a server.
+fn ranks(name: &str, settings: &LaunchSettings) -> Result<Ranks, Diagnostic> {
+    let degrees = [("tensor", settings.tensor), ("data", settings.data)];
+    let degrees = degrees.into_iter().chain([("expert", settings.expert)]);
+    let mut several = degrees.filter(|(_, own)| own.is_some_and(|own| own > 1));
+    if let Some((axis, _)) = several.next() {
+        let message = format!("{axis} ranks of {name} are not judged");
+        return Err(Diagnostic::input("not-judged", message)
+            .hint("give what runs each layer on one device"));
+    }
+    let (n, layers) = (settings.pipeline.unwrap_or(1), settings.blocks.clone());
+    Ok(Ranks { n, layers, devices: settings.devices.clone() })
+}
+
+/// What runs now on the model that a plan is for: its placement with the orders in which PyTorch runs
+/// the model, and the rules that this breaks, memory above all.
 ///
 /// # Errors
 /// `not-comparable`; those of putting the plan on its model.
 pub fn mapped(
-    map: &DeviceMap,
+    now: &Now,
     plan: &PlanDocument,
     args: &CompareRequest,
 ) -> Result<(PlanDocument, Vec<Diagnostic>), Diagnostic> {
-    let usage = |message: &str, hint: &str| Diagnostic::usage("not-comparable", message).hint(hint);
-    if plan.training.is_some() {
-        return Err(usage(
-            "a device map places modules, and this plan is one of a training run over degrees",
-            "plan the model without --global-batch",
-        ));
-    }
+    now.check(plan)?;
+    let name = now.name();
     let model = args.model.as_deref().ok_or_else(|| {
-        usage("a device map needs the model", "add --model model.onnx, the one that was planned")
+        Diagnostic::usage("not-comparable", format!("a {name} needs the model"))
+            .hint("add --model model.onnx, the one that was planned")
     })?;
     // What runs now was never asked to keep what the plan keeps.
     let asked = &plan.request;
@@ -122,7 +179,7 @@ pub fn mapped(
     let plan = &PlanDocument { request, ..plan.clone() };
     let mut on = replay::on_problem(plan, model, &args.target)?;
     let problem = &on.loaded.problem;
-    let placement = exporters::accelerate::placement(problem, map)?;
+    let placement = now.placement(problem)?;
     on.plan = planner::draft::finish(problem, placement, None);
     let context = Context {
         graph: &problem.graph,
@@ -131,7 +188,7 @@ pub fn mapped(
         workload: &problem.workload,
         request: &on.loaded.request,
         objective: problem.objective.name(),
-        algorithm: "device map",
+        algorithm: name,
     };
     let document = PlanDocument::from_ir(&on.plan, &context, None);
     Ok((document, replay::broken_rules(&on)))

@@ -3,7 +3,7 @@
 use exporters::{Export, Source};
 use ir::diagnostic::Diagnostic;
 
-use crate::{escape, suggest};
+use crate::{escape, executor, suggest};
 
 /// The file of a format; JSON is made safe to look at.
 ///
@@ -11,8 +11,7 @@ use crate::{escape, suggest};
 /// Those of `exporters::export`.
 pub fn exported(target: &str, source: &Source<'_>) -> Result<Export, Diagnostic> {
     let mut export = exporters::export(target, source)?;
-    let row = exporters::targets().iter().find(|row| row.name == target);
-    if row.is_some_and(|row| row.file_name.ends_with(".json")) {
+    if exporters::row(target)?.file_name.ends_with(".json") {
         export.bytes = match String::from_utf8(export.bytes) {
             Ok(text) => escape::json(text).into_bytes(),
             Err(error) => error.into_bytes(),
@@ -21,15 +20,17 @@ pub fn exported(target: &str, source: &Source<'_>) -> Result<Export, Diagnostic>
     Ok(export)
 }
 
-/// Refuses a target that does not exist.
+/// Refuses a target that writes no placements.
 ///
 /// # Errors
-/// `unknown-target`.
+/// `not-for-placements`, `unknown-target`.
 pub fn check_target(target: &str) -> Result<(), Diagnostic> {
+    executor::check_placements(target)?;
     let known = || exporters::targets().iter().map(|row| row.name);
-    if known().any(|name| name == target) {
-        return Ok(());
+    let name = target.split('@').next().unwrap_or_default();
+    if known().any(|own| own == name) {
+        return exporters::row(target).map(|_| ());
     }
-    Err(Diagnostic::usage("unknown-target", format!("there is no export target `{target}`"))
-        .hint(suggest::hint(target, known())))
+    Err(Diagnostic::usage("unknown-target", format!("there is no export target `{name}`"))
+        .hint(suggest::hint(name, known())))
 }

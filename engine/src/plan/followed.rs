@@ -13,6 +13,7 @@ use planner::run::{Bound, Event, Heard, Line, Standing, StopReason, TracePoint};
 use super::plot::{self, Unit};
 use super::run::{Run, interrupted, tell};
 use crate::escape;
+use crate::executor::Executor;
 use crate::exit::CommandResult;
 use crate::follow::{File, Files, PLOT, Watch};
 use crate::page::Page;
@@ -115,6 +116,10 @@ pub(super) fn files(
     trace: &[TracePoint],
 ) -> Files {
     let mut files = Vec::new();
+    // A plan for an executor is one that it can be told.
+    if let Some(executor) = request.executor.filter(|own| *own != Executor::ANY) {
+        export::exported(&executor.text(), setting, plan, made)?;
+    }
     for target in &request.exports {
         let export = export::exported(target, setting, plan, made)?;
         files.push(File { target: target.clone(), bytes: export.bytes });

@@ -12,6 +12,7 @@ use planner::run::Event;
 
 use super::plot::{self, Unit};
 use super::run::{Run, interrupted, tell};
+use crate::executor;
 use crate::exit::{CommandResult, Exit};
 use crate::fields::{self, Mode};
 use crate::follow::{File, PLOT};
@@ -29,6 +30,9 @@ pub(super) fn plan(
     instance: Arc<Instance>,
     run: &mut Run<'_>,
 ) -> CommandResult {
+    if let Some(executor) = request.executor {
+        executor::check_instances(executor.target())?;
+    }
     fields::check(&request.problem.given, Mode::Instance)?;
     let goal = goal(request.objective, &instance)?;
     let answer = solve(request, (Arc::clone(&instance), goal), run)?;

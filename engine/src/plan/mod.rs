@@ -3,6 +3,7 @@
 mod both;
 mod followed;
 mod given;
+mod in_words;
 mod layered;
 mod ops;
 mod plot;

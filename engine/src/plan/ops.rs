@@ -10,8 +10,9 @@ use ir::units::Nanos;
 use planner::no_plan::NoPlan;
 use planner::registry;
 use planner::run::watch::Tell;
-use planner::run::{Bound, Event, Outcome, Request, gap, solve};
+use planner::run::{Bound, Event, Outcome, Request, gap};
 
+use super::in_words;
 use super::plot::{self, Unit};
 use super::run::{Run, interrupted, late, tell, usual_time};
 use crate::beside::Beside;
@@ -82,7 +83,7 @@ pub(super) fn search(
 ) -> Searched {
     let start = Instant::now();
     let mut observe = |event: &Event<Problem>| publish(run.follower, &loaded, most, event);
-    let mut result = solve(loaded.problem.clone(), &asked, &mut observe);
+    let mut result = in_words::solved(&loaded, &asked, request, &mut observe);
     run.follower.searched();
     match &mut result {
         Ok(outcome) => outcome.warnings.iter_mut().for_each(|own| name_limit(request, own)),
@@ -149,7 +150,7 @@ pub(super) fn read(request: &PlanRequest, watch: &Watch) -> Result<Option<Opened
         let objective = own.objective.unwrap_or_default();
         let loaded = load::problem(&own.model, &own.problem, objective, own.executor)?;
         let workload = &loaded.problem.workload;
-        own.exports.iter().try_for_each(|target| executor::check_batches(target, workload))?;
+        own.exports.iter().try_for_each(|target| executor::check_workload(target, workload))?;
         Ok(loaded)
     };
     let strict = Watch { after: Duration::ZERO, ..watch.clone() };

@@ -19,6 +19,7 @@ use super::followed::{self, Followed};
 use super::layered;
 use super::run::{Run, interrupted, late};
 use crate::beside::Beside;
+use crate::executor::Executor;
 use crate::exit::{CommandResult, Exit};
 use crate::fields;
 use crate::follow::Watch;
@@ -27,7 +28,7 @@ use crate::request::{AUTO, ObjectiveName, PlanRequest};
 use crate::training::answer::Answer;
 use crate::training::searched::{self, Better, Told};
 use crate::training::setting::Setting;
-use crate::training::{ALGORITHM, document, export, nothing_fits};
+use crate::training::{ALGORITHM, document, export, nothing_fits, runnable};
 
 /// Whether a row of the registry plans training runs.
 pub(super) fn plans_training(name: &str) -> bool {
@@ -229,6 +230,12 @@ impl Searched {
         let files = followed::files(request, &mut setting, made, &followed.trace);
         let mut answer = Answer::new(&setting, &found, (front, wider), (elapsed, &options))?;
         answer.beside = beside;
+        let is_free = request.executor.is_none_or(|own| own == Executor::ANY);
+        if is_free && run.page.format == Format::Text {
+            let plans: Vec<&Judged> = found.plans.iter().chain(&answer.front).collect();
+            answer.runs_on =
+                runnable::line(&setting, &plans, &request.limits.within(run.watch, None));
+        }
         run.page.warnings(&answer.warnings());
         let plan = document::plan(&setting, answer.best, answer.joint_bound())?;
         let written = run.follower.planned(followed::bytes(&plan)?, files)?;

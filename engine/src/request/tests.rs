@@ -25,12 +25,13 @@ fn schema() -> Value {
         let names = REQUIRED.iter().find(|(own, _)| name == *own).unwrap().1;
         verb["required"].as_array_mut().unwrap().extend(names.iter().map(|own| Value::from(*own)));
     }
+    let executors = Executor::spellings();
     let names: [(&str, Vec<&str>); 5] = [
         ("workload", Mode::ALL.map(Mode::name).to_vec()),
         ("optimizer", Optimizer::ALL.map(Optimizer::name).to_vec()),
         ("dtype", element_type::NAMED.map(DType::name).to_vec()),
         ("objective", ObjectiveName::all().into_iter().map(ObjectiveName::name).collect()),
-        ("executor", Executor::all().into_iter().map(Executor::target).collect()),
+        ("executor", executors.iter().map(String::as_str).collect()),
     ];
     for request in schema["$defs"].as_object_mut().unwrap().values_mut() {
         for (field, names) in &names {

@@ -104,11 +104,13 @@ impl Written for Optimizer {
 
 impl Written for Executor {
     fn read(text: &str) -> Result<Self, String> {
-        named(text, &Self::all(), Self::target)
+        Self::of(text).map_err(|error| {
+            [error.message].into_iter().chain(error.hints).collect::<Vec<_>>().join("; ")
+        })
     }
 
     fn text(&self) -> String {
-        self.target().to_owned()
+        (*self).text()
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Answer<'a> {
     pub counts: Counts,
     /// What is known of placements of whole ops.
     pub beside: Option<Beside>,
+    /// Who runs the plan, where nobody was asked for.
+    pub runs_on: Option<String>,
     /// How long it took; not said where the same bytes are wanted each time.
     pub elapsed: Option<Duration>,
     interval: IntervalDocument,
@@ -96,6 +98,7 @@ impl<'a> Answer<'a> {
             stop: found.stop,
             counts: found.counts,
             beside: None,
+            runs_on: None,
             elapsed,
             interval: setting.interval(best.step, &best.configuration.degrees),
         })
@@ -145,6 +148,7 @@ impl<'a> Answer<'a> {
         if let Some(wider) = &self.wider {
             page.line(&searched::line(wider, self.best));
         }
+        self.runs_on.iter().for_each(|line| page.line(line));
         let degrees = &self.best.configuration.degrees;
         let figure = setting.basis(degrees).figure();
         page.line(&format!("interval: {}", setting.judged_on(figure, degrees)));

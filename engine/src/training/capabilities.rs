@@ -3,11 +3,11 @@
 use std::sync::LazyLock;
 
 use exporters::training::{Field, Lack, Policy, TrainingTarget, targets};
-use ir::diagnostic::Diagnostic;
+use ir::diagnostic::{Blame, Diagnostic};
 use ir::tensor::DType;
 use planner::training::search_3d::space::{Capabilities, Pins, RecomputeRule};
 
-use crate::executor::Executor;
+use crate::executor::{self, Executor};
 use crate::request::ProblemRequest;
 
 /// By target, what its stages may compute again, all alike; `None` = each stage what it likes.
@@ -37,11 +37,8 @@ pub fn limited(pins: Pins, executor: Option<Executor>, needs: &[Lack]) -> Result
         let rows = targets().iter().filter(named).filter(|own| row(own)).map(|own| own.name);
         rows.collect::<Vec<_>>().join(", ")
     };
-    let capabilities = of(executor).ok_or_else(|| {
-        let message = format!("{} runs no training runs", executor.target());
-        Diagnostic::usage("not-for-training", message)
-            .hint(format!("choose from {}, any", names(&|_| true)))
-    })?;
+    executor::check_training(executor.target())?;
+    let Some(capabilities) = of(executor) else { return Ok(pins) };
     let part_of_blocks = match pins.recompute {
         RecomputeRule::Selective => Some(Lack::Selective),
         RecomputeRule::PerOp => Some(Lack::PerOp),
@@ -50,11 +47,9 @@ pub fn limited(pins: Pins, executor: Option<Executor>, needs: &[Lack]) -> Result
     let needs = || needs.iter().copied().chain(part_of_blocks);
     let needed: Vec<Lack> = needs().collect();
     if let Some(lack) = lacking(executor, &needed) {
-        let message = format!("{} has no words for {}", capabilities.target, lack.name());
         let others = names(&|row| needs().all(|need| !row.lacks.contains(&need)));
-        return Err(Diagnostic::usage("cannot-express", message)
-            .fact("target", capabilities.target)
-            .hint(format!("choose from {others}, any")));
+        let error = lack.refusal(capabilities.target, &format!("choose from {others}, any"));
+        return Err(Diagnostic { blame: Blame::Usage, ..error });
     }
     check(&pins, &capabilities)?;
     Ok(Pins { capabilities: Some(capabilities), ..pins })
@@ -63,12 +58,13 @@ pub fn limited(pins: Pins, executor: Option<Executor>, needs: &[Lack]) -> Result
 /// What an executor has no words for, of what a run needs.
 pub fn lacking(executor: Executor, needs: &[Lack]) -> Option<Lack> {
     let row = targets().iter().find(|row| row.name == executor.target())?;
-    needs.iter().copied().find(|need| row.lacks.contains(need))
+    row.lacks.iter().copied().find(|lack| needs.contains(lack))
 }
 
 /// Whether an executor of a name runs an element type, as far as its file says any.
 pub fn says(executor: &str, dtype: DType) -> bool {
-    let row = targets().iter().find(|row| row.name == executor);
+    let name = executor.split('@').next();
+    let row = targets().iter().find(|row| Some(row.name) == name);
     row.and_then(|row| row.types).is_none_or(|types| types.contains(&dtype))
 }
 

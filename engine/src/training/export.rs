@@ -20,8 +20,8 @@ use serde_json::json;
 use super::replay::{documents, judged_again, read};
 use crate::page::Page;
 use crate::request::ExportRequest;
-use crate::suggest;
 use crate::training::setting::Setting;
+use crate::{executor, suggest};
 
 /// Pictures of the step.
 const PICTURES: [&str; 2] = ["svg", "trace"];
@@ -36,6 +36,10 @@ pub fn export(
     page: &Page,
 ) -> Result<Option<(Files, Vec<Diagnostic>)>, Diagnostic> {
     let starter = request.launcher.as_deref().map(starter).transpose()?;
+    if starter.is_some() && is_picture(&request.target) {
+        let message = format!("`{}` is one file, which starts nothing", request.target);
+        return Err(Diagnostic::usage("not-a-folder", message).hint("write it with -o FILE"));
+    }
     let on = read(document, &request.on)?;
     let (broken, _) = judged_again(&on);
     if !broken.is_empty() {
@@ -43,13 +47,17 @@ pub fn export(
         page.document(&json!({ "violations": documents(&broken) }));
         return Ok(None);
     }
-    let (setting, target) = (&on.setting, request.target.as_str());
+    // Who planned for a version is told its words.
+    let planned = on.setting.request.executor.as_deref();
+    let is_same = |own: &&str| own.split('@').next() == Some(request.target.as_str());
+    let target = planned.filter(is_same).unwrap_or(&request.target);
+    let setting = &on.setting;
     let bound = Nanos(document.cost.as_ref().map_or(0, |cost| cost.bound_ns));
     let schedule = on.training.schedule.as_str();
     let (files, warnings) = match starter {
         None => {
             let export = exported(target, setting, &on.plan, (schedule, bound))?;
-            (vec![(target.to_owned(), export.bytes)], export.warnings)
+            (vec![(request.target.clone(), export.bytes)], export.warnings)
         }
         Some(starter) => {
             let n = shape::n_devices(&on.plan.parallelism) as usize;
@@ -65,6 +73,10 @@ pub fn export(
         }
     };
     Ok(Some((files, on.warnings.into_iter().chain(warnings).collect())))
+}
+
+fn is_picture(target: &str) -> bool {
+    target.split('@').next().is_some_and(|name| PICTURES.contains(&name))
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Diagnostic> {
@@ -140,19 +152,20 @@ fn picture(
     })
 }
 
-/// Refuses a target that does not exist.
+/// Refuses a target that writes no training runs.
 ///
 /// # Errors
-/// `unknown-target`.
+/// `not-for-training`, `unknown-target`.
 pub fn check_target(target: &str) -> Result<(), Diagnostic> {
-    let known = || targets().iter().map(|row| row.name).chain(PICTURES);
-    if PICTURES.contains(&target) {
-        return Ok(());
+    executor::check_training(target)?;
+    if is_picture(target) {
+        return exporters::row(target).map(|_| ());
     }
-    let (name, _) = target.split_once('@').unwrap_or((target, ""));
+    let name = target.split('@').next().unwrap_or_default();
+    let known = || targets().iter().map(|row| row.name).chain(PICTURES);
     if known().any(|own| own == name) {
         return find(target).map(|_| ());
     }
-    let message = format!("there is no export target `{target}` for plans of training runs");
-    Err(Diagnostic::usage("unknown-target", message).hint(suggest::hint(target, known())))
+    let message = format!("there is no export target `{name}` for plans of training runs");
+    Err(Diagnostic::usage("unknown-target", message).hint(suggest::hint(name, known())))
 }

@@ -14,6 +14,7 @@ pub mod nothing_fits;
 pub mod numbers;
 pub mod pins;
 pub mod replay;
+pub mod runnable;
 pub mod searched;
 pub mod setting;
 pub mod told;

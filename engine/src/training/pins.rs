@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cost_model::runs::forms::run::equal_blocks;
+use documents::nearest::similar;
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Plan, Stage};
@@ -182,7 +183,15 @@ fn one_of<T: Copy>(known: &[(&str, T)], value: &str, flag: &str) -> Result<T, Di
     let found = known.iter().find(|(name, _)| *name == value).map(|(_, found)| *found);
     found.ok_or_else(|| {
         let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-        bad(flag, &format!("needs one of {}", names.join(", ")))
+        let error = bad(flag, &format!("needs one of {}", names.join(", ")));
+        let field = flag.split('=').next().unwrap_or_default();
+        match similar(value, names).first() {
+            Some(nearest) => Diagnostic {
+                hints: vec![format!("did you mean --pin {field}={nearest}?")],
+                ..error
+            },
+            None => error,
+        }
     })
 }
 

@@ -327,11 +327,19 @@ impl Setting {
         Ok(Space { devices, global_batch: self.global_batch, pins })
     }
 
+    /// What is searched for a launcher; `None` where it runs nothing of the kind.
+    pub fn space_for(&self, executor: Executor) -> Option<Space> {
+        let request = RequestDocument { executor: Some(executor.text()), ..self.request.clone() };
+        let space = Self { request, ..self.clone() }.space().ok()?;
+        space.keeping(self.offload)
+    }
+
     /// What a launcher needs words for.
     fn needs(&self, pins: &Pins) -> Vec<Lack> {
         let is_whole = pins.sequence == Some(SequenceParallel::Off) && pins.tensor != Some(1);
         let needs = [
             (Lack::Parts, self.model.is_of_parts()),
+            (Lack::Config, self.graph.is_none()),
             (Lack::Predicting, self.model.n_predictions > 1),
             (Lack::WholeSequences, is_whole && self.model.has_experts()),
             (Lack::Adafactor, self.numbers.optimizer == Optimizer::Adafactor),

@@ -6,9 +6,11 @@ use ir::diagnostic::Diagnostic;
 use ir::id::{DeviceId, OpId};
 use ir::op::Work;
 
-use super::layout::{Layout, Operand, Owner, prefixes};
-use super::{Devices, Target, refusal};
+use super::TARGET;
 use crate::format::Source;
+use crate::modules::devices::{Devices, Place};
+use crate::modules::layout::{Layout, Operand, Owner, prefixes};
+use crate::modules::refusal;
 
 /// A module or direct parameter with its device.
 struct Entry {
@@ -49,7 +51,7 @@ impl<'a> Keys<'a> {
     }
 
     fn differ(&self, a: DeviceId, b: DeviceId) -> bool {
-        self.names.target(a) != self.names.target(b)
+        self.names.place(a) != self.names.place(b)
     }
 
     fn place_units(&mut self) -> Result<(), Diagnostic> {
@@ -184,7 +186,7 @@ impl<'a> Keys<'a> {
 
     fn split(&self, what: String, unit: &str, devices: (DeviceId, DeviceId)) -> Diagnostic {
         let (first, second) = (self.names.name(devices.0), self.names.name(devices.1));
-        refusal(format!("{what}, which Accelerate can't, over `{first}` and `{second}`"))
+        refusal(TARGET, format!("{what}, which Accelerate can't, over `{first}` and `{second}`"))
             .fact("unit", unit)
             .fact("devices", vec![first, second])
             .hint("plan with `--for accelerate`, which keeps such ops together")
@@ -192,7 +194,7 @@ impl<'a> Keys<'a> {
 
     /// The map in the order of the model: each entry under its longest container that has one
     /// device throughout.
-    pub(super) fn collapse(&self) -> Vec<(String, Target)> {
+    pub(super) fn collapse(&self) -> Vec<(String, Place)> {
         let units = self
             .layout
             .units
@@ -204,9 +206,9 @@ impl<'a> Keys<'a> {
             .filter(|(p, _)| p.owner == Owner::Container)
             .filter_map(|(p, device)| Some(Entry { key: p.name.clone(), device: (*device)? }));
         let entries: Vec<Entry> = units.chain(direct).collect();
-        let mut uniform: BTreeMap<&str, Option<Target>> = BTreeMap::new();
+        let mut uniform: BTreeMap<&str, Option<Place>> = BTreeMap::new();
         for entry in &entries {
-            let target = self.names.target(entry.device);
+            let target = self.names.place(entry.device);
             for prefix in std::iter::once("").chain(prefixes(&entry.key)) {
                 uniform
                     .entry(prefix)
@@ -223,7 +225,7 @@ impl<'a> Keys<'a> {
             if let Some(key) = key
                 && seen.insert(key)
             {
-                map.push((key.to_owned(), self.names.target(entry.device)));
+                map.push((key.to_owned(), self.names.place(entry.device)));
             }
         }
         map

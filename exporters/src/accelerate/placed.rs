@@ -8,8 +8,9 @@ use ir::launch::{DeviceMap, MapPlace};
 use ir::op::Work;
 use ir::plan::Placement;
 
-use super::layout::{Layout, prefixes};
-use super::storage;
+use super::TARGET;
+use crate::modules::devices::storage;
+use crate::modules::layout::{Layout, prefixes};
 
 /// Where a device map makes ops run: on the device of their module; ops that no key covers where
 /// their first operand lies, as PyTorch computes them. Accelerators are numbered as in
@@ -20,7 +21,7 @@ use super::storage;
 /// each other; `cannot-express` where the graph names no modules.
 pub fn placement(problem: &Problem, map: &DeviceMap) -> Result<Placement, Diagnostic> {
     let graph = &*problem.graph;
-    let layout = Layout::new(graph)?;
+    let layout = Layout::new(graph, TARGET)?;
     let of_key = |path: &str| {
         let above = std::iter::once("").chain(prefixes(path));
         above.filter_map(|prefix| map.entries.get_key_value(prefix)).last()

@@ -6,7 +6,7 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::{BlockPolicy, Mesh, Parallelism};
 use serde_json::json;
 
-use super::target::{Lack, TrainingSource, blocks, only_one, refused};
+use super::target::{TrainingSource, blocks, only_one, refused};
 use crate::format::Export;
 
 const TARGET: &str = "galvatron";
@@ -45,10 +45,6 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
     if degrees.tensor > 1 && degrees.sequence == SequenceParallel::Off {
         let hint = "plan with `--pin sequence-parallel=on`";
         return Err(refused(TARGET, "whole sequences", "its files split the sequence", hint));
-    }
-    if source.n_predicting() > 0 {
-        let why = "its layers are all alike";
-        return Err(refused(TARGET, Lack::Predicting.name(), why, "leave them out"));
     }
     let policies = policies(source)?;
     let default = default_zero(source, &policies)?;

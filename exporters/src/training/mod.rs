@@ -7,7 +7,6 @@ mod field;
 pub mod folder;
 mod galvatron;
 mod megatron;
-mod serving;
 mod target;
 mod torch_pipelining;
 mod torchtitan;
@@ -18,7 +17,7 @@ use ir::plan::Parallelism;
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
-use crate::format::{Export, unknown_target};
+use crate::format::{Export, unknown_target, version};
 pub use field::Field;
 use folder::{Files, Job};
 pub use target::{Blocks, Lack, Policy, TrainingSource, TrainingTarget};
@@ -74,6 +73,10 @@ const MEGATRON: TrainingTarget = TrainingTarget {
     export: megatron::export,
 };
 
+/// Stacks of PyTorch's own pipelines.
+const TORCH: &[&str] =
+    &["pytorch-eager", "compiled", "transformers-eager", "transformers-compiled"];
+
 const TARGETS: &[TrainingTarget] = &[
     TrainingTarget {
         name: "torch-pipelining",
@@ -86,12 +89,7 @@ const TARGETS: &[TrainingTarget] = &[
         lacks: &[],
         recomputes: None,
         types: None,
-        launches: Some(&[
-            "pytorch-eager",
-            "compiled",
-            "transformers-eager",
-            "transformers-compiled",
-        ]),
+        launches: Some(TORCH),
         program: None,
         export: torch_pipelining::export,
     },
@@ -101,12 +99,12 @@ const TARGETS: &[TrainingTarget] = &[
         file_name: "split_points.json",
         summary: "split points of torch.distributed.pipelining: where each stage of a graph begins",
         expresses: &[Field::Pipeline, Field::VirtualStages, Field::Blocks],
-        accepts: |_, _| true,
-        offloaded: Some(|_, _| true),
-        lacks: &[],
+        accepts: torch_pipelining::accepts,
+        offloaded: Some(torch_pipelining::accepts),
+        lacks: &[Lack::Config],
         recomputes: None,
         types: None,
-        launches: None,
+        launches: Some(TORCH),
         program: None,
         export: torch_pipelining::split_points,
     },
@@ -203,36 +201,6 @@ const TARGETS: &[TrainingTarget] = &[
         export: deepspeed::export,
     },
     TrainingTarget {
-        name: "vllm",
-        versions: &[],
-        file_name: "vllm.args",
-        summary: "degrees and layer partition of vLLM",
-        expresses: &[Field::Data, Field::Tensor, Field::Pipeline, Field::Expert, Field::Blocks],
-        accepts: serving::vllm_accepts,
-        offloaded: Some(serving::vllm_accepts),
-        lacks: &[Lack::Parts],
-        recomputes: None,
-        types: None,
-        launches: Some(&[]),
-        program: None,
-        export: serving::vllm,
-    },
-    TrainingTarget {
-        name: "sglang",
-        versions: &["0.5"],
-        file_name: "sglang.args",
-        summary: "degrees and layer partition of SGLang",
-        expresses: &[Field::Data, Field::Tensor, Field::Pipeline, Field::Expert, Field::Blocks],
-        accepts: serving::sglang_accepts,
-        offloaded: Some(serving::sglang_accepts),
-        lacks: &[Lack::Parts],
-        recomputes: None,
-        types: None,
-        launches: Some(&[]),
-        program: None,
-        export: serving::sglang,
-    },
-    TrainingTarget {
         name: "galvatron",
         versions: &["2.4"],
         file_name: "galvatron_config.json",
@@ -271,20 +239,11 @@ pub fn targets() -> &'static [TrainingTarget] {
 /// # Errors
 /// `unknown-target` with the known ones.
 pub fn find(target: &str) -> Result<(&'static TrainingTarget, &'static str), Diagnostic> {
-    let (name, version) = target.split_once('@').unwrap_or((target, ""));
+    let name = target.split('@').next().unwrap_or_default();
     let names = || TARGETS.iter().map(|row| row.name);
     let row = TARGETS.iter().find(|row| row.name == name);
     let row = row.ok_or_else(|| unknown_target(name, " for plans of training runs", names()))?;
-    if !target.contains('@') {
-        return Ok((row, row.versions.first().unwrap_or(&"")));
-    }
-    let own = row.versions.iter().find(|own| **own == version);
-    own.map(|own| (row, *own)).ok_or_else(|| {
-        let message = format!("no version `{version}` of {name} is known");
-        let known = row.versions.iter().map(|own| format!("{name}@{own}"));
-        let known: Vec<String> = [name.to_owned()].into_iter().chain(known).collect();
-        Diagnostic::usage("unknown-target", message).hint(format!("use {}", known.join(" or ")))
-    })
+    Ok((row, version(target, row.versions)?))
 }
 
 /// The file of a target, `name` or `name@version`, in the words of that version.
@@ -295,13 +254,7 @@ pub fn find(target: &str) -> Result<(&'static TrainingTarget, &'static str), Dia
 pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     let (row, version) = find(target)?;
     let source = &TrainingSource { version, ..*source };
-    if source.blocks == Blocks::Parts && row.lacks.contains(&Lack::Parts) {
-        let why = "it counts layers of a transformer";
-        let of_parts = TARGETS.iter().filter(|row| !row.lacks.contains(&Lack::Parts));
-        let names: Vec<&str> = of_parts.map(|row| row.name).collect();
-        let hint = format!("export to {}", names.join(" or "));
-        return Err(refused(row.name, Lack::Parts.name(), why, &hint));
-    }
+    source.check(row)?;
     if !row.expresses.contains(&Field::BlockPolicies) {
         by_block(source, row.name)?;
     }

@@ -59,11 +59,49 @@ pub enum Blocks {
     Parts,
 }
 
+impl TrainingSource<'_> {
+    /// Whether the plan needs words for something, whatever its degrees.
+    fn needs(&self, lack: Lack) -> bool {
+        match lack {
+            Lack::Parts => self.blocks == Blocks::Parts,
+            Lack::Config => self.starts.is_empty(),
+            Lack::Predicting => self.n_predicting() > 0,
+            Lack::Adafactor => self.optimizer == Optimizer::Adafactor,
+            // What the plan has chosen, the modules of targets refuse.
+            Lack::Selective | Lack::PerOp | Lack::WholeSequences => false,
+        }
+    }
+
+    /// Refuses what a target lacks altogether.
+    pub(super) fn check(&self, row: &TrainingTarget) -> Result<(), Diagnostic> {
+        let lack = row.lacks.iter().find(|lack| self.needs(**lack));
+        lack.map_or(Ok(()), |lack| Err(lack.refusal(row.name, lack.export_hint())))
+    }
+}
+
+impl Lack {
+    /// What to do with a plan that needs it.
+    pub(super) const fn export_hint(self) -> &'static str {
+        match self {
+            Self::Parts => "export to torch-pipelining or torch-split-points, which take any graph",
+            Self::Config => {
+                "plan a graph whose ops name their modules, such as an ONNX file of torch"
+            }
+            Self::Adafactor => "plan with `--optimizer adamw`",
+            Self::Predicting => "export to megatron, or plan the model without them",
+            Self::WholeSequences => "plan with `--pin sequence-parallel=on`",
+            Self::Selective | Self::PerOp => "plan with `--pin recompute=full`",
+        }
+    }
+}
+
 /// What a target may have no words for at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lack {
     /// Parts of a graph: it counts layers of a transformer.
     Parts,
+    /// A config, which names no modules: it cuts a graph between them.
+    Config,
     /// Blocks that predict a later token.
     Predicting,
     /// Recompute of the attention core alone.
@@ -82,12 +120,34 @@ impl Lack {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Parts => "parts of a graph",
+            Self::Config => "a config",
             Self::Predicting => "blocks that predict a later token",
             Self::Selective => "recompute of the attention core",
             Self::PerOp => "recompute of every second product",
             Self::WholeSequences => "whole sequences on tensor ranks beside experts",
             Self::Adafactor => "the optimizer adafactor",
         }
+    }
+}
+
+impl Lack {
+    /// Why it has none.
+    #[must_use]
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::Parts => "it counts layers of a transformer",
+            Self::Config => "it cuts a graph at modules, which a config does not name",
+            Self::Predicting => "its layers are all alike",
+            Self::Selective | Self::PerOp => "it computes whole layers again, each for itself",
+            Self::WholeSequences => "its tensor ranks split sequences beside experts",
+            Self::Adafactor => "it has adam and sgd",
+        }
+    }
+
+    /// The refusal of a target that lacks it.
+    #[must_use]
+    pub fn refusal(self, target: &str, hint: &str) -> Diagnostic {
+        refused(target, self.name(), self.why(), hint)
     }
 }
 

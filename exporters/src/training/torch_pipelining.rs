@@ -37,17 +37,16 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
 /// `torch.distributed.pipelining.pipeline` takes the modules as keys, with `SplitPoint.BEGINNING`.
 pub(super) fn split_points(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     super::target::blocks(source.plan)?;
-    let refuse = |why: &str| {
-        let hint = "plan a graph whose ops name their modules, such as an ONNX file of torch";
-        Err(refused(SPLITS, "this plan", why, hint))
-    };
-    if source.starts.is_empty() {
-        return refuse("a config has no modules");
+    let own = &source.plan.partition.stages;
+    if let Some(stage) = own.iter().position(|stage| stage.blocks.is_empty()) {
+        let why = format!("stage {stage} holds none");
+        return Err(refused(SPLITS, "stages without blocks", &why, "give each stage a block"));
     }
     let mut stages = Vec::new();
     for (stage, own) in source.plan.partition.stages.iter().enumerate() {
         let Some(start) = source.starts.get(own.blocks.start as usize) else {
-            return refuse("a stage begins behind the last block");
+            let why = "a stage begins behind the last block";
+            return Err(refused(SPLITS, "this plan", why, "plan the model again"));
         };
         stages.push(json!({ "stage": stage, "begins_at": start, "first_block": own.blocks.start }));
     }

@@ -61,6 +61,12 @@ impl Launcher {
         Self::ALL.into_iter().find(|launcher| launcher.name() == name)
     }
 
+    /// Whether it serves models and trains none.
+    #[must_use]
+    pub const fn serves(self) -> bool {
+        matches!(self, Self::Vllm | Self::Sglang)
+    }
+
     /// The launcher whose words a text uses.
     #[must_use]
     pub fn guess(text: &str) -> Option<Self> {
@@ -71,6 +77,8 @@ impl Launcher {
             ("train_micro_batch_size_per_gpu", Self::DeepSpeed),
             ("VLLM_PP_LAYER_PARTITION", Self::Vllm),
             ("SGLANG_PP_LAYER_PARTITION", Self::Sglang),
+            ("vllm serve", Self::Vllm),
+            ("sglang.launch_server", Self::Sglang),
             ("--tensor-parallel-size", Self::Vllm),
             ("--tp-size", Self::Sglang),
             ("\"tp_sizes_enc\"", Self::Galvatron),

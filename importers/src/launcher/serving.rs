@@ -18,6 +18,7 @@ pub(super) fn vllm(text: &str) -> Result<LaunchSettings, Diagnostic> {
         pipeline: flags.degree(pipeline)?,
         expert: Some(if flags.has("--enable-expert-parallel") { group } else { 1 }),
         blocks: partition(&flags, "VLLM_PP_LAYER_PARTITION", pipeline)?,
+        devices: numbers(&flags, "CUDA_VISIBLE_DEVICES")?,
         ..LaunchSettings::default()
     };
     // What looks like these and says nothing about where layers are.
@@ -34,6 +35,7 @@ pub(super) fn sglang(text: &str) -> Result<LaunchSettings, Diagnostic> {
         pipeline: flags.degree(pipeline)?,
         expert: flags.degree(&["--ep-size", "--expert-parallel-size", "--ep"])?,
         blocks: partition(&flags, "SGLANG_PP_LAYER_PARTITION", pipeline)?,
+        devices: numbers(&flags, "CUDA_VISIBLE_DEVICES")?,
         ..LaunchSettings::default()
     };
     flags.finish("", &["--moe-dense-tp-size", "--attention-context-parallel-size"])?;
@@ -46,13 +48,19 @@ fn partition(
     name: &str,
     ranks: &[&str],
 ) -> Result<Option<Vec<u32>>, Diagnostic> {
-    let Some(text) = flags.variable(name) else { return Ok(None) };
-    let counts: Result<Vec<u32>, _> = text.split(',').map(|count| count.trim().parse()).collect();
-    let counts = counts.map_err(|_| bad(name, text, "give whole numbers between commas"))?;
+    let Some(counts) = numbers(flags, name)? else { return Ok(None) };
     let n_ranks = flags.degree(ranks)?.unwrap_or(1);
     if counts.len() != n_ranks as usize {
         let hint = format!("give one number per pipeline rank, {n_ranks} of them");
-        return Err(bad(name, text, &hint));
+        return Err(bad(name, flags.variable(name).unwrap_or_default(), &hint));
     }
     Ok(Some(counts))
+}
+
+/// The whole numbers of a variable.
+fn numbers(flags: &Flags<'_>, name: &str) -> Result<Option<Vec<u32>>, Diagnostic> {
+    let Some(text) = flags.variable(name) else { return Ok(None) };
+    let numbers: Result<Vec<u32>, _> = text.split(',').map(|own| own.trim().parse()).collect();
+    let hint = "give whole numbers between commas";
+    numbers.map(Some).map_err(|_| bad(name, text, hint))
 }

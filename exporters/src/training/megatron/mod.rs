@@ -15,7 +15,7 @@ use ir::tensor::DType;
 use ir::workload::Optimizer;
 
 use super::folder::Program;
-use super::target::{TrainingSource, blocks, recompute, refused, shares};
+use super::target::{Lack, TrainingSource, blocks, recompute, refused, shares};
 use crate::format::Export;
 
 const TARGET: &str = "megatron";
@@ -147,9 +147,8 @@ fn check(source: &TrainingSource<'_>) -> Result<(), Diagnostic> {
     let mut with_experts = degrees.clone();
     with_experts.expert = degrees.expert.max(1 + u32::from(source.model.has_experts()));
     if !splits_sequences(&with_experts) {
-        let why = "its tensor ranks split sequences beside experts";
-        let part = "whole sequences on tensor ranks with experts";
-        return Err(refused(TARGET, part, why, "plan with `--pin sequence-parallel=on`"));
+        let lack = Lack::WholeSequences;
+        return Err(lack.refusal(TARGET, lack.export_hint()));
     }
     if degrees.zero >= ZeroStage::Gradients && degrees.pipeline > 1 {
         let why = "sharded gradients and parameters run without a pipeline";
@@ -233,9 +232,9 @@ fn optimizer(optimizer: Optimizer) -> Result<&'static str, Diagnostic> {
         Optimizer::AdamW => Ok("--optimizer adam\n"),
         // Without states; it has momentum unless it is told otherwise.
         Optimizer::Sgd => Ok("--optimizer sgd\n--sgd-momentum 0.0\n"),
-        other => {
-            let part = format!("the optimizer {other:?}");
-            Err(refused(TARGET, &part, "it has adam and sgd", "plan with `--optimizer adamw`"))
+        Optimizer::Adafactor => {
+            let lack = Lack::Adafactor;
+            Err(lack.refusal(TARGET, lack.export_hint()))
         }
     }
 }

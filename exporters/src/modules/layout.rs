@@ -9,7 +9,7 @@ use ir::module::unit_of;
 use ir::op::{Phase, Work};
 use ir::tensor::{DType, Role, Tensor};
 
-use super::{Target, refusal};
+use super::refusal;
 
 /// What the PyTorch exporter writes for ops that it traced outside of any module.
 const NO_MODULE: &str = "_empty_nn_module_stack_from_metadata_hook";
@@ -23,7 +23,7 @@ const MAX_DEPTH: usize = 64;
 
 /// Who has a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
+pub(crate) enum Owner {
     /// A unit.
     Unit(usize),
     /// A container that may be split: the parameter gets a key of its own.
@@ -32,19 +32,19 @@ pub(super) enum Owner {
 
 /// A parameter whose name says which module it belongs to.
 #[derive(Debug)]
-pub(super) struct Parameter {
+pub(crate) struct Parameter {
     /// Its name without wrappers.
-    pub(super) name: String,
-    pub(super) owner: Owner,
+    pub(crate) name: String,
+    pub(crate) owner: Owner,
     /// Ops that read it, through views or not.
-    pub(super) readers: Vec<OpId>,
+    pub(crate) readers: Vec<OpId>,
     /// Whether all who read it must share a device (it is no merged constant).
-    pub(super) binds: bool,
+    pub(crate) binds: bool,
 }
 
 /// What an op of a container works on.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Operand {
+pub(crate) enum Operand {
     /// The output of an op.
     Op(OpId),
     /// A parameter (position in [`Layout::parameters`]).
@@ -53,17 +53,17 @@ pub(super) enum Operand {
 
 /// The blocks of a model.
 #[derive(Debug)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     /// Module names without wrappers, in order of first use.
-    pub(super) units: Vec<String>,
+    pub(crate) units: Vec<String>,
     /// By op: the path of its module without wrappers.
-    pub(super) modules: Vec<Option<String>>,
+    pub(crate) modules: Vec<Option<String>>,
     /// By op: its unit; `None` for ops of containers.
-    pub(super) unit: Vec<Option<usize>>,
+    pub(crate) unit: Vec<Option<usize>>,
     /// Parameters with telling names.
-    pub(super) parameters: Vec<Parameter>,
+    pub(crate) parameters: Vec<Parameter>,
     /// Forward ops of containers with what they work on.
-    pub(super) glue: Vec<(OpId, Vec<Operand>)>,
+    pub(crate) glue: Vec<(OpId, Vec<Operand>)>,
     /// What was cut off every name, such as `m.`.
     wrapper: String,
 }
@@ -71,19 +71,20 @@ pub(super) struct Layout {
 impl Layout {
     /// # Errors
     /// `cannot-express` where no op has a module, or a path nests past 64 levels.
-    pub(super) fn new(graph: &Graph) -> Result<Self, Diagnostic> {
+    pub(crate) fn new(graph: &Graph, target: &'static str) -> Result<Self, Diagnostic> {
         let modules: Vec<Option<&str>> =
             graph.ops.iter().map(|op| op.module.as_deref().filter(|m| is_path(m))).collect();
         let deep = modules.iter().flatten().find(|path| path.split('.').count() > MAX_DEPTH);
         if let Some(path) = deep {
             let shown: String = path.chars().take(80).collect();
-            return Err(refusal(format!("module `{shown}...` nests past {MAX_DEPTH} levels")));
+            let message = format!("module `{shown}...` nests past {MAX_DEPTH} levels");
+            return Err(refusal(target, message));
         }
         if modules.iter().all(Option::is_none) {
-            return Err(refusal(format!("`{}` does not name the modules of its ops", graph.name))
-                .hint(
-                    "export the model with torch.onnx.export(..., dynamo=True), which keeps them",
-                ));
+            let message = format!("`{}` does not name the modules of its ops", graph.name);
+            let hint =
+                "export the model with torch.onnx.export(..., dynamo=True), which keeps them";
+            return Err(refusal(target, message).hint(hint));
         }
         let wrapper = wrapper(&modules);
         let modules: Vec<Option<&str>> =
@@ -194,8 +195,8 @@ impl Layout {
         }
     }
 
-    /// What was cut off the names.
-    pub(super) fn warnings(&self, graph: &Graph) -> Vec<Diagnostic> {
+    /// What was cut off the names, for those that write them.
+    pub(crate) fn warnings(&self, graph: &Graph) -> Vec<Diagnostic> {
         if self.wrapper.is_empty() {
             return Vec::new();
         }
@@ -211,40 +212,6 @@ impl Layout {
             )
             .fact("wrapper", wrapper),
         ]
-    }
-}
-
-impl Layout {
-    /// Convolutions with weights that the exporter made, and no key above their own: what was
-    /// folded into them has parameters in PyTorch, but none here.
-    pub(super) fn folded(&self, graph: &Graph, map: &[(String, Target)]) -> Option<Diagnostic> {
-        let keys: BTreeSet<&str> = map.iter().map(|(key, _)| key.as_str()).collect();
-        let is_made = |id: &TensorId| graph.tensor(*id).name.starts_with("onnx::");
-        let mut alone: BTreeSet<&str> = BTreeSet::new();
-        for (op, module) in graph.ops.iter().zip(&self.modules) {
-            if let Some(module) = module
-                && op.op_type.starts_with("Conv")
-                && op.parameters.iter().any(is_made)
-                && keys.contains(module.as_str())
-            {
-                alone.insert(module);
-            }
-        }
-        let first = *alone.first()?;
-        Some(
-            Diagnostic::warning(
-                "folded-parameters",
-                format!(
-                    "the exporter folded other modules, such as batch norms, into `{first}`: they \
-                     have parameters in PyTorch and no key here, on which Accelerate fails"
-                ),
-            )
-            .fact("modules", alone.into_iter().map(str::to_owned).collect::<Vec<_>>())
-            .hint(
-                "add a key for each such module, or export with dynamo=True, or with \
-                 training=TrainingMode.PRESERVE and do_constant_folding=False",
-            ),
-        )
     }
 }
 
@@ -268,7 +235,7 @@ impl Blocks {
 }
 
 /// The path's prefixes, shortest first, itself included; none of an empty path.
-pub(super) fn prefixes(path: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn prefixes(path: &str) -> impl Iterator<Item = &str> {
     let ends = path.match_indices('.').map(|(at, _)| at);
     ends.chain((!path.is_empty()).then_some(path.len())).filter_map(|end| path.get(..end))
 }

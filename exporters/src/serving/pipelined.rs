@@ -1,0 +1,163 @@
+//! vLLM and SGLang: layers of each pipeline rank (`VLLM_PP_LAYER_PARTITION` and
+//! `SGLANG_PP_LAYER_PARTITION`, read by their `get_pp_indices`: whole numbers between commas, one for
+//! each rank, that sum up to the layers of the model). Rank i runs on the i-th device that
+//! `CUDA_VISIBLE_DEVICES` names; embeddings lie on the first rank, the head on the last.
+
+use std::collections::BTreeMap;
+
+use ir::diagnostic::Diagnostic;
+use ir::graph::Graph;
+use ir::id::OpId;
+use ir::launch::{DeviceMap, MapPlace};
+
+use super::HEAD;
+use super::layers::{Layers, Part};
+use crate::format::{Export, Source};
+use crate::modules::devices::{Devices, Place};
+use crate::modules::layout::Owner;
+
+pub(crate) const VLLM: &str = "vllm";
+pub(crate) const SGLANG: &str = "sglang";
+
+/// Layers lie whole on one device, what is before them beside the first and the head beside the last.
+fn slot(part: Part, n_layers: usize) -> Option<usize> {
+    match part {
+        Part::Before => Some(0),
+        Part::Layer(number) | Part::Experts(number) => Some(number),
+        Part::After => n_layers.checked_sub(1),
+        Part::Free => None,
+    }
+}
+
+/// Ops that a rank holds together.
+///
+/// # Errors
+/// Those of [`Layers::new`].
+pub(crate) fn colocation(graph: &Graph) -> Result<Vec<Vec<OpId>>, Diagnostic> {
+    Ok(Layers::new(graph, VLLM)?.groups(slot))
+}
+
+pub(crate) fn vllm(source: &Source<'_>) -> Result<Export, Diagnostic> {
+    let words = ("VLLM_PP_LAYER_PARTITION", "vllm serve", "--pipeline-parallel-size");
+    script(source, VLLM, "the model first", words)
+}
+
+pub(crate) fn sglang(source: &Source<'_>) -> Result<Export, Diagnostic> {
+    let words = ("SGLANG_PP_LAYER_PARTITION", "python -m sglang.launch_server", "--pp-size");
+    script(source, SGLANG, "such as --model-path MODEL", words)
+}
+
+fn script(
+    source: &Source<'_>,
+    target: &'static str,
+    yours: &str,
+    (variable, program, flag): (&str, &str, &str),
+) -> Result<Export, Diagnostic> {
+    let layers = Layers::new(&source.problem.graph, target)?;
+    let devices = Devices::new(source, target)?;
+    let places = layers.places(source, &devices, (slot, layers.names.len()))?;
+    let mut numbers = Vec::new();
+    let mut counts = Vec::new();
+    for (device, n_layers) in layers.rows(&places, &devices)? {
+        let Place::Accelerator(number) = devices.place(device) else {
+            let name = devices.name(device);
+            let message = format!("{target} holds no layers on `{name}`, which is no accelerator");
+            return Err(layers.refused(message, &name));
+        };
+        numbers.push(number.to_string());
+        counts.push(n_layers.to_string());
+    }
+    let (n_ranks, numbers, counts) = (counts.len(), numbers.join(","), counts.join(","));
+    Ok(Export::from(format!(
+        "{HEAD}# Rank i of the pipeline runs on the i-th of these devices and holds the i-th number of \
+         layers.\nexport CUDA_VISIBLE_DEVICES={numbers}\nexport {variable}={counts}\n\
+         # Words behind this script go to the server, {yours}.\n\
+         exec {program} \"$@\" {flag} {n_ranks}\n"
+    )))
+}
+
+/// What a server runs now: its ranks, the layers of each and the number of its device, where stated.
+#[derive(Clone, Debug, Default)]
+pub struct Ranks {
+    /// How many there are.
+    pub n: u32,
+    /// Layers of each; all the same where nothing is stated.
+    pub layers: Option<Vec<u32>>,
+    /// Devices in the order of ranks; the first ones where nothing is stated.
+    pub devices: Option<Vec<u32>>,
+}
+
+/// The device of each module under a server.
+///
+/// # Errors
+/// `bad-settings` where these are not the layers of the model; those of [`Layers::new`].
+pub fn device_map(graph: &Graph, target: &str, ranks: &Ranks) -> Result<DeviceMap, Diagnostic> {
+    let target = if target == SGLANG { SGLANG } else { VLLM };
+    let layers = Layers::new(graph, target)?;
+    let n_layers = layers.names.len();
+    let place = on_devices(n_layers, ranks)?;
+    let mut entries = BTreeMap::new();
+    for (op, part) in layers.parts.iter().enumerate() {
+        let slot = slot(*part, n_layers).and_then(|slot| place.get(slot));
+        let unit = layers.layout.unit.get(op).copied().flatten();
+        if let (Some(place), Some(unit)) =
+            (slot, unit.and_then(|unit| layers.layout.units.get(unit)))
+        {
+            entries.insert(unit.clone(), *place);
+        }
+    }
+    // Parameters that no op of their own module reads lie where the first one reads them.
+    for parameter in &layers.layout.parameters {
+        let is_listed = match parameter.owner {
+            Owner::Unit(unit) => {
+                layers.layout.units.get(unit).is_some_and(|name| entries.contains_key(name))
+            }
+            Owner::Container => false,
+        };
+        let reader = parameter.readers.first().and_then(|op| layers.parts.get(op.index()));
+        let slot = reader.and_then(|part| slot(*part, n_layers)).unwrap_or(0);
+        if let (false, Some(place)) = (is_listed, place.get(slot)) {
+            entries.insert(parameter.name.clone(), *place);
+        }
+    }
+    Ok(DeviceMap { entries })
+}
+
+/// The device of each layer.
+fn on_devices(n_layers: usize, ranks: &Ranks) -> Result<Vec<MapPlace>, Diagnostic> {
+    let wrong = |message: String, hint: &str| {
+        Err(Diagnostic::input("bad-settings", message).hint(hint.to_owned()))
+    };
+    let n_ranks = ranks.n.max(1);
+    let counts = match &ranks.layers {
+        Some(counts) => counts.clone(),
+        None if n_layers.is_multiple_of(n_ranks as usize) => {
+            vec![n_layers as u32 / n_ranks; n_ranks as usize]
+        }
+        None => {
+            let message = format!("{n_ranks} ranks do not divide {n_layers} layers");
+            return wrong(
+                message,
+                "state the layers of each rank, as `..._PP_LAYER_PARTITION` does",
+            );
+        }
+    };
+    let held = counts.iter().fold(0u64, |sum, n| sum + u64::from(*n));
+    if held != n_layers as u64 {
+        let message = format!("ranks of {held} layers for a model of {n_layers}");
+        return wrong(message, "give the settings of this model");
+    }
+    let numbers = ranks.devices.clone().unwrap_or_else(|| (0..n_ranks).collect());
+    if counts.len() > numbers.len() {
+        let message = format!("{} ranks on {} devices", counts.len(), numbers.len());
+        return wrong(message, "name a device for each rank in CUDA_VISIBLE_DEVICES");
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    if let Some(twice) = numbers.iter().find(|own| !seen.insert(**own)) {
+        let message = format!("device {twice} is named twice");
+        return wrong(message, "name each device of CUDA_VISIBLE_DEVICES once");
+    }
+    let ranks = counts.iter().zip(numbers);
+    let places = ranks.flat_map(|(n, number)| std::iter::repeat_n(number, *n as usize));
+    Ok(places.map(MapPlace::Accelerator).collect())
+}
