@@ -43,7 +43,7 @@ const TARGETS: &[Target] = &[
         serves: true,
         computes: |cluster, device| storage(cluster, device).is_none(),
         export: serving::vllm,
-        colocation: serving::pipelined_colocation,
+        colocation: |graph| serving::pipelined_colocation(graph, serving::VLLM),
     },
     Target {
         name: serving::SGLANG,
@@ -54,7 +54,7 @@ const TARGETS: &[Target] = &[
         serves: true,
         computes: |cluster, device| storage(cluster, device).is_none(),
         export: serving::sglang,
-        colocation: serving::pipelined_colocation,
+        colocation: |graph| serving::pipelined_colocation(graph, serving::SGLANG),
     },
     Target {
         name: serving::LLAMA_CPP,

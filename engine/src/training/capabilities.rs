@@ -44,10 +44,9 @@ pub fn limited(pins: Pins, executor: Option<Executor>, needs: &[Lack]) -> Result
         RecomputeRule::PerOp => Some(Lack::PerOp),
         _ => None,
     };
-    let needs = || needs.iter().copied().chain(part_of_blocks);
-    let needed: Vec<Lack> = needs().collect();
+    let needed: Vec<Lack> = needs.iter().copied().chain(part_of_blocks).collect();
     if let Some(lack) = lacking(executor, &needed) {
-        let others = names(&|row| needs().all(|need| !row.lacks.contains(&need)));
+        let others = names(&|row| row.lacking(|lack| needed.contains(&lack)).is_none());
         let error = lack.refusal(capabilities.target, &format!("choose from {others}, any"));
         return Err(Diagnostic { blame: Blame::Usage, ..error });
     }
@@ -58,7 +57,7 @@ pub fn limited(pins: Pins, executor: Option<Executor>, needs: &[Lack]) -> Result
 /// What an executor has no words for, of what a run needs.
 pub fn lacking(executor: Executor, needs: &[Lack]) -> Option<Lack> {
     let row = targets().iter().find(|row| row.name == executor.target())?;
-    row.lacks.iter().copied().find(|lack| needs.contains(lack))
+    row.lacking(|lack| needs.contains(&lack))
 }
 
 /// Whether an executor of a name runs an element type, as far as its file says any.

@@ -340,6 +340,7 @@ impl Setting {
         let needs = [
             (Lack::Parts, self.model.is_of_parts()),
             (Lack::Config, self.graph.is_none()),
+            (Lack::ByBlock, self.layers.is_some()),
             (Lack::Predicting, self.model.n_predictions > 1),
             (Lack::WholeSequences, is_whole && self.model.has_experts()),
             (Lack::Adafactor, self.numbers.optimizer == Optimizer::Adafactor),

@@ -29,12 +29,15 @@ fn slot(part: Part, n_layers: usize) -> Option<usize> {
     }
 }
 
-/// Ops that a rank holds together.
+/// Ops that a rank of a server holds together.
 ///
 /// # Errors
 /// Those of [`Layers::new`].
-pub(crate) fn colocation(graph: &Graph) -> Result<Vec<Vec<OpId>>, Diagnostic> {
-    Ok(Layers::new(graph, VLLM)?.groups(slot))
+pub(crate) fn colocation(
+    graph: &Graph,
+    target: &'static str,
+) -> Result<Vec<Vec<OpId>>, Diagnostic> {
+    Ok(Layers::new(graph, target)?.groups(slot))
 }
 
 pub(crate) fn vllm(source: &Source<'_>) -> Result<Export, Diagnostic> {

@@ -305,8 +305,5 @@ fn by_block(source: &TrainingSource<'_>, target: &str) -> Result<(), Diagnostic>
     if source.plan.parallelism.vocabulary.is_some() {
         return Err(refused(target, "ends of their own degree", "it has one degree", hint));
     }
-    if source.plan.partition.stages.iter().any(|stage| !stage.each.is_empty()) {
-        return Err(refused(target, "choices by block", "it has one for a stage", hint));
-    }
     Ok(())
 }

@@ -67,6 +67,7 @@ impl TrainingSource<'_> {
             Lack::Config => self.starts.is_empty(),
             Lack::Predicting => self.n_predicting() > 0,
             Lack::Adafactor => self.optimizer == Optimizer::Adafactor,
+            Lack::ByBlock => self.plan.partition.stages.iter().any(|stage| !stage.each.is_empty()),
             // What the plan has chosen, the modules of targets refuse.
             Lack::Selective | Lack::PerOp | Lack::WholeSequences => false,
         }
@@ -74,7 +75,7 @@ impl TrainingSource<'_> {
 
     /// Refuses what a target lacks altogether.
     pub(super) fn check(&self, row: &TrainingTarget) -> Result<(), Diagnostic> {
-        let lack = row.lacks.iter().find(|lack| self.needs(**lack));
+        let lack = row.lacking(|lack| self.needs(lack));
         lack.map_or(Ok(()), |lack| Err(lack.refusal(row.name, lack.export_hint())))
     }
 }
@@ -88,6 +89,7 @@ impl Lack {
                 "plan a graph whose ops name their modules, such as an ONNX file of torch"
             }
             Self::Adafactor => "plan with `--optimizer adamw`",
+            Self::ByBlock => "export to galvatron, or plan without a folder of measured layers",
             Self::Predicting => "export to megatron, or plan the model without them",
             Self::WholeSequences => "plan with `--pin sequence-parallel=on`",
             Self::Selective | Self::PerOp => "plan with `--pin recompute=full`",
@@ -112,6 +114,8 @@ pub enum Lack {
     WholeSequences,
     /// The optimizer Adafactor.
     Adafactor,
+    /// Choices by block, which runs on measured layers have.
+    ByBlock,
 }
 
 impl Lack {
@@ -126,6 +130,7 @@ impl Lack {
             Self::PerOp => "recompute of every second product",
             Self::WholeSequences => "whole sequences on tensor ranks beside experts",
             Self::Adafactor => "the optimizer adafactor",
+            Self::ByBlock => "choices by block",
         }
     }
 }
@@ -141,6 +146,7 @@ impl Lack {
             Self::Selective | Self::PerOp => "it computes whole layers again, each for itself",
             Self::WholeSequences => "its tensor ranks split sequences beside experts",
             Self::Adafactor => "it has adam and sgd",
+            Self::ByBlock => "it has one for a stage",
         }
     }
 
@@ -194,6 +200,14 @@ pub struct TrainingTarget {
     /// What its processes are started as; `None` = by a program of the user's.
     pub(super) program: Option<Program>,
     pub(super) export: fn(&TrainingSource<'_>) -> Result<Export, Diagnostic>,
+}
+
+impl TrainingTarget {
+    /// What it lacks of what is needed, the first in the order of its table.
+    pub fn lacking(&self, needs: impl Fn(Lack) -> bool) -> Option<Lack> {
+        let by_block = (!self.expresses.contains(&Field::BlockPolicies)).then_some(Lack::ByBlock);
+        self.lacks.iter().copied().chain(by_block).find(|lack| needs(*lack))
+    }
 }
 
 pub(super) const SPLITS: &str = "torch-split-points";

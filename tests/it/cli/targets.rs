@@ -18,7 +18,7 @@ struct Kind {
 
 const RUN: &str = "--cluster one.yaml --global-batch 8 --sequence-length 128";
 const GRAPH_RUN: &str = "--cluster one.yaml --global-batch 8 --algorithm search-3d";
-const PLACE: &str = "--cluster one.yaml --time-limit 500ms";
+const PLACE: &str = "--cluster one.yaml --time-limit 4s";
 const ON: &str = "--cluster one.yaml";
 
 fn latent(n_later: u32) -> Value {
@@ -79,7 +79,7 @@ fn kinds() -> Vec<Kind> {
         kind(&gpt2, PLACE, ON),
         kind(&gpt2, "--cluster one.yaml --workload training --batch 8 --algorithm m-etf", ON),
         kind("bert.json", PLACE, ON),
-        kind("experts.json", "--cluster one.yaml --time-limit 500ms --dim sequence=128", ON),
+        kind("experts.json", "--cluster one.yaml --time-limit 4s --dim sequence=128", ON),
         kind(&towers, PLACE, ON),
         kind("model.json", "--algorithm m-etf", ""),
         kind("dnn.json", "", ""),
