@@ -147,10 +147,6 @@ fn impossible_settings_are_refused_at_once() {
             "bad-settings",
         ),
         (
-            "--tp-size 1048576 --dp-size 1048576 --pp-size 1048576 --ep-size 1048576".to_owned(),
-            "bad-settings",
-        ),
-        (
             format!(
                 "--tensor-model-parallel-size 2 --num-virtual-stages-per-pipeline-rank 1000000 {rest}"
             ),
