@@ -115,13 +115,39 @@ def case(pins: list[str], by: str | None, is_csv: bool, folder: pathlib.Path) ->
         optimizer.step()
         found = run.step(x, y)
         assert abs(found - expected) < 1e-5 * abs(expected), f"after a step: loss {found}, not {expected}"
-    measured = run.measure(2, x, y)
+    measured = run.measure(2, x, y, path=folder / f"measured-{dist.get_rank()}.json")
     for row in measured["ranks"]:
         told = row["compute_s"] + row["waiting_s"] + row["transfer_s"]
         # Medians of two steps are means, which add up.
         assert abs(told - measured["step_time_s"]) < 0.02 * measured["step_time_s"] + 1e-4, (row, measured["step_time_s"])
         assert row["compute_s"] > 0 and row["waiting_s"] >= 0 and row["transfer_s"] >= 0 and row["peak_bytes"] > 1e5, row
+    if dist.get_rank() == 0:
+        compared(plan, measured, folder)
     return f"loss {off:.0e}, gradients {worst:.0e}"
+
+
+def compared(plan: mw.Plan, measured: dict, folder: pathlib.Path) -> None:
+    """`compare` sets what was predicted beside it, and refuses the run of another plan."""
+    told = mw.compare(plan, folder / "measured-0.json")
+    ran = measured["step_time_s"]
+    assert abs(told["step_time"]["error"] - (plan.step_time_s / ran - 1)) < 1e-9, told["step_time"]
+    rows = [row["measured"] for row in told["ranks"]]
+    assert len(rows) == 2, rows
+    for own, row in zip(rows, measured["ranks"]):
+        assert own.keys() == row.keys() and all(abs(own[name] - row[name]) <= 1e-9 * abs(row[name]) for name in row), own
+    peaks = {own["name"]: own["peak"] for own in plan.memory()}
+    assert all(row["predicted"]["peak_bytes"] == peaks[f"rank {row['measured']['pipeline_rank']}"] for row in told["ranks"])
+    parts = mw.compare(plan, folder / "measured-0.json", model=folder / "config.json", cluster=folder / "cluster.yaml")
+    for row in parts["ranks"]:
+        own = row["predicted"]
+        assert abs(own["compute_s"] + own["transfer_s"] + own["waiting_s"] - plan.step_time_s) < 1e-6, own
+    other = mw.Plan({"plan": {name: own for name, own in plan.document.items() if name != "cost"}})
+    try:
+        mw.compare(other, folder / "measured-0.json")
+    except mw.MeshwrightError as error:
+        assert error.code == "other-plan", error
+    else:
+        raise AssertionError("the run of another plan is compared")
 
 
 def refusals(folder: pathlib.Path) -> str:

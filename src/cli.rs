@@ -361,7 +361,7 @@ pub(crate) struct CompareArgs {
     /// Plan file, or what runs now: Megatron or torchtitan flags, DeepSpeed JSON, a device map
     #[arg(value_name = "A")]
     pub(crate) a: PathBuf,
-    /// Plan file
+    /// Plan file, or how A ran: what `Run.measure` of meshwright.torch wrote
     #[arg(value_name = "B")]
     pub(crate) b: PathBuf,
     /// The model that both were made for; says where the difference comes from

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod diagnostic;
 pub mod digest;
 pub mod json;
+pub mod measured;
 pub mod nearest;
 pub mod plan;
 pub mod profile;

@@ -94,6 +94,10 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
         return given::compare::compare(request, instance, page);
     }
     check_compared(request)?;
+    if let Some(measured) = training::compare::measured::read(&request.b) {
+        let plan = replay::document(&request.a)?;
+        return training::compare::measured::compare(&plan, &measured?, request, page);
+    }
     let settings = replay::settings(&request.a);
     let b = replay::document(&request.b)?;
     let now = match settings {

@@ -2,6 +2,7 @@
 //! launcher runs now.
 
 mod changes;
+pub mod measured;
 mod settings;
 
 use std::path::Path;
