@@ -126,7 +126,8 @@ def states(config, plan: dict) -> list[str]:
     found, in_pipeline = Differences(), own["pipeline"] > 1
     engine = engine_of(config, in_pipeline)
     engine._assert_valid_mixed_precision_config()
-    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+    kind = {"sgd": torch.optim.SGD}.get(plan["workload"].get("optimizer"), torch.optim.AdamW)
+    optimizer = kind([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
     wrapper = engine._do_optimizer_sanity_check(optimizer)
     model_type, sum_type = engine.get_data_types()
     kinds = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}

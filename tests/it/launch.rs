@@ -111,12 +111,16 @@ fn random(rng: &mut SmallRng) -> Case {
 
 impl Case {
     fn export(&self, target: &str) -> Result<String, String> {
+        self.export_with(target, Optimizer::AdamW)
+    }
+
+    fn export_with(&self, target: &str, optimizer: Optimizer) -> Result<String, String> {
         let model = ModelCard { n_predictions: 1 + self.n_predicting, ..small() };
         let source = TrainingSource {
             version: "",
             model: &model,
             hyperparameters: None,
-            optimizer: Optimizer::AdamW,
+            optimizer,
             dtype: DType::Bf16,
             stack: &megatron_core(),
             offloads: self.offloads,
@@ -258,6 +262,35 @@ fn overrides_of_bridge_are_the_flags_of_megatron() {
         // This stack sums gradients in 32 bits.
         is("ddp.grad_reduce_in_fp32", "true".to_owned());
     }
+}
+
+/// Megatron's optimizer on hosts is Adam; DeepSpeed takes another one where it is told to, but ZeRO leaves
+/// Adafactor no rows.
+#[test]
+fn optimizers_that_do_not_run_there_are_refused() {
+    let mut rng = SmallRng::seed_from_u64(6);
+    let mut n = [0; 2];
+    for _ in 0..N_PLANS {
+        let case = random(&mut rng);
+        for target in ["megatron", "megatron-bridge"] {
+            if case.export(target).is_ok() {
+                let sgd = case.export_with(target, Optimizer::Sgd);
+                assert_eq!(sgd.is_ok(), !case.offloads, "{sgd:?}");
+                n[0] += u32::from(case.offloads);
+            }
+        }
+        if case.export("deepspeed").is_ok() {
+            let sgd = case.export_with("deepspeed", Optimizer::Sgd).unwrap();
+            let file: serde_json::Value = serde_json::from_str(&sgd).unwrap();
+            let config = &file["ds_config"];
+            let has_zero = config["zero_optimization"]["stage"] != 0;
+            assert_eq!(config["zero_allow_untested_optimizer"] == true, has_zero);
+            assert_eq!(config["zero_force_ds_cpu_optimizer"] == false, case.offloads);
+            n[1] += u32::from(case.offloads);
+            assert!(case.export_with("deepspeed", Optimizer::Adafactor).is_err());
+        }
+    }
+    assert!(n.iter().all(|n| *n > 1), "{n:?}");
 }
 
 /// What of a plan DeepSpeed reads itself: AutoTP's size and no batch that it would count otherwise

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use exporters::training::{Field, Lack, Policy, TrainingTarget, targets};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::tensor::DType;
+use ir::workload::Optimizer;
 use planner::training::search_3d::space::{Capabilities, Pins, RecomputeRule};
 
 use crate::executor::{self, Executor};
@@ -28,7 +29,11 @@ static ALIKE: LazyLock<Vec<Option<Vec<RecomputeRule>>>> = LazyLock::new(|| {
 /// # Errors
 /// `not-for-training` for an executor that runs no training runs, `cannot-express` where a pin is
 /// nothing that it can say.
-pub fn limited(pins: Pins, executor: Option<Executor>, needs: &[Lack]) -> Result<Pins, Diagnostic> {
+pub fn limited(
+    pins: Pins,
+    (executor, optimizer): (Option<Executor>, Optimizer),
+    needs: &[Lack],
+) -> Result<Pins, Diagnostic> {
     let Some(executor) = executor.filter(|executor| *executor != Executor::ANY) else {
         return Ok(pins);
     };
@@ -38,7 +43,7 @@ pub fn limited(pins: Pins, executor: Option<Executor>, needs: &[Lack]) -> Result
         rows.collect::<Vec<_>>().join(", ")
     };
     executor::check_training(executor.target())?;
-    let Some(capabilities) = of(executor) else { return Ok(pins) };
+    let Some(capabilities) = of(executor, optimizer) else { return Ok(pins) };
     let part_of_blocks = match pins.recompute {
         RecomputeRule::Selective => Some(Lack::Selective),
         RecomputeRule::PerOp => Some(Lack::PerOp),
@@ -67,14 +72,15 @@ pub fn says(executor: &str, dtype: DType) -> bool {
     row.and_then(|row| row.types).is_none_or(|types| types.contains(&dtype))
 }
 
-/// What an executor has words for, where it runs training runs.
-pub fn of(executor: Executor) -> Option<Capabilities> {
+/// What an executor has words for with an optimizer, where it runs training runs.
+pub fn of(executor: Executor, optimizer: Optimizer) -> Option<Capabilities> {
     let mut rows = targets().iter().zip(ALIKE.iter());
     let (row, alike) = rows.find(|(row, _)| row.name == executor.target())?;
+    let keeps_any = !row.lacks.contains(&Lack::OffloadedSgd);
     Some(Capabilities {
         target: row.name,
         accepts: row.accepts,
-        offloaded: row.offloaded,
+        offloaded: row.offloaded.filter(|_| optimizer != Optimizer::Sgd || keeps_any),
         alike: alike.as_deref(),
         by_block: row.expresses.contains(&Field::BlockPolicies),
     })

@@ -320,7 +320,7 @@ impl Setting {
         let executor = self.request.executor.as_deref().and_then(Executor::named);
         let pins = pins::of(&self.request.pin)?;
         let needs = self.needs(&pins);
-        let pins = capabilities::limited(pins, executor, &needs)?;
+        let pins = capabilities::limited(pins, (executor, self.numbers.optimizer), &needs)?;
         if pins.sequence == Some(SequenceParallel::Ulysses) && self.layers.is_none() {
             return Err(oracle::needs_layers("Ulysses ranks (`--pin sequence-parallel=ulysses`)"));
         }
@@ -360,7 +360,7 @@ impl Setting {
         };
         let needs = pins::of(&self.request.pin).map_or(Vec::new(), |pins| self.needs(&pins));
         let executor = executor.filter(|own| capabilities::lacking(*own, &needs).is_none());
-        executor.and_then(capabilities::of)
+        executor.and_then(|own| capabilities::of(own, self.numbers.optimizer))
     }
 
     /// What the samples of a step are counted in: tokens, where the model has any.

@@ -10,9 +10,12 @@ use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::tensor::DType;
+use ir::workload::Optimizer;
 use serde_json::{Map, Value, json};
 
-use super::target::{TrainingSource, blocks, is_outside, only_one, recompute, refused, shares};
+use super::target::{
+    Lack, TrainingSource, blocks, is_outside, only_one, recompute, refused, shares,
+};
 use crate::format::Export;
 
 const TARGET: &str = "deepspeed";
@@ -106,6 +109,11 @@ fn config(source: &TrainingSource<'_>, again: bool) -> Value {
     if has_pipeline || degrees.tensor == 1 {
         let global = degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data);
         config["train_batch_size"] = json!(global);
+    }
+    // Its ZeRO optimizers were tested with Adam, and want their own one on hosts.
+    if source.optimizer != Optimizer::AdamW && stage(source) >= ZeroStage::Optimizer {
+        config["zero_allow_untested_optimizer"] = json!(true);
+        config["zero_force_ds_cpu_optimizer"] = json!(!source.offloads);
     }
     // Otherwise it sums and exchanges gradients in the type of the run.
     if sums_wide(source) && can_sum_wide(source) {
@@ -203,6 +211,10 @@ fn check(source: &TrainingSource<'_>) -> Result<(), Diagnostic> {
         let why = "its AutoTP holds whole sequences on every tensor rank";
         let part = "split sequences on tensor ranks without a pipeline";
         return Err(refused(TARGET, part, why, "plan with `--pin sequence-parallel=off`"));
+    }
+    if source.optimizer == Optimizer::Adafactor {
+        let why = "ZeRO lays parameters out flat, which leaves no rows and columns";
+        return Err(refused(TARGET, Lack::Adafactor.name(), why, "plan with `--optimizer adamw`"));
     }
     if !matches!(source.dtype, DType::Bf16 | DType::F16 | DType::F32) {
         let why = "it computes in bf16, fp16 or fp32";

@@ -48,7 +48,7 @@ const MEGATRON: TrainingTarget = TrainingTarget {
     ],
     accepts: megatron::accepts,
     offloaded: Some(megatron::accepts_offloaded),
-    lacks: &[Lack::Parts, Lack::WholeSequences, Lack::Adafactor],
+    lacks: &[Lack::Parts, Lack::WholeSequences, Lack::Adafactor, Lack::OffloadedSgd],
     recomputes: Some(&[Policy::None, Policy::Selective, Policy::Block, Policy::Full]),
     types: Some(&[DType::Bf16, DType::F16, DType::F8, DType::F32]),
     launches: Some(&[
@@ -193,7 +193,7 @@ const TARGETS: &[TrainingTarget] = &[
         ],
         accepts: deepspeed::accepts,
         offloaded: Some(deepspeed::accepts_offloaded),
-        lacks: &[Lack::Parts],
+        lacks: &[Lack::Parts, Lack::Adafactor],
         recomputes: Some(&[Policy::None, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F16, DType::F32]),
         launches: Some(&["megatron-deepspeed-2021"]),
@@ -272,6 +272,11 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
     let runs = |offloaded: fn(&Parallelism, &str) -> bool| {
         offloaded(&source.plan.parallelism, source.schedule)
     };
+    if source.optimizer == Optimizer::Sgd && row.lacks.contains(&Lack::OffloadedSgd) {
+        let why = "its optimizer on hosts is Adam";
+        let hint = "plan with `--no-offload`, or with `--optimizer adamw`";
+        return Err(refused(row.name, Lack::OffloadedSgd.name(), why, hint));
+    }
     if !row.offloaded.is_some_and(runs) {
         let why = "the plan leaves them there, for they fit nowhere else";
         let hint = "plan with `--no-offload`, or with `--for` its target";

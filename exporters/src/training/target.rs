@@ -116,6 +116,8 @@ pub enum Lack {
     Adafactor,
     /// Choices by block, which runs on measured layers have.
     ByBlock,
+    /// What SGD updates, on the hosts.
+    OffloadedSgd,
 }
 
 impl Lack {
@@ -131,6 +133,7 @@ impl Lack {
             Self::WholeSequences => "whole sequences on tensor ranks beside experts",
             Self::Adafactor => "the optimizer adafactor",
             Self::ByBlock => "choices by block",
+            Self::OffloadedSgd => "master weights of SGD on hosts",
         }
     }
 }
