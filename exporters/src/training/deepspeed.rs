@@ -13,9 +13,7 @@ use ir::tensor::DType;
 use ir::workload::Optimizer;
 use serde_json::{Map, Value, json};
 
-use super::target::{
-    Lack, TrainingSource, blocks, is_outside, only_one, recompute, refused, shares,
-};
+use super::target::{TrainingSource, blocks, is_outside, only_one, recompute, refused, shares};
 use crate::format::Export;
 
 const TARGET: &str = "deepspeed";
@@ -211,10 +209,6 @@ fn check(source: &TrainingSource<'_>) -> Result<(), Diagnostic> {
         let why = "its AutoTP holds whole sequences on every tensor rank";
         let part = "split sequences on tensor ranks without a pipeline";
         return Err(refused(TARGET, part, why, "plan with `--pin sequence-parallel=off`"));
-    }
-    if source.optimizer == Optimizer::Adafactor {
-        let why = "ZeRO lays parameters out flat, which leaves no rows and columns";
-        return Err(refused(TARGET, Lack::Adafactor.name(), why, "plan with `--optimizer adamw`"));
     }
     if !matches!(source.dtype, DType::Bf16 | DType::F16 | DType::F32) {
         let why = "it computes in bf16, fp16 or fp32";

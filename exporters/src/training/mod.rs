@@ -272,11 +272,6 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
     let runs = |offloaded: fn(&Parallelism, &str) -> bool| {
         offloaded(&source.plan.parallelism, source.schedule)
     };
-    if source.optimizer == Optimizer::Sgd && row.lacks.contains(&Lack::OffloadedSgd) {
-        let why = "its optimizer on hosts is Adam";
-        let hint = "plan with `--no-offload`, or with `--optimizer adamw`";
-        return Err(refused(row.name, Lack::OffloadedSgd.name(), why, hint));
-    }
     if !row.offloaded.is_some_and(runs) {
         let why = "the plan leaves them there, for they fit nowhere else";
         let hint = "plan with `--no-offload`, or with `--for` its target";

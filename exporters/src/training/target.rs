@@ -67,6 +67,7 @@ impl TrainingSource<'_> {
             Lack::Config => self.starts.is_empty(),
             Lack::Predicting => self.n_predicting() > 0,
             Lack::Adafactor => self.optimizer == Optimizer::Adafactor,
+            Lack::OffloadedSgd => self.offloads && self.optimizer == Optimizer::Sgd,
             Lack::ByBlock => self.plan.partition.stages.iter().any(|stage| !stage.each.is_empty()),
             // What the plan has chosen, the modules of targets refuse.
             Lack::Selective | Lack::PerOp | Lack::WholeSequences => false,
@@ -89,6 +90,7 @@ impl Lack {
                 "plan a graph whose ops name their modules, such as an ONNX file of torch"
             }
             Self::Adafactor => "plan with `--optimizer adamw`",
+            Self::OffloadedSgd => "plan with `--no-offload`, or with `--optimizer adamw`",
             Self::ByBlock => "export to galvatron, or plan without a folder of measured layers",
             Self::Predicting => "export to megatron, or plan the model without them",
             Self::WholeSequences => "plan with `--pin sequence-parallel=on`",
@@ -149,6 +151,7 @@ impl Lack {
             Self::Selective | Self::PerOp => "it computes whole layers again, each for itself",
             Self::WholeSequences => "its tensor ranks split sequences beside experts",
             Self::Adafactor => "it has adam and sgd",
+            Self::OffloadedSgd => "its optimizer on hosts is adam",
             Self::ByBlock => "it has one for a stage",
         }
     }
