@@ -1,5 +1,6 @@
 //! What the reader of a launcher's settings sees, one JSON document per file, for those who hold it
 //! against the launcher's own parser: `launch_settings megatron FILE...`
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints what it was asked for")]
 
 use std::process::ExitCode;
 
