@@ -18,7 +18,7 @@ const SLICE_NODES: u64 = 2_000;
 /// Columns of the narrowest terminal.
 const COLUMNS: usize = 80;
 
-/// `runs on: megatron; nearest for others: torchtitan +2.1 %, galvatron +13 %`, in one line.
+/// `runs on: megatron; nearest: torchtitan +2.1 %, galvatron +13 %`, in one line.
 pub fn line(setting: &Setting, plans: &[&Judged], limits: &Limits) -> Option<String> {
     let best = *plans.first()?;
     let (mut runs, mut others) = (Vec::new(), Vec::new());
@@ -35,19 +35,27 @@ pub fn line(setting: &Setting, plans: &[&Judged], limits: &Limits) -> Option<Str
     Some(fitted(&runs, &others.collect::<Vec<_>>()))
 }
 
-/// As many names as fit.
+/// As many names as fit; the nearest of the others always does.
 fn fitted(runs: &[&str], others: &[String]) -> String {
-    let runs = if runs.is_empty() { "none".to_owned() } else { runs.join(", ") };
-    let mut line = format!("runs on: {runs}");
-    for (position, other) in others.iter().enumerate() {
-        let sign = if position == 0 { "; nearest for " } else { ", " };
-        let left = others.len() - position;
-        let more = format!("{sign}{other}");
-        let rest = if left > 1 { ", ..".len() } else { 0 };
-        if line.len() + more.len() + rest > COLUMNS {
-            return if position == 0 { line } else { line + ", .." };
+    const MORE: &str = ", ..";
+    let nearest = others.first().map_or_else(String::new, |own| format!("; nearest: {own}"));
+    let tail = nearest.len() + if others.len() > 1 { MORE.len() } else { 0 };
+    let mut line = "runs on: ".to_owned() + runs.first().unwrap_or(&"none");
+    for (position, name) in runs.iter().enumerate().skip(1) {
+        let rest = if position + 1 < runs.len() { MORE.len() } else { 0 };
+        if line.len() + ", ".len() + name.len() + rest + tail > COLUMNS {
+            line += MORE;
+            break;
         }
-        line += &more;
+        line += &format!(", {name}");
+    }
+    line += &nearest;
+    for (position, other) in others.iter().enumerate().skip(1) {
+        let rest = if position + 1 < others.len() { MORE.len() } else { 0 };
+        if line.len() + ", ".len() + other.len() + rest > COLUMNS {
+            return line + MORE;
+        }
+        line += &format!(", {other}");
     }
     line
 }
@@ -100,10 +108,12 @@ mod tests {
             (0..n).map(|at| format!("torch-split-points {}", percent(0.05 * at as f64))).collect()
         };
         assert_eq!(fitted(&["megatron"], &[]), "runs on: megatron");
-        assert!(fitted(&[], &others(1)).ends_with("none; nearest for torch-split-points +0.0 %"));
+        assert!(fitted(&[], &others(1)).ends_with("none; nearest: torch-split-points +0.0 %"));
         for n in 0..8 {
-            let line = fitted(&["torch-pipelining", "megatron"], &others(n));
+            let runs = ["torch-pipelining", "megatron", "megatron-bridge", "deepspeed"];
+            let line = fitted(&runs, &others(n));
             assert!(line.chars().count() <= COLUMNS, "{line}");
+            assert_eq!(line.contains("; nearest: torch-split-points +0.0 %"), n > 0, "{line}");
         }
     }
 }
