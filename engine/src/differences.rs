@@ -1,9 +1,10 @@
 //! What a document states, held against what was derived from the same inputs, field by field.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use documents::plan::{CostDocument, PlanDocument};
 use ir::diagnostic::{Blame, Diagnostic};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// Most differences that are listed.
@@ -11,6 +12,9 @@ const MOST: usize = 100;
 
 /// Stated fractions are compared to this share: they went through decimal digits.
 const TOLERANCE: f64 = 1e-9;
+
+/// Members of a plan that name what it was made for.
+const REFERENCES: [&str; 3] = ["model", "cluster", "profile"];
 
 /// Members by which entries of a list are told apart where their order says nothing.
 const KEYS: [&str; 3] = ["op", "device", "channel"];
@@ -27,17 +31,28 @@ pub fn differences(stated: &Value, derived: &Value) -> Vec<Diagnostic> {
 /// What a plan document states and the derived one does not, as [`differences`]. Digests say for
 /// what a plan was made; whether that is at hand is asked before.
 pub fn of_plans(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic> {
-    let value = |document: &PlanDocument| {
-        let text = document.to_json().unwrap_or_default();
-        serde_json::from_str::<Value>(&text).unwrap_or_default()
-    };
-    let mut stated = value(stated);
-    for part in ["model", "cluster", "profile"] {
-        if let Some(reference) = stated.get_mut(part).and_then(Value::as_object_mut) {
+    let [stated, derived] = [stated, derived].map(|plan| plan.to_json().unwrap_or_default());
+    let [stated, derived] = [&stated, &derived].map(|text| members(text));
+    let mut found = Vec::new();
+    for (name, text) in &stated {
+        let other = derived.get(name);
+        // A million placements are seldom told apart: what is spelled alike is not parsed.
+        if other.is_some_and(|other| other.get() == text.get()) {
+            continue;
+        }
+        let value = |text: &RawValue| serde_json::from_str::<Value>(text.get()).unwrap_or_default();
+        let mut own = value(text);
+        if let (true, Some(reference)) = (REFERENCES.contains(name), own.as_object_mut()) {
             reference.remove("digest");
         }
+        walk(name, &own, other.map(|other| value(other)).as_ref(), &mut found);
     }
-    differences(&stated, &value(derived))
+    found
+}
+
+/// Members of a document by name, each as it is spelled.
+fn members(text: &str) -> BTreeMap<&str, &RawValue> {
+    serde_json::from_str(text).unwrap_or_default()
 }
 
 /// Figures of a cost that contradict each other, whatever was planned.

@@ -12,7 +12,6 @@ Prints one JSON document per pair: `differences` from the plan, which is read fr
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -20,7 +19,7 @@ import pathlib
 import sys
 
 os.environ.update(DS_ACCELERATOR="cpu", LOCAL_RANK="0", TORCH_DISTRIBUTED_DEBUG="DETAIL")
-from differences import Differences
+from differences import Differences, judge
 from plan_groups import wanted
 
 sys.path.insert(0, sys.argv[1])
@@ -214,8 +213,4 @@ def judged(file: str, plan_file: str) -> dict:
 
 
 if __name__ == "__main__":
-    pairs = sys.argv[2:]
-    for at in range(0, len(pairs), 2):
-        with contextlib.redirect_stdout(sys.stderr):
-            verdict = judged(pairs[at], pairs[at + 1])
-        print(json.dumps(verdict), flush=True)
+    judge(judged)

@@ -17,7 +17,7 @@ import os
 import pathlib
 import sys
 
-from differences import Differences
+from differences import Differences, judge
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 ROOTS = [pathlib.Path(sys.argv[1]) / "src", pathlib.Path(os.environ.get("MEGATRON_LM", "."))]
@@ -162,6 +162,4 @@ def judged(file: str, plan_file: str) -> dict:
 
 
 if __name__ == "__main__":
-    pairs = sys.argv[2:]
-    for at in range(0, len(pairs), 2):
-        print(json.dumps(judged(pairs[at], pairs[at + 1])), flush=True)
+    judge(judged)

@@ -13,7 +13,6 @@ Nothing here reads a plan through meshwright: degrees and layout are taken from 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -24,7 +23,7 @@ import typing
 
 if not hasattr(typing, "override"):  # Python 3.11
     typing.override = lambda function: function
-from differences import Differences
+from differences import Differences, judge
 from plan_groups import wanted
 
 sys.path.insert(0, sys.argv[1])
@@ -225,8 +224,4 @@ def judged(file: str, plan_file: str) -> dict:
 
 
 if __name__ == "__main__":
-    pairs = sys.argv[2:]
-    for at in range(0, len(pairs), 2):
-        with contextlib.redirect_stdout(sys.stderr):
-            verdict = judged(pairs[at], pairs[at + 1])
-        print(json.dumps(verdict), flush=True)
+    judge(judged)

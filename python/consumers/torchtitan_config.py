@@ -15,7 +15,7 @@ import json
 import pathlib
 import sys
 
-from differences import Differences
+from differences import Differences, judge
 
 sys.path.insert(0, sys.argv[1])
 
@@ -93,6 +93,4 @@ def judged(file: str, plan_file: str) -> dict:
 
 
 if __name__ == "__main__":
-    pairs = sys.argv[2:]
-    for at in range(0, len(pairs), 2):
-        print(json.dumps(judged(pairs[at], pairs[at + 1])), flush=True)
+    judge(judged)

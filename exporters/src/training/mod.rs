@@ -23,6 +23,27 @@ use folder::{Files, Job};
 pub use target::{Blocks, Lack, Policy, TrainingSource, TrainingTarget};
 use target::{SPLITS, refused};
 
+/// Software that Megatron's flags start; behind the first ones that of Bridge's recipes.
+const MEGATRON_STACKS: &[&str] = &[
+    "megatron-core",
+    "megatron-core-2024",
+    "megatron-lm-tests",
+    "megatron-bridge",
+    "megatron-bridge-mxfp8",
+    "megatron-bridge-alltoall-overlap",
+    "megatron-bridge-drop",
+    "megatron-bridge-drop-mxfp8",
+    "megatron-bridge-flex-fp8",
+    "megatron-bridge-flex-overlap-mxfp8",
+    "megatron-bridge-drop-overlap",
+    "megatron-bridge-drop-graphs",
+    "megatron-bridge-flex",
+    "megatron-bridge-flex-overlap",
+    "megatron-bridge-flex-graphs",
+    "megatron-bridge-flex-overlap-graphs",
+];
+const N_WITHOUT_BRIDGE: usize = 3;
+
 const MEGATRON: TrainingTarget = TrainingTarget {
     name: "megatron",
     versions: &["0.20"],
@@ -51,24 +72,7 @@ const MEGATRON: TrainingTarget = TrainingTarget {
     lacks: &[Lack::Parts, Lack::WholeSequences, Lack::Adafactor, Lack::OffloadedSgd],
     recomputes: Some(&[Policy::None, Policy::Selective, Policy::Block, Policy::Full]),
     types: Some(&[DType::Bf16, DType::F16, DType::F8, DType::F32]),
-    launches: Some(&[
-        "megatron-core",
-        "megatron-core-2024",
-        "megatron-lm-tests",
-        "megatron-bridge",
-        "megatron-bridge-mxfp8",
-        "megatron-bridge-alltoall-overlap",
-        "megatron-bridge-drop",
-        "megatron-bridge-drop-mxfp8",
-        "megatron-bridge-flex-fp8",
-        "megatron-bridge-flex-overlap-mxfp8",
-        "megatron-bridge-drop-overlap",
-        "megatron-bridge-drop-graphs",
-        "megatron-bridge-flex",
-        "megatron-bridge-flex-overlap",
-        "megatron-bridge-flex-graphs",
-        "megatron-bridge-flex-overlap-graphs",
-    ]),
+    launches: Some(MEGATRON_STACKS),
     program: Some(megatron::PROGRAM),
     export: megatron::export,
 };
@@ -152,21 +156,7 @@ const TARGETS: &[TrainingTarget] = &[
         versions: &["0.7"],
         file_name: "megatron-bridge.overrides",
         summary: "overrides of a recipe of Megatron Bridge, one per line",
-        launches: Some(&[
-            "megatron-bridge",
-            "megatron-bridge-mxfp8",
-            "megatron-bridge-alltoall-overlap",
-            "megatron-bridge-drop",
-            "megatron-bridge-drop-mxfp8",
-            "megatron-bridge-flex-fp8",
-            "megatron-bridge-flex-overlap-mxfp8",
-            "megatron-bridge-drop-overlap",
-            "megatron-bridge-drop-graphs",
-            "megatron-bridge-flex",
-            "megatron-bridge-flex-overlap",
-            "megatron-bridge-flex-graphs",
-            "megatron-bridge-flex-overlap-graphs",
-        ]),
+        launches: Some(MEGATRON_STACKS.split_at(N_WITHOUT_BRIDGE).1),
         program: Some(megatron::bridge::PROGRAM),
         export: megatron::bridge::export,
         ..MEGATRON
