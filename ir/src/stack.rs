@@ -164,6 +164,8 @@ pub struct Stack {
     /// Share of the shorter of a pass and its gathers and scatters that it does not run beside the
     /// other, in 0..=1, besides what they slow each other.
     pub ring_exposed: f64,
+    /// Bytes of a device that libraries and allocator hold beside tensors.
+    pub resident: f64,
     /// Factor on kernel rates of a hot, power-limited step, in (0, 1].
     pub derating: f64,
     /// Where the figures come from.

@@ -7,7 +7,7 @@ use ir::stack::{
 use ir::tensor::DType;
 use ir::units::Seconds;
 
-use super::rates::LOGIT_BYTES;
+use super::rates::{LOGIT_BYTES, RESIDENT};
 
 mod bridge;
 
@@ -76,6 +76,7 @@ pub fn megatron_deepspeed_2021() -> Stack {
         ring_cards: Some(1),
         // With this the three rows of ZeRO 3 are 6 % off on average, in sample.
         ring_exposed: 0.2,
+        resident: RESIDENT,
         derating: HOT,
         source:
             "launch floor: vTrain@f8dda847 single-node table; ZeRO 3: arXiv:2104.04473 table 2; \
@@ -224,6 +225,22 @@ pub fn pytorch_eager() -> Stack {
     }
 }
 
+/// PyTorch on cores of a processor: the thread that launches a kernel runs it, exchanges take the same
+/// cores, nothing throttles between one kernel alone and a step, and tensors are all that is held.
+#[must_use]
+pub fn pytorch_cpu() -> Stack {
+    Stack {
+        name: "pytorch-cpu".to_owned(),
+        launch: Launch::CudaGraphs,
+        overlap_data: 0.0,
+        gradients: DType::F32,
+        resident: 0.0,
+        derating: 1.0,
+        source: "docs/closed-loop.md; the rest nominal".to_owned(),
+        ..pytorch_eager()
+    }
+}
+
 /// Compiled PyTorch: fused chains and recorded launches, which have no floor.
 #[must_use]
 pub fn compiled() -> Stack {
@@ -286,6 +303,7 @@ pub fn presets() -> Vec<Stack> {
         torchtitan_rowwise(),
         torchtitan_rowwise_async(),
         pytorch_eager(),
+        pytorch_cpu(),
         compiled(),
         transformers_eager(),
         transformers_compiled(),

@@ -11,7 +11,6 @@ use cost_model::runs::forms::model::{Offload, Pricing, shape};
 use cost_model::runs::forms::system::System;
 use cost_model::runs::judge::costs::PipelineCosts;
 use cost_model::runs::measured::LayerPricing;
-use cost_model::runs::memory::Reserve;
 use cost_model::runs::memory::reserve::MARGIN;
 use cost_model::runs::oracle::{self, StageOracle};
 use documents::digest;
@@ -291,7 +290,7 @@ impl Setting {
             gradients: self.numbers.gradients(&self.stack),
             format: self.numbers.format(&self.stack),
             features: &[],
-            resident: Reserve::allocator_peak().allocator,
+            resident: self.stack.resident,
             limit: self.limit,
             offload: self.offload,
         }

@@ -79,7 +79,7 @@ const MEGATRON: TrainingTarget = TrainingTarget {
 
 /// Stacks of PyTorch's own pipelines.
 const TORCH: &[&str] =
-    &["pytorch-eager", "compiled", "transformers-eager", "transformers-compiled"];
+    &["pytorch-eager", "pytorch-cpu", "compiled", "transformers-eager", "transformers-compiled"];
 
 const TARGETS: &[TrainingTarget] = &[
     TrainingTarget {

@@ -19,6 +19,9 @@ BACKENDS = ("torch-cpu",)
 #: Longest time that the exchanges of messages may take, in seconds.
 PATIENCE_S = 120
 
+#: By operation and ranks of a group, bytes and seconds.
+Exchanges = Dict[str, Dict[str, List[Tuple[int, float]]]]
+
 
 def profile(
     backend: str = "torch-cpu",
@@ -46,7 +49,13 @@ def profile(
     env = {**os.environ, "OMP_NUM_THREADS": str(max(1, _n_cores() // processes)), "CUDA_VISIBLE_DEVICES": ""}
     kind = f"cpu-{processes}"
     measured = _kernels(kind, processes, env)
-    link = _link(processes, env) if processes > 1 else None
+    link = None
+    if processes > 1:
+        exchanges = _exchanges(processes, env)
+        # The rate of a message is the cluster's.
+        link = _line(exchanges.pop("point-to-point")["2"])
+        own = measured["kinds"][kind]
+        own["collectives"] = _collectives(exchanges, own["kernels"]["provenance"])
     text = _cluster(kind, processes, measured["kinds"][kind], link)
     for path, content in zip(outputs, [json.dumps(measured, indent=2) + "\n", text]):
         refusal = _native.write_file(path, content, bool(force))
@@ -72,14 +81,29 @@ def _kernels(kind: str, processes: int, env: Dict[str, str]) -> Dict[str, Any]:
         return document["profile"]
 
 
-def _link(processes: int, env: Dict[str, str]) -> Dict[str, float]:
-    """Start-up in seconds and rate in bytes per second of a message between two of the processes."""
+def _exchanges(processes: int, env: Dict[str, str]) -> Exchanges:
+    """What messages and collectives take."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    ranks = [{**env, "RANK": str(at), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} for at in range(2)]
-    told = _all([[sys.executable, "-m", "meshwright.torch._messages"]] * 2, ranks, PATIENCE_S)
-    return _line([tuple(sample) for sample in json.loads(told[0])])
+    world = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [{**env, **world, "RANK": str(at)} for at in range(processes)]
+    told = _all([[sys.executable, "-m", "meshwright.torch._messages"]] * processes, ranks, PATIENCE_S)
+    return json.loads(told[0])
+
+
+def _collectives(exchanges: Exchanges, provenance: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """As profiles hold them: tables by size."""
+    of = {"library": "gloo", "provenance": provenance}
+    return [
+        {"operation": name, "ranks": int(ranks), "ranks_per_node": int(ranks), **of, "table": [_point(*row) for row in rows]}
+        for name, by_ranks in exchanges.items()
+        for ranks, rows in by_ranks.items()
+    ]
+
+
+def _point(size: int, seconds: float) -> Dict[str, Any]:
+    return {"bytes": size, "time_s": seconds}
 
 
 def _line(samples: Sequence[Tuple[int, float]]) -> Dict[str, float]:

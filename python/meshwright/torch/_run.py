@@ -108,7 +108,7 @@ class Run:
         if setting.data == 1:
             return stage
         if setting.zero < 2:
-            module = DistributedDataParallel(stage, process_group=self._replicas)
+            module = DistributedDataParallel(stage, process_group=self._replicas, gradient_as_bucket_view=True)
             module.register_comm_hook(self, _summed)
             return module
         mesh = init_device_mesh(self.device.type, (setting.data,))
@@ -149,7 +149,8 @@ class Run:
         return inputs[own].to(self.device), targets[own].to(self.device)
 
     def _step(self, inputs: torch.Tensor, targets: torch.Tensor, update: bool) -> List[torch.Tensor]:
-        self.optimizer.zero_grad(set_to_none=True)
+        # Plans count gradients for the whole step.
+        self.optimizer.zero_grad(set_to_none=False)
         losses = self._accumulated(inputs, targets) if self._schedule is None else self._piped(inputs, targets)
         if update:
             self.optimizer.step()
@@ -255,6 +256,7 @@ class Run:
         for stage in self.stages:
             yield from stage.parameters()
             yield from stage.buffers()
+            yield from (own.grad for own in stage.parameters() if own.grad is not None)
         inner = getattr(self.optimizer, "optim", self.optimizer)
         for state in inner.state.values():
             yield from (value for value in state.values() if isinstance(value, torch.Tensor))
