@@ -118,6 +118,26 @@ pub struct HostShares {
     pub step: f64,
 }
 
+/// What an optimizer takes of a device besides its states, for the whole step: it fits into nothing that
+/// activations leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct UpdateBuffers {
+    /// Bytes a parameter where replicas share nothing out.
+    pub whole: f64,
+    /// Bytes a parameter of a rank's share, where they do.
+    pub shared: f64,
+    /// Bytes of buckets, whatever the model.
+    pub buckets: f64,
+}
+
+impl UpdateBuffers {
+    /// Bytes for each parameter of a rank.
+    #[must_use]
+    pub fn per_parameter(self, is_shared: bool, replicas: f64) -> f64 {
+        if is_shared { self.shared / replicas.max(1.0) } else { self.whole }
+    }
+}
+
 /// What a software stack does. All figures belong to the stack, not to a device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stack {
@@ -164,6 +184,12 @@ pub struct Stack {
     /// Share of the shorter of a pass and its gathers and scatters that it does not run beside the
     /// other, in 0..=1, besides what they slow each other.
     pub ring_exposed: f64,
+    /// Whether ZeRO 2 keeps a rank's share of the weights beside all that were gathered of them.
+    pub keeps_shards: bool,
+    /// Whether buffers for all that a pipeline rank receives in a step are there from its start.
+    pub posts_receives: bool,
+    /// What the optimizer takes besides its states.
+    pub update: UpdateBuffers,
     /// Bytes of a device that libraries and allocator hold beside tensors.
     pub resident: f64,
     /// Factor on kernel rates of a hot, power-limited step, in (0, 1].

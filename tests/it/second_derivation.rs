@@ -259,14 +259,17 @@ impl Derivation {
             // Logits and their single-precision copy, input of the head and its gradient.
             let logits = (4.0 + element) * split.tokens * shape.vocabulary / split.tensor;
             let logits = if stage.is_last { logits + 2.0 * element * width } else { 0.0 };
+            // The loss keeps a single-precision probability for each logit until it is gone back.
+            let loss = 4.0 * split.tokens * shape.vocabulary / split.tensor;
+            let loss = if stage.is_last { loss } else { 0.0 };
             // One block at a time is computed again, from its input on, when the logits are gone.
             let again = if stage.recomputes { kept } else { 0.0 };
             // Two gradients of a micro-batch in single precision, on their way back to the experts.
             let tokens_back = shape.experts.map_or(0.0, |_| 8.0 * split.tokens * shape.hidden);
             Bytes {
                 states: dense * states[0] + experts * states[1],
-                kept: stage.blocks * each + masks,
-                scratch: [logits + tokens_back, logits.max(again) + tokens_back],
+                kept: stage.blocks * each + masks + loss,
+                scratch: [logits, logits.max(again)].map(|own| own - loss + tokens_back),
             }
         };
         let stages: Vec<Bytes> = self.stages.iter().map(of_stage).collect();

@@ -13,7 +13,7 @@ use ir::workload::Optimizer;
 use super::intervals::Residual;
 use super::published;
 use crate::calibrate::steps::set::GridOf;
-use crate::kernels::stack::megatron_core;
+use crate::kernels::stack::{DEEPSPEED_UPDATE, megatron_core};
 use crate::numeric::score::{Bound, Goal, Line, Measure, score};
 use crate::runs::counts::block_parameters;
 use crate::runs::forms::constants::Constants;
@@ -245,10 +245,7 @@ impl Replayer<'_> {
         (lines, residuals)
     }
 
-    /// Bytes that DeepSpeed takes of the device besides: the gradients of its update, which fit into
-    /// nothing that activations leave (`FP16_Optimizer` casts all and joins the casts, 8 bytes a
-    /// parameter; ZeRO 1 joins those of a rank's share and casts them, 6), and a bucket of gradients and one
-    /// of weights of their default size, 5e8 elements.
+    /// Bytes that DeepSpeed's update takes of the device besides.
     fn deepspeed(&self, row: &MemoryRow) -> f64 {
         let own = &row.parallelism;
         let Some(replayed) = self.replayed(row, AttentionKernel::Unfused, (own, row.recompute))
@@ -258,11 +255,8 @@ impl Replayer<'_> {
         let replicas = f64::from(own.data.max(1));
         let each = state_bytes(row.format, Optimizer::AdamW, own.zero, replicas).total();
         let states = replayed.figures.iter().map(|stage| stage.states).fold(0.0, f64::max);
-        let updating = match own.zero {
-            ZeroStage::None => 8.0,
-            _ => 6.0 / replicas,
-        };
-        updating * states / each + 2.0 * 5e8 * 2.0
+        let updating = DEEPSPEED_UPDATE.per_parameter(own.zero > ZeroStage::None, replicas);
+        updating * states / each + DEEPSPEED_UPDATE.buckets
     }
 
     /// The line of fully sharded runs, and how far off each is.

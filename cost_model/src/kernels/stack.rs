@@ -2,7 +2,7 @@
 
 use ir::stack::{
     AttentionKernel, Dispatcher, Elementwise, ExpertStack, HostShares, Launch, Pieces, Projections,
-    Scaling, Stack, WeightCasts,
+    Scaling, Stack, UpdateBuffers, WeightCasts,
 };
 use ir::tensor::DType;
 use ir::units::Seconds;
@@ -50,6 +50,11 @@ const ASYNC_TENSOR: f64 = 0.42;
 /// `links.csv` names give them 10 to 16 GB/s.
 const RING_RATE: f64 = 16.0 / 22.5;
 
+/// DeepSpeed's update: `FP16_Optimizer` casts all gradients and joins the casts; ZeRO joins those of a
+/// rank's share and casts them. Buckets of gradients and of weights have 5e8 elements by default.
+pub const DEEPSPEED_UPDATE: UpdateBuffers =
+    UpdateBuffers { whole: 8.0, shared: 6.0, buckets: 2.0 * 5e8 * 2.0 };
+
 /// Megatron-DeepSpeed of 2021: eager launches, fused softmax and pointwise chains of Megatron-LM,
 /// attention as two products, no overlap.
 #[must_use]
@@ -76,6 +81,9 @@ pub fn megatron_deepspeed_2021() -> Stack {
         ring_cards: Some(1),
         // With this the three rows of ZeRO 3 are 6 % off on average, in sample.
         ring_exposed: 0.2,
+        keeps_shards: false,
+        posts_receives: false,
+        update: DEEPSPEED_UPDATE,
         resident: RESIDENT,
         derating: HOT,
         source:
@@ -104,6 +112,7 @@ pub fn megatron_core() -> Stack {
         ring_rate: 1.0,
         ring_cards: None,
         ring_exposed: 0.0,
+        update: UpdateBuffers::default(),
         source: "Megatron-Core r0.8.0 and Megatron-Bridge steps; attention: arXiv:2407.08608"
             .to_owned(),
         ..megatron_deepspeed_2021()
@@ -167,6 +176,8 @@ pub fn torchtitan() -> Stack {
         pieces: Pieces::Copied,
         weight_casts: WeightCasts::EachPass,
         overlap_tensor: 0.0,
+        keeps_shards: true,
+        posts_receives: true,
         source: "torchtitan's benchmarks of December 2024; attention: arXiv:2407.08608".to_owned(),
         ..megatron_core()
     }
@@ -218,6 +229,11 @@ pub fn pytorch_eager() -> Stack {
         ring_rate: 1.0,
         ring_cards: None,
         ring_exposed: 0.0,
+        update: UpdateBuffers::default(),
+        // `fully_shard` gathers into buffers beside its shards, `PipelineStage` receives each
+        // micro-batch into a buffer of its own.
+        keeps_shards: true,
+        posts_receives: true,
         source: "launch floor: that of megatron-deepspeed-2021; attention: arXiv:2407.08608; the \
                  rest nominal"
             .to_owned(),

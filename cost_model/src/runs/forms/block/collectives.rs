@@ -1,6 +1,7 @@
 //! What the ranks of a block exchange within one pass.
 
 use ir::card::SequenceParallel;
+use ir::measured::CollectiveOperation;
 use ir::stack::{Pieces, Scaling, Stack};
 use ir::tensor::DType;
 
@@ -58,8 +59,8 @@ fn gathered_share(run: Sharded<'_>, stack: &Stack) -> f64 {
     if casts && stack.scaling != Scaling::Row { 0.5 } else { 1.0 }
 }
 
-/// Seconds of a gather and a scatter of so many bytes, each of which is half an all-reduce, with the
-/// copies that put pieces in order.
+/// Seconds of a gather and a scatter of so many bytes, as measured, else each half an all-reduce, with
+/// the copies that put pieces in order.
 fn halves_s(
     run: Sharded<'_>,
     (system, stack, constants): (&System, &Stack, &Constants),
@@ -71,13 +72,18 @@ fn halves_s(
     }
     let network = constants.get(Constant::Network);
     let share = gathered_share(run, stack);
-    let half_s = |bytes| system.all_reduce_s(group, bytes, network) / 2.0;
+    let is_split = run.parallelism.sequence == SequenceParallel::On;
+    let half_s = |half, bytes| {
+        let measured = system.measured_s(half, group, bytes, network).filter(|_| is_split);
+        measured.unwrap_or_else(|| system.all_reduce_s(group, bytes, network) / 2.0)
+    };
     let copied = match (stack.pieces, run.parallelism.sequence) {
         (Pieces::Copied, SequenceParallel::On) => 2.0 * bytes * (1.0 + share),
         _ => 0.0,
     };
     let rates = system.rates(stack, constants, run.dtype);
-    half_s(bytes) + half_s(share * bytes) + rates.pointwise(copied)
+    let (gather, scatter) = (CollectiveOperation::AllGather, CollectiveOperation::ReduceScatter);
+    half_s(scatter, bytes) + half_s(gather, share * bytes) + rates.pointwise(copied)
 }
 
 /// Share of tensor-parallel collectives that runs beside products: what the stack overlaps, where

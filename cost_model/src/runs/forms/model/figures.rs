@@ -116,6 +116,19 @@ impl Priced<'_> {
         }
     }
 
+    /// Bytes of buffers for what a stage receives in a step, less activations that are in flight at
+    /// once, where a stack has them all from the start.
+    fn posted(&self, blocks: &Range<u32>, place: Place) -> f64 {
+        if !self.pricing.stack.posts_receives || self.degrees.pipeline <= 1 {
+            return 0.0;
+        }
+        let n = self.degrees.n_micro_batches as f64;
+        let waiting = (n - f64::from(self.degrees.pipeline)).max(0.0);
+        let before = if place.first { 0.0 } else { waiting * self.message(blocks.start) };
+        let behind = if place.last { 0.0 } else { n * self.message(blocks.end) };
+        before + behind
+    }
+
     /// Figures of a stage.
     #[must_use]
     pub fn figures(&self, blocks: &Range<u32>, recompute: Recompute, place: Place) -> StageFigures {
@@ -141,7 +154,8 @@ impl Priced<'_> {
         };
         let extra = self.recomputed(blocks, recompute, &all);
         let backward = all.backward_s + head * 2.0 / 3.0;
-        let logits = if place.last { self.logit_bytes } else { 0.0 };
+        let [logits, kept] =
+            if place.last { [self.logit_bytes, self.kept_logits] } else { [0.0; 2] };
         let in_flight = if all.held_experts > 0.0 { self.in_flight } else { 0.0 };
         // What is computed again keeps its inputs instead.
         let before = match recompute {
@@ -163,11 +177,11 @@ impl Priced<'_> {
             experts: all.experts,
             copies,
             states: of_blocks(&self.on_device),
-            end_states: of_ends(&self.on_device),
+            end_states: of_ends(&self.on_device) + self.posted(blocks, place),
             on_host: of_ends(&self.on_host) + of_blocks(&self.on_host),
             activation: extra.stash + before,
-            end_activation: if place.first { self.mask_bytes } else { 0.0 },
-            temporary: logits + in_flight,
+            end_activation: kept + if place.first { self.mask_bytes } else { 0.0 },
+            temporary: logits - kept + in_flight,
             // Logits are gone before the first block is computed again.
             recompute: (extra.bytes - logits).max(0.0),
             recompute_all: extra.all_bytes,

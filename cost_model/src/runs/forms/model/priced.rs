@@ -141,6 +141,9 @@ pub struct Priced<'a> {
     pub mask_bytes: f64,
     /// Bytes of logits, loss and their inputs.
     pub logit_bytes: f64,
+    /// Of those, what the loss keeps for its backward pass: a probability for each logit, in single
+    /// precision.
+    pub kept_logits: f64,
     /// Bytes of the gradients in flight in a backward pass of a stage that has experts.
     pub in_flight: f64,
     /// By boundary behind a block, bytes of the message that crosses it for one micro-batch; of
@@ -180,9 +183,16 @@ fn held(
         true => replicas.max(1.0),
         false => 1.0,
     };
+    let update = pricing.stack.update;
+    let keeps_shards = pricing.stack.keeps_shards && degrees.zero == ZeroStage::Gradients;
     for (part, replicas) in replicas.into_iter().enumerate() {
         let own = state_bytes(pricing.format, pricing.optimizer, degrees.zero, replicas);
-        device.parameter[part] = own.parameters + own.gradients;
+        let beside = if keeps_shards { own.parameters / replicas.max(1.0) } else { 0.0 };
+        let updating = match pricing.offload {
+            Offload::Nothing => update.per_parameter(degrees.zero > ZeroStage::None, replicas),
+            Offload::Optimizer => 0.0,
+        };
+        device.parameter[part] = own.parameters + own.gradients + beside + updating;
         let keeper = match pricing.offload {
             Offload::Nothing => &mut device,
             Offload::Optimizer => &mut host,
@@ -285,9 +295,10 @@ impl<'a> Priced<'a> {
             on_host,
             mask_bytes: 0.0,
             logit_bytes: 0.0,
+            kept_logits: 0.0,
             in_flight: 0.0,
             messages: Vec::new(),
-            rank_bytes: pricing.resident,
+            rank_bytes: pricing.resident + pricing.stack.update.buckets,
             ends_meet: false,
             replicas,
             slowed: (slowed + pricing.stack.ring_exposed).min(1.0),
@@ -300,9 +311,9 @@ impl<'a> Priced<'a> {
         }
         let predictions = f64::from(pricing.model.n_predictions);
         let element = element(pricing.dtype);
-        let logits =
-            (WIDE_LOGIT + element + pricing.loss_bytes(tensor)) * tokens * card.vocabulary as f64
-                / tensor;
+        let n_logits = tokens * card.vocabulary as f64 / tensor;
+        let logits = (WIDE_LOGIT + element + pricing.loss_bytes(tensor)) * n_logits;
+        priced.kept_logits = predictions * WIDE_LOGIT * n_logits;
         priced.logit_bytes = predictions * (logits + 2.0 * element * tokens * width);
         let tokens_sent = priced.degrees.micro_batch as f64
             * card.sequence.div_ceil(u64::from(priced.degrees.context.max(1))) as f64;
