@@ -5,7 +5,7 @@
 
 Megatron-LM's argument code, layout class and process groups come from the folder that MEGATRON_LM names,
 torchtitan's main from TORCHTITAN, its release and DeepSpeed's from the packages (or DEEPSPEED); what is not
-there is told as skipped. Megatron Bridge's dataclasses come from MEGATRON_BRIDGE, on those of MEGATRON_LM.
+there is told as skipped. JAX compiles for eight devices of this host. Megatron Bridge's dataclasses come from MEGATRON_BRIDGE, on those of MEGATRON_LM.
 Prints what runs otherwise than planned and one line of counts for each consumer; exits with 1 where
 anything does.
 """
@@ -40,6 +40,7 @@ CONSUMERS = [
     ("torchtitan@main", "torchtitan_config.py", os.environ.get("TORCHTITAN"), 50),
     ("megatron-bridge@0.7", "megatron_bridge.py", os.environ.get("MEGATRON_BRIDGE"), 100),
     ("deepspeed@0.19", "deepspeed_config.py", os.environ.get("DEEPSPEED") or released("deepspeed"), 50),
+    ("jax@0.10", "jax_mesh.py", released("jax"), 24),
 ]
 
 

@@ -9,26 +9,47 @@ import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODELS = ["llama-2-70b", "qwen3-30b-a3b", "deepseek-v3"]
+# Small ones, which a consumer compiles here for so many devices.
+WIDTHS = {
+    "hidden_size": 64, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 8,
+    "intermediate_size": 128, "vocab_size": 256, "max_position_embeddings": 32,
+}  # fmt: skip
+SMALL = {
+    "llama": WIDTHS | {"model_type": "llama"},
+    "qwen2": WIDTHS | {"model_type": "qwen2", "tie_word_embeddings": True},
+    "qwen3-moe": WIDTHS | {"model_type": "qwen3_moe", "num_experts": 8, "num_experts_per_tok": 2,
+                           "moe_intermediate_size": 48},
+    "gpt2": {"model_type": "gpt2", "n_embd": 64, "n_head": 8, "vocab_size": 319, "n_positions": 32},
+    "deepseek": WIDTHS | {"model_type": "deepseek_v3", "num_key_value_heads": 8, "q_lora_rank": 32,
+                          "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4,
+                          "v_head_dim": 8, "moe_intermediate_size": 48, "n_routed_experts": 8,
+                          "n_shared_experts": 1, "num_experts_per_tok": 2, "first_k_dense_replace": 1,
+                          "num_nextn_predict_layers": 0},
+}  # fmt: skip
+COMPILED = {"jax"}
 RECOMPUTE = {
     "megatron": ["none", "selective", "full", "alike", "fitted"],
     "torchtitan": ["none", "per-op", "full"],
     "deepspeed": ["none", "full"],
 }
+RECOMPUTE["jax"] = ["none", "selective", "full"]
 RECOMPUTE["megatron-bridge"] = RECOMPUTE["megatron"]
 ZERO = {
     "megatron": [0, 1, 1, 2, 3],
     "torchtitan": [0, 2, 3, 3],
     "deepspeed": [0, 1, 1, 2, 3],
+    "jax": [0, 1, 2, 3, 3],
     "megatron-bridge": [0, 1, 1, 2, 3],
 }
 TYPES = {
     "megatron": ["bf16", "bf16", "fp8", "fp16"],
     "torchtitan": ["bf16", "bf16", "fp32"],
     "deepspeed": ["bf16", "bf16", "fp16", "fp32"],
+    "jax": ["bf16", "bf16", "fp16", "fp32"],
     "megatron-bridge": ["bf16", "bf16", "fp8", "fp16"],
 }
 # Pipeline ranks are the outermost axis of their meshes.
-OUTERMOST = {"torchtitan", "deepspeed"}
+OUTERMOST = {"torchtitan", "deepspeed", "jax"}
 
 
 def name_of(target: str) -> str:
@@ -41,8 +62,8 @@ def pins(rng: random.Random, has_experts: bool, target: str) -> dict[str, object
     is_titan = target == "torchtitan"
     chosen: dict[str, object] = {
         "tensor": rng.choice([1, 2, 4, 8]),
-        "pipeline": rng.choice([1, 2, 4, 8]),
-        "context": 1 if target == "deepspeed" else rng.choice([1, 1, 1, 2, 4]),
+        "pipeline": 1 if target == "jax" else rng.choice([1, 2, 4, 8]),
+        "context": 1 if target in ("deepspeed", "jax") else rng.choice([1, 1, 1, 2, 4]),
         "expert": rng.choice([1, 2, 4, 8]) if has_experts and target != "deepspeed" else 1,
         "micro-batch": rng.choice([1, 1, 2, 4]),
         "zero": rng.choice(ZERO[target]),
@@ -58,6 +79,24 @@ def pins(rng: random.Random, has_experts: bool, target: str) -> dict[str, object
     return {key: value for key, value in chosen.items() if rng.random() < 0.85}
 
 
+def model_of(rng: random.Random, target: str) -> tuple[str, dict]:
+    """A model's name and config, with few layers, so that most degrees fit."""
+    if target in COMPILED:
+        name = rng.choice(sorted(SMALL))
+        return name, SMALL[name] | {"num_hidden_layers": 2}
+    name = rng.choice(MODELS)
+    config = json.loads((ROOT / f"examples/models/{name}.json").read_text(encoding="utf-8"))
+    return name, config | {"num_hidden_layers": rng.choice([8, 12, 16])}
+
+
+def batch_of(rng: random.Random, target: str) -> list[str]:
+    """Devices, samples of a step and tokens of a sample."""
+    small = target in COMPILED
+    devices, samples = ([8], [16, 32]) if small else ([32, 64, 128], [256, 512])
+    told = ["--devices", rng.choice(devices), "--global-batch", rng.choice(samples)]
+    return [str(word) for word in [*told, "--sequence-length", 32 if small else 4096]]
+
+
 def plans(meshwright: str, target: str, n: int, folder: pathlib.Path, seed: int = 1):
     """Yields (plan, exported file, model) of so many plans that were found and exported.
 
@@ -69,18 +108,14 @@ def plans(meshwright: str, target: str, n: int, folder: pathlib.Path, seed: int 
     for case in range(20 * n):
         if made == n:
             return
-        name = rng.choice(MODELS)
-        config = json.loads((ROOT / f"examples/models/{name}.json").read_text(encoding="utf-8"))
-        # Few layers, so that most degrees fit.
-        config["num_hidden_layers"] = rng.choice([8, 12, 16])
+        name, config = model_of(rng, name_of(target))
         model = folder / f"{name}-{case}.json"
         model.write_text(json.dumps(config), encoding="utf-8")
         own = pins(rng, any("expert" in key for key in config), name_of(target))
         plan, file = folder / f"{case}.json", folder / f"{case}.{target}"
         on = ["--cluster", str(ROOT / "examples/clusters/pod-1024.yaml")]
         command = [
-            meshwright, "plan", str(model), *on, "--devices", str(rng.choice([32, 64, 128])),
-            "--global-batch", str(rng.choice([256, 512])), "--sequence-length", "4096",
+            meshwright, "plan", str(model), *on, *batch_of(rng, name_of(target)),
             "--for", name_of(target), "--dtype", rng.choice(TYPES[name_of(target)]),
             "--time-limit", "3s", "-o", str(plan), "--force",
             *[word for key, value in own.items() for word in ("--pin", f"{key}={value}")],

@@ -17,6 +17,7 @@ mod followed;
 mod formats;
 mod goldens;
 mod held;
+mod jax;
 mod launchers;
 mod layered;
 mod mapped;

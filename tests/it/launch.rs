@@ -10,6 +10,7 @@ use ir::card::{
     ZeroStage,
 };
 use ir::grid::Grid;
+use ir::hyperparameters::Hyperparameters;
 use ir::launch::LaunchSettings;
 use ir::plan::{BlockPolicy, Mesh, Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
@@ -327,6 +328,57 @@ fn deepspeed_is_told_where_it_reads() {
         assert_eq!(config["data_types"]["grad_accum_dtype"] == "fp32", wide);
     }
     assert!(n.iter().all(|n| *n > 10), "{n:?}");
+}
+
+/// What planning asks of the row is what the export refuses: degrees, schedule, equal parts, recompute.
+#[test]
+fn jax_is_told_what_its_row_runs() {
+    let mut rng = SmallRng::seed_from_u64(7);
+    let row = targets().iter().find(|row| row.name == "jax").unwrap();
+    let hyperparameters = Hyperparameters {
+        model_type: "llama".to_owned(),
+        positions: 4_096,
+        rotary: None,
+        has_rms_norms: true,
+        norm_epsilon: 1e-6,
+        activation: "silu".to_owned(),
+        biases: [false; 3],
+        normalises_heads: false,
+        window: None,
+        dropout: [0.0; 2],
+        router: None,
+    };
+    let mut n = [0; 2];
+    for _ in 0..N_PLANS {
+        let Case { plan, schedule, .. } = random(&mut rng);
+        let degrees = &plan.parallelism;
+        // Replicas of sizes that no width is a multiple of.
+        let data = if rng.random_bool(0.3) { 3 * degrees.data } else { degrees.data };
+        let plan = Plan { parallelism: Parallelism { data, ..degrees.clone() }, ..plan };
+        let (degrees, model) = (&plan.parallelism, small());
+        let source = TrainingSource {
+            version: "",
+            model: &model,
+            hyperparameters: Some(&hyperparameters),
+            optimizer: Optimizer::AdamW,
+            dtype: DType::Bf16,
+            stack: &megatron_core(),
+            offloads: false,
+            plan: &plan,
+            schedule,
+            sequence_length: 128,
+            blocks: Blocks::Layers,
+            starts: &[],
+        };
+        let again = plan.partition.stages[0].recompute;
+        let is_whole = matches!(again, Recompute::None | Recompute::Selective | Recompute::Full);
+        let splits = row.splits.unwrap();
+        let runs = is_whole && (row.accepts)(degrees, schedule) && splits(&model, degrees);
+        let written = export("jax", &source);
+        assert_eq!(written.is_ok(), runs, "{degrees:?} {again:?} {written:?}");
+        n[usize::from(runs)] += 1;
+    }
+    assert!(n.iter().all(|n| *n >= 10), "{n:?}");
 }
 
 /// The table of the docs is the one that the program goes by.

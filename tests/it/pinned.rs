@@ -93,6 +93,7 @@ fn capabilities(random: &mut SmallRng) -> Capabilities {
         target: row.name,
         accepts: row.accepts,
         offloaded: row.offloaded,
+        splits: row.splits,
         alike,
         by_block: true,
     }

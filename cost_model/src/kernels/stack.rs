@@ -257,7 +257,8 @@ pub fn pytorch_cpu() -> Stack {
     }
 }
 
-/// Compiled PyTorch: fused chains and recorded launches, which have no floor.
+/// Compiled PyTorch, and JAX, which compiles a whole step: fused chains and recorded launches, which have
+/// no floor.
 #[must_use]
 pub fn compiled() -> Stack {
     Stack {

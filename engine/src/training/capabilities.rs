@@ -80,6 +80,7 @@ pub fn of(executor: Executor, optimizer: Optimizer) -> Option<Capabilities> {
     Some(Capabilities {
         target: row.name,
         accepts: row.accepts,
+        splits: row.splits,
         offloaded: row.offloaded.filter(|_| optimizer != Optimizer::Sgd || keeps_any),
         alike: alike.as_deref(),
         by_block: row.expresses.contains(&Field::BlockPolicies),

@@ -205,7 +205,7 @@ fn request(on: &OnModel<'_>) -> Vec<Diagnostic> {
 fn runs(capabilities: Capabilities, on: &OnModel<'_>) -> bool {
     let capabilities = capabilities.keeping(on.setting.offload);
     capabilities.is_some_and(|capabilities| {
-        (capabilities.accepts)(&on.plan.parallelism, &on.training.schedule)
+        capabilities.runs(&on.setting.model, &on.plan.parallelism, &on.training.schedule)
     })
 }
 

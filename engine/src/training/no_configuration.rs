@@ -101,7 +101,7 @@ fn works(
         if is_known || is_over() {
             break;
         }
-        let (own, _) = leaves(&shape, space, setting.model.n_blocks());
+        let (own, _) = leaves(&shape, space, &setting.model);
         values.extend(own.iter().map(|configuration| value(&configuration.degrees)));
     }
     values

@@ -16,7 +16,7 @@ use cost_model::runs::oracle::{self, StageOracle};
 use documents::digest;
 use documents::plan::Reference;
 use documents::plan::request::RequestDocument;
-use exporters::training::Lack;
+use exporters::training::{Lack, names_are_known};
 use ir::card::{ModelCard, SequenceParallel, Skew};
 use ir::cluster::{Cluster, DeviceKind};
 use ir::diagnostic::Diagnostic;
@@ -343,6 +343,7 @@ impl Setting {
             (Lack::Predicting, self.model.n_predictions > 1),
             (Lack::WholeSequences, is_whole && self.model.has_experts()),
             (Lack::Adafactor, self.numbers.optimizer == Optimizer::Adafactor),
+            (Lack::Names, !names_are_known(self.hyperparameters.as_ref())),
         ];
         needs.into_iter().filter(|(_, is)| *is).map(|(need, _)| need).collect()
     }

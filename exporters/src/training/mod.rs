@@ -6,6 +6,7 @@ mod deepspeed;
 mod field;
 pub mod folder;
 mod galvatron;
+mod jax;
 mod megatron;
 mod target;
 mod torch_pipelining;
@@ -20,7 +21,7 @@ use ir::workload::Optimizer;
 use crate::format::{Export, unknown_target, version};
 pub use field::Field;
 use folder::{Files, Job};
-pub use target::{Blocks, Lack, Policy, TrainingSource, TrainingTarget};
+pub use target::{Blocks, Lack, Policy, TrainingSource, TrainingTarget, names_are_known};
 use target::{SPLITS, refused};
 
 /// Software that Megatron's flags start; behind the first ones that of Bridge's recipes.
@@ -69,6 +70,7 @@ const MEGATRON: TrainingTarget = TrainingTarget {
     ],
     accepts: megatron::accepts,
     offloaded: Some(megatron::accepts_offloaded),
+    splits: None,
     lacks: &[Lack::Parts, Lack::WholeSequences, Lack::Adafactor, Lack::OffloadedSgd],
     recomputes: Some(&[Policy::None, Policy::Selective, Policy::Block, Policy::Full]),
     types: Some(&[DType::Bf16, DType::F16, DType::F8, DType::F32]),
@@ -90,6 +92,7 @@ const TARGETS: &[TrainingTarget] = &[
         expresses: &[Field::Pipeline, Field::VirtualStages, Field::Schedule, Field::MicroBatches],
         accepts: torch_pipelining::accepts,
         offloaded: Some(torch_pipelining::accepts),
+        splits: None,
         lacks: &[],
         recomputes: None,
         types: None,
@@ -105,6 +108,7 @@ const TARGETS: &[TrainingTarget] = &[
         expresses: &[Field::Pipeline, Field::VirtualStages, Field::Blocks],
         accepts: torch_pipelining::accepts,
         offloaded: Some(torch_pipelining::accepts),
+        splits: None,
         lacks: &[Lack::Config],
         recomputes: None,
         types: None,
@@ -137,6 +141,7 @@ const TARGETS: &[TrainingTarget] = &[
         ],
         accepts: torchtitan::accepts,
         offloaded: None,
+        splits: None,
         lacks: &[Lack::Parts],
         recomputes: Some(&[Policy::None, Policy::PerOp, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F32]),
@@ -183,6 +188,7 @@ const TARGETS: &[TrainingTarget] = &[
         ],
         accepts: deepspeed::accepts,
         offloaded: Some(deepspeed::accepts_offloaded),
+        splits: None,
         lacks: &[Lack::Parts, Lack::Adafactor],
         recomputes: Some(&[Policy::None, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F16, DType::F32]),
@@ -208,6 +214,7 @@ const TARGETS: &[TrainingTarget] = &[
         ],
         accepts: galvatron::accepts,
         offloaded: Some(galvatron::accepts),
+        splits: None,
         lacks: &[Lack::Parts, Lack::Predicting, Lack::Selective, Lack::PerOp],
         recomputes: None,
         types: None,
@@ -215,6 +222,35 @@ const TARGETS: &[TrainingTarget] = &[
         launches: Some(&["megatron-core"]),
         program: None,
         export: galvatron::export,
+    },
+    TrainingTarget {
+        name: "jax",
+        versions: &["0.10"],
+        file_name: "plan.jax.json",
+        summary: "mesh and rules of PartitionSpecs for JAX, by names of parameters",
+        expresses: &[
+            Field::Data,
+            Field::Tensor,
+            Field::Expert,
+            Field::MicroBatch,
+            Field::MicroBatches,
+            Field::GlobalBatch,
+            Field::Zero,
+            Field::Sequence,
+            Field::Recompute,
+            Field::ElementType,
+            Field::Optimizer,
+        ],
+        accepts: jax::accepts,
+        offloaded: None,
+        splits: Some(jax::splits),
+        lacks: &[Lack::Parts, Lack::Names, Lack::Adafactor],
+        recomputes: Some(&[Policy::None, Policy::Selective, Policy::Full]),
+        types: Some(&[DType::Bf16, DType::F16, DType::F32]),
+        // It compiles a whole step.
+        launches: Some(&["compiled"]),
+        program: None,
+        export: jax::export,
     },
 ];
 

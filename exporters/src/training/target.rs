@@ -67,6 +67,7 @@ impl TrainingSource<'_> {
             Lack::Config => self.starts.is_empty(),
             Lack::Predicting => self.n_predicting() > 0,
             Lack::Adafactor => self.optimizer == Optimizer::Adafactor,
+            Lack::Names => !names_are_known(self.hyperparameters),
             Lack::OffloadedSgd => self.offloads && self.optimizer == Optimizer::Sgd,
             Lack::ByBlock => self.plan.partition.stages.iter().any(|stage| !stage.each.is_empty()),
             // What the plan has chosen, the modules of targets refuse.
@@ -90,6 +91,7 @@ impl Lack {
                 "plan a graph whose ops name their modules, such as an ONNX file of torch"
             }
             Self::Adafactor => "plan with `--optimizer adamw`",
+            Self::Names => "plan its config where it is one of these, or export to another target",
             Self::OffloadedSgd => "plan with `--no-offload`, or with `--optimizer adamw`",
             Self::ByBlock => "export to galvatron, or plan without a folder of measured layers",
             Self::Predicting => "export to megatron, or plan the model without them",
@@ -97,6 +99,25 @@ impl Lack {
             Self::Selective | Self::PerOp => "plan with `--pin recompute=full`",
         }
     }
+}
+
+/// Model types whose parameters have the names that rules by name go by.
+const NAMED: [&str; 9] = [
+    "llama",
+    "mistral",
+    "mixtral",
+    "qwen2",
+    "qwen3",
+    "qwen3_moe",
+    "gpt2",
+    "deepseek_v2",
+    "deepseek_v3",
+];
+
+/// Whether rules by name find a model's parameters: a graph names them as it likes.
+#[must_use]
+pub fn names_are_known(model: Option<&Hyperparameters>) -> bool {
+    model.is_some_and(|own| NAMED.contains(&own.model_type.as_str()))
 }
 
 /// What a target may have no words for at all.
@@ -116,6 +137,8 @@ pub enum Lack {
     WholeSequences,
     /// The optimizer Adafactor.
     Adafactor,
+    /// Parameters by other names than those that its rules go by.
+    Names,
     /// Choices by block, which runs on measured layers have.
     ByBlock,
     /// What SGD updates, on the hosts.
@@ -134,6 +157,7 @@ impl Lack {
             Self::PerOp => "recompute of every second product",
             Self::WholeSequences => "whole sequences on tensor ranks beside experts",
             Self::Adafactor => "the optimizer adafactor",
+            Self::Names => "the names of this model's parameters",
             Self::ByBlock => "choices by block",
             Self::OffloadedSgd => "master weights of SGD on hosts",
         }
@@ -151,6 +175,9 @@ impl Lack {
             Self::Selective | Self::PerOp => "it computes whole layers again, each for itself",
             Self::WholeSequences => "its tensor ranks split sequences beside experts",
             Self::Adafactor => "it has adam and sgd",
+            Self::Names => {
+                "its rules go by those of llama, mistral, mixtral, qwen2, qwen3, gpt2 and deepseek configs"
+            }
             Self::OffloadedSgd => "its optimizer on hosts is adam",
             Self::ByBlock => "it has one for a stage",
         }
@@ -194,6 +221,8 @@ pub struct TrainingTarget {
     pub accepts: fn(&Parallelism, &str) -> bool,
     /// The same with optimizer states on hosts; `None` = it can't leave them there.
     pub offloaded: Option<fn(&Parallelism, &str) -> bool>,
+    /// Whether it can split a model so; `None` = every one.
+    pub splits: Option<fn(&ModelCard, &Parallelism) -> bool>,
     /// What it has no words for at all.
     pub lacks: &'static [Lack],
     /// What it can compute again, the same on all stages; `None` = each stage what it likes.

@@ -191,7 +191,7 @@ fn bounds_are_below_every_plan() {
             ..Pricing::unlimited(&model, &system, &stack, &constants)
         };
         for own in bounded(&pricing, &space, &Options::default()) {
-            let (all, _) = leaves(&own.shape, &space, model.n_blocks());
+            let (all, _) = leaves(&own.shape, &space, &model);
             for configuration in all {
                 let passes = Arc::clone(&own.passes);
                 let priced = configuration.priced(pricing, passes);
@@ -254,7 +254,7 @@ fn the_bound_is_below_every_cut() {
         let limit = pricing.limit.map_or(f64::INFINITY, |limit| limit.as_f64());
         let mut least = u64::MAX;
         for own in bounded(&pricing, &space, &Options::default()) {
-            for configuration in leaves(&own.shape, &space, model.n_blocks()).0 {
+            for configuration in leaves(&own.shape, &space, &model).0 {
                 let passes = Arc::clone(&own.passes);
                 let priced = configuration.priced(pricing, passes);
                 let d = &configuration.degrees;

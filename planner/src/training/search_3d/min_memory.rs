@@ -69,7 +69,7 @@ pub fn least(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Option<
         if !is_least {
             continue;
         }
-        let (all, _) = leaves(&own.shape, space, pricing.model.n_blocks());
+        let (all, _) = leaves(&own.shape, space, pricing.model);
         let most_shared = all.iter().map(|configuration| configuration.degrees.zero).max();
         let plain = all.iter().map(|configuration| configuration.order).min();
         let wanted = |configuration: &&Configuration| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cost_model::runs::forms::model::priced::{Passes, Priced};
 use cost_model::runs::forms::model::{Offload, Pricing};
-use ir::card::{SequenceParallel, ZeroStage};
+use ir::card::{ModelCard, SequenceParallel, ZeroStage};
 use ir::plan::{Mesh, Parallelism};
 
 use crate::training::order::{Chunks, Order};
@@ -55,6 +55,8 @@ pub struct Capabilities {
     pub accepts: fn(&Parallelism, &str) -> bool,
     /// The same with optimizer states on hosts; `None` = it can't leave them there.
     pub offloaded: Option<fn(&Parallelism, &str) -> bool>,
+    /// Whether it can split a model so; `None` = every one.
+    pub splits: Option<fn(&ModelCard, &Parallelism) -> bool>,
     /// What its stages may compute again, all alike; `None` = each stage what it likes.
     pub alike: Option<&'static [RecomputeRule]>,
     /// Whether it has words for choices by block.
@@ -62,6 +64,12 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// Whether it runs a model under such degrees by a schedule.
+    #[must_use]
+    pub fn runs(&self, model: &ModelCard, degrees: &Parallelism, schedule: &str) -> bool {
+        (self.accepts)(degrees, schedule) && self.splits.is_none_or(|own| own(model, degrees))
+    }
+
     /// What it has words for where hosts keep something; `None` = nothing.
     #[must_use]
     pub fn keeping(self, offload: Offload) -> Option<Self> {
@@ -114,15 +122,12 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Whether the launcher can run a schedule under such degrees.
-    fn accepts(&self, degrees: &Parallelism, order: Order) -> bool {
-        self.capabilities.is_none_or(|capabilities| (capabilities.accepts)(degrees, order.name()))
-    }
-
     /// Whether tensor ranks split sequences: unless the launcher can't let them.
     fn splits_sequences(&self, degrees: &Parallelism) -> SequenceParallel {
-        let runs =
-            |sequence| self.accepts(&Parallelism { sequence, ..degrees.clone() }, Order::OneFOneB);
+        let runs = |sequence| {
+            let degrees = Parallelism { sequence, ..degrees.clone() };
+            self.capabilities.is_none_or(|own| (own.accepts)(&degrees, Order::OneFOneB.name()))
+        };
         match runs(SequenceParallel::Off) && !runs(SequenceParallel::On) {
             true => SequenceParallel::Off,
             false => SequenceParallel::On,
@@ -363,8 +368,11 @@ pub fn zeros(shape: &Shape, pins: &Pins) -> Vec<ZeroStage> {
 
 /// All configurations of a shape, in a fixed order; also how many were too large to judge.
 #[must_use]
-pub fn leaves(shape: &Shape, space: &Space, n_blocks: u32) -> (Vec<Configuration>, u64) {
-    let pins = &space.pins;
+pub fn leaves(shape: &Shape, space: &Space, model: &ModelCard) -> (Vec<Configuration>, u64) {
+    let (pins, n_blocks) = (&space.pins, model.n_blocks());
+    let runs = |degrees: &Parallelism, order: Order| {
+        pins.capabilities.is_none_or(|own| own.runs(model, degrees, order.name()))
+    };
     let p = shape.degrees.pipeline;
     let m = shape.degrees.n_micro_batches;
     let mut leaves = Vec::new();
@@ -405,7 +413,7 @@ pub fn leaves(shape: &Shape, space: &Space, n_blocks: u32) -> (Vec<Configuration
                     None => vec![Split::Balanced, Split::Equal],
                 };
                 let degrees = Parallelism { virtual_stages: chunk, zero, ..shape.degrees.clone() };
-                if !pins.accepts(&degrees, *order) {
+                if !runs(&degrees, *order) {
                     continue;
                 }
                 for split in splits {

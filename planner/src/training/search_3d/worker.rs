@@ -126,7 +126,7 @@ impl Worker<'_, '_> {
             return expanded;
         }
         let n_blocks = self.pricing.model.n_blocks();
-        let (all, n_too_large) = leaves(&bounded.shape, self.space, n_blocks);
+        let (all, n_too_large) = leaves(&bounded.shape, self.space, self.pricing.model);
         expanded.counts.n_leaves = all.len() as u64;
         expanded.counts.n_too_large = n_too_large;
         if n_too_large > 0 {
