@@ -123,12 +123,22 @@ def case(pins: list[str], by: str | None, is_csv: bool, folder: pathlib.Path) ->
         assert row["compute_s"] > 0 and row["waiting_s"] >= 0 and row["transfer_s"] >= 0 and row["peak_bytes"] > 1e5, row
     if dist.get_rank() == 0:
         compared(plan, measured, folder)
+    local = lambda own: (own.to_local() if hasattr(own, "to_local") else own).detach().clone()  # noqa: E731
+    kept = {name: local(own) for name, own in run.parameters.items()}
+    try:
+        run.measure(1, x, y, path=folder / "measured-0.json")
+    except mw.MeshwrightError as error:
+        assert error.code == "file-exists", error
+    else:
+        raise AssertionError("a file that is there is written")
+    assert all(torch.equal(kept[name], local(own)) for name, own in run.parameters.items()), "a step ran before the refusal"
     return f"loss {off:.0e}, gradients {worst:.0e}"
 
 
 def compared(plan: mw.Plan, measured: dict, folder: pathlib.Path) -> None:
     """`compare` sets what was predicted beside it, and refuses the run of another plan."""
     told = mw.compare(plan, folder / "measured-0.json")
+    assert mw.compare(plan, measured) == told, "what `measure` returns is what it writes"
     ran = measured["step_time_s"]
     assert abs(told["step_time"]["error"] - (plan.step_time_s / ran - 1)) < 1e-9, told["step_time"]
     rows = [row["measured"] for row in told["ranks"]]

@@ -72,12 +72,55 @@ impl MeasuredDocument {
         if read.format != FORMAT {
             return Err(bad(format!("it is of the format `{}`, not `{FORMAT}`", read.format)));
         }
-        let ranks =
-            read.ranks.iter().flat_map(|own| [own.compute_s, own.waiting_s, own.transfer_s]);
-        let are_times = ranks.chain([read.step_time_s]).all(|s| s.is_finite() && s >= 0.0);
-        if read.ranks.is_empty() || read.step_time_s == 0.0 || !are_times {
-            return Err(bad("its times are none".to_owned()));
+        match read.wrong() {
+            Some(what) => Err(bad(what)),
+            None => Ok(read),
         }
-        Ok(read)
     }
+
+    /// What no run can measure, if anything.
+    fn wrong(&self) -> Option<String> {
+        let n = self.steps_s.len();
+        if self.ranks.is_empty() || n == 0 || self.n_steps != n as u64 {
+            let (stated, ranks) = (self.n_steps, self.ranks.len());
+            return Some(format!(
+                "it has `n_steps` {stated}, {n} of `steps_s` and {ranks} of `ranks`"
+            ));
+        }
+        let is_step = |s: &f64| *s > 0.0 && *s <= LONGEST_STEP_S;
+        if let Some(s) = self.steps_s.iter().find(|s| !is_step(s)) {
+            return Some(format!("a step of {s:?} s is none"));
+        }
+        let mut steps = self.steps_s.clone();
+        steps.sort_by(f64::total_cmp);
+        let median = f64::midpoint(steps[(n - 1) / 2], steps[n / 2]);
+        if !is_near(self.step_time_s, median) {
+            let stated = self.step_time_s;
+            return Some(format!(
+                "`step_time_s` is {stated:?}, the median of `steps_s` {median:?}"
+            ));
+        }
+        let longest = steps[n - 1];
+        let is_part = |s: f64| s >= 0.0 && (s <= longest || is_near(s, longest));
+        let parts = self.ranks.iter().enumerate().flat_map(|(at, own)| {
+            let parts = [
+                ("compute_s", own.compute_s),
+                ("waiting_s", own.waiting_s),
+                ("transfer_s", own.transfer_s),
+            ];
+            parts.map(|(name, s)| (at, name, s))
+        });
+        let mut wrong = parts.filter(|(.., s)| !is_part(*s));
+        wrong.next().map(|(at, name, s)| {
+            format!("`{name}` of process {at} is {s:?} in steps of at most {longest:?} s")
+        })
+    }
+}
+
+/// Eleven days.
+const LONGEST_STEP_S: f64 = 1e6;
+
+/// Whether two times are the same but for rounding.
+fn is_near(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-6 * b
 }

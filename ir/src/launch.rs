@@ -44,6 +44,9 @@ pub struct LaunchSettings {
     pub each: Option<Vec<BlockPolicy>>,
     /// Blocks of each stage in model order, those that predict a later token included.
     pub blocks: Option<Vec<u32>>,
+    /// Layers that embedding and head count for where the launcher cuts the stages; `None` = stages
+    /// are as even as can be.
+    pub ends: Option<[u32; 2]>,
     /// Blocks at the end of the model that predict a later token.
     pub n_predicting: Option<u32>,
     /// Numbers of the devices that ranks run on, in order.
@@ -56,6 +59,8 @@ pub struct LaunchSettings {
     pub dtype: Option<DType>,
     /// What gradients of a 16-bit run are summed and exchanged in; `None` = as the stack does.
     pub gradients: Option<DType>,
+    /// Whether gradients are exchanged beside the backward pass; `None` = as the stack does.
+    pub overlaps: Option<bool>,
     /// Name of the software stack that only these settings switch to.
     pub stack: Option<&'static str>,
     /// The optimizer.

@@ -128,7 +128,8 @@ def of_path(plan: Any) -> Any:
     """What a verb takes for a plan: a `Plan`, or the path of its file."""
     if isinstance(plan, Plan) or not isinstance(plan, Mapping):
         return plan
-    return Plan(plan if "plan" in plan else {"plan": plan})
+    # A document says of which form it is; a measured run has a member `plan` of its own.
+    return Plan(plan if "plan" in plan and "format" not in plan else {"plan": plan})
 
 
 def _absolute(path: Any) -> str:

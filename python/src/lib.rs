@@ -121,6 +121,12 @@ fn algorithms() -> String {
     engine::algorithms::document().to_string()
 }
 
+/// Why a file could not be written, as a document; nothing is.
+#[pyfunction]
+fn check_file(path: PathBuf, force: bool) -> Option<String> {
+    refused(artifact::check(&[path.as_path()], &[], Existing::of(force)))
+}
+
 /// Writes a file; why not, as a document.
 #[pyfunction]
 fn write_file(path: PathBuf, text: &str, force: bool) -> Option<String> {
@@ -159,6 +165,7 @@ fn version() -> &'static str {
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(answer, module)?)?;
     module.add_function(wrap_pyfunction!(algorithms, module)?)?;
+    module.add_function(wrap_pyfunction!(check_file, module)?)?;
     module.add_function(wrap_pyfunction!(write_file, module)?)?;
     module.add_function(wrap_pyfunction!(write_folder, module)?)?;
     module.add_function(wrap_pyfunction!(run, module)?)?;

@@ -2,7 +2,7 @@
 
 use cost_model::kernels::stack::megatron_core;
 use exporters::training::{Blocks, TrainingSource, export, targets};
-use importers::launcher::{Launcher, read};
+use importers::launcher::{Launcher, cut_by_ends, read};
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::plan::{Parallelism, Partition, Plan, Stage};
 use ir::tensor::DType;
@@ -339,4 +339,122 @@ fn files_say_what_their_consumers_run() {
     }
     let ends = "--decoder-first-pipeline-num-layers 3 --pipeline-model-parallel-size 2";
     assert_eq!(megatron(ends).unwrap_err().code, "bad-settings");
+}
+
+/// Torchtitan's own `_generate_llm_fqn_per_model_part` on the same numbers (main, August 2026; 0.3.0 has
+/// the same code).
+#[test]
+fn torchtitan_cuts_as_its_own_code_does() {
+    let cut = |n_stages, n_layers, ends| cut_by_ends(n_layers, n_stages, ends);
+    let sixteen = [&[2, 3][..], &[2; 13], &[1]].concat();
+    assert_eq!(cut(16, 32, [1, 1]).unwrap(), sixteen);
+    for (n_stages, n_layers, ends, wanted) in [
+        (4, 12, [1, 1], &[3, 4, 3, 2][..]),
+        (2, 3, [2, 2], &[2, 1]),
+        (8, 61, [1, 1], &[7, 8, 8, 8, 8, 8, 8, 6]),
+        (8, 61, [3, 2], &[6, 9, 8, 8, 8, 8, 8, 6]),
+        (4, 6, [0, 0], &[2, 2, 1, 1]),
+        (2, 4, [4, 1], &[1, 3]),
+        (6, 10, [0, 2], &[2, 2, 2, 2, 2, 0]),
+        (1, 5, [3, 3], &[5]),
+    ] {
+        assert_eq!(cut(n_stages, n_layers, ends).unwrap(), wanted, "{n_stages} {n_layers}");
+    }
+    assert_eq!(cut(34, 32, [1, 1]).unwrap().iter().filter(|n| **n == 0).count(), 2);
+    for (n_stages, n_layers, ends) in [(35, 32, [1, 1]), (4, 6, [3, 0]), (4, 6, [0, 3])] {
+        assert_eq!(cut(n_stages, n_layers, ends).unwrap_err().code, "bad-settings");
+    }
+}
+
+/// Defaults of torchtitan (`_get_pipeline_metadata`, `get_fsdp_reshard_after_forward_policy`, `trainer.py`):
+/// one stage a rank or two by schedule, parameters kept over a pipeline's step, one run of all replicas.
+#[test]
+fn torchtitan_means_its_defaults() {
+    let titan = |text: &str| read(Launcher::Torchtitan, text);
+    let deep = "--parallelism.pipeline_parallel_degree 4";
+    let zero = |more: &str| titan(&format!("{deep} {more}")).unwrap().zero;
+    let policy = "--parallelism.fsdp_reshard_after_forward";
+    assert_eq!(zero(""), Some(ZeroStage::Gradients));
+    assert_eq!(zero(&format!("{policy} default")), Some(ZeroStage::Gradients));
+    assert_eq!(zero(&format!("{policy} always")), Some(ZeroStage::Parameters));
+    let reduced = "--training.steps 3 --training.mixed_precision_reduce";
+    assert_eq!(titan(&format!("{reduced} float32")).unwrap().zero, Some(ZeroStage::Parameters));
+    assert_eq!(titan(&format!("{reduced} bfloat16")).unwrap_err().code, "not-judged");
+    let chunks = |name: &str| {
+        let schedule = format!("{deep} --parallelism.pipeline_parallel_schedule {name}");
+        titan(&schedule).unwrap().virtual_stages
+    };
+    assert_eq!([chunks("1f1b"), chunks("GPipe")], [Some(1); 2]);
+    assert_eq!([chunks("Interleaved1F1B"), chunks("ZBVZeroBubble")], [Some(2); 2]);
+    let less = "--parallelism.pipeline_parallel_first_stage_less_layers 0";
+    assert_eq!(titan(&format!("{deep} {less}")).unwrap().ends, Some([0, 1]));
+    assert!(titan(&format!("{deep} {less}x")).is_err());
+    let step = |text: &str| {
+        let own = titan(text).unwrap();
+        (own.micro_batch, own.n_micro_batches, own.global_batch)
+    };
+    let local = "--training.local-batch-size 8 --training.global_batch_size=-1";
+    assert_eq!(step(local), (Some(8), Some(1), None));
+    assert_eq!(step(&format!("{deep} {local}")), (Some(1), Some(8), None));
+    let size = "--parallelism.pipeline_parallel_microbatch_size";
+    assert_eq!(step(&format!("{deep} {local} {size} 4")), (Some(4), Some(2), None));
+    assert_eq!(titan(&format!("{deep} {local} {size} 3")).unwrap_err().code, "bad-settings");
+    let tokens = "--training.num_tokens_per_microbatch_per_dp_rank 8192";
+    let length = "--training.max-context-length 4096 --training.num_tokens_per_train_step -1";
+    assert_eq!(step(&format!("{deep} {tokens} {length}")), (Some(2), Some(1), None));
+    // How many samples they are nobody says.
+    assert_eq!(titan(tokens).unwrap_err().code, "bad-settings");
+    assert_eq!(titan("--training.seq-len 512").unwrap().sequence_length, Some(512));
+    let in_file = format!(
+        "{deep} --parallelism.pipeline_parallel_schedule DualPipeV \
+         --parallelism.pipeline_parallel_schedule_csv own.csv"
+    );
+    assert_eq!(titan(&in_file).unwrap_err().code, "not-judged");
+}
+
+/// DeepSpeed 0.19.8 (`_set_batch_related_parameters`, `dict_raise_error_on_duplicate_keys`, `overlap_comm_valid`).
+#[test]
+fn a_ds_config_fills_in_its_batches_and_takes_no_key_twice() {
+    let own = |text: &str| read(Launcher::DeepSpeed, text);
+    let step = |text: &str| {
+        let own = own(text).unwrap();
+        (own.micro_batch, own.n_micro_batches, own.global_batch)
+    };
+    let micro = r#""train_micro_batch_size_per_gpu":2"#;
+    assert_eq!(step(&format!("{{{micro}}}")), (Some(2), Some(1), None));
+    assert_eq!(step(r#"{"train_batch_size":32}"#), (None, Some(1), Some(32)));
+    assert_eq!(step(&format!(r#"{{{micro},"train_batch_size":32}}"#)), (Some(2), None, Some(32)));
+    let auto = format!(r#"{{{micro},"gradient_accumulation_steps":"auto"}}"#);
+    assert_eq!(step(&auto), (Some(2), None, None));
+    for twice in [
+        format!("{{{micro},{micro}}}"),
+        format!(r#"{{{micro},"zero_optimization":{{"stage":2,"stage":3}}}}"#),
+    ] {
+        assert_eq!(own(&twice).unwrap_err().code, "duplicate-key", "{twice}");
+    }
+    let beside = |stage: u8, more: &str| {
+        let text = format!(r#"{{{micro},"zero_optimization":{{"stage":{stage}{more}}}}}"#);
+        own(&text).unwrap().overlaps
+    };
+    assert_eq!([beside(2, ""), beside(3, "")], [Some(false), Some(true)]);
+    assert_eq!(beside(2, r#","overlap_comm":true"#), Some(true));
+    assert_eq!(beside(3, r#","overlap_comm":false"#), Some(false));
+    assert_eq!(beside(0, r#","overlap_comm":true"#), Some(false));
+}
+
+/// Files of runs over replicas alone, and of defaults.
+#[test]
+fn launchers_are_known_by_their_common_words() {
+    for (text, launcher) in [
+        ("--num-layers 12 --micro-batch-size 1 --global-batch-size 32", Launcher::Megatron),
+        ("--use-distributed-optimizer --bf16", Launcher::Megatron),
+        ("--training.local_batch_size 4", Launcher::Torchtitan),
+        (r#"{"train_batch_size": 32}"#, Launcher::DeepSpeed),
+        (r#"{"zero_optimization": {"stage": 3}}"#, Launcher::DeepSpeed),
+        ("python -m sglang.launch_server --tp-size 2", Launcher::Sglang),
+        ("vllm serve m --tensor-parallel-size 2", Launcher::Vllm),
+    ] {
+        assert_eq!(Launcher::guess(text), Some(launcher), "{text}");
+    }
+    assert_eq!(Launcher::guess(r#"{"model.embed_tokens": 0, "lm_head": "cpu"}"#), None);
 }

@@ -27,6 +27,9 @@ const LONGEST_FILE: u64 = 1 << 30;
 /// What the solution of an instance with given costs holds, and no plan.
 const SOLUTION: &[u8] = b"\"meshwright.solution/";
 
+/// What recipes of Megatron Bridge are overridden with, and no plan holds.
+const OVERRIDES: &[u8] = b"model.tensor_model_parallel_size=";
+
 /// Longest file of a launcher's settings that is looked at, in bytes.
 const LONGEST_SETTINGS: u64 = 1 << 20;
 
@@ -79,9 +82,14 @@ pub fn document(path: &Path) -> Result<PlanDocument, Diagnostic> {
     });
     document.map_err(|error| {
         let error = error.fact("file", file.clone());
-        match text.windows(SOLUTION.len()).any(|window| window == SOLUTION) {
-            true => error.hint("this is a solution of an instance: add --model INSTANCE"),
-            false => error,
+        let holds = |mark: &[u8]| text.windows(mark.len()).any(|window| window == mark);
+        match (holds(SOLUTION), holds(OVERRIDES)) {
+            (true, _) => error.hint("this is a solution of an instance: add --model INSTANCE"),
+            (_, true) => error.hint(
+                "overrides of Megatron Bridge are not read back: give the flags of \
+                 `export --target megatron`",
+            ),
+            _ => error,
         }
     })
 }

@@ -41,7 +41,7 @@ use crate::{asked, load};
 const STACK: &str = "megatron-core";
 
 /// Most samples of one step that are planned: a thousand times the largest published batches.
-const MOST_SAMPLES: u64 = 1 << 24;
+pub(super) const MOST_SAMPLES: u64 = 1 << 24;
 
 /// Model, devices and software of a training run.
 #[derive(Clone)]

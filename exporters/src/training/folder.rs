@@ -131,9 +131,11 @@ pub(super) fn files(
 fn check_names(job: &Job<'_>, row: &TrainingTarget) -> Result<(), Diagnostic> {
     let is_strange = |c: char| c.is_control() || c.is_whitespace() || c == ',' || c == '"';
     let mut names = job.places.iter().flat_map(|(host, device)| [host, device]);
-    if let Some(name) = names.find(|name| name.contains(is_strange)) {
+    // `#` begins a comment there.
+    if let Some(name) = names.find(|name| name.starts_with('#') || name.contains(is_strange)) {
         let why = format!("`{}`", name.escape_debug());
-        let hint = "name hosts and devices in the cluster's file without blanks, commas and quotes";
+        let hint = "name hosts and devices in the cluster's file without blanks, commas, quotes and a \
+                    `#` before them";
         return Err(refused(row.name, "such a name in a hostfile", &why, hint));
     }
     Ok(())
@@ -150,7 +152,7 @@ fn hosts<'a>(places: &[Place<'a>]) -> Vec<(&'a str, usize)> {
 
 /// A word of a shell that stands for itself.
 fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./,:=+-@%".contains(c);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./:=+-@%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();
     }

@@ -142,7 +142,7 @@ const TARGETS: &[TrainingTarget] = &[
         accepts: torchtitan::accepts,
         offloaded: None,
         splits: None,
-        lacks: &[Lack::Parts],
+        lacks: &[Lack::Parts, Lack::Predicting],
         recomputes: Some(&[Policy::None, Policy::PerOp, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F32]),
         launches: Some(&[

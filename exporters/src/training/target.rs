@@ -171,7 +171,7 @@ impl Lack {
         match self {
             Self::Parts => "it counts layers of a transformer",
             Self::Config => "it cuts a graph at modules, which a config does not name",
-            Self::Predicting => "its layers are all alike",
+            Self::Predicting => "its stages hold layers that are all alike",
             Self::Selective | Self::PerOp => "it computes whole layers again, each for itself",
             Self::WholeSequences => "its tensor ranks split sequences beside experts",
             Self::Adafactor => "it has adam and sgd",

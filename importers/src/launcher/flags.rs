@@ -73,12 +73,20 @@ impl<'a> Flags<'a> {
         Ok(found.and_then(|n| u32::try_from(n).ok()))
     }
 
-    /// A number of samples or tokens.
+    /// A number of samples, or of tokens of one.
     ///
     /// # Errors
     /// `bad-settings` for anything but 1 to [`MOST_SAMPLES`].
     pub(super) fn count(&self, flag: &str) -> Result<Option<u64>, Diagnostic> {
         self.first(&[flag], MOST_SAMPLES)
+    }
+
+    /// A number of tokens, of a step at most.
+    ///
+    /// # Errors
+    /// `bad-settings` for anything but 1 to the square of [`MOST_SAMPLES`].
+    pub(super) fn tokens(&self, flag: &str) -> Result<Option<u64>, Diagnostic> {
+        self.first(&[flag], MOST_SAMPLES * MOST_SAMPLES)
     }
 
     fn first(&self, names: &[&str], most: u64) -> Result<Option<u64>, Diagnostic> {

@@ -41,6 +41,16 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         recompute: if *again == 0 { Recompute::None } else { Recompute::Full },
         zero: if *zero == 0 { default } else { ZeroStage::Parameters },
     });
+    let each: Vec<BlockPolicy> = each.collect();
+    let zero = match config.count_or_zero("embed_sdp")? {
+        0 => default,
+        _ => ZeroStage::Parameters,
+    };
+    // Blocks that are all alike, and share out what the ends do, are no choices by block.
+    let alike = each
+        .first()
+        .copied()
+        .filter(|first| first.zero == zero && each.iter().all(|other| other == first));
     let sequence = match (tensor, ulysses) {
         (1, _) => SequenceParallel::Off,
         (_, 0) => SequenceParallel::On,
@@ -52,12 +62,10 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         n_micro_batches: config.count("chunks")?.map(u64::from),
         global_batch: config.count("global_bsz")?.map(u64::from),
         sequence: Some(sequence),
-        zero: Some(match config.count_or_zero("embed_sdp")? {
-            0 => default,
-            _ => ZeroStage::Parameters,
-        }),
+        zero: Some(zero),
+        recompute: alike.map(|own| own.recompute),
         mesh: Some(Mesh::TpCpDpPp),
-        each: Some(each.collect()),
+        each: alike.is_none().then_some(each),
         vocabulary: config.vocabulary(tensor, sequence)?,
         blocks: config.list("pp_division")?,
         schedule: Some(config.schedule()?),

@@ -13,6 +13,7 @@ mod torchtitan;
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
 use limits::MAX_BYTES;
+pub use torchtitan::cut_by_ends;
 
 /// A launcher whose settings can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +75,11 @@ impl Launcher {
             ("--tensor-model-parallel-size", Self::Megatron),
             ("--pipeline-model-parallel", Self::Megatron),
             ("--parallelism.", Self::Torchtitan),
+            ("--training.", Self::Torchtitan),
             ("train_micro_batch_size_per_gpu", Self::DeepSpeed),
+            ("\"train_batch_size\"", Self::DeepSpeed),
+            ("\"gradient_accumulation_steps\"", Self::DeepSpeed),
+            ("\"zero_optimization\"", Self::DeepSpeed),
             ("VLLM_PP_LAYER_PARTITION", Self::Vllm),
             ("SGLANG_PP_LAYER_PARTITION", Self::Sglang),
             ("vllm serve", Self::Vllm),
@@ -82,6 +87,13 @@ impl Launcher {
             ("--tensor-parallel-size", Self::Vllm),
             ("--tp-size", Self::Sglang),
             ("\"tp_sizes_enc\"", Self::Galvatron),
+            // Runs over replicas alone.
+            ("--micro-batch-size", Self::Megatron),
+            ("--global-batch-size", Self::Megatron),
+            ("--num-layers", Self::Megatron),
+            ("--use-distributed-optimizer", Self::Megatron),
+            ("--context-parallel-size", Self::Megatron),
+            ("--expert-model-parallel-size", Self::Megatron),
         ];
         words.into_iter().find(|(word, _)| text.contains(word)).map(|(_, launcher)| launcher)
     }

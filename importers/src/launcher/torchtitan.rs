@@ -9,21 +9,25 @@ use ir::tensor::DType;
 use ir::workload::Optimizer;
 
 use super::flags::{Flags, not_judged};
-use super::limits::bad;
+use super::limits::{MOST_LAYERS, MOST_SAMPLES, bad};
 
-/// Members of `ParallelismConfig` that change no plan.
+/// Members of `ParallelismConfig`, and those of `TrainingConfig` that look like ones that are read, that
+/// change no plan.
 const OTHERS: &[&str] = &[
-    "enable_fsdp_symm_mem",
-    "spmd_backend",
-    "pipeline_parallel_first_stage_less_layers",
-    "pipeline_parallel_last_stage_less_layers",
-    "context_parallel_load_balancer",
-    "context_parallel_ptrr_mask_key",
-    "context_parallel_rotate_method",
-    "disable_loss_parallel",
-    "enable_async_tensor_parallel",
-    "enable_compiled_autograd",
-    "expert_parallel_comm_backend",
+    "--parallelism.enable_fsdp_symm_mem",
+    "--parallelism.spmd_backend",
+    "--parallelism.context_parallel_load_balancer",
+    "--parallelism.context_parallel_ptrr_mask_key",
+    "--parallelism.context_parallel_rotate_method",
+    "--parallelism.disable_loss_parallel",
+    "--parallelism.enable_async_tensor_parallel",
+    "--parallelism.enable_compiled_autograd",
+    "--parallelism.expert_parallel_comm_backend",
+    "--training.disable_cuda_graphs",
+    "--training.gc_debug",
+    "--training.gc_freq",
+    "--training.max_norm",
+    "--training.steps",
 ];
 
 /// The member that lists modules by stage.
@@ -41,8 +45,15 @@ const SCHEDULES: &[(&str, &str)] = &[
     ("DualPipeV", "dualpipe-v"),
 ];
 
+/// Torch's schedules of one stage a rank; all others take two where nobody lists modules.
+const SINGLE: [&str; 3] = ["1F1B", "GPipe", "PipelineScheduleSingle"];
+
+/// Torch's schedules whose stages go down the ranks and up again.
+const FOLDED: [&str; 2] = ["ZBVZeroBubble", "DualPipeV"];
+
 pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
-    let flags = Flags::new(text);
+    let text = underscored(text);
+    let flags = Flags::new(&text);
     let degree = |name: &str| flags.degree(&[own(name).as_str()]);
     let pipeline = degree("pipeline_parallel_degree")?;
     let replicate = degree("data_parallel_replicate_degree")?.unwrap_or(1);
@@ -57,45 +68,130 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
             .hint("state `--parallelism.data_parallel_shard_degree 1` where replicas are whole"));
     }
     let data = shard.and_then(|shard| shard.checked_mul(replicate));
-    let has_pipeline = pipeline.unwrap_or(1) > 1;
+    let n_ranks = pipeline.unwrap_or(1);
     let batch = batch(&flags)?;
-    let (micro_batch, n_micro_batches) = micro_batches(&flags, &batch, data, has_pipeline)?;
-    let parts = flags.words(&own(PARTS));
-    let blocks = match parts.as_slice() {
-        [] => None,
-        parts => Some(modules(parts, pipeline.unwrap_or(1) as usize)?),
-    };
-    let virtual_stages = blocks.as_ref().map(|own| own.len() as u32 / pipeline.unwrap_or(1));
+    let (micro_batch, n_micro_batches) = micro_batches(&flags, &batch, data, n_ranks > 1)?;
+    let cut = cut(&flags, n_ranks)?;
+    let context = degree("context_parallel_degree")?;
     let settings = LaunchSettings {
         data,
         tensor: degree("tensor_parallel_degree")?,
         pipeline,
-        context: degree("context_parallel_degree")?,
+        context,
         expert: degree("expert_parallel_degree")?,
         n_micro_batches,
-        virtual_stages: virtual_stages.or((!has_pipeline).then_some(1)),
+        virtual_stages: Some(cut.virtual_stages),
         micro_batch,
         global_batch: batch.global,
         sequence_length: batch.sequence_length,
         sequence: Some(sequence(&flags)?),
-        zero: Some(zero(&flags, shard, degree("context_parallel_degree")?)?),
+        zero: Some(zero(&flags, shard, context, n_ranks > 1)?),
         mesh: Some(Mesh::TpCpDpPp),
         recompute: recompute(&flags)?,
         dtype: dtype(&flags)?,
         optimizer: optimizer(&flags)?,
         schedule: schedule(&flags)?,
-        schedule_file: flags.text(&own("pipeline_parallel_schedule_csv"))?.map(str::to_owned),
-        blocks,
+        schedule_file: schedule_file(&flags)?.filter(|_| n_ranks > 1).map(str::to_owned),
+        blocks: cut.blocks,
+        ends: cut.ends,
         ..LaunchSettings::default()
     };
     flags.refuse(&[
-        ("--parallelism.pipeline_parallel_layers_per_stage", "stages are cut by lists of modules"),
+        (
+            "--parallelism.pipeline_parallel_layers_per_stage",
+            "stages are those of the schedule or of a list of modules",
+        ),
         ("--training.enable_cpu_offload", "the states of settings stay on the devices"),
     ])?;
-    let others: Vec<String> = OTHERS.iter().map(|name| own(name)).collect();
-    let others: Vec<&str> = others.iter().map(String::as_str).collect();
-    flags.finish("--parallelism.", &others)?;
+    flags.finish("--parallelism.", OTHERS)?;
     Ok(settings)
+}
+
+/// Names with hyphens, which its parser takes too, with underscores.
+fn underscored(text: &str) -> String {
+    let word = |word: &str| match word.strip_prefix("--") {
+        None => word.to_owned(),
+        Some(flag) => {
+            let end = flag.find('=').unwrap_or(flag.len());
+            format!("--{}{}", flag[..end].replace('-', "_"), &flag[end..])
+        }
+    };
+    let line = |line: &str| line.split_whitespace().map(word).collect::<Vec<_>>().join(" ");
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Who holds which layers.
+struct Cut {
+    /// Of each stage, where modules are listed.
+    blocks: Option<Vec<u32>>,
+    /// Stages of a rank.
+    virtual_stages: u32,
+    /// Layers that the ends count for where torchtitan cuts.
+    ends: Option<[u32; 2]>,
+}
+
+/// A list of modules, or as many stages as the schedule has (`_get_pipeline_metadata` in
+/// `distributed/pipeline_parallel.py`).
+fn cut(flags: &Flags<'_>, n_ranks: u32) -> Result<Cut, Diagnostic> {
+    let first = end(flags, "pipeline_parallel_first_stage_less_layers")?;
+    let last = end(flags, "pipeline_parallel_last_stage_less_layers")?;
+    let name = flags.text(&own("pipeline_parallel_schedule"))?.unwrap_or(SINGLE[0]);
+    let is_single = SINGLE.iter().any(|own| own.eq_ignore_ascii_case(name));
+    let parts = flags.words(&own(PARTS));
+    if parts.is_empty() {
+        let virtual_stages = if is_single || n_ranks == 1 { 1 } else { 2 };
+        return Ok(Cut { blocks: None, virtual_stages, ends: Some([first, last]) });
+    }
+    let blocks = modules(&parts, n_ranks as usize)?;
+    if n_ranks == 1 {
+        return Ok(Cut { blocks: None, virtual_stages: 1, ends: None });
+    }
+    let virtual_stages = blocks.len() as u32 / n_ranks;
+    if is_single && virtual_stages > 1 {
+        let hint = format!("`{name}` runs one part on each of {n_ranks} ranks");
+        return Err(bad(&own(PARTS), &parts.join(" "), &hint));
+    }
+    Ok(Cut { blocks: Some(blocks), virtual_stages, ends: None })
+}
+
+/// Layers that embedding or head count for: one, unless stated.
+fn end(flags: &Flags<'_>, name: &str) -> Result<u32, Diagnostic> {
+    let flag = own(name);
+    let Some(text) = flags.text(&flag)? else { return Ok(1) };
+    let own = text.parse().ok().filter(|n| u64::from(*n) <= MOST_LAYERS);
+    let hint = format!("give a whole number from 0 to {MOST_LAYERS}");
+    own.ok_or_else(|| bad(&flag, text, &hint))
+}
+
+/// Layers of each stage where torchtitan cuts the model itself
+/// (`_generate_llm_fqn_per_model_part` in `distributed/pipeline_parallel.py`): the ends count for so
+/// many layers, and the first stages take what does not divide.
+///
+/// # Errors
+/// `bad-settings` where it refuses: stages without a layer on average, ends that count for more.
+pub fn cut_by_ends(
+    n_layers: u32,
+    n_stages: u32,
+    [first, last]: [u32; 2],
+) -> Result<Vec<u32>, Diagnostic> {
+    if n_stages <= 1 {
+        return Ok(vec![n_layers]);
+    }
+    let all = u64::from(n_layers) + u64::from(first) + u64::from(last);
+    let (each, rest) = (all / u64::from(n_stages), all % u64::from(n_stages));
+    if each == 0 || u64::from(first.max(last)) > each {
+        let message = format!(
+            "torchtitan can't cut {n_layers} layers into {n_stages} stages of which the first counts \
+             for {first} more and the last for {last}"
+        );
+        return Err(Diagnostic::input("bad-settings", message)
+            .hint("use fewer stages, or list the modules of each"));
+    }
+    let of = |stage: u32| {
+        let less = u32::from(stage == 0) * first + u32::from(stage + 1 == n_stages) * last;
+        (each + u64::from(u64::from(stage) < rest)) as u32 - less
+    };
+    Ok((0..n_stages).map(of).collect())
 }
 
 fn own(name: &str) -> String {
@@ -109,7 +205,7 @@ fn sequence(flags: &Flags<'_>) -> Result<SequenceParallel, Diagnostic> {
         let hint = "it takes no value: leave that out, or write `no-` before the name";
         return Err(bad(&name, value, hint));
     }
-    Ok(match flags.has(&own("no-enable_sequence_parallel")) {
+    Ok(match flags.has(&own("no_enable_sequence_parallel")) {
         true => SequenceParallel::Off,
         false => SequenceParallel::On,
     })
@@ -124,6 +220,8 @@ struct Batch {
     local: Option<u64>,
     /// Samples of a micro-batch, which main states.
     micro: Option<u64>,
+    /// Whether it is stated in the words of main.
+    in_tokens: bool,
 }
 
 fn batch(flags: &Flags<'_>) -> Result<Batch, Diagnostic> {
@@ -146,23 +244,29 @@ fn batch(flags: &Flags<'_>) -> Result<Batch, Diagnostic> {
     }
     let length = flags.count(of_tokens[2])?;
     let samples = |flag: &'static str| -> Result<Option<u64>, Diagnostic> {
-        let Some(tokens) = flags.count(flag)? else { return Ok(None) };
-        let Some(length) = length else { return Ok(None) };
-        let hint = "give a multiple of `--training.max_context_length`";
-        let whole = tokens.is_multiple_of(length).then(|| tokens / length);
+        let Some(tokens) = flags.tokens(flag)? else { return Ok(None) };
+        let hint = "give a multiple of `--training.max_context_length`, which stands beside it";
+        let whole = length.filter(|length| tokens.is_multiple_of(*length));
+        let whole = whole.map(|length| tokens / length).filter(|n| *n <= MOST_SAMPLES);
         whole.map(Some).ok_or_else(|| bad(flag, &tokens.to_string(), hint))
     };
-    let (micro, global) = (samples(of_tokens[0])?, samples(of_tokens[1])?);
+    // -1 is what all replicas take at once.
+    let is_open = |flag: &str| Ok(flags.text(flag)? == Some("-1"));
+    let global = match (is_open(of_tokens[1])?, is_open(of_samples[1])?) {
+        (false, false) => samples(of_tokens[1])?.or(flags.count(of_samples[1])?),
+        _ => None,
+    };
     Ok(Batch {
         sequence_length: length.or(flags.count(of_samples[2])?),
-        global: global.or(flags.count(of_samples[1])?),
+        global,
         local: flags.count(of_samples[0])?,
-        micro,
+        micro: samples(of_tokens[0])?,
+        in_tokens: new.is_some(),
     })
 }
 
 /// Samples of a micro-batch, and how many a replica runs. Without a pipeline, the local batch is one
-/// micro-batch, and gradients are accumulated.
+/// micro-batch, and gradients are accumulated; a pipeline runs once unless a step has more samples.
 fn micro_batches(
     flags: &Flags<'_>,
     batch: &Batch,
@@ -170,33 +274,48 @@ fn micro_batches(
     has_pipeline: bool,
 ) -> Result<(Option<u64>, Option<u64>), Diagnostic> {
     let stated = flags.count(&own("num_pp_microbatches"))?;
-    let size = flags.count(&own("pipeline_parallel_microbatch_size"))?;
-    let micro = match (batch.micro, has_pipeline) {
-        (Some(micro), _) => Some(micro),
-        // Without a flag a pipeline's micro-batch is one sample.
-        (None, true) => batch.local.map(|_| size.unwrap_or(1)),
-        (None, false) => batch.local,
-    };
-    let n_micro_batches = match (has_pipeline, batch.local, micro, batch.global.zip(data)) {
-        (true, Some(local), Some(micro), _) => local.is_multiple_of(micro).then(|| local / micro),
-        (true, None, ..) => stated,
-        (false, _, Some(micro), Some((global, data))) => {
-            let each = micro.checked_mul(u64::from(data));
-            each.filter(|each| global.is_multiple_of(*each)).map(|each| global / each)
-        }
-        _ => None,
-    };
-    Ok((micro, n_micro_batches))
+    let flag = own("pipeline_parallel_microbatch_size");
+    let size = flags.count(&flag)?;
+    if !has_pipeline {
+        let micro = batch.micro.or(batch.local);
+        let each = micro.zip(data).and_then(|(micro, data)| micro.checked_mul(u64::from(data)));
+        let n = match (batch.global, each) {
+            (None, _) => micro.map(|_| 1),
+            (Some(global), Some(each)) => global.is_multiple_of(each).then(|| global / each),
+            (Some(_), None) => None,
+        };
+        return Ok((micro, n));
+    }
+    if batch.in_tokens {
+        return Ok((batch.micro, Some(stated.unwrap_or(1))));
+    }
+    // Without a flag a pipeline's micro-batch is one sample.
+    let Some(local) = batch.local else { return Ok((size, None)) };
+    let micro = size.unwrap_or(1);
+    if !local.is_multiple_of(micro) {
+        let hint = format!("give a number that divides the {local} samples of the local batch");
+        return Err(bad(&flag, &micro.to_string(), &hint));
+    }
+    Ok((Some(micro), Some(local / micro)))
 }
 
 /// Where a file holds the schedule, its class has no name of ours.
 fn schedule(flags: &Flags<'_>) -> Result<Option<String>, Diagnostic> {
-    let in_file = flags.text(&own("pipeline_parallel_schedule_csv"))?.is_some();
-    let name = flags.text(&own("pipeline_parallel_schedule"))?.filter(|_| !in_file);
-    Ok(name.map(|name| {
+    let in_file = schedule_file(flags)?.is_some();
+    let name = flags.text(&own("pipeline_parallel_schedule"))?;
+    let is_folded = |name: &&str| FOLDED.iter().any(|own| own.eq_ignore_ascii_case(name));
+    if let Some(name) = name.filter(is_folded).filter(|_| in_file) {
+        let why = "stages of a schedule in a file go round the ranks";
+        return Err(not_judged(&format!("{} {name}", own("pipeline_parallel_schedule")), why));
+    }
+    Ok(name.filter(|_| !in_file).map(|name| {
         let known = SCHEDULES.iter().find(|(torch, _)| torch.eq_ignore_ascii_case(name));
         known.map_or(name, |(_, own)| own).to_owned()
     }))
+}
+
+fn schedule_file<'a>(flags: &Flags<'a>) -> Result<Option<&'a str>, Diagnostic> {
+    flags.text(&own("pipeline_parallel_schedule_csv"))
 }
 
 /// What products are computed in.
@@ -204,6 +323,11 @@ fn dtype(flags: &Flags<'_>) -> Result<Option<DType>, Diagnostic> {
     if let Some(kept) = flags.text("--training.dtype")?.filter(|kept| *kept != "float32") {
         let why = "weights and states are kept in single precision";
         return Err(not_judged(&format!("--training.dtype {kept}"), why));
+    }
+    let reduced = flags.text("--training.mixed_precision_reduce")?;
+    if let Some(other) = reduced.filter(|own| *own != "float32") {
+        let why = "gradients are reduced in single precision";
+        return Err(not_judged(&format!("--training.mixed_precision_reduce {other}"), why));
     }
     match flags.text("--training.mixed_precision_param")? {
         None => Ok(None),
@@ -223,11 +347,13 @@ fn optimizer(flags: &Flags<'_>) -> Result<Option<Optimizer>, Diagnostic> {
     }
 }
 
-/// What shards share out, context ranks among them.
+/// What shards share out, context ranks among them. By default parameters are gathered once a step in
+/// a pipeline (`get_fsdp_reshard_after_forward_policy` in `distributed/fsdp.py`).
 fn zero(
     flags: &Flags<'_>,
     shard: Option<u32>,
     context: Option<u32>,
+    has_pipeline: bool,
 ) -> Result<ZeroStage, Diagnostic> {
     let text = flags.text("--parallelism.fsdp_reshard_after_forward")?;
     if shard == Some(1) && context.unwrap_or(1) == 1 {
@@ -235,6 +361,7 @@ fn zero(
     }
     match text {
         Some("never") => Ok(ZeroStage::Gradients),
+        None | Some("default") if has_pipeline => Ok(ZeroStage::Gradients),
         None | Some("always" | "default") => Ok(ZeroStage::Parameters),
         Some(other) => {
             let flag = "--parallelism.fsdp_reshard_after_forward";

@@ -196,12 +196,14 @@ class Run:
         self, n: int, inputs: torch.Tensor, targets: torch.Tensor, *, path: Any = None, force: bool = False
     ) -> Dict[str, Any]:
         """Runs `n` steps that change the parameters: by process, seconds of computing, of waiting for
-        others, of transfer, and the peak of all tensors (one step more, counted). `path` is written by
-        the first process; the processes have to share a host's clock.
+        others, of transfer, which add up to the step in each step, and their medians; the peak of all tensors
+        (one step more, counted). `path` is written by the first process, and refused before the first step
+        where it can't be; the processes have to share a host's clock.
         """
         if not isinstance(n, int) or isinstance(n, bool) or n < 1:
             raise refused("bad-field", f"{n!r} steps can't be measured", "measure at least one")
         own = self._own(inputs, targets)
+        _check_file(path, force)
         rows: List[Dict[str, float]] = []
         steps: List[float] = []
         with self.clock.watching():
@@ -302,6 +304,14 @@ def _group(own: int, columns: List[List[int]]) -> Any:
     if not dist.is_initialized():
         return None
     return [dist.new_group(column) for column in columns][own]
+
+
+def _check_file(path: Any, force: bool) -> None:
+    """Refuses on every process, before anything runs, what the first one could not write."""
+    is_written = path is not None and (not dist.is_initialized() or dist.get_rank() == 0)
+    refusal = _gathered(_native.check_file(path_of(path), bool(force)) if is_written else None)[0]
+    if refusal is not None:
+        raise error(json.loads(refusal))
 
 
 def _gathered(own: Any) -> List[Any]:

@@ -43,10 +43,6 @@ fn settings_are_priced_on_their_own_step() {
     let steps = RUNS.map(|(name, flags)| planned(&folder, name, flags));
     for ((name, flags), step) in RUNS.iter().zip(steps) {
         let ran = folder.run(&format!("compare {name}.args usual.json {ON} --json"));
-        // Where neither flag is there the type is the plan's.
-        if *name == "fp32" {
-            continue;
-        }
         let told = ran.exits(if *name == "usual" { 0 } else { 10 }).json();
         assert_eq!(told["now"]["step_time_ns"], step, "{name}");
         assert_eq!(told["plan"]["step_time_ns"], steps[0], "{name}");
@@ -163,4 +159,155 @@ fn impossible_settings_are_refused_at_once() {
         );
     }
     folder.run(&format!("compare usual.json model.json {ON}")).exits(3);
+}
+
+/// What a file says of now, set beside the usual plan.
+fn now(folder: &Folder, text: &str) -> Value {
+    folder.write("now", text);
+    let ran = folder.run(&format!("compare now usual.json {ON} --json"));
+    assert!([0, 10].contains(&ran.code), "{text}\n{}{}", ran.stdout, ran.stderr);
+    ran.json()
+}
+
+/// What torchtitan runs by default is priced as the same run with all of it stated.
+#[test]
+fn defaults_of_torchtitan_cost_what_they_mean() {
+    let folder = folder();
+    planned(&folder, "usual", RUNS[0].1);
+    let deep = "--parallelism.pipeline_parallel_degree 4 --training.local_batch_size 8";
+    let never = "--parallelism.fsdp_reshard_after_forward never --training.global_batch_size 16";
+    let list = |counts: &[u32]| {
+        let mut next = 0;
+        let layers = counts.iter().enumerate().map(|(stage, n)| {
+            let mut names = vec!["tok_embeddings".to_owned()];
+            names.truncate(usize::from(stage == 0));
+            names.extend((next..next + n).map(|layer| format!("layers.{layer}")));
+            names.extend((stage + 1 == counts.len()).then(|| "norm,lm_head".to_owned()));
+            next += n;
+            names.join(",")
+        });
+        let parts = layers.collect::<Vec<_>>().join(" ");
+        format!("--parallelism.module_fqns_per_model_part {parts}")
+    };
+    let chunks = "--parallelism.pipeline_parallel_schedule Interleaved1F1B";
+    for (more, counts) in [("", &[2, 3, 3, 2][..]), (chunks, &[1, 2, 2, 2, 1, 1, 1, 0])] {
+        let [own, stated] = ["", never].map(|never| match never {
+            "" => now(&folder, &format!("{deep} {more}")),
+            never => now(&folder, &format!("{deep} {more} {never} {}", list(counts))),
+        });
+        assert_eq!(own["now"], stated["now"], "{more}");
+        assert_eq!(own["now"]["global_batch"], 16, "{more}");
+        let always = format!("{deep} {more} --parallelism.fsdp_reshard_after_forward always");
+        assert_ne!(own["now"], now(&folder, &always)["now"], "{more}");
+    }
+    // A pipeline that runs twice in a step.
+    folder.write("now", &format!("{deep} --training.global_batch_size 32"));
+    let told = folder.run(&format!("compare now usual.json {ON}")).exits(3).stderr;
+    assert!(told.contains("bad-settings") && told.contains("several runs"), "{told}");
+}
+
+/// Sizes that a `ds_config` leaves out are DeepSpeed's, and exchange beside the backward pass is a price.
+#[test]
+fn a_ds_config_costs_what_deepspeed_runs() {
+    let folder = folder();
+    planned(&folder, "usual", &format!("{} --stack megatron-core", RUNS[0].1));
+    let config = |more: &str, sharing: &str| {
+        let text = format!(
+            r#"{{{more},"bf16":{{"enabled":true}},"zero_optimization":{{"stage":2{sharing}}}}}"#
+        );
+        now(&folder, &text)
+    };
+    let micro = r#""train_micro_batch_size_per_gpu":2"#;
+    let steps = r#""gradient_accumulation_steps":1"#;
+    let all = format!(r#"{micro},{steps},"train_batch_size":16"#);
+    let own = config(micro, "");
+    assert_eq!(own["now"]["global_batch"], 16);
+    for more in [all.clone(), format!("{micro},{steps}"), r#""train_batch_size":16"#.to_owned()] {
+        assert_eq!(config(&more, "")["now"], own["now"], "{more}");
+    }
+    let time = |told: &Value| told["now"]["step_time_ns"].as_u64().unwrap();
+    let codes = |told: &Value| told["warnings"].to_string();
+    let beside = config(micro, r#","overlap_comm":true"#);
+    assert!(time(&beside) < time(&own), "{beside} {own}");
+    assert!(codes(&own).contains("overlaps-otherwise") && !codes(&beside).contains("overlaps"));
+    folder.write("now", &format!("{{{},\"train_batch_size\":48}}", all.replace(":16", ":24")));
+    folder.run(&format!("compare now usual.json {ON}")).exits(3);
+    folder.write("now", r#"{"train_batch_size":24,"train_micro_batch_size_per_gpu":2}"#);
+    let told = folder.run(&format!("compare now usual.json {ON}")).exits(3).stderr;
+    assert!(told.contains("24 samples"), "{told}");
+}
+
+/// Strategies of layers that are all alike need no measured layers; overrides of Bridge have no reader.
+#[test]
+fn files_of_galvatron_are_read_back_and_those_of_bridge_are_not() {
+    let folder = folder();
+    for pins in ["", "--pin pipeline=2 --pin recompute=full --pin zero=2", "--pin zero=3"] {
+        let plan = format!("plan config.json --cluster cluster.yaml {} {pins}", RUNS[0].1);
+        folder.run(&format!("{plan} --for galvatron -o own.json --force")).exits(0);
+        let export = format!("export own.json {ON} --target galvatron -o own --force");
+        folder.run(&export).exits(0);
+        let ran = folder.run(&format!("compare own own.json {ON}"));
+        assert_eq!(ran.code, 0, "{pins}: {}{}", ran.stdout, ran.stderr);
+    }
+    planned(&folder, "usual", RUNS[0].1);
+    let export = format!("export usual.json {ON} --target megatron-bridge -o bridge");
+    folder.run(&export).exits(0);
+    let told = folder.run(&format!("compare bridge usual.json {ON}")).exits(3).stderr;
+    assert!(told.contains("Megatron Bridge"), "{told}");
+}
+
+/// A measured run is that of the plan, process by process, and states what can be measured.
+#[test]
+fn measured_runs_that_contradict_themselves_are_refused() {
+    let folder = folder();
+    let pins = "--pin data=4 --pin pipeline=2 --pin tensor=1";
+    let plan =
+        format!("plan config.json --cluster cluster.yaml {pins} {} -o usual.json", RUNS[0].1);
+    folder.run(&plan).exits(0);
+    let compared = |document: &Value| {
+        folder.write("measured.json", &document.to_string());
+        folder.run("compare usual.json measured.json --json")
+    };
+    let ranks: Vec<Value> = (0..8)
+        .map(|at| {
+            json!({ "replica": at / 2, "pipeline_rank": at % 2, "compute_s": 0.5, "waiting_s": 0.3,
+                    "transfer_s": 0.2, "peak_bytes": 1000 })
+        })
+        .collect();
+    let mut good = json!({
+        "format": "meshwright.measured/1", "torch": "2", "device": "cpu", "schedule": null,
+        "plan": { "sha256": "other", "step_time_s": null, "peak_bytes": null },
+        "n_steps": 3, "step_time_s": 1.0, "steps_s": [0.9, 1.0, 1.2], "ranks": ranks
+    });
+    let told = compared(&good).exits(3).json();
+    let facts = told["error"]["facts"].as_array().unwrap();
+    let own = facts.iter().find(|fact| fact["name"] == "plan").unwrap();
+    good["plan"]["sha256"] = own["value"]["text"].clone();
+    compared(&good).exits(0);
+    let wrong = [
+        ("/n_steps", json!(0), "n_steps"),
+        ("/n_steps", json!(2), "n_steps"),
+        ("/steps_s", json!([]), "n_steps"),
+        ("/steps_s/0", json!(-0.9), "-0.9"),
+        ("/steps_s/2", json!(1e308), "a step of"),
+        ("/step_time_s", json!(1.1), "median"),
+        ("/step_time_s", json!(-1.0), "median"),
+        ("/ranks", json!([]), "ranks"),
+        ("/ranks/3/compute_s", json!(1.3), "`compute_s` of process 3"),
+        ("/ranks/0/waiting_s", json!(-0.1), "waiting_s"),
+        ("/ranks/5/pipeline_rank", json!(99), "pipeline rank 99"),
+        ("/ranks/5/replica", json!(4), "replica 4"),
+        ("/ranks/5/replica", json!(1), "another one is"),
+    ];
+    for (field, value, word) in wrong {
+        let mut document = good.clone();
+        *document.pointer_mut(field).unwrap() = value;
+        let error = compared(&document).exits(3).json()["error"].clone();
+        assert_eq!(error["code"], "bad-measured", "{field} {error}");
+        assert!(error["message"].as_str().unwrap().contains(word), "{field} {error}");
+    }
+    let mut fewer = good.clone();
+    fewer["ranks"].as_array_mut().unwrap().pop();
+    let error = compared(&fewer).exits(3).json()["error"].clone();
+    assert!(error["message"].as_str().unwrap().contains("7 processes"), "{error}");
 }

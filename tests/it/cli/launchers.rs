@@ -320,7 +320,9 @@ fn folders_say_what_each_rank_is() {
 fn names_of_hosts_are_names() {
     let folder = folder();
     let cluster = folder.read("two.yaml");
-    for (name, is_written) in [("h$(touch owned)", false), ("h$(touch${IFS}owned)", true)] {
+    for (name, is_written) in
+        [("h$(touch owned)", false), ("h$(touch${IFS}owned)", true), ("#h", false)]
+    {
         let named = cluster.replace("{count: 2,", &format!("{{name: '{name}', count: 2,"));
         folder.write("two.yaml", &named);
         planned(&folder, "--for megatron").unwrap();
@@ -417,6 +419,10 @@ fn schedules_in_files_are_read_from_them() {
         let ran = folder.run(&format!("compare run/torchtitan.args plan.json {MODEL}"));
         assert_eq!(ran.code, 0, "{schedule}: {}{}", ran.stdout, ran.stderr);
         let is_apart = schedule != "1f1b";
+        // A shell's array has no commas between its words.
+        let script = folder.read("run/launch.sh");
+        let mut listed = script.split_whitespace().filter(|word| word.contains("layers.0"));
+        assert!(listed.all(|word| word.starts_with('\'')), "{script}");
         let alone = folder.run(&format!("{export} -o alone.args")).exits(0);
         assert_eq!(alone.stderr.contains("file-apart"), is_apart, "{}", alone.stderr);
         let ran = folder.run(&format!("compare alone.args plan.json {MODEL}"));
@@ -429,6 +435,21 @@ fn schedules_in_files_are_read_from_them() {
             folder.write("schedule.csv", &format!("{second},{first},{rest}"));
             let ran = folder.run(&format!("compare alone.args plan.json {MODEL}"));
             assert!(ran.stdout.contains("custom") || ran.code == 3, "{}{}", ran.stdout, ran.stderr);
+            let (top, bottom) = text.trim_end().split_once('\n').unwrap();
+            let (cut, _) = bottom.rsplit_once(',').unwrap();
+            let wrong = [
+                String::new(),
+                format!("{text}{text}"),
+                format!("{bottom}\n{top}\n"),
+                format!("{top}\n{cut}\n"),
+                format!("{top},0F0\n{bottom}\n"),
+            ];
+            for wrong in wrong {
+                folder.write("schedule.csv", &wrong);
+                let told = folder.run(&format!("compare alone.args plan.json {MODEL}")).exits(3);
+                let told = told.stderr;
+                assert!(told.contains("wrong-schedule") && told.contains("schedule.csv"), "{told}");
+            }
             std::fs::remove_file(folder.path("schedule.csv")).unwrap();
         }
     }

@@ -101,7 +101,11 @@ fn of_plans(now: &Plan, plan: &Plan, is_same_run: bool) -> Vec<Change> {
 fn policy(stage: &Stage) -> String {
     if !stage.each.is_empty() {
         let again = stage.each.iter().filter(|own| own.recompute != Recompute::None).count();
-        return format!("block {again}");
+        return match again {
+            0 => "none".to_owned(),
+            n if n == stage.each.len() => "full".to_owned(),
+            n => format!("block {n}"),
+        };
     }
     match stage.recompute {
         Recompute::None => "none".to_owned(),

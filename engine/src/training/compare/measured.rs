@@ -1,5 +1,6 @@
 //! `compare` where the second file says how the first one ran: predicted beside measured.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use cost_model::runs::judge::judge_plan;
@@ -10,6 +11,7 @@ use documents::measured::{FORMAT, MeasuredDocument, MeasuredRankDocument};
 use documents::plan::PlanDocument;
 use documents::quantity::seconds;
 use ir::diagnostic::Diagnostic;
+use ir::plan::Parallelism;
 use ir::units::{Bytes, Nanos, Work};
 use serde_json::{Value, json};
 
@@ -40,7 +42,8 @@ pub fn read(path: &Path) -> Option<Result<MeasuredDocument, Diagnostic>> {
 /// where the step goes, judged again.
 ///
 /// # Errors
-/// `other-plan` where it is not this plan that ran; those of reading.
+/// `other-plan` where it is not this plan that ran, `bad-measured` where its processes are not the plan's;
+/// those of reading.
 pub fn compare(
     document: &PlanDocument,
     measured: &MeasuredDocument,
@@ -48,6 +51,7 @@ pub fn compare(
     page: &Page,
 ) -> CommandResult {
     check(measured, args)?;
+    check_places(document, measured)?;
     let (reports, warnings) = match args.model.as_deref() {
         None => (Vec::new(), Vec::new()),
         Some(model) => {
@@ -90,6 +94,33 @@ fn check(measured: &MeasuredDocument, args: &CompareRequest) -> Result<(), Diagn
         .fact("ran", measured.plan.sha256.clone())
         .fact("plan", own)
         .hint("give the plan that ran, or add --model and --allow-mismatch"))
+}
+
+/// Refuses processes that are not those of the plan, each once.
+fn check_places(document: &PlanDocument, measured: &MeasuredDocument) -> Result<(), Diagnostic> {
+    let Parallelism { data, pipeline, .. } = document.to_training()?.parallelism;
+    let wrong = |message: String| {
+        Diagnostic::input("bad-measured", message)
+            .hint("give what `Run.measure` wrote of this plan")
+    };
+    let (n, wanted) = (measured.ranks.len() as u64, u64::from(data) * u64::from(pipeline));
+    if n != wanted {
+        return Err(wrong(format!(
+            "it has {n} processes, and the plan {data} replicas of {pipeline} pipeline ranks"
+        )));
+    }
+    let mut seen = BTreeSet::new();
+    for (at, own) in measured.ranks.iter().enumerate() {
+        let MeasuredRankDocument { replica, pipeline_rank, .. } = own;
+        let is_there = *replica < data && *pipeline_rank < pipeline;
+        if !is_there || !seen.insert((replica, pipeline_rank)) {
+            return Err(wrong(format!(
+                "process {at} is pipeline rank {pipeline_rank} of replica {replica}, which {}",
+                if is_there { "another one is too" } else { "the plan does not have" }
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Step times, in a sentence and for programs.

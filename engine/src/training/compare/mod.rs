@@ -3,6 +3,7 @@
 
 mod changes;
 pub mod measured;
+mod schedule;
 mod settings;
 
 use std::path::Path;
@@ -14,7 +15,6 @@ use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use importers::launcher::{self, Launcher};
 use ir::diagnostic::Diagnostic;
-use ir::grid::Grid;
 use ir::launch::LaunchSettings;
 use ir::plan::Plan;
 use ir::stack::Stack;
@@ -25,7 +25,6 @@ use serde_json::json;
 
 use super::replay::{Asked, OnModel, read_on, setting};
 use crate::exit::{CommandResult, Exit};
-use crate::input_file;
 use crate::ops::replay;
 use crate::page::Column;
 use crate::page::Page;
@@ -33,10 +32,7 @@ use crate::request::CompareRequest;
 use crate::training::claims::CUSTOM;
 use crate::training::setting::Setting;
 use changes::{Change, changes};
-use settings::{Target, plan_of};
-
-/// Bytes of a schedule's file that are read at most.
-const LONGEST_SCHEDULE: u64 = 1 << 26;
+use settings::{Target, global_batch, plan_of};
 
 /// What runs on one side, and on what.
 struct Facts {
@@ -123,9 +119,15 @@ fn runs_now(
         optimizer: of_plan.optimizer,
         stack: of_plan.stack.clone(),
     };
+    // Who was given a part of the cluster runs there.
+    let beside = &of_plan.plan.parallelism;
+    let n_devices = match on.setting.request.devices {
+        Some(_) => shape::n_devices(beside),
+        None => on.setting.cluster.devices.len() as u64,
+    };
     let asked = Asked {
         sequence_length: settings.sequence_length.unwrap_or(planned.sequence_length),
-        global_batch: settings.global_batch.unwrap_or(planned.global_batch),
+        global_batch: global_batch(settings, n_devices)?.unwrap_or(planned.global_batch),
         dtype: settings.dtype.or(planned.dtype),
         optimizer: settings.optimizer.unwrap_or(planned.optimizer),
         stack: settings.stack.map_or_else(|| planned.stack.clone(), str::to_owned),
@@ -135,15 +137,15 @@ fn runs_now(
         true => None,
         false => Some(setting(on.document, model, &args.target, &asked)?),
     };
-    let own = summing(own, &on.setting, settings.gradients);
+    let own = exchanging(own, &on.setting, settings);
     let own = own.as_ref().unwrap_or(&on.setting);
-    // Who was given a part of the cluster runs there.
-    let beside = &of_plan.plan.parallelism;
-    let n_devices = match on.setting.request.devices {
-        Some(_) => shape::n_devices(beside),
-        None => own.cluster.devices.len() as u64,
+    let file = schedule::beside(settings, &args.a);
+    let grid = file.as_deref().map(schedule::read).transpose()?;
+    // What a schedule breaks is the fault of its file.
+    let blamed = |error: Diagnostic| match &file {
+        Some(file) => schedule::blamed(error, file),
+        None => error,
     };
-    let grid = schedule_beside(settings, &args.a)?;
     let is_planned = grid.is_some() && grid == of_plan.plan.schedule.grid;
     let in_file = if is_planned { of_plan.schedule.as_str() } else { CUSTOM };
     let named = match grid {
@@ -153,7 +155,7 @@ fn runs_now(
     let global_batch = asked.global_batch;
     let target = Target { n_devices, model: &own.model, global_batch, beside, grid };
     let now = Facts {
-        plan: plan_of(settings, &target)?,
+        plan: plan_of(settings, &target).map_err(blamed)?,
         global_batch: asked.global_batch,
         sequence: asked.sequence_length,
         dtype: Some(own.numbers.dtype),
@@ -162,41 +164,54 @@ fn runs_now(
         schedule: named.to_owned(),
         offloads,
     };
-    Ok((side(own, now)?, own.warnings.clone()))
+    Ok((side(own, now).map_err(blamed)?, own.warnings.clone()))
 }
 
-/// The schedule in the file that settings name, which lies beside them.
-fn schedule_beside(settings: &LaunchSettings, path: &Path) -> Result<Option<Grid>, Diagnostic> {
-    let Some(name) = &settings.schedule_file else { return Ok(None) };
-    let file = path.parent().unwrap_or(Path::new("")).join(name);
-    let text = input_file::read(&file, LONGEST_SCHEDULE).map_err(|why| {
-        let message =
-            format!("`{}`, the schedule of the settings, can not be read", file.display());
-        Diagnostic::input("unreadable-file", message)
-            .fact("reason", why)
-            .hint("put the file that the settings name beside them")
-    })?;
-    let grid = Grid::parse(&String::from_utf8_lossy(&text));
-    grid.map(Some).map_err(|error| error.fact("file", file.display().to_string()))
-}
-
-/// The setting of what runs, or that of the plan, under a stack that sums gradients in a type; `None`
-/// where the plan's does.
-fn summing(own: Option<Setting>, planned: &Setting, gradients: Option<DType>) -> Option<Setting> {
+/// The setting of what runs, or that of the plan, under a stack that sums gradients in the settings' type
+/// and exchanges them as they say; `None` where the plan's does.
+fn exchanging(
+    own: Option<Setting>,
+    planned: &Setting,
+    settings: &LaunchSettings,
+) -> Option<Setting> {
     let used = own.as_ref().unwrap_or(planned);
     let stack = &used.stack;
-    let other = Stack { gradients: gradients.unwrap_or(stack.gradients), ..stack.clone() };
+    let (name, gradients) = (&stack.name, settings.gradients.unwrap_or(stack.gradients));
+    let mut other = Stack { gradients, ..stack.clone() };
+    let mut warnings = Vec::new();
+    let mut warn = |code, message: String, hint: &str| {
+        warnings.push(Diagnostic::warning(code, message).hint(hint));
+    };
     let sums = |stack| Gradients::of(used.numbers.dtype, stack);
-    if sums(&other) == sums(stack) {
+    if sums(&other) != sums(stack) {
+        let planned = stack.gradients;
+        let message =
+            format!("what runs now sums gradients in {gradients}, the stack {name} in {planned}");
+        warn("sums-otherwise", message, "each side is priced with its own");
+    }
+    match settings.overlaps {
+        Some(false) if stack.overlap_data > 0.0 => {
+            other.overlap_data = 0.0;
+            let message = format!(
+                "what runs now exchanges gradients after the backward pass, the stack {name} beside it"
+            );
+            warn("overlaps-otherwise", message, "each side is priced with its own");
+        }
+        Some(true) if stack.overlap_data == 0.0 => {
+            let message = format!(
+                "what runs now exchanges gradients beside the backward pass, and the stack {name} \
+                 does not say how much that hides"
+            );
+            warn("not-judged", message, "both sides are priced without it");
+        }
+        _ => {}
+    }
+    if warnings.is_empty() {
         return own;
     }
-    let (name, planned) = (&stack.name, stack.gradients);
-    let now = other.gradients;
-    let message = format!("what runs now sums gradients in {now}, the stack {name} in {planned}");
     let mut setting = used.clone();
     setting.stack = other;
-    let warning = Diagnostic::warning("sums-otherwise", message);
-    setting.warnings.push(warning.hint("each side is priced with its own"));
+    setting.warnings.extend(warnings);
     Some(setting)
 }
 

@@ -2,6 +2,7 @@
 
 use cost_model::runs::forms::model::shape;
 use cost_model::runs::forms::run::equal_blocks;
+use importers::launcher::cut_by_ends;
 use ir::card::{Attention, Head, ModelCard, Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;
@@ -9,6 +10,9 @@ use ir::launch::LaunchSettings;
 use ir::plan::{Mesh, Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
 use planner::training::order::Order;
+
+use super::schedule;
+use crate::training::setting::MOST_SAMPLES;
 
 /// What settings are put on.
 pub(super) struct Target<'a> {
@@ -42,7 +46,10 @@ pub(super) fn plan_of(settings: &LaunchSettings, on: &Target<'_>) -> Result<Plan
     }
     let stages = stages(settings, on.model.n_blocks(), n_stages)?;
     let grid = match &on.grid {
-        Some(grid) => grid.clone(),
+        Some(grid) => {
+            schedule::check(grid, pipeline)?;
+            grid.clone()
+        }
         None => grid_of(settings, &degrees)?,
     };
     Ok(Plan {
@@ -165,6 +172,25 @@ fn replicas(
     Ok(data)
 }
 
+/// Samples of a step, as stated or as all replicas' micro-batches make them.
+///
+/// # Errors
+/// `bad-settings`.
+pub(super) fn global_batch(
+    settings: &LaunchSettings,
+    n_devices: u64,
+) -> Result<Option<u64>, Diagnostic> {
+    let own = (settings.global_batch, settings.micro_batch, settings.n_micro_batches);
+    let (None, Some(micro_batch), Some(n)) = own else { return Ok(settings.global_batch) };
+    let axes = [settings.tensor, settings.pipeline, settings.context];
+    let data = replicas(settings, n_devices, axes.map(|degree| degree.unwrap_or(1)))?;
+    let made = micro_batch.checked_mul(n).and_then(|own| own.checked_mul(u64::from(data)));
+    let made = made.filter(|own| *own <= MOST_SAMPLES);
+    made.map(Some).ok_or_else(|| {
+        wrong(format!("a step has more than {MOST_SAMPLES} samples"), "use smaller micro-batches")
+    })
+}
+
 /// Samples of a micro-batch, and how many of them a replica runs; one follows from the other.
 fn micro_batches(
     settings: &LaunchSettings,
@@ -181,11 +207,16 @@ fn micro_batches(
         }
         return Ok((micro_batch, global / each));
     };
-    let parts = n.checked_mul(data).filter(|n| *n > 0 && global.is_multiple_of(*n));
-    let micro_batch = settings.micro_batch.or_else(|| Some(global / parts?)).ok_or_else(|| {
-        wrong("the settings state no micro-batch".into(), "add the flag of the micro-batch size")
-    })?;
-    Ok((micro_batch, n))
+    let parts = n.checked_mul(data).filter(|parts| *parts > 0);
+    let micro_batch = settings.micro_batch.or_else(|| Some(global / parts?));
+    let micro_batch = micro_batch.filter(|own| own.checked_mul(parts.unwrap_or(0)) == Some(global));
+    micro_batch.map(|own| (own, n)).ok_or_else(|| {
+        let each = settings.micro_batch.map_or_else(String::new, |own| format!(" of {own}"));
+        wrong(
+            format!("{global} samples a step are not {n} micro-batches{each} on {data} replicas"),
+            "state sizes that agree; gradients of several runs of a pipeline are not judged",
+        )
+    })
 }
 
 /// The model's blocks by stage.
@@ -195,7 +226,11 @@ fn stages(
     n_stages: u32,
 ) -> Result<Vec<Stage>, Diagnostic> {
     let other = |why: String| wrong(why, "give the settings of this model");
-    let sizes = settings.blocks.clone().unwrap_or_else(|| equal_blocks(n_blocks, n_stages));
+    let sizes = match (&settings.blocks, settings.ends) {
+        (Some(blocks), _) => blocks.clone(),
+        (None, Some(ends)) => cut_by_ends(n_blocks, n_stages, ends)?,
+        (None, None) => equal_blocks(n_blocks, n_stages),
+    };
     let held = sizes.iter().fold(0u64, |sum, n| sum + u64::from(*n));
     if held != u64::from(n_blocks) || sizes.len() != n_stages as usize {
         let n_own = sizes.len();

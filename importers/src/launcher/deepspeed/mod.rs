@@ -11,12 +11,15 @@ use serde_json::Value;
 
 use super::flags::not_judged;
 use super::limits::{MOST_DEGREE, MOST_LAYERS, MOST_SAMPLES, bad};
+use crate::json;
 
 pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let document: Value = serde_json::from_str(text).map_err(|error| {
         Diagnostic::input("bad-settings", format!("this is no valid JSON: {error}"))
             .hint("give the ds_config, or what `export deepspeed` writes")
     })?;
+    // It refuses keys that stand twice, wherever they do.
+    json::top_keys(&text.as_bytes())?;
     let config = document.get("ds_config").unwrap_or(&document);
     members::check(config)?;
     let topology = document.get("topology").unwrap_or(&Value::Null);
@@ -30,8 +33,8 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let dtype = dtype(config)?;
     let stage = stage(config)?;
     let micro_batch = count(config, "train_micro_batch_size_per_gpu")?;
-    let n_micro_batches = count(config, "gradient_accumulation_steps")?;
     let global_batch = samples(config, automatic)?;
+    let n_micro_batches = accumulated(config, (micro_batch, global_batch))?;
     let product = || micro_batch?.checked_mul(n_micro_batches?)?.checked_mul(u64::from(data?));
     if let (Some(stated), Some(own)) = (global_batch, product())
         && stated != own
@@ -41,6 +44,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     }
     Ok(LaunchSettings {
         offloads: Some(offloads(config)?),
+        overlaps: overlaps(config, stage, pipeline)?,
         data,
         tensor,
         pipeline,
@@ -82,6 +86,40 @@ fn count(from: &Value, member: &str) -> Result<Option<u64>, Diagnostic> {
         bad(member, &value.to_string(), &format!("give a whole number from 1 to {MOST_SAMPLES}"))
     });
     count.map(Some)
+}
+
+/// Micro-batches of a step (`_set_batch_related_parameters`): one, unless they are stated or follow from
+/// the two sizes; left open where who fills the file in says one of them.
+fn accumulated(
+    config: &Value,
+    (micro_batch, global_batch): (Option<u64>, Option<u64>),
+) -> Result<Option<u64>, Diagnostic> {
+    let own = "gradient_accumulation_steps";
+    let members = ["train_batch_size", "train_micro_batch_size_per_gpu", own];
+    let is_open = members.iter().any(|member| config.get(*member).is_some_and(|own| own == "auto"));
+    let follows = micro_batch.is_some() == global_batch.is_some();
+    let stated = count(config, own)?;
+    Ok(stated.or((!follows && !is_open).then_some(1)))
+}
+
+/// Whether gradients are exchanged beside the backward pass: by its ZeRO optimizers outside of pipelines,
+/// by default where they share out parameters (`runtime/zero/config.py`).
+fn overlaps(
+    config: &Value,
+    stage: ZeroStage,
+    pipeline: Option<u32>,
+) -> Result<Option<bool>, Diagnostic> {
+    let stated = match of(config, "zero_optimization", "overlap_comm") {
+        None | Some(Value::Null) => Some(stage == ZeroStage::Parameters),
+        Some(Value::Bool(is_on)) => Some(*is_on),
+        Some(own) if own == "auto" => None,
+        Some(other) => {
+            let hint = "give true or false";
+            return Err(bad("zero_optimization.overlap_comm", &other.to_string(), hint));
+        }
+    };
+    let can = stage >= ZeroStage::Optimizer && pipeline.is_none_or(|n| n == 1);
+    Ok(if can { stated } else { Some(false) })
 }
 
 /// A member of a section.
