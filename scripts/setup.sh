@@ -50,10 +50,16 @@ fi
 
 if [ "${1:-}" = "--python" ]; then
   stamp=.venv/.installed
-  if ! cmp -s python/requirements.txt "$stamp"; then
+  wanted=$(cat python/requirements.txt python/requirements.lock)
+  if [ "$wanted" != "$(cat "$stamp" 2>/dev/null)" ]; then
     echo "installing into .venv: $(tr '\n' ' ' < python/requirements.txt)"
-    python3 -m venv .venv
-    .venv/bin/pip install --quiet --disable-pip-version-check -r python/requirements.txt
-    cp python/requirements.txt "$stamp"
+    "$(command -v python3.11 || command -v python3)" -m venv --clear .venv
+    pip="env PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=python/requirements.lock .venv/bin/pip"
+    $pip install --quiet -r python/requirements.txt
+    # Single files of these are read; they would need a GPU to run.
+    for package in hetu-galvatron sglang vllm; do
+      $pip download --quiet --no-deps -d .venv/archives "$package" || echo "$package: not here, skipped"
+    done
+    echo "$wanted" > "$stamp"
   fi
 fi

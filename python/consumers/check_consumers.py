@@ -4,8 +4,10 @@
     python check_consumers.py --meshwright target/release/meshwright [--plans N] [--only TARGET]
 
 Megatron-LM's argument code, layout class and process groups come from the folder that MEGATRON_LM names,
-torchtitan's main from TORCHTITAN, its release and DeepSpeed's from the packages (or DEEPSPEED); what is not
-there is told as skipped. JAX compiles for eight devices of this host. Megatron Bridge's dataclasses come from MEGATRON_BRIDGE, on those of MEGATRON_LM.
+torchtitan's main from TORCHTITAN, its release, DeepSpeed's, Accelerate's and Transformers' from the packages
+(or DEEPSPEED); what is not there is told as skipped. JAX compiles for eight devices of this host. Megatron
+Bridge's dataclasses come from MEGATRON_BRIDGE, on those of MEGATRON_LM. Single files of Galvatron, vLLM and SGLang come from their archives, or from the
+folders GALVATRON, VLLM and SGLANG. Which commits were judged stands in `../requirements.lock`.
 Prints what runs otherwise than planned and one line of counts for each consumer; exits with 1 where
 anything does.
 """
@@ -22,7 +24,8 @@ import subprocess
 import sys
 import tempfile
 
-from random_plans import plans
+import random_placements
+import random_plans
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -33,6 +36,12 @@ def released(package: str) -> str | None:
     return None if spec is None else str(pathlib.Path(spec.origin).parents[1])
 
 
+def archived(package: str) -> str | None:
+    """The archive of a package that was downloaded and not installed."""
+    found = pathlib.Path(sys.prefix, "archives").glob(f"{package}-*")
+    return next(map(str, sorted(found)), None)
+
+
 # Target, where the consumer's code lies, and how many plans.
 CONSUMERS = [
     ("megatron@0.20", "megatron_lm.py", os.environ.get("MEGATRON_LM"), 200),
@@ -41,7 +50,24 @@ CONSUMERS = [
     ("megatron-bridge@0.7", "megatron_bridge.py", os.environ.get("MEGATRON_BRIDGE"), 100),
     ("deepspeed@0.19", "deepspeed_config.py", os.environ.get("DEEPSPEED") or released("deepspeed"), 50),
     ("jax@0.10", "jax_mesh.py", released("jax"), 24),
+    ("galvatron@2.4", "galvatron_config.py", os.environ.get("GALVATRON") or archived("hetu_galvatron"), 50),
+    ("vllm", "server_layers.py", os.environ.get("VLLM") or archived("vllm"), 20),
+    ("sglang@0.5", "server_layers.py", os.environ.get("SGLANG") or archived("sglang"), 20),
 ]
+
+
+def other_commits() -> list[str]:
+    """Checkouts at another commit than the lock file names."""
+    told = []
+    for line in (HERE.parent / "requirements.lock").read_text(encoding="utf-8").splitlines():
+        words = line.removeprefix("# ").split()
+        folder = os.environ.get(words[0], "") if len(words) == 3 and len(words[2]) == 40 else ""
+        if pathlib.Path(folder, ".git").exists() and folder:
+            command = ["git", "-C", folder, "rev-parse", "HEAD"]
+            own = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+            if own != words[2]:
+                told.append(f"{words[0]} is at {own[:9]}, the lock file names {words[2][:9]}")
+    return told
 
 
 def check(meshwright: str, row: tuple, n: int | None, folder: pathlib.Path) -> bool:
@@ -50,7 +76,8 @@ def check(meshwright: str, row: tuple, n: int | None, folder: pathlib.Path) -> b
         print(f"{target}: skipped, its code is not here")
         return True
     folder.mkdir(parents=True, exist_ok=True)
-    made = list(plans(meshwright, target, n or usual, folder))
+    source_of = random_placements if judge == "server_layers.py" else random_plans
+    made = list(source_of.plans(meshwright, target, n or usual, folder))
     pairs = [str(path) for plan, file, _ in made for path in (file, plan)]
     command = [sys.executable, str(HERE / judge), source, *pairs]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
@@ -75,6 +102,7 @@ def main() -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--keep", type=pathlib.Path, help="folder that keeps the plans")
     options = parser.parse_args()
+    print(*other_commits(), sep="\n", end="")
     rows = [row for row in CONSUMERS if row[0].startswith(options.only)]
     with tempfile.TemporaryDirectory() as name:
         root = options.keep or pathlib.Path(name)

@@ -31,6 +31,8 @@ RECOMPUTE = {
     "megatron": ["none", "selective", "full", "alike", "fitted"],
     "torchtitan": ["none", "per-op", "full"],
     "deepspeed": ["none", "full"],
+    "huggingface": ["none", "full"],
+    "galvatron": ["none", "full", "fitted"],
 }
 RECOMPUTE["jax"] = ["none", "selective", "full"]
 RECOMPUTE["megatron-bridge"] = RECOMPUTE["megatron"]
@@ -40,6 +42,8 @@ ZERO = {
     "deepspeed": [0, 1, 1, 2, 3],
     "jax": [0, 1, 2, 3, 3],
     "megatron-bridge": [0, 1, 1, 2, 3],
+    "huggingface": [0, 2, 3, 3],
+    "galvatron": [0, 2, 3, 3],
 }
 TYPES = {
     "megatron": ["bf16", "bf16", "fp8", "fp16"],
@@ -47,9 +51,19 @@ TYPES = {
     "deepspeed": ["bf16", "bf16", "fp16", "fp32"],
     "jax": ["bf16", "bf16", "fp16", "fp32"],
     "megatron-bridge": ["bf16", "bf16", "fp8", "fp16"],
+    "huggingface": ["bf16", "bf16", "fp32"],
+    "galvatron": ["bf16"],
 }
 # Pipeline ranks are the outermost axis of their meshes.
-OUTERMOST = {"torchtitan", "deepspeed", "jax"}
+OUTERMOST = {"torchtitan", "deepspeed", "huggingface", "galvatron", "jax"}
+# What they have one of.
+ALONE = {
+    "deepspeed": {"context": 1, "expert": 1},
+    "galvatron": {"context": 1, "expert": 1},
+    "huggingface": {"pipeline": 1, "expert": 1},
+    "jax": {"pipeline": 1, "context": 1},
+}
+MODELS_OF = {"galvatron": MODELS[:2], "huggingface": MODELS[:2]}
 
 
 def name_of(target: str) -> str:
@@ -59,19 +73,23 @@ def name_of(target: str) -> str:
 
 def pins(rng: random.Random, has_experts: bool, target: str) -> dict[str, object]:
     """What a user might fix: a degree or setting of each kind, some left free."""
-    is_titan = target == "torchtitan"
+    is_titan, alone = target == "torchtitan", ALONE.get(target, {})
+
+    def degree(axis: str, choices: list[int]) -> int:
+        return alone[axis] if axis in alone else rng.choice(choices)
+
     chosen: dict[str, object] = {
         "tensor": rng.choice([1, 2, 4, 8]),
-        "pipeline": 1 if target == "jax" else rng.choice([1, 2, 4, 8]),
-        "context": 1 if target in ("deepspeed", "jax") else rng.choice([1, 1, 1, 2, 4]),
-        "expert": rng.choice([1, 2, 4, 8]) if has_experts and target != "deepspeed" else 1,
+        "pipeline": degree("pipeline", [1, 2, 4, 8]),
+        "context": degree("context", [1, 1, 1, 2, 4]),
+        "expert": degree("expert", [1, 2, 4, 8]) if has_experts else 1,
         "micro-batch": rng.choice([1, 1, 2, 4]),
         "zero": rng.choice(ZERO[target]),
         "recompute": rng.choice(RECOMPUTE[target]),
         "mesh": rng.choice(["data-inside", "pipeline-inside"][: 2 - (target in OUTERMOST)]),
         "sequence-parallel": rng.choice(["on", "on", "off"]),
     }
-    if chosen["pipeline"] != 1 and target != "deepspeed":
+    if chosen["pipeline"] != 1 and target not in ALONE:
         chosen["virtual-stages"] = rng.choice([1, 1, 2, 4])
         if is_titan:
             chosen["schedule"] = rng.choice(["1f1b", "gpipe", "interleaved", "zb-v", "breadth-first"])
@@ -84,7 +102,7 @@ def model_of(rng: random.Random, target: str) -> tuple[str, dict]:
     if target in COMPILED:
         name = rng.choice(sorted(SMALL))
         return name, SMALL[name] | {"num_hidden_layers": 2}
-    name = rng.choice(MODELS)
+    name = rng.choice(MODELS_OF.get(target, MODELS))
     config = json.loads((ROOT / f"examples/models/{name}.json").read_text(encoding="utf-8"))
     return name, config | {"num_hidden_layers": rng.choice([8, 12, 16])}
 
