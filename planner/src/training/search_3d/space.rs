@@ -122,6 +122,11 @@ pub struct Pins {
 }
 
 impl Pins {
+    /// Whether the launcher runs a model under such degrees.
+    fn run(&self, model: &ModelCard, degrees: &Parallelism, order: Order) -> bool {
+        self.capabilities.is_none_or(|own| own.runs(model, degrees, order.name()))
+    }
+
     /// Whether tensor ranks split sequences: unless the launcher can't let them.
     fn splits_sequences(&self, degrees: &Parallelism) -> SequenceParallel {
         let runs = |sequence| {
@@ -370,9 +375,6 @@ pub fn zeros(shape: &Shape, pins: &Pins) -> Vec<ZeroStage> {
 #[must_use]
 pub fn leaves(shape: &Shape, space: &Space, model: &ModelCard) -> (Vec<Configuration>, u64) {
     let (pins, n_blocks) = (&space.pins, model.n_blocks());
-    let runs = |degrees: &Parallelism, order: Order| {
-        pins.capabilities.is_none_or(|own| own.runs(model, degrees, order.name()))
-    };
     let p = shape.degrees.pipeline;
     let m = shape.degrees.n_micro_batches;
     let mut leaves = Vec::new();
@@ -413,7 +415,7 @@ pub fn leaves(shape: &Shape, space: &Space, model: &ModelCard) -> (Vec<Configura
                     None => vec![Split::Balanced, Split::Equal],
                 };
                 let degrees = Parallelism { virtual_stages: chunk, zero, ..shape.degrees.clone() };
-                if !runs(&degrees, *order) {
+                if !pins.run(model, &degrees, *order) {
                     continue;
                 }
                 for split in splits {
