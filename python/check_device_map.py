@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Check an Accelerate device map against a tiny model, and run it.
 
-    python check_device_map.py MODEL DEVICE_MAP.json
+    python check_device_map.py MODEL DEVICE_MAP.json [--max-memory MAX_MEMORY.yaml]
 
 MODEL is gpt2, bert or llama (see `tiny_models.py`). Accelerate itself accepts unknown keys and
 overlapping prefixes without a word, so these are checked here first. Then the model is dispatched
 on this machine's processor, with every second device of the map on disk, and its logits must equal
-those of the plain model bit for bit. Exits with 1 if any check fails.
+those of the plain model bit for bit. With `--max-memory`, Accelerate reads the limits, the weights of the map lie within
+them, and so does the map that Accelerate makes of them itself. Exits with 1 if any check fails.
 Needs torch, transformers and accelerate; downloads nothing.
 """
 
@@ -20,7 +21,13 @@ import tempfile
 
 import accelerate
 import torch
-from accelerate.utils import check_device_map, find_tied_parameters
+import yaml
+from accelerate.utils import (
+    check_device_map,
+    find_tied_parameters,
+    get_max_memory,
+    infer_auto_device_map,
+)
 
 from tiny_models import MODELS, build, sample_ids
 
@@ -104,10 +111,34 @@ def different_logits(name: str, device_map: dict) -> list[str]:
     return [f"they differ by up to {(expected - found).abs().max().item():.3g}"]
 
 
+def beyond(model: torch.nn.Module, device_map: dict, limits: dict) -> list[str]:
+    """Devices with more bytes of weights than they have."""
+    held = dict.fromkeys(limits, 0)
+    for name, parameter in model.named_parameters():
+        device = device_map[owner(name, device_map)]
+        held[device] = held.get(device, 0) + parameter.numel() * parameter.element_size()
+    return [f"{device}: {n} of {limits[device]} bytes" for device, n in held.items() if n > limits.get(device, n)]
+
+
+def limited(model: torch.nn.Module, device_map: dict, path: pathlib.Path) -> list[str]:
+    """The limits as Accelerate reads them, for the map and for one of its own."""
+    stated = yaml.safe_load(path.read_text(encoding="utf-8"))
+    torch.cuda.device_count = lambda: 1 + max((own for own in stated if type(own) is int), default=-1)
+    limits = get_max_memory(dict(stated))
+    if list(limits) != list(stated):
+        return [f"Accelerate takes {list(limits)} for {list(stated)}"]
+    model.tie_weights()
+    own = infer_auto_device_map(model, dict(stated), no_split_module_classes=model._no_split_modules)
+    check_device_map(model, own)
+    others = [f"a map of {set(own.values())}"] if not set(own.values()) <= {*limits, "disk"} else []
+    return beyond(model, device_map, limits) + beyond(model, own, limits) + others
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", choices=sorted(MODELS))
     parser.add_argument("device_map", type=pathlib.Path)
+    parser.add_argument("--max-memory", type=pathlib.Path)
     arguments = parser.parse_args()
     device_map = json.loads(arguments.device_map.read_text(encoding="utf-8"))
     if not isinstance(device_map, dict):
@@ -124,6 +155,8 @@ def main() -> int:
         ("accelerate accepts the map", lambda: accelerate_accepts(model, device_map)),
         ("dispatched logits are bit-identical", lambda: different_logits(arguments.model, device_map)),
     ]
+    if arguments.max_memory:
+        checks.append(("weights lie within max_memory", lambda: limited(model, device_map, arguments.max_memory)))
     for what, check in checks:
         problems = check()
         print(f"{'FAIL' if problems else 'PASS'}  {what}")

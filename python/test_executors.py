@@ -8,11 +8,12 @@ was not fitted to: 30 other products, and a transformer block forward and backwa
 within 20 %, on idle cores; on a busy machine the figures are printed and nothing is judged.
 
 For each model of `tiny_models.py`: exports it to ONNX, plans it with `--for accelerate` on a host
-and a disk neither of which can hold all of it, exports the `device_map`, and hands it to
+and a disk neither of which can hold all of it, exports `device_map` and `max_memory`, and hands them to
 `check_device_map.py`. Then a plan that splits a block on purpose must be refused by
 name. Every schedule that PyTorch's grammar can say, planned for pipelines of 2 and 4 ranks, is run
-through PyTorch's own validator and simulator (`check_schedules.py`). Prints one line per check; exits
-with 1 if any fails.
+through PyTorch's own validator and simulator (`check_schedules.py`), and each that goes to torchtitan by
+one of PyTorch's names is held against that class on pipelines of several sizes
+(`check_named_schedules.py`). Prints one line per check; exits with 1 if any fails.
 """
 
 from __future__ import annotations
@@ -73,10 +74,10 @@ def dispatch(meshwright: pathlib.Path, name: str, folder: pathlib.Path) -> list[
     export(name, model)
     peak = peak_on_one_device(meshwright, model, folder)
     cluster = write_cluster(folder, peak * 3 // 4)
-    device_map = folder / f"{name}.device_map.json"
+    device_map, limits = folder / f"{name}.device_map.json", folder / f"{name}.max_memory.yaml"
     done = run(
         meshwright, "plan", model, "--cluster", cluster, "--for", "accelerate",
-        "--export", f"accelerate={device_map}", "--force",
+        "--export", f"accelerate={device_map}", "--export", f"max-memory={limits}", "--force",
     )  # fmt: skip
     if done.returncode != 0:
         return [f"plan: exit {done.returncode}\n{done.stdout}{done.stderr}"]
@@ -84,6 +85,7 @@ def dispatch(meshwright: pathlib.Path, name: str, folder: pathlib.Path) -> list[
     if targets != {"cpu", "disk"}:
         return [f"the map uses {sorted(map(str, targets))}, not both cpu and disk"]
     check = [sys.executable, str(HERE / "check_device_map.py"), name, str(device_map)]
+    check += ["--max-memory", str(limits)]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     print("\n".join(f"  {line}" for line in done.stdout.splitlines()))
     return [] if done.returncode == 0 else [done.stdout + done.stderr]
@@ -199,6 +201,48 @@ def torch_schedules(meshwright: pathlib.Path, folder: pathlib.Path) -> list[str]
     return [] if done.returncode == 0 else [done.stdout + done.stderr]
 
 
+# Ranks and micro-batches, fewer than ranks among them.
+SIZES = [(2, 4), (4, 8), (8, 24), (4, 11), (4, 3), (8, 16), (2, 1)]
+
+
+def named_schedules(meshwright: pathlib.Path, folder: pathlib.Path) -> list[str]:
+    """Every name of PyTorch's that a plan gets is that of the same cells; the other schedules get a file."""
+    model, cluster, plan = folder / "config.json", folder / "nodes.yaml", folder / "named.json"
+    model.write_text(json.dumps(CONFIG), encoding="utf-8")
+    cluster.write_text(NODES, encoding="utf-8")
+    words, sizes = [], collections.Counter()
+    for schedule in SCHEDULES:
+        for ranks, n_micro_batches in SIZES:
+            chunks = ["--pin", "virtual-stages=2"] if schedule in ("interleaved", "breadth-first") else []
+            on = [model, "--cluster", cluster]
+            done = run(
+                meshwright, "plan", *on, "--global-batch", n_micro_batches, "--sequence-length", 1024,
+                "--for", "torchtitan", "--pin", f"schedule={schedule}", "--pin", f"pipeline={ranks}",
+                "--pin", "data=1", "--pin", "micro-batch=1", "--pin", f"tensor={8 // ranks}", *chunks,
+                "--pin", "context=1", "-o", plan, "--force",
+            )  # fmt: skip
+            if done.returncode in (2, 4):
+                continue
+            files = {name: folder / f"named-{name}" for name in ("torchtitan", "torch-pipelining")}
+            files["torch-pipelining"] = folder / f"{schedule}-{ranks}-{n_micro_batches}.csv"
+            for target, file in files.items():
+                on = ["--model", model, "--cluster", cluster, "--target", target, "-o", file, "--force"]
+                done = run(meshwright, "export", plan, *on) if done.returncode == 0 else done
+            if done.returncode != 0:
+                return [f"{schedule} on {ranks} ranks: exit {done.returncode}\n{done.stdout}{done.stderr}"]
+            text = files["torchtitan"].read_text(encoding="utf-8")
+            name = text.split("--parallelism.pipeline_parallel_schedule ")[1].split()[0]
+            sizes[name] += 1
+            if name != "PipelineScheduleMulti":
+                words.append(f"{name}={files['torch-pipelining']}")
+    check = [sys.executable, str(HERE / "check_named_schedules.py"), *words]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    told = ", ".join(f"{name} in {n}" for name, n in sizes.items())
+    print(f"  names of PyTorch by sizes: {told}")
+    few = [name for name, n in sizes.items() if n < 3]
+    return few if done.returncode == 0 else [done.stdout + done.stderr]
+
+
 N_RANDOM = 200
 
 
@@ -249,7 +293,7 @@ def main() -> int:
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         checks = [(f"{name} {check.__name__}", check, name) for name in MODELS for check in (dispatch, refused)]
-        checks += [(check.__name__, check, None) for check in (torch_schedules, random_schedules, profile_host, profile_torch)]
+        checks += [(check.__name__, check, None) for check in (torch_schedules, named_schedules, random_schedules, profile_host, profile_torch)]
         for title, check, name in checks:
             names = [] if name is None else [name]
             problems = check(meshwright, *names, pathlib.Path(folder))

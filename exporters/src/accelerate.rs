@@ -15,6 +15,7 @@
 //! gets no key; a warning names convolutions that batch norms were folded into.
 
 mod keys;
+pub mod max_memory;
 mod placed;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -68,6 +68,17 @@ const TARGETS: &[Target] = &[
         colocation: serving::llama_cpp_colocation,
     },
     Target {
+        name: "max-memory",
+        file_name: "max_memory.yaml",
+        summary: "max_memory of Accelerate: bytes for weights on each device of the plan",
+        versions: &[],
+        is_executor: false,
+        serves: false,
+        computes: |_, _| true,
+        export: accelerate::max_memory::export,
+        colocation: anywhere,
+    },
+    Target {
         name: "trace",
         file_name: "trace.json",
         summary: "timeline for Perfetto and chrome://tracing",

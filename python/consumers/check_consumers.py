@@ -50,6 +50,7 @@ CONSUMERS = [
     ("megatron-bridge@0.7", "megatron_bridge.py", os.environ.get("MEGATRON_BRIDGE"), 100),
     ("deepspeed@0.19", "deepspeed_config.py", os.environ.get("DEEPSPEED") or released("deepspeed"), 50),
     ("jax@0.10", "jax_mesh.py", released("jax"), 24),
+    ("huggingface@5.23", "huggingface_config.py", released("accelerate"), 100),
     ("galvatron@2.4", "galvatron_config.py", os.environ.get("GALVATRON") or archived("hetu_galvatron"), 50),
     ("vllm", "server_layers.py", os.environ.get("VLLM") or archived("vllm"), 20),
     ("sglang@0.5", "server_layers.py", os.environ.get("SGLANG") or archived("sglang"), 20),

@@ -19,6 +19,9 @@ use ir::workload::Optimizer;
 use planner::training::schedule::{early_recompute, interleaved, one_f_one_b, zb_h1};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use serde_json::json;
+
+mod huggingface;
 
 const N_PLANS: u64 = 1_200;
 /// Plans that each target takes and that are read back.

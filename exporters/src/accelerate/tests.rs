@@ -3,7 +3,7 @@
 use ir::id::OpId;
 use serde_json::{Map, Value};
 
-use super::{colocation, export};
+use super::{colocation, export, max_memory};
 use crate::tests::sample::{Builder, Case, cluster, language_model};
 
 fn map(case: &Case) -> Map<String, Value> {
@@ -30,6 +30,27 @@ fn keys_are_blocks_without_the_wrapper_in_the_order_of_the_model() {
         "{\n  \"transformer.wte\": 0,\n  \"transformer.wpe\": 0,\n  \"transformer.h.0\": 0,\n  \
          \"transformer.h.1\": 1,\n  \"transformer.ln_f\": 1,\n  \"lm_head\": 0\n}\n"
     );
+}
+
+/// The bytes of a device less what lies there beside weights, by keys that YAML reads as whole numbers.
+#[test]
+fn weights_have_what_activations_leave() {
+    let case = Case::blocks(&[0, 0, 1]);
+    let text = String::from_utf8(max_memory::export(&case.source()).unwrap().bytes).unwrap();
+    let lines: Vec<(usize, u64)> = text
+        .lines()
+        .map(|line| line.split_once(": ").unwrap())
+        .map(|(device, bytes)| (device.parse().unwrap(), bytes.parse().unwrap()))
+        .collect();
+    assert_eq!(lines.iter().map(|(device, _)| *device).collect::<Vec<_>>(), [0, 1]);
+    for (device, bytes) in lines {
+        let own = &case.report.devices[device];
+        assert_eq!(bytes + own.peak.bytes, own.limit.unwrap() + own.parameter_bytes);
+        assert!(own.parameter_bytes <= bytes);
+    }
+    let one =
+        String::from_utf8(max_memory::export(&Case::blocks(&[1, 1, 1]).source()).unwrap().bytes);
+    assert!(one.unwrap().starts_with("1: "));
 }
 
 #[test]

@@ -6,14 +6,16 @@
 //! (`deepspeed/runtime/pipe/module.py`). It counts the layers `[embedding, block 0, ..., head]`: bound k
 //! is the first layer of stage k. Without a pipeline tensor ranks are those of its AutoTP.
 
-use ir::card::{Recompute, SequenceParallel, ZeroStage};
+use ir::card::{SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 use serde_json::{Map, Value, json};
 
-use super::target::{TrainingSource, blocks, is_outside, only_one, recompute, refused, shares};
+use super::target::{
+    TrainingSource, blocks, is_outside, only_one, refused, shares, whole_blocks_again,
+};
 use crate::format::Export;
 
 const TARGET: &str = "deepspeed";
@@ -49,7 +51,7 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
     let degrees = &source.plan.parallelism;
     let counts = blocks(source.plan)?;
     check(source)?;
-    let again = again(recompute(source, TARGET)?)?;
+    let again = whole_blocks_again(source, TARGET)?;
     let has_pipeline = degrees.pipeline > 1;
     let mut document = json!({
         "topology": {
@@ -216,21 +218,4 @@ fn check(source: &TrainingSource<'_>) -> Result<(), Diagnostic> {
         return Err(refused(TARGET, &part, why, "plan with `--dtype bf16`"));
     }
     Ok(())
-}
-
-/// Whether every layer is computed again. Its intervals count the embedding among the layers, so
-/// those of several blocks are none of a plan's.
-fn again(policy: Recompute) -> Result<bool, Diagnostic> {
-    match policy {
-        Recompute::None => Ok(false),
-        Recompute::Full | Recompute::Uniform { blocks: 1 } => Ok(true),
-        Recompute::Selective
-        | Recompute::PerOp
-        | Recompute::Uniform { .. }
-        | Recompute::Block { .. } => {
-            let why = "it computes every layer again, or none";
-            let part = "recompute of a part of a block or of some blocks";
-            Err(refused(TARGET, part, why, "plan with `--pin recompute=full`"))
-        }
-    }
 }

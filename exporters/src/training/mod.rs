@@ -6,6 +6,7 @@ mod deepspeed;
 mod field;
 pub mod folder;
 mod galvatron;
+mod huggingface;
 mod jax;
 mod megatron;
 mod target;
@@ -251,6 +252,32 @@ const TARGETS: &[TrainingTarget] = &[
         launches: Some(&["compiled"]),
         program: None,
         export: jax::export,
+    },
+    TrainingTarget {
+        name: "huggingface",
+        versions: &["5.23"],
+        file_name: "huggingface.json",
+        summary: "files of Hugging Face's Trainer: accelerate launch, TrainingArguments, DistributedConfig",
+        expresses: &[
+            Field::Data,
+            Field::Tensor,
+            Field::Context,
+            Field::MicroBatch,
+            Field::MicroBatches,
+            Field::Zero,
+            Field::Recompute,
+            Field::ElementType,
+            Field::Optimizer,
+        ],
+        accepts: huggingface::accepts,
+        offloaded: None,
+        splits: None,
+        lacks: &[Lack::Parts, Lack::Predicting],
+        recomputes: Some(&[Policy::None, Policy::Full]),
+        types: Some(&[DType::Bf16, DType::F32]),
+        launches: Some(&["pytorch-eager", "transformers-eager"]),
+        program: None,
+        export: huggingface::export,
     },
 ];
 

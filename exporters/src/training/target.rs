@@ -304,6 +304,26 @@ pub(super) fn recompute(
     }
 }
 
+/// Whether every block is computed again, by a target that computes each for itself, or none. Intervals
+/// of DeepSpeed count the embedding among the layers, so those of several blocks are none of a plan's.
+pub(super) fn whole_blocks_again(
+    source: &TrainingSource<'_>,
+    target: &str,
+) -> Result<bool, Diagnostic> {
+    match recompute(source, target)? {
+        Recompute::None => Ok(false),
+        Recompute::Full | Recompute::Uniform { blocks: 1 } => Ok(true),
+        Recompute::Selective
+        | Recompute::PerOp
+        | Recompute::Uniform { .. }
+        | Recompute::Block { .. } => {
+            let why = "it computes every layer again, or none";
+            let part = "recompute of a part of a block or of some blocks";
+            Err(refused(target, part, why, "plan with `--pin recompute=full`"))
+        }
+    }
+}
+
 /// The refusal of a part of a plan.
 pub(super) fn refused(target: &str, part: &str, why: &str, hint: &str) -> Diagnostic {
     let message = format!("{target} has no words for {part}: {why}");

@@ -133,8 +133,8 @@ fn pipeline(source: &TrainingSource<'_>, counts: &[u32]) -> Result<Vec<Flag>, Di
         // Its pipelines refuse to run as graphs.
         ("training.disable_cuda_graphs", String::new()),
     ];
-    let named = SCHEDULES.iter().find(|(own, _)| *own == source.schedule);
-    let class = named.map_or("PipelineScheduleMulti", |(_, name)| name);
+    let named = named(source);
+    let class = named.unwrap_or("PipelineScheduleMulti");
     flags.push(("parallelism.pipeline_parallel_schedule", class.to_owned()));
     if named.is_none() {
         // The CSV must be one that torch takes.
@@ -142,6 +142,14 @@ fn pipeline(source: &TrainingSource<'_>, counts: &[u32]) -> Result<Vec<Flag>, Di
         flags.push(("parallelism.pipeline_parallel_schedule_csv", SCHEDULE.to_owned()));
     }
     Ok(flags)
+}
+
+/// Torch's name of the schedule; its 1F1B takes no fewer micro-batches than stages.
+fn named(source: &TrainingSource<'_>) -> Option<&'static str> {
+    let degrees = &source.plan.parallelism;
+    let is_short = degrees.n_micro_batches < u64::from(degrees.pipeline);
+    let mut rows = SCHEDULES.iter().filter(|(own, _)| *own != "1f1b" || !is_short);
+    rows.find(|(own, _)| *own == source.schedule).map(|(_, name)| *name)
 }
 
 /// Micro-batches, of samples or of tokens.

@@ -1,0 +1,155 @@
+//! Hugging Face's Trainer: the file of `accelerate launch` (`accelerate/commands/config/config_args.py`),
+//! `TrainingArguments`, and the `DistributedConfig` that a model is loaded with.
+//!
+//! Accelerate 1.15 shards parameters by FSDP2, over context ranks too. Tensor ranks are those of
+//! Transformers 5.23, which splits a model while it loads it and then shards it itself: Accelerate's FSDP
+//! refuses such a model.
+
+use ir::card::{SequenceParallel, ZeroStage};
+use ir::diagnostic::Diagnostic;
+use ir::plan::Parallelism;
+use ir::tensor::DType;
+use ir::workload::Optimizer;
+use serde_json::{Value, json};
+
+use super::target::{TrainingSource, only_one, refused, whole_blocks_again};
+use crate::format::Export;
+
+const TARGET: &str = "huggingface";
+
+pub(super) fn accepts(degrees: &Parallelism, _: &str) -> bool {
+    degrees.pipeline == 1 && degrees.expert == 1 && lacking(degrees).is_none()
+}
+
+/// What it has no words for, why, and what to plan with.
+fn lacking(degrees: &Parallelism) -> Option<(&'static str, &'static str, &'static str)> {
+    let is_split = degrees.tensor > 1;
+    let shards = degrees.zero >= ZeroStage::Gradients;
+    let cases = [
+        (
+            is_split && degrees.sequence == SequenceParallel::On,
+            ("split sequences on tensor ranks", "its tensor ranks hold whole sequences"),
+            "plan with `--pin sequence-parallel=off`",
+        ),
+        (
+            is_split && degrees.context > 1,
+            ("context ranks beside tensor ranks", "it loads a split model without context ranks"),
+            "plan with `--pin context=1` or `--pin tensor=1`",
+        ),
+        (
+            is_split && degrees.data > 1 && degrees.zero != ZeroStage::Parameters,
+            (
+                "tensor ranks without ZeRO 3",
+                "it shards a split model over replicas, and gathers again",
+            ),
+            "plan with `--pin zero=3` or `--pin tensor=1`",
+        ),
+        (
+            is_shared(degrees) && degrees.zero == ZeroStage::Optimizer,
+            ("ZeRO 1", "it shards gradients or parameters along with the optimizer"),
+            "plan with `--pin zero=0` or `--pin zero=3`",
+        ),
+        (
+            degrees.context > 1 && !shards,
+            ("ZeRO 0 beside context", "it shards parameters over context ranks"),
+            "plan with `--pin zero=3`",
+        ),
+    ];
+    let (_, (part, why), hint) = cases.into_iter().find(|(is_lacking, ..)| *is_lacking)?;
+    Some((part, why, hint))
+}
+
+/// Whether several ranks hold the same parameters.
+fn is_shared(degrees: &Parallelism) -> bool {
+    degrees.data > 1 || degrees.context > 1
+}
+
+/// Whether Accelerate shards them.
+fn is_sharded(degrees: &Parallelism) -> bool {
+    is_shared(degrees) && degrees.tensor == 1 && degrees.zero >= ZeroStage::Gradients
+}
+
+pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
+    let degrees = &source.plan.parallelism;
+    only_one(TARGET, "pipeline", degrees.pipeline)?;
+    only_one(TARGET, "expert", degrees.expert)?;
+    if let Some((part, why, hint)) = lacking(degrees) {
+        return Err(refused(TARGET, part, why, hint));
+    }
+    if !matches!(source.dtype, DType::Bf16 | DType::F32) {
+        let why = "its plans run in bf16 or fp32";
+        let hint = "plan with `--dtype bf16`";
+        return Err(refused(TARGET, &source.dtype.to_string(), why, hint));
+    }
+    let again = whole_blocks_again(source, TARGET)?;
+    let mut document = json!({
+        "accelerate": accelerate(source, again),
+        "training_arguments": arguments(source, again),
+    });
+    if degrees.tensor > 1 {
+        document["distributed_config"] = json!({
+            "tp_size": degrees.tensor,
+            "fsdp_size": degrees.data,
+            "fsdp_mixed_precision": source.dtype == DType::Bf16,
+        });
+    }
+    Ok(Export::from(format!("{document:#}\n")))
+}
+
+/// The file of `accelerate launch --config_file`.
+fn accelerate(source: &TrainingSource<'_>, again: bool) -> Value {
+    let degrees = &source.plan.parallelism;
+    let n_processes =
+        u64::from(degrees.data) * u64::from(degrees.tensor) * u64::from(degrees.context);
+    let mut file = json!({
+        "compute_environment": "LOCAL_MACHINE",
+        "distributed_type": match (is_sharded(degrees), n_processes) {
+            (true, _) => "FSDP",
+            (false, 1) => "NO",
+            (false, _) => "MULTI_GPU",
+        },
+        "num_processes": n_processes,
+        "mixed_precision": if source.dtype == DType::Bf16 { "bf16" } else { "no" },
+    });
+    if is_sharded(degrees) {
+        file["fsdp_config"] = json!({
+            "fsdp_version": 2,
+            "fsdp_reshard_after_forward": degrees.zero == ZeroStage::Parameters,
+            "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+            "fsdp_activation_checkpointing": again,
+            "fsdp_offload_params": false,
+        });
+    }
+    if is_sharded(degrees) || degrees.tensor > 1 {
+        file["parallelism_config"] = json!({
+            "parallelism_config_dp_replicate_size": 1,
+            "parallelism_config_dp_shard_size": degrees.data,
+            "parallelism_config_cp_size": degrees.context,
+            "parallelism_config_tp_size": degrees.tensor,
+        });
+    }
+    file
+}
+
+/// What `HfArgumentParser(TrainingArguments)` reads.
+fn arguments(source: &TrainingSource<'_>, again: bool) -> Value {
+    let degrees = &source.plan.parallelism;
+    let mut arguments = json!({
+        "per_device_train_batch_size": degrees.micro_batch,
+        "gradient_accumulation_steps": degrees.n_micro_batches,
+        // FSDP has a switch of its own, and both are refused.
+        "gradient_checkpointing": again && !is_sharded(degrees),
+        "bf16": source.dtype == DType::Bf16,
+        "optim": match source.optimizer {
+            Optimizer::AdamW => "adamw_torch_fused",
+            Optimizer::Sgd => "sgd",
+            Optimizer::Adafactor => "adafactor",
+        },
+    });
+    if degrees.zero >= ZeroStage::Gradients && is_shared(degrees) {
+        // Otherwise gradients of several micro-batches are summed up whole.
+        arguments["accelerator_config"] =
+            json!({ "gradient_accumulation_kwargs": { "sync_each_batch": true } });
+    }
+    arguments
+}
