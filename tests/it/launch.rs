@@ -19,7 +19,6 @@ use ir::workload::Optimizer;
 use planner::training::schedule::{early_recompute, interleaved, one_f_one_b, zb_h1};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use serde_json::json;
 
 mod huggingface;
 
