@@ -266,8 +266,7 @@ impl<'a> Priced<'a> {
     /// Prices a model; `passes` must be those of the same degrees.
     #[must_use]
     pub fn new(pricing: Pricing<'a>, degrees: Parallelism, passes: Arc<Passes>) -> Self {
-        let count = |degree: u32| f64::from(degree.max(1));
-        let tensor = count(degrees.tensor);
+        let tensor = f64::from(degrees.tensor.max(1));
         let outer = match degrees.sequence {
             SequenceParallel::Off => 1.0,
             SequenceParallel::On | SequenceParallel::Ulysses => tensor,
@@ -309,12 +308,12 @@ impl<'a> Priced<'a> {
         if !card.form.is_gated() {
             priced.mask_bytes = tokens * width;
         }
-        let predictions = f64::from(pricing.model.n_predictions);
         let element = element(pricing.dtype);
-        let n_logits = tokens * card.vocabulary as f64 / tensor;
-        let logits = (WIDE_LOGIT + element + pricing.loss_bytes(tensor)) * n_logits;
-        priced.kept_logits = predictions * WIDE_LOGIT * n_logits;
-        priced.logit_bytes = predictions * (logits + 2.0 * element * tokens * width);
+        let predicted = f64::from(pricing.model.n_predictions) * tokens;
+        let n_logits = predicted * card.vocabulary as f64 / tensor;
+        priced.kept_logits = WIDE_LOGIT * n_logits;
+        priced.logit_bytes = (WIDE_LOGIT + element + pricing.loss_bytes(tensor)) * n_logits
+            + 2.0 * element * predicted * width;
         let tokens_sent = priced.degrees.micro_batch as f64
             * card.sequence.div_ceil(u64::from(priced.degrees.context.max(1))) as f64;
         priced.messages = vec![element * tokens_sent * card.hidden as f64];
