@@ -49,5 +49,7 @@ fn said(own: &LaunchSettings) -> Value {
         "optimizer": own.optimizer.map(|own| format!("{own:?}").to_lowercase()),
         "offloads": own.offloads,
         "sizes": own.sizes,
+        "with_experts": own.with_experts,
+        "not_judged": own.not_judged.values().flatten().collect::<Vec<_>>(),
     })
 }

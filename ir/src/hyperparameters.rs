@@ -78,4 +78,14 @@ pub struct Hyperparameters {
     pub dropout: [f64; 2],
     /// Routing, where blocks have experts.
     pub router: Option<Router>,
+    /// Other numbers and switches (0 or 1) that the config states, by their names there.
+    pub others: Vec<(String, f64)>,
+}
+
+impl Hyperparameters {
+    /// One of the other numbers.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<f64> {
+        self.others.iter().find(|(own, _)| own == name).map(|(_, value)| *value)
+    }
 }

@@ -4,8 +4,26 @@ use std::collections::BTreeMap;
 
 use crate::card::{Recompute, SequenceParallel, ZeroStage};
 use crate::plan::{BlockPolicy, Mesh};
+use crate::stack::{AttentionKernel, Dispatcher, Launch, Scaling};
 use crate::tensor::DType;
 use crate::workload::Optimizer;
+
+/// What settings say of the software stack; `None` = as in the stack of the plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StackSettings {
+    /// Scaling of 8-bit operands.
+    pub scaling: Option<Scaling>,
+    /// How kernels are launched.
+    pub launch: Option<Launch>,
+    /// Kernel of the attention core.
+    pub attention: Option<AttentionKernel>,
+    /// How tokens reach experts.
+    pub dispatcher: Option<Dispatcher>,
+    /// Whether exchanges of experts run beside another micro-batch.
+    pub overlaps_experts: Option<bool>,
+    /// Whether collectives of tensor ranks run beside products.
+    pub overlaps_tensor: Option<bool>,
+}
 
 /// Settings; `None` = left to the launcher.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,14 +79,18 @@ pub struct LaunchSettings {
     pub gradients: Option<DType>,
     /// Whether gradients are exchanged beside the backward pass; `None` = as the stack does.
     pub overlaps: Option<bool>,
-    /// Name of the software stack that only these settings switch to.
-    pub stack: Option<&'static str>,
+    /// What they say of the software stack.
+    pub stack: StackSettings,
+    /// Settings that change time or memory in a way that no plan has, by the reason.
+    pub not_judged: BTreeMap<&'static str, Vec<String>>,
     /// The optimizer.
     pub optimizer: Option<Optimizer>,
     /// Whether hosts keep its states; `None` = nothing is said of it.
     pub offloads: Option<bool>,
     /// Sizes of the model that they state, by flag; switches count 1 where they are on, else 0.
     pub sizes: BTreeMap<&'static str, u64>,
+    /// Which layers have experts, those that predict a later token aside.
+    pub with_experts: Option<Vec<bool>>,
 }
 
 /// Where a device map puts a module.

@@ -378,6 +378,7 @@ fn jax_is_told_what_its_row_runs() {
         window: None,
         dropout: [0.0; 2],
         router: None,
+        others: Vec::new(),
     };
     let mut n = [0; 2];
     for _ in 0..N_PLANS {

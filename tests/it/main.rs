@@ -19,6 +19,7 @@ mod launch;
 mod laws;
 mod layered;
 mod max_load;
+mod megatron_settings;
 mod megatron_shape;
 mod model_load;
 mod only;

@@ -14,6 +14,16 @@ use super::gpt_oss;
 use crate::json::{self, Object};
 use crate::{located, source};
 
+/// Numbers and switches of configs that no other field holds.
+const OTHERS: [&str; 6] = [
+    "embd_pdrop",
+    "partial_rotary_factor",
+    "router_aux_loss_coef",
+    "router_jitter_noise",
+    "scale_attn_by_inverse_layer_idx",
+    "swiglu_limit",
+];
+
 /// Reads what launchers need beside the card that [`super::card::card`] reads.
 ///
 /// # Errors
@@ -83,7 +93,21 @@ impl Fields<'_> {
             window: None,
             dropout: [self.real(&["attention_dropout"], 0.0)?, 0.0],
             router: None,
+            others: self.others(),
         })
+    }
+
+    /// Numbers that a launcher may have words for. Rotation lies apart since transformers 5.
+    fn others(self) -> Vec<(String, f64)> {
+        let part = |name: &str| {
+            let rotary = self.get("rope_parameters").or(self.get("rope_scaling"));
+            rotary.and_then(|own| own.get(name)).cloned()
+        };
+        let of = |name: &&str| {
+            let value = self.get(name).cloned().or_else(|| part(name));
+            Some(((*name).to_owned(), value.as_ref().and_then(number)?))
+        };
+        OTHERS.iter().filter_map(of).collect()
     }
 
     /// Blocks that are all alike.

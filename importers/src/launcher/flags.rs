@@ -20,18 +20,26 @@ pub(super) struct Flags<'a> {
 
 impl<'a> Flags<'a> {
     /// Words between blanks and line ends; `--a=b` is `--a b`; quotes, line continuations and lines
-    /// of comment go.
+    /// of comment go. What quotes hold is one word, unless it is flags that a variable takes.
     pub(super) fn new(text: &'a str) -> Self {
-        // A word that begins with `#` begins a comment, as in a shell.
-        let said =
-            |line: &'a str| line.split_whitespace().take_while(|word| !word.starts_with('#'));
-        let words = text.lines().flat_map(said).filter(|word| *word != "\\");
+        let words = quoted(text).into_iter().flat_map(|word| match assigned(word) {
+            Some(flags) => quoted(flags),
+            None => vec![word],
+        });
+        let words = words.map(|word| word.trim_matches(QUOTES));
         let parts = words.flat_map(|word| match word.split_once('=') {
-            Some((flag, value)) if flag.starts_with("--") => vec![flag, value],
+            Some((flag, value)) if flag.starts_with("--") => vec![flag, value.trim_matches(QUOTES)],
             _ => vec![word],
         });
-        let words = parts.map(|word| word.trim_matches(['"', '\''])).collect();
+        let words = parts.collect();
         Self { words, asked: RefCell::default() }
+    }
+
+    /// A flag with a value that only a switch could have, and the value.
+    pub(super) fn stated_switch(&self) -> Option<(&'a str, &'a str)> {
+        let is_switch = |value: &str| ["true", "false"].contains(&value.to_lowercase().as_str());
+        let mut pairs = self.words.windows(2).filter(|pair| pair[0].starts_with("--"));
+        pairs.find(|pair| is_switch(pair[1])).map(|pair| (pair[0], pair[1]))
     }
 
     /// The value after a flag, the last one where it is repeated.
@@ -103,7 +111,7 @@ impl<'a> Flags<'a> {
     /// The value of an environment variable that is set in the text.
     pub(super) fn variable(&self, name: &str) -> Option<&'a str> {
         let of = |word: &&'a str| word.strip_prefix(name)?.strip_prefix('=');
-        self.words.iter().rev().find_map(of)
+        self.words.iter().rev().find_map(of).map(|value| value.trim_matches(QUOTES))
     }
 
     /// Refuses flags that change what runs in a way that is not judged.
@@ -142,12 +150,51 @@ impl<'a> Flags<'a> {
             }
             let shown: String = word.chars().take(60).collect();
             let message = format!("`{shown}` is no flag that this launcher has");
-            return Err(Diagnostic::input("unknown-flag", message).fact("flag", shown).hint(
-                format!("the nearest that is read is `{nearest}`; correct it or leave it out"),
-            ));
+            let hint =
+                format!("the nearest that is read is `{nearest}`; correct it or leave it out");
+            return Err(Diagnostic::input("unknown-flag", message).fact("flag", shown).hint(hint));
         }
         Ok(())
     }
+}
+
+const QUOTES: [char; 2] = ['"', '\''];
+
+/// Words as a shell parts them, quotes and all. A quote that nothing closes is a letter; a word that begins
+/// with `#` begins a comment.
+fn quoted(text: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    let mut rest = text.trim_start();
+    while let Some(first) = rest.chars().next() {
+        if first == '#' {
+            rest = rest.split_once('\n').map_or("", |(_, later)| later.trim_start());
+            continue;
+        }
+        let (word, later) = rest.split_at(length(rest));
+        words.extend((word != "\\").then_some(word));
+        rest = later.trim_start();
+    }
+    words
+}
+
+/// Bytes of the first word.
+fn length(text: &str) -> usize {
+    let mut at = 0;
+    while let Some(next) = text[at..].chars().next().filter(|next| !next.is_whitespace()) {
+        at += next.len_utf8();
+        let closes = QUOTES.contains(&next).then(|| text[at..].find(next)).flatten();
+        at += closes.map_or(0, |closes| closes + next.len_utf8());
+    }
+    at
+}
+
+/// The flags in quotes that a variable of a script takes: `NAME="--a 1"`.
+fn assigned(word: &str) -> Option<&str> {
+    let (name, value) = word.split_once('=')?;
+    let is_name = |own: char| own == '_' || own.is_ascii_alphanumeric();
+    let flags = value.strip_prefix(QUOTES)?.strip_suffix(QUOTES)?;
+    let is_flags = flags.trim_start_matches([' ', '\t', '\r', '\n', '\\']).starts_with('-');
+    (!name.is_empty() && name.chars().all(is_name) && is_flags).then_some(flags)
 }
 
 /// A setting that changes what runs in a way that is not judged.

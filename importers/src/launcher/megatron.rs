@@ -1,6 +1,8 @@
 //! Flags of Megatron-Core (`megatron/training/arguments.py`, commit d98e8a64).
 
-use std::collections::BTreeMap;
+mod classes;
+mod shape;
+mod software;
 
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
@@ -13,71 +15,12 @@ use super::flags::{Flags, not_judged};
 use super::layout;
 use super::limits::{MOST_LAYERS, bad};
 
-/// Flags that look like those below and mean something else.
-const OTHERS: &[&str] = &[
-    "--ckpt-format",
-    "--eval-global-batch-size",
-    "--eval-micro-batch-size",
-    "--mem-batch-size",
-    "--decoder-num-layers",
-    "--use-layer-wise-distributed-optimizer",
-    "--rl-inference-tensor-model-parallel-size",
-    "--rl-inference-expert-tensor-model-parallel-size",
-    "--pipeline-model-parallel-comm-backend",
-    "--rl-inference-pipeline-model-parallel-size",
-    "--activation-offload-fraction",
-    "--fp4-recipe",
-    "--moe-router-dtype",
-    "--moe-router-group-topk",
-    "--moe-shared-expert-glu-interleave-size",
-    "--mup-base-hidden-size",
-    "--num-channels",
-    "--vocab-file",
-];
-
-/// Flags that change what runs in a way that no plan has.
-const NOT_JUDGED: &[(&str, &str)] = &[
-    ("--account-for-embedding-in-pipeline-split", "the embedding counts as no layer of a stage"),
-    ("--account-for-loss-in-pipeline-split", "the loss counts as no layer of a stage"),
-    ("--distribute-saved-activations", "what is kept is not split over tensor ranks"),
-    ("--fp4-format", "training runs are not planned in fp4"),
-    ("--hybrid-context-parallel", "all samples have one context degree"),
-    ("--rampup-batch-size", "all steps have one batch"),
-    ("--step-batch-size-schedule", "all steps have one batch"),
-    ("--hybrid-layer-pattern", "blocks are those of the model's config"),
-    ("--hybrid-override-pattern", "blocks are those of the model's config"),
-    ("--cpu-offloading", "activations stay on the devices"),
-    ("--cpu-offloading-num-layers", "activations stay on the devices"),
-    ("--heterogeneous-layers-config-path", "blocks are those of the model's config"),
-    ("--heterogeneous-layers-config-encoded-json", "blocks are those of the model's config"),
-    ("--mtp-hybrid-override-pattern", "blocks are those of the model's config"),
-    ("--fine-grained-activation-offloading", "activations stay on the devices"),
-    ("--encoder-tensor-model-parallel-size", "encoders have no degrees of their own"),
-    ("--encoder-pipeline-model-parallel-size", "encoders have no degrees of their own"),
-];
-
-/// Sizes of a model.
-const SIZES: &[&str] = &[
-    "--hidden-size",
-    "--num-attention-heads",
-    "--num-query-groups",
-    "--kv-channels",
-    "--ffn-hidden-size",
-    "--vocab-size",
-    "--num-experts",
-    "--moe-ffn-hidden-size",
-    "--moe-router-topk",
-    "--moe-shared-expert-intermediate-size",
-];
-
-/// Switches of a model.
-const SWITCHES: [&str; 2] = ["--untie-embeddings-and-output-weights", "--multi-latent-attention"];
-
 pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let flags = Flags::new(text);
     let tensor = flags.degree(&["--tensor-model-parallel-size"])?;
     let pipeline = flags.degree(&["--pipeline-model-parallel-size"])?;
-    let n_layers = flags.degree(&["--num-layers"])?;
+    let n_layers = flags.degree(&["--num-layers", "--encoder-num-layers"])?;
+    let dtype = dtype(&flags)?;
     let mut settings = LaunchSettings {
         tensor,
         pipeline,
@@ -85,7 +28,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         expert: flags.degree(&["--expert-model-parallel-size"])?,
         micro_batch: flags.count("--micro-batch-size")?,
         global_batch: flags.count("--global-batch-size")?,
-        sequence_length: flags.count("--seq-length")?,
+        sequence_length: flags.count("--seq-length")?.or(flags.count("--encoder-seq-length")?),
         n_predicting: flags.degree(&["--mtp-num-layers"])?,
         sequence: Some(if flags.has("--sequence-parallel") {
             SequenceParallel::On
@@ -99,16 +42,19 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
             Mesh::TpCpDpPp
         }),
         recompute: Some(recompute(&flags)?),
-        dtype: dtype(&flags)?,
-        stack: scaled(&flags)?,
+        gradients: gradients(&flags, dtype),
+        overlaps: Some(flags.has("--overlap-grad-reduce")),
+        dtype,
         optimizer: optimizer(&flags)?,
         offloads: Some(offloads(&flags)?),
-        sizes: sizes(&flags)?,
+        sizes: shape::sizes(&flags)?,
         ..LaunchSettings::default()
     };
     stages(&flags, n_layers, &mut settings)?;
     let is_looped = settings.virtual_stages.is_some_and(|chunks| chunks > 1);
     settings.schedule = Some(if is_looped { "interleaved" } else { "1f1b" }.to_owned());
+    settings.stack = software::read(&flags, is_looped)?;
+    shape::layers(&flags, n_layers, &mut settings)?;
     let of_experts = flags.degree(&["--expert-tensor-parallel-size"])?;
     if of_experts.is_some_and(|own| own != tensor.unwrap_or(1)) {
         let why = "experts are split over the tensor ranks of the model";
@@ -118,34 +64,8 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         let why = "replicas share out their states among all of them";
         return Err(not_judged("--num-distributed-optimizer-instances", why));
     }
-    flags.refuse(NOT_JUDGED)?;
-    flags.finish("", OTHERS)?;
+    settings.not_judged = classes::judge(&flags)?;
     Ok(settings)
-}
-
-/// Sizes of the model. Where its width is stated, what no flag says has Megatron's default.
-fn sizes(flags: &Flags<'_>) -> Result<BTreeMap<&'static str, u64>, Diagnostic> {
-    let mut sizes = BTreeMap::new();
-    for flag in SIZES {
-        if let Some(size) = flags.count(flag)? {
-            sizes.insert(*flag, size);
-        }
-    }
-    let is_grouped = flags.has("--group-query-attention");
-    if !is_grouped && let Some(heads) = sizes.get("--num-attention-heads").copied() {
-        sizes.insert("--num-query-groups", heads);
-    }
-    if sizes.contains_key("--hidden-size") {
-        for flag in SWITCHES {
-            sizes.insert(flag, u64::from(flags.has(flag)));
-        }
-        sizes.entry("--num-experts").or_insert(0);
-    }
-    // Gates have other names too, some of which no flag says.
-    if flags.has("--swiglu") {
-        sizes.insert("--swiglu", 1);
-    }
-    Ok(sizes)
 }
 
 /// What products are computed in: without a flag in single precision.
@@ -163,16 +83,15 @@ fn dtype(flags: &Flags<'_>) -> Result<Option<DType>, Diagnostic> {
     }
 }
 
-/// The stack that scales 8-bit operands and sums gradients as the flags say, where that is not the
-/// usual one.
-fn scaled(flags: &Flags<'_>) -> Result<Option<&'static str>, Diagnostic> {
+/// What gradients of a 16-bit run are summed and exchanged in (`validate_args`): 32 bits unless a flag
+/// says otherwise, in fp16 only where one says so.
+fn gradients(flags: &Flags<'_>, dtype: Option<DType>) -> Option<DType> {
+    let is_wide = flags.has("--accumulate-allreduce-grads-in-fp32");
     let is_half = flags.has("--grad-reduce-in-bf16");
-    match flags.text("--fp8-recipe")? {
-        None | Some("tensorwise" | "delayed") => Ok(is_half.then_some("megatron-bridge")),
-        Some("mxfp8" | "blockwise") => Ok(Some("megatron-bridge-mxfp8")),
-        Some(other) => {
-            Err(bad("--fp8-recipe", other, "use tensorwise, delayed, blockwise or mxfp8"))
-        }
+    match dtype? {
+        DType::F16 => Some(if is_wide { DType::F32 } else { DType::F16 }),
+        DType::Bf16 | DType::F8 => Some(if is_half { DType::Bf16 } else { DType::F32 }),
+        _ => None,
     }
 }
 
@@ -227,7 +146,33 @@ fn stages(
         settings.virtual_stages = chunks;
         return Ok(());
     };
-    let chunks = match (by_count, chunks) {
+    let chunks = chunks_of((by_count, chunks), &ends, (n_layers, pipeline))?;
+    settings.virtual_stages = Some(chunks);
+    pipeline.checked_mul(chunks).filter(|n| *n <= n_layers).ok_or_else(|| {
+        bad("--num-layers", &n_layers.to_string(), "there are more stages than layers")
+    })?;
+    let mut blocks = even(&ends, n_layers, (pipeline, chunks))?;
+    // Those that predict a later token are counted apart, and lie behind the last one.
+    if let (Some(last), Some(later)) = (blocks.last_mut(), settings.n_predicting) {
+        *last = last.saturating_add(later);
+    }
+    settings.blocks = Some(blocks);
+    Ok(())
+}
+
+/// Chunks of a rank: stated, or by the layers of each.
+fn chunks_of(
+    stated: (Option<u32>, Option<u32>),
+    ends: &Ends,
+    (n_layers, pipeline): (u32, u32),
+) -> Result<u32, Diagnostic> {
+    match stated {
+        (Some(_), None) if ends.first.or(ends.last).is_some() => {
+            let flag = "--num-layers-per-virtual-pipeline-stage";
+            let hint = "beside layers of the first or last stage Megatron takes \
+                        `--num-virtual-stages-per-pipeline-rank`";
+            Err(bad(flag, "", hint))
+        }
         (Some(layers), None) => {
             let per_rank = n_layers / pipeline;
             if !n_layers.is_multiple_of(pipeline) || !per_rank.is_multiple_of(layers) {
@@ -235,50 +180,53 @@ fn stages(
                 let flag = "--num-layers-per-virtual-pipeline-stage";
                 return Err(bad(flag, &layers.to_string(), hint));
             }
-            per_rank / layers
+            Ok(per_rank / layers)
         }
-        (None, chunks) => chunks.unwrap_or(1),
+        (None, chunks) => Ok(chunks.unwrap_or(1)),
         (Some(_), Some(chunks)) => {
             let hint = "give one of the two flags for virtual stages";
-            return Err(bad("--num-virtual-stages-per-pipeline-rank", &chunks.to_string(), hint));
+            Err(bad("--num-virtual-stages-per-pipeline-rank", &chunks.to_string(), hint))
         }
-    };
-    settings.virtual_stages = Some(chunks);
-    let n_stages = pipeline.checked_mul(chunks).filter(|n| *n <= n_layers).ok_or_else(|| {
-        bad("--num-layers", &n_layers.to_string(), "there are more stages than layers")
-    })?;
-    settings.blocks = Some(even(&ends, n_layers, n_stages)?);
-    Ok(())
+    }
 }
 
-/// Layers of the first and of the last stage, where they are stated.
+/// Layers of the first and of the last rank, where they are stated.
 struct Ends {
     first: Option<u32>,
     last: Option<u32>,
 }
 
-/// Equal parts between the stated first and last stage.
-fn even(ends: &Ends, n_layers: u32, n_stages: u32) -> Result<Vec<u32>, Diagnostic> {
+/// Equal parts between the stated first and last rank, each in equal chunks
+/// (`get_num_layers_to_build`); by stage in model order.
+fn even(
+    ends: &Ends,
+    n_layers: u32,
+    (pipeline, chunks): (u32, u32),
+) -> Result<Vec<u32>, Diagnostic> {
     let Ends { first, last } = *ends;
     let ends = first.unwrap_or(0).saturating_add(last.unwrap_or(0));
     let n_ends = u32::from(first.is_some()) + u32::from(last.is_some());
-    let (inner, n_inner) = (n_layers.checked_sub(ends), n_stages.saturating_sub(n_ends));
+    let (inner, n_inner) = (n_layers.checked_sub(ends), pipeline.saturating_sub(n_ends));
     let each = match (inner, n_inner) {
-        (Some(0), 0) => 0,
-        (Some(inner), n_inner) if n_inner > 0 && inner.is_multiple_of(n_inner) => inner / n_inner,
-        _ => {
-            let hint = format!("{n_stages} stages can't share them out evenly");
-            return Err(bad("--num-layers", &n_layers.to_string(), &hint));
+        (Some(0), 0) => Some(0),
+        (Some(inner), n_inner) if n_inner > 0 => {
+            inner.is_multiple_of(n_inner).then(|| inner / n_inner)
         }
+        _ => None,
     };
-    let mut blocks = vec![each; n_stages as usize];
-    if let (Some(first), Some(stage)) = (first, blocks.first_mut()) {
-        *stage = first;
+    let mut ranks = vec![each.unwrap_or(0); pipeline as usize];
+    if let (Some(first), Some(rank)) = (first, ranks.first_mut()) {
+        *rank = first;
     }
-    if let (Some(last), Some(stage)) = (last, blocks.last_mut()) {
-        *stage = last;
+    if let (Some(last), Some(rank)) = (last, ranks.last_mut()) {
+        *rank = last;
     }
-    Ok(blocks)
+    if each.is_none() || ranks.iter().any(|n| !n.is_multiple_of(chunks)) {
+        let hint = format!("{pipeline} ranks in {chunks} chunks can't share them out evenly");
+        return Err(bad("--num-layers", &n_layers.to_string(), &hint));
+    }
+    let chunk: Vec<u32> = ranks.iter().map(|n| n / chunks).collect();
+    Ok(chunk.repeat(chunks as usize))
 }
 
 /// Whether hosts keep the states of the optimizer: all of them, or none.

@@ -226,10 +226,11 @@ fn a_ds_config_costs_what_deepspeed_runs() {
         assert_eq!(config(&more, "")["now"], own["now"], "{more}");
     }
     let time = |told: &Value| told["now"]["step_time_ns"].as_u64().unwrap();
-    let codes = |told: &Value| told["warnings"].to_string();
+    let fields = |told: &Value| told["changes"].to_string();
     let beside = config(micro, r#","overlap_comm":true"#);
     assert!(time(&beside) < time(&own), "{beside} {own}");
-    assert!(codes(&own).contains("overlaps-otherwise") && !codes(&beside).contains("overlaps"));
+    let is_told = |told| fields(told).contains("exchanges of replicas");
+    assert!(is_told(&own) && !is_told(&beside));
     folder.write("now", &format!("{{{},\"train_batch_size\":48}}", all.replace(":16", ":24")));
     folder.run(&format!("compare now usual.json {ON}")).exits(3);
     folder.write("now", r#"{"train_batch_size":24,"train_micro_batch_size_per_gpu":2}"#);
@@ -310,4 +311,75 @@ fn measured_runs_that_contradict_themselves_are_refused() {
     fewer["ranks"].as_array_mut().unwrap().pop();
     let error = compared(&fewer).exits(3).json()["error"].clone();
     assert!(error["message"].as_str().unwrap().contains("7 processes"), "{error}");
+}
+
+/// A small mixture of experts.
+fn experts() -> Value {
+    json!({
+        "model_type": "qwen3_moe", "hidden_size": 1024, "num_hidden_layers": 8,
+        "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 128,
+        "intermediate_size": 2048, "moe_intermediate_size": 512, "num_experts": 16,
+        "num_experts_per_tok": 4, "vocab_size": 32000, "max_position_embeddings": 4096,
+    })
+}
+
+/// What was exported is what was planned, on every stack that Megatron's flags are for; a flag that is
+/// taken away changes the one field that it sets.
+#[test]
+fn exported_flags_run_the_stack_of_their_plan() {
+    let folder = folder();
+    folder.write("config.json", &experts().to_string());
+    let pins = "--pin pipeline=1 --pin tensor=2 --pin expert=4 --pin sequence-parallel=on";
+    let fields = |plan: &str, args: &str, code: i32| -> Vec<String> {
+        let told = folder.run(&format!("compare {args} {plan} {ON} --json")).exits(code).json();
+        let changes = told["changes"].as_array().unwrap();
+        changes.iter().map(|own| own["field"].as_str().unwrap().to_owned()).collect()
+    };
+    let stacks = cost_model::kernels::stack::presets();
+    for stack in stacks.iter().filter(|own| own.name.starts_with("megatron")) {
+        let run = "--global-batch 64 --sequence-length 1024 --dtype bf16 --for megatron";
+        let flags = format!("{run} {pins} --stack {} --force", stack.name);
+        let plan = format!("plan config.json --cluster cluster.yaml {flags} -o plan.json");
+        folder.run(&plan).exits(0);
+        let export = format!("export plan.json {ON} --target megatron --force -o now.args");
+        folder.run(&export).exits(0);
+        assert_eq!(fields("plan.json", "now.args", 0), [""; 0], "{}", stack.name);
+        let text = folder.read("now.args");
+        for (flag, field) in [
+            ("--grad-reduce-in-bf16", "gradients"),
+            ("--overlap-grad-reduce", "exchanges of replicas"),
+            ("--tp-comm-overlap", "exchanges of tensor ranks"),
+            ("--moe-token-dispatcher-type flex", "dispatcher"),
+            ("--overlap-moe-expert-parallel-comm", "exchanges of experts"),
+            ("--attention-backend unfused", "attention"),
+        ] {
+            let line = format!("{flag}\n");
+            if text.contains(&line) {
+                folder.write("less.args", &text.replace(&line, ""));
+                assert_eq!(fields("plan.json", "less.args", 10), [field], "{}", stack.name);
+            }
+        }
+    }
+}
+
+/// Flags of another model, each by its name.
+#[test]
+fn flags_of_other_models_are_refused() {
+    let folder = folder();
+    planned(&folder, "usual", RUNS[0].1);
+    let text = folder.read("usual.args");
+    for (flag, instead) in [
+        ("--swiglu\n", "--squared-relu\n"),
+        ("--swiglu\n", ""),
+        ("--swiglu", "--swiglu\n--mtp-num-layers 2"),
+    ] {
+        assert!(text.contains(flag), "{text}");
+        folder.write("other.args", &text.replace(flag, instead));
+        let ran = folder.run(&format!("compare other.args usual.json {ON}")).exits(3);
+        assert!(format!("{}{}", ran.stdout, ran.stderr).contains("bad-settings"));
+    }
+    let is_width = |line: &&str| !line.starts_with("--ffn-hidden-size");
+    let rest: Vec<&str> = text.lines().filter(is_width).collect();
+    folder.write("other.args", &rest.join("\n"));
+    folder.run(&format!("compare other.args usual.json {ON}")).exits(3);
 }

@@ -4,7 +4,7 @@ use ir::card::{Recompute, ZeroStage};
 use ir::plan::{BlockPolicy, Plan, Stage};
 use ir::tensor::DType;
 
-use super::Facts;
+use super::{Facts, software};
 use crate::training::pins::{self, word};
 
 /// A field and its value on both sides.
@@ -30,6 +30,7 @@ pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
     let is_same_order = now.plan.schedule.grid == plan.plan.schedule.grid;
     let runs = runs.filter(|(what, a, b)| a != b && !(is_same_order && *what == "schedule"));
     let mut found: Vec<Change> = runs.collect();
+    found.extend(software::changes(now, plan));
     found.extend(of_plans(&now.plan, &plan.plan, found.is_empty()));
     found
 }
@@ -47,7 +48,12 @@ const FIELDS: [Field; 15] = [
     ("expert", |plan| plan.parallelism.expert.to_string()),
     ("micro-batch", |plan| plan.parallelism.micro_batch.to_string()),
     ("micro-batches", |plan| plan.parallelism.n_micro_batches.to_string()),
-    ("zero", |plan| (plan.parallelism.zero as u8).to_string()),
+    ("zero", |plan| {
+        let own = &plan.parallelism;
+        // One replica shares nothing out.
+        let is_alone = own.data.saturating_mul(own.context) == 1;
+        if is_alone { "either".to_owned() } else { (own.zero as u8).to_string() }
+    }),
     ("sequence", |plan| word(&pins::SEQUENCES, plan.parallelism.sequence).to_owned()),
     ("mesh", |plan| {
         let own = &plan.parallelism;

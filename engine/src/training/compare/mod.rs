@@ -5,10 +5,10 @@ mod changes;
 pub mod measured;
 mod schedule;
 mod settings;
+mod software;
 
 use std::path::Path;
 
-use cost_model::kernels::precision::Gradients;
 use cost_model::runs::forms::model::shape;
 use cost_model::runs::judge::judge_plan;
 use documents::diagnostic::DiagnosticDocument;
@@ -42,6 +42,8 @@ struct Facts {
     dtype: Option<DType>,
     optimizer: Optimizer,
     stack: String,
+    /// What it does, where settings may change that.
+    software: Option<Stack>,
     /// Name of the schedule.
     schedule: String,
     offloads: bool,
@@ -85,7 +87,8 @@ pub fn compare(
     let on = read_on(document, model, &args.target)?;
     let of_plan = facts(document, on.plan.clone())?;
     let (now, own_warnings) = runs_now(&settings, &on, &of_plan, (model, args))?;
-    let of_plan = Facts { dtype: Some(on.setting.numbers.dtype), ..of_plan };
+    let dtype = Some(on.setting.numbers.dtype);
+    let of_plan = Facts { dtype, software: Some(on.setting.stack.clone()), ..of_plan };
     let (a, b) = (now, side(&on.setting, of_plan)?);
     let mut warnings = on.warnings.clone();
     warnings.extend(own_warnings.into_iter().filter(|own| !on.warnings.contains(own)));
@@ -130,14 +133,14 @@ fn runs_now(
         global_batch: global_batch(settings, n_devices)?.unwrap_or(planned.global_batch),
         dtype: settings.dtype.or(planned.dtype),
         optimizer: settings.optimizer.unwrap_or(planned.optimizer),
-        stack: settings.stack.map_or_else(|| planned.stack.clone(), str::to_owned),
+        stack: planned.stack.clone(),
     };
     let offloads = settings.offloads.unwrap_or(of_plan.offloads);
     let own = match asked == planned && offloads == of_plan.offloads {
         true => None,
         false => Some(setting(on.document, model, &args.target, &asked)?),
     };
-    let own = exchanging(own, &on.setting, settings);
+    let own = software::set(own, &on.setting, settings);
     let own = own.as_ref().unwrap_or(&on.setting);
     let file = schedule::beside(settings, &args.a);
     let grid = file.as_deref().map(schedule::read).transpose()?;
@@ -161,58 +164,12 @@ fn runs_now(
         dtype: Some(own.numbers.dtype),
         optimizer: own.numbers.optimizer,
         stack: own.stack.name.clone(),
+        software: Some(own.stack.clone()),
         schedule: named.to_owned(),
         offloads,
     };
-    Ok((side(own, now).map_err(blamed)?, own.warnings.clone()))
-}
-
-/// The setting of what runs, or that of the plan, under a stack that sums gradients in the settings' type
-/// and exchanges them as they say; `None` where the plan's does.
-fn exchanging(
-    own: Option<Setting>,
-    planned: &Setting,
-    settings: &LaunchSettings,
-) -> Option<Setting> {
-    let used = own.as_ref().unwrap_or(planned);
-    let stack = &used.stack;
-    let (name, gradients) = (&stack.name, settings.gradients.unwrap_or(stack.gradients));
-    let mut other = Stack { gradients, ..stack.clone() };
-    let mut warnings = Vec::new();
-    let mut warn = |code, message: String, hint: &str| {
-        warnings.push(Diagnostic::warning(code, message).hint(hint));
-    };
-    let sums = |stack| Gradients::of(used.numbers.dtype, stack);
-    if sums(&other) != sums(stack) {
-        let planned = stack.gradients;
-        let message =
-            format!("what runs now sums gradients in {gradients}, the stack {name} in {planned}");
-        warn("sums-otherwise", message, "each side is priced with its own");
-    }
-    match settings.overlaps {
-        Some(false) if stack.overlap_data > 0.0 => {
-            other.overlap_data = 0.0;
-            let message = format!(
-                "what runs now exchanges gradients after the backward pass, the stack {name} beside it"
-            );
-            warn("overlaps-otherwise", message, "each side is priced with its own");
-        }
-        Some(true) if stack.overlap_data == 0.0 => {
-            let message = format!(
-                "what runs now exchanges gradients beside the backward pass, and the stack {name} \
-                 does not say how much that hides"
-            );
-            warn("not-judged", message, "both sides are priced without it");
-        }
-        _ => {}
-    }
-    if warnings.is_empty() {
-        return own;
-    }
-    let mut setting = used.clone();
-    setting.stack = other;
-    setting.warnings.extend(warnings);
-    Some(setting)
+    let warnings = own.warnings.iter().cloned().chain(software::not_judged(settings)).collect();
+    Ok((side(own, now).map_err(blamed)?, warnings))
 }
 
 /// Sets two plans of training runs side by side.
@@ -300,6 +257,7 @@ fn facts(document: &PlanDocument, plan: Plan) -> Result<Facts, Diagnostic> {
         dtype: workload.dtype,
         optimizer: workload.optimizer,
         stack: training.stack.clone(),
+        software: None,
         schedule: training.schedule.clone(),
         offloads: training.offloads_optimizer,
     })

@@ -77,6 +77,10 @@ fn same_model(settings: &LaunchSettings, model: &ModelCard) -> Result<(), Diagno
     let dense = model.groups.iter().find(|group| group.card.experts.is_none());
     let experts = model.groups.iter().find_map(|group| group.card.experts);
     let is_latent = matches!(first.attention, Attention::Latent { .. });
+    let window = model.groups.iter().find_map(|group| match group.card.attention {
+        Attention::Window { tokens, .. } => Some(tokens),
+        _ => None,
+    });
     let own = |flag: &str| {
         Some(match flag {
             "--hidden-size" => first.hidden,
@@ -89,12 +93,17 @@ fn same_model(settings: &LaunchSettings, model: &ModelCard) -> Result<(), Diagno
             "--moe-ffn-hidden-size" => experts?.feed_forward,
             "--moe-router-topk" => experts?.per_token,
             "--moe-shared-expert-intermediate-size" => {
-                experts.map(|own| own.n_shared * own.feed_forward).filter(|width| *width > 0)?
+                experts.map(|own| own.n_shared * own.feed_forward)?
             }
             "--swiglu" => u64::from(first.form.is_gated()),
             "--untie-embeddings-and-output-weights" => u64::from(first.head == Head::Separate),
             "--multi-latent-attention" => u64::from(is_latent),
-            _ => return None,
+            "--mtp-num-layers" => u64::from(model.n_predictions.saturating_sub(1)),
+            // One that no sample fills is none.
+            "--window-size" if window.is_none_or(|tokens| tokens < first.sequence) => {
+                window.unwrap_or(0)
+            }
+            other => return of_latent(other, first.attention),
         })
     };
     let sizes = settings.sizes.iter().map(|(flag, stated)| (*flag, *stated, own(flag)));
@@ -102,12 +111,42 @@ fn same_model(settings: &LaunchSettings, model: &ModelCard) -> Result<(), Diagno
         Some((flag, stated, own.filter(|own| *own != stated)?))
     };
     match sizes.into_iter().find_map(differs) {
-        None => Ok(()),
+        None => with_experts(settings, model),
         Some((flag, stated, own)) => {
             let why = format!("`{flag}` is {stated} in the settings and {own} of the model");
             Err(wrong(why, "give the settings of this model, or the model that they are of"))
         }
     }
+}
+
+/// A size of latent attention by its flag.
+fn of_latent(flag: &str, attention: Attention) -> Option<u64> {
+    let Attention::Latent { query_rank, key_value_rank, plain, rotary, value } = attention else {
+        return None;
+    };
+    Some(match flag {
+        "--q-lora-rank" => query_rank.unwrap_or(0),
+        "--kv-lora-rank" => key_value_rank,
+        "--qk-head-dim" => plain,
+        "--qk-pos-emb-head-dim" => rotary,
+        "--v-head-dim" => value,
+        _ => return None,
+    })
+}
+
+/// Refuses settings that put experts into other layers.
+fn with_experts(settings: &LaunchSettings, model: &ModelCard) -> Result<(), Diagnostic> {
+    let Some(stated) = &settings.with_experts else { return Ok(()) };
+    let has = |kind: usize| model.groups.get(kind).is_some_and(|own| own.card.experts.is_some());
+    let own: Vec<bool> = model.kinds().map(has).take(stated.len()).collect();
+    if own.contains(&true) && own != *stated {
+        let count = |layers: &[bool]| layers.iter().filter(|has| **has).count();
+        let (stated, own) = (count(stated), count(&own));
+        let why = format!("{stated} layers have experts in the settings and {own} of the model");
+        let why = format!("{why}, or others of them");
+        return Err(wrong(why, "give `--moe-layer-freq` as the model has it"));
+    }
+    Ok(())
 }
 
 fn wrong(why: String, hint: &str) -> Diagnostic {

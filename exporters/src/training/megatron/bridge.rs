@@ -12,6 +12,7 @@ use ir::stack::AttentionKernel;
 
 use super::super::folder::Program;
 use super::super::target::TrainingSource;
+use super::sums_wide;
 use crate::format::Export;
 
 pub(in super::super) const PROGRAM: Program = Program {
@@ -55,7 +56,9 @@ const SPELLINGS: &[(&str, Spelling)] = &[
     ("data-parallel-sharding-strategy", Keys(&["ddp.data_parallel_sharding_strategy"])),
     ("overlap-grad-reduce", Keys(&["ddp.overlap_grad_reduce"])),
     ("overlap-param-gather", Keys(&["ddp.overlap_param_gather", "optimizer.overlap_param_gather"])),
-    ("grad-reduce-in-bf16", Off("ddp.grad_reduce_in_fp32")),
+    // One switch for both types of 16 bits.
+    ("grad-reduce-in-bf16", Implied),
+    ("accumulate-allreduce-grads-in-fp32", Implied),
     ("optimizer", Keys(&["optimizer.optimizer"])),
     ("sgd-momentum", Keys(&["optimizer.sgd_momentum"])),
     ("optimizer-cpu-offload", Keys(&["optimizer.optimizer_cpu_offload"])),
@@ -79,7 +82,6 @@ const SPELLINGS: &[(&str, Spelling)] = &[
             ("model.pipeline_dtype", "fp16"),
             ("optimizer.fp16", "true"),
             ("optimizer.params_dtype", "fp16"),
-            ("ddp.grad_reduce_in_fp32", "false"),
         ]),
     ),
     ("fp8-format", Keys(&["model.fp8"])),
@@ -161,7 +163,6 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("ddp.overlap_param_gather", "false"),
     ("ddp.fp8_param_gather", "false"),
     ("ddp.reuse_grad_buf_for_mxfp8_param_ag", "false"),
-    ("ddp.grad_reduce_in_fp32", "true"),
     ("dist.use_megatron_fsdp", "false"),
     ("dist.use_torch_fsdp2", "false"),
     ("dist.use_tp_pp_dp_mapping", "false"),
@@ -226,6 +227,7 @@ fn own(source: &TrainingSource<'_>) -> Vec<(String, String)> {
         ("model.virtual_pipeline_model_parallel_size", chunks),
         ("model.overlap_p2p_comm", has_chunks.to_string()),
         ("model.batch_p2p_comm", (!has_chunks).to_string()),
+        ("ddp.grad_reduce_in_fp32", sums_wide(source).to_string()),
     ];
     // Experts are split as the rest; Bridge would leave them whole where they are shared out.
     if source.model.has_experts() {

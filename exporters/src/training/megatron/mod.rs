@@ -109,10 +109,7 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
         }
     }
     overlap(source, &mut text);
-    // In bf16 it sums gradients in 32 bits unless it is told otherwise.
-    if source.stack.gradients == DType::Bf16 && !matches!(source.dtype, DType::F32 | DType::F16) {
-        text.push_str("--grad-reduce-in-bf16\n");
-    }
+    text.push_str(gradients(source));
     text.push_str(optimizer(source.optimizer)?);
     text.push_str(element_type(source)?);
     text.push_str(&recompute_flags(recompute(source, TARGET)?)?);
@@ -275,6 +272,21 @@ fn experts(source: &TrainingSource<'_>, text: &mut String) {
     }
     if source.dtype == DType::F8 {
         text.push_str("--moe-router-padding-for-quantization\n");
+    }
+}
+
+/// Whether gradients are summed and exchanged in 32 bits.
+fn sums_wide(source: &TrainingSource<'_>) -> bool {
+    source.stack.gradients == DType::F32 || source.dtype == DType::F32
+}
+
+/// Beside bf16 it sums gradients in 32 bits unless it is told otherwise, in fp16 only where it is told to
+/// (`validate_args`).
+fn gradients(source: &TrainingSource<'_>) -> &'static str {
+    match (source.dtype, sums_wide(source)) {
+        (DType::F16, true) => "--accumulate-allreduce-grads-in-fp32\n",
+        (DType::F16, false) | (_, true) => "",
+        (_, false) => "--grad-reduce-in-bf16\n",
     }
 }
 

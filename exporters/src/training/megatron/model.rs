@@ -53,6 +53,7 @@ pub(super) fn shape(model: &ModelCard, own: Option<&Hyperparameters>, sequence: 
             layers(&mut shape, own, &first.card);
             if let Some(router) = &own.router {
                 self::router(&mut shape, router, model);
+                losses(&mut shape, own);
             }
             window(&mut shape, own, sequence);
         }
@@ -136,46 +137,65 @@ fn positions(shape: &mut Shape, own: &Hyperparameters, (card, sequence): (&Trans
         shape.switch("no-rope-fusion", !is_yarn);
     }
     match base.fract() == 0.0 {
-        true => shape.say("rotary-base", *base as u64),
+        // With all its digits: Python's integers have no end.
+        true => shape.say("rotary-base", format!("{base:.0}")),
         false => shape.lacks(format!("a rotary base of {base}, which is no whole number")),
     }
+    if let Some(share) = own.number("partial_rotary_factor").filter(|share| *share != 1.0) {
+        match is_latent {
+            true => shape.lacks(format!("positions in {share} of each head")),
+            false => shape.say("rotary-percent", share),
+        }
+    }
     if let Some(scaling) = scaling {
-        stretched(shape, scaling, is_latent);
+        stretched(shape, scaling, (is_latent, own.positions));
+    }
+}
+
+/// Numbers of `yarn` beside its factor. A config that names no original length stretches its own.
+fn yarn(shape: &mut Shape, scaling: &RotaryScaling, (is_latent, positions): (bool, u64)) {
+    shape.say("rotary-scaling-factor", scaling.factor);
+    let of = |name: &str| scaling.number(name);
+    for (flag, name) in [("mscale", "mscale"), ("mscale-all-dim", "mscale_all_dim")] {
+        if let Some(value) = of(name) {
+            shape.say(flag, value);
+        }
+    }
+    // Those of latent attention have no flags.
+    for (flag, name, usual) in
+        [("yarn-beta-fast", "beta_fast", 32.0), ("yarn-beta-slow", "beta_slow", 1.0)]
+    {
+        match of(name) {
+            Some(value) if !is_latent => shape.say(flag, value),
+            Some(value) if value != usual => shape.lacks(format!("`{name}` of {value}")),
+            _ => {}
+        }
+    }
+    // Peng et al. 2023, arXiv:2309.00071, equation 22.
+    let usual = 0.1 * scaling.factor.ln() + 1.0;
+    if let Some(factor) = of("attention_factor").filter(|own| (own - usual).abs() > 1e-6) {
+        shape.lacks(format!("an attention factor of {factor}"));
+    }
+    if of("truncate") == Some(0.0) {
+        match is_latent {
+            true => shape.lacks("stretched positions that are not rounded"),
+            false => shape.say("no-yarn-correction-range-round-to-int", ""),
+        }
+    }
+    let tokens = of("original_max_position_embeddings").unwrap_or(positions as f64);
+    match is_latent {
+        false => shape.say("yarn-original-max-position-embeddings", tokens),
+        true if tokens != 4096.0 => shape.lacks(format!("an original length of {tokens} tokens")),
+        true => {}
     }
 }
 
 /// Positions beyond the length that the model was trained for.
-fn stretched(shape: &mut Shape, scaling: &RotaryScaling, is_latent: bool) {
+fn stretched(shape: &mut Shape, scaling: &RotaryScaling, (is_latent, positions): (bool, u64)) {
     let original = scaling.number("original_max_position_embeddings");
     let is = |name: &str, value: f64| scaling.number(name) == Some(value);
     match scaling.kind.as_str() {
-        "yarn" => {
-            shape.say("rotary-scaling-factor", scaling.factor);
-            let numbers = [
-                ("yarn-beta-fast", scaling.number("beta_fast")),
-                ("yarn-beta-slow", scaling.number("beta_slow")),
-                ("mscale", scaling.number("mscale")),
-                ("mscale-all-dim", scaling.number("mscale_all_dim")),
-            ];
-            for (flag, value) in numbers {
-                // Those of latent attention have no flags.
-                if let Some(value) = value.filter(|_| !is_latent || flag.starts_with("mscale")) {
-                    shape.say(flag, value);
-                }
-            }
-            if is("truncate", 0.0) && !is_latent {
-                shape.say("no-yarn-correction-range-round-to-int", "");
-            }
-            match original {
-                Some(tokens) if !is_latent => {
-                    shape.say("yarn-original-max-position-embeddings", tokens);
-                }
-                Some(tokens) if tokens != 4096.0 => {
-                    shape.lacks(format!("an original length of {tokens} tokens"));
-                }
-                _ => {}
-            }
-        }
+        "yarn" => yarn(shape, scaling, (is_latent, positions)),
         "linear" if scaling.factor.fract() == 0.0 && !is_latent => {
             shape.say("rotary-seq-len-interpolation-factor", scaling.factor);
         }
@@ -214,12 +234,21 @@ fn layers(shape: &mut Shape, own: &Hyperparameters, card: &TransformerCard) {
     }
     shape.say("attention-dropout", own.dropout[0]);
     shape.say("hidden-dropout", own.dropout[1]);
+    // Of embeddings it is that of activations, in configs of GPT-2 one of its own.
+    let usual = if own.model_type == "gpt2" { 0.1 } else { own.dropout[1] };
+    let of_embedding = own.number("embd_pdrop").unwrap_or(usual);
+    if of_embedding != own.dropout[1] {
+        shape.lacks(format!("a dropout of embeddings of {of_embedding}"));
+    }
+    if own.number("scale_attn_by_inverse_layer_idx").is_some_and(|is| is != 0.0) {
+        shape.lacks("attention scores divided by the number of their layer");
+    }
     match (card.form, own.activation.as_str()) {
         (FeedForward::Gated, "silu") if own.model_type == "gpt_oss" => {
             // arXiv:2508.10925, section 2: clamped, with a sink of each head in the softmax.
             shape.say("quick-geglu", "");
             shape.say("glu-linear-offset", 1.0);
-            shape.say("activation-func-clamp-value", 7.0);
+            shape.say("activation-func-clamp-value", own.number("swiglu_limit").unwrap_or(7.0));
             shape.say("softmax-type", "learnable");
         }
         (FeedForward::Gated, "silu") => shape.say("swiglu", ""),
@@ -251,6 +280,19 @@ fn router(shape: &mut Shape, own: &Router, model: &ModelCard) {
     if let Some((n, chosen)) = own.groups {
         shape.say("moe-router-num-groups", n);
         shape.say("moe-router-group-topk", chosen);
+    }
+}
+
+/// What balances the visits of experts.
+fn losses(shape: &mut Shape, own: &Hyperparameters) {
+    let flags = [
+        ("moe-aux-loss-coeff", "router_aux_loss_coef"),
+        ("moe-input-jitter-eps", "router_jitter_noise"),
+    ];
+    for (flag, name) in flags {
+        if let Some(value) = own.number(name).filter(|value| *value != 0.0) {
+            shape.say(flag, value);
+        }
     }
 }
 
