@@ -361,12 +361,9 @@ fn deepspeed_is_told_where_it_reads() {
     assert!(n.iter().all(|n| *n > 10), "{n:?}");
 }
 
-/// What planning asks of the row is what the export refuses: degrees, schedule, equal parts, recompute.
-#[test]
-fn jax_is_told_what_its_row_runs() {
-    let mut rng = SmallRng::seed_from_u64(7);
-    let row = targets().iter().find(|row| row.name == "jax").unwrap();
-    let hyperparameters = Hyperparameters {
+/// Hyperparameters whose parameter names are known.
+pub(crate) fn names_of_llama() -> Hyperparameters {
+    Hyperparameters {
         model_type: "llama".to_owned(),
         positions: 4_096,
         rotary: None,
@@ -379,7 +376,15 @@ fn jax_is_told_what_its_row_runs() {
         dropout: [0.0; 2],
         router: None,
         others: Vec::new(),
-    };
+    }
+}
+
+/// What planning asks of the row is what the export refuses: degrees, schedule, equal parts, recompute.
+#[test]
+fn jax_is_told_what_its_row_runs() {
+    let mut rng = SmallRng::seed_from_u64(7);
+    let row = targets().iter().find(|row| row.name == "jax").unwrap();
+    let hyperparameters = names_of_llama();
     let mut n = [0; 2];
     for _ in 0..N_PLANS {
         let Case { plan, schedule, .. } = random(&mut rng);

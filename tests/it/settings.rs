@@ -8,7 +8,7 @@ use ir::plan::{Parallelism, Partition, Plan, Stage};
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
-use crate::launch::small;
+use crate::launch::{names_of_llama, small};
 
 const MEGATRON: &str = "--tensor-model-parallel-size 2 --micro-batch-size 1 --seq-length 512";
 
@@ -90,6 +90,7 @@ fn targets_export_the_types_that_they_name() {
         placement: Default::default(),
         schedule: Default::default(),
     };
+    let named = names_of_llama();
     for row in targets().iter().filter(|row| row.types.is_some()) {
         for dtype in [DType::Bf16, DType::F16, DType::F8, DType::F32, DType::F64] {
             let source = TrainingSource {
@@ -101,7 +102,7 @@ fn targets_export_the_types_that_they_name() {
                 dtype,
                 stack: &megatron_core(),
                 model: &small(),
-                hyperparameters: None,
+                hyperparameters: Some(&named),
                 optimizer: Optimizer::AdamW,
                 blocks: Blocks::Layers,
                 starts: &[],

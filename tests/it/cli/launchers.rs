@@ -32,6 +32,8 @@ fn planned(folder: &Folder, flags: &str) -> Result<Value, (i32, String)> {
 
 /// Bytes under which a plan fits only with optimizer states on the hosts.
 const SCARCE: &str = "--max-memory-per-device 1550MiB --pin data=8 --pin zero=1";
+/// The same beside DeepSpeed's two buckets of 5e8 elements, 1908 MiB.
+const SCARCE_BESIDE_BUCKETS: &str = "--max-memory-per-device 3458MiB --pin data=8 --pin zero=1";
 /// The same where gradients are shared out, which all of PyTorch's own ways do.
 const SCARCER: &str = "--max-memory-per-device 900MiB --pin data=8 --pin zero=2";
 
@@ -43,7 +45,11 @@ fn files_of_a_launcher_are_the_plan_that_was_made_for_it() {
     let runs = ["", "--devices 4", "--optimizer sgd", "--dtype fp32", "--pin tensor=1"];
     let mut n_offloaded = 0;
     for target in ["megatron", "torchtitan", "deepspeed"] {
-        let scarce = if target == "torchtitan" { SCARCER } else { SCARCE };
+        let scarce = match target {
+            "torchtitan" => SCARCER,
+            "deepspeed" => SCARCE_BESIDE_BUCKETS,
+            _ => SCARCE,
+        };
         for run in runs.into_iter().chain([scarce]) {
             let plan = match planned(&folder, &format!("--for {target} {run}")) {
                 Ok(plan) => plan,
@@ -208,8 +214,12 @@ fn statements_on_measured_layers_are_derived() {
 #[test]
 fn states_that_nobody_shares_out_stay_on_the_devices() {
     let folder = folder();
-    for target in ["megatron", "deepspeed"] {
-        let flags = "--pin zero=0 --pin data=2 --pin tensor=4 --max-memory-per-device 900MiB";
+    for (target, stack, mib) in
+        [("megatron", "megatron-core", 900), ("deepspeed", "megatron-deepspeed-2021", 2808)]
+    {
+        let flags = format!(
+            "--pin zero=0 --pin data=2 --pin tensor=4 --stack {stack} --max-memory-per-device {mib}MiB"
+        );
         let (code, why) = planned(&folder, &format!("--for {target} {flags}")).unwrap_err();
         assert!(code == 4 && why.contains("--for any"), "{target}: {code} {why}");
         let plan = planned(&folder, &format!("--for any {flags}")).unwrap();

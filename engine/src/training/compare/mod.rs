@@ -149,11 +149,10 @@ fn runs_now(
         Some(file) => schedule::blamed(error, file),
         None => error,
     };
-    let is_planned = grid.is_some() && grid == of_plan.plan.schedule.grid;
-    let in_file = if is_planned { of_plan.schedule.as_str() } else { CUSTOM };
-    let named = match grid {
-        Some(_) => in_file,
-        None => settings.schedule.as_deref().unwrap_or("1f1b"),
+    let named = match grid.is_some() {
+        true if grid == of_plan.plan.schedule.grid => of_plan.schedule.as_str(),
+        true => CUSTOM,
+        false => settings.schedule.as_deref().unwrap_or("1f1b"),
     };
     let global_batch = asked.global_batch;
     let target = Target { n_devices, model: &own.model, global_batch, beside, grid };

@@ -119,7 +119,9 @@ fn overlaps(
         }
     };
     let can = stage >= ZeroStage::Optimizer && pipeline.is_none_or(|n| n == 1);
-    Ok(if can { stated } else { Some(false) })
+    // Shared-out parameters are gathered beside the passes under any stack.
+    let says_nothing = stage == ZeroStage::Parameters && stated == Some(true);
+    Ok(if !can { Some(false) } else { stated.filter(|_| !says_nothing) })
 }
 
 /// A member of a section.
