@@ -25,8 +25,9 @@ test-executors:
 	@$(CARGO) build --release --locked --quiet
 	.venv/bin/python python/test_package.py --meshwright target/release/meshwright
 	.venv/bin/python python/test_executors.py --meshwright target/release/meshwright
-	.venv/bin/python python/consumers/check_consumers.py --meshwright target/release/meshwright
 	@$(CARGO) build --release --locked --quiet -p importers --example launch_settings
+	.venv/bin/python python/consumers/check_consumers.py --meshwright target/release/meshwright \
+	    --reader target/release/examples/launch_settings --drawn 40
 	.venv/bin/python python/consumers/flag_files.py target/release/examples/launch_settings
 
 bench: setup

@@ -2,12 +2,17 @@
 """Random plans by the consumers' own code.
 
     python check_consumers.py --meshwright target/release/meshwright [--plans N] [--only TARGET]
+        [--reader target/release/examples/launch_settings] [--drawn N]
 
 Megatron-LM's argument code, layout class and process groups come from the folder that MEGATRON_LM names,
 torchtitan's main from TORCHTITAN, its release, DeepSpeed's, Accelerate's and Transformers' from the packages
 (or DEEPSPEED); what is not there is told as skipped. JAX compiles for eight devices of this host. Megatron
-Bridge's dataclasses come from MEGATRON_BRIDGE, on those of MEGATRON_LM. Single files of Galvatron, vLLM and SGLang come from their archives, or from the
-folders GALVATRON, VLLM and SGLANG. Which commits were judged stands in `../requirements.lock`.
+Bridge's dataclasses come from MEGATRON_BRIDGE, on those of MEGATRON_LM. Single files of Galvatron, vLLM and
+SGLang come from their archives, or from the folders GALVATRON, VLLM and SGLANG. Which commits were judged stands
+in `../requirements.lock`.
+What their parsed objects say is made into a plan again, which must have the step and the peaks of the first
+one (`dumped_plan.py`), and held against what our reader sees in the file, where READER is the example of crate
+importers. `--drawn N`: the same of so many plans more that no search made (`drawn_plans.py`).
 Prints what runs otherwise than planned and one line of counts for each consumer; exits with 1 where
 anything does.
 """
@@ -24,8 +29,11 @@ import subprocess
 import sys
 import tempfile
 
+import drawn_plans
 import random_placements
 import random_plans
+import readers
+from dumped_plan import differing
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -41,6 +49,9 @@ def archived(package: str) -> str | None:
     found = pathlib.Path(sys.prefix, "archives").glob(f"{package}-*")
     return next(map(str, sorted(found)), None)
 
+
+# Launchers whose files are read back.
+READ = {"megatron", "torchtitan", "deepspeed"}
 
 # Target, where the consumer's code lies, and how many plans.
 CONSUMERS = [
@@ -71,29 +82,72 @@ def other_commits() -> list[str]:
     return told
 
 
-def check(meshwright: str, row: tuple, n: int | None, folder: pathlib.Path) -> bool:
+def judged(judge: str, source: str, made: list, folder: pathlib.Path) -> tuple[list[dict], bool]:
+    """What the consumer's own code says of exported plans, and whether it came to its end."""
+    pairs = [str(path) for plan, file, *_ in made for path in (file, plan)]
+    command = [sys.executable, str(HERE / judge), source, *pairs]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    (folder / "told.txt").write_bytes(done.stderr)
+    if done.returncode != 0:
+        print(done.stderr.decode(errors="replace")[-2000:])
+    lines = [line for line in done.stdout.splitlines() if line.startswith(b"{")]
+    return [json.loads(line) for line in lines], done.returncode == 0
+
+
+def check(options, row: tuple, made: list, folder: pathlib.Path) -> bool:
+    """Judges, prices and reads exported plans of one target."""
+    target, judge, source, _ = row
+    verdicts, good = judged(judge, source, made, folder)
+    counts: collections.Counter[str] = collections.Counter()
+    launcher = random_plans.name_of(target)
+    seen = {}
+    if options.reader and launcher in READ:
+        seen = readers.read(options.reader, launcher, [str(file) for _, file, *_ in made])
+    for verdict, (plan, file, model, *cluster) in zip(verdicts, made):
+        counts["judged"] += 1
+        if "runs" in verdict:
+            planned = json.loads(plan.read_text(encoding="utf-8"))
+            on = ["--model", str(model), "--cluster", *map(str, cluster)]
+            off, same = differing(verdict["runs"], planned, plan, options.meshwright, on)
+            counts["priced within 1 %"] += not off
+            counts["of these alike to the digit"] += same
+            verdict["differences"] += off
+            rows = [",".join(row) for row in verdict["runs"].pop("order")]
+            if rows != planned["schedule"]["grid"]:
+                verdict["differences"].append(f"order: {rows} runs, {planned['schedule']['grid']} is planned")
+            verdict["runs"]["schedule"] = planned["training"]["schedule"]
+        if own := seen.get(str(file)):
+            wrong = readers.differing(own, verdict.get("runs", {}))
+            if "refused" in own:
+                wrong = [f"refused by the reader: {own.get('message')}"]
+            counts["read alike"] += not wrong
+            verdict["differences"] += wrong
+        if verdict["differences"]:
+            counts["otherwise than planned"] += 1
+            print(verdict["file"], model.stem, *verdict["differences"][:3], sep="\n  ")
+    kinds = collections.Counter(model.stem.rsplit("-", 1)[0] for _, _, model, *_ in made)
+    told = ", ".join(f"{n} of {name}" for name, n in sorted(kinds.items()))
+    print(f"{target} ({told}):", ", ".join(f"{n} {what}" for what, n in counts.items()), flush=True)
+    return good and not counts["otherwise than planned"] and len(verdicts) == len(made)
+
+
+def checks(options, row: tuple, root: pathlib.Path) -> bool:
+    """Plans of a search, and drawn ones."""
     target, judge, source, usual = row
     if source is None:
         print(f"{target}: skipped, its code is not here")
         return True
-    folder.mkdir(parents=True, exist_ok=True)
-    source_of = random_placements if judge == "server_layers.py" else random_plans
-    made = list(source_of.plans(meshwright, target, n or usual, folder))
-    pairs = [str(path) for plan, file, _ in made for path in (file, plan)]
-    command = [sys.executable, str(HERE / judge), source, *pairs]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-    (folder / "told.txt").write_bytes(done.stderr)
-    lines = [line for line in done.stdout.splitlines() if line.startswith(b"{")]
-    verdicts = [json.loads(line) for line in lines]
-    wrong = [verdict for verdict in verdicts if verdict["differences"]]
-    for verdict in wrong:
-        print(verdict["file"], *verdict["differences"][:3], sep="\n  ")
-    kinds = collections.Counter(model.stem.rsplit("-", 1)[0] for _, _, model in made)
-    told = ", ".join(f"{n} of {name}" for name, n in sorted(kinds.items()))
-    print(f"{target}: {len(verdicts)} plans judged ({told}), {len(wrong)} run otherwise than planned")
-    if done.returncode != 0:
-        print(done.stderr.decode(errors="replace")[-2000:])
-    return not wrong and len(verdicts) == (n or usual) and done.returncode == 0
+    n = usual if options.plans is None else options.plans
+    good = True
+    found = random_placements if judge == "server_layers.py" else random_plans
+    for kind, maker, n in (("found", found, n), ("drawn", drawn_plans, options.drawn)):
+        if n == 0 or (maker is drawn_plans and random_plans.name_of(target) not in READ):
+            continue
+        folder = root / target / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        made = list(maker.plans(options.meshwright, target, n, folder))
+        good &= check(options, row, made, folder) and len(made) == n
+    return good
 
 
 def main() -> int:
@@ -101,13 +155,15 @@ def main() -> int:
     parser.add_argument("--meshwright", required=True)
     parser.add_argument("--plans", type=int)
     parser.add_argument("--only", default="")
+    parser.add_argument("--drawn", type=int, default=0, help="plans of each target that no search made")
+    parser.add_argument("--reader", help="the example launch_settings of crate importers")
     parser.add_argument("--keep", type=pathlib.Path, help="folder that keeps the plans")
     options = parser.parse_args()
     print(*other_commits(), sep="\n", end="")
     rows = [row for row in CONSUMERS if row[0].startswith(options.only)]
     with tempfile.TemporaryDirectory() as name:
         root = options.keep or pathlib.Path(name)
-        good = [check(options.meshwright, row, options.plans, root / row[0]) for row in rows]
+        good = [checks(options, row, root) for row in rows]
     return int(not all(good))
 
 

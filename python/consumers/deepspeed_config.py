@@ -7,7 +7,8 @@ For each pair, as `deepspeed.initialize` goes: `DeepSpeedConfig` with the plan's
 `PipeModelDataParallelTopology` and `PipelineParallelGrid` (in a pipeline) or the groups of AutoTP (without
 one) of every rank, `PipelineModule` with our `parts` on every stage, `TrainSchedule` of every stage, and
 which optimizer the engine would wrap. Rank and number of processes are stubbed, groups are lists of ranks.
-Prints one JSON document per pair: `differences` from the plan, which is read from its JSON alone.
+Prints one JSON document per pair: `runs`, what its objects say (`dumped_plan.py`), and `differences` from
+the plan, which is read from its JSON alone.
 """
 
 from __future__ import annotations
@@ -119,84 +120,102 @@ def engine_of(config, in_pipeline: bool) -> DeepSpeedEngine:
     return engine
 
 
-def states(config, plan: dict) -> list[str]:
+KINDS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
+
+
+def states(config, own: dict, optimizer: str | None) -> dict:
     """What replicas share out and gradients are summed in, by the optimizer that the engine makes."""
-    own, training = plan["parallelism"], plan["parallelism"]["training"]
-    found, in_pipeline = Differences(), own["pipeline"] > 1
-    engine = engine_of(config, in_pipeline)
+    engine = engine_of(config, own["pipeline"] > 1)
     engine._assert_valid_mixed_precision_config()
-    kind = {"sgd": torch.optim.SGD}.get(plan["workload"].get("optimizer"), torch.optim.AdamW)
-    optimizer = kind([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
-    wrapper = engine._do_optimizer_sanity_check(optimizer)
+    kind = {"sgd": torch.optim.SGD}.get(optimizer, torch.optim.AdamW)
+    wrapper = engine._do_optimizer_sanity_check(kind([torch.nn.Parameter(torch.zeros(1))], lr=1e-3))
     model_type, sum_type = engine.get_data_types()
-    kinds = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
-    kind = kinds[plan["workload"]["dtype"].replace("fp", "f")]
-    found.same("type", model_type, kind)
-    # Its own stack sums and exchanges them in 16 bits.
-    if plan["training"]["stack"] == "megatron-deepspeed-2021":
-        found.same("sums", (sum_type, engine.communication_data_type), (kind, kind))
-    offloads = plan["training"].get("offloads_optimizer", False)
-    found.same("states on hosts", engine.zero_cpu_offload(), offloads)
-    shared = wrapper in ("zero_optimization", "bf16") and own["data"] > 1
-    found.same("shared states", shared, training["zero"] >= 1)
-    if own["data"] > 1:
-        found.same("ZeRO", int(config.zero_optimization_stage), training["zero"])
-    if in_pipeline and config.zero_optimization_stage >= 2:
+    sent = {sum_type, engine.communication_data_type}
+    stage = int(config.zero_optimization_stage)
+    shared = wrapper in ("zero_optimization", "bf16")
+    return {
+        "dtype": KINDS[model_type],
+        "zero": max(stage, int(shared)) if shared or own["data"] > 1 else 0,
+        "offloads": engine.zero_cpu_offload(),
+        # Its own stack sums and exchanges them in the type of the run.
+        "stack": "megatron-deepspeed-2021" if sent == {model_type} else f"none that sums in {sent}",
+    }
+
+
+def built(file: dict, n_layers: int, processes: Processes, topology) -> list[list[int]]:
+    """Layers that `PipelineModule` builds on every stage, the embedding first and the head last."""
+    layers, stages = [LayerSpec(Layer, at) for at in range(n_layers)], []
+    for stage in range(topology.get_dim("pipe")):
+        processes.rank = topology.get_rank(pipe=stage, data=0, model=0)
+        module = Cut(parts=file["parts"], layers=layers, topology=topology)
+        stages.append([layer.at for layer in module.forward_funcs])
+    processes.rank = 0
+    return stages
+
+
+def runs(file: dict, config, processes: Processes, topology, planned: dict) -> dict:
+    """What runs, in the words of `dumped_plan.py`."""
+    size = config.tensor_parallel_config.autotp_size
+    n_stages, n = topology.get_dim("pipe"), config.gradient_accumulation_steps
+    in_pipeline = n_stages > 1
+    # Whoever builds the model counts its layers.
+    n_blocks = sum(stage["blocks"]["n"] for stage in planned["partition"]["stages"])
+    held = built(file, n_blocks + 2, processes, topology) if in_pipeline else [range(n_blocks + 2)]
+    again = config.pipeline["activation_checkpoint_interval"] if in_pipeline else file["gradient_checkpointing"]
+    own = {
+        "data": topology.get_dim("data"),
+        "tensor": topology.get_dim("model") if in_pipeline else max(size, 1),
+        "pipeline": n_stages,
+        "context": 1,
+        "expert": 1,
+        "virtual_stages": 1,
+        "micro_batch": config.train_micro_batch_size_per_gpu,
+        "n_micro_batches": n,
+        # Where AutoTP splits the model, its config takes every process for a replica.
+        "global_batch": config.train_batch_size // max(size, 1),
+        # Samples and optimizer are the program's.
+        "sequence_length": planned["training"]["sequence_length"],
+        "optimizer": None,
+        "sequence_parallel": in_pipeline and bool(file.get("sequence_parallel")),
+        "pipeline_inside": False,
+        "recompute": {0: "none", 1: "full"}.get(int(again), {"uniform": again}),
+        "blocks": [sum(0 < at <= n_blocks for at in stage) for stage in held],
+        "order": [[f"{stage}{own}" for own in order(n, n_stages, stage)] for stage in range(n_stages)],
+    }
+    return {**own, **states(config, own, planned["workload"].get("optimizer"))}
+
+
+def differences(said: dict, plan: dict) -> list[str]:
+    """Of what runs from the plan."""
+    own, training, found = plan["parallelism"], plan["parallelism"]["training"], Differences()
+    for axis in ("data", "tensor", "pipeline", "context", "expert", "n_micro_batches"):
+        found.same(axis, said[axis], own[axis])
+    found.same("micro-batch", said["micro_batch"], training["micro_batch"])
+    found.same("global batch", said["global_batch"], plan["training"]["global_batch"])
+    splits = training["sequence_parallel"] and own["tensor"] > 1
+    found.same("sequence", said["sequence_parallel"] and own["tensor"] > 1, splits)
+    planned = [stage["blocks"] for stage in plan["partition"]["stages"]]
+    found.same("blocks", said["blocks"], [blocks["n"] for blocks in planned])
+    for stage, blocks in enumerate(planned):
+        found.same(f"recompute of stage {stage}", said["recompute"], blocks["recompute"])
+        ours = one_forward_one_backward(own["n_micro_batches"], len(planned), stage)
+        found.same(f"order of stage {stage}", said["order"][stage], [f"{stage}{own}" for own in ours])
+    found.same("type", said["dtype"], plan["workload"]["dtype"])
+    found.same("stack", said["stack"], plan["training"]["stack"])
+    found.same("states on hosts", said["offloads"], plan["training"].get("offloads_optimizer", False))
+    found.same("ZeRO", said["zero"] if own["data"] > 1 else 0, training["zero"])
+    if own["pipeline"] > 1 and said["zero"] >= 2:
         found.append("PipelineEngine refuses ZeRO 2 and 3")
     return found
 
 
-def stages(file: dict, plan: dict, processes: Processes, topology) -> list[str]:
-    """What `PipelineModule` builds on every stage, and in which order it runs."""
-    found, own = Differences(), plan["parallelism"]
-    planned = [stage["blocks"] for stage in plan["partition"]["stages"]]
-    n_blocks = sum(blocks["n"] for blocks in planned)
-    layers = [LayerSpec(Layer, at) for at in range(n_blocks + 2)]
-    for stage, blocks in enumerate(planned):
-        processes.rank = topology.get_rank(pipe=stage, data=0, model=0)
-        module = Cut(parts=file["parts"], layers=layers, topology=topology)
-        built = [layer.at for layer in module.forward_funcs]
-        first, last = stage == 0, stage + 1 == len(planned)
-        ours = list(range(blocks["first"] + 1, blocks["first"] + 1 + blocks["n"]))
-        ours = [0] * first + ours + [n_blocks + 1] * last
-        found.same(f"layers of stage {stage}", built, ours)
-        runs = order(own["n_micro_batches"], len(planned), stage)
-        planned_order = one_forward_one_backward(own["n_micro_batches"], len(planned), stage)
-        found.same(f"order of stage {stage}", runs, planned_order)
-    return found
-
-
-def differences(file: dict, plan: dict) -> list[str]:
-    own, training = plan["parallelism"], plan["parallelism"]["training"]
-    world = own["data"] * own["tensor"] * own["pipeline"] * own["context"]
-    processes, found = Processes(world), Differences()
-    topology = PipeModelDataParallelTopology(**file["topology"])
-    found.same("processes", topology.world_size(), world)
-    in_pipeline = own["pipeline"] > 1
-    mpu = PipelineParallelGrid(topology=topology) if in_pipeline else None
-    config = DeepSpeedConfig(json.loads(json.dumps(file["ds_config"])), mpu)
-    size = config.tensor_parallel_config.autotp_size
-    found.same("AutoTP", max(size, 1), 1 if in_pipeline else own["tensor"])
-    found.same("micro-batch", config.train_micro_batch_size_per_gpu, training["micro_batch"])
-    found.same("micro-batches", config.gradient_accumulation_steps, own["n_micro_batches"])
-    samples = training["micro_batch"] * own["n_micro_batches"] * own["data"]
-    # Where AutoTP splits the model, its config takes every process for a replica.
-    found.same("global batch", config.train_batch_size / max(size, 1), samples)
-    again = all(s["blocks"]["recompute"] == "full" for s in plan["partition"]["stages"])
-    if in_pipeline:
-        interval = config.pipeline["activation_checkpoint_interval"]
-        found.same("recompute", interval, int(again))
-        on = training["sequence_parallel"]
-        if own["tensor"] > 1:
-            found.same("sequence", file["sequence_parallel"], on)
-        found += stages(file, plan, processes, topology)
-    else:
-        found.same("recompute", file["gradient_checkpointing"], again)
-        found.same("sequence", False, training["sequence_parallel"] and own["tensor"] > 1)
-    found += states(config, plan)
-    for rank in range(world):
+def of_groups(said: dict, plan: dict, processes: Processes, topology) -> list[str]:
+    """Of the groups of every rank from those of the plan."""
+    found = Differences()
+    for rank in range(topology.world_size()):
         processes.rank = rank
-        theirs = pipeline_groups(topology) if in_pipeline else automatic_groups(max(size, 1), rank)
+        in_pipeline = said["pipeline"] > 1
+        theirs = pipeline_groups(topology) if in_pipeline else automatic_groups(said["tensor"], rank)
         for name, ranks in wanted(plan, rank).items():
             if name in theirs:
                 found.same(f"{name} group of rank {rank}", tuple(sorted(theirs[name])), ranks)
@@ -207,7 +226,13 @@ def judged(file: str, plan_file: str) -> dict:
     plan = json.loads(pathlib.Path(plan_file).read_text(encoding="utf-8"))
     own = json.loads(pathlib.Path(file).read_text(encoding="utf-8"))
     try:
-        return {"file": file, "differences": differences(own, plan)}
+        topology = PipeModelDataParallelTopology(**own["topology"])
+        processes = Processes(topology.world_size())
+        mpu = PipelineParallelGrid(topology=topology) if topology.get_dim("pipe") > 1 else None
+        config = DeepSpeedConfig(json.loads(json.dumps(own["ds_config"])), mpu)
+        said = runs(own, config, processes, topology, plan)
+        found = differences(said, plan) + of_groups(said, plan, processes, topology)
+        return {"file": file, "differences": found, "runs": said}
     except (AssertionError, ValueError, RuntimeError, KeyError, NotImplementedError) as error:
         return {"file": file, "differences": [f"refused: {type(error).__name__}: {error}"]}
 

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import json
 import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 
@@ -28,7 +26,8 @@ if "MEGATRON_LM" not in os.environ:
 SOURCE = pathlib.Path(os.environ["MEGATRON_LM"])
 READER = sys.argv[1]
 sys.argv = [sys.argv[0], str(SOURCE)]
-from megatron_lm import layers_of_stages, parsed, recomputed  # noqa: E402
+from megatron_lm import attributes, parsed  # noqa: E402
+from readers import differing, read  # noqa: E402
 
 # Kinds of models that `pretrain_gpt.py` trains.
 KINDS = ("gpt", "gpt-nemo", "mixtral", "moe", "nemotron")
@@ -70,74 +69,8 @@ def theirs(line: list[str], connections: str | None) -> dict | str:
         except (Exception, SystemExit) as error:  # Whatever its own code stops at.
             why = why or f"{type(error).__name__}: {error}"
             continue
-        return {
-            "tensor": args.tensor_model_parallel_size,
-            "pipeline": args.pipeline_model_parallel_size,
-            "context": args.context_parallel_size,
-            "expert": args.expert_model_parallel_size,
-            "virtual_stages": args.virtual_pipeline_model_parallel_size or 1,
-            "micro_batch": args.micro_batch_size,
-            "global_batch": args.global_batch_size,
-            "sequence_length": args.seq_length,
-            "sequence_parallel": bool(args.sequence_parallel),
-            "zero": sharding(args),
-            "pipeline_inside": bool(args.use_tp_pp_dp_mapping),
-            "recompute": recomputed(args),
-            "blocks": [stage["decoder"] + stage["mtp"] for stage in stages(args)],
-            "n_predicting": args.mtp_num_layers or 0,
-            "dtype": "fp8" if args.fp8 else str(args.params_dtype).removeprefix("torch."),
-            "optimizer": args.optimizer,
-            "offloads": bool(args.optimizer_cpu_offload),
-        }
+        return attributes(args)
     return why
-
-
-def sharding(args) -> int:
-    """ZeRO's stage."""
-    if args.use_megatron_fsdp:
-        order = ["no_shard", "optim", "optim_grads", "optim_grads_params"]
-        return order.index(args.data_parallel_sharding_strategy)
-    if args.use_torch_fsdp2:
-        return 2 if args.torch_fsdp2_reshard_after_forward is False else 3
-    return int(bool(args.use_distributed_optimizer))
-
-
-def stages(args) -> list[dict[str, int]]:
-    """Layers by stage, also where no layout is stated."""
-    if args.pipeline_model_parallel_layout is not None:
-        return layers_of_stages(args)
-    chunks = args.virtual_pipeline_model_parallel_size or 1
-    n = args.pipeline_model_parallel_size * chunks
-    first, last = args.decoder_first_pipeline_num_layers, args.decoder_last_pipeline_num_layers
-    free = args.num_layers - (first or 0) - (last or 0)
-    held = [0] * n
-    # Stated counts are of ranks, in equal chunks.
-    ends = {0: first, args.pipeline_model_parallel_size - 1: last}
-    others = args.pipeline_model_parallel_size - sum(own is not None for own in ends.values())
-    for stage in range(n):
-        own = ends.get(stage % args.pipeline_model_parallel_size)
-        held[stage] = (own if own is not None else free // max(others, 1)) // chunks
-    held[-1] += args.mtp_num_layers or 0
-    return [{"decoder": layers, "mtp": 0} for layers in held]
-
-
-# What a reader may leave open, and what Megatron then takes.
-OPEN = {"context": 1, "expert": 1, "tensor": 1, "pipeline": 1, "n_predicting": 0, "virtual_stages": 1}
-NAMES = {"adamw": "adam", "bf16": "bfloat16", "fp16": "float16", "f16": "float16", "fp32": "float32", "f32": "float32"}
-
-
-def differing(ours: dict, said: dict) -> list[str]:
-    wrong = []
-    for key, their in said.items():
-        own = ours[key] if ours[key] is not None else OPEN.get(key)
-        own = NAMES.get(own, own) if isinstance(own, str) else own
-        if own is None and key in ("blocks", "global_batch", "recompute"):
-            continue
-        if key == "sequence_parallel" and said["tensor"] == 1:
-            continue
-        if own != their:
-            wrong.append(f"{key}: {their} runs, {own} is read")
-    return wrong
 
 
 def main() -> int:
@@ -156,11 +89,10 @@ def main() -> int:
             connections = (document.get("ENV_VARS") or {}).get("CUDA_DEVICE_MAX_CONNECTIONS")
             lines[str(own)] = (line, None if connections is None else str(connections))
             paths.append(str(own))
-        read = subprocess.run([READER, "megatron", *paths], capture_output=True, text=True, check=True)
-        for told in map(json.loads, read.stdout.splitlines()):
-            name, ours = pathlib.Path(told["file"]).name, told["settings"]
+        for file, ours in read(READER, "megatron", paths).items():
+            name = pathlib.Path(file).name
             with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-                said = theirs(*lines[told["file"]])
+                said = theirs(*lines[file])
             if isinstance(said, str):
                 counts["refused by Megatron"] += 1
                 reasons[said[:100]] += 1

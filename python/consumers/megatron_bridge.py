@@ -125,6 +125,8 @@ def differences(said: dict[str, object], plan: dict) -> list[str]:
         strategy = {2: "optim_grads", 3: "optim_grads_params"}[zero]
         same("strategy", said["ddp.data_parallel_sharding_strategy"], strategy)
     same("states on hosts", said["optimizer.optimizer_cpu_offload"], offloads)
+    half = plan["training"]["stack"].startswith("megatron-bridge") and plan["workload"]["dtype"] != "fp32"
+    same("gradients in 32 bits", said["ddp.grad_reduce_in_fp32"], not half)
     policies = {"none": None, "selective": "selective"}
     policy = plan["partition"]["stages"][0]["blocks"]["recompute"]
     wanted = policies.get(policy, "full") if isinstance(policy, str) else "full"

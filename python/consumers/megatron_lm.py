@@ -5,8 +5,9 @@
 
 For each pair: `parse_args` and `validate_args` with the plan's number of processes, the class that reads
 the layout, and `initialize_model_parallel` for every rank on torch's fake backend. Prints one JSON
-document per pair: what the parsed objects say, and `differences` from the plan. Nothing is added to the
-flags but data, tokenizer, learning rate and the length of the run.
+document per pair: `runs`, what the parsed objects and its scheduler say (`dumped_plan.py`), and
+`differences` from the plan. Nothing is added to the flags but data, tokenizer, learning rate and the length
+of the run.
 
 Nothing here reads a plan through meshwright: degrees and layout are taken from the plan's JSON.
 """
@@ -43,6 +44,10 @@ import packaging.version  # noqa: E402
 from megatron.core import parallel_state  # noqa: E402
 from megatron.core import utils as core_utils  # noqa: E402
 from megatron.core.models.common.embeddings import rope_utils  # noqa: E402
+from megatron.core.pipeline_parallel.schedules import (  # noqa: E402
+    get_pp_rank_microbatches,
+    get_schedule_table,
+)
 from megatron.core.transformer.enums import LayerType  # noqa: E402
 from megatron.core.transformer.pipeline_parallel_layer_layout import (  # noqa: E402
     PipelineParallelLayerLayout,
@@ -71,13 +76,12 @@ def parsed(words: list[str], world: int, connections: str | None):
 
 
 def layers_of_stages(args) -> list[dict[str, int]]:
-    """By stage in model order: layers, layers that predict a later token, embedding, loss."""
+    """By stage in model order: layers, and layers that predict a later token."""
     n_ranks = args.pipeline_model_parallel_size
     n_chunks = args.virtual_pipeline_model_parallel_size or 1
     layout = getattr(args, "pipeline_model_parallel_layout", None)
     if layout is None:
-        later = args.mtp_num_layers or 0
-        return [{"decoder": args.num_layers, "mtp": later, "embedding": 1, "loss": 1}]
+        return even_stages(args, n_ranks, n_chunks)
     if not isinstance(layout, PipelineParallelLayerLayout):
         layout = PipelineParallelLayerLayout.from_str(str(layout), n_ranks)
     stages = []
@@ -86,6 +90,108 @@ def layers_of_stages(args) -> list[dict[str, int]]:
             own = layout.layout[rank][chunk]
             stages.append({kind.name: own.count(kind) for kind in LayerType})
     return stages
+
+
+def even_stages(args, n_ranks: int, n_chunks: int) -> list[dict[str, int]]:
+    """Without a layout: stated counts are of ranks, in equal chunks; the others share the rest."""
+    first, last = args.decoder_first_pipeline_num_layers, args.decoder_last_pipeline_num_layers
+    free = args.num_layers - (first or 0) - (last or 0)
+    ends = {0: first, n_ranks - 1: last}
+    others = n_ranks - sum(own is not None for own in ends.values())
+    held = []
+    for stage in range(n_ranks * n_chunks):
+        own = ends.get(stage % n_ranks)
+        held.append((own if own is not None else free // max(others, 1)) // n_chunks)
+    later = [0] * (len(held) - 1) + [args.mtp_num_layers or 0]
+    return [{"decoder": layers, "mtp": mtp} for layers, mtp in zip(held, later)]
+
+
+def sharding(args) -> int:
+    """ZeRO's stage."""
+    if args.use_megatron_fsdp:
+        order = ["no_shard", "optim", "optim_grads", "optim_grads_params"]
+        return order.index(args.data_parallel_sharding_strategy)
+    if args.use_torch_fsdp2:
+        return 2 if args.torch_fsdp2_reshard_after_forward is False else 3
+    return int(bool(args.use_distributed_optimizer))
+
+
+def attributes(args) -> dict:
+    """What a run is told, in the words of `dumped_plan.py`."""
+    return {
+        "data": args.data_parallel_size,
+        "tensor": args.tensor_model_parallel_size,
+        "pipeline": args.pipeline_model_parallel_size,
+        "context": args.context_parallel_size,
+        "expert": args.expert_model_parallel_size,
+        "virtual_stages": args.virtual_pipeline_model_parallel_size or 1,
+        "micro_batch": args.micro_batch_size,
+        "global_batch": args.global_batch_size,
+        "sequence_length": args.seq_length,
+        "sequence_parallel": bool(args.sequence_parallel),
+        "zero": sharding(args),
+        "pipeline_inside": bool(args.use_tp_pp_dp_mapping),
+        "recompute": recomputed(args),
+        "blocks": [stage["decoder"] + stage["mtp"] for stage in layers_of_stages(args)],
+        "n_predicting": args.mtp_num_layers or 0,
+        "dtype": "fp8" if args.fp8 else DTYPES[args.params_dtype],
+        "optimizer": {"adam": "adamw"}.get(args.optimizer, args.optimizer),
+        "offloads": bool(args.optimizer_cpu_offload),
+    }
+
+
+DTYPES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
+
+
+def stack(args) -> str:
+    """The planner's name for what runs beside what, and in which types; those that none has are told."""
+    n_replicas = args.data_parallel_size * args.context_parallel_size
+    splits = args.sequence_parallel and args.tensor_model_parallel_size > 1
+    beside = args.overlap_grad_reduce or n_replicas == 1, args.tp_comm_overlap or not splits
+    kernels = args.attention_backend.name, args.cuda_graph_impl, bool(args.overlap_moe_expert_parallel_comm)
+    tokens = args.moe_token_dispatcher_type if args.num_experts else "alltoall"
+    if (*beside, *kernels, tokens) != (True, True, "auto", "none", False, "alltoall"):
+        return f"none with {beside}, {kernels}, {tokens}"
+    if args.fp8 is not None and args.fp8_recipe in ("mxfp8", "blockwise"):
+        return "megatron-bridge-mxfp8"
+    return "megatron-bridge" if sums_half(args) else "megatron-core"
+
+
+def sums_half(args) -> bool:
+    """Whether gradients are summed and exchanged in 16 bits (`grad_reduce_in_fp32` of its DDP)."""
+    return args.params_dtype != torch.float32 and not args.accumulate_allreduce_grads_in_fp32
+
+
+def order(config, n: int) -> list[list[str]]:
+    """Passes of each pipeline rank over so many micro-batches, from its scheduler's tables."""
+    n_ranks, n_chunks = config.pipeline_model_parallel_size, config.virtual_pipeline_model_parallel_size
+    table = [(i, 0) for i in range(n)]
+    if n_chunks is not None:
+        table = get_schedule_table(n, n_chunks, config.microbatch_group_size_per_vp_stage)
+    rows = []
+    for rank in range(n_ranks):
+        seen = types.SimpleNamespace(
+            pp_group=types.SimpleNamespace(size=lambda: n_ranks, rank=lambda rank=rank: rank),
+            virtual_pipeline_model_parallel_size=n_chunks,
+        )
+        total, _, ahead, _ = get_pp_rank_microbatches(
+            n, n_chunks or 1, config.microbatch_group_size_per_vp_stage,
+            overlap_moe_expert_parallel_comm=config.overlap_moe_expert_parallel_comm, p2p_communicator=seen,
+        )  # fmt: skip
+        forward = [f"{chunk * n_ranks + rank}F{i}" for i, chunk in table]
+        last = (n_chunks or 1) - 1
+        backward = [f"{(last - chunk) * n_ranks + rank}B{i}" for i, chunk in table]
+        row = forward[:ahead]
+        for i in range(total - ahead):
+            row += [forward[ahead + i], backward[i]]
+        rows.append(row + backward[total - ahead :])
+    return rows
+
+
+def runs(args, config) -> dict:
+    own = attributes(args)
+    n = args.global_batch_size // args.data_parallel_size // args.micro_batch_size
+    return {**own, "n_micro_batches": n, "stack": stack(args), "order": order(config, n)}
 
 
 GROUPS = {
@@ -130,26 +236,24 @@ def differences(args, plan: dict, n_later: int) -> list[str]:
     """What the consumer runs that the plan does not say."""
     own, training = plan["parallelism"], plan["parallelism"]["training"]
     found = Differences()
-    same = found.same
-    same("tensor", args.tensor_model_parallel_size, own["tensor"])
-    same("pipeline", args.pipeline_model_parallel_size, own["pipeline"])
-    same("context", args.context_parallel_size, own["context"])
-    same("expert", args.expert_model_parallel_size, own["expert"])
-    same("data", args.data_parallel_size, own["data"])
+    same, said = found.same, attributes(args)
+    for axis in ("tensor", "pipeline", "context", "expert", "data"):
+        same(axis, said[axis], own[axis])
     same("micro-batch", args.micro_batch_size, training["micro_batch"])
     n = args.global_batch_size // args.data_parallel_size // args.micro_batch_size
     same("micro-batches", n, own["n_micro_batches"])
-    same("chunks", args.virtual_pipeline_model_parallel_size or 1, training["virtual_stages"])
+    same("chunks", said["virtual_stages"], training["virtual_stages"])
     same("sequence length", args.seq_length, plan["training"]["sequence_length"])
     on = training["sequence_parallel"] and own["tensor"] > 1
-    same("sequence", bool(args.sequence_parallel), on)
+    same("sequence", said["sequence_parallel"], on)
     blocks = [s["blocks"] for s in plan["partition"]["stages"]]
-    stages = layers_of_stages(args)
-    same("blocks", [s["decoder"] + s["mtp"] for s in stages], [b["n"] for b in blocks])
-    same("later tokens", sum(s["mtp"] for s in stages), n_later)
+    same("blocks", said["blocks"], [b["n"] for b in blocks])
+    same("later tokens", sum(s["mtp"] for s in layers_of_stages(args)), n_later)
     zero = training["zero"]
     same("Megatron-FSDP", bool(args.use_megatron_fsdp), zero >= 2)
-    same("distributed optimizer", bool(args.use_distributed_optimizer), zero >= 1)
+    # The one that leaves its states on hosts.
+    offloads = plan["training"].get("offloads_optimizer", False)
+    same("distributed optimizer", bool(args.use_distributed_optimizer), zero >= 1 or offloads)
     if args.use_megatron_fsdp:
         strategy = {2: "optim_grads", 3: "optim_grads_params"}[zero]
         same("strategy", args.data_parallel_sharding_strategy, strategy)
@@ -190,8 +294,8 @@ def priced(args, plan: dict, same) -> None:
     same("weights beside the pass", args.overlap_param_gather, shares and n_replicas > 1)
     splits = own["training"]["sequence_parallel"] and own["tensor"] > 1
     same("tensor ranks beside products", args.tp_comm_overlap, splits)
-    in_16 = training["stack"].startswith("megatron-bridge")
-    same("gradients in 16 bits", bool(args.grad_reduce_in_bf16), in_16)
+    in_16 = training["stack"].startswith("megatron-bridge") and workload["dtype"] != "fp32"
+    same("gradients in 16 bits", sums_half(args), in_16)
 
 
 def judged(file: str, plan_file: str) -> dict:
@@ -205,7 +309,7 @@ def judged(file: str, plan_file: str) -> dict:
     try:
         args = parsed(words, world, "8" if is_fsdp else "1")
         # Checks of its own, as the model is built.
-        core_transformer_config_from_args(args)
+        config = core_transformer_config_from_args(args)
     except (AssertionError, ValueError, SystemExit, RuntimeError) as error:
         return {"file": file, "differences": [f"refused: {type(error).__name__}: {error}"]}
     found = differences(args, plan, args.mtp_num_layers or 0)
@@ -219,8 +323,7 @@ def judged(file: str, plan_file: str) -> dict:
         found += [f"{name} group of rank {rank}: {ours[name]} is planned" for name in wrong]
         if wrong:
             break
-    said = {key: str(value) for key, value in vars(args).items()}
-    return {"file": file, "differences": found, "args": said}
+    return {"file": file, "differences": found, "runs": runs(args, config)}
 
 
 if __name__ == "__main__":

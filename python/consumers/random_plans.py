@@ -8,6 +8,7 @@ import random
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+CLUSTER = ROOT / "examples/clusters/pod-1024.yaml"
 MODELS = ["llama-2-70b", "qwen3-30b-a3b", "deepseek-v3"]
 # Small ones, which a consumer compiles here for so many devices.
 WIDTHS = {
@@ -116,7 +117,8 @@ def batch_of(rng: random.Random, target: str) -> list[str]:
 
 
 def plans(meshwright: str, target: str, n: int, folder: pathlib.Path, seed: int = 1):
-    """Yields (plan, exported file, model) of so many plans that were found and exported.
+    """Yields (plan, exported file, model, cluster) of so many plans that were found and exported. A file
+    that names a schedule's CSV has it beside it, with `.csv` behind its name.
 
     A pin that leaves nothing, or nothing that fits, is no plan. A plan made for a target that its export
     then refuses is an error.
@@ -131,7 +133,7 @@ def plans(meshwright: str, target: str, n: int, folder: pathlib.Path, seed: int 
         model.write_text(json.dumps(config), encoding="utf-8")
         own = pins(rng, any("expert" in key for key in config), name_of(target))
         plan, file = folder / f"{case}.json", folder / f"{case}.{target}"
-        on = ["--cluster", str(ROOT / "examples/clusters/pod-1024.yaml")]
+        on = ["--cluster", str(CLUSTER)]
         command = [
             meshwright, "plan", str(model), *on, *batch_of(rng, name_of(target)),
             "--for", name_of(target), "--dtype", rng.choice(TYPES[name_of(target)]),
@@ -146,5 +148,8 @@ def plans(meshwright: str, target: str, n: int, folder: pathlib.Path, seed: int 
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise SystemExit(f"planned for {target}, but not exported: {own}\n{done.stderr}")
+        if "schedule_csv" in file.read_text(encoding="utf-8"):
+            command[command.index("--target") + 1 :] = ["torch-pipelining", "-o", f"{file}.csv", "--force"]
+            subprocess.run(command, capture_output=True, check=True)
         made += 1
-        yield plan, file, model
+        yield plan, file, model, CLUSTER

@@ -3,8 +3,9 @@
 
     python torchtitan_config.py FOLDER FILE.args PLAN.json [...]
 
-FOLDER holds the package torchtitan. Prints one JSON document per pair: `differences` from the plan, which
-is read from its JSON alone. The module and its config are what a user names: llama3, llama3_8b.
+FOLDER holds the package torchtitan. Prints one JSON document per pair: `runs`, what its config and torch's
+schedule say (`dumped_plan.py`), and `differences` from the plan, which is read from its JSON alone. The
+module and its config are what a user names: llama3, llama3_8b. A schedule's CSV is FILE.csv.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from differences import Differences, judge
 
 sys.path.insert(0, sys.argv[1])
 
+from torch_passes import order  # noqa: E402
 from torchtitan.config import ConfigManager  # noqa: E402
 
 BASE = ["--module", "llama3", "--config", "llama3_8b"]
@@ -79,6 +81,68 @@ def differences(config, plan: dict) -> list[str]:
     return found
 
 
+def batches(config) -> dict:
+    """Samples of a micro-batch, and how many of them a replica runs."""
+    theirs, batch = config.parallelism, config.training
+    replicas = theirs.data_parallel_replicate_degree * theirs.data_parallel_shard_degree
+    piped = theirs.pipeline_parallel_degree > 1
+    if hasattr(batch, "num_tokens_per_train_step"):
+        length, per_step = batch.max_context_length, batch.num_tokens_per_train_step
+        micro = batch.num_tokens_per_microbatch_per_dp_rank // length
+        n = per_step // replicas // (micro * length)
+        if piped and theirs.num_pp_microbatches != n:
+            n = f"{theirs.num_pp_microbatches} of {n}"
+    else:
+        length, local = batch.seq_len, batch.local_batch_size
+        micro = theirs.pipeline_parallel_microbatch_size if piped else local
+        n = batch.global_batch_size // replicas // micro
+        if piped and n != local // micro:
+            n = f"{local // micro} of {n}"
+    samples = micro * n * replicas if isinstance(n, int) else None
+    return {"micro_batch": micro, "n_micro_batches": n, "sequence_length": length, "global_batch": samples}
+
+
+def sharding(theirs) -> int:
+    """ZeRO's stage: what is sharded is gathered for the backward pass once more, or kept
+    (`fsdp_reshard_after_forward`; by default it is kept in a pipeline alone)."""
+    if theirs.data_parallel_shard_degree * theirs.context_parallel_degree == 1:
+        return 0
+    piped = theirs.pipeline_parallel_degree > 1
+    return {"always": 3, "never": 2, "default": 2 if piped else 3}[theirs.fsdp_reshard_after_forward]
+
+
+def runs(config, n_layers: int, schedule: str) -> dict:
+    """What runs, in the words of `dumped_plan.py`."""
+    theirs, batch = config.parallelism, batches(config)
+    parts = theirs.module_fqns_per_model_part
+    blocks = [sum(name.startswith("layers.") for name in part) for part in parts or []] or [n_layers]
+    policies = {"NoneType": "none", "FullAC": "full", "SelectiveAC": "per-op"}
+    kinds = {"bfloat16": "bf16", "float32": "fp32"}
+    compiled = config.compile.enable
+    beside = compiled and config.compile.enable_async_tensor_parallel
+    n_ranks = theirs.pipeline_parallel_degree
+    name = theirs.pipeline_parallel_schedule if n_ranks > 1 else None
+    return {
+        **batch,
+        "data": theirs.data_parallel_replicate_degree * theirs.data_parallel_shard_degree,
+        "tensor": theirs.tensor_parallel_degree,
+        "pipeline": n_ranks,
+        "context": theirs.context_parallel_degree,
+        "expert": theirs.expert_parallel_degree,
+        "virtual_stages": len(blocks) // n_ranks,
+        "sequence_parallel": theirs.enable_sequence_parallel,
+        "zero": sharding(theirs),
+        "pipeline_inside": False,
+        "recompute": policies[type(config.activation_checkpoint).__qualname__.split(".")[0]],
+        "blocks": blocks,
+        "dtype": kinds[config.training.mixed_precision_param],
+        "optimizer": None,
+        "offloads": config.training.enable_cpu_offload,
+        "stack": "torchtitan" + ("-async-tp" if beside else "" if compiled else "-eager"),
+        "order": order(name, n_ranks, len(blocks), batch["n_micro_batches"], schedule),
+    }
+
+
 def judged(file: str, plan_file: str) -> dict:
     plan = json.loads(pathlib.Path(plan_file).read_text(encoding="utf-8"))
     words = pathlib.Path(file).read_text(encoding="utf-8").split()
@@ -86,10 +150,13 @@ def judged(file: str, plan_file: str) -> dict:
     try:
         with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
             config = ConfigManager().parse_args([*BASE, *words])
+        # Whoever builds the model counts its layers.
+        n_layers = sum(stage["blocks"]["n"] for stage in plan["partition"]["stages"])
+        said = runs(config, n_layers, f"{file}.csv")
     except (Exception, SystemExit) as error:  # noqa: BLE001
         why = f"{type(error).__name__}: {error} {told.getvalue()[-400:]}"
         return {"file": file, "differences": [f"refused: {why}"]}
-    return {"file": file, "differences": differences(config, plan)}
+    return {"file": file, "differences": differences(config, plan), "runs": said}
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ use cost_model::kernels::stack::megatron_core;
 use exporters::training::{Blocks, TrainingSource, export, targets};
 use importers::launcher::{Launcher, cut_by_ends, read};
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
-use ir::plan::{Parallelism, Partition, Plan, Stage};
+use ir::plan::{Mesh, Parallelism, Partition, Plan, Stage};
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
@@ -48,6 +48,12 @@ fn element_types_optimizers_and_recompute_are_read() {
     assert_eq!(of_megatron("--bf16"), Some(DType::Bf16));
     assert_eq!(of_megatron("--fp16"), Some(DType::F16));
     assert_eq!(of_megatron("--bf16 --fp8-format hybrid"), Some(DType::F8));
+    let sums = |more: &str| megatron(more).unwrap().gradients;
+    assert_eq!(sums(""), None);
+    assert_eq!(sums("--bf16"), Some(DType::F32));
+    assert_eq!(sums("--bf16 --fp8-format hybrid --grad-reduce-in-bf16"), Some(DType::Bf16));
+    assert_eq!(sums("--fp16"), Some(DType::F16));
+    assert_eq!(sums("--fp16 --accumulate-allreduce-grads-in-fp32"), Some(DType::F32));
     assert_eq!(megatron("--fp8-format e9").unwrap_err().code, "bad-settings");
     assert_eq!(megatron("--bf16 --fp16").unwrap_err().code, "bad-settings");
     let torchtitan = |text: &str| dtype(Launcher::Torchtitan, text);
@@ -112,10 +118,17 @@ fn targets_export_the_types_that_they_name() {
             assert_eq!(exported.is_ok(), is_said, "{} {dtype}", row.name);
             let Ok(exported) = exported else { continue };
             let text = String::from_utf8(exported.bytes).unwrap();
+            // This stack sums gradients in 32 bits, which Megatron does in fp16 only where it is told to.
+            let is_told = text.contains("--accumulate-allreduce-grads-in-fp32\n");
+            assert_eq!(is_told, row.name == "megatron" && dtype == DType::F16, "{text}");
+            let in_bridge = text.contains("ddp.grad_reduce_in_fp32=true\n");
+            assert_eq!(in_bridge, row.name == "megatron-bridge", "{text}");
             let Some(launcher) = Launcher::of(row.name) else { continue };
-            let own = read(launcher, &text).unwrap().dtype;
+            let own = read(launcher, &text).unwrap();
             // Without a flag Megatron computes in single precision.
-            assert_eq!(own.unwrap_or(DType::F32), dtype, "{text}");
+            assert_eq!(own.dtype.unwrap_or(DType::F32), dtype, "{text}");
+            let is_wide = own.gradients.is_none_or(|own| own == DType::F32);
+            assert!(is_wide || launcher == Launcher::DeepSpeed, "{text}");
         }
     }
 }
@@ -313,8 +326,14 @@ fn files_say_what_their_consumers_run() {
     let never = format!("{context} --parallelism.fsdp_reshard_after_forward never");
     assert_eq!(titan(context).unwrap().zero, Some(ZeroStage::Parameters));
     assert_eq!(titan(&never).unwrap().zero, Some(ZeroStage::Gradients));
+    // By default a pipeline keeps what it gathered (`get_fsdp_reshard_after_forward_policy`).
+    let piped = format!("{context} --parallelism.pipeline_parallel_degree 2");
+    let always = format!("{piped} --parallelism.fsdp_reshard_after_forward always");
+    assert_eq!(titan(&piped).unwrap().zero, Some(ZeroStage::Gradients));
+    assert_eq!(titan(&always).unwrap().zero, Some(ZeroStage::Parameters));
     let whole = "--parallelism.data_parallel_shard_degree 1";
     assert_eq!(titan(whole).unwrap().zero, Some(ZeroStage::None));
+    assert_eq!(titan(whole).unwrap().offloads, Some(false));
     let replicas = "--parallelism.data_parallel_replicate_degree 2";
     let both = format!("{replicas} --parallelism.data_parallel_shard_degree 2");
     assert_eq!(titan(&both).unwrap_err().code, "not-judged");
@@ -338,6 +357,11 @@ fn files_say_what_their_consumers_run() {
     {
         assert_eq!(megatron(flag).unwrap_err().code, "not-judged", "{flag}");
     }
+    // Of 13 blocks the last one predicts a later token.
+    let later = megatron("--num-layers 12 --mtp-num-layers 1").unwrap();
+    assert_eq!((later.blocks, later.n_predicting), (Some(vec![13]), Some(1)));
+    // `PipeModelDataParallelTopology` has the axes pipe, data, model.
+    assert_eq!(read(Launcher::DeepSpeed, "{}").unwrap().mesh, Some(Mesh::TpCpDpPp));
     let ends = "--decoder-first-pipeline-num-layers 3 --pipeline-model-parallel-size 2";
     assert_eq!(megatron(ends).unwrap_err().code, "bad-settings");
 }

@@ -90,6 +90,8 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         recompute: recompute(&flags)?,
         dtype: dtype(&flags)?,
         optimizer: optimizer(&flags)?,
+        // Else they are refused below.
+        offloads: Some(false),
         schedule: schedule(&flags)?,
         schedule_file: schedule_file(&flags)?.filter(|_| n_ranks > 1).map(str::to_owned),
         blocks: cut.blocks,

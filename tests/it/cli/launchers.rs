@@ -415,6 +415,26 @@ fn settings_of_another_model_are_refused() {
     }
 }
 
+/// In fp16 Megatron sums gradients in 16 bits unless it is told otherwise (`validate_args`): as the plan
+/// has it with the flag, and otherwise without.
+#[test]
+fn gradients_are_priced_in_the_type_that_megatron_sums_them_in() {
+    let folder = folder();
+    planned(&folder, "--for megatron --dtype fp16").unwrap();
+    folder.run(&format!("export plan.json {MODEL} --target megatron -o own.args")).exits(0);
+    let text = folder.read("own.args");
+    let compared = |text: &str| {
+        folder.write("other.args", text);
+        folder.run(&format!("compare other.args plan.json {MODEL}"))
+    };
+    let own = compared(&text);
+    assert!(own.code == 0 && !own.stderr.contains("sums-otherwise"), "{}", own.stderr);
+    let flag = "--accumulate-allreduce-grads-in-fp32\n";
+    assert!(text.contains(flag), "{text}");
+    let other = compared(&text.replace(flag, ""));
+    assert!(other.stderr.contains("sums-otherwise"), "{}", other.stderr);
+}
+
 /// A schedule that torch has no name for lies in a file, cell by cell, and is read from there.
 #[test]
 fn schedules_in_files_are_read_from_them() {

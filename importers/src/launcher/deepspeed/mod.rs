@@ -5,6 +5,7 @@ mod members;
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
+use ir::plan::Mesh;
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 use serde_json::Value;
@@ -67,6 +68,8 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         gradients: gradients(config, (dtype, stage))?,
         dtype,
         optimizer: optimizer(config)?,
+        // Pipeline ranks are the outermost axis of its topologies.
+        mesh: Some(Mesh::TpCpDpPp),
         // Its pipeline runs no other one.
         schedule: Some("1f1b".to_owned()),
         ..LaunchSettings::default()
