@@ -213,14 +213,17 @@ fn logits_count_on_the_last_stage_with_what_features_add() {
     let of = |features: &[MemoryFeature]| first(&run, AttentionKernel::Flash, features);
     let logits = 2048.0 * 4.0 * 51_200.0 / 8.0;
     let inputs = 4.0 * 2048.0 * 4.0 * 6144.0;
-    near(of(&[]).temporary, 6.0 * logits + inputs);
+    // The copy in single precision is kept from the forward to the backward pass.
+    near(of(&[]).temporary, 2.0 * logits + inputs);
     let both = of(&[MemoryFeature::LossFusion, MemoryFeature::DeferredEmbeddingGradient]);
     near(both.temporary - of(&[]).temporary, 12.5 * logits);
     // 4 + 4 + 2, and 4 + 2 as eight ranks share it out.
     near(of(&[MemoryFeature::SeparateLoss]).temporary - of(&[]).temporary, 16.0 * logits);
     let two = Parallelism { pipeline: 2, ..run.degrees().clone() };
     let two = Run::equal(PUBLISHED[0].card(), two, Recompute::None);
-    assert_eq!(first(&two, AttentionKernel::Flash, &[]).temporary, 0.0);
+    let not_last = first(&two, AttentionKernel::Flash, &[]);
+    assert_eq!(not_last.temporary, 0.0);
+    near(of(&[]).end_activation - not_last.end_activation, 4.0 * logits);
 }
 
 #[test]

@@ -124,10 +124,8 @@ fn runs_now(
     };
     // Who was given a part of the cluster runs there.
     let beside = &of_plan.plan.parallelism;
-    let n_devices = match on.setting.request.devices {
-        Some(_) => shape::n_devices(beside),
-        None => on.setting.cluster.devices.len() as u64,
-    };
+    let all = on.setting.cluster.devices.len() as u64;
+    let n_devices = on.setting.request.devices.map_or(all, |_| shape::n_devices(beside));
     let asked = Asked {
         sequence_length: settings.sequence_length.unwrap_or(planned.sequence_length),
         global_batch: global_batch(settings, n_devices)?.unwrap_or(planned.global_batch),

@@ -31,8 +31,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         return Err(bad("tensor_parallel.autotp_size", "", "give the `num_mp` of the topology"));
     }
     let tensor = tensor.or(automatic);
-    let dtype = dtype(config)?;
-    let stage = stage(config)?;
+    let (dtype, stage) = (dtype(config)?, stage(config)?);
     let micro_batch = count(config, "train_micro_batch_size_per_gpu")?;
     let global_batch = samples(config, automatic)?;
     let n_micro_batches = accumulated(config, (micro_batch, global_batch))?;
