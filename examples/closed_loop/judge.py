@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """What plans predict for this machine beside what they take there, on two processes over gloo.
 
-    python closed_loop.py --markdown docs/closed-loop.md
+    python examples/closed_loop/judge.py --markdown docs/closed-loop.md
 
 Measures the machine, plans each of `PINS` on that profile, runs all plans three times in turns (ten
 steps each, after two), and checks losses and gradients of each against one process. Nothing of the
-plans is in the profile. Wants an otherwise idle machine; takes about ten minutes.
+plans is in the profile. Wants an otherwise idle machine; takes about four minutes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ import tempfile
 
 import meshwright as mw
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-EXAMPLE = ROOT / "examples/closed_loop"
+EXAMPLE = pathlib.Path(__file__).resolve().parent
 SAMPLES, STEPS, ROUNDS = 16, 10, 3
 PINS = [
     ["data=2", "zero=0", "micro-batch=8"],
@@ -147,7 +146,7 @@ def page(folder: pathlib.Path, tables: str) -> str:
     load = os.getloadavg()[1]
     return f"""# The closed loop, judged
 
-`python python/closed_loop.py --markdown docs/closed-loop.md`, {datetime.date.today()}: {len(PINS)} plans of `examples/closed_loop/config.json` \
+`python examples/closed_loop/judge.py --markdown docs/closed-loop.md`, {datetime.date.today()}: {len(PINS)} plans of `examples/closed_loop/config.json` \
 on two processes over gloo ({notes["processor"]}, {notes["cores"]} cores, torch {notes["torch"]}; load average {load:.1f} at the end, of which 2 are these). \
 The profile was taken before, by `meshwright.torch.profile`, and holds kernels, messages and collectives, nothing of these plans. \
 A step is the median of ten, the figure the median of three rounds in turns; the peak of all tensors is counted in one step more, \
