@@ -203,6 +203,8 @@ def torch_schedules(meshwright: pathlib.Path, folder: pathlib.Path) -> list[str]
 
 # Ranks and micro-batches, fewer than ranks among them.
 SIZES = [(2, 4), (4, 8), (8, 24), (4, 11), (4, 3), (8, 16), (2, 1)]
+#: Names of torch that plans are exported with.
+NAMES = ["1F1B", "GPipe", "Interleaved1F1B", "ZBVZeroBubble", "DualPipeV"]
 
 
 def named_schedules(meshwright: pathlib.Path, folder: pathlib.Path) -> list[str]:
@@ -239,7 +241,7 @@ def named_schedules(meshwright: pathlib.Path, folder: pathlib.Path) -> list[str]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     told = ", ".join(f"{name} in {n}" for name, n in sizes.items())
     print(f"  names of PyTorch by sizes: {told}")
-    few = [name for name, n in sizes.items() if n < 3]
+    few = [name for name in NAMES if sizes[name] < 3]
     return few if done.returncode == 0 else [done.stdout + done.stderr]
 
 

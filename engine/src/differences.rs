@@ -34,6 +34,9 @@ pub fn of_plans(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic
     let [stated, derived] = [stated, derived].map(|plan| plan.to_json().unwrap_or_default());
     let [stated, derived] = [&stated, &derived].map(|text| members(text));
     let mut found = Vec::new();
+    if stated.is_empty() {
+        found.push(difference("plan", "nothing", "a plan"));
+    }
     for (name, text) in &stated {
         let other = derived.get(name);
         // A million placements are seldom told apart: what is spelled alike is not parsed.

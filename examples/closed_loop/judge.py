@@ -75,32 +75,39 @@ def worker(folder: pathlib.Path, config: dict, length: int, at_round: int) -> No
     turns = [*range(at_round, len(PINS)), *range(at_round)]
     for at in turns:
         run = mw.torch.run(folder / f"plan-{at}.json", copy.deepcopy(whole), loss_fn)
-        found, worst = run.step(x, y, update=False), 0.0
+        found, errors = run.step(x, y, update=False), []
         for name, own in run.parameters.items():
             grad = own.grad.full_tensor() if hasattr(own.grad, "full_tensor") else own.grad
-            worst = max(worst, float((grad - wanted[name]).abs().max() / wanted[name].abs().max()))
+            errors.append((grad - wanted[name]).abs().max() / wanted[name].abs().max())
+        # Of the parameters of both processes; what is no number stays none.
+        worst = torch.stack(errors).max()
+        dist.all_reduce(worst, dist.ReduceOp.MAX)
         measured = run.measure(STEPS, x, y)
-        measured["off"] = {"loss": abs(found / float(loss.detach()) - 1), "gradients": worst}
+        measured["off"] = {"loss": abs(found / float(loss.detach()) - 1), "gradients": float(worst)}
         if dist.get_rank() == 0:
             (folder / f"measured-{at}-{at_round}.json").write_text(json.dumps(measured), encoding="utf-8")
         del run
     dist.destroy_process_group()
 
 
-def measure(folder: pathlib.Path, config: pathlib.Path, length: int) -> None:
+def measure(folder: pathlib.Path, config: pathlib.Path, length: int) -> list[mw.Plan]:
     """Profile, plans, and all rounds, as files of a folder."""
     mw.torch.profile("torch-cpu", processes=2, profile=folder / "profile.json", cluster=folder / "cluster.yaml", force=True)
-    for at, plan in enumerate(planned(folder, config, length)):
+    plans = planned(folder, config, length)
+    for at, plan in enumerate(plans):
         plan.save(folder / f"plan-{at}.json", force=True)
     threads = max(1, len(os.sched_getaffinity(0)) // 2)
     env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     for at_round in range(ROUNDS):
         words = [__file__, "--worker", str(at_round), "--folder", folder, "--config", config, "--length", str(length)]
         subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", *words], check=True, env=env)
+    return plans
 
 
-def ranks(values: list[float]) -> list[int]:
-    return [sorted(values).index(value) for value in values]
+def ranks(values: list[float]) -> list[float]:
+    """Places in order, the middle one of those that are equal."""
+    order = sorted(values)
+    return [order.index(value) + (order.count(value) - 1) / 2 for value in values]
 
 
 def report(folder: pathlib.Path, plans: list[mw.Plan]) -> tuple[str, list[str]]:
@@ -112,22 +119,24 @@ def report(folder: pathlib.Path, plans: list[mw.Plan]) -> tuple[str, list[str]]:
         rounds = [json.loads((folder / f"measured-{at}-{own}.json").read_text()) for own in range(ROUNDS)]
         times = [own["step_time_s"] for own in rounds]
         ran, own = statistics.median(times), plan.step_time_s
-        by_rank = {row["pipeline_rank"]: row["peak_bytes"] for row in rounds[0]["ranks"]}
+        assert {own["plan"]["sha256"] for own in rounds} == {plan.sha256}, "other plans were measured"
+        by_rank: dict[int, int] = {}
+        for row in (row for own in rounds for row in own["ranks"]):
+            by_rank[row["pipeline_rank"]] = max(row["peak_bytes"], by_rank.get(row["pipeline_rank"], 0))
         told = {row["name"]: row["peak"] for row in plan.memory()}
         pairs = [(told[f"rank {rank}"], peak) for rank, peak in sorted(by_rank.items())]
         worst = max(pairs, key=lambda pair: abs(pair[0] / pair[1] - 1))
         steps.append((own, ran))
         peaks += [pair[0] / pair[1] - 1 for pair in pairs]
         off = {name: max(row["off"][name] for row in rounds) for name in ("loss", "gradients")}
-        if off["loss"] > 1e-6 or off["gradients"] > 1e-5:
+        if not (off["loss"] <= 1e-6 and off["gradients"] <= 1e-5):
             short.append(f"{' '.join(pins)}: {off}")
         mib = [f"{value / 2**20:.1f} MiB" for value in worst]
         spread = f"{ran * 1e3:.0f} ms ({min(times) * 1e3:.0f} to {max(times) * 1e3:.0f})"
         cells = [" ".join(pins), f"{own * 1e3:.0f} ms", spread, f"{100 * (own / ran - 1):+.1f} %", *mib, f"{100 * (worst[0] / worst[1] - 1):+.1f} %"]
         lines.append("| " + " | ".join([*cells, f"{off['loss']:.0e}, {off['gradients']:.0e}"]) + " |")
     errors = [abs(own / ran - 1) for own, ran in steps]
-    n, (own, ran) = len(steps), (ranks(list(column)) for column in zip(*steps))
-    correlation = 1 - 6 * sum((a - b) ** 2 for a, b in zip(own, ran)) / (n * (n * n - 1))
+    correlation = statistics.correlation(*(ranks(list(column)) for column in zip(*steps)))
     best = min(steps)[1] / min(ran for _, ran in steps) - 1
     figures = [
         ("median error of the step", statistics.median(errors), 0.15),
@@ -138,7 +147,7 @@ def report(folder: pathlib.Path, plans: list[mw.Plan]) -> tuple[str, list[str]]:
     lines += ["", "| | | to reach |", "|---|---:|---:|"]
     lines += [f"| {name} | {100 * value:.1f} % | {100 * limit:.0f} % |" for name, value, limit in figures]
     lines.append(f"| worst error of a step | {100 * max(errors):.1f} % | |")
-    return "\n".join(lines) + "\n", short + [f"{name}: {value:.3f}" for name, value, limit in figures if value > limit]
+    return "\n".join(lines) + "\n", short + [f"{name}: {value:.3f}" for name, value, limit in figures if not value <= limit]
 
 
 def page(folder: pathlib.Path, tables: str) -> str:
@@ -150,9 +159,12 @@ def page(folder: pathlib.Path, tables: str) -> str:
 on two processes over gloo ({notes["processor"]}, {notes["cores"]} cores, torch {notes["torch"]}; load average {load:.1f} at the end, of which 2 are these). \
 The profile was taken before, by `meshwright.torch.profile`, and holds kernels, messages and collectives, nothing of these plans. \
 A step is the median of ten, the figure the median of three rounds in turns; the peak of all tensors is counted in one step more, \
-and the row shows the pipeline rank that is furthest off. Losses and gradients are those of one process that sees all samples.
+and the row shows the pipeline rank that is furthest off, the greatest of its processes and rounds. Losses and gradients are those of one process that sees all samples.
 
-{tables}"""
+{tables}
+`fully_shard` over gloo takes longer than its gathers and scatters alone, which is all that is predicted of it, \
+and a backward pass in two parts (`zb-h1`) costs time and keeps gradients between them that plans do not count.
+"""
 
 
 def main() -> int:
@@ -160,7 +172,6 @@ def main() -> int:
     parser.add_argument("--config", type=pathlib.Path, default=EXAMPLE / "config.json")
     parser.add_argument("--length", type=int, default=64, help="tokens of a sample")
     parser.add_argument("--folder", type=pathlib.Path, help="keeps what was measured")
-    parser.add_argument("--again", action="store_true", help="plan anew on what the folder holds, without measuring")
     parser.add_argument("--markdown", type=pathlib.Path)
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -170,9 +181,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = asked.folder or pathlib.Path(scratch)
         folder.mkdir(exist_ok=True)
-        if not asked.again:
-            measure(folder, asked.config, asked.length)
-        tables, short = report(folder, planned(folder, asked.config, asked.length))
+        tables, short = report(folder, measure(folder, asked.config, asked.length))
         text = page(folder, tables)
     if asked.markdown:
         asked.markdown.write_text(text, encoding="utf-8")

@@ -91,6 +91,8 @@ pub struct LaunchSettings {
     pub sizes: BTreeMap<&'static str, u64>,
     /// Which layers have experts, those that predict a later token aside.
     pub with_experts: Option<Vec<bool>>,
+    /// Whether tokens of a layer attend to a window alone, layer by layer.
+    pub windowed: Option<Vec<bool>>,
 }
 
 /// Where a device map puts a module.

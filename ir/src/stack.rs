@@ -126,7 +126,7 @@ pub struct UpdateBuffers {
     pub whole: f64,
     /// Bytes a parameter of a rank's share, where they do.
     pub shared: f64,
-    /// Bytes of buckets, whatever the model.
+    /// Bytes of buckets where gradients are exchanged, whatever the model.
     pub buckets: f64,
 }
 
@@ -184,7 +184,7 @@ pub struct Stack {
     /// Share of the shorter of a pass and its gathers and scatters that it does not run beside the
     /// other, in 0..=1, besides what they slow each other.
     pub ring_exposed: f64,
-    /// Whether ZeRO 2 keeps a rank's share of the weights beside all that were gathered of them.
+    /// Whether ZeRO 2 keeps a rank's share of single-precision weights beside all that were gathered.
     pub keeps_shards: bool,
     /// Whether buffers for all that a pipeline rank receives in a step are there from its start.
     pub posts_receives: bool,

@@ -128,7 +128,11 @@ def check(options, row: tuple, made: list, folder: pathlib.Path) -> bool:
     kinds = collections.Counter(model.stem.rsplit("-", 1)[0] for _, _, model, *_ in made)
     told = ", ".join(f"{n} of {name}" for name, n in sorted(kinds.items()))
     print(f"{target} ({told}):", ", ".join(f"{n} {what}" for what, n in counts.items()), flush=True)
-    return good and not counts["otherwise than planned"] and len(verdicts) == len(made)
+    demanded = ["judged"]
+    if launcher in READ:
+        demanded += ["priced within 1 %", *(["read alike"] if options.reader else [])]
+    good &= all(counts[what] == len(made) for what in demanded)
+    return good and not counts["otherwise than planned"]
 
 
 def checks(options, row: tuple, root: pathlib.Path) -> bool:

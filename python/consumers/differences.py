@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pathlib
 import sys
 from collections.abc import Callable
 
@@ -16,10 +17,15 @@ class Differences(list):
             self.append(f"{what}: {runs} runs, {planned} is planned")
 
 
-def judge(judged: Callable[[str, str], dict]) -> None:
-    """Prints the verdict of each pair of a file and its plan that the command line names."""
+def judge(judged: Callable[[str, dict, pathlib.Path], dict]) -> None:
+    """Prints the verdict on each pair of a file and its plan that the command line names: what `judged`
+    returns of the file, the plan's document and its folder, or how the consumer refused the file.
+    """
     pairs = sys.argv[2:]
-    for file, plan in zip(pairs[::2], pairs[1::2]):
+    for file, plan in zip(pairs[::2], map(pathlib.Path, pairs[1::2])):
         with contextlib.redirect_stdout(sys.stderr):
-            verdict = judged(file, plan)
-        print(json.dumps(verdict), flush=True)
+            try:
+                told = judged(file, json.loads(plan.read_text(encoding="utf-8")), plan.parent)
+            except (Exception, SystemExit) as error:  # noqa: BLE001
+                told = {"differences": [f"refused: {type(error).__name__}: {error}"]}
+        print(json.dumps({"file": file, **told}), flush=True)

@@ -11,15 +11,13 @@ its JSON alone.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import pathlib
 import sys
 import types
 
 import one_file
-from differences import Differences
+from differences import Differences, judge
 
 UTILS = ["str2array", "read_json_config", "config2strategy"]
 RUNTIME = [
@@ -89,17 +87,9 @@ def differences(source: str, file: str, plan: dict) -> list[str]:
     return found
 
 
-def judged(source: str, file: str, plan_file: str) -> dict:
-    plan = json.loads(pathlib.Path(plan_file).read_text(encoding="utf-8"))
-    try:
-        return {"file": file, "differences": differences(source, file, plan)}
-    except (Exception, SystemExit) as error:  # noqa: BLE001
-        return {"file": file, "differences": [f"refused: {type(error).__name__}: {error}"]}
+def judged(file: str, plan: dict, _: pathlib.Path) -> dict:
+    return {"differences": differences(sys.argv[1], file, plan)}
 
 
 if __name__ == "__main__":
-    pairs = sys.argv[2:]
-    for at in range(0, len(pairs), 2):
-        with contextlib.redirect_stdout(sys.stderr):
-            verdict = judged(sys.argv[1], pairs[at], pairs[at + 1])
-        print(json.dumps(verdict), flush=True)
+    judge(judged)

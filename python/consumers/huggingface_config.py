@@ -21,7 +21,7 @@ import sys
 import types
 from collections.abc import Iterator
 
-from differences import Differences
+from differences import Differences, judge
 from plan_groups import wanted
 
 sys.path.insert(0, sys.argv[1])
@@ -70,6 +70,7 @@ def sharding(args, plan: dict) -> list[str]:
     if args.mixed_precision != "no":
         plugin.set_mixed_precision(args.mixed_precision)
         found.same("type of FSDP", plugin.mixed_precision_policy.param_dtype, kind(plan))
+        found.same("type of its sums", plugin.mixed_precision_policy.reduce_dtype, kind(plan))
     return found
 
 
@@ -181,19 +182,11 @@ def differences(file: dict, plan: dict, folder: pathlib.Path) -> list[str]:
     return found
 
 
-def judged(file: str, plan_file: str) -> dict:
+def judged(file: str, plan: dict, _: pathlib.Path) -> dict:
     path = pathlib.Path(file)
-    plan = json.loads(pathlib.Path(plan_file).read_text(encoding="utf-8"))
     own = json.loads(path.read_text(encoding="utf-8"))
-    try:
-        return {"file": file, "differences": differences(own, plan, path.parent)}
-    except (Exception, SystemExit) as error:  # noqa: BLE001
-        return {"file": file, "differences": [f"refused: {type(error).__name__}: {error}"]}
+    return {"differences": differences(own, plan, path.parent)}
 
 
 if __name__ == "__main__":
-    pairs = sys.argv[2:]
-    for at in range(0, len(pairs), 2):
-        with contextlib.redirect_stdout(sys.stderr):
-            verdict = judged(pairs[at], pairs[at + 1])
-        print(json.dumps(verdict), flush=True)
+    judge(judged)

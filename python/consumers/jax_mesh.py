@@ -328,17 +328,15 @@ def splits_all(plan: dict, config: dict) -> bool:
 PROVED: list[str] = []
 
 
-def judged(file: str, plan_file: str) -> dict:
-    plan = json.loads(pathlib.Path(plan_file).read_text(encoding="utf-8"))
+def judged(file: str, plan: dict, folder: pathlib.Path) -> dict:
     own = json.loads(pathlib.Path(file).read_text(encoding="utf-8"))
-    model = pathlib.Path(plan_file).with_name(plan["model"]["name"] + ".json")
-    config = json.loads(model.read_text(encoding="utf-8"))
+    config = json.loads((folder / f"{plan['model']['name']}.json").read_text(encoding="utf-8"))
     found = differences(own, plan, config)
     if not PROVED and splits_all(plan, config):
         PROVED.append(file)
         unseen = [what for what, other in wrong(own) if not differences(other, plan, config)]
         found += [f"wrong {what} went unseen" for what in unseen]
-    return {"file": file, "differences": found}
+    return {"differences": found}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import tempfile
 import typing
 
 import one_file
-from differences import Differences
+from differences import Differences, judge
 
 # By the program that a script starts: where the function stands, the variable that it reads.
 SERVERS = {
@@ -88,15 +88,9 @@ def differences(source: str, file: str, plan: dict) -> list[str]:
     return found
 
 
-def judged(source: str, file: str, plan_file: str) -> dict:
-    plan = json.loads(pathlib.Path(plan_file).read_text(encoding="utf-8"))
-    try:
-        return {"file": file, "differences": differences(source, file, plan)}
-    except (Exception, SystemExit) as error:  # noqa: BLE001
-        return {"file": file, "differences": [f"refused: {type(error).__name__}: {error}"]}
+def judged(file: str, plan: dict, _: pathlib.Path) -> dict:
+    return {"differences": differences(sys.argv[1], file, plan)}
 
 
 if __name__ == "__main__":
-    pairs = sys.argv[2:]
-    for at in range(0, len(pairs), 2):
-        print(json.dumps(judged(sys.argv[1], pairs[at], pairs[at + 1])), flush=True)
+    judge(judged)

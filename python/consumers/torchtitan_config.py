@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import pathlib
 import sys
 
@@ -143,20 +142,17 @@ def runs(config, n_layers: int, schedule: str) -> dict:
     }
 
 
-def judged(file: str, plan_file: str) -> dict:
-    plan = json.loads(pathlib.Path(plan_file).read_text(encoding="utf-8"))
+def judged(file: str, plan: dict, _: pathlib.Path) -> dict:
     words = pathlib.Path(file).read_text(encoding="utf-8").split()
     told = io.StringIO()
     try:
         with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
             config = ConfigManager().parse_args([*BASE, *words])
-        # Whoever builds the model counts its layers.
-        n_layers = sum(stage["blocks"]["n"] for stage in plan["partition"]["stages"])
-        said = runs(config, n_layers, f"{file}.csv")
-    except (Exception, SystemExit) as error:  # noqa: BLE001
-        why = f"{type(error).__name__}: {error} {told.getvalue()[-400:]}"
-        return {"file": file, "differences": [f"refused: {why}"]}
-    return {"file": file, "differences": differences(config, plan), "runs": said}
+    except SystemExit as error:
+        raise ValueError(told.getvalue()[-400:]) from error
+    # Whoever builds the model counts its layers.
+    n_layers = sum(stage["blocks"]["n"] for stage in plan["partition"]["stages"])
+    return {"differences": differences(config, plan), "runs": runs(config, n_layers, f"{file}.csv")}
 
 
 if __name__ == "__main__":

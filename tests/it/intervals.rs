@@ -139,3 +139,23 @@ fn the_recipe_quotes_what_the_accuracy_page_says_of_own_steps() {
     }
     assert_eq!(page, found, "the accuracy page changed: bless the recipe");
 }
+
+/// The README's figures of left-out models and techniques are those of the accuracy page.
+#[test]
+fn the_readme_quotes_the_accuracy_page() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let accuracy = fs::read_to_string(root.join("docs/accuracy.md")).unwrap();
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    for (cells, before, between) in [
+        ("runs Bridge FP8 dense | leave one model out", "median ", " %, worst "),
+        ("runs Bridge experts | leave one model out", "experts there ", " and "),
+        ("runs torchtitan | leave one technique out", "torchtitan on H100 ", " and "),
+    ] {
+        let row = row_of(&accuracy, cells).unwrap();
+        let [median, worst] = [6, 8].map(|at| row[at].trim_end_matches(" %"));
+        let quoted = format!("{before}{median}{between}{worst} %");
+        assert!(readme.contains(&quoted), "{quoted}");
+    }
+    let nothing = row_of(&accuracy, "steps vTrain single | nothing fitted").unwrap();
+    assert!(readme.contains(&format!("nothing fitted: mean {}", nothing[4])));
+}

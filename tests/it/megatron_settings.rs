@@ -1,18 +1,13 @@
 //! Flags of Megatron-LM as its code takes them (d98e8a64): each is read, warned about, without effect on
 //! what is planned, or refused.
 
-use cost_model::kernels::stack::megatron_core;
-use exporters::training::{Blocks, TrainingSource, export};
-use importers::config::{card, hyperparameters};
 use importers::launcher::{Launcher, read};
-use ir::card::Recompute;
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
-use ir::plan::{Parallelism, Partition, Plan, Stage};
 use ir::stack::{AttentionKernel, Dispatcher, Launch, Scaling};
-use ir::tensor::DType;
-use ir::workload::Optimizer;
 use serde_json::{Value, json};
+
+use crate::megatron_shape::on_one_device;
 
 fn megatron(more: &str) -> Result<LaunchSettings, Diagnostic> {
     let flags = "--tensor-model-parallel-size 2 --micro-batch-size 1 --seq-length 512";
@@ -180,33 +175,9 @@ fn exported(model_type: &str, more: Value) -> (String, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.json");
     std::fs::write(&path, config.to_string()).unwrap();
-    let (model, _) = card::card(&path, Some(128)).unwrap();
-    let own = hyperparameters::read(&path).unwrap();
-    let blocks = 0..model.n_blocks();
-    let stage = Stage { ops: Vec::new(), blocks, recompute: Recompute::None, each: Vec::new() };
-    let plan = Plan {
-        parallelism: Parallelism { n_micro_batches: 1, micro_batch: 1, ..Parallelism::default() },
-        partition: Partition { stages: vec![stage] },
-        placement: Default::default(),
-        schedule: Default::default(),
-    };
-    let source = TrainingSource {
-        version: "",
-        plan: &plan,
-        schedule: "1f1b",
-        sequence_length: 128,
-        model: &model,
-        hyperparameters: Some(&own),
-        dtype: DType::Bf16,
-        optimizer: Optimizer::AdamW,
-        stack: &megatron_core(),
-        offloads: false,
-        blocks: Blocks::Layers,
-        starts: &[],
-    };
-    let file = export("megatron", &source).unwrap();
-    let told: Vec<String> = file.warnings.into_iter().map(|own| own.message).collect();
-    (String::from_utf8(file.bytes).unwrap(), told.join("\n"))
+    let (text, warnings) = on_one_device(&path, 128);
+    let told: Vec<String> = warnings.into_iter().map(|own| own.message).collect();
+    (text, told.join("\n"))
 }
 
 /// Each number of a config is in the flags, or named where no flag says it.
@@ -237,4 +208,41 @@ fn numbers_of_configs_are_flags_or_named() {
         let (text, told) = exported(kind, more);
         assert!(told.contains(word), "{word}\n{text}{told}");
     }
+}
+
+/// Layers with a window are those of the model, by a list or a number (`is_layer_window_attention`), and
+/// graphs hold what their modules say.
+#[test]
+fn windows_and_graphs_are_those_that_run() {
+    let windowed = |more: &str| {
+        let model = "--hidden-size 64 --num-attention-heads 4 --num-layers 4 --window-size 7,0";
+        megatron(&format!("{model} {more}")).unwrap().windowed
+    };
+    assert_eq!(windowed(""), Some(vec![true; 4]));
+    let (list, every) = ("--window-attn-skip-freq ([1,0]*2)", "--window-attn-skip-freq 2");
+    assert_eq!(windowed(list), Some(vec![true, false, true, false]));
+    assert_eq!(windowed(every), windowed(list));
+    for short in ["[1]", "0", "x"] {
+        let flags = "--hidden-size 64 --num-attention-heads 4 --num-layers 4";
+        let own = format!("{flags} --window-attn-skip-freq {short}");
+        assert_eq!(megatron(&own).unwrap_err().code, "bad-settings", "{short}");
+    }
+    let warns = |more: &str| !megatron(more).unwrap().not_judged.is_empty();
+    assert!(warns("--enable-cuda-graph") && warns("--external-cuda-graph"));
+    assert!(warns("--cuda-graph-impl transformer_engine") && warns("--cuda-graph-impl local"));
+    let attention = "--cuda-graph-modules attn";
+    assert!(!warns(&format!("--cuda-graph-impl transformer_engine {attention}")));
+    assert!(!warns(&format!("--cuda-graph-impl none {attention}")));
+    assert!(megatron("--onnx-safe True").is_ok());
+}
+
+/// A flag of a megabyte is refused at once, and words of other programs with a hint that can be followed.
+#[test]
+fn long_and_foreign_flags_are_refused_at_once() {
+    let long = format!("--{}", "x".repeat(900_000));
+    let start = std::time::Instant::now();
+    assert_eq!(megatron(&long).unwrap_err().code, "unknown-flag");
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    let told = megatron("--gpus-per-node-of-slurm 8").unwrap_err();
+    assert_eq!(told.code, "unknown-flag");
 }

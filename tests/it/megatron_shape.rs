@@ -8,15 +8,16 @@ use cost_model::kernels::stack::megatron_core;
 use exporters::training::{Blocks, TrainingSource, export};
 use importers::config::{card, hyperparameters};
 use ir::card::Recompute;
+use ir::diagnostic::Diagnostic;
 use ir::plan::{Parallelism, Partition, Plan, Stage};
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
 use crate::data;
 
-/// Flags of a model on one device, by name.
-fn flags(config: &Path) -> BTreeMap<String, String> {
-    let (model, _) = card::card(config, Some(2_048)).unwrap();
+/// Megatron's flags of a model on one device, and what is warned about.
+pub(crate) fn on_one_device(config: &Path, sequence_length: u64) -> (String, Vec<Diagnostic>) {
+    let (model, _) = card::card(config, Some(sequence_length)).unwrap();
     let own = hyperparameters::read(config).unwrap();
     let stage = Stage {
         ops: Vec::new(),
@@ -34,7 +35,7 @@ fn flags(config: &Path) -> BTreeMap<String, String> {
         version: "",
         plan: &plan,
         schedule: "1f1b",
-        sequence_length: 2_048,
+        sequence_length,
         model: &model,
         hyperparameters: Some(&own),
         dtype: DType::Bf16,
@@ -45,8 +46,13 @@ fn flags(config: &Path) -> BTreeMap<String, String> {
         starts: &[],
     };
     let file = export("megatron", &source).unwrap();
-    assert_eq!(file.warnings, [], "{}", config.display());
-    let text = String::from_utf8(file.bytes).unwrap();
+    (String::from_utf8(file.bytes).unwrap(), file.warnings)
+}
+
+/// Flags of a model on one device, by name.
+fn flags(config: &Path) -> BTreeMap<String, String> {
+    let (text, warnings) = on_one_device(config, 2_048);
+    assert_eq!(warnings, [], "{}", config.display());
     let lines = text.lines().map(|line| line.split_once(' ').unwrap_or((line, "")));
     lines.map(|(flag, value)| (flag.to_owned(), value.to_owned())).collect()
 }

@@ -149,7 +149,7 @@ fn slips_of_flags_are_named() {
             "--parallelism.tensor_paralel_degree 8",
             "--parallelism.tensor_parallel_degree",
         ),
-        (Launcher::Torchtitan, "--parallelism.anything 8", "--parallelism."),
+        (Launcher::Torchtitan, "--parallelism.anything 8", "own flags"),
         (Launcher::Vllm, "--tensor-paralel-size 8", "--tensor-parallel-size"),
         (Launcher::Sglang, "--tpsize 8", "--tp-size"),
         (
@@ -334,6 +334,8 @@ fn files_say_what_their_consumers_run() {
     let whole = "--parallelism.data_parallel_shard_degree 1";
     assert_eq!(titan(whole).unwrap().zero, Some(ZeroStage::None));
     assert_eq!(titan(whole).unwrap().offloads, Some(false));
+    let hyphens = r#"MORE="--parallelism.data-parallel-shard-degree 1""#;
+    assert_eq!(titan(hyphens).unwrap().zero, Some(ZeroStage::None));
     let replicas = "--parallelism.data_parallel_replicate_degree 2";
     let both = format!("{replicas} --parallelism.data_parallel_shard_degree 2");
     assert_eq!(titan(&both).unwrap_err().code, "not-judged");

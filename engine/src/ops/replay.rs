@@ -27,8 +27,12 @@ const LONGEST_FILE: u64 = 1 << 30;
 /// What the solution of an instance with given costs holds, and no plan.
 const SOLUTION: &[u8] = b"\"meshwright.solution/";
 
-/// What recipes of Megatron Bridge are overridden with, and no plan holds.
-const OVERRIDES: &[u8] = b"model.tensor_model_parallel_size=";
+/// What exports hold that nobody reads back, and no plan: whose they are.
+const UNREAD: [(&[u8], &str); 3] = [
+    (b"model.tensor_model_parallel_size=", "overrides of Megatron Bridge"),
+    (b"\"training_arguments\"", "files of Hugging Face's Trainer"),
+    (b"\"meshwright.jax/", "files for JAX"),
+];
 
 /// Longest file of a launcher's settings that is looked at, in bytes.
 const LONGEST_SETTINGS: u64 = 1 << 20;
@@ -83,13 +87,14 @@ pub fn document(path: &Path) -> Result<PlanDocument, Diagnostic> {
     document.map_err(|error| {
         let error = error.fact("file", file.clone());
         let holds = |mark: &[u8]| text.windows(mark.len()).any(|window| window == mark);
-        match (holds(SOLUTION), holds(OVERRIDES)) {
-            (true, _) => error.hint("this is a solution of an instance: add --model INSTANCE"),
-            (_, true) => error.hint(
-                "overrides of Megatron Bridge are not read back: give the flags of \
-                 `export --target megatron`",
-            ),
-            _ => error,
+        if holds(SOLUTION) {
+            return error.hint("this is a solution of an instance: add --model INSTANCE");
+        }
+        match UNREAD.iter().find(|(mark, _)| holds(mark)) {
+            None => error,
+            Some((_, whose)) => error.hint(format!(
+                "{whose} are not read back: compare the plan itself, or the flags of another target"
+            )),
         }
     })
 }

@@ -8,6 +8,7 @@
 use ir::card::{SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
+use ir::stack::AttentionKernel;
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 use serde_json::{Value, json};
@@ -85,6 +86,10 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
     let mut document = json!({
         "accelerate": accelerate(source, again),
         "training_arguments": arguments(source, again),
+        "attn_implementation": match source.stack.attention {
+            AttentionKernel::Flash => "sdpa",
+            AttentionKernel::Unfused => "eager",
+        },
     });
     if degrees.tensor > 1 {
         document["distributed_config"] = json!({
@@ -93,7 +98,18 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
             "fsdp_mixed_precision": source.dtype == DType::Bf16,
         });
     }
-    Ok(Export::from(format!("{document:#}\n")))
+    // DDP sums gradients of the 32-bit weights that autocast computes with.
+    let sums_wide = is_shared(degrees)
+        && degrees.zero == ZeroStage::None
+        && source.dtype == DType::Bf16
+        && source.stack.gradients != DType::F32;
+    let warnings = sums_wide.then(|| {
+        let message = "replicas sum gradients in 32 bits there, and the plan's stack in 16";
+        Diagnostic::warning("sums-otherwise", message)
+            .hint("plan with `--pin zero=2` or `--pin zero=3`, which sum in 16 bits")
+    });
+    let text = format!("{document:#}\n");
+    Ok(Export { warnings: warnings.into_iter().collect(), ..Export::from(text) })
 }
 
 /// The file of `accelerate launch --config_file`.

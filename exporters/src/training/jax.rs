@@ -37,7 +37,7 @@ struct Rule {
     shared: &'static [Split],
 }
 
-/// Names of checkpoints of Hugging Face, where a weight is `[out, in]` (GPT-2's `[in, out]`), experts are
+/// Names of modules in Transformers 5, where a weight is `[out, in]` (GPT-2's `[in, out]`), experts are
 /// stacked, and what a checkpoint fuses is held apart: a contiguous part of `[q, k, v]` is no part of each.
 const RULES: &[Rule] = &[
     Rule {

@@ -36,10 +36,11 @@ impl<'a> Flags<'a> {
     }
 
     /// A flag with a value that only a switch could have, and the value.
-    pub(super) fn stated_switch(&self) -> Option<(&'a str, &'a str)> {
+    pub(super) fn stated_switch(&self, others: &[&str]) -> Option<(&'a str, &'a str)> {
         let is_switch = |value: &str| ["true", "false"].contains(&value.to_lowercase().as_str());
         let mut pairs = self.words.windows(2).filter(|pair| pair[0].starts_with("--"));
-        pairs.find(|pair| is_switch(pair[1])).map(|pair| (pair[0], pair[1]))
+        let is_stated = |pair: &&[&str]| is_switch(pair[1]) && !others.contains(&pair[0]);
+        pairs.find(is_stated).map(|pair| (pair[0], pair[1]))
     }
 
     /// The value after a flag, the last one where it is repeated.
@@ -137,7 +138,9 @@ impl<'a> Flags<'a> {
             if asked.contains(*word) || others.contains(word) {
                 continue;
             }
-            let plain = word.to_lowercase().replace('_', "-");
+            // No name is longer.
+            let shown: String = word.chars().take(60).collect();
+            let plain = shown.to_lowercase().replace('_', "-");
             let of = |name: &String| {
                 strsim::normalized_damerau_levenshtein(&plain, &name.replace('_', "-"))
             };
@@ -148,10 +151,13 @@ impl<'a> Flags<'a> {
             if score < LIKENESS && (own.is_empty() || !word.starts_with(own)) {
                 continue;
             }
-            let shown: String = word.chars().take(60).collect();
             let message = format!("`{shown}` is no flag that this launcher has");
-            let hint =
-                format!("the nearest that is read is `{nearest}`; correct it or leave it out");
+            let hint = match score < LIKENESS {
+                true => "give the launcher's own flags alone".to_owned(),
+                false => {
+                    format!("the nearest that is read is `{nearest}`; correct it or leave it out")
+                }
+            };
             return Err(Diagnostic::input("unknown-flag", message).fact("flag", shown).hint(hint));
         }
         Ok(())

@@ -78,7 +78,6 @@ impl Launcher {
             ("--training.", Self::Torchtitan),
             ("train_micro_batch_size_per_gpu", Self::DeepSpeed),
             ("\"train_batch_size\"", Self::DeepSpeed),
-            ("\"gradient_accumulation_steps\"", Self::DeepSpeed),
             ("\"zero_optimization\"", Self::DeepSpeed),
             ("VLLM_PP_LAYER_PARTITION", Self::Vllm),
             ("SGLANG_PP_LAYER_PARTITION", Self::Sglang),
@@ -99,11 +98,12 @@ impl Launcher {
     }
 }
 
-/// Reads settings; flags that say nothing about parallelism are passed over.
+/// Reads settings. Flags that say nothing about parallelism are passed over, but Megatron's, all of which
+/// have a class.
 ///
 /// # Errors
 /// `bad-settings` with the flag and its value, `unknown-flag` for one that looks like one that is
-/// read, `not-judged` for one that changes what runs in a way that no plan has, `bad-layout`,
+/// read (for Megatron, for any that it has not), `not-judged` for one that changes what runs in a way that no plan has, `bad-layout`,
 /// `file-too-large`.
 pub fn read(launcher: Launcher, text: &str) -> Result<LaunchSettings, Diagnostic> {
     if text.len() > MAX_BYTES {

@@ -111,12 +111,12 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
 
 /// Names with hyphens, which its parser takes too, with underscores.
 fn underscored(text: &str) -> String {
-    let word = |word: &str| match word.strip_prefix("--") {
-        None => word.to_owned(),
-        Some(flag) => {
-            let end = flag.find('=').unwrap_or(flag.len());
-            format!("--{}{}", flag[..end].replace('-', "_"), &flag[end..])
-        }
+    let word = |word: &str| {
+        let begins = |at: &usize| *at == 0 || word[..*at].ends_with(['"', '\'']);
+        let Some(at) = word.find("--").filter(begins) else { return word.to_owned() };
+        let (before, flag) = word.split_at(at + 2);
+        let end = flag.find('=').unwrap_or(flag.len());
+        format!("{before}{}{}", flag[..end].replace('-', "_"), &flag[end..])
     };
     let line = |line: &str| line.split_whitespace().map(word).collect::<Vec<_>>().join(" ");
     text.lines().map(line).collect::<Vec<_>>().join("\n")

@@ -231,6 +231,11 @@ fn a_ds_config_costs_what_deepspeed_runs() {
     assert!(time(&beside) < time(&own), "{beside} {own}");
     let is_told = |told| fields(told).contains("exchanges of replicas");
     assert!(is_told(&own) && !is_told(&beside));
+    // What a stack that overlaps nothing would hide, nobody says.
+    planned(&folder, "apart", &format!("{} --stack megatron-deepspeed-2021", RUNS[0].1));
+    let ran = folder.run(&format!("compare now apart.json {ON} --json"));
+    assert!(ran.json()["warnings"].to_string().contains("does not say how much"), "{}", ran.stdout);
+    assert!(!is_told(&ran.json()), "{}", ran.stdout);
     folder.write("now", &format!("{{{},\"train_batch_size\":48}}", all.replace(":16", ":24")));
     folder.run(&format!("compare now usual.json {ON}")).exits(3);
     folder.write("now", r#"{"train_batch_size":24,"train_micro_batch_size_per_gpu":2}"#);
@@ -255,6 +260,15 @@ fn files_of_galvatron_are_read_back_and_those_of_bridge_are_not() {
     folder.run(&export).exits(0);
     let told = folder.run(&format!("compare bridge usual.json {ON}")).exits(3).stderr;
     assert!(told.contains("Megatron Bridge"), "{told}");
+    for (target, whose) in [("huggingface", "Trainer"), ("jax", "JAX")] {
+        let pins = "--pin zero=3 --pin tensor=1 --pin pipeline=1 --pin context=1";
+        let plan = format!("plan config.json --cluster cluster.yaml {} {pins}", RUNS[0].1);
+        folder.run(&format!("{plan} --for {target} -o own.json --force")).exits(0);
+        let export = format!("export own.json {ON} --target {target} -o own --force");
+        folder.run(&export).exits(0);
+        let told = folder.run(&format!("compare own own.json {ON}")).exits(3).stderr;
+        assert!(told.contains(whose) && told.contains("not read back"), "{told}");
+    }
 }
 
 /// A measured run is that of the plan, process by process, and states what can be measured.

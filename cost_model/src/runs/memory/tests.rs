@@ -1,15 +1,15 @@
 //! Published figures of Korthikanti et al. 2022, and laws.
 
 use ir::card::{
-    Attention, FeedForward, Head, MemoryFeature, Recompute, SequenceParallel, TransformerCard,
-    ZeroStage,
+    Attention, FeedForward, Head, MemoryFeature, Recompute, SequenceParallel, StateFormat,
+    TransformerCard, ZeroStage,
 };
 use ir::plan::Parallelism;
-use ir::stack::{AttentionKernel, Dispatcher, Stack};
+use ir::stack::{AttentionKernel, Dispatcher, Stack, UpdateBuffers};
 use ir::tensor::DType;
 
 use super::activations::{Kept, Software, block_bytes};
-use crate::kernels::stack::megatron_core;
+use crate::kernels::stack::{DEEPSPEED_UPDATE, megatron_core};
 use crate::runs::counts::block_parameters;
 use crate::runs::forms::constants::Constants;
 use crate::runs::forms::model::Pricing;
@@ -321,4 +321,52 @@ fn hostile_cards_give_finite_bytes() {
     let own = first(&run, AttentionKernel::Unfused, &[]);
     let bytes = own.persistent() + own.stash() + own.temporary + own.recompute;
     assert!(bytes.is_finite() && bytes > 0.0, "{own:?}");
+}
+
+/// Bytes that the first stage of two holds more under a stack than under one without its habits.
+fn more(habits: Stack, parallelism: Parallelism, format: StateFormat) -> f64 {
+    let parallelism = Parallelism { pipeline: 2, ..parallelism };
+    let run = Run::equal(PUBLISHED[0].card(), parallelism, Recompute::None);
+    let of = |stack: &Stack| {
+        let (system, constants) = (a100(), Constants::nominal(stack));
+        let unlimited = Pricing::unlimited(&run.model, &system, stack, &constants);
+        let pricing = Pricing { format, ..unlimited };
+        let priced = pricing.price(run.degrees(), false).unwrap();
+        priced.stage(&run.plan.partition.stages[0], Place::of(0, 2)).unwrap().persistent()
+    };
+    of(&habits) - of(&megatron_core())
+}
+
+#[test]
+fn stacks_hold_what_their_code_keeps() {
+    use StateFormat::{Megatron, Single};
+    let degrees =
+        |sequence| Parallelism { n_micro_batches: 16, ..PUBLISHED[0].parallelism(sequence) };
+    // What comes back to the first stage, of 2048 tokens of 4 samples in 16 bits each.
+    let message = 2.0 * 2048.0 * 4.0 * 6144.0;
+    let posts = Stack { posts_receives: true, ..megatron_core() };
+    near(more(posts.clone(), degrees(SequenceParallel::Off), Megatron), 16.0 * message);
+    near(more(posts, degrees(SequenceParallel::On), Megatron), 16.0 * message / 8.0);
+    let zero = |zero, data| Parallelism { zero, data, ..degrees(SequenceParallel::Off) };
+    let keeps = Stack { keeps_shards: true, ..megatron_core() };
+    let whole = more(
+        Stack { update: UpdateBuffers { whole: 1.0, ..Default::default() }, ..megatron_core() },
+        zero(ZeroStage::None, 4),
+        Megatron,
+    );
+    assert!(whole > 0.0);
+    near(more(keeps.clone(), zero(ZeroStage::Gradients, 4), Single), whole);
+    let nothing = [
+        more(keeps.clone(), zero(ZeroStage::Gradients, 4), Megatron),
+        more(keeps, zero(ZeroStage::Parameters, 4), Single),
+        more(
+            Stack { update: DEEPSPEED_UPDATE, ..megatron_core() },
+            zero(ZeroStage::None, 4),
+            Single,
+        ),
+    ];
+    assert_eq!(nothing, [0.0; 3]);
+    let update = Stack { update: DEEPSPEED_UPDATE, ..megatron_core() };
+    near(more(update.clone(), zero(ZeroStage::None, 4), Megatron), 8.0 * whole);
+    near(more(update, zero(ZeroStage::Optimizer, 4), Megatron), 6.0 / 4.0 * whole);
 }

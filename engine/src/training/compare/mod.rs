@@ -165,7 +165,7 @@ fn runs_now(
         schedule: named.to_owned(),
         offloads,
     };
-    let warnings = own.warnings.iter().cloned().chain(software::not_judged(settings)).collect();
+    let warnings = [own.warnings.clone(), software::not_judged(settings, &own.stack)].concat();
     Ok((side(own, now).map_err(blamed)?, warnings))
 }
 

@@ -3,7 +3,9 @@
 use cost_model::runs::forms::model::shape;
 use cost_model::runs::forms::run::equal_blocks;
 use importers::launcher::cut_by_ends;
-use ir::card::{Attention, Head, ModelCard, Recompute, SequenceParallel, ZeroStage};
+use ir::card::{
+    Attention, Head, ModelCard, Recompute, SequenceParallel, TransformerCard, ZeroStage,
+};
 use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;
 use ir::launch::LaunchSettings;
@@ -111,7 +113,7 @@ fn same_model(settings: &LaunchSettings, model: &ModelCard) -> Result<(), Diagno
         Some((flag, stated, own.filter(|own| *own != stated)?))
     };
     match sizes.into_iter().find_map(differs) {
-        None => with_experts(settings, model),
+        None => same_layers(settings, model),
         Some((flag, stated, own)) => {
             let why = format!("`{flag}` is {stated} in the settings and {own} of the model");
             Err(wrong(why, "give the settings of this model, or the model that they are of"))
@@ -134,17 +136,28 @@ fn of_latent(flag: &str, attention: Attention) -> Option<u64> {
     })
 }
 
-/// Refuses settings that put experts into other layers.
-fn with_experts(settings: &LaunchSettings, model: &ModelCard) -> Result<(), Diagnostic> {
-    let Some(stated) = &settings.with_experts else { return Ok(()) };
-    let has = |kind: usize| model.groups.get(kind).is_some_and(|own| own.card.experts.is_some());
-    let own: Vec<bool> = model.kinds().map(has).take(stated.len()).collect();
-    if own.contains(&true) && own != *stated {
-        let count = |layers: &[bool]| layers.iter().filter(|has| **has).count();
-        let (stated, own) = (count(stated), count(&own));
-        let why = format!("{stated} layers have experts in the settings and {own} of the model");
-        let why = format!("{why}, or others of them");
-        return Err(wrong(why, "give `--moe-layer-freq` as the model has it"));
+/// Refuses settings that put experts or windows into other layers.
+fn same_layers(settings: &LaunchSettings, model: &ModelCard) -> Result<(), Diagnostic> {
+    let has_experts = |card: &TransformerCard| card.experts.is_some();
+    let has_window = |card: &TransformerCard| match card.attention {
+        Attention::Window { tokens, .. } => tokens < card.sequence,
+        _ => false,
+    };
+    let parts: [(_, _, _, &dyn Fn(&TransformerCard) -> bool); 2] = [
+        ("experts", "--moe-layer-freq", &settings.with_experts, &has_experts),
+        ("a window", "--window-attn-skip-freq", &settings.windowed, &has_window),
+    ];
+    for (part, flag, stated, has) in parts {
+        let Some(stated) = stated else { continue };
+        let has = |kind: usize| model.groups.get(kind).is_some_and(|own| has(&own.card));
+        let own: Vec<bool> = model.kinds().map(has).take(stated.len()).collect();
+        if own.contains(&true) && own != *stated {
+            let count = |layers: &[bool]| layers.iter().filter(|has| **has).count();
+            let (stated, own) = (count(stated), count(&own));
+            let why = format!("{stated} layers have {part} in the settings and {own} of the model");
+            let why = format!("{why}, or others of them");
+            return Err(wrong(why, &format!("give `{flag}` as the model has it")));
+        }
     }
     Ok(())
 }

@@ -22,15 +22,15 @@ fn as_set(settings: &LaunchSettings, planned: &Stack) -> Stack {
     stack.attention = own.attention.unwrap_or(stack.attention);
     stack.experts.dispatcher = own.dispatcher.unwrap_or(stack.experts.dispatcher);
     stack.experts.overlaps = own.overlaps_experts.unwrap_or(stack.experts.overlaps);
-    // What the stack of the plan runs beside nothing is run as the usual stack does.
-    let usual = megatron_core();
-    let share = |is: Option<bool>, planned: f64, usual: f64| match is {
+    if settings.overlaps == Some(false) {
+        stack.overlap_data = 0.0;
+    }
+    // What the stack of the plan runs beside nothing is run as Megatron's usual one does.
+    stack.overlap_tensor = match own.overlaps_tensor {
         Some(false) => 0.0,
-        Some(true) if planned == 0.0 => usual,
-        _ => planned,
+        Some(true) if planned.overlap_tensor == 0.0 => megatron_core().overlap_tensor,
+        _ => planned.overlap_tensor,
     };
-    stack.overlap_data = share(settings.overlaps, planned.overlap_data, usual.overlap_data);
-    stack.overlap_tensor = share(own.overlaps_tensor, planned.overlap_tensor, usual.overlap_tensor);
     stack
 }
 
@@ -60,13 +60,24 @@ pub(super) fn set(
 }
 
 /// Settings that nothing is priced by, as warnings.
-pub(super) fn not_judged(settings: &LaunchSettings) -> impl Iterator<Item = Diagnostic> + '_ {
-    settings.not_judged.iter().map(|(why, flags)| {
+pub(super) fn not_judged(settings: &LaunchSettings, stack: &Stack) -> Vec<Diagnostic> {
+    let warning =
+        |message: String, hint: &str| Diagnostic::warning("not-judged", message).hint(hint);
+    let of_flags = settings.not_judged.iter().map(|(why, flags)| {
         let flags: Vec<String> = flags.iter().map(|flag| format!("`{flag}`")).collect();
         let message = format!("not judged: {}; {why}", flags.join(", "));
-        let hint = "time and memory of what runs are those without it";
-        Diagnostic::warning("not-judged", message).hint(hint)
-    })
+        warning(message, "time and memory of what runs are those without it")
+    });
+    let is_unknown = settings.overlaps == Some(true) && stack.overlap_data == 0.0;
+    let of_overlap = is_unknown.then(|| {
+        let message = format!(
+            "what runs now exchanges gradients beside the backward pass, and the stack {} does not \
+             say how much that hides",
+            stack.name
+        );
+        warning(message, "both sides are priced without it")
+    });
+    of_flags.chain(of_overlap).collect()
 }
 
 /// What the stack of what runs does otherwise than that of the plan, where it does anything.

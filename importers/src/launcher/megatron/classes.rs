@@ -218,8 +218,8 @@ pub(super) fn judge(flags: &Flags<'_>) -> Result<BTreeMap<&'static str, Vec<Stri
     if let Some((flag, now)) = GONE.iter().find(|(flag, _)| flags.has(flag)) {
         return Err(bad(flag, "", &format!("Megatron takes it no more: use `{now}`")));
     }
-    // No flag of any list takes such a value.
-    if let Some((flag, value)) = flags.stated_switch() {
+    // But of these, no flag takes such a value.
+    if let Some((flag, value)) = flags.stated_switch(&["--onnx-safe", "--wandb-exp-name"]) {
         return Err(bad(flag, value, "it is a switch: leave it out, or give it no value"));
     }
     flags.refuse(REFUSED)?;
@@ -261,11 +261,15 @@ fn warned(flags: &Flags<'_>) -> Result<BTreeMap<&'static str, Vec<String>>, Diag
         let why = "parameters are gathered as gradients are exchanged";
         found.entry(why).or_default().push(absent("--overlap-param-gather"));
     }
-    let graphs = flags.words("--cuda-graph-modules");
-    let older = flags.words("--cuda-graph-scope");
-    let is_other = graphs.iter().chain(&older).any(|module| *module != "attn");
-    let is_local = flags.text("--cuda-graph-impl")?.is_some_and(|own| own != "transformer_engine");
-    if is_other || is_local && flags.text("--cuda-graph-impl")? != Some("none") {
+    let graphs = [flags.words("--cuda-graph-modules"), flags.words("--cuda-graph-scope")].concat();
+    let kind = flags.text("--cuda-graph-impl")?;
+    // Older names of its `local` and `transformer_engine`.
+    let is_local = flags.has("--enable-cuda-graph");
+    let is_external = flags.has("--external-cuda-graph");
+    let is_on = is_local || is_external || kind.is_some_and(|own| own != "none");
+    let is_usual = !is_local && kind.is_none_or(|own| own == "transformer_engine");
+    // Without modules a graph holds whole layers.
+    if is_on && !(is_usual && graphs == ["attn"]) {
         let why = "graphs hold the attention of a block";
         found.entry(why).or_default().push("--cuda-graph-impl".to_owned());
     }

@@ -41,6 +41,7 @@ const OF_LATENT: [(&str, u64); 5] = [
 
 const LAYERS: &str = "--moe-layer-freq";
 const WINDOW: &str = "--window-size";
+const WINDOWED: &str = "--window-attn-skip-freq";
 
 /// Sizes of the model. Where its width is stated, what no flag says has Megatron's default.
 pub(super) fn sizes(flags: &Flags<'_>) -> Result<BTreeMap<&'static str, u64>, Diagnostic> {
@@ -89,37 +90,53 @@ fn window(flags: &Flags<'_>) -> Result<Option<u64>, Diagnostic> {
     tokens.map(Some).ok_or_else(|| bad(WINDOW, text, "write the tokens before a token as `N,0`"))
 }
 
-/// Which layers have experts, and how many predict a later token.
+/// Which layers have experts or a window, and how many predict a later token.
 pub(super) fn layers(
     flags: &Flags<'_>,
     n_layers: Option<u32>,
     settings: &mut LaunchSettings,
 ) -> Result<(), Diagnostic> {
-    let text = flags.words(LAYERS).concat();
-    let text = if text.is_empty() { "1" } else { &text };
-    let wrong = || bad(LAYERS, text, "give a number, or a list such as `([0]*3+[1]*58)`");
-    let pattern = match text.parse::<usize>() {
-        Ok(0) => return Err(wrong()),
-        Ok(each) => (0..n_layers.unwrap_or(0) as usize).map(|layer| layer % each == 0).collect(),
-        Err(_) => sum(text.replace(' ', "").as_str())
-            .filter(|(_, rest)| rest.is_empty())
-            .map(|(pattern, _)| pattern)
-            .ok_or_else(wrong)?,
-    };
+    let n = n_layers.unwrap_or(0) as usize;
+    let with_experts = pattern(flags, LAYERS, &|each| (0..n).map(|at| at % each == 0).collect())?;
+    // Every so many-th has none.
+    let windowed = pattern(flags, WINDOWED, &|each| (1..=n).map(|at| at % each != 0).collect())?;
     if !settings.sizes.contains_key("--hidden-size") {
         return Ok(());
     }
     let later = settings.n_predicting.unwrap_or(0);
     settings.sizes.insert("--mtp-num-layers", u64::from(later));
-    let has_experts = settings.sizes.get("--num-experts").is_some_and(|n| *n > 0);
-    if let Some(n_layers) = n_layers.filter(|_| has_experts) {
-        if pattern.len() != n_layers as usize {
-            let hint = format!("it has {} layers of {n_layers}", pattern.len());
-            return Err(bad(LAYERS, text, &hint));
+    let has = |flag: &str| settings.sizes.get(flag).is_some_and(|n| *n > 0);
+    let (has_experts, has_windows) = (has("--num-experts"), has(WINDOW));
+    let told = [(LAYERS, &with_experts), (WINDOWED, &windowed)];
+    for (flag, pattern) in told.into_iter().filter_map(|(flag, own)| Some((flag, own.as_ref()?))) {
+        if n > 0 && pattern.len() != n {
+            let hint = format!("it has {} layers of {n}", pattern.len());
+            return Err(bad(flag, &flags.words(flag).concat(), &hint));
         }
-        settings.with_experts = Some(pattern);
     }
+    let of_all = |own: Option<Vec<bool>>| Some(own.unwrap_or_else(|| vec![true; n]));
+    settings.with_experts = of_all(with_experts).filter(|_| n > 0 && has_experts);
+    settings.windowed = of_all(windowed).filter(|_| n > 0 && has_windows);
     Ok(())
+}
+
+/// The layers that a flag names: a list, or what a number stands for.
+fn pattern(
+    flags: &Flags<'_>,
+    flag: &str,
+    of_number: &dyn Fn(usize) -> Vec<bool>,
+) -> Result<Option<Vec<bool>>, Diagnostic> {
+    let text = flags.words(flag).concat();
+    let wrong = || bad(flag, &text, "give a number, or a list such as `([0]*3+[1]*58)`");
+    Ok(Some(match text.parse::<usize>() {
+        _ if text.is_empty() => return Ok(None),
+        Ok(0) => return Err(wrong()),
+        Ok(each) => of_number(each),
+        Err(_) => sum(text.replace(' ', "").as_str())
+            .filter(|(_, rest)| rest.is_empty())
+            .map(|(pattern, _)| pattern)
+            .ok_or_else(wrong)?,
+    }))
 }
 
 /// Lists of Python after one another, and what follows them.

@@ -6,7 +6,7 @@ use ir::card::{ModelCard, Recompute};
 
 use super::kind::Kind;
 use super::part::run_by;
-use super::priced::{HeldBytes, Priced};
+use super::priced::{HeldBytes, Priced, parts_of_sequence};
 use crate::runs::oracle::{Place, StageFigures};
 
 /// Sums over the groups of a model before each of them, in which blocks are alike.
@@ -116,8 +116,8 @@ impl Priced<'_> {
         }
     }
 
-    /// Bytes of buffers for what a stage receives in a step, less activations that are in flight at
-    /// once, where a stack has them all from the start.
+    /// Bytes of buffers for what a stage receives in a step, less as many activations as there are
+    /// pipeline ranks (about what 1F1B has in flight), where a stack has them all from the start.
     fn posted(&self, blocks: &Range<u32>, place: Place) -> f64 {
         if !self.pricing.stack.posts_receives || self.degrees.pipeline <= 1 {
             return 0.0;
@@ -126,7 +126,7 @@ impl Priced<'_> {
         let waiting = (n - f64::from(self.degrees.pipeline)).max(0.0);
         let before = if place.first { 0.0 } else { waiting * self.message(blocks.start) };
         let behind = if place.last { 0.0 } else { n * self.message(blocks.end) };
-        before + behind
+        (before + behind) / parts_of_sequence(&self.degrees)
     }
 
     /// Figures of a stage.

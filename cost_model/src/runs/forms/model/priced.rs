@@ -184,13 +184,18 @@ fn held(
         false => 1.0,
     };
     let update = pricing.stack.update;
-    let keeps_shards = pricing.stack.keeps_shards && degrees.zero == ZeroStage::Gradients;
+    // In mixed precision the shards that are kept are the master weights.
+    let is_single = pricing.format == StateFormat::Single;
+    let keeps_shards =
+        is_single && pricing.stack.keeps_shards && degrees.zero == ZeroStage::Gradients;
     for (part, replicas) in replicas.into_iter().enumerate() {
         let own = state_bytes(pricing.format, pricing.optimizer, degrees.zero, replicas);
         let beside = if keeps_shards { own.parameters / replicas.max(1.0) } else { 0.0 };
         let updating = match pricing.offload {
-            Offload::Nothing => update.per_parameter(degrees.zero > ZeroStage::None, replicas),
-            Offload::Optimizer => 0.0,
+            Offload::Nothing if !is_single => {
+                update.per_parameter(degrees.zero > ZeroStage::None, replicas)
+            }
+            _ => 0.0,
         };
         device.parameter[part] = own.parameters + own.gradients + beside + updating;
         let keeper = match pricing.offload {
@@ -262,15 +267,20 @@ impl Pricing<'_> {
     }
 }
 
+/// Parts into which tensor ranks split what goes between blocks.
+pub(super) fn parts_of_sequence(degrees: &Parallelism) -> f64 {
+    match degrees.sequence {
+        SequenceParallel::Off => 1.0,
+        SequenceParallel::On | SequenceParallel::Ulysses => f64::from(degrees.tensor.max(1)),
+    }
+}
+
 impl<'a> Priced<'a> {
     /// Prices a model; `passes` must be those of the same degrees.
     #[must_use]
     pub fn new(pricing: Pricing<'a>, degrees: Parallelism, passes: Arc<Passes>) -> Self {
         let tensor = f64::from(degrees.tensor.max(1));
-        let outer = match degrees.sequence {
-            SequenceParallel::Off => 1.0,
-            SequenceParallel::On | SequenceParallel::Ulysses => tensor,
-        };
+        let outer = parts_of_sequence(&degrees);
         let card = pricing.model.groups.first().map(|group| &group.card);
         let card = card.filter(|_| !pricing.model.is_of_parts());
         let [first, last] = pricing.model.other_parameters;
@@ -286,6 +296,8 @@ impl<'a> Priced<'a> {
         let replicas = [Group::replicas(&degrees), Group::expert_replicas(&degrees)]
             .map(|group| group.spread(system.per_host));
         let slowed = generation(&system.device.name).slowed[usize::from(replicas[0].leaves_host())];
+        let exchanges = replicas[0].ranks > 1 || degrees.zero > ZeroStage::None;
+        let buckets = if exchanges { pricing.stack.update.buckets } else { 0.0 };
         let mut priced = Self {
             pricing,
             degrees,
@@ -297,7 +309,7 @@ impl<'a> Priced<'a> {
             kept_logits: 0.0,
             in_flight: 0.0,
             messages: Vec::new(),
-            rank_bytes: pricing.resident + pricing.stack.update.buckets,
+            rank_bytes: pricing.resident + buckets,
             ends_meet: false,
             replicas,
             slowed: (slowed + pricing.stack.ring_exposed).min(1.0),
