@@ -2,7 +2,8 @@
 
 `meshwright profile --backend torch` runs it as a child and fits the constants. Products are
 `x @ w` in fp32 (bf16 as well on a CUDA device); the other families are timed forward and backward
-on the shapes of a transformer block. Outputs are allocated in the timed region, as in real use.
+on the shapes of a transformer block. Outputs are allocated in the timed region, as in real use. On
+a processor both passes of a block of one token are timed too: what its launches take.
 """
 
 import argparse
@@ -127,6 +128,29 @@ def streams(clock):
     return samples
 
 
+def block(clock):
+    """Seconds of both passes of a block that is too small for its kernels to count."""
+    if clock.device != "cpu":
+        return None
+    width = 16
+    extents = [(3 * width, width), (width, width), (4 * width, width), (width, 4 * width)]
+    qkv, out, up, down = (torch.randn(extent, requires_grad=True) for extent in extents)
+    norms = [torch.ones(width, requires_grad=True) for _ in range(4)]
+    biases = [torch.zeros(len(own), requires_grad=True) for own in (qkv, out, up, down)]
+    x = torch.randn(1, 1, width, requires_grad=True)
+
+    def run():
+        parts = F.linear(F.layer_norm(x, [width], norms[0], norms[1]), qkv, biases[0]).chunk(3, -1)
+        query, key, value = (own.unflatten(-1, (2, -1)).transpose(1, 2) for own in parts)
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        y = x + F.linear(mixed.transpose(1, 2).flatten(2), out, biases[1])
+        inner = F.gelu(F.linear(F.layer_norm(y, [width], norms[2], norms[3]), up, biases[2]))
+        (y + F.linear(inner, down, biases[3])).sum().backward()
+
+    with torch.enable_grad():
+        return next((sample["median_s"] for sample in clock.time({}, run)), None)
+
+
 def copies(clock):
     if clock.device != "cuda":
         return []
@@ -149,9 +173,10 @@ def main():
     if options.cpu_time:
         torch.set_num_threads(1)
     clock = Clock(device, options.repeats, options.seconds, options.cpu_time)
-    samples = []
+    samples, block_s = [], None
     with torch.no_grad():
         if not options.only_products:
+            block_s = block(clock)
             samples += streams(clock) + copies(clock)
         for dtype in [torch.float32] + ([torch.bfloat16] if device == "cuda" else []):
             samples += products(clock, options, dtype)
@@ -164,6 +189,7 @@ def main():
                 "name": name,
                 "threads": torch.get_num_threads(),
                 "skipped": clock.skipped,
+                "block_s": block_s,
                 "samples": samples,
             }
         )

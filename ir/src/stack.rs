@@ -76,6 +76,19 @@ pub enum Launch {
     Eager,
     /// As a recorded graph: no floor.
     CudaGraphs,
+    /// One by one from the thread that runs them: `launch_floor` comes on top of a block's work.
+    Inline,
+}
+
+impl Launch {
+    /// Seconds of work that the host launches for so many seconds.
+    #[must_use]
+    pub fn joined(self, work_s: f64, host_s: f64) -> f64 {
+        match self {
+            Self::Eager | Self::CudaGraphs => work_s.max(host_s),
+            Self::Inline => work_s + host_s,
+        }
+    }
 }
 
 /// How tokens reach the experts of other ranks.
@@ -104,7 +117,7 @@ pub struct ExpertStack {
 
 /// What the host takes for a rank beside the launches of its blocks, each in launch floors of a block's
 /// forward pass; none of it runs beside the device's work where launches bind.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct HostShares {
     /// Embedding, head and loss of a micro-batch together, both passes.
     pub ends: f64,
@@ -116,6 +129,14 @@ pub struct HostShares {
     pub messages: f64,
     /// Once a step: timers, logs, the launches of the optimizer.
     pub step: f64,
+    /// Of each block, or end, each time that its parameters are gathered or its gradients scattered.
+    pub pieces: f64,
+    /// More of each block that is computed again.
+    pub again: f64,
+    /// More of a block's backward pass that is split into two.
+    pub split: f64,
+    /// Of each block, or end, whose weights replicas update for each other (ZeRO 1), once a step.
+    pub updates: f64,
 }
 
 /// What an optimizer takes of a device besides its states, for the whole step: it fits into nothing that
@@ -186,6 +207,12 @@ pub struct Stack {
     pub ring_exposed: f64,
     /// Whether ZeRO 2 keeps a rank's share of single-precision weights beside all that were gathered.
     pub keeps_shards: bool,
+    /// Whether ZeRO 1 sums all gradients on every replica before each updates its share.
+    pub sums_before_sharing: bool,
+    /// Whether pipelines are those of PyTorch (`torch.distributed.pipelining`): the first part of a split
+    /// backward pass frees nothing of what the forward pass kept, and leaves the gradients of its
+    /// products' outputs; on the first stage it does nothing, and the second part all.
+    pub splits_by_graph: bool,
     /// Whether buffers for all that a pipeline rank receives in a step are there from its start.
     pub posts_receives: bool,
     /// What the optimizer takes besides its states.

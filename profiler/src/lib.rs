@@ -55,6 +55,7 @@ pub fn measure(options: &Options) -> Result<Measurement, Diagnostic> {
         date: date::today(),
         machine,
         samples: Vec::new(),
+        block_s: None,
         n_skipped: 0,
         elapsed_s: 0.0,
     };
@@ -73,6 +74,7 @@ pub fn measure(options: &Options) -> Result<Measurement, Diagnostic> {
             measurement.source = answer.source;
             measurement.kind = answer.kind;
             measurement.samples = answer.samples;
+            measurement.block_s = answer.block_s;
             measurement.n_skipped = answer.n_skipped;
             measurement.machine.notes.extend(answer.notes);
         }

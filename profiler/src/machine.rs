@@ -113,6 +113,7 @@ mod tests {
             date: "2026-01-01".into(),
             machine: Machine { idle: true, ..Machine::default() },
             samples: vec![sample(0.2), sample(0.3), sample(0.01)],
+            block_s: None,
             n_skipped: 0,
             elapsed_s: 1.0,
         };

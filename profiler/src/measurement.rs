@@ -110,6 +110,9 @@ pub struct Measurement {
     pub machine: Machine,
     /// Samples in the order of the grid.
     pub samples: Vec<Sample>,
+    /// Seconds of both passes of a transformer block that is too small for anything but its launches to
+    /// count, where those take the processor that computes.
+    pub block_s: Option<f64>,
     /// Tasks that were left out because the time was up.
     pub n_skipped: usize,
     /// Wall-clock seconds of the whole run.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::profile::{
-    KernelConstants, LinkConstants, MeasuredRates, Profile, Provenance, Quality, StreamConstants,
+    KernelConstants, LinkConstants, MeasuredRates, Profile, Provenance, Quality, StackConstants,
+    StreamConstants,
 };
 use ir::tensor::DType;
 use ir::units::{BytesPerSecond, FlopsPerSecond, Seconds};
@@ -16,6 +17,10 @@ use crate::statistic::median;
 
 /// Fewest products of one element type from which constants are fitted.
 const FEWEST_PRODUCTS: usize = 12;
+
+/// The stack that launches blocks from the thread that runs them, and its constant for that.
+const ON_PROCESSOR: &str = "pytorch-cpu";
+const LAUNCH_FLOOR: &str = "launch_floor_s";
 
 /// Fits the constants of everything that was measured.
 ///
@@ -50,6 +55,12 @@ pub fn to_profile(measurement: &Measurement) -> Result<Profile, Diagnostic> {
         profile.quality.insert(format!("link {link}"), quality(&fit, samples));
     }
     products(&mut profile, measurement, &groups, &provenance)?;
+    if let Some(both_s) = measurement.block_s {
+        // A backward pass launches twice as much as a forward pass.
+        let constants = BTreeMap::from([(LAUNCH_FLOOR.to_owned(), both_s / 3.0)]);
+        let held = StackConstants { constants, corrections: Vec::new(), provenance };
+        profile.stacks.insert(ON_PROCESSOR.to_owned(), held);
+    }
     Ok(profile)
 }
 

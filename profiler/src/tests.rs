@@ -80,6 +80,7 @@ fn measured(seed: u64, part: Part) -> Measurement {
         date: "2026-01-01".into(),
         machine: Machine::default(),
         samples: vec![],
+        block_s: None,
         n_skipped: 0,
         elapsed_s: 0.0,
     };

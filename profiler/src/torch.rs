@@ -31,6 +31,7 @@ pub(crate) struct Answer {
     pub(crate) source: String,
     pub(crate) notes: BTreeMap<String, String>,
     pub(crate) samples: Vec<Sample>,
+    pub(crate) block_s: Option<f64>,
     pub(crate) n_skipped: usize,
 }
 
@@ -41,6 +42,7 @@ struct Output {
     name: String,
     threads: u64,
     skipped: usize,
+    block_s: Option<f64>,
     samples: Vec<Row>,
 }
 
@@ -166,6 +168,7 @@ fn parse(text: &str) -> Result<Answer, Diagnostic> {
         source: format!("torch {} on {}", output.torch, output.device),
         notes,
         samples,
+        block_s: output.block_s.map(positive).transpose()?,
         n_skipped: output.skipped,
     })
 }
@@ -183,14 +186,23 @@ fn sample(row: Row) -> Result<Sample, Diagnostic> {
         TaskRow::Stream { family, bytes } => Task::Stream { family, bytes },
         TaskRow::Transfer { link, bytes } => Task::Transfer { link, bytes },
     };
-    let is_time = |value: f64| value.is_finite() && value > 0.0;
-    if !is_time(row.median_s) || !row.dispersion.is_finite() || row.dispersion < 0.0 {
-        return Err(wrong("a sample has no positive time"));
+    if !row.dispersion.is_finite() || row.dispersion < 0.0 {
+        return Err(wrong("a sample has no spread"));
     }
     if task.bytes() <= 0.0 {
         return Err(wrong("a sample moves no bytes"));
     }
-    Ok(Sample { task, median_s: row.median_s, dispersion: row.dispersion, n_batches: row.batches })
+    Ok(Sample {
+        task,
+        median_s: positive(row.median_s)?,
+        dispersion: row.dispersion,
+        n_batches: row.batches,
+    })
+}
+
+fn positive(seconds: f64) -> Result<f64, Diagnostic> {
+    let is_time = seconds.is_finite() && seconds > 0.0;
+    is_time.then_some(seconds).ok_or_else(|| wrong("a sample has no positive time"))
 }
 
 fn wrong(what: &str) -> Diagnostic {
@@ -202,7 +214,7 @@ mod tests {
     use super::*;
     use crate::options::Engine;
 
-    const GOOD: &str = r#"{"torch":"2","device":"cpu","name":"cpu","threads":2,"skipped":0,"samples":[{"task":"product","dtype":"fp32","m":1,"k":2,"n":3,"median_s":1e-6,"dispersion":0.0,"batches":3},{"task":"stream","family":"copy","bytes":8,"median_s":1e-6,"dispersion":0.1,"batches":3}]}"#;
+    const GOOD: &str = r#"{"torch":"2","device":"cpu","name":"cpu","threads":2,"skipped":0,"block_s":1e-4,"samples":[{"task":"product","dtype":"fp32","m":1,"k":2,"n":3,"median_s":1e-6,"dispersion":0.0,"batches":3},{"task":"stream","family":"copy","bytes":8,"median_s":1e-6,"dispersion":0.1,"batches":3}]}"#;
 
     #[test]
     fn samples_are_read_and_nonsense_is_refused() {
@@ -214,6 +226,7 @@ mod tests {
             ("1e-6", "NaN"),
             ("fp32", "fp31"),
             ("\"bytes\":8", "\"bytes\":0"),
+            ("1e-4", "0"),
             ("\"task\":\"stream\"", "\"task\":\"dream\""),
             ("}]}", "}]"),
         ] {

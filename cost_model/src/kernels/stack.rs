@@ -17,6 +17,22 @@ mod bridge;
 const EAGER_FLOOR_S: f64 = 0.8e-3;
 /// The same of Megatron-LM's functional tests (d98e8a64): 4.4 ms for both passes, fitted on their steps.
 const TESTS_FLOOR_S: f64 = 4.4e-3 / 3.0;
+/// The same of PyTorch on a core of the machine that docs/closed-loop.md was measured on; a profile of
+/// `meshwright.torch.profile` holds that of its own.
+const PROCESSOR_FLOOR_S: f64 = 1e-4;
+/// What PyTorch's executors take on a core beside blocks, fitted on steps of
+/// `examples/closed_loop/tiny.json`, a model that is too small for anything else to count.
+const PROCESSOR_SHARES: HostShares = HostShares {
+    ends: 1.0,
+    tensor: 0.0,
+    context: 0.0,
+    messages: 10.0,
+    step: 15.0,
+    pieces: 13.0,
+    again: 3.5,
+    split: 3.5,
+    updates: 16.0,
+};
 /// Rate of large products in a whole step of an A100 over that of the same kernel timed alone; what
 /// other devices keep up is [`super::power::sustained`]. Nominal: about 250 of 312 TFLOP/s stay under
 /// the power limit, where single kernels reach 278.
@@ -63,7 +79,7 @@ pub fn megatron_deepspeed_2021() -> Stack {
         name: "megatron-deepspeed-2021".to_owned(),
         launch_floor: floor(EAGER_FLOOR_S),
         launch: Launch::Eager,
-        host: HostShares { ends: 5.0, tensor: 0.0, context: 0.0, messages: 0.0, step: 0.0 },
+        host: HostShares { ends: 5.0, ..HostShares::default() },
         elementwise: Elementwise::Separate,
         attention: AttentionKernel::Unfused,
         attention_rate: TABLE,
@@ -82,6 +98,8 @@ pub fn megatron_deepspeed_2021() -> Stack {
         // With this the three rows of ZeRO 3 are 6 % off on average, in sample.
         ring_exposed: 0.2,
         keeps_shards: false,
+        sums_before_sharing: false,
+        splits_by_graph: false,
         posts_receives: false,
         update: DEEPSPEED_UPDATE,
         resident: RESIDENT,
@@ -156,7 +174,14 @@ pub fn megatron_lm_tests() -> Stack {
     Stack {
         name: "megatron-lm-tests".to_owned(),
         launch_floor: floor(TESTS_FLOOR_S),
-        host: HostShares { ends: 0.3, tensor: 0.2, context: 0.23, messages: 1.6, step: 24.0 },
+        host: HostShares {
+            ends: 0.3,
+            tensor: 0.2,
+            context: 0.23,
+            messages: 1.6,
+            step: 24.0,
+            ..HostShares::default()
+        },
         overlap_tensor: 0.0,
         experts: ExpertStack { dispatcher: Dispatcher::AllGather, overlaps: false },
         source: "launch floor and shares: steps of Megatron-LM@d98e8a64's tests".to_owned(),
@@ -177,6 +202,7 @@ pub fn torchtitan() -> Stack {
         weight_casts: WeightCasts::EachPass,
         overlap_tensor: 0.0,
         keeps_shards: true,
+        splits_by_graph: true,
         posts_receives: true,
         source: "torchtitan's benchmarks of December 2024; attention: arXiv:2407.08608".to_owned(),
         ..megatron_core()
@@ -230,9 +256,12 @@ pub fn pytorch_eager() -> Stack {
         ring_cards: None,
         ring_exposed: 0.0,
         update: UpdateBuffers::default(),
-        // `fully_shard` gathers into buffers beside its shards, `PipelineStage` receives each
-        // micro-batch into a buffer of its own.
+        // `fully_shard` gathers into buffers beside its shards, `ZeroRedundancyOptimizer` runs beside
+        // `DistributedDataParallel`, `PipelineStage` retains its graph between both parts of a backward
+        // pass and receives each micro-batch into a buffer of its own.
         keeps_shards: true,
+        sums_before_sharing: true,
+        splits_by_graph: true,
         posts_receives: true,
         source: "launch floor: that of megatron-deepspeed-2021; attention: arXiv:2407.08608; the \
                  rest nominal"
@@ -247,8 +276,11 @@ pub fn pytorch_eager() -> Stack {
 pub fn pytorch_cpu() -> Stack {
     Stack {
         name: "pytorch-cpu".to_owned(),
-        launch: Launch::CudaGraphs,
+        launch_floor: floor(PROCESSOR_FLOOR_S),
+        launch: Launch::Inline,
+        host: PROCESSOR_SHARES,
         overlap_data: 0.0,
+        ring_exposed: 1.0,
         gradients: DType::F32,
         resident: 0.0,
         derating: 1.0,
@@ -266,6 +298,7 @@ pub fn compiled() -> Stack {
         launch: Launch::CudaGraphs,
         elementwise: Elementwise::Fused,
         pointwise_rate: FUSED_RATE,
+        sums_before_sharing: false,
         ..pytorch_eager()
     }
 }

@@ -136,6 +136,10 @@ pub struct StageFigures {
     pub backward_s: f64,
     /// Of the backward pass, the gradients of the weights, were they a pass of their own.
     pub weight_s: f64,
+    /// Seconds more of a backward pass that is split into two.
+    pub split_s: f64,
+    /// Seconds of the host once a step for what replicas share out.
+    pub sharing_s: f64,
     /// Computing again in seconds.
     pub recompute_s: f64,
     /// Of forward and backward pass, seconds of tensor, context and expert collectives.
@@ -160,6 +164,8 @@ pub struct StageFigures {
     pub on_host: f64,
     /// Bytes that blocks keep from the forward to the backward pass.
     pub activation: f64,
+    /// Bytes that the first part of a split backward pass makes for the second one.
+    pub split_bytes: f64,
     /// Bytes that ends keep so.
     pub end_activation: f64,
     /// Bytes that are there while a pass runs: logits and loss, a gathered block.
@@ -381,12 +387,13 @@ pub fn stage_costs(
         rank: seat.rank,
         forward: nanos(own.forward_s),
         backward: nanos(own.backward_s),
-        backward_input: nanos((own.backward_s - own.weight_s).max(0.0)),
+        backward_input: nanos((own.backward_s - own.weight_s).max(0.0) + own.split_s),
         backward_weight: nanos(own.weight_s),
         recompute: nanos(own.recompute_s),
         stash,
         recomputed: bytes(recomputed),
         kept_for_weight: stash + bytes(recomputed),
+        made_for_weight: bytes(own.split_bytes),
         forward_temporary: bytes(own.temporary),
         backward_temporary: bytes(own.temporary + at_a_time),
         persistent: bytes(own.persistent()),

@@ -256,6 +256,9 @@ impl<'a> Naive<'a> {
                 total += own.stash.0 * lives(made, first.1);
                 total += own.recomputed.0 * lives(again, first.1);
                 total += kept * lives(first.1, last);
+                if let Some((from, _)) = span(Pass::BackwardInput) {
+                    total += own.made_for_weight.0 * lives(from, last);
+                }
                 for pass in Pass::ALL {
                     let bytes = match pass {
                         Pass::Forward | Pass::Recompute => own.forward_temporary.0,

@@ -47,6 +47,7 @@ pub(crate) fn costs(random: &mut Random, least: u64, sharing: Sharing) -> Pipeli
             stash: random.bytes(20),
             recomputed: random.bytes(20),
             kept_for_weight: random.bytes(40),
+            made_for_weight: random.bytes(12),
             forward_temporary: random.bytes(9),
             backward_temporary: random.bytes(9),
             persistent: random.bytes(50),

@@ -11,7 +11,7 @@ use ir::diagnostic::Diagnostic;
 use ir::form::Form;
 use ir::measured::CollectiveOperation;
 use ir::plan::Parallelism;
-use ir::profile::{Profile, Quality};
+use ir::profile::{Profile, Quality, StackConstants};
 use ir::stack::{Dispatcher, Stack};
 use ir::tensor::DType;
 
@@ -135,6 +135,11 @@ pub fn doubted(profile: &Profile, (stack, device): (&str, &str)) -> Option<Diagn
     )
 }
 
+/// Whether whole steps were measured under a stack, and not its launches alone.
+fn has_steps(measured: &StackConstants) -> bool {
+    measured.constants.keys().any(|name| name != Constant::LaunchFloor.name())
+}
+
 /// What the step time rests on. Steps of another device, that determined no constant, or that the forms
 /// contradict, tell nothing of a plan.
 pub fn basis(
@@ -150,7 +155,7 @@ pub fn basis(
     }
     let quality = profile.quality.get(&part);
     let tells = |own: &Quality| own.unidentified.len() < measured.constants.len() && !is_off(own);
-    if measured.constants.is_empty() || !quality.is_none_or(tells) {
+    if !has_steps(measured) || !quality.is_none_or(tells) {
         return Basis::Nominal;
     }
     let holds = measured.corrections.iter().any(|cell| {
@@ -164,7 +169,7 @@ pub fn basis(
 /// `nominal costs`, or what of them was measured.
 pub fn words(profile: &Profile, (system, dtype): (&System, DType), stack: &str) -> String {
     let parts = [
-        ("stack", profile.stacks.contains_key(stack)),
+        ("stack", profile.stacks.get(stack).is_some_and(has_steps)),
         ("products", system.products.measured(dtype).is_some()),
         ("collectives", !system.measured.is_empty()),
         ("links", !profile.links.is_empty()),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
+import time
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
@@ -161,6 +163,9 @@ class Run:
         for at, (x, y) in enumerate(zip(inputs.chunk(n), targets.chunk(n))):
             is_last = at + 1 == n
             alone = isinstance(self._module, DistributedDataParallel) and not is_last
+            if self.setting.zero == 2 and self.setting.data > 1:
+                # Weights stay gathered until they change.
+                self._module.set_reshard_after_backward(is_last)
             with self._module.no_sync() if alone else contextlib.nullcontext():
                 loss = self.loss_fn(self._module(x), y)
                 self._asked = None
@@ -290,7 +295,19 @@ def _joined(setting: Setting, device: torch.device) -> int:
     if n != setting.world:
         message = f"the plan runs on {setting.world} processes, and there are {n}"
         raise refused("other-world", message, f"start it with torchrun --nproc-per-node {setting.world}")
-    return dist.get_rank() if dist.is_initialized() else 0
+    if not dist.is_initialized():
+        return 0
+    # Once, however many plans run.
+    atexit.unregister(_drain)
+    atexit.register(_drain)
+    return dist.get_rank()
+
+
+def _drain() -> None:
+    """Gloo's threads let go of the tensors of their last works, for which they need the interpreter: torch
+    aborts where that ends before them.
+    """
+    time.sleep(0.1)
 
 
 def _columns(setting: Setting, n: int, length: int, is_pipeline: bool) -> List[List[int]]:

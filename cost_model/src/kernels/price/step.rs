@@ -85,7 +85,9 @@ impl StepCosts {
     fn waits(&self, graph: &Graph) -> Vec<f64> {
         let each = match self.stack.launch {
             Launch::CudaGraphs => return Vec::new(),
-            Launch::Eager => self.constants.get(Constant::LaunchFloor) / FUSED_BLOCK_KERNELS,
+            Launch::Eager | Launch::Inline => {
+                self.constants.get(Constant::LaunchFloor) / FUSED_BLOCK_KERNELS
+            }
         };
         let launched = [0, 1].map(|pass| {
             let ops = graph.ops.iter().filter(|op| self::pass(op) == Some(pass));
@@ -108,10 +110,10 @@ impl StepCosts {
         }
         let wait = |window: Option<(usize, u64)>| {
             let found = window.and_then(|window| sums.get(&window));
-            found.map_or(
-                1.0,
-                |[work, floor]| if *work > 0.0 { (floor / work).max(1.0) } else { 1.0 },
-            )
+            found.map_or(1.0, |[work, floor]| match *work > 0.0 {
+                true => self.stack.launch.joined(*work, *floor) / work,
+                false => 1.0,
+            })
         };
         of_op.into_iter().map(wait).collect()
     }

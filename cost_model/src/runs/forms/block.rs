@@ -10,7 +10,7 @@
 //! casts       bytes per element of operands in 8 or 4 bits
 //! collectives two gathers and two scatters of 2 T h bytes per pass (an all-reduce is one of each)
 //! gradients   the bytes of adding them, per parameter
-//! pass        max(all of these, launch floor), both with what experts add
+//! pass        max(all of these, launch floor), both with what experts add; their sum on a processor
 //! ```
 
 mod collectives;
@@ -75,6 +75,8 @@ pub struct BlockTime {
     pub backward: Pass,
     /// Of the backward pass, the gradients of the weights, were they a pass of their own.
     pub weight_s: f64,
+    /// Bytes of the gradients of the outputs of products by weights and of both norms, experts' apart.
+    pub split_bytes: f64,
     /// Of the forward pass, the attention core; computing all again takes a forward pass.
     pub core_s: f64,
     /// Of the forward pass, what is not done again where every second product is kept: the core,
@@ -130,7 +132,7 @@ pub fn block(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Const
         Some(_) => 0.0,
     };
     let pass = |work: f64, floor: f64, [inside, network]: [f64; 2]| Pass {
-        seconds: (work + inside + network).max(floor),
+        seconds: stack.launch.joined(work + inside + network, floor),
         collectives: inside + network,
         network,
         cards: network,
@@ -138,7 +140,8 @@ pub fn block(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Const
     let mut time = BlockTime {
         forward: pass(forward.all(), floor, there),
         backward: pass(backward.all(), 2.0 * floor, back),
-        weight_s: (weight_products(&extents, &rates) + adding).max(floor),
+        weight_s: stack.launch.joined(weight_products(&extents, &rates) + adding, floor),
+        split_bytes: split_bytes(run, &extents),
         core_s: forward.attention + forward.scores,
         kept_by_op_s: forward.attention
             + second_products(run, &rates)
@@ -157,6 +160,15 @@ fn second_products(run: Sharded<'_>, rates: &Rates) -> f64 {
     products.iter().step_by(2).map(|(count, mnk)| rates.product(*count, *mnk)).sum()
 }
 
+/// Bytes of the gradients that the weights' own are made of.
+fn split_bytes(run: Sharded<'_>, extents: &Extents) -> f64 {
+    let of = |(count, [m, n, _]): &(u64, [u64; 3])| *count as f64 * *m as f64 * *n as f64;
+    let outputs: f64 = extents.products().iter().map(of).sum();
+    let norms = 2.0 * per_rank(run, (1.0, 0.0)) / wider(run);
+    precision::element(run.dtype)
+        * (outputs + norms * extents.tokens as f64 * extents.hidden as f64)
+}
+
 /// Products that give the gradients of weights.
 fn weight_products(extents: &Extents, rates: &Rates) -> f64 {
     let of = |(count, [m, n, k]): &(u64, [u64; 3])| rates.product(*count, [*n, *k, *m]);
@@ -173,7 +185,7 @@ pub(super) fn floor(run: Sharded<'_>, stack: &Stack, constants: &Constants) -> f
         Launch::CudaGraphs => 0.0,
         Launch::Eager if tensor >= WIDE => floor * constants.get(Constant::WideLaunch),
         Launch::Eager if tensor > 1 => floor + COLLECTIVES * COLLECTIVE_LAUNCH_S,
-        Launch::Eager => floor,
+        Launch::Eager | Launch::Inline => floor,
     };
     plain * (1.0 + more)
 }
@@ -182,7 +194,7 @@ pub(super) fn floor(run: Sharded<'_>, stack: &Stack, constants: &Constants) -> f
 pub(in crate::runs::forms) fn host_s(floors: f64, stack: &Stack, constants: &Constants) -> f64 {
     match stack.launch {
         Launch::CudaGraphs => 0.0,
-        Launch::Eager => floors * constants.get(Constant::LaunchFloor),
+        Launch::Eager | Launch::Inline => floors * constants.get(Constant::LaunchFloor),
     }
 }
 

@@ -76,6 +76,9 @@ pub struct StageCosts {
     /// Of `stash` and `recomputed`, what stays from the end of the backward pass's input part to
     /// the end of its weight part; the rest is freed between them.
     pub kept_for_weight: Bytes,
+    /// What the backward pass's input part makes for its weight part: from the start of the one to
+    /// the end of the other.
+    pub made_for_weight: Bytes,
     /// Scratch bytes while the forward pass or recompute runs.
     pub forward_temporary: Bytes,
     /// Scratch bytes while a backward pass runs; the first one includes recompute that has no cell.

@@ -193,10 +193,16 @@ fn steps(costs: &PipelineCosts) -> Result<(Vec<Step>, u32), Violation> {
                     own.backward_temporary,
                     back,
                 ),
-                Variant::Input => (own.backward_input, 0, early.0, own.backward_temporary, back),
+                Variant::Input => (
+                    own.backward_input,
+                    own.made_for_weight.0,
+                    early.0,
+                    own.backward_temporary,
+                    back,
+                ),
                 Variant::LateInput => (
                     own.recompute + own.backward_input,
-                    own.recomputed.0,
+                    (own.recomputed + own.made_for_weight).0,
                     early.0,
                     own.backward_temporary,
                     back,
@@ -204,7 +210,7 @@ fn steps(costs: &PipelineCosts) -> Result<(Vec<Step>, u32), Violation> {
                 Variant::Weight => (
                     own.backward_weight,
                     0,
-                    own.kept_for_weight.0.min(held.0),
+                    (own.kept_for_weight.min(held) + own.made_for_weight).0,
                     own.backward_temporary,
                     nowhere,
                 ),

@@ -222,7 +222,14 @@ impl<'a> Held<'a> {
             add(HoldingKind::Persistent, stage, 0, costs.persistent.0);
             let whole = u64::from(stash) * costs.stash.0;
             let part = costs.kept_for_weight.min(costs.stash + costs.recomputed);
-            add(HoldingKind::Stash, stage, stash + kept, whole + u64::from(kept) * part.0);
+            let made = match self.running {
+                Some(step) if (step >> VARIANT_BITS) as usize == index => {
+                    u32::from(matches!(variant(step), Variant::Input | Variant::LateInput))
+                }
+                _ => 0,
+            };
+            let left = u64::from(kept) * part.0 + u64::from(kept + made) * costs.made_for_weight.0;
+            add(HoldingKind::Stash, stage, stash + kept, whole + left);
             let again = u64::from(recomputed) * costs.recomputed.0;
             add(HoldingKind::Recomputed, stage, recomputed, again);
         }

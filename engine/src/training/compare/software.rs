@@ -119,7 +119,7 @@ const fn scaling(own: Scaling) -> &'static str {
 
 const fn launches(own: Launch) -> &'static str {
     match own {
-        Launch::Eager => "one by one",
+        Launch::Eager | Launch::Inline => "one by one",
         Launch::CudaGraphs => "as graphs",
     }
 }

@@ -240,7 +240,7 @@ fn optimizer(optimizer: Optimizer) -> Result<&'static str, Diagnostic> {
 const fn kernels(stack: &Stack) -> &'static str {
     match (stack.attention, stack.launch) {
         (AttentionKernel::Unfused, _) => "--attention-backend unfused\n",
-        (AttentionKernel::Flash, Launch::Eager) => "--attention-backend auto\n",
+        (AttentionKernel::Flash, Launch::Eager | Launch::Inline) => "--attention-backend auto\n",
         (AttentionKernel::Flash, Launch::CudaGraphs) => {
             "--attention-backend auto\n--cuda-graph-impl transformer_engine\n\
              --cuda-graph-modules attn\n--te-rng-tracker\n"

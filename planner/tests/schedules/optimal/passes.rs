@@ -141,8 +141,9 @@ fn add_stage(stage: usize, own: &StageCosts, backward: Backward, kinds: &mut Vec
         Backward::Whole => add(Pass::Backward, own.backward.get(), scratch, -held),
         Backward::Split => {
             let left = bytes(own.kept_for_weight).min(held);
-            add(Pass::BackwardInput, own.backward_input.get(), scratch, left - held);
-            add(Pass::BackwardWeight, own.backward_weight.get(), scratch, -left);
+            let made = bytes(own.made_for_weight);
+            add(Pass::BackwardInput, own.backward_input.get(), made + scratch, made + left - held);
+            add(Pass::BackwardWeight, own.backward_weight.get(), scratch, -(made + left));
         }
     }
 }

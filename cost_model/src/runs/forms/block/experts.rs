@@ -161,8 +161,10 @@ pub(super) fn add(
         product_s + rates.pointwise(bytes[0]) + weights_s + launches_s / 3.0,
         2.0 * (product_s + launches_s / 3.0) + rates.pointwise(bytes[1]) + weights_s + gradient_s,
     ];
-    let host_s = super::floor(run, stack, constants) + launches_s / 3.0;
-    time.weight_s = (time.weight_s + product_s + gradient_s + launches_s / 3.0).max(host_s);
+    let beside_s = if stack.launch == Launch::Inline { 0.0 } else { launches_s / 3.0 };
+    let host_s = super::floor(run, stack, constants) + beside_s;
+    let weight_s = time.weight_s + product_s + gradient_s + launches_s / 3.0;
+    time.weight_s = stack.launch.joined(weight_s, host_s);
     let group = Group::experts(run.parallelism).spread(system.per_host);
     let tokens = Tokens {
         count: match stack.experts.dispatcher {
@@ -184,7 +186,7 @@ pub(super) fn add(
     };
     for (pass, times) in [(&mut time.forward, 1.0), (&mut time.backward, 2.0)] {
         pass.exchanges([exposed_s, exchange_s], group.leaves_host());
-        pass.seconds = pass.seconds.max(times * host_s);
+        pass.seconds = stack.launch.joined(pass.seconds, times * host_s);
     }
 }
 
@@ -194,7 +196,7 @@ fn launches_s(local: f64, generation: &Generation, stack: &Stack, constants: &Co
     let measured = constants.get(Constant::LaunchFloor) / stack.launch_floor.get();
     let count = launches(stack.experts.dispatcher) + EACH_EXPERT * local;
     let left = match stack.launch {
-        Launch::CudaGraphs => RECORDED,
+        Launch::CudaGraphs | Launch::Inline => RECORDED,
         Launch::Eager => 1.0,
     };
     measured * generation.launches_s * count * left

@@ -9,7 +9,6 @@ use ir::plan::{Parallelism, Stage};
 use super::Pricing;
 use super::priced::{Passes, Priced};
 use crate::links::collective;
-use crate::runs::forms::block::host_s;
 use crate::runs::forms::constants::Constant;
 use crate::runs::forms::rank_groups::Cards;
 use crate::runs::judge::costs::{Boundary, Link, Sharing};
@@ -70,7 +69,9 @@ impl Prices for Priced<'_> {
         Ending {
             exchange_s: last + tie_s + self.copies_s(seat.rank, own.copies),
             overlapped_s: self.overlapped_s(own, last),
-            optimizer_s: self.optimizer_s(own.dense, own.experts) + self.host_step_s(seat),
+            optimizer_s: self.optimizer_s(own.dense, own.experts)
+                + self.host_step_s(seat)
+                + own.sharing_s,
         }
     }
 
@@ -103,20 +104,6 @@ impl Prices for Priced<'_> {
 }
 
 impl Priced<'_> {
-    /// Seconds in which the host does so many launch floors of a block.
-    pub(super) fn host_s(&self, floors: f64) -> f64 {
-        host_s(floors, self.pricing.stack, self.pricing.constants)
-    }
-
-    /// Seconds of the host once a step, counted with the first stage of each rank.
-    #[must_use]
-    pub fn host_step_s(&self, seat: Seat) -> f64 {
-        match seat.stage < self.degrees.pipeline.max(1) as usize {
-            true => self.host_s(self.pricing.stack.host.step),
-            false => 0.0,
-        }
-    }
-
     /// Seconds of the last exchange that may run beside the last backward pass: what the stack
     /// overlaps, as far as the links are not taken by collectives of the pass itself.
     fn overlapped_s(&self, own: &StageFigures, exchange_s: f64) -> f64 {

@@ -107,15 +107,6 @@ impl Priced<'_> {
         self.passes.kinds[first..=last].iter().map(|kind| kind.all).fold(0.0, f64::max)
     }
 
-    /// Seconds of the host for the messages of one micro-batch through a stage.
-    #[must_use]
-    pub fn messages_s(&self) -> f64 {
-        match self.degrees.pipeline {
-            0 | 1 => 0.0,
-            _ => self.host_s(self.pricing.stack.host.messages),
-        }
-    }
-
     /// Bytes of buffers for what a stage receives in a step, less as many activations as there are
     /// pipeline ranks (about what 1F1B has in flight), where a stack has them all from the start.
     fn posted(&self, blocks: &Range<u32>, place: Place) -> f64 {
@@ -127,6 +118,16 @@ impl Priced<'_> {
         let before = if place.first { 0.0 } else { waiting * self.message(blocks.start) };
         let behind = if place.last { 0.0 } else { n * self.message(blocks.end) };
         (before + behind) / parts_of_sequence(&self.degrees)
+    }
+
+    /// Bytes of states of some blocks, and of the ends that a stage has.
+    fn states(&self, held: &HeldBytes, (all, copies): (&Kind, f64), place: Place) -> [f64; 2] {
+        let ends = [place.first, self.holds_head(place), place.last].into_iter().zip(held.ends);
+        let blocks = (all.held_dense + copies) * held.parameter[0]
+            + all.held_experts * held.parameter[1]
+            + all.lines_dense * held.line[0]
+            + all.lines_experts * held.line[1];
+        [blocks, ends.filter(|(has, _)| *has).map(|(_, bytes)| bytes).sum()]
     }
 
     /// Figures of a stage.
@@ -141,17 +142,10 @@ impl Priced<'_> {
             [Self::gather_s, Self::scatter_s].map(|s| s(self, dense, all.experts, n_blocks));
         let mut backward_links_s = all.backward_links_s;
         backward_links_s[usize::from(self.exchanges_leave_host())] += pieces[1];
-        let has_head = self.holds_head(place);
-        let of_ends = |held: &HeldBytes| -> f64 {
-            let ends = [place.first, has_head, place.last].into_iter().zip(held.ends);
-            ends.filter(|(has, _)| *has).map(|(_, bytes)| bytes).sum()
-        };
-        let of_blocks = |held: &HeldBytes| {
-            (all.held_dense + copies) * held.parameter[0]
-                + all.held_experts * held.parameter[1]
-                + all.lines_dense * held.line[0]
-                + all.lines_experts * held.line[1]
-        };
+        let sharing = self.sharing(n_blocks, place);
+        let pieces = [0, 1].map(|pass| pieces[pass] + sharing.passes_s[pass]);
+        let states = |held| self.states(held, (&all, copies), place);
+        let [device, host] = [states(&self.on_device), states(&self.on_host)];
         let extra = self.recomputed(blocks, recompute, &all);
         let backward = all.backward_s + head * 2.0 / 3.0;
         let [logits, kept] =
@@ -165,10 +159,14 @@ impl Priced<'_> {
         let messages = self.messages_s();
         let forward = all.forward_s + head / 3.0;
         let waits = self.waits_beside([forward, backward], (&all, &extra), pieces);
+        let backward_s = backward + waits[1] + messages / 2.0;
+        let split = self.split(&all, [backward_s, all.weight_s + head / 3.0], place, n_blocks);
         StageFigures {
             forward_s: forward + waits[0] + messages / 2.0,
-            backward_s: backward + waits[1] + messages / 2.0,
-            weight_s: all.weight_s + head / 3.0,
+            backward_s,
+            weight_s: split.weight_s,
+            split_s: split.more_s,
+            sharing_s: sharing.step_s,
             recompute_s: extra.seconds,
             collectives_s: all.collectives_s,
             waited_s: waits[0] + waits[1],
@@ -176,10 +174,11 @@ impl Priced<'_> {
             dense,
             experts: all.experts,
             copies,
-            states: of_blocks(&self.on_device),
-            end_states: of_ends(&self.on_device) + self.posted(blocks, place),
-            on_host: of_ends(&self.on_host) + of_blocks(&self.on_host),
+            states: device[0],
+            end_states: device[1] + self.posted(blocks, place),
+            on_host: host[0] + host[1],
             activation: extra.stash + before,
+            split_bytes: split.bytes,
             end_activation: kept + if place.first { self.mask_bytes } else { 0.0 },
             temporary: logits - kept + in_flight,
             // Logits are gone before the first block is computed again.
@@ -227,7 +226,7 @@ impl Priced<'_> {
                 let n_groups = n.div_ceil(group);
                 let kept = all.input / f64::from(n.max(1)) * f64::from(n_groups);
                 Recomputed {
-                    seconds: all.recompute_s,
+                    seconds: all.recompute_s + self.again_s(n),
                     cards_s: all.cards_s[0],
                     stash: kept,
                     bytes: f64::from(group) * self.largest(blocks),
@@ -242,7 +241,7 @@ impl Priced<'_> {
         let first = blocks.start..blocks.start.saturating_add(n).min(blocks.end);
         let own = self.sum(&first);
         Recomputed {
-            seconds: own.recompute_s,
+            seconds: own.recompute_s + self.again_s(n),
             cards_s: own.cards_s[0],
             stash: all.all - own.all + own.input,
             bytes: self.largest(&first),
@@ -274,6 +273,7 @@ fn combined(a: &Kind, b: &Kind, with: impl Fn(f64, f64) -> f64) -> Kind {
         recompute_s: with(a.recompute_s, b.recompute_s),
         core_s: with(a.core_s, b.core_s),
         per_op_s: with(a.per_op_s, b.per_op_s),
+        split_bytes: with(a.split_bytes, b.split_bytes),
         collectives_s: with(a.collectives_s, b.collectives_s),
         backward_links_s: [0, 1]
             .map(|tier| with(a.backward_links_s[tier], b.backward_links_s[tier])),

@@ -25,6 +25,8 @@ pub struct Kind {
     pub core_s: f64,
     /// Computing every second product, what is pointwise and half of the collectives again, in seconds.
     pub per_op_s: f64,
+    /// Bytes that the first part of a split backward pass makes for the second one.
+    pub split_bytes: f64,
     /// Of forward and backward pass, seconds of collectives.
     pub collectives_s: f64,
     /// Of the backward pass, seconds of collectives inside hosts, and of those that leave them.
@@ -69,7 +71,7 @@ impl Kind {
         };
         let factor = pricing.corrections.factor(&group.card, degrees);
         let time = block(own, pricing.system, pricing.stack, pricing.constants);
-        let BlockTime { forward, backward, weight_s, core_s, kept_by_op_s } = time;
+        let BlockTime { forward, backward, weight_s, core_s, kept_by_op_s, split_bytes } = time;
         let (dense, experts) = block::shared_out(own);
         let held = block_parameters(&group.card);
         let tensor = f64::from(degrees.tensor.max(1));
@@ -98,6 +100,7 @@ impl Kind {
             recompute_s: factor * forward.seconds + extra_s,
             core_s: factor * core_s,
             per_op_s: factor * (forward.seconds - kept_by_op_s).max(0.0) + extra_s,
+            split_bytes,
             collectives_s: factor * (forward.collectives + backward.collectives),
             backward_links_s: [backward.collectives - backward.network, backward.network]
                 .map(|seconds| factor * seconds),

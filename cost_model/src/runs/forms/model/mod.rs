@@ -21,6 +21,7 @@ mod both_ends;
 pub mod counts;
 mod ending;
 mod figures;
+mod host;
 pub mod kind;
 mod part;
 pub mod priced;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! pass   = max(products + attention + pointwise bytes, launch floor x kernels / kernels of a block)
+//!          (on a processor the sum of both)
 //! ```
 //!
 //! Products and bytes are those of the graph's own ops, forward and backward: one by one, or as a
@@ -34,7 +35,8 @@ pub(super) fn kind(pricing: &Pricing<'_>, part: &PartCard, samples: u64) -> Kind
     let batch = samples as f64;
     let floor = floor(pricing, part, is_fused);
     let pass = |pass: &PartPass, is_backward: bool| {
-        work(pricing, pass, samples, (is_fused, is_backward)).max(floor(pass))
+        let work_s = work(pricing, pass, samples, (is_fused, is_backward));
+        pricing.stack.launch.joined(work_s, floor(pass))
     };
     let forward_s = pass(&part.forward, false);
     let weight_s = pass(&part.backward_weight, true);
@@ -48,6 +50,7 @@ pub(super) fn kind(pricing: &Pricing<'_>, part: &PartCard, samples: u64) -> Kind
         recompute_s: forward_s,
         core_s: 0.0,
         per_op_s: 0.0,
+        split_bytes: 0.0,
         collectives_s: 0.0,
         backward_links_s: [0.0; 2],
         cards_s: [0.0; 2],
@@ -77,7 +80,7 @@ fn floor(
     };
     let each = match pricing.stack.launch {
         Launch::CudaGraphs => 0.0,
-        Launch::Eager => {
+        Launch::Eager | Launch::Inline => {
             let kernels = if is_fused { FUSED_BLOCK_KERNELS } else { BLOCK_KERNELS };
             pricing.constants.get(Constant::LaunchFloor) / kernels
         }

@@ -149,12 +149,14 @@ pub struct Priced<'a> {
     /// By boundary behind a block, bytes of the message that crosses it for one micro-batch; of
     /// length one where all are alike.
     pub messages: Vec<f64>,
+    /// Bytes of the gradients of logits and of the last norm, of one micro-batch.
+    pub(super) end_gradients: f64,
     /// Bytes of each device beside its stages: messages, gathered parameters, allocator.
     pub rank_bytes: f64,
     /// Whether one rank holds both ends of the pipeline, as in schedules in the shape of a V.
     pub ends_meet: bool,
     /// How the ranks lie that hold the same weights, and those that hold the same experts.
-    replicas: [Spread; 2],
+    pub(super) replicas: [Spread; 2],
     /// See [`Self::slowed`].
     slowed: f64,
 }
@@ -280,7 +282,6 @@ impl<'a> Priced<'a> {
     #[must_use]
     pub fn new(pricing: Pricing<'a>, degrees: Parallelism, passes: Arc<Passes>) -> Self {
         let tensor = f64::from(degrees.tensor.max(1));
-        let outer = parts_of_sequence(&degrees);
         let card = pricing.model.groups.first().map(|group| &group.card);
         let card = card.filter(|_| !pricing.model.is_of_parts());
         let [first, last] = pricing.model.other_parameters;
@@ -309,6 +310,7 @@ impl<'a> Priced<'a> {
             kept_logits: 0.0,
             in_flight: 0.0,
             messages: Vec::new(),
+            end_gradients: 0.0,
             rank_bytes: pricing.resident + buckets,
             ends_meet: false,
             replicas,
@@ -316,7 +318,7 @@ impl<'a> Priced<'a> {
         };
         let Some(card) = card else { return priced.with_parts() };
         let tokens = tokens(card, &priced.degrees);
-        let width = card.hidden as f64 / outer;
+        let width = card.hidden as f64 / parts_of_sequence(&priced.degrees);
         if !card.form.is_gated() {
             priced.mask_bytes = tokens * width;
         }
@@ -324,6 +326,7 @@ impl<'a> Priced<'a> {
         let predicted = f64::from(pricing.model.n_predictions) * tokens;
         let n_logits = predicted * card.vocabulary as f64 / tensor;
         priced.kept_logits = WIDE_LOGIT * n_logits;
+        priced.end_gradients = element * (n_logits + tokens * width);
         priced.logit_bytes = (WIDE_LOGIT + element + pricing.loss_bytes(tensor)) * n_logits
             + 2.0 * element * predicted * width;
         let tokens_sent = priced.degrees.micro_batch as f64
@@ -464,10 +467,13 @@ impl<'a> Priced<'a> {
     pub fn last_exchange_s(&self, dense: f64, experts: f64) -> f64 {
         match self.degrees.zero {
             ZeroStage::None => self.exchange_s(dense, experts, self.pricing.gradients.exchanged()),
-            // Gradients are scattered, and weights gathered in their own type.
+            // Gradients are scattered (or summed), and weights gathered in their own type.
             ZeroStage::Optimizer => {
-                let each = self.pricing.gradients.exchanged() + element(self.pricing.dtype);
-                self.exchange_s(dense, experts, each / 2.0)
+                let summed = self.pricing.gradients.exchanged();
+                let scattered =
+                    if self.pricing.stack.sums_before_sharing { summed } else { summed / 2.0 };
+                let gathered = element(self.pricing.dtype) / 2.0;
+                self.exchange_s(dense, experts, scattered + gathered)
             }
             ZeroStage::Gradients => {
                 self.exchange_s(dense, experts, element(self.pricing.dtype)) / 2.0

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use ir::card::{
     Attention, BlockGroup, ExpertCard, FeedForward, Head, ModelCard, Recompute, SequenceParallel,
     TransformerCard, ZeroStage,
@@ -5,12 +7,14 @@ use ir::card::{
 use ir::grid::Grid;
 use ir::plan::{Parallelism, Partition, Plan, Stage};
 use ir::schedule::Schedule;
+use ir::stack::{HostShares, Launch};
 use ir::units::Bytes;
 
 use super::*;
-use crate::kernels::stack::megatron_core;
+use crate::kernels::stack::{megatron_core, pytorch_cpu};
+use crate::runs::forms::model::priced::{Passes, Priced};
 use crate::runs::forms::system::tests::a100;
-use crate::runs::oracle;
+use crate::runs::oracle::{self, Place, StageFigures};
 
 fn card(form: FeedForward, head: Head) -> TransformerCard {
     TransformerCard {
@@ -133,4 +137,57 @@ fn a_lost_block_is_named() {
         let plan = plan(degrees(), &blocks, Recompute::None, GRID);
         assert_eq!(oracle::costs(&pricing, &plan).unwrap_err().code, "stages-lose-blocks");
     }
+}
+
+/// What a processor takes for launching what it runs, in floors of 1e-4 s, and what a split backward
+/// pass leaves, by hand.
+#[test]
+fn a_processor_pays_for_what_it_launches() {
+    let (system, usual) = (a100(), pytorch_cpu());
+    let model = ModelCard::uniform(card(FeedForward::Plain, Head::Separate));
+    let figures = |stack: &Stack, zero, recompute, place| {
+        let constants = Constants::nominal(stack);
+        let degrees = Parallelism { zero, data: 4, ..Parallelism { tensor: 1, ..degrees() } };
+        let degrees = Parallelism { sequence: SequenceParallel::Off, ..degrees };
+        let pricing = pricing(&model, &system, stack, &constants);
+        let passes = Arc::new(Passes::of(&pricing, &degrees));
+        Priced::new(pricing, degrees, passes).figures(&(2..6), recompute, place)
+    };
+    let recorded = Stack { launch: Launch::CudaGraphs, ..usual.clone() };
+    let middle = Place { first: false, last: false };
+    let ends = Place { first: true, last: true };
+    let more = |zero, recompute, place| {
+        let [own, less] = [&usual, &recorded].map(|stack| figures(stack, zero, recompute, place));
+        let of = |own: StageFigures| {
+            [own.forward_s, own.backward_s, own.recompute_s, own.sharing_s, own.split_s]
+        };
+        [0, 1, 2, 3, 4].map(|at| ((of(own)[at] - of(less)[at]) / 1e-4 * 10.0).round() / 10.0)
+    };
+    let HostShares { messages, pieces, again, split, updates, .. } = usual.host;
+    let [half, four] = [messages / 2.0, 4.0];
+    let plain = [four + half, 8.0 + half, 0.0, 0.0, four * split];
+    use ZeroStage::{Gradients, Optimizer, Parameters};
+    assert_eq!(more(ZeroStage::None, Recompute::None, middle), plain);
+    let full = more(ZeroStage::None, Recompute::Full, middle);
+    assert_eq!(full[2], four + four * again);
+    assert_eq!(more(Optimizer, Recompute::None, middle)[3], four * updates);
+    let two = more(Gradients, Recompute::None, middle);
+    assert_eq!([two[0], two[1], two[3]], [plain[0], plain[1] + four * pieces, four * pieces]);
+    let three = more(Parameters, Recompute::None, middle);
+    assert_eq!(three[..2], [plain[0] + four * pieces, plain[1] + 2.0 * four * pieces]);
+    assert_eq!(more(Optimizer, Recompute::None, ends)[3], 6.0 * updates);
+    // 2048 tokens: outputs of the products are 3, 1, 4 and 1 times as wide as the model, both norms as
+    // wide; behind them 51,200 logits and the last norm.
+    let split = |place| {
+        let own = figures(&usual, ZeroStage::None, Recompute::None, place);
+        (own.split_bytes, own.backward_s == own.weight_s)
+    };
+    let block = 2.0 * 2048.0 * 11.0 * 2048.0;
+    let head = 2.0 * 2048.0 * (51_200.0 + 2048.0);
+    assert_eq!(split(middle), (four * block, false));
+    assert_eq!(split(Place { first: false, last: true }), (four * block + head, false));
+    // PyTorch's first stage runs all of it in the second part.
+    assert_eq!(split(Place { first: true, last: false }), (0.0, true));
+    let freed = figures(&megatron_core(), ZeroStage::None, Recompute::None, middle);
+    assert_eq!(freed.split_bytes, 0.0);
 }

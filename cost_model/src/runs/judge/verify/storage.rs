@@ -77,6 +77,10 @@ fn of_cell(
         _ => own.backward_temporary.0,
     };
     pieces.push((here.start, here.end, temporary));
+    if cell.pass == Pass::BackwardInput {
+        let last = of(Pass::BackwardWeight).unwrap_or(here).end;
+        pieces.push((here.start, last, own.made_for_weight.0));
+    }
     if cell.pass == Pass::Forward {
         // Two layers with the same sum: what goes first and what the weight part still needs.
         let Some(first) = of(Pass::Backward).or_else(|| of(Pass::BackwardInput)) else { return };
