@@ -17,6 +17,8 @@ WIDTHS = {
 }  # fmt: skip
 SMALL = {
     "llama": WIDTHS | {"model_type": "llama"},
+    "mistral": WIDTHS | {"model_type": "mistral", "sliding_window": None},
+    "qwen3": WIDTHS | {"model_type": "qwen3", "tie_word_embeddings": True},
     "qwen2": WIDTHS | {"model_type": "qwen2", "tie_word_embeddings": True},
     "qwen3-moe": WIDTHS | {"model_type": "qwen3_moe", "num_experts": 8, "num_experts_per_tok": 2,
                            "moe_intermediate_size": 48},

@@ -103,6 +103,18 @@ pub struct OtherDegreesDocument {
     pub bound_s: f64,
 }
 
+/// Who runs a plan that was made for nobody by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RunnersDocument {
+    /// Targets of `export` that take it.
+    pub targets: Vec<String>,
+    /// By other target, seconds of a step of the best plan for it that a short search finds, at the same
+    /// prices.
+    pub nearest_s: BTreeMap<String, f64>,
+}
+
 /// Everything that the search for a training run has to say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -130,6 +142,9 @@ pub struct TrainingReportDocument {
     /// Placements of whole ops, which the bound covers where something is known of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_space: Option<OtherSpaceDocument>,
+    /// Who runs the plan, where nobody was named with `--for`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs_on: Option<RunnersDocument>,
     /// Seconds that no plan of the space is below.
     pub bound_s: f64,
     /// Whether the plan is the optimum of its space.

@@ -231,10 +231,10 @@ impl Searched {
         let mut answer = Answer::new(&setting, &found, (front, wider), (elapsed, &options))?;
         answer.beside = beside;
         let is_free = request.executor.is_none_or(|own| own == Executor::ANY);
-        if is_free && run.page.format == Format::Text {
+        if is_free {
             let plans: Vec<&Judged> = found.plans.iter().chain(&answer.front).collect();
             answer.runs_on =
-                runnable::line(&setting, &plans, &request.limits.within(run.watch, None));
+                runnable::runners(&setting, &plans, &request.limits.within(run.watch, None));
         }
         run.page.warnings(&answer.warnings());
         let plan = document::plan(&setting, answer.best, answer.joint_bound())?;

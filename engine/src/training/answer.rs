@@ -18,6 +18,7 @@ use planner::training::search_3d::sensitivity::{Flip, flips};
 use planner::training::search_3d::space::Configuration;
 use planner::training::search_3d::{Counts, Found, Options};
 
+use super::runnable::Runners;
 use super::searched;
 use crate::beside::Beside;
 use crate::load;
@@ -58,7 +59,7 @@ pub struct Answer<'a> {
     /// What is known of placements of whole ops.
     pub beside: Option<Beside>,
     /// Who runs the plan, where nobody was asked for.
-    pub runs_on: Option<String>,
+    pub runs_on: Option<Runners>,
     /// How long it took; not said where the same bytes are wanted each time.
     pub elapsed: Option<Duration>,
     interval: IntervalDocument,
@@ -148,7 +149,7 @@ impl<'a> Answer<'a> {
         if let Some(wider) = &self.wider {
             page.line(&searched::line(wider, self.best));
         }
-        self.runs_on.iter().for_each(|line| page.line(line));
+        self.runs_on.iter().for_each(|own| page.line(&own.line(self.best.step)));
         let degrees = &self.best.configuration.degrees;
         let figure = setting.basis(degrees).figure();
         page.line(&format!("interval: {}", setting.judged_on(figure, degrees)));

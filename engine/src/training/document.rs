@@ -22,6 +22,7 @@ use planner::training::search_3d::sensitivity::Flip;
 
 use super::ALGORITHM;
 use super::answer::{Answer, degrees, most_lost};
+use super::runnable::Runners;
 use crate::beside::Beside;
 use crate::training::setting::Setting;
 use planner::run::StopReason;
@@ -168,6 +169,7 @@ pub fn report(answer: &Answer<'_>, plan: PlanDocument) -> TrainingReportDocument
         turns: answer.flips.iter().map(flip).collect(),
         others: Vec::new(),
         other_space: answer.beside.as_ref().map(Beside::document),
+        runs_on: answer.runs_on.as_ref().map(Runners::document),
         bound_s: answer.joint_bound().seconds(),
         is_optimum,
         stopped_early: !answer.stop.is_complete(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use documents::report::training::RunnersDocument;
 use exporters::training::targets;
 use ir::units::Nanos;
 use planner::run::Limits;
@@ -18,8 +19,14 @@ const SLICE_NODES: u64 = 2_000;
 /// Columns of the narrowest terminal.
 const COLUMNS: usize = 80;
 
-/// `runs on: megatron; nearest: torchtitan +2.1 %, galvatron +13 %`, in one line.
-pub fn line(setting: &Setting, plans: &[&Judged], limits: &Limits) -> Option<String> {
+/// Targets that run a plan, and the others by the step of the nearest plan that they run.
+pub struct Runners {
+    runs: Vec<&'static str>,
+    others: Vec<(Nanos, &'static str)>,
+}
+
+/// Who runs the first of some plans.
+pub fn runners(setting: &Setting, plans: &[&Judged], limits: &Limits) -> Option<Runners> {
     let best = *plans.first()?;
     let (mut runs, mut others) = (Vec::new(), Vec::new());
     for row in targets().iter().filter(|row| row.launches.is_some()) {
@@ -30,9 +37,25 @@ pub fn line(setting: &Setting, plans: &[&Judged], limits: &Limits) -> Option<Str
         }
     }
     others.sort_unstable();
-    let share = |step: Nanos| step.seconds() / best.step.seconds() - 1.0;
-    let others = others.into_iter().map(|(step, name)| format!("{name} {}", percent(share(step))));
-    Some(fitted(&runs, &others.collect::<Vec<_>>()))
+    Some(Runners { runs, others })
+}
+
+impl Runners {
+    /// `runs on: megatron; nearest: torchtitan +2.1 %, galvatron +13 %`, in one line.
+    pub fn line(&self, best: Nanos) -> String {
+        let share = |step: Nanos| step.seconds() / best.seconds() - 1.0;
+        let other = |(step, name): &(Nanos, _)| format!("{name} {}", percent(share(*step)));
+        fitted(&self.runs, &self.others.iter().map(other).collect::<Vec<_>>())
+    }
+
+    /// For programs.
+    pub fn document(&self) -> RunnersDocument {
+        let nearest = self.others.iter().map(|(step, own)| ((*own).to_owned(), step.seconds()));
+        RunnersDocument {
+            targets: self.runs.iter().map(|own| (*own).to_owned()).collect(),
+            nearest_s: nearest.collect(),
+        }
+    }
 }
 
 /// As many names as fit; the nearest of the others always does.

@@ -143,14 +143,17 @@ fn same_layers(settings: &LaunchSettings, model: &ModelCard) -> Result<(), Diagn
         Attention::Window { tokens, .. } => tokens < card.sequence,
         _ => false,
     };
-    let parts: [(_, _, _, &dyn Fn(&TransformerCard) -> bool); 2] = [
-        ("experts", "--moe-layer-freq", &settings.with_experts, &has_experts),
-        ("a window", "--window-attn-skip-freq", &settings.windowed, &has_window),
-    ];
-    for (part, flag, stated, has) in parts {
-        let Some(stated) = stated else { continue };
+    let of_layers = |has: &dyn Fn(&TransformerCard) -> bool| -> Vec<bool> {
         let has = |kind: usize| model.groups.get(kind).is_some_and(|own| has(&own.card));
-        let own: Vec<bool> = model.kinds().map(has).take(stated.len()).collect();
+        model.kinds().map(has).collect()
+    };
+    let parts = [
+        ("experts", "--moe-layer-freq", &settings.with_experts, of_layers(&has_experts)),
+        ("a window", "--window-attn-skip-freq", &settings.windowed, of_layers(&has_window)),
+    ];
+    for (part, flag, stated, mut own) in parts {
+        let Some(stated) = stated else { continue };
+        own.truncate(stated.len());
         if own.contains(&true) && own != *stated {
             let count = |layers: &[bool]| layers.iter().filter(|has| **has).count();
             let (stated, own) = (count(stated), count(&own));

@@ -249,6 +249,7 @@ impl<'a> Answer<'a> {
             turns: Vec::new(),
             others: self.found.others.iter().map(other).collect(),
             other_space: None,
+            runs_on: None,
             bound_s: self.found.bound.seconds(),
             is_optimum: stop.is_complete(),
             stopped_early: !stop.is_complete(),
