@@ -128,27 +128,41 @@ def streams(clock):
     return samples
 
 
-def block(clock):
-    """Seconds of both passes of a block that is too small for its kernels to count."""
-    if clock.device != "cpu":
-        return None
-    width = 16
-    extents = [(3 * width, width), (width, width), (4 * width, width), (width, 4 * width)]
-    qkv, out, up, down = (torch.randn(extent, requires_grad=True) for extent in extents)
-    norms = [torch.ones(width, requires_grad=True) for _ in range(4)]
-    biases = [torch.zeros(len(own), requires_grad=True) for own in (qkv, out, up, down)]
-    x = torch.randn(1, 1, width, requires_grad=True)
+class Block(torch.nn.Module):
+    """A transformer block that is too small for its kernels to count."""
 
-    def run():
-        parts = F.linear(F.layer_norm(x, [width], norms[0], norms[1]), qkv, biases[0]).chunk(3, -1)
+    WIDTH = 16
+
+    def __init__(self):
+        super().__init__()
+        width = self.WIDTH
+        self.first, self.second = torch.nn.LayerNorm(width), torch.nn.LayerNorm(width)
+        self.qkv, self.out = torch.nn.Linear(width, 3 * width), torch.nn.Linear(width, width)
+        self.up, self.down = torch.nn.Linear(width, 4 * width), torch.nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        parts = self.qkv(self.first(x)).chunk(3, -1)
         query, key, value = (own.unflatten(-1, (2, -1)).transpose(1, 2) for own in parts)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        y = x + F.linear(mixed.transpose(1, 2).flatten(2), out, biases[1])
-        inner = F.gelu(F.linear(F.layer_norm(y, [width], norms[2], norms[3]), up, biases[2]))
-        (y + F.linear(inner, down, biases[3])).sum().backward()
+        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        return x + self.down(F.gelu(self.up(self.second(x))))
 
+
+def block(clock):
+    """Seconds of both passes of one more block: what a pass takes by itself is left out."""
+    if clock.device != "cpu":
+        return None
+    few, many = 2, 10
+    x = torch.randn(1, 1, Block.WIDTH)
+    taken = []
     with torch.enable_grad():
-        return next((sample["median_s"] for sample in clock.time({}, run)), None)
+        for n in (few, many):
+            model = torch.nn.Sequential(*(Block() for _ in range(n)))
+            taken += clock.time({}, lambda model=model: model(x).sum().backward())
+    seconds = [sample["median_s"] for sample in taken]
+    if len(seconds) < 2 or seconds[1] <= seconds[0]:
+        return None
+    return (seconds[1] - seconds[0]) / (many - few)
 
 
 def copies(clock):

@@ -155,7 +155,8 @@ def page(folder: pathlib.Path, tables: str) -> str:
 
 `python examples/closed_loop/judge.py --markdown docs/closed-loop.md`, {datetime.date.today()}: {len(PINS)} plans of `examples/closed_loop/config.json` \
 on two processes over gloo ({notes["processor"]}, {notes["cores"]} cores, torch {notes["torch"]}; load average {load:.1f} at the end, of which 2 are these). \
-The profile was taken before, by `meshwright.torch.profile`, and holds kernels, messages and collectives, nothing of these plans. \
+The profile was taken before, by `meshwright.torch.profile`, and holds kernels, launches of a block, messages and collectives, nothing of these plans; \
+of the executors' own shares, which plans price in such launches, see below the tables. \
 A step is the median of ten, the figure the median of three rounds in turns; the peak of all tensors is counted in one step more, \
 and the row shows the pipeline rank that is furthest off, the greatest of its processes and rounds. Losses and gradients are those of one process that sees all samples.
 

@@ -210,8 +210,8 @@ pub struct Stack {
     /// Whether ZeRO 1 sums all gradients on every replica before each updates its share.
     pub sums_before_sharing: bool,
     /// Whether pipelines are those of PyTorch (`torch.distributed.pipelining`): the first part of a split
-    /// backward pass frees nothing of what the forward pass kept, and leaves the gradients of its
-    /// products' outputs; on the first stage it does nothing, and the second part all.
+    /// backward pass frees nothing of what the forward pass kept but the loss, and leaves the gradients
+    /// of its products' outputs; on the first stage it does nothing, and the second part all.
     pub splits_by_graph: bool,
     /// Whether buffers for all that a pipeline rank receives in a step are there from its start.
     pub posts_receives: bool,

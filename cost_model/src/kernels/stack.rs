@@ -23,15 +23,15 @@ const PROCESSOR_FLOOR_S: f64 = 1e-4;
 /// What PyTorch's executors take on a core beside blocks, fitted on steps of
 /// `examples/closed_loop/tiny.json`, a model that is too small for anything else to count.
 const PROCESSOR_SHARES: HostShares = HostShares {
-    ends: 1.0,
+    ends: 4.0,
     tensor: 0.0,
     context: 0.0,
-    messages: 10.0,
-    step: 15.0,
-    pieces: 13.0,
-    again: 3.5,
-    split: 3.5,
-    updates: 16.0,
+    messages: 13.0,
+    step: 21.0,
+    pieces: 18.0,
+    again: 5.0,
+    split: 5.0,
+    updates: 22.0,
 };
 /// Rate of large products in a whole step of an A100 over that of the same kernel timed alone; what
 /// other devices keep up is [`super::power::sustained`]. Nominal: about 250 of 312 TFLOP/s stay under

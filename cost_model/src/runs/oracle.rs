@@ -166,6 +166,8 @@ pub struct StageFigures {
     pub activation: f64,
     /// Bytes that the first part of a split backward pass makes for the second one.
     pub split_bytes: f64,
+    /// Of what is kept, bytes that the first part frees.
+    pub freed_by_input: f64,
     /// Bytes that ends keep so.
     pub end_activation: f64,
     /// Bytes that are there while a pass runs: logits and loss, a gathered block.
@@ -392,7 +394,7 @@ pub fn stage_costs(
         recompute: nanos(own.recompute_s),
         stash,
         recomputed: bytes(recomputed),
-        kept_for_weight: stash + bytes(recomputed),
+        kept_for_weight: stash + bytes(recomputed) - bytes(own.freed_by_input),
         made_for_weight: bytes(own.split_bytes),
         forward_temporary: bytes(own.temporary),
         backward_temporary: bytes(own.temporary + at_a_time),

@@ -18,7 +18,7 @@ use planner::training::search_3d::sensitivity::{Flip, flips};
 use planner::training::search_3d::space::Configuration;
 use planner::training::search_3d::{Counts, Found, Options};
 
-use super::runnable::Runners;
+use super::runners::Runners;
 use super::searched;
 use crate::beside::Beside;
 use crate::load;
@@ -120,7 +120,22 @@ impl<'a> Answer<'a> {
     /// What to know before it is run.
     pub fn warnings(&self) -> Vec<Diagnostic> {
         let own = self.setting.warnings.iter().cloned();
-        own.chain(self.wider.as_ref().and_then(searched::warning)).collect()
+        own.chain(self.wider.as_ref().and_then(searched::warning))
+            .chain(self.split_again())
+            .collect()
+    }
+
+    /// That PyTorch computes again in each part of a split backward pass, and for each product's weights.
+    fn split_again(&self) -> Option<Diagnostic> {
+        let order = self.best.configuration.order;
+        let is_again = self.best.fitted.recompute.iter().any(|own| *own != Recompute::None);
+        (self.setting.stack.splits_by_graph && !order.is_whole() && is_again).then(|| {
+            let message = "PyTorch computes again in both parts of a split backward pass, several times \
+                           in the second; the plan counts it once";
+            Diagnostic::warning("split-again", message)
+                .fact("schedule", order.name())
+                .hint("plan with `--pin recompute=none`, or with `--pin schedule=1f1b`")
+        })
     }
 
     /// Prints it.

@@ -22,7 +22,7 @@ use planner::training::search_3d::sensitivity::Flip;
 
 use super::ALGORITHM;
 use super::answer::{Answer, degrees, most_lost};
-use super::runnable::Runners;
+use super::runners::Runners;
 use crate::beside::Beside;
 use crate::training::setting::Setting;
 use planner::run::StopReason;

@@ -168,12 +168,15 @@ pub fn basis(
 
 /// `nominal costs`, or what of them was measured.
 pub fn words(profile: &Profile, (system, dtype): (&System, DType), stack: &str) -> String {
-    let parts = [
-        ("stack", profile.stacks.get(stack).is_some_and(has_steps)),
+    let own = profile.stacks.get(stack);
+    let launches = own.filter(|own| !has_steps(own)).map(|_| ("launches", true));
+    let parts = launches.into_iter().chain([
+        ("stack", own.is_some_and(has_steps)),
         ("products", system.products.measured(dtype).is_some()),
         ("collectives", !system.measured.is_empty()),
         ("links", !profile.links.is_empty()),
-    ];
+    ]);
+    let parts: Vec<(&str, bool)> = parts.collect();
     let named = |wanted: bool| -> Vec<&str> {
         parts.iter().filter(|(_, is)| *is == wanted).map(|(name, _)| *name).collect()
     };

@@ -15,6 +15,7 @@ pub mod numbers;
 pub mod pins;
 pub mod replay;
 pub mod runnable;
+mod runners;
 pub mod searched;
 pub mod setting;
 pub mod told;

@@ -194,7 +194,8 @@ impl Order {
     }
 }
 
-/// By rank, what it keeps at its fullest moments: how many micro-batches of each of its chunks.
+/// By rank, what it keeps at its fullest moments: how many micro-batches of each of its chunks; where
+/// backward passes are split, behind them, how many of each are between their two parts.
 pub type InFlight = Vec<Vec<Vec<u32>>>;
 
 /// What ranks keep, from the order of their rows alone: moments that another one exceeds in every
@@ -218,7 +219,9 @@ pub fn in_flight(
 }
 
 fn fullest(row: &[ir::grid::Cell], n_ranks: u32, n_chunks: u32, order: Order) -> Vec<Vec<u32>> {
-    let mut counts = vec![0_u32; n_chunks as usize];
+    let n_chunks = n_chunks as usize;
+    let n_parts = if order.is_whole() { 1 } else { 2 };
+    let mut counts = vec![0_u32; n_parts * n_chunks];
     let mut moments: Vec<Vec<u32>> = Vec::new();
     let mut is_growing = false;
     for cell in row {
@@ -231,7 +234,12 @@ fn fullest(row: &[ir::grid::Cell], n_ranks: u32, n_chunks: u32, order: Order) ->
                 is_growing = true;
                 false
             }
-            Pass::BackwardInput | Pass::Recompute => false,
+            Pass::BackwardInput => {
+                counts[n_chunks + chunk] += 1;
+                is_growing = true;
+                false
+            }
+            Pass::Recompute => false,
             Pass::Backward | Pass::BackwardWeight => true,
         };
         if frees {
@@ -240,6 +248,9 @@ fn fullest(row: &[ir::grid::Cell], n_ranks: u32, n_chunks: u32, order: Order) ->
                 is_growing = false;
             }
             counts[chunk] = counts[chunk].saturating_sub(1);
+            if let Some(between) = counts.get_mut(n_chunks + chunk) {
+                *between = between.saturating_sub(1);
+            }
         }
     }
     moments

@@ -26,7 +26,8 @@ pub fn parameters(run: Sharded<'_>) -> f64 {
 }
 
 /// Seconds of head, loss and their backward pass for one micro-batch, a third of it forward.
-/// Launching them, and the embedding, takes at least [`Constant::Ends`] launch floors.
+/// Launching them, and the embedding, takes at least [`Constant::Ends`] launch floors, which a
+/// processor takes besides.
 #[must_use]
 pub fn head(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Constants) -> f64 {
     let rates = system.rates(stack, constants, precision::beside(run.dtype));
@@ -38,7 +39,7 @@ pub fn head(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Consta
     // Logits are written and read.
     let bytes = stack.loss_bytes + 2.0 * precision::element(run.dtype);
     let work = products + rates.pointwise(bytes * tokens as f64 * rows as f64);
-    work.max(constants.get(Constant::Ends) * floor(run, stack, constants))
+    stack.launch.joined(work, constants.get(Constant::Ends) * floor(run, stack, constants))
 }
 
 #[cfg(test)]

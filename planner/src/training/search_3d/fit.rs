@@ -116,11 +116,29 @@ impl<'s, 'a> Fitter<'s, 'a> {
         Place::of(stage as usize, self.n_stages() as usize)
     }
 
+    /// Seconds of a stage's passes on one micro-batch.
+    fn seconds(&self, own: &StageFigures) -> f64 {
+        own.seconds() + if self.configuration.order.is_whole() { 0.0 } else { own.split_s }
+    }
+
     /// Bytes of a rank that holds one stage.
     fn bytes(&self, rank: u32, figures: &StageFigures) -> f64 {
-        let kept = &self.in_flight[rank as usize];
-        let most = kept.iter().map(|moment| moment[0]).max().unwrap_or(0);
-        figures.persistent() + f64::from(most) * figures.stash() + self.temporary(figures)
+        let kept = self.kept(rank, std::slice::from_ref(figures));
+        figures.persistent() + kept + self.temporary(figures)
+    }
+
+    /// The most bytes that a rank keeps of micro-batches.
+    fn kept(&self, rank: u32, own: &[StageFigures]) -> f64 {
+        let of = |moment: &Vec<u32>| -> f64 {
+            let (whole, between) = moment.split_at(own.len().min(moment.len()));
+            let stash = whole.iter().zip(own).map(|(n, own)| f64::from(*n) * own.stash());
+            let made = between
+                .iter()
+                .zip(own)
+                .map(|(n, own)| f64::from(*n) * (own.split_bytes - own.freed_by_input));
+            stash.sum::<f64>() + made.sum::<f64>()
+        };
+        self.in_flight[rank as usize].iter().map(of).fold(0.0, f64::max)
     }
 
     /// What every stage computes again where all do alike.
@@ -285,7 +303,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
     /// 4. `before + m F + (m - w + 1) B + behind`: that last trip alone.
     fn weight(&self, rank: u32, before_s: f64, end: u32, own: &StageFigures) -> f64 {
         if !self.is_flush() {
-            return own.seconds();
+            return self.seconds(own);
         }
         let n_ranks = self.n_ranks();
         let m = self.configuration.degrees.n_micro_batches as f64;

@@ -238,7 +238,8 @@ fn room(
 ) -> Rank {
     // Whatever the sizes of its chunks, at the fullest moment each holds so many.
     let moments = in_flight.get(rank as usize).map(Vec::as_slice).unwrap_or_default();
-    let chunks = |moment: &Vec<u32>| moment.iter().copied().min().unwrap_or(0);
+    let n_chunks = configuration.degrees.virtual_stages.max(1) as usize;
+    let chunks = |moment: &Vec<u32>| moment.iter().take(n_chunks).copied().min().unwrap_or(0);
     let in_flight = moments.iter().map(chunks).max().unwrap_or(0);
     let mut room = limit - priced.rank_bytes;
     if rank == 0 {

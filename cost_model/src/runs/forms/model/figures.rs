@@ -179,6 +179,7 @@ impl Priced<'_> {
             on_host: host[0] + host[1],
             activation: extra.stash + before,
             split_bytes: split.bytes,
+            freed_by_input: split.freed,
             end_activation: kept + if place.first { self.mask_bytes } else { 0.0 },
             temporary: logits - kept + in_flight,
             // Logits are gone before the first block is computed again.

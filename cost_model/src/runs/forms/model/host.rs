@@ -25,6 +25,8 @@ pub(super) struct Split {
     pub(super) more_s: f64,
     /// Bytes that the first part makes for the second one.
     pub(super) bytes: f64,
+    /// Bytes of what is kept that the first part frees.
+    pub(super) freed: f64,
 }
 
 impl Priced<'_> {
@@ -80,13 +82,16 @@ impl Priced<'_> {
     ) -> Split {
         let by_graph = self.pricing.stack.splits_by_graph;
         if by_graph && place.first {
-            return Split { weight_s: backward_s, more_s: 0.0, bytes: 0.0 };
+            return Split { weight_s: backward_s, more_s: 0.0, bytes: 0.0, freed: 0.0 };
         }
-        let end = if place.last { self.end_gradients } else { 0.0 };
+        // The loss lets go of its graph with the gradient of its input.
+        let [end, loss] =
+            if place.last { [self.end_gradients, self.kept_logits] } else { [0.0; 2] };
         Split {
             weight_s,
             more_s: n_blocks * self.host_s(self.pricing.stack.host.split),
             bytes: if by_graph { all.split_bytes + end } else { 0.0 },
+            freed: if by_graph { loss } else { 0.0 },
         }
     }
 }

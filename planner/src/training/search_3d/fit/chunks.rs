@@ -102,10 +102,7 @@ impl Fitter<'_, '_> {
         let figures: Vec<StageFigures> = own.iter().map(of).collect();
         let fixed: f64 = figures.iter().map(|own| own.persistent()).sum();
         let temporary = figures.iter().map(|own| self.temporary(own)).fold(0.0, f64::max);
-        let at = |moment: &Vec<u32>| -> f64 {
-            moment.iter().zip(&figures).map(|(n, own)| f64::from(*n) * own.stash()).sum()
-        };
-        let kept = self.in_flight[rank as usize].iter().map(at).fold(0.0, f64::max);
+        let kept = self.kept(rank, &figures);
         let recompute_s: f64 = figures.iter().map(|own| own.recompute_s).sum();
         (fixed + kept + temporary <= self.room).then_some(recompute_s)
     }
@@ -119,7 +116,7 @@ impl Fitter<'_, '_> {
             let place = self.place(stage);
             let start = if self.priced.is_uniform() { 0 } else { blocks.start };
             let key = (place.first, place.last, start, blocks.end - blocks.start);
-            let of = || self.priced.figures(blocks, Recompute::None, place).seconds();
+            let of = || self.seconds(&self.priced.figures(blocks, Recompute::None, place));
             *known.borrow_mut().entry(key).or_insert_with(of)
         };
         let filled = |most_s: f64| {
