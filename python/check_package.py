@@ -241,6 +241,12 @@ def interrupted(_: Cli, folder: pathlib.Path) -> str:
                 assert mw.Plan(stopped.plan.answer).step_time_s > 0
         else:
             timer.cancel()
+            try:
+                # It may be on its way.
+                timer.join()
+                time.sleep(0.1)
+            except KeyboardInterrupt:
+                continue
             assert not sent, f"the signal is lost: {plan!r}"
     assert took, "no plan took long enough to be interrupted"
     # Still of use afterwards.

@@ -124,12 +124,17 @@ def load(path: Any, *, model: Any = None, cluster: Any = None, profile: Any = No
     return plan
 
 
+#: Of the document that `Run.measure` writes.
+MEASURED = "meshwright.measured/1"
+
+
 def of_path(plan: Any) -> Any:
     """What a verb takes for a plan: a `Plan`, or the path of its file."""
     if isinstance(plan, Plan) or not isinstance(plan, Mapping):
         return plan
-    # A document says of which form it is; a measured run has a member `plan` of its own.
-    return Plan(plan if "plan" in plan and "format" not in plan else {"plan": plan})
+    # A measured run has a member `plan` of its own.
+    is_answer = "plan" in plan and plan.get("format") != MEASURED
+    return Plan(plan if is_answer else {"plan": plan})
 
 
 def _absolute(path: Any) -> str:

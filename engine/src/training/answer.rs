@@ -329,7 +329,8 @@ impl<'a> Answer<'a> {
             _ if self.is_optimum() => format!("the optimum of its space{counts}"),
             stop if stop.is_complete() => format!(
                 "no configuration of its space is faster with stages cut by the search's rule and \
-                 single moves of blocks; whatever the cuts, it is {above}{counts}"
+                 single moves of blocks that take off up to 8 %; whatever the cuts, it is \
+                 {above}{counts}"
             ),
             stop => {
                 format!("stopped early ({}): bound {}, {above}{counts}", stop.name(), self.bound)

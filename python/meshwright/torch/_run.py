@@ -20,15 +20,13 @@ from torch.nn.parallel import DistributedDataParallel
 from .. import _native
 from .._ask import path_of
 from .._errors import error, refused
-from .._plan import Plan, load, of_path
+from .._plan import MEASURED, Plan, load, of_path
 from . import _schedule, _stage
 from ._clock import Clock, Held, latest, medians, split
 from ._setting import Setting, read
 
 #: What plans call the optimizers, each of parameters.
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "adafactor": torch.optim.Adafactor}
-#: Of the file that `Run.measure` writes.
-FORMAT = "meshwright.measured/1"
 #: Steps before the first one that counts.
 WARM_UP = 2
 
@@ -219,7 +217,7 @@ class Run:
                     rows.append(row)
         told = {**medians(rows), "peak_bytes": self._peak(own), "replica": self.replica, "pipeline_rank": self.pipeline_rank}
         document = {
-            "format": FORMAT,
+            "format": MEASURED,
             "plan": {"sha256": self.plan.sha256, "step_time_s": self.plan.step_time_s, "peak_bytes": self.plan.peak_bytes},
             "torch": torch.__version__,
             "device": self.device.type,
