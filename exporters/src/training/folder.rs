@@ -10,7 +10,7 @@ use super::target::{TrainingSource, TrainingTarget, refused};
 use crate::format::Export;
 
 /// Names of all files that any folder may hold.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 14] = [
     "env",
     "launch.sh",
     "hostfile",
@@ -22,6 +22,9 @@ pub const NAMES: [&str; 11] = [
     "megatron.args",
     "megatron-bridge.overrides",
     "torchtitan.args",
+    "huggingface.json",
+    "accelerate.json",
+    "training_arguments.json",
 ];
 
 /// What the script of every folder says of itself.
@@ -39,9 +42,22 @@ pub enum Starter {
     Kubernetes,
 }
 
+/// What starts the processes of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// `torchrun`; the words of the target's file go to the program.
+    Torchrun,
+    /// `accelerate launch` with a file of its own.
+    Accelerate,
+}
+
 /// What a target's processes are started as.
 pub(super) struct Program {
-    /// Words behind `torchrun`'s own; those that a user must give are variables of the shell.
+    /// What starts them.
+    pub start: Start,
+    /// Members of the target's file that are files of the folder, in JSON.
+    pub members: &'static [&'static str],
+    /// Words behind those of what starts them; those that a user must give are variables of the shell.
     pub words: &'static str,
     /// Variables that the plan rests on.
     pub environment: fn(&TrainingSource<'_>) -> Vec<(&'static str, String)>,
@@ -83,7 +99,7 @@ pub(super) fn files(
     let hosts = hosts(job.places);
     let each = hosts.first().map_or(1, |(_, n)| *n);
     if hosts.iter().any(|(_, n)| *n != each) {
-        let why = "torchrun starts as many processes on each host";
+        let why = "as many processes are started on each host";
         let hint = "plan with --devices on whole hosts";
         return Err(refused(row.name, "hosts of unequal numbers of ranks", why, hint));
     }
@@ -107,6 +123,10 @@ pub(super) fn files(
         ("ranks.csv".to_owned(), ranks(job).into_bytes()),
         ("README.md".to_owned(), readme(&head, job.starter, program).into_bytes()),
     ];
+    for member in program.members {
+        let whole: Value = serde_json::from_str(&text).unwrap_or_default();
+        files.push((format!("{member}.json"), format!("{:#}\n", whole[member]).into_bytes()));
+    }
     if text.contains(SCHEDULE) {
         let grid = job.source.plan.schedule.grid.as_ref();
         let csv = grid.map(super::torch_pipelining::text).transpose()?;
@@ -165,7 +185,7 @@ fn script(
     args: &str,
     (hosts, each): (&[(&str, usize)], usize),
 ) -> String {
-    let lines = args.lines().map(|line| {
+    let lines = args.lines().filter(|_| program.start == Start::Torchrun).map(|line| {
         let words = line.split_whitespace().map(|word| match word {
             // It lies beside the script.
             SCHEDULE => format!("\"$here/{SCHEDULE}\""),
@@ -175,6 +195,25 @@ fn script(
     });
     let args: String = lines.collect();
     let first = hosts.first().map_or("localhost", |(name, _)| *name);
+    let n = hosts.len();
+    let start = match program.start {
+        Start::Torchrun => format!(
+            r#"args=(
+{args})
+exec torchrun --nnodes {n} --nproc-per-node {each} --node-rank "${{NODE_RANK:-0}}" \
+  --master-addr "${{MASTER_ADDR:-$first}}" --master-port "${{MASTER_PORT:-29500}}" \
+  {program} "$@" "${{args[@]}}""#,
+            program = program.words,
+        ),
+        Start::Accelerate => format!(
+            r#"exec accelerate launch --config_file "$here/accelerate.json" --num_machines {n} \
+  --num_processes {all} --machine_rank "${{NODE_RANK:-0}}" \
+  --main_process_ip "${{MASTER_ADDR:-$first}}" --main_process_port "${{MASTER_PORT:-29500}}" \
+  {program} "$@""#,
+            all = n * each,
+            program = program.words,
+        ),
+    };
     format!(
         r#"#!/usr/bin/env bash
 # {head}.
@@ -185,16 +224,10 @@ set -a
 # shellcheck source=/dev/null
 . "$here/env"
 set +a
-args=(
-{args})
 first={first}
-exec torchrun --nnodes {n} --nproc-per-node {each} --node-rank "${{NODE_RANK:-0}}" \
-  --master-addr "${{MASTER_ADDR:-$first}}" --master-port "${{MASTER_PORT:-29500}}" \
-  {program} "$@" "${{args[@]}}"
+{start}
 "#,
-        n = hosts.len(),
         first = quoted(first),
-        program = program.words,
     )
 }
 

@@ -13,10 +13,21 @@ use ir::tensor::DType;
 use ir::workload::Optimizer;
 use serde_json::{Value, json};
 
+use super::folder::{Program, Start};
 use super::target::{TrainingSource, only_one, refused, whole_blocks_again};
 use crate::format::Export;
 
 const TARGET: &str = "huggingface";
+
+pub(super) const PROGRAM: Program = Program {
+    start: Start::Accelerate,
+    members: &["accelerate", "training_arguments"],
+    words: "\"${TRAIN:?a program of yours that trains}\"",
+    environment: |_| Vec::new(),
+    yours: "`TRAIN`, a program that reads `training_arguments.json` \
+            (`HfArgumentParser.parse_json_file`) and loads the model with the other members of \
+            `huggingface.json`; length of samples, data and learning rate",
+};
 
 pub(super) fn accepts(degrees: &Parallelism, _: &str) -> bool {
     degrees.pipeline == 1 && degrees.expert == 1 && lacking(degrees).is_none()

@@ -276,7 +276,7 @@ const TARGETS: &[TrainingTarget] = &[
         recomputes: Some(&[Policy::None, Policy::Full]),
         types: Some(&[DType::Bf16, DType::F32]),
         launches: Some(&["pytorch-eager", "transformers-eager"]),
-        program: None,
+        program: Some(huggingface::PROGRAM),
         export: huggingface::export,
     },
 ];

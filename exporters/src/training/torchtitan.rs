@@ -10,7 +10,7 @@ use ir::plan::Parallelism;
 use ir::stack::{Elementwise, Stack};
 use ir::tensor::DType;
 
-use super::folder::{Program, SCHEDULE};
+use super::folder::{Program, SCHEDULE, Start};
 use super::target::{TrainingSource, blocks, is_outside, recompute, refused};
 use super::torch_pipelining;
 use crate::format::Export;
@@ -18,6 +18,8 @@ use crate::format::Export;
 const TARGET: &str = "torchtitan";
 
 pub(super) const PROGRAM: Program = Program {
+    start: Start::Torchrun,
+    members: &[],
     words: "-m torchtitan.train --module \"${MODULE:?a model of torchtitan, such as llama3}\" \\\n  \
             --config \"${CONFIG:?one of its configs, such as llama3_8b}\"",
     environment: |_| vec![("PYTORCH_ALLOC_CONF", "expandable_segments:True".to_owned())],

@@ -1,5 +1,7 @@
 //! What is planned for a launcher is what its file says, and hints hold when they are followed.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::flags::folder as flagged;
@@ -294,6 +296,46 @@ fn folders_start_what_their_files_say() {
     let hosts: usize =
         words[words.iter().position(|w| *w == "--nnodes").unwrap() + 1].parse().unwrap();
     assert_eq!(ranks.lines().count() - 1, n * hosts);
+}
+
+/// Accelerate's words are those of its own parser (`accelerate/commands/launch.py`), its file the member of
+/// the whole one.
+#[test]
+fn folders_of_accelerate_start_on_every_host() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
+    let folder = folder();
+    planned(&folder, "--for huggingface --pin zero=3 --pin tensor=1").unwrap();
+    folder.run(&format!("export plan.json {MODEL} --target huggingface --to run")).exits(0);
+    let read = |name: &str| -> Value {
+        serde_json::from_str(&folder.read(&format!("run/{name}.json"))).unwrap()
+    };
+    let whole = read("huggingface");
+    for member in ["accelerate", "training_arguments"] {
+        assert_eq!(read(member), whole[member], "{member}");
+    }
+    let program = folder.path("accelerate");
+    std::fs::write(&program, "#!/bin/sh\nprintf '%s\\n' \"$@\"\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let stub = program.parent().unwrap().display();
+    let path = format!("{stub}:{}", std::env::var("PATH").unwrap());
+    let started = |train: Option<&str>| {
+        let mut script = Command::new("bash");
+        script.arg(folder.path("run/launch.sh")).args(["--lr", "1e-4"]).env("PATH", &path);
+        script.env("NODE_RANK", "1").envs(train.map(|train| ("TRAIN", train)));
+        script.output().unwrap()
+    };
+    assert!(String::from_utf8_lossy(&started(None).stderr).contains("TRAIN"));
+    let ran = started(Some("my train.py"));
+    let words = String::from_utf8(ran.stdout).unwrap();
+    let words: Vec<&str> = words.lines().collect();
+    let after = |flag: &str| words[words.iter().position(|word| *word == flag).unwrap() + 1];
+    let n_ranks = folder.read("run/ranks.csv").lines().count() - 1;
+    assert_eq!(after("--num_processes"), n_ranks.to_string());
+    assert_eq!(whole["accelerate"]["num_processes"], n_ranks);
+    assert_eq!([after("--num_machines"), after("--machine_rank")], ["2", "1"]);
+    assert!(Path::new(after("--config_file")).is_file(), "{words:?}");
+    assert!(words.ends_with(&["my train.py", "--lr", "1e-4"]), "{words:?}");
 }
 
 /// Places of ranks by nested loops, in the order of docs/conventions.md: tensor ranks are neighbours.

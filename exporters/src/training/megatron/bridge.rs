@@ -10,12 +10,14 @@ use std::fmt::Write;
 use ir::diagnostic::Diagnostic;
 use ir::stack::AttentionKernel;
 
-use super::super::folder::Program;
+use super::super::folder::{Program, Start};
 use super::super::target::TrainingSource;
 use super::sums_wide;
 use crate::format::Export;
 
 pub(in super::super) const PROGRAM: Program = Program {
+    start: Start::Torchrun,
+    members: &[],
     words: "\"${SCRIPT:-scripts/training/run_recipe.py}\" --mode pretrain \\\n  \
             --recipe \"${RECIPE:?a recipe of Megatron Bridge, such as llama3_8b_pretrain_config}\"",
     environment: super::environment,

@@ -14,13 +14,15 @@ use ir::stack::{AttentionKernel, Dispatcher, Launch, Scaling, Stack};
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
-use super::folder::Program;
+use super::folder::{Program, Start};
 use super::target::{Lack, TrainingSource, blocks, recompute, refused, shares};
 use crate::format::Export;
 
 const TARGET: &str = "megatron";
 
 pub(super) const PROGRAM: Program = Program {
+    start: Start::Torchrun,
+    members: &[],
     words: "\"${SCRIPT:-pretrain_gpt.py}\"",
     environment,
     yours: "data, tokenizer, learning rate and the length of the run; `SCRIPT` is `pretrain_gpt.py` of \
