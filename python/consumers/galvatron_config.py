@@ -11,6 +11,7 @@ its JSON alone.
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import sys
@@ -39,9 +40,7 @@ def code(source: str, world: int) -> dict:
 def again(stage: dict) -> list[int]:
     """Whether each block of a stage is computed again."""
     policy, n = stage["recompute"], stage["n"]
-    n_again = {"none": 0, "full": n}.get(policy)
-    if n_again is None:
-        n_again = min(n, int(policy["block"] if isinstance(policy, dict) else policy.split(":")[1]))
+    n_again = min(n, policy["block"]) if isinstance(policy, dict) else {"none": 0, "full": n}[policy]
     return [1] * n_again + [0] * (n - n_again)
 
 
