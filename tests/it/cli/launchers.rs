@@ -298,6 +298,25 @@ fn folders_start_what_their_files_say() {
     assert_eq!(ranks.lines().count() - 1, n * hosts);
 }
 
+/// PyTorch runs recompute several times beside a split backward pass (`torch.autograd.grad` for each
+/// group of parameters), Megatron's stacks know no such graph.
+#[test]
+fn recompute_beside_split_passes_is_warned_about() {
+    let folder = folder();
+    let pins = "--for any --pin pipeline=2 --pin schedule=zb-v";
+    for (stack, recompute, is_warned) in [
+        ("torchtitan", "full", true),
+        ("torchtitan", "none", false),
+        ("megatron-core", "full", false),
+    ] {
+        let flags = format!("{pins} --stack {stack} --pin recompute={recompute}");
+        let line = "plan config.json --cluster two.yaml --global-batch 16 --sequence-length 512";
+        let told = folder.run(&format!("{line} {flags} --json")).exits(0).json();
+        let found = told["warnings"].to_string().contains("split-again");
+        assert_eq!(found, is_warned, "{flags}: {}", told["warnings"]);
+    }
+}
+
 /// Accelerate's words are those of its own parser (`accelerate/commands/launch.py`), its file the member of
 /// the whole one.
 #[test]
