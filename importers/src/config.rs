@@ -14,9 +14,10 @@ mod t5;
 mod task;
 
 use ir::diagnostic::Diagnostic;
+use ir::graph::Graph;
 use ir::tensor::DType;
 
-use crate::config::architecture::Architecture;
+use crate::config::builder::Builder;
 use crate::config::fields::Fields;
 use crate::config::quantization::Quantization;
 use crate::import::{Import, ImportOptions, Summary};
@@ -26,11 +27,69 @@ use crate::source::{self, Source};
 /// Largest file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The model type with an encoder and a decoder.
-const T5: &str = "t5";
-
 /// Dimensions that can be bound.
 const DIMENSIONS: [&str; 2] = ["batch", "sequence"];
+
+/// A config that is to be written out as a graph.
+struct Request<'a> {
+    pub fields: Fields<'a>,
+    #[expect(dead_code, reason = "for readers of several families")]
+    pub model_type: &'a str,
+    /// What the graph is called.
+    pub name: &'a str,
+    /// Type of weights and activations.
+    pub dtype: DType,
+    pub options: &'a ImportOptions,
+}
+
+/// What a reader makes of a config.
+struct Written {
+    pub graph: Graph,
+    /// Tokens of a sample, where the caller stated none.
+    pub sequence: u64,
+    /// Positions that the model was made for, where it says.
+    pub positions: Option<u64>,
+    /// What of the config is not understood or has no effect.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Writes a config out.
+type Reader = fn(&Request<'_>) -> Result<Written, Diagnostic>;
+
+/// Model types and who reads them.
+const READERS: &[(&[&str], Reader)] =
+    &[(&architecture::SUPPORTED, blocks::read), (&["t5"], t5::read)];
+
+/// All model types that are written out op by op.
+fn written_out() -> impl Iterator<Item = &'static str> {
+    READERS.iter().flat_map(|(types, _)| types.iter().copied())
+}
+
+/// Largest extent of batch and sequence.
+const MAX_EXTENT: u64 = 1 << 24;
+
+impl Request<'_> {
+    /// An empty graph of as many samples and tokens as the options say, of samples of `usual` tokens
+    /// where they say nothing and of `longest` at most.
+    ///
+    /// # Errors
+    /// `invalid-field`.
+    fn builder(&self, usual: u64, longest: Option<u64>) -> Result<Builder, Diagnostic> {
+        let of = |dimension: &str| self.options.dims.get(dimension).copied();
+        let sequence = of("sequence").unwrap_or(usual);
+        let batch = self.options.batch.or(of("batch")).unwrap_or(1);
+        let longest = longest.unwrap_or(MAX_EXTENT);
+        for (what, extent, most) in [("sequence", sequence, longest), ("batch", batch, MAX_EXTENT)]
+        {
+            if extent == 0 || extent > most {
+                let message =
+                    format!("the {what} is {extent}: out of range, this model takes 1 to {most}");
+                return Err(Diagnostic::input("invalid-field", message));
+            }
+        }
+        Ok(Builder::new(self.name, self.dtype, (batch, sequence)))
+    }
+}
 
 /// Reads a config. `--batch` samples go through (1 if left out), of as many tokens as the dimension
 /// `sequence` says; without it as many as the model has positions, up to a limit.
@@ -43,25 +102,20 @@ pub(crate) fn read(
     name: &str,
     options: &ImportOptions,
 ) -> Result<Import, Diagnostic> {
-    let fields: json::Object = json::parse(&source::read_all(source, MAX_BYTES)?)?;
-    let (stated, unknown) = stated_dtype(&fields)?;
+    let object: json::Object = json::parse(&source::read_all(source, MAX_BYTES)?)?;
+    let (stated, unknown) = stated_dtype(&object)?;
     let dtype = options.dtype.or(stated).unwrap_or(DType::F32);
-    let is_t5 = fields.get("model_type").and_then(serde_json::Value::as_str) == Some(T5);
-    let (graph, mut warnings) = if is_t5 {
-        let (graph, noted) = t5::graph(&fields, name, dtype, options)?;
-        let mut warnings = warnings(t5::DEFAULT_SEQUENCE, None, options)?;
-        warnings.extend(noted);
-        (graph, warnings)
-    } else {
-        let own = Architecture::read(&fields)?;
-        let mut warnings = warnings(own.default_sequence(), Some(own.positions), options)?;
-        warnings.extend(own.warnings.iter().cloned());
-        (blocks::graph(&own, name, dtype, options)?, warnings)
-    };
+    let fields = Fields(&object);
+    let model_type = fields.text("model_type")?.unwrap_or_default();
+    let found = READERS.iter().find(|(types, _)| types.contains(&model_type));
+    let (_, reader) = found.ok_or_else(|| architecture::unknown_type(model_type))?;
+    let written = reader(&Request { fields, model_type, name, dtype, options })?;
+    let mut warnings = warnings(written.sequence, written.positions, options)?;
+    warnings.extend(written.warnings);
     warnings.extend(unknown);
-    warnings.extend(quantized(Fields(&fields), dtype.name(), options.trains)?);
-    let summary = Summary::of("config", &graph);
-    Ok(Import { graph, cluster: None, summary, warnings })
+    warnings.extend(quantized(fields, dtype.name(), options.trains)?);
+    let summary = Summary::of("config", &written.graph);
+    Ok(Import { graph: written.graph, cluster: None, summary, warnings })
 }
 
 /// In what weights are held that are not of the model's type.

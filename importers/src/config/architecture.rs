@@ -208,17 +208,22 @@ fn model_type(fields: Fields<'_>) -> Result<&str, Diagnostic> {
     if SUPPORTED.contains(&model_type) {
         return Ok(model_type);
     }
+    Err(unknown_type(model_type))
+}
+
+/// The refusal of a model type that no reader knows.
+pub(super) fn unknown_type(model_type: &str) -> Diagnostic {
     let shown: String = model_type.chars().take(60).collect();
-    let written_out = [&SUPPORTED[..], &[super::T5]].concat();
-    let supported: Vec<String> =
-        written_out.iter().chain(&CARDS).map(|own| (*own).to_owned()).collect();
-    Err(Diagnostic::input("unknown-model-type", format!("unknown model_type `{shown}`"))
-        .fact("supported", supported)
+    let written_out: Vec<&str> = super::written_out().collect();
+    let cards = CARDS.iter().copied().filter(|own| !written_out.contains(own));
+    let supported = written_out.iter().copied().chain(cards.clone());
+    Diagnostic::input("unknown-model-type", format!("unknown model_type `{shown}`"))
+        .fact("supported", supported.map(str::to_owned).collect::<Vec<_>>())
         .hint(format!(
             "supported are {}, and as training runs (--global-batch) {}; export anything else to ONNX",
             written_out.join(", "),
-            CARDS.join(", ")
-        )))
+            cards.collect::<Vec<_>>().join(", ")
+        ))
 }
 
 /// Positions where the config says nothing: the defaults of the model's configuration class in

@@ -8,54 +8,41 @@ mod names;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::TensorId;
-use ir::tensor::DType;
 
 use crate::config::architecture::{Architecture, Bias, Cross, Family};
 use crate::config::builder::Builder;
 use crate::config::quantization::Quantization;
-use crate::import::ImportOptions;
+use crate::config::{Request, Written};
 use names::{BERT, GPT2, LLAMA, Names};
 
-/// Largest extent of batch and sequence.
-const MAX_EXTENT: u64 = 1 << 24;
-
-/// Writes the graph of a model.
+/// Reads a config whose layers are all alike.
 ///
 /// # Errors
-/// `invalid-field`, `size-budget`.
-pub(super) fn graph(
-    architecture: &Architecture,
-    name: &str,
-    dtype: DType,
-    options: &ImportOptions,
-) -> Result<Graph, Diagnostic> {
-    let names = match architecture.family {
+/// See [`super::read`].
+pub(super) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+    let own = Architecture::read(request.fields.0)?;
+    let graph = graph(&own, request)?;
+    let (sequence, positions) = (own.default_sequence(), Some(own.positions));
+    Ok(Written { graph, sequence, positions, warnings: own.warnings })
+}
+
+/// Writes the graph of a model.
+fn graph(a: &Architecture, request: &Request<'_>) -> Result<Graph, Diagnostic> {
+    let names = match a.family {
         Family::Gpt2 => GPT2,
         Family::Bert => BERT,
         Family::Llama => LLAMA,
     };
-    let names = if architecture.task.is_bare { names.bare() } else { names };
-    let sequence =
-        options.dims.get("sequence").copied().unwrap_or_else(|| architecture.default_sequence());
-    let batch = options.batch.or(options.dims.get("batch").copied()).unwrap_or(1);
-    let has_table = architecture.family != Family::Llama;
-    let longest = if has_table { architecture.positions } else { MAX_EXTENT };
-    for (what, extent, limit) in [("sequence", sequence, longest), ("batch", batch, MAX_EXTENT)] {
-        if extent == 0 || extent > limit {
-            return Err(Diagnostic::input(
-                "invalid-field",
-                format!("the {what} is {extent}: out of range, this model takes 1 to {limit}"),
-            ));
-        }
-    }
-    let builder = Builder::new(name, dtype, (batch, sequence));
-    let quantization = architecture.quantization.as_ref().filter(|_| !options.trains);
-    let a = architecture;
+    let names = if a.task.is_bare { names.bare() } else { names };
+    let longest = (a.family != Family::Llama).then_some(a.positions);
+    let builder = request.builder(a.default_sequence(), longest)?;
+    let sequence = builder.sequence;
+    let quantization = a.quantization.as_ref().filter(|_| !request.options.trains);
     let (span, encoded) = (sequence, None);
     let mut writer = Writer { a, names, span, encoded, quantization, builder };
     let mut state = writer.embedding()?;
-    for layer in 0..architecture.n_layers {
-        writer.span = architecture.span(layer, sequence);
+    for layer in 0..a.n_layers {
+        writer.span = a.span(layer, sequence);
         state = writer.layer(state, &format!("{}.{layer}", names.layers))?;
     }
     let outputs = writer.head(state)?;

@@ -2,21 +2,16 @@
 //! own class (Raffel et al., JMLR 21, 2020, section 2.1; `T5ForConditionalGeneration`).
 
 use ir::diagnostic::Diagnostic;
-use ir::graph::Graph;
 use ir::id::TensorId;
-use ir::tensor::DType;
 
 use super::builder::Builder;
 use super::fields::{Fields, within_budget};
 use super::quantization::Quantization;
 use super::task::{class, unknown};
-use crate::import::ImportOptions;
-use crate::json::Object;
+use super::{Request, Written};
 
 /// Tokens of a sample where nobody states them: what T5 was trained on.
-pub(super) const DEFAULT_SEQUENCE: u64 = 512;
-/// Largest extent of batch and sequence.
-const MAX_EXTENT: u64 = 1 << 24;
+const DEFAULT_SEQUENCE: u64 = 512;
 
 /// A T5 in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,33 +84,20 @@ impl Sizes {
     }
 }
 
-/// Writes the graph of a model.
+/// Reads a config.
 ///
 /// # Errors
 /// `missing-field`, `invalid-field`, `size-budget`.
-pub(super) fn graph(
-    fields: &Object,
-    name: &str,
-    dtype: DType,
-    options: &ImportOptions,
-) -> Result<(Graph, Vec<Diagnostic>), Diagnostic> {
-    let (sizes, untold) = Sizes::read(Fields(fields))?;
-    let (quantization, unknown) = Quantization::read(Fields(fields))?;
-    let quantization = quantization.filter(|_| !options.trains);
-    let sequence = options.dims.get("sequence").copied().unwrap_or(DEFAULT_SEQUENCE);
-    let batch = options.batch.or(options.dims.get("batch").copied()).unwrap_or(1);
-    for (what, extent) in [("sequence", sequence), ("batch", batch)] {
-        if extent == 0 || extent > MAX_EXTENT {
-            let message =
-                format!("the {what} is {extent}: out of range, 1 to {MAX_EXTENT} can be planned");
-            return Err(Diagnostic::input("invalid-field", message));
-        }
-    }
-    let builder = Builder::new(name, dtype, (batch, sequence));
+pub(super) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+    let (sizes, untold) = Sizes::read(request.fields)?;
+    let (quantization, unknown) = Quantization::read(request.fields)?;
+    let quantization = quantization.filter(|_| !request.options.trains);
+    let builder = request.builder(DEFAULT_SEQUENCE, None)?;
     let mut writer = Writer { a: sizes, quantization, builder };
     let output = writer.model()?;
     let warnings = untold.into_iter().chain(unknown).collect();
-    Ok((writer.builder.finish(&[output]), warnings))
+    let graph = writer.builder.finish(&[output]);
+    Ok(Written { graph, sequence: DEFAULT_SEQUENCE, positions: None, warnings })
 }
 
 struct Writer {
@@ -228,7 +210,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::import::Import;
+    use crate::import::{Import, ImportOptions};
 
     const BASE: &str = r#"{"model_type":"t5","vocab_size":32128,"d_model":768,"d_kv":64,
         "d_ff":3072,"num_layers":12,"num_decoder_layers":12,"num_heads":12,
