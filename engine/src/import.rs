@@ -50,8 +50,9 @@ pub fn run(args: &ImportRequest, page: &Page) -> CommandResult {
     }
     page.text("\n");
     facts(summary, page);
-    let found = structure::find(graph);
-    found.print(graph, page);
+    let forward = graph.forward_part();
+    let found = structure::find(&forward);
+    found.print(&forward, page);
     page.warnings(warnings);
     page.line(&sentence(&graph.name, summary));
     page.document(&json!({
@@ -116,6 +117,12 @@ fn facts(summary: &Summary, page: &Page) {
         ],
         vec!["forward work".to_owned(), Flops(summary.forward_flops).to_string()],
     ];
+    if summary.backward_flops > 0 {
+        rows.push(vec!["backward work".to_owned(), Flops(summary.backward_flops).to_string()]);
+    }
+    if summary.buffer_bytes > 0 {
+        rows.push(vec!["buffers".to_owned(), Bytes(summary.buffer_bytes).to_string()]);
+    }
     if !opsets.is_empty() {
         rows.insert(1, vec!["operator sets".to_owned(), opsets.join(", ")]);
     }
@@ -142,7 +149,9 @@ pub fn document(summary: &Summary) -> Value {
         "n_parameters": summary.n_parameters,
         "initializer_elements": summary.initializer_elements,
         "parameter_bytes": summary.parameter_bytes,
+        "buffer_bytes": summary.buffer_bytes,
         "forward_flops": summary.forward_flops,
+        "backward_flops": summary.backward_flops,
         "guessed_share": summary.guessed_share,
         "scaled_share": summary.scaled_share,
         "opsets": summary.opsets,

@@ -29,7 +29,6 @@ fn weights(what: &str) -> Diagnostic {
 /// By the extension of a file's name, in lower case.
 pub(crate) fn by_extension(extension: &str) -> Option<Diagnostic> {
     let what = match extension {
-        "pt2" => "a torch.export archive",
         "et" => "a Chakra trace: what ran, not a model",
         "csv" => "a table, such as a schedule of torch's pipelining, without a model",
         _ => return None,
@@ -48,9 +47,6 @@ pub(crate) fn by_head(head: &[u8]) -> Option<Diagnostic> {
     }
     if head.starts_with(b"\x89HDF\r\n") {
         return Some(weights("an HDF5 file, as Keras writes its weights"));
-    }
-    if head.starts_with(b"PK\x03\x04") {
-        return Some(weights("a zip archive, as torch.save, TorchScript and Keras write it"));
     }
     // Protocols 2 to 5; a pickle may run code, so none is ever opened.
     if let [0x80, 2..=5, ..] = head {
@@ -127,10 +123,6 @@ mod tests {
     /// Nothing of such a file is unpacked or read to its end.
     #[test]
     fn archives_traces_and_schedules_are_named() {
-        let said = answer(&["m.pt2"], b"PK\x03\x04");
-        assert!(said.contains("torch.export") && said.contains("ONNX"), "{said}");
-        let said = answer(&["m.pt", "m.pth", "pytorch_model.bin", "m"], b"PK\x03\x04\x14\0");
-        assert!(said.contains("torch.save") && said.contains("config.json"), "{said}");
         let said = answer(&["t.et"], &[4, 0x0a, 2, b'a', b'b']);
         assert!(said.contains("Chakra") && said.contains("ONNX"), "{said}");
         let trace = br#"{"schema":"1.1.1-chakra.0.0.4","nodes":[]}"#;

@@ -4,7 +4,7 @@ use ir::diagnostic::Diagnostic;
 
 use crate::import::{Import, ImportOptions};
 use crate::source::Source;
-use crate::{benchmark, config, instance, onnx};
+use crate::{benchmark, config, instance, onnx, torch_export};
 
 /// How a format is read from a source; the name becomes the graph's where the file has none.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,12 @@ static FORMATS: &[Format] = &[
         // Field 1 (the IR version), a varint: how every writer begins an ONNX model.
         signs: Signs::Head("onnx", |head| head.first() == Some(&0x08)),
         read: Reader::Model(onnx::read),
+    },
+    Format {
+        name: "torch.export",
+        // archive of torch.export.save; only its JSON is read
+        signs: Signs::Head("pt2", |head| head.starts_with(b"PK")),
+        read: Reader::Model(torch_export::read),
     },
     Format {
         name: "config",

@@ -51,8 +51,12 @@ pub struct Summary {
     pub initializer_elements: u64,
     /// Bytes of all parameters.
     pub parameter_bytes: u64,
+    /// Bytes of constants that are no parameters, where the format tells them apart.
+    pub buffer_bytes: u64,
     /// Floating-point operations of the forward pass.
     pub forward_flops: u64,
+    /// Those of the backward pass, where the graph holds one.
+    pub backward_flops: u64,
     /// Share of the ops, views excluded, whose work is guessed.
     pub guessed_share: f64,
     /// Share of the ops, views excluded, whose work is scaled from another batch size.
@@ -74,4 +78,22 @@ pub struct OpTypeSummary {
     pub flops: u64,
     /// Bytes that they read and write.
     pub bytes: u64,
+}
+
+/// A warning that lists the first few names, if there are any.
+pub(crate) fn listed(
+    code: &'static str,
+    what: &str,
+    names: impl IntoIterator<Item = String>,
+) -> Option<Diagnostic> {
+    let names: Vec<String> = names.into_iter().collect();
+    let count = names.len();
+    let first: Vec<String> = names.into_iter().take(5).collect();
+    let quoted: Vec<String> = first.iter().map(|name| format!("`{name}`")).collect();
+    let more = if count > first.len() { ", ..." } else { "" };
+    (count > 0).then(|| {
+        Diagnostic::warning(code, format!("{what}: {}{more}", quoted.join(", ")))
+            .fact("names", first)
+            .fact("count", count)
+    })
 }

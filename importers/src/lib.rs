@@ -2,6 +2,7 @@
 //!
 //! [`read`] sniffs the format of a file by its extension, then by its first bytes.
 
+mod aten;
 mod benchmark;
 pub mod cluster;
 pub mod config;
@@ -21,6 +22,7 @@ mod sniff;
 mod sound;
 mod source;
 mod summary;
+mod torch_export;
 mod yaml;
 
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Totals of a graph.
 
 use ir::graph::Graph;
-use ir::op::{Origin, Work};
+use ir::op::{Origin, Phase, Work};
 use ir::tensor::Role;
 
 use crate::import::Summary;
@@ -26,7 +26,11 @@ impl Summary {
                     totals.bytes = totals
                         .bytes
                         .saturating_add((kernel.bytes_read + kernel.bytes_written).get());
-                    summary.forward_flops = summary.forward_flops.saturating_add(flops);
+                    let sum = match op.phase {
+                        Phase::Forward => &mut summary.forward_flops,
+                        _ => &mut summary.backward_flops,
+                    };
+                    *sum = sum.saturating_add(flops);
                     guessed += u64::from(kernel.origin == Origin::Guessed);
                     scaled += u64::from(kernel.origin == Origin::Scaled);
                 }

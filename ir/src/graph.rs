@@ -1,7 +1,9 @@
 //! The operator graph.
 
+use std::borrow::Cow;
+
 use crate::id::{OpId, TensorId};
-use crate::op::{Op, Work};
+use crate::op::{Op, Phase, Work};
 use crate::tensor::{Role, Tensor};
 use crate::units::{Bytes, Flops};
 
@@ -24,10 +26,21 @@ pub struct Graph {
     pub outputs: Vec<TensorId>,
     /// Number of colocation groups; `Op::group` is below it.
     pub n_groups: usize,
+    /// Gradients that the graph itself makes, where it holds a backward pass.
+    pub gradients: Vec<Gradient>,
     /// Source ids of ops where the file numbered them itself (instance files), else empty.
     pub source_op_ids: Vec<u64>,
     /// Source ids of tensors where the file numbered them itself, else empty.
     pub source_tensor_ids: Vec<u64>,
+}
+
+/// The gradient of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gradient {
+    /// The parameter.
+    pub parameter: TensorId,
+    /// Its gradient, of the same shape.
+    pub tensor: TensorId,
 }
 
 impl Graph {
@@ -98,6 +111,35 @@ impl Graph {
             }
         }
         roots
+    }
+
+    /// The forward pass alone; the graph itself where it holds nothing else.
+    #[must_use]
+    pub fn forward_part(&self) -> Cow<'_, Self> {
+        if self.ops.iter().all(|op| op.phase == Phase::Forward) {
+            return Cow::Borrowed(self);
+        }
+        let mut part = Self { gradients: Vec::new(), ..self.clone() };
+        part.ops.retain(|op| op.phase == Phase::Forward);
+        let mut is_known = vec![false; self.tensors.len()];
+        let touched =
+            |op: &Op| [&op.inputs, &op.parameters, &op.outputs].map(Clone::clone).concat();
+        let named = part.ops.iter().flat_map(touched);
+        named.chain(part.inputs.iter().copied()).for_each(|id| is_known[id.index()] = true);
+        part.outputs.retain(|id| is_known[id.index()]);
+        let mut ids = vec![TensorId::new(0); self.tensors.len()];
+        let known = ids.iter_mut().zip(&is_known).filter(|(_, is_known)| **is_known);
+        known.enumerate().for_each(|(at, (id, _))| *id = TensorId::new(at));
+        let mut known = is_known.iter();
+        part.tensors.retain(|_| known.next() == Some(&true));
+        let lists = part
+            .ops
+            .iter_mut()
+            .flat_map(|op| [&mut op.inputs, &mut op.parameters, &mut op.outputs]);
+        for list in lists.chain([&mut part.inputs, &mut part.outputs]) {
+            list.iter_mut().for_each(|id| *id = ids[id.index()]);
+        }
+        Cow::Owned(part)
     }
 
     /// Bytes of all parameters, each once.

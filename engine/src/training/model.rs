@@ -77,9 +77,15 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
     let import = imported(path, &one, sequence)?;
     load::check_work(&import.graph)?;
     let mut warnings = import.warnings;
-    let (passes, noted) = Passes::of(import.graph.clone())?;
+    let graph = &*import.graph.forward_part();
+    if graph.ops.len() < import.graph.ops.len() {
+        warnings.push(Diagnostic::warning(
+            "backward-by-forms",
+            "the graph's own backward pass is not read: runs are priced by the forms of its forward pass",
+        ));
+    }
+    let (passes, noted) = Passes::of(graph.clone())?;
     warnings.extend(noted);
-    let graph = &import.graph;
     let found = structure::find(graph);
     let sums = figures::of(graph, &found, Some(&passes));
     let (card, blocks, kind) = match template::model(graph, &found, &sums) {
@@ -88,7 +94,7 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
             (card, blocks, kind)
         }
         Err(mismatch) => {
-            let fused = Passes::fused(import.graph.clone())?;
+            let fused = Passes::fused(graph.clone())?;
             let card = parts::model(graph, &found, &sums, [&passes, &fused]);
             (card, 0..found.segments.len(), format!("no transformer template: {}", mismatch.0))
         }

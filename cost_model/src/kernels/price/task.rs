@@ -73,7 +73,7 @@ impl Stream {
             "Gelu" | "FastGelu" | "BiasGelu" | "QuickGelu" | "Erf" | "Tanh" | "Sigmoid"
             | "Relu" | "LeakyRelu" | "Elu" | "Selu" | "Celu" | "HardSigmoid" | "HardSwish"
             | "Swish" | "Mish" | "Softplus" | "Softsign" | "Activation" | "Exp" | "Log" | "Sin"
-            | "Cos" | "Pow" | "Sqrt" | "Reciprocal" | "Clip" | "Neg" | "Abs"
+            | "Cos" | "Pow" | "Sqrt" | "Rsqrt" | "Silu" | "Reciprocal" | "Clip" | "Neg" | "Abs"
             | "RotaryEmbedding" => or(Self::Activation, Self::ActivationBackward),
             "Add" | "Sub" | "Mul" | "Div" | "Sum" | "Mean" | "Min" | "Max" | "Where" | "Mod"
             | "And" | "Or" | "Xor" | "Equal" | "Less" | "LessOrEqual" | "Greater"
@@ -131,10 +131,12 @@ impl Form {
             };
         }
         match op_type.strip_suffix("Grad").unwrap_or(op_type) {
-            "Attention" | "MultiHeadAttention" if core(op_type, kernel).is_some() => {
+            "Attention" | "MultiHeadAttention" | "ScaledDotProductAttention"
+                if core(op_type, kernel).is_some() =>
+            {
                 Self::Attention(Masking::Full)
             }
-            "GroupQueryAttention" => match core(op_type, kernel) {
+            "GroupQueryAttention" | "CausalAttention" => match core(op_type, kernel) {
                 Some(core) if core.queries == core.keys => Self::Attention(Masking::Causal),
                 Some(_) => Self::Attention(Masking::Full),
                 None => Self::Products,

@@ -64,6 +64,21 @@ pub(super) fn add(step: &mut Step, op: OpId, gradients: &[TensorId]) {
     }
 }
 
+/// Adds the gradient of a tensor of which parts or repetitions were seen: parts are put into a whole,
+/// repetitions added up.
+pub(super) fn add_part(step: &mut Step, op: OpId, gradients: &[TensorId], source: TensorId) {
+    let site = Site {
+        op,
+        rule: Saved::Nothing,
+        kernel: Kernel::default(),
+        operands: Operands::default(),
+        gradients,
+        wanted: vec![source],
+        trained: Vec::new(),
+    };
+    add_input(step, &site, Vec::new());
+}
+
 /// Terms of a sum that have its shape take its gradient as it is.
 fn pass_sums(step: &mut Step, site: &mut Site<'_>) {
     let node = step.graph.op(site.op);

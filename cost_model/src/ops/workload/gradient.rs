@@ -53,11 +53,12 @@ const RULES: [(Saved, &str); 7] = [
          NegativeLogLikelihoodLoss MatMul Gemm Conv ConvTranspose Einsum FusedMatMul \
          FusedGemm FusedConv MatMulNBits MatMulInteger QLinearMatMul DeformConv",
     ),
-    (Saved::Outputs, "Relu Sigmoid Tanh Exp Sqrt Reciprocal Softmax LogSoftmax Hardmax"),
+    (Saved::Outputs, "Relu Sigmoid Tanh Exp Sqrt Rsqrt Reciprocal Softmax LogSoftmax Hardmax"),
     (
         Saved::InputsAndOutputs,
         "MaxPool GlobalMaxPool LpPool ReduceMax ReduceMin ReduceL2 ReduceLogSumExp LSTM GRU \
-         RNN Attention MultiHeadAttention GroupQueryAttention ScaledDotProductAttention MoE",
+         RNN Attention MultiHeadAttention GroupQueryAttention ScaledDotProductAttention \
+         CausalAttention MoE",
     ),
     (
         Saved::Stop,

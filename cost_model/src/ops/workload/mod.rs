@@ -8,12 +8,15 @@ mod backward;
 mod fusion;
 mod gradient;
 mod groups;
+mod joint;
 mod names;
 mod parameters;
 pub mod passes;
 pub mod states;
 mod training;
 mod unroll;
+
+use std::borrow::Cow;
 
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::graph::Graph;
@@ -27,7 +30,7 @@ pub const MAX_OPS: u64 = 2_000_000;
 ///
 /// # Errors
 /// `training-needs-work` for graphs whose durations are given, `training-twice` for graphs that
-/// hold a backward pass already, `nothing-to-train` where no parameter reaches an output,
+/// hold a backward pass already, without saying what the gradients of parameters are, `nothing-to-train` where no parameter reaches an output,
 /// `too-many-ops` past [`MAX_OPS`], `graph-order` for a graph whose ops are not in topological
 /// order.
 pub fn apply(graph: Graph, workload: &Workload) -> Result<(Graph, Vec<Diagnostic>), Diagnostic> {
@@ -43,11 +46,27 @@ fn step(
     let n_micro_batches = workload.n_micro_batches().max(1);
     let mut warnings = Vec::new();
     let graph = match workload.mode {
-        Mode::Inference => graph,
+        Mode::Inference => match graph.forward_part() {
+            Cow::Owned(forward) if !graph.gradients.is_empty() => {
+                warnings.push(
+                    Diagnostic::warning(
+                        "backward-left-out",
+                        "the graph's backward pass is left out: inference runs the forward pass alone",
+                    )
+                    .hint("plan the whole step with `--workload training`"),
+                );
+                forward
+            }
+            _ => graph,
+        },
         Mode::Training => {
             check_trainable(&graph)?;
             within_budget(&graph, n_micro_batches.saturating_mul(2))?;
-            let (graph, untied) = parameters::untie(graph);
+            // A recorded backward pass says itself what is trained, and for whom.
+            let (graph, untied) = match graph.gradients.is_empty() {
+                true => parameters::untie(graph),
+                false => (graph, Vec::new()),
+            };
             warnings.extend(untied);
             training::synthesise(graph, (workload.optimizer, n_micro_batches), is_fused)?
         }
@@ -95,7 +114,8 @@ fn check_trainable(graph: &Graph) -> Result<(), Diagnostic> {
         )
         .hint("plan it as it is, as inference"));
     }
-    if let Some(op) = graph.ops.iter().find(|op| op.phase != Phase::Forward) {
+    let has_backward = |op: &&ir::op::Op| op.phase != Phase::Forward;
+    if let Some(op) = graph.ops.iter().find(has_backward).filter(|_| graph.gradients.is_empty()) {
         return Err(Diagnostic::error(
             Blame::Input,
             "training-twice",

@@ -13,7 +13,7 @@
 //!   trained parameter.
 
 use ir::diagnostic::Diagnostic;
-use ir::graph::Graph;
+use ir::graph::{Gradient, Graph};
 use ir::id::{OpId, TensorId};
 use ir::op::{Kernel, Op, Phase, Work};
 use ir::tensor::{DType, Role, Tensor};
@@ -24,6 +24,7 @@ use super::backward;
 use super::fusion;
 use super::gradient::{Saved, saved};
 use super::groups::Groups;
+use super::joint;
 use super::names::Names;
 use super::parameters::{is_float, is_trained};
 use super::states::{States, elements, states, traffic};
@@ -63,8 +64,9 @@ pub(super) fn synthesise(
     (optimizer, n_micro_batches): (Optimizer, u64),
     is_fused: bool,
 ) -> Result<Graph, Diagnostic> {
-    let n_ops = graph.ops.len();
-    let whole = if is_fused { fusion::forward(&mut graph) } else { Vec::new() };
+    let n_ops = graph.ops.iter().filter(|op| op.phase == Phase::Forward).count();
+    let is_recorded = !graph.gradients.is_empty();
+    let whole = if is_fused && !is_recorded { fusion::forward(&mut graph) } else { Vec::new() };
     let mut step = with_backward(graph, optimizer, n_micro_batches)?;
     let mut groups = Groups::of(&step.graph);
     step.join_groups(&mut groups, n_ops);
@@ -89,7 +91,7 @@ pub(super) fn owned(
     mut graph: Graph,
     is_fused: bool,
 ) -> Result<(Graph, Vec<Option<OpId>>), Diagnostic> {
-    if is_fused {
+    if is_fused && graph.gradients.is_empty() {
         fusion::forward(&mut graph);
     }
     // Several micro-batches, so that gradients of weights are added to a buffer.
@@ -101,10 +103,19 @@ pub(super) fn owned(
 }
 
 fn with_backward(
-    graph: Graph,
+    mut graph: Graph,
     optimizer: Optimizer,
     n_micro_batches: u64,
 ) -> Result<Step, Diagnostic> {
+    if !graph.gradients.is_empty() {
+        let gradients = joint::tokens(&mut graph, n_micro_batches);
+        let mut step = Step::new(graph, optimizer, n_micro_batches)?;
+        step.owner = joint::owners(&step.graph, &gradients);
+        for Gradient { parameter, tensor } in gradients {
+            step.tokens[parameter.index()].push(tensor);
+        }
+        return Ok(step);
+    }
     let n_ops = graph.ops.len();
     let mut step = Step::new(graph, optimizer, n_micro_batches)?;
     step.find_needs();
@@ -273,7 +284,12 @@ impl Step {
         if node.work == Work::View {
             let source = node.inputs.first().copied().filter(|t| self.needs_gradient(*t));
             if let Some(source) = source {
-                self.pass_view(op, first, source);
+                let [whole, part] = [source, first].map(|own| elements(self.graph.tensor(own)));
+                if whole == part && gradients.len() == 1 {
+                    self.pass_view(op, first, source);
+                } else {
+                    backward::add_part(self, op, &gradients, source);
+                }
             }
             return;
         }

@@ -9,6 +9,7 @@ use ir::op::{Op, Origin, Phase, Work};
 use ir::tensor::{DType, Role, Tensor};
 use ir::units::Bytes;
 
+use crate::import::listed;
 use crate::onnx::build::effort::Appraiser;
 use crate::onnx::build::live::{Live, live};
 use crate::onnx::build::shapes::Shapes;
@@ -223,44 +224,22 @@ fn warnings(kept: &[Live<'_, '_>], graph: &Graph, shapes: &Shapes) -> Vec<Diagno
          samples were multiplied by each other; check that they are"
     );
     [
-        warning("unknown-op", "operators without a rule count only their bytes", unknown),
-        warning(
+        listed("unknown-op", "operators without a rule count only their bytes", unknown),
+        listed(
             "unknown-shape",
             "ops on tensors of unknown size count only known bytes",
             unsized_ops,
         ),
-        warning(
+        listed(
             "data-dependent-size",
             "sizes that depend on data are taken as the most that the graph allows in",
             bounded,
         ),
-        warning(
-            "guessed-trip-count",
-            "loops without a constant count run their body once",
-            endless,
-        ),
-        warning("batch-scaled", &scaled_what, scaled),
-        warning("batch-outgrown", &outgrown_what, outgrown),
+        listed("guessed-trip-count", "loops without a constant count run their body once", endless),
+        listed("batch-scaled", &scaled_what, scaled),
+        listed("batch-outgrown", &outgrown_what, outgrown),
     ]
     .into_iter()
     .flatten()
     .collect()
-}
-
-/// A warning that lists the first few names, if there are any.
-fn warning(
-    code: &'static str,
-    what: &str,
-    names: impl IntoIterator<Item = String>,
-) -> Option<Diagnostic> {
-    let names: Vec<String> = names.into_iter().collect();
-    let count = names.len();
-    let first: Vec<String> = names.into_iter().take(5).collect();
-    let quoted: Vec<String> = first.iter().map(|name| format!("`{name}`")).collect();
-    let more = if count > first.len() { ", ..." } else { "" };
-    (count > 0).then(|| {
-        Diagnostic::warning(code, format!("{what}: {}{more}", quoted.join(", ")))
-            .fact("names", first)
-            .fact("count", count)
-    })
 }

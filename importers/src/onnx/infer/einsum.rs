@@ -19,42 +19,62 @@ pub(crate) struct Equation {
 /// First label of the axes under an ellipsis, counted from the last such axis.
 const ELLIPSIS: u32 = 0x0011_0000;
 
+/// What is wrong with an equation.
+pub(crate) enum Fault {
+    /// It is none, or not one of so many operands.
+    Invalid(String),
+    /// It does not fit the extents of its operands.
+    Mismatch(String),
+}
+
 /// The equation of a node; `None` where a shape is unknown.
 pub(crate) fn equation(call: &Call<'_>) -> Result<Option<Equation>, Diagnostic> {
-    let text: String = call.text("equation", "").chars().filter(|c| !c.is_whitespace()).collect();
-    let (left, right) = match text.split_once("->") {
-        Some((left, right)) => (left.to_owned(), Some(right.to_owned())),
-        None => (text, None),
-    };
-    let terms: Vec<&str> = left.split(',').collect();
-    if terms.len() != call.inputs.len() {
-        return Err(call.invalid(format!("equation of {} operands", terms.len())));
-    }
-    let mut extents = BTreeMap::new();
-    let mut operands = Vec::with_capacity(terms.len());
-    for (index, term) in terms.iter().enumerate() {
-        let Some(shape) = call.shape(index) else { return Ok(None) };
-        let labels = labels(term, shape.len())
-            .ok_or_else(|| call.mismatch(format!("term `{term}` does not fit its operand")))?;
-        for (label, extent) in labels.iter().zip(shape) {
-            let known = extents.entry(*label).or_insert(*extent);
-            if *known == 1 {
-                *known = *extent;
-            } else if *extent != 1 && known != extent {
-                return Err(call.mismatch("a label has two extents"));
-            }
+    let shapes: Option<Vec<&[u64]>> = (0..call.inputs.len()).map(|at| call.shape(at)).collect();
+    let Some(shapes) = shapes else { return Ok(None) };
+    Equation::of(call.text("equation", ""), &shapes).map(Some).map_err(|fault| match fault {
+        Fault::Invalid(what) => call.invalid(what),
+        Fault::Mismatch(what) => call.mismatch(what),
+    })
+}
+
+impl Equation {
+    /// The equation of operands with these extents.
+    pub(crate) fn of(text: &str, shapes: &[&[u64]]) -> Result<Self, Fault> {
+        let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        let (left, right) = match text.split_once("->") {
+            Some((left, right)) => (left, Some(right)),
+            None => (text.as_str(), None),
+        };
+        let terms: Vec<&str> = left.split(',').collect();
+        if terms.len() != shapes.len() {
+            return Err(Fault::Invalid(format!("equation of {} operands", terms.len())));
         }
-        operands.push(labels);
+        let mut extents = BTreeMap::new();
+        let mut operands = Vec::with_capacity(terms.len());
+        for (term, shape) in terms.iter().zip(shapes) {
+            let labels = labels(term, shape.len()).ok_or_else(|| {
+                Fault::Mismatch(format!("term `{term}` does not fit its operand"))
+            })?;
+            for (label, extent) in labels.iter().zip(*shape) {
+                let known = extents.entry(*label).or_insert(*extent);
+                if *known == 1 {
+                    *known = *extent;
+                } else if *extent != 1 && known != extent {
+                    return Err(Fault::Mismatch("a label has two extents".to_owned()));
+                }
+            }
+            operands.push(labels);
+        }
+        let covered = extents.keys().filter(|label| **label >= ELLIPSIS).count();
+        let output = match right {
+            Some(right) => output_labels(right, covered),
+            None => Some(implicit(&operands, covered)),
+        };
+        let output = output
+            .filter(|output| output.iter().all(|label| extents.contains_key(label)))
+            .ok_or_else(|| Fault::Invalid("the output term has a label of its own".to_owned()))?;
+        Ok(Self { operands, output, extents })
     }
-    let covered = extents.keys().filter(|label| **label >= ELLIPSIS).count();
-    let output = match right {
-        Some(right) => output_labels(&right, covered),
-        None => Some(implicit(&operands, covered)),
-    };
-    let output = output
-        .filter(|output| output.iter().all(|label| extents.contains_key(label)))
-        .ok_or_else(|| call.invalid("the output term has a label of its own"))?;
-    Ok(Some(Equation { operands, output, extents }))
 }
 
 /// Labels of a term for an operand with `rank` axes.

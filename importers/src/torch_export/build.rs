@@ -1,0 +1,636 @@
+//! From an exported program to the operator graph: one op for each node that does work or renames
+//! memory, with the subgraphs of wrappers in the place of their node.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use ir::diagnostic::Diagnostic;
+use ir::graph::{Gradient, Graph};
+use ir::id::TensorId;
+use ir::op::{Kernel, Op, Origin, Phase, Work};
+use ir::tensor::{DType, Role, Tensor};
+use ir::units::Bytes;
+
+use super::document::{self, Argument, InputSpec, Node, OutputSpec, Symbolic};
+use super::layout;
+use super::modules;
+use super::phases::{phases, tensors};
+use super::program::Loaded;
+use super::sizes::{Sizes, batch_axis, user_inputs};
+use super::values::{Growth, Measure, Value, Values, shown};
+use crate::aten::{self, Call, Effect, Scalar};
+use crate::import::{Import, ImportOptions, Summary, listed};
+use crate::sound;
+
+/// Builds the graph of a program.
+///
+/// With `options.dtype` every float of 16 bits and more takes that type before bytes are computed.
+/// Nodes whose results nobody reads stay: torch.export leaves none but those that checks read.
+///
+/// # Errors
+/// As [`super::read`], from `unknown-dtype` on.
+pub(super) fn build(
+    loaded: &Loaded,
+    name: &str,
+    options: &ImportOptions,
+) -> Result<Import, Diagnostic> {
+    let program = &loaded.program;
+    let sizes = Sizes::of(program, options)?;
+    let growth = growth(program, &sizes, options)?;
+    let mut builder = Builder::new(
+        Measure { sizes: &sizes, dtype: options.dtype, growth },
+        Graph { name: name.to_owned(), ..Graph::default() },
+    );
+    let module = &program.graph_module;
+    let values = builder.inputs(loaded, options)?;
+    let phases = phases(&module.graph, &module.signature);
+    let is_joint = phases.iter().any(|phase| *phase != Phase::Forward);
+    let values = builder.nodes(&module.graph, values, &phases)?;
+    builder.outputs(&module.signature, &values)?;
+    let Builder { mut graph, notes, counts, .. } = builder;
+    if graph.ops.is_empty() {
+        return Err(sound::no_ops());
+    }
+    if is_joint {
+        graph.ops.sort_by_key(|op| op.phase != Phase::Forward);
+        modules::name(&mut graph);
+    }
+    let mut warnings = sizes.warnings.clone();
+    warnings.extend(counts.warnings);
+    warnings.extend(notes.warnings(growth));
+    let summary = Summary {
+        n_parameters: counts.parameters,
+        initializer_elements: counts.elements,
+        parameter_bytes: counts.bytes,
+        buffer_bytes: counts.buffer_bytes,
+        ..Summary::of("torch.export", &graph)
+    };
+    Ok(Import { graph, cluster: None, summary, warnings })
+}
+
+/// The batch asked for, where the program holds its own as a number on the first axis of an input.
+fn growth(
+    program: &document::Program,
+    sizes: &Sizes,
+    options: &ImportOptions,
+) -> Result<Option<Growth>, Diagnostic> {
+    let (Some(to), false) = (options.batch, sizes.has_batch) else { return Ok(None) };
+    let values = &program.graph_module.graph.tensor_values;
+    let extent = |name: &&str| {
+        let meta = values.get(*name)?;
+        Some(sizes.extent(meta.sizes.get(batch_axis(name, options))?)?.0)
+    };
+    let inputs = user_inputs(program);
+    let is_named = |name: &&&str| options.batch_axis.contains_key(**name);
+    let from = inputs.iter().filter(is_named).chain(&inputs).find_map(extent);
+    match from {
+        Some(0) => Err(Diagnostic::usage("invalid-batch", "the batch of the file is 0")),
+        Some(from) if from != to => Ok(Some(Growth { from, to })),
+        _ => Ok(None),
+    }
+}
+
+/// Names of ops to warn of.
+#[derive(Default)]
+pub(super) struct Notes {
+    pub(super) unknown: BTreeSet<String>,
+    pub(super) unsized_ops: Vec<String>,
+    pub(super) bounded: Vec<String>,
+    pub(super) endless: Vec<String>,
+    scaled: Vec<String>,
+}
+
+impl Notes {
+    fn warnings(self, growth: Option<Growth>) -> impl Iterator<Item = Diagnostic> {
+        let Growth { from, to } = growth.unwrap_or(Growth { from: 1, to: 1 });
+        let scaled = format!(
+            "the program was exported for a batch of {from}: the work of these ops is taken as \
+             {to}/{from} of that"
+        );
+        let all = [
+            listed("unknown-op", "operators without a rule count only their bytes", self.unknown),
+            listed(
+                "unknown-shape",
+                "ops on tensors of unknown size count only known bytes",
+                self.unsized_ops,
+            ),
+            listed(
+                "data-dependent-size",
+                "sizes that depend on data are taken as the most that the program allows in",
+                self.bounded,
+            ),
+            listed(
+                "guessed-trip-count",
+                "loops without a constant count run their body once",
+                self.endless,
+            ),
+            listed("batch-scaled", &scaled, self.scaled),
+        ];
+        all.into_iter().flatten()
+    }
+}
+
+/// Totals of parameters and buffers, used or not, tied ones once.
+#[derive(Default)]
+pub(super) struct Counts {
+    parameters: u64,
+    elements: u64,
+    bytes: u64,
+    buffer_bytes: u64,
+    warnings: Vec<Diagnostic>,
+}
+
+/// A graph under construction.
+pub(super) struct Builder<'a> {
+    pub(super) measure: Measure<'a>,
+    pub(super) graph: Graph,
+    pub(super) notes: Notes,
+    counts: Counts,
+    /// Names of ops and tensors so far.
+    taken: HashSet<String>,
+    /// Phase of the node that is being added.
+    pub(super) phase: Phase,
+    /// How deep the graph lies that is being added.
+    pub(super) depth: usize,
+    /// By parameter's name: its tensor.
+    parameters: HashMap<String, TensorId>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(measure: Measure<'a>, graph: Graph) -> Self {
+        Self {
+            measure,
+            graph,
+            notes: Notes::default(),
+            counts: Counts::default(),
+            taken: HashSet::new(),
+            phase: Phase::Forward,
+            depth: 0,
+            parameters: HashMap::new(),
+        }
+    }
+
+    /// An empty graph measured alike, for a subgraph whose work is summed.
+    pub(super) fn aside(&self) -> Builder<'a> {
+        let Measure { sizes, dtype, growth } = self.measure;
+        let measure = Measure { sizes, dtype, growth };
+        Builder { depth: self.depth, ..Builder::new(measure, Graph::default()) }
+    }
+
+    /// A name that nothing has yet.
+    fn fresh(&mut self, name: &str) -> String {
+        let mut own = name.to_owned();
+        let mut number = 1u32;
+        while !self.taken.insert(own.clone()) {
+            number += 1;
+            own = format!("{name}/{number}");
+        }
+        own
+    }
+
+    /// A tensor that nothing has written yet.
+    pub(super) fn place(
+        &mut self,
+        graph: &document::Graph,
+        name: &str,
+        (role, grows): (Role, bool),
+    ) -> Result<Value, Diagnostic> {
+        let facts = self.measure.facts(graph, name, grows)?;
+        let bytes = facts.bytes(name)?;
+        let tensor = TensorId::new(self.graph.tensors.len());
+        let own = self.fresh(name);
+        self.graph.tensors.push(Tensor {
+            name: own,
+            dtype: facts.dtype,
+            shape: facts.shape.clone().unwrap_or_default(),
+            bytes,
+            state_bytes: Bytes::ZERO,
+            role,
+            trainable: false,
+        });
+        Ok(Value { tensor, facts })
+    }
+
+    /// Places what the program is fed: parameters, buffers, constants and the user's inputs.
+    fn inputs<'p>(
+        &mut self,
+        loaded: &'p Loaded,
+        options: &ImportOptions,
+    ) -> Result<Values<'p>, Diagnostic> {
+        let program = &loaded.program;
+        let graph = &program.graph_module.graph;
+        let ties = loaded.ties();
+        if ties.is_none() {
+            self.counts.warnings.push(
+                Diagnostic::warning(
+                    "unknown-ties",
+                    "the archive does not tell which weights are tied: each is counted on its own",
+                )
+                .hint("export the model with its values, not under FakeTensorMode or on `meta`"),
+            );
+        }
+        let mut values = Values::new();
+        let mut owners: HashMap<&str, Value> = HashMap::new();
+        for spec in &program.graph_module.signature.input_specs {
+            let (name, fqn, is_parameter) = match spec {
+                InputSpec::UserInput(input) => {
+                    for name in tensors(&input.arg) {
+                        let grows = self.has_batch(graph, name, options);
+                        let value = self.place(graph, name, (Role::Input, grows))?;
+                        self.graph.inputs.push(value.tensor);
+                        values.insert(name, value);
+                    }
+                    continue;
+                }
+                InputSpec::Parameter(own) => (&own.arg.name, &own.parameter_name, true),
+                InputSpec::Buffer(own) => (&own.arg.name, &own.buffer_name, false),
+                InputSpec::TensorConstant(own) => (&own.arg.name, &own.tensor_constant_name, false),
+                InputSpec::ConstantInput(_) | InputSpec::CustomObj(_) | InputSpec::Token(_) => {
+                    continue;
+                }
+            };
+            let tied = ties.as_ref().and_then(|ties| ties.get(fqn.as_str()).copied());
+            let owner = tied.unwrap_or(fqn);
+            let value = match owners.get(owner) {
+                Some(value) => value.clone(),
+                None => self.weight(graph, (name, fqn), is_parameter)?,
+            };
+            self.parameters.insert(fqn.clone(), value.tensor);
+            owners.insert(owner, value.clone());
+            values.insert(name, value);
+        }
+        Ok(values)
+    }
+
+    /// Places a parameter, a buffer or a constant under its own name.
+    fn weight(
+        &mut self,
+        graph: &document::Graph,
+        (name, fqn): (&str, &str),
+        is_parameter: bool,
+    ) -> Result<Value, Diagnostic> {
+        let value = self.place(graph, name, (Role::Parameter, false))?;
+        let own = self.fresh(fqn);
+        let requires = graph.tensor_values.get(name).is_some_and(|meta| meta.requires_grad);
+        let tensor = &mut self.graph.tensors[value.tensor.index()];
+        tensor.name = own;
+        // Frozen parameters are exported as such.
+        tensor.trainable = is_parameter && requires && tensor.dtype.is_wide_float();
+        let elements = value.facts.shape.iter().flatten().fold(1u64, |n, d| n.saturating_mul(*d));
+        let bytes = tensor.bytes.get();
+        if is_parameter {
+            self.counts.parameters += 1;
+            self.counts.elements = self.counts.elements.saturating_add(elements);
+            self.counts.bytes = self.counts.bytes.saturating_add(bytes);
+        } else {
+            self.counts.buffer_bytes = self.counts.buffer_bytes.saturating_add(bytes);
+        }
+        Ok(value)
+    }
+
+    /// Whether an input holds the file's batch as a number.
+    fn has_batch(&self, graph: &document::Graph, name: &str, options: &ImportOptions) -> bool {
+        let Some(growth) = self.measure.growth else { return false };
+        let extent = graph
+            .tensor_values
+            .get(name)
+            .and_then(|meta| self.measure.sizes.extent(meta.sizes.get(batch_axis(name, options))?));
+        extent.is_some_and(|(extent, _)| extent == growth.from)
+            || options.batch_axis.contains_key(name)
+    }
+
+    /// Adds the nodes of a graph, whose phases are given or all those of the node that holds it.
+    pub(super) fn nodes<'p>(
+        &mut self,
+        graph: &'p document::Graph,
+        mut values: Values<'p>,
+        phases: &[Phase],
+    ) -> Result<Values<'p>, Diagnostic> {
+        for (index, node) in graph.nodes.iter().enumerate() {
+            if let Some(phase) = phases.get(index) {
+                self.phase = *phase;
+            }
+            if node.target.starts_with("torch.ops.higher_order.") {
+                self.higher_order(graph, node, &mut values)?;
+            } else {
+                self.node(graph, node, &mut values)?;
+            }
+        }
+        Ok(values)
+    }
+
+    /// What a node reads, in order.
+    ///
+    /// # Errors
+    /// `undefined-tensor`.
+    pub(super) fn operands<'v, 'n>(
+        &self,
+        node: &'n Node,
+        values: &'v Values<'_>,
+    ) -> Result<Vec<(&'n str, &'v Value)>, Diagnostic> {
+        let named = node.inputs.iter().flat_map(|input| {
+            tensors(&input.arg).into_iter().map(|tensor| (input.name.as_str(), tensor))
+        });
+        named
+            .map(|(name, tensor)| match values.get(tensor) {
+                Some(value) => Ok((name, value)),
+                None => Err(undefined(node, tensor)),
+            })
+            .collect()
+    }
+
+    fn node<'p>(
+        &mut self,
+        graph: &'p document::Graph,
+        node: &'p Node,
+        values: &mut Values<'p>,
+    ) -> Result<(), Diagnostic> {
+        let written: Vec<&str> = node.outputs.iter().flat_map(tensors).collect();
+        let rule = aten::find(&node.target);
+        let is_nothing = rule.is_some_and(|rule| matches!(rule.effect, Effect::Nothing));
+        // Numbers that Python computes, and checks.
+        if written.is_empty() || is_nothing {
+            return Ok(());
+        }
+        let operands = self.operands(node, values)?;
+        let grows = operands.iter().any(|(_, value)| value.facts.grows)
+            && self.phase != Phase::BackwardWeight;
+        let operands: Vec<(&str, Value)> =
+            operands.into_iter().map(|(name, value)| (name, value.clone())).collect();
+        let mut outputs = Vec::with_capacity(written.len());
+        for name in &written {
+            outputs.push(self.place(graph, name, (Role::Activation, grows))?);
+        }
+        let (op_type, work) = self.work(node, rule, &operands, &outputs)?;
+        self.add(node, op_type, work, (&operands, &outputs));
+        for (name, value) in written.into_iter().zip(outputs) {
+            define(values, name, value)?;
+        }
+        Ok(())
+    }
+
+    /// Adds an op that reads and writes these.
+    pub(super) fn add(
+        &mut self,
+        node: &Node,
+        op_type: String,
+        work: Work,
+        (operands, outputs): (&[(&str, Value)], &[Value]),
+    ) {
+        let (mut inputs, mut parameters): (Vec<TensorId>, Vec<TensorId>) = Default::default();
+        // A view renames its first tensor and reads no other.
+        let is_view = work == Work::View;
+        for (_, value) in operands.iter().take(if is_view { 1 } else { usize::MAX }) {
+            let tensor = value.tensor;
+            let is_parameter = self.graph.tensor(tensor).role == Role::Parameter;
+            let list = if is_parameter { &mut parameters } else { &mut inputs };
+            if !list.contains(&tensor) {
+                list.push(tensor);
+            }
+        }
+        let first = outputs.first().map(|value| self.graph.tensor(value.tensor).name.clone());
+        let name = first.or_else(|| node.name.clone()).unwrap_or_default();
+        self.note(&name, &work, operands, outputs);
+        self.graph.ops.push(Op {
+            name,
+            op_type,
+            module: module(node),
+            phase: self.phase,
+            inputs,
+            parameters,
+            outputs: outputs.iter().map(|value| value.tensor).collect(),
+            work,
+            group: None,
+        });
+    }
+
+    fn note(&mut self, name: &str, work: &Work, operands: &[(&str, Value)], outputs: &[Value]) {
+        let Work::Kernel(kernel) = work else { return };
+        let mut touched = operands.iter().map(|(_, value)| value).chain(outputs);
+        match kernel.origin {
+            Origin::Scaled => self.notes.scaled.push(name.to_owned()),
+            Origin::Guessed if touched.clone().any(|value| value.facts.shape.is_none()) => {
+                self.notes.unsized_ops.push(name.to_owned());
+            }
+            Origin::Guessed if touched.any(|value| value.facts.at_most) => {
+                self.notes.bounded.push(name.to_owned());
+            }
+            Origin::Guessed | Origin::Rule => {}
+        }
+    }
+
+    /// Op type and work of a node.
+    fn work(
+        &mut self,
+        node: &Node,
+        rule: Option<aten::Rule>,
+        operands: &[(&str, Value)],
+        outputs: &[Value],
+    ) -> Result<(String, Work), Diagnostic> {
+        let Some(rule) = rule else {
+            let target = node.target.strip_prefix("torch.ops.").unwrap_or(&node.target);
+            let name = target.replacen('.', "::", 1);
+            self.notes.unknown.insert(shown(&name));
+            let kernel = Kernel { origin: Origin::Guessed, ..self.streams(operands, outputs) };
+            return Ok((name, Work::Kernel(kernel)));
+        };
+        let op_type = self.op_type(rule, node);
+        if is_view(rule, node, operands, outputs) {
+            return Ok((op_type, Work::View));
+        }
+        let whole = self.streams(operands, outputs);
+        let bytes = |value: &Value| self.graph.tensor(value.tensor).bytes;
+        let others: Bytes = distinct(operands, 1).map(bytes).sum();
+        let mut kernel = match rule.effect {
+            Effect::Picks => Kernel { bytes_read: whole.bytes_written + others, ..whole },
+            Effect::Updates => {
+                let updates = distinct(operands, 1).map(bytes).max().unwrap_or(Bytes::ZERO);
+                Kernel { bytes_read: others, bytes_written: updates, ..whole }
+            }
+            Effect::Creates => Kernel { bytes_read: Bytes::ZERO, ..whole },
+            Effect::Multiplies(products) => {
+                let found = products(&call(node, operands, outputs));
+                let found = found.filter(|own| own.iter().all(|p| p.flops().is_some()));
+                let origin = if found.is_some() { Origin::Rule } else { Origin::Guessed };
+                let products = found.unwrap_or_default();
+                let dtype = product_dtype(operands, outputs).filter(|_| !products.is_empty());
+                Kernel { products, dtype, origin, ..whole }
+            }
+            _ => whole,
+        };
+        let values = || operands.iter().map(|(_, value)| value).chain(outputs);
+        if values().any(|value| value.facts.shape.is_none() || value.facts.at_most) {
+            kernel.origin = Origin::Guessed;
+        } else if values().any(|value| value.facts.grows) {
+            kernel.origin = kernel.origin.max(Origin::Scaled);
+        }
+        Ok((op_type, Work::Kernel(kernel)))
+    }
+
+    fn op_type(&self, rule: aten::Rule, node: &Node) -> String {
+        let is_causal = || {
+            let flag = node.inputs.iter().find(|input| input.name == "is_causal");
+            matches!(flag.map(|input| &input.arg), Some(Argument::AsBool(true)))
+        };
+        match rule.op_type.strip_prefix("ScaledDotProduct") {
+            Some(rest) if is_causal() => format!("Causal{rest}"),
+            _ => rule.op_type.to_owned(),
+        }
+    }
+
+    /// Reads every tensor and writes every result.
+    pub(super) fn streams(&self, operands: &[(&str, Value)], outputs: &[Value]) -> Kernel {
+        let bytes = |value: &Value| self.graph.tensor(value.tensor).bytes;
+        Kernel {
+            bytes_read: distinct(operands, 0).map(bytes).sum(),
+            bytes_written: outputs.iter().map(bytes).sum(),
+            ..Kernel::default()
+        }
+    }
+
+    fn outputs(
+        &mut self,
+        signature: &document::Signature,
+        values: &Values<'_>,
+    ) -> Result<(), Diagnostic> {
+        let find = |name: &str| match values.get(name) {
+            Some(value) => Ok(value.tensor),
+            None => Err(Diagnostic::input(
+                "undefined-tensor",
+                format!("no node writes the output `{}`", shown(name)),
+            )),
+        };
+        for spec in &signature.output_specs {
+            match spec {
+                OutputSpec::UserOutput(own) => {
+                    for name in tensors(&own.arg) {
+                        self.graph.outputs.push(find(name)?);
+                    }
+                }
+                OutputSpec::LossOutput(own) | OutputSpec::GradientToUserInput(own) => {
+                    self.graph.outputs.push(find(&own.arg.name)?);
+                }
+                OutputSpec::GradientToParameter(own) => {
+                    let tensor = find(&own.arg.name)?;
+                    if let Some(parameter) = self.parameters.get(&own.parameter_name) {
+                        self.graph.gradients.push(Gradient { parameter: *parameter, tensor });
+                    }
+                }
+                // Buffers that are written anew stay where they are.
+                OutputSpec::BufferMutation(own)
+                | OutputSpec::ParameterMutation(own)
+                | OutputSpec::UserInputMutation(own) => drop(find(&own.arg.name)?),
+                OutputSpec::Token(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Binds a name that must be new in its graph.
+pub(super) fn define<'p>(
+    values: &mut Values<'p>,
+    name: &'p str,
+    value: Value,
+) -> Result<(), Diagnostic> {
+    match values.insert(name, value) {
+        None => Ok(()),
+        Some(_) => Err(Diagnostic::input(
+            "duplicate-tensor",
+            format!("the tensor `{}` is written twice", shown(name)),
+        )
+        .hint("export the model again: each tensor of an exported program is written once")),
+    }
+}
+
+pub(super) fn undefined(node: &Node, tensor: &str) -> Diagnostic {
+    Diagnostic::input(
+        "undefined-tensor",
+        format!(
+            "node `{}` reads `{}`, which nothing before it writes",
+            shown(node.name.as_deref().unwrap_or(&node.target)),
+            shown(tensor)
+        ),
+    )
+    .hint("export the model again: the nodes of an exported program stand in order")
+}
+
+/// Operands from some place on, each tensor once.
+fn distinct<'v>(
+    operands: &'v [(&str, Value)],
+    skip: usize,
+) -> impl Iterator<Item = &'v Value> + use<'v> {
+    let mut seen = HashSet::new();
+    let rest = operands.iter().map(|(_, value)| value).skip(skip);
+    rest.filter(move |value| seen.insert(value.tensor))
+}
+
+fn call<'v>(node: &'v Node, operands: &'v [(&str, Value)], outputs: &'v [Value]) -> Call<'v> {
+    let scalars = node.inputs.iter().filter_map(|input| {
+        let scalar = match &input.arg {
+            Argument::AsInt(number) | Argument::AsSymInt(Symbolic::Value(number)) => {
+                Scalar::Int(*number)
+            }
+            Argument::AsBool(flag) => Scalar::Int((*flag).into()),
+            Argument::AsBools(flags) => Scalar::Bools(flags.clone()),
+            Argument::AsString(text) => Scalar::Text(text),
+            _ => return None,
+        };
+        Some((input.name.as_str(), scalar))
+    });
+    Call {
+        tensors: operands
+            .iter()
+            .map(|(name, value)| (*name, value.facts.shape.as_deref()))
+            .collect(),
+        scalars: scalars.collect(),
+        outputs: outputs.iter().map(|value| value.facts.shape.as_deref()).collect(),
+    }
+}
+
+/// Whether a node only renames its first tensor.
+fn is_view(rule: aten::Rule, node: &Node, operands: &[(&str, Value)], outputs: &[Value]) -> bool {
+    let (Some((_, from)), Some(to)) = (operands.first(), outputs.first()) else { return false };
+    match rule.effect {
+        Effect::View => true,
+        Effect::ViewOrCopy => match rule.op_type {
+            "Dropout" => !call(node, operands, outputs).flag("train"),
+            "Cast" => from.facts.dtype == to.facts.dtype && !node.target.contains("_to_copy"),
+            "Reshape" => match (&from.facts, &to.facts.shape) {
+                (facts, Some(to)) => match (&facts.shape, &facts.strides) {
+                    (Some(shape), Some(strides)) => layout::is_viewable(shape, strides, to),
+                    _ => true,
+                },
+                _ => true,
+            },
+            _ => match (&from.facts.shape, &from.facts.strides) {
+                (Some(shape), Some(strides)) => {
+                    layout::is_contiguous(shape, strides) || from.facts.strides == to.facts.strides
+                }
+                _ => true,
+            },
+        },
+        _ => false,
+    }
+}
+
+/// The type of products: that of the first tensor, or of the result where autocast narrows it.
+fn product_dtype(operands: &[(&str, Value)], outputs: &[Value]) -> Option<DType> {
+    let from = operands.first()?.1.facts.dtype;
+    let to = outputs.first()?.facts.dtype;
+    let narrows = from.is_wide_float() && to.is_wide_float() && to.bits() < from.bits();
+    Some(if narrows { to } else { from })
+}
+
+/// The module that owns a node: the path of the last entry of its stack.
+fn module(node: &Node) -> Option<String> {
+    let stack = node.metadata.get("nn_module_stack")?;
+    let last = stack.rsplit(';').next()?;
+    // `key,path,type`; the type may hold commas.
+    let path = last.split(',').nth(1)?;
+    if path.is_empty() || path.starts_with("_empty_nn_module_stack") {
+        return None;
+    }
+    // A module that is called again is `name@1`.
+    let parts = path.split('.').map(|part| part.split('@').next().unwrap_or(part));
+    Some(parts.collect::<Vec<_>>().join("."))
+}
