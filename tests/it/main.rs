@@ -30,6 +30,7 @@ mod recipes;
 mod second_derivation;
 mod settings;
 mod shape;
+mod stashed;
 mod step_groups;
 mod structure;
 mod time_grid;

@@ -8,6 +8,7 @@ use importers::Import;
 use importers::config::card::NO_CARD;
 use ir::card::ModelCard;
 use ir::diagnostic::{Blame, Diagnostic, Value};
+use ir::graph::Graph;
 use ir::hyperparameters::Hyperparameters;
 use ir::tensor::DType;
 use planner::training::structure::{self, figures, parts, starts, template};
@@ -78,12 +79,7 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
     load::check_work(&import.graph)?;
     let mut warnings = import.warnings;
     let graph = &*import.graph.forward_part();
-    if graph.ops.len() < import.graph.ops.len() {
-        warnings.push(Diagnostic::warning(
-            "backward-by-forms",
-            "the graph's own backward pass is not read: runs are priced by the forms of its forward pass",
-        ));
-    }
+    warnings.extend(without_backward(&import.graph));
     let (passes, noted) = Passes::of(graph.clone())?;
     warnings.extend(noted);
     let found = structure::find(graph);
@@ -111,6 +107,12 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
         _ => tokens(&card),
     };
     Ok(Model { card, graph: Some(facts), hyperparameters: None, tokens, warnings })
+}
+
+/// Says that a recorded backward pass is left aside.
+fn without_backward(graph: &Graph) -> Option<Diagnostic> {
+    let message = "the graph's own backward pass is not read: runs are priced by the forms of its forward pass";
+    (!graph.gradients.is_empty()).then(|| Diagnostic::warning("backward-by-forms", message))
 }
 
 fn tokens(card: &ModelCard) -> Option<u64> {

@@ -6,18 +6,18 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use ir::diagnostic::Diagnostic;
 use ir::graph::{Gradient, Graph};
 use ir::id::TensorId;
-use ir::op::{Kernel, Op, Origin, Phase, Work};
-use ir::tensor::{DType, Role, Tensor};
+use ir::op::{Op, Origin, Phase, Work};
+use ir::tensor::{Role, Tensor};
 use ir::units::Bytes;
 
-use super::document::{self, Argument, InputSpec, Node, OutputSpec, Symbolic};
-use super::layout;
+use super::document::{self, InputSpec, Node, OutputSpec};
+use super::effort::chance;
 use super::modules;
 use super::phases::{phases, tensors};
 use super::program::Loaded;
 use super::sizes::{Sizes, batch_axis, user_inputs};
 use super::values::{Growth, Measure, Value, Values, shown};
-use crate::aten::{self, Call, Effect, Scalar};
+use crate::aten::{self, Effect};
 use crate::import::{Import, ImportOptions, Summary, listed};
 use crate::sound;
 
@@ -41,6 +41,15 @@ pub(super) fn build(
         Graph { name: name.to_owned(), ..Graph::default() },
     );
     let module = &program.graph_module;
+    builder.drops = module.graph.nodes.iter().any(|node| chance(node) > Some(0.0));
+    if options.trains && builder.drops && module.graph.nodes.iter().any(|n| chance(n) == Some(0.0))
+    {
+        builder.counts.warnings.push(Diagnostic::warning(
+            "dropout-assumed",
+            "the program was exported in evaluation mode: dropouts with a chance of 0 are taken as \
+             active in training, because others of the model are",
+        ));
+    }
     let values = builder.inputs(loaded, options)?;
     let phases = phases(&module.graph, &module.signature);
     let is_joint = phases.iter().any(|phase| *phase != Phase::Forward);
@@ -149,6 +158,9 @@ pub(super) struct Builder<'a> {
     taken: HashSet<String>,
     /// Phase of the node that is being added.
     pub(super) phase: Phase,
+    /// Whether the model drops anything in training. Of a model that does, places with a chance of 0
+    /// count too: modules that are evaluated pass 0 where they pass their chance in training.
+    pub(super) drops: bool,
     /// How deep the graph lies that is being added.
     pub(super) depth: usize,
     /// By parameter's name: its tensor.
@@ -164,6 +176,7 @@ impl<'a> Builder<'a> {
             counts: Counts::default(),
             taken: HashSet::new(),
             phase: Phase::Forward,
+            drops: false,
             depth: 0,
             parameters: HashMap::new(),
         }
@@ -177,7 +190,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A name that nothing has yet.
-    fn fresh(&mut self, name: &str) -> String {
+    pub(super) fn fresh(&mut self, name: &str) -> String {
         let mut own = name.to_owned();
         let mut number = 1u32;
         while !self.taken.insert(own.clone()) {
@@ -361,6 +374,8 @@ impl<'a> Builder<'a> {
             outputs.push(self.place(graph, name, (Role::Activation, grows))?);
         }
         let (op_type, work) = self.work(node, rule, &operands, &outputs)?;
+        let mut operands = operands;
+        operands.extend(self.scalar(node, &op_type, &operands));
         self.add(node, op_type, work, (&operands, &outputs));
         for (name, value) in written.into_iter().zip(outputs) {
             define(values, name, value)?;
@@ -415,75 +430,6 @@ impl<'a> Builder<'a> {
                 self.notes.bounded.push(name.to_owned());
             }
             Origin::Guessed | Origin::Rule => {}
-        }
-    }
-
-    /// Op type and work of a node.
-    fn work(
-        &mut self,
-        node: &Node,
-        rule: Option<aten::Rule>,
-        operands: &[(&str, Value)],
-        outputs: &[Value],
-    ) -> Result<(String, Work), Diagnostic> {
-        let Some(rule) = rule else {
-            let target = node.target.strip_prefix("torch.ops.").unwrap_or(&node.target);
-            let name = target.replacen('.', "::", 1);
-            self.notes.unknown.insert(shown(&name));
-            let kernel = Kernel { origin: Origin::Guessed, ..self.streams(operands, outputs) };
-            return Ok((name, Work::Kernel(kernel)));
-        };
-        let op_type = self.op_type(rule, node);
-        if is_view(rule, node, operands, outputs) {
-            return Ok((op_type, Work::View));
-        }
-        let whole = self.streams(operands, outputs);
-        let bytes = |value: &Value| self.graph.tensor(value.tensor).bytes;
-        let others: Bytes = distinct(operands, 1).map(bytes).sum();
-        let mut kernel = match rule.effect {
-            Effect::Picks => Kernel { bytes_read: whole.bytes_written + others, ..whole },
-            Effect::Updates => {
-                let updates = distinct(operands, 1).map(bytes).max().unwrap_or(Bytes::ZERO);
-                Kernel { bytes_read: others, bytes_written: updates, ..whole }
-            }
-            Effect::Creates => Kernel { bytes_read: Bytes::ZERO, ..whole },
-            Effect::Multiplies(products) => {
-                let found = products(&call(node, operands, outputs));
-                let found = found.filter(|own| own.iter().all(|p| p.flops().is_some()));
-                let origin = if found.is_some() { Origin::Rule } else { Origin::Guessed };
-                let products = found.unwrap_or_default();
-                let dtype = product_dtype(operands, outputs).filter(|_| !products.is_empty());
-                Kernel { products, dtype, origin, ..whole }
-            }
-            _ => whole,
-        };
-        let values = || operands.iter().map(|(_, value)| value).chain(outputs);
-        if values().any(|value| value.facts.shape.is_none() || value.facts.at_most) {
-            kernel.origin = Origin::Guessed;
-        } else if values().any(|value| value.facts.grows) {
-            kernel.origin = kernel.origin.max(Origin::Scaled);
-        }
-        Ok((op_type, Work::Kernel(kernel)))
-    }
-
-    fn op_type(&self, rule: aten::Rule, node: &Node) -> String {
-        let is_causal = || {
-            let flag = node.inputs.iter().find(|input| input.name == "is_causal");
-            matches!(flag.map(|input| &input.arg), Some(Argument::AsBool(true)))
-        };
-        match rule.op_type.strip_prefix("ScaledDotProduct") {
-            Some(rest) if is_causal() => format!("Causal{rest}"),
-            _ => rule.op_type.to_owned(),
-        }
-    }
-
-    /// Reads every tensor and writes every result.
-    pub(super) fn streams(&self, operands: &[(&str, Value)], outputs: &[Value]) -> Kernel {
-        let bytes = |value: &Value| self.graph.tensor(value.tensor).bytes;
-        Kernel {
-            bytes_read: distinct(operands, 0).map(bytes).sum(),
-            bytes_written: outputs.iter().map(bytes).sum(),
-            ..Kernel::default()
         }
     }
 
@@ -552,73 +498,6 @@ pub(super) fn undefined(node: &Node, tensor: &str) -> Diagnostic {
         ),
     )
     .hint("export the model again: the nodes of an exported program stand in order")
-}
-
-/// Operands from some place on, each tensor once.
-fn distinct<'v>(
-    operands: &'v [(&str, Value)],
-    skip: usize,
-) -> impl Iterator<Item = &'v Value> + use<'v> {
-    let mut seen = HashSet::new();
-    let rest = operands.iter().map(|(_, value)| value).skip(skip);
-    rest.filter(move |value| seen.insert(value.tensor))
-}
-
-fn call<'v>(node: &'v Node, operands: &'v [(&str, Value)], outputs: &'v [Value]) -> Call<'v> {
-    let scalars = node.inputs.iter().filter_map(|input| {
-        let scalar = match &input.arg {
-            Argument::AsInt(number) | Argument::AsSymInt(Symbolic::Value(number)) => {
-                Scalar::Int(*number)
-            }
-            Argument::AsBool(flag) => Scalar::Int((*flag).into()),
-            Argument::AsBools(flags) => Scalar::Bools(flags.clone()),
-            Argument::AsString(text) => Scalar::Text(text),
-            _ => return None,
-        };
-        Some((input.name.as_str(), scalar))
-    });
-    Call {
-        tensors: operands
-            .iter()
-            .map(|(name, value)| (*name, value.facts.shape.as_deref()))
-            .collect(),
-        scalars: scalars.collect(),
-        outputs: outputs.iter().map(|value| value.facts.shape.as_deref()).collect(),
-    }
-}
-
-/// Whether a node only renames its first tensor.
-fn is_view(rule: aten::Rule, node: &Node, operands: &[(&str, Value)], outputs: &[Value]) -> bool {
-    let (Some((_, from)), Some(to)) = (operands.first(), outputs.first()) else { return false };
-    match rule.effect {
-        Effect::View => true,
-        Effect::ViewOrCopy => match rule.op_type {
-            "Dropout" => !call(node, operands, outputs).flag("train"),
-            "Cast" => from.facts.dtype == to.facts.dtype && !node.target.contains("_to_copy"),
-            "Reshape" => match (&from.facts, &to.facts.shape) {
-                (facts, Some(to)) => match (&facts.shape, &facts.strides) {
-                    (Some(shape), Some(strides)) => layout::is_viewable(shape, strides, to),
-                    _ => true,
-                },
-                _ => true,
-            },
-            _ => match (&from.facts.shape, &from.facts.strides) {
-                (Some(shape), Some(strides)) => {
-                    layout::is_contiguous(shape, strides) || from.facts.strides == to.facts.strides
-                }
-                _ => true,
-            },
-        },
-        _ => false,
-    }
-}
-
-/// The type of products: that of the first tensor, or of the result where autocast narrows it.
-fn product_dtype(operands: &[(&str, Value)], outputs: &[Value]) -> Option<DType> {
-    let from = operands.first()?.1.facts.dtype;
-    let to = outputs.first()?.facts.dtype;
-    let narrows = from.is_wide_float() && to.is_wide_float() && to.bits() < from.bits();
-    Some(if narrows { to } else { from })
 }
 
 /// The module that owns a node: the path of the last entry of its stack.

@@ -94,7 +94,8 @@ pub(super) enum Argument {
     AsInts(IgnoredAny),
     AsIntLists(IgnoredAny),
     AsFloatLists(IgnoredAny),
-    AsFloat(IgnoredAny),
+    /// Infinities are texts.
+    AsFloat(serde_json::Value),
     AsFloats(IgnoredAny),
     AsBool(bool),
     AsBools(Vec<bool>),

@@ -6,6 +6,7 @@
 mod archive;
 mod build;
 mod document;
+mod effort;
 mod higher_order;
 mod layout;
 mod modules;

@@ -1,1 +1,186 @@
+//! Small programs, right and wrong, written by hand.
 
+use std::io::{Cursor, Write};
+
+use serde_json::{Value, json};
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+use crate::import::{Import, ImportOptions};
+
+fn tensor(sizes: &[u64]) -> Value {
+    let mut strides = vec![1; sizes.len()];
+    for axis in (1..sizes.len()).rev() {
+        strides[axis - 1] = strides[axis] * sizes[axis];
+    }
+    let ints = |own: &[u64]| own.iter().map(|n| json!({ "as_int": n })).collect::<Vec<_>>();
+    json!({ "dtype": 7, "sizes": ints(sizes), "strides": ints(&strides), "requires_grad": true })
+}
+
+fn named(name: &str) -> Value {
+    json!({ "as_tensor": { "name": name } })
+}
+
+fn node(target: &str, inputs: &[(&str, Value)], output: &str) -> Value {
+    let inputs: Vec<Value> =
+        inputs.iter().map(|(name, arg)| json!({ "name": name, "arg": arg, "kind": 1 })).collect();
+    json!({
+        "target": target, "inputs": inputs, "outputs": [named(output)],
+        "metadata": { "nn_module_stack": "k,a.b@1,torch.nn.Linear" },
+    })
+}
+
+/// `linear(x, w)` of `[4, 8]` by `[16, 8]`, then a slice of its result.
+fn program() -> Value {
+    json!({
+        "graph_module": {
+            "graph": {
+                "inputs": [named("w"), named("x")],
+                "outputs": [named("part")],
+                "nodes": [
+                    node("torch.ops.aten.linear.default",
+                         &[("input", named("x")), ("weight", named("w"))], "y"),
+                    node("torch.ops.aten.slice.Tensor", &[("self", named("y"))], "part"),
+                ],
+                "tensor_values": {
+                    "w": tensor(&[16, 8]), "x": tensor(&[4, 8]), "y": tensor(&[4, 16]),
+                    "part": tensor(&[2, 16]),
+                },
+            },
+            "signature": {
+                "input_specs": [
+                    { "parameter": { "arg": { "name": "w" }, "parameter_name": "a.b.weight" } },
+                    { "user_input": { "arg": named("x") } },
+                ],
+                "output_specs": [{ "user_output": { "arg": named("part") } }],
+            },
+        },
+        "schema_version": { "major": 8, "minor": 99 },
+        "range_constraints": {},
+    })
+}
+
+fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in members {
+        zip.start_file(*name, SimpleFileOptions::default()).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+fn read(program: &Value) -> Result<Import, ir::diagnostic::Diagnostic> {
+    let text = serde_json::to_vec(program).unwrap();
+    let bytes = archive(&[("m/models/model.json", &text)]);
+    crate::read_bytes("m.pt2", &bytes, &ImportOptions::default())
+}
+
+/// The code of the error after a change of the program.
+fn code(change: impl Fn(&mut Value)) -> &'static str {
+    let mut program = program();
+    change(&mut program);
+    read(&program).unwrap_err().code
+}
+
+#[test]
+fn a_small_program_by_hand() {
+    let import = read(&program()).unwrap();
+    assert_eq!(import.summary.forward_flops, 2 * 4 * 8 * 16);
+    assert_eq!(import.summary.initializer_elements, 16 * 8);
+    assert_eq!(import.graph.ops[0].module.as_deref(), Some("a.b"));
+    assert_eq!(import.graph.ops[1].work, ir::op::Work::View);
+    // Archives of torch 2.7 and older do not say where weights lie.
+    assert_eq!(import.warnings[0].code, "unknown-ties");
+    let text = serde_json::to_vec(&program()).unwrap();
+    let old = archive(&[("serialized_exported_program.json", &text)]);
+    let old = crate::read_bytes("m.pt2", &old, &ImportOptions::default()).unwrap();
+    assert_eq!(
+        old.graph,
+        crate::read_bytes(
+            "m",
+            &archive(&[("m/models/model.json", &text)]),
+            &ImportOptions::default()
+        )
+        .unwrap()
+        .graph
+    );
+}
+
+#[test]
+fn faults_have_codes() {
+    let graph = "/graph_module/graph";
+    let at = |path: &str| format!("{graph}{path}");
+    let set = |path: String, value: Value| {
+        move |program: &mut Value| *program.pointer_mut(&path).unwrap() = value.clone()
+    };
+    assert_eq!(code(set("/schema_version/major".into(), json!(9))), "unsupported-schema");
+    assert_eq!(code(set(at("/nodes/0/inputs/0/arg"), named("ghost"))), "undefined-tensor");
+    assert_eq!(code(set(at("/nodes/1/outputs"), json!([named("y")]))), "duplicate-tensor");
+    assert_eq!(code(set(at("/tensor_values"), json!({}))), "undefined-tensor");
+    assert_eq!(code(set(at("/tensor_values/y/dtype"), json!(99))), "unknown-dtype");
+    assert_eq!(code(set(at("/tensor_values/y/dtype"), json!("f32"))), "invalid-document");
+    assert_eq!(
+        code(set(at("/nodes/0/inputs/0/arg"), json!({ "as_dream": 1 }))),
+        "invalid-document"
+    );
+    assert_eq!(code(set(at("/nodes"), json!([]))), "undefined-tensor");
+    let wide = json!([{ "as_int": 1u64 << 40 }, { "as_int": 1u64 << 40 }]);
+    assert_eq!(code(set(at("/tensor_values/y/sizes"), wide)), "size-overflow");
+    // A graph within a graph within a graph: the JSON itself nests too deep.
+    let mut inner = json!({ "inputs": [], "outputs": [], "nodes": [], "tensor_values": {} });
+    for _ in 0..40 {
+        let wrap = node(
+            "torch.ops.higher_order.wrap",
+            &[("", json!({ "as_graph": { "name": "g", "graph": inner } }))],
+            "z",
+        );
+        inner = json!({ "inputs": [], "outputs": [], "nodes": [wrap], "tensor_values": {} });
+    }
+    assert_eq!(code(set(at("/nodes"), inner["nodes"].clone())), "nesting-limit");
+}
+
+#[test]
+fn sizes_without_a_value_are_unknown_and_negative_ones_too() {
+    let mut program = program();
+    let unbacked = json!({ "as_expr": { "expr_str": "Symbol('u0', integer=True)", "hint": null } });
+    *program.pointer_mut("/graph_module/graph/tensor_values/x/sizes/0").unwrap() = unbacked;
+    let import = read(&program).unwrap();
+    assert!(import.warnings.iter().any(|warning| warning.code == "unknown-shape"));
+    assert!(import.summary.guessed_share > 0.0);
+    // With a bound it is the most that it can be.
+    program["range_constraints"] = json!({ "u0": { "min_val": 0, "max_val": 16 } });
+    let import = read(&program).unwrap();
+    assert!(import.warnings.iter().any(|warning| warning.code == "data-dependent-size"));
+    assert_eq!(import.summary.forward_flops, 2 * 16 * 8 * 16);
+}
+
+#[test]
+fn other_archives_are_named() {
+    let code = |members: &[(&str, &[u8])]| {
+        let error = crate::read_bytes("m.pt2", &archive(members), &ImportOptions::default());
+        let error = error.unwrap_err();
+        (error.code, error.message)
+    };
+    let (own, said) = code(&[("archive/data.pkl", b"")]);
+    assert!(own == "unsupported-format" && said.contains("torch.save"), "{said}");
+    let (own, said) = code(&[("a/constants.pkl", b""), ("a/data.pkl", b"")]);
+    assert!(own == "unsupported-format" && said.contains("TorchScript"), "{said}");
+    assert_eq!(code(&[("m/archive_format", b"pt2")]).0, "no-program");
+    assert_eq!(
+        code(&[("m/models/a.json", b"{}"), ("m/models/b.json", b"{}")]).0,
+        "ambiguous-archive"
+    );
+    assert_eq!(code(&[("m/models/a.json", b"{\"a\":1,\"a\":2}")]).0, "duplicate-key");
+    let bomb = vec![b' '; 64 << 20];
+    assert_eq!(code(&[("m/models/a.json", &bomb)]).0, "size-budget");
+}
+
+/// Weights come first in the archive and are passed over, whatever they hold.
+#[test]
+fn weights_are_passed_over() {
+    let text = serde_json::to_vec(&program()).unwrap();
+    let weights = vec![0; 64 << 20];
+    let bytes = archive(&[("m/data/weights/weight_0", &weights), ("m/models/model.json", &text)]);
+    let read = crate::read_bytes("m.pt2", &bytes, &ImportOptions::default()).unwrap();
+    assert_eq!(read.summary.initializer_elements, 16 * 8);
+}

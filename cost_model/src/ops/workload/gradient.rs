@@ -11,7 +11,7 @@ pub(super) enum Saved {
     Nothing,
     /// Inputs that are no floats: indices, masks.
     Indices,
-    /// Each factor whose partner needs a gradient.
+    /// Each factor whose partner needs a gradient; of a quotient both terms count as factors.
     OtherFactors,
     /// Activations that it read.
     Inputs,
@@ -40,10 +40,10 @@ const RULES: [(Saved, &str); 7] = [
         "Gather GatherElements GatherND Scatter ScatterElements ScatterND Where Dropout \
          Compress TopK RotaryEmbedding MaxUnpool",
     ),
-    (Saved::OtherFactors, "Mul"),
+    (Saved::OtherFactors, "Mul Div"),
     (
         Saved::Inputs,
-        "Div Pow Abs Log Erf Sin Cos Tan Gelu FastGelu BiasGelu QuickGelu Silu Swish \
+        "Pow Abs Log Erf Sin Cos Tan Gelu FastGelu BiasGelu QuickGelu Silu Swish \
          HardSwish Mish Softplus Softsign LeakyRelu PRelu Elu Selu Celu Clip HardSigmoid \
          ThresholdedRelu Min Max LayerNormalization SimplifiedLayerNormalization \
          SkipLayerNormalization SkipSimplifiedLayerNormalization RMSNormalization \

@@ -5,6 +5,7 @@
 //! micro-batch were applied when the model was imported.
 
 mod backward;
+mod dropout;
 mod fusion;
 mod gradient;
 mod groups;
@@ -64,7 +65,11 @@ fn step(
             within_budget(&graph, n_micro_batches.saturating_mul(2))?;
             // A recorded backward pass says itself what is trained, and for whom.
             let (graph, untied) = match graph.gradients.is_empty() {
-                true => parameters::untie(graph),
+                true => {
+                    let (mut graph, untied) = parameters::untie(graph);
+                    dropout::activate(&mut graph);
+                    (graph, untied)
+                }
                 false => (graph, Vec::new()),
             };
             warnings.extend(untied);

@@ -7,7 +7,7 @@ use ir::op::Phase;
 use ir::tensor::Role;
 
 use super::parameters::{is_trained, untie};
-use super::{check_trainable, training};
+use super::{check_trainable, dropout, training};
 
 /// A forward graph with its backward ops.
 #[derive(Clone, Debug)]
@@ -45,7 +45,8 @@ impl Passes {
     fn made(graph: Graph, is_fused: bool) -> Result<(Self, Vec<Diagnostic>), Diagnostic> {
         check_trainable(&graph)?;
         let n_forward = graph.ops.len();
-        let (graph, warnings) = untie(graph);
+        let (mut graph, warnings) = untie(graph);
+        dropout::activate(&mut graph);
         let n_forward_tensors = graph.tensors.len();
         let (graph, owner) = training::owned(graph, is_fused)?;
         let roots = graph.roots();
