@@ -29,6 +29,9 @@ test-executors:
 	.venv/bin/python python/consumers/check_consumers.py --meshwright target/release/meshwright \
 	    --reader target/release/examples/launch_settings --drawn 40
 	.venv/bin/python python/consumers/flag_files.py target/release/examples/launch_settings
+	@$(CARGO) build --release --locked --quiet -p importers --example onnx_values
+	.venv/bin/python python/onnx_suite/check_shapes.py target/release/examples/onnx_values
+	.venv/bin/python python/onnx_suite/check_runtime.py target/release/examples/onnx_values
 
 bench: setup
 	$(CARGO) bench --locked --bench scale

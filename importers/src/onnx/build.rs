@@ -4,9 +4,11 @@
 use ir::diagnostic::Diagnostic;
 
 use crate::import::{Import, ImportOptions};
+use crate::onnx::infer::Facts;
 use crate::onnx::infer::engine::{Engine, Inferred};
 use crate::onnx::infer::program::{self, Program};
 use crate::onnx::raw::RawModel;
+use crate::onnx::values::Value;
 
 mod batch;
 mod bind;
@@ -57,6 +59,31 @@ pub(crate) fn build(
     let summary = totals::summary(&model, &program, &emitted, options.dtype);
     warnings.extend(emitted.warnings);
     Ok(Import { graph: emitted.graph, cluster: None, summary, warnings })
+}
+
+/// What is inferred of the values of the main graph, in the order of the file.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn values(model: &RawModel, options: &ImportOptions) -> Result<Vec<Value>, Diagnostic> {
+    let program = program::resolve(model)?;
+    let bound = bind::bind(&program, options)?;
+    let engine = Engine {
+        program: &program,
+        bindings: &bound.bindings,
+        dtype: options.dtype,
+        rebatch: None,
+    };
+    let inferred = engine.run(&bound.inputs)?;
+    let named = program.names.iter().zip(&program.in_main).zip(inferred.facts);
+    let main = named.filter(|((_, in_main), _)| **in_main);
+    let value = |((name, _), facts): ((&&str, &bool), Facts)| Value {
+        name: (*name).to_owned(),
+        dtype: facts.dtype,
+        shape: facts.shape,
+        at_most: facts.at_most,
+    };
+    Ok(main.map(value).collect())
 }
 
 fn graph_name(model: &RawModel, file: &str) -> String {

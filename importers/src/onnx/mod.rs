@@ -16,6 +16,7 @@ pub mod rules;
 mod scan;
 mod schema;
 mod tensor;
+pub mod values;
 pub(crate) mod wire;
 
 use ir::diagnostic::Diagnostic;

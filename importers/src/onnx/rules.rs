@@ -13,14 +13,23 @@ mod attention;
 mod contraction;
 mod contribution_rows;
 mod layout_rows;
+mod learned;
 mod model_rows;
+mod preprocessing_rows;
+mod quantized_rows;
 pub(crate) mod rule;
 mod traffic;
 
 use rule::Rule;
 
-static TABLES: &[&[Rule]] =
-    &[arithmetic_rows::ROWS, layout_rows::ROWS, model_rows::ROWS, contribution_rows::ROWS];
+static TABLES: &[&[Rule]] = &[
+    arithmetic_rows::ROWS,
+    layout_rows::ROWS,
+    model_rows::ROWS,
+    preprocessing_rows::ROWS,
+    contribution_rows::ROWS,
+    quantized_rows::ROWS,
+];
 
 static INDEX: LazyLock<HashMap<&'static str, &'static Rule>> = LazyLock::new(|| {
     let rows = TABLES.iter().copied().flatten();

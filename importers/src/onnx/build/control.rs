@@ -35,7 +35,7 @@ impl Appraiser<'_> {
         }
         let (body, count) = match step.node.op_type.as_str() {
             "If" => (self.branch(step)?, Trips::Known(1)),
-            "Loop" | "Scan" => {
+            "Loop" | "Scan" | "SequenceMap" => {
                 let facts = self.shapes.facts(self.is_scaled(step));
                 let Some(block) = step.body("body") else { return Ok(None) };
                 (self.body(block)?, trips(step, facts)?)

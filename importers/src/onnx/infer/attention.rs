@@ -37,15 +37,19 @@ pub(crate) struct Heads {
 pub(crate) type Reader = fn(&Call<'_>) -> Result<Option<Heads>, Diagnostic>;
 
 /// `width` features in `heads` equal parts.
-fn per_head(call: &Call<'_>, width: u64, heads: u64) -> Result<u64, Diagnostic> {
+pub(super) fn per_head(call: &Call<'_>, width: u64, heads: u64) -> Result<u64, Diagnostic> {
     if heads == 0 || !width.is_multiple_of(heads) {
         return Err(call.invalid(format!("{heads} heads do not divide {width} features")));
     }
     Ok(width / heads)
 }
 
-fn with_past(call: &Call<'_>, fresh: u64, past: Option<u64>) -> Result<u64, Diagnostic> {
-    fresh.checked_add(past.unwrap_or(0)).ok_or_else(|| call.overflow())
+/// Positions of the cache behind this step. A buffer that past and present share is as long before.
+pub(super) fn with_past(call: &Call<'_>, fresh: u64, past: Option<u64>) -> Result<u64, Diagnostic> {
+    match past {
+        Some(past) if call.int("past_present_share_buffer", 0)? != 0 => Ok(past),
+        past => fresh.checked_add(past.unwrap_or(0)).ok_or_else(|| call.overflow()),
+    }
 }
 
 /// `Attention` of opset 23: four axes, or three with the number of heads as attributes.
@@ -88,6 +92,11 @@ pub(crate) fn standard(call: &Call<'_>) -> Result<Option<Heads>, Diagnostic> {
 
 /// `com.microsoft::Attention`: projection and attention in one.
 pub(crate) fn projecting(call: &Call<'_>) -> Result<Option<Heads>, Diagnostic> {
+    projecting_from(call, 4)
+}
+
+/// The same with the past as input `past`.
+pub(super) fn projecting_from(call: &Call<'_>, past: usize) -> Result<Option<Heads>, Diagnostic> {
     let heads = call.positive("num_heads", 0)?;
     let (Some([b, s, input]), Some([_, packed])) = (call.extents(0), call.extents(1)) else {
         return Ok(None);
@@ -100,7 +109,7 @@ pub(crate) fn projecting(call: &Call<'_>) -> Result<Option<Heads>, Diagnostic> {
         Some(_) => return Err(call.invalid("`qkv_hidden_sizes` does not have three entries")),
         None => (packed / 3, packed / 3),
     };
-    let past = call.extents::<5>(4).map(|[_, _, _, past, _]| past);
+    let past = call.extents::<5>(past).map(|[_, _, _, past, _]| past);
     Ok(Some(Heads {
         batch: b,
         query_heads: heads,
@@ -180,7 +189,7 @@ pub(crate) fn group_query(call: &Call<'_>) -> Result<Option<Heads>, Diagnostic> 
 }
 
 /// Output, then (where asked for) present keys and values.
-fn outputs(call: &Call<'_>, heads: Option<Heads>) -> Inferred {
+pub(super) fn outputs(call: &Call<'_>, heads: Option<Heads>) -> Inferred {
     let dtype = call.dtype(0);
     let n = call.node.outputs.len().max(1);
     let Some(heads) = heads else { return Ok(vec![Facts::tensor(dtype, None); n]) };
@@ -203,7 +212,11 @@ pub(crate) fn infer_standard(call: &Call<'_>) -> Inferred {
 
 /// `com.microsoft::Attention`: the present holds keys and values in one tensor.
 pub(crate) fn infer_projecting(call: &Call<'_>) -> Inferred {
-    let heads = projecting(call)?;
+    joined_present(call, projecting(call)?)
+}
+
+/// Output, then keys and values in one tensor.
+pub(super) fn joined_present(call: &Call<'_>, heads: Option<Heads>) -> Inferred {
     let present = heads.as_ref().map(|h| vec![2, h.batch, h.key_heads, h.keys, h.width]);
     let mut facts = outputs(call, heads)?;
     facts.truncate(1);

@@ -94,6 +94,36 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// The count in the scalar input `index`; `None` where it depends on data or is left out.
+    ///
+    /// # Errors
+    /// `invalid-attribute` below 0.
+    pub(crate) fn count(&self, index: usize) -> Result<Option<u64>, Diagnostic> {
+        let Some(value) = self.ints_of(index).and_then(<[i64]>::first) else { return Ok(None) };
+        match u64::try_from(*value) {
+            Ok(value) => Ok(Some(value)),
+            Err(_) => Err(self.invalid(format!("input {index} is {value}, below 0"))),
+        }
+    }
+
+    /// The extents written in input `index`; `None` where they depend on data or are left out.
+    ///
+    /// # Errors
+    /// `invalid-attribute` below 0.
+    pub(crate) fn sizes(&self, index: usize) -> Result<Option<Vec<u64>>, Diagnostic> {
+        let Some(values) = self.ints_of(index) else { return Ok(None) };
+        let sizes = values.iter().map(|size| {
+            u64::try_from(*size).map_err(|_| self.invalid(format!("input {index}: extent {size}")))
+        });
+        sizes.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// The node with only these inputs, in this order.
+    pub(crate) fn with(&self, inputs: &[usize]) -> Self {
+        let inputs = inputs.iter().map(|index| self.input(*index)).collect();
+        Self { node: self.node, inputs, opset: self.opset }
+    }
+
     /// A text attribute, or `default`.
     pub(crate) fn text(&self, name: &str, default: &'a str) -> &'a str {
         match self.node.attributes.get(name) {

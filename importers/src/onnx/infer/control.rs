@@ -50,6 +50,9 @@ pub(crate) fn trips(step: &Step<'_>, facts: &[Facts]) -> Result<Trips, Diagnosti
                 None => None,
             }
         }
+        "SequenceMap" => {
+            call.input(0).and_then(|facts| facts.members.as_ref()).map(|m| m.len() as u64)
+        }
         _ => Some(1),
     };
     Ok(known.map_or(Trips::Unknown, Trips::Known))
@@ -93,6 +96,7 @@ impl Engine<'_> {
             "If" => self.branches(step, state).map(Some),
             "Loop" => self.looped(step, state).map(Some),
             "Scan" => self.scanned(step, state).map(Some),
+            "SequenceMap" => self.mapped(step, state).map(Some),
             _ => Ok(None),
         }
     }
@@ -107,7 +111,10 @@ impl Engine<'_> {
         for block in blocks {
             self.walk(block, state)?;
             for (index, id) in block.outputs.iter().enumerate() {
-                let facts = computed(&state.facts[*id]);
+                let facts = match chosen {
+                    Some(_) => handed_out(&state.facts[*id]),
+                    None => computed(&state.facts[*id]),
+                };
                 match outputs.get_mut(index) {
                     None => outputs.push(facts),
                     // Branches may differ in shape: the larger one is planned for.
@@ -192,6 +199,29 @@ impl Engine<'_> {
         Ok(outputs)
     }
 
+    /// `SequenceMap`: a sequence per output of its body, of the body's types.
+    fn mapped(&self, step: &Step<'_>, state: &mut Inferred) -> Result<Vec<Facts>, Diagnostic> {
+        let Some(body) = step.body("body") else {
+            return Err(call_of(step, &state.facts).invalid("attribute `body` is missing"));
+        };
+        // A member of a sequence stands for all: those with equal extents have them.
+        let samples: Vec<Option<ValueId>> = step
+            .inputs
+            .iter()
+            .map(|id| match id.and_then(|id| state.facts[id].members.clone()).as_deref() {
+                Some([first, rest @ ..]) => {
+                    let of = |id: &ValueId| state.facts[*id].shape.as_ref();
+                    rest.iter().all(|id| of(id) == of(first)).then_some(*first)
+                }
+                _ => *id,
+            })
+            .collect();
+        self.enter(body, &samples, state);
+        self.walk(body, state)?;
+        let dtypes = body.outputs.iter().map(|id| state.facts[*id].dtype);
+        Ok(dtypes.map(|dtype| Facts::tensor(dtype, None)).collect())
+    }
+
     /// Facts of the values handed in, without their content, which changes from trip to trip.
     fn enter(&self, body: &Block<'_>, handed: &[Option<ValueId>], state: &mut Inferred) {
         for (index, (id, value)) in body.inputs.iter().enumerate() {
@@ -206,6 +236,15 @@ impl Engine<'_> {
             state.scaled[*id] = outer.is_some_and(|outer| state.scaled[outer]);
             state.facts[*id] = facts;
         }
+    }
+}
+
+/// The facts of a result of a branch that is always taken: content that is known stays.
+fn handed_out(facts: &Facts) -> Facts {
+    if facts.is_constant() && facts.value.is_some() {
+        Facts { source: Source::Folded, ..facts.clone() }
+    } else {
+        computed(facts)
     }
 }
 

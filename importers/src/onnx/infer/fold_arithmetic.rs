@@ -114,6 +114,7 @@ pub(crate) fn unary(call: &Call<'_>, _: &[Facts]) -> Option<Vec<RawValues>> {
                 "Abs" => int.checked_abs(),
                 "Not" => Some(i64::from(*int == 0)),
                 "Sign" => Some(int.signum()),
+                "Relu" => Some((*int).max(0)),
                 _ => None,
             };
             RawValues::Ints(ints.iter().map(map).collect::<Option<_>>()?)
@@ -124,6 +125,7 @@ pub(crate) fn unary(call: &Call<'_>, _: &[Facts]) -> Option<Vec<RawValues>> {
                 "Abs" => f64::abs,
                 "Floor" => f64::floor,
                 "Ceil" => f64::ceil,
+                "Relu" => |x| x.max(0.0),
                 "Round" => f64::round_ties_even,
                 "Sqrt" => f64::sqrt,
                 "Reciprocal" => f64::recip,

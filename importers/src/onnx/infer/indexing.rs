@@ -6,6 +6,7 @@ use ir::tensor::DType;
 use crate::onnx::infer::Facts;
 use crate::onnx::infer::call::{Axes, Call, one};
 use crate::onnx::infer::elementwise::same;
+use crate::onnx::raw::RawValues;
 
 type Inferred = Result<Vec<Facts>, Diagnostic>;
 
@@ -210,7 +211,12 @@ pub(crate) fn top_k(call: &Call<'_>) -> Inferred {
 /// `OneHot`: a new axis of `depth`.
 pub(crate) fn one_hot(call: &Call<'_>) -> Inferred {
     let axis = call.int("axis", -1)?;
-    let depth = call.ints_of(1).and_then(|ints| ints.first().copied());
+    let depth = match call.input(1).and_then(|facts| facts.value.as_deref()) {
+        Some(RawValues::Ints(ints)) => ints.first().copied(),
+        // The depth may be any number.
+        Some(RawValues::Floats(floats)) => floats.first().map(|depth| *depth as i64),
+        None => None,
+    };
     let (Some(indices), Some(depth)) = (call.shape(0), depth) else {
         return one(call.dtype(2), None);
     };

@@ -32,3 +32,13 @@ pub(crate) fn unknown(call: &Call<'_>) -> Inferred {
 pub(crate) fn length(_: &Call<'_>) -> Inferred {
     one(Some(DType::I64), Some(Vec::new()))
 }
+
+/// `Optional`: what it holds.
+pub(crate) fn optional(call: &Call<'_>) -> Inferred {
+    one(call.dtype(0), call.shape(0).map(<[u64]>::to_vec))
+}
+
+/// `OptionalHasElement`.
+pub(crate) fn has_element(_: &Call<'_>) -> Inferred {
+    one(Some(DType::Bool), Some(Vec::new()))
+}

@@ -215,6 +215,25 @@ pub(crate) fn pool(call: &Call<'_>) -> Inferred {
     Ok(vec![Facts::tensor(call.dtype(0), shape.clone()), Facts::tensor(Some(DType::I64), shape)])
 }
 
+/// `MaxUnpool`: the extents asked for, or those that the pool must have seen.
+pub(crate) fn unpool(call: &Call<'_>) -> Inferred {
+    let dtype = call.dtype(0);
+    if call.has(2) {
+        return one(dtype, call.sizes(2)?);
+    }
+    let Some(window) = window(call, None)? else { return one(dtype, None) };
+    let Some((n, c, spatial)) = data(call, &window)? else { return one(dtype, None) };
+    let mut shape = vec![n, c];
+    for (i, extent) in spatial.iter().enumerate() {
+        let padding = i128::from(window.begins[i]) + i128::from(window.ends[i]);
+        let grown = (i128::from(*extent) - 1) * i128::from(window.strides[i]) + window.reach(i);
+        shape.push(u64::try_from(grown - padding).map_err(|_| {
+            call.invalid("the pads remove more than there is, or the data is empty")
+        })?);
+    }
+    one(dtype, Some(shape))
+}
+
 /// `GlobalAveragePool` and its kin: spatial axes become 1.
 pub(crate) fn global_pool(call: &Call<'_>) -> Inferred {
     let shape = call.shape(0).map(|shape| {

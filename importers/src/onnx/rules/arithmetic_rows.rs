@@ -20,8 +20,9 @@ pub(super) static ROWS: &[Rule] = &[
         .folds(fold_arithmetic::unary),
     Rule::new("Not", elementwise::test, streams).folds(fold_arithmetic::unary),
     Rule::new("IsNaN IsInf", elementwise::test, streams),
+    Rule::new("Relu", elementwise::same, streams).folds(fold_arithmetic::unary),
     Rule::new(
-        "Relu LeakyRelu Elu Selu Celu ThresholdedRelu Sigmoid HardSigmoid HardSwish Swish \
+        "LeakyRelu Elu Selu Celu ThresholdedRelu Sigmoid HardSigmoid HardSwish Swish \
          Mish Softplus Softsign Tanh Gelu Erf Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh \
          Acosh Atanh Shrink BitwiseNot MeanVarianceNormalization LRN LpNormalization",
         elementwise::same,

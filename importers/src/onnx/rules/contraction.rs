@@ -6,8 +6,8 @@ use ir::units::Bytes;
 
 use crate::onnx::infer::call::broadcast;
 use crate::onnx::infer::contraction::{fused_factors, gemm_extents};
-use crate::onnx::infer::einsum;
 use crate::onnx::infer::recurrent::cell;
+use crate::onnx::infer::{einsum, quantized};
 use crate::onnx::rules::rule::Job;
 
 type Done = Result<Work, Diagnostic>;
@@ -86,8 +86,9 @@ pub(crate) fn mat_mul_packed(job: &Job<'_>) -> Done {
 fn convolution(job: &Job<'_>, weight: usize) -> Done {
     let group = job.call.positive("group", 1)?;
     let products = match (job.output(), job.call.shape(weight)) {
-        (Some([n, _, spatial @ ..]), Some([out, taps @ ..])) => {
-            let m = job.volume(&[&[*n], spatial].concat())?;
+        // Wherever the channels stand, there are as many as the weight has rows.
+        (Some(output), Some([out, taps @ ..])) => {
+            let m = job.volume(output)?.checked_div(*out).unwrap_or(0);
             vec![Product { count: group, m, k: job.volume(taps)?, n: out / group }]
         }
         _ => Vec::new(),
@@ -98,6 +99,18 @@ fn convolution(job: &Job<'_>, weight: usize) -> Done {
 /// `Conv`, `ConvInteger`.
 pub(crate) fn conv(job: &Job<'_>) -> Done {
     convolution(job, 1)
+}
+
+/// `AffineGrid`: a matrix of 3 x 4 per sample on every point, of planes as of volumes: so its
+/// function body does.
+pub(crate) fn affine_grid(job: &Job<'_>) -> Done {
+    let products = match job.output() {
+        Some([count, points @ .., _]) => {
+            vec![Product { count: *count, m: 3, k: 4, n: job.volume(points)? }]
+        }
+        _ => Vec::new(),
+    };
+    Ok(Work::Kernel(job.product_kernel(products, 0)))
 }
 
 /// `CausalConvWithState`: a product per channel, a row per position.
@@ -118,15 +131,117 @@ pub(crate) fn q_linear_conv(job: &Job<'_>) -> Done {
 
 /// `ConvTranspose`: a row per input position, a column per output channel and tap.
 pub(crate) fn conv_transpose(job: &Job<'_>) -> Done {
+    transposed(job, 1)
+}
+
+fn transposed(job: &Job<'_>, weight: usize) -> Done {
     let group = job.call.positive("group", 1)?;
-    let products = match (job.call.shape(0), job.call.shape(1)) {
-        (Some([n, c, spatial @ ..]), Some([_, columns @ ..])) => {
-            let m = job.volume(&[&[*n], spatial].concat())?;
-            vec![Product { count: group, m, k: c / group, n: job.volume(columns)? }]
+    let products = match (job.call.shape(0), job.call.shape(weight)) {
+        (Some(data), Some([channels, columns @ ..])) => {
+            let m = job.volume(data)?.checked_div(*channels).unwrap_or(0);
+            vec![Product { count: group, m, k: channels / group, n: job.volume(columns)? }]
         }
         _ => Vec::new(),
     };
     Ok(Work::Kernel(job.product_kernel(products, 0)))
+}
+
+/// `com.microsoft::DynamicQuantizeMatMul`: floats are quantised on the way to an integer product.
+pub(crate) fn dynamic(job: &Job<'_>) -> Done {
+    match factors(job, 0, 1)? {
+        Work::Kernel(kernel) => Ok(Work::Kernel(Kernel { dtype: job.call.dtype(1), ..kernel })),
+        work => Ok(work),
+    }
+}
+
+/// `com.microsoft::QGemm`.
+pub(crate) fn q_gemm(job: &Job<'_>) -> Done {
+    let products = match gemm_extents(&job.call.with(&[0, 3]))? {
+        Some([m, k, n]) => vec![Product { count: 1, m, k, n }],
+        None => Vec::new(),
+    };
+    Ok(Work::Kernel(job.product_kernel(products, 0)))
+}
+
+/// `com.microsoft::QOrderedMatMul`.
+pub(crate) fn ordered(job: &Job<'_>) -> Done {
+    factors(job, 0, 2)
+}
+
+/// A product of the rows of the data with each of these weights, `k` deep and `n` wide.
+fn rows_with(job: &Job<'_>, weights: &[(u64, u64)]) -> Done {
+    let products = match job.call.shape(0).and_then(|shape| shape.split_last()) {
+        Some((_, rows)) => {
+            let m = job.volume(rows)?;
+            weights.iter().map(|(k, n)| Product { count: 1, m, k: *k, n: *n }).collect()
+        }
+        None => Vec::new(),
+    };
+    Ok(Work::Kernel(job.product_kernel(products, 0)))
+}
+
+/// `com.microsoft::MatMulNBitsMlp`: gate and up projection.
+pub(crate) fn packed_mlp(job: &Job<'_>) -> Done {
+    let weight = (job.call.positive("K", 1)?, job.call.positive("N", 1)?);
+    rows_with(job, &[weight, weight])
+}
+
+/// `com.microsoft::MatMulNBitsQkv`.
+pub(crate) fn packed_qkv(job: &Job<'_>) -> Done {
+    let k = job.call.positive("K", 1)?;
+    let keys = (k, job.call.positive("Nkv", 1)?);
+    rows_with(job, &[(k, job.call.positive("Nq", 1)?), keys, keys])
+}
+
+/// `com.microsoft::MatMulBlockQuantizedFp8Weight`, `...Fp4Weight`: the weight is read as stored.
+pub(crate) fn block_product(job: &Job<'_>) -> Done {
+    match quantized::block_weight(&job.call)? {
+        Some((n, k)) => rows_with(job, &[(k, n)]),
+        None => Ok(Work::Kernel(job.kernel())),
+    }
+}
+
+/// `com.microsoft::MatMulFpQ4`: as wide as its result.
+pub(crate) fn shaped(job: &Job<'_>) -> Done {
+    let k = job.call.shape(0).and_then(<[u64]>::last);
+    match k.zip(job.output().and_then(<[u64]>::last)) {
+        Some((k, n)) => rows_with(job, &[(*k, *n)]),
+        None => Ok(Work::Kernel(job.kernel())),
+    }
+}
+
+/// `com.microsoft::CDist`: rows against rows.
+pub(crate) fn distances(job: &Job<'_>) -> Done {
+    match job.call.extents(1) {
+        Some([n, k]) => rows_with(job, &[(k, n)]),
+        None => Ok(Work::Kernel(job.kernel())),
+    }
+}
+
+/// `com.ms.internal.nhwc::QLinearConvTranspose`.
+pub(crate) fn q_linear_conv_transpose(job: &Job<'_>) -> Done {
+    transposed(job, 3)
+}
+
+/// `com.microsoft::CausalConvWithState` of any layout, `VarlenCausalConvWithState`: so many
+/// multiply-adds per element as the kernel has taps.
+pub(crate) fn causal_taps(job: &Job<'_>) -> Done {
+    let products = match (job.output(), job.call.shape(1)) {
+        (Some(output), Some([channels, _, taps @ ..])) if *channels > 0 => {
+            let m = job.volume(output)? / channels;
+            vec![Product { count: *channels, m, k: job.volume(taps)?, n: 1 }]
+        }
+        _ => Vec::new(),
+    };
+    Ok(Work::Kernel(job.product_kernel(products, 0)))
+}
+
+/// `com.microsoft::DynamicQuantizeLSTM`: its products are of integers.
+pub(crate) fn quantized_lstm(job: &Job<'_>) -> Done {
+    match recurrent(job, 4)? {
+        Work::Kernel(kernel) => Ok(Work::Kernel(Kernel { dtype: job.call.dtype(1), ..kernel })),
+        work => Ok(work),
+    }
 }
 
 /// `Einsum`.

@@ -35,6 +35,7 @@ pub(super) static ROWS: &[Rule] = &[
         streams,
     ),
     Rule::new("Attention", attention::infer_standard, attend::standard),
+    Rule::new("ai.onnx.preview::FlexAttention", attention::infer_standard, attend::standard),
     Rule::new("LinearAttention", recurrent::linear_attention, attend::linear),
     Rule::new("CausalConvWithState", window::causal_conv, work::causal_conv),
     Rule::new("RotaryEmbedding", attention::rotary, streams),
