@@ -134,6 +134,9 @@ pub(crate) struct ModelFlags {
     /// Float type that replaces the wide floats of the file
     #[arg(long, value_name = "TYPE", value_parser = element_type::named, help_heading = "Model")]
     pub(crate) dtype: Option<DType>,
+    /// Price QuantizeLinear and DequantizeLinear as they stand, not as integer kernels
+    #[arg(long, help_heading = "Model")]
+    pub(crate) qdq_as_written: bool,
 }
 
 /// What makes a planning problem out of a model.
@@ -173,8 +176,8 @@ pub(crate) struct ProblemFlags {
 impl ModelFlags {
     /// What they ask for.
     pub(crate) fn request(&self) -> ModelRequest {
-        let Self { dims, batch, micro_batch, batch_axis, dtype } = self.clone();
-        ModelRequest { dims, batch, micro_batch, batch_axis, dtype }
+        let Self { dims, batch, micro_batch, batch_axis, dtype, qdq_as_written } = self.clone();
+        ModelRequest { dims, batch, micro_batch, batch_axis, dtype, qdq_as_written }
     }
 }
 

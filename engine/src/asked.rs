@@ -22,6 +22,7 @@ pub fn of_problem(
     let mut request = RequestDocument {
         dims: options.dims,
         batch_axis: axes.map(|(input, axis)| (input, axis as u64)).collect(),
+        qdq_as_written: options.qdq_as_written,
         executor: executor.map(Executor::text),
         ..RequestDocument::default()
     };
@@ -63,6 +64,7 @@ pub fn merged(
     let mut merged = planned.clone();
     merged.dims.append(&mut own.dims);
     merged.batch_axis.append(&mut own.batch_axis);
+    merged.qdq_as_written |= own.qdq_as_written;
     let lists = [(own.pin, &mut merged.pin), (own.forbid, &mut merged.forbid)];
     for (own, planned) in lists {
         if !own.is_empty() {
@@ -83,6 +85,7 @@ pub fn model(flags: &ModelRequest, request: &RequestDocument) -> ModelRequest {
     ModelRequest {
         dims: pairs(&request.dims),
         batch_axis: pairs(&request.batch_axis),
+        qdq_as_written: request.qdq_as_written,
         ..flags.clone()
     }
 }

@@ -74,10 +74,10 @@ pub fn sentence(name: &str, summary: &Summary) -> String {
     } else {
         format!("{guessed:.0} % guessed")
     };
-    let scaled = match summary.scaled_share * 100.0 {
-        share if share > 0.0 => format!(", {share:.0} % scaled"),
-        _ => String::new(),
-    };
+    let shares = [(summary.scaled_share, "scaled"), (summary.bounded_share, "at most")];
+    let others = shares.into_iter().filter(|(share, _)| *share > 0.0);
+    let others: String =
+        others.map(|(share, what)| format!(", {:.0} % {what}", share * 100.0)).collect();
     // Instance files state sizes, not shapes.
     let elements = match summary.initializer_elements {
         elements if elements > summary.n_parameters => {
@@ -86,7 +86,7 @@ pub fn sentence(name: &str, summary: &Summary) -> String {
         _ => "parameters of ".to_owned(),
     };
     let bytes = Bytes(summary.parameter_bytes);
-    format!("{name}: {} ops, {elements}{bytes}, {guessed}{scaled}", summary.n_ops)
+    format!("{name}: {} ops, {elements}{bytes}, {guessed}{others}", summary.n_ops)
 }
 
 /// `124.4 M`.
@@ -153,6 +153,7 @@ pub fn document(summary: &Summary) -> Value {
         "forward_flops": summary.forward_flops,
         "backward_flops": summary.backward_flops,
         "guessed_share": summary.guessed_share,
+        "bounded_share": summary.bounded_share,
         "scaled_share": summary.scaled_share,
         "opsets": summary.opsets,
         "stages": summary.stages,
@@ -160,11 +161,18 @@ pub fn document(summary: &Summary) -> Value {
     })
 }
 
+/// Extents; null where they are unknown, which leaves a tensor without bytes that a scalar has.
+fn shape(tensor: &ir::tensor::Tensor) -> Option<&[u64]> {
+    let is_sized = !tensor.shape.is_empty() || tensor.bytes > Bytes::ZERO;
+    let has_no_size = tensor.dtype == ir::tensor::DType::String;
+    (is_sized || has_no_size).then_some(&tensor.shape)
+}
+
 fn tensor(tensor: &ir::tensor::Tensor) -> Value {
     json!({
         "name": tensor.name,
         "dtype": tensor.dtype.name(),
-        "shape": tensor.shape,
+        "shape": shape(tensor),
         "bytes": tensor.bytes.get(),
     })
 }

@@ -32,6 +32,7 @@ pub fn options(flags: &ModelRequest) -> Result<ImportOptions, Diagnostic> {
         batch: flags.micro_batch.or(flags.batch),
         batch_axis: batch_axis.collect::<Result<_, Diagnostic>>()?,
         dtype: flags.dtype,
+        qdq_as_written: flags.qdq_as_written,
         trains: false,
     })
 }

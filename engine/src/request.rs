@@ -48,6 +48,9 @@ pub struct ModelRequest {
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub dtype: Option<DType>,
+    /// Whether `QuantizeLinear` and `DequantizeLinear` are priced as they stand, not as integer
+    /// kernels.
+    pub qdq_as_written: bool,
 }
 
 /// A model that is looked at.

@@ -79,7 +79,7 @@ fn tally(graph: &Graph) -> BTreeMap<&str, Tally<'_>> {
         let tally = tallies.entry(&op.op_type).or_default();
         match &op.work {
             Work::Kernel(kernel) => match kernel.origin {
-                Origin::Rule => tally.by_rule += 1,
+                Origin::Rule | Origin::Bounded => tally.by_rule += 1,
                 Origin::Scaled => tally.scaled += 1,
                 Origin::Guessed => tally.guessed.push(&op.name),
             },

@@ -6,7 +6,7 @@
 use std::io::BufRead as _;
 
 use importers::onnx::values::{Value as Known, values};
-use importers::{Import, ImportOptions};
+use importers::{Import, ImportOptions, OpTypeSummary};
 use ir::diagnostic::Diagnostic;
 use serde_json::{Value, json};
 
@@ -40,13 +40,19 @@ fn told(bytes: &[u8]) -> Result<Value, Diagnostic> {
     Ok(json!({ "values": known, "graph": graph }))
 }
 
+fn op_type((name, totals): (&String, &OpTypeSummary)) -> (String, Value) {
+    let row = json!({ "count": totals.count, "flops": totals.flops, "bytes": totals.bytes });
+    (name.clone(), row)
+}
+
 fn summary(import: &Import) -> Value {
     let warnings = import.warnings.iter();
     json!({
         "flops": import.summary.forward_flops,
         "guessed_share": import.summary.guessed_share,
+        "bounded_share": import.summary.bounded_share,
         "parameter_bytes": import.summary.parameter_bytes,
-        "op_types": import.summary.op_types.keys().collect::<Vec<_>>(),
+        "op_types": import.summary.op_types.iter().map(op_type).collect::<serde_json::Map<_, _>>(),
         "warnings": warnings.map(|w| json!([w.code, w.message])).collect::<Vec<_>>(),
     })
 }

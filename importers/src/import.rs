@@ -18,6 +18,9 @@ pub struct ImportOptions {
     pub batch_axis: BTreeMap<String, usize>,
     /// Replaces the element type of every float of 16 bits and more.
     pub dtype: Option<DType>,
+    /// Whether `QuantizeLinear` and `DequantizeLinear` are priced as they stand in the file, and not
+    /// as the integer kernels that executors make of them.
+    pub qdq_as_written: bool,
     /// Whether the weights are to be trained: then they are not held in fewer bits than the model's
     /// type, whatever a config says.
     pub trains: bool,
@@ -59,6 +62,9 @@ pub struct Summary {
     pub backward_flops: u64,
     /// Share of the ops, views excluded, whose work is guessed.
     pub guessed_share: f64,
+    /// Share of the ops, views excluded, whose work is the most that the graph allows, because
+    /// extents depend on data.
+    pub bounded_share: f64,
     /// Share of the ops, views excluded, whose work is scaled from another batch size.
     pub scaled_share: f64,
     /// Operator sets: domain to version.

@@ -173,10 +173,14 @@ fn read_sniffed(
     name: &str,
     options: &ImportOptions,
 ) -> Result<Content, Diagnostic> {
-    match sniff::format(source, name)?.read {
+    let format = sniff::format(source, name)?;
+    match format.read {
         Reader::Model(read) => {
-            let import = read(source, &stem(name), options)?;
+            let mut import = read(source, &stem(name), options)?;
             sound::graph(&import.graph)?;
+            if options.qdq_as_written && format.name != "onnx" {
+                import.warnings.push(onnx::no_pairs());
+            }
             Ok(Content::Model(Box::new(import)))
         }
         Reader::Benchmark(read) => checked(read, source, name).map(Content::Instance),

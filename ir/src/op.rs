@@ -26,6 +26,8 @@ pub enum Origin {
     /// From a rule for this op type, with every shape known.
     #[default]
     Rule,
+    /// From a rule at the greatest extents that the graph allows, for they depend on data.
+    Bounded,
     /// From a rule at another batch size, scaled linearly to this one.
     Scaled,
     /// No rule, or an unknown shape: bytes of its known tensors only.

@@ -15,6 +15,9 @@ pub struct RequestDocument {
     /// By input, the axis that counts samples.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub batch_axis: BTreeMap<String, u64>,
+    /// Whether pairs that quantise and dequantise were priced as they stand.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub qdq_as_written: bool,
     /// `PATTERN=DEVICE,...` of ops, or `FIELD=VALUE` of a training run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pin: Vec<String>,

@@ -174,6 +174,7 @@ pub fn mapped(
     let request = RequestDocument {
         dims: asked.dims.clone(),
         batch_axis: asked.batch_axis.clone(),
+        qdq_as_written: asked.qdq_as_written,
         ..RequestDocument::default()
     };
     let plan = &PlanDocument { request, ..plan.clone() };

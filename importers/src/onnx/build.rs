@@ -7,6 +7,7 @@ use crate::import::{Import, ImportOptions};
 use crate::onnx::infer::Facts;
 use crate::onnx::infer::engine::{Engine, Inferred};
 use crate::onnx::infer::program::{self, Program};
+use crate::onnx::no_pairs;
 use crate::onnx::raw::RawModel;
 use crate::onnx::values::Value;
 
@@ -15,10 +16,12 @@ mod bind;
 mod control;
 mod effort;
 mod emit;
+pub(crate) mod integer;
 mod live;
 mod shapes;
 mod totals;
 
+use integer::Integers;
 use shapes::Shapes;
 
 /// Builds the graph of a model.
@@ -46,14 +49,23 @@ pub(crate) fn build(
         dtype: options.dtype,
         rebatch,
     };
-    let first = engine(None).run(&bound.inputs)?;
+    let mut first = engine(None).run(&bound.inputs)?;
     warnings.extend(contradictions(&program, &first));
+    // Weights that are trained are there as floats.
+    let mut integers =
+        if options.trains { Integers::default() } else { Integers::find(&program, &first.facts) };
+    if options.qdq_as_written {
+        warnings.extend(integers.is_empty().then(no_pairs));
+        integers = Integers::default();
+    }
+    integers.settle(&mut first);
     let shapes = match batch::grown_inputs(&program, &bound.inputs, options)? {
         Some((inputs, batch)) if !bound.is_symbolic => {
-            let now = engine(Some((&first, batch))).run(&inputs)?;
-            Shapes { now, reference: Some((first, batch)) }
+            let mut now = engine(Some((&first, batch))).run(&inputs)?;
+            integers.settle(&mut now);
+            Shapes { now, reference: Some((first, batch)), integers }
         }
-        _ => Shapes { now: first, reference: None },
+        _ => Shapes { now: first, reference: None, integers },
     };
     let emitted = emit::emit(&program, &shapes, graph_name(&model, name))?;
     let summary = totals::summary(&model, &program, &emitted, options.dtype);

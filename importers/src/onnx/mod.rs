@@ -16,6 +16,7 @@ pub mod rules;
 mod scan;
 mod schema;
 mod tensor;
+mod ties;
 pub mod values;
 pub(crate) mod wire;
 
@@ -42,6 +43,15 @@ pub(crate) fn read(
     build::build(model, name, options, warnings)
 }
 
+/// `--qdq-as-written` was said of a model without anything that it could be said of.
+pub(crate) fn no_pairs() -> Diagnostic {
+    Diagnostic::warning(
+        "flag-without-effect",
+        "`--qdq-as-written` has no effect: no `QuantizeLinear` and `DequantizeLinear` of this model \
+         would be priced otherwise",
+    )
+}
+
 /// Decodes a model: form checked, functions inlined, nodes sorted.
 ///
 /// # Errors
@@ -54,6 +64,8 @@ pub(crate) fn load(source: &dyn Source) -> Result<(RawModel, Vec<Diagnostic>), D
     let scanned = scan::scan(source)?;
     let mut warnings = Vec::new();
     let mut model = decode::decode(scanned, &mut warnings)?;
+    ties::merge(&mut model);
     check::check(&mut model, &mut warnings)?;
+    warnings.extend(ties::copies(&model, source));
     Ok((model, warnings))
 }

@@ -93,6 +93,27 @@ pub struct RawTensor {
     pub bytes: Bytes,
     /// Element values where the data is inline and at most 1 KiB.
     pub values: Option<RawValues>,
+    /// Where the data lies, if in one piece.
+    pub place: Option<Place>,
+}
+
+/// Where the data of a tensor lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the model's file, as little-endian elements.
+    Inline {
+        /// Position of the first byte.
+        offset: u64,
+    },
+    /// In another file, which is never opened; all three are as the model states them.
+    External {
+        /// Name of the file.
+        location: String,
+        /// Position of the first byte.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+    },
 }
 
 /// Element values in row-major order.

@@ -55,6 +55,8 @@ pub(crate) struct Data {
     pub strings: u64,
     /// Whether the data is too long to be kept.
     pub is_dropped: bool,
+    /// Position of `raw_data` in the file.
+    pub raw_at: u64,
 }
 
 /// Scans a model.
@@ -237,6 +239,9 @@ impl Scanner<'_> {
             }
         };
         data.add(payload, count, length);
+        if payload == Payload::Raw {
+            data.raw_at = self.reader.position();
+        }
         *kept += length + 8;
         if *kept > KEPT_DATA + 8 {
             data.is_dropped = true;

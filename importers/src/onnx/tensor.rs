@@ -6,7 +6,7 @@ use onnx_protobuf::tensor_proto::DataLocation;
 use onnx_protobuf::{SparseTensorProto, StringStringEntryProto, TensorProto};
 
 use crate::onnx::dtype::{self, element_type};
-use crate::onnx::raw::{RawTensor, RawValues};
+use crate::onnx::raw::{Place, RawTensor, RawValues};
 use crate::onnx::scan::Data;
 
 /// Most values that are kept of a tensor: 1 KiB of single bits would still be few.
@@ -34,23 +34,31 @@ pub(crate) fn sparse(proto: SparseTensorProto, data: &[Data]) -> Result<RawTenso
         None => ir::units::Bytes::ZERO,
     };
     let (dims, n_elements) = extents(&proto.dims)?;
-    Ok(RawTensor { dims, n_elements, bytes: values.bytes + indices, values: None, ..values })
+    Ok(RawTensor {
+        dims,
+        n_elements,
+        bytes: values.bytes + indices,
+        values: None,
+        place: None,
+        ..values
+    })
 }
 
 fn convert(proto: TensorProto, data: &[Data]) -> Result<RawTensor, Diagnostic> {
     let dtype = element_type(proto.data_type).ok_or_else(|| dtype::unknown(proto.data_type))?;
     let (dims, n_elements) = extents(&proto.dims)?;
     let bytes = dtype.size_of(n_elements).ok_or_else(|| overflow(&proto.dims))?;
-    let mut values = None;
+    let (mut values, mut place) = (None, None);
     if proto.data_location.enum_value() == Ok(DataLocation::EXTERNAL) {
-        check_external(&proto.external_data, bytes.get())?;
+        place = check_external(&proto.external_data, bytes.get())?;
     } else if let Some(data) = proto.doc_string.parse::<usize>().ok().and_then(|at| data.get(at)) {
         check_length(dtype, n_elements, data)?;
+        place = data.raw.map(|_| Place::Inline { offset: data.raw_at });
         if !data.is_dropped && n_elements <= MAX_VALUES {
             values = read_values(dtype, n_elements, &proto);
         }
     }
-    Ok(RawTensor { name: proto.name, dtype, dims, n_elements, bytes, values })
+    Ok(RawTensor { name: proto.name, dtype, dims, n_elements, bytes, values, place })
 }
 
 fn extents(dims: &[i64]) -> Result<(Vec<u64>, u64), Diagnostic> {
@@ -110,8 +118,12 @@ fn check_length(dtype: DType, n_elements: u64, data: &Data) -> Result<(), Diagno
     .fact("need", need))
 }
 
-/// Checks what a tensor says of its external data. The file is never opened.
-fn check_external(entries: &[StringStringEntryProto], bytes: u64) -> Result<(), Diagnostic> {
+/// Checks what a tensor says of its external data, and where that lies if all of it is said. The file
+/// is never opened.
+fn check_external(
+    entries: &[StringStringEntryProto],
+    bytes: u64,
+) -> Result<Option<Place>, Diagnostic> {
     let find = |key: &str| entries.iter().rfind(|entry| entry.key == key).map(|e| e.value.as_str());
     let location = find("location").filter(|location| !location.is_empty());
     let Some(location) = location else {
@@ -151,7 +163,11 @@ fn check_external(entries: &[StringStringEntryProto], bytes: u64) -> Result<(), 
             "data-too-short",
             format!("external data is shorter than its shape says: {length} of {bytes} bytes"),
         )),
-        _ => Ok(()),
+        _ => Ok(offset.zip(length).map(|(offset, length)| Place::External {
+            location: location.to_owned(),
+            offset,
+            length,
+        })),
     }
 }
 

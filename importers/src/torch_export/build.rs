@@ -426,10 +426,10 @@ impl<'a> Builder<'a> {
             Origin::Guessed if touched.clone().any(|value| value.facts.shape.is_none()) => {
                 self.notes.unsized_ops.push(name.to_owned());
             }
-            Origin::Guessed if touched.any(|value| value.facts.at_most) => {
+            Origin::Bounded | Origin::Guessed if touched.any(|value| value.facts.at_most) => {
                 self.notes.bounded.push(name.to_owned());
             }
-            Origin::Guessed | Origin::Rule => {}
+            Origin::Guessed | Origin::Bounded | Origin::Rule => {}
         }
     }
 

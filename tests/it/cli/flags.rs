@@ -60,6 +60,15 @@ const TABLE: &[(&str, [Does; 4])] = &[
         ],
     ),
     (
+        "--qdq-as-written",
+        [
+            Runs("--qdq-as-written"),
+            Refused("--qdq-as-written"),
+            Refused("--qdq-as-written"),
+            Refused("--qdq-as-written"),
+        ],
+    ),
+    (
         "--workload",
         [
             Changes("", "--workload training"),

@@ -58,7 +58,7 @@ impl Appraiser<'_> {
         let Body { mut is_bounded, is_outgrown, .. } = body;
         is_bounded |= reads.iter().any(|id| self.shapes.now.facts[*id].at_most);
         if is_bounded {
-            kernel.origin = Origin::Guessed;
+            kernel.origin = kernel.origin.max(Origin::Bounded);
         }
         Ok(Some(Effort { work: Work::Kernel(kernel), reads, is_endless, is_bounded, is_outgrown }))
     }

@@ -59,12 +59,24 @@ impl Appraiser<'_> {
             (None, "Loop") => &[0, 1],
             (None, _) => &[],
         };
+        // Scale and zero point go with the kernel that the node is part of.
+        if self.is_part(step)
+            && let Some(Some(data)) = step.inputs.first()
+        {
+            return Ok(vec![*data]);
+        }
         let mut seen = HashSet::new();
         let given = step.inputs.iter().enumerate().filter_map(|(i, id)| Some((i, (*id)?)));
         let data = given
             .filter(|(index, id)| !(facts[*id].is_constant() && controls.contains(index)))
             .map(|(_, id)| id);
         Ok(data.filter(|id| seen.insert(*id)).collect())
+    }
+
+    /// Whether a node is part of an integer kernel beside it.
+    fn is_part(&self, step: &Step<'_>) -> bool {
+        let first = step.outputs.first().copied().flatten();
+        first.is_some_and(|id| self.shapes.integers.views.contains(&id))
     }
 
     /// The work of a node.
@@ -86,6 +98,7 @@ impl Appraiser<'_> {
             controls: step.rule.map_or(&[], |rule| rule.controls),
         };
         let work = match step.rule {
+            Some(_) if self.is_part(step) => Work::View,
             Some(rule) => (rule.work)(&job)?,
             None => Work::Kernel(job.kernel()),
         };
@@ -98,12 +111,19 @@ impl Appraiser<'_> {
                 is_outgrown: false,
             });
         };
+        let first = step.outputs.first().copied().flatten();
+        if let Some(dtype) = first.and_then(|id| self.shapes.integers.products.get(&id)) {
+            kernel.dtype = Some(*dtype);
+        }
         if is_scaled {
             self.scale(&mut kernel, constant_bytes(&reads, facts));
         }
         let is_known = is_known(step, &reads, facts);
         let is_bounded = is_known && touched(step, &reads).any(|id| facts[id].at_most);
-        if step.rule.is_none() || is_bounded || !is_known {
+        if is_bounded {
+            kernel.origin = kernel.origin.max(Origin::Bounded);
+        }
+        if step.rule.is_none() || !is_known {
             kernel.origin = Origin::Guessed;
         }
         check(&kernel, &job)?;

@@ -208,8 +208,8 @@ fn warnings(kept: &[Live<'_, '_>], graph: &Graph, shapes: &Shapes) -> Vec<Diagno
         match kernel.origin {
             Origin::Guessed if !has_rule => drop(unknown.insert(op.op_type.clone())),
             Origin::Guessed if live.effort.is_endless => endless.push(op.name.clone()),
-            Origin::Guessed if live.effort.is_bounded => bounded.push(op.name.clone()),
             Origin::Guessed => unsized_ops.push(op.name.clone()),
+            Origin::Bounded => bounded.push(op.name.clone()),
             Origin::Scaled => scaled.push(op.name.clone()),
             Origin::Rule => {}
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::onnx::build::integer::Integers;
 use crate::onnx::infer::carry::Growth;
 use crate::onnx::infer::engine::Inferred;
 use crate::onnx::infer::{Facts, ValueId};
@@ -12,6 +13,8 @@ pub(crate) struct Shapes {
     pub(super) now: Inferred,
     /// The facts at the file's batch and both batches, where they differ.
     pub(super) reference: Option<(Inferred, Growth)>,
+    /// Nodes that run as parts of integer kernels.
+    pub(super) integers: Integers,
 }
 
 impl Shapes {

@@ -1,6 +1,7 @@
 //! Graphs of hand-made models.
 
 mod bounded;
+mod integers;
 mod merged;
 mod older;
 
@@ -48,6 +49,7 @@ fn weight(name: &str, dims: &[u64]) -> RawTensor {
         n_elements,
         bytes: Bytes(4 * n_elements),
         values: None,
+        place: None,
     }
 }
 

@@ -50,6 +50,7 @@ pub(crate) fn summary(
 ) -> Summary {
     let mut summary = Summary::of("onnx", &emitted.graph);
     summary.guessed_share = share(&emitted.graph.ops, Origin::Guessed);
+    summary.bounded_share = share(&emitted.graph.ops, Origin::Bounded);
     summary.scaled_share = share(&emitted.graph.ops, Origin::Scaled);
     summary.n_parameters = program.main.constants.len() as u64;
     summary.initializer_elements = 0;

@@ -40,8 +40,9 @@ fn boxes_are_as_many_as_may_be_kept() {
         assert_eq!(shape_of(&import, "kept"), [rows, 3]);
         assert_eq!(import.summary.forward_flops, 2 * rows * 256 * 10);
         assert_eq!(codes(&import), ["data-dependent-size"]);
-        // All of the work hangs on the count, none is missing from the share.
-        assert_eq!(import.summary.guessed_share, 1.0);
+        // All of the work hangs on the count, and none is a guess.
+        let shares = (import.summary.guessed_share, import.summary.bounded_share);
+        assert_eq!(shares, (0.0, 1.0));
     }
 }
 
@@ -69,7 +70,7 @@ fn what_does_not_depend_on_the_count_is_no_guess() {
         let op = import.graph.ops.iter().find(|op| op.name == name).unwrap();
         kernel(op).origin
     };
-    assert_eq!((origin("y"), origin("best")), (Origin::Rule, Origin::Guessed));
+    assert_eq!((origin("y"), origin("best")), (Origin::Rule, Origin::Bounded));
 }
 
 #[test]
