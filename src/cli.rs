@@ -58,7 +58,7 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Say which ops of a model have a cost rule, before any solve
     #[command(after_help = "Example: meshwright support gpt2.onnx")]
-    Support(ImportArgs),
+    Support(SupportArgs),
     /// Replay a plan and report times and memory
     #[command(
         after_help = "Example: meshwright simulate plan.json --model gpt2.onnx --cluster two-nodes.yaml"
@@ -203,7 +203,7 @@ impl ProblemFlags {
 /// Flags of `plan`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PlanArgs {
-    /// Model: ONNX, a graph, a config.json, or an instance with given costs
+    /// Model of any format of docs/formats.md, or a folder with a config.json
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
     #[command(flatten)]
@@ -267,10 +267,27 @@ impl PlanArgs {
     }
 }
 
-/// Flags of `import` and `support`.
+/// Flags of `import`.
 #[derive(Args, Debug)]
 pub(crate) struct ImportArgs {
-    /// Model file
+    #[command(flatten)]
+    all: SupportArgs,
+    /// List the modules with their parameters and work
+    #[arg(long)]
+    pub(crate) tree: bool,
+}
+
+impl ImportArgs {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> ImportRequest {
+        ImportRequest { tree: self.tree, ..self.all.request() }
+    }
+}
+
+/// Flags of `support`, and part of those of `import`.
+#[derive(Args, Debug)]
+pub(crate) struct SupportArgs {
+    /// Model file, or - for standard input; docs/formats.md lists the formats
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
     #[command(flatten)]
@@ -280,11 +297,11 @@ pub(crate) struct ImportArgs {
     pub(crate) all: bool,
 }
 
-impl ImportArgs {
+impl SupportArgs {
     /// What they ask for.
     pub(crate) fn request(&self) -> ImportRequest {
         let (model, flags) = (self.model.clone(), self.flags.request());
-        ImportRequest { model, flags, all: self.all }
+        ImportRequest { model, flags, all: self.all, tree: false }
     }
 }
 

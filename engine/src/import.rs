@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::exit::{CommandResult, Exit};
 use crate::load;
+use crate::module_tree::Tree;
 use crate::page::Column;
 use crate::page::Page;
 use crate::request::ImportRequest;
@@ -48,6 +49,11 @@ pub fn run(args: &ImportRequest, page: &Page) -> CommandResult {
     if shown < types.len() {
         page.line(&format!("... and {} more op types (--all)", types.len() - shown));
     }
+    let tree = args.tree.then(|| Tree::of(graph));
+    if let Some(tree) = &tree {
+        page.text("\n");
+        tree.print(page);
+    }
     page.text("\n");
     facts(summary, page);
     let forward = graph.forward_part();
@@ -55,14 +61,18 @@ pub fn run(args: &ImportRequest, page: &Page) -> CommandResult {
     found.print(&forward, page);
     page.warnings(warnings);
     page.line(&sentence(&graph.name, summary));
-    page.document(&json!({
+    let mut document = json!({
         "name": graph.name,
-        "summary": document(summary),
+        "summary": totals(summary),
         "structure": found.document(),
         "inputs": graph.inputs.iter().map(|t| tensor(graph.tensor(*t))).collect::<Vec<_>>(),
         "outputs": graph.outputs.iter().map(|t| tensor(graph.tensor(*t))).collect::<Vec<_>>(),
         "warnings": warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
-    }));
+    });
+    if let Some(tree) = tree {
+        document["modules"] = tree.document();
+    }
+    page.document(&document);
     Ok(Exit::DONE)
 }
 
@@ -134,7 +144,7 @@ fn facts(summary: &Summary, page: &Page) {
 }
 
 /// The members of `summary`; sizes and counts are exact.
-pub fn document(summary: &Summary) -> Value {
+pub fn totals(summary: &Summary) -> Value {
     let types: serde_json::Map<String, Value> = summary
         .op_types
         .iter()

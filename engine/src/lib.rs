@@ -23,6 +23,7 @@ pub mod input_file;
 pub mod load;
 pub mod measure;
 pub mod model_options;
+pub mod module_tree;
 pub mod one_host;
 pub mod ops;
 pub mod page;

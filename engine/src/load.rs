@@ -33,7 +33,7 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Reads a model file.
+/// Reads a model file, or standard input where it is called `-`.
 ///
 /// # Errors
 /// Those of `importers::read`, and `batch-sizes`, `batch-axis` for flags that contradict each
@@ -55,7 +55,10 @@ fn import(path: &Path, options: &ImportOptions) -> Result<Import, Diagnostic> {
         return Err(Diagnostic::usage("batch-axis", "--batch-axis without a batch has no effect")
             .hint("add --batch or --micro-batch"));
     }
-    let import = importers::read(path, options)?;
+    let import = match path.as_os_str() == "-" {
+        true => importers::read_standard_input(options)?,
+        false => importers::read(path, options)?,
+    };
     model_options::check_batch(&import.graph, options)?;
     Ok(import)
 }

@@ -65,6 +65,8 @@ pub struct ImportRequest {
     pub flags: ModelRequest,
     /// Whether everything is listed.
     pub all: bool,
+    /// Whether the modules are listed.
+    pub tree: bool,
 }
 
 /// What makes a planning problem out of a model; `None` and empty = the usual, or as planned.

@@ -67,6 +67,16 @@ pub fn read_any(path: &Path, options: &ImportOptions) -> Result<Content, Diagnos
         .map_err(|error| error.fact("file", file))
 }
 
+/// Reads a model from standard input, whose format is told by its content; the model is called
+/// `stdin`.
+///
+/// # Errors
+/// As [`read`]; `size-budget` past 1 GiB.
+pub fn read_standard_input(options: &ImportOptions) -> Result<Import, Diagnostic> {
+    let bytes = source::standard_input(1 << 30)?;
+    read_bytes("stdin", &bytes, options)
+}
+
 /// Reads a model or an instance from memory; `name` is what its file would be called.
 ///
 /// # Errors

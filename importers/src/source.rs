@@ -100,6 +100,21 @@ pub(crate) fn read_all(source: &dyn Source, limit: u64) -> Result<Vec<u8>, Diagn
     Ok(bytes)
 }
 
+/// All bytes of standard input.
+///
+/// # Errors
+/// `size-budget` if there are more than `limit`, `unreadable-file`.
+pub(crate) fn standard_input(limit: u64) -> Result<Vec<u8>, Diagnostic> {
+    let mut bytes = Vec::new();
+    let mut stream = io::stdin().lock().take(limit + 1);
+    stream.read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    if bytes.len() as u64 > limit {
+        let message = format!("standard input holds more than the {limit} bytes that are read");
+        return Err(Diagnostic::input("size-budget", message).fact("limit", limit));
+    }
+    Ok(bytes)
+}
+
 /// Bytes that one byte of a gzip file of text may stand for; instances are at 10 to 20.
 const BEST_PACKING: u64 = 64;
 /// Bytes that any gzip file may hold.
