@@ -144,6 +144,7 @@ fn graph(mut document: InstanceDocument, name: &str) -> Result<Graph, Diagnostic
         inputs: inputs.into_iter().collect(),
         outputs,
         n_groups,
+        merges_equal_values: false,
         gradients: Vec::new(),
         source_op_ids,
         source_tensor_ids: tensors.source_ids,

@@ -26,6 +26,9 @@ pub struct Graph {
     pub outputs: Vec<TensorId>,
     /// Number of colocation groups; `Op::group` is below it.
     pub n_groups: usize,
+    /// Whether whoever wrote the file may have made one constant of several of equal values, so that a
+    /// shared vector need not be a tied one.
+    pub merges_equal_values: bool,
     /// Gradients that the graph itself makes, where it holds a backward pass.
     pub gradients: Vec<Gradient>,
     /// Source ids of ops where the file numbered them itself (instance files), else empty.

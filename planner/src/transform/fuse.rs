@@ -234,6 +234,7 @@ fn contracted(problem: &Problem, members: &[Vec<OpId>]) -> Result<Problem, Diagn
         inputs: problem.graph.inputs.clone(),
         outputs: problem.graph.outputs.iter().map(|t| problem.root(*t)).collect(),
         n_groups: 0,
+        merges_equal_values: false,
         gradients: Vec::new(),
         source_op_ids: Vec::new(),
         source_tensor_ids: Vec::new(),

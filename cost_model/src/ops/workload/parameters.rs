@@ -21,6 +21,9 @@ use super::names::Names;
 /// The graph with a copy of each shared vector per op and with shared tables as constants, and
 /// what was taken for what.
 pub(super) fn untie(mut graph: Graph) -> (Graph, Vec<Diagnostic>) {
+    if !graph.merges_equal_values {
+        return (graph, Vec::new());
+    }
     let mut users: Vec<Vec<OpId>> = vec![Vec::new(); graph.tensors.len()];
     for op in graph.op_ids() {
         for parameter in &graph.op(op).parameters {

@@ -191,6 +191,21 @@ fn tied_matrices_join_and_shared_vectors_split() {
     assert_eq!(named(&graph, &op(&graph, "Add2").parameters), ["b@Add2"]);
 }
 
+/// Files that keep weights apart say what is tied.
+#[test]
+fn shared_vectors_stay_tied_where_nothing_was_merged() {
+    let mut model = Model::default();
+    let x = model.input("x", &[1, 4, 4]);
+    let b = model.parameter("b", &[4]);
+    let one = model.op("Add", &[x, b], &[1, 4, 4], None);
+    let two = model.op("Add", &[one, b], &[1, 4, 4], None);
+    let graph = Graph { merges_equal_values: false, ..model.returning(&[two]) };
+    let (graph, warnings) = apply(graph, &training(Optimizer::Sgd)).unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!(op(&graph, "Add0").group, op(&graph, "Add1").group);
+    assert_eq!(op(&graph, "b@optimizer").inputs.len(), 2);
+}
+
 #[test]
 fn tables_that_only_elementwise_ops_share_are_constants() {
     let mut model = Model::default();

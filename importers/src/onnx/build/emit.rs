@@ -40,7 +40,7 @@ pub(crate) fn emit(
     let kept = live(&appraiser, &program.main)?;
     let mut emitter = Emitter {
         appraiser,
-        graph: Graph { name, ..Graph::default() },
+        graph: Graph { name, merges_equal_values: true, ..Graph::default() },
         placed: HashMap::new(),
         taken: HashSet::new(),
         reused: HashMap::new(),

@@ -89,6 +89,7 @@ impl Model {
 
     pub(crate) fn returning(mut self, outputs: &[TensorId]) -> Graph {
         self.graph.outputs = outputs.to_vec();
+        self.graph.merges_equal_values = true;
         self.graph
     }
 }
