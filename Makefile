@@ -25,6 +25,7 @@ test-executors:
 	@$(CARGO) build --release --locked --quiet
 	.venv/bin/python python/test_package.py --meshwright target/release/meshwright
 	.venv/bin/python python/test_executors.py --meshwright target/release/meshwright
+	.venv/bin/python python/check_graphs.py --meshwright target/release/meshwright
 	@$(CARGO) build --release --locked --quiet -p importers --example launch_settings
 	.venv/bin/python python/consumers/check_consumers.py --meshwright target/release/meshwright \
 	    --reader target/release/examples/launch_settings --drawn 40

@@ -39,7 +39,11 @@ pub struct Loaded {
 /// Those of `importers::read`, and `batch-sizes`, `batch-axis` for flags that contradict each
 /// other.
 pub fn model(path: &Path, flags: &ModelRequest) -> Result<Import, Diagnostic> {
-    import(path, &model_options::options(flags)?)
+    let options = model_options::options(flags)?;
+    if path.as_os_str() != "-" {
+        return import(path, &options);
+    }
+    checked(&options, importers::read_standard_input)
 }
 
 /// As [`model`], for training.
@@ -51,14 +55,18 @@ pub fn trained(path: &Path, flags: &ModelRequest) -> Result<Import, Diagnostic> 
 }
 
 fn import(path: &Path, options: &ImportOptions) -> Result<Import, Diagnostic> {
+    checked(options, |options| importers::read(path, options))
+}
+
+fn checked(
+    options: &ImportOptions,
+    read: impl FnOnce(&ImportOptions) -> Result<Import, Diagnostic>,
+) -> Result<Import, Diagnostic> {
     if options.batch.is_none() && !options.batch_axis.is_empty() {
         return Err(Diagnostic::usage("batch-axis", "--batch-axis without a batch has no effect")
             .hint("add --batch or --micro-batch"));
     }
-    let import = match path.as_os_str() == "-" {
-        true => importers::read_standard_input(options)?,
-        false => importers::read(path, options)?,
-    };
+    let import = read(options)?;
     model_options::check_batch(&import.graph, options)?;
     Ok(import)
 }

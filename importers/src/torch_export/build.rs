@@ -1,7 +1,7 @@
 //! From an exported program to the operator graph: one op for each node that does work or renames
 //! memory, with the subgraphs of wrappers in the place of their node.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use ir::diagnostic::Diagnostic;
 use ir::graph::{Gradient, Graph};
@@ -154,8 +154,8 @@ pub(super) struct Builder<'a> {
     pub(super) graph: Graph,
     pub(super) notes: Notes,
     counts: Counts,
-    /// Names of ops and tensors so far.
-    taken: HashSet<String>,
+    /// Names of tensors so far, and how often each was asked for.
+    taken: HashMap<String, u32>,
     /// Phase of the node that is being added.
     pub(super) phase: Phase,
     /// Whether the model drops anything in training. Of a model that does, places with a chance of 0
@@ -174,7 +174,7 @@ impl<'a> Builder<'a> {
             graph,
             notes: Notes::default(),
             counts: Counts::default(),
-            taken: HashSet::new(),
+            taken: HashMap::new(),
             phase: Phase::Forward,
             drops: false,
             depth: 0,
@@ -192,11 +192,12 @@ impl<'a> Builder<'a> {
     /// A name that nothing has yet.
     pub(super) fn fresh(&mut self, name: &str) -> String {
         let mut own = name.to_owned();
-        let mut number = 1u32;
-        while !self.taken.insert(own.clone()) {
-            number += 1;
+        while self.taken.contains_key(&own) {
+            let number = self.taken.entry(name.to_owned()).or_insert(1);
+            *number += 1;
             own = format!("{name}/{number}");
         }
+        self.taken.insert(own.clone(), 1);
         own
     }
 

@@ -50,3 +50,54 @@ fn nothing_is_not_planned() {
         assert!(ran.stderr.contains(&format!("error[{code}]")), "{file}: {}", ran.stderr);
     }
 }
+
+/// `import` and `support` tell the format of what is piped in by its content; other verbs read a
+/// model more than once and take files alone.
+#[test]
+fn standard_input_is_read() {
+    let folder = folder();
+    let piped = |words: &str| {
+        let file = fs::File::open(folder.path("Llama-tiny/config.json")).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_meshwright"));
+        command.current_dir(folder.path(".")).args(words.split(' ')).stdin(file).output().unwrap()
+    };
+    let told = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+    let read = told(&piped("import - --json").stdout);
+    let file = folder.run("import Llama-tiny/config.json --json").exits(0).json();
+    assert_eq!(read["summary"], file["summary"]);
+    assert_eq!(read["name"], "stdin");
+    assert_eq!(told(&piped("support - --json").stdout)["supported"], true);
+    assert_eq!(piped("plan - --cluster c.yaml").status.code(), Some(3));
+}
+
+/// The parameters of a tiny Llama by hand, module by module.
+#[test]
+fn modules_are_listed_with_what_they_hold() {
+    let folder = folder();
+    let import = folder.run("import Llama-tiny --tree --json").exits(0).json();
+    let modules = import["modules"].as_array().unwrap();
+    let of = |name: &str| {
+        let row = modules.iter().find(|row| row["module"] == name);
+        row.unwrap_or_else(|| panic!("{name}: {modules:?}"))["parameters"].as_u64()
+    };
+    let layer = 4 * 256 * 256 + 3 * 256 * 512 + 2 * 256;
+    assert_eq!(of("0..1"), Some(layer));
+    assert_eq!(of("layers"), Some(2 * layer));
+    assert_eq!(of("lm_head"), Some(1000 * 256));
+    assert_eq!(of("gate_proj"), Some(256 * 512));
+    let text = folder.run("import Llama-tiny --tree").exits(0);
+    assert!(text.stdout.contains("0..1 (2 alike)"), "{}", text.stdout);
+}
+
+/// Each format of the table has a row and a section in the documentation, and no other has.
+#[test]
+fn every_format_is_documented() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/formats.md")).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| ["));
+    let mut told: Vec<&str> =
+        rows.flat_map(|row| row.split(']').next()).flat_map(|names| names.split(", ")).collect();
+    told.sort_unstable();
+    let mut known: Vec<&str> = importers::formats().iter().map(|format| format.name).collect();
+    known.sort_unstable();
+    assert_eq!(told, known);
+}
