@@ -4,6 +4,7 @@ mod architecture;
 mod blocks;
 mod builder;
 pub mod card;
+mod decoder;
 mod fields;
 mod gpt_oss;
 #[cfg(test)]
@@ -33,7 +34,6 @@ const DIMENSIONS: [&str; 2] = ["batch", "sequence"];
 /// A config that is to be written out as a graph.
 struct Request<'a> {
     pub fields: Fields<'a>,
-    #[expect(dead_code, reason = "for readers of several families")]
     pub model_type: &'a str,
     /// What the graph is called.
     pub name: &'a str,
@@ -62,7 +62,14 @@ const READERS: &[(&[&str], Reader)] =
 
 /// All model types that are written out op by op.
 fn written_out() -> impl Iterator<Item = &'static str> {
-    READERS.iter().flat_map(|(types, _)| types.iter().copied())
+    READERS.iter().flat_map(|(types, _)| types.iter().copied()).chain(decoder::types())
+}
+
+/// Who reads configs of a model type.
+fn reader(model_type: &str) -> Option<Reader> {
+    let found = READERS.iter().find(|(types, _)| types.contains(&model_type));
+    let is_decoder = decoder::types().any(|own| own == model_type);
+    found.map(|(_, own)| *own).or(is_decoder.then_some(decoder::read as Reader))
 }
 
 /// Largest extent of batch and sequence.
@@ -107,9 +114,8 @@ pub(crate) fn read(
     let dtype = options.dtype.or(stated).unwrap_or(DType::F32);
     let fields = Fields(&object);
     let model_type = fields.text("model_type")?.unwrap_or_default();
-    let found = READERS.iter().find(|(types, _)| types.contains(&model_type));
-    let (_, reader) = found.ok_or_else(|| architecture::unknown_type(model_type))?;
-    let written = reader(&Request { fields, model_type, name, dtype, options })?;
+    let read = reader(model_type).ok_or_else(|| architecture::unknown_type(model_type))?;
+    let written = read(&Request { fields, model_type, name, dtype, options })?;
     let mut warnings = warnings(written.sequence, written.positions, options)?;
     warnings.extend(written.warnings);
     warnings.extend(unknown);
@@ -299,7 +305,7 @@ mod tests {
         let code = |from: &str, to: &str| {
             import(&TINY.replace(from, to), &ImportOptions::default()).unwrap_err().code
         };
-        assert_eq!(code("llama", "mamba"), "unknown-model-type");
+        assert_eq!(code("llama", "rwkv"), "unknown-model-type");
         assert_eq!(
             code("\"num_attention_heads\":2", "\"num_attention_heads\":3"),
             "heads-do-not-divide"

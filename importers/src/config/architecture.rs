@@ -214,16 +214,10 @@ fn model_type(fields: Fields<'_>) -> Result<&str, Diagnostic> {
 /// The refusal of a model type that no reader knows.
 pub(super) fn unknown_type(model_type: &str) -> Diagnostic {
     let shown: String = model_type.chars().take(60).collect();
-    let written_out: Vec<&str> = super::written_out().collect();
-    let cards = CARDS.iter().copied().filter(|own| !written_out.contains(own));
-    let supported = written_out.iter().copied().chain(cards.clone());
+    let supported: Vec<String> = super::written_out().map(str::to_owned).collect();
     Diagnostic::input("unknown-model-type", format!("unknown model_type `{shown}`"))
-        .fact("supported", supported.map(str::to_owned).collect::<Vec<_>>())
-        .hint(format!(
-            "supported are {}, and as training runs (--global-batch) {}; export anything else to ONNX",
-            written_out.join(", "),
-            cards.collect::<Vec<_>>().join(", ")
-        ))
+        .hint(format!("supported are {}; export anything else to ONNX", supported.join(", ")))
+        .fact("supported", supported)
 }
 
 /// Positions where the config says nothing: the defaults of the model's configuration class in
@@ -343,7 +337,7 @@ impl Fields<'_> {
 }
 
 /// A field that the model's class in transformers does not read.
-fn without_effect(field: &str) -> Diagnostic {
+pub(super) fn without_effect(field: &str) -> Diagnostic {
     let message =
         format!("`{field}` has no effect: the model's class in transformers does not read it");
     Diagnostic::warning("field-without-effect", message).fact("field", field)

@@ -142,7 +142,9 @@ impl Builder {
     pub(super) fn op(&mut self, new: &NewOp<'_>) -> Result<TensorId, Diagnostic> {
         let all = new.inputs.iter().chain(new.parameters);
         let bytes_read = all.map(|t| self.graph.tensor(*t).bytes).sum();
-        self.op_reading(new, bytes_read)
+        // An op that makes nothing reads nothing: an expert that no token goes to.
+        let is_empty = new.shape.contains(&0);
+        self.op_reading(new, if is_empty { Bytes::ZERO } else { bytes_read })
     }
 
     /// Adds an op that picks rows of its first parameter, one per element of its output's rows.
@@ -217,9 +219,20 @@ impl Builder {
     pub(super) fn attention(
         &mut self,
         module: &str,
-        (queries, values): (&[TensorId], TensorId),
+        both: (&[TensorId], TensorId),
         bias: Option<TensorId>,
         [heads, columns, span]: [u64; 3],
+    ) -> Result<TensorId, Diagnostic> {
+        self.attention_of(module, both, (bias, None), [heads, columns, columns, span])
+    }
+
+    /// The same with a parameter that the softmax reads, and values of other extents than keys.
+    pub(super) fn attention_of(
+        &mut self,
+        module: &str,
+        (queries, values): (&[TensorId], TensorId),
+        (bias, sinks): (Option<TensorId>, Option<TensorId>),
+        [heads, columns, value_columns, span]: [u64; 4],
     ) -> Result<TensorId, Diagnostic> {
         let (op_type, parameters) = ("MatMul", &[][..]);
         let (count, m) = (self.batch.saturating_mul(heads), self.sequence);
@@ -231,10 +244,18 @@ impl Builder {
         if let Some(bias) = bias {
             scores = self.plain((module, "bias"), "Add", &[scores, bias], &square)?;
         }
-        let weights = self.plain((module, "softmax"), "Softmax", &[scores], &square)?;
-        let products = &[Product { count, m, k: span, n: columns }];
-        let (inputs, shape) = (&[weights, values], &self.shape(heads.saturating_mul(columns)));
-        self.op(&NewOp { part: "context", inputs, shape, products, ..new })
+        let (sinks, inputs) = (sinks.as_slice(), &[scores]);
+        let softmax = NewOp { part: "softmax", op_type: "Softmax", inputs, products: &[], ..new };
+        let weights = self.op(&NewOp { parameters: sinks, ..softmax })?;
+        let products = &[Product { count, m, k: span, n: value_columns }];
+        let shape = &self.shape(heads.saturating_mul(value_columns));
+        self.op(&NewOp { part: "context", inputs: &[weights, values], shape, products, ..new })
+    }
+
+    /// Elements of all parameters.
+    pub(super) fn n_weights(&self) -> u128 {
+        let extents = |id: &TensorId| self.graph.tensor(*id).shape.iter().map(|n| u128::from(*n));
+        self.parameters.values().map(|id| extents(id).product::<u128>()).sum()
     }
 
     fn op_reading(&mut self, new: &NewOp<'_>, bytes_read: Bytes) -> Result<TensorId, Diagnostic> {

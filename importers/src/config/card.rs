@@ -59,8 +59,11 @@ pub fn of_bytes(
             _ => latent(fields, name, sequence)?,
         };
         (model, untold.into_iter().chain(not_understood).collect())
-    } else {
+    } else if architecture::SUPPORTED.contains(&model_type) || super::reader(model_type).is_none() {
         uniform(&object, name, sequence)?
+    } else {
+        let message = format!("a model of type `{model_type}` has no card: it is planned op by op");
+        return Err(Diagnostic::input(NO_CARD, message));
     };
     warnings.extend(untyped);
     if let Some(quantized) = quantized(fields, "the type of the run", true)? {
@@ -357,8 +360,8 @@ mod tests {
         let code = |from: &str, to: &str| {
             of_bytes(DEEPSEEK.replace(from, to).as_bytes(), "m", None).unwrap_err().code
         };
-        assert_eq!(code("deepseek_v3", "t5"), "unknown-model-type");
-        let text = DEEPSEEK.replace("deepseek_v3", "mamba");
+        assert_eq!(code("deepseek_v3", "t5"), NO_CARD);
+        let text = DEEPSEEK.replace("deepseek_v3", "rwkv");
         let error = of_bytes(text.as_bytes(), "m", None).unwrap_err();
         let known = ["bert", "mixtral", "qwen3_moe", "t5", "deepseek_v3", "gpt_oss"];
         let (listed, hint) = (format!("{:?}", error.facts), &error.hints[0]);

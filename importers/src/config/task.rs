@@ -66,8 +66,7 @@ impl Task {
             }
             _ if has_end(&["ForTokenClassification"]) => labels("classifier", n, Bias::Added),
             _ if has_end(&["ForQuestionAnswering"]) => labels("qa_outputs", 2, Bias::Added),
-            "BertModel" | "GPT2Model" | "LlamaModel" | "MistralModel" | "MixtralModel"
-            | "Qwen2Model" | "Qwen3Model" | "Qwen3MoeModel" => {
+            _ if has_end(&["Model"]) && !class.contains("Heads") => {
                 Self { end: End::States, is_pooled: is_bert, is_bare: true }
             }
             _ => return Ok((Self::WORDS, Some(unknown(class)))),

@@ -1,0 +1,386 @@
+//! Decoders of text, op by op: each family is a [`style::Style`], each config its numbers.
+
+mod attention;
+mod bases;
+mod defaults;
+mod families;
+mod feed_forward;
+mod layers;
+mod sizes;
+mod space;
+mod style;
+
+use ir::diagnostic::Diagnostic;
+use ir::id::TensorId;
+
+use super::architecture::{self, Bias, MAX_DEFAULT_SEQUENCE};
+use super::builder::Builder;
+use super::fields::{Fields, within_budget};
+use super::quantization::Quantization;
+use super::task::{End, Task};
+use super::{Request, Written};
+use crate::json::Object;
+use families::{FAMILIES, Family};
+use layers::{Fed, Kind};
+use sizes::{Experts, Sizes};
+use style::{Join, Mixer, Norm, Positions, Style, When};
+
+/// Longest sample where nobody states one, of models without a number of positions.
+const DEFAULT_SEQUENCE: u64 = 2_048;
+
+/// All model types of these families.
+pub(super) fn types() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().flat_map(|family| family.types.iter().copied())
+}
+
+/// A decoder that is to be written.
+pub(super) struct Decoder {
+    style: Style,
+    sizes: Sizes,
+    layers: Vec<Kind>,
+    fields: Object,
+    task: Task,
+    is_tied: bool,
+    quantization: Option<Quantization>,
+    /// What of the config is not understood or has no effect.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Where a decoder stands in a larger model.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Place<'a> {
+    /// The module of all but the head; the family's own if there is none.
+    pub root: Option<&'a str>,
+    /// Whether the head is the embedding, where the larger model's config says so.
+    pub is_tied: Option<bool>,
+    /// States that take the place of some embedded tokens.
+    pub features: Option<TensorId>,
+    /// States of another model that some layers attend to, and how many of each sample.
+    pub encoded: Option<(TensorId, u64)>,
+}
+
+/// Reads a config.
+///
+/// # Errors
+/// See [`super::read`].
+pub(super) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+    let own = Decoder::read(request.fields, request.model_type, true)?;
+    let usual = own.sizes.positions.unwrap_or(DEFAULT_SEQUENCE).min(MAX_DEFAULT_SEQUENCE);
+    let has_table = matches!(own.style.positions, Positions::Table { .. });
+    let mut builder = request.builder(usual, own.sizes.positions.filter(|_| has_table))?;
+    let outputs = own.write(&mut builder, request.options.trains, Place::default())?;
+    let (graph, positions) = (builder.finish(&outputs), own.sizes.positions);
+    Ok(Written { graph, sequence: usual, positions, warnings: own.warnings })
+}
+
+impl Decoder {
+    /// Reads the fields of a config, or of a part of one, which may leave sizes out.
+    ///
+    /// # Errors
+    /// `unknown-model-type`, `missing-field`, `invalid-field`, `layer-budget`,
+    /// `heads-do-not-divide`.
+    pub(super) fn read(
+        fields: Fields<'_>,
+        model_type: &str,
+        is_whole: bool,
+    ) -> Result<Self, Diagnostic> {
+        let found = FAMILIES.iter().find(|family| family.types.contains(&model_type));
+        let family = found.ok_or_else(|| architecture::unknown_type(model_type))?;
+        fields.check()?;
+        let (object, mut warnings) = defaults::filled(fields, model_type, is_whole)?;
+        let fields = Fields(&object);
+        let style = styled(family, fields)?;
+        // Of a part of a larger model the class is not its own.
+        let (task, untold) = match is_whole {
+            true => Task::read(fields, architecture::Family::Llama)?,
+            false => (Task::WORDS, None),
+        };
+        let (quantization, unknown) = Quantization::read(fields)?;
+        warnings.extend(untold.into_iter().chain(unknown));
+        let sizes = Sizes::read(&style, fields)?;
+        warnings.extend(sizes.experts.filter(|own| own.is_open).map(open));
+        Ok(Self {
+            sizes,
+            layers: layers::kinds(&style, fields)?,
+            is_tied: fields.flag("tie_word_embeddings")? == Some(true),
+            style,
+            task,
+            quantization,
+            warnings,
+            fields: object,
+        })
+    }
+
+    /// Writes its ops; what comes out of it.
+    ///
+    /// # Errors
+    /// `invalid-field`, `missing-field`, `size-budget`.
+    pub(super) fn write(
+        &self,
+        builder: &mut Builder,
+        trains: bool,
+        place: Place<'_>,
+    ) -> Result<Vec<TensorId>, Diagnostic> {
+        let root = place.root.unwrap_or(self.style.root);
+        let bare = root.split_once('.').map_or("", |(_, inner)| inner);
+        let root = if self.task.is_bare && place.root.is_none() { bare } else { root };
+        let prefix = if root.is_empty() { String::new() } else { format!("{root}.") };
+        let quantization = self.quantization.as_ref().filter(|_| !trains);
+        let is_tied = place.is_tied.unwrap_or(self.is_tied);
+        let (d, s, n) = (self, &self.style, self.sizes);
+        let mut writer = Writer { d, s, n, is_tied, place, prefix, quantization, builder };
+        let outputs = writer.model()?;
+        within_budget(builder.n_weights())?;
+        Ok(outputs)
+    }
+}
+
+/// That nobody says how many experts a token goes to.
+fn open(experts: Experts) -> Diagnostic {
+    let message = format!(
+        "no `num_experts_per_tok`: each token is taken to go to 1 of {} experts",
+        experts.n
+    );
+    Diagnostic::warning("default-experts", message)
+        .hint("state `num_experts_per_tok` in the config")
+}
+
+fn styled(family: &Family, fields: Fields<'_>) -> Result<Style, Diagnostic> {
+    let mut style = family.style;
+    if let Some(adjust) = family.adjust {
+        adjust(&mut style, fields)?;
+    }
+    Ok(style)
+}
+
+struct Writer<'a> {
+    d: &'a Decoder,
+    s: &'a Style,
+    n: Sizes,
+    is_tied: bool,
+    place: Place<'a>,
+    /// Of the names of all modules but the head's.
+    prefix: String,
+    /// Of products whose weights are held in fewer bits.
+    quantization: Option<&'a Quantization>,
+    builder: &'a mut Builder,
+}
+
+impl Writer<'_> {
+    fn fields(&self) -> Fields<'_> {
+        Fields(&self.d.fields)
+    }
+
+    /// Whether a part is there.
+    fn has(&self, when: When) -> Result<bool, Diagnostic> {
+        Ok(match when {
+            When::Never => false,
+            When::Always => true,
+            When::If(flag) => self.fields().flag(flag)? == Some(true),
+        })
+    }
+
+    fn model(&mut self) -> Result<Vec<TensorId>, Diagnostic> {
+        let mut state = self.embedding()?;
+        let layers = format!("{}{}", self.prefix, self.s.layers);
+        for (index, kind) in self.d.layers.iter().enumerate() {
+            state = self.layer(state, &format!("{layers}.{index}"), *kind)?;
+        }
+        if !self.s.last_norm.is_empty() {
+            let name = format!("{}{}", self.prefix, self.s.last_norm);
+            state = self.norm(&name, state, self.n.hidden)?;
+        }
+        if self.n.embedded != self.n.hidden {
+            let name = format!("{}project_out", self.prefix);
+            state = self.linear(&name, state, (self.n.hidden, self.n.embedded), false)?;
+        }
+        self.head(state)
+    }
+
+    /// `x W (+ b)` over the last axis.
+    fn linear(
+        &mut self,
+        module: &str,
+        input: TensorId,
+        (k, n): (u64, u64),
+        has_bias: bool,
+    ) -> Result<TensorId, Diagnostic> {
+        let mut parameters = vec![self.builder.weight(self.quantization, module, [n, k])?];
+        if has_bias {
+            parameters.push(self.builder.parameter(&format!("{module}.bias"), &[n])?);
+        }
+        self.builder.linear((module, input), &parameters, (self.builder.sequence, k, n))
+    }
+
+    /// An op without parameters or products over `[batch, sequence, width]`.
+    fn plain(
+        &mut self,
+        (module, part): (&str, &str),
+        op_type: &str,
+        inputs: &[TensorId],
+        width: u64,
+    ) -> Result<TensorId, Diagnostic> {
+        self.builder.plain((module, part), op_type, inputs, &self.builder.shape(width))
+    }
+
+    /// The family's norm over `[batch, sequence, width]`.
+    fn norm(&mut self, module: &str, input: TensorId, width: u64) -> Result<TensorId, Diagnostic> {
+        self.norm_of(module, input, (width, width), self.s.norm)
+    }
+
+    /// A norm whose weight has so many elements.
+    fn norm_of(
+        &mut self,
+        module: &str,
+        input: TensorId,
+        (weight, width): (u64, u64),
+        kind: Norm,
+    ) -> Result<TensorId, Diagnostic> {
+        let (op_type, parts): (&str, &[&str]) = match kind {
+            Norm::Rms => ("RMSNorm", &["weight"]),
+            Norm::RmsBare => ("RMSNorm", &[]),
+            Norm::Layer => ("LayerNorm", &["weight", "bias"]),
+            Norm::LayerWeight => ("LayerNorm", &["weight"]),
+            Norm::LayerBare => ("LayerNorm", &[]),
+        };
+        let mut parameters = Vec::new();
+        for part in parts {
+            parameters.push(self.builder.parameter(&format!("{module}.{part}"), &[weight])?);
+        }
+        self.builder.norm((module, op_type), input, &parameters, width)
+    }
+
+    fn table(
+        &mut self,
+        module: &str,
+        inputs: &[TensorId],
+        (rows, width): (u64, u64),
+    ) -> Result<TensorId, Diagnostic> {
+        let table = self.builder.parameter(&format!("{module}.weight"), &[rows, width])?;
+        self.builder.embedding(module, inputs, table, &self.builder.shape(width))
+    }
+
+    fn embedding(&mut self) -> Result<TensorId, Diagnostic> {
+        let ids = self.builder.input("input_ids", &[self.builder.batch, self.builder.sequence])?;
+        let (h, e) = (self.n.hidden, self.n.embedded);
+        let module = format!("{}{}", self.prefix, self.s.tokens);
+        let mut state = self.table(&module, &[ids], (self.n.vocabulary + self.s.more_tokens, e))?;
+        if let Some(features) = self.place.features {
+            state = self.plain((&module, "merge"), "ScatterND", &[state, features], e)?;
+        }
+        if e != h {
+            state = self.linear(&format!("{}project_in", self.prefix), state, (e, h), false)?;
+        }
+        if !self.s.tokens_norm.is_empty() {
+            state = self.norm(&format!("{}{}", self.prefix, self.s.tokens_norm), state, h)?;
+        }
+        if let Positions::Table { module, more } = self.s.positions {
+            let module = format!("{}{module}", self.prefix);
+            let rows = self.n.positions.unwrap_or(self.builder.sequence).saturating_add(more);
+            let positions = self.table(&module, &[], (rows, h))?;
+            state = self.plain((&module, "add"), "Add", &[state, positions], h)?;
+        }
+        Ok(state)
+    }
+
+    /// The norm of that place in a layer, where the family has one.
+    fn placed(
+        &mut self,
+        place: usize,
+        layer: &str,
+        state: TensorId,
+    ) -> Result<TensorId, Diagnostic> {
+        match self.s.norms[place] {
+            "" => Ok(state),
+            name => self.norm(&format!("{layer}.{name}"), state, self.n.hidden),
+        }
+    }
+
+    fn layer(&mut self, state: TensorId, layer: &str, kind: Kind) -> Result<TensorId, Diagnostic> {
+        let h = self.n.hidden;
+        if self.s.join == Join::Beside {
+            let normed = self.placed(0, layer, state)?;
+            let mixed = self.mixed(normed, layer, kind)?;
+            let own = self.s.norms[2];
+            let normed = if own.is_empty() { normed } else { self.placed(2, layer, state)? };
+            let fed = self.fed(normed, layer, kind.fed)?;
+            return self.plain((layer, "add"), "Add", &[state, mixed, fed], h);
+        }
+        let mut state = state;
+        if kind.mixer != Mixer::None {
+            let normed = self.placed(0, layer, state)?;
+            let mixed = self.mixed(normed, layer, kind)?;
+            let mixed = self.opened(mixed, layer, (kind.mixer, "cross_attn_attn_gate"))?;
+            state = self.summed((state, mixed), layer, 1)?;
+        }
+        if kind.fed != Fed::Absent {
+            let normed = self.placed(2, layer, state)?;
+            let fed = self.fed(normed, layer, kind.fed)?;
+            let fed = self.opened(fed, layer, (kind.mixer, "cross_attn_mlp_gate"))?;
+            state = self.summed((state, fed), layer, 3)?;
+        }
+        Ok(state)
+    }
+
+    /// The state and what a part adds to it, with a norm behind either.
+    fn summed(
+        &mut self,
+        (state, part): (TensorId, TensorId),
+        layer: &str,
+        place: usize,
+    ) -> Result<TensorId, Diagnostic> {
+        let (h, name) = (self.n.hidden, if place == 1 { "add_1" } else { "add_2" });
+        if self.s.join == Join::Sums {
+            let sum = self.plain((layer, name), "Add", &[state, part], h)?;
+            return self.placed(place, layer, sum);
+        }
+        let part = self.placed(place, layer, part)?;
+        self.plain((layer, name), "Add", &[state, part], h)
+    }
+
+    fn mixed(&mut self, state: TensorId, layer: &str, kind: Kind) -> Result<TensorId, Diagnostic> {
+        let module = format!("{layer}.{}", self.s.space_module);
+        let sequence = self.builder.sequence;
+        match kind.mixer {
+            Mixer::Full | Mixer::None => self.attention(state, layer, (sequence, kind.is_turned)),
+            Mixer::Window(tokens) => {
+                self.attention(state, layer, (tokens.min(sequence), kind.is_turned))
+            }
+            Mixer::Cross => self.crossed(state, &format!("{layer}.cross_attn")),
+            Mixer::Space(space) => self.space(state, &module, space),
+            Mixer::Delta(delta) => self.delta(state, &module, delta),
+            Mixer::Lightning => self.lightning(state, &format!("{layer}.self_attn")),
+            Mixer::Convolution => self.short_convolution(state, &module),
+            Mixer::Recurrence => self.recurrence(state, &module),
+            Mixer::Both(space) => {
+                let first = self.space(state, &module, space)?;
+                let second = self.attention(state, layer, (sequence, kind.is_turned))?;
+                self.plain((layer, "add_mixed"), "Add", &[first, second], self.n.hidden)
+            }
+        }
+    }
+
+    /// What is behind the last norm; what comes out of the model.
+    fn head(&mut self, state: TensorId) -> Result<Vec<TensorId>, Diagnostic> {
+        let (width, sequence) = (self.n.embedded, self.builder.sequence);
+        let (module, n, has_bias, weight) = match self.d.task.end {
+            End::States => return Ok(vec![state]),
+            End::Labels { module, n, bias } => {
+                (module, n, bias == Bias::Added, format!("{module}.weight"))
+            }
+            End::Words => {
+                let tokens = format!("{}{}.weight", self.prefix, self.s.tokens);
+                let own = format!("{}.weight", self.s.head);
+                let weight = if self.is_tied { tokens } else { own };
+                (self.s.head, self.n.vocabulary, self.has(self.s.head_bias)?, weight)
+            }
+        };
+        let is_table = self.is_tied && self.d.task.end == End::Words;
+        let rows = if is_table { n + self.s.more_tokens } else { n };
+        let mut parameters = vec![self.builder.parameter(&weight, &[rows, width])?];
+        if has_bias {
+            parameters.push(self.builder.parameter(&format!("{module}.bias"), &[n])?);
+        }
+        Ok(vec![self.builder.linear((module, state), &parameters, (sequence, width, n))?])
+    }
+}

@@ -1,0 +1,217 @@
+//! Attention of a decoder: of heads, and through narrow products.
+
+use ir::diagnostic::Diagnostic;
+use ir::id::TensorId;
+
+use super::Writer;
+use super::sizes::Latent;
+use super::style::{Gate, HeadNorm, Mixer, Norm, Positions};
+use crate::config::builder::NewOp;
+
+impl Writer<'_> {
+    /// Attention of a layer to so many tokens; the flag says whether positions turn queries and keys.
+    pub(super) fn attention(
+        &mut self,
+        state: TensorId,
+        layer: &str,
+        (span, is_turned): (u64, bool),
+    ) -> Result<TensorId, Diagnostic> {
+        let own = self.s.attention;
+        let module = format!("{layer}.{}", own.module);
+        let is_turned = is_turned && self.s.positions == Positions::Rotary;
+        let (queries, values, gate) = match self.n.latent {
+            Some(latent) => self.narrow(state, &module, latent)?,
+            None => self.projections(state, &module, is_turned)?,
+        };
+        let n = self.n;
+        let sizes = [n.heads, n.head_dim, n.value_dim, span];
+        let bias = match self.has(own.sinks)? {
+            true => Some(self.builder.parameter(&format!("{module}.sinks"), &[n.heads])?),
+            false => None,
+        };
+        let context =
+            self.builder.attention_of(&module, (&queries, values), (None, bias), sizes)?;
+        let width = n.heads.saturating_mul(n.value_dim);
+        let mut context = self.gated(context, state, &module, (gate, width))?;
+        if !own.inner_norm.is_empty() {
+            let name = format!("{module}.{}", own.inner_norm);
+            context = self.norm(&name, context, width)?;
+        }
+        let output = format!("{module}.{}", own.output);
+        let has_bias = self.has(own.output_bias)?;
+        self.linear(&output, context, (width, n.hidden), has_bias)
+    }
+
+    /// Queries and keys, values, and the product that gates where it is one with the queries.
+    fn projections(
+        &mut self,
+        state: TensorId,
+        module: &str,
+        is_turned: bool,
+    ) -> Result<(Vec<TensorId>, TensorId, Option<TensorId>), Diagnostic> {
+        let (own, n) = (self.s.attention, self.n);
+        let [q, k, v] =
+            [(n.heads, n.head_dim), (n.kv_heads, n.head_dim), (n.kv_heads, n.value_dim)]
+                .map(|(heads, dim)| heads.saturating_mul(dim));
+        let has_bias = self.has(own.bias)?;
+        let mut gate = None;
+        let [queries, keys, values] = match own.parts {
+            [q_name, k_name, v_name] => {
+                let is_doubled = own.gate == Gate::Doubled;
+                let wide = if is_doubled { q.saturating_mul(2) } else { q };
+                let at = |name: &str| format!("{module}.{name}");
+                let queries = self.linear(&at(q_name), state, (n.hidden, wide), has_bias)?;
+                gate = is_doubled.then_some(queries);
+                let keys = self.linear(&at(k_name), state, (n.hidden, k), has_bias)?;
+                [queries, keys, self.linear(&at(v_name), state, (n.hidden, v), has_bias)?]
+            }
+            other => {
+                let name = format!("{module}.{}", other.first().copied().unwrap_or("qkv"));
+                let all = q.saturating_add(k).saturating_add(v);
+                [self.linear(&name, state, (n.hidden, all), has_bias)?; 3]
+            }
+        };
+        let mut both = [queries, keys];
+        if let Some(norm) = own.norm
+            && self.has(norm.when)?
+        {
+            both = self.head_norms(both, module, norm)?;
+        }
+        if is_turned {
+            for (state, (part, width)) in both.iter_mut().zip([("rotary_q", q), ("rotary_k", k)]) {
+                *state = self.plain((module, part), "Rotary", &[*state], width)?;
+            }
+        }
+        Ok((both.to_vec(), values, gate))
+    }
+
+    /// Attention to the states of another model: to as many as the sample has tokens where nobody
+    /// gives them.
+    pub(super) fn crossed(
+        &mut self,
+        state: TensorId,
+        module: &str,
+    ) -> Result<TensorId, Diagnostic> {
+        let (n, at) = (self.n, |name: &str| format!("{module}.{name}"));
+        let (states, tokens) = match self.place.encoded {
+            Some(given) => given,
+            None => {
+                let shape = self.builder.shape(n.hidden);
+                let states = self.builder.states("cross_attention_states", &shape)?;
+                (states, self.builder.sequence)
+            }
+        };
+        self.place.encoded = Some((states, tokens));
+        let widths = [n.heads, n.kv_heads].map(|heads| heads.saturating_mul(n.head_dim));
+        let queries = self.linear(&at("q_proj"), state, (n.hidden, widths[0]), false)?;
+        let mut others = Vec::new();
+        for name in ["k_proj", "v_proj"] {
+            let weight =
+                self.builder.weight(self.quantization, &at(name), [widths[1], n.hidden])?;
+            let size = (tokens, n.hidden, widths[1]);
+            others.push(self.builder.linear((&at(name), states), &[weight], size)?);
+        }
+        let queries = self.norm_of(&at("q_norm"), queries, (n.head_dim, widths[0]), Norm::Rms)?;
+        let weight = self.builder.parameter(&at("k_norm.weight"), &[n.head_dim])?;
+        let (op_type, inputs, parameters) = ("RMSNorm", &others[..1], &[weight]);
+        let shape = &[self.builder.batch, tokens, widths[1]];
+        let (module_of_keys, part, products) = (at("k_norm"), "", &[]);
+        let new =
+            NewOp { module: &module_of_keys, part, op_type, inputs, parameters, shape, products };
+        let keys = self.builder.op(&new)?;
+        let both = [queries, keys];
+        let sizes = [n.heads, n.head_dim, n.head_dim, tokens];
+        let context = self.builder.attention_of(module, (&both, others[1]), (None, None), sizes)?;
+        self.linear(&at("o_proj"), context, (widths[0], n.hidden), false)
+    }
+
+    /// What a layer that attends to other states adds, behind its gate.
+    pub(super) fn opened(
+        &mut self,
+        part: TensorId,
+        layer: &str,
+        (mixer, name): (Mixer, &str),
+    ) -> Result<TensorId, Diagnostic> {
+        if mixer != Mixer::Cross {
+            return Ok(part);
+        }
+        let module = format!("{layer}.{name}");
+        let gate = self.builder.parameter(&module, &[1])?;
+        self.builder.norm((&module, "Mul"), part, &[gate], self.n.hidden)
+    }
+
+    fn head_norms(
+        &mut self,
+        [queries, keys]: [TensorId; 2],
+        module: &str,
+        norm: HeadNorm,
+    ) -> Result<[TensorId; 2], Diagnostic> {
+        let n = self.n;
+        let mut both = [queries, keys];
+        let heads = [n.heads, n.kv_heads];
+        for ((state, name), (heads, part)) in
+            both.iter_mut().zip(norm.names).zip(heads.into_iter().zip(["q", "k"]))
+        {
+            let width = heads.saturating_mul(n.head_dim);
+            let weight = if norm.is_wide { width } else { n.head_dim };
+            let is_one = norm.names[0] == norm.names[1];
+            let name =
+                if is_one { format!("{module}.{name}.{part}") } else { format!("{module}.{name}") };
+            *state = self.norm_of(&name, *state, (weight, width), norm.kind)?;
+        }
+        Ok(both)
+    }
+
+    /// The output of attention, scaled where the family does.
+    fn gated(
+        &mut self,
+        context: TensorId,
+        state: TensorId,
+        module: &str,
+        (gate, width): (Option<TensorId>, u64),
+    ) -> Result<TensorId, Diagnostic> {
+        let (name, columns) = match self.s.attention.gate {
+            Gate::Doubled | Gate::None => ("", 0),
+            Gate::Wide(name) => (name, width),
+            Gate::Heads(name) => (name, self.n.heads),
+        };
+        let gate = match gate {
+            None if columns > 0 => {
+                let name = format!("{module}.{name}");
+                Some(self.linear(&name, state, (self.n.hidden, columns), false)?)
+            }
+            own => own,
+        };
+        let Some(gate) = gate else { return Ok(context) };
+        self.plain((module, "gate"), "Mul", &[context, gate], width)
+    }
+
+    /// Queries, and keys and values from one narrow product beside a part that is turned by position.
+    fn narrow(
+        &mut self,
+        state: TensorId,
+        module: &str,
+        latent: Latent,
+    ) -> Result<(Vec<TensorId>, TensorId, Option<TensorId>), Diagnostic> {
+        let (n, h) = (self.n, self.n.hidden);
+        let at = |name: &str| format!("{module}.{name}");
+        let has_bias = self.has(self.s.attention.bias)?;
+        let width = n.heads.saturating_mul(n.head_dim);
+        let queries = match latent.query_rank {
+            None => self.linear(&at("q_proj"), state, (h, width), false)?,
+            Some(rank) => {
+                let own = self.linear(&at("q_a_proj"), state, (h, rank), has_bias)?;
+                let own = self.norm(&at("q_a_layernorm"), own, rank)?;
+                self.linear(&at("q_b_proj"), own, (rank, width), false)?
+            }
+        };
+        let both = latent.rank.saturating_add(latent.rotary);
+        let shared = self.linear(&at("kv_a_proj_with_mqa"), state, (h, both), has_bias)?;
+        let normed = self.norm(&at("kv_a_layernorm"), shared, latent.rank)?;
+        let wide = n.heads.saturating_mul(latent.plain.saturating_add(n.value_dim));
+        let values = self.linear(&at("kv_b_proj"), normed, (latent.rank, wide), false)?;
+        let queries = self.plain((module, "rotary_q"), "Rotary", &[queries], width)?;
+        let keys = self.plain((module, "rotary_k"), "Rotary", &[values, shared], width)?;
+        Ok((vec![queries, keys], values, None))
+    }
+}

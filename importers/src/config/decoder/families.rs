@@ -1,0 +1,448 @@
+//! The families of decoders: a row for those that are made alike. What is not stated is as in
+//! transformers 5.23.
+
+use ir::diagnostic::Diagnostic;
+use serde_json::Value;
+
+use super::bases::*;
+use super::style::{
+    Attention, Delta, FeedForward, Form, GPT, Gate, HeadNorm, Join, LLAMA, MIXTURE, Mixer, Mixture,
+    Norm, Pattern, Positions, SHARED, Space, Style, When,
+};
+use crate::config::fields::{Fields, invalid};
+
+use When::{Always, If, Never};
+
+/// Changes a style by what a config states.
+type Adjust = fn(&mut Style, Fields<'_>) -> Result<(), Diagnostic>;
+
+/// Model types that are made alike.
+pub(super) struct Family {
+    pub types: &'static [&'static str],
+    pub style: Style,
+    pub adjust: Option<Adjust>,
+}
+
+const fn of(types: &'static [&'static str], style: Style) -> Family {
+    Family { types, style, adjust: None }
+}
+
+const fn adjusted(types: &'static [&'static str], style: Style, adjust: Adjust) -> Family {
+    Family { types, style, adjust: Some(adjust) }
+}
+
+/// All families.
+pub(super) const FAMILIES: &[Family] = &[
+    of(&["llama", "granite", "iquestcoder", "helium", "internlm3"], LLAMA),
+    of(&["emu3_text_model"], PLAIN_LLAMA),
+    of(&["mistral", "ministral", "ministral3"], PLAIN_LLAMA.pattern(WINDOWS)),
+    of(&["cwm"], PLAIN_LLAMA.pattern(Pattern::Every(4, SLIDING, SLIDING))),
+    adjusted(&["hyperclovax"], LLAMA, hyperclovax),
+    of(&["smollm3"], LLAMA.pattern(Pattern::Unturned(FULL, SLIDING))),
+    of(&["seed_oss"], LLAMA.biases(If("attention_bias"), If("attention_out_bias"))),
+    adjusted(&["ernie4_5"], LLAMA.biases(If("use_bias"), If("use_bias")), ernie),
+    of(&["arcee"], LLAMA.plain(["up_proj", "down_proj"], If("mlp_bias"))),
+    of(&["nemotron"], LAYER_LLAMA.plain(["up_proj", "down_proj"], If("mlp_bias"))),
+    of(&["jais2"], LAYER_LLAMA.plain(["up_proj", "down_proj"], If("mlp_bias"))),
+    of(&["olmo"], Style { norm: Norm::LayerBare, ..LLAMA }),
+    of(&["olmo2"], OLMO2),
+    of(&["olmo3"], OLMO2.pattern(Pattern::Every(4, FULL, SLIDING))),
+    of(&["flex_olmo"], OLMO2.experts(MIXTURE)),
+    of(&["olmoe"], LLAMA.wide_norms(Always).experts(MIXTURE)),
+    of(&["qwen2", "qwen2_vl_text", "qwen2_5_vl_text"], QWEN2),
+    of(&["qwen3"], QWEN3),
+    of(&["qwen3_vl_text"], QWEN3.pattern(Pattern::All(FULL))),
+    of(&["qwen3_moe"], QWEN3.pattern(Pattern::Allowed).experts(MIXTURE)),
+    of(&["qwen3_vl_moe_text"], QWEN3.pattern(Pattern::All(FULL)).experts(MIXTURE)),
+    of(&["qwen2_moe"], QWEN2.biases(If("qkv_bias"), Never).experts(QWEN2_MOE)),
+    of(&["qwen3_next"], QWEN3_NEXT.experts(QWEN2_MOE)),
+    of(&["qwen3_5_text"], Style { linear: Mixer::Delta(Delta::Four), ..QWEN3_NEXT }),
+    of(
+        &["qwen3_5_moe_text"],
+        Style { linear: Mixer::Delta(Delta::Four), ..QWEN3_NEXT }.experts(QWEN2_MOE),
+    ),
+    of(&["gemma"], LLAMA),
+    of(&["gemma2"], GEMMA2),
+    of(&["gemma3_text"], GEMMA2.head_norms(QK, Always).pattern(Pattern::Every(6, FULL, SLIDING))),
+    of(&["vaultgemma"], GEMMA2.norms(["input_layernorm", "", "pre_feedforward_layernorm", ""])),
+    of(&["exaone4"], EXAONE4.norms(BEHIND)),
+    of(&["exaone_moe"], EXAONE4.experts(SHARED)),
+    of(&["cohere"], COHERE.wide_norms(If("use_qk_norm"))),
+    of(&["cohere2"], COHERE.pattern(Pattern::Every(4, FULL, SLIDING))),
+    of(&["glm"], GLM4.norms(LLAMA.norms)),
+    of(&["glm4"], GLM4),
+    of(&["glm4v_text"], GLM4.biases(Always, Never)),
+    of(
+        &["glm4_moe", "glm4v_moe_text"],
+        Style { divides: false, ..LLAMA }
+            .biases(If("attention_bias"), Never)
+            .head_norms(QK, If("use_qk_norm"))
+            .experts(SHARED),
+    ),
+    of(
+        &["phi3"],
+        Style {
+            attention: Attention { parts: &["qkv_proj"], ..PLAIN_LLAMA.attention },
+            ..LLAMA.halves().pattern(WINDOWS)
+        },
+    ),
+    adjusted(&["phi"], PHI, phi),
+    of(
+        &["starcoder2"],
+        LAYER_LLAMA
+            .biases(If("use_bias"), If("use_bias"))
+            .plain(["c_fc", "c_proj"], If("use_bias"))
+            .pattern(WINDOWS),
+    ),
+    adjusted(&["stablelm"], LAYER_LLAMA.biases(If("use_qkv_bias"), Never), stablelm),
+    of(
+        &["apertus"],
+        Style { norms: ["attention_layernorm", "", "feedforward_layernorm", ""], ..LLAMA }
+            .head_norms(QK, Always)
+            .plain(["up_proj", "down_proj"], Never),
+    ),
+    of(
+        &["bitnet"],
+        Style {
+            attention: Attention { inner_norm: "attn_sub_norm", ..LLAMA.attention },
+            feed_forward: FeedForward { inner_norm: "ffn_sub_norm", ..LLAMA.feed_forward },
+            ..LLAMA
+        },
+    ),
+    of(
+        &["nanochat"],
+        Style { norm: Norm::RmsBare, ..LLAMA }.head_norms(QK, Always).plain(["fc1", "fc2"], Never),
+    ),
+    of(&["hunyuan_v1_dense"], HUNYUAN),
+    adjusted(&["hunyuan_v1_moe"], HUNYUAN, hunyuan),
+    of(&["granite_swa"], LLAMA.pattern(Pattern::Every(4, FULL, SLIDING)).sinks()),
+    of(&["granitemoe"], LLAMA.experts(GRANITE_MOE)),
+    adjusted(&["granitemoeshared"], LLAMA.experts(GRANITE_MOE), granite),
+    adjusted(
+        &["granitemoehybrid"],
+        Style {
+            linear: Mixer::Space(Space::Heads),
+            pattern: Pattern::All("mamba"),
+            ..LLAMA.experts(GRANITE_MOE)
+        },
+        granite,
+    ),
+    of(&["mixtral"], PLAIN_LLAMA.pattern(WINDOWS).experts(MIXTURE)),
+    of(&["minimax_m2"], PLAIN_LLAMA.wide_norms(Always).experts(MIXTURE)),
+    of(
+        &["minimax"],
+        Style { linear: Mixer::Lightning, ..PLAIN_LLAMA }
+            .pattern(Pattern::Every(2, FULL, "linear_attention"))
+            .experts(MIXTURE),
+    ),
+    of(
+        &["phimoe"],
+        Style { head_bias: If("lm_head_bias"), ..LAYER_LLAMA }
+            .pattern(WINDOWS)
+            .experts(Mixture { router: "router", ..MIXTURE }),
+    ),
+    of(
+        &["gpt_oss"],
+        LLAMA.pattern(Pattern::Every(2, FULL, SLIDING)).sinks().experts(Mixture {
+            router: "router",
+            router_bias: Always,
+            biases: true,
+            ..MIXTURE
+        }),
+    ),
+    of(&["dots1"], LLAMA.head_norms(QK, Always).pattern(Pattern::Late).experts(SHARED)),
+    adjusted(
+        &["ernie4_5_moe"],
+        LLAMA
+            .biases(If("use_bias"), If("use_bias"))
+            .experts(Mixture { score_bias: "gate.moe_statics.e_score_correction_bias", ..SHARED }),
+        ernie,
+    ),
+    of(&["llama4_text"], LLAMA4),
+    of(&["aria_text"], LLAMA.experts(Mixture { router: "router", ..SHARED })),
+    of(&["hy_v3"], LLAMA.head_norms(QK, Always).experts(LATER)),
+    of(&["solar_open"], LLAMA.biases(If("attention_bias"), Never).experts(SHARED)),
+    of(&["mellum"], QWEN3.pattern(WINDOWS).experts(MIXTURE)),
+    of(
+        &["kolibri1"],
+        PLAIN_LLAMA
+            .head_norms(QK, Always)
+            .norms(GLM_FOUR)
+            .pattern(Pattern::All(FULL))
+            .experts(SHARED),
+    ),
+    of(
+        &["afmoe"],
+        Style {
+            attention: Attention { gate: Gate::Wide("gate_proj"), ..QWEN3.attention },
+            norms: [
+                "input_layernorm",
+                "post_attention_layernorm",
+                "pre_mlp_layernorm",
+                "post_mlp_layernorm",
+            ],
+            ..LLAMA
+        }
+        .pattern(Pattern::Every(4, FULL, SLIDING))
+        .experts(Mixture { router: "router.gate", score_bias: "expert_bias", ..SHARED }),
+    ),
+    of(&["deepseek_v2", "deepseek_v3", "mistral4"], LLAMA.experts(SHARED)),
+    of(&["glm4_moe_lite"], LLAMA.experts(LATER)),
+    of(&["youtu", "minicpm3"], LLAMA),
+    of(
+        &["laguna"],
+        Style {
+            attention: Attention { gate: Gate::Heads("g_proj"), ..QWEN3.attention },
+            pattern: Pattern::All(FULL),
+            ..LLAMA
+        }
+        .experts(Mixture { score_bias: "gate.e_score_correction_bias", ..LATER }),
+    ),
+    of(&["mllama_text_model"], Style { more_tokens: 8, ..PLAIN_LLAMA }),
+    of(&["gpt2", "gpt-sw3", "gpt_bigcode"], GPT),
+    of(
+        &["gpt_neo"],
+        Style {
+            attention: Attention {
+                module: "attn.attention",
+                parts: LLAMA.attention.parts,
+                output: "out_proj",
+                bias: Never,
+                ..GPT.attention
+            },
+            pattern: Pattern::Runs,
+            ..GPT
+        },
+    ),
+    of(&["gptj"], GPTJ),
+    of(
+        &["codegen"],
+        Style { attention: Attention { parts: &["qkv_proj"], ..GPTJ.attention }, ..GPTJ },
+    ),
+    adjusted(&["gpt_neox"], NEOX, neox),
+    of(&["bloom"], BLOOM),
+    adjusted(&["falcon"], BLOOM, falcon),
+    adjusted(&["opt"], OPT, opt),
+    of(&["xglm"], XGLM),
+    of(
+        &["biogpt"],
+        Style {
+            root: "biogpt",
+            positions: Positions::Table { module: "embed_positions", more: 2 },
+            ..XGLM
+        },
+    ),
+    of(
+        &["mpt"],
+        Style {
+            positions: Positions::Fixed,
+            layers: "blocks",
+            last_norm: "norm_f",
+            norm: Norm::LayerWeight,
+            norms: ["norm_1", "", "norm_2", ""],
+            attention: Attention {
+                parts: &["Wqkv"],
+                output: "out_proj",
+                bias: Never,
+                output_bias: Never,
+                ..GPT.attention
+            },
+            feed_forward: FeedForward { module: "ffn", ..GPT.feed_forward },
+            ..GPT
+        }
+        .plain(["up_proj", "down_proj"], Never),
+    ),
+    of(
+        &["ctrl"],
+        Style {
+            tokens: "w",
+            positions: Positions::Fixed,
+            last_norm: "layernorm",
+            head_bias: Always,
+            norms: ["layernorm1", "", "layernorm2", ""],
+            attention: Attention {
+                module: "multi_head_attention",
+                parts: &["Wq", "Wk", "Wv"],
+                output: "dense",
+                ..GPT.attention
+            },
+            feed_forward: FeedForward { module: "ffn", ..GPT.feed_forward },
+            ..GPT
+        }
+        .plain(["0", "2"], Always),
+    ),
+    of(
+        &["openai-gpt"],
+        Style {
+            tokens: "tokens_embed",
+            positions: Positions::Table { module: "positions_embed", more: 0 },
+            last_norm: "",
+            norms: ["", "ln_1", "", "ln_2"],
+            join: Join::Sums,
+            ..GPT
+        },
+    ),
+    adjusted(&["persimmon"], PERSIMMON, persimmon),
+    of(&["mamba", "falcon_mamba"], MAMBA),
+    of(&["mamba2"], Style { pattern: Pattern::Only(Mixer::Space(Space::Heads)), ..MAMBA }),
+    of(
+        &["jamba"],
+        Style {
+            linear: Mixer::Space(Space::Channels),
+            space_norms: true,
+            pattern: Pattern::Period("mamba"),
+            ..BAMBA
+        }
+        .biases(Never, Never)
+        .experts(Mixture { module: "feed_forward", router: "router", ..MIXTURE }),
+    ),
+    of(&["bamba"], BAMBA.pattern(Pattern::Period("mamba"))),
+    of(&["falcon_h1"], BAMBA.pattern(Pattern::Only(Mixer::Both(Space::Heads)))),
+    adjusted(&["nemotron_h"], NEMOTRON_H, nemotron_h),
+    of(&["lfm2"], LFM2.head_norms(["q_layernorm", "k_layernorm"], Always)),
+    of(
+        &["lfm2_moe"],
+        LFM2.head_norms(["q_layernorm", "k_layernorm"], Always)
+            .experts(Mixture { module: "feed_forward", ..MIXTURE }),
+    ),
+    of(
+        &["recurrent_gemma"],
+        Style {
+            last_norm: "final_norm",
+            norms: ["temporal_pre_norm", "", "channel_pre_norm", ""],
+            attention: Attention {
+                module: "temporal_block",
+                output_bias: Always,
+                ..LLAMA.attention
+            },
+            pattern: Pattern::Cycle,
+            space_module: "temporal_block",
+            feed_forward: FeedForward { module: "mlp_block", bias: Always, ..LLAMA.feed_forward },
+            ..LLAMA
+        },
+    ),
+];
+
+fn hyperclovax(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
+    if fields.flag("use_post_norm")? == Some(true) {
+        [style.norms[1], style.norms[3]] = ["post_norm1", "post_norm2"];
+    }
+    Ok(())
+}
+
+fn ernie(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
+    style.feed_forward.bias = If("use_bias");
+    style.head_bias = If("use_bias");
+    if let Some(mixture) = style.mixture.as_mut() {
+        if fields.whole("moe_num_shared_experts")? == 0 {
+            mixture.shared = "";
+        }
+    } else {
+        // The dense family's head has none.
+        style.head_bias = Never;
+    }
+    Ok(())
+}
+
+/// Two norms under either of their names, one, or parts one after the other.
+fn falcon(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
+    style.tokens_norm = "";
+    let is_new = fields.flag("new_decoder_architecture")? == Some(true);
+    let n_norms = fields.optional("num_ln_in_parallel_attn")?.unwrap_or(1 + u64::from(is_new));
+    if fields.flag("alibi")? != Some(true) {
+        style.positions = Positions::Rotary;
+    }
+    (style.attention.bias, style.attention.output_bias) = (If("bias"), If("bias"));
+    style.feed_forward.bias = If("bias");
+    if fields.flag("parallel_attn")? == Some(true) {
+        style.join = Join::Beside;
+        style.norms = if n_norms == 2 {
+            ["ln_attn", "", "ln_mlp", ""]
+        } else {
+            ["input_layernorm", "", "", ""]
+        };
+    }
+    Ok(())
+}
+
+fn neox(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
+    if fields.flag("use_parallel_residual")? == Some(true) {
+        style.join = Join::Beside;
+    }
+    Ok(())
+}
+
+fn opt(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
+    if fields.flag("layer_norm_elementwise_affine")? == Some(false) {
+        style.norm = Norm::LayerBare;
+    }
+    if fields.flag("do_layer_norm_before")? == Some(false) {
+        style.join = Join::Sums;
+        style.norms = ["", "self_attn_layer_norm", "", "final_layer_norm"];
+        style.last_norm = "";
+    }
+    if fields.flag("_remove_final_layer_norm")? == Some(true) {
+        style.last_norm = "";
+    }
+    Ok(())
+}
+
+fn phi(style: &mut Style, _: Fields<'_>) -> Result<(), Diagnostic> {
+    *style = style.head_norms(["q_layernorm", "k_layernorm"], If("qk_layernorm"));
+    Ok(())
+}
+
+fn persimmon(style: &mut Style, _: Fields<'_>) -> Result<(), Diagnostic> {
+    *style = style.head_norms(["q_layernorm", "k_layernorm"], If("qk_layernorm"));
+    Ok(())
+}
+
+fn stablelm(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
+    let (names, kind) = (["q_layernorm", "k_layernorm"], Norm::LayerWeight);
+    style.attention.norm = Some(HeadNorm { names, kind, is_wide: true, when: If("qk_layernorm") });
+    style.feed_forward.bias = Never;
+    if fields.flag("use_parallel_residual")? == Some(true) {
+        style.join = Join::Beside;
+        style.norms[2] = "";
+    }
+    Ok(())
+}
+
+/// One expert is a plain feed-forward part.
+fn hunyuan(style: &mut Style, _: Fields<'_>) -> Result<(), Diagnostic> {
+    *style = style.experts(Mixture {
+        router: "gate.wg",
+        shared: "shared_mlp",
+        is_many: true,
+        ..MIXTURE
+    });
+    Ok(())
+}
+
+/// What all tokens go through stands beside the experts, or instead of them.
+fn granite(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
+    if fields.whole("num_local_experts")? == 0 {
+        (style.feed_forward.module, style.feed_forward.form) = ("shared_mlp", Form::Halves);
+        style.feed_forward.names = ["", "input_linear", "output_linear"];
+    }
+    if let Some(mixture) = style.mixture.as_mut() {
+        mixture.shared = "..shared_mlp";
+        if fields.whole("shared_intermediate_size")? == 0 {
+            mixture.shared = "";
+        }
+    }
+    Ok(())
+}
+
+/// A pattern of letters in the older configs.
+fn nemotron_h(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
+    if let Some(value) = fields.get("moe_latent_size") {
+        return Err(invalid("moe_latent_size", value, "narrow experts cannot be planned"));
+    }
+    if fields.get("n_shared_experts").and_then(Value::as_u64) == Some(0)
+        && let Some(mixture) = style.mixture.as_mut()
+    {
+        mixture.shared = "";
+    }
+    Ok(())
+}

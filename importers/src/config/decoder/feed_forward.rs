@@ -1,0 +1,179 @@
+//! The feed-forward part of a decoder's layer: products, or experts of them.
+
+use ir::diagnostic::Diagnostic;
+use ir::id::TensorId;
+use ir::op::Product;
+
+use super::Writer;
+use super::layers::Fed;
+use super::sizes::Experts;
+use super::style::{FeedForward, Form, Mixture};
+use crate::config::builder::NewOp;
+
+impl Writer<'_> {
+    pub(super) fn fed(
+        &mut self,
+        state: TensorId,
+        layer: &str,
+        fed: Fed,
+    ) -> Result<TensorId, Diagnostic> {
+        let own = self.s.feed_forward;
+        let module = joined(layer, own.module);
+        match (fed, self.s.mixture, self.n.experts) {
+            (Fed::Experts, Some(mixture), Some(experts)) => {
+                self.mixture(state, layer, (mixture, experts))
+            }
+            _ => self.dense(state, &module, (own, self.n.inner)),
+        }
+    }
+
+    /// One or two products of so many columns, a function, and the product behind it.
+    fn dense(
+        &mut self,
+        state: TensorId,
+        module: &str,
+        (own, inner): (FeedForward, u64),
+    ) -> Result<TensorId, Diagnostic> {
+        let h = self.n.hidden;
+        let has_bias = self.has(own.bias)?;
+        let [gate, up, down] = own.names.map(|name| joined(module, name));
+        let mut inputs = Vec::new();
+        if own.form == Form::Gated {
+            inputs.push(self.linear(&gate, state, (h, inner), has_bias)?);
+        }
+        let wide = if own.form == Form::Halves { inner.saturating_mul(2) } else { inner };
+        inputs.push(self.linear(&up, state, (h, wide), has_bias)?);
+        let mut active = self.activation(&up, &inputs, inner, module)?;
+        if !own.inner_norm.is_empty() {
+            active = self.norm(&joined(module, own.inner_norm), active, inner)?;
+        }
+        self.linear(&down, active, (inner, h), has_bias)
+    }
+
+    /// The function between the products, with its parameters where it has some.
+    fn activation(
+        &mut self,
+        up: &str,
+        inputs: &[TensorId],
+        inner: u64,
+        module: &str,
+    ) -> Result<TensorId, Diagnostic> {
+        if self.fields().text("hidden_act")? != Some("xielu") {
+            return self.plain((up, "activation"), "Activation", inputs, inner);
+        }
+        let module = joined(module, "act_fn");
+        let mut parameters = Vec::new();
+        for part in ["alpha_p", "alpha_n"] {
+            parameters.push(self.builder.parameter(&format!("{module}.{part}"), &[1])?);
+        }
+        self.builder.norm((&module, "Activation"), inputs[0], &parameters, inner)
+    }
+
+    /// A router, experts that share the tokens evenly, those that all tokens go to, and their sum.
+    fn mixture(
+        &mut self,
+        state: TensorId,
+        layer: &str,
+        (own, sizes): (Mixture, Experts),
+    ) -> Result<TensorId, Diagnostic> {
+        let h = self.n.hidden;
+        let module = joined(layer, own.module);
+        let gate = self.router(state, &module, (own, sizes))?;
+        let tokens = self.builder.tokens().saturating_mul(sizes.per_token);
+        let mut outputs = vec![gate];
+        for expert in 0..sizes.n {
+            // Shares whose sum is the number of tokens.
+            let end = |n: u64| (u128::from(tokens) * u128::from(n) / u128::from(sizes.n)) as u64;
+            let rows = end(expert + 1) - end(expert);
+            let module = format!("{module}.experts.{expert}");
+            outputs.push(self.expert(&[state, gate], &module, (own, sizes.inner, rows))?);
+        }
+        if sizes.shared > 0 {
+            outputs.extend(self.shared(state, layer, (own, sizes.shared))?);
+        }
+        self.plain((&module, "combine"), "Combine", &outputs, h)
+    }
+
+    /// Scores of the experts. Routers are left in the type of the model.
+    fn router(
+        &mut self,
+        state: TensorId,
+        module: &str,
+        (own, sizes): (Mixture, Experts),
+    ) -> Result<TensorId, Diagnostic> {
+        let h = self.n.hidden;
+        let name = joined(module, own.router);
+        let mut parameters =
+            vec![self.builder.parameter(&format!("{name}.weight"), &[sizes.n, h])?];
+        if self.has(own.router_bias)? {
+            parameters.push(self.builder.parameter(&format!("{name}.bias"), &[sizes.n])?);
+        }
+        if !own.score_bias.is_empty() {
+            let name = joined(module, own.score_bias);
+            parameters.push(self.builder.parameter(&name, &[sizes.n])?);
+        }
+        self.builder.linear((&name, state), &parameters, (self.builder.sequence, h, sizes.n))
+    }
+
+    /// One expert of so many rows; none of its products runs where it gets no token.
+    fn expert(
+        &mut self,
+        inputs: &[TensorId],
+        module: &str,
+        (own, inner, rows): (Mixture, u64, u64),
+    ) -> Result<TensorId, Diagnostic> {
+        let h = self.n.hidden;
+        let ways: &[&str] =
+            if own.form == Form::Plain { &["up_proj"] } else { &["gate_proj", "up_proj"] };
+        let wide = ways.iter().map(|name| (*name, [inner, h]));
+        let mut parameters = Vec::new();
+        for (name, shape) in wide.chain([("down_proj", [h, inner])]) {
+            let module = format!("{module}.{name}");
+            parameters.push(self.builder.weight(self.quantization, &module, shape)?);
+            if own.biases {
+                let name = format!("{module}.bias");
+                parameters.push(self.builder.parameter(&name, &shape[..1])?);
+            }
+        }
+        let up = Product { count: 1, m: rows, k: h, n: inner };
+        let mut products = vec![up; ways.len()];
+        products.push(Product { count: 1, m: rows, k: inner, n: h });
+        products.retain(|_| rows > 0);
+        let (part, op_type, parameters) = ("", "Expert", &parameters);
+        let (shape, products) = (&[rows, h], &products);
+        self.builder.op(&NewOp { module, part, op_type, inputs, parameters, shape, products })
+    }
+
+    /// What all tokens go through, and what scales it.
+    fn shared(
+        &mut self,
+        state: TensorId,
+        layer: &str,
+        (own, inner): (Mixture, u64),
+    ) -> Result<Vec<TensorId>, Diagnostic> {
+        // Two dots lead out of the module of the experts.
+        let (module, form) = match own.shared.strip_prefix("..") {
+            Some(name) => (joined(layer, name), Form::Halves),
+            None => (joined(&joined(layer, own.module), own.shared), own.form),
+        };
+        let names = match form {
+            Form::Halves => ["", "input_linear", "output_linear"],
+            _ => ["gate_proj", "up_proj", "down_proj"],
+        };
+        let part = FeedForward { form, names, inner_norm: "", ..self.s.feed_forward };
+        let mut outputs = vec![self.dense(state, &module, (part, inner))?];
+        if !own.shared_gate.is_empty() {
+            let name = joined(&joined(layer, own.module), own.shared_gate);
+            outputs.push(self.linear(&name, state, (self.n.hidden, 1), false)?);
+        }
+        Ok(outputs)
+    }
+}
+
+/// A module inside another one, either of which may be without a name.
+pub(super) fn joined(outer: &str, inner: &str) -> String {
+    match inner {
+        "" => outer.to_owned(),
+        _ => format!("{outer}.{inner}"),
+    }
+}

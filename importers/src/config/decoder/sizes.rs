@@ -1,0 +1,210 @@
+//! The numbers of a decoder.
+
+use ir::diagnostic::Diagnostic;
+
+use super::style::Style;
+use crate::config::fields::{Fields, invalid};
+
+/// Most experts of a model.
+const MAX_ALL_EXPERTS: u64 = 65_536;
+
+/// Attention through narrow products (DeepSeek-AI 2024, arXiv:2405.04434, section 2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Latent {
+    pub query_rank: Option<u64>,
+    pub rank: u64,
+    pub plain: u64,
+    pub rotary: u64,
+}
+
+/// Experts of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Experts {
+    pub n: u64,
+    pub per_token: u64,
+    /// Whether the config leaves open how many that are.
+    pub is_open: bool,
+    pub inner: u64,
+    /// Width of what all tokens go through; 0 without.
+    pub shared: u64,
+}
+
+/// A decoder in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sizes {
+    pub vocabulary: u64,
+    pub hidden: u64,
+    /// Columns of the embedding.
+    pub embedded: u64,
+    pub heads: u64,
+    pub kv_heads: u64,
+    pub head_dim: u64,
+    pub value_dim: u64,
+    pub latent: Option<Latent>,
+    pub inner: u64,
+    pub experts: Option<Experts>,
+    /// Positions that the model was made for, where it says.
+    pub positions: Option<u64>,
+}
+
+/// Names of one number in different classes.
+const HIDDEN: [&str; 3] = ["hidden_size", "n_embd", "d_model"];
+const HEADS: [&str; 5] =
+    ["num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads"];
+const KV_HEADS: [&str; 2] = ["num_key_value_heads", "num_kv_heads"];
+const INNER: [&str; 5] = ["intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "dff"];
+const POSITIONS: [&str; 5] =
+    ["max_position_embeddings", "n_positions", "max_seq_len", "context_length", "seq_length"];
+const N_EXPERTS: [&str; 4] =
+    ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
+const PER_TOKEN: [&str; 3] = ["num_experts_per_tok", "moe_topk", "moe_k"];
+const N_SHARED: [&str; 4] =
+    ["n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "n_shared"];
+
+/// Experts of a layer; 0 without.
+///
+/// # Errors
+/// `invalid-field`.
+pub(super) fn n_experts(fields: Fields<'_>) -> Result<u64, Diagnostic> {
+    let name = N_EXPERTS.iter().find(|name| fields.get(name).is_some());
+    name.map_or(Ok(0), |name| fields.whole(name))
+}
+
+impl Sizes {
+    /// Reads the fields.
+    ///
+    /// # Errors
+    /// `missing-field`, `invalid-field`, `heads-do-not-divide`.
+    pub(super) fn read(style: &Style, fields: Fields<'_>) -> Result<Self, Diagnostic> {
+        let hidden = fields.count(&HIDDEN, None)?;
+        let has_heads = HEADS.iter().any(|name| fields.get(name).is_some());
+        let (heads, kv_heads, head_dim) = match has_heads {
+            true => heads(style, fields, hidden)?,
+            false => (1, 1, hidden),
+        };
+        let latent = match fields.optional("kv_lora_rank")? {
+            None => None,
+            Some(rank) => Some(Latent {
+                query_rank: fields.optional("q_lora_rank")?,
+                rank,
+                plain: fields.count(&["qk_nope_head_dim"], None)?,
+                rotary: fields.count(&["qk_rope_head_dim"], None)?,
+            }),
+        };
+        let head_dim = latent.map_or(head_dim, |own| own.plain.saturating_add(own.rotary));
+        let value_default = latent.map_or(head_dim, |_| hidden / heads.max(1));
+        let own_inner = fields.count(&INNER, Some(hidden.saturating_mul(4)))?;
+        let experts = style.mixture.map(|_| experts(style, fields)).transpose()?;
+        Ok(Self {
+            vocabulary: fields.count(&["vocab_size"], None)?,
+            hidden,
+            embedded: fields.count(&["word_embed_proj_dim"], Some(hidden))?,
+            heads,
+            kv_heads,
+            head_dim,
+            value_dim: fields.count(&["v_head_dim"], Some(value_default))?,
+            latent,
+            inner: inner(fields, own_inner)?,
+            experts: experts.filter(|own| own.n > 0),
+            positions: POSITIONS
+                .iter()
+                .find_map(|name| fields.optional(name).transpose())
+                .transpose()?,
+        })
+    }
+}
+
+/// Heads of queries, heads of keys and values, and the extent of a head.
+fn heads(style: &Style, fields: Fields<'_>, hidden: u64) -> Result<(u64, u64, u64), Diagnostic> {
+    let heads = fields.count(&HEADS, None)?;
+    let indivisible = |message: String, hint: &'static str| {
+        Diagnostic::input("heads-do-not-divide", message).hint(hint)
+    };
+    let names = ["head_dim", "attention_head_dim", "kv_channels"];
+    let dim = fields.count(&names, Some((hidden / heads).max(1)))?;
+    let is_latent = fields.get("kv_lora_rank").is_some();
+    let is_stated = is_latent || names.iter().any(|name| fields.get(name).is_some());
+    if !is_stated && style.divides && !hidden.is_multiple_of(heads) {
+        return Err(indivisible(
+            format!("hidden_size {hidden} is not divisible by {heads} heads"),
+            "state `head_dim` if the heads do not share the hidden size evenly",
+        ));
+    }
+    // A flag of two families, which one of them reads in its older form alone.
+    let is_new = fields.flag("new_decoder_architecture")? == Some(true);
+    let shared = fields.flag("multi_query")? == Some(true) && !is_new;
+    let is_fused_whole = style.attention.parts == ["query_key_value"] && !is_new;
+    let kv_heads = match () {
+        () if shared => 1,
+        () if is_fused_whole || is_latent => heads,
+        () => fields.count(&KV_HEADS, Some(heads))?,
+    };
+    if !heads.is_multiple_of(kv_heads) {
+        return Err(indivisible(
+            format!("{heads} attention heads are not divisible by {kv_heads} key-value heads"),
+            "correct `num_attention_heads` or `num_key_value_heads`",
+        ));
+    }
+    Ok((heads, kv_heads, dim))
+}
+
+/// Width of the feed-forward part, by the rules of the families that state another number.
+fn inner(fields: Fields<'_>, stated: u64) -> Result<u64, Diagnostic> {
+    if let Some(own) = fields.optional("intermediate_size_mlp")? {
+        return Ok(own);
+    }
+    if fields.get("num_local_experts").and_then(serde_json::Value::as_u64) == Some(0)
+        && let Some(own) = fields.optional("shared_intermediate_size")?
+    {
+        return Ok(own);
+    }
+    if fields.get("block_types").is_some() {
+        return Ok((stated / 2).max(1));
+    }
+    if fields.flag("block_auto_adjust_ff_dim")? != Some(true) {
+        return Ok(stated);
+    }
+    let multiplier = match fields.get("block_ffn_dim_multiplier") {
+        None => 1.0,
+        Some(value) => value
+            .as_f64()
+            .filter(|own| (0.0..=64.0).contains(own))
+            .ok_or_else(|| invalid("block_ffn_dim_multiplier", value, "0 to 64 is needed"))?,
+    };
+    let wide = (multiplier * (2 * stated / 3) as f64) as u64;
+    let multiple = fields.count(&["block_multiple_of"], Some(256))?;
+    Ok(wide.div_ceil(multiple).max(1) * multiple)
+}
+
+fn experts(style: &Style, fields: Fields<'_>) -> Result<Experts, Diagnostic> {
+    let (n, n_layers) = (n_experts(fields)?, super::layers::count(fields)?);
+    // A class may leave it open, of which no pass can be made.
+    let is_open = PER_TOKEN.iter().all(|name| fields.get(name).is_none());
+    let per_token = if is_open { 1 } else { fields.count(&PER_TOKEN, None)? };
+    if per_token > n.max(1) || n.saturating_mul(n_layers) > MAX_ALL_EXPERTS {
+        let message = format!("{per_token} of {n} experts in each of {n_layers} layers");
+        return Err(Diagnostic::input("invalid-field", format!("{message} cannot be planned"))
+            .hint(format!("at most {MAX_ALL_EXPERTS} experts in all can be planned")));
+    }
+    let own = fields.count(&["moe_intermediate_size"], None);
+    let inner = own.or_else(|error| match error.code {
+        "missing-field" => fields.count(&INNER, None),
+        _ => Err(error),
+    })?;
+    let widths: &[&'static str] = &[
+        "shared_expert_intermediate_size",
+        "moe_shared_expert_intermediate_size",
+        "shared_intermediate_size",
+    ];
+    let n_shared = match N_SHARED.iter().find(|name| fields.get(name).is_some()) {
+        Some(name) => fields.whole(name)?,
+        None => 1,
+    };
+    let shared = match widths.iter().find(|name| fields.get(name).is_some()) {
+        Some(name) => fields.whole(name)?,
+        None => inner.saturating_mul(n_shared),
+    };
+    let mixture = style.mixture.filter(|own| !own.shared.is_empty());
+    let is_absent = mixture.is_none() || n_shared == 0;
+    Ok(Experts { n, per_token, is_open, inner, shared: if is_absent { 0 } else { shared } })
+}

@@ -1,0 +1,366 @@
+//! How a family of decoders is made, beyond the numbers of its config.
+
+/// Whether a part is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    Never,
+    Always,
+    /// Where the config's flag says so.
+    If(&'static str),
+}
+
+/// What a norm has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Norm {
+    /// Root mean square, a weight.
+    Rms,
+    /// Root mean square, no parameters.
+    RmsBare,
+    /// Mean and variance, a weight and a bias.
+    Layer,
+    /// Mean and variance, a weight.
+    LayerWeight,
+    /// Mean and variance, no parameters.
+    LayerBare,
+}
+
+/// What position a token has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Positions {
+    /// Queries and keys are turned.
+    Rotary,
+    /// A learnt table, of so many rows beyond the stated ones.
+    Table { module: &'static str, more: u64 },
+    /// Fixed, added to the embeddings or to the scores.
+    Fixed,
+}
+
+/// How attention and the feed-forward part of a layer stand to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Join {
+    /// One after the other, norms before and behind each as the style names them.
+    After,
+    /// Side by side on the same state; the third norm is the feed-forward part's own, if named.
+    Beside,
+    /// One after the other, with the second and fourth norm behind the sums.
+    Sums,
+}
+
+/// Norms of queries and keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HeadNorm {
+    pub names: [&'static str; 2],
+    pub kind: Norm,
+    /// Elements of the weight: of one head, or of all.
+    pub is_wide: bool,
+    pub when: When,
+}
+
+/// What scales the output of attention before its last product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    None,
+    /// The second half of a query product twice as wide.
+    Doubled,
+    /// A product of its own, of a column for each element.
+    Wide(&'static str),
+    /// A product of its own, of a column for each head.
+    Heads(&'static str),
+}
+
+/// Attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Attention {
+    pub module: &'static str,
+    /// Products of queries, keys and values, or one of all three.
+    pub parts: &'static [&'static str],
+    pub output: &'static str,
+    pub bias: When,
+    pub output_bias: When,
+    pub norm: Option<HeadNorm>,
+    /// A parameter of one number for each head.
+    pub sinks: When,
+    pub gate: Gate,
+    /// A norm before the last product.
+    pub inner_norm: &'static str,
+}
+
+/// The first products of a feed-forward part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A gate beside the product that it scales.
+    Gated,
+    /// Both in one product.
+    Halves,
+    /// One product.
+    Plain,
+}
+
+/// A feed-forward part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FeedForward {
+    pub module: &'static str,
+    pub form: Form,
+    /// First products, and the last.
+    pub names: [&'static str; 3],
+    pub bias: When,
+    /// A norm before the last product.
+    pub inner_norm: &'static str,
+}
+
+/// Experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mixture {
+    pub module: &'static str,
+    pub router: &'static str,
+    pub router_bias: When,
+    /// A parameter of one number for each expert.
+    pub score_bias: &'static str,
+    /// Whether products of experts have biases.
+    pub biases: bool,
+    pub form: Form,
+    /// Experts that all tokens go to, as one feed-forward part.
+    pub shared: &'static str,
+    /// A product of one column that scales them.
+    pub shared_gate: &'static str,
+    /// First layers without experts, where no field says how many.
+    pub n_dense: u64,
+    /// Whether one expert alone is none.
+    pub is_many: bool,
+}
+
+/// What a layer of a config's list, or of the family's pattern, is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mixer {
+    /// Attention to all tokens.
+    Full,
+    /// Attention to so many of them.
+    Window(u64),
+    /// A selective state space.
+    Space(Space),
+    /// A recurrence of products of keys and values, behind a convolution.
+    Delta(Delta),
+    /// Products of keys and values by blocks.
+    Lightning,
+    /// A gated convolution.
+    Convolution,
+    /// A gated linear recurrence.
+    Recurrence,
+    /// A state space and attention on the same state.
+    Both(Space),
+    /// Attention to the states of another model, behind gates that start closed.
+    Cross,
+    /// The feed-forward part stands alone.
+    None,
+}
+
+/// The two state spaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Space {
+    /// With a state for each channel (Gu and Dao, arXiv:2312.00752).
+    Channels,
+    /// With a state for each head (Dao and Gu, arXiv:2405.21060).
+    Heads,
+}
+
+/// How the products before a delta rule are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delta {
+    /// Two.
+    Pair,
+    /// Four.
+    Four,
+}
+
+/// Which layers differ where the config has no list of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pattern {
+    /// All layers alike: of this type.
+    All(&'static str),
+    /// Every so manieth is of the first type, others of the second; a field may say how many.
+    Every(u64, &'static str, &'static str),
+    /// The layers from `max_window_layers` on have a window, if `use_sliding_window` says so.
+    Late,
+    /// Windows, if `use_sliding_window` says so.
+    Allowed,
+    /// Layers without positions are of the second type.
+    Unturned(&'static str, &'static str),
+    /// By `attn_layer_period` and `attn_layer_offset`, or `attn_layer_indices`.
+    Period(&'static str),
+    /// Those of `full_attn_idxs` attend.
+    Indices(&'static str),
+    /// By `block_types`, over and over.
+    Cycle,
+    /// By `attention_types`, pairs of names and counts.
+    Runs,
+    /// All of them, of a mixer that no list names.
+    Only(Mixer),
+}
+
+/// A family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Style {
+    /// The module of all but the head.
+    pub root: &'static str,
+    pub tokens: &'static str,
+    pub tokens_norm: &'static str,
+    /// Rows of the embedding beyond the vocabulary.
+    pub more_tokens: u64,
+    pub positions: Positions,
+    pub layers: &'static str,
+    pub last_norm: &'static str,
+    pub head: &'static str,
+    pub head_bias: When,
+    pub norm: Norm,
+    /// Before and behind attention, before and behind the feed-forward part; empty where absent.
+    pub norms: [&'static str; 4],
+    pub join: Join,
+    pub attention: Attention,
+    /// Whether heads that do not divide the width are refused, and not rounded down.
+    pub divides: bool,
+    pub pattern: Pattern,
+    /// Layers of the types `linear_attention` and `mamba`.
+    pub linear: Mixer,
+    /// Where such mixers are, and whether their narrow products have norms.
+    pub space_module: &'static str,
+    pub space_norms: bool,
+    pub feed_forward: FeedForward,
+    pub mixture: Option<Mixture>,
+}
+
+const SELF_ATTENTION: Attention = Attention {
+    module: "self_attn",
+    parts: &["q_proj", "k_proj", "v_proj"],
+    output: "o_proj",
+    bias: When::If("attention_bias"),
+    output_bias: When::If("attention_bias"),
+    norm: None,
+    sinks: When::Never,
+    gate: Gate::None,
+    inner_norm: "",
+};
+
+const GATED: FeedForward = FeedForward {
+    module: "mlp",
+    form: Form::Gated,
+    names: ["gate_proj", "up_proj", "down_proj"],
+    bias: When::If("mlp_bias"),
+    inner_norm: "",
+};
+
+/// Experts beside nothing else.
+pub(super) const MIXTURE: Mixture = Mixture {
+    module: "mlp",
+    router: "gate",
+    router_bias: When::Never,
+    score_bias: "",
+    biases: false,
+    form: Form::Gated,
+    shared: "",
+    shared_gate: "",
+    n_dense: 0,
+    is_many: false,
+};
+
+/// Experts beside shared ones.
+pub(super) const SHARED: Mixture = Mixture { shared: "shared_experts", ..MIXTURE };
+
+/// Rotary positions, RMS norms before both parts, gates.
+pub(super) const LLAMA: Style = Style {
+    root: "model",
+    tokens: "embed_tokens",
+    tokens_norm: "",
+    more_tokens: 0,
+    positions: Positions::Rotary,
+    layers: "layers",
+    last_norm: "norm",
+    head: "lm_head",
+    head_bias: When::Never,
+    norm: Norm::Rms,
+    norms: ["input_layernorm", "", "post_attention_layernorm", ""],
+    join: Join::After,
+    attention: SELF_ATTENTION,
+    divides: true,
+    pattern: Pattern::All("full_attention"),
+    linear: Mixer::Space(Space::Channels),
+    space_module: "mamba",
+    space_norms: false,
+    feed_forward: GATED,
+    mixture: None,
+};
+
+/// Learnt positions, norms with biases, one plain product on either side of the function.
+pub(super) const GPT: Style = Style {
+    root: "transformer",
+    tokens: "wte",
+    positions: Positions::Table { module: "wpe", more: 0 },
+    layers: "h",
+    last_norm: "ln_f",
+    norm: Norm::Layer,
+    norms: ["ln_1", "", "ln_2", ""],
+    attention: Attention {
+        module: "attn",
+        parts: &["c_attn"],
+        output: "c_proj",
+        bias: When::Always,
+        output_bias: When::Always,
+        ..SELF_ATTENTION
+    },
+    feed_forward: FeedForward {
+        form: Form::Plain,
+        names: ["", "c_fc", "c_proj"],
+        bias: When::Always,
+        ..GATED
+    },
+    ..LLAMA
+};
+
+impl Style {
+    /// With norms of each head's queries and keys.
+    pub(super) const fn head_norms(self, names: [&'static str; 2], when: When) -> Self {
+        let norm = HeadNorm { names, kind: self.norm, is_wide: false, when };
+        Self { attention: Attention { norm: Some(norm), ..self.attention }, ..self }
+    }
+
+    /// With norms of all queries and all keys.
+    pub(super) const fn wide_norms(self, when: When) -> Self {
+        let names = ["q_norm", "k_norm"];
+        let norm = HeadNorm { names, kind: self.norm, is_wide: true, when };
+        Self { attention: Attention { norm: Some(norm), ..self.attention }, ..self }
+    }
+
+    /// With biases of queries, keys and values, and of the output.
+    pub(super) const fn biases(self, own: When, output: When) -> Self {
+        let attention = Attention { bias: own, output_bias: output, ..self.attention };
+        Self { attention, ..self }
+    }
+
+    /// With experts.
+    pub(super) const fn experts(self, mixture: Mixture) -> Self {
+        Self { mixture: Some(mixture), ..self }
+    }
+
+    /// With one plain product on either side of the function.
+    pub(super) const fn plain(self, [up, down]: [&'static str; 2], bias: When) -> Self {
+        let (form, names) = (Form::Plain, ["", up, down]);
+        let feed_forward = FeedForward { form, names, bias, ..self.feed_forward };
+        Self { feed_forward, ..self }
+    }
+
+    /// With gate and product in one.
+    pub(super) const fn halves(self) -> Self {
+        let names = ["", "gate_up_proj", "down_proj"];
+        let feed_forward = FeedForward { form: Form::Halves, names, ..self.feed_forward };
+        Self { feed_forward, ..self }
+    }
+
+    /// With such layers where no list says otherwise.
+    pub(super) const fn pattern(self, pattern: Pattern) -> Self {
+        Self { pattern, ..self }
+    }
+
+    /// With such norms.
+    pub(super) const fn norms(self, norms: [&'static str; 4]) -> Self {
+        Self { norms, ..self }
+    }
+}
