@@ -15,7 +15,7 @@ use ir::id::TensorId;
 
 use super::architecture::{self, Bias, MAX_DEFAULT_SEQUENCE};
 use super::builder::Builder;
-use super::fields::{Fields, within_budget};
+use super::fields::{Fields, invalid, within_budget};
 use super::quantization::Quantization;
 use super::task::{End, Task};
 use super::{Request, Written};
@@ -97,12 +97,20 @@ impl Decoder {
         };
         let (quantization, unknown) = Quantization::read(fields)?;
         warnings.extend(untold.into_iter().chain(unknown));
+        if fields.flag("add_cross_attention")? == Some(true) {
+            let why = "decoders of this family that attend to an encoder cannot be planned";
+            return Err(invalid("add_cross_attention", &true.into(), why));
+        }
+        let wants_tied = fields.flag("tie_word_embeddings")? == Some(true);
+        if wants_tied && !style.ties {
+            warnings.push(architecture::without_effect("tie_word_embeddings"));
+        }
         let sizes = Sizes::read(&style, fields)?;
         warnings.extend(sizes.experts.filter(|own| own.is_open).map(open));
         Ok(Self {
             sizes,
             layers: layers::kinds(&style, fields)?,
-            is_tied: fields.flag("tie_word_embeddings")? == Some(true),
+            is_tied: wants_tied && style.ties,
             style,
             task,
             quantization,

@@ -194,6 +194,7 @@ pub(super) const LLAMA4: Style = Style {
 }
 .experts(Mixture { module: "feed_forward", router: "router", shared: "shared_expert", ..MIXTURE });
 pub(super) const NEMOTRON_H: Style = Style {
+    ties: false,
     tokens: "embeddings",
     last_norm: "norm_f",
     norms: ["norm", "", "norm", ""],

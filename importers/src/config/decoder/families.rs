@@ -33,7 +33,8 @@ const fn adjusted(types: &'static [&'static str], style: Style, adjust: Adjust) 
 
 /// All families.
 pub(super) const FAMILIES: &[Family] = &[
-    of(&["llama", "granite", "iquestcoder", "helium", "internlm3"], LLAMA),
+    of(&["llama", "granite", "iquestcoder", "internlm3"], LLAMA),
+    of(&["helium"], LLAMA.biases(If("attention_bias"), Never)),
     of(&["emu3_text_model"], PLAIN_LLAMA),
     of(&["mistral", "ministral", "ministral3"], PLAIN_LLAMA.pattern(WINDOWS)),
     of(&["cwm"], PLAIN_LLAMA.pattern(Pattern::Every(4, SLIDING, SLIDING))),
@@ -137,9 +138,11 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     of(
         &["phimoe"],
-        Style { head_bias: If("lm_head_bias"), ..LAYER_LLAMA }
-            .pattern(WINDOWS)
-            .experts(Mixture { router: "router", ..MIXTURE }),
+        Style { head_bias: If("lm_head_bias"), ..LAYER_LLAMA }.pattern(WINDOWS).experts(Mixture {
+            router: "router",
+            per_token: 2,
+            ..MIXTURE
+        }),
     ),
     of(
         &["gpt_oss"],
@@ -199,7 +202,7 @@ pub(super) const FAMILIES: &[Family] = &[
         .experts(Mixture { score_bias: "gate.e_score_correction_bias", ..LATER }),
     ),
     of(&["mllama_text_model"], Style { more_tokens: 8, ..PLAIN_LLAMA }),
-    of(&["gpt2", "gpt-sw3", "gpt_bigcode"], GPT),
+    of(&["gpt-sw3", "gpt_bigcode"], GPT),
     of(
         &["gpt_neo"],
         Style {

@@ -180,7 +180,14 @@ fn experts(style: &Style, fields: Fields<'_>) -> Result<Experts, Diagnostic> {
     let (n, n_layers) = (n_experts(fields)?, super::layers::count(fields)?);
     // A class may leave it open, of which no pass can be made.
     let is_open = PER_TOKEN.iter().all(|name| fields.get(name).is_none());
-    let per_token = if is_open { 1 } else { fields.count(&PER_TOKEN, None)? };
+    let own = style.mixture.map_or(0, |own| own.per_token);
+    let per_token = if own > 0 {
+        own
+    } else if is_open {
+        1
+    } else {
+        fields.count(&PER_TOKEN, None)?
+    };
     if per_token > n.max(1) || n.saturating_mul(n_layers) > MAX_ALL_EXPERTS {
         let message = format!("{per_token} of {n} experts in each of {n_layers} layers");
         return Err(Diagnostic::input("invalid-field", format!("{message} cannot be planned"))

@@ -125,6 +125,8 @@ pub(super) struct Mixture {
     pub shared_gate: &'static str,
     /// First layers without experts, where no field says how many.
     pub n_dense: u64,
+    /// Experts that a token goes to whatever the config says; 0 where it says.
+    pub per_token: u64,
     /// Whether one expert alone is none.
     pub is_many: bool,
 }
@@ -211,6 +213,8 @@ pub(super) struct Style {
     pub last_norm: &'static str,
     pub head: &'static str,
     pub head_bias: When,
+    /// Whether the head can be the embedding.
+    pub ties: bool,
     pub norm: Norm,
     /// Before and behind attention, before and behind the feed-forward part; empty where absent.
     pub norms: [&'static str; 4],
@@ -259,6 +263,7 @@ pub(super) const MIXTURE: Mixture = Mixture {
     shared: "",
     shared_gate: "",
     n_dense: 0,
+    per_token: 0,
     is_many: false,
 };
 
@@ -276,6 +281,7 @@ pub(super) const LLAMA: Style = Style {
     last_norm: "norm",
     head: "lm_head",
     head_bias: When::Never,
+    ties: true,
     norm: Norm::Rms,
     norms: ["input_layernorm", "", "post_attention_layernorm", ""],
     join: Join::After,
