@@ -9,6 +9,9 @@ use crate::source::{FileSource, unreadable};
 /// What Transformers calls the config of a checkpoint.
 const CONFIG: &str = "config.json";
 
+/// What the Hub's cache calls the folder of commits of a model.
+const SNAPSHOTS: &str = "snapshots";
+
 /// Entries of a folder that are looked at, and of those how many are named.
 const MOST_ENTRIES: usize = 10_000;
 const MOST_NAMED: usize = 3;
@@ -21,16 +24,43 @@ pub(crate) fn open(path: &Path) -> Result<(FileSource, String), Diagnostic> {
     if !path.is_dir() {
         return Ok((FileSource::open(path)?, path.to_string_lossy().into_owned()));
     }
-    let config = path.join(CONFIG);
-    if !config.is_file() {
-        return Err(without_config(path));
-    }
-    let folder = path.canonicalize().ok();
+    let Some(config) = config_in(path) else { return Err(without_config(path)) };
+    let folder = config.parent().and_then(|folder| folder.canonicalize().ok());
     let name = folder
         .as_deref()
-        .and_then(Path::file_name)
-        .map_or_else(|| CONFIG.to_owned(), |name| format!("{}.json", name.to_string_lossy()));
+        .and_then(model_name)
+        .map_or_else(|| CONFIG.to_owned(), |name| format!("{name}.json"));
     Ok((FileSource::open(&config)?, name))
+}
+
+/// The config of a checkpoint folder, or of a model in the Hub's cache, where a folder of the model
+/// holds one for each commit and the names that stand for commits.
+fn config_in(folder: &Path) -> Option<PathBuf> {
+    let own = folder.join(CONFIG);
+    if own.is_file() {
+        return Some(own);
+    }
+    let commits = folder.join(SNAPSHOTS);
+    let main = std::fs::read_to_string(folder.join("refs/main")).unwrap_or_default();
+    let is_name = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric());
+    let stated = Some(main.trim()).filter(is_name).map(|name| commits.join(name).join(CONFIG));
+    if let Some(config) = stated.filter(|config| config.is_file()) {
+        return Some(config);
+    }
+    let all = std::fs::read_dir(&commits).ok()?.take(MOST_ENTRIES).flatten();
+    let configs = all.map(|entry| entry.path().join(CONFIG)).filter(|config| config.is_file());
+    let changed = |config: &PathBuf| config.metadata().and_then(|own| own.modified()).ok();
+    configs.max_by_key(|config| (changed(config), config.clone()))
+}
+
+/// What the model of a folder is called; a folder of the Hub's cache has a commit for a name.
+fn model_name(folder: &Path) -> Option<String> {
+    let own = |folder: &Path| folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    let parent = folder.parent()?;
+    let cached = (own(parent)? == SNAPSHOTS).then(|| parent.parent().and_then(own)).flatten();
+    let cached = cached
+        .and_then(|name| Some(name.strip_prefix("models--")?.rsplit("--").next()?.to_owned()));
+    cached.or_else(|| own(folder))
 }
 
 fn without_config(folder: &Path) -> Diagnostic {
@@ -87,6 +117,32 @@ mod tests {
         let cards = [&checkpoint, &file].map(|path| config::card::card(path, None).unwrap().0);
         assert_eq!(cards[0].groups[0].card.name, "Llama-64");
         assert_eq!(cards[0].groups[0].card.n_layers, cards[1].groups[0].card.n_layers);
+    }
+
+    /// `models--org--name/snapshots/commit/config.json`, `refs/main` with the commit.
+    #[test]
+    fn a_folder_of_the_hubs_cache_is_the_config_of_its_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("models--org--Llama-64");
+        let commits = model.join("snapshots");
+        for (commit, n_layers) in [("0a1b", 2), ("9f8e", 3)] {
+            fs::create_dir_all(commits.join(commit)).unwrap();
+            let text = LLAMA.replace("layers\":2", &format!("layers\":{n_layers}"));
+            fs::write(commits.join(commit).join("config.json"), text).unwrap();
+        }
+        fs::create_dir(model.join("refs")).unwrap();
+        fs::write(model.join("refs/main"), "0a1b\n").unwrap();
+        let options = ImportOptions::default();
+        let of = |path: &std::path::Path| read(path, &options).unwrap().graph;
+        let main = of(&model);
+        assert_eq!(main.name, "Llama-64");
+        assert_eq!(main.ops, of(&commits.join("0a1b")).ops);
+        assert_ne!(main.ops.len(), of(&commits.join("9f8e")).ops.len());
+        assert_eq!(of(&commits.join("9f8e")).name, "Llama-64");
+        // A name that leads out of the folder is none.
+        fs::write(model.join("refs/main"), "../../x").unwrap();
+        assert_eq!(of(&model).name, "Llama-64");
+        assert!(is_config(&model));
     }
 
     #[test]

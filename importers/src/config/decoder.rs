@@ -6,6 +6,7 @@ mod defaults;
 mod families;
 mod feed_forward;
 mod layers;
+mod shared;
 mod sizes;
 mod space;
 mod style;
@@ -136,7 +137,20 @@ impl Decoder {
         let quantization = self.quantization.as_ref().filter(|_| !trains);
         let is_tied = place.is_tied.unwrap_or(self.is_tied);
         let (d, s, n) = (self, &self.style, self.sizes);
-        let mut writer = Writer { d, s, n, is_tied, place, prefix, quantization, builder };
+        let (embedded, owners, n_sharing) = (None, Vec::new(), 0);
+        let mut writer = Writer {
+            d,
+            s,
+            n,
+            is_tied,
+            embedded,
+            owners,
+            n_sharing,
+            place,
+            prefix,
+            quantization,
+            builder,
+        };
         let outputs = writer.model()?;
         within_budget(builder.n_weights())?;
         Ok(outputs)
@@ -169,6 +183,10 @@ struct Writer<'a> {
     place: Place<'a>,
     /// Of the names of all modules but the head's.
     prefix: String,
+    /// The embedded tokens, and the layers that own the blocks which several of them share.
+    embedded: Option<TensorId>,
+    owners: Vec<String>,
+    n_sharing: u64,
     /// Of products whose weights are held in fewer bits.
     quantization: Option<&'a Quantization>,
     builder: &'a mut Builder,
@@ -190,6 +208,7 @@ impl Writer<'_> {
 
     fn model(&mut self) -> Result<Vec<TensorId>, Diagnostic> {
         let mut state = self.embedding()?;
+        self.embedded = Some(state);
         let layers = format!("{}{}", self.prefix, self.s.layers);
         for (index, kind) in self.d.layers.iter().enumerate() {
             state = self.layer(state, &format!("{layers}.{index}"), *kind)?;
@@ -314,6 +333,9 @@ impl Writer<'_> {
             let fed = self.fed(normed, layer, kind.fed)?;
             return self.plain((layer, "add"), "Add", &[state, mixed, fed], h);
         }
+        if kind.mixer == Mixer::Shared {
+            return self.sharing(state, layer);
+        }
         let mut state = state;
         if kind.mixer != Mixer::None {
             let normed = self.placed(0, layer, state)?;
@@ -343,6 +365,13 @@ impl Writer<'_> {
             return self.placed(place, layer, sum);
         }
         let part = self.placed(place, layer, part)?;
+        let mut state = state;
+        let scale = self.s.scales[place / 2];
+        if !scale.is_empty() {
+            let module = format!("{layer}.{scale}");
+            let scale = self.builder.parameter(&module, &[h])?;
+            state = self.builder.norm((&module, "Mul"), state, &[scale], h)?;
+        }
         self.plain((layer, name), "Add", &[state, part], h)
     }
 
@@ -350,10 +379,13 @@ impl Writer<'_> {
         let module = format!("{layer}.{}", self.s.space_module);
         let sequence = self.builder.sequence;
         match kind.mixer {
-            Mixer::Full | Mixer::None => self.attention(state, layer, (sequence, kind.is_turned)),
+            Mixer::Full | Mixer::None | Mixer::Shared => {
+                self.attention(state, layer, (sequence, kind.is_turned))
+            }
             Mixer::Window(tokens) => {
                 self.attention(state, layer, (tokens.min(sequence), kind.is_turned))
             }
+            Mixer::Routed => self.routed(state, &format!("{layer}.self_attention")),
             Mixer::Cross => self.crossed(state, &format!("{layer}.cross_attn")),
             Mixer::Space(space) => self.space(state, &module, space),
             Mixer::Delta(delta) => self.delta(state, &module, delta),

@@ -35,6 +35,7 @@ const RANGES: &[Range] = &[
             "attn_layer_offset",
             "expert_layer_period",
             "expert_layer_offset",
+            "num_mem_blocks",
             "global_attn_every_n_layers",
         ],
         most: 2_000,
@@ -104,7 +105,7 @@ const RANGES: &[Range] = &[
         reason: "64 times the largest published head (256)",
     },
     Range {
-        names: &["q_lora_rank", "kv_lora_rank", "time_step_rank", "mamba_dt_rank"],
+        names: &["adapter_rank", "q_lora_rank", "kv_lora_rank", "time_step_rank", "mamba_dt_rank"],
         most: 1 << 20,
         reason: "as wide as a model can be",
     },
@@ -142,8 +143,8 @@ const RANGES: &[Range] = &[
             "moe_num_shared_experts",
             "num_shared_experts",
         ],
-        most: 1_024,
-        reason: "twice the most experts of a published block (512)",
+        most: 1 << 14,
+        reason: "the most experts of a published block (16,384)",
     },
     Range {
         names: &["n_group", "topk_group"],

@@ -29,8 +29,9 @@ impl Writer<'_> {
             true => Some(self.builder.parameter(&format!("{module}.sinks"), &[n.heads])?),
             false => None,
         };
-        let context =
-            self.builder.attention_of(&module, (&queries, values), (None, bias), sizes)?;
+        let scored = self.scored(values, &module)?;
+        let both = (&queries[..], values);
+        let context = self.builder.attention_of(&module, both, (scored, bias), sizes)?;
         let width = n.heads.saturating_mul(n.value_dim);
         let mut context = self.gated(context, state, &module, (gate, width))?;
         if !own.inner_norm.is_empty() {
@@ -40,6 +41,18 @@ impl Writer<'_> {
         let output = format!("{module}.{}", own.output);
         let has_bias = self.has(own.output_bias)?;
         self.linear(&output, context, (width, n.hidden), has_bias)
+    }
+
+    /// What is added to the scores of each head of keys, where the family does that.
+    fn scored(&mut self, values: TensorId, module: &str) -> Result<Option<TensorId>, Diagnostic> {
+        let own = self.s.attention;
+        let Some(name) = own.vectors.first() else { return Ok(None) };
+        let (heads, has_bias) = (self.n.kv_heads, self.has(own.bias)?);
+        let width = heads.saturating_mul(self.n.value_dim);
+        let step = self.linear(&format!("{module}.dt_proj"), values, (width, heads), has_bias)?;
+        let module = format!("{module}.{name}");
+        let scale = self.builder.parameter(&module, &[heads])?;
+        self.builder.norm((&module, "Mul"), step, &[scale], heads).map(Some)
     }
 
     /// Queries and keys, values, and the product that gates where it is one with the queries.

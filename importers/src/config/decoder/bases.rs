@@ -10,6 +10,8 @@ pub(super) const FULL: &str = "full_attention";
 pub(super) const SLIDING: &str = "sliding_attention";
 /// Windows wherever the config states how wide they are.
 pub(super) const WINDOWS: Pattern = Pattern::All(SLIDING);
+/// Every fourth layer from the first on attends to all tokens.
+pub(super) const PERIOD: Pattern = Pattern::Leading(4);
 pub(super) const QK: [&str; 2] = ["q_norm", "k_norm"];
 pub(super) const BEHIND: [&str; 4] =
     ["", "post_attention_layernorm", "", "post_feedforward_layernorm"];
@@ -44,6 +46,7 @@ pub(super) const QWEN2_MOE: Mixture =
     Mixture { shared: "shared_expert", shared_gate: "shared_expert_gate", ..MIXTURE };
 /// Beside shared ones, in all layers but the first.
 pub(super) const LATER: Mixture = Mixture { n_dense: 1, ..SHARED };
+pub(super) const JETMOE: Mixture = Mixture { router: "router.layer", sum_bias: "bias", ..MIXTURE };
 pub(super) const GRANITE_MOE: Mixture =
     Mixture { module: "block_sparse_moe", router: "router", ..MIXTURE };
 pub(super) const NEOX: Style = Style {
@@ -118,6 +121,7 @@ pub(super) const GPTJ: Style = Style {
     ..GPT.plain(["fc_in", "fc_out"], Always)
 };
 pub(super) const MAMBA: Style = Style {
+    feeds: false,
     root: "backbone",
     tokens: "embeddings",
     last_norm: "norm_f",
@@ -194,6 +198,7 @@ pub(super) const LLAMA4: Style = Style {
 }
 .experts(Mixture { module: "feed_forward", router: "router", shared: "shared_expert", ..MIXTURE });
 pub(super) const NEMOTRON_H: Style = Style {
+    feeds: false,
     ties: false,
     tokens: "embeddings",
     last_norm: "norm_f",

@@ -66,10 +66,12 @@ pub(super) fn filled(
             own.entry(field.clone()).or_insert(value);
         }
     }
+    let is_mixture = own.contains_key("moe_intermediate_size");
     let missing = |name: &&&str| class.fields.get(**name).is_some_and(|usual| !usual.is_null());
     let missing: Vec<String> = SIZES
         .iter()
         .filter(missing)
+        .filter(|name| !(is_mixture && **name == "intermediate_size"))
         .filter(|name| own.get(**name).is_none_or(Value::is_null))
         .map(|name| format!("`{name}`"))
         .collect();

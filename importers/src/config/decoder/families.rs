@@ -37,7 +37,7 @@ pub(super) const FAMILIES: &[Family] = &[
     of(&["helium"], LLAMA.biases(If("attention_bias"), Never)),
     of(&["emu3_text_model"], PLAIN_LLAMA),
     of(&["mistral", "ministral", "ministral3"], PLAIN_LLAMA.pattern(WINDOWS)),
-    of(&["cwm"], PLAIN_LLAMA.pattern(Pattern::Every(4, SLIDING, SLIDING))),
+    of(&["cwm"], PLAIN_LLAMA.pattern(PERIOD)),
     adjusted(&["hyperclovax"], LLAMA, hyperclovax),
     of(&["smollm3"], LLAMA.pattern(Pattern::Unturned(FULL, SLIDING))),
     of(&["seed_oss"], LLAMA.biases(If("attention_bias"), If("attention_out_bias"))),
@@ -116,7 +116,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     of(&["hunyuan_v1_dense"], HUNYUAN),
     adjusted(&["hunyuan_v1_moe"], HUNYUAN, hunyuan),
-    of(&["granite_swa"], LLAMA.pattern(Pattern::Every(4, FULL, SLIDING)).sinks()),
+    of(&["granite_swa"], LLAMA.pattern(PERIOD).sinks()),
     of(&["granitemoe"], LLAMA.experts(GRANITE_MOE)),
     adjusted(&["granitemoeshared"], LLAMA.experts(GRANITE_MOE), granite),
     adjusted(
@@ -165,13 +165,13 @@ pub(super) const FAMILIES: &[Family] = &[
     of(&["aria_text"], LLAMA.experts(Mixture { router: "router", ..SHARED })),
     of(&["hy_v3"], LLAMA.head_norms(QK, Always).experts(LATER)),
     of(&["solar_open"], LLAMA.biases(If("attention_bias"), Never).experts(SHARED)),
-    of(&["mellum"], QWEN3.pattern(WINDOWS).experts(MIXTURE)),
+    of(&["mellum"], QWEN3.pattern(Pattern::All(FULL)).experts(MIXTURE)),
     of(
         &["kolibri1"],
         PLAIN_LLAMA
             .head_norms(QK, Always)
             .norms(GLM_FOUR)
-            .pattern(Pattern::All(FULL))
+            .pattern(Pattern::Every(5, FULL, SLIDING))
             .experts(SHARED),
     ),
     of(
@@ -201,6 +201,30 @@ pub(super) const FAMILIES: &[Family] = &[
         }
         .experts(Mixture { score_bias: "gate.e_score_correction_bias", ..LATER }),
     ),
+    of(&["jetmoe"], LLAMA.pattern(Pattern::Only(Mixer::Routed)).experts(JETMOE)),
+    adjusted(
+        &["doge"],
+        Style {
+            scales: ["input_residual", "post_attention_residual"],
+            attention: Attention { vectors: &["A"], ..QWEN3.attention },
+            ..LLAMA
+        }
+        .pattern(WINDOWS),
+        doge,
+    ),
+    adjusted(
+        &["zamba2"],
+        Style {
+            norms: ["input_layernorm", "", "", ""],
+            last_norm: "final_layernorm",
+            linear: Mixer::Space(Space::Heads),
+            pattern: Pattern::Runs,
+            feeds: false,
+            ..LLAMA
+        },
+        zamba,
+    ),
+    adjusted(&["granitemoe_swa"], LLAMA.sinks().pattern(PERIOD).experts(GRANITE_MOE), granite),
     of(&["mllama_text_model"], Style { more_tokens: 8, ..PLAIN_LLAMA }),
     of(&["gpt-sw3", "gpt_bigcode"], GPT),
     of(
@@ -448,4 +472,18 @@ fn nemotron_h(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
         mixture.shared = "";
     }
     Ok(())
+}
+
+fn zamba(_: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
+    match fields.get("layers_block_type") {
+        Some(_) => Ok(()),
+        None => Err(Diagnostic::input("missing-field", "the config has no `layers_block_type`")),
+    }
+}
+
+fn doge(_: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
+    match fields.get("is_moe").filter(|value| value.as_bool() == Some(true)) {
+        Some(value) => Err(invalid("is_moe", value, "experts of one row each cannot be planned")),
+        None => Ok(()),
+    }
 }

@@ -82,20 +82,24 @@ impl Writer<'_> {
         let tokens = self.builder.tokens().saturating_mul(sizes.per_token);
         let mut outputs = vec![gate];
         for expert in 0..sizes.n {
-            // Shares whose sum is the number of tokens.
-            let end = |n: u64| (u128::from(tokens) * u128::from(n) / u128::from(sizes.n)) as u64;
-            let rows = end(expert + 1) - end(expert);
+            let rows = share(tokens, expert, sizes.n);
             let module = format!("{module}.experts.{expert}");
             outputs.push(self.expert(&[state, gate], &module, (own, sizes.inner, rows))?);
         }
         if sizes.shared > 0 {
             outputs.extend(self.shared(state, layer, (own, sizes.shared))?);
         }
-        self.plain((&module, "combine"), "Combine", &outputs, h)
+        let sum = self.plain((&module, "combine"), "Combine", &outputs, h)?;
+        if own.sum_bias.is_empty() {
+            return Ok(sum);
+        }
+        let module = joined(&module, own.sum_bias);
+        let bias = self.builder.parameter(&module, &[h])?;
+        self.builder.norm((&module, "Add"), sum, &[bias], h)
     }
 
     /// Scores of the experts. Routers are left in the type of the model.
-    fn router(
+    pub(super) fn router(
         &mut self,
         state: TensorId,
         module: &str,
@@ -168,6 +172,12 @@ impl Writer<'_> {
         }
         Ok(outputs)
     }
+}
+
+/// How many of so many tokens an expert gets: shares whose sum is all of them.
+pub(super) fn share(tokens: u64, expert: u64, n: u64) -> u64 {
+    let end = |expert: u64| (u128::from(tokens) * u128::from(expert) / u128::from(n)) as u64;
+    end(expert + 1) - end(expert)
 }
 
 /// A module inside another one, either of which may be without a name.

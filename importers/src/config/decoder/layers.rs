@@ -97,8 +97,7 @@ pub(super) fn kinds(style: &Style, fields: Fields<'_>) -> Result<Vec<Kind>, Diag
         };
         let fed = match (fed, mixer) {
             (Some(fed), _) => fed,
-            (None, Mixer::Space(_)) if style.space_module == "mixer" => Fed::Absent,
-            (None, Mixer::Full) if style.space_module == "mixer" => Fed::Absent,
+            (None, _) if !style.feeds => Fed::Absent,
             (None, _) if is_sparse(style, fields, layer, n_layers)? => Fed::Experts,
             (None, _) => Fed::Dense,
         };
@@ -128,6 +127,7 @@ fn named(
         "linear_attention" | "mamba" => (style.linear, None),
         "conv" => (Mixer::Convolution, None),
         "recurrent" => (Mixer::Recurrence, None),
+        "hybrid" if !style.feeds => (Mixer::Shared, None),
         "moe" if style.mixture.is_some() => (Mixer::None, Some(Fed::Experts)),
         "mlp" => (Mixer::None, Some(Fed::Dense)),
         other => {
@@ -158,6 +158,7 @@ fn by_pattern<'a>(
             let n = stated.filter(|n| *n > 0).unwrap_or(n);
             of((layer + 1).is_multiple_of(n), first, second)
         }
+        Pattern::Leading(n) => windows(!layer.is_multiple_of(n)),
         Pattern::Late => {
             let first = fields.whole("max_window_layers")?;
             windows(is_allowed && layer >= first)

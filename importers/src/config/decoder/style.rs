@@ -83,6 +83,8 @@ pub(super) struct Attention {
     pub gate: Gate,
     /// A norm before the last product.
     pub inner_norm: &'static str,
+    /// Further parameters of one number for each head of keys.
+    pub vectors: &'static [&'static str],
 }
 
 /// The first products of a feed-forward part.
@@ -118,6 +120,8 @@ pub(super) struct Mixture {
     pub score_bias: &'static str,
     /// Whether products of experts have biases.
     pub biases: bool,
+    /// A bias of the sum of all.
+    pub sum_bias: &'static str,
     pub form: Form,
     /// Experts that all tokens go to, as one feed-forward part.
     pub shared: &'static str,
@@ -150,6 +154,11 @@ pub(super) enum Mixer {
     Recurrence,
     /// A state space and attention on the same state.
     Both(Space),
+    /// Attention whose queries and outputs are experts'.
+    Routed,
+    /// A block that several layers share, beside a state space (Glorioso et al. 2024,
+    /// arXiv:2411.15242).
+    Shared,
     /// Attention to the states of another model, behind gates that start closed.
     Cross,
     /// The feed-forward part stands alone.
@@ -181,6 +190,8 @@ pub(super) enum Pattern {
     All(&'static str),
     /// Every so manieth is of the first type, others of the second; a field may say how many.
     Every(u64, &'static str, &'static str),
+    /// Of every so many the first attends to all tokens, others to a window.
+    Leading(u64),
     /// The layers from `max_window_layers` on have a window, if `use_sliding_window` says so.
     Late,
     /// Windows, if `use_sliding_window` says so.
@@ -219,6 +230,8 @@ pub(super) struct Style {
     /// Before and behind attention, before and behind the feed-forward part; empty where absent.
     pub norms: [&'static str; 4],
     pub join: Join,
+    /// Parameters that scale the states that both parts are added to.
+    pub scales: [&'static str; 2],
     pub attention: Attention,
     /// Whether heads that do not divide the width are refused, and not rounded down.
     pub divides: bool,
@@ -228,6 +241,8 @@ pub(super) struct Style {
     /// Where such mixers are, and whether their narrow products have norms.
     pub space_module: &'static str,
     pub space_norms: bool,
+    /// Whether layers have a feed-forward part whose type does not say so.
+    pub feeds: bool,
     pub feed_forward: FeedForward,
     pub mixture: Option<Mixture>,
 }
@@ -242,6 +257,7 @@ const SELF_ATTENTION: Attention = Attention {
     sinks: When::Never,
     gate: Gate::None,
     inner_norm: "",
+    vectors: &[],
 };
 
 const GATED: FeedForward = FeedForward {
@@ -259,6 +275,7 @@ pub(super) const MIXTURE: Mixture = Mixture {
     router_bias: When::Never,
     score_bias: "",
     biases: false,
+    sum_bias: "",
     form: Form::Gated,
     shared: "",
     shared_gate: "",
@@ -285,12 +302,14 @@ pub(super) const LLAMA: Style = Style {
     norm: Norm::Rms,
     norms: ["input_layernorm", "", "post_attention_layernorm", ""],
     join: Join::After,
+    scales: [""; 2],
     attention: SELF_ATTENTION,
     divides: true,
     pattern: Pattern::All("full_attention"),
     linear: Mixer::Space(Space::Channels),
     space_module: "mamba",
     space_norms: false,
+    feeds: true,
     feed_forward: GATED,
     mixture: None,
 };
