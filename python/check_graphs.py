@@ -17,9 +17,9 @@ import argparse
 import collections
 import contextlib
 import importlib.util
-import io
 import json
 import logging
+import os
 import pathlib
 import subprocess
 import sys
@@ -68,12 +68,29 @@ def export(way, model, args, kwargs, options, path):
             return tuple(t for t in tensors if isinstance(t, torch.Tensor))
 
     flat = (*args, *kwargs.values())
-    quiet = contextlib.redirect_stdout(io.StringIO())
-    with quiet, contextlib.redirect_stderr(io.StringIO()), torch.no_grad():
+    with quiet(), torch.no_grad():
         if way == "dynamo":
             torch.onnx.export(Flat().eval(), flat, dynamo=True, verbose=False).save(str(path))
         else:
             torch.onnx.export(Flat().eval(), flat, str(path), dynamo=False, opset_version=17)
+
+
+@contextlib.contextmanager
+def quiet():
+    """Nothing is printed, not even by native code, which prints whole graphs where it fails."""
+    sys.stdout.flush()
+    saved = [os.dup(1), os.dup(2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stdout.flush()
+        for target, own in zip((1, 2), saved):
+            os.dup2(own, target)
+            os.close(own)
+        os.close(nowhere)
 
 
 def ask(meshwright, *arguments):
@@ -99,7 +116,8 @@ def check(meshwright, name, way, folder):
     try:
         export(way, model, args, kwargs, case.options, path)
     except Exception as error:  # whatever the exporter meets
-        return None, f"{type(error).__name__}: {str(error).strip().splitlines()[0][:90]}"
+        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        return None, f"{type(error).__name__}: {reason.strip()[:90]}"
     start = time.monotonic()
     read = ask(meshwright, "import", path)
     seconds = time.monotonic() - start
