@@ -11,8 +11,8 @@ mod gpt_oss;
 mod hostile_tests;
 pub mod hyperparameters;
 mod quantization;
-mod t5;
 mod task;
+mod towers;
 
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
@@ -45,7 +45,8 @@ struct Request<'a> {
 /// What a reader makes of a config.
 struct Written {
     pub graph: Graph,
-    /// Tokens of a sample, where the caller stated none.
+    /// Tokens of a sample, where the caller stated none; 0 where the reader has told of all of its
+    /// dimensions.
     pub sequence: u64,
     /// Positions that the model was made for, where it says.
     pub positions: Option<u64>,
@@ -57,16 +58,21 @@ struct Written {
 type Reader = fn(&Request<'_>) -> Result<Written, Diagnostic>;
 
 /// Model types and who reads them.
-const READERS: &[(&[&str], Reader)] = &[(&["bert", "gpt2"], blocks::read), (&["t5"], t5::read)];
+const READERS: &[(&[&str], Reader)] = &[(&["bert", "gpt2"], blocks::read)];
+
+/// The rows of all readers but that of decoders.
+fn rows() -> impl Iterator<Item = &'static (&'static [&'static str], Reader)> {
+    READERS.iter().chain(towers::READERS)
+}
 
 /// All model types that are written out op by op.
 fn written_out() -> impl Iterator<Item = &'static str> {
-    READERS.iter().flat_map(|(types, _)| types.iter().copied()).chain(decoder::types())
+    rows().flat_map(|(types, _)| types.iter().copied()).chain(decoder::types())
 }
 
 /// Who reads configs of a model type.
 fn reader(model_type: &str) -> Option<Reader> {
-    let found = READERS.iter().find(|(types, _)| types.contains(&model_type));
+    let found = rows().find(|(types, _)| types.contains(&model_type));
     let is_decoder = decoder::types().any(|own| own == model_type);
     found.map(|(_, own)| *own).or(is_decoder.then_some(decoder::read as Reader))
 }
@@ -162,7 +168,8 @@ fn warnings(
         .hint("state the batch once"));
     }
     let mut warnings = Vec::new();
-    for name in options.dims.keys().filter(|name| !DIMENSIONS.contains(&name.as_str())) {
+    let tells = sequence > 0;
+    for name in options.dims.keys().filter(|name| tells && !DIMENSIONS.contains(&name.as_str())) {
         let warning =
             Diagnostic::warning("unused-dimension", format!("no dimension is named `{name}`"))
                 .hint("a config has the dimensions `batch` and `sequence`");
@@ -174,7 +181,7 @@ fn warnings(
             "`--batch-axis` has no effect on a config, whose batch is always axis 0",
         ));
     }
-    if !options.dims.contains_key("sequence") {
+    if tells && !options.dims.contains_key("sequence") {
         let warning = Diagnostic::warning(
             "default-sequence",
             format!("no sequence length was given: {sequence} tokens are assumed"),

@@ -7,11 +7,16 @@ use serde_json::Value;
 use crate::json::Object;
 
 /// What a number may be at most.
-struct Range {
-    names: &'static [&'static str],
-    most: u64,
+pub(super) struct Range {
+    pub names: &'static [&'static str],
+    pub most: u64,
     /// Why, as the end of a sentence.
-    reason: &'static str,
+    pub reason: &'static str,
+}
+
+/// The ranges of all fields.
+fn ranges() -> impl Iterator<Item = &'static Range> {
+    RANGES.iter().chain(super::towers::RANGES)
 }
 
 const RANGES: &[Range] = &[
@@ -290,7 +295,7 @@ impl<'a> Fields<'a> {
 /// # Errors
 /// `invalid-field`; `layer-budget` for too many layers.
 pub(super) fn number(name: &'static str, value: &Value, least: u64) -> Result<u64, Diagnostic> {
-    let range = RANGES.iter().find(|range| range.names.contains(&name));
+    let range = ranges().find(|range| range.names.contains(&name));
     let (most, reason) = range.map_or((0, "no field of this name"), |r| (r.most, r.reason));
     if name == "num_hidden_layers"
         && let Some(n) = value.as_u64().filter(|n| *n > most)

@@ -7,5 +7,6 @@ mod corpus;
 mod exported;
 mod hostile;
 mod instances;
+mod judged;
 mod onnx_form;
 mod writer;

@@ -1,0 +1,348 @@
+//! A config, or a part of one, that remembers which of its fields were read, so that the others can
+//! be named. What a field says nothing of is as in the configuration class of transformers 5.23.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use ir::diagnostic::Diagnostic;
+use serde_json::Value;
+
+use crate::config::fields::{Fields, invalid, number};
+use crate::json::Object;
+
+/// Most elements of a list.
+const MAX_LIST: usize = 4_096;
+
+/// Fields without effect on a forward pass without loss: tokens, dropout, initialisation, losses,
+/// generation, epsilons, and what the library writes about itself.
+const WITHOUT_EFFECT: &[&str] = &[
+    "activation_dropout",
+    "apply_layernorm",
+    "apply_spec_augment",
+    "architectures",
+    "attention_dropout",
+    "attention_probs_dropout_prob",
+    "auxiliary_loss",
+    "auxiliary_loss_weight",
+    "bad_words_ids",
+    "bbox_cost",
+    "bbox_loss_coefficient",
+    "begin_suppress_tokens",
+    "boi_token_index",
+    "bos_token_id",
+    "chunk_size_feed_forward",
+    "class_cost",
+    "classifier_dropout",
+    "classifier_dropout_prob",
+    "cls_token_id",
+    "contrastive_logits_temperature",
+    "ctc_loss_reduction",
+    "ctc_zero_infinity",
+    "decoder_layerdrop",
+    "decoder_start_token_id",
+    "deterministic_flash_attn",
+    "dice_loss_coefficient",
+    "disable_ngram_loss",
+    "diversity_loss_weight",
+    "drop_path_rate",
+    "dropout",
+    "dropout_rate",
+    "dtype",
+    "early_stopping",
+    "embedding_dropout",
+    "encoder_layerdrop",
+    "eoi_token_index",
+    "eos_coefficient",
+    "eos_token_id",
+    "eps",
+    "feat_proj_dropout",
+    "feat_quantizer_dropout",
+    "final_dropout",
+    "finetuning_task",
+    "force_bos_token_to_be_generated",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "giou_cost",
+    "giou_loss_coefficient",
+    "gradient_checkpointing",
+    "hidden_dropout",
+    "hidden_dropout_prob",
+    "image_token_id",
+    "image_token_index",
+    "init_std",
+    "init_xavier_std",
+    "initializer_cutoff_factor",
+    "initializer_factor",
+    "initializer_range",
+    "label2id",
+    "label_smoothing",
+    "language",
+    "layer_norm_eps",
+    "layer_norm_epsilon",
+    "layerdrop",
+    "layerscale_value",
+    "length_penalty",
+    "logit_scale_init_value",
+    "mask_feature_length",
+    "mask_feature_min_masks",
+    "mask_feature_prob",
+    "mask_loss_coefficient",
+    "mask_time_length",
+    "mask_time_min_masks",
+    "mask_time_prob",
+    "max_length",
+    "median_filter_width",
+    "min_length",
+    "mlp_dropout",
+    "model_type",
+    "no_repeat_ngram_size",
+    "norm_eps",
+    "normalize_before",
+    "num_beams",
+    "output_attentions",
+    "output_hidden_states",
+    "output_past",
+    "pad_token_id",
+    "prefix",
+    "qa_dropout",
+    "repetition_penalty",
+    "return_dict",
+    "return_dict_in_generate",
+    "rms_norm_eps",
+    "scale_embedding",
+    "semantic_loss_ignore_index",
+    "sep_token_id",
+    "seq_classif_dropout",
+    "suppress_tokens",
+    "task_specific_params",
+    "tokenizer_class",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+    "video_token_id",
+    "vision_end_token_id",
+    "vision_start_token_id",
+    "vision_token_id",
+    "sparse_prediction",
+    "sparse_pred_ignore_index",
+    "max_new_tokens",
+    "do_sample",
+    "top_k",
+    "top_p",
+    "temperature",
+    "name_or_path",
+    "_name_or_path",
+    "transformers.js_config",
+    "initializer_bias",
+    "summary_last_dropout",
+    "summary_activation",
+    "rope_parameters",
+    "rope_theta",
+    "rope_scaling",
+    "attn_implementation",
+    "_attn_implementation",
+    "_attn_implementation_autoset",
+    "pooler_act",
+    "is_encoder_decoder",
+    "stage_names",
+    "layer_scale_init_value",
+    "encoder_stride",
+    "out_features",
+    "out_indices",
+    "relative_attention_max_distance",
+    "relative_max_distance",
+    "max_bucket_distance",
+    "dense_act_fn",
+    "is_gated_act",
+    "quantization_config",
+    "clamp_len",
+    "same_length",
+    "mem_len",
+    "reuse_len",
+    "bi_data",
+    "use_mems_eval",
+    "use_mems_train",
+    "id2label",
+    "num_labels",
+    "is_decoder",
+    "scale_decoder_outputs",
+    "scale_attn_weights",
+    "summary_type",
+    "summary_use_proj",
+    "classifier_bias",
+    "classifier_pooling",
+    "classifier_activation",
+    "replace_prob",
+    "num_negatives",
+];
+
+/// One object of a config.
+pub(super) struct Spec {
+    object: Object,
+    /// Where it lies, with a point behind it; empty for the whole.
+    path: String,
+    read: RefCell<BTreeSet<String>>,
+}
+
+impl Spec {
+    /// A whole config.
+    pub(super) fn new(object: &Object) -> Self {
+        Self::at(object.clone(), String::new())
+    }
+
+    fn at(object: Object, path: String) -> Self {
+        Self { object, path, read: RefCell::default() }
+    }
+
+    /// The fields, of which `name` counts as read.
+    pub(super) fn fields(&self, name: &str) -> Fields<'_> {
+        self.read.borrow_mut().insert(name.to_owned());
+        Fields(&self.object)
+    }
+
+    /// All fields; whoever asks answers for them.
+    pub(super) fn object(&self) -> &Object {
+        self.read.borrow_mut().extend(self.object.keys().cloned());
+        &self.object
+    }
+
+    /// A part of its own, empty where there is none.
+    pub(super) fn part(&self, name: &'static str) -> Result<Self, Diagnostic> {
+        let path = format!("{}{name}.", self.path);
+        match self.fields(name).get(name) {
+            None => Ok(Self::at(Object::default(), path)),
+            Some(Value::Object(own)) => Ok(Self::at(own.clone().into_iter().collect(), path)),
+            Some(other) => Err(invalid(name, other, "an object is needed")),
+        }
+    }
+
+    /// Whether a field is there and not null.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.fields(name).get(name).is_some()
+    }
+
+    /// A number from 1 on.
+    pub(super) fn n(&self, name: &'static str, default: u64) -> Result<u64, Diagnostic> {
+        self.fields(name).count(&[name], Some(default))
+    }
+
+    /// A number from 1 on, under the first of some names that is there.
+    pub(super) fn any(&self, names: &[&'static str], default: u64) -> Result<u64, Diagnostic> {
+        self.read.borrow_mut().extend(names.iter().map(|name| (*name).to_owned()));
+        Fields(&self.object).count(names, Some(default))
+    }
+
+    /// A number from 0 on.
+    pub(super) fn whole(&self, name: &'static str, default: u64) -> Result<u64, Diagnostic> {
+        let fields = self.fields(name);
+        if fields.get(name).is_some() { fields.whole(name) } else { Ok(default) }
+    }
+
+    /// A number from 1 on, where there is one.
+    pub(super) fn maybe(&self, name: &'static str) -> Result<Option<u64>, Diagnostic> {
+        self.fields(name).optional(name)
+    }
+
+    /// Yes or no.
+    pub(super) fn flag(&self, name: &str, default: bool) -> Result<bool, Diagnostic> {
+        Ok(self.fields(name).flag(name)?.unwrap_or(default))
+    }
+
+    /// A text.
+    pub(super) fn text<'a>(&'a self, name: &str, default: &'a str) -> Result<&'a str, Diagnostic> {
+        Ok(self.fields(name).text(name)?.unwrap_or(default))
+    }
+
+    /// A number of the real line from 0 to a million.
+    pub(super) fn real(&self, name: &str, default: f64) -> Result<f64, Diagnostic> {
+        let Some(value) = self.fields(name).get(name) else { return Ok(default) };
+        let number = value.as_f64().filter(|number| (0.0..=1e6).contains(number));
+        number.ok_or_else(|| invalid(name, value, "a number from 0 to a million is needed"))
+    }
+
+    /// Numbers from 0 on.
+    pub(super) fn list(&self, name: &'static str, default: &[u64]) -> Result<Vec<u64>, Diagnostic> {
+        let fields = self.fields(name);
+        let Some(value) = fields.get(name) else { return Ok(default.to_vec()) };
+        let own = fields.list(name)?;
+        if own.len() > MAX_LIST {
+            return Err(invalid(name, value, "at most 4,096 elements can be planned"));
+        }
+        own.iter().map(|value| number(name, value, 0)).collect()
+    }
+
+    /// Numbers from 1 on, of which there have to be so many.
+    pub(super) fn each(
+        &self,
+        name: &'static str,
+        default: &[u64],
+        n: usize,
+    ) -> Result<Vec<u64>, Diagnostic> {
+        let own = self.list(name, default)?;
+        if own.len() == n && !own.contains(&0) {
+            return Ok(own);
+        }
+        let message =
+            format!("`{}{name}` needs {n} numbers from 1 on, and has {}", self.path, own.len());
+        Err(Diagnostic::input("invalid-field", message))
+    }
+
+    /// One number for all layers, or one for each.
+    pub(super) fn per_layer(
+        &self,
+        name: &'static str,
+        default: u64,
+        n: usize,
+    ) -> Result<Vec<u64>, Diagnostic> {
+        match self.fields(name).get(name) {
+            Some(Value::Array(_)) => self.each(name, &[], n),
+            _ => Ok(vec![self.n(name, default)?; n]),
+        }
+    }
+
+    /// Height and width, from one number or two.
+    pub(super) fn pair(&self, name: &'static str, default: u64) -> Result<[u64; 2], Diagnostic> {
+        match self.fields(name).get(name) {
+            Some(Value::Array(_)) => {
+                let own = self.each(name, &[], 2)?;
+                Ok([own[0], own[1]])
+            }
+            _ => Ok([self.n(name, default)?; 2]),
+        }
+    }
+
+    /// Refuses what differs from the one form that is built.
+    ///
+    /// # Errors
+    /// `unsupported-trait`.
+    pub(super) fn only(&self, name: &str, form: &Value) -> Result<(), Diagnostic> {
+        match self.fields(name).get(name) {
+            Some(value) if value != form => {
+                let shown: String = value.to_string().chars().take(40).collect();
+                let (path, form) = (&self.path, form.to_string());
+                Err(refused(&format!("`{path}{name}` of {shown} (built is {form})")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Fields that were neither read nor are without effect.
+    pub(super) fn unread(&self) -> Vec<String> {
+        let read = self.read.borrow();
+        let is_known = |name: &str| {
+            WITHOUT_EFFECT.contains(&name) || name.ends_with("_token_id") || read.contains(name)
+        };
+        let names = self.object.iter().filter(|(name, value)| !is_known(name) && !value.is_null());
+        let mut names: Vec<String> = names
+            .map(|(name, _)| format!("{}{}", self.path, name.chars().take(60).collect::<String>()))
+            .collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+/// The refusal of a model that is not built, by the trait that is missing.
+pub(super) fn refused(what: &str) -> Diagnostic {
+    let message = format!("the config asks for what is not built from configs: {what}");
+    Diagnostic::input("unsupported-trait", message).hint("export the model to ONNX and import that")
+}
