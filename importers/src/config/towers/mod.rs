@@ -1,19 +1,18 @@
 //! Encoders, encoder-decoders, and models that see or hear: written out from traits, with the
 //! module names of the library's own classes (transformers 5.23).
 
-#[allow(dead_code, reason = "for families that follow")]
+pub(super) mod audio;
 mod layer;
-#[allow(dead_code, reason = "for families that follow")]
 mod net;
+pub(super) mod pyramids;
 mod ranges;
 pub(super) mod seq2seq;
 mod seq2seq_forms;
-#[allow(dead_code, reason = "for families that follow")]
 mod spec;
+pub(super) mod swin;
 pub(super) mod t5;
 mod text;
 pub(super) mod text_kinds;
-#[allow(dead_code, reason = "for families that follow")]
 mod vision;
 pub(super) mod vision_kinds;
 

@@ -184,6 +184,7 @@ pub(in crate::config) const RANGES: &[Range] = &[
             "supported_aspect_ratios",
             "num_codevector_groups",
             "num_codevectors_per_group",
+            "mlp_ratios",
         ],
         most: 1 << 12,
         reason: "8 times the most that is published (512)",
