@@ -68,7 +68,7 @@ def fed(model, config, dims):
         own["decoder_input_ids"] = ids()
     if "token_type_ids" in names and kind in ("bert", "layoutlm"):
         own["token_type_ids"] = ids()
-    if "pixel_values" in names and "VisionText" not in cls:
+    if "pixel_values" in names and "spatial_shapes" not in names:
         own["pixel_values"] = torch.zeros(b, getattr(config, "num_channels", 3) or 3, *size(config, dims))
     if "input_values" in names:
         own["input_values"] = torch.zeros(b, dims["audio"])
@@ -85,6 +85,13 @@ def fed(model, config, dims):
         own["encoder_hidden_states"] = torch.zeros(b, rows, config.hidden_size)
     if "encoder_outputs" in names and cls.endswith("ForCausalLM"):
         own["encoder_outputs"] = (torch.zeros(b, config.max_source_positions, config.hidden_size),)
+    if "spatial_shapes" in names:
+        vision = getattr(config, "vision_config", config)
+        n, side = vision.num_patches, vision.patch_size
+        own["pixel_values"] = torch.zeros(b, n, vision.num_channels * side * side)
+        side = int(n**0.5)
+        own["spatial_shapes"] = torch.tensor([[side, side]] * b)
+        own["pixel_attention_mask"] = torch.ones(b, n, dtype=torch.long)
     if kind == "layoutlmv3":
         own["bbox"] = torch.zeros(b, s, 4, dtype=torch.long)
     if "use_cache" in names:
@@ -135,6 +142,7 @@ PARTS = {
         "Gemma3ForConditionalGeneration",
         "Idefics3ForConditionalGeneration",
         "PaliGemmaForConditionalGeneration",
+        "InternVLForConditionalGeneration",
     )
 }
 

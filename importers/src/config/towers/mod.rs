@@ -1,20 +1,22 @@
 //! Encoders, encoder-decoders, and models that see or hear: written out from traits, with the
 //! module names of the library's own classes (transformers 5.23).
 
-pub(super) mod audio;
+mod audio;
 mod layer;
+mod multimodal;
 mod net;
-pub(super) mod pyramids;
+mod pairs;
+mod pyramids;
 mod ranges;
-pub(super) mod seq2seq;
+mod seq2seq;
 mod seq2seq_forms;
 mod spec;
-pub(super) mod swin;
-pub(super) mod t5;
+mod swin;
+mod t5;
 mod text;
-pub(super) mod text_kinds;
+mod text_kinds;
 mod vision;
-pub(super) mod vision_kinds;
+mod vision_kinds;
 
 use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
@@ -22,11 +24,24 @@ use serde_json::Value;
 
 use super::fields::invalid;
 use super::quantization::Quantization;
-use super::{MAX_EXTENT, Request, Written};
+use super::{MAX_EXTENT, Reader, Request, Written};
 use crate::import::ImportOptions;
 use net::Net;
 pub(super) use ranges::RANGES;
 use spec::Spec;
+
+/// Model types and who reads them.
+pub(super) const READERS: &[(&[&str], Reader)] = &[
+    (audio::TYPES, audio::read),
+    (multimodal::TYPES, multimodal::read),
+    (pairs::TYPES, pairs::read),
+    (pyramids::TYPES, pyramids::read),
+    (seq2seq::TYPES, seq2seq::read),
+    (swin::TYPES, swin::read),
+    (t5::TYPES, t5::read),
+    (text_kinds::TYPES, text_kinds::read),
+    (vision_kinds::TYPES, vision_kinds::read),
+];
 
 /// Most tokens of a sample that are planned where nobody states them.
 const MAX_DEFAULT_SEQUENCE: u64 = 4_096;

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::Model;
 use super::layer::{Biases, Layer, Names, Order, Sight, join};
 use super::net::{Conv, Core, Flow, Grid, Net, Norm};
-use super::spec::Spec;
+use super::spec::{Spec, refused};
 
 /// How a tower tells positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,9 +107,28 @@ impl Tower {
 
     /// SigLIP's.
     pub(super) fn siglip(spec: &Spec) -> Result<Self, Diagnostic> {
-        let own = Self::clip(spec)?;
+        Self::questioned(spec, [768, 12, 12, 3072, 224, 16])
+    }
+
+    /// Idefics 3's.
+    pub(super) fn idefics3(spec: &Spec) -> Result<Self, Diagnostic> {
+        Self::questioned(spec, [1152, 12, 16, 3072, 224, 32])
+    }
+
+    /// InternVL's, without its switches.
+    pub(super) fn scaled(spec: &Spec, sizes: [u64; 6]) -> Result<Self, Diagnostic> {
+        let own = Self::read(spec, &INTERN, sizes)?;
+        let qkv = [spec.flag("attention_bias", false)?; 3];
+        let layer = Layer { biases: Biases { qkv, ..Biases::ALL }, ..own.layer };
+        Ok(Self { layers: "encoder.layer", layer, ..own })
+    }
+
+    fn questioned(spec: &Spec, sizes: [u64; 6]) -> Result<Self, Diagnostic> {
+        let own = Self::read(spec, &CLIP, sizes)?;
         Ok(Self {
-            patch: spec.pair("patch_size", 16)?,
+            places: Places::Table("embeddings.position_embedding"),
+            layers: "encoder.layers",
+            last_norm: "post_layernorm",
             conv: ("embeddings.patch_embedding", true),
             tokens: Vec::new(),
             first_norm: "",
@@ -154,24 +173,71 @@ impl Model<'_> {
     }
 }
 
+const INTERN: Names =
+    Names { out: "attention.projection_layer", scales: ["lambda_1", "lambda_2"], ..VIT };
+
+pub(super) const PIXTRAL: Names = Names {
+    norms: ["attention_norm", "ffn_norm"],
+    ways: &["feed_forward.gate_proj", "feed_forward.up_proj"],
+    down: "feed_forward.down_proj",
+    ..VIT
+};
+
+impl Tower {
+    /// Pixtral's: patches of an image of any form, turned by where they lie.
+    pub(super) fn pixtral(spec: &Spec) -> Result<Self, Diagnostic> {
+        let own = Self::read(spec, &PIXTRAL, [1024, 24, 16, 4096, 1024, 16])?;
+        if spec.n("head_dim", own.layer.dim)? != own.layer.dim {
+            return Err(refused("heads of a tower that do not share its columns evenly"));
+        }
+        Ok(Self {
+            conv: ("patch_conv", false),
+            tokens: Vec::new(),
+            places: Places::Absent,
+            first_norm: "ln_pre",
+            layers: "transformer.layers",
+            last_norm: "",
+            layer: Layer {
+                norm: Norm::Rms,
+                biases: Biases::all(false),
+                is_rotary: true,
+                ..own.layer
+            },
+            ..own
+        })
+    }
+}
+
 impl Net {
-    /// Runs a tower at the module `at` over images up to its block `upto`.
+    /// Runs a tower at the module `at` over images.
     pub(super) fn tower(
         &mut self,
         at: &str,
         tower: &Tower,
         pixels: &Grid,
-        n_layers: u64,
     ) -> Result<Flow, Diagnostic> {
+        let all = self.states(at, tower, pixels)?;
+        Ok(all[all.len() - 1])
+    }
+
+    /// The states of a tower: what its blocks read, and what comes out of each.
+    pub(super) fn states(
+        &mut self,
+        at: &str,
+        tower: &Tower,
+        pixels: &Grid,
+    ) -> Result<Vec<Flow>, Diagnostic> {
         let mut state = self.patched(at, tower, pixels)?;
         if !tower.first_norm.is_empty() {
             state = self.norm(&join(at, tower.first_norm), tower.layer.norm, state)?;
         }
-        for i in 0..n_layers {
+        let mut all = vec![state];
+        for i in 0..tower.n_layers {
             let at = format!("{}.{i}", join(at, tower.layers));
             state = self.layer(&tower.layer, &at, state, &Sight::default())?;
+            all.push(state);
         }
-        Ok(state)
+        Ok(all)
     }
 
     /// Patches, learnt tokens and positions.

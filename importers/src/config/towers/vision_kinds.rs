@@ -86,8 +86,7 @@ fn write(model: &mut Model<'_>, spec: &Spec) -> Result<Vec<TensorId>, Diagnostic
     let prefix = if class == "Model" { "" } else { end.prefix };
     let image = model.image(tower.image)?;
     let pixels = model.pixels((1, tower.channels), image)?;
-    let n_layers = tower.n_layers;
-    let mut state = model.net.tower(prefix, &tower, &pixels, n_layers)?;
+    let mut state = model.net.tower(prefix, &tower, &pixels)?;
     if !tower.last_norm.is_empty() {
         state = model.net.norm(&join(prefix, tower.last_norm), tower.layer.norm, state)?;
     }
