@@ -118,7 +118,7 @@ def multimodal(model, config, dims):
     """The tower with its projector, then the decoder over as many tokens as were stated."""
     b, s = dims.get("batch", 1), dims["sequence"]
     text = text_of(config)
-    image = torch.zeros(b, 3, *size(config, dims))
+    image = torch.ones(b, 3, *size(config, dims))
     extra = {}
     if config.model_type == "idefics3":
         image = image[:, None]
