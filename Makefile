@@ -41,7 +41,7 @@ bench: setup
 	$(CARGO) bench --locked --bench peers
 
 fuzz: setup
-	$(CARGO) run --release --locked -p importers --example fuzz_onnx -- 100000 1
+	$(CARGO) run --release --locked -p importers --example fuzz -- 100000 1
 
 deny:
 	@command -v cargo-deny >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny

@@ -137,6 +137,9 @@ pub(crate) struct ModelFlags {
     /// Price QuantizeLinear and DequantizeLinear as they stand, not as integer kernels
     #[arg(long, help_heading = "Model")]
     pub(crate) qdq_as_written: bool,
+    /// Profile of a run of the model (Kineto), whose durations its ops take; may be repeated
+    #[arg(long = "trace", value_name = "FILE", help_heading = "Model")]
+    pub(crate) traces: Vec<PathBuf>,
 }
 
 /// What makes a planning problem out of a model.
@@ -176,8 +179,9 @@ pub(crate) struct ProblemFlags {
 impl ModelFlags {
     /// What they ask for.
     pub(crate) fn request(&self) -> ModelRequest {
-        let Self { dims, batch, micro_batch, batch_axis, dtype, qdq_as_written } = self.clone();
-        ModelRequest { dims, batch, micro_batch, batch_axis, dtype, qdq_as_written }
+        let Self { dims, batch, micro_batch, batch_axis, dtype, qdq_as_written, traces } =
+            self.clone();
+        ModelRequest { dims, batch, micro_batch, batch_axis, dtype, qdq_as_written, traces }
     }
 }
 

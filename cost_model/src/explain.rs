@@ -231,6 +231,17 @@ pub fn given(total: Nanos) -> Explanation {
     }
 }
 
+/// An op whose duration a trace recorded on this kind of device.
+#[must_use]
+pub fn recorded(total: Nanos) -> Explanation {
+    Explanation {
+        form: "recorded",
+        origin: Origin::Measured,
+        sum: "recorded in a trace, with what the device waited before it".to_owned(),
+        ..given(total)
+    }
+}
+
 /// Why a transfer of so many bytes over a way takes as long as it does.
 #[must_use]
 pub fn transfer(bytes: Bytes, route: Route<'_>, origins: &Origins) -> Explanation {

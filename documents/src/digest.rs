@@ -5,6 +5,8 @@
 //! fields with LEB128 integers; plain enums are the position of their variant. [`ENCODING`] changes
 //! whenever the meaning does.
 
+use std::collections::BTreeMap;
+
 use ir::card::part::PartCard;
 use ir::card::{Attention, BlockGroup, ModelCard};
 use ir::cluster::{Check, Cluster, Device, DeviceKind, RouteKind};
@@ -12,6 +14,7 @@ use ir::graph::Graph;
 use ir::id::TensorId;
 use ir::op::{Op, Product, Work};
 use ir::tensor::Tensor;
+use ir::units::Nanos;
 use sha2::{Digest as _, Sha256};
 
 mod layers;
@@ -237,16 +240,25 @@ impl Encoder {
                 self.number(kernel.temporary.get());
                 self.text(kernel.dtype.map_or("", |dtype| dtype.name()));
                 self.number(kernel.origin as u64);
+                // Digests of graphs without a trace stay what they were.
+                if !kernel.measured.is_empty() {
+                    self.times(&kernel.measured);
+                }
             }
             Work::Given(given) => {
                 self.number(2);
-                self.count(given.time.len());
-                for (kind, time) in &given.time {
-                    self.text(kind);
-                    self.number(time.get());
-                }
+                self.times(&given.time);
                 self.number(given.temporary.get());
             }
+        }
+    }
+
+    /// Durations by the name of a kind.
+    fn times(&mut self, times: &BTreeMap<String, Nanos>) {
+        self.count(times.len());
+        for (kind, time) in times {
+            self.text(kind);
+            self.number(time.get());
         }
     }
 

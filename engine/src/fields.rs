@@ -69,7 +69,7 @@ const LAYERS_STATE: &str = "leave it out: the layers were measured with their ow
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
 /// All.
-pub const FIELDS: [Field; 37] = [
+pub const FIELDS: [Field; 38] = [
     field("model", EVERY, ""),
     field("cluster", MODELS, GIVEN),
     field("profile", MODELS, GIVEN),
@@ -79,6 +79,7 @@ pub const FIELDS: [Field; 37] = [
     field("batch_axis", MODELS, GIVEN),
     field("dtype", &[Ops, Degrees], LAYERS_STATE),
     field("qdq_as_written", &[Ops], "leave it out: only inference runs on integers"),
+    field("traces", &[Ops], "leave it out: durations of a trace are those of single ops"),
     field("workload", MODELS, GIVEN),
     field("optimizer", &[Ops, Degrees], LAYERS_STATE),
     field("pin", MODELS, GIVEN),

@@ -155,6 +155,7 @@ fn annotated(
     warnings.extend(strange);
     check_work(&graph)?;
     let cluster = given.or(cluster).ok_or_else(no_cluster)?;
+    warnings.extend(untaken(&summary, &cluster));
     let (profile, cluster, unused) = rated(flags.profile.as_deref(), cluster)?;
     warnings.extend(unused);
     let (graph, noted) = cost_model::ops::workload::apply(graph, &workload)?;
@@ -182,6 +183,21 @@ fn annotated(
             .hint("give the graph of a model; `meshwright import` says what a file holds"));
     }
     Ok(Loaded { problem, summary, profile, request, warnings })
+}
+
+/// A warning of durations that a trace recorded on a kind of device that the cluster has not.
+fn untaken(summary: &Summary, cluster: &Cluster) -> Option<Diagnostic> {
+    let has = |name: &str| cluster.kinds.iter().any(|kind| kind.name == name);
+    let other = summary.recorded.iter().find(|own| !has(&own.kind))?;
+    let what = format!(
+        "the trace was recorded on `{}`, which the cluster has not: its durations are not used",
+        other.kind
+    );
+    Some(
+        Diagnostic::warning("unused-trace", what)
+            .fact("kind", other.kind.clone())
+            .hint("name a kind of the cluster file so, or leave out --cluster"),
+    )
 }
 
 /// A profile, the cluster at the rates that it measured, and what nobody uses of it.

@@ -34,6 +34,7 @@ pub fn options(flags: &ModelRequest) -> Result<ImportOptions, Diagnostic> {
         dtype: flags.dtype,
         qdq_as_written: flags.qdq_as_written,
         trains: false,
+        traces: flags.traces.clone(),
     })
 }
 

@@ -51,6 +51,8 @@ pub struct ModelRequest {
     /// Whether `QuantizeLinear` and `DequantizeLinear` are priced as they stand, not as integer
     /// kernels.
     pub qdq_as_written: bool,
+    /// Profiles of runs of the model (Kineto), whose durations its ops take.
+    pub traces: Vec<PathBuf>,
 }
 
 /// A model that is looked at.
@@ -108,7 +110,8 @@ impl ProblemRequest {
     pub fn inputs<'a>(&'a self, model: &'a Path) -> Vec<&'a Path> {
         let others = [&self.cluster, &self.profile, &self.constraints];
         let others = others.into_iter().filter_map(|file| file.as_deref());
-        std::iter::once(model).chain(others).collect()
+        let traces = self.model.traces.iter().map(PathBuf::as_path);
+        std::iter::once(model).chain(others).chain(traces).collect()
     }
 }
 

@@ -29,7 +29,6 @@ fn weights(what: &str) -> Diagnostic {
 /// By the extension of a file's name, in lower case.
 pub(crate) fn by_extension(extension: &str) -> Option<Diagnostic> {
     let what = match extension {
-        "et" => "a Chakra trace: what ran, not a model",
         "csv" => "a table, such as a schedule of torch's pipelining, without a model",
         _ => return None,
     };
@@ -57,19 +56,6 @@ pub(crate) fn by_head(head: &[u8]) -> Option<Diagnostic> {
 
 /// By the keys of a JSON object.
 pub(crate) fn by_keys(keys: &BTreeSet<String>) -> Option<Diagnostic> {
-    if keys.contains("traceEvents") {
-        let what = "a profiler's trace (Kineto, Chrome): what ran and how long, not a model";
-        return Some(
-            no_model(what).hint(TO_ONNX).hint(
-                "`meshwright calibrate` fits a profile to Kineto traces, for `plan --profile`",
-            ),
-        );
-    }
-    if keys.contains("schema") && keys.contains("nodes") {
-        return Some(
-            no_model("an execution trace of PyTorch: what ran, not a model").hint(TO_ONNX),
-        );
-    }
     if keys.contains("weight_map") {
         return Some(weights("the index of a sharded checkpoint"));
     }
@@ -113,21 +99,9 @@ mod tests {
         assert!(said.contains("index") && said.contains("config.json"), "{said}");
     }
 
-    #[test]
-    fn traces_point_to_the_model_and_to_calibration() {
-        let trace = br#"{"schemaVersion":1,"traceEvents":[]}"#;
-        let said = answer(&["t.json", "t.pt.trace.json", "t"], trace);
-        assert!(said.contains("Kineto") && said.contains("calibrate"), "{said}");
-    }
-
     /// Nothing of such a file is unpacked or read to its end.
     #[test]
     fn archives_traces_and_schedules_are_named() {
-        let said = answer(&["t.et"], &[4, 0x0a, 2, b'a', b'b']);
-        assert!(said.contains("Chakra") && said.contains("ONNX"), "{said}");
-        let trace = br#"{"schema":"1.1.1-chakra.0.0.4","nodes":[]}"#;
-        let said = answer(&["trace.json", "trace"], trace);
-        assert!(said.contains("execution trace") && said.contains("ONNX"), "{said}");
         let said = answer(&["schedule.csv"], b"0F0,0B0\n1F0,1B0\n");
         assert!(said.contains("schedule") && said.contains("ONNX"), "{said}");
     }

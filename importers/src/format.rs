@@ -4,7 +4,7 @@ use ir::diagnostic::Diagnostic;
 
 use crate::import::{Import, ImportOptions};
 use crate::source::Source;
-use crate::{benchmark, config, instance, onnx, torch_export};
+use crate::{benchmark, config, instance, onnx, torch_export, trace};
 
 /// How a format is read from a source; the name becomes the graph's where the file has none.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,8 @@ pub(crate) enum Reader {
 pub(crate) enum Signs {
     /// JSON with all these keys at the top; of several formats the one that names most.
     Keys(&'static [&'static str]),
+    /// The same of a file that is read item by item: most are too long to be looked through first.
+    Stream(&'static [&'static str]),
     /// An extension, or where there is none that is known the first bytes.
     Head(&'static str, fn(&[u8]) -> bool),
 }
@@ -33,6 +35,16 @@ pub struct Format {
     pub(crate) signs: Signs,
     pub(crate) read: Reader,
 }
+
+impl Format {
+    /// Whether its readers take traces beside a file themselves.
+    pub(crate) fn is_trace(&self) -> bool {
+        ["execution-trace", "kineto", "chakra"].contains(&self.name)
+    }
+}
+
+/// An attribute of the first message of a Chakra trace, as the converter writes it.
+const SCHEMA: &[u8] = b"\n\x06schema";
 
 /// What stands between id and description of a layer in a PipeDream profile.
 const BETWEEN: &[u8] = b" -- ";
@@ -86,5 +98,23 @@ static FORMATS: &[Format] = &[
         // layers with measured times, `graph.txt` (msr-fiddle/pipedream)
         signs: Signs::Head("txt", |head| head.windows(BETWEEN.len()).any(|own| own == BETWEEN)),
         read: Reader::Benchmark(benchmark::pipedream::read),
+    },
+    Format {
+        name: "execution-trace",
+        // what a run called and with which tensors (torch.profiler.ExecutionTraceObserver)
+        signs: Signs::Stream(&["schema", "nodes"]),
+        read: Reader::Model(trace::read_execution),
+    },
+    Format {
+        name: "kineto",
+        // how long a run's calls and kernels took (torch.profiler's Chrome trace)
+        signs: Signs::Stream(&["traceEvents"]),
+        read: Reader::Model(trace::read_profile),
+    },
+    Format {
+        name: "chakra",
+        // MLCommons Chakra trace of one rank
+        signs: Signs::Head("et", |head| head.windows(SCHEMA.len()).any(|own| own == SCHEMA)),
+        read: Reader::Model(trace::read_chakra),
     },
 ];

@@ -1,11 +1,13 @@
 //! What a model is read with, and what of it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::tensor::DType;
+use ir::units::Nanos;
 
 /// What the caller fixes about a model while it is read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +26,8 @@ pub struct ImportOptions {
     /// Whether the weights are to be trained: then they are not held in fewer bits than the model's
     /// type, whatever a config says.
     pub trains: bool,
+    /// Profiles of runs of the model, whose durations its ops take.
+    pub traces: Vec<PathBuf>,
 }
 
 /// What a file holds.
@@ -73,6 +77,25 @@ pub struct Summary {
     pub stages: BTreeMap<String, i32>,
     /// Totals by op type.
     pub op_types: BTreeMap<String, OpTypeSummary>,
+    /// Profiles whose durations the ops have.
+    pub recorded: Vec<Recorded>,
+}
+
+/// What a profile of a run gave.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recorded {
+    /// Name of the kind of device that it was recorded on.
+    pub kind: String,
+    /// Events in the file.
+    pub events: u64,
+    /// Time of all calls of operators, or of all kernels.
+    pub op_time: Nanos,
+    /// Share of it that ops of the graph have.
+    pub landed_share: f64,
+    /// From the first event to the end of the last.
+    pub step_time: Nanos,
+    /// Share of the step in which nothing ran, which ops have too.
+    pub idle_share: f64,
 }
 
 /// Totals of one op type.

@@ -1,7 +1,7 @@
 //! Instance files: ops with given durations, devices and links in one JSON object. Ids may have
 //! holes; ops, tensors, devices and groups are numbered again in increasing order of their ids.
 
-mod devices;
+pub(crate) mod devices;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -81,11 +81,16 @@ pub(crate) fn read(
     }
     let graph = graph(document, name)?;
     let summary = Summary::of("instance", &graph);
-    Ok(Import { graph, cluster: Some(cluster), summary, warnings: without_effect(options) })
+    Ok(Import {
+        graph,
+        cluster: Some(cluster),
+        summary,
+        warnings: without_effect(options, "an instance: its costs and sizes are given"),
+    })
 }
 
-/// Options that an instance, whose costs and sizes are given, has no use for.
-fn without_effect(options: &ImportOptions) -> Vec<Diagnostic> {
+/// Options that a file, whose costs or sizes are given, has no use for.
+pub(crate) fn without_effect(options: &ImportOptions, what: &str) -> Vec<Diagnostic> {
     let stated = [
         ("--batch", options.batch.is_some()),
         ("--batch-axis", !options.batch_axis.is_empty()),
@@ -95,11 +100,8 @@ fn without_effect(options: &ImportOptions) -> Vec<Diagnostic> {
     let stated = stated.into_iter().filter(|(_, is_stated)| *is_stated);
     stated
         .map(|(flag, _)| {
-            Diagnostic::warning(
-                "flag-without-effect",
-                format!("`{flag}` has no effect on an instance: its costs and sizes are given"),
-            )
-            .fact("flag", flag)
+            Diagnostic::warning("flag-without-effect", format!("`{flag}` has no effect on {what}"))
+                .fact("flag", flag)
         })
         .collect()
 }
@@ -258,7 +260,11 @@ impl Tensors {
     }
 }
 
-fn check_acyclic(graph: &Graph) -> Result<(), Diagnostic> {
+/// Refuses a graph with a cycle.
+///
+/// # Errors
+/// `graph-cycle`.
+pub(crate) fn check_acyclic(graph: &Graph) -> Result<(), Diagnostic> {
     let producers = graph.producers();
     let mut missing = vec![0usize; graph.ops.len()];
     let mut readers: Vec<Vec<OpId>> = vec![Vec::new(); graph.ops.len()];

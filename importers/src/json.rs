@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ir::diagnostic::Diagnostic;
+use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 
@@ -76,7 +77,7 @@ pub(crate) fn document<T: DeserializeOwned>(source: &dyn Source) -> Result<T, Di
 ///
 /// # Errors
 /// As [`document`].
-pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Diagnostic> {
+pub(crate) fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Diagnostic> {
     serde_json::from_slice(text(bytes)).map_err(|error| diagnose(&error))
 }
 

@@ -11,6 +11,7 @@ mod format;
 mod hints;
 mod import;
 pub mod instance;
+mod items;
 pub mod json;
 pub mod launcher;
 pub mod layers;
@@ -23,6 +24,7 @@ mod sound;
 mod source;
 mod summary;
 mod torch_export;
+mod trace;
 mod yaml;
 
 use std::path::Path;
@@ -34,7 +36,7 @@ use crate::format::Reader;
 use crate::source::{FileSource, Source};
 
 pub use format::{Format, formats};
-pub use import::{Import, ImportOptions, OpTypeSummary, Summary};
+pub use import::{Import, ImportOptions, OpTypeSummary, Recorded, Summary};
 
 /// What a file of any format holds.
 #[derive(Clone, Debug)]
@@ -169,6 +171,10 @@ fn read_plain(
     name: &str,
     options: &ImportOptions,
 ) -> Result<Content, Diagnostic> {
+    if let Some(format) = sniff::streamed(source)? {
+        let plain = name.strip_suffix(".gz").unwrap_or(name);
+        return read_as(format, source, plain, options);
+    }
     let inflated = source::inflated(source, json::budget())?;
     match &inflated {
         Some(bytes) => {
@@ -183,13 +189,24 @@ fn read_sniffed(
     name: &str,
     options: &ImportOptions,
 ) -> Result<Content, Diagnostic> {
-    let format = sniff::format(source, name)?;
+    read_as(sniff::format(source, name)?, source, name, options)
+}
+
+fn read_as(
+    format: &Format,
+    source: &dyn Source,
+    name: &str,
+    options: &ImportOptions,
+) -> Result<Content, Diagnostic> {
     match format.read {
         Reader::Model(read) => {
             let mut import = read(source, &stem(name), options)?;
             sound::graph(&import.graph)?;
             if options.qdq_as_written && format.name != "onnx" {
                 import.warnings.push(onnx::no_pairs());
+            }
+            if !options.traces.is_empty() && !format.is_trace() {
+                trace::onto(&mut import, options)?;
             }
             Ok(Content::Model(Box::new(import)))
         }

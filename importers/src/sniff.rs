@@ -5,8 +5,8 @@ use std::path::Path;
 use ir::diagnostic::Diagnostic;
 
 use crate::format::{Format, Signs, formats};
-use crate::source::{Source, unreadable};
-use crate::{foreign, json};
+use crate::source::{self, Source, unreadable};
+use crate::{foreign, items, json};
 
 /// The format of a file.
 ///
@@ -31,6 +31,23 @@ pub(crate) fn format(source: &dyn Source, name: &str) -> Result<&'static Format,
     }
 }
 
+/// The format of a file, packed or not, that is read item by item.
+///
+/// # Errors
+/// `unreadable-file`.
+pub(crate) fn streamed(source: &dyn Source) -> Result<Option<&'static Format>, Diagnostic> {
+    let head = source::head(source, items::HEAD)?;
+    let text = head.strip_prefix(json::BYTE_ORDER_MARK).unwrap_or(&head);
+    if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Ok(None);
+    }
+    let keys = items::keys_of_head(text);
+    Ok(formats().iter().find(|own| match own.signs {
+        Signs::Stream(all) => all.iter().all(|key| keys.contains(*key)),
+        _ => false,
+    }))
+}
+
 fn by_content(source: &dyn Source) -> Result<&'static Format, Diagnostic> {
     let mut head = [0; 64];
     let n = source.read_at(0, &mut head).map_err(|error| unreadable(&error))?;
@@ -49,7 +66,9 @@ fn by_content(source: &dyn Source) -> Result<&'static Format, Diagnostic> {
 fn json_format(source: &dyn Source) -> Result<&'static Format, Diagnostic> {
     let keys = json::top_keys(source)?;
     let named = |own: &Format| match own.signs {
-        Signs::Keys(all) if all.iter().all(|key| keys.contains(*key)) => all.len(),
+        Signs::Keys(all) | Signs::Stream(all) if all.iter().all(|key| keys.contains(*key)) => {
+            all.len()
+        }
         _ => 0,
     };
     // Of equal ones the last wins, so they are looked at backwards.

@@ -1,7 +1,7 @@
 //! Positioned reads from a file or from memory, in blocks, without mapping the file.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -120,19 +120,69 @@ const BEST_PACKING: u64 = 64;
 /// Bytes that any gzip file may hold.
 const ALWAYS_INFLATED: u64 = 64 << 20;
 
+/// Whether a source is a gzip file.
+fn is_packed(source: &dyn Source) -> Result<bool, Diagnostic> {
+    let mut head = [0; 3];
+    let n = source.read_at(0, &mut head).map_err(|error| unreadable(&error))?;
+    // Magic number and the one method that exists (RFC 1952, 2.3.1).
+    Ok(head[..n] == [0x1f, 0x8b, 8])
+}
+
+/// Most bytes that are read of what a gzip file holds: what packs better than text does is no text.
+fn most_inflated(source: &dyn Source) -> u64 {
+    source.len().saturating_mul(BEST_PACKING).max(ALWAYS_INFLATED)
+}
+
+/// The bytes of a file, or what it holds where it is a gzip file, one after another.
+///
+/// # Errors
+/// `unreadable-file`. What is read ends with an error where a gzip file is damaged or holds more
+/// than text can be packed to.
+pub(crate) fn text(source: &dyn Source) -> Result<Box<dyn Read + '_>, Diagnostic> {
+    let stream = Stream { source, position: 0 };
+    if !is_packed(source)? {
+        return Ok(Box::new(stream));
+    }
+    let left = most_inflated(source);
+    Ok(Box::new(Limited { stream: MultiGzDecoder::new(BufReader::new(stream)), left }))
+}
+
+/// The first bytes of [`text`], at most `most`; fewer where a gzip file is damaged.
+///
+/// # Errors
+/// `unreadable-file`.
+pub(crate) fn head(source: &dyn Source, most: usize) -> Result<Vec<u8>, Diagnostic> {
+    let mut head = Vec::new();
+    // Whoever reads the rest says what is wrong.
+    let _ = text(source)?.take(most as u64).read_to_end(&mut head);
+    Ok(head)
+}
+
+/// A stream that may not go on for ever.
+struct Limited<R> {
+    stream: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.stream.read(buffer)?;
+        self.left = self.left.checked_sub(n as u64).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, "it holds more than text can be packed to")
+        })?;
+        Ok(n)
+    }
+}
+
 /// What a gzip file holds; `None` for any other file.
 ///
 /// # Errors
 /// `size-budget` if it holds more than `limit` bytes, `invalid-archive`, `unreadable-file`.
 pub(crate) fn inflated(source: &dyn Source, limit: u64) -> Result<Option<Vec<u8>>, Diagnostic> {
-    let mut head = [0; 3];
-    let n = source.read_at(0, &mut head).map_err(|error| unreadable(&error))?;
-    // Magic number and the one method that exists (RFC 1952, 2.3.1).
-    if head[..n] != [0x1f, 0x8b, 8] {
+    if !is_packed(source)? {
         return Ok(None);
     }
-    // What packs better than text does is no text.
-    let limit = limit.min(source.len().saturating_mul(BEST_PACKING).max(ALWAYS_INFLATED));
+    let limit = limit.min(most_inflated(source));
     let mut bytes = Vec::new();
     let mut stream =
         MultiGzDecoder::new(Stream { source, position: 0 }).take(limit.saturating_add(1));

@@ -95,6 +95,9 @@ pub struct Kernel {
     pub origin: Origin,
     /// Whether it is launched for this op alone.
     pub fused: Fused,
+    /// Duration that a trace recorded, by the name of the device kind that it ran on; on other
+    /// kinds the work above counts.
+    pub measured: BTreeMap<String, Nanos>,
 }
 
 impl Kernel {

@@ -83,6 +83,9 @@ impl Costs {
                     Work::Given(given) => {
                         given.time.get(&kind.name).map(|time| (*time, Origin::Given))
                     }
+                    Work::Kernel(kernel) if kernel.measured.contains_key(&kind.name) => {
+                        kernel.measured.get(&kind.name).map(|time| (*time, Origin::Measured))
+                    }
                     Work::Kernel(kernel) => {
                         let signature = signature(op, kernel, mode);
                         let result = known

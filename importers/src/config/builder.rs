@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::TensorId;
-use ir::op::{Fused, Kernel, Op, Origin, Phase, Product, Work};
+use ir::op::{Kernel, Op, Phase, Product, Work};
 use ir::tensor::{DType, Role, Tensor};
 use ir::units::Bytes;
 
@@ -274,10 +274,8 @@ impl Builder {
             products: new.products.to_vec(),
             bytes_read,
             bytes_written: self.graph.tensor(output).bytes,
-            temporary: Bytes::ZERO,
             dtype: (!new.products.is_empty()).then_some(self.dtype),
-            origin: Origin::Rule,
-            fused: Fused::Alone,
+            ..Kernel::default()
         };
         let mut inputs = new.inputs.to_vec();
         inputs.dedup();

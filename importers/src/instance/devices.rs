@@ -103,6 +103,18 @@ pub(super) fn cluster(
     })
 }
 
+/// Devices of one kind that nothing is said of but what they hold, and links that take no time:
+/// where the time of messages is stated, nothing is left for them.
+///
+/// # Errors
+/// As [`cluster`].
+pub(crate) fn alike(kind: &str, limit: Option<u64>, n: u64) -> Result<Cluster, Diagnostic> {
+    let device =
+        |id| DeviceDocument { id, kind: kind.to_owned(), limit, name: Some(format!("{kind}{id}")) };
+    let link = LinkDocument { latency_ns: 0.0, bytes_per_s: 1e15, duplex: DuplexDocument::Full };
+    cluster(&(0..n).map(device).collect::<Vec<_>>(), Some(&link), &[])
+}
+
 fn check_count(sorted: &[&DeviceDocument]) -> Result<(), Diagnostic> {
     if sorted.is_empty() {
         return Err(Diagnostic::input("no-devices", "the instance has no devices"));

@@ -13,6 +13,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::TIMES;
+use crate::trace;
+use crate::trace::kineto::slug;
 
 /// Seconds of the unit of `dur`.
 const MICROSECOND: f64 = 1e-6;
@@ -30,22 +32,6 @@ const COLLECTIVES: [(&str, CollectiveOperation, &str); 8] = [
     ("all_to_allv", CollectiveOperation::AllToAll, "In msg nelems"),
     ("broadcast", CollectiveOperation::Broadcast, "In msg nelems"),
 ];
-/// How PyTorch names element types, in operators and in collectives.
-const DTYPES: [(&str, DType); 12] = [
-    ("float", DType::F32),
-    ("Float", DType::F32),
-    ("double", DType::F64),
-    ("Double", DType::F64),
-    ("c10::Half", DType::F16),
-    ("Half", DType::F16),
-    ("c10::BFloat16", DType::Bf16),
-    ("BFloat16", DType::Bf16),
-    ("c10::Float8_e4m3fn", DType::F8),
-    ("Float8_e4m3fn", DType::F8),
-    ("Byte", DType::U8),
-    ("Long", DType::I64),
-];
-
 /// One event as recorded.
 #[derive(Debug, Deserialize)]
 pub(super) struct Event {
@@ -202,19 +188,6 @@ impl Trace {
     }
 }
 
-/// A name as cluster files write them.
-fn slug(name: &str) -> String {
-    let mut slug = String::new();
-    for c in name.chars().take(80) {
-        if c.is_ascii_alphanumeric() {
-            slug.push(c.to_ascii_lowercase());
-        } else if !slug.ends_with('_') && !slug.is_empty() {
-            slug.push('_');
-        }
-    }
-    if slug.is_empty() { "cpu".to_owned() } else { slug.trim_end_matches('_').to_owned() }
-}
-
 fn id(args: &Map<String, Value>) -> Option<u64> {
     args.get("External id")?.as_u64()
 }
@@ -236,8 +209,7 @@ fn shape(args: &Map<String, Value>, first: usize) -> Option<Shape> {
 }
 
 fn dtype(name: &Value) -> Option<DType> {
-    let name = name.as_str()?;
-    DTYPES.iter().find(|(known, _)| *known == name).map(|(_, dtype)| *dtype)
+    trace::dtype(name.as_str()?)
 }
 
 fn collective(args: &Map<String, Value>) -> Option<Collective> {

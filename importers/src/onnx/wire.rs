@@ -34,6 +34,8 @@ pub(crate) struct Key {
 /// A position in a source and the block around it.
 pub(crate) struct Reader<'a> {
     source: &'a dyn Source,
+    /// What the source should be, for errors.
+    what: &'static str,
     length: u64,
     position: u64,
     block: Vec<u8>,
@@ -41,10 +43,15 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader at the start.
+    /// A reader at the start of an ONNX model.
     pub(crate) fn new(source: &'a dyn Source) -> Self {
+        Self::of("an ONNX protobuf", source)
+    }
+
+    /// A reader at the start of what should be `what`.
+    pub(crate) fn of(what: &'static str, source: &'a dyn Source) -> Self {
         let length = source.len();
-        Self { source, length, position: 0, block: Vec::new(), block_start: 0 }
+        Self { source, what, length, position: 0, block: Vec::new(), block_start: 0 }
     }
 
     /// Offset of the next byte.
@@ -128,7 +135,7 @@ impl<'a> Reader<'a> {
             1 => WireType::Fixed64,
             2 => WireType::Delimited,
             5 => WireType::Fixed32,
-            3 | 4 => return Err(self.invalid(offset, "it holds a group, which ONNX never uses")),
+            3 | 4 => return Err(self.invalid(offset, "it holds a group, which no exporter writes")),
             _ => return Err(self.invalid(offset, "a field has an unknown wire type")),
         };
         match u32::try_from(key >> 3) {
@@ -188,8 +195,8 @@ impl<'a> Reader<'a> {
 
     /// The source breaks the wire format at `offset`.
     pub(crate) fn invalid(&self, offset: u64, what: &str) -> Diagnostic {
-        Diagnostic::input("invalid-protobuf", format!("this is not an ONNX protobuf: {what}"))
-            .fact("offset", offset)
+        let message = format!("this is not {}: {what}", self.what);
+        Diagnostic::input("invalid-protobuf", message).fact("offset", offset)
     }
 
     /// A field reaches past `end`: of the file, or of the message around it.

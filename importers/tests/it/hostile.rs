@@ -14,7 +14,8 @@ fn data(folder: &str) -> PathBuf {
 /// Words that the message has to hold, so that the right fault is found.
 fn words() -> BTreeMap<&'static str, &'static str> {
     [
-        ("chakra_length_bomb.et", "Chakra"),
+        ("chakra_length_bomb.et", "missing from the field"),
+        ("chakra_varint_overlong.et", "too long for 64 bits"),
         ("config_billion_layers.json", "layer budget"),
         ("config_heads_do_not_divide.json", "hidden_size 4096 is not divisible by 33"),
         ("config_unknown_model_type.json", "totally_new"),
@@ -27,7 +28,9 @@ fn words() -> BTreeMap<&'static str, &'static str> {
         ("dims_product_wraps_to_zero.onnx", "size overflow"),
         ("duplicate_output_name.onnx", "`y` is produced twice"),
         ("empty.onnx", "empty"),
-        ("et_unknown_schema.json", "execution trace"),
+        ("et_missing_parent.json", "missing parent 777"),
+        ("et_parent_cycle.json", "form a cycle"),
+        ("et_unknown_schema.json", "unknown schema version"),
         ("external_absolute_path.onnx", "absolute"),
         ("external_length_not_number.onnx", "not a number"),
         ("external_negative_offset.onnx", "negative"),

@@ -9,4 +9,5 @@ mod hostile;
 mod instances;
 mod judged;
 mod onnx_form;
+mod traces;
 mod writer;

@@ -2,6 +2,8 @@
 //! places, and sometimes the bytes themselves are damaged. The same seed gives the same mutants.
 
 pub(crate) mod gauge;
+pub(crate) mod json;
+pub(crate) mod kinds;
 
 use std::path::Path;
 
@@ -59,13 +61,13 @@ impl Dice {
 
 /// A field of the wire format.
 #[derive(Clone, Debug)]
-struct Field {
+pub(crate) struct Field {
     number: u64,
     value: Value,
 }
 
 #[derive(Clone, Debug)]
-enum Value {
+pub(crate) enum Value {
     Varint(u64),
     Fixed64([u8; 8]),
     Fixed32([u8; 4]),
@@ -104,21 +106,49 @@ impl Pool {
         Ok(Self { trees })
     }
 
+    /// Trees of one's own.
+    pub(crate) fn of(trees: Vec<Vec<Field>>) -> Self {
+        Self { trees }
+    }
+
     /// The mutant of a seed.
     pub(crate) fn mutant(&self, seed: u64) -> Vec<u8> {
         let mut dice = Dice::new(seed);
         dice.roll();
-        let mut tree = self.trees[dice.below(self.trees.len())].clone();
-        for _ in 0..=dice.below(4) {
-            self.change(&mut tree, &mut dice);
-        }
         let mut bytes = Vec::new();
-        write(&tree, &mut bytes);
+        write(&self.tree(&mut dice), &mut bytes);
         if dice.below(4) == 0 {
             damage(&mut bytes, &mut dice);
         }
         bytes.truncate(MAX_BYTES);
         bytes
+    }
+
+    /// The mutant of a seed in a form that puts the length of each message before it: those at the
+    /// top of the tree.
+    pub(crate) fn delimited(&self, seed: u64) -> Vec<u8> {
+        let mut dice = Dice::new(seed);
+        let mut bytes = Vec::new();
+        for field in self.tree(&mut dice) {
+            let Value::Message(fields) = field.value else { continue };
+            let mut message = Vec::new();
+            write(&fields, &mut message);
+            put_varint(&mut bytes, message.len() as u64);
+            bytes.extend(message);
+        }
+        if dice.below(4) == 0 {
+            damage(&mut bytes, &mut dice);
+        }
+        bytes.truncate(MAX_BYTES);
+        bytes
+    }
+
+    fn tree(&self, dice: &mut Dice) -> Vec<Field> {
+        let mut tree = self.trees[dice.below(self.trees.len())].clone();
+        for _ in 0..=dice.below(4) {
+            self.change(&mut tree, dice);
+        }
+        tree
     }
 
     /// Changes one place of a tree.
@@ -328,6 +358,47 @@ fn write(fields: &[Field], out: &mut Vec<u8>) {
             }
         }
     }
+}
+
+/// Two operators, a collective and an annotation, as the converter writes them.
+pub(crate) fn chakra() -> Vec<Field> {
+    let field = |number, value| Field { number, value };
+    let number = |n, value| field(n, Value::Varint(value));
+    let text = |n, text: &str| field(n, Value::Bytes(text.as_bytes().to_vec()));
+    let message = |n, fields| field(n, Value::Message(fields));
+    let io = |n, values: &str, shapes: &str, types: &str| {
+        message(n, vec![text(1, values), text(2, shapes), text(3, types)])
+    };
+    let about = message(1, vec![message(2, vec![text(1, "schema"), text(29, "1.1.1")])]);
+    let annotation = message(1, vec![number(1, 2), text(2, "## forward ##"), number(3, 4)]);
+    let product = vec![
+        number(1, 3),
+        text(2, "aten::mm"),
+        number(3, 4),
+        number(4, 2),
+        number(7, 12),
+        io(
+            8,
+            "[[5, 6, 0, 32, 4, 'cpu'], [7, 8, 0, 64, 4, 'cpu']]",
+            "[[4, 8], [8, 8]]",
+            "['Tensor(float)', 'Tensor(float)']",
+        ),
+        io(9, "[[9, 10, 0, 32, 4, 'cpu']]", "[[4, 8]]", "['Tensor(float)']"),
+        message(
+            10,
+            vec![text(1, "op_schema"), text(29, "aten::mm(Tensor self, Tensor mat2) -> Tensor")],
+        ),
+    ];
+    let collective = vec![
+        number(1, 4),
+        text(2, "nccl:all_reduce"),
+        number(3, 7),
+        number(5, 3),
+        message(10, vec![text(1, "comm_type"), number(9, 0)]),
+        message(10, vec![text(1, "comm_size"), number(9, 128)]),
+        message(10, vec![text(1, "pg_name"), text(29, "0")]),
+    ];
+    vec![about, annotation, message(1, product), message(1, collective)]
 }
 
 /// `y = w + v`, data packed and not, external and inline.

@@ -188,6 +188,7 @@ fn add_input(step: &mut Step, site: &Site<'_>, products: Vec<Product>) {
         temporary: site.kernel.temporary,
         origin: origin(site),
         fused: site.kernel.fused,
+        ..Kernel::default()
     };
     let outputs: Vec<TensorId> = site.wanted.iter().map(|t| step.gradient_of(*t)).collect();
     let op = Op {
@@ -217,6 +218,7 @@ fn add_weight(step: &mut Step, site: &Site<'_>, products: Vec<Product>) {
         temporary: site.kernel.temporary,
         origin: origin(site),
         fused: site.kernel.fused,
+        ..Kernel::default()
     };
     let token = step.token(site.op, &site.trained);
     let op = Op {

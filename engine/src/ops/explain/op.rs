@@ -90,6 +90,9 @@ fn cost_of(replayed: &Replayed, op: OpId, device: DeviceId) -> Option<Explanatio
         Work::Given(_) => Some(cost_model::explain::given(Nanos(problem.time_ns(op, device)))),
         Work::Kernel(kernel) => {
             let kind = problem.cluster.kind_of(device);
+            if let Some(time) = kernel.measured.get(&kind.name) {
+                return Some(cost_model::explain::recorded(*time));
+            }
             let costs = KindCosts::of_workload(
                 &problem.cluster,
                 kind,

@@ -1,0 +1,240 @@
+//! A profile read as a trace of its own: calls with shapes, nested by time.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+
+use ir::diagnostic::Diagnostic;
+use ir::graph::Graph;
+use ir::id::TensorId;
+use ir::op::{Kernel, Op, Work};
+use ir::tensor::{DType, Role, Tensor};
+use ir::units::Bytes;
+use serde_json::Value;
+
+use super::calls::{Call, Operand, Scope, Shared, dtype};
+use super::execution::{MAX_NODES, WITH_PLAIN};
+use super::flow::Flow;
+use super::forest::{Forest, Unit};
+use super::kineto::{self, Event, Profile, Span, nanoseconds};
+use super::work;
+use crate::aten::Effect;
+use crate::source::{self, Source};
+
+/// Memory of a result, which a profile does not name.
+const RESULT: u64 = 1 << 40;
+
+/// A call and when it ran.
+struct Timed {
+    call: Call,
+    span: Span,
+}
+
+/// Reads the calls of one step, with their times in place of those of the whole profile; of several
+/// steps that the profiler marked, the last.
+///
+/// # Errors
+/// `too-many-nodes`, and those of [`kineto::each`].
+pub(super) fn read(
+    source: &dyn Source,
+    mut profile: Profile,
+) -> Result<(Vec<Call>, Profile, Vec<Diagnostic>), Diagnostic> {
+    let mut warnings = Vec::new();
+    profile.steps.sort_unstable();
+    let n_steps = profile.steps.len();
+    let step = profile.steps.pop().filter(|_| n_steps > 1);
+    if let Some((_, _, name)) = &step {
+        let what = format!("the trace holds {n_steps} steps, of which `{name}` is read");
+        warnings.push(Diagnostic::warning("one-step", what).fact("steps", n_steps));
+    }
+    let (from, until) = step.map_or((i64::MIN, i64::MAX), |(start, end, _)| (start, end));
+    profile.spans = Vec::new();
+    let mut shared = Shared::default();
+    let mut timed: Vec<Timed> = Vec::new();
+    kineto::each::<Value>(source::text(source)?, &mut |_, event| {
+        let Some(own) = self::timed(&event, &mut profile, &mut shared) else { return Ok(()) };
+        if (from..until).contains(&own.span.start) {
+            timed.push(own);
+        }
+        if timed.len() as u64 > MAX_NODES {
+            let what = format!("a step of the trace has more than {MAX_NODES} calls");
+            return Err(Diagnostic::input("too-many-nodes", what)
+                .hint("record fewer steps: torch.profiler.schedule(active=1)"));
+        }
+        Ok(())
+    })?;
+    if from != i64::MIN {
+        let known: HashSet<u64> = timed.iter().map(|own| own.span.external).collect();
+        let launches = std::mem::take(&mut profile.launches);
+        profile.runs.retain(|run| {
+            let external = if run.external == 0 {
+                launches.get(&run.correlation)
+            } else {
+                Some(&run.external)
+            };
+            external.is_some_and(|external| known.contains(external))
+        });
+        profile.launches = launches;
+    }
+    profile.spans = nest(&mut timed);
+    Ok((timed.into_iter().map(|own| own.call).collect(), profile, warnings))
+}
+
+/// The call of an event, if it is one.
+fn timed(event: &Event<'_, Value>, profile: &mut Profile, shared: &mut Shared) -> Option<Timed> {
+    let (name, cat) = (event.name.text(), event.cat.as_deref()?);
+    let scope = match cat {
+        "cpu_op" => Scope::Operator,
+        "user_annotation" => Scope::Annotation,
+        "python_function" if name.starts_with("nn.Module: ") => Scope::Annotation,
+        _ => return None,
+    };
+    let (ts, duration) = (event.ts?, event.dur?);
+    let args = event.args.as_ref();
+    let is_backward = scope == Scope::Operator
+        && !name.contains("::")
+        && args.is_some_and(|own| own.forward_thread.is_some_and(|thread| thread != 0));
+    let thread = profile.thread(&event.pid, &event.tid);
+    let call = Call {
+        name: shared.text(name),
+        sequence: args.and_then(|own| u64::try_from(own.sequence?).ok()),
+        scope: if is_backward { Scope::Backward } else { scope },
+        // Threads of autograd name those of PyTorch, which a profile does not number alike.
+        thread: 0,
+        forward_thread: 0,
+        inputs: args.map(|own| operands(own.dims.as_ref(), own.types.as_ref())).unwrap_or_default(),
+        plain: args.and_then(|own| plain(name, own.concrete.as_ref())).unwrap_or_default(),
+        ..Call::default()
+    };
+    let span = Span {
+        start: nanoseconds(ts),
+        duration: nanoseconds(duration).unsigned_abs(),
+        record: 0,
+        external: args.and_then(|own| own.external).unwrap_or(0),
+        thread,
+        is_operator: cat == "cpu_op",
+    };
+    Some(Timed { call, span })
+}
+
+/// The tensors among an event's arguments.
+fn operands(dims: Option<&Value>, types: Option<&Value>) -> Vec<Operand> {
+    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut found = Vec::new();
+    for (position, (dims, of)) in list(dims).iter().zip(list(types)).enumerate() {
+        let of = of.as_str().unwrap_or_default();
+        let members = if of == "TensorList" { list(Some(dims)) } else { vec![dims.clone()] };
+        let element = if of == "TensorList" { Some(DType::F32) } else { dtype(of) };
+        let Some(element) = element else { continue };
+        for (member, dims) in members.iter().enumerate() {
+            let storage = (position * 1_000 + member + 1) as u64;
+            found.extend(operand(
+                position,
+                storage,
+                element,
+                list(Some(dims)).iter().map(Value::as_u64).collect::<Option<_>>(),
+            ));
+        }
+    }
+    found
+}
+
+fn operand(
+    position: usize,
+    storage: u64,
+    dtype: DType,
+    shape: Option<Vec<u64>>,
+) -> Option<Operand> {
+    let shape = shape?;
+    let elements = shape.iter().try_fold(1u64, |volume, extent| volume.checked_mul(*extent))?;
+    dtype.size_of(elements)?;
+    Some(Operand { position, tensor: storage, storage, offset: 0, elements, dtype, shape })
+}
+
+/// The plain arguments of operators whose work depends on them.
+fn plain(name: &str, concrete: Option<&Value>) -> Option<Vec<(usize, String)>> {
+    let concrete = concrete.filter(|_| WITH_PLAIN.contains(&name))?.as_array()?;
+    let texts = concrete.iter().enumerate();
+    Some(texts.filter_map(|(at, text)| Some((at, text.as_str()?.to_owned()))).collect())
+}
+
+/// Numbers calls by their starts, and puts each into the call of its thread that it is inside of.
+fn nest(timed: &mut [Timed]) -> Vec<Span> {
+    timed.sort_by_key(|own| (own.span.start, Reverse(own.span.duration), own.span.thread));
+    let mut around: HashMap<u32, Vec<(i64, u64)>> = HashMap::new();
+    for (at, own) in timed.iter_mut().enumerate() {
+        let id = at as u64 + 1;
+        let stack = around.entry(own.span.thread).or_default();
+        while stack.last().is_some_and(|(end, _)| *end <= own.span.start && *end < own.span.end()) {
+            stack.pop();
+        }
+        own.call.id = id;
+        own.call.record = id;
+        own.call.parent = stack.last().map_or(id, |(_, parent)| *parent);
+        own.span.record = id;
+        stack.push((own.span.end(), id));
+    }
+    timed.iter().map(|own| own.span).collect()
+}
+
+/// Ops one after another, as a profile does not say what they wait for.
+pub(super) fn chain(forest: &Forest, units: &[Unit], name: &str) -> Flow {
+    let (phases, modules) = (forest.phases(), forest.modules());
+    let mut graph = Graph { name: name.to_owned(), ..Graph::default() };
+    let mut of = Vec::new();
+    let mut last: Option<TensorId> = None;
+    for (position, unit) in units.iter().enumerate().filter(|(_, unit)| !unit.is_view) {
+        let call = &forest.calls[unit.call];
+        let (kernel, result) = work_of(call, unit);
+        let name = format!("{}#{}", call.short_name(), call.id);
+        let tensor = TensorId::new(graph.tensors.len());
+        graph.tensors.push(Tensor {
+            name: format!("{name}:0"),
+            dtype: result.dtype,
+            shape: result.shape.clone(),
+            bytes: Bytes(result.bytes()),
+            state_bytes: Bytes::ZERO,
+            role: Role::Activation,
+            trainable: false,
+        });
+        of.push(position);
+        graph.ops.push(Op {
+            name,
+            op_type: work::op_type(call, unit),
+            module: modules[unit.call].clone(),
+            phase: phases[unit.call],
+            inputs: last.into_iter().collect(),
+            parameters: Vec::new(),
+            outputs: vec![tensor],
+            work: Work::Kernel(kernel),
+            group: None,
+        });
+        last = Some(tensor);
+    }
+    graph.outputs.extend(last);
+    Flow { graph, units: of, is_trained: true, collectives: Vec::new() }
+}
+
+/// The work of a call whose result is not recorded: that of a product has its rows and columns, any
+/// other the extents of its greatest argument.
+fn work_of(call: &Call, unit: &Unit) -> (Kernel, Operand) {
+    let mut kernel = work::kernel(call, unit);
+    let greatest = call.inputs.iter().max_by_key(|operand| operand.elements);
+    let mut result = greatest.cloned().unwrap_or(Operand {
+        position: 0,
+        tensor: 0,
+        storage: RESULT,
+        offset: 0,
+        elements: 0,
+        dtype: DType::F32,
+        shape: vec![0],
+    });
+    if let [product] = kernel.products[..] {
+        let shape = vec![product.count, product.m, product.n];
+        result = operand(0, RESULT, result.dtype, Some(shape)).unwrap_or(result);
+    }
+    let picks = matches!(unit.rule.map(|rule| rule.effect), Some(Effect::Picks));
+    if kernel.bytes_written == Bytes::ZERO && !picks {
+        kernel.bytes_written = Bytes(result.bytes());
+    }
+    (kernel, result)
+}
