@@ -26,7 +26,9 @@ test-executors:
 	.venv/bin/python python/test_package.py --meshwright target/release/meshwright
 	.venv/bin/python python/test_executors.py --meshwright target/release/meshwright
 	.venv/bin/python python/check_graphs.py --meshwright target/release/meshwright
-	@$(CARGO) build --release --locked --quiet -p importers --example launch_settings
+	@$(CARGO) build --release --locked --quiet -p importers --example launch_settings \
+	    --example graph_values
+	.venv/bin/python python/consumers/jax_programs.py --reader target/release/examples/graph_values
 	.venv/bin/python python/consumers/check_consumers.py --meshwright target/release/meshwright \
 	    --reader target/release/examples/launch_settings --drawn 40
 	.venv/bin/python python/consumers/flag_files.py target/release/examples/launch_settings

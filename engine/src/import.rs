@@ -141,6 +141,10 @@ fn facts(summary: &Summary, page: &Page) {
         rows.push(vec!["stages".to_owned(), format!("{} annotated", stages.len())]);
     }
     rows.extend(summary.recorded.iter().map(|own| vec!["recorded".to_owned(), recorded(own)]));
+    if !summary.pins.is_empty() {
+        let n = summary.shardings.len();
+        rows.push(vec!["shardings".to_owned(), format!("{n}, as {}", summary.pins.join(", "))]);
+    }
     page.table(&[Column::Name(""), Column::Text("")], rows);
 }
 
@@ -181,6 +185,8 @@ pub fn totals(summary: &Summary) -> Value {
         "scaled_share": summary.scaled_share,
         "opsets": summary.opsets,
         "stages": summary.stages,
+        "pins": summary.pins,
+        "shardings": summary.shardings,
         "op_types": types,
         "recorded": summary.recorded.iter().map(|own| json!({
             "kind": own.kind,

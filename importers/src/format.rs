@@ -4,7 +4,7 @@ use ir::diagnostic::Diagnostic;
 
 use crate::import::{Import, ImportOptions};
 use crate::source::Source;
-use crate::{benchmark, config, instance, onnx, torch_export, trace};
+use crate::{benchmark, config, instance, onnx, stablehlo, torch_export, trace};
 
 /// How a format is read from a source; the name becomes the graph's where the file has none.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +80,12 @@ static FORMATS: &[Format] = &[
         // ops with given costs, devices and links in one JSON file
         signs: Signs::Keys(&["ops", "devices"]),
         read: Reader::Model(instance::read),
+    },
+    Format {
+        name: "stablehlo",
+        // StableHLO or MLIR text, as `jax.jit(f).lower(shapes).as_text()` prints it
+        signs: Signs::Head("mlir", stablehlo::is),
+        read: Reader::Model(stablehlo::read),
     },
     Format {
         name: "dnn-partitioning",

@@ -75,6 +75,10 @@ pub struct Summary {
     pub opsets: BTreeMap<String, i64>,
     /// Pipeline stage by op, where the file annotates stages.
     pub stages: BTreeMap<String, i32>,
+    /// Degrees of parallelism as `--pin` takes them, where the file shards its tensors.
+    pub pins: Vec<String>,
+    /// Shardings by tensor, as the file states them.
+    pub shardings: BTreeMap<String, String>,
     /// Totals by op type.
     pub op_types: BTreeMap<String, OpTypeSummary>,
     /// Profiles whose durations the ops have.

@@ -22,6 +22,7 @@ pub mod profile;
 mod sniff;
 mod sound;
 mod source;
+mod stablehlo;
 mod summary;
 mod torch_export;
 mod trace;

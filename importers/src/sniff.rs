@@ -25,6 +25,8 @@ pub(crate) fn format(source: &dyn Source, name: &str) -> Result<&'static Format,
     }
     let by_extension = |own: &&Format| matches!(own.signs, Signs::Head(of, _) if of == extension);
     match formats().iter().find(by_extension) {
+        // Text is called `.txt` whatever it holds.
+        Some(format) if extension == "txt" => Ok(by_head(source, format)?.unwrap_or(format)),
         Some(format) => Ok(format),
         None if extension == "json" => json_format(source),
         None => by_content(source),
@@ -46,6 +48,14 @@ pub(crate) fn streamed(source: &dyn Source) -> Result<Option<&'static Format>, D
         Signs::Stream(all) => all.iter().all(|key| keys.contains(*key)),
         _ => false,
     }))
+}
+
+/// The format that a file begins as, where that is another than its extension says.
+fn by_head(source: &dyn Source, named: &Format) -> Result<Option<&'static Format>, Diagnostic> {
+    let mut head = [0; 64];
+    let n = source.read_at(0, &mut head).map_err(|error| unreadable(&error))?;
+    let is = |own: &Format| matches!(own.signs, Signs::Head(_, is) if is(&head[..n]));
+    Ok(if is(named) { None } else { formats().iter().find(|own| is(own)) })
 }
 
 fn by_content(source: &dyn Source) -> Result<&'static Format, Diagnostic> {

@@ -26,6 +26,8 @@ pub struct Model {
     pub hyperparameters: Option<Hyperparameters>,
     /// Tokens of a sample; `None` where the model has none that could be set.
     pub tokens: Option<u64>,
+    /// Degrees that it is sharded by, as pins.
+    pub pins: Vec<String>,
     /// Of reading it.
     pub warnings: Vec<Diagnostic>,
 }
@@ -65,7 +67,8 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
                 let tokens = tokens(&card);
                 let hyperparameters = importers::config::hyperparameters::read(path)?;
                 let hyperparameters = Some(hyperparameters);
-                return Ok(Model { card, graph: None, hyperparameters, tokens, warnings });
+                let pins = Vec::new();
+                return Ok(Model { card, graph: None, hyperparameters, tokens, pins, warnings });
             }
             // What is no card may be written out op by op, of any length.
             Err(error) if ["unknown-model-type", NO_CARD].contains(&error.code) => {
@@ -106,7 +109,8 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
         (true, Some(ids)) => graph.tensor(*ids).shape.last().copied(),
         _ => tokens(&card),
     };
-    Ok(Model { card, graph: Some(facts), hyperparameters: None, tokens, warnings })
+    let pins = import.summary.pins;
+    Ok(Model { card, graph: Some(facts), hyperparameters: None, tokens, pins, warnings })
 }
 
 /// Says that a recorded backward pass is left aside.

@@ -75,6 +75,14 @@ pub fn of(flags: &[String]) -> Result<Pins, Diagnostic> {
     Ok(pins)
 }
 
+/// Pins that were asked for, and those of a model for fields that nobody has pinned.
+pub fn with(mut asked: Vec<String>, own: Vec<String>) -> Vec<String> {
+    let field = |pin: &String| pin.split_once('=').map(|(field, _)| field.to_owned());
+    let fields: Vec<Option<String>> = asked.iter().map(field).collect();
+    asked.extend(own.into_iter().filter(|pin| !fields.contains(&field(pin))));
+    asked
+}
+
 /// Pins that a plan does not keep, each with what the plan has.
 pub fn broken(pins: &Pins, plan: &Plan, schedule: &str) -> Vec<(String, String)> {
     let d = &plan.parallelism;
@@ -198,6 +206,13 @@ fn one_of<T: Copy>(known: &[(&str, T)], value: &str, flag: &str) -> Result<T, Di
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_model_pins_gives_way() {
+        let own = || vec!["data=2".to_owned(), "tensor=2".to_owned()];
+        assert_eq!(with(vec!["data=4".to_owned()], own()), ["data=4", "tensor=2"]);
+        assert_eq!(with(Vec::new(), own()), own());
+    }
 
     #[test]
     fn every_field_can_be_fixed() {

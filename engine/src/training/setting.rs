@@ -107,12 +107,14 @@ impl Setting {
         let stack = flags.stack.as_deref().unwrap_or(usual);
         let (problem, replaced) =
             capabilities::typed(&args.problem, model.card.dtype, args.executor)?;
+        let sharded = std::mem::take(&mut model.pins);
         let mut setting = Self::on(model, &problem, stack, global_batch)?;
         if let Some(replaced) = replaced {
             setting.numbers.named_by = "--for";
             setting.warnings.push(replaced);
         }
         let mut request = asked::of_training(args)?;
+        request.pin = pins::with(request.pin, sharded);
         let usual = if setting.layers.is_some() { 0.0 } else { MARGIN };
         request.memory_margin.get_or_insert(usual);
         setting.ask(request)?;
@@ -188,7 +190,7 @@ impl Setting {
         })?;
         let stack = executor::named_stack(stack)?;
         let (cluster, strange) = load::cluster(path)?;
-        let Model { card: model, graph, hyperparameters, tokens, mut warnings } = model;
+        let Model { card: model, graph, hyperparameters, tokens, mut warnings, .. } = model;
         warnings.extend(strange);
         // Samples without tokens are counted themselves.
         let sequence = tokens.unwrap_or(1);

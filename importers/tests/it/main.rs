@@ -9,5 +9,6 @@ mod hostile;
 mod instances;
 mod judged;
 mod onnx_form;
+mod stablehlo;
 mod traces;
 mod writer;
