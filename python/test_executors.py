@@ -13,7 +13,8 @@ and a disk neither of which can hold all of it, exports `device_map` and `max_me
 name. Every schedule that PyTorch's grammar can say, planned for pipelines of 2 and 4 ranks, is run
 through PyTorch's own validator and simulator (`check_schedules.py`), and each that goes to torchtitan by
 one of PyTorch's names is held against that class on pipelines of several sizes
-(`check_named_schedules.py`). Prints one line per check; exits with 1 if any fails.
+(`check_named_schedules.py`). Traces of two ranks over gloo (`gloo_traces.py`) are joined and planned.
+Prints one line per check; exits with 1 if any fails.
 """
 
 from __future__ import annotations
@@ -288,6 +289,35 @@ def random_schedules(meshwright: pathlib.Path, folder: pathlib.Path) -> list[str
     return [] if whole else [f"{len(files)} plans\n{done.stdout}{done.stderr}"]
 
 
+def traces(meshwright: pathlib.Path, folder: pathlib.Path) -> list[str]:
+    """Two ranks of a data-parallel run over gloo, recorded and joined; totals are PyTorch's own."""
+    done = subprocess.run([sys.executable, str(HERE / "gloo_traces.py"), str(folder)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return [done.stdout + done.stderr]
+    totals = [json.loads((folder / f"totals{rank}.json").read_text()) for rank in (0, 1)]
+    problems = []
+    for rank, total in enumerate(totals):
+        done = run(meshwright, "import", folder / f"rank{rank}.et.json", "--trace", folder / f"rank{rank}.kineto.json", "--json")
+        if done.returncode != 0:
+            return [f"import of rank {rank}: exit {done.returncode}\n{done.stderr}"]
+        summary = json.loads(done.stdout)["summary"]
+        if summary["initializer_elements"] != total["parameters"]:
+            problems.append(f"rank {rank}: {summary['initializer_elements']} parameters, not {total['parameters']}")
+        [recorded] = summary["recorded"]
+        if recorded["landed_share"] < 0.99:
+            problems.append(f"rank {rank}: only {recorded['landed_share']:.1%} of the time landed")
+        print(f"  rank {rank}: {recorded['op_time_ns'] / 1e3:.0f} us with gloo's, PyTorch counts {total['operators_us']:.0f} us without")
+    others = [folder / name for name in ("rank0.kineto.json", "rank1.et.json", "rank1.kineto.json")]
+    flags = [flag for other in others for flag in ("--trace", other)]
+    plan = folder / "joined.json"
+    done = run(meshwright, "plan", folder / "rank0.et.json", *flags, "--pin", "rank0/*=cpu0", "--pin", "rank1/*=cpu1", "-o", plan, "--json")
+    if done.returncode != 0:
+        return [*problems, f"plan of both ranks: exit {done.returncode}\n{done.stderr}"]
+    if "measured" not in done.stdout:
+        problems.append("the plan of both ranks is not marked measured")
+    return problems
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--meshwright", type=pathlib.Path, required=True)
@@ -295,7 +325,7 @@ def main() -> int:
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         checks = [(f"{name} {check.__name__}", check, name) for name in MODELS for check in (dispatch, refused)]
-        checks += [(check.__name__, check, None) for check in (torch_schedules, named_schedules, random_schedules, profile_host, profile_torch)]
+        checks += [(check.__name__, check, None) for check in (torch_schedules, named_schedules, random_schedules, traces, profile_host, profile_torch)]
         for title, check, name in checks:
             names = [] if name is None else [name]
             problems = check(meshwright, *names, pathlib.Path(folder))
