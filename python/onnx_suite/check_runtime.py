@@ -6,8 +6,11 @@ encoder and an LSTM are optimised, quantised dynamically and statically by ONNX 
 one has to be read with nothing guessed, and with the extents that its run shows.
 
     python check_runtime.py READER    # READER = target/.../examples/onnx_values
+    python check_runtime.py --slice tests/data/onnx_suite    # writes the part that `make test` reads
 """
 
+import contextlib
+import json
 import sys
 import tempfile
 import warnings
@@ -355,14 +358,47 @@ def operators(reader, folder):
     return failures
 
 
+# Models of operators that are larger stay out of the slice that is kept with the tests.
+LARGEST = 2500
+
+
+def write_slice(folder):
+    expected = {}
+    for position, case in enumerate(CASES):
+        model, feeds = model_of(*case)
+        try:
+            session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+            values = session.run(None, feeds)
+        except Exception:  # noqa: BLE001
+            values = inferred(model)
+        data = bare(model).SerializeToString(deterministic=True)
+        found = {
+            info.name: [type_name(helper.np_dtype_to_tensor_dtype(value.dtype)), list(value.shape)]
+            for info, value in zip(model.graph.output, values or [], strict=False)
+            if isinstance(value, numpy.ndarray)
+        }
+        if found and len(data) <= LARGEST:
+            name = f"ort_{position:03}_{case[0].rpartition('::')[2]}.onnx"
+            (folder / name).write_bytes(data)
+            expected[name] = found
+    lines = (f"{json.dumps(name)}: {json.dumps(found)}" for name, found in sorted(expected.items()))
+    (folder / "expected_ort.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    print(f"{len(expected)} models written")
+
+
 def main():
+    if sys.argv[1] == "--slice":
+        return write_slice(Path(sys.argv[2]))
     warnings.simplefilter("ignore")
     folder = Path(tempfile.mkdtemp(prefix="onnx_runtime_"))
     failures = operators(sys.argv[1], folder)
     if "--operators" not in sys.argv:
         import networks
 
-        failures += networks.check(sys.argv[1], folder)
+        # The runtime's tools leave files in the folder that they run in.
+        reader = Path(sys.argv[1]).resolve()
+        with contextlib.chdir(folder):
+            failures += networks.check(reader, folder)
     for line in failures:
         print("FAIL", line)
     sys.exit(1 if failures else 0)

@@ -9,6 +9,7 @@ mod hostile;
 mod instances;
 mod judged;
 mod onnx_form;
+mod onnx_suite;
 mod stablehlo;
 mod traces;
 mod writer;

@@ -84,7 +84,7 @@ impl Pool {
     /// The small models among the test data.
     pub(crate) fn open(data: &Path) -> std::io::Result<Self> {
         let mut paths = Vec::new();
-        for folder in ["onnx_features", "hostile"] {
+        for folder in ["onnx_features", "onnx_suite", "hostile"] {
             for entry in std::fs::read_dir(data.join(folder))? {
                 let path = entry?.path();
                 if path.extension().is_some_and(|e| e == "onnx") {

@@ -70,7 +70,13 @@ impl Appraiser<'_> {
         let data = given
             .filter(|(index, id)| !(facts[*id].is_constant() && controls.contains(index)))
             .map(|(_, id)| id);
-        Ok(data.filter(|id| seen.insert(*id)).collect())
+        let mut reads: Vec<ValueId> = data.filter(|id| seen.insert(*id)).collect();
+        // Of control flow the appraisal of the body tells; others read what their body does.
+        if step.rule.is_some() {
+            let captured = step.bodies.iter().flat_map(|(_, body)| body.captured());
+            reads.extend(captured.filter(|id| seen.insert(*id)));
+        }
+        Ok(reads)
     }
 
     /// Whether a node is part of an integer kernel beside it.

@@ -6,7 +6,7 @@ use ir::tensor::DType;
 use crate::onnx::infer::call::{Call, one};
 use crate::onnx::infer::contraction::gemm_extents;
 use crate::onnx::infer::learned::as_input;
-use crate::onnx::infer::{Facts, elements, indexing};
+use crate::onnx::infer::{Facts, elements};
 
 type Inferred = Result<Vec<Facts>, Diagnostic>;
 
@@ -22,7 +22,8 @@ pub(crate) fn half(call: &Call<'_>) -> Inferred {
     one(call.dtype(0), shape)
 }
 
-/// `SkipGroupNorm`: the result, and the sum that was normalised.
+/// `SkipGroupNorm`: the result, and the sum that was normalised; `EngramGate`: the gated values, and the
+/// same normalised.
 pub(crate) fn with_sum(call: &Call<'_>) -> Inferred {
     Ok(vec![as_input(call, 0), as_input(call, 0)])
 }
@@ -42,11 +43,6 @@ pub(crate) fn dropout(call: &Call<'_>) -> Inferred {
 /// `NGramRepeatBlock`: the scores, which come second.
 pub(crate) fn second(call: &Call<'_>) -> Inferred {
     Ok(vec![as_input(call, 1)])
-}
-
-/// `TorchEmbedding`: the table first, as `Gather` has it.
-pub(crate) fn embedding(call: &Call<'_>) -> Inferred {
-    indexing::gather(call)
 }
 
 /// `ExpandDims`: an axis of 1 where the second input says.
@@ -125,11 +121,6 @@ pub(crate) fn sum_streams(call: &Call<'_>) -> Inferred {
     one(call.dtype(0), shape)
 }
 
-/// `EngramGate`: the gated values, and the same normalised.
-pub(crate) fn engram(call: &Call<'_>) -> Inferred {
-    Ok(vec![as_input(call, 0), as_input(call, 0)])
-}
-
 /// `WordConvEmbedding`: a vector per word.
 pub(crate) fn words(call: &Call<'_>) -> Inferred {
     let shape = match (call.shape(0), call.shape(1)) {
@@ -139,7 +130,7 @@ pub(crate) fn words(call: &Call<'_>) -> Inferred {
     one(call.dtype(1), shape)
 }
 
-/// `GemmFastGelu`: a product with a matrix; `DynamicTimeWarping`: a path from corner to corner.
+/// `DynamicTimeWarping`: a path from corner to corner.
 pub(crate) fn warp(call: &Call<'_>) -> Inferred {
     let shape = match call.shape(0) {
         Some([.., m, n]) => {

@@ -1,6 +1,6 @@
 //! A model with every name resolved once: nodes refer to values by position.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ir::diagnostic::Diagnostic;
 
@@ -164,6 +164,20 @@ impl<'a> Resolver<'a> {
 }
 
 impl Block<'_> {
+    /// Values from outside that the block reads, those that a block inside it reads included.
+    pub(crate) fn captured(&self) -> Vec<ValueId> {
+        let mut own: HashSet<ValueId> = self.inputs.iter().map(|(id, _)| *id).collect();
+        own.extend(self.constants.iter().map(|(id, _)| *id));
+        own.extend(self.steps.iter().flat_map(|step| step.outputs.iter().flatten()));
+        let mut captured = Vec::new();
+        for step in &self.steps {
+            let inner = step.bodies.iter().flat_map(|(_, body)| body.captured());
+            let read = step.inputs.iter().flatten().copied().chain(inner);
+            captured.extend(read.filter(|id| own.insert(*id)));
+        }
+        captured
+    }
+
     /// Facts of the initializers into the arena.
     pub(crate) fn place_constants(&self, facts: &mut [Facts]) -> Result<(), Diagnostic> {
         for (id, tensor) in &self.constants {
