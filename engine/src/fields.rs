@@ -50,6 +50,7 @@ impl Field {
     pub fn flag(&self) -> Cow<'static, str> {
         match self.name {
             "dims" => "--dim".into(),
+            "traces" => "--trace".into(),
             "executor" => "--for".into(),
             name => format!("--{}", name.replace('_', "-")).into(),
         }

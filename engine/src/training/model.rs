@@ -88,10 +88,7 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
     let found = structure::find(graph);
     let sums = figures::of(graph, &found, Some(&passes));
     let (card, blocks, kind) = match template::model(graph, &found, &sums) {
-        Ok((card, blocks)) => {
-            let kind = template::sentence(&card);
-            (card, blocks, kind)
-        }
+        Ok((card, blocks)) => (card.clone(), blocks, template::sentence(&card)),
         Err(mismatch) => {
             let fused = Passes::fused(graph.clone())?;
             let card = parts::model(graph, &found, &sums, [&passes, &fused]);

@@ -103,6 +103,20 @@ pub(crate) struct Rule {
     pub(crate) effect: Effect,
 }
 
+impl Rule {
+    /// Whether its result is a sum over elements of its tensors.
+    pub(crate) fn is_sum(&self) -> bool {
+        let sums = ["Reduce", "Scatter", "GatherGrad"];
+        matches!(self.effect, Effect::Multiplies(_))
+            || sums.iter().any(|start| self.op_type.starts_with(start))
+    }
+
+    /// Whether all results but the first are gradients of weights.
+    pub(crate) fn has_weight_gradients(&self) -> bool {
+        self.op_type == "ConvGrad" || self.op_type.ends_with("NormalizationGrad")
+    }
+}
+
 /// Operators between blanks, with the rule for all of them.
 type Row = (&'static str, &'static str, Effect);
 

@@ -81,8 +81,34 @@ pub(super) fn einsum(call: &Call<'_>) -> Found {
     let Some(Scalar::Text(equation)) = call.scalar("equation") else { return None };
     let operands = call.list("tensors").filter(|operands| !operands.is_empty());
     let operands = operands.or_else(|| call.list("operands"))?;
-    let product = Equation::of(equation, &operands).ok()?.product()?;
-    Some(if product.count == 0 { Vec::new() } else { vec![product] })
+    Equation::of(equation, &operands).ok()?.products()
+}
+
+/// `inner`: the last axes of both are contracted.
+pub(super) fn inner(call: &Call<'_>) -> Found {
+    let (left, right) = (call.tensors.first()?.1?, call.tensors.get(1)?.1?);
+    let ((k, rows), (_, columns)) = (left.split_last()?, right.split_last()?);
+    Some(vec![Product { count: 1, m: volume(rows)?, k: *k, n: volume(columns)? }])
+}
+
+/// `tensordot`: as many elements are contracted as the result lacks of both tensors.
+pub(super) fn tensordot(call: &Call<'_>) -> Found {
+    let (left, right) = (volume(call.tensors.first()?.1?)?, volume(call.tensors.get(1)?.1?)?);
+    let result = volume((*call.outputs.first()?)?)?.max(1);
+    let k = (u128::from(left) * u128::from(right) / u128::from(result)).isqrt();
+    let k = u64::try_from(k).ok()?.max(1);
+    Some(vec![Product { count: 1, m: left / k, k, n: right / k }])
+}
+
+/// `cdist` by products: distances of many rows are those of `a^2 - 2 a b + b^2`.
+pub(super) fn distances(call: &Call<'_>) -> Found {
+    let (left, right) = (call.tensors.first()?.1?, call.tensors.get(1)?.1?);
+    let ([outer @ .., m, k], [.., n, _]) = (left, right) else { return None };
+    // PyTorch's threshold.
+    if *m <= 25 && *n <= 25 {
+        return Some(Vec::new());
+    }
+    Some(vec![Product { count: volume(outer)?, m: *m, k: k.checked_add(2)?, n: *n }])
 }
 
 /// `bilinear`: `input1 @ weight[o] @ input2` by output `o` of a weight `[out, in1, in2]`.

@@ -79,6 +79,11 @@ pub(super) static MOVES: &[Row] = &[
         "ConstantOfShape",
         Creates,
     ),
+    ("uniform exponential poisson geometric log_normal cauchy random", "RandomNormal", Creates),
+    ("meshgrid", "Expand", View),
+    ("select_copy", "Slice", Streams),
+    ("native_channel_shuffle", "DepthToSpace", Streams),
+    ("block_diag cartesian_prod combinations", "Concat", Streams),
     (
         "rand randn randint rand_like randn_like randint_like normal randperm",
         "RandomNormal",
@@ -116,7 +121,8 @@ pub(super) static MOVES: &[Row] = &[
 pub(super) static PRODUCTS: &[Row] = &[
     ("linear", "Gemm", Multiplies(products::linear)),
     (
-        "mm matmul bmm mv dot vdot inner _int_mm _scaled_mm multi_dot chain_matmul",
+        "mm matmul bmm mv dot vdot _int_mm _scaled_mm linalg_multi_dot chain_matmul \
+         linalg_matmul linalg_vecdot",
         "MatMul",
         Multiplies(products::matmul),
     ),
@@ -126,6 +132,9 @@ pub(super) static PRODUCTS: &[Row] = &[
         Multiplies(products::sum),
     ),
     ("einsum", "Einsum", Multiplies(products::einsum)),
+    ("inner", "MatMul", Multiplies(products::inner)),
+    ("tensordot", "Einsum", Multiplies(products::tensordot)),
+    ("cdist _cdist_forward", "Einsum", Multiplies(products::distances)),
     ("bilinear _trilinear", "Einsum", Multiplies(products::bilinear)),
     (
         "_weight_int8pack_mm _weight_int4pack_mm _weight_int4pack_mm_for_cpu _dyn_quant_matmul_4bit",

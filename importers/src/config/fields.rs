@@ -16,7 +16,7 @@ pub(super) struct Range {
 
 /// The ranges of all fields.
 fn ranges() -> impl Iterator<Item = &'static Range> {
-    RANGES.iter().chain(super::towers::RANGES)
+    RANGES.iter().chain(super::towers::ranges::RANGES)
 }
 
 const RANGES: &[Range] = &[

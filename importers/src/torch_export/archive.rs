@@ -7,6 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use ir::diagnostic::{Diagnostic, Value};
 use zip::ZipArchive;
+use zip::read::{ArchiveOffset, Config};
 use zip::result::ZipError;
 
 use crate::source::Source;
@@ -15,10 +16,10 @@ use crate::source::Source;
 const MAX_MEMBERS: usize = 200_000;
 
 /// Most bytes of a member that is read.
-const MAX_BYTES: u64 = 256 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 
 /// Bytes that one byte of a member may stand for: JSON of graphs packs 15 to 40 times.
-const BEST_PACKING: u64 = 200;
+const BEST_PACKING: u64 = 100;
 
 /// Most bytes of the central directory, at most 46 + 65,535 x 3 for a member and here far less.
 const MAX_DIRECTORY: u64 = 64 << 20;
@@ -62,8 +63,11 @@ impl<'a> Archive<'a> {
     /// `truncated-archive`, `invalid-archive`, `size-budget`.
     pub(super) fn open(source: &'a dyn Source) -> Result<Self, Diagnostic> {
         check_directory(source)?;
-        let zip =
-            ZipArchive::new(Cursor { source, position: 0 }).map_err(|error| damaged(&error))?;
+        // PyTorch's archives begin with the file. Looked for, their begin may be taken for a place 76
+        // bytes on, behind the records of zip64, where an entry of the directory happens to begin.
+        let config = Config { archive_offset: ArchiveOffset::Known(0) };
+        let zip = ZipArchive::with_config(config, Cursor { source, position: 0 })
+            .map_err(|error| damaged(&error))?;
         if zip.len() > MAX_MEMBERS {
             return Err(too_much(format!("the archive has {} members", zip.len()), MAX_MEMBERS));
         }
@@ -122,7 +126,7 @@ impl<'a> Archive<'a> {
             named(Diagnostic::input("invalid-archive", message).hint(AGAIN))
         })?;
         if bytes.len() as u64 > limit {
-            let message = format!("the member `{}` unpacks to more", shown(name));
+            let message = format!("the member `{}` unpacks to more bytes than it may", shown(name));
             return Err(named(too_much(message, limit)));
         }
         Ok(bytes)
@@ -145,9 +149,17 @@ fn check_directory(source: &dyn Source) -> Result<(), Diagnostic> {
         )
         .hint("copy the file again, or export the model again"));
     };
-    let size = u32::from_le_bytes([end[12], end[13], end[14], end[15]]);
-    // All ones stand for a directory of zip64, whose size is no more than the file's.
-    let size = if size == u32::MAX { source.len().min(MAX_DIRECTORY) } else { size.into() };
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |n, byte| n << 8 | u64::from(*byte));
+    let (mut n_members, mut size) = (number(&end[10..12]), number(&end[12..16]));
+    // The record of zip64 counts in 64 bits.
+    let wide = tail.windows(4).rposition(|own| own == b"PK\x06\x06");
+    if let Some(wide) = wide.and_then(|at| tail.get(at..at + 56)) {
+        n_members = n_members.max(number(&wide[32..40]));
+        size = if size == u64::from(u32::MAX) { number(&wide[40..48]) } else { size };
+    }
+    if n_members > MAX_MEMBERS as u64 {
+        return Err(too_much(format!("the archive has {n_members} members"), MAX_MEMBERS));
+    }
     if size > MAX_DIRECTORY {
         return Err(too_much("the archive's directory is large".to_owned(), MAX_DIRECTORY));
     }
@@ -155,7 +167,7 @@ fn check_directory(source: &dyn Source) -> Result<(), Diagnostic> {
 }
 
 fn too_much(what: String, limit: impl Into<Value> + Copy + std::fmt::Display) -> Diagnostic {
-    Diagnostic::input("size-budget", format!("{what}: more than the {limit} that are read"))
+    Diagnostic::input("size-budget", format!("{what}: {limit} is the most that is read"))
         .fact("limit", limit)
 }
 

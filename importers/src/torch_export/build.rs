@@ -1,7 +1,7 @@
 //! From an exported program to the operator graph: one op for each node that does work or renames
 //! memory, with the subgraphs of wrappers in the place of their node.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use ir::diagnostic::Diagnostic;
 use ir::graph::{Gradient, Graph};
@@ -366,12 +366,15 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         let operands = self.operands(node, values)?;
-        let grows = operands.iter().any(|(_, value)| value.facts.grows)
-            && self.phase != Phase::BackwardWeight;
+        let grows = operands.iter().any(|(_, value)| value.facts.grows);
+        // Gradients of weights are sums over the batch.
+        let sums = rule.is_some_and(|rule| rule.is_sum()) && self.phase == Phase::BackwardWeight;
+        let only_first = rule.is_some_and(|rule| rule.has_weight_gradients());
         let operands: Vec<(&str, Value)> =
             operands.into_iter().map(|(name, value)| (name, value.clone())).collect();
         let mut outputs = Vec::with_capacity(written.len());
-        for name in &written {
+        for (at, name) in written.iter().enumerate() {
+            let grows = grows && !sums && !(only_first && at > 0);
             outputs.push(self.place(graph, name, (Role::Activation, grows))?);
         }
         let (op_type, work) = self.work(node, rule, &operands, &outputs)?;
@@ -393,14 +396,14 @@ impl<'a> Builder<'a> {
         (operands, outputs): (&[(&str, Value)], &[Value]),
     ) {
         let (mut inputs, mut parameters): (Vec<TensorId>, Vec<TensorId>) = Default::default();
+        let mut seen = HashSet::new();
         // A view renames its first tensor and reads no other.
         let is_view = work == Work::View;
         for (_, value) in operands.iter().take(if is_view { 1 } else { usize::MAX }) {
             let tensor = value.tensor;
             let is_parameter = self.graph.tensor(tensor).role == Role::Parameter;
-            let list = if is_parameter { &mut parameters } else { &mut inputs };
-            if !list.contains(&tensor) {
-                list.push(tensor);
+            if seen.insert(tensor) {
+                if is_parameter { &mut parameters } else { &mut inputs }.push(tensor);
             }
         }
         let first = outputs.first().map(|value| self.graph.tensor(value.tensor).name.clone());

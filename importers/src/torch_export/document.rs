@@ -2,9 +2,10 @@
 //! argument that this table lacks is an error that names it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Program {
@@ -89,13 +90,12 @@ pub(super) enum Argument {
     AsTensors(Vec<Name>),
     AsOptionalTensor(OptionalTensor),
     AsOptionalTensors(Vec<OptionalTensor>),
-    AsNestedTensors(Vec<Vec<Name>>),
+    AsNestedTensors(Nested),
     AsInt(i64),
     AsInts(IgnoredAny),
     AsIntLists(IgnoredAny),
     AsFloatLists(IgnoredAny),
-    /// Infinities are texts.
-    AsFloat(serde_json::Value),
+    AsFloat(Real),
     AsFloats(IgnoredAny),
     AsBool(bool),
     AsBools(Vec<bool>),
@@ -117,6 +117,59 @@ pub(super) enum Argument {
     AsOperator(IgnoredAny),
     AsStringToArgument(IgnoredAny),
     AsGraph(Subgraph),
+}
+
+/// Lists of tensors, as one.
+#[derive(Debug, Default)]
+pub(super) struct Nested(pub(super) Vec<Name>);
+
+impl<'de> Deserialize<'de> for Nested {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Lists;
+        impl<'de> Visitor<'de> for Lists {
+            type Value = Nested;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("lists of tensors")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut lists: A) -> Result<Nested, A::Error> {
+                let mut all = Vec::new();
+                while let Some(list) = lists.next_element::<Vec<Name>>()? {
+                    all.extend(list);
+                }
+                Ok(Nested(all))
+            }
+        }
+        deserializer.deserialize_seq(Lists)
+    }
+}
+
+/// A number; `None` for those that JSON has no word for, which are texts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Real(pub(super) Option<f64>);
+
+impl<'de> Deserialize<'de> for Real {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+        impl Visitor<'_> for Number {
+            type Value = Real;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number")
+            }
+            fn visit_f64<E>(self, number: f64) -> Result<Real, E> {
+                Ok(Real(Some(number)))
+            }
+            fn visit_i64<E>(self, number: i64) -> Result<Real, E> {
+                Ok(Real(Some(number as f64)))
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<Real, E> {
+                Ok(Real(Some(number as f64)))
+            }
+            fn visit_str<E>(self, _: &str) -> Result<Real, E> {
+                Ok(Real(None))
+            }
+        }
+        deserializer.deserialize_any(Number)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -157,6 +210,16 @@ pub(super) struct TensorMeta {
     pub(super) strides: Vec<Extent>,
     #[serde(default)]
     pub(super) requires_grad: bool,
+    #[serde(default)]
+    pub(super) storage_offset: Option<Extent>,
+    #[serde(default)]
+    pub(super) device: Option<Device>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Device {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
 }
 
 #[derive(Debug, Deserialize)]

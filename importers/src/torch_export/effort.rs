@@ -127,7 +127,7 @@ pub(super) fn chance(node: &Node) -> Option<f64> {
     let rule = aten::find(&node.target).filter(|rule| rule.op_type == "Dropout");
     let chance = node.inputs.iter().find(|input| input.name == "p").filter(|_| rule.is_some());
     match &chance?.arg {
-        Argument::AsFloat(chance) => chance.as_f64(),
+        Argument::AsFloat(chance) => chance.0,
         _ => None,
     }
 }

@@ -5,7 +5,7 @@
 //! loop, whose count no file says, its body once, as a guess.
 
 use ir::diagnostic::Diagnostic;
-use ir::op::{Kernel, Origin, Phase, Work};
+use ir::op::{Kernel, Origin, Work};
 use ir::tensor::Role;
 use ir::units::Bytes;
 
@@ -103,8 +103,7 @@ impl Builder<'_> {
             .into_iter()
             .map(|(name, value)| (name, value.clone()))
             .collect();
-        let grows = operands.iter().any(|(_, value)| value.facts.grows)
-            && self.phase != Phase::BackwardWeight;
+        let grows = operands.iter().any(|(_, value)| value.facts.grows);
         let written: Vec<&str> = node.outputs.iter().flat_map(tensors).collect();
         let mut outputs = Vec::with_capacity(written.len());
         for name in &written {
@@ -126,7 +125,7 @@ impl Builder<'_> {
         outputs: &[Value],
     ) -> Result<(String, Kernel), Diagnostic> {
         let bodies: Vec<Kernel> =
-            inner.iter().map(|graph| self.body(graph)).collect::<Result<_, _>>()?;
+            inner.iter().map(|graph| self.body(graph, operands)).collect::<Result<_, _>>()?;
         let whole = self.streams(operands, outputs);
         let cost = |kernel: &Kernel| (kernel.flops(), kernel.bytes_read + kernel.bytes_written);
         Ok(match (name, bodies.as_slice()) {
@@ -169,14 +168,19 @@ impl Builder<'_> {
     }
 
     /// The work of a graph run once; what it holds of its own is scratch.
-    fn body(&self, graph: &Graph) -> Result<Kernel, Diagnostic> {
+    fn body(&mut self, graph: &Graph, operands: &[(&str, Value)]) -> Result<Kernel, Diagnostic> {
         let mut aside = self.aside();
         let mut values = Values::new();
-        for name in graph.inputs.iter().flat_map(tensors) {
-            let value = aside.place(graph, name, (Role::Input, false))?;
+        let names: Vec<&str> = graph.inputs.iter().flat_map(tensors).collect();
+        // The predicate of a branch stands before what its graphs read.
+        let behind = operands.iter().skip(operands.len().saturating_sub(names.len()));
+        let grows = behind.map(|(_, value)| value.facts.grows).chain(std::iter::repeat(false));
+        for (name, grows) in names.into_iter().zip(grows) {
+            let value = aside.place(graph, name, (Role::Input, grows))?;
             values.insert(name, value);
         }
         aside.nodes(graph, values, &[])?;
+        self.notes.unknown.append(&mut aside.notes.unknown);
         let mut kernel = Kernel::default();
         for op in &aside.graph.ops {
             let Work::Kernel(own) = &op.work else { continue };

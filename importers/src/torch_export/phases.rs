@@ -21,9 +21,7 @@ pub(super) fn tensors(argument: &Argument) -> Vec<&str> {
     match argument {
         Argument::AsTensor(name) => vec![name.name.as_str()],
         Argument::AsTensors(names) => names.iter().map(|name| name.name.as_str()).collect(),
-        Argument::AsNestedTensors(lists) => {
-            lists.iter().flatten().map(|name| name.name.as_str()).collect()
-        }
+        Argument::AsNestedTensors(lists) => lists.0.iter().map(|name| name.name.as_str()).collect(),
         Argument::AsOptionalTensor(own) if optional(own) => named(std::slice::from_ref(own)),
         Argument::AsOptionalTensors(own) => named(own),
         _ => Vec::new(),

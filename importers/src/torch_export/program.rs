@@ -1,6 +1,6 @@
 //! The members of an archive that matter, parsed and checked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ir::diagnostic::Diagnostic;
 use serde::de::DeserializeOwned;
@@ -93,26 +93,33 @@ fn no_program(archive: &Archive<'_>) -> Diagnostic {
 
 impl Loaded {
     /// For each weight the name of the first that has its values: the tied ones share them. `None`
-    /// where the archive does not tell, because several weights of unlike sizes have one path, as
-    /// all have that were exported without values.
+    /// where the archive does not tell: it does not hold values, or one path stands for all weights
+    /// of a type, as `torch.export.save` writes those without values.
     pub(super) fn ties(&self) -> Option<HashMap<&str, &str>> {
         let config = &self.weights.as_ref()?.config;
-        let mut first: HashMap<&str, (&str, &Payload)> = HashMap::new();
-        let mut ties = HashMap::new();
-        for (name, payload) in config {
-            let (owner, other) =
-                *first.entry(payload.path_name.as_str()).or_insert((name.as_str(), payload));
-            if sizes(payload) != sizes(other) {
-                return None;
-            }
-            ties.insert(name.as_str(), owner);
+        let metas = || config.values().filter_map(|payload| payload.tensor_meta.as_ref());
+        let types: HashSet<i64> = metas().map(|meta| meta.dtype).collect();
+        let paths: HashSet<&str> = config.values().map(|own| own.path_name.as_str()).collect();
+        let on_meta =
+            metas().any(|meta| meta.device.as_ref().is_some_and(|own| own.kind == "meta"));
+        let is_own = paths.len() == config.len();
+        if !is_own && config.len() > 2 && paths.len() <= types.len() {
+            return None;
         }
-        Some(ties)
+        if on_meta && paths.len() <= types.len() && !is_own {
+            return None;
+        }
+        // Of tensors in one storage those are tied that lie in the same place in the same form.
+        let mut first: HashMap<(&str, String), &str> = HashMap::new();
+        let place = |payload: &Payload| {
+            let meta = payload.tensor_meta.as_ref();
+            let form = meta.map(|own| (&own.sizes, &own.strides, &own.storage_offset, own.dtype));
+            format!("{form:?}")
+        };
+        let owners = config.iter().map(|(name, payload)| {
+            let key = (payload.path_name.as_str(), place(payload));
+            (name.as_str(), *first.entry(key).or_insert(name.as_str()))
+        });
+        Some(owners.collect())
     }
-}
-
-fn sizes(payload: &Payload) -> Option<Vec<String>> {
-    let meta = payload.tensor_meta.as_ref()?;
-    let sizes = meta.sizes.iter().map(|extent| format!("{extent:?}"));
-    Some(sizes.chain([meta.dtype.to_string()]).collect())
 }

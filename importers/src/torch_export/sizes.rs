@@ -19,7 +19,7 @@ pub(super) struct Sizes {
     /// Symbols of sizes that depend on data, at the most that they can be.
     at_most: BTreeSet<String>,
     /// Symbols that the caller gave a value of their own.
-    is_bound: bool,
+    bound: BTreeSet<String>,
     /// Values of expressions, and whether they are the most that the size can be.
     known: RefCell<HashMap<String, Option<(u64, bool)>>>,
     /// Whether a symbol stands for the batch.
@@ -74,14 +74,15 @@ impl Sizes {
         check_ranges(&program.range_constraints, &bindings)?;
         let mut warnings = unused(options, &used);
         warnings.extend(traced(graph, program, &bindings, &hints));
-        let is_bound = !bindings.is_empty();
+        let bound: BTreeSet<String> = bindings.keys().cloned().collect();
         let mut at_most = BTreeSet::new();
         for symbol in used {
             let range = program.range_constraints.get(&symbol);
             let most = range.and_then(|range| u64::try_from(range.max_val?).ok());
             match hints.get(&symbol) {
                 Some(hint) => drop(bindings.entry(symbol).or_insert(*hint)),
-                None if bindings.contains_key(&symbol) => {}
+                None if bindings.contains_key(&symbol) || !symbol.starts_with('u') => {}
+                // Unbacked: it depends on data.
                 None => {
                     if let Some(most) = most.filter(|most| *most < i64::MAX as u64) {
                         bindings.insert(symbol.clone(), most);
@@ -91,7 +92,7 @@ impl Sizes {
             }
         }
         let has_batch = !batches.is_empty();
-        Ok(Self { bindings, at_most, is_bound, known: RefCell::default(), has_batch, warnings })
+        Ok(Self { bindings, at_most, bound, known: RefCell::default(), has_batch, warnings })
     }
 
     /// An extent, and whether it is the most that it can be; `None` if it is unknown.
@@ -105,8 +106,10 @@ impl Sizes {
             return *known;
         }
         let hint = || match expression.hint {
-            // What cannot be evaluated keeps its value where every symbol keeps its own.
-            Some(Hint::Int(hint)) if !self.is_bound => u64::try_from(hint).ok(),
+            // What cannot be evaluated keeps its value where each of its symbols does.
+            Some(Hint::Int(hint)) if symbols(text).is_disjoint(&self.bound) => {
+                u64::try_from(hint).ok()
+            }
             _ => None,
         };
         let value = evaluate(text, &self.bindings).or_else(hint);

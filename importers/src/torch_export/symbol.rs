@@ -201,6 +201,14 @@ impl<'a> Parser<'a> {
                 self.take(')')?;
                 Some(Expression::Number(Ratio::of(number, divisor)?))
             }
+            "Float" => {
+                let inside = self.rest.strip_prefix('\'')?;
+                let (digits, rest) = inside.split_once('\'')?;
+                // `precision=53` follows.
+                let (_, rest) = rest.split_once(')')?;
+                self.rest = rest.trim_start();
+                Some(Expression::Number(decimal(digits)?))
+            }
             "Symbol" => {
                 let inside = self.rest.strip_prefix('\'')?;
                 let (symbol, rest) = inside.split_once('\'')?;
@@ -231,6 +239,14 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// A decimal number such as `1.5`, exactly.
+fn decimal(text: &str) -> Option<Ratio> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let part = part.trim_end_matches('0');
+    let divisor = 10i128.checked_pow(u32::try_from(part.len()).ok().filter(|n| *n < 30)?)?;
+    Ratio::of(format!("{whole}{part}").parse().ok()?, divisor)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,6 +269,9 @@ mod tests {
         assert_eq!(value(&format!("Mod({S}, Integer(4))")), Some(3));
         assert_eq!(value(&format!("Max({S}, Integer(9))")), Some(9));
         assert_eq!(value("2*s44 + 1"), Some(15));
+        assert_eq!(value(&format!("floor(Mul(Float('1.5', precision=53), {S}))")), Some(10));
+        let halved = format!("TruncToInt(FloatTrueDiv({S}, Float('2.0', precision=53)))");
+        assert_eq!(value(&halved), Some(3));
         // No sizes: a fraction, a negative number, an unbound symbol, what fits no register.
         assert_eq!(value(&format!("Mul(Rational(1, 2), {S})")), None);
         assert_eq!(value("Integer(-1)"), None);

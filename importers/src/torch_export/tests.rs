@@ -171,8 +171,38 @@ fn other_archives_are_named() {
         "ambiguous-archive"
     );
     assert_eq!(code(&[("m/models/a.json", b"{\"a\":1,\"a\":2}")]).0, "duplicate-key");
-    let bomb = vec![b' '; 64 << 20];
+    let bomb = vec![b' '; 65 << 20];
     assert_eq!(code(&[("m/models/a.json", &bomb)]).0, "size-budget");
+}
+
+/// PyTorch writes records of zip64, of 76 bytes, between the directory and its end; the first entry
+/// of the directory may be as long.
+#[test]
+fn archives_of_any_name_are_read() {
+    let text = serde_json::to_vec(&program()).unwrap();
+    for length in 1..40 {
+        let stem = "s".repeat(length);
+        let weight = format!("{stem}/data/weights/weight_0");
+        let model = format!("{stem}/models/model.json");
+        let mut bytes = archive(&[(&weight, b"0123"), (&model, &text)]);
+        let end = bytes.len() - 22;
+        let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        let (size, start) = (u64::from(number(end + 12)), u64::from(number(end + 16)));
+        let mut wide = b"PK\x06\x06".to_vec();
+        wide.extend(44u64.to_le_bytes());
+        wide.extend([45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        for own in [2, 2, size, start] {
+            wide.extend(own.to_le_bytes());
+        }
+        wide.extend(b"PK\x06\x07");
+        wide.extend(0u32.to_le_bytes());
+        wide.extend((end as u64).to_le_bytes());
+        wide.extend(1u32.to_le_bytes());
+        assert_eq!(wide.len(), 76);
+        bytes.splice(end..end, wide);
+        let read = crate::read_bytes("m.pt2", &bytes, &ImportOptions::default());
+        assert_eq!(read.unwrap().summary.initializer_elements, 16 * 8, "{length}");
+    }
 }
 
 /// Weights come first in the archive and are passed over, whatever they hold.

@@ -1,6 +1,6 @@
 //! Archives of torch.export against the counts of PyTorch itself (`docs/data.md`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use importers::{Import, ImportOptions};
 use ir::graph::Graph;
@@ -11,6 +11,24 @@ use ir::tensor::DType;
 fn import(name: &str, options: &ImportOptions) -> Option<Import> {
     let path: PathBuf = benchmark_data::folder()?.join("models/pt2").join(format!("{name}.pt2"));
     Some(importers::read(&path, options).unwrap_or_else(|error| panic!("{name}: {error}")))
+}
+
+fn sample(name: &str) -> Import {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/exported");
+    importers::read(&data.join(name), &ImportOptions::default()).unwrap()
+}
+
+/// Counts of PyTorch 2.15: a model with tied weights, a dynamic batch, causal attention, a part
+/// without gradients and a branch, whose dearer side ran; and a joint graph with a convolution.
+#[test]
+fn small_programs_have_the_counts_of_pytorch() {
+    let model = sample("tied_cond.pt2").summary;
+    assert_eq!((model.initializer_elements, model.forward_flops), (2_816, 165_888));
+    assert_eq!(model.guessed_share, 0.0);
+    let step = sample("joint_step.pt2").summary;
+    assert_eq!(step.initializer_elements, 1_348);
+    assert_eq!(step.forward_flops + step.backward_flops, 82_176);
+    assert_eq!(step.guessed_share, 0.0);
 }
 
 /// Parameters and forward FLOPs by PyTorch, and bytes of all results of all nodes as the archive

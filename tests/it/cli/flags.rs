@@ -68,6 +68,7 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Refused("--qdq-as-written"),
         ],
     ),
+    ("--trace", same(Runs("--trace run.json.gz"), Refused("--trace run.json.gz"))),
     (
         "--workload",
         [
@@ -298,6 +299,8 @@ pub(super) fn folder() -> Folder {
         }}
     });
     folder.write("profile.json", &profile.to_string());
+    let trace = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/traces/gloo_rank0.kineto.json.gz");
+    std::fs::copy(trace, folder.path("run.json.gz")).unwrap();
     let node = |id: u32, time: f64| {
         json!({ "id": id, "name": format!("node{id}"), "supportedOnFpga": 1, "cpuLatency": 10.0 * time,
             "fpgaLatency": time, "isBackwardNode": 0, "size": 1e6 })

@@ -7,7 +7,7 @@ mod multimodal;
 mod net;
 mod pairs;
 mod pyramids;
-mod ranges;
+pub(super) mod ranges;
 mod seq2seq;
 mod seq2seq_forms;
 mod spec;
@@ -27,7 +27,6 @@ use super::quantization::Quantization;
 use super::{MAX_EXTENT, Reader, Request, Written};
 use crate::import::ImportOptions;
 use net::Net;
-pub(super) use ranges::RANGES;
 use spec::Spec;
 
 /// Model types and who reads them.

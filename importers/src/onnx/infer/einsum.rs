@@ -112,28 +112,39 @@ pub(crate) fn einsum(call: &Call<'_>) -> Result<Vec<Facts>, Diagnostic> {
 }
 
 impl Equation {
-    /// The contraction of two operands: labels of both that stay are independent products,
-    /// labels of one side that stay are rows or columns, labels that go are contracted. One
-    /// operand is a sum, not a product; more than two count as one product over all labels.
-    pub(crate) fn product(&self) -> Option<Product> {
-        let mut product = Product { count: 1, m: 1, k: 1, n: 1 };
-        if self.operands.len() < 2 {
-            return Some(Product { count: 0, ..product });
-        }
-        let first = self.operands.first()?;
-        for (label, extent) in &self.extents {
-            let stays = self.output.contains(label);
-            let left = first.contains(label);
-            let right = self.operands.iter().skip(1).any(|labels| labels.contains(label));
-            let factor = match (stays, left, right) {
-                (false, ..) => &mut product.k,
-                (true, true, true) => &mut product.count,
-                (true, true, false) => &mut product.m,
-                (true, false, _) => &mut product.n,
+    /// The contractions of the operands from left to right: labels of both that stay are independent
+    /// products, labels of one side that stay are rows or columns, labels of both that go are
+    /// contracted; what only one of them has and nothing else wants is summed before. One operand is
+    /// a sum, not a product. `None` past 64 bits.
+    pub(crate) fn products(&self) -> Option<Vec<Product>> {
+        let Some((first, rest)) = self.operands.split_first() else { return Some(Vec::new()) };
+        let mut left: Vec<u32> = first.clone();
+        let mut products = Vec::with_capacity(rest.len());
+        for (at, right) in rest.iter().enumerate() {
+            let later = &rest[at + 1..];
+            let stays = |label: &u32| {
+                self.output.contains(label) || later.iter().any(|labels| labels.contains(label))
             };
-            *factor = factor.checked_mul(*extent)?;
+            let mut product = Product { count: 1, m: 1, k: 1, n: 1 };
+            let mut kept = Vec::new();
+            for (label, extent) in &self.extents {
+                let (in_left, in_right) = (left.contains(label), right.contains(label));
+                let factor = match (stays(label), in_left, in_right) {
+                    (false, true, true) => &mut product.k,
+                    (true, true, true) => &mut product.count,
+                    (true, true, false) => &mut product.m,
+                    (true, false, true) => &mut product.n,
+                    _ => continue,
+                };
+                *factor = factor.checked_mul(*extent)?;
+                if stays(label) {
+                    kept.push(*label);
+                }
+            }
+            products.push(product);
+            left = kept;
         }
-        Some(product)
+        Some(products)
     }
 }
 
@@ -151,8 +162,8 @@ mod tests {
         let call = call(&op, &[&facts[0], &facts[1]]);
         assert_eq!(einsum(&call).unwrap()[0].shape.as_deref(), Some(shape), "{text}");
         let [count, m, k, n] = product;
-        let expected = Some(Product { count, m, k, n });
-        assert_eq!(equation(&call).unwrap().unwrap().product(), expected);
+        let expected = Some(vec![Product { count, m, k, n }]);
+        assert_eq!(equation(&call).unwrap().unwrap().products(), expected);
     }
 
     #[test]
@@ -161,6 +172,18 @@ mod tests {
         check("bhqd,bhkd->bhqk", [q, k], &[2, 12, 64, 96], [24, 64, 32, 96]);
         check("... q d, ... k d -> ... q k", [q, k], &[2, 12, 64, 96], [24, 64, 32, 96]);
         check("ij,jk", [&[3, 4], &[4, 5]], &[3, 5], [1, 3, 4, 5]);
+    }
+
+    /// As `torch.einsum` runs them: 2 x 5 x 2 x 6 x 7, and 2 x 3 x (4 x 5 + 5).
+    #[test]
+    fn sums_go_first_and_operands_one_by_one() {
+        let flops = |text: &str, shapes: &[&[u64]]| -> u64 {
+            let equation = super::Equation::of(text, shapes).ok().unwrap();
+            equation.products().unwrap().iter().map(|own| own.flops().unwrap().get()).sum()
+        };
+        assert_eq!(flops("bijd,bjke->bde", &[&[2, 3, 5, 6], &[2, 5, 8, 7]]), 2 * 2 * 6 * 5 * 7);
+        assert_eq!(flops("bi,ij,bj->b", &[&[3, 4], &[4, 5], &[3, 5]]), 2 * 3 * (4 * 5 + 5));
+        assert_eq!(flops("ij->i", &[&[3, 4]]), 0);
     }
 
     #[test]

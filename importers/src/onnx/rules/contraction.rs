@@ -247,10 +247,7 @@ pub(crate) fn quantized_lstm(job: &Job<'_>) -> Done {
 /// `Einsum`.
 pub(crate) fn einsum_product(job: &Job<'_>) -> Done {
     let products = match einsum::equation(&job.call)? {
-        Some(equation) => {
-            let product = equation.product().ok_or_else(|| job.call.overflow())?;
-            if product.count == 0 { Vec::new() } else { vec![product] }
-        }
+        Some(equation) => equation.products().ok_or_else(|| job.call.overflow())?,
         None => Vec::new(),
     };
     Ok(Work::Kernel(job.product_kernel(products, 0)))
