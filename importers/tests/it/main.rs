@@ -4,6 +4,7 @@
 mod benchmarks;
 mod configs;
 mod corpus;
+mod decoders;
 mod exported;
 mod hostile;
 mod instances;

@@ -133,7 +133,7 @@ pub(super) const FAMILIES: &[Family] = &[
     of(
         &["minimax"],
         Style { linear: Mixer::Lightning, ..PLAIN_LLAMA }
-            .pattern(Pattern::Every(2, FULL, "linear_attention"))
+            .pattern(Pattern::Every(2, "linear_attention", FULL))
             .experts(MIXTURE),
     ),
     of(
@@ -192,7 +192,7 @@ pub(super) const FAMILIES: &[Family] = &[
     of(&["deepseek_v2", "deepseek_v3", "mistral4"], LLAMA.experts(SHARED)),
     of(&["glm4_moe_lite"], LLAMA.experts(LATER)),
     of(&["youtu", "minicpm3"], LLAMA),
-    of(
+    adjusted(
         &["laguna"],
         Style {
             attention: Attention { gate: Gate::Heads("g_proj"), ..QWEN3.attention },
@@ -200,6 +200,7 @@ pub(super) const FAMILIES: &[Family] = &[
             ..LLAMA
         }
         .experts(Mixture { score_bias: "gate.e_score_correction_bias", ..LATER }),
+        laguna,
     ),
     of(&["jetmoe"], LLAMA.pattern(Pattern::Only(Mixer::Routed)).experts(JETMOE)),
     adjusted(
@@ -486,4 +487,11 @@ fn doge(_: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
         Some(value) => Err(invalid("is_moe", value, "experts of one row each cannot be planned")),
         None => Ok(()),
     }
+}
+
+fn laguna(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
+    if fields.flag("gating")? == Some(false) {
+        style.attention.gate = Gate::Wide("g_proj");
+    }
+    Ok(())
 }

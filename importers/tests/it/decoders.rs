@@ -1,0 +1,90 @@
+//! Families of decoders against transformers' own models: `python/config_figures.py` wrote the table.
+
+use std::collections::BTreeMap;
+
+use importers::{ImportOptions, read, read_bytes};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// A family: a small config, and changes of it with parameters and operations of a pass over 2 samples
+/// of 32 tokens (`None` where that model does not run).
+#[derive(Deserialize)]
+struct Row {
+    config: Map<String, Value>,
+    changes: Vec<(Map<String, Value>, u64, Option<u64>)>,
+}
+
+fn table() -> BTreeMap<String, Row> {
+    serde_json::from_str(include_str!("../../../tests/data/decoders.json")).unwrap()
+}
+
+fn options() -> ImportOptions {
+    let dims = [("batch".to_owned(), 2), ("sequence".to_owned(), 32)].into();
+    ImportOptions { dims, ..ImportOptions::default() }
+}
+
+#[test]
+fn every_family_and_field_has_the_figures_of_its_class() {
+    let (mut wrong, mut n_counted, mut n_rows) = (Vec::new(), 0, 0);
+    for (kind, row) in table() {
+        for (change, parameters, flops) in row.changes {
+            let mut config = row.config.clone();
+            config.extend(change.clone());
+            config.insert("model_type".into(), kind.clone().into());
+            let text = serde_json::to_vec(&config).unwrap();
+            let own = read_bytes("config.json", &text, &options()).map(|own| own.summary);
+            n_rows += 1;
+            n_counted += usize::from(flops.is_some());
+            // The counter sees convolutions beyond the last token.
+            let is_right = own.as_ref().is_ok_and(|own| {
+                own.initializer_elements == parameters
+                    && flops.is_none_or(|n| own.forward_flops.abs_diff(n) * 100 <= n)
+            });
+            if !is_right {
+                let own = own.map(|own| (own.initializer_elements, own.forward_flops));
+                wrong.push(format!("{kind} {change:?}: {parameters} {flops:?}, read {own:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {n_rows}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(n_rows > 900 && n_counted > 850, "{n_rows} {n_counted}");
+}
+
+/// No op has another op's name, and each reads what stands before it.
+#[test]
+fn graphs_of_all_families_are_sound() {
+    for (kind, row) in table() {
+        let mut config = row.config;
+        config.insert("model_type".into(), kind.clone().into());
+        let text = serde_json::to_vec(&config).unwrap();
+        let graph = read_bytes("config.json", &text, &options()).unwrap().graph;
+        let names: std::collections::BTreeSet<&str> =
+            graph.ops.iter().map(|op| op.name.as_str()).collect();
+        assert_eq!(names.len(), graph.ops.len(), "{kind}");
+        let producers = graph.producers();
+        for op in graph.op_ids() {
+            for input in &graph.op(op).inputs {
+                let is_fed = graph.inputs.contains(input);
+                assert!(is_fed || producers[input.index()].is_some_and(|p| p < op), "{kind}");
+            }
+        }
+    }
+}
+
+#[test]
+fn published_sizes_have_their_true_parameters() {
+    let Some(folder) = benchmark_data::folder() else { return };
+    let folder = folder.join("models/hf_families");
+    let Ok(text) = std::fs::read_to_string(folder.join("parameters.json")) else { return };
+    let truth: Map<String, Value> = serde_json::from_str(&text).unwrap();
+    let mut n_exact = 0;
+    for (name, own) in truth {
+        let Ok(read) = read(&folder.join(format!("{name}.json")), &ImportOptions::default()) else {
+            continue;
+        };
+        let parameters = own["parameters"].as_u64().unwrap();
+        assert_eq!(read.summary.initializer_elements, parameters, "{name}");
+        n_exact += 1;
+    }
+    assert!(n_exact >= 55, "{n_exact}");
+}
