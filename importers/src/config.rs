@@ -119,7 +119,7 @@ pub(crate) fn read(
     let dtype = options.dtype.or(stated).unwrap_or(DType::F32);
     let fields = Fields(&object);
     let model_type = fields.text("model_type")?.unwrap_or_default();
-    let read = reader(model_type).ok_or_else(|| architecture::unknown_type(model_type))?;
+    let read = reader(model_type).unwrap_or(decoder::guessed);
     let written = read(&Request { fields, model_type, name, dtype, options })?;
     let mut warnings = warnings(written.sequence, written.positions, options)?;
     warnings.extend(written.warnings);

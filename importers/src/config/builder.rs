@@ -23,6 +23,8 @@ pub(super) struct Builder {
     /// Tokens of a sample.
     pub sequence: u64,
     parameters: BTreeMap<String, TensorId>,
+    /// Where the figures of the ops come from.
+    pub origin: Origin,
     /// Operations and bytes so far.
     flops: u64,
     bytes: u64,
@@ -46,7 +48,16 @@ impl Builder {
     /// An empty graph whose floats have one type.
     pub(super) fn new(name: &str, dtype: DType, (batch, sequence): (u64, u64)) -> Self {
         let graph = Graph { name: name.to_owned(), ..Graph::default() };
-        Self { graph, dtype, batch, sequence, parameters: BTreeMap::new(), flops: 0, bytes: 0 }
+        Self {
+            graph,
+            dtype,
+            batch,
+            sequence,
+            parameters: BTreeMap::new(),
+            origin: Origin::Rule,
+            flops: 0,
+            bytes: 0,
+        }
     }
 
     /// `[batch, sequence, width]`.
@@ -275,6 +286,7 @@ impl Builder {
             bytes_read,
             bytes_written: self.graph.tensor(output).bytes,
             dtype: (!new.products.is_empty()).then_some(self.dtype),
+            origin: self.origin,
             ..Kernel::default()
         };
         let mut inputs = new.inputs.to_vec();

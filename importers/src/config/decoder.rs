@@ -13,12 +13,13 @@ mod style;
 
 use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
+use ir::op::Origin;
 
 use super::architecture::{self, Bias, MAX_DEFAULT_SEQUENCE};
 use super::builder::Builder;
 use super::fields::{Fields, invalid, within_budget};
 use super::quantization::Quantization;
-use super::task::{End, Task};
+use super::task::{End, Task, class};
 use super::{Request, Written};
 use crate::json::Object;
 use families::{FAMILIES, Family};
@@ -66,12 +67,38 @@ pub(super) struct Place<'a> {
 /// See [`super::read`].
 pub(super) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
     let own = Decoder::read(request.fields, request.model_type, true)?;
-    let usual = own.sizes.positions.unwrap_or(DEFAULT_SEQUENCE).min(MAX_DEFAULT_SEQUENCE);
-    let has_table = matches!(own.style.positions, Positions::Table { .. });
-    let mut builder = request.builder(usual, own.sizes.positions.filter(|_| has_table))?;
-    let outputs = own.write(&mut builder, request.options.trains, Place::default())?;
-    let (graph, positions) = (builder.finish(&outputs), own.sizes.positions);
-    Ok(Written { graph, sequence: usual, positions, warnings: own.warnings })
+    own.written(request, Origin::Rule)
+}
+
+/// Reads a config of an unknown family by the fields that most decoders share.
+///
+/// # Errors
+/// See [`super::read`]; `unknown-model-type`, with what is missing, for what is no such decoder.
+pub(super) fn guessed(request: &Request<'_>) -> Result<Written, Diagnostic> {
+    let (fields, model_type) = (request.fields, request.model_type);
+    let unknown = architecture::unknown_type(model_type);
+    let is_decoder = class(fields)?.is_some_and(|class| class.ends_with("ForCausalLM"));
+    if model_type.is_empty() || !is_decoder || fields.flag("is_encoder_decoder")? == Some(true) {
+        return Err(unknown);
+    }
+    let missing: Vec<String> = families::SHARED_FIELDS
+        .iter()
+        .filter(|name| fields.get(name).is_none())
+        .map(|name| format!("`{name}`"))
+        .collect();
+    if !missing.is_empty() {
+        let message = format!("it can't be guessed without {}", missing.join(", "));
+        let message = format!("{}: {message}", unknown.message);
+        return Err(Diagnostic { message, ..unknown }.fact("missing", missing));
+    }
+    let mut own = Decoder::of(&families::guess(fields)?, fields, (model_type, true))?;
+    let shown: String = model_type.chars().take(60).collect();
+    let message = format!(
+        "model_type `{shown}` is not known: it is read as Llama with the fields that most decoders \
+         share, and every figure is a guess"
+    );
+    own.warnings.push(Diagnostic::warning("guessed-family", message).hint("export it to ONNX"));
+    own.written(request, Origin::Guessed)
 }
 
 impl Decoder {
@@ -87,6 +114,25 @@ impl Decoder {
     ) -> Result<Self, Diagnostic> {
         let found = FAMILIES.iter().find(|family| family.types.contains(&model_type));
         let family = found.ok_or_else(|| architecture::unknown_type(model_type))?;
+        Self::of(family, fields, (model_type, is_whole))
+    }
+
+    /// The graph of a whole model.
+    fn written(self, request: &Request<'_>, origin: Origin) -> Result<Written, Diagnostic> {
+        let usual = self.sizes.positions.unwrap_or(DEFAULT_SEQUENCE).min(MAX_DEFAULT_SEQUENCE);
+        let has_table = matches!(self.style.positions, Positions::Table { .. });
+        let mut builder = request.builder(usual, self.sizes.positions.filter(|_| has_table))?;
+        builder.origin = origin;
+        let outputs = self.write(&mut builder, request.options.trains, Place::default())?;
+        let (graph, positions) = (builder.finish(&outputs), self.sizes.positions);
+        Ok(Written { graph, sequence: usual, positions, warnings: self.warnings })
+    }
+
+    fn of(
+        family: &Family,
+        fields: Fields<'_>,
+        (model_type, is_whole): (&str, bool),
+    ) -> Result<Self, Diagnostic> {
         fields.check()?;
         let (object, mut warnings) = defaults::filled(fields, model_type, is_whole)?;
         let fields = Fields(&object);

@@ -86,5 +86,81 @@ fn published_sizes_have_their_true_parameters() {
         assert_eq!(read.summary.initializer_elements, parameters, "{name}");
         n_exact += 1;
     }
-    assert!(n_exact >= 55, "{n_exact}");
+    assert!(n_exact >= 54, "{n_exact}");
+}
+
+#[test]
+fn the_documentation_lists_the_families() {
+    let text = include_str!("../../../docs/formats.md");
+    let words: std::collections::BTreeSet<&str> =
+        text.split(|c: char| !(c.is_alphanumeric() || "-_".contains(c))).collect();
+    let missing: Vec<String> =
+        table().into_keys().filter(|kind| !words.contains(kind.as_str())).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// An unknown family is read as Llama and marked, or refused with what is missing.
+#[test]
+fn unknown_families_are_guessed_or_refused() {
+    let config = serde_json::json!({"model_type": "newllama", "architectures": ["NewForCausalLM"],
+        "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "intermediate_size": 24, "num_local_experts": 4, "num_experts_per_tok": 2});
+    let of = |config: &Value| {
+        read_bytes("config.json", &serde_json::to_vec(config).unwrap(), &options())
+    };
+    let own = of(&config).unwrap();
+    // Both ends, a norm, and per layer four squares, two norms, a router and four experts.
+    let layer = 4 * 256 + 32 + 64 + 4 * 3 * 16 * 24;
+    assert_eq!(own.summary.initializer_elements, 2 * 50 * 16 + 16 + 2 * layer);
+    assert!(own.warnings.iter().any(|warning| warning.code == "guessed-family"));
+    let is_guessed = |op: &ir::op::Op| matches!(&op.work, ir::op::Work::Kernel(own) if own.origin == ir::op::Origin::Guessed);
+    assert!(own.graph.ops.iter().all(is_guessed));
+    for (field, value) in [("vocab_size", Value::Null), ("architectures", Value::Null)] {
+        let mut other = config.clone();
+        other[field] = value;
+        let error = of(&other).unwrap_err();
+        assert_eq!(error.code, "unknown-model-type");
+        assert_eq!(error.message.contains("`vocab_size`"), field == "vocab_size", "{error:?}");
+    }
+}
+
+/// Each field of each family at the ends of what JSON can say: refused as the input's fault, or read,
+/// at once.
+#[test]
+fn no_field_of_any_family_stops_the_reader() {
+    let wrong = [
+        Value::from(0),
+        Value::from(-1),
+        Value::from(1_u64 << 20),
+        Value::from(u64::MAX),
+        Value::from(1e300),
+        Value::from("text"),
+        Value::from(true),
+        Value::from(vec![1; 5_000]),
+        serde_json::json!({"a": 1}),
+    ];
+    let started = std::time::Instant::now();
+    let (mut n_read, mut n_refused) = (0, 0);
+    for (kind, row) in table() {
+        let mut all = row.config.clone();
+        all.extend(row.changes.into_iter().flat_map(|(change, ..)| change));
+        for field in all.keys() {
+            for value in &wrong {
+                let mut config = row.config.clone();
+                config.insert("model_type".into(), kind.clone().into());
+                config.insert(field.clone(), value.clone());
+                let text = serde_json::to_vec(&config).unwrap();
+                let one = std::time::Instant::now();
+                match read_bytes("config.json", &text, &options()) {
+                    Ok(_) => n_read += 1,
+                    Err(error) => {
+                        n_refused += 1;
+                        assert_eq!(error.blame, ir::diagnostic::Blame::Input, "{error:?}");
+                    }
+                }
+                assert!(one.elapsed().as_secs() < 10, "{kind} {field} {value}");
+            }
+        }
+    }
+    assert!(n_read > 1_000 && n_refused > 5_000, "{n_read} {n_refused} {:?}", started.elapsed());
 }

@@ -351,6 +351,19 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
 ];
 
+/// What a decoder of an unknown family has to state.
+pub(super) const SHARED_FIELDS: [&str; 5] =
+    ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"];
+
+/// A decoder of an unknown family: as Llama, with experts where it has some.
+pub(super) fn guess(fields: Fields<'_>) -> Result<Family, Diagnostic> {
+    let mut style = LLAMA.head_norms(QK, If("use_qk_norm")).pattern(Pattern::All(FULL));
+    if super::sizes::n_experts(fields)? > 0 {
+        style = style.experts(if super::sizes::has_shared(fields) { SHARED } else { MIXTURE });
+    }
+    Ok(of(&[], style))
+}
+
 fn hyperclovax(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
     if fields.flag("use_post_norm")? == Some(true) {
         [style.norms[1], style.norms[3]] = ["post_norm1", "post_norm2"];

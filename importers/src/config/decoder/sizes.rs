@@ -1,6 +1,7 @@
 //! The numbers of a decoder.
 
 use ir::diagnostic::Diagnostic;
+use serde_json::Value;
 
 use super::style::Style;
 use crate::config::fields::{Fields, invalid};
@@ -68,6 +69,12 @@ const N_SHARED: [&str; 4] =
 pub(super) fn n_experts(fields: Fields<'_>) -> Result<u64, Diagnostic> {
     let name = N_EXPERTS.iter().find(|name| fields.get(name).is_some());
     name.map_or(Ok(0), |name| fields.whole(name))
+}
+
+/// Whether a config speaks of experts that all tokens go to.
+pub(super) fn has_shared(fields: Fields<'_>) -> bool {
+    let is_some = |name: &&str| fields.get(name).and_then(Value::as_u64).is_some_and(|n| n > 0);
+    N_SHARED.iter().chain(&["shared_expert_intermediate_size"]).any(|name| is_some(name))
 }
 
 impl Sizes {
@@ -153,7 +160,7 @@ fn inner(fields: Fields<'_>, stated: u64) -> Result<u64, Diagnostic> {
     if let Some(own) = fields.optional("intermediate_size_mlp")? {
         return Ok(own);
     }
-    if fields.get("num_local_experts").and_then(serde_json::Value::as_u64) == Some(0)
+    if fields.get("num_local_experts").and_then(Value::as_u64) == Some(0)
         && let Some(own) = fields.optional("shared_intermediate_size")?
     {
         return Ok(own);
