@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::TensorId;
-use ir::op::{Kernel, Op, Phase, Product, Work};
+use ir::op::{Kernel, Op, Origin, Phase, Product, Work};
 use ir::tensor::{DType, Role, Tensor};
 use ir::units::Bytes;
 

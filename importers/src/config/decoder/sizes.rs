@@ -74,7 +74,7 @@ pub(super) fn n_experts(fields: Fields<'_>) -> Result<u64, Diagnostic> {
 /// Whether a config speaks of experts that all tokens go to.
 pub(super) fn has_shared(fields: Fields<'_>) -> bool {
     let is_some = |name: &&str| fields.get(name).and_then(Value::as_u64).is_some_and(|n| n > 0);
-    N_SHARED.iter().chain(&["shared_expert_intermediate_size"]).any(|name| is_some(name))
+    N_SHARED.iter().chain(&["shared_expert_intermediate_size"]).any(is_some)
 }
 
 impl Sizes {
