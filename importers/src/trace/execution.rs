@@ -27,8 +27,14 @@ const SCHEMAS: [&str; 6] = [
 pub(super) const MAX_NODES: u64 = 2_000_000;
 
 /// Operators whose plain arguments say how much they do.
-pub(super) const WITH_PLAIN: [&str; 3] =
-    ["aten::convolution_backward", "aten::convolution", "record_param_comms"];
+pub(super) const WITH_PLAIN: [&str; 6] = [
+    "aten::convolution_backward",
+    "aten::convolution",
+    "aten::conv1d",
+    "aten::conv2d",
+    "aten::conv3d",
+    "record_param_comms",
+];
 
 /// Longest plain argument that is kept, in characters.
 const MAX_PLAIN: usize = 256;

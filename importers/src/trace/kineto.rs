@@ -167,6 +167,9 @@ pub(crate) fn each<D: for<'de> Deserialize<'de>>(
 ) -> Result<BTreeMap<String, Value>, Diagnostic> {
     let mut beside = BTreeMap::new();
     items::each(source, "traceEvents", &mut |part| match part {
+        Part::Item(n, text) if text.first() != Some(&b'{') => {
+            Err(invalid_field("the trace", &n.to_string(), "traceEvents", "a list of objects"))
+        }
         Part::Item(n, text) => {
             let event: Event<'_, D> =
                 serde_json::from_slice(text).map_err(|error| blamed(n, text, &error))?;

@@ -214,9 +214,41 @@ pub(super) fn chain(forest: &Forest, units: &[Unit], name: &str) -> Flow {
     Flow { graph, units: of, is_trained: true, collectives: Vec::new() }
 }
 
+/// A convolution with its result: `(in + 2 padding - dilation (kernel - 1) - 1) / stride + 1` along
+/// each axis. `None` for anything else.
+fn convolved(call: &Call) -> Option<Call> {
+    if !["conv1d", "conv2d", "conv3d", "convolution"].contains(&call.short_name()) {
+        return None;
+    }
+    let [input, weight] = [0, 1].map(|at| call.inputs.iter().find(|own| own.position == at));
+    let (input, weight) = (input?, weight?);
+    let list = |at: usize, default: u64| -> Vec<u64> {
+        let text = call.plain.iter().find(|(position, _)| *position == at);
+        let numbers = text.map_or("", |(_, text)| text.trim_matches(['[', ']'])).split(',');
+        let numbers: Vec<u64> = numbers.filter_map(|number| number.trim().parse().ok()).collect();
+        if numbers.is_empty() { vec![default] } else { numbers }
+    };
+    let (stride, padding, dilation) = (list(3, 1), list(4, 0), list(5, 1));
+    let at = |list: &[u64], axis: usize| list.get(axis).or(list.first()).copied().unwrap_or(1);
+    let (&[batch, _, ref extents @ ..], &[channels, _, ref taps @ ..]) =
+        (input.shape.as_slice(), weight.shape.as_slice())
+    else {
+        return None;
+    };
+    let mut shape = vec![batch, channels];
+    for (axis, (extent, taps)) in extents.iter().zip(taps).enumerate() {
+        let reach = at(&dilation, axis).checked_mul(taps.checked_sub(1)?)?.checked_add(1)?;
+        let padded = at(&padding, axis).checked_mul(2)?.checked_add(*extent)?;
+        shape.push(padded.checked_sub(reach)?.checked_div(at(&stride, axis))?.checked_add(1)?);
+    }
+    let outputs = vec![operand(0, RESULT, input.dtype, Some(shape))?];
+    Some(Call { outputs, ..call.clone() })
+}
+
 /// The work of a call whose result is not recorded: that of a product has its rows and columns, any
 /// other the extents of its greatest argument.
 fn work_of(call: &Call, unit: &Unit) -> (Kernel, Operand) {
+    let call = &convolved(call).unwrap_or_else(|| call.clone());
     let mut kernel = work::kernel(call, unit);
     let greatest = call.inputs.iter().max_by_key(|operand| operand.elements);
     let mut result = greatest.cloned().unwrap_or(Operand {
@@ -228,7 +260,9 @@ fn work_of(call: &Call, unit: &Unit) -> (Kernel, Operand) {
         dtype: DType::F32,
         shape: vec![0],
     });
-    if let [product] = kernel.products[..] {
+    if let Some(output) = call.outputs.first() {
+        result = output.clone();
+    } else if let [product] = kernel.products[..] {
         let shape = vec![product.count, product.m, product.n];
         result = operand(0, RESULT, result.dtype, Some(shape)).unwrap_or(result);
     }

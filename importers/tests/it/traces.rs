@@ -151,6 +151,49 @@ fn traces_that_do_not_belong_together_are_refused() {
     assert_eq!(code("gloo_rank0.kineto", &["gloo_rank0.et"]), "trace-beside-profile");
 }
 
+/// Products of a profile have the operations that the trace of the same step has: shapes of results
+/// are derived from those of arguments.
+#[test]
+fn a_profile_alone_has_the_flops_of_the_step() {
+    let Some(folder) = folder() else { return };
+    for (name, _, flops) in STEPS {
+        let import = beside(&folder.join(format!("traces/{name}_train_step.kineto.json")), &[]);
+        let own = import.graph.flops().get();
+        // It does not say that the first convolution has no gradient by its input.
+        let off = own.abs_diff(flops) as f64 / flops as f64;
+        assert!(off < 0.02, "{name}: {own} for {flops}: {:?}", import.warnings);
+        assert!(import.summary.guessed_share == 0.0, "{name}: {:?}", import.warnings);
+    }
+}
+
+#[test]
+fn events_without_their_form_are_named() {
+    let error = |event: &str| {
+        let text = format!(r#"{{"schemaVersion":1,"traceEvents":[{event}]}}"#);
+        let read = importers::read_bytes("a.json", text.as_bytes(), &ImportOptions::default());
+        let error = read.unwrap_err();
+        assert!(!error.hints.is_empty(), "{error:?}");
+        (error.code, error.message)
+    };
+    let event = |member: &str, value: &str| {
+        let mut event: serde_json::Value = serde_json::from_str(
+            r#"{"ph":"X","cat":"cpu_op","name":"aten::mm","pid":1,"tid":1,"ts":1,"dur":2,"args":{}}"#,
+        )
+        .unwrap();
+        event[member] = serde_json::from_str(value).unwrap();
+        event.to_string()
+    };
+    for (member, value) in [("dur", "-5"), ("dur", "1e300"), ("ts", "1e17")] {
+        assert_eq!(error(&event(member, value)).0, "bad-duration", "{member} {value}");
+    }
+    for (member, value) in [("ts", "\"x\""), ("name", "[1]"), ("args", "3"), ("cat", "{}")] {
+        let (code, message) = error(&event(member, value));
+        assert!(code == "invalid-field" && message.contains(member), "{message}");
+    }
+    assert_eq!(error("3").0, "invalid-field");
+    assert_eq!(error("").0, "no-ops");
+}
+
 /// The files were converted without times from the traces beside them, in which each node waits for
 /// the one before.
 #[test]
