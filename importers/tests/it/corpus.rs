@@ -208,7 +208,11 @@ fn quantised_weights_are_read_as_stored() {
     let root = qdq.graph.roots()[product.inputs[1].index()];
     let weight = qdq.graph.tensor(root);
     assert_eq!((weight.role, weight.bytes), (Role::Parameter, Bytes(1_048_576)));
-    // 8 x 512 floats and the stored weight.
+    // 8 x 512 integers, as the executor's kernel reads them, and the stored weight; as written, floats.
+    assert_eq!(kernel(product).unwrap().bytes_read, Bytes(8 * 512 + 1_048_576));
+    let as_written = ImportOptions { qdq_as_written: true, ..ImportOptions::default() };
+    let written = import(&feature("qdq_int8_matmul.onnx"), &as_written).graph;
+    let product = written.ops.iter().find(|op| op.op_type == "MatMul").unwrap();
     assert_eq!(kernel(product).unwrap().bytes_read, Bytes(8 * 512 * 4 + 1_048_576));
     let packed = import_of("matmulnbits_int4.onnx");
     let bytes: Vec<_> = packed.graph.ops[0]
