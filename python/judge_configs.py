@@ -60,7 +60,13 @@ def fed(model, config, dims):
     b, s = dims.get("batch", 1), dims.get("sequence", 1)
     names = inspect.signature(model.forward).parameters
     kind, cls = config.model_type, type(model).__name__
-    ids = lambda n=s: torch.zeros(b, n, dtype=torch.long)
+
+    def ids():
+        own = torch.zeros(b, s, dtype=torch.long)
+        if isinstance(config.eos_token_id, int) and "SequenceClassification" in cls:
+            own[:, -1] = config.eos_token_id
+        return own
+
     own = {}
     if "input_ids" in names and kind != "clap":
         own["input_ids"] = ids()
@@ -118,6 +124,34 @@ def multimodal(model, config, dims):
     """The tower with its projector, then the decoder over as many tokens as were stated."""
     b, s = dims.get("batch", 1), dims["sequence"]
     text = text_of(config)
+    if config.model_type == "mllama":
+        image = torch.ones(b, 1, config.vision_config.max_num_tiles, 3, *size(config, dims))
+        tiles = torch.ones(image.shape[:3], dtype=torch.long)
+        ids, one = torch.zeros(b, s, dtype=torch.long), torch.ones(b, 1, dtype=torch.long)
+        own = {"pixel_values": image, "aspect_ratio_ids": one, "aspect_ratio_mask": tiles}
+        yield lambda: model(input_ids=ids, use_cache=False, **own)
+        return
+    if config.model_type == "blip-2":
+        image = torch.ones(b, 3, *size(config, dims))
+        states = []
+        yield lambda: states.append(model.vision_model(image).last_hidden_state)
+        query = model.query_tokens.expand(b, -1, -1)
+        yield lambda: model.qformer(query_embeds=query, encoder_hidden_states=states[0])
+        yield lambda: model.language_projection(query)
+        ids = torch.zeros(b, s, dtype=torch.long)
+        yield lambda: model.language_model(input_ids=ids, use_cache=False)
+        return
+    if config.model_type.startswith("qwen"):
+        vision = config.vision_config
+        side = dims["image"] // vision.patch_size
+        columns = 3 * vision.temporal_patch_size * vision.patch_size**2
+        patches = torch.zeros(b * side * side, columns)
+        grid = torch.tensor([[1, side, side]] * b)
+        yield lambda: model.model.visual(patches, grid)
+        states = torch.zeros(b, s, text.hidden_size)
+        yield lambda: model.model.language_model(inputs_embeds=states, use_cache=False)
+        yield lambda: model.lm_head(states)
+        return
     image = torch.ones(b, 3, *size(config, dims))
     extra = {}
     if config.model_type == "idefics3":
@@ -137,7 +171,12 @@ def multimodal(model, config, dims):
 PARTS = {
     name: multimodal
     for name in (
+        "Blip2ForConditionalGeneration",
         "LlavaForConditionalGeneration",
+        "MllamaForConditionalGeneration",
+        "Qwen2VLForConditionalGeneration",
+        "Qwen2_5_VLForConditionalGeneration",
+        "Qwen3VLForConditionalGeneration",
         "Mistral3ForConditionalGeneration",
         "Gemma3ForConditionalGeneration",
         "Idefics3ForConditionalGeneration",

@@ -31,7 +31,51 @@ const CONFIGS: &[&str] = &[
         "first_k_dense_replace":1,"num_nextn_predict_layers":1,"max_position_embeddings":4}"#,
     r#"{"model_type":"t5","vocab_size":10,"d_model":8,"d_kv":4,"d_ff":16,"num_layers":2,
         "num_decoder_layers":2,"num_heads":2,"relative_attention_num_buckets":4}"#,
+    r#"{"model_type":"albert","vocab_size":10,"hidden_size":8,"embedding_size":4,
+        "num_hidden_layers":2,"num_hidden_groups":1,"num_attention_heads":2,"intermediate_size":16,
+        "max_position_embeddings":8}"#,
+    r#"{"model_type":"led","vocab_size":10,"d_model":8,"encoder_layers":2,"decoder_layers":2,
+        "encoder_attention_heads":2,"decoder_attention_heads":2,"encoder_ffn_dim":16,
+        "decoder_ffn_dim":16,"attention_window":4,"max_encoder_position_embeddings":16,
+        "max_decoder_position_embeddings":8}"#,
+    r#"{"model_type":"vit","hidden_size":8,"num_hidden_layers":2,"num_attention_heads":2,
+        "intermediate_size":16,"image_size":32,"patch_size":16,"num_channels":3}"#,
+    r#"{"model_type":"swin","embed_dim":8,"image_size":32,"patch_size":4,"window_size":2,
+        "depths":[1,1],"num_heads":[2,2],"num_channels":3}"#,
+    r#"{"model_type":"wav2vec2","hidden_size":8,"num_hidden_layers":2,"num_attention_heads":2,
+        "intermediate_size":16,"conv_dim":[8,8],"conv_kernel":[10,3],"conv_stride":[5,2],
+        "num_conv_pos_embeddings":4,"num_conv_pos_embedding_groups":2}"#,
+    r#"{"model_type":"detr","d_model":8,"encoder_layers":1,"decoder_layers":1,"num_queries":4,
+        "encoder_attention_heads":2,"decoder_attention_heads":2,"encoder_ffn_dim":16,
+        "decoder_ffn_dim":16}"#,
 ];
+
+/// A tower before a decoder; each number of its parts may be wrong as well.
+const PARTS: &str = r#"{"model_type":"qwen2_5_vl","vision_config":{"depth":2,"hidden_size":8,
+    "num_heads":2,"intermediate_size":16,"out_hidden_size":8,"patch_size":14,"window_size":112,
+    "spatial_merge_size":2,"temporal_patch_size":2,"in_channels":3},"text_config":{"hidden_size":8,
+    "num_hidden_layers":2,"num_attention_heads":2,"num_key_value_heads":1,"intermediate_size":16,
+    "vocab_size":10}}"#;
+
+#[test]
+fn every_number_of_a_part_is_refused_or_planned() {
+    let sound: Value = serde_json::from_str(PARTS).unwrap();
+    let mut n_read = 0;
+    for part in ["vision_config", "text_config"] {
+        for field in sound[part].as_object().unwrap().keys() {
+            for value in [json!(0), json!(1_u64 << 31), json!(u64::MAX), json!("text"), json!([])] {
+                let mut changed = sound.clone();
+                changed[part][field] = value.clone();
+                match import(&changed.to_string(), &ImportOptions::default()) {
+                    Ok(_) => n_read += 1,
+                    Err(error) => assert_eq!(error.blame, Blame::Input, "{field} {value}"),
+                }
+            }
+        }
+    }
+    assert!(n_read < 5, "{n_read}");
+    assert!(import(PARTS, &ImportOptions::default()).is_ok());
+}
 
 fn import(text: &str, options: &ImportOptions) -> Result<Import, ir::diagnostic::Diagnostic> {
     crate::read_bytes("config.json", text.as_bytes(), options)

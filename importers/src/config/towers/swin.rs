@@ -98,7 +98,8 @@ impl Stage {
         let layer = Layer::new(&NAMES, (width, heads, inner.max(1)), Order::Pre)?;
         let qkv = [spec.flag("qkv_bias", true)?; 3];
         let act = op_type(spec.text("hidden_act", "gelu")?);
-        let distances = (2 * window - 1) * (2 * window - 1);
+        let side = window.saturating_mul(2).saturating_sub(1);
+        let distances = side.saturating_mul(side);
         let least = grid[0].min(grid[1]);
         Ok(Self {
             layer: Layer { biases: Biases { qkv, ..Biases::ALL }, act, ..layer },

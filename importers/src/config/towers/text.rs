@@ -34,6 +34,8 @@ pub(super) struct Heads {
     pub is_sequence_pooled: bool,
     /// A norm behind the dense layer of the classifier.
     pub sequence_norm: &'static str,
+    /// Whether the pooler runs whatever the class reads.
+    pub is_pooled_always: bool,
 }
 
 /// An encoder of text in numbers and names.
@@ -94,7 +96,12 @@ pub(super) fn write(
     text: &Text,
     extras: &Extras,
 ) -> Result<Vec<TensorId>, Diagnostic> {
-    let class = model.class(spec, CLASSES)?;
+    let classes: Vec<&str> = CLASSES
+        .iter()
+        .copied()
+        .filter(|class| *class != "ForPreTraining" || text.prefix == "electra.")
+        .collect();
+    let class = model.class(spec, &classes)?;
     let prefix = if class == "Model" { "" } else { text.prefix };
     let longest = match text.positions {
         (0, _) => MAX_EXTENT,
@@ -172,6 +179,12 @@ fn blocks(
             }
             None => format!("{prefix}{}.{i}", text.layers),
         };
+        if text.layer.names.qkv == ["attention.self.in_proj"] {
+            // Keys have no bias; those of the others are parameters beside the fused product.
+            for name in ["q_bias", "v_bias"] {
+                net.parameter(&format!("{at}.attention.self.{name}"), &[text.layer.width()])?;
+            }
+        }
         let is_global = extras.is_global.get(i as usize).copied().unwrap_or(true);
         let sight = Sight {
             encoded,
@@ -199,6 +212,11 @@ fn head(
 ) -> Result<Vec<TensorId>, Diagnostic> {
     let heads = text.heads;
     let n = labels(spec)?;
+    if heads.is_pooled_always && class != "Model" {
+        let size = (state.count, 1, state.width);
+        let one = model.net.moved(("", "first", "Slice"), &[state], size)?;
+        pooled(model, &format!("{prefix}{}", heads.pooler), one)?;
+    }
     let first = |model: &mut Model<'_>| {
         let size = (state.count, 1, state.width);
         model.net.moved(("", "first_token", "Slice"), &[state], size)
@@ -236,6 +254,14 @@ fn head(
         }
         "ForTokenClassification" => token_labels(model, text, "classifier", state, n),
         "ForQuestionAnswering" => token_labels(model, text, "qa_outputs", state, n),
+        "ForPreTraining" => {
+            // Which tokens were replaced.
+            let module = "discriminator_predictions";
+            let dense = model.net.linear(&format!("{module}.dense"), state, state.width, true)?;
+            let active = model.net.plain(module, ("activation", text.layer.act), &[dense])?;
+            let found = model.net.linear(&format!("{module}.dense_prediction"), active, 1, true)?;
+            Ok(vec![found.id])
+        }
         _ => words(model, spec, text, state),
     }
 }

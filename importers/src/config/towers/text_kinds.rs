@@ -78,6 +78,8 @@ const DEBERTA: Names = Names {
     ..BERT
 };
 
+const FUSED_DEBERTA: Names = Names { qkv: &["attention.self.in_proj"], ..BERT };
+
 const MODERN: Names = Names {
     qkv: &["attn.Wqkv"],
     out: "attn.Wo",
@@ -100,6 +102,7 @@ const ROBERTA_HEADS: Heads = Heads {
     sequence: &["classifier.dense", "classifier.out_proj"],
     is_sequence_pooled: false,
     sequence_norm: "",
+    is_pooled_always: false,
 };
 
 const BERT_HEADS: Heads = Heads {
@@ -123,6 +126,7 @@ const DEBERTA_HEADS: Heads = Heads {
 };
 
 const BIG_BIRD_HEADS: Heads = Heads {
+    is_pooled_always: true,
     pooler: "pooler",
     sequence: &["classifier.dense", "classifier.out_proj"],
     is_sequence_pooled: false,
@@ -154,6 +158,7 @@ const ALBERT_HEADS: Heads = Heads {
     sequence: &["classifier"],
     is_sequence_pooled: true,
     sequence_norm: "",
+    is_pooled_always: false,
 };
 
 const DISTILBERT_HEADS: Heads = Heads {
@@ -169,6 +174,7 @@ const DISTILBERT_HEADS: Heads = Heads {
     sequence: &["pre_classifier", "classifier"],
     is_sequence_pooled: false,
     sequence_norm: "",
+    is_pooled_always: false,
 };
 
 const MODERN_HEADS: Heads = Heads {
@@ -184,6 +190,7 @@ const MODERN_HEADS: Heads = Heads {
     sequence: &["head.dense", "classifier"],
     is_sequence_pooled: false,
     sequence_norm: "head.norm",
+    is_pooled_always: false,
 };
 const MODERN_UNBIASED: Heads =
     Heads { words: Words { bias: "", ..MODERN_HEADS.words }, ..MODERN_HEADS };
@@ -253,6 +260,14 @@ fn roberta(spec: &Spec, kind: &str) -> Result<Text, Diagnostic> {
         _ => ("roberta.", &BERT, Order::Post, 50_265, base),
     };
     let own = bert(spec, prefix, (names, order), &ROBERTA_HEADS, [vocabulary, h, l, a, f])?;
+    let own = match kind {
+        "xlm-roberta-xl" => Text {
+            types: spec.n("type_vocab_size", 1)?,
+            positions: (spec.n("max_position_embeddings", 514)?, 0),
+            ..own
+        },
+        _ => own,
+    };
     // Positions count from behind the padding token's index.
     let unused = spec.whole("pad_token_id", 1)?.saturating_add(1);
     let (last_norm, norm) = match kind {
@@ -325,7 +340,11 @@ fn deberta(spec: &Spec) -> Result<Text, Diagnostic> {
     };
     spec.only("relative_attention", &json!(false))?;
     spec.only("legacy", &json!(true))?;
-    let own = bert(spec, "deberta.", (&DEBERTA, Order::Post), &DEBERTA_HEADS, base)?;
+    let is_fused = spec.text("model_type", "")? == "deberta";
+    let names = if is_fused { &FUSED_DEBERTA } else { &DEBERTA };
+    let own = bert(spec, "deberta.", (names, Order::Post), &DEBERTA_HEADS, base)?;
+    let biases = Biases { qkv: [!is_fused; 3], ..own.layer.biases };
+    let own = Text { layer: Layer { biases, ..own.layer }, ..own };
     let is_positioned = spec.flag("position_biased_input", true)?;
     Ok(Text {
         types: spec.whole("type_vocab_size", 0)?,
