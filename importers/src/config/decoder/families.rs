@@ -488,7 +488,16 @@ fn nemotron_h(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
     Ok(())
 }
 
+/// Blocks are shared by the mechanism that ties the head to the embedding.
 fn zamba(_: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
+    if let Some(value) = fields.get("tie_word_embeddings").filter(|own| own.as_bool() != Some(true))
+    {
+        return Err(invalid(
+            "tie_word_embeddings",
+            value,
+            "shared blocks need true in this family",
+        ));
+    }
     match fields.get("layers_block_type") {
         Some(_) => Ok(()),
         None => Err(Diagnostic::input("missing-field", "the config has no `layers_block_type`")),

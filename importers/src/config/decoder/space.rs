@@ -149,7 +149,9 @@ impl Writer<'_> {
         let own = Convolution {
             channels,
             tokens: self.number(&["conv_kernel", "mamba_d_conv"], 4)?,
-            has_bias: self.flagged(&["use_conv_bias", "mamba_conv_bias"])?,
+            // One family's class has it whatever the config says.
+            has_bias: self.fields().get("n_mamba_heads").is_some()
+                || self.flagged(&["use_conv_bias", "mamba_conv_bias"])?,
         };
         let mixed = self.convolution(&at("conv1d"), wide, &own)?;
         let own =
