@@ -19,6 +19,7 @@ use ir::graph::Graph;
 use ir::id::TensorId;
 
 use super::fault::{fault, shown};
+use super::location::Path;
 use super::sharding::Stated;
 use super::syntax::{Function, Program, ValueId};
 use super::types::TensorType;
@@ -48,17 +49,30 @@ struct Builder<'p, 't> {
     taken: HashMap<String, u32>,
     /// In front of the names in an inlined function.
     prefix: String,
-    /// Module of the call that is inlined.
+    /// Module of the call that is inlined, and whether it is of a backward pass.
     module: Option<String>,
+    is_backward: bool,
+    /// By loop around, outermost first, which run it is in where it is unfolded.
+    runs: Vec<Option<u64>>,
+    /// How many of these lie around the function that is inlined.
+    n_outer: usize,
+    /// Whether loops over stacked parameters are unfolded.
+    unfolds: bool,
+    /// Bodies around that are summed up.
+    n_summed: usize,
+    /// Layers of stacked parameters.
+    layers: HashMap<(TensorId, i64), TensorId>,
+    is_layer: HashSet<TensorId>,
     /// Functions that are being inlined.
     calls: Vec<&'t [u8]>,
     n_steps: usize,
+    depth: usize,
     n_loops: u32,
     notes: Notes,
     /// By tensor.
     shardings: BTreeMap<String, Stated>,
-    /// By text of a location: module and whether it is of a backward pass.
-    paths: HashMap<&'t [u8], (Option<String>, bool)>,
+    /// By text of a location.
+    paths: HashMap<&'t [u8], Path>,
 }
 
 /// Builds the graph of a program.
@@ -84,32 +98,22 @@ pub(super) fn build(
     }
     let main = entry(&program)?;
     let name = if name.is_empty() { shown(program.name) } else { name.to_owned() };
-    let mut builder = Builder {
-        text,
-        program: &program,
-        functions,
-        graph: Graph { name, ..Graph::default() },
-        bound: vec![Bound::default(); program.types_of.len()],
-        constants: Vec::new(),
-        spreads: Vec::new(),
-        renamed: HashSet::new(),
-        taken: HashMap::new(),
-        prefix: String::new(),
-        module: None,
-        calls: vec![main.name],
-        n_steps: 0,
-        n_loops: 0,
-        notes: Notes::new(),
-        shardings: BTreeMap::new(),
-        paths: HashMap::new(),
-    };
-    builder.enter(main, options)?;
-    let results = builder.run(&main.body)?;
-    builder.leave(main, &results);
-    if builder.graph.ops.is_empty() {
-        return Err(sound::no_ops());
+    let graph = Graph { name, ..Graph::default() };
+    // A stacked parameter that something reads as a whole is not taken apart.
+    for unfolds in [true, false] {
+        let mut builder = Builder::new(text, &program, functions.clone(), graph.clone(), unfolds);
+        builder.calls.push(main.name);
+        builder.enter(main, options)?;
+        let results = builder.run(&main.body)?;
+        builder.leave(main, &results);
+        if builder.graph.ops.is_empty() {
+            return Err(sound::no_ops());
+        }
+        if let Some(import) = builder.finish(options)? {
+            return Ok(import);
+        }
     }
-    builder.finish(options)
+    Err(sound::no_ops())
 }
 
 /// The function that is run: `main`, or else the first public one.
@@ -123,6 +127,42 @@ fn entry<'p, 't>(program: &'p Program<'t>) -> Result<&'p Function<'t>, Diagnosti
 }
 
 impl<'p, 't> Builder<'p, 't> {
+    fn new(
+        text: &'t [u8],
+        program: &'p Program<'t>,
+        functions: HashMap<&'t [u8], &'p Function<'t>>,
+        graph: Graph,
+        unfolds: bool,
+    ) -> Self {
+        Self {
+            text,
+            program,
+            functions,
+            graph,
+            bound: vec![Bound::default(); program.types_of.len()],
+            constants: Vec::new(),
+            spreads: Vec::new(),
+            renamed: HashSet::new(),
+            taken: HashMap::new(),
+            prefix: String::new(),
+            module: None,
+            is_backward: false,
+            runs: Vec::new(),
+            n_outer: 0,
+            unfolds,
+            n_summed: 0,
+            layers: HashMap::new(),
+            is_layer: HashSet::new(),
+            calls: Vec::new(),
+            n_steps: 0,
+            depth: 0,
+            n_loops: 0,
+            notes: Notes::new(),
+            shardings: BTreeMap::new(),
+            paths: HashMap::new(),
+        }
+    }
+
     fn fault(&self, at: u32, code: &'static str, message: impl Into<String>) -> Diagnostic {
         fault(self.text, at as usize, code, message)
     }

@@ -41,12 +41,13 @@ impl<'t> Program<'t> {
     }
 }
 
-/// A name as scopes: the modules that an op lies in, dotted, and whether it is of a backward pass.
-#[derive(Debug, Default, PartialEq)]
+/// A name as scopes.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Path {
-    pub(super) module: String,
+    /// Modules that an op lies in; `None` for the body of a loop.
+    pub(super) modules: Vec<Option<String>>,
     pub(super) is_backward: bool,
-    /// Whether it begins at the program itself.
+    /// Whether it begins at the program itself, rather than at the call of a function.
     pub(super) is_whole: bool,
 }
 
@@ -74,8 +75,11 @@ pub(super) fn path(name: &str) -> Path {
     let mut own = Path { is_whole: name.starts_with("jit("), ..Path::default() };
     let mut parts = outside_brackets(name);
     parts.pop();
-    for part in parts {
-        let mut part = part;
+    for (place, part) in parts.iter().enumerate() {
+        let mut part = *part;
+        if part == "body" && place > 0 && parts[place - 1].ends_with("while") {
+            own.modules.push(None);
+        }
         let mut is_function = false;
         while let Some((head, inner)) = part.split_once('(') {
             own.is_backward |= head == "transpose";
@@ -86,10 +90,7 @@ pub(super) fn path(name: &str) -> Path {
         if is_function || part.is_empty() || TRACED.contains(&part) {
             continue;
         }
-        if !own.module.is_empty() {
-            own.module.push('.');
-        }
-        own.module.push_str(&shown(part.replace('/', ".").as_bytes()));
+        own.modules.push(Some(shown(part.replace('/', ".").as_bytes())));
     }
     own
 }
@@ -117,11 +118,13 @@ mod tests {
     fn scopes_are_modules_and_transposition_is_backward() {
         let of = |name: &str| {
             let path = path(name);
-            (path.module, path.is_backward)
+            let of = |own: Option<String>| own.unwrap_or_else(|| "*".to_owned());
+            let modules: Vec<String> = path.modules.into_iter().map(of).collect();
+            (modules.join("."), path.is_backward)
         };
         assert_eq!(of("jit(f)/MLP/Dense_0/dot_general"), ("MLP.Dense_0".to_owned(), false));
         assert_eq!(of("jit(f)/transpose(jvp(MLP))/mul"), ("MLP".to_owned(), true));
-        assert_eq!(of("jit(f)/jvp()/while/body/layer/add"), ("layer".to_owned(), false));
+        assert_eq!(of("jit(f)/jvp()/while/body/layer/add"), ("*.layer".to_owned(), false));
         assert_eq!(of("jit(f)/jit(relu)/max"), (String::new(), false));
         assert_eq!(of("add"), (String::new(), false));
     }

@@ -122,3 +122,32 @@ fn another_type_and_batch_change_bytes_and_work() {
     let one = ImportOptions { batch: Some(1), ..ImportOptions::default() };
     assert_eq!(of(&one), (flops / 4, 4 * (16 + 16 * 32), weights));
 }
+
+/// `jax.lax.scan` over stacked weights is a stack of layers, each with weights of its own.
+#[test]
+fn scans_over_weights_are_layers() {
+    let import = program("scan", &ImportOptions::default());
+    let graph = &import.graph;
+    assert!(graph.ops.iter().all(|op| op.op_type != "Loop"));
+    let names: Vec<&str> = graph
+        .ops
+        .iter()
+        .filter(|op| op.op_type == "MatMul")
+        .flat_map(|op| op.parameters.iter().map(|id| graph.tensor(*id).name.as_str()))
+        .collect();
+    assert_eq!(names.len(), 12);
+    assert_eq!((names[0], names[11]), ("params['up'][0]", "params['down'][5]"));
+    // 6 layers of 32 x 64 and 64 x 32 numbers: the stacks are gone.
+    assert_eq!(import.summary.initializer_elements, 6 * 2 * 32 * 64 + constants(&import));
+    let units: std::collections::BTreeSet<&str> =
+        graph.ops.iter().filter_map(|op| op.module.as_deref()).map(ir::module::unit_of).collect();
+    assert!(units.len() >= 6, "{units:?}");
+}
+
+fn constants(import: &Import) -> u64 {
+    let own =
+        import.graph.tensors.iter().filter(|own| {
+            own.role == ir::tensor::Role::Parameter && !own.name.starts_with("params")
+        });
+    own.map(|own| own.shape.iter().product::<u64>()).sum()
+}

@@ -7,7 +7,11 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
-use super::{Dice, Pool, chakra, damage, json};
+use super::{Dice, Pool, chakra, damage, json, text};
+
+/// Programs of every kind of operation.
+const PROGRAMS: [&str; 7] =
+    ["attention", "choice", "collectives", "grouped_convolution", "loop", "scan", "sharded"];
 
 /// Seeds of all formats.
 pub(crate) struct Seeds {
@@ -17,13 +21,14 @@ pub(crate) struct Seeds {
     archives: Vec<Vec<u8>>,
     execution: Value,
     kineto: Value,
+    programs: Vec<String>,
 }
 
 /// A format: name, name of the file, and the mutant of a number.
 pub(crate) type Kind = (&'static str, &'static str, fn(&Seeds, u64) -> Vec<u8>);
 
 /// All.
-pub(crate) const KINDS: [Kind; 5] = [
+pub(crate) const KINDS: [Kind; 6] = [
     ("onnx", "mutant.onnx", |seeds, seed| seeds.onnx.mutant(seed)),
     ("execution-trace", "mutant.et.json", |seeds, seed| {
         json::mutant(&seeds.execution, &mut Dice::new(seed))
@@ -42,6 +47,7 @@ pub(crate) const KINDS: [Kind; 5] = [
         zipped(&json::mutant(program, &mut Dice::new(seed)))
     }),
     ("chakra", "mutant.et", |seeds, seed| seeds.chakra.delimited(seed)),
+    ("stablehlo", "mutant.mlir", |seeds, seed| text::mutant(&seeds.programs, &mut Dice::new(seed))),
 ];
 
 impl Seeds {
@@ -57,9 +63,13 @@ impl Seeds {
             }
             Ok(value)
         };
+        let text = |name: &&str| {
+            std::fs::read_to_string(data.join("stablehlo").join(format!("{name}.mlir")))
+        };
         let archives =
             ["tied_cond.pt2", "joint_step.pt2"].map(|name| data.join("exported").join(name));
         Ok(Self {
+            programs: PROGRAMS.iter().map(text).collect::<std::io::Result<_>>()?,
             exported: archives.iter().map(|path| program(path)).collect::<Result<_, _>>()?,
             archives: archives.iter().map(std::fs::read).collect::<Result<_, _>>()?,
             onnx: Pool::open(data)?,

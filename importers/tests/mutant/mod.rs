@@ -4,6 +4,7 @@
 pub(crate) mod gauge;
 pub(crate) mod json;
 pub(crate) mod kinds;
+pub(crate) mod text;
 
 use std::path::Path;
 

@@ -36,14 +36,17 @@ impl<'p, 't> Builder<'p, 't> {
             let message = format!("more than {MAX_CALLS} calls lie within each other");
             return Err(self.fault(op.at, "nesting-limit", message));
         }
-        let module = self.path(op).0;
+        let (module, is_backward) = self.path(op);
         let prefix = format!("{}{}/", self.prefix, shown(name));
         let prefix = std::mem::replace(&mut self.prefix, prefix);
         let module = std::mem::replace(&mut self.module, module);
+        let is_backward = std::mem::replace(&mut self.is_backward, is_backward);
+        let n_outer = std::mem::replace(&mut self.n_outer, self.runs.len());
         self.calls.push(function.name);
         self.inline(op, &function.body, false)?;
         self.calls.pop();
         (self.prefix, self.module) = (prefix, module);
+        (self.is_backward, self.n_outer) = (is_backward, n_outer);
         Ok(())
     }
 

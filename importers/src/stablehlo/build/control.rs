@@ -33,6 +33,7 @@ impl<'p, 't> Builder<'p, 't> {
         let outer = std::mem::take(&mut self.graph.ops);
         let mark = self.graph.tensors.len();
         let n_spreads = self.spreads.len();
+        self.n_summed += 1;
         let mut returned = Vec::new();
         for (region, given) in regions.iter().zip(arguments) {
             for (place, value) in region.arguments.iter().enumerate() {
@@ -53,6 +54,7 @@ impl<'p, 't> Builder<'p, 't> {
         for bound in returned.iter().flatten() {
             self.place(bound.what);
         }
+        self.n_summed -= 1;
         let ops = std::mem::replace(&mut self.graph.ops, outer);
         let ends: HashSet<TensorId> =
             returned.iter().flatten().filter_map(|bound| self.place(bound.what)).collect();

@@ -8,7 +8,7 @@ use ir::units::Bytes;
 use super::Builder;
 use super::bound::{Scalar, What};
 use crate::stablehlo::fault::shown;
-use crate::stablehlo::location;
+use crate::stablehlo::location::{self, Path};
 use crate::stablehlo::syntax::{Operation, ValueId};
 
 impl<'t> Builder<'_, 't> {
@@ -41,10 +41,10 @@ impl<'t> Builder<'_, 't> {
                 self.renamed.extend(&outputs);
             }
         }
-        let name = outputs.first().map_or_else(
-            || format!("{op_type}#{}", self.graph.ops.len()),
-            |first| self.graph.tensor(*first).name.clone(),
-        );
+        let name = match outputs.first() {
+            Some(first) => self.graph.tensor(*first).name.clone(),
+            None => self.fresh(format!("{op_type}#{}", self.graph.ops.len())),
+        };
         let phase = if is_backward { Phase::BackwardInput } else { Phase::Forward };
         let op =
             Op { name, op_type, module, phase, inputs, parameters, outputs, work, group: None };
@@ -83,6 +83,10 @@ impl<'t> Builder<'_, 't> {
         reads: &[TensorId],
     ) -> Vec<TensorId> {
         let outputs = self.results(op);
+        // What is read has no data of its own, such as a member of a tuple.
+        if work == Work::View && reads.is_empty() {
+            work = Work::Kernel(Kernel { origin: Origin::Guessed, ..Kernel::default() });
+        }
         let is_open = |builder: &Self, value: &ValueId| {
             builder.tensor_type(*value).is_some_and(|own| own.elements().is_none())
         };
@@ -125,23 +129,37 @@ impl<'t> Builder<'_, 't> {
         op.results().filter_map(|v| self.tensor_type(v)).map(|own| own.bytes()).sum()
     }
 
-    /// Module of an operation and whether it is of a backward pass.
+    /// Module of an operation and whether it is of a backward pass. In an unfolded loop the number of
+    /// the run is a part of the module, as that of a layer is in a list.
     pub(super) fn path(&mut self, op: &Operation<'t>) -> (Option<String>, bool) {
-        let (own, is_backward) = self.named_path(op.location);
-        (own.or_else(|| self.module.clone()), is_backward)
+        let path = self.named_path(op.location);
+        let mut parts: Vec<String> = Vec::new();
+        let mut runs = self.runs.iter();
+        if !path.is_whole {
+            parts.extend(self.module.clone());
+            runs = self.runs[self.n_outer.min(self.runs.len())..].iter();
+        }
+        for part in path.modules {
+            let own = part.or_else(|| Some(runs.next().copied()??.to_string()));
+            parts.extend(own);
+        }
+        // Where the text gives no names.
+        if op.location.is_empty() {
+            parts.extend(runs.flatten().map(|run| format!("run.{run}")));
+        }
+        let module = Some(parts.join(".")).filter(|module| !module.is_empty());
+        (module, path.is_backward || self.is_backward)
     }
 
-    fn named_path(&mut self, text: &'t [u8]) -> (Option<String>, bool) {
+    fn named_path(&mut self, text: &'t [u8]) -> Path {
         if text.is_empty() {
-            return (None, false);
+            return Path::default();
         }
         if let Some(known) = self.paths.get(text) {
             return known.clone();
         }
         let path = self.program.name_of(text).map(location::path).unwrap_or_default();
-        let module = Some(path.module).filter(|module| !module.is_empty());
-        let found = (module, path.is_backward);
-        self.paths.insert(text, found.clone());
-        found
+        self.paths.insert(text, path.clone());
+        path
     }
 }

@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 
 use ir::diagnostic::Diagnostic;
+use ir::graph::Graph;
 use ir::id::TensorId;
 use ir::op::Op;
+use ir::tensor::Role;
 
 use super::{Builder, Notes, batch};
 use crate::import::{Import, ImportOptions, Summary, listed};
@@ -24,14 +26,49 @@ pub(super) fn live(ops: Vec<Op>, mut read: HashSet<TensorId>) -> Vec<Op> {
     kept
 }
 
+/// Drops tensors that nothing names; of parameters, only these.
+fn compact(graph: &mut Graph, parameters: &HashSet<TensorId>) {
+    let mut is_named = vec![false; graph.tensors.len()];
+    let of_ops = graph.ops.iter().flat_map(|op| [&op.inputs, &op.parameters, &op.outputs]);
+    let lists = of_ops.chain([&graph.inputs, &graph.outputs]);
+    lists.flatten().for_each(|tensor| is_named[tensor.index()] = true);
+    for (index, own) in graph.tensors.iter().enumerate() {
+        let is_argument = own.role == Role::Parameter;
+        is_named[index] |= is_argument && !parameters.contains(&TensorId::new(index));
+    }
+    let mut next = 0;
+    let ids: Vec<TensorId> = is_named
+        .iter()
+        .map(|is_named| {
+            next += usize::from(*is_named);
+            TensorId::new(next.saturating_sub(1))
+        })
+        .collect();
+    let mut named = is_named.iter();
+    graph.tensors.retain(|_| named.next() == Some(&true));
+    let of_ops =
+        graph.ops.iter_mut().flat_map(|op| [&mut op.inputs, &mut op.parameters, &mut op.outputs]);
+    for tensor in of_ops.chain([&mut graph.inputs, &mut graph.outputs]).flatten() {
+        *tensor = ids[tensor.index()];
+    }
+}
+
 impl Builder<'_, '_> {
-    /// The import.
+    /// The import; `None` where a parameter that was taken apart is read as a whole too.
     ///
     /// # Errors
     /// `invalid-batch`.
-    pub(super) fn finish(mut self, options: &ImportOptions) -> Result<Import, Diagnostic> {
+    pub(super) fn finish(mut self, options: &ImportOptions) -> Result<Option<Import>, Diagnostic> {
         let ends = self.graph.outputs.iter().copied().collect();
         self.graph.ops = live(std::mem::take(&mut self.graph.ops), ends);
+        let stacks: HashSet<TensorId> = self.layers.keys().map(|(stack, _)| *stack).collect();
+        let reads = self.graph.ops.iter().flat_map(|op| &op.parameters);
+        if reads.chain(&self.graph.outputs).any(|tensor| stacks.contains(tensor)) {
+            return Ok(None);
+        }
+        let constants: HashSet<TensorId> =
+            self.constants.iter().filter_map(|own| own.placed).chain(stacks).collect();
+        compact(&mut self.graph, &constants);
         let scaled = batch::scale(&mut self.graph, options)?;
         let degrees = sharding::degrees(self.program, &self.shardings);
         let mut warnings = warnings(&self.notes);
@@ -53,7 +90,7 @@ impl Builder<'_, '_> {
             shardings: shardings.collect(),
             ..Summary::of("stablehlo", &self.graph)
         };
-        Ok(Import { graph: self.graph, cluster: None, summary, warnings })
+        Ok(Some(Import { graph: self.graph, cluster: None, summary, warnings }))
     }
 }
 

@@ -62,6 +62,13 @@ impl<'t> Builder<'_, 't> {
             self.bind(op.first_result, what, own.scalar);
             return Ok(());
         }
+        if let What::Tensor(tensor) = own.what
+            && self.is_layer.contains(&tensor)
+            && Some(&self.graph.tensor(tensor).shape) == self.shape(op.first_result).as_ref()
+        {
+            self.bind(op.first_result, own.what, own.scalar);
+            return Ok(());
+        }
         let reads: Vec<TensorId> = self.place(own.what).into_iter().collect();
         self.emit(op, op_type, Work::View, &reads);
         self.bind(op.first_result, self.what(op.first_result).what, own.scalar);

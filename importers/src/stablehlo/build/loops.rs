@@ -1,12 +1,19 @@
-//! Loops: one op each, of the work of the body times the number of times that it runs.
+//! Loops: one op each, of the work of the body times the number of times that it runs; those over
+//! stacked weights, as `jax.lax.scan` makes them of layers, are unfolded.
 
 use ir::diagnostic::Diagnostic;
+use ir::id::TensorId;
 use ir::op::{Kernel, Origin, Work};
+use ir::tensor::Role;
 
 use super::Builder;
 use super::bound::{Bound, Direction, Scalar, What};
 use super::control::Body;
 use crate::stablehlo::syntax::{Operation, Region, ValueId};
+
+/// Most runs of a loop that is unfolded, and most operations of all of them.
+const MOST_LAYERS: u64 = 512;
+const MOST_UNFOLDED: u64 = 200_000;
 
 impl<'p, 't> Builder<'p, 't> {
     /// `while`.
@@ -32,8 +39,16 @@ impl<'p, 't> Builder<'p, 't> {
                 Some(if kept[place] { starts[place] } else { carried })
             })
             .collect();
-        let body = self.summed(&[condition, body], &[given.clone(), given])?;
+        let before = self.n_steps;
+        self.runs.push(None);
+        let (region, body) = (body, self.summed(&[condition, body], &[given.clone(), given])?);
+        self.runs.pop();
         let trips = trips(own, &starts, &body);
+        if let Some(count) = trips
+            && self.is_stack(&body, count, self.n_steps - before)
+        {
+            return self.unfold(op, region, starts, count);
+        }
         let mut kernel = body.kernel.clone();
         match trips {
             Some(count) => repeat(&mut kernel, count).ok_or_else(|| {
@@ -54,6 +69,87 @@ impl<'p, 't> Builder<'p, 't> {
             self.bind(value, starts[place].what, starts[place].scalar);
         }
         Ok(())
+    }
+}
+
+impl<'p, 't> Builder<'p, 't> {
+    /// Whether a loop runs through layers: it has products, and weights with a layer for each run.
+    fn is_stack(&self, body: &Body, count: u64, n_steps: usize) -> bool {
+        let is_layered = |own: &&TensorId| {
+            let tensor = self.graph.tensor(**own);
+            tensor.role == Role::Parameter && tensor.shape.first() == Some(&count)
+        };
+        let n_all = count.saturating_mul(n_steps as u64);
+        self.unfolds
+            && self.n_summed == 0
+            && (2..=MOST_LAYERS).contains(&count)
+            && n_all <= MOST_UNFOLDED
+            && !body.kernel.products.is_empty()
+            && body.reads.iter().any(|own| is_layered(&own))
+    }
+
+    /// Runs the body once for each layer.
+    fn unfold(
+        &mut self,
+        op: &'p Operation<'t>,
+        body: &'p Region<'t>,
+        mut carried: Vec<Bound>,
+        count: u64,
+    ) -> Result<(), Diagnostic> {
+        let label = self.label(op);
+        let outer = self.prefix.clone();
+        for run in 0..count {
+            self.prefix = format!("{label}.{run}/");
+            self.runs.push(Some(run));
+            for (value, own) in body.arguments.iter().zip(&carried) {
+                self.bind(*value, own.what, own.scalar);
+            }
+            carried = self.run(body)?;
+            self.runs.pop();
+        }
+        self.prefix = outer;
+        for (value, own) in op.results().zip(carried) {
+            self.bind(value, own.what, own.scalar);
+        }
+        Ok(())
+    }
+
+    /// The layer of a stacked parameter that a slice with known starts takes in an unfolded loop.
+    pub(super) fn layer(&mut self, op: &Operation<'t>) -> Option<TensorId> {
+        let (stack, starts) = op.operands.split_first()?;
+        let What::Tensor(stack) = self.what(*stack).what else { return None };
+        let starts: Option<Vec<i64>> = starts
+            .iter()
+            .map(|value| match self.what(*value).scalar {
+                Scalar::Known(start) => Some(start),
+                _ => None,
+            })
+            .collect();
+        let (run, rest) = starts.as_deref()?.split_first()?;
+        let own = self.graph.tensor(stack);
+        let shape = self.shape(op.first_result)?;
+        let is_layer = own.role == Role::Parameter
+            && self.n_summed == 0
+            && self.runs.iter().any(Option::is_some)
+            && rest.iter().all(|start| *start == 0)
+            && shape.first() == Some(&1)
+            && shape.get(1..) == own.shape.get(1..);
+        if !is_layer {
+            return None;
+        }
+        if let Some(known) = self.layers.get(&(stack, *run)) {
+            return Some(*known);
+        }
+        let (name, trainable) = (format!("{}[{run}]", own.name), own.trainable);
+        let of = self.program.types_of[op.first_result as usize];
+        let layer = self.add_tensor(name, of, Role::Parameter);
+        let own = &mut self.graph.tensors[layer.index()];
+        own.trainable = trainable;
+        // The first extent, of one layer, is taken away at once by whoever slices.
+        own.shape.remove(0);
+        self.layers.insert((stack, *run), layer);
+        self.is_layer.insert(layer);
+        Some(layer)
     }
 }
 

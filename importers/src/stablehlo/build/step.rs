@@ -11,6 +11,9 @@ use crate::stablehlo::fault::shown;
 use crate::stablehlo::rules::{self, Kind};
 use crate::stablehlo::syntax::{Operation, Region, ValueId, numbers};
 
+/// Calls and regions within each other.
+const MAX_DEPTH: usize = 128;
+
 /// Largest result that is taken as computed beforehand where all operands are constants, in bytes.
 const MOST_FOLDED: u64 = 1_024;
 
@@ -19,14 +22,20 @@ type Done = Result<(), Diagnostic>;
 impl<'p, 't> Builder<'p, 't> {
     /// Runs through a region; what it hands back.
     pub(super) fn run(&mut self, region: &'p Region<'t>) -> Result<Vec<Bound>, Diagnostic> {
+        self.depth += 1;
         for op in &region.operations {
             self.n_steps += 1;
             if self.n_steps > MAX_STEPS {
                 let message = format!("functions unfold to more than {MAX_STEPS} operations");
                 return Err(self.fault(op.at, "inline-budget", message));
             }
+            if self.depth > MAX_DEPTH {
+                let message = format!("more than {MAX_DEPTH} calls and regions within each other");
+                return Err(self.fault(op.at, "nesting-limit", message));
+            }
             self.step(op)?;
         }
+        self.depth -= 1;
         Ok(region.returned().iter().map(|value| self.what(*value)).collect())
     }
 
@@ -151,6 +160,11 @@ impl<'p, 't> Builder<'p, 't> {
 
     /// An op that moves memory: operands that are scalar constants only steer it.
     pub(super) fn moved(&mut self, op: &Operation<'t>, op_type: &str, kind: Kind) {
+        if op.short() == b"dynamic_slice"
+            && let Some(layer) = self.layer(op)
+        {
+            return self.bind(op.first_result, What::Tensor(layer), Scalar::Unknown);
+        }
         let reads = self.data(op);
         let mut kernel = self.streams(op, &reads);
         let size = |value: &ValueId| match self.what(*value).what {
@@ -226,6 +240,11 @@ impl<'p, 't> Builder<'p, 't> {
         let of = |place: usize| op.operands.get(place).map(|value| self.what(*value).scalar);
         let (Some(a), Some(b)) = (of(0), of(1)) else { return Scalar::Unknown };
         match (op.short(), a, b) {
+            (b"select", Scalar::Known(0), _) => of(2).unwrap_or_default(),
+            (b"select", Scalar::Known(_), then) => then,
+            (b"compare", Scalar::Known(a), Scalar::Known(b)) => {
+                Scalar::Known(i64::from(holds(direction(op), a, b)))
+            }
             (b"add", Scalar::Known(a), Scalar::Known(b)) => known(a.checked_add(b)),
             (b"subtract", Scalar::Known(a), Scalar::Known(b)) => known(a.checked_sub(b)),
             (b"multiply", Scalar::Known(a), Scalar::Known(b)) => known(a.checked_mul(b)),
@@ -279,6 +298,17 @@ fn direction<'t>(op: &Operation<'t>) -> &'t [u8] {
     let value = op.clause(&["comparison_direction"]).unwrap_or_default();
     let value = value.strip_suffix(b">").unwrap_or(value);
     value.rsplit(|byte| *byte == b' ').next().unwrap_or_default()
+}
+
+fn holds(direction: &[u8], a: i64, b: i64) -> bool {
+    match direction {
+        b"LT" => a < b,
+        b"LE" => a <= b,
+        b"GT" => a > b,
+        b"GE" => a >= b,
+        b"EQ" => a == b,
+        _ => a != b,
+    }
 }
 
 /// The direction of a test of a counter; turned where the counter stands on the right.
