@@ -11,51 +11,21 @@ mod gpt_oss;
 mod hostile_tests;
 pub mod hyperparameters;
 mod quantization;
+mod request;
 mod task;
 mod towers;
 
 use ir::diagnostic::Diagnostic;
-use ir::graph::Graph;
 use ir::tensor::DType;
 
-use crate::config::builder::Builder;
 use crate::config::fields::Fields;
-use crate::config::quantization::Quantization;
+use crate::config::request::{MAX_BYTES, Reader, Request, quantized, stated_dtype};
 use crate::import::{Import, ImportOptions, Summary};
 use crate::json;
 use crate::source::{self, Source};
 
-/// Largest file, in bytes.
-const MAX_BYTES: u64 = 1 << 20;
-
 /// Dimensions that can be bound.
 const DIMENSIONS: [&str; 2] = ["batch", "sequence"];
-
-/// A config that is to be written out as a graph.
-struct Request<'a> {
-    pub fields: Fields<'a>,
-    pub model_type: &'a str,
-    /// What the graph is called.
-    pub name: &'a str,
-    /// Type of weights and activations.
-    pub dtype: DType,
-    pub options: &'a ImportOptions,
-}
-
-/// What a reader makes of a config.
-struct Written {
-    pub graph: Graph,
-    /// Tokens of a sample, where the caller stated none; 0 where the reader has told of all of its
-    /// dimensions.
-    pub sequence: u64,
-    /// Positions that the model was made for, where it says.
-    pub positions: Option<u64>,
-    /// What of the config is not understood or has no effect.
-    pub warnings: Vec<Diagnostic>,
-}
-
-/// Writes a config out.
-type Reader = fn(&Request<'_>) -> Result<Written, Diagnostic>;
 
 /// Model types and who reads them.
 const READERS: &[(&[&str], Reader)] = &[(&["bert", "gpt2"], blocks::read)];
@@ -75,32 +45,6 @@ fn reader(model_type: &str) -> Option<Reader> {
     let found = rows().find(|(types, _)| types.contains(&model_type));
     let is_decoder = decoder::types().any(|own| own == model_type);
     found.map(|(_, own)| *own).or(is_decoder.then_some(decoder::read as Reader))
-}
-
-/// Largest extent of batch and sequence.
-const MAX_EXTENT: u64 = 1 << 24;
-
-impl Request<'_> {
-    /// An empty graph of as many samples and tokens as the options say, of samples of `usual` tokens
-    /// where they say nothing and of `longest` at most.
-    ///
-    /// # Errors
-    /// `invalid-field`.
-    fn builder(&self, usual: u64, longest: Option<u64>) -> Result<Builder, Diagnostic> {
-        let of = |dimension: &str| self.options.dims.get(dimension).copied();
-        let sequence = of("sequence").unwrap_or(usual);
-        let batch = self.options.batch.or(of("batch")).unwrap_or(1);
-        let longest = longest.unwrap_or(MAX_EXTENT);
-        for (what, extent, most) in [("sequence", sequence, longest), ("batch", batch, MAX_EXTENT)]
-        {
-            if extent == 0 || extent > most {
-                let message =
-                    format!("the {what} is {extent}: out of range, this model takes 1 to {most}");
-                return Err(Diagnostic::input("invalid-field", message));
-            }
-        }
-        Ok(Builder::new(self.name, self.dtype, (batch, sequence)))
-    }
 }
 
 /// Reads a config. `--batch` samples go through (1 if left out), of as many tokens as the dimension
@@ -127,27 +71,6 @@ pub(crate) fn read(
     warnings.extend(quantized(fields, dtype.name(), options.trains)?);
     let summary = Summary::of("config", &written.graph);
     Ok(Import { graph: written.graph, cluster: None, summary, warnings })
-}
-
-/// In what weights are held that are not of the model's type.
-fn quantized(
-    fields: Fields<'_>,
-    dtype: &str,
-    trains: bool,
-) -> Result<Option<Diagnostic>, Diagnostic> {
-    let (Some(own), _) = Quantization::read(fields)? else { return Ok(None) };
-    let Quantization { method, bits, .. } = own;
-    let message = match trains {
-        true => format!(
-            "`quantization_config` ({method}, {bits} bits) is for inference: weights are trained in \
-             {dtype}"
-        ),
-        false => format!(
-            "weights of products are held in {bits} bits ({method}, scales included); products are \
-             computed in {dtype}"
-        ),
-    };
-    Ok(Some(Diagnostic::warning("quantized-weights", message).fact("method", method)))
 }
 
 /// What of the options has no effect, and what was assumed.
@@ -194,27 +117,6 @@ fn warnings(
         });
     }
     Ok(warnings)
-}
-
-/// Type of the weights, under either of its two names, and a warning about one that is not
-/// understood.
-fn stated_dtype(fields: &json::Object) -> Result<(Option<DType>, Option<Diagnostic>), Diagnostic> {
-    let fields = Fields(fields);
-    let name = match fields.text("torch_dtype")? {
-        Some(name) => name,
-        None => match fields.text("dtype")? {
-            Some(name) => name,
-            None => return Ok((None, None)),
-        },
-    };
-    // A type of 8 bits says nothing without its scales.
-    let known = DType::float_named(name).filter(|known| known.is_wide_float());
-    let shown: String = name.chars().take(40).collect();
-    let unknown = known.is_none().then(|| {
-        let message = format!("the type `{shown}` of the weights is not understood, and not used");
-        Diagnostic::warning("unknown-dtype", message).hint("state one with --dtype")
-    });
-    Ok((known, unknown))
 }
 
 #[cfg(test)]

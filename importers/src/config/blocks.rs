@@ -12,7 +12,7 @@ use ir::id::TensorId;
 use crate::config::architecture::{Architecture, Bias, Cross, Family};
 use crate::config::builder::Builder;
 use crate::config::quantization::Quantization;
-use crate::config::{Request, Written};
+use crate::config::request::{Request, Written};
 use names::{BERT, GPT2, LLAMA, Names};
 
 /// Reads a config whose layers are all alike.

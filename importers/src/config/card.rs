@@ -9,9 +9,10 @@ use super::architecture::{
     self, Architecture, Bias, CARDS, Cross, Family, GPT_OSS, HeadNorm, MAX_DEFAULT_SEQUENCE,
 };
 use super::fields::{Fields, invalid, within_budget};
+use super::gpt_oss;
 use super::quantization::Quantization;
+use super::request::{MAX_BYTES, quantized, stated_dtype};
 use super::task::{End, class, unknown};
-use super::{MAX_BYTES, gpt_oss, quantized, stated_dtype};
 use crate::json;
 use crate::json::Object;
 use crate::{located, source};

@@ -7,10 +7,10 @@ use ir::diagnostic::Diagnostic;
 use ir::hyperparameters::{Hyperparameters, Rotary, RotaryScaling, Router, RouterScores};
 use serde_json::Value;
 
-use super::MAX_BYTES;
 use super::architecture::{Architecture, Bias, Family, GPT_OSS, HeadNorm};
 use super::fields::{Fields, invalid};
 use super::gpt_oss;
+use super::request::MAX_BYTES;
 use crate::json::{self, Object};
 use crate::{located, source};
 

@@ -11,7 +11,7 @@ use super::net::{Conv, Flow, Grid, Net, Norm};
 use super::spec::Spec;
 use super::{MAX_EXTENT, Model, labels, written};
 use crate::config::builder::NewOp;
-use crate::config::{Request, Written};
+use crate::config::request::{Request, Written};
 
 pub(in crate::config) const TYPES: &[&str] =
     &["data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec2", "wavlm"];

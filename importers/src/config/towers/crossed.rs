@@ -12,7 +12,7 @@ use super::text_kinds::BERT;
 use super::vision::{CLIP, Tower};
 use super::{Model, written};
 use crate::config::decoder::Place;
-use crate::config::{Request, Written};
+use crate::config::request::{Request, Written};
 
 pub(in crate::config) const TYPES: &[&str] = &["blip-2", "mllama"];
 
@@ -199,14 +199,21 @@ fn tiled(
         }
         state = net.layer(&layer, &at, state, &Sight::default())?;
     }
-    let mut read = vec![state];
+    let read = intermediate(vision, state, &all)?;
+    let wide = width.saturating_mul(read.len() as u64);
+    net.moved((at, "concat", "Concat"), &read, (count, tiles.saturating_mul(patches), wide))
+}
+
+/// The last state and those of some layers, which the decoder reads side by side.
+fn intermediate(vision: &Spec, last: Flow, all: &[Flow]) -> Result<Vec<Flow>, Diagnostic> {
+    let mut read = vec![last];
     for i in vision.list("intermediate_layers_indices", &[3, 7, 15, 23, 30])? {
         let own = usize::try_from(i).ok().and_then(|i| all.get(i));
         read.push(*own.ok_or_else(|| refused("states of a layer that the tower has not"))?);
     }
-    let wide = width.saturating_mul(read.len() as u64);
+    let wide = last.width.saturating_mul(read.len() as u64);
     if vision.n("vision_output_dim", 7680)? != wide {
         return Err(refused("`vision_output_dim` other than all states side by side"));
     }
-    net.moved((at, "concat", "Concat"), &read, (count, tiles.saturating_mul(patches), wide))
+    Ok(read)
 }

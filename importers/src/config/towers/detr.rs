@@ -11,7 +11,7 @@ use super::seq2seq_forms::BART;
 use super::spec::{Spec, refused};
 use super::vision_kinds::layered;
 use super::{Model, labels, written};
-use crate::config::{Request, Written};
+use crate::config::request::{Request, Written};
 
 pub(in crate::config) const TYPES: &[&str] = &["detr"];
 

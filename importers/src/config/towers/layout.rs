@@ -10,7 +10,7 @@ use super::net::{Conv, Flow, Norm};
 use super::spec::Spec;
 use super::text_kinds::BERT;
 use super::{Model, labels, text, written};
-use crate::config::{Request, Written};
+use crate::config::request::{Request, Written};
 
 pub(in crate::config) const TYPES: &[&str] = &["layoutlmv3"];
 
@@ -64,18 +64,29 @@ fn write(model: &mut Model<'_>, spec: &Spec) -> Result<Vec<TensorId>, Diagnostic
         let at = format!("{}.{i}", join(prefix, "encoder.layer"));
         state = net.layer(&layer, &at, state, &sight)?;
     }
-    let n = labels(spec)?;
+    head(model, (class, labels(spec)?), state, words.rows)
+}
+
+/// What a class reads off the state of words and patches.
+fn head(
+    model: &mut Model<'_>,
+    (class, n): (&str, u64),
+    state: Flow,
+    n_words: u64,
+) -> Result<Vec<TensorId>, Diagnostic> {
+    let net = &mut model.net;
     match class {
         "Model" => Ok(vec![state.id]),
         // Few labels are read off without a dense layer.
         "ForTokenClassification" if n < 10 => {
-            let size = (state.count, words.rows, width);
+            let size = (state.count, n_words, state.width);
             let own = net.moved(("", "words", "Slice"), &[state], size)?;
             Ok(vec![net.linear("classifier", own, n, true)?.id])
         }
         _ => {
-            let rows = if class == "ForTokenClassification" { words.rows } else { 1 };
-            let own = net.moved(("", "words", "Slice"), &[state], (state.count, rows, width))?;
+            let rows = if class == "ForTokenClassification" { n_words } else { 1 };
+            let size = (state.count, rows, state.width);
+            let own = net.moved(("", "words", "Slice"), &[state], size)?;
             let dense = text::pooled(model, "classifier.dense", own)?;
             Ok(vec![model.net.linear("classifier.out_proj", dense, n, true)?.id])
         }

@@ -29,7 +29,7 @@ use serde_json::Value;
 
 use super::fields::invalid;
 use super::quantization::Quantization;
-use super::{MAX_EXTENT, Reader, Request, Written};
+use super::request::{MAX_EXTENT, Reader, Request, Written};
 use crate::import::ImportOptions;
 use net::Net;
 use spec::Spec;

@@ -12,7 +12,7 @@ use super::vision::{Places, Tower};
 use super::{MAX_DEFAULT_SEQUENCE, Model, written};
 use crate::config::decoder::{Decoder, Place};
 use crate::config::fields::{Fields, invalid};
-use crate::config::{MAX_EXTENT, Request, Written};
+use crate::config::request::{MAX_EXTENT, Request, Written};
 
 pub(in crate::config) const TYPES: &[&str] =
     &["gemma3", "idefics3", "internvl", "llava", "mistral3", "paligemma", "smolvlm"];

@@ -416,22 +416,4 @@ impl Net {
         let id = self.op(&NewOp { module, part, op_type, inputs, parameters, shape, products })?;
         Ok(Grid { id, space, ..x.clone() })
     }
-
-    /// A transposed convolution whose windows don't overlap: each position becomes a window.
-    pub(super) fn conv_transpose(
-        &mut self,
-        module: &str,
-        x: &Grid,
-        (out, kernel, stride): (u64, u64, u64),
-        parameters: &[TensorId],
-    ) -> Done<Grid> {
-        let space: Vec<u64> = x.space.iter().map(|extent| extent.saturating_mul(stride)).collect();
-        let taps = x.space.iter().fold(out, |n, _| n.saturating_mul(kernel));
-        let m = x.count.saturating_mul(x.flow().rows);
-        let products = &[Product { count: 1, m, k: x.channels, n: taps }];
-        let shape = &[&[x.count, out], &space[..]].concat();
-        let (part, op_type, inputs) = ("", "ConvTranspose", &[x.id]);
-        let id = self.op(&NewOp { module, part, op_type, inputs, parameters, shape, products })?;
-        Ok(Grid { id, channels: out, space, count: x.count })
-    }
 }

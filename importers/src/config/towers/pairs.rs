@@ -11,7 +11,7 @@ use super::spec::Spec;
 use super::vision::{CLIP, Tower};
 use super::{Model, labels, written};
 use crate::config::builder::NewOp;
-use crate::config::{Request, Written};
+use crate::config::request::{Request, Written};
 
 pub(in crate::config) const TYPES: &[&str] = &[
     "clip",

@@ -9,7 +9,7 @@ use super::net::{Conv, Core, Flow, Grid, Net, Norm};
 use super::spec::{Spec, refused};
 use super::vision::VIT;
 use super::{Model, labels, written};
-use crate::config::{Request, Written};
+use crate::config::request::{Request, Written};
 
 pub(in crate::config) const TYPES: &[&str] = &["convnext", "convnextv2", "resnet", "segformer"];
 

@@ -9,7 +9,7 @@ use super::net::{Flow, Norm};
 use super::spec::Spec;
 use super::{Model, written};
 use crate::config::decoder::Place;
-use crate::config::{Request, Written};
+use crate::config::request::{Request, Written};
 
 pub(in crate::config) const TYPES: &[&str] = &["qwen2_5_vl", "qwen2_vl", "qwen3_vl"];
 

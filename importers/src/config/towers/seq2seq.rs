@@ -10,7 +10,7 @@ use super::seq2seq_forms::{Form, Front, Positions, form};
 use super::spec::Spec;
 use super::{Model, labels, text, written};
 use crate::config::builder::NewOp;
-use crate::config::{Request, Written};
+use crate::config::request::{Request, Written};
 
 /// Names of the fields of both sides: layers, heads, feed-forward part, positions.
 const SIDES: [[&[&str]; 4]; 2] = [

@@ -8,7 +8,7 @@ use super::layer::{Biases, Layer, Names, Order, Sight, op_type};
 use super::net::{Flow, Norm};
 use super::spec::Spec;
 use super::{Model, labels, text, written};
-use crate::config::{MAX_EXTENT, Request, Written};
+use crate::config::request::{MAX_EXTENT, Request, Written};
 
 pub(in crate::config) const TYPES: &[&str] = &["mt5", "t5", "umt5"];
 

@@ -254,16 +254,18 @@ fn head(
         }
         "ForTokenClassification" => token_labels(model, text, "classifier", state, n),
         "ForQuestionAnswering" => token_labels(model, text, "qa_outputs", state, n),
-        "ForPreTraining" => {
-            // Which tokens were replaced.
-            let module = "discriminator_predictions";
-            let dense = model.net.linear(&format!("{module}.dense"), state, state.width, true)?;
-            let active = model.net.plain(module, ("activation", text.layer.act), &[dense])?;
-            let found = model.net.linear(&format!("{module}.dense_prediction"), active, 1, true)?;
-            Ok(vec![found.id])
-        }
+        "ForPreTraining" => replaced(model, text, state),
         _ => words(model, spec, text, state),
     }
+}
+
+/// Which tokens were replaced.
+fn replaced(model: &mut Model<'_>, text: &Text, state: Flow) -> Result<Vec<TensorId>, Diagnostic> {
+    let module = "discriminator_predictions";
+    let dense = model.net.linear(&format!("{module}.dense"), state, state.width, true)?;
+    let active = model.net.plain(module, ("activation", text.layer.act), &[dense])?;
+    let found = model.net.linear(&format!("{module}.dense_prediction"), active, 1, true)?;
+    Ok(vec![found.id])
 }
 
 fn token_labels(

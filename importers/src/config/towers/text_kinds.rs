@@ -9,7 +9,7 @@ use super::net::Norm;
 use super::spec::Spec;
 use super::text::{self, Extras, Heads, Text, Words};
 use super::{MAX_EXTENT, Model, written};
-use crate::config::{Request, Written};
+use crate::config::request::{Request, Written};
 
 pub(in crate::config) const TYPES: &[&str] = &[
     "albert",

@@ -8,7 +8,7 @@ use super::net::{Flow, Norm};
 use super::spec::Spec;
 use super::vision::{Places, Tower, VIT, usual};
 use super::{Model, labels, written};
-use crate::config::{Request, Written};
+use crate::config::request::{Request, Written};
 
 pub(in crate::config) const TYPES: &[&str] = &[
     "beit",

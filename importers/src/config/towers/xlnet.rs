@@ -6,12 +6,12 @@ use ir::id::TensorId;
 use ir::op::Product;
 
 use super::layer::{Biases, Layer, Names, Order, divided};
-use super::net::{Core, Flow, Net, Norm};
+use super::net::{Core, Flow, Net};
 use super::spec::Spec;
 use super::vision::VIT;
 use super::{Model, labels, written};
 use crate::config::builder::NewOp;
-use crate::config::{MAX_EXTENT, Request, Written};
+use crate::config::request::{MAX_EXTENT, Request, Written};
 
 pub(in crate::config) const TYPES: &[&str] = &["xlnet"];
 

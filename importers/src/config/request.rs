@@ -1,0 +1,110 @@
+//! What readers of configs are asked, and what they answer.
+
+use ir::diagnostic::Diagnostic;
+use ir::graph::Graph;
+use ir::tensor::DType;
+
+use super::builder::Builder;
+use super::fields::Fields;
+use super::quantization::Quantization;
+use crate::import::ImportOptions;
+use crate::json;
+
+/// Largest file, in bytes.
+pub(super) const MAX_BYTES: u64 = 1 << 20;
+
+/// A config that is to be written out as a graph.
+pub(super) struct Request<'a> {
+    pub fields: Fields<'a>,
+    pub model_type: &'a str,
+    /// What the graph is called.
+    pub name: &'a str,
+    /// Type of weights and activations.
+    pub dtype: DType,
+    pub options: &'a ImportOptions,
+}
+
+/// What a reader makes of a config.
+pub(super) struct Written {
+    pub graph: Graph,
+    /// Tokens of a sample, where the caller stated none; 0 where the reader has told of all of its
+    /// dimensions.
+    pub sequence: u64,
+    /// Positions that the model was made for, where it says.
+    pub positions: Option<u64>,
+    /// What of the config is not understood or has no effect.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Writes a config out.
+pub(super) type Reader = fn(&Request<'_>) -> Result<Written, Diagnostic>;
+
+/// Largest extent of batch and sequence.
+pub(super) const MAX_EXTENT: u64 = 1 << 24;
+
+impl Request<'_> {
+    /// An empty graph of as many samples and tokens as the options say, of samples of `usual` tokens
+    /// where they say nothing and of `longest` at most.
+    ///
+    /// # Errors
+    /// `invalid-field`.
+    pub(super) fn builder(&self, usual: u64, longest: Option<u64>) -> Result<Builder, Diagnostic> {
+        let of = |dimension: &str| self.options.dims.get(dimension).copied();
+        let sequence = of("sequence").unwrap_or(usual);
+        let batch = self.options.batch.or(of("batch")).unwrap_or(1);
+        let longest = longest.unwrap_or(MAX_EXTENT);
+        for (what, extent, most) in [("sequence", sequence, longest), ("batch", batch, MAX_EXTENT)]
+        {
+            if extent == 0 || extent > most {
+                let message =
+                    format!("the {what} is {extent}: out of range, this model takes 1 to {most}");
+                return Err(Diagnostic::input("invalid-field", message));
+            }
+        }
+        Ok(Builder::new(self.name, self.dtype, (batch, sequence)))
+    }
+}
+
+/// In what weights are held that are not of the model's type.
+pub(super) fn quantized(
+    fields: Fields<'_>,
+    dtype: &str,
+    trains: bool,
+) -> Result<Option<Diagnostic>, Diagnostic> {
+    let (Some(own), _) = Quantization::read(fields)? else { return Ok(None) };
+    let Quantization { method, bits, .. } = own;
+    let message = match trains {
+        true => format!(
+            "`quantization_config` ({method}, {bits} bits) is for inference: weights are trained in \
+             {dtype}"
+        ),
+        false => format!(
+            "weights of products are held in {bits} bits ({method}, scales included); products are \
+             computed in {dtype}"
+        ),
+    };
+    Ok(Some(Diagnostic::warning("quantized-weights", message).fact("method", method)))
+}
+
+/// Type of the weights, under either of its two names, and a warning about one that is not
+/// understood.
+pub(super) fn stated_dtype(
+    fields: &json::Object,
+) -> Result<(Option<DType>, Option<Diagnostic>), Diagnostic> {
+    let fields = Fields(fields);
+    let name = match fields.text("torch_dtype")? {
+        Some(name) => name,
+        None => match fields.text("dtype")? {
+            Some(name) => name,
+            None => return Ok((None, None)),
+        },
+    };
+    // A type of 8 bits says nothing without its scales.
+    let known = DType::float_named(name).filter(|known| known.is_wide_float());
+    let shown: String = name.chars().take(40).collect();
+    let unknown = known.is_none().then(|| {
+        let message = format!("the type `{shown}` of the weights is not understood, and not used");
+        Diagnostic::warning("unknown-dtype", message).hint("state one with --dtype")
+    });
+    Ok((known, unknown))
+}
