@@ -40,6 +40,21 @@ fn written_out() -> impl Iterator<Item = &'static str> {
     rows().flat_map(|(types, _)| types.iter().copied()).chain(decoder::types())
 }
 
+/// A refusal of a model type with those that are known.
+fn with_known_types(error: Diagnostic) -> Diagnostic {
+    if error.code != architecture::UNKNOWN_TYPE {
+        return error;
+    }
+    let known: Vec<String> = written_out().map(str::to_owned).collect();
+    error
+        .hint(format!(
+            "docs/formats.md lists the {} model types that are supported; for any other give the \
+             model itself, as a torch.export archive (meshwright.trace in Python) or as ONNX",
+            known.len()
+        ))
+        .fact("supported", known)
+}
+
 /// Who reads configs of a model type.
 fn reader(model_type: &str) -> Option<Reader> {
     let found = rows().find(|(types, _)| types.contains(&model_type));
@@ -64,7 +79,8 @@ pub(crate) fn read(
     let fields = Fields(&object);
     let model_type = fields.text("model_type")?.unwrap_or_default();
     let read = reader(model_type).unwrap_or(decoder::guessed);
-    let written = read(&Request { fields, model_type, name, dtype, options })?;
+    let request = Request { fields, model_type, name, dtype, options };
+    let written = read(&request).map_err(with_known_types)?;
     let mut warnings = warnings(written.sequence, written.positions, options)?;
     warnings.extend(written.warnings);
     warnings.extend(unknown);

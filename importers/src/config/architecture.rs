@@ -211,13 +211,13 @@ fn model_type(fields: Fields<'_>) -> Result<&str, Diagnostic> {
     Err(unknown_type(model_type))
 }
 
+/// Code of the refusal of a model type that no reader knows.
+pub(super) const UNKNOWN_TYPE: &str = "unknown-model-type";
+
 /// The refusal of a model type that no reader knows.
 pub(super) fn unknown_type(model_type: &str) -> Diagnostic {
     let shown: String = model_type.chars().take(60).collect();
-    let supported: Vec<String> = super::written_out().map(str::to_owned).collect();
-    Diagnostic::input("unknown-model-type", format!("unknown model_type `{shown}`"))
-        .hint(format!("supported are {}; export anything else to ONNX", supported.join(", ")))
-        .fact("supported", supported)
+    Diagnostic::input(UNKNOWN_TYPE, format!("unknown model_type `{shown}`"))
 }
 
 /// Positions where the config says nothing: the defaults of the model's configuration class in

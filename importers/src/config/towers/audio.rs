@@ -13,7 +13,7 @@ use super::{MAX_EXTENT, Model, labels, written};
 use crate::config::builder::NewOp;
 use crate::config::request::{Request, Written};
 
-pub(in crate::config) const TYPES: &[&str] =
+pub(crate) const TYPES: &[&str] =
     &["data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec2", "wavlm"];
 
 /// Samples of a waveform where nobody states them: ten seconds at 16 kHz.
@@ -39,7 +39,7 @@ const CLASSES: &[&str] = &[
 ];
 
 /// Reads a config of one of [`TYPES`].
-pub(in crate::config) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+pub(crate) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
     written(request, write)
 }
 

@@ -14,7 +14,7 @@ use super::{Model, written};
 use crate::config::decoder::Place;
 use crate::config::request::{Request, Written};
 
-pub(in crate::config) const TYPES: &[&str] = &["blip-2", "mllama"];
+pub(crate) const TYPES: &[&str] = &["blip-2", "mllama"];
 
 const FUSED: Names = Names { qkv: &["self_attn.qkv"], out: "self_attn.projection", ..CLIP };
 
@@ -40,7 +40,7 @@ const TILES: Names = Names {
 };
 
 /// Reads a config of one of [`TYPES`].
-pub(in crate::config) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+pub(crate) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
     written(request, write)
 }
 

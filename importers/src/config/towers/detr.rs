@@ -13,7 +13,7 @@ use super::vision_kinds::layered;
 use super::{Model, labels, written};
 use crate::config::request::{Request, Written};
 
-pub(in crate::config) const TYPES: &[&str] = &["detr"];
+pub(crate) const TYPES: &[&str] = &["detr"];
 
 /// Pixels of a side where nobody states them.
 const DEFAULT_IMAGE: u64 = 800;
@@ -43,7 +43,7 @@ const BACKBONES: &[(&str, [u64; 4], bool)] = &[
 ];
 
 /// Reads a config of one of [`TYPES`].
-pub(in crate::config) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+pub(crate) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
     written(request, write)
 }
 

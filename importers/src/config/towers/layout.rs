@@ -12,10 +12,10 @@ use super::text_kinds::BERT;
 use super::{Model, labels, text, written};
 use crate::config::request::{Request, Written};
 
-pub(in crate::config) const TYPES: &[&str] = &["layoutlmv3"];
+pub(crate) const TYPES: &[&str] = &["layoutlmv3"];
 
 /// Reads a config of one of [`TYPES`].
-pub(in crate::config) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+pub(crate) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
     written(request, write)
 }
 

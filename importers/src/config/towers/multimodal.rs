@@ -14,11 +14,11 @@ use crate::config::decoder::{Decoder, Place};
 use crate::config::fields::{Fields, invalid};
 use crate::config::request::{MAX_EXTENT, Request, Written};
 
-pub(in crate::config) const TYPES: &[&str] =
+pub(crate) const TYPES: &[&str] =
     &["gemma3", "idefics3", "internvl", "llava", "mistral3", "paligemma", "smolvlm"];
 
 /// Reads a config of one of [`TYPES`].
-pub(in crate::config) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+pub(crate) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
     written(request, write)
 }
 

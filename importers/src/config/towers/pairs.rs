@@ -13,7 +13,7 @@ use super::{Model, labels, written};
 use crate::config::builder::NewOp;
 use crate::config::request::{Request, Written};
 
-pub(in crate::config) const TYPES: &[&str] = &[
+pub(crate) const TYPES: &[&str] = &[
     "clip",
     "clip_text_model",
     "clip_vision_model",
@@ -26,7 +26,7 @@ pub(in crate::config) const TYPES: &[&str] = &[
 ];
 
 /// Reads a config of one of [`TYPES`].
-pub(in crate::config) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+pub(crate) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
     written(request, write)
 }
 

@@ -11,12 +11,12 @@ use super::vision::VIT;
 use super::{Model, labels, written};
 use crate::config::request::{Request, Written};
 
-pub(in crate::config) const TYPES: &[&str] = &["convnext", "convnextv2", "resnet", "segformer"];
+pub(crate) const TYPES: &[&str] = &["convnext", "convnextv2", "resnet", "segformer"];
 
 const NAMES: Names = VIT;
 
 /// Reads a config of one of [`TYPES`].
-pub(in crate::config) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+pub(crate) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
     written(request, write)
 }
 

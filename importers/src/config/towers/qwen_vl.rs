@@ -11,7 +11,7 @@ use super::{Model, written};
 use crate::config::decoder::Place;
 use crate::config::request::{Request, Written};
 
-pub(in crate::config) const TYPES: &[&str] = &["qwen2_5_vl", "qwen2_vl", "qwen3_vl"];
+pub(crate) const TYPES: &[&str] = &["qwen2_5_vl", "qwen2_vl", "qwen3_vl"];
 
 /// Pixels of a side where nobody states them.
 const DEFAULT_IMAGE: u64 = 448;
@@ -30,7 +30,7 @@ const GATED: Names =
 const NAMED: Names = Names { ways: &["mlp.linear_fc1"], down: "mlp.linear_fc2", ..PLAIN };
 
 /// Reads a config of one of [`TYPES`].
-pub(in crate::config) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+pub(crate) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
     written(request, write)
 }
 

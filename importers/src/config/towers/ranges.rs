@@ -2,7 +2,7 @@
 
 use crate::config::fields::Range;
 
-pub(in crate::config) const RANGES: &[Range] = &[
+pub(crate) const RANGES: &[Range] = &[
     Range {
         names: &[
             "n_layers",

@@ -5,7 +5,7 @@ use ir::id::TensorId;
 
 use super::layer::{Layer, Names, Sight};
 use super::net::{Conv, Core, Flow, Grid, Net, Norm};
-pub(in crate::config) use super::seq2seq_forms::TYPES;
+pub(crate) use super::seq2seq_forms::TYPES;
 use super::seq2seq_forms::{Form, Front, Positions, form};
 use super::spec::Spec;
 use super::{Model, labels, text, written};
@@ -119,7 +119,7 @@ const CLASSES: &[&str] = &[
 ];
 
 /// Reads a config of one of [`TYPES`].
-pub(in crate::config) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+pub(crate) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
     written(request, write)
 }
 

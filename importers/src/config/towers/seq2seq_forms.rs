@@ -2,7 +2,7 @@
 
 use super::layer::{Biases, Names, Order};
 
-pub(in crate::config) const TYPES: &[&str] = &[
+pub(crate) const TYPES: &[&str] = &[
     "bart",
     "blenderbot",
     "blenderbot-small",

@@ -10,7 +10,7 @@ use super::spec::Spec;
 use super::{Model, labels, text, written};
 use crate::config::request::{MAX_EXTENT, Request, Written};
 
-pub(in crate::config) const TYPES: &[&str] = &["mt5", "t5", "umt5"];
+pub(crate) const TYPES: &[&str] = &["mt5", "t5", "umt5"];
 
 /// Tokens of a sample where nobody states them: what T5 was trained on.
 const DEFAULT_SEQUENCE: u64 = 512;
@@ -110,7 +110,7 @@ const CLASSES: &[&str] = &[
 ];
 
 /// Reads a config of one of [`TYPES`].
-pub(in crate::config) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+pub(crate) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
     written(request, write)
 }
 

@@ -11,7 +11,7 @@ use super::text::{self, Extras, Heads, Text, Words};
 use super::{MAX_EXTENT, Model, written};
 use crate::config::request::{Request, Written};
 
-pub(in crate::config) const TYPES: &[&str] = &[
+pub(crate) const TYPES: &[&str] = &[
     "albert",
     "big_bird",
     "camembert",
@@ -196,7 +196,7 @@ const MODERN_UNBIASED: Heads =
     Heads { words: Words { bias: "", ..MODERN_HEADS.words }, ..MODERN_HEADS };
 
 /// Reads a config of one of [`TYPES`].
-pub(in crate::config) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+pub(crate) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
     written(request, write)
 }
 

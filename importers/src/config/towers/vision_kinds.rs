@@ -10,7 +10,7 @@ use super::vision::{Places, Tower, VIT, usual};
 use super::{Model, labels, written};
 use crate::config::request::{Request, Written};
 
-pub(in crate::config) const TYPES: &[&str] = &[
+pub(crate) const TYPES: &[&str] = &[
     "beit",
     "data2vec-vision",
     "deit",
@@ -64,7 +64,7 @@ enum Mean {
 }
 
 /// Reads a config of one of [`TYPES`].
-pub(in crate::config) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+pub(crate) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
     written(request, write)
 }
 

@@ -13,7 +13,7 @@ use super::{Model, labels, written};
 use crate::config::builder::NewOp;
 use crate::config::request::{MAX_EXTENT, Request, Written};
 
-pub(in crate::config) const TYPES: &[&str] = &["xlnet"];
+pub(crate) const TYPES: &[&str] = &["xlnet"];
 
 /// Tokens of a sample where nobody states them: what XLNet was trained on.
 const DEFAULT_SEQUENCE: u64 = 512;
@@ -26,7 +26,7 @@ const NAMES: Names = Names {
 };
 
 /// Reads a config of one of [`TYPES`].
-pub(in crate::config) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+pub(crate) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
     written(request, write)
 }
 
