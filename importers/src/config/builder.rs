@@ -23,6 +23,8 @@ pub(super) struct Builder {
     /// Tokens of a sample.
     pub sequence: u64,
     parameters: BTreeMap<String, TensorId>,
+    /// How often a module's op ran so far.
+    runs: BTreeMap<String, u32>,
     /// Where the figures of the ops come from.
     pub origin: Origin,
     /// Operations and bytes so far.
@@ -54,6 +56,7 @@ impl Builder {
             batch,
             sequence,
             parameters: BTreeMap::new(),
+            runs: BTreeMap::new(),
             origin: Origin::Rule,
             flops: 0,
             bytes: 0,
@@ -274,6 +277,9 @@ impl Builder {
             "" => new.module.to_owned(),
             part => format!("{}.{part}", new.module),
         };
+        let run = self.runs.entry(name.clone()).or_default();
+        *run += 1;
+        let name = if *run == 1 { name } else { format!("{name}/{run}") };
         for product in new.products {
             let flops = product.flops().and_then(|own| self.flops.checked_add(own.get()));
             let flops = flops.filter(|all| *all <= MOST);

@@ -7,10 +7,11 @@ use ir::op::Product;
 use serde_json::json;
 
 use super::layer::{Layer, Names, Order, Sight, join};
+use super::model::{Model, labels, written};
 use super::net::{Conv, Flow, Grid, Net, Norm};
 use super::spec::Spec;
-use super::{MAX_EXTENT, Model, labels, written};
 use crate::config::builder::NewOp;
+use crate::config::request::MAX_EXTENT;
 use crate::config::request::{Request, Written};
 
 pub(crate) const TYPES: &[&str] =

@@ -5,12 +5,12 @@ use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
 
 use super::layer::{Biases, Layer, Names, Order, Sight};
+use super::model::{Model, written};
 use super::multimodal::{given, spoken};
 use super::net::{Conv, Flow, Norm};
 use super::spec::{Spec, refused};
 use super::text_kinds::BERT;
 use super::vision::{CLIP, Tower};
-use super::{Model, written};
 use crate::config::decoder::Place;
 use crate::config::request::{Request, Written};
 

@@ -6,11 +6,11 @@ use ir::id::TensorId;
 use serde_json::{Value, json};
 
 use super::layer::{Layer, Names, Order, Sight, join};
+use super::model::{Model, labels, written};
 use super::net::{Conv, Flow, Grid, Net, Norm};
 use super::seq2seq_forms::BART;
 use super::spec::{Spec, refused};
 use super::vision_kinds::layered;
-use super::{Model, labels, written};
 use crate::config::request::{Request, Written};
 
 pub(crate) const TYPES: &[&str] = &["detr"];

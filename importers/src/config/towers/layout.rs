@@ -6,10 +6,11 @@ use ir::id::TensorId;
 use serde_json::json;
 
 use super::layer::{Layer, Order, Sight, join};
+use super::model::{Model, labels, written};
 use super::net::{Conv, Flow, Norm};
 use super::spec::Spec;
+use super::text;
 use super::text_kinds::BERT;
-use super::{Model, labels, text, written};
 use crate::config::request::{Request, Written};
 
 pub(crate) const TYPES: &[&str] = &["layoutlmv3"];

@@ -6,10 +6,10 @@ use ir::id::TensorId;
 use serde_json::Value;
 
 use super::layer::op_type;
+use super::model::{MAX_DEFAULT_SEQUENCE, Model, written};
 use super::net::{Flow, Norm};
 use super::spec::{Spec, refused};
 use super::vision::{Places, Tower};
-use super::{MAX_DEFAULT_SEQUENCE, Model, written};
 use crate::config::decoder::{Decoder, Place};
 use crate::config::fields::{Fields, invalid};
 use crate::config::request::{MAX_EXTENT, Request, Written};

@@ -6,10 +6,10 @@ use ir::id::TensorId;
 use ir::op::Product;
 
 use super::layer::{Layer, Order, Sight, join};
+use super::model::{Model, labels, written};
 use super::net::{Flow, Norm};
 use super::spec::Spec;
 use super::vision::{CLIP, Tower};
-use super::{Model, labels, written};
 use crate::config::builder::NewOp;
 use crate::config::request::{Request, Written};
 

@@ -4,10 +4,10 @@ use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
 
 use super::layer::{Biases, Layer, Names, Order, Sight, op_type};
+use super::model::{Model, written};
 use super::multimodal::{given, spoken};
 use super::net::{Flow, Norm};
 use super::spec::Spec;
-use super::{Model, written};
 use crate::config::decoder::Place;
 use crate::config::request::{Request, Written};
 

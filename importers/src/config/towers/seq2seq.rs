@@ -4,11 +4,12 @@ use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
 
 use super::layer::{Layer, Names, Sight};
+use super::model::{Model, labels, written};
 use super::net::{Conv, Core, Flow, Grid, Net, Norm};
 pub(crate) use super::seq2seq_forms::TYPES;
 use super::seq2seq_forms::{Form, Front, Positions, form};
 use super::spec::Spec;
-use super::{Model, labels, text, written};
+use super::text;
 use crate::config::builder::NewOp;
 use crate::config::request::{Request, Written};
 

@@ -5,10 +5,10 @@ use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
 
 use super::layer::{Biases, Layer, Names, Order, Sight, join, op_type};
+use super::model::{Model, labels, written};
 use super::net::{Conv, Flow, Grid, Net, Norm};
 use super::spec::Spec;
 use super::vision::VIT;
-use super::{Model, labels, written};
 use crate::config::request::{Request, Written};
 
 pub(crate) const TYPES: &[&str] = &["swin"];

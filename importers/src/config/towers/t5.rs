@@ -5,9 +5,10 @@ use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
 
 use super::layer::{Biases, Layer, Names, Order, Sight, op_type};
+use super::model::{Model, labels, written};
 use super::net::{Flow, Norm};
 use super::spec::Spec;
-use super::{Model, labels, text, written};
+use super::text;
 use crate::config::request::{MAX_EXTENT, Request, Written};
 
 pub(crate) const TYPES: &[&str] = &["mt5", "t5", "umt5"];

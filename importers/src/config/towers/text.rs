@@ -5,9 +5,10 @@ use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
 
 use super::layer::{Layer, Sight, join};
+use super::model::{Model, labels};
 use super::net::Flow;
 use super::spec::Spec;
-use super::{MAX_EXTENT, Model, labels};
+use crate::config::request::MAX_EXTENT;
 
 /// The head of a masked token: a dense layer and a norm, then a product with the vocabulary.
 #[derive(Clone, Copy, Debug)]

@@ -5,10 +5,11 @@ use ir::id::TensorId;
 use serde_json::json;
 
 use super::layer::{Biases, Layer, Names, Order};
+use super::model::{Model, written};
 use super::net::Norm;
 use super::spec::Spec;
 use super::text::{self, Extras, Heads, Text, Words};
-use super::{MAX_EXTENT, Model, written};
+use crate::config::request::MAX_EXTENT;
 use crate::config::request::{Request, Written};
 
 pub(crate) const TYPES: &[&str] = &[

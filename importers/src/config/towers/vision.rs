@@ -3,8 +3,8 @@
 use ir::diagnostic::Diagnostic;
 use serde_json::json;
 
-use super::Model;
 use super::layer::{Biases, Layer, Names, Order, Sight, join};
+use super::model::Model;
 use super::net::{Conv, Core, Flow, Grid, Net, Norm};
 use super::spec::{Spec, refused};
 

@@ -4,10 +4,10 @@ use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
 
 use super::layer::{Biases, Layer, Names, join, op_type};
+use super::model::{Model, labels, written};
 use super::net::{Flow, Norm};
 use super::spec::Spec;
 use super::vision::{Places, Tower, VIT, usual};
-use super::{Model, labels, written};
 use crate::config::request::{Request, Written};
 
 pub(crate) const TYPES: &[&str] = &[

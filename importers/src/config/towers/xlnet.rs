@@ -6,10 +6,10 @@ use ir::id::TensorId;
 use ir::op::Product;
 
 use super::layer::{Biases, Layer, Names, Order, divided};
+use super::model::{Model, labels, written};
 use super::net::{Core, Flow, Net};
 use super::spec::Spec;
 use super::vision::VIT;
-use super::{Model, labels, written};
 use crate::config::builder::NewOp;
 use crate::config::request::{MAX_EXTENT, Request, Written};
 
