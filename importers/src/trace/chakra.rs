@@ -9,7 +9,7 @@ use ir::diagnostic::Diagnostic;
 
 use super::calls::{Call, Operand, Shared, invalid_field};
 use super::execution::{MAX_NODES, operands_of};
-use super::python;
+use super::literal;
 use crate::onnx::wire::{Key, Reader, WireType};
 use crate::source::Source;
 
@@ -162,7 +162,7 @@ fn operands(
 ) -> Result<Vec<Operand>, Diagnostic> {
     let list = |text: &str| match text {
         "" => Some(Vec::new()),
-        text => python::list(text),
+        text => literal::list(text),
     };
     let lists = (list(values), list(shapes), list(types));
     let (Some(values), Some(shapes), Some(types)) = lists else {
