@@ -24,7 +24,7 @@ use crate::sound;
 /// Builds the graph of a program.
 ///
 /// With `options.dtype` every float of 16 bits and more takes that type before bytes are computed.
-/// Nodes whose results nobody reads stay: torch.export leaves none but those that checks read.
+/// Nodes whose results only checks read are dropped.
 ///
 /// # Errors
 /// As [`super::read`], from `unknown-dtype` on.
@@ -55,7 +55,8 @@ pub(super) fn build(
     let is_joint = phases.iter().any(|phase| *phase != Phase::Forward);
     let values = builder.nodes(&module.graph, values, &phases)?;
     builder.outputs(&module.signature, &values)?;
-    let Builder { mut graph, notes, counts, .. } = builder;
+    let Builder { mut graph, notes, counts, kept, .. } = builder;
+    drop_unread(&mut graph, &kept);
     if graph.ops.is_empty() {
         return Err(sound::no_ops());
     }
@@ -163,6 +164,8 @@ pub(super) struct Builder<'a> {
     pub(super) drops: bool,
     /// How deep the graph lies that is being added.
     pub(super) depth: usize,
+    /// Tensors that count as read though no op reads them: gradients and what buffers become.
+    kept: Vec<TensorId>,
     /// By parameter's name: its tensor.
     parameters: HashMap<String, TensorId>,
 }
@@ -177,6 +180,7 @@ impl<'a> Builder<'a> {
             taken: HashMap::new(),
             phase: Phase::Forward,
             drops: false,
+            kept: Vec::new(),
             depth: 0,
             parameters: HashMap::new(),
         }
@@ -461,19 +465,34 @@ impl<'a> Builder<'a> {
                 }
                 OutputSpec::GradientToParameter(own) => {
                     let tensor = find(&own.arg.name)?;
+                    self.kept.push(tensor);
                     if let Some(parameter) = self.parameters.get(&own.parameter_name) {
                         self.graph.gradients.push(Gradient { parameter: *parameter, tensor });
                     }
                 }
-                // Buffers that are written anew stay where they are.
                 OutputSpec::BufferMutation(own)
                 | OutputSpec::ParameterMutation(own)
-                | OutputSpec::UserInputMutation(own) => drop(find(&own.arg.name)?),
+                | OutputSpec::UserInputMutation(own) => self.kept.push(find(&own.arg.name)?),
                 OutputSpec::Token(_) => {}
             }
         }
         Ok(())
     }
+}
+
+/// Takes out ops whose results nobody reads, and what only they read.
+fn drop_unread(graph: &mut Graph, kept: &[TensorId]) {
+    let mut is_read = vec![false; graph.tensors.len()];
+    graph.outputs.iter().chain(kept).for_each(|tensor| is_read[tensor.index()] = true);
+    let mut lives = vec![false; graph.ops.len()];
+    for (op, lives) in graph.ops.iter().zip(&mut lives).rev() {
+        *lives = op.outputs.iter().any(|output| is_read[output.index()]);
+        if *lives {
+            op.inputs.iter().chain(&op.parameters).for_each(|t| is_read[t.index()] = true);
+        }
+    }
+    let mut lives = lives.into_iter();
+    graph.ops.retain(|_| lives.next() == Some(true));
 }
 
 /// Binds a name that must be new in its graph.
