@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use documents::diagnostic::DiagnosticDocument;
+use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::op::{Origin, Work};
 use serde_json::json;
@@ -27,6 +28,10 @@ struct Tally<'a> {
 /// # Errors
 /// Those of [`load::model`].
 pub fn run(args: &ImportRequest, page: &Page) -> CommandResult {
+    if args.tree {
+        return Err(Diagnostic::usage("flag-without-effect", "`tree` has no effect on `support`")
+            .hint("ask for the modules with `import`"));
+    }
     let import = load::model(&args.model, &args.flags)?;
     let tallies = tally(&import.graph);
     let columns = [

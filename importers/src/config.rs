@@ -73,7 +73,7 @@ pub(crate) fn read(
     name: &str,
     options: &ImportOptions,
 ) -> Result<Import, Diagnostic> {
-    let object: json::Object = json::parse(&source::read_all(source, MAX_BYTES)?)?;
+    let object = json::config(source::read_all(source, MAX_BYTES)?)?;
     let (stated, unknown) = stated_dtype(&object)?;
     let dtype = options.dtype.or(stated).unwrap_or(DType::F32);
     let fields = Fields(&object);

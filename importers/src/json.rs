@@ -45,7 +45,9 @@ const DUPLICATE: &str = "duplicate key";
 /// `invalid-json`, `truncated-json`, `nesting-limit`, `duplicate-key`, `number-out-of-range`,
 /// `size-budget`, `unreadable-file`.
 pub(crate) fn top_keys(source: &dyn Source) -> Result<BTreeSet<String>, Diagnostic> {
-    keys(&source::read_all(source, budget())?)
+    let mut bytes = source::read_all(source, budget())?;
+    bounded(&mut bytes);
+    keys(&bytes)
 }
 
 fn keys(bytes: &[u8]) -> Result<BTreeSet<String>, Diagnostic> {
@@ -83,6 +85,30 @@ pub(crate) fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Dia
 
 fn text(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
+}
+
+/// What Python writes for a number without bound, and a finite one of the same length.
+const INFINITY: &[u8] = b"Infinity";
+const FINITE: &[u8] = b"1.0e+308";
+
+/// The text with [`FINITE`] for each number without bound, which Python's `json` writes against the
+/// standard and configs of state-space models hold; in strings it stays.
+fn bounded(bytes: &mut [u8]) {
+    if !bytes.windows(INFINITY.len()).any(|own| own == INFINITY) {
+        return;
+    }
+    let (mut at, mut in_string) = (0, false);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => at += 1,
+            b'I' if !in_string && bytes[at..].starts_with(INFINITY) => {
+                bytes[at..at + INFINITY.len()].copy_from_slice(FINITE);
+            }
+            _ => {}
+        }
+        at += 1;
+    }
 }
 
 pub(crate) fn diagnose(error: &serde_json::Error) -> Diagnostic {
@@ -219,6 +245,15 @@ impl<'de> Visitor<'de> for TopKeys {
     }
 }
 
+/// The object of a config, in which numbers may be without bound.
+///
+/// # Errors
+/// As [`document`].
+pub(crate) fn config(mut bytes: Vec<u8>) -> Result<Object, Diagnostic> {
+    bounded(&mut bytes);
+    parse(&bytes)
+}
+
 /// A JSON object of any form, for documents with many optional members.
 pub(crate) type Object = BTreeMap<String, serde_json::Value>;
 
@@ -241,6 +276,17 @@ mod tests {
         assert_eq!(code(&"[".repeat(100_000)), "nesting-limit");
         assert_eq!(code(&r#"{"a":"#.repeat(100_000)), "nesting-limit");
         assert_eq!(code("[1]"), "invalid-document");
+    }
+
+    /// As `json.dumps({"a": [0.0, math.inf], "Infinity": "\\"Infinity"})` writes it.
+    #[test]
+    fn numbers_without_bound_are_those_of_configs() {
+        let text = br#"{"a": [0.0, -Infinity, Infinity], "Infinity": "\"Infinity"}"#;
+        let object = config(text.to_vec()).unwrap();
+        assert_eq!(object["a"][2].as_f64(), Some(1e308));
+        assert_eq!(object["Infinity"], "\"Infinity");
+        assert!(top_keys(&text.as_slice()).unwrap().contains("Infinity"));
+        assert_eq!(config(b"{\"a\": NaN}".to_vec()).unwrap_err().code, "invalid-json");
     }
 
     #[test]

@@ -67,6 +67,31 @@ pub struct Product {
 }
 
 impl Product {
+    /// `left @ right` as NumPy's `matmul` multiplies extents that broadcast: outer axes become rows
+    /// where the right factor is one matrix, else independent products. `None` past 64 bits.
+    #[must_use]
+    pub fn of_matrices(left: &[u64], right: &[u64]) -> Option<Self> {
+        let volume = |extents: &[u64]| extents.iter().try_fold(1u64, |n, own| n.checked_mul(*own));
+        let (rows, k) = left.split_last().map_or((&[][..], 1), |(k, rows)| (rows, *k));
+        let (outer_right, n) = match right {
+            [] | [_] => (&[][..], 1),
+            [outer @ .., _, n] => (outer, *n),
+        };
+        if outer_right.iter().all(|extent| *extent == 1) {
+            return Some(Self { count: 1, m: volume(rows)?, k, n });
+        }
+        let (outer_left, m) = rows.split_last().map_or((&[][..], 1), |(m, outer)| (outer, *m));
+        let rank = outer_left.len().max(outer_right.len());
+        let at = |extents: &[u64], axis: usize| {
+            (axis + extents.len()).checked_sub(rank).map_or(1, |axis| extents[axis])
+        };
+        let count = (0..rank).try_fold(1u64, |count, axis| {
+            let (a, b) = (at(outer_left, axis), at(outer_right, axis));
+            count.checked_mul(if a == 1 { b } else { a })
+        })?;
+        Some(Self { count, m, k, n })
+    }
+
     /// Two per multiply-add, or `None` past 64 bits.
     #[must_use]
     pub fn flops(&self) -> Option<Flops> {
@@ -101,6 +126,27 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// Does the work of another kernel as well; the scratch of both is the caller's to tell.
+    pub fn absorb(&mut self, other: &Self) {
+        self.products.extend_from_slice(&other.products);
+        self.bytes_read += other.bytes_read;
+        self.bytes_written += other.bytes_written;
+        self.dtype = self.dtype.or(other.dtype);
+        self.origin = self.origin.max(other.origin);
+    }
+
+    /// The work of `count` runs one after the other; `None` past 64 bits.
+    #[must_use]
+    pub fn repeated(mut self, count: u64) -> Option<Self> {
+        for product in &mut self.products {
+            product.count = product.count.checked_mul(count)?;
+            product.flops()?;
+        }
+        self.bytes_read = self.bytes_read.checked_mul(count)?;
+        self.bytes_written = self.bytes_written.checked_mul(count)?;
+        Some(self)
+    }
+
     /// Floating-point operations of all products (saturating).
     #[must_use]
     pub fn flops(&self) -> Flops {

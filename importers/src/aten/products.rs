@@ -12,35 +12,6 @@ fn volume(extents: &[u64]) -> Option<u64> {
     extents.iter().try_fold(1u64, |volume, extent| volume.checked_mul(*extent))
 }
 
-/// `left @ right`. Outer axes become rows where the right factor is one matrix, else independent
-/// products.
-fn matrix_product(left: &[u64], right: &[u64]) -> Option<Product> {
-    let (rows, k) = match left {
-        [] => (&[][..], 1),
-        [rows @ .., k] => (rows, *k),
-    };
-    let (outer_right, n) = match right {
-        [] | [_] => (&[][..], 1),
-        [outer @ .., _, n] => (outer, *n),
-    };
-    if outer_right.iter().all(|extent| *extent == 1) {
-        return Some(Product { count: 1, m: volume(rows)?, k, n });
-    }
-    let (outer_left, m) = match rows {
-        [] => (&[][..], 1),
-        [outer @ .., m] => (outer, *m),
-    };
-    // Extents that broadcast: the greater of each pair, aligned at the end.
-    let rank = outer_left.len().max(outer_right.len());
-    let at = |extents: &[u64], axis: usize| {
-        (axis + extents.len()).checked_sub(rank).map_or(1, |axis| extents[axis])
-    };
-    let count = (0..rank).try_fold(1u64, |count, axis| {
-        count.checked_mul(at(outer_left, axis).max(at(outer_right, axis)))
-    })?;
-    Some(Product { count, m, k, n })
-}
-
 /// `input @ weight.T`, a weight of `[out, in]`.
 pub(super) fn linear(call: &Call<'_>) -> Found {
     let (input, weight) = (call.shape("input")?, call.shape("weight")?);
@@ -58,21 +29,21 @@ pub(super) fn matmul(call: &Call<'_>) -> Found {
         let mut chain = call.list("tensors")?.into_iter().skip(1);
         return chain
             .try_fold((first.to_vec(), Vec::new()), |(left, mut products), right| {
-                let product = matrix_product(&left, right)?;
+                let product = Product::of_matrices(&left, right)?;
                 products.push(product);
                 Some((vec![product.m, product.n], products))
             })
             .map(|(_, products)| products);
     }
     let (left, right) = (call.tensors.first()?.1?, call.tensors.get(1)?.1?);
-    Some(vec![matrix_product(left, right)?])
+    Some(vec![Product::of_matrices(left, right)?])
 }
 
 /// `addmm`, `baddbmm`, `addmv`: a product that is added to the first tensor.
 pub(super) fn sum(call: &Call<'_>) -> Found {
     let left = call.either(&["mat1", "mat", "batch1"])?;
     let right = call.either(&["mat2", "vec", "batch2"])?;
-    Some(vec![matrix_product(left, right)?])
+    Some(vec![Product::of_matrices(left, right)?])
 }
 
 /// `einsum`: labels of both operands that stay are independent products, those of one side rows or
@@ -136,7 +107,7 @@ pub(super) fn grouped(call: &Call<'_>) -> Found {
     match (left, right) {
         (&[rows, k], &[.., n]) => Some(vec![Product { count: 1, m: rows, k, n }]),
         (&[_, rows, k], &[_, n]) => Some(vec![Product { count: 1, m: rows, k, n }]),
-        (&[_, _, _], &[_, _, _]) => Some(vec![matrix_product(left, right)?]),
+        (&[_, _, _], &[_, _, _]) => Some(vec![Product::of_matrices(left, right)?]),
         _ => None,
     }
 }

@@ -49,7 +49,7 @@ pub fn of_bytes(
     name: &str,
     sequence: Option<u64>,
 ) -> Result<(ModelCard, Vec<Diagnostic>), Diagnostic> {
-    let object: Object = json::parse(bytes)?;
+    let object = json::config(bytes.to_vec())?;
     let fields = Fields(&object);
     let (dtype, untyped) = stated_dtype(&object)?;
     let model_type = fields.text("model_type")?.unwrap_or_default();

@@ -29,7 +29,7 @@ const OTHERS: [&str; 6] = [
 /// # Errors
 /// `missing-field`, `invalid-field`, and those of the JSON reader.
 pub fn read(path: &Path) -> Result<Hyperparameters, Diagnostic> {
-    let read = |bytes: Vec<u8>| of_object(&json::parse(&bytes)?);
+    let read = |bytes: Vec<u8>| of_object(&json::config(bytes)?);
     located::open(path)
         .and_then(|(source, _)| read(source::read_all(&source, MAX_BYTES)?))
         .map_err(|error| error.fact("file", path.display().to_string()))

@@ -55,10 +55,12 @@ impl Builder<'_> {
             _ => whole,
         };
         let values = || operands.iter().map(|(_, value)| value).chain(outputs);
-        if values().any(|value| value.facts.shape.is_none() || value.facts.at_most) {
-            kernel.origin = Origin::Guessed;
-        } else if values().any(|value| value.facts.grows) {
-            kernel.origin = kernel.origin.max(Origin::Scaled);
+        for (is_so, origin) in [
+            (values().any(|value| value.facts.shape.is_none()), Origin::Guessed),
+            (values().any(|value| value.facts.at_most), Origin::Bounded),
+            (values().any(|value| value.facts.grows), Origin::Scaled),
+        ] {
+            kernel.origin = kernel.origin.max(if is_so { origin } else { Origin::Rule });
         }
         Ok((op_type, Work::Kernel(kernel)))
     }

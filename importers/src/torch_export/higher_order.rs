@@ -135,7 +135,7 @@ impl Builder<'_> {
             }
             ("scan" | "map_impl" | "map", [body]) => {
                 let trips = trips(node, name, operands);
-                let repeated = trips.and_then(|trips| repeat(body, trips));
+                let repeated = trips.and_then(|trips| body.clone().repeated(trips));
                 ("Scan".to_owned(), repeated.unwrap_or_else(|| self.endless(node, body)))
             }
             ("while_loop", [_, body]) => ("Loop".to_owned(), self.endless(node, body)),
@@ -184,11 +184,7 @@ impl Builder<'_> {
         let mut kernel = Kernel::default();
         for op in &aside.graph.ops {
             let Work::Kernel(own) = &op.work else { continue };
-            kernel.products.extend_from_slice(&own.products);
-            kernel.bytes_read += own.bytes_read;
-            kernel.bytes_written += own.bytes_written;
-            kernel.dtype = kernel.dtype.or(own.dtype);
-            kernel.origin = kernel.origin.max(own.origin);
+            kernel.absorb(own);
             let written: Bytes =
                 op.outputs.iter().map(|output| aside.graph.tensor(*output).bytes).sum();
             kernel.temporary = kernel.temporary.max(written + own.temporary);
@@ -204,15 +200,4 @@ fn trips(node: &Node, name: &str, operands: &[(&str, Value)]) -> Option<u64> {
     let lists: Vec<usize> = lists.map(|input| tensors(&input.arg).len()).collect();
     let first = if name == "scan" { *lists.first()? } else { 0 };
     operands.get(first)?.1.facts.shape.as_ref()?.first().copied()
-}
-
-fn repeat(body: &Kernel, trips: u64) -> Option<Kernel> {
-    let mut kernel = body.clone();
-    kernel.bytes_read = Bytes(body.bytes_read.get().checked_mul(trips)?);
-    kernel.bytes_written = Bytes(body.bytes_written.get().checked_mul(trips)?);
-    for product in &mut kernel.products {
-        product.count = product.count.checked_mul(trips)?;
-        product.flops()?;
-    }
-    Some(kernel)
 }

@@ -45,8 +45,10 @@ impl Appraiser<'_> {
         let mut kernel = body.kernel.clone();
         let mut is_endless = body.is_endless;
         match count {
-            Trips::Known(count) => repeat(&mut kernel, count)
-                .ok_or_else(|| call_of(step, &self.shapes.now.facts).overflow())?,
+            Trips::Known(count) => {
+                let all = kernel.repeated(count);
+                kernel = all.ok_or_else(|| call_of(step, &self.shapes.now.facts).overflow())?;
+            }
             Trips::Unknown => {
                 kernel.origin = Origin::Guessed;
                 is_endless = true;
@@ -95,11 +97,7 @@ impl Appraiser<'_> {
                 }
             }
             if let Work::Kernel(work) = &effort.work {
-                kernel.products.extend_from_slice(&work.products);
-                kernel.bytes_read += work.bytes_read;
-                kernel.bytes_written += work.bytes_written;
-                kernel.dtype = kernel.dtype.or(work.dtype);
-                kernel.origin = kernel.origin.max(work.origin);
+                kernel.absorb(work);
             }
         }
         // A result that is an outer value handed through is read as well.
@@ -144,15 +142,4 @@ impl Appraiser<'_> {
         let bytes = self.shapes.now.facts[id].bytes();
         if self.shapes.is_scaled(id) { Bytes(self.shapes.scale(bytes.get())) } else { bytes }
     }
-}
-
-/// The work of `count` runs one after the other; `None` past 64 bits.
-fn repeat(kernel: &mut Kernel, count: u64) -> Option<()> {
-    for product in &mut kernel.products {
-        product.count = product.count.checked_mul(count)?;
-        product.flops()?;
-    }
-    kernel.bytes_read = kernel.bytes_read.checked_mul(count)?;
-    kernel.bytes_written = kernel.bytes_written.checked_mul(count)?;
-    Some(())
 }

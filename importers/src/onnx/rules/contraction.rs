@@ -12,27 +12,12 @@ use crate::onnx::rules::rule::Job;
 
 type Done = Result<Work, Diagnostic>;
 
-/// `left @ right`. Outer axes become rows where the right factor is one matrix, else independent
-/// products.
+/// `left @ right`, whose outer axes must broadcast.
 fn matrix_product(job: &Job<'_>, left: &[u64], right: &[u64]) -> Result<Product, Diagnostic> {
-    let (rows, k) = match left {
-        [] => (&[][..], 1),
-        [rows @ .., k] => (rows, *k),
-    };
-    let (outer_right, n) = match right {
-        [] | [_] => (&[][..], 1),
-        [outer @ .., _, n] => (outer, *n),
-    };
-    if outer_right.iter().all(|extent| *extent == 1) {
-        return Ok(Product { count: 1, m: job.volume(rows)?, k, n });
-    }
-    let (outer_left, m) = match rows {
-        [] => (&[][..], 1),
-        [outer @ .., m] => (outer, *m),
-    };
-    let outer = broadcast(outer_left, outer_right)
+    let outer = |extents: &'_ [u64]| extents.len().saturating_sub(2);
+    broadcast(&left[..outer(left)], &right[..outer(right)])
         .ok_or_else(|| job.call.mismatch("the outer axes do not broadcast"))?;
-    Ok(Product { count: job.volume(&outer)?, m, k, n })
+    Product::of_matrices(left, right).ok_or_else(|| job.call.overflow())
 }
 
 fn factors(job: &Job<'_>, left: usize, right: usize) -> Done {

@@ -83,11 +83,7 @@ impl<'p, 't> Builder<'p, 't> {
         for op in ops {
             op.inputs.iter().chain(&op.parameters).for_each(|tensor| read(*tensor));
             if let Work::Kernel(own) = &op.work {
-                kernel.products.extend_from_slice(&own.products);
-                kernel.bytes_read += own.bytes_read;
-                kernel.bytes_written += own.bytes_written;
-                kernel.dtype = kernel.dtype.or(own.dtype);
-                kernel.origin = kernel.origin.max(own.origin);
+                kernel.absorb(own);
             }
         }
         ends.iter().for_each(|tensor| read(*tensor));

@@ -3,7 +3,7 @@
 
 use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
-use ir::op::{Kernel, Origin, Work};
+use ir::op::{Origin, Work};
 use ir::tensor::Role;
 
 use super::Builder;
@@ -51,10 +51,12 @@ impl<'p, 't> Builder<'p, 't> {
         }
         let mut kernel = body.kernel.clone();
         match trips {
-            Some(count) => repeat(&mut kernel, count).ok_or_else(|| {
-                let message = "the work of a loop does not fit into 64 bits";
-                self.fault(op.at, "size-overflow", message)
-            })?,
+            Some(count) => {
+                kernel = kernel.repeated(count).ok_or_else(|| {
+                    let message = "the work of a loop does not fit into 64 bits";
+                    self.fault(op.at, "size-overflow", message)
+                })?;
+            }
             None => {
                 kernel.origin = Origin::Guessed;
                 self.note("guessed-trip-count", self.label(op));
@@ -194,15 +196,4 @@ fn trips(own: u32, starts: &[Bound], body: &Body) -> Option<u64> {
         return None;
     }
     u64::try_from((distance + step - 1) / step).ok()
-}
-
-/// The work of `count` runs one after the other; `None` past 64 bits.
-fn repeat(kernel: &mut Kernel, count: u64) -> Option<()> {
-    for product in &mut kernel.products {
-        product.count = product.count.checked_mul(count)?;
-        product.flops()?;
-    }
-    kernel.bytes_read = kernel.bytes_read.checked_mul(count)?;
-    kernel.bytes_written = kernel.bytes_written.checked_mul(count)?;
-    Some(())
 }
