@@ -40,6 +40,30 @@ fn written_out() -> impl Iterator<Item = &'static str> {
     rows().flat_map(|(types, _)| types.iter().copied()).chain(decoder::types())
 }
 
+/// Model types that state the fields of common decoders, or none, and do something else: the trait for
+/// which they are refused instead of guessed.
+const UNBUILT: &[(&[&str], &str)] = &[
+    (
+        &["sam", "sam_hq", "sam2"],
+        "attention in windows with decomposed positions and a decoder of masks",
+    ),
+    (&["musicgen", "musicgen_melody"], "a codec of sound beside its decoder"),
+    (&["rwkv", "xlstm"], "a recurrence of its own"),
+    (&["diffllama"], "differential attention"),
+    (&["kimi_linear"], "delta attention with a decay for each channel"),
+    (&["longcat_flash"], "experts that pass tokens on, and two blocks of attention in a layer"),
+    (
+        &["gemma3n", "gemma3n_text", "gemma4_text", "gemma4_unified_text"],
+        "embeddings of each layer",
+    ),
+    (&["hrm_text"], "layers that run in turns"),
+    (&["phi4_multimodal"], "adapters for pictures and sound"),
+    (
+        &["megatron-bert", "rembert", "roformer", "ernie", "roc_bert", "xmod", "git"],
+        "an encoder's layers",
+    ),
+];
+
 /// A refusal of a model type with those that are known.
 fn with_known_types(error: Diagnostic) -> Diagnostic {
     if error.code != architecture::UNKNOWN_TYPE {
@@ -78,6 +102,13 @@ pub(crate) fn read(
     let dtype = options.dtype.or(stated).unwrap_or(DType::F32);
     let fields = Fields(&object);
     let model_type = fields.text("model_type")?.unwrap_or_default();
+    let unbuilt = UNBUILT.iter().find(|(types, _)| types.contains(&model_type));
+    if let Some((_, own)) = unbuilt {
+        let message = format!("models of type `{model_type}` have {own}, which is not written out");
+        return Err(Diagnostic::input("unsupported-trait", message).hint(
+            "give the model itself, as a torch.export archive (meshwright.trace in Python) or as ONNX",
+        ));
+    }
     let read = reader(model_type).unwrap_or(decoder::guessed);
     let request = Request { fields, model_type, name, dtype, options };
     let written = read(&request).map_err(with_known_types)?;
@@ -229,7 +260,8 @@ mod tests {
         let code = |from: &str, to: &str| {
             import(&TINY.replace(from, to), &ImportOptions::default()).unwrap_err().code
         };
-        assert_eq!(code("llama", "rwkv"), "unknown-model-type");
+        assert_eq!(code("llama", "reformer"), "unknown-model-type");
+        assert_eq!(code("llama", "rwkv"), "unsupported-trait");
         assert_eq!(
             code("\"num_attention_heads\":2", "\"num_attention_heads\":3"),
             "heads-do-not-divide"
