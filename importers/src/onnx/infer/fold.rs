@@ -142,6 +142,22 @@ pub(crate) fn gather(call: &Call<'_>, _: &[Facts]) -> Option<Vec<RawValues>> {
     Some(vec![pick(data, &positions)?])
 }
 
+/// `OneHot`: the second of two values where the coordinate on the new axis is the index (counted
+/// from the end where it is negative), the first elsewhere.
+pub(crate) fn one_hot(call: &Call<'_>, outputs: &[Facts]) -> Option<Vec<RawValues>> {
+    let RawValues::Ints(indices) = content(call, 0)? else { return None };
+    let shape = result(outputs)?;
+    let axis = call.axis(call.int("axis", -1).ok()?, shape.len()).ok()?;
+    let depth = i64::try_from(shape[axis]).ok()?;
+    let inner = usize::try_from(shape[axis + 1..].iter().product::<u64>()).ok()?;
+    let on = |index: i64, at: i64| usize::from(index == at || index.checked_add(depth) == Some(at));
+    let positions: Vec<usize> = indices
+        .chunks(inner)
+        .flat_map(|row| (0..depth).flat_map(move |at| row.iter().map(move |i| on(*i, at))))
+        .collect();
+    Some(vec![pick(content(call, 2)?, &positions)?])
+}
+
 /// `Concat`: blocks of each input in turn, for every position of the axes before the joined one.
 pub(crate) fn concat(call: &Call<'_>, outputs: &[Facts]) -> Option<Vec<RawValues>> {
     let shape = result(outputs)?;
@@ -231,7 +247,7 @@ pub(crate) fn range(call: &Call<'_>, _: &[Facts]) -> Option<Vec<RawValues>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{concat, expand, gather, slice, transpose};
+    use super::{concat, expand, gather, one_hot, slice, transpose};
     use crate::onnx::infer::Facts;
     use crate::onnx::infer::call::Call;
     use crate::onnx::infer::call::testing::{call, node, tensor, vector};
@@ -259,6 +275,10 @@ mod tests {
         let op = node("Concat", &[("axis", &[1])]);
         let joined = concat(&call(&op, &[&data, &data]), &[tensor(&[2, 6])]);
         assert_eq!(ints(joined), [1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6]);
+        let op = node("OneHot", &[("axis", &[0])]);
+        let (picks, depth, values) = (vector(&[-1, 0]), vector(&[3]), vector(&[5, 9]));
+        let hot = one_hot(&call(&op, &[&picks, &depth, &values]), &[tensor(&[3, 2])]);
+        assert_eq!(ints(hot), [5, 9, 5, 5, 9, 5]);
         let row = vector(&[7, 8]);
         let op = node("Expand", &[]);
         assert_eq!(ints(expand(&call(&op, &[&row]), &[tensor(&[2, 2])])), [7, 8, 7, 8]);

@@ -31,7 +31,7 @@ pub(super) static ROWS: &[Rule] = &[
         traffic::scatters,
     ),
     Rule::new("TopK", indexing::top_k, streams).steered_by(&[1]),
-    Rule::new("OneHot", indexing::one_hot, streams).steered_by(&[1, 2]),
+    Rule::new("OneHot", indexing::one_hot, streams).folds(fold::one_hot).steered_by(&[1, 2]),
     Rule::new("Trilu", indexing::checked_axes, streams).steered_by(&[1]),
     Rule::new("ReverseSequence", indexing::checked_axes, streams),
     Rule::new("NonZero", bounds::non_zero, streams),
