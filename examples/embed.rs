@@ -2,7 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
-use engine::door::{Event, answer};
+use engine::door::{Event, Form, answer};
 
 fn main() {
     let request = br#"{
@@ -11,7 +11,7 @@ fn main() {
         "cluster": "examples/clusters/two-nodes.yaml",
         "time_limit": "2s"
     }"#;
-    let answer = answer(request, &Default::default(), "embed", &mut |event| {
+    let answer = answer(request, &Default::default(), ("embed", Form::Document), &mut |event| {
         if let Event::Incumbent { algorithm, value_ns, bound_ns, .. } = event {
             println!("{algorithm}: {value_ns} ns, no plan below {bound_ns} ns");
         }

@@ -16,6 +16,7 @@ use ir::workload::{Mode, Optimizer};
 use crate::limit_flags::LimitFlags;
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
 use crate::publisher::Follow;
+use crate::service_flags::{RequestArgs, ServeArgs, TokenArgs};
 use crate::training_flags::TrainingFlags;
 use engine::request::value::{Written, count, dimension, extent, positive};
 
@@ -102,15 +103,18 @@ pub(crate) enum Command {
     /// Judge the cost model on published measurements (docs/data.md)
     #[command(after_help = "Example: meshwright validate data")]
     Validate(ValidateArgs),
-    /// Serve the listings over HTTP
+    /// Plan for others: a queue of requests over HTTP (docs/service.md)
     #[command(after_help = "Example: meshwright serve --listen 127.0.0.1:8080")]
     Serve(ServeArgs),
+    /// Make a token for a service; it is printed once
+    #[command(after_help = "Example: meshwright token launcher --scope plan --database plans.db")]
+    Token(TokenArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example: meshwright completions bash > meshwright.bash")]
     Completions(CompletionsArgs),
     /// Run the request on stdin, and tell of it as JSON lines
     #[command(hide = true, name = "run-request")]
-    RunRequest,
+    RunRequest(RequestArgs),
     /// Hold the far end of the link that `profile` measures
     #[command(hide = true, name = "answer-loopback")]
     AnswerLoopback(LoopbackArgs),
@@ -444,14 +448,6 @@ pub(crate) struct DevicesArgs {
     /// List the backends of this machine instead
     #[arg(long)]
     pub(crate) here: bool,
-}
-
-/// Flags of `serve`.
-#[derive(Args, Debug)]
-pub(crate) struct ServeArgs {
-    /// Address and port
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    pub(crate) listen: std::net::SocketAddr,
 }
 
 /// Flags of `completions`.

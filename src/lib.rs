@@ -11,6 +11,7 @@ mod measure_flags;
 mod printer;
 mod progress;
 mod publisher;
+mod service_flags;
 mod table;
 mod training_flags;
 

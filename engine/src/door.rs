@@ -15,7 +15,7 @@ use crate::follow::{Files, Follower, Incumbent, Watch};
 use crate::page::{Format, Page, Part};
 use crate::plan::{Run, plan};
 use crate::request::verb::Request;
-use crate::{import, support, verbs};
+use crate::{escape, import, support, verbs};
 
 /// What is heard of a run, in this order: the request as it was understood, what is tried and
 /// found, the answer.
@@ -71,9 +71,22 @@ pub struct Answer {
     /// 6 illegal plan, 10 plans differ, 130 cancelled.
     pub exit_code: u8,
     /// What the command line prints with `--json`: the answer, or the member `error`.
+    #[serde(skip_serializing_if = "Value::is_null")]
     pub document: Value,
+    /// The same to the byte, in place of the document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// The formats that were asked for, by target.
     pub files: Map<String, Value>,
+}
+
+/// How an answer is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As a document; a plan stands in it.
+    Document,
+    /// As the text that the command line prints, with the file `plan` that it writes.
+    Text,
 }
 
 /// What ends a search early: a limit of time that counts from `start`, and a flag.
@@ -94,11 +107,11 @@ pub fn watch(start: Instant, limit: Option<Duration>, cancel: Arc<AtomicBool>) -
 pub fn answer(
     request: &[u8],
     cancel: &Arc<AtomicBool>,
-    version: &'static str,
+    (version, form): (&'static str, Form),
     hear: &mut dyn FnMut(Event),
 ) -> Answer {
-    let page = Page::new(Format::Json, true);
-    let mut listener = Listener { hear, files: Map::new() };
+    let page = Page::new(Format::Json, form == Form::Document);
+    let mut listener = Listener { hear, form, files: Map::new() };
     let read = Request::read(request).inspect(|request| {
         (listener.hear)(Event::Accepted { request: request.understood() });
     });
@@ -107,9 +120,9 @@ pub fn answer(
 }
 
 /// Tells of a request that did not even arrive.
-pub fn refused(error: Diagnostic, hear: &mut dyn FnMut(Event)) -> Answer {
-    let page = Page::new(Format::Json, true);
-    finished(Err(error), page, Listener { hear, files: Map::new() })
+pub fn refused(error: Diagnostic, form: Form, hear: &mut dyn FnMut(Event)) -> Answer {
+    let page = Page::new(Format::Json, form == Form::Document);
+    finished(Err(error), page, Listener { hear, form, files: Map::new() })
 }
 
 fn finished(ended: CommandResult, page: Page, listener: Listener<'_>) -> Answer {
@@ -119,11 +132,15 @@ fn finished(ended: CommandResult, page: Page, listener: Listener<'_>) -> Answer 
         Exit(exit)
     });
     let mut documents = page.into_parts().into_iter().filter_map(|part| match part {
-        Part::Document(document, _) => Some(document),
+        Part::Document(document, text) => Some((document, text)),
         _ => None,
     });
-    let document = documents.next_back().unwrap_or_default();
-    let answer = Answer { exit_code: exit.0, document, files: listener.files };
+    let (document, text) = documents.next_back().unwrap_or_default();
+    let (document, text) = match listener.form {
+        Form::Document => (document, None),
+        Form::Text => (Value::Null, Some(escape::json(text))),
+    };
+    let answer = Answer { exit_code: exit.0, document, text, files: listener.files };
     (listener.hear)(Event::Answer(answer.clone()));
     answer
 }
@@ -161,6 +178,7 @@ fn ran(
 /// Takes events to whoever hears, and keeps files.
 struct Listener<'h> {
     hear: &'h mut dyn FnMut(Event),
+    form: Form,
     files: Map<String, Value>,
 }
 
@@ -200,8 +218,10 @@ impl Follower for Listener<'_> {
         (self.hear)(Event::Searched);
     }
 
-    /// The plan stands in the answer's document.
-    fn planned(&mut self, _plan: Vec<u8>, files: Files) -> Result<Vec<String>, Diagnostic> {
+    fn planned(&mut self, plan: Vec<u8>, files: Files) -> Result<Vec<String>, Diagnostic> {
+        if self.form == Form::Text {
+            self.keep("plan".to_owned(), plan);
+        }
         files?.into_iter().for_each(|file| self.keep(file.target, file.bytes));
         Ok(Vec::new())
     }

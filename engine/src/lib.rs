@@ -7,6 +7,7 @@ pub mod artifact;
 pub mod asked;
 pub mod beside;
 pub mod calibrate;
+pub mod catalogue;
 pub mod constraints;
 pub mod devices;
 pub mod differences;

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use engine::artifact::{self, Existing};
-use engine::door::{self, Event};
+use engine::door::{self, Event, Form};
 use ir::diagnostic::{Blame, Diagnostic};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -85,7 +85,12 @@ fn ask(request: String, cancel: Arc<AtomicBool>, is_heard: bool) -> std::io::Res
             event if is_heard => tell(&sender, Word::Event(text(&event))),
             _ => {}
         };
-        let answer = door::answer(request.as_bytes(), &cancel, meshwright::VERSION, &mut hear);
+        let answer = door::answer(
+            request.as_bytes(),
+            &cancel,
+            (meshwright::VERSION, Form::Document),
+            &mut hear,
+        );
         tell(&sender, Word::Answer(text(&answer)));
     })?;
     Ok(std::sync::Mutex::new(receiver))

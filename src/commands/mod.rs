@@ -72,9 +72,10 @@ pub(crate) fn run(cli: &Cli, again: &[OsString], printer: &Printer) -> CommandRe
             }
             Ok(Exit::DONE)
         }),
-        Some(Command::Serve(args)) => serve::run(args, printer),
+        Some(Command::Serve(args)) => serve::run(args, again, printer),
+        Some(Command::Token(args)) => serve::token(args, printer),
         Some(Command::Completions(args)) => completions::run(args, printer),
-        Some(Command::RunRequest) => request::run(printer),
+        Some(Command::RunRequest(args)) => request::run(args, printer),
         Some(Command::AnswerLoopback(args)) => {
             profiler::answer_loopback(args.port).map(|()| Exit::DONE)
         }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use engine::door;
+use engine::door::{self, Form};
 use engine::escape;
 use engine::exit::{CommandResult, Exit};
 use ir::diagnostic::Diagnostic;
@@ -10,11 +10,16 @@ use ir::diagnostic::Diagnostic;
 use crate::cli::VERSION;
 use crate::interrupt;
 use crate::printer::Printer;
+use crate::service_flags::RequestArgs;
 
 /// Longest request, in bytes.
 const MOST_BYTES: u64 = 64 << 20;
 
-pub(crate) fn run(printer: &Printer) -> CommandResult {
+pub(crate) fn run(args: &RequestArgs, printer: &Printer) -> CommandResult {
+    if let Some(memory) = args.memory {
+        web::confine(memory);
+    }
+    let form = if args.as_text { Form::Text } else { Form::Document };
     let unreadable = |reason: String| {
         Diagnostic::input("unreadable-request", "the request on stdin can not be read")
             .fact("reason", reason)
@@ -28,13 +33,13 @@ pub(crate) fn run(printer: &Printer) -> CommandResult {
     let mut request = Vec::new();
     let answer = match io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut request) {
         Ok(n) if n as u64 <= MOST_BYTES => {
-            door::answer(&request, &interrupt::flag(), VERSION, &mut hear)
+            door::answer(&request, &interrupt::flag(), (VERSION, form), &mut hear)
         }
         Ok(_) => {
             let reason = format!("it is longer than {MOST_BYTES} bytes");
-            door::refused(unreadable(reason), &mut hear)
+            door::refused(unreadable(reason), form, &mut hear)
         }
-        Err(error) => door::refused(unreadable(error.to_string()), &mut hear),
+        Err(error) => door::refused(unreadable(error.to_string()), form, &mut hear),
     };
     Ok(Exit(answer.exit_code))
 }

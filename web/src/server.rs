@@ -1,17 +1,232 @@
 //! The one place that owns a socket and an async runtime.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// Serves [`crate::app`] on a bound listener until the process ends.
+use axum::http::{HeaderMap, Uri, header};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+
+use crate::service::{Options, Service, Shared};
+use crate::store::Place;
+use crate::work;
+use crate::{access, content, log, queue};
+
+/// How long the head of a request may take, and a connection may be silent between two.
+const HEAD: Duration = Duration::from_secs(15);
+/// How long answers may take once the service ends.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How often plans are looked for whose worker is gone.
+const RECOVERY: Duration = Duration::from_secs(10);
+
+impl Service {
+    /// Whether a request names this machine, where only this machine is listened to.
+    pub(crate) fn is_of_here(&self, headers: &HeaderMap, uri: &Uri) -> bool {
+        if !self.options.listen.ip().is_loopback() || self.options.allows_anonymous {
+            return true;
+        }
+        let named = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let Some(host) = uri.authority().map(|own| own.as_str()).or(named) else { return false };
+        let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+            if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host }
+        });
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        name.eq_ignore_ascii_case("localhost")
+            || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+/// Serves until a signal of termination; `listening` is told the address.
 ///
 /// # Errors
-/// When the runtime does not start or the socket fails.
-pub fn serve(listener: TcpListener) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_io().build()?;
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        axum::serve(listener, crate::app()).await
-    })
+/// In words, why it can't begin.
+pub fn serve(mut options: Options, listening: &mut dyn FnMut(SocketAddr)) -> Result<(), String> {
+    let _lock = locked(&mut options)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let service = Arc::new(Service::open(options).map_err(|problem| problem.words())?);
+    let has_token =
+        service.store.read_here(|sql| access::is_any(sql)).map_err(|problem| problem.words())?;
+    let options = &service.options;
+    if !(options.listen.ip().is_loopback() || has_token || options.allows_anonymous) {
+        return Err(format!(
+            "others than this machine can reach {}, and no token is stored",
+            options.listen
+        ));
+    }
+    // Only this process has a file of SQLite: whatever ran is lost.
+    let own = matches!(options.database, Place::File(_)).then_some("serve-");
+    let name = work::process_name("serve");
+    let begun = service.store.write_here(move |sql| {
+        content::sweep(sql, true)?;
+        queue::recover(sql, own)
+    });
+    let n = begun.map_err(|problem| problem.words())?;
+    if n > 0 {
+        log::line("info", "recovered", &json!({ "plans": n }));
+    }
+    runtime.block_on(accept(Arc::clone(&service), name, listening)).map_err(|e| e.to_string())
+}
+
+/// Plans that are stored, without answering requests, until a signal of termination.
+///
+/// # Errors
+/// In words, why it can't begin.
+pub fn work(mut options: Options) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let _lock = locked(&mut options)?;
+    let service = Arc::new(Service::open(options).map_err(|problem| problem.words())?);
+    let name = work::process_name("worker");
+    runtime
+        .block_on(async {
+            let slots = work::start(&service.shop, service.options.workers, &name)?;
+            log::line("info", "working", &json!({ "slots": slots.len() }));
+            let recovery = tokio::spawn(recover(Arc::clone(&service)));
+            ended().await?;
+            recovery.abort();
+            drained(&service, slots).await;
+            Ok(())
+        })
+        .map_err(|error: io::Error| error.to_string())
+}
+
+/// Holds the folder of this process, and empties it of what another left.
+fn locked(options: &mut Options) -> Result<std::fs::File, String> {
+    // Links to files there are followed from other folders.
+    let folder = std::path::absolute(&options.folder);
+    options.folder = folder.map_err(|error| error.to_string())?;
+    let folder = &options.folder;
+    let told = |error: &dyn std::fmt::Display| format!("`{}`: {error}", folder.display());
+    std::fs::create_dir_all(folder).map_err(|error| told(&error))?;
+    let file = std::fs::File::create(folder.join("lock")).map_err(|error| told(&error))?;
+    if file.try_lock().is_err() {
+        return Err(told(&"another process of this service uses it"));
+    }
+    for entry in std::fs::read_dir(folder).map_err(|error| told(&error))?.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(file)
+}
+
+async fn recover(service: Shared) {
+    loop {
+        tokio::time::sleep(RECOVERY).await;
+        let n = service.store.write(|sql| {
+            content::sweep(sql, false)?;
+            queue::recover(sql, None)
+        });
+        if let Ok(1..) = n.await {
+            service.shop.bell.ring();
+        }
+    }
+}
+
+/// Ends with the first signal of termination or interruption.
+async fn ended() -> io::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn accept(
+    service: Shared,
+    name: String,
+    listening: &mut dyn FnMut(SocketAddr),
+) -> io::Result<()> {
+    let listener = TcpListener::bind(service.options.listen).await?;
+    let tls = service.options.tls.as_ref().map(crate::tls::acceptor).transpose()?;
+    let slots = work::start(&service.shop, service.options.workers, &name)?;
+    let router = crate::api::router(&service);
+    let recovery = tokio::spawn(recover(Arc::clone(&service)));
+    let (graceful, room) =
+        (GracefulShutdown::new(), Arc::new(Semaphore::new(service.options.connections)));
+    listening(listener.local_addr()?);
+    let mut end = std::pin::pin!(ended());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = &mut end => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            // Such as too many open files: others may close theirs.
+            Err(error) => {
+                log::line("error", "accept", &json!({ "reason": error.to_string() }));
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        // Those past the limit are closed at once.
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
+        let _ = stream.set_nodelay(true);
+        let (router, watcher) = (router.clone(), graceful.watcher());
+        let tls = tls.clone();
+        tokio::spawn(async move {
+            match tls {
+                None => answer(stream, router, watcher).await,
+                Some(tls) => {
+                    let shaken = tokio::time::timeout(HEAD, tls.accept(stream)).await;
+                    if let Ok(Ok(stream)) = shaken {
+                        answer(stream, router, watcher).await;
+                    }
+                }
+            }
+            drop(permit);
+        });
+    }
+    service.stop();
+    log::line("info", "stopping", &json!({}));
+    recovery.abort();
+    drained(&service, slots).await;
+    let _ = tokio::time::timeout(LAST_WORDS, graceful.shutdown()).await;
+    Ok(())
+}
+
+async fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    router: axum::Router,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(64 << 10)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // Why a connection broke is the client's affair.
+    let _ = watcher.watch(connection).await;
+}
+
+/// Lets plans that run go on for a while, then gives them back to the queue.
+async fn drained(service: &Shared, slots: Vec<std::thread::JoinHandle<()>>) {
+    service.shop.bell.stop();
+    let (start, drain) = (Instant::now(), service.options.drain);
+    let mut is_killed = false;
+    while !slots.iter().all(std::thread::JoinHandle::is_finished) {
+        if !is_killed && start.elapsed() > drain {
+            is_killed = true;
+            service.shop.bell.kill();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

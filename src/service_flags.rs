@@ -1,0 +1,136 @@
+//! Flags of the planning service.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use engine::request::value::{Written, duration};
+use ir::units::Bytes;
+use web::{Place, Quota, Scope};
+
+fn bytes(text: &str) -> Result<u64, String> {
+    <Bytes as Written>::read(text).map(Bytes::get)
+}
+
+fn place(text: &str) -> Result<Place, String> {
+    text.parse()
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    let found = Scope::ALL.into_iter().find(|scope| scope.name() == text);
+    found.ok_or_else(|| "scopes: read, plan, admin".to_owned())
+}
+
+/// Where the service keeps what it knows.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DatabaseFlags {
+    /// File of the database, or postgres://..., for several servers and workers
+    #[arg(long, value_name = "FILE|URL", value_parser = place, default_value = "meshwright.db")]
+    #[arg(env = "MESHWRIGHT_DATABASE", hide_env_values = true)]
+    pub(crate) database: Place,
+}
+
+/// What the process of one plan may use.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct WorkFlags {
+    /// Plans that are made at once [default: half of the cores]
+    #[arg(long, value_name = "N", help_heading = "Work")]
+    pub(crate) workers: Option<usize>,
+    /// Address space that one plan may take
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "8GiB")]
+    #[arg(help_heading = "Work")]
+    pub(crate) job_memory: u64,
+    /// Longest that one plan may take
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1h")]
+    #[arg(help_heading = "Work")]
+    pub(crate) job_time: Duration,
+    /// How long plans that run may go on after SIGTERM; then they are queued again
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
+    #[arg(help_heading = "Work")]
+    pub(crate) drain: Duration,
+    /// Folder for files that plans read while they are made [default: beside the database]
+    #[arg(long, value_name = "FOLDER", help_heading = "Work")]
+    pub(crate) work_folder: Option<PathBuf>,
+}
+
+/// What a token, or whoever needs none, may use.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct QuotaFlags {
+    /// Plans that may wait or run at once
+    #[arg(long, value_name = "N", default_value_t = 20_000, help_heading = "Quota")]
+    pub(crate) most_jobs: u32,
+    /// Processor time of plans an hour
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1000h")]
+    #[arg(help_heading = "Quota")]
+    pub(crate) most_time: Duration,
+    /// Bytes of uploaded files
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "64GiB")]
+    #[arg(help_heading = "Quota")]
+    pub(crate) most_bytes: u64,
+}
+
+impl QuotaFlags {
+    pub(crate) fn quota(&self) -> Quota {
+        Quota {
+            jobs: self.most_jobs.into(),
+            cpu_ms: i64::try_from(self.most_time.as_millis()).unwrap_or(i64::MAX),
+            bytes: i64::try_from(self.most_bytes).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+/// Flags of `serve`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ServeArgs {
+    /// Address and port; port 0 takes any
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) database: DatabaseFlags,
+    /// Let everybody who can reach another address than this machine's plan without a token
+    #[arg(long)]
+    pub(crate) allow_anonymous: bool,
+    /// Certificate chain, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// Key of the certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Longest upload
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "2GiB")]
+    pub(crate) most_upload: u64,
+    /// Connections at once; those past it are closed
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    pub(crate) connections: usize,
+    #[command(flatten)]
+    pub(crate) work: WorkFlags,
+    #[command(flatten)]
+    pub(crate) quota: QuotaFlags,
+}
+
+/// Flags of `token`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TokenArgs {
+    /// Whose it is; shown in listings
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// read, plan or admin
+    #[arg(long, value_parser = scope, default_value = "plan")]
+    pub(crate) scope: Scope,
+    #[command(flatten)]
+    pub(crate) database: DatabaseFlags,
+    #[command(flatten)]
+    pub(crate) quota: QuotaFlags,
+}
+
+/// Flags of `run-request`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RequestArgs {
+    /// Answer with the text that the command line prints
+    #[arg(long)]
+    pub(crate) as_text: bool,
+    /// Address space of this process
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) memory: Option<u64>,
+}

@@ -1,0 +1,158 @@
+//! Who may do what: bearer tokens, of which only hashes are stored.
+
+use axum::http::{HeaderMap, StatusCode, header};
+use sha2::{Digest, Sha256};
+
+use crate::log::now_ms;
+use crate::problem::Problem;
+use crate::store::sql::{Cell, Sql};
+
+/// What a token allows; each allows what those before it do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Look at everything.
+    Read,
+    /// Upload and plan.
+    Plan,
+    /// Delete what others made.
+    Admin,
+}
+
+impl Scope {
+    /// All, the least first.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Plan, Self::Admin];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Plan => "plan",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// What a token may use at once or in an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Plans that wait or run at once.
+    pub jobs: i64,
+    /// CPU time of plans an hour, in milliseconds.
+    pub cpu_ms: i64,
+    /// Bytes of all its uploads.
+    pub bytes: i64,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// The token's name, or `anonymous`.
+    pub(crate) name: String,
+    pub(crate) scope: Scope,
+    pub(crate) quota: Quota,
+}
+
+/// Random bytes as text, after a prefix.
+pub(crate) fn id(prefix: &str) -> String {
+    format!("{prefix}{}", hexadecimal(&random::<12>()))
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // Without the system's randomness no id is safe to hand out.
+    getrandom::fill(&mut bytes).unwrap_or_else(|error| {
+        crate::log::line("error", "no-randomness", &error.to_string().into());
+        std::process::abort()
+    });
+    bytes
+}
+
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How a token is stored. It has 256 random bits, so that a plain hash does not help a guesser.
+fn hash(token: &str) -> String {
+    hexadecimal(&Sha256::digest(token.as_bytes()))
+}
+
+/// Makes a token; it is told once and stored nowhere.
+pub(crate) fn make(
+    sql: &mut dyn Sql,
+    name: &str,
+    scope: Scope,
+    quota: Quota,
+) -> Result<String, Problem> {
+    let token = format!("mw_{}", hexadecimal(&random::<32>()));
+    let values: [Cell; 7] = [
+        hash(&token).into(),
+        name.into(),
+        scope.name().into(),
+        quota.jobs.into(),
+        quota.cpu_ms.into(),
+        quota.bytes.into(),
+        now_ms().into(),
+    ];
+    let statement = "INSERT INTO tokens (hash, name, scope, jobs, cpu_ms, bytes, created_ms) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    sql.run(statement, &values)?;
+    Ok(token)
+}
+
+/// Whether there is any token.
+pub(crate) fn is_any(sql: &mut dyn Sql) -> Result<bool, Problem> {
+    Ok(sql.row("SELECT 1 FROM tokens LIMIT 1", &[])?.is_some())
+}
+
+/// Who a request comes from. Where no token is stored, everybody is admin: the address is then a
+/// loopback one, or the operator said so.
+pub(crate) fn caller(
+    sql: &mut dyn Sql,
+    headers: &HeaderMap,
+    anonymous: Quota,
+) -> Result<Caller, Problem> {
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.strip_prefix("Bearer "));
+    if let Some(token) = given {
+        let statement = "SELECT name, scope, jobs, cpu_ms, bytes FROM tokens WHERE hash = $1";
+        if let Some(mut row) = sql.row(statement, &[hash(token.trim()).into()])? {
+            let (name, scope) = (row.text(), row.text());
+            let scope = Scope::ALL.into_iter().find(|own| own.name() == scope);
+            let quota = Quota { jobs: row.int(), cpu_ms: row.int(), bytes: row.int() };
+            return Ok(Caller { name, scope: scope.unwrap_or(Scope::Read), quota });
+        }
+    }
+    if given.is_none() && !is_any(sql)? {
+        let name = "anonymous".to_owned();
+        return Ok(Caller { name, scope: Scope::Admin, quota: anonymous });
+    }
+    let title = "a token of this service is needed";
+    Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", title)
+        .hint("send `Authorization: Bearer TOKEN`; `meshwright token` makes one"))
+}
+
+impl Caller {
+    /// Refuses what the token does not allow.
+    pub(crate) fn must(&self, scope: Scope) -> Result<(), Problem> {
+        if self.scope >= scope {
+            return Ok(());
+        }
+        let title = format!("this token has the scope `{}`", self.scope.name());
+        Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", title)
+            .hint(format!("this needs a token with the scope `{}`", scope.name())))
+    }
+}
+
+/// CPU time of the owner's plans within this hour, in milliseconds.
+pub(crate) fn used_ms(sql: &mut dyn Sql, owner: &str) -> Result<i64, Problem> {
+    let statement = "SELECT cpu_ms FROM used WHERE owner = $1 AND hour = $2";
+    let row = sql.row(statement, &[owner.into(), (now_ms() / 3_600_000).into()])?;
+    Ok(row.map_or(0, |mut row| row.int()))
+}
+
+/// Bytes of the owner's files.
+pub(crate) fn held_bytes(sql: &mut dyn Sql, owner: &str) -> Result<i64, Problem> {
+    let statement = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM contents WHERE owner = $1";
+    Ok(sql.row(statement, &[owner.into()])?.map_or(0, |mut row| row.int()))
+}

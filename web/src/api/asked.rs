@@ -1,0 +1,128 @@
+//! What a request asks: its query, its body, who sent it.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::problem::Problem;
+
+/// Longest body of JSON, in bytes.
+pub(crate) const LONGEST_JSON: u64 = 8 << 20;
+/// How long the next bytes of a body may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A query, of which every name is known.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = Query::<T>::from_request_parts(parts, state).await;
+        query.map(|Query(query)| Self(query)).map_err(|error| {
+            Problem::unprocessable("bad-query", error.body_text())
+                .hint("/docs lists what can be asked")
+        })
+    }
+}
+
+/// Names in the path.
+pub(crate) struct Named<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<T>::from_request_parts(parts, state).await;
+        path.map(|Path(path)| Self(path))
+            .map_err(|error| Problem::new(StatusCode::NOT_FOUND, "bad-path", error.body_text()))
+    }
+}
+
+/// 413.
+pub(crate) fn too_long(limit: u64) -> Problem {
+    let title = format!("the body is longer than {limit} bytes");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", title).fact("limit_bytes", limit)
+}
+
+/// The length that a body states.
+pub(crate) fn stated_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The next bytes of a body.
+///
+/// # Errors
+/// `body-cut-short` where the connection failed or nothing came in time.
+pub(crate) async fn next(body: &mut Body) -> Result<Option<axum::body::Bytes>, Problem> {
+    let cut = |reason: String| {
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "body-cut-short", "the body did not arrive")
+            .fact("reason", reason)
+    };
+    loop {
+        let frame = tokio::time::timeout(PATIENCE, body.frame()).await;
+        match frame.map_err(|_| cut(format!("no bytes within {} s", PATIENCE.as_secs())))? {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(cut(error.to_string())),
+            Some(Ok(frame)) => {
+                if let Ok(bytes) = frame.into_data() {
+                    return Ok(Some(bytes));
+                }
+            }
+        }
+    }
+}
+
+/// The whole body.
+///
+/// # Errors
+/// Of a length above the limit, before it is read where the length is stated.
+pub(crate) async fn whole(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: u64,
+) -> Result<Vec<u8>, Problem> {
+    if stated_length(headers).is_some_and(|length| length > limit) {
+        return Err(too_long(limit));
+    }
+    let mut bytes = Vec::new();
+    while let Some(more) = next(&mut body).await? {
+        if (bytes.len() + more.len()) as u64 > limit {
+            return Err(too_long(limit));
+        }
+        bytes.extend_from_slice(&more);
+    }
+    Ok(bytes)
+}
+
+/// A body that is one JSON object.
+///
+/// # Errors
+/// `bad-body`.
+pub(crate) async fn object(headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
+    let bytes = whole(headers, body, LONGEST_JSON).await?;
+    let bad = |reason: String| {
+        Problem::unprocessable("bad-body", "the body is no JSON object").fact("reason", reason)
+    };
+    let value: Value = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
+    if value.is_object() { Ok(value) } else { Err(bad("it is another kind of value".to_owned())) }
+}
+
+/// A body of a known form.
+///
+/// # Errors
+/// `bad-body`.
+pub(crate) async fn form<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
+    let value = object(headers, body).await?;
+    serde_json::from_value(value)
+        .map_err(|error| Problem::unprocessable("bad-body", error.to_string()))
+}

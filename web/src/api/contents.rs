@@ -1,0 +1,357 @@
+//! Uploaded files: models, clusters, profiles.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::asked::{Asked, Named, next, stated_length, too_long};
+use super::plans::check_limit;
+use crate::access::{self, Caller, Scope};
+use crate::content::{self, CHUNK, Content, Incoming, Kind};
+use crate::problem::Problem;
+use crate::service::{Service, Shared};
+
+/// Fields of a request that name one file.
+const FILES: [&str; 4] = ["model", "cluster", "profile", "constraints"];
+
+/// Query of an upload.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Name {
+    pub(super) name: String,
+}
+
+/// A file that comes in, chunk by chunk; dropped before it is kept, it leaves nothing.
+pub(super) struct Receiving {
+    service: Arc<Service>,
+    pub(super) incoming: Incoming,
+    hash: Sha256,
+    /// Not written yet.
+    rest: Vec<u8>,
+    n: i64,
+    is_kept: bool,
+}
+
+impl Receiving {
+    pub(super) fn new(service: &Shared, caller: &Caller, kind: Kind, name: String) -> Self {
+        let incoming = Incoming {
+            holder: access::id("in_"),
+            kind,
+            name,
+            bytes: 0,
+            digest: String::new(),
+            owner: caller.name.clone(),
+            summary: Value::Null,
+        };
+        let (service, hash) = (Arc::clone(service), Sha256::new());
+        Self { service, incoming, hash, rest: Vec::new(), n: 0, is_kept: false }
+    }
+
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        self.hash.update(bytes);
+        self.incoming.bytes += i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        self.rest.extend_from_slice(bytes);
+        while self.rest.len() >= CHUNK {
+            let rest = self.rest.split_off(CHUNK);
+            let chunk = std::mem::replace(&mut self.rest, rest);
+            self.write(chunk).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, chunk: Vec<u8>) -> Result<(), Problem> {
+        let (holder, n) = (self.incoming.holder.clone(), self.n);
+        self.n += 1;
+        self.service.store.write(move |sql| content::append(sql, &holder, n, &chunk)).await
+    }
+
+    /// Takes a body as a whole.
+    pub(super) async fn body(
+        &mut self,
+        headers: &HeaderMap,
+        mut body: Body,
+        most: u64,
+    ) -> Result<(), Problem> {
+        if stated_length(headers).is_some_and(|length| length > most) {
+            return Err(too_long(most));
+        }
+        while let Some(bytes) = next(&mut body).await? {
+            if self.incoming.bytes.unsigned_abs().saturating_add(bytes.len() as u64) > most {
+                return Err(too_long(most));
+            }
+            self.take(&bytes).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks at what came, and keeps it: the file, and whether it is new.
+    async fn end(mut self) -> Result<(Content, bool), Problem> {
+        let digest = content::written(&self.hash.clone().finalize());
+        let rest = std::mem::take(&mut self.rest);
+        let ended = settled(&self.service, &mut self.incoming, digest, rest, self.n).await?;
+        self.is_kept = true;
+        Ok(ended)
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        if self.n > 0 && !self.is_kept {
+            let (service, holder) = (Arc::clone(&self.service), self.incoming.holder.clone());
+            tokio::spawn(async move {
+                let _ = service.store.write(move |sql| content::drop_chunks(sql, &holder)).await;
+            });
+        }
+    }
+}
+
+/// Keeps what came in under a holder, `rest` of it not written yet, unless it is there already;
+/// a model has to be one that can be read.
+pub(super) async fn settled(
+    service: &Shared,
+    incoming: &mut Incoming,
+    digest: String,
+    rest: Vec<u8>,
+    n: i64,
+) -> Result<(Content, bool), Problem> {
+    incoming.digest = digest.clone();
+    let known = service.store.read(move |sql| content::find(sql, &digest)).await?;
+    if known.is_none() {
+        let (holder, chunk) = (incoming.holder.clone(), rest);
+        if !chunk.is_empty() {
+            service.store.write(move |sql| content::append(sql, &holder, n, &chunk)).await?;
+        }
+        if incoming.kind == Kind::Model {
+            let looked = looked_at(service, incoming).await;
+            if looked.is_err() {
+                let holder = incoming.holder.clone();
+                service.store.write(move |sql| content::drop_chunks(sql, &holder)).await?;
+            }
+            incoming.summary = looked?;
+        }
+    }
+    let own = incoming.clone();
+    let digest = incoming.digest.clone();
+    let keep = service.store.write(move |sql| {
+        let is_new = content::keep(sql, &own)?;
+        let found = content::find(sql, &digest)?;
+        Ok((found.ok_or_else(|| Problem::missing("file", &digest))?, is_new))
+    });
+    keep.await
+}
+
+/// What is understood of a model, by a process of its own.
+async fn looked_at(service: &Shared, incoming: &Incoming) -> Result<Value, Problem> {
+    let (shared, holder, file) =
+        (Arc::clone(service), incoming.holder.clone(), access::id("look-"));
+    let own = file.clone();
+    let laid =
+        tokio::task::spawn_blocking(move || shared.shop.shelf.of(&shared.store, &holder, &own));
+    let path = laid.await.map_err(|error| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
+    })??;
+    let request = json!({ "verb": "import", "model": incoming.name });
+    let files = json!({ incoming.name.clone(): format!("file:{}", path.display()) });
+    let answer = service.ask(request, files, Vec::new()).await;
+    service.shop.shelf.forget(&file);
+    let document: Value = serde_json::from_str(&answer?.text).unwrap_or_default();
+    Ok(json!({ "summary": document["summary"], "name": document["name"],
+        "warnings": document["warnings"] }))
+}
+
+/// Stores an upload of a kind.
+pub(super) async fn upload(
+    kind: Kind,
+    service: Shared,
+    caller: Caller,
+    (name, headers, body): (String, HeaderMap, Body),
+) -> Result<Response, Problem> {
+    content::check_name(&name)?;
+    let most = room(&service, &caller).await?;
+    let mut receiving = Receiving::new(&service, &caller, kind, name);
+    receiving.body(&headers, body, most).await?;
+    let (content, is_new) = receiving.end().await?;
+    Ok(stored(&content, is_new))
+}
+
+/// The longest upload of a caller, in bytes.
+pub(super) async fn room(service: &Shared, caller: &Caller) -> Result<u64, Problem> {
+    let name = caller.name.clone();
+    let held = service.store.read(move |sql| access::held_bytes(sql, &name)).await?;
+    let left = caller.quota.bytes.saturating_sub(held);
+    if left <= 0 {
+        let title = "the files of this token have used its space";
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-bytes", title)
+            .fact("held_bytes", held)
+            .fact("limit_bytes", caller.quota.bytes)
+            .hint("delete models that are not needed"));
+    }
+    Ok(service.options.most_upload.min(left.unsigned_abs()))
+}
+
+pub(super) fn stored(content: &Content, is_new: bool) -> Response {
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    (status, Json(content.document())).into_response()
+}
+
+/// `POST` of files of a kind.
+pub(super) async fn post(
+    kind: Kind,
+    State(service): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Asked(query): Asked<Name>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    upload(kind, service, caller, (query.name, headers, body)).await
+}
+
+/// Query of a listing.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listing {
+    #[serde(default)]
+    cursor: String,
+    #[serde(default = "page")]
+    limit: i64,
+}
+
+const fn page() -> i64 {
+    50
+}
+
+/// `GET` of files of a kind.
+pub(super) async fn list(
+    kind: Kind,
+    State(service): State<Shared>,
+    Asked(query): Asked<Listing>,
+) -> Result<Json<Value>, Problem> {
+    check_limit(query.limit)?;
+    let limit = query.limit;
+    let read = service.store.read(move |sql| content::list(sql, kind, &query.cursor, limit));
+    let rows = read.await?;
+    let is_full = i64::try_from(rows.len()).unwrap_or(0) == limit;
+    let next = rows.last().filter(|_| is_full).map(|row| row.digest.clone());
+    let rows: Vec<Value> = rows.iter().map(Content::document).collect();
+    Ok(Json(json!({ "contents": rows, "next": next })))
+}
+
+/// `GET` of one file's description, by digest or name.
+pub(super) async fn one(
+    State(service): State<Shared>,
+    Named(reference): Named<String>,
+) -> Result<Json<Value>, Problem> {
+    let own = reference.clone();
+    let found = service.store.read(move |sql| content::find(sql, &own)).await?;
+    let found = found.ok_or_else(|| Problem::missing("file", &reference))?;
+    Ok(Json(found.document()))
+}
+
+/// `DELETE` of a file.
+pub(super) async fn delete(
+    State(service): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Named(digest): Named<String>,
+) -> Result<StatusCode, Problem> {
+    let delete = service.store.write(move |sql| {
+        let owner = "SELECT owner FROM contents WHERE digest = $1";
+        let owner = sql.row(owner, &[digest.as_str().into()])?.map(|mut row| row.text());
+        if owner.is_some_and(|owner| owner != caller.name) {
+            caller.must(Scope::Admin)?;
+        }
+        content::delete(sql, &digest)
+    });
+    delete.await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// A request whose file fields name files of a folder, and what lies there: by name, digests.
+/// Inline objects are stored first.
+pub(super) async fn resolved(
+    service: &Shared,
+    caller: &Caller,
+    mut request: Value,
+) -> Result<(Value, Map<String, Value>), Problem> {
+    let mut files = Map::new();
+    for field in FILES {
+        let Some(given) = request.get(field).filter(|given| !given.is_null()).cloned() else {
+            continue;
+        };
+        let name = resolved_one(service, caller, field, given, &mut files).await?;
+        request[field] = name.into();
+    }
+    if let Some(traces) = request.get("traces").and_then(Value::as_array).cloned() {
+        let mut names = Vec::with_capacity(traces.len());
+        for trace in traces {
+            names.push(resolved_one(service, caller, "traces", trace, &mut files).await?);
+        }
+        request["traces"] = names.into();
+    }
+    Ok((request, files))
+}
+
+async fn resolved_one(
+    service: &Shared,
+    caller: &Caller,
+    field: &str,
+    given: Value,
+    files: &mut Map<String, Value>,
+) -> Result<String, Problem> {
+    let unprocessable = |code: &str, title: String| Problem::unprocessable(code, title);
+    let (content, part) = match given {
+        Value::Object(_) if field != "traces" => {
+            (inline(service, caller, field, &given).await?, String::new())
+        }
+        Value::String(text) => {
+            let (reference, part) = match text.split_once('#') {
+                Some((reference, part)) => (reference.to_owned(), format!("#{part}")),
+                None => (text.clone(), String::new()),
+            };
+            let own = reference.clone();
+            let found = service.store.read(move |sql| content::find(sql, &own)).await?;
+            let found = found.ok_or_else(|| {
+                unprocessable("unknown-file", format!("`{field}`: there is no file `{reference}`"))
+                    .hint("upload it first: POST /v1/models?name=NAME, /v1/clusters, /v1/profiles")
+            })?;
+            (found, part)
+        }
+        _ => {
+            let title = format!("`{field}` is a digest, a name, or an object with the file itself");
+            return Err(unprocessable("bad-file", title));
+        }
+    };
+    let name = content.name.clone();
+    match files.insert(name.clone(), content.digest.as_str().into()) {
+        Some(other) if other != content.digest.as_str() => {
+            let title = format!("two files of the request are called `{name}`");
+            Err(unprocessable("same-name", title).hint("upload one of them under another name"))
+        }
+        _ => Ok(name + &part),
+    }
+}
+
+/// Stores a file that stands in the request.
+async fn inline(
+    service: &Shared,
+    caller: &Caller,
+    field: &str,
+    given: &Value,
+) -> Result<Content, Problem> {
+    let kind = match field {
+        "model" => Kind::Model,
+        "profile" => Kind::Profile,
+        _ => Kind::Cluster,
+    };
+    let most = room(service, caller).await?;
+    let name = if field == "model" { "config.json".to_owned() } else { format!("{field}.json") };
+    let bytes = serde_json::to_vec(given).unwrap_or_default();
+    let mut receiving = Receiving::new(service, caller, kind, name);
+    receiving.body(&HeaderMap::new(), Body::from(bytes), most).await?;
+    Ok(receiving.end().await?.0)
+}

@@ -1,0 +1,13 @@
+//! The routes: one table, from which the router and the OpenAPI document are made.
+
+mod asked;
+mod contents;
+mod events;
+mod listings;
+mod openapi;
+mod plans;
+mod table;
+mod uploads;
+mod verbs;
+
+pub(crate) use table::router;

@@ -1,0 +1,217 @@
+//! The table of routes.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, delete, get, patch, post};
+
+use super::openapi::{Answers, Body, Row};
+use super::{contents, events, listings, plans, uploads, verbs};
+use crate::access::{self, Scope};
+use crate::content::Kind;
+use crate::problem::Problem;
+use crate::service::Shared;
+
+/// Routes of the files of a kind.
+macro_rules! kind {
+    ($kind:expr, $path:literal, $one:literal, $what:literal) => {
+        [
+            Row::new("GET", $path, Some(Scope::Read), concat!("List ", $what))
+                .asks(&["cursor", "limit"])
+                .answers(Answers::Json(200)),
+            Row::new("POST", $path, Some(Scope::Plan), concat!("Upload one of the ", $what))
+                .asks(&["name!"])
+                .takes(Body::Bytes)
+                .answers(Answers::Stored),
+            Row::new("GET", $one, Some(Scope::Read), "Look at one, by digest or latest name")
+                .answers(Answers::Json(200)),
+            Row::new("DELETE", $one, Some(Scope::Plan), "Delete one").answers(Answers::Nothing),
+        ]
+    };
+}
+
+/// Every route, without what answers there.
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = vec![
+        Row::new("GET", "/livez", None, "Whether the process lives").answers(Answers::Json(200)),
+        Row::new("GET", "/readyz", None, "Whether it takes plans").answers(Answers::Json(200)),
+        Row::new("GET", "/metrics", Some(Scope::Read), "Metrics, for Prometheus")
+            .answers(Answers::Text),
+        Row::new("GET", "/openapi.json", Some(Scope::Read), "This document")
+            .answers(Answers::Json(200)),
+        Row::new("GET", "/docs", Some(Scope::Read), "This document, to look at")
+            .answers(Answers::Html),
+        Row::new("GET", "/v1/algorithms", Some(Scope::Read), "The algorithms and their options")
+            .answers(Answers::Json(200)),
+        Row::new("GET", "/v1/devices", Some(Scope::Read), "Devices and links that clusters name")
+            .answers(Answers::Json(200)),
+        Row::new("GET", "/v1/formats", Some(Scope::Read), "Formats of models")
+            .answers(Answers::Json(200)),
+        Row::new("GET", "/v1/targets", Some(Scope::Read), "Formats in which plans are written")
+            .answers(Answers::Json(200)),
+    ];
+    rows.extend(kind!(Kind::Model, "/v1/models", "/v1/models/{digest}", "models"));
+    rows.extend(kind!(Kind::Cluster, "/v1/clusters", "/v1/clusters/{digest}", "clusters"));
+    rows.extend(kind!(Kind::Profile, "/v1/profiles", "/v1/profiles/{digest}", "profiles"));
+    rows.extend(of_uploads());
+    rows.extend(of_plans());
+    rows
+}
+
+fn of_uploads() -> [Row; 4] {
+    let one = "/v1/uploads/{id}";
+    [
+        Row::new("POST", "/v1/uploads", Some(Scope::Plan), "Begin an upload that can be resumed")
+            .takes(Body::Form("Announced"))
+            .answers(Answers::Json(201)),
+        Row::new("GET", one, Some(Scope::Plan), "How much of an upload is there")
+            .answers(Answers::Json(200)),
+        Row::new("PATCH", one, Some(Scope::Plan), "Go on at the byte that Upload-Offset states")
+            .takes(Body::Bytes)
+            .answers(Answers::Appended),
+        Row::new("DELETE", one, Some(Scope::Plan), "Give an upload up").answers(Answers::Nothing),
+    ]
+}
+
+fn of_plans() -> Vec<Row> {
+    let (read, plan) = (Some(Scope::Read), Some(Scope::Plan));
+    vec![
+        Row::new("POST", "/v1/plans", plan, "Ask for a plan")
+            .asks(&["wait", "priority"])
+            .takes(Body::Form("PlanRequest"))
+            .answers(Answers::Queued),
+        Row::new("GET", "/v1/plans", read, "List plans, the newest first")
+            .asks(&["state", "cursor", "limit"])
+            .answers(Answers::Form("PlanPage")),
+        Row::new("GET", "/v1/plans/{id}", read, "How a plan stands")
+            .asks(&["wait"])
+            .answers(Answers::Status),
+        Row::new("DELETE", "/v1/plans/{id}", plan, "Delete a plan")
+            .asks(&["cancel"])
+            .answers(Answers::Nothing),
+        Row::new("POST", "/v1/plans/{id}/cancel", plan, "End a plan with the best so far")
+            .answers(Answers::Accepted),
+        Row::new("GET", "/v1/plans/{id}/events", read, "What happens to a plan, as it happens")
+            .answers(Answers::Events),
+        Row::new("GET", "/v1/plans/{id}/answer", read, "What the command line prints with --json")
+            .answers(Answers::Json(200)),
+        Row::new("GET", "/v1/plans/{id}/plan", read, "The plan's file").answers(Answers::Json(200)),
+        Row::new("GET", "/v1/plans/{id}/artefacts/{target}", read, "A plan in another format")
+            .asks(&["launcher"])
+            .answers(Answers::Text),
+        Row::new("GET", "/v1/plans/{id}/explain", read, "Where the time goes, and why")
+            .asks(&["op", "transfer", "device"])
+            .answers(Answers::Json(200)),
+        Row::new("POST", "/v1/simulate", plan, "Replay a plan, perhaps on something else")
+            .takes(Body::Form("Simulated"))
+            .answers(Answers::Json(200)),
+        Row::new("POST", "/v1/compare", plan, "Compare a plan with another, or with what runs now")
+            .takes(Body::Form("Compared"))
+            .answers(Answers::Json(200)),
+        Row::new("POST", "/v1/measurements", plan, "Tell how long a plan's step really takes")
+            .takes(Body::Form("Measured"))
+            .answers(Answers::Json(201)),
+        Row::new("GET", "/v1/measurements", read, "Measured steps beside their predictions")
+            .asks(&["plan", "cursor", "limit"])
+            .answers(Answers::Json(200)),
+    ]
+}
+
+/// What answers a row.
+fn handler(row: &Row) -> MethodRouter<Shared> {
+    let kind = Kind::ALL.into_iter().find(|kind| row.path[4..].starts_with(kind.name()));
+    let kind = kind.unwrap_or(Kind::Model);
+    match (row.method, row.path) {
+        ("GET", "/livez") => get(listings::live),
+        ("GET", "/readyz") => get(listings::ready),
+        ("GET", "/metrics") => get(listings::metrics),
+        ("GET", "/openapi.json") => get(listings::document),
+        ("GET", "/docs") => get(listings::page),
+        ("GET", "/v1/algorithms") => get(listings::algorithms),
+        ("GET", "/v1/devices") => get(listings::devices),
+        ("GET", "/v1/formats") => get(listings::formats),
+        ("GET", "/v1/targets") => get(listings::targets),
+        ("POST", "/v1/uploads") => post(uploads::begin),
+        ("GET", "/v1/uploads/{id}") => get(uploads::one),
+        ("PATCH", "/v1/uploads/{id}") => patch(uploads::go_on),
+        ("DELETE", "/v1/uploads/{id}") => delete(uploads::delete),
+        ("POST", "/v1/plans") => post(plans::submit),
+        ("GET", "/v1/plans") => get(plans::list),
+        ("GET", "/v1/plans/{id}") => get(plans::one),
+        ("DELETE", "/v1/plans/{id}") => delete(plans::delete),
+        ("POST", "/v1/plans/{id}/cancel") => post(plans::cancel),
+        ("GET", "/v1/plans/{id}/events") => get(events::stream),
+        ("GET", "/v1/plans/{id}/answer") => get(verbs::answer),
+        ("GET", "/v1/plans/{id}/plan") => get(verbs::plan),
+        ("GET", "/v1/plans/{id}/artefacts/{target}") => get(verbs::artefact),
+        ("GET", "/v1/plans/{id}/explain") => get(verbs::explain),
+        ("POST", "/v1/simulate") => post(verbs::simulate),
+        ("POST", "/v1/compare") => post(verbs::compare),
+        ("POST", "/v1/measurements") => post(verbs::measured),
+        ("GET", "/v1/measurements") => get(verbs::measurements),
+        ("POST", _) => post(move |a, b, c, d, e| contents::post(kind, a, b, c, d, e)),
+        ("DELETE", _) => delete(contents::delete),
+        (_, path) if path.ends_with("{digest}") => get(contents::one),
+        _ => get(move |a, b| contents::list(kind, a, b)),
+    }
+}
+
+/// All routes; those with a scope refuse who has no token for it.
+pub(crate) fn router(service: &Shared) -> Router {
+    let mut app = Router::new();
+    for row in rows() {
+        let handler = handler(&row);
+        let handler = match row.scope {
+            None => handler,
+            Some(scope) => {
+                let state = (Arc::clone(service), scope);
+                handler.layer(from_fn_with_state(state, admitted))
+            }
+        };
+        app = app.route(row.path, handler);
+    }
+    let app = app.fallback(missing).method_not_allowed_fallback(wrong_method);
+    app.layer(from_fn_with_state(Arc::clone(service), counted)).with_state(Arc::clone(service))
+}
+
+async fn missing(uri: Uri) -> Problem {
+    let title = format!("nothing lives at `{}`", uri.path());
+    Problem::new(StatusCode::NOT_FOUND, "unknown-route", title).hint("/docs lists all routes")
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    let title = format!("`{}` does not take {method}", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", title)
+        .hint("/docs lists all routes")
+}
+
+async fn admitted(
+    State((service, scope)): State<(Shared, Scope)>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let (headers, anonymous) = (request.headers().clone(), service.options.anonymous);
+    let caller = service.store.read(move |sql| access::caller(sql, &headers, anonymous)).await?;
+    caller.must(scope)?;
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
+}
+
+async fn counted(State(service): State<Shared>, request: Request, next: Next) -> Response {
+    // Elsewhere a page could reach this service by a name that leads to this machine.
+    let response = match service.is_of_here(request.headers(), request.uri()) {
+        true => next.run(request).await,
+        false => {
+            let title = "the request is for another host";
+            Problem::new(StatusCode::MISDIRECTED_REQUEST, "wrong-host", title)
+                .hint("reach a service on a loopback address by `localhost` or its address")
+                .into_response()
+        }
+    };
+    service.count(response.status());
+    response
+}

@@ -1,0 +1,361 @@
+//! What can be asked of a plan that exists: its files, why it is as it is, how it compares.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::asked::{Asked, Named, form, object};
+use super::contents::resolved;
+use super::plans::{check_limit, read};
+use crate::access::{self, Caller};
+use crate::log::now_ms;
+use crate::problem::Problem;
+use crate::queue::{self, Plan};
+use crate::service::Shared;
+use crate::store::sql::Cell;
+
+/// Fields of a plan's request that say what it was planned for.
+const SUBJECT: [&str; 12] = [
+    "model",
+    "cluster",
+    "profile",
+    "constraints",
+    "traces",
+    "dims",
+    "batch",
+    "micro_batch",
+    "batch_axis",
+    "dtype",
+    "qdq_as_written",
+    "workload",
+];
+/// Name of the plan's file beside its inputs.
+const PLAN: &str = "plan.json";
+
+/// A text as it is stored.
+fn text(kind: &'static str, bytes: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, kind)], bytes).into_response()
+}
+
+async fn file(service: &Shared, id: String, name: &'static str) -> Result<Response, Problem> {
+    let read = service.store.read(move |sql| {
+        let plan = queue::plan(sql, &id)?;
+        let found = queue::artefact(sql, &id, name)?;
+        found.ok_or_else(|| not_there(&plan, name))
+    });
+    Ok(text("application/json", read.await?))
+}
+
+/// 409 while a file may still come, 404 where it will not.
+fn not_there(plan: &Plan, name: &str) -> Problem {
+    let title = format!("plan `{}` has no {name}: it is {}", plan.id, plan.state);
+    if plan.is_ended() {
+        return Problem::new(StatusCode::NOT_FOUND, "no-such-file", title);
+    }
+    Problem::new(StatusCode::CONFLICT, "not-ended", title)
+        .hint("wait for it: GET /v1/plans/ID?wait=30")
+        .retry(1)
+}
+
+/// `GET /v1/plans/{id}/answer`.
+pub(super) async fn answer(
+    State(service): State<Shared>,
+    Named(id): Named<String>,
+) -> Result<Response, Problem> {
+    file(&service, id, "answer").await
+}
+
+/// `GET /v1/plans/{id}/plan`.
+pub(super) async fn plan(
+    State(service): State<Shared>,
+    Named(id): Named<String>,
+) -> Result<Response, Problem> {
+    file(&service, id, "plan").await
+}
+
+/// A request about a plan: what it was planned for, and further members.
+async fn about(
+    service: &Shared,
+    (id, verb): (&str, &str),
+    further: Map<String, Value>,
+) -> Result<(Value, Value), Problem> {
+    let own = id.to_owned();
+    let found = service.store.read(move |sql| queue::plan(sql, &own)).await?;
+    if !found.is_ended() {
+        return Err(not_there(&found, "plan"));
+    }
+    let mut request = Map::new();
+    for field in SUBJECT {
+        request.extend(found.request.get(field).map(|value| (field.to_owned(), value.clone())));
+    }
+    let mut files = found.files.as_object().cloned().unwrap_or_default();
+    let name = if files.contains_key(PLAN) { format!("the-{PLAN}") } else { PLAN.to_owned() };
+    files.insert(name.clone(), format!("plan:{id}").into());
+    request.insert("plan".to_owned(), name.into());
+    request.extend(further);
+    let (request, _) = read(verb, Value::Object(request))?;
+    Ok((request, Value::Object(files)))
+}
+
+/// Query of an artefact.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Started {
+    launcher: Option<String>,
+}
+
+/// `GET /v1/plans/{id}/artefacts/{target}`.
+pub(super) async fn artefact(
+    State(service): State<Shared>,
+    Named((id, target)): Named<(String, String)>,
+    Asked(query): Asked<Started>,
+) -> Result<Response, Problem> {
+    let name = match &query.launcher {
+        Some(launcher) => format!("{target}:{launcher}"),
+        None => target.clone(),
+    };
+    let (own, key) = (id.clone(), name.clone());
+    let known = service.store.read(move |sql| {
+        queue::plan(sql, &own)?;
+        queue::artefact(sql, &own, &key)
+    });
+    let kind = match query.launcher {
+        Some(_) => "application/json",
+        None => "text/plain; charset=utf-8",
+    };
+    if let Some(bytes) = known.await? {
+        return Ok(text(kind, bytes));
+    }
+    let mut further = Map::new();
+    further.insert("target".to_owned(), target.clone().into());
+    further.extend(query.launcher.clone().map(|own| ("launcher".to_owned(), own.into())));
+    let (request, files) = about(&service, (&id, "export"), further).await?;
+    let answer = service.ask(request, files, Vec::new()).await?;
+    if answer.exit_code != 0 {
+        let document: Value = serde_json::from_str(&answer.text).unwrap_or_default();
+        let title = "the plan breaks rules and is not exported";
+        return Err(Problem::unprocessable("illegal-plan", title).fact("answer", document));
+    }
+    let bytes = match query.launcher {
+        Some(_) => serde_json::to_vec(&answer.files).unwrap_or_default(),
+        None => answer.files.into_values().next().unwrap_or_default().into_bytes(),
+    };
+    let kept = bytes.clone();
+    service.store.write(move |sql| queue::keep(sql, &id, &name, &kept)).await?;
+    Ok(text(kind, bytes))
+}
+
+/// Query of an explanation.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Subject {
+    op: Option<String>,
+    transfer: Option<String>,
+    device: Option<String>,
+}
+
+/// `GET /v1/plans/{id}/explain`.
+pub(super) async fn explain(
+    State(service): State<Shared>,
+    Named(id): Named<String>,
+    Asked(query): Asked<Subject>,
+) -> Result<Response, Problem> {
+    let given = [("op", query.op), ("transfer", query.transfer), ("device", query.device)];
+    let given: Map<String, Value> =
+        given.into_iter().filter_map(|(name, own)| Some((name.to_owned(), own?.into()))).collect();
+    if given.len() > 1 {
+        let title = "one of `op`, `transfer` and `device` is explained at a time";
+        return Err(Problem::unprocessable("bad-query", title));
+    }
+    let (request, files) = about(&service, (&id, "explain"), given).await?;
+    let answer = service.ask(request, files, Vec::new()).await?;
+    Ok(text("application/json", answer.text.into_bytes()))
+}
+
+/// `POST /v1/simulate`: a stored plan, on what differs from what it was planned for.
+pub(super) async fn simulate(
+    State(service): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let mut asked = object(&headers, body).await?;
+    let id = asked["plan"].as_str().unwrap_or_default().to_owned();
+    if let Some(members) = asked.as_object_mut() {
+        members.remove("plan");
+    }
+    let (changes, new_files) = resolved(&service, &caller, asked).await?;
+    let mut further = changes.as_object().cloned().unwrap_or_default();
+    if !further.is_empty() {
+        further.entry("allow_mismatch").or_insert(true.into());
+    }
+    let (request, mut files) = about(&service, (&id, "simulate"), further).await?;
+    if let Some(files) = files.as_object_mut() {
+        files.extend(new_files);
+    }
+    let answer = service.ask(request, files, Vec::new()).await?;
+    Ok(text("application/json", answer.text.into_bytes()))
+}
+
+/// What is compared.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Compared {
+    /// The plan.
+    plan: String,
+    /// Another plan.
+    with: Option<String>,
+    /// The settings that run now, as text of a launcher's file.
+    settings: Option<String>,
+    /// How that file is called, such as `run.sh` or `config.toml`.
+    settings_name: Option<String>,
+}
+
+/// `POST /v1/compare`.
+pub(super) async fn compare(
+    State(service): State<Shared>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let asked: Compared = form(&headers, body).await?;
+    let (mut request, files) = about(&service, (&asked.plan, "simulate"), Map::new()).await?;
+    let mut files = files.as_object().cloned().unwrap_or_default();
+    let members = request.as_object_mut();
+    let Some(members) = members else { return Err(Problem::missing("plan", &asked.plan)) };
+    let plan = members.remove("plan").unwrap_or_default();
+    members.insert("b".to_owned(), plan);
+    let mut texts = Vec::new();
+    match (asked.with, asked.settings) {
+        (Some(other), None) => {
+            let own = other.clone();
+            let found = service.store.read(move |sql| queue::plan(sql, &own)).await?;
+            if !found.is_ended() {
+                return Err(not_there(&found, "plan"));
+            }
+            files.insert("a-plan.json".to_owned(), format!("plan:{other}").into());
+            members.insert("a".to_owned(), "a-plan.json".into());
+        }
+        (None, Some(settings)) => {
+            let name = asked.settings_name.unwrap_or_else(|| "settings".to_owned());
+            crate::content::check_name(&name)?;
+            if files.contains_key(&name) {
+                let title = format!("`{name}` is the name of a file of the plan");
+                return Err(Problem::unprocessable("same-name", title));
+            }
+            members.insert("a".to_owned(), name.clone().into());
+            texts.push((name, settings.into_bytes()));
+        }
+        _ => {
+            let title = "a plan is compared `with` another, or with `settings`";
+            return Err(Problem::unprocessable("bad-body", title));
+        }
+    }
+    let (request, _) = read("compare", {
+        members.remove("verb");
+        Value::Object(members.clone())
+    })?;
+    let answer = service.ask(request, Value::Object(files), texts).await?;
+    Ok(text("application/json", answer.text.into_bytes()))
+}
+
+/// A run of a plan that was measured.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Measured {
+    /// The plan.
+    plan: String,
+    /// Seconds of a step.
+    step_s: f64,
+    /// Bytes at the peak of the fullest device.
+    peak_bytes: Option<u64>,
+    /// What ran, in the client's words.
+    note: Option<String>,
+}
+
+/// `POST /v1/measurements`.
+pub(super) async fn measured(
+    State(service): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let measured: Measured = form(&headers, body).await?;
+    if !(measured.step_s.is_finite() && measured.step_s > 0.0) {
+        let title = "`step_s` is a number of seconds above 0";
+        return Err(Problem::unprocessable("bad-body", title));
+    }
+    let id = measured.plan.clone();
+    let plan = service.store.read(move |sql| {
+        let plan = queue::plan(sql, &id)?;
+        Ok((plan.progress["value_ns"].as_f64(), plan.progress["objective"].clone()))
+    });
+    let (value_ns, objective) = plan.await?;
+    let predicted = value_ns.filter(|_| objective == "step-time").map(|ns| ns / 1e9);
+    let document = json!({
+        "id": access::id("run_"),
+        "plan": measured.plan,
+        "step_s": measured.step_s,
+        "predicted_s": predicted,
+        "error": predicted.map(|predicted| predicted / measured.step_s - 1.0),
+        "peak_bytes": measured.peak_bytes,
+        "note": measured.note,
+        "created_ms": now_ms(),
+    });
+    let values: [Cell; 5] = [
+        document["id"].as_str().unwrap_or_default().into(),
+        measured.plan.into(),
+        document.to_string().into(),
+        caller.name.into(),
+        now_ms().into(),
+    ];
+    let write = service.store.write(move |sql| {
+        sql.lock_order()?;
+        let statement = "INSERT INTO measurements (id, place, plan, body, owner, created_ms) \
+            VALUES ($1, (SELECT COALESCE(MAX(place), 0) + 1 FROM measurements), $2, $3, $4, $5)";
+        Ok(sql.run(statement, &values)?)
+    });
+    write.await?;
+    Ok((StatusCode::CREATED, Json(document)).into_response())
+}
+
+/// Query of the measurements.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Runs {
+    #[serde(default)]
+    plan: String,
+    cursor: Option<i64>,
+    #[serde(default = "page")]
+    limit: i64,
+}
+
+const fn page() -> i64 {
+    50
+}
+
+/// `GET /v1/measurements`.
+pub(super) async fn measurements(
+    State(service): State<Shared>,
+    Asked(query): Asked<Runs>,
+) -> Result<Json<Value>, Problem> {
+    check_limit(query.limit)?;
+    let limit = query.limit;
+    let read = service.store.read(move |sql| {
+        let statement = "SELECT place, body FROM measurements WHERE ($1 = '' OR plan = $1) \
+            AND place < $2 ORDER BY place DESC LIMIT $3";
+        let before = query.cursor.unwrap_or(i64::MAX);
+        Ok(sql.rows(statement, &[query.plan.into(), before.into(), limit.into()])?)
+    });
+    let rows = read.await?.into_iter();
+    let rows: Vec<(i64, Value)> = rows
+        .map(|mut row| (row.int(), serde_json::from_str(&row.text()).unwrap_or_default()))
+        .collect();
+    let is_full = i64::try_from(rows.len()).unwrap_or(0) == limit;
+    let next = rows.last().filter(|_| is_full).map(|(place, _)| place.to_string());
+    let rows: Vec<Value> = rows.into_iter().map(|(_, body)| body).collect();
+    Ok(Json(json!({ "measurements": rows, "next": next })))
+}

@@ -1,0 +1,189 @@
+//! The service as a whole: what all routes share.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde_json::Value;
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::access::Quota;
+use crate::content::Shelf;
+use crate::hub::Hub;
+use crate::problem::Problem;
+use crate::store::{Place, Store};
+use crate::work::child::{self, Answer, Limits};
+use crate::work::{Bell, Setting, Shop, folder};
+
+/// How the service is set.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where its data lies.
+    pub database: Place,
+    /// Folder for files of this process.
+    pub folder: PathBuf,
+    /// Plans that are made at once by this process.
+    pub workers: usize,
+    /// What the process of one plan may use.
+    pub limits: Limits,
+    /// Longest upload, in bytes.
+    pub most_upload: u64,
+    /// Connections at once.
+    pub connections: usize,
+    /// How long plans that run may go on once the service is asked to end.
+    pub drain: Duration,
+    /// Whether anybody may use it who reaches it, though others than this machine can.
+    pub allows_anonymous: bool,
+    /// What those without a token may use.
+    pub anonymous: Quota,
+    /// Certificate chain and key, PEM.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// The words that start this program.
+    pub program: Vec<OsString>,
+    /// The program's version.
+    pub version: &'static str,
+}
+
+/// What requests are answered with.
+pub(crate) struct Service {
+    pub(crate) store: Arc<Store>,
+    pub(crate) shop: Arc<Shop>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) options: Options,
+    pub(crate) version: &'static str,
+    /// Answers by status class, for the metrics.
+    pub(crate) answered: [AtomicU64; 6],
+    stopping: watch::Sender<bool>,
+    helpers: Semaphore,
+}
+
+pub(crate) type Shared = Arc<Service>;
+
+/// Answers at once that need a process of their own: models that are looked at, exports,
+/// explanations.
+const HELPERS: usize = 2;
+/// How long one of them may take.
+const HELP: Duration = Duration::from_secs(60);
+
+impl Service {
+    /// Opens the database and gets ready to plan.
+    pub(crate) fn open(options: Options) -> Result<Self, Problem> {
+        let store = Arc::new(Store::open(options.database.clone())?);
+        let hub = Arc::new(Hub::default());
+        let told = Arc::clone(&hub);
+        let setting = Setting {
+            program: options.program.clone(),
+            folder: options.folder.clone(),
+            limits: options.limits,
+        };
+        let shop = Shop {
+            store: Arc::clone(&store),
+            shelf: Shelf::new(&options.folder).map_err(crate::content::unwritten)?,
+            setting,
+            bell: Bell::default(),
+            changed: Box::new(move |id| told.changed(id)),
+        };
+        Ok(Self {
+            store,
+            shop: Arc::new(shop),
+            hub,
+            version: options.version,
+            options,
+            answered: Default::default(),
+            stopping: watch::channel(false).0,
+            helpers: Semaphore::new(HELPERS),
+        })
+    }
+
+    /// Takes no further plans, and ends all streams.
+    pub(crate) fn stop(&self) {
+        self.stopping.send_replace(true);
+        self.shop.bell.stop();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Ends once the service does.
+    pub(crate) async fn stopped(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender lives as long as the service.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+
+    pub(crate) fn count(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100);
+        if let Some(counter) = self.answered.get(class) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Answers a request in a process of its own, with files by name (see [`folder::laid_out`]).
+    ///
+    /// # Errors
+    /// 422 with the command line's diagnostic; 503 where no process answers.
+    pub(crate) async fn ask(
+        self: &Arc<Self>,
+        request: Value,
+        files: Value,
+        texts: Vec<(String, Vec<u8>)>,
+    ) -> Result<Answer, Problem> {
+        let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "it ends");
+        let permit = self.helpers.acquire().await.map_err(busy)?;
+        let (tell, answer) = oneshot::channel();
+        let service = Arc::clone(self);
+        // The thread that starts a process has to live as long as the process.
+        let started = std::thread::Builder::new().name("helper".to_owned()).spawn(move || {
+            let _ = tell.send(helped(&service, &request, &files, &texts));
+        });
+        started.map_err(crate::content::unwritten)?;
+        let ended = answer.await;
+        drop(permit);
+        ended.unwrap_or_else(|_| {
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "a helper has ended"))
+        })
+    }
+}
+
+fn helped(
+    service: &Service,
+    request: &Value,
+    files: &Value,
+    texts: &[(String, Vec<u8>)],
+) -> Result<Answer, Problem> {
+    let shop = &service.shop;
+    let folder = folder::laid_out(&shop.store, &shop.shelf, &shop.setting.folder, files)?;
+    for (name, bytes) in texts {
+        folder.write(name, bytes)?;
+    }
+    let limits = Limits { time: HELP.min(shop.setting.limits.time), ..shop.setting.limits };
+    let (_orders, taken) = channel();
+    let at = (folder.path(), limits);
+    let ended = child::run(&shop.setting.program, at, request, taken, &mut |_| {});
+    let ended = ended.map_err(crate::content::unwritten)?;
+    let answer = ended.answer.map_err(|(code, said)| {
+        let title = match code {
+            "time-limit" => "the answer took longer than this service allows",
+            "memory-limit" => "the answer needed more memory than this service allows",
+            _ => "the process that was to answer ended early",
+        };
+        crate::log::line("error", code, &Value::from(said));
+        let status = match code {
+            "time-limit" | "memory-limit" => StatusCode::UNPROCESSABLE_ENTITY,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Problem::new(status, code, title).hint("try a smaller problem")
+    })?;
+    match (answer.exit_code, answer.error()) {
+        (1..=3, Some(error)) => Err(Problem::refused(&error)),
+        _ => Ok(answer),
+    }
+}

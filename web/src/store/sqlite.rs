@@ -1,0 +1,92 @@
+//! SQLite: one file.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{Connection, ErrorCode, ToSql, params_from_iter};
+
+use super::fault::Fault;
+use super::sql::{Cell, Row, Sql};
+
+/// How long a statement waits for another connection's.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A connection to the file.
+pub(crate) struct Sqlite(Connection);
+
+impl Sqlite {
+    /// Opens the file, and makes it where there is none. What is committed is on disk: the log is
+    /// synced with each commit.
+    pub(crate) fn open(path: &Path) -> Result<Self, Fault> {
+        let connection = Connection::open(path).map_err(fault)?;
+        connection.busy_timeout(PATIENCE).map_err(fault)?;
+        let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+            PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864;";
+        connection.execute_batch(settings).map_err(fault)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(Self(connection))
+    }
+}
+
+impl ToSql for Cell {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Null => ToSqlOutput::Owned(Value::Null),
+            Self::Int(value) => ToSqlOutput::Owned(Value::Integer(*value)),
+            Self::Text(value) => ToSqlOutput::Borrowed(ValueRef::Text(value.as_bytes())),
+            Self::Bytes(value) => ToSqlOutput::Borrowed(ValueRef::Blob(value)),
+        })
+    }
+}
+
+impl Sql for Sqlite {
+    fn run(&mut self, statement: &str, values: &[Cell]) -> Result<u64, Fault> {
+        let mut prepared = self.0.prepare_cached(&numbered(statement)).map_err(fault)?;
+        prepared.execute(params_from_iter(values)).map(|n| n as u64).map_err(fault)
+    }
+
+    fn rows(&mut self, statement: &str, values: &[Cell]) -> Result<Vec<Row>, Fault> {
+        let mut prepared = self.0.prepare_cached(&numbered(statement)).map_err(fault)?;
+        let n_columns = prepared.column_count();
+        let mut found = prepared.query(params_from_iter(values)).map_err(fault)?;
+        let mut rows = Vec::new();
+        while let Some(row) = found.next().map_err(fault)? {
+            let cell = |column: usize| {
+                Ok(match row.get_ref(column)? {
+                    ValueRef::Null => Cell::Null,
+                    ValueRef::Integer(value) => Cell::Int(value),
+                    ValueRef::Real(value) => Cell::Int(value as i64),
+                    ValueRef::Text(text) => Cell::Text(String::from_utf8_lossy(text).into_owned()),
+                    ValueRef::Blob(bytes) => Cell::Bytes(bytes.to_vec()),
+                })
+            };
+            let cells = (0..n_columns).map(cell).collect::<rusqlite::Result<_>>().map_err(fault)?;
+            rows.push(Row::new(cells));
+        }
+        Ok(rows)
+    }
+
+    /// There is one writer.
+    fn skip_locked(&self) -> &'static str {
+        ""
+    }
+
+    fn lock_order(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// `$1` is a name to SQLite, `?1` a number.
+fn numbered(statement: &str) -> String {
+    statement.replace('$', "?")
+}
+
+fn fault(error: rusqlite::Error) -> Fault {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => Fault::Full,
+        // Where no page of the log can be written, the system's own word is lost.
+        Some(ErrorCode::SystemIoFailure) if error.to_string().contains("full") => Fault::Full,
+        _ => Fault::Other(error.to_string()),
+    }
+}

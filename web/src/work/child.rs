@@ -1,0 +1,210 @@
+//! A request in a process of its own, so that whatever it does, the service lives.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Longest line that is taken from a child: the answer with all its files.
+const LONGEST_LINE: u64 = 1 << 30;
+/// How long a child that was asked to end may take.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often time and orders are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// What is kept of stderr.
+const STDERR: u64 = 16 << 10;
+
+/// What a process may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Address space, in bytes.
+    pub memory: u64,
+    /// Wall-clock time from start to end.
+    pub time: Duration,
+}
+
+/// What is asked of a process that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// End with the best so far.
+    End,
+    /// End at once.
+    Kill,
+}
+
+/// What the last line of a process holds.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Answer {
+    pub(crate) exit_code: u8,
+    /// What the command line prints with `--json`.
+    pub(crate) text: String,
+    /// By name.
+    #[serde(default)]
+    pub(crate) files: std::collections::BTreeMap<String, String>,
+}
+
+impl Answer {
+    /// The member `error` of the text.
+    pub(crate) fn error(&self) -> Option<Value> {
+        let document: Value = serde_json::from_str(&self.text).ok()?;
+        document.get("error").cloned()
+    }
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Its answer, or why there is none: `time-limit`, `memory-limit`, `killed`, `crashed`, and
+    /// what it said.
+    pub(crate) answer: Result<Answer, (&'static str, String)>,
+    pub(crate) cpu_ms: i64,
+}
+
+/// Starts the program again with a request in a folder, and hears its events: `hear` gets each line
+/// but the last as JSON.
+///
+/// # Errors
+/// Where no process can be started.
+pub(crate) fn run(
+    program: &[OsString],
+    (folder, limits): (&Path, Limits),
+    request: &Value,
+    orders: Receiver<Order>,
+    hear: &mut dyn FnMut(Value),
+) -> std::io::Result<Ended> {
+    let mut child = start(program, folder, limits)?;
+    let pid = Pid::from_child(&child);
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let text = request.to_string();
+    // A child that ends early does not read it all.
+    let feeder = thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(text.as_bytes())));
+    let words = thread::spawn(move || {
+        let mut said = Vec::new();
+        if let Some(mut stderr) = stderr {
+            let _ = (&mut stderr).take(STDERR).read_to_end(&mut said);
+            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+        }
+        String::from_utf8_lossy(&said).into_owned()
+    });
+    let (done, ends) = channel();
+    let guard = thread::spawn(move || guard(pid, limits.time, &orders, &ends));
+    let answer = stdout.and_then(|stdout| lines(BufReader::new(stdout), hear));
+    let cpu_ms = cpu_ms(pid);
+    let status = ended(&mut child, &done)?;
+    let cut = guard.join().unwrap_or_default();
+    let _ = feeder.join();
+    let said = words.join().unwrap_or_default();
+    let answer = answer.ok_or_else(|| why(cut, status, said));
+    Ok(Ended { answer, cpu_ms })
+}
+
+/// Confines this process, which a service started: what it may use, and that it ends with whoever
+/// started it. Where the system refuses, it goes on without.
+pub fn confine(memory: u64) {
+    use rustix::process::{Resource, Rlimit, set_parent_process_death_signal, setrlimit};
+    let limit = Rlimit { current: Some(memory), maximum: Some(memory) };
+    let _ = setrlimit(Resource::As, limit);
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    // Whoever started it gets to answer while it works.
+    let _ = rustix::process::nice(10);
+}
+
+fn start(program: &[OsString], folder: &Path, limits: Limits) -> std::io::Result<Child> {
+    let (first, rest) = program.split_first().ok_or(std::io::ErrorKind::NotFound)?;
+    Command::new(first)
+        .args(rest)
+        .args(["run-request", "--as-text", "--memory", &limits.memory.to_string()])
+        .current_dir(folder)
+        .env_remove("MESHWRIGHT_CLUSTER")
+        .env_remove("MESHWRIGHT_PROFILE")
+        .env_remove("MESHWRIGHT_ALGORITHM")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+/// Takes lines until the answer or the end.
+fn lines(mut stdout: impl BufRead, hear: &mut dyn FnMut(Value)) -> Option<Answer> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let n = (&mut stdout).take(LONGEST_LINE).read_until(b'\n', &mut line).ok()?;
+        if n == 0 || line.last() != Some(&b'\n') {
+            return None;
+        }
+        if line.starts_with(b"{\"event\":\"answer\"") {
+            return serde_json::from_slice(&line).ok();
+        }
+        if let Ok(event) = serde_json::from_slice(&line) {
+            hear(event);
+        }
+    }
+}
+
+/// Sees to it that the process ends: what it was cut off for, if it was.
+fn guard(
+    pid: Pid,
+    time: Duration,
+    orders: &Receiver<Order>,
+    ends: &Receiver<()>,
+) -> Option<&'static str> {
+    let start = Instant::now();
+    let (mut asked, mut cut): (Option<Instant>, Option<&'static str>) = (None, None);
+    loop {
+        match ends.recv_timeout(LOOK) {
+            Err(RecvTimeoutError::Timeout) => {}
+            _ => return cut,
+        }
+        let order = orders.try_recv().ok();
+        let late = start.elapsed() > time;
+        if (order == Some(Order::End) || late) && asked.is_none() {
+            asked = Some(Instant::now());
+            cut = Some(if late { "time-limit" } else { "killed" });
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        if order == Some(Order::Kill) || asked.is_some_and(|asked| asked.elapsed() > GRACE) {
+            cut = cut.or(Some("killed"));
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Waits for the end, then ends the guard: while the process is not waited for, its id is its own.
+fn ended(child: &mut Child, done: &Sender<()>) -> std::io::Result<ExitStatus> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            let _ = done.send(());
+            return Ok(status);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Processor time of a process that was not waited for yet, in milliseconds.
+fn cpu_ms(pid: Pid) -> i64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    let text = text.unwrap_or_default();
+    // The name, in parentheses, may hold spaces. Ticks are hundredths of a second on Linux.
+    let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<i64>().ok()).sum::<i64>() * 10
+}
+
+/// Why there is no answer.
+fn why(cut: Option<&'static str>, status: ExitStatus, said: String) -> (&'static str, String) {
+    if let Some(cut) = cut {
+        return (cut, said);
+    }
+    if said.contains("error[out-of-memory]") {
+        return ("memory-limit", said);
+    }
+    ("crashed", format!("{status}: {said}"))
+}

@@ -1,0 +1,335 @@
+//! Who makes the plans: slots, each a thread that takes the next plan, runs it in a process of its
+//! own and writes down what is heard.
+
+pub(crate) mod child;
+pub(crate) mod folder;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use child::{Answer, Ended, Limits, Order};
+use serde_json::{Value, json};
+
+use crate::access;
+use crate::content::Shelf;
+use crate::problem::Problem;
+use crate::queue::{self, End, Hold, News, Plan};
+use crate::store::Store;
+
+/// How often a slot looks for plans that another process queued.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often what is heard of a plan is written, and its lease renewed.
+const WRITE: Duration = Duration::from_millis(250);
+/// How often the lease of a plan is renewed of which nothing is heard.
+const RENEW: Duration = Duration::from_millis(500);
+/// How often the best plan so far is kept.
+const KEEP: Duration = Duration::from_secs(1);
+/// How long the answer is tried to be written where there is no space.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What processes are started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    /// The words that start this program.
+    pub(crate) program: Vec<OsString>,
+    /// Folder of this process for the files that its children read.
+    pub(crate) folder: PathBuf,
+    pub(crate) limits: Limits,
+}
+
+/// Wakes slots when there is a plan, and says when they end.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    rung: Mutex<bool>,
+    heard: Condvar,
+    stops: AtomicBool,
+    kills: AtomicBool,
+}
+
+impl Bell {
+    /// There is a plan to make.
+    pub(crate) fn ring(&self) {
+        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.heard.notify_one();
+    }
+
+    /// No further plan is begun.
+    pub(crate) fn stop(&self) {
+        self.stops.store(true, Ordering::SeqCst);
+        self.heard.notify_all();
+    }
+
+    /// Plans that run are given back.
+    pub(crate) fn kill(&self) {
+        self.kills.store(true, Ordering::SeqCst);
+        self.stop();
+    }
+
+    fn stops(&self) -> bool {
+        self.stops.load(Ordering::SeqCst)
+    }
+
+    fn wait(&self) {
+        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |rung: &mut bool| !*rung && !self.stops();
+        let waited = self.heard.wait_timeout_while(rung, LOOK, waits);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+}
+
+/// All that a slot works with.
+pub(crate) struct Shop {
+    pub(crate) store: Arc<Store>,
+    pub(crate) setting: Setting,
+    pub(crate) shelf: Shelf,
+    pub(crate) bell: Bell,
+    /// Called with a plan's id when something of it was written.
+    pub(crate) changed: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+/// Starts slots; they end once the bell stops.
+///
+/// # Errors
+/// Where no thread can be started.
+pub(crate) fn start(
+    shop: &Arc<Shop>,
+    n: usize,
+    name: &str,
+) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let slot = |i: usize| {
+        let (shop, worker) = (Arc::clone(shop), format!("{name}/{i}"));
+        thread::Builder::new().name(format!("slot-{i}")).spawn(move || work(&shop, &worker))
+    };
+    (0..n).map(slot).collect()
+}
+
+fn work(shop: &Shop, worker: &str) {
+    while !shop.bell.stops() {
+        let name = worker.to_owned();
+        match shop.store.write_here(move |sql| queue::claim(sql, &name)) {
+            Ok(Some(plan)) => {
+                (shop.changed)(&plan.id);
+                make(shop, worker, &plan);
+                (shop.changed)(&plan.id);
+                // Others may wait that were queued together with this one.
+                shop.bell.ring();
+            }
+            Ok(None) => shop.bell.wait(),
+            Err(problem) => {
+                log_fault("claim", &problem);
+                thread::sleep(LOOK);
+            }
+        }
+    }
+}
+
+fn log_fault(what: &str, problem: &Problem) {
+    let reason = problem.fault.as_ref().map(ToString::to_string);
+    crate::log::line("error", what, &json!({ "code": problem.code, "reason": reason }));
+}
+
+/// Makes one plan, and records how it ended.
+fn make(shop: &Shop, worker: &str, plan: &Plan) {
+    let end = match folder::laid_out(&shop.store, &shop.shelf, &shop.setting.folder, &plan.files) {
+        Ok(folder) => planned(shop, worker, plan, &folder),
+        Err(problem) => Some(failed(&problem.code, &problem.title, 0)),
+    };
+    let Some(end) = end else { return };
+    let start = Instant::now();
+    loop {
+        let (id, name, own) = (plan.id.clone(), worker.to_owned(), end.clone());
+        match shop.store.write_here(move |sql| queue::finish(sql, (&id, &name), &own)) {
+            Ok(_) => break,
+            // The answer is worth more than the slot's time; the lease is given up at some point.
+            Err(problem) => {
+                log_fault("finish", &problem);
+                if shop.bell.kills.load(Ordering::SeqCst) || start.elapsed().as_secs() > 3600 {
+                    break;
+                }
+                let (id, name) = (plan.id.clone(), worker.to_owned());
+                let held = News { phase: "storing".to_owned(), ..News::default() };
+                let _ = shop.store.write_here(move |sql| queue::note(sql, (&id, &name), &held));
+                thread::sleep(AGAIN);
+            }
+        }
+    }
+}
+
+/// Runs the process; `None` where the plan is not this worker's any more.
+fn planned(shop: &Shop, worker: &str, plan: &Plan, folder: &folder::Folder) -> Option<End> {
+    let (send, orders) = channel();
+    let (heard, news) = channel();
+    let scribe = Scribe { shop, id: &plan.id, worker, orders: send };
+    let (ended, kept) = thread::scope(|scope| {
+        let scribe = scope.spawn(move || scribe.write(&news));
+        let mut request = plan.request.clone();
+        request["verb"] = "plan".into();
+        let (program, at) = (&shop.setting.program, (folder.path(), shop.setting.limits));
+        let ended = child::run(program, at, &request, orders, &mut |event| {
+            let _ = heard.send(event);
+        });
+        drop(heard);
+        (ended, scribe.join().unwrap_or(Kept::Lost))
+    });
+    match (kept, ended) {
+        (Kept::Lost, _) => None,
+        (Kept::Stopped, Err(_) | Ok(Ended { answer: Err(_), .. })) => {
+            let (id, name) = (plan.id.clone(), worker.to_owned());
+            let given = shop.store.write_here(move |sql| queue::give_back(sql, (&id, &name)));
+            given.err().into_iter().for_each(|problem| log_fault("give-back", &problem));
+            None
+        }
+        (_, Err(error)) => Some(failed("no-process", &error.to_string(), 0)),
+        (kept, Ok(ended)) => Some(end_of(kept == Kept::Cancelled, ended)),
+    }
+}
+
+/// How an answer reads as the end of a plan.
+fn end_of(cancelled: bool, ended: Ended) -> End {
+    let cpu_ms = ended.cpu_ms;
+    let answer = match ended.answer {
+        Ok(answer) => answer,
+        Err(_) if cancelled => {
+            return End { state: "cancelled", ..failed("cancelled", "it was cancelled", cpu_ms) };
+        }
+        Err((code, said)) => return failed(code, &said, cpu_ms),
+    };
+    let state = match answer.exit_code {
+        _ if cancelled => "cancelled",
+        0 => "done",
+        4 => "infeasible",
+        _ => "failed",
+    };
+    let error = answer.error();
+    let Answer { exit_code, text, files } = answer;
+    let mut kept: Vec<(String, Vec<u8>)> =
+        files.into_iter().map(|(name, text)| (name, text.into_bytes())).collect();
+    kept.push(("answer".to_owned(), text.into_bytes()));
+    End { state, exit_code: Some(exit_code.into()), error, files: kept, cpu_ms }
+}
+
+/// The end of a plan whose process did not answer.
+fn failed(code: &str, said: &str, cpu_ms: i64) -> End {
+    let message = match code {
+        "time-limit" => "planning took longer than this service allows",
+        "memory-limit" => "planning needed more memory than this service allows",
+        "killed" => "the process that planned was ended",
+        "crashed" => "the process that planned crashed",
+        _ => said,
+    };
+    let hints = match code {
+        "time-limit" => vec!["give a shorter time_limit, or plan a smaller problem"],
+        "memory-limit" => vec!["plan a smaller problem, or ask for a higher limit"],
+        _ => Vec::new(),
+    };
+    let said: String = said.chars().take(2000).collect();
+    let error = json!({ "code": code, "message": message, "hints": hints, "said": said });
+    End { state: "failed", exit_code: None, error: Some(error), files: Vec::new(), cpu_ms }
+}
+
+/// What became of a plan while its process ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Held,
+    Cancelled,
+    /// Another worker has it.
+    Lost,
+    /// This worker ends.
+    Stopped,
+}
+
+/// Writes what is heard, and gives orders.
+struct Scribe<'s> {
+    shop: &'s Shop,
+    id: &'s str,
+    worker: &'s str,
+    orders: Sender<Order>,
+}
+
+impl Scribe<'_> {
+    /// Until the process ends.
+    fn write(&self, heard: &Receiver<Value>) -> Kept {
+        let mut news = News { phase: "running".to_owned(), ..News::default() };
+        news.progress = json!({});
+        let (mut kept, mut plan) = (Kept::Held, None);
+        let (mut written, mut stored) = (Instant::now(), Instant::now());
+        loop {
+            let event = heard.recv_timeout(WRITE.saturating_sub(written.elapsed()));
+            let is_end = event == Err(std::sync::mpsc::RecvTimeoutError::Disconnected);
+            if let Ok(event) = event {
+                take(&mut news, &mut plan, event);
+            }
+            if self.shop.bell.kills.load(Ordering::SeqCst) && kept == Kept::Held {
+                kept = Kept::Stopped;
+                let _ = self.orders.send(Order::Kill);
+            }
+            let is_due = written.elapsed() >= WRITE
+                && (!news.events.is_empty() || written.elapsed() >= RENEW);
+            if !(is_due || is_end) {
+                continue;
+            }
+            if stored.elapsed() >= KEEP || kept == Kept::Stopped {
+                news.incumbent = plan.take().and_then(|plan| serde_json::to_vec(&plan).ok());
+                stored = Instant::now();
+            }
+            // Of a plan that ends at once there is no more to say than its end.
+            let hold =
+                if is_end && news.events.is_empty() { Ok(Hold::Held) } else { self.note(&news) };
+            written = Instant::now();
+            news.events.clear();
+            news.incumbent = None;
+            match hold {
+                Ok(Hold::Lost) => {
+                    let _ = self.orders.send(Order::Kill);
+                    return Kept::Lost;
+                }
+                Ok(Hold::Cancelled) if kept == Kept::Held => {
+                    kept = Kept::Cancelled;
+                    let _ = self.orders.send(Order::End);
+                }
+                _ => {}
+            }
+            if is_end {
+                return kept;
+            }
+        }
+    }
+
+    fn note(&self, news: &News) -> Result<Hold, Problem> {
+        let (id, worker, own) = (self.id.to_owned(), self.worker.to_owned(), news.clone());
+        let hold = self.shop.store.write_here(move |sql| queue::note(sql, (&id, &worker), &own));
+        (self.shop.changed)(self.id);
+        hold.inspect_err(|problem| log_fault("note", problem))
+    }
+}
+
+/// Takes an event into the news; plans stay out of the events.
+fn take(news: &mut News, plan: &mut Option<Value>, mut event: Value) {
+    let Some(members) = event.as_object_mut() else { return };
+    let kind = members.remove("event");
+    let kind = kind.as_ref().and_then(Value::as_str).unwrap_or("event").to_owned();
+    if let Some(found) = members.remove("plan") {
+        *plan = Some(found);
+    }
+    news.phase = match kind.as_str() {
+        "searched" => "verifying".to_owned(),
+        "accepted" => "importing".to_owned(),
+        _ => "searching".to_owned(),
+    };
+    if let Some(progress) = news.progress.as_object_mut()
+        && kind != "accepted"
+    {
+        progress.extend(members.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
+    news.events.push((kind, event));
+}
+
+/// A name of this process for leases: no two that run have the same.
+pub(crate) fn process_name(prefix: &str) -> String {
+    access::id(&format!("{prefix}-{}-", std::process::id()))
+}
