@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use engine::request::value::{Written, duration};
 use ir::units::Bytes;
-use web::{Place, Quota, Scope};
+use web::{Limits, Place, Quota, Scope};
 
 fn bytes(text: &str) -> Result<u64, String> {
     <Bytes as Written>::read(text).map(Bytes::get)
@@ -33,10 +33,7 @@ pub(crate) struct DatabaseFlags {
 
 /// What the process of one plan may use.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct WorkFlags {
-    /// Plans that are made at once [default: half of the cores]
-    #[arg(long, value_name = "N", help_heading = "Work")]
-    pub(crate) workers: Option<usize>,
+pub(crate) struct ProcessFlags {
     /// Address space that one plan may take
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "8GiB")]
     #[arg(help_heading = "Work")]
@@ -45,6 +42,22 @@ pub(crate) struct WorkFlags {
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1h")]
     #[arg(help_heading = "Work")]
     pub(crate) job_time: Duration,
+}
+
+impl ProcessFlags {
+    pub(crate) const fn limits(&self) -> Limits {
+        Limits { memory: self.job_memory, time: self.job_time }
+    }
+}
+
+/// How a process plans for others.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct WorkFlags {
+    /// Plans that are made at once [default: half of the cores]
+    #[arg(long, value_name = "N", help_heading = "Work")]
+    pub(crate) workers: Option<usize>,
+    #[command(flatten)]
+    pub(crate) process: ProcessFlags,
     /// How long plans that run may go on after SIGTERM; then they are queued again
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
     #[arg(help_heading = "Work")]
@@ -122,6 +135,18 @@ pub(crate) struct TokenArgs {
     pub(crate) database: DatabaseFlags,
     #[command(flatten)]
     pub(crate) quota: QuotaFlags,
+}
+
+/// Flags of `replan`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ReplanArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseFlags,
+    #[command(flatten)]
+    pub(crate) limits: ProcessFlags,
+    /// List plans that stayed as they were too
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 /// Flags of `run-request`.

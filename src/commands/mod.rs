@@ -3,6 +3,7 @@
 mod completions;
 mod export;
 mod plan;
+mod replan;
 mod request;
 mod serve;
 
@@ -74,6 +75,7 @@ pub(crate) fn run(cli: &Cli, again: &[OsString], printer: &Printer) -> CommandRe
         }),
         Some(Command::Serve(args)) => serve::run(args, again, printer),
         Some(Command::Token(args)) => serve::token(args, printer),
+        Some(Command::Replan(args)) => replan::run(args, again, printer),
         Some(Command::Completions(args)) => completions::run(args, printer),
         Some(Command::RunRequest(args)) => request::run(args, printer),
         Some(Command::AnswerLoopback(args)) => {

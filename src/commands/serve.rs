@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use ir::diagnostic::Diagnostic;
 use serde_json::json;
-use web::{Limits, Options, Place};
+use web::{Options, Place};
 
 use crate::cli::VERSION;
 use crate::printer::Printer;
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &ServeArgs, again: &[OsString], printer: &Printer) -> Co
 }
 
 fn options(args: &ServeArgs, again: &[OsString]) -> Options {
-    let WorkFlags { workers, job_memory, job_time, drain, work_folder } = args.work.clone();
+    let WorkFlags { workers, process, drain, work_folder } = args.work.clone();
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let tls = args.tls_certificate.clone().zip(args.tls_key.clone());
     Options {
@@ -37,7 +37,7 @@ fn options(args: &ServeArgs, again: &[OsString]) -> Options {
         database: args.database.database.clone(),
         folder: work_folder.unwrap_or_else(|| beside(&args.database)),
         workers: workers.unwrap_or((cores / 2).max(1)),
-        limits: Limits { memory: job_memory, time: job_time },
+        limits: process.limits(),
         most_upload: args.most_upload,
         connections: args.connections,
         drain,

@@ -9,6 +9,7 @@ mod log;
 mod metrics;
 mod problem;
 mod queue;
+pub mod replan;
 pub mod server;
 mod service;
 mod store;

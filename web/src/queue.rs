@@ -292,6 +292,8 @@ pub(crate) struct End {
     pub(crate) state: &'static str,
     pub(crate) exit_code: Option<i64>,
     pub(crate) error: Option<Value>,
+    /// What is known of the plan at last; `None` = what was written before.
+    pub(crate) progress: Option<Value>,
     pub(crate) files: Vec<(String, Vec<u8>)>,
     pub(crate) cpu_ms: i64,
 }
@@ -303,13 +305,15 @@ pub(crate) fn finish(
     end: &End,
 ) -> Result<bool, Problem> {
     let statement = "UPDATE plans SET state = $1, phase = $1, exit_code = $2, error = $3, \
-        finished_ms = $4, updated_ms = $4, worker = '', revision = revision + 1 \
-        WHERE id = $5 AND worker = $6 AND state = 'running' RETURNING revision, owner";
-    let values: [Cell; 6] = [
+        finished_ms = $4, updated_ms = $4, worker = '', revision = revision + 1, \
+        progress = COALESCE($5, progress) \
+        WHERE id = $6 AND worker = $7 AND state = 'running' RETURNING revision, owner";
+    let values: [Cell; 7] = [
         end.state.into(),
         end.exit_code.into(),
         end.error.as_ref().map(Value::to_string).into(),
         now_ms().into(),
+        end.progress.as_ref().map(Value::to_string).into(),
         id.into(),
         worker.into(),
     ];
@@ -442,6 +446,7 @@ pub(crate) fn given_up(cancelled: bool, attempts: i64) -> End {
         state: if cancelled { "cancelled" } else { "failed" },
         exit_code: None,
         error: (!cancelled).then_some(error),
+        progress: None,
         files: Vec::new(),
         cpu_ms: 0,
     }

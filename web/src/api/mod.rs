@@ -11,3 +11,4 @@ mod uploads;
 mod verbs;
 
 pub(crate) use table::router;
+pub(crate) use verbs::about_plan;

@@ -51,6 +51,8 @@ pub(super) struct PlanStatus {
     bound_ns: Option<Value>,
     /// Value / bound - 1.
     gap: Option<Value>,
+    /// Bytes at the peak of the fullest device, once it ended.
+    peak_bytes: Option<Value>,
     /// The recipe that is tried, or that found the plan.
     algorithm: Option<Value>,
     /// Seconds of planning until the last word.
@@ -96,6 +98,7 @@ fn status_of(plan: Plan, queue_position: Option<i64>, artefacts: Vec<String>) ->
         value_ns: known("value_ns"),
         bound_ns: known("bound_ns"),
         gap: known("gap"),
+        peak_bytes: known("peak_bytes"),
         algorithm: known("algorithm"),
         elapsed_s: known("elapsed_s"),
         artefacts,

@@ -77,7 +77,18 @@ pub(super) async fn plan(
     file(&service, id, "plan").await
 }
 
-/// A request about a plan: what it was planned for, and further members.
+/// A request about a plan whose file has a name: what it was planned for.
+pub(crate) fn about_plan(plan: &Plan, name: &str, verb: &str) -> Value {
+    let known = SUBJECT
+        .into_iter()
+        .filter_map(|field| plan.request.get(field).map(|value| (field.to_owned(), value.clone())));
+    let mut request: Map<String, Value> = known.collect();
+    request.insert("plan".to_owned(), name.into());
+    request.insert("verb".to_owned(), verb.into());
+    Value::Object(request)
+}
+
+/// A request about a stored plan, further members in it, and the files that it reads.
 async fn about(
     service: &Shared,
     (id, verb): (&str, &str),
@@ -88,16 +99,14 @@ async fn about(
     if !found.is_ended() {
         return Err(not_there(&found, "plan"));
     }
-    let mut request = Map::new();
-    for field in SUBJECT {
-        request.extend(found.request.get(field).map(|value| (field.to_owned(), value.clone())));
-    }
     let mut files = found.files.as_object().cloned().unwrap_or_default();
     let name = if files.contains_key(PLAN) { format!("the-{PLAN}") } else { PLAN.to_owned() };
     files.insert(name.clone(), format!("plan:{id}").into());
-    request.insert("plan".to_owned(), name.into());
-    request.extend(further);
-    let (request, _) = read(verb, Value::Object(request))?;
+    let mut request = about_plan(&found, &name, verb);
+    if let Some(members) = request.as_object_mut() {
+        members.extend(further);
+    }
+    let (request, _) = read(verb, request)?;
     Ok((request, Value::Object(files)))
 }
 

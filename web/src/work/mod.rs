@@ -2,6 +2,7 @@
 //! own and writes down what is heard.
 
 pub(crate) mod child;
+pub(crate) mod figures;
 pub(crate) mod folder;
 
 use std::ffi::OsString;
@@ -174,8 +175,9 @@ fn planned(shop: &Shop, worker: &str, plan: &Plan, folder: &folder::Folder) -> O
             let _ = heard.send(event);
         });
         drop(heard);
-        (ended, scribe.join().unwrap_or(Kept::Lost))
+        (ended, scribe.join().unwrap_or((Kept::Lost, Value::Null)))
     });
+    let (kept, progress) = kept;
     match (kept, ended) {
         (Kept::Lost, _) => None,
         (Kept::Stopped, Err(_) | Ok(Ended { answer: Err(_), .. })) => {
@@ -185,12 +187,12 @@ fn planned(shop: &Shop, worker: &str, plan: &Plan, folder: &folder::Folder) -> O
             None
         }
         (_, Err(error)) => Some(failed("no-process", &error.to_string(), 0)),
-        (kept, Ok(ended)) => Some(end_of(kept == Kept::Cancelled, ended)),
+        (kept, Ok(ended)) => Some(end_of(kept == Kept::Cancelled, ended, progress)),
     }
 }
 
-/// How an answer reads as the end of a plan.
-fn end_of(cancelled: bool, ended: Ended) -> End {
+/// How an answer reads as the end of a plan, of which `progress` was heard.
+fn end_of(cancelled: bool, ended: Ended, progress: Value) -> End {
     let cpu_ms = ended.cpu_ms;
     let answer = match ended.answer {
         Ok(answer) => answer,
@@ -205,12 +207,14 @@ fn end_of(cancelled: bool, ended: Ended) -> End {
         4 => "infeasible",
         _ => "failed",
     };
-    let error = answer.error();
     let Answer { exit_code, text, files } = answer;
+    let document: Value = serde_json::from_str(&text).unwrap_or_default();
+    let error = document.get("error").cloned();
+    let progress = Some(figures::settled(progress, &document));
     let mut kept: Vec<(String, Vec<u8>)> =
         files.into_iter().map(|(name, text)| (name, text.into_bytes())).collect();
     kept.push(("answer".to_owned(), text.into_bytes()));
-    End { state, exit_code: Some(exit_code.into()), error, files: kept, cpu_ms }
+    End { state, exit_code: Some(exit_code.into()), error, progress, files: kept, cpu_ms }
 }
 
 /// The end of a plan whose process did not answer.
@@ -229,7 +233,8 @@ fn failed(code: &str, said: &str, cpu_ms: i64) -> End {
     };
     let said: String = said.chars().take(2000).collect();
     let error = json!({ "code": code, "message": message, "hints": hints, "said": said });
-    End { state: "failed", exit_code: None, error: Some(error), files: Vec::new(), cpu_ms }
+    let (exit_code, progress, files) = (None, None, Vec::new());
+    End { state: "failed", exit_code, error: Some(error), progress, files, cpu_ms }
 }
 
 /// What became of a plan while its process ran.
@@ -252,8 +257,8 @@ struct Scribe<'s> {
 }
 
 impl Scribe<'_> {
-    /// Until the process ends.
-    fn write(&self, heard: &Receiver<Value>) -> Kept {
+    /// Until the process ends: what became of the plan, and what is known of it.
+    fn write(&self, heard: &Receiver<Value>) -> (Kept, Value) {
         let mut news = News { phase: "running".to_owned(), ..News::default() };
         news.progress = json!({});
         let (mut kept, mut plan) = (Kept::Held, None);
@@ -262,7 +267,7 @@ impl Scribe<'_> {
             let event = heard.recv_timeout(WRITE.saturating_sub(written.elapsed()));
             let is_end = event == Err(std::sync::mpsc::RecvTimeoutError::Disconnected);
             if let Ok(event) = event {
-                take(&mut news, &mut plan, event);
+                figures::take(&mut news, &mut plan, event);
             }
             if self.shop.bell.kills.load(Ordering::SeqCst) && kept == Kept::Held {
                 kept = Kept::Stopped;
@@ -286,7 +291,7 @@ impl Scribe<'_> {
             match hold {
                 Ok(Hold::Lost) => {
                     let _ = self.orders.send(Order::Kill);
-                    return Kept::Lost;
+                    return (Kept::Lost, news.progress);
                 }
                 Ok(Hold::Cancelled) if kept == Kept::Held => {
                     kept = Kept::Cancelled;
@@ -295,7 +300,7 @@ impl Scribe<'_> {
                 _ => {}
             }
             if is_end {
-                return kept;
+                return (kept, news.progress);
             }
         }
     }
@@ -306,27 +311,6 @@ impl Scribe<'_> {
         (self.shop.changed)(self.id);
         hold.inspect_err(|problem| log_fault("note", problem))
     }
-}
-
-/// Takes an event into the news; plans stay out of the events.
-fn take(news: &mut News, plan: &mut Option<Value>, mut event: Value) {
-    let Some(members) = event.as_object_mut() else { return };
-    let kind = members.remove("event");
-    let kind = kind.as_ref().and_then(Value::as_str).unwrap_or("event").to_owned();
-    if let Some(found) = members.remove("plan") {
-        *plan = Some(found);
-    }
-    news.phase = match kind.as_str() {
-        "searched" => "verifying".to_owned(),
-        "accepted" => "importing".to_owned(),
-        _ => "searching".to_owned(),
-    };
-    if let Some(progress) = news.progress.as_object_mut()
-        && kind != "accepted"
-    {
-        progress.extend(members.iter().map(|(name, value)| (name.clone(), value.clone())));
-    }
-    news.events.push((kind, event));
 }
 
 /// A name of this process for leases: no two that run have the same.

@@ -1,0 +1,57 @@
+//! What is said of a plan in a few figures: while it is searched, and at the end.
+
+use serde_json::{Value, json};
+
+use crate::queue::News;
+
+/// Takes an event into the news; plans stay out of the events.
+pub(crate) fn take(news: &mut News, plan: &mut Option<Value>, mut event: Value) {
+    let Some(members) = event.as_object_mut() else { return };
+    let kind = members.remove("event");
+    let kind = kind.as_ref().and_then(Value::as_str).unwrap_or("event").to_owned();
+    if let Some(found) = members.remove("plan") {
+        *plan = Some(found);
+    }
+    news.phase = match kind.as_str() {
+        "searched" => "verifying".to_owned(),
+        "accepted" => "importing".to_owned(),
+        _ => "searching".to_owned(),
+    };
+    if let Some(progress) = news.progress.as_object_mut()
+        && kind != "accepted"
+    {
+        progress.extend(members.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
+    news.events.push((kind, event));
+}
+
+/// The progress of a search with the figures of its answer: a bound may have risen since the last
+/// plan was told of.
+pub(crate) fn settled(mut progress: Value, answer: &Value) -> Value {
+    let cost = &answer["plan"]["cost"];
+    let of_run = answer["best"].is_object();
+    let known = [
+        ("objective", if of_run { json!("step-time") } else { Value::Null }),
+        ("value_ns", if of_run { cost["step_time_ns"].clone() } else { Value::Null }),
+        ("bound_ns", first(&answer["bound"]["value_ns"], &cost["bound_ns"])),
+        ("gap", first(&answer["gap"], &cost["gap"])),
+        ("algorithm", answer["plan"]["algorithm"].clone()),
+        ("peak_bytes", peak(answer)),
+    ];
+    let known = known.into_iter().filter(|(_, value)| !value.is_null());
+    if let Some(progress) = progress.as_object_mut() {
+        progress.extend(known.map(|(name, value)| (name.to_owned(), value)));
+    }
+    progress
+}
+
+fn first(one: &Value, other: &Value) -> Value {
+    if one.is_null() { other.clone() } else { one.clone() }
+}
+
+/// Bytes at the peak of the fullest device.
+fn peak(answer: &Value) -> Value {
+    let devices = answer["report"]["devices"].as_array().into_iter().flatten();
+    let of_devices = devices.filter_map(|device| device["peak_memory_bytes"].as_u64()).max();
+    of_devices.map_or_else(|| answer["best"]["peak_bytes"].clone(), Value::from)
+}
