@@ -153,6 +153,7 @@ pub(crate) fn used_ms(sql: &mut dyn Sql, owner: &str) -> Result<i64, Problem> {
 
 /// Bytes of the owner's files.
 pub(crate) fn held_bytes(sql: &mut dyn Sql, owner: &str) -> Result<i64, Problem> {
-    let statement = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM contents WHERE owner = $1";
+    let statement = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM contents \
+        WHERE digest IN (SELECT digest FROM names WHERE owner = $1)";
     Ok(sql.row(statement, &[owner.into()])?.map_or(0, |mut row| row.int()))
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -52,7 +53,8 @@ pub(crate) struct Content {
     holder: String,
 }
 
-const COLUMNS: &str = "digest, kind, name, bytes, summary, created_ms, holder";
+const FOUND: &str = "SELECT c.digest, n.kind, n.name, c.bytes, n.summary, n.created_ms, c.holder \
+    FROM names n JOIN contents c ON c.digest = n.digest";
 
 impl Content {
     fn of(mut row: Row) -> Self {
@@ -94,27 +96,43 @@ pub(crate) fn check_name(name: &str) -> Result<(), Problem> {
     Err(Problem::unprocessable("bad-name", title).hint("name it as on your disk: ?name=gpt2.onnx"))
 }
 
-/// The file of a digest, or the latest of a name.
-pub(crate) fn find(sql: &mut dyn Sql, reference: &str) -> Result<Option<Content>, Problem> {
-    let place = if reference.starts_with("sha256:") { "digest" } else { "name" };
+/// The file of a digest, or the latest of a name: one of the kind if there is any.
+pub(crate) fn find(
+    sql: &mut dyn Sql,
+    kind: Option<Kind>,
+    reference: &str,
+) -> Result<Option<Content>, Problem> {
+    let place = if reference.starts_with("sha256:") { "n.digest" } else { "n.name" };
     let statement = format!(
-        "SELECT {COLUMNS} FROM contents WHERE {place} = $1 ORDER BY created_ms DESC LIMIT 1"
+        "{FOUND} WHERE {place} = $1 ORDER BY CASE WHEN n.kind = $2 THEN 0 ELSE 1 END, \
+         n.created_ms DESC, n.name LIMIT 1"
     );
-    Ok(sql.row(&statement, &[reference.into()])?.map(Content::of))
+    let values = [reference.into(), kind.map_or("", Kind::name).into()];
+    Ok(sql.row(&statement, &values)?.map(Content::of))
 }
 
-/// Files of a kind with digests after one, in their order.
+/// The same of one kind alone.
+pub(crate) fn find_of(
+    sql: &mut dyn Sql,
+    kind: Kind,
+    reference: &str,
+) -> Result<Option<Content>, Problem> {
+    Ok(find(sql, Some(kind), reference)?.filter(|found| found.kind == kind.name()))
+}
+
+/// Files of a kind after one, in the order of digests and names.
 pub(crate) fn list(
     sql: &mut dyn Sql,
     kind: Kind,
-    after: &str,
+    (digest, name): (&str, &str),
     limit: i64,
 ) -> Result<Vec<Content>, Problem> {
     let statement = format!(
-        "SELECT {COLUMNS} FROM contents WHERE kind = $1 AND digest > $2 ORDER BY digest LIMIT $3"
+        "{FOUND} WHERE n.kind = $1 AND (n.digest > $2 OR (n.digest = $2 AND n.name > $3)) \
+         ORDER BY n.digest, n.name LIMIT $4"
     );
-    let rows = sql.rows(&statement, &[kind.name().into(), after.into(), limit.into()])?;
-    Ok(rows.into_iter().map(Content::of).collect())
+    let values = [kind.name().into(), digest.into(), name.into(), limit.into()];
+    Ok(sql.rows(&statement, &values)?.into_iter().map(Content::of).collect())
 }
 
 /// A file on its way in: chunks lie under a holder until their digest is known.
@@ -143,39 +161,59 @@ pub(crate) fn drop_chunks(sql: &mut dyn Sql, holder: &str) -> Result<(), Problem
     Ok(())
 }
 
-/// Makes what came in a file; whether it is new. One that is there already keeps its chunks and
-/// takes the name.
+/// Makes what came in a file; whether it is new as one of its kind. Bytes that are there already
+/// keep their chunks.
 pub(crate) fn keep(sql: &mut dyn Sql, incoming: &Incoming) -> Result<bool, Problem> {
-    let values: [Cell; 8] = [
-        incoming.digest.as_str().into(),
-        incoming.kind.name().into(),
-        incoming.name.as_str().into(),
-        incoming.bytes.into(),
-        incoming.summary.to_string().into(),
-        incoming.owner.as_str().into(),
-        incoming.holder.as_str().into(),
-        now_ms().into(),
-    ];
-    let statement = "INSERT INTO contents (digest, kind, name, bytes, summary, owner, holder, \
-        created_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (digest) DO NOTHING";
-    let is_new = sql.run(statement, &values)? > 0;
-    if is_new {
+    let digest = incoming.digest.as_str();
+    let stored = "INSERT INTO contents (digest, bytes, holder) VALUES ($1, $2, $3) \
+        ON CONFLICT (digest) DO NOTHING";
+    let values = [digest.into(), incoming.bytes.into(), incoming.holder.as_str().into()];
+    if sql.run(stored, &values)? > 0 {
         sql.run("DELETE FROM uploads WHERE id = $1", &[incoming.holder.as_str().into()])?;
     } else {
-        let renamed = "UPDATE contents SET name = $1, created_ms = $2 WHERE digest = $3";
-        let values =
-            [incoming.name.as_str().into(), now_ms().into(), incoming.digest.as_str().into()];
-        sql.run(renamed, &values)?;
         drop_chunks(sql, &incoming.holder)?;
     }
+    let is_new = find_of(sql, incoming.kind, digest)?.is_none();
+    let named = "INSERT INTO names (kind, name, digest, summary, owner, created_ms) \
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (kind, digest, name) \
+        DO UPDATE SET created_ms = excluded.created_ms";
+    let values: [Cell; 6] = [
+        incoming.kind.name().into(),
+        incoming.name.as_str().into(),
+        digest.into(),
+        incoming.summary.to_string().into(),
+        incoming.owner.as_str().into(),
+        now_ms().into(),
+    ];
+    sql.run(named, &values)?;
     Ok(is_new)
 }
 
-/// Forgets a file.
-pub(crate) fn delete(sql: &mut dyn Sql, digest: &str) -> Result<(), Problem> {
-    let content = find(sql, digest)?.ok_or_else(|| Problem::missing("file", digest))?;
-    sql.run("DELETE FROM contents WHERE digest = $1", &[digest.into()])?;
-    drop_chunks(sql, &content.holder)
+/// Forgets the names that an owner (`None` = anybody) gave a file of a kind, and the file once it
+/// has none; whether there was one.
+pub(crate) fn delete(
+    sql: &mut dyn Sql,
+    (kind, digest): (Kind, &str),
+    owner: Option<&str>,
+) -> Result<bool, Problem> {
+    let in_use =
+        "SELECT id FROM plans WHERE state IN ('queued', 'running') AND files LIKE $1 LIMIT 1";
+    if let Some(mut row) = sql.row(in_use, &[format!("%{digest}%").into()])? {
+        let title = format!("plan `{}` needs the file", row.text());
+        return Err(Problem::new(StatusCode::CONFLICT, "in-use", title)
+            .hint("cancel the plan, or wait for its end"));
+    }
+    let names = "DELETE FROM names WHERE kind = $1 AND digest = $2 AND ($3 = '' OR owner = $3)";
+    let values = [kind.name().into(), digest.into(), owner.unwrap_or("").into()];
+    let n = sql.run(names, &values)?;
+    let left = sql.row("SELECT 1 FROM names WHERE digest = $1", &[digest.into()])?;
+    if n > 0 && left.is_none() {
+        let holder = "DELETE FROM contents WHERE digest = $1 RETURNING holder";
+        if let Some(mut row) = sql.row(holder, &[digest.into()])? {
+            drop_chunks(sql, &row.text())?;
+        }
+    }
+    Ok(n > 0)
 }
 
 /// Forgets uploads that nobody continues, and chunks that belong to nothing.
@@ -235,7 +273,7 @@ impl Shelf {
 
     /// The file of a digest.
     pub(crate) fn file(&self, store: &Store, digest: &str) -> Result<PathBuf, Problem> {
-        let content = store.read_here(|sql| find(sql, digest))?;
+        let content = store.read_here(|sql| find(sql, None, digest))?;
         let content = content.ok_or_else(|| Problem::missing("file", digest))?;
         self.of(store, &content.holder, &digest.replace(':', "-"))
     }

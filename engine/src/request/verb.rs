@@ -48,6 +48,14 @@ pub(super) const REQUIRED: [(&str, &[&str]); 8] = [
     ("export", &["plan", "model", "target"]),
 ];
 
+/// A JSON object, read as strictly as a request.
+///
+/// # Errors
+/// Those of the JSON reader, such as `duplicate-key`.
+pub fn object(json: &[u8]) -> Result<Value, Diagnostic> {
+    Ok(importers::json::object(json)?.0)
+}
+
 impl Request {
     /// Reads a request: an object with the `verb` and its fields, named as the flags are.
     ///

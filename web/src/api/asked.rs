@@ -107,11 +107,7 @@ pub(crate) async fn whole(
 /// `bad-body`.
 pub(crate) async fn object(headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
     let bytes = whole(headers, body, LONGEST_JSON).await?;
-    let bad = |reason: String| {
-        Problem::unprocessable("bad-body", "the body is no JSON object").fact("reason", reason)
-    };
-    let value: Value = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
-    if value.is_object() { Ok(value) } else { Err(bad("it is another kind of value".to_owned())) }
+    Ok(engine::request::verb::object(&bytes)?)
 }
 
 /// A body of a known form.

@@ -122,8 +122,11 @@ pub(super) async fn settled(
     n: i64,
 ) -> Result<(Content, bool), Problem> {
     incoming.digest = digest.clone();
-    let known = service.store.read(move |sql| content::find(sql, &digest)).await?;
-    if known.is_none() {
+    let kind = incoming.kind;
+    let known = service.store.read(move |sql| content::find_of(sql, kind, &digest)).await?;
+    if let Some(known) = known {
+        incoming.summary = known.summary;
+    } else {
         let (holder, chunk) = (incoming.holder.clone(), rest);
         if !chunk.is_empty() {
             service.store.write(move |sql| content::append(sql, &holder, n, &chunk)).await?;
@@ -141,7 +144,7 @@ pub(super) async fn settled(
     let digest = incoming.digest.clone();
     let keep = service.store.write(move |sql| {
         let is_new = content::keep(sql, &own)?;
-        let found = content::find(sql, &digest)?;
+        let found = content::find_of(sql, kind, &digest)?;
         Ok((found.ok_or_else(|| Problem::missing("file", &digest))?, is_new))
     });
     keep.await
@@ -235,38 +238,46 @@ pub(super) async fn list(
 ) -> Result<Json<Value>, Problem> {
     check_limit(query.limit)?;
     let limit = query.limit;
-    let read = service.store.read(move |sql| content::list(sql, kind, &query.cursor, limit));
+    let read = service.store.read(move |sql| {
+        let (digest, name) = query.cursor.split_once('/').unwrap_or((&query.cursor, ""));
+        content::list(sql, kind, (digest, name), limit)
+    });
     let rows = read.await?;
     let is_full = i64::try_from(rows.len()).unwrap_or(0) == limit;
-    let next = rows.last().filter(|_| is_full).map(|row| row.digest.clone());
+    let last = rows.last().filter(|_| is_full);
+    let next = last.map(|row| format!("{}/{}", row.digest, row.name));
     let rows: Vec<Value> = rows.iter().map(Content::document).collect();
     Ok(Json(json!({ "contents": rows, "next": next })))
 }
 
 /// `GET` of one file's description, by digest or name.
 pub(super) async fn one(
+    kind: Kind,
     State(service): State<Shared>,
     Named(reference): Named<String>,
 ) -> Result<Json<Value>, Problem> {
     let own = reference.clone();
-    let found = service.store.read(move |sql| content::find(sql, &own)).await?;
-    let found = found.ok_or_else(|| Problem::missing("file", &reference))?;
+    let found = service.store.read(move |sql| content::find_of(sql, kind, &own)).await?;
+    let found = found.ok_or_else(|| Problem::missing(kind.name(), &reference))?;
     Ok(Json(found.document()))
 }
 
 /// `DELETE` of a file.
 pub(super) async fn delete(
+    kind: Kind,
     State(service): State<Shared>,
     Extension(caller): Extension<Caller>,
     Named(digest): Named<String>,
 ) -> Result<StatusCode, Problem> {
     let delete = service.store.write(move |sql| {
-        let owner = "SELECT owner FROM contents WHERE digest = $1";
-        let owner = sql.row(owner, &[digest.as_str().into()])?.map(|mut row| row.text());
-        if owner.is_some_and(|owner| owner != caller.name) {
+        let owner = (caller.scope < Scope::Admin).then_some(caller.name.as_str());
+        if content::delete(sql, (kind, &digest), owner)? {
+            return Ok(());
+        }
+        if content::find_of(sql, kind, &digest)?.is_some() {
             caller.must(Scope::Admin)?;
         }
-        content::delete(sql, &digest)
+        Err(Problem::missing(kind.name(), &digest))
     });
     delete.await.map(|()| StatusCode::NO_CONTENT)
 }
@@ -314,7 +325,8 @@ async fn resolved_one(
                 None => (text.clone(), String::new()),
             };
             let own = reference.clone();
-            let found = service.store.read(move |sql| content::find(sql, &own)).await?;
+            let kind = Kind::ALL.into_iter().find(|kind| kind.name() == field);
+            let found = service.store.read(move |sql| content::find(sql, kind, &own)).await?;
             let found = found.ok_or_else(|| {
                 unprocessable("unknown-file", format!("`{field}`: there is no file `{reference}`"))
                     .hint("upload it first: POST /v1/models?name=NAME, /v1/clusters, /v1/profiles")

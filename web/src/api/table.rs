@@ -154,8 +154,8 @@ fn handler(row: &Row) -> MethodRouter<Shared> {
         ("POST", "/v1/measurements") => post(verbs::measured),
         ("GET", "/v1/measurements") => get(verbs::measurements),
         ("POST", _) => post(move |a, b, c, d, e| contents::post(kind, a, b, c, d, e)),
-        ("DELETE", _) => delete(contents::delete),
-        (_, path) if path.ends_with("{digest}") => get(contents::one),
+        ("DELETE", _) => delete(move |a, b, c| contents::delete(kind, a, b, c)),
+        (_, path) if path.ends_with("{digest}") => get(move |a, b| contents::one(kind, a, b)),
         _ => get(move |a, b| contents::list(kind, a, b)),
     }
 }

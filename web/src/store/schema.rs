@@ -9,11 +9,15 @@ pub(crate) const VERSION: &str = "1";
 /// All statements that make them, `BLOB` where a column holds bytes.
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    // Uploaded files, by digest: what they are and what a reader said of them.
-    "CREATE TABLE IF NOT EXISTS contents (digest TEXT PRIMARY KEY, kind TEXT NOT NULL, \
-     name TEXT NOT NULL, bytes BIGINT NOT NULL, summary TEXT NOT NULL, owner TEXT NOT NULL, \
-     holder TEXT NOT NULL, created_ms BIGINT NOT NULL)",
-    "CREATE INDEX IF NOT EXISTS contents_by_name ON contents (name, created_ms)",
+    // Uploaded files, by digest.
+    "CREATE TABLE IF NOT EXISTS contents (digest TEXT PRIMARY KEY, bytes BIGINT NOT NULL, \
+     holder TEXT NOT NULL)",
+    // How people call them, and what a reader said of them.
+    "CREATE TABLE IF NOT EXISTS names (kind TEXT NOT NULL, name TEXT NOT NULL, \
+     digest TEXT NOT NULL, summary TEXT NOT NULL, owner TEXT NOT NULL, \
+     created_ms BIGINT NOT NULL, PRIMARY KEY (kind, digest, name))",
+    "CREATE INDEX IF NOT EXISTS names_by_name ON names (name, created_ms)",
+    "CREATE INDEX IF NOT EXISTS names_by_digest ON names (digest)",
     "CREATE TABLE IF NOT EXISTS chunks (holder TEXT NOT NULL, n BIGINT NOT NULL, \
      bytes BLOB NOT NULL, PRIMARY KEY (holder, n))",
     "CREATE TABLE IF NOT EXISTS uploads (id TEXT PRIMARY KEY, kind TEXT NOT NULL, \
