@@ -1,6 +1,7 @@
 //! Flags of the planning service.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -113,6 +114,18 @@ pub(crate) struct ServeArgs {
     /// Longest upload
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "2GiB")]
     pub(crate) most_upload: u64,
+    /// Forget plans this long after their end [default: never]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) keep_for: Option<Duration>,
+    /// Forget the oldest plans once the files of all take more than this [default: never]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) most_stored: Option<u64>,
+    /// Log every request, not only those that change something or fail
+    #[arg(long)]
+    pub(crate) log_all: bool,
+    /// Requests of one token in a second
+    #[arg(long, value_name = "N", default_value = "1000", help_heading = "Quota")]
+    pub(crate) most_requests: NonZeroU32,
     /// Connections at once; those past it are closed
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub(crate) connections: usize,

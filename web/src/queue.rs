@@ -398,6 +398,27 @@ pub(crate) fn delete(sql: &mut dyn Sql, id: &str) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Forgets plans that ended before a time, then the oldest ones until the files of all take no more
+/// than `most` bytes; how many.
+pub(crate) fn retire(sql: &mut dyn Sql, before_ms: i64, most: Option<i64>) -> Result<u64, Problem> {
+    const AT_ONCE: i64 = 100;
+    let ended = "state IN ('done', 'infeasible', 'cancelled', 'failed')";
+    let old = format!("SELECT id FROM plans WHERE {ended} AND finished_ms < $1 LIMIT $2");
+    let mut rows = sql.rows(&old, &[before_ms.into(), AT_ONCE.into()])?;
+    if let (true, Some(most)) = (rows.is_empty(), most) {
+        let held = "SELECT CAST(COALESCE(SUM(LENGTH(bytes)), 0) AS BIGINT) FROM artefacts";
+        if sql.row(held, &[])?.map_or(0, |mut row| row.int()) > most {
+            let oldest = format!("SELECT id FROM plans WHERE {ended} ORDER BY place LIMIT $1");
+            rows = sql.rows(&oldest, &[(AT_ONCE / 10).into()])?;
+        }
+    }
+    let n = rows.len() as u64;
+    for mut row in rows {
+        delete(sql, &row.text())?;
+    }
+    Ok(n)
+}
+
 /// Gives a running plan back to the queue, because its worker ends; the attempt does not count.
 pub(crate) fn give_back(sql: &mut dyn Sql, (id, worker): (&str, &str)) -> Result<(), Problem> {
     let statement = "UPDATE plans SET state = 'queued', phase = 'queued', worker = '', \

@@ -135,6 +135,16 @@ async fn recover(service: Shared) {
         if let Ok(1..) = n.await {
             service.shop.bell.ring();
         }
+        let Options { keep_for, most_stored, .. } = service.options;
+        if keep_for.is_none() && most_stored.is_none() {
+            continue;
+        }
+        let age =
+            keep_for.map_or(i64::MAX, |age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+        let before = log::now_ms().saturating_sub(age);
+        let most = most_stored.map(|most| i64::try_from(most).unwrap_or(i64::MAX));
+        while let Ok(1..) = service.store.write(move |sql| queue::retire(sql, before, most)).await {
+        }
     }
 }
 

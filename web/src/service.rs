@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use governor::{DefaultKeyedRateLimiter, RateLimiter};
 use serde_json::Value;
 use tokio::sync::{Semaphore, oneshot, watch};
 
@@ -35,6 +37,14 @@ pub struct Options {
     pub limits: Limits,
     /// Longest upload, in bytes.
     pub most_upload: u64,
+    /// How long plans are kept after their end; `None` = until they are deleted.
+    pub keep_for: Option<Duration>,
+    /// Bytes that the files of all plans may take; past it the oldest go.
+    pub most_stored: Option<u64>,
+    /// Requests of one token in a second.
+    pub requests_per_s: NonZeroU32,
+    /// Whether every request is logged, not only those that change something or fail.
+    pub logs_all: bool,
     /// Connections at once.
     pub connections: usize,
     /// How long plans that run may go on once the service is asked to end.
@@ -60,6 +70,8 @@ pub(crate) struct Service {
     pub(crate) version: &'static str,
     /// Answers by status class, for the metrics.
     pub(crate) answered: [AtomicU64; 6],
+    /// By the name of a token.
+    pub(crate) rate: DefaultKeyedRateLimiter<String>,
     stopping: watch::Sender<bool>,
     helpers: Semaphore,
 }
@@ -90,7 +102,9 @@ impl Service {
             bell: Bell::default(),
             changed: Box::new(move |id| told.changed(id)),
         };
+        let rate = RateLimiter::keyed(governor::Quota::per_second(options.requests_per_s));
         Ok(Self {
+            rate,
             store,
             shop: Arc::new(shop),
             hub,

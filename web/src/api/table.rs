@@ -1,18 +1,21 @@
 //! The table of routes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, patch, post};
+use serde_json::json;
 
 use super::openapi::{Answers, Body, Row};
 use super::{contents, events, listings, plans, uploads, verbs};
 use crate::access::{self, Scope};
 use crate::content::Kind;
+use crate::log;
 use crate::problem::Problem;
 use crate::service::Shared;
 
@@ -197,11 +200,27 @@ async fn admitted(
     let (headers, anonymous) = (request.headers().clone(), service.options.anonymous);
     let caller = service.store.read(move |sql| access::caller(sql, &headers, anonymous)).await?;
     caller.must(scope)?;
+    if service.rate.check_key(&caller.name).is_err() {
+        let title = "this token sends more requests a second than it may";
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", title)
+            .fact("limit_per_s", service.options.requests_per_s.get())
+            .retry(1));
+    }
+    let name = Named(caller.name.clone());
     request.extensions_mut().insert(caller);
-    Ok(next.run(request).await)
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(name);
+    Ok(response)
 }
 
+/// Whose request was answered, for the log.
+#[derive(Clone)]
+struct Named(String);
+
 async fn counted(State(service): State<Shared>, request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let trace = trace(request.headers());
     // Elsewhere a page could reach this service by a name that leads to this machine.
     let response = match service.is_of_here(request.headers(), request.uri()) {
         true => next.run(request).await,
@@ -212,6 +231,27 @@ async fn counted(State(service): State<Shared>, request: Request, next: Next) ->
                 .into_response()
         }
     };
-    service.count(response.status());
+    let status = response.status();
+    service.count(status);
+    if service.options.logs_all || method != Method::GET || status.is_server_error() {
+        let caller = response.extensions().get::<Named>().map(|named| named.0.as_str());
+        let ms = start.elapsed().as_secs_f64() * 1e3;
+        log::line(
+            "info",
+            "request",
+            &json!({ "method": method.as_str(), "path": path,
+            "status": status.as_u16(), "ms": ms, "caller": caller, "trace": trace }),
+        );
+    }
     response
+}
+
+/// The id of the trace that a request belongs to, of its `traceparent` (W3C Trace Context, 3.2.2).
+fn trace(headers: &HeaderMap) -> Option<String> {
+    let parts: Vec<&str> = headers.get("traceparent")?.to_str().ok()?.split('-').collect();
+    let [_, id, parent, _, ..] = parts.as_slice() else { return None };
+    let is_id = |text: &str, n: usize| {
+        text.len() == n && text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
+    };
+    (is_id(id, 32) && is_id(parent, 16)).then(|| (*id).to_owned())
 }

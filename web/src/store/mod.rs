@@ -78,7 +78,10 @@ impl Store {
     /// Those of the database.
     pub(crate) fn open(place: Place) -> Result<Self, Fault> {
         let mut sql = place.open()?;
+        // One commit: on a slow disk each costs as much as all.
+        sql.run("BEGIN", &[])?;
         schema::make(&mut *sql, place.bytes())?;
+        sql.run("COMMIT", &[])?;
         let (writer, writes) = channel();
         thread::Builder::new()
             .name("writer".to_owned())
