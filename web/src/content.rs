@@ -304,7 +304,7 @@ impl Shelf {
 
 /// A file of this process that can't be written.
 pub(crate) fn unwritten(error: std::io::Error) -> Problem {
-    use crate::store::fault::Fault;
+    use crate::fault::Fault;
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Fault::Full.into(),
         _ => Fault::Other(error.to_string()).into(),

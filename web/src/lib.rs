@@ -4,6 +4,7 @@
 mod access;
 mod api;
 mod content;
+mod fault;
 mod hub;
 mod log;
 mod metrics;

@@ -8,7 +8,7 @@ use documents::diagnostic::DiagnosticDocument;
 use ir::diagnostic::Diagnostic;
 use serde_json::{Map, Value, json};
 
-use crate::store::fault::Fault;
+use crate::fault::Fault;
 
 /// What went wrong, on its way to an HTTP client.
 #[derive(Clone, Debug)]

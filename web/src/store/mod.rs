@@ -4,7 +4,6 @@
 //! its own, and answers them after the commit: many writers share a sync. Readers have
 //! connections of their own.
 
-pub(crate) mod fault;
 mod schema;
 pub(crate) mod sql;
 mod sqlite;
@@ -14,7 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use fault::Fault;
+use crate::fault::Fault;
 use sql::Sql;
 use tokio::sync::oneshot;
 

@@ -1,7 +1,7 @@
 //! The tables.
 
-use super::fault::Fault;
 use super::sql::Sql;
+use crate::fault::Fault;
 
 /// Version of the tables; a database of another one is refused.
 pub(crate) const VERSION: &str = "1";

@@ -1,7 +1,7 @@
 //! What the service asks of a database: statements with parameters `$1`, `$2`, .. in the words
 //! that SQLite and PostgreSQL share.
 
-use super::fault::Fault;
+use crate::fault::Fault;
 
 /// A value of a column or a parameter.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql, params_from_iter};
 
-use super::fault::Fault;
 use super::sql::{Cell, Row, Sql};
+use crate::fault::Fault;
 
 /// How long a statement waits for another connection's.
 const PATIENCE: Duration = Duration::from_secs(10);
