@@ -18,6 +18,8 @@ pub(crate) const HIGHEST: i64 = 9;
 /// How long a worker holds a plan without a word, in milliseconds.
 pub(crate) const LEASE_MS: i64 = 30_000;
 
+/// Name of the file of the best plan so far, while there is no last one.
+pub(crate) const INCUMBENT: &str = "incumbent";
 /// Events that are read at once.
 pub(crate) const EVENTS: usize = 1000;
 
@@ -281,7 +283,7 @@ pub(crate) fn note(
         say(sql, id, revision, kind, body)?;
     }
     if let Some(bytes) = &news.incumbent {
-        keep(sql, id, "incumbent", bytes)?;
+        keep(sql, id, INCUMBENT, bytes)?;
     }
     Ok(if row.int() != 0 { Hold::Cancelled } else { Hold::Held })
 }
@@ -321,6 +323,10 @@ pub(crate) fn finish(
     let (revision, owner) = (row.int(), row.text());
     for (name, bytes) in &end.files {
         keep(sql, id, name, bytes)?;
+    }
+    if end.files.iter().any(|(name, _)| name == "plan") {
+        let statement = "DELETE FROM artefacts WHERE plan = $1 AND name = $2";
+        sql.run(statement, &[id.into(), INCUMBENT.into()])?;
     }
     let told = json!({ "state": end.state, "exit_code": end.exit_code });
     say(sql, id, revision, "end", &told)?;

@@ -148,7 +148,7 @@ pub(super) async fn submit(
         let title = "the service ends and takes no plans";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", title).retry(5));
     }
-    let wait = check_wait(query.wait)?;
+    let wait = preferred(query.wait, &headers)?;
     if !(0..=queue::HIGHEST).contains(&query.priority) {
         let title = format!("a priority is 0 to {}", queue::HIGHEST);
         return Err(Problem::unprocessable("bad-query", title));
@@ -258,6 +258,14 @@ pub(super) fn check_wait(wait: f64) -> Result<Duration, Problem> {
     Err(Problem::unprocessable("bad-query", title))
 }
 
+/// `?wait=`, or `Prefer: wait=` (RFC 7240).
+fn preferred(wait: f64, headers: &HeaderMap) -> Result<Duration, Problem> {
+    let prefer = headers.get("prefer").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let words = prefer.split([',', ';']).filter_map(|word| word.trim().strip_prefix("wait="));
+    let stated = words.filter_map(|word| word.parse().ok()).next();
+    check_wait(stated.filter(|_| wait == 0.0).unwrap_or(wait))
+}
+
 /// Waits until a plan ended, the time is over or the service ends.
 async fn waited(service: &Arc<Service>, id: &str, time: Duration) -> Result<(), Problem> {
     if time.is_zero() {
@@ -298,7 +306,7 @@ pub(super) async fn one(
     Asked(query): Asked<Patience>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let wait = check_wait(query.wait)?;
+    let wait = preferred(query.wait, &headers)?;
     let own = id.clone();
     if !service.store.read(move |sql| queue::plan(sql, &own)).await?.is_ended() {
         waited(&service, &id, wait).await?;

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -69,12 +69,22 @@ pub(super) async fn answer(
     file(&service, id, "answer").await
 }
 
-/// `GET /v1/plans/{id}/plan`.
+/// `GET /v1/plans/{id}/plan`; the best so far of a search that goes on or was cut off.
 pub(super) async fn plan(
     State(service): State<Shared>,
     Named(id): Named<String>,
 ) -> Result<Response, Problem> {
-    file(&service, id, "plan").await
+    let own = id.clone();
+    let best = service.store.read(move |sql| queue::artefact(sql, &own, queue::INCUMBENT)).await?;
+    match best {
+        Some(bytes) => {
+            let mut response = text("application/json", bytes);
+            let name = HeaderName::from_static("best-so-far");
+            response.headers_mut().insert(name, HeaderValue::from_static("true"));
+            Ok(response)
+        }
+        None => file(&service, id, "plan").await,
+    }
 }
 
 /// A request about a plan whose file has a name: what it was planned for.
