@@ -8,14 +8,14 @@ use exporters::training::folder::Files as Written;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::exit::{CommandResult, Exit};
 use crate::follow::{Files, Follower, Incumbent, Watch};
 use crate::page::{Format, Page, Part};
 use crate::plan::{Run, plan};
 use crate::request::verb::Request;
-use crate::{escape, import, support, verbs};
+use crate::{escape, import, support, verbs, views};
 
 /// What is heard of a run, in this order: the request as it was understood, what is tried and
 /// found, the answer.
@@ -76,7 +76,8 @@ pub struct Answer {
     /// The same to the byte, in place of the document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// The formats that were asked for, by target.
+    /// The formats that were asked for, by target; a file that is no text is an object whose member
+    /// `base64` holds it (RFC 4648).
     pub files: Map<String, Value>,
 }
 
@@ -172,6 +173,9 @@ fn ran(
             };
             verbs::export(own, &mut keep, (&flag, page))
         }
+        Request::View(own) => {
+            views::view(own, &mut |bytes| listener.keep(views::FILE.to_owned(), bytes), page)
+        }
     }
 }
 
@@ -184,7 +188,9 @@ struct Listener<'h> {
 
 impl Listener<'_> {
     fn keep(&mut self, target: String, bytes: Vec<u8>) {
-        self.files.insert(target, String::from_utf8_lossy(&bytes).into());
+        let file = String::from_utf8(bytes)
+            .map_or_else(|binary| json!({ "base64": base64(binary.as_bytes()) }), Value::from);
+        self.files.insert(target, file);
     }
 }
 
@@ -224,5 +230,34 @@ impl Follower for Listener<'_> {
         }
         files?.into_iter().for_each(|file| self.keep(file.target, file.bytes));
         Ok(Vec::new())
+    }
+}
+
+/// Bytes as text (RFC 4648, section 4).
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let word = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let six = (word >> (18 - 6 * digit)) as usize & 0x3f;
+            text.push(if digit > chunk.len() { '=' } else { char::from(DIGITS[six]) });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_no_text_are_base64() {
+        // RFC 4648, section 10.
+        let pairs =
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
+        pairs.iter().for_each(|(bytes, text)| assert_eq!(base64(bytes.as_bytes()), *text));
+        assert_eq!(base64(&[0xfb, 0xff, 0x00]), "+/8A");
     }
 }

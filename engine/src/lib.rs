@@ -38,4 +38,5 @@ pub mod support;
 pub mod training;
 pub mod validate;
 pub mod verbs;
+pub mod views;
 pub mod violations;

@@ -80,6 +80,7 @@ fn schema_and_reader_agree_on_what_is_a_request() {
         on("simulate"),
         on("verify"),
         on("explain"),
+        on("view"),
     ];
     for request in good {
         assert!(validator.is_valid(&request), "{request}");

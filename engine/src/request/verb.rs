@@ -34,10 +34,12 @@ pub enum Request {
     Compare(CompareRequest),
     /// A plan in an executor's format.
     Export(ExportRequest),
+    /// Timeline, memory and graph of a plan as one file, to be asked for in parts.
+    View(PlanOnModel),
 }
 
 /// By verb, the fields without which it asks for nothing.
-pub(super) const REQUIRED: [(&str, &[&str]); 8] = [
+pub(super) const REQUIRED: [(&str, &[&str]); 9] = [
     ("plan", &["model"]),
     ("import", &["model"]),
     ("support", &["model"]),
@@ -46,6 +48,7 @@ pub(super) const REQUIRED: [(&str, &[&str]); 8] = [
     ("explain", &["plan", "model"]),
     ("compare", &["a", "b"]),
     ("export", &["plan", "model", "target"]),
+    ("view", &["plan", "model"]),
 ];
 
 /// A JSON object, read as strictly as a request.
@@ -106,7 +109,7 @@ impl Request {
     fn problem(&mut self) -> Option<&mut ProblemRequest> {
         Some(match self {
             Self::Plan(own) => &mut own.problem,
-            Self::Simulate(own) | Self::Verify(own) => &mut own.target.problem,
+            Self::Simulate(own) | Self::Verify(own) | Self::View(own) => &mut own.target.problem,
             Self::Explain(own) => &mut own.on.target.problem,
             Self::Export(own) => &mut own.on.target.problem,
             Self::Compare(own) => &mut own.target.problem,

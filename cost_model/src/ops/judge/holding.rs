@@ -25,6 +25,10 @@ pub enum HoldingKind {
 }
 
 impl HoldingKind {
+    /// All, in the order of their declaration: position `i` is the kind whose discriminant is `i`.
+    pub const ALL: [Self; 5] =
+        [Self::Parameter, Self::GraphInput, Self::Output, Self::Copy, Self::Temporary];
+
     /// The word used in reports and documents.
     #[must_use]
     pub const fn name(self) -> &'static str {

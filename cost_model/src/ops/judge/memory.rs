@@ -12,14 +12,19 @@ pub use super::holding::{Holding, HoldingKind, Peak};
 
 /// Bytes on a device over the half-open interval `[start, end)`.
 #[derive(Clone, Copy, Debug)]
-struct Piece {
-    device: usize,
-    what: HoldingKind,
+pub struct Piece {
+    /// Position of the device in the cluster.
+    pub device: usize,
+    /// Why they are there.
+    pub what: HoldingKind,
     /// Tensor, or op for temporary bytes.
-    id: u32,
-    bytes: u64,
-    start: u64,
-    end: u64,
+    pub id: u32,
+    /// How many.
+    pub bytes: u64,
+    /// From when on, in nanoseconds.
+    pub start: u64,
+    /// Until when; past the end of the step where it is there when the step is over.
+    pub end: u64,
 }
 
 /// Peak of each device, by id.
@@ -203,7 +208,7 @@ fn placed(plan: &Plan, timeline: &Timeline, op: OpId) -> Option<(usize, Span)> {
 
 /// Calls `visit` with everything that holds at least one byte for at least one nanosecond, and
 /// with every parameter and every graph output.
-fn for_each_piece(
+pub fn for_each_piece(
     problem: &Problem,
     plan: &Plan,
     timeline: &Timeline,

@@ -28,6 +28,9 @@ pub enum HoldingKind {
 }
 
 impl HoldingKind {
+    /// All, in the order of their declaration: position `i` is the kind whose discriminant is `i`.
+    pub const ALL: [Self; 4] = [Self::Persistent, Self::Stash, Self::Recomputed, Self::Temporary];
+
     /// The word used in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -240,6 +243,57 @@ impl<'a> Held<'a> {
         list.sort_by_key(|holding| std::cmp::Reverse(holding.bytes));
         list
     }
+}
+
+/// How what lies on a rank changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When, in nanoseconds; not before the change before it.
+    pub at: u64,
+    /// Of what.
+    pub what: HoldingKind,
+    /// Bytes that come; those that go are negative.
+    pub bytes: i64,
+}
+
+/// All changes on a rank, in order of time, the persistent bytes first. The level at an instant is
+/// the sum of all changes up to it and at it; the greatest one is the peak of [`Trace`].
+#[must_use]
+pub fn changes(lowered: &Lowered<'_>, timeline: &Timeline, rank: usize) -> Vec<Change> {
+    let base = persistent(lowered).get(rank).copied().unwrap_or(0);
+    let mut found = Vec::new();
+    let mut add = |at, what, bytes: i64| {
+        if bytes != 0 {
+            found.push(Change { at, what, bytes });
+        }
+    };
+    add(0, HoldingKind::Persistent, signed(base));
+    for cell in lowered.cells_of(rank) {
+        let number = lowered.step_of[cell];
+        let (step, span) = (lowered.step(cell), timeline.span(lowered, cell));
+        let costs = &lowered.costs.stages[(number >> VARIANT_BITS) as usize];
+        let computed = match variant(number) {
+            Variant::Recompute | Variant::LateBackward | Variant::LateInput => costs.recomputed.0,
+            Variant::Forward | Variant::Backward | Variant::Input | Variant::Weight => 0,
+        };
+        // What is kept for the weight part counts with the activations.
+        let dropped = match variant(number) {
+            Variant::Forward | Variant::Recompute | Variant::Weight => 0,
+            _ => costs.recomputed.0,
+        };
+        add(span.start, HoldingKind::Stash, signed(step.allocated - computed));
+        add(span.start, HoldingKind::Recomputed, signed(computed));
+        add(span.start, HoldingKind::Temporary, signed(step.temporary));
+        add(span.end, HoldingKind::Temporary, -signed(step.temporary));
+        add(span.end, HoldingKind::Recomputed, -signed(dropped));
+        add(span.end, HoldingKind::Stash, signed(dropped) - signed(step.freed));
+    }
+    found
+}
+
+/// Checked sums of bytes stay far below the sign.
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn variant(step: u32) -> Variant {

@@ -1,0 +1,127 @@
+//! Views of a plan: one file in which timeline, memory over time and graph are ready to be asked for
+//! by window, device and group.
+//!
+//! The file is made of the judge's replay and read in parts: [`View::open`] reads its head, an answer
+//! what it needs. Its form is this version's own.
+
+mod builder;
+mod bytes;
+mod curve;
+mod gaps;
+mod graph;
+mod head;
+mod hierarchy;
+mod kind;
+mod lane;
+mod layout;
+mod memory;
+mod names;
+mod ops;
+mod runs;
+mod timeline;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use documents::diagnostic::DiagnosticDocument;
+use ir::diagnostic::{Blame, Diagnostic};
+use serde_json::json;
+
+pub use graph::{EdgeFigures, Graph, Inside, NodeFigures, NodeKind, PlacedEdge, PlacedNode};
+pub use head::{DeviceFigures, Role};
+pub use memory::{Alive, Holding, MemoryCurve};
+pub use timeline::{LaneTile, Rows, ThingTold, Tile};
+pub use view::{LaneTold, Overview, View};
+
+use crate::exit::{CommandResult, Exit};
+use crate::ops::replay::{self, Replayed};
+use crate::page::Page;
+use crate::request::PlanOnModel;
+use crate::training;
+
+/// JSON Schema of the answers, as members `overview`, `timeline`, `memory` and `graph`.
+pub const SCHEMA: &str = include_str!("../../schema/views.schema.json");
+
+/// What the file is called among those of an answer.
+pub const FILE: &str = "view";
+
+/// A view file, what of the plan is worth a warning, and the rules that it breaks.
+pub struct Made {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// Of reading.
+    pub warnings: Vec<Diagnostic>,
+    /// Rules that the plan breaks, all of which leave it a replay.
+    pub violations: Vec<Diagnostic>,
+}
+
+/// Replays a plan and makes its view.
+///
+/// # Errors
+/// Those of reading, and of plans that can not be replayed; `no-view` of instances with given costs.
+pub fn make(request: &PlanOnModel) -> Result<Made, Diagnostic> {
+    if importers::instance(&request.model)?.is_some() {
+        let message = "an instance with given costs has no timeline of its own to view";
+        return Err(Diagnostic::usage("no-view", message)
+            .hint("`explain` says what its devices hold and do"));
+    }
+    let document = replay::document(&request.plan)?;
+    if document.training.is_some() {
+        return of_run(&training::replay::read(&document, request)?);
+    }
+    let replayed = replay::on(replay::on_problem(&document, &request.model, &request.target)?)?;
+    check_step(replayed.timeline.step_time.get())?;
+    Ok(Made { violations: replay::broken_rules(&replayed.on), ..of_ops(&replayed) })
+}
+
+/// The view of a replayed plan of ops.
+#[must_use]
+pub fn of_ops(replayed: &Replayed) -> Made {
+    let warnings = replayed.on.warnings.clone();
+    Made { bytes: ops::file(replayed), warnings, violations: Vec::new() }
+}
+
+fn of_run(on: &training::replay::OnModel<'_>) -> Result<Made, Diagnostic> {
+    let costs = on.setting.costs(&on.plan, on.setting.limit)?;
+    let judged = cost_model::runs::judge::judge_plan(&costs, &on.plan);
+    let judged = judged.map_err(|violation| violation.diagnostic())?;
+    check_step(judged.report.step_time.0)?;
+    let (violations, _) = training::replay::judged_again(on);
+    let bytes = match &on.plan.schedule.grid {
+        Some(grid) => runs::file(on, &costs, grid, &judged),
+        None => Vec::new(),
+    };
+    Ok(Made { bytes, warnings: on.warnings.clone(), violations })
+}
+
+fn check_step(step_time_ns: u64) -> Result<(), Diagnostic> {
+    if step_time_ns <= lane::LONGEST_STEP {
+        return Ok(());
+    }
+    let message = "a step of more than two years has no view";
+    Err(Diagnostic::usage("no-view", message)
+        .fact("step_time_ns", step_time_ns)
+        .hint("check the durations that the model states"))
+}
+
+/// `view`: makes the file, and says what it holds.
+///
+/// # Errors
+/// Those of [`make`].
+pub fn view(request: &PlanOnModel, keep: &mut dyn FnMut(Vec<u8>), page: &Page) -> CommandResult {
+    let made = make(request)?;
+    let overview = View::open(&made.bytes)?.overview();
+    let documents =
+        |list: &[Diagnostic]| -> Vec<_> { list.iter().map(DiagnosticDocument::from).collect() };
+    page.warnings(&made.warnings);
+    page.warnings(&made.violations);
+    page.document(&json!({
+        "view": overview,
+        "violations": documents(&made.violations),
+        "warnings": documents(&made.warnings),
+    }));
+    keep(made.bytes);
+    let is_legal = made.violations.is_empty();
+    Ok(if is_legal { Exit::DONE } else { Exit(Blame::IllegalPlan.exit_code()) })
+}
