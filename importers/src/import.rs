@@ -92,10 +92,14 @@ pub struct Recorded {
     pub kind: String,
     /// Events in the file.
     pub events: u64,
-    /// Time of all calls of operators, or of all kernels.
+    /// Time of all calls of operators, or of all kernels; on the graph of another file of those parts
+    /// of the step that it has, with the time before them in which nothing ran.
     pub op_time: Nanos,
     /// Share of it that ops of the graph have.
     pub landed_share: f64,
+    /// Share of it that ops of the graph have from others of the same segment, where the graph is of
+    /// another file and the trace has no op like them.
+    pub segment_share: f64,
     /// From the first event to the end of the last.
     pub step_time: Nanos,
     /// Share of the step in which nothing ran, which ops have too.

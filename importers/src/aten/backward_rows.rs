@@ -23,6 +23,7 @@ pub(super) static ROWS: &[Row] = &[
         "ScaledDotProductAttentionGrad",
         Multiplies(products::attention_by_token_backward),
     ),
+    ("grouped_mm_fallback_backward", "MatMulGrad", Multiplies(products::grouped_backward)),
     ("mkldnn_rnn_layer_backward", "LSTMGrad", Multiplies(products::recurrent_backward)),
     ("threshold_backward hardtanh_backward", "ReluGrad", Streams),
     ("gelu_backward", "GeluGrad", Streams),

@@ -112,6 +112,18 @@ pub(super) fn grouped(call: &Call<'_>) -> Found {
     }
 }
 
+/// Gradients of a grouped product with regard to both factors.
+pub(super) fn grouped_backward(call: &Call<'_>) -> Found {
+    Some(gradients(&grouped(call)?))
+}
+
+/// Gradients of products with regard to both factors.
+fn gradients(forward: &[Product]) -> Vec<Product> {
+    let of_left = forward.iter().map(|p| Product { k: p.n, n: p.k, ..*p });
+    let of_right = forward.iter().map(|p| Product { m: p.k, k: p.m, ..*p });
+    of_left.chain(of_right).collect()
+}
+
 /// A convolution as an implicit product: a row per output position, a column per output channel of
 /// a group; transposed, a row per input position, a column per output channel and tap.
 fn implicit([rows_of, weight]: [&[u64]; 2], is_transposed: bool, groups: u64) -> Option<Product> {
@@ -195,10 +207,7 @@ impl Core {
     /// Gradients of both products with regard to both factors; fused kernels compute the scores
     /// once more, which prices know.
     fn backward(&self) -> Vec<Product> {
-        let forward = self.forward();
-        let of_left = forward.iter().map(|p| Product { k: p.n, n: p.k, ..*p });
-        let of_right = forward.iter().map(|p| Product { m: p.k, k: p.m, ..*p });
-        of_left.chain(of_right).collect()
+        gradients(&self.forward())
     }
 }
 

@@ -150,6 +150,7 @@ pub(super) fn note(
         events: profile.n_events,
         op_time: Nanos(timing.total),
         landed_share: share(timing.landed, timing.total),
+        segment_share: 0.0,
         step_time: Nanos(timing.step),
         idle_share: share(idle, timing.step),
     };

@@ -1,5 +1,6 @@
 //! Traces of runs: what PyTorch called, with which tensors, and for how long.
 
+mod align;
 mod calls;
 mod chakra;
 mod dag;
@@ -10,6 +11,7 @@ mod joined;
 pub(crate) mod kineto;
 mod literal;
 mod onto;
+mod pairing;
 mod ranks;
 mod storages;
 mod timed;
@@ -60,10 +62,11 @@ pub(crate) fn read_execution(
 }
 
 /// Lays the durations of `options.traces` on the graph of a model from another file: of a profile,
-/// or of an ExecutionTrace and its profile.
+/// of an ExecutionTrace and its profile, or of a Chakra trace.
 ///
 /// # Errors
-/// Those of [`read_execution`] and [`read_profile`], with the file's name.
+/// Those of [`read_execution`], [`read_profile`], [`read_chakra`] and [`onto::land`], with the file's
+/// name.
 pub(crate) fn onto(import: &mut Import, options: &ImportOptions) -> Result<(), Diagnostic> {
     let mut traces = options.traces.clone();
     let mut formats = Vec::new();
@@ -79,13 +82,13 @@ pub(crate) fn onto(import: &mut Import, options: &ImportOptions) -> Result<(), D
         match formats[first] {
             "execution-trace" => read_execution(&source, &name, &own),
             "kineto" => read_profile(&source, &name, &own),
+            "chakra" => read_chakra(&source, &name, &own),
             _ => Err(Diagnostic::input("unknown-format", "this is no profile of a run")
                 .hint("give a trace of PyTorch's profiler: export_chrome_trace writes one")),
         }
     };
     let traced = read().map_err(|error| error.fact("trace", name.clone()))?;
-    onto::land(import, &traced);
-    Ok(())
+    onto::land(import, traced).map_err(|error| error.fact("trace", name))
 }
 
 /// One graph of all ranks, or that of the only one.

@@ -10,8 +10,9 @@ use super::forest::{Unit, is_collective};
 use super::storages::{created, is_floating, is_real};
 use crate::aten::{self, Effect, Scalar};
 
-/// Names of the arguments that products depend on, for traces without schemas.
-const ARGUMENTS: [(&str, &[&str]); 8] = [
+/// Names of the arguments that products depend on, for traces without schemas; operators apart by
+/// blanks.
+const ARGUMENTS: [(&str, &[&str]); 10] = [
     ("linear", &["input", "weight", "bias"]),
     ("addmm", &["self", "mat1", "mat2"]),
     ("baddbmm", &["self", "batch1", "batch2"]),
@@ -20,6 +21,15 @@ const ARGUMENTS: [(&str, &[&str]); 8] = [
     ("conv3d", &["input", "weight", "bias", "stride", "padding", "dilation", "groups"]),
     ("convolution_backward", CONVOLUTION_BACKWARD),
     ("scaled_dot_product_attention", &["query", "key", "value"]),
+    (
+        "_scaled_dot_product_flash_attention_backward \
+         _scaled_dot_product_efficient_attention_backward \
+         _scaled_dot_product_cudnn_attention_backward \
+         _scaled_dot_product_flash_attention_for_cpu_backward \
+         _scaled_dot_product_fused_attention_overrideable_backward",
+        &["grad_out", "query", "key", "value"],
+    ),
+    ("_grouped_mm", &["self", "mat2"]),
 ];
 
 const CONVOLUTION_BACKWARD: &[&str] = &[
@@ -51,6 +61,13 @@ const COLLECTIVES: [(&str, &str); 12] = [
     ("scatter", "Scatter"),
     ("recordparamcomms", "Collective"),
 ];
+
+/// Whether an op of the graph is a message between ranks, and no operator of a model by its name.
+pub(super) fn is_message(op_type: &str) -> bool {
+    const OPERATORS: [&str; 2] = ["Gather", "Scatter"];
+    let is_known = COLLECTIVES.iter().any(|(_, known)| *known == op_type);
+    op_type == "Collective" || is_known && !OPERATORS.contains(&op_type)
+}
 
 /// The name of an op in the graph.
 pub(super) fn op_type(call: &Call, unit: &Unit) -> String {
@@ -141,7 +158,8 @@ fn written(call: &Call) -> impl Iterator<Item = &Operand> {
 
 /// A call as the table of operators wants it.
 fn described(call: &Call) -> aten::Call<'_> {
-    let known = ARGUMENTS.iter().find(|(name, _)| *name == call.short_name());
+    let is_own = |names: &str| names.split(' ').any(|name| name == call.short_name());
+    let known = ARGUMENTS.iter().find(|(names, _)| is_own(names));
     let name = |position: usize| match (&call.signature, known) {
         (None, Some((_, names))) => names.get(position).copied().unwrap_or(""),
         _ => call.argument(position),

@@ -8,6 +8,7 @@ mod decoders;
 mod exported;
 mod hostile;
 mod instances;
+mod joins;
 mod judged;
 mod onnx_form;
 mod onnx_suite;
