@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use exporters::training::folder::Files as Written;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
@@ -188,8 +190,10 @@ struct Listener<'h> {
 
 impl Listener<'_> {
     fn keep(&mut self, target: String, bytes: Vec<u8>) {
-        let file = String::from_utf8(bytes)
-            .map_or_else(|binary| json!({ "base64": base64(binary.as_bytes()) }), Value::from);
+        let file = String::from_utf8(bytes).map_or_else(
+            |binary| json!({ "base64": STANDARD.encode(binary.as_bytes()) }),
+            Value::from,
+        );
         self.files.insert(target, file);
     }
 }
@@ -230,34 +234,5 @@ impl Follower for Listener<'_> {
         }
         files?.into_iter().for_each(|file| self.keep(file.target, file.bytes));
         Ok(Vec::new())
-    }
-}
-
-/// Bytes as text (RFC 4648, section 4).
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
-        let word = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let six = (word >> (18 - 6 * digit)) as usize & 0x3f;
-            text.push(if digit > chunk.len() { '=' } else { char::from(DIGITS[six]) });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_that_are_no_text_are_base64() {
-        // RFC 4648, section 10.
-        let pairs =
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
-        pairs.iter().for_each(|(bytes, text)| assert_eq!(base64(bytes.as_bytes()), *text));
-        assert_eq!(base64(&[0xfb, 0xff, 0x00]), "+/8A");
     }
 }

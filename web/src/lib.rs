@@ -10,6 +10,7 @@ mod log;
 mod metrics;
 mod problem;
 mod queue;
+mod recent;
 pub mod replan;
 pub mod server;
 mod service;

@@ -18,6 +18,7 @@ use crate::access::Quota;
 use crate::content::Shelf;
 use crate::hub::Hub;
 use crate::problem::Problem;
+use crate::recent::{Keyed, Recent};
 use crate::store::{Place, Store};
 use crate::work::child::{self, Answer, Limits};
 use crate::work::{Bell, Setting, Shop, folder};
@@ -72,6 +73,10 @@ pub(crate) struct Service {
     pub(crate) answered: [AtomicU64; 6],
     /// By the name of a token.
     pub(crate) rate: DefaultKeyedRateLimiter<String>,
+    /// View files that were read last, by plan.
+    pub(crate) views: Recent,
+    /// Work that need not be done twice at the same time, by what it makes.
+    pub(crate) making: Keyed,
     stopping: watch::Sender<bool>,
     helpers: Semaphore,
 }
@@ -105,6 +110,8 @@ impl Service {
         let rate = RateLimiter::keyed(governor::Quota::per_second(options.requests_per_s));
         Ok(Self {
             rate,
+            views: Recent::default(),
+            making: Keyed::default(),
             store,
             shop: Arc::new(shop),
             hub,

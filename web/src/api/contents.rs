@@ -121,6 +121,8 @@ pub(super) async fn settled(
     rest: Vec<u8>,
     n: i64,
 ) -> Result<(Content, bool), Problem> {
+    // Of equal files that come at once the first is looked at, the others find it there.
+    let _once = service.making.lock(&digest).await;
     incoming.digest = digest.clone();
     let kind = incoming.kind;
     let known = service.store.read(move |sql| content::find_of(sql, kind, &digest)).await?;

@@ -9,6 +9,7 @@ mod plans;
 mod table;
 mod uploads;
 mod verbs;
+mod views;
 
 pub(crate) use table::router;
 pub(crate) use verbs::about_plan;

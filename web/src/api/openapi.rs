@@ -249,6 +249,9 @@ fn asked(name: &str) -> Value {
             "description": "Seconds to wait for the end" }),
         "priority" => json!({ "type": "integer", "minimum": 0, "maximum": 9 }),
         "limit" => json!({ "type": "integer", "minimum": 1, "maximum": plans::LONGEST_PAGE }),
+        "from_ns" | "to_ns" | "max_slices" | "points" | "depth" => {
+            json!({ "type": "integer", "minimum": 0 })
+        }
         "cancel" => json!({ "type": "integer", "minimum": 0, "maximum": 1 }),
         "state" => json!({ "type": "string", "enum":
             ["queued", "running", "done", "infeasible", "cancelled", "failed"] }),

@@ -12,7 +12,7 @@ use axum::routing::{MethodRouter, delete, get, patch, post};
 use serde_json::json;
 
 use super::openapi::{Answers, Body, Row};
-use super::{contents, events, listings, plans, uploads, verbs};
+use super::{contents, events, listings, plans, uploads, verbs, views};
 use crate::access::{self, Scope};
 use crate::content::Kind;
 use crate::log;
@@ -109,6 +109,17 @@ fn of_plans() -> Vec<Row> {
         Row::new("GET", "/v1/plans/{id}/explain", read, "Where the time goes, and why")
             .asks(&["op", "transfer", "device"])
             .answers(Answers::Json(200)),
+        Row::new("GET", "/v1/plans/{id}/view", read, "Lanes, devices and sizes of a plan's views")
+            .answers(Answers::Json(200)),
+        Row::new("GET", "/v1/plans/{id}/timeline", read, "What lanes do in a window of the step")
+            .asks(&["from_ns", "to_ns", "lanes", "max_slices"])
+            .answers(Answers::Json(200)),
+        Row::new("GET", "/v1/plans/{id}/memory", read, "What a device holds over the step")
+            .asks(&["device!", "points"])
+            .answers(Answers::Json(200)),
+        Row::new("GET", "/v1/plans/{id}/graph", read, "What is in a group of ops, laid out")
+            .asks(&["group", "depth"])
+            .answers(Answers::Json(200)),
         Row::new("POST", "/v1/simulate", plan, "Replay a plan, perhaps on something else")
             .takes(Body::Form("Simulated"))
             .answers(Answers::Json(200)),
@@ -152,6 +163,10 @@ fn handler(row: &Row) -> MethodRouter<Shared> {
         ("GET", "/v1/plans/{id}/plan") => get(verbs::plan),
         ("GET", "/v1/plans/{id}/artefacts/{target}") => get(verbs::artefact),
         ("GET", "/v1/plans/{id}/explain") => get(verbs::explain),
+        ("GET", "/v1/plans/{id}/view") => get(views::overview),
+        ("GET", "/v1/plans/{id}/timeline") => get(views::timeline),
+        ("GET", "/v1/plans/{id}/memory") => get(views::memory),
+        ("GET", "/v1/plans/{id}/graph") => get(views::graph),
         ("POST", "/v1/simulate") => post(verbs::simulate),
         ("POST", "/v1/compare") => post(verbs::compare),
         ("POST", "/v1/measurements") => post(verbs::measured),

@@ -99,7 +99,7 @@ pub(crate) fn about_plan(plan: &Plan, name: &str, verb: &str) -> Value {
 }
 
 /// A request about a stored plan, further members in it, and the files that it reads.
-async fn about(
+pub(super) async fn about(
     service: &Shared,
     (id, verb): (&str, &str),
     further: Map<String, Value>,
@@ -160,8 +160,14 @@ pub(super) async fn artefact(
         return Err(Problem::unprocessable("illegal-plan", title).fact("answer", document));
     }
     let bytes = match query.launcher {
-        Some(_) => serde_json::to_vec(&answer.files).unwrap_or_default(),
-        None => answer.files.into_values().next().unwrap_or_default().into_bytes(),
+        Some(_) => {
+            let files = answer.files.iter();
+            let files: Map<String, Value> = files
+                .map(|(name, bytes)| (name.clone(), String::from_utf8_lossy(bytes).into()))
+                .collect();
+            serde_json::to_vec(&files).unwrap_or_default()
+        }
+        None => answer.files.into_values().next().unwrap_or_default(),
     };
     let kept = bytes.clone();
     service.store.write(move |sql| queue::keep(sql, &id, &name, &kept)).await?;

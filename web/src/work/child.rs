@@ -1,5 +1,6 @@
 //! A request in a process of its own, so that whatever it does, the service lives.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -8,8 +9,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Pid, Signal, kill_process};
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// Longest line that is taken from a child: the answer with all its files.
@@ -46,8 +50,26 @@ pub(crate) struct Answer {
     /// What the command line prints with `--json`.
     pub(crate) text: String,
     /// By name.
-    #[serde(default)]
-    pub(crate) files: std::collections::BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "files")]
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+}
+
+/// Files as text, or as `base64` where they are none.
+fn files<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<u8>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Text(String),
+        Binary { base64: String },
+    }
+    let all = BTreeMap::<String, Written>::deserialize(from)?.into_iter();
+    let read = |(name, file)| match file {
+        Written::Text(text) => Ok((name, text.into_bytes())),
+        Written::Binary { base64 } => {
+            STANDARD.decode(base64).map(|bytes| (name, bytes)).map_err(D::Error::custom)
+        }
+    };
+    all.map(read).collect()
 }
 
 impl Answer {

@@ -211,8 +211,7 @@ fn end_of(cancelled: bool, ended: Ended, progress: Value) -> End {
     let document: Value = serde_json::from_str(&text).unwrap_or_default();
     let error = document.get("error").cloned();
     let progress = Some(figures::settled(progress, &document));
-    let mut kept: Vec<(String, Vec<u8>)> =
-        files.into_iter().map(|(name, text)| (name, text.into_bytes())).collect();
+    let mut kept: Vec<(String, Vec<u8>)> = files.into_iter().collect();
     kept.push(("answer".to_owned(), text.into_bytes()));
     End { state, exit_code: Some(exit_code.into()), error, progress, files: kept, cpu_ms }
 }

@@ -1,0 +1,134 @@
+//! Timeline, memory and graph of a plan, in parts (docs/views.md).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use engine::views::{self, Graph, MemoryCurve, Overview, Tile, View};
+use ir::diagnostic::Diagnostic;
+use serde::Deserialize;
+use serde_json::Map;
+
+use super::asked::{Asked, Named};
+use super::verbs::about;
+use crate::problem::Problem;
+use crate::queue;
+use crate::service::Shared;
+
+/// Rows of a timeline unless stated, and at most.
+const ROWS: (usize, usize) = (4_000, 100_000);
+/// Points of a memory curve unless stated, and at most.
+const POINTS: (usize, usize) = (1_000, 100_000);
+/// Groups inside groups that are open at most.
+const DEEPEST: usize = 64;
+
+/// The view file of a plan: at hand, stored, or made now.
+async fn file(service: &Shared, id: &str) -> Result<Arc<Vec<u8>>, Problem> {
+    let _once = service.making.lock(id).await;
+    if let Some(file) = service.views.get(id) {
+        return Ok(file);
+    }
+    let own = id.to_owned();
+    let stored = service.store.read(move |sql| {
+        queue::plan(sql, &own)?;
+        queue::artefact(sql, &own, views::FILE)
+    });
+    // One that another version made is made again.
+    let stored = stored.await?.filter(|bytes| View::open(bytes).is_ok());
+    let bytes = match stored {
+        Some(bytes) => bytes,
+        None => {
+            let (request, files) = about(service, (id, "view"), Map::new()).await?;
+            let mut answer = service.ask(request, files, Vec::new()).await?;
+            let bytes = answer.files.remove(views::FILE).unwrap_or_default();
+            let (own, kept) = (id.to_owned(), bytes.clone());
+            service.store.write(move |sql| queue::keep(sql, &own, views::FILE, &kept)).await?;
+            bytes
+        }
+    };
+    let file = Arc::new(bytes);
+    service.views.put(id, &file);
+    Ok(file)
+}
+
+/// A part of a plan's view, read in a thread that may take its time.
+async fn part<T: Send + 'static>(
+    service: &Shared,
+    id: &str,
+    read: impl FnOnce(&View<'_>) -> Result<T, Diagnostic> + Send + 'static,
+) -> Result<Json<T>, Problem> {
+    let file = file(service, id).await?;
+    let read = tokio::task::spawn_blocking(move || View::open(&file).and_then(|view| read(&view)));
+    let ended = read.await.map_err(|error| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
+    })?;
+    Ok(Json(ended?))
+}
+
+/// `GET /v1/plans/{id}/view`.
+pub(super) async fn overview(
+    State(service): State<Shared>,
+    Named(id): Named<String>,
+) -> Result<Json<Overview>, Problem> {
+    part(&service, &id, |view| Ok(view.overview())).await
+}
+
+/// Query of a timeline.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Window {
+    from_ns: Option<u64>,
+    to_ns: Option<u64>,
+    /// Names of lanes or devices, commas between them.
+    lanes: String,
+    max_slices: Option<usize>,
+}
+
+/// `GET /v1/plans/{id}/timeline`.
+pub(super) async fn timeline(
+    State(service): State<Shared>,
+    Named(id): Named<String>,
+    Asked(query): Asked<Window>,
+) -> Result<Json<Tile>, Problem> {
+    let max = query.max_slices.unwrap_or(ROWS.0).min(ROWS.1);
+    let lanes: Vec<String> =
+        query.lanes.split(',').filter(|lane| !lane.is_empty()).map(str::to_owned).collect();
+    part(&service, &id, move |view| view.timeline(query.from_ns, query.to_ns, &lanes, max)).await
+}
+
+/// Query of a memory curve.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Curve {
+    device: String,
+    points: Option<usize>,
+}
+
+/// `GET /v1/plans/{id}/memory`.
+pub(super) async fn memory(
+    State(service): State<Shared>,
+    Named(id): Named<String>,
+    Asked(query): Asked<Curve>,
+) -> Result<Json<MemoryCurve>, Problem> {
+    let points = query.points.unwrap_or(POINTS.0).min(POINTS.1);
+    part(&service, &id, move |view| view.memory(&query.device, points)).await
+}
+
+/// Query of a graph.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Opened {
+    group: Option<String>,
+    depth: Option<usize>,
+}
+
+/// `GET /v1/plans/{id}/graph`.
+pub(super) async fn graph(
+    State(service): State<Shared>,
+    Named(id): Named<String>,
+    Asked(query): Asked<Opened>,
+) -> Result<Json<Graph>, Problem> {
+    let depth = query.depth.unwrap_or(1).min(DEEPEST);
+    part(&service, &id, move |view| view.graph(query.group.as_deref(), depth)).await
+}
