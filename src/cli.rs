@@ -55,7 +55,11 @@ pub(crate) enum Command {
         Which flag goes with what: docs/plan-flags.md")]
     Plan(Box<PlanArgs>),
     /// Show what is understood of a model: ops, FLOPs, bytes, warnings
-    #[command(after_help = "Example: meshwright import gpt2.onnx --dim sequence=128 --batch 4")]
+    #[command(after_help = format!(
+        "Example: meshwright import gpt2.onnx --dim sequence=128 --batch 4\n\
+        Formats, told by content:\n{}",
+        engine::import::formats()
+    ))]
     Import(ImportArgs),
     /// Say which ops of a model have a cost rule, before any solve
     #[command(after_help = "Example: meshwright support gpt2.onnx")]
@@ -299,7 +303,7 @@ impl ImportArgs {
 /// Flags of `support`, and part of those of `import`.
 #[derive(Args, Debug)]
 pub(crate) struct SupportArgs {
-    /// Model file, or - for standard input; docs/formats.md lists the formats
+    /// Model file, or - for standard input; `import --help` and docs/formats.md list the formats
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
     #[command(flatten)]

@@ -2,6 +2,7 @@
 
 use documents::diagnostic::DiagnosticDocument;
 use importers::{Import, Recorded, Summary};
+use ir::id::TensorId;
 use ir::units::{Bytes, Flops};
 use serde_json::{Value, json};
 
@@ -61,19 +62,34 @@ pub fn run(args: &ImportRequest, page: &Page) -> CommandResult {
     found.print(&forward, page);
     page.warnings(warnings);
     page.line(&sentence(&graph.name, summary));
-    let mut document = json!({
-        "name": graph.name,
-        "summary": totals(summary),
-        "structure": found.document(),
-        "inputs": graph.inputs.iter().map(|t| tensor(graph.tensor(*t))).collect::<Vec<_>>(),
-        "outputs": graph.outputs.iter().map(|t| tensor(graph.tensor(*t))).collect::<Vec<_>>(),
-        "warnings": warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
+    page.document_of(|| {
+        let tensors = |ids: &[TensorId]| ids.iter().map(|t| tensor(graph.tensor(*t))).collect();
+        let mut document = json!({
+            "name": graph.name,
+            "summary": totals(summary),
+            "warnings": warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
+        });
+        // Moved: `json!` copies what is large.
+        document["structure"] = found.document();
+        document["inputs"] = Value::Array(tensors(&graph.inputs));
+        document["outputs"] = Value::Array(tensors(&graph.outputs));
+        if let Some(tree) = &tree {
+            document["modules"] = tree.document();
+        }
+        document
     });
-    if let Some(tree) = tree {
-        document["modules"] = tree.document();
-    }
-    page.document(&document);
     Ok(Exit::DONE)
+}
+
+/// Every format and what it is, a line each; those of one kind on one line.
+#[must_use]
+pub fn formats() -> String {
+    let kinds = importers::formats().chunk_by(|a, b| a.what == b.what);
+    let lines = kinds.map(|kind| {
+        let names: Vec<&str> = kind.iter().map(|format| format.name).collect();
+        format!("  {}: {}", names.join(", "), kind[0].what.replace('`', ""))
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// `gpt2: 457 ops, 124.4 M parameters in 474 MiB, 0 % guessed`.

@@ -137,12 +137,19 @@ impl Page {
 
     /// The document for programs.
     pub fn document(&self, document: &Value) {
-        let text = match self.one_line {
-            true => serde_json::to_string(document),
-            false => serde_json::to_string_pretty(document),
-        };
-        let text = text.unwrap_or_default() + "\n";
-        self.add(Format::Json, || Part::Document(document.clone(), text));
+        self.document_of(|| document.clone());
+    }
+
+    /// The same of a document that is made for programs only.
+    pub(crate) fn document_of(&self, make: impl FnOnce() -> Value) {
+        self.add(Format::Json, || {
+            let document = make();
+            let text = match self.one_line {
+                true => serde_json::to_string(&document),
+                false => serde_json::to_string_pretty(&document),
+            };
+            Part::Document(document, text.unwrap_or_default() + "\n")
+        });
     }
 
     /// As [`Page::document`], for a document type, in the order of its fields.
@@ -150,6 +157,9 @@ impl Page {
     /// # Errors
     /// `internal` where it has no JSON form, which no document type is without.
     pub fn serialized(&self, document: &impl Serialize) -> Result<(), Diagnostic> {
+        if self.format != Format::Json {
+            return Ok(());
+        }
         let text = match self.one_line {
             true => documents::json::line(document)?,
             false => documents::json::pretty(document)?,

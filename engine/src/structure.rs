@@ -5,11 +5,14 @@ use ir::graph::Graph;
 use ir::op::Work;
 use ir::units::{Bytes, Flops};
 use planner::training::structure::figures::{self, Figures, Sums};
-use planner::training::structure::{Structure, template};
+use planner::training::structure::{Line, Structure, template};
 use serde_json::{Value, json};
 
 use crate::page::Column;
 use crate::page::Page;
+
+/// Segments that are told of a weight that several read.
+const TOLD: usize = 16;
 
 /// The structure of a graph with its figures.
 pub struct Found {
@@ -28,10 +31,14 @@ struct Row {
 
 /// Finds it. Parameters are those that training updates, where the graph can be trained.
 pub fn find(graph: &Graph) -> Found {
-    let structure = planner::training::structure::find(graph);
-    let passes = Passes::of(graph.clone()).ok().map(|(passes, _)| passes);
+    let line = Line::of(graph);
+    let (structure, passes) = std::thread::scope(|scope| {
+        let passes = scope.spawn(|| Passes::of(graph.clone()).ok().map(|(passes, _)| passes));
+        (planner::training::structure::find(&line), passes.join())
+    });
+    let passes = passes.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let sums = figures::of(graph, &structure, passes.as_ref());
-    let template = template::model(graph, &structure, &sums);
+    let template = template::model(&line, &structure, &sums);
     let template = template.map(|(card, _)| card).map_err(|mismatch| mismatch.0);
     Found { structure, sums, template }
 }
@@ -110,10 +117,13 @@ impl Found {
         page.table(&columns, self.rows().iter().map(row).collect());
         for tied in &self.sums.tied {
             if tied.n_elements > 1 {
+                let numbers = tied.segments.iter().take(TOLD).map(usize::to_string);
+                let more = tied.segments.len().saturating_sub(TOLD);
                 page.line(&format!(
-                    "`{}` is read in segments {}: counted once, {} parameters",
+                    "`{}` is read in segments {}{}: counted once, {} parameters",
                     graph.tensor(tied.tensor).name,
-                    tied.segments.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
+                    numbers.collect::<Vec<_>>().join(", "),
+                    if more > 0 { format!(" and {more} more") } else { String::new() },
                     tied.n_elements
                 ));
             }
@@ -147,12 +157,13 @@ impl Found {
             })
             .collect();
         let runs: Vec<&Vec<usize>> = self.structure.runs.iter().map(|run| &run.segments).collect();
-        json!({
-            "segments": segments,
+        let mut document = json!({
             "runs": runs,
             "n_parameters": self.sums.n_parameters(),
             "template": self.template.is_ok().then(|| self.kind()),
             "no_template": self.template.as_ref().err(),
-        })
+        });
+        document["segments"] = Value::Array(segments);
+        document
     }
 }

@@ -63,18 +63,20 @@ pub fn run(args: &ImportRequest, page: &Page) -> CommandResult {
             is guessed from the bytes of their known tensors"
         ),
     });
-    page.document(&json!({
-        "supported": guessed == 0,
-        "n_ops": total,
-        "n_guessed": guessed,
-        "op_types": rows.iter().map(|(name, t)| json!({
-            "op_type": name,
-            "by_rule": t.by_rule,
-            "scaled": t.scaled,
-            "guessed": t.guessed,
-        })).collect::<Vec<_>>(),
-        "warnings": import.warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
-    }));
+    page.document_of(|| {
+        json!({
+            "supported": guessed == 0,
+            "n_ops": total,
+            "n_guessed": guessed,
+            "op_types": rows.iter().map(|(name, t)| json!({
+                "op_type": name,
+                "by_rule": t.by_rule,
+                "scaled": t.scaled,
+                "guessed": t.guessed,
+            })).collect::<Vec<_>>(),
+            "warnings": import.warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
+        })
+    });
     Ok(Exit::DONE)
 }
 

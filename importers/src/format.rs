@@ -31,12 +31,21 @@ pub(crate) enum Signs {
 pub struct Format {
     /// Name, such as `onnx`.
     pub name: &'static str,
+    /// What its files are, as docs/formats.md says it.
+    pub what: &'static str,
     /// How its files are told from others.
     pub(crate) signs: Signs,
     pub(crate) read: Reader,
 }
 
 impl Format {
+    /// The keys of its JSON files, in words; `None` where they are told by other signs.
+    pub(crate) fn keys(&self) -> Option<String> {
+        let (Signs::Keys(all) | Signs::Stream(all)) = self.signs else { return None };
+        let quoted: Vec<String> = all.iter().map(|key| format!("`{key}`")).collect();
+        Some(format!("{} has {}", self.name, quoted.join(" and ")))
+    }
+
     /// Whether its readers take traces beside a file themselves.
     pub(crate) fn is_trace(&self) -> bool {
         ["execution-trace", "kineto", "chakra"].contains(&self.name)
@@ -58,68 +67,68 @@ pub fn formats() -> &'static [Format] {
 static FORMATS: &[Format] = &[
     Format {
         name: "onnx",
-        // ONNX model; weights inline or external, never read
+        what: "ONNX model",
         // Field 1 (the IR version), a varint: how every writer begins an ONNX model.
         signs: Signs::Head("onnx", |head| head.first() == Some(&0x08)),
         read: Reader::Model(onnx::read),
     },
     Format {
         name: "torch.export",
-        // archive of torch.export.save; only its JSON is read
+        what: "archive of `torch.export.save`, `.pt2`",
         signs: Signs::Head("pt2", |head| head.starts_with(b"PK")),
         read: Reader::Model(torch_export::read),
     },
     Format {
         name: "config",
-        // Hugging Face `config.json` of a transformer
+        what: "`config.json` of a Hugging Face model, or the folder that holds it",
         signs: Signs::Keys(&["model_type"]),
         read: Reader::Model(config::read),
     },
     Format {
         name: "instance",
-        // ops with given costs, devices and links in one JSON file
+        what: "ops with given costs, devices and links in one JSON file",
         signs: Signs::Keys(&["ops", "devices"]),
         read: Reader::Model(instance::read),
     },
     Format {
         name: "stablehlo",
-        // StableHLO or MLIR text, as `jax.jit(f).lower(shapes).as_text()` prints it
+        what: "StableHLO or MLIR text of jax and torch-xla, `.mlir`",
         signs: Signs::Head("mlir", stablehlo::is),
         read: Reader::Model(stablehlo::read),
     },
     Format {
         name: "dnn-partitioning",
-        // nodes with times on accelerators and CPU cores (msr-fiddle/dnn-partitioning)
+        what: "instances of other planners",
         signs: Signs::Keys(&["nodes", "maxFPGAs"]),
         read: Reader::Benchmark(benchmark::dnn_partitioning::read),
     },
     Format {
         name: "piper",
-        // layers with configurations by tensor degree (msr-fiddle/piper)
+        what: "instances of other planners",
         signs: Signs::Keys(&["nodes", "maxDevices"]),
         read: Reader::Benchmark(benchmark::piper::read),
     },
     Format {
         name: "pipedream",
-        // layers with measured times, `graph.txt` (msr-fiddle/pipedream)
+        what: "instances of other planners",
         signs: Signs::Head("txt", |head| head.windows(BETWEEN.len()).any(|own| own == BETWEEN)),
         read: Reader::Benchmark(benchmark::pipedream::read),
     },
     Format {
         name: "execution-trace",
-        // what a run called and with which tensors (torch.profiler.ExecutionTraceObserver)
+        what: "PyTorch's ExecutionTrace, `.et.json`",
         signs: Signs::Stream(&["schema", "nodes"]),
         read: Reader::Model(trace::read_execution),
     },
     Format {
         name: "kineto",
-        // how long a run's calls and kernels took (torch.profiler's Chrome trace)
+        what: "trace of PyTorch's profiler",
         signs: Signs::Stream(&["traceEvents"]),
         read: Reader::Model(trace::read_profile),
     },
     Format {
         name: "chakra",
-        // MLCommons Chakra trace of one rank
+        what: "MLCommons Chakra trace, `.et`",
         signs: Signs::Head("et", |head| head.windows(SCHEMA.len()).any(|own| own == SCHEMA)),
         read: Reader::Model(trace::read_chakra),
     },

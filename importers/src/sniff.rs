@@ -88,11 +88,10 @@ fn json_format(source: &dyn Source) -> Result<&'static Format, Diagnostic> {
     } else if let Some(error) = foreign::by_keys(&keys) {
         Err(error)
     } else {
-        Err(Diagnostic::input(
-            "unknown-format",
-            "this JSON file is no model config and no instance",
-        )
-        .hint("a config has `model_type`, an instance `ops` and `devices` (or `nodes` and `maxFPGAs` or `maxDevices`)"))
+        let keys: Vec<String> = formats().iter().filter_map(Format::keys).collect();
+        let message = "this JSON file has the keys of none of the known formats";
+        Err(Diagnostic::input("unknown-format", message)
+            .hint(format!("of formats in JSON {}", keys.join(", "))))
     }
 }
 

@@ -8,7 +8,7 @@ use importers::ImportOptions;
 use ir::card::{Attention, FeedForward, ModelCard};
 use ir::graph::Graph;
 use planner::training::structure::figures::Sums;
-use planner::training::structure::{Structure, figures, find, parts, template};
+use planner::training::structure::{Line, Structure, figures, find, parts, template};
 
 use crate::data;
 
@@ -50,7 +50,7 @@ fn read(folder: &Path, name: &str) -> Found {
     let options = ImportOptions { batch: Some(1), ..ImportOptions::default() };
     let graph = importers::read(&path, &options).unwrap().graph;
     let (passes, _) = Passes::of(graph.clone()).unwrap();
-    let structure = find(&graph);
+    let structure = find(&Line::of(&graph));
     let sums = figures::of(&graph, &structure, Some(&passes));
     Found { graph, passes, structure, sums }
 }
@@ -115,7 +115,7 @@ fn cards_agree_with_those_of_the_configs() {
     let Some(folder) = data::folder() else { return };
     for (name, config) in CARDS {
         let Found { graph, structure, sums, .. } = read(&folder, name);
-        let (model, blocks) = template::model(&graph, &structure, &sums).unwrap();
+        let (model, blocks) = template::model(&Line::of(&graph), &structure, &sums).unwrap();
         let own = &model.groups[0].card;
         let path = folder.join(format!("models/hf_configs/{config}.json"));
         let stated = importers::config::card::card(&path, Some(own.sequence)).unwrap().0;
@@ -140,7 +140,7 @@ fn what_no_template_describes_is_told() {
     let Some(folder) = data::folder() else { return };
     for name in ["t5_base", "whisper_small", "resnet50", "gnmt", "sd15_unet", "inception_v3"] {
         let Found { graph, structure, sums, .. } = read(&folder, name);
-        assert!(template::model(&graph, &structure, &sums).is_err(), "{name}");
+        assert!(template::model(&Line::of(&graph), &structure, &sums).is_err(), "{name}");
     }
 }
 
@@ -163,9 +163,9 @@ fn graphs_of_configs_have_the_cards_of_the_configs() {
         }
         let graph = import.graph;
         let (passes, _) = Passes::of(graph.clone()).unwrap();
-        let structure = find(&graph);
+        let structure = find(&Line::of(&graph));
         let sums = figures::of(&graph, &structure, Some(&passes));
-        let (model, _) = template::model(&graph, &structure, &sums)
+        let (model, _) = template::model(&Line::of(&graph), &structure, &sums)
             .unwrap_or_else(|why| panic!("{}: {why:?}", path.display()));
         let stated = as_fused(stated);
         let mut expected = ModelCard { other_parameters: model.other_parameters, ..stated };

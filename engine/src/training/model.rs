@@ -11,7 +11,7 @@ use ir::diagnostic::{Blame, Diagnostic, Value};
 use ir::graph::Graph;
 use ir::hyperparameters::Hyperparameters;
 use ir::tensor::DType;
-use planner::training::structure::{self, figures, parts, starts, template};
+use planner::training::structure::{self, Line, figures, parts, starts, template};
 
 use crate::load;
 use crate::request::ModelRequest;
@@ -85,9 +85,10 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
     warnings.extend(without_backward(&import.graph));
     let (passes, noted) = Passes::of(graph.clone())?;
     warnings.extend(noted);
-    let found = structure::find(graph);
+    let line = Line::of(graph);
+    let found = structure::find(&line);
     let sums = figures::of(graph, &found, Some(&passes));
-    let (card, blocks, kind) = match template::model(graph, &found, &sums) {
+    let (card, blocks, kind) = match template::model(&line, &found, &sums) {
         Ok((card, blocks)) => (card.clone(), blocks, template::sentence(&card)),
         Err(mismatch) => {
             let fused = Passes::fused(graph.clone())?;

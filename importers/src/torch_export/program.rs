@@ -57,7 +57,10 @@ pub(super) fn load(source: &dyn Source) -> Result<Loaded, Diagnostic> {
     Ok(Loaded { program, weights })
 }
 
-fn member<T: DeserializeOwned>(archive: &mut Archive<'_>, name: &str) -> Result<T, Diagnostic> {
+fn member<T: DeserializeOwned + Send>(
+    archive: &mut Archive<'_>,
+    name: &str,
+) -> Result<T, Diagnostic> {
     let bytes = archive.read(name)?;
     let (document, _) = json::object(&bytes).map_err(|error: Diagnostic| {
         error

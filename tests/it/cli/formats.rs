@@ -89,7 +89,8 @@ fn modules_are_listed_with_what_they_hold() {
     assert!(text.stdout.contains("0..1 (2 alike)"), "{}", text.stdout);
 }
 
-/// Each format of the table has a row and a section in the documentation, and no other has.
+/// Each format of the table has a row and a section in the documentation, in the words of the table
+/// and of `import --help`, and no other has.
 #[test]
 fn every_format_is_documented() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/formats.md")).unwrap();
@@ -100,4 +101,19 @@ fn every_format_is_documented() {
     let mut known: Vec<&str> = importers::formats().iter().map(|format| format.name).collect();
     known.sort_unstable();
     assert_eq!(told, known);
+    let folder = folder();
+    let help = folder.run("import --help").exits(0).stdout;
+    for format in importers::formats() {
+        let is_row = |line: &&str| line.starts_with("| [") && line.contains(format.name);
+        let row = text.lines().find(is_row).unwrap();
+        assert!(row.contains(&format!("| {} |", format.what)), "{row}");
+        let line = help.lines().find(|line| line.starts_with("  ") && line.contains(format.name));
+        assert!(line.is_some_and(|line| line.ends_with(&format.what.replace('`', ""))), "{help}");
+    }
+    // A JSON file of no format is told what the others have.
+    fs::write(folder.path("other.json"), "{\"a\": 1}").unwrap();
+    let ran = folder.run("import other.json").exits(3);
+    for keys in ["config has `model_type`", "instance has `ops` and `devices`", "kineto has"] {
+        assert!(ran.stderr.contains(keys), "{}", ran.stderr);
+    }
 }

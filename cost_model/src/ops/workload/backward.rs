@@ -245,7 +245,7 @@ fn touched(step: &Step, site: &Site<'_>, parameter: TensorId) -> Bytes {
 fn companion(step: &Step, site: &Site<'_>, phase: Phase, kernel: Kernel) -> Op {
     let forward = step.graph.op(site.op);
     let suffix = if phase == Phase::BackwardWeight { "weight" } else { "input" };
-    let name = format!("{}@backward-{suffix}", forward.name);
+    let name = step.named(format_args!("{}@backward-{suffix}", forward.name));
     let module = forward.module.clone();
     let op_type = format!("{}Grad", forward.op_type);
     Op { module, ..blank(name, &op_type, phase, Work::Kernel(kernel)) }

@@ -4,6 +4,9 @@
 //! own output, a normalization its input. Ops with matrix products save all operands. A type that
 //! is not in the table saves inputs and outputs, and its backward op is marked as guessed.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 /// What the backward op reads besides the gradients of the outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Saved {
@@ -69,11 +72,14 @@ const RULES: [(Saved, &str); 7] = [
     ),
 ];
 
+static BY_NAME: LazyLock<HashMap<&str, Saved>> = LazyLock::new(|| {
+    RULES.iter().flat_map(|(rule, names)| names.split(' ').map(|name| (name, *rule))).collect()
+});
+
 /// The rule for an op type; a domain before `::` is ignored.
 pub(super) fn saved(op_type: &str) -> Saved {
     let name = op_type.rsplit("::").next().unwrap_or(op_type);
-    let row = RULES.iter().find(|(_, names)| names.split(' ').any(|known| known == name));
-    row.map_or(Saved::Unknown, |(rule, _)| *rule)
+    BY_NAME.get(name).copied().unwrap_or(Saved::Unknown)
 }
 
 /// Whether each step of the op feeds the next, so that the gradient runs through all products even

@@ -30,7 +30,7 @@ pub(super) fn untie(mut graph: Graph) -> (Graph, Vec<Diagnostic>) {
             users[parameter.index()].push(op);
         }
     }
-    let mut names = Names::of_tensors(&graph);
+    let mut names: Option<Names> = None;
     let (mut vectors, mut tables) = (Vec::new(), Vec::new());
     for parameter in scales_of_positions(&graph) {
         tables.push(graph.tensor(parameter).name.clone());
@@ -45,7 +45,8 @@ pub(super) fn untie(mut graph: Graph) -> (Graph, Vec<Diagnostic>) {
         let is_shared = users.len() > 1;
         if is_shared && is_vector(tensor) {
             vectors.push(tensor.name.clone());
-            split(&mut graph, TensorId::new(index), &users[1..], &mut names);
+            let names = names.get_or_insert_with(|| Names::of_tensors(&graph));
+            split(&mut graph, TensorId::new(index), &users[1..], names);
         } else if all(is_wave) || is_shared && all(is_elementwise) {
             tables.push(tensor.name.clone());
             graph.tensors[index].trainable = false;
@@ -106,6 +107,7 @@ fn scales_of_positions(graph: &Graph) -> Vec<TensorId> {
     let mut is_position: Vec<bool> =
         graph.tensors.iter().map(|t| t.role == Role::Input && !is_float(t.dtype)).collect();
     let mut found = Vec::new();
+    let mut is_found = vec![false; graph.tensors.len()];
     for op in &graph.ops {
         let (mut trained, mut n_partners) = (Vec::new(), 0);
         let mut is_computed = true;
@@ -115,7 +117,7 @@ fn scales_of_positions(graph: &Graph) -> Vec<TensorId> {
             if parameter.role != Role::Parameter {
                 is_computed &= is_position[tensor.index()];
                 n_partners += 1;
-            } else if is_trained(parameter) && !found.contains(&root) {
+            } else if is_trained(parameter) && !is_found[root.index()] {
                 trained.push(root);
             } else if super::states::elements(parameter) > 1 {
                 n_partners += 1;
@@ -125,6 +127,7 @@ fn scales_of_positions(graph: &Graph) -> Vec<TensorId> {
             && n_partners > 0
             && trained.iter().all(|t| is_vector(graph.tensor(*t)));
         if is_computed && (trained.is_empty() || scales) {
+            trained.iter().for_each(|tensor| is_found[tensor.index()] = true);
             found.extend(trained);
             op.outputs.iter().for_each(|t| is_position[t.index()] = true);
         }

@@ -12,7 +12,8 @@ use super::{check_trainable, dropout, training};
 /// A forward graph with its backward ops.
 #[derive(Clone, Debug)]
 pub struct Passes {
-    /// Forward ops under the ids of the graph they were made from, then backward ops. Vectors that
+    /// Forward ops under the ids of the graph they were made from, then backward ops, which have no
+    /// names. Vectors that
     /// an exporter merged are apart again, constants of the formula are not trained.
     pub graph: Graph,
     /// By op, the forward op that it belongs to; `None` for a loss over several outputs.

@@ -12,6 +12,9 @@
 //! * Forward, backward and optimizer ops of an op share a device, and so do all ops that share a
 //!   trained parameter.
 
+use std::collections::HashSet;
+use std::fmt;
+
 use ir::diagnostic::Diagnostic;
 use ir::graph::{Gradient, Graph};
 use ir::id::{OpId, TensorId};
@@ -67,7 +70,7 @@ pub(super) fn synthesise(
     let n_ops = graph.ops.iter().filter(|op| op.phase == Phase::Forward).count();
     let is_recorded = !graph.gradients.is_empty();
     let whole = if is_fused && !is_recorded { fusion::forward(&mut graph) } else { Vec::new() };
-    let mut step = with_backward(graph, optimizer, n_micro_batches)?;
+    let mut step = with_backward(graph, (optimizer, n_micro_batches), true)?;
     let mut groups = Groups::of(&step.graph);
     step.join_groups(&mut groups, n_ops);
     step.add_optimizers(optimizer);
@@ -95,7 +98,7 @@ pub(super) fn owned(
         fusion::forward(&mut graph);
     }
     // Several micro-batches, so that gradients of weights are added to a buffer.
-    let mut step = with_backward(graph, Optimizer::default(), 2)?;
+    let mut step = with_backward(graph, (Optimizer::default(), 2), false)?;
     if is_fused {
         fusion::chains::fuse(&mut step.graph, &step.owner);
     }
@@ -104,12 +107,12 @@ pub(super) fn owned(
 
 fn with_backward(
     mut graph: Graph,
-    optimizer: Optimizer,
-    n_micro_batches: u64,
+    (optimizer, n_micro_batches): (Optimizer, u64),
+    is_named: bool,
 ) -> Result<Step, Diagnostic> {
     if !graph.gradients.is_empty() {
         let gradients = joint::tokens(&mut graph, n_micro_batches);
-        let mut step = Step::new(graph, optimizer, n_micro_batches)?;
+        let mut step = Step::new(graph, (optimizer, n_micro_batches), is_named)?;
         step.owner = joint::owners(&step.graph, &gradients);
         for Gradient { parameter, tensor } in gradients {
             step.tokens[parameter.index()].push(tensor);
@@ -117,7 +120,10 @@ fn with_backward(
         return Ok(step);
     }
     let n_ops = graph.ops.len();
-    let mut step = Step::new(graph, optimizer, n_micro_batches)?;
+    let mut step = Step::new(graph, (optimizer, n_micro_batches), is_named)?;
+    // Most ops have two backward ops, with a tensor each.
+    step.graph.ops.reserve(2 * n_ops);
+    step.graph.tensors.reserve(2 * n_ops);
     step.find_needs();
     step.add_loss()?;
     for op in (0..n_ops).rev().map(OpId::new) {
@@ -127,7 +133,11 @@ fn with_backward(
 }
 
 impl Step {
-    fn new(graph: Graph, optimizer: Optimizer, n_micro_batches: u64) -> Result<Self, Diagnostic> {
+    fn new(
+        graph: Graph,
+        (optimizer, n_micro_batches): (Optimizer, u64),
+        is_named: bool,
+    ) -> Result<Self, Diagnostic> {
         let producers = graph.producers();
         for op in graph.op_ids() {
             for input in &graph.op(op).inputs {
@@ -161,8 +171,8 @@ impl Step {
             states,
             owner: graph.op_ids().map(Some).collect(),
             n_micro_batches,
-            op_names: Names::of_ops(&graph),
-            tensor_names: Names::of_tensors(&graph),
+            op_names: if is_named { Names::of_ops(&graph) } else { Names::silent() },
+            tensor_names: if is_named { Names::of_tensors(&graph) } else { Names::silent() },
             graph,
         })
     }
@@ -214,12 +224,9 @@ impl Step {
     }
 
     fn add_loss(&mut self) -> Result<(), Diagnostic> {
-        let mut read: Vec<TensorId> = Vec::new();
-        for output in &self.graph.outputs {
-            if self.needs_gradient(*output) && !read.contains(output) {
-                read.push(*output);
-            }
-        }
+        let mut seen = HashSet::new();
+        let is_read = |tensor: &TensorId| self.needs_gradient(*tensor) && seen.insert(*tensor);
+        let read: Vec<TensorId> = self.graph.outputs.iter().copied().filter(is_read).collect();
         let Some(first) = read.first().copied() else {
             return Err(Diagnostic::input(
                 "nothing-to-train",
@@ -299,7 +306,7 @@ impl Step {
     /// The gradient of `to` is another name of `from`.
     pub(super) fn pass_view(&mut self, op: OpId, from: TensorId, to: TensorId) {
         let gradient = self.gradient_of(to);
-        let name = format!("{}@backward-input", self.graph.op(op).name);
+        let name = self.named(format_args!("{}@backward-input", self.graph.op(op).name));
         let view = Op {
             inputs: vec![from],
             outputs: vec![gradient],
@@ -320,7 +327,7 @@ impl Step {
         let each = self.graph.tensor(tensor).bytes;
         let kernel = Kernel { bytes_read: each + each, bytes_written: each, ..Kernel::default() };
         let owner = self.producers[self.roots[tensor.index()].index()];
-        let name = format!("{}@sum", self.graph.tensor(tensor).name);
+        let name = self.named(format_args!("{}@sum", self.graph.tensor(tensor).name));
         let add = Op {
             inputs: vec![before, gradient],
             outputs: vec![sum],
@@ -333,17 +340,21 @@ impl Step {
 
     /// A tensor for a gradient of a forward tensor.
     pub(super) fn gradient_of(&mut self, tensor: TensorId) -> TensorId {
-        let mut gradient = self.graph.tensor(tensor).clone();
-        gradient.name.push_str("@grad");
-        gradient.role = Role::Activation;
-        gradient.trainable = false;
+        let of = self.graph.tensor(tensor);
+        let gradient = Tensor {
+            name: self.named(format_args!("{}@grad", of.name)),
+            shape: of.shape.clone(),
+            role: Role::Activation,
+            trainable: false,
+            ..*of
+        };
         self.add_tensor(gradient)
     }
 
     /// A token that says that a forward op's weight gradients are in their buffers.
     pub(super) fn token(&mut self, op: OpId, parameters: &[TensorId]) -> TensorId {
         let token = self.add_tensor(Tensor {
-            name: format!("{}@weight-gradient", self.graph.op(op).name),
+            name: self.named(format_args!("{}@weight-gradient", self.graph.op(op).name)),
             dtype: DType::U8,
             shape: vec![0],
             bytes: Bytes::ZERO,
@@ -355,6 +366,11 @@ impl Step {
             self.tokens[parameter.index()].push(token);
         }
         token
+    }
+
+    /// A name to be wanted for an op or a tensor.
+    pub(super) fn named(&self, words: fmt::Arguments<'_>) -> String {
+        self.op_names.text(words)
     }
 
     /// Adds a tensor under a fresh name.
@@ -419,7 +435,7 @@ impl Step {
             parameter.state_bytes = states.total();
             let (bytes_read, bytes_written) = traffic(parameter, &states, optimizer);
             let kernel = Kernel { bytes_read, bytes_written, ..Kernel::default() };
-            let name = format!("{}@optimizer", parameter.name);
+            let name = self.op_names.text(format_args!("{}@optimizer", parameter.name));
             let update = Op {
                 inputs: tokens,
                 parameters: vec![TensorId::new(index)],

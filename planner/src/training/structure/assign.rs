@@ -114,7 +114,7 @@ fn places(line: &Line<'_>, chain: &Chain<'_>, mut fixed: Vec<Option<usize>>) -> 
     let is_last = |at: usize| chain.get(at + 1).is_none_or(|next| next.0 != chain[at].0);
     let mut places = lowest;
     for op in line.ops.iter().rev() {
-        let readers = line.graph.op(*op).outputs.iter().flat_map(|t| &line.readers[t.index()]);
+        let readers = line.graph.op(*op).outputs.iter().flat_map(|t| line.readers.of(t.index()));
         let highest = readers.map(|reader| places[reader.index()]).min();
         let least = places[op.index()];
         if fixed[op.index()].is_some() {

@@ -100,7 +100,7 @@ impl<F: Fn(OpId) -> bool> Found<'_, '_, F> {
                 && line.graph.op(**op).inputs.get(slot) == Some(&tensor)
                 && !self.used.contains(op)
         };
-        let readers = line.readers[tensor.index()].iter().filter(fits);
+        let readers = line.readers.of(tensor.index()).iter().filter(fits);
         readers.min_by_key(|op| line.position[op.index()]).copied()
     }
 }

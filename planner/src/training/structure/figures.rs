@@ -1,6 +1,6 @@
 //! What the segments of a chain amount to, for one pass of the graph as it was imported.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use cost_model::ops::workload::passes::Passes;
 use cost_model::ops::workload::states::rows_and_columns;
@@ -11,7 +11,6 @@ use ir::tensor::Role;
 use ir::units::{Bytes, Flops};
 
 use super::Structure;
-use super::line::Line;
 
 /// A weight that ops of several segments read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +89,7 @@ fn count_parameters(
 ) {
     let graph = passes.map_or(graph, |passes| &passes.graph);
     let roots = graph.roots();
-    let mut readers: BTreeMap<TensorId, BTreeSet<usize>> = BTreeMap::new();
+    let mut readers: Vec<(TensorId, usize)> = Vec::new();
     for (op, segment) in graph.ops.iter().zip(&structure.segment_of) {
         for tensor in op.parameters.iter().chain(&op.inputs) {
             let root = roots[tensor.index()];
@@ -100,14 +99,17 @@ fn count_parameters(
             };
             // A view of a parameter is no reader: whoever reads the view is.
             if counts && op.work != Work::View {
-                readers.entry(root).or_default().insert(*segment);
+                readers.push((root, *segment));
             }
         }
     }
-    for (tensor, segments) in readers {
+    readers.sort_unstable();
+    readers.dedup();
+    for readers in readers.chunk_by(|a, b| a.0 == b.0) {
+        let tensor = readers[0].0;
         let shape = &graph.tensor(tensor).shape;
         let n_elements = shape.iter().fold(1_u64, |n, extent| n.saturating_mul(*extent));
-        for (at, segment) in segments.iter().enumerate() {
+        for (at, (_, segment)) in readers.iter().enumerate() {
             let own = &mut sums.segments[*segment];
             let count = if at == 0 { &mut own.n_parameters } else { &mut own.n_tied };
             *count = count.saturating_add(n_elements);
@@ -115,8 +117,8 @@ fn count_parameters(
                 own.n_lines = own.n_lines.saturating_add(rows_and_columns(shape, n_elements));
             }
         }
-        if segments.len() > 1 {
-            let segments = segments.into_iter().collect();
+        if readers.len() > 1 {
+            let segments = readers.iter().map(|(_, segment)| *segment).collect();
             sums.tied.push(Tied { tensor, n_elements, segments });
         }
     }
@@ -124,22 +126,21 @@ fn count_parameters(
 
 /// First and last segment of each activation, by the tensor whose memory it is.
 fn boundaries(graph: &Graph, structure: &Structure, sums: &mut Sums) {
-    let line = Line::of(graph);
+    let roots = graph.roots();
     let mut lives: Vec<Option<(usize, usize)>> = vec![None; graph.tensors.len()];
-    let mut is_read_in: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); graph.tensors.len()];
-    for op in &line.ops {
-        let segment = structure.segment_of[op.index()];
+    let in_order = structure.segments.iter().enumerate();
+    for (segment, op) in in_order.flat_map(|(at, own)| own.ops.iter().map(move |op| (at, op))) {
         let node = graph.op(*op);
-        for output in node.outputs.iter().filter(|t| line.roots[t.index()] == **t) {
+        for output in node.outputs.iter().filter(|t| roots[t.index()] == **t) {
             lives[output.index()] = Some((segment, segment));
         }
         for input in &node.inputs {
-            let root = line.roots[input.index()];
-            if let Some((made, last)) = &mut lives[root.index()] {
-                *last = (*last).max(segment);
-                if segment > *made {
-                    is_read_in[root.index()].insert(segment);
-                }
+            let root = roots[input.index()];
+            if let Some((_, last)) = &mut lives[root.index()]
+                && *last < segment
+            {
+                *last = segment;
+                sums.segments[segment].input += graph.tensor(root).bytes;
             }
         }
     }
@@ -149,9 +150,6 @@ fn boundaries(graph: &Graph, structure: &Structure, sums: &mut Sums) {
         let bytes = graph.tensors[index].bytes;
         change[made] += i128::from(bytes.get());
         change[last] -= i128::from(bytes.get());
-        for segment in &is_read_in[index] {
-            sums.segments[*segment].input += bytes;
-        }
     }
     let mut crossing = 0i128;
     for (own, change) in sums.segments.iter_mut().zip(change) {
@@ -168,16 +166,20 @@ fn stash(structure: &Structure, passes: &Passes, sums: &mut Sums) {
     }
 }
 
-/// By segment, what backward ops read of the forward pass.
-fn read_back(structure: &Structure, passes: &Passes) -> Vec<BTreeSet<TensorId>> {
+/// By segment, what backward ops read of the forward pass, in the order of ids.
+fn read_back(structure: &Structure, passes: &Passes) -> Vec<Vec<TensorId>> {
     let last = structure.segments.len().saturating_sub(1);
-    let mut kept: Vec<BTreeSet<TensorId>> = vec![BTreeSet::new(); structure.segments.len()];
+    let mut kept: Vec<Vec<TensorId>> = vec![Vec::new(); structure.segments.len()];
     for op in passes.backward() {
         let owner = passes.owner.get(op.index()).copied().flatten();
         let segment = owner.map_or(last, |owner| structure.segment_of[owner.index()]);
         if let Some(kept) = kept.get_mut(segment) {
             kept.extend(passes.saved(op));
         }
+    }
+    for kept in &mut kept {
+        kept.sort_unstable();
+        kept.dedup();
     }
     kept
 }

@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use cost_model::numeric::csr::Csr;
 use ir::graph::Graph;
 use ir::id::{OpId, TensorId};
 use ir::op::{Op, Work};
@@ -24,7 +25,7 @@ pub struct Line<'g> {
     /// By tensor, its maker.
     pub makers: Vec<Option<OpId>>,
     /// By tensor, its readers.
-    pub readers: Vec<Vec<OpId>>,
+    pub readers: Csr<OpId>,
     /// By tensor, the tensor whose memory it names.
     pub roots: Vec<TensorId>,
 }
@@ -37,18 +38,15 @@ impl<'g> Line<'g> {
     #[must_use]
     pub fn of(graph: &'g Graph) -> Self {
         let makers = graph.producers();
-        let mut readers = vec![Vec::new(); graph.tensors.len()];
-        for op in graph.op_ids() {
-            for input in &graph.op(op).inputs {
-                readers[input.index()].push(op);
-            }
-        }
+        let reads = |op: OpId| graph.op(op).inputs.iter().map(move |input| (input.index(), op));
+        let reads: Vec<(usize, OpId)> = graph.op_ids().flat_map(reads).collect();
+        let readers = Csr::from_pairs(graph.tensors.len(), &reads);
         let own: Vec<u64> = graph.ops.iter().map(|op| own(graph, op)).collect();
         let any: Vec<OpId> = graph.op_ids().collect();
         let ancestry = ancestry(graph, &makers, &own, &depth_first(graph, &makers, &any));
         let mut sinks: Vec<OpId> = graph
             .op_ids()
-            .filter(|op| graph.op(*op).outputs.iter().all(|t| readers[t.index()].is_empty()))
+            .filter(|op| graph.op(*op).outputs.iter().all(|t| readers.of(t.index()).is_empty()))
             .collect();
         sinks.sort_by_key(|op| ancestry[op.index()]);
         let results = graph.outputs.iter().filter_map(|tensor| makers[tensor.index()]);

@@ -63,10 +63,8 @@ pub struct Structure {
 
 /// Finds the structure of a graph, in time that grows about as the graph does.
 #[must_use]
-pub fn find(graph: &Graph) -> Structure {
-    let line = Line::of(graph);
-    let runs = runs::find(&line);
-    assign::segments(&line, &runs)
+pub fn find(line: &Line<'_>) -> Structure {
+    assign::segments(line, &runs::find(line))
 }
 
 /// Where segments begin, in the words of the source: the module of a list of equal modules that a

@@ -16,7 +16,7 @@ use super::*;
 use sketch::{Sketch, decoder, encoder_decoder, random, shuffled};
 
 fn found(graph: &Graph) -> (Structure, Sums, Option<Passes>) {
-    let structure = find(graph);
+    let structure = find(&Line::of(graph));
     let passes = Passes::of(graph.clone()).ok().map(|(passes, _)| passes);
     let sums = figures::of(graph, &structure, passes.as_ref());
     (structure, sums, passes)
@@ -142,7 +142,7 @@ fn any_graph_becomes_a_chain() {
         assert_chain(&graph, &structure);
         assert_sums(&graph, &structure, &sums);
     }
-    let empty = find(&Graph::default());
+    let empty = find(&Line::of(&Graph::default()));
     assert!(empty.segments.is_empty() && empty.runs.is_empty());
 }
 
@@ -167,7 +167,7 @@ fn the_card_is_read_off_the_blocks() {
     for head in [Head::Tied, Head::Separate] {
         let graph = decoder(5, head);
         let (structure, sums, _) = found(&graph);
-        let (model, blocks) = template::model(&graph, &structure, &sums).unwrap();
+        let (model, blocks) = template::model(&Line::of(&graph), &structure, &sums).unwrap();
         assert_eq!(blocks, 1..6);
         let card = &model.groups[0].card;
         let heads = (card.n_heads, card.n_kv_heads, card.attention);
@@ -185,7 +185,7 @@ fn cross_attention_is_no_template_and_becomes_parts() {
     let graph = encoder_decoder(4, 3);
     let (structure, sums, passes) = found(&graph);
     let passes = passes.unwrap();
-    assert!(template::model(&graph, &structure, &sums).is_err());
+    assert!(template::model(&Line::of(&graph), &structure, &sums).is_err());
     let model = parts::model(&graph, &structure, &sums, [&passes, &passes]);
     assert_eq!(model.n_blocks() as usize, structure.segments.len());
     assert_eq!(n_parameters(&model), sums.n_parameters());
@@ -203,5 +203,5 @@ fn a_hundred_thousand_ops_take_no_quadratic_time() {
     // Quadratic time would be hours.
     let graph = decoder(6_000, Head::Tied);
     assert!(graph.ops.len() > 100_000);
-    assert_eq!(find(&graph).runs[0].segments.len(), 6_000);
+    assert_eq!(find(&Line::of(&graph)).runs[0].segments.len(), 6_000);
 }

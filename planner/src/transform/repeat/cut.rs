@@ -95,19 +95,17 @@ pub(crate) fn fewest_bytes(
     // Least bytes up to each cut, and the cut before it.
     let mut least: Vec<(u128, usize)> = vec![(0, 0)];
     for (end, bytes) in across.iter().enumerate().skip(1) {
-        let bytes = u128::from(*bytes);
         let mut best = (u128::MAX, end - 1);
         for start in (0..end).rev() {
             if !admits(start, end) && end - start > 1 {
                 break;
             }
-            // One byte more for each piece: fewer pieces where all else is equal.
-            let total = least[start].0.saturating_add(bytes).saturating_add(1);
-            if total < best.0 {
-                best = (total, start);
+            if least[start].0 < best.0 {
+                best = (least[start].0, start);
             }
         }
-        least.push(best);
+        // One byte more for each piece: fewer pieces where all else is equal.
+        least.push((best.0.saturating_add(u128::from(*bytes) + 1), best.1));
     }
     let mut pieces = Vec::new();
     let mut end = n;

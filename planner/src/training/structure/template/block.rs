@@ -275,7 +275,7 @@ impl<'l, 'g> Block<'l, 'g> {
         let mut queue = VecDeque::from([from]);
         while let Some(op) = queue.pop_front() {
             let outputs = &self.line.graph.op(op).outputs;
-            for reader in outputs.iter().flat_map(|tensor| &self.line.readers[tensor.index()]) {
+            for reader in outputs.iter().flat_map(|tensor| self.line.readers.of(tensor.index())) {
                 if !self.ops.contains(reader) || !seen.insert(*reader) {
                     continue;
                 }

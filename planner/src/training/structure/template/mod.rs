@@ -17,7 +17,6 @@ use std::ops::Range;
 
 use cost_model::runs::counts::{block_parameters, embedding_parameters, head_parameters};
 use ir::card::{BlockGroup, Head, ModelCard, TransformerCard};
-use ir::graph::Graph;
 
 use super::Structure;
 use super::figures::Sums;
@@ -47,19 +46,18 @@ impl Mismatch {
 /// # Errors
 /// Where the structure is another one, what differs.
 pub fn model(
-    graph: &Graph,
+    line: &Line<'_>,
     structure: &Structure,
     sums: &Sums,
 ) -> Result<(ModelCard, Range<usize>), Mismatch> {
     let (first, last) = longest(structure, sums)?;
-    let line = Line::of(graph);
-    let factors = Factors::on(&line);
+    let factors = Factors::on(line);
     let ops = &structure.segments[first].ops;
-    let read = block::read(&line, &factors, ops)?;
-    let ends = ends::read(&line, &factors, structure, (first, last), read.hidden)?;
+    let read = block::read(line, &factors, ops)?;
+    let ends = ends::read(line, &factors, structure, (first, last), read.hidden)?;
     let n_blocks = u32::try_from(last + 1 - first).unwrap_or(u32::MAX);
     let card = TransformerCard {
-        name: graph.name.clone(),
+        name: line.graph.name.clone(),
         n_layers: n_blocks,
         hidden: read.hidden,
         n_heads: read.n_heads,
@@ -75,7 +73,7 @@ pub fn model(
     let (of_block, other_parameters) = uncounted(&card, sums, first..last + 1)?;
     let group = BlockGroup { other_parameters: of_block, ..BlockGroup::of_card(card, n_blocks) };
     let model = ModelCard {
-        name: graph.name.clone(),
+        name: line.graph.name.clone(),
         groups: vec![group],
         n_predictions: 1,
         other_parameters: [0, other_parameters],
