@@ -6,7 +6,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 ROOM = pathlib.Path("importers/src/config/decoder")
 TEXT = "".join(path.read_text() for path in sorted(ROOM.glob("*.rs"))) + ROOM.with_suffix(".rs").read_text()
 WORDS = set(re.findall(r'"([A-Za-z_0-9.-]+)"', TEXT))
-SKIPPED = {"dtype", "architectures", "torch_dtype", "num_labels"}
+SKIPPED = {"dtype", "is_encoder_decoder", "architectures", "torch_dtype", "num_labels"}
 
 def plain(value):
     return list(map(plain, value)) if isinstance(value, (list, tuple)) else value

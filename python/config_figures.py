@@ -24,6 +24,9 @@ OWN = {"mamba2": dict(num_heads=8, expand=2), "nemotron_h": dict(layers_block_ty
     attention_types=[[["global", "local"], 2]]), "granitemoehybrid": dict(layer_types=["mamba", "attention"] * 2),
     "lfm2_moe": dict(layer_types=["conv", "full_attention"] * 2), "jamba": dict(attn_layer_period=2, attn_layer_offset=1,
     use_mamba_kernels=False), "bamba": dict(attn_layer_indices=[1, 3]), "llama4_text": dict(interleave_moe_layer_step=2),
+    "flint": dict(layer_types=["full_attention", "sliding_attention"] * 2),
+    "beam": dict(layer_types=["sliding_attention", "full_attention"] * 2),
+    "lfm3": dict(layer_types=["conv", "full_attention", "sliding_attention", "conv"]),
     "hyperclovax": dict(attention_multiplier=1.0), "dots1": dict(n_shared_experts=1), "zamba2": dict(
     layers_block_type=["mamba", "hybrid"] * 2, use_mamba_kernels=False, num_mem_blocks=1, num_key_value_heads=4)}
 VARY = {136: "vocab_size", 96: "hidden_size n_embd d_model lru_width", 5: "num_hidden_layers n_layer conv_L_cache",
@@ -42,7 +45,8 @@ LISTS = dict(mlp_only_layers=[0, 2], moe_layers=[1], full_attn_idxs=[0, 2], attn
 FLAGS = ("tie_word_embeddings attention_bias mlp_bias use_bias qkv_bias use_qkv_bias use_qk_norm qk_layernorm bias alibi "
     "multi_query new_decoder_architecture parallel_attn use_parallel_residual enable_bias do_layer_norm_before "
     "layer_norm_elementwise_affine use_conv_bias conv_bias mamba_conv_bias mamba_proj_bias mamba_rms_norm projectors_bias "
-    "block_auto_adjust_ff_dim use_post_norm attention_out_bias lm_head_bias add_bias_linear").split()
+    "block_auto_adjust_ff_dim use_post_norm attention_out_bias lm_head_bias add_bias_linear use_sandwich_norm "
+    "use_attention_gate").split()
 by_name = lambda table: {name: value for value, names in table.items() for name in names.split()}
 
 def base(kind, fields):

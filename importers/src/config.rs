@@ -50,7 +50,32 @@ const UNBUILT: &[(&[&str], &str)] = &[
     (&["musicgen", "musicgen_melody"], "a codec of sound beside its decoder"),
     (&["rwkv", "xlstm"], "a recurrence of its own"),
     (&["diffllama"], "differential attention"),
-    (&["kimi_linear"], "delta attention with a decay for each channel"),
+    (&["kimi_linear", "bailing_hybrid"], "delta attention with a decay for each channel"),
+    (&["olmo_hybrid"], "delta attention behind a product for each of its inputs"),
+    (
+        &[
+            "axk2",
+            "deepseek_v32",
+            "deepseek_v4",
+            "dots3_note",
+            "dots3_note_text",
+            "glm_moe_dsa",
+            "hy_v4",
+            "minimax_m3",
+            "minimax_m3_vl",
+            "minimax_m3_vl_text",
+        ],
+        "attention to what an index picks",
+    ),
+    (&["mimo_v2_flash"], "more heads of keys in layers with windows than in others"),
+    (&["cohere2_moe"], "dense layers of another width than experts, beside attention"),
+    (
+        &["inkling_mm_model", "inkling_text", "inkling2", "inkling2_text"],
+        "convolutions between the parts of a layer",
+    ),
+    (&["zamba"], "one block of attention that layers share"),
+    (&["zaya"], "attention behind convolutions, and routers of several layers"),
+    (&["blt"], "patches of bytes"),
     (&["longcat_flash"], "experts that pass tokens on, and two blocks of attention in a layer"),
     (
         &["gemma3n", "gemma3n_text", "gemma4_text", "gemma4_unified_text"],
@@ -59,7 +84,16 @@ const UNBUILT: &[(&[&str], &str)] = &[
     (&["hrm_text"], "layers that run in turns"),
     (&["phi4_multimodal"], "adapters for pictures and sound"),
     (
-        &["megatron-bert", "rembert", "roformer", "ernie", "roc_bert", "xmod", "git"],
+        &[
+            "megatron-bert",
+            "rembert",
+            "roformer",
+            "ernie",
+            "roc_bert",
+            "xmod",
+            "git",
+            "modernbert-decoder",
+        ],
         "an encoder's layers",
     ),
 ];
@@ -122,7 +156,7 @@ pub(crate) fn read(
 
 /// What of the options has no effect, and what was assumed.
 fn warnings(
-    sequence: u64,
+    sequence: Option<u64>,
     positions: Option<u64>,
     options: &ImportOptions,
 ) -> Result<Vec<Diagnostic>, Diagnostic> {
@@ -138,8 +172,11 @@ fn warnings(
         .hint("state the batch once"));
     }
     let mut warnings = Vec::new();
-    let tells = sequence > 0;
-    for name in options.dims.keys().filter(|name| tells && !DIMENSIONS.contains(&name.as_str())) {
+    let unused = options
+        .dims
+        .keys()
+        .filter(|name| sequence.is_some() && !DIMENSIONS.contains(&name.as_str()));
+    for name in unused {
         let warning =
             Diagnostic::warning("unused-dimension", format!("no dimension is named `{name}`"))
                 .hint("a config has the dimensions `batch` and `sequence`");
@@ -151,7 +188,7 @@ fn warnings(
             "`--batch-axis` has no effect on a config, whose batch is always axis 0",
         ));
     }
-    if tells && !options.dims.contains_key("sequence") {
+    if let (Some(sequence), None) = (sequence, options.dims.get("sequence")) {
         let warning = Diagnostic::warning(
             "default-sequence",
             format!("no sequence length was given: {sequence} tokens are assumed"),

@@ -22,7 +22,7 @@ use names::{BERT, GPT2, LLAMA, Names};
 pub(super) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
     let own = Architecture::read(request.fields.0)?;
     let graph = graph(&own, request)?;
-    let (sequence, positions) = (own.default_sequence(), Some(own.positions));
+    let (sequence, positions) = (Some(own.default_sequence()), Some(own.positions));
     Ok(Written { graph, sequence, positions, warnings: own.warnings })
 }
 

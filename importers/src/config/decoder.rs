@@ -125,7 +125,7 @@ impl Decoder {
         builder.origin = origin;
         let outputs = self.write(&mut builder, request.options.trains, Place::default())?;
         let (graph, positions) = (builder.finish(&outputs), self.sizes.positions);
-        Ok(Written { graph, sequence: usual, positions, warnings: self.warnings })
+        Ok(Written { graph, sequence: Some(usual), positions, warnings: self.warnings })
     }
 
     fn of(

@@ -27,9 +27,9 @@ pub(super) struct Request<'a> {
 /// What a reader makes of a config.
 pub(super) struct Written {
     pub graph: Graph,
-    /// Tokens of a sample, where the caller stated none; 0 where the reader has told of all of its
-    /// dimensions.
-    pub sequence: u64,
+    /// Tokens of a sample, where the caller stated none; `None` where the reader has told of all of
+    /// its dimensions.
+    pub sequence: Option<u64>,
     /// Positions that the model was made for, where it says.
     pub positions: Option<u64>,
     /// What of the config is not understood or has no effect.

@@ -112,8 +112,8 @@ fn every_format_is_documented() {
     }
     // A JSON file of no format is told what the others have.
     fs::write(folder.path("other.json"), "{\"a\": 1}").unwrap();
-    let ran = folder.run("import other.json").exits(3);
+    let error = folder.run("import other.json --json").exits(3).json()["error"].to_string();
     for keys in ["config has `model_type`", "instance has `ops` and `devices`", "kineto has"] {
-        assert!(ran.stderr.contains(keys), "{}", ran.stderr);
+        assert!(error.contains(keys), "{error}");
     }
 }

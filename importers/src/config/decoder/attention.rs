@@ -185,7 +185,7 @@ impl Writer<'_> {
     ) -> Result<TensorId, Diagnostic> {
         let (name, columns) = match self.s.attention.gate {
             Gate::Doubled | Gate::None => ("", 0),
-            Gate::Wide(name) => (name, width),
+            Gate::Wide(name) | Gate::Biased(name, _) => (name, width),
             Gate::Heads(name) => (name, self.n.heads),
         };
         let gate = match gate {
@@ -195,7 +195,12 @@ impl Writer<'_> {
             }
             own => own,
         };
-        let Some(gate) = gate else { return Ok(context) };
+        let Some(mut gate) = gate else { return Ok(context) };
+        if let Gate::Biased(_, name) = self.s.attention.gate {
+            let module = format!("{module}.{name}");
+            let bias = self.builder.parameter(&module, &[self.n.heads])?;
+            gate = self.builder.norm((&module, "Add"), gate, &[bias], width)?;
+        }
         self.plain((module, "gate"), "Mul", &[context, gate], width)
     }
 

@@ -191,6 +191,28 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     of(&["deepseek_v2", "deepseek_v3", "mistral4"], LLAMA.experts(SHARED)),
     of(&["glm4_moe_lite"], LLAMA.experts(LATER)),
+    of(&["axk1"], LLAMA.experts(Mixture { sum_norm: "post_mlp_layernorm", ..LATER })),
+    adjusted(
+        &["flint"],
+        QWEN3
+            .sinks()
+            .pattern(Pattern::All(FULL))
+            .experts(Mixture { shared: "shared_expert", ..MIXTURE }),
+        flint,
+    ),
+    adjusted(
+        &["beam"],
+        Style {
+            attention: Attention {
+                gate: Gate::Biased("gate_proj", "gate_bias"),
+                ..QWEN3.attention
+            },
+            ..LLAMA.norms(FOUR)
+        }
+        .pattern(Pattern::All(FULL))
+        .experts(Mixture { n_dense: 3, ..MIXTURE }),
+        beam,
+    ),
     of(&["youtu", "minicpm3"], LLAMA),
     adjusted(
         &["laguna"],
@@ -332,6 +354,12 @@ pub(super) const FAMILIES: &[Family] = &[
         &["lfm2_moe"],
         LFM2.head_norms(["q_layernorm", "k_layernorm"], Always)
             .experts(Mixture { module: "feed_forward", ..MIXTURE }),
+    ),
+    adjusted(
+        &["lfm3"],
+        Style { attention: LLAMA.attention, pattern: Pattern::All(FULL), ..LFM2 }
+            .head_norms(QK, Always),
+        lfm3,
     ),
     of(
         &["recurrent_gemma"],
@@ -509,6 +537,38 @@ fn doge(_: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
         Some(value) => Err(invalid("is_moe", value, "experts of one row each cannot be planned")),
         None => Ok(()),
     }
+}
+
+/// The class has a pattern of its own for configs that list no types.
+fn listed(fields: Fields<'_>) -> Result<(), Diagnostic> {
+    match fields.get("layer_types") {
+        Some(_) => Ok(()),
+        None => Err(Diagnostic::input("missing-field", "the config has no `layer_types`")),
+    }
+}
+
+fn beam(_: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
+    listed(fields)
+}
+
+/// The first two layers are dense where no list says which.
+fn flint(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
+    listed(fields)?;
+    if let (None, Some(mixture)) = (fields.get("mlp_only_layers"), style.mixture.as_mut()) {
+        mixture.n_dense = 2;
+    }
+    Ok(())
+}
+
+fn lfm3(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
+    listed(fields)?;
+    if fields.flag("use_sandwich_norm")? == Some(true) {
+        [style.norms[1], style.norms[3]] = ["post_operator_norm", "post_ffn_norm"];
+    }
+    if fields.flag("use_attention_gate")? == Some(true) {
+        style.attention.gate = Gate::Heads("g_proj");
+    }
+    Ok(())
 }
 
 fn laguna(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {

@@ -90,6 +90,9 @@ impl Writer<'_> {
             outputs.extend(self.shared(state, layer, (own, sizes.shared))?);
         }
         let sum = self.plain((&module, "combine"), "Combine", &outputs, h)?;
+        if !own.sum_norm.is_empty() {
+            return self.norm(&joined(&module, own.sum_norm), sum, h);
+        }
         if own.sum_bias.is_empty() {
             return Ok(sum);
         }

@@ -64,6 +64,8 @@ pub(super) enum Gate {
     Doubled,
     /// A product of its own, of a column for each element.
     Wide(&'static str),
+    /// The same with a number for each head that is added.
+    Biased(&'static str, &'static str),
     /// A product of its own, of a column for each head.
     Heads(&'static str),
 }
@@ -120,8 +122,9 @@ pub(super) struct Mixture {
     pub score_bias: &'static str,
     /// Whether products of experts have biases.
     pub biases: bool,
-    /// A bias of the sum of all.
+    /// A bias of the sum of all, or a norm of it.
     pub sum_bias: &'static str,
+    pub sum_norm: &'static str,
     pub form: Form,
     /// Experts that all tokens go to, as one feed-forward part.
     pub shared: &'static str,
@@ -276,6 +279,7 @@ pub(super) const MIXTURE: Mixture = Mixture {
     score_bias: "",
     biases: false,
     sum_bias: "",
+    sum_norm: "",
     form: Form::Gated,
     shared: "",
     shared_gate: "",

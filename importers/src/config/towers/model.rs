@@ -40,7 +40,7 @@ pub(super) fn written(request: &Request<'_>, write: Writer) -> Result<Written, D
     let outputs = write(&mut model, &spec)?;
     model.done(&spec);
     let Model { net, warnings, .. } = model.warned();
-    Ok(Written { graph: net.finish(&outputs), sequence: 0, positions: None, warnings })
+    Ok(Written { graph: net.finish(&outputs), sequence: None, positions: None, warnings })
 }
 
 /// A model while it is written.
