@@ -120,7 +120,11 @@ impl Row {
         let in_path =
             self.path.split('/').filter_map(|word| word.strip_prefix('{')?.strip_suffix('}'));
         let in_path = in_path.map(|name| {
-            json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })
+            let schema = match name {
+                "launcher" => json!({ "type": "string", "enum": ["torchrun", "slurm", "k8s"] }),
+                _ => json!({ "type": "string" }),
+            };
+            json!({ "name": name, "in": "path", "required": true, "schema": schema })
         });
         let in_query = self.asks.iter().map(|name| {
             let is_needed = name.ends_with('!');
@@ -185,17 +189,6 @@ impl Row {
             Answers::Text => {
                 let text = json!({ "type": "string" });
                 add(200, "The text", "text/plain", text);
-                if self.asks.contains(&"launcher") {
-                    let files = json!({ "text/plain": { "schema": { "type": "string" } },
-                        JSON: { "schema": { "type": "object" } } });
-                    all.insert(
-                        "200".to_owned(),
-                        json!({
-                            "description": "The text, or by name the files that a launcher needs",
-                            "content": files,
-                        }),
-                    );
-                }
             }
             Answers::Html => add(200, "The page", "text/html", json!({ "type": "string" })),
             Answers::Events => {
@@ -255,7 +248,6 @@ fn asked(name: &str) -> Value {
         "cancel" => json!({ "type": "integer", "minimum": 0, "maximum": 1 }),
         "state" => json!({ "type": "string", "enum":
             ["queued", "running", "done", "infeasible", "cancelled", "failed"] }),
-        "launcher" => json!({ "type": "string", "enum": ["torchrun", "slurm", "k8s"] }),
         _ => json!({ "type": "string" }),
     }
 }
@@ -336,7 +328,7 @@ fn asked_bodies() -> (Value, Value) {
             }
         }
         let file = json!({ "description": "Digest or name of an uploaded file" });
-        let inline = json!({ "type": ["string", "object", "null"],
+        let inline = json!({ "oneOf": [{ "type": "string" }, { "type": "object" }, { "type": "null" }],
             "description": "Digest or name of an uploaded file, or its content" });
         let properties = one["properties"].as_object_mut();
         for (name, own) in properties.into_iter().flatten() {

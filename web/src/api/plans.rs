@@ -1,5 +1,6 @@
 //! Plans: asked for, listed, looked at, cancelled, deleted.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,23 +45,23 @@ pub(super) struct PlanStatus {
     /// How often a process was started for it.
     attempts: i64,
     /// What is minimised; null until a plan is found, as are the next ones.
-    objective: Option<Value>,
+    objective: Option<String>,
     /// Value of the best plan so far under the objective, in nanoseconds for times.
-    value_ns: Option<Value>,
+    value_ns: Option<u64>,
     /// What no plan is below.
-    bound_ns: Option<Value>,
+    bound_ns: Option<u64>,
     /// Value / bound - 1.
-    gap: Option<Value>,
+    gap: Option<f64>,
     /// Bytes at the peak of the fullest device, once it ended.
-    peak_bytes: Option<Value>,
+    peak_bytes: Option<u64>,
     /// The recipe that is tried, or that found the plan.
-    algorithm: Option<Value>,
+    algorithm: Option<String>,
     /// Seconds of planning until the last word.
-    elapsed_s: Option<Value>,
+    elapsed_s: Option<f64>,
     /// That of the command line, once it ended by itself.
     exit_code: Option<i64>,
     /// The diagnostic of a plan that failed or can not exist.
-    error: Option<Value>,
+    error: Option<Map<String, Value>>,
     /// Milliseconds since 1970.
     created_ms: i64,
     /// The same, of the first start.
@@ -74,9 +75,9 @@ pub(super) struct PlanStatus {
     /// Whether it was asked to end.
     cancel: bool,
     /// What was asked.
-    request: Value,
+    request: Map<String, Value>,
     /// By name, the digest of each file that it reads.
-    files: Value,
+    files: BTreeMap<String, String>,
     /// Names of the files that it has made.
     artefacts: Vec<String>,
 }
@@ -90,32 +91,34 @@ pub(super) struct PlanPage {
 }
 
 fn status_of(plan: Plan, queue_position: Option<i64>, artefacts: Vec<String>) -> PlanStatus {
-    let known = |name: &str| plan.progress.get(name).filter(|value| !value.is_null()).cloned();
+    let text = |name: &str| plan.progress[name].as_str().map(str::to_owned);
+    let (count, real) =
+        (|name: &str| plan.progress[name].as_u64(), |name: &str| plan.progress[name].as_f64());
     PlanStatus {
         queue_position,
         priority: queue::HIGHEST - plan.rank,
-        objective: known("objective"),
-        value_ns: known("value_ns"),
-        bound_ns: known("bound_ns"),
-        gap: known("gap"),
-        peak_bytes: known("peak_bytes"),
-        algorithm: known("algorithm"),
-        elapsed_s: known("elapsed_s"),
+        objective: text("objective"),
+        value_ns: count("value_ns"),
+        bound_ns: count("bound_ns"),
+        gap: real("gap"),
+        peak_bytes: count("peak_bytes"),
+        algorithm: text("algorithm"),
+        elapsed_s: real("elapsed_s"),
         artefacts,
         id: plan.id,
         state: plan.state,
         phase: plan.phase,
         attempts: plan.attempts,
         exit_code: plan.exit_code,
-        error: plan.error,
+        error: plan.error.and_then(|error| error.as_object().cloned()),
         created_ms: plan.created_ms,
         started_ms: plan.started_ms,
         finished_ms: plan.finished_ms,
         updated_ms: plan.updated_ms,
         revision: plan.revision,
         cancel: plan.cancel,
-        request: plan.request,
-        files: plan.files,
+        request: plan.request.as_object().cloned().unwrap_or_default(),
+        files: serde_json::from_value(plan.files).unwrap_or_default(),
     }
 }
 

@@ -19,6 +19,8 @@ use crate::log;
 use crate::problem::Problem;
 use crate::service::Shared;
 
+const FOLDER: &str = "/v1/plans/{id}/artefacts/{target}/{launcher}";
+
 /// Routes of the files of a kind.
 macro_rules! kind {
     ($kind:expr, $path:literal, $one:literal, $what:literal) => {
@@ -104,8 +106,9 @@ fn of_plans() -> Vec<Row> {
             .answers(Answers::Json(200)),
         Row::new("GET", "/v1/plans/{id}/plan", read, "The plan's file").answers(Answers::Json(200)),
         Row::new("GET", "/v1/plans/{id}/artefacts/{target}", read, "A plan in another format")
-            .asks(&["launcher"])
             .answers(Answers::Text),
+        Row::new("GET", FOLDER, read, "By name, all files that start a plan's processes")
+            .answers(Answers::Json(200)),
         Row::new("GET", "/v1/plans/{id}/explain", read, "Where the time goes, and why")
             .asks(&["op", "transfer", "device"])
             .answers(Answers::Json(200)),
@@ -162,6 +165,7 @@ fn handler(row: &Row) -> MethodRouter<Shared> {
         ("GET", "/v1/plans/{id}/answer") => get(verbs::answer),
         ("GET", "/v1/plans/{id}/plan") => get(verbs::plan),
         ("GET", "/v1/plans/{id}/artefacts/{target}") => get(verbs::artefact),
+        ("GET", FOLDER) => get(verbs::folder),
         ("GET", "/v1/plans/{id}/explain") => get(verbs::explain),
         ("GET", "/v1/plans/{id}/view") => get(views::overview),
         ("GET", "/v1/plans/{id}/timeline") => get(views::timeline),

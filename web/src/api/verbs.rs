@@ -1,5 +1,7 @@
 //! What can be asked of a plan that exists: its files, why it is as it is, how it compares.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, State};
@@ -17,6 +19,7 @@ use crate::problem::Problem;
 use crate::queue::{self, Plan};
 use crate::service::Shared;
 use crate::store::sql::Cell;
+use crate::work::child::Answer;
 
 /// Fields of a plan's request that say what it was planned for.
 const SUBJECT: [&str; 12] = [
@@ -120,58 +123,62 @@ pub(super) async fn about(
     Ok((request, Value::Object(files)))
 }
 
-/// Query of an artefact.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Started {
-    launcher: Option<String>,
-}
-
 /// `GET /v1/plans/{id}/artefacts/{target}`.
 pub(super) async fn artefact(
     State(service): State<Shared>,
     Named((id, target)): Named<(String, String)>,
-    Asked(query): Asked<Started>,
 ) -> Result<Response, Problem> {
-    let name = match &query.launcher {
-        Some(launcher) => format!("{target}:{launcher}"),
-        None => target.clone(),
+    let further = [("target".to_owned(), target.as_str().into())].into_iter().collect();
+    let kept = |answer: Answer| answer.files.into_values().next().unwrap_or_default();
+    let bytes = exported(&service, (id, target.clone()), further, kept).await?;
+    Ok(text("text/plain; charset=utf-8", bytes))
+}
+
+/// `GET /v1/plans/{id}/artefacts/{target}/{launcher}`: all files that a launcher needs, by name.
+pub(super) async fn folder(
+    State(service): State<Shared>,
+    Named((id, target, launcher)): Named<(String, String, String)>,
+) -> Result<Response, Problem> {
+    let named = [("target", &target), ("launcher", &launcher)];
+    let further = named.map(|(name, own)| (name.to_owned(), own.as_str().into()));
+    let kept = |answer: Answer| {
+        let files = answer.files.into_iter();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let files: BTreeMap<String, String> =
+            files.map(|(name, bytes)| (name, text(bytes))).collect();
+        serde_json::to_vec(&files).unwrap_or_default()
     };
+    let name = format!("{target}:{launcher}");
+    let bytes = exported(&service, (id, name), further.into_iter().collect(), kept).await?;
+    Ok(text("application/json", bytes))
+}
+
+/// An export of a plan under a name: stored, or made now.
+async fn exported(
+    service: &Shared,
+    (id, name): (String, String),
+    further: Map<String, Value>,
+    kept: impl FnOnce(Answer) -> Vec<u8>,
+) -> Result<Vec<u8>, Problem> {
     let (own, key) = (id.clone(), name.clone());
     let known = service.store.read(move |sql| {
         queue::plan(sql, &own)?;
         queue::artefact(sql, &own, &key)
     });
-    let kind = match query.launcher {
-        Some(_) => "application/json",
-        None => "text/plain; charset=utf-8",
-    };
     if let Some(bytes) = known.await? {
-        return Ok(text(kind, bytes));
+        return Ok(bytes);
     }
-    let mut further = Map::new();
-    further.insert("target".to_owned(), target.clone().into());
-    further.extend(query.launcher.clone().map(|own| ("launcher".to_owned(), own.into())));
-    let (request, files) = about(&service, (&id, "export"), further).await?;
+    let (request, files) = about(service, (&id, "export"), further).await?;
     let answer = service.ask(request, files, Vec::new()).await?;
     if answer.exit_code != 0 {
         let document: Value = serde_json::from_str(&answer.text).unwrap_or_default();
         let title = "the plan breaks rules and is not exported";
         return Err(Problem::unprocessable("illegal-plan", title).fact("answer", document));
     }
-    let bytes = match query.launcher {
-        Some(_) => {
-            let files = answer.files.iter();
-            let files: Map<String, Value> = files
-                .map(|(name, bytes)| (name.clone(), String::from_utf8_lossy(bytes).into()))
-                .collect();
-            serde_json::to_vec(&files).unwrap_or_default()
-        }
-        None => answer.files.into_values().next().unwrap_or_default(),
-    };
-    let kept = bytes.clone();
-    service.store.write(move |sql| queue::keep(sql, &id, &name, &kept)).await?;
-    Ok(text(kind, bytes))
+    let bytes = kept(answer);
+    let stored = bytes.clone();
+    service.store.write(move |sql| queue::keep(sql, &id, &name, &stored)).await?;
+    Ok(bytes)
 }
 
 /// Query of an explanation.
