@@ -24,6 +24,7 @@ test-executors:
 	@scripts/setup.sh --python
 	@$(CARGO) build --release --locked --quiet
 	.venv/bin/python python/test_package.py --meshwright target/release/meshwright
+	.venv/bin/python python/test_service.py --meshwright target/release/meshwright
 	.venv/bin/python python/test_executors.py --meshwright target/release/meshwright
 	.venv/bin/python python/check_graphs.py --meshwright target/release/meshwright
 	.venv/bin/python python/check_joins.py --meshwright target/release/meshwright

@@ -10,21 +10,25 @@ that the command line prints with `--json`. What goes wrong is a `MeshwrightErro
 
 from __future__ import annotations
 
-from ._answers import algorithms, compare, explain, export, plan, simulate, support, verify
-from ._errors import (
-    IllegalPlanError,
-    InfeasibleError,
-    InputError,
-    InternalError,
-    Interrupted,
-    MeshwrightError,
-    NoPlanError,
-    UsageError,
-)
-from ._native import version as _version
-from ._plan import Plan, load
+from typing import Any as _Any
 
-__version__ = _version().split(" ", 1)[0]
+#: By name, the module that brings it: what needs no planner does not load it.
+_PLACES = {
+    "_answers": ("algorithms", "compare", "explain", "export", "plan", "simulate", "support", "verify"),
+    "_errors": (
+        "IllegalPlanError",
+        "InfeasibleError",
+        "InputError",
+        "InternalError",
+        "Interrupted",
+        "MeshwrightError",
+        "NoPlanError",
+        "UsageError",
+    ),
+    "_plan": ("Plan", "load"),
+}
+#: Modules that are loaded when they are asked for.
+_MODULES = ("service", "torch")
 
 __all__ = [
     "IllegalPlanError",
@@ -48,11 +52,20 @@ __all__ = [
 ]
 
 
+def __getattr__(name: str) -> _Any:
+    import importlib
 
-def __getattr__(name: str) -> object:
-    # PyTorch is imported by whoever asks for it, and by nobody else.
-    if name == "torch":
-        import importlib
-
-        return importlib.import_module(".torch", __name__)
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name == "__version__":
+        return importlib.import_module("._native", __name__).version().split(" ", 1)[0]
+    for place, names in _PLACES.items():
+        if name in names:
+            module = importlib.import_module(f".{place}", __name__)
+            globals().update((own, getattr(module, own)) for own in names)
+            return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list:
+    return sorted({*globals(), *__all__, *_MODULES, "__version__"})

@@ -2,7 +2,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Dict, Iterator, List, Literal, Optional, Union
 
-from . import torch as torch
+from . import service as service, torch as torch
 
 __version__: str
 
@@ -41,12 +41,14 @@ def plan(
     pin: Optional[Sequence[str]] = ...,
     plot: bool = ...,
     profile: Optional[_Path] = ...,
+    qdq_as_written: bool = ...,
     seed: Optional[int] = ...,
     sequence_length: Optional[int] = ...,
     stack: Optional[str] = ...,
     threads: Optional[int] = ...,
     time_limit: Union[str, int, float, None] = ...,
     tokens_per_step: Optional[int] = ...,
+    traces: Optional[Sequence[_Path]] = ...,
     workload: Optional[Literal["inference", "training"]] = ...,
 ) -> Plan: ...
 
@@ -68,6 +70,8 @@ def simulate(
     optimizer: Optional[Literal["adamw", "sgd", "adafactor"]] = ...,
     pin: Optional[Sequence[str]] = ...,
     profile: Optional[_Path] = ...,
+    qdq_as_written: bool = ...,
+    traces: Optional[Sequence[_Path]] = ...,
     workload: Optional[Literal["inference", "training"]] = ...,
 ) -> Dict[str, Any]: ...
 
@@ -89,6 +93,8 @@ def verify(
     optimizer: Optional[Literal["adamw", "sgd", "adafactor"]] = ...,
     pin: Optional[Sequence[str]] = ...,
     profile: Optional[_Path] = ...,
+    qdq_as_written: bool = ...,
+    traces: Optional[Sequence[_Path]] = ...,
     workload: Optional[Literal["inference", "training"]] = ...,
 ) -> Dict[str, Any]: ...
 
@@ -112,6 +118,8 @@ def explain(
     optimizer: Optional[Literal["adamw", "sgd", "adafactor"]] = ...,
     pin: Optional[Sequence[str]] = ...,
     profile: Optional[_Path] = ...,
+    qdq_as_written: bool = ...,
+    traces: Optional[Sequence[_Path]] = ...,
     transfer: Optional[str] = ...,
     workload: Optional[Literal["inference", "training"]] = ...,
 ) -> Dict[str, Any]: ...
@@ -135,6 +143,8 @@ def compare(
     optimizer: Optional[Literal["adamw", "sgd", "adafactor"]] = ...,
     pin: Optional[Sequence[str]] = ...,
     profile: Optional[_Path] = ...,
+    qdq_as_written: bool = ...,
+    traces: Optional[Sequence[_Path]] = ...,
     workload: Optional[Literal["inference", "training"]] = ...,
 ) -> Dict[str, Any]: ...
 
@@ -161,6 +171,8 @@ def export(
     optimizer: Optional[Literal["adamw", "sgd", "adafactor"]] = ...,
     pin: Optional[Sequence[str]] = ...,
     profile: Optional[_Path] = ...,
+    qdq_as_written: bool = ...,
+    traces: Optional[Sequence[_Path]] = ...,
     workload: Optional[Literal["inference", "training"]] = ...,
 ) -> Dict[str, Any]: ...
 
@@ -173,6 +185,9 @@ def support(
     dims: Optional[Mapping[str, int]] = ...,
     dtype: Optional[Literal["fp64", "fp32", "fp16", "bf16", "fp8", "fp4"]] = ...,
     micro_batch: Optional[int] = ...,
+    qdq_as_written: bool = ...,
+    traces: Optional[Sequence[_Path]] = ...,
+    tree: bool = ...,
 ) -> Dict[str, Any]: ...
 
 def algorithms() -> Dict[str, Any]: ...
