@@ -171,4 +171,7 @@ pub(crate) struct RequestArgs {
     /// Address space of this process
     #[arg(long, value_name = "BYTES")]
     pub(crate) memory: Option<u64>,
+    /// Id of the process that started it, with which it ends
+    #[arg(long, value_name = "PID", requires = "memory")]
+    pub(crate) parent: Option<i32>,
 }

@@ -17,7 +17,7 @@ const MOST_BYTES: u64 = 64 << 20;
 
 pub(crate) fn run(args: &RequestArgs, printer: &Printer) -> CommandResult {
     if let Some(memory) = args.memory {
-        web::confine(memory);
+        web::confine(memory, args.parent);
     }
     let form = if args.as_text { Form::Text } else { Form::Document };
     let unreadable = |reason: String| {

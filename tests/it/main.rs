@@ -28,6 +28,7 @@ mod pinned;
 mod random_problem;
 mod recipes;
 mod second_derivation;
+mod service;
 mod settings;
 mod shape;
 mod stashed;

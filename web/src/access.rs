@@ -113,8 +113,9 @@ pub(crate) fn caller(
     anonymous: Quota,
 ) -> Result<Caller, Problem> {
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer "));
-    if let Some(token) = given {
+    let given = given.and_then(|value| value.split_once(' '));
+    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    if let Some((_, token)) = given {
         let statement = "SELECT name, scope, jobs, cpu_ms, bytes FROM tokens WHERE hash = $1";
         if let Some(mut row) = sql.row(statement, &[hash(token.trim()).into()])? {
             let (name, scope) = (row.text(), row.text());

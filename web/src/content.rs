@@ -83,7 +83,8 @@ impl Content {
 
 /// A name under which a file can lie in a folder.
 pub(crate) fn check_name(name: &str) -> Result<(), Problem> {
-    let is_plain = |c: char| !c.is_control() && !matches!(c, '/' | '\\' | '#');
+    // What stands for bytes that are no UTF-8 is no name.
+    let is_plain = |c: char| !c.is_control() && !matches!(c, '/' | '\\' | '#' | '\u{fffd}');
     let is_sound = !name.is_empty()
         && name.len() <= LONGEST_NAME
         && !name.starts_with(['.', '-'])
@@ -154,9 +155,11 @@ pub(crate) fn append(sql: &mut dyn Sql, holder: &str, n: i64, bytes: &[u8]) -> R
     Ok(())
 }
 
-/// Forgets what came in.
+/// Forgets what came in, unless it has become a file.
 pub(crate) fn drop_chunks(sql: &mut dyn Sql, holder: &str) -> Result<(), Problem> {
-    sql.run("DELETE FROM chunks WHERE holder = $1", &[holder.into()])?;
+    let orphans = "DELETE FROM chunks WHERE holder = $1 \
+        AND holder NOT IN (SELECT holder FROM contents)";
+    sql.run(orphans, &[holder.into()])?;
     sql.run("DELETE FROM uploads WHERE id = $1", &[holder.into()])?;
     Ok(())
 }
@@ -275,31 +278,24 @@ impl Shelf {
     pub(crate) fn file(&self, store: &Store, digest: &str) -> Result<PathBuf, Problem> {
         let content = store.read_here(|sql| find(sql, None, digest))?;
         let content = content.ok_or_else(|| Problem::missing("file", digest))?;
-        self.of(store, &content.holder, &digest.replace(':', "-"))
-    }
-
-    /// A holder's chunks as a file of this name.
-    pub(crate) fn of(&self, store: &Store, holder: &str, name: &str) -> Result<PathBuf, Problem> {
-        let path = self.folder.join(name);
+        let path = self.folder.join(digest.replace(':', "-"));
         if path.exists() {
             return Ok(path);
         }
         let part = self.folder.join(format!("part-{}", crate::access::id("")));
-        let made = (|| {
-            let mut file = File::create(&part).map_err(unwritten)?;
-            each_chunk(store, holder, &mut |bytes| file.write_all(bytes).map_err(unwritten))?;
-            fs::rename(&part, &path).map_err(unwritten)
-        })();
+        let made = write(store, &content.holder, &part)
+            .and_then(|()| fs::rename(&part, &path).map_err(unwritten));
         if made.is_err() {
             let _ = fs::remove_file(&part);
         }
         made.map(|()| path)
     }
+}
 
-    /// Forgets a file.
-    pub(crate) fn forget(&self, name: &str) {
-        let _ = fs::remove_file(self.folder.join(name));
-    }
+/// Writes a holder's chunks as a file.
+pub(crate) fn write(store: &Store, holder: &str, path: &Path) -> Result<(), Problem> {
+    let mut file = File::create(path).map_err(unwritten)?;
+    each_chunk(store, holder, &mut |bytes| file.write_all(bytes).map_err(unwritten))
 }
 
 /// A file of this process that can't be written.
@@ -308,5 +304,63 @@ pub(crate) fn unwritten(error: std::io::Error) -> Problem {
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Fault::Full.into(),
         _ => Fault::Other(error.to_string()).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incoming(holder: &str, kind: Kind, name: &str) -> Incoming {
+        Incoming {
+            holder: holder.to_owned(),
+            kind,
+            name: name.to_owned(),
+            bytes: 3,
+            digest: "sha256:1".to_owned(),
+            owner: "a".to_owned(),
+            summary: Value::Null,
+        }
+    }
+
+    fn n_chunks(sql: &mut dyn Sql) -> i64 {
+        sql.row("SELECT COUNT(*) FROM chunks", &[]).unwrap().unwrap().int()
+    }
+
+    #[test]
+    fn a_file_has_its_chunks_once_under_all_its_names() {
+        let mut sql = crate::store::in_memory();
+        let sql = &mut *sql;
+        let kinds =
+            [("h1", Kind::Model, "a"), ("h2", Kind::Model, "b"), ("h3", Kind::Cluster, "a")];
+        let is_new = kinds.map(|(holder, kind, name)| {
+            append(sql, holder, 0, b"abc").unwrap();
+            keep(sql, &incoming(holder, kind, name)).unwrap()
+        });
+        assert_eq!(is_new, [true, false, true]);
+        append(sql, "h4", 0, b"abc").unwrap();
+        assert!(!keep(sql, &incoming("h4", Kind::Model, "a")).unwrap());
+        assert_eq!(n_chunks(sql), 1);
+        for name in ["a", "b"] {
+            assert_eq!(find(sql, None, name).unwrap().unwrap().holder, "h1");
+        }
+        assert_eq!(list(sql, Kind::Model, ("", ""), 1).unwrap()[0].name, "a");
+        assert_eq!(list(sql, Kind::Model, ("sha256:1", "a"), 9).unwrap()[0].name, "b");
+        assert!(!delete(sql, (Kind::Model, "sha256:1"), Some("b")).unwrap());
+        assert!(delete(sql, (Kind::Model, "sha256:1"), Some("a")).unwrap());
+        assert_eq!(n_chunks(sql), 1);
+        assert!(delete(sql, (Kind::Cluster, "sha256:1"), None).unwrap());
+        assert_eq!(n_chunks(sql), 0);
+    }
+
+    /// A client may leave while its file is being kept.
+    #[test]
+    fn what_has_become_a_file_is_not_dropped_with_its_upload() {
+        let mut sql = crate::store::in_memory();
+        let sql = &mut *sql;
+        append(sql, "h1", 0, b"abc").unwrap();
+        keep(sql, &incoming("h1", Kind::Model, "a")).unwrap();
+        drop_chunks(sql, "h1").unwrap();
+        assert_eq!(n_chunks(sql), 1);
     }
 }

@@ -4,6 +4,8 @@
 //! lease that it renews; a plan whose lease ran out is queued again, at most [`ATTEMPTS`] times in
 //! all. Only the worker that holds it can end it, so that an end is recorded once.
 
+use std::collections::HashMap;
+
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
@@ -207,6 +209,18 @@ pub(crate) fn position(sql: &mut dyn Sql, plan: &Plan) -> Result<Option<i64>, Pr
         (rank < $1 OR (rank = $1 AND place < $2))";
     let row = sql.row(statement, &[plan.rank.into(), plan.place.into()])?;
     Ok(Some(row.map_or(0, |mut row| row.int())))
+}
+
+/// The same of all plans that wait within a range of places: counted once, not for each.
+pub(crate) fn positions(
+    sql: &mut dyn Sql,
+    (first, last): (i64, i64),
+) -> Result<HashMap<String, i64>, Problem> {
+    let statement = "SELECT id, n FROM (SELECT id, place, \
+        ROW_NUMBER() OVER (ORDER BY rank, place) - 1 AS n FROM plans WHERE state = 'queued') \
+        AS waiting WHERE place BETWEEN $1 AND $2";
+    let rows = sql.rows(statement, &[first.into(), last.into()])?;
+    Ok(rows.into_iter().map(|mut row| (row.text(), row.int())).collect())
 }
 
 /// The next plan for a worker, which holds it from now on.

@@ -34,6 +34,10 @@ impl Service {
         if !self.options.listen.ip().is_loopback() || self.options.allows_anonymous {
             return true;
         }
+        // Of two names, which one others went by is not known.
+        if headers.get_all(header::HOST).iter().count() > 1 {
+            return false;
+        }
         let named = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let Some(host) = uri.authority().map(|own| own.as_str()).or(named) else { return false };
         let name = host.rsplit_once(':').map_or(host, |(name, port)| {
@@ -172,11 +176,18 @@ async fn accept(
     let (graceful, room) =
         (GracefulShutdown::new(), Arc::new(Semaphore::new(service.options.connections)));
     listening(listener.local_addr()?);
-    let mut end = std::pin::pin!(ended());
+    // Until all plans ended or were given back, requests are answered, that for readiness with no.
+    let mut end = std::pin::pin!(async {
+        let _ = ended().await;
+        service.stop();
+        log::line("info", "stopping", &json!({}));
+        recovery.abort();
+        drained(&service, slots).await;
+    });
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = &mut end => break,
+            () = &mut end => break,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -205,10 +216,6 @@ async fn accept(
             drop(permit);
         });
     }
-    service.stop();
-    log::line("info", "stopping", &json!({}));
-    recovery.abort();
-    drained(&service, slots).await;
     let _ = tokio::time::timeout(LAST_WORDS, graceful.shutdown()).await;
     Ok(())
 }

@@ -78,7 +78,7 @@ pub(crate) struct Service {
     /// Work that need not be done twice at the same time, by what it makes.
     pub(crate) making: Keyed,
     stopping: watch::Sender<bool>,
-    helpers: Semaphore,
+    helpers: Arc<Semaphore>,
 }
 
 pub(crate) type Shared = Arc<Service>;
@@ -119,7 +119,7 @@ impl Service {
             options,
             answered: Default::default(),
             stopping: watch::channel(false).0,
-            helpers: Semaphore::new(HELPERS),
+            helpers: Arc::new(Semaphore::new(HELPERS)),
         })
     }
 
@@ -158,17 +158,17 @@ impl Service {
         texts: Vec<(String, Vec<u8>)>,
     ) -> Result<Answer, Problem> {
         let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "it ends");
-        let permit = self.helpers.acquire().await.map_err(busy)?;
+        let permit = Arc::clone(&self.helpers).acquire_owned().await.map_err(busy)?;
         let (tell, answer) = oneshot::channel();
         let service = Arc::clone(self);
         // The thread that starts a process has to live as long as the process.
         let started = std::thread::Builder::new().name("helper".to_owned()).spawn(move || {
             let _ = tell.send(helped(&service, &request, &files, &texts));
+            // The process holds its place though the client may have left.
+            drop(permit);
         });
         started.map_err(crate::content::unwritten)?;
-        let ended = answer.await;
-        drop(permit);
-        ended.unwrap_or_else(|_| {
+        answer.await.unwrap_or_else(|_| {
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "a helper has ended"))
         })
     }

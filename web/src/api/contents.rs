@@ -93,9 +93,12 @@ impl Receiving {
 
     /// Looks at what came, and keeps it: the file, and whether it is new.
     async fn end(mut self) -> Result<(Content, bool), Problem> {
-        let digest = content::written(&self.hash.clone().finalize());
+        self.incoming.digest = content::written(&self.hash.clone().finalize());
         let rest = std::mem::take(&mut self.rest);
-        let ended = settled(&self.service, &mut self.incoming, digest, rest, self.n).await?;
+        if !rest.is_empty() {
+            self.write(rest).await?;
+        }
+        let ended = settled(&self.service, &mut self.incoming).await?;
         self.is_kept = true;
         Ok(ended)
     }
@@ -112,35 +115,24 @@ impl Drop for Receiving {
     }
 }
 
-/// Keeps what came in under a holder, `rest` of it not written yet, unless it is there already;
-/// a model has to be one that can be read.
+/// Keeps what came in under a holder, once; a model has to be one that can be read under its name.
 pub(super) async fn settled(
     service: &Shared,
     incoming: &mut Incoming,
-    digest: String,
-    rest: Vec<u8>,
-    n: i64,
 ) -> Result<(Content, bool), Problem> {
+    let (kind, digest) = (incoming.kind, incoming.digest.clone());
     // Of equal files that come at once the first is looked at, the others find it there.
     let _once = service.making.lock(&digest).await;
-    incoming.digest = digest.clone();
-    let kind = incoming.kind;
     let known = service.store.read(move |sql| content::find_of(sql, kind, &digest)).await?;
     if let Some(known) = known {
         incoming.summary = known.summary;
-    } else {
-        let (holder, chunk) = (incoming.holder.clone(), rest);
-        if !chunk.is_empty() {
-            service.store.write(move |sql| content::append(sql, &holder, n, &chunk)).await?;
+    } else if incoming.kind == Kind::Model {
+        let looked = looked_at(service, incoming).await;
+        if looked.is_err() {
+            let holder = incoming.holder.clone();
+            service.store.write(move |sql| content::drop_chunks(sql, &holder)).await?;
         }
-        if incoming.kind == Kind::Model {
-            let looked = looked_at(service, incoming).await;
-            if looked.is_err() {
-                let holder = incoming.holder.clone();
-                service.store.write(move |sql| content::drop_chunks(sql, &holder)).await?;
-            }
-            incoming.summary = looked?;
-        }
+        incoming.summary = looked?;
     }
     let own = incoming.clone();
     let digest = incoming.digest.clone();
@@ -154,19 +146,10 @@ pub(super) async fn settled(
 
 /// What is understood of a model, by a process of its own.
 async fn looked_at(service: &Shared, incoming: &Incoming) -> Result<Value, Problem> {
-    let (shared, holder, file) =
-        (Arc::clone(service), incoming.holder.clone(), access::id("look-"));
-    let own = file.clone();
-    let laid =
-        tokio::task::spawn_blocking(move || shared.shop.shelf.of(&shared.store, &holder, &own));
-    let path = laid.await.map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
-    })??;
     let request = json!({ "verb": "import", "model": incoming.name });
-    let files = json!({ incoming.name.clone(): format!("file:{}", path.display()) });
-    let answer = service.ask(request, files, Vec::new()).await;
-    service.shop.shelf.forget(&file);
-    let document: Value = serde_json::from_str(&answer?.text).unwrap_or_default();
+    let files = json!({ incoming.name.clone(): format!("holder:{}", incoming.holder) });
+    let answer = service.ask(request, files, Vec::new()).await?;
+    let document: Value = serde_json::from_str(&answer.text).unwrap_or_default();
     Ok(json!({ "summary": document["summary"], "name": document["name"],
         "warnings": document["warnings"] }))
 }

@@ -206,7 +206,7 @@ impl Row {
     fn failures(&self) -> Vec<u16> {
         let mut all = vec![421];
         if self.scope.is_some() {
-            all.extend([401, 403, 429, 503]);
+            all.extend([401, 403, 429, 500, 503]);
         }
         if self.path.contains('{')
             || matches!(self.body, Some(Body::Form("Simulated" | "Compared" | "Measured")))

@@ -20,6 +20,7 @@ use crate::access::{self, Caller, Scope};
 use crate::problem::Problem;
 use crate::queue::{self, Plan, Wanted};
 use crate::service::{Service, Shared};
+use crate::store::sql::Sql;
 
 /// Longest that an answer is waited for, in seconds.
 pub(super) const LONGEST_WAIT: f64 = 60.0;
@@ -356,9 +357,14 @@ pub(super) async fn list(
         let plans = queue::list(sql, &query.state, before, query.limit)?;
         let is_full = i64::try_from(plans.len()).unwrap_or(0) == query.limit;
         let next = plans.last().filter(|_| is_full).map(|plan| plan.place.to_string());
+        let ends = plans.last().zip(plans.first());
+        let ends = ends.filter(|_| plans.iter().any(|plan| plan.state == "queued"));
+        let ends = ends.map(|(last, first)| (last.place, first.place));
+        let positions =
+            ends.map(|ends| queue::positions(sql, ends)).transpose()?.unwrap_or_default();
         let mut rows = Vec::with_capacity(plans.len());
         for plan in plans {
-            let position = queue::position(sql, &plan)?;
+            let position = positions.get(&plan.id).copied();
             let artefacts = queue::artefacts(sql, &plan.id)?;
             rows.push(status_of(plan, position, artefacts));
         }
@@ -375,13 +381,29 @@ pub(super) fn check_limit(limit: i64) -> Result<(), Problem> {
     Err(Problem::unprocessable("bad-query", title))
 }
 
+/// Refuses what only the owner of a plan and admins may do.
+fn must_own(sql: &mut dyn Sql, id: &str, caller: &Caller) -> Result<(), Problem> {
+    let owner = sql.row("SELECT owner FROM plans WHERE id = $1", &[id.into()])?;
+    let owner = owner.map(|mut row| row.text());
+    if owner.is_some_and(|owner| owner != caller.name) { caller.must(Scope::Admin) } else { Ok(()) }
+}
+
+async fn cancelled(service: &Service, id: &str, caller: &Caller) -> Result<Plan, Problem> {
+    let (id, caller) = (id.to_owned(), caller.clone());
+    let cancel = service.store.write(move |sql| {
+        must_own(sql, &id, &caller)?;
+        queue::cancel(sql, &id)
+    });
+    cancel.await
+}
+
 /// `POST /v1/plans/{id}/cancel`.
 pub(super) async fn cancel(
     State(service): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Named(id): Named<String>,
 ) -> Result<Response, Problem> {
-    let own = id.clone();
-    service.store.write(move |sql| queue::cancel(sql, &own)).await?;
+    cancelled(&service, &id, &caller).await?;
     service.hub.changed(&id);
     let mut response = answered(status(&service, id).await?);
     *response.status_mut() = StatusCode::ACCEPTED;
@@ -403,16 +425,12 @@ pub(super) async fn delete(
     Asked(query): Asked<Deletion>,
 ) -> Result<StatusCode, Problem> {
     if query.cancel > 0 {
-        let own = id.clone();
-        service.store.write(move |sql| queue::cancel(sql, &own)).await?;
+        cancelled(&service, &id, &caller).await?;
+        service.hub.changed(&id);
         waited(&service, &id, Duration::from_secs(15)).await?;
     }
     let delete = service.store.write(move |sql| {
-        let statement = "SELECT owner FROM plans WHERE id = $1";
-        let owner = sql.row(statement, &[id.as_str().into()])?.map(|mut row| row.text());
-        if owner.is_some_and(|owner| owner != caller.name) {
-            caller.must(Scope::Admin)?;
-        }
+        must_own(sql, &id, &caller)?;
         queue::delete(sql, &id)
     });
     delete.await.map(|()| StatusCode::NO_CONTENT)

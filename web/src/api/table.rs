@@ -12,7 +12,7 @@ use axum::routing::{MethodRouter, delete, get, patch, post};
 use serde_json::json;
 
 use super::openapi::{Answers, Body, Row};
-use super::{contents, events, listings, plans, uploads, verbs, views};
+use super::{contents, events, listings, plans, unread, uploads, verbs, views};
 use crate::access::{self, Scope};
 use crate::content::Kind;
 use crate::log;
@@ -241,7 +241,8 @@ async fn counted(State(service): State<Shared>, request: Request, next: Next) ->
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let trace = trace(request.headers());
     // Elsewhere a page could reach this service by a name that leads to this machine.
-    let response = match service.is_of_here(request.headers(), request.uri()) {
+    let (request, unread) = unread::lend(request);
+    let mut response = match service.is_of_here(request.headers(), request.uri()) {
         true => next.run(request).await,
         false => {
             let title = "the request is for another host";
@@ -250,6 +251,7 @@ async fn counted(State(service): State<Shared>, request: Request, next: Next) ->
                 .into_response()
         }
     };
+    unread.drop_before(&mut response).await;
     let status = response.status();
     service.count(status);
     if service.options.logs_all || method != Method::GET || status.is_server_error() {

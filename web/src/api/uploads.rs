@@ -208,10 +208,10 @@ async fn complete(
         kind: found.kind,
         name: found.name,
         bytes: found.bytes,
-        digest: String::new(),
+        digest,
         owner: caller.name.clone(),
         summary: Value::Null,
     };
-    let (content, is_new) = settled(service, &mut incoming, digest, Vec::new(), 0).await?;
+    let (content, is_new) = settled(service, &mut incoming).await?;
     Ok(stored(&content, is_new))
 }

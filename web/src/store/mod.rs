@@ -58,6 +58,15 @@ impl Place {
     }
 }
 
+/// A database that is gone with its connection.
+#[cfg(test)]
+pub(crate) fn in_memory() -> Box<dyn Sql + Send> {
+    let place = Place::File(PathBuf::from(":memory:"));
+    let mut sql = place.open().unwrap();
+    schema::make(&mut *sql, place.bytes()).unwrap();
+    sql
+}
+
 /// What is told after the commit.
 type Told = Box<dyn FnOnce(Result<(), Fault>) + Send>;
 /// A write: whether its own part stands, and who is told.

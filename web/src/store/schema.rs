@@ -42,6 +42,7 @@ const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS keys (owner TEXT NOT NULL, name TEXT NOT NULL, \
      body TEXT NOT NULL, plan TEXT NOT NULL, created_ms BIGINT NOT NULL, \
      PRIMARY KEY (owner, name))",
+    "CREATE INDEX IF NOT EXISTS keys_by_age ON keys (created_ms)",
     "CREATE TABLE IF NOT EXISTS tokens (hash TEXT PRIMARY KEY, name TEXT NOT NULL, \
      scope TEXT NOT NULL, jobs BIGINT NOT NULL, cpu_ms BIGINT NOT NULL, bytes BIGINT NOT NULL, \
      created_ms BIGINT NOT NULL)",

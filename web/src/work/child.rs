@@ -22,6 +22,8 @@ const LONGEST_LINE: u64 = 1 << 30;
 const GRACE: Duration = Duration::from_secs(5);
 /// How often time and orders are looked at.
 const LOOK: Duration = Duration::from_millis(50);
+/// Exit code of a process that was interrupted before it had an answer.
+const INTERRUPTED: u8 = 130;
 /// What is kept of stderr.
 const STDERR: u64 = 16 << 10;
 
@@ -123,18 +125,24 @@ pub(crate) fn run(
     let cut = guard.join().unwrap_or_default();
     let _ = feeder.join();
     let said = words.join().unwrap_or_default();
+    // One that was cut before it had a plan says no more than that.
+    let answer = answer.filter(|answer| cut.is_none() || answer.exit_code != INTERRUPTED);
     let answer = answer.ok_or_else(|| why(cut, status, said));
     Ok(Ended { answer, cpu_ms })
 }
 
-/// Confines this process, which a service started: what it may use, and that it ends with whoever
-/// started it. Where the system refuses, it goes on without.
-pub fn confine(memory: u64) {
+/// Confines this process, which the process `parent` started: what it may use, and that it ends with
+/// whoever started it. Where the system refuses, it goes on without.
+pub fn confine(memory: u64, parent: Option<i32>) {
     use rustix::process::{Resource, Rlimit, set_parent_process_death_signal, setrlimit};
     let limit = Rlimit { current: Some(memory), maximum: Some(memory) };
     let _ = setrlimit(Resource::As, limit);
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    // One that ended before sends no signal.
+    if parent.is_some_and(|parent| Pid::as_raw(rustix::process::getppid()) != parent) {
+        std::process::exit(1);
+    }
     // Whoever started it gets to answer while it works.
     let _ = rustix::process::nice(10);
 }
@@ -144,6 +152,7 @@ fn start(program: &[OsString], folder: &Path, limits: Limits) -> std::io::Result
     Command::new(first)
         .args(rest)
         .args(["run-request", "--as-text", "--memory", &limits.memory.to_string()])
+        .args(["--parent", &std::process::id().to_string()])
         .current_dir(folder)
         .env_remove("MESHWRIGHT_CLUSTER")
         .env_remove("MESHWRIGHT_PROFILE")

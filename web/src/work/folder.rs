@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::access;
-use crate::content::{Shelf, unwritten};
+use crate::content::{self, Shelf, unwritten};
 use crate::problem::Problem;
 use crate::queue;
 use crate::store::Store;
@@ -44,8 +44,8 @@ impl Drop for Folder {
     }
 }
 
-/// A folder with files: by name, the digest of a stored file, `plan:ID` for a plan, or `file:PATH`
-/// for one that lies there.
+/// A folder with files: by name, the digest of a stored file, `plan:ID` for a plan, or
+/// `holder:HOLDER` for one that is not kept yet.
 pub(crate) fn laid_out(
     store: &Store,
     shelf: &Shelf,
@@ -61,7 +61,7 @@ pub(crate) fn laid_out(
                 let plan = plan.ok_or_else(|| Problem::missing("plan file of", id))?;
                 folder.write(name, &plan)?;
             }
-            Some(("file", path)) => folder.link(Path::new(path), name)?,
+            Some(("holder", holder)) => content::write(store, holder, &folder.0.join(name))?,
             _ => folder.link(&shelf.file(store, reference)?, name)?,
         }
     }
