@@ -120,7 +120,7 @@ def bodies(hold, client):
         "1e400": b'{"model":"m.json","seed":1e400}', "-1": b'{"model":"m.json","seed":-1}', "1e30": b'{"model":"m.json","batch":1e30}',
         "2^64": b'{"model":"m.json","seed":18446744073709551616}', "NaN": b'{"model":"m.json","seed":NaN}', "an unknown field": b'{"model":"m.json","nope":1}',
         "a wrong type": b'{"model":"m.json","pin":"a=1"}', "no model": b'{"cluster":"c"}', "another verb": b'{"verb":"import","model":"m.json"}',
-        "a model of a wrong kind": b'{"model":7}', "an output file": b'{"model":"m.json","output":"/tmp/x"}', "a digest of none": b'{"model":"sha256:00"}',
+        "a model of a wrong kind": b'{"model":7}', "an output file": b'{"model":"m.json","output":"/etc/x"}', "a digest of none": b'{"model":"sha256:00"}',
         "an empty name": b'{"model":""}', "a long name": b'{"model":"' + b"x" * 100000 + b'"}',
     }
     wrong = []
