@@ -68,7 +68,7 @@ class Client:
 
     def __init__(self, address, token=None, timeout=60):
         self.address, self.token, self.timeout = address, token, timeout
-        self.connection = None
+        self.connection, self.used = None, 0.0
 
     def close(self):
         if self.connection:
@@ -82,6 +82,10 @@ class Client:
         if isinstance(body, (dict, list)):
             body = json.dumps(body).encode()
             headers.setdefault("Content-Type", "application/json")
+        # A server closes connections that rest for long.
+        if time.monotonic() > self.used + 5:
+            self.close()
+        self.used = time.monotonic()
         was_open = self.connection is not None
         if self.connection is None:
             host, port = self.address

@@ -138,6 +138,20 @@ def model_and_plan(hold, server, rounds=20):
     hold(not wrong, "a model stored and deleted at once is there as a whole or not at all", "".join(wrong[:3]))
 
 
+def files_of_plans(hold, server):
+    """Names of a plan's own files are no targets; what was deleted is not answered from memory."""
+    client = server.client()
+    upload(client, "files.json", small_model(600))
+    own = client.post("/v1/plans?wait=30", {"model": "files.json", "deterministic": True}).json()["id"]
+    told = {name: client.get(f"/v1/plans/{own}/artefacts/{name}").status for name in ("plan", "answer", "incumbent", "view", "dot")}
+    hold(all(told[name] == 422 for name in ("plan", "answer", "incumbent")), "files of a plan are no exports", told)
+    parts = ("", "/answer", "/plan", "/explain", "/timeline", "/graph", "/events", "/artefacts/dot")
+    before = [client.get(f"/v1/plans/{own}{part}").status for part in parts]
+    client.ask("DELETE", f"/v1/plans/{own}")
+    after = [client.get(f"/v1/plans/{own}{part}").status for part in parts]
+    hold(set(after) == {404}, "all of a deleted plan is gone", (before, after))
+
+
 def digest_of(data):
     import hashlib
     return "sha256:" + hashlib.sha256(data).hexdigest()
@@ -146,6 +160,6 @@ def digest_of(data):
 def judge(hold, args):
     random.seed(args.seed)
     with Server("--workers", "2") as server:
-        for part in (same_content, same_key, cancel_and_end, delete_and_run, model_and_plan):
+        for part in (same_content, same_key, cancel_and_end, delete_and_run, model_and_plan, files_of_plans):
             part(hold, server)
         hold("panicked" not in server.said(), "no panic")

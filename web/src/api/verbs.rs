@@ -39,6 +39,9 @@ const SUBJECT: [&str; 12] = [
 /// Name of the plan's file beside its inputs.
 const PLAN: &str = "plan.json";
 
+/// Files of a plan that are no exports, though they lie beside them.
+const NOT_EXPORTS: [&str; 4] = ["plan", "answer", "incumbent", engine::views::FILE];
+
 /// A text as it is stored.
 fn text(kind: &'static str, bytes: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, kind)], bytes).into_response()
@@ -163,7 +166,8 @@ async fn exported(
     let (own, key) = (id.clone(), name.clone());
     let known = service.store.read(move |sql| {
         queue::plan(sql, &own)?;
-        queue::artefact(sql, &own, &key)
+        let is_export = !NOT_EXPORTS.contains(&key.as_str());
+        if is_export { queue::artefact(sql, &own, &key) } else { Ok(None) }
     });
     if let Some(bytes) = known.await? {
         return Ok(bytes);
@@ -177,7 +181,12 @@ async fn exported(
     }
     let bytes = kept(answer);
     let stored = bytes.clone();
-    service.store.write(move |sql| queue::keep(sql, &id, &name, &stored)).await?;
+    // It may have been deleted meanwhile.
+    let keep = service.store.write(move |sql| {
+        queue::plan(sql, &id)?;
+        queue::keep(sql, &id, &name, &stored)
+    });
+    keep.await?;
     Ok(bytes)
 }
 

@@ -25,15 +25,15 @@ const DEEPEST: usize = 64;
 
 /// The view file of a plan: at hand, stored, or made now.
 async fn file(service: &Shared, id: &str) -> Result<Arc<Vec<u8>>, Problem> {
+    // What is at hand may be of a plan that was deleted.
+    let own = id.to_owned();
+    service.store.read(move |sql| queue::plan(sql, &own)).await?;
     let _once = service.making.lock(id).await;
     if let Some(file) = service.views.get(id) {
         return Ok(file);
     }
     let own = id.to_owned();
-    let stored = service.store.read(move |sql| {
-        queue::plan(sql, &own)?;
-        queue::artefact(sql, &own, views::FILE)
-    });
+    let stored = service.store.read(move |sql| queue::artefact(sql, &own, views::FILE));
     // One that another version made is made again.
     let stored = stored.await?.filter(|bytes| View::open(bytes).is_ok());
     let bytes = match stored {
@@ -43,7 +43,11 @@ async fn file(service: &Shared, id: &str) -> Result<Arc<Vec<u8>>, Problem> {
             let mut answer = service.ask(request, files, Vec::new()).await?;
             let bytes = answer.files.remove(views::FILE).unwrap_or_default();
             let (own, kept) = (id.to_owned(), bytes.clone());
-            service.store.write(move |sql| queue::keep(sql, &own, views::FILE, &kept)).await?;
+            let keep = service.store.write(move |sql| {
+                queue::plan(sql, &own)?;
+                queue::keep(sql, &own, views::FILE, &kept)
+            });
+            keep.await?;
             bytes
         }
     };
