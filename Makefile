@@ -1,5 +1,5 @@
 # Each target does its own set-up (scripts/setup.sh); a second run starts at once.
-.PHONY: demo test test-executors bench fuzz deny setup schema
+.PHONY: demo test test-executors test-clients bench fuzz deny setup schema
 
 CARGO ?= cargo
 
@@ -37,6 +37,11 @@ test-executors:
 	@$(CARGO) build --release --locked --quiet -p importers --example onnx_values
 	.venv/bin/python python/onnx_suite/check_shapes.py target/release/examples/onnx_values
 	.venv/bin/python python/onnx_suite/check_runtime.py target/release/examples/onnx_values
+
+# Needs a Java runtime, Go, node with npm and the Python package openapi-generator-cli.
+test-clients:
+	@$(CARGO) build --release --locked --quiet
+	python3 python/service_clients/check.py --meshwright target/release/meshwright
 
 bench: setup
 	$(CARGO) bench --locked --bench scale

@@ -128,3 +128,11 @@ fn what_was_understood_is_the_same_request() {
     assert_eq!(understood["max_memory_per_device"], "40000000000");
     assert_eq!(understood["time_limit"], "90s");
 }
+
+#[test]
+fn what_stands_there_unless_stated_asks_for_nothing() {
+    let text = br#"{"verb": "plan", "model": "m.onnx", "accelerators": null, "seed": 0,
+        "dims": {}, "batch": 4}"#;
+    let Request::Plan(plan) = Request::read(text).unwrap() else { panic!() };
+    assert_eq!(plan.problem.given, ["batch", "model"]);
+}

@@ -80,8 +80,13 @@ impl Request {
             return Err(Diagnostic::input("missing-field", message)
                 .hint("engine/schema/request.schema.json lists the fields of each verb"));
         }
+        // A null, or what stands there unless stated, asks for nothing: generated clients write
+        // all fields.
+        let bare = serde_json::json!({ "verb": known["verb"] }).to_string();
+        let bare = importers::json::object::<Self>(bare.as_bytes())?.0.fields();
         if let Some(problem) = request.problem() {
-            problem.given = keys.into_iter().collect();
+            let is_asked = |key: &String| known.get(key) != bare.get(key);
+            problem.given = keys.into_iter().filter(is_asked).collect();
         }
         Ok(request)
     }

@@ -328,8 +328,9 @@ fn asked_bodies() -> (Value, Value) {
             }
         }
         let file = json!({ "description": "Digest or name of an uploaded file" });
-        let inline = json!({ "oneOf": [{ "type": "string" }, { "type": "object" }, { "type": "null" }],
-            "description": "Digest or name of an uploaded file, or its content" });
+        // Any value: generated clients have no use for "text or object".
+        let inline = json!({ "description":
+            "Digest or name of an uploaded file, or its content as an object" });
         let properties = one["properties"].as_object_mut();
         for (name, own) in properties.into_iter().flatten() {
             match name.as_str() {
