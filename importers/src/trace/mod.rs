@@ -88,7 +88,7 @@ pub(crate) fn onto(import: &mut Import, options: &ImportOptions) -> Result<(), D
         }
     };
     let traced = read().map_err(|error| error.fact("trace", name.clone()))?;
-    onto::land(import, traced).map_err(|error| error.fact("trace", name))
+    onto::land(import, traced, options.trains).map_err(|error| error.fact("trace", name))
 }
 
 /// One graph of all ranks, or that of the only one.

@@ -1,9 +1,12 @@
 //! Durations of a trace on the graph of the same model from another file: how much of them landed,
 //! and on what.
 
+use std::collections::BTreeMap;
+
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::op::{Kernel, Op, Phase, Work};
+use ir::tensor::DType;
 use ir::units::Nanos;
 
 use super::joined::LANDED;
@@ -37,7 +40,7 @@ struct Share {
 ///
 /// # Errors
 /// `several-ranks`, `no-durations`.
-pub(super) fn land(import: &mut Import, traced: Import) -> Result<(), Diagnostic> {
+pub(super) fn land(import: &mut Import, traced: Import, trains: bool) -> Result<(), Diagnostic> {
     if traced.cluster.as_ref().is_some_and(|cluster| cluster.n_devices() > 1) {
         let what = "the durations of one rank are laid on a model, and the traces are of several";
         return Err(Diagnostic::input("several-ranks", what)
@@ -51,12 +54,14 @@ pub(super) fn land(import: &mut Import, traced: Import) -> Result<(), Diagnostic
     };
     let share = lay(&mut import.graph, &traced.graph, &kind);
     let has_all = import.graph.ops.iter().filter_map(kernel).all(|own| !own.measured.is_empty());
-    if import.cluster.is_none() && has_all {
+    // The update at least is priced by what the kind states, and it states nothing.
+    if import.cluster.is_none() && has_all && !trains {
         import.cluster = traced.cluster;
     }
     let told = |warning: &Diagnostic| ["one-step", "idle-time"].contains(&warning.code);
     import.warnings.extend(traced.warnings.into_iter().filter(told));
     import.warnings.extend(left_out(&share));
+    import.warnings.extend(other_type(&import.graph, &traced.graph));
     let part = |time: u64| if share.total == 0 { 0.0 } else { time as f64 / share.total as f64 };
     let landed = part(share.by_op.saturating_add(share.by_segment));
     import.warnings.extend(unlanded(&share, landed));
@@ -140,6 +145,32 @@ fn left_out(share: &Share) -> Option<Diagnostic> {
     let warning = Diagnostic::warning("parts-left-out", what).fact("left_out_share", of);
     (share.left_out > 0).then(|| {
         warning.hint("for times of the whole step give the trace as the model, or a joint graph")
+    })
+}
+
+/// The type in which most of the operations of products are done.
+fn main_type(graph: &Graph) -> Option<DType> {
+    let mut flops: BTreeMap<DType, u64> = BTreeMap::new();
+    for own in graph.ops.iter().filter_map(kernel) {
+        if let Some(dtype) = own.dtype {
+            let sum = flops.entry(dtype).or_default();
+            *sum = sum.saturating_add(own.flops().get());
+        }
+    }
+    flops.into_iter().max_by_key(|(_, flops)| *flops).map(|(dtype, _)| dtype)
+}
+
+/// A warning of a run in another element type.
+fn other_type(graph: &Graph, traced: &Graph) -> Option<Diagnostic> {
+    let (own, ran) = (main_type(graph)?, main_type(traced)?);
+    let [own_name, ran_name] = [own, ran].map(DType::name);
+    let what = format!(
+        "the run computed in {ran_name} and the model computes in {own_name}: its times are those of \
+         {ran_name}"
+    );
+    (own != ran).then(|| {
+        Diagnostic::warning("traced-dtype", what)
+            .hint(format!("give the model in the type of the run: --dtype {ran_name}"))
     })
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use importers::{Import, ImportOptions, read};
 use ir::diagnostic::{Diagnostic, Value};
 use ir::op::{Op, Work};
+use ir::tensor::DType;
 
 /// Nanoseconds from the start of the first to the end of the last operator or annotation.
 const INFERENCE: u64 = 3_581_249;
@@ -100,6 +101,17 @@ fn traces_of_another_batch_or_model_do_not_land() {
             assert!(landed < 0.2 && is_warned, "{model}, another {what}: {landed}");
         }
     }
+}
+
+#[test]
+fn a_run_in_another_type_is_warned_of() {
+    let warnings = |dtype| {
+        let options = ImportOptions { traces: run("inference"), dtype, ..ImportOptions::default() };
+        let import = read(&blocks("model.pt2"), &options).unwrap();
+        assert!(share(&import).0 >= 0.99);
+        import.warnings.iter().filter(|warning| warning.code == "traced-dtype").count()
+    };
+    assert_eq!([None, Some(DType::F32), Some(DType::Bf16)].map(warnings), [0, 0, 1]);
 }
 
 #[test]
