@@ -91,7 +91,7 @@ fn json_format(source: &dyn Source) -> Result<&'static Format, Diagnostic> {
         let keys: Vec<String> = formats().iter().filter_map(Format::keys).collect();
         let message = "this JSON file has the keys of none of the known formats";
         Err(Diagnostic::input("unknown-format", message)
-            .hint(format!("of formats in JSON {}", keys.join(", "))))
+            .hint(format!("among formats in JSON, {}", keys.join(", "))))
     }
 }
 
