@@ -1,5 +1,5 @@
 # Each target does its own set-up (scripts/setup.sh); a second run starts at once.
-.PHONY: demo test test-executors test-clients bench fuzz deny setup schema
+.PHONY: demo test test-postgres test-executors test-clients bench fuzz deny setup schema
 
 CARGO ?= cargo
 
@@ -18,7 +18,13 @@ test: setup
 	@mkdir -p target && : > target/skipped
 	MESHWRIGHT_SKIPPED=$(CURDIR)/target/skipped $(CARGO) test --release --locked --workspace
 	@sort -u target/skipped
-	@echo "$$(sort -u target/skipped | wc -l) tests were skipped for lack of data (docs/data.md)"
+	@echo "$$(sort -u target/skipped | wc -l) tests were skipped for lack of data (docs/data.md) or of a PostgreSQL (make test-postgres)"
+
+test-postgres:
+	@scripts/setup.sh --postgres
+	scripts/with_postgres.sh $(CARGO) test --release --locked -p web laws::
+	@$(CARGO) build --release --locked --quiet
+	scripts/with_postgres.sh python3 python/test_workers.py --meshwright target/release/meshwright
 
 test-executors:
 	@scripts/setup.sh --python

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the build needs beside Rust: a C++ compiler, CMake and libclang (the HiGHS solver is
 # compiled from source and its header is read by bindgen). With --python also a virtual environment
-# in .venv for the executor tests. A second run finds everything and ends at once.
+# in .venv for the executor tests, with --postgres also the server for those of the planning service.
+# A second run finds everything and ends at once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,6 +23,11 @@ have_libclang || missing+=(libclang-dev)
 if [ "${1:-}" = "--python" ]; then
   command -v python3 >/dev/null 2>&1 || missing+=(python3)
   python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || missing+=(python3-venv)
+fi
+if [ "${1:-}" = "--postgres" ]; then
+  command -v python3 >/dev/null 2>&1 || missing+=(python3)
+  command -v initdb >/dev/null 2>&1 || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
+    missing+=(postgresql)
 fi
 
 if [ "${#missing[@]}" -gt 0 ]; then

@@ -16,7 +16,7 @@ use ir::workload::{Mode, Optimizer};
 use crate::limit_flags::LimitFlags;
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
 use crate::publisher::Follow;
-use crate::service_flags::{ReplanArgs, RequestArgs, ServeArgs, TokenArgs};
+use crate::service_flags::{ReplanArgs, RequestArgs, ServeArgs, TokenArgs, WorkerArgs};
 use crate::training_flags::TrainingFlags;
 use engine::request::value::{Written, count, dimension, extent, positive};
 
@@ -110,6 +110,9 @@ pub(crate) enum Command {
     /// Plan for others: a queue of requests over HTTP (docs/service.md)
     #[command(after_help = "Example: meshwright serve --listen 127.0.0.1:8080")]
     Serve(ServeArgs),
+    /// Make plans for servers on other machines that share a PostgreSQL
+    #[command(after_help = "Example: meshwright worker --database postgres://plans@db.local/plans")]
+    Worker(WorkerArgs),
     /// Plan all that a service has planned again: what this version makes better or worse
     #[command(after_help = "Example: meshwright replan --database plans.db\n\
         Exit code 10 if a plan became worse, 6 if a stored plan breaks a rule")]

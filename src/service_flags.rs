@@ -54,7 +54,7 @@ impl ProcessFlags {
 /// How a process plans for others.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct WorkFlags {
-    /// Plans that are made at once [default: half of the cores]
+    /// Plans that this process makes at once [default: half of the cores]
     #[arg(long, value_name = "N", help_heading = "Work")]
     pub(crate) workers: Option<usize>,
     #[command(flatten)]
@@ -133,6 +133,15 @@ pub(crate) struct ServeArgs {
     pub(crate) work: WorkFlags,
     #[command(flatten)]
     pub(crate) quota: QuotaFlags,
+}
+
+/// Flags of `worker`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct WorkerArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseFlags,
+    #[command(flatten)]
+    pub(crate) work: WorkFlags,
 }
 
 /// Flags of `token`.

@@ -74,6 +74,7 @@ pub(crate) fn run(cli: &Cli, again: &[OsString], printer: &Printer) -> CommandRe
             Ok(Exit::DONE)
         }),
         Some(Command::Serve(args)) => serve::run(args, again, printer),
+        Some(Command::Worker(args)) => serve::worker(args, again, printer),
         Some(Command::Token(args)) => serve::token(args, printer),
         Some(Command::Replan(args)) => replan::run(args, again, printer),
         Some(Command::Completions(args)) => completions::run(args, printer),

@@ -1,4 +1,4 @@
-//! `serve` and `token`: the planning service.
+//! `serve`, `worker` and `token`: the planning service.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use ir::diagnostic::Diagnostic;
 use serde_json::json;
-use web::{Options, Place};
+use web::{Options, Place, Work};
 
 use crate::cli::VERSION;
 use crate::printer::Printer;
-use crate::service_flags::{DatabaseFlags, ServeArgs, TokenArgs, WorkFlags};
+use crate::service_flags::{DatabaseFlags, ServeArgs, TokenArgs, WorkFlags, WorkerArgs};
 use engine::exit::{CommandResult, Exit};
 
 pub(crate) fn run(args: &ServeArgs, again: &[OsString], printer: &Printer) -> CommandResult {
@@ -29,35 +29,55 @@ pub(crate) fn run(args: &ServeArgs, again: &[OsString], printer: &Printer) -> Co
 }
 
 fn options(args: &ServeArgs, again: &[OsString]) -> Options {
-    let WorkFlags { workers, process, drain, work_folder } = args.work.clone();
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let tls = args.tls_certificate.clone().zip(args.tls_key.clone());
     Options {
+        work: work(&args.database, &args.work, again),
         listen: args.listen,
-        database: args.database.database.clone(),
-        folder: work_folder.unwrap_or_else(|| beside(&args.database)),
-        workers: workers.unwrap_or((cores / 2).max(1)),
-        limits: process.limits(),
         most_upload: args.most_upload,
         connections: args.connections,
         keep_for: args.keep_for,
         most_stored: args.most_stored,
         requests_per_s: args.most_requests,
         logs_all: args.log_all,
-        drain,
         allows_anonymous: args.allow_anonymous,
         anonymous: args.quota.quota(),
         tls,
-        program: again.to_vec(),
         version: VERSION,
     }
 }
 
-/// Folder for files of a process that uses a database.
-fn beside(database: &DatabaseFlags) -> PathBuf {
-    match &database.database {
+fn work(database: &DatabaseFlags, flags: &WorkFlags, again: &[OsString]) -> Work {
+    let WorkFlags { workers, process, drain, work_folder } = flags.clone();
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let database = database.database.clone();
+    let beside = || match &database {
         Place::File(path) => path.with_extension("work"),
+        Place::Url(_) => PathBuf::from("meshwright.work"),
+    };
+    Work {
+        folder: work_folder.unwrap_or_else(beside),
+        workers: workers.unwrap_or((cores / 2).max(1)),
+        limits: process.limits(),
+        drain,
+        program: again.to_vec(),
+        database,
     }
+}
+
+pub(crate) fn worker(args: &WorkerArgs, again: &[OsString], printer: &Printer) -> CommandResult {
+    let options = work(&args.database, &args.work, again);
+    if options.workers == 0 {
+        return Err(Diagnostic::usage("bad-workers", "a worker makes at least one plan at once")
+            .hint("leave --workers out, or give it 1 or more"));
+    }
+    let (n, place) = (options.workers, options.database.to_string());
+    let mut working = || printer.talk(&format!("working on {place}, {n} at once, Ctrl-C ends it"));
+    web::server::work(options, &mut working).map_err(|reason| {
+        Diagnostic::usage("worker-failed", "can not work for a service")
+            .fact("reason", reason)
+            .hint("give the servers and the workers one PostgreSQL: --database postgres://...")
+    })?;
+    Ok(Exit::DONE)
 }
 
 pub(crate) fn token(args: &TokenArgs, printer: &Printer) -> CommandResult {

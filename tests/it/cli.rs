@@ -28,6 +28,7 @@ mod priced;
 mod regress;
 mod requests;
 mod search_ends;
+mod shared_database;
 mod stated;
 mod stated_ops;
 mod targets;
@@ -68,6 +69,7 @@ fn help_fits_a_screen_and_shows_an_example() {
         "calibrate",
         "validate",
         "serve",
+        "worker",
         "completions",
     ];
     for verb in verbs {

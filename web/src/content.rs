@@ -8,7 +8,6 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::log::now_ms;
 use crate::problem::Problem;
 use crate::store::Store;
 use crate::store::sql::{Cell, Row, Sql};
@@ -155,6 +154,29 @@ pub(crate) fn append(sql: &mut dyn Sql, holder: &str, n: i64, bytes: &[u8]) -> R
     Ok(())
 }
 
+/// Appends a chunk of a file that comes in as a whole. With the first it is announced, so that no
+/// other process takes its chunks for left over.
+pub(crate) fn receive(
+    sql: &mut dyn Sql,
+    incoming: &Incoming,
+    n: i64,
+    bytes: &[u8],
+) -> Result<(), Problem> {
+    if n == 0 {
+        let statement = "INSERT INTO uploads (id, kind, name, bytes, held, owner, touched_ms) \
+            VALUES ($1, $2, $3, 0, 0, $4, $5)";
+        let values: [Cell; 5] = [
+            incoming.holder.as_str().into(),
+            incoming.kind.name().into(),
+            incoming.name.as_str().into(),
+            incoming.owner.as_str().into(),
+            sql.now_ms().into(),
+        ];
+        sql.run(statement, &values)?;
+    }
+    append(sql, &incoming.holder, n, bytes)
+}
+
 /// Forgets what came in, unless it has become a file.
 pub(crate) fn drop_chunks(sql: &mut dyn Sql, holder: &str) -> Result<(), Problem> {
     let orphans = "DELETE FROM chunks WHERE holder = $1 \
@@ -167,6 +189,8 @@ pub(crate) fn drop_chunks(sql: &mut dyn Sql, holder: &str) -> Result<(), Problem
 /// Makes what came in a file; whether it is new as one of its kind. Bytes that are there already
 /// keep their chunks.
 pub(crate) fn keep(sql: &mut dyn Sql, incoming: &Incoming) -> Result<bool, Problem> {
+    // Nobody forgets the file meanwhile.
+    sql.lock_order()?;
     let digest = incoming.digest.as_str();
     let stored = "INSERT INTO contents (digest, bytes, holder) VALUES ($1, $2, $3) \
         ON CONFLICT (digest) DO NOTHING";
@@ -186,7 +210,7 @@ pub(crate) fn keep(sql: &mut dyn Sql, incoming: &Incoming) -> Result<bool, Probl
         digest.into(),
         incoming.summary.to_string().into(),
         incoming.owner.as_str().into(),
-        now_ms().into(),
+        sql.now_ms().into(),
     ];
     sql.run(named, &values)?;
     Ok(is_new)
@@ -199,6 +223,7 @@ pub(crate) fn delete(
     (kind, digest): (Kind, &str),
     owner: Option<&str>,
 ) -> Result<bool, Problem> {
+    sql.lock_order()?;
     let in_use =
         "SELECT id FROM plans WHERE state IN ('queued', 'running') AND files LIKE $1 LIMIT 1";
     if let Some(mut row) = sql.row(in_use, &[format!("%{digest}%").into()])? {
@@ -219,11 +244,15 @@ pub(crate) fn delete(
     Ok(n > 0)
 }
 
-/// Forgets uploads that nobody continues, and chunks that belong to nothing.
-pub(crate) fn sweep(sql: &mut dyn Sql, is_start: bool) -> Result<(), Problem> {
-    let old = now_ms() - ABANDONED_MS;
-    sql.run("DELETE FROM uploads WHERE touched_ms < $1", &[old.into()])?;
-    if is_start {
+/// Forgets uploads that nobody continues. Where this process is the only one, nobody continues what
+/// came in as a whole, and chunks that belong to nothing are left over.
+pub(crate) fn sweep(sql: &mut dyn Sql, is_alone: bool) -> Result<(), Problem> {
+    let old = "SELECT id FROM uploads WHERE touched_ms < $1 OR ($2 = 1 AND id LIKE 'in_%')";
+    let values = [(sql.now_ms() - ABANDONED_MS).into(), i64::from(is_alone).into()];
+    for mut row in sql.rows(old, &values)? {
+        drop_chunks(sql, &row.text())?;
+    }
+    if is_alone {
         let orphans = "DELETE FROM chunks WHERE holder NOT IN (SELECT holder FROM contents) \
             AND holder NOT IN (SELECT id FROM uploads)";
         sql.run(orphans, &[])?;

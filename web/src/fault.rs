@@ -7,6 +7,8 @@ use std::fmt;
 pub(crate) enum Fault {
     /// There is no space left where the database lies.
     Full,
+    /// Another process was in the way: it may work when it is run again.
+    Again(String),
     /// The database can not be reached, or said something else.
     Other(String),
 }
@@ -15,7 +17,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full => f.write_str("no space is left where the database lies"),
-            Self::Other(reason) => f.write_str(reason),
+            Self::Again(reason) | Self::Other(reason) => f.write_str(reason),
         }
     }
 }

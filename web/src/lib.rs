@@ -6,6 +6,8 @@ mod api;
 mod content;
 mod fault;
 mod hub;
+#[cfg(test)]
+mod laws;
 mod log;
 mod metrics;
 mod problem;
@@ -21,5 +23,6 @@ mod work;
 
 pub use access::{Quota, Scope};
 pub use service::Options;
-pub use store::Place;
+pub use store::{Place, Url};
+pub use work::Work;
 pub use work::child::{Limits, confine};

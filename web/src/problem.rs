@@ -112,7 +112,7 @@ impl From<Fault> for Problem {
                     .retry(30)
             }
             // The words of the database stay in the log: they may hold what a client should not see.
-            Fault::Other(_) => {
+            Fault::Again(_) | Fault::Other(_) => {
                 let title = "the database does not answer";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "database-failed", title).retry(5)
             }
@@ -124,7 +124,7 @@ impl From<Fault> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        if let Some(Fault::Other(reason)) = &self.fault {
+        if let Some(Fault::Again(reason) | Fault::Other(reason)) = &self.fault {
             crate::log::line("error", "database-failed", &json!({ "reason": reason }));
         }
         let mut body = json!({

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::log::now_ms;
 use crate::problem::Problem;
 use crate::store::sql::{Cell, Row, Sql};
 
@@ -22,6 +21,9 @@ pub(crate) const LEASE_MS: i64 = 30_000;
 
 /// Name of the file of the best plan so far, while there is no last one.
 pub(crate) const INCUMBENT: &str = "incumbent";
+/// How long an idempotency key is known, in milliseconds.
+const KEY_MS: i64 = 86_400_000;
+
 /// Events that are read at once.
 pub(crate) const EVENTS: usize = 1000;
 
@@ -106,7 +108,8 @@ pub(crate) struct Wanted {
 
 /// The plan that answers a wish, and whether it was there.
 pub(crate) fn submit(sql: &mut dyn Sql, wanted: &Wanted) -> Result<(Plan, bool), Problem> {
-    sql.run("DELETE FROM keys WHERE created_ms < $1", &[(now_ms() - 86_400_000).into()])?;
+    // Of two that ask for the same at once the later one sees the earlier.
+    sql.lock_order()?;
     if let Some((name, body)) = &wanted.key {
         let own = [wanted.owner.as_str().into(), name.as_str().into()];
         let held = "SELECT body, plan FROM keys WHERE owner = $1 AND name = $2";
@@ -140,7 +143,7 @@ pub(crate) fn submit(sql: &mut dyn Sql, wanted: &Wanted) -> Result<(Plan, bool),
             name.as_str().into(),
             body.as_str().into(),
             id.as_str().into(),
-            now_ms().into(),
+            sql.now_ms().into(),
         ];
         let kept = "INSERT INTO keys (owner, name, body, plan, created_ms) \
             VALUES ($1, $2, $3, $4, $5)";
@@ -159,8 +162,7 @@ fn insert(sql: &mut dyn Sql, wanted: &Wanted) -> Result<(), Problem> {
             .fact("limit", wanted.most)
             .retry(5));
     }
-    sql.lock_order()?;
-    let now = now_ms();
+    let now = sql.now_ms();
     let values: [Cell; 7] = [
         wanted.id.as_str().into(),
         wanted.content.as_str().into(),
@@ -232,7 +234,7 @@ pub(crate) fn claim(sql: &mut dyn Sql, worker: &str) -> Result<Option<Plan>, Pro
          ORDER BY rank, place LIMIT 1{}) RETURNING {COLUMNS}",
         sql.skip_locked()
     );
-    let now = now_ms();
+    let now = sql.now_ms();
     let row = sql.row(&statement, &[worker.into(), (now + LEASE_MS).into(), now.into()])?;
     let Some(plan) = row.map(Plan::of) else { return Ok(None) };
     say(sql, &plan.id, plan.revision, "state", &json!({ "state": "running" }))?;
@@ -278,7 +280,7 @@ pub(crate) fn note(
     news: &News,
 ) -> Result<Hold, Problem> {
     let n = i64::try_from(news.events.len()).unwrap_or(0);
-    let now = now_ms();
+    let now = sql.now_ms();
     let statement = "UPDATE plans SET revision = revision + $1, phase = $2, progress = $3, \
         lease_ms = $4, updated_ms = $5 WHERE id = $6 AND worker = $7 AND state = 'running' \
         RETURNING revision, cancel";
@@ -328,7 +330,7 @@ pub(crate) fn finish(
         end.state.into(),
         end.exit_code.into(),
         end.error.as_ref().map(Value::to_string).into(),
-        now_ms().into(),
+        sql.now_ms().into(),
         end.progress.as_ref().map(Value::to_string).into(),
         id.into(),
         worker.into(),
@@ -346,7 +348,7 @@ pub(crate) fn finish(
     say(sql, id, revision, "end", &told)?;
     let used = "INSERT INTO used (owner, hour, cpu_ms) VALUES ($1, $2, $3) \
         ON CONFLICT (owner, hour) DO UPDATE SET cpu_ms = used.cpu_ms + excluded.cpu_ms";
-    sql.run(used, &[owner.into(), (now_ms() / 3_600_000).into(), end.cpu_ms.into()])?;
+    sql.run(used, &[owner.into(), (sql.now_ms() / 3_600_000).into(), end.cpu_ms.into()])?;
     Ok(true)
 }
 
@@ -391,7 +393,7 @@ pub(crate) fn events(
 
 /// Asks a plan to end: one that waits is cancelled at once, one that runs by its worker.
 pub(crate) fn cancel(sql: &mut dyn Sql, id: &str) -> Result<Plan, Problem> {
-    let now = now_ms();
+    let now = sql.now_ms();
     let waits = "UPDATE plans SET state = 'cancelled', phase = 'cancelled', cancel = 1, \
         finished_ms = $1, updated_ms = $1, revision = revision + 1 \
         WHERE id = $2 AND state = 'queued' RETURNING revision";
@@ -444,7 +446,7 @@ pub(crate) fn give_back(sql: &mut dyn Sql, (id, worker): (&str, &str)) -> Result
     let statement = "UPDATE plans SET state = 'queued', phase = 'queued', worker = '', \
         attempts = attempts - 1, revision = revision + 1, updated_ms = $1 \
         WHERE id = $2 AND worker = $3 AND state = 'running' RETURNING revision";
-    if let Some(mut row) = sql.row(statement, &[now_ms().into(), id.into(), worker.into()])? {
+    if let Some(mut row) = sql.row(statement, &[sql.now_ms().into(), id.into(), worker.into()])? {
         say(sql, id, row.int(), "state", &json!({ "state": "queued" }))?;
     }
     Ok(())
@@ -453,7 +455,8 @@ pub(crate) fn give_back(sql: &mut dyn Sql, (id, worker): (&str, &str)) -> Result
 /// Queues plans again that nobody holds any more; those that were started too often fail. Plans of
 /// workers whose name starts with `ended` count as held by nobody, whatever their lease.
 pub(crate) fn recover(sql: &mut dyn Sql, ended: Option<&str>) -> Result<usize, Problem> {
-    let now = now_ms();
+    let now = sql.now_ms();
+    sql.run("DELETE FROM keys WHERE created_ms < $1", &[(now - KEY_MS).into()])?;
     let pattern = ended.map_or_else(String::new, |prefix| format!("{prefix}%"));
     let lost = "SELECT id, attempts, cancel, worker FROM plans WHERE state = 'running' \
         AND (lease_ms < $1 OR worker LIKE $2)";

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use crate::service::{Options, Service, Shared};
 use crate::store::Place;
-use crate::work;
+use crate::work::{self, Shop, Work};
 use crate::{access, content, log, queue};
 
 /// How long the head of a request may take, and a connection may be silent between two.
@@ -54,7 +54,8 @@ impl Service {
 /// # Errors
 /// In words, why it can't begin.
 pub fn serve(mut options: Options, listening: &mut dyn FnMut(SocketAddr)) -> Result<(), String> {
-    let _lock = locked(&mut options)?;
+    let _alone = alone(&options.work.database)?;
+    let _lock = locked(&mut options.work)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -70,10 +71,10 @@ pub fn serve(mut options: Options, listening: &mut dyn FnMut(SocketAddr)) -> Res
         ));
     }
     // Only this process has a file of SQLite: whatever ran is lost.
-    let own = matches!(options.database, Place::File(_)).then_some("serve-");
+    let own = matches!(options.work.database, Place::File(_)).then_some("serve-");
     let name = work::process_name("serve");
     let begun = service.store.write_here(move |sql| {
-        content::sweep(sql, true)?;
+        content::sweep(sql, own.is_some())?;
         queue::recover(sql, own)
     });
     let n = begun.map_err(|problem| problem.words())?;
@@ -83,34 +84,51 @@ pub fn serve(mut options: Options, listening: &mut dyn FnMut(SocketAddr)) -> Res
     runtime.block_on(accept(Arc::clone(&service), name, listening)).map_err(|e| e.to_string())
 }
 
-/// Plans that are stored, without answering requests, until a signal of termination.
+/// Makes plans that servers stored, without answering requests, until a signal of termination;
+/// `working` is told once it does.
 ///
 /// # Errors
 /// In words, why it can't begin.
-pub fn work(mut options: Options) -> Result<(), String> {
+pub fn work(mut options: Work, working: &mut dyn FnMut()) -> Result<(), String> {
+    if let Place::File(path) = &options.database {
+        let path = path.display();
+        return Err(format!("`{path}` is a file of SQLite, which one server has to itself"));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
     let _lock = locked(&mut options)?;
-    let service = Arc::new(Service::open(options).map_err(|problem| problem.words())?);
-    let name = work::process_name("worker");
+    let shop = Shop::open(&options, Box::new(|_| {})).map_err(|problem| problem.words())?;
+    let (shop, name) = (Arc::new(shop), work::process_name("worker"));
     runtime
         .block_on(async {
-            let slots = work::start(&service.shop, service.options.workers, &name)?;
-            log::line("info", "working", &json!({ "slots": slots.len() }));
-            let recovery = tokio::spawn(recover(Arc::clone(&service)));
+            let slots = work::start(&shop, options.workers, &name)?;
+            working();
+            let recovery = tokio::spawn(recover(Arc::clone(&shop)));
             ended().await?;
             recovery.abort();
-            drained(&service, slots).await;
+            drained(&shop, slots, options.drain).await;
             Ok(())
         })
         .map_err(|error: io::Error| error.to_string())
 }
 
+/// Keeps other servers from a file of SQLite: they would take each other's plans for lost ones.
+fn alone(database: &Place) -> Result<Option<std::fs::File>, String> {
+    let Place::File(path) = database else { return Ok(None) };
+    let told = |error: &dyn std::fmt::Display| format!("`{}`: {error}", path.display());
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let file = file.map_err(|error| told(&error))?;
+    if file.try_lock().is_err() {
+        return Err(told(&"another server uses this file; several share one PostgreSQL"));
+    }
+    Ok(Some(file))
+}
+
 /// Holds the folder of this process, and empties it of what another left.
-fn locked(options: &mut Options) -> Result<std::fs::File, String> {
+fn locked(options: &mut Work) -> Result<std::fs::File, String> {
     // Links to files there are followed from other folders.
     let folder = std::path::absolute(&options.folder);
     options.folder = folder.map_err(|error| error.to_string())?;
@@ -119,7 +137,7 @@ fn locked(options: &mut Options) -> Result<std::fs::File, String> {
     std::fs::create_dir_all(folder).map_err(|error| told(&error))?;
     let file = std::fs::File::create(folder.join("lock")).map_err(|error| told(&error))?;
     if file.try_lock().is_err() {
-        return Err(told(&"another process of this service uses it"));
+        return Err(told(&"another process uses this folder; --work-folder names one of its own"));
     }
     for entry in std::fs::read_dir(folder).map_err(|error| told(&error))?.flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -129,24 +147,31 @@ fn locked(options: &mut Options) -> Result<std::fs::File, String> {
     Ok(file)
 }
 
-async fn recover(service: Shared) {
+/// Looks after what other processes left.
+async fn recover(shop: Arc<Shop>) {
     loop {
         tokio::time::sleep(RECOVERY).await;
-        let n = service.store.write(|sql| {
+        let n = shop.store.write(|sql| {
             content::sweep(sql, false)?;
             queue::recover(sql, None)
         });
         if let Ok(1..) = n.await {
-            service.shop.bell.ring();
+            shop.bell.ring();
         }
-        let Options { keep_for, most_stored, .. } = service.options;
-        if keep_for.is_none() && most_stored.is_none() {
-            continue;
-        }
-        let age =
-            keep_for.map_or(i64::MAX, |age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+    }
+}
+
+/// Forgets what need not be kept.
+async fn retire(service: Shared) {
+    let Options { keep_for, most_stored, .. } = service.options;
+    if keep_for.is_none() && most_stored.is_none() {
+        return;
+    }
+    let age = keep_for.map_or(i64::MAX, |age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+    let most = most_stored.map(|most| i64::try_from(most).unwrap_or(i64::MAX));
+    loop {
+        tokio::time::sleep(RECOVERY).await;
         let before = log::now_ms().saturating_sub(age);
-        let most = most_stored.map(|most| i64::try_from(most).unwrap_or(i64::MAX));
         while let Ok(1..) = service.store.write(move |sql| queue::retire(sql, before, most)).await {
         }
     }
@@ -170,9 +195,10 @@ async fn accept(
 ) -> io::Result<()> {
     let listener = TcpListener::bind(service.options.listen).await?;
     let tls = service.options.tls.as_ref().map(crate::tls::acceptor).transpose()?;
-    let slots = work::start(&service.shop, service.options.workers, &name)?;
+    let slots = work::start(&service.shop, service.options.work.workers, &name)?;
     let router = crate::api::router(&service);
-    let recovery = tokio::spawn(recover(Arc::clone(&service)));
+    let recovery = tokio::spawn(recover(Arc::clone(&service.shop)));
+    let retirement = tokio::spawn(retire(Arc::clone(&service)));
     let (graceful, room) =
         (GracefulShutdown::new(), Arc::new(Semaphore::new(service.options.connections)));
     listening(listener.local_addr()?);
@@ -182,7 +208,8 @@ async fn accept(
         service.stop();
         log::line("info", "stopping", &json!({}));
         recovery.abort();
-        drained(&service, slots).await;
+        retirement.abort();
+        drained(&service.shop, slots, service.options.work.drain).await;
     });
     loop {
         let accepted = tokio::select! {
@@ -235,14 +262,14 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 }
 
 /// Lets plans that run go on for a while, then gives them back to the queue.
-async fn drained(service: &Shared, slots: Vec<std::thread::JoinHandle<()>>) {
-    service.shop.bell.stop();
-    let (start, drain) = (Instant::now(), service.options.drain);
+async fn drained(shop: &Shop, slots: Vec<std::thread::JoinHandle<()>>, drain: Duration) {
+    shop.bell.stop();
+    let start = Instant::now();
     let mut is_killed = false;
     while !slots.iter().all(std::thread::JoinHandle::is_finished) {
         if !is_killed && start.elapsed() > drain {
             is_killed = true;
-            service.shop.bell.kill();
+            shop.bell.kill();
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

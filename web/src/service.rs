@@ -1,6 +1,5 @@
 //! The service as a whole: what all routes share.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -15,27 +14,20 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::access::Quota;
-use crate::content::Shelf;
 use crate::hub::Hub;
 use crate::problem::Problem;
 use crate::recent::{Keyed, Recent};
-use crate::store::{Place, Store};
+use crate::store::Store;
 use crate::work::child::{self, Answer, Limits};
-use crate::work::{Bell, Setting, Shop, folder};
+use crate::work::{Shop, Work, folder};
 
-/// How the service is set.
+/// How a server is set.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// How it plans.
+    pub work: Work,
     /// Where it listens.
     pub listen: SocketAddr,
-    /// Where its data lies.
-    pub database: Place,
-    /// Folder for files of this process.
-    pub folder: PathBuf,
-    /// Plans that are made at once by this process.
-    pub workers: usize,
-    /// What the process of one plan may use.
-    pub limits: Limits,
     /// Longest upload, in bytes.
     pub most_upload: u64,
     /// How long plans are kept after their end; `None` = until they are deleted.
@@ -48,16 +40,12 @@ pub struct Options {
     pub logs_all: bool,
     /// Connections at once.
     pub connections: usize,
-    /// How long plans that run may go on once the service is asked to end.
-    pub drain: Duration,
     /// Whether anybody may use it who reaches it, though others than this machine can.
     pub allows_anonymous: bool,
     /// What those without a token may use.
     pub anonymous: Quota,
     /// Certificate chain and key, PEM.
     pub tls: Option<(PathBuf, PathBuf)>,
-    /// The words that start this program.
-    pub program: Vec<OsString>,
     /// The program's version.
     pub version: &'static str,
 }
@@ -92,27 +80,15 @@ const HELP: Duration = Duration::from_secs(60);
 impl Service {
     /// Opens the database and gets ready to plan.
     pub(crate) fn open(options: Options) -> Result<Self, Problem> {
-        let store = Arc::new(Store::open(options.database.clone())?);
         let hub = Arc::new(Hub::default());
         let told = Arc::clone(&hub);
-        let setting = Setting {
-            program: options.program.clone(),
-            folder: options.folder.clone(),
-            limits: options.limits,
-        };
-        let shop = Shop {
-            store: Arc::clone(&store),
-            shelf: Shelf::new(&options.folder).map_err(crate::content::unwritten)?,
-            setting,
-            bell: Bell::default(),
-            changed: Box::new(move |id| told.changed(id)),
-        };
+        let shop = Shop::open(&options.work, Box::new(move |id| told.changed(id)))?;
         let rate = RateLimiter::keyed(governor::Quota::per_second(options.requests_per_s));
         Ok(Self {
             rate,
             views: Recent::default(),
             making: Keyed::default(),
-            store,
+            store: Arc::clone(&shop.store),
             shop: Arc::new(shop),
             hub,
             version: options.version,

@@ -1,11 +1,13 @@
-//! The benchmark data of `docs/data.md`, for tests. A test without it ends at once, which a test
-//! runner counts as passed; so it is noted in the file that `MESHWRIGHT_SKIPPED` names, and `make
-//! test` prints the count. Where `MESHWRIGHT_REQUIRE_DATA` is set, the test fails.
+//! What tests need that does not lie in the project: the benchmark data of `docs/data.md`, a
+//! PostgreSQL. A test without it ends at once, which a test runner counts as passed; so it is noted
+//! in the file that `MESHWRIGHT_SKIPPED` names, and `make test` prints the count. Where
+//! `MESHWRIGHT_REQUIRE_DATA` is set, a test without benchmark data fails.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 /// The folder that `MESHWRIGHT_DATA` names; `None`, and a note, where it names none.
 ///
@@ -13,17 +15,33 @@ use std::path::{Path, PathBuf};
 /// Where `MESHWRIGHT_REQUIRE_DATA` is set and there is no such folder.
 #[must_use]
 pub fn folder() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let thread = std::thread::current();
     found(
         variable("MESHWRIGHT_DATA"),
         variable("MESHWRIGHT_REQUIRE_DATA").is_some(),
         variable("MESHWRIGHT_SKIPPED").map(PathBuf::from).as_deref(),
-        thread.name().unwrap_or("a test"),
+        thread::current().name().unwrap_or("a test"),
     )
 }
 
-#[allow(clippy::print_stdout, reason = "says why a test did nothing")]
+/// The URL of a PostgreSQL that tests may use, `MESHWRIGHT_POSTGRES`; `None`, and a note, where
+/// there is none.
+#[must_use]
+pub fn postgres() -> Option<String> {
+    let url = variable("MESHWRIGHT_POSTGRES").and_then(|url| url.into_string().ok());
+    if url.is_none() {
+        skip(
+            "no PostgreSQL (make test-postgres)",
+            variable("MESHWRIGHT_SKIPPED").map(PathBuf::from).as_deref(),
+            thread::current().name().unwrap_or("a test"),
+        );
+    }
+    url
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
 fn found(
     data: Option<OsString>,
     is_required: bool,
@@ -36,7 +54,13 @@ fn found(
         return Some(folder.clone());
     }
     assert!(!is_required, "MESHWRIGHT_REQUIRE_DATA is set, but MESHWRIGHT_DATA is not");
-    println!("skipped: benchmark data not found (docs/data.md)");
+    skip("benchmark data not found (docs/data.md)", skipped, test);
+    None
+}
+
+#[allow(clippy::print_stdout, reason = "says why a test did nothing")]
+fn skip(reason: &str, skipped: Option<&Path>, test: &str) {
+    println!("skipped: {reason}");
     if let Some(path) = skipped {
         // One write: lines of several processes don't mix.
         let line = format!("{test}\n");
@@ -47,7 +71,6 @@ fn found(
             .and_then(|mut file| file.write_all(line.as_bytes()));
         assert!(noted.is_ok(), "MESHWRIGHT_SKIPPED can't be written: {}", path.display());
     }
-    None
 }
 
 #[cfg(test)]

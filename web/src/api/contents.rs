@@ -67,9 +67,9 @@ impl Receiving {
     }
 
     async fn write(&mut self, chunk: Vec<u8>) -> Result<(), Problem> {
-        let (holder, n) = (self.incoming.holder.clone(), self.n);
+        let (incoming, n) = (self.incoming.clone(), self.n);
         self.n += 1;
-        self.service.store.write(move |sql| content::append(sql, &holder, n, &chunk)).await
+        self.service.store.write(move |sql| content::receive(sql, &incoming, n, &chunk)).await
     }
 
     /// Takes a body as a whole.

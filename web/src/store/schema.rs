@@ -3,7 +3,7 @@
 use super::sql::Sql;
 use crate::fault::Fault;
 
-/// Version of the tables; a database of another one is refused.
+/// Version of the tables: it changes with them. A database of another one is refused.
 pub(crate) const VERSION: &str = "1";
 
 /// All statements that make them, `BLOB` where a column holds bytes.
@@ -52,11 +52,33 @@ const TABLES: &[&str] = &[
      plan TEXT NOT NULL, body TEXT NOT NULL, owner TEXT NOT NULL, created_ms BIGINT NOT NULL)",
 ];
 
-/// Makes what is missing. `bytes` is how the database calls a column of bytes.
+/// Makes what is missing. `bytes` is how the database calls a column of bytes. Where the tables are,
+/// nothing is made, so that whoever may only use them can.
 ///
 /// # Errors
-/// Those of the database; a file of another version.
+/// Those of the database; tables of another version.
 pub(crate) fn make(sql: &mut dyn Sql, bytes: &str) -> Result<(), Fault> {
+    let version = "SELECT value FROM facts WHERE name = 'schema'";
+    let mut found = sql.row(version, &[]).unwrap_or_default();
+    if found.is_none() {
+        // One commit: on a slow disk each costs as much as all.
+        sql.run("BEGIN", &[])?;
+        let made = made(sql, bytes);
+        sql.run(if made.is_ok() { "COMMIT" } else { "ROLLBACK" }, &[])?;
+        made?;
+        found = sql.row(version, &[])?;
+    }
+    let version = found.map(|mut row| row.text()).unwrap_or_default();
+    if version != VERSION {
+        let reason = format!("its tables have version `{version}`, this program has {VERSION}");
+        return Err(Fault::Other(reason));
+    }
+    Ok(())
+}
+
+fn made(sql: &mut dyn Sql, bytes: &str) -> Result<(), Fault> {
+    // Several may begin at once.
+    sql.lock_order()?;
     for table in TABLES {
         sql.run(&table.replace("BLOB", bytes), &[])?;
     }
@@ -64,11 +86,5 @@ pub(crate) fn make(sql: &mut dyn Sql, bytes: &str) -> Result<(), Fault> {
         "INSERT INTO facts (name, value) VALUES ('schema', $1) ON CONFLICT (name) DO NOTHING",
         &[VERSION.into()],
     )?;
-    let version = sql.row("SELECT value FROM facts WHERE name = 'schema'", &[])?;
-    let version = version.map(|mut row| row.text()).unwrap_or_default();
-    if version != VERSION {
-        let reason = format!("its tables have version `{version}`, this program has {VERSION}");
-        return Err(Fault::Other(reason));
-    }
     Ok(())
 }

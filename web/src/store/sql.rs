@@ -106,6 +106,11 @@ pub(crate) trait Sql {
     /// Those of the database.
     fn lock_order(&mut self) -> Result<(), Fault>;
 
+    /// Milliseconds since 1970 by the clock that all share who use the database.
+    fn now_ms(&self) -> i64 {
+        crate::log::now_ms()
+    }
+
     /// The first row of an answer.
     ///
     /// # Errors

@@ -77,9 +77,13 @@ impl Sql for Sqlite {
     }
 }
 
-/// `$1` is a name to SQLite, `?1` a number.
+/// `$1` is a name to SQLite, `?1` a number. A transaction takes its lock at once: one that gets it
+/// later fails where another process has written meanwhile.
 fn numbered(statement: &str) -> String {
-    statement.replace('$', "?")
+    match statement {
+        "BEGIN" => "BEGIN IMMEDIATE".to_owned(),
+        _ => statement.replace('$', "?"),
+    }
 }
 
 fn fault(error: rusqlite::Error) -> Fault {

@@ -18,9 +18,10 @@ use serde_json::{Value, json};
 
 use crate::access;
 use crate::content::Shelf;
+use crate::fault::Fault;
 use crate::problem::Problem;
 use crate::queue::{self, End, Hold, News, Plan};
-use crate::store::Store;
+use crate::store::{Place, Store};
 
 /// How often a slot looks for plans that another process queued.
 const LOOK: Duration = Duration::from_millis(500);
@@ -32,6 +33,25 @@ const RENEW: Duration = Duration::from_millis(500);
 const KEEP: Duration = Duration::from_secs(1);
 /// How long the answer is tried to be written where there is no space.
 const AGAIN: Duration = Duration::from_millis(500);
+/// How long the files of a plan are tried to be read: less than its lease.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How a process plans.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// Where the data lies.
+    pub database: Place,
+    /// Folder for files of this process.
+    pub folder: PathBuf,
+    /// Plans that are made at once by this process.
+    pub workers: usize,
+    /// What the process of one plan may use.
+    pub limits: Limits,
+    /// How long plans that run may go on once the process is asked to end.
+    pub drain: Duration,
+    /// The words that start this program.
+    pub program: Vec<OsString>,
+}
 
 /// What processes are started with.
 #[derive(Clone, Debug)]
@@ -93,6 +113,26 @@ pub(crate) struct Shop {
     pub(crate) changed: Box<dyn Fn(&str) + Send + Sync>,
 }
 
+impl Shop {
+    /// Opens the database and gets ready to plan.
+    ///
+    /// # Errors
+    /// Those of the database and of the folder.
+    pub(crate) fn open(
+        work: &Work,
+        changed: Box<dyn Fn(&str) + Send + Sync>,
+    ) -> Result<Self, Problem> {
+        let folder = work.folder.clone();
+        Ok(Self {
+            store: Arc::new(Store::open(work.database.clone())?),
+            shelf: Shelf::new(&folder).map_err(crate::content::unwritten)?,
+            setting: Setting { program: work.program.clone(), folder, limits: work.limits },
+            bell: Bell::default(),
+            changed,
+        })
+    }
+}
+
 /// Starts slots; they end once the bell stops.
 ///
 /// # Errors
@@ -134,10 +174,31 @@ fn log_fault(what: &str, problem: &Problem) {
     crate::log::line("error", what, &json!({ "code": problem.code, "reason": reason }));
 }
 
+/// The plan's folder. A database that does not answer may do so before the lease is over.
+fn laid_out(shop: &Shop, plan: &Plan) -> Result<folder::Folder, Problem> {
+    let start = Instant::now();
+    loop {
+        let made = folder::laid_out(&shop.store, &shop.shelf, &shop.setting.folder, &plan.files);
+        match made {
+            Err(problem) if is_transient(&problem) && start.elapsed() < PATIENCE => {
+                log_fault("files", &problem);
+                thread::sleep(AGAIN);
+            }
+            made => return made,
+        }
+    }
+}
+
+fn is_transient(problem: &Problem) -> bool {
+    matches!(problem.fault, Some(Fault::Again(_) | Fault::Other(_)))
+}
+
 /// Makes one plan, and records how it ended.
 fn make(shop: &Shop, worker: &str, plan: &Plan) {
-    let end = match folder::laid_out(&shop.store, &shop.shelf, &shop.setting.folder, &plan.files) {
+    let end = match laid_out(shop, plan) {
         Ok(folder) => planned(shop, worker, plan, &folder),
+        // Its lease runs out, and another worker tries.
+        Err(problem) if is_transient(&problem) => None,
         Err(problem) => Some(failed(&problem.code, &problem.title, 0)),
     };
     let Some(end) = end else { return };

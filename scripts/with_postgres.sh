@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Runs a command with a PostgreSQL of its own, which goes when the command ends. For the command
+# MESHWRIGHT_POSTGRES is the URL of an empty database, and MESHWRIGHT_POSTGRES_RESTART a program that
+# crashes the server and starts it again after as many seconds as it is told.
+set -euo pipefail
+[ $# -gt 0 ] || { echo "usage: $0 COMMAND..." >&2; exit 2; }
+
+initdb=$(command -v initdb || ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -V | tail -1)
+[ -n "$initdb" ] || { echo "missing: postgresql; scripts/setup.sh --postgres installs it" >&2; exit 2; }
+bin=$(dirname "$(readlink -f "$initdb")")
+
+folder=$(mktemp -d -t meshwright-postgres.XXXXXX)
+# The server refuses to run as root: it runs as the user that the distribution's package makes.
+as=()
+password=$(od -An -N12 -tx1 /dev/urandom | tr -d ' \n')
+(umask 077 && echo "$password" > "$folder/password")
+if [ "$(id -u)" = 0 ]; then
+  chown postgres "$folder" "$folder/password"
+  as=(runuser -u postgres --)
+fi
+ctl() { (cd "$folder" && "${as[@]}" "$bin/pg_ctl" -D "$folder/data" -s -w "$@" >/dev/null); }
+end() {
+  ctl -m immediate stop 2>/dev/null || true
+  rm -rf "$folder"
+}
+trap end EXIT
+trap 'exit 130' INT TERM
+
+(cd "$folder" && "${as[@]}" "$bin/initdb" -D data -U meshwright -E UTF8 --locale=C \
+  --auth=scram-sha-256 --pwfile=password >/dev/null)
+# A socket in the folder: no port that others could have.
+cat >> "$folder/data/postgresql.conf" <<END
+listen_addresses = ''
+unix_socket_directories = '$folder'
+END
+ctl -l "$folder/log" start
+cat > "$folder/restart" <<END
+#!/usr/bin/env bash
+cd "$folder"
+${as[*]} "$bin/pg_ctl" -D "$folder/data" -s -w -m immediate stop >/dev/null
+sleep "\${1:-1}"
+${as[*]} "$bin/pg_ctl" -D "$folder/data" -s -w -l "$folder/log" start >/dev/null
+END
+chmod 755 "$folder" "$folder/restart"
+PGPASSWORD=$password "$bin/createdb" -h "$folder" -U meshwright plans
+
+export MESHWRIGHT_POSTGRES="postgres://meshwright:$password@/plans?host=${folder//\//%2F}"
+export MESHWRIGHT_POSTGRES_RESTART="$folder/restart"
+"$@"
