@@ -54,6 +54,7 @@ bench: setup
 	$(CARGO) bench --locked --bench judge
 	$(CARGO) bench --locked --bench schedules
 	$(CARGO) bench --locked --bench peers
+	$(CARGO) bench --locked --bench views
 
 fuzz: setup
 	$(CARGO) run --release --locked -p importers --example fuzz -- 100000 1
