@@ -1,6 +1,7 @@
 //! The flags: what can be said on the command line, and nothing of what it means.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
@@ -13,12 +14,13 @@ use engine::request::{
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer};
 
+use crate::client_flags::{Fallback, JobsArgs, ServerFlags};
 use crate::limit_flags::LimitFlags;
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
 use crate::publisher::Follow;
 use crate::service_flags::{ReplanArgs, RequestArgs, ServeArgs, TokenArgs, WorkerArgs};
 use crate::training_flags::TrainingFlags;
-use engine::request::value::{Written, count, dimension, extent, positive};
+use engine::request::value::{Written, count, dimension, duration, extent, positive};
 
 /// Version, commit, and version of HiGHS.
 pub const VERSION: &str = concat!(
@@ -54,6 +56,13 @@ pub(crate) enum Command {
         Training run: meshwright plan config.json --cluster pod.yaml --global-batch 512 --for megatron\n\
         Which flag goes with what: docs/plan-flags.md")]
     Plan(Box<PlanArgs>),
+    /// Have a service plan a model: as `plan`, with its flags (docs/service.md)
+    #[command(after_help = "Example: meshwright submit gpt2.onnx --cluster pod.yaml \
+        --server http://plans:8080 -o plan.json --force --fallback last")]
+    Submit(Box<SubmitArgs>),
+    /// List, follow and cancel the plans of a service
+    #[command(after_help = "Example: meshwright jobs --server http://plans:8080 --state running")]
+    Jobs(JobsArgs),
     /// Show what is understood of a model: ops, FLOPs, bytes, warnings
     #[command(after_help = format!(
         "Example: meshwright import gpt2.onnx --dim sequence=128 --batch 4\n\
@@ -284,6 +293,31 @@ impl PlanArgs {
             all: self.all,
         }
     }
+}
+
+/// Flags of `submit`: those of `plan`, and how the service is asked.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SubmitArgs {
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
+    /// 0 to 9; higher ones are planned first
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Service")]
+    #[arg(value_parser = clap::value_parser!(u8).range(0..=9))]
+    pub(crate) priority: u8,
+    /// Longest that the run takes before the fallback, such as 30s
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1h")]
+    #[arg(help_heading = "Service")]
+    pub(crate) wait: Duration,
+    /// Where the service gives no answer: fail, last (keep the plan of -o if it is legal), or
+    /// heuristic (a quick plan, made here)
+    #[arg(long, value_name = "HOW", value_enum, default_value = "fail", help_heading = "Service")]
+    #[arg(hide_possible_values = true)]
+    pub(crate) fallback: Fallback,
+    /// Have it planned anew, even where the service has the answer
+    #[arg(long, help_heading = "Service")]
+    pub(crate) no_cache: bool,
 }
 
 /// Flags of `import`.

@@ -2,6 +2,7 @@
 //! package brings the same program.
 
 mod cli;
+mod client_flags;
 mod commands;
 mod failure;
 mod given_flags;

@@ -30,7 +30,7 @@ pub(crate) enum Follow {
 }
 
 /// A better plan in one line.
-fn line(found: &Incumbent<'_>) -> String {
+pub(crate) fn line(found: &Incumbent<'_>) -> String {
     let gap = found.gap().map_or("unknown".to_owned(), |gap| {
         // Rounded up, but for the last digits of the float: what is said is never less than it is.
         format!("{:.2} %", (gap * 10_000.0 - 1e-6).ceil() / 100.0)

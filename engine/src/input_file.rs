@@ -4,7 +4,9 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use ir::diagnostic::Diagnostic;
 
 /// What the file holds.
 ///
@@ -37,6 +39,16 @@ pub fn plain(input: &Path) -> &Path {
     }
     let file = input.to_str().and_then(|text| text.rsplit_once('#'));
     file.map_or(input, |(file, _)| Path::new(file))
+}
+
+/// The file of a model, which may be given as a checkpoint folder, and what it is called.
+///
+/// # Errors
+/// `no-config` for a folder without a config.
+pub fn model(path: &Path) -> Result<(PathBuf, String), Diagnostic> {
+    let (file, name) = importers::file(path)?;
+    let own = Path::new(&name).file_name();
+    Ok((file, own.map_or_else(|| name.clone(), |own| own.to_string_lossy().into_owned())))
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ mod torch_export;
 mod trace;
 mod yaml;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, Split};
@@ -125,6 +125,15 @@ pub fn instance(path: &Path) -> Result<Option<Instance>, Diagnostic> {
         Err(_) => Ok(None),
     };
     found.map_err(|error| hints::complete(error).fact("file", file.clone()))
+}
+
+/// The file of a model, which may be given as a checkpoint folder, and the name that it is read
+/// under.
+///
+/// # Errors
+/// `no-config` for a folder without `config.json`.
+pub fn file(path: &Path) -> Result<(PathBuf, String), Diagnostic> {
+    located::file(path).map_err(|error| error.fact("file", path.display().to_string()))
 }
 
 /// Whether a file is a model config, or none that could be told.

@@ -16,13 +16,22 @@ const SNAPSHOTS: &str = "snapshots";
 const MOST_ENTRIES: usize = 10_000;
 const MOST_NAMED: usize = 3;
 
-/// A model's file and what it is called: under its own name, or under that of its folder.
+/// A model's file, opened, and what it is called: under its own name, or under that of its folder.
 ///
 /// # Errors
 /// `unreadable-file`, and `no-config` for a folder without `config.json`.
 pub(crate) fn open(path: &Path) -> Result<(FileSource, String), Diagnostic> {
+    let (file, name) = file(path)?;
+    Ok((FileSource::open(&file)?, name))
+}
+
+/// A model's file, and what it is called.
+///
+/// # Errors
+/// `no-config` for a folder without `config.json`.
+pub(crate) fn file(path: &Path) -> Result<(PathBuf, String), Diagnostic> {
     if !path.is_dir() {
-        return Ok((FileSource::open(path)?, path.to_string_lossy().into_owned()));
+        return Ok((path.to_owned(), path.to_string_lossy().into_owned()));
     }
     let Some(config) = config_in(path) else { return Err(without_config(path)) };
     let folder = config.parent().and_then(|folder| folder.canonicalize().ok());
@@ -30,7 +39,7 @@ pub(crate) fn open(path: &Path) -> Result<(FileSource, String), Diagnostic> {
         .as_deref()
         .and_then(model_name)
         .map_or_else(|| CONFIG.to_owned(), |name| format!("{name}.json"));
-    Ok((FileSource::open(&config)?, name))
+    Ok((config, name))
 }
 
 /// The config of a checkpoint folder, or of a model in the Hub's cache, where a folder of the model

@@ -2,13 +2,16 @@
 
 mod completions;
 mod export;
+mod jobs;
 mod plan;
 mod replan;
 mod request;
 mod serve;
+mod submit;
 
 use std::ffi::OsString;
 
+use ir::diagnostic::Diagnostic;
 use serde_json::json;
 
 use crate::cli::{Cli, Command};
@@ -35,6 +38,8 @@ pub(crate) fn run(cli: &Cli, again: &[OsString], printer: &Printer) -> CommandRe
             Ok(Exit::DONE)
         }
         Some(Command::Plan(args)) => plan::run(args, printer),
+        Some(Command::Submit(args)) => submit::run(args, printer),
+        Some(Command::Jobs(args)) => jobs::run(args, printer),
         Some(Command::Import(args)) => {
             printer.page(|page| engine::import::run(&args.request(), page))
         }
@@ -83,4 +88,10 @@ pub(crate) fn run(cli: &Cli, again: &[OsString], printer: &Printer) -> CommandRe
             profiler::answer_loopback(args.port).map(|()| Exit::DONE)
         }
     }
+}
+
+/// Ends a run that has nothing to keep.
+fn interrupted(error: &Diagnostic, printer: &Printer) -> Exit {
+    printer.failure(error, Exit::INTERRUPTED.0);
+    Exit::INTERRUPTED
 }

@@ -7,6 +7,7 @@ use engine::artifact::{self, Existing};
 use engine::door;
 use engine::exit::CommandResult;
 use engine::plan::{self, Run};
+use engine::request::PlanRequest;
 use ir::diagnostic::Diagnostic;
 
 use crate::cli::{PlanArgs, VERSION};
@@ -16,19 +17,8 @@ use crate::publisher::{Follow, Publisher};
 
 pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let start = Instant::now();
-    if args.progress == Follow::Lines {
-        printer.one_line_each();
-    }
     let watch = door::watch(start, args.limits.time_limit, interrupt::flag());
-    let mut request = args.request();
-    let exports = exports(&args.export)?;
-    request.exports = exports.iter().map(|(target, _)| target.clone()).collect();
-    let others: Vec<PathBuf> =
-        exports.into_iter().map(|(_, file)| file).chain(args.plot.clone()).collect();
-    let existing = Existing::of(args.force);
-    let outputs: Vec<&Path> = args.output.iter().chain(&others).map(PathBuf::as_path).collect();
-    artifact::check(&outputs, &request.problem.inputs(&args.model), existing)?;
-    let files = (args.output.clone(), others);
+    let Prepared { request, files, existing } = Prepared::of(args, printer)?;
     let mut follower = Publisher::new(files, existing, args.progress, printer);
     printer.page(|page| {
         let version = VERSION;
@@ -37,6 +27,35 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
             &mut Run { start, watch: &watch, follower: &mut follower, page, version },
         )
     })
+}
+
+/// What is asked, and where its files go.
+pub(super) struct Prepared {
+    pub(super) request: PlanRequest,
+    /// The plan's, and the others in the order of the request, the picture last.
+    pub(super) files: (Option<PathBuf>, Vec<PathBuf>),
+    pub(super) existing: Existing,
+}
+
+impl Prepared {
+    /// Refuses, before any work is done, files that can not be written.
+    ///
+    /// # Errors
+    /// `bad-export`, and those of [`artifact::check`].
+    pub(super) fn of(args: &PlanArgs, printer: &Printer) -> Result<Self, Diagnostic> {
+        if args.progress == Follow::Lines {
+            printer.one_line_each();
+        }
+        let mut request = args.request();
+        let exports = exports(&args.export)?;
+        request.exports = exports.iter().map(|(target, _)| target.clone()).collect();
+        let others: Vec<PathBuf> =
+            exports.into_iter().map(|(_, file)| file).chain(args.plot.clone()).collect();
+        let existing = Existing::of(args.force);
+        let outputs: Vec<&Path> = args.output.iter().chain(&others).map(PathBuf::as_path).collect();
+        artifact::check(&outputs, &request.problem.inputs(&args.model), existing)?;
+        Ok(Self { request, files: (args.output.clone(), others), existing })
+    }
 }
 
 /// `TARGET=FILE` pairs.

@@ -14,6 +14,8 @@ use crate::store::sql::{Cell, Row, Sql};
 
 /// Bytes of a chunk.
 pub(crate) const CHUNK: usize = 1 << 20;
+/// Fields of a request that name one file.
+pub(crate) const FILES: [&str; 4] = ["model", "cluster", "profile", "constraints"];
 /// Longest name of a file, in bytes.
 const LONGEST_NAME: usize = 200;
 /// How long an upload that nobody continues is kept, in milliseconds.

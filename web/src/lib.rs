@@ -3,6 +3,7 @@
 
 mod access;
 mod api;
+pub mod client;
 mod content;
 mod fault;
 mod hub;

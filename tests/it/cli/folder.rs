@@ -69,8 +69,8 @@ impl Folder {
 }
 
 /// What could change a run from outside, less its prefix.
-pub(super) const VARIABLES: [&str; 6] =
-    ["CLUSTER", "ALGORITHM", "TIME_LIMIT", "NODE_BUDGET", "SEED", "THREADS"];
+pub(super) const VARIABLES: [&str; 8] =
+    ["CLUSTER", "ALGORITHM", "TIME_LIMIT", "NODE_BUDGET", "SEED", "THREADS", "SERVER", "TOKEN"];
 
 pub(super) fn run_in(folder: &Path, words: &[&str]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meshwright"));

@@ -14,12 +14,13 @@ use sha2::{Digest, Sha256};
 use super::asked::{Asked, Named, next, stated_length, too_long};
 use super::plans::check_limit;
 use crate::access::{self, Caller, Scope};
-use crate::content::{self, CHUNK, Content, Incoming, Kind};
+use crate::content::{self, CHUNK, Content, FILES, Incoming, Kind};
 use crate::problem::Problem;
 use crate::service::{Service, Shared};
 
-/// Fields of a request that name one file.
-const FILES: [&str; 4] = ["model", "cluster", "profile", "constraints"];
+/// Of models that can be planned, but not be looked at by themselves: extents are stated with the plan,
+/// and instances with given costs have no graph.
+const NEEDS_FLAGS: [&str; 2] = ["unbound-dimension", "no-graph"];
 
 /// Query of an upload.
 #[derive(Debug, Deserialize)]
@@ -148,7 +149,13 @@ pub(super) async fn settled(
 async fn looked_at(service: &Shared, incoming: &Incoming) -> Result<Value, Problem> {
     let request = json!({ "verb": "import", "model": incoming.name });
     let files = json!({ incoming.name.clone(): format!("holder:{}", incoming.holder) });
-    let answer = service.ask(request, files, Vec::new()).await?;
+    let answer = match service.ask(request, files, Vec::new()).await {
+        Err(problem) if NEEDS_FLAGS.contains(&problem.code.as_str()) => {
+            let needs = json!({ "code": problem.code, "message": problem.title });
+            return Ok(json!({ "summary": null, "needs": needs }));
+        }
+        answer => answer?,
+    };
     let document: Value = serde_json::from_str(&answer.text).unwrap_or_default();
     Ok(json!({ "summary": document["summary"], "name": document["name"],
         "warnings": document["warnings"] }))
