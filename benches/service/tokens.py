@@ -2,7 +2,7 @@
 
 import json
 
-from client import Server, small_model
+from client import Server, small_model, wide_model
 
 HEALTH = {"/livez", "/readyz"}
 
@@ -46,13 +46,16 @@ def judge(hold, _args):
                 got = client.ask(method, path)
                 hold(got.status == 403, f"{what}: {method} {path[len(place):] or '/ID'} is refused", got.status)
         # One that waits, and is not theirs, is not cancelled either.
-        long = planner.post("/v1/plans?priority=0", {"model": "a.json", "time_limit": "20s", "seed": 3, "node_budget": 10**9},
-                            {"Cache-Control": "no-cache"})
+        digest = planner.post("/v1/models?name=long.json", json.dumps(wide_model(120)).encode()).json()["digest"]
+        long = planner.post("/v1/plans", {"model": "long.json", "time_limit": "60s"})
         if long.status == 202:
             here = f"/v1/plans/{long.json()['id']}"
             third.ask("DELETE", here + "?cancel=1")
             third.ask("POST", here + "/cancel")
             hold(not planner.get(here).json()["cancel"], "others can not cancel it")
+            hold(chief.ask("DELETE", f"/v1/models/{digest}").status == 409, "a model that a plan needs stays")
+            planner.post(here + "/cancel")
+            planner.get(here + "?wait=20")
         digest = done["files"]["a.json"]
         hold(third.ask("DELETE", f"/v1/models/{digest}").status == 403, "another owner's model stays")
         begun = planner.post("/v1/uploads", {"name": "u", "bytes": 10, "kind": "cluster"}).headers["location"]
