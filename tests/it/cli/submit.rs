@@ -65,7 +65,7 @@ fn a_plan_of_a_service_is_the_plan() {
     let service = Running::new(at.path());
     folder.write("layers.json", &layered::config(12).to_string());
     folder.write("node.yaml", layered::CLUSTER);
-    folder.write("rules.yaml", "pin:\n  a: \"1\"\n");
+    folder.write("rules.yaml", "pin:\n  a: d1\n");
     let ops = "model.json --algorithm m-etf --deterministic";
     folder.write("costs.json", &load_instance(9, 3).to_string());
     let symbolic = "tests/data/onnx_features/symbolic_dims_batch_seq.onnx";
@@ -131,10 +131,10 @@ fn a_plan_of_a_service_is_the_plan() {
 fn what_the_planner_says_of_a_request_is_no_reason_for_another_plan() {
     let (folder, at) = places();
     let service = Running::new(at.path());
-    folder.write("rules.yaml", "pin:\n  nobody: \"1\"\n");
+    folder.write("rules.yaml", "pin:\n  nobody: d1\n");
     folder.write("broken.onnx", "nothing");
     for (case, code) in [
-        ("model.json --constraints rules.yaml", 3),
+        ("model.json --constraints rules.yaml", 2),
         ("model.json --accelerators 2", 2),
         ("model.json --global-batch 8", 3),
         ("broken.onnx", 3),
