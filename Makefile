@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-demo: setup
+demo: setup ui-if-node
 	@$(CARGO) build --release --locked --quiet
 	@mkdir -p out
 	target/release/meshwright plan examples/models/qwen3-30b-a3b.json \
@@ -68,3 +68,30 @@ schema: setup
 
 setup:
 	@scripts/setup.sh
+
+# The pages that `serve` shows at `/` (docs/ui.md); the program is built without them where Node.js
+# is missing, and says so there.
+.PHONY: ui ui-if-node demo-ui test-ui
+UI := web/ui
+ui: $(UI)/dist/index.html
+
+ui-if-node:
+	@if command -v npm >/dev/null 2>&1; then \
+	    $(MAKE) --no-print-directory ui || echo "the pages were not built; \`serve\` goes without them"; fi
+
+$(UI)/node_modules/.package-lock.json: $(UI)/package-lock.json
+	@cd $(UI) && npm ci --no-audit --no-fund --silent
+
+$(UI)/dist/index.html: $(UI)/node_modules/.package-lock.json $(UI)/index.html \
+    $(wildcard $(UI)/*.ts $(UI)/src/* $(UI)/src/*/*)
+	@cd $(UI) && npm run --silent build -- --logLevel warn
+
+demo-ui: setup ui
+	@$(CARGO) build --release --locked --quiet
+	@mkdir -p out
+	target/release/meshwright serve --database out/demo.db
+
+test-ui: setup ui
+	@scripts/setup.sh --browser
+	@$(CARGO) build --release --locked --quiet
+	cd $(UI) && npm test --silent

@@ -2,7 +2,8 @@
 # Installs what the build needs beside Rust: a C++ compiler, CMake and libclang (the HiGHS solver is
 # compiled from source and its header is read by bindgen). With --python also a virtual environment
 # in .venv for the executor tests, with --postgres also the server for those of the planning service.
-# A second run finds everything and ends at once.
+# With --browser Chromium, which walks the pages (web/ui/tests). A second run finds everything and
+# ends at once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,6 +29,10 @@ if [ "${1:-}" = "--postgres" ]; then
   command -v python3 >/dev/null 2>&1 || missing+=(python3)
   command -v initdb >/dev/null 2>&1 || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
     missing+=(postgresql)
+fi
+
+if [ "${1:-}" = "--browser" ]; then
+  command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || missing+=(chromium)
 fi
 
 if [ "${#missing[@]}" -gt 0 ]; then

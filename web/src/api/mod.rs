@@ -7,6 +7,7 @@ mod listings;
 mod openapi;
 mod plans;
 mod table;
+mod ui;
 mod unread;
 mod uploads;
 mod verbs;

@@ -12,7 +12,7 @@ use axum::routing::{MethodRouter, delete, get, patch, post};
 use serde_json::json;
 
 use super::openapi::{Answers, Body, Row};
-use super::{contents, events, listings, plans, unread, uploads, verbs, views};
+use super::{contents, events, listings, plans, ui, unread, uploads, verbs, views};
 use crate::access::{self, Scope};
 use crate::content::Kind;
 use crate::log;
@@ -196,6 +196,8 @@ pub(crate) fn router(service: &Shared) -> Router {
         };
         app = app.route(row.path, handler);
     }
+    // Pages ask for no token; what they show does.
+    let app = app.route("/", get(ui::page)).route("/assets/{*name}", get(ui::asset));
     let app = app.fallback(missing).method_not_allowed_fallback(wrong_method);
     app.layer(from_fn_with_state(Arc::clone(service), counted)).with_state(Arc::clone(service))
 }

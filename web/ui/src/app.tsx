@@ -1,0 +1,32 @@
+// Which view the address names.
+
+import { ErrorBoundary, Match, Suspense, Switch, lazy, type JSX } from "solid-js";
+import { Loading, Trouble } from "./parts";
+import { route } from "./route";
+import { Shell } from "./shell";
+import Plan from "./views/plan";
+import Plans from "./views/plans";
+
+const NewPlan = lazy(() => import("./views/new-plan"));
+const Files = lazy(() => import("./views/files"));
+const Compare = lazy(() => import("./views/compare"));
+
+export function App(): JSX.Element {
+  const first = () => route().path[0];
+  const id = () => route().path[1];
+  return (
+    <Shell>
+      <ErrorBoundary fallback={(error, reset) => <Trouble of={error} again={reset} />}>
+        <Suspense fallback={<Loading what="Reading the view" />}>
+          <Switch fallback={<><h1>Not found</h1><p>No view has this address. <a href="#/plans">All plans</a></p></>}>
+            <Match when={first() === "plans" && id() === undefined}><Plans /></Match>
+            <Match when={first() === "plans" && id()} keyed>{(own) => <Plan id={own} />}</Match>
+            <Match when={first() === "new"}><NewPlan /></Match>
+            <Match when={first() === "files"}><Files /></Match>
+            <Match when={first() === "compare"}><Compare /></Match>
+          </Switch>
+        </Suspense>
+      </ErrorBoundary>
+    </Shell>
+  );
+}

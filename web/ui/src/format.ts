@@ -1,0 +1,104 @@
+// The one place where numbers become text. Everything shown goes through `format`.
+
+/** How a number is written: what it counts. */
+export type As =
+  | "time" // nanoseconds
+  | "seconds"
+  | "bytes"
+  | "bytes-exact"
+  | "share"
+  | "count"
+  | "tokens-per-s"
+  | "factor"
+  | "date"; // milliseconds since 1970
+
+const TIMES: [number, string][] = [[1e9, "s"], [1e6, "ms"], [1e3, "µs"], [1, "ns"]];
+const SIZES: [number, string][] = [
+  [2 ** 50, "PiB"], [2 ** 40, "TiB"], [2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"], [1, "B"],
+];
+const RATES: [number, string][] = [[1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""]];
+
+/** Four significant digits, thousands set apart. */
+function digits(value: number): string {
+  const size = Math.abs(value);
+  const places = size >= 1000 || size === 0 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : 3;
+  return grouped(value.toFixed(places));
+}
+
+function grouped(text: string): string {
+  const [whole, part] = text.split(".") as [string, string?];
+  const set = whole.replace(/\B(?=(\d{3})+$)/g, ",");
+  return (part === undefined ? set : `${set}.${part}`).replace("-", "−");
+}
+
+/** The largest unit of which there is at least one, once the number is rounded. */
+function scaled(value: number, units: [number, string][]): [string, string] {
+  const size = Math.abs(value);
+  const at = units.findIndex(([unit]) => size / unit >= 0.99995);
+  const [unit, name] = units[at < 0 ? units.length - 1 : at]!;
+  const is_whole = unit === 1 && Number.isInteger(value);
+  return [is_whole ? grouped(String(value)) : digits(value / unit), name];
+}
+
+/** Number and unit. */
+export function parts(as: As, value: number): [string, string] {
+  if (!Number.isFinite(value)) return ["none", ""];
+  switch (as) {
+    case "time": return scaled(value, TIMES);
+    case "seconds": return scaled(Math.round(value * 1e9), TIMES);
+    case "bytes": return scaled(value, SIZES);
+    case "bytes-exact": return [grouped(String(value)), "B"];
+    case "share": return [grouped((value * 100).toFixed(1)), "%"];
+    case "count": return [grouped(Number.isInteger(value) ? String(value) : value.toFixed(3)), ""];
+    case "tokens-per-s": {
+      const [number, unit] = scaled(value, RATES);
+      return [number, `${unit} tokens/s`.trim()];
+    }
+    case "factor": return [digits(value), "×"];
+    case "date": return [date(value), ""];
+  }
+}
+
+/** Number and unit in one. */
+export function format(as: As, value: number): string {
+  const [number, unit] = parts(as, value);
+  return unit === "" ? number : `${number} ${unit}`;
+}
+
+/** The same without zeros at its end: for the marks of an axis. */
+export function axis(as: As, value: number): string {
+  const [number, unit] = parts(as, value);
+  const bare = number.includes(".") ? number.replace(/\.?0+$/, "") : number;
+  return value === 0 ? "0" : `${bare} ${unit}`.trim();
+}
+
+/** A difference, with its sign. */
+export function signed(as: As, value: number): string {
+  const text = format(as, Math.abs(value));
+  return value > 0 ? `+${text}` : value < 0 ? `−${text}` : `±${text}`;
+}
+
+function date(ms: number): string {
+  const at = new Date(ms);
+  const two = (n: number) => String(n).padStart(2, "0");
+  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  return `${day} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+}
+
+/** How long ago, for people. */
+export function ago(ms: number, now: number): string {
+  const s = Math.max(0, Math.round((now - ms) / 1000));
+  if (s < 60) return "just now";
+  if (s < 3600) return `${Math.floor(s / 60)} min ago`;
+  if (s < 86400) return `${Math.floor(s / 3600)} h ago`;
+  return date(ms).slice(0, 10);
+}
+
+/** Round numbers for an axis that reaches `most`. */
+export function ticks(most: number, n: number): number[] {
+  if (!(most > 0)) return [0];
+  const raw = most / n;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].map((f) => f * power).find((own) => own >= raw * 0.999)!;
+  return Array.from({ length: Math.floor(most / step + 1e-9) + 1 }, (_, i) => i * step);
+}

@@ -1,0 +1,133 @@
+// Small parts that all views are made of.
+
+import { For, Show, createSignal, type JSX } from "solid-js";
+import { Refused, type Problem } from "./api";
+import { format, parts, signed } from "./format";
+import { plain, short } from "./names";
+import { number, type Ref } from "./pointer";
+
+const [asked, setAsked] = createSignal<{ of: Ref; near: HTMLElement }>();
+export { asked as asked_number, setAsked as ask_number };
+
+/** A number, with where it comes from. */
+export function Num(props: { of: Ref; figure?: boolean; sign?: boolean }): JSX.Element {
+  const value = () => number(props.of);
+  const text = () => {
+    const own = value()!;
+    return props.sign ? signed(props.of.as, own) : format(props.of.as, own);
+  };
+  return (
+    <Show when={value() !== undefined} fallback={<span class="none">none</span>}>
+      <button
+        type="button" class="num" data-pointer={props.of.at.join("\n")} data-source={props.of.doc.source}
+        data-as={props.of.as} data-rule={props.of.rule} data-whole={props.of.whole?.join("\n")}
+        title="Where this number comes from"
+        onClick={(event) => { event.stopPropagation(); setAsked({ of: props.of, near: event.currentTarget }); }}
+      >
+        <Show when={props.figure} fallback={text()}>
+          {parts(props.of.as, value()!)[0]}<small>{` ${parts(props.of.as, value()!)[1]}`}</small>
+        </Show>
+      </button>
+    </Show>
+  );
+}
+
+/** A name that others gave. */
+export function Name(props: { text: string; most?: number }): JSX.Element {
+  return <bdi class="name" title={short(props.text, 600)}>{short(props.text, props.most)}</bdi>;
+}
+
+export function Panel(props: {
+  title: string; sub?: JSX.Element; actions?: JSX.Element; class?: string; children: JSX.Element;
+}): JSX.Element {
+  return (
+    <section class={`panel ${props.class ?? ""}`} aria-label={props.title}>
+      <header>
+        <h2>{props.title}</h2>
+        <Show when={props.sub}><span class="sub">{props.sub}</span></Show>
+        <span class="actions">{props.actions}</span>
+      </header>
+      {props.children}
+    </section>
+  );
+}
+
+/** What went wrong, as the command line says it. */
+export function Trouble(props: { of: unknown; again?: () => void }): JSX.Element {
+  const own = (): Problem => props.of instanceof Refused ? props.of.problem
+    : { status: 0, code: "page-error", title: String(props.of), hints: [], facts: [] };
+  return (
+    <div class="callout bad" role="alert">
+      <p><b>Error</b> <code>{own().code}</code> {plain(own().title)}</p>
+      <Facts of={own().facts} />
+      <For each={own().hints}>{(hint) => <p class="hint">Hint: {plain(hint)}</p>}</For>
+      <Show when={props.again}>
+        {(again) => <button type="button" onClick={() => again()()}>Try again</button>}
+      </Show>
+    </div>
+  );
+}
+
+export function Facts(props: { of: { name: string; value: unknown }[] }): JSX.Element {
+  return (
+    <Show when={props.of.length > 0}>
+      <dl class="facts">
+        <For each={props.of}>{(fact) => <><dt>{plain(fact.name)}</dt><dd>{fact_text(fact.value)}</dd></>}</For>
+      </dl>
+    </Show>
+  );
+}
+
+function fact_text(value: unknown): string {
+  if (value !== null && typeof value === "object" && !Array.isArray(value)) {
+    const [[kind, own] = ["", null]] = Object.entries(value);
+    if (kind === "bytes" && typeof own === "number") return `${format("bytes", own)} (${format("bytes-exact", own)})`;
+    if ((kind === "ns" || kind === "time") && typeof own === "number") return format("time", own);
+    if (kind === "list" && Array.isArray(own)) return own.map((one) => plain(String(one))).join(", ");
+    return typeof own === "object" ? plain(JSON.stringify(own)) : plain(String(own));
+  }
+  return plain(typeof value === "string" ? value : JSON.stringify(value));
+}
+
+/** What waits: nothing for a moment, then words in a place as large as what comes. */
+export function Loading(props: { what: string }): JSX.Element {
+  return <div class="loading" role="status">{props.what} …</div>;
+}
+
+export function download(name: string, text: string, kind = "text/plain"): void {
+  const address = URL.createObjectURL(new Blob([text], { type: kind }));
+  const anchor = Object.assign(document.createElement("a"), { href: address, download: name });
+  anchor.click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+const [note, setNote] = createSignal("");
+let clears = 0;
+export { note };
+
+/** Says that something was done. */
+export function say(text: string): void {
+  setNote(text);
+  clearTimeout(clears);
+  clears = setTimeout(() => setNote(""), 4000);
+}
+
+export async function copy(text: string, what: string): Promise<void> {
+  try {
+    await navigator.clipboard.writeText(text);
+    say(`${what} copied`);
+  } catch {
+    say("this browser lets no page copy here: select the text instead");
+  }
+}
+
+const WORDS: Record<string, [string, string]> = {
+  queued: ["○", "Queued"], running: ["◐", "Searching"], done: ["✓", "Done"],
+  infeasible: ["✕", "Infeasible"], cancelled: ["■", "Cancelled"], failed: ["!", "Failed"],
+};
+
+/** The state of a plan: a sign, a word and a colour. */
+export function Chip(props: { state: string }): JSX.Element {
+  const words = () => WORDS[props.state] ?? ["?", props.state];
+  return <span class={`chip ${props.state}`}><span aria-hidden="true">{words()[0]}</span> {words()[1]}</span>;
+}

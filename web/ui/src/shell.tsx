@@ -1,0 +1,198 @@
+// The frame around all views: side bar, top bar, keys, notes, the token that the service asks for.
+
+import { For, Show, createEffect, createSignal, onCleanup, onMount, type JSX } from "solid-js";
+import { needsToken, useToken } from "./api";
+import { format, type As } from "./format";
+import { short } from "./names";
+import { ask_number, asked_number, copy, note } from "./parts";
+import { Hatches } from "./pictures/bars";
+import { resolve } from "./pointer";
+import { asked, go, link, route, set } from "./route";
+import { toggle_table } from "./table";
+import { theme, toggle_theme } from "./theme";
+
+/** Views of a plan: name in the address, title, key after `g`. */
+export const OF_PLAN: [string, string, string][] = [
+  ["overview", "Overview", "o"], ["timeline", "Timeline", "t"], ["memory", "Memory", "m"], ["search", "Search", "s"],
+];
+
+const KEYS: [string, string][] = [
+  ["/", "search"], ["n", "new plan"], ["g then p", "plans"], ["g then c", "compare"],
+  ...OF_PLAN.map(([, title, key]): [string, string] => [`g then ${key}`, `${title.toLowerCase()} of the plan`]),
+  ["Shift T", "table of the first picture"], ["Shift D", "light or dark"], ["Shift L", "copy a link to this view"],
+  ["?", "these keys"], ["Esc", "close"],
+];
+const KEYS_OFF = "meshwright.keys-off";
+
+const id_of_plan = (): string => (route().path[0] === "plans" ? route().path[1] ?? "" : "");
+const [last_plan, setLastPlan] = createSignal("");
+
+export function Shell(props: { children: JSX.Element }): JSX.Element {
+  let search!: HTMLInputElement;
+  let keys!: HTMLDialogElement;
+  createEffect(() => { if (id_of_plan() !== "") setLastPlan(id_of_plan()); });
+  onMount(() => {
+    const press = keyboard(() => search.focus(), () => keys.showModal());
+    addEventListener("keydown", press);
+    onCleanup(() => removeEventListener("keydown", press));
+  });
+  return (
+    <>
+      <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")?.focus(); }}>To the content</a>
+      <SideBar />
+      <header class="top">
+        <Crumbs />
+        <form role="search" onSubmit={(event) => { event.preventDefault(); go(["plans"], { q: search.value }); }}>
+          <input ref={search} type="search" aria-label="Search plans" placeholder="Search plans  /" value={asked("q")}
+            onInput={() => { if (route().path[0] === "plans" && id_of_plan() === "") set({ q: search.value }); }} />
+        </form>
+        <button type="button" class="plain" onClick={() => void copy(location.href, "Link")}>Link</button>
+        <button type="button" class="plain" aria-label={`Theme: ${theme()}; change`} onClick={toggle_theme}>{theme() === "dark" ? "Dark" : "Light"}</button>
+        <button type="button" class="plain" aria-label="Keys" onClick={() => keys.showModal()}>?</button>
+      </header>
+      <main id="main" tabindex="-1">{props.children}</main>
+      <p class="toast" role="status" classList={{ shown: note() !== "" }}>{note()}</p>
+      <KeySheet ref={(own) => { keys = own; }} />
+      <TokenDialog />
+      <Origin />
+      <Hatches />
+    </>
+  );
+}
+
+function SideBar(): JSX.Element {
+  const here = () => route().path;
+  const current = (is_here: boolean) => (is_here ? "page" as const : undefined);
+  const views = () => last_plan();
+  return (
+    <nav class="side" aria-label="Views">
+      <a class="brand" href="#/plans"><Mark /> meshwright</a>
+      <a href="#/plans" aria-current={current(here()[0] === "plans" && here().length === 1)}>Plans</a>
+      <a href="#/new" aria-current={current(here()[0] === "new")}>New plan</a>
+      <a href="#/files" aria-current={current(here()[0] === "files")}>Files</a>
+      <a href={link(["compare"], views() === "" ? {} : { b: views() })} aria-current={current(here()[0] === "compare")}>Compare</a>
+      <Show when={views() !== ""}>
+        <p class="head">{id_of_plan() === "" ? "Last opened plan" : "This plan"}</p>
+        <For each={OF_PLAN}>{([name, title]) => (
+          <a href={link(["plans", views(), name])} aria-current={current(id_of_plan() !== "" && (here()[2] ?? "overview") === name)}>{title}</a>
+        )}</For>
+      </Show>
+      <p class="foot">No request leaves this page's origin. <a href="/docs">Routes</a></p>
+    </nav>
+  );
+}
+
+function Mark(): JSX.Element {
+  return (
+    <svg width="16" height="16" viewBox="0 0 16 16" aria-hidden="true">
+      <path d="M8 1 14 4.5v7L8 15 2 11.5v-7zM2 4.5l6 3.5 6-3.5M8 8v7" fill="none" stroke="currentColor" stroke-width="1.4" stroke-linejoin="round" />
+    </svg>
+  );
+}
+
+function Crumbs(): JSX.Element {
+  const title = () => OF_PLAN.find(([name]) => name === (route().path[2] ?? "overview"))?.[1] ?? "";
+  const first = () => ({ plans: "Plans", new: "New plan", files: "Files", compare: "Compare" })[route().path[0]!] ?? "Not found";
+  createEffect(() => { document.title = `${id_of_plan() === "" ? first() : `${title()}, ${short(id_of_plan(), 16)}`} · meshwright`; });
+  return (
+    <nav class="crumbs" aria-label="Where you are">
+      <Show when={id_of_plan() !== ""} fallback={<b>{first()}</b>}>
+        <a href="#/plans">Plans</a> / <code>{short(id_of_plan(), 16)}</code> / <b>{title()}</b>
+      </Show>
+    </nav>
+  );
+}
+
+/** Single keys; none while text is typed, nor where they were turned off. */
+function keyboard(search: () => void, sheet: () => void): (event: KeyboardEvent) => void {
+  let is_after_g = false;
+  return (event) => {
+    if (event.key === "Escape") { ask_number(undefined); return; }
+    const target = event.target as HTMLElement;
+    if (target.matches("input, textarea, select, dialog *") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (localStorage.getItem(KEYS_OFF) === "yes") return;
+    const key = event.key;
+    const was_after_g = is_after_g;
+    is_after_g = key === "g" && !was_after_g;
+    if (was_after_g) {
+      const view = OF_PLAN.find(([, , own]) => own === key);
+      if (key === "p") go(["plans"]);
+      else if (key === "c") go(["compare"], last_plan() === "" ? {} : { b: last_plan() });
+      else if (view !== undefined && last_plan() !== "") go(["plans", last_plan(), view[0]]);
+      return;
+    }
+    const act = { "/": search, "?": sheet, n: () => go(["new"]), T: () => toggle_table(), D: toggle_theme,
+      L: () => void copy(location.href, "Link") }[key];
+    if (act !== undefined) { event.preventDefault(); act(); }
+  };
+}
+
+function KeySheet(props: { ref: (own: HTMLDialogElement) => void }): JSX.Element {
+  let own!: HTMLDialogElement;
+  return (
+    <dialog ref={(made) => { own = made; props.ref(made); }} aria-label="Keys">
+      <h2>Keys</h2>
+      <dl class="keys"><For each={KEYS}>{([key, what]) => <><dt><kbd>{key}</kbd></dt><dd>{what}</dd></>}</For></dl>
+      <label><input type="checkbox" checked={localStorage.getItem(KEYS_OFF) === "yes"}
+        onChange={(event) => localStorage.setItem(KEYS_OFF, event.currentTarget.checked ? "yes" : "no")} /> Turn single keys off</label>
+      <p class="buttons"><button type="button" onClick={() => own.close()}>Close</button></p>
+    </dialog>
+  );
+}
+
+function TokenDialog(): JSX.Element {
+  let dialog!: HTMLDialogElement;
+  let field!: HTMLInputElement;
+  createEffect(() => { if (needsToken()) { if (!dialog.open) dialog.showModal(); } else dialog.close(); });
+  return (
+    <dialog ref={dialog} aria-label="Token" onCancel={(event) => event.preventDefault()}>
+      <form onSubmit={(event) => { event.preventDefault(); useToken(field.value.trim()); }}>
+        <h2>This service asks for a token</h2>
+        <p>Whoever runs it makes one with <code>meshwright token</code>. It is kept in this tab until the tab is closed.</p>
+        <label>Token <input ref={field} type="password" required autocomplete="off" /></label>
+        <p class="buttons"><button type="submit" class="main">Go on</button></p>
+      </form>
+    </dialog>
+  );
+}
+
+const RULES = { sum: "The sum of", difference: "The first less the others", share: "The first over the sum of all" };
+/** Fields that are listed one by one. */
+const LISTED = 12;
+
+/** Where a number comes from: the field of the document, and its value there. */
+function Origin(): JSX.Element {
+  let dialog!: HTMLDialogElement;
+  createEffect(() => {
+    const own = asked_number();
+    if (own === undefined) { dialog.close(); return; }
+    if (!dialog.open) dialog.show();
+    const box = own.near.getBoundingClientRect();
+    dialog.style.left = `${Math.max(8, Math.min(box.left, innerWidth - dialog.offsetWidth - 8))}px`;
+    const below = box.bottom + 6;
+    dialog.style.top = `${below + dialog.offsetHeight > innerHeight ? Math.max(8, box.top - dialog.offsetHeight - 6) : below}px`;
+    dialog.querySelector("button")?.focus();
+  });
+  const fields = (): string[] => { const own = asked_number()?.of; return own === undefined ? [] : [...own.at, ...(own.whole ?? []).filter((at) => !own.at.includes(at))]; };
+  const close = () => { const near = asked_number()?.near; ask_number(undefined); near?.focus(); };
+  return (
+    <dialog ref={dialog} class="origin" aria-label="Where this number comes from">
+      <Show when={asked_number()}>{(own) => (
+        <>
+          <Show when={fields().length > 1}><p>{RULES[own().of.rule]}</p></Show>
+          <dl><For each={fields().slice(0, LISTED)}>{(at) => (
+            <><dt><code>{short(at, 80)}</code></dt><dd>{shown(resolve(own().of.doc.value, at), own().of.as)}</dd></>
+          )}</For></dl>
+          <Show when={fields().length > LISTED}><p class="note">and {fields().length - LISTED} more</p></Show>
+          <p class="note">of <Show when={own().of.doc.source.startsWith("/")} fallback={<code>{short(own().of.doc.source, 60)}</code>}><a href={own().of.doc.source}><code>{short(own().of.doc.source, 60)}</code></a></Show></p>
+          <p class="buttons"><button type="button" onClick={() => void copy(fields().join("\n"), "Pointer")}>Copy</button><button type="button" onClick={close}>Close</button></p>
+        </>
+      )}</Show>
+    </dialog>
+  );
+}
+
+function shown(value: unknown, as: As): string {
+  if (typeof value !== "number") return String(value);
+  return as === "share" || as === "count" ? String(value) : `${value} (${format(as, value)})`;
+}

@@ -1,0 +1,111 @@
+// Tables: the twin of each picture, sortable, and as CSV.
+
+import { For, Show, createMemo, createSignal, type JSX } from "solid-js";
+import { Name, Num, download } from "./parts";
+import { number, type Ref } from "./pointer";
+import { asked, set } from "./route";
+
+/** A name, a number with its place, or nothing. */
+export type Cell = string | Ref | null;
+
+export interface Table {
+  name: string;
+  columns: string[];
+  /** May be made only when it is asked for. */
+  readonly rows: Cell[][];
+}
+
+/** Rows that are shown before "Show all" is pressed: a page of 10,000 rows blocks. */
+const MOST = 200;
+
+const raw = (cell: Cell): string | number =>
+  cell === null ? "" : typeof cell === "string" ? cell : number(cell) ?? "";
+
+const is_number = (cell: Cell | undefined): boolean => cell !== null && typeof cell === "object";
+
+/** Raw values; text that a spreadsheet would compute is quoted. */
+export function csv(table: Table): string {
+  const field = (value: string | number): string => {
+    if (typeof value === "number") return String(value);
+    const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+    return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  const rows = [table.columns, ...table.rows.map((row) => row.map(raw))];
+  return rows.map((row) => row.map(field).join(",")).join("\r\n") + "\r\n";
+}
+
+export function DataTable(props: { of: Table; caption?: string }): JSX.Element {
+  const [by, setBy] = createSignal<[number, boolean]>();
+  const [is_all, setAll] = createSignal(false);
+  const rows = createMemo(() => props.of.rows);
+  const sorted = createMemo(() => {
+    const order = by();
+    if (order === undefined) return rows();
+    const [at, is_down] = order;
+    const compare = (a: string | number, b: string | number) =>
+      typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
+    const own = [...rows()].sort((a, b) => compare(raw(a[at] ?? null), raw(b[at] ?? null)));
+    return is_down ? own.reverse() : own;
+  });
+  const shown = () => (is_all() ? sorted() : sorted().slice(0, MOST));
+  const numeric = (at: number) => rows().some((row) => is_number(row[at]));
+  const press = (at: number) => setBy((old) => (old?.[0] === at ? [at, !old[1]] : [at, numeric(at)]));
+  const direction = (at: number) => (by()?.[0] !== at ? "none" : by()![1] ? "descending" : "ascending");
+  return (
+    <div class="scroll" role="region" tabindex="0" aria-label={`${props.caption ?? props.of.name}, table`}>
+      <table>
+        <thead>
+          <tr>
+            <For each={props.of.columns}>{(name, at) => (
+              <th scope="col" classList={{ right: numeric(at()) }} aria-sort={direction(at())}>
+                <button type="button" class="sort" onClick={() => press(at())}>
+                  {name}<span aria-hidden="true">{{ none: "", ascending: " ▲", descending: " ▼" }[direction(at())]}</span>
+                </button>
+              </th>
+            )}</For>
+          </tr>
+        </thead>
+        <tbody>
+          <For each={shown()}>{(row) => (
+            <tr><For each={row}>{(cell) => (
+              <td classList={{ right: is_number(cell) }}>
+                {cell === null ? "" : typeof cell === "string" ? <Name text={cell} most={120} /> : <Num of={cell} />}
+              </td>
+            )}</For></tr>
+          )}</For>
+        </tbody>
+      </table>
+      <Show when={shown().length < rows().length}>
+        <p class="note">{shown().length} of {rows().length} rows. <button type="button" class="plain" onClick={() => setAll(true)}>Show all</button></p>
+      </Show>
+    </div>
+  );
+}
+
+/** Whether the table of a picture is open: part of the address. */
+const is_open = (name: string): boolean => asked("tables").split(",").includes(name);
+
+/** Opens or closes tables: one, or the first of the view (Shift T). */
+export function toggle_table(name?: string): void {
+  const own = name ?? document.querySelector<HTMLElement>("[data-table]")?.dataset["table"];
+  if (own === undefined) return;
+  const open = asked("tables").split(",").filter(Boolean);
+  set({ tables: (open.includes(own) ? open.filter((one) => one !== own) : [...open, own]).join(",") });
+}
+
+/** The buttons of a picture's table. */
+export function TableButtons(props: { of: Table }): JSX.Element {
+  return (
+    <>
+      <button type="button" class="plain" data-table={props.of.name} aria-pressed={is_open(props.of.name)}
+        onClick={() => toggle_table(props.of.name)}>Table</button>
+      <button type="button" class="plain" aria-label={`CSV of ${props.of.name}`}
+        onClick={() => download(`${props.of.name}.csv`, csv(props.of), "text/csv")}>CSV</button>
+    </>
+  );
+}
+
+/** The table of a picture, where it is open. */
+export function Twin(props: { of: Table }): JSX.Element {
+  return <Show when={is_open(props.of.name)}><DataTable of={props.of} /></Show>;
+}

@@ -1,0 +1,51 @@
+// What of the service's documents the views read by name. Numbers are read by pointer instead.
+
+import type { Problem } from "./api";
+
+export type State = "queued" | "running" | "done" | "infeasible" | "cancelled" | "failed";
+
+export interface Diagnostic {
+  code: string;
+  severity: string;
+  message: string;
+  facts: { name: string; value: unknown }[];
+  hints: string[];
+}
+
+export interface Status {
+  id: string;
+  state: State;
+  phase: string;
+  queue_position: number | null;
+  objective: string | null;
+  value_ns: number | null;
+  bound_ns: number | null;
+  gap: number | null;
+  peak_bytes: number | null;
+  algorithm: string | null;
+  elapsed_s: number | null;
+  error: Diagnostic | null;
+  created_ms: number;
+  started_ms: number | null;
+  finished_ms: number | null;
+  request: Record<string, unknown>;
+  files: Record<string, string>;
+  artefacts: string[];
+}
+
+export interface Page { plans: Status[]; next: string | null }
+
+/** A file that was uploaded. */
+export interface Stored { name: string; digest: string; bytes: number; created_ms: number }
+
+export const is_live = (state: State): boolean => state === "queued" || state === "running";
+
+export const of_diagnostic = (own: Diagnostic): Problem => ({
+  status: 0, code: own.code, title: own.message, hints: own.hints, facts: own.facts,
+});
+
+/** What a request says of a file: its name, or that it was written into the request. */
+export function file_name(value: unknown): string {
+  if (typeof value === "string") return value.split("/").at(-1)!.replace(/^sha256:(.{12}).*/, "$1…");
+  return value === null || value === undefined ? "none" : "given in the request";
+}

@@ -1,0 +1,82 @@
+// Timeline, memory over time and graph of a plan: the routes that serve them in parts, and their
+// answers (docs/views.md).
+
+import type { Doc } from "./pointer";
+
+export interface Rows {
+  from_ns: number[];
+  to_ns: number[];
+  n: number[];
+  n_started: number[];
+  kind: number[];
+  what: number[];
+  micro_batch: (number | null)[];
+  longest_from_ns: number[];
+  longest_to_ns: number[];
+  ns: Record<string, number[]>;
+}
+
+export interface Lane { lane: string; device: string | null; role: "device" | "link" | "exchange"; n_started: number; ns: Record<string, number>; rows: Rows }
+
+export interface Tile {
+  step_time_ns: number;
+  from_ns: number;
+  to_ns: number;
+  part_ns: number;
+  kinds: string[];
+  things: { name: string; from: string | null; to: string | null }[];
+  lanes: Lane[];
+}
+
+export interface Holding { kind: string; name: string; bytes: number; op: string | null; n_micro_batches: number | null; since_ns: number | null; until_ns: number | null }
+
+export interface Curve {
+  step_time_ns: number;
+  device: string;
+  n_devices: number;
+  peak_bytes: number;
+  peak_at_ns: number;
+  limit_bytes: number | null;
+  part_ns: number;
+  at_ns: number[];
+  bytes: Record<string, number[]>;
+  alive: { largest: Holding[]; n_others: number; other_bytes: number };
+}
+
+const path = (id: string, view: string, asked: Record<string, string | number | undefined>): string => {
+  const query = new URLSearchParams(Object.entries(asked).flatMap(([name, own]) => (own === undefined ? [] : [[name, String(own)]])));
+  return `/v1/plans/${encodeURIComponent(id)}/${view}?${query.toString()}`;
+};
+
+/** A window of all lanes, in at most so many rows. */
+export const timeline_path = (id: string, from_ns: number | undefined, to_ns: number | undefined, max_slices: number): string =>
+  path(id, "timeline", { from_ns, to_ns, max_slices });
+
+/** Memory of a device, in at most so many points. */
+export const memory_path = (id: string, device: string, points: number): string => path(id, "memory", { device, points });
+
+export const tile = (doc: Doc): Tile => doc.value as Tile;
+export const curve = (doc: Doc): Curve => doc.value as Curve;
+
+/** What the lanes of a timeline do: title, short sign, class of colour; idle time and free links are hatched. */
+const KINDS: Record<string, [string, string, string]> = {
+  forward: ["Forward", "F", "compute"],
+  backward: ["Backward", "B", "backward"],
+  "backward-input": ["Backward, input", "B", "backward"],
+  "backward-weight": ["Backward, weight", "W", "weight"],
+  recompute: ["Recompute", "R", "recompute"],
+  optimizer: ["Optimizer", "O", "optimizer"],
+  transfer: ["Transfer", "T", "transfer"],
+  exchange: ["Exchange of gradients", "X", "collective"],
+  communication: ["Communication, exposed", "C", "collective"],
+  "idle-fill": ["Idle: not begun", "", "missing"],
+  "idle-input": ["Idle: waits for an input", "", "missing"],
+  "idle-link": ["Idle: the link is taken", "", "missing"],
+  "idle-wait": ["Idle: made to wait", "", "missing"],
+  "idle-drain": ["Idle: all done", "", "missing"],
+  free: ["Free", "", "free"],
+};
+
+export const kind_title = (kind: string): string => KINDS[kind]?.[0] ?? kind;
+export const kind_sign = (kind: string): string => KINDS[kind]?.[1] ?? "?";
+export const kind_fill = (kind: string): string => KINDS[kind]?.[2] ?? "optimizer";

@@ -1,0 +1,189 @@
+// Two plans, or a plan and what runs now: what moved, and where the time went.
+
+import { For, Match, Show, Switch, createSignal, type JSX } from "solid-js";
+import { read, send } from "../api";
+import { ago } from "../format";
+import { fetched } from "../load";
+import { Loading, Num, Panel, Trouble } from "../parts";
+import { plain } from "../names";
+import { Waterfall, type Step } from "../pictures/waterfall";
+import { known, number, pointer, ref, resolve, type Doc, type Ref } from "../pointer";
+import { asked, link, set } from "../route";
+import { DataTable, TableButtons, Twin, type Cell, type Table } from "../table";
+import type { Page, Status } from "../types";
+import { headline } from "./search";
+
+/** Stands for settings in place of a plan. */
+const SETTINGS = "settings";
+
+export default function Compare(): JSX.Element {
+  const list = fetched(() => "/v1/plans?state=done&limit=200", read);
+  const plans = (): Status[] => (list.latest()?.value as Page | undefined)?.plans ?? [];
+  return (
+    <>
+      <div class="title"><h1>Compare</h1></div>
+      <div class="pickers">
+        <Picker name="a" title="A" plans={plans()} more />
+        <button type="button" disabled={asked("a") === SETTINGS} onClick={() => set({ a: asked("b"), b: asked("a") })}>Swap</button>
+        <Picker name="b" title="B" plans={plans()} />
+      </div>
+      <Show when={list.error()}>{(error) => <Trouble of={error()} again={list.again} />}</Show>
+      <Switch fallback={<p class="empty">Choose two plans.</p>}>
+        <Match when={asked("a") === SETTINGS && asked("b") !== ""}><Settings plan={asked("b")} /></Match>
+        <Match when={asked("a") !== "" && asked("b") !== ""}><Both a={asked("a")} b={asked("b")} /></Match>
+      </Switch>
+    </>
+  );
+}
+
+function Picker(props: { name: string; title: string; plans: Status[]; more?: boolean }): JSX.Element {
+  const now = Date.now();
+  const is_listed = () => asked(props.name) === "" || asked(props.name) === SETTINGS || props.plans.some((plan) => plan.id === asked(props.name));
+  return (
+    <label class="inline"><b>{props.title}</b>
+      <select onChange={(event) => set({ [props.name]: event.currentTarget.value })}>
+        <option value="">choose a plan</option>
+        <Show when={!is_listed()}><option value={asked(props.name)} selected>{asked(props.name)}</option></Show>
+        <Show when={props.more}><option value={SETTINGS} selected={asked(props.name) === SETTINGS}>what runs now: settings of a launcher</option></Show>
+        <For each={props.plans}>{(plan) => (
+          <option value={plan.id} selected={asked(props.name) === plan.id}>{headline(plan)}, {plan.algorithm}, {ago(plan.created_ms, now)}</option>
+        )}</For>
+      </select>
+    </label>
+  );
+}
+
+function Settings(props: { plan: string }): JSX.Element {
+  const [text, setText] = createSignal("");
+  const [name, setName] = createSignal("run.sh");
+  const [sent, setSent] = createSignal<{ plan: string; settings: string; settings_name: string }>();
+  return (
+    <>
+      <Panel title="What runs now" sub="flags of Megatron-LM, a ds_config, torchtitan's or Galvatron's file">
+        <form class="settings" onSubmit={(event) => { event.preventDefault(); setSent({ plan: props.plan, settings: text(), settings_name: name() }); }}>
+          <label>Text <textarea rows="8" required spellcheck={false} onInput={(event) => setText(event.currentTarget.value)} /></label>
+          <label>Called <input value={name()} onInput={(event) => setName(event.currentTarget.value)} /></label>
+          <p class="buttons"><button type="submit" class="main">Compare</button></p>
+        </form>
+      </Panel>
+      <Show when={sent()} keyed>{(own) => <Answer of={() => send("/v1/compare", own).then((doc) => ({ source: "compare", value: { compare: doc.value } }))} />}</Show>
+    </>
+  );
+}
+
+/** Both answers and what the service says of their difference, as one document. */
+async function joined(a: string, b: string): Promise<Doc> {
+  const paths = [a, b].map((id) => `/v1/plans/${encodeURIComponent(id)}/answer`) as [string, string];
+  const [first, second, compared] = await Promise.all([read(paths[0]), read(paths[1]), send("/v1/compare", { plan: b, with: a })]);
+  return { source: `compare?a=${a}&b=${b}`, value: { a: first.value, b: second.value, compare: compared.value } };
+}
+
+function Both(props: { a: string; b: string }): JSX.Element {
+  return <Answer of={() => joined(props.a, props.b)} />;
+}
+
+function Answer(props: { of: () => Promise<Doc> }): JSX.Element {
+  const doc = fetched(() => props.of, (of) => of());
+  return (
+    <Show when={doc.error() === undefined} fallback={<Trouble of={doc.error()} again={doc.again} />}>
+      <Show when={doc.latest()} fallback={<Loading what="Comparing" />}>{(own) => <Result doc={own()} />}</Show>
+    </Show>
+  );
+}
+
+const is_run = (doc: Doc): boolean => resolve(doc.value, "/compare/a") !== undefined;
+
+function ends(doc: Doc, as: "time" | "bytes"): [Ref, Ref, Ref] {
+  const at = (side: string) => is_run(doc)
+    ? pointer("compare", side, as === "time" ? "step_time_ns" : "peak_bytes")
+    : as === "time" ? pointer("compare", "step_time", 0, `${side}_ns`) : pointer("compare", "peak_memory", `${side}_bytes`);
+  return [ref(doc, at("a"), as), ref(doc, at("b"), as), ref(doc, [at("b"), at("a")], as, "difference")];
+}
+
+const PARTS: [string, string][] = [
+  ["compute_s", "Compute"], ["recompute_s", "Recompute"], ["collectives_s", "Collectives"], ["exposed_transfers_s", "Exposed transfers"], ["optimizer_s", "Optimizer"], ["bubble_s", "Bubble"],
+];
+
+/** What adds to the step and what takes from it; the parts add up to the difference. */
+function steps(doc: Doc): Step[] {
+  if (!is_run(doc)) {
+    const rows = resolve(doc.value, "/compare/step_time") as { name: string }[];
+    return rows.slice(1).map((row, at) => ({ name: plain(row.name.trim()), by: ref(doc, [pointer("compare", "step_time", at + 1, "b_ns"), pointer("compare", "step_time", at + 1, "a_ns")], "time", "difference") }));
+  }
+  return PARTS.map(([name, title]) => ({ name: title, by: ref(doc, [pointer("b", "best", "parts", name), pointer("a", "best", "parts", name)], "seconds", "difference") })).filter((step) => known(step.by));
+}
+
+/** A run's parts are seconds: its waterfall stands on nanoseconds. */
+function scaled(doc: Doc): { a: Ref; b: Ref; steps: Step[] } {
+  const [a, b] = ends(doc, "time");
+  if (!is_run(doc)) return { a, b, steps: steps(doc) };
+  const own = (side: string) => ref(doc, pointer(side, "best", "step_time_s"), "seconds");
+  return { a: own("a"), b: own("b"), steps: steps(doc) };
+}
+
+function Result(props: { doc: Doc }): JSX.Element {
+  const shape = () => scaled(props.doc);
+  const table = (): Table => ({ name: "waterfall", columns: ["Part", "B less A"], rows: shape().steps.map((step) => [step.name, step.by]) });
+  return (
+    <>
+      <Headline doc={props.doc} />
+      <Show when={shape().steps.length > 0 && known(shape().a)}>
+        <Panel title="Where the time went" sub={remainder(shape())} actions={<TableButtons of={table()} />}>
+          <Waterfall a={shape().a} b={shape().b} steps={shape().steps} label="Where the time went" />
+          <Twin of={table()} />
+        </Panel>
+      </Show>
+      <div class="halves">
+        <Moved doc={props.doc} />
+        <Panel title="Figures" sub="of both, and B less A"><DataTable of={figures(props.doc)} /></Panel>
+      </div>
+    </>
+  );
+}
+
+function remainder(shape: { a: Ref; b: Ref; steps: Step[] }): string {
+  const sum = shape.steps.reduce((total, step) => total + (number(step.by) ?? 0), 0);
+  const whole = (number(shape.b) ?? 0) - (number(shape.a) ?? 0);
+  const rest = Math.abs(whole - sum) * (shape.a.as === "seconds" ? 1e9 : 1);
+  return rest < 1 ? `${shape.steps.length} parts that add up to the difference` : `${shape.steps.length} parts; ${Math.round(rest)} ns belong to none`;
+}
+
+function Headline(props: { doc: Doc }): JSX.Element {
+  const time = () => ends(props.doc, "time")[2];
+  const peak = () => ends(props.doc, "bytes")[2];
+  const word = (own: Ref, more: string, less: string) => ((number(own) ?? 0) === 0 ? "equal" : (number(own) ?? 0) > 0 ? more : less);
+  return (
+    <p class="lead">
+      B against A: step <b><Num sign of={time()} /></b> ({word(time(), "▲ slower", "▼ faster")}), peak <b><Num sign of={peak()} /></b> ({word(peak(), "▲ more memory", "▼ less memory")}).
+    </p>
+  );
+}
+
+function figures(doc: Doc): Table {
+  const row = (name: string, own: [Ref, Ref, Ref]): Cell[] => [name, own[0], own[1], own[2]];
+  const other = (name: string, at: string, as: Ref["as"]): Cell[][] => {
+    const own: [Ref, Ref, Ref] = [ref(doc, `/a${at}`, as), ref(doc, `/b${at}`, as), ref(doc, [`/b${at}`, `/a${at}`], as, "difference")];
+    return known(own[2]) ? [row(name, own)] : [];
+  };
+  return {
+    name: "figures", columns: ["Figure", "A", "B", "B less A"],
+    rows: [row("Step time", ends(doc, "time")), row("Peak memory", ends(doc, "bytes")),
+      ...other("Throughput", "/best/tokens_per_s", "tokens-per-s"), ...other("Model FLOPs utilisation", "/best/model_flops_utilisation", "share"), ...other("Gap to bound", "/plan/cost/gap", "share")],
+  };
+}
+
+/** Decisions that differ: of a run its fields, of ops where they are. */
+function Moved(props: { doc: Doc }): JSX.Element {
+  const moved = (): Table => {
+    const ops = resolve(props.doc.value, "/compare/moved") as { op: string; from: string; to: string }[] | undefined;
+    if (ops !== undefined) return { name: "moved", columns: ["Op", "In A", "In B"], rows: ops.map((own) => [own.op, own.from, own.to]) };
+    const changes = (resolve(props.doc.value, "/compare/changes") ?? []) as { field: string; a: unknown; b: unknown }[];
+    return { name: "moved", columns: ["Decision", "In A", "In B"], rows: changes.map((own) => [own.field, String(own.a), String(own.b)]) };
+  };
+  return (
+    <Panel title="What moved" sub={String(moved().rows.length)}>
+      <Show when={moved().rows.length > 0} fallback={<p class="empty">All decisions are equal.</p>}><DataTable of={moved()} /></Show>
+      <p class="note"><a href={link(["plans", asked("b")])}>Open B</a> <Show when={asked("a") !== SETTINGS}><a href={link(["plans", asked("a")])}>Open A</a></Show></p>
+    </Panel>
+  );
+}

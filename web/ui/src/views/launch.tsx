@@ -1,0 +1,85 @@
+// Who can run a plan, with the files that launch it.
+
+import { For, Show, createSignal, type JSX } from "solid-js";
+import { ask, read } from "../api";
+import { is_run } from "../figures";
+import { fetched } from "../load";
+import { Loading, Num, Panel, Trouble, copy, download } from "../parts";
+import { plain } from "../names";
+import { pointer, ref, resolve, type Doc } from "../pointer";
+import { asked, set } from "../route";
+
+interface Target { name: string; of: string; summary: string; file_name: string }
+
+const LAUNCHERS = ["", "torchrun", "slurm", "k8s"];
+
+export default function Launch(props: { doc: Doc; id: string }): JSX.Element {
+  const targets = fetched(() => "/v1/targets", read);
+  const all = (): Target[] => (targets.error() === undefined && targets.latest() ? (targets.latest()!.value as { targets: Target[] }).targets : []);
+  const runs_on = () => resolve(props.doc.value, "/runs_on/targets") as string[] | undefined;
+  const can = (own: Target) => runs_on()?.some((name) => name.split("@")[0] === own.name) ?? true;
+  const own = () => all().filter((target) => target.of === (is_run(props.doc) ? "training-runs" : "placements"));
+  const listed = () => [...own().filter(can), ...own().filter((target) => !can(target))];
+  // A run's first program is shown at once; of ops it is not known who has words for the plan.
+  const chosen = () => asked("target") || (runs_on() === undefined ? "" : listed().find(can)?.name ?? "");
+  const nearest = (name: string) => ref(props.doc, pointer("runs_on", "nearest_s", name), "seconds");
+  return (
+    <Panel title="Who can run this" sub={runs_on() === undefined ? "ask for a file to see whether its program has words for the plan" : "the others would run something else, at best in the time that is stated"}>
+      <div class="launch">
+        <ul>
+          <For each={listed()}>{(target) => (
+            <li classList={{ off: !can(target) }}>
+              <button type="button" class="pick" aria-pressed={chosen() === target.name} onClick={() => set({ target: target.name })}>
+                <b><span aria-hidden="true">{runs_on() === undefined ? "·" : can(target) ? "✓" : "✕"}</span> {target.name}</b>
+                <span>{plain(target.summary)}</span>
+              </button>
+              <Show when={!can(target)}><span class="note">{resolve(props.doc.value, nearest(target.name).at[0]!) === undefined ? "has no words for this plan" : <>nearest it can run: <Num of={nearest(target.name)} /></>}</span></Show>
+            </li>
+          )}</For>
+        </ul>
+        <Show when={chosen() !== ""} fallback={<p class="empty">Choose a program to see its files.</p>}>
+          <Artefact id={props.id} target={chosen()} name={all().find((target) => target.name === chosen())?.file_name ?? "plan.txt"} with_launcher={is_run(props.doc)} />
+        </Show>
+      </div>
+    </Panel>
+  );
+}
+
+/** Lines of a file that are shown; copies and downloads have all. */
+const SHOWN = 400;
+
+function Artefact(props: { id: string; target: string; name: string; with_launcher: boolean }): JSX.Element {
+  const launcher = () => (props.with_launcher ? asked("launcher") : "");
+  const path = () => `/v1/plans/${encodeURIComponent(props.id)}/artefacts/${encodeURIComponent(props.target)}${launcher() === "" ? "" : `?launcher=${launcher()}`}`;
+  const files = fetched(path, async (own): Promise<[string, string][]> => {
+    const text = await (await ask(own)).text();
+    return launcher() === "" ? [[props.name, text]] : Object.entries(JSON.parse(text) as Record<string, string>);
+  });
+  const [at, setAt] = createSignal(0);
+  const file = () => files.latest()?.[Math.min(at(), files.latest()!.length - 1)];
+  const lines = () => file()?.[1].split("\n") ?? [];
+  return (
+    <div class="artefact">
+      <Show when={props.with_launcher}>
+        <div class="segments" role="group" aria-label="Launcher">
+          <For each={LAUNCHERS}>{(name) => <button type="button" aria-pressed={launcher() === name} onClick={() => { setAt(0); set({ launcher: name }); }}>{name === "" ? "settings alone" : name}</button>}</For>
+        </div>
+      </Show>
+      <Show when={files.error() === undefined} fallback={<Trouble of={files.error()} />}>
+        <Show when={file()} fallback={<Loading what="Writing the file" />}>{(own) => (
+          <>
+            <div class="segments" role="group" aria-label="File">
+              <For each={files.latest()!}>{([name], index) => <button type="button" aria-pressed={own()[0] === name} onClick={() => setAt(index())}>{plain(name)}</button>}</For>
+            </div>
+            <p class="buttons">
+              <button type="button" onClick={() => void copy(own()[1], own()[0])}>Copy</button>
+              <button type="button" onClick={() => download(own()[0], own()[1])}>Download {plain(own()[0])}</button>
+            </p>
+            <pre tabindex="0" aria-label={plain(own()[0])}>{lines().slice(0, SHOWN).map((line) => plain(line.slice(0, 400))).join("\n")}</pre>
+            <Show when={lines().length > SHOWN}><p class="note">{SHOWN} of {lines().length} lines</p></Show>
+          </>
+        )}</Show>
+      </Show>
+    </div>
+  );
+}

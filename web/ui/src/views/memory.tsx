@@ -1,0 +1,103 @@
+// What fills each device, and when.
+
+import { For, Show, createMemo, type JSX } from "solid-js";
+import { devices, is_run } from "../figures";
+import { Loaded } from "../load";
+import { plain, short } from "../names";
+import { Name, Num, Panel } from "../parts";
+import { Levels, kinds_of, level_fill } from "../pictures/levels";
+import { DeviceBars, Swatch } from "../pictures/bars";
+import { number, pointer, ref, resolve, type Doc } from "../pointer";
+import { asked, set } from "../route";
+import { TableButtons, Twin, type Table } from "../table";
+import type { Status } from "../types";
+import { curve, memory_path } from "../views-api";
+import { No } from "./no-view";
+import { memory_table } from "./overview";
+
+/** Points that a picture of this width can show. */
+const POINTS = 800;
+/** Bars that are shown at once. */
+const DRAWN = 64;
+
+export default function Memory(props: { status: Doc }): JSX.Element {
+  const id = () => (props.status.value as Status).id;
+  return (
+    <Loaded path={`/v1/plans/${encodeURIComponent(id())}/answer`} what="Reading the answer">
+      {(doc) => <Devices doc={doc()} id={id()} />}
+    </Loaded>
+  );
+}
+
+/** Names by which the service is asked for a device's memory. */
+function names(doc: Doc): string[] {
+  if (is_run(doc)) return devices(doc).map((_, at) => `rank ${at}`);
+  return devices(doc).map((_, at) => String(resolve(doc.value, pointer("report", "devices", at, "id"))));
+}
+
+function Devices(props: { doc: Doc; id: string }): JSX.Element {
+  const all = createMemo(() => devices(props.doc));
+  const fullest = () => {
+    const free = all().map((own) => number(own.free) ?? -(number(own.peak) ?? 0));
+    return names(props.doc)[free.indexOf(Math.min(...free))] ?? "";
+  };
+  const device = () => asked("device") || fullest();
+  return (
+    <>
+      <Panel title="Memory over the step" sub={is_run(props.doc) ? "one device of each rank; the others are equal" : "one device"}
+        actions={
+          <label class="inline">Device <select onChange={(event) => set({ device: event.currentTarget.value })}>
+            <For each={names(props.doc)}>{(name) => <option value={name} selected={name === device()}>{short(name)}{name === fullest() ? " (fullest)" : ""}</option>}</For>
+          </select></label>
+        }>
+        <Show when={device()} keyed>{(own) => (
+          <Loaded path={memory_path(props.id, own, POINTS)} what="Reading the memory of the device" otherwise={(error) => <No view="memory over time" error={error} />}>
+            {(doc) => <Device doc={doc()} />}
+          </Loaded>
+        )}</Show>
+      </Panel>
+      <Panel title="Peaks" sub="of all devices" actions={<TableButtons of={memory_table(all())} />}>
+        <DeviceBars of={all().slice(0, DRAWN)} label="Peak memory per device" />
+        <Show when={all().length > DRAWN}><p class="note">{DRAWN} of {all().length} devices; the table has all.</p></Show>
+        <ul class="legend"><For each={all()[0]?.parts}>{(part) => <li><Swatch kind={part.kind} /> {part.name}</li>}</For></ul>
+        <Twin of={memory_table(all())} />
+      </Panel>
+    </>
+  );
+}
+
+function Device(props: { doc: Doc }): JSX.Element {
+  const own = () => curve(props.doc);
+  const at = (name: string, as: "bytes" | "time" | "bytes-exact") => ref(props.doc, pointer(name), as);
+  const table = (): Table => ({
+    name: "levels", columns: ["At", ...kinds_of(own())],
+    rows: own().at_ns.map((_, index) => [ref(props.doc, pointer("at_ns", index), "time"), ...kinds_of(own()).map((kind) => ref(props.doc, pointer("bytes", kind, index), "bytes"))]),
+  });
+  const most = () => Math.max(1, ...own().alive.largest.map((held) => held.bytes));
+  return (
+    <div class="columns">
+      <div>
+        <p class="lead">Peak <b><Num of={at("peak_bytes", "bytes")} /></b> (<Num of={at("peak_bytes", "bytes-exact")} />) at <Num of={at("peak_at_ns", "time")} />
+          <Show when={own().limit_bytes !== null}>, <Num of={ref(props.doc, ["/limit_bytes", "/peak_bytes"], "bytes", "difference")} /> below the limit</Show>.</p>
+        <Levels of={own()} />
+        <ul class="legend"><For each={kinds_of(own())}>{(kind) => <li><Swatch kind={level_fill(kind)} /> {plain(kind)}</li>}</For></ul>
+        <Show when={own().part_ns > 0}><p class="note">Each point is the highest level of <Num of={at("part_ns", "time")} />.</p></Show>
+        <p class="actions"><TableButtons of={table()} /></p>
+        <Twin of={table()} />
+      </div>
+      <div>
+        <h3>Alive at the peak</h3>
+        <ul class="alive">
+          <For each={own().alive.largest.slice(0, 16)}>{(held, index) => (
+            <li>
+              <span><Swatch kind={level_fill(held.kind)} /> <Name text={held.name} most={32} /><Show when={held.n_micro_batches}>{(n) => <span class="note"> of {n()} micro-batches</span>}</Show></span>
+              <Num of={ref(props.doc, pointer("alive", "largest", index(), "bytes"), "bytes")} />
+              <svg class="thin" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true"><rect class={`fill ${level_fill(held.kind)}`} width={(held.bytes / most()) * 100} height="4" /></svg>
+            </li>
+          )}</For>
+        </ul>
+        <p class="note">{Math.min(16, own().alive.largest.length)} of {own().alive.largest.length + own().alive.n_others}, the largest first</p>
+      </div>
+    </div>
+  );
+}

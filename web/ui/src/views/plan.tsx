@@ -1,0 +1,55 @@
+// One plan: how it stands decides which of its views there are.
+
+import { Match, Show, Switch, createEffect, lazy, on, type JSX } from "solid-js";
+import { polled } from "../load";
+import { Chip, Loading, Name, Trouble } from "../parts";
+import { digest } from "../names";
+import type { Doc } from "../pointer";
+import { link, route } from "../route";
+import { file_name, is_live, type Status } from "../types";
+import Overview from "./overview";
+import Search from "./search";
+
+const Memory = lazy(() => import("./memory"));
+const Timeline = lazy(() => import("./timeline"));
+
+export default function Plan(props: { id: string }): JSX.Element {
+  const status = polled(() => `/v1/plans/${encodeURIComponent(props.id)}`, 1000, (doc) => is_live((doc.value as Status).state));
+  const state = () => (status.doc()?.value as Status | undefined)?.state;
+  const view = () => route().path[2] ?? "overview";
+  createEffect(on(state, (now, before) => {
+    // Whoever watched the search is shown what it found.
+    if (before === "running" && now === "done" && view() === "overview") scrollTo(0, 0);
+  }));
+  return (
+    <Show when={status.error() === undefined} fallback={<Trouble of={status.error()} again={status.again} />}>
+      <Show when={status.doc()} fallback={<Loading what="Reading the plan" />}>{(doc) => (
+        <>
+          <Head doc={doc()} />
+          <Show when={(doc().value as Status).artefacts.includes("plan") && state() !== "queued" && state() !== "running" && view() !== "search"}
+            fallback={<Search status={doc()} is_lost={status.is_lost()} />}>
+            <Switch fallback={<Overview status={doc()} />}>
+              <Match when={view() === "memory"}><Memory status={doc()} /></Match>
+              <Match when={view() === "timeline"}><Timeline status={doc()} /></Match>
+            </Switch>
+          </Show>
+        </>
+      )}</Show>
+    </Show>
+  );
+}
+
+function Head(props: { doc: Doc }): JSX.Element {
+  const plan = () => props.doc.value as Status;
+  const file = (name: "model" | "cluster") => file_name(plan().request[name]);
+  return (
+    <div class="title">
+      <div>
+        <h1><Name text={file("model")} /> on <Name text={file("cluster")} /></h1>
+        <p class="note">{String(plan().request["workload"] ?? "inference")}; inputs {Object.values(plan().files).map(digest).join(" · ")}</p>
+      </div>
+      <Chip state={plan().state} />
+      <a class="button" href={link(["compare"], { b: plan().id })}>Compare</a>
+    </div>
+  );
+}

@@ -1,0 +1,112 @@
+// The search of a plan: its curve while it runs and after, and how it can be ended.
+
+import { For, Show, createSignal, type JSX } from "solid-js";
+import { Refused, ask } from "../api";
+import { followed } from "../load";
+import { Chip, Facts, Name, Num, Panel, Trouble, say } from "../parts";
+import { plain } from "../names";
+import { pointer, ref, type Doc } from "../pointer";
+import { GapCurve, said, said_table } from "../pictures/gap-curve";
+import { texts } from "../form";
+import { go } from "../route";
+import { TableButtons, Twin } from "../table";
+import { file_name, is_live, type Diagnostic, type Status } from "../types";
+
+/** What was asked for, in a line. */
+export function headline(plan: Status): string {
+  const { model, cluster, workload } = plan.request;
+  return plain(`${file_name(model)}${workload === "training" ? ", training," : ""} on ${file_name(cluster)}`);
+}
+
+export function CancelButton(props: { id: string }): JSX.Element {
+  const [is_asked, setAsked] = createSignal(false);
+  const cancel = async () => {
+    setAsked(true);
+    try {
+      await ask(`/v1/plans/${encodeURIComponent(props.id)}/cancel`, { method: "POST" });
+      say("The search ends with the best plan so far");
+    } catch (error) {
+      setAsked(false);
+      say(error instanceof Refused ? error.problem.title : String(error));
+    }
+  };
+  return <button type="button" disabled={is_asked()} onClick={() => void cancel()}>{is_asked() ? "Ending …" : "Keep the best and end"}</button>;
+}
+
+export default function Search(props: { status: Doc; is_lost: boolean }): JSX.Element {
+  const plan = () => props.status.value as Status;
+  const events = followed(() => plan().id);
+  const figure = (name: string, as: "time" | "share" | "seconds") => ref(props.status, pointer(name), as);
+  const until = () => plan().elapsed_s ?? 0;
+  const incumbents = () => said(events.doc()).filter((own) => own.event === "incumbent").reverse();
+  return (
+    <>
+      <Show when={props.is_lost || events.is_lost()}>
+        <p class="callout warn" role="status">The service does not answer; what is shown is from before. This page goes on by itself.</p>
+      </Show>
+      <Show when={plan().error}>{(error) => <Ended state={plan().state} error={error()} />}</Show>
+      <section class="figures" aria-label="The search in numbers">
+        <dl>
+          <div><dt>State</dt><dd class="big"><Chip state={plan().state} /></dd><dd class="note">{phase(plan())}</dd></div>
+          <div><dt>Gap</dt><dd class="big"><Num figure of={figure("gap", "share")} /></dd><dd class="note">value / bound − 1</dd></div>
+          <div><dt>Incumbent</dt><dd class="big"><Num figure of={figure("value_ns", "time")} /></dd><dd class="note">{plan().objective ?? ""}</dd></div>
+          <div><dt>Bound</dt><dd class="big"><Num figure of={figure("bound_ns", "time")} /></dd><dd class="note">no plan is below</dd></div>
+          <div><dt>Last word after</dt><dd class="big"><Num figure of={figure("elapsed_s", "seconds")} /></dd><dd class="note"><Show when={plan().algorithm}>{(name) => <Name text={name()} most={24} />}</Show></dd></div>
+        </dl>
+      </section>
+      <div class="columns">
+        <Panel title="Incumbent and bound" sub="over the time of the search"
+          actions={<><TableButtons of={said_table(events.doc())} /><Show when={is_live(plan().state)}><CancelButton id={plan().id} /></Show></>}>
+          <Show when={events.error()}>{(error) => <Trouble of={error()} />}</Show>
+          <Show when={said(events.doc()).length > 0} fallback={<p class="empty">{is_live(plan().state) ? "No plan and no bound yet." : "The search found no plan and no bound."}</p>}>
+            <GapCurve doc={events.doc()} until_s={until()} bound_ns={is_live(plan().state) ? null : plan().bound_ns} />
+            <Twin of={said_table(events.doc())} />
+          </Show>
+        </Panel>
+        <div>
+          <Panel title="Incumbents" sub="newest first">
+            <ol class="incumbents">
+              <For each={incumbents().slice(0, 8)}>{(own) => (
+                <li><Num of={ref(events.doc(), pointer(own.at, "elapsed_s"), "seconds")} /> <b><Num of={ref(events.doc(), pointer(own.at, "value_ns"), "time")} /></b> <Name text={own.algorithm} most={28} /></li>
+              )}</For>
+            </ol>
+            <p class="note">{Math.min(8, incumbents().length)} of {incumbents().length}</p>
+          </Panel>
+          <Asked plan={plan()} />
+        </div>
+      </div>
+    </>
+  );
+}
+
+function phase(plan: Status): string {
+  if (plan.state === "queued") return plan.queue_position === null ? "" : `${plan.queue_position} before it`;
+  return plan.phase === plan.state ? "" : plan.phase;
+}
+
+function Ended(props: { state: string; error: Diagnostic }): JSX.Element {
+  const lead = () => ({ infeasible: "There is no such plan", cancelled: "The search was ended" })[props.state] ?? "The search failed";
+  return (
+    <div class="callout bad" role="alert">
+      <p><b>{lead()}</b> <code>{props.error.code}</code></p>
+      <p>{plain(props.error.message)}</p>
+      <Facts of={props.error.facts} />
+      <For each={props.error.hints}>{(hint) => <p class="hint">Hint: {plain(hint)}</p>}</For>
+    </div>
+  );
+}
+
+/** What was asked, and a form that asks the same again. */
+function Asked(props: { plan: Status }): JSX.Element {
+  const entries = () => Object.entries(props.plan.request).filter(([name]) => name !== "verb");
+  const text = (value: unknown) => (typeof value === "string" ? value : JSON.stringify(value));
+  const again = () => go(["new"], texts(props.plan.request));
+  return (
+    <Panel title="What was asked" actions={<button type="button" class="plain" onClick={again}>Ask again, changed</button>}>
+      <dl class="pairs">
+        <For each={entries()}>{([name, value]) => <><dt>{plain(name)}</dt><dd><Name text={text(value)} most={40} /></dd></>}</For>
+      </dl>
+      <p class="note"><code>{props.plan.id}</code></p>
+    </Panel>
+  );
+}

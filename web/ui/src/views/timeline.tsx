@@ -1,0 +1,230 @@
+// Who does what when, and who waits for whom.
+
+import { For, Show, createEffect, createMemo, createSignal, on, onCleanup, onMount, type JSX } from "solid-js";
+import { ask, read } from "../api";
+import { fetched } from "../load";
+import { Loading, Name, Num, Panel, Trouble, download, say } from "../parts";
+import { plain } from "../names";
+import { GUTTER, draw, hit, ns_at, type Hit, type View } from "../pictures/lanes";
+import { Swatch } from "../pictures/bars";
+import { width_of } from "../pictures/width";
+import { pointer, ref, type Doc } from "../pointer";
+import { asked, set } from "../route";
+import { DataTable, TableButtons, Twin, type Cell, type Table } from "../table";
+import { theme } from "../theme";
+import type { Status } from "../types";
+import { kind_fill, kind_title, tile, timeline_path, type Tile } from "../views-api";
+import { No } from "./no-view";
+
+/** Rows of one answer: what a screen can show, not what the plan has. */
+const MOST_ROWS = 12_000;
+
+export default function Timeline(props: { status: Doc }): JSX.Element {
+  const id = () => (props.status.value as Status).id;
+  const instant = (name: string) => { const own = Number(asked(name)); return asked(name) === "" || !Number.isFinite(own) ? undefined : Math.max(0, Math.round(own)); };
+  // The whole step is read once: its lanes and length; windows come after.
+  const whole = fetched(() => timeline_path(id(), undefined, undefined, MOST_ROWS), read);
+  return (
+    <Show when={whole.error() === undefined} fallback={<No view="timeline" error={whole.error()} />}>
+      <Show when={whole.latest()} fallback={<Loading what="Replaying the plan" />}>
+        {(doc) => <Picture id={id()} whole={doc()} t0={instant("t0")} t1={instant("t1")} can_trace={(props.status.value as Status).request["workload"] !== "training"} />}
+      </Show>
+    </Show>
+  );
+}
+
+function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: number | undefined; can_trace: boolean }): JSX.Element {
+  let box!: HTMLDivElement;
+  let canvas!: HTMLCanvasElement;
+  const width = width_of(() => box);
+  const step = () => tile(props.whole).step_time_ns;
+  const span = createMemo(() => ({ from: Math.min(props.t0 ?? 0, step() - 1), to: Math.min(Math.max(props.t1 ?? step(), (props.t0 ?? 0) + 1), step()) }));
+  const is_whole = () => span().from === 0 && span().to === step();
+  const window = window_of(() => props.id, span, is_whole, () => props.whole);
+  const view = (): View => ({ ...span(), width: width(), scale: devicePixelRatio });
+  const [selected, setSelected] = createSignal<Hit>();
+  const [drawn, setDrawn] = createSignal(0);
+  createEffect(on(() => window.doc(), () => setSelected(undefined)));
+  createEffect(() => {
+    theme();
+    const [own, at, now] = [tile(window.doc()), selected(), view()];
+    const frame = requestAnimationFrame(() => setDrawn(draw(canvas, own, now, at).slices));
+    onCleanup(() => cancelAnimationFrame(frame));
+  });
+  const show = (from: number, to: number) => {
+    const length = Math.max(10, Math.min(step(), to - from));
+    const start = Math.max(0, Math.min(step() - length, from));
+    set({ t0: start <= 0 && length >= step() ? "" : String(Math.round(start)), t1: start <= 0 && length >= step() ? "" : String(Math.round(start + length)) });
+  };
+  const zoom = (factor: number, at = (span().from + span().to) / 2) => show(at - (at - span().from) * factor, at + (span().to - at) * factor);
+  const pan = (share: number) => { const by = share * (span().to - span().from); show(span().from + by, span().to + by); };
+  handlers(() => canvas, { view, zoom, pan, show, pick: (x, y) => setSelected(hit(tile(window.doc()), view(), x, y)) });
+  keys({ zoom, pan, whole: () => show(0, step()), next: (by) => setSelected(neighbour(tile(window.doc()), selected(), by)) });
+  const table = () => rows_table(window.doc());
+  return (
+    <>
+      <Panel title="Timeline" sub={<>a step of <Num of={ref(props.whole, "/step_time_ns", "time")} />; wheel or W S zoom, drag or A D pan, Shift drag zooms in, F shows all</>}
+        actions={<>
+          <button type="button" class="plain" onClick={() => zoom(0.5)}>Zoom in</button><button type="button" class="plain" onClick={() => zoom(2)}>Zoom out</button>
+          <button type="button" class="plain" onClick={() => show(0, step())}>Whole step</button>
+          <TableButtons of={table()} /><Show when={props.can_trace}><TraceButton id={props.id} /></Show>
+        </>}>
+        <div ref={box} class="picture">
+          <canvas ref={canvas} tabindex="0" role="img" aria-label="Timeline: a lane per device and link; its table holds the same" />
+        </div>
+        <Legend of={tile(window.doc())} />
+        <p class="note" role="status">
+          {drawn()} boxes drawn<Show when={tile(window.doc()).part_ns > 0}>; narrow ones stand for several slices, as high as their shares</Show>
+          <Show when={window.is_late()}> · reading the window …</Show>
+        </p>
+        <Show when={window.error()}>{(error) => <Trouble of={error()} />}</Show>
+        <Twin of={table()} />
+      </Panel>
+      <div class="columns">
+        <Panel title="In view" sub={<>from <b>{time_of(window.doc(), "from_ns")}</b> to <b>{time_of(window.doc(), "to_ns")}</b>, exact sums</>}>
+          <DataTable of={sums_table(window.doc())} caption="In view" />
+        </Panel>
+        <Panel title="Chosen slice" sub={<><kbd>,</kbd> <kbd>.</kbd> go to its neighbours</>}>
+          <Show when={selected()} fallback={<p class="empty">Click a slice.</p>}>{(at) => <Slice doc={window.doc()} at={at()} />}</Show>
+        </Panel>
+      </div>
+    </>
+  );
+}
+
+const time_of = (doc: Doc, name: string): JSX.Element => <Num of={ref(doc, pointer(name), "time")} />;
+
+/** The tile of the window; until it is there, the last one. */
+function window_of(id: () => string, span: () => { from: number; to: number }, is_whole: () => boolean, whole: () => Doc) {
+  const [doc, setDoc] = createSignal<Doc>(whole());
+  const [error, setError] = createSignal<unknown>();
+  const [is_late, setLate] = createSignal(false);
+  createEffect(() => {
+    const { from, to } = span();
+    setError(undefined);
+    if (is_whole()) { setDoc(whole()); setLate(false); return; }
+    let is_old = false;
+    setLate(true);
+    const timer = setTimeout(() => {
+      read(timeline_path(id(), from, to, MOST_ROWS)).then((own) => { if (!is_old) { setDoc(own); setLate(false); } }, (own: unknown) => { if (!is_old) { setError(own); setLate(false); } });
+    }, 60);
+    onCleanup(() => { is_old = true; clearTimeout(timer); });
+  });
+  return { doc, error, is_late };
+}
+
+interface Acts { view: () => View; zoom: (factor: number, at?: number) => void; pan: (share: number) => void; show: (from: number, to: number) => void; pick: (x: number, y: number) => void }
+
+function handlers(element: () => HTMLCanvasElement, acts: Acts): void {
+  onMount(() => {
+    const canvas = element();
+    let start: { x: number; view: View; is_zoom: boolean; moved: boolean } | undefined;
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) acts.pan(event.deltaX / 1000);
+      else acts.zoom(Math.exp(event.deltaY / 400), ns_at(acts.view(), Math.max(GUTTER, event.offsetX)));
+    }, { passive: false });
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      start = { x: event.offsetX, view: acts.view(), is_zoom: event.shiftKey, moved: false };
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (start === undefined || Math.abs(event.offsetX - start.x) < 3) return;
+      start.moved = true;
+      const by = ns_at(start.view, start.x) - ns_at(start.view, event.offsetX);
+      if (!start.is_zoom) acts.show(start.view.from + by, start.view.to + by);
+    });
+    canvas.addEventListener("pointerup", (event) => {
+      if (start?.moved && start.is_zoom) {
+        const ends = [ns_at(start.view, start.x), ns_at(start.view, event.offsetX)];
+        acts.show(Math.min(...ends), Math.max(...ends));
+      } else if (start !== undefined && !start.moved) acts.pick(event.offsetX, event.offsetY);
+      start = undefined;
+    });
+  });
+}
+
+function keys(acts: { zoom: (factor: number) => void; pan: (share: number) => void; whole: () => void; next: (by: number) => void }): void {
+  const does: Record<string, () => void> = {
+    w: () => acts.zoom(0.7), s: () => acts.zoom(1 / 0.7), a: () => acts.pan(-0.2), d: () => acts.pan(0.2), f: acts.whole,
+    ",": () => acts.next(-1), ".": () => acts.next(1),
+  };
+  let last = "";
+  const press = (event: KeyboardEvent) => {
+    const is_typed = (event.target as HTMLElement).matches("input, textarea, select, dialog *");
+    const is_after_g = last === "g";
+    last = event.key;
+    if (is_typed || is_after_g || event.ctrlKey || event.metaKey || event.altKey || localStorage.getItem("meshwright.keys-off") === "yes") return;
+    does[event.key]?.();
+  };
+  onMount(() => addEventListener("keydown", press));
+  onCleanup(() => removeEventListener("keydown", press));
+}
+
+function neighbour(own: Tile, at: Hit | undefined, by: number): Hit | undefined {
+  if (at === undefined) return own.lanes.length > 0 ? { lane: 0, row: 0 } : undefined;
+  const n = own.lanes[at.lane]!.rows.from_ns.length;
+  return { lane: at.lane, row: Math.max(0, Math.min(n - 1, at.row + by)) };
+}
+
+function Legend(props: { of: Tile }): JSX.Element {
+  const shown = () => {
+    const kinds = props.of.kinds.filter((kind) => kind !== "free" && props.of.lanes.some((lane) => (lane.ns[kind] ?? 0) > 0));
+    return [...new Map(kinds.map((kind) => [kind_fill(kind), kind])).entries()];
+  };
+  return <ul class="legend"><For each={shown()}>{([fill, kind]) => <li><Swatch kind={fill} /> {fill === "missing" ? "Idle, with its cause" : kind_title(kind)}</li>}</For></ul>;
+}
+
+/** Time of the window by lane and kind. */
+function sums_table(doc: Doc): Table {
+  const own = tile(doc);
+  const kinds = own.kinds.filter((kind) => kind !== "free" && own.lanes.some((lane) => (lane.ns[kind] ?? 0) > 0));
+  return {
+    name: "in-view", columns: ["Lane", "Slices", ...kinds.map(kind_title)],
+    rows: own.lanes.map((lane, at) => [lane.lane, ref(doc, pointer("lanes", at, "n_started"), "count"),
+      ...kinds.map((kind): Cell => (lane.ns[kind] === undefined ? null : ref(doc, pointer("lanes", at, "ns", kind), "time")))]),
+  };
+}
+
+/** All rows of the window. */
+function rows_table(doc: Doc): Table {
+  const own = tile(doc);
+  const cell = (lane: number, name: string, row: number) => ref(doc, pointer("lanes", lane, "rows", name, row), "time");
+  const rows = () => own.lanes.flatMap((lane, at) => lane.rows.from_ns.map((_, row): Cell[] => [
+    lane.lane, kind_title(own.kinds[lane.rows.kind[row]!]!), own.things[lane.rows.what[row]!]?.name ?? "", cell(at, "from_ns", row), cell(at, "to_ns", row),
+    ref(doc, pointer("lanes", at, "rows", "n", row), "count"),
+    lane.rows.micro_batch[row] == null ? null : ref(doc, pointer("lanes", at, "rows", "micro_batch", row), "count"),
+  ]));
+  return { name: "timeline", columns: ["Lane", "Kind", "What", "From", "To", "Slices", "Micro-batch"], get rows() { return rows(); } };
+}
+
+function Slice(props: { doc: Doc; at: Hit }): JSX.Element {
+  const own = () => tile(props.doc);
+  const rows = () => own().lanes[props.at.lane]!.rows;
+  const thing = () => own().things[rows().what[props.at.row]!];
+  const at = (name: string) => pointer("lanes", props.at.lane, "rows", name, props.at.row);
+  const is_one = () => rows().n[props.at.row] === 1;
+  return (
+    <dl class="pairs">
+      <dt>{is_one() ? "Kind" : "Mostly"}</dt><dd>{kind_title(own().kinds[rows().kind[props.at.row]!]!)}</dd>
+      <dt>What</dt><dd><Name text={thing()?.name ?? "nothing"} most={60} /></dd>
+      <Show when={thing()?.from}>{(from) => <><dt>From</dt><dd><Name text={from()} /></dd></>}</Show>
+      <Show when={thing()?.to}>{(to) => <><dt>To</dt><dd><Name text={to()} /></dd></>}</Show>
+      <Show when={rows().micro_batch[props.at.row] !== null}><dt>Micro-batch</dt><dd><Num of={ref(props.doc, at("micro_batch"), "count")} /></dd></Show>
+      <dt>Start</dt><dd><Num of={ref(props.doc, at("longest_from_ns"), "time")} /></dd>
+      <dt>Length</dt><dd><Num of={ref(props.doc, [at("longest_to_ns"), at("longest_from_ns")], "time", "difference")} /></dd>
+      <Show when={!is_one()}><dt>Slices here</dt><dd><Num of={ref(props.doc, at("n"), "count")} /></dd></Show>
+      <dt>Lane</dt><dd>{plain(own().lanes[props.at.lane]!.lane)}</dd>
+    </dl>
+  );
+}
+
+function TraceButton(props: { id: string }): JSX.Element {
+  const fetch_trace = async () => {
+    try {
+      const answer = await ask(`/v1/plans/${encodeURIComponent(props.id)}/artefacts/trace`);
+      download("trace.json", await answer.text(), "application/json");
+    } catch (error) { say((error as Error).message); }
+  };
+  return <button type="button" class="plain" onClick={() => void fetch_trace()}>Perfetto trace</button>;
+}

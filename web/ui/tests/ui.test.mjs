@@ -1,0 +1,193 @@
+// Walks every view in a browser. `make test-ui`.
+
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { gzipSync } from "node:zlib";
+import { check_numbers } from "./numbers.mjs";
+import { DIST, browser, clear, folder, open, page_of, plans, post, screenshot, serve, settle } from "./service.mjs";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const at = folder();
+let service, chrome, ids;
+
+before(async () => {
+  service = await serve(at);
+  chrome = await browser();
+  ids = await plans(service.base);
+});
+after(async () => {
+  await chrome?.close();
+  await service?.stop();
+  clear(at);
+});
+
+/** What axe finds serious. */
+async function serious(page) {
+  await page.evaluate(axe);
+  const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  return found.violations.filter((own) => ["serious", "critical"].includes(own.impact))
+    .map((own) => `${own.id}: ${own.nodes.slice(0, 3).map((node) => `${node.target} ${node.any[0]?.message ?? ""}`).join("; ")}`);
+}
+
+const views = () => [
+  ["plans", "#/plans", 10], ["new", "#/new?model=example%3Aqwen3-30b-a3b.json", 0], ["files", "#/files", 6],
+  ...["gpt2", "qwen3", "llama"].flatMap((name) => [
+    [`${name}-overview`, `#/plans/${ids[name]}?tables=step,memory,origins`, 20],
+    [`${name}-timeline`, `#/plans/${ids[name]}/timeline?tables=timeline`, 20],
+    [`${name}-memory`, `#/plans/${ids[name]}/memory?tables=levels,memory`, 20],
+    [`${name}-search`, `#/plans/${ids[name]}/search?tables=gap-curve`, 4],
+  ]),
+  ["llama-window", `#/plans/${ids.llama}/timeline?t0=1000000000&t1=1500000000`, 20],
+  ["compare-runs", `#/compare?a=${ids.llama_1f1b}&b=${ids.llama}&tables=waterfall`, 10],
+  ["compare-ops", `#/compare?a=${ids.gpt2_single}&b=${ids.gpt2}&tables=waterfall`, 8],
+  ["infeasible", `#/plans/${ids.none}`, 0],
+];
+
+for (const [theme, width] of [["light", 1280], ["dark", 1920]]) {
+  test(`every view, ${theme}, ${width} wide`, async () => {
+    for (const [name, hash, least] of views()) {
+      const { page, wrong, context } = await page_of(chrome, service.base, { theme, width });
+      await open(page, service.base, hash);
+      assert.ok(await check_numbers(page, service.base) >= least, `numbers of ${name}`);
+      assert.deepEqual(await serious(page), [], name);
+      const beyond = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(beyond <= 0, `${name} is ${beyond} px wider than its window`);
+      await screenshot(page, `${name}-${theme}-${width}`);
+      assert.deepEqual(wrong, [], name);
+      await context.close();
+    }
+  });
+}
+
+test("a number says where it comes from", async () => {
+  const { page, context } = await page_of(chrome, service.base);
+  await open(page, service.base, `#/plans/${ids.llama}`);
+  await page.click(".figures [data-pointer='/plan/cost/step_time_ns']");
+  const answer = await (await fetch(`${service.base}/v1/plans/${ids.llama}/answer`)).json();
+  const told = await page.textContent("dialog.origin");
+  assert.ok(told.includes("/plan/cost/step_time_ns") && told.includes(String(answer.plan.cost.step_time_ns)), told);
+  await page.keyboard.press("Escape");
+  assert.equal(await page.isVisible("dialog.origin"), false);
+  await context.close();
+});
+
+test("a newcomer starts a plan, follows it and takes its files, by pointer alone", async () => {
+  const { page, wrong, context } = await page_of(chrome, service.base);
+  await open(page, service.base, "");
+  await page.click("main a:has-text('New plan')");
+  await page.selectOption("select >> nth=0", "example:qwen3-30b-a3b.json");
+  await page.selectOption("label:has-text('Workload') + select", "training");
+  await page.click("button:has-text('Plan')");
+  await page.waitForSelector(".figures dt:has-text('Throughput')", { timeout: 120_000 });
+  await settle(page);
+  await page.click("button.pick:has-text('megatron')");
+  await page.click("button:has-text('slurm')");
+  await page.waitForSelector(".artefact button:has-text('job.sbatch')");
+  await page.click(".artefact button:has-text('job.sbatch')");
+  const [file] = await Promise.all([page.waitForEvent("download"), page.click("button:has-text('Download job.sbatch')")]);
+  assert.match(readFileSync(await file.path(), "utf8"), /^#!\/usr\/bin\/env bash\n#SBATCH/);
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a live job is followed over a restart of the service, and ended", async () => {
+  const own = folder();
+  let first = await serve(own, { flags: ["--drain", "0s"] });
+  try {
+    await plans_of(first.base);
+    const plan = await post(first.base, "/v1/plans", { model: "gpt2_small.onnx", cluster: "a100-node.yaml", time_limit: "60s", micro_batch: 1, batch: 4, workload: "training" });
+    const { page, context } = await page_of(chrome, first.base, { refusals: true });
+    await open(page, first.base, `#/plans/${plan.id}`);
+    await page.waitForSelector(".chip.running");
+    await first.stop();
+    await page.waitForSelector("text=The service does not answer");
+    first = await serve(own, { port: first.port });
+    await page.waitForSelector("text=The service does not answer", { state: "detached", timeout: 30_000 });
+    await page.waitForSelector(".incumbents li", { timeout: 60_000 });
+    await screenshot(page, "running");
+    await page.click("button:has-text('Keep the best and end')");
+    await page.waitForSelector(".chip.done, .chip.cancelled", { timeout: 60_000 });
+    await context.close();
+  } finally {
+    await first.stop();
+    clear(own);
+  }
+});
+
+async function plans_of(base) {
+  const example = (path) => readFileSync(new URL(`../../../examples/${path}`, import.meta.url));
+  await fetch(`${base}/v1/models?name=gpt2_small.onnx`, { method: "POST", body: example("models/gpt2_small.onnx") });
+  await fetch(`${base}/v1/clusters?name=a100-node.yaml`, { method: "POST", body: example("clusters/a100-node.yaml") });
+}
+
+test("names are text, whatever they hold", async () => {
+  const names = ["<img src=x onerror=alert(1)>", "\u202egnp.exe", "a\u0007b\u0000c", "=cmd|' /C calc'!A0", "`${alert(1)}`", `${"long".repeat(250)}`, "\"><script>alert(1)</script>", "\u200bzero"];
+  let n = 0;
+  for (const name of names) {
+    const body = JSON.stringify({ hosts: 1, n: n++ });
+    const answer = await fetch(`${service.base}/v1/clusters?name=${encodeURIComponent(name)}`, { method: "POST", body });
+    if (!answer.ok) continue;
+    await post(service.base, "/v1/plans", { model: "gpt2_small.onnx", cluster: name });
+  }
+  const { page, wrong, context } = await page_of(chrome, service.base);
+  for (const hash of ["#/plans", "#/files", "#/new"]) {
+    await open(page, service.base, hash);
+    assert.equal(await page.$$eval("main img, main script", (all) => all.length), 0);
+    const raw = await page.evaluate(() => /[\u0000-\u0008\u202a-\u202e\u200b]/.test(document.body.innerText));
+    assert.equal(raw, false, `control characters on ${hash}`);
+  }
+  await screenshot(page, "hostile");
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a script that is not a file of the page does not run", async () => {
+  const answer = await fetch(service.base);
+  assert.match(answer.headers.get("content-security-policy"), /^default-src 'self'/);
+  assert.equal(answer.headers.get("x-content-type-options"), "nosniff");
+  const { page, context } = await page_of(chrome, service.base, { refusals: true });
+  await open(page, service.base, "#/plans");
+  const ran = await page.evaluate(async () => {
+    const script = document.createElement("script");
+    script.textContent = "window.ran = true";
+    document.body.append(script);
+    document.body.insertAdjacentHTML("beforeend", "<img src='/nothing' onerror='window.ran = true'>");
+    await new Promise((done) => setTimeout(done, 300));
+    return window.ran ?? false;
+  });
+  assert.equal(ran, false);
+  await context.close();
+});
+
+test("the page is small and is kept by browsers", async () => {
+  const files = readdirSync(join(DIST, "assets")).filter((name) => /\.(js|css|svg)$/.test(name));
+  const bytes = files.map((name) => gzipSync(readFileSync(join(DIST, "assets", name)), { level: 9 }).length).reduce((a, b) => a + b, 0);
+  assert.ok(bytes < 60_000, `${bytes} bytes of assets, gzip`);
+  const page = await fetch(service.base);
+  assert.equal((await fetch(service.base, { headers: { "if-none-match": page.headers.get("etag") } })).status, 304);
+  const asset = await fetch(`${service.base}/assets/${files[0]}`);
+  assert.match(asset.headers.get("cache-control"), /immutable/);
+  assert.equal((await fetch(`${service.base}/assets/none.js`)).status, 404);
+});
+
+test("a service with tokens is asked with one", async () => {
+  const { execFileSync } = await import("node:child_process");
+  const { PROGRAM } = await import("./service.mjs");
+  const own = folder();
+  const token = execFileSync(PROGRAM, ["token", "--database", join(own, "plans.db"), "--name", "page", "--scope", "plan"], { encoding: "utf8" }).match(/mw_[0-9a-f]+/)[0];
+  const guarded = await serve(own);
+  try {
+    const { page, context } = await page_of(chrome, guarded.base, { refusals: true });
+    await page.goto(guarded.base);
+    await page.fill("dialog input[type=password]", token);
+    await page.click("dialog button:has-text('Go on')");
+    await page.waitForSelector("text=No plan was made here yet");
+    await context.close();
+  } finally {
+    await guarded.stop();
+    clear(own);
+  }
+});
