@@ -67,8 +67,9 @@ export async function plans(base) {
   for (const [name, request] of Object.entries(REQUESTS)) ids[name] = (await post(base, "/v1/plans", request)).id;
   for (const id of Object.values(ids)) {
     for (let state = ""; !["done", "infeasible"].includes(state);) {
-      state = (await (await fetch(`${base}/v1/plans/${id}?wait=60`)).json()).state;
-      if (["failed", "cancelled"].includes(state)) throw new Error(`${id} ${state}`);
+      const plan = await (await fetch(`${base}/v1/plans/${id}?wait=60`)).json();
+      state = plan.state;
+      if (["failed", "cancelled"].includes(state)) throw new Error(`${id} ${state}: ${JSON.stringify(plan.error)}`);
     }
   }
   return ids;
