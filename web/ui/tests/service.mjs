@@ -56,7 +56,7 @@ const REQUESTS = {
   qwen3: { model: "qwen3-30b-a3b.json", ...training },
   llama: { model: "llama-2-70b.json", ...training },
   llama_1f1b: { model: "llama-2-70b.json", ...training, pin: ["schedule=1f1b"] },
-  none: { model: "gpt2_small.onnx", cluster: "two-rtx3090.yaml", max_memory_per_device: "1MiB" },
+  none: { model: "qwen3-30b-a3b.json", ...training, cluster: "two-rtx3090.yaml", global_batch: 8 },
 };
 
 /** Plans by name: their ids. */
