@@ -34,7 +34,11 @@ fn together<T: Send>(store: &Store, n: usize, write: impl Fn(usize) -> T + Sync)
     let (go, gone) = channel::<()>();
     thread::scope(|scope| {
         let held = scope.spawn(move || {
-            let held = store.write_here(move |_| Ok(gone.recv().unwrap_or_default()));
+            let held = store.write_here(move |_| {
+                // It ends with the sender.
+                let _ = gone.recv();
+                Ok(())
+            });
             held.unwrap();
         });
         let write = &write;

@@ -133,6 +133,7 @@ pub(crate) fn run(
 
 /// Confines this process, which the process `parent` started: what it may use, and that it ends with
 /// whoever started it. Where the system refuses, it goes on without.
+#[allow(clippy::exit, reason = "nobody waits for its answer")]
 pub fn confine(memory: u64, parent: Option<i32>) {
     use rustix::process::{Resource, Rlimit, set_parent_process_death_signal, setrlimit};
     let limit = Rlimit { current: Some(memory), maximum: Some(memory) };
