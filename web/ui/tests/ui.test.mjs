@@ -177,7 +177,7 @@ test("a service with tokens is asked with one", async () => {
   const { execFileSync } = await import("node:child_process");
   const { PROGRAM } = await import("./service.mjs");
   const own = folder();
-  const token = execFileSync(PROGRAM, ["token", "--database", join(own, "plans.db"), "--name", "page", "--scope", "plan"], { encoding: "utf8" }).match(/mw_[0-9a-f]+/)[0];
+  const token = execFileSync(PROGRAM, ["token", "--database", join(own, "plans.db"), "--scope", "plan", "page"], { encoding: "utf8" }).match(/mw_[0-9a-f]+/)[0];
   const guarded = await serve(own);
   try {
     const { page, context } = await page_of(chrome, guarded.base, { refusals: true });

@@ -12,10 +12,13 @@ export interface Said { at: number; event: string; elapsed_s: number; value_ns: 
 export function said(doc: Doc): Said[] {
   const all = doc.value as Record<string, unknown>[];
   const figure = (value: unknown) => (typeof value === "number" ? value : null);
-  return all.flatMap((own, at) => (own["event"] !== "incumbent" && own["event"] !== "bound" ? [] : [{
+  const found = all.flatMap((own, at) => (own["event"] !== "incumbent" && own["event"] !== "bound" ? [] : [{
     at, event: own["event"], elapsed_s: figure(own["elapsed_s"]) ?? 0, value_ns: figure(own["value_ns"]),
     bound_ns: figure(own["bound_ns"]), algorithm: String(own["algorithm"] ?? own["method"] ?? ""),
   }]));
+  // A search that a restart of the service cut off begins anew, and so does its clock.
+  const anew = found.findLastIndex((own, at) => own.elapsed_s < (found[at - 1]?.elapsed_s ?? 0));
+  return anew < 0 ? found : found.slice(anew);
 }
 
 /** The same as a table. */

@@ -24,10 +24,12 @@ export function Levels(props: { of: Curve }): JSX.Element {
   const width = width_of(() => box);
   const shape = createMemo(() => {
     const own = props.of;
-    const most = Math.max(own.peak_bytes, own.limit_bytes ?? 0, 1) * 1.05;
+    // A limit far above would press the levels flat: it is told instead.
+    const is_far = (own.limit_bytes ?? 0) > 2.5 * own.peak_bytes;
+    const most = Math.max(own.peak_bytes, is_far ? 0 : own.limit_bytes ?? 0, 1) * (is_far ? 1.15 : 1.05);
     const x = (ns: number) => LEFT + (ns / Math.max(1, own.step_time_ns)) * (width() - LEFT - RIGHT);
     const y = (bytes: number) => TOP + (1 - bytes / most) * (HEIGHT - TOP - BOTTOM);
-    return { most, x, y };
+    return { most, x, y, is_far };
   });
   const areas = createMemo(() => {
     const { x, y } = shape();
@@ -54,13 +56,14 @@ export function Levels(props: { of: Curve }): JSX.Element {
         )}</For>
         <For each={ticks(props.of.step_time_ns, 6)}>{(own) => <text class="axis" x={shape().x(own)} y={HEIGHT - 6} text-anchor="middle">{axis("time", own)}</text>}</For>
         <For each={areas()}>{(own) => <path class={`fill ${level_fill(own.kind)}`} d={own.path} />}</For>
-        <Show when={props.of.limit_bytes !== null}>
+        <Show when={shape().is_far}><text class="end" x={width() - RIGHT} y="11" text-anchor="end">limit {format("bytes", props.of.limit_bytes!)}, above this picture</text></Show>
+        <Show when={props.of.limit_bytes !== null && !shape().is_far}>
           <line class="limit" x1={LEFT} x2={width() - RIGHT} y1={shape().y(props.of.limit_bytes!)} y2={shape().y(props.of.limit_bytes!)} />
           <text class="end" x={width() - RIGHT} y={shape().y(props.of.limit_bytes!) - 4} text-anchor="end">limit</text>
         </Show>
         <line class="peak-line" x1={peak().x} x2={peak().x} y1={peak().y} y2={HEIGHT - BOTTOM} />
         <circle class="peak" cx={peak().x} cy={peak().y} r="5" />
-        <text class="end" x={peak().x + (peak().x > width() - 80 ? -10 : 10)} y={peak().y + 18} text-anchor={peak().x > width() - 80 ? "end" : "start"}>peak</text>
+        <text class="end halo" x={peak().x + (peak().x > width() - 80 ? -10 : 10)} y={peak().y + 18} text-anchor={peak().x > width() - 80 ? "end" : "start"}>peak</text>
       </svg>
     </div>
   );
