@@ -25,6 +25,7 @@ mod measured;
 mod one_price;
 mod pinned_documents;
 mod priced;
+mod recorded;
 mod regress;
 mod requests;
 mod search_ends;

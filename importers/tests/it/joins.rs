@@ -87,6 +87,10 @@ fn a_model_whose_ops_all_have_a_time_needs_no_cluster() {
     let kernels = import.graph.ops.iter().filter(|op| op.work != Work::View).count();
     assert_eq!(measured(&import).len(), kernels);
     assert_eq!(import.cluster.unwrap().kinds[0].name, "cpu");
+    // Training adds an update, of which neither run nor device say anything.
+    let traces = run("inference");
+    let options = ImportOptions { traces, trains: true, ..ImportOptions::default() };
+    assert!(read(&blocks("model.onnx"), &options).unwrap().cluster.is_none());
     // The backward pass has none from a run of the forward pass.
     let import = join(&blocks("joint.pt2"), &run("inference")).unwrap();
     assert!(share(&import).2 && import.cluster.is_none());
