@@ -16,9 +16,9 @@ export function said(doc: Doc): Said[] {
     at, event: own["event"], elapsed_s: figure(own["elapsed_s"]) ?? 0, value_ns: figure(own["value_ns"]),
     bound_ns: figure(own["bound_ns"]), algorithm: String(own["algorithm"] ?? own["method"] ?? ""),
   }]));
-  // A search that a restart of the service cut off begins anew, and so does its clock.
-  const anew = found.findLastIndex((own, at) => own.elapsed_s < (found[at - 1]?.elapsed_s ?? 0));
-  return anew < 0 ? found : found.slice(anew);
+  // A search that a restart of the service cut off is accepted anew, and its clock begins anew.
+  const begin = all.findLastIndex((own) => own["event"] === "accepted");
+  return found.filter((own) => own.at >= begin);
 }
 
 /** The same as a table. */
