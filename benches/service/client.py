@@ -132,7 +132,9 @@ class Server:
         begun = time.monotonic()
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                self.before + [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--database", self.database] + self.flags,
+                # The limit of requests a second is judged elsewhere; judges ask faster than it allows.
+                self.before + [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--database", self.database,
+                               "--most-requests", "100000"] + self.flags,
                 cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
         while time.monotonic() < begun + 60:
             found = re.search(r"listening on https?://(\S+?):(\d+)", self.said())
