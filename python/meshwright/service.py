@@ -275,8 +275,8 @@ class Service:
     def artefact(self, id: str, target: str, launcher: Optional[str] = None) -> Union[str, Dict[str, str]]:
         """A plan as an executor reads it; with a `launcher` (torchrun, slurm, k8s) all files that start it, by
         name."""
-        query = f"?{urllib.parse.urlencode({'launcher': launcher})}" if launcher else ""
-        path = f"/v1/plans/{_quoted(id)}/artefacts/{_quoted(target)}{query}"
+        folder = f"/{_quoted(launcher)}" if launcher else ""
+        path = f"/v1/plans/{_quoted(id)}/artefacts/{_quoted(target)}{folder}"
         text = self._send("GET", path, timeout=_WORK).body.decode("utf-8")
         return json.loads(text) if launcher else text
 

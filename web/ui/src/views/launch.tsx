@@ -50,7 +50,7 @@ const SHOWN = 400;
 
 function Artefact(props: { id: string; target: string; name: string; with_launcher: boolean }): JSX.Element {
   const launcher = () => (props.with_launcher ? asked("launcher") : "");
-  const path = () => `/v1/plans/${encodeURIComponent(props.id)}/artefacts/${encodeURIComponent(props.target)}${launcher() === "" ? "" : `?launcher=${launcher()}`}`;
+  const path = () => `/v1/plans/${encodeURIComponent(props.id)}/artefacts/${encodeURIComponent(props.target)}${launcher() === "" ? "" : `/${launcher()}`}`;
   const files = fetched(path, async (own): Promise<[string, string][]> => {
     const text = await (await ask(own)).text();
     return launcher() === "" ? [[props.name, text]] : Object.entries(JSON.parse(text) as Record<string, string>);
