@@ -52,7 +52,7 @@ pub(super) struct Row {
     pub(super) scope: Option<Scope>,
     summary: &'static str,
     /// Names of the query; `!` behind one that is needed.
-    asks: &'static [&'static str],
+    pub(super) asks: &'static [&'static str],
     body: Option<Body>,
     answers: Answers,
 }
@@ -213,7 +213,7 @@ impl Row {
         {
             all.extend([404, 409]);
         }
-        if !self.asks.is_empty() || self.body.is_some() || self.path.contains('{') {
+        if self.scope.is_some() {
             all.push(422);
         }
         if self.body.is_some() {

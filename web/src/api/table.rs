@@ -190,7 +190,7 @@ pub(crate) fn router(service: &Shared) -> Router {
         let handler = match row.scope {
             None => handler,
             Some(scope) => {
-                let state = (Arc::clone(service), scope);
+                let state = (Arc::clone(service), scope, !row.asks.is_empty());
                 handler.layer(from_fn_with_state(state, admitted))
             }
         };
@@ -214,13 +214,20 @@ async fn wrong_method(method: Method, uri: Uri) -> Problem {
 }
 
 async fn admitted(
-    State((service, scope)): State<(Shared, Scope)>,
+    State((service, scope, takes_query)): State<(Shared, Scope, bool)>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let (headers, anonymous) = (request.headers().clone(), service.options.anonymous);
     let caller = service.store.read(move |sql| access::caller(sql, &headers, anonymous)).await?;
     caller.must(scope)?;
+    // Handlers with a query know each name of theirs.
+    if !takes_query && request.uri().query().is_some_and(|query| !query.is_empty()) {
+        let title = format!("`{}` takes no query", request.uri().path());
+        return Err(
+            Problem::unprocessable("bad-query", title).hint("/docs lists what can be asked")
+        );
+    }
     if service.rate.check_key(&caller.name).is_err() {
         let title = "this token sends more requests a second than it may";
         return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", title)
