@@ -30,26 +30,7 @@ _PLACES = {
 #: Modules that are loaded when they are asked for.
 _MODULES = ("service", "torch")
 
-__all__ = [
-    "IllegalPlanError",
-    "InfeasibleError",
-    "InputError",
-    "InternalError",
-    "Interrupted",
-    "MeshwrightError",
-    "NoPlanError",
-    "Plan",
-    "UsageError",
-    "algorithms",
-    "compare",
-    "explain",
-    "export",
-    "load",
-    "plan",
-    "simulate",
-    "support",
-    "verify",
-]
+__all__ = sorted(name for names in _PLACES.values() for name in names)
 
 
 def __getattr__(name: str) -> _Any:

@@ -19,11 +19,10 @@ pub(crate) fn run(args: &ServeArgs, again: &[OsString], printer: &Printer) -> Co
     let mut listening = |address| {
         printer.talk(&format!("listening on {scheme}://{address}/docs, Ctrl-C ends it"));
     };
-    web::server::serve(options, &mut listening).map_err(|reason| {
+    web::server::serve(options, &mut listening).map_err(|failure| {
         Diagnostic::usage("serve-failed", format!("can not serve on `{}`", args.listen))
-            .fact("reason", reason)
-            .hint("choose a free port with --listen 127.0.0.1:PORT; port 0 takes any")
-            .hint("to be reached by others make a token first: meshwright token NAME")
+            .fact("reason", failure.reason)
+            .hint(failure.hint)
     })?;
     Ok(Exit::DONE)
 }
@@ -72,10 +71,10 @@ pub(crate) fn worker(args: &WorkerArgs, again: &[OsString], printer: &Printer) -
     }
     let (n, place) = (options.workers, options.database.to_string());
     let mut working = || printer.talk(&format!("working on {place}, {n} at once, Ctrl-C ends it"));
-    web::server::work(options, &mut working).map_err(|reason| {
+    web::server::work(options, &mut working).map_err(|failure| {
         Diagnostic::usage("worker-failed", "can not work for a service")
-            .fact("reason", reason)
-            .hint("give the servers and the workers one PostgreSQL: --database postgres://...")
+            .fact("reason", failure.reason)
+            .hint(failure.hint)
     })?;
     Ok(Exit::DONE)
 }

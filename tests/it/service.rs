@@ -179,7 +179,7 @@ fn tokens_are_asked_for_and_never_logged() {
     });
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
-            let path = path.replace('{', "").replace('}', "");
+            let path = path.replace(['{', '}'], "");
             for header in ["", "Authorization: Bearer x\r\n", "Authorization: Basic x\r\n"] {
                 let answer = served.ask(&method.to_uppercase(), &path, header, b"");
                 let is_health = path == "/livez" || path == "/readyz";

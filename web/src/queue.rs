@@ -314,6 +314,23 @@ pub(crate) struct End {
     pub(crate) progress: Option<Value>,
     pub(crate) files: Vec<(String, Vec<u8>)>,
     pub(crate) cpu_ms: i64,
+    /// Whether the service cut the search off: then it is no answer to others.
+    pub(crate) is_cut: bool,
+}
+
+impl End {
+    /// One of which nothing is known but the state.
+    pub(crate) const fn bare(state: &'static str) -> Self {
+        Self {
+            state,
+            exit_code: None,
+            error: None,
+            progress: None,
+            files: Vec::new(),
+            cpu_ms: 0,
+            is_cut: false,
+        }
+    }
 }
 
 /// Records the end, if the worker still holds the plan; whether it did.
@@ -343,6 +360,9 @@ pub(crate) fn finish(
     if end.files.iter().any(|(name, _)| name == "plan") {
         let statement = "DELETE FROM artefacts WHERE plan = $1 AND name = $2";
         sql.run(statement, &[id.into(), INCUMBENT.into()])?;
+    }
+    if end.is_cut {
+        sql.run("UPDATE plans SET content = '' WHERE id = $1", &[id.into()])?;
     }
     let told = json!({ "state": end.state, "exit_code": end.exit_code });
     say(sql, id, revision, "end", &told)?;
@@ -486,12 +506,8 @@ pub(crate) fn given_up(cancelled: bool, attempts: i64) -> End {
         "message": format!("the process that planned was lost {attempts} times"),
         "hints": ["ask for it again; if that fails too, its problem may need more memory"],
     });
-    End {
-        state: if cancelled { "cancelled" } else { "failed" },
-        exit_code: None,
-        error: (!cancelled).then_some(error),
-        progress: None,
-        files: Vec::new(),
-        cpu_ms: 0,
+    match cancelled {
+        true => End::bare("cancelled"),
+        false => End { error: Some(error), ..End::bare("failed") },
     }
 }

@@ -82,7 +82,8 @@ pub fn replan(options: &Again, hear: &mut dyn FnMut(Row)) -> Result<(), String> 
     let place = tempfile::tempdir().map_err(|error| error.to_string())?;
     let shelf = Shelf::new(place.path()).map_err(|error| error.to_string())?;
     let statement = "SELECT id FROM plans WHERE place IN (SELECT MAX(place) FROM plans \
-        WHERE state IN ('done', 'infeasible') GROUP BY content) ORDER BY place";
+        WHERE state IN ('done', 'infeasible') GROUP BY \
+        COALESCE(NULLIF(content, ''), id)) ORDER BY place";
     let ids = store.read_here(|sql| Ok(sql.rows(statement, &[])?));
     for mut row in ids.map_err(|problem| problem.words())? {
         let id = row.text();

@@ -28,6 +28,35 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How often plans are looked for whose worker is gone.
 const RECOVERY: Duration = Duration::from_secs(10);
 
+/// Why a process of the service can't begin.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// In words.
+    pub reason: String,
+    /// What helps.
+    pub hint: &'static str,
+}
+
+impl Failure {
+    fn new(hint: &'static str) -> impl Fn(String) -> Self {
+        move |reason| Self { reason, hint }
+    }
+}
+
+/// Where the database is to blame.
+const DATABASE: &str = "name the database of the service with --database, or end who uses it";
+/// Where the folder is.
+const FOLDER: &str = "name a folder of its own with --work-folder";
+/// Where the address is.
+const ADDRESS: &str = "choose a free port with --listen 127.0.0.1:PORT; port 0 takes any";
+/// Where the certificate is.
+const CERTIFICATE: &str =
+    "give a chain and its key, both PEM, with --tls-certificate and --tls-key";
+/// Where others could reach what nobody guards.
+const TOKEN: &str = "make a token first, meshwright token NAME, or say --allow-anonymous";
+/// Where the system gives no threads.
+const SYSTEM: &str = "give the process more threads or memory";
+
 impl Service {
     /// Whether a request names this machine, where only this machine is listened to.
     pub(crate) fn is_of_here(&self, headers: &HeaderMap, uri: &Uri) -> bool {
@@ -52,23 +81,20 @@ impl Service {
 /// Serves until a signal of termination; `listening` is told the address.
 ///
 /// # Errors
-/// In words, why it can't begin.
-pub fn serve(mut options: Options, listening: &mut dyn FnMut(SocketAddr)) -> Result<(), String> {
-    let _alone = alone(&options.work.database)?;
-    let _lock = locked(&mut options.work)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
-    let service = Arc::new(Service::open(options).map_err(|problem| problem.words())?);
-    let has_token =
-        service.store.read_here(|sql| access::is_any(sql)).map_err(|problem| problem.words())?;
+/// Why it can't begin.
+pub fn serve(mut options: Options, listening: &mut dyn FnMut(SocketAddr)) -> Result<(), Failure> {
+    let of_database = |problem: crate::problem::Problem| Failure::new(DATABASE)(problem.words());
+    let _alone = alone(&options.work.database).map_err(Failure::new(DATABASE))?;
+    let _lock = locked(&mut options.work).map_err(Failure::new(FOLDER))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(SYSTEM)(error.to_string()))?;
+    let service = Arc::new(Service::open(options).map_err(of_database)?);
+    let has_token = service.store.read_here(|sql| access::is_any(sql)).map_err(of_database)?;
     let options = &service.options;
     if !(options.listen.ip().is_loopback() || has_token || options.allows_anonymous) {
-        return Err(format!(
-            "others than this machine can reach {}, and no token is stored",
-            options.listen
-        ));
+        let listen = options.listen;
+        let reason = format!("others than this machine can reach {listen}, and no token is stored");
+        return Err(Failure::new(TOKEN)(reason));
     }
     // Only this process has a file of SQLite: whatever ran is lost.
     let own = matches!(options.work.database, Place::File(_)).then_some("serve-");
@@ -77,42 +103,43 @@ pub fn serve(mut options: Options, listening: &mut dyn FnMut(SocketAddr)) -> Res
         content::sweep(sql, own.is_some())?;
         queue::recover(sql, own)
     });
-    let n = begun.map_err(|problem| problem.words())?;
+    let n = begun.map_err(of_database)?;
     if n > 0 {
         log::line("info", "recovered", &json!({ "plans": n }));
     }
-    runtime.block_on(accept(Arc::clone(&service), name, listening)).map_err(|e| e.to_string())
+    runtime.block_on(accept(Arc::clone(&service), name, listening))
 }
 
 /// Makes plans that servers stored, without answering requests, until a signal of termination;
 /// `working` is told once it does.
 ///
 /// # Errors
-/// In words, why it can't begin.
-pub fn work(mut options: Work, working: &mut dyn FnMut()) -> Result<(), String> {
+/// Why it can't begin.
+pub fn work(mut options: Work, working: &mut dyn FnMut()) -> Result<(), Failure> {
     if let Place::File(path) = &options.database {
         let path = path.display();
-        return Err(format!("`{path}` is a file of SQLite, which one server has to itself"));
+        return Err(Failure {
+            reason: format!("`{path}` is a file of SQLite, which one server has to itself"),
+            hint: "give the servers and the workers one PostgreSQL: --database postgres://...",
+        });
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
-    let _lock = locked(&mut options)?;
-    let shop = Shop::open(&options, Box::new(|_| {})).map_err(|problem| problem.words())?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(SYSTEM)(error.to_string()))?;
+    let _lock = locked(&mut options).map_err(Failure::new(FOLDER))?;
+    let shop = Shop::open(&options, Box::new(|_| {}));
+    let shop = shop.map_err(|problem| Failure::new(DATABASE)(problem.words()))?;
     let (shop, name) = (Arc::new(shop), work::process_name("worker"));
-    runtime
-        .block_on(async {
-            let slots = work::start(&shop, options.workers, &name)?;
-            working();
-            let recovery = tokio::spawn(recover(Arc::clone(&shop)));
-            ended().await?;
-            recovery.abort();
-            drained(&shop, slots, options.drain).await;
-            Ok(())
-        })
-        .map_err(|error: io::Error| error.to_string())
+    let worked = runtime.block_on(async {
+        let slots = work::start(&shop, options.workers, &name)?;
+        working();
+        let recovery = tokio::spawn(recover(Arc::clone(&shop)));
+        ended().await?;
+        recovery.abort();
+        drained(&shop, slots, options.drain).await;
+        Ok(())
+    });
+    worked.map_err(|error: io::Error| Failure::new(SYSTEM)(error.to_string()))
 }
 
 /// Keeps other servers from a file of SQLite: they would take each other's plans for lost ones.
@@ -137,7 +164,7 @@ fn locked(options: &mut Work) -> Result<std::fs::File, String> {
     std::fs::create_dir_all(folder).map_err(|error| told(&error))?;
     let file = std::fs::File::create(folder.join("lock")).map_err(|error| told(&error))?;
     if file.try_lock().is_err() {
-        return Err(told(&"another process uses this folder; --work-folder names one of its own"));
+        return Err(told(&"another process uses this folder"));
     }
     for entry in std::fs::read_dir(folder).map_err(|error| told(&error))?.flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -192,16 +219,20 @@ async fn accept(
     service: Shared,
     name: String,
     listening: &mut dyn FnMut(SocketAddr),
-) -> io::Result<()> {
-    let listener = TcpListener::bind(service.options.listen).await?;
-    let tls = service.options.tls.as_ref().map(crate::tls::acceptor).transpose()?;
-    let slots = work::start(&service.shop, service.options.work.workers, &name)?;
+) -> Result<(), Failure> {
+    let of = |hint| move |error: io::Error| Failure::new(hint)(error.to_string());
+    let listener = TcpListener::bind(service.options.listen).await.map_err(of(ADDRESS))?;
+    let address = listener.local_addr().map_err(of(ADDRESS))?;
+    let tls = service.options.tls.as_ref().map(crate::tls::acceptor).transpose();
+    let tls = tls.map_err(of(CERTIFICATE))?;
+    let slots = work::start(&service.shop, service.options.work.workers, &name);
+    let slots = slots.map_err(of(SYSTEM))?;
     let router = crate::api::router(&service);
     let recovery = tokio::spawn(recover(Arc::clone(&service.shop)));
     let retirement = tokio::spawn(retire(Arc::clone(&service)));
     let (graceful, room) =
         (GracefulShutdown::new(), Arc::new(Semaphore::new(service.options.connections)));
-    listening(listener.local_addr()?);
+    listening(address);
     // Until all plans ended or were given back, requests are answered, that for readiness with no.
     let mut end = std::pin::pin!(async {
         let _ = ended().await;

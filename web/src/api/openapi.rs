@@ -3,7 +3,7 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::{plans, uploads, verbs};
+use super::{plans, uploads, verbs, views};
 use crate::access::Scope;
 
 /// What a route answers when all is well.
@@ -235,6 +235,11 @@ fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
+/// Schema of a count with its usual value and its highest.
+fn up_to((usual, most): (usize, usize)) -> Value {
+    json!({ "type": "integer", "minimum": 1, "maximum": most, "default": usual })
+}
+
 /// Schema of a name in a query.
 fn asked(name: &str) -> Value {
     match name {
@@ -242,9 +247,10 @@ fn asked(name: &str) -> Value {
             "description": "Seconds to wait for the end" }),
         "priority" => json!({ "type": "integer", "minimum": 0, "maximum": 9 }),
         "limit" => json!({ "type": "integer", "minimum": 1, "maximum": plans::LONGEST_PAGE }),
-        "from_ns" | "to_ns" | "max_slices" | "points" | "depth" => {
-            json!({ "type": "integer", "minimum": 0 })
-        }
+        "from_ns" | "to_ns" => json!({ "type": "integer", "minimum": 0 }),
+        "max_slices" => up_to(views::ROWS),
+        "points" => up_to(views::POINTS),
+        "depth" => up_to(views::DEPTH),
         "cancel" => json!({ "type": "integer", "minimum": 0, "maximum": 1 }),
         "state" => json!({ "type": "string", "enum":
             ["queued", "running", "done", "infeasible", "cancelled", "failed"] }),

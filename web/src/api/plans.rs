@@ -424,7 +424,10 @@ pub(super) async fn delete(
     Named(id): Named<String>,
     Asked(query): Asked<Deletion>,
 ) -> Result<StatusCode, Problem> {
-    if query.cancel > 0 {
+    if query.cancel > 1 {
+        return Err(Problem::unprocessable("bad-query", "`cancel` is 0 or 1"));
+    }
+    if query.cancel == 1 {
         cancelled(&service, &id, &caller).await?;
         service.hub.changed(&id);
         waited(&service, &id, Duration::from_secs(15)).await?;

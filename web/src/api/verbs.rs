@@ -271,6 +271,10 @@ pub(super) async fn compare(
     members.insert("b".to_owned(), plan);
     let mut texts = Vec::new();
     match (asked.with, asked.settings) {
+        (Some(_), None) if asked.settings_name.is_some() => {
+            let title = "`settings_name` names `settings`, which were not given";
+            return Err(Problem::unprocessable("bad-body", title));
+        }
         (Some(other), None) => {
             let own = other.clone();
             let found = service.store.read(move |sql| queue::plan(sql, &own)).await?;

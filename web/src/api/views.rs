@@ -17,11 +17,19 @@ use crate::queue;
 use crate::service::Shared;
 
 /// Rows of a timeline unless stated, and at most.
-const ROWS: (usize, usize) = (4_000, 100_000);
+pub(super) const ROWS: (usize, usize) = (4_000, 100_000);
 /// Points of a memory curve unless stated, and at most.
-const POINTS: (usize, usize) = (1_000, 100_000);
-/// Groups inside groups that are open at most.
-const DEEPEST: usize = 64;
+pub(super) const POINTS: (usize, usize) = (1_000, 100_000);
+/// Groups inside groups that are open unless stated, and at most.
+pub(super) const DEPTH: (usize, usize) = (1, 64);
+
+/// What is stated, or what is usual.
+fn stated(name: &str, own: Option<usize>, (usual, most): (usize, usize)) -> Result<usize, Problem> {
+    match own.unwrap_or(usual) {
+        n if n <= most => Ok(n),
+        _ => Err(Problem::unprocessable("bad-query", format!("`{name}` is at most {most}"))),
+    }
+}
 
 /// The view file of a plan: at hand, stored, or made now.
 async fn file(service: &Shared, id: &str) -> Result<Arc<Vec<u8>>, Problem> {
@@ -95,7 +103,7 @@ pub(super) async fn timeline(
     Named(id): Named<String>,
     Asked(query): Asked<Window>,
 ) -> Result<Json<Tile>, Problem> {
-    let max = query.max_slices.unwrap_or(ROWS.0).min(ROWS.1);
+    let max = stated("max_slices", query.max_slices, ROWS)?;
     let lanes: Vec<String> =
         query.lanes.split(',').filter(|lane| !lane.is_empty()).map(str::to_owned).collect();
     part(&service, &id, move |view| view.timeline(query.from_ns, query.to_ns, &lanes, max)).await
@@ -115,7 +123,7 @@ pub(super) async fn memory(
     Named(id): Named<String>,
     Asked(query): Asked<Curve>,
 ) -> Result<Json<MemoryCurve>, Problem> {
-    let points = query.points.unwrap_or(POINTS.0).min(POINTS.1);
+    let points = stated("points", query.points, POINTS)?;
     part(&service, &id, move |view| view.memory(&query.device, points)).await
 }
 
@@ -133,6 +141,6 @@ pub(super) async fn graph(
     Named(id): Named<String>,
     Asked(query): Asked<Opened>,
 ) -> Result<Json<Graph>, Problem> {
-    let depth = query.depth.unwrap_or(1).min(DEEPEST);
+    let depth = stated("depth", query.depth, DEPTH)?;
     part(&service, &id, move |view| view.graph(query.group.as_deref(), depth)).await
 }

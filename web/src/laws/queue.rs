@@ -16,6 +16,7 @@ super::laws!(
     a_plan_that_is_given_back_was_not_started,
     an_idempotency_key_has_one_plan,
     equal_requests_share_a_plan,
+    a_search_that_was_cut_off_answers_nobody_else,
     plans_are_numbered_once,
     an_owner_has_no_more_plans_than_allowed,
     what_is_heard_is_kept_in_order,
@@ -47,7 +48,7 @@ fn claim(store: &Store, worker: &str) -> Option<Plan> {
 fn end(state: &'static str) -> End {
     let (id, text) = ("answer".to_owned(), state.as_bytes().to_vec());
     let files = vec![(id, text)];
-    End { state, exit_code: None, error: None, progress: None, files, cpu_ms: 10 }
+    End { files, cpu_ms: 10, ..End::bare(state) }
 }
 
 fn finish(store: &Store, id: &str, worker: &str, state: &'static str) -> bool {
@@ -248,6 +249,21 @@ fn equal_requests_share_a_plan(database: &Database) {
         finish(&store, &plan.id, "w", "failed");
     }
     assert_eq!(submit(&store, same("fourth")).0.id, "fourth");
+}
+
+fn a_search_that_was_cut_off_answers_nobody_else(database: &Database) {
+    let store = database.store();
+    for (is_cut, id) in [(true, "a"), (false, "b")] {
+        let wish = Wanted { content: "same".to_owned(), ..wanted(id) };
+        assert_eq!(
+            (submit(&store, wish).0.id, claim(&store, "w").is_some()),
+            (id.to_owned(), true)
+        );
+        let own = End { is_cut, ..end("done") };
+        assert!(store.write_here(move |sql| queue::finish(sql, (id, "w"), &own)).unwrap());
+    }
+    let (found, is_old) = submit(&store, Wanted { content: "same".to_owned(), ..wanted("c") });
+    assert_eq!((found.id.as_str(), is_old), ("b", true));
 }
 
 fn plans_are_numbered_once(database: &Database) {

@@ -89,6 +89,8 @@ pub(crate) struct Ended {
     /// what it said.
     pub(crate) answer: Result<Answer, (&'static str, String)>,
     pub(crate) cpu_ms: i64,
+    /// Whether it was asked to end before it had ended by itself.
+    pub(crate) is_cut: bool,
 }
 
 /// Starts the program again with a request in a folder, and hears its events: `hear` gets each line
@@ -128,7 +130,7 @@ pub(crate) fn run(
     // One that was cut before it had a plan says no more than that.
     let answer = answer.filter(|answer| cut.is_none() || answer.exit_code != INTERRUPTED);
     let answer = answer.ok_or_else(|| why(cut, status, said));
-    Ok(Ended { answer, cpu_ms })
+    Ok(Ended { answer, cpu_ms, is_cut: cut.is_some() })
 }
 
 /// Confines this process, which the process `parent` started: what it may use, and that it ends with

@@ -254,7 +254,7 @@ fn planned(shop: &Shop, worker: &str, plan: &Plan, folder: &folder::Folder) -> O
 
 /// How an answer reads as the end of a plan, of which `progress` was heard.
 fn end_of(cancelled: bool, ended: Ended, progress: Value) -> End {
-    let cpu_ms = ended.cpu_ms;
+    let Ended { cpu_ms, is_cut, .. } = ended;
     let answer = match ended.answer {
         Ok(answer) => answer,
         Err(_) if cancelled => {
@@ -274,7 +274,8 @@ fn end_of(cancelled: bool, ended: Ended, progress: Value) -> End {
     let progress = Some(figures::settled(progress, &document));
     let mut kept: Vec<(String, Vec<u8>)> = files.into_iter().collect();
     kept.push(("answer".to_owned(), text.into_bytes()));
-    End { state, exit_code: Some(exit_code.into()), error, progress, files: kept, cpu_ms }
+    let exit_code = Some(exit_code.into());
+    End { state, exit_code, error, progress, files: kept, cpu_ms, is_cut }
 }
 
 /// The end of a plan whose process did not answer.
@@ -293,8 +294,8 @@ fn failed(code: &str, said: &str, cpu_ms: i64) -> End {
     };
     let said: String = said.chars().take(2000).collect();
     let error = json!({ "code": code, "message": message, "hints": hints, "said": said });
-    let (exit_code, progress, files) = (None, None, Vec::new());
-    End { state: "failed", exit_code, error: Some(error), progress, files, cpu_ms }
+    let (exit_code, error) = (None, Some(error));
+    End { exit_code, error, cpu_ms, ..End::bare("failed") }
 }
 
 /// What became of a plan while its process ran.
