@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use axum::http::{HeaderMap, Uri, header};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
 use crate::service::{Options, Service, Shared};
 use crate::store::Place;
@@ -259,18 +260,9 @@ async fn accept(
         // Those past the limit are closed at once.
         let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
         let _ = stream.set_nodelay(true);
-        let (router, watcher) = (router.clone(), graceful.watcher());
-        let tls = tls.clone();
+        let answered = admit(stream, tls.clone(), (router.clone(), graceful.watcher()));
         tokio::spawn(async move {
-            match tls {
-                None => answer(stream, router, watcher).await,
-                Some(tls) => {
-                    let shaken = tokio::time::timeout(HEAD, tls.accept(stream)).await;
-                    if let Ok(Ok(stream)) = shaken {
-                        answer(stream, router, watcher).await;
-                    }
-                }
-            }
+            answered.await;
             drop(permit);
         });
     }
@@ -278,10 +270,27 @@ async fn accept(
     Ok(())
 }
 
+/// Answers a connection, under transport security where there is any.
+async fn admit(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    (router, watcher): (axum::Router, Watcher),
+) {
+    match tls {
+        None => answer(stream, router, watcher).await,
+        Some(tls) => {
+            let shaken = tokio::time::timeout(HEAD, tls.accept(stream)).await;
+            if let Ok(Ok(stream)) = shaken {
+                answer(stream, router, watcher).await;
+            }
+        }
+    }
+}
+
 async fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     router: axum::Router,
-    watcher: hyper_util::server::graceful::Watcher,
+    watcher: Watcher,
 ) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
