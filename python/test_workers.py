@@ -5,8 +5,8 @@
 
 Two servers that only answer, two workers. 200 plans are asked for; a worker is killed while it plans: no
 plan may be lost, no end recorded twice, and the attempts have to be those that were made. Then PostgreSQL
-crashes and comes back under them. `MESHWRIGHT_POSTGRES` is the URL of an empty database,
-`MESHWRIGHT_POSTGRES_RESTART` the program that crashes it. Standard library only.
+crashes and comes back under them. One server speaks to it over TLS. `MESHWRIGHT_POSTGRES` is the URL of
+an empty database; `scripts/with_postgres.sh` says what the others are. Standard library only.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def request(seed: int) -> dict:
 class Process:
     """A server or a worker, with what it says on stderr in a file."""
 
-    def __init__(self, folder: pathlib.Path, name: str, *words: str):
+    def __init__(self, folder: pathlib.Path, name: str, *words: str, **settings: str):
         self.name, self.log = name, folder / f"{name}.log"
-        environment = {**os.environ, "MESHWRIGHT_DATABASE": os.environ["MESHWRIGHT_POSTGRES"]}
+        environment = {**os.environ, "MESHWRIGHT_DATABASE": os.environ["MESHWRIGHT_POSTGRES"], **settings}
         command = [*words, "--work-folder", str(folder / f"{name}.work")]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, env=environment, stderr=log, stdin=subprocess.DEVNULL)
@@ -180,6 +180,23 @@ def the_database_crashes(first: str, second: str) -> None:
     print(f"the database was away for {seconds} s: {refused} requests answered 503, then all went on")
 
 
+def secure(folder: pathlib.Path, serve: list[str]) -> Process:
+    """A server that speaks to the database over TLS; others find nothing to trust."""
+    url, root = (os.environ[f"MESHWRIGHT_POSTGRES_{name}"] for name in ("TLS", "ROOT"))
+    for wrong, trusted, why in [(url, "/etc/ssl/certs/ca-certificates.crt", "UnknownIssuer"),
+                                (url.replace("localhost", "127.0.0.1"), root, "not valid for name")]:
+        environment = {**os.environ, "MESHWRIGHT_DATABASE": wrong, "SSL_CERT_FILE": trusted}
+        ended = subprocess.run(serve, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert ended.returncode == 2 and why in ended.stderr, (ended.returncode, ended.stderr)
+    process = Process(folder, "serve-tls", *serve, MESHWRIGHT_DATABASE=url, SSL_CERT_FILE=root)
+    environment = {**os.environ, "PGSSLROOTCERT": root}
+    count = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl AND application_name = 'meshwright'"
+    told = subprocess.run(["psql", url, "-Atc", count], env=environment, capture_output=True, text=True, check=True)
+    assert int(told.stdout) > 0, told.stdout
+    print(f"a server has {told.stdout.strip()} connections over TLS; certificates of others and for others are refused")
+    return process
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--meshwright", required=True, type=pathlib.Path)
@@ -192,10 +209,11 @@ def main() -> None:
             begin = lambda *words: started.append(Process(folder, *words))  # noqa: E731
             # At once: all make the tables that are not there.
             with concurrent.futures.ThreadPoolExecutor(4) as pool:
-                begun = [pool.submit(begin, f"serve-{i}", *serve) for i in range(2)]
+                begun = [pool.submit(begin, "serve", *serve)]
                 begun += [pool.submit(begin, f"worker-{i}", program, "worker", "--workers", "2") for i in range(2)]
             for one in begun:
                 one.result()
+            started.append(secure(folder, serve))
             servers = [process for process in started if process.name.startswith("serve")]
             workers = [process for process in started if process.name.startswith("worker")]
             first, second = (server.address() for server in servers)

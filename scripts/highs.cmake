@@ -3,7 +3,7 @@
 # already, or on other systems than Unix, HiGHS is compiled as it comes.
 if(CMAKE_HOST_UNIX)
   set(CMAKE_UNITY_BUILD ON)
-  set(CMAKE_UNITY_BUILD_BATCH_SIZE 12)
+  set(CMAKE_UNITY_BUILD_BATCH_SIZE 40)
   set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG" CACHE STRING "Flags of the release build")
   # Given a toolchain file, nobody names the compilers but CC and CXX, and HiGHS looks for clang.
   if(NOT DEFINED ENV{CC})

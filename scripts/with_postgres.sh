@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Runs a command with a PostgreSQL of its own, which goes when the command ends. For the command
-# MESHWRIGHT_POSTGRES is the URL of an empty database, and MESHWRIGHT_POSTGRES_RESTART a program that
-# crashes the server and starts it again after as many seconds as it is told.
+# MESHWRIGHT_POSTGRES is the URL of an empty database, MESHWRIGHT_POSTGRES_TLS the same over TLS with a
+# certificate for `localhost` that the file MESHWRIGHT_POSTGRES_ROOT vouches for, and
+# MESHWRIGHT_POSTGRES_RESTART a program that crashes the server and starts it again after as many
+# seconds as it is told.
 set -euo pipefail
 [ $# -gt 0 ] || { echo "usage: $0 COMMAND..." >&2; exit 2; }
 
@@ -28,10 +30,16 @@ trap 'exit 130' INT TERM
 
 (cd "$folder" && "${as[@]}" "$bin/initdb" -D data -U meshwright -E UTF8 --locale=C \
   --auth=scram-sha-256 --pwfile=password >/dev/null)
-# A socket in the folder: no port that others could have.
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+(cd "$folder" && "${as[@]}" openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost \
+  -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE \
+  -keyout data/server.key -out data/server.crt 2>/dev/null)
+install -m 644 "$folder/data/server.crt" "$folder/root.crt"
 cat >> "$folder/data/postgresql.conf" <<END
-listen_addresses = ''
+listen_addresses = '127.0.0.1'
+port = $port
 unix_socket_directories = '$folder'
+ssl = on
 END
 ctl -l "$folder/log" start
 cat > "$folder/restart" <<END
@@ -42,8 +50,10 @@ sleep "\${1:-1}"
 ${as[*]} "$bin/pg_ctl" -D "$folder/data" -s -w -l "$folder/log" start >/dev/null
 END
 chmod 755 "$folder" "$folder/restart"
-PGPASSWORD=$password "$bin/createdb" -h "$folder" -U meshwright plans
+PGPASSWORD=$password "$bin/createdb" -h "$folder" -p "$port" -U meshwright plans
 
-export MESHWRIGHT_POSTGRES="postgres://meshwright:$password@/plans?host=${folder//\//%2F}"
+export MESHWRIGHT_POSTGRES="postgres://meshwright:$password@/plans?host=${folder//\//%2F}&port=$port"
+export MESHWRIGHT_POSTGRES_TLS="postgres://meshwright:$password@localhost:$port/plans?sslmode=verify-full"
+export MESHWRIGHT_POSTGRES_ROOT="$folder/root.crt"
 export MESHWRIGHT_POSTGRES_RESTART="$folder/restart"
 "$@"

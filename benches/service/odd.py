@@ -147,6 +147,30 @@ def bodies(hold, client):
                 hold(False, f"a hostile {kind[:-1]} {body[:20]!r}", got)
 
 
+def unread(server, until, requests=3000):
+    """Asks for far more than fits the buffers on the way, and reads nothing."""
+    with socket.create_connection(server.address, timeout=1) as connection:
+        begun = time.monotonic()
+        try:
+            connection.sendall(b"GET /openapi.json HTTP/1.1\r\n" + HOST + b"\r\n")
+            connection.settimeout(0.2)
+            for _ in range(requests):
+                connection.sendall(b"GET /openapi.json HTTP/1.1\r\n" + HOST + b"\r\n")
+        except socket.timeout:
+            pass
+        connection.settimeout(1)
+        gone = None
+        while gone is None and time.monotonic() < begun + 40:
+            time.sleep(0.5)
+            try:
+                connection.sendall(b"x")
+            except socket.timeout:
+                pass
+            except OSError as error:
+                gone = (time.monotonic() - begun, str(error))
+        until["an answer that nobody reads"] = gone or (None, b"still open")
+
+
 def slow(hold, server):
     """Heads and bodies that trickle are cut, and nobody else waits meanwhile."""
     until = {}
@@ -175,9 +199,11 @@ def slow(hold, server):
         "a head that stops": (b"GET /livez HTTP/1.1\r\n", b""),
         "a connection without a word": (b"", b""),
         "a body that stops": (b"POST /v1/models?name=a HTTP/1.1\r\n" + HOST + b"Content-Length: 100\r\n\r\nabc", b""),
+        "a body that trickles": (b"POST /v1/models?name=a HTTP/1.1\r\n" + HOST + b"Content-Length: 100\r\n\r\nabc", b"x"),
         "a chunked body that stops": (b"POST /v1/plans HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab", b""),
     }
     threads = [threading.Thread(target=trickle, args=(what, *data)) for what, data in cases.items()]
+    threads.append(threading.Thread(target=unread, args=(server, until)))
     for thread in threads:
         thread.start()
     client = server.client()
@@ -189,7 +215,7 @@ def slow(hold, server):
         time.sleep(0.05)
     for thread in threads:
         thread.join()
-    for what in cases:
+    for what in until:
         seconds, got = until[what]
         hold(seconds is not None and seconds < 35, f"{what} is cut", f"{seconds and round(seconds, 1)} s, {got!r}")
     hold(worst < 0.5, "others are answered meanwhile", f"worst {worst * 1e3:.0f} ms")

@@ -1,7 +1,8 @@
 //! Views of a plan of 10,000 ops and a million slices: the file, and what is asked of it.
 //!
 //! `cargo bench --bench views`. The model is `chain` of `benches/scale` without modules, in
-//! training with 96 micro-batches on 64 devices, placed by m-topo. Times are the best of several runs
+//! training with 96 micro-batches on 64 devices, placed by m-topo; `-- MODEL MICRO_BATCHES` takes
+//! another, such as one with modules. Times are the best of several runs
 //! on this machine, which mean little where it is busy, and the user CPU time of a run.
 #![allow(
     clippy::print_stdout,
@@ -35,14 +36,21 @@ network: {link: ib_ndr_400}
 fn main() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    graphs::write_onnx(&graphs::chain(N_OPS), &path("model.onnx")).unwrap();
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let (model, micro_batch, n) = match args.as_slice() {
+        [model, n] => (std::fs::canonicalize(model).unwrap(), 1, n.parse().unwrap()),
+        _ => {
+            graphs::write_onnx(&graphs::chain(N_OPS), &path("model.onnx")).unwrap();
+            (path("model.onnx"), 64, 96)
+        }
+    };
     std::fs::write(path("cluster.yaml"), CLUSTER).unwrap();
-    let request = json!({ "verb": "plan", "model": path("model.onnx"), "cluster": path("cluster.yaml"),
-        "workload": "training", "batch": 6144, "micro_batch": 64, "algorithm": "m-topo" });
+    let request = json!({ "verb": "plan", "model": &model, "cluster": path("cluster.yaml"),
+        "workload": "training", "batch": micro_batch * n, "micro_batch": micro_batch, "algorithm": "m-topo" });
     let planned = asked(&request);
     assert_eq!(planned.exit_code, 0, "{}", planned.document);
     std::fs::write(path("plan.json"), planned.document["plan"].to_string()).unwrap();
-    let file = viewed(folder.path());
+    let file = viewed(folder.path(), &model);
     let view = View::open(&file).unwrap();
     println!("| what | best | user CPU | answer |\n|---|---|---|---|");
     queries(&file, &view);
@@ -53,10 +61,10 @@ fn asked(request: &Value) -> Answer {
     answer(request.to_string().as_bytes(), &Arc::default(), form, &mut |_| ())
 }
 
-fn viewed(folder: &Path) -> Vec<u8> {
+fn viewed(folder: &Path, model: &Path) -> Vec<u8> {
     let mut request = PlanOnModel {
         plan: folder.join("plan.json"),
-        model: folder.join("model.onnx"),
+        model: model.to_owned(),
         ..PlanOnModel::default()
     };
     request.target.problem.cluster = Some(folder.join("cluster.yaml"));

@@ -18,6 +18,7 @@ pub mod replan;
 pub mod server;
 mod service;
 mod store;
+mod stream;
 mod tls;
 pub mod tokens;
 mod work;

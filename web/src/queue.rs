@@ -131,7 +131,11 @@ pub(crate) fn submit(sql: &mut dyn Sql, wanted: &Wanted) -> Result<(Plan, bool),
         false => None,
     };
     let (id, is_old) = match known {
-        Some(mut row) => (row.text(), true),
+        Some(mut row) => {
+            let id = row.text();
+            hurry(sql, &id, HIGHEST - wanted.priority)?;
+            (id, true)
+        }
         None => {
             insert(sql, wanted)?;
             (wanted.id.clone(), false)
@@ -150,6 +154,15 @@ pub(crate) fn submit(sql: &mut dyn Sql, wanted: &Wanted) -> Result<(Plan, bool),
         sql.run(kept, &values)?;
     }
     Ok((plan(sql, &id)?, is_old))
+}
+
+/// A plan that waits comes as early as whoever asks for it the most urgently wants it.
+fn hurry(sql: &mut dyn Sql, id: &str, rank: i64) -> Result<(), Problem> {
+    let statement = "UPDATE plans SET rank = $1, revision = revision + 1, updated_ms = $2 \
+        WHERE id = $3 AND state = 'queued' AND rank > $1";
+    let now = sql.now_ms();
+    sql.run(statement, &[rank.into(), now.into(), id.into()])?;
+    Ok(())
 }
 
 fn insert(sql: &mut dyn Sql, wanted: &Wanted) -> Result<(), Problem> {

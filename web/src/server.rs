@@ -12,13 +12,14 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use crate::service::{Options, Service, Shared};
 use crate::store::Place;
+use crate::stream::Stream;
 use crate::work::{self, Shop, Work};
 use crate::{access, content, log, queue};
 
@@ -260,7 +261,8 @@ async fn accept(
         // Those past the limit are closed at once.
         let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
         let _ = stream.set_nodelay(true);
-        let answered = admit(stream, tls.clone(), (router.clone(), graceful.watcher()));
+        let answered =
+            admit(Stream::new(stream), tls.clone(), (router.clone(), graceful.watcher()));
         tokio::spawn(async move {
             answered.await;
             drop(permit);
@@ -272,7 +274,7 @@ async fn accept(
 
 /// Answers a connection, under transport security where there is any.
 async fn admit(
-    stream: TcpStream,
+    stream: Stream,
     tls: Option<TlsAcceptor>,
     (router, watcher): (axum::Router, Watcher),
 ) {

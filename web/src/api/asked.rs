@@ -1,6 +1,6 @@
 //! What a request asks: its query, its body, who sent it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Query};
@@ -16,6 +16,8 @@ use crate::problem::Problem;
 pub(crate) const LONGEST_JSON: u64 = 8 << 20;
 /// How long the next bytes of a body may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Bytes a second that a body brings at least, once as much time has gone by.
+const SLOWEST: u64 = 1 << 10;
 
 /// A query, of which every name is known.
 pub(crate) struct Asked<T>(pub(crate) T);
@@ -56,23 +58,44 @@ pub(crate) fn stated_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// The next bytes of a body.
-///
-/// # Errors
-/// `body-cut-short` where the connection failed or nothing came in time.
-pub(crate) async fn next(body: &mut Body) -> Result<Option<axum::body::Bytes>, Problem> {
-    let cut = |reason: String| {
-        Problem::new(StatusCode::REQUEST_TIMEOUT, "body-cut-short", "the body did not arrive")
-            .fact("reason", reason)
-    };
-    loop {
-        let frame = tokio::time::timeout(PATIENCE, body.frame()).await;
-        match frame.map_err(|_| cut(format!("no bytes within {} s", PATIENCE.as_secs())))? {
-            None => return Ok(None),
-            Some(Err(error)) => return Err(cut(error.to_string())),
-            Some(Ok(frame)) => {
-                if let Ok(bytes) = frame.into_data() {
-                    return Ok(Some(bytes));
+/// A body as it comes in.
+pub(crate) struct Arriving {
+    body: Body,
+    bytes: u64,
+    /// How long it was waited for, without what was done with its bytes meanwhile.
+    waited: Duration,
+}
+
+impl Arriving {
+    pub(crate) const fn new(body: Body) -> Self {
+        Self { body, bytes: 0, waited: Duration::ZERO }
+    }
+
+    /// The next bytes.
+    ///
+    /// # Errors
+    /// `body-cut-short` where the connection failed or too little came in time.
+    pub(crate) async fn next(&mut self) -> Result<Option<axum::body::Bytes>, Problem> {
+        let cut = |reason: String| {
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "body-cut-short", "the body did not arrive")
+                .fact("reason", reason)
+        };
+        loop {
+            let earned = PATIENCE + Duration::from_secs(self.bytes / SLOWEST);
+            let (start, left) = (Instant::now(), earned.saturating_sub(self.waited).min(PATIENCE));
+            let frame = tokio::time::timeout(left, self.body.frame()).await;
+            self.waited += start.elapsed();
+            match frame.map_err(|_| {
+                let (patience, bytes) = (PATIENCE.as_secs(), self.bytes);
+                cut(format!("{bytes} bytes came; {SLOWEST} a second are asked for after {patience} s, and no pause as long"))
+            })? {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(cut(error.to_string())),
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        self.bytes += bytes.len() as u64;
+                        return Ok(Some(bytes));
+                    }
                 }
             }
         }
@@ -83,16 +106,12 @@ pub(crate) async fn next(body: &mut Body) -> Result<Option<axum::body::Bytes>, P
 ///
 /// # Errors
 /// Of a length above the limit, before it is read where the length is stated.
-pub(crate) async fn whole(
-    headers: &HeaderMap,
-    mut body: Body,
-    limit: u64,
-) -> Result<Vec<u8>, Problem> {
+pub(crate) async fn whole(headers: &HeaderMap, body: Body, limit: u64) -> Result<Vec<u8>, Problem> {
     if stated_length(headers).is_some_and(|length| length > limit) {
         return Err(too_long(limit));
     }
-    let mut bytes = Vec::new();
-    while let Some(more) = next(&mut body).await? {
+    let (mut bytes, mut body) = (Vec::new(), Arriving::new(body));
+    while let Some(more) = body.next().await? {
         if (bytes.len() + more.len()) as u64 > limit {
             return Err(too_long(limit));
         }

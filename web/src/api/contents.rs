@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::asked::{Asked, Named, next, stated_length, too_long};
+use super::asked::{Arriving, Asked, Named, stated_length, too_long};
 use super::plans::check_limit;
 use crate::access::{self, Caller, Scope};
 use crate::content::{self, CHUNK, Content, FILES, Incoming, Kind};
@@ -77,13 +77,14 @@ impl Receiving {
     pub(super) async fn body(
         &mut self,
         headers: &HeaderMap,
-        mut body: Body,
+        body: Body,
         most: u64,
     ) -> Result<(), Problem> {
         if stated_length(headers).is_some_and(|length| length > most) {
             return Err(too_long(most));
         }
-        while let Some(bytes) = next(&mut body).await? {
+        let mut body = Arriving::new(body);
+        while let Some(bytes) = body.next().await? {
             if self.incoming.bytes.unsigned_abs().saturating_add(bytes.len() as u64) > most {
                 return Err(too_long(most));
             }

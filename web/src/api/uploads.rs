@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::asked::{Named, form, next, stated_length, too_long};
+use super::asked::{Arriving, Named, form, stated_length, too_long};
 use super::contents::{room, settled, stored};
 use crate::access::{self, Caller};
 use crate::content::{self, CHUNK, Incoming, Kind};
@@ -128,7 +128,7 @@ pub(super) async fn go_on(
     Extension(caller): Extension<Caller>,
     Named(id): Named<String>,
     headers: HeaderMap,
-    mut body: Body,
+    body: Body,
 ) -> Result<Response, Problem> {
     let (own, who) = (id.clone(), caller.clone());
     let found = service.store.read(move |sql| upload(sql, &own, &who)).await?;
@@ -144,8 +144,9 @@ pub(super) async fn go_on(
         return Err(too_long(left));
     }
     let (mut held, mut rest, mut failed) = (found.held, Vec::new(), None);
+    let mut body = Arriving::new(body);
     loop {
-        let more = next(&mut body).await;
+        let more = body.next().await;
         let is_end = !matches!(more, Ok(Some(_)));
         match more {
             Ok(Some(bytes)) => rest.extend_from_slice(&bytes),

@@ -16,6 +16,7 @@ super::laws!(
     a_plan_that_is_given_back_was_not_started,
     an_idempotency_key_has_one_plan,
     equal_requests_share_a_plan,
+    who_asks_again_more_urgently_is_heard,
     a_search_that_was_cut_off_answers_nobody_else,
     plans_are_numbered_once,
     an_owner_has_no_more_plans_than_allowed,
@@ -249,6 +250,21 @@ fn equal_requests_share_a_plan(database: &Database) {
         finish(&store, &plan.id, "w", "failed");
     }
     assert_eq!(submit(&store, same("fourth")).0.id, "fourth");
+}
+
+fn who_asks_again_more_urgently_is_heard(database: &Database) {
+    let store = database.store();
+    submit(&store, wanted("first"));
+    for (id, priority) in [("second", 0), ("again", 5), ("later", 2)] {
+        let content = if id == "second" { "second" } else { "shared" }.to_owned();
+        submit(&store, Wanted { priority, content, ..wanted(id) });
+    }
+    let (shared, is_old) = submit(&store, Wanted { priority: 1, ..wanted("first") });
+    assert_eq!((shared.id.as_str(), is_old), ("first", true));
+    let order: Vec<String> = (0..3).map(|_| claim(&store, "w").unwrap().id).collect();
+    assert_eq!(order, ["again", "first", "second"], "what was less urgent changes nothing");
+    let (held, _) = submit(&store, Wanted { priority: 9, ..wanted("first") });
+    assert_eq!((held.state.as_str(), held.rank), ("running", shared.rank));
 }
 
 fn a_search_that_was_cut_off_answers_nobody_else(database: &Database) {

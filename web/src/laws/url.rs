@@ -44,7 +44,12 @@ fn reasons_say_what_to_do() {
     assert!(unreached.starts_with("postgres://ann@/nowhere/plans can not be reached: "));
     let unknown = reason("postgres://ann@host/plans?sslrootcert=ca.pem");
     assert!(unknown.contains("unknown option `sslrootcert`"), "{unknown}");
-    assert!(reason("postgres://ann@host/plans?sslmode=require").contains("without TLS"));
+    // A socket has no transport security, and none is done without.
+    for mode in ["require", "verify-full"] {
+        let unsafe_ = reason(&format!("postgres://ann@/plans?host=%2Fnowhere&sslmode={mode}"));
+        assert!(unsafe_.contains("can not be reached"), "{unsafe_}");
+    }
+    assert!(reason("postgres://ann@host/plans?sslmode=safe").contains("sslmode"));
     assert!(reason("postgres://a:p@q@host/plans").contains("%40"));
     assert!(reason("mysql://host/plans").contains("`mysql`"));
 }

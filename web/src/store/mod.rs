@@ -7,6 +7,7 @@
 mod postgres;
 mod readers;
 mod schema;
+mod secure;
 pub(crate) mod sql;
 mod sqlite;
 mod url;

@@ -5,10 +5,12 @@ use std::error::Error as _;
 use std::thread;
 
 use bytes::BytesMut;
+use postgres::config::SslMode;
 use postgres::error::SqlState;
 use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use postgres::{Client, Config, Error, NoTls, SimpleQueryMessage, Statement};
 
+use super::secure::Secure;
 use super::sql::{Cell, Row, Sql};
 use super::url::{Url, words};
 use crate::fault::Fault;
@@ -75,6 +77,8 @@ impl From<Error> for Failure {
 pub(crate) struct Postgres {
     url: Url,
     config: Config,
+    /// Where the URL asks for transport security.
+    secure: Option<Secure>,
     session: Option<Session>,
     is_in_transaction: bool,
     /// Of the database's clock before this machine's, in milliseconds.
@@ -84,14 +88,20 @@ pub(crate) struct Postgres {
 impl Postgres {
     pub(crate) fn open(url: &Url) -> Result<Self, Fault> {
         let (url, config) = (url.clone(), url.config()?);
-        let mut sql = Self { url, config, session: None, is_in_transaction: false, ahead_ms: 0 };
+        let secure = (config.get_ssl_mode() == SslMode::Require).then(crate::tls::connector);
+        let secure = secure.transpose().map_err(Fault::Other)?.map(Secure);
+        let mut sql =
+            Self { url, config, secure, session: None, is_in_transaction: false, ahead_ms: 0 };
         sql.session = Some(sql.connected()?);
         Ok(sql)
     }
 
     fn connected(&self) -> Result<Session, Fault> {
         let connect = || {
-            let mut client = self.config.connect(NoTls)?;
+            let mut client = match &self.secure {
+                Some(secure) => self.config.connect(secure.clone())?,
+                None => self.config.connect(NoTls)?,
+            };
             client.batch_execute(SETTINGS)?;
             Ok(client)
         };

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
-use postgres::config::{Host, SslMode};
+use postgres::config::Host;
 use postgres::{Config, Error};
 
 use crate::fault::Fault;
@@ -60,7 +60,14 @@ impl Url {
         if rest.matches('@').count() > 1 {
             return Err("it has several `@`; within a name or a password write %40".to_owned());
         }
-        self.0.parse().map_err(|error: Error| words(&error))
+        // A certificate is always looked at as these ask for, which the library does not know.
+        let (address, settings) = self.0.split_once('?').unwrap_or((&self.0, ""));
+        let settings = settings.split('&').map(|setting| match setting {
+            "sslmode=verify-full" | "sslmode=verify-ca" => "sslmode=require",
+            other => other,
+        });
+        let url = format!("{address}?{}", settings.collect::<Vec<_>>().join("&"));
+        url.parse().map_err(|error: Error| words(&error))
     }
 
     /// How to connect: what it says, and what it leaves open.
@@ -69,11 +76,6 @@ impl Url {
             let form = "postgres://USER:PASSWORD@HOST:PORT/NAME";
             Fault::Other(format!("the URL of the database: {reason}; it has the form {form}"))
         })?;
-        if config.get_ssl_mode() == SslMode::Require {
-            let reason = "sslmode=require: this program speaks to PostgreSQL without TLS; \
-                lead the connection through a tunnel, or leave sslmode out";
-            return Err(Fault::Other(reason.to_owned()));
-        }
         if config.get_password().is_none()
             && let Some(password) = std::env::var_os("PGPASSWORD")
         {
