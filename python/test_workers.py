@@ -186,7 +186,8 @@ def secure(folder: pathlib.Path, serve: list[str]) -> Process:
     for wrong, trusted, why in [(url, "/etc/ssl/certs/ca-certificates.crt", "UnknownIssuer"),
                                 (url.replace("localhost", "127.0.0.1"), root, "not valid for name")]:
         environment = {**os.environ, "MESHWRIGHT_DATABASE": wrong, "SSL_CERT_FILE": trusted}
-        ended = subprocess.run(serve, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        command = [*serve, "--work-folder", str(folder / "refused.work")]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
         assert ended.returncode == 2 and why in ended.stderr, (ended.returncode, ended.stderr)
     process = Process(folder, "serve-tls", *serve, MESHWRIGHT_DATABASE=url, SSL_CERT_FILE=root)
     environment = {**os.environ, "PGSSLROOTCERT": root}
