@@ -9,6 +9,7 @@ import Plans from "./views/plans";
 
 const NewPlan = lazy(() => import("./views/new-plan"));
 const Files = lazy(() => import("./views/files"));
+const Accuracy = lazy(() => import("./views/accuracy"));
 const Compare = lazy(() => import("./views/compare"));
 
 export function App(): JSX.Element {
@@ -23,6 +24,7 @@ export function App(): JSX.Element {
             <Match when={first() === "plans" && id()} keyed>{(own) => <Plan id={own} />}</Match>
             <Match when={first() === "new"}><NewPlan /></Match>
             <Match when={first() === "files"}><Files /></Match>
+            <Match when={first() === "accuracy"}><Accuracy /></Match>
             <Match when={first() === "compare"}><Compare /></Match>
           </Switch>
         </Suspense>

@@ -9,6 +9,8 @@ export type As =
   | "share"
   | "count"
   | "tokens-per-s"
+  | "bytes-per-s"
+  | "real" // of no unit, or of one that is named beside it
   | "factor"
   | "date"; // milliseconds since 1970
 
@@ -53,6 +55,14 @@ export function parts(as: As, value: number): [string, string] {
     case "tokens-per-s": {
       const [number, unit] = scaled(value, RATES);
       return [number, `${unit} tokens/s`.trim()];
+    }
+    case "bytes-per-s": {
+      const [number, unit] = scaled(value, RATES);
+      return [number, `${unit}B/s`];
+    }
+    case "real": {
+      const size = Math.abs(value);
+      return [size !== 0 && (size < 0.001 || size >= 1e7) ? value.toExponential(3).replace("-", "−") : digits(value), ""];
     }
     case "factor": return [digits(value), "×"];
     case "date": return [date(value), ""];

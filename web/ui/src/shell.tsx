@@ -14,10 +14,11 @@ import { theme, toggle_theme } from "./theme";
 /** Views of a plan: name in the address, title, key after `g`. */
 export const OF_PLAN: [string, string, string][] = [
   ["overview", "Overview", "o"], ["timeline", "Timeline", "t"], ["memory", "Memory", "m"], ["search", "Search", "s"],
+  ["why", "Why", "y"],
 ];
 
 const KEYS: [string, string][] = [
-  ["/", "search"], ["n", "new plan"], ["g then p", "plans"], ["g then c", "compare"],
+  ["/", "search"], ["n", "new plan"], ["g then p", "plans"], ["g then c", "compare"], ["g then a", "accuracy"],
   ...OF_PLAN.map(([, title, key]): [string, string] => [`g then ${key}`, `${title.toLowerCase()} of the plan`]),
   ["Shift T", "table of the first picture"], ["Shift D", "light or dark"], ["Shift L", "copy a link to this view"],
   ["?", "these keys"], ["Esc", "close"],
@@ -71,6 +72,7 @@ function SideBar(): JSX.Element {
       <a href="#/new" aria-current={current(here()[0] === "new")}>New plan</a>
       <a href="#/files" aria-current={current(here()[0] === "files")}>Files</a>
       <a href={link(["compare"], views() === "" ? {} : { b: views() })} aria-current={current(here()[0] === "compare")}>Compare</a>
+      <a href={link(["accuracy"], views() === "" ? {} : { plan: views() })} aria-current={current(here()[0] === "accuracy")}>Accuracy</a>
       <Show when={views() !== ""}>
         <p class="head">{id_of_plan() === "" ? "Last opened plan" : "This plan"}</p>
         <For each={OF_PLAN}>{([name, title]) => (
@@ -92,7 +94,7 @@ function Mark(): JSX.Element {
 
 function Crumbs(): JSX.Element {
   const title = () => OF_PLAN.find(([name]) => name === (route().path[2] ?? "overview"))?.[1] ?? "";
-  const first = () => ({ plans: "Plans", new: "New plan", files: "Files", compare: "Compare" })[route().path[0]!] ?? "Not found";
+  const first = () => ({ plans: "Plans", new: "New plan", files: "Files", compare: "Compare", accuracy: "Accuracy" })[route().path[0]!] ?? "Not found";
   createEffect(() => { document.title = `${id_of_plan() === "" ? first() : `${title()}, ${short(id_of_plan(), 16)}`} · meshwright`; });
   return (
     <nav class="crumbs" aria-label="Where you are">
@@ -117,6 +119,7 @@ function keyboard(search: () => void, sheet: () => void): (event: KeyboardEvent)
     if (was_after_g) {
       const view = OF_PLAN.find(([, , own]) => own === key);
       if (key === "p") go(["plans"]);
+      else if (key === "a") go(["accuracy"], last_plan() === "" ? {} : { plan: last_plan() });
       else if (key === "c") go(["compare"], last_plan() === "" ? {} : { b: last_plan() });
       else if (view !== undefined && last_plan() !== "") go(["plans", last_plan(), view[0]]);
       return;

@@ -93,14 +93,21 @@ export function toggle_table(name?: string): void {
   set({ tables: (open.includes(own) ? open.filter((one) => one !== own) : [...open, own]).join(",") });
 }
 
+/** Takes the raw values of a table along. */
+export function CsvButton(props: { of: Table }): JSX.Element {
+  return (
+    <button type="button" class="plain" aria-label={`CSV of ${props.of.name}`}
+      onClick={() => download(`${props.of.name}.csv`, csv(props.of), "text/csv")}>CSV</button>
+  );
+}
+
 /** The buttons of a picture's table. */
 export function TableButtons(props: { of: Table }): JSX.Element {
   return (
     <>
       <button type="button" class="plain" data-table={props.of.name} aria-pressed={is_open(props.of.name)}
         onClick={() => toggle_table(props.of.name)}>Table</button>
-      <button type="button" class="plain" aria-label={`CSV of ${props.of.name}`}
-        onClick={() => download(`${props.of.name}.csv`, csv(props.of), "text/csv")}>CSV</button>
+      <CsvButton of={props.of} />
     </>
   );
 }

@@ -12,6 +12,8 @@ const UNITS = {
   count: { "": 1 },
   "tokens-per-s": { "tokens/s": 1, "k tokens/s": 1e3, "M tokens/s": 1e6, "G tokens/s": 1e9 },
   factor: { "×": 1 },
+  "bytes-per-s": { "B/s": 1, "kB/s": 1e3, "MB/s": 1e6, "GB/s": 1e9 },
+  real: { "": 1 },
 };
 
 /** RFC 6901, section 4. */
@@ -35,6 +37,7 @@ function holds(text, as, own) {
     const [year, month, day, hour, minute, second] = text.match(/\d+/g).map(Number);
     return Math.floor(own / 1000) * 1000 === new Date(year, month - 1, day, hour, minute, second).getTime();
   }
+  if (as === "real" && text.includes("e")) return Math.abs(Number(text.replaceAll("−", "-")) / own - 1) < 6e-4;
   const found = /^([+−±]?)([\d,]+(?:\.(\d+))?) ?(.*)$/.exec(text);
   assert.ok(found, `a number: ${text}`);
   const [, sign, digits, places = "", unit] = found;
@@ -56,6 +59,13 @@ async function document(base, source) {
     const body = JSON.stringify({ plan: b, with: a });
     const compared = await fetch(`${base}/v1/compare`, { method: "POST", body, headers: { "content-type": "application/json" } });
     return { a: answers[0], b: answers[1], compare: await compared.json() };
+  }
+  if (source.startsWith("simulate?")) {
+    const [plan, now] = await Promise.all(["a", "b"].map(async (name) => {
+      const body = new URLSearchParams(source.slice(9)).get(name);
+      return (await fetch(`${base}/v1/simulate`, { method: "POST", body, headers: { "content-type": "application/json" } })).json();
+    }));
+    return { plan, now };
   }
   const answer = await fetch(base + source);
   assert.ok(answer.ok, source);

@@ -12,6 +12,8 @@ import Search from "./search";
 
 const Memory = lazy(() => import("./memory"));
 const Timeline = lazy(() => import("./timeline"));
+const Why = lazy(() => import("./why"));
+const WhyNone = lazy(() => import("./why-none"));
 
 export default function Plan(props: { id: string }): JSX.Element {
   const status = polled(() => `/v1/plans/${encodeURIComponent(props.id)}`, 1000, (doc) => is_live((doc.value as Status).state));
@@ -27,9 +29,10 @@ export default function Plan(props: { id: string }): JSX.Element {
         <>
           <Head doc={doc()} />
           <Show when={(doc().value as Status).artefacts.includes("plan") && state() !== "queued" && state() !== "running" && view() !== "search"}
-            fallback={<Search status={doc()} is_lost={status.is_lost()} />}>
+            fallback={<Show when={view() === "why" && (doc().value as Status).error !== null} fallback={<Search status={doc()} is_lost={status.is_lost()} />}><WhyNone status={doc()} /></Show>}>
             <Switch fallback={<Overview status={doc()} />}>
               <Match when={view() === "memory"}><Memory status={doc()} /></Match>
+              <Match when={view() === "why"}><Why status={doc()} /></Match>
               <Match when={view() === "timeline"}><Timeline status={doc()} /></Match>
             </Switch>
           </Show>

@@ -8,7 +8,7 @@ import { plain } from "../names";
 import { pointer, ref, type Doc } from "../pointer";
 import { GapCurve, said, said_table } from "../pictures/gap-curve";
 import { texts } from "../form";
-import { go } from "../route";
+import { go, link } from "../route";
 import { TableButtons, Twin } from "../table";
 import { file_name, is_live, type Diagnostic, type Status } from "../types";
 
@@ -44,7 +44,7 @@ export default function Search(props: { status: Doc; is_lost: boolean }): JSX.El
       <Show when={props.is_lost || events.is_lost()}>
         <p class="callout warn" role="status">The service does not answer; what is shown is from before. This page goes on by itself.</p>
       </Show>
-      <Show when={plan().error}>{(error) => <Ended state={plan().state} error={error()} />}</Show>
+      <Show when={plan().error}>{(error) => <Ended id={plan().id} state={plan().state} error={error()} />}</Show>
       <section class="figures" aria-label="The search in numbers">
         <dl>
           <div><dt>State</dt><dd class="big"><Chip state={plan().state} /></dd><dd class="note">{phase(plan())}</dd></div>
@@ -84,11 +84,11 @@ function phase(plan: Status): string {
   return plan.phase === plan.state ? "" : plan.phase;
 }
 
-function Ended(props: { state: string; error: Diagnostic }): JSX.Element {
+function Ended(props: { id: string; state: string; error: Diagnostic }): JSX.Element {
   const lead = () => ({ infeasible: "There is no such plan", cancelled: "The search was ended" })[props.state] ?? "The search failed";
   return (
     <div class="callout bad" role="alert">
-      <p><b>{lead()}</b> <code>{props.error.code}</code></p>
+      <p><b>{lead()}</b> <code>{props.error.code}</code> <a href={link(["plans", props.id, "why"])}>Why, and the ways out</a></p>
       <p>{plain(props.error.message)}</p>
       <Facts of={props.error.facts} />
       <For each={props.error.hints}>{(hint) => <p class="hint">Hint: {plain(hint)}</p>}</For>

@@ -1,0 +1,94 @@
+// What was not chosen: configurations that came close, and any other that is asked for.
+
+import { Show, createSignal, createUniqueId, type JSX } from "solid-js";
+import { ask } from "../api";
+import { again } from "../changes";
+import { Num, Panel, Trouble } from "../parts";
+import { plain } from "../names";
+import { known, pointer, ref, resolve, type Doc } from "../pointer";
+import { link } from "../route";
+import { CsvButton, DataTable, type Cell, type Table } from "../table";
+import type { Status } from "../types";
+
+/** Rejected configurations of a run; of ops, the recipes that were tried. */
+function rejected(doc: Doc): Table {
+  if (resolve(doc.value, "/plan/training") == null) {
+    const rows = ((resolve(doc.value, "/attempts") ?? []) as Record<string, unknown>[]).map((own, at): Cell[] => {
+      const of = (name: string) => pointer("attempts", at, "result", "plan", name);
+      const is_plan = known(ref(doc, of("step_time_ns"), "time"));
+      const why = resolve(own, "/result/none/message") ?? resolve(own, "/result/failure/message") ?? resolve(own, "/result/message") ?? "no plan";
+      return [String(own["algorithm"]), is_plan ? ref(doc, of("step_time_ns"), "time") : null, is_plan ? ref(doc, [of("step_time_ns"), "/plan/cost/step_time_ns"], "time", "difference") : null,
+        is_plan ? ref(doc, of("peak_memory_bytes"), "bytes") : null, is_plan ? "" : String(why)];
+    });
+    return { name: "tried", columns: ["Recipe", "Step", "Slower by", "Peak", "Why not"], rows };
+  }
+  const at = (resolve(doc.value, "/runners_up") as unknown[] | undefined ?? []).map((_, index) => pointer("runners_up", index));
+  const beyond = resolve(doc.value, "/beyond_launcher") == null ? [] : [pointer("beyond_launcher")];
+  const row = (own: string): Cell[] => [
+    String(resolve(doc.value, `${own}/degrees`)), ref(doc, `${own}/step_time_ns`, "time"), ref(doc, `${own}/loses`, "share"), ref(doc, `${own}/peak_bytes`, "bytes"),
+    own === "/beyond_launcher" ? "the launcher can't run it" : `slower, mostly by ${String(resolve(doc.value, `${own}/mostly_by`))}`,
+  ];
+  return { name: "rejected", columns: ["Configuration", "Step", "Slower by", "Peak", "Why not"], rows: [...at, ...beyond].map(row) };
+}
+
+const COUNTS: [string, string][] = [["configurations", "configurations were looked at"], ["misfits", "do not fit"], ["too_large", "are too large to be judged"], ["judged", "were judged in full"]];
+
+export function Rejected(props: { doc: Doc }): JSX.Element {
+  const counts = () => COUNTS.filter(([name]) => known(ref(props.doc, pointer("counts", name), "count")));
+  return (
+    <Show when={rejected(props.doc).rows.length > 0}>
+      <Panel title="What was not chosen" sub="the nearest first" actions={<CsvButton of={rejected(props.doc)} />}>
+        <DataTable of={rejected(props.doc)} />
+        <Show when={counts().length > 0}>
+          <p class="note">{counts().map(([name, words], at) => <>{at === 0 ? "" : ", "}<Num of={ref(props.doc, pointer("counts", name), "count")} /> {words}</>)}.</p>
+        </Show>
+      </Panel>
+    </Show>
+  );
+}
+
+/** Longest that an answer is waited for here, in seconds. */
+const PATIENCE_S = 60;
+
+/** Any configuration, by its fields: planned with them pinned, its own figures or what rules it out. */
+export function Another(props: { plan: Status }): JSX.Element {
+  const id = createUniqueId();
+  const [text, setText] = createSignal("");
+  const [answer, setAnswer] = createSignal<Doc>();
+  const [error, setError] = createSignal<unknown>();
+  const [is_busy, setBusy] = createSignal(false);
+  const start = async () => {
+    setBusy(true);
+    setError(undefined);
+    setAnswer(undefined);
+    try {
+      const pins = text().split(/[\s,]+/).filter(Boolean).map((value) => ({ field: "pin", value }));
+      const body = JSON.stringify(again(props.plan, pins));
+      const made = await (await ask(`/v1/plans?wait=${PATIENCE_S}`, { method: "POST", body, headers: { "content-type": "application/json" } })).json() as Status;
+      setAnswer({ source: `/v1/plans/${encodeURIComponent(made.id)}`, value: made });
+    } catch (why) { setError(() => why); }
+    setBusy(false);
+  };
+  return (
+    <Panel title="Why not another one?" sub="a configuration is planned with these fields pinned">
+      <form class="pickers" onSubmit={(event) => { event.preventDefault(); void start(); }}>
+        <label class="inline" for={id}>Fields</label>
+        <input id={id} class="grow" required value={text()} spellcheck={false} placeholder="tensor=8 pipeline=2 schedule=1f1b" onInput={(event) => setText(event.currentTarget.value)} />
+        <button type="submit" disabled={is_busy()}>{is_busy() ? "Planning …" : "Why not?"}</button>
+      </form>
+      <Show when={error()}>{(own) => <Trouble of={own()} />}</Show>
+      <Show when={answer()}>{(own) => <Verdict doc={own()} plan={props.plan} />}</Show>
+    </Panel>
+  );
+}
+
+function Verdict(props: { doc: Doc; plan: Status }): JSX.Element {
+  const made = () => props.doc.value as Status;
+  return (
+    <p role="status">
+      <Show when={made().state === "done"} fallback={<>{made().error === null ? "Still planning" : `Ruled out: ${plain(made().error!.message)}`}. <a href={link(["plans", made().id, "why"])}>Why</a></>}>
+        Its step takes <b><Num of={ref(props.doc, "/value_ns", "time")} /></b>, its peak is <Num of={ref(props.doc, "/peak_bytes", "bytes")} />. <a href={link(["compare"], { a: made().id, b: props.plan.id })}>What makes the difference</a>
+      </Show>
+    </p>
+  );
+}

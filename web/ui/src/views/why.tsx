@@ -1,0 +1,253 @@
+// Why a plan is as it is: the step, an op, a transfer, a device or stage, a configuration that was not
+// chosen; or why there is no plan.
+
+import { For, Match, Show, Switch, createUniqueId, type JSX } from "solid-js";
+import { read } from "../api";
+import { Loaded, fetched } from "../load";
+import { plain } from "../names";
+import { Name, Num, Panel, Trouble } from "../parts";
+import { known, pointer, ref, resolve, type Doc, type Ref } from "../pointer";
+import { asked, link, set } from "../route";
+import { CsvButton, DataTable, TableButtons, Twin, type Cell, type Table } from "../table";
+import type { Status } from "../types";
+import { Another, Rejected } from "./why-not";
+
+const SUBJECTS: [string, string][] = [["", "The step"], ["op", "An op"], ["transfer", "A transfer"], ["device", "A device"]];
+
+export default function Why(props: { status: Doc }): JSX.Element {
+  const plan = () => props.status.value as Status;
+  return (
+    <Loaded path={`/v1/plans/${encodeURIComponent(plan().id)}/answer`} what="Reading the answer">{(answer) => {
+      const is_run = () => resolve(answer().value, "/plan/training") != null;
+      return (
+        <>
+          <Ask id={plan().id} answer={answer()} is_run={is_run()} />
+          <Asked id={plan().id} is_run={is_run()} />
+          <Show when={asked("of") === ""}>
+            <Rejected doc={answer()} />
+            <Show when={is_run()}><Another plan={plan()} /></Show>
+          </Show>
+        </>
+      );
+    }}</Loaded>
+  );
+}
+
+/** What is asked about; names come from the plan. */
+function Ask(props: { id: string; answer: Doc; is_run: boolean }): JSX.Element {
+  const id = createUniqueId();
+  const subjects = () => (props.is_run ? SUBJECTS.filter(([name]) => name === "" || name === "device") : SUBJECTS);
+  const ops = () => (resolve(props.answer.value, "/plan/placement") ?? []) as { op: string; device: string }[];
+  const channels = () => (resolve(props.answer.value, "/plan/schedule/channels") ?? []) as { transfers: { tensor: string }[] }[];
+  const view = fetched(() => `/v1/plans/${encodeURIComponent(props.id)}/view`, read);
+  const devices = () => (view.error() !== undefined ? [] : (resolve(view.latest()?.value, "/devices") ?? []) as { device: string }[]).map((own) => own.device);
+  const names = () => [...new Set(({ op: ops().map((own) => own.op), transfer: channels().flatMap((own) => own.transfers.map((one) => one.tensor)), device: devices() })[asked("of")] ?? [])];
+  /** Names that are offered: a list of 10,000 blocks. */
+  const MOST = 500;
+  return (
+    <form class="pickers" onSubmit={(event) => { event.preventDefault(); set({ name: (event.currentTarget.elements.namedItem("name") as HTMLInputElement).value }); }}>
+      <span class="segments" role="group" aria-label="Why what">
+        <For each={subjects()}>{([name, title]) => <button type="button" aria-pressed={asked("of") === name} onClick={() => set({ of: name, name: "" })}>{title}</button>}</For>
+      </span>
+      <Show when={asked("of") !== ""}>
+        <label class="inline" for={id}>called</label>
+        <input id={id} name="name" class="grow" list={`${id}-names`} value={asked("name")} spellcheck={false} placeholder={plain(names()[0] ?? "")} onChange={(event) => set({ name: event.currentTarget.value })} />
+        <datalist id={`${id}-names`}><For each={names().slice(0, MOST)}>{(name) => <option value={name} />}</For></datalist>
+        <button type="submit" class="main">Why?</button>
+      </Show>
+    </form>
+  );
+}
+
+function Asked(props: { id: string; is_run: boolean }): JSX.Element {
+  const path = () => {
+    const query = asked("of") === "" ? "" : `?${new URLSearchParams({ [asked("of")]: asked("name") }).toString()}`;
+    return `/v1/plans/${encodeURIComponent(props.id)}/explain${query}`;
+  };
+  return (
+    <Show when={asked("of") === "" || asked("name") !== ""} fallback={<p class="empty">Name one: the field offers what the plan has.</p>}>
+      <Loaded path={path()} what="Explaining" otherwise={(error) => <Trouble of={error} />}>{(doc) => (
+        <Switch>
+          <Match when={props.is_run}><OfRun doc={doc()} id={props.id} /></Match>
+          <Match when={asked("of") === "op"}><OfOp doc={doc()} id={props.id} /></Match>
+          <Match when={asked("of") === "device"}><OfDevice doc={doc()} /></Match>
+          <Match when={asked("of") === "transfer"}><OfTransfer doc={doc()} /></Match>
+          <Match when={asked("of") === ""}><OfStep doc={doc()} id={props.id} /></Match>
+        </Switch>
+      )}</Loaded>
+    </Show>
+  );
+}
+
+const list = (doc: Doc, at: string): Record<string, unknown>[] => (resolve(doc.value, at) ?? []) as Record<string, unknown>[];
+
+/** A table in a panel of its own. */
+function Shown(props: { title: string; sub?: string; table: Table; children?: JSX.Element }): JSX.Element {
+  return (
+    <Show when={props.table.rows.length > 0}>
+      <Panel title={props.title} sub={props.sub} actions={<CsvButton of={props.table} />}>
+        {props.children}
+        <DataTable of={props.table} caption={props.title} />
+      </Panel>
+    </Show>
+  );
+}
+
+/** Pairs of a title and a number or a text; those that the document lacks are left out. */
+function Pairs(props: { doc: Doc; of: [string, string, Ref["as"] | "text"][] }): JSX.Element {
+  return (
+    <dl class="pairs"><For each={props.of.filter(([, at]) => resolve(props.doc.value, at) != null)}>{([title, at, as]) => (
+      <><dt>{title}</dt><dd>{as === "text" ? <Name text={String(resolve(props.doc.value, at))} /> : <Num of={ref(props.doc, at, as)} />}</dd></>
+    )}</For></dl>
+  );
+}
+
+const why = (id: string, of: string, name: string): string => link(["plans", id, "why"], { of, name });
+
+function OfStep(props: { doc: Doc; id: string }): JSX.Element {
+  const path = () => list(props.doc, "/critical_path");
+  const table = (): Table => ({
+    name: "critical-path", columns: ["Op", "Device", "From", "Takes", "Cost"],
+    rows: path().map((own, at) => [String(own["op"] ?? own["tensor"] ?? ""), String(own["device"] ?? own["channel"] ?? ""),
+      ref(props.doc, pointer("critical_path", at, "start", "ns"), "time"), ref(props.doc, [pointer("critical_path", at, "end", "ns"), pointer("critical_path", at, "start", "ns")], "time", "difference"), String(own["origin"] ?? "")]),
+  });
+  const longest = () => path().map((own, at) => ({ own, at, ns: Number(resolve(own, "/end/ns")) - Number(resolve(own, "/start/ns")) })).sort((a, b) => b.ns - a.ns).slice(0, 8);
+  return (
+    <div class="columns">
+      <Shown title="What the step waits for" sub="the critical path: shorten one of these or the step stays as long" table={table()} />
+      <div>
+        <Panel title="Bound"><Pairs doc={props.doc} of={[["Step time", "/report/step_time_ns", "time"], ["No plan is below", "/bound/value/ns", "time"], ["Proved by", "/bound/method", "text"]]} /></Panel>
+        <Panel title="Longest on the path" sub="why?">
+          <ul><For each={longest()}>{({ own, at }) => (
+            <li><a href={why(props.id, "op", String(own["op"] ?? ""))}><Name text={String(own["op"] ?? own["tensor"] ?? "")} most={30} /></a> <Num of={ref(props.doc, [pointer("critical_path", at, "end", "ns"), pointer("critical_path", at, "start", "ns")], "time", "difference")} /></li>
+          )}</For></ul>
+        </Panel>
+      </div>
+    </div>
+  );
+}
+
+/** Why a judge says no, in words. */
+const IMPOSSIBLE: Record<string, string> = { "can-not-run": "can not run there", "memory-exceeded": "does not fit" };
+
+function elsewhere(doc: Doc): Table {
+  const rows = list(doc, "/elsewhere").map((own, at): Cell[] => {
+    const of = (...path: string[]) => pointer("elsewhere", at, ...path);
+    const step = of("verdict", "step_time", "ns");
+    const is_possible = known(ref(doc, step, "time"));
+    const why = String(resolve(own, "/verdict/impossible") ?? "");
+    const over = resolve(own, "/verdict/device");
+    return [String(own["device"]), known(ref(doc, of("op_time", "ns"), "time")) ? ref(doc, of("op_time", "ns"), "time") : null,
+      is_possible ? ref(doc, step, "time") : null, is_possible ? ref(doc, [step, "/step_time/ns"], "time", "difference") : null,
+      known(ref(doc, of("verdict", "need_bytes"), "bytes")) ? ref(doc, [of("verdict", "need_bytes"), of("verdict", "limit_bytes")], "bytes", "difference") : null,
+      is_possible ? "" : `${IMPOSSIBLE[why] ?? `illegal: ${why}`}${over === undefined ? "" : `, on ${plain(String(over))}`}`];
+  });
+  return { name: "elsewhere", columns: ["On", "The op takes", "The step takes", "Change", "Over the limit by", "What binds"], rows };
+}
+
+function OfOp(props: { doc: Doc; id: string }): JSX.Element {
+  const terms = (): Table => ({
+    name: "cost-terms", columns: ["Term", "Formula", "Value"],
+    rows: list(props.doc, "/time/formulas").map((own, at) => [String(own["name"]), String(own["text"]), ref(props.doc, pointer("time", "formulas", at, "value"), own["unit"] === "s" ? "seconds" : "count")]),
+  });
+  const constants = (): Table => ({
+    name: "constants", columns: ["Constant", "Value", "Unit", "Origin", "Source"],
+    rows: list(props.doc, "/time/constants").map((own, at) => [String(own["name"]), ref(props.doc, pointer("time", "constants", at, "value"), own["unit"] === "s" ? "seconds" : "real"), own["unit"] === "s" ? "" : String(own["unit"]), String(own["origin"]), String(own["source"])]),
+  });
+  return (
+    <>
+      <p class="lead"><Name text={String(resolve(props.doc.value, "/op"))} /> takes <b><Num of={ref(props.doc, "/time/total/ns", "time")} /></b> on <a href={why(props.id, "device", String(resolve(props.doc.value, "/device")))}><Name text={String(resolve(props.doc.value, "/device"))} /></a>, at <Num of={ref(props.doc, "/start/ns", "time")} /> of the step.</p>
+      <div class="columns">
+        <div>
+          <Shown title="Elsewhere" sub="the judge's verdict with this op, and what must share its device, on another" table={elsewhere(props.doc)} />
+          <Shown title="Terms of its cost" table={terms()}><p>{plain(String(resolve(props.doc.value, "/time/sum") ?? ""))}</p></Shown>
+          <Shown title="Constants" sub="nominal: not measured on this device" table={constants()} />
+        </div>
+        <Panel title="The op">
+          <Pairs doc={props.doc} of={[["Type", "/op_type", "text"], ["Module", "/module", "text"], ["Form", "/time/form", "text"], ["Origin", "/time/origin", "text"], ["FLOPs", "/cost/flops", "count"],
+            ["Reads", "/cost/read_bytes", "bytes"], ["Writes", "/cost/written_bytes", "bytes"], ["Temporary", "/cost/temporary_bytes", "bytes"]]} />
+        </Panel>
+      </div>
+      <Inputs doc={props.doc} />
+    </>
+  );
+}
+
+function Inputs(props: { doc: Doc }): JSX.Element {
+  const table = (name: "inputs" | "outputs"): Table => ({
+    name, columns: ["Tensor", "From", "To", "Size", "On its way"],
+    rows: list(props.doc, `/${name}`).map((own, at) => [String(own["tensor"]), String(own["from"] ?? ""), String(own["to"] ?? ""), ref(props.doc, pointer(name, at, "bytes"), "bytes"),
+      known(ref(props.doc, [pointer(name, at, "end", "ns"), pointer(name, at, "start", "ns")], "time")) ? ref(props.doc, [pointer(name, at, "end", "ns"), pointer(name, at, "start", "ns")], "time", "difference") : "stays"]),
+  });
+  return <div class="halves"><Shown title="Inputs" table={table("inputs")} /><Shown title="Outputs that travel" table={table("outputs")} /></div>;
+}
+
+function OfDevice(props: { doc: Doc }): JSX.Element {
+  const peak = (): Table => ({
+    name: "peak", columns: ["What lies there at the peak", "Bytes", "Number", "Rule"],
+    rows: list(props.doc, "/peak/lines").map((own, at) => [String(own["name"]), ref(props.doc, pointer("peak", "lines", at, "bytes"), "bytes"), ref(props.doc, pointer("peak", "lines", at, "count"), "count"), String(own["source"])]),
+  });
+  const channels = (): Table => ({
+    name: "channels", columns: ["Link", "Busy", "Bytes", "Transfers"],
+    rows: list(props.doc, "/channels").map((own, at) => [String(own["channel"]), ref(props.doc, pointer("channels", at, "busy", "ns"), "time"), ref(props.doc, pointer("channels", at, "bytes"), "bytes"), ref(props.doc, pointer("channels", at, "transfers"), "count")]),
+  });
+  return (
+    <div class="columns">
+      <div><Shown title="Memory at the peak" table={peak()} /><Shown title="Links" table={channels()} /></div>
+      <Panel title={plain(String(resolve(props.doc.value, "/device")))}>
+        <Pairs doc={props.doc} of={[["Kind", "/kind", "text"], ["Compute", "/compute/ns", "time"], ["Communication", "/communication/ns", "time"], ["Idle", "/idle/ns", "time"], ["Peak", "/peak/bytes", "bytes"], ["Limit", "/limit_bytes", "bytes"],
+          ["Memory", "/capacity_bytes", "bytes"], ["Context", "/context_bytes", "bytes"], ["Reserve", "/reserve_bytes", "bytes"]]} />
+      </Panel>
+    </div>
+  );
+}
+
+function OfTransfer(props: { doc: Doc }): JSX.Element {
+  // The form of a transfer's figures is the command line's own: every number of it, by its place.
+  const rows = (): [string, unknown][] => {
+    const found: [string, unknown][] = [];
+    const walk = (own: unknown, at: string): void => {
+      if (own !== null && typeof own === "object") Object.entries(own).forEach(([name, one]) => walk(one, at + pointer(name)));
+      else if (typeof own === "string" || typeof own === "number") found.push([at, own]);
+    };
+    walk(props.doc.value, "");
+    return found;
+  };
+  const as = (at: string): Ref["as"] => (at.endsWith("_ns") || at.endsWith("/ns") ? "time" : at.endsWith("bytes") ? "bytes" : at.endsWith("/s") || at.endsWith("_s") ? "seconds" : "real");
+  const table = (): Table => ({ name: "transfer", columns: ["Field", "Value"], rows: rows().map(([at, own]) => [at, typeof own === "number" ? ref(props.doc, at, as(at)) : String(own)]) });
+  return <Shown title="The transfers" table={table()} />;
+}
+
+/** A training run: what its step consists of, what its ranks hold, how sure that is. */
+function OfRun(props: { doc: Doc; id: string }): JSX.Element {
+  const terms = (): Table => ({
+    name: "terms", columns: ["Term (constant)", "By"],
+    rows: list(props.doc, "/trust/terms").map((own, at) => [`${String(own["term"])} (${String(own["constant"]).replaceAll("_", " ")})`, ref(props.doc, pointer("trust", "terms", at, "moves"), "share")]),
+  });
+  const links = (): Table => ({
+    name: "links", columns: ["From", "To", "Bytes", "Busy"],
+    rows: list(props.doc, "/links").map((own, at) => [`rank ${String(own["from"])}`, `rank ${String(own["to"])}`, ref(props.doc, pointer("links", at, "bytes"), "bytes"), ref(props.doc, pointer("links", at, "busy_ns"), "time")]),
+  });
+  const alive = (): Table => ({
+    name: "alive", columns: ["Rank", "Fullest at", "What it holds then"],
+    rows: list(props.doc, "/ranks").map((own, at) => [`rank ${String(own["rank"])}`, ref(props.doc, pointer("ranks", at, "at_ns"), "time"), (own["alive"] as string[]).join("; ")]),
+  });
+  return (
+    <div class="columns">
+      <div>
+        <Panel title="What each stage holds" sub="when it is fullest, the largest first" actions={<><TableButtons of={alive()} /><a href={link(["plans", props.id, "memory"])}>Over time</a></>}>
+          <For each={list(props.doc, "/ranks")}>{(own, at) => (
+            <details class="alive-of" open={at() === 0}><summary>rank {String(own["rank"])}</summary><p>Fullest at <Num of={ref(props.doc, pointer("ranks", at(), "at_ns"), "time")} /></p>
+              <ul><For each={(own["alive"] as string[]).slice(0, 40)}>{(one) => <li><Name text={one} most={80} /></li>}</For></ul></details>
+          )}</For>
+          <Twin of={alive()} />
+        </Panel>
+        <Shown title="What ranks send" table={links()} />
+      </div>
+      <div>
+        <Panel title="Step"><Pairs doc={props.doc} of={[["Step time", "/step_time_ns", "time"], ["From", "/trust/interval/low_ns", "time"], ["To", "/trust/interval/high_ns", "time"], ["Costs", "/trust/interval/origin", "text"], ["Judged on", "/trust/judged_on", "text"]]} /></Panel>
+        <Shown title="What it may be off by" sub="by term of the cost" table={terms()} />
+      </div>
+    </div>
+  );
+}
