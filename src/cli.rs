@@ -9,7 +9,7 @@ use engine::element_type;
 use engine::executor::Executor;
 use engine::request::{
     CompareRequest, ExplainRequest, ExportRequest, ImportRequest, ModelRequest, ObjectiveName,
-    PlanOnModel, PlanRequest, ProblemRequest, ReplayRequest,
+    PlanOnModel, PlanRequest, ProblemRequest, ReplayRequest, SimulateRequest,
 };
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer};
@@ -77,7 +77,7 @@ pub(crate) enum Command {
     #[command(
         after_help = "Example: meshwright simulate plan.json --model gpt2.onnx --cluster two-nodes.yaml"
     )]
-    Simulate(ReplayArgs),
+    Simulate(SimulateArgs),
     /// Check a plan against every rule; exit code 6 if it breaks one
     #[command(
         after_help = "Example: meshwright verify plan.json --model gpt2.onnx --cluster two-nodes.yaml"
@@ -195,6 +195,10 @@ pub(crate) struct ProblemFlags {
     /// YAML file with pin, forbid and colocate
     #[arg(long, value_name = "FILE", help_heading = "Model")]
     pub(crate) constraints: Option<PathBuf>,
+    /// What of the cluster is so many times what its file says: memory, links, or a way such as
+    /// nvlink4; factors of the same multiply
+    #[arg(long, value_name = "NAME=FACTOR")]
+    pub(crate) scale: Vec<String>,
     /// What stands on the command line, by its names in the parser.
     #[arg(skip)]
     pub(crate) given: Vec<String>,
@@ -224,6 +228,7 @@ impl ProblemFlags {
             forbid: own.forbid,
             colocate: own.colocate,
             constraints: own.constraints,
+            scale: own.scale,
         }
     }
 }
@@ -358,7 +363,7 @@ impl SupportArgs {
     }
 }
 
-/// Flags of `simulate` and `verify`, and part of those of `explain` and `export`.
+/// Flags of `verify`, and part of those of `simulate`, `explain` and `export`.
 #[derive(Args, Debug)]
 pub(crate) struct ReplayArgs {
     /// Plan file
@@ -369,6 +374,23 @@ pub(crate) struct ReplayArgs {
     pub(crate) model: PathBuf,
     #[command(flatten)]
     pub(crate) target: ReplayFlags,
+}
+
+/// Flags of `simulate`.
+#[derive(Args, Debug)]
+pub(crate) struct SimulateArgs {
+    #[command(flatten)]
+    pub(crate) replay: ReplayArgs,
+    /// Micro-batches of a replica in a step of a training run [default: as planned]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    micro_batches: Option<u64>,
+}
+
+impl SimulateArgs {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> SimulateRequest {
+        SimulateRequest { on: self.replay.request(), micro_batches: self.micro_batches }
+    }
 }
 
 /// What a plan is replayed on.

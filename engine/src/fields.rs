@@ -70,7 +70,7 @@ const LAYERS_STATE: &str = "leave it out: the layers were measured with their ow
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
 /// All.
-pub const FIELDS: [Field; 38] = [
+pub const FIELDS: [Field; 39] = [
     field("model", EVERY, ""),
     field("cluster", MODELS, GIVEN),
     field("profile", MODELS, GIVEN),
@@ -87,6 +87,7 @@ pub const FIELDS: [Field; 38] = [
     field("forbid", &[Ops], DEGREES_ONLY),
     field("colocate", &[Ops], DEGREES_ONLY),
     field("constraints", &[Ops], DEGREES_ONLY),
+    field("scale", &[Ops, Degrees], "leave it out: the costs of this kind of plan are given"),
     field("accelerators", &[Instance], "a model's devices come from --cluster"),
     field("global_batch", TRAINING, FOR_TRAINING),
     field("sequence_length", TRAINING, FOR_TRAINING),

@@ -32,6 +32,7 @@ mod pattern;
 pub mod plan;
 pub mod request;
 pub mod rows;
+pub mod scale;
 pub mod structure;
 pub mod suggest;
 pub mod support;

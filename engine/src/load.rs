@@ -17,7 +17,7 @@ use ir::workload::{Mode, Workload};
 
 use crate::executor::{self, Executor};
 use crate::request::{ModelRequest, ObjectiveName, ProblemRequest};
-use crate::{asked, constraints, element_type, input_file, model_options, one_host};
+use crate::{asked, constraints, element_type, input_file, model_options, one_host, scale};
 
 /// A problem with what was learned on the way to it.
 pub struct Loaded {
@@ -156,7 +156,7 @@ fn annotated(
     check_work(&graph)?;
     let cluster = given.or(cluster).ok_or_else(no_cluster)?;
     warnings.extend(untaken(&summary, &cluster));
-    let (profile, cluster, unused) = rated(flags.profile.as_deref(), cluster)?;
+    let (profile, cluster, unused) = rated(flags.profile.as_deref(), &flags.scale, cluster)?;
     warnings.extend(unused);
     let (graph, noted) = cost_model::ops::workload::apply(graph, &workload)?;
     warnings.extend(noted);
@@ -200,18 +200,27 @@ fn untaken(summary: &Summary, cluster: &Cluster) -> Option<Diagnostic> {
     )
 }
 
-/// A profile, the cluster at the rates that it measured, and what nobody uses of it.
+/// A profile, the cluster at the rates that it measured and as many times as large as was asked, and
+/// what nobody uses of it.
 ///
 /// # Errors
-/// Those of the reader.
+/// Those of the reader and of [`scale::scaled`].
 pub fn rated(
     profile: Option<&Path>,
+    factors: &[String],
     cluster: Cluster,
 ) -> Result<(Profile, Cluster, Vec<Diagnostic>), Diagnostic> {
-    let Some(path) = profile else { return Ok((Profile::default(), cluster, Vec::new())) };
-    let profile = importers::profile::read(path)?;
-    let (cluster, unused) = importers::profile::rated(&profile, cluster)?;
-    Ok((profile, cluster, unused))
+    let (profile, cluster, mut notes) = match profile {
+        None => (Profile::default(), cluster, Vec::new()),
+        Some(path) => {
+            let profile = importers::profile::read(path)?;
+            let (cluster, unused) = importers::profile::rated(&profile, cluster)?;
+            (profile, cluster, unused)
+        }
+    };
+    let (cluster, kept) = scale::scaled(cluster, &profile, factors)?;
+    notes.extend(kept);
+    Ok((profile, cluster, notes))
 }
 
 /// Adds what an executor of placements can run; warnings of what that leaves out.

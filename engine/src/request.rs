@@ -99,6 +99,9 @@ pub struct ProblemRequest {
     pub colocate: Vec<String>,
     /// A file with pin, forbid and colocate.
     pub constraints: Option<PathBuf>,
+    /// `NAME=FACTOR`: what of the cluster is so many times what its file says. NAME is `memory`,
+    /// `links` (all ways between devices), or the name of a way; factors of the same multiply.
+    pub scale: Vec<String>,
     /// Names of the fields that were asked for, by which they are refused where they mean nothing.
     #[serde(skip)]
     pub given: Vec<String>,
@@ -289,6 +292,20 @@ pub struct PlanOnModel {
     /// What it is put on.
     #[serde(flatten)]
     pub target: ReplayRequest,
+}
+
+/// A plan that is replayed, perhaps with other sizes.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct SimulateRequest {
+    /// The plan on its model.
+    #[serde(flatten)]
+    pub on: PlanOnModel,
+    /// Micro-batches of a replica in a step of a training run; `None` = as planned.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU64>"))]
+    pub micro_batches: Option<u64>,
 }
 
 /// A plan that is explained: the step as a whole, or one thing.

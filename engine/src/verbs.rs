@@ -14,7 +14,7 @@ use crate::ops::explain::Subject;
 use crate::ops::verdict::verdict;
 use crate::ops::{self, replay};
 use crate::page::Page;
-use crate::request::{CompareRequest, ExplainRequest, ExportRequest, PlanOnModel};
+use crate::request::{CompareRequest, ExplainRequest, ExportRequest, PlanOnModel, SimulateRequest};
 use crate::rows::Rows;
 use crate::{executor, fields, given, training};
 
@@ -22,15 +22,31 @@ use crate::{executor, fields, given, training};
 ///
 /// # Errors
 /// Those of reading, and of plans that can not be replayed.
-pub fn simulate(request: &PlanOnModel, page: &Page) -> CommandResult {
-    if let Some(instance) = importers::instance(&request.model)? {
-        return given::explain::simulate(request, instance, page);
+pub fn simulate(request: &SimulateRequest, page: &Page) -> CommandResult {
+    let on = &request.on;
+    if let Some(instance) = importers::instance(&on.model)? {
+        planned_sizes(request, "not-for-instances", "an instance with given costs")?;
+        return given::explain::simulate(on, instance, page);
     }
-    let document = replay::document(&request.plan)?;
-    match document.training {
-        Some(_) => training::replay::simulate(&document, request, page),
-        None => ops::simulate::simulate(&document, &request.model, &request.target, page),
+    let document = replay::document(&on.plan)?;
+    if document.training.is_some() {
+        return training::replay::simulate(&document, request, page);
     }
+    planned_sizes(request, "not-for-placements", "a placement of ops")?;
+    ops::simulate::simulate(&document, &on.model, &on.target, page)
+}
+
+/// Refuses other sizes where the plan's ops are those of its own.
+fn planned_sizes(
+    request: &SimulateRequest,
+    code: &'static str,
+    what: &str,
+) -> Result<(), Diagnostic> {
+    if request.micro_batches.is_none() {
+        return Ok(());
+    }
+    let message = format!("{what} is not replayed with other --micro-batches: its ops are others");
+    Err(Diagnostic::usage(code, message).hint("leave it out, or plan again with --micro-batch"))
 }
 
 /// Checks a plan (or the solution of an instance) against every rule, and all that it states.

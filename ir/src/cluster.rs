@@ -214,6 +214,31 @@ impl Cluster {
         (0..self.devices.len()).map(DeviceId::new)
     }
 
+    /// The same with so many times the memory on each device, and as many times what is kept free of
+    /// it; contexts stay as they are.
+    #[must_use]
+    pub fn with_memory(mut self, factor: f64) -> Self {
+        let times = |bytes: Bytes| Bytes((bytes.as_f64() * factor) as u64);
+        for device in &mut self.devices {
+            device.capacity = device.capacity.map(times);
+            device.reserve = times(device.reserve);
+        }
+        self
+    }
+
+    /// The least factor of [`Self::with_memory`] with which a plan may use so many bytes of each
+    /// device, rounded up to thousandths; `None` where no device has a limit.
+    #[must_use]
+    pub fn memory_factor(&self, limit: Bytes) -> Option<f64> {
+        let factor = |device: &Device| {
+            let free = (device.capacity? - device.reserve).as_f64();
+            // One byte more than is lost by rounding capacity and reserve down.
+            (free > 0.0).then(|| (limit + device.context + Bytes(2)).as_f64() / free)
+        };
+        let most = self.devices.iter().filter_map(factor).reduce(f64::max)?;
+        Some((most * 1000.0).ceil() / 1000.0)
+    }
+
     /// The kind of a device.
     ///
     /// # Panics

@@ -42,6 +42,7 @@ def plan(
     plot: bool = ...,
     profile: Optional[_Path] = ...,
     qdq_as_written: bool = ...,
+    scale: Optional[Sequence[str]] = ...,
     seed: Optional[int] = ...,
     sequence_length: Optional[int] = ...,
     stack: Optional[str] = ...,
@@ -67,10 +68,12 @@ def simulate(
     dtype: Optional[Literal["fp64", "fp32", "fp16", "bf16", "fp8", "fp4"]] = ...,
     forbid: Optional[Sequence[str]] = ...,
     micro_batch: Optional[int] = ...,
+    micro_batches: Optional[int] = ...,
     optimizer: Optional[Literal["adamw", "sgd", "adafactor"]] = ...,
     pin: Optional[Sequence[str]] = ...,
     profile: Optional[_Path] = ...,
     qdq_as_written: bool = ...,
+    scale: Optional[Sequence[str]] = ...,
     traces: Optional[Sequence[_Path]] = ...,
     workload: Optional[Literal["inference", "training"]] = ...,
 ) -> Dict[str, Any]: ...
@@ -94,6 +97,7 @@ def verify(
     pin: Optional[Sequence[str]] = ...,
     profile: Optional[_Path] = ...,
     qdq_as_written: bool = ...,
+    scale: Optional[Sequence[str]] = ...,
     traces: Optional[Sequence[_Path]] = ...,
     workload: Optional[Literal["inference", "training"]] = ...,
 ) -> Dict[str, Any]: ...
@@ -119,6 +123,7 @@ def explain(
     pin: Optional[Sequence[str]] = ...,
     profile: Optional[_Path] = ...,
     qdq_as_written: bool = ...,
+    scale: Optional[Sequence[str]] = ...,
     traces: Optional[Sequence[_Path]] = ...,
     transfer: Optional[str] = ...,
     workload: Optional[Literal["inference", "training"]] = ...,
@@ -144,6 +149,7 @@ def compare(
     pin: Optional[Sequence[str]] = ...,
     profile: Optional[_Path] = ...,
     qdq_as_written: bool = ...,
+    scale: Optional[Sequence[str]] = ...,
     traces: Optional[Sequence[_Path]] = ...,
     workload: Optional[Literal["inference", "training"]] = ...,
 ) -> Dict[str, Any]: ...
@@ -172,6 +178,7 @@ def export(
     pin: Optional[Sequence[str]] = ...,
     profile: Optional[_Path] = ...,
     qdq_as_written: bool = ...,
+    scale: Optional[Sequence[str]] = ...,
     traces: Optional[Sequence[_Path]] = ...,
     workload: Optional[Literal["inference", "training"]] = ...,
 ) -> Dict[str, Any]: ...

@@ -28,6 +28,7 @@ mod priced;
 mod recorded;
 mod regress;
 mod requests;
+mod scaled;
 mod search_ends;
 mod shared_database;
 mod stated;

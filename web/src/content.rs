@@ -51,7 +51,7 @@ pub(crate) struct Content {
     pub(crate) summary: Value,
     pub(crate) created_ms: i64,
     /// Under which its chunks lie.
-    holder: String,
+    pub(crate) holder: String,
 }
 
 const FOUND: &str = "SELECT c.digest, n.kind, n.name, c.bytes, n.summary, n.created_ms, c.holder \

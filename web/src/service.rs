@@ -18,7 +18,6 @@ use crate::hub::Hub;
 use crate::problem::Problem;
 use crate::recent::{Keyed, Recent};
 use crate::store::Store;
-use crate::webhook::Webhook;
 use crate::work::child::{self, Answer, Limits};
 use crate::work::{Shop, Work, folder};
 
@@ -47,8 +46,6 @@ pub struct Options {
     pub anonymous: Quota,
     /// Certificate chain and key, PEM.
     pub tls: Option<(PathBuf, PathBuf)>,
-    /// Who is told of plans that ended.
-    pub webhook: Option<Webhook>,
     /// The program's version.
     pub version: &'static str,
 }

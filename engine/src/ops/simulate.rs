@@ -13,6 +13,7 @@ use crate::exit::{CommandResult, Exit};
 use crate::page::Page;
 use crate::request::ReplayRequest;
 use crate::rows::Rows;
+use crate::scale;
 use crate::violations::{count, list};
 
 /// Replays a plan.
@@ -43,6 +44,7 @@ pub fn simulate(
     let documents =
         |list: &[Diagnostic]| -> Vec<_> { list.iter().map(DiagnosticDocument::from).collect() };
     page.document(&json!({
+        "cluster": scale::document(&problem.cluster),
         "report": report::document(problem, &replayed.report, &trust),
         "violations": documents(&broken),
         "warnings": documents(&replayed.on.warnings),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     CompareRequest, ExplainRequest, ExportRequest, ImportRequest, PlanOnModel, PlanRequest,
-    ProblemRequest,
+    ProblemRequest, SimulateRequest,
 };
 use crate::suggest;
 
@@ -25,7 +25,7 @@ pub enum Request {
     /// Say which ops of a model have a cost rule.
     Support(ImportRequest),
     /// Replay a plan and report times and memory.
-    Simulate(PlanOnModel),
+    Simulate(SimulateRequest),
     /// Check a plan against every rule.
     Verify(PlanOnModel),
     /// Say where the step time goes.
@@ -114,7 +114,8 @@ impl Request {
     fn problem(&mut self) -> Option<&mut ProblemRequest> {
         Some(match self {
             Self::Plan(own) => &mut own.problem,
-            Self::Simulate(own) | Self::Verify(own) | Self::View(own) => &mut own.target.problem,
+            Self::Simulate(own) => &mut own.on.target.problem,
+            Self::Verify(own) | Self::View(own) => &mut own.target.problem,
             Self::Explain(own) => &mut own.on.target.problem,
             Self::Export(own) => &mut own.on.target.problem,
             Self::Compare(own) => &mut own.target.problem,

@@ -23,7 +23,7 @@ use super::{ALGORITHM, document, layered};
 use crate::differences::{difference, of_plans, within as within_itself};
 use crate::training::capabilities;
 use crate::training::pins;
-use crate::training::setting::Setting;
+use crate::training::setting::{MOST_PASSES, MOST_SAMPLES, Setting};
 use crate::violations::unchecked;
 
 /// How long it may try to prove a stated bound again.
@@ -61,10 +61,44 @@ pub(super) fn alone(on: &OnModel<'_>) -> Vec<Diagnostic> {
     found
 }
 
+/// Puts the plan on so many micro-batches of a replica: the same degrees, stages and schedule.
+///
+/// # Errors
+/// `not-replayed` for a schedule that has no name, `global-batch` for more samples than are planned,
+/// and those of the schedule.
+pub(super) fn resize(on: &mut OnModel<'_>, n_micro_batches: u64) -> Result<(), Diagnostic> {
+    let mut degrees = on.plan.parallelism.clone();
+    degrees.n_micro_batches = n_micro_batches;
+    let schedule = on.training.schedule.as_str();
+    if schedule == CUSTOM {
+        let message = "the plan's schedule was made for its own micro-batches and is no other's";
+        return Err(Diagnostic::usage("not-replayed", message).hint("plan again with that batch"));
+    }
+    let each = degrees.micro_batch.saturating_mul(u64::from(degrees.data));
+    let samples = each.saturating_mul(n_micro_batches);
+    if samples > MOST_SAMPLES {
+        let message = format!("{samples} samples of one step, at most {MOST_SAMPLES}");
+        return Err(Diagnostic::usage("global-batch", message).hint("give fewer micro-batches"));
+    }
+    let stages = u64::from(degrees.pipeline) * u64::from(degrees.virtual_stages);
+    let n_passes = stages.saturating_mul(n_micro_batches).saturating_mul(2);
+    if n_passes > MOST_PASSES {
+        let message =
+            format!("a schedule of {n_passes} passes, at most {MOST_PASSES} are replayed");
+        return Err(Diagnostic::usage("too-many-passes", message).hint("give fewer micro-batches"));
+    }
+    let grid = generated(schedule, &canonical(&degrees, &on.setting), &on.plan)?;
+    on.is_mismatched |= degrees != on.plan.parallelism;
+    on.plan.parallelism = degrees;
+    on.plan.schedule.grid = Some(grid);
+    on.setting.global_batch = samples;
+    Ok(())
+}
+
 /// Degrees that the model or the cluster can't have.
 fn shapes(on: &OnModel<'_>) -> Vec<Diagnostic> {
     let degrees = &on.plan.parallelism;
-    let broken = shape::broken(&on.setting.model, degrees, on.training.global_batch);
+    let broken = shape::broken(&on.setting.model, degrees, on.setting.global_batch);
     let illegal = |rule| Diagnostic { blame: Blame::IllegalPlan, ..rule };
     let mut found: Vec<Diagnostic> = broken.into_iter().map(illegal).collect();
     let (n, has) = (shape::n_devices(degrees), on.setting.cluster.devices.len() as u64);

@@ -25,8 +25,8 @@ use crate::exit::{Cancel, CommandResult, Exit};
 use crate::ops::replay;
 use crate::page::Column;
 use crate::page::Page;
-use crate::request::PlanOnModel;
-use crate::request::ReplayRequest;
+use crate::request::{PlanOnModel, ReplayRequest, SimulateRequest};
+use crate::scale;
 use crate::suggest;
 use crate::training::setting::Setting;
 use crate::training::unasked::unasked;
@@ -44,8 +44,8 @@ pub struct OnModel<'d> {
     pub plan: Plan,
     /// Of reading; where model, cluster or profile are others than it was made for, one each.
     pub warnings: Vec<Diagnostic>,
-    /// Whether they are, and may be.
-    is_mismatched: bool,
+    /// Whether they are, and may be; or sizes are others.
+    pub(super) is_mismatched: bool,
     /// Where they are and may not be, one each.
     mismatches: Vec<Diagnostic>,
 }
@@ -249,8 +249,11 @@ pub fn verify(
 }
 
 /// `simulate`.
-pub fn simulate(document: &PlanDocument, args: &PlanOnModel, page: &Page) -> CommandResult {
-    let on = read(document, args)?;
+pub fn simulate(document: &PlanDocument, args: &SimulateRequest, page: &Page) -> CommandResult {
+    let mut on = read(document, &args.on)?;
+    if let Some(n) = args.micro_batches {
+        claims::resize(&mut on, n)?;
+    }
     let (broken, report) = judged_again(&on);
     page.warnings(&on.warnings);
     page.warnings(&broken);
@@ -277,8 +280,13 @@ pub fn simulate(document: &PlanDocument, args: &PlanOnModel, page: &Page) -> Com
             })
         })
         .collect();
+    let samples = on.setting.global_batch;
     page.document(&json!({
         "step_time_ns": report.step_time.0,
+        "n_micro_batches": on.plan.parallelism.n_micro_batches,
+        "global_batch": samples,
+        "samples_per_s": samples as f64 / report.step_time.seconds(),
+        "cluster": scale::document(&on.setting.cluster),
         "ranks": ranks,
         "violations": documents(&broken),
         "warnings": documents(&on.warnings),

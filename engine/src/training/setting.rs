@@ -35,13 +35,16 @@ use super::{capabilities, measured, pins};
 use crate::executor::{self, Executor};
 use crate::request::value::Written;
 use crate::request::{PlanRequest, ProblemRequest};
-use crate::{asked, load};
+use crate::{asked, fields, load};
 
 /// The stack where none is named.
 const STACK: &str = "megatron-core";
 
 /// Most samples of one step that are planned: a thousand times the largest published batches.
 pub(super) const MOST_SAMPLES: u64 = 1 << 24;
+
+/// Most passes of a schedule that is judged, over all ranks: those of a million micro-batches on 16.
+pub(super) const MOST_PASSES: u64 = 1 << 25;
 
 /// Model, devices and software of a training run.
 #[derive(Clone)]
@@ -198,9 +201,8 @@ impl Setting {
             Some(path) if importers::layers::is_folder(path) => (Some(path), None),
             path => (None, path),
         };
-        let read = |folder| importers::layers::read(folder, sequence);
-        let layers = folder.map(read).transpose()?;
-        let (profile, cluster, unused) = load::rated(file, cluster)?;
+        let layers = folder.map(|folder| measured_layers(folder, sequence, flags)).transpose()?;
+        let (profile, cluster, unused) = load::rated(file, &flags.scale, cluster)?;
         warnings.extend(unused);
         let kind = one_kind(&cluster, path)?;
         let (numbers, noted) = numbers(flags, &model, kind, layers.as_ref())?;
@@ -427,6 +429,17 @@ fn numbers(
             (numbers.of_layers(&layers.name), other)
         }
     })
+}
+
+/// Measured layers, which are those of their own cluster.
+fn measured_layers(
+    folder: &Path,
+    sequence: u64,
+    flags: &ProblemRequest,
+) -> Result<LayerProfile, Diagnostic> {
+    let given = (!flags.scale.is_empty()).then(|| "scale".to_owned());
+    fields::check(given.as_slice(), fields::Mode::Layers)?;
+    importers::layers::read(folder, sequence)
 }
 
 /// The one kind of device of a cluster.

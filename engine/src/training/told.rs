@@ -39,8 +39,10 @@ impl Setting {
         };
         let memory = self.cluster.devices.iter().filter_map(needed).max().unwrap_or(whole.0);
         let has = self.cluster.devices.iter().filter_map(ir::cluster::Device::memory_limit).min();
+        let factor = self.cluster.memory_factor(whole);
+        let scale = factor.map_or_else(String::new, |own| format!(", --scale memory={own}"));
         let device = format!(
-            "{} of memory on each device, margin and context included ({memory} bytes)",
+            "{} of memory on each device, margin and context included ({memory} bytes{scale})",
             Bytes(memory)
         );
         let flag = format!("--max-memory-per-device {}", bytes.0);

@@ -123,6 +123,15 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Refused("--constraints rules.yaml"),
         ],
     ),
+    (
+        "--scale",
+        [
+            Changes("", "--scale links=0.1"),
+            Changes("", "--scale links=0.1"),
+            Refused("--scale memory=2"),
+            Refused("--scale memory=2"),
+        ],
+    ),
     ("--accelerators", given(Changes("", "--accelerators 2"), Refused("--accelerators 2"))),
     ("--global-batch", trains(Changes("", "--global-batch 16"), Refused("--global-batch 16"))),
     (

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::asked::{Arriving, Asked, Named, stated_length, too_long};
+use super::covers;
 use super::plans::check_limit;
 use crate::access::{self, Caller, Scope};
 use crate::content::{self, CHUNK, Content, FILES, Incoming, Kind};
@@ -252,7 +253,19 @@ pub(super) async fn one(
     let own = reference.clone();
     let found = service.store.read(move |sql| content::find_of(sql, kind, &own)).await?;
     let found = found.ok_or_else(|| Problem::missing(kind.name(), &reference))?;
-    Ok(Json(found.document()))
+    let mut document = found.document();
+    if kind == Kind::Profile {
+        let own = Arc::clone(&service);
+        let read = tokio::task::spawn_blocking(move || covers::of(&own.store, &found));
+        document["covers"] = read.await.map_err(|_| unread(kind))??;
+    }
+    Ok(Json(document))
+}
+
+/// The thread that read a file has ended before its answer.
+fn unread(kind: Kind) -> Problem {
+    let title = format!("the {} could not be read", kind.name());
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title)
 }
 
 /// `DELETE` of a file.

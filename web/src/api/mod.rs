@@ -2,6 +2,7 @@
 
 mod asked;
 mod contents;
+mod covers;
 mod events;
 mod listings;
 mod openapi;
@@ -13,6 +14,5 @@ mod uploads;
 mod verbs;
 mod views;
 
-pub(crate) use plans::status;
 pub(crate) use table::router;
 pub(crate) use verbs::about_plan;

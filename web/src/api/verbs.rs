@@ -22,7 +22,7 @@ use crate::store::sql::Cell;
 use crate::work::child::Answer;
 
 /// Fields of a plan's request that say what it was planned for.
-const SUBJECT: [&str; 12] = [
+const SUBJECT: [&str; 13] = [
     "model",
     "cluster",
     "profile",
@@ -35,6 +35,7 @@ const SUBJECT: [&str; 12] = [
     "dtype",
     "qdq_as_written",
     "workload",
+    "scale",
 ];
 /// Name of the plan's file beside its inputs.
 const PLAN: &str = "plan.json";
@@ -317,8 +318,27 @@ pub(super) struct Measured {
     step_s: f64,
     /// Bytes at the peak of the fullest device.
     peak_bytes: Option<u64>,
+    /// Software that ran it; unless stated, what a training run was planned for.
+    stack: Option<String>,
+    /// Kind of device that it ran on; unless stated, the one that was planned for.
+    device: Option<String>,
     /// What ran, in the client's words.
     note: Option<String>,
+}
+
+/// Kinds of the devices that a plan was made for; null where it can't be replayed.
+async fn kinds(service: &Shared, id: &str) -> Value {
+    let Ok((request, files)) = about(service, (id, "simulate"), Map::new()).await else {
+        return Value::Null;
+    };
+    let Ok(answer) = service.ask(request, files, Vec::new()).await else { return Value::Null };
+    let document: Value = serde_json::from_str(&answer.text).unwrap_or_default();
+    let devices = document["cluster"]["devices"].as_array();
+    let mut kinds: Vec<&str> =
+        devices.into_iter().flatten().filter_map(|own| own["kind"].as_str()).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    if kinds.is_empty() { Value::Null } else { kinds.join(", ").into() }
 }
 
 /// `POST /v1/measurements`.
@@ -336,17 +356,29 @@ pub(super) async fn measured(
     let id = measured.plan.clone();
     let plan = service.store.read(move |sql| {
         let plan = queue::plan(sql, &id)?;
-        Ok((plan.progress["value_ns"].as_f64(), plan.progress["objective"].clone()))
+        let file = queue::artefact(sql, &id, "plan")?.unwrap_or_default();
+        Ok((plan, serde_json::from_slice(&file).unwrap_or(Value::Null)))
     });
-    let (value_ns, objective) = plan.await?;
-    let predicted = value_ns.filter(|_| objective == "step-time").map(|ns| ns / 1e9);
+    let (plan, file): (Plan, Value) = plan.await?;
+    let is_step = plan.progress["objective"] == "step-time";
+    let predicted = plan.progress["value_ns"].as_f64().filter(|_| is_step).map(|ns| ns / 1e9);
+    let stack = measured.stack.map_or_else(|| file["training"]["stack"].clone(), Value::from);
+    let device = match measured.device {
+        Some(device) => device.into(),
+        None => kinds(&service, &measured.plan).await,
+    };
     let document = json!({
         "id": access::id("run_"),
         "plan": measured.plan,
+        "model": file["model"]["name"],
+        "cluster": file["cluster"]["name"],
+        "stack": stack,
+        "device": device,
         "step_s": measured.step_s,
         "predicted_s": predicted,
         "error": predicted.map(|predicted| predicted / measured.step_s - 1.0),
         "peak_bytes": measured.peak_bytes,
+        "predicted_peak_bytes": plan.progress["peak_bytes"],
         "note": measured.note,
         "created_ms": now_ms(),
     });

@@ -14,7 +14,7 @@ import { theme, toggle_theme } from "./theme";
 /** Views of a plan: name in the address, title, key after `g`. */
 export const OF_PLAN: [string, string, string][] = [
   ["overview", "Overview", "o"], ["timeline", "Timeline", "t"], ["memory", "Memory", "m"], ["search", "Search", "s"],
-  ["why", "Why", "y"],
+  ["what-if", "What if", "w"], ["why", "Why", "y"],
 ];
 
 const KEYS: [string, string][] = [

@@ -14,7 +14,7 @@ use ir::schedule::Schedule;
 use planner::training::order::Order;
 
 use super::schedule;
-use crate::training::setting::MOST_SAMPLES;
+use crate::training::setting::{MOST_PASSES, MOST_SAMPLES};
 
 /// What settings are put on.
 pub(super) struct Target<'a> {
@@ -26,9 +26,6 @@ pub(super) struct Target<'a> {
     /// The schedule, where a file beside the settings holds it.
     pub grid: Option<Grid>,
 }
-
-/// Most passes of a schedule, over all ranks: those of a million micro-batches on 16 ranks.
-const MOST_PASSES: u64 = 1 << 25;
 
 /// The plan that the settings describe; what they leave open is as beside them, or the launcher's
 /// default.

@@ -12,6 +12,7 @@ import Search from "./search";
 
 const Memory = lazy(() => import("./memory"));
 const Timeline = lazy(() => import("./timeline"));
+const WhatIf = lazy(() => import("./what-if"));
 const Why = lazy(() => import("./why"));
 const WhyNone = lazy(() => import("./why-none"));
 
@@ -32,6 +33,7 @@ export default function Plan(props: { id: string }): JSX.Element {
             fallback={<Show when={view() === "why" && (doc().value as Status).error !== null} fallback={<Search status={doc()} is_lost={status.is_lost()} />}><WhyNone status={doc()} /></Show>}>
             <Switch fallback={<Overview status={doc()} />}>
               <Match when={view() === "memory"}><Memory status={doc()} /></Match>
+              <Match when={view() === "what-if"}><WhatIf status={doc()} /></Match>
               <Match when={view() === "why"}><Why status={doc()} /></Match>
               <Match when={view() === "timeline"}><Timeline status={doc()} /></Match>
             </Switch>
