@@ -71,7 +71,7 @@ setup:
 
 # The pages that `serve` shows at `/` (docs/ui.md); the program is built without them where Node.js
 # is missing, and says so there.
-.PHONY: ui ui-if-node demo-ui test-ui
+.PHONY: ui ui-if-node demo-ui test-ui screenshots bench-ui ui-program
 UI := web/ui
 ui: $(UI)/dist/index.html
 
@@ -88,10 +88,20 @@ $(UI)/dist/index.html: $(UI)/node_modules/.package-lock.json $(UI)/index.html \
 
 demo-ui: setup ui
 	@$(CARGO) build --release --locked --quiet
-	@mkdir -p out
-	target/release/meshwright serve --database out/demo.db
+	@scripts/demo_ui.sh target/release/meshwright
 
-test-ui: setup ui
+# MESHWRIGHT names a program that was built elsewhere; with MESHWRIGHT_PAGES the pages of web/ui/dist
+# stand in for its own.
+ui-program: setup ui
 	@scripts/setup.sh --browser
-	@$(CARGO) build --release --locked --quiet
+	@[ -n "$$MESHWRIGHT" ] || $(CARGO) build --release --locked --quiet
+	@$(CARGO) build --release --locked --quiet -p importers --example large_graph
+
+test-ui: ui-program
 	cd $(UI) && npm test --silent
+
+screenshots: ui-program
+	cd $(UI) && node tests/screenshots.mjs
+
+bench-ui: ui-program
+	cd $(UI) && node tests/bench.mjs

@@ -31,6 +31,10 @@ fn answers_are_those_of_the_command_line_but_for_the_run() {
     let place = format!("/v1/plans/{}", status.json()["id"].as_str().unwrap());
     let answer = served.get(&format!("{place}/answer"));
     assert_eq!(lasting(&answer.body), lasting(&told));
+    let mut brief = answer.json();
+    let plan = brief["plan"].as_object_mut().unwrap();
+    assert!(["placement", "schedule"].iter().all(|name| plan.remove(*name).is_some()));
+    assert_eq!(served.get(&format!("{place}/answer?brief=true")).json(), brief);
     let again = served.post("/v1/plans?wait=30", &request.to_string());
     assert_eq!((again.status, again.header("cache")), (200, Some("hit")));
     assert_eq!(again.json()["id"], status.json()["id"]);

@@ -248,6 +248,7 @@ fn asked(name: &str) -> Value {
         "priority" => json!({ "type": "integer", "minimum": 0, "maximum": 9 }),
         "limit" => json!({ "type": "integer", "minimum": 1, "maximum": plans::LONGEST_PAGE }),
         "from_ns" | "to_ns" => json!({ "type": "integer", "minimum": 0 }),
+        "brief" => json!({ "type": "boolean", "default": false }),
         "max_slices" => up_to(views::ROWS),
         "points" => up_to(views::POINTS),
         "depth" => up_to(views::DEPTH),

@@ -103,6 +103,7 @@ fn of_plans() -> Vec<Row> {
         Row::new("GET", "/v1/plans/{id}/events", read, "What happens to a plan, as it happens")
             .answers(Answers::Events),
         Row::new("GET", "/v1/plans/{id}/answer", read, "What the command line prints with --json")
+            .asks(&["brief"])
             .answers(Answers::Json(200)),
         Row::new("GET", "/v1/plans/{id}/plan", read, "The plan's file").answers(Answers::Json(200)),
         Row::new("GET", "/v1/plans/{id}/artefacts/{target}", read, "A plan in another format")

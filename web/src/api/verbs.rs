@@ -8,6 +8,7 @@ use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 use super::asked::{Asked, Named, form, object};
@@ -18,7 +19,7 @@ use crate::log::now_ms;
 use crate::problem::Problem;
 use crate::queue::{self, Plan};
 use crate::service::Shared;
-use crate::store::sql::Cell;
+use crate::store::sql::{Cell, Sql};
 use crate::work::child::Answer;
 
 /// Fields of a plan's request that say what it was planned for.
@@ -49,12 +50,14 @@ fn text(kind: &'static str, bytes: Vec<u8>) -> Response {
 }
 
 async fn file(service: &Shared, id: String, name: &'static str) -> Result<Response, Problem> {
-    let read = service.store.read(move |sql| {
-        let plan = queue::plan(sql, &id)?;
-        let found = queue::artefact(sql, &id, name)?;
-        found.ok_or_else(|| not_there(&plan, name))
-    });
+    let read = service.store.read(move |sql| stored(sql, &id, name));
     Ok(text("application/json", read.await?))
+}
+
+fn stored(sql: &mut dyn Sql, id: &str, name: &str) -> Result<Vec<u8>, Problem> {
+    let plan = queue::plan(sql, id)?;
+    let found = queue::artefact(sql, id, name)?;
+    found.ok_or_else(|| not_there(&plan, name))
 }
 
 /// 409 while a file may still come, 404 where it will not.
@@ -68,12 +71,45 @@ fn not_there(plan: &Plan, name: &str) -> Problem {
         .retry(1)
 }
 
+/// Query of an answer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Length {
+    /// Without what is long.
+    brief: bool,
+}
+
 /// `GET /v1/plans/{id}/answer`.
 pub(super) async fn answer(
     State(service): State<Shared>,
     Named(id): Named<String>,
+    Asked(query): Asked<Length>,
 ) -> Result<Response, Problem> {
-    file(&service, id, "answer").await
+    let read = service.store.read(move |sql| {
+        let bytes = stored(sql, &id, "answer")?;
+        if !query.brief {
+            return Ok(bytes);
+        }
+        brief(&bytes).map_err(|error| {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
+        })
+    });
+    Ok(text("application/json", read.await?))
+}
+
+/// Members of a plan that grow with its ops.
+const LONG: [&str; 2] = ["placement", "schedule"];
+
+/// An answer without the long members of its plan; what is left stands as it stood.
+fn brief(answer: &[u8]) -> serde_json::Result<Vec<u8>> {
+    let mut members: BTreeMap<String, &RawValue> = serde_json::from_slice(answer)?;
+    let plan = members.get("plan").map_or("null", |plan| plan.get());
+    let plan: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(plan)?;
+    let Some(mut plan) = plan else { return Ok(answer.to_vec()) };
+    plan.retain(|name, _| !LONG.contains(&name.as_str()));
+    let plan = to_raw_value(&plan)?;
+    members.insert("plan".to_owned(), &plan);
+    serde_json::to_vec(&members)
 }
 
 /// `GET /v1/plans/{id}/plan`; the best so far of a search that goes on or was cut off.

@@ -33,9 +33,25 @@ export function go(path: string[], query: Record<string, string> = {}): void {
 /** A value of this view's query. */
 export const asked = (name: string): string => route().query.get(name) ?? "";
 
+/** Browsers take 200 changes of an address in 10 s; a drag makes more. */
+const LEAST_MS = 100;
+let written = 0;
+let writes: ReturnType<typeof setTimeout> | undefined;
+addEventListener("hashchange", () => { clearTimeout(writes); writes = undefined; });
+
+/** Writes the address of what is shown now. */
+export function write(): void {
+  clearTimeout(writes);
+  writes = undefined;
+  written = performance.now();
+  history.replaceState(null, "", link(route().path, Object.fromEntries(route().query)));
+}
+addEventListener("pagehide", () => { if (writes !== undefined) write(); });
+
 /** Changes the query in place: "Back" leaves the view, not its last change. */
 export function set(values: Record<string, string>): void {
-  const query = Object.fromEntries(read().query);
-  history.replaceState(null, "", link(read().path, { ...query, ...values }));
-  setRoute(read());
+  const query = new URLSearchParams(Object.entries({ ...Object.fromEntries(route().query), ...values }).filter(([, value]) => value !== ""));
+  setRoute({ path: route().path, query });
+  const wait = written + LEAST_MS - performance.now();
+  if (wait <= 0) write(); else writes ??= setTimeout(write, wait);
 }

@@ -7,7 +7,7 @@ import { short } from "./names";
 import { ask_number, asked_number, copy, note } from "./parts";
 import { Hatches } from "./pictures/bars";
 import { resolve } from "./pointer";
-import { asked, go, link, route, set } from "./route";
+import { asked, go, link, route, set, write } from "./route";
 import { toggle_table } from "./table";
 import { theme, toggle_theme } from "./theme";
 
@@ -47,7 +47,7 @@ export function Shell(props: { children: JSX.Element }): JSX.Element {
           <input ref={search} type="search" aria-label="Search plans" placeholder="Search plans  /" value={asked("q")}
             onInput={() => { if (route().path[0] === "plans" && id_of_plan() === "") set({ q: search.value }); }} />
         </form>
-        <button type="button" class="plain" onClick={() => void copy(location.href, "Link")}>Link</button>
+        <button type="button" class="plain" onClick={copy_link}>Link</button>
         <button type="button" class="plain" aria-label={`Theme: ${theme()}; change`} onClick={toggle_theme}>{theme() === "dark" ? "Dark" : "Light"}</button>
         <button type="button" class="plain" aria-label="Keys" onClick={() => keys.showModal()}>?</button>
       </header>
@@ -105,6 +105,11 @@ function Crumbs(): JSX.Element {
   );
 }
 
+function copy_link(): void {
+  write();
+  void copy(location.href, "Link");
+}
+
 /** Single keys; none while text is typed, nor where they were turned off. */
 function keyboard(search: () => void, sheet: () => void): (event: KeyboardEvent) => void {
   let is_after_g = false;
@@ -125,7 +130,7 @@ function keyboard(search: () => void, sheet: () => void): (event: KeyboardEvent)
       return;
     }
     const act = { "/": search, "?": sheet, n: () => go(["new"]), T: () => toggle_table(), D: toggle_theme,
-      L: () => void copy(location.href, "Link") }[key];
+      L: copy_link }[key];
     if (act !== undefined) { event.preventDefault(); act(); }
   };
 }

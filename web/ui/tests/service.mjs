@@ -1,9 +1,9 @@
 // A service of one's own, with plans in it, and a browser on it.
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
@@ -35,9 +35,8 @@ export async function serve(at, { port = 0, flags = [] } = {}) {
   return { base, stop, port: Number(new URL(base).port) };
 }
 
-async function put(base, kind, path) {
-  const name = encodeURIComponent(basename(path));
-  const answer = await fetch(`${base}/v1/${kind}?name=${name}`, { method: "POST", body: readFileSync(path) });
+async function put(base, kind, name, bytes) {
+  const answer = await fetch(`${base}/v1/${kind}?name=${encodeURIComponent(name)}`, { method: "POST", body: bytes });
   if (!answer.ok) throw new Error(await answer.text());
 }
 
@@ -47,32 +46,79 @@ export async function post(base, path, body) {
   return answer.json();
 }
 
-const training = { cluster: "pod.yaml", workload: "training", global_batch: 512, sequence_length: 4096 };
+const example = (path) => readFileSync(join(ROOT, "examples", path));
+/** So many hosts of `pod.yaml`. */
+const pod = (hosts) => String(example("clusters/pod.yaml")).replace("count: 8", `count: ${hosts}`).replace("name: pod", `name: pod-${hosts * 8}`);
+const data = (path) => { const at = join(process.env["MESHWRIGHT_DATA"] ?? "/", path); return existsSync(at) ? readFileSync(at) : undefined; };
 
-/** What the views are walked on. */
+/** What `importers/examples/large_graph.rs` writes: 10,000 ops forward. */
+function large() {
+  const program = built.map((path) => join(dirname(path), "examples", "large_graph")).find(existsSync);
+  if (program === undefined) return undefined;
+  const at = folder();
+  execFileSync(program, [join(at, "large.onnx")]);
+  const bytes = readFileSync(join(at, "large.onnx"));
+  clear(at);
+  return bytes;
+}
+
+const training = { workload: "training", sequence_length: 4096 };
+
+/** What the views are walked on; the first five are walked through. */
 const REQUESTS = {
-  gpt2: { model: "gpt2_small.onnx", cluster: "two-rtx3090.yaml", algorithm: "m-topo" },
-  gpt2_single: { model: "gpt2_small.onnx", cluster: "two-rtx3090.yaml", algorithm: "single" },
-  qwen3: { model: "qwen3-30b-a3b.json", ...training },
-  llama: { model: "llama-2-70b.json", ...training },
-  llama_1f1b: { model: "llama-2-70b.json", ...training, pin: ["schedule=1f1b"] },
-  none: { model: "qwen3-30b-a3b.json", ...training, cluster: "two-rtx3090.yaml", global_batch: 8 },
+  gpt2: { model: "gpt2_small.onnx", cluster: "a100-node.yaml", algorithm: "m-topo" },
+  llama: { model: "llama-2-70b.json", cluster: "pod-256.yaml", global_batch: 1024, ...training },
+  deepseek: { model: "deepseek-v3.json", cluster: "pod-512.yaml", global_batch: 2048, ...training },
+  inception: { model: "inception_v3.onnx", cluster: "a100-4.yaml", batch: 32 },
+  large: { model: "large.onnx", cluster: "pod.yaml", workload: "training", batch: 2048, micro_batch: 64, algorithm: "m-topo" },
+  gpt2_single: { model: "gpt2_small.onnx", cluster: "a100-node.yaml", algorithm: "single" },
+  llama_1f1b: { model: "llama-2-70b.json", cluster: "pod-256.yaml", global_batch: 1024, ...training, pin: ["schedule=1f1b"] },
+  none: { model: "qwen3-30b-a3b.json", cluster: "two-rtx3090.yaml", global_batch: 8, ...training },
 };
+export const WALKED = ["gpt2", "llama", "deepseek", "inception", "large"];
 
-/** Plans by name: their ids. */
-export async function plans(base) {
-  for (const name of ["gpt2_small.onnx", "qwen3-30b-a3b.json", "llama-2-70b.json"]) await put(base, "models", join(ROOT, "examples/models", name));
-  for (const name of ["two-rtx3090.yaml", "pod.yaml"]) await put(base, "clusters", join(ROOT, "examples/clusters", name));
+/** Plans by name: their ids; those whose model is not here are left out. */
+export async function plans(base, names = Object.keys(REQUESTS)) {
+  const files = {
+    "inception_v3.onnx": () => data("models/onnx/inception_v3.onnx"), "large.onnx": large, "pod-256.yaml": () => pod(32), "pod-512.yaml": () => pod(64),
+    "a100-4.yaml": () => String(example("clusters/a100-node.yaml")).replace("devices: 8", "devices: 4").replace("name: a100-node", "name: a100-4"),
+  };
+  const there = {};
+  for (const name of new Set(names.flatMap((own) => [REQUESTS[own].model, REQUESTS[own].cluster]))) {
+    const kind = name.endsWith(".yaml") ? "clusters" : "models";
+    const bytes = files[name] === undefined ? example(`${kind}/${name}`) : files[name]();
+    there[name] = bytes !== undefined;
+    if (there[name]) await put(base, kind, name, bytes);
+    else console.error(`skipped: ${name} is not here (docs/data.md; make test-ui)`);
+  }
   const ids = {};
-  for (const [name, request] of Object.entries(REQUESTS)) ids[name] = (await post(base, "/v1/plans", request)).id;
-  for (const id of Object.values(ids)) {
-    for (let state = ""; !["done", "infeasible"].includes(state);) {
-      const plan = await (await fetch(`${base}/v1/plans/${id}?wait=60`)).json();
-      state = plan.state;
-      if (["failed", "cancelled"].includes(state)) throw new Error(`${id} ${state}: ${JSON.stringify(plan.error)}`);
-    }
+  for (const name of names) if (there[REQUESTS[name].model]) ids[name] = (await post(base, "/v1/plans", REQUESTS[name])).id;
+  for (const [name, id] of Object.entries(ids)) {
+    await ended(base, id, name);
+    // The view of a million slices takes a while to be made, once.
+    await fetch(`${base}/v1/plans/${id}/view`);
   }
   return ids;
+}
+
+async function ended(base, id, name) {
+  for (let state = ""; !["done", "infeasible"].includes(state);) {
+    const plan = await (await fetch(`${base}/v1/plans/${id}?wait=60`)).json();
+    state = plan.state;
+    if (["failed", "cancelled"].includes(state)) throw new Error(`${name} ${state}: ${JSON.stringify(plan.error)}`);
+  }
+}
+
+/** With MESHWRIGHT_PAGES the pages of `dist` stand in for those in the program. */
+async function stand_in(context, base) {
+  if (process.env["MESHWRIGHT_PAGES"] === undefined) return;
+  const is_page = (url) => url.origin === base && (url.pathname === "/" || url.pathname.startsWith("/assets/"));
+  const { headers } = await fetch(base);
+  const policy = { "content-security-policy": headers.get("content-security-policy") };
+  await context.route(is_page, (route) => {
+    const { pathname } = new URL(route.request().url());
+    return route.fulfill({ path: join(DIST, pathname === "/" ? "index.html" : pathname), headers: policy });
+  });
 }
 
 export async function browser() {
@@ -82,6 +128,7 @@ export async function browser() {
 /** A page that keeps what went wrong on it: words on the console, requests elsewhere. */
 export async function page_of(chrome, base, { width = 1280, theme = "light", refusals = false } = {}) {
   const context = await chrome.newContext({ viewport: { width, height: width > 1500 ? 1080 : 800 }, colorScheme: theme, reducedMotion: "reduce" });
+  await stand_in(context, base);
   const page = await context.newPage();
   const wrong = [];
   page.on("console", (told) => {
@@ -111,6 +158,7 @@ export async function settle(page) {
 
 export async function screenshot(page, name) {
   mkdirSync(SCREENS, { recursive: true });
+  await page.evaluate(() => scrollTo(0, 0));
   await page.screenshot({ path: join(SCREENS, `${name}.png`), fullPage: true });
 }
 

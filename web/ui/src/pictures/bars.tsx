@@ -65,7 +65,11 @@ const RIGHT = 8;
 export function DeviceBars(props: { of: DeviceBar[]; label: string }): JSX.Element {
   let box!: HTMLDivElement;
   const width = width_of(() => box);
-  const most = () => Math.max(1, ...props.of.flatMap((own) => [number(own.peak) ?? 0, number(own.limit) ?? 0])) * 1.02;
+  const highest = () => Math.max(1, ...props.of.map((own) => number(own.peak) ?? 0));
+  const limits = () => props.of.flatMap((own) => number(own.limit) ?? []);
+  // Limits far above would press the bars flat: they are told instead.
+  const is_far = () => limits().length > 0 && Math.min(...limits()) > 2.5 * highest();
+  const most = () => Math.max(highest(), ...(is_far() ? [] : limits())) * 1.02;
   const x = (bytes: number) => (bytes / most()) * (width() - RIGHT);
   const cut = (bar: DeviceBar) => {
     let from = 0;
@@ -95,7 +99,7 @@ export function DeviceBars(props: { of: DeviceBar[]; label: string }): JSX.Eleme
               <Show when={(number(bar.free) ?? 0) < 0}>
                 <rect class="fill excess" x={x(number(bar.limit)!)} y="4" width={x(-number(bar.free)!)} height={ROW - 8} />
               </Show>
-              <Show when={number(bar.limit) !== undefined}>
+              <Show when={number(bar.limit) !== undefined && !is_far()}>
                 <line class="limit" x1={x(number(bar.limit)!)} x2={x(number(bar.limit)!)} y1="1" y2={ROW - 1} />
               </Show>
             </g>
@@ -105,7 +109,7 @@ export function DeviceBars(props: { of: DeviceBar[]; label: string }): JSX.Eleme
       <ul class="values"><For each={props.of}>{(bar) => (
         <li><b><Num of={bar.peak} /></b> <span class="free"><Show when={number(bar.limit) !== undefined} fallback="no limit"><Num of={bar.free} /> free</Show></span></li>
       )}</For></ul>
+      <Show when={is_far()}><p class="note">Limits lie beyond this picture.</p></Show>
     </div>
   );
 }
-

@@ -4,7 +4,7 @@ import { axis, ticks } from "../format";
 import { short } from "../names";
 import { kind_fill, kind_sign, type Lane, type Tile } from "../views-api";
 
-export const GUTTER = 132;
+export const GUTTER = 164;
 export const TOP = 22;
 
 export interface View { from: number; to: number; width: number; scale: number }
@@ -70,7 +70,8 @@ export function draw(element: HTMLCanvasElement, tile: Tile, view: View, selecte
   tile.lanes.forEach((lane, at) => {
     slices += draw_lane(canvas, tile, lane, view, { y, height: all[at]! }, { colours, idle });
     if (selected?.lane === at) outline(canvas, lane, selected.row, view, y, all[at]!, colours["text"]!);
-    draw_name(canvas, lane, y, all[at]!, colours);
+    if (all[at]! >= 11) draw_name(canvas, lane, y, all[at]!, colours);
+    else if (tile.lanes[at - 1]?.role !== lane.role) draw_role(canvas, tile.lanes, lane.role, y, colours);
     y += all[at]!;
   });
   return { slices };
@@ -116,17 +117,18 @@ function fill(canvas: CanvasRenderingContext2D, kind: string, x: number, y: numb
   const own = kind_fill(kind);
   if (own === "free") return;
   canvas.fillStyle = own === "missing" ? paint.idle : paint.colours[own]!;
-  canvas.fillRect(x, y, width > 2 ? width - 0.75 : width, height);
+  canvas.fillRect(x, y, width > 2 ? width - 0.75 : own === "missing" ? width : Math.max(width, 0.75), height);
 }
 
-/** Several slices in one: as high as their shares, work at the bottom. */
+/** Several slices in one: as high as their shares, work at the bottom and a pixel at least. */
 function merged(canvas: CanvasRenderingContext2D, ns: Record<string, number[]>, at: number, x: number, y: number, width: number, height: number, paint: Paint): void {
   const all = Object.entries(ns).map(([kind, list]): [string, number] => [kind, list[at] ?? 0]);
   const sum = all.reduce((total, [, own]) => total + own, 0);
   let below = y + height;
   for (const [kind, own] of all) {
-    const share = (own / Math.max(1, sum)) * height;
-    below -= share;
+    const is_work = kind !== "free" && kind_fill(kind) !== "missing";
+    const share = Math.max((own / Math.max(1, sum)) * height, is_work && own > 0 ? 1 : 0);
+    below = Math.max(y, below - share);
     if (share > 0 && kind !== "free") {
       canvas.fillStyle = kind_fill(kind) === "missing" ? paint.idle : paint.colours[kind_fill(kind)]!;
       canvas.fillRect(x, below, Math.max(width, 0.5), share);
@@ -159,11 +161,20 @@ function outline(canvas: CanvasRenderingContext2D, lane: Lane, row: number, view
 }
 
 function draw_name(canvas: CanvasRenderingContext2D, lane: Lane, y: number, height: number, colours: Record<string, string>): void {
-  if (height < 11) return;
   canvas.font = lane.role === "device" ? "12px system-ui, sans-serif" : "11px system-ui, sans-serif";
   canvas.textAlign = "left";
   canvas.fillStyle = lane.role === "device" ? colours["text"]! : colours["text-2"]!;
-  canvas.fillText(short(lane.lane, 18), 0, y + height / 2 + 4, GUTTER - 6);
+  canvas.fillText(short(lane.lane, 28), 0, y + height / 2 + 4, GUTTER - 6);
+}
+
+const ROLES: Record<Lane["role"], string> = { device: "devices", link: "ends of links", exchange: "exchanges" };
+
+/** What the lanes are that are too thin for names. */
+function draw_role(canvas: CanvasRenderingContext2D, lanes: Lane[], role: Lane["role"], y: number, colours: Record<string, string>): void {
+  canvas.font = "11px system-ui, sans-serif";
+  canvas.textAlign = "left";
+  canvas.fillStyle = colours["text-2"]!;
+  canvas.fillText(`${lanes.filter((lane) => lane.role === role).length} ${ROLES[role]}`, 0, y + 10, GUTTER - 6);
 }
 
 /** What lies at a point; rows are ordered by time. */

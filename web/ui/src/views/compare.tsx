@@ -73,7 +73,7 @@ function Settings(props: { plan: string }): JSX.Element {
 
 /** Both answers and what the service says of their difference, as one document. */
 async function joined(a: string, b: string): Promise<Doc> {
-  const paths = [a, b].map((id) => `/v1/plans/${encodeURIComponent(id)}/answer`) as [string, string];
+  const paths = [a, b].map((id) => `/v1/plans/${encodeURIComponent(id)}/answer?brief=true`) as [string, string];
   const [first, second, compared] = await Promise.all([read(paths[0]), read(paths[1]), send("/v1/compare", { plan: b, with: a })]);
   return { source: `compare?a=${a}&b=${b}`, value: { a: first.value, b: second.value, compare: compared.value } };
 }

@@ -23,7 +23,7 @@ const DRAWN = 64;
 export default function Memory(props: { status: Doc }): JSX.Element {
   const id = () => (props.status.value as Status).id;
   return (
-    <Loaded path={`/v1/plans/${encodeURIComponent(id())}/answer`} what="Reading the answer">
+    <Loaded path={`/v1/plans/${encodeURIComponent(id())}/answer?brief=true`} what="Reading the answer">
       {(doc) => <Devices doc={doc()} id={id()} />}
     </Loaded>
   );
@@ -90,7 +90,7 @@ function Device(props: { doc: Doc }): JSX.Element {
         <ul class="alive">
           <For each={own().alive.largest.slice(0, 16)}>{(held, index) => (
             <li>
-              <span><Swatch kind={level_fill(held.kind)} /> <Name text={held.name} most={32} /><Show when={held.n_micro_batches}>{(n) => <span class="note"> of {n()} micro-batches</span>}</Show></span>
+              <span><Swatch kind={level_fill(held.kind)} /> <Name text={held.name} most={32} /><Show when={held.op !== null && held.op !== held.name}><span class="note"> of <Name text={held.op!} most={32} /></span></Show><Show when={held.n_micro_batches}>{(n) => <span class="note"> of {n()} micro-batches</span>}</Show></span>
               <Num of={ref(props.doc, pointer("alive", "largest", index(), "bytes"), "bytes")} />
               <svg class="thin" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true"><rect class={`fill ${level_fill(held.kind)}`} width={(held.bytes / most()) * 100} height="4" /></svg>
             </li>

@@ -15,7 +15,7 @@ import Launch from "./launch";
 export default function Overview(props: { status: Doc }): JSX.Element {
   const plan = () => props.status.value as Status;
   return (
-    <Loaded path={`/v1/plans/${encodeURIComponent(plan().id)}/answer`} what="Reading the answer">
+    <Loaded path={`/v1/plans/${encodeURIComponent(plan().id)}/answer?brief=true`} what="Reading the answer">
       {(doc) => (
         <>
           <Figures doc={doc()} />
@@ -100,7 +100,7 @@ function Memory(props: { doc: Doc; id: string }): JSX.Element {
   const all = () => devices(props.doc);
   return (
     <Show when={all().length > 0}>
-      <Panel title="Peak memory per device" sub={`limit dashed${is_run(props.doc) ? "; the devices of a rank are equal" : ""}`}
+      <Panel title="Peak memory per device" sub={`against the limit${is_run(props.doc) ? "; the devices of a rank are equal" : ""}`}
         actions={<><TableButtons of={memory_table(all())} /><a href={link(["plans", props.id, "memory"])}>More</a></>}>
         <DeviceBars of={all().slice(0, DRAWN)} label="Peak memory per device" />
         <Show when={all().length > DRAWN}><p class="note">{DRAWN} of {all().length} devices; the table has all.</p></Show>

@@ -25,7 +25,7 @@ export default function Plan(props: { id: string }): JSX.Element {
     if (before === "running" && now === "done" && view() === "overview") scrollTo(0, 0);
   }));
   return (
-    <Show when={status.error() === undefined} fallback={<Trouble of={status.error()} again={status.again} />}>
+    <Show when={status.error() === undefined} fallback={<><h1>Plan</h1><Trouble of={status.error()} again={status.again} /></>}>
       <Show when={status.doc()} fallback={<Loading what="Reading the plan" />}>{(doc) => (
         <>
           <Head doc={doc()} />

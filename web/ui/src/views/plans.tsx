@@ -6,6 +6,7 @@ import { followed, polled } from "../load";
 import { Chip, Loading, Name, Num, Trouble } from "../parts";
 import { pointer, ref, type Doc } from "../pointer";
 import { GapCurve } from "../pictures/gap-curve";
+import { short } from "../names";
 import { asked, link, set } from "../route";
 import { file_name, is_live, type Page, type State, type Status } from "../types";
 import { CancelButton, headline } from "./search";
@@ -88,7 +89,7 @@ function List(props: { doc: Doc }): JSX.Element {
         </div>
         <span class="actions note">
           {found().length} of {page().plans.length}{page().next === null ? "" : "+"} plans
-          <Show when={asked("q")}> with "{asked("q")}" <button type="button" class="plain" onClick={() => set({ q: "" })}>Clear</button></Show>
+          <Show when={asked("q")}> with "{short(asked("q"))}" <button type="button" class="plain" onClick={() => set({ q: "" })}>Clear</button></Show>
         </span>
       </header>
       <Show when={page().plans.length > 0} fallback={<Empty is_filtered={asked("state") !== ""} />}>

@@ -17,7 +17,7 @@ import { kind_fill, kind_title, tile, timeline_path, type Tile } from "../views-
 import { No } from "./no-view";
 
 /** Rows of one answer: what a screen can show, not what the plan has. */
-const MOST_ROWS = 12_000;
+const MOST_ROWS = 26_000;
 
 export default function Timeline(props: { status: Doc }): JSX.Element {
   const id = () => (props.status.value as Status).id;
@@ -74,7 +74,7 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
         </div>
         <Legend of={tile(window.doc())} />
         <p class="note" role="status">
-          {drawn()} boxes drawn<Show when={tile(window.doc()).part_ns > 0}>; narrow ones stand for several slices, as high as their shares</Show>
+          {drawn()} boxes drawn<Show when={tile(window.doc()).part_ns > 0}>; narrow ones stand for several slices, as high as their shares, a pixel at least</Show>
           <Show when={window.is_late()}> · reading the window …</Show>
         </p>
         <Show when={window.error()}>{(error) => <Trouble of={error()} />}</Show>
@@ -168,11 +168,17 @@ function neighbour(own: Tile, at: Hit | undefined, by: number): Hit | undefined 
 }
 
 function Legend(props: { of: Tile }): JSX.Element {
+  /** What shares a colour shares a line. */
   const shown = () => {
-    const kinds = props.of.kinds.filter((kind) => kind !== "free" && props.of.lanes.some((lane) => (lane.ns[kind] ?? 0) > 0));
-    return [...new Map(kinds.map((kind) => [kind_fill(kind), kind])).entries()];
+    const own = new Map<string, string[]>();
+    for (const kind of props.of.kinds) {
+      if (kind === "free" || !props.of.lanes.some((lane) => (lane.ns[kind] ?? 0) > 0)) continue;
+      const fill = kind_fill(kind);
+      own.set(fill, [...(own.get(fill) ?? []), kind_title(kind)]);
+    }
+    return [...own.entries()];
   };
-  return <ul class="legend"><For each={shown()}>{([fill, kind]) => <li><Swatch kind={fill} /> {fill === "missing" ? "Idle, with its cause" : kind_title(kind)}</li>}</For></ul>;
+  return <ul class="legend"><For each={shown()}>{([fill, titles]) => <li><Swatch kind={fill} /> {fill === "missing" ? "Idle, with its cause" : titles.join(" · ")}</li>}</For></ul>;
 }
 
 /** Time of the window by lane and kind. */

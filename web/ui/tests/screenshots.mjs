@@ -1,0 +1,30 @@
+// Writes the pictures of README and docs/ui.md: `make screenshots`. Views that a program lacks are left out.
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { ROOT, browser, clear, folder, open, page_of, plans, serve } from "./service.mjs";
+
+const at = folder();
+const service = await serve(at);
+const chrome = await browser();
+try {
+  const ids = await plans(service.base, ["gpt2", "llama", "deepseek", "llama_1f1b", "none"]);
+  const { page, wrong } = await page_of(chrome, service.base);
+  await open(page, service.base, `#/plans/${ids.llama}`);
+  const there = await page.$$eval("nav.side a[href^='#/plans/']", (all) => all.map((one) => one.getAttribute("href").split("/")[3]));
+  // Where a view of ops says more than one of stages, it is shown.
+  const of = { graph: "gpt2", timeline: "deepseek", memory: "deepseek" };
+  const views = there.map((name) => [name, `#/plans/${ids[of[name] ?? "llama"]}/${name}`]);
+  const folder_of_docs = join(ROOT, "docs/images");
+  mkdirSync(folder_of_docs, { recursive: true });
+  for (const [name, hash] of [["plans", "#/plans"], ["new", "#/new?model=example%3Allama-2-70b.json"], ["compare", `#/compare?a=${ids.llama_1f1b}&b=${ids.llama}`], ...views]) {
+    await open(page, service.base, hash);
+    await page.screenshot({ path: join(folder_of_docs, `ui-${name}.png`) });
+    console.log(`docs/images/ui-${name}.png`);
+  }
+  if (wrong.length > 0) throw new Error(wrong.join("\n"));
+} finally {
+  await chrome.close();
+  await service.stop();
+  clear(at);
+}
