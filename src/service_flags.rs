@@ -120,6 +120,9 @@ pub(crate) struct ServeArgs {
     /// Forget the oldest plans once the files of all take more than this [default: never]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) most_stored: Option<u64>,
+    /// Tell this address of each plan that ended; MESHWRIGHT_WEBHOOK_SECRET signs what it is told
+    #[arg(long, value_name = "URL")]
+    pub(crate) webhook: Option<String>,
     /// Log every request, not only those that change something or fail
     #[arg(long)]
     pub(crate) log_all: bool,

@@ -6,15 +6,18 @@ use std::path::PathBuf;
 
 use ir::diagnostic::Diagnostic;
 use serde_json::json;
-use web::{Options, Place, Work};
+use web::{Options, Place, Webhook, Work};
 
 use crate::cli::VERSION;
 use crate::printer::Printer;
 use crate::service_flags::{DatabaseFlags, ServeArgs, TokenArgs, WorkFlags, WorkerArgs};
 use engine::exit::{CommandResult, Exit};
 
+/// Keeps the secret out of the list of processes.
+const WEBHOOK_SECRET: &str = "MESHWRIGHT_WEBHOOK_SECRET";
+
 pub(crate) fn run(args: &ServeArgs, again: &[OsString], printer: &Printer) -> CommandResult {
-    let options = options(args, again);
+    let options = options(args, again)?;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     let mut listening = |address| {
         printer.talk(&format!("listening on {scheme}://{address}/docs, Ctrl-C ends it"));
@@ -27,9 +30,17 @@ pub(crate) fn run(args: &ServeArgs, again: &[OsString], printer: &Printer) -> Co
     Ok(Exit::DONE)
 }
 
-fn options(args: &ServeArgs, again: &[OsString]) -> Options {
+fn options(args: &ServeArgs, again: &[OsString]) -> Result<Options, Diagnostic> {
     let tls = args.tls_certificate.clone().zip(args.tls_key.clone());
-    Options {
+    let webhook = args.webhook.as_deref().map(|url| {
+        let secret = std::env::var(WEBHOOK_SECRET).unwrap_or_default();
+        Webhook::new(url, &secret).map_err(|reason| {
+            Diagnostic::usage("bad-webhook", "nobody can be told of plans that ended")
+                .fact("reason", reason)
+                .hint(format!("export {WEBHOOK_SECRET}=whsec_$(openssl rand -base64 32)"))
+        })
+    });
+    Ok(Options {
         work: work(&args.database, &args.work, again),
         listen: args.listen,
         most_upload: args.most_upload,
@@ -41,8 +52,9 @@ fn options(args: &ServeArgs, again: &[OsString]) -> Options {
         allows_anonymous: args.allow_anonymous,
         anonymous: args.quota.quota(),
         tls,
+        webhook: webhook.transpose()?,
         version: VERSION,
-    }
+    })
 }
 
 fn work(database: &DatabaseFlags, flags: &WorkFlags, again: &[OsString]) -> Work {

@@ -21,10 +21,12 @@ mod store;
 mod stream;
 mod tls;
 pub mod tokens;
+mod webhook;
 mod work;
 
 pub use access::{Quota, Scope};
 pub use service::Options;
 pub use store::{Place, Url};
+pub use webhook::Webhook;
 pub use work::Work;
 pub use work::child::{Limits, confine};

@@ -264,6 +264,44 @@ fn say(
     let values = [id.into(), revision.into(), kind.into(), body.to_string().into()];
     let statement = "INSERT INTO events (plan, revision, kind, body) VALUES ($1, $2, $3, $4)";
     sql.run(statement, &values)?;
+    if kind == "end" {
+        let untold = "INSERT INTO untold (plan, attempts, due_ms) \
+            SELECT CAST($1 AS TEXT), 0, CAST($2 AS BIGINT) \
+            WHERE EXISTS (SELECT 1 FROM facts WHERE name = 'webhook') ON CONFLICT DO NOTHING";
+        sql.run(untold, &[id.into(), sql.now_ms().into()])?;
+    }
+    Ok(())
+}
+
+/// From now on somebody has to be told of all ends.
+pub(crate) fn announce(sql: &mut dyn Sql) -> Result<(), Problem> {
+    let statement = "INSERT INTO facts (name, value) VALUES ('webhook', '') ON CONFLICT DO NOTHING";
+    sql.run(statement, &[])?;
+    Ok(())
+}
+
+/// A plan of whose end to tell, and how often that was begun. It is nobody else's for a lease.
+pub(crate) fn untold(sql: &mut dyn Sql) -> Result<Option<(String, i64)>, Problem> {
+    let statement = format!(
+        "UPDATE untold SET attempts = attempts + 1, due_ms = $1 WHERE plan = \
+         (SELECT plan FROM untold WHERE due_ms <= $2 ORDER BY due_ms LIMIT 1{}) \
+         RETURNING plan, attempts",
+        sql.skip_locked()
+    );
+    let now = sql.now_ms();
+    let row = sql.row(&statement, &[(now + LEASE_MS).into(), now.into()])?;
+    Ok(row.map(|mut row| (row.text(), row.int())))
+}
+
+/// It is told, or given up, or is to be told again after some time.
+pub(crate) fn told(sql: &mut dyn Sql, id: &str, again_ms: Option<i64>) -> Result<(), Problem> {
+    match again_ms {
+        None => sql.run("DELETE FROM untold WHERE plan = $1", &[id.into()])?,
+        Some(rest) => {
+            let due = sql.now_ms() + rest;
+            sql.run("UPDATE untold SET due_ms = $1 WHERE plan = $2", &[due.into(), id.into()])?
+        }
+    };
     Ok(())
 }
 
@@ -446,7 +484,7 @@ pub(crate) fn delete(sql: &mut dyn Sql, id: &str) -> Result<(), Problem> {
         return Err(Problem::new(StatusCode::CONFLICT, "running", title)
             .hint("add ?cancel=1, or cancel it first"));
     }
-    for table in ["events", "artefacts", "keys", "measurements"] {
+    for table in ["events", "artefacts", "keys", "measurements", "untold"] {
         sql.run(&format!("DELETE FROM {table} WHERE plan = $1"), &[id.into()])?;
     }
     sql.run("DELETE FROM plans WHERE id = $1", &[id.into()])?;

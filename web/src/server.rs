@@ -21,7 +21,7 @@ use crate::service::{Options, Service, Shared};
 use crate::store::Place;
 use crate::stream::Stream;
 use crate::work::{self, Shop, Work};
-use crate::{access, content, log, queue};
+use crate::{access, content, log, queue, webhook};
 
 /// How long the head of a request may take, and a connection may be silent between two.
 const HEAD: Duration = Duration::from_secs(15);
@@ -54,6 +54,8 @@ const ADDRESS: &str = "choose a free port with --listen 127.0.0.1:PORT; port 0 t
 /// Where the certificate is.
 const CERTIFICATE: &str =
     "give a chain and its key, both PEM, with --tls-certificate and --tls-key";
+/// Where no certificate of others can be checked.
+const CERTIFICATES: &str = "install ca-certificates, or name a PEM file in SSL_CERT_FILE";
 /// Where others could reach what nobody guards.
 const TOKEN: &str = "make a token first, meshwright token NAME, or say --allow-anonymous";
 /// Where the system gives no threads.
@@ -232,6 +234,7 @@ async fn accept(
     let router = crate::api::router(&service);
     let recovery = tokio::spawn(recover(Arc::clone(&service.shop)));
     let retirement = tokio::spawn(retire(Arc::clone(&service)));
+    let telling = webhook::start(&service).await.map_err(Failure::new(CERTIFICATES))?;
     let (graceful, room) =
         (GracefulShutdown::new(), Arc::new(Semaphore::new(service.options.connections)));
     listening(address);
@@ -242,6 +245,7 @@ async fn accept(
         log::line("info", "stopping", &json!({}));
         recovery.abort();
         retirement.abort();
+        telling.iter().for_each(tokio::task::JoinHandle::abort);
         drained(&service.shop, slots, service.options.work.drain).await;
     });
     loop {

@@ -18,6 +18,7 @@ use crate::hub::Hub;
 use crate::problem::Problem;
 use crate::recent::{Keyed, Recent};
 use crate::store::Store;
+use crate::webhook::Webhook;
 use crate::work::child::{self, Answer, Limits};
 use crate::work::{Shop, Work, folder};
 
@@ -46,6 +47,8 @@ pub struct Options {
     pub anonymous: Quota,
     /// Certificate chain and key, PEM.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// Who is told of plans that ended.
+    pub webhook: Option<Webhook>,
     /// The program's version.
     pub version: &'static str,
 }

@@ -14,5 +14,6 @@ mod uploads;
 mod verbs;
 mod views;
 
+pub(crate) use plans::status;
 pub(crate) use table::router;
 pub(crate) use verbs::about_plan;

@@ -32,7 +32,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// How a plan stands.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
-pub(super) struct PlanStatus {
+pub(crate) struct PlanStatus {
     id: String,
     /// `queued`, `running`, `done`, `infeasible`, `cancelled` or `failed`.
     state: String,
@@ -123,7 +123,8 @@ fn status_of(plan: Plan, queue_position: Option<i64>, artefacts: Vec<String>) ->
     }
 }
 
-async fn status(service: &Service, id: String) -> Result<PlanStatus, Problem> {
+/// How a plan stands.
+pub(crate) async fn status(service: &Service, id: String) -> Result<PlanStatus, Problem> {
     let read = service.store.read(move |sql| {
         let plan = queue::plan(sql, &id)?;
         let position = queue::position(sql, &plan)?;

@@ -140,20 +140,11 @@ impl Service {
             })
         };
         let authorization = token.map(bearer).transpose()?;
-        let mut config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent("meshwright")
-            .timeout_resolve(Some(CONNECT))
-            .timeout_connect(Some(CONNECT));
-        if is_secure {
-            config = config.tls_config(trust::config()?);
-        }
+        let agent = agent(is_secure, None)?;
         let now = Instant::now();
         // No clock adds up much more than that.
         let until = now.checked_add(total).unwrap_or(now + Duration::from_secs(1 << 30));
-        Ok(Self { agent: config.build().into(), server, authorization, until, total, interrupt })
+        Ok(Self { agent, server, authorization, until, total, interrupt })
     }
 
     /// The address.
@@ -267,6 +258,25 @@ impl Service {
             .hint("check --server, and that the service runs: meshwright serve");
         Failure::NoAnswer(error)
     }
+}
+
+/// What sends requests, each answered within `patience`.
+///
+/// # Errors
+/// `no-certificates`.
+pub(crate) fn agent(is_secure: bool, patience: Option<Duration>) -> Result<Agent, Diagnostic> {
+    let mut config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent("meshwright")
+        .timeout_resolve(Some(CONNECT))
+        .timeout_connect(Some(CONNECT))
+        .timeout_global(patience);
+    if is_secure {
+        config = config.tls_config(trust::config()?);
+    }
+    Ok(config.build().into())
 }
 
 /// Whether an address is one of a service, and uses TLS.

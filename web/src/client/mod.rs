@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use ureq::http::Method;
 
 pub use self::connection::Service;
+pub(crate) use self::connection::agent;
 use self::connection::{Ask, Reply};
 pub use self::events::Event;
 pub use self::failure::Failure;

@@ -21,6 +21,7 @@ super::laws!(
     plans_are_numbered_once,
     an_owner_has_no_more_plans_than_allowed,
     what_is_heard_is_kept_in_order,
+    of_each_end_is_told_until_it_is_taken,
 );
 
 fn wanted(id: &str) -> Wanted {
@@ -338,4 +339,30 @@ fn what_is_heard_is_kept_in_order(database: &Database) {
     let gone = store.read_here(|sql| queue::plan(sql, "p")).unwrap_err();
     assert_eq!(gone.status.as_u16(), 404);
     assert!(store.read_here(|sql| queue::events(sql, "p", 0)).unwrap().is_empty());
+}
+
+fn of_each_end_is_told_until_it_is_taken(database: &Database) {
+    let store = database.store();
+    let untold = || store.write_here(queue::untold).unwrap();
+    let end = |id: &'static str| {
+        submit(&store, wanted(id));
+        store.write_here(|sql| queue::cancel(sql, id)).unwrap();
+    };
+    end("before");
+    assert_eq!(untold(), None, "nobody wanted to be told");
+    store.write_here(queue::announce).unwrap();
+    store.write_here(queue::announce).unwrap();
+    end("a");
+    submit(&store, wanted("b"));
+    claim(&store, "w").unwrap();
+    assert_eq!(untold(), Some(("a".to_owned(), 1)));
+    assert_eq!(untold(), None, "it is being told of, and `b` goes on");
+    assert!(finish(&store, "b", "w", "done"));
+    assert_eq!(untold(), Some(("b".to_owned(), 1)));
+    store.write_here(|sql| queue::told(sql, "b", None)).unwrap();
+    store.write_here(|sql| queue::told(sql, "a", Some(-1))).unwrap();
+    assert_eq!(untold(), Some(("a".to_owned(), 2)), "it was not taken");
+    store.write_here(|sql| queue::told(sql, "a", Some(-1))).unwrap();
+    store.write_here(|sql| queue::delete(sql, "a")).unwrap();
+    assert_eq!(untold(), None);
 }

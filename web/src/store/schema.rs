@@ -4,7 +4,7 @@ use super::sql::Sql;
 use crate::fault::Fault;
 
 /// Version of the tables: it changes with them. A database of another one is refused.
-pub(crate) const VERSION: &str = "1";
+pub(crate) const VERSION: &str = "2";
 
 /// All statements that make them, `BLOB` where a column holds bytes.
 const TABLES: &[&str] = &[
@@ -37,6 +37,10 @@ const TABLES: &[&str] = &[
     "CREATE INDEX IF NOT EXISTS plans_by_owner ON plans (owner, state)",
     "CREATE TABLE IF NOT EXISTS events (plan TEXT NOT NULL, revision BIGINT NOT NULL, \
      kind TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (plan, revision))",
+    // Plans of whose end the webhook was not told yet.
+    "CREATE TABLE IF NOT EXISTS untold (plan TEXT PRIMARY KEY, attempts BIGINT NOT NULL, \
+     due_ms BIGINT NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS untold_by_time ON untold (due_ms)",
     "CREATE TABLE IF NOT EXISTS artefacts (plan TEXT NOT NULL, name TEXT NOT NULL, \
      bytes BLOB NOT NULL, PRIMARY KEY (plan, name))",
     "CREATE TABLE IF NOT EXISTS keys (owner TEXT NOT NULL, name TEXT NOT NULL, \

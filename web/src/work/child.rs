@@ -161,6 +161,7 @@ fn start(program: &[OsString], folder: &Path, limits: Limits) -> std::io::Result
         .env_remove("MESHWRIGHT_PROFILE")
         .env_remove("MESHWRIGHT_ALGORITHM")
         .env_remove("MESHWRIGHT_DATABASE")
+        .env_remove("MESHWRIGHT_WEBHOOK_SECRET")
         .env_remove("PGPASSWORD")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

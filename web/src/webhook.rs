@@ -1,0 +1,179 @@
+//! Tells another service of each plan that ended, by Standard Webhooks 1.0 (standardwebhooks.com):
+//! signed, at least once, again where it is not taken.
+
+use std::fmt;
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+use serde_json::json;
+use ureq::Agent;
+
+use crate::client;
+use crate::log;
+use crate::queue;
+use crate::service::Shared;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How often it is looked what is to be told.
+const LOOK: Duration = Duration::from_millis(500);
+/// Messages under way at once.
+const AT_ONCE: usize = 4;
+/// How often a message is sent at most: the last one a day and more after the first.
+const ATTEMPTS: i64 = 12;
+/// Bytes of a secret, as the specification has it.
+const SECRET: std::ops::RangeInclusive<usize> = 24..=64;
+
+/// Who is told, and the key that messages are signed with.
+#[derive(Clone)]
+pub struct Webhook {
+    url: String,
+    key: Arc<hmac::Key>,
+}
+
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Webhook({})", self.url)
+    }
+}
+
+impl Webhook {
+    /// Of an address and a secret, `whsec_` and 24 to 64 bytes in base64.
+    ///
+    /// # Errors
+    /// What is wrong with either; nothing of the secret is repeated.
+    pub fn new(url: &str, secret: &str) -> Result<Self, String> {
+        let uri: axum::http::Uri = url.parse().map_err(|_| "the address can not be read")?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
+            return Err("the address does not begin with http:// or https:// and a host".to_owned());
+        }
+        if uri.authority().is_some_and(|host| host.as_str().contains('@')) {
+            return Err("the address holds a password".to_owned());
+        }
+        let key = secret.trim().strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok());
+        let key = key.filter(|key| SECRET.contains(&key.len())).ok_or_else(|| {
+            format!(
+                "the secret is not `whsec_` and {} to {} bytes in base64",
+                SECRET.start(),
+                SECRET.end()
+            )
+        })?;
+        Ok(Self { url: url.to_owned(), key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &key)) })
+    }
+
+    /// The header `webhook-signature` of a message.
+    fn signature(&self, id: &str, seconds: i64, body: &str) -> String {
+        let tag = hmac::sign(&self.key, format!("{id}.{seconds}.{body}").as_bytes());
+        format!("v1,{}", STANDARD.encode(tag))
+    }
+
+    /// Sends a message once; why it was not taken.
+    fn send(&self, agent: &Agent, id: &str, body: &str) -> Result<(), String> {
+        let seconds = log::now_ms() / 1000;
+        let sent = agent
+            .post(&self.url)
+            .header("content-type", "application/json")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", seconds.to_string())
+            .header("webhook-signature", self.signature(id, seconds, body))
+            .send(body);
+        let mut answer = sent.map_err(|error| error.to_string())?;
+        // So that the connection can be used again; a long answer is not waited for.
+        let _ = answer.body_mut().as_reader().take(64 << 10).read_to_end(&mut Vec::new());
+        match answer.status().is_success() {
+            true => Ok(()),
+            false => Err(format!("it answered {}", answer.status().as_u16())),
+        }
+    }
+}
+
+/// Tells of ends, as long as the service lives.
+///
+/// # Errors
+/// Where nothing can be sent: no certificate that could be checked.
+pub(crate) async fn start(service: &Shared) -> Result<Vec<tokio::task::JoinHandle<()>>, String> {
+    let Some(hook) = service.options.webhook.clone() else { return Ok(Vec::new()) };
+    let agent = client::agent(hook.url.starts_with("https:"), Some(PATIENCE));
+    let agent = agent.map_err(|error| error.to_string())?;
+    service.store.write(queue::announce).await.map_err(|problem| problem.title.clone())?;
+    let tell = |_| tokio::spawn(tell(Arc::clone(service), hook.clone(), agent.clone()));
+    Ok((0..AT_ONCE).map(tell).collect())
+}
+
+async fn tell(service: Shared, hook: Webhook, agent: Agent) {
+    loop {
+        let Ok(Some((id, attempts))) = service.store.write(queue::untold).await else {
+            tokio::time::sleep(LOOK).await;
+            continue;
+        };
+        // A plan that was deleted meanwhile is told of by nobody.
+        let Ok(status) = crate::api::status(&service, id.clone()).await else { continue };
+        let message = format!("msg_{}", id.trim_start_matches("plan_"));
+        let body = json!({ "type": "plan.ended", "data": status }).to_string();
+        let (hook, agent) = (hook.clone(), agent.clone());
+        let sent = tokio::task::spawn_blocking(move || hook.send(&agent, &message, &body)).await;
+        let failed = sent.map_err(|error| error.to_string()).and_then(|sent| sent).err();
+        let again = failed.as_ref().and_then(|_| rest_ms(attempts));
+        if let Some(reason) = failed {
+            let level = if again.is_some() { "warn" } else { "error" };
+            let facts = json!({ "plan": id, "attempt": attempts, "reason": reason });
+            log::line(level, "webhook", &facts);
+        }
+        let _ = service.store.write(move |sql| queue::told(sql, &id, again)).await;
+    }
+}
+
+/// How long to wait after so many attempts: 5 s, four times as long after each, up to 6 h.
+fn rest_ms(attempts: i64) -> Option<i64> {
+    let tries = u32::try_from(attempts - 1).ok().filter(|_| attempts < ATTEMPTS)?;
+    Some(4i64.saturating_pow(tries).saturating_mul(5_000).min(6 * 3_600_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of Svix's documentation, "Verifying webhooks manually".
+    #[test]
+    fn messages_are_signed_as_published() {
+        let hook = Webhook::new("https://a.example/in", "whsec_plJ3nmyCDGBKInavdOK15jsl");
+        assert!(hook.is_err(), "18 bytes are fewer than the specification asks for");
+        let key = STANDARD.decode("plJ3nmyCDGBKInavdOK15jsl").unwrap();
+        let key = Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &key));
+        let hook = Webhook { url: String::new(), key };
+        let body = r#"{"event_type":"ping","data":{"success":true}}"#;
+        assert_eq!(
+            hook.signature("msg_loFOjxBNrRLzqYUf", 1_731_705_121, body),
+            "v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0="
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_secret() {
+        let secret = format!("whsec_{}", STANDARD.encode([7; 32]));
+        assert!(Webhook::new("http://127.0.0.1:9/in?a=b", &secret).is_ok());
+        let wrong = [
+            ("ftp://a/", secret.as_str()),
+            ("http:///in", &secret),
+            ("https://me:pass@a/", &secret),
+            ("https://a/", "whsec_c2VjcmV0"),
+            ("https://a/", &secret[6..]),
+        ];
+        for (url, secret) in wrong {
+            let reason = Webhook::new(url, secret).unwrap_err();
+            assert!(!reason.contains(&secret[6..]) && !reason.contains("pass@"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_tried_for_a_day() {
+        let rests: Vec<i64> = (1..).map_while(rest_ms).collect();
+        assert_eq!(rests.len(), 11);
+        assert!(rests.is_sorted() && rests[0] == 5_000);
+        assert!(rests.iter().sum::<i64>() > 24 * 3_600_000, "{rests:?}");
+    }
+}
