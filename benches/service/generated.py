@@ -227,5 +227,5 @@ def judge(hold, args):
                 [args.schemathesis, "run", f"http://{host}:{port}/openapi.json", "--max-examples", str(each), "--workers", "2",
                  "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance",
                  "--phases", "examples,coverage,fuzzing", "--seed", str(args.seed), "--exclude-path-regex", "events", "--continue-on-failure",
-                 "--request-timeout", "70", "--no-color"], capture_output=True, text=True, timeout=3600)
+                 "--request-timeout", "70", "--no-color"], capture_output=True, text=True, timeout=3600, cwd=server.folder)
             hold(told.returncode == 0, "schemathesis finds nothing", told.stdout[-6000:] if told.returncode else told.stdout[-700:])

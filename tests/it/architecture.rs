@@ -74,7 +74,7 @@ fn files(folders: &[&str], extensions: &[&str]) -> Vec<PathBuf> {
                 part.is_some_and(|part| names.iter().any(|name| part == *name))
             };
             if path.is_dir() {
-                if !named(&["target", "data", "fuzz_targets"], path.file_name()) {
+                if !named(&["target", "data", "fuzz_targets", "node_modules"], path.file_name()) {
                     open.push(path);
                 }
             } else if named(extensions, path.extension()) {

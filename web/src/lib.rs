@@ -11,6 +11,7 @@ mod hub;
 mod laws;
 mod log;
 mod metrics;
+mod notify;
 mod problem;
 mod queue;
 mod recent;

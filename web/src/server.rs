@@ -21,7 +21,7 @@ use crate::service::{Options, Service, Shared};
 use crate::store::Place;
 use crate::stream::Stream;
 use crate::work::{self, Shop, Work};
-use crate::{access, content, log, queue, webhook};
+use crate::{access, content, log, notify, queue};
 
 /// How long the head of a request may take, and a connection may be silent between two.
 const HEAD: Duration = Duration::from_secs(15);
@@ -234,7 +234,7 @@ async fn accept(
     let router = crate::api::router(&service);
     let recovery = tokio::spawn(recover(Arc::clone(&service.shop)));
     let retirement = tokio::spawn(retire(Arc::clone(&service)));
-    let telling = webhook::start(&service).await.map_err(Failure::new(CERTIFICATES))?;
+    let telling = notify::start(&service).await.map_err(Failure::new(CERTIFICATES))?;
     let (graceful, room) =
         (GracefulShutdown::new(), Arc::new(Semaphore::new(service.options.connections)));
     listening(address);

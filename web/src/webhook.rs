@@ -1,4 +1,4 @@
-//! Tells another service of each plan that ended, by Standard Webhooks 1.0 (standardwebhooks.com):
+//! Messages to another service of plans that ended, by Standard Webhooks 1.0 (standardwebhooks.com):
 //! signed, at least once, again where it is not taken.
 
 use std::fmt;
@@ -9,20 +9,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
-use serde_json::json;
 use ureq::Agent;
 
-use crate::client;
 use crate::log;
-use crate::queue;
-use crate::service::Shared;
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// How often it is looked what is to be told.
-const LOOK: Duration = Duration::from_millis(500);
-/// Messages under way at once.
-const AT_ONCE: usize = 4;
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 /// How often a message is sent at most: the last one a day and more after the first.
 const ATTEMPTS: i64 = 12;
 /// Bytes of a secret, as the specification has it.
@@ -65,6 +57,11 @@ impl Webhook {
         Ok(Self { url: url.to_owned(), key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &key)) })
     }
 
+    /// Whether messages go under transport security.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.url.starts_with("https:")
+    }
+
     /// The header `webhook-signature` of a message.
     fn signature(&self, id: &str, seconds: i64, body: &str) -> String {
         let tag = hmac::sign(&self.key, format!("{id}.{seconds}.{body}").as_bytes());
@@ -72,7 +69,7 @@ impl Webhook {
     }
 
     /// Sends a message once; why it was not taken.
-    fn send(&self, agent: &Agent, id: &str, body: &str) -> Result<(), String> {
+    pub(crate) fn send(&self, agent: &Agent, id: &str, body: &str) -> Result<(), String> {
         let seconds = log::now_ms() / 1000;
         let sent = agent
             .post(&self.url)
@@ -91,44 +88,8 @@ impl Webhook {
     }
 }
 
-/// Tells of ends, as long as the service lives.
-///
-/// # Errors
-/// Where nothing can be sent: no certificate that could be checked.
-pub(crate) async fn start(service: &Shared) -> Result<Vec<tokio::task::JoinHandle<()>>, String> {
-    let Some(hook) = service.options.webhook.clone() else { return Ok(Vec::new()) };
-    let agent = client::agent(hook.url.starts_with("https:"), Some(PATIENCE));
-    let agent = agent.map_err(|error| error.to_string())?;
-    service.store.write(queue::announce).await.map_err(|problem| problem.title.clone())?;
-    let tell = |_| tokio::spawn(tell(Arc::clone(service), hook.clone(), agent.clone()));
-    Ok((0..AT_ONCE).map(tell).collect())
-}
-
-async fn tell(service: Shared, hook: Webhook, agent: Agent) {
-    loop {
-        let Ok(Some((id, attempts))) = service.store.write(queue::untold).await else {
-            tokio::time::sleep(LOOK).await;
-            continue;
-        };
-        // A plan that was deleted meanwhile is told of by nobody.
-        let Ok(status) = crate::api::status(&service, id.clone()).await else { continue };
-        let message = format!("msg_{}", id.trim_start_matches("plan_"));
-        let body = json!({ "type": "plan.ended", "data": status }).to_string();
-        let (hook, agent) = (hook.clone(), agent.clone());
-        let sent = tokio::task::spawn_blocking(move || hook.send(&agent, &message, &body)).await;
-        let failed = sent.map_err(|error| error.to_string()).and_then(|sent| sent).err();
-        let again = failed.as_ref().and_then(|_| rest_ms(attempts));
-        if let Some(reason) = failed {
-            let level = if again.is_some() { "warn" } else { "error" };
-            let facts = json!({ "plan": id, "attempt": attempts, "reason": reason });
-            log::line(level, "webhook", &facts);
-        }
-        let _ = service.store.write(move |sql| queue::told(sql, &id, again)).await;
-    }
-}
-
 /// How long to wait after so many attempts: 5 s, four times as long after each, up to 6 h.
-fn rest_ms(attempts: i64) -> Option<i64> {
+pub(crate) fn rest_ms(attempts: i64) -> Option<i64> {
     let tries = u32::try_from(attempts - 1).ok().filter(|_| attempts < ATTEMPTS)?;
     Some(4i64.saturating_pow(tries).saturating_mul(5_000).min(6 * 3_600_000))
 }
