@@ -138,7 +138,7 @@ fn queries(file: &[u8], view: &View<'_>) {
 
 /// Lays a group out: the groups in it, and how large it is.
 fn laid_out(view: &View<'_>, group: Option<&str>) -> (Vec<String>, String) {
-    let graph = view.graph(group, 1).unwrap();
+    let graph = view.graph(group, 1, &[]).unwrap();
     let bytes = serde_json::to_vec(&graph).unwrap().len();
     let nodes = &graph.inside.nodes;
     let groups = nodes.iter().filter(|node| node.figures.kind != NodeKind::Op);

@@ -1,6 +1,6 @@
 //! The graph of a plan, one group at a time: what is in it, laid out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use ir::diagnostic::Diagnostic;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ pub enum NodeKind {
     Group,
     /// Numbered modules in a row that are alike.
     Repeat,
+    /// So many nodes, one after the other, of a group that has too many to be shown at once.
+    Part,
     /// A stage of a training run.
     Stage,
 }
@@ -58,6 +60,10 @@ pub struct NodeFigures {
     pub time_ns: u64,
     /// Of them, those on the critical path; null for a training run.
     pub critical_ns: Option<u64>,
+    /// When its first op starts, of any micro-batch; null for a training run.
+    pub first_ns: Option<u64>,
+    /// When its last op ends; null for a training run.
+    pub last_ns: Option<u64>,
     /// Bytes of its parameters with gradients and states, on all devices.
     pub parameter_bytes: u64,
     /// Bytes that it writes.
@@ -161,34 +167,50 @@ pub struct PlacedEdge {
 }
 
 impl View<'_> {
-    /// A group (the whole model, if none is named), with `depth` levels open.
+    /// A group (the whole model, if none is named), with `depth` levels open, and the groups `open`
+    /// where they are shown.
     ///
     /// # Errors
     /// `unknown-group`, `no-depth`, `too-deep`; `bad-view`.
-    pub fn graph(&self, group: Option<&str>, depth: usize) -> Result<Graph, Diagnostic> {
+    pub fn graph(
+        &self,
+        group: Option<&str>,
+        depth: usize,
+        open: &[String],
+    ) -> Result<Graph, Diagnostic> {
         let id = group.unwrap_or_default();
         if depth == 0 {
             return Err(Diagnostic::usage("no-depth", "0 levels of a group show nothing")
                 .hint("ask for 1 level, what is in the group, or more"));
         }
-        let own = self.group(id)?.ok_or_else(|| {
-            let shown: String = id.chars().take(80).collect();
-            let known = self.head.groups.iter().map(|(id, ..)| id.as_str());
-            Diagnostic::usage("unknown-group", format!("the plan has no group `{shown}`"))
-                .hint(suggest::hint(id, known.filter(|id| !id.is_empty())))
-        })?;
+        let own = self.group(id)?.ok_or_else(|| self.unknown_group(id))?;
+        if let Some(unknown) = open.iter().find(|id| self.place(id).is_none()) {
+            return Err(self.unknown_group(unknown));
+        }
+        let open: HashSet<&str> = open.iter().map(String::as_str).collect();
         let mut left = MOST_NODES.saturating_sub(own.nodes.len());
         let parent = own.parent.clone();
-        let inside = self.inside(own, depth, &mut left)?;
+        let inside = self.inside(own, (depth, &open), &mut left)?;
         Ok(Graph { group: id.to_owned(), parent, inside })
     }
 
-    fn group(&self, id: &str) -> Result<Option<GroupFile>, Diagnostic> {
+    fn unknown_group(&self, id: &str) -> Diagnostic {
+        let shown: String = id.chars().take(80).collect();
+        let known = self.head.groups.iter().map(|(id, ..)| id.as_str());
+        Diagnostic::usage("unknown-group", format!("the plan has no group `{shown}`"))
+            .hint(suggest::hint(id, known.filter(|id| !id.is_empty())))
+    }
+
+    /// Where a group lies in the details.
+    fn place(&self, id: &str) -> Option<(u64, u64)> {
         let groups = &self.head.groups;
-        let Ok(position) = groups.binary_search_by(|(own, ..)| own.as_str().cmp(id)) else {
-            return Ok(None);
-        };
+        let position = groups.binary_search_by(|(own, ..)| own.as_str().cmp(id)).ok()?;
         let (_, at, length) = groups[position];
+        Some((at, length))
+    }
+
+    fn group(&self, id: &str) -> Result<Option<GroupFile>, Diagnostic> {
+        let Some((at, length)) = self.place(id) else { return Ok(None) };
         let read = || {
             let bytes = Part::section(self.file, Section::Details)?.slice(at, length)?;
             serde_json::from_slice::<GroupFile>(bytes.0).ok()
@@ -196,15 +218,21 @@ impl View<'_> {
         read().map(Some).ok_or_else(damaged)
     }
 
-    fn inside(&self, own: GroupFile, depth: usize, left: &mut usize) -> Result<Inside, Diagnostic> {
+    fn inside(
+        &self,
+        own: GroupFile,
+        (depth, open): (usize, &HashSet<&str>),
+        left: &mut usize,
+    ) -> Result<Inside, Diagnostic> {
         let mut opened: Vec<Option<Box<Inside>>> = Vec::with_capacity(own.nodes.len());
         for node in &own.nodes {
-            let is_open = depth > 1 && matches!(node.kind, NodeKind::Group | NodeKind::Repeat);
+            let is_group = !matches!(node.kind, NodeKind::Op | NodeKind::Stage);
+            let is_open = is_group && (depth > 1 || open.contains(node.id.as_str()));
             let group = if is_open { self.group(&node.id)? } else { None };
             opened.push(match group {
                 Some(group) => {
                     *left = left.checked_sub(group.nodes.len().max(1)).ok_or_else(too_deep)?;
-                    Some(Box::new(self.inside(group, depth - 1, left)?))
+                    Some(Box::new(self.inside(group, (depth.saturating_sub(1), open), left)?))
                 }
                 None => None,
             });

@@ -11,6 +11,8 @@ use super::kind::Kind;
 
 /// Most levels of modules; deeper ones lie in the last.
 const MOST_LEVELS: usize = 64;
+/// Most nodes in a group; more are put into parts.
+const MOST_CHILDREN: usize = 1_000;
 /// The whole model.
 const ROOT: usize = 0;
 
@@ -19,6 +21,8 @@ const ROOT: usize = 0;
 pub(super) struct Figures {
     pub(super) n_ops: u64,
     pub(super) critical_ns: u64,
+    /// From the start of the first op to the end of the last.
+    pub(super) span: Option<(u64, u64)>,
     pub(super) parameter_bytes: u64,
     pub(super) output_bytes: u64,
     pub(super) peak_bytes: u64,
@@ -30,6 +34,12 @@ pub(super) struct Figures {
 }
 
 impl Figures {
+    /// Something of it runs from one instant to another.
+    pub(super) fn runs(&mut self, start: u64, end: u64) {
+        let (first, last) = self.span.unwrap_or((start, end));
+        self.span = Some((first.min(start), last.max(end)));
+    }
+
     fn add(&mut self, other: &Self) {
         let numbers = [
             (&mut self.n_ops, other.n_ops),
@@ -40,6 +50,9 @@ impl Figures {
         ];
         for (sum, own) in numbers {
             *sum = sum.saturating_add(own);
+        }
+        if let Some((start, end)) = other.span {
+            self.runs(start, end);
         }
         self.origins = self.origins.plus(other.origins);
         for (device, ns) in &other.devices {
@@ -116,6 +129,7 @@ impl<'a> Tree<'a> {
             tree.node_of.push(node);
         }
         tree.fold();
+        tree.cut();
         tree.sum();
         tree
     }
@@ -164,6 +178,30 @@ impl<'a> Tree<'a> {
                 run.iter().for_each(|member| self.nodes[*member].parent = repeat);
                 self.nodes[repeat].children = run;
             }
+        }
+    }
+
+    /// Puts nodes of groups that have too many into parts, in their order.
+    fn cut(&mut self) {
+        let mut group = 0;
+        while group < self.nodes.len() {
+            let n = self.nodes[group].children.len();
+            if n > MOST_CHILDREN {
+                // Parts of parts, where there are more than so many parts.
+                let mut size = MOST_CHILDREN;
+                while n.div_ceil(size) > MOST_CHILDREN {
+                    size = size.saturating_mul(MOST_CHILDREN);
+                }
+                let children = std::mem::take(&mut self.nodes[group].children);
+                for (at, members) in children.chunks(size).enumerate() {
+                    let first = at * size;
+                    let name = format!("nodes {}..{}", first + 1, first + members.len());
+                    let part = self.push(name, NodeKind::Part, group, None);
+                    members.iter().for_each(|member| self.nodes[*member].parent = part);
+                    self.nodes[part].children = members.to_vec();
+                }
+            }
+            group += 1;
         }
     }
 
@@ -299,9 +337,9 @@ impl<'a> Tree<'a> {
         while let Some(at) = order.pop() {
             let node = &self.nodes[at];
             order.extend(node.children.iter().rev());
-            // Members of a repeat are named as in the source.
+            // Members of repeats and parts are named as in the source.
             let mut parent = node.parent;
-            if self.nodes[parent].kind == NodeKind::Repeat {
+            while matches!(self.nodes[parent].kind, NodeKind::Repeat | NodeKind::Part) {
                 parent = self.nodes[parent].parent;
             }
             let mut id = match (node.leaf, ids[parent].as_str()) {
@@ -340,6 +378,8 @@ impl<'a> Tree<'a> {
             stage: None,
             time_ns: figures.origins.total(),
             critical_ns: Some(figures.critical_ns),
+            first_ns: figures.span.map(|(first, _)| first),
+            last_ns: figures.span.map(|(_, last)| last),
             parameter_bytes: figures.parameter_bytes,
             output_bytes: figures.output_bytes,
             peak_bytes: figures.peak_bytes,

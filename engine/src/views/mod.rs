@@ -7,6 +7,7 @@
 mod builder;
 mod bytes;
 mod curve;
+mod find;
 mod gaps;
 mod graph;
 mod head;
@@ -28,6 +29,7 @@ use documents::diagnostic::DiagnosticDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::json;
 
+pub use find::{Found, FoundNode};
 pub use graph::{EdgeFigures, Graph, Inside, NodeFigures, NodeKind, PlacedEdge, PlacedNode};
 pub use head::{DeviceFigures, Role};
 pub use memory::{Alive, Holding, MemoryCurve};
@@ -40,7 +42,7 @@ use crate::page::Page;
 use crate::request::PlanOnModel;
 use crate::training;
 
-/// JSON Schema of the answers, as members `overview`, `timeline`, `memory` and `graph`.
+/// JSON Schema of the answers, as members `overview`, `timeline`, `memory`, `graph` and `found`.
 pub const SCHEMA: &str = include_str!("../../schema/views.schema.json");
 
 /// What the file is called among those of an answer.

@@ -327,6 +327,7 @@ impl<'r> Source<'r> {
                 continue;
             };
             own.origins.add(problem.op_origin(op, device), span.end - span.start);
+            own.runs(span.start, span.end);
             *own.devices.entry(device.0).or_default() += span.end - span.start;
             for &tensor in problem.parameters(op) {
                 has_read.entry((tensor, device)).or_insert_with(|| {

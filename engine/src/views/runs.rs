@@ -281,6 +281,8 @@ impl Source<'_> {
                 stage: Some(number),
                 time_ns: *ns,
                 critical_ns: None,
+                first_ns: None,
+                last_ns: None,
                 parameter_bytes: costs.persistent.0,
                 output_bytes: sent(costs)[0],
                 peak_bytes: peak,

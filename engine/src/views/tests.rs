@@ -1,6 +1,7 @@
 //! Laws of views: parts add up to the whole, whatever is asked for, and no bytes make a reader panic.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod groups;
 mod hostile;
 mod parts;
 mod plans;

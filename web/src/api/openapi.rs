@@ -252,6 +252,7 @@ fn asked(name: &str) -> Value {
         "max_slices" => up_to(views::ROWS),
         "points" => up_to(views::POINTS),
         "depth" => up_to(views::DEPTH),
+        "most" => up_to(views::FOUND),
         "cancel" => json!({ "type": "integer", "minimum": 0, "maximum": 1 }),
         "state" => json!({ "type": "string", "enum":
             ["queued", "running", "done", "infeasible", "cancelled", "failed"] }),

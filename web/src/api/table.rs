@@ -122,8 +122,16 @@ fn of_plans() -> Vec<Row> {
             .asks(&["device!", "points"])
             .answers(Answers::Json(200)),
         Row::new("GET", "/v1/plans/{id}/graph", read, "What is in a group of ops, laid out")
-            .asks(&["group", "depth"])
+            .asks(&["group", "depth", "open"])
             .answers(Answers::Json(200)),
+        Row::new(
+            "GET",
+            "/v1/plans/{id}/graph/found",
+            read,
+            "Ops and groups by words of their names",
+        )
+        .asks(&["text!", "most"])
+        .answers(Answers::Json(200)),
         Row::new("POST", "/v1/simulate", plan, "Replay a plan, perhaps on something else")
             .takes(Body::Form("Simulated"))
             .answers(Answers::Json(200)),
@@ -172,6 +180,7 @@ fn handler(row: &Row) -> MethodRouter<Shared> {
         ("GET", "/v1/plans/{id}/timeline") => get(views::timeline),
         ("GET", "/v1/plans/{id}/memory") => get(views::memory),
         ("GET", "/v1/plans/{id}/graph") => get(views::graph),
+        ("GET", "/v1/plans/{id}/graph/found") => get(views::found),
         ("POST", "/v1/simulate") => post(verbs::simulate),
         ("POST", "/v1/compare") => post(verbs::compare),
         ("POST", "/v1/measurements") => post(verbs::measured),

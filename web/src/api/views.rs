@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use engine::views::{self, Graph, MemoryCurve, Overview, Tile, View};
+use engine::views::{self, Found, Graph, MemoryCurve, Overview, Tile, View};
 use ir::diagnostic::Diagnostic;
 use serde::Deserialize;
 use serde_json::Map;
@@ -22,6 +22,8 @@ pub(super) const ROWS: (usize, usize) = (4_000, 100_000);
 pub(super) const POINTS: (usize, usize) = (1_000, 100_000);
 /// Groups inside groups that are open unless stated, and at most.
 pub(super) const DEPTH: (usize, usize) = (1, 64);
+/// Nodes that a search tells unless stated, and at most.
+pub(super) const FOUND: (usize, usize) = (50, 1_000);
 
 /// What is stated, or what is usual.
 fn stated(name: &str, own: Option<usize>, (usual, most): (usize, usize)) -> Result<usize, Problem> {
@@ -133,6 +135,8 @@ pub(super) async fn memory(
 pub(super) struct Opened {
     group: Option<String>,
     depth: Option<usize>,
+    /// JSON list of groups.
+    open: Option<String>,
 }
 
 /// `GET /v1/plans/{id}/graph`.
@@ -142,5 +146,30 @@ pub(super) async fn graph(
     Asked(query): Asked<Opened>,
 ) -> Result<Json<Graph>, Problem> {
     let depth = stated("depth", query.depth, DEPTH)?;
-    part(&service, &id, move |view| view.graph(query.group.as_deref(), depth)).await
+    let open: Vec<String> = match &query.open {
+        None => Vec::new(),
+        Some(list) => serde_json::from_str(list).map_err(|_| {
+            Problem::unprocessable("bad-query", "`open` is no JSON list of names")
+                .hint("write the groups as [\"transformer.h.0\"]")
+        })?,
+    };
+    part(&service, &id, move |view| view.graph(query.group.as_deref(), depth, &open)).await
+}
+
+/// Query of a search.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sought {
+    text: String,
+    most: Option<usize>,
+}
+
+/// `GET /v1/plans/{id}/graph/found`.
+pub(super) async fn found(
+    State(service): State<Shared>,
+    Named(id): Named<String>,
+    Asked(query): Asked<Sought>,
+) -> Result<Json<Found>, Problem> {
+    let most = stated("most", query.most, FOUND)?;
+    part(&service, &id, move |view| view.find(&query.text, most)).await
 }

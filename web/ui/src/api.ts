@@ -61,11 +61,11 @@ export async function ask(path: string, options: RequestInit = {}): Promise<Resp
   throw new Refused(own);
 }
 
-/** A document, with its address. */
-export async function read(path: string): Promise<Doc> {
+/** A document, with its address; no longer waited for once `signal` says so. */
+export async function read(path: string, signal?: AbortSignal): Promise<Doc> {
   // Read first, so that whoever waits for a document asks again with a new token.
   token();
-  return { source: path, value: await (await ask(path)).json() as unknown };
+  return { source: path, value: await (await ask(path, signal === undefined ? {} : { signal })).json() as unknown };
 }
 
 /** A document that is the answer to a form. */

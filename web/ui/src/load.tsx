@@ -7,9 +7,10 @@ import type { Doc } from "./pointer";
 
 /**
  * What a source leads to, asked for again as it changes. The last one stays until the next is there;
- * no view disappears meanwhile, as it would with Solid's resources.
+ * no view disappears meanwhile, as it would with Solid's resources. A request that is no longer
+ * wanted is cancelled.
  */
-export function fetched<S, T>(source: () => S, get: (source: S) => Promise<T>) {
+export function fetched<S, T>(source: () => S, get: (source: S, signal: AbortSignal) => Promise<T>) {
   const [latest, setLatest] = createSignal<T>();
   const [error, setError] = createSignal<unknown>();
   const [is_loading, setLoading] = createSignal(false);
@@ -17,9 +18,10 @@ export function fetched<S, T>(source: () => S, get: (source: S) => Promise<T>) {
   createEffect(() => {
     n();
     let is_old = false;
-    onCleanup(() => { is_old = true; });
+    const stop = new AbortController();
+    onCleanup(() => { is_old = true; stop.abort(); });
     setLoading(true);
-    get(source()).then(
+    get(source(), stop.signal).then(
       (own) => { if (!is_old) { setLatest(() => own); setError(undefined); setLoading(false); } },
       (own: unknown) => { if (!is_old) { setError(own ?? new Error("unknown")); setLoading(false); } },
     );

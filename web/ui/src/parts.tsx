@@ -94,7 +94,7 @@ export function Loading(props: { what: string }): JSX.Element {
   return <div class="loading" role="status">{props.what} …</div>;
 }
 
-export function download(name: string, text: string, kind = "text/plain"): void {
+export function download(name: string, text: BlobPart, kind = "text/plain"): void {
   const address = URL.createObjectURL(new Blob([text], { type: kind }));
   const anchor = Object.assign(document.createElement("a"), { href: address, download: name });
   anchor.click();

@@ -13,7 +13,7 @@ import { theme, toggle_theme } from "./theme";
 
 /** Views of a plan: name in the address, title, key after `g`. */
 export const OF_PLAN: [string, string, string][] = [
-  ["overview", "Overview", "o"], ["timeline", "Timeline", "t"], ["memory", "Memory", "m"], ["search", "Search", "s"],
+  ["overview", "Overview", "o"], ["graph", "Graph", "g"], ["timeline", "Timeline", "t"], ["memory", "Memory", "m"], ["search", "Search", "s"],
   ["what-if", "What if", "w"], ["why", "Why", "y"],
 ];
 

@@ -43,6 +43,22 @@ export interface Curve {
   alive: { largest: Holding[]; n_others: number; other_bytes: number };
 }
 
+/** A node of the graph; `devices` and `origins` are nanoseconds. */
+export interface GraphNode {
+  id: string; name: string; kind: "op" | "group" | "repeat" | "part" | "stage";
+  op_type: string | null; phase: string | null; n_ops: number; n_equal: number;
+  devices: Record<string, number>; stage: number | null; origins: Record<string, number>;
+  time_ns: number; critical_ns: number | null; first_ns: number | null; last_ns: number | null;
+  parameter_bytes: number; output_bytes: number; peak_bytes: number; in_bytes: number; out_bytes: number;
+  x: number; y: number; width: number; height: number; open: Inside | null;
+}
+
+export interface GraphEdge { from: number; to: number; bytes: number; n_tensors: number; cut_bytes: number; is_back: boolean; points: [number, number][] }
+
+export interface Inside { width: number; height: number; nodes: GraphNode[]; edges: GraphEdge[] }
+
+export interface FoundNode { id: string; kind: GraphNode["kind"]; op_type: string | null; devices: string[]; time_ns: number; within: string[] }
+
 const path = (id: string, view: string, asked: Record<string, string | number | undefined>): string => {
   const query = new URLSearchParams(Object.entries(asked).flatMap(([name, own]) => (own === undefined ? [] : [[name, String(own)]])));
   return `/v1/plans/${encodeURIComponent(id)}/${view}?${query.toString()}`;
@@ -55,6 +71,14 @@ export const timeline_path = (id: string, from_ns: number | undefined, to_ns: nu
 /** Memory of a device, in at most so many points. */
 export const memory_path = (id: string, device: string, points: number): string => path(id, "memory", { device, points });
 
+/** The whole graph, with these groups open. */
+export const graph_path = (id: string, open: string[]): string => path(id, "graph", { open: open.length === 0 ? undefined : JSON.stringify(open) });
+
+/** Ops and groups by words. */
+export const found_path = (id: string, text: string, most: number): string => path(id, "graph/found", { text, most });
+
+export const inside = (doc: Doc): Inside => (doc.value as { inside: Inside }).inside;
+export const found = (doc: Doc): { n_found: number; found: FoundNode[] } => doc.value as { n_found: number; found: FoundNode[] };
 export const tile = (doc: Doc): Tile => doc.value as Tile;
 export const curve = (doc: Doc): Curve => doc.value as Curve;
 

@@ -16,8 +16,9 @@ fn read(bytes: &[u8]) -> bool {
         is_whole &= view.memory(&device.device, 30).is_ok();
         is_whole &= view.memory(&device.device, 100_000).is_ok();
     }
-    is_whole &= view.graph(None, 1).is_ok();
-    is_whole & view.graph(None, 3).is_ok()
+    is_whole &= view.graph(None, 1, &[]).is_ok();
+    is_whole &= view.find("a", 10).is_ok();
+    is_whole & view.graph(None, 3, &[]).is_ok()
 }
 
 #[test]

@@ -238,7 +238,7 @@ fn total(inside: &Inside, of: impl Fn(&views::NodeFigures) -> u64) -> u64 {
 fn groups_add_up_to_the_report_at_every_level() {
     let view = View::open(&OPS.file).unwrap();
     let devices = view.overview().devices;
-    let top = view.graph(None, 1).unwrap();
+    let top = view.graph(None, 1, &[]).unwrap();
     let sum = |of: &dyn Fn(&views::DeviceFigures) -> u64| devices.iter().map(of).sum::<u64>();
     assert_eq!(total(&top.inside, |node| node.time_ns), sum(&|device| device.compute_ns));
     assert_eq!(total(&top.inside, |node| node.peak_bytes), sum(&|device| device.peak_bytes));
@@ -264,7 +264,7 @@ fn groups_add_up_to_the_report_at_every_level() {
             if figures.kind == views::NodeKind::Repeat {
                 repeats.push((figures.id.clone(), figures.n_equal));
             }
-            let own = view.graph(Some(&figures.id), 1).unwrap();
+            let own = view.graph(Some(&figures.id), 1, &[]).unwrap();
             assert_eq!(own.parent.as_deref(), Some(group.as_str()));
             let numbers = |node: &views::NodeFigures| {
                 let bytes = [node.peak_bytes, node.parameter_bytes, node.output_bytes];
@@ -284,16 +284,16 @@ fn groups_add_up_to_the_report_at_every_level() {
             open.push(own);
         }
     }
-    assert_eq!(n_ops, total(&view.graph(None, 1).unwrap().inside, |node| node.n_ops));
+    assert_eq!(n_ops, total(&view.graph(None, 1, &[]).unwrap().inside, |node| node.n_ops));
     assert!(repeats.iter().any(|(_, n)| *n == 12), "{repeats:?}");
-    let deep = view.graph(None, 64).unwrap();
+    let deep = view.graph(None, 64, &[]).unwrap();
     assert_eq!(total(&deep.inside, |node| node.time_ns), sum(&|device| device.compute_ns));
 }
 
 #[test]
 fn stages_take_the_time_of_their_ranks() {
     let view = View::open(&RUN.file).unwrap();
-    let graph = view.graph(None, 1).unwrap();
+    let graph = view.graph(None, 1, &[]).unwrap();
     for (rank, device) in view.overview().devices.iter().enumerate() {
         let name = format!("rank {rank}");
         let tile = view.timeline(None, None, std::slice::from_ref(&name), usize::MAX).unwrap();
@@ -327,8 +327,8 @@ fn what_is_asked_wrongly_is_refused_with_a_hint() {
         (view.timeline(None, None, &[], 1).map(drop), "too-few-slices"),
         (view.memory("gpuX", 5).map(drop), "unknown-device"),
         (view.memory(&device, 0).map(drop), "no-points"),
-        (view.graph(Some("nothing"), 1).map(drop), "unknown-group"),
-        (view.graph(None, 0).map(drop), "no-depth"),
+        (view.graph(Some("nothing"), 1, &[]).map(drop), "unknown-group"),
+        (view.graph(None, 0, &[]).map(drop), "no-depth"),
     ];
     for (answer, code) in refused {
         let error = answer.unwrap_err();

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::plans::{file_of_ops, file_of_run};
-use crate::views::{Graph, MemoryCurve, Overview, SCHEMA, Tile, View};
+use crate::views::{Found, Graph, MemoryCurve, Overview, SCHEMA, Tile, View};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/views.schema.json");
 
@@ -21,6 +21,8 @@ struct Answers {
     memory: MemoryCurve,
     /// `View::graph`.
     graph: Graph,
+    /// `View::find`.
+    found: Found,
 }
 
 #[test]
@@ -45,7 +47,8 @@ fn answers_are_as_the_schema_says() {
             "overview": view.overview(),
             "timeline": view.timeline(None, None, &[], 500).unwrap(),
             "memory": view.memory(&device, 50).unwrap(),
-            "graph": view.graph(None, 2).unwrap(),
+            "graph": view.graph(None, 2, &[]).unwrap(),
+            "found": view.find("0", 5).unwrap(),
         });
         let fault = validator.iter_errors(&answers).next();
         assert!(fault.is_none(), "{fault:?}");

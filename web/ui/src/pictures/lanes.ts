@@ -2,42 +2,35 @@
 
 import { axis, ticks } from "../format";
 import { short } from "../names";
+import type { Pen } from "./graph-draw";
+import { palette } from "./palette";
 import { kind_fill, kind_sign, type Lane, type Tile } from "../views-api";
 
 export const GUTTER = 164;
 export const TOP = 22;
 
-export interface View { from: number; to: number; width: number; scale: number }
+/** A window; lanes that do nothing in it may be folded. */
+export interface View { from: number; to: number; width: number; scale: number; is_folded: boolean }
 export interface Hit { lane: number; row: number }
 
-const COLOURS = ["compute", "backward", "weight", "recompute", "collective", "transfer", "optimizer", "hatch", "hatch-bg", "panel", "line", "text", "text-2", "text-3", "ink", "accent", "sunken"];
-
-/** Colours of the theme as a canvas takes them. */
-export function palette(): Record<string, string> {
-  const probe = document.createElement("span");
-  document.body.append(probe);
-  const found = Object.fromEntries(COLOURS.map((name) => {
-    probe.style.color = `var(--${name})`;
-    return [name, getComputedStyle(probe).color];
-  }));
-  probe.remove();
-  return found;
-}
+/** Whether a lane does nothing in the window. */
+export const is_idle = (lane: Lane): boolean => Object.entries(lane.ns).every(([kind, ns]) => ns === 0 || kind === "free" || kind_fill(kind) === "missing");
 
 /** Height of each lane: what links do is thinner; with many lanes all are. */
-export function heights(lanes: Lane[]): number[] {
-  const n = lanes.reduce((sum, lane) => sum + (lane.role === "device" ? 1 : 0.5), 0);
+export function heights(lanes: Lane[], is_folded: boolean): number[] {
+  const is_shown = lanes.map((lane) => !is_folded || !is_idle(lane));
+  const n = lanes.reduce((sum, lane, at) => sum + (is_shown[at] ? (lane.role === "device" ? 1 : 0.5) : 0), 0);
   const device = Math.max(4, Math.min(34, Math.floor(720 / Math.max(1, n))));
-  return lanes.map((lane) => (lane.role === "device" ? device : Math.max(3, Math.floor(device / 2))));
+  return lanes.map((lane, at) => (!is_shown[at] ? 0 : lane.role === "device" ? device : Math.max(3, Math.floor(device / 2))));
 }
 
-export const height_of = (lanes: Lane[]): number => TOP + heights(lanes).reduce((a, b) => a + b, 0) + 4;
+export const height_of = (lanes: Lane[], is_folded: boolean): number => TOP + heights(lanes, is_folded).reduce((a, b) => a + b, 0) + 4;
 
 export const x_of = (view: View, ns: number): number => GUTTER + ((ns - view.from) / Math.max(1, view.to - view.from)) * (view.width - GUTTER);
 
 export const ns_at = (view: View, x: number): number => view.from + ((x - GUTTER) / Math.max(1, view.width - GUTTER)) * (view.to - view.from);
 
-function hatch(colours: Record<string, string>, canvas: CanvasRenderingContext2D): CanvasPattern | string {
+function hatch(colours: Record<string, string>, canvas: Pen): CanvasPattern | string {
   const tile = document.createElement("canvas");
   tile.width = tile.height = 8;
   const own = tile.getContext("2d")!;
@@ -51,24 +44,32 @@ function hatch(colours: Record<string, string>, canvas: CanvasRenderingContext2D
 
 export interface Drawn { slices: number }
 
-/** Draws what is in view; tells how many boxes that took. */
-export function draw(element: HTMLCanvasElement, tile: Tile, view: View, selected: Hit | undefined): Drawn {
+/** Draws what is in view on a canvas that is made as large. */
+export function draw(element: HTMLCanvasElement, tile: Tile, view: View, selected: Hit | undefined, marked = ""): Drawn {
   const canvas = element.getContext("2d")!;
-  const colours = palette();
-  const height = height_of(tile.lanes);
+  const height = height_of(tile.lanes, view.is_folded);
   element.width = Math.round(view.width * view.scale);
   element.height = Math.round(height * view.scale);
   element.style.width = `${view.width}px`;
   element.style.height = `${height}px`;
   canvas.setTransform(view.scale, 0, 0, view.scale, 0, 0);
+  return draw_lanes(canvas, tile, view, selected, marked);
+}
+
+/** Draws what is in view, slices of `marked` with a frame; tells how many boxes that took. */
+export function draw_lanes(canvas: Pen, tile: Tile, view: View, selected: Hit | undefined, marked = ""): Drawn {
+  const colours = palette();
+  const height = height_of(tile.lanes, view.is_folded);
   canvas.fillStyle = colours["panel"]!;
   canvas.fillRect(0, 0, view.width, height);
   draw_axis(canvas, view, colours, height);
   const idle = hatch(colours, canvas);
-  const all = heights(tile.lanes);
+  const all = heights(tile.lanes, view.is_folded);
   let y = TOP, slices = 0;
   tile.lanes.forEach((lane, at) => {
+    if (all[at] === 0) return;
     slices += draw_lane(canvas, tile, lane, view, { y, height: all[at]! }, { colours, idle });
+    for (const row of rows_of(tile, lane, marked)) outline(canvas, lane, row, view, y, all[at]!, colours["bad"]!);
     if (selected?.lane === at) outline(canvas, lane, selected.row, view, y, all[at]!, colours["text"]!);
     if (all[at]! >= 11) draw_name(canvas, lane, y, all[at]!, colours);
     else if (tile.lanes[at - 1]?.role !== lane.role) draw_role(canvas, tile.lanes, lane.role, y, colours);
@@ -77,7 +78,15 @@ export function draw(element: HTMLCanvasElement, tile: Tile, view: View, selecte
   return { slices };
 }
 
-function draw_axis(canvas: CanvasRenderingContext2D, view: View, colours: Record<string, string>, height: number): void {
+/** Rows of a lane that are about something, and nothing else. */
+export function rows_of({ things, kinds }: Tile, { rows }: Lane, name: string): number[] {
+  if (name === "") return [];
+  const is_meant = things.map((thing) => thing.name === name);
+  const is_work = kinds.map((kind) => kind_fill(kind) !== "missing" && kind !== "free");
+  return rows.what.flatMap((what, row) => (is_meant[what]! && is_work[rows.kind[row]!]! ? [row] : []));
+}
+
+function draw_axis(canvas: Pen, view: View, colours: Record<string, string>, height: number): void {
   canvas.font = "11px system-ui, sans-serif";
   canvas.textAlign = "center";
   const step = ticks(view.to - view.from, Math.max(2, Math.floor((view.width - GUTTER) / 110)))[1] ?? view.to - view.from;
@@ -93,7 +102,7 @@ function draw_axis(canvas: CanvasRenderingContext2D, view: View, colours: Record
 interface Band { y: number; height: number }
 interface Paint { colours: Record<string, string>; idle: CanvasPattern | string }
 
-function draw_lane(canvas: CanvasRenderingContext2D, tile: Tile, lane: Lane, view: View, band: Band, paint: Paint): number {
+function draw_lane(canvas: Pen, tile: Tile, lane: Lane, view: View, band: Band, paint: Paint): number {
   const { rows } = lane;
   let drawn = 0;
   const gap = band.height > 8 ? 2 : 0;
@@ -113,7 +122,7 @@ function draw_lane(canvas: CanvasRenderingContext2D, tile: Tile, lane: Lane, vie
   return drawn;
 }
 
-function fill(canvas: CanvasRenderingContext2D, kind: string, x: number, y: number, width: number, height: number, paint: Paint): void {
+function fill(canvas: Pen, kind: string, x: number, y: number, width: number, height: number, paint: Paint): void {
   const own = kind_fill(kind);
   if (own === "free") return;
   canvas.fillStyle = own === "missing" ? paint.idle : paint.colours[own]!;
@@ -121,7 +130,7 @@ function fill(canvas: CanvasRenderingContext2D, kind: string, x: number, y: numb
 }
 
 /** Several slices in one: as high as their shares, work at the bottom and a pixel at least. */
-function merged(canvas: CanvasRenderingContext2D, ns: Record<string, number[]>, at: number, x: number, y: number, width: number, height: number, paint: Paint): void {
+function merged(canvas: Pen, ns: Record<string, number[]>, at: number, x: number, y: number, width: number, height: number, paint: Paint): void {
   const all = Object.entries(ns).map(([kind, list]): [string, number] => [kind, list[at] ?? 0]);
   const sum = all.reduce((total, [, own]) => total + own, 0);
   let below = y + height;
@@ -136,7 +145,7 @@ function merged(canvas: CanvasRenderingContext2D, ns: Record<string, number[]>, 
   }
 }
 
-function label(canvas: CanvasRenderingContext2D, tile: Tile, lane: Lane, at: number, x: number, width: number, y: number, height: number, paint: Paint): void {
+function label(canvas: Pen, tile: Tile, lane: Lane, at: number, x: number, width: number, y: number, height: number, paint: Paint): void {
   const { rows } = lane;
   const kind = tile.kinds[rows.kind[at]!]!;
   const is_idle = kind_fill(kind) === "missing";
@@ -151,7 +160,7 @@ function label(canvas: CanvasRenderingContext2D, tile: Tile, lane: Lane, at: num
   canvas.fillText(text, x + width / 2, y + height / 2 + 4);
 }
 
-function outline(canvas: CanvasRenderingContext2D, lane: Lane, row: number, view: View, y: number, height: number, colour: string): void {
+function outline(canvas: Pen, lane: Lane, row: number, view: View, y: number, height: number, colour: string): void {
   const from = lane.rows.from_ns[row], to = lane.rows.to_ns[row];
   if (from === undefined || to === undefined) return;
   canvas.strokeStyle = colour;
@@ -160,7 +169,7 @@ function outline(canvas: CanvasRenderingContext2D, lane: Lane, row: number, view
   canvas.strokeRect(x, y + 1, Math.max(3, x_of(view, to) - x), height - 2);
 }
 
-function draw_name(canvas: CanvasRenderingContext2D, lane: Lane, y: number, height: number, colours: Record<string, string>): void {
+function draw_name(canvas: Pen, lane: Lane, y: number, height: number, colours: Record<string, string>): void {
   canvas.font = lane.role === "device" ? "12px system-ui, sans-serif" : "11px system-ui, sans-serif";
   canvas.textAlign = "left";
   canvas.fillStyle = lane.role === "device" ? colours["text"]! : colours["text-2"]!;
@@ -170,7 +179,7 @@ function draw_name(canvas: CanvasRenderingContext2D, lane: Lane, y: number, heig
 const ROLES: Record<Lane["role"], string> = { device: "devices", link: "ends of links", exchange: "exchanges" };
 
 /** What the lanes are that are too thin for names. */
-function draw_role(canvas: CanvasRenderingContext2D, lanes: Lane[], role: Lane["role"], y: number, colours: Record<string, string>): void {
+function draw_role(canvas: Pen, lanes: Lane[], role: Lane["role"], y: number, colours: Record<string, string>): void {
   canvas.font = "11px system-ui, sans-serif";
   canvas.textAlign = "left";
   canvas.fillStyle = colours["text-2"]!;
@@ -179,7 +188,7 @@ function draw_role(canvas: CanvasRenderingContext2D, lanes: Lane[], role: Lane["
 
 /** What lies at a point; rows are ordered by time. */
 export function hit(tile: Tile, view: View, x: number, y: number): Hit | undefined {
-  const all = heights(tile.lanes);
+  const all = heights(tile.lanes, view.is_folded);
   let top = TOP;
   const lane = all.findIndex((height) => { top += height; return y < top; });
   if (lane < 0 || y < TOP || x < GUTTER) return undefined;

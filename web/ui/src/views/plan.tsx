@@ -10,6 +10,7 @@ import { file_name, is_live, type Status } from "../types";
 import Overview from "./overview";
 import Search from "./search";
 
+const Graph = lazy(() => import("./graph"));
 const Memory = lazy(() => import("./memory"));
 const Timeline = lazy(() => import("./timeline"));
 const WhatIf = lazy(() => import("./what-if"));
@@ -32,6 +33,7 @@ export default function Plan(props: { id: string }): JSX.Element {
           <Show when={(doc().value as Status).artefacts.includes("plan") && state() !== "queued" && state() !== "running" && view() !== "search"}
             fallback={<Show when={view() === "why" && (doc().value as Status).error !== null} fallback={<Search status={doc()} is_lost={status.is_lost()} />}><WhyNone status={doc()} /></Show>}>
             <Switch fallback={<Overview status={doc()} />}>
+              <Match when={view() === "graph"}><Graph status={doc()} /></Match>
               <Match when={view() === "memory"}><Memory status={doc()} /></Match>
               <Match when={view() === "what-if"}><WhatIf status={doc()} /></Match>
               <Match when={view() === "why"}><Why status={doc()} /></Match>

@@ -5,11 +5,12 @@ import { ask, read } from "../api";
 import { fetched } from "../load";
 import { Loading, Name, Num, Panel, Trouble, download, say } from "../parts";
 import { plain } from "../names";
-import { GUTTER, draw, hit, ns_at, type Hit, type View } from "../pictures/lanes";
+import { GUTTER, draw, draw_lanes, height_of, hit, is_idle, ns_at, rows_of, type Hit, type View } from "../pictures/lanes";
 import { Swatch } from "../pictures/bars";
+import { SaveButtons } from "../pictures/save";
 import { width_of } from "../pictures/width";
 import { pointer, ref, type Doc } from "../pointer";
-import { asked, set } from "../route";
+import { asked, link, set } from "../route";
 import { DataTable, TableButtons, Twin, type Cell, type Table } from "../table";
 import { theme } from "../theme";
 import type { Status } from "../types";
@@ -41,14 +42,16 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
   const span = createMemo(() => ({ from: Math.min(props.t0 ?? 0, step() - 1), to: Math.min(Math.max(props.t1 ?? step(), (props.t0 ?? 0) + 1), step()) }));
   const is_whole = () => span().from === 0 && span().to === step();
   const window = window_of(() => props.id, span, is_whole, () => props.whole);
-  const view = (): View => ({ ...span(), width: width(), scale: devicePixelRatio });
+  const is_folded = () => asked("fold") === "yes";
+  const n_idle = () => tile(window.doc()).lanes.filter(is_idle).length;
+  const view = (): View => ({ ...span(), width: width(), scale: devicePixelRatio, is_folded: is_folded() });
   const [selected, setSelected] = createSignal<Hit>();
   const [drawn, setDrawn] = createSignal(0);
   createEffect(on(() => window.doc(), () => setSelected(undefined)));
   createEffect(() => {
     theme();
     const [own, at, now] = [tile(window.doc()), selected(), view()];
-    const frame = requestAnimationFrame(() => setDrawn(draw(canvas, own, now, at).slices));
+    const frame = requestAnimationFrame(() => setDrawn(draw(canvas, own, now, at, asked("op")).slices));
     onCleanup(() => cancelAnimationFrame(frame));
   });
   const show = (from: number, to: number) => {
@@ -67,7 +70,9 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
         actions={<>
           <button type="button" class="plain" onClick={() => zoom(0.5)}>Zoom in</button><button type="button" class="plain" onClick={() => zoom(2)}>Zoom out</button>
           <button type="button" class="plain" onClick={() => show(0, step())}>Whole step</button>
-          <TableButtons of={table()} /><Show when={props.can_trace}><TraceButton id={props.id} /></Show>
+          <button type="button" class="plain" aria-pressed={is_folded()} onClick={() => set({ fold: is_folded() ? "" : "yes" })}>Fold idle</button>
+          <TableButtons of={table()} /><SaveButtons name="timeline" canvas={() => canvas} size={() => ({ width: width(), height: height_of(tile(window.doc()).lanes, is_folded()) })} draw={(pen) => draw_lanes(pen, tile(window.doc()), view(), selected(), asked("op"))} />
+          <Show when={props.can_trace}><TraceButton id={props.id} /></Show>
         </>}>
         <div ref={box} class="picture">
           <canvas ref={canvas} tabindex="0" role="img" aria-label="Timeline: a lane per device and link; its table holds the same" />
@@ -75,8 +80,13 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
         <Legend of={tile(window.doc())} />
         <p class="note" role="status">
           {drawn()} boxes drawn<Show when={tile(window.doc()).part_ns > 0}>; narrow ones stand for several slices, as high as their shares, a pixel at least</Show>
+          <Show when={is_folded() && n_idle() > 0}>; {n_idle()} lanes that do nothing here are folded</Show>
           <Show when={window.is_late()}> · reading the window …</Show>
         </p>
+        <Show when={asked("op") !== ""}>
+          <p class="note">Framed: {tile(window.doc()).lanes.reduce((sum, lane) => sum + rows_of(tile(window.doc()), lane, asked("op")).length, 0)} boxes of <Name text={asked("op")} most={60} />
+            <button type="button" class="plain" onClick={() => set({ op: "" })}>No frames</button></p>
+        </Show>
         <Show when={window.error()}>{(error) => <Trouble of={error()} />}</Show>
         <Twin of={table()} />
       </Panel>
@@ -85,7 +95,7 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
           <DataTable of={sums_table(window.doc())} caption="In view" />
         </Panel>
         <Panel title="Chosen slice" sub={<><kbd>,</kbd> <kbd>.</kbd> go to its neighbours</>}>
-          <Show when={selected()} fallback={<p class="empty">Click a slice.</p>}>{(at) => <Slice doc={window.doc()} at={at()} />}</Show>
+          <Show when={selected()} fallback={<p class="empty">Click a slice.</p>}>{(at) => <Slice id={props.id} doc={window.doc()} at={at()} />}</Show>
         </Panel>
       </div>
     </>
@@ -204,7 +214,7 @@ function rows_table(doc: Doc): Table {
   return { name: "timeline", columns: ["Lane", "Kind", "What", "From", "To", "Slices", "Micro-batch"], get rows() { return rows(); } };
 }
 
-function Slice(props: { doc: Doc; at: Hit }): JSX.Element {
+function Slice(props: { id: string; doc: Doc; at: Hit }): JSX.Element {
   const own = () => tile(props.doc);
   const rows = () => own().lanes[props.at.lane]!.rows;
   const thing = () => own().things[rows().what[props.at.row]!];
@@ -221,6 +231,7 @@ function Slice(props: { doc: Doc; at: Hit }): JSX.Element {
       <dt>Length</dt><dd><Num of={ref(props.doc, [at("longest_to_ns"), at("longest_from_ns")], "time", "difference")} /></dd>
       <Show when={!is_one()}><dt>Slices here</dt><dd><Num of={ref(props.doc, at("n"), "count")} /></dd></Show>
       <dt>Lane</dt><dd>{plain(own().lanes[props.at.lane]!.lane)}</dd>
+      <Show when={thing()?.from == null && thing()?.to == null}><dt>Graph</dt><dd><a href={link(["plans", props.id, "graph"], { at: `op:${thing()?.name ?? ""}` })}>Show there</a></dd></Show>
     </dl>
   );
 }

@@ -1,0 +1,140 @@
+//! Nodes of the graph by words: name, type, phase, device, group.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+use ir::diagnostic::Diagnostic;
+use serde::{Deserialize, Serialize};
+
+use super::bytes::{Part, Section, damaged};
+use super::graph::NodeKind;
+use super::view::View;
+
+/// Nodes that were searched for.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Found {
+    /// How many there are.
+    pub n_found: u64,
+    /// The first of them: those that have the name, then groups, then ops.
+    pub found: Vec<FoundNode>,
+}
+
+/// A node that was searched for.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct FoundNode {
+    /// By which a group is asked for; an op's name.
+    pub id: String,
+    /// What it stands for.
+    pub kind: NodeKind,
+    /// Type of an op; what a stage computes again.
+    pub op_type: Option<String>,
+    /// Devices that run it.
+    pub devices: Vec<String>,
+    /// Nanoseconds on all devices.
+    pub time_ns: u64,
+    /// The groups that it is in, from the outermost on.
+    pub within: Vec<String>,
+}
+
+/// Of a group's file, what is searched.
+#[derive(Deserialize)]
+struct Searched<'a> {
+    #[serde(borrow)]
+    nodes: Vec<Candidate<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Candidate<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    kind: NodeKind,
+    #[serde(borrow)]
+    op_type: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    phase: Option<Cow<'a, str>>,
+    devices: BTreeMap<String, u64>,
+    time_ns: u64,
+}
+
+impl Candidate<'_> {
+    /// Whether each word stands somewhere in what is known of it; `within` is its group's id in small
+    /// letters.
+    fn is_meant(&self, words: &[String], within: &str) -> bool {
+        let id = self.id.to_lowercase();
+        // A group holds ops of all types and devices: it is found by its path alone.
+        if !matches!(self.kind, NodeKind::Op | NodeKind::Stage) {
+            return words.iter().all(|word| id.contains(word));
+        }
+        let others = [self.op_type.as_deref(), self.phase.as_deref()];
+        let mut others: Vec<String> = others.into_iter().flatten().map(str::to_lowercase).collect();
+        others.extend(self.devices.keys().map(|name| name.to_lowercase()));
+        let holds = |word: &String| {
+            let word = word.as_str();
+            id.contains(word)
+                || within.contains(word)
+                || others.iter().any(|own| own.contains(word))
+        };
+        words.iter().all(holds)
+    }
+}
+
+impl View<'_> {
+    /// Nodes of which every word of `text` says something: part of the name, type, phase, device or
+    /// group of an op, of the path of a group; capitals count as small letters. At most `most`.
+    ///
+    /// # Errors
+    /// `no-words`; `bad-view`.
+    pub fn find(&self, text: &str, most: usize) -> Result<Found, Diagnostic> {
+        let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
+        if words.is_empty() {
+            return Err(Diagnostic::usage("no-words", "nothing is searched for")
+                .hint("state part of a name, the type of an op or a device"));
+        }
+        let details = Part::section(self.file, Section::Details).ok_or_else(damaged)?;
+        let mut parents: HashMap<String, &str> = HashMap::new();
+        let mut found: Vec<(u8, &str, FoundNode)> = Vec::new();
+        for (group, at, length) in &self.head.groups {
+            let bytes = details.slice(*at, *length).ok_or_else(damaged)?;
+            let own: Searched<'_> = serde_json::from_slice(bytes.0).map_err(|_| damaged())?;
+            let within = group.to_lowercase();
+            for node in own.nodes {
+                let is_leaf = matches!(node.kind, NodeKind::Op | NodeKind::Stage);
+                if !is_leaf {
+                    parents.insert(node.id.clone().into_owned(), group);
+                }
+                if node.is_meant(&words, &within) {
+                    let order = if node.id == text { 0 } else { 1 + u8::from(is_leaf) };
+                    found.push((order, group, node.told()));
+                }
+            }
+        }
+        let n_found = found.len() as u64;
+        found.sort_by_key(|(order, ..)| *order);
+        let told = found.into_iter().take(most).map(|(_, group, mut node)| {
+            let mut at = group;
+            // A changed file may name groups in a circle.
+            while !at.is_empty() && node.within.len() < parents.len() {
+                node.within.push(at.to_owned());
+                at = parents.get(at).copied().unwrap_or_default();
+            }
+            node.within.reverse();
+            node
+        });
+        Ok(Found { n_found, found: told.collect() })
+    }
+}
+
+impl Candidate<'_> {
+    fn told(self) -> FoundNode {
+        FoundNode {
+            id: self.id.into_owned(),
+            kind: self.kind,
+            op_type: self.op_type.map(Cow::into_owned),
+            devices: self.devices.into_keys().collect(),
+            time_ns: self.time_ns,
+            within: Vec::new(),
+        }
+    }
+}
