@@ -152,6 +152,11 @@ fn base_name(target: &str) -> Option<&str> {
     known.then(|| rest.split('.').next().unwrap_or(rest))
 }
 
+/// Whether an operator is of a namespace whose operators are known by their names.
+pub(crate) fn is_of_known_namespace(target: &str) -> bool {
+    base_name(target).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

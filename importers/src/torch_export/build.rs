@@ -10,10 +10,11 @@ use ir::op::{Op, Origin, Phase, Work};
 use ir::tensor::{Role, Tensor};
 use ir::units::Bytes;
 
+use super::aliasing::{Memory, Writes};
 use super::document::{self, InputSpec, Node, OutputSpec};
 use super::effort::chance;
 use super::modules;
-use super::phases::{phases, tensors};
+use super::phases::{phases, reads, tensors};
 use super::program::Loaded;
 use super::sizes::{Sizes, batch_axis, user_inputs};
 use super::values::{Growth, Measure, Value, Values, shown};
@@ -53,7 +54,8 @@ pub(super) fn build(
     let values = builder.inputs(loaded, options)?;
     let phases = phases(&module.graph, &module.signature);
     let is_joint = phases.iter().any(|phase| *phase != Phase::Forward);
-    let values = builder.nodes(&module.graph, values, &phases)?;
+    let mut values = builder.nodes(&module.graph, values, &phases)?;
+    builder.renew(None, module.graph.outputs.iter().flat_map(tensors), &mut values);
     builder.outputs(&module.signature, &values)?;
     let Builder { mut graph, notes, counts, kept, .. } = builder;
     drop_unread(&mut graph, &kept);
@@ -106,6 +108,7 @@ pub(super) struct Notes {
     pub(super) unsized_ops: Vec<String>,
     pub(super) bounded: Vec<String>,
     pub(super) endless: Vec<String>,
+    pub(super) rebound: BTreeSet<String>,
     scaled: Vec<String>,
 }
 
@@ -134,6 +137,12 @@ impl Notes {
                 self.endless,
             ),
             listed("batch-scaled", &scaled, self.scaled),
+            listed(
+                "rebound-memory",
+                "operators that change which memory a tensor names are taken as writes over what it \
+                 named before",
+                self.rebound,
+            ),
         ];
         all.into_iter().flatten()
     }
@@ -168,6 +177,9 @@ pub(super) struct Builder<'a> {
     kept: Vec<TensorId>,
     /// By parameter's name: its tensor.
     parameters: HashMap<String, TensorId>,
+    pub(super) memories: Vec<Memory>,
+    /// Memory that the graphs of the operator write over that is being added.
+    pub(super) overwritten: Vec<usize>,
 }
 
 impl<'a> Builder<'a> {
@@ -183,6 +195,8 @@ impl<'a> Builder<'a> {
             kept: Vec::new(),
             depth: 0,
             parameters: HashMap::new(),
+            memories: Vec::new(),
+            overwritten: Vec::new(),
         }
     }
 
@@ -225,7 +239,7 @@ impl<'a> Builder<'a> {
             role,
             trainable: false,
         });
-        Ok(Value { tensor, facts })
+        Ok(self.value(tensor, facts))
     }
 
     /// Places what the program is fed: parameters, buffers, constants and the user's inputs.
@@ -365,26 +379,35 @@ impl<'a> Builder<'a> {
         let written: Vec<&str> = node.outputs.iter().flat_map(tensors).collect();
         let rule = aten::find(&node.target);
         let is_nothing = rule.is_some_and(|rule| matches!(rule.effect, Effect::Nothing));
+        let writes = Writes::of(node, rule.is_some());
         // Numbers that Python computes, and checks.
-        if written.is_empty() || is_nothing {
+        if is_nothing || (written.is_empty() && writes.is_empty()) {
             return Ok(());
         }
+        self.renew(Some(node), reads(node), values);
         let operands = self.operands(node, values)?;
         let grows = operands.iter().any(|(_, value)| value.facts.grows);
         // Gradients of weights are sums over the batch.
         let sums = rule.is_some_and(|rule| rule.is_sum()) && self.phase == Phase::BackwardWeight;
         let only_first = rule.is_some_and(|rule| rule.has_weight_gradients());
-        let operands: Vec<(&str, Value)> =
+        let mut operands: Vec<(&str, Value)> =
             operands.into_iter().map(|(name, value)| (name, value.clone())).collect();
         let mut outputs = Vec::with_capacity(written.len());
         for (at, name) in written.iter().enumerate() {
             let grows = grows && !sums && !(only_first && at > 0);
             outputs.push(self.place(graph, name, (Role::Activation, grows))?);
         }
-        let (op_type, work) = self.work(node, rule, &operands, &outputs)?;
-        let mut operands = operands;
-        operands.extend(self.scalar(node, &op_type, &operands));
-        self.add(node, op_type, work, (&operands, &outputs));
+        let read = writes.read(&operands);
+        let (op_type, work) = self.work(node, rule, &read, &outputs)?;
+        operands.extend(self.scalar(node, &op_type, &read));
+        if work == Work::View || writes.is_empty() {
+            if work == Work::View {
+                self.share(node, &operands, &mut outputs);
+            }
+            self.add(node, op_type, work, (&operands, &outputs));
+        } else {
+            outputs = self.overwrite(node, (op_type, work), &writes, (&operands, outputs));
+        }
         for (name, value) in written.into_iter().zip(outputs) {
             define(values, name, value)?;
         }
@@ -404,10 +427,12 @@ impl<'a> Builder<'a> {
         // A view renames its first tensor and reads no other.
         let is_view = work == Work::View;
         for (_, value) in operands.iter().take(if is_view { 1 } else { usize::MAX }) {
-            let tensor = value.tensor;
-            let is_parameter = self.graph.tensor(tensor).role == Role::Parameter;
-            if seen.insert(tensor) {
-                if is_parameter { &mut parameters } else { &mut inputs }.push(tensor);
+            let beside = self.beside(value).filter(|_| !is_view);
+            for tensor in [Some(value.tensor), beside].into_iter().flatten() {
+                let is_parameter = self.graph.tensor(tensor).role == Role::Parameter;
+                if seen.insert(tensor) {
+                    if is_parameter { &mut parameters } else { &mut inputs }.push(tensor);
+                }
             }
         }
         let first = outputs.first().map(|value| self.graph.tensor(value.tensor).name.clone());
@@ -476,6 +501,8 @@ impl<'a> Builder<'a> {
                 OutputSpec::Token(_) => {}
             }
         }
+        let mutated: Vec<TensorId> = self.mutated().collect();
+        self.kept.extend(mutated);
         Ok(())
     }
 }
@@ -524,7 +551,7 @@ pub(super) fn undefined(node: &Node, tensor: &str) -> Diagnostic {
 }
 
 /// The module that owns a node: the path of the last entry of its stack.
-fn module(node: &Node) -> Option<String> {
+pub(super) fn module(node: &Node) -> Option<String> {
     let stack = node.metadata.get("nn_module_stack")?;
     let last = stack.rsplit(';').next()?;
     // `key,path,type`; the type may hold commas.

@@ -58,6 +58,15 @@ pub(super) struct Node {
 pub(super) struct NamedArgument {
     pub(super) name: String,
     pub(super) arg: Argument,
+    #[serde(default)]
+    kind: Option<i64>,
+}
+
+impl NamedArgument {
+    /// Whether it can be given by its name alone; archives of torch 2.6 do not say.
+    pub(super) fn is_keyword(&self) -> bool {
+        self.kind == Some(2)
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

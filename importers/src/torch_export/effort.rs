@@ -43,6 +43,10 @@ impl Builder<'_> {
                 let updates = distinct(operands, 1).map(bytes).max().unwrap_or(Bytes::ZERO);
                 Kernel { bytes_read: others, bytes_written: updates, ..whole }
             }
+            // It fills what is there with the other tensor.
+            Effect::Streams if node.target.contains(".copy_.") => {
+                Kernel { bytes_read: others, ..whole }
+            }
             Effect::Creates => Kernel { bytes_read: Bytes::ZERO, ..whole },
             Effect::Multiplies(products) => {
                 let found = products(&call(node, operands, outputs));
@@ -120,7 +124,7 @@ impl Builder<'_> {
             role: Role::Parameter,
             trainable: false,
         });
-        Some((number.name.as_str(), Value { tensor, facts }))
+        Some((number.name.as_str(), self.value(tensor, facts)))
     }
 }
 

@@ -11,7 +11,7 @@ use ir::units::Bytes;
 
 use super::build::{Builder, define, undefined};
 use super::document::{Argument, Graph, Node};
-use super::phases::tensors;
+use super::phases::{reads, tensors};
 use super::values::{Value, Values};
 use crate::aten;
 
@@ -98,6 +98,7 @@ impl Builder<'_> {
         (name, inner): (&str, &[&'p Graph]),
         values: &mut Values<'p>,
     ) -> Result<(), Diagnostic> {
+        self.renew(Some(node), reads(node), values);
         let operands: Vec<(&str, Value)> = self
             .operands(node, values)?
             .into_iter()
@@ -110,7 +111,11 @@ impl Builder<'_> {
             outputs.push(self.place(graph, name, (Role::Activation, grows))?);
         }
         let (op_type, kernel) = self.controlled(node, (name, inner), &operands, &outputs)?;
-        self.add(node, op_type, Work::Kernel(kernel), (&operands, &outputs));
+        let overwritten = std::mem::take(&mut self.overwritten);
+        let wholes = self.successors(node, &overwritten);
+        let all: Vec<Value> = outputs.iter().chain(&wholes).cloned().collect();
+        self.add(node, op_type, Work::Kernel(kernel), (&operands, &all));
+        self.settle(&wholes);
         for (name, value) in written.into_iter().zip(outputs) {
             define(values, name, value)?;
         }
@@ -174,12 +179,18 @@ impl Builder<'_> {
         let names: Vec<&str> = graph.inputs.iter().flat_map(tensors).collect();
         // The predicate of a branch stands before what its graphs read.
         let behind = operands.iter().skip(operands.len().saturating_sub(names.len()));
-        let grows = behind.map(|(_, value)| value.facts.grows).chain(std::iter::repeat(false));
-        for (name, grows) in names.into_iter().zip(grows) {
+        let behind = behind.map(|(_, value)| Some(value)).chain(std::iter::repeat(None));
+        let mut fed = Vec::with_capacity(names.len());
+        for (name, outer) in names.into_iter().zip(behind) {
+            let grows = outer.is_some_and(|value| value.facts.grows);
             let value = aside.place(graph, name, (Role::Input, grows))?;
+            fed.extend(outer.map(|outer| (value.clone(), outer.memory)));
             values.insert(name, value);
         }
         aside.nodes(graph, values, &[])?;
+        let written = fed.into_iter().filter(|(value, _)| aside.is_mutated(value));
+        self.overwritten.extend(written.map(|(_, memory)| memory));
+        self.notes.rebound.append(&mut aside.notes.rebound);
         self.notes.unknown.append(&mut aside.notes.unknown);
         let mut kernel = Kernel::default();
         for op in &aside.graph.ops {

@@ -3,6 +3,7 @@
 //!
 //! Form and traps: `torch/_export/serde/schema.py` of PyTorch, schema version 8.
 
+mod aliasing;
 mod archive;
 mod build;
 mod document;

@@ -214,3 +214,98 @@ fn weights_are_passed_over() {
     let read = crate::read_bytes("m.pt2", &bytes, &ImportOptions::default()).unwrap();
     assert_eq!(read.summary.initializer_elements, 16 * 8);
 }
+
+/// `linear` into a part of memory that a view named before: `read` is what the model reads, and the
+/// memory is made by the program or is a buffer.
+fn written_through_a_view(read: &str, is_buffer: bool) -> Value {
+    let mut program = program();
+    let slice = |output| node("torch.ops.aten.slice.Tensor", &[("self", named("memory"))], output);
+    let mut nodes = vec![
+        slice("part"),
+        slice("other"),
+        node(
+            "torch.ops.aten.linear.default",
+            &[("input", named("x")), ("weight", named("w"))],
+            "y",
+        ),
+        node(
+            "torch.ops.aten.copy_.default",
+            &[("self", named("part")), ("src", named("y"))],
+            "done",
+        ),
+        node("torch.ops.aten.mm.default", &[("self", named(read)), ("mat2", named("w"))], "result"),
+    ];
+    let specs = "/graph_module/signature/input_specs/2";
+    if is_buffer {
+        let own = json!({ "buffer": { "arg": { "name": "memory" }, "buffer_name": "m" } });
+        program["graph_module"]["signature"]["input_specs"].as_array_mut().unwrap().push(own);
+        assert!(program.pointer(specs).is_some());
+    } else {
+        nodes.insert(0, node("torch.ops.aten.zeros.default", &[], "memory"));
+    }
+    let output = named("result");
+    program["graph_module"]["signature"]["output_specs"] =
+        json!([{ "user_output": { "arg": output } }]);
+    let graph = &mut program["graph_module"]["graph"];
+    graph["outputs"] = json!([output]);
+    graph["nodes"] = json!(nodes);
+    for (name, rows) in [("memory", 12), ("part", 4), ("other", 6), ("y", 4), ("done", 4)] {
+        graph["tensor_values"][name] = tensor(&[rows, 16]);
+    }
+    graph["tensor_values"]["result"] = tensor(&[12, 8]);
+    program
+}
+
+#[test]
+fn who_reads_memory_reads_what_was_written_through_a_view() {
+    for (read, rows) in [("memory", 12), ("other", 6), ("part", 4), ("done", 4)] {
+        for is_buffer in [false, true] {
+            let import = read_named(read, is_buffer);
+            let product = 2 * 4 * 8 * 16;
+            assert_eq!(import.summary.forward_flops, product + 2 * rows * 16 * 8, "{read}");
+            assert_eq!(import.warnings.len(), 1, "{:?}", import.warnings);
+            let graph = &import.graph;
+            let op = graph.ops.iter().find(|op| op.name == "done").unwrap();
+            let ir::op::Work::Kernel(kernel) = &op.work else { panic!("{op:?}") };
+            // The part alone, of 4 rows.
+            assert_eq!((kernel.bytes_read.get(), kernel.bytes_written.get()), (256, 256));
+            // The whole is a new value; of a buffer, which stays where it is, what changed.
+            let bytes = if is_buffer { 256 } else { 12 * 64 };
+            assert_eq!(graph.tensor(op.outputs[0]).bytes.get(), bytes);
+            let roots = graph.roots();
+            let last = graph.ops.iter().find(|op| op.name == "result").unwrap();
+            assert!(last.inputs.iter().any(|own| roots[own.index()] == op.outputs[0]), "{read}");
+            let buffer = graph.tensors.iter().position(|own| own.name == "m");
+            let is_read = last.parameters.iter().any(|own| Some(own.index()) == buffer);
+            assert_eq!(is_read, is_buffer);
+        }
+    }
+}
+
+fn read_named(name: &str, is_buffer: bool) -> Import {
+    read(&written_through_a_view(name, is_buffer)).unwrap()
+}
+
+/// Nobody reads it, but the buffer holds it when the model is done.
+#[test]
+fn what_a_buffer_becomes_is_kept() {
+    let mut program = written_through_a_view("x", true);
+    program["graph_module"]["graph"]["tensor_values"]["result"] = tensor(&[4, 8]);
+    let import = read(&program).unwrap();
+    assert!(import.graph.ops.iter().any(|op| op.name == "done"));
+    let import = read(&{
+        let mut program = written_through_a_view("x", false);
+        program["graph_module"]["graph"]["tensor_values"]["result"] = tensor(&[4, 8]);
+        program
+    });
+    assert!(!import.unwrap().graph.ops.iter().any(|op| op.name == "done"));
+}
+
+#[test]
+fn operators_that_move_a_name_are_warned_of() {
+    let mut program = program();
+    let nodes = &mut program["graph_module"]["graph"]["nodes"];
+    nodes[1] = node("torch.ops.aten.resize_.default", &[("self", named("y"))], "part");
+    let import = read(&program).unwrap();
+    assert!(import.warnings.iter().any(|warning| warning.code == "rebound-memory"));
+}

@@ -17,6 +17,9 @@ pub(super) struct Value {
     /// Its tensor in the graph.
     pub(super) tensor: TensorId,
     pub(super) facts: Facts,
+    /// Position of the memory that it names, and how often that was written when it was named.
+    pub(super) memory: usize,
+    pub(super) version: u32,
 }
 
 /// Type and form of a tensor.

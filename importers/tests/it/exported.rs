@@ -31,6 +31,28 @@ fn small_programs_have_the_counts_of_pytorch() {
     assert_eq!(step.guessed_share, 0.0);
 }
 
+/// Writes through views: into buffers, over halves of heads, in a wrapper, by `out=`, by an operator
+/// of one's own, and a random program. Counts of PyTorch on the functional program; files by
+/// `python/check_in_place.py`.
+#[test]
+fn what_is_written_through_views_is_read() {
+    let programs = [
+        ("cache-of-buffers", 360_448),
+        ("rotary", 163_840),
+        ("branch", 163_840),
+        ("into", 163_840),
+        ("stored", 155_648),
+        ("random-1-2", 7_040),
+    ];
+    for (name, flops) in programs {
+        let import = sample(&format!("in-place-{name}.pt2"));
+        assert_eq!(import.summary.forward_flops, flops, "{name}");
+        let codes: Vec<_> = import.warnings.iter().map(|warning| warning.code).collect();
+        let expected: &[&str] = if name == "stored" { &["unknown-op"] } else { &[] };
+        assert_eq!(codes, expected, "{name}");
+    }
+}
+
 /// Parameters and forward FLOPs by PyTorch, and bytes of all results of all nodes as the archive
 /// describes them; of programs without sizes that are bound later.
 const STATIC: &[(&str, u64, u64, u64)] = &[
