@@ -131,17 +131,18 @@ function fill(canvas: Pen, kind: string, x: number, y: number, width: number, he
 
 /** Several slices in one: as high as their shares, work at the bottom and a pixel at least. */
 function merged(canvas: Pen, ns: Record<string, number[]>, at: number, x: number, y: number, width: number, height: number, paint: Paint): void {
-  const all = Object.entries(ns).map(([kind, list]): [string, number] => [kind, list[at] ?? 0]);
-  const sum = all.reduce((total, [, own]) => total + own, 0);
-  let below = y + height;
-  for (const [kind, own] of all) {
-    const is_work = kind !== "free" && kind_fill(kind) !== "missing";
-    const share = Math.max((own / Math.max(1, sum)) * height, is_work && own > 0 ? 1 : 0);
+  let sum = 0, below = y + height;
+  for (const kind in ns) sum += ns[kind]![at] ?? 0;
+  for (const kind in ns) {
+    const own = ns[kind]![at] ?? 0;
+    if (own === 0) continue;
+    const filled = kind_fill(kind);
+    const is_work = kind !== "free" && filled !== "missing";
+    const share = Math.max((own / Math.max(1, sum)) * height, is_work ? 1 : 0);
     below = Math.max(y, below - share);
-    if (share > 0 && kind !== "free") {
-      canvas.fillStyle = kind_fill(kind) === "missing" ? paint.idle : paint.colours[kind_fill(kind)]!;
-      canvas.fillRect(x, below, Math.max(width, 0.5), share);
-    }
+    if (kind === "free") continue;
+    canvas.fillStyle = filled === "missing" ? paint.idle : paint.colours[filled]!;
+    canvas.fillRect(x, below, Math.max(width, 0.5), share);
   }
 }
 

@@ -64,6 +64,7 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
   handlers(() => canvas, { view, zoom, pan, show, pick: (x, y) => setSelected(hit(tile(window.doc()), view(), x, y)) });
   keys({ zoom, pan, whole: () => show(0, step()), next: (by) => setSelected(neighbour(tile(window.doc()), selected(), by)) });
   const table = () => rows_table(window.doc());
+  const summed = still(window.doc, 250);
   return (
     <>
       <Panel title="Timeline" sub={<>a step of <Num of={ref(props.whole, "/step_time_ns", "time")} />; wheel or W S zoom, drag or A D pan, Shift drag zooms in, F shows all</>}
@@ -91,8 +92,8 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
         <Twin of={table()} />
       </Panel>
       <div class="columns">
-        <Panel title="In view" sub={<>from <b>{time_of(window.doc(), "from_ns")}</b> to <b>{time_of(window.doc(), "to_ns")}</b>, exact sums</>}>
-          <DataTable of={sums_table(window.doc())} caption="In view" />
+        <Panel title="In view" sub={<>from <b>{time_of(summed(), "from_ns")}</b> to <b>{time_of(summed(), "to_ns")}</b>, exact sums</>}>
+          <DataTable of={sums_table(summed())} caption="In view" />
         </Panel>
         <Panel title="Chosen slice" sub={<><kbd>,</kbd> <kbd>.</kbd> go to its neighbours</>}>
           <Show when={selected()} fallback={<p class="empty">Click a slice.</p>}>{(at) => <Slice id={props.id} doc={window.doc()} at={at()} />}</Show>
@@ -103,6 +104,16 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
 }
 
 const time_of = (doc: Doc, name: string): JSX.Element => <Num of={ref(doc, pointer(name), "time")} />;
+
+/** A value once it has not changed for so long: a table of all lanes is not made anew for each frame. */
+function still<T>(of: () => T, ms: number): () => T {
+  const [own, setOwn] = createSignal(of());
+  createEffect(on(of, (now) => {
+    const timer = setTimeout(() => setOwn(() => now), ms);
+    onCleanup(() => clearTimeout(timer));
+  }, { defer: true }));
+  return own;
+}
 
 /** The tile of the window; until it is there, the last one. */
 function window_of(id: () => string, span: () => { from: number; to: number }, is_whole: () => boolean, whole: () => Doc) {
