@@ -53,7 +53,8 @@ after(async () => {
 const json = async (path) => (await fetch(service.base + path)).json();
 const graph = (name, query = "") => json(`/v1/plans/${ids[name]}/graph${query}`);
 const opened = (...groups) => encodeURIComponent(JSON.stringify(groups));
-const address = (page) => new URLSearchParams(new URL(page.url()).hash.split("?")[1] ?? "");
+/** What the page's address asks for. */
+const address = async (page) => new URLSearchParams((await page.evaluate(() => location.hash)).split("?")[1] ?? "");
 /** All nodes of a document, however deep. */
 const nodes_of = (inside) => inside.nodes.flatMap((node) => [node, ...(node.open === null ? [] : nodes_of(node.open))]);
 /** A node as the address names it. */
@@ -97,14 +98,19 @@ test("a lone group is open, others are opened by the server one at a time, and r
   await page.waitForSelector("#graph-told:has-text('3 nodes and 0 edges')");
   await page.focus("canvas");
   for (const key of ["ArrowDown", "Enter", "Enter"]) await page.keyboard.press(key);
-  assert.equal(address(page).get("at"), `in:${repeat.id}`);
+  assert.equal((await address(page)).get("at"), `in:${repeat.id}`);
   const before = asked.length;
-  // A slow answer that is no longer wanted.
-  await page.route("**/graph?*", async (route) => { await new Promise((done) => setTimeout(done, 400)); await route.continue().catch(() => {}); });
+  // An answer that comes once it is no longer wanted.
+  let release;
+  const held = new Promise((done) => { release = done; });
+  await page.route("**/graph?*", async (route) => { await held; await route.continue().catch(() => {}); });
   await page.keyboard.press("Enter");
-  await page.waitForTimeout(100);
+  await page.waitForSelector("text=opening");
+  const failed = page.waitForEvent("requestfailed");
   await page.click("button:has-text('Close all')");
-  await page.waitForTimeout(900);
+  await failed;
+  release();
+  await page.waitForSelector("#graph-told:has-text('1 nodes')");
   assert.deepEqual([asked.length - before, cancelled], [2, ["net::ERR_ABORTED"]]);
   await context.close();
 });
@@ -117,26 +123,27 @@ test("keys go between nodes, open and close groups, and zoom", async () => {
   const [transformer] = nodes_of(inside).filter((node) => node.id === "m.transformer");
   await page.keyboard.press("Enter");
   const first = transformer.open.nodes[0];
-  assert.equal(address(page).get("at"), key(first));
+  assert.equal((await address(page)).get("at"), key(first));
   await page.keyboard.press("ArrowDown");
-  const below = nodes_of(inside).find((node) => key(node) === address(page).get("at"));
+  const chosen = (await address(page)).get("at");
+  const below = nodes_of(inside).find((node) => key(node) === chosen);
   assert.ok(below.y > first.y && transformer.open.nodes.includes(below), below.id);
   await page.keyboard.press("Escape");
   await page.waitForFunction(() => !location.hash.includes("m.transformer%22"));
-  assert.equal(address(page).get("at"), "in:m.transformer");
+  assert.equal((await address(page)).get("at"), "in:m.transformer");
   assert.equal(await page.textContent("section[aria-label='Chosen node'] .lead"), "m.transformer");
-  const scale = () => Number(address(page).get("v").split(",")[0]);
+  const scale = async () => Number((await address(page)).get("v").split(",")[0]);
   await page.keyboard.press("+");
   await page.waitForTimeout(600);
-  const near = scale();
+  const near = await scale();
   await page.keyboard.press("-");
   await page.keyboard.press("-");
   await page.waitForTimeout(600);
-  assert.ok(scale() < near);
+  assert.ok(await scale() < near);
   await page.keyboard.press("0");
   await page.waitForTimeout(600);
   const { width } = await page.locator("canvas").boundingBox();
-  assert.ok(scale() * (await graph("gpt2", `?open=${opened("m")}`)).inside.width <= width);
+  assert.ok(await scale() * (await graph("gpt2", `?open=${opened("m")}`)).inside.width <= width);
   assert.deepEqual(wrong, []);
   await context.close();
 });
@@ -152,10 +159,11 @@ test("words find what a walk over all ops finds, and a press shows it", async ()
   assert.equal(Number(await page.textContent("[data-pointer='/n_found']")), wanted.length);
   await page.click(".found li:nth-child(1) button.pick");
   await page.waitForSelector("section[aria-label='Chosen node'] .pairs");
-  const chosen = all.find((node) => `op:${node.id}` === address(page).get("at"));
+  const at = (await address(page)).get("at");
+  const chosen = all.find((node) => `op:${node.id}` === at);
   assert.ok(wanted.includes(chosen));
   const time = await page.getAttribute("section[aria-label='Chosen node'] [data-as='time']", "data-pointer");
-  const shown = await graph("gpt2", `?open=${encodeURIComponent(address(page).get("open"))}`);
+  const shown = await graph("gpt2", `?open=${encodeURIComponent((await address(page)).get("open"))}`);
   assert.equal(time.split("/").slice(1).reduce((own, name) => own[name], shown), chosen.time_ns);
   await context.close();
 });
@@ -181,7 +189,7 @@ test("another colour lays nothing out again, and a link shows the same picture",
   await page.mouse.move(10, 10);
   await page.waitForTimeout(700);
   const other = await page_of(chrome, service.base);
-  await open(other.page, service.base, new URL(page.url()).hash);
+  await open(other.page, service.base, await page.evaluate(() => location.hash));
   await page.reload();
   await settle(page);
   assert.equal(await pixels(other.page), await pixels(page));
@@ -196,12 +204,12 @@ test("an op's slices are framed in the timeline, and lead back", async () => {
   await page.click("a:has-text('In the timeline')");
   await page.waitForSelector("text=Framed");
   await settle(page);
-  assert.deepEqual([address(page).get("t0"), address(page).get("t1")], [op.first_ns, op.last_ns].map(String));
+  assert.deepEqual([(await address(page)).get("t0"), (await address(page)).get("t1")], [op.first_ns, op.last_ns].map(String));
   assert.match(await page.textContent("p:has-text('Framed')"), /Framed: 1 boxes of/);
   await page.keyboard.press(",");
   await page.click("a:has-text('Show there')");
   await page.waitForSelector("section[aria-label='Chosen node'] .pairs");
-  assert.match(address(page).get("at"), /^op:/);
+  assert.match((await address(page)).get("at"), /^op:/);
   await context.close();
 });
 
