@@ -221,6 +221,7 @@ pub fn totals(summary: &Summary) -> Value {
             "segment_share": own.segment_share,
             "step_time_ns": own.step_time.get(),
             "idle_share": own.idle_share,
+            "idle_time_ns": own.idle_time.get(),
         })).collect::<Vec<_>>(),
     })
 }

@@ -92,8 +92,8 @@ pub struct Recorded {
     pub kind: String,
     /// Events in the file.
     pub events: u64,
-    /// Time of all calls of operators, or of all kernels; on the graph of another file of those parts
-    /// of the step that it has, with the time before them in which nothing ran.
+    /// Time of all calls of operators, or of all kernels, without any in which nothing ran; on the
+    /// graph of another file less what belongs to parts of the step that it has not.
     pub op_time: Nanos,
     /// Share of it that ops of the graph have.
     pub landed_share: f64,
@@ -102,8 +102,10 @@ pub struct Recorded {
     pub segment_share: f64,
     /// From the first event to the end of the last.
     pub step_time: Nanos,
-    /// Share of the step in which nothing ran, which ops have too.
+    /// Share of the step in which nothing ran.
     pub idle_share: f64,
+    /// As much of that time as ops of the graph have beside their own.
+    pub idle_time: Nanos,
 }
 
 /// Totals of one op type.

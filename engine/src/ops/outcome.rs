@@ -71,7 +71,7 @@ pub fn print(
     answer(loaded, outcome, solved, page);
     page.text("\n");
     report::devices(problem, &outcome.report, rows, page);
-    trust::print(trust, problem, &outcome.report, rows, page);
+    trust::print(trust, loaded, &outcome.report, rows, page);
     let nominal = if outcome.report.nominal { ", nominal costs" } else { "" };
     let devices = load::describe(&problem.cluster);
     page.line(&import::sentence(&problem.graph.name, &loaded.summary));

@@ -32,7 +32,7 @@ pub fn simulate(
     let rows = Rows::of(request.all);
     report::devices(problem, &replayed.report, rows, page);
     let trust = Trust::of(problem, &replayed.on.plan, &replayed.timeline);
-    trust::print(&trust, problem, &replayed.report, rows, page);
+    trust::print(&trust, &replayed.on.loaded, &replayed.report, rows, page);
     page.warnings(&replayed.on.warnings);
     list(&broken, rows, page);
     let guesses = outcome::guesses(replayed.on.loaded.summary.guessed_share);

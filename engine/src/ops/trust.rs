@@ -1,15 +1,17 @@
 //! How far a step time can be trusted: what its durations rest on, and how wide its interval is.
 
-use cost_model::kernels::origin::Shares;
+use cost_model::kernels::origin::{Origin, Shares};
 use cost_model::ops::critical::{self, Step};
 use cost_model::ops::interval::{self, Interval};
 use cost_model::ops::judge::replay::Timeline;
 use cost_model::ops::judge::report::Report;
 use cost_model::ops::problem::Problem;
 use documents::report::{IntervalDocument, OriginDocument};
+use importers::{Recorded, Summary};
 use ir::plan::Plan;
 use ir::units::Nanos;
 
+use crate::load::Loaded;
 use crate::page::Page;
 use crate::rows::Rows;
 
@@ -54,11 +56,14 @@ impl Trust {
 }
 
 /// Prints what the times rest on: the step's critical path, and devices that differ from it.
-pub fn print(trust: &Trust, problem: &Problem, report: &Report, rows: Rows, page: &Page) {
+pub fn print(trust: &Trust, on: &Loaded, report: &Report, rows: Rows, page: &Page) {
     if trust.shares.total() == 0 {
         return;
     }
+    let problem = &on.problem;
     let step = words(&trust.shares);
+    let idle =
+        if trust.shares.of(Origin::Measured) > 0 { idle(&on.summary) } else { String::new() };
     let devices: Vec<(&str, String)> = report
         .devices
         .iter()
@@ -69,17 +74,29 @@ pub fn print(trust: &Trust, problem: &Problem, report: &Report, rows: Rows, page
         })
         .collect();
     if devices.iter().all(|(_, words)| *words == step) {
-        page.line(&format!("origin of times: {step}, on every device"));
+        page.line(&format!("origin of times: {step}{idle}, on every device"));
         return;
     }
     if rows == Rows::Few {
-        page.line(&format!("origin of times: {step} of the step (by device: --all)"));
+        page.line(&format!("origin of times: {step}{idle} of the step (by device: --all)"));
         return;
     }
-    page.line(&format!("origin of times: {step} of the step"));
+    page.line(&format!("origin of times: {step}{idle} of the step"));
     for (name, words) in &devices {
         page.line(&format!("  {name} {words}"));
     }
+}
+
+/// ` (72 % of what was recorded is time in which nothing ran)`, where that is half a percent or more.
+fn idle(summary: &Summary) -> String {
+    let sum = |of: &dyn Fn(&Recorded) -> f64| summary.recorded.iter().map(of).sum::<f64>();
+    let idle = sum(&|own| own.idle_time.get() as f64);
+    let ran = sum(&|own| own.op_time.get() as f64 * own.landed_share);
+    let percent = if idle > 0.0 { idle / (idle + ran) * 100.0 } else { 0.0 };
+    if percent < 0.5 {
+        return String::new();
+    }
+    format!(" ({percent:.0} % of what was recorded is time in which nothing ran)")
 }
 
 /// `21.9 to 27.6 ms`, with one unit where both have the same.
@@ -114,8 +131,6 @@ pub fn documents(shares: &Shares) -> Vec<OriginDocument> {
 
 #[cfg(test)]
 mod tests {
-    use cost_model::kernels::origin::Origin;
-
     use super::*;
 
     #[test]

@@ -272,6 +272,33 @@ impl Forest {
         all
     }
 
+    /// By call, the innermost operator or node of the autograd graph that has ops inside of it: its
+    /// own, or one around it.
+    pub(super) fn homes(&self, units: &[Unit]) -> Vec<Option<usize>> {
+        let mut has_unit = vec![false; self.calls.len()];
+        for unit in units.iter().filter(|unit| !unit.is_view) {
+            let mut around = self.parents[unit.call];
+            while let Some(at) = around.filter(|at| !has_unit[*at]) {
+                has_unit[at] = true;
+                around = self.parents[at];
+            }
+        }
+        let is_home = |at: &usize| has_unit[*at] && self.calls[*at].scope != Scope::Annotation;
+        let mut homes = vec![None; self.calls.len()];
+        let mut stack: Vec<(usize, Option<usize>)> =
+            self.roots.iter().map(|root| (*root, None)).collect();
+        while let Some((at, around)) = stack.pop() {
+            homes[at] = Some(at).filter(is_home).or(around);
+            stack.extend(self.children[at].iter().map(|child| (*child, homes[at])));
+        }
+        homes
+    }
+
+    /// Whether a call is made, at any depth, by another.
+    pub(super) fn is_inside(&self, call: usize, around: usize) -> bool {
+        std::iter::successors(self.parents[call], |at| self.parents[*at]).any(|at| at == around)
+    }
+
     /// By call, the part of the step. Gradients are [`Phase::BackwardInput`].
     pub(super) fn phases(&self) -> Vec<Phase> {
         let mut phases = vec![Phase::Forward; self.calls.len()];

@@ -145,6 +145,7 @@ pub(super) fn note(
 ) -> Result<(), Diagnostic> {
     let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
     let idle: u64 = timing.idle.iter().fold(0, |sum, idle| sum.saturating_add(*idle));
+    let foreign = timing.total.saturating_sub(timing.landed);
     let recorded = Recorded {
         kind: profile.kind.clone(),
         events: profile.n_events,
@@ -152,7 +153,8 @@ pub(super) fn note(
         landed_share: share(timing.landed, timing.total),
         segment_share: 0.0,
         step_time: Nanos(timing.step),
-        idle_share: share(idle, timing.step),
+        idle_share: share(timing.still, timing.step),
+        idle_time: Nanos(idle),
     };
     let percent = |share: f64| format!("{:.1} %", share * 100.0);
     if recorded.landed_share < LANDED {
@@ -160,27 +162,46 @@ pub(super) fn note(
             Diagnostic::warning(
                 "unlanded-time",
                 format!(
-                    "{} of the time of the profile's ops belongs to no op of the graph",
-                    percent(1.0 - recorded.landed_share)
+                    "{} of the time of the profile's ops ({}) belongs to no op of the graph",
+                    percent(1.0 - recorded.landed_share),
+                    Nanos(foreign)
                 ),
             )
             .fact("landed_share", recorded.landed_share)
             .hint("record both traces in the same step of the same run"),
         );
     }
-    if idle > 0 {
+    import.warnings.extend(crossing(timing));
+    if timing.still > 0 {
         let what = format!(
-            "for {} of the step nothing ran on `{}`: that time counts to the ops after it",
+            "for {} of the step nothing ran on `{}`: {} of it count to the ops that came next",
             percent(recorded.idle_share),
-            recorded.kind
+            recorded.kind,
+            recorded.idle_time
         );
-        import
-            .warnings
-            .push(Diagnostic::warning("idle-time", what).fact("idle_share", recorded.idle_share));
+        import.warnings.push(
+            Diagnostic::warning("idle-time", what)
+                .fact("idle_share", recorded.idle_share)
+                .fact("idle_time_ns", idle),
+        );
     }
     if import.cluster.is_none() {
         import.cluster = Some(devices::alike(&profile.kind, profile.memory, 1)?);
     }
     import.summary.recorded.push(recorded);
     Ok(())
+}
+
+/// A warning of calls that cannot have run as the profile says.
+fn crossing(timing: &Timing) -> Option<Diagnostic> {
+    let what = format!(
+        "{} calls begin inside of another of their thread and end after it, which none can: their \
+         times are not to be trusted",
+        timing.crossing
+    );
+    (timing.crossing > 0).then(|| {
+        Diagnostic::warning("overlapping-calls", what)
+            .fact("calls", timing.crossing)
+            .hint("give the profile as PyTorch wrote it")
+    })
 }

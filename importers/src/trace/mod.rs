@@ -3,6 +3,7 @@
 mod align;
 mod calls;
 mod chakra;
+mod counterparts;
 mod dag;
 mod execution;
 mod flow;
@@ -12,6 +13,7 @@ pub(crate) mod kineto;
 mod literal;
 mod onto;
 mod pairing;
+mod passes;
 mod ranks;
 mod storages;
 mod timed;
@@ -46,6 +48,15 @@ pub(crate) fn read_execution(
     name: &str,
     options: &ImportOptions,
 ) -> Result<Import, Diagnostic> {
+    Ok(executions(source, name, options)?.import)
+}
+
+/// What the only rank did, or all of them joined.
+fn executions(
+    source: &dyn Source,
+    name: &str,
+    options: &ImportOptions,
+) -> Result<Rank, Diagnostic> {
     let mut executions = vec![execution::read(source::text(source)?)?];
     let mut beside = Beside::read(&options.traces)?;
     beside.refuse_nodes()?;
@@ -80,9 +91,9 @@ pub(crate) fn onto(import: &mut Import, options: &ImportOptions) -> Result<(), D
     let read = || {
         let source = FileSource::open(&path)?;
         match formats[first] {
-            "execution-trace" => read_execution(&source, &name, &own),
-            "kineto" => read_profile(&source, &name, &own),
-            "chakra" => read_chakra(&source, &name, &own),
+            "execution-trace" => executions(&source, &name, &own),
+            "kineto" => profile(&source, &name, &own),
+            "chakra" => read_chakra(&source, &name, &own).map(Rank::of),
             _ => Err(Diagnostic::input("unknown-format", "this is no profile of a run")
                 .hint("give a trace of PyTorch's profiler: export_chrome_trace writes one")),
         }
@@ -92,7 +103,7 @@ pub(crate) fn onto(import: &mut Import, options: &ImportOptions) -> Result<(), D
 }
 
 /// One graph of all ranks, or that of the only one.
-fn join(mut ranks: Vec<Rank>) -> Result<Import, Diagnostic> {
+fn join(mut ranks: Vec<Rank>) -> Result<Rank, Diagnostic> {
     let n = ranks.len() as u64;
     if n > 1 {
         let mut import = ranks::join(ranks)?;
@@ -104,9 +115,9 @@ fn join(mut ranks: Vec<Rank>) -> Result<Import, Diagnostic> {
             let limit = kind.memory.map(ir::units::Bytes::get);
             import.cluster = Some(devices::alike(&kind.name, limit, n)?);
         }
-        return Ok(import);
+        return Ok(Rank::of(import));
     }
-    ranks.pop().map(|rank| rank.import).ok_or_else(sound::no_ops)
+    ranks.pop().ok_or_else(sound::no_ops)
 }
 
 /// What one rank did.
@@ -127,11 +138,13 @@ fn rank(
              operator's input counts as parameters",
         ));
     }
-    let mut import = import("execution-trace", flow.graph, options, warnings)?;
+    warnings.extend(passes::several(&forest, &flow.graph));
+    let import = import("execution-trace", flow.graph, options, warnings)?;
+    let mut rank = Rank { collectives: flow.collectives, ..Rank::of(import) };
     if let Some(profile) = profile {
-        apply(&mut import, (&forest, &units), &flow.units, profile)?;
+        rank.idle = apply(&mut rank.import, (&forest, &units), &flow.units, profile)?;
     }
-    Ok(Rank { number: 0, import, collectives: flow.collectives })
+    Ok(rank)
 }
 
 /// Reads a step from a profile alone: shapes and durations, ops in the order in which they ran.
@@ -143,6 +156,10 @@ pub(crate) fn read_profile(
     name: &str,
     options: &ImportOptions,
 ) -> Result<Import, Diagnostic> {
+    Ok(profile(source, name, options)?.import)
+}
+
+fn profile(source: &dyn Source, name: &str, options: &ImportOptions) -> Result<Rank, Diagnostic> {
     if !options.traces.is_empty() {
         let what = "a profile is read alone, or beside what it is a profile of";
         return Err(Diagnostic::usage("trace-beside-profile", what)
@@ -161,9 +178,9 @@ pub(crate) fn read_profile(
         )
         .hint("record an ExecutionTrace of the same run, and give this file with --trace"),
     );
-    let mut import = import("kineto", flow.graph, options, warnings)?;
-    apply(&mut import, (&forest, &units), &flow.units, &profile)?;
-    Ok(import)
+    let mut rank = Rank::of(import("kineto", flow.graph, options, warnings)?);
+    rank.idle = apply(&mut rank.import, (&forest, &units), &flow.units, &profile)?;
+    Ok(rank)
 }
 
 /// Reads the nodes of an MLCommons Chakra trace, joined with those of other ranks among
@@ -185,9 +202,9 @@ pub(crate) fn read_chakra(
         let (graph, collectives, warnings) = dag::graph(nodes, name)?;
         let mut import = import("chakra", graph, options, warnings)?;
         import.cluster = Some(devices::alike(dag::KIND, None, 1)?);
-        Ok(Rank { number: position as u64, import, collectives })
+        Ok(Rank { number: position as u64, collectives, ..Rank::of(import) })
     });
-    join(ranks.collect::<Result<_, Diagnostic>>()?)
+    Ok(join(ranks.collect::<Result<_, Diagnostic>>()?)?.import)
 }
 
 /// What is known of a graph before anything is said of time.
@@ -207,21 +224,23 @@ fn import(
     Ok(Import { graph, cluster: None, summary, warnings })
 }
 
-/// Lays the times of a profile on a graph: `of` gives the unit of each op.
+/// Lays the times of a profile on a graph: `of` gives the unit of each op. Returns how much of each
+/// op's time nothing ran in.
 fn apply(
     import: &mut Import,
     (forest, units): (&Forest, &[Unit]),
     of: &[usize],
     profile: &Profile,
-) -> Result<(), Diagnostic> {
-    let timing = timing::land(forest, units, profile);
+) -> Result<Vec<u64>, Diagnostic> {
+    let timing = timing::land(forest, units, profile)?;
     for (op, unit) in import.graph.ops.iter_mut().zip(of) {
         if let (Work::Kernel(kernel), Some(time)) = (&mut op.work, timing.times[*unit]) {
             let time = ir::units::Nanos(time.saturating_add(timing.idle[*unit]));
             kernel.measured.insert(profile.kind.clone(), time);
         }
     }
-    joined::note(import, profile, &timing)
+    joined::note(import, profile, &timing)?;
+    Ok(of.iter().map(|unit| timing.idle[*unit]).collect())
 }
 
 /// One warning for operators without a row in the table.

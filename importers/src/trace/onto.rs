@@ -1,7 +1,9 @@
 //! Durations of a trace on the graph of the same model from another file: how much of them landed,
 //! and on what.
 
-use std::collections::BTreeMap;
+mod warnings;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
@@ -10,7 +12,8 @@ use ir::tensor::DType;
 use ir::units::Nanos;
 
 use super::joined::LANDED;
-use super::pairing::{Item, Landed, Pair, Types};
+use super::pairing::{Item, Landed, Pair, Took, Types};
+use super::ranks::Rank;
 use super::work::is_message;
 use crate::import::{Import, Recorded};
 
@@ -24,10 +27,25 @@ const PASSES: [(Phase, &str); 3] = [
 /// What of a trace has a place in a graph.
 #[derive(Default)]
 struct Share {
-    /// Nanoseconds of the parts of the step that the graph has.
+    /// Nanoseconds of the parts of the step that the graph has, and of calls of no known part.
     total: u64,
     by_op: u64,
     by_segment: u64,
+    /// Nanoseconds in which nothing ran that ops have beside these.
+    idle: u64,
+    /// Nanoseconds of calls that the trace's own graph does not have.
+    foreign: u64,
+    /// Traced ops of these parts.
+    n_ran: usize,
+    /// Nanoseconds of operators of which the graph has none like them, how many, and their names.
+    other: u64,
+    n_others: usize,
+    names: BTreeSet<String>,
+    /// Traced products without a place.
+    homeless: usize,
+    /// Of how many pairs the extents can be told apart, and those of which they are others.
+    told: usize,
+    reshaped: Vec<(usize, usize)>,
     /// Nanoseconds of the parts that it has not, and their names.
     left_out: u64,
     parts: Vec<&'static str>,
@@ -40,7 +58,8 @@ struct Share {
 ///
 /// # Errors
 /// `several-ranks`, `no-durations`.
-pub(super) fn land(import: &mut Import, traced: Import, trains: bool) -> Result<(), Diagnostic> {
+pub(super) fn land(import: &mut Import, ran: Rank, trains: bool) -> Result<(), Diagnostic> {
+    let Rank { import: traced, idle, .. } = ran;
     if traced.cluster.as_ref().is_some_and(|cluster| cluster.n_devices() > 1) {
         let what = "the durations of one rank are laid on a model, and the traces are of several";
         return Err(Diagnostic::input("several-ranks", what)
@@ -52,24 +71,31 @@ pub(super) fn land(import: &mut Import, traced: Import, trains: bool) -> Result<
         return Err(Diagnostic::input("no-durations", "the trace has no durations")
             .hint("give the profile of the same run as well: --trace run.kineto.json"));
     };
-    let share = lay(&mut import.graph, &traced.graph, &kind);
+    let mut share = lay(&mut import.graph, (&traced.graph, &idle), &kind);
+    share.add_foreign(&traced, &idle, &kind);
     let has_all = import.graph.ops.iter().filter_map(kernel).all(|own| !own.measured.is_empty());
     // The update at least is priced by what the kind states, and it states nothing.
     if import.cluster.is_none() && has_all && !trains {
         import.cluster = traced.cluster;
     }
-    let told = |warning: &Diagnostic| ["one-step", "idle-time"].contains(&warning.code);
+    let told = |warning: &Diagnostic| {
+        ["one-step", "idle-time", "overlapping-calls"].contains(&warning.code)
+    };
     import.warnings.extend(traced.warnings.into_iter().filter(told));
     import.warnings.extend(left_out(&share));
     import.warnings.extend(other_type(&import.graph, &traced.graph));
     let part = |time: u64| if share.total == 0 { 0.0 } else { time as f64 / share.total as f64 };
     let landed = part(share.by_op.saturating_add(share.by_segment));
     import.warnings.extend(unlanded(&share, landed));
+    import.warnings.extend(warnings::others(&share, part(share.other)));
+    import.warnings.extend(warnings::other_extents(&share, (&traced.graph, &import.graph)));
+    import.warnings.extend(warnings::mode((&traced.graph, &import.graph), trains));
     for own in traced.summary.recorded {
         import.summary.recorded.push(Recorded {
             op_time: Nanos(share.total),
             landed_share: landed,
             segment_share: part(share.by_segment),
+            idle_time: Nanos(share.idle),
             ..own
         });
     }
@@ -77,40 +103,45 @@ pub(super) fn land(import: &mut Import, traced: Import, trains: bool) -> Result<
 }
 
 /// Lays the durations of one kind of device.
-fn lay(graph: &mut Graph, traced: &Graph, kind: &str) -> Share {
+fn lay(graph: &mut Graph, (traced, idle): (&Graph, &[u64]), kind: &str) -> Share {
     let mut share = Share::default();
-    let mut found: Vec<(usize, u64)> = Vec::new();
+    let mut found: Vec<(usize, Took)> = Vec::new();
     let has = |graph: &Graph, phase: Phase| graph.ops.iter().any(|op| pass(op.phase) == phase);
     let knows_messages = graph.ops.iter().any(|op| is_message(&op.op_type));
     for (phase, name) in PASSES {
         let mut types = Types::default();
         let mut ran = Vec::new();
         for (at, op) in traced.ops.iter().enumerate().filter(|(_, op)| pass(op.phase) == phase) {
-            let Some(time) = kernel(op).and_then(|own| own.measured.get(kind)) else { continue };
+            let Some(time) = time(op, idle[at], kind) else { continue };
             if is_message(&op.op_type) && !knows_messages {
-                share.leave(time.get(), "messages");
+                share.leave(time.own, "messages");
             } else {
-                ran.extend(Item::of((traced, at), &mut types, time.get()));
+                ran.extend(Item::of((traced, at), &mut types, Some(time)));
             }
         }
-        let time = ran.iter().fold(0u64, |sum, item| sum.saturating_add(item.time));
+        let time = ran.iter().fold(0u64, |sum, item| sum.saturating_add(item.time.own));
         if !has(graph, phase) {
             share.leave(time, name);
             continue;
         }
         let own = (0..graph.ops.len()).filter(|at| pass(graph.ops[*at].phase) == phase);
         let own: Vec<Item<'_>> =
-            own.filter_map(|at| Item::of((graph, at), &mut types, 0)).collect();
+            own.filter_map(|at| Item::of((graph, at), &mut types, None)).collect();
         let is_step = has(traced, Phase::BackwardInput) && !has(graph, Phase::BackwardInput);
-        let pair = Pair::of(ran.iter().collect(), own.iter().collect());
+        let mut pair = Pair::of(ran.iter().collect(), own.iter().collect());
         let landed = pair.land(is_step && phase == Phase::Forward);
         share.add(time, &landed, own.iter().filter(|item| item.flops() > 0).count());
+        share.n_ran += ran.len();
+        let names = landed.others.iter().map(|(at, _)| traced.ops[*at].op_type.clone());
+        share.names.extend(names);
         let times = own.iter().zip(&landed.times);
         found.extend(times.filter_map(|(item, time)| Some((item.op, (*time)?))));
     }
     for (at, time) in found {
         if let Work::Kernel(kernel) = &mut graph.ops[at].work {
-            kernel.measured.insert(kind.to_owned(), Nanos(time));
+            let whole = time.own.saturating_add(time.idle);
+            share.idle = share.idle.saturating_add(time.idle);
+            kernel.measured.insert(kind.to_owned(), Nanos(whole));
         }
     }
     share
@@ -124,14 +155,39 @@ impl Share {
         }
     }
 
+    /// Time that the trace's profile has and its graph has not.
+    fn add_foreign(&mut self, traced: &Import, idle: &[u64], kind: &str) {
+        let ops = traced.graph.ops.iter().zip(idle);
+        let known = ops.filter_map(|(op, idle)| Some(time(op, *idle, kind)?.own));
+        let known = known.fold(0u64, u64::saturating_add);
+        let ran = traced
+            .summary
+            .recorded
+            .iter()
+            .fold(0u64, |sum, own| sum.saturating_add(own.op_time.get()));
+        self.foreign = ran.saturating_sub(known);
+        self.total = self.total.saturating_add(self.foreign);
+    }
+
     fn add(&mut self, time: u64, landed: &Landed, products: usize) {
-        self.leave(landed.loss, "loss");
-        self.total = self.total.saturating_add(time - landed.loss);
+        self.leave(landed.loss.own, "loss");
+        self.total = self.total.saturating_add(time.saturating_sub(landed.loss.own));
         self.by_op = self.by_op.saturating_add(landed.by_op);
         self.by_segment = self.by_segment.saturating_add(landed.by_segment);
         self.lacking += landed.lacking;
+        self.homeless += landed.homeless;
+        self.other = landed.others.iter().fold(self.other, |sum, own| sum.saturating_add(own.1));
+        self.n_others += landed.others.len();
+        self.told += landed.told;
+        self.reshaped.extend_from_slice(&landed.reshaped);
         self.products += products;
     }
+}
+
+/// How long a traced op ran, and for how long nothing did before it.
+fn time(op: &Op, idle: u64, kind: &str) -> Option<Took> {
+    let whole = kernel(op)?.measured.get(kind)?.get();
+    Some(Took { own: whole.saturating_sub(idle), idle: idle.min(whole) })
 }
 
 /// A warning of parts of the traced step that the graph does not have.
@@ -176,18 +232,32 @@ fn other_type(graph: &Graph, traced: &Graph) -> Option<Diagnostic> {
 
 /// A warning of time without a place, or of products without time.
 fn unlanded(share: &Share, landed: f64) -> Option<Diagnostic> {
-    let what = format!(
+    let mut what = format!(
         "{:.1} % of the trace's time is on ops of the model, and {} of its {} products have none; \
          the cost model prices what has none",
         landed * 100.0,
         share.lacking,
         share.products
     );
-    (landed < LANDED || share.lacking > 0).then(|| {
+    if share.homeless > 0 {
+        what.push_str(&format!("; {} products of the run have no place", share.homeless));
+    }
+    let is_beyond = share.foreign > 0 && landed < LANDED;
+    if is_beyond {
+        let foreign = Nanos(share.foreign);
+        what.push_str(&format!("; {foreign} are of calls that the ExecutionTrace does not have"));
+    }
+    let hint = if is_beyond {
+        "record both traces in the same step of the same run"
+    } else {
+        "give the same model at the batch and lengths of the traced run"
+    };
+    (landed < LANDED || share.lacking > 0 || share.homeless > 0).then(|| {
         Diagnostic::warning("unlanded-time", what)
             .fact("landed_share", landed)
             .fact("products_without_time", share.lacking)
-            .hint("give the same model at the batch and lengths of the traced run")
+            .fact("products_without_place", share.homeless)
+            .hint(hint)
     })
 }
 

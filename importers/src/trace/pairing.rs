@@ -15,6 +15,7 @@ use ir::graph::Graph;
 use ir::op::{Op, Work};
 
 use super::align::align;
+use super::counterparts::Parts;
 
 /// Operations that a nominal host does in the time of a byte. Only shares of one segment's time
 /// hang on it.
@@ -45,9 +46,29 @@ pub(super) struct Item<'g> {
     size: u64,
     /// Bytes, and operations in the time of a byte.
     weight: u64,
-    /// Nanoseconds that it took, in a trace.
-    pub(super) time: u64,
+    /// What it is made of, and what that is a counterpart to.
+    parts: Parts,
+    /// Extents of its first result.
+    shape: &'g [u64],
+    /// For how long it ran, in a trace.
+    pub(super) time: Took,
     module: Option<&'g str>,
+}
+
+/// Time of an op.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Took {
+    /// Nanoseconds in which it ran.
+    pub(super) own: u64,
+    /// Nanoseconds before it in which nothing ran.
+    pub(super) idle: u64,
+}
+
+impl Took {
+    fn and(self, other: Self) -> Self {
+        let own = self.own.saturating_add(other.own);
+        Self { own, idle: self.idle.saturating_add(other.idle) }
+    }
 }
 
 /// Numbers of types.
@@ -59,27 +80,28 @@ impl<'g> Item<'g> {
     pub(super) fn of(
         (graph, at): (&'g Graph, usize),
         types: &mut Types<'g>,
-        time: u64,
+        time: Option<Took>,
     ) -> Option<Self> {
         let op: &Op = &graph.ops[at];
         let Work::Kernel(kernel) = &op.work else { return None };
         let shape = op.outputs.first().map(|output| &graph.tensor(*output).shape);
+        let shape = shape.map(Vec::as_slice);
         let size = shape.map_or(0, |shape| shape.iter().fold(1, |n: u64, e| n.saturating_mul(*e)));
         let flops = kernel.flops().get();
         let products = kernel.products.iter();
         let products = products.map(|own| (own.flops().map_or(u64::MAX, |n| n.get()), own.k));
         let next = types.0.len() as u32;
+        let name = op.op_type.rsplit("::").next().unwrap_or_default();
         let bytes = kernel.bytes_read.get().saturating_add(kernel.bytes_written.get());
         Some(Self {
             op: at,
             products: products.filter(|(flops, _)| *flops > 0).collect(),
-            what: *types
-                .0
-                .entry(op.op_type.rsplit("::").next().unwrap_or_default())
-                .or_insert(next),
+            what: *types.0.entry(name).or_insert(next),
             size,
             weight: bytes.saturating_add(flops / FLOPS_PER_BYTE).min(MOST),
-            time,
+            parts: Parts::of(name, time.is_some()),
+            shape: shape.unwrap_or_default(),
+            time: time.unwrap_or_default(),
             module: op.module.as_deref().filter(|path| !is_of_classes(path)),
         })
     }
@@ -93,14 +115,25 @@ impl<'g> Item<'g> {
 /// What of a traced pass the ops of a graph have.
 #[derive(Default)]
 pub(super) struct Landed {
-    /// By op of the graph, nanoseconds.
-    pub(super) times: Vec<Option<u64>>,
+    /// By op of the graph.
+    pub(super) times: Vec<Option<Took>>,
     /// Nanoseconds that went from an op to its partner.
     pub(super) by_op: u64,
     /// Nanoseconds that went to the ops of a segment.
     pub(super) by_segment: u64,
-    /// Nanoseconds of a loss, which the graph does not have.
-    pub(super) loss: u64,
+    /// Of a loss, which the graph does not have.
+    pub(super) loss: Took,
+    /// Traced ops in segments where the graph has no operator like them: position in the traced graph
+    /// and nanoseconds.
+    pub(super) others: Vec<(usize, u64)>,
+    /// Traced products that have a place.
+    placed: usize,
+    /// Traced products that have none.
+    pub(super) homeless: usize,
+    /// Pairs of the same operators whose extents can be told apart.
+    pub(super) told: usize,
+    /// Those of them whose extents are others, as positions in both graphs.
+    pub(super) reshaped: Vec<(usize, usize)>,
     /// Products of the graph that have no duration.
     pub(super) lacking: usize,
 }
@@ -125,19 +158,37 @@ pub(super) struct Pair<'a, 'g> {
     graph: Vec<&'a Item<'g>>,
     /// Whether both name modules by the same paths.
     by_module: bool,
+    /// Whether operators that the graph has none like keep their time.
+    is_strict: bool,
 }
+
+/// Share of a pass's time, and of its ops, that operators without a counterpart may have: exporters
+/// fold and add a few.
+const OTHERS: f64 = 0.01;
+const OTHER_OPS: f64 = 0.1;
 
 impl<'a, 'g> Pair<'a, 'g> {
     pub(super) fn of(trace: Vec<&'a Item<'g>>, graph: Vec<&'a Item<'g>>) -> Self {
         let by_module = name_modules_alike(&trace, &graph);
-        Self { trace, graph, by_module }
+        Self { trace, graph, by_module, is_strict: false }
     }
 
     /// Lays the times of the trace on the graph; what follows the last match is a loss where
     /// `ends_in_loss` says that the trace has one and the graph not.
-    pub(super) fn land(&self, ends_in_loss: bool) -> Landed {
+    pub(super) fn land(&mut self, ends_in_loss: bool) -> Landed {
         let mut landed = self.lay(ends_in_loss, ROUNDS);
-        let lacks = |(item, time): &(&&Item<'_>, &Option<u64>)| time.is_none() && item.flops() > 0;
+        let time: u64 = landed.others.iter().fold(0, |sum, (_, time)| sum.saturating_add(*time));
+        let total = sum(&self.trace, |item| item.time.own).saturating_sub(landed.loss.own);
+        self.is_strict = time as f64 > total as f64 * OTHERS
+            || landed.others.len() as f64 > self.trace.len() as f64 * OTHER_OPS;
+        if self.is_strict {
+            landed = self.lay(ends_in_loss, ROUNDS);
+        } else {
+            landed.others.clear();
+        }
+        let products = self.trace.iter().filter(|item| item.flops() > 0).count();
+        landed.homeless = products - landed.placed;
+        let lacks = |(item, time): &(&&Item<'_>, &Option<Took>)| time.is_none() && item.flops() > 0;
         landed.lacking = self.graph.iter().zip(&landed.times).filter(lacks).count();
         landed
     }
@@ -164,13 +215,13 @@ impl<'a, 'g> Pair<'a, 'g> {
             rest.extend(split(&gap, &ones));
         }
         // Where nothing multiplies, what is equal has to bear witness.
-        let total = sum(&self.trace, |item| item.time);
+        let total = sum(&self.trace, |item| item.time.own);
         let is_known = !matches.is_empty() || landed.by_op.saturating_mul(2) >= total;
         for gap in rest.into_iter().filter(|gap| gap.is_alike && is_known) {
             let ran = &self.trace[gap.trace.clone()];
             let is_end = gap.trace.end == self.trace.len() && sum(ran, Item::flops) == 0;
             if ends_in_loss && is_end {
-                landed.loss = sum(ran, |item| item.time);
+                landed.loss = took(ran);
             } else {
                 self.share(&gap, &mut landed);
             }
@@ -191,6 +242,10 @@ impl<'a, 'g> Pair<'a, 'g> {
             landed.times[at] = time;
         }
         landed.add(rest.by_op, rest.by_segment);
+        landed.placed += rest.placed;
+        landed.told += rest.told;
+        landed.others.extend(rest.others);
+        landed.reshaped.extend(rest.reshaped);
     }
 
     /// Products in order. One op of either side may do what several of the other do.
@@ -271,39 +326,82 @@ impl<'a, 'g> Pair<'a, 'g> {
     /// The time of a match.
     fn take(&self, own: &Match, landed: &mut Landed) {
         let ran = &self.trace[own.trace.clone()];
+        landed.placed += ran.iter().filter(|item| item.flops() > 0).count();
         if own.graph.len() > 1 {
-            landed.spread(&self.graph[own.graph.clone()], own.graph.start, sum(ran, |t| t.time));
+            landed.spread(&self.graph[own.graph.clone()], own.graph.start, took(ran));
             return;
         }
+        if let ([item], held) = (ran, self.graph[own.graph.start])
+            && item.what == held.what
+            && let Some(is_other) = has_other_extents(item.shape, held.shape)
+        {
+            landed.told += 1;
+            landed.reshaped.extend(is_other.then_some((item.op, held.op)));
+        }
         let is_between = |item: &&&Item<'_>| ran.len() > 1 && item.products.is_empty();
-        let between = ran.iter().filter(is_between).fold(0u64, |sum, t| sum.saturating_add(t.time));
-        let all = sum(ran, |item| item.time);
+        let between = ran.iter().filter(is_between);
+        let between = between.fold(0u64, |sum, item| sum.saturating_add(item.time.own));
+        let all = took(ran);
         landed.times[own.graph.start] = Some(all);
-        landed.add(all - between, between);
+        landed.add(all.own.saturating_sub(between), between);
     }
 
     /// The time of what has no partner.
     fn share(&self, gap: &Gap, landed: &mut Landed) {
-        let (ran, held) = (&self.trace[gap.trace.clone()], &self.graph[gap.graph.clone()]);
-        let [size, room] = [ran, held].map(|own| sum(own, |item| item.weight));
-        if room > 0 && size / SMALLER <= room {
-            landed.spread(held, gap.graph.start, sum(ran, |item| item.time));
+        let held = &self.graph[gap.graph.clone()];
+        let (other, ran): (Vec<usize>, Vec<usize>) =
+            gap.trace.clone().partition(|at| self.is_other(*at, gap));
+        let time = |at: &usize| (self.trace[*at].op, self.trace[*at].time.own);
+        landed.others.extend(other.iter().map(time));
+        let ran: Vec<usize> = if self.is_strict { ran } else { gap.trace.clone().collect() };
+        if ran.is_empty() && !other.is_empty() {
             return;
         }
-        landed.times[gap.graph.clone()].fill(Some(0));
+        let items: Vec<&Item<'_>> = ran.iter().map(|at| self.trace[*at]).collect();
+        landed.placed += items.iter().filter(|item| item.flops() > 0).count();
+        let [size, room] = [&items[..], held].map(|own| sum(own, |item| item.weight));
+        if room > 0 && size / SMALLER <= room {
+            landed.spread(held, gap.graph.start, took(&items));
+            return;
+        }
+        landed.times[gap.graph.clone()].fill(Some(Took::default()));
         let before = gap.graph.start.checked_sub(1);
         let after = Some(gap.graph.end).filter(|at| *at < self.graph.len());
-        for at in gap.trace.clone() {
+        for at in ran {
             let is_own = |to: &usize| {
                 self.by_module && self.trace[at].module.is_some() && self.is_same_module(at, *to)
             };
             let own = after.filter(is_own).or(before.filter(is_own));
+            // A dropout of the graph is drawing, scaling and masking in the trace.
+            let needs = self.trace[at].parts.needs;
+            let is_part = |to: &usize| {
+                let Item { products, parts, .. } = self.graph[*to];
+                needs != 0 && products.is_empty() && needs & !parts.offers == 0
+            };
+            let own = own.or(before.filter(is_part));
             if let Some(to) = own.or(after).or(before) {
-                let time = landed.times[to].get_or_insert(0);
-                *time = time.saturating_add(self.trace[at].time);
-                landed.add(0, self.trace[at].time);
+                let time = landed.times[to].get_or_insert_default();
+                *time = time.and(self.trace[at].time);
+                landed.add(0, self.trace[at].time.own);
             }
         }
+    }
+
+    /// Whether a traced op without a partner does what no op of the graph in its segment does.
+    fn is_other(&self, at: usize, gap: &Gap) -> bool {
+        let own = self.trace[at];
+        let held = &self.graph[gap.graph.clone()];
+        if !own.products.is_empty() || held.iter().any(|item| item.what == own.what) {
+            return false;
+        }
+        // A product holds the bias that another runs beside it, a dropout of the trace its scale.
+        let around = |range: &Range<usize>| range.start.saturating_sub(1)..range.end + 1;
+        let beside = self.graph.iter().take(around(&gap.graph).end).skip(around(&gap.graph).start);
+        let near = self.trace.iter().take(around(&gap.trace).end).skip(around(&gap.trace).start);
+        let folds = beside.chain(near.filter(|item| item.products.is_empty()));
+        let offered = folds.fold(0, |parts, item| parts | item.parts.folds);
+        let offered = held.iter().fold(offered, |parts, item| parts | item.parts.offers);
+        own.parts.needs & !offered != 0
     }
 }
 
@@ -314,18 +412,43 @@ impl Landed {
     }
 
     /// Shares time among ops from `start` on, by their sizes.
-    fn spread(&mut self, items: &[&Item<'_>], start: usize, time: u64) {
+    fn spread(&mut self, items: &[&Item<'_>], start: usize, time: Took) {
         let whole: u128 = items.iter().map(|item| u128::from(item.weight)).sum::<u128>().max(1);
-        let (mut weight, mut given) = (0u128, 0u64);
+        let (mut weight, mut given) = (0u128, Took::default());
         for (at, item) in items.iter().enumerate() {
             weight += u128::from(item.weight);
             // At most `time`, as no part is more than the whole.
-            let until = (u128::from(time) * weight / whole) as u64;
-            self.times[start + at] = Some(until - given);
+            let until = |time: u64| (u128::from(time) * weight / whole) as u64;
+            let until = Took { own: until(time.own), idle: until(time.idle) };
+            let own = Took { own: until.own - given.own, idle: until.idle - given.idle };
+            self.times[start + at] = Some(own);
             given = until;
         }
-        self.add(0, given);
+        self.add(0, given.own);
     }
+}
+
+/// Whether a result of as many elements has other extents, and neither is the other with neighbouring
+/// extents multiplied; `None` where that can not be told.
+fn has_other_extents(a: &[u64], b: &[u64]) -> Option<bool> {
+    let ends = |shape: &[u64]| -> Vec<u64> {
+        let real = shape.iter().filter(|extent| **extent != 1);
+        real.scan(1u64, |whole, extent| {
+            *whole = whole.saturating_mul(*extent);
+            Some(*whole)
+        })
+        .collect()
+    };
+    let (a, b) = (ends(a), ends(b));
+    if a.len() < 2 || b.len() < 2 || a.last() != b.last() {
+        return None;
+    }
+    let is_within = |a: &[u64], b: &[u64]| a.iter().all(|end| b.contains(end));
+    Some(!is_within(&a, &b) && !is_within(&b, &a))
+}
+
+fn took(items: &[&Item<'_>]) -> Took {
+    items.iter().fold(Took::default(), |sum, item| sum.and(item.time))
 }
 
 fn sum<'g>(items: &[&Item<'g>], of: impl Fn(&Item<'g>) -> u64) -> u64 {

@@ -22,6 +22,16 @@ pub(super) struct Rank {
     pub(super) import: Import,
     /// Its messages in order, each with the name of its group.
     pub(super) collectives: Vec<(OpId, String)>,
+    /// By op of its graph, nanoseconds of its time in which nothing ran.
+    pub(super) idle: Vec<u64>,
+}
+
+impl Rank {
+    /// The first and only rank, of whose messages and idle time nothing is known.
+    pub(super) fn of(import: Import) -> Self {
+        let idle = vec![0; import.graph.ops.len()];
+        Self { number: 0, import, collectives: Vec::new(), idle }
+    }
 }
 
 /// Joins ranks: the `n`-th collective of a group is the same message on all of them.

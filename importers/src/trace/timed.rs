@@ -111,6 +111,7 @@ fn timed(event: &Event<'_, Value>, profile: &mut Profile, shared: &mut Shared) -
         record: 0,
         external: args.and_then(|own| own.external).unwrap_or(0),
         thread,
+        name: kineto::mark(name),
         is_operator: cat == "cpu_op",
     };
     Some(Timed { call, span })

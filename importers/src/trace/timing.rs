@@ -1,33 +1,57 @@
 //! How long the ops of a trace took: the times of a profile of the same run, laid on them.
 //!
 //! On the host a call's own time is that between the calls inside it. Time of calls that are no
-//! ops, such as views, composite operators and nodes of the autograd graph, goes to the next op of
-//! their thread: it is spent on the way there. Where a device ran kernels, theirs is the time of
-//! the op that launched them, and the host's does not count.
+//! ops, such as views, goes to the next op of their thread: it is spent on the way there. What is
+//! spent in a composite operator or a node of the autograd graph stays with the ops inside of it.
+//! Where a device ran kernels, theirs is the time of the op that launched them, and the host's does
+//! not count.
 
 use std::collections::HashMap;
 
+use ir::diagnostic::Diagnostic;
+
 use super::forest::{Forest, Unit, is_collective};
-use super::kineto::{Profile, Span};
+use super::kineto::{Profile, Span, mark};
 
 /// Times of the units of a forest, in nanoseconds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Timing {
     /// By unit, in which it or what led to it ran; `None` where the profile knows it not.
     pub(super) times: Vec<Option<u64>>,
-    /// By unit, for how long nothing ran before it, nor any message was under way.
+    /// By unit, for how long nothing ran before it, nor any message was under way, from the first to
+    /// the last call that the forest has.
     pub(super) idle: Vec<u64>,
-    /// Time of all calls of operators, or of all kernels.
+    /// Time of all calls of operators, or of all kernels, whether the forest has them or not.
     pub(super) total: u64,
     /// As much of it as units have.
     pub(super) landed: u64,
     /// From the first event to the end of the last.
     pub(super) step: u64,
+    /// As much of it as no call ran, inside of the forest's stretch or not.
+    pub(super) still: u64,
+    /// Calls that begin inside of another of their thread and end after it.
+    pub(super) crossing: u64,
 }
 
+/// In place of a unit: of a call that the forest does not have, and of a message.
+const FOREIGN: usize = usize::MAX;
+const MESSAGE: usize = usize::MAX - 1;
+
+/// Nanoseconds by which a call may end after the one around it: what a clock in microseconds with
+/// three places rounds away.
+const ROUNDING: i64 = 2;
+
 /// Lays the times of a profile on units.
-pub(super) fn land(forest: &Forest, units: &[Unit], profile: &Profile) -> Timing {
+///
+/// # Errors
+/// `no-clock`, `unmatched-profile`.
+pub(super) fn land(
+    forest: &Forest,
+    units: &[Unit],
+    profile: &Profile,
+) -> Result<Timing, Diagnostic> {
     let mut lander = Lander::new(forest, units);
+    lander.check(profile)?;
     let n = units.len();
     let mut timing = Timing { times: vec![None; n], idle: vec![0; n], ..Timing::default() };
     if profile.runs.is_empty() {
@@ -35,22 +59,25 @@ pub(super) fn land(forest: &Forest, units: &[Unit], profile: &Profile) -> Timing
     } else {
         lander.device(profile, &mut timing);
     }
-    timing
+    Ok(timing)
 }
 
 /// Whose time a call's own is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
     Unit(usize),
-    /// The next unit's.
-    Next,
+    /// That of a unit of the call around it, by its number, or else the next unit's.
+    Next(Option<usize>),
     /// A call that the forest does not have.
     Nobody,
     /// An annotation: nobody's.
     Idle,
 }
 
-struct Lander {
+struct Lander<'f> {
+    forest: &'f Forest,
+    /// By unit, its call.
+    calls: Vec<usize>,
     /// By call, whose it is.
     owners: Vec<Owner>,
     /// By number of the record, its call.
@@ -66,9 +93,20 @@ struct Piece {
     owner: Owner,
 }
 
-impl Lander {
-    fn new(forest: &Forest, units: &[Unit]) -> Self {
-        let mut owners = vec![Owner::Next; forest.calls.len()];
+/// Time that waits for its unit.
+struct Pending {
+    start: i64,
+    end: i64,
+    length: u64,
+    home: Option<usize>,
+    /// The unit before it.
+    last: Option<usize>,
+}
+
+impl<'f> Lander<'f> {
+    fn new(forest: &'f Forest, units: &[Unit]) -> Self {
+        let homes = forest.homes(units);
+        let mut owners: Vec<Owner> = homes.into_iter().map(Owner::Next).collect();
         let mut is_message = vec![false; forest.calls.len()];
         for (position, unit) in units.iter().enumerate().filter(|(_, unit)| !unit.is_view) {
             for call in forest.inside(unit.call) {
@@ -86,7 +124,7 @@ impl Lander {
                     Owner::Unit(unit) if is_collective(&call.name) => {
                         last.insert(operand.storage, unit);
                     }
-                    Owner::Next if is_backend => {
+                    Owner::Next(_) if is_backend => {
                         if let Some(unit) = last.get(&operand.storage) {
                             owners[at] = Owner::Unit(*unit);
                             is_message[at] = true;
@@ -98,7 +136,35 @@ impl Lander {
         }
         let records = forest.calls.iter().enumerate().filter(|(_, call)| call.record != 0);
         let by_record = records.map(|(at, call)| (call.record, at)).collect();
-        Self { owners, by_record, is_message }
+        let calls = units.iter().map(|unit| unit.call).collect();
+        Self { forest, calls, owners, by_record, is_message }
+    }
+
+    /// Refuses a profile without a clock, and one whose calls are not those of the trace: processes of
+    /// the same number on different hosts count their calls alike.
+    fn check(&self, profile: &Profile) -> Result<(), Diagnostic> {
+        let first = profile.spans.first().map(|span| span.start);
+        if profile.spans.len() > 2 && profile.spans.iter().all(|span| Some(span.start) == first) {
+            let what = "all calls of the profile begin at the same time";
+            return Err(Diagnostic::input("no-clock", what)
+                .fact("calls", profile.spans.len())
+                .hint("give the profile as PyTorch wrote it"));
+        }
+        let calls = profile.spans.iter().filter(|span| span.is_operator && span.record != 0);
+        let known = calls.filter_map(|span| Some((span, *self.by_record.get(&span.record)?)));
+        let other =
+            |(span, call): &(&Span, usize)| mark(&self.forest.calls[*call].name) != span.name;
+        let Some((span, call)) = known.into_iter().find(other) else { return Ok(()) };
+        let name = self.forest.calls[call].name.to_string();
+        let what = format!(
+            "call {} is `{name}` in the ExecutionTrace and another operator in the profile: they are of \
+             two runs",
+            span.record
+        );
+        Err(Diagnostic::input("unmatched-profile", what)
+            .fact("record", span.record)
+            .fact("name", name)
+            .hint("give the ExecutionTrace and the profile that one process wrote in the same run"))
     }
 
     fn owner(&self, span: &Span) -> Owner {
@@ -130,18 +196,18 @@ impl Lander {
         );
         let mut ops: Vec<(i64, i64, usize)> = Vec::new();
         for spans in order.chunk_by(|a, b| span(*a).thread == span(*b).thread) {
-            let pieces = self.pieces(spans.iter().map(|at| span(*at)));
+            let pieces = self.pieces(spans.iter().map(|at| span(*at)), &mut timing.crossing);
             self.thread(&pieces, &messages, timing, &mut ops);
         }
         let starts = profile.spans.iter().map(|span| span.start).min();
         let ends = profile.spans.iter().map(Span::end).max();
         let (Some(start), Some(end)) = (starts, ends) else { return };
-        ops.extend(messages.0.iter().map(|(start, end)| (*start, *end, usize::MAX)));
+        ops.extend(messages.0.iter().map(|(start, end)| (*start, *end, MESSAGE)));
         idle(ops, (start, end), timing);
     }
 
     /// The own time of all calls of a thread, in order; nested spans come after those around them.
-    fn pieces<'s>(&self, spans: impl Iterator<Item = &'s Span>) -> Vec<Piece> {
+    fn pieces<'s>(&self, spans: impl Iterator<Item = &'s Span>, crossing: &mut u64) -> Vec<Piece> {
         let mut pieces: Vec<Piece> = Vec::new();
         let mut stack: Vec<(i64, Owner)> = Vec::new();
         let mut now = i64::MIN;
@@ -158,8 +224,9 @@ impl Lander {
                 pass(&mut now, end, owner);
                 stack.pop();
             }
-            if let Some((_, owner)) = stack.last() {
+            if let Some((end, owner)) = stack.last() {
                 pass(&mut now, span.start, *owner);
+                *crossing += u64::from(span.end() > end.saturating_add(ROUNDING));
             }
             now = now.max(span.start);
             let around = stack.last().map_or(Owner::Idle, |(_, owner)| *owner);
@@ -184,39 +251,53 @@ impl Lander {
         timing: &mut Timing,
         ops: &mut Vec<(i64, i64, usize)>,
     ) {
-        let (mut pending, mut since) = (0u64, None);
+        let mut pending: Vec<Pending> = Vec::new();
         let mut last = None;
         for piece in pieces {
-            let length = piece.end.abs_diff(piece.start);
+            let (start, end) = (piece.start, piece.end);
+            let length = end.abs_diff(start);
             timing.total += length;
             match piece.owner {
                 Owner::Unit(unit) => {
-                    *timing.times[unit].get_or_insert(0) += length + pending;
-                    timing.landed += length + pending;
-                    pending = 0;
-                    for start in
-                        since.take().into_iter().flatten().chain([(piece.start, piece.end)])
-                    {
-                        ops.push((start.0, start.1, unit));
+                    for own in pending.drain(..) {
+                        self.settle(&own, unit, timing, ops);
                     }
+                    timing.give(unit, length);
+                    ops.push((start, end, unit));
                     last = Some(unit);
                 }
-                Owner::Next => {
+                Owner::Next(home) => {
                     // Who waits for a message does not work.
-                    let waits = messages.overlap(piece.start, piece.end).min(length);
-                    pending += length - waits;
+                    let waits = messages.overlap(start, end).min(length);
                     timing.total -= waits;
-                    since.get_or_insert_with(Vec::new).push((piece.start, piece.end));
+                    pending.push(Pending { start, end, length: length - waits, home, last });
                 }
-                Owner::Nobody | Owner::Idle => {}
+                Owner::Nobody => ops.push((start, end, FOREIGN)),
+                Owner::Idle => {}
             }
         }
-        if let Some(unit) = last {
-            *timing.times[unit].get_or_insert(0) += pending;
-            timing.landed += pending;
-            let rest = since.into_iter().flatten();
-            ops.extend(rest.map(|(start, end)| (start, end, unit)));
+        for own in pending {
+            match last {
+                Some(unit) => self.settle(&own, unit, timing, ops),
+                None => ops.push((own.start, own.end, FOREIGN)),
+            }
         }
+    }
+
+    /// Gives time to a unit of the call that it was spent in, or else to the next one.
+    fn settle(
+        &self,
+        own: &Pending,
+        next: usize,
+        timing: &mut Timing,
+        ops: &mut Vec<(i64, i64, usize)>,
+    ) {
+        let is_inside = |unit: &usize, home| self.forest.is_inside(self.calls[*unit], home);
+        let before = own.home.filter(|home| !is_inside(&next, *home));
+        let unit = before.and_then(|home| own.last.filter(|last| is_inside(last, home)));
+        let unit = unit.unwrap_or(next);
+        timing.give(unit, own.length);
+        ops.push((own.start, own.end, unit));
     }
 
     fn device(&mut self, profile: &Profile, timing: &mut Timing) {
@@ -232,7 +313,7 @@ impl Lander {
             let call = records.get(&external).and_then(|record| self.by_record.get(record));
             let unit = match call.map(|call| self.owners[*call]) {
                 Some(Owner::Unit(unit)) => unit,
-                _ => usize::MAX,
+                _ => FOREIGN,
             };
             if let Some(time) = timing.times.get_mut(unit) {
                 *time.get_or_insert(0) += run.duration;
@@ -254,14 +335,30 @@ impl Lander {
     }
 }
 
-/// Gives the time in which nothing ran to the unit that came after it.
+impl Timing {
+    fn give(&mut self, unit: usize, time: u64) {
+        *self.times[unit].get_or_insert(0) += time;
+        self.landed += time;
+    }
+}
+
+/// Gives the time in which nothing ran to the unit that came after it. Where calls that the forest
+/// does not have come before its first or after its last, that is no part of its step.
 fn idle(mut ops: Vec<(i64, i64, usize)>, (start, end): (i64, i64), timing: &mut Timing) {
     ops.sort_unstable();
+    let n = timing.idle.len();
+    let first = ops.iter().position(|(.., unit)| *unit < n);
+    let from = first.filter(|first| ops[..*first].iter().any(|(.., unit)| *unit == FOREIGN));
+    let until = ops.iter().filter(|(.., unit)| *unit < n).map(|(_, end, _)| *end).max();
+    let is_cut = until.is_some_and(|last| ops.iter().any(|own| own.2 == FOREIGN && own.1 > last));
+    let until = until.filter(|_| is_cut).unwrap_or(end);
     let mut now = start;
     let (mut last, mut open) = (None, 0);
-    for (start, end, unit) in ops {
-        if start > now {
-            open += start.abs_diff(now);
+    for (at, (start, end, unit)) in ops.into_iter().enumerate() {
+        let gap = if start > now { start.abs_diff(now) } else { 0 };
+        timing.still += gap;
+        if from.is_none_or(|first| at > first) && now < until {
+            open += gap;
         }
         if let Some(idle) = timing.idle.get_mut(unit) {
             *idle += std::mem::take(&mut open);
@@ -269,8 +366,10 @@ fn idle(mut ops: Vec<(i64, i64, usize)>, (start, end): (i64, i64), timing: &mut 
         }
         now = now.max(end);
     }
+    let rest = if end > now { end.abs_diff(now) } else { 0 };
+    timing.still += rest;
     if let Some(unit) = last {
-        timing.idle[unit] += open + if end > now { end.abs_diff(now) } else { 0 };
+        timing.idle[unit] += if is_cut { 0 } else { open + rest };
     }
     timing.step = end.abs_diff(start);
 }

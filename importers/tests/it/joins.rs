@@ -9,9 +9,9 @@ use ir::diagnostic::{Diagnostic, Value};
 use ir::op::{Op, Work};
 use ir::tensor::DType;
 
-/// Nanoseconds from the start of the first to the end of the last operator or annotation.
-const INFERENCE: u64 = 3_581_249;
-const TRAINING: u64 = 10_428_054;
+/// Nanoseconds in which operators ran, summed over threads.
+const INFERENCE: u64 = 3_150_719;
+const TRAINING: u64 = 9_027_382;
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(name)
@@ -43,7 +43,8 @@ fn measured(import: &Import) -> Vec<u64> {
 fn share(import: &Import) -> (f64, f64, bool) {
     let [recorded] = import.summary.recorded.as_slice() else { panic!("{:?}", import.summary) };
     let sum: u64 = measured(import).iter().sum();
-    let said = recorded.landed_share * recorded.op_time.get() as f64;
+    let said =
+        recorded.landed_share * recorded.op_time.get() as f64 + recorded.idle_time.get() as f64;
     assert!((sum as f64 - said).abs() < 1.0, "{sum} {said}");
     let is_warned = import.warnings.iter().any(|warning| warning.code == "unlanded-time");
     (recorded.landed_share, recorded.segment_share, is_warned)
@@ -73,8 +74,8 @@ fn the_time_of_a_run_lands_on_other_files_of_its_model() {
             let (landed, by_segment, is_warned) = share(&import);
             assert!(landed >= 0.99 && !is_warned, "{model} {kind}: {landed} {:?}", import.warnings);
             assert!(by_segment < 0.4, "{model} {kind}: {by_segment}");
-            // Ops and the time before them in which nothing ran are all of the recorded time.
-            let total = import.summary.recorded[0].op_time.get() as f64 / (1.0 - left_out(&import));
+            let op_time = import.summary.recorded[0].op_time.get() as f64;
+            let total = op_time / (1.0 - left_out(&import));
             let off = (total - whole as f64).abs() / whole as f64;
             assert!(off < 0.01, "{model} {kind}: {total} of {whole} ns");
         }
@@ -139,7 +140,7 @@ fn the_time_of_the_samples_lands() {
     let Some(folder) = benchmark_data::folder().map(|root| root.join("models")) else { return };
     let models = [
         ("gpt2_2l_h256_b2_s64", 2_661_376, 0.30),
-        ("mixtral_tiny_2l_4e_b2_s32", 1_410_688, 0.45),
+        ("mixtral_tiny_2l_4e_b2_s32", 1_410_688, 0.60),
         ("resnet18_b4_64px", 11_689_512, 0.20),
     ];
     for (name, parameters, most) in models {

@@ -10,6 +10,7 @@ mod hostile;
 mod instances;
 mod joins;
 mod judged;
+mod odd_joins;
 mod onnx_form;
 mod onnx_suite;
 mod stablehlo;

@@ -37,7 +37,7 @@ pub(super) fn explain(replayed: &Replayed, stated: Option<&CostDocument>, rows: 
     ));
     table(replayed, &groups(replayed, &trust), rows, page);
     page.text("\n");
-    trust::print(&trust, problem, &replayed.report, rows, page);
+    trust::print(&trust, &replayed.on.loaded, &replayed.report, rows, page);
     if let Some(cost) = stated {
         page.line(&format!(
             "bound {} ({}) when it was planned: no plan is below it",

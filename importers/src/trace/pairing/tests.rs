@@ -5,7 +5,17 @@ use super::*;
 /// Letters are types; a product has its operations, other ops have none.
 fn item(op: usize, what: char, flops: u64, time: u64, module: Option<&str>) -> Item<'_> {
     let products = if flops > 0 { vec![(flops, 8)] } else { Vec::new() };
-    Item { op, products, what: u32::from(what), size: 64, weight: 100 + flops, time, module }
+    Item {
+        op,
+        products,
+        what: u32::from(what),
+        size: 64,
+        weight: 100 + flops,
+        parts: Parts { needs: 0, offers: 0, folds: 0 },
+        shape: &[],
+        time: Took { own: time, idle: time / 2 },
+        module,
+    }
 }
 
 /// A word of types: capitals are products, each of its own operations.
@@ -15,13 +25,19 @@ fn pass(word: &str, time: impl Fn(usize) -> u64) -> Vec<Item<'static>> {
     letters.map(|(at, what)| item(at, what, flops(what), time(at), None)).collect()
 }
 
+fn ran(times: &[Option<Took>]) -> Vec<Option<u64>> {
+    times.iter().map(|time| time.map(|time| time.own)).collect()
+}
+
 /// Landed times, and the law that they are what went op by op and by segments.
 fn landed(trace: &[Item<'_>], graph: &[Item<'_>], ends_in_loss: bool) -> Landed {
     let landed = Pair::of(trace.iter().collect(), graph.iter().collect()).land(ends_in_loss);
-    let sum: u64 = landed.times.iter().flatten().sum();
+    let sum: u64 = landed.times.iter().flatten().map(|time| time.own).sum();
+    let idle: u64 = landed.times.iter().flatten().map(|time| time.idle).sum();
+    assert!(idle <= trace.iter().map(|item| item.time.idle).sum());
     assert_eq!(sum, landed.by_op + landed.by_segment);
-    let total: u64 = trace.iter().map(|item| item.time).sum();
-    assert!(sum + landed.loss <= total);
+    let total: u64 = trace.iter().map(|item| item.time.own).sum();
+    assert!(sum + landed.loss.own <= total);
     landed
 }
 
@@ -30,8 +46,8 @@ fn a_pass_lands_on_itself_op_by_op() {
     let word = "eLaAbMcLaAbMcZ".repeat(3);
     let trace = pass(&word, |at| at as u64 + 1);
     let own = landed(&trace, &trace, false);
-    let times: Vec<Option<u64>> = trace.iter().map(|item| Some(item.time)).collect();
-    assert_eq!((own.times, own.by_segment, own.lacking), (times, 0, 0));
+    let times: Vec<Option<u64>> = trace.iter().map(|item| Some(item.time.own)).collect();
+    assert_eq!((ran(&own.times), own.by_segment, own.lacking), (times, 0, 0));
 }
 
 #[test]
@@ -41,15 +57,15 @@ fn what_one_side_runs_in_more_ops_lands_in_its_segment() {
     let own = landed(&trace, &graph, false);
     // The copy lands on what comes after it.
     let wanted = [0b1, 0b1110, 0b1_0000, 0b110_0000].map(Some);
-    assert_eq!((own.times.as_slice(), own.lacking), (&wanted[..], 0));
+    assert_eq!((ran(&own.times).as_slice(), own.lacking), (&wanted[..], 0));
     assert_eq!((own.by_op, own.by_segment), (0b101_0001, 0b10_1110));
     // Two ops of the graph share in proportion to their sizes, which are equal, and ops of which the
     // run knows nothing take no time.
     let (trace, graph) = (pass("LxyM", |_| 5), pass("LfgMhN", |_| 0));
     let own = landed(&trace, &graph, false);
-    assert_eq!(own.times, [Some(5), Some(5), Some(5), Some(5), None, None]);
+    assert_eq!(ran(&own.times), [Some(5), Some(5), Some(5), Some(5), None, None]);
     let own = landed(&pass("LMN", |_| 5), &pass("LfMN", |_| 0), false);
-    assert_eq!(own.times, [Some(5), Some(0), Some(5), Some(5)]);
+    assert_eq!(ran(&own.times), [Some(5), Some(0), Some(5), Some(5)]);
 }
 
 #[test]
@@ -62,9 +78,12 @@ fn one_op_may_do_the_products_of_several() {
     let (soft, whole) = (item(0, 's', 0, 4, None), core(&[40, 50]));
     let apart = [scores, soft, values];
     let own = landed(&apart, std::slice::from_ref(&whole), false);
-    assert_eq!((own.times, own.by_op, own.by_segment), (vec![Some(36)], 32, 4));
+    assert_eq!((ran(&own.times), own.by_op, own.by_segment), (vec![Some(36)], 32, 4));
     let own = landed(&[whole], &apart, false);
-    assert_eq!((own.times.iter().flatten().sum::<u64>(), own.by_segment, own.lacking), (16, 16, 0));
+    assert_eq!(
+        (ran(&own.times).iter().flatten().sum::<u64>(), own.by_segment, own.lacking),
+        (16, 16, 0)
+    );
 }
 
 #[test]
@@ -118,21 +137,21 @@ fn modules_tell_equal_ops_apart() {
     };
     let graph = of([("net.left.fc", 0), ("net.right.fc", 0)]);
     let own = landed(&of([("right.fc", 3), ("left.fc", 5)]), &graph, false);
-    assert_eq!((own.times.as_slice(), own.by_op), (&[Some(5), Some(3)][..], 8));
+    assert_eq!((ran(&own.times).as_slice(), own.by_op), (&[Some(5), Some(3)][..], 8));
     // Paths that the other side does not have say nothing.
     let own = landed(&of([("b", 3), ("a", 5)]), &graph, false);
-    assert_eq!(own.times, [Some(3), Some(5)]);
+    assert_eq!(ran(&own.times), [Some(3), Some(5)]);
     let own = landed(&of([("Net_0.Linear_1", 3), ("Net_0.Linear_0", 5)]), &graph, false);
-    assert_eq!(own.times, [Some(3), Some(5)]);
+    assert_eq!(ran(&own.times), [Some(3), Some(5)]);
 }
 
 #[test]
 fn a_loss_after_the_last_match_is_apart() {
     let (trace, graph) = (pass("aLbMllx", |_| 1), pass("aLbM", |_| 0));
     let own = landed(&trace, &graph, true);
-    assert_eq!((own.by_op, own.by_segment, own.loss), (4, 0, 3));
+    assert_eq!((own.by_op, own.by_segment, own.loss.own), (4, 0, 3));
     let own = landed(&trace, &graph, false);
-    assert_eq!((own.by_op, own.by_segment, own.loss), (4, 3, 0));
+    assert_eq!((own.by_op, own.by_segment, own.loss.own), (4, 3, 0));
 }
 
 #[test]
@@ -141,4 +160,36 @@ fn where_nothing_multiplies_half_has_to_be_equal() {
     assert_eq!((own.by_op, own.by_segment), (2, 1));
     let own = landed(&pass("abc", |_| 1), &pass("axy", |_| 0), false);
     assert_eq!((own.by_op, own.by_segment), (1, 0));
+}
+
+#[test]
+fn operators_that_the_graph_has_none_like_keep_their_time() {
+    let odd = |at, what| Item {
+        parts: Parts { needs: 2, offers: 0, folds: 0 },
+        ..item(at, what, 0, 8, None)
+    };
+    let held =
+        |offers| Item { parts: Parts { needs: 0, offers, folds: 0 }, ..item(1, 'r', 0, 0, None) };
+    let product = |at| item(at, 'L', 1_000, 4, None);
+    let trace = [product(0), odd(1, 's'), product(2)];
+    // What offers what the op needs is its counterpart, and so is the same operator.
+    for graph in [[product(0), held(2), product(2)], [product(0), odd(1, 's'), product(2)]] {
+        let own = landed(&trace, &graph, false);
+        assert_eq!((ran(&own.times)[1], own.others.as_slice()), (Some(8), &[][..]));
+    }
+    let own = landed(&trace, &[product(0), held(1), product(2)], false);
+    assert_eq!((ran(&own.times), own.others), (vec![Some(4), None, Some(4)], vec![(1, 8)]));
+    // A product more than the graph has.
+    let own = landed(&[product(0), product(1), product(2)], &[product(0), product(2)], false);
+    assert_eq!((own.homeless, own.lacking), (1, 0));
+}
+
+#[test]
+fn extents_are_others_where_no_neighbours_were_multiplied() {
+    let of = |a: &[u64], b: &[u64]| has_other_extents(a, b);
+    assert_eq!(of(&[4, 64, 64], &[64, 4, 64]), Some(true));
+    assert_eq!(of(&[4, 64, 64], &[256, 64]), Some(false));
+    assert_eq!(of(&[1, 4, 64, 64], &[4, 64, 1, 64]), Some(false));
+    assert_eq!(of(&[4, 64], &[64, 4]), Some(true));
+    assert_eq!((of(&[256], &[4, 64]), of(&[4, 64], &[4, 32])), (None, None));
 }
