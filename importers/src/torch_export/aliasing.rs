@@ -6,7 +6,7 @@
 //! an operator writes follows from its name and those of its arguments, as in
 //! `native_functions.yaml`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use ir::id::TensorId;
 use ir::op::{Op, Work};
@@ -14,24 +14,18 @@ use ir::tensor::{Role, Tensor};
 use ir::units::Bytes;
 
 use super::build::{Builder, module};
-use super::document::{Argument, Node};
-use super::phases::tensors;
+use super::document::{Argument, Graph, Node};
+use super::phases::{reads, tensors};
 use super::values::{Facts, Value, Values, shown};
+use crate::aten;
 
 /// Memory by its last value.
 pub(super) struct Memory {
     tensor: TensorId,
     facts: Facts,
     version: u32,
-    /// What the caller or the file put there.
-    given: Option<TensorId>,
-}
-
-impl Memory {
-    /// What was given and written over since: the new value tells only what changed.
-    fn changed(&self) -> Option<TensorId> {
-        self.given.filter(|_| self.version > 0)
-    }
+    /// The tensor that holds it, where the last value tells only what changed and when.
+    held: Option<TensorId>,
 }
 
 /// Arguments that a node writes over.
@@ -78,8 +72,28 @@ fn parts(target: &str) -> Option<(&str, &str, &str)> {
     Some((parts.next()?, parts.next()?, parts.next().unwrap_or("default")))
 }
 
+/// Positions of nodes of operators of one's own whose results nobody reads: exporters leave out what
+/// has no effect.
+pub(super) fn for_effect(graph: &Graph) -> HashSet<usize> {
+    let is_own =
+        |node: &Node| parts(&node.target).is_some() && !aten::is_of_known_namespace(&node.target);
+    let own = || graph.nodes.iter().enumerate().filter(|(_, node)| is_own(node));
+    if own().next().is_none() {
+        return HashSet::new();
+    }
+    let returned = graph.outputs.iter().flat_map(tensors);
+    let read: HashSet<&str> = graph.nodes.iter().flat_map(reads).chain(returned).collect();
+    let is_unread = |node: &Node| {
+        let mut results = node.outputs.iter().flat_map(tensors);
+        let has_others = node.outputs.iter().any(|output| tensors(output).is_empty());
+        !has_others && results.all(|name| !read.contains(name))
+    };
+    own().filter(|(_, node)| is_unread(node)).map(|(index, _)| index).collect()
+}
+
 impl<'n> Writes<'n> {
-    pub(super) fn of(node: &'n Node, is_known: bool) -> Self {
+    /// `is_for_effect`: whether nobody reads a result of it.
+    pub(super) fn of(node: &'n Node, is_for_effect: bool) -> Self {
         let Some((namespace, name, overload)) = parts(&node.target) else { return Self::default() };
         let with_tensors = || node.inputs.iter().filter(|input| !tensors(&input.arg).is_empty());
         let named = |names: &[&str]| {
@@ -114,9 +128,8 @@ impl<'n> Writes<'n> {
         }
         let further = FURTHER[1..].iter().filter(|(start, _)| name.starts_with(start));
         further.for_each(|(_, names)| arguments.extend(named(names)));
-        // What returns nothing was called for what it writes.
-        let is_own = !is_known && node.outputs.is_empty();
-        if is_own && !crate::aten::is_of_known_namespace(&node.target) {
+        // It was called for what it writes, which its schema would say.
+        if is_for_effect {
             arguments.extend(with_tensors().map(|input| input.name.as_str()));
         }
         Self { arguments, ..Self::default() }
@@ -136,9 +149,7 @@ impl<'n> Writes<'n> {
 impl Builder<'_> {
     /// A tensor with memory of its own.
     pub(super) fn value(&mut self, tensor: TensorId, facts: Facts) -> Value {
-        let is_given = self.graph.tensor(tensor).role != Role::Activation;
-        let given = is_given.then_some(tensor);
-        self.memories.push(Memory { tensor, facts: facts.clone(), version: 0, given });
+        self.memories.push(Memory { tensor, facts: facts.clone(), version: 0, held: None });
         Value { tensor, facts, memory: self.memories.len() - 1, version: 0 }
     }
 
@@ -154,15 +165,36 @@ impl Builder<'_> {
         }
     }
 
-    /// What an op reads beside a tensor: given memory, of which the tensor tells what changed.
+    /// What an op reads beside a tensor that tells only what changed.
     pub(super) fn beside(&self, value: &Value) -> Option<TensorId> {
-        self.memories[value.memory].changed()
+        self.memories[value.memory].held
+    }
+
+    fn is_given(&self, tensor: TensorId) -> bool {
+        self.graph.tensor(tensor).role != Role::Activation
     }
 
     /// Values of memory that the caller or the file gave and that was written over.
-    pub(super) fn mutated(&self) -> impl Iterator<Item = TensorId> {
-        let changed = self.memories.iter().filter(|memory| memory.changed().is_some());
-        changed.map(|memory| memory.tensor)
+    pub(super) fn mutated(&self) -> Vec<TensorId> {
+        let given = |memory: &&Memory| memory.held.is_some_and(|held| self.is_given(held));
+        self.memories.iter().filter(given).map(|memory| memory.tensor).collect()
+    }
+
+    /// Lets what the model returns hold itself.
+    pub(super) fn fill_outputs(&mut self) {
+        let held = self.memories.iter().filter_map(|own| Some((own.tensor, own.held?)));
+        let held: HashMap<TensorId, TensorId> =
+            held.filter(|(_, held)| !self.is_given(*held)).collect();
+        if held.is_empty() {
+            return;
+        }
+        let roots = self.graph.roots();
+        for output in self.graph.outputs.clone() {
+            let root = roots[output.index()];
+            if let Some(held) = held.get(&root) {
+                self.graph.tensors[root.index()].bytes = self.graph.tensor(*held).bytes;
+            }
+        }
     }
 
     /// Whether the memory of a value was written over since.
@@ -258,7 +290,7 @@ impl Builder<'_> {
         }
         let written: Vec<Value> = wholes.iter().chain(&beside).cloned().collect();
         self.add(node, op_type, work, (operands, &written));
-        self.settle(&wholes);
+        self.settle(&wholes, &outputs);
         for (result, memory) in outputs.iter_mut().zip(targets) {
             let Memory { tensor, version, .. } = self.memories[memory];
             if tensor != result.tensor {
@@ -289,8 +321,8 @@ impl Builder<'_> {
             None => label(node),
         };
         let tensor = self.like(self.memories[memory].tensor, &name);
-        if let Some(given) = self.memories[memory].given {
-            self.graph.tensors[tensor.index()].bytes = self.graph.tensor(given).bytes;
+        if let Some(held) = self.memories[memory].held {
+            self.graph.tensors[tensor.index()].bytes = self.graph.tensor(held).bytes;
         }
         if let Some(part) = part {
             let own = std::mem::take(&mut self.graph.tensors[tensor.index()].name);
@@ -307,18 +339,28 @@ impl Builder<'_> {
     }
 
     /// Memory holds these values from now on. Given memory stays where it is: its next value holds
-    /// what the op that makes it writes, and whoever reads it reads both.
-    pub(super) fn settle(&mut self, values: &[Value]) {
+    /// what the op that makes it writes, and whoever reads it reads both. So does other memory of
+    /// which a part was written, with a value of no bytes; in training, where gradients have the size
+    /// of the value, it is a tensor of its own.
+    pub(super) fn settle(&mut self, values: &[Value], results: &[Value]) {
         let work = self.graph.ops.last().map(|op| &op.work);
         let written =
             if let Some(Work::Kernel(own)) = work { own.bytes_written } else { Bytes::ZERO };
         for value in values {
-            let memory = &mut self.memories[value.memory];
-            (memory.tensor, memory.version) = (value.tensor, value.version);
-            if memory.given.is_some() {
-                let tensor = &mut self.graph.tensors[value.tensor.index()];
-                tensor.bytes = tensor.bytes.min(written);
+            let memory = &self.memories[value.memory];
+            let before = memory.held.unwrap_or(memory.tensor);
+            let is_part = results.iter().all(|result| result.tensor != value.tensor);
+            let mut held = Some(before);
+            if self.graph.tensors[before.index()].role != Role::Activation {
+                let bytes = &mut self.graph.tensors[value.tensor.index()].bytes;
+                *bytes = written.min(*bytes);
+            } else if is_part && !self.trains {
+                self.graph.tensors[value.tensor.index()].bytes = Bytes::ZERO;
+            } else {
+                held = None;
             }
+            let memory = &mut self.memories[value.memory];
+            (memory.tensor, memory.version, memory.held) = (value.tensor, value.version, held);
         }
     }
 }

@@ -10,7 +10,7 @@ use ir::op::{Op, Origin, Phase, Work};
 use ir::tensor::{Role, Tensor};
 use ir::units::Bytes;
 
-use super::aliasing::{Memory, Writes};
+use super::aliasing::{Memory, Writes, for_effect};
 use super::document::{self, InputSpec, Node, OutputSpec};
 use super::effort::chance;
 use super::modules;
@@ -51,12 +51,14 @@ pub(super) fn build(
              active in training, because others of the model are",
         ));
     }
+    builder.trains = options.trains;
     let values = builder.inputs(loaded, options)?;
     let phases = phases(&module.graph, &module.signature);
     let is_joint = phases.iter().any(|phase| *phase != Phase::Forward);
     let mut values = builder.nodes(&module.graph, values, &phases)?;
     builder.renew(None, module.graph.outputs.iter().flat_map(tensors), &mut values);
     builder.outputs(&module.signature, &values)?;
+    builder.fill_outputs();
     let Builder { mut graph, notes, counts, kept, .. } = builder;
     drop_unread(&mut graph, &kept);
     if graph.ops.is_empty() {
@@ -120,7 +122,12 @@ impl Notes {
              {to}/{from} of that"
         );
         let all = [
-            listed("unknown-op", "operators without a rule count only their bytes", self.unknown),
+            listed(
+                "unknown-op",
+                "operators without a rule count only their bytes, and what they read is taken as \
+                 unchanged unless their name ends with `_` or nobody reads their results",
+                self.unknown,
+            ),
             listed(
                 "unknown-shape",
                 "ops on tensors of unknown size count only known bytes",
@@ -177,6 +184,8 @@ pub(super) struct Builder<'a> {
     kept: Vec<TensorId>,
     /// By parameter's name: its tensor.
     parameters: HashMap<String, TensorId>,
+    /// Whether the graph is read to be trained.
+    pub(super) trains: bool,
     pub(super) memories: Vec<Memory>,
     /// Memory that the graphs of the operator write over that is being added.
     pub(super) overwritten: Vec<usize>,
@@ -195,6 +204,7 @@ impl<'a> Builder<'a> {
             kept: Vec::new(),
             depth: 0,
             parameters: HashMap::new(),
+            trains: false,
             memories: Vec::new(),
             overwritten: Vec::new(),
         }
@@ -337,6 +347,7 @@ impl<'a> Builder<'a> {
         mut values: Values<'p>,
         phases: &[Phase],
     ) -> Result<Values<'p>, Diagnostic> {
+        let for_effect = for_effect(graph);
         for (index, node) in graph.nodes.iter().enumerate() {
             if let Some(phase) = phases.get(index) {
                 self.phase = *phase;
@@ -344,7 +355,7 @@ impl<'a> Builder<'a> {
             if node.target.starts_with("torch.ops.higher_order.") {
                 self.higher_order(graph, node, &mut values)?;
             } else {
-                self.node(graph, node, &mut values)?;
+                self.node(graph, (node, for_effect.contains(&index)), &mut values)?;
             }
         }
         Ok(values)
@@ -373,13 +384,13 @@ impl<'a> Builder<'a> {
     fn node<'p>(
         &mut self,
         graph: &'p document::Graph,
-        node: &'p Node,
+        (node, is_for_effect): (&'p Node, bool),
         values: &mut Values<'p>,
     ) -> Result<(), Diagnostic> {
         let written: Vec<&str> = node.outputs.iter().flat_map(tensors).collect();
         let rule = aten::find(&node.target);
         let is_nothing = rule.is_some_and(|rule| matches!(rule.effect, Effect::Nothing));
-        let writes = Writes::of(node, rule.is_some());
+        let writes = Writes::of(node, is_for_effect);
         // Numbers that Python computes, and checks.
         if is_nothing || (written.is_empty() && writes.is_empty()) {
             return Ok(());
@@ -501,8 +512,7 @@ impl<'a> Builder<'a> {
                 OutputSpec::Token(_) => {}
             }
         }
-        let mutated: Vec<TensorId> = self.mutated().collect();
-        self.kept.extend(mutated);
+        self.kept.extend(self.mutated());
         Ok(())
     }
 }

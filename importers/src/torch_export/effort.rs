@@ -35,7 +35,7 @@ impl Builder<'_> {
             return Ok((op_type, Work::View));
         }
         let whole = self.streams(operands, outputs);
-        let bytes = |value: &Value| self.graph.tensor(value.tensor).bytes;
+        let bytes = |value: &Value| value.facts.bytes("").unwrap_or(Bytes::ZERO);
         let others: Bytes = distinct(operands, 1).map(bytes).sum();
         let mut kernel = match rule.effect {
             Effect::Picks => Kernel { bytes_read: whole.bytes_written + others, ..whole },
@@ -85,7 +85,7 @@ impl Builder<'_> {
 
     /// Reads every tensor and writes every result.
     pub(super) fn streams(&self, operands: &[(&str, Value)], outputs: &[Value]) -> Kernel {
-        let bytes = |value: &Value| self.graph.tensor(value.tensor).bytes;
+        let bytes = |value: &Value| value.facts.bytes("").unwrap_or(Bytes::ZERO);
         Kernel {
             bytes_read: distinct(operands, 0).map(bytes).sum(),
             bytes_written: outputs.iter().map(bytes).sum(),

@@ -115,7 +115,7 @@ impl Builder<'_> {
         let wholes = self.successors(node, &overwritten);
         let all: Vec<Value> = outputs.iter().chain(&wholes).cloned().collect();
         self.add(node, op_type, Work::Kernel(kernel), (&operands, &all));
-        self.settle(&wholes);
+        self.settle(&wholes, &[]);
         for (name, value) in written.into_iter().zip(outputs) {
             define(values, name, value)?;
         }

@@ -269,17 +269,50 @@ fn who_reads_memory_reads_what_was_written_through_a_view() {
             let ir::op::Work::Kernel(kernel) = &op.work else { panic!("{op:?}") };
             // The part alone, of 4 rows.
             assert_eq!((kernel.bytes_read.get(), kernel.bytes_written.get()), (256, 256));
-            // The whole is a new value; of a buffer, which stays where it is, what changed.
-            let bytes = if is_buffer { 256 } else { 12 * 64 };
+            // The memory stays where it is; of a buffer, which each device has, what changed is sent.
+            let bytes = if is_buffer { 256 } else { 0 };
             assert_eq!(graph.tensor(op.outputs[0]).bytes.get(), bytes);
             let roots = graph.roots();
             let last = graph.ops.iter().find(|op| op.name == "result").unwrap();
             assert!(last.inputs.iter().any(|own| roots[own.index()] == op.outputs[0]), "{read}");
-            let buffer = graph.tensors.iter().position(|own| own.name == "m");
-            let is_read = last.parameters.iter().any(|own| Some(own.index()) == buffer);
-            assert_eq!(is_read, is_buffer);
+            let held = if is_buffer { "m" } else { "memory" };
+            let held = graph.tensors.iter().position(|own| own.name == held);
+            let mut all = last.inputs.iter().chain(&last.parameters);
+            assert!(all.any(|own| Some(own.index()) == held), "{last:?}");
+            let ir::op::Work::Kernel(kernel) = &last.work else { panic!("{last:?}") };
+            assert_eq!(kernel.bytes_read.get(), rows * 64 + 16 * 8 * 4);
         }
     }
+}
+
+/// In training it is a tensor of its own, of which there are gradients; so is what is returned.
+#[test]
+fn memory_that_is_written_in_part_has_its_bytes_in_training() {
+    let bytes = |program: &Value, trains: bool| {
+        let text = serde_json::to_vec(program).unwrap();
+        let bytes = archive(&[("m/models/model.json", &text)]);
+        let options = ImportOptions { trains, ..ImportOptions::default() };
+        let graph = crate::read_bytes("m.pt2", &bytes, &options).unwrap().graph;
+        let op = graph.ops.iter().find(|op| op.name == "done").unwrap();
+        graph.tensor(op.outputs[0]).bytes.get()
+    };
+    let mut program = written_through_a_view("memory", false);
+    assert_eq!((bytes(&program, true), bytes(&program, false)), (12 * 64, 0));
+    program["graph_module"]["graph"]["outputs"] = json!([named("memory")]);
+    let specs = json!([{ "user_output": { "arg": named("memory") } }]);
+    program["graph_module"]["signature"]["output_specs"] = specs;
+    assert_eq!(bytes(&program, false), 12 * 64);
+}
+
+/// Exporters leave out what has no effect, so an operator of one's own whose result nobody reads
+/// writes what it is given.
+#[test]
+fn an_operator_of_ones_own_that_nobody_reads_writes() {
+    let mut program = written_through_a_view("other", false);
+    let nodes = program.pointer_mut("/graph_module/graph/nodes").unwrap();
+    nodes[4]["target"] = json!("torch.ops.mine.store.default");
+    let flops = 2 * 4 * 8 * 16 + 2 * 6 * 16 * 8;
+    assert_eq!(read(&program).unwrap().summary.forward_flops, flops);
 }
 
 fn read_named(name: &str, is_buffer: bool) -> Import {
