@@ -48,10 +48,13 @@ export interface Drawn { slices: number }
 export function draw(element: HTMLCanvasElement, tile: Tile, view: View, selected: Hit | undefined, marked = ""): Drawn {
   const canvas = element.getContext("2d")!;
   const height = height_of(tile.lanes, view.is_folded);
-  element.width = Math.round(view.width * view.scale);
-  element.height = Math.round(height * view.scale);
-  element.style.width = `${view.width}px`;
-  element.style.height = `${height}px`;
+  const [wide, high] = [Math.round(view.width * view.scale), Math.round(height * view.scale)];
+  // Another size, even the same one, is a new surface.
+  if (element.width !== wide || element.height !== high) {
+    [element.width, element.height] = [wide, high];
+    element.style.width = `${view.width}px`;
+    element.style.height = `${height}px`;
+  }
   canvas.setTransform(view.scale, 0, 0, view.scale, 0, 0);
   return draw_lanes(canvas, tile, view, selected, marked);
 }
