@@ -22,7 +22,7 @@ test("a run is reported by the form, and stands with stack and device of its pla
   await page.fill("input[name=step_s]", "4.2");
   await page.fill("input[name=peak_gib]", "70.5");
   await page.fill("input[name=note]", "<b>first</b> try");
-  await page.click("button:has-text('Report')");
+  await page.click("button.main:has-text('Report')");
   await page.waitForSelector("svg .point");
   const { value: told } = await asked(at.base, "/v1/measurements");
   const [own] = told.measurements;
@@ -62,7 +62,7 @@ test("a run of no plan, or of no time, is refused in words", async () => {
   const { page, context } = await page_of(at.chrome, at.base, { refusals: true });
   await open(page, at.base, "#/accuracy?plan=plan_nowhere");
   await page.fill("input[name=step_s]", "1");
-  await page.click("button:has-text('Report')");
+  await page.click("button.main:has-text('Report')");
   await page.waitForSelector("[role=alert]:has-text('plan_nowhere')");
   assert.equal((await asked(at.base, "/v1/measurements", { plan: run.id, step_s: 0 })).status, 422);
   assert.equal((await asked(at.base, "/v1/measurements", { plan: run.id, step_s: 1, colour: "red" })).status, 422);

@@ -50,14 +50,21 @@ test("a slider replays at once, the latest counts, and the address reproduces it
   await open(page, at.base, `#/plans/${placed.id}/what-if`);
   assert.ok(await page.isVisible("text=The plan as it is"));
   assert.ok(await page.isDisabled("button:has-text('Plan again')"));
-  const slider = page.locator(".knob:has-text('nvlink3') input[type=range]");
-  await slider.focus();
   let n = 0;
   page.on("request", (request) => { if (request.url().endsWith("/v1/simulate")) n += 1; });
-  // Twenty steps of the slider by keyboard: one replay, or a few, never twenty.
-  for (let press = 0; press < 20; press += 1) await page.keyboard.press("ArrowLeft");
+  // Twenty turns at once are one replay, of the last of them.
+  await page.locator(".knob:has-text('nvlink3') input[type=range]").evaluate((slider) => {
+    for (let step = 1; step <= 20; step += 1) {
+      slider.valueAsNumber = -0.1 * step;
+      slider.dispatchEvent(new InputEvent("input", { bubbles: true }));
+    }
+  });
   await replayed(page, "nvlink3 × 0.25");
-  assert.ok(n <= 10, `${n} replays of 20 steps`);
+  assert.equal(n, 1);
+  await page.locator(".knob:has-text('nvlink3') input[type=range]").press("ArrowRight");
+  await replayed(page, "nvlink3 × 0.2679");
+  await page.locator(".knob:has-text('nvlink3') input[type=range]").press("ArrowLeft");
+  await replayed(page, "nvlink3 × 0.25");
   const direct = await simulate({ plan: placed.id, scale: ["nvlink3=0.25"] });
   assert.ok(direct.report.step_time_ns > 0);
   assert.equal(await check_numbers(page, at.base) > 10, true);
@@ -95,7 +102,7 @@ test("planning again asks for the same files with what was changed", async () =>
   const { value: made } = await asked(at.base, `/v1/plans/${id}`);
   assert.deepEqual([...made.request.scale].sort(), ["ib_ndr_400=0.5", "memory=2"]);
   assert.equal(made.request.global_batch, samples);
-  assert.equal(String(made.request.devices), "32..32");
+  assert.equal(String(made.request.devices), "32");
   assert.deepEqual(Object.values(made.files).sort(), Object.values(run.files).sort());
   await settle(page);
   await context.close();

@@ -164,8 +164,8 @@ function Profile(props: { of: Stored }): JSX.Element {
     rows: ((resolve(doc.latest()?.value, "/covers") ?? []) as { what: string; name: string; measured: string[] }[]).map((own) => [`${own.what} ${own.name}`, own.measured.join(", ")]),
   });
   return (
-    <details class="alive-of"><summary>{plain(props.of.name)} <span class="note"><code>{digest(props.of.digest)}</code></span>
-      <Show when={doc.latest()}>{(own) => <span class="note">, uploaded <Num of={ref(own(), "/created_ms", "date")} /></span>}</Show></summary>
+    <details class="alive-of"><summary>{plain(props.of.name)} <span class="note"><code>{digest(props.of.digest)}</code></span></summary>
+      <Show when={doc.latest()}>{(own) => <p class="note">Uploaded <Num of={ref(own(), "/created_ms", "date")} /></p>}</Show>
       <Show when={doc.error()}>{(why) => <Trouble of={why()} />}</Show>
       <Show when={covers().rows.length > 0} fallback={<p class="empty">Nothing that this version knows to read.</p>}><DataTable of={covers()} /></Show>
     </details>

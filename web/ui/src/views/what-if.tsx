@@ -4,7 +4,7 @@ import { For, Show, createEffect, createMemo, createSignal, createUniqueId, on, 
 import { ask, send } from "../api";
 import { again, type Change } from "../changes";
 import { Loaded } from "../load";
-import { plain } from "../names";
+import { plain, short } from "../names";
 import { Loading, Num, Panel, Trouble } from "../parts";
 import { DeviceBars, Swatch, type DeviceBar } from "../pictures/bars";
 import { known, number, pointer, ref, resolve, type Doc, type Ref } from "../pointer";
@@ -20,7 +20,7 @@ const PAUSE = 40;
 export default function WhatIf(props: { status: Doc }): JSX.Element {
   const plan = () => props.status.value as Status;
   return (
-    <Loaded path={`/v1/plans/${encodeURIComponent(plan().id)}/answer`} what="Reading the answer">
+    <Loaded path={`/v1/plans/${encodeURIComponent(plan().id)}/answer?brief=true`} what="Reading the answer">
       {(answer) => <Turned plan={plan()} answer={answer()} />}
     </Loaded>
   );
@@ -102,11 +102,11 @@ function Factor(props: { knob: Knob; now: Ref | undefined; planned: number }): J
   const rounded = (power: number) => Number((2 ** power).toPrecision(4));
   return (
     <div class="knob">
-      <label for={id}>{plain(props.knob.title)}</label>
+      <label for={id}>{short(props.knob.title, 60)}</label>
       <b><Show when={props.now}>{(now) => <Num of={now()} />}</Show></b>
       <input id={id} type="range" min={-POWERS} max={POWERS} step="0.1" value={Math.log2(factor())} aria-valuetext={`${factor()} times`}
         onInput={(event) => put(rounded(event.currentTarget.valueAsNumber))} />
-      <label class="inline">× <input type="number" min="0.001" max="1000" step="any" value={factor()} aria-label={`${plain(props.knob.title)}, factor`}
+      <label class="inline">× <input type="number" min="0.001" max="1000" step="any" value={factor()} aria-label={`${short(props.knob.title, 60)}, factor`}
         onChange={(event) => put(event.currentTarget.valueAsNumber)} /></label>
       <p class="note">plan: <Num of={props.knob.of} /></p>
     </div>
@@ -192,8 +192,10 @@ function PlanAgain(props: { plan: Status; doc: Doc; is_changed: boolean }): JSX.
 function Mark(props: { doc: Doc; is_busy: boolean }): JSX.Element {
   const own = () => new URLSearchParams(props.doc.source.split("?")[1]).get("b") ?? "{}";
   const told = () => {
+    // Factors of 1 in place of those that were planned for.
+    if (own().includes('"scale":[]')) return "the cluster as its file says";
     const { scale: sizes, micro_batches: m } = JSON.parse(own()) as { scale?: string[]; micro_batches?: number };
-    return [...(sizes?.length === 0 ? ["the cluster as its file says"] : sizes ?? []).map((one) => plain(one.replace(/=(.*)$/, " × $1"))), ...(m === undefined ? [] : [`${m} micro-batches`])].join(", ");
+    return [...(sizes ?? []).map((one) => `${short(one.slice(0, one.lastIndexOf("=")))} × ${one.slice(one.lastIndexOf("=") + 1)}`), ...(m === undefined ? [] : [`${m} micro-batches`])].join(", ");
   };
   return (
     <p class="lead" role="status">
@@ -248,7 +250,7 @@ function bars(doc: Doc): DeviceBar[] {
     const of = (name: string) => pointer("now", ...devices_at(doc).slice(1).split("/"), index, name);
     const peak = of(peak_name(doc));
     return {
-      name: own.id === undefined ? `rank ${index}` : plain(String(own.id)),
+      name: own.id === undefined ? `rank ${index}` : short(String(own.id), 60),
       parts: [
         { kind: "stays", name: "What stays", value: ref(doc, of(stays!), "bytes") },
         { kind: "comes", name: "What comes and goes, at the peak", value: ref(doc, [peak, of(stays!)], "bytes", "difference") },

@@ -4,7 +4,7 @@
 import { For, Match, Show, Switch, createUniqueId, type JSX } from "solid-js";
 import { read } from "../api";
 import { Loaded, fetched } from "../load";
-import { plain } from "../names";
+import { plain, short } from "../names";
 import { Name, Num, Panel, Trouble } from "../parts";
 import { known, pointer, ref, resolve, type Doc, type Ref } from "../pointer";
 import { asked, link, set } from "../route";
@@ -17,11 +17,11 @@ const SUBJECTS: [string, string][] = [["", "The step"], ["op", "An op"], ["trans
 export default function Why(props: { status: Doc }): JSX.Element {
   const plan = () => props.status.value as Status;
   return (
-    <Loaded path={`/v1/plans/${encodeURIComponent(plan().id)}/answer`} what="Reading the answer">{(answer) => {
+    <Loaded path={`/v1/plans/${encodeURIComponent(plan().id)}/answer?brief=true`} what="Reading the answer">{(answer) => {
       const is_run = () => resolve(answer().value, "/plan/training") != null;
       return (
         <>
-          <Ask id={plan().id} answer={answer()} is_run={is_run()} />
+          <Ask id={plan().id} is_run={is_run()} />
           <Asked id={plan().id} is_run={is_run()} />
           <Show when={asked("of") === ""}>
             <Rejected doc={answer()} />
@@ -33,17 +33,23 @@ export default function Why(props: { status: Doc }): JSX.Element {
   );
 }
 
+/** Slices of a plan that is read for its names. */
+const MOST_SLICES = 100_000;
+/** Names that are offered: a list of 10,000 blocks. */
+const OFFERED = 500;
+
 /** What is asked about; names come from the plan. */
-function Ask(props: { id: string; answer: Doc; is_run: boolean }): JSX.Element {
+function Ask(props: { id: string; is_run: boolean }): JSX.Element {
   const id = createUniqueId();
   const subjects = () => (props.is_run ? SUBJECTS.filter(([name]) => name === "" || name === "device") : SUBJECTS);
-  const ops = () => (resolve(props.answer.value, "/plan/placement") ?? []) as { op: string; device: string }[];
-  const channels = () => (resolve(props.answer.value, "/plan/schedule/channels") ?? []) as { transfers: { tensor: string }[] }[];
   const view = fetched(() => `/v1/plans/${encodeURIComponent(props.id)}/view`, read);
+  // A plan of a million slices is not read for a list of names: whoever asks types one.
+  const is_small = () => Number(resolve(view.latest()?.value, "/n_slices") ?? Infinity) < MOST_SLICES;
+  const full = fetched(() => ["op", "transfer"].includes(asked("of")) && is_small(), async (is_asked) => (is_asked ? read(`/v1/plans/${encodeURIComponent(props.id)}/answer`) : undefined));
+  const ops = () => (resolve(full.latest()?.value, "/plan/placement") ?? []) as { op: string; device: string }[];
+  const channels = () => (resolve(full.latest()?.value, "/plan/schedule/channels") ?? []) as { transfers: { tensor: string }[] }[];
   const devices = () => (view.error() !== undefined ? [] : (resolve(view.latest()?.value, "/devices") ?? []) as { device: string }[]).map((own) => own.device);
   const names = () => [...new Set(({ op: ops().map((own) => own.op), transfer: channels().flatMap((own) => own.transfers.map((one) => one.tensor)), device: devices() })[asked("of")] ?? [])];
-  /** Names that are offered: a list of 10,000 blocks. */
-  const MOST = 500;
   return (
     <form class="pickers" onSubmit={(event) => { event.preventDefault(); set({ name: (event.currentTarget.elements.namedItem("name") as HTMLInputElement).value }); }}>
       <span class="segments" role="group" aria-label="Why what">
@@ -51,8 +57,8 @@ function Ask(props: { id: string; answer: Doc; is_run: boolean }): JSX.Element {
       </span>
       <Show when={asked("of") !== ""}>
         <label class="inline" for={id}>called</label>
-        <input id={id} name="name" class="grow" list={`${id}-names`} value={asked("name")} spellcheck={false} placeholder={plain(names()[0] ?? "")} onChange={(event) => set({ name: event.currentTarget.value })} />
-        <datalist id={`${id}-names`}><For each={names().slice(0, MOST)}>{(name) => <option value={name} />}</For></datalist>
+        <input id={id} name="name" class="grow" list={`${id}-names`} value={asked("name")} spellcheck={false} placeholder={short(names()[0] ?? "", 40)} onChange={(event) => set({ name: event.currentTarget.value })} />
+        <datalist id={`${id}-names`}><For each={names().slice(0, OFFERED)}>{(name) => <option value={name} />}</For></datalist>
         <button type="submit" class="main">Why?</button>
       </Show>
     </form>
@@ -194,7 +200,7 @@ function OfDevice(props: { doc: Doc }): JSX.Element {
   return (
     <div class="columns">
       <div><Shown title="Memory at the peak" table={peak()} /><Shown title="Links" table={channels()} /></div>
-      <Panel title={plain(String(resolve(props.doc.value, "/device")))}>
+      <Panel title={short(String(resolve(props.doc.value, "/device")), 60)}>
         <Pairs doc={props.doc} of={[["Kind", "/kind", "text"], ["Compute", "/compute/ns", "time"], ["Communication", "/communication/ns", "time"], ["Idle", "/idle/ns", "time"], ["Peak", "/peak/bytes", "bytes"], ["Limit", "/limit_bytes", "bytes"],
           ["Memory", "/capacity_bytes", "bytes"], ["Context", "/context_bytes", "bytes"], ["Reserve", "/reserve_bytes", "bytes"]]} />
       </Panel>
