@@ -82,7 +82,7 @@ function counted(scene: Scene, as: "time" | "bytes", value: (node: GraphNode) =>
 /** What a node is, in few words. */
 export function kind_text(node: GraphNode): string {
   if (node.kind === "op") return short(node.op_type ?? "op", 24);
-  return node.kind === "stage" ? "" : `${node.n_ops} ops`;
+  return node.kind === "stage" ? "" : `${node.n_ops} op${node.n_ops === 1 ? "" : "s"}`;
 }
 
 function kept(make: (node: GraphNode) => Look): (node: GraphNode) => Look {
