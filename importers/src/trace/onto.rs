@@ -132,7 +132,7 @@ fn lay(graph: &mut Graph, (traced, idle): (&Graph, &[u64]), kind: &str) -> Share
         let landed = pair.land(is_step && phase == Phase::Forward);
         share.add(time, &landed, own.iter().filter(|item| item.flops() > 0).count());
         share.n_ran += ran.len();
-        let names = landed.others.iter().map(|(at, _)| traced.ops[*at].op_type.clone());
+        let names = landed.others.iter().map(|own| traced.ops[own.op].op_type.clone());
         share.names.extend(names);
         let times = own.iter().zip(&landed.times);
         found.extend(times.filter_map(|(item, time)| Some((item.op, (*time)?))));
@@ -176,7 +176,7 @@ impl Share {
         self.by_segment = self.by_segment.saturating_add(landed.by_segment);
         self.lacking += landed.lacking;
         self.homeless += landed.homeless;
-        self.other = landed.others.iter().fold(self.other, |sum, own| sum.saturating_add(own.1));
+        self.other = landed.others.iter().fold(self.other, |sum, own| sum.saturating_add(own.time));
         self.n_others += landed.others.len();
         self.told += landed.told;
         self.reshaped.extend_from_slice(&landed.reshaped);

@@ -112,6 +112,17 @@ impl<'g> Item<'g> {
     }
 }
 
+/// A traced op without a counterpart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Other {
+    /// Its position in the traced graph.
+    pub(super) op: usize,
+    /// Nanoseconds.
+    pub(super) time: u64,
+    /// Elements of its result.
+    size: u64,
+}
+
 /// What of a traced pass the ops of a graph have.
 #[derive(Default)]
 pub(super) struct Landed {
@@ -123,9 +134,8 @@ pub(super) struct Landed {
     pub(super) by_segment: u64,
     /// Of a loss, which the graph does not have.
     pub(super) loss: Took,
-    /// Traced ops in segments where the graph has no operator like them: position in the traced graph
-    /// and nanoseconds.
-    pub(super) others: Vec<(usize, u64)>,
+    /// Traced ops in segments where the graph has no operator like them.
+    pub(super) others: Vec<Other>,
     /// Traced products that have a place.
     placed: usize,
     /// Traced products that have none.
@@ -158,30 +168,31 @@ pub(super) struct Pair<'a, 'g> {
     graph: Vec<&'a Item<'g>>,
     /// Whether both name modules by the same paths.
     by_module: bool,
-    /// Whether operators that the graph has none like keep their time.
-    is_strict: bool,
+    /// Elements above which results of operators that the graph has none like keep their time.
+    strict_above: u64,
 }
 
-/// Share of a pass's time, and of its ops, that operators without a counterpart may have: exporters
-/// fold and add a few.
+/// Share of a pass's time, and of its ops, that operators without a counterpart may have.
 const OTHERS: f64 = 0.01;
 const OTHER_OPS: f64 = 0.1;
+
+/// Masks, positions and angles, which exporters fold, have at most this part of the elements of the
+/// greatest result, and with all others without a counterpart this share of a pass's time.
+const FOLDED: u64 = 4;
+const FOLDED_TIME: f64 = 0.1;
 
 impl<'a, 'g> Pair<'a, 'g> {
     pub(super) fn of(trace: Vec<&'a Item<'g>>, graph: Vec<&'a Item<'g>>) -> Self {
         let by_module = name_modules_alike(&trace, &graph);
-        Self { trace, graph, by_module, is_strict: false }
+        Self { trace, graph, by_module, strict_above: u64::MAX }
     }
 
     /// Lays the times of the trace on the graph; what follows the last match is a loss where
     /// `ends_in_loss` says that the trace has one and the graph not.
     pub(super) fn land(&mut self, ends_in_loss: bool) -> Landed {
         let mut landed = self.lay(ends_in_loss, ROUNDS);
-        let time: u64 = landed.others.iter().fold(0, |sum, (_, time)| sum.saturating_add(*time));
-        let total = sum(&self.trace, |item| item.time.own).saturating_sub(landed.loss.own);
-        self.is_strict = time as f64 > total as f64 * OTHERS
-            || landed.others.len() as f64 > self.trace.len() as f64 * OTHER_OPS;
-        if self.is_strict {
+        self.strict_above = self.limit(&landed);
+        if self.strict_above < u64::MAX {
             landed = self.lay(ends_in_loss, ROUNDS);
         } else {
             landed.others.clear();
@@ -191,6 +202,25 @@ impl<'a, 'g> Pair<'a, 'g> {
         let lacks = |(item, time): &(&&Item<'_>, &Option<Took>)| time.is_none() && item.flops() > 0;
         landed.lacking = self.graph.iter().zip(&landed.times).filter(lacks).count();
         landed
+    }
+
+    /// Above how many elements operators without a counterpart are too many to be what exporters fold
+    /// and add; the greatest number where they are not.
+    fn limit(&self, landed: &Landed) -> u64 {
+        let plain = self.trace.iter().filter(|item| item.products.is_empty());
+        let limit = plain.map(|item| item.size).max().unwrap_or(0) / FOLDED;
+        let total = sum(&self.trace, |item| item.time.own).saturating_sub(landed.loss.own) as f64;
+        let of = |least: u64| {
+            let own = landed.others.iter().filter(|own| own.size > least || least == 0);
+            own.fold((0u64, 0u64), |(time, n), own| (time.saturating_add(own.time), n + 1))
+        };
+        let ((all, _), (great, n)) = (of(0), of(limit));
+        match () {
+            () if all as f64 > total * FOLDED_TIME => 0,
+            () if great as f64 > total * OTHERS => limit,
+            () if n as f64 > self.trace.len() as f64 * OTHER_OPS => limit,
+            () => u64::MAX,
+        }
     }
 
     /// In rounds: what a round leaves, such as branches that one side runs in another order, is
@@ -206,24 +236,26 @@ impl<'a, 'g> Pair<'a, 'g> {
         let is_last = matches.is_empty() || rounds == 0;
         let (now, later): (Vec<Gap>, Vec<Gap>) =
             gaps.into_iter().partition(|gap| gap.is_alike || is_last);
-        let mut rest: Vec<Gap> = Vec::new();
+        let mut rest: Vec<(Gap, usize)> = Vec::new();
+        let mut offers: Vec<Offer> = Vec::new();
         for gap in now {
             let pairs = self.equal(&gap);
             let ones: Vec<Match> =
                 pairs.iter().map(|(t, g)| Match { trace: *t..t + 1, graph: *g..g + 1 }).collect();
             ones.iter().for_each(|own| self.take(own, &mut landed));
-            rest.extend(split(&gap, &ones));
+            rest.extend(split(&gap, &ones).map(|own| (own, offers.len())));
+            offers.push(self.offer(&gap.graph));
         }
         // Where nothing multiplies, what is equal has to bear witness.
         let total = sum(&self.trace, |item| item.time.own);
         let is_known = !matches.is_empty() || landed.by_op.saturating_mul(2) >= total;
-        for gap in rest.into_iter().filter(|gap| gap.is_alike && is_known) {
+        for (gap, at) in rest.into_iter().filter(|(gap, _)| gap.is_alike && is_known) {
             let ran = &self.trace[gap.trace.clone()];
             let is_end = gap.trace.end == self.trace.len() && sum(ran, Item::flops) == 0;
             if ends_in_loss && is_end {
                 landed.loss = took(ran);
             } else {
-                self.share(&gap, &mut landed);
+                self.share(&gap, &offers[at], &mut landed);
             }
         }
         if !later.is_empty() {
@@ -347,16 +379,14 @@ impl<'a, 'g> Pair<'a, 'g> {
     }
 
     /// The time of what has no partner.
-    fn share(&self, gap: &Gap, landed: &mut Landed) {
+    fn share(&self, gap: &Gap, offer: &Offer, landed: &mut Landed) {
         let held = &self.graph[gap.graph.clone()];
-        let (other, ran): (Vec<usize>, Vec<usize>) =
-            gap.trace.clone().partition(|at| self.is_other(*at, gap));
-        let time = |at: &usize| (self.trace[*at].op, self.trace[*at].time.own);
-        landed.others.extend(other.iter().map(time));
-        let ran: Vec<usize> = if self.is_strict { ran } else { gap.trace.clone().collect() };
+        let (ran, other) = self.apart(gap, offer);
         if ran.is_empty() && !other.is_empty() {
+            landed.others.extend(other);
             return;
         }
+        landed.others.extend(other);
         let items: Vec<&Item<'_>> = ran.iter().map(|at| self.trace[*at]).collect();
         landed.placed += items.iter().filter(|item| item.flops() > 0).count();
         let [size, room] = [&items[..], held].map(|own| sum(own, |item| item.weight));
@@ -387,22 +417,52 @@ impl<'a, 'g> Pair<'a, 'g> {
         }
     }
 
-    /// Whether a traced op without a partner does what no op of the graph in its segment does.
-    fn is_other(&self, at: usize, gap: &Gap) -> bool {
-        let own = self.trace[at];
-        let held = &self.graph[gap.graph.clone()];
-        if !own.products.is_empty() || held.iter().any(|item| item.what == own.what) {
-            return false;
-        }
-        // A product holds the bias that another runs beside it, a dropout of the trace its scale.
-        let around = |range: &Range<usize>| range.start.saturating_sub(1)..range.end + 1;
-        let beside = self.graph.iter().take(around(&gap.graph).end).skip(around(&gap.graph).start);
-        let near = self.trace.iter().take(around(&gap.trace).end).skip(around(&gap.trace).start);
-        let folds = beside.chain(near.filter(|item| item.products.is_empty()));
-        let offered = folds.fold(0, |parts, item| parts | item.parts.folds);
-        let offered = held.iter().fold(offered, |parts, item| parts | item.parts.offers);
-        own.parts.needs & !offered != 0
+    /// What the ops of a segment of the graph are counterparts to.
+    fn offer(&self, segment: &Range<usize>) -> Offer {
+        let held = &self.graph[segment.clone()];
+        let parts = held.iter().fold(0, |parts, item| parts | item.parts.offers);
+        // A product holds the bias that another runs beside it.
+        let beside = self.graph.iter().take(segment.end + 1).skip(segment.start.saturating_sub(1));
+        let parts = beside.fold(parts, |parts, item| parts | item.parts.folds);
+        Offer { whats: held.iter().map(|item| item.what).collect(), parts }
     }
+
+    /// Positions of the traced ops of a gap that may land there, and those that the segment around it
+    /// has no operator like.
+    fn apart(&self, gap: &Gap, offer: &Offer) -> (Vec<usize>, Vec<Other>) {
+        let range = gap.trace.start.saturating_sub(1)..gap.trace.end + 1;
+        let near = self.trace.iter().take(range.end).skip(range.start);
+        // A dropout of the trace leaves its scale to what is beside it.
+        let near = near.filter(|item| item.products.is_empty());
+        let parts = near.fold(offer.parts, |parts, item| parts | item.parts.folds);
+        let is_other = |item: &Item<'_>| {
+            item.products.is_empty()
+                && item.parts.needs & !parts != 0
+                && !offer.whats.contains(&item.what)
+        };
+        let is_first = self.strict_above == u64::MAX;
+        let keeps = |item: &Item<'_>| item.size > self.strict_above || self.strict_above == 0;
+        let (mut ran, mut others) = (Vec::new(), Vec::new());
+        for at in gap.trace.clone() {
+            let item = self.trace[at];
+            let is_other = is_other(item);
+            if is_other && (is_first || keeps(item)) {
+                others.push(Other { op: item.op, time: item.time.own, size: item.size });
+            }
+            if is_first || !is_other || !keeps(item) {
+                ran.push(at);
+            }
+        }
+        (ran, others)
+    }
+}
+
+/// What a segment of a graph is a counterpart to.
+struct Offer {
+    /// Types of its ops.
+    whats: HashSet<u32>,
+    /// Parts of those and of their neighbours.
+    parts: u32,
 }
 
 impl Landed {

@@ -175,10 +175,10 @@ fn operators_that_the_graph_has_none_like_keep_their_time() {
     // What offers what the op needs is its counterpart, and so is the same operator.
     for graph in [[product(0), held(2), product(2)], [product(0), odd(1, 's'), product(2)]] {
         let own = landed(&trace, &graph, false);
-        assert_eq!((ran(&own.times)[1], own.others.as_slice()), (Some(8), &[][..]));
+        assert_eq!((ran(&own.times)[1], own.others.len()), (Some(8), 0));
     }
     let own = landed(&trace, &[product(0), held(1), product(2)], false);
-    assert_eq!((ran(&own.times), own.others), (vec![Some(4), None, Some(4)], vec![(1, 8)]));
+    assert_eq!((ran(&own.times), own.others[0].time), (vec![Some(4), None, Some(4)], 8));
     // A product more than the graph has.
     let own = landed(&[product(0), product(1), product(2)], &[product(0), product(2)], false);
     assert_eq!((own.homeless, own.lacking), (1, 0));
