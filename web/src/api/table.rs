@@ -64,6 +64,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows.extend(kind!(Kind::Profile, "/v1/profiles", "/v1/profiles/{digest}", "profiles"));
     rows.extend(of_uploads());
     rows.extend(of_plans());
+    rows.extend(of_replays());
     rows
 }
 
@@ -132,6 +133,13 @@ fn of_plans() -> Vec<Row> {
         )
         .asks(&["text!", "most"])
         .answers(Answers::Json(200)),
+    ]
+}
+
+/// What is asked of plans that exist, in bodies of their own.
+fn of_replays() -> Vec<Row> {
+    let (read, plan) = (Some(Scope::Read), Some(Scope::Plan));
+    vec![
         Row::new("POST", "/v1/simulate", plan, "Replay a plan, perhaps on something else")
             .takes(Body::Form("Simulated"))
             .answers(Answers::Json(200)),
