@@ -83,7 +83,11 @@ mod tests {
         page.push_str(&format!(
             "`--pin` takes `PATTERN=DEVICE` for ops and `FIELD=VALUE` for training runs, with the \
              fields {}. `--for` takes accelerate, a launcher of [targets.md](targets.md), or any, \
-             which searches what no launcher may be able to run as well.\n\n",
+             which searches what no launcher may be able to run as well. `--scale` takes \
+             `NAME=FACTOR`: what of the cluster is so many times what its file says, `memory` of \
+             each device (and what is kept free of it), `links` (all ways between devices) or one \
+             way by its name, such as `--scale ib_ndr_400=0.5`; who verifies, simulates or exports \
+             the plan states it again, as the cluster.\n\n",
             pins::FIELDS.join(", ")
         ));
         page.push_str(
