@@ -55,6 +55,14 @@ const graph = (name, query = "") => json(`/v1/plans/${ids[name]}/graph${query}`)
 const opened = (...groups) => encodeURIComponent(JSON.stringify(groups));
 /** What the page's address asks for. */
 const address = async (page) => new URLSearchParams((await page.evaluate(() => location.hash)).split("?")[1] ?? "");
+/** The address once its `name` is as asked; a page writes it a moment after what it shows. */
+async function address_where(page, name, is_so) {
+  for (let tries = 0; ; tries += 1) {
+    const value = (await address(page)).get(name);
+    if (is_so(value) || tries === 100) return value;
+    await page.waitForTimeout(20);
+  }
+}
 /** All nodes of a document, however deep. */
 const nodes_of = (inside) => inside.nodes.flatMap((node) => [node, ...(node.open === null ? [] : nodes_of(node.open))]);
 /** A node as the address names it. */
@@ -98,7 +106,8 @@ test("a lone group is open, others are opened by the server one at a time, and r
   await page.waitForSelector("#graph-told:has-text('3 nodes and 0 edges')");
   await page.focus("canvas");
   for (const key of ["ArrowDown", "Enter", "Enter"]) await page.keyboard.press(key);
-  assert.equal((await address(page)).get("at"), `in:${repeat.id}`);
+  const wanted = `in:${repeat.id}`;
+  assert.equal(await address_where(page, "at", (at) => at === wanted), wanted);
   const before = asked.length;
   // An answer that comes once it is no longer wanted.
   let release;
@@ -123,14 +132,14 @@ test("keys go between nodes, open and close groups, and zoom", async () => {
   const [transformer] = nodes_of(inside).filter((node) => node.id === "m.transformer");
   await page.keyboard.press("Enter");
   const first = transformer.open.nodes[0];
-  assert.equal((await address(page)).get("at"), key(first));
+  assert.equal(await address_where(page, "at", (at) => at === key(first)), key(first));
   await page.keyboard.press("ArrowDown");
-  const chosen = (await address(page)).get("at");
+  const chosen = await address_where(page, "at", (at) => at !== key(first));
   const below = nodes_of(inside).find((node) => key(node) === chosen);
   assert.ok(below.y > first.y && transformer.open.nodes.includes(below), below.id);
   await page.keyboard.press("Escape");
   await page.waitForFunction(() => !location.hash.includes("m.transformer%22"));
-  assert.equal((await address(page)).get("at"), "in:m.transformer");
+  assert.equal(await address_where(page, "at", (at) => at === "in:m.transformer"), "in:m.transformer");
   assert.equal(await page.textContent("section[aria-label='Chosen node'] .lead"), "m.transformer");
   const scale = async () => Number((await address(page)).get("v").split(",")[0]);
   await page.keyboard.press("+");
