@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Starts the planning service on example plans and says where they are seen: demo_ui.sh PROGRAM
+# Starts the planning service on example plans and says where they are seen: demo_ui.sh PROGRAM.
+# MESHWRIGHT_LISTEN is the address that it listens on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 program=$1
@@ -14,6 +15,7 @@ for _ in $(seq 100); do
   kill -0 "$service" || exit 1
   sleep 0.1
 done
+"$program" jobs --server "http://$listen" --check >/dev/null || exit 1
 # What was planned before is answered from there.
 submit() { "$program" submit --server "http://$listen" "$@" -o out/demo.json --force --wait 5m >/dev/null; }
 submit examples/models/gpt2_small.onnx --cluster examples/clusters/a100-node.yaml --algorithm m-topo

@@ -37,7 +37,10 @@ fn options(args: &ServeArgs, again: &[OsString]) -> Result<Options, Diagnostic> 
         Webhook::new(url, &secret).map_err(|reason| {
             Diagnostic::usage("bad-webhook", "nobody can be told of plans that ended")
                 .fact("reason", reason)
-                .hint(format!("export {WEBHOOK_SECRET}=whsec_$(openssl rand -base64 32)"))
+                .hint(format!(
+                    "--webhook http://HOST:PORT/PATH or https://..., and \
+                     export {WEBHOOK_SECRET}=whsec_$(openssl rand -base64 32)"
+                ))
         })
     });
     Ok(Options {

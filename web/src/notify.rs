@@ -12,6 +12,8 @@ use crate::{client, log, queue};
 
 /// How often it is looked what is to be told.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often it is said that somebody is there who tells.
+const ANNOUNCED: Duration = Duration::from_secs(600);
 /// Messages under way at once.
 const AT_ONCE: usize = 4;
 
@@ -19,13 +21,23 @@ const AT_ONCE: usize = 4;
 ///
 /// # Errors
 /// Where nothing can be sent: no certificate that could be checked.
-pub(crate) async fn start(service: &Shared) -> Result<Vec<tokio::task::JoinHandle<()>>, String> {
+pub(crate) fn start(service: &Shared) -> Result<Vec<tokio::task::JoinHandle<()>>, String> {
     let Some(hook) = service.options.webhook.clone() else { return Ok(Vec::new()) };
     let agent = client::agent(hook.is_secure(), Some(PATIENCE));
     let agent = agent.map_err(|error| error.to_string())?;
-    service.store.write(queue::announce).await.map_err(|problem| problem.title.clone())?;
     let tell = |_| tokio::spawn(tell(Arc::clone(service), hook.clone(), agent.clone()));
-    Ok((0..AT_ONCE).map(tell).collect())
+    let announced = tokio::spawn(announce(Arc::clone(service)));
+    Ok((0..AT_ONCE).map(tell).chain([announced]).collect())
+}
+
+async fn announce(service: Shared) {
+    loop {
+        let rest = match service.store.write(queue::announce).await {
+            Ok(()) => ANNOUNCED,
+            Err(_) => LOOK,
+        };
+        tokio::time::sleep(rest).await;
+    }
 }
 
 async fn tell(service: Shared, hook: Webhook, agent: Agent) {

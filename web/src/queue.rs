@@ -21,6 +21,8 @@ pub(crate) const LEASE_MS: i64 = 30_000;
 
 /// Name of the file of the best plan so far, while there is no last one.
 pub(crate) const INCUMBENT: &str = "incumbent";
+/// How long ends are kept to be told of while nobody is there who tells.
+const AWAY_MS: i64 = 24 * 3_600_000;
 /// How long an idempotency key is known, in milliseconds.
 const KEY_MS: i64 = 86_400_000;
 
@@ -267,16 +269,26 @@ fn say(
     if kind == "end" {
         let untold = "INSERT INTO untold (plan, attempts, due_ms) \
             SELECT CAST($1 AS TEXT), 0, CAST($2 AS BIGINT) \
-            WHERE EXISTS (SELECT 1 FROM facts WHERE name = 'webhook') ON CONFLICT DO NOTHING";
-        sql.run(untold, &[id.into(), sql.now_ms().into()])?;
+            WHERE EXISTS (SELECT 1 FROM facts WHERE name = 'webhook' AND value > $3) \
+            ON CONFLICT DO NOTHING";
+        let now = sql.now_ms();
+        let since = moment(now - AWAY_MS);
+        sql.run(untold, &[id.into(), now.into(), since.as_str().into()])?;
     }
     Ok(())
 }
 
-/// From now on somebody has to be told of all ends.
+/// A time as text that sorts as times do.
+fn moment(ms: i64) -> String {
+    format!("{ms:020}")
+}
+
+/// Somebody is there who tells of ends: those of the next day are kept for whoever tells then.
 pub(crate) fn announce(sql: &mut dyn Sql) -> Result<(), Problem> {
-    let statement = "INSERT INTO facts (name, value) VALUES ('webhook', '') ON CONFLICT DO NOTHING";
-    sql.run(statement, &[])?;
+    let statement = "INSERT INTO facts (name, value) VALUES ('webhook', $1) \
+        ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    let now = moment(sql.now_ms());
+    sql.run(statement, &[now.as_str().into()])?;
     Ok(())
 }
 

@@ -234,7 +234,7 @@ async fn accept(
     let router = crate::api::router(&service);
     let recovery = tokio::spawn(recover(Arc::clone(&service.shop)));
     let retirement = tokio::spawn(retire(Arc::clone(&service)));
-    let telling = notify::start(&service).await.map_err(Failure::new(CERTIFICATES))?;
+    let telling = notify::start(&service).map_err(Failure::new(CERTIFICATES))?;
     let (graceful, room) =
         (GracefulShutdown::new(), Arc::new(Semaphore::new(service.options.connections)));
     listening(address);

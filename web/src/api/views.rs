@@ -28,8 +28,8 @@ pub(super) const FOUND: (usize, usize) = (50, 1_000);
 /// What is stated, or what is usual.
 fn stated(name: &str, own: Option<usize>, (usual, most): (usize, usize)) -> Result<usize, Problem> {
     match own.unwrap_or(usual) {
-        n if n <= most => Ok(n),
-        _ => Err(Problem::unprocessable("bad-query", format!("`{name}` is at most {most}"))),
+        n if (1..=most).contains(&n) => Ok(n),
+        _ => Err(Problem::unprocessable("bad-query", format!("`{name}` is 1 to {most}"))),
     }
 }
 

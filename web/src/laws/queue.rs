@@ -351,6 +351,13 @@ fn of_each_end_is_told_until_it_is_taken(database: &Database) {
     end("before");
     assert_eq!(untold(), None, "nobody wanted to be told");
     store.write_here(queue::announce).unwrap();
+    let away = |store: &Store| {
+        let ago = "UPDATE facts SET value = '00000000000000000001' WHERE name = 'webhook'";
+        store.write_here(move |sql| Ok(sql.run(ago, &[])?)).unwrap();
+    };
+    away(&store);
+    end("unheard");
+    assert_eq!(untold(), None, "nobody was there to tell for longer than ends are kept");
     store.write_here(queue::announce).unwrap();
     end("a");
     submit(&store, wanted("b"));

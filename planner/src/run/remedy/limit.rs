@@ -37,9 +37,10 @@ pub(super) fn hint(search: &mut Search<'_>, problem: &Arc<Problem>, least: u64) 
     {
         hint += &format!("; with context and reserve, `memory_bytes: {capacity}` gives it");
     }
-    let factor = problem.cluster.memory_factor(Bytes(enough.limit))?;
-    let scaled = on_cluster(problem, (*problem.cluster).clone().with_memory(factor));
-    if scaled.is_some_and(|own| search.plan(&own, &[enough.found.algorithm]).is_some()) {
+    if let Some(factor) = problem.cluster.memory_factor(Bytes(enough.limit))
+        && on_cluster(problem, (*problem.cluster).clone().with_memory(factor))
+            .is_some_and(|own| search.plan(&own, &[enough.found.algorithm]).is_some())
+    {
         hint += &format!("; --scale memory={factor} is enough");
     }
     Some(hint)
