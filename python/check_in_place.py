@@ -132,6 +132,17 @@ class Both(Stored):
         return self.o(view)
 
 
+class Copied(Stored):
+    """What is copied on the way has memory of its own; a diagonal has not."""
+
+    def forward(self, x):
+        c = x.to(torch.float32, copy=True)
+        c.copy_(self.o(x))
+        d = x.new_zeros(2, 32, 32)
+        torch.linalg.diagonal(d).copy_(self.o(x).mean(1))
+        return self.k(x) @ d
+
+
 class Sides(Stored):
     """Both sides of a condition write memory from outside."""
 
@@ -188,6 +199,7 @@ FIXED = {
     "stored": Stored,
     "both": Both,
     "sides": Sides,
+    "copied": Copied,
     "loop": Loop,
     "into": Into,
 }

@@ -31,6 +31,11 @@ pub(crate) fn run(args: &ServeArgs, again: &[OsString], printer: &Printer) -> Co
 }
 
 fn options(args: &ServeArgs, again: &[OsString]) -> Result<Options, Diagnostic> {
+    if args.webhook.is_none() && std::env::var_os(WEBHOOK_SECRET).is_some() {
+        let message = format!("{WEBHOOK_SECRET} is set, but nobody is to be told");
+        return Err(Diagnostic::usage("bad-webhook", message)
+            .hint("say whom with --webhook URL, or unset the variable"));
+    }
     let tls = args.tls_certificate.clone().zip(args.tls_key.clone());
     let webhook = args.webhook.as_deref().map(|url| {
         let secret = std::env::var(WEBHOOK_SECRET).unwrap_or_default();

@@ -121,7 +121,9 @@ pub(crate) fn submit(sql: &mut dyn Sql, wanted: &Wanted) -> Result<(Plan, bool),
                 return Err(Problem::unprocessable("key-reused", title)
                     .hint("give each request a key of its own"));
             }
-            return Ok((plan(sql, &row.text())?, true));
+            let id = row.text();
+            hurry(sql, &id, HIGHEST - wanted.priority)?;
+            return Ok((plan(sql, &id)?, true));
         }
     }
     let known = match wanted.may_be_old {

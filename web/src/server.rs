@@ -10,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -19,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::service::{Options, Service, Shared};
 use crate::store::Place;
-use crate::stream::Stream;
+use crate::stream::{self, Stream};
 use crate::work::{self, Shop, Work};
 use crate::{access, content, log, notify, queue};
 
@@ -111,7 +112,10 @@ pub fn serve(mut options: Options, listening: &mut dyn FnMut(SocketAddr)) -> Res
     if n > 0 {
         log::line("info", "recovered", &json!({ "plans": n }));
     }
-    runtime.block_on(accept(Arc::clone(&service), name, listening))
+    let ended = runtime.block_on(accept(Arc::clone(&service), name, listening));
+    // A message that its receiver does not answer is sent again after the next start.
+    runtime.shutdown_timeout(LAST_WORDS);
+    ended
 }
 
 /// Makes plans that servers stored, without answering requests, until a signal of termination;
@@ -226,6 +230,9 @@ async fn accept(
 ) -> Result<(), Failure> {
     let of = |hint| move |error: io::Error| Failure::new(hint)(error.to_string());
     let listener = TcpListener::bind(service.options.listen).await.map_err(of(ADDRESS))?;
+    // Connections take it over.
+    set_socket_send_buffer_size(&listener, stream::KEPT)
+        .map_err(|error| of(ADDRESS)(error.into()))?;
     let address = listener.local_addr().map_err(of(ADDRESS))?;
     let tls = service.options.tls.as_ref().map(crate::tls::acceptor).transpose();
     let tls = tls.map_err(of(CERTIFICATE))?;

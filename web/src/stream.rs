@@ -9,8 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// How long a client may take no byte of what is written to it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a client may leave what is written to it.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What the system keeps of it, in bytes: small, as more can be written once a third is taken, so
+/// that who takes 4 KiB a second goes on.
+pub(crate) const KEPT: usize = 128 << 10;
 
 /// A connection that fails once nothing could be written for a while.
 pub(crate) struct Stream {

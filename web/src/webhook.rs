@@ -24,6 +24,7 @@ const SECRET: std::ops::RangeInclusive<usize> = 24..=64;
 #[derive(Clone)]
 pub struct Webhook {
     url: String,
+    is_secure: bool,
     key: Arc<hmac::Key>,
 }
 
@@ -40,7 +41,8 @@ impl Webhook {
     /// What is wrong with either; nothing of the secret is repeated.
     pub fn new(url: &str, secret: &str) -> Result<Self, String> {
         let uri: axum::http::Uri = url.parse().map_err(|_| "the address can not be read")?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
+        let scheme = uri.scheme_str().map(str::to_ascii_lowercase).unwrap_or_default();
+        if !["http", "https"].contains(&scheme.as_str()) || uri.host().is_none() {
             return Err("the address does not begin with http:// or https:// and a host".to_owned());
         }
         if uri.authority().is_some_and(|host| host.as_str().contains('@')) {
@@ -54,12 +56,16 @@ impl Webhook {
                 SECRET.end()
             )
         })?;
-        Ok(Self { url: url.to_owned(), key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &key)) })
+        Ok(Self {
+            url: url.to_owned(),
+            is_secure: scheme == "https",
+            key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &key)),
+        })
     }
 
     /// Whether messages go under transport security.
-    pub(crate) fn is_secure(&self) -> bool {
-        self.url.starts_with("https:")
+    pub(crate) const fn is_secure(&self) -> bool {
+        self.is_secure
     }
 
     /// The header `webhook-signature` of a message.
@@ -105,7 +111,7 @@ mod tests {
         assert!(hook.is_err(), "18 bytes are fewer than the specification asks for");
         let key = STANDARD.decode("plJ3nmyCDGBKInavdOK15jsl").unwrap();
         let key = Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &key));
-        let hook = Webhook { url: String::new(), key };
+        let hook = Webhook { url: String::new(), is_secure: false, key };
         let body = r#"{"event_type":"ping","data":{"success":true}}"#;
         assert_eq!(
             hook.signature("msg_loFOjxBNrRLzqYUf", 1_731_705_121, body),
@@ -116,7 +122,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_without_the_secret() {
         let secret = format!("whsec_{}", STANDARD.encode([7; 32]));
-        assert!(Webhook::new("http://127.0.0.1:9/in?a=b", &secret).is_ok());
+        assert!(!Webhook::new("http://127.0.0.1:9/in?a=b", &secret).unwrap().is_secure());
+        for url in ["https://a/", "HTTPS://a/"] {
+            assert!(Webhook::new(url, &secret).unwrap().is_secure(), "{url}");
+        }
         let wrong = [
             ("ftp://a/", secret.as_str()),
             ("http:///in", &secret),

@@ -18,7 +18,7 @@ pub(super) static MOVES: &[Row] = &[
         "Transpose",
         View,
     ),
-    ("select slice narrow diagonal", "Slice", View),
+    ("select slice narrow diagonal linalg_diagonal", "Slice", View),
     ("expand expand_as broadcast_to broadcast_in_dim", "Expand", View),
     (
         "chunk split split_with_sizes tensor_split unbind unsafe_chunk unsafe_split hsplit vsplit \
@@ -26,14 +26,15 @@ pub(super) static MOVES: &[Row] = &[
         "Split",
         View,
     ),
-    ("alias detach lift_fresh lift_fresh_copy lift view_of", "Identity", View),
+    ("alias detach positive lift_fresh lift_fresh_copy lift view_of", "Identity", View),
     ("reshape reshape_as flatten ravel", "Reshape", ViewOrCopy),
     ("contiguous", "Identity", ViewOrCopy),
     ("dropout alpha_dropout feature_dropout feature_alpha_dropout", "Dropout", ViewOrCopy),
     ("to type_as _to_copy _cast_Float _cast_Half convert_element_type", "Cast", ViewOrCopy),
     ("native_dropout bernoulli", "Dropout", Streams),
     (
-        "clone copy_ lift_copy _to_dense alias_copy permute_copy view_copy expand_copy slice_copy",
+        "clone copy_ lift_copy _to_dense alias_copy permute_copy view_copy expand_copy slice_copy \
+         squeeze_copy unsqueeze_copy transpose_copy t_copy detach_copy",
         "Identity",
         Streams,
     ),
@@ -81,7 +82,7 @@ pub(super) static MOVES: &[Row] = &[
     ),
     ("uniform exponential poisson geometric log_normal cauchy random", "RandomNormal", Creates),
     ("meshgrid", "Expand", View),
-    ("select_copy", "Slice", Streams),
+    ("select_copy narrow_copy diagonal_copy as_strided_copy", "Slice", Streams),
     ("native_channel_shuffle", "DepthToSpace", Streams),
     ("block_diag cartesian_prod combinations", "Concat", Streams),
     (

@@ -178,7 +178,12 @@ fn is_view(rule: aten::Rule, node: &Node, operands: &[(&str, Value)], outputs: &
         Effect::View => true,
         Effect::ViewOrCopy => match rule.op_type {
             "Dropout" => !call(node, operands, outputs).flag("train"),
-            "Cast" => from.facts.dtype == to.facts.dtype && !node.target.contains("_to_copy"),
+            "Cast" => {
+                from.facts.dtype == to.facts.dtype
+                    && !node.target.contains("_to_copy")
+                    && !call(node, operands, outputs).flag("copy")
+                    && keeps_layout(from, to)
+            }
             "Reshape" => match (&from.facts, &to.facts.shape) {
                 (facts, Some(to)) => match (&facts.shape, &facts.strides) {
                     (Some(shape), Some(strides)) => layout::is_viewable(shape, strides, to),
@@ -186,14 +191,20 @@ fn is_view(rule: aten::Rule, node: &Node, operands: &[(&str, Value)], outputs: &
                 },
                 _ => true,
             },
-            _ => match (&from.facts.shape, &from.facts.strides) {
-                (Some(shape), Some(strides)) => {
-                    layout::is_contiguous(shape, strides) || from.facts.strides == to.facts.strides
-                }
-                _ => true,
-            },
+            _ => keeps_layout(from, to),
         },
         _ => false,
+    }
+}
+
+/// Whether a result of the same shape lies in memory as what it is made from, where both are known.
+fn keeps_layout(from: &Value, to: &Value) -> bool {
+    match (&from.facts.shape, &from.facts.strides, &to.facts.strides) {
+        (Some(shape), Some(own), Some(other)) => {
+            own == other
+                || (layout::is_contiguous(shape, own) && layout::is_contiguous(shape, other))
+        }
+        _ => true,
     }
 }
 

@@ -49,6 +49,8 @@ fn reasons_say_what_to_do() {
         let unsafe_ = reason(&format!("postgres://ann@/plans?host=%2Fnowhere&sslmode={mode}"));
         assert!(unsafe_.contains("can not be reached"), "{unsafe_}");
     }
+    let twice = reason("postgres://ann@host/plans?sslmode=verify-full&sslmode=disable");
+    assert!(twice.contains("more than once"), "{twice}");
     assert!(reason("postgres://ann@host/plans?sslmode=safe").contains("sslmode"));
     assert!(reason("postgres://a:p@q@host/plans").contains("%40"));
     assert!(reason("mysql://host/plans").contains("`mysql`"));

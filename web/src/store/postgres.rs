@@ -106,7 +106,12 @@ impl Postgres {
             Ok(client)
         };
         let client = connect().map_err(|error: Error| {
-            Fault::Other(format!("{} can not be reached: {}", self.url, words(&error)))
+            let handshake = error.to_string().contains("TLS handshake");
+            let trusted = match handshake {
+                true => "; the system's certificates are trusted, or those in SSL_CERT_FILE",
+                false => "",
+            };
+            Fault::Other(format!("{} can not be reached: {}{trusted}", self.url, words(&error)))
         })?;
         Ok(Session { client: Some(client), known: HashMap::new() })
     }

@@ -62,6 +62,9 @@ impl Url {
         }
         // A certificate is always looked at as these ask for, which the library does not know.
         let (address, settings) = self.0.split_once('?').unwrap_or((&self.0, ""));
+        if settings.split('&').filter(|setting| setting.starts_with("sslmode=")).count() > 1 {
+            return Err("it states sslmode more than once".to_owned());
+        }
         let settings = settings.split('&').map(|setting| match setting {
             "sslmode=verify-full" | "sslmode=verify-ca" => "sslmode=require",
             other => other,
