@@ -294,6 +294,11 @@ impl Forest {
         homes
     }
 
+    /// The call that makes it.
+    pub(super) fn parent(&self, call: usize) -> Option<usize> {
+        self.parents[call]
+    }
+
     /// Whether a call is made, at any depth, by another.
     pub(super) fn is_inside(&self, call: usize, around: usize) -> bool {
         std::iter::successors(self.parents[call], |at| self.parents[*at]).any(|at| at == around)

@@ -195,8 +195,8 @@ pub(super) fn note(
 /// A warning of calls that cannot have run as the profile says.
 fn crossing(timing: &Timing) -> Option<Diagnostic> {
     let what = format!(
-        "{} calls begin inside of another of their thread and end after it, which none can: their \
-         times are not to be trusted",
+        "{} calls begin inside of another of their thread and end after it, or are on another thread \
+         than the call that makes them, which none can: their times are not to be trusted",
         timing.crossing
     );
     (timing.crossing > 0).then(|| {

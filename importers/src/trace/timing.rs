@@ -29,7 +29,8 @@ pub(super) struct Timing {
     pub(super) step: u64,
     /// As much of it as no call ran, inside of the forest's stretch or not.
     pub(super) still: u64,
-    /// Calls that begin inside of another of their thread and end after it.
+    /// Calls that begin inside of another of their thread and end after it, or are on another thread
+    /// than the call that makes them.
     pub(super) crossing: u64,
 }
 
@@ -194,6 +195,7 @@ impl<'f> Lander<'f> {
                 .filter(|own| self.is_message(own))
                 .map(|own| (own.start, own.end())),
         );
+        timing.crossing = self.strays(profile);
         let mut ops: Vec<(i64, i64, usize)> = Vec::new();
         for spans in order.chunk_by(|a, b| span(*a).thread == span(*b).thread) {
             let pieces = self.pieces(spans.iter().map(|at| span(*at)), &mut timing.crossing);
@@ -204,6 +206,24 @@ impl<'f> Lander<'f> {
         let (Some(start), Some(end)) = (starts, ends) else { return };
         ops.extend(messages.0.iter().map(|(start, end)| (*start, *end, MESSAGE)));
         idle(ops, (start, end), timing);
+    }
+
+    /// Calls on another thread than the call that makes them: both would count the time.
+    fn strays(&self, profile: &Profile) -> u64 {
+        let mut threads = vec![None; self.forest.calls.len()];
+        let operators = profile.spans.iter().filter(|span| span.is_operator && span.record != 0);
+        for span in operators {
+            if let Some(call) = self.by_record.get(&span.record) {
+                threads[*call] = Some(span.thread);
+            }
+        }
+        let thread_of = |call: Option<usize>| call.and_then(|call| threads[call]);
+        let around = |call| self.forest.parent(call).filter(|_| !self.is_message[call]);
+        let strays = (0..threads.len()).filter(|call| {
+            let pair = thread_of(Some(*call)).zip(thread_of(around(*call)));
+            pair.is_some_and(|(own, parent)| own != parent)
+        });
+        strays.count() as u64
     }
 
     /// The own time of all calls of a thread, in order; nested spans come after those around them.

@@ -99,6 +99,22 @@ fn calls_of_other_names_are_of_another_run() {
 }
 
 #[test]
+fn calls_away_from_their_callers_are_told() {
+    let [et, kineto] = &run("own")[..] else { unreachable!() };
+    let file = std::fs::File::open(kineto).unwrap();
+    let mut profile: serde_json::Value =
+        serde_json::from_reader(flate2::read::GzDecoder::new(file)).unwrap();
+    for (at, event) in profile["traceEvents"].as_array_mut().unwrap().iter_mut().enumerate() {
+        event["tid"] = serde_json::json!(at + 1);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let moved = folder.path().join("moved.kineto.json");
+    std::fs::write(&moved, profile.to_string()).unwrap();
+    let told = |kineto: &Path| has(&join(et, &[kineto.to_owned()]).unwrap(), "overlapping-calls");
+    assert_eq!([told(kineto), told(&moved)], [false, true]);
+}
+
+#[test]
 fn impossible_times_are_refused_or_told() {
     let profile = |times: [(f64, f64); 3]| {
         let names = ["aten::add", "aten::relu", "aten::mul"];
