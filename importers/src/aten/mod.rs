@@ -136,9 +136,11 @@ const NAMESPACES: [&str; 7] =
     ["aten", "transformers", "torchvision", "quantized_decomposed", "prims", "torchao", "mkldnn"];
 
 /// The rule of an operator such as `aten::linear`, `aten.linear.default` or
-/// `torch.ops.aten.add_.Tensor`; an operator in place has the rule of the one that it is named for.
+/// `torch.ops.aten.add_.Tensor`; an operator in place, or of lists, has the rule of the one that it is named for.
 pub(crate) fn find(target: &str) -> Option<Rule> {
     let name = base_name(target)?;
+    // One call for a list of tensors.
+    let name = name.strip_prefix("_foreach_").unwrap_or(name);
     let in_place = || name.strip_suffix('_').and_then(|name| INDEX.get(name));
     INDEX.get(name).or_else(in_place).copied()
 }

@@ -81,7 +81,7 @@ pub(super) static MOVES: &[Row] = &[
         Creates,
     ),
     ("uniform exponential poisson geometric log_normal cauchy random", "RandomNormal", Creates),
-    ("meshgrid", "Expand", View),
+    ("meshgrid broadcast_tensors", "Expand", View),
     ("select_copy narrow_copy diagonal_copy as_strided_copy", "Slice", Streams),
     ("native_channel_shuffle", "DepthToSpace", Streams),
     ("block_diag cartesian_prod combinations", "Concat", Streams),
