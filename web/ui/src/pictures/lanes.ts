@@ -3,6 +3,7 @@
 import { axis, ticks } from "../format";
 import { short } from "../names";
 import type { Pen } from "./graph-draw";
+import type { Filler, Grid } from "./grid";
 import { palette } from "./palette";
 import { kind_fill, kind_sign, type Lane, type Tile } from "../views-api";
 
@@ -16,8 +17,17 @@ export interface Hit { lane: number; row: number }
 /** Whether a lane does nothing in the window. */
 export const is_idle = (lane: Lane): boolean => Object.entries(lane.ns).every(([kind, ns]) => ns === 0 || kind === "free" || kind_fill(kind) === "missing");
 
+const known_heights = new WeakMap<Lane[], Map<boolean, number[]>>();
+
 /** Height of each lane: what links do is thinner; with many lanes all are. */
 export function heights(lanes: Lane[], is_folded: boolean): number[] {
+  const known = known_heights.get(lanes) ?? new Map<boolean, number[]>();
+  known_heights.set(lanes, known);
+  if (!known.has(is_folded)) known.set(is_folded, made_heights(lanes, is_folded));
+  return known.get(is_folded)!;
+}
+
+function made_heights(lanes: Lane[], is_folded: boolean): number[] {
   const is_shown = lanes.map((lane) => !is_folded || !is_idle(lane));
   const n = lanes.reduce((sum, lane, at) => sum + (is_shown[at] ? (lane.role === "device" ? 1 : 0.5) : 0), 0);
   const device = Math.max(4, Math.min(34, Math.floor(720 / Math.max(1, n))));
@@ -30,7 +40,11 @@ export const x_of = (view: View, ns: number): number => GUTTER + ((ns - view.fro
 
 export const ns_at = (view: View, x: number): number => view.from + ((x - GUTTER) / Math.max(1, view.width - GUTTER)) * (view.to - view.from);
 
-function hatch(colours: Record<string, string>, canvas: Pen): CanvasPattern | string {
+let hatched: [Record<string, string>, HTMLCanvasElement] | undefined;
+
+/** What idle time is filled with. */
+function hatch(colours: Record<string, string>): HTMLCanvasElement {
+  if (hatched?.[0] === colours) return hatched[1];
   const tile = document.createElement("canvas");
   tile.width = tile.height = 8;
   const own = tile.getContext("2d")!;
@@ -39,13 +53,12 @@ function hatch(colours: Record<string, string>, canvas: Pen): CanvasPattern | st
   own.strokeStyle = colours["hatch"]!;
   own.lineWidth = 1.5;
   for (const at of [-8, 0, 8]) { own.beginPath(); own.moveTo(at, 8); own.lineTo(at + 8, 0); own.stroke(); }
-  return canvas.createPattern(tile, "repeat") ?? colours["hatch-bg"]!;
+  hatched = [colours, tile];
+  return tile;
 }
 
-export interface Drawn { slices: number }
-
-/** Draws what is in view on a canvas that is made as large. */
-export function draw(element: HTMLCanvasElement, tile: Tile, view: View, selected: Hit | undefined, marked = ""): Drawn {
+/** Draws what is in view on a canvas that is made as large; tells how many boxes that took. */
+export function draw(element: HTMLCanvasElement, grid: Grid, tile: Tile, view: View, selected: Hit | undefined, marked = ""): number {
   const canvas = element.getContext("2d")!;
   const height = height_of(tile.lanes, view.is_folded);
   const [wide, high] = [Math.round(view.width * view.scale), Math.round(height * view.scale)];
@@ -55,112 +68,163 @@ export function draw(element: HTMLCanvasElement, tile: Tile, view: View, selecte
     element.style.width = `${view.width}px`;
     element.style.height = `${height}px`;
   }
+  grid.begin(wide, high, view.scale, palette()["panel"]!);
   canvas.setTransform(view.scale, 0, 0, view.scale, 0, 0);
-  return draw_lanes(canvas, tile, view, selected, marked);
-}
-
-/** Draws what is in view, slices of `marked` with a frame; tells how many boxes that took. */
-export function draw_lanes(canvas: Pen, tile: Tile, view: View, selected: Hit | undefined, marked = ""): Drawn {
-  const colours = palette();
-  const height = height_of(tile.lanes, view.is_folded);
-  canvas.fillStyle = colours["panel"]!;
-  canvas.fillRect(0, 0, view.width, height);
-  draw_axis(canvas, view, colours, height);
-  const idle = hatch(colours, canvas);
-  const all = heights(tile.lanes, view.is_folded);
-  let y = TOP, slices = 0;
-  tile.lanes.forEach((lane, at) => {
-    if (all[at] === 0) return;
-    slices += draw_lane(canvas, tile, lane, view, { y, height: all[at]! }, { colours, idle });
-    for (const row of rows_of(tile, lane, marked)) outline(canvas, lane, row, view, y, all[at]!, colours["bad"]!);
-    if (selected?.lane === at) outline(canvas, lane, selected.row, view, y, all[at]!, colours["text"]!);
-    if (all[at]! >= 11) draw_name(canvas, lane, y, all[at]!, colours);
-    else if (tile.lanes[at - 1]?.role !== lane.role) draw_role(canvas, tile.lanes, lane.role, y, colours);
-    y += all[at]!;
-  });
-  return { slices };
-}
-
-/** Rows of a lane that are about something, and nothing else. */
-export function rows_of({ things, kinds }: Tile, { rows }: Lane, name: string): number[] {
-  if (name === "") return [];
-  const is_meant = things.map((thing) => thing.name === name);
-  const is_work = kinds.map((kind) => kind_fill(kind) !== "missing" && kind !== "free");
-  return rows.what.flatMap((what, row) => (is_meant[what]! && is_work[rows.kind[row]!]! ? [row] : []));
-}
-
-function draw_axis(canvas: Pen, view: View, colours: Record<string, string>, height: number): void {
-  canvas.font = "11px system-ui, sans-serif";
-  canvas.textAlign = "center";
-  const step = ticks(view.to - view.from, Math.max(2, Math.floor((view.width - GUTTER) / 110)))[1] ?? view.to - view.from;
-  for (let ns = Math.ceil(view.from / step) * step; ns <= view.to; ns += step) {
-    const x = x_of(view, ns);
-    canvas.fillStyle = colours["line"]!;
-    canvas.fillRect(x, TOP - 4, 1, height - TOP);
-    canvas.fillStyle = colours["text-3"]!;
-    if (x > GUTTER + 16 && x < view.width - 24) canvas.fillText(axis("time", ns), x, 13);
-  }
-}
-
-interface Band { y: number; height: number }
-interface Paint { colours: Record<string, string>; idle: CanvasPattern | string }
-
-function draw_lane(canvas: Pen, tile: Tile, lane: Lane, view: View, band: Band, paint: Paint): number {
-  const { rows } = lane;
-  let drawn = 0;
-  const gap = band.height > 8 ? 2 : 0;
-  const y = band.y + gap / 2, height = band.height - gap;
-  for (let at = 0; at < rows.from_ns.length; at++) {
-    if (rows.to_ns[at]! < view.from || rows.from_ns[at]! > view.to) continue;
-    const x = Math.max(GUTTER, x_of(view, rows.from_ns[at]!));
-    const width = Math.min(view.width, x_of(view, rows.to_ns[at]!)) - x;
-    if (width <= 0) continue;
-    if (rows.n[at] === 1) {
-      const kind = tile.kinds[rows.kind[at]!]!;
-      fill(canvas, kind, x, y, width, height, paint);
-      if (width > 22 && height > 11) label(canvas, tile, lane, at, x, width, y, height, paint);
-    } else merged(canvas, rows.ns, at, x, y, width, height, paint);
-    drawn += 1;
-  }
+  const drawn = draw_lanes(canvas, tile, view, selected, marked, grid, () => grid.end(canvas));
+  element.dataset["drawn"] = String(Number(element.dataset["drawn"] ?? 0) + 1);
   return drawn;
 }
 
-function fill(canvas: Pen, kind: string, x: number, y: number, width: number, height: number, paint: Paint): void {
-  const own = kind_fill(kind);
-  if (own === "free") return;
-  canvas.fillStyle = own === "missing" ? paint.idle : paint.colours[own]!;
-  canvas.fillRect(x, y, width > 2 ? width - 0.75 : own === "missing" ? width : Math.max(width, 0.75), height);
+/** Draws what is in view, slices of `marked` with a frame: boxes first, then what is written on them. */
+export function draw_lanes(canvas: Pen, tile: Tile, view: View, selected: Hit | undefined, marked = "", boxes: Filler = canvas, filled = () => {}): number {
+  const colours = palette();
+  const height = height_of(tile.lanes, view.is_folded);
+  boxes.fillStyle = colours["panel"]!;
+  boxes.fillRect(0, 0, view.width, height);
+  boxes.fillStyle = colours["line"]!;
+  const marks = axis_of(view);
+  for (const ns of marks) boxes.fillRect(x_of(view, ns), TOP - 4, 1, height - TOP);
+  const sheet: Sheet = { boxes, colours, idle: boxes.createPattern(hatch(colours), "repeat") ?? colours["hatch-bg"]!, view, drawn: 0, labels: [] };
+  const all = heights(tile.lanes, view.is_folded);
+  let top = TOP;
+  const tops = all.map((height) => (top += height) - height);
+  tile.lanes.forEach((lane, at) => { if (all[at]! > 0) draw_lane(sheet, tile, lane, tops[at]!, all[at]!); });
+  filled();
+  write_axis(canvas, view, marks, colours);
+  for (const own of sheet.labels) write_label(canvas, tile, own, colours);
+  tile.lanes.forEach((lane, at) => {
+    if (all[at] === 0) return;
+    for (const row of rows_of(tile, lane, marked)) outline(canvas, lane, row, view, tops[at]!, all[at]!, colours["bad"]!);
+    if (selected?.lane === at) outline(canvas, lane, selected.row, view, tops[at]!, all[at]!, colours["text"]!);
+    if (all[at]! >= 11) draw_name(canvas, lane, tops[at]!, all[at]!, colours);
+    else if (tile.lanes[at - 1]?.role !== lane.role) draw_role(canvas, tile.lanes, lane.role, tops[at]!, colours);
+  });
+  return sheet.drawn;
 }
 
-/** Several slices in one: as high as their shares, work at the bottom and a pixel at least. */
-function merged(canvas: Pen, ns: Record<string, number[]>, at: number, x: number, y: number, width: number, height: number, paint: Paint): void {
+const about = new WeakMap<Tile, [string, boolean[]]>();
+
+/** The things of that name. */
+function meant(tile: Tile, name: string): boolean[] {
+  const known = about.get(tile);
+  if (known?.[0] === name) return known[1];
+  const own = tile.things.map((thing) => thing.name === name);
+  about.set(tile, [name, own]);
+  return own;
+}
+
+/** Rows of a lane that are about something, and nothing else. */
+export function rows_of(tile: Tile, { rows }: Lane, name: string): number[] {
+  if (name === "") return [];
+  const is_meant = meant(tile, name);
+  if (!is_meant.includes(true)) return [];
+  const is_own = tile.kinds.map((kind) => is_work(kind));
+  return rows.what.flatMap((what, row) => (is_meant[what]! && is_own[rows.kind[row]!]! ? [row] : []));
+}
+
+const is_work = (kind: string): boolean => kind !== "free" && kind_fill(kind) !== "missing";
+
+/** Where the marks of the axis stand. */
+function axis_of(view: View): number[] {
+  const step = ticks(view.to - view.from, Math.max(2, Math.floor((view.width - GUTTER) / 110)))[1] ?? view.to - view.from;
+  const first = Math.ceil(view.from / step);
+  return Array.from({ length: Math.max(0, Math.floor(view.to / step) - first + 1) }, (_, at) => (first + at) * step);
+}
+
+function write_axis(canvas: Pen, view: View, marks: number[], colours: Record<string, string>): void {
+  canvas.font = "11px system-ui, sans-serif";
+  canvas.textAlign = "center";
+  canvas.fillStyle = colours["text-3"]!;
+  const [first] = marks = marks.filter((ns) => x_of(view, ns) > GUTTER + 16 && x_of(view, ns) < view.width - 24);
+  // Where four digits don't tell them apart, all but the first say how far behind it they are.
+  const is_close = new Set(marks.map((ns) => axis("time", ns))).size < marks.length;
+  for (const ns of marks) canvas.fillText(is_close && ns !== first ? `+${axis("time", ns - first!)}` : axis("time", ns), x_of(view, ns), 13);
+}
+
+interface Label { lane: Lane; row: number; x: number; width: number; y: number; height: number }
+interface Sheet { boxes: Filler; colours: Record<string, string>; idle: CanvasPattern | string; view: View; drawn: number; labels: Label[] }
+
+/** The first row that ends behind an instant. */
+function first_after(to_ns: number[], ns: number): number {
+  let [low, high] = [0, to_ns.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (to_ns[middle]! <= ns) low = middle + 1; else high = middle;
+  }
+  return low;
+}
+
+/** Boxes of a lane. Rows that are narrower than a pixel are summed up by pixel. */
+function draw_lane(sheet: Sheet, tile: Tile, lane: Lane, top: number, room: number): void {
+  const { view } = sheet;
+  const { from_ns, to_ns, n, kind, ns } = lane.rows;
+  const gap = room > 8 ? 2 : 0;
+  const y = top + gap / 2, height = room - gap;
+  const parts = Object.keys(ns).map((name): Part => ({ style: style_of(sheet, name), is_work: is_work(name), ns: ns[name]!, sum: 0 }));
+  let column = -1;
+  const flush = () => {
+    if (column < 0) return;
+    stack(sheet, parts, column, y, 1, height);
+    column = -1;
+  };
+  const per_ns = (view.width - GUTTER) / Math.max(1, view.to - view.from);
+  for (let at = first_after(to_ns, view.from); at < from_ns.length && from_ns[at]! < view.to; at += 1) {
+    const x = Math.max(GUTTER, GUTTER + (from_ns[at]! - view.from) * per_ns);
+    const width = Math.min(view.width, GUTTER + (to_ns[at]! - view.from) * per_ns) - x;
+    if (width < 1) {
+      if (Math.floor(x) !== column) { flush(); column = Math.floor(x); }
+      for (const part of parts) part.sum += part.ns[at]!;
+      continue;
+    }
+    flush();
+    if (n[at] === 1) {
+      const style = style_of(sheet, tile.kinds[kind[at]!]!);
+      if (style === undefined) continue;
+      sheet.boxes.fillStyle = style;
+      sheet.boxes.fillRect(x, y, width > 3 ? width - 1 : width, height);
+      sheet.drawn += 1;
+      if (width > 22 && height > 11) sheet.labels.push({ lane, row: at, x, width, y, height });
+    } else {
+      for (const part of parts) part.sum = part.ns[at]!;
+      stack(sheet, parts, x, y, width, height);
+    }
+  }
+  flush();
+}
+
+/** How a kind is filled; undefined where it is not. */
+const style_of = ({ idle, colours }: Sheet, kind: string): CanvasPattern | string | undefined =>
+  (kind === "free" ? undefined : kind_fill(kind) === "missing" ? idle : colours[kind_fill(kind)]!);
+
+interface Part { style: CanvasPattern | string | undefined; is_work: boolean; ns: number[]; sum: number }
+
+/** Several slices in one: as high as their shares, work at the bottom and a pixel at least. Leaves nothing summed up. */
+function stack(sheet: Sheet, parts: Part[], x: number, y: number, width: number, height: number): void {
   let sum = 0, below = y + height;
-  for (const kind in ns) sum += ns[kind]![at] ?? 0;
-  for (const kind in ns) {
-    const own = ns[kind]![at] ?? 0;
-    if (own === 0) continue;
-    const filled = kind_fill(kind);
-    const is_work = kind !== "free" && filled !== "missing";
-    const share = Math.max((own / Math.max(1, sum)) * height, is_work ? 1 : 0);
+  for (const part of parts) sum += part.sum;
+  for (const part of parts) {
+    if (part.sum === 0) continue;
+    const share = Math.max((part.sum / sum) * height, part.is_work ? 1 : 0);
     below = Math.max(y, below - share);
-    if (kind === "free") continue;
-    canvas.fillStyle = filled === "missing" ? paint.idle : paint.colours[filled]!;
-    canvas.fillRect(x, below, Math.max(width, 0.5), share);
+    part.sum = 0;
+    if (part.style === undefined) continue;
+    sheet.boxes.fillStyle = part.style;
+    sheet.boxes.fillRect(x, below, width, share);
+    sheet.drawn += 1;
   }
 }
 
-function label(canvas: Pen, tile: Tile, lane: Lane, at: number, x: number, width: number, y: number, height: number, paint: Paint): void {
-  const { rows } = lane;
-  const kind = tile.kinds[rows.kind[at]!]!;
+function write_label(canvas: Pen, tile: Tile, { lane: { rows }, row, x, width, y, height }: Label, colours: Record<string, string>): void {
+  const kind = tile.kinds[rows.kind[row]!]!;
   const is_idle = kind_fill(kind) === "missing";
-  if (kind === "free" || (is_idle && width < 60)) return;
-  const micro_batch = rows.micro_batch[at];
-  const name = tile.things[rows.what[at]!]?.name ?? "";
+  if (is_idle && width < 60) return;
+  const micro_batch = rows.micro_batch[row];
+  const name = tile.things[rows.what[row]!]?.name ?? "";
   const text = is_idle ? kind.replace("idle-", "") : micro_batch != null && width < 90 ? `${kind_sign(kind)} ${micro_batch}` : short(name, Math.max(3, Math.floor(width / 7)));
   canvas.font = "11px system-ui, sans-serif";
   if (canvas.measureText(text).width > width - 4) return;
   canvas.textAlign = "center";
-  canvas.fillStyle = is_idle ? paint.colours["text"]! : kind_fill(kind) === "optimizer" || kind_fill(kind) === "collective" ? "#fff" : paint.colours["ink"]!;
+  canvas.fillStyle = is_idle ? colours["text"]! : kind_fill(kind) === "optimizer" || kind_fill(kind) === "collective" ? "#fff" : colours["ink"]!;
   canvas.fillText(text, x + width / 2, y + height / 2 + 4);
 }
 
@@ -198,10 +262,6 @@ export function hit(tile: Tile, view: View, x: number, y: number): Hit | undefin
   if (lane < 0 || y < TOP || x < GUTTER) return undefined;
   const ns = ns_at(view, x);
   const { from_ns, to_ns } = tile.lanes[lane]!.rows;
-  let [low, high] = [0, from_ns.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (to_ns[middle]! <= ns) low = middle + 1; else high = middle;
-  }
-  return low < from_ns.length && from_ns[low]! <= ns ? { lane, row: low } : undefined;
+  const row = first_after(to_ns, ns);
+  return row < from_ns.length && from_ns[row]! <= ns ? { lane, row } : undefined;
 }

@@ -4,6 +4,7 @@ import { For, Show, createEffect, createMemo, createSignal, on, onCleanup, type 
 import { read } from "../api";
 import { fetched } from "../load";
 import { Loading, Panel } from "../parts";
+import { by_frame } from "../pictures/frame";
 import { draw_graph, type Drawn, type Marks } from "../pictures/graph-draw";
 import { camera_keys, pointers, type Acts } from "../pictures/graph-acts";
 import { fit, is_group, key_of, scene_of, screen_x, screen_y, type Box, type Camera, type Scene } from "../pictures/graph-scene";
@@ -70,11 +71,10 @@ function Picture(props: { id: string; doc: Doc; open: string[]; is_late: boolean
   const find = finder(() => props.id);
   const marks = createMemo((): Marks => ({ selected: selected(), hovered: hovered(), is_critical: is_critical(), is_found: find.is_found() }));
   const [drawn, setDrawn] = createSignal<Drawn>({ nodes: 0, edges: 0, left_out: 0 });
-  createEffect(() => {
+  by_frame(() => {
     theme();
     const [own, at, room, how, told] = [scene(), view.camera(), size(), style(), marks()];
-    const frame = requestAnimationFrame(() => setDrawn(paint(canvas, own, at, room, how, told)));
-    onCleanup(() => cancelAnimationFrame(frame));
+    return () => setDrawn(paint(canvas, own, at, room, how, told));
   });
   const choose = (own: Box | undefined, more: Record<string, string> = {}) => set({ at: own === undefined ? "" : key_of(own.node), ...more });
   const toggle = (own: Box) => {

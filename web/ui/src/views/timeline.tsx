@@ -1,10 +1,12 @@
 // Who does what when, and who waits for whom.
 
-import { For, Show, createEffect, createMemo, createSignal, on, onCleanup, onMount, type JSX } from "solid-js";
+import { For, Show, batch, createEffect, createMemo, createSignal, on, onCleanup, onMount, type JSX } from "solid-js";
 import { ask, read } from "../api";
 import { fetched } from "../load";
 import { Loading, Name, Num, Panel, Trouble, download, say } from "../parts";
 import { plain } from "../names";
+import { by_frame } from "../pictures/frame";
+import { Grid } from "../pictures/grid";
 import { GUTTER, draw, draw_lanes, height_of, hit, is_idle, ns_at, rows_of, type Hit, type View } from "../pictures/lanes";
 import { Swatch } from "../pictures/bars";
 import { SaveButtons } from "../pictures/save";
@@ -45,14 +47,14 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
   const is_folded = () => asked("fold") === "yes";
   const n_idle = () => tile(window.doc()).lanes.filter(is_idle).length;
   const view = (): View => ({ ...span(), width: width(), scale: devicePixelRatio, is_folded: is_folded() });
+  const grid = new Grid();
   const [selected, setSelected] = createSignal<Hit>();
   const [drawn, setDrawn] = createSignal(0);
   createEffect(on(() => window.doc(), () => setSelected(undefined)));
-  createEffect(() => {
+  by_frame(() => {
     theme();
-    const [own, at, now] = [tile(window.doc()), selected(), view()];
-    const frame = requestAnimationFrame(() => setDrawn(draw(canvas, own, now, at, asked("op")).slices));
-    onCleanup(() => cancelAnimationFrame(frame));
+    const [own, at, now, name] = [tile(window.doc()), selected(), view(), asked("op")];
+    return () => setDrawn(draw(canvas, grid, own, now, at, name));
   });
   const show = (from: number, to: number) => {
     const length = Math.max(10, Math.min(step(), to - from));
@@ -89,7 +91,7 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
             <button type="button" class="plain" onClick={() => set({ op: "" })}>No frames</button></p>
         </Show>
         <Show when={window.error()}>{(error) => <Trouble of={error()} />}</Show>
-        <Twin of={table()} />
+        <Twin of={rows_table(summed())} />
       </Panel>
       <div class="columns">
         <Panel title="In view" sub={<>from <b>{time_of(summed(), "from_ns")}</b> to <b>{time_of(summed(), "to_ns")}</b>, exact sums</>}>
@@ -115,22 +117,49 @@ function still<T>(of: () => T, ms: number): () => T {
   return own;
 }
 
-/** The tile of the window; until it is there, the last one. */
+/** Milliseconds from one question to the next while the window moves. */
+const LEAST_MS = 60;
+/** How long an answer is waited for once another window is shown. */
+const PATIENCE_MS = 250;
+
+/**
+ * The tile of the window; until it is there, the last one. One question at a time, the next about what
+ * is shown when it is answered; one that takes long and is no longer wanted is cancelled.
+ */
 function window_of(id: () => string, span: () => { from: number; to: number }, is_whole: () => boolean, whole: () => Doc) {
   const [doc, setDoc] = createSignal<Doc>(whole());
   const [error, setError] = createSignal<unknown>();
   const [is_late, setLate] = createSignal(false);
-  createEffect(() => {
-    const { from, to } = span();
+  let running: { stop: AbortController; since: number } | undefined;
+  let timer = 0, last = 0;
+  const wanted = () => timeline_path(id(), span().from, span().to, MOST_ROWS);
+  const start = () => {
+    timer = 0;
+    if (is_whole() || doc().source === wanted()) return;
+    if (running !== undefined && performance.now() - running.since < PATIENCE_MS) return;
+    running?.stop.abort();
+    const own = running = { stop: new AbortController(), since: last = performance.now() };
+    const path = wanted();
+    const ended = (show: () => void) => {
+      if (own !== running) return;
+      running = undefined;
+      clearTimeout(timer);
+      timer = 0;
+      if (!is_whole()) batch(show);
+      later();
+    };
+    read(path, own.stop.signal).then((answer) => ended(() => { setDoc(answer); setError(undefined); }), (why: unknown) => ended(() => { if (path === wanted()) setError(() => why); }));
+  };
+  const later = () => {
+    setLate(!is_whole() && error() === undefined && doc().source !== wanted());
+    if (is_late() && timer === 0) timer = window.setTimeout(start, Math.max(0, last + LEAST_MS - performance.now(), running === undefined ? 0 : running.since + PATIENCE_MS - performance.now()));
+  };
+  createEffect(on([span, whole], () => {
     setError(undefined);
-    if (is_whole()) { setDoc(whole()); setLate(false); return; }
-    let is_old = false;
-    setLate(true);
-    const timer = setTimeout(() => {
-      read(timeline_path(id(), from, to, MOST_ROWS)).then((own) => { if (!is_old) { setDoc(own); setLate(false); } }, (own: unknown) => { if (!is_old) { setError(own); setLate(false); } });
-    }, 60);
-    onCleanup(() => { is_old = true; clearTimeout(timer); });
-  });
+    if (is_whole()) { running?.stop.abort(); running = undefined; setDoc(whole()); }
+    later();
+  }));
+  onCleanup(() => { clearTimeout(timer); running?.stop.abort(); });
   return { doc, error, is_late };
 }
 
