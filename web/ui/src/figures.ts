@@ -20,7 +20,7 @@ const RUN_PARTS: [string, string, string][] = [
   ["transfer", "Exposed transfers", "exposed_transfers_s"], ["optimizer", "Optimizer", "optimizer_s"], ["missing", "Bubble", "bubble_s"],
 ];
 const DEVICE_PARTS: [string, string, string][] = [
-  ["compute", "Compute", "busy_ns"], ["transfer", "Communication", "communication_ns"], ["missing", "Idle", "idle_ns"],
+  ["compute", "Compute", "busy_ns"], ["transfer", "Waits for links", "communication_ns"], ["missing", "Idle", "idle_ns"],
 ];
 
 /** Where the step goes: of a run its parts, of ops the time of all devices. */

@@ -92,7 +92,7 @@ const KINDS: Record<string, [string, string, string]> = {
   optimizer: ["Optimizer", "O", "optimizer"],
   transfer: ["Transfer", "T", "transfer"],
   exchange: ["Exchange of gradients", "X", "collective"],
-  communication: ["Communication, exposed", "C", "collective"],
+  communication: ["Waits for links", "C", "collective"],
   "idle-fill": ["Idle: not begun", "", "missing"],
   "idle-input": ["Idle: waits for an input", "", "missing"],
   "idle-link": ["Idle: the link is taken", "", "missing"],

@@ -235,7 +235,7 @@ function figures(doc: Doc): Table {
   const rows: Table["rows"] = [
     ["Step time", ...both(doc, is_run(doc, "plan") ? "/step_time_ns" : "/report/step_time_ns", "time")],
     ["Peak of the fullest device", ref(doc, peaks[0], "bytes"), ref(doc, peaks[1], "bytes"), ref(doc, [peaks[1], peaks[0]], "bytes", "difference")],
-    ["Communication, of the devices' time", ...share("communication_ns"), null],
+    ["Waits for links, of the devices' time", ...share("communication_ns"), null],
     ["Idle, of the devices' time", ...share("idle_ns"), null],
   ];
   if (is_run(doc, "plan")) rows.splice(1, 0, ["Samples a second", ...both(doc, "/samples_per_s", "count")]);

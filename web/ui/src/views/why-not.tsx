@@ -13,14 +13,16 @@ import type { Status } from "../types";
 /** Rejected configurations of a run; of ops, the recipes that were tried. */
 function rejected(doc: Doc): Table {
   if (resolve(doc.value, "/plan/training") == null) {
-    const rows = ((resolve(doc.value, "/attempts") ?? []) as Record<string, unknown>[]).map((own, at): Cell[] => {
+    const step = Number(resolve(doc.value, "/plan/cost/step_time_ns"));
+    const attempts = ((resolve(doc.value, "/attempts") ?? []) as Record<string, unknown>[]).map((own, at) => ({ own, at, ns: resolve(own, "/result/plan/step_time_ns") as number | undefined }));
+    const rows = attempts.toSorted((a, b) => (a.ns ?? Infinity) - (b.ns ?? Infinity) || a.at - b.at).map(({ own, at, ns }): Cell[] => {
       const of = (name: string) => pointer("attempts", at, "result", "plan", name);
-      const is_plan = known(ref(doc, of("step_time_ns"), "time"));
-      const why = resolve(own, "/result/none/message") ?? resolve(own, "/result/failure/message") ?? resolve(own, "/result/message") ?? "no plan";
-      return [String(own["algorithm"]), is_plan ? ref(doc, of("step_time_ns"), "time") : null, is_plan ? ref(doc, [of("step_time_ns"), "/plan/cost/step_time_ns"], "time", "difference") : null,
-        is_plan ? ref(doc, of("peak_memory_bytes"), "bytes") : null, is_plan ? "" : String(why)];
+      const none = resolve(own, "/result/none/message") ?? resolve(own, "/result/failure/message") ?? resolve(own, "/result/message") ?? "no plan";
+      if (ns === undefined) return [String(own["algorithm"]), null, null, null, String(none)];
+      const why = ns > step ? "slower" : ns < step ? (resolve(doc.value, "/fastest_ns") == null ? "worse in what is minimised" : "more devices or transfers for less than 0.5 %") : "as fast as the plan, or the plan";
+      return [String(own["algorithm"]), ref(doc, of("step_time_ns"), "time"), ref(doc, [of("step_time_ns"), "/plan/cost/step_time_ns"], "time", "difference"), ref(doc, of("peak_memory_bytes"), "bytes"), why];
     });
-    return { name: "tried", columns: ["Recipe", "Step", "Slower by", "Peak", "Why not"], rows };
+    return { name: "tried", columns: ["Recipe", "Step", "Against the plan", "Peak", "Why not"], rows };
   }
   const at = (resolve(doc.value, "/runners_up") as unknown[] | undefined ?? []).map((_, index) => pointer("runners_up", index));
   const beyond = resolve(doc.value, "/beyond_launcher") == null ? [] : [pointer("beyond_launcher")];
@@ -37,7 +39,7 @@ export function Rejected(props: { doc: Doc }): JSX.Element {
   const counts = () => COUNTS.filter(([name]) => known(ref(props.doc, pointer("counts", name), "count")));
   return (
     <Show when={rejected(props.doc).rows.length > 0}>
-      <Panel title="What was not chosen" sub="the nearest first" actions={<CsvButton of={rejected(props.doc)} />}>
+      <Panel title={resolve(props.doc.value, "/plan/training") == null ? "What was tried" : "What was not chosen"} sub="the fastest first" actions={<CsvButton of={rejected(props.doc)} />}>
         <DataTable of={rejected(props.doc)} />
         <Show when={counts().length > 0}>
           <p class="note">{counts().map(([name, words], at) => <>{at === 0 ? "" : ", "}<Num of={ref(props.doc, pointer("counts", name), "count")} /> {words}</>)}.</p>
