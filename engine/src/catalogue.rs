@@ -3,6 +3,8 @@
 use exporters::training;
 use serde_json::{Value, json};
 
+use crate::training::export::PICTURES;
+
 /// The formats of models that are read.
 #[must_use]
 pub fn formats() -> Value {
@@ -13,13 +15,18 @@ pub fn formats() -> Value {
 /// The formats in which plans are written, for placements of ops and for training runs.
 #[must_use]
 pub fn targets() -> Value {
-    let placed = exporters::targets().iter().map(|row| {
-        json!({ "name": row.name, "file_name": row.file_name, "summary": row.summary,
-            "versions": row.versions, "of": "placements" })
-    });
+    let of = |kind: &'static str| {
+        move |row: &exporters::Target| {
+            json!({ "name": row.name, "file_name": row.file_name, "summary": row.summary,
+                "versions": row.versions, "of": kind, "is_executor": row.is_executor })
+        }
+    };
+    let placed = exporters::targets().iter().map(of("placements"));
+    let pictures = exporters::targets().iter().filter(|row| PICTURES.contains(&row.name));
+    let pictures = pictures.map(of("training-runs"));
     let runs = training::targets().iter().map(|row| {
         json!({ "name": row.name, "file_name": row.file_name, "summary": row.summary,
-            "versions": row.versions, "of": "training-runs" })
+            "versions": row.versions, "of": "training-runs", "is_executor": true })
     });
-    json!({ "targets": placed.chain(runs).collect::<Vec<_>>() })
+    json!({ "targets": placed.chain(pictures).chain(runs).collect::<Vec<_>>() })
 }

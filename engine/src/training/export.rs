@@ -24,7 +24,7 @@ use crate::training::setting::Setting;
 use crate::{executor, suggest};
 
 /// Pictures of the step.
-const PICTURES: [&str; 2] = ["svg", "trace"];
+pub const PICTURES: [&str; 2] = ["svg", "trace"];
 
 /// The files of a target, with all warnings; `None` where the plan is illegal, which the page says.
 ///

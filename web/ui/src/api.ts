@@ -19,7 +19,9 @@ export class Refused extends Error {
 const KEY = "meshwright.token";
 const [token, setToken] = createSignal(sessionStorage.getItem(KEY) ?? "");
 const [needsToken, setNeedsToken] = createSignal(false);
-export { needsToken };
+/** How often something of a plan was asked for that is not there. */
+const [missed, setMissed] = createSignal(0);
+export { missed, needsToken };
 
 /** Keeps a token for this tab. */
 export function useToken(text: string): void {
@@ -58,6 +60,7 @@ export async function ask(path: string, options: RequestInit = {}): Promise<Resp
   if (answer.ok) return answer;
   const own = await problem(answer);
   if (own.status === 401) setNeedsToken(true);
+  if (own.status === 404 && /^\/v1\/plans\/[^/]+\//.test(path)) setMissed((n) => n + 1);
   throw new Refused(own);
 }
 

@@ -28,6 +28,9 @@ const KEYS_OFF = "meshwright.keys-off";
 const id_of_plan = (): string => (route().path[0] === "plans" ? route().path[1] ?? "" : "");
 const [last_plan, setLastPlan] = createSignal("");
 
+/** A plan that is no more has no views. */
+export const forget_plan = (id: string): void => { if (last_plan() === id) setLastPlan(""); };
+
 export function Shell(props: { children: JSX.Element }): JSX.Element {
   let search!: HTMLInputElement;
   let keys!: HTMLDialogElement;

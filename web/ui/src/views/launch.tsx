@@ -9,7 +9,7 @@ import { plain } from "../names";
 import { pointer, ref, resolve, type Doc } from "../pointer";
 import { asked, set } from "../route";
 
-interface Target { name: string; of: string; summary: string; file_name: string }
+interface Target { name: string; of: string; summary: string; file_name: string; is_executor: boolean }
 
 const LAUNCHERS = ["", "torchrun", "slurm", "k8s"];
 
@@ -19,7 +19,9 @@ export default function Launch(props: { doc: Doc; id: string }): JSX.Element {
   const runs_on = () => resolve(props.doc.value, "/runs_on/targets") as string[] | undefined;
   const can = (own: Target) => runs_on()?.some((name) => name.split("@")[0] === own.name) ?? true;
   const own = () => all().filter((target) => target.of === (is_run(props.doc) ? "training-runs" : "placements"));
-  const listed = () => [...own().filter(can), ...own().filter((target) => !can(target))];
+  const rank = (target: Target) => (!target.is_executor ? 2 : can(target) ? 0 : 1);
+  const listed = () => own().toSorted((a, b) => rank(a) - rank(b));
+  const sign = (target: Target) => ["✓", "✕", "·"][runs_on() === undefined ? 2 : rank(target)];
   // A run's first program is shown at once; of ops it is not known who has words for the plan.
   const chosen = () => asked("target") || (runs_on() === undefined ? "" : listed().find(can)?.name ?? "");
   const nearest = (name: string) => ref(props.doc, pointer("runs_on", "nearest_s", name), "seconds");
@@ -28,17 +30,17 @@ export default function Launch(props: { doc: Doc; id: string }): JSX.Element {
       <div class="launch">
         <ul>
           <For each={listed()}>{(target) => (
-            <li classList={{ off: !can(target) }}>
+            <li classList={{ off: rank(target) === 1 }}>
               <button type="button" class="pick" aria-pressed={chosen() === target.name} onClick={() => set({ target: target.name })}>
-                <b><span aria-hidden="true">{runs_on() === undefined ? "·" : can(target) ? "✓" : "✕"}</span> {target.name}</b>
+                <b><span aria-hidden="true">{sign(target)}</span> {target.name}</b>
                 <span>{plain(target.summary)}</span>
               </button>
-              <Show when={!can(target)}><span class="note">{resolve(props.doc.value, nearest(target.name).at[0]!) === undefined ? "has no words for this plan" : <>nearest it can run: <Num of={nearest(target.name)} /></>}</span></Show>
+              <Show when={rank(target) === 1}><span class="note">{resolve(props.doc.value, nearest(target.name).at[0]!) === undefined ? "has no words for this plan" : <>nearest it can run: <Num of={nearest(target.name)} /></>}</span></Show>
             </li>
           )}</For>
         </ul>
         <Show when={chosen() !== ""} fallback={<p class="empty">Choose a program to see its files.</p>}>
-          <Artefact id={props.id} target={chosen()} name={all().find((target) => target.name === chosen())?.file_name ?? "plan.txt"} with_launcher={is_run(props.doc)} />
+          <Artefact id={props.id} target={chosen()} name={all().find((target) => target.name === chosen())?.file_name ?? "plan.txt"} with_launcher={is_run(props.doc) && all().some((target) => target.name === chosen() && target.is_executor)} />
         </Show>
       </div>
     </Panel>

@@ -1,11 +1,13 @@
 // One plan: how it stands decides which of its views there are.
 
 import { Match, Show, Switch, createEffect, lazy, on, type JSX } from "solid-js";
+import { Refused, missed, read } from "../api";
 import { polled } from "../load";
 import { Chip, Loading, Name, Trouble } from "../parts";
 import { digest } from "../names";
 import type { Doc } from "../pointer";
 import { link, route } from "../route";
+import { forget_plan } from "../shell";
 import { file_name, is_live, type Status } from "../types";
 import Overview from "./overview";
 import Search from "./search";
@@ -25,6 +27,15 @@ export default function Plan(props: { id: string }): JSX.Element {
     // Whoever watched the search is shown what it found.
     if (before === "running" && now === "done" && view() === "overview") scrollTo(0, 0);
   }));
+  // It may be deleted while one of its views is looked at.
+  let is_gone = false;
+  createEffect(on(missed, () => {
+    if (is_gone) return;
+    read(`/v1/plans/${encodeURIComponent(props.id)}`).catch((error: unknown) => {
+      is_gone ||= error instanceof Refused && error.problem.status === 404;
+      if (is_gone) { forget_plan(props.id); status.again(); }
+    });
+  }, { defer: true }));
   return (
     <Show when={status.error() === undefined} fallback={<><h1>Plan</h1><Trouble of={status.error()} again={status.again} /></>}>
       <Show when={status.doc()} fallback={<Loading what="Reading the plan" />}>{(doc) => (

@@ -14,10 +14,13 @@ import { CancelButton, headline } from "./search";
 const STATES: State[] = ["queued", "running", "done", "infeasible", "cancelled", "failed"];
 /** Running plans whose curve is drawn here: browsers open six connections to a place. */
 const CURVES = 2;
+/** Plans that the service tells of at once, at most. */
+const MOST = 500;
 
 export default function Plans(): JSX.Element {
   const state = () => asked("state");
-  const limit = () => asked("limit") || "50";
+  // Words are looked for in what was read.
+  const limit = () => asked("limit") || (asked("q") === "" ? "50" : String(MOST));
   const path = () => `/v1/plans?limit=${encodeURIComponent(limit())}${state() === "" ? "" : `&state=${encodeURIComponent(state())}`}`;
   const plans = polled(path, 2000, (doc) => (doc.value as Page).plans.some((plan) => is_live(plan.state)));
   const page = () => plans.doc()?.value as Page | undefined;
@@ -88,7 +91,7 @@ function List(props: { doc: Doc }): JSX.Element {
           )}</For>
         </div>
         <span class="actions note">
-          {found().length} of {page().plans.length}{page().next === null ? "" : "+"} plans
+          {found().length} of {page().next === null ? "" : "the newest "}{page().plans.length} plans
           <Show when={asked("q")}> with "{short(asked("q"))}" <button type="button" class="plain" onClick={() => set({ q: "" })}>Clear</button></Show>
         </span>
       </header>
@@ -116,7 +119,11 @@ function List(props: { doc: Doc }): JSX.Element {
           </table>
         </div>
         <Show when={page().next !== null}>
-          <p class="note"><button type="button" onClick={() => set({ limit: String(page().plans.length * 4) })}>Show more</button></p>
+          <p class="note">
+            <Show when={page().plans.length < MOST} fallback="Older plans are not read here; the API lists them.">
+              <button type="button" onClick={() => set({ limit: String(Math.min(MOST, page().plans.length * 4)) })}>Show more</button>
+            </Show>
+          </p>
         </Show>
       </Show>
     </section>

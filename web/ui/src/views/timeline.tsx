@@ -30,13 +30,13 @@ export default function Timeline(props: { status: Doc }): JSX.Element {
   return (
     <Show when={whole.error() === undefined} fallback={<No view="timeline" error={whole.error()} />}>
       <Show when={whole.latest()} fallback={<Loading what="Replaying the plan" />}>
-        {(doc) => <Picture id={id()} whole={doc()} t0={instant("t0")} t1={instant("t1")} can_trace={(props.status.value as Status).request["workload"] !== "training"} />}
+        {(doc) => <Picture id={id()} whole={doc()} t0={instant("t0")} t1={instant("t1")} />}
       </Show>
     </Show>
   );
 }
 
-function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: number | undefined; can_trace: boolean }): JSX.Element {
+function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: number | undefined }): JSX.Element {
   let box!: HTMLDivElement;
   let canvas!: HTMLCanvasElement;
   const width = width_of(() => box);
@@ -75,7 +75,7 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
           <button type="button" class="plain" onClick={() => show(0, step())}>Whole step</button>
           <button type="button" class="plain" aria-pressed={is_folded()} onClick={() => set({ fold: is_folded() ? "" : "yes" })}>Fold idle</button>
           <TableButtons of={table()} /><SaveButtons name="timeline" canvas={() => canvas} size={() => ({ width: width(), height: height_of(tile(window.doc()).lanes, is_folded()) })} draw={(pen) => draw_lanes(pen, tile(window.doc()), view(), selected(), asked("op"))} />
-          <Show when={props.can_trace}><TraceButton id={props.id} /></Show>
+          <TraceButton id={props.id} />
         </>}>
         <div ref={box} class="picture">
           <canvas ref={canvas} tabindex="0" role="img" aria-label="Timeline: a lane per device and link; its table holds the same" />
