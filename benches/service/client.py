@@ -165,6 +165,11 @@ class Server:
         base = os.path.join(self.folder, self.database)
         return sum(os.path.getsize(base + end) for end in ("", "-wal") if os.path.exists(base + end))
 
+    def cpu_s(self):
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            user, system = stat.read().rsplit(")", 1)[1].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def memory(self, field="VmRSS"):
         with open(f"/proc/{self.process.pid}/status") as status:
             return int(re.search(rf"{field}:\s+(\d+) kB", status.read())[1]) * 1024

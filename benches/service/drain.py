@@ -21,6 +21,9 @@ def judge(hold, _args):
         time.sleep(1)
         states = [client.get(f"/v1/plans/{own}").json()["state"] for own in ids]
         hold(states == ["running", "queued", "queued"], "one runs, two wait", states)
+        before = server.cpu_s()
+        time.sleep(2)
+        hold(server.cpu_s() - before < 0.1, "a server takes no processor from what plans", f"{server.cpu_s() - before:.2f} s of 2 s")
         stream, ended = socket.create_connection(server.address), {}
         stream.sendall(f"GET /v1/plans/{ids[0]}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 

@@ -325,7 +325,8 @@ impl Scribe<'_> {
         let (mut kept, mut plan) = (Kept::Held, None);
         let (mut written, mut stored) = (Instant::now(), Instant::now());
         loop {
-            let event = heard.recv_timeout(WRITE.saturating_sub(written.elapsed()));
+            let due = if news.events.is_empty() { RENEW } else { WRITE };
+            let event = heard.recv_timeout(due.saturating_sub(written.elapsed()).min(WRITE));
             let is_end = event == Err(std::sync::mpsc::RecvTimeoutError::Disconnected);
             if let Ok(event) = event {
                 figures::take(&mut news, &mut plan, event);

@@ -47,6 +47,11 @@ async function problem(answer: Response): Promise<Problem> {
   };
 }
 
+let ahead_ms = 0;
+
+/** The service's clock, to a second. */
+export const now_ms = (): number => Date.now() + ahead_ms;
+
 /** Any request; throws [`Refused`] where the service, or the way to it, says no. */
 export async function ask(path: string, options: RequestInit = {}): Promise<Response> {
   let answer: Response;
@@ -57,6 +62,8 @@ export async function ask(path: string, options: RequestInit = {}): Promise<Resp
     throw new Refused({ status: 0, code: "no-answer", title: "the service does not answer",
       hints: ["check that `meshwright serve` runs; this page goes on by itself once it does"], facts: [] });
   }
+  const date = Date.parse(answer.headers.get("date") ?? "");
+  if (!Number.isNaN(date)) ahead_ms = date - Date.now();
   if (answer.ok) return answer;
   const own = await problem(answer);
   if (own.status === 401) setNeedsToken(true);

@@ -14,6 +14,11 @@ export type As =
   | "factor"
   | "date"; // milliseconds since 1970
 
+/** Units of raw values; the others are plain numbers. */
+export const UNITS: Partial<Record<As, string>> = {
+  time: "ns", seconds: "s", bytes: "B", "bytes-exact": "B", share: "of 1", "tokens-per-s": "tokens/s", "bytes-per-s": "B/s", date: "ms since 1970",
+};
+
 const TIMES: [number, string][] = [[1e9, "s"], [1e6, "ms"], [1e3, "µs"], [1, "ns"]];
 const SIZES: [number, string][] = [
   [2 ** 50, "PiB"], [2 ** 40, "TiB"], [2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"], [1, "B"],
@@ -104,11 +109,12 @@ export function ago(ms: number, now: number): string {
   return date(ms).slice(0, 10);
 }
 
-/** Round numbers for an axis that reaches `most`. */
-export function ticks(most: number, n: number): number[] {
-  if (!(most > 0)) return [0];
-  const raw = most / n;
+/** Round numbers for an axis from `least` to `most`. */
+export function ticks(most: number, n: number, least = 0): number[] {
+  if (!(most > least)) return [least];
+  const raw = (most - least) / n;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((f) => f * power).find((own) => own >= raw * 0.999)!;
-  return Array.from({ length: Math.floor(most / step + 1e-9) + 1 }, (_, i) => i * step);
+  const first = Math.ceil(least / step - 1e-9);
+  return Array.from({ length: Math.floor(most / step + 1e-9) - first + 1 }, (_, i) => (first + i) * step);
 }

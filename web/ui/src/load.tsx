@@ -1,6 +1,6 @@
 // Documents that views wait for.
 
-import { Show, createEffect, createSignal, onCleanup, type JSX } from "solid-js";
+import { Show, createEffect, createSignal, onCleanup, untrack, type JSX } from "solid-js";
 import { Refused, follow, read, type Told } from "./api";
 import { Loading, Trouble } from "./parts";
 import type { Doc } from "./pointer";
@@ -57,19 +57,26 @@ export function polled(path: () => string, ms: number, is_live: (doc: Doc) => bo
   return { doc: doc.latest, error, is_lost, again: doc.again };
 }
 
-/** What happened to a plan so far, as a document whose positions are the events. */
+const [is_seen, setSeen] = createSignal(!document.hidden);
+document.addEventListener("visibilitychange", () => setSeen(!document.hidden));
+
+/**
+ * What happened to a plan so far, as a document whose positions are the events. Tabs in the background
+ * hear nothing: browsers open six connections to a place, for all tabs together.
+ */
 export function followed(id: () => string) {
   const [doc, setDoc] = createSignal<Doc>({ source: "", value: [] });
   const [is_lost, setLost] = createSignal(false);
   const [error, setError] = createSignal<unknown>();
   createEffect(() => {
     const own = id();
+    if (!is_seen()) return;
     const stop = new AbortController();
     onCleanup(() => stop.abort());
     const source = `/v1/plans/${encodeURIComponent(own)}/events`;
     let all: unknown[] = [];
     let waits = false;
-    setDoc({ source, value: all });
+    if (untrack(doc).source !== source) setDoc({ source, value: all });
     const tell = (told: Told) => {
       all.push({ ...told.data, event: told.event });
       if (waits) return;

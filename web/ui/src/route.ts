@@ -8,7 +8,7 @@ export interface Route {
 }
 
 function read(): Route {
-  const [path = "", query = ""] = location.hash.replace(/^#/, "").split("?", 2);
+  const [, path = "", query = ""] = /^#?([^?]*)\??(.*)$/s.exec(location.hash)!;
   const names = path.split("/").filter(Boolean).map((name) => {
     try { return decodeURIComponent(name); } catch { return name; }
   });

@@ -1,6 +1,6 @@
 // The frame around all views: side bar, top bar, keys, notes, the token that the service asks for.
 
-import { For, Show, createEffect, createSignal, onCleanup, onMount, type JSX } from "solid-js";
+import { For, Show, createEffect, createSignal, on, onCleanup, onMount, type JSX } from "solid-js";
 import { needsToken, useToken } from "./api";
 import { format, type As } from "./format";
 import { short } from "./names";
@@ -184,6 +184,8 @@ function Origin(): JSX.Element {
     dialog.style.top = `${below + dialog.offsetHeight > innerHeight ? Math.max(8, box.top - dialog.offsetHeight - 6) : below}px`;
     dialog.querySelector("button")?.focus();
   });
+  // What it speaks of is no longer there in another view.
+  createEffect(on(() => route().path.join("/"), () => ask_number(undefined), { defer: true }));
   const fields = (): string[] => { const own = asked_number()?.of; return own === undefined ? [] : [...own.at, ...(own.whole ?? []).filter((at) => !own.at.includes(at))]; };
   const close = () => { const near = asked_number()?.near; ask_number(undefined); near?.focus(); };
   return (

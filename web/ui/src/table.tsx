@@ -2,6 +2,7 @@
 
 import { For, Show, createMemo, createSignal, type JSX } from "solid-js";
 import { Name, Num, download } from "./parts";
+import { UNITS } from "./format";
 import { number, type Ref } from "./pointer";
 import { asked, set } from "./route";
 
@@ -23,14 +24,20 @@ const raw = (cell: Cell): string | number =>
 
 const is_number = (cell: Cell | undefined): boolean => cell !== null && typeof cell === "object";
 
-/** Raw values; text that a spreadsheet would compute is quoted. */
+const unit = (cell: Cell | undefined): string => (is_number(cell) ? UNITS[(cell as Ref).as] ?? "" : "");
+
+/** Raw values with their units; text that a spreadsheet would compute is quoted. */
 export function csv(table: Table): string {
   const field = (value: string | number): string => {
     if (typeof value === "number") return String(value);
-    const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+    const text = /^[\s\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|^[\t\r\n]/.test(value) ? `'${value}` : value;
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
-  const rows = [table.columns, ...table.rows.map((row) => row.map(raw))];
+  // A column of one unit says it in its head, one of several in a column of its own.
+  const units = table.columns.map((_, at) => [...new Set(table.rows.map((row) => row[at]).filter(is_number).map(unit))]);
+  const mixed = units.flatMap((own, at) => (own.length > 1 ? [at] : []));
+  const head = table.columns.map((name, at) => (units[at]!.length === 1 && units[at]![0] !== "" ? `${name} [${units[at]![0]}]` : name));
+  const rows = [[...head, ...mixed.map((at) => `${table.columns[at]!}: unit`)], ...table.rows.map((row) => [...row.map(raw), ...mixed.map((at) => unit(row[at]))])];
   return rows.map((row) => row.map(field).join(",")).join("\r\n") + "\r\n";
 }
 

@@ -44,6 +44,13 @@ export const of_diagnostic = (own: Diagnostic): Problem => ({
   status: 0, code: own.code, title: own.message, hints: own.hints, facts: own.facts,
 });
 
+/** The cluster that a plan is for, and what of it was changed for the plan. */
+export function cluster_name(plan: Status): string {
+  const { cluster, scale } = plan.request;
+  const scaled = Array.isArray(scale) ? scale.map(String) : [];
+  return `${file_name(cluster)}${scaled.length === 0 ? "" : `, changed: ${scaled.join(", ")}`}`;
+}
+
 /** What a request says of a file: its name, or that it was written into the request. */
 export function file_name(value: unknown): string {
   if (typeof value === "string") return value.split("/").at(-1)!.replace(/^sha256:(.{12}).*/, "$1…");

@@ -1,9 +1,11 @@
 // Incumbent and bound over the time of the search.
 
 import { For, Show, createMemo, type JSX } from "solid-js";
+import { now_ms } from "../api";
 import { axis, format, ticks } from "../format";
 import { pointer, ref, type Doc } from "../pointer";
 import type { Table } from "../table";
+import { is_live, type Status } from "../types";
 import { width_of } from "./width";
 
 export interface Said { at: number; event: string; elapsed_s: number; value_ns: number | null; bound_ns: number | null; algorithm: string }
@@ -19,6 +21,12 @@ export function said(doc: Doc): Said[] {
   // A search that a restart of the service cut off is accepted anew, and its clock begins anew.
   const begin = all.findLastIndex((own) => own["event"] === "accepted");
   return found.filter((own) => own.at >= begin);
+}
+
+/** Seconds that a search has taken so far, whatever it said last. */
+export function until_s(plan: Status): number {
+  const passed = is_live(plan.state) && plan.started_ms !== null ? (now_ms() - plan.started_ms) / 1e3 : 0;
+  return Math.max(plan.elapsed_s ?? 0, passed);
 }
 
 /** The same as a table. */
@@ -53,7 +61,7 @@ export function GapCurve(props: { doc: Doc; until_s: number; bound_ns?: number |
       : `M${x(list[0]![0])} ${y(list[0]![1])}${list.slice(1).map(([s, ns]) => `H${x(s)}V${y(ns)}`).join("")}H${x(until)}`;
     return { values, bounds, until, high, low, x, y, path };
   });
-  const marks = () => ticks(shape().high, 4).filter((own) => own >= shape().low);
+  const marks = () => ticks(shape().high, 4, shape().low);
   const ends = () => {
     const value = shape().values.at(-1)?.[1], bound = shape().bounds.at(-1)?.[1];
     const at = value === undefined ? 0 : shape().y(value);

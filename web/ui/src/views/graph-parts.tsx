@@ -84,6 +84,7 @@ function Figures(props: { id: string; doc: Doc; scene: Scene; box: Box; choose: 
         <Show when={is_group(node)} fallback={<a class="button" href={link(["plans", props.id, "timeline"], { ...window(), op: node.id })}>In the timeline</a>}>
           <button type="button" onClick={() => props.toggle(props.box)}>{props.box.inside === undefined ? "Open" : "Close"}</button>
         </Show>
+        <Show when={node.kind === "op"}><a class="button" href={link(["plans", props.id, "why"], { of: "op", name: node.id })}>Why here</a></Show>
       </p>
       <dl class="pairs">
         <dt>Kind</dt><dd>{node.kind}<Show when={node.kind === "op"}>, {kind_text(node)}</Show></dd>

@@ -92,6 +92,8 @@ function Picture(props: { id: string; doc: Doc; open: string[]; is_late: boolean
     set({ at: sought, open: JSON.stringify([...new Set([...props.open, ...node.within])]) });
   };
   const at = createMemo(() => asked("at"));
+  // A box of the layout before is nowhere.
+  createEffect(on(scene, () => setHovered(undefined), { defer: true }));
   createEffect(on(at, (own) => { if (own !== sought) void seek(props.id, own, scene(), reveal); }));
   const acts: Acts = { scene, size, camera: view.camera, move: view.move, choose, toggle, hover: setHovered, selected, show: view.show };
   pointers(() => canvas, acts);

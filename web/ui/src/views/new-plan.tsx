@@ -26,10 +26,13 @@ export default function NewPlan(): JSX.Element {
   );
 }
 
-/** What is usually asked of an example; what was typed before stays. */
+/** What is usually asked of an example, in place of what was of the one before; what was typed stays. */
 function usual(model: string): Record<string, string> {
-  const asks = MODELS[model.slice(EXAMPLE.length)]?.asks ?? {};
-  return model.startsWith(EXAMPLE) ? Object.fromEntries(Object.entries(asks).filter(([name]) => asked(name) === "")) : {};
+  const of = (own: string): Record<string, string> => (own.startsWith(EXAMPLE) ? MODELS[own.slice(EXAMPLE.length)]?.asks ?? {} : {});
+  const before = of(asked("model"));
+  const is_open = (name: string) => asked(name) === "" || asked(name) === before[name];
+  const names = [...new Set([...Object.keys(before), ...Object.keys(of(model))])];
+  return Object.fromEntries(names.filter(is_open).map((name) => [name, of(model)[name] ?? ""]));
 }
 
 /** Uploads a file of an example; tells the name that stands for it. */

@@ -8,7 +8,7 @@ import { digest } from "../names";
 import type { Doc } from "../pointer";
 import { link, route } from "../route";
 import { forget_plan } from "../shell";
-import { file_name, is_live, type Status } from "../types";
+import { cluster_name, file_name, is_live, type Status } from "../types";
 import Overview from "./overview";
 import Search from "./search";
 
@@ -27,6 +27,9 @@ export default function Plan(props: { id: string }): JSX.Element {
     // Whoever watched the search is shown what it found.
     if (before === "running" && now === "done" && view() === "overview") scrollTo(0, 0);
   }));
+  // Where there is no plan, there is the search for it and why.
+  const is_none = () => { const own = status.doc()?.value as Status | undefined; return own !== undefined && !is_live(own.state) && !own.artefacts.includes("plan"); };
+  createEffect(() => { if (is_none() && !["search", "why"].includes(view())) location.replace(link(["plans", props.id, "search"])); });
   // It may be deleted while one of its views is looked at.
   let is_gone = false;
   createEffect(on(missed, () => {
@@ -43,7 +46,8 @@ export default function Plan(props: { id: string }): JSX.Element {
           <Head doc={doc()} />
           <Show when={(doc().value as Status).artefacts.includes("plan") && state() !== "queued" && state() !== "running" && view() !== "search"}
             fallback={<Show when={view() === "why" && (doc().value as Status).error !== null} fallback={<Search status={doc()} is_lost={status.is_lost()} />}><WhyNone status={doc()} /></Show>}>
-            <Switch fallback={<Overview status={doc()} />}>
+            <Switch fallback={<p>No view has this address. <a href={link(["plans", props.id])}>Overview</a></p>}>
+              <Match when={view() === "overview"}><Overview status={doc()} /></Match>
               <Match when={view() === "graph"}><Graph status={doc()} /></Match>
               <Match when={view() === "memory"}><Memory status={doc()} /></Match>
               <Match when={view() === "what-if"}><WhatIf status={doc()} /></Match>
@@ -59,11 +63,10 @@ export default function Plan(props: { id: string }): JSX.Element {
 
 function Head(props: { doc: Doc }): JSX.Element {
   const plan = () => props.doc.value as Status;
-  const file = (name: "model" | "cluster") => file_name(plan().request[name]);
   return (
     <div class="title">
       <div>
-        <h1><Name text={file("model")} /> on <Name text={file("cluster")} /></h1>
+        <h1><Name text={file_name(plan().request["model"])} /> on <Name text={cluster_name(plan())} most={80} /></h1>
         <p class="note">{String(plan().request["workload"] ?? "inference")}; inputs {Object.values(plan().files).map(digest).join(" · ")}</p>
       </div>
       <Chip state={plan().state} />

@@ -1,14 +1,15 @@
 // All plans: what runs, with its curve, and what there is.
 
 import { For, Show, createMemo, type JSX } from "solid-js";
+import { now_ms } from "../api";
 import { ago } from "../format";
 import { followed, polled } from "../load";
 import { Chip, Loading, Name, Num, Trouble } from "../parts";
 import { pointer, ref, type Doc } from "../pointer";
-import { GapCurve } from "../pictures/gap-curve";
+import { GapCurve, until_s } from "../pictures/gap-curve";
 import { short } from "../names";
 import { asked, link, set } from "../route";
-import { file_name, is_live, type Page, type State, type Status } from "../types";
+import { cluster_name, file_name, is_live, type Page, type State, type Status } from "../types";
 import { CancelButton, headline } from "./search";
 
 const STATES: State[] = ["queued", "running", "done", "infeasible", "cancelled", "failed"];
@@ -66,7 +67,7 @@ function Running(props: { id: string; doc: Doc }): JSX.Element {
           <div><dt>Incumbent</dt><dd><Num of={ref(props.doc, pointer("plans", at(), "value_ns"), "time")} /></dd></div>
           <div><dt>Bound</dt><dd><Num of={ref(props.doc, pointer("plans", at(), "bound_ns"), "time")} /></dd></div>
         </dl>
-        <GapCurve doc={events.doc()} until_s={own().elapsed_s ?? 0} />
+        <GapCurve doc={events.doc()} until_s={until_s(own())} />
       </section>
     )}</Show>
   );
@@ -81,7 +82,7 @@ function matches(plan: Status, words: string): boolean {
 function List(props: { doc: Doc }): JSX.Element {
   const page = () => props.doc.value as Page;
   const found = createMemo(() => page().plans.map((plan, at) => ({ plan, at })).filter(({ plan }) => matches(plan, asked("q"))));
-  const now = Date.now();
+  const now = now_ms();
   return (
     <section class="panel" aria-label="All plans">
       <header>
@@ -106,7 +107,7 @@ function List(props: { doc: Doc }): JSX.Element {
               <For each={found()}>{({ plan, at }) => (
                 <tr>
                   <td><a href={link(["plans", plan.id])}><Name text={file_name(plan.request["model"])} /></a></td>
-                  <td><Name text={file_name(plan.request["cluster"])} /></td>
+                  <td><Name text={cluster_name(plan)} most={40} /></td>
                   <td><Chip state={plan.state} /></td>
                   <td><Show when={plan.algorithm}>{(name) => <Name text={name()} most={28} />}</Show></td>
                   <td class="right"><Num of={ref(props.doc, pointer("plans", at, "value_ns"), "time")} /></td>

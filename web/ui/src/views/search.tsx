@@ -6,16 +6,16 @@ import { followed } from "../load";
 import { Chip, Facts, Name, Num, Panel, Trouble, say } from "../parts";
 import { plain } from "../names";
 import { pointer, ref, type Doc } from "../pointer";
-import { GapCurve, said, said_table } from "../pictures/gap-curve";
+import { GapCurve, said, said_table, until_s } from "../pictures/gap-curve";
 import { texts } from "../form";
 import { go, link } from "../route";
 import { TableButtons, Twin } from "../table";
-import { file_name, is_live, type Diagnostic, type Status } from "../types";
+import { cluster_name, file_name, is_live, type Diagnostic, type Status } from "../types";
 
 /** What was asked for, in a line. */
 export function headline(plan: Status): string {
-  const { model, cluster, workload } = plan.request;
-  return plain(`${file_name(model)}${workload === "training" ? ", training," : ""} on ${file_name(cluster)}`);
+  const { model, workload } = plan.request;
+  return plain(`${file_name(model)}${workload === "training" ? ", training," : ""} on ${cluster_name(plan)}`);
 }
 
 export function CancelButton(props: { id: string }): JSX.Element {
@@ -37,7 +37,7 @@ export default function Search(props: { status: Doc; is_lost: boolean }): JSX.El
   const plan = () => props.status.value as Status;
   const events = followed(() => plan().id);
   const figure = (name: string, as: "time" | "share" | "seconds") => ref(props.status, pointer(name), as);
-  const until = () => plan().elapsed_s ?? 0;
+  const until = () => until_s(plan());
   const incumbents = () => said(events.doc()).filter((own) => own.event === "incumbent").reverse();
   return (
     <>

@@ -1,0 +1,145 @@
+// Plans as the pages tell of them: their own figures, what was changed for them, what is no more.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { EXAMPLES, NONE, RUN, asked, planned, started, uploaded } from "./asked.mjs";
+import { open, page_of } from "./service.mjs";
+
+let at, placed, run, changed;
+
+before(async () => {
+  at = await started();
+  await uploaded(at.base, [...EXAMPLES, "clusters/two-nodes.yaml"]);
+  // On this cluster a plan on one device is taken in place of a faster one.
+  placed = await planned(at.base, { model: "gpt2_small.onnx", cluster: "two-nodes.yaml", time_limit: "10s" });
+  run = await planned(at.base, RUN);
+  changed = await planned(at.base, { ...RUN, scale: ["memory=1.5"] });
+});
+after(() => at?.end());
+
+test("value, bound and gap of a plan are of one plan", async () => {
+  for (const { id } of [placed, run, changed]) {
+    const { value } = await asked(at.base, `/v1/plans/${id}`);
+    assert.ok(Math.abs(value.value_ns / value.bound_ns - 1 - value.gap) < 1e-6, JSON.stringify(value));
+    const answer = (await asked(at.base, `/v1/plans/${id}/answer`)).value;
+    assert.equal(value.value_ns, answer.plan.cost.step_time_ns);
+  }
+});
+
+test("what was tried is told, the fastest first", async () => {
+  const { page, wrong, context } = await page_of(at.chrome, at.base);
+  await open(page, at.base, `#/plans/${placed.id}/why`);
+  const answer = (await asked(at.base, `/v1/plans/${placed.id}/answer`)).value;
+  const table = page.locator("section.panel:has(h2:has-text('What was tried')) tbody tr");
+  const rows = await table.evaluateAll((all) => all.map((row) => [...row.cells].map((cell) => cell.textContent)));
+  const steps = answer.attempts.map((own) => own.result.plan?.step_time_ns).filter((ns) => ns !== undefined);
+  assert.equal(rows.length, answer.attempts.length);
+  assert.ok(Math.min(...steps) < answer.plan.cost.step_time_ns, "a faster one was found");
+  assert.match(rows[0][2], /^−/);
+  assert.ok(rows.every((row) => row[4] !== ""), "each has a reason");
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a changed cluster is named wherever its plan is", async () => {
+  const { page, context } = await page_of(at.chrome, at.base);
+  for (const [hash, of] of [["#/plans", "tr"], [`#/plans/${changed.id}`, "h1"], [`#/compare?a=${run.id}&b=${changed.id}`, "option"]]) {
+    await open(page, at.base, hash);
+    assert.equal(await page.locator(`${of}:has-text('changed: memory=1.5')`).count() > 0, true, hash);
+  }
+  await context.close();
+});
+
+test("tables say their units to a spreadsheet", async () => {
+  const { page, context } = await page_of(at.chrome, at.base);
+  await open(page, at.base, `#/plans/${placed.id}`);
+  const [file] = await Promise.all([page.waitForEvent("download"), page.click("button[aria-label='CSV of memory']")]);
+  const [head, first] = readFileSync(await file.path(), "utf8").trim().split("\r\n");
+  assert.ok(head.split(",").slice(1).every((name) => name.endsWith(" [B]")), head);
+  const answer = (await asked(at.base, `/v1/plans/${placed.id}/answer`)).value;
+  assert.equal(Number(first.split(",")[head.split(",").indexOf("Peak [B]")]), answer.report.devices[0].peak_memory_bytes);
+  await context.close();
+});
+
+test("a training run is taken to Perfetto from its timeline", async () => {
+  const { page, context } = await page_of(at.chrome, at.base);
+  await open(page, at.base, `#/plans/${run.id}/timeline`);
+  const [file] = await Promise.all([page.waitForEvent("download"), page.click("button:has-text('Perfetto trace')")]);
+  const events = JSON.parse(readFileSync(await file.path(), "utf8")).traceEvents;
+  const answer = (await asked(at.base, `/v1/plans/${run.id}/answer`)).value;
+  const end = Math.max(...events.filter((own) => own.ph === "X").map((own) => own.ts + own.dur));
+  assert.ok(Math.abs(end * 1e3 - answer.plan.cost.step_time_ns) < 2, `${end} us`);
+  await context.close();
+});
+
+test("an example takes its own settings along and leaves none", async () => {
+  const { page, context } = await page_of(at.chrome, at.base);
+  await open(page, at.base, "#/new");
+  const query = () => page.evaluate(() => Object.fromEntries(new URLSearchParams(location.hash.split("?")[1])));
+  await page.selectOption("select >> nth=0", "example:gpt2_small.onnx");
+  await page.waitForFunction(() => location.hash.includes("gpt2"));
+  const fresh = await query();
+  await page.selectOption("select >> nth=0", "example:qwen3-30b-a3b.json");
+  await page.waitForFunction(() => location.hash.includes("qwen3"));
+  await page.selectOption("select >> nth=0", "example:gpt2_small.onnx");
+  await page.waitForFunction(() => location.hash.includes("gpt2"));
+  assert.deepEqual(await query(), fresh);
+  await context.close();
+});
+
+test("where a number comes from is told of what is shown", async () => {
+  const { page, context } = await page_of(at.chrome, at.base);
+  await open(page, at.base, `#/plans/${run.id}`);
+  await page.click(".figures [data-pointer='/plan/cost/step_time_ns']");
+  assert.ok(await page.isVisible("dialog.origin"));
+  await page.click("nav.side a:has-text('Plans')");
+  await page.waitForSelector("h1:has-text('Plans')");
+  assert.equal(await page.isVisible("dialog.origin"), false);
+  await context.close();
+});
+
+test("a plan that was deleted is said to be, and has no views", async () => {
+  const { page, context } = await page_of(at.chrome, at.base, { refusals: true });
+  await open(page, at.base, `#/plans/${changed.id}`);
+  await fetch(`${at.base}/v1/plans/${changed.id}`, { method: "DELETE" });
+  await page.evaluate((id) => { location.hash = `#/plans/${id}/memory`; }, changed.id);
+  await page.waitForSelector("main:has-text('there is no plan')");
+  await page.waitForSelector("nav.side a:has-text('Memory')", { state: "detached" });
+  await context.close();
+});
+
+test("a tab in the background holds no stream", async () => {
+  await uploaded(at.base, ["models/llama3_8b.onnx"]);
+  const { value: live } = await asked(at.base, "/v1/plans", { model: "llama3_8b.onnx", cluster: "two-rtx3090.yaml", time_limit: "600s" });
+  const { page, context } = await page_of(at.chrome, at.base);
+  const is_stream = (own) => own.url().endsWith("/events");
+  await open(page, at.base, `#/plans/${live.id}`);
+  await page.waitForSelector(".incumbents li", { timeout: 60_000 });
+  const turn = (is_hidden) => page.evaluate((own) => {
+    Object.defineProperty(document, "hidden", { value: own, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, is_hidden);
+  const [broken] = await Promise.all([page.waitForEvent("requestfailed", is_stream), turn(true)]);
+  assert.match(broken.failure().errorText, /ABORTED/);
+  assert.ok(await page.$(".incumbents li"), "what was heard stays");
+  await Promise.all([page.waitForRequest(is_stream), turn(false)]);
+  await fetch(`${at.base}/v1/plans/${live.id}?cancel=1`, { method: "DELETE" });
+  await context.close();
+});
+
+test("a plan that there is none of has its search and its why alone", async () => {
+  const none = await planned(at.base, NONE);
+  assert.equal(none.state, "infeasible");
+  const { page, wrong, context } = await page_of(at.chrome, at.base);
+  for (const view of ["", "/overview", "/graph", "/timeline", "/memory", "/what-if"]) {
+    await open(page, at.base, `#/plans/${none.id}${view}`);
+    await page.waitForSelector("nav.side a[aria-current=page]:has-text('Search')");
+  }
+  await open(page, at.base, `#/plans/${none.id}/why`);
+  await page.waitForSelector("nav.side a[aria-current=page]:has-text('Why')");
+  await open(page, at.base, `#/plans/${run.id}/nonsense`);
+  await page.waitForSelector("text=No view has this address");
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
