@@ -19,9 +19,11 @@ export function fetched<S, T>(source: () => S, get: (source: S, signal: AbortSig
     n();
     let is_old = false;
     const stop = new AbortController();
-    onCleanup(() => { is_old = true; stop.abort(); });
+    // A browser may call a request cancelled that was read to its end a moment ago.
+    let is_running = true;
+    onCleanup(() => { is_old = true; if (is_running) stop.abort(); });
     setLoading(true);
-    get(source(), stop.signal).then(
+    get(source(), stop.signal).finally(() => { is_running = false; }).then(
       (own) => { if (!is_old) { setLatest(() => own); setError(undefined); setLoading(false); } },
       (own: unknown) => { if (!is_old) { setError(own ?? new Error("unknown")); setLoading(false); } },
     );

@@ -70,6 +70,12 @@ const key = (node) => `${["op", "stage"].includes(node.kind) ? "op" : "in"}:${no
 /** What the canvas shows. */
 const pixels = (page) => page.$eval("canvas", (own) => own.toDataURL());
 const drawn = (page) => page.$eval("canvas", (own) => Number(own.dataset.drawn));
+/** Does something, and waits until the canvas was drawn since. */
+async function redrawn(page, act) {
+  const before = await drawn(page);
+  await act();
+  await page.waitForFunction((before) => Number(document.querySelector("canvas").dataset.drawn) > before, before);
+}
 
 const views = () => [
   ["gpt2", `?open=${opened("m", "m.transformer")}&tables=nodes,edges&colour=time`, 60], ["gpt2", "?critical=yes&find=matmul", 3],
@@ -98,7 +104,7 @@ test("a lone group is open, others are opened by the server one at a time, and r
   const { page, context } = await page_of(chrome, service.base);
   const asked = [], cancelled = [];
   page.on("request", (own) => { if (own.url().includes("/graph?")) asked.push(decodeURIComponent(own.url())); });
-  page.on("requestfailed", (own) => cancelled.push(own.failure().errorText));
+  page.on("requestfailed", (own) => { if (own.url().includes("/graph?")) cancelled.push(own.failure().errorText); });
   await open(page, service.base, `#/plans/${ids.layers}/graph`);
   const top = (await graph("layers", `?open=${opened("model", "model.layers")}`)).inside;
   const [repeat] = nodes_of(top).filter((node) => node.kind === "repeat");
@@ -115,7 +121,7 @@ test("a lone group is open, others are opened by the server one at a time, and r
   await page.route("**/graph?*", async (route) => { await held; await route.continue().catch(() => {}); });
   await page.keyboard.press("Enter");
   await page.waitForSelector("text=opening");
-  const failed = page.waitForEvent("requestfailed");
+  const failed = page.waitForEvent("requestfailed", (own) => own.url().includes("/graph?"));
   await page.click("button:has-text('Close all')");
   await failed;
   release();
@@ -184,19 +190,18 @@ test("another colour lays nothing out again, and a link shows the same picture",
   page.on("request", (own) => { if (own.url().includes("/v1/")) asked.push(own.url()); });
   const seen = new Set([await pixels(page)]);
   for (const colour of ["time", "memory", "origin"]) {
-    await page.selectOption("label:has-text('Colour') select", colour);
-    await page.waitForTimeout(120);
+    await redrawn(page, () => page.selectOption("label:has-text('Colour') select", colour));
     seen.add(await pixels(page));
   }
-  await page.click("button:has-text('Critical path')");
-  await page.waitForTimeout(120);
+  await redrawn(page, () => page.click("button:has-text('Critical path')"));
   seen.add(await pixels(page));
   assert.equal(seen.size, 5);
   assert.deepEqual(asked, []);
   await page.mouse.move(500, 500);
   await page.mouse.wheel(0, -200);
   await page.mouse.move(10, 10);
-  await page.waitForTimeout(700);
+  await address_where(page, "v", (v) => v !== null);
+  await page.waitForTimeout(200);
   const other = await page_of(chrome, service.base);
   await open(other.page, service.base, await page.evaluate(() => location.hash));
   await page.reload();

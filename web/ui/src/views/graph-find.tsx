@@ -10,16 +10,18 @@ import { pointer, ref, type Doc } from "../pointer";
 import { asked, set } from "../route";
 import { found, found_path, type FoundNode } from "../views-api";
 
-/** Nodes that are listed and marked. */
-const LISTED = 100;
+/** Nodes that are marked, and of them those that are listed. */
+const MARKED = 100;
+const LISTED = 40;
 
 export interface Finder { doc: () => Doc | undefined; error: () => unknown; is_found: () => (box: Box) => boolean }
 
 /** What the words of the address find. */
 export function finder(id: () => string): Finder {
   const words = createMemo(() => asked("find").trim());
-  const answer = fetched(() => [id(), words()] as const, async ([own, text], signal) => (text === "" ? undefined : read(found_path(own, text, LISTED), signal)));
-  const doc = () => (words() === "" ? undefined : answer.latest());
+  const answer = fetched(() => [id(), words()] as const, async ([own, text], signal) => (text === "" ? undefined : read(found_path(own, text, MARKED), signal)));
+  // What the last words found stays until the next is there.
+  const doc = createMemo(() => (words() === "" ? undefined : answer.latest()));
   const is_found = createMemo(() => {
     const own = doc();
     const nodes = own === undefined ? [] : found(own).found;
@@ -37,9 +39,9 @@ export function Find(props: { of: Finder; reveal: (node: FoundNode) => void }): 
       <Show when={props.of.error()}>{(error) => <Trouble of={error()} />}</Show>
       <Show when={props.of.doc()}>{(doc) => (
         <>
-          <p class="note" role="status"><Num of={ref(doc(), "/n_found", "count")} /> found<Show when={found(doc()).n_found > found(doc()).found.length}>, the first {found(doc()).found.length} listed</Show></p>
+          <p class="note" role="status"><Num of={ref(doc(), "/n_found", "count")} /> found<Show when={found(doc()).n_found > LISTED}>, the first {LISTED} listed</Show></p>
           <ul class="found">
-            <For each={found(doc()).found}>{(node, index) => (
+            <For each={found(doc()).found.slice(0, LISTED)}>{(node, index) => (
               <li>
                 <button type="button" class="pick" aria-pressed={asked("at") === key_of(node)} onClick={() => props.reveal(node)}>
                   <b><Name text={node.id} most={34} /></b>
