@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn a_plan_answered_in_place_of_the_fastest_has_its_own_figures() {
-        let fastest = json!({ "objective": "step-time", "value_ns": 100, "bound_ns": 96, "gap": 0.04 });
+        let fastest =
+            json!({ "objective": "step-time", "value_ns": 100, "bound_ns": 96, "gap": 0.04 });
         let answer = json!({
             "plan": { "cost": { "step_time_ns": 102 } }, "bound": { "value_ns": 96 },
             "gap": 0.0625, "fastest_ns": 100,
