@@ -33,12 +33,12 @@ export function fetched<S, T>(source: () => S, get: (source: S, signal: AbortSig
 
 /** Shows what is made of a document once it is there, or why it is not. */
 export function Loaded(props: {
-  path: string; what: string; children: (doc: () => Doc) => JSX.Element; otherwise?: (error: unknown) => JSX.Element;
+  path: string; what: string; children: (doc: () => Doc) => JSX.Element; otherwise?: (error: unknown) => JSX.Element; meanwhile?: JSX.Element;
 }): JSX.Element {
   const doc = fetched(() => props.path, read);
   return (
     <Show when={doc.error() === undefined} fallback={props.otherwise?.(doc.error()) ?? <Trouble of={doc.error()} again={doc.again} />}>
-      <Show when={doc.latest()} fallback={<Loading what={props.what} />}>{(own) => props.children(own)}</Show>
+      <Show when={doc.latest()} fallback={props.meanwhile ?? <Loading what={props.what} />}>{(own) => props.children(own)}</Show>
     </Show>
   );
 }

@@ -6,6 +6,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
+import { frames, watched } from "./gestures.mjs";
 import { check_numbers } from "./numbers.mjs";
 import { DIST, ROOT, WALKED, browser, clear, folder, open, page_of, plans, post, screenshot, serve, settle } from "./service.mjs";
 
@@ -146,6 +147,50 @@ test("the page of a live job survives a restart of the service, and ends it", as
     await first.stop();
     clear(own);
   }
+});
+
+/** Boxes that the timeline says it drew. */
+const boxes = async (page) => Number(/^[\d,]+/.exec(await page.textContent(".panel[aria-label=Timeline] [role=status]"))[0].replaceAll(",", ""));
+
+test("what is asked for, kept and drawn of a timeline is bounded, however large the plan", async () => {
+  const id = ids.large ?? ids.deepseek;
+  const { page, wrong, context, counts, while_ } = await watched(chrome, service.base);
+  await open(page, service.base, `#/plans/${id}/timeline`);
+  const { lanes, n_slices } = await (await fetch(`${service.base}/v1/plans/${id}/view`)).json();
+  assert.ok(ids.large === undefined || n_slices >= 1_000_000, `${n_slices} slices`);
+  assert.ok(counts.requests <= 14 && counts.bytes < 2e6, `${counts.requests} requests, ${counts.bytes} bytes`);
+  assert.ok(await page.evaluate(() => document.querySelectorAll("*").length) < 3000);
+  const columns = await page.$eval("main canvas", (own) => own.clientWidth);
+  const { value: { taken, drawn }, requests } = await while_(() => frames(page, "zoom", 60));
+  assert.ok(drawn >= 60, `${drawn} of 60 frames were drawn`);
+  const least = taken.reduce((a, b) => a + b, 0) / 60;
+  assert.ok(requests >= 1 && requests <= least + 10, `${requests} requests of at most one in 60 ms`);
+  await settle(page);
+  // Of a lane at most a box by pixel and kind, and no more than the rows of one answer.
+  assert.ok(await boxes(page) <= Math.min(lanes.length * columns * 6, 26_000 * 6));
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a window of the timeline that is no longer wanted is not waited for", async () => {
+  const { page, context, counts } = await watched(chrome, service.base);
+  await open(page, service.base, `#/plans/${ids.llama}/timeline`);
+  let release;
+  const held = new Promise((done) => { release = done; });
+  await page.route("**/timeline?from_ns*", async (route) => { await held; await route.continue().catch(() => {}); });
+  await page.keyboard.press("w");
+  await page.waitForSelector("text=reading the window");
+  const failed = page.waitForEvent("requestfailed");
+  await page.keyboard.press("w");
+  assert.match((await failed).url(), /timeline\?from_ns/);
+  release();
+  await page.waitForSelector("text=reading the window", { state: "detached" });
+  assert.equal(counts.cancelled, 1);
+  const query = new URLSearchParams((await page.evaluate(() => location.hash)).split("?")[1]);
+  const asked = await page.waitForFunction(() => document.querySelector("section[aria-label='In view'] [data-pointer='/from_ns']")?.dataset.source.includes("from_ns") && document.querySelector("section[aria-label='In view'] [data-pointer='/from_ns']").dataset.source);
+  const shown = new URLSearchParams((await asked.jsonValue()).split("?")[1]);
+  assert.deepEqual([shown.get("from_ns"), shown.get("to_ns")], [query.get("t0"), query.get("t1")]);
+  await context.close();
 });
 
 test("the page is small and is kept by browsers", async () => {

@@ -130,29 +130,28 @@ function window_of(id: () => string, span: () => { from: number; to: number }, i
   const [doc, setDoc] = createSignal<Doc>(whole());
   const [error, setError] = createSignal<unknown>();
   const [is_late, setLate] = createSignal(false);
-  let running: { stop: AbortController; since: number } | undefined;
+  let running: { stop: AbortController; since: number; path: string } | undefined;
   let timer = 0, last = 0;
   const wanted = () => timeline_path(id(), span().from, span().to, MOST_ROWS);
   const start = () => {
     timer = 0;
-    if (is_whole() || doc().source === wanted()) return;
-    if (running !== undefined && performance.now() - running.since < PATIENCE_MS) return;
-    running?.stop.abort();
-    const own = running = { stop: new AbortController(), since: last = performance.now() };
     const path = wanted();
+    running?.stop.abort();
+    const own = running = { stop: new AbortController(), since: last = performance.now(), path };
     const ended = (show: () => void) => {
       if (own !== running) return;
       running = undefined;
-      clearTimeout(timer);
-      timer = 0;
       if (!is_whole()) batch(show);
       later();
     };
     read(path, own.stop.signal).then((answer) => ended(() => { setDoc(answer); setError(undefined); }), (why: unknown) => ended(() => { if (path === wanted()) setError(() => why); }));
   };
+  /** Asks about what is shown now, in a moment, unless that is known or being asked. */
   const later = () => {
+    clearTimeout(timer);
     setLate(!is_whole() && error() === undefined && doc().source !== wanted());
-    if (is_late() && timer === 0) timer = window.setTimeout(start, Math.max(0, last + LEAST_MS - performance.now(), running === undefined ? 0 : running.since + PATIENCE_MS - performance.now()));
+    if (!is_late() || running?.path === wanted()) return;
+    timer = window.setTimeout(start, Math.max(0, last + LEAST_MS - performance.now(), running === undefined ? 0 : running.since + PATIENCE_MS - performance.now()));
   };
   createEffect(on([span, whole], () => {
     setError(undefined);

@@ -3,6 +3,7 @@
 import { For, Show, createEffect, createMemo, createSignal, createUniqueId, on, onCleanup, type JSX } from "solid-js";
 import { ask, send } from "../api";
 import { again, type Change } from "../changes";
+import { devices, step_time } from "../figures";
 import { Loaded } from "../load";
 import { plain, short } from "../names";
 import { Loading, Num, Panel, Trouble } from "../parts";
@@ -66,7 +67,7 @@ function Turned(props: { plan: Status; answer: Doc }): JSX.Element {
   const { doc, error, is_busy } = replays(() => props.plan, wanted);
   const is_changed = () => Object.keys(wanted(doc())).length > 1 || asked("n") !== "";
   return (
-    <Show when={doc()} fallback={<Show when={error()} fallback={<Loading what="Replaying the plan" />}>{(own) => <Trouble of={own()} />}</Show>}>{(own) => (
+    <Show when={doc()} fallback={<Show when={error()} fallback={<Awaited answer={props.answer} />}>{(own) => <Trouble of={own()} />}</Show>}>{(own) => (
       <div class="what-if">
         <Panel title="Turn" actions={<button type="button" class="plain" disabled={!is_changed()} onClick={() => reset(names(own()))}>As planned</button>}>
           <For each={names(own())}>{(name, at) => <Factor knob={knobs(own(), "plan")[at()]!} now={known_now(own(), name)} planned={factors(props.plan.request)[name] ?? 1} />}</For>
@@ -84,6 +85,19 @@ function Turned(props: { plan: Status; answer: Doc }): JSX.Element {
         </div>
       </div>
     )}</Show>
+  );
+}
+
+/** What is known before the plan was replayed. */
+function Awaited(props: { answer: Doc }): JSX.Element {
+  const all = () => devices(props.answer).slice(0, DRAWN);
+  return (
+    <Panel title="As planned">
+      <Loading what="Replaying the plan, to turn its sizes" />
+      <dl class="pairs"><dt>Step time</dt><dd><Num of={step_time(props.answer)} /></dd></dl>
+      <DeviceBars of={all()} label="Peak memory per device as planned" />
+      <ul class="legend"><For each={all()[0]?.parts ?? []}>{(part) => <li><Swatch kind={part.kind} /> {part.name}</li>}</For></ul>
+    </Panel>
   );
 }
 

@@ -1,15 +1,16 @@
 // Why a plan is as it is: the step, an op, a transfer, a device or stage, a configuration that was not
 // chosen; or why there is no plan.
 
-import { For, Match, Show, Switch, createUniqueId, type JSX } from "solid-js";
+import { For, Match, Show, Switch, createMemo, createUniqueId, type JSX } from "solid-js";
 import { read } from "../api";
 import { Loaded, fetched } from "../load";
 import { plain, short } from "../names";
-import { Name, Num, Panel, Trouble } from "../parts";
+import { Loading, Name, Num, Panel, Trouble } from "../parts";
 import { known, pointer, ref, resolve, type Doc, type Ref } from "../pointer";
 import { asked, link, set } from "../route";
 import { CsvButton, DataTable, TableButtons, Twin, type Cell, type Table } from "../table";
 import type { Status } from "../types";
+import { kind_fill, tile, timeline_path, type Tile } from "../views-api";
 import { Another, Rejected } from "./why-not";
 
 const SUBJECTS: [string, string][] = [["", "The step"], ["op", "An op"], ["transfer", "A transfer"], ["device", "A device"]];
@@ -21,8 +22,8 @@ export default function Why(props: { status: Doc }): JSX.Element {
       const is_run = () => resolve(answer().value, "/plan/training") != null;
       return (
         <>
-          <Ask id={plan().id} is_run={is_run()} />
-          <Asked id={plan().id} is_run={is_run()} />
+          <Ask id={plan().id} answer={answer()} is_run={is_run()} />
+          <Asked id={plan().id} answer={answer()} is_run={is_run()} />
           <Show when={asked("of") === ""}>
             <Rejected doc={answer()} />
             <Show when={is_run()}><Another plan={plan()} /></Show>
@@ -33,23 +34,35 @@ export default function Why(props: { status: Doc }): JSX.Element {
   );
 }
 
-/** Slices of a plan that is read for its names. */
-const MOST_SLICES = 100_000;
+/** Rows of the timeline that are read for names: of a plan of a million slices its longest. */
+const NAMED_ROWS = 4000;
 /** Names that are offered: a list of 10,000 blocks. */
 const OFFERED = 500;
 
+/** Ops, or tensors that travel, as the plan calls them: those of a micro-batch carry its number. */
+function named(of: Tile, is_op: boolean, has_many: boolean): string[] {
+  const lanes = of.lanes.filter((lane) => (lane.role === "device") === is_op);
+  return [...new Set(lanes.flatMap(({ rows }) => rows.what.flatMap((what, row) => {
+    const kind = of.kinds[rows.kind[row]!]!;
+    if (["free", "communication"].includes(kind) || kind_fill(kind) === "missing") return [];
+    const micro_batch = rows.micro_batch[row];
+    return [`${of.things[what]!.name}${has_many && micro_batch != null ? `@mb${micro_batch}` : ""}`];
+  })))];
+}
+
 /** What is asked about; names come from the plan. */
-function Ask(props: { id: string; is_run: boolean }): JSX.Element {
+function Ask(props: { id: string; answer: Doc; is_run: boolean }): JSX.Element {
   const id = createUniqueId();
   const subjects = () => (props.is_run ? SUBJECTS.filter(([name]) => name === "" || name === "device") : SUBJECTS);
   const view = fetched(() => `/v1/plans/${encodeURIComponent(props.id)}/view`, read);
-  // A plan of a million slices is not read for a list of names: whoever asks types one.
-  const is_small = () => Number(resolve(view.latest()?.value, "/n_slices") ?? Infinity) < MOST_SLICES;
-  const full = fetched(() => ["op", "transfer"].includes(asked("of")) && is_small(), async (is_asked) => (is_asked ? read(`/v1/plans/${encodeURIComponent(props.id)}/answer`) : undefined));
-  const ops = () => (resolve(full.latest()?.value, "/plan/placement") ?? []) as { op: string; device: string }[];
-  const channels = () => (resolve(full.latest()?.value, "/plan/schedule/channels") ?? []) as { transfers: { tensor: string }[] }[];
+  const of = createMemo(() => asked("of"));
+  const drawn = fetched(() => ["op", "transfer"].includes(of()), async (is_asked, signal) => (is_asked ? read(timeline_path(props.id, undefined, undefined, NAMED_ROWS), signal) : undefined));
+  const has_many = () => Number(resolve(props.answer.value, "/plan/parallelism/n_micro_batches") ?? 1) > 1;
   const devices = () => (view.error() !== undefined ? [] : (resolve(view.latest()?.value, "/devices") ?? []) as { device: string }[]).map((own) => own.device);
-  const names = () => [...new Set(({ op: ops().map((own) => own.op), transfer: channels().flatMap((own) => own.transfers.map((one) => one.tensor)), device: devices() })[asked("of")] ?? [])];
+  const names = createMemo(() => {
+    const doc = drawn.latest();
+    return of() === "device" ? devices() : doc === undefined ? [] : named(tile(doc), of() === "op", has_many());
+  });
   return (
     <form class="pickers" onSubmit={(event) => { event.preventDefault(); set({ name: (event.currentTarget.elements.namedItem("name") as HTMLInputElement).value }); }}>
       <span class="segments" role="group" aria-label="Why what">
@@ -65,22 +78,35 @@ function Ask(props: { id: string; is_run: boolean }): JSX.Element {
   );
 }
 
-function Asked(props: { id: string; is_run: boolean }): JSX.Element {
+/** What an explanation waits for, and what is known meanwhile. */
+function Awaited(props: { answer: Doc }): JSX.Element {
+  return (
+    <Panel title={asked("of") === "" ? "What the step waits for" : "Why?"}>
+      <Loading what={asked("of") === "op" ? "Replaying the plan with it on every other device" : "Replaying the plan"} />
+      <Pairs doc={props.answer} of={[["Step time", "/plan/cost/step_time_ns", "time"], ["No plan is below", "/bound/value_ns", "time"], ["Proved by", "/bound/method", "text"]]} />
+    </Panel>
+  );
+}
+
+function Asked(props: { id: string; answer: Doc; is_run: boolean }): JSX.Element {
   const path = () => {
     const query = asked("of") === "" ? "" : `?${new URLSearchParams({ [asked("of")]: asked("name") }).toString()}`;
     return `/v1/plans/${encodeURIComponent(props.id)}/explain${query}`;
   };
   return (
     <Show when={asked("of") === "" || asked("name") !== ""} fallback={<p class="empty">Name one: the field offers what the plan has.</p>}>
-      <Loaded path={path()} what="Explaining" otherwise={(error) => <Trouble of={error} />}>{(doc) => (
-        <Switch>
-          <Match when={props.is_run}><OfRun doc={doc()} id={props.id} /></Match>
-          <Match when={asked("of") === "op"}><OfOp doc={doc()} id={props.id} /></Match>
-          <Match when={asked("of") === "device"}><OfDevice doc={doc()} /></Match>
-          <Match when={asked("of") === "transfer"}><OfTransfer doc={doc()} /></Match>
-          <Match when={asked("of") === ""}><OfStep doc={doc()} id={props.id} /></Match>
-        </Switch>
-      )}</Loaded>
+      {/* What answers one question is never shown for another. */}
+      <Show when={path()} keyed>{(own) => (
+        <Loaded path={own} what="Explaining" meanwhile={<Awaited answer={props.answer} />} otherwise={(error) => <Trouble of={error} />}>{(doc) => (
+          <Switch>
+            <Match when={props.is_run}><OfRun doc={doc()} id={props.id} /></Match>
+            <Match when={asked("of") === "op"}><OfOp doc={doc()} id={props.id} /></Match>
+            <Match when={asked("of") === "device"}><OfDevice doc={doc()} /></Match>
+            <Match when={asked("of") === "transfer"}><OfTransfer doc={doc()} /></Match>
+            <Match when={asked("of") === ""}><OfStep doc={doc()} id={props.id} /></Match>
+          </Switch>
+        )}</Loaded>
+      )}</Show>
     </Show>
   );
 }
