@@ -73,6 +73,34 @@ test("a training run is taken to Perfetto from its timeline", async () => {
   await context.close();
 });
 
+/** Relative luminance of WCAG 2. */
+function luminance(css) {
+  const [r, g, b] = css.match(/[\d.]+/g).slice(0, 3).map((own) => Number(own) / 255).map((own) => (own <= 0.04045 ? own / 12.92 : ((own + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+const contrast = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+
+for (const theme of ["light", "dark"]) {
+  test(`colours of pictures stand apart by more than their hue, ${theme}`, async () => {
+    const { page, context } = await page_of(at.chrome, at.base, { theme });
+    await open(page, at.base, "#/plans");
+    const of = await page.evaluate(() => Object.fromEntries(["compute", "backward", "weight", "recompute", "collective", "transfer", "optimizer", "panel", "line-strong"].map((name) => {
+      const probe = document.body.appendChild(document.createElement("span"));
+      probe.style.color = `var(--${name})`;
+      return [name, getComputedStyle(probe).color];
+    })));
+    const light = Object.fromEntries(Object.entries(of).map(([name, css]) => [name, luminance(css)]));
+    const writing = [luminance("rgb(255 255 255)"), luminance("rgb(13 14 16)")];
+    for (const [name, own] of Object.entries(light)) {
+      if (!["panel", "line-strong"].includes(name)) assert.ok(Math.max(...writing.map((pen) => contrast(pen, own))) >= 4.5, `letters on ${name}`);
+    }
+    assert.ok(contrast(light["line-strong"], light.panel) >= 3, "what frames boxes");
+    assert.ok(contrast(light.compute, light.backward) >= 2, "forward and backward");
+    assert.ok(contrast(light.backward, light.weight) >= 2, "both parts of backward");
+    await context.close();
+  });
+}
+
 test("an example takes its own settings along and leaves none", async () => {
   const { page, context } = await page_of(at.chrome, at.base);
   await open(page, at.base, "#/new");

@@ -4,7 +4,7 @@ import { axis, ticks } from "../format";
 import { short } from "../names";
 import type { Pen } from "./graph-draw";
 import type { Filler, Grid } from "./grid";
-import { palette } from "./palette";
+import { palette, writing_on } from "./palette";
 import { kind_fill, kind_sign, type Lane, type Tile } from "../views-api";
 
 export const GUTTER = 164;
@@ -224,7 +224,7 @@ function write_label(canvas: Pen, tile: Tile, { lane: { rows }, row, x, width, y
   canvas.font = "11px system-ui, sans-serif";
   if (canvas.measureText(text).width > width - 4) return;
   canvas.textAlign = "center";
-  canvas.fillStyle = is_idle ? colours["text"]! : kind_fill(kind) === "optimizer" || kind_fill(kind) === "collective" ? "#fff" : colours["ink"]!;
+  canvas.fillStyle = is_idle ? colours["text"]! : writing_on(colours[kind_fill(kind)]!);
   canvas.fillText(text, x + width / 2, y + height / 2 + 4);
 }
 

@@ -52,11 +52,11 @@ function Figures(props: { doc: Doc }): JSX.Element {
     <><Num of={at("/plan/cost/interval/low_ns", "time")} /> to <Num of={at("/plan/cost/interval/high_ns", "time")} /></>;
   const all = (): Figure[] => [
     { name: "Step time", of: step_time(props.doc), note: interval() },
-    { name: "Fastest found", of: at("/fastest_ns", "time"), note: "with more devices or transfers; within 0.5 % of it fewer are taken" },
+    { name: "Fastest found", of: at("/fastest_ns", "time"), note: "on more devices or transfers" },
     { name: "Throughput", of: at("/best/tokens_per_s", "tokens-per-s"), note: known(at("/best/n_devices", "count")) && <>on <Num of={at("/best/n_devices", "count")} /> devices</> },
     { name: "Model FLOPs utilisation", of: at("/best/model_flops_utilisation", "share"), note: "of the peak rate" },
     ...[["Bubble", "of the step"], ["Idle", "of the time of all devices"]].flatMap(([name, note]) => { const own = share(name!); return own === undefined ? [] : [{ name: name!, of: own, note }]; }),
-    ...[communication()].flatMap((own) => own === undefined ? [] : [{ name: "Communication", of: own, note: is_run(props.doc) ? "collectives and waits for links, of the rank that computes longest" : "waits for links, of the time of all devices" }]),
+    ...[communication()].flatMap((own) => own === undefined ? [] : [{ name: "Communication", of: own, note: is_run(props.doc) ? "of the busiest rank" : "of the time of all devices" }]),
     { name: "Gap to bound", of: at("/plan/cost/gap", "share"), note: <>bound <Num of={at("/plan/cost/bound_ns", "time")} /></> },
   ];
   return (
@@ -78,7 +78,7 @@ function Parts(props: { doc: Doc }): JSX.Element {
   const table = () => shares_table("step", step_parts(props.doc));
   return (
     <Show when={step_parts(props.doc).length > 0}>
-      <Panel title={is_run(props.doc) ? "Where a step goes" : "Where the devices' time goes"} sub={is_run(props.doc) ? "of the rank that computes longest; links only where nothing hides them" : "sum over all devices; links only where nothing hides them"} actions={<TableButtons of={table()} />}>
+      <Panel title={is_run(props.doc) ? "Where a step goes" : "Where the devices' time goes"} sub={is_run(props.doc) ? "of the busiest rank; links only where nothing hides them" : "sum over all devices; links only where nothing hides them"} actions={<TableButtons of={table()} />}>
         <ShareBar of={step_parts(props.doc)} label="Where the time goes" />
         <Twin of={table()} />
       </Panel>

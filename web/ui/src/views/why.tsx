@@ -193,7 +193,7 @@ function OfOp(props: { doc: Doc; id: string }): JSX.Element {
         <div>
           <Shown title="Elsewhere" sub="the judge's verdict with this op, and what must share its device, on another" table={elsewhere(props.doc)} />
           <Shown title="Terms of its cost" table={terms()}><p>{plain(String(resolve(props.doc.value, "/time/sum") ?? ""))}</p></Shown>
-          <Shown title="Constants" sub="nominal: not measured on this device" table={constants()} />
+          <Shown title="Constants" sub={constants().rows.some((row) => row[3] === "nominal") ? "nominal: not measured on this device" : ""} table={constants()} />
         </div>
         <Panel title="The op">
           <Pairs doc={props.doc} of={[["Type", "/op_type", "text"], ["Module", "/module", "text"], ["Form", "/time/form", "text"], ["Origin", "/time/origin", "text"], ["FLOPs", "/cost/flops", "count"],
