@@ -18,7 +18,7 @@ use crate::client_flags::{Fallback, JobsArgs, ServerFlags};
 use crate::limit_flags::LimitFlags;
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
 use crate::publisher::Follow;
-use crate::service_flags::{ReplanArgs, RequestArgs, ServeArgs, TokenArgs, WorkerArgs};
+use crate::service_flags::{ReplanArgs, RequestArgs, ServeArgs, TokenArgs, ViewArgs, WorkerArgs};
 use crate::training_flags::TrainingFlags;
 use engine::request::value::{Written, count, dimension, duration, extent, positive};
 
@@ -119,6 +119,10 @@ pub(crate) enum Command {
     /// Plan for others: a queue of requests over HTTP (docs/service.md)
     #[command(after_help = "Example: meshwright serve --listen 127.0.0.1:8080")]
     Serve(ServeArgs),
+    /// Show a plan file in the browser, from a service of its own that leaves nothing behind
+    #[command(after_help = "Example: meshwright view plan.json --model gpt2.onnx \
+        --cluster two-nodes.yaml")]
+    View(ViewArgs),
     /// Make plans for servers on other machines that share a PostgreSQL
     #[command(after_help = "Example: meshwright worker --database postgres://plans@db.local/plans")]
     Worker(WorkerArgs),
@@ -268,6 +272,9 @@ pub(crate) struct PlanArgs {
     /// Draw plan and bound over the time of the search, as SVG
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) plot: Option<PathBuf>,
+    /// Write a page that shows the plan: one file, which needs no service
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) html: Option<PathBuf>,
     /// Write another format too, such as trace=t.json
     #[arg(long, value_name = "TARGET=FILE", help_heading = "Output")]
     pub(crate) export: Vec<String>,

@@ -13,6 +13,7 @@ mod printer;
 mod progress;
 mod publisher;
 mod service_flags;
+mod sheet;
 mod table;
 mod training_flags;
 

@@ -13,9 +13,11 @@ use serde_json::json;
 
 use crate::printer::Printer;
 use crate::progress::Progress;
+use crate::sheet;
 use engine::artifact::{self, Existing};
-use engine::follow::{Files, Follower, Incumbent};
+use engine::follow::{File, Files, Follower, Incumbent};
 use engine::page::Format;
+use engine::request::PlanRequest;
 
 /// How the search is followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -59,6 +61,8 @@ pub(crate) struct Publisher<'a> {
     progress: Progress,
     /// What this run has written to the file.
     written: Option<Vec<u8>>,
+    /// What was asked for, where a page is the last of the others.
+    page: Option<PlanRequest>,
 }
 
 impl<'a> Publisher<'a> {
@@ -74,7 +78,14 @@ impl<'a> Publisher<'a> {
             Follow::Lines | Follow::None => Progress::silent(),
         };
         let (others_existing, written) = (existing, None);
-        Self { output, others, existing, others_existing, follow, printer, progress, written }
+        let page = None;
+        Self { output, others, existing, others_existing, follow, printer, progress, written, page }
+    }
+
+    /// Writes a page of the plan of a request to the last of the other files.
+    pub(crate) fn with_page(mut self, asked: Option<&PlanRequest>) -> Self {
+        self.page = asked.cloned();
+        self
     }
 
     fn write(&mut self, bytes: Vec<u8>) -> Result<(), Diagnostic> {
@@ -166,6 +177,11 @@ impl Follower for Publisher<'_> {
     }
 
     fn planned(&mut self, plan: Vec<u8>, files: Files) -> Result<Vec<String>, Diagnostic> {
+        let files = files.and_then(|mut files| {
+            let page = self.page.as_ref().map(|asked| sheet::of(&plan, asked)).transpose()?;
+            files.extend(page.map(|bytes| File { target: sheet::TARGET.to_owned(), bytes }));
+            Ok(files)
+        });
         self.last(&plan, files).map_err(|error| self.kept(&plan, error))?;
         Ok(self.output.iter().chain(&self.others).map(|path| path.display().to_string()).collect())
     }

@@ -138,6 +138,26 @@ pub(crate) struct ServeArgs {
     pub(crate) quota: QuotaFlags,
 }
 
+/// Flags of `view`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ViewArgs {
+    /// Plan file
+    #[arg(value_name = "PLAN")]
+    pub(crate) plan: PathBuf,
+    /// The model that the plan was made for; with it all views are there
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<PathBuf>,
+    /// Cluster file, or FILE#NAME (unless the model carries one)
+    #[arg(long, value_name = "FILE", requires = "model")]
+    pub(crate) cluster: Option<PathBuf>,
+    /// Profile that the plan was made with
+    #[arg(long, value_name = "FILE", requires = "model")]
+    pub(crate) profile: Option<PathBuf>,
+    /// Address of this machine and port; port 0 takes any
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+}
+
 /// Flags of `worker`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct WorkerArgs {

@@ -17,7 +17,7 @@ use crate::follow::{Files, Follower, Incumbent, Watch};
 use crate::page::{Format, Page, Part};
 use crate::plan::{Run, plan};
 use crate::request::verb::Request;
-use crate::{escape, import, support, verbs, views};
+use crate::{escape, import, opened, support, verbs, views};
 
 /// What is heard of a run, in this order: the request as it was understood, what is tried and
 /// found, the answer.
@@ -177,6 +177,9 @@ fn ran(
         }
         Request::View(own) => {
             views::view(own, &mut |bytes| listener.keep(views::FILE.to_owned(), bytes), page)
+        }
+        Request::Open(own) => {
+            opened::open(own, &mut |bytes| listener.keep(views::FILE.to_owned(), bytes), page)
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod measure;
 pub mod model_options;
 pub mod module_tree;
 pub mod one_host;
+pub mod opened;
 pub mod ops;
 pub mod page;
 mod pattern;

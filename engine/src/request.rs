@@ -294,6 +294,20 @@ pub struct PlanOnModel {
     pub target: ReplayRequest,
 }
 
+/// A plan file that is shown.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct OpenRequest {
+    /// The plan's file.
+    pub plan: PathBuf,
+    /// The model that it was made for; `None` = what the file alone says.
+    pub model: Option<PathBuf>,
+    /// What it was planned for besides.
+    #[serde(flatten)]
+    pub problem: ProblemRequest,
+}
+
 /// A plan that is replayed, perhaps with other sizes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -1,13 +1,18 @@
 //! `export`: a plan in an executor's format.
 
-use engine::artifact::{self, Existing};
-use engine::exit::CommandResult;
-use engine::verbs::{self, Files};
-use ir::diagnostic::Diagnostic;
+use std::path::Path;
 
-use crate::cli::ExportArgs;
-use crate::interrupt;
+use engine::artifact::{self, Existing};
+use engine::exit::{CommandResult, Exit};
+use engine::request::ExportRequest;
+use engine::verbs::{self, Files};
+use engine::{opened, violations};
+use ir::diagnostic::Diagnostic;
+use serde_json::json;
+
+use crate::cli::{ExportArgs, VERSION};
 use crate::printer::Printer;
+use crate::{interrupt, sheet};
 
 pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
     let (request, existing) = (args.request(), Existing::of(args.force));
@@ -15,6 +20,9 @@ pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
     inputs.push(&request.on.plan);
     if let Some(output) = &args.output {
         artifact::check(&[output], &inputs, existing)?;
+    }
+    if request.target == sheet::TARGET {
+        return page(&request, args.output.as_deref(), existing, printer);
     }
     let mut keep = |mut files: Files| {
         let path = match (&args.to, &args.output) {
@@ -32,4 +40,31 @@ pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
         Ok(path.display().to_string())
     };
     printer.page(|page| verbs::export(&request, &mut keep, (&interrupt::flag, page)))
+}
+
+/// The plan as a page, which is one file.
+fn page(
+    request: &ExportRequest,
+    output: Option<&Path>,
+    existing: Existing,
+    printer: &Printer,
+) -> CommandResult {
+    let Some(output) = output else {
+        return Err(Diagnostic::usage("not-a-folder", "a page is one file")
+            .hint("write it with -o page.html"));
+    };
+    web::sheet::shell()?;
+    let opened = opened::of(&request.on, true)?;
+    if violations::is_legal(&opened.broken) == Some(false) {
+        printer.warnings(&opened.broken);
+        let broken = engine::training::replay::documents(&opened.broken);
+        printer.document(&json!({ "violations": broken }));
+        return Ok(violations::exit(&opened.broken));
+    }
+    let bytes = web::sheet::made(&opened.answer, &opened.view, VERSION)?;
+    let (length, file) = (bytes.len(), output.display().to_string());
+    artifact::write_all(&[(output.to_owned(), bytes)], existing)?;
+    printer.talk(&format!("wrote {file}"));
+    printer.document(&json!({ "target": request.target, "file": file, "bytes": length }));
+    Ok(Exit::DONE)
 }

@@ -8,6 +8,7 @@ mod replan;
 mod request;
 mod serve;
 mod submit;
+mod view;
 
 use std::ffi::OsString;
 
@@ -79,6 +80,7 @@ pub(crate) fn run(cli: &Cli, again: &[OsString], printer: &Printer) -> CommandRe
             Ok(Exit::DONE)
         }),
         Some(Command::Serve(args)) => serve::run(args, again, printer),
+        Some(Command::View(args)) => view::run(args, again, printer),
         Some(Command::Worker(args)) => serve::worker(args, again, printer),
         Some(Command::Token(args)) => serve::token(args, printer),
         Some(Command::Replan(args)) => replan::run(args, again, printer),

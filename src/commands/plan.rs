@@ -14,12 +14,16 @@ use crate::cli::{PlanArgs, VERSION};
 use crate::interrupt;
 use crate::printer::Printer;
 use crate::publisher::{Follow, Publisher};
+use crate::sheet;
 
 pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let start = Instant::now();
     let watch = door::watch(start, args.limits.time_limit, interrupt::flag());
-    let Prepared { request, files, existing } = Prepared::of(args, printer)?;
+    let prepared = Prepared::of(args, printer)?;
+    let page = prepared.page().cloned();
+    let Prepared { request, files, existing, .. } = prepared;
     let mut follower = Publisher::new(files, existing, args.progress, printer);
+    follower = follower.with_page(page.as_ref());
     printer.page(|page| {
         let version = VERSION;
         plan::plan(
@@ -32,16 +36,17 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
 /// What is asked, and where its files go.
 pub(super) struct Prepared {
     pub(super) request: PlanRequest,
-    /// The plan's, and the others in the order of the request, the picture last.
+    /// The plan's, and the others in the order of the request, then the picture and the page.
     pub(super) files: (Option<PathBuf>, Vec<PathBuf>),
     pub(super) existing: Existing,
+    has_page: bool,
 }
 
 impl Prepared {
     /// Refuses, before any work is done, files that can not be written.
     ///
     /// # Errors
-    /// `bad-export`, and those of [`artifact::check`].
+    /// `bad-export`, and those of [`artifact::check`] and [`sheet::check`].
     pub(super) fn of(args: &PlanArgs, printer: &Printer) -> Result<Self, Diagnostic> {
         if args.progress == Follow::Lines {
             printer.one_line_each();
@@ -49,12 +54,22 @@ impl Prepared {
         let mut request = args.request();
         let exports = exports(&args.export)?;
         request.exports = exports.iter().map(|(target, _)| target.clone()).collect();
+        let exports = exports.into_iter().map(|(_, file)| file);
         let others: Vec<PathBuf> =
-            exports.into_iter().map(|(_, file)| file).chain(args.plot.clone()).collect();
+            exports.chain(args.plot.clone()).chain(args.html.clone()).collect();
         let existing = Existing::of(args.force);
         let outputs: Vec<&Path> = args.output.iter().chain(&others).map(PathBuf::as_path).collect();
         artifact::check(&outputs, &request.problem.inputs(&args.model), existing)?;
-        Ok(Self { request, files: (args.output.clone(), others), existing })
+        let has_page = args.html.is_some();
+        if has_page {
+            sheet::check(&args.model)?;
+        }
+        Ok(Self { request, files: (args.output.clone(), others), existing, has_page })
+    }
+
+    /// What is asked, where a page is among the files.
+    pub(super) fn page(&self) -> Option<&PlanRequest> {
+        self.has_page.then_some(&self.request)
     }
 }
 

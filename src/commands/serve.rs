@@ -30,7 +30,7 @@ pub(crate) fn run(args: &ServeArgs, again: &[OsString], printer: &Printer) -> Co
     Ok(Exit::DONE)
 }
 
-fn options(args: &ServeArgs, again: &[OsString]) -> Result<Options, Diagnostic> {
+pub(super) fn options(args: &ServeArgs, again: &[OsString]) -> Result<Options, Diagnostic> {
     if args.webhook.is_none() && std::env::var_os(WEBHOOK_SECRET).is_some() {
         let message = format!("{WEBHOOK_SECRET} is set, but nobody is to be told");
         return Err(Diagnostic::usage("bad-webhook", message)

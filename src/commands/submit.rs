@@ -22,6 +22,7 @@ use crate::client_flags::Fallback;
 use crate::interrupt;
 use crate::printer::Printer;
 use crate::publisher::{Follow, Publisher};
+use crate::sheet;
 
 /// Nodes of a quick plan's searches: with them every kind of plan takes a few seconds at most.
 const QUICK_NODES: u64 = 20_000;
@@ -68,8 +69,10 @@ fn fields(prepared: &Prepared) -> Map<String, Value> {
 
 /// Writes all files, then says what they are.
 fn written(planned: &Planned, prepared: Prepared, printer: &Printer) -> CommandResult {
+    let page = prepared.page().cloned();
     let Prepared { files, existing, .. } = prepared;
     let mut publisher = Publisher::new(files, existing, Follow::None, printer);
+    publisher = publisher.with_page(page.as_ref());
     let names = publisher.planned(planned.plan.clone(), Ok(planned.files.clone()))?;
     if printer.format == Format::Json {
         printer.raw(&String::from_utf8_lossy(&planned.answer));
@@ -140,6 +143,10 @@ fn last(
     let mut made = Vec::new();
     for (target, file) in prepared.request.exports.iter().zip(&prepared.files.1) {
         made.push((file.clone(), exported(&on, target)?));
+    }
+    if let Some((asked, file)) = prepared.page().zip(prepared.files.1.last()) {
+        let plan = input_file::read(&path, MOST_OF_PLAN).unwrap_or_default();
+        made.push((file.clone(), sheet::of(&plan, asked)?));
     }
     artifact::write_all(&made, prepared.existing)?;
     let files: Vec<&Path> = made.iter().map(|(file, _): &(PathBuf, _)| file.as_path()).collect();

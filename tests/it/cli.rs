@@ -31,6 +31,7 @@ mod requests;
 mod scaled;
 mod search_ends;
 mod shared_database;
+mod shown;
 mod stated;
 mod stated_ops;
 mod submit;
@@ -72,6 +73,7 @@ fn help_fits_a_screen_and_shows_an_example() {
         "calibrate",
         "validate",
         "serve",
+        "view",
         "worker",
         "submit",
         "jobs",

@@ -1,6 +1,7 @@
 //! The planning service over HTTP, as `benches/service/` judges it at length.
 
 mod many;
+mod opened;
 mod server;
 
 use std::collections::BTreeSet;

@@ -18,6 +18,7 @@ mod recent;
 pub mod replan;
 pub mod server;
 mod service;
+pub mod sheet;
 mod store;
 mod stream;
 mod tls;
@@ -26,6 +27,7 @@ mod webhook;
 mod work;
 
 pub use access::{Quota, Scope};
+pub use log::quiet;
 pub use service::Options;
 pub use store::{Place, Url};
 pub use webhook::Webhook;

@@ -127,16 +127,11 @@ pub(crate) fn submit(sql: &mut dyn Sql, wanted: &Wanted) -> Result<(Plan, bool),
         }
     }
     let known = match wanted.may_be_old {
-        true => sql.row(
-            "SELECT id FROM plans WHERE content = $1 AND state IN ('queued', 'running', 'done', \
-             'infeasible') AND cancel = 0 ORDER BY place DESC LIMIT 1",
-            &[wanted.content.as_str().into()],
-        )?,
+        true => answering(sql, &wanted.content)?,
         false => None,
     };
     let (id, is_old) = match known {
-        Some(mut row) => {
-            let id = row.text();
+        Some(id) => {
             hurry(sql, &id, HIGHEST - wanted.priority)?;
             (id, true)
         }
@@ -158,6 +153,25 @@ pub(crate) fn submit(sql: &mut dyn Sql, wanted: &Wanted) -> Result<(Plan, bool),
         sql.run(kept, &values)?;
     }
     Ok((plan(sql, &id)?, is_old))
+}
+
+/// The newest plan that answers, or will answer, what has this content.
+pub(crate) fn answering(sql: &mut dyn Sql, content: &str) -> Result<Option<String>, Problem> {
+    let statement = "SELECT id FROM plans WHERE content = $1 AND state IN ('queued', 'running', \
+        'done', 'infeasible') AND cancel = 0 ORDER BY place DESC LIMIT 1";
+    Ok(sql.row(statement, &[content.into()])?.map(|mut row| row.text()))
+}
+
+/// A plan that was made elsewhere: it ends as it comes. The id of the one that there is then.
+pub(crate) fn bring(sql: &mut dyn Sql, wanted: &Wanted, end: &End) -> Result<String, Problem> {
+    const HOLDER: &str = "brought";
+    let (plan, is_old) = submit(sql, wanted)?;
+    if !is_old {
+        let held = "UPDATE plans SET state = 'running', worker = $1 WHERE id = $2";
+        sql.run(held, &[HOLDER.into(), plan.id.as_str().into()])?;
+        finish(sql, (&plan.id, HOLDER), end)?;
+    }
+    Ok(plan.id)
 }
 
 /// A plan that waits comes as early as whoever asks for it the most urgently wants it.

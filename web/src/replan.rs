@@ -88,6 +88,10 @@ pub fn replan(options: &Again, hear: &mut dyn FnMut(Row)) -> Result<(), String> 
     for mut row in ids.map_err(|problem| problem.words())? {
         let id = row.text();
         let plan = store.read_here(|sql| queue::plan(sql, &id));
+        // What was made elsewhere was never asked for.
+        if plan.as_ref().is_ok_and(|plan| plan.request["verb"] == "open") {
+            continue;
+        }
         let again = plan.and_then(|plan| again(options, (&store, &shelf, place.path()), plan));
         hear(again.map_err(|problem| format!("{id}: {}", problem.words()))?);
     }

@@ -79,6 +79,8 @@ pub(crate) type Shared = Arc<Service>;
 const HELPERS: usize = 2;
 /// How long one of them may take.
 const HELP: Duration = Duration::from_secs(60);
+/// The same of a plan file that is verified and replayed.
+const OPENING: Duration = Duration::from_secs(300);
 
 impl Service {
     /// Opens the database and gets ready to plan.
@@ -164,7 +166,8 @@ fn helped(
     for (name, bytes) in texts {
         folder.write(name, bytes)?;
     }
-    let limits = Limits { time: HELP.min(shop.setting.limits.time), ..shop.setting.limits };
+    let time = if request["verb"] == "open" { OPENING } else { HELP };
+    let limits = Limits { time: time.min(shop.setting.limits.time), ..shop.setting.limits };
     let (_orders, taken) = channel();
     let at = (folder.path(), limits);
     let ended = child::run(&shop.setting.program, at, request, taken, &mut |_| {});

@@ -22,7 +22,7 @@ use crate::load::{self, Loaded};
 use crate::request::ReplayRequest;
 
 /// Longest plan file that is read, in bytes.
-const LONGEST_FILE: u64 = 1 << 30;
+pub const LONGEST_FILE: u64 = 1 << 30;
 
 /// What the solution of an instance with given costs holds, and no plan.
 const SOLUTION: &[u8] = b"\"meshwright.solution/";

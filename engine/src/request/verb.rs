@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    CompareRequest, ExplainRequest, ExportRequest, ImportRequest, PlanOnModel, PlanRequest,
-    ProblemRequest, SimulateRequest,
+    CompareRequest, ExplainRequest, ExportRequest, ImportRequest, OpenRequest, PlanOnModel,
+    PlanRequest, ProblemRequest, SimulateRequest,
 };
 use crate::suggest;
 
@@ -36,10 +36,12 @@ pub enum Request {
     Export(ExportRequest),
     /// Timeline, memory and graph of a plan as one file, to be asked for in parts.
     View(PlanOnModel),
+    /// What a plan file says, and on its model what the judge says of it, with its view.
+    Open(OpenRequest),
 }
 
 /// By verb, the fields without which it asks for nothing.
-pub(super) const REQUIRED: [(&str, &[&str]); 9] = [
+pub(super) const REQUIRED: [(&str, &[&str]); 10] = [
     ("plan", &["model"]),
     ("import", &["model"]),
     ("support", &["model"]),
@@ -49,6 +51,7 @@ pub(super) const REQUIRED: [(&str, &[&str]); 9] = [
     ("compare", &["a", "b"]),
     ("export", &["plan", "model", "target"]),
     ("view", &["plan", "model"]),
+    ("open", &["plan"]),
 ];
 
 /// A JSON object, read as strictly as a request.
@@ -119,6 +122,7 @@ impl Request {
             Self::Explain(own) => &mut own.on.target.problem,
             Self::Export(own) => &mut own.on.target.problem,
             Self::Compare(own) => &mut own.target.problem,
+            Self::Open(own) => &mut own.problem,
             Self::Import(_) | Self::Support(_) => return None,
         })
     }

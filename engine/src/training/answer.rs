@@ -10,6 +10,7 @@ use cost_model::runs::oracle;
 use documents::report::IntervalDocument;
 use ir::card::Recompute;
 use ir::diagnostic::Diagnostic;
+use ir::plan::Parallelism;
 use ir::units::{Bytes, Nanos};
 use planner::run::StopReason;
 use planner::training::search_3d::fit::Fitted;
@@ -371,7 +372,11 @@ pub fn most_lost(best: &Judged, other: &Judged) -> String {
 
 /// A configuration in one line.
 pub fn degrees(configuration: &Configuration) -> String {
-    let d = &configuration.degrees;
+    in_words(&configuration.degrees, configuration.order.name())
+}
+
+/// Degrees and the name of a schedule in one line.
+pub fn in_words(d: &Parallelism, schedule: &str) -> String {
     let mut text = format!("data {} x tensor {} x pipeline {}", d.data, d.tensor, d.pipeline);
     for (name, degree) in [("context", d.context), ("expert", d.expert)] {
         if degree > 1 {
@@ -381,7 +386,7 @@ pub fn degrees(configuration: &Configuration) -> String {
     }
     text.push_str(&format!(", micro-batch {} x {}", d.micro_batch, d.n_micro_batches));
     if d.pipeline > 1 {
-        text.push_str(&format!(", {}", configuration.order.name()));
+        text.push_str(&format!(", {schedule}"));
     }
     if d.virtual_stages > 1 {
         text.push_str(&format!(" of {} chunks", d.virtual_stages));

@@ -109,7 +109,6 @@ fn held(model: &ModelCard, plan: &Plan) -> Vec<HeldDocument> {
 }
 
 fn in_figures(answer: &Answer<'_>, plan: &Judged) -> TrainingRunDocument {
-    let part = |(name, seconds): (&str, f64)| (format!("{}_s", name.replace(' ', "_")), seconds);
     TrainingRunDocument {
         degrees: degrees(&plan.configuration),
         n_devices: plan.n_devices(),
@@ -120,7 +119,7 @@ fn in_figures(answer: &Answer<'_>, plan: &Judged) -> TrainingRunDocument {
         peak_bytes: plan.peak,
         loses: Some(plan.step.seconds() / answer.best.step.seconds() - 1.0),
         mostly_by: Some(most_lost(answer.best, plan)),
-        parts: plan.parts.named().into_iter().map(part).collect(),
+        parts: plan.parts.by_member().into_iter().collect(),
         ..TrainingRunDocument::default()
     }
 }

@@ -6,6 +6,7 @@ mod claims;
 pub mod compare;
 pub mod document;
 pub mod export;
+pub mod figures;
 pub mod layered;
 pub mod measured;
 pub mod model;

@@ -1,6 +1,8 @@
 //! Plans of training runs read back: recounted, replayed, explained.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use cost_model::runs::forms::model::{Offload, shape};
 use cost_model::runs::forms::rank_groups;
@@ -187,6 +189,12 @@ pub fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>) {
         broken.extend(found.iter().map(|violation| violation.diagnostic()));
     }
     (broken, Some(judged.report))
+}
+
+/// A bound of a plan that no search proves again, until the flag is raised.
+#[must_use]
+pub fn unproved(on: &OnModel<'_>, cancel: &Arc<AtomicBool>) -> Option<Diagnostic> {
+    claims::bound(on, cancel)
 }
 
 /// Diagnostics as documents.

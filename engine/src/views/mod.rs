@@ -25,6 +25,8 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+
 use documents::diagnostic::DiagnosticDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::json;
@@ -63,28 +65,42 @@ pub struct Made {
 /// # Errors
 /// Those of reading, and of plans that can not be replayed; `no-view` of instances with given costs.
 pub fn make(request: &PlanOnModel) -> Result<Made, Diagnostic> {
-    if importers::instance(&request.model)?.is_some() {
-        let message = "an instance with given costs has no timeline of its own to view";
-        return Err(Diagnostic::usage("no-view", message)
-            .hint("`explain` says what its devices hold and do"));
-    }
+    refuse_instance(&request.model)?;
     let document = replay::document(&request.plan)?;
     if document.training.is_some() {
         return of_run(&training::replay::read(&document, request)?);
     }
     let replayed = replay::on(replay::on_problem(&document, &request.model, &request.target)?)?;
-    check_step(replayed.timeline.step_time.get())?;
-    Ok(Made { violations: replay::broken_rules(&replayed.on), ..of_ops(&replayed) })
+    Ok(Made { violations: replay::broken_rules(&replayed.on), ..of_ops(&replayed)? })
+}
+
+/// Refuses a model of which there are no views.
+///
+/// # Errors
+/// Those of reading; `no-view`.
+pub fn refuse_instance(model: &Path) -> Result<(), Diagnostic> {
+    if importers::instance(model)?.is_none() {
+        return Ok(());
+    }
+    let message = "an instance with given costs has no timeline of its own to view";
+    Err(Diagnostic::usage("no-view", message).hint("`explain` says what its devices hold and do"))
 }
 
 /// The view of a replayed plan of ops.
-#[must_use]
-pub fn of_ops(replayed: &Replayed) -> Made {
+///
+/// # Errors
+/// `no-view`.
+pub fn of_ops(replayed: &Replayed) -> Result<Made, Diagnostic> {
+    check_step(replayed.timeline.step_time.get())?;
     let warnings = replayed.on.warnings.clone();
-    Made { bytes: ops::file(replayed), warnings, violations: Vec::new() }
+    Ok(Made { bytes: ops::file(replayed), warnings, violations: Vec::new() })
 }
 
-fn of_run(on: &training::replay::OnModel<'_>) -> Result<Made, Diagnostic> {
+/// The view of a training run.
+///
+/// # Errors
+/// Those of pricing and of the judge; `no-view`.
+pub fn of_run(on: &training::replay::OnModel<'_>) -> Result<Made, Diagnostic> {
     let costs = on.setting.costs(&on.plan, on.setting.limit)?;
     let judged = cost_model::runs::judge::judge_plan(&costs, &on.plan);
     let judged = judged.map_err(|violation| violation.diagnostic())?;

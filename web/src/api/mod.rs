@@ -6,6 +6,7 @@ mod covers;
 mod events;
 mod listings;
 mod openapi;
+mod opened;
 mod plans;
 mod table;
 mod ui;
@@ -16,4 +17,5 @@ mod views;
 
 pub(crate) use plans::status;
 pub(crate) use table::router;
-pub(crate) use verbs::about_plan;
+pub(crate) use ui::built;
+pub(crate) use verbs::{about_plan, brief};

@@ -21,6 +21,8 @@ pub(super) enum Answers {
     Accepted,
     /// 201, or 200 where it was there.
     Stored,
+    /// The same, with how a plan stands.
+    Opened,
     /// 204, or 201 once complete, or 200 where it was there.
     Appended,
     /// 204.
@@ -179,6 +181,10 @@ impl Row {
             Answers::Stored => {
                 add(200, "It was there", JSON, any.clone());
                 add(201, "It is stored", JSON, any);
+            }
+            Answers::Opened => {
+                add(200, "It was there", JSON, reference("PlanStatus"));
+                add(201, "It is shown", JSON, reference("PlanStatus"));
             }
             Answers::Appended => {
                 add(204, "More is to come", "", Value::Null);

@@ -77,10 +77,25 @@ pub(crate) struct PlanStatus {
     cancel: bool,
     /// What was asked.
     request: Map<String, Value>,
+    /// Of a plan that was brought as a file; null of one that was made here.
+    opened: Option<Opened>,
     /// By name, the digest of each file that it reads.
     files: BTreeMap<String, String>,
     /// Names of the files that it has made.
     artefacts: Vec<String>,
+}
+
+/// Where a plan comes from that was brought as a file: nothing is known of its search.
+#[derive(Debug, Deserialize, Serialize, schemars::JsonSchema)]
+struct Opened {
+    /// The file's name.
+    file: String,
+    /// The model's name, as it states.
+    model: String,
+    /// The cluster's.
+    cluster: String,
+    /// Whether it was put on its model: else its figures are as it states, and it has no views.
+    is_judged: bool,
 }
 
 /// A page of plans.
@@ -119,6 +134,7 @@ fn status_of(plan: Plan, queue_position: Option<i64>, artefacts: Vec<String>) ->
         revision: plan.revision,
         cancel: plan.cancel,
         request: plan.request.as_object().cloned().unwrap_or_default(),
+        opened: Opened::deserialize(&plan.progress["opened"]).ok(),
         files: serde_json::from_value(plan.files).unwrap_or_default(),
     }
 }
@@ -199,7 +215,11 @@ pub(super) fn read(verb: &str, mut request: Value) -> Result<(Value, Map<String,
 }
 
 /// What stands for the whole question: equal ones have equal answers.
-fn digest(version: &str, understood: &Map<String, Value>, files: &Map<String, Value>) -> String {
+pub(super) fn digest(
+    version: &str,
+    understood: &Map<String, Value>,
+    files: &Map<String, Value>,
+) -> String {
     let text = serde_json::json!([version, understood, files]).to_string();
     access::hexadecimal(&Sha256::digest(text))
 }

@@ -12,13 +12,14 @@ use axum::routing::{MethodRouter, delete, get, patch, post};
 use serde_json::json;
 
 use super::openapi::{Answers, Body, Row};
-use super::{contents, events, listings, plans, ui, unread, uploads, verbs, views};
+use super::{contents, events, listings, opened, plans, ui, unread, uploads, verbs, views};
 use crate::access::{self, Scope};
 use crate::content::Kind;
 use crate::log;
 use crate::problem::Problem;
 use crate::service::Shared;
 
+const OPENED: &str = "/v1/plans/opened";
 const FOLDER: &str = "/v1/plans/{id}/artefacts/{target}/{launcher}";
 
 /// Routes of the files of a kind.
@@ -90,6 +91,10 @@ fn of_plans() -> Vec<Row> {
             .asks(&["wait", "priority"])
             .takes(Body::Form("PlanRequest"))
             .answers(Answers::Queued),
+        Row::new("POST", OPENED, plan, "Show a plan file that was made elsewhere")
+            .asks(&["name!", "model", "cluster", "profile"])
+            .takes(Body::Bytes)
+            .answers(Answers::Opened),
         Row::new("GET", "/v1/plans", read, "List plans, the newest first")
             .asks(&["state", "cursor", "limit"])
             .answers(Answers::Form("PlanPage")),
@@ -174,6 +179,7 @@ fn handler(row: &Row) -> MethodRouter<Shared> {
         ("PATCH", "/v1/uploads/{id}") => patch(uploads::go_on),
         ("DELETE", "/v1/uploads/{id}") => delete(uploads::delete),
         ("POST", "/v1/plans") => post(plans::submit),
+        ("POST", OPENED) => post(opened::open),
         ("GET", "/v1/plans") => get(plans::list),
         ("GET", "/v1/plans/{id}") => get(plans::one),
         ("DELETE", "/v1/plans/{id}") => delete(plans::delete),

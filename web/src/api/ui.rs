@@ -50,6 +50,11 @@ fn find(name: &str) -> Option<&'static File> {
     FILES.iter().find(|file| file.name == name)
 }
 
+/// What a file of the pages holds, where they were built in.
+pub(crate) fn built(name: &str) -> Option<&'static [u8]> {
+    find(name).map(|file| file.bytes)
+}
+
 fn answer(file: &File, asked: &HeaderMap, lasts: &'static str) -> Response {
     let tag = format!("\"{}\"", &hexadecimal(&Sha256::digest(file.bytes))[..32]);
     let has = |name, value: &str| {

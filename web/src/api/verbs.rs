@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::asked::{Asked, Named, form, object};
 use super::contents::resolved;
 use super::plans::{check_limit, read};
+use super::views;
 use crate::access::{self, Caller};
 use crate::log::now_ms;
 use crate::problem::Problem;
@@ -54,7 +55,7 @@ async fn file(service: &Shared, id: String, name: &'static str) -> Result<Respon
     Ok(text("application/json", read.await?))
 }
 
-fn stored(sql: &mut dyn Sql, id: &str, name: &str) -> Result<Vec<u8>, Problem> {
+pub(super) fn stored(sql: &mut dyn Sql, id: &str, name: &str) -> Result<Vec<u8>, Problem> {
     let plan = queue::plan(sql, id)?;
     let found = queue::artefact(sql, id, name)?;
     found.ok_or_else(|| not_there(&plan, name))
@@ -101,7 +102,7 @@ pub(super) async fn answer(
 const LONG: [&str; 2] = ["placement", "schedule"];
 
 /// An answer without the long members of its plan; what is left stands as it stood.
-fn brief(answer: &[u8]) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn brief(answer: &[u8]) -> serde_json::Result<Vec<u8>> {
     let mut members: BTreeMap<String, &RawValue> = serde_json::from_slice(answer)?;
     let plan = members.get("plan").map_or("null", |plan| plan.get());
     let plan: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(plan)?;
@@ -141,6 +142,18 @@ pub(crate) fn about_plan(plan: &Plan, name: &str, verb: &str) -> Value {
     Value::Object(request)
 }
 
+/// A name for a plan's file that none of the others has.
+pub(super) fn name_beside(files: &Map<String, Value>) -> String {
+    if files.contains_key(PLAN) { format!("the-{PLAN}") } else { PLAN.to_owned() }
+}
+
+/// 422 of a plan that breaks rules.
+pub(super) fn illegal(answer: &Answer, what: &str) -> Problem {
+    let document: Value = serde_json::from_str(&answer.text).unwrap_or_default();
+    let title = format!("the plan breaks rules and is not {what}");
+    Problem::unprocessable("illegal-plan", title).fact("answer", document)
+}
+
 /// A request about a stored plan, further members in it, and the files that it reads.
 pub(super) async fn about(
     service: &Shared,
@@ -152,8 +165,13 @@ pub(super) async fn about(
     if !found.is_ended() {
         return Err(not_there(&found, "plan"));
     }
+    if found.request["model"].is_null() {
+        let title = format!("plan `{id}` was opened without its model, of which this is told");
+        return Err(Problem::unprocessable("needs-model", title)
+            .hint("upload model and cluster, and open its file with ?model=NAME&cluster=NAME"));
+    }
     let mut files = found.files.as_object().cloned().unwrap_or_default();
-    let name = if files.contains_key(PLAN) { format!("the-{PLAN}") } else { PLAN.to_owned() };
+    let name = name_beside(&files);
     files.insert(name.clone(), format!("plan:{id}").into());
     let mut request = about_plan(&found, &name, verb);
     if let Some(members) = request.as_object_mut() {
@@ -168,6 +186,9 @@ pub(super) async fn artefact(
     State(service): State<Shared>,
     Named((id, target)): Named<(String, String)>,
 ) -> Result<Response, Problem> {
+    if target == "html" {
+        return views::sheet(&service, id).await;
+    }
     let further = [("target".to_owned(), target.as_str().into())].into_iter().collect();
     let kept = |answer: Answer| answer.files.into_values().next().unwrap_or_default();
     let bytes = exported(&service, (id, target.clone()), further, kept).await?;
@@ -212,9 +233,7 @@ async fn exported(
     let (request, files) = about(service, (&id, "export"), further).await?;
     let answer = service.ask(request, files, Vec::new()).await?;
     if answer.exit_code != 0 {
-        let document: Value = serde_json::from_str(&answer.text).unwrap_or_default();
-        let title = "the plan breaks rules and is not exported";
-        return Err(Problem::unprocessable("illegal-plan", title).fact("answer", document));
+        return Err(illegal(&answer, "exported"));
     }
     let bytes = kept(answer);
     let stored = bytes.clone();

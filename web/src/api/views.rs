@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use engine::views::{self, Found, Graph, MemoryCurve, Overview, Tile, View};
 use ir::diagnostic::Diagnostic;
 use serde::Deserialize;
 use serde_json::Map;
+use serde_json::value::RawValue;
 
 use super::asked::{Asked, Named};
-use super::verbs::about;
+use super::verbs::{about, stored};
 use crate::problem::Problem;
 use crate::queue;
 use crate::service::Shared;
@@ -66,6 +68,28 @@ async fn file(service: &Shared, id: &str) -> Result<Arc<Vec<u8>>, Problem> {
     Ok(file)
 }
 
+/// `GET /v1/plans/{id}/artefacts/html`: the plan as a page that is one file.
+pub(super) async fn sheet(service: &Shared, id: String) -> Result<Response, Problem> {
+    let view = file(service, &id).await?;
+    let read = service.store.read(move |sql| stored(sql, &id, "answer"));
+    let (answer, version) = (read.await?, service.version);
+    let made = tokio::task::spawn_blocking(move || {
+        let answer: Option<Box<RawValue>> = serde_json::from_slice(&answer).ok();
+        crate::sheet::made(&answer, &view, version)
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"plan.html\""),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    Ok((headers, made.await.map_err(ended)??).into_response())
+}
+
+/// The thread that reads a view has ended before its answer.
+fn ended(error: tokio::task::JoinError) -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
+}
+
 /// A part of a plan's view, read in a thread that may take its time.
 async fn part<T: Send + 'static>(
     service: &Shared,
@@ -74,10 +98,7 @@ async fn part<T: Send + 'static>(
 ) -> Result<Json<T>, Problem> {
     let file = file(service, id).await?;
     let read = tokio::task::spawn_blocking(move || View::open(&file).and_then(|view| read(&view)));
-    let ended = read.await.map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
-    })?;
-    Ok(Json(ended?))
+    Ok(Json(read.await.map_err(ended)??))
 }
 
 /// `GET /v1/plans/{id}/view`.

@@ -132,7 +132,7 @@ fn digest(path: &Path) -> std::io::Result<(String, u64)> {
 }
 
 /// A name that a service takes: its own, or near it.
-fn sound(name: &str, field: &str) -> String {
+pub(super) fn sound(name: &str, field: &str) -> String {
     let plain = |c: char| if c.is_control() || matches!(c, '/' | '\\' | '#') { '_' } else { c };
     let name: String = name.trim_start_matches(['.', '-']).chars().map(plain).collect();
     match check_name(&name) {

@@ -20,6 +20,7 @@ use self::connection::{Ask, Reply};
 pub use self::events::Event;
 pub use self::failure::Failure;
 pub use self::jobs::Status;
+use self::jobs::encoded;
 use crate::access;
 
 /// A plan that is asked for.
@@ -49,6 +50,24 @@ pub struct Planned {
 }
 
 impl Service {
+    /// Sends the files that the service lacks, and opens a plan file there; those that `on` names
+    /// name files of this machine. How the plan stands.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn open(
+        &self,
+        (name, plan): (&str, &[u8]),
+        mut on: Map<String, Value>,
+    ) -> Result<Status, Failure> {
+        files::send(self, &mut on)?;
+        let mut path = format!("/v1/plans/opened?name={}", encoded(&files::sound(name, "plan")));
+        for (field, digest) in &on {
+            path += &format!("&{field}={}", encoded(digest.as_str().unwrap_or_default()));
+        }
+        self.send(&Ask::new(Method::POST, &path).body(plan).slow())?.good(self)?.json(self)
+    }
+
     /// Sends the files that the service lacks, asks for a plan, and waits for it.
     ///
     /// # Errors

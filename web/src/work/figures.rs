@@ -47,6 +47,20 @@ pub(crate) fn settled(mut progress: Value, answer: &Value) -> Value {
     progress
 }
 
+/// The figures of a plan file, and where it comes from.
+pub(crate) fn of_file(answer: &Value, file: &str) -> Value {
+    let (plan, cost) = (&answer["plan"], &answer["plan"]["cost"]);
+    let value = if cost["value_ns"].is_null() { &cost["step_time_ns"] } else { &cost["value_ns"] };
+    let from = json!({
+        "file": file,
+        "model": plan["model"]["name"],
+        "cluster": plan["cluster"]["name"],
+        "is_judged": answer["report"].is_object() || answer["best"].is_object(),
+    });
+    let known = json!({ "objective": plan["objective"], "value_ns": value, "opened": from });
+    settled(known, answer)
+}
+
 fn first(one: &Value, other: &Value) -> Value {
     if one.is_null() { other.clone() } else { one.clone() }
 }

@@ -1,6 +1,7 @@
 // The public routes of the service, and nothing else.
 
 import { createSignal } from "solid-js";
+import { nearest } from "./held";
 import type { Doc } from "./pointer";
 
 /** What went wrong (RFC 9457), with the diagnostic of the command line. */
@@ -52,8 +53,16 @@ let ahead_ms = 0;
 /** The service's clock, to a second. */
 export const now_ms = (): number => Date.now() + ahead_ms;
 
+/** What a page that is one file holds: it asks nobody. */
+let held: Record<string, unknown> | undefined;
+export const hold = (documents: Record<string, unknown>): void => { held = documents; };
+
+export const not_held = (): Refused => new Refused({ status: 404, code: "not-in-this-file", title: "this page is one file, which does not hold that",
+  hints: ["open the plan's file in the pages of a service: meshwright view plan.json --model MODEL --cluster CLUSTER"], facts: [] });
+
 /** Any request; throws [`Refused`] where the service, or the way to it, says no. */
 export async function ask(path: string, options: RequestInit = {}): Promise<Response> {
+  if (held !== undefined) throw not_held();
   let answer: Response;
   try {
     answer = await fetch(path, { ...options, headers: headers(options.headers as Record<string, string>) });
@@ -75,6 +84,11 @@ export async function ask(path: string, options: RequestInit = {}): Promise<Resp
 export async function read(path: string, signal?: AbortSignal): Promise<Doc> {
   // Read first, so that whoever waits for a document asks again with a new token.
   token();
+  if (held !== undefined) {
+    const own = nearest(Object.keys(held), path);
+    if (own === undefined) throw not_held();
+    return { source: path, held: own, value: held[own] };
+  }
   return { source: path, value: await (await ask(path, signal === undefined ? {} : { signal })).json() as unknown };
 }
 
@@ -90,6 +104,13 @@ export async function send(path: string, body: unknown): Promise<Doc> {
 export async function upload(kind: string, name: string, bytes: Blob): Promise<{ name: string; digest: string }> {
   const answer = await ask(`/v1/${kind}?name=${encodeURIComponent(name)}`, { method: "POST", body: bytes });
   return await answer.json() as { name: string; digest: string };
+}
+
+/** Brings a plan file, on files that the service has where they are named; tells the plan's id. */
+export async function open_plan(name: string, bytes: Blob, on: Record<string, string> = {}): Promise<string> {
+  const query = new URLSearchParams({ name, ...on });
+  const answer = await ask(`/v1/plans/opened?${query.toString()}`, { method: "POST", body: bytes });
+  return (await answer.json() as { id: string }).id;
 }
 
 export interface Told {

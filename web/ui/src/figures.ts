@@ -83,7 +83,7 @@ function peak(doc: Doc, at: string, limit: string): Pick<DeviceBar, "peak" | "li
 
 /** What the costs rest on. */
 export function origins(doc: Doc): Share[] {
-  const at = is_run(doc) ? "/plan/cost/origins" : "/report/origins";
+  const at = resolve(doc.value, "/report/origins") === undefined ? "/plan/cost/origins" : "/report/origins";
   return list(doc, at).map((own, index) => {
     const name = String((own as { origin: unknown }).origin);
     return {

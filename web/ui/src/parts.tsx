@@ -19,7 +19,7 @@ export function Num(props: { of: Ref; figure?: boolean; sign?: boolean }): JSX.E
   return (
     <Show when={value() !== undefined} fallback={<span class="none">none</span>}>
       <button
-        type="button" class="num" data-pointer={props.of.at.join("\n")} data-source={props.of.doc.source}
+        type="button" class="num" data-pointer={props.of.at.join("\n")} data-source={props.of.doc.held ?? props.of.doc.source}
         data-as={props.of.as} data-rule={props.of.rule} data-whole={props.of.whole?.join("\n")}
         title="Where this number comes from"
         onClick={(event) => { event.stopPropagation(); setAsked({ of: props.of, near: event.currentTarget }); }}

@@ -5,6 +5,8 @@ import type { As } from "./format";
 /** A document of the service, and its address. */
 export interface Doc {
   source: string;
+  /** Of a page that is one file: the address of what it holds in place of what was asked for. */
+  held?: string;
   value: unknown;
 }
 

@@ -1,6 +1,7 @@
 // All that a view depends on is in the address, after `#`.
 
 import { createSignal } from "solid-js";
+import { IS_ALONE } from "./held";
 
 export interface Route {
   path: string[];
@@ -12,7 +13,7 @@ function read(): Route {
   const names = path.split("/").filter(Boolean).map((name) => {
     try { return decodeURIComponent(name); } catch { return name; }
   });
-  return { path: names.length > 0 ? names : ["plans"], query: new URLSearchParams(query) };
+  return { path: names.length > 0 ? names : IS_ALONE ? ["plans", "plan"] : ["plans"], query: new URLSearchParams(query) };
 }
 
 const [route, setRoute] = createSignal(read());

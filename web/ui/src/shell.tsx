@@ -3,6 +3,7 @@
 import { For, Show, createEffect, createSignal, on, onCleanup, onMount, type JSX } from "solid-js";
 import { needsToken, useToken } from "./api";
 import { format, type As } from "./format";
+import { IS_ALONE } from "./held";
 import { short } from "./names";
 import { ask_number, asked_number, copy, note } from "./parts";
 import { Hatches } from "./pictures/bars";
@@ -11,14 +12,17 @@ import { asked, go, link, route, set, write } from "./route";
 import { toggle_table } from "./table";
 import { theme, toggle_theme } from "./theme";
 
+/** Those that a page has which is one file. */
+const HELD = ["overview", "timeline", "memory"];
+
 /** Views of a plan: name in the address, title, key after `g`. */
-export const OF_PLAN: [string, string, string][] = [
+export const OF_PLAN: [string, string, string][] = ([
   ["overview", "Overview", "o"], ["graph", "Graph", "g"], ["timeline", "Timeline", "t"], ["memory", "Memory", "m"], ["search", "Search", "s"],
   ["what-if", "What if", "w"], ["why", "Why", "y"],
-];
+] as [string, string, string][]).filter(([name]) => !IS_ALONE || HELD.includes(name));
 
 const KEYS: [string, string][] = [
-  ["/", "search"], ["n", "new plan"], ["g then p", "plans"], ["g then c", "compare"], ["g then a", "accuracy"],
+  ...(IS_ALONE ? [] : [["/", "search"], ["n", "new plan"], ["g then p", "plans"], ["g then c", "compare"], ["g then a", "accuracy"]] as [string, string][]),
   ...OF_PLAN.map(([, title, key]): [string, string] => [`g then ${key}`, `${title.toLowerCase()} of the plan`]),
   ["Shift T", "table of the first picture"], ["Shift D", "light or dark"], ["Shift L", "copy a link to this view"],
   ["?", "these keys"], ["Esc", "close"],
@@ -31,7 +35,7 @@ const [last_plan, setLastPlan] = createSignal("");
 /** A plan that is no more has no views. */
 export const forget_plan = (id: string): void => { if (last_plan() === id) setLastPlan(""); };
 
-export function Shell(props: { children: JSX.Element }): JSX.Element {
+export function Shell(props: { children: JSX.Element; version?: string }): JSX.Element {
   let search!: HTMLInputElement;
   let keys!: HTMLDialogElement;
   createEffect(() => { if (id_of_plan() !== "") setLastPlan(id_of_plan()); });
@@ -43,13 +47,13 @@ export function Shell(props: { children: JSX.Element }): JSX.Element {
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")?.focus(); }}>To the content</a>
-      <SideBar />
+      <SideBar version={props.version ?? ""} />
       <header class="top">
         <Crumbs />
-        <form role="search" onSubmit={(event) => { event.preventDefault(); go(["plans"], { q: search.value }); }}>
+        <Show when={!IS_ALONE}><form role="search" onSubmit={(event) => { event.preventDefault(); go(["plans"], { q: search.value }); }}>
           <input ref={search} type="search" aria-label="Search plans" placeholder="Search plans  /" value={asked("q")}
             onInput={() => { if (route().path[0] === "plans" && id_of_plan() === "") set({ q: search.value }); }} />
-        </form>
+        </form></Show>
         <button type="button" class="plain" onClick={copy_link}>Link</button>
         <button type="button" class="plain" aria-label={`Theme: ${theme()}; change`} onClick={toggle_theme}>{theme() === "dark" ? "Dark" : "Light"}</button>
         <button type="button" class="plain" aria-label="Keys" onClick={() => keys.showModal()}>?</button>
@@ -64,25 +68,29 @@ export function Shell(props: { children: JSX.Element }): JSX.Element {
   );
 }
 
-function SideBar(): JSX.Element {
+function SideBar(props: { version: string }): JSX.Element {
   const here = () => route().path;
   const current = (is_here: boolean) => (is_here ? "page" as const : undefined);
   const views = () => last_plan();
   return (
     <nav class="side" aria-label="Views">
-      <a class="brand" href="#/plans"><Mark /> meshwright</a>
+      <a class="brand" href={IS_ALONE ? "#/plans/plan" : "#/plans"}><Mark /> meshwright</a>
+      <Show when={!IS_ALONE}>
       <a href="#/plans" aria-current={current(here()[0] === "plans" && here().length === 1)}>Plans</a>
       <a href="#/new" aria-current={current(here()[0] === "new")}>New plan</a>
       <a href="#/files" aria-current={current(here()[0] === "files")}>Files</a>
       <a href={link(["compare"], views() === "" ? {} : { b: views() })} aria-current={current(here()[0] === "compare")}>Compare</a>
       <a href={link(["accuracy"], views() === "" ? {} : { plan: views() })} aria-current={current(here()[0] === "accuracy")}>Accuracy</a>
+      </Show>
       <Show when={views() !== ""}>
         <p class="head">{id_of_plan() === "" ? "Last opened plan" : "This plan"}</p>
         <For each={OF_PLAN}>{([name, title]) => (
           <a href={link(["plans", views(), name])} aria-current={current(id_of_plan() !== "" && (here()[2] ?? "overview") === name)}>{title}</a>
         )}</For>
       </Show>
-      <p class="foot">No request leaves this page's origin. <a href="/docs">Routes</a></p>
+      <Show when={IS_ALONE} fallback={<p class="foot">No request leaves this page's origin. <a href="/docs">Routes</a></p>}>
+        <p class="foot">One file, which asks nobody for anything. Made by meshwright {props.version}.</p>
+      </Show>
     </nav>
   );
 }
@@ -98,11 +106,11 @@ function Mark(): JSX.Element {
 function Crumbs(): JSX.Element {
   const title = () => OF_PLAN.find(([name]) => name === (route().path[2] ?? "overview"))?.[1] ?? "";
   const first = () => ({ plans: "Plans", new: "New plan", files: "Files", compare: "Compare", accuracy: "Accuracy" })[route().path[0]!] ?? "Not found";
-  createEffect(() => { document.title = `${id_of_plan() === "" ? first() : `${title()}, ${short(id_of_plan(), 16)}`} · meshwright`; });
+  createEffect(() => { document.title = `${id_of_plan() === "" ? first() : IS_ALONE ? title() : `${title()}, ${short(id_of_plan(), 16)}`} · meshwright`; });
   return (
     <nav class="crumbs" aria-label="Where you are">
       <Show when={id_of_plan() !== ""} fallback={<b>{first()}</b>}>
-        <a href="#/plans">Plans</a> / <code>{short(id_of_plan(), 16)}</code> / <b>{title()}</b>
+        <Show when={!IS_ALONE}><a href="#/plans">Plans</a> / <code>{short(id_of_plan(), 16)}</code> / </Show><b>{title()}</b>
       </Show>
     </nav>
   );
@@ -126,14 +134,15 @@ function keyboard(search: () => void, sheet: () => void): (event: KeyboardEvent)
     is_after_g = key === "g" && !was_after_g;
     if (was_after_g) {
       const view = OF_PLAN.find(([, , own]) => own === key);
+      if (IS_ALONE && view === undefined) return;
       if (key === "p") go(["plans"]);
       else if (key === "a") go(["accuracy"], last_plan() === "" ? {} : { plan: last_plan() });
       else if (key === "c") go(["compare"], last_plan() === "" ? {} : { b: last_plan() });
       else if (view !== undefined && last_plan() !== "") go(["plans", last_plan(), view[0]]);
       return;
     }
-    const act = { "/": search, "?": sheet, n: () => go(["new"]), T: () => toggle_table(), D: toggle_theme,
-      L: copy_link }[key];
+    const act = { ...(IS_ALONE ? {} : { "/": search, n: () => go(["new"]) }), "?": sheet, T: () => toggle_table(), D: toggle_theme,
+      L: copy_link }[key] as (() => void) | undefined;
     if (act !== undefined) { event.preventDefault(); act(); }
   };
 }
@@ -197,7 +206,7 @@ function Origin(): JSX.Element {
             <><dt><code>{short(at, 80)}</code></dt><dd>{shown(resolve(own().of.doc.value, at), own().of.as)}</dd></>
           )}</For></dl>
           <Show when={fields().length > LISTED}><p class="note">and {fields().length - LISTED} more</p></Show>
-          <p class="note">of <Show when={own().of.doc.source.startsWith("/")} fallback={<code>{short(own().of.doc.source, 60)}</code>}><a href={own().of.doc.source}><code>{short(own().of.doc.source, 60)}</code></a></Show></p>
+          <p class="note">of <Show when={!IS_ALONE && own().of.doc.source.startsWith("/")} fallback={<code>{short(own().of.doc.held ?? own().of.doc.source, 60)}</code>}><a href={own().of.doc.source}><code>{short(own().of.doc.source, 60)}</code></a></Show></p>
           <p class="buttons"><button type="button" onClick={() => void copy(fields().join("\n"), "Pointer")}>Copy</button><button type="button" onClick={close}>Close</button></p>
         </>
       )}</Show>

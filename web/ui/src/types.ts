@@ -29,6 +29,8 @@ export interface Status {
   started_ms: number | null;
   finished_ms: number | null;
   request: Record<string, unknown>;
+  /** Of one that was brought as a file. */
+  opened: { file: string; model: string; cluster: string; is_judged: boolean } | null;
   files: Record<string, string>;
   artefacts: string[];
 }
@@ -50,6 +52,9 @@ export function cluster_name(plan: Status): string {
   const scaled = Array.isArray(scale) ? scale.map(String) : [];
   return `${file_name(cluster)}${scaled.length === 0 ? "" : `, changed: ${scaled.join(", ")}`}`;
 }
+
+/** How the model or the cluster of a plan is called. */
+export const subject = (plan: Status, of: "model" | "cluster"): string => plan.opened?.[of] ?? (of === "model" ? file_name(plan.request["model"]) : cluster_name(plan));
 
 /** What a request says of a file: its name, or that it was written into the request. */
 export function file_name(value: unknown): string {

@@ -78,15 +78,18 @@ async function document(base, source) {
   return parsed;
 }
 
-/** Holds every number of a page against its document; tells how many there were. */
-export async function check_numbers(page, base) {
+/** Holds every number of a page against its document, which may have another name here; tells how many there were. */
+export async function check_numbers(page, base, here = (source) => source) {
   const read = new Map();
   const shown = await page.$$eval("[data-pointer]", (all) => all.map((one) => ({
     text: one.textContent.trim(), pointers: one.dataset.pointer.split("\n"), whole: one.dataset.whole?.split("\n"),
     rule: one.dataset.rule, as: one.dataset.as, source: one.dataset.source,
   })));
   for (const one of shown) {
-    if (!read.has(one.source)) read.set(one.source, await document(base, one.source));
+    if (!read.has(one.source)) {
+      const own = here(one.source);
+      read.set(one.source, typeof own === "string" ? await document(base, own) : own);
+    }
     const own = value(one, read.get(one.source));
     assert.ok(holds(one.text, one.as, own), `\`${one.text}\` is not ${own} (${one.as}, ${one.pointers.slice(0, 3)} of ${one.source})`);
   }

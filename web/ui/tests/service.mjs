@@ -65,7 +65,7 @@ function large() {
 const training = { workload: "training", sequence_length: 4096 };
 
 /** What the views are walked on; the first five are walked through. */
-const REQUESTS = {
+export const REQUESTS = {
   gpt2: { model: "gpt2_small.onnx", cluster: "a100-node.yaml", algorithm: "m-topo" },
   llama: { model: "llama-2-70b.json", cluster: "pod-256.yaml", global_batch: 1024, ...training },
   deepseek: { model: "deepseek-v3.json", cluster: "pod-512.yaml", global_batch: 2048, ...training },
@@ -77,16 +77,20 @@ const REQUESTS = {
 };
 export const WALKED = ["gpt2", "llama", "deepseek", "inception", "large"];
 
+const MADE = {
+  "inception_v3.onnx": () => data("models/onnx/inception_v3.onnx"), "large.onnx": large, "pod-256.yaml": () => pod(32), "pod-512.yaml": () => pod(64),
+  "a100-4.yaml": () => String(example("clusters/a100-node.yaml")).replace("devices: 8", "devices: 4").replace("name: a100-node", "name: a100-4"),
+};
+
+/** What a file of a request holds; undefined where it is not here. */
+export const input = (name) => (MADE[name] === undefined ? example(`${name.endsWith(".yaml") ? "clusters" : "models"}/${name}`) : MADE[name]());
+
 /** Plans by name: their ids; those whose model is not here are left out. */
 export async function plans(base, names = Object.keys(REQUESTS)) {
-  const files = {
-    "inception_v3.onnx": () => data("models/onnx/inception_v3.onnx"), "large.onnx": large, "pod-256.yaml": () => pod(32), "pod-512.yaml": () => pod(64),
-    "a100-4.yaml": () => String(example("clusters/a100-node.yaml")).replace("devices: 8", "devices: 4").replace("name: a100-node", "name: a100-4"),
-  };
   const there = {};
   for (const name of new Set(names.flatMap((own) => [REQUESTS[own].model, REQUESTS[own].cluster]))) {
     const kind = name.endsWith(".yaml") ? "clusters" : "models";
-    const bytes = files[name] === undefined ? example(`${kind}/${name}`) : files[name]();
+    const bytes = input(name);
     there[name] = bytes !== undefined;
     if (there[name]) await put(base, kind, name, bytes);
     else console.error(`skipped: ${name} is not here (docs/data.md; make test-ui)`);

@@ -2,6 +2,7 @@
 
 use cost_model::runs::forms::model::priced::Priced;
 use cost_model::runs::judge::costs::PipelineCosts;
+use cost_model::runs::judge::report::Report;
 use cost_model::runs::judge::violation::Violation;
 use cost_model::runs::judge::{fold, over_limit};
 use cost_model::runs::oracle::{StageFigures, lowered};
@@ -42,6 +43,12 @@ impl Parts {
             ("optimizer", self.optimizer_s),
             ("bubble", self.bubble_s),
         ]
+    }
+
+    /// The same by the names of members of documents, such as `bubble_s`.
+    #[must_use]
+    pub fn by_member(&self) -> [(String, f64); 6] {
+        self.named().map(|(name, seconds)| (format!("{}_s", name.replace(' ', "_")), seconds))
     }
 }
 
@@ -174,17 +181,18 @@ pub(super) fn judged_below(
     if over_limit(&report).is_some() {
         return Err(Unfit::Memory);
     }
-    let parts = parts(&fitted, &ranks, configuration, &report, &costs);
+    let parts = parts((&fitted.figures, &ranks), u64::from(m), &report, &costs);
     let peak = report.ranks.iter().map(|rank| rank.peak.bytes).max().unwrap_or(0);
     let step = report.step_time;
     Ok(Judged { configuration: configuration.clone(), fitted, step, peak, parts })
 }
 
-fn parts(
-    fitted: &Fitted,
-    ranks: &[u32],
-    configuration: &Configuration,
-    report: &cost_model::runs::judge::report::Report,
+/// Where the time of a judged step goes, of stages with their ranks and so many micro-batches.
+#[must_use]
+pub fn parts(
+    (stages, ranks): (&[StageFigures], &[u32]),
+    n_micro_batches: u64,
+    report: &Report,
     costs: &PipelineCosts,
 ) -> Parts {
     let longest = |best: usize, rank: usize| {
@@ -192,9 +200,9 @@ fn parts(
     };
     let rank = (0..report.ranks.len()).fold(0, longest);
     let Some(own) = report.ranks.get(rank) else { return Parts::default() };
-    let m = configuration.degrees.n_micro_batches as f64;
+    let m = n_micro_batches as f64;
     let sum = |figure: &dyn Fn(&StageFigures) -> f64| {
-        let of_rank = fitted.figures.iter().zip(ranks).filter(|(_, of)| **of as usize == rank);
+        let of_rank = stages.iter().zip(ranks).filter(|(_, of)| **of as usize == rank);
         m * of_rank.map(|(own, _)| figure(own)).sum::<f64>()
     };
     let seconds = |ns: u64| Nanos(ns).seconds();

@@ -36,7 +36,7 @@ function usual(model: string): Record<string, string> {
 }
 
 /** Uploads a file of an example; tells the name that stands for it. */
-async function stored(field: string, text: string): Promise<string> {
+export async function stored(field: string, text: string): Promise<string> {
   if (!text.startsWith(EXAMPLE)) return text;
   const name = text.slice(EXAMPLE.length);
   const own = (field === "model" ? MODELS : CLUSTERS)[name];
@@ -104,7 +104,7 @@ function help(field: Field): string {
   return text + form;
 }
 
-function Input(props: { field: Field }): JSX.Element {
+export function Input(props: { field: Field }): JSX.Element {
   const id = createUniqueId();
   const name = props.field.name;
   const put = (text: string) => set({ [name]: text });

@@ -2,6 +2,7 @@
 
 import { For, Show, type JSX } from "solid-js";
 import { devices, is_run, origins, step_parts, step_time } from "../figures";
+import { IS_ALONE } from "../held";
 import { Loaded } from "../load";
 import { Name, Num, Panel } from "../parts";
 import { digest, plain } from "../names";
@@ -32,7 +33,7 @@ export default function Overview(props: { status: Doc }): JSX.Element {
               <Found doc={doc()} status={plan()} />
             </div>
           </div>
-          <Launch doc={doc()} id={plan().id} />
+          <Show when={!IS_ALONE && plan().opened?.is_judged !== false}><Launch doc={doc()} id={plan().id} /></Show>
         </>
       )}
     </Loaded>
@@ -178,7 +179,7 @@ function Degrees(props: { doc: Doc }): JSX.Element {
 
 function Found(props: { doc: Doc; status: Status }): JSX.Element {
   return (
-    <Panel title="Search" actions={<a href={link(["plans", props.status.id, "search"])}>Curve</a>}>
+    <Panel title="Search" actions={<Show when={props.status.opened === null}><a href={link(["plans", props.status.id, "search"])}>Curve</a></Show>}>
       <Pairs doc={props.doc} of={[
         ["Stopped", "/stop_reason", "text"], ["Algorithm", "/plan/algorithm", "text"], ["Objective", "/plan/objective", "text"],
         ["Proved by", "/plan/cost/bound_method", "text"], ["Planned in", "/run/planning_time_s", "seconds"], ["Planned in", "/elapsed_s", "seconds"],

@@ -1,23 +1,29 @@
 // One plan: how it stands decides which of its views there are.
 
 import { Match, Show, Switch, createEffect, lazy, on, type JSX } from "solid-js";
-import { Refused, missed, read } from "../api";
+import { Refused, ask, missed, not_held, read } from "../api";
+import { IS_ALONE } from "../held";
 import { polled } from "../load";
-import { Chip, Loading, Name, Trouble } from "../parts";
+import { Chip, Loading, Name, Trouble, download, say } from "../parts";
 import { digest } from "../names";
 import type { Doc } from "../pointer";
 import { link, route } from "../route";
 import { forget_plan } from "../shell";
-import { cluster_name, file_name, is_live, type Status } from "../types";
+import { is_live, subject, type Status } from "../types";
 import Overview from "./overview";
 import Search from "./search";
 
-const Graph = lazy(() => import("./graph"));
+/** Of a page that is one file: a view that asks for more than it holds. */
+const Elsewhere = (_: { status: Doc }): JSX.Element => <Trouble of={not_held()} />;
+
+// What such a page can't show is not part of it.
+const Graph = import.meta.env.MODE === "sheet" ? Elsewhere : lazy(() => import("./graph"));
 const Memory = lazy(() => import("./memory"));
 const Timeline = lazy(() => import("./timeline"));
-const WhatIf = lazy(() => import("./what-if"));
-const Why = lazy(() => import("./why"));
-const WhyNone = lazy(() => import("./why-none"));
+const WhatIf = import.meta.env.MODE === "sheet" ? Elsewhere : lazy(() => import("./what-if"));
+const Why = import.meta.env.MODE === "sheet" ? Elsewhere : lazy(() => import("./why"));
+const WhyNone = import.meta.env.MODE === "sheet" ? Elsewhere : lazy(() => import("./why-none"));
+const Judge = import.meta.env.MODE === "sheet" ? () => null : lazy(() => import("./judge"));
 
 export default function Plan(props: { id: string }): JSX.Element {
   const status = polled(() => `/v1/plans/${encodeURIComponent(props.id)}`, 1000, (doc) => is_live((doc.value as Status).state));
@@ -44,6 +50,7 @@ export default function Plan(props: { id: string }): JSX.Element {
       <Show when={status.doc()} fallback={<Loading what="Reading the plan" />}>{(doc) => (
         <>
           <Head doc={doc()} />
+          <Show when={(doc().value as Status).opened?.is_judged === false}><Judge plan={doc().value as Status} /></Show>
           <Show when={(doc().value as Status).artefacts.includes("plan") && state() !== "queued" && state() !== "running" && view() !== "search"}
             fallback={<Show when={view() === "why" && (doc().value as Status).error !== null} fallback={<Search status={doc()} is_lost={status.is_lost()} />}><WhyNone status={doc()} /></Show>}>
             <Switch fallback={<p>No view has this address. <a href={link(["plans", props.id])}>Overview</a></p>}>
@@ -61,16 +68,30 @@ export default function Plan(props: { id: string }): JSX.Element {
   );
 }
 
+/** The plan as one file, which opens without a service. */
+async function save(plan: Status): Promise<void> {
+  try {
+    const page = await (await ask(`/v1/plans/${encodeURIComponent(plan.id)}/artefacts/html`)).blob();
+    download(`${subject(plan, "model").replaceAll(/[^\w.-]/g, "_").slice(0, 80)}.html`, page, "text/html");
+  } catch (error) { say((error as Error).message); }
+}
+
 function Head(props: { doc: Doc }): JSX.Element {
   const plan = () => props.doc.value as Status;
   return (
     <div class="title">
       <div>
-        <h1><Name text={file_name(plan().request["model"])} /> on <Name text={cluster_name(plan())} most={80} /></h1>
-        <p class="note">{String(plan().request["workload"] ?? "inference")}; inputs {Object.values(plan().files).map(digest).join(" · ")}</p>
+        <h1><Name text={subject(plan(), "model")} /> on <Name text={subject(plan(), "cluster")} most={80} /></h1>
+        <p class="note">
+          <Show when={plan().opened?.file} fallback={String(plan().request["workload"] ?? "inference")}>{(own) => <>opened from <Name text={own()} />{plan().opened!.is_judged ? ", verified on its model" : ""}</>}</Show>
+          <Show when={Object.keys(plan().files).length > 0}>; inputs {Object.values(plan().files).map(digest).join(" · ")}</Show>
+        </p>
       </div>
       <Chip state={plan().state} />
-      <a class="button" href={link(["compare"], { b: plan().id })}>Compare</a>
+      <Show when={!IS_ALONE}>
+        <Show when={plan().artefacts.includes("plan") && plan().opened?.is_judged !== false}><button type="button" onClick={() => void save(plan())}>Save as a page</button></Show>
+        <a class="button" href={link(["compare"], { b: plan().id })}>Compare</a>
+      </Show>
     </div>
   );
 }

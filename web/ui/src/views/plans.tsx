@@ -9,7 +9,8 @@ import { pointer, ref, type Doc } from "../pointer";
 import { GapCurve, until_s } from "../pictures/gap-curve";
 import { short } from "../names";
 import { asked, link, set } from "../route";
-import { cluster_name, file_name, is_live, type Page, type State, type Status } from "../types";
+import { is_live, subject, type Page, type State, type Status } from "../types";
+import { OpenFile } from "./open-file";
 import { CancelButton, headline } from "./search";
 
 const STATES: State[] = ["queued", "running", "done", "infeasible", "cancelled", "failed"];
@@ -29,6 +30,7 @@ export default function Plans(): JSX.Element {
     <>
       <div class="title">
         <h1>Plans</h1>
+        <OpenFile />
         <a class="button" href="#/files">Upload a file</a>
         <a class="button main" href="#/new">New plan</a>
       </div>
@@ -106,9 +108,9 @@ function List(props: { doc: Doc }): JSX.Element {
             <tbody>
               <For each={found()}>{({ plan, at }) => (
                 <tr>
-                  <td><a href={link(["plans", plan.id])}><Name text={file_name(plan.request["model"])} /></a></td>
-                  <td><Name text={cluster_name(plan)} most={40} /></td>
-                  <td><Chip state={plan.state} /></td>
+                  <td><a href={link(["plans", plan.id])}><Name text={subject(plan, "model")} /></a></td>
+                  <td><Name text={subject(plan, "cluster")} most={40} /></td>
+                  <td><Chip state={plan.state} /><Show when={plan.opened}> <span class="note">from a file</span></Show></td>
                   <td><Show when={plan.algorithm}>{(name) => <Name text={name()} most={28} />}</Show></td>
                   <td class="right"><Num of={ref(props.doc, pointer("plans", at, "value_ns"), "time")} /></td>
                   <td class="right"><Num of={ref(props.doc, pointer("plans", at, "gap"), "share")} /></td>

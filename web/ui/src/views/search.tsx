@@ -10,12 +10,12 @@ import { GapCurve, said, said_table, until_s } from "../pictures/gap-curve";
 import { texts } from "../form";
 import { go, link } from "../route";
 import { TableButtons, Twin } from "../table";
-import { cluster_name, file_name, is_live, type Diagnostic, type Status } from "../types";
+import { is_live, subject, type Diagnostic, type Status } from "../types";
 
 /** What was asked for, in a line. */
 export function headline(plan: Status): string {
-  const { model, workload } = plan.request;
-  return plain(`${file_name(model)}${workload === "training" ? ", training," : ""} on ${cluster_name(plan)}`);
+  const { workload } = plan.request;
+  return plain(`${subject(plan, "model")}${workload === "training" ? ", training," : ""} on ${subject(plan, "cluster")}`);
 }
 
 export function CancelButton(props: { id: string }): JSX.Element {
@@ -54,6 +54,7 @@ export default function Search(props: { status: Doc; is_lost: boolean }): JSX.El
           <div><dt>Last word after</dt><dd class="big"><Num figure of={figure("elapsed_s", "seconds")} /></dd><dd class="note"><Show when={plan().algorithm}>{(name) => <Name text={name()} most={24} />}</Show></dd></div>
         </dl>
       </section>
+      <Show when={plan().opened === null} fallback={<Panel title="Search"><p class="empty">This plan was opened from a file, which says neither how it was searched for nor what else was found.</p></Panel>}>
       <div class="columns">
         <Panel title="Incumbent and bound" sub="over the time of the search"
           actions={<><TableButtons of={said_table(events.doc())} /><Show when={is_live(plan().state)}><CancelButton id={plan().id} /></Show></>}>
@@ -75,6 +76,7 @@ export default function Search(props: { status: Doc; is_lost: boolean }): JSX.El
           <Asked plan={plan()} />
         </div>
       </div>
+      </Show>
     </>
   );
 }

@@ -75,7 +75,7 @@ function Turned(props: { plan: Status; answer: Doc }): JSX.Element {
           <Show when={!is_run(own(), "plan")}>
             <p class="note">Devices and micro-batches of a placement are part of its ops: for others, <a href={link(["plans", props.plan.id, "search"])}>ask again, changed</a>.</p>
           </Show>
-          <PlanAgain plan={props.plan} doc={own()} is_changed={is_changed()} />
+          <Show when={props.plan.opened === null} fallback={<p class="note">What was asked for a plan that was opened from a file is not known here: plan again from New plan.</p>}><PlanAgain plan={props.plan} doc={own()} is_changed={is_changed()} /></Show>
         </Panel>
         <div aria-busy={is_busy()}>
           <Mark doc={own()} is_busy={is_busy()} />

@@ -26,7 +26,7 @@ export default function Why(props: { status: Doc }): JSX.Element {
           <Asked id={plan().id} answer={answer()} is_run={is_run()} />
           <Show when={asked("of") === ""}>
             <Rejected doc={answer()} />
-            <Show when={is_run()}><Another plan={plan()} /></Show>
+            <Show when={is_run() && plan().opened === null}><Another plan={plan()} /></Show>
           </Show>
         </>
       );

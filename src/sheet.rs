@@ -1,0 +1,57 @@
+//! `plan --html`: the plan as one page.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use engine::request::{ModelRequest, PlanOnModel, PlanRequest, ProblemRequest, ReplayRequest};
+use engine::{opened, views};
+use ir::diagnostic::{Blame, Diagnostic};
+use tempfile::NamedTempFile;
+
+use crate::cli::VERSION;
+
+/// How the page is called among formats.
+pub(crate) const TARGET: &str = "html";
+
+/// Refuses a page, before any work is done, that could not be made.
+///
+/// # Errors
+/// `no-pages`; `not-for-instances`, and those of reading the model.
+pub(crate) fn check(model: &Path) -> Result<(), Diagnostic> {
+    views::refuse_instance(model).map_err(|error| match error.code {
+        "no-view" => {
+            let message = "`--html` has no effect on an instance with given costs";
+            Diagnostic::usage("not-for-instances", message).hint("leave it out: it has no views")
+        }
+        _ => error,
+    })?;
+    web::sheet::shell().map(|_| ())
+}
+
+/// The page of a plan that was just made for a request.
+///
+/// # Errors
+/// Those of opening the plan and of [`web::sheet::made`].
+pub(crate) fn of(plan: &[u8], asked: &PlanRequest) -> Result<Vec<u8>, Diagnostic> {
+    let failed = |error: std::io::Error| {
+        let message = "no temporary file can be written, from which the page is made";
+        Diagnostic::error(Blame::Usage, "not-writable", message)
+            .fact("reason", error.to_string())
+            .hint("name a folder in TMPDIR")
+    };
+    let mut file = NamedTempFile::new().map_err(failed)?;
+    file.write_all(plan).map_err(failed)?;
+    // What else was asked for stands in the plan.
+    let own = &asked.problem;
+    let problem = ProblemRequest {
+        model: ModelRequest { traces: own.model.traces.clone(), ..ModelRequest::default() },
+        cluster: own.cluster.clone(),
+        profile: own.profile.clone(),
+        scale: own.scale.clone(),
+        ..ProblemRequest::default()
+    };
+    let target = ReplayRequest { problem, ..ReplayRequest::default() };
+    let on = PlanOnModel { plan: file.path().to_owned(), model: asked.model.clone(), target };
+    let opened = opened::of(&on, false)?;
+    web::sheet::made(&opened.answer, &opened.view, VERSION)
+}

@@ -1,0 +1,139 @@
+//! Plan files that were made elsewhere, as plans of a service.
+
+use serde_json::{Value, json};
+
+use super::many::small;
+use super::server::{Answer, Served};
+
+/// A service, and the text of a plan of `model.json` that the command line made beside it.
+fn served(stores_model: bool) -> (Served, String) {
+    let served = Served::new(&[]);
+    std::fs::write(served.path("model.json"), small(0).to_string()).unwrap();
+    if stores_model {
+        served.stored("model.json", &small(0));
+    }
+    served.program(&["plan", "model.json", "--algorithm", "m-etf", "-o", "plan.json"]);
+    let plan = std::fs::read_to_string(served.path("plan.json")).unwrap();
+    (served, plan)
+}
+
+fn opened(served: &Served, query: &str, plan: &str) -> Answer {
+    served.post(&format!("/v1/plans/opened?name=plan.json{query}"), plan)
+}
+
+fn place(answer: &Answer) -> String {
+    format!("/v1/plans/{}", answer.json()["id"].as_str().unwrap_or_else(|| panic!("{answer:?}")))
+}
+
+#[test]
+fn a_plan_file_alone_is_shown_as_it_states() {
+    let (served, plan) = served(false);
+    let brought = opened(&served, "", &plan);
+    assert_eq!(brought.status, 201, "{brought:?}");
+    let (status, stated): (Value, Value) = (brought.json(), serde_json::from_str(&plan).unwrap());
+    assert_eq!((&status["state"], &status["exit_code"]), (&json!("done"), &json!(0)));
+    assert_eq!(status["opened"]["is_judged"], false);
+    assert_eq!(status["opened"]["model"], stated["model"]["name"]);
+    assert_eq!(status["value_ns"], stated["cost"]["step_time_ns"]);
+    let place = place(&brought);
+    assert_eq!(served.get(&format!("{place}/plan")).body, plan);
+    assert_eq!(served.get(&format!("{place}/answer")).json()["plan"], stated);
+    for view in ["view", "timeline", "memory?device=0", "graph", "explain", "artefacts/svg"] {
+        let refused = served.get(&format!("{place}/{view}"));
+        assert_eq!((refused.status, &refused.json()["code"]), (422, &json!("needs-model")));
+    }
+    let again = opened(&served, "", &plan);
+    assert_eq!((again.status, &again.json()["id"]), (200, &status["id"]));
+}
+
+#[test]
+fn on_its_model_a_plan_file_is_judged_and_has_all_views() {
+    let (served, plan) = served(true);
+    let brought = opened(&served, "&model=model.json", &plan);
+    assert_eq!(brought.status, 201, "{brought:?}");
+    let (status, place) = (brought.json(), place(&brought));
+    assert_eq!(status["opened"]["is_judged"], true);
+    let simulated = served.program(&["simulate", "plan.json", "--model", "model.json", "--json"]);
+    let simulated: Value = serde_json::from_str(&simulated).unwrap();
+    let answer = served.get(&format!("{place}/answer")).json();
+    assert_eq!(answer["report"], simulated["report"]);
+    assert_eq!(answer["plan"], serde_json::from_str::<Value>(&plan).unwrap());
+    let view = served.get(&format!("{place}/view")).json();
+    assert_eq!(view["step_time_ns"], answer["plan"]["cost"]["step_time_ns"]);
+    for view in ["timeline", "graph", "explain", "artefacts/svg"] {
+        assert_eq!(served.get(&format!("{place}/{view}")).status, 200, "{view}");
+    }
+    let what_if = served.post("/v1/simulate", &json!({ "plan": status["id"] }).to_string());
+    assert_eq!(what_if.json()["report"], simulated["report"]);
+    // As a string of the same file under another name: what it says counts.
+    let again = served.post("/v1/plans/opened?name=b.json&model=model.json", &plan);
+    assert_eq!((again.status, &again.json()["id"]), (200, &status["id"]));
+}
+
+#[test]
+fn a_plan_of_a_problem_that_was_planned_here_finds_its_model() {
+    let (served, plan) = served(true);
+    let request = json!({ "model": "model.json", "algorithm": "single" }).to_string();
+    let made = served.post("/v1/plans?wait=30", &request);
+    assert_eq!(made.json()["state"], "done", "{made:?}");
+    assert_eq!(made.json()["opened"], Value::Null);
+    let brought = opened(&served, "", &plan).json();
+    assert_eq!(brought["opened"]["is_judged"], true, "{brought}");
+    assert_eq!(brought["request"]["model"], "model.json");
+}
+
+#[test]
+fn files_that_are_no_plans_are_refused_and_the_service_lives() {
+    let (served, plan) = served(true);
+    let stated: Value = serde_json::from_str(&plan).unwrap();
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut own = stated.clone();
+        change(&mut own);
+        own.to_string()
+    };
+    let broken = [
+        String::new(),
+        "{}".to_owned(),
+        "[".repeat(100_000),
+        "{\"format\":".repeat(50_000),
+        plan[..plan.len() / 2].to_owned(),
+        small(0).to_string(),
+        "tensor-model-parallel-size: 8".to_owned(),
+        "\u{0}\u{fffd}".to_owned(),
+        format!("{{\"format\":\"{}\"}}", "<script>".repeat(10_000)),
+        with(&|own| own["format"] = "meshwright.plan/99".into()),
+        with(&|own| own["format"] = "meshwright.solution/1".into()),
+        with(&|own| own["placement"] = Value::Null),
+        with(&|own| own["parallelism"]["data"] = json!(-1)),
+        with(&|own| own["parallelism"]["tensor"] = json!(1e300)),
+        with(&|own| own["algorithm"] = "no-such".into()),
+        with(&|own| own["surprise"] = true.into()),
+        plan.replacen("\"format\"", "\"format\":\"x\",\"format\"", 1),
+    ];
+    let wrong = [
+        with(&|own| own["cost"]["step_time_ns"] = json!(1)),
+        with(&|own| own["placement"][0]["device"] = "<b>nowhere</b>".into()),
+        with(&|own| own["placement"][0]["op"] = "\u{202e}x".into()),
+        with(&|own| own["schedule"]["devices"] = json!([])),
+        with(&|own| own["model"]["digest"] = "0".repeat(64).into()),
+        with(&|own| own["model"]["name"] = "other".into()),
+    ];
+    let queries = |query| broken.iter().map(move |plan| (query, plan));
+    let all = queries("").chain(queries("&model=model.json"));
+    for (query, plan) in all.chain(wrong.iter().map(|plan| ("&model=model.json", plan))) {
+        let refused = opened(&served, query, plan);
+        let code = refused.json()["code"].as_str().map(str::to_owned);
+        let shown: String = plan.chars().take(80).collect();
+        assert!(refused.status == 422 && code.is_some(), "{shown}: {refused:?}");
+    }
+    for (query, code) in [
+        ("&model=none.onnx", "unknown-file"),
+        ("&cluster=model.json", "needs-model"),
+        ("&flag=1", "bad-query"),
+    ] {
+        let refused = opened(&served, query, &plan);
+        assert_eq!((refused.status, &refused.json()["code"]), (422, &json!(code)), "{refused:?}");
+    }
+    assert_eq!(served.post("/v1/plans/opened?name=../a", &plan).json()["code"], "bad-name");
+    assert_eq!(served.get("/v1/plans").json()["plans"], json!([]));
+}
