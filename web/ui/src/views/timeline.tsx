@@ -4,7 +4,6 @@ import { For, Show, batch, createEffect, createMemo, createSignal, on, onCleanup
 import { ask, read } from "../api";
 import { fetched } from "../load";
 import { Loading, Name, Num, Panel, Trouble, download, say } from "../parts";
-import { plain } from "../names";
 import { by_frame } from "../pictures/frame";
 import { Grid } from "../pictures/grid";
 import { GUTTER, draw, draw_lanes, height_of, hit, is_idle, ns_at, rows_of, type Hit, type View } from "../pictures/lanes";
@@ -12,12 +11,13 @@ import { Swatch } from "../pictures/bars";
 import { SaveButtons } from "../pictures/save";
 import { width_of } from "../pictures/width";
 import { pointer, ref, type Doc } from "../pointer";
-import { asked, link, set } from "../route";
+import { asked, set } from "../route";
 import { DataTable, TableButtons, Twin, type Cell, type Table } from "../table";
 import { theme } from "../theme";
 import type { Status } from "../types";
 import { kind_fill, kind_title, tile, timeline_path, type Tile } from "../views-api";
 import { No } from "./no-view";
+import { Band, Card, Slice, beside, found, name_of, neighbour, type Hover } from "./timeline-parts";
 
 /** Rows of one answer: what a screen can show, not what the plan has. */
 const MOST_ROWS = 26_000;
@@ -48,9 +48,12 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
   const n_idle = () => tile(window.doc()).lanes.filter(is_idle).length;
   const view = (): View => ({ ...span(), width: width(), scale: devicePixelRatio, is_folded: is_folded() });
   const grid = new Grid();
-  const [selected, setSelected] = createSignal<Hit>();
+  const selected = createMemo(() => found(tile(window.doc()), asked("slice")));
+  const mark = createMemo(() => found(tile(window.doc()), asked("mark")));
+  const choose = (at: Hit | undefined) => set({ slice: name_of(tile(window.doc()), at) });
+  const [hovered, setHovered] = createSignal<Hover>();
+  createEffect(on([window.doc, span], () => setHovered(undefined)));
   const [drawn, setDrawn] = createSignal(0);
-  createEffect(on(() => window.doc(), () => setSelected(undefined)));
   by_frame(() => {
     theme();
     const [own, at, now, name] = [tile(window.doc()), selected(), view(), asked("op")];
@@ -63,8 +66,12 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
   };
   const zoom = (factor: number, at = (span().from + span().to) / 2) => show(at - (at - span().from) * factor, at + (span().to - at) * factor);
   const pan = (share: number) => { const by = share * (span().to - span().from); show(span().from + by, span().to + by); };
-  handlers(() => canvas, { view, zoom, pan, show, pick: (x, y) => setSelected(hit(tile(window.doc()), view(), x, y)) });
-  keys({ zoom, pan, whole: () => show(0, step()), next: (by) => setSelected(neighbour(tile(window.doc()), selected(), by)) });
+  handlers(() => canvas, { view, zoom, pan, show, pick: (x, y) => choose(hit(tile(window.doc()), view(), x, y)),
+    hover: (x, y) => { const at = hit(tile(window.doc()), view(), x, y); setHovered(at && { at, x, y }); } });
+  const next = (by: number) => choose(neighbour(tile(window.doc()), selected(), by));
+  const lane = (by: number) => choose(beside(tile(window.doc()), selected(), by));
+  const measure = () => set({ mark: asked("mark") === asked("slice") ? "" : asked("slice") });
+  keys({ w: () => zoom(0.7), s: () => zoom(1 / 0.7), a: () => pan(-0.2), d: () => pan(0.2), f: () => show(0, step()), ",": () => next(-1), ".": () => next(1), "[": () => lane(-1), "]": () => lane(1), m: measure });
   const table = () => rows_table(window.doc());
   const summed = still(window.doc, 250);
   return (
@@ -79,6 +86,8 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
         </>}>
         <div ref={box} class="picture">
           <canvas ref={canvas} tabindex="0" role="img" aria-label="Timeline: a lane per device and link; its table holds the same" />
+          <Show when={hovered()}>{(own) => <Card doc={window.doc()} of={own()} width={width()} />}</Show>
+          <Band tile={tile(window.doc())} view={view()} from={mark()} to={selected()} />
         </div>
         <Legend of={tile(window.doc())} />
         <p class="note" role="status">
@@ -97,8 +106,10 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
         <Panel title="In view" sub={<>from <b>{time_of(summed(), "from_ns")}</b> to <b>{time_of(summed(), "to_ns")}</b>, exact sums</>}>
           <DataTable of={sums_table(summed())} caption="In view" />
         </Panel>
-        <Panel title="Chosen slice" sub={<><kbd>,</kbd> <kbd>.</kbd> go to its neighbours</>}>
-          <Show when={selected()} fallback={<p class="empty">Click a slice.</p>}>{(at) => <Slice id={props.id} doc={window.doc()} at={at()} />}</Show>
+        <Panel title="Chosen slice" sub={<><kbd>,</kbd> <kbd>.</kbd> go to its neighbours, <kbd>[</kbd> <kbd>]</kbd> to other lanes, <kbd>M</kbd> measures from it</>}>
+          <Show when={selected()} fallback={<p class="empty">{asked("slice") === "" ? "Click a slice." : "It is not in view."}</p>}>
+            {(at) => <Slice id={props.id} doc={window.doc()} at={at()} mark={mark()} measure={measure} />}
+          </Show>
         </Panel>
       </div>
     </>
@@ -162,7 +173,7 @@ function window_of(id: () => string, span: () => { from: number; to: number }, i
   return { doc, error, is_late };
 }
 
-interface Acts { view: () => View; zoom: (factor: number, at?: number) => void; pan: (share: number) => void; show: (from: number, to: number) => void; pick: (x: number, y: number) => void }
+interface Acts { view: () => View; zoom: (factor: number, at?: number) => void; pan: (share: number) => void; show: (from: number, to: number) => void; pick: (x: number, y: number) => void; hover: (x: number, y: number) => void }
 
 function handlers(element: () => HTMLCanvasElement, acts: Acts): void {
   onMount(() => {
@@ -178,11 +189,13 @@ function handlers(element: () => HTMLCanvasElement, acts: Acts): void {
       start = { x: event.offsetX, view: acts.view(), is_zoom: event.shiftKey, moved: false };
     });
     canvas.addEventListener("pointermove", (event) => {
+      if (start === undefined) acts.hover(event.offsetX, event.offsetY);
       if (start === undefined || Math.abs(event.offsetX - start.x) < 3) return;
       start.moved = true;
       const by = ns_at(start.view, start.x) - ns_at(start.view, event.offsetX);
       if (!start.is_zoom) acts.show(start.view.from + by, start.view.to + by);
     });
+    canvas.addEventListener("pointerleave", () => acts.hover(-1, -1));
     canvas.addEventListener("pointerup", (event) => {
       if (start?.moved && start.is_zoom) {
         const ends = [ns_at(start.view, start.x), ns_at(start.view, event.offsetX)];
@@ -193,11 +206,7 @@ function handlers(element: () => HTMLCanvasElement, acts: Acts): void {
   });
 }
 
-function keys(acts: { zoom: (factor: number) => void; pan: (share: number) => void; whole: () => void; next: (by: number) => void }): void {
-  const does: Record<string, () => void> = {
-    w: () => acts.zoom(0.7), s: () => acts.zoom(1 / 0.7), a: () => acts.pan(-0.2), d: () => acts.pan(0.2), f: acts.whole,
-    ",": () => acts.next(-1), ".": () => acts.next(1),
-  };
+function keys(does: Record<string, () => void>): void {
   let last = "";
   const press = (event: KeyboardEvent) => {
     const is_typed = (event.target as HTMLElement).matches("input, textarea, select, dialog *");
@@ -208,12 +217,6 @@ function keys(acts: { zoom: (factor: number) => void; pan: (share: number) => vo
   };
   onMount(() => addEventListener("keydown", press));
   onCleanup(() => removeEventListener("keydown", press));
-}
-
-function neighbour(own: Tile, at: Hit | undefined, by: number): Hit | undefined {
-  if (at === undefined) return own.lanes.length > 0 ? { lane: 0, row: 0 } : undefined;
-  const n = own.lanes[at.lane]!.rows.from_ns.length;
-  return { lane: at.lane, row: Math.max(0, Math.min(n - 1, at.row + by)) };
 }
 
 function Legend(props: { of: Tile }): JSX.Element {
@@ -251,28 +254,6 @@ function rows_table(doc: Doc): Table {
     lane.rows.micro_batch[row] == null ? null : ref(doc, pointer("lanes", at, "rows", "micro_batch", row), "count"),
   ]));
   return { name: "timeline", columns: ["Lane", "Kind", "What", "From", "To", "Slices", "Micro-batch"], get rows() { return rows(); } };
-}
-
-function Slice(props: { id: string; doc: Doc; at: Hit }): JSX.Element {
-  const own = () => tile(props.doc);
-  const rows = () => own().lanes[props.at.lane]!.rows;
-  const thing = () => own().things[rows().what[props.at.row]!];
-  const at = (name: string) => pointer("lanes", props.at.lane, "rows", name, props.at.row);
-  const is_one = () => rows().n[props.at.row] === 1;
-  return (
-    <dl class="pairs">
-      <dt>{is_one() ? "Kind" : "Mostly"}</dt><dd>{kind_title(own().kinds[rows().kind[props.at.row]!]!)}</dd>
-      <dt>What</dt><dd><Name text={thing()?.name ?? "nothing"} most={60} /></dd>
-      <Show when={thing()?.from}>{(from) => <><dt>From</dt><dd><Name text={from()} /></dd></>}</Show>
-      <Show when={thing()?.to}>{(to) => <><dt>To</dt><dd><Name text={to()} /></dd></>}</Show>
-      <Show when={rows().micro_batch[props.at.row] !== null}><dt>Micro-batch</dt><dd><Num of={ref(props.doc, at("micro_batch"), "count")} /></dd></Show>
-      <dt>Start</dt><dd><Num of={ref(props.doc, at("longest_from_ns"), "time")} /></dd>
-      <dt>Length</dt><dd><Num of={ref(props.doc, [at("longest_to_ns"), at("longest_from_ns")], "time", "difference")} /></dd>
-      <Show when={!is_one()}><dt>Slices here</dt><dd><Num of={ref(props.doc, at("n"), "count")} /></dd></Show>
-      <dt>Lane</dt><dd>{plain(own().lanes[props.at.lane]!.lane)}</dd>
-      <Show when={thing()?.from == null && thing()?.to == null}><dt>Graph</dt><dd><a href={link(["plans", props.id, "graph"], { at: `op:${thing()?.name ?? ""}` })}>Show there</a></dd></Show>
-    </dl>
-  );
 }
 
 function TraceButton(props: { id: string }): JSX.Element {
