@@ -226,15 +226,19 @@ fn fact((name, value): &(&'static str, Value)) -> String {
         Value::Real(real) => format!("{real:.4}"),
         Value::Bytes(bytes) => bytes.to_string(),
         Value::Nanos(nanos) => nanos.to_string(),
-        Value::List(names) => {
-            let mut shown: Vec<String> = names.iter().take(LISTED).map(|n| escape(n)).collect();
-            if names.len() > LISTED {
-                shown.push(format!("... and {} more", names.len() - LISTED));
-            }
-            shown.join(", ")
-        }
+        Value::List(names) => listed(names, |name| escape(name)),
+        Value::Sizes(sizes) => listed(sizes, |(own, bytes)| format!("{}: {bytes}", escape(own))),
     };
     format!("{} {value}", name.replace('_', " "))
+}
+
+/// The first of them, and how many more there are.
+fn listed<T>(all: &[T], text: impl Fn(&T) -> String) -> String {
+    let mut shown: Vec<String> = all.iter().take(LISTED).map(text).collect();
+    if all.len() > LISTED {
+        shown.push(format!("... and {} more", all.len() - LISTED));
+    }
+    shown.join(", ")
 }
 
 /// The text broken at blanks; the first line starts with `first`, the others with `next`.

@@ -128,7 +128,7 @@ pub(crate) fn galvatron(data: &Path) {
         let ran = meshwright(&words, &[&on[..], &output].concat());
         let mut cells = vec![limit, flag, said, format!("{:.3}", ran.seconds)];
         if ran.error().is_some() {
-            let short = ran.fact("shortfall_bytes").unwrap()[0].as_str().unwrap();
+            let short = &ran.fact("shortfall_bytes").unwrap()[0]["bytes"];
             cells.extend(["", "", "", &format!("none: bytes short, {short}")].map(str::to_owned));
         } else {
             let model = [Path::new("--model"), &model, &theirs, &plan];

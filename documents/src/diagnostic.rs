@@ -1,6 +1,7 @@
 //! Diagnostics as documents.
 
 use ir::diagnostic::{Diagnostic, Severity, Value};
+use ir::units::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::Duration;
@@ -33,6 +34,19 @@ pub enum ValueDocument {
     Duration(Duration),
     /// Several names.
     List(Vec<String>),
+    /// Sizes by name.
+    Sizes(Vec<SizeDocument>),
+}
+
+/// A size and whose it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SizeDocument {
+    /// Whose.
+    pub name: String,
+    /// The size in bytes.
+    pub bytes: u64,
 }
 
 /// A named value.
@@ -77,6 +91,13 @@ impl From<&Value> for ValueDocument {
             Value::Bytes(bytes) => Self::Bytes(bytes.get()),
             Value::Nanos(nanos) => Self::Duration(Duration::from_ns(nanos.get())),
             Value::List(list) => Self::List(list.clone()),
+            Value::Sizes(sizes) => {
+                let size = |(name, bytes): &(String, Bytes)| SizeDocument {
+                    name: name.clone(),
+                    bytes: bytes.get(),
+                };
+                Self::Sizes(sizes.iter().map(size).collect())
+            }
         }
     }
 }
@@ -106,7 +127,7 @@ impl From<&Diagnostic> for DiagnosticDocument {
 mod tests {
     use super::*;
     use ir::diagnostic::Blame;
-    use ir::units::{Bytes, Nanos};
+    use ir::units::Nanos;
 
     #[test]
     fn a_diagnostic_survives_json_with_its_types() {
@@ -114,6 +135,7 @@ mod tests {
             .fact("needs", Bytes(9_000_000_000))
             .fact("at", Nanos(1_500))
             .fact("ratio", f64::NAN)
+            .fact("short", vec![("rank 0".to_owned(), Bytes(7))])
             .hint("use two devices");
         let document = DiagnosticDocument::from(&diagnostic);
         let text = serde_json::to_string(&document).unwrap();
@@ -122,5 +144,6 @@ mod tests {
         assert!(text.contains(r#"{"name":"needs","value":{"bytes":9000000000}}"#), "{text}");
         assert!(text.contains(r#""duration":{"ns":1500,"s":1.5e-6}"#), "{text}");
         assert!(text.contains(r#""real":null"#), "{text}");
+        assert!(text.contains(r#"{"sizes":[{"name":"rank 0","bytes":7}]}"#), "{text}");
     }
 }

@@ -60,6 +60,8 @@ pub enum Value {
     Nanos(Nanos),
     /// Several names.
     List(Vec<String>),
+    /// Sizes by name.
+    Sizes(Vec<(String, Bytes)>),
 }
 
 impl From<&str> for Value {
@@ -100,6 +102,11 @@ impl From<Nanos> for Value {
 impl From<Vec<String>> for Value {
     fn from(list: Vec<String>) -> Self {
         Self::List(list)
+    }
+}
+impl From<Vec<(String, Bytes)>> for Value {
+    fn from(sizes: Vec<(String, Bytes)>) -> Self {
+        Self::Sizes(sizes)
     }
 }
 
@@ -164,6 +171,22 @@ impl Diagnostic {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+
+    /// What loosening one constraint alone led to: the hint where that was a plan, so that the
+    /// constraint joins the fact `resolved_by`; else, where the search was not cut short, it joins
+    /// `not_resolved_by`. What is in `resolved_by` is part of every set of constraints that conflict.
+    pub fn loosened(&mut self, constraint: &str, way: Option<String>, is_searched: bool) {
+        let name = match way {
+            Some(_) => "resolved_by",
+            None if is_searched => "not_resolved_by",
+            None => return,
+        };
+        self.hints.extend(way);
+        match self.facts.iter_mut().find(|(own, _)| *own == name) {
+            Some((_, Value::List(all))) => all.push(constraint.to_owned()),
+            _ => self.facts.push((name, Value::List(vec![constraint.to_owned()]))),
+        }
     }
 }
 

@@ -136,7 +136,7 @@ impl Searched {
                 }
                 let at = (start, read);
                 let narrower = narrower::hint(request, &loaded, &asked.limits, &none, at);
-                none.diagnostic.hints.extend(narrower);
+                none.diagnostic.loosened("dtype", narrower, false);
                 Ok(outcome::print_failure(&none, &loaded.warnings, run.page))
             }
         }

@@ -19,6 +19,7 @@ pub mod runnable;
 mod runners;
 pub mod searched;
 pub mod setting;
+mod tiers;
 pub mod told;
 mod trust;
 pub mod unasked;

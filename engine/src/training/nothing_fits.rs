@@ -69,13 +69,14 @@ pub fn answer(
         .fact("have", Bytes(limit))
         .fact(
             "shortfall_bytes",
-            short.iter().map(|(rank, bytes)| format!("rank {rank}: {bytes}")).collect::<Vec<_>>(),
+            short
+                .iter()
+                .map(|(rank, own)| (format!("rank {rank}"), Bytes(*own)))
+                .collect::<Vec<_>>(),
         )
         .fact("binds", binding.unwrap_or_default())
         .fact("plan", degrees(&least.configuration));
-    for way in ways(setting, space, &least, options)? {
-        diagnostic = diagnostic.hint(way);
-    }
+    ways(setting, space, (&least, options), &mut diagnostic)?;
     Err(diagnostic)
 }
 
@@ -119,14 +120,13 @@ fn print_ranks(least: &Least, limit: u64, page: &Page) {
     page.talk_table(&columns, rows);
 }
 
-/// Smallest changes that fit, each found by the same search.
+/// Tells the smallest changes that fit, each found by the same search.
 fn ways(
     setting: &Setting,
     space: &Space,
-    least: &Least,
-    options: &Options,
-) -> Result<Vec<String>, Diagnostic> {
-    let mut ways = Vec::new();
+    (least, options): (&Least, &Options),
+    told: &mut Diagnostic,
+) -> Result<(), Diagnostic> {
     let pricing = setting.pricing();
     let one = Options { n_plans: 1, cuts: Cuts::OfPlans, ..options.clone() };
     let in_time = || options.stop().is_none();
@@ -134,47 +134,64 @@ fn ways(
         in_time().then(|| solve(&pricing, space, &one).plans.into_iter().next()).flatten()
     };
     for (name, pins) in loosened(&space.pins) {
-        if let Some(plan) = fitting(&Space { pins, ..space.clone() }) {
-            ways.push(format!("without --pin {name} a plan fits: step time {}", plan.step));
-        }
+        let plan = fitting(&Space { pins, ..space.clone() });
+        let way =
+            plan.map(|plan| format!("without --pin {name} a plan fits: step time {}", plan.step));
+        told.loosened(&format!("pin {name}"), way, in_time());
     }
     if setting.offload == Offload::Nothing && in_time() {
         let moved = Pricing { offload: Offload::Optimizer, ..pricing };
-        let mut spaces = Vec::new();
-        if let Some(own) = space.keeping(Offload::Optimizer) {
-            spaces.push((own, "without --no-offload".to_owned()));
-        }
-        if let Some(capabilities) = space.pins.capabilities {
-            let pins = Pins { capabilities: None, ..space.pins.clone() };
-            let how = format!("--for any, as {} can't leave them there", capabilities.target);
-            spaces.push((Space { pins, ..space.clone() }, how));
-        }
-        let found = spaces.iter().find_map(|(space, how)| {
-            let plan = solve(&moved, space, &one).plans.into_iter().next()?;
-            Some(format!(
-                "with optimizer states on the hosts ({how}) a plan fits: step time {}",
-                plan.step
-            ))
-        });
-        match (found, spaces.first()) {
-            (Some(way), _) => ways.push(way),
-            (None, Some((space, _))) => ways.extend(full_hosts(&moved, space, options)?),
-            (None, None) => {}
-        }
+        on_hosts(&moved, space, (options, &one), told)?;
     }
-    if let Some(way) = in_time().then(|| narrower(setting, space, &one)).flatten() {
-        ways.push(way);
+    if let Some(dtype) = narrower_type(setting).filter(|_| in_time()) {
+        let way = narrower(setting, space, (&one, dtype));
+        told.loosened("dtype", way, in_time());
     }
     let most = space.devices.iter().copied().max().unwrap_or(1);
     let more = (1..=6).map(|power| most.saturating_mul(1 << power));
     let found = more
         .into_iter()
         .find_map(|n| Some((n, fitting(&Space { devices: vec![n], ..space.clone() })?)));
-    if let Some((n, plan)) = found {
-        ways.push(format!("on {n} such devices a plan fits: step time {}", plan.step));
+    let way =
+        found.map(|(n, plan)| format!("on {n} such devices a plan fits: step time {}", plan.step));
+    told.loosened("devices", way, in_time());
+    let room = setting.room_for(Bytes(least.bytes()));
+    told.loosened("memory", Some(format!("with {room} the plan above fits")), true);
+    Ok(())
+}
+
+/// Tells what fits with the optimizer states on the hosts, or what binds even then.
+fn on_hosts(
+    moved: &Pricing<'_>,
+    space: &Space,
+    (options, one): (&Options, &Options),
+    told: &mut Diagnostic,
+) -> Result<(), Diagnostic> {
+    let mut spaces = Vec::new();
+    if let Some(own) = space.keeping(Offload::Optimizer) {
+        spaces.push((own, "offload", "without --no-offload".to_owned()));
     }
-    ways.push(format!("with {} the plan above fits", setting.room_for(Bytes(least.bytes()))));
-    Ok(ways)
+    if let Some(capabilities) = space.pins.capabilities {
+        let pins = Pins { capabilities: None, ..space.pins.clone() };
+        let how = format!("--for any, as {} can't leave them there", capabilities.target);
+        spaces.push((Space { pins, ..space.clone() }, "executor", how));
+    }
+    for (space, constraint, how) in &spaces {
+        let plan = solve(moved, space, one).plans.into_iter().next();
+        let way = plan.map(|plan| {
+            let step = plan.step;
+            format!("with optimizer states on the hosts ({how}) a plan fits: step time {step}")
+        });
+        let is_found = way.is_some();
+        told.loosened(constraint, way, options.stop().is_none());
+        if is_found {
+            return Ok(());
+        }
+    }
+    if let Some((space, ..)) = spaces.first() {
+        told.hints.extend(full_hosts(moved, space, options)?);
+    }
+    Ok(())
 }
 
 /// What would fit if hosts had room for the optimizer states, and what they have.
@@ -201,13 +218,20 @@ pub fn hosts_are_full(costs: &PipelineCosts, plan: &Plan) -> String {
     format!("with more memory in the hosts their share of the states fits ({why})")
 }
 
-/// The same run in 16 bits, where it was asked for in more.
-fn narrower(setting: &Setting, space: &Space, options: &Options) -> Option<String> {
-    let own = setting.numbers;
+/// The type of 16 bits that the devices compute in, where the run was asked for in more.
+fn narrower_type(setting: &Setting) -> Option<DType> {
     let has = |dtype: &DType| setting.system.device.peak.contains_key(dtype);
-    let dtype =
-        [DType::Bf16, DType::F16].into_iter().find(has).filter(|_| own.dtype.bits() > 16)?;
-    let numbers = Numbers { dtype, ..own };
+    let is_wide = setting.numbers.dtype.bits() > 16;
+    [DType::Bf16, DType::F16].into_iter().find(has).filter(|_| is_wide)
+}
+
+/// The same run in a type of 16 bits.
+fn narrower(
+    setting: &Setting,
+    space: &Space,
+    (options, dtype): (&Options, DType),
+) -> Option<String> {
+    let numbers = Numbers { dtype, ..setting.numbers };
     let stack = &setting.stack;
     let (gradients, format) = (numbers.gradients(stack), numbers.format(stack));
     let narrow = Pricing { dtype, gradients, format, ..setting.pricing() };

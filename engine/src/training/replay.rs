@@ -22,7 +22,7 @@ use serde_json::json;
 
 use super::answer::margin;
 use super::trust::Trust;
-use super::{claims, layered};
+use super::{claims, layered, tiers};
 use crate::exit::{Cancel, CommandResult, Exit};
 use crate::ops::replay;
 use crate::page::Column;
@@ -339,12 +339,17 @@ fn print_ranks(on: &OnModel<'_>, (report, waits): (&Report, &[f64]), page: &Page
     page.table(&columns, report.ranks.iter().enumerate().map(row).collect());
 }
 
-/// The pipeline rank of a device that the plan uses.
+/// The pipeline rank of a device that the plan uses, or the one that views call `rank 0` and so on.
 fn rank_of(on: &OnModel<'_>, device: &str) -> Result<usize, Diagnostic> {
     let degrees = &on.plan.parallelism;
     let n = usize::try_from(shape::n_devices(degrees)).unwrap_or(usize::MAX);
     let names = || on.setting.cluster.devices.iter().take(n).map(|device| device.name.as_str());
-    let position = names().position(|name| name == device).ok_or_else(|| {
+    let found = names().position(|name| name == device);
+    let rank = device.strip_prefix("rank ").and_then(|own| own.parse::<u32>().ok());
+    if let (Some(rank), None) = (rank.filter(|rank| *rank < degrees.pipeline), found) {
+        return Ok(rank as usize);
+    }
+    let position = found.ok_or_else(|| {
         Diagnostic::usage("unknown-device", format!("the plan uses no device `{device}`"))
             .hint(suggest::hint(device, names()))
     })?;
@@ -365,7 +370,8 @@ pub fn explain(
     page.warnings(&broken);
     let Some(report) = report else { return Ok(exit(&broken)) };
     print_ranks(&on, (&report, &waits_in_passes(&*on.setting.oracle(None), &on.plan)?), page);
-    if let (Some(device), Some(rank)) = (device, only) {
+    let is_rank = |device: &str| device.starts_with("rank ");
+    if let (Some(device), Some(rank)) = (device.filter(|own| !is_rank(own)), only) {
         page.line(&format!("`{device}` is one of the devices of rank {rank}"));
     }
     let mut told = Vec::new();
@@ -403,6 +409,7 @@ pub fn explain(
         "trust": trust.as_ref().map(Trust::document),
         "ranks": told,
         "links": sends,
+        "tiers": tiers::document(&on.setting, &on.plan.parallelism),
         "violations": documents(&broken),
     }));
     Ok(exit(&broken))

@@ -5,7 +5,7 @@ use cost_model::runs::forms::interval::{Basis, Figure, Trait};
 use cost_model::runs::judge::judge_plan;
 use documents::report::{IntervalDocument, PeakIntervalDocument};
 use ir::measured::CollectiveOperation;
-use ir::plan::Plan;
+use ir::plan::{Parallelism, Plan};
 use ir::units::{Bytes, Nanos};
 use serde_json::{Value, json};
 
@@ -27,6 +27,14 @@ pub(super) struct Trust {
     peak_line: String,
     terms: Vec<Term>,
     ways: Vec<Way>,
+    rests_on: Vec<Basic>,
+}
+
+/// What can be measured of the devices, whether it was, and the parts of the step that rest on it.
+struct Basic {
+    what: String,
+    is_measured: bool,
+    parts: &'static [&'static str],
 }
 
 /// A term of the step that may be off.
@@ -56,6 +64,7 @@ impl Trust {
             peak_line: setting.peak_line(peak, degrees),
             terms: terms(setting, plan, step),
             ways: ways(setting, plan, step),
+            rests_on: rests_on(setting, degrees),
         })
     }
 
@@ -94,7 +103,9 @@ impl Trust {
             let [low, high] = own.interval.map(Nanos::get);
             json!({ "measure": own.what, "by": own.how, "low_ns": low, "high_ns": high })
         };
+        let basic = |own: &Basic| json!({ "what": own.what, "measured": own.is_measured, "parts": own.parts });
         json!({
+            "rests_on": self.rests_on.iter().map(basic).collect::<Vec<_>>(),
             "interval": self.interval,
             "judged_on": self.judged_on,
             "terms": self.terms.iter().map(term).collect::<Vec<_>>(),
@@ -167,6 +178,19 @@ fn ways(setting: &Setting, plan: &Plan, step: Nanos) -> Vec<Way> {
         ways.push(Way { what: "up to eight steps of your own".to_owned(), how, interval });
     }
     ways
+}
+
+fn rests_on(setting: &Setting, degrees: &Parallelism) -> Vec<Basic> {
+    let measured = setting.measured(degrees);
+    let basic = |(own, what): (Trait, Measurable)| Basic {
+        is_measured: measured.contains(&own),
+        parts: match what {
+            Measurable::Products(_) => &["compute_s", "recompute_s"],
+            Measurable::Collectives(..) => &["collectives_s"],
+        },
+        what: named(&what),
+    };
+    setting.measurable(degrees).into_iter().map(basic).collect()
 }
 
 /// `all-gathers, reduce-scatters of 64 ranks, 8 of a host`.

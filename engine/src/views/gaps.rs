@@ -34,7 +34,7 @@ pub(super) struct Awaited {
 
 /// Slices of a device from 0 to `end`: its tasks (in order, disjoint), what of `touching` (ordered by
 /// start, may overlap) no task hides, and the rest with its cause. `awaited(i)` says what task `i`
-/// waits for; `drain` is what a lane is about that has done all.
+/// waits for; `drain` is what a lane is about that has done all, or has nothing to do.
 pub(super) fn device(
     tasks: &[Task],
     touching: &[Task],
@@ -56,7 +56,7 @@ pub(super) fn device(
         at = at.max(task.span.end);
     }
     if at < end {
-        let cause = Kind::Drain;
+        let cause = if tasks.is_empty() { Kind::Unused } else { Kind::Drain };
         let why = Awaited { cause, thing: drain, micro_batch: None, ready: None };
         filler.gap(Span { start: at, end }, why);
     }
@@ -188,7 +188,7 @@ mod tests {
                 (50, Kind::Drain),
             ]
         );
-        assert_eq!(told(&device(&[], &[], &mut awaited, (5, 0))), [(0, Kind::Drain)]);
+        assert_eq!(told(&device(&[], &[], &mut awaited, (5, 0))), [(0, Kind::Unused)]);
     }
 
     #[test]

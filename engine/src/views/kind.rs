@@ -26,6 +26,8 @@ pub(super) enum Kind {
     Wait,
     /// It has done all its work.
     Drain,
+    /// The plan gives it no work.
+    Unused,
     /// A link that carries nothing.
     Free,
 }
@@ -47,6 +49,7 @@ impl Kind {
         Self::Link,
         Self::Wait,
         Self::Drain,
+        Self::Unused,
         Self::Free,
     ];
 
@@ -67,6 +70,7 @@ impl Kind {
             Self::Link => "idle-link",
             Self::Wait => "idle-wait",
             Self::Drain => "idle-drain",
+            Self::Unused => "idle-unused",
             Self::Free => "free",
         }
     }
@@ -78,7 +82,7 @@ impl Kind {
 }
 
 /// Number of kinds.
-pub(super) const N_KINDS: usize = 15;
+pub(super) const N_KINDS: usize = 16;
 
 #[cfg(test)]
 mod tests {

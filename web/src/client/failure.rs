@@ -114,6 +114,9 @@ fn facts(value: &Value) -> Vec<(&'static str, Fact)> {
         ValueDocument::Bytes(bytes) => Fact::Bytes(Bytes(bytes)),
         ValueDocument::Duration(duration) => Fact::Nanos(Nanos(duration.ns)),
         ValueDocument::List(list) => Fact::List(list),
+        ValueDocument::Sizes(sizes) => {
+            Fact::Sizes(sizes.into_iter().map(|own| (own.name, Bytes(own.bytes))).collect())
+        }
     };
     facts.map(|fact| (lasting(&fact.name), typed(fact.value))).collect()
 }

@@ -31,6 +31,10 @@ export function useToken(text: string): void {
   setNeedsToken(false);
 }
 
+export const has_token = (): boolean => token() !== "";
+const [refusedToken, setRefusedToken] = createSignal(false);
+export { refusedToken };
+
 function headers(more: Record<string, string> = {}): Record<string, string> {
   return token() === "" ? more : { ...more, authorization: `Bearer ${token()}` };
 }
@@ -75,7 +79,7 @@ export async function ask(path: string, options: RequestInit = {}): Promise<Resp
   if (!Number.isNaN(date)) ahead_ms = date - Date.now();
   if (answer.ok) return answer;
   const own = await problem(answer);
-  if (own.status === 401) setNeedsToken(true);
+  if (own.status === 401) { setRefusedToken(has_token()); setNeedsToken(true); }
   if (own.status === 404 && /^\/v1\/plans\/[^/]+\//.test(path)) setMissed((n) => n + 1);
   throw new Refused(own);
 }

@@ -1,16 +1,17 @@
 // Which view the address names.
 
-import { ErrorBoundary, Match, Suspense, Switch, lazy, type JSX } from "solid-js";
+import { ErrorBoundary, Match, Suspense, Switch, type JSX } from "solid-js";
+import { later } from "./load";
 import { Loading, Trouble } from "./parts";
 import { route } from "./route";
 import { Shell } from "./shell";
 import Plan from "./views/plan";
 import Plans from "./views/plans";
 
-const NewPlan = lazy(() => import("./views/new-plan"));
-const Files = lazy(() => import("./views/files"));
-const Accuracy = lazy(() => import("./views/accuracy"));
-const Compare = lazy(() => import("./views/compare"));
+const NewPlan = later(() => import("./views/new-plan"));
+const Files = later(() => import("./views/files"));
+const Accuracy = later(() => import("./views/accuracy"));
+const Compare = later(() => import("./views/compare"));
 
 export function App(): JSX.Element {
   const first = () => route().path[0];

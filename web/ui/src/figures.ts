@@ -10,7 +10,15 @@ const list = (doc: Doc, at: string): unknown[] => {
   return Array.isArray(own) ? own : [];
 };
 
-export const is_run = (doc: Doc): boolean => resolve(doc.value, "/plan/training") != null;
+/** What a plan is of: a training run, ops, or an instance with given costs (its document is the solution itself). */
+export type Kind = "run" | "ops" | "given";
+
+export function kind_of(answer: Doc): Kind {
+  if (resolve(answer.value, "/plan") === undefined) return "given";
+  return resolve(answer.value, "/plan/training") == null ? "ops" : "run";
+}
+
+export const is_run = (doc: Doc): boolean => kind_of(doc) === "run";
 
 export const step_time = (doc: Doc): Ref => ref(doc, "/plan/cost/step_time_ns", "time");
 

@@ -7,6 +7,7 @@ export type As =
   | "bytes"
   | "bytes-exact"
   | "share"
+  | "points" // a difference of shares: percentage points
   | "count"
   | "tokens-per-s"
   | "bytes-per-s"
@@ -16,7 +17,7 @@ export type As =
 
 /** Units of raw values; the others are plain numbers. */
 export const UNITS: Partial<Record<As, string>> = {
-  time: "ns", seconds: "s", bytes: "B", "bytes-exact": "B", share: "of 1", "tokens-per-s": "tokens/s", "bytes-per-s": "B/s", date: "ms since 1970",
+  time: "ns", seconds: "s", bytes: "B", "bytes-exact": "B", share: "of 1", points: "of 1", "tokens-per-s": "tokens/s", "bytes-per-s": "B/s", date: "ms since 1970",
 };
 
 const TIMES: [number, string][] = [[1e9, "s"], [1e6, "ms"], [1e3, "µs"], [1, "ns"]];
@@ -38,6 +39,13 @@ function grouped(text: string): string {
   return (part === undefined ? set : `${set}.${part}`).replace("-", "−");
 }
 
+/** A place after the point; what is not 0 has as many as it takes to say so. */
+function percent(value: number): string {
+  const size = Math.abs(value * 100);
+  const places = size === 0 || size >= 0.05 ? 1 : Math.min(12, 1 - Math.floor(Math.log10(size)));
+  return grouped((value * 100).toFixed(places));
+}
+
 /** The largest unit of which there is at least one, once the number is rounded. */
 function scaled(value: number, units: [number, string][]): [string, string] {
   const size = Math.abs(value);
@@ -55,7 +63,8 @@ export function parts(as: As, value: number): [string, string] {
     case "seconds": return scaled(Math.round(value * 1e9), TIMES);
     case "bytes": return scaled(value, SIZES);
     case "bytes-exact": return [grouped(String(value)), "B"];
-    case "share": return [grouped((value * 100).toFixed(1)), "%"];
+    case "share": return [percent(value), "%"];
+    case "points": return [percent(value), "pp"];
     case "count": return [grouped(Number.isInteger(value) ? String(value) : value.toFixed(3)), ""];
     case "tokens-per-s": {
       const [number, unit] = scaled(value, RATES);

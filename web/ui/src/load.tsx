@@ -1,9 +1,31 @@
 // Documents that views wait for.
 
-import { Show, createEffect, createSignal, onCleanup, untrack, type JSX } from "solid-js";
+import { Show, createEffect, createSignal, lazy, onCleanup, untrack, type Component, type JSX } from "solid-js";
 import { Refused, follow, read, type Told } from "./api";
 import { Loading, Trouble } from "./parts";
 import type { Doc } from "./pointer";
+
+/** Whether nobody answered: what was asked for is asked for again, as the words of that error say. */
+export const is_no_answer = (error: unknown): boolean => error instanceof Refused && error.problem.code === "no-answer";
+/** Pause before that, in milliseconds. */
+const RETRY = 1000;
+
+const RELOADED = "meshwright.reloaded";
+
+/**
+ * A view that is loaded when it is shown. Parts of the page that are gone are those of an older
+ * program: the page is read anew, once a minute at most; its address brings the view back.
+ */
+export function later<P extends object>(load: () => Promise<{ default: Component<P> }>): Component<P> {
+  return lazy(() => load().catch((error: unknown) => {
+    if (Date.now() - Number(sessionStorage.getItem(RELOADED) ?? 0) > 60_000) {
+      sessionStorage.setItem(RELOADED, String(Date.now()));
+      location.reload();
+      return new Promise<never>(() => {});
+    }
+    throw new Refused({ status: 0, code: "part-of-page", title: `a part of this page can't be read: ${String(error)}`, hints: ["reload the page: the service may be of another version now, or away"], facts: [] });
+  }));
+}
 
 /**
  * What a source leads to, asked for again as it changes. The last one stays until the next is there;
@@ -23,9 +45,16 @@ export function fetched<S, T>(source: () => S, get: (source: S, signal: AbortSig
     let is_running = true;
     onCleanup(() => { is_old = true; if (is_running) stop.abort(); });
     setLoading(true);
+    let retry: ReturnType<typeof setTimeout> | undefined;
+    onCleanup(() => clearTimeout(retry));
     get(source(), stop.signal).finally(() => { is_running = false; }).then(
       (own) => { if (!is_old) { setLatest(() => own); setError(undefined); setLoading(false); } },
-      (own: unknown) => { if (!is_old) { setError(own ?? new Error("unknown")); setLoading(false); } },
+      (own: unknown) => {
+        if (is_old) return;
+        setError(own ?? new Error("unknown"));
+        setLoading(false);
+        if (is_no_answer(own)) retry = setTimeout(() => setN((old) => old + 1), RETRY);
+      },
     );
   });
   return { latest, error, is_loading, again: () => setN((old) => old + 1) };
@@ -46,10 +75,10 @@ export function Loaded(props: {
 /** A document that is asked for again every `ms` while `is_live` says so. */
 export function polled(path: () => string, ms: number, is_live: (doc: Doc) => boolean) {
   const doc = fetched(path, read);
-  const is_lost = () => { const error = doc.error(); return error instanceof Refused && error.problem.status === 0; };
+  const is_lost = () => is_no_answer(doc.error());
   createEffect(() => {
     const last = doc.latest();
-    const again = is_lost() || (doc.error() === undefined && last !== undefined && is_live(last));
+    const again = doc.error() === undefined && last !== undefined && is_live(last);
     if (!again || doc.is_loading()) return;
     const timer = setTimeout(doc.again, ms);
     onCleanup(() => clearTimeout(timer));

@@ -4,7 +4,7 @@ import { For, Show, createSignal, type JSX } from "solid-js";
 import { Refused, type Problem } from "./api";
 import { format, parts, signed } from "./format";
 import { plain, short } from "./names";
-import { number, type Ref } from "./pointer";
+import { number, pointer, ref, type Doc, type Ref } from "./pointer";
 
 const [asked, setAsked] = createSignal<{ of: Ref; near: HTMLElement }>();
 export { asked as asked_number, setAsked as ask_number };
@@ -55,7 +55,7 @@ export function Panel(props: {
 /** What went wrong, as the command line says it. */
 export function Trouble(props: { of: unknown; again?: () => void }): JSX.Element {
   const own = (): Problem => props.of instanceof Refused ? props.of.problem
-    : { status: 0, code: "page-error", title: String(props.of), hints: [], facts: [] };
+    : { status: 0, code: "page-error", title: String(props.of), hints: ["this is a fault of the page: reload it"], facts: [] };
   return (
     <div class="callout bad" role="alert">
       <p><b>Error</b> <code>{own().code}</code> {plain(own().title)}</p>
@@ -68,25 +68,36 @@ export function Trouble(props: { of: unknown; again?: () => void }): JSX.Element
   );
 }
 
-export function Facts(props: { of: { name: string; value: unknown }[] }): JSX.Element {
+/** Facts of a diagnostic; where it stands in a document, its numbers lead there. */
+export function Facts(props: { of: { name: string; value: unknown }[]; doc?: Doc; at?: string[]; but?: string[] }): JSX.Element {
+  const shown = () => props.of.map((fact, index) => ({ fact, index })).filter(({ fact }) => !(props.but ?? []).includes(fact.name));
+  const at = (index: number): ((...path: (string | number)[]) => Ref["at"][0]) | undefined =>
+    props.doc === undefined ? undefined : (...path) => pointer(...props.at ?? [], index, "value", ...path);
   return (
-    <Show when={props.of.length > 0}>
+    <Show when={shown().length > 0}>
       <dl class="facts">
-        <For each={props.of}>{(fact) => <><dt>{plain(fact.name)}</dt><dd>{fact_text(fact.value)}</dd></>}</For>
+        <For each={shown()}>{({ fact, index }) => (
+          <><dt>{plain(fact.name).replace(/_bytes$/, "").replaceAll("_", " ")}</dt><dd><FactValue value={fact.value} doc={props.doc} at={at(index)} /></dd></>
+        )}</For>
       </dl>
     </Show>
   );
 }
 
-function fact_text(value: unknown): string {
-  if (value !== null && typeof value === "object" && !Array.isArray(value)) {
-    const [[kind, own] = ["", null]] = Object.entries(value);
-    if (kind === "bytes" && typeof own === "number") return `${format("bytes", own)} (${format("bytes-exact", own)})`;
-    if ((kind === "ns" || kind === "time") && typeof own === "number") return format("time", own);
-    if (kind === "list" && Array.isArray(own)) return own.map((one) => plain(String(one))).join(", ");
-    return typeof own === "object" ? plain(JSON.stringify(own)) : plain(String(own));
-  }
-  return plain(typeof value === "string" ? value : JSON.stringify(value));
+function FactValue(props: { value: unknown; doc?: Doc; at?: (...path: (string | number)[]) => string }): JSX.Element {
+  const figure = (as: Ref["as"], value: number, ...path: (string | number)[]): JSX.Element =>
+    props.doc === undefined || props.at === undefined ? format(as, value) : <Num of={ref(props.doc, props.at(...path), as)} />;
+  const own = props.value as Partial<Record<"bytes" | "count" | "real", number | null>> & { duration?: { ns: number }; sizes?: { name: string; bytes: number }[]; list?: string[]; text?: string } | null;
+  // Members of other problems are plain JSON.
+  if (own === null || typeof own !== "object" || Array.isArray(own)) return plain(typeof own === "string" ? own : JSON.stringify(own));
+  if (typeof own.bytes === "number") return <>{figure("bytes", own.bytes, "bytes")} ({figure("bytes-exact", own.bytes, "bytes")})</>;
+  if (typeof own.count === "number") return figure("count", own.count, "count");
+  if (typeof own.real === "number") return figure("real", own.real, "real");
+  if (own.real === null) return "none";
+  if (own.duration !== undefined) return figure("time", own.duration.ns, "duration", "ns");
+  if (own.sizes !== undefined) return <For each={own.sizes}>{(one, index) => <>{index() === 0 ? "" : ", "}<Name text={one.name} />: {figure("bytes", one.bytes, "sizes", index(), "bytes")}</>}</For>;
+  if (own.list !== undefined) return own.list.map((one) => plain(String(one))).join(", ");
+  return plain(own.text ?? JSON.stringify(own));
 }
 
 /** What waits: nothing for a moment, then words in a place as large as what comes. */

@@ -1,11 +1,11 @@
 // The frame around all views: side bar, top bar, keys, notes, the token that the service asks for.
 
-import { For, Show, createEffect, createSignal, on, onCleanup, onMount, type JSX } from "solid-js";
-import { needsToken, useToken } from "./api";
+import { For, Show, createEffect, createMemo, createSignal, on, onCleanup, onMount, type JSX } from "solid-js";
+import { ask, has_token, needsToken, refusedToken, useToken } from "./api";
 import { format, type As } from "./format";
 import { IS_ALONE } from "./held";
 import { short } from "./names";
-import { ask_number, asked_number, copy, note } from "./parts";
+import { ask_number, asked_number, copy, note, say } from "./parts";
 import { Hatches } from "./pictures/bars";
 import { resolve } from "./pointer";
 import { asked, go, link, route, set, write } from "./route";
@@ -88,7 +88,7 @@ function SideBar(props: { version: string }): JSX.Element {
           <a href={link(["plans", views(), name])} aria-current={current(id_of_plan() !== "" && (here()[2] ?? "overview") === name)}>{title}</a>
         )}</For>
       </Show>
-      <Show when={IS_ALONE} fallback={<p class="foot">No request leaves this page's origin. <a href="/docs">Routes</a></p>}>
+      <Show when={IS_ALONE} fallback={<p class="foot">No request leaves this page's origin. <Own path={has_token() ? "/openapi.json" : "/docs"}>Routes</Own></p>}>
         <p class="foot">One file, which asks nobody for anything. Made by meshwright {props.version}.</p>
       </Show>
     </nav>
@@ -125,7 +125,7 @@ function copy_link(): void {
 function keyboard(search: () => void, sheet: () => void): (event: KeyboardEvent) => void {
   let is_after_g = false;
   return (event) => {
-    if (event.key === "Escape") { ask_number(undefined); return; }
+    if (event.key === "Escape") { const near = asked_number()?.near; ask_number(undefined); near?.focus(); return; }
     const target = event.target as HTMLElement;
     if (target.matches("input, textarea, select, dialog *") || event.ctrlKey || event.metaKey || event.altKey) return;
     if (localStorage.getItem(KEYS_OFF) === "yes") return;
@@ -160,15 +160,29 @@ function KeySheet(props: { ref: (own: HTMLDialogElement) => void }): JSX.Element
   );
 }
 
+/** A document of the service. A link sends no token, so where there is one the page asks. */
+function Own(props: { path: string; children: JSX.Element }): JSX.Element {
+  const open = async (event: MouseEvent) => {
+    if (!has_token()) return;
+    event.preventDefault();
+    try {
+      const address = URL.createObjectURL(await (await ask(props.path)).blob());
+      Object.assign(document.createElement("a"), { href: address, target: "_blank" }).click();
+    } catch (error) { say((error as Error).message); }
+  };
+  return <a href={props.path} onClick={(event) => void open(event)}>{props.children}</a>;
+}
+
 function TokenDialog(): JSX.Element {
   let dialog!: HTMLDialogElement;
   let field!: HTMLInputElement;
   createEffect(() => { if (needsToken()) { if (!dialog.open) dialog.showModal(); } else dialog.close(); });
   return (
-    <dialog ref={dialog} aria-label="Token" onCancel={(event) => event.preventDefault()}>
+    <dialog ref={dialog} aria-label="Token" onCancel={(event) => event.preventDefault()} onClose={() => { if (needsToken()) dialog.showModal(); }}>
       <form onSubmit={(event) => { event.preventDefault(); useToken(field.value.trim()); }}>
         <h2>This service asks for a token</h2>
         <p>Whoever runs it makes one with <code>meshwright token</code>. It is kept in this tab until the tab is closed.</p>
+        <Show when={refusedToken()}><p role="alert" class="callout bad">The service does not know the token that was given, or no longer.</p></Show>
         <label>Token <input ref={field} type="password" required autocomplete="off" /></label>
         <p class="buttons"><button type="submit" class="main">Go on</button></p>
       </form>
@@ -183,6 +197,8 @@ const LISTED = 12;
 /** Where a number comes from: the field of the document, and its value there. */
 function Origin(): JSX.Element {
   let dialog!: HTMLDialogElement;
+  const view = createMemo(() => route().path.join("/"));
+  createEffect(on(view, () => ask_number(undefined), { defer: true }));
   createEffect(() => {
     const own = asked_number();
     if (own === undefined) { dialog.close(); return; }
@@ -206,7 +222,7 @@ function Origin(): JSX.Element {
             <><dt><code>{short(at, 80)}</code></dt><dd>{shown(resolve(own().of.doc.value, at), own().of.as)}</dd></>
           )}</For></dl>
           <Show when={fields().length > LISTED}><p class="note">and {fields().length - LISTED} more</p></Show>
-          <p class="note">of <Show when={!IS_ALONE && own().of.doc.source.startsWith("/")} fallback={<code>{short(own().of.doc.held ?? own().of.doc.source, 60)}</code>}><a href={own().of.doc.source}><code>{short(own().of.doc.source, 60)}</code></a></Show></p>
+          <p class="note">of <Show when={!IS_ALONE && own().of.doc.source.startsWith("/")} fallback={<code>{short(own().of.doc.held ?? own().of.doc.source, 60)}</code>}><Own path={own().of.doc.source}><code>{short(own().of.doc.source, 60)}</code></Own></Show></p>
           <p class="buttons"><button type="button" onClick={() => void copy(fields().join("\n"), "Pointer")}>Copy</button><button type="button" onClick={close}>Close</button></p>
         </>
       )}</Show>

@@ -1,6 +1,6 @@
 // Tables: the twin of each picture, sortable, and as CSV.
 
-import { For, Show, createMemo, createSignal, type JSX } from "solid-js";
+import { For, Show, createMemo, createSignal, onCleanup, onMount, type JSX } from "solid-js";
 import { Name, Num, download } from "./parts";
 import { UNITS } from "./format";
 import { number, type Ref } from "./pointer";
@@ -41,9 +41,40 @@ export function csv(table: Table): string {
   return rows.map((row) => row.map(field).join(",")).join("\r\n") + "\r\n";
 }
 
+/** Names in a list of the address. */
+const listed = (param: string): string[] => asked(param).split(",").filter(Boolean);
+
+/** How a table is sorted, as `NAME.COLUMN` and `-` for downwards: part of the address. */
+const order_text = (name: string): string | undefined => listed("sort").find((one) => one.startsWith(`${name}.`))?.slice(name.length + 1);
+
+function order_of(own: string | undefined): [number, boolean] | undefined {
+  const at = Number.parseInt(own ?? "", 10);
+  return Number.isSafeInteger(at) && at >= 0 ? [at, own!.endsWith("-")] : undefined;
+}
+
+function sort_by(name: string, at: number, is_down: boolean): void {
+  set({ sort: [...listed("sort").filter((one) => !one.startsWith(`${name}.`)), `${name}.${at}${is_down ? "-" : ""}`].join(",") });
+}
+
+/** Whether an element is wider than what is seen of it. */
+function is_cut(element: () => HTMLElement): () => boolean {
+  const [own, setOwn] = createSignal(false);
+  onMount(() => {
+    const watch = new ResizeObserver(() => setOwn(element().scrollWidth > element().clientWidth + 1));
+    watch.observe(element());
+    watch.observe(element().firstElementChild!);
+    onCleanup(() => watch.disconnect());
+  });
+  return own;
+}
+
 export function DataTable(props: { of: Table; caption?: string }): JSX.Element {
-  const [by, setBy] = createSignal<[number, boolean]>();
-  const [is_all, setAll] = createSignal(false);
+  let box!: HTMLDivElement;
+  const is_wide = is_cut(() => box);
+  // What else changes in the address sorts nothing again.
+  const text = createMemo(() => order_text(props.of.name));
+  const by = () => order_of(text());
+  const is_all = createMemo(() => listed("all").includes(props.of.name));
   const rows = createMemo(() => props.of.rows);
   const sorted = createMemo(() => {
     const order = by();
@@ -56,10 +87,11 @@ export function DataTable(props: { of: Table; caption?: string }): JSX.Element {
   });
   const shown = () => (is_all() ? sorted() : sorted().slice(0, MOST));
   const numeric = (at: number) => rows().some((row) => is_number(row[at]));
-  const press = (at: number) => setBy((old) => (old?.[0] === at ? [at, !old[1]] : [at, numeric(at)]));
+  const press = (at: number) => sort_by(props.of.name, at, by()?.[0] === at ? !by()![1] : numeric(at));
   const direction = (at: number) => (by()?.[0] !== at ? "none" : by()![1] ? "descending" : "ascending");
   return (
-    <div class="scroll" role="region" tabindex="0" aria-label={`${props.caption ?? props.of.name}, table`}>
+    <>
+    <div ref={box} class="scroll" role="region" tabindex="0" aria-label={`${props.caption ?? props.of.name}, table`}>
       <table>
         <thead>
           <tr>
@@ -83,20 +115,22 @@ export function DataTable(props: { of: Table; caption?: string }): JSX.Element {
         </tbody>
       </table>
       <Show when={shown().length < rows().length}>
-        <p class="note">{shown().length} of {rows().length} rows. <button type="button" class="plain" onClick={() => setAll(true)}>Show all</button></p>
+        <p class="note">{shown().length} of {rows().length} rows. <button type="button" class="plain" onClick={() => set({ all: [...listed("all"), props.of.name].join(",") })}>Show all</button></p>
       </Show>
     </div>
+    <Show when={is_wide()}><p class="note cue">This table is wider than its place: scroll it sideways for more columns →</p></Show>
+    </>
   );
 }
 
 /** Whether the table of a picture is open: part of the address. */
-const is_open = (name: string): boolean => asked("tables").split(",").includes(name);
+const is_open = (name: string): boolean => listed("tables").includes(name);
 
 /** Opens or closes tables: one, or the first of the view (Shift T). */
 export function toggle_table(name?: string): void {
   const own = name ?? document.querySelector<HTMLElement>("[data-table]")?.dataset["table"];
   if (own === undefined) return;
-  const open = asked("tables").split(",").filter(Boolean);
+  const open = listed("tables");
   set({ tables: (open.includes(own) ? open.filter((one) => one !== own) : [...open, own]).join(",") });
 }
 

@@ -4,13 +4,33 @@ import type { Problem } from "./api";
 
 export type State = "queued" | "running" | "done" | "infeasible" | "cancelled" | "failed";
 
+/** A typed value of a diagnostic (documents/src/diagnostic.rs). */
+export type Value =
+  | { text: string } | { count: number } | { real: number | null } | { bytes: number } | { duration: { ns: number; s: number } } | { list: string[] }
+  | { sizes: { name: string; bytes: number }[] };
+
+export interface Fact { name: string; value: Value }
+
 export interface Diagnostic {
   code: string;
   severity: string;
+  exit_code?: number;
   message: string;
-  facts: { name: string; value: unknown }[];
+  facts: Fact[];
   hints: string[];
 }
+
+/** A fact that is a list of names. */
+export const names_of = (own: Diagnostic, fact: string): string[] | undefined => {
+  const value = own.facts.find((one) => one.name === fact)?.value;
+  return value !== undefined && "list" in value ? value.list : undefined;
+};
+
+/** Two plans beside each other: of runs `a` and `b`, or `now` and `plan` where A is settings. */
+export interface ComparedRuns { equal: boolean; changes: ({ field: string } & Record<string, unknown>)[]; launcher?: string; warnings: Diagnostic[] }
+export interface ComparedOps { equal: boolean; step_time: { name: string; a_ns: number; b_ns: number }[]; moved: { op: string; from: string; to: string }[]; warnings: Diagnostic[] }
+/** Of instances with given costs `moved` counts nodes; null where stages differ. */
+export interface ComparedGiven { equal: boolean; objective: string; a: unknown; b: unknown; moved: number | null }
 
 export interface Status {
   id: string;
@@ -36,6 +56,12 @@ export interface Status {
 }
 
 export interface Page { plans: Status[]; next: string | null }
+
+/** Those that have a plan: also searches that were ended with their best. */
+export const with_plan = (page: Page | undefined): Status[] => (page?.plans ?? []).filter((own) => own.artefacts.includes("plan") && !is_live(own.state));
+
+/** Instances with given costs bring their devices with them. */
+export const has_cluster = (plan: Status): boolean => plan.opened != null || plan.request["cluster"] != null;
 
 /** A file that was uploaded. */
 export interface Stored { name: string; digest: string; bytes: number; created_ms: number }

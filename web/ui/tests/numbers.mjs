@@ -9,6 +9,7 @@ const UNITS = {
   bytes: { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40, PiB: 2 ** 50 },
   "bytes-exact": { B: 1 },
   share: { "%": 0.01 },
+  points: { pp: 0.01 },
   count: { "": 1 },
   "tokens-per-s": { "tokens/s": 1, "k tokens/s": 1e3, "M tokens/s": 1e6, "G tokens/s": 1e9 },
   factor: { "×": 1 },
@@ -54,9 +55,9 @@ const documents = new Map();
 async function document(base, source) {
   if (documents.has(base + source)) return documents.get(base + source);
   if (source.startsWith("compare?")) {
-    const [a, b] = ["a", "b"].map((name) => new URLSearchParams(source.slice(8)).get(name));
-    const answers = await Promise.all([a, b].map((id) => document(base, `/v1/plans/${id}/answer`)));
-    const body = JSON.stringify({ plan: b, with: a });
+    const [a, b, settings, called] = ["a", "b", "settings", "called"].map((name) => new URLSearchParams(source.slice(8)).get(name));
+    const answers = await Promise.all([a, b].map((id) => id && document(base, `/v1/plans/${id}/answer`)));
+    const body = JSON.stringify(a === null ? { plan: b, settings, settings_name: called } : { plan: b, with: a });
     const compared = await fetch(`${base}/v1/compare`, { method: "POST", body, headers: { "content-type": "application/json" } });
     return { a: answers[0], b: answers[1], compare: await compared.json() };
   }

@@ -91,6 +91,27 @@ test("what breaks a rule or can't be replayed is said, and planning again is off
   await context.close();
 });
 
+test("no figure stands for what was refused, nor after what was accepted before", async () => {
+  const { page, context } = await page_of(at.chrome, at.base, { refusals: true });
+  const of_now = () => page.$$eval("[data-pointer]", (all) => all.filter((own) => own.dataset.pointer.includes("/now/")).length);
+  await open(page, at.base, `#/plans/${run.id}/what-if?x.memory=5000`);
+  await page.waitForSelector("[role=alert]:has-text('bad-scale')");
+  assert.equal(await of_now(), 0);
+  assert.ok(!(await page.textContent("main")).includes("The plan as it is"));
+  await open(page, at.base, `#/plans/${run.id}/what-if?x.memory=2`);
+  await replayed(page, "memory × 2");
+  assert.ok(await of_now() > 5);
+  await page.fill("[aria-label='Memory of a device, factor']", "5000");
+  await page.press("[aria-label='Memory of a device, factor']", "Tab");
+  await page.waitForSelector("[role=alert]:has-text('bad-scale')");
+  assert.equal(await of_now(), 0);
+  assert.match(await page.textContent(".what-if .lead"), /Not replayed.*5000/);
+  await page.click("button:has-text('As planned')");
+  await replayed(page, "The plan as it is");
+  assert.ok(await of_now() > 5);
+  await context.close();
+});
+
 test("planning again asks for the same files with what was changed", async () => {
   const { page, context } = await page_of(at.chrome, at.base);
   await open(page, at.base, `#/plans/${run.id}/what-if?x.ib_ndr_400=0.5&x.memory=2&m=16&n=32`);

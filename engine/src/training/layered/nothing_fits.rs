@@ -33,8 +33,9 @@ pub fn answer(setting: &Setting, space: &Space, limits: &Options, page: &Page) -
     let limit = setting.limit.map_or(u64::MAX, |limit| limit.0);
     print_stages(&least, limit, page);
     let short = (0..).zip(&least.bytes).filter(|(_, bytes)| **bytes > limit);
-    let short: Vec<String> =
-        short.map(|(stage, bytes): (u32, _)| format!("stage {stage}: {}", bytes - limit)).collect();
+    let short: Vec<(String, Bytes)> = short
+        .map(|(stage, bytes): (u32, _)| (format!("stage {stage}"), Bytes(bytes - limit)))
+        .collect();
     let lacks = least.most().0.saturating_sub(limit);
     let message = format!(
         "no plan fits: the one that needs least is short of {lacks} bytes ({}) on its fullest device",
@@ -46,9 +47,7 @@ pub fn answer(setting: &Setting, space: &Space, limits: &Options, page: &Page) -
         .fact("shortfall_bytes", short)
         .fact("binds", binding(&least))
         .fact("plan", degrees(&least.degrees));
-    for way in ways(setting, &pricing, (space, limits), &least)? {
-        diagnostic = diagnostic.hint(way);
-    }
+    ways(setting, (&pricing, &least), (space, limits), &mut diagnostic)?;
     Err(diagnostic)
 }
 
@@ -99,58 +98,62 @@ fn print_stages(least: &Least, limit: u64, page: &Page) {
     page.talk_table(&columns, (0..least.stages.len()).map(row).collect());
 }
 
-/// Changes that fit, each planned by the same search.
+/// Tells changes that fit, each planned by the same search.
 fn ways(
     setting: &Setting,
-    pricing: &LayerPricing<'_>,
+    (pricing, least): (&LayerPricing<'_>, &Least),
     (space, limits): (&Space, &Options),
-    least: &Least,
-) -> Result<Vec<String>, Diagnostic> {
-    let mut ways = Vec::new();
+    told: &mut Diagnostic,
+) -> Result<(), Diagnostic> {
+    let in_time = || limits.stop().is_none();
     let options = Options { most_replays: REPLAYS, ..limits.clone() };
     let fitting =
         |pricing: &LayerPricing<'_>, space: &Space| -> Result<Option<Judged>, Diagnostic> {
             Ok(solve(pricing, space, &options)?.best)
         };
     for (name, pins) in loosened(&space.pins) {
-        if let Some(plan) = fitting(pricing, &Space { pins, ..space.clone() })? {
-            ways.push(format!("without --pin {name} a plan fits: step time {} or less", plan.step));
-        }
+        let plan = fitting(pricing, &Space { pins, ..space.clone() })?;
+        let way = plan.map(|plan| {
+            format!("without --pin {name} a plan fits: step time {} or less", plan.step)
+        });
+        told.loosened(&format!("pin {name}"), way, in_time());
     }
     let moved = LayerPricing { offload: Offload::Optimizer, ..*pricing };
-    match fitting(&moved, space)? {
-        Some(plan) => ways.push(format!(
-            "with optimizer states on the hosts (without --no-offload) a plan fits: step time {} or less",
-            plan.step
-        )),
-        None => ways.push(match fitting(&LayerPricing { host_memory: &[], ..moved }, space)? {
+    let plan = fitting(&moved, space)?;
+    let is_found = plan.is_some();
+    let how = "with optimizer states on the hosts (without --no-offload) a plan fits: step time";
+    told.loosened("offload", plan.map(|plan| format!("{how} {} or less", plan.step)), in_time());
+    if !is_found {
+        told.hints.push(match fitting(&LayerPricing { host_memory: &[], ..moved }, space)? {
             Some(plan) => {
                 let plan = plan.plan()?;
                 hosts_are_full(&oracle::costs(&moved, &plan)?, &plan)
             }
             None => host_term(&moved, space),
-        }),
+        });
     }
     let most = space.devices.iter().copied().max().unwrap_or(1);
     for n in (1..=DOUBLINGS).map(|power| most.saturating_mul(1 << power)) {
         if pricing.hosts(n).is_none() {
-            ways.push(format!(
+            told.hints.push(format!(
                 "links of {n} devices were not measured: more devices are not tried"
             ));
             break;
         }
         let more = Space { devices: vec![n], ..space.clone() };
         if let Some(plan) = fitting(pricing, &more)? {
-            ways.push(format!("on {n} such devices a plan fits: step time {} or less", plan.step));
+            let way = format!("on {n} such devices a plan fits: step time {} or less", plan.step);
+            told.loosened("devices", Some(way), true);
             break;
         }
     }
     let larger = LayerPricing { limit: Some(least.most()), ..*pricing };
     if let Some(plan) = fitting(&larger, space)? {
         let room = setting.room_for(least.most());
-        ways.push(format!("with {room} a plan fits: step time {} or less", plan.step));
+        let way = format!("with {room} a plan fits: step time {} or less", plan.step);
+        told.loosened("memory", Some(way), true);
     }
-    Ok(ways)
+    Ok(())
 }
 
 /// What binds even with the optimizer states on the hosts.

@@ -41,10 +41,12 @@ pub(super) fn of_certificate(
     let least = certificate.enough_each.unwrap_or(1);
     let mut diagnostic = certificate.diagnostic;
     search.reserve_for_last(AFTER_PROOF / 3);
-    diagnostic.hints.extend(limit::hint(&mut search, problem, least));
+    let way = limit::hint(&mut search, problem, least);
+    diagnostic.loosened("memory", way, !search.is_over());
     search.reserve_for_last(Duration::ZERO);
     if let Some(count) = certificate.enough_devices {
-        diagnostic.hints.extend(count::hint(&mut search, problem, count));
+        let way = count::hint(&mut search, problem, count);
+        diagnostic.loosened("devices", way, !search.is_over());
     }
     NoPlan::proved(Reason::MemoryExceeded, diagnostic)
 }
@@ -61,17 +63,20 @@ pub(super) fn of_failure(
         return no_plan;
     }
     let mut search = Search::new(limits, AFTER_FAILURE);
-    let hints = &mut no_plan.diagnostic.hints;
+    let told = &mut no_plan.diagnostic;
     let found = if no_plan.proved { None } else { search.plan(problem, RECIPES) };
     if let Some(found) = found {
         let peak = Bytes(found.peak);
-        hints.push(format!("use `{}`, which finds a plan (peak {peak})", found.algorithm));
+        let way = format!("use `{}`, which finds a plan (peak {peak})", found.algorithm);
+        told.loosened("algorithm", Some(way), true);
     } else if no_plan.reason == Reason::MemoryExceeded {
         search.reserve_for_last(AFTER_FAILURE / 3);
         let least = problem.cluster.device_ids().map(|device| problem.memory_limit(device)).min();
-        hints.extend(limit::hint(&mut search, problem, least.unwrap_or(u64::MAX)));
+        let way = limit::hint(&mut search, problem, least.unwrap_or(u64::MAX));
+        told.loosened("memory", way, !search.is_over());
         search.reserve_for_last(Duration::ZERO);
-        hints.extend(count::hint(&mut search, problem, problem.cluster.n_devices() as u64 + 1));
+        let way = count::hint(&mut search, problem, problem.cluster.n_devices() as u64 + 1);
+        told.loosened("devices", way, !search.is_over());
     }
     no_plan
 }

@@ -9,7 +9,7 @@ import { Scatter, type Point } from "../pictures/scatter";
 import { known, pointer, ref, resolve, type Doc, type Ref } from "../pointer";
 import { asked, set } from "../route";
 import { CsvButton, DataTable, TableButtons, Twin, type Cell, type Table } from "../table";
-import type { Page, Status, Stored } from "../types";
+import { with_plan, type Page, type Status, type Stored } from "../types";
 import { headline } from "./search";
 
 interface Run { plan: string; model?: string | null; stack?: string | null; device?: string | null; note?: string | null }
@@ -75,7 +75,7 @@ function Runs(props: { doc: Doc }): JSX.Element {
     { series, name, title: plain(`${runs(props.doc)[index]!.model ?? ""} ${runs(props.doc)[index]!.note ?? ""}`.trim()), x: ref(props.doc, at(index, "step_s"), "seconds"), y: times(props.doc, [index]) })));
   return (
     <Show when={runs(props.doc).length > 0} fallback={<p class="empty">No run was reported yet. Report how long a plan's step really takes, below or by POST /v1/measurements.</p>}>
-      <div class="columns">
+      <div class="halves">
         <Panel title="Predicted against measured" sub="of a step; the band is 10 % to either side" actions={<TableButtons of={points_table(points())} />}>
           <Show when={points().length > 0} fallback={<p class="empty">None of the runs has a prediction of its step time.</p>}><Scatter of={points()} /><Twin of={points_table(points())} /></Show>
         </Panel>
@@ -95,8 +95,8 @@ const points_table = (of: Point[]): Table =>
 /** A form that reports a run of a plan. */
 function Report(props: { done: () => void }): JSX.Element {
   const id = createUniqueId();
-  const list = fetched(() => "/v1/plans?state=done&limit=200", read);
-  const plans = (): Status[] => (list.error() === undefined ? (list.latest()?.value as Page | undefined)?.plans ?? [] : []);
+  const list = fetched(() => "/v1/plans?limit=200", read);
+  const plans = (): Status[] => (list.error() === undefined ? with_plan(list.latest()?.value as Page | undefined) : []);
   const [error, setError] = createSignal<unknown>();
   const [is_sent, setSent] = createSignal(false);
   const is_listed = () => asked("plan") === "" || plans().some((own) => own.id === asked("plan"));

@@ -10,15 +10,15 @@ import { Waterfall, type Step } from "../pictures/waterfall";
 import { known, number, pointer, ref, resolve, type Doc, type Ref } from "../pointer";
 import { asked, link, set } from "../route";
 import { DataTable, TableButtons, Twin, type Cell, type Table } from "../table";
-import type { Page, Status } from "../types";
+import { with_plan, type ComparedOps, type ComparedRuns, type Diagnostic, type Page, type Status } from "../types";
 import { headline } from "./search";
 
 /** Stands for settings in place of a plan. */
 const SETTINGS = "settings";
 
 export default function Compare(): JSX.Element {
-  const list = fetched(() => "/v1/plans?state=done&limit=200", read);
-  const plans = (): Status[] => (list.latest()?.value as Page | undefined)?.plans ?? [];
+  const list = fetched(() => "/v1/plans?limit=200", read);
+  const plans = (): Status[] => with_plan(list.latest()?.value as Page | undefined);
   return (
     <>
       <div class="title"><h1>Compare</h1></div>
@@ -54,19 +54,26 @@ function Picker(props: { name: string; title: string; plans: Status[]; more?: bo
 }
 
 function Settings(props: { plan: string }): JSX.Element {
-  const [text, setText] = createSignal("");
-  const [name, setName] = createSignal("run.sh");
-  const [sent, setSent] = createSignal<{ plan: string; settings: string; settings_name: string }>();
+  const [text, setText] = createSignal(asked("settings"));
+  const [name, setName] = createSignal(asked("called") || "run.sh");
+  const source = () => `compare?${new URLSearchParams({ b: props.plan, settings: asked("settings"), called: asked("called") }).toString()}`;
+  const compared = (at: string) => async (): Promise<Doc> => {
+    const own = new URLSearchParams(at.slice("compare?".length));
+    const path = `/v1/plans/${encodeURIComponent(own.get("b")!)}/answer?brief=true`;
+    const body = { plan: own.get("b"), settings: own.get("settings"), settings_name: own.get("called") };
+    const [answer, doc] = await Promise.all([read(path), send("/v1/compare", body)]);
+    return { source: at, value: { b: answer.value, compare: doc.value } };
+  };
   return (
     <>
       <Panel title="What runs now" sub="flags of Megatron-LM, a ds_config, torchtitan's or Galvatron's file">
-        <form class="settings" onSubmit={(event) => { event.preventDefault(); setSent({ plan: props.plan, settings: text(), settings_name: name() }); }}>
-          <label>Text <textarea rows="8" required spellcheck={false} onInput={(event) => setText(event.currentTarget.value)} /></label>
-          <label>Called <input value={name()} onInput={(event) => setName(event.currentTarget.value)} /></label>
+        <form class="settings" onSubmit={(event) => { event.preventDefault(); set({ settings: text(), called: name() }); }}>
+          <label>Text <textarea rows="8" required spellcheck={false} value={text()} onInput={(event) => setText(event.currentTarget.value)} /></label>
+          <label>Called <input required value={name()} onInput={(event) => setName(event.currentTarget.value)} /></label>
           <p class="buttons"><button type="submit" class="main">Compare</button></p>
         </form>
       </Panel>
-      <Show when={sent()} keyed>{(own) => <Answer of={() => send("/v1/compare", own).then((doc) => ({ source: "compare", value: { compare: doc.value } }))} />}</Show>
+      <Show when={asked("settings") !== "" && source()} keyed>{(own) => <Answer of={compared(own)} />}</Show>
     </>
   );
 }
@@ -91,13 +98,24 @@ function Answer(props: { of: () => Promise<Doc> }): JSX.Element {
   );
 }
 
-const is_run = (doc: Doc): boolean => resolve(doc.value, "/compare/a") !== undefined;
+/** What is compared: training runs, placements of ops, or solutions of an instance with given costs. */
+type Kind = "runs" | "ops" | "given";
+
+function kind_of(doc: Doc): Kind {
+  if (resolve(doc.value, "/compare/changes") !== undefined) return "runs";
+  return resolve(doc.value, "/compare/step_time") !== undefined ? "ops" : "given";
+}
+
+/** Members of A and B: what runs now is none of two plans. */
+const sides = (doc: Doc): [string, string] => (resolve(doc.value, "/compare/now") === undefined ? ["a", "b"] : ["now", "plan"]);
 
 function ends(doc: Doc, as: "time" | "bytes"): [Ref, Ref, Ref] {
-  const at = (side: string) => is_run(doc)
-    ? pointer("compare", side, as === "time" ? "step_time_ns" : "peak_bytes")
-    : as === "time" ? pointer("compare", "step_time", 0, `${side}_ns`) : pointer("compare", "peak_memory", `${side}_bytes`);
-  return [ref(doc, at("a"), as), ref(doc, at("b"), as), ref(doc, [at("b"), at("a")], as, "difference")];
+  const [a, b] = sides(doc).map((side) => ({
+    runs: pointer("compare", side, as === "time" ? "step_time_ns" : "peak_bytes"),
+    ops: as === "time" ? pointer("compare", "step_time", 0, `${side}_ns`) : pointer("compare", "peak_memory", `${side}_bytes`),
+    given: as === "time" ? pointer(side, "value_ns") : pointer(side, "peak_bytes"),
+  })[kind_of(doc)]) as [string, string];
+  return [ref(doc, a, as), ref(doc, b, as), ref(doc, [b, a], as, "difference")];
 }
 
 const PARTS: [string, string][] = [
@@ -106,8 +124,9 @@ const PARTS: [string, string][] = [
 
 /** What adds to the step and what takes from it; the parts add up to the difference. */
 function steps(doc: Doc): Step[] {
-  if (!is_run(doc)) {
-    const rows = resolve(doc.value, "/compare/step_time") as { name: string }[];
+  if (kind_of(doc) === "given") return [];
+  if (kind_of(doc) === "ops") {
+    const rows = (doc.value as { compare: ComparedOps }).compare.step_time;
     return rows.slice(1).map((row, at) => ({ name: plain(row.name.trim()), by: ref(doc, [pointer("compare", "step_time", at + 1, "b_ns"), pointer("compare", "step_time", at + 1, "a_ns")], "time", "difference") }));
   }
   return PARTS.map(([name, title]) => ({ name: title, by: ref(doc, [pointer("b", "best", "parts", name), pointer("a", "best", "parts", name)], "seconds", "difference") })).filter((step) => known(step.by));
@@ -116,7 +135,7 @@ function steps(doc: Doc): Step[] {
 /** A run's parts are seconds: its waterfall stands on nanoseconds. */
 function scaled(doc: Doc): { a: Ref; b: Ref; steps: Step[] } {
   const [a, b] = ends(doc, "time");
-  if (!is_run(doc)) return { a, b, steps: steps(doc) };
+  if (kind_of(doc) !== "runs") return { a, b, steps: steps(doc) };
   const own = (side: string) => ref(doc, pointer(side, "best", "step_time_s"), "seconds");
   return { a: own("a"), b: own("b"), steps: steps(doc) };
 }
@@ -127,6 +146,7 @@ function Result(props: { doc: Doc }): JSX.Element {
   return (
     <>
       <Headline doc={props.doc} />
+      <Warnings doc={props.doc} />
       <Show when={shape().steps.length > 0 && known(shape().a)}>
         <Panel title="Where the time went" sub={remainder(shape())} actions={<TableButtons of={table()} />}>
           <Waterfall a={shape().a} b={shape().b} steps={shape().steps} label="Where the time went" />
@@ -137,6 +157,18 @@ function Result(props: { doc: Doc }): JSX.Element {
         <Moved doc={props.doc} />
         <Panel title="Figures" sub="of both, and B less A"><DataTable of={figures(props.doc)} /></Panel>
       </div>
+    </>
+  );
+}
+
+/** What the comparison itself warns of, and who is short of memory. */
+function Warnings(props: { doc: Doc }): JSX.Element {
+  const all = () => (resolve(props.doc.value, "/compare/warnings") ?? []) as Diagnostic[];
+  const short = () => sides(props.doc).map((side, at) => ({ title: at === 0 ? "A" : "B", rank: resolve(props.doc.value, pointer("compare", side, "short_rank")), of: ref(props.doc, pointer("compare", side, "short_of_bytes"), "bytes") })).filter((own) => known(own.of));
+  return (
+    <>
+      <For each={short()}>{(own) => <div class="callout bad"><p><b>{own.title} does not fit</b>: rank {String(own.rank)} is short of <Num of={own.of} /></p></div>}</For>
+      <For each={all()}>{(own) => <div class="callout warn"><p><span aria-hidden="true">▲</span> {plain(own.message)}</p><For each={own.hints}>{(hint) => <p class="hint">{plain(hint)}</p>}</For></div>}</For>
     </>
   );
 }
@@ -152,9 +184,10 @@ function Headline(props: { doc: Doc }): JSX.Element {
   const time = () => ends(props.doc, "time")[2];
   const peak = () => ends(props.doc, "bytes")[2];
   const word = (own: Ref, more: string, less: string) => ((number(own) ?? 0) === 0 ? "equal" : (number(own) ?? 0) > 0 ? more : less);
+  const what = () => (kind_of(props.doc) === "given" ? plain(String(resolve(props.doc.value, "/compare/objective"))) : "step");
   return (
     <p class="lead">
-      B against A: step <b><Num sign of={time()} /></b> ({word(time(), "▲ slower", "▼ faster")}), peak <b><Num sign of={peak()} /></b> ({word(peak(), "▲ more memory", "▼ less memory")}).
+      B against A: {what()} <Show when={known(time())} fallback="not known of both"><b><Num sign of={time()} /></b> ({word(time(), "▲ slower", "▼ faster")})</Show><Show when={known(peak())}>, peak <b><Num sign of={peak()} /></b> ({word(peak(), "▲ more memory", "▼ less memory")})</Show>.
     </p>
   );
 }
@@ -162,12 +195,21 @@ function Headline(props: { doc: Doc }): JSX.Element {
 function figures(doc: Doc): Table {
   const row = (name: string, own: [Ref, Ref, Ref]): Cell[] => [name, own[0], own[1], own[2]];
   const other = (name: string, at: string, as: Ref["as"]): Cell[][] => {
-    const own: [Ref, Ref, Ref] = [ref(doc, `/a${at}`, as), ref(doc, `/b${at}`, as), ref(doc, [`/b${at}`, `/a${at}`], as, "difference")];
+    const own: [Ref, Ref, Ref] = [ref(doc, `/a${at}`, as), ref(doc, `/b${at}`, as), ref(doc, [`/b${at}`, `/a${at}`], as === "share" ? "points" : as, "difference")];
     return known(own[2]) ? [row(name, own)] : [];
+  };
+  const both = (name: string, own: [Ref, Ref, Ref]): Cell[][] => {
+    const [a, b] = [known(own[0]) ? own[0] : null, known(own[1]) ? own[1] : null];
+    return a === null && b === null ? [] : [a !== null && b !== null ? row(name, own) : [name, a, b, null]];
+  };
+  const pair = (name: string, as: Ref["as"]): [Ref, Ref, Ref] => {
+    const [a, b] = sides(doc).map((side) => pointer("compare", side, name)) as [string, string];
+    return [ref(doc, a, as), ref(doc, b, as), ref(doc, [b, a], as, "difference")];
   };
   return {
     name: "figures", columns: ["Figure", "A", "B", "B less A"],
-    rows: [row("Step time", ends(doc, "time")), row("Peak memory", ends(doc, "bytes")),
+    rows: [...both(kind_of(doc) === "given" ? "Value" : "Step time", ends(doc, "time")), ...both("Peak memory", ends(doc, "bytes")),
+      ...both("Samples of a step", pair("global_batch", "count")), ...both("Tokens of a sample", pair("sequence_length", "count")),
       ...other("Throughput", "/best/tokens_per_s", "tokens-per-s"), ...other("Model FLOPs utilisation", "/best/model_flops_utilisation", "share"), ...other("Gap to bound", "/plan/cost/gap", "share")],
   };
 }
@@ -175,14 +217,16 @@ function figures(doc: Doc): Table {
 /** Decisions that differ: of a run its fields, of ops where they are. */
 function Moved(props: { doc: Doc }): JSX.Element {
   const moved = (): Table => {
-    const ops = resolve(props.doc.value, "/compare/moved") as { op: string; from: string; to: string }[] | undefined;
-    if (ops !== undefined) return { name: "moved", columns: ["Op", "In A", "In B"], rows: ops.map((own) => [own.op, own.from, own.to]) };
-    const changes = (resolve(props.doc.value, "/compare/changes") ?? []) as { field: string; a: unknown; b: unknown }[];
-    return { name: "moved", columns: ["Decision", "In A", "In B"], rows: changes.map((own) => [own.field, String(own.a), String(own.b)]) };
+    const own = (props.doc.value as { compare: Partial<ComparedOps & ComparedRuns> }).compare;
+    const [a, b] = sides(props.doc);
+    if (kind_of(props.doc) === "runs") return { name: "moved", columns: ["Decision", "In A", "In B"], rows: own.changes!.map((one) => [one.field, String(one[a]), String(one[b])]) };
+    return { name: "moved", columns: ["Op", "In A", "In B"], rows: kind_of(props.doc) === "ops" ? own.moved!.map((one) => [one.op, one.from, one.to]) : [] };
   };
+  const is_equal = () => resolve(props.doc.value, "/compare/equal") === true;
+  const n_moved = () => ref(props.doc, "/compare/moved", "count");
   return (
-    <Panel title="What moved" sub={String(moved().rows.length)}>
-      <Show when={moved().rows.length > 0} fallback={<p class="empty">All decisions are equal.</p>}><DataTable of={moved()} /></Show>
+    <Panel title="What moved" sub={moved().rows.length > 0 ? String(moved().rows.length) : undefined}>
+      <Show when={moved().rows.length > 0} fallback={<p class="empty">{is_equal() ? "All decisions are equal." : known(n_moved()) ? <><Num of={n_moved()} /> nodes are elsewhere in B.</> : "The stages differ."}</p>}><DataTable of={moved()} /></Show>
       <p class="note"><a href={link(["plans", asked("b")])}>Open B</a> <Show when={asked("a") !== SETTINGS}><a href={link(["plans", asked("a")])}>Open A</a></Show></p>
     </Panel>
   );

@@ -81,7 +81,7 @@ function Figures(props: { id: string; doc: Doc; scene: Scene; box: Box; choose: 
     <>
       <p class="lead"><Name text={node.id} most={80} /></p>
       <p class="buttons">
-        <Show when={is_group(node)} fallback={<a class="button" href={link(["plans", props.id, "timeline"], { ...window(), op: node.id })}>In the timeline</a>}>
+        <Show when={is_group(node)} fallback={<><a class="button" href={link(["plans", props.id, "timeline"], { ...window(), op: node.id })}>In the timeline</a>{node.kind === "op" ? <a class="button" href={link(["plans", props.id, "why"], { of: "op", name: node.id })}>Why here</a> : null}</>}>
           <button type="button" onClick={() => props.toggle(props.box)}>{props.box.inside === undefined ? "Open" : "Close"}</button>
         </Show>
         <Show when={node.kind === "op"}><a class="button" href={link(["plans", props.id, "why"], { of: "op", name: node.id })}>Why here</a></Show>

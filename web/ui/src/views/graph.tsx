@@ -70,6 +70,7 @@ function Picture(props: { id: string; doc: Doc; open: string[]; is_late: boolean
   const view = camera_of(scene, size, selected);
   const find = finder(() => props.id);
   const marks = createMemo((): Marks => ({ selected: selected(), hovered: hovered(), is_critical: is_critical(), is_found: find.is_found() }));
+  createEffect(on(scene, () => setHovered(undefined), { defer: true }));
   const [drawn, setDrawn] = createSignal<Drawn>({ nodes: 0, edges: 0, left_out: 0 });
   by_frame(() => {
     theme();
@@ -80,6 +81,7 @@ function Picture(props: { id: string; doc: Doc; open: string[]; is_late: boolean
   const toggle = (own: Box) => {
     if (!is_group(own.node)) return;
     view.hold(own);
+    setHovered(undefined);
     const left = props.open.filter((name) => name !== own.node.id);
     choose(own, { open: JSON.stringify(own.inside === undefined ? [...left, own.node.id] : left) });
   };

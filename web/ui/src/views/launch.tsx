@@ -1,6 +1,6 @@
 // Who can run a plan, with the files that launch it.
 
-import { For, Show, createSignal, type JSX } from "solid-js";
+import { For, Show, type JSX } from "solid-js";
 import { ask, read } from "../api";
 import { is_run } from "../figures";
 import { fetched } from "../load";
@@ -31,7 +31,7 @@ export default function Launch(props: { doc: Doc; id: string }): JSX.Element {
         <ul>
           <For each={listed()}>{(target) => (
             <li classList={{ off: rank(target) === 1 }}>
-              <button type="button" class="pick" aria-pressed={chosen() === target.name} onClick={() => set({ target: target.name })}>
+              <button type="button" class="pick" aria-pressed={chosen() === target.name} onClick={() => set({ target: target.name, file: "" })}>
                 <b><span aria-hidden="true">{sign(target)}</span> {target.name}</b>
                 <span>{plain(target.summary)}</span>
               </button>
@@ -57,21 +57,20 @@ function Artefact(props: { id: string; target: string; name: string; with_launch
     const text = await (await ask(own)).text();
     return launcher() === "" ? [[props.name, text]] : Object.entries(JSON.parse(text) as Record<string, string>);
   });
-  const [at, setAt] = createSignal(0);
-  const file = () => files.latest()?.[Math.min(at(), files.latest()!.length - 1)];
+  const file = () => files.latest()?.find(([name]) => name === asked("file")) ?? files.latest()?.[0];
   const lines = () => file()?.[1].split("\n") ?? [];
   return (
     <div class="artefact">
       <Show when={props.with_launcher}>
         <div class="segments" role="group" aria-label="Launcher">
-          <For each={LAUNCHERS}>{(name) => <button type="button" aria-pressed={launcher() === name} onClick={() => { setAt(0); set({ launcher: name }); }}>{name === "" ? "settings alone" : name}</button>}</For>
+          <For each={LAUNCHERS}>{(name) => <button type="button" aria-pressed={launcher() === name} onClick={() => set({ launcher: name, file: "" })}>{name === "" ? "settings alone" : name}</button>}</For>
         </div>
       </Show>
       <Show when={files.error() === undefined} fallback={<Trouble of={files.error()} />}>
         <Show when={file()} fallback={<Loading what="Writing the file" />}>{(own) => (
           <>
             <div class="segments" role="group" aria-label="File">
-              <For each={files.latest()!}>{([name], index) => <button type="button" aria-pressed={own()[0] === name} onClick={() => setAt(index())}>{plain(name)}</button>}</For>
+              <For each={files.latest()!}>{([name]) => <button type="button" aria-pressed={own()[0] === name} onClick={() => set({ file: name })}>{plain(name)}</button>}</For>
             </div>
             <p class="buttons">
               <button type="button" onClick={() => void copy(own()[1], own()[0])}>Copy</button>

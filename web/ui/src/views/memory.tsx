@@ -1,17 +1,17 @@
 // What fills each device, and when.
 
 import { For, Show, createMemo, type JSX } from "solid-js";
-import { devices, is_run } from "../figures";
+import { devices, is_run, kind_of } from "../figures";
 import { Loaded } from "../load";
 import { plain, short } from "../names";
 import { Name, Num, Panel } from "../parts";
 import { Levels, kinds_of, level_fill } from "../pictures/levels";
 import { DeviceBars, Swatch } from "../pictures/bars";
-import { number, pointer, ref, resolve, type Doc } from "../pointer";
-import { asked, set } from "../route";
+import { known, number, pointer, ref, resolve, type Doc } from "../pointer";
+import { asked, link, set } from "../route";
 import { TableButtons, Twin, type Table } from "../table";
 import type { Status } from "../types";
-import { curve, memory_path } from "../views-api";
+import { curve, memory_path, type Holding } from "../views-api";
 import { No } from "./no-view";
 import { memory_table } from "./overview";
 
@@ -19,12 +19,14 @@ import { memory_table } from "./overview";
 const POINTS = 800;
 /** Bars that are shown at once. */
 const DRAWN = 64;
+/** What is alive at the peak, line by line; the table has more. */
+const SHOWN = 16;
 
 export default function Memory(props: { status: Doc }): JSX.Element {
   const id = () => (props.status.value as Status).id;
   return (
     <Loaded path={`/v1/plans/${encodeURIComponent(id())}/answer?brief=true`} what="Reading the answer">
-      {(doc) => <Devices doc={doc()} id={id()} />}
+      {(doc) => kind_of(doc()) === "given" ? <p class="empty">What its devices hold stands in the <a href={link(["plans", id()])}>overview</a>: an instance has no memory over time.</p> : <Devices doc={doc()} id={id()} />}
     </Loaded>
   );
 }
@@ -66,6 +68,16 @@ function Devices(props: { doc: Doc; id: string }): JSX.Element {
   );
 }
 
+/** Since when and until when something lies there. */
+function Lifetime(props: { doc: Doc; index: number; held: Holding }): JSX.Element {
+  const at = (name: string) => ref(props.doc, pointer("alive", "largest", props.index, name), "time");
+  return (
+    <Show when={props.held.since_ns !== null && (props.held.since_ns > 0 || props.held.until_ns !== null)}>
+      <span class="note life">from <Num of={at("since_ns")} /> {props.held.until_ns === null ? "to the end of the step" : <>to <Num of={at("until_ns")} /></>}</span>
+    </Show>
+  );
+}
+
 function Device(props: { doc: Doc }): JSX.Element {
   const own = () => curve(props.doc);
   const at = (name: string, as: "bytes" | "time" | "bytes-exact") => ref(props.doc, pointer(name), as);
@@ -74,6 +86,14 @@ function Device(props: { doc: Doc }): JSX.Element {
     rows: own().at_ns.map((_, index) => [ref(props.doc, pointer("at_ns", index), "time"), ...kinds_of(own()).map((kind) => ref(props.doc, pointer("bytes", kind, index), "bytes"))]),
   });
   const most = () => Math.max(1, ...own().alive.largest.map((held) => held.bytes));
+  const others = (): string[] => [...own().alive.largest.slice(SHOWN).map((_, index) => pointer("alive", "largest", index + SHOWN, "bytes")), ...(own().alive.n_others > 0 ? ["/alive/other_bytes"] : [])];
+  const held_table = (): Table => ({
+    name: "alive", columns: ["What", "Kind", "Of", "Micro-batches", "Bytes", "Since", "Until"],
+    rows: own().alive.largest.map((held, index) => {
+      const of = (name: string, as: "bytes" | "time" | "count") => { const found = ref(props.doc, pointer("alive", "largest", index, name), as); return known(found) ? found : null; };
+      return [held.name, held.kind, held.op ?? "", of("n_micro_batches", "count"), of("bytes", "bytes"), of("since_ns", "time"), of("until_ns", "time")];
+    }),
+  });
   return (
     <div class="columns">
       <div>
@@ -86,18 +106,19 @@ function Device(props: { doc: Doc }): JSX.Element {
         <Twin of={table()} />
       </div>
       <div>
-        <h3>Alive at the peak</h3>
+        <h3>Alive at the peak <span class="actions"><TableButtons of={held_table()} /></span></h3>
         <ul class="alive">
-          <For each={own().alive.largest.slice(0, 16)}>{(held, index) => (
+          <For each={own().alive.largest.slice(0, SHOWN)}>{(held, index) => (
             <li>
-              <span><Swatch kind={level_fill(held.kind)} /> <Name text={held.name} most={32} /><Show when={held.op !== null && held.op !== held.name}><span class="note"> of <Name text={held.op!} most={32} /></span></Show><Show when={held.n_micro_batches}>{(n) => <span class="note"> of {n()} micro-batches</span>}</Show></span>
+              <span><Swatch kind={level_fill(held.kind)} /> <Name text={held.name} most={32} /> <span class="note">{plain(held.kind)}</span><Show when={held.op !== null && held.op !== held.name}><span class="note"> of <Name text={held.op!} most={32} /></span></Show><Show when={held.n_micro_batches}>{(n) => <span class="note"> of {n()} micro-batches</span>}</Show><Lifetime doc={props.doc} index={index()} held={held} /></span>
               <Num of={ref(props.doc, pointer("alive", "largest", index(), "bytes"), "bytes")} />
               <svg class="thin" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true"><rect class={`fill ${level_fill(held.kind)}`} width={(held.bytes / most()) * 100} height="4" /></svg>
             </li>
           )}</For>
         </ul>
-        <p class="note">{Math.min(16, own().alive.largest.length)} of {own().alive.largest.length + own().alive.n_others}, the largest first</p>
+        <p class="note">{Math.min(SHOWN, own().alive.largest.length)} of {own().alive.largest.length + own().alive.n_others}, the largest first<Show when={others().length > 0}>; the others hold <Num of={ref(props.doc, others(), "bytes")} /></Show></p>
       </div>
+      <Twin of={held_table()} />
     </div>
   );
 }

@@ -10,9 +10,9 @@ import { Trouble, say } from "../parts";
 import { resolve, type Doc } from "../pointer";
 import { asked, go, set } from "../route";
 import type { Status, Stored } from "../types";
+import { AlgorithmInput } from "./algorithm-input";
 import { Drop } from "./files";
 
-type Algorithm = { name: string; summary: string; options: { name: string; default: string; summary: string }[] };
 
 /** Kinds of uploads that a field takes. */
 const SHELF: Record<string, string> = { model: "models", cluster: "clusters", profile: "profiles" };
@@ -110,11 +110,11 @@ export function Input(props: { field: Field }): JSX.Element {
   const put = (text: string) => set({ [name]: text });
   const common = () => ({ id, "aria-describedby": `${id}-help` });
   return (
-    <div class="field" classList={{ wide: ["file", "lines", "pairs", "files"].includes(props.field.widget) }}>
+    <div class="field" classList={{ wide: ["file", "lines", "pairs", "files"].includes(props.field.widget) || name === "algorithm" }}>
       <label for={id}>{label(name)}{props.field.is_needed ? " (needed)" : ""}</label>
       <Switch fallback={<input {...common()} value={asked(name)} onInput={(event) => put(event.currentTarget.value)} />}>
         <Match when={SHELF[name] !== undefined}><FileInput id={id} field={props.field} put={put} /></Match>
-        <Match when={name === "algorithm"}><AlgorithmInput id={id} put={put} /></Match>
+        <Match when={name === "algorithm"}><AlgorithmInput id={id} /></Match>
         <Match when={props.field.widget === "choice"}>
           <select {...common()} onChange={(event) => put(event.currentTarget.value)}>
             <option value="">not stated</option>
@@ -162,21 +162,5 @@ function FileInput(props: { id: string; field: Field; put: (text: string) => voi
       </select>
       <Drop shelf={shelf} done={dropped} />
     </div>
-  );
-}
-
-function AlgorithmInput(props: { id: string; put: (text: string) => void }): JSX.Element {
-  const doc = fetched(() => "/v1/algorithms", read);
-  const all = () => (doc.error() === undefined && doc.latest() ? (doc.latest()!.value as { algorithms: Algorithm[] }).algorithms : []);
-  const chosen = () => all().find((own) => own.name === asked("algorithm").split(/[:,]/)[0]);
-  return (
-    <>
-      <input id={props.id} list={`${props.id}-list`} value={asked("algorithm")} placeholder="auto" aria-describedby={`${props.id}-help`}
-        onInput={(event) => props.put(event.currentTarget.value)} />
-      <datalist id={`${props.id}-list`}><For each={all()}>{(own) => <option value={own.name}>{own.summary}</option>}</For></datalist>
-      <Show when={chosen()}>{(own) => (
-        <p class="note">{own().summary}.<For each={own().options}>{(option) => <><br /><code>{own().name}:{option.name}={option.default}</code> {option.summary}</>}</For></p>
-      )}</Show>
-    </>
   );
 }

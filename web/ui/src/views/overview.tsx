@@ -1,7 +1,7 @@
 // What a plan is worth, what limits it, what it rests on, and who can run it.
 
 import { For, Show, type JSX } from "solid-js";
-import { devices, is_run, origins, step_parts, step_time } from "../figures";
+import { devices, is_run, kind_of, origins, step_parts, step_time } from "../figures";
 import { IS_ALONE } from "../held";
 import { Loaded } from "../load";
 import { Name, Num, Panel } from "../parts";
@@ -11,13 +11,15 @@ import { known, pointer, ref, resolve, type Doc, type Ref } from "../pointer";
 import { link } from "../route";
 import { DataTable, TableButtons, Twin, type Table } from "../table";
 import type { Diagnostic, Status } from "../types";
+import { Given } from "./given";
+import { RunBasis } from "./run-basis";
 import Launch from "./launch";
 
 export default function Overview(props: { status: Doc }): JSX.Element {
   const plan = () => props.status.value as Status;
   return (
     <Loaded path={`/v1/plans/${encodeURIComponent(plan().id)}/answer?brief=true`} what="Reading the answer">
-      {(doc) => (
+      {(doc) => kind_of(doc()) === "given" ? <OfGiven doc={doc()} status={plan()} /> : (
         <>
           <Figures doc={doc()} />
           <div class="columns">
@@ -25,6 +27,7 @@ export default function Overview(props: { status: Doc }): JSX.Element {
               <Parts doc={doc()} />
               <Memory doc={doc()} id={plan().id} />
               <Show when={origins(doc()).length > 0}><Origins doc={doc()} /></Show>
+              <Show when={is_run(doc())}><RunBasis doc={doc()} id={plan().id} /></Show>
               <RunnersUp doc={doc()} />
             </div>
             <div>
@@ -37,6 +40,22 @@ export default function Overview(props: { status: Doc }): JSX.Element {
         </>
       )}
     </Loaded>
+  );
+}
+
+/** A solution of an instance: its value and what devices do for it. */
+function OfGiven(props: { doc: Doc; status: Status }): JSX.Element {
+  const figure = (name: string, at: string, as: Ref["as"]): Figure => ({ name, of: ref(props.doc, at, as) });
+  return (
+    <>
+      <FigureList of={[{ ...figure("Value", "/value_ns", "time"), note: plain(String(resolve(props.doc.value, "/objective"))) }, figure("Bound", "/bound_ns", "time"), figure("Gap to bound", "/gap", "share")]} />
+      <div class="columns">
+        <Loaded path={`/v1/plans/${encodeURIComponent(props.status.id)}/explain`} what="Reading what devices do">{(told) => <Given doc={told()} />}</Loaded>
+        <Panel title="Search" actions={<a href={link(["plans", props.status.id, "search"])}>Curve</a>}>
+          <Pairs doc={props.doc} of={[["Instance", "/instance", "text"], ["Stopped", "/stop_reason", "text"], ["Algorithm", "/algorithm", "text"], ["Proved by", "/bound_method", "text"], ["Standing", "/bound_standing", "text"], ["Planned in", "/run/planning_time_s", "seconds"]]} />
+        </Panel>
+      </div>
+    </>
   );
 }
 
@@ -60,10 +79,14 @@ function Figures(props: { doc: Doc }): JSX.Element {
     ...[communication()].flatMap((own) => own === undefined ? [] : [{ name: "Communication", of: own, note: is_run(props.doc) ? "of the busiest rank" : "of the time of all devices" }]),
     { name: "Gap to bound", of: at("/plan/cost/gap", "share"), note: <>bound <Num of={at("/plan/cost/bound_ns", "time")} /></> },
   ];
+  return <FigureList of={all()} />;
+}
+
+function FigureList(props: { of: Figure[] }): JSX.Element {
   return (
     <section class="figures" aria-label="Figures">
       <dl>
-        <For each={all().filter((own) => known(own.of))}>{(own) => (
+        <For each={props.of.filter((own) => known(own.of))}>{(own) => (
           <div><dt>{own.name}</dt><dd class="big"><Num figure of={own.of} /></dd><dd class="note">{own.note}</dd></div>
         )}</For>
       </dl>

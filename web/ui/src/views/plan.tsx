@@ -1,15 +1,15 @@
 // One plan: how it stands decides which of its views there are.
 
-import { Match, Show, Switch, createEffect, lazy, on, type JSX } from "solid-js";
+import { Match, Show, Switch, createEffect, on, type JSX } from "solid-js";
 import { Refused, ask, missed, not_held, read } from "../api";
 import { IS_ALONE } from "../held";
-import { polled } from "../load";
+import { later, polled } from "../load";
 import { Chip, Loading, Name, Trouble, download, say } from "../parts";
 import { digest } from "../names";
 import type { Doc } from "../pointer";
 import { link, route } from "../route";
 import { forget_plan } from "../shell";
-import { is_live, subject, type Status } from "../types";
+import { has_cluster, is_live, subject, type Status } from "../types";
 import Overview from "./overview";
 import Search from "./search";
 
@@ -17,13 +17,13 @@ import Search from "./search";
 const Elsewhere = (_: { status: Doc }): JSX.Element => <Trouble of={not_held()} />;
 
 // What such a page can't show is not part of it.
-const Graph = import.meta.env.MODE === "sheet" ? Elsewhere : lazy(() => import("./graph"));
-const Memory = lazy(() => import("./memory"));
-const Timeline = lazy(() => import("./timeline"));
-const WhatIf = import.meta.env.MODE === "sheet" ? Elsewhere : lazy(() => import("./what-if"));
-const Why = import.meta.env.MODE === "sheet" ? Elsewhere : lazy(() => import("./why"));
-const WhyNone = import.meta.env.MODE === "sheet" ? Elsewhere : lazy(() => import("./why-none"));
-const Judge = import.meta.env.MODE === "sheet" ? () => null : lazy(() => import("./judge"));
+const Graph = import.meta.env.MODE === "sheet" ? Elsewhere : later(() => import("./graph"));
+const Memory = later(() => import("./memory"));
+const Timeline = later(() => import("./timeline"));
+const WhatIf = import.meta.env.MODE === "sheet" ? Elsewhere : later(() => import("./what-if"));
+const Why = import.meta.env.MODE === "sheet" ? Elsewhere : later(() => import("./why"));
+const WhyNone = import.meta.env.MODE === "sheet" ? Elsewhere : later(() => import("./why-none"));
+const Judge = import.meta.env.MODE === "sheet" ? () => null : later(() => import("./judge"));
 
 export default function Plan(props: { id: string }): JSX.Element {
   const status = polled(() => `/v1/plans/${encodeURIComponent(props.id)}`, 1000, (doc) => is_live((doc.value as Status).state));
@@ -81,7 +81,7 @@ function Head(props: { doc: Doc }): JSX.Element {
   return (
     <div class="title">
       <div>
-        <h1><Name text={subject(plan(), "model")} /> on <Name text={subject(plan(), "cluster")} most={80} /></h1>
+        <h1><Name text={subject(plan(), "model")} /><Show when={has_cluster(plan())}> on <Name text={subject(plan(), "cluster")} most={80} /></Show></h1>
         <p class="note">
           <Show when={plan().opened?.file} fallback={String(plan().request["workload"] ?? "inference")}>{(own) => <>opened from <Name text={own()} />{plan().opened!.is_judged ? ", verified on its model" : ""}</>}</Show>
           <Show when={Object.keys(plan().files).length > 0}>; inputs {Object.values(plan().files).map(digest).join(" · ")}</Show>

@@ -10,12 +10,12 @@ import { GapCurve, said, said_table, until_s } from "../pictures/gap-curve";
 import { texts } from "../form";
 import { go, link } from "../route";
 import { TableButtons, Twin } from "../table";
-import { is_live, subject, type Diagnostic, type Status } from "../types";
+import { has_cluster, is_live, subject, type Diagnostic, type Status } from "../types";
 
 /** What was asked for, in a line. */
 export function headline(plan: Status): string {
   const { workload } = plan.request;
-  return plain(`${subject(plan, "model")}${workload === "training" ? ", training," : ""} on ${subject(plan, "cluster")}`);
+  return plain(`${subject(plan, "model")}${workload === "training" ? ", training," : ""}${has_cluster(plan) ? ` on ${subject(plan, "cluster")}` : ""}`);
 }
 
 export function CancelButton(props: { id: string }): JSX.Element {
@@ -44,7 +44,7 @@ export default function Search(props: { status: Doc; is_lost: boolean }): JSX.El
       <Show when={props.is_lost || events.is_lost()}>
         <p class="callout warn" role="status">The service does not answer; what is shown is from before. This page goes on by itself.</p>
       </Show>
-      <Show when={plan().error}>{(error) => <Ended id={plan().id} state={plan().state} error={error()} />}</Show>
+      <Show when={plan().error}>{(error) => <Ended doc={props.status} error={error()} />}</Show>
       <section class="figures" aria-label="The search in numbers">
         <dl>
           <div><dt>State</dt><dd class="big"><Chip state={plan().state} /></dd><dd class="note">{phase(plan())}</dd></div>
@@ -86,13 +86,14 @@ function phase(plan: Status): string {
   return plan.phase === plan.state ? "" : plan.phase;
 }
 
-function Ended(props: { id: string; state: string; error: Diagnostic }): JSX.Element {
-  const lead = () => ({ infeasible: "There is no such plan", cancelled: "The search was ended" })[props.state] ?? "The search failed";
+function Ended(props: { doc: Doc; error: Diagnostic }): JSX.Element {
+  const plan = () => props.doc.value as Status;
+  const lead = () => ({ infeasible: "There is no such plan", cancelled: "The search was ended" } as Record<string, string>)[plan().state] ?? "The search failed";
   return (
     <div class="callout bad" role="alert">
-      <p><b>{lead()}</b> <code>{props.error.code}</code> <a href={link(["plans", props.id, "why"])}>Why, and the ways out</a></p>
+      <p><b>{lead()}</b> <code>{props.error.code}</code> <a href={link(["plans", plan().id, "why"])}>Why, and the ways out</a></p>
       <p>{plain(props.error.message)}</p>
-      <Facts of={props.error.facts} />
+      <Facts of={props.error.facts} doc={props.doc} at={["error", "facts"]} />
       <For each={props.error.hints}>{(hint) => <p class="hint">Hint: {plain(hint)}</p>}</For>
     </div>
   );

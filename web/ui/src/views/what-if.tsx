@@ -1,10 +1,10 @@
 // What if the cluster were another one: the plan as it is, replayed at once on other sizes.
 
-import { For, Show, createEffect, createMemo, createSignal, createUniqueId, on, onCleanup, type JSX } from "solid-js";
+import { For, Show, batch, createEffect, createMemo, createSignal, createUniqueId, on, onCleanup, type JSX } from "solid-js";
 import { ask, send } from "../api";
 import { again, type Change } from "../changes";
-import { devices, step_time } from "../figures";
-import { Loaded } from "../load";
+import { devices, kind_of, step_time } from "../figures";
+import { Loaded, is_no_answer } from "../load";
 import { plain, short } from "../names";
 import { Loading, Num, Panel, Trouble } from "../parts";
 import { DeviceBars, Swatch, type DeviceBar } from "../pictures/bars";
@@ -22,7 +22,7 @@ export default function WhatIf(props: { status: Doc }): JSX.Element {
   const plan = () => props.status.value as Status;
   return (
     <Loaded path={`/v1/plans/${encodeURIComponent(plan().id)}/answer?brief=true`} what="Reading the answer">
-      {(answer) => <Turned plan={plan()} answer={answer()} />}
+      {(answer) => kind_of(answer()) === "given" ? <p class="empty">The costs of an instance are given as they are: there is no cluster to turn.</p> : <Turned plan={plan()} answer={answer()} />}
     </Loaded>
   );
 }
@@ -38,7 +38,8 @@ function replays(plan: () => Status, wanted: (base: Doc | undefined) => Record<s
   const [error, setError] = createSignal<unknown>();
   const [is_busy, setBusy] = createSignal(false);
   const text = createMemo(() => JSON.stringify(wanted(doc())));
-  createEffect(on(() => [plan().id, text()] as const, ([id, own]) => {
+  const [n, setN] = createSignal(0);
+  createEffect(on(() => [plan().id, text(), n()] as const, ([id, own]) => {
     const stop = new AbortController();
     const before = doc();
     const base = JSON.stringify({ plan: id });
@@ -46,13 +47,29 @@ function replays(plan: () => Status, wanted: (base: Doc | undefined) => Record<s
     const start = async () => {
       const known = before !== undefined && before.source.startsWith(`simulate?a=${encodeURIComponent(base)}&`);
       const planned = known ? (before.value as { plan: unknown }).plan : await simulate({ plan: id }, stop.signal);
-      const show = (asked: string, now: unknown) => setDoc({ source: `simulate?a=${encodeURIComponent(base)}&b=${encodeURIComponent(asked)}`, value: { plan: planned, now } });
-      // Sliders are there even where what the address asks for is refused.
-      if (!known) show(base, planned);
-      if (own !== base || known) show(own, own === base ? planned : await simulate(JSON.parse(own) as Record<string, unknown>, stop.signal));
-      setError(undefined);
+      const show = (asked: string, sides: { plan: unknown; now?: unknown }, why?: unknown) => batch(() => {
+        setDoc({ source: `simulate?a=${encodeURIComponent(base)}&b=${encodeURIComponent(asked)}`, value: sides });
+        setError(() => why);
+      });
+      if (!known) show(base, { plan: planned, now: planned });
+      if (own === base) { if (known) show(own, { plan: planned, now: planned }); return; }
+      try {
+        show(own, { plan: planned, now: await simulate(JSON.parse(own) as Record<string, unknown>, stop.signal) });
+      } catch (why) {
+        if (stop.signal.aborted) throw why;
+        if (is_no_answer(why)) throw why;
+        // Sliders stay; no figure of the plan or of an earlier question stands for what was refused.
+        show(own, { plan: planned }, why);
+      }
     };
-    const timer = setTimeout(() => void start().catch((why: unknown) => { if (!stop.signal.aborted) setError(() => why); })
+    const failed = (why: unknown) => {
+      if (stop.signal.aborted) return;
+      setError(() => why);
+      if (is_no_answer(why)) retry = setTimeout(() => setN((old) => old + 1), 1000);
+    };
+    let retry: ReturnType<typeof setTimeout> | undefined;
+    onCleanup(() => clearTimeout(retry));
+    const timer = setTimeout(() => void start().catch(failed)
       .finally(() => { if (!stop.signal.aborted) setBusy(false); }), before === undefined ? 0 : PAUSE);
     onCleanup(() => { clearTimeout(timer); stop.abort(); });
   }));
@@ -78,7 +95,7 @@ function Turned(props: { plan: Status; answer: Doc }): JSX.Element {
           <Show when={props.plan.opened === null} fallback={<p class="note">What was asked for a plan that was opened from a file is not known here: plan again from New plan.</p>}><PlanAgain plan={props.plan} doc={own()} is_changed={is_changed()} /></Show>
         </Panel>
         <div aria-busy={is_busy()}>
-          <Mark doc={own()} is_busy={is_busy()} />
+          <Mark doc={own()} is_busy={is_busy()} is_refused={error() !== undefined} />
           <Show when={error()}>{(why) => <Trouble of={why()} />}</Show>
           <TooFew answer={props.answer} />
           <Result doc={own()} />
@@ -135,10 +152,10 @@ function MicroBatches(props: { doc: Doc }): JSX.Element {
   return (
     <div class="knob">
       <label for={id}>Micro-batches of a replica</label>
-      <b><Num of={ref(props.doc, "/now/n_micro_batches", "count")} /></b>
+      <b>{own()}</b>
       <input id={id} type="range" min="1" max={Math.max(planned() * 4, 8)} value={own()} onInput={(event) => put(event.currentTarget.valueAsNumber)} />
       <label class="inline">n <input type="number" min="1" step="1" value={own()} aria-label="Micro-batches of a replica, number" onChange={(event) => put(event.currentTarget.valueAsNumber)} /></label>
-      <p class="note">plan: <Num of={ref(props.doc, "/plan/n_micro_batches", "count")} />; a step has <Num of={ref(props.doc, "/now/global_batch", "count")} /> samples</p>
+      <p class="note">plan: <Num of={ref(props.doc, "/plan/n_micro_batches", "count")} /><Show when={known(ref(props.doc, "/now/global_batch", "count"))}>; a step has <Num of={ref(props.doc, "/now/global_batch", "count")} /> samples</Show></p>
     </div>
   );
 }
@@ -187,7 +204,8 @@ function PlanAgain(props: { plan: Status; doc: Doc; is_changed: boolean }): JSX.
     if (Array.isArray(own["scale"])) { if (own["scale"].length > 0) request["scale"] = own["scale"]; else delete request["scale"]; }
     if (asked("m") !== "") {
       for (const name of ["tokens_per_step", "batch"]) delete request[name];
-      request["global_batch"] = number(ref(props.doc, "/now/global_batch", "count"));
+      const planned = (name: string) => number(ref(props.doc, `/plan/${name}`, "count")) ?? 1;
+      request["global_batch"] = (planned("global_batch") / planned("n_micro_batches")) * Number(asked("m"));
     }
     try {
       go(["plans", ((await send("/v1/plans", request)).value as Status).id]);
@@ -203,7 +221,7 @@ function PlanAgain(props: { plan: Status; doc: Doc; is_changed: boolean }): JSX.
   );
 }
 
-function Mark(props: { doc: Doc; is_busy: boolean }): JSX.Element {
+function Mark(props: { doc: Doc; is_busy: boolean; is_refused: boolean }): JSX.Element {
   const own = () => new URLSearchParams(props.doc.source.split("?")[1]).get("b") ?? "{}";
   const told = () => {
     // Factors of 1 in place of those that were planned for.
@@ -213,7 +231,7 @@ function Mark(props: { doc: Doc; is_busy: boolean }): JSX.Element {
   };
   return (
     <p class="lead" role="status">
-      <span class={told() === "" ? "chip" : "chip cancelled"}>{told() === "" ? "The plan as it is" : "What-if, not planned"}</span>{" "}
+      <span class={told() === "" ? "chip" : "chip cancelled"}>{props.is_refused ? "Not replayed" : told() === "" ? "The plan as it is" : "What-if, not planned"}</span>{" "}
       <span class="note">{told()}{props.is_busy ? " replaying …" : ""}</span>
     </p>
   );

@@ -9,8 +9,8 @@ import { Facts, Name, Panel, Trouble } from "../parts";
 import { DeviceBars } from "../pictures/bars";
 import { number, pointer, ref, type Doc, type Ref } from "../pointer";
 import { go, link } from "../route";
-import { CsvButton, DataTable, type Table } from "../table";
-import type { Diagnostic, Status } from "../types";
+import { CsvButton, DataTable, type Cell, type Table } from "../table";
+import { names_of, type Diagnostic, type Status } from "../types";
 
 const error_of = (doc: Doc): Diagnostic => (doc.value as Status).error!;
 
@@ -21,19 +21,38 @@ function size(doc: Doc, name: string): Ref | undefined {
   return at >= 0 && number(own) !== undefined ? own : undefined;
 }
 
+/** Exit codes of the command line for which alternatives were searched: none exists, or none was found. */
+const SEARCHED = [4, 5];
+
+const lead = (plan: Status): string => ({ infeasible: "No plan exists, and this is proved", cancelled: "The search was ended before there was a plan" } as Record<string, string>)[plan.state]
+  ?? (plan.error?.exit_code === 5 ? "No plan was found; that there is none is not proved" : "The request could not be planned");
+
 export default function WhyNone(props: { status: Doc }): JSX.Element {
+  const plan = () => props.status.value as Status;
   const error = () => error_of(props.status);
+  const is_searched = () => plan().state !== "cancelled" && SEARCHED.includes(error().exit_code ?? 0);
   return (
     <>
-      <div class="callout bad"><p><b>{(props.status.value as Status).state === "infeasible" ? "No plan exists, and this is proved" : "There is no plan"}</b> <code>{error().code}</code></p><p>{plain(error().message)}</p></div>
-      <Short doc={props.status} />
-      <div class="halves">
-        <Conflict doc={props.status} />
-        <Ways doc={props.status} />
-      </div>
+      <div class="callout bad"><p><b>{lead(plan())}</b> <code>{error().code}</code></p><p>{plain(error().message)}</p></div>
+      <Show when={is_searched()} fallback={
+        <div class="halves">
+          <Show when={error().facts.length > 0}><Panel title="Facts"><Facts of={error().facts} doc={props.status} at={FACTS} /></Panel></Show>
+          <Ways doc={props.status} />
+        </div>
+      }>
+        <Short doc={props.status} />
+        <div class="halves">
+          <Conflict doc={props.status} />
+          <Ways doc={props.status} />
+        </div>
+      </Show>
     </>
   );
 }
+
+const FACTS = ["error", "facts"];
+/** Facts that have a picture or a table of their own. */
+const DRAWN = ["need", "have", "missing", "resolved_by", "not_resolved_by"];
 
 /** What is needed against what there is. */
 function Short(props: { doc: Doc }): JSX.Element {
@@ -42,40 +61,59 @@ function Short(props: { doc: Doc }): JSX.Element {
     const [of, limit] = [need()!, have()!];
     return { name: "needed", parts: [{ kind: "stays", name: "Needed", value: of }], peak: of, limit, free: { ...of, at: [...limit.at, ...of.at], rule: "difference" as const } };
   };
-  const others = () => error_of(props.doc).facts.filter((own) => !["need", "have", "missing"].includes(own.name));
+  const is_known = () => need() !== undefined && have() !== undefined;
+  // A proof that counts each tensor once speaks of several devices together.
+  const is_sum = () => error_of(props.doc).facts.some((own) => own.name === "devices");
   return (
-    <Panel title="What is missing" sub="on the device that is short of most; the limit dashed">
-      <Show when={need() !== undefined && have() !== undefined}><DeviceBars of={[bar()]} label="Needed against the limit" /></Show>
-      <Facts of={others()} />
+    <Panel title={is_known() ? "What is missing" : "Facts"} sub={!is_known() ? undefined : is_sum() ? "of several devices together; the sum of their limits dashed" : "on the device that is short of most; the limit dashed"}>
+      <Show when={is_known()}><DeviceBars of={[bar()]} label="Needed against the limit" /></Show>
+      <Facts of={error_of(props.doc).facts} doc={props.doc} at={FACTS} but={is_known() ? DRAWN : DRAWN.slice(3)} />
     </Panel>
   );
 }
 
-/** Fields of a request that restrict what is planned. */
-const RESTRICT = ["max_memory_per_device", "memory_margin", "devices", "pin", "forbid", "colocate", "constraints", "no_offload", "executor", "dtype", "optimizer", "micro_batch", "scale"];
+/** Constraints, as the service names them where it has loosened them one at a time. */
+const CONSTRAINTS: Record<string, { what: string; field: string; otherwise: string }> = {
+  memory: { what: "Memory of a device", field: "max_memory_per_device", otherwise: "the cluster's" },
+  devices: { what: "Devices", field: "devices", otherwise: "the cluster's" },
+  dtype: { what: "Element type", field: "dtype", otherwise: "the model's" },
+  offload: { what: "Where optimizer states lie", field: "no_offload", otherwise: "on the devices" },
+  executor: { what: "Executor", field: "executor", otherwise: "any" },
+  algorithm: { what: "Algorithm", field: "algorithm", otherwise: "auto" },
+};
 
-interface Line { what: string; value: string; field: string }
-
-/** What stands against a plan: the cluster's limits and what was asked. */
-function lines(doc: Doc): Line[] {
-  const plan = doc.value as Status;
-  const own: Line[] = [{ what: "Memory of a device", value: "the cluster's", field: "scale memory" }];
-  const text = (value: unknown) => (typeof value === "string" ? value : JSON.stringify(value));
-  for (const field of RESTRICT) {
-    const value = plan.request[field];
-    if (value === undefined || value === null || (field === "scale" && Array.isArray(value))) continue;
-    const what = field.replaceAll("_", " ");
-    if (Array.isArray(value)) own.push(...value.map((one) => ({ what, value: String(one), field: `${field} ${String(one).split("=")[0]}` })));
-    else own.push({ what, value: text(value), field });
+/** A constraint in words, and its value. */
+function line(doc: Doc, constraint: string): [string, Cell] {
+  const { request } = doc.value as Status;
+  const [first, pin] = constraint.split(" ") as [string, string?];
+  if (pin !== undefined) {
+    const all = Array.isArray(request[first]) ? request[first].map(String) : [];
+    return [`${first} ${pin}`, all.find((own) => own.startsWith(`${pin}=`)) ?? ""];
   }
-  if (plan.request["devices"] === undefined) own.push({ what: "devices", value: "the cluster's", field: "devices" });
-  if (plan.request["dtype"] === undefined) own.push({ what: "element type", value: "the model's", field: "dtype" });
-  if (plan.request["executor"] === undefined) own.push({ what: "where optimizer states lie", value: "on the devices", field: "no_offload" });
-  return own;
+  const known = CONSTRAINTS[constraint];
+  if (known === undefined) return [constraint, ""];
+  const own = request[known.field];
+  const is_sum = error_of(doc).facts.some((fact) => fact.name === "devices");
+  const have = size(doc, "have");
+  if (constraint === "memory" && have !== undefined && !is_sum) return [known.what, have];
+  return [known.what, own === undefined || own === null || typeof own === "boolean" ? known.otherwise : String(own)];
 }
 
-/** The field, or the name in a list, that a change loosens. */
-const loosens = (change: Change): string => (["pin", "scale"].includes(change.field) ? `${change.field} ${change.value?.split("=")[0] ?? ""}` : change.field);
+/** Fields of a request that restrict what is planned, and by what name they are loosened. */
+const RESTRICT: [string, string][] = [
+  ["max_memory_per_device", "memory"], ["memory_margin", "memory"], ["devices", "devices"], ["no_offload", "offload"], ["executor", "executor"], ["dtype", "dtype"], ["pin", "pin"], ["forbid", "forbid"],
+  ["colocate", "colocate"], ["constraints", "constraints"], ["optimizer", "optimizer"], ["micro_batch", "micro_batch"],
+];
+
+/** What was asked that restricts a plan and was not loosened. */
+function untried(plan: Status, tried: Set<string>): string[] {
+  return RESTRICT.flatMap(([field, name]) => {
+    const value = plan.request[field];
+    if (value === undefined || value === null || value === false || tried.has(name)) return [];
+    if (!Array.isArray(value)) return [`${field.replaceAll("_", " ")} ${typeof value === "string" ? value : JSON.stringify(value)}`];
+    return value.map(String).filter((one) => !tried.has(`${name} ${one.split("=")[0]}`)).map((one) => `${field} ${one}`);
+  });
+}
 
 /** A way out that needs another cluster file. */
 const MORE_DEVICES = /^on \d+ such devices a plan fits|^use at least \d+ devices/;
@@ -84,29 +122,31 @@ const MORE_DEVICES = /^on \d+ such devices a plan fits|^use at least \d+ devices
 const is_verified = (hint: string): boolean => /verified|a plan fits|plan above fits|finds a plan/.test(hint);
 
 function Conflict(props: { doc: Doc }): JSX.Element {
-  const loosened = () => new Set(error_of(props.doc).hints.filter(is_verified).flatMap((hint) => [
-    ...changes(hint).filter((own) => own.length === 1).map((own) => loosens(own[0]!)), ...(MORE_DEVICES.test(hint) ? ["devices"] : []),
-  ]));
+  const resolving = () => names_of(error_of(props.doc), "resolved_by") ?? [];
+  const others = () => names_of(error_of(props.doc), "not_resolved_by") ?? [];
+  const rest = () => untried(props.doc.value as Status, new Set([...resolving(), ...others()]));
   const all = (): Table => ({
     name: "conflict", columns: ["Constraint", "Value", "Loosened alone"],
-    rows: lines(props.doc).filter((own) => loosened().has(own.field)).map((own) => [own.what, own.value, "✓ a plan exists (verified)"]),
+    rows: [...resolving().map((own): Cell[] => [...line(props.doc, own), "✓ a plan exists (verified)"]), ...others().map((own): Cell[] => [...line(props.doc, own), "✕ none was found"])],
   });
-  const others = () => lines(props.doc).filter((own) => !loosened().has(own.field) && !["the model's", "on the devices", "the cluster's"].includes(own.value));
   return (
-    <Panel title="What contradicts" sub="loosen any one of these lines and a plan exists" actions={<CsvButton of={all()} />}>
-      <Show when={all().rows.length > 0} fallback={<p class="empty">No single change was found to lead to a plan.</p>}><DataTable of={all()} /></Show>
-      <Show when={others().length > 0}>
-        <p class="note">Of no help alone, as far as was tried: <For each={others()}>{(own, at) => <>{at() === 0 ? "" : ", "}{own.what} <Name text={own.value} most={30} /></>}</For>.</p>
+    <Panel title="What contradicts" sub={resolving().length > 0 ? "each line with ✓ is part of every conflict: loosen any one of them and a plan exists" : undefined} actions={<CsvButton of={all()} />}>
+      <Show when={resolving().length === 0}><p class="empty">No single change was found to lead to a plan.</p></Show>
+      <Show when={all().rows.length > 0}><DataTable of={all()} /></Show>
+      <Show when={rest().length > 0}>
+        <p class="note">Not loosened alone: <For each={rest()}>{(own, at) => <>{at() === 0 ? "" : ", "}<Name text={own} most={40} /></>}</For>.</p>
       </Show>
     </Panel>
   );
 }
 
+const is_proved = (plan: Status): boolean => SEARCHED.includes(plan.error?.exit_code ?? 0);
+
 function Ways(props: { doc: Doc }): JSX.Element {
   const plan = () => props.doc.value as Status;
   return (
-    <Panel title="Ways out" actions={<a href={link(["new"], texts(plan().request))}>Another change</a>}>
-      <Show when={error_of(props.doc).hints.length > 0} fallback={<p class="empty">None was found.</p>}>
+    <Panel title={is_proved(plan()) ? "Ways out" : "Hints"} actions={<a href={link(["new"], texts(plan().request))}>Another change</a>}>
+      <Show when={error_of(props.doc).hints.length > 0} fallback={<p class="empty">{is_proved(plan()) ? "None was found." : "None was given."}</p>}>
         <ul class="ways"><For each={error_of(props.doc).hints}>{(hint) => (
           <li><p>{plain(hint)} <Show when={is_verified(hint)}><span class="chip done"><span aria-hidden="true">✓</span> Verified</span></Show></p>
             <Show when={MORE_DEVICES.test(hint)}><p class="note">Give a larger cluster: <a href={link(["new"], texts(plan().request))}>the same request with another file</a></p></Show>

@@ -3,6 +3,8 @@
 
 import { For, Match, Show, Switch, createMemo, createUniqueId, type JSX } from "solid-js";
 import { read } from "../api";
+import { kind_of, type Kind } from "../figures";
+import { Given } from "./given";
 import { Loaded, fetched } from "../load";
 import { plain, short } from "../names";
 import { Loading, Name, Num, Panel, Trouble } from "../parts";
@@ -19,11 +21,12 @@ export default function Why(props: { status: Doc }): JSX.Element {
   const plan = () => props.status.value as Status;
   return (
     <Loaded path={`/v1/plans/${encodeURIComponent(plan().id)}/answer?brief=true`} what="Reading the answer">{(answer) => {
-      const is_run = () => resolve(answer().value, "/plan/training") != null;
+      const kind = () => kind_of(answer());
+      const is_run = () => kind() === "run";
       return (
         <>
-          <Ask id={plan().id} answer={answer()} is_run={is_run()} />
-          <Asked id={plan().id} answer={answer()} is_run={is_run()} />
+          <Show when={kind() !== "given"}><Ask id={plan().id} answer={answer()} is_run={is_run()} /></Show>
+          <Asked id={plan().id} answer={answer()} kind={kind()} />
           <Show when={asked("of") === ""}>
             <Rejected doc={answer()} />
             <Show when={is_run() && plan().opened === null}><Another plan={plan()} /></Show>
@@ -53,7 +56,7 @@ function named(of: Tile, is_op: boolean, has_many: boolean): string[] {
 /** What is asked about; names come from the plan. */
 function Ask(props: { id: string; answer: Doc; is_run: boolean }): JSX.Element {
   const id = createUniqueId();
-  const subjects = () => (props.is_run ? SUBJECTS.filter(([name]) => name === "" || name === "device") : SUBJECTS);
+  const subjects = (): [string, string][] => (props.is_run ? [SUBJECTS[0]!, ["device", "A rank"]] : SUBJECTS);
   const view = fetched(() => `/v1/plans/${encodeURIComponent(props.id)}/view`, read);
   const of = createMemo(() => asked("of"));
   const drawn = fetched(() => ["op", "transfer"].includes(of()), async (is_asked, signal) => (is_asked ? read(timeline_path(props.id, undefined, undefined, NAMED_ROWS), signal) : undefined));
@@ -88,7 +91,7 @@ function Awaited(props: { answer: Doc }): JSX.Element {
   );
 }
 
-function Asked(props: { id: string; answer: Doc; is_run: boolean }): JSX.Element {
+function Asked(props: { id: string; answer: Doc; kind: Kind }): JSX.Element {
   const path = () => {
     const query = asked("of") === "" ? "" : `?${new URLSearchParams({ [asked("of")]: asked("name") }).toString()}`;
     return `/v1/plans/${encodeURIComponent(props.id)}/explain${query}`;
@@ -99,10 +102,11 @@ function Asked(props: { id: string; answer: Doc; is_run: boolean }): JSX.Element
       <Show when={path()} keyed>{(own) => (
         <Loaded path={own} what="Explaining" meanwhile={<Awaited answer={props.answer} />} otherwise={(error) => <Trouble of={error} />}>{(doc) => (
           <Switch>
-            <Match when={props.is_run}><OfRun doc={doc()} id={props.id} /></Match>
+            <Match when={props.kind === "given"}><Given doc={doc()} /></Match>
+            <Match when={props.kind === "run"}><OfRun doc={doc()} id={props.id} /></Match>
             <Match when={asked("of") === "op"}><OfOp doc={doc()} id={props.id} /></Match>
             <Match when={asked("of") === "device"}><OfDevice doc={doc()} /></Match>
-            <Match when={asked("of") === "transfer"}><OfTransfer doc={doc()} /></Match>
+            <Match when={asked("of") === "transfer"}><OfTransfer doc={doc()} id={props.id} /></Match>
             <Match when={asked("of") === ""}><OfStep doc={doc()} id={props.id} /></Match>
           </Switch>
         )}</Loaded>
@@ -136,14 +140,19 @@ function Pairs(props: { doc: Doc; of: [string, string, Ref["as"] | "text"][] }):
 
 const why = (id: string, of: string, name: string): string => link(["plans", id, "why"], { of, name });
 
+/** What lies on the critical path: an op on a device, or a tensor on its way to one. */
+interface OnPath { op?: string; transfer?: string; device: string; origin: string; start: { ns: number }; end: { ns: number } }
+
+const on_path = (doc: Doc): OnPath[] => (resolve(doc.value, "/critical_path") ?? []) as OnPath[];
+
 function OfStep(props: { doc: Doc; id: string }): JSX.Element {
-  const path = () => list(props.doc, "/critical_path");
+  const path = () => on_path(props.doc);
+  const takes = (at: number) => ref(props.doc, [pointer("critical_path", at, "end", "ns"), pointer("critical_path", at, "start", "ns")], "time", "difference");
   const table = (): Table => ({
-    name: "critical-path", columns: ["Op", "Device", "From", "Takes", "Cost"],
-    rows: path().map((own, at) => [String(own["op"] ?? own["tensor"] ?? ""), String(own["device"] ?? own["channel"] ?? ""),
-      ref(props.doc, pointer("critical_path", at, "start", "ns"), "time"), ref(props.doc, [pointer("critical_path", at, "end", "ns"), pointer("critical_path", at, "start", "ns")], "time", "difference"), String(own["origin"] ?? "")]),
+    name: "critical-path", columns: ["What", "Kind", "On, or to", "From", "Takes", "Cost"],
+    rows: path().map((own, at) => [own.op ?? own.transfer ?? "", own.op === undefined ? "transfer" : "op", own.device, ref(props.doc, pointer("critical_path", at, "start", "ns"), "time"), takes(at), own.origin]),
   });
-  const longest = () => path().map((own, at) => ({ own, at, ns: Number(resolve(own, "/end/ns")) - Number(resolve(own, "/start/ns")) })).sort((a, b) => b.ns - a.ns).slice(0, 8);
+  const longest = () => path().map((own, at) => ({ own, at, ns: own.end.ns - own.start.ns })).sort((a, b) => b.ns - a.ns).slice(0, 8);
   return (
     <div class="columns">
       <Shown title="What the step waits for" sub="the critical path: shorten one of these or the step stays as long" table={table()} />
@@ -151,7 +160,7 @@ function OfStep(props: { doc: Doc; id: string }): JSX.Element {
         <Panel title="Bound"><Pairs doc={props.doc} of={[["Step time", "/report/step_time_ns", "time"], ["No plan is below", "/bound/value/ns", "time"], ["Proved by", "/bound/method", "text"]]} /></Panel>
         <Panel title="Longest on the path" sub="why?">
           <ul><For each={longest()}>{({ own, at }) => (
-            <li><a href={why(props.id, "op", String(own["op"] ?? ""))}><Name text={String(own["op"] ?? own["tensor"] ?? "")} most={30} /></a> <Num of={ref(props.doc, [pointer("critical_path", at, "end", "ns"), pointer("critical_path", at, "start", "ns")], "time", "difference")} /></li>
+            <li><a href={own.op === undefined ? why(props.id, "transfer", own.transfer!) : why(props.id, "op", own.op)}><Show when={own.op === undefined}>transfer of </Show><Name text={own.op ?? own.transfer!} most={30} /></a> <Num of={takes(at)} /></li>
           )}</For></ul>
         </Panel>
       </div>
@@ -177,23 +186,34 @@ function elsewhere(doc: Doc): Table {
   return { name: "elsewhere", columns: ["On", "The op takes", "The step takes", "Change", "Over the limit by", "What binds"], rows };
 }
 
-function OfOp(props: { doc: Doc; id: string }): JSX.Element {
+/** How a duration is made: its terms, their sum, and the constants, at a place of a document. */
+function Terms(props: { doc: Doc; at: string[] }): JSX.Element {
+  const of = (...path: (string | number)[]) => pointer(...props.at, ...path);
   const terms = (): Table => ({
     name: "cost-terms", columns: ["Term", "Formula", "Value"],
-    rows: list(props.doc, "/time/formulas").map((own, at) => [String(own["name"]), String(own["text"]), ref(props.doc, pointer("time", "formulas", at, "value"), own["unit"] === "s" ? "seconds" : "count")]),
+    rows: list(props.doc, of("formulas")).map((own, at) => [String(own["name"]), String(own["text"]), ref(props.doc, of("formulas", at, "value"), own["unit"] === "s" ? "seconds" : "count")]),
   });
   const constants = (): Table => ({
     name: "constants", columns: ["Constant", "Value", "Unit", "Origin", "Source"],
-    rows: list(props.doc, "/time/constants").map((own, at) => [String(own["name"]), ref(props.doc, pointer("time", "constants", at, "value"), own["unit"] === "s" ? "seconds" : "real"), own["unit"] === "s" ? "" : String(own["unit"]), String(own["origin"]), String(own["source"])]),
+    rows: list(props.doc, of("constants")).map((own, at) => [String(own["name"]), ref(props.doc, of("constants", at, "value"), own["unit"] === "s" ? "seconds" : "real"), own["unit"] === "s" ? "" : String(own["unit"]), String(own["origin"]), String(own["source"])]),
   });
   return (
     <>
-      <p class="lead"><Name text={String(resolve(props.doc.value, "/op"))} /> takes <b><Num of={ref(props.doc, "/time/total/ns", "time")} /></b> on <a href={why(props.id, "device", String(resolve(props.doc.value, "/device")))}><Name text={String(resolve(props.doc.value, "/device"))} /></a>, at <Num of={ref(props.doc, "/start/ns", "time")} /> of the step.</p>
+      <Shown title="Terms of its cost" table={terms()}><p>{plain(String(resolve(props.doc.value, of("sum")) ?? ""))}</p></Shown>
+      <Shown title="Constants" sub={constants().rows.some((row) => row[3] === "nominal") ? "nominal: not measured on this device" : ""} table={constants()} />
+    </>
+  );
+}
+
+function OfOp(props: { doc: Doc; id: string }): JSX.Element {
+  const reasons = () => (resolve(props.doc.value, "/why") ?? []) as string[];
+  return (
+    <>
+      <p class="lead"><Name text={String(resolve(props.doc.value, "/op"))} /> takes <b><Num of={ref(props.doc, "/time/total/ns", "time")} /></b> on <a href={why(props.id, "device", String(resolve(props.doc.value, "/device")))}><Name text={String(resolve(props.doc.value, "/device"))} /></a>, at <Num of={ref(props.doc, "/start/ns", "time")} /> of the step<Show when={reasons().length > 0}>: {plain(reasons().join("; "))}</Show>.</p>
       <div class="columns">
         <div>
           <Shown title="Elsewhere" sub="the judge's verdict with this op, and what must share its device, on another" table={elsewhere(props.doc)} />
-          <Shown title="Terms of its cost" table={terms()}><p>{plain(String(resolve(props.doc.value, "/time/sum") ?? ""))}</p></Shown>
-          <Shown title="Constants" sub={constants().rows.some((row) => row[3] === "nominal") ? "nominal: not measured on this device" : ""} table={constants()} />
+          <Terms doc={props.doc} at={["time"]} />
         </div>
         <Panel title="The op">
           <Pairs doc={props.doc} of={[["Type", "/op_type", "text"], ["Module", "/module", "text"], ["Form", "/time/form", "text"], ["Origin", "/time/origin", "text"], ["FLOPs", "/cost/flops", "count"],
@@ -234,20 +254,38 @@ function OfDevice(props: { doc: Doc }): JSX.Element {
   );
 }
 
-function OfTransfer(props: { doc: Doc }): JSX.Element {
-  // The form of a transfer's figures is the command line's own: every number of it, by its place.
-  const rows = (): [string, unknown][] => {
-    const found: [string, unknown][] = [];
-    const walk = (own: unknown, at: string): void => {
-      if (own !== null && typeof own === "object") Object.entries(own).forEach(([name, one]) => walk(one, at + pointer(name)));
-      else if (typeof own === "string" || typeof own === "number") found.push([at, own]);
-    };
-    walk(props.doc.value, "");
-    return found;
-  };
-  const as = (at: string): Ref["as"] => (at.endsWith("_ns") || at.endsWith("/ns") ? "time" : at.endsWith("bytes") ? "bytes" : at.endsWith("/s") || at.endsWith("_s") ? "seconds" : "real");
-  const table = (): Table => ({ name: "transfer", columns: ["Field", "Value"], rows: rows().map(([at, own]) => [at, typeof own === "number" ? ref(props.doc, at, as(at)) : String(own)]) });
-  return <Shown title="The transfers" table={table()} />;
+interface Sent { from: string; to: string }
+
+function OfTransfer(props: { doc: Doc; id: string }): JSX.Element {
+  const all = () => (resolve(props.doc.value, "/transfers") ?? []) as Sent[];
+  const takes = (at: number) => ref(props.doc, [pointer("transfers", at, "end", "ns"), pointer("transfers", at, "start", "ns")], "time", "difference");
+  const device = (name: string) => <a href={why(props.id, "device", name)}><Name text={name} /></a>;
+  return (
+    <>
+      <p class="lead"><Name text={String(resolve(props.doc.value, "/tensor"))} /> has <Num of={ref(props.doc, "/bytes", "bytes")} /><Show when={all().length === 0}>; it stays on one device</Show>.</p>
+      <For each={all()}>{(own, at) => (
+        <>
+          <p class="lead">From {device(own.from)} to {device(own.to)}: <b><Num of={takes(at())} /></b>, at <Num of={ref(props.doc, pointer("transfers", at(), "start", "ns"), "time")} /> of the step.</p>
+          <Terms doc={props.doc} at={["transfers", String(at()), "why"]} />
+        </>
+      )}</For>
+    </>
+  );
+}
+
+/** What a pipeline rank does and holds. */
+function OfRank(props: { doc: Doc; id: string }): JSX.Element {
+  const view = fetched(() => `/v1/plans/${encodeURIComponent(props.id)}/view`, read);
+  const rank = () => Number(resolve(props.doc.value, "/ranks/0/rank"));
+  const at = (name: string) => pointer("devices", rank(), name);
+  return (
+    <Show when={view.latest()}>{(own) => (
+      <Panel title={`Rank ${rank()}`} sub="each of its devices">
+        <Pairs doc={own()} of={[["Devices", at("n_devices"), "count"], ["Compute", at("compute_ns"), "time"], ["Communication, exposed", at("communication_ns"), "time"], ["Idle", at("idle_ns"), "time"],
+          ["Peak", at("peak_bytes"), "bytes"], ["Reached at", at("peak_at_ns"), "time"], ["Limit", at("limit_bytes"), "bytes"]]} />
+      </Panel>
+    )}</Show>
+  );
 }
 
 /** A training run: what its step consists of, what its ranks hold, how sure that is. */
@@ -264,19 +302,21 @@ function OfRun(props: { doc: Doc; id: string }): JSX.Element {
     name: "alive", columns: ["Rank", "Fullest at", "What it holds then"],
     rows: list(props.doc, "/ranks").map((own, at) => [`rank ${String(own["rank"])}`, ref(props.doc, pointer("ranks", at, "at_ns"), "time"), (own["alive"] as string[]).join("; ")]),
   });
+  const is_one = () => asked("of") === "device";
   return (
     <div class="columns">
       <div>
-        <Panel title="What each stage holds" sub="when it is fullest, the largest first" actions={<><TableButtons of={alive()} /><a href={link(["plans", props.id, "memory"])}>Over time</a></>}>
+        <Panel title={is_one() ? "What it holds" : "What each rank holds"} sub="when it is fullest, the largest first" actions={<><TableButtons of={alive()} /><a href={link(["plans", props.id, "memory"])}>Over time</a></>}>
           <For each={list(props.doc, "/ranks")}>{(own, at) => (
             <details class="alive-of" open={at() === 0}><summary>rank {String(own["rank"])}</summary><p>Fullest at <Num of={ref(props.doc, pointer("ranks", at(), "at_ns"), "time")} /></p>
               <ul><For each={(own["alive"] as string[]).slice(0, 40)}>{(one) => <li><Name text={one} most={80} /></li>}</For></ul></details>
           )}</For>
           <Twin of={alive()} />
         </Panel>
-        <Shown title="What ranks send" table={links()} />
+        <Shown title={is_one() ? "What it sends" : "What ranks send"} table={links()} />
       </div>
       <div>
+        <Show when={is_one()}><OfRank doc={props.doc} id={props.id} /></Show>
         <Panel title="Step"><Pairs doc={props.doc} of={[["Step time", "/step_time_ns", "time"], ["From", "/trust/interval/low_ns", "time"], ["To", "/trust/interval/high_ns", "time"], ["Costs", "/trust/interval/origin", "text"], ["Judged on", "/trust/judged_on", "text"]]} /></Panel>
         <Shown title="What it may be off by" sub="by term of the cost" table={terms()} />
       </div>

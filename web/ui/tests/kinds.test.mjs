@@ -1,0 +1,191 @@
+// Every view on a plan of every kind and end: what the pages read by name is there in what the
+// service answers.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { EXAMPLES, NONE, PLACED, RUN, asked, planned, serious, started, uploaded } from "./asked.mjs";
+import { check_numbers } from "./numbers.mjs";
+import { open, page_of, screenshot, settle } from "./service.mjs";
+
+/** Ops with given costs, in the form of another planner: two nodes on two accelerators and a core. */
+const GIVEN = JSON.stringify({
+  maxSizePerFPGA: 100, maxFPGAs: 2, maxCPUs: 1, edges: [{ sourceId: 5, destId: 6, cost: 1 }],
+  nodes: [{ id: 5, cpuLatency: 90, fpgaLatency: 3, size: 60 }, { id: 6, cpuLatency: 90, fpgaLatency: 5, size: 60 }],
+});
+/** What Megatron-LM is started with. */
+const FLAGS = "--tensor-model-parallel-size 4\n--pipeline-model-parallel-size 2\n--micro-batch-size 1\n--global-batch-size 512\n--expert-model-parallel-size 8\n--seq-length 4096\n";
+
+let at;
+const plans = {};
+
+before(async () => {
+  at = await started();
+  await uploaded(at.base, [...EXAMPLES, "models/llama3_8b.onnx", "clusters/workstation.yaml", "clusters/merak.yaml", "models/llama-2-70b.json"]);
+  await fetch(`${at.base}/v1/models?name=given.json`, { method: "POST", body: GIVEN });
+  plans.run = await planned(at.base, RUN);
+  plans.ranks = await planned(at.base, { model: "llama-2-70b.json", cluster: "merak.yaml", workload: "training", global_batch: 64, sequence_length: 2048 });
+  plans.placed = await planned(at.base, PLACED);
+  plans.split = await planned(at.base, { model: "gpt2_small.onnx", cluster: "workstation.yaml", algorithm: "m-etf" });
+  plans.given = await planned(at.base, { model: "given.json" });
+  plans.none = await planned(at.base, NONE);
+  plans.none_of_ops = await planned(at.base, { model: "llama3_8b.onnx", cluster: "workstation.yaml", pin: ["embedding*=gpu0"] });
+  plans.failed = await planned(at.base, { ...PLACED, pin: ["nothing*=gpu99"] });
+  const { value: long } = await asked(at.base, "/v1/plans", { model: "llama3_8b.onnx", cluster: "two-rtx3090.yaml", time_limit: "600s" });
+  await asked(at.base, `/v1/plans/${long.id}/cancel`, {});
+  plans.cancelled = long;
+  while (plans.cancelled.state !== "cancelled") plans.cancelled = (await asked(at.base, `/v1/plans/${long.id}?wait=10`)).value;
+});
+after(() => at?.end());
+
+test("plans end as they are meant to", () => {
+  const states = Object.fromEntries(Object.entries(plans).map(([name, own]) => [name, own.state]));
+  assert.deepEqual(states, { run: "done", ranks: "done", placed: "done", split: "done", given: "done", none: "infeasible", none_of_ops: "infeasible", failed: "failed", cancelled: "cancelled" });
+});
+
+/** What no page may say: holes where a member was read by a wrong name. */
+const holes = (page) => page.evaluate(() => {
+  const found = [];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) if (/\b(undefined|NaN|null|Infinity)\b|\[object |page-error/.test(walk.currentNode.data)) found.push(walk.currentNode.data.slice(0, 80));
+  for (const one of document.querySelectorAll("a, button, h1, h2, summary, option")) if ((one.textContent.trim() || one.getAttribute("aria-label") || one.value || "") === "") found.push(`empty: ${one.outerHTML.slice(0, 120)}`);
+  for (const one of document.querySelectorAll("main a[href*='of=']")) if (!/name=./.test(one.getAttribute("href"))) found.push(`of nothing: ${one.getAttribute("href")}`);
+  return found;
+});
+
+const VIEWS = ["overview", "graph", "timeline", "memory", "search", "what-if", "why"];
+
+for (const [theme, width] of [["light", 1280], ["dark", 1920]]) {
+  test(`every view of every kind of plan, ${theme}, ${width} wide`, async () => {
+    const hashes = Object.entries(plans).flatMap(([name, plan]) => VIEWS.map((view) => [`${name}-${view}`, `#/plans/${plan.id}/${view}`]));
+    const settings = new URLSearchParams({ a: "settings", b: plans.run.id, settings: FLAGS, called: "run.sh" });
+    hashes.push(["settings", `#/compare?${settings}`], ["same", `#/compare?a=${plans.given.id}&b=${plans.given.id}`], ["compare", `#/compare?a=${plans.split.id}&b=${plans.split.id}`]);
+    for (const [name, hash] of hashes) {
+      const { page, wrong, context } = await page_of(at.chrome, at.base, { theme, width, refusals: name.startsWith("given") });
+      await open(page, at.base, hash);
+      assert.deepEqual(await holes(page), [], name);
+      const refused = await page.$$eval("main [role=alert] code", (all) => all.map((own) => own.textContent));
+      const ended = plans[name.split("-")[0]]?.error?.code;
+      assert.deepEqual(refused.filter((own) => own !== ended && own !== "no-view"), [], name);
+      await check_numbers(page, at.base);
+      assert.deepEqual(await serious(page), [], name);
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} is wider than its window`);
+      await screenshot(page, `kinds-${name}-${theme}-${width}`);
+      assert.deepEqual(wrong, [], name);
+      await context.close();
+    }
+  });
+}
+
+test("what runs now stands beside a plan with the service's own figures", async () => {
+  const { page, wrong, context } = await page_of(at.chrome, at.base);
+  await open(page, at.base, `#/compare?a=settings&b=${plans.run.id}`);
+  await page.fill("textarea", FLAGS);
+  await page.click("main form button[type=submit]");
+  await page.waitForSelector("section[aria-label=Figures]");
+  const { value: told } = await asked(at.base, "/v1/compare", { plan: plans.run.id, settings: FLAGS, settings_name: "run.sh" });
+  const moved = await page.$$eval("section[aria-label='What moved'] tbody tr", (all) => all.map((row) => [...row.children].map((cell) => cell.textContent)));
+  assert.deepEqual(moved, told.changes.map((own) => [own.field, own.now, own.plan]));
+  const pointers = await page.$$eval("section[aria-label=Figures] [data-pointer]", (all) => all.map((own) => own.dataset.pointer));
+  assert.ok(pointers.includes("/compare/now/step_time_ns") && pointers.includes("/compare/plan/step_time_ns"), pointers.join());
+  assert.ok(await check_numbers(page, at.base) >= 8);
+  // The address holds the settings.
+  const address = page.url();
+  await open(page, at.base, address.slice(address.indexOf("#")));
+  await page.waitForSelector("section[aria-label=Figures]");
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("each name that is offered is answered: devices, ranks, what lies on the critical path", async () => {
+  const { page, wrong, context } = await page_of(at.chrome, at.base);
+  for (const name of ["ranks", "split"]) {
+    await open(page, at.base, `#/plans/${plans[name].id}/why?of=device`);
+    await page.waitForSelector("datalist option", { state: "attached" });
+    const offered = await page.$$eval("datalist option", (all) => all.map((own) => own.value));
+    const { value: view } = await asked(at.base, `/v1/plans/${plans[name].id}/view`);
+    assert.deepEqual(offered, view.devices.map((own) => own.device));
+    for (const device of [offered[0], offered.at(-1)]) {
+      await open(page, at.base, `#/plans/${plans[name].id}/why?of=device&name=${encodeURIComponent(device)}`);
+      assert.ok(await page.$("main [role=alert]") === null, `${name}, ${device}: ${await page.textContent("main")}`);
+      assert.ok(await check_numbers(page, at.base) >= 6, device);
+    }
+  }
+  await open(page, at.base, `#/plans/${plans.split.id}/why`);
+  const { value: told } = await asked(at.base, `/v1/plans/${plans.split.id}/explain`);
+  assert.ok(told.critical_path.some((own) => own.transfer !== undefined), "a transfer lies on the path");
+  const rows = await page.$$eval("section[aria-label='What the step waits for'] tbody tr", (all) => all.map((row) => row.children[0].textContent));
+  assert.deepEqual(rows, told.critical_path.slice(0, rows.length).map((own) => own.op ?? own.transfer));
+  for (const href of await page.$$eval("section[aria-label='Longest on the path'] a", (all) => all.map((own) => own.getAttribute("href")))) {
+    await open(page, at.base, href);
+    assert.ok(await page.$("main [role=alert]") === null, href);
+    assert.ok(await check_numbers(page, at.base) >= 3, href);
+  }
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("why there is none says what was searched, and nothing else", async () => {
+  const { page, context } = await page_of(at.chrome, at.base);
+  const list = (plan, name) => plan.error.facts.find((own) => own.name === name)?.value.list ?? [];
+  for (const name of ["none", "none_of_ops"]) {
+    const plan = plans[name];
+    await open(page, at.base, `#/plans/${plan.id}/why`);
+    assert.ok(list(plan, "resolved_by").length > 0, JSON.stringify(plan.error));
+    const rows = await page.$$eval("section[aria-label='What contradicts'] tbody tr", (all) => all.map((row) => row.children[2].textContent[0]));
+    assert.deepEqual(rows, [...list(plan, "resolved_by").map(() => "✓"), ...list(plan, "not_resolved_by").map(() => "✕")]);
+    // Every size of the error leads to its place.
+    const shown = await page.$$eval("[data-pointer]", (all) => all.flatMap((own) => own.dataset.pointer.split("\n")));
+    plan.error.facts.forEach((fact, index) => {
+      if (fact.value.bytes !== undefined) assert.ok(shown.includes(`/error/facts/${index}/value/bytes`) || fact.name === "missing", fact.name);
+      (fact.value.sizes ?? []).forEach((_, one) => assert.ok(shown.includes(`/error/facts/${index}/value/sizes/${one}/bytes`), fact.name));
+    });
+  }
+  assert.match(await page.textContent("section[aria-label='What is missing']"), /several devices together/);
+  assert.match(await page.textContent("section[aria-label='What contradicts'] .note"), /Not loosened alone: pin embedding/);
+  // A request that could not be planned had nothing searched.
+  await open(page, at.base, `#/plans/${plans.failed.id}/why`);
+  assert.ok(await page.$("section[aria-label='What contradicts'], section[aria-label='What is missing']") === null);
+  assert.match(await page.textContent("main"), /could not be planned/);
+  await context.close();
+});
+
+test("what is alive at the peak is a table that adds up to it", async () => {
+  const { page, context } = await page_of(at.chrome, at.base);
+  for (const [name, device] of [["run", "rank 0"], ["split", "gpu1"]]) {
+    const { value: curve } = await asked(at.base, `/v1/plans/${plans[name].id}/memory?device=${encodeURIComponent(device)}&points=10`);
+    await open(page, at.base, `#/plans/${plans[name].id}/memory?device=${encodeURIComponent(device)}&tables=alive`);
+    const rows = await page.$$eval("[aria-label='alive, table'] tbody tr", (all) => all.map((row) => [...row.children].slice(0, 2).map((cell) => cell.textContent)));
+    assert.deepEqual(rows, curve.alive.largest.map((own) => [own.name, own.kind]));
+    assert.equal(curve.alive.largest.reduce((sum, own) => sum + own.bytes, curve.alive.other_bytes), curve.peak_bytes);
+    assert.deepEqual(await page.$$eval(".alive li > span:first-of-type .note:first-of-type", (all) => all.map((own) => own.textContent)), curve.alive.largest.slice(0, 16).map((own) => own.kind));
+    await check_numbers(page, at.base);
+  }
+  await context.close();
+});
+
+test("no table hides columns without a word, and how it is sorted is in the address", async () => {
+  const { page, context } = await page_of(at.chrome, at.base);
+  await asked(at.base, "/v1/measurements", { plan: plans.run.id, step_s: 4.2 });
+  const cut = () => page.$$eval(".scroll", (all) => all.filter((own) => own.scrollWidth > own.clientWidth + 1).map((own) => [own.getAttribute("aria-label"), own.nextElementSibling?.className ?? ""]));
+  const settings = new URLSearchParams({ a: "settings", b: plans.run.id, settings: FLAGS, called: "run.sh" });
+  for (const hash of [`#/compare?${settings}`, `#/compare?a=${plans.split.id}&b=${plans.placed.id}`, "#/accuracy", `#/plans/${plans.split.id}/timeline`, `#/plans/${plans.split.id}/why`]) {
+    await open(page, at.base, hash);
+    for (const [label, next] of await cut()) {
+      assert.match(next, /cue/, `${label} of ${hash}`);
+      assert.ok(!/^(figures|groups)/.test(label), `${label} of ${hash} fits`);
+    }
+  }
+  await open(page, at.base, `#/plans/${plans.split.id}/why`);
+  await page.click("section[aria-label='What the step waits for'] th:nth-child(5) button");
+  const first = () => page.textContent("section[aria-label='What the step waits for'] tbody tr");
+  const sorted = await first();
+  await page.click("section[aria-label='What the step waits for'] button:has-text('Show all')");
+  const n = await page.$$eval("section[aria-label='What the step waits for'] tbody tr", (all) => all.length);
+  await page.waitForTimeout(300);
+  const address = page.url();
+  await open(page, at.base, address.slice(address.indexOf("#")));
+  assert.equal(await first(), sorted);
+  assert.equal(await page.$$eval("section[aria-label='What the step waits for'] tbody tr", (all) => all.length), n);
+  await settle(page);
+  await context.close();
+});
