@@ -206,4 +206,7 @@ pub(crate) struct RequestArgs {
     /// Id of the process that started it, with which it ends
     #[arg(long, value_name = "PID", requires = "memory")]
     pub(crate) parent: Option<i32>,
+    /// Answer a request a line until there is none, with files that never change
+    #[arg(long)]
+    pub(crate) lines: bool,
 }

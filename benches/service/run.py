@@ -12,7 +12,7 @@ import time
 
 from client import Verdicts
 
-PARTS = ["basics", "uploads", "odd", "tokens", "races", "drain", "jobs", "kills", "full", "generated", "load", "reads", "streams", "webhooks"]
+PARTS = ["basics", "uploads", "odd", "tokens", "races", "drain", "jobs", "kills", "full", "generated", "load", "reads", "streams", "webhooks", "pages"]
 
 
 def main():

@@ -13,7 +13,6 @@ pub mod training;
 
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
-use ir::graph::Graph;
 use ir::profile::Profile;
 use ir::workload::{Mode, Optimizer, Workload};
 use serde::{Deserialize, Serialize};
@@ -357,12 +356,12 @@ impl PlanDocument {
     #[must_use]
     pub fn mismatches(
         &self,
-        graph: &Graph,
+        model: &Reference,
         cluster: &Cluster,
         profile: &Profile,
     ) -> Vec<Diagnostic> {
         let pairs = [
-            ("model", &self.model, &graph.name, digest::graph(graph)),
+            ("model", &self.model, &model.name, model.digest.clone()),
             ("cluster", &self.cluster, &cluster.name, digest::cluster(cluster)),
             ("profile", &self.profile, &profile.name, digest::profile(profile)),
         ];

@@ -21,6 +21,7 @@ pub mod follow;
 pub mod given;
 pub mod import;
 pub mod input_file;
+pub mod kept;
 pub mod load;
 pub mod measure;
 pub mod model_options;

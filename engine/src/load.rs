@@ -17,7 +17,7 @@ use ir::workload::{Mode, Workload};
 
 use crate::executor::{self, Executor};
 use crate::request::{ModelRequest, ObjectiveName, ProblemRequest};
-use crate::{asked, constraints, element_type, input_file, model_options, one_host, scale};
+use crate::{asked, constraints, element_type, input_file, kept, model_options, one_host, scale};
 
 /// A problem with what was learned on the way to it.
 pub struct Loaded {
@@ -134,8 +134,52 @@ fn annotated(
     flags: &ProblemRequest,
     objective: Objective,
     Asked { request, is_free }: Asked,
-    mut workload: Workload,
+    workload: Workload,
 ) -> Result<Loaded, Diagnostic> {
+    // Which host an executor gets depends on its memory.
+    let hangs_on_rates = request.executor.is_some();
+    let mut own = ProblemRequest { given: Vec::new(), ..flags.clone() };
+    let later = if hangs_on_rates { Vec::new() } else { std::mem::take(&mut own.scale) };
+    let name = format!("{model:?} {own:?} {objective:?} {request:?} {is_free} {workload:?}");
+    let asked = Asked { request, is_free };
+    let basis = kept::made(&name, || basis(model, (&own, &later), objective, asked, workload))?;
+    basis.scaled(&later)
+}
+
+/// All of a problem that does not hang on how many times as large its cluster is.
+struct Basis {
+    /// On the cluster as its files say.
+    problem: Problem,
+    summary: Summary,
+    profile: Profile,
+    request: RequestDocument,
+    /// Warnings before and after those of the factors.
+    warnings: [Vec<Diagnostic>; 2],
+}
+
+impl Basis {
+    /// On a cluster that is so many times as large.
+    fn scaled(&self, factors: &[String]) -> Result<Loaded, Diagnostic> {
+        let [before, after] = &self.warnings;
+        let cluster = Cluster::clone(&self.problem.cluster);
+        let (cluster, kept) = scale::scaled(cluster, &self.profile, factors)?;
+        Ok(Loaded {
+            problem: Arc::new(self.problem.at_other_rates(Arc::new(cluster))?),
+            summary: self.summary.clone(),
+            profile: self.profile.clone(),
+            request: self.request.clone(),
+            warnings: before.iter().cloned().chain(kept).chain(after.iter().cloned()).collect(),
+        })
+    }
+}
+
+fn basis(
+    model: &Path,
+    (flags, later): (&ProblemRequest, &[String]),
+    objective: Objective,
+    Asked { request, is_free }: Asked,
+    mut workload: Workload,
+) -> Result<Basis, Diagnostic> {
     check_optimizer(flags, &workload)?;
     let mut options = model_options::options(&asked::model(&flags.model, &request))?;
     options.batch = workload.micro_batch.or(workload.batch);
@@ -158,6 +202,9 @@ fn annotated(
     warnings.extend(untaken(&summary, &cluster));
     let (profile, cluster, unused) = rated(flags.profile.as_deref(), &flags.scale, cluster)?;
     warnings.extend(unused);
+    // A slip in the factors is found before the work.
+    scale::scaled(cluster.clone(), &profile, later)?;
+    let before = std::mem::take(&mut warnings);
     let (graph, noted) = cost_model::ops::workload::apply(graph, &workload)?;
     warnings.extend(noted);
     warnings.extend(element_type::check(&graph, &cluster, flags.model.dtype)?);
@@ -166,7 +213,7 @@ fn annotated(
     if let Some(executor) = executor.filter(|executor| *executor != Executor::ANY) {
         warnings.extend(restrict(executor, &workload, (&graph, &cluster), &mut constraints)?);
     }
-    let annotated = cost_model::ops::annotate::annotate(
+    let annotated = cost_model::ops::annotate::costed(
         Arc::new(graph),
         Arc::new(cluster),
         &profile,
@@ -175,14 +222,14 @@ fn annotated(
         constraints,
     )?;
     warnings.extend(annotated.warnings);
-    let problem = Arc::new(annotated.problem);
+    let problem = annotated.problem;
     if problem.actions.is_empty() {
         let message = "the model has no op that runs anywhere, so there is nothing to plan";
         return Err(Diagnostic::input("no-ops", message)
             .fact("ops", problem.graph.ops.len())
             .hint("give the graph of a model; `meshwright import` says what a file holds"));
     }
-    Ok(Loaded { problem, summary, profile, request, warnings })
+    Ok(Basis { problem, summary, profile, request, warnings: [before, warnings] })
 }
 
 /// A warning of durations that a trace recorded on a kind of device that the cluster has not.

@@ -18,7 +18,6 @@ use serde_json::value::RawValue;
 
 use crate::exit::{CommandResult, Exit};
 use crate::ops::replay;
-use crate::ops::trust::Trust;
 use crate::ops::{report, stated};
 use crate::page::Page;
 use crate::request::{OpenRequest, PlanOnModel, ReplayRequest};
@@ -136,20 +135,19 @@ fn for_a_while() -> Arc<AtomicBool> {
 }
 
 fn of_ops(
-    document: &PlanDocument,
+    document: &Arc<PlanDocument>,
     on: &PlanOnModel,
     is_checked: bool,
 ) -> Result<Opened, Diagnostic> {
     let problem = replay::on_problem(document, &on.model, &on.target)?;
-    let mut broken = replay::broken_rules(&problem);
+    let mut broken = replay::broken_rules(&problem).to_vec();
     let replayed = replay::on(problem)?;
     if broken.is_empty() && is_checked {
         broken = stated::wrong(document, &replayed.on, &replayed.timeline, &for_a_while());
     }
     let problem = &replayed.on.loaded.problem;
-    let trust = Trust::of(problem, &replayed.on.plan, &replayed.timeline);
     let made = views::of_ops(&replayed)?;
-    let report = Some(report::document(problem, &replayed.report, &trust));
+    let report = Some(report::document(problem, &replayed.report, replayed.trust()));
     let answer = Answer { report, ..Answer::of(&on.plan, &made.warnings)? };
     Ok(Opened { answer, view: made.bytes, broken })
 }

@@ -1,5 +1,7 @@
 //! What can be asked of a plan that exists, whatever it plans.
 
+use std::sync::Arc;
+
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::{PlanDocument, Reference};
 pub use exporters::training::folder::Files;
@@ -92,7 +94,7 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
     let problem = replay::on_problem(&document, &on.model, &on.target)?;
     let broken = replay::broken_rules(&problem);
     if !broken.is_empty() {
-        return Ok(verdict(&problem, &broken, rows, (&cancel(), page)));
+        return Ok(verdict(&problem, broken, rows, (&cancel(), page)));
     }
     let replayed = replay::on(problem)?;
     ops::explain::explain(&replayed, &subject, document.cost.as_ref(), rows, page)?;
@@ -129,7 +131,7 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
         None => (replay::document(&request.a)?, None),
         Some(now) => {
             let (a, broken) = ops::compare::mapped(&now, &b, request)?;
-            (a, Some(broken))
+            (Arc::new(a), Some(broken))
         }
     };
     let others = [
@@ -228,7 +230,7 @@ fn started_by_none(request: &ExportRequest) -> Result<(), Diagnostic> {
 /// A placement of ops in another format, or how the run ends where it is illegal.
 fn placed(
     request: &ExportRequest,
-    document: &PlanDocument,
+    document: &Arc<PlanDocument>,
     (cancel, page): (Cancel<'_>, &Page),
 ) -> Result<Result<Export, Exit>, Diagnostic> {
     ops::export::check_target(&request.target)?;
@@ -237,7 +239,7 @@ fn placed(
     executor::check_workload(&request.target, &problem.loaded.problem.workload)?;
     let broken = replay::broken_rules(&problem);
     if !broken.is_empty() {
-        return Ok(Err(verdict(&problem, &broken, Rows::of(target.all), (&cancel(), page))));
+        return Ok(Err(verdict(&problem, broken, Rows::of(target.all), (&cancel(), page))));
     }
     let replayed = replay::on(problem)?;
     let source = Source {
@@ -247,7 +249,7 @@ fn placed(
         report: &replayed.report,
     };
     let mut export = ops::export::exported(&request.target, &source)?;
-    export.warnings.splice(0..0, replayed.on.warnings);
+    export.warnings.splice(0..0, replayed.on.warnings.iter().cloned());
     Ok(Ok(export))
 }
 

@@ -1,10 +1,10 @@
-//! `run-request`: one request from stdin, its events as JSON lines on stdout.
+//! `run-request`: a request from stdin, its events as JSON lines on stdout; or a request a line.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use engine::door::{self, Form};
-use engine::escape;
 use engine::exit::{CommandResult, Exit};
+use engine::{escape, kept};
 use ir::diagnostic::Diagnostic;
 
 use crate::cli::VERSION;
@@ -17,8 +17,35 @@ const MOST_BYTES: u64 = 64 << 20;
 
 pub(crate) fn run(args: &RequestArgs, printer: &Printer) -> CommandResult {
     if let Some(memory) = args.memory {
-        web::confine(memory, args.parent);
+        // Somebody waits for what is asked line by line, while plans are made beside it.
+        web::confine(memory, args.parent, if args.lines { 5 } else { 10 });
     }
+    if args.lines {
+        kept::keep();
+    }
+    let mut stdin = io::stdin().lock().take(0);
+    loop {
+        let mut request = Vec::new();
+        stdin.set_limit(MOST_BYTES + 1);
+        let read = if args.lines {
+            stdin.read_until(b'\n', &mut request)
+        } else {
+            stdin.read_to_end(&mut request)
+        };
+        if args.lines && read.as_ref().is_ok_and(|n| *n == 0) {
+            return Ok(Exit::DONE);
+        }
+        let is_whole = read.as_ref().is_ok_and(|n| *n as u64 <= MOST_BYTES);
+        let exit = answered(args, read.map(|_| request), printer);
+        // After what is no line there is no next one.
+        if !args.lines || !is_whole {
+            return Ok(exit);
+        }
+    }
+}
+
+/// Answers a request.
+fn answered(args: &RequestArgs, request: io::Result<Vec<u8>>, printer: &Printer) -> Exit {
     let form = if args.as_text { Form::Text } else { Form::Document };
     let unreadable = |reason: String| {
         Diagnostic::input("unreadable-request", "the request on stdin can not be read")
@@ -30,9 +57,8 @@ pub(crate) fn run(args: &RequestArgs, printer: &Printer) -> CommandResult {
         let line = serde_json::to_string(&event).unwrap_or_default();
         printer.raw(&(escape::json(line) + "\n"));
     };
-    let mut request = Vec::new();
-    let answer = match io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut request) {
-        Ok(n) if n as u64 <= MOST_BYTES => {
+    let answer = match request {
+        Ok(request) if request.len() as u64 <= MOST_BYTES => {
             door::answer(&request, &interrupt::flag(), (VERSION, form), &mut hear)
         }
         Ok(_) => {
@@ -41,5 +67,5 @@ pub(crate) fn run(args: &RequestArgs, printer: &Printer) -> CommandResult {
         }
         Err(error) => door::refused(unreadable(error.to_string()), form, &mut hear),
     };
-    Ok(Exit(answer.exit_code))
+    Exit(answer.exit_code)
 }

@@ -36,7 +36,7 @@ mod stated;
 mod stated_ops;
 mod submit;
 mod targets;
-mod training;
+pub(crate) mod training;
 mod training_graph;
 mod training_sizes;
 mod verbs;

@@ -3,6 +3,7 @@
 mod many;
 mod opened;
 mod server;
+mod warm;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

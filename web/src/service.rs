@@ -5,7 +5,6 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -19,7 +18,9 @@ use crate::problem::Problem;
 use crate::recent::{Keyed, Recent};
 use crate::store::Store;
 use crate::webhook::Webhook;
-use crate::work::child::{self, Answer, Limits};
+use crate::work::child::{Answer, Ended, Limits, Running};
+use crate::work::folder::Folder;
+use crate::work::warm::{IDLE, Pool, Question};
 use crate::work::{Shop, Work, folder};
 
 /// How a server is set.
@@ -68,6 +69,8 @@ pub(crate) struct Service {
     pub(crate) views: Recent,
     /// Work that need not be done twice at the same time, by what it makes.
     pub(crate) making: Keyed,
+    /// Processes that have read the files of a plan.
+    pub(crate) warm: Pool,
     stopping: watch::Sender<bool>,
     helpers: Arc<Semaphore>,
 }
@@ -93,6 +96,7 @@ impl Service {
             rate,
             views: Recent::default(),
             making: Keyed::default(),
+            warm: Pool::new(options.work.limits.memory, IDLE),
             store: Arc::clone(&shop.store),
             shop: Arc::new(shop),
             hub,
@@ -128,7 +132,8 @@ impl Service {
         }
     }
 
-    /// Answers a request in a process of its own, with files by name (see [`folder::laid_out`]).
+    /// Answers a request in a process that sees its files alone, by name (see
+    /// [`folder::laid_out`]): one that has read them waits for more questions of the same plan.
     ///
     /// # Errors
     /// 422 with the command line's diagnostic; 503 where no process answers.
@@ -138,55 +143,98 @@ impl Service {
         files: Value,
         texts: Vec<(String, Vec<u8>)>,
     ) -> Result<Answer, Problem> {
+        let name = if texts.is_empty() { files.to_string() } else { crate::access::id("texts-") };
+        let asked = Arc::new(Asked { name, request, files, texts });
+        for is_last in [false, true] {
+            let (told, is_new) = self.told(&asked).await?;
+            let answer = match told {
+                Some(Ok(answer)) => answer,
+                // It held something from before, or was ended as the question came.
+                told if !(is_new || is_last || is_cut(told.as_ref())) => continue,
+                Some(Err(ended)) => ended.answer.map_err(unanswered)?,
+                None => break,
+            };
+            return match (answer.exit_code, answer.error()) {
+                (1..=3, Some(error)) => Err(Problem::refused(&error)),
+                _ => Ok(answer),
+            };
+        }
+        Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "a helper has ended"))
+    }
+
+    /// What the process says that has read the files, or a new one; and whether it is new.
+    async fn told(
+        self: &Arc<Self>,
+        asked: &Arc<Asked>,
+    ) -> Result<(Option<Result<Answer, Ended>>, bool), Problem> {
+        // Two questions of the same files would read them twice.
+        let turn = self.making.lock(&format!("files {}", asked.name)).await;
         let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "it ends");
         let permit = Arc::clone(&self.helpers).acquire_owned().await.map_err(busy)?;
-        let (tell, answer) = oneshot::channel();
-        let service = Arc::clone(self);
-        // The thread that starts a process has to live as long as the process.
-        let started = std::thread::Builder::new().name("helper".to_owned()).spawn(move || {
-            let _ = tell.send(helped(&service, &request, &files, &texts));
-            // The process holds its place though the client may have left.
-            drop(permit);
-        });
-        started.map_err(crate::content::unwritten)?;
-        answer.await.unwrap_or_else(|_| {
-            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "a helper has ended"))
-        })
+        let (tell, told) = oneshot::channel();
+        let (request, hold) = (asked.request.clone(), Box::new((permit, turn)));
+        let unasked = self.warm.ask(&asked.name, Question { request, tell, hold });
+        let is_new = unasked.is_some();
+        if let Some(question) = unasked {
+            let (service, asked) = (Arc::clone(self), Arc::clone(asked));
+            let serve = move || {
+                let name = (asked.name.clone(), asked.is_of_plan());
+                service.warm.serve(name, question, || started(&service, &asked));
+            };
+            let started = std::thread::Builder::new().name("helper".to_owned()).spawn(serve);
+            started.map_err(crate::content::unwritten)?;
+        }
+        Ok((told.await.ok().transpose()?, is_new))
     }
 }
 
-fn helped(
-    service: &Service,
-    request: &Value,
-    files: &Value,
-    texts: &[(String, Vec<u8>)],
-) -> Result<Answer, Problem> {
+/// A question of files.
+struct Asked {
+    /// The files, as the name of who has read them.
+    name: String,
+    request: Value,
+    files: Value,
+    texts: Vec<(String, Vec<u8>)>,
+}
+
+impl Asked {
+    /// Whether stored files alone are asked of, a plan's among them: nobody asks twice of others.
+    fn is_of_plan(&self) -> bool {
+        let all = self.files.as_object().into_iter().flat_map(serde_json::Map::values);
+        let all: Vec<&str> = all.filter_map(Value::as_str).collect();
+        let has = |kind: &str| all.iter().any(|own| own.starts_with(kind));
+        self.texts.is_empty() && has("plan:") && !has("holder:")
+    }
+}
+
+fn is_cut(told: Option<&Result<Answer, Ended>>) -> bool {
+    matches!(told, Some(Err(ended)) if ended.is_cut)
+}
+
+/// A process in a folder with the files.
+fn started(service: &Service, asked: &Asked) -> Result<(Folder, Running), Problem> {
     let shop = &service.shop;
-    let folder = folder::laid_out(&shop.store, &shop.shelf, &shop.setting.folder, files)?;
-    for (name, bytes) in texts {
+    let folder = folder::laid_out(&shop.store, &shop.shelf, &shop.setting.folder, &asked.files)?;
+    for (name, bytes) in &asked.texts {
         folder.write(name, bytes)?;
     }
-    let time = if request["verb"] == "open" { OPENING } else { HELP };
+    let time = if asked.request["verb"] == "open" { OPENING } else { HELP };
     let limits = Limits { time: time.min(shop.setting.limits.time), ..shop.setting.limits };
-    let (_orders, taken) = channel();
-    let at = (folder.path(), limits);
-    let ended = child::run(&shop.setting.program, at, request, taken, &mut |_| {});
-    let ended = ended.map_err(crate::content::unwritten)?;
-    let answer = ended.answer.map_err(|(code, said)| {
-        let title = match code {
-            "time-limit" => "the answer took longer than this service allows",
-            "memory-limit" => "the answer needed more memory than this service allows",
-            _ => "the process that was to answer ended early",
-        };
-        crate::log::line("error", code, &Value::from(said));
-        let status = match code {
-            "time-limit" | "memory-limit" => StatusCode::UNPROCESSABLE_ENTITY,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Problem::new(status, code, title).hint("try a smaller problem")
-    })?;
-    match (answer.exit_code, answer.error()) {
-        (1..=3, Some(error)) => Err(Problem::refused(&error)),
-        _ => Ok(answer),
-    }
+    let process = Running::start(&shop.setting.program, (folder.path(), limits), true);
+    Ok((folder, process.map_err(crate::content::unwritten)?))
+}
+
+/// Why there is no answer.
+fn unanswered((code, said): (&'static str, String)) -> Problem {
+    let title = match code {
+        "time-limit" => "the answer took longer than this service allows",
+        "memory-limit" => "the answer needed more memory than this service allows",
+        _ => "the process that was to answer ended early",
+    };
+    crate::log::line("error", code, &Value::from(said));
+    let status = match code {
+        "time-limit" | "memory-limit" => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Problem::new(status, code, title).hint("try a smaller problem")
 }

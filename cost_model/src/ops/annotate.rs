@@ -44,6 +44,38 @@ pub fn annotate(
     objective: Objective,
     constraints: Constraints,
 ) -> Result<Annotated, Diagnostic> {
+    let annotated = costed(graph, cluster, profile, workload, objective, constraints)?;
+    check_clock(&annotated.problem)?;
+    Ok(annotated)
+}
+
+impl Problem {
+    /// The same problem on its cluster with other memory of devices and other rates of ways: as
+    /// [`annotate`] makes it there, because no duration of an op, no warning and no place where an op
+    /// can run hangs on these.
+    ///
+    /// # Errors
+    /// `out-of-range`.
+    pub fn at_other_rates(&self, cluster: Arc<Cluster>) -> Result<Self, Diagnostic> {
+        let problem = self.with_cluster(cluster);
+        check_clock(&problem)?;
+        Ok(problem)
+    }
+}
+
+/// As [`annotate`], for a problem that is yet to go to the rates at which it is looked at
+/// ([`Problem::at_other_rates`]): its times may be longer than the clock counts.
+///
+/// # Errors
+/// As [`annotate`], without `out-of-range`.
+pub fn costed(
+    graph: Arc<Graph>,
+    cluster: Arc<Cluster>,
+    profile: &Profile,
+    workload: Workload,
+    objective: Objective,
+    constraints: Constraints,
+) -> Result<Annotated, Diagnostic> {
     if cluster.n_devices() > MAX_PLACES {
         let n = cluster.n_devices();
         let message = format!("operators are placed on at most {MAX_PLACES} devices, not on {n}");
@@ -73,7 +105,6 @@ pub fn annotate(
         Some(missing) => error.fact("missing_figure", missing.message.clone()),
         None => error,
     })?;
-    check_clock(&problem)?;
     let problem = problem.with_origins(origins);
     Ok(Annotated { problem, warnings })
 }

@@ -69,7 +69,8 @@ pub struct Constraints {
     pub colocate: Vec<Vec<OpId>>,
 }
 
-/// A graph on a cluster with all costs. Immutable: a transform makes a new one.
+/// A graph on a cluster with all costs. Immutable: a transform makes a new one, and shares the long
+/// tables with it.
 #[derive(Clone, Debug)]
 pub struct Problem {
     /// The graph, views included.
@@ -87,16 +88,16 @@ pub struct Problem {
     /// Colocation groups with at least one action: members in increasing order. A group is
     /// numbered by its first member.
     pub groups: Vec<Vec<OpId>>,
-    group_of: Vec<Option<GroupId>>,
+    group_of: Arc<[Option<GroupId>]>,
     /// `kind * n_ops + op`, [`UNSUPPORTED`] where the kind can't run the op.
-    time: Vec<u64>,
-    temporary: Vec<u64>,
-    flow: Flow,
-    bytes: Vec<u64>,
-    persistent: Vec<u64>,
+    time: Arc<[u64]>,
+    temporary: Arc<[u64]>,
+    flow: Arc<Flow>,
+    bytes: Arc<[u64]>,
+    persistent: Arc<[u64]>,
     device_sets: Vec<DeviceSet>,
     /// Position in `device_sets` by op.
-    placeable: Vec<u32>,
+    placeable: Arc<[u32]>,
     pub(crate) origins: Arc<Origins>,
 }
 
@@ -138,14 +139,14 @@ impl Problem {
             objective,
             constraints,
             groups,
-            group_of,
-            time: times,
-            temporary: temporaries,
-            flow: Flow::of(&graph, &actions),
+            group_of: group_of.into(),
+            time: times.into(),
+            temporary: temporaries.into(),
+            flow: Arc::new(Flow::of(&graph, &actions)),
             bytes: graph.tensors.iter().map(|t| t.bytes.get()).collect(),
             persistent: graph.tensors.iter().map(|t| (t.bytes + t.state_bytes).get()).collect(),
             device_sets: Vec::new(),
-            placeable: vec![0; n_ops],
+            placeable: Arc::default(),
             actions,
             graph,
             cluster,
@@ -159,6 +160,12 @@ impl Problem {
     #[must_use]
     pub fn with_objective(self, objective: Objective) -> Self {
         Self { objective, ..self }
+    }
+
+    /// The same problem on the same devices and ways at other limits and rates.
+    #[must_use]
+    pub(crate) fn with_cluster(&self, cluster: Arc<Cluster>) -> Self {
+        Self { cluster, ..self.clone() }
     }
 
     /// The same problem on another cluster with the same kinds of devices. Pins and forbids keep

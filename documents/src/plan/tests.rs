@@ -112,8 +112,10 @@ fn hostile_text_is_refused_with_its_place() {
 fn a_mismatch_says_of_what() {
     let document = document(&sample::plan(), &Workload::default());
     let (graph, cluster) = (sample::graph(), sample::cluster());
-    assert!(document.mismatches(&graph, &cluster, &Profile::default()).is_empty());
+    let model = super::Reference::new(&graph.name, crate::digest::graph(&graph));
+    assert!(document.mismatches(&model, &cluster, &Profile::default()).is_empty());
     let other = Graph { name: "other".into(), ..graph };
+    let other = super::Reference::new(&other.name, crate::digest::graph(&other));
     let profile = Profile { name: "measured".into(), ..Profile::default() };
     let found = document.mismatches(&other, &cluster, &profile);
     let codes: Vec<_> = found.iter().map(|d| (d.code, d.message.as_str())).collect();

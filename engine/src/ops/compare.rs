@@ -1,6 +1,7 @@
 //! Two plans of ops, and where their difference comes from.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cost_model::ops::judge::report::DeviceReport;
 use cost_model::ops::max_load::Load;
@@ -51,7 +52,7 @@ struct Move<'a> {
 /// # Errors
 /// Those of putting both on their model.
 pub fn placements(
-    (a, b): (&PlanDocument, &PlanDocument),
+    (a, b): (&Arc<PlanDocument>, &Arc<PlanDocument>),
     now: Option<&[Diagnostic]>,
     others: Vec<Diagnostic>,
     (args, page): (&CompareRequest, &Page),
@@ -177,11 +178,11 @@ pub fn mapped(
         qdq_as_written: asked.qdq_as_written,
         ..RequestDocument::default()
     };
-    let plan = &PlanDocument { request, ..plan.clone() };
-    let mut on = replay::on_problem(plan, model, &args.target)?;
+    let plan = &Arc::new(PlanDocument { request, ..plan.clone() });
+    let on = replay::on_problem(plan, model, &args.target)?;
     let problem = &on.loaded.problem;
     let placement = now.placement(problem)?;
-    on.plan = planner::draft::finish(problem, placement, None);
+    let drafted = planner::draft::finish(problem, placement, None);
     let context = Context {
         graph: &problem.graph,
         cluster: &problem.cluster,
@@ -191,8 +192,8 @@ pub fn mapped(
         objective: problem.objective.name(),
         algorithm: name,
     };
-    let document = PlanDocument::from_ir(&on.plan, &context, None);
-    Ok((document, replay::broken_rules(&on)))
+    let document = PlanDocument::from_ir(&drafted, &context, None);
+    Ok((document, replay::broken(problem, &drafted)))
 }
 
 fn as_json(row: &Row) -> Value {
@@ -208,8 +209,8 @@ fn as_json(row: &Row) -> Value {
 /// Step times with their parts where the model is given, else as the files state them.
 fn figures(
     args: &CompareRequest,
-    a: &PlanDocument,
-    b: &PlanDocument,
+    a: &Arc<PlanDocument>,
+    b: &Arc<PlanDocument>,
 ) -> Result<Figures, Diagnostic> {
     let Some(model) = &args.model else {
         let stated = |plan: &PlanDocument| plan.cost.as_ref().map(|cost| cost.step_time_ns);
@@ -222,14 +223,14 @@ fn figures(
         };
         return Ok(Figures { times: rows, ..Figures::default() });
     };
-    let replayed = |plan: &PlanDocument| -> Result<Replayed, Diagnostic> {
+    let replayed = |plan: &Arc<PlanDocument>| -> Result<Replayed, Diagnostic> {
         replay::on(replay::on_problem(plan, model, &args.target)?)
     };
-    let (mut a, mut b) = (replayed(a)?, replayed(b)?);
-    let mut warnings = std::mem::take(&mut a.on.warnings);
-    for warning in std::mem::take(&mut b.on.warnings) {
-        if !warnings.contains(&warning) {
-            warnings.push(warning);
+    let (a, b) = (replayed(a)?, replayed(b)?);
+    let mut warnings = a.on.warnings.clone();
+    for warning in &b.on.warnings {
+        if !warnings.contains(warning) {
+            warnings.push(warning.clone());
         }
     }
     Ok(Figures { times: parts(&a, &b), peak: Some(peaks(&a, &b)), warnings })

@@ -1,23 +1,29 @@
 //! Reads a plan back and puts it on its model and cluster again.
 
+use std::convert::Infallible;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use cost_model::ops::judge::replay::{Timeline, replay};
 use cost_model::ops::judge::report::{Report, report};
-use cost_model::ops::judge::verify::verify;
+use cost_model::ops::judge::verify::{Violation, verify};
 use cost_model::ops::objective;
-use cost_model::ops::problem::Objective;
-use documents::plan::{ModeDocument, OptimizerDocument, PlanDocument, WorkloadDocument};
+use cost_model::ops::problem::{Objective, Problem};
+use documents::digest;
+use documents::plan::{ModeDocument, OptimizerDocument, PlanDocument, Reference, WorkloadDocument};
 use importers::launcher::{Launcher, device_map};
 use ir::diagnostic::{Diagnostic, Severity, Value};
+use ir::graph::Graph;
 use ir::launch::DeviceMap;
 use ir::plan::Plan;
 use ir::workload::{Mode, Optimizer, Workload};
 use planner::registry;
 
 use super::slips;
+use super::trust::Trust;
 use crate::element_type;
 use crate::input_file;
+use crate::kept;
 use crate::load::{self, Loaded};
 use crate::request::ReplayRequest;
 
@@ -45,30 +51,48 @@ pub struct OnProblem {
     /// The problem.
     pub loaded: Loaded,
     /// The plan, with names resolved.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     /// Of the problem, and of digests that differ.
     pub warnings: Vec<Diagnostic>,
     /// Whether digests differ, and may.
     pub is_mismatched: bool,
     /// Digests that differ and may not, of a model, a cluster or a profile of the same name.
     pub mismatches: Vec<Diagnostic>,
+    /// Held so that no other can lie there.
+    _document: Arc<PlanDocument>,
+    times: OnceLock<Result<(Arc<Timeline>, Arc<Report>), Violation>>,
+    trust: OnceLock<Trust>,
+    broken: OnceLock<Vec<Diagnostic>>,
 }
 
 /// A plan on its problem, replayed.
+#[derive(Clone)]
 pub struct Replayed {
     /// The plan on its problem.
-    pub on: OnProblem,
+    pub on: Arc<OnProblem>,
     /// When everything happens.
-    pub timeline: Timeline,
+    pub timeline: Arc<Timeline>,
     /// Where time and memory go.
-    pub report: Report,
+    pub report: Arc<Report>,
+}
+
+impl Replayed {
+    /// What its step time rests on.
+    pub fn trust(&self) -> &Trust {
+        let on = &self.on;
+        on.trust.get_or_init(|| Trust::of(&on.loaded.problem, &on.plan, &self.timeline))
+    }
 }
 
 /// Reads a plan file.
 ///
 /// # Errors
 /// `unreadable-file` and those of [`PlanDocument::parse`], with the file named.
-pub fn document(path: &Path) -> Result<PlanDocument, Diagnostic> {
+pub fn document(path: &Path) -> Result<Arc<PlanDocument>, Diagnostic> {
+    kept::made(&path.to_string_lossy(), || read(path))
+}
+
+fn read(path: &Path) -> Result<PlanDocument, Diagnostic> {
     let file = path.display().to_string();
     let unreadable = |why: String| {
         Diagnostic::input("unreadable-file", format!("`{file}` can not be read"))
@@ -158,15 +182,13 @@ fn objective(document: &PlanDocument) -> Result<Objective, Diagnostic> {
 /// # Errors
 /// Those of [`examined`], `digest-mismatch` unless `--allow-mismatch`.
 pub fn on_problem(
-    document: &PlanDocument,
+    document: &Arc<PlanDocument>,
     model: &Path,
     flags: &ReplayRequest,
-) -> Result<OnProblem, Diagnostic> {
-    let mut on = examined(document, model, flags)?;
-    match on.mismatches.is_empty() {
-        true => Ok(on),
-        false => Err(on.mismatches.swap_remove(0)),
-    }
+) -> Result<Arc<OnProblem>, Diagnostic> {
+    let on = examined(document, model, flags)?;
+    on.mismatches.first().map_or(Ok(()), |other| Err(other.clone()))?;
+    Ok(on)
 }
 
 /// Puts a plan on a model and a cluster of the names that it was made for, whatever their digests.
@@ -175,7 +197,17 @@ pub fn on_problem(
 /// Those of reading, `digest-mismatch` where names differ unless `--allow-mismatch`, and names that
 /// do not resolve.
 pub fn examined(
-    document: &PlanDocument,
+    document: &Arc<PlanDocument>,
+    model: &Path,
+    flags: &ReplayRequest,
+) -> Result<Arc<OnProblem>, Diagnostic> {
+    // What is kept holds the document, so that no other can lie there.
+    let name = format!("{:p} {model:?} {flags:?}", Arc::as_ptr(document));
+    kept::made(&name, || put(document, model, flags))
+}
+
+fn put(
+    document: &Arc<PlanDocument>,
     model: &Path,
     flags: &ReplayRequest,
 ) -> Result<OnProblem, Diagnostic> {
@@ -184,7 +216,8 @@ pub fn examined(
     let mut loaded = load::problem_of_plan(model, &flags.problem, planned.clone(), goal)?;
     let mut warnings = std::mem::take(&mut loaded.warnings);
     let problem = &loaded.problem;
-    let found = document.mismatches(&problem.graph, &problem.cluster, &loaded.profile);
+    let named = digested(&problem.graph);
+    let found = document.mismatches(&named.reference, &problem.cluster, &loaded.profile);
     let told = |mismatch: Diagnostic| match (flags.allow_mismatch, is_of(&mismatch, "model")) {
         (true, _) => mismatch,
         (_, true) => slips::named(advised(mismatch), document, &planned.0, model, &flags.problem),
@@ -193,9 +226,53 @@ pub fn examined(
     let (allowed, mismatches) = sorted(found.into_iter().map(told), flags.allow_mismatch)?;
     let is_mismatched = !allowed.is_empty();
     warnings.extend(allowed);
-    let plan = document.to_ir(&problem.graph, &problem.cluster);
+    let plan = resolved(document, problem);
     let plan = plan.map_err(|error| mismatches.first().cloned().unwrap_or(error))?;
-    Ok(OnProblem { loaded, plan, warnings, is_mismatched, mismatches })
+    Ok(OnProblem {
+        plan: Arc::clone(&plan.plan),
+        loaded,
+        warnings,
+        is_mismatched,
+        mismatches,
+        _document: Arc::clone(document),
+        times: OnceLock::new(),
+        trust: OnceLock::new(),
+        broken: OnceLock::new(),
+    })
+}
+
+/// A graph's name and digest.
+struct Digested {
+    reference: Reference,
+    /// Held so that no other graph can lie there.
+    _graph: Arc<Graph>,
+}
+
+fn digested(graph: &Arc<Graph>) -> Arc<Digested> {
+    let make = || -> Result<Digested, Infallible> {
+        let reference = Reference::new(&graph.name, digest::graph(graph));
+        Ok(Digested { reference, _graph: Arc::clone(graph) })
+    };
+    match kept::made(&format!("{:p}", Arc::as_ptr(graph)), make) {
+        Ok(digested) => digested,
+    }
+}
+
+/// A plan whose names are resolved; neither limits nor rates of a cluster have to do with them.
+struct Resolved {
+    plan: Arc<Plan>,
+    /// Held so that no others can lie there.
+    _of: (Arc<PlanDocument>, Arc<Graph>),
+}
+
+fn resolved(document: &Arc<PlanDocument>, problem: &Problem) -> Result<Arc<Resolved>, Diagnostic> {
+    let graph = &problem.graph;
+    let names: Vec<&str> = problem.cluster.devices.iter().map(|own| own.name.as_str()).collect();
+    let places = (Arc::as_ptr(document), Arc::as_ptr(graph));
+    kept::made(&format!("{places:?} {names:?}"), || {
+        let plan = Arc::new(document.to_ir(graph, &problem.cluster)?);
+        Ok(Resolved { plan, _of: (Arc::clone(document), Arc::clone(graph)) })
+    })
 }
 
 /// Digests that differ: as warnings where they may, and else as errors.
@@ -244,17 +321,26 @@ fn advised(mismatch: Diagnostic) -> Diagnostic {
 ///
 /// # Errors
 /// A plan that can't be replayed is illegal.
-pub fn on(on: OnProblem) -> Result<Replayed, Diagnostic> {
+pub fn on(on: Arc<OnProblem>) -> Result<Replayed, Diagnostic> {
     let problem = &on.loaded.problem;
-    let timeline = replay(problem, &on.plan).map_err(|v| v.diagnostic(problem))?;
-    let report = report(problem, &on.plan, &timeline);
+    let times = on.times.get_or_init(|| {
+        let timeline = replay(problem, &on.plan)?;
+        let report = report(problem, &on.plan, &timeline);
+        Ok((Arc::new(timeline), Arc::new(report)))
+    });
+    let (timeline, report) = times.as_ref().map_err(|v| v.diagnostic(problem))?;
+    let (timeline, report) = (Arc::clone(timeline), Arc::clone(report));
     Ok(Replayed { on, timeline, report })
 }
 
 /// The rules that a plan breaks, at most [`MAX_VIOLATIONS`](cost_model::ops::judge::verify::MAX_VIOLATIONS).
-pub fn broken_rules(on: &OnProblem) -> Vec<Diagnostic> {
-    let problem = &on.loaded.problem;
-    verify(problem, &on.plan).iter().map(|v| v.diagnostic(problem)).collect()
+pub fn broken_rules(on: &OnProblem) -> &[Diagnostic] {
+    on.broken.get_or_init(|| broken(&on.loaded.problem, &on.plan))
+}
+
+/// The rules that a plan breaks on a problem.
+pub fn broken(problem: &Problem, plan: &Plan) -> Vec<Diagnostic> {
+    verify(problem, plan).iter().map(|v| v.diagnostic(problem)).collect()
 }
 
 /// What a plan was made for.

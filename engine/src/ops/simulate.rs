@@ -1,13 +1,15 @@
 //! A plan of ops, replayed: where time and memory go.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::thread;
 
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::json;
 
-use super::trust::Trust;
+use super::replay::{OnProblem, Replayed};
 use super::{outcome, replay, report, trust};
 use crate::exit::{CommandResult, Exit};
 use crate::page::Page;
@@ -21,20 +23,21 @@ use crate::violations::{count, list};
 /// # Errors
 /// Those of reading, and rules without which nothing can be replayed.
 pub fn simulate(
-    document: &PlanDocument,
+    document: &Arc<PlanDocument>,
     model: &Path,
     request: &ReplayRequest,
     page: &Page,
 ) -> CommandResult {
-    let replayed = replay::on(replay::on_problem(document, model, request)?)?;
+    let on = replay::on_problem(document, model, request)?;
+    let replayed = beside(&on)?;
     let problem = &replayed.on.loaded.problem;
     let broken = replay::broken_rules(&replayed.on);
     let rows = Rows::of(request.all);
     report::devices(problem, &replayed.report, rows, page);
-    let trust = Trust::of(problem, &replayed.on.plan, &replayed.timeline);
-    trust::print(&trust, &replayed.on.loaded, &replayed.report, rows, page);
+    let trust = replayed.trust();
+    trust::print(trust, &replayed.on.loaded, &replayed.report, rows, page);
     page.warnings(&replayed.on.warnings);
-    list(&broken, rows, page);
+    list(broken, rows, page);
     let guesses = outcome::guesses(replayed.on.loaded.summary.guessed_share);
     let step = format!("{}{guesses}", trust.sentence(replayed.timeline.step_time));
     page.line(&match broken.len() {
@@ -45,9 +48,20 @@ pub fn simulate(
         |list: &[Diagnostic]| -> Vec<_> { list.iter().map(DiagnosticDocument::from).collect() };
     page.document(&json!({
         "cluster": scale::document(&problem.cluster),
-        "report": report::document(problem, &replayed.report, &trust),
-        "violations": documents(&broken),
+        "report": report::document(problem, &replayed.report, trust),
+        "violations": documents(broken),
         "warnings": documents(&replayed.on.warnings),
     }));
     Ok(if broken.is_empty() { Exit::DONE } else { Exit(Blame::IllegalPlan.exit_code()) })
+}
+
+/// Replays a plan while its rules are checked beside it: the two share nothing.
+fn beside(on: &Arc<OnProblem>) -> Result<Replayed, Diagnostic> {
+    thread::scope(|scope| {
+        // Without a thread they are checked when they are asked for.
+        let _ = thread::Builder::new().spawn_scoped(scope, || replay::broken_rules(on));
+        let replayed = replay::on(Arc::clone(on))?;
+        replayed.trust();
+        Ok(replayed)
+    })
 }

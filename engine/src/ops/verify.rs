@@ -3,6 +3,7 @@
 use cost_model::ops::judge::replay::replay as judge;
 use documents::plan::PlanDocument;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::verdict::verdict;
 use super::{replay, stated};
@@ -17,13 +18,13 @@ use crate::rows::Rows;
 /// # Errors
 /// Those of reading; `digest-mismatch` where nothing else speaks against the plan.
 pub fn verify(
-    document: &PlanDocument,
+    document: &Arc<PlanDocument>,
     model: &Path,
     request: &ReplayRequest,
     (cancel, page): (Cancel<'_>, &Page),
 ) -> CommandResult {
     let on = replay::examined(document, model, request)?;
-    let mut broken = replay::broken_rules(&on);
+    let mut broken = replay::broken_rules(&on).to_vec();
     let is_other = on.is_mismatched || !on.mismatches.is_empty();
     if !on.mismatches.is_empty() {
         // What fits no more may have fitted where it was planned for.

@@ -71,7 +71,7 @@ pub fn make(request: &PlanOnModel) -> Result<Made, Diagnostic> {
         return of_run(&training::replay::read(&document, request)?);
     }
     let replayed = replay::on(replay::on_problem(&document, &request.model, &request.target)?)?;
-    Ok(Made { violations: replay::broken_rules(&replayed.on), ..of_ops(&replayed)? })
+    Ok(Made { violations: replay::broken_rules(&replayed.on).to_vec(), ..of_ops(&replayed)? })
 }
 
 /// Refuses a model of which there are no views.

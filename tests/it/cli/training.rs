@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::folder::{Folder, diamond};
 
 /// Eight blocks, a billion parameters.
-pub(super) fn config() -> Value {
+pub(crate) fn config() -> Value {
     json!({
         "model_type": "llama", "hidden_size": 2048, "num_hidden_layers": 10,
         "num_attention_heads": 16, "num_key_value_heads": 8, "intermediate_size": 5632,
@@ -13,7 +13,7 @@ pub(super) fn config() -> Value {
     })
 }
 
-pub(super) const CLUSTER: &str = "\
+pub(crate) const CLUSTER: &str = "\
 name: small
 nodes:
   - {count: 2, device: a100_sxm4_80gb, devices: 4, scaleup: nvlink3, host: pcie4_x16, nics: 4}

@@ -174,12 +174,26 @@ impl Served {
         self.child.take().unwrap().wait().unwrap().code()
     }
 
-    /// Folders of processes that still plan.
-    pub(super) fn planners(&self) -> Vec<PathBuf> {
+    /// Processes that still plan or answer: where they lie in the system, and their folders.
+    fn working(&self) -> Vec<(PathBuf, PathBuf)> {
         let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        let places = all.filter_map(|entry| std::fs::read_link(entry.path().join("cwd")).ok());
         let work = self.folder.path().join("meshwright.work");
-        places.filter(|place| place.starts_with(&work)).collect()
+        let place = |at: PathBuf| Some((at.clone(), std::fs::read_link(at.join("cwd")).ok()?));
+        let places = all.filter_map(|entry| place(entry.path()));
+        places.filter(|(_, place)| place.starts_with(&work)).collect()
+    }
+
+    /// Folders of processes that still plan or answer.
+    pub(super) fn planners(&self) -> Vec<PathBuf> {
+        self.working().into_iter().map(|(_, place)| place).collect()
+    }
+
+    /// kill -9 of them.
+    pub(super) fn kill_planners(&self) {
+        for (at, _) in self.working() {
+            let pid = at.file_name().unwrap().to_owned();
+            assert!(Command::new("kill").arg("-9").arg(pid).status().unwrap().success());
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod lost;
 mod queue;
 mod store;
 mod url;
+mod warm;
 
 use std::sync::Arc;
 

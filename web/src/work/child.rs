@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -100,43 +100,145 @@ pub(crate) struct Ended {
 /// Where no process can be started.
 pub(crate) fn run(
     program: &[OsString],
-    (folder, limits): (&Path, Limits),
+    at: (&Path, Limits),
     request: &Value,
     orders: Receiver<Order>,
     hear: &mut dyn FnMut(Value),
 ) -> std::io::Result<Ended> {
-    let mut child = start(program, folder, limits)?;
-    let pid = Pid::from_child(&child);
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let text = request.to_string();
-    // A child that ends early does not read it all.
-    let feeder = thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(text.as_bytes())));
-    let words = thread::spawn(move || {
-        let mut said = Vec::new();
-        if let Some(mut stderr) = stderr {
-            let _ = (&mut stderr).take(STDERR).read_to_end(&mut said);
-            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+    let mut running = Running::start(program, at, false)?;
+    let heard = running.hear(request, orders, hear)?;
+    Ok(running.ended(heard))
+}
+
+/// A process that answers: one request, or a request a line.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    pid: Pid,
+    time: Duration,
+    takes_lines: bool,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+    words: Option<JoinHandle<String>>,
+}
+
+/// What a process had to say to a request.
+struct Heard {
+    answer: Option<Answer>,
+    cut: Option<&'static str>,
+    cpu_ms: i64,
+    /// `None` while it runs.
+    status: Option<ExitStatus>,
+}
+
+impl Running {
+    /// Starts a process; one that `takes_lines` reads files only that never change.
+    ///
+    /// # Errors
+    /// Where none can be started.
+    pub(crate) fn start(
+        program: &[OsString],
+        (folder, limits): (&Path, Limits),
+        takes_lines: bool,
+    ) -> std::io::Result<Self> {
+        let mut child = start(program, folder, limits, takes_lines)?;
+        let pid = Pid::from_child(&child);
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let words = thread::spawn(move || {
+            let mut said = Vec::new();
+            if let Some(mut stderr) = stderr {
+                let _ = (&mut stderr).take(STDERR).read_to_end(&mut said);
+                let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+            }
+            String::from_utf8_lossy(&said).into_owned()
+        });
+        let stdout = BufReader::new(stdout.ok_or(std::io::ErrorKind::BrokenPipe)?);
+        let (time, words) = (limits.time, Some(words));
+        Ok(Self { child, pid, time, takes_lines, stdin, stdout, words })
+    }
+
+    /// Asks one that takes lines: its answer, or how it ended.
+    ///
+    /// # Errors
+    /// Where it can't be waited for.
+    pub(crate) fn ask(&mut self, request: &Value) -> std::io::Result<Result<Answer, Ended>> {
+        let (_orders, taken) = channel();
+        let mut heard = self.hear(request, taken, &mut |_| {})?;
+        match heard.answer.take_if(|_| heard.status.is_none()) {
+            Some(answer) => Ok(Ok(answer)),
+            None => Ok(Err(self.ended(heard))),
         }
-        String::from_utf8_lossy(&said).into_owned()
-    });
-    let (done, ends) = channel();
-    let guard = thread::spawn(move || guard(pid, limits.time, &orders, &ends));
-    let answer = stdout.and_then(|stdout| lines(BufReader::new(stdout), hear));
-    let cpu_ms = cpu_ms(pid);
-    let status = ended(&mut child, &done)?;
-    let cut = guard.join().unwrap_or_default();
-    let _ = feeder.join();
-    let said = words.join().unwrap_or_default();
-    // One that was cut before it had a plan says no more than that.
-    let answer = answer.filter(|answer| cut.is_none() || answer.exit_code != INTERRUPTED);
-    let answer = answer.ok_or_else(|| why(cut, status, said));
-    Ok(Ended { answer, cpu_ms, is_cut: cut.is_some() })
+    }
+
+    /// Bytes of memory that it holds.
+    pub(crate) fn bytes(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid.as_raw_nonzero()));
+        let text = text.unwrap_or_default();
+        let resident = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes =
+            resident.and_then(|own| own.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kibibytes.unwrap_or(0).saturating_mul(1024)
+    }
+
+    /// Hears its answer, and its end where this is the last request or where it was cut off.
+    fn hear(
+        &mut self,
+        request: &Value,
+        orders: Receiver<Order>,
+        hear: &mut dyn FnMut(Value),
+    ) -> std::io::Result<Heard> {
+        let text = request.to_string() + "\n";
+        let (stdin, takes_lines) = (self.stdin.take(), self.takes_lines);
+        let (pid, time) = (self.pid, self.time);
+        let (done, ends) = channel();
+        thread::scope(|scope| {
+            let feeder = scope.spawn(move || {
+                let mut stdin = stdin?;
+                // A child that ends early does not read it all.
+                let is_read = stdin.write_all(text.as_bytes()).is_ok();
+                (is_read && takes_lines).then_some(stdin)
+            });
+            let guard = scope.spawn(move || guard(pid, time, &orders, &ends));
+            let answer = lines(&mut self.stdout, hear);
+            let cpu_ms = cpu_ms(pid);
+            let goes_on = takes_lines && answer.is_some();
+            let mut status = if goes_on { None } else { Some(ended(&mut self.child, &done)?) };
+            let _ = done.send(());
+            let cut = guard.join().unwrap_or_default();
+            self.stdin = feeder.join().unwrap_or_default();
+            if status.is_none() && cut.is_some() {
+                // It was told to end, and may do so amid the next request.
+                let _ = kill_process(pid, Signal::KILL);
+                status = Some(self.child.wait()?);
+            }
+            Ok(Heard { answer, cut, cpu_ms, status })
+        })
+    }
+
+    fn ended(&mut self, heard: Heard) -> Ended {
+        let Heard { answer, cut, cpu_ms, status } = heard;
+        let words = self.words.take().map(JoinHandle::join);
+        let said = words.and_then(Result::ok).unwrap_or_default();
+        // One that was cut before it had a plan says no more than that.
+        let answer = answer.filter(|answer| cut.is_none() || answer.exit_code != INTERRUPTED);
+        let answer = answer.ok_or_else(|| why(cut, status, said));
+        Ended { answer, cpu_ms, is_cut: cut.is_some() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that was waited for is not killed: its id may be another's.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Confines this process, which the process `parent` started: what it may use, and that it ends with
 /// whoever started it. Where the system refuses, it goes on without.
 #[allow(clippy::exit, reason = "nobody waits for its answer")]
-pub fn confine(memory: u64, parent: Option<i32>) {
+pub fn confine(memory: u64, parent: Option<i32>, nice: i32) {
     use rustix::process::{Resource, Rlimit, set_parent_process_death_signal, setrlimit};
     let limit = Rlimit { current: Some(memory), maximum: Some(memory) };
     let _ = setrlimit(Resource::As, limit);
@@ -147,15 +249,21 @@ pub fn confine(memory: u64, parent: Option<i32>) {
         std::process::exit(1);
     }
     // Whoever started it gets to answer while it works.
-    let _ = rustix::process::nice(10);
+    let _ = rustix::process::nice(nice);
 }
 
-fn start(program: &[OsString], folder: &Path, limits: Limits) -> std::io::Result<Child> {
+fn start(
+    program: &[OsString],
+    folder: &Path,
+    limits: Limits,
+    takes_lines: bool,
+) -> std::io::Result<Child> {
     let (first, rest) = program.split_first().ok_or(std::io::ErrorKind::NotFound)?;
     Command::new(first)
         .args(rest)
         .args(["run-request", "--as-text", "--memory", &limits.memory.to_string()])
         .args(["--parent", &std::process::id().to_string()])
+        .args(takes_lines.then_some("--lines"))
         .current_dir(folder)
         .env_remove("MESHWRIGHT_CLUSTER")
         .env_remove("MESHWRIGHT_PROFILE")
@@ -236,12 +344,17 @@ fn cpu_ms(pid: Pid) -> i64 {
 }
 
 /// Why there is no answer.
-fn why(cut: Option<&'static str>, status: ExitStatus, said: String) -> (&'static str, String) {
+fn why(
+    cut: Option<&'static str>,
+    status: Option<ExitStatus>,
+    said: String,
+) -> (&'static str, String) {
     if let Some(cut) = cut {
         return (cut, said);
     }
     if said.contains("error[out-of-memory]") {
         return ("memory-limit", said);
     }
+    let status = status.map_or_else(|| "it runs".to_owned(), |status| status.to_string());
     ("crashed", format!("{status}: {said}"))
 }

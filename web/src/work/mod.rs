@@ -4,6 +4,7 @@
 pub(crate) mod child;
 pub(crate) mod figures;
 pub(crate) mod folder;
+pub(crate) mod warm;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

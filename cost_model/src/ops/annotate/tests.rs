@@ -104,6 +104,71 @@ fn a_kind_without_the_figure_is_no_place() {
     assert!(error.facts.iter().any(|(name, _)| *name == "missing_figure"));
 }
 
+/// Two devices with memory, and a way between them.
+fn joined(bytes_per_s: f64, capacity: Bytes) -> Arc<Cluster> {
+    let both = [kind("t4", Check::Recalled), kind("blank", Check::Given)];
+    let mut cluster = Cluster::clone(&cluster(&both, 2));
+    cluster.devices.iter_mut().for_each(|device| device.capacity = Some(capacity));
+    cluster.links.kinds = vec![ir::cluster::RouteKind {
+        name: "way".to_owned(),
+        tier: 0,
+        latency_ns: 100.0,
+        bandwidth: BytesPerSecond::new(bytes_per_s).unwrap(),
+        source: String::new(),
+        check: Check::Recalled,
+    }];
+    cluster.links.pairs = vec![ir::cluster::NO_ROUTE, 0, 0, ir::cluster::NO_ROUTE];
+    cluster.links.n_tiers = 1;
+    cluster.links.send = vec![ir::id::ChannelId(0); 2];
+    cluster.links.receive = vec![ir::id::ChannelId(0); 2];
+    Arc::new(cluster)
+}
+
+/// An op that sends its result to another.
+fn sent(cluster: Arc<Cluster>, annotates: Annotates) -> Result<Annotated, Diagnostic> {
+    let tensor = ir::tensor::Tensor {
+        name: "t".to_owned(),
+        dtype: DType::F16,
+        shape: vec![1 << 19],
+        bytes: Bytes(1 << 20),
+        state_bytes: Bytes::ZERO,
+        role: ir::tensor::Role::Activation,
+        trainable: false,
+    };
+    let mut ops = vec![op("x", product(DType::F16, 8)), op("y", product(DType::F16, 8))];
+    ops[0].outputs.push(ir::id::TensorId(0));
+    ops[1].inputs.push(ir::id::TensorId(0));
+    let graph = Arc::new(Graph { ops, tensors: vec![tensor], ..Graph::default() });
+    let constraints =
+        Constraints { pins: vec![(OpId(1), vec![DeviceId(1)])], ..Default::default() };
+    let (profile, workload) = (Profile::default(), Workload::default());
+    annotates(graph, cluster, &profile, workload, Objective::STEP_TIME, constraints)
+}
+
+type Annotates = fn(
+    Arc<Graph>,
+    Arc<Cluster>,
+    &Profile,
+    Workload,
+    Objective,
+    Constraints,
+) -> Result<Annotated, Diagnostic>;
+
+#[test]
+fn other_rates_make_the_problem_that_is_annotated_there() {
+    let (slow, fast) = (joined(1e-12, Bytes(1 << 30)), joined(1e9, Bytes(1 << 40)));
+    let there = sent(Arc::clone(&fast), annotate).unwrap();
+    let base = sent(Arc::clone(&slow), costed).unwrap();
+    let moved = base.problem.at_other_rates(fast).unwrap();
+    assert_eq!(format!("{moved:?}"), format!("{:?}", there.problem));
+    assert_eq!(base.warnings, there.warnings);
+    let sent_ns = moved.transfer_ns(ir::id::TensorId(0), DeviceId(0), DeviceId(1));
+    assert_eq!(sent_ns, 1_048_676, "100 ns and 1 MiB at 1 GB/s");
+    let error = sent(Arc::clone(&slow), annotate).unwrap_err();
+    assert_eq!(error.code, "out-of-range", "3e10 years are longer than the clock counts");
+    assert_eq!(moved.at_other_rates(slow).unwrap_err().code, "out-of-range");
+}
+
 #[test]
 fn twenty_thousand_ops_on_sixteen_devices_are_quick() {
     let ops: Vec<Op> =

@@ -24,7 +24,7 @@ impl Problem {
         }
         let mut positions = HashMap::new();
         let mut device_sets: Vec<DeviceSet> = Vec::new();
-        let mut placeable = std::mem::take(&mut self.placeable);
+        let mut placeable = vec![0; self.n_ops()];
         // Most units are not told apart by more than the kinds that run them.
         let mut by_kinds: HashMap<Vec<bool>, u32> = HashMap::new();
         let mut runs = vec![true; self.cluster.kinds.len()];
@@ -52,7 +52,7 @@ impl Problem {
             }
             unit.iter().for_each(|op| placeable[op.index()] = position);
         }
-        (self.device_sets, self.placeable) = (device_sets, placeable);
+        (self.device_sets, self.placeable) = (device_sets, placeable.into());
         if self.device_sets.is_empty() {
             self.device_sets.push(DeviceSet::all(n_devices));
         }

@@ -30,14 +30,14 @@ struct Group {
 pub(super) fn explain(replayed: &Replayed, stated: Option<&CostDocument>, rows: Rows, page: &Page) {
     let problem = &replayed.on.loaded.problem;
     let step = replayed.timeline.step_time;
-    let trust = Trust::of(problem, &replayed.on.plan, &replayed.timeline);
+    let trust = replayed.trust();
     page.line(&format!(
         "{} ops and transfers, one after the other, make the step {step} long",
         trust.path.len()
     ));
-    table(replayed, &groups(replayed, &trust), rows, page);
+    table(replayed, &groups(replayed, trust), rows, page);
     page.text("\n");
-    trust::print(&trust, &replayed.on.loaded, &replayed.report, rows, page);
+    trust::print(trust, &replayed.on.loaded, &replayed.report, rows, page);
     if let Some(cost) = stated {
         page.line(&format!(
             "bound {} ({}) when it was planned: no plan is below it",
@@ -53,7 +53,7 @@ pub(super) fn explain(replayed: &Replayed, stated: Option<&CostDocument>, rows: 
     page.warnings(&replayed.on.warnings);
     page.line(&trust.sentence(step));
     page.document(&json!({
-        "report": crate::ops::report::document(problem, &replayed.report, &trust),
+        "report": crate::ops::report::document(problem, &replayed.report, trust),
         "critical_path": trust.path.iter().map(|task| document(replayed, task)).collect::<Vec<_>>(),
         "loads": loads.map(|loads| busiest::document(replayed, &loads)),
         "bound": stated.map(|cost| json!({

@@ -1,7 +1,6 @@
 // What stands around the picture of a timeline: the slice that was chosen or is pointed at, what is measured.
 
 import { Show, type JSX } from "solid-js";
-import { IS_ALONE } from "../held";
 import { plain, short } from "../names";
 import { Name, Num } from "../parts";
 import { x_of, type Hit, type View } from "../pictures/lanes";
@@ -70,7 +69,7 @@ export function Slice(props: { id: string; doc: Doc; at: Hit; mark: Hit | undefi
         <dt>Length</dt><dd><Num of={ref(props.doc, [at("longest_to_ns"), at("longest_from_ns")], "time", "difference")} /></dd>
         <Show when={!is_one()}><dt>Slices here</dt><dd><Num of={ref(props.doc, at("n"), "count")} /></dd></Show>
         <dt>Lane</dt><dd>{plain(own().lanes[props.at.lane]!.lane)}</dd>
-        <Show when={!IS_ALONE && thing()?.from == null && thing()?.to == null}><dt>Graph</dt><dd><a href={link(["plans", props.id, "graph"], { at: `op:${thing()?.name ?? ""}` })}>Show there</a></dd></Show>
+        <Show when={thing()?.from == null && thing()?.to == null}><dt>Graph</dt><dd><a href={link(["plans", props.id, "graph"], { at: `op:${thing()?.name ?? ""}` })}>Show there</a></dd></Show>
         <Show when={props.mark !== undefined && !is_mark()}><dt>From the start of the first to the end of the last</dt><dd class="measured"><Num of={span()} /></dd></Show>
       </dl>
       <p class="buttons"><button type="button" aria-pressed={is_mark()} onClick={() => props.measure()}>{is_mark() ? "Don't measure" : "Measure from here"}</button></p>

@@ -2,7 +2,6 @@
 
 import { For, Show, batch, createEffect, createMemo, createSignal, on, onCleanup, onMount, type JSX } from "solid-js";
 import { ask, read } from "../api";
-import { IS_ALONE } from "../held";
 import { fetched } from "../load";
 import { Loading, Name, Num, Panel, Trouble, download, say } from "../parts";
 import { by_frame } from "../pictures/frame";
@@ -83,7 +82,7 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
           <button type="button" class="plain" onClick={() => show(0, step())}>Whole step</button>
           <button type="button" class="plain" aria-pressed={is_folded()} onClick={() => set({ fold: is_folded() ? "" : "yes" })}>Fold idle</button>
           <TableButtons of={table()} /><SaveButtons name="timeline" canvas={() => canvas} size={() => ({ width: width(), height: height_of(tile(window.doc()).lanes, is_folded()) })} draw={(pen) => draw_lanes(pen, tile(window.doc()), view(), selected(), asked("op"))} />
-          <Show when={!IS_ALONE}><TraceButton id={props.id} /></Show>
+          <TraceButton id={props.id} />
         </>}>
         <div ref={box} class="picture">
           <canvas ref={canvas} tabindex="0" role="img" aria-label="Timeline: a lane per device and link; its table holds the same" />

@@ -4,11 +4,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use ir::id::{ChannelId, OpId};
+use ir::id::{ChannelId, DeviceId, OpId};
 use ir::plan::Plan;
 use ir::schedule::{Action, Task, Transfer};
 
 use super::structure::Needed;
+use crate::numeric::csr::Csr;
 use crate::ops::problem::Problem;
 
 /// When everything happens.
@@ -42,18 +43,18 @@ struct Clock<'a> {
     problem: &'a Problem,
     transfers: Vec<(Transfer, u64)>,
     /// Devices first, then the channels in use.
-    queues: Vec<Vec<usize>>,
+    queues: Vec<Vec<u32>>,
     head: Vec<usize>,
     is_busy: Vec<bool>,
     /// By task: the queues that it must lead (one for an op, one or two for a transfer).
-    places: Vec<Vec<usize>>,
+    places: Csr<u32>,
     /// By task: how many ends it still waits for, apart from its queues.
-    missing: Vec<usize>,
+    missing: Vec<u32>,
     /// By task: who waits for its end.
-    wakes: Vec<Vec<usize>>,
+    wakes: Csr<u32>,
     times: Vec<(u64, u64)>,
     has_ended: Vec<bool>,
-    running: BinaryHeap<Reverse<(u64, usize)>>,
+    running: BinaryHeap<Reverse<(u64, u32)>>,
     now: u64,
     n_ended: usize,
     n_expected: usize,
@@ -61,133 +62,90 @@ struct Clock<'a> {
 
 impl<'a> Clock<'a> {
     fn new(problem: &'a Problem, plan: &Plan, needed: &Needed) -> Self {
-        let n_ops = problem.n_ops();
-        let n_tasks = n_ops + needed.len();
+        let n_tasks = problem.n_ops() + needed.len();
         let transfers: Vec<(Transfer, u64)> = needed
             .iter()
             .map(|(t, way)| (*t, problem.transfer_ns(t.tensor, way.from, t.to)))
             .collect();
-        let position: BTreeMap<Transfer, usize> =
-            transfers.iter().enumerate().map(|(i, (t, _))| (*t, n_ops + i)).collect();
-        let mut clock = Self {
+        let number = |transfer: &Transfer| number(problem, &transfers, transfer);
+        let rows = plan.schedule.actions.iter();
+        let mut queues: Vec<Vec<u32>> =
+            rows.map(|row| row.iter().map(|Action::Op(op)| op.0).collect()).collect();
+        let orders: &BTreeMap<ChannelId, Vec<Transfer>> = &plan.schedule.channels;
+        queues.extend(orders.values().map(|order| order.iter().filter_map(number).collect()));
+        let mut places = Vec::with_capacity(n_tasks);
+        for (queue, tasks) in (0u32..).zip(&queues) {
+            places.extend(tasks.iter().map(|task| (*task as usize, queue)));
+        }
+        let waits = waits(problem, plan, &transfers);
+        let mut missing = vec![0; n_tasks];
+        waits.iter().for_each(|(_, waiter)| missing[*waiter as usize] += 1);
+        Self {
             problem,
-            transfers,
-            queues: Vec::new(),
-            head: Vec::new(),
-            is_busy: Vec::new(),
-            places: vec![Vec::new(); n_tasks],
-            missing: vec![0; n_tasks],
-            wakes: vec![Vec::new(); n_tasks],
+            head: vec![0; queues.len()],
+            is_busy: vec![false; queues.len()],
+            places: Csr::from_pairs(n_tasks, &places),
+            missing,
+            wakes: Csr::from_pairs(n_tasks, &waits),
+            queues,
             times: vec![(0, 0); n_tasks],
             has_ended: vec![false; n_tasks],
             running: BinaryHeap::new(),
             now: 0,
             n_ended: 0,
-            n_expected: problem.actions.len() + needed.len(),
-        };
-        for row in &plan.schedule.actions {
-            clock.add_queue(row.iter().map(|Action::Op(op)| op.index()).collect());
+            n_expected: problem.actions.len() + transfers.len(),
+            transfers,
         }
-        let orders: &BTreeMap<ChannelId, Vec<Transfer>> = &plan.schedule.channels;
-        for order in orders.values() {
-            clock.add_queue(order.iter().filter_map(|t| position.get(t).copied()).collect());
-        }
-        clock.link(plan, &position);
-        clock
-    }
-
-    fn add_queue(&mut self, queue: Vec<usize>) {
-        for &task in &queue {
-            self.places[task].push(self.queues.len());
-        }
-        self.queues.push(queue);
-        self.head.push(0);
-        self.is_busy.push(false);
-    }
-
-    fn link(&mut self, plan: &Plan, position: &BTreeMap<Transfer, usize>) {
-        let problem = self.problem;
-        for &reader in &problem.actions {
-            let Some(to) = plan.placement.of(reader) else { continue };
-            for &tensor in problem.inputs(reader) {
-                let Some(maker) = problem.producer(tensor) else { continue };
-                let bringer = position.get(&Transfer { tensor, to }).copied();
-                let source = match bringer {
-                    Some(transfer) if plan.placement.of(maker) != Some(to) => transfer,
-                    _ => maker.index(),
-                };
-                self.wait_for(reader.index(), source);
-            }
-        }
-        for (transfer, &task) in position {
-            if let Some(maker) = problem.producer(transfer.tensor) {
-                self.wait_for(task, maker.index());
-            }
-        }
-        let number = |task: &Task| match task {
-            Task::Op(op) => Some(op.index()),
-            Task::Transfer(transfer) => position.get(transfer).copied(),
-        };
-        for wait in &plan.schedule.after {
-            let Some(waiter) = number(&wait.task) else { continue };
-            for earlier in wait.after.iter().filter_map(number) {
-                self.wait_for(waiter, earlier);
-            }
-        }
-    }
-
-    fn wait_for(&mut self, waiter: usize, earlier: usize) {
-        self.missing[waiter] += 1;
-        self.wakes[earlier].push(waiter);
     }
 
     fn play(&mut self) {
-        let mut agenda: Vec<usize> = (0..self.queues.len()).collect();
+        let mut agenda: Vec<u32> = (0u32..).take(self.queues.len()).collect();
         loop {
             while let Some(queue) = agenda.pop() {
                 self.try_start(queue);
             }
             let Some(Reverse((end, task))) = self.running.pop() else { return };
             self.now = end;
-            self.has_ended[task] = true;
+            self.has_ended[task as usize] = true;
             self.n_ended += 1;
-            for index in 0..self.places[task].len() {
-                let queue = self.places[task][index];
-                self.is_busy[queue] = false;
-                self.head[queue] += 1;
+            for &queue in self.places.of(task as usize) {
+                self.is_busy[queue as usize] = false;
+                self.head[queue as usize] += 1;
                 agenda.push(queue);
             }
-            for index in 0..self.wakes[task].len() {
-                let waiter = self.wakes[task][index];
-                self.missing[waiter] -= 1;
-                if self.missing[waiter] == 0 {
-                    agenda.extend_from_slice(&self.places[waiter]);
+            for &waiter in self.wakes.of(task as usize) {
+                self.missing[waiter as usize] -= 1;
+                if self.missing[waiter as usize] == 0 {
+                    agenda.extend_from_slice(self.places.of(waiter as usize));
                 }
             }
         }
     }
 
-    fn try_start(&mut self, queue: usize) {
-        let Some(&task) = self.queues[queue].get(self.head[queue]) else { return };
-        let leads = self.places[task]
-            .iter()
-            .all(|&q| !self.is_busy[q] && self.queues[q].get(self.head[q]) == Some(&task));
-        if self.missing[task] > 0 || !leads {
+    fn try_start(&mut self, queue: u32) {
+        let row = &self.queues[queue as usize];
+        let Some(&task) = row.get(self.head[queue as usize]) else { return };
+        let at = task as usize;
+        let leads = |q: &u32| {
+            let q = *q as usize;
+            !self.is_busy[q] && self.queues[q].get(self.head[q]) == Some(&task)
+        };
+        if self.missing[at] > 0 || !self.places.of(at).iter().all(leads) {
             return;
         }
-        for &place in &self.places[task] {
-            self.is_busy[place] = true;
+        for &place in self.places.of(at) {
+            self.is_busy[place as usize] = true;
         }
-        let end = self.now.saturating_add(self.duration(task, queue));
-        self.times[task] = (self.now, end);
+        let end = self.now.saturating_add(self.duration(at, queue));
+        self.times[at] = (self.now, end);
         self.running.push(Reverse((end, task)));
     }
 
     /// An op's first queue is its device.
-    fn duration(&self, task: usize, queue: usize) -> u64 {
+    fn duration(&self, task: usize, queue: u32) -> u64 {
         match task.checked_sub(self.problem.n_ops()) {
             Some(index) => self.transfers[index].1,
-            None => self.problem.time_ns(OpId::new(task), ir::id::DeviceId::new(queue)),
+            None => self.problem.time_ns(OpId::new(task), DeviceId(queue)),
         }
     }
 
@@ -198,15 +156,15 @@ impl<'a> Clock<'a> {
         for queue in &self.queues {
             for pair in queue.windows(2) {
                 if let [earlier, later] = pair
-                    && stuck(*earlier)
+                    && stuck(*earlier as usize)
                 {
-                    blocker[*later] = Some(*earlier);
+                    blocker[*later as usize] = Some(*earlier as usize);
                 }
             }
         }
-        for earlier in (0..self.wakes.len()).filter(|task| stuck(*task)) {
-            for &waiter in &self.wakes[earlier] {
-                blocker[waiter] = Some(earlier);
+        for earlier in (0..self.missing.len()).filter(|task| stuck(*task)) {
+            for &waiter in self.wakes.of(earlier) {
+                blocker[waiter as usize] = Some(earlier);
             }
         }
         let placed = |task: &usize| {
@@ -231,4 +189,39 @@ impl<'a> Clock<'a> {
             })
             .collect()
     }
+}
+
+/// The task of a needed transfer.
+fn number(problem: &Problem, transfers: &[(Transfer, u64)], transfer: &Transfer) -> Option<u32> {
+    let index = transfers.binary_search_by_key(transfer, |(own, _)| *own).ok()?;
+    u32::try_from(problem.n_ops() + index).ok()
+}
+
+/// Pairs of a task and one that waits for its end, apart from queues.
+fn waits(problem: &Problem, plan: &Plan, transfers: &[(Transfer, u64)]) -> Vec<(usize, u32)> {
+    let number = |transfer: &Transfer| number(problem, transfers, transfer);
+    let mut waits = Vec::with_capacity(2 * problem.n_ops());
+    for &reader in &problem.actions {
+        let Some(to) = plan.placement.of(reader) else { continue };
+        for &tensor in problem.inputs(reader) {
+            let Some(maker) = problem.producer(tensor) else { continue };
+            let is_here = plan.placement.of(maker) == Some(to);
+            let bringer = if is_here { None } else { number(&Transfer { tensor, to }) };
+            waits.push((bringer.unwrap_or(maker.0) as usize, reader.0));
+        }
+    }
+    for (transfer, _) in transfers {
+        if let (Some(maker), Some(task)) = (problem.producer(transfer.tensor), number(transfer)) {
+            waits.push((maker.index(), task));
+        }
+    }
+    let number = |task: &Task| match task {
+        Task::Op(op) => Some(op.0),
+        Task::Transfer(transfer) => number(transfer),
+    };
+    for wait in &plan.schedule.after {
+        let Some(waiter) = number(&wait.task) else { continue };
+        waits.extend(wait.after.iter().filter_map(number).map(|own| (own as usize, waiter)));
+    }
+    waits
 }
