@@ -446,14 +446,18 @@ pub(crate) struct ExplainArgs {
     /// What this device does, and what its memory holds at the peak
     #[arg(long, value_name = "NAME", conflicts_with_all = ["op", "transfer"])]
     pub(crate) device: Option<String>,
+    /// List the longest N ops and transfers of the critical path; --json lists all unless stated
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(conflicts_with_all = ["op", "transfer", "device"])]
+    pub(crate) longest: Option<u64>,
 }
 
 impl ExplainArgs {
     /// What they ask for.
     pub(crate) fn request(&self) -> ExplainRequest {
-        let Self { replay, op, transfer, device } = self;
+        let Self { replay, op, transfer, device, longest } = self;
         let (op, transfer, device) = (op.clone(), transfer.clone(), device.clone());
-        ExplainRequest { on: replay.request(), op, transfer, device }
+        ExplainRequest { on: replay.request(), op, transfer, device, longest: *longest }
     }
 }
 

@@ -59,7 +59,7 @@ def routes(client, plan, other):
     yield "graph", "GET", lambda n: (f"{at}/graph?depth=1", None)
     yield f"graph, {group[:40]}", "GET", lambda n: (f"{at}/graph?group={quote(group, '')}&depth=1", None)
     yield "found", "GET", lambda n: (f"{at}/graph/found?text=blocks.{n}", None)
-    yield "explain", "GET", lambda n: (f"{at}/explain", None)
+    yield "explain, the longest", "GET", lambda n: (f"{at}/explain?longest=1000", None)
     yield "explain of a device", "GET", lambda n: (f"{at}/explain?device={device}", None)
     yield "explain of an op", "GET", lambda n: (f"{at}/explain?op={quote(op, '')}", None)
     if sent:

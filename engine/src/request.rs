@@ -336,6 +336,10 @@ pub struct ExplainRequest {
     pub transfer: Option<String>,
     /// A device, by name.
     pub device: Option<String>,
+    /// So many tasks of the critical path are listed, the longest; `None` = all.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU64>"))]
+    pub longest: Option<u64>,
 }
 
 /// A plan that is wanted in another format.

@@ -76,14 +76,24 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
         (Some(name), _, _) => Subject::Op(name.clone()),
         (None, Some(name), _) => Subject::Transfer(name.clone()),
         (None, None, Some(name)) => Subject::Device(name.clone()),
-        (None, None, None) => Subject::Step,
+        (None, None, None) => Subject::Step { longest: request.longest },
     };
+    let has_path = matches!(subject, Subject::Step { .. });
+    if request.longest.is_some() && !has_path {
+        return Err(pathless("an op, a transfer or a device has no critical path"));
+    }
     if let Some(instance) = importers::instance(&on.model)? {
+        if request.longest.is_some() {
+            return Err(pathless("an instance with given costs has no critical path"));
+        }
         return given::explain::explain(on, &subject, instance, page);
     }
     let rows = Rows::of(on.target.all);
     let document = replay::document(&on.plan)?;
     if document.training.is_some() {
+        if request.longest.is_some() {
+            return Err(pathless("a training run has no critical path of ops"));
+        }
         if request.op.is_some() || request.transfer.is_some() {
             let message = "a training run has stages of blocks: `--op` and `--transfer` name none";
             return Err(Diagnostic::usage("not-for-training", message)
@@ -99,6 +109,11 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
     let replayed = replay::on(problem)?;
     ops::explain::explain(&replayed, &subject, document.cost.as_ref(), rows, page)?;
     Ok(Exit::DONE)
+}
+
+fn pathless(why: &str) -> Diagnostic {
+    Diagnostic::usage("no-critical-path", format!("{why}, of which `--longest` lists parts"))
+        .hint("leave it out")
 }
 
 /// Two plans, and where their difference comes from.

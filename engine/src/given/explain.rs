@@ -37,7 +37,7 @@ pub fn explain(
     unused::check(&args.target)?;
     let found = read(&args.plan, instance)?;
     match subject {
-        Subject::Step => whole(&found, page)?,
+        Subject::Step { .. } => whole(&found, page)?,
         Subject::Op(name) | Subject::Transfer(name) => node(&found, name, page)?,
         Subject::Device(name) => device(&found, name, page)?,
     }

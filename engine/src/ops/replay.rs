@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use cost_model::ops::judge::replay::{Timeline, replay};
 use cost_model::ops::judge::report::{Report, report};
@@ -60,7 +61,8 @@ pub struct OnProblem {
     pub mismatches: Vec<Diagnostic>,
     /// Held so that no other can lie there.
     _document: Arc<PlanDocument>,
-    times: OnceLock<Result<(Arc<Timeline>, Arc<Report>), Violation>>,
+    timeline: OnceLock<Result<Arc<Timeline>, Violation>>,
+    report: OnceLock<Arc<Report>>,
     trust: OnceLock<Trust>,
     broken: OnceLock<Vec<Diagnostic>>,
 }
@@ -79,8 +81,7 @@ pub struct Replayed {
 impl Replayed {
     /// What its step time rests on.
     pub fn trust(&self) -> &Trust {
-        let on = &self.on;
-        on.trust.get_or_init(|| Trust::of(&on.loaded.problem, &on.plan, &self.timeline))
+        trust(&self.on, &self.timeline)
     }
 }
 
@@ -235,7 +236,8 @@ fn put(
         is_mismatched,
         mismatches,
         _document: Arc::clone(document),
-        times: OnceLock::new(),
+        timeline: OnceLock::new(),
+        report: OnceLock::new(),
         trust: OnceLock::new(),
         broken: OnceLock::new(),
     })
@@ -322,15 +324,40 @@ fn advised(mismatch: Diagnostic) -> Diagnostic {
 /// # Errors
 /// A plan that can't be replayed is illegal.
 pub fn on(on: Arc<OnProblem>) -> Result<Replayed, Diagnostic> {
-    let problem = &on.loaded.problem;
-    let times = on.times.get_or_init(|| {
-        let timeline = replay(problem, &on.plan)?;
-        let report = report(problem, &on.plan, &timeline);
-        Ok((Arc::new(timeline), Arc::new(report)))
-    });
-    let (timeline, report) = times.as_ref().map_err(|v| v.diagnostic(problem))?;
-    let (timeline, report) = (Arc::clone(timeline), Arc::clone(report));
+    let timeline = Arc::clone(timeline(&on)?);
+    let make = || Arc::new(report(&on.loaded.problem, &on.plan, &timeline));
+    let report = Arc::clone(on.report.get_or_init(make));
     Ok(Replayed { on, timeline, report })
+}
+
+fn timeline(on: &OnProblem) -> Result<&Arc<Timeline>, Diagnostic> {
+    let problem = &on.loaded.problem;
+    let timeline = on.timeline.get_or_init(|| replay(problem, &on.plan).map(Arc::new));
+    timeline.as_ref().map_err(|violation| violation.diagnostic(problem))
+}
+
+fn trust<'o>(on: &'o OnProblem, timeline: &Timeline) -> &'o Trust {
+    on.trust.get_or_init(|| Trust::of(&on.loaded.problem, &on.plan, timeline))
+}
+
+/// Replays a plan, with what its step time rests on and the rules that it breaks: side by side, as
+/// these share nothing but the times.
+///
+/// # Errors
+/// As [`on`].
+pub fn with_all(on: Arc<OnProblem>) -> Result<Replayed, Diagnostic> {
+    thread::scope(|scope| {
+        // Without a thread each is made when it is asked for.
+        let own = &on;
+        let _ = thread::Builder::new().spawn_scoped(scope, || {
+            broken_rules(own);
+        });
+        let times = timeline(own)?;
+        let _ = thread::Builder::new().spawn_scoped(scope, || {
+            trust(own, times);
+        });
+        self::on(Arc::clone(own))
+    })
 }
 
 /// The rules that a plan breaks, at most [`MAX_VIOLATIONS`](cost_model::ops::judge::verify::MAX_VIOLATIONS).

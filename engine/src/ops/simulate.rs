@@ -2,14 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::json;
 
-use super::replay::{OnProblem, Replayed};
 use super::{outcome, replay, report, trust};
 use crate::exit::{CommandResult, Exit};
 use crate::page::Page;
@@ -28,8 +26,7 @@ pub fn simulate(
     request: &ReplayRequest,
     page: &Page,
 ) -> CommandResult {
-    let on = replay::on_problem(document, model, request)?;
-    let replayed = beside(&on)?;
+    let replayed = replay::with_all(replay::on_problem(document, model, request)?)?;
     let problem = &replayed.on.loaded.problem;
     let broken = replay::broken_rules(&replayed.on);
     let rows = Rows::of(request.all);
@@ -53,15 +50,4 @@ pub fn simulate(
         "warnings": documents(&replayed.on.warnings),
     }));
     Ok(if broken.is_empty() { Exit::DONE } else { Exit(Blame::IllegalPlan.exit_code()) })
-}
-
-/// Replays a plan while its rules are checked beside it: the two share nothing.
-fn beside(on: &Arc<OnProblem>) -> Result<Replayed, Diagnostic> {
-    thread::scope(|scope| {
-        // Without a thread they are checked when they are asked for.
-        let _ = thread::Builder::new().spawn_scoped(scope, || replay::broken_rules(on));
-        let replayed = replay::on(Arc::clone(on))?;
-        replayed.trust();
-        Ok(replayed)
-    })
 }

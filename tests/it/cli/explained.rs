@@ -32,6 +32,23 @@ fn every_figure_of_a_report_can_be_asked_for() {
         let total = |one: &Value| one["why"]["total"]["ns"].as_u64().unwrap();
         assert!(all.iter().all(|one| total(one) == length(one)), "{found}");
     }
+    assert_eq!(whole["n_critical"], path.len());
+    for n in 1..=path.len() + 1 {
+        let found = folder.run(&format!("explain {on} --longest {n}")).exits(0).json();
+        let listed = found["critical_path"].as_array().unwrap();
+        assert_eq!((listed.len(), &found["n_critical"]), (n.min(path.len()), &whole["n_critical"]));
+        let shortest = listed.iter().map(length).min().unwrap();
+        let is_listed = |task: &&Value| listed.contains(task);
+        assert!(path.iter().filter(|task| !is_listed(task)).all(|task| length(task) <= shortest));
+        assert_eq!(
+            path.iter().filter(is_listed).collect::<Vec<_>>(),
+            listed.iter().collect::<Vec<_>>()
+        );
+    }
+    let told = folder.run("explain plan.json --model model.json --longest 1").exits(0).stdout;
+    assert!(told.contains("longest"), "{told}");
+    let bad = "--longest 1 --op c;--longest 0;--longest x".split(';');
+    bad.for_each(|bad| drop(folder.run(&format!("explain {on} {bad}")).exits(2)));
     for bad in ["--op nothing", "--device nothing", "--transfer nothing", "--op c --device x"] {
         folder.run(&format!("explain {on} {bad}")).exits(2);
     }

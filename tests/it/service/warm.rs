@@ -128,11 +128,21 @@ fn asked_often(fields: &[(&str, &str)], seed: u64, explained: &[(&str, &str)]) {
 
 #[test]
 fn a_placement_is_replayed_as_by_the_command_line() {
-    let subjects = [("", ""), ("device", "node0.gpu0"), ("op", "embedding"), ("op", "no-such-op")];
+    let subjects = [
+        ("", ""),
+        ("longest", "7"),
+        ("device", "node0.gpu0"),
+        ("op", "embedding"),
+        ("op", "no-such-op"),
+    ];
     asked_often(PLACED, 1, &subjects);
 }
 
 #[test]
 fn a_training_run_is_replayed_as_by_the_command_line() {
-    asked_often(RUN, 2, &[("", ""), ("device", "node0.gpu0"), ("device", "nowhere")]);
+    asked_often(
+        RUN,
+        2,
+        &[("", ""), ("device", "node0.gpu0"), ("device", "nowhere"), ("longest", "7")],
+    );
 }

@@ -253,6 +253,8 @@ pub(super) struct Subject {
     op: Option<String>,
     transfer: Option<String>,
     device: Option<String>,
+    /// Of the critical path, so many of the longest.
+    longest: Option<u64>,
 }
 
 /// `GET /v1/plans/{id}/explain`.
@@ -262,12 +264,13 @@ pub(super) async fn explain(
     Asked(query): Asked<Subject>,
 ) -> Result<Response, Problem> {
     let given = [("op", query.op), ("transfer", query.transfer), ("device", query.device)];
-    let given: Map<String, Value> =
+    let mut given: Map<String, Value> =
         given.into_iter().filter_map(|(name, own)| Some((name.to_owned(), own?.into()))).collect();
     if given.len() > 1 {
         let title = "one of `op`, `transfer` and `device` is explained at a time";
         return Err(Problem::unprocessable("bad-query", title));
     }
+    given.extend(query.longest.map(|n| ("longest".to_owned(), n.into())));
     let (request, files) = about(&service, (&id, "explain"), given).await?;
     let answer = service.ask(request, files, Vec::new()).await?;
     Ok(text("application/json", answer.text.into_bytes()))

@@ -121,7 +121,8 @@ impl Form {
     /// The form of an op whose work is `kernel`.
     #[must_use]
     pub fn of(op: &Op, kernel: &Kernel) -> Self {
-        let op_type = op.op_type.rsplit("::").next().unwrap_or_default();
+        // A search for a character is many times faster than for a text.
+        let op_type = op.op_type.rsplit(':').next().unwrap_or_default();
         if kernel.products.is_empty() {
             let bytes = kernel.bytes_read + kernel.bytes_written;
             return if bytes.get() == 0 {

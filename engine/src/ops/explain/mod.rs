@@ -18,7 +18,10 @@ use crate::suggest;
 #[derive(Clone, Debug)]
 pub enum Subject {
     /// The step as a whole.
-    Step,
+    Step {
+        /// So many tasks of its critical path, the longest; `None` = all.
+        longest: Option<u64>,
+    },
     /// An op, by name.
     Op(String),
     /// The transfers of a tensor, by its name.
@@ -43,8 +46,8 @@ pub fn explain(
         Subject::Op(name) => op::explain(replayed, name, rows, page),
         Subject::Transfer(name) => transfer::explain(replayed, name, rows, page),
         Subject::Device(name) => device::explain(replayed, name, rows, page),
-        Subject::Step => {
-            step::explain(replayed, cost, rows, page);
+        Subject::Step { longest } => {
+            step::explain(replayed, (cost, *longest), rows, page);
             Ok(())
         }
     }

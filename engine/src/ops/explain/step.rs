@@ -27,7 +27,12 @@ struct Group {
 }
 
 /// The critical path by type of op, its longest tasks, and the bound.
-pub(super) fn explain(replayed: &Replayed, stated: Option<&CostDocument>, rows: Rows, page: &Page) {
+pub(super) fn explain(
+    replayed: &Replayed,
+    (stated, longest): (Option<&CostDocument>, Option<u64>),
+    rows: Rows,
+    page: &Page,
+) {
     let problem = &replayed.on.loaded.problem;
     let step = replayed.timeline.step_time;
     let trust = replayed.trust();
@@ -36,6 +41,10 @@ pub(super) fn explain(replayed: &Replayed, stated: Option<&CostDocument>, rows: 
         trust.path.len()
     ));
     table(replayed, &groups(replayed, trust), rows, page);
+    let listed = listed(&trust.path, longest);
+    if longest.is_some() {
+        list(replayed, &listed, page);
+    }
     page.text("\n");
     trust::print(trust, &replayed.on.loaded, &replayed.report, rows, page);
     if let Some(cost) = stated {
@@ -54,13 +63,40 @@ pub(super) fn explain(replayed: &Replayed, stated: Option<&CostDocument>, rows: 
     page.line(&trust.sentence(step));
     page.document(&json!({
         "report": crate::ops::report::document(problem, &replayed.report, trust),
-        "critical_path": trust.path.iter().map(|task| document(replayed, task)).collect::<Vec<_>>(),
+        "critical_path": listed.iter().map(|task| document(replayed, task)).collect::<Vec<_>>(),
+        "n_critical": trust.path.len(),
         "loads": loads.map(|loads| busiest::document(replayed, &loads)),
         "bound": stated.map(|cost| json!({
             "value": Duration::from_ns(cost.bound_ns),
             "method": cost.bound_method,
         })),
     }));
+}
+
+/// The longest tasks of a path, in its order; of equal ones the first.
+fn listed(path: &[Step], longest: Option<u64>) -> Vec<&Step> {
+    let n = longest.map_or(path.len(), |n| usize::try_from(n).unwrap_or(usize::MAX));
+    let mut listed: Vec<&Step> = path.iter().collect();
+    listed.sort_by_key(|task| std::cmp::Reverse(task.span.end - task.span.start));
+    listed.truncate(n);
+    listed.sort_by_key(|task| task.span.start);
+    listed
+}
+
+fn list(replayed: &Replayed, tasks: &[&Step], page: &Page) {
+    let columns = [
+        Column::Number("from"),
+        Column::Number("for"),
+        Column::Name("on"),
+        Column::Name("longest"),
+    ];
+    let line = |task: &&Step| {
+        let (from, time) = (Nanos(task.span.start), Nanos(task.span.end - task.span.start));
+        let (on, what) = (place(replayed, task).to_owned(), name(replayed, task).to_owned());
+        vec![from.to_string(), time.to_string(), on, what]
+    };
+    page.text("\n");
+    page.table(&columns, tasks.iter().map(line).collect());
 }
 
 /// Tasks of the path by type, those that take most of the step first.

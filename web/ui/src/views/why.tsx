@@ -8,7 +8,7 @@ import { Given } from "./given";
 import { Loaded, fetched } from "../load";
 import { plain, short } from "../names";
 import { Loading, Name, Num, Panel, Trouble } from "../parts";
-import { known, pointer, ref, resolve, type Doc, type Ref } from "../pointer";
+import { known, number, pointer, ref, resolve, type Doc, type Ref } from "../pointer";
 import { asked, link, set } from "../route";
 import { CsvButton, DataTable, TableButtons, Twin, type Cell, type Table } from "../table";
 import type { Status } from "../types";
@@ -39,6 +39,8 @@ export default function Why(props: { status: Doc }): JSX.Element {
 
 /** Rows of the timeline that are read for names: of a plan of a million slices its longest. */
 const NAMED_ROWS = 4000;
+/** Tasks of the critical path that are listed. */
+const MOST_LISTED = 1000;
 /** Names that are offered: a list of 10,000 blocks. */
 const OFFERED = 500;
 
@@ -93,7 +95,8 @@ function Awaited(props: { answer: Doc }): JSX.Element {
 
 function Asked(props: { id: string; answer: Doc; kind: Kind }): JSX.Element {
   const path = () => {
-    const query = asked("of") === "" ? "" : `?${new URLSearchParams({ [asked("of")]: asked("name") }).toString()}`;
+    // Of the critical path of a large plan the longest tasks, as many as a page can list.
+    const query = asked("of") === "" ? (props.kind === "ops" ? `?longest=${MOST_LISTED}` : "") : `?${new URLSearchParams({ [asked("of")]: asked("name") }).toString()}`;
     return `/v1/plans/${encodeURIComponent(props.id)}/explain${query}`;
   };
   return (
@@ -155,7 +158,9 @@ function OfStep(props: { doc: Doc; id: string }): JSX.Element {
   const longest = () => path().map((own, at) => ({ own, at, ns: own.end.ns - own.start.ns })).sort((a, b) => b.ns - a.ns).slice(0, 8);
   return (
     <div class="columns">
-      <Shown title="What the step waits for" sub="the critical path: shorten one of these or the step stays as long" table={table()} />
+      <Shown title="What the step waits for" sub="the critical path: shorten one of these or the step stays as long" table={table()}>
+        <Show when={(number(ref(props.doc, "/n_critical", "count")) ?? 0) > path().length}><p class="note">the longest {path().length} of <Num of={ref(props.doc, "/n_critical", "count")} /></p></Show>
+      </Shown>
       <div>
         <Panel title="Bound"><Pairs doc={props.doc} of={[["Step time", "/report/step_time_ns", "time"], ["No plan is below", "/bound/value/ns", "time"], ["Proved by", "/bound/method", "text"]]} /></Panel>
         <Panel title="Longest on the path" sub="why?">
