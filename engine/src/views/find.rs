@@ -1,7 +1,9 @@
 //! Nodes of the graph by words: name, type, phase, device, group.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZero;
 
 use ir::diagnostic::Diagnostic;
 use serde::{Deserialize, Serialize};
@@ -67,17 +69,56 @@ impl Candidate<'_> {
         if !matches!(self.kind, NodeKind::Op | NodeKind::Stage) {
             return words.iter().all(|word| id.contains(word));
         }
-        let others = [self.op_type.as_deref(), self.phase.as_deref()];
-        let mut others: Vec<String> = others.into_iter().flatten().map(str::to_lowercase).collect();
-        others.extend(self.devices.keys().map(|name| name.to_lowercase()));
+        let others: OnceCell<Vec<String>> = OnceCell::new();
+        let made = || {
+            let own = [self.op_type.as_deref(), self.phase.as_deref()].into_iter().flatten();
+            own.chain(self.devices.keys().map(String::as_str)).map(str::to_lowercase).collect()
+        };
         let holds = |word: &String| {
             let word = word.as_str();
             id.contains(word)
                 || within.contains(word)
-                || others.iter().any(|own| own.contains(word))
+                || others.get_or_init(made).iter().any(|own| own.contains(word))
         };
         words.iter().all(holds)
     }
+}
+
+/// Threads that one search takes at most: it reads a file of some ten megabytes.
+const THREADS: usize = 4;
+
+/// What some groups hold.
+#[derive(Default)]
+struct Sought<'h> {
+    /// By group, the one that it is in.
+    parents: Vec<(String, &'h str)>,
+    /// In which order, in which group.
+    found: Vec<(u8, &'h str, FoundNode)>,
+}
+
+/// Searches some groups; `None` where the file is damaged.
+fn sought<'h>(
+    groups: &'h [(String, u64, u64)],
+    details: &Part<'_>,
+    (text, words): (&str, &[String]),
+) -> Option<Sought<'h>> {
+    let mut all = Sought::default();
+    for (group, at, length) in groups {
+        let bytes = details.slice(*at, *length)?;
+        let own: Searched<'_> = serde_json::from_slice(bytes.0).ok()?;
+        let within = group.to_lowercase();
+        for node in own.nodes {
+            let is_leaf = matches!(node.kind, NodeKind::Op | NodeKind::Stage);
+            if !is_leaf {
+                all.parents.push((node.id.clone().into_owned(), group));
+            }
+            if node.is_meant(words, &within) {
+                let order = if node.id == text { 0 } else { 1 + u8::from(is_leaf) };
+                all.found.push((order, group, node.told()));
+            }
+        }
+    }
+    Some(all)
 }
 
 impl View<'_> {
@@ -93,22 +134,20 @@ impl View<'_> {
                 .hint("state part of a name, the type of an op or a device"));
         }
         let details = Part::section(self.file, Section::Details).ok_or_else(damaged)?;
-        let mut parents: HashMap<String, &str> = HashMap::new();
-        let mut found: Vec<(u8, &str, FoundNode)> = Vec::new();
-        for (group, at, length) in &self.head.groups {
-            let bytes = details.slice(*at, *length).ok_or_else(damaged)?;
-            let own: Searched<'_> = serde_json::from_slice(bytes.0).map_err(|_| damaged())?;
-            let within = group.to_lowercase();
-            for node in own.nodes {
-                let is_leaf = matches!(node.kind, NodeKind::Op | NodeKind::Stage);
-                if !is_leaf {
-                    parents.insert(node.id.clone().into_owned(), group);
-                }
-                if node.is_meant(&words, &within) {
-                    let order = if node.id == text { 0 } else { 1 + u8::from(is_leaf) };
-                    found.push((order, group, node.told()));
-                }
-            }
+        let groups = self.head.groups.as_slice();
+        let n_threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(THREADS);
+        let parts = groups.chunks(groups.len().div_ceil(n_threads).max(1));
+        let (details, words) = (&details, words.as_slice());
+        let all: Vec<Option<Sought<'_>>> = std::thread::scope(|scope| {
+            let seek = |part| scope.spawn(move || sought(part, details, (text, words)));
+            let threads: Vec<_> = parts.map(seek).collect();
+            threads.into_iter().map(|thread| thread.join().ok().flatten()).collect()
+        });
+        let (mut parents, mut found) = (HashMap::new(), Vec::new());
+        for part in all {
+            let part = part.ok_or_else(damaged)?;
+            parents.extend(part.parents);
+            found.extend(part.found);
         }
         let n_found = found.len() as u64;
         found.sort_by_key(|(order, ..)| *order);

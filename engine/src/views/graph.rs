@@ -93,6 +93,9 @@ pub struct EdgeFigures {
     pub n_tensors: u64,
     /// Bytes that go to another device, each tensor once a device.
     pub cut_bytes: u64,
+    /// How often the critical path goes along it, over all micro-batches: from an op to one that reads
+    /// its output, at once or by way of a transfer. Null for a training run.
+    pub n_critical: Option<u64>,
 }
 
 /// A group in a file.

@@ -92,6 +92,7 @@ struct Edge {
     bytes: u64,
     n_tensors: u64,
     cut_bytes: u64,
+    n_critical: u64,
     tensor: Option<u32>,
     devices: Vec<u32>,
 }
@@ -298,6 +299,23 @@ impl<'a> Tree<'a> {
         }
     }
 
+    /// Counts that the critical path goes from one op to another that reads its output.
+    pub(super) fn critical(&mut self, writer: usize, reader: usize) {
+        let (mut from, mut to) = (self.node_of[writer], self.node_of[reader]);
+        while self.nodes[from].parent != self.nodes[to].parent {
+            let (depth_from, depth_to) = (self.nodes[from].depth, self.nodes[to].depth);
+            if depth_from >= depth_to {
+                from = self.nodes[from].parent;
+            }
+            if depth_to >= depth_from {
+                to = self.nodes[to].parent;
+            }
+        }
+        if let Some(edge) = self.edges.get_mut(&(self.nodes[from].parent, from, to)) {
+            edge.n_critical += 1;
+        }
+    }
+
     /// Writes the groups down; `devices` are names by position.
     pub(super) fn write(&self, devices: &[&str], to: &mut Builder) {
         let ids = self.ids();
@@ -315,6 +333,7 @@ impl<'a> Tree<'a> {
                     bytes: edge.bytes,
                     n_tensors: edge.n_tensors,
                     cut_bytes: edge.cut_bytes,
+                    n_critical: Some(edge.n_critical),
                 });
             }
             own.sort_by_key(|edge| (edge.from, edge.to));

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use cost_model::ops::critical;
 use cost_model::ops::judge::memory::{HoldingKind, Piece, for_each_piece};
 use cost_model::ops::judge::timeline::{Span, TransferSpan};
+use cost_model::ops::problem::Problem;
 use ir::id::{DeviceId, OpId, TensorId};
 use ir::op::Phase;
 use ir::schedule::{Action, Task as Scheduled, Transfer};
@@ -280,7 +281,8 @@ impl<'r> Source<'r> {
     fn graph(&mut self, peaks: &[Piece]) {
         let replayed = self.replayed;
         let problem = &replayed.on.loaded.problem;
-        let figures = self.figures(peaks);
+        let path = critical::path(problem, &replayed.on.plan, &replayed.timeline);
+        let figures = self.figures(peaks, &path);
         let order: Vec<OpId> = problem.topological_order();
         let order = order.into_iter().filter(|op| self.original(*op) == *op);
         let mut leaf_of = vec![usize::MAX; problem.n_ops()];
@@ -308,14 +310,20 @@ impl<'r> Source<'r> {
                 tree.tensor(tensor.0, problem.bytes(tensor), writer, readers);
             }
         }
+        for (writer, reader) in flows(problem, &path) {
+            let [from, to] = [writer, reader].map(|op| leaf_of[self.original(op).index()]);
+            if from != usize::MAX && to != usize::MAX {
+                tree.critical(from, to);
+            }
+        }
         let devices: Vec<&str> =
             problem.cluster.devices.iter().map(|device| device.name.as_str()).collect();
         tree.write(&devices, &mut self.to);
     }
 
     /// By op: figures of all its copies; empty for the copies.
-    fn figures(&self, peaks: &[Piece]) -> Vec<Figures> {
-        let Replayed { on, timeline, .. } = self.replayed;
+    fn figures(&self, peaks: &[Piece], path: &[critical::Step]) -> Vec<Figures> {
+        let Replayed { on, .. } = self.replayed;
         let problem = &on.loaded.problem;
         let mut figures = vec![Figures::default(); problem.n_ops()];
         let mut has_read = HashMap::new();
@@ -340,7 +348,7 @@ impl<'r> Source<'r> {
                 own.output_bytes = own.output_bytes.saturating_add(problem.bytes(tensor));
             }
         }
-        for step in critical::path(problem, &on.plan, timeline) {
+        for step in path {
             if let Scheduled::Op(op) = step.task {
                 figures[self.original(op).index()].critical_ns += step.span.end - step.span.start;
             }
@@ -382,4 +390,24 @@ fn copies(replayed: &Replayed) -> Option<usize> {
         (1..n_copies).all(|copy| name(copy) == name(0))
     };
     (n > 0 && n * n_copies == n_copied && (0..n).all(is_copy)).then_some(n)
+}
+
+/// Of a critical path, which op goes on with the output of which: at once, or once a transfer of it
+/// has ended.
+fn flows(problem: &Problem, path: &[critical::Step]) -> Vec<(OpId, OpId)> {
+    let mut found = Vec::new();
+    let mut before: Option<OpId> = None;
+    for step in path {
+        before = match step.task {
+            Scheduled::Transfer(transfer) => problem.producer(transfer.tensor),
+            Scheduled::Op(op) => {
+                let reads = |tensor: &TensorId| problem.consumers(*tensor).contains(&op);
+                let writer =
+                    before.filter(|writer| problem.outputs(*writer).iter().any(|own| reads(own)));
+                found.extend(writer.map(|writer| (writer, op)));
+                Some(op)
+            }
+        };
+    }
+    found
 }

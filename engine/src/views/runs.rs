@@ -298,7 +298,14 @@ impl Source<'_> {
             let ways = [(at, at + 1), (at + 1, at)];
             for ((from, to), bytes) in ways.into_iter().zip(sent(&pair[0])) {
                 let cut_bytes = bytes * is_cut;
-                edges.push(EdgeFigures { from, to, bytes, n_tensors: m, cut_bytes });
+                edges.push(EdgeFigures {
+                    from,
+                    to,
+                    bytes,
+                    n_tensors: m,
+                    cut_bytes,
+                    n_critical: None,
+                });
             }
         }
         self.to.group(&GroupFile { id: String::new(), parent: None, nodes, edges });

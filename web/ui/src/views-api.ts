@@ -53,7 +53,7 @@ export interface GraphNode {
   x: number; y: number; width: number; height: number; open: Inside | null;
 }
 
-export interface GraphEdge { from: number; to: number; bytes: number; n_tensors: number; cut_bytes: number; is_back: boolean; points: [number, number][] }
+export interface GraphEdge { from: number; to: number; bytes: number; n_tensors: number; cut_bytes: number; n_critical: number | null; is_back: boolean; points: [number, number][] }
 
 export interface Inside { width: number; height: number; nodes: GraphNode[]; edges: GraphEdge[] }
 

@@ -15,8 +15,8 @@ let service, chrome, ids;
 
 const HOSTILE = ["<img src=x onerror=alert(1)>", "\u202egnp.exe", "a\u0007b", "`${alert(1)}`", "long".repeat(2500), "\"><script>alert(1)</script>", "\u200bzero", "=cmd|' /C calc'!A0", "a,b\"c\\d&#e"];
 
-/** A chain of ops with such names. */
-const hostile = () => onnx(HOSTILE.map((name, op) => ["Relu", name, [op === 0 ? "x" : `t${op}`], [op === HOSTILE.length - 1 ? "y" : `t${op + 1}`]]), [], "x", "y", [4, 4]);
+/** A chain of ops with such names, half of them of types with such names. */
+const hostile = () => onnx(HOSTILE.map((name, op) => [op < 4 ? "Relu" : HOSTILE[op - 4], name, [op === 0 ? "x" : `t${op}`], [op === HOSTILE.length - 1 ? "y" : `t${op + 1}`]]), [], "x", "y", [4, 4]);
 
 async function put(kind, name, bytes) {
   const answer = await fetch(`${service.base}/v1/${kind}?name=${name}`, { method: "POST", body: bytes });
@@ -211,6 +211,26 @@ test("another colour lays nothing out again, and a link shows the same picture",
   await context.close();
 });
 
+test("the critical path is marked on edges: on those of a chain that take time, and between ops of the path alone", async () => {
+  // Ops of unknown types that read nothing take no time; what goes to another device always does.
+  const takes = ([from, to]) => to.critical_ns > 0 && (from.critical_ns > 0 || Object.keys(from.devices)[0] !== Object.keys(to.devices)[0]);
+  const ends = ({ nodes, edges }) => edges.map((edge) => [nodes[edge.from], nodes[edge.to], edge.n_critical]);
+  const chain = ends((await graph("hostile")).inside).map((own) => [Number(takes(own)), own[2]]);
+  assert.equal(chain.length, HOSTILE.length - 1);
+  assert.ok(chain.filter(([wanted, own]) => wanted === 1 && own === 1).length >= 5);
+  for (const [wanted, own] of chain) assert.equal(own, wanted);
+  const levels = (inside) => [inside, ...inside.nodes.flatMap((node) => (node.open === null ? [] : levels(node.open)))];
+  const marked = levels((await graph("gpt2", "?depth=64")).inside).flatMap(ends).filter(([, , n]) => n > 0);
+  assert.ok(marked.length > 0);
+  for (const own of marked) assert.ok(takes(own), `${own[0].id} to ${own[1].id}`);
+  const { page, context } = await page_of(chrome, service.base);
+  await open(page, service.base, `#/plans/${ids.hostile}/graph?critical=yes&tables=edges`);
+  const counts = await page.$$eval("[data-pointer$='/n_critical']", (all) => all.map((own) => own.textContent.trim()));
+  assert.deepEqual(counts.toSorted(), chain.map(([wanted]) => String(wanted)).toSorted());
+  assert.ok(await page.$("text=on the critical path"));
+  await context.close();
+});
+
 test("an op's slices are framed in the timeline, and lead back", async () => {
   const { page, context } = await page_of(chrome, service.base);
   const op = nodes_of((await graph("layers", "?depth=64")).inside).find((node) => node.kind === "op" && node.time_ns > 0 && node.op_type === "MatMul");
@@ -260,6 +280,7 @@ test("names are text in the graph, whatever they hold", async () => {
   for (const node of nodes) {
     await open(page, service.base, `#/plans/${ids.hostile}/graph?tables=nodes&at=${encodeURIComponent(key(node))}`);
     await page.waitForSelector("section[aria-label='Chosen node'] .pairs", { timeout: 5000 }).catch(() => assert.fail(`${node.id.slice(0, 80)} is not shown`));
+    await page.hover("main canvas");
     assert.equal(await page.evaluate(() => /[\u0000-\u0008\u202a-\u202e\u200b]/.test(document.body.innerText)), false);
   }
   await screenshot(page, "graph-hostile");

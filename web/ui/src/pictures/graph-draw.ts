@@ -52,9 +52,11 @@ function draw_level(sheet: Sheet, level: Level): void {
   }
 }
 
-/** Lines in three strokes: on a device, backwards, and between devices. */
+const is_critical = ({ edge }: Line): boolean => (edge.n_critical ?? 0) > 0;
+
+/** Lines in strokes: on a device, backwards, and between devices; where the critical path is shown, its lines over pale others. */
 function draw_lines(sheet: Sheet, lines: Line[]): void {
-  const { pen, colours, camera } = sheet;
+  const { pen, colours, camera, marks } = sheet;
   const seen: Line[] = [];
   for (const line of lines) {
     if (!is_seen(sheet, line.left, line.top, line.right, line.bottom)) continue;
@@ -62,22 +64,24 @@ function draw_lines(sheet: Sheet, lines: Line[]): void {
     sheet.drawn.edges += 1;
     seen.push(line);
   }
-  const ways: [(line: Line) => boolean, string, number, number[]][] = [
-    [({ edge }) => edge.cut_bytes === 0 && !edge.is_back, colours["text-3"]!, 1, []],
-    [({ edge }) => edge.cut_bytes === 0 && edge.is_back, colours["text-3"]!, 1, [2, 3]],
-    [({ edge }) => edge.cut_bytes > 0, colours["accent"]!, 2, [7, 3]],
+  const [own, path] = marks.is_critical ? [seen.filter((line) => !is_critical(line)), seen.filter(is_critical)] : [seen, []];
+  const [here, cut] = [(line: Line) => line.edge.cut_bytes === 0, (line: Line) => line.edge.cut_bytes > 0];
+  const ways: [Line[], string, number, number[]][] = [
+    [own.filter((line) => here(line) && !line.edge.is_back), "text-3", 1, []], [own.filter((line) => here(line) && line.edge.is_back), "text-3", 1, [2, 3]],
+    [own.filter(cut), "accent", 2, [7, 3]], [path.filter(here), "bad", 3, []], [path.filter(cut), "bad", 3, [7, 3]],
   ];
-  for (const [is_meant, colour, width, dash] of ways) {
-    const own = seen.filter(is_meant);
-    if (own.length === 0) continue;
-    pen.strokeStyle = pen.fillStyle = colour;
+  for (const [some, colour, width, dash] of ways) {
+    if (some.length === 0) continue;
+    pen.globalAlpha = marks.is_critical && colour !== "bad" ? 0.3 : 1;
+    pen.strokeStyle = pen.fillStyle = colours[colour]!;
     pen.lineWidth = width;
     pen.setLineDash(camera.scale >= DETAILED / 3 ? dash : []);
-    for (let at = 0; at < own.length; at += AT_ONCE) stroke(sheet, own.slice(at, at + AT_ONCE));
+    for (let at = 0; at < some.length; at += AT_ONCE) stroke(sheet, some.slice(at, at + AT_ONCE));
     pen.setLineDash([]);
-    if (camera.scale >= DETAILED) arrows(sheet, own);
+    if (camera.scale >= DETAILED) arrows(sheet, some);
   }
-  if (camera.scale >= DETAILED) sheet.cuts.push(...seen.filter((line) => line.edge.cut_bytes > 0));
+  pen.globalAlpha = 1;
+  if (camera.scale >= DETAILED) sheet.cuts.push(...seen.filter(cut));
 }
 
 function stroke({ pen, camera, size }: Sheet, lines: Line[]): void {

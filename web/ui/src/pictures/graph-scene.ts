@@ -44,8 +44,8 @@ export function scene_of(own: Inside): Scene {
       node, at: `${at}${pointer("nodes", index)}`, x: x + node.x, y: y + node.y, width: node.width, height: node.height, within, inside: undefined,
     }));
     made.lines = inside.edges.map((edge, index) => line(edge, `${at}${pointer("edges", index)}`, made.boxes, x, y));
-    // What goes between devices first, then the heaviest: those are drawn where all are too many.
-    made.lines.sort((a, b) => b.edge.cut_bytes - a.edge.cut_bytes || b.edge.bytes - a.edge.bytes);
+    // The critical path and what goes between devices first, then the heaviest: those are drawn where all are too many.
+    made.lines.sort((a, b) => (b.edge.n_critical ?? 0) - (a.edge.n_critical ?? 0) || b.edge.cut_bytes - a.edge.cut_bytes || b.edge.bytes - a.edge.bytes);
     scene.lines.push(...made.lines);
     for (const box of made.boxes) {
       scene.boxes.push(box);

@@ -33,12 +33,13 @@ export function Swatch(props: { of: Fill }): JSX.Element {
   );
 }
 
-export function Legend(props: { of: Style; mode: string; has_cuts: boolean }): JSX.Element {
+export function Legend(props: { of: Style; mode: string; has_cuts: boolean; is_critical: boolean }): JSX.Element {
   return (
     <ul class="legend">
       <For each={props.of.legend.slice(0, COLOURS)}>{(own) => <li><Swatch of={own.fill} /> {short(own.text, 24)}</li>}</For>
       <Show when={props.of.legend.length > COLOURS}><li>and {props.of.legend.length - COLOURS} more; each node names its own</li></Show>
       <Show when={props.has_cuts}><li><svg class="swatch" width="24" height="12" aria-hidden="true"><line class="cut" x1="0" x2="24" y1="6" y2="6" /></svg> between devices, with bytes</li></Show>
+      <Show when={props.is_critical}><li><svg class="swatch" width="24" height="12" aria-hidden="true"><line class="path" x1="0" x2="24" y1="6" y2="6" /></svg> ◆ on the critical path</li></Show>
     </ul>
   );
 }
@@ -150,7 +151,7 @@ export function nodes_table(doc: Doc, scene: Scene): Table {
 export function edges_table(doc: Doc, scene: Scene): Table {
   const rows = () => scene.lines.map((line): Cell[] => {
     const of = (name: string, as: As): Cell => ref(doc, line.at + pointer(name), as);
-    return [group_of(line.from), line.from.node.name, line.to.node.name, of("bytes", "bytes"), of("cut_bytes", "bytes"), of("n_tensors", "count")];
+    return [group_of(line.from), line.from.node.name, line.to.node.name, line.edge.n_critical == null ? null : of("n_critical", "count"), of("bytes", "bytes"), of("cut_bytes", "bytes"), of("n_tensors", "count")];
   });
-  return { name: "edges", columns: ["Group", "From", "To", "Bytes", "Between devices", "Tensors"], get rows() { return rows(); } };
+  return { name: "edges", columns: ["Group", "From", "To", "Times on the critical path", "Bytes", "Between devices", "Tensors"], get rows() { return rows(); } };
 }

@@ -111,7 +111,7 @@ function Picture(props: { id: string; doc: Doc; open: string[]; is_late: boolean
             onKeyDown={(event) => camera_keys(event, acts)} />
           <Show when={hovered()}>{(own) => <Card doc={props.doc} box={own()} left={screen_x(view.camera(), size(), own().x + own().width)} top={screen_y(view.camera(), size(), own().y)} size={size()} />}</Show>
         </div>
-        <Legend of={style()} mode={mode()} has_cuts={scene().lines.some((line) => line.edge.cut_bytes > 0)} />
+        <Legend of={style()} mode={mode()} has_cuts={scene().lines.some((line) => line.edge.cut_bytes > 0)} is_critical={is_critical()} />
         <p class="note" role="status" id="graph-told">
           {drawn().nodes} nodes and {drawn().edges} edges drawn<Show when={drawn().left_out > 0}>; {drawn().left_out} of the lightest edges are left out</Show>
           <Show when={props.is_late}> · opening …</Show>
