@@ -101,6 +101,15 @@ for (const theme of ["light", "dark"]) {
   });
 }
 
+test("views fit a window of 800 pixels", async () => {
+  const { page, context } = await page_of(at.chrome, at.base, { width: 800 });
+  for (const view of ["overview", "graph", "timeline", "memory", "search", "what-if", "why"]) {
+    await open(page, at.base, `#/plans/${run.id}/${view}`);
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), view);
+  }
+  await context.close();
+});
+
 test("an example takes its own settings along and leaves none", async () => {
   const { page, context } = await page_of(at.chrome, at.base);
   await open(page, at.base, "#/new");
