@@ -294,7 +294,9 @@ fn failed(code: &str, said: &str, cpu_ms: i64) -> End {
         _ => Vec::new(),
     };
     let said: String = said.chars().take(2000).collect();
-    let error = json!({ "code": code, "message": message, "hints": hints, "said": said });
+    let error = json!({
+        "code": code, "severity": "error", "message": message, "facts": [], "hints": hints, "said": said,
+    });
     let (exit_code, error) = (None, Some(error));
     End { exit_code, error, cpu_ms, ..End::bare("failed") }
 }

@@ -2,6 +2,7 @@
 
 import { For, Show, createEffect, createMemo, createSignal, on, onCleanup, onMount, type JSX } from "solid-js";
 import { ask, has_token, needsToken, refusedToken, useToken } from "./api";
+import { explained } from "./explained";
 import { format, type As } from "./format";
 import { IS_ALONE } from "./held";
 import { short } from "./names";
@@ -223,6 +224,7 @@ function Origin(): JSX.Element {
           )}</For></dl>
           <Show when={fields().length > LISTED}><p class="note">and {fields().length - LISTED} more</p></Show>
           <p class="note">of <Show when={!IS_ALONE && own().of.doc.source.startsWith("/")} fallback={<code>{short(own().of.doc.held ?? own().of.doc.source, 60)}</code>}><Own path={own().of.doc.source}><code>{short(own().of.doc.source, 60)}</code></Own></Show></p>
+          <Show when={!IS_ALONE && explained(own().of)}>{(address) => <p><a href={address()} onClick={() => ask_number(undefined)}>How it was computed</a></p>}</Show>
           <p class="buttons"><button type="button" onClick={() => void copy(fields().join("\n"), "Pointer")}>Copy</button><button type="button" onClick={close}>Close</button></p>
         </>
       )}</Show>

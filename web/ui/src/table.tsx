@@ -91,34 +91,34 @@ export function DataTable(props: { of: Table; caption?: string }): JSX.Element {
   const direction = (at: number) => (by()?.[0] !== at ? "none" : by()![1] ? "descending" : "ascending");
   return (
     <>
-    <div ref={box} class="scroll" role="region" tabindex="0" aria-label={`${props.caption ?? props.of.name}, table`}>
-      <table>
-        <thead>
-          <tr>
-            <For each={props.of.columns}>{(name, at) => (
-              <th scope="col" classList={{ right: numeric(at()) }} aria-sort={direction(at())}>
-                <button type="button" class="sort" onClick={() => press(at())}>
-                  {name}<span aria-hidden="true">{{ none: "", ascending: " ▲", descending: " ▼" }[direction(at())]}</span>
-                </button>
-              </th>
+      <div ref={box} class="scroll" role="region" tabindex="0" aria-label={`${props.caption ?? props.of.name}, table`}>
+        <table>
+          <thead>
+            <tr>
+              <For each={props.of.columns}>{(name, at) => (
+                <th scope="col" classList={{ right: numeric(at()) }} aria-sort={direction(at())}>
+                  <button type="button" class="sort" onClick={() => press(at())}>
+                    {name}<span aria-hidden="true">{{ none: "", ascending: " ▲", descending: " ▼" }[direction(at())]}</span>
+                  </button>
+                </th>
+              )}</For>
+            </tr>
+          </thead>
+          <tbody>
+            <For each={shown()}>{(row) => (
+              <tr><For each={row}>{(cell) => (
+                <td classList={{ right: is_number(cell) }}>
+                  {cell === null ? "" : typeof cell === "string" ? <Name text={cell} most={120} /> : <Num of={cell} />}
+                </td>
+              )}</For></tr>
             )}</For>
-          </tr>
-        </thead>
-        <tbody>
-          <For each={shown()}>{(row) => (
-            <tr><For each={row}>{(cell) => (
-              <td classList={{ right: is_number(cell) }}>
-                {cell === null ? "" : typeof cell === "string" ? <Name text={cell} most={120} /> : <Num of={cell} />}
-              </td>
-            )}</For></tr>
-          )}</For>
-        </tbody>
-      </table>
-      <Show when={shown().length < rows().length}>
-        <p class="note">{shown().length} of {rows().length} rows. <button type="button" class="plain" onClick={() => set({ all: [...listed("all"), props.of.name].join(",") })}>Show all</button></p>
-      </Show>
-    </div>
-    <Show when={is_wide()}><p class="note cue">This table is wider than its place: scroll it sideways for more columns →</p></Show>
+          </tbody>
+        </table>
+        <Show when={shown().length < rows().length}>
+          <p class="note">{shown().length} of {rows().length} rows. <button type="button" class="plain" onClick={() => set({ all: [...listed("all"), props.of.name].join(",") })}>Show all</button></p>
+        </Show>
+      </div>
+      <Show when={is_wide()}><p class="note cue">This table is wider than its place: scroll it sideways for more columns →</p></Show>
     </>
   );
 }

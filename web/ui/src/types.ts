@@ -16,13 +16,16 @@ export interface Diagnostic {
   severity: string;
   exit_code?: number;
   message: string;
-  facts: Fact[];
+  facts?: Fact[];
   hints: string[];
 }
 
+/** Errors of plans whose process ended without an answer may have none. */
+export const facts_of = (own: Diagnostic): Fact[] => own.facts ?? [];
+
 /** A fact that is a list of names. */
 export const names_of = (own: Diagnostic, fact: string): string[] | undefined => {
-  const value = own.facts.find((one) => one.name === fact)?.value;
+  const value = facts_of(own).find((one) => one.name === fact)?.value;
   return value !== undefined && "list" in value ? value.list : undefined;
 };
 
@@ -69,7 +72,7 @@ export interface Stored { name: string; digest: string; bytes: number; created_m
 export const is_live = (state: State): boolean => state === "queued" || state === "running";
 
 export const of_diagnostic = (own: Diagnostic): Problem => ({
-  status: 0, code: own.code, title: own.message, hints: own.hints, facts: own.facts,
+  status: 0, code: own.code, title: own.message, hints: own.hints, facts: facts_of(own),
 });
 
 /** The cluster that a plan is for, and what of it was changed for the plan. */

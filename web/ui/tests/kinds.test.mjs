@@ -61,7 +61,7 @@ for (const [theme, width] of [["light", 1280], ["dark", 1920]]) {
     hashes.push(["settings", `#/compare?${settings}`], ["same", `#/compare?a=${plans.given.id}&b=${plans.given.id}`], ["compare", `#/compare?a=${plans.split.id}&b=${plans.split.id}`]);
     for (const [name, hash] of hashes) {
       const { page, wrong, context } = await page_of(at.chrome, at.base, { theme, width, refusals: name.startsWith("given") });
-      await open(page, at.base, hash);
+      await open(page, at.base, hash).catch((error) => { throw new Error(`${name}: ${error.message}`); });
       assert.deepEqual(await holes(page), [], name);
       const refused = await page.$$eval("main [role=alert] code", (all) => all.map((own) => own.textContent));
       const ended = plans[name.split("-")[0]]?.error?.code;
@@ -153,7 +153,7 @@ test("what is alive at the peak is a table that adds up to it", async () => {
   const { page, context } = await page_of(at.chrome, at.base);
   for (const [name, device] of [["run", "rank 0"], ["split", "gpu1"]]) {
     const { value: curve } = await asked(at.base, `/v1/plans/${plans[name].id}/memory?device=${encodeURIComponent(device)}&points=10`);
-    await open(page, at.base, `#/plans/${plans[name].id}/memory?device=${encodeURIComponent(device)}&tables=alive`);
+    await open(page, at.base, `#/plans/${plans[name].id}/memory?device=${encodeURIComponent(device)}&tables=alive&all=alive`);
     const rows = await page.$$eval("[aria-label='alive, table'] tbody tr", (all) => all.map((row) => [...row.children].slice(0, 2).map((cell) => cell.textContent)));
     assert.deepEqual(rows, curve.alive.largest.map((own) => [own.name, own.kind]));
     assert.equal(curve.alive.largest.reduce((sum, own) => sum + own.bytes, curve.alive.other_bytes), curve.peak_bytes);

@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { PLACED, EXAMPLES, asked, planned, uploaded } from "./asked.mjs";
+import { check_numbers } from "./numbers.mjs";
 import { PROGRAM, browser, clear, folder, open, page_of, serve } from "./service.mjs";
 
 const at = folder();
@@ -156,4 +157,96 @@ test("a token that is refused is said to be, and the question stays until it is 
     await guarded.stop();
     clear(own);
   }
+});
+
+test("each number leads to where it is explained, and none to a view that refuses", async () => {
+  const { page, wrong, context } = await page_of(chrome, service.base);
+  const found = new Set();
+  for (const hash of [`#/plans/${placed.id}`, `#/plans/${placed.id}/memory?tables=memory`, `#/plans/${placed.id}/timeline?tables=timeline`, `#/plans/${placed.id}/graph?tables=nodes`, "#/plans", `#/compare?a=${placed.id}&b=${placed.id}`]) {
+    await open(page, service.base, hash);
+    const n = await page.$$eval("main .num", (all) => all.length);
+    for (let at = 0; at < n; at += Math.max(1, Math.floor(n / 6))) {
+      await page.locator("main .num").nth(at).dispatchEvent("click");
+      const place = await page.$("dialog.origin a:has-text('How it was computed')");
+      if (place !== null) found.add(await place.getAttribute("href"));
+      await page.keyboard.press("Escape");
+    }
+  }
+  const of = [...found].map((href) => new URLSearchParams(href.split("?")[1]).get("of"));
+  for (const one of ["device", "op", null]) assert.ok(of.includes(one), `${one} of ${[...found]}`);
+  for (const href of found) {
+    await open(page, service.base, href);
+    assert.ok(await page.$("main [role=alert]") === null, href);
+    assert.ok(await page.$$eval("main [data-pointer]", (all) => all.length) > 2, href);
+  }
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("both timelines of a comparison have one window, which the address keeps", async () => {
+  const { page, wrong, context } = await page_of(chrome, service.base);
+  const other = await planned(service.base, { ...PLACED, algorithm: "single" });
+  await open(page, service.base, `#/compare?a=${other.id}&b=${placed.id}&tables=timelines`);
+  await page.waitForSelector("[aria-label='timelines, table']");
+  const sums = () => page.$$eval("[aria-label='timelines, table'] tbody tr", (all) => all.map((row) => row.textContent));
+  const whole = await sums();
+  await page.click("section[aria-label=Timelines] button:has-text('Zoom in')");
+  await page.waitForFunction((old) => JSON.stringify([...document.querySelectorAll("[aria-label='timelines, table'] tbody tr")].map((row) => row.textContent)) !== old, JSON.stringify(whole));
+  await page.waitForTimeout(600);
+  const window = await page.evaluate(() => Object.fromEntries(new URLSearchParams(location.hash.split("?")[1])));
+  // Both sides are of that window, their sums those of the service (below).
+  const sources = await page.$$eval("section[aria-label=Timelines] tbody [data-source]", (all) => all.map((own) => own.dataset.source));
+  for (const id of [other.id, placed.id]) {
+    const own = sources.filter((source) => source.includes(id)).map((source) => new URLSearchParams(source.split("?")[1]));
+    assert.ok(own.length > 0 && own.every((query) => query.get("from_ns") === window.t0 && Number(query.get("to_ns")) <= Number(window.t1)), `${id}: ${sources[0]}`);
+  }
+  assert.ok(await check_numbers(page, service.base) > 5);
+  const kept = await sums();
+  const address = page.url();
+  await open(page, service.base, address.slice(address.indexOf("#")));
+  await page.waitForTimeout(800);
+  assert.deepEqual(await sums(), kept);
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("plans of different clusters stand beside each other in figures, and say why in no more", async () => {
+  const { page, context } = await page_of(chrome, service.base, { refusals: true });
+  const elsewhere = await planned(service.base, { ...PLACED, cluster: "two-rtx3090.yaml" });
+  await open(page, service.base, `#/compare?a=${placed.id}&b=${elsewhere.id}`);
+  await page.waitForSelector("text=Only figures are compared");
+  assert.ok(await page.$("main [role=alert]") === null);
+  const told = await page.$$eval("section[aria-label=Figures] [data-pointer]", (all) => all.map((own) => own.dataset.pointer));
+  assert.ok(told.includes("/a/plan/cost/step_time_ns") && told.includes("/b/plan/cost/step_time_ns"), told.join());
+  assert.ok(await check_numbers(page, service.base) >= 4);
+  await context.close();
+});
+
+test("an algorithm and its options are a form, made of the service's own list", async () => {
+  const { page, context } = await page_of(chrome, service.base);
+  const { value: { algorithms } } = await asked(service.base, "/v1/algorithms");
+  await open(page, service.base, "#/new");
+  await page.click("summary:has-text('Search')");
+  const asks = () => page.evaluate(() => new URLSearchParams(location.hash.split("?")[1]).get("algorithm"));
+  const decides = page.locator(".algorithm select").first();
+  const offered = await decides.locator("option").evaluateAll((all) => all.map((own) => own.value).filter(Boolean));
+  assert.deepEqual(offered.toSorted(), algorithms.filter((own) => own.kind === "decide").map((own) => own.name).toSorted());
+  await decides.selectOption("m-sct");
+  await page.check(".algorithm label:has-text('coplace') input");
+  await page.check(".algorithm label:has-text('local-search') input");
+  // Each option of each step has a field with the words of the list.
+  const wanted = algorithms.filter((own) => ["m-sct", "coplace", "local-search"].includes(own.name)).flatMap((own) => own.options);
+  for (const option of wanted) assert.ok((await page.textContent(".algorithm")).includes(option.summary), option.name);
+  assert.equal(await page.$$eval(".algorithm .option", (all) => all.length), wanted.length);
+  await page.fill(".algorithm fieldset:has-text('m-sct') .option:has-text('theta') input", "0.2");
+  await page.press(".algorithm fieldset:has-text('m-sct') .option:has-text('theta') input", "Tab");
+  await page.waitForTimeout(300);
+  assert.equal(await asks(), "coplace,m-sct(theta=0.2),local-search");
+  // The service takes it, and the address brings the same form.
+  const made = await planned(service.base, { ...PLACED, algorithm: await asks() });
+  assert.equal(made.state, "done", JSON.stringify(made.error));
+  const address = page.url();
+  await open(page, service.base, address.slice(address.indexOf("#")));
+  assert.equal(await page.inputValue(".algorithm fieldset:has-text('m-sct') .option:has-text('theta') input"), "0.2");
+  await context.close();
 });

@@ -1,7 +1,7 @@
 // Two plans, or a plan and what runs now: what moved, and where the time went.
 
 import { For, Match, Show, Switch, createSignal, type JSX } from "solid-js";
-import { read, send } from "../api";
+import { Refused, read, send } from "../api";
 import { ago } from "../format";
 import { fetched } from "../load";
 import { Loading, Num, Panel, Trouble } from "../parts";
@@ -11,6 +11,7 @@ import { known, number, pointer, ref, resolve, type Doc, type Ref } from "../poi
 import { asked, link, set } from "../route";
 import { DataTable, TableButtons, Twin, type Cell, type Table } from "../table";
 import { with_plan, type ComparedOps, type ComparedRuns, type Diagnostic, type Page, type Status } from "../types";
+import { BothTimelines } from "./both-timelines";
 import { headline } from "./search";
 
 /** Stands for settings in place of a plan. */
@@ -81,12 +82,16 @@ function Settings(props: { plan: string }): JSX.Element {
 /** Both answers and what the service says of their difference, as one document. */
 async function joined(a: string, b: string): Promise<Doc> {
   const paths = [a, b].map((id) => `/v1/plans/${encodeURIComponent(id)}/answer?brief=true`) as [string, string];
-  const [first, second, compared] = await Promise.all([read(paths[0]), read(paths[1]), send("/v1/compare", { plan: b, with: a })]);
+  const [first, second, compared] = await Promise.all([read(paths[0]), read(paths[1]), send("/v1/compare", { plan: b, with: a }).catch((error: unknown) => {
+    // Plans of other models or clusters can't be set op by op; their figures stand beside each other all the same.
+    if (error instanceof Refused && error.problem.status === 422) return { source: "", value: { unlike: error.problem.title } };
+    throw error;
+  })]);
   return { source: `compare?a=${a}&b=${b}`, value: { a: first.value, b: second.value, compare: compared.value } };
 }
 
 function Both(props: { a: string; b: string }): JSX.Element {
-  return <Answer of={() => joined(props.a, props.b)} />;
+  return <><Answer of={() => joined(props.a, props.b)} /><BothTimelines a={props.a} b={props.b} /></>;
 }
 
 function Answer(props: { of: () => Promise<Doc> }): JSX.Element {
@@ -99,9 +104,10 @@ function Answer(props: { of: () => Promise<Doc> }): JSX.Element {
 }
 
 /** What is compared: training runs, placements of ops, or solutions of an instance with given costs. */
-type Kind = "runs" | "ops" | "given";
+type Kind = "runs" | "ops" | "given" | "unlike";
 
 function kind_of(doc: Doc): Kind {
+  if (resolve(doc.value, "/compare/unlike") !== undefined) return "unlike";
   if (resolve(doc.value, "/compare/changes") !== undefined) return "runs";
   return resolve(doc.value, "/compare/step_time") !== undefined ? "ops" : "given";
 }
@@ -113,6 +119,7 @@ function ends(doc: Doc, as: "time" | "bytes"): [Ref, Ref, Ref] {
   const [a, b] = sides(doc).map((side) => ({
     runs: pointer("compare", side, as === "time" ? "step_time_ns" : "peak_bytes"),
     ops: as === "time" ? pointer("compare", "step_time", 0, `${side}_ns`) : pointer("compare", "peak_memory", `${side}_bytes`),
+    unlike: as === "time" ? pointer(side, "plan", "cost", "step_time_ns") : pointer(side, "best", "peak_bytes"),
     given: as === "time" ? pointer(side, "value_ns") : pointer(side, "peak_bytes"),
   })[kind_of(doc)]) as [string, string];
   return [ref(doc, a, as), ref(doc, b, as), ref(doc, [b, a], as, "difference")];
@@ -124,7 +131,7 @@ const PARTS: [string, string][] = [
 
 /** What adds to the step and what takes from it; the parts add up to the difference. */
 function steps(doc: Doc): Step[] {
-  if (kind_of(doc) === "given") return [];
+  if (kind_of(doc) === "given" || kind_of(doc) === "unlike") return [];
   if (kind_of(doc) === "ops") {
     const rows = (doc.value as { compare: ComparedOps }).compare.step_time;
     return rows.slice(1).map((row, at) => ({ name: plain(row.name.trim()), by: ref(doc, [pointer("compare", "step_time", at + 1, "b_ns"), pointer("compare", "step_time", at + 1, "a_ns")], "time", "difference") }));
@@ -167,6 +174,7 @@ function Warnings(props: { doc: Doc }): JSX.Element {
   const short = () => sides(props.doc).map((side, at) => ({ title: at === 0 ? "A" : "B", rank: resolve(props.doc.value, pointer("compare", side, "short_rank")), of: ref(props.doc, pointer("compare", side, "short_of_bytes"), "bytes") })).filter((own) => known(own.of));
   return (
     <>
+      <Show when={resolve(props.doc.value, "/compare/unlike")}>{(why) => <div class="callout warn"><p><span aria-hidden="true">▲</span> Only figures are compared: {plain(String(why()))}.</p></div>}</Show>
       <For each={short()}>{(own) => <div class="callout bad"><p><b>{own.title} does not fit</b>: rank {String(own.rank)} is short of <Num of={own.of} /></p></div>}</For>
       <For each={all()}>{(own) => <div class="callout warn"><p><span aria-hidden="true">▲</span> {plain(own.message)}</p><For each={own.hints}>{(hint) => <p class="hint">{plain(hint)}</p>}</For></div>}</For>
     </>
@@ -226,7 +234,7 @@ function Moved(props: { doc: Doc }): JSX.Element {
   const n_moved = () => ref(props.doc, "/compare/moved", "count");
   return (
     <Panel title="What moved" sub={moved().rows.length > 0 ? String(moved().rows.length) : undefined}>
-      <Show when={moved().rows.length > 0} fallback={<p class="empty">{is_equal() ? "All decisions are equal." : known(n_moved()) ? <><Num of={n_moved()} /> nodes are elsewhere in B.</> : "The stages differ."}</p>}><DataTable of={moved()} /></Show>
+      <Show when={moved().rows.length > 0} fallback={<p class="empty">{kind_of(props.doc) === "unlike" ? "Decisions of plans for different files are not set beside each other." : is_equal() ? "All decisions are equal." : known(n_moved()) ? <><Num of={n_moved()} /> nodes are elsewhere in B.</> : "The stages differ."}</p>}><DataTable of={moved()} /></Show>
       <p class="note"><a href={link(["plans", asked("b")])}>Open B</a> <Show when={asked("a") !== SETTINGS}><a href={link(["plans", asked("a")])}>Open A</a></Show></p>
     </Panel>
   );

@@ -10,7 +10,7 @@ import { GapCurve, said, said_table, until_s } from "../pictures/gap-curve";
 import { texts } from "../form";
 import { go, link } from "../route";
 import { TableButtons, Twin } from "../table";
-import { has_cluster, is_live, subject, type Diagnostic, type Status } from "../types";
+import { facts_of, has_cluster, is_live, subject, type Diagnostic, type Status } from "../types";
 
 /** What was asked for, in a line. */
 export function headline(plan: Status): string {
@@ -93,7 +93,7 @@ function Ended(props: { doc: Doc; error: Diagnostic }): JSX.Element {
     <div class="callout bad" role="alert">
       <p><b>{lead()}</b> <code>{props.error.code}</code> <a href={link(["plans", plan().id, "why"])}>Why, and the ways out</a></p>
       <p>{plain(props.error.message)}</p>
-      <Facts of={props.error.facts} doc={props.doc} at={["error", "facts"]} />
+      <Facts of={facts_of(props.error)} doc={props.doc} at={["error", "facts"]} />
       <For each={props.error.hints}>{(hint) => <p class="hint">Hint: {plain(hint)}</p>}</For>
     </div>
   );

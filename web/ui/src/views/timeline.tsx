@@ -173,9 +173,9 @@ function window_of(id: () => string, span: () => { from: number; to: number }, i
   return { doc, error, is_late };
 }
 
-interface Acts { view: () => View; zoom: (factor: number, at?: number) => void; pan: (share: number) => void; show: (from: number, to: number) => void; pick: (x: number, y: number) => void; hover: (x: number, y: number) => void }
+export interface Acts { view: () => View; zoom: (factor: number, at?: number) => void; pan: (share: number) => void; show: (from: number, to: number) => void; pick: (x: number, y: number) => void; hover: (x: number, y: number) => void }
 
-function handlers(element: () => HTMLCanvasElement, acts: Acts): void {
+export function handlers(element: () => HTMLCanvasElement, acts: Acts): void {
   onMount(() => {
     const canvas = element();
     let start: { x: number; view: View; is_zoom: boolean; moved: boolean } | undefined;
@@ -206,7 +206,7 @@ function handlers(element: () => HTMLCanvasElement, acts: Acts): void {
   });
 }
 
-function keys(does: Record<string, () => void>): void {
+export function keys(does: Record<string, () => void>): void {
   let last = "";
   const press = (event: KeyboardEvent) => {
     const is_typed = (event.target as HTMLElement).matches("input, textarea, select, dialog *");
@@ -219,7 +219,7 @@ function keys(does: Record<string, () => void>): void {
   onCleanup(() => removeEventListener("keydown", press));
 }
 
-function Legend(props: { of: Tile }): JSX.Element {
+export function Legend(props: { of: Tile }): JSX.Element {
   /** What shares a colour shares a line. */
   const shown = () => {
     const own = new Map<string, string[]>();

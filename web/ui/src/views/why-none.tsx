@@ -10,13 +10,13 @@ import { DeviceBars } from "../pictures/bars";
 import { number, pointer, ref, type Doc, type Ref } from "../pointer";
 import { go, link } from "../route";
 import { CsvButton, DataTable, type Cell, type Table } from "../table";
-import { names_of, type Diagnostic, type Status } from "../types";
+import { facts_of, names_of, type Diagnostic, type Status } from "../types";
 
 const error_of = (doc: Doc): Diagnostic => (doc.value as Status).error!;
 
 /** A fact that is a size. */
 function size(doc: Doc, name: string): Ref | undefined {
-  const at = error_of(doc).facts.findIndex((own) => own.name === name);
+  const at = facts_of(error_of(doc)).findIndex((own) => own.name === name);
   const own = ref(doc, pointer("error", "facts", at, "value", "bytes"), "bytes");
   return at >= 0 && number(own) !== undefined ? own : undefined;
 }
@@ -36,7 +36,7 @@ export default function WhyNone(props: { status: Doc }): JSX.Element {
       <div class="callout bad"><p><b>{lead(plan())}</b> <code>{error().code}</code></p><p>{plain(error().message)}</p></div>
       <Show when={is_searched()} fallback={
         <div class="halves">
-          <Show when={error().facts.length > 0}><Panel title="Facts"><Facts of={error().facts} doc={props.status} at={FACTS} /></Panel></Show>
+          <Show when={facts_of(error()).length > 0}><Panel title="Facts"><Facts of={facts_of(error())} doc={props.status} at={FACTS} /></Panel></Show>
           <Ways doc={props.status} />
         </div>
       }>
@@ -63,11 +63,11 @@ function Short(props: { doc: Doc }): JSX.Element {
   };
   const is_known = () => need() !== undefined && have() !== undefined;
   // A proof that counts each tensor once speaks of several devices together.
-  const is_sum = () => error_of(props.doc).facts.some((own) => own.name === "devices");
+  const is_sum = () => facts_of(error_of(props.doc)).some((own) => own.name === "devices");
   return (
     <Panel title={is_known() ? "What is missing" : "Facts"} sub={!is_known() ? undefined : is_sum() ? "of several devices together; the sum of their limits dashed" : "on the device that is short of most; the limit dashed"}>
       <Show when={is_known()}><DeviceBars of={[bar()]} label="Needed against the limit" /></Show>
-      <Facts of={error_of(props.doc).facts} doc={props.doc} at={FACTS} but={is_known() ? DRAWN : DRAWN.slice(3)} />
+      <Facts of={facts_of(error_of(props.doc))} doc={props.doc} at={FACTS} but={is_known() ? DRAWN : DRAWN.slice(3)} />
     </Panel>
   );
 }
@@ -93,7 +93,7 @@ function line(doc: Doc, constraint: string): [string, Cell] {
   const known = CONSTRAINTS[constraint];
   if (known === undefined) return [constraint, ""];
   const own = request[known.field];
-  const is_sum = error_of(doc).facts.some((fact) => fact.name === "devices");
+  const is_sum = facts_of(error_of(doc)).some((fact) => fact.name === "devices");
   const have = size(doc, "have");
   if (constraint === "memory" && have !== undefined && !is_sum) return [known.what, have];
   return [known.what, own === undefined || own === null || typeof own === "boolean" ? known.otherwise : String(own)];
