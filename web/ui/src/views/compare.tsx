@@ -91,7 +91,7 @@ async function joined(a: string, b: string): Promise<Doc> {
 }
 
 function Both(props: { a: string; b: string }): JSX.Element {
-  return <><Answer of={() => joined(props.a, props.b)} /><BothTimelines a={props.a} b={props.b} /></>;
+  return <Answer of={() => joined(props.a, props.b)} />;
 }
 
 function Answer(props: { of: () => Promise<Doc> }): JSX.Element {
@@ -164,6 +164,7 @@ function Result(props: { doc: Doc }): JSX.Element {
         <Moved doc={props.doc} />
         <Panel title="Figures" sub="of both, and B less A"><DataTable of={figures(props.doc)} /></Panel>
       </div>
+      <Show when={kind_of(props.doc) !== "given" && asked("a") !== SETTINGS}><BothTimelines a={asked("a")} b={asked("b")} /></Show>
     </>
   );
 }
