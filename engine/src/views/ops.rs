@@ -402,8 +402,7 @@ fn flows(problem: &Problem, path: &[critical::Step]) -> Vec<(OpId, OpId)> {
             Scheduled::Transfer(transfer) => problem.producer(transfer.tensor),
             Scheduled::Op(op) => {
                 let reads = |tensor: &TensorId| problem.consumers(*tensor).contains(&op);
-                let writer =
-                    before.filter(|writer| problem.outputs(*writer).iter().any(|own| reads(own)));
+                let writer = before.filter(|writer| problem.outputs(*writer).iter().any(reads));
                 found.extend(writer.map(|writer| (writer, op)));
                 Some(op)
             }
