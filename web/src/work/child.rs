@@ -24,6 +24,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(50);
 /// Exit code of a process that was interrupted before it had an answer.
 const INTERRUPTED: u8 = 130;
+/// Bytes that the allocator of a process that stays keeps free at hand (glibc).
+const KEPT: &str = "1073741824";
 /// What is kept of stderr.
 const STDERR: u64 = 16 << 10;
 
@@ -259,7 +261,12 @@ fn start(
     takes_lines: bool,
 ) -> std::io::Result<Child> {
     let (first, rest) = program.split_first().ok_or(std::io::ErrorKind::NotFound)?;
-    Command::new(first)
+    let mut command = Command::new(first);
+    if takes_lines {
+        // What one answer gives back to the system the next one would have to take again.
+        command.env("MALLOC_TRIM_THRESHOLD_", KEPT).env("MALLOC_MMAP_THRESHOLD_", KEPT);
+    }
+    command
         .args(rest)
         .args(["run-request", "--as-text", "--memory", &limits.memory.to_string()])
         .args(["--parent", &std::process::id().to_string()])
