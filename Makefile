@@ -85,7 +85,7 @@ $(UI)/node_modules/.package-lock.json: $(UI)/package-lock.json
 
 $(UI)/dist/index.html: $(UI)/node_modules/.package-lock.json $(UI)/index.html \
     $(wildcard $(UI)/*.ts $(UI)/src/* $(UI)/src/*/*)
-	@cd $(UI) && npm run --silent build -- --logLevel warn
+	@cd $(UI) && npm run --silent build
 
 demo-ui: setup ui
 	@$(CARGO) build --release --locked --quiet

@@ -126,6 +126,8 @@ fn files_that_are_no_plans_are_refused_and_the_service_lives() {
         let shown: String = plan.chars().take(80).collect();
         assert!(refused.status == 422 && code.is_some(), "{shown}: {refused:?}");
     }
+    let told = opened(&served, "&model=model.json", &wrong[0]).json();
+    assert!(told["facts"][0]["value"].as_str().unwrap().contains("step_time_ns"), "{told}");
     for (query, code) in [
         ("&model=none.onnx", "unknown-file"),
         ("&cluster=model.json", "needs-model"),

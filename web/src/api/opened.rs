@@ -18,13 +18,13 @@ use crate::content;
 use crate::problem::Problem;
 use crate::queue::{self, End, Plan, Wanted};
 use crate::service::Shared;
-use crate::store::sql::Sql;
+use crate::store::sql::{Cell, Sql};
 use crate::work::figures;
 
 /// Longest plan file, in bytes: that of 10,000 ops in 32 micro-batches has 87 MB.
 const LONGEST: u64 = 256 << 20;
 /// Plans of which it is asked whether they are of the same problem, the newest first.
-const LOOKED_AT: i64 = 200;
+const LOOKED_AT: i64 = 50;
 /// Bytes at the start of a plan file that say what it was made for.
 const HEAD: usize = 4096;
 
@@ -125,7 +125,8 @@ async fn subject(
         return resolved(service, caller, Value::Object(named)).await;
     }
     let Some(digests) = digests(bytes) else { return Ok((json!({}), Map::new())) };
-    let same = service.store.read(move |sql| same_problem(sql, &digests)).await?;
+    let length = bytes.len();
+    let same = service.store.read(move |sql| same_problem(sql, &digests, length)).await?;
     Ok(same.map_or_else(
         || (json!({}), Map::new()),
         |plan| {
@@ -147,12 +148,20 @@ fn digests(plan: &[u8]) -> Option<[String; 3]> {
     found.collect::<Vec<String>>().try_into().ok()
 }
 
-/// The newest plan that was made for what has these digests, by what its file says.
-fn same_problem(sql: &mut dyn Sql, digests: &[String; 3]) -> Result<Option<Plan>, Problem> {
+/// The newest plan that was made for what has these digests, by what its file says. Plans of one
+/// problem are about as long; others are not read.
+fn same_problem(
+    sql: &mut dyn Sql,
+    digests: &[String; 3],
+    length: usize,
+) -> Result<Option<Plan>, Problem> {
     let statement = "SELECT p.id, SUBSTR(a.bytes, 1, CAST($1 AS INTEGER)) FROM plans p \
         JOIN artefacts a ON a.plan = p.id AND a.name = 'plan' \
-        WHERE p.state = 'done' ORDER BY p.place DESC LIMIT $2";
-    for mut row in sql.rows(statement, &[(HEAD as i64).into(), LOOKED_AT.into()])? {
+        WHERE p.state = 'done' AND LENGTH(a.bytes) BETWEEN $2 AND $3 \
+        ORDER BY p.place DESC LIMIT $4";
+    let length = i64::try_from(length).unwrap_or(i64::MAX / 4);
+    let values = [HEAD as i64, length / 4, length * 4, LOOKED_AT].map(Cell::from);
+    for mut row in sql.rows(statement, &values)? {
         let (id, head) = (row.text(), row.bytes());
         let head = String::from_utf8_lossy(&head);
         if digests.iter().all(|digest| head.contains(digest.as_str())) {

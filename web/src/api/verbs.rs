@@ -39,6 +39,8 @@ const SUBJECT: [&str; 13] = [
     "workload",
     "scale",
 ];
+/// Rules that a plan breaks which are told in words.
+const TOLD: usize = 5;
 /// Name of the plan's file beside its inputs.
 const PLAN: &str = "plan.json";
 
@@ -151,7 +153,10 @@ pub(super) fn name_beside(files: &Map<String, Value>) -> String {
 pub(super) fn illegal(answer: &Answer, what: &str) -> Problem {
     let document: Value = serde_json::from_str(&answer.text).unwrap_or_default();
     let title = format!("the plan breaks rules and is not {what}");
-    Problem::unprocessable("illegal-plan", title).fact("answer", document)
+    let broken = document["violations"].as_array().into_iter().flatten();
+    let told = broken.map(|own| json!({ "name": own["code"], "value": own["message"] }));
+    let told: Vec<Value> = told.take(TOLD).collect();
+    Problem::unprocessable("illegal-plan", title).fact("facts", told).fact("answer", document)
 }
 
 /// A request about a stored plan, further members in it, and the files that it reads.
