@@ -18,7 +18,6 @@ mod recent;
 pub mod replan;
 pub mod server;
 mod service;
-pub mod sheet;
 mod store;
 mod stream;
 mod tls;
@@ -27,6 +26,7 @@ mod webhook;
 mod work;
 
 pub use access::{Quota, Scope};
+pub use api::sheet;
 pub use log::quiet;
 pub use service::Options;
 pub use store::{Place, Url};

@@ -8,6 +8,7 @@ mod listings;
 mod openapi;
 mod opened;
 mod plans;
+pub mod sheet;
 mod table;
 mod ui;
 mod unread;
@@ -17,5 +18,4 @@ mod views;
 
 pub(crate) use plans::status;
 pub(crate) use table::router;
-pub(crate) use ui::built;
-pub(crate) use verbs::{about_plan, brief};
+pub(crate) use verbs::about_plan;

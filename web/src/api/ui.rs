@@ -51,7 +51,7 @@ fn find(name: &str) -> Option<&'static File> {
 }
 
 /// What a file of the pages holds, where they were built in.
-pub(crate) fn built(name: &str) -> Option<&'static [u8]> {
+pub(super) fn built(name: &str) -> Option<&'static [u8]> {
     find(name).map(|file| file.bytes)
 }
 

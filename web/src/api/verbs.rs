@@ -104,7 +104,7 @@ pub(super) async fn answer(
 const LONG: [&str; 2] = ["placement", "schedule"];
 
 /// An answer without the long members of its plan; what is left stands as it stood.
-pub(crate) fn brief(answer: &[u8]) -> serde_json::Result<Vec<u8>> {
+pub(super) fn brief(answer: &[u8]) -> serde_json::Result<Vec<u8>> {
     let mut members: BTreeMap<String, &RawValue> = serde_json::from_slice(answer)?;
     let plan = members.get("plan").map_or("null", |plan| plan.get());
     let plan: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(plan)?;

@@ -75,7 +75,7 @@ pub(super) async fn sheet(service: &Shared, id: String) -> Result<Response, Prob
     let (answer, version) = (read.await?, service.version);
     let made = tokio::task::spawn_blocking(move || {
         let answer: Option<Box<RawValue>> = serde_json::from_slice(&answer).ok();
-        crate::sheet::made(&answer, &view, version)
+        super::sheet::made(&answer, &view, version)
     });
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),

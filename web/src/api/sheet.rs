@@ -15,7 +15,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::api::{brief, built};
+use super::ui::built;
+use super::verbs::brief;
 use crate::work::figures;
 
 /// Bytes of a page at most.
