@@ -12,7 +12,7 @@ use engine::request::{
     PlanOnModel, PlanRequest, ProblemRequest, ReplayRequest, SimulateRequest,
 };
 use ir::tensor::DType;
-use ir::workload::{Mode, Optimizer};
+use ir::workload::{Mode, Optimizer, StepPhase};
 
 use crate::client_flags::{Fallback, JobsArgs, ServerFlags};
 use crate::limit_flags::LimitFlags;
@@ -286,6 +286,10 @@ pub(crate) struct PlanArgs {
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) training: TrainingFlags,
+    /// Of a placement of experts: what a step does, training, prefill or decode [default: prefill]
+    #[arg(long, value_parser = named(StepPhase::ALL, StepPhase::name), hide_possible_values = true)]
+    #[arg(value_name = "PHASE", help_heading = "Experts")]
+    pub(crate) phase: Option<StepPhase>,
 }
 
 impl PlanArgs {
@@ -300,6 +304,7 @@ impl PlanArgs {
             limits: self.limits.request(),
             executor: self.executor,
             training: self.training.request(),
+            phase: self.phase,
             exports: Vec::new(),
             plot: self.plot.is_some(),
             all: self.all,

@@ -67,7 +67,11 @@ mod tests {
                 [field] => {
                     let long = flag.get_long().map(|long| format!("--{long}"));
                     assert!(long.is_none_or(|long| long == field.flag()), "{}", field.name);
-                    assert!(field.by.len() == 4 || !field.hint.is_empty(), "{}", field.name);
+                    assert!(
+                        field.by.len() == Mode::ALL.len() || !field.hint.is_empty(),
+                        "{}",
+                        field.name
+                    );
                 }
                 _ => {
                     assert!(OUTPUT.iter().any(|(own, _)| flag.get_id() == own), "{}", flag.get_id())
@@ -100,7 +104,7 @@ mod tests {
         ));
         page.push_str(
             "| flag | ops of a model | \
-             training run | on measured layers | given costs |\n|---|---|---|---|---|\n",
+             training run | on measured layers | given costs | experts |\n|---|---|---|---|---|---|\n",
         );
         let cell = |is_honoured: bool| if is_honoured { "yes" } else { "refused" };
         for field in FIELDS.iter().filter(|field| field.name != "model") {

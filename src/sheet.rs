@@ -1,10 +1,9 @@
 //! `plan --html`: the plan as one page.
 
 use std::io::Write as _;
-use std::path::Path;
 
 use engine::request::{ModelRequest, PlanOnModel, PlanRequest, ProblemRequest, ReplayRequest};
-use engine::{opened, views};
+use engine::{experts, opened, views};
 use ir::diagnostic::{Blame, Diagnostic};
 use tempfile::NamedTempFile;
 
@@ -16,9 +15,15 @@ pub(crate) const TARGET: &str = "html";
 /// Refuses a page, before any work is done, that could not be made.
 ///
 /// # Errors
-/// `no-pages`; `not-for-instances`, and those of reading the model.
-pub(crate) fn check(model: &Path) -> Result<(), Diagnostic> {
-    views::refuse_instance(model).map_err(|error| match error.code {
+/// `no-pages`; `not-for-instances`, `not-for-experts`, and those of reading the model.
+pub(crate) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
+    if experts::row(request.recipe())?.is_some() {
+        let message = "`--html` has no effect on a placement of experts";
+        return Err(
+            Diagnostic::usage("not-for-experts", message).hint("leave it out: it has no views")
+        );
+    }
+    views::refuse_instance(&request.model).map_err(|error| match error.code {
         "no-view" => {
             let message = "`--html` has no effect on an instance with given costs";
             Diagnostic::usage("not-for-instances", message).hint("leave it out: it has no views")

@@ -3,11 +3,10 @@
 use std::ops::RangeInclusive;
 
 use clap::Args;
-use engine::request::TrainingRequest;
-use ir::card::Skew;
+use engine::request::{ExpertSkew, TrainingRequest};
 use ir::units::Bytes;
 
-use engine::request::value::{bytes, margin, positive, range, skew};
+use engine::request::value::{bytes, expert_skew, margin, positive, range};
 
 /// What is asked of a search over all degrees.
 #[derive(Args, Clone, Debug)]
@@ -37,9 +36,9 @@ pub(crate) struct TrainingFlags {
     #[arg(long, value_name = "NAME")]
     pub(crate) stack: Option<String>,
     /// How unevenly tokens visit experts: balanced, or zipf:S, the i-th most visited in proportion to
-    /// 1 / i^S [default: balanced]
-    #[arg(long, value_name = "SKEW", value_parser = skew)]
-    pub(crate) expert_skew: Option<Skew>,
+    /// 1 / i^S, or for expert-placement a JSON file {"layer": [visits]} [default: balanced]
+    #[arg(long, value_name = "SKEW", value_parser = expert_skew)]
+    pub(crate) expert_skew: Option<ExpertSkew>,
     /// Keep optimizer states on the devices
     #[arg(long)]
     pub(crate) no_offload: bool,

@@ -5,6 +5,7 @@
 
 pub mod accuracy;
 pub mod calibrate;
+pub mod experts;
 pub mod explain;
 pub mod given;
 pub mod kernels;

@@ -4,6 +4,7 @@
 //! was made for. Version 1 is closed: a reader refuses fields that it does not know.
 
 mod check;
+pub mod experts;
 mod names;
 mod read;
 mod render;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use render::Context;
 
+use self::experts::ExpertsDocument;
 use crate::digest;
 use crate::quantity::seconds;
 use crate::trust::{IntervalDocument, OriginDocument};
@@ -143,12 +145,6 @@ pub struct PlacedOp {
     /// Its device.
     pub device: String,
 }
-
-/// Expert placement: nothing in an operator placement.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub struct ExpertsDocument {}
 
 /// Gradient exchange: nothing in an operator placement.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -335,7 +331,7 @@ pub struct PlanDocument {
     pub partition: PartitionDocument,
     /// Where each op runs, in the order of the model. Views are no actions and are left out.
     pub placement: Vec<PlacedOp>,
-    /// Expert placement.
+    /// Expert placement; empty in other plans.
     pub experts: ExpertsDocument,
     /// Gradient exchange.
     pub communication: CommunicationDocument,

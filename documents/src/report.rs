@@ -2,6 +2,7 @@
 //!
 //! Plain data that the caller fills; durations stand twice, `_ns` exact and `_s`.
 
+pub mod experts;
 pub mod training;
 
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@ use ir::diagnostic::Diagnostic;
 
 use crate::executor::Executor;
 use crate::request::value::Written;
-use crate::request::{ModelRequest, PlanRequest, ProblemRequest};
+use crate::request::{ExpertSkew, ModelRequest, PlanRequest, ProblemRequest};
 use crate::{constraints, model_options};
 
 /// What the flags of a problem ask for, constraints of a file included.
@@ -43,9 +43,25 @@ pub fn of_training(args: &PlanRequest) -> Result<RequestDocument, Diagnostic> {
         max_memory_bytes: flags.max_memory_per_device.map(|bytes| bytes.0),
         memory_margin: flags.memory_margin,
         no_offload: flags.no_offload,
-        expert_skew: flags.expert_skew.map(|skew| skew.text()),
+        expert_skew: flags.expert_skew.as_ref().map(law).transpose()?,
         ..problem
     })
+}
+
+/// The law of visits of a training run.
+fn law(skew: &ExpertSkew) -> Result<String, Diagnostic> {
+    match skew {
+        ExpertSkew::Law(skew) => Ok(skew.text()),
+        ExpertSkew::File(file) => {
+            let message = format!(
+                "`--expert-skew {}` is a file, which no training run reads: degrees are priced for \
+                 balanced or zipf:S",
+                file.display()
+            );
+            Err(Diagnostic::usage("not-for-training", message)
+                .hint("state a law, or place experts with --algorithm expert-placement"))
+        }
+    }
 }
 
 /// What a plan was made for, where the flags say nothing else.

@@ -16,6 +16,7 @@ pub mod element_type;
 pub mod escape;
 pub mod executor;
 pub mod exit;
+pub mod experts;
 pub mod fields;
 pub mod follow;
 pub mod given;

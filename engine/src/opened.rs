@@ -95,7 +95,8 @@ fn alone(request: &OpenRequest, page: &Page) -> CommandResult {
         return Err(Diagnostic::usage("needs-model", message)
             .hint(format!("add the model, or leave out {given}")));
     }
-    replay::document(&request.plan)?;
+    let document = replay::document(&request.plan)?;
+    views::refuse_experts(&document)?;
     page.serialized(&Answer::of(&request.plan, &[])?)?;
     Ok(Exit::DONE)
 }
@@ -117,6 +118,7 @@ fn text(plan: &Path) -> Result<Box<RawValue>, Diagnostic> {
 pub fn of(on: &PlanOnModel, is_checked: bool) -> Result<Opened, Diagnostic> {
     views::refuse_instance(&on.model)?;
     let document = replay::document(&on.plan)?;
+    views::refuse_experts(&document)?;
     match document.training {
         None => of_ops(&document, on, is_checked),
         Some(_) => of_run((&on.plan, &read(&document, on)?), is_checked),

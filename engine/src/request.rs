@@ -16,7 +16,7 @@ pub use cost_model::runs::forms::run::Gradients;
 use ir::card::Skew;
 use ir::tensor::DType;
 use ir::units::Bytes;
-use ir::workload::{Mode, Optimizer};
+use ir::workload::{Mode, Optimizer, StepPhase};
 use planner::run::{self, watch::Watch};
 use profiler::options::{Busy, Engine, Peer};
 use serde::{Deserialize, Serialize};
@@ -118,6 +118,15 @@ impl ProblemRequest {
     }
 }
 
+/// How unevenly tokens visit experts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExpertSkew {
+    /// By a law.
+    Law(Skew),
+    /// As the histogram of a file says.
+    File(PathBuf),
+}
+
 /// What is asked of a search over degrees of parallelism.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -149,10 +158,10 @@ pub struct TrainingRequest {
     pub memory_margin: Option<f64>,
     /// Software stack, by the name of a preset.
     pub stack: Option<String>,
-    /// How unevenly tokens visit experts: `balanced`, or `zipf:S`.
+    /// How unevenly tokens visit experts: `balanced`, `zipf:S`, or a file with the visits of each.
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
-    pub expert_skew: Option<Skew>,
+    pub expert_skew: Option<ExpertSkew>,
     /// Whether optimizer states stay on the devices.
     pub no_offload: bool,
 }
@@ -249,6 +258,10 @@ pub struct PlanRequest {
     /// Of a search over degrees.
     #[serde(flatten)]
     pub training: TrainingRequest,
+    /// Of a placement of experts: what a step does; `None` = prefill.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub phase: Option<StepPhase>,
     /// Formats in which the plan is wanted as well.
     #[serde(rename = "export")]
     pub exports: Vec<String>,
@@ -259,6 +272,16 @@ pub struct PlanRequest {
 }
 
 impl PlanRequest {
+    /// All files that a run reads.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<&Path> {
+        let mut all = self.problem.inputs(&self.model);
+        if let Some(ExpertSkew::File(file)) = &self.training.expert_skew {
+            all.push(file);
+        }
+        all
+    }
+
     /// The recipe.
     #[must_use]
     pub fn recipe(&self) -> &str {

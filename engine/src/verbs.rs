@@ -18,7 +18,7 @@ use crate::ops::{self, replay};
 use crate::page::Page;
 use crate::request::{CompareRequest, ExplainRequest, ExportRequest, PlanOnModel, SimulateRequest};
 use crate::rows::Rows;
-use crate::{executor, fields, given, training};
+use crate::{executor, experts, fields, given, training};
 
 /// Replays a plan and reports.
 ///
@@ -31,6 +31,11 @@ pub fn simulate(request: &SimulateRequest, page: &Page) -> CommandResult {
         return given::explain::simulate(on, instance, page);
     }
     let document = replay::document(&on.plan)?;
+    if places_experts(&document) {
+        let message = "a placement of experts has no steps that could be replayed";
+        return Err(Diagnostic::usage("not-for-experts", message)
+            .hint("`verify` derives its loads again, `explain` shows them"));
+    }
     if document.training.is_some() {
         return training::replay::simulate(&document, request, page);
     }
@@ -60,6 +65,9 @@ pub fn verify(request: &PlanOnModel, around: (Cancel<'_>, &Page)) -> CommandResu
         return given::verify::run(request, instance, around);
     }
     let document = replay::document(&request.plan)?;
+    if places_experts(&document) {
+        return experts::verify::verify(&document, request, around.1);
+    }
     match document.training {
         Some(_) => training::replay::verify(&document, request, around),
         None => ops::verify::verify(&document, &request.model, &request.target, around),
@@ -90,6 +98,9 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
     }
     let rows = Rows::of(on.target.all);
     let document = replay::document(&on.plan)?;
+    if places_experts(&document) {
+        return experts::explain::explain(&document, (on, &subject), page);
+    }
     if document.training.is_some() {
         if request.longest.is_some() {
             return Err(pathless("a training run has no critical path of ops"));
@@ -133,6 +144,7 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
     }
     let settings = replay::settings(&request.a);
     let b = replay::document(&request.b)?;
+    of_experts_alone(&b, settings.is_some() || replay::map(&request.a).is_some())?;
     let now = match settings {
         Some((launcher, text)) if launcher.serves() => {
             Some(Now::Server(launcher, Box::new(launcher::read(launcher, &text)?)))
@@ -155,6 +167,9 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
     ];
     let others = others.into_iter().filter_map(|(code, what, a, b)| other(code, what, a, b));
     match (&a.training, &b.training) {
+        _ if places_experts(&a) || places_experts(&b) => {
+            experts::compare::compare((&a, &b), &others.collect::<Vec<_>>(), request, page)
+        }
         (None, None) => {
             let around = (request, page);
             ops::compare::placements((&a, &b), now.as_deref(), others.collect(), around)
@@ -172,6 +187,20 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
                 .hint("plan both with --global-batch, or both without"))
         }
     }
+}
+
+fn places_experts(plan: &PlanDocument) -> bool {
+    !plan.experts.layers.is_empty()
+}
+
+/// Refuses settings beside a placement of experts.
+fn of_experts_alone(plan: &PlanDocument, is_beside_settings: bool) -> Result<(), Diagnostic> {
+    if !places_experts(plan) || !is_beside_settings {
+        return Ok(());
+    }
+    let message = "settings of a server or a launcher state no placement of experts";
+    Err(Diagnostic::usage("not-comparable", message)
+        .hint("compare two plans of `meshwright plan --algorithm expert-placement`"))
 }
 
 /// Refuses what only a plan that is judged again could honour.
@@ -218,6 +247,13 @@ pub fn export(
         return kept(request, one(Export { bytes, warnings: Vec::new() }), keep, page);
     }
     let document = replay::document(&on.plan)?;
+    if places_experts(&document) {
+        started_by_none(request)?;
+        return match of_experts(request, &document, page)? {
+            Some(export) => kept(request, one(export), keep, page),
+            None => Ok(Exit(Blame::IllegalPlan.exit_code())),
+        };
+    }
     if document.training.is_some() {
         training::export::check_target(&request.target)?;
         return match training::export::export(&document, request, page)? {
@@ -240,6 +276,27 @@ fn started_by_none(request: &ExportRequest) -> Result<(), Diagnostic> {
     let message =
         format!("`{}` of this plan is one file: only training runs have folders", request.target);
     Err(Diagnostic::usage("not-a-folder", message).hint("write it with -o FILE"))
+}
+
+/// A placement of experts in another format; `None` where it is illegal, which the page says.
+fn of_experts(
+    request: &ExportRequest,
+    document: &PlanDocument,
+    page: &Page,
+) -> Result<Option<Export>, Diagnostic> {
+    experts::export::check_target(&request.target)?;
+    let on = experts::on_model::read(document, &request.on.model, &request.on.target)?;
+    let broken = experts::verify::violations(&on);
+    if !broken.is_empty() {
+        page.warnings(&broken);
+        page.document(&json!({
+            "violations": broken.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
+        }));
+        return Ok(None);
+    }
+    let mut export = experts::export::exported(&request.target, &on)?;
+    export.warnings.splice(0..0, on.warnings);
+    Ok(Some(export))
 }
 
 /// A placement of ops in another format, or how the run ends where it is illegal.

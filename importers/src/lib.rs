@@ -9,6 +9,7 @@ pub mod config;
 mod foreign;
 mod format;
 mod hints;
+pub mod histogram;
 mod import;
 pub mod instance;
 mod items;

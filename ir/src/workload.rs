@@ -24,6 +24,51 @@ pub enum Optimizer {
     Adafactor,
 }
 
+/// What a step of a model with experts does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum StepPhase {
+    /// A forward and a backward pass of all tokens.
+    Training,
+    /// A forward pass of all tokens of new prompts.
+    #[default]
+    Prefill,
+    /// A forward pass of the last token of each sample.
+    Decode,
+}
+
+impl StepPhase {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Training, Self::Prefill, Self::Decode];
+
+    /// Its name on the command line and in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Training => "training",
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+        }
+    }
+
+    /// Tokens that go through each layer in a step of so many samples of so many tokens.
+    #[must_use]
+    pub const fn tokens(self, batch: u64, sequence: u64) -> u64 {
+        match self {
+            Self::Training | Self::Prefill => batch.saturating_mul(sequence),
+            Self::Decode => batch,
+        }
+    }
+
+    /// Whether anything is trained.
+    #[must_use]
+    pub const fn mode(self) -> Mode {
+        match self {
+            Self::Training => Mode::Training,
+            Self::Prefill | Self::Decode => Mode::Inference,
+        }
+    }
+}
+
 impl Mode {
     /// All.
     pub const ALL: [Self; 2] = [Self::Inference, Self::Training];

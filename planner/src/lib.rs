@@ -4,6 +4,7 @@
 //! Never knows file formats, the web, or the terminal.
 
 pub mod draft;
+pub mod experts;
 pub mod given;
 mod line;
 pub mod placement;

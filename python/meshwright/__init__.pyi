@@ -38,6 +38,7 @@ def plan(
     node_budget: Optional[int] = ...,
     objective: Optional[Literal["step-time", "max-load", "contiguous-max-load", "latency", "time-per-sample", "slowest-stage"]] = ...,
     optimizer: Optional[Literal["adamw", "sgd", "adafactor"]] = ...,
+    phase: Optional[Literal["training", "prefill", "decode"]] = ...,
     pin: Optional[Sequence[str]] = ...,
     plot: bool = ...,
     profile: Optional[_Path] = ...,

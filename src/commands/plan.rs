@@ -59,10 +59,10 @@ impl Prepared {
             exports.chain(args.plot.clone()).chain(args.html.clone()).collect();
         let existing = Existing::of(args.force);
         let outputs: Vec<&Path> = args.output.iter().chain(&others).map(PathBuf::as_path).collect();
-        artifact::check(&outputs, &request.problem.inputs(&args.model), existing)?;
+        artifact::check(&outputs, &request.inputs(), existing)?;
         let has_page = args.html.is_some();
         if has_page {
-            sheet::check(&args.model)?;
+            sheet::check(&request)?;
         }
         Ok(Self { request, files: (args.output.clone(), others), existing, has_page })
     }

@@ -10,6 +10,7 @@ mod compared;
 mod configs;
 mod deterministic;
 mod edges;
+mod experts;
 mod explained;
 mod flags;
 mod folder;

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use axum::http::StatusCode;
+use engine::request::ExpertSkew;
+use engine::request::value::expert_skew;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -16,6 +18,18 @@ use crate::store::sql::{Cell, Row, Sql};
 pub(crate) const CHUNK: usize = 1 << 20;
 /// Fields of a request that name one file.
 pub(crate) const FILES: [&str; 4] = ["model", "cluster", "profile", "constraints"];
+/// The field of a request that names a file unless it states a law.
+pub(crate) const HISTOGRAM: &str = "expert_skew";
+
+/// Whether [`HISTOGRAM`] is a file, which is never one of the service's own.
+pub(crate) fn names_file(given: &Value) -> bool {
+    match given {
+        Value::Null => false,
+        Value::String(text) => matches!(expert_skew(text), Ok(ExpertSkew::File(_))),
+        _ => true,
+    }
+}
+
 /// Longest name of a file, in bytes.
 const LONGEST_NAME: usize = 200;
 /// How long an upload that nobody continues is kept, in milliseconds.

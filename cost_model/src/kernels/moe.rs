@@ -143,7 +143,7 @@ fn power_quantile(u: f64, a: f64, top: f64) -> f64 {
 
 /// Scales weights to a total while none exceeds a limit: what stands out goes to the others in
 /// proportion.
-fn scale(weights: &mut [f64], total: f64, limit: f64) {
+pub(crate) fn scale(weights: &mut [f64], total: f64, limit: f64) {
     // The largest come first, so that what stands out is at the front.
     let mut rest: f64 = weights.iter().sum();
     let mut n_capped = 0;

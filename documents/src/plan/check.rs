@@ -2,6 +2,7 @@
 
 use ir::diagnostic::Diagnostic;
 
+use super::experts::ExpertsDocument;
 use super::request::RequestDocument;
 use super::{PlanDocument, WorkloadDocument};
 
@@ -21,6 +22,12 @@ impl PlanDocument {
         ];
         if let Some((member, _)) = named.into_iter().find(|(_, value)| *value == 0) {
             return Err(refused(member, "is 0, but must be at least 1"));
+        }
+        if !self.experts.layers.is_empty() {
+            return self.check_experts();
+        }
+        if self.experts != ExpertsDocument::default() {
+            return Err(refused("experts", "places no layer"));
         }
         if let Some(training) = &self.training {
             return training.check(self);

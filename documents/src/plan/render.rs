@@ -8,9 +8,10 @@ use ir::profile::Profile;
 use ir::schedule::{Action, Schedule, Task, Transfer};
 use ir::workload::Workload;
 
+use super::experts::ExpertsDocument;
 use super::request::RequestDocument;
 use super::{
-    ChannelTransfers, CommunicationDocument, CostDocument, DeviceActions, ExpertsDocument, FORMAT,
+    ChannelTransfers, CommunicationDocument, CostDocument, DeviceActions, FORMAT,
     ParallelismDocument, PartitionDocument, PlacedOp, PlanDocument, Reference, ScheduleDocument,
     StageDocument, TaskDocument, TransferDocument, WaitDocument,
 };
@@ -65,7 +66,7 @@ impl PlanDocument {
                     .collect(),
             },
             placement: namer.placement(plan),
-            experts: ExpertsDocument {},
+            experts: ExpertsDocument::default(),
             communication: CommunicationDocument {},
             schedule: namer.schedule(&plan.schedule),
             cost,

@@ -248,7 +248,7 @@ impl PlanDocument {
                 stages: plan.partition.stages.iter().map(stage).collect(),
             },
             placement: Vec::new(),
-            experts: ExpertsDocument {},
+            experts: ExpertsDocument::default(),
             communication: CommunicationDocument {},
             schedule: ScheduleDocument {
                 devices: Vec::new(),

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::plan::request::RequestDocument;
 use crate::plan::{Context, CostDocument, PlanDocument};
 use crate::profile::ProfileDocument;
+use crate::report::experts::ExpertsReportDocument;
 use crate::report::training::TrainingReportDocument;
 use crate::report::{FailureDocument, ReportDocument};
 use crate::solution::SolutionReportDocument;
@@ -33,6 +34,7 @@ enum AnswerDocument {
     Ops(Box<ReportDocument>),
     Training(Box<TrainingReportDocument>),
     Instance(Box<SolutionReportDocument>),
+    Experts(Box<ExpertsReportDocument>),
     Failure(Box<FailureDocument>),
 }
 

@@ -18,6 +18,7 @@ use ir::graph::Graph;
 use ir::launch::DeviceMap;
 use ir::plan::Plan;
 use ir::workload::{Mode, Optimizer, Workload};
+use planner::recipe::Ingredient;
 use planner::registry;
 
 use super::slips;
@@ -102,7 +103,6 @@ fn read(path: &Path) -> Result<PlanDocument, Diagnostic> {
     };
     let text = input_file::read(path, LONGEST_FILE).map_err(unreadable)?;
     let document = PlanDocument::parse(&text).and_then(|mut document| {
-        objective(&document)?;
         check(&document)?;
         // One spelling of each type, so that two of the same are equal.
         let dtype = workload(&document.workload)?.dtype;
@@ -146,14 +146,21 @@ pub fn map(path: &Path) -> Option<Result<DeviceMap, Diagnostic>> {
 
 /// What the form of the document does not rule out and no plan has.
 fn check(document: &PlanDocument) -> Result<(), Diagnostic> {
-    objective(document)?;
+    // Who verifies a placement of experts looks at its objective.
+    if document.experts.layers.is_empty() {
+        objective(document)?;
+    }
     let WorkloadDocument { batch, micro_batch, .. } = &document.workload;
     if [batch, micro_batch].contains(&&Some(0)) {
         return Err(Diagnostic::input("bad-plan", "the plan states a batch of 0 samples"));
     }
     // Who made a plan can't be derived from it, but it is a recipe that exists.
     if document.training.is_none() && document.algorithm != BY_HAND {
-        registry::recipe(&document.algorithm).map_err(|error| {
+        let read = match document.experts.layers.is_empty() {
+            true => registry::recipe(&document.algorithm).map(|_| ()),
+            false => Ingredient::parse(&document.algorithm, registry::entries()).map(|_| ()),
+        };
+        read.map_err(|error| {
             let message = format!("member `algorithm` of the plan: {}", error.message);
             Diagnostic::input("bad-plan", message)
                 .fact("member", "algorithm")

@@ -1,6 +1,8 @@
-//! A plan for a request: of single ops, of a training run, of an instance with given costs.
+//! A plan for a request: of single ops, of a training run, of experts, of an instance with given
+//! costs.
 
 mod both;
+mod experts;
 mod followed;
 mod given;
 mod in_words;
@@ -45,13 +47,17 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
                 .hint("raise --time-limit"));
         }
     }
+    if let Some(row) = crate::experts::row(request.recipe())? {
+        fields::check(&request.problem.given, Mode::Experts)?;
+        return experts::plan(request, row, run);
+    }
     if both::is_open(request) {
         return both::plan(request, run);
     }
     let mode = mode(request);
     fields::check(&request.problem.given, mode)?;
     match mode {
-        Mode::Ops | Mode::Instance => ops::plan(request, run),
+        Mode::Ops | Mode::Instance | Mode::Experts => ops::plan(request, run),
         Mode::Degrees | Mode::Layers => training::plan(request, run),
     }
 }

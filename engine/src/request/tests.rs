@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use ir::tensor::DType;
-use ir::workload::{Mode, Optimizer};
+use ir::workload::{Mode, Optimizer, StepPhase};
 use serde_json::{Value, json};
 
 use super::ObjectiveName;
@@ -26,11 +26,12 @@ fn schema() -> Value {
         verb["required"].as_array_mut().unwrap().extend(names.iter().map(|own| Value::from(*own)));
     }
     let executors = Executor::spellings();
-    let names: [(&str, Vec<&str>); 5] = [
+    let names: [(&str, Vec<&str>); 6] = [
         ("workload", Mode::ALL.map(Mode::name).to_vec()),
         ("optimizer", Optimizer::ALL.map(Optimizer::name).to_vec()),
         ("dtype", element_type::NAMED.map(DType::name).to_vec()),
         ("objective", ObjectiveName::all().into_iter().map(ObjectiveName::name).collect()),
+        ("phase", StepPhase::ALL.map(StepPhase::name).to_vec()),
         ("executor", executors.iter().map(String::as_str).collect()),
     ];
     for request in schema["$defs"].as_object_mut().unwrap().values_mut() {

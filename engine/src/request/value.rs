@@ -7,12 +7,12 @@ use documents::quantity::size;
 use ir::card::Skew;
 use ir::tensor::DType;
 use ir::units::Bytes;
-use ir::workload::{Mode, Optimizer};
+use ir::workload::{Mode, Optimizer, StepPhase};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serializer};
 use serde_json::Value;
 
-use super::ObjectiveName;
+use super::{ExpertSkew, ObjectiveName};
 use crate::element_type;
 use crate::executor::Executor;
 
@@ -159,6 +159,41 @@ pub fn skew(text: &str) -> Result<Skew, String> {
     let power = text.strip_prefix("zipf:").and_then(|power| power.parse::<f64>().ok());
     let power = power.filter(|power| (0.0..=10.0).contains(power)).ok_or_else(needed)?;
     Ok(Skew::Zipf { thousandths: (power * 1e3).round() as u32 })
+}
+
+impl Written for ExpertSkew {
+    fn read(text: &str) -> Result<Self, String> {
+        expert_skew(text)
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Law(skew) => skew.text(),
+            Self::File(file) => file.display().to_string(),
+        }
+    }
+}
+
+/// A law of visits, or a file where no law begins so.
+///
+/// # Errors
+/// As [`skew`].
+pub fn expert_skew(text: &str) -> Result<ExpertSkew, String> {
+    let is_law = text.is_empty() || text == "balanced" || text.starts_with("zipf");
+    match is_law && !text.ends_with(".json") {
+        true => skew(text).map(ExpertSkew::Law),
+        false => Ok(ExpertSkew::File(text.into())),
+    }
+}
+
+impl Written for StepPhase {
+    fn read(text: &str) -> Result<Self, String> {
+        named(text, &Self::ALL, Self::name)
+    }
+
+    fn text(&self) -> String {
+        self.name().to_owned()
+    }
 }
 
 impl Written for u64 {

@@ -28,6 +28,7 @@ mod tests;
 use std::path::Path;
 
 use documents::diagnostic::DiagnosticDocument;
+use documents::plan::PlanDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::json;
 
@@ -67,6 +68,7 @@ pub struct Made {
 pub fn make(request: &PlanOnModel) -> Result<Made, Diagnostic> {
     refuse_instance(&request.model)?;
     let document = replay::document(&request.plan)?;
+    refuse_experts(&document)?;
     if document.training.is_some() {
         return of_run(&training::replay::read(&document, request)?);
     }
@@ -84,6 +86,18 @@ pub fn refuse_instance(model: &Path) -> Result<(), Diagnostic> {
     }
     let message = "an instance with given costs has no timeline of its own to view";
     Err(Diagnostic::usage("no-view", message).hint("`explain` says what its devices hold and do"))
+}
+
+/// Refuses a plan of which there are no views.
+///
+/// # Errors
+/// `no-view`.
+pub fn refuse_experts(plan: &PlanDocument) -> Result<(), Diagnostic> {
+    if plan.experts.layers.is_empty() {
+        return Ok(());
+    }
+    let message = "a placement of experts has no timeline of its own to view";
+    Err(Diagnostic::usage("no-view", message).hint("`explain` says what each device holds"))
 }
 
 /// The view of a replayed plan of ops.

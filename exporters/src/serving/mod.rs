@@ -1,6 +1,7 @@
 //! What servers are told of a placement of inference: scripts that start them, with the layers of each
 //! device.
 
+pub mod experts;
 mod layers;
 mod llama_cpp;
 mod pipelined;

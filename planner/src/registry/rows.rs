@@ -1,5 +1,6 @@
 //! The rows, in the order of listings.
 
+use crate::experts::{self, Experts, eplb, expert_placement};
 use crate::given::ideals::{self, orders as orders_of_instances};
 use crate::given::runner::PORTFOLIO;
 use crate::given::{as_instance, blocks_anneal, columns, labels, milp, straight};
@@ -253,5 +254,23 @@ pub(super) static ENTRIES: &[Entry] = &[
             per_layer::solve_observed,
             OptimalAmong("1F1B plans with the same degrees for all layers"),
         )],
+    },
+    Entry {
+        name: "expert-placement",
+        kind: Kind::Decide,
+        decides: &[Field::Experts],
+        options: experts::OPTIONS,
+        paper: "none; the problem is that of DeepSeek-AI, arXiv:2412.19437, section 3.4",
+        summary: "copies of hot experts on devices, the greatest load least, with a bound",
+        doors: &[&Experts(expert_placement::solve, Bound)],
+    },
+    Entry {
+        name: "eplb",
+        kind: Kind::Decide,
+        decides: &[Field::Experts],
+        options: experts::OPTIONS,
+        paper: "DeepSeek-AI, arXiv:2412.19437, section 3.4, and its program EPLB",
+        summary: "copies of hot experts, the heaviest first to the least loaded device",
+        doors: &[&Experts(eplb::solve, Heuristic)],
     },
 ];

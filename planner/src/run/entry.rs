@@ -37,6 +37,8 @@ pub enum Problems {
     Instances,
     /// Training runs.
     TrainingRuns,
+    /// Experts of a model's layers.
+    Experts,
 }
 
 impl Problems {
@@ -47,6 +49,7 @@ impl Problems {
             Self::Models => "models",
             Self::Instances => "instances",
             Self::TrainingRuns => "training runs",
+            Self::Experts => "experts",
         }
     }
 }
@@ -99,10 +102,16 @@ impl Entry {
         self.door().map(|Model(build, _)| *build)
     }
 
+    /// Whether it plans problems of a kind.
+    #[must_use]
+    pub fn takes(&self, problems: Problems) -> bool {
+        self.doors.iter().any(|door| door.takes() == problems)
+    }
+
     /// Whether it plans training runs.
     #[must_use]
     pub fn plans_training(&self) -> bool {
-        self.doors.iter().any(|door| door.takes() == Problems::TrainingRuns)
+        self.takes(Problems::TrainingRuns)
     }
 
     /// Names of the objectives that it serves: of models first, then of instances.
@@ -117,7 +126,7 @@ impl Entry {
         names
     }
 
-    /// Where it can be used, on `models`, `instances` or `training runs`, and what it promises
+    /// Where it can be used, on `models`, `instances`, `training runs` or `experts`, and what it promises
     /// there.
     #[must_use]
     pub fn promises(&self) -> Vec<(&'static str, Guarantee)> {

@@ -6,7 +6,7 @@ use std::fmt;
 use ir::diagnostic::Diagnostic;
 
 use super::algorithm::{Kind, Options, Row};
-use super::entry::{Entry, Rows};
+use super::entry::{Entry, Problems, Rows};
 
 /// One use of a row.
 #[derive(Clone)]
@@ -198,9 +198,12 @@ fn unbalanced(text: &str) -> Diagnostic {
 
 /// The error for a row that can't plan models op by op.
 fn for_instances(entry: &Entry) -> Diagnostic {
-    let what = match entry.plans_training() {
-        true => "plans training runs (--global-batch)",
-        false => "solves instances with given costs",
+    let what = if entry.plans_training() {
+        "plans training runs (--global-batch)"
+    } else if entry.takes(Problems::Experts) {
+        "places experts and stands alone"
+    } else {
+        "solves instances with given costs"
     };
     let message = format!("`{}` {what}, not models op by op", entry.name);
     Diagnostic::usage("not-for-models", message)

@@ -5,11 +5,12 @@ use cost_model::given::Goal;
 use planner::algorithm::Kind;
 use planner::given::runner::Method;
 use planner::registry::{Entry, entries};
+use planner::run::entry::Problems;
 use planner::training::doors::{Card, Layers};
 
 use super::folder::{Folder, diamond};
 use super::followed::{layers, load_instance};
-use super::{layered, training};
+use super::{experts, layered, training};
 
 const PIPELINE: &str = r#"{"maxDevices":3,"maxMemoryPerDevice":50.0,"bandwidth":1.0,"mbsInBatch":4,
     "nodes":[{"id":0,"TMPCs":{"1":[{"id":"a","timePerSample":3.0,"parameterSize":1.0,
@@ -57,6 +58,13 @@ fn lines(entry: &Entry) -> Vec<String> {
     for (run, _) in [on_card, on_layers].iter().zip(takes).filter(|(_, takes)| *takes) {
         lines.push(format!("{run} --global-batch 24 --algorithm {}", entry.name));
     }
+    if entry.takes(Problems::Experts) {
+        let options = "slots=5";
+        lines.push(format!(
+            "experts.json --cluster node.yaml --expert-skew visits.json --algorithm {}({options})",
+            entry.name
+        ));
+    }
     lines
 }
 
@@ -67,6 +75,8 @@ fn the_same_input_gives_the_same_bytes() {
     folder.write("nodes.yaml", training::CLUSTER);
     folder.write("blocks.json", &layered::config(12).to_string());
     folder.write("node.yaml", layered::CLUSTER);
+    folder.write("experts.json", &experts::config().to_string());
+    folder.write("visits.json", &experts::visits().to_string());
     layered::measured(&folder);
     folder.write("layers.json", &layers(40, 3).to_string());
     folder.write("load.json", &load_instance(14, 5).to_string());

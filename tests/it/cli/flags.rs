@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::experts;
 use super::folder::{Folder, diamond, run};
 use super::layered::measured;
 
@@ -22,10 +23,10 @@ enum Does {
 
 use Does::{Changes, Refused, Runs, Writes};
 
-/// By flag: what it does for ops of a model, a training run, one on measured layers, and an instance
-/// with given costs.
-const TABLE: &[(&str, [Does; 4])] = &[
-    ("--cluster", [Runs(""), Runs(""), Runs(""), Refused("--cluster one.yaml")]),
+/// By flag: what it does for ops of a model, a training run, one on measured layers, an instance
+/// with given costs, and a placement of experts.
+const TABLE: &[(&str, [Does; 5])] = &[
+    ("--cluster", [Runs(""), Runs(""), Runs(""), Refused("--cluster one.yaml"), Runs("")]),
     (
         "--profile",
         [
@@ -33,12 +34,19 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Changes("--pin tensor=4", "--profile profile.json"),
             Runs(""),
             Refused("--profile profile.json"),
+            Refused("--profile profile.json"),
         ],
     ),
     ("--dim", same(Changes("", "--dim sequence=128"), Refused("--dim sequence=8"))),
     (
         "--batch",
-        [Changes("", "--batch 64"), Runs("--batch 8"), Runs("--batch 8"), Refused("--batch 8")],
+        [
+            Changes("", "--batch 64"),
+            Runs("--batch 8"),
+            Runs("--batch 8"),
+            Refused("--batch 8"),
+            Changes("", "--batch 8"),
+        ],
     ),
     (
         "--micro-batch",
@@ -46,6 +54,7 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Changes("--batch 64", "--micro-batch 1"),
             Changes("", "--micro-batch 1"),
             Changes("", "--micro-batch 1"),
+            Refused("--micro-batch 1"),
             Refused("--micro-batch 1"),
         ],
     ),
@@ -57,12 +66,14 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Changes("", "--dtype fp32"),
             Refused("--dtype fp32"),
             Refused("--dtype fp32"),
+            Refused("--dtype fp32"),
         ],
     ),
     (
         "--qdq-as-written",
         [
             Runs("--qdq-as-written"),
+            Refused("--qdq-as-written"),
             Refused("--qdq-as-written"),
             Refused("--qdq-as-written"),
             Refused("--qdq-as-written"),
@@ -76,6 +87,7 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Refused("--workload inference"),
             Refused("--workload inference"),
             Refused("--workload training"),
+            Refused("--workload training"),
         ],
     ),
     (
@@ -83,6 +95,7 @@ const TABLE: &[(&str, [Does; 4])] = &[
         [
             Changes("--workload training", "--optimizer sgd"),
             Changes("", "--optimizer sgd"),
+            Refused("--optimizer sgd"),
             Refused("--optimizer sgd"),
             Refused("--optimizer sgd"),
         ],
@@ -94,6 +107,7 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Changes("", "--pin pipeline=2"),
             Changes("", "--pin pipeline=2"),
             Refused("--pin node77=0"),
+            Refused("--pin tensor=2"),
         ],
     ),
     (
@@ -103,12 +117,14 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Refused("--forbid *=node0.gpu0"),
             Refused("--forbid *=node0.gpu0"),
             Refused("--forbid node77=0"),
+            Refused("--forbid *=node0.gpu0"),
         ],
     ),
     (
         "--colocate",
         [
             Changes("", "--colocate *"),
+            Refused("--colocate *"),
             Refused("--colocate *"),
             Refused("--colocate *"),
             Refused("--colocate *"),
@@ -121,6 +137,7 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Refused("--constraints rules.yaml"),
             Refused("--constraints no-such-file.yaml"),
             Refused("--constraints rules.yaml"),
+            Refused("--constraints rules.yaml"),
         ],
     ),
     (
@@ -130,6 +147,7 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Changes("", "--scale links=0.1"),
             Refused("--scale memory=2"),
             Refused("--scale memory=2"),
+            Refused("--scale links=0.1"),
         ],
     ),
     ("--accelerators", given(Changes("", "--accelerators 2"), Refused("--accelerators 2"))),
@@ -141,6 +159,7 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Changes("", "--sequence-length 1024"),
             Runs("--sequence-length 512"),
             Refused("--sequence-length 512"),
+            Changes("", "--sequence-length 128"),
         ],
     ),
     (
@@ -163,6 +182,7 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Changes("", "--stack torchtitan"),
             Refused("--stack torchtitan"),
             Refused("--stack torchtitan"),
+            Refused("--stack torchtitan"),
         ],
     ),
     (
@@ -172,6 +192,17 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Runs("--expert-skew balanced"),
             Refused("--expert-skew zipf:1"),
             Refused("--expert-skew zipf:1"),
+            Changes("", "--expert-skew visits.json"),
+        ],
+    ),
+    (
+        "--phase",
+        [
+            Refused("--phase decode"),
+            Refused("--phase decode"),
+            Refused("--phase decode"),
+            Refused("--phase decode"),
+            Changes("", "--phase decode"),
         ],
     ),
     ("--no-offload", trains(Changes("", "--no-offload"), Refused("--no-offload"))),
@@ -182,6 +213,7 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Runs("--algorithm search-3d"),
             Runs("--algorithm per-layer"),
             Changes("", "--algorithm orders"),
+            Changes("", "--algorithm eplb"),
         ],
     ),
     (
@@ -191,6 +223,7 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Refused("--objective max-load"),
             Refused("--objective latency"),
             Changes("", "--objective contiguous-max-load"),
+            Refused("--objective max-load"),
         ],
     ),
     (
@@ -200,15 +233,16 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Changes("", "--for torchtitan"),
             Runs("--for galvatron"),
             Refused("--for megatron"),
+            Refused("--for sglang"),
         ],
     ),
-    ("--time-limit", [Runs("--time-limit 20s"); 4]),
-    ("--gap", [Runs("--gap 5%"); 4]),
-    ("--node-budget", [Runs("--node-budget 50"); 4]),
-    ("--seed", [Runs("--seed 3"); 4]),
-    ("--threads", [Runs("--threads 1"); 4]),
-    ("--deterministic", [Runs("--deterministic"); 4]),
-    ("--output", [Writes("-o out"); 4]),
+    ("--time-limit", [Runs("--time-limit 20s"); 5]),
+    ("--gap", [Runs("--gap 5%"); 5]),
+    ("--node-budget", [Runs("--node-budget 50"); 5]),
+    ("--seed", [Runs("--seed 3"); 5]),
+    ("--threads", [Runs("--threads 1"); 5]),
+    ("--deterministic", [Runs("--deterministic"); 5]),
+    ("--output", [Writes("-o out"); 5]),
     (
         "--progress",
         [
@@ -216,12 +250,28 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Runs("--progress none"),
             Runs("--progress none"),
             Runs("--progress none"),
+            Runs("--progress none"),
         ],
     ),
-    ("--plot", [Writes("--plot out"); 4]),
+    (
+        "--plot",
+        [
+            Writes("--plot out"),
+            Writes("--plot out"),
+            Writes("--plot out"),
+            Writes("--plot out"),
+            Refused("--plot out"),
+        ],
+    ),
     (
         "--html",
-        [Writes("--html out"), Writes("--html out"), Writes("--html out"), Refused("--html out")],
+        [
+            Writes("--html out"),
+            Writes("--html out"),
+            Writes("--html out"),
+            Refused("--html out"),
+            Refused("--html out"),
+        ],
     ),
     (
         "--export",
@@ -230,6 +280,7 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Writes("--export megatron=out"),
             Writes("--export galvatron=out"),
             Refused("--export svg=out"),
+            Writes("--export sglang=out"),
         ],
     ),
     (
@@ -239,25 +290,26 @@ const TABLE: &[(&str, [Does; 4])] = &[
             Runs("--force"),
             Runs("--force"),
             Runs("--force"),
+            Runs("--force"),
         ],
     ),
-    ("--all", [Runs("--all"); 4]),
-    ("--json", [Runs(""); 4]),
+    ("--all", [Runs("--all"); 5]),
+    ("--json", [Runs(""); 5]),
 ];
 
-const fn same(ops: Does, others: Does) -> [Does; 4] {
-    [ops, others, others, others]
+const fn same(ops: Does, others: Does) -> [Does; 5] {
+    [ops, others, others, others, others]
 }
 
-const fn given(instance: Does, others: Does) -> [Does; 4] {
-    [others, others, others, instance]
+const fn given(instance: Does, others: Does) -> [Does; 5] {
+    [others, others, others, instance, others]
 }
 
-const fn trains(training: Does, others: Does) -> [Does; 4] {
-    [others, training, training, others]
+const fn trains(training: Does, others: Does) -> [Does; 5] {
+    [others, training, training, others, others]
 }
 
-const KINDS: [&str; 4] = ["ops", "degrees", "layers", "instance"];
+const KINDS: [&str; 5] = ["ops", "degrees", "layers", "instance", "experts"];
 
 /// A line of each kind, without what a flag under test says another way.
 fn base(kind: &str, flag: &str, args: &str) -> String {
@@ -273,6 +325,10 @@ fn base(kind: &str, flag: &str, args: &str) -> String {
             unless("--dim sequence=64", "--dim"),
         ),
         "instance" => "plan dnn.json".to_owned(),
+        "experts" => format!(
+            "plan experts.json --cluster two.yaml{}",
+            unless("--algorithm expert-placement(slots=3)", "--algorithm"),
+        ),
         _ => format!(
             "plan config.json --cluster one.yaml{}{}{}",
             if kind == "layers" { " --profile measured" } else { "" },
@@ -293,6 +349,8 @@ pub(super) fn folder() -> Folder {
         "vocab_size": 32000, "max_position_embeddings": 4096, "tie_word_embeddings": false
     });
     folder.write("config.json", &config.to_string());
+    folder.write("experts.json", &experts::config().to_string());
+    folder.write("visits.json", &experts::visits().to_string());
     let cluster = |hosts: u32| {
         format!(
             "name: c\nnodes:\n  - {{count: {hosts}, device: a100_sxm4_80gb, devices: 4, \

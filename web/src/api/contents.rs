@@ -15,7 +15,7 @@ use super::asked::{Arriving, Asked, Named, stated_length, too_long};
 use super::covers;
 use super::plans::check_limit;
 use crate::access::{self, Caller, Scope};
-use crate::content::{self, CHUNK, Content, FILES, Incoming, Kind};
+use crate::content::{self, CHUNK, Content, FILES, HISTOGRAM, Incoming, Kind, names_file};
 use crate::problem::Problem;
 use crate::service::{Service, Shared};
 
@@ -302,6 +302,10 @@ pub(super) async fn resolved(
         };
         let name = resolved_one(service, caller, field, given, &mut files).await?;
         request[field] = name.into();
+    }
+    if let Some(given) = request.get(HISTOGRAM).filter(|given| names_file(given)).cloned() {
+        let name = resolved_one(service, caller, HISTOGRAM, given, &mut files).await?;
+        request[HISTOGRAM] = name.into();
     }
     if let Some(traces) = request.get("traces").and_then(Value::as_array).cloned() {
         let mut names = Vec::with_capacity(traces.len());

@@ -14,7 +14,7 @@ use ureq::http::Method;
 use super::connection::{Ask, Reply, Service};
 use super::failure::Failure;
 use super::jobs::encoded;
-use crate::content::{FILES, Kind, check_name, written};
+use crate::content::{FILES, HISTOGRAM, Kind, check_name, names_file, written};
 
 /// Bytes that are sent at once.
 const PART: usize = 8 << 20;
@@ -42,6 +42,10 @@ pub(super) fn send(service: &Service, request: &mut Map<String, Value>) -> Resul
             let reference = sent(service, field, path, &mut names)?;
             request.insert(field.to_owned(), reference.into());
         }
+    }
+    if let Some(file) = request.get(HISTOGRAM).filter(|given| names_file(given)) {
+        let reference = sent(service, HISTOGRAM, file.as_str().unwrap_or_default(), &mut names)?;
+        request.insert(HISTOGRAM.to_owned(), reference.into());
     }
     for trace in request.get_mut("traces").and_then(Value::as_array_mut).into_iter().flatten() {
         let reference = sent(service, "trace", trace.as_str().unwrap_or_default(), &mut names)?;

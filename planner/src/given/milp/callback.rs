@@ -13,7 +13,7 @@ use highs_sys::{
 };
 
 /// What a run tells and asks.
-pub(super) trait Listener {
+pub(crate) trait Listener {
     /// Whether the run shall end; `dual_bound` is the least objective that is still possible.
     fn goes_on(&mut self, dual_bound: f64) -> bool;
     /// A solution better than all before: the value of every column.
@@ -21,7 +21,7 @@ pub(super) trait Listener {
 }
 
 /// Holds a listener for as long as the solver may call it.
-pub(super) struct Hook<'a, L: Listener> {
+pub(crate) struct Hook<'a, L: Listener> {
     /// Boxed, so that its address stays.
     listener: *mut L,
     borrow: PhantomData<&'a mut L>,
@@ -29,7 +29,7 @@ pub(super) struct Hook<'a, L: Listener> {
 
 impl<'a, L: Listener> Hook<'a, L> {
     /// Makes the model call the listener; `None` if it refuses. Keep the hook until the run is over.
-    pub(super) fn new(model: &mut Model, listener: &'a mut L) -> Option<Self> {
+    pub(crate) fn new(model: &mut Model, listener: &'a mut L) -> Option<Self> {
         let listener: *mut L = listener;
         // SAFETY: the pointer is that of a live solver, which `model` owns; the function has the
         // signature that the interface asks for; `listener` is borrowed for the life of the hook.
@@ -50,7 +50,7 @@ impl<'a, L: Listener> Hook<'a, L> {
     }
 
     /// Ends the borrow after the run.
-    pub(super) fn release(self) {
+    pub(crate) fn release(self) {
         let Self { listener, borrow } = self;
         let _: (*mut L, PhantomData<&'a mut L>) = (listener, borrow);
     }

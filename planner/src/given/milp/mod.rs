@@ -35,14 +35,14 @@
 //! Two nodes of 3 ns on one accelerator, 30 ns on a core, 5 ns between them, two accelerators:
 //! together, 6 ns; the program has 6 columns for the classes, 2 nets and the value.
 
-mod callback;
+pub(crate) mod callback;
 mod forms;
 mod latencies;
 mod loads;
 mod pieces;
-mod program;
+pub(crate) mod program;
 pub(crate) mod row;
-mod solver;
+pub(crate) mod solver;
 mod start;
 mod watch;
 

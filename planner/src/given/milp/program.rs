@@ -7,51 +7,56 @@ const GREATEST_FACTOR: f64 = 1e6;
 
 /// A variable; its number is its position.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Column {
+pub(crate) struct Column {
     /// Factor in the objective.
-    pub(super) cost: f64,
+    pub(crate) cost: f64,
     /// Least value.
-    pub(super) lower: f64,
+    pub(crate) lower: f64,
     /// Greatest value.
-    pub(super) upper: f64,
+    pub(crate) upper: f64,
     /// Whether only whole numbers count.
-    pub(super) is_integer: bool,
+    pub(crate) is_integer: bool,
 }
 
 /// `lower <= sum of factor x column <= upper`.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Row {
+pub(crate) struct Row {
     /// Least value, -infinity for none.
-    pub(super) lower: f64,
+    pub(crate) lower: f64,
     /// Greatest value, infinity for none.
-    pub(super) upper: f64,
+    pub(crate) upper: f64,
     /// Columns with their factors, increasing, each once.
-    pub(super) entries: Vec<(u32, f64)>,
+    pub(crate) entries: Vec<(u32, f64)>,
 }
 
 /// Minimise the sum of cost x column.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Program {
+pub(crate) struct Program {
     /// Variables.
-    pub(super) columns: Vec<Column>,
+    pub(crate) columns: Vec<Column>,
     /// Constraints.
-    pub(super) rows: Vec<Row>,
+    pub(crate) rows: Vec<Row>,
 }
 
 impl Program {
     /// A variable of 0 or 1.
-    pub(super) fn binary(&mut self) -> u32 {
+    pub(crate) fn binary(&mut self) -> u32 {
         self.column(Column { cost: 0.0, lower: 0.0, upper: 1.0, is_integer: true })
     }
 
     /// A variable between 0 and 1.
-    pub(super) fn share(&mut self) -> u32 {
+    pub(crate) fn share(&mut self) -> u32 {
         self.between(0.0, 1.0)
     }
 
     /// A continuous variable.
-    pub(super) fn between(&mut self, lower: f64, upper: f64) -> u32 {
+    pub(crate) fn between(&mut self, lower: f64, upper: f64) -> u32 {
         self.column(Column { cost: 0.0, lower, upper, is_integer: false })
+    }
+
+    /// A variable of whole numbers from 0 to `upper`.
+    pub(crate) fn whole(&mut self, upper: f64) -> u32 {
+        self.column(Column { cost: 0.0, lower: 0.0, upper, is_integer: true })
     }
 
     fn column(&mut self, column: Column) -> u32 {
@@ -60,17 +65,17 @@ impl Program {
     }
 
     /// Sum of entries at least `lower`.
-    pub(super) fn at_least(&mut self, lower: f64, entries: impl IntoIterator<Item = (u32, f64)>) {
+    pub(crate) fn at_least(&mut self, lower: f64, entries: impl IntoIterator<Item = (u32, f64)>) {
         self.row(lower, f64::INFINITY, entries);
     }
 
     /// Sum of entries at most `upper`.
-    pub(super) fn at_most(&mut self, upper: f64, entries: impl IntoIterator<Item = (u32, f64)>) {
+    pub(crate) fn at_most(&mut self, upper: f64, entries: impl IntoIterator<Item = (u32, f64)>) {
         self.row(f64::NEG_INFINITY, upper, entries);
     }
 
     /// Sum of entries equal to `value`.
-    pub(super) fn equal(&mut self, value: f64, entries: impl IntoIterator<Item = (u32, f64)>) {
+    pub(crate) fn equal(&mut self, value: f64, entries: impl IntoIterator<Item = (u32, f64)>) {
         self.row(value, value, entries);
     }
 
@@ -92,7 +97,7 @@ impl Program {
     /// Whether every figure is one that a solver can work with: finite factors of a sound size,
     /// bounds that are numbers, columns that are there.
     #[must_use]
-    pub(super) fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         let columns = self.columns.iter().all(|column| {
             column.cost.is_finite()
                 && column.lower.is_finite()
@@ -114,7 +119,7 @@ impl Program {
 
     /// Entries of all rows.
     #[must_use]
-    pub(super) fn n_entries(&self) -> usize {
+    pub(crate) fn n_entries(&self) -> usize {
         self.rows.iter().map(|row| row.entries.len()).sum()
     }
 }

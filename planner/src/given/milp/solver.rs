@@ -22,7 +22,7 @@ const GRACE: Duration = Duration::from_millis(100);
 
 /// How a run goes about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     /// As the solver likes it.
     Usual,
     /// Another way to the same answer: without presolve and with another seed.
@@ -31,16 +31,16 @@ pub(super) enum Mode {
 
 /// Limits of a run.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     /// Wall-clock time.
-    pub(super) time: Option<Duration>,
+    pub(crate) time: Option<Duration>,
     /// Nodes of the search tree.
-    pub(super) nodes: Option<u64>,
+    pub(crate) nodes: Option<u64>,
 }
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// The solver says that its solution is the best.
     Optimal,
     /// The solver says that there is none.
@@ -51,12 +51,12 @@ pub(super) enum Ending {
 
 /// What a run found.
 #[derive(Clone, Debug)]
-pub(super) struct Run {
-    pub(super) ending: Ending,
+pub(crate) struct Run {
+    pub(crate) ending: Ending,
     /// Least objective that is still possible, as far as the solver says.
-    pub(super) dual_bound: f64,
+    pub(crate) dual_bound: f64,
     /// Value of every column of the last solution, if there is one.
-    pub(super) columns: Option<Vec<f64>>,
+    pub(crate) columns: Option<Vec<f64>>,
 }
 
 const NOTHING: Run = Run { ending: Ending::Open, dual_bound: f64::NEG_INFINITY, columns: None };
@@ -92,7 +92,7 @@ impl Listener for Relay {
 
 /// Runs the solver. `start` has a value for every column; only whole ones count, the solver fills
 /// in the others. Past the stop that the listener asks for, nothing but what it has heard is known.
-pub(super) fn run<L: Listener>(
+pub(crate) fn run<L: Listener>(
     program: &Program,
     start: Option<&[f64]>,
     mode: Mode,

@@ -1,0 +1,50 @@
+//! A placement of experts in other formats.
+
+use exporters::Export;
+use exporters::serving::experts::{self, ExpertsSource};
+use ir::diagnostic::Diagnostic;
+use ir::workload::StepPhase;
+
+use super::on_model::OnModel;
+
+/// Refuses a target that writes no placements of experts.
+///
+/// # Errors
+/// `unknown-target` with those that there are, and where the plan itself is to be had.
+pub fn check_target(target: &str) -> Result<(), Diagnostic> {
+    let unknown = |error: Diagnostic| {
+        error.hint(
+            "no other program is known to take copies of experts: their devices stand in the plan",
+        )
+    };
+    experts::find(target).map(|_| ()).map_err(unknown)
+}
+
+/// The file of a target.
+///
+/// # Errors
+/// Those of the targets; `cannot-express` where layers have other numbers of slots.
+pub fn exported(target: &str, on: &OnModel<'_>) -> Result<Export, Diagnostic> {
+    check_target(target)?;
+    let stated = &on.document.experts.layers;
+    let slots = stated.first().map_or(0, |own| own.slots);
+    if let Some(other) = stated.iter().find(|own| own.slots != slots) {
+        let message =
+            format!("layers have {slots} and {} slots, and servers one number", other.slots);
+        return Err(Diagnostic::usage("cannot-express", message).hint("plan all layers at once"));
+    }
+    let entries = stated.iter().zip(&on.copies);
+    let layers = entries
+        .flat_map(|(own, copies)| own.layers.iter().map(move |layer| (*layer, copies.clone())));
+    let model = &on.setting.model;
+    let phase = on.document.experts.phase.map(StepPhase::from).unwrap_or_default();
+    let source = ExpertsSource {
+        n_layers: model.n_blocks().saturating_sub(model.n_predictions.saturating_sub(1)),
+        n_experts: on.setting.experts.n_experts as usize,
+        n_devices: on.setting.host.len(),
+        slots: slots as usize,
+        mode: phase.mode(),
+        layers: layers.collect(),
+    };
+    experts::export(target, &source)
+}

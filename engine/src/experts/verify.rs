@@ -1,0 +1,238 @@
+//! `verify` of a placement of experts: its rules and all that it states, derived again.
+
+use std::collections::BTreeSet;
+
+use cost_model::experts::bound::bound;
+use cost_model::experts::verify::{Violation, verify as rules};
+use cost_model::experts::{Shape, greatest, shares};
+use documents::diagnostic::DiagnosticDocument;
+use documents::plan::PlanDocument;
+use documents::plan::experts::ExpertLayersDocument;
+use ir::card::Skew;
+use ir::diagnostic::{Blame, Diagnostic};
+use planner::experts::OBJECTIVE;
+use planner::experts::expert_placement::exact;
+use planner::run::Control;
+use serde_json::json;
+
+use super::figures::Figures;
+use super::on_model::{OnModel, examined};
+use super::setting::ranges;
+use crate::differences::difference;
+use crate::exit::CommandResult;
+use crate::page::Page;
+use crate::request::PlanOnModel;
+use crate::request::value::Written;
+use crate::violations;
+
+/// What stated loads and bounds may be off by, as a part of them: they went through decimal digits.
+const TOLERANCE: f64 = 1e-9;
+/// The same of bounds that an integer program proves again.
+const PROVED: f64 = 1e-5;
+
+/// `verify`.
+///
+/// # Errors
+/// Those of reading.
+pub fn verify(document: &PlanDocument, request: &PlanOnModel, page: &Page) -> CommandResult {
+    let on = examined(document, &request.model, &request.target)?;
+    let mut broken = on.mismatches.clone();
+    broken.extend(violations(&on));
+    page.warnings(&on.warnings);
+    page.warnings(&broken);
+    let figures = Figures::of(document, &on.setting.experts);
+    page.line(&match broken.len() {
+        0 => format!(
+            "the plan is legal: {} experts of {} layers on {} devices, greatest load {:.4} times \
+             the mean",
+            on.setting.experts.n_experts,
+            figures.n_layers,
+            on.setting.host.len(),
+            figures.load
+        ),
+        n => format!("the plan is illegal: {}", crate::violations::count(n)),
+    });
+    let list =
+        |found: &[Diagnostic]| -> Vec<_> { found.iter().map(DiagnosticDocument::from).collect() };
+    page.document(&json!({
+        "legal": violations::is_legal(&broken),
+        "load": figures.load,
+        "violations": list(&broken),
+        "warnings": list(&on.warnings),
+    }));
+    Ok(violations::exit(&broken))
+}
+
+/// All rules that a placement breaks, and what it states in vain.
+#[must_use]
+pub fn violations(on: &OnModel<'_>) -> Vec<Diagnostic> {
+    let mut found = of_step(on);
+    found.extend(of_layers(on));
+    for at in 0..on.document.experts.layers.len() {
+        found.extend(of_entry(on, at));
+    }
+    found
+}
+
+/// What is stated of the step.
+fn of_step(on: &OnModel<'_>) -> Vec<Diagnostic> {
+    let (plan, own) = (on.document, &on.document.experts);
+    let mut found = Vec::new();
+    let mut check = |field: &str, stated: String, derived: String| {
+        if stated != derived {
+            found.push(difference(field, &stated, &derived));
+        }
+    };
+    check("objective", plan.objective.clone(), OBJECTIVE.to_owned());
+    let n_devices = on.setting.host.len();
+    check("parallelism.expert", plan.parallelism.expert.to_string(), n_devices.to_string());
+    let degrees = &plan.parallelism;
+    for (name, degree) in [
+        ("data", degrees.data),
+        ("tensor", degrees.tensor),
+        ("pipeline", degrees.pipeline),
+        ("context", degrees.context),
+    ] {
+        check(&format!("parallelism.{name}"), degree.to_string(), "1".to_owned());
+    }
+    if let (Some(phase), Some(batch)) = (own.phase, plan.workload.batch) {
+        let mode = ir::workload::StepPhase::from(phase).mode();
+        let stated = crate::ops::replay::workload(&plan.workload);
+        let stated = stated.map_or_else(|_| "none".to_owned(), |own| own.mode.name().to_owned());
+        check("workload.mode", stated, mode.name().to_owned());
+        let derived = on.setting.tokens(phase.into(), batch);
+        let derived = derived.map_or_else(|_| "too many".to_owned(), |own| own.to_string());
+        check("experts.tokens", own.tokens.unwrap_or_default().to_string(), derived);
+    }
+    found
+}
+
+/// Whether every layer of experts is placed, once.
+fn of_layers(on: &OnModel<'_>) -> Vec<Diagnostic> {
+    let mut placed = BTreeSet::new();
+    let mut found = Vec::new();
+    for layer in on.document.experts.layers.iter().flat_map(|own| &own.layers) {
+        if !placed.insert(*layer) {
+            found.push(illegal("layer-twice", format!("layer {layer} is placed twice")));
+        }
+        if !on.setting.layers.contains(layer) {
+            let message = format!("layer {layer} of the plan has no experts in the model");
+            found.push(illegal("no-such-layer", message));
+        }
+    }
+    let missing: Vec<u32> =
+        on.setting.layers.iter().filter(|own| !placed.contains(own)).copied().collect();
+    if !missing.is_empty() {
+        let message = format!("the layers {} are not placed", ranges(&missing));
+        found.push(illegal("layers-missing", message));
+    }
+    found
+}
+
+/// Rules and figures of an entry.
+fn of_entry(on: &OnModel<'_>, at: usize) -> Vec<Diagnostic> {
+    let (Some(own), Some(copies)) = (on.document.experts.layers.get(at), on.copies.get(at)) else {
+        return Vec::new();
+    };
+    let field = |name: &str| format!("experts.layers[{at}].{name}");
+    let n_experts = on.setting.experts.n_experts as usize;
+    let groups = on.document.experts.groups.unwrap_or(1) as usize;
+    let shape = match on.setting.shape(Some(own.slots as usize), groups) {
+        Ok(shape) => shape,
+        Err(error) => {
+            return vec![illegal("bad-slots", format!("{}: {}", field("slots"), error.message))];
+        }
+    };
+    let Some(shares) = shares(&own.visits).filter(|own| own.len() == n_experts) else {
+        let message = format!("{} are no visits of {n_experts} experts", field("visits"));
+        return vec![illegal("bad-visits", message)];
+    };
+    let broken = rules(copies, n_experts, &shape);
+    let mut found: Vec<Diagnostic> = broken.iter().map(|one| diagnosed(on, own, one)).collect();
+    found.extend(by_law(on, own, &field("visits")));
+    if !found.is_empty() {
+        return found;
+    }
+    let load = greatest(&shares, copies, shape.host.len());
+    if (load - own.greatest_load).abs() > TOLERANCE * load {
+        let stated = own.greatest_load.to_string();
+        found.push(difference(&field("greatest_load"), &stated, &load.to_string()));
+    }
+    if let Some(most) = most_proved(own, &shares, &shape) {
+        let derived = format!("at most {most}");
+        found.push(difference(&field("bound"), &own.bound.to_string(), &derived));
+    }
+    found
+}
+
+/// What can be proved where an entry states a higher bound.
+fn most_proved(own: &ExpertLayersDocument, shares: &[f64], shape: &Shape) -> Option<f64> {
+    if !own.bound.is_finite()
+        || own.bound < 0.0
+        || own.bound > own.greatest_load * (1.0 + TOLERANCE)
+    {
+        return Some(own.greatest_load);
+    }
+    let simple = bound(shares, shape).load;
+    if own.bound <= simple * (1.0 + TOLERANCE) {
+        return None;
+    }
+    if own.bound_method != exact::METHOD {
+        return Some(simple);
+    }
+    let again =
+        exact::solve(shares, shape, (own.greatest_load, exact::MOST_NODES), &Control::default());
+    let proved = again.map_or(0.0, |own| own.bound).max(simple);
+    (own.bound > proved * (1.0 + PROVED)).then_some(proved)
+}
+
+/// Whether visits are those of the law that was asked for.
+fn by_law(on: &OnModel<'_>, own: &ExpertLayersDocument, field: &str) -> Option<Diagnostic> {
+    let text = on.document.request.expert_skew.as_ref()?;
+    let Ok(skew) = Skew::read(text) else {
+        return Some(difference("request.expert_skew", text, "balanced or zipf:S"));
+    };
+    let mut each = on.setting.law(skew).into_iter().zip(&own.visits).enumerate();
+    let wrong = each.find(|(_, (law, own))| (law - **own).abs() > TOLERANCE * law.abs());
+    wrong.map(|(expert, (law, own))| {
+        difference(&format!("{field}[{expert}]"), &own.to_string(), &law.to_string())
+    })
+}
+
+fn illegal(code: &'static str, message: String) -> Diagnostic {
+    Diagnostic::error(Blame::IllegalPlan, code, message)
+}
+
+/// A broken rule in words.
+fn diagnosed(on: &OnModel<'_>, own: &ExpertLayersDocument, broken: &Violation) -> Diagnostic {
+    let layers = ranges(&own.layers);
+    let host = |number: &usize| {
+        let at = on.setting.host.iter().position(|own| own == number);
+        let node = at.and_then(|at| on.setting.cluster.devices.get(at)?.node);
+        let node = node.and_then(|node| on.setting.cluster.nodes.get(node.index()));
+        node.map_or_else(|| format!("host {number}"), |node| format!("`{}`", node.name))
+    };
+    let (code, message) = match broken {
+        Violation::OtherExperts { placed, experts } => {
+            ("other-experts", format!("{placed} experts are placed, and the layer has {experts}"))
+        }
+        Violation::Nowhere { expert } => {
+            ("expert-nowhere", format!("expert {expert} is on no device"))
+        }
+        Violation::NoDevice { expert, device } => {
+            let name = on.device(*device);
+            ("unknown-device", format!("expert {expert} is on `{name}`, which the cluster has not"))
+        }
+        Violation::Slots { device, held } => {
+            let name = on.device(*device);
+            ("slots", format!("`{name}` holds {held} experts in {} slots", own.slots))
+        }
+        Violation::TwoHosts { group, hosts: [one, two] } => {
+            ("group-apart", format!("group {group} is on {} and on {}", host(one), host(two)))
+        }
+        Violation::GroupsOfHost { host: own, held } => {
+            ("groups-uneven", format!("{} has {held} groups, not its part of them", host(own)))
+        }
+    };
+    illegal(code, format!("layers {layers}: {message}")).fact("layers", layers)
+}

@@ -1,0 +1,273 @@
+//! A placement of experts.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use cost_model::experts::Shape;
+use documents::diagnostic::DiagnosticDocument;
+use documents::plan::PlanDocument;
+use documents::plan::experts::{ExpertLayersDocument, ExpertsContext, ExpertsDocument};
+use documents::plan::request::RequestDocument;
+use documents::report::experts::ExpertsReportDocument;
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::workload::StepPhase;
+use planner::experts::{Experts, OBJECTIVE, Placed, eplb, slots_and_groups};
+use planner::recipe::Ingredient;
+use planner::run::watch::Tell;
+use planner::run::{Control, StopReason};
+
+use super::followed::bytes;
+use super::run::{Run, interrupted, late};
+use crate::exit::{CommandResult, Exit};
+use crate::experts::export::{check_target, exported};
+use crate::experts::figures::{Figures, percent, table};
+use crate::experts::on_model::OnModel;
+use crate::experts::setting::{Setting, Visits, all_shares};
+use crate::follow::{File, Files};
+use crate::page::Format;
+use crate::request::value::Written;
+use crate::request::{ExpertSkew, PlanRequest};
+use crate::rows::Rows;
+
+/// Places the experts of a model by a row of the registry.
+pub(super) fn plan(
+    request: &PlanRequest,
+    (used, door): (Ingredient, &'static Experts),
+    run: &mut Run<'_>,
+) -> CommandResult {
+    request.exports.iter().try_for_each(|target| check_target(target))?;
+    let (slots, groups) = slots_and_groups(&used.options)?;
+    let Some(asked) = read(request, (slots, groups), run)? else {
+        return Ok(interrupted(run.page));
+    };
+    let start = Instant::now();
+    let name = used.entry.name;
+    run.follower.started(name);
+    let Some((placed, stop)) = placed(request, &asked, door, run) else {
+        run.follower.searched();
+        return match run.watch.is_cancelled() {
+            true => Ok(interrupted(run.page)),
+            false => {
+                Err(Diagnostic::error(Blame::NotFound, "no-plan", "no plan was found in time")
+                    .hint("raise --time-limit"))
+            }
+        };
+    };
+    run.follower.searched();
+    let elapsed_s = (!request.limits.deterministic).then(|| start.elapsed().as_secs_f64());
+    let plan = document(&asked, &placed, &used);
+    let warnings = asked.setting.warnings.clone();
+    let on = OnModel {
+        setting: asked.setting.clone(),
+        document: &plan,
+        copies: placed.iter().map(|own| own.copies.clone()).collect(),
+        unknown: Vec::new(),
+        warnings: Vec::new(),
+        mismatches: Vec::new(),
+    };
+    let (files, warnings) = files(request, &on, warnings);
+    run.page.warnings(&warnings);
+    let written = run.follower.planned(bytes(&plan)?, files)?;
+    let report = report(&asked, plan, (stop, elapsed_s), &warnings);
+    print(request, &asked, &report, run);
+    run.page.serialized(&report)?;
+    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
+    Ok(Exit::DONE)
+}
+
+/// What is asked for.
+#[derive(Clone)]
+struct Asked {
+    setting: Setting,
+    shape: Shape,
+    visits: Visits,
+    phase: StepPhase,
+    batch: u64,
+    tokens: u64,
+    sequence_length: Option<u64>,
+    request: RequestDocument,
+}
+
+/// Reads model, cluster and histogram; `None` where someone interrupted it.
+fn read(
+    request: &PlanRequest,
+    (slots, groups): (Option<usize>, usize),
+    run: &Run<'_>,
+) -> Result<Option<Asked>, Diagnostic> {
+    let own = request.clone();
+    let read = move |_: Tell<()>| {
+        let sequence = own.training.sequence_length;
+        // The size of a step is none of the graph's that a model is read from.
+        let mut flags = own.problem.model.clone();
+        flags.batch = None;
+        let mut setting =
+            Setting::read((&own.model, &flags, sequence), own.problem.cluster.as_deref())?;
+        let shape = setting.shape(slots, groups)?;
+        let skew = own.training.expert_skew.as_ref();
+        let visits = setting.visits(skew)?;
+        let (phase, batch) = (own.phase.unwrap_or_default(), own.problem.model.batch.unwrap_or(1));
+        let tokens = setting.tokens(phase, batch)?;
+        setting.warnings.extend(assumed(&own, phase, setting.sequence));
+        let law = skew.filter(|own| matches!(own, ExpertSkew::Law(_)));
+        let request =
+            RequestDocument { expert_skew: law.map(Written::text), ..RequestDocument::default() };
+        let sequence_length = sequence;
+        Ok::<_, Diagnostic>(Asked {
+            setting,
+            shape,
+            visits,
+            phase,
+            batch,
+            tokens,
+            sequence_length,
+            request,
+        })
+    };
+    match run.watch.run(read, &mut |()| {}).done().transpose()? {
+        _ if run.watch.is_cancelled() => Ok(None),
+        Some(asked) => Ok(Some(asked)),
+        None => Err(late()),
+    }
+}
+
+/// What of the step is not stated, or says nothing.
+fn assumed(request: &PlanRequest, phase: StepPhase, sequence: u64) -> Option<Diagnostic> {
+    match (phase, request.training.sequence_length) {
+        (StepPhase::Decode, Some(_)) => {
+            let message = "`--sequence-length` has no effect on decoding: a token of each sample \
+                           goes to experts, however long it is";
+            Some(Diagnostic::warning("no-effect", message).hint("leave it out"))
+        }
+        (StepPhase::Training | StepPhase::Prefill, None) => {
+            let message = format!("samples of {sequence} tokens are assumed");
+            Some(
+                Diagnostic::warning("assumed-length", message)
+                    .hint("state the length of a sample with --sequence-length"),
+            )
+        }
+        _ => None,
+    }
+}
+
+/// Runs the row; `None` where it did not answer in time.
+fn placed(
+    request: &PlanRequest,
+    asked: &Asked,
+    door: &'static Experts,
+    run: &Run<'_>,
+) -> Option<(Vec<Placed>, StopReason)> {
+    let control = Arc::new(Control::new(&request.limits.within(run.watch, None)));
+    let (own, shape, shares) =
+        (Arc::clone(&control), asked.shape.clone(), all_shares(&asked.visits));
+    let work = move |_: Tell<()>| door.0(&shares, &shape, &own);
+    let placed = run.watch.run(work, &mut |()| {}).done()?;
+    let is_best = placed.iter().all(|own| own.load <= own.bound.load);
+    let stop = match control.noted_stop() {
+        _ if is_best => StopReason::ProvedOptimal,
+        Some(stop) => stop,
+        None => StopReason::Finished,
+    };
+    Some((placed, stop))
+}
+
+/// The plan document.
+fn document(asked: &Asked, placed: &[Placed], used: &Ingredient) -> PlanDocument {
+    let device = |number: &usize| {
+        let own = asked.setting.cluster.devices.get(*number);
+        own.map(|own| own.name.clone()).unwrap_or_default()
+    };
+    let entries = asked.visits.iter().zip(placed).map(|((layers, visits), own)| {
+        let copies = own.copies.iter().map(|devices| devices.iter().map(device).collect());
+        ExpertLayersDocument {
+            layers: layers.clone(),
+            slots: asked.shape.slots as u32,
+            visits: visits.clone(),
+            devices_of_expert: copies.collect(),
+            greatest_load: own.load,
+            bound: own.bound.load,
+            bound_method: own.bound.method.to_owned(),
+        }
+    });
+    let experts = ExpertsDocument {
+        phase: None,
+        sequence_length: asked.sequence_length,
+        tokens: Some(asked.tokens),
+        groups: Some(asked.shape.groups as u32),
+        layers: entries.collect(),
+    };
+    let context = ExpertsContext {
+        model: &asked.setting.model,
+        cluster: &asked.setting.cluster,
+        phase: asked.phase,
+        batch: asked.batch,
+        request: &asked.request,
+        objective: OBJECTIVE,
+        algorithm: &used.to_string(),
+    };
+    PlanDocument::from_experts(experts, &context)
+}
+
+/// The files that were asked for, with all warnings.
+fn files(
+    request: &PlanRequest,
+    on: &OnModel<'_>,
+    mut warnings: Vec<Diagnostic>,
+) -> (Files, Vec<Diagnostic>) {
+    let mut files = Vec::new();
+    for target in &request.exports {
+        match exported(target, on) {
+            Ok(export) => {
+                warnings.extend(export.warnings);
+                files.push(File { target: target.clone(), bytes: export.bytes });
+            }
+            Err(error) => return (Err(error), warnings),
+        }
+    }
+    (Ok(files), warnings)
+}
+
+/// What `--json` prints.
+fn report(
+    asked: &Asked,
+    plan: PlanDocument,
+    (stop, elapsed_s): (StopReason, Option<f64>),
+    warnings: &[Diagnostic],
+) -> ExpertsReportDocument {
+    let own = Figures::of(&plan, &asked.setting.experts);
+    let shares = all_shares(&asked.visits);
+    let usual = eplb::solve(&shares, &asked.shape, &Control::default());
+    let n = asked.visits.iter().map(|(layers, _)| layers.len() as f64);
+    let sum: f64 = usual.iter().zip(n).map(|(placed, n)| placed.load * n).sum();
+    ExpertsReportDocument {
+        plan,
+        n_layers: own.n_layers as u64,
+        load: own.load,
+        bound: own.bound,
+        gap: own.gap(),
+        eplb_load: sum * asked.shape.host.len() as f64 / own.n_layers.max(1) as f64,
+        busiest_visits: own.busiest_visits,
+        even_visits: own.even_visits,
+        stop_reason: stop.name().to_owned(),
+        elapsed_s,
+        warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
+    }
+}
+
+fn print(request: &PlanRequest, asked: &Asked, told: &ExpertsReportDocument, run: &Run<'_>) {
+    if run.page.format != Format::Text {
+        return;
+    }
+    table(&told.plan, Rows::of(request.all), run.page);
+    let experts = &asked.setting.experts;
+    run.page.line(&Figures::of(&told.plan, experts).sentence(&told.plan, experts));
+    let state = match told.stop_reason == StopReason::ProvedOptimal.name() {
+        true => "proved optimal".to_owned(),
+        false => format!("at most {} above the best", percent(told.gap)),
+    };
+    let seconds = told.elapsed_s.map_or_else(String::new, |own| format!("; {own:.3} s"));
+    run.page.line(&format!(
+        "{OBJECTIVE} {:.4} over {} layers, none is below {:.4}: {state}; eplb has {:.4}{seconds}; \
+         stopped: {}",
+        told.load, told.n_layers, told.bound, told.eplb_load, told.stop_reason
+    ));
+}

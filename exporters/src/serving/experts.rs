@@ -1,0 +1,239 @@
+//! What servers are told of copies of experts.
+//!
+//! SGLang (0.5.23, `compute_initial_expert_location_metadata`): a JSON file with
+//! `physical_to_logical_map`, for every layer of the model the expert of each slot; rank i of `--ep-size`
+//! holds the i-th part of a row. A row has as many slots as experts and `--ep-num-redundant-experts`
+//! together. Rows of layers without experts are read and not used. `--ep-dispatch-algorithm dynamic`
+//! spreads the visits of an expert evenly over its copies.
+//!
+//! vLLM (0.26, `EPLBConfig`): the number of further copies; where they lie it decides itself, from what
+//! it has recorded.
+
+use ir::diagnostic::Diagnostic;
+use ir::workload::Mode;
+
+use super::{HEAD, SGLANG, VLLM};
+use crate::format::{Export, unknown_target, version};
+use crate::modules::refusal;
+
+/// Copies of experts on the devices of a cluster, in its order.
+#[derive(Clone, Debug)]
+pub struct ExpertsSource {
+    /// Layers of the model, those that predict a later token aside.
+    pub n_layers: u32,
+    /// Experts of a layer.
+    pub n_experts: usize,
+    /// Devices.
+    pub n_devices: usize,
+    /// Slots of a device.
+    pub slots: usize,
+    /// What is run.
+    pub mode: Mode,
+    /// By layer of experts, the devices of each expert's copies.
+    pub layers: Vec<(u32, Vec<Vec<usize>>)>,
+}
+
+/// A format of placements of experts.
+pub struct ExpertsTarget {
+    /// What the user calls it.
+    pub name: &'static str,
+    versions: &'static [&'static str],
+    export: fn(&ExpertsSource) -> Result<Export, Diagnostic>,
+}
+
+const TARGETS: &[ExpertsTarget] = &[
+    ExpertsTarget { name: SGLANG, versions: &["0.5"], export: sglang },
+    ExpertsTarget { name: "sglang-location", versions: &["0.5"], export: location },
+    ExpertsTarget { name: VLLM, versions: &[], export: vllm },
+];
+
+/// All formats of placements of experts.
+#[must_use]
+pub fn targets() -> &'static [ExpertsTarget] {
+    TARGETS
+}
+
+/// The row of a format, by `name` or `name@version`.
+///
+/// # Errors
+/// `unknown-target` with the known ones.
+pub fn find(target: &str) -> Result<&'static ExpertsTarget, Diagnostic> {
+    let name = target.split('@').next().unwrap_or_default();
+    let row = TARGETS.iter().find(|row| row.name == name);
+    let names = TARGETS.iter().map(|row| row.name);
+    let row = row.ok_or_else(|| unknown_target(name, " for placements of experts", names))?;
+    version(target, row.versions).map(|_| row)
+}
+
+/// The file of a format and what it can't say.
+///
+/// # Errors
+/// Those of [`find`]; `cannot-express` for a placement that is trained with.
+pub fn export(target: &str, source: &ExpertsSource) -> Result<Export, Diagnostic> {
+    let row = find(target)?;
+    if source.mode == Mode::Training {
+        let message = format!("{} serves models and trains none", row.name);
+        return Err(refusal(row.name, message).hint("plan with --phase prefill or decode"));
+    }
+    (row.export)(source)
+}
+
+/// Slots past those that hold each expert once.
+fn redundant(source: &ExpertsSource) -> usize {
+    (source.n_devices * source.slots).saturating_sub(source.n_experts)
+}
+
+/// The expert of each slot of a layer: those of the first device first, in order.
+fn row(source: &ExpertsSource, layer: u32) -> Vec<usize> {
+    let n_slots = source.n_devices * source.slots;
+    let own = source.layers.iter().find(|(own, _)| *own == layer);
+    let Some((_, copies)) = own else {
+        return (0..n_slots).map(|slot| slot % source.n_experts.max(1)).collect();
+    };
+    let mut held = vec![Vec::new(); source.n_devices];
+    for (expert, devices) in copies.iter().enumerate() {
+        for device in devices {
+            if let Some(held) = held.get_mut(*device) {
+                held.push(expert);
+            }
+        }
+    }
+    held.into_iter().flatten().collect()
+}
+
+fn map(source: &ExpertsSource) -> String {
+    let told = |layer: u32| {
+        let row: Vec<String> = row(source, layer).iter().map(usize::to_string).collect();
+        format!("[{}]", row.join(","))
+    };
+    let rows: Vec<String> = (0..source.n_layers).map(told).collect();
+    format!("{{\"physical_to_logical_map\":[\n{}\n]}}\n", rows.join(",\n"))
+}
+
+fn location(source: &ExpertsSource) -> Result<Export, Diagnostic> {
+    Ok(Export::from(map(source)))
+}
+
+fn sglang(source: &ExpertsSource) -> Result<Export, Diagnostic> {
+    let ExpertsSource { n_devices, slots, .. } = source;
+    let text = format!(
+        "{HEAD}# By layer the expert of each slot; rank i of {n_devices} holds the i-th {slots} of a \
+         row.\nmap=$(mktemp --suffix=.json)\ncat > \"$map\" <<'END'\n{}END\n\
+         # Words behind this script go to the server, such as --model-path MODEL.\n\
+         exec python -m sglang.launch_server \"$@\" --tp-size {n_devices} --ep-size {n_devices} \
+         --ep-num-redundant-experts {} --ep-dispatch-algorithm dynamic \
+         --init-expert-location \"$map\"\n",
+        map(source),
+        redundant(source)
+    );
+    let message = "with an all-to-all backend SGLang takes a copy on the token's own device or host \
+                   first: loads are the plan's only where the tokens of all devices visit alike";
+    let warnings = vec![Diagnostic::warning("nearest-copies", message)];
+    Ok(Export { warnings, ..Export::from(text) })
+}
+
+fn vllm(source: &ExpertsSource) -> Result<Export, Diagnostic> {
+    let text = format!(
+        "{HEAD}# Words behind this script go to the server, the model first.\n\
+         exec vllm serve \"$@\" --data-parallel-size {} --enable-expert-parallel --enable-eplb \
+         --eplb-config '{{\"num_redundant_experts\": {}}}'\n",
+        source.n_devices,
+        redundant(source)
+    );
+    let message = "vLLM takes the number of further copies alone: where they lie it decides itself, \
+                   from the visits that it records";
+    let warnings = vec![Diagnostic::warning("places-itself", message)];
+    Ok(Export { warnings, ..Export::from(text) })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn source() -> ExpertsSource {
+        // Three experts on two devices of two slots: the second one twice.
+        let own = vec![vec![1], vec![0, 1], vec![0]];
+        ExpertsSource {
+            n_layers: 3,
+            n_experts: 3,
+            n_devices: 2,
+            slots: 2,
+            mode: Mode::Inference,
+            layers: vec![(1, own.clone()), (2, vec![vec![0, 0], vec![1], vec![1]])],
+        }
+    }
+
+    fn text(target: &str) -> String {
+        String::from_utf8(export(target, &source()).unwrap().bytes).unwrap()
+    }
+
+    fn flag<'t>(text: &'t str, name: &str) -> &'t str {
+        text.split(name).nth(1).unwrap().split_whitespace().next().unwrap()
+    }
+
+    /// What SGLang makes of a map: `ExpertLocationMetadata._init_common` and
+    /// `_compute_logical_to_all_physical_map`, by layer the devices of each expert.
+    fn read(
+        map: &Value,
+        n_experts: usize,
+        ep_size: usize,
+        redundant: usize,
+    ) -> Vec<Vec<Vec<usize>>> {
+        let n_physical = n_experts + redundant;
+        assert_eq!(n_physical % ep_size, 0);
+        let local = n_physical / ep_size;
+        let rows = map["physical_to_logical_map"].as_array().unwrap();
+        let devices = |row: &Value| {
+            let row = row.as_array().unwrap();
+            assert_eq!(row.len(), n_physical);
+            let mut devices = vec![Vec::new(); n_experts];
+            for (physical, logical) in row.iter().enumerate() {
+                devices[logical.as_u64().unwrap() as usize].push(physical / local);
+            }
+            assert!(devices.iter().all(|own| !own.is_empty()));
+            devices
+        };
+        rows.iter().map(devices).collect()
+    }
+
+    #[test]
+    fn sglang_reads_back_what_the_plan_says() {
+        let script = text("sglang@0.5");
+        let between =
+            |a: &str, b: &str| script.split(a).nth(1).unwrap().split(b).next().unwrap().to_owned();
+        let inner = between("<<'END'\n", "END\n");
+        assert_eq!(inner, text("sglang-location"));
+        let number = |name: &str| flag(&script, name).parse::<usize>().unwrap();
+        assert_eq!(number("--tp-size "), number("--ep-size "));
+        let map = serde_json::from_str(&inner).unwrap();
+        let own = read(&map, 3, number("--ep-size "), number("--ep-num-redundant-experts "));
+        let source = source();
+        assert_eq!(own.len(), 3);
+        for (layer, copies) in &source.layers {
+            assert_eq!(own[*layer as usize], *copies);
+        }
+        assert_eq!(flag(&script, "--ep-dispatch-algorithm "), "dynamic");
+        assert_eq!(flag(&script, "--init-expert-location "), "\"$map\"");
+    }
+
+    #[test]
+    fn vllm_is_told_how_many_and_says_that_it_places_them() {
+        let export = export("vllm", &source()).unwrap();
+        let text = text("vllm");
+        let config = text.split('\'').nth(1).unwrap();
+        let config: Value = serde_json::from_str(config).unwrap();
+        assert_eq!(config["num_redundant_experts"], 1);
+        assert_eq!(flag(&text, "--data-parallel-size "), "2");
+        assert_eq!(export.warnings[0].code, "places-itself");
+    }
+
+    #[test]
+    fn others_and_training_are_refused() {
+        assert_eq!(export("megatron", &source()).unwrap_err().code, "unknown-target");
+        assert_eq!(export("sglang@9", &source()).unwrap_err().code, "unknown-target");
+        let trained = ExpertsSource { mode: Mode::Training, ..source() };
+        assert_eq!(export("sglang", &trained).unwrap_err().code, "cannot-express");
+    }
+}

@@ -1,0 +1,76 @@
+//! Rows that put copies of experts on devices.
+
+pub mod eplb;
+pub mod expert_placement;
+#[cfg(test)]
+mod laws;
+
+use cost_model::experts::bound::Bound;
+use cost_model::experts::{Copies, Shape};
+use ir::diagnostic::Diagnostic;
+
+use crate::run::Control;
+use crate::run::algorithm::{Guarantee, OptionRow, Options};
+use crate::run::entry::{Door, Problems};
+
+/// What is minimised.
+pub const OBJECTIVE: &str = "expert-load";
+
+/// Slots of a device for the experts of a layer.
+const SLOTS: OptionRow = OptionRow {
+    name: "slots",
+    unit: "experts of a layer on a device; 0 = as few as hold all of them",
+    default: "0",
+    summary: "more slots than experts hold copies of the most visited ones",
+};
+/// Groups that stay on one host.
+const GROUPS: OptionRow = OptionRow {
+    name: "groups",
+    unit: "groups of experts; 1 = experts may be anywhere",
+    default: "1",
+    summary: "copies of the experts of a group stay on one host",
+};
+
+/// Options of the rows.
+pub const OPTIONS: &[OptionRow] = &[SLOTS, GROUPS];
+
+/// Slots and groups as they were asked for; no slots = as few as hold all experts.
+///
+/// # Errors
+/// `bad-option`.
+pub fn slots_and_groups(options: &Options) -> Result<(Option<usize>, usize), Diagnostic> {
+    let count = |row| options.count(row).map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    let slots = count(&SLOTS)?;
+    Ok(((slots > 0).then_some(slots), count(&GROUPS)?.max(1)))
+}
+
+/// A layer with its experts on devices.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    /// By expert the devices of its copies.
+    pub copies: Copies,
+    /// The greatest load of a device, as a share of the layer's visits.
+    pub load: f64,
+    /// What no placement of the layer is below.
+    pub bound: Bound,
+}
+
+/// Places layers by the shares of their experts' visits, each with at least as many slots as experts.
+pub type Solve = fn(layers: &[Vec<f64>], shape: &Shape, control: &Control) -> Vec<Placed>;
+
+/// How a row places experts.
+pub struct Experts(pub Solve, pub Guarantee);
+
+impl Door for Experts {
+    fn takes(&self) -> Problems {
+        Problems::Experts
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        self.1
+    }
+
+    fn objectives(&self) -> Vec<&'static str> {
+        vec![OBJECTIVE]
+    }
+}
