@@ -22,8 +22,10 @@ export default function Launch(props: { doc: Doc; id: string }): JSX.Element {
   const rank = (target: Target) => (!target.is_executor ? 2 : can(target) ? 0 : 1);
   const listed = () => own().toSorted((a, b) => rank(a) - rank(b));
   const sign = (target: Target) => ["✓", "✕", "·"][runs_on() === undefined ? 2 : rank(target)];
-  // A run's first program is shown at once; of ops it is not known who has words for the plan.
-  const chosen = () => asked("target") || (runs_on() === undefined ? "" : listed().find(can)?.name ?? "");
+  const stack = () => String(resolve(props.doc.value, "/plan/training/stack") ?? "");
+  // The program that a run is priced as is shown at once; of ops it is not known who has words for the plan.
+  const first = () => listed().find((target) => can(target) && stack().startsWith(target.name)) ?? listed().find(can);
+  const chosen = () => asked("target") || (runs_on() === undefined ? "" : first()?.name ?? "");
   const nearest = (name: string) => ref(props.doc, pointer("runs_on", "nearest_s", name), "seconds");
   return (
     <Panel title="Who can run this" sub={runs_on() === undefined ? "ask for a file to see whether its program has words for the plan" : "the others would run something else, at best in the time that is stated"}>

@@ -110,7 +110,7 @@ function List(props: { doc: Doc }): JSX.Element {
                 <tr>
                   <td><a href={link(["plans", plan.id])}><Name text={subject(plan, "model")} /></a></td>
                   <td><Name text={subject(plan, "cluster")} most={40} /></td>
-                  <td><Chip state={plan.state} /><Show when={plan.opened}> <span class="note">from a file</span></Show></td>
+                  <td><Chip state={plan.state} /><Show when={plan.opened}> <span class="note">from a file{plan.opened!.is_judged ? "" : ", not verified"}</span></Show></td>
                   <td><Show when={plan.algorithm}>{(name) => <Name text={name()} most={28} />}</Show></td>
                   <td class="right"><Num of={ref(props.doc, pointer("plans", at, "value_ns"), "time")} /></td>
                   <td class="right"><Num of={ref(props.doc, pointer("plans", at, "gap"), "share")} /></td>

@@ -51,7 +51,7 @@ export default function Search(props: { status: Doc; is_lost: boolean }): JSX.El
           <div><dt>Gap</dt><dd class="big"><Num figure of={figure("gap", "share")} /></dd><dd class="note">value / bound − 1</dd></div>
           <div><dt>Incumbent</dt><dd class="big"><Num figure of={figure("value_ns", "time")} /></dd><dd class="note">{plan().objective ?? ""}</dd></div>
           <div><dt>Bound</dt><dd class="big"><Num figure of={figure("bound_ns", "time")} /></dd><dd class="note">no plan is below</dd></div>
-          <div><dt>Last word after</dt><dd class="big"><Num figure of={figure("elapsed_s", "seconds")} /></dd><dd class="note"><Show when={plan().algorithm}>{(name) => <Name text={name()} most={24} />}</Show></dd></div>
+          <Show when={plan().elapsed_s !== null}><div><dt>Last word after</dt><dd class="big"><Num figure of={figure("elapsed_s", "seconds")} /></dd><dd class="note"><Show when={plan().algorithm}>{(name) => <Name text={name()} most={24} />}</Show></dd></div></Show>
         </dl>
       </section>
       <Show when={plan().opened === null} fallback={<Panel title="Search"><p class="empty">This plan was opened from a file, which says neither how it was searched for nor what else was found.</p></Panel>}>

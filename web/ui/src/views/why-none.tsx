@@ -124,6 +124,7 @@ const is_verified = (hint: string): boolean => /verified|a plan fits|plan above 
 function Conflict(props: { doc: Doc }): JSX.Element {
   const resolving = () => names_of(error_of(props.doc), "resolved_by") ?? [];
   const others = () => names_of(error_of(props.doc), "not_resolved_by") ?? [];
+  const is_looked_for = () => ["resolved_by", "not_resolved_by"].some((name) => names_of(error_of(props.doc), name) !== undefined);
   const rest = () => untried(props.doc.value as Status, new Set([...resolving(), ...others()]));
   const all = (): Table => ({
     name: "conflict", columns: ["Constraint", "Value", "Loosened alone"],
@@ -131,7 +132,9 @@ function Conflict(props: { doc: Doc }): JSX.Element {
   });
   return (
     <Panel title="What contradicts" sub={resolving().length > 0 ? "each line with ✓ is part of every conflict: loosen any one of them and a plan exists" : undefined} actions={<CsvButton of={all()} />}>
-      <Show when={resolving().length === 0}><p class="empty">No single change was found to lead to a plan.</p></Show>
+      <Show when={resolving().length === 0}>
+        <p class="empty">{is_looked_for() ? "Of the constraints that were loosened one at a time, none led to a plan." : "Constraints were not loosened one at a time here; the ways out say what was verified."}</p>
+      </Show>
       <Show when={all().rows.length > 0}><DataTable of={all()} /></Show>
       <Show when={rest().length > 0}>
         <p class="note">Not loosened alone: <For each={rest()}>{(own, at) => <>{at() === 0 ? "" : ", "}<Name text={own} most={40} /></>}</For>.</p>
