@@ -33,6 +33,10 @@ pub fn explain(
             return Err(Diagnostic::usage("not-for-experts", message)
                 .hint("leave them out, or name a device with --device"));
         }
+        Subject::Step { longest: Some(_) } => {
+            let message = "a placement of experts has no critical path: `--longest` names none";
+            return Err(Diagnostic::usage("not-for-experts", message).hint("leave it out"));
+        }
         Subject::Device(name) => Some(name),
         Subject::Step { .. } => None,
     };

@@ -195,7 +195,9 @@ fn polished<'s>(
     effort: &mut Effort<'_>,
 ) -> Bins<'s> {
     best.descend(least, effort);
-    while effort.left > 0 && best.load() > least * (1.0 + EVEN) && effort.control.stop().is_none() {
+    // One device holds all of its part, in whatever numbers.
+    let is_free = best.held.len() > 1;
+    while is_free && best.load() > least * (1.0 + EVEN) && effort.spend(1) {
         if let Some(better) = recounted(&best, least, effort) {
             best = better;
             continue;
