@@ -20,17 +20,8 @@ use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArg
 use crate::publisher::Follow;
 use crate::service_flags::{ReplanArgs, RequestArgs, ServeArgs, TokenArgs, ViewArgs, WorkerArgs};
 use crate::training_flags::TrainingFlags;
+use crate::version::VERSION;
 use engine::request::value::{Written, count, dimension, duration, extent, positive};
-
-/// Version, commit, and version of HiGHS.
-pub const VERSION: &str = concat!(
-    env!("CARGO_PKG_VERSION"),
-    " (commit ",
-    env!("MESHWRIGHT_BUILD_COMMIT"),
-    ", HiGHS ",
-    env!("MESHWRIGHT_BUILD_HIGHS"),
-    ")"
-);
 
 /// Plans where and how large models run, and says how far from optimal the plan can be
 #[derive(Debug, Parser)]
@@ -286,9 +277,9 @@ pub(crate) struct PlanArgs {
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) training: TrainingFlags,
-    /// Of a placement of experts: what a step does, training, prefill or decode [default: prefill]
+    /// Of placed experts: training, prefill or decode [default: prefill]
     #[arg(long, value_parser = named(StepPhase::ALL, StepPhase::name), hide_possible_values = true)]
-    #[arg(value_name = "PHASE", help_heading = "Experts")]
+    #[arg(value_name = "PHASE", help_heading = "Search")]
     pub(crate) phase: Option<StepPhase>,
 }
 

@@ -16,11 +16,12 @@ mod service_flags;
 mod sheet;
 mod table;
 mod training_flags;
+mod version;
 
 use std::ffi::OsString;
 
-pub use crate::cli::VERSION;
 use crate::printer::Printer;
+pub use crate::version::VERSION;
 use engine::page::Format;
 
 /// Runs a command line, the program's name first, and returns its exit code. `again` are the words

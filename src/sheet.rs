@@ -7,7 +7,7 @@ use engine::{experts, opened, views};
 use ir::diagnostic::{Blame, Diagnostic};
 use tempfile::NamedTempFile;
 
-use crate::cli::VERSION;
+use crate::version::VERSION;
 
 /// How the page is called among formats.
 pub(crate) const TARGET: &str = "html";

@@ -10,8 +10,9 @@ use engine::{opened, violations};
 use ir::diagnostic::Diagnostic;
 use serde_json::json;
 
-use crate::cli::{ExportArgs, VERSION};
+use crate::cli::ExportArgs;
 use crate::printer::Printer;
+use crate::version::VERSION;
 use crate::{interrupt, sheet};
 
 pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {

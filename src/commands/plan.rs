@@ -10,11 +10,12 @@ use engine::plan::{self, Run};
 use engine::request::PlanRequest;
 use ir::diagnostic::Diagnostic;
 
-use crate::cli::{PlanArgs, VERSION};
+use crate::cli::PlanArgs;
 use crate::interrupt;
 use crate::printer::Printer;
 use crate::publisher::{Follow, Publisher};
 use crate::sheet;
+use crate::version::VERSION;
 
 pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let start = Instant::now();

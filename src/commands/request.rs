@@ -7,10 +7,10 @@ use engine::exit::{CommandResult, Exit};
 use engine::{escape, kept};
 use ir::diagnostic::Diagnostic;
 
-use crate::cli::VERSION;
 use crate::interrupt;
 use crate::printer::Printer;
 use crate::service_flags::RequestArgs;
+use crate::version::VERSION;
 
 /// Longest request, in bytes.
 const MOST_BYTES: u64 = 64 << 20;

@@ -8,9 +8,9 @@ use ir::diagnostic::Diagnostic;
 use serde_json::json;
 use web::{Options, Place, Webhook, Work};
 
-use crate::cli::VERSION;
 use crate::printer::Printer;
 use crate::service_flags::{DatabaseFlags, ServeArgs, TokenArgs, WorkFlags, WorkerArgs};
+use crate::version::VERSION;
 use engine::exit::{CommandResult, Exit};
 
 /// Keeps the secret out of the list of processes.
