@@ -112,7 +112,7 @@ fn the_program_and_the_row_are_the_enumeration_on_small_cases() {
         let (shape, n) = &shapes[turn % shapes.len()];
         let shares = histogram(&mut random, *n);
         let least = enumerated(&shares, shape);
-        let own = &placed(&[shares.clone()], shape, Some(200_000))[0];
+        let own = &placed(std::slice::from_ref(&shares), shape, Some(200_000))[0];
         let what = format!("{shares:?} {shape:?}: {} and {least}", own.load);
         assert!((own.load - least).abs() < 1e-9, "{what}");
         assert!(own.bound.load <= least * (1.0 + 1e-9), "{what}, bound {:?}", own.bound);
@@ -159,6 +159,7 @@ fn eplb_is_what_its_page_says() {
 
 /// 256 experts of 58 layers on 64 devices of 5 slots.
 #[test]
+#[allow(clippy::print_stdout, reason = "the gap at 1.2 has no limit, and is told")]
 fn a_large_model_is_near_its_bound() {
     let mut random = SmallRng::seed_from_u64(5);
     let mut zipf = |power: f64| {
