@@ -23,7 +23,7 @@ export function AlgorithmInput(props: { id: string }): JSX.Element {
     <div class="algorithm">
       <select id={props.id} aria-describedby={`${props.id}-help`} onChange={(event) => (event.currentTarget.value === "" ? put("") : turn(event.currentTarget.value, true))}>
         <option value="">not stated</option>
-        <For each={["models", "instances", "training runs"]}>{(kind) => (
+        <For each={[...new Set(of("decide").map((own) => own.runs_on[0] ?? ""))]}>{(kind) => (
           <optgroup label={`For ${kind}`}><For each={of("decide").filter((own) => own.runs_on[0] === kind)}>{(own) => <option value={own.name} selected={decides() === own.name}>{own.name}: {own.summary}</option>}</For></optgroup>
         )}</For>
       </select>
