@@ -1,5 +1,7 @@
 //! How much of a long table is shown.
 
+use crate::page::{Column, Page};
+
 /// Rows that are shown without `--all`.
 pub const LISTED: usize = 16;
 
@@ -23,6 +25,21 @@ impl Rows {
         match self {
             Self::Few => n.min(LISTED),
             Self::All => n,
+        }
+    }
+
+    /// Prints a table as far as it is shown, and how many rows are left.
+    pub fn table(
+        self,
+        columns: &[Column],
+        rows: impl ExactSizeIterator<Item = Vec<String>>,
+        page: &Page,
+    ) {
+        let all = rows.len();
+        let shown = self.shown(all);
+        page.table(columns, rows.take(shown).collect());
+        if shown < all {
+            page.line(&format!("... and {} more (--all)", all - shown));
         }
     }
 }

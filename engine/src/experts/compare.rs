@@ -85,13 +85,7 @@ fn layers(a: &PlanDocument, b: &PlanDocument, rows: Rows, page: &Page) -> Vec<Va
         table.push(vec![layer.to_string(), told(x), told(y), words]);
         documents.push(json!({ "layer": layer, "a": x, "b": y, "moved": moved }));
     }
-    let shown = rows.shown(table.len());
-    let left = table.len() - shown;
-    table.truncate(shown);
-    page.table(&columns, table);
-    if left > 0 {
-        page.line(&format!("... and {left} more (--all)"));
-    }
+    rows.table(&columns, table.into_iter(), page);
     documents
 }
 

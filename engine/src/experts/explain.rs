@@ -111,13 +111,7 @@ fn held(on: &OnModel<'_>, name: &str, rows: Rows, page: &Page) -> Result<Value, 
         ]);
         told.push(json!({ "layers": own.layers, "load": load, "experts": experts }));
     }
-    let shown = rows.shown(table.len());
-    let left = table.len() - shown;
-    table.truncate(shown);
-    page.table(&columns, table);
-    if left > 0 {
-        page.line(&format!("... and {left} more (--all)"));
-    }
+    rows.table(&columns, table.into_iter(), page);
     page.line(&format!("what `{name}` holds; loads over the mean of all devices"));
     Ok(json!({ "name": name, "layers": told }))
 }

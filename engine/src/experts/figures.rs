@@ -94,11 +94,6 @@ pub fn table(plan: &PlanDocument, rows: Rows, page: &Page) {
             percent(own.greatest_load / own.bound - 1.0),
         ]
     };
-    let all = &plan.experts.layers;
-    let shown = rows.shown(all.len());
-    page.table(&columns, all.iter().take(shown).map(row).collect());
-    if shown < all.len() {
-        page.line(&format!("... and {} more (--all)", all.len() - shown));
-    }
+    rows.table(&columns, plan.experts.layers.iter().map(row), page);
     page.line("loads are those of the busiest device over the mean of all devices");
 }

@@ -22,12 +22,8 @@ pub fn devices(problem: &Problem, report: &Report, rows: Rows, page: &Page) {
         Column::Number("limit"),
         Column::RestName("largest at peak"),
     ];
-    let shown = rows.shown(report.devices.len());
     let row = |device: &DeviceReport| row(problem, report, device);
-    page.table(&columns, report.devices[..shown].iter().map(row).collect());
-    if shown < report.devices.len() {
-        page.line(&format!("... and {} more (--all)", report.devices.len() - shown));
-    }
+    rows.table(&columns, report.devices.iter().map(row), page);
 }
 
 fn row(problem: &Problem, report: &Report, device: &DeviceReport) -> Vec<String> {

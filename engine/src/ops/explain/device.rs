@@ -166,15 +166,11 @@ fn holdings(replayed: &Replayed, report: &DeviceReport, rows: Rows, page: &Page)
         return;
     }
     let columns = [Column::Name("largest at the peak"), Column::Text("as"), Column::Number("size")];
-    let shown = rows.shown(held.len());
-    let lines = held[..shown].iter().map(|holding| {
+    let lines = held.iter().map(|holding| {
         let size = Bytes(holding.bytes).to_string();
         vec![holding.name.clone(), holding.what.name().to_owned(), size]
     });
-    page.table(&columns, lines.collect());
-    if shown < held.len() {
-        page.line(&format!("... and {} more (--all)", held.len() - shown));
-    }
+    rows.table(&columns, lines, page);
 }
 
 /// Channels that start or end at the device and carry anything.

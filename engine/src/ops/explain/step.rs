@@ -130,16 +130,12 @@ fn table(replayed: &Replayed, groups: &[(&str, Group)], rows: Rows, page: &Page)
         Column::Number("of step"),
         Column::RestName("longest"),
     ];
-    let shown = rows.shown(groups.len());
-    let lines = groups[..shown].iter().map(|(name, group)| {
+    let lines = groups.iter().map(|(name, group)| {
         let longest = group.longest.map_or_else(String::new, |task| longest(replayed, &task));
         let (count, time) = (group.n.to_string(), Nanos(group.ns).to_string());
         vec![(*name).to_owned(), count, time, share(group.ns, step), longest]
     });
-    page.table(&columns, lines.collect());
-    if shown < groups.len() {
-        page.line(&format!("... and {} more (--all)", groups.len() - shown));
-    }
+    rows.table(&columns, lines, page);
 }
 
 /// `12.0 us node0.gpu0 linear`.
