@@ -153,6 +153,9 @@ pub(crate) struct ViewArgs {
     /// Profile that the plan was made with
     #[arg(long, value_name = "FILE", requires = "model")]
     pub(crate) profile: Option<PathBuf>,
+    /// What of the cluster was changed for the plan, as `plan` was told
+    #[arg(long, value_name = "NAME=FACTOR", requires = "model")]
+    pub(crate) scale: Vec<String>,
     /// Address of this machine and port; port 0 takes any
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,

@@ -75,8 +75,11 @@ fn opened(address: SocketAddr, args: &ViewArgs, plan: &[u8]) -> Result<Status, D
     let service = Service::new(&format!("http://{address}"), None, PATIENCE, Arc::default())?;
     let files = [("model", &args.model), ("cluster", &args.cluster), ("profile", &args.profile)];
     let named = files.into_iter().filter_map(|(field, file)| Some((field, file.as_ref()?)));
-    let on: Map<String, Value> =
+    let mut on: Map<String, Value> =
         named.map(|(field, file)| (field.to_owned(), file.to_string_lossy().into())).collect();
+    if !args.scale.is_empty() {
+        on.insert("scale".to_owned(), args.scale.join(",").into());
+    }
     let name = args.plan.file_name().map(|name| name.to_string_lossy().into_owned());
     service.open((&name.unwrap_or_default(), plan), on).map_err(Failure::diagnostic)
 }

@@ -212,15 +212,33 @@ async fn retire(service: Shared) {
     }
 }
 
-/// Ends with the first signal of termination or interruption.
+/// Ends with the first signal of termination or interruption, or where the terminal is closed.
 async fn ended() -> io::Result<()> {
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // Who starts it with `nohup` wants it to go on.
+    let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+    let closed = async {
+        match &mut hangup {
+            Some(hangup) => hangup.recv().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         _ = term.recv() => {}
         _ = interrupt.recv() => {}
+        _ = closed => {}
     }
     Ok(())
+}
+
+/// Whether this process was started to outlive its terminal: the first bit of the signals that it
+/// ignores (proc(5)).
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|own| u64::from_str_radix(own.trim(), 16).ok());
+    ignored.is_some_and(|own| own & 1 == 1)
 }
 
 async fn accept(

@@ -42,9 +42,11 @@ fn get(service: &str, path: &str) -> String {
 fn a_plan_is_viewed_until_a_signal_and_nothing_stays() {
     let (folder, temporary) = planned();
     let before = folder.list();
-    for (words, is_judged) in
-        [(&["plan.json", "--model", "model.json"] as &[&str], true), (&["plan.json"], false)]
-    {
+    for (words, is_judged, signal) in [
+        (&["plan.json", "--model", "model.json"] as &[&str], true, "-TERM"),
+        (&["plan.json"], false, "-INT"),
+        (&["plan.json"], false, "-HUP"),
+    ] {
         let mut child = view(&folder, &temporary, words);
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let (mut text, mut line) = (String::new(), String::new());
@@ -62,7 +64,7 @@ fn a_plan_is_viewed_until_a_signal_and_nothing_stays() {
         assert_eq!(status["opened"]["file"], "plan.json");
         assert!(!is_empty(&temporary));
         let pid = child.id().to_string();
-        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
         assert_eq!(child.wait().unwrap().code(), Some(0));
         assert!(is_empty(&temporary), "something stays");
     }

@@ -83,6 +83,23 @@ fn a_plan_of_a_problem_that_was_planned_here_finds_its_model() {
 }
 
 #[test]
+fn a_plan_of_a_changed_cluster_is_judged_on_that() {
+    let (served, _) = served(true);
+    let words = ["plan", "model.json", "--algorithm", "m-etf", "--scale", "memory=2"];
+    served.program(&[&words as &[&str], &["--scale", "links=0.5", "-o", "scaled.json"]].concat());
+    let plan = std::fs::read_to_string(served.path("scaled.json")).unwrap();
+    let refused = opened(&served, "&model=model.json", &plan);
+    assert_eq!(refused.json()["code"], "digest-mismatch", "{refused:?}");
+    let brought = opened(&served, "&model=model.json&scale=memory=2,links=0.5", &plan);
+    assert_eq!(brought.json()["opened"]["is_judged"], true, "{brought:?}");
+    for (query, code) in [("&scale=memory=2", "needs-model"), ("&model=model.json&scale=x", "")] {
+        let refused = opened(&served, query, &plan);
+        let found = refused.json()["code"].as_str().unwrap_or_default().to_owned();
+        assert!(refused.status == 422 && (code.is_empty() || found == code), "{refused:?}");
+    }
+}
+
+#[test]
 fn files_that_are_no_plans_are_refused_and_the_service_lives() {
     let (served, plan) = served(true);
     let stated: Value = serde_json::from_str(&plan).unwrap();

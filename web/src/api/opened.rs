@@ -36,6 +36,8 @@ pub(super) struct File {
     model: Option<String>,
     cluster: Option<String>,
     profile: Option<String>,
+    /// `NAME=FACTOR`, set apart by commas.
+    scale: Option<String>,
 }
 
 /// `POST /v1/plans/opened`.
@@ -117,10 +119,13 @@ async fn subject(
     bytes: &[u8],
 ) -> Result<(Value, Map<String, Value>), Problem> {
     let named = [("model", &query.model), ("cluster", &query.cluster), ("profile", &query.profile)];
-    let named: Map<String, Value> = named
+    let mut named: Map<String, Value> = named
         .into_iter()
         .filter_map(|(name, own)| Some((name.to_owned(), own.as_ref()?.as_str().into())))
         .collect();
+    if let Some(scale) = &query.scale {
+        named.insert("scale".to_owned(), scale.split(',').collect());
+    }
     if !named.is_empty() {
         return resolved(service, caller, Value::Object(named)).await;
     }

@@ -92,7 +92,7 @@ fn of_plans() -> Vec<Row> {
             .takes(Body::Form("PlanRequest"))
             .answers(Answers::Queued),
         Row::new("POST", OPENED, plan, "Show a plan file that was made elsewhere")
-            .asks(&["name!", "model", "cluster", "profile"])
+            .asks(&["name!", "model", "cluster", "profile", "scale"])
             .takes(Body::Bytes)
             .answers(Answers::Opened),
         Row::new("GET", "/v1/plans", read, "List plans, the newest first")

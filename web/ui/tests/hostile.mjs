@@ -7,7 +7,7 @@ const MARKUP = [
 ];
 const CONTROL = ["a\u0001b", "a\u0007b", "a\u0008b", "a\u001b[31mb", "a\tb", "a\nb", "a\r\nb", "a\u007fb", "a\u0085b", "a\u009bb", "a\u00adb", "a\u2028b", "a\u2029b", "a\ufeffb", "a\ufff9b\ufffa"];
 const DIRECTION = ["\u202egnp.exe", "\u202dabc\u202c", "\u200fabc", "\u200eabc", "\u2066abc\u2069", "\u2067abc", "\u2068abc", "\u061cabc", "\u202babc", "\u202aabc", "\u200babc", "a\u200db", "a\u2060b"];
-const SHEET = ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\"quoted\",\"cells\"", "a,b;c"];
+export const SHEET = ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\"quoted\",\"cells\"", "a,b;c"];
 const ODD = [
   "../../etc/passwd", "..\\..\\x", "a/b~0~1c", "%3Cscript%3E", "%00", "__proto__", "constructor", "toString", "null", "undefined", "NaN", "#/plans", "?q=1&device=2", " ", "  two  spaces  ",
   "é", "e\u0301".repeat(20), "مرحبا", "שלום", "日本語", "🦀".repeat(40), "👩‍👩‍👧‍👦", "Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘G̴̻͈͍͔̹̑͗̎̅͛́Ǫ̵̹̻̝̳͂̌̌͘!͖̬̰̙̗̿̋ͥͥ̂ͣ̐́́͜͞", "ﷺ", "\u{10ffff}", "ｆｕｌｌ", "İıſ", "a".repeat(300),

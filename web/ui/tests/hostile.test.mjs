@@ -1,8 +1,9 @@
 // Names are text, whatever they hold; nothing runs that is no file of the page.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { NAMES, cluster, model } from "./hostile.mjs";
+import { NAMES, SHEET, cluster, model } from "./hostile.mjs";
 import { browser, clear, folder, open, page_of, post, screenshot, serve, settle } from "./service.mjs";
 
 const at = folder();
@@ -62,6 +63,19 @@ test("a hundred names are text on every view that there is", async () => {
   const cells = new Set(await page.$$eval("td", (all) => all.map((cell) => cell.textContent)));
   for (const name of PLAIN) assert.ok(cells.has(name), `op \`${name}\` in the table`);
   assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("no name is computed by a spreadsheet", async () => {
+  const { page, context } = await page_of(chrome, service.base);
+  await open(page, service.base, `#/plans/${id}/timeline`);
+  const [file] = await Promise.all([page.waitForEvent("download"), page.click("button[aria-label='CSV of timeline']")]);
+  const text = readFileSync(await file.path(), "utf8");
+  // Cells as RFC 4180 has them.
+  const cells = [...text.matchAll(/(?:^|,|\r\n)(?:"((?:[^"]|"")*)"|([^",\r\n]*))/g)].map((own) => own[1]?.replaceAll('""', '"') ?? own[2]);
+  const computed = cells.filter((cell) => /^[=+\-@]/.test(cell.trim()) && !/^-?[\d.e+-]+$/.test(cell));
+  assert.deepEqual(computed, []);
+  for (const name of SHEET.filter((own) => /^[=+\-@]/.test(own))) assert.ok(cells.some((cell) => cell.startsWith(`'${name}`)), name);
   await context.close();
 });
 

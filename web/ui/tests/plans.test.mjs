@@ -42,15 +42,6 @@ test("what was tried is told, the fastest first", async () => {
   await context.close();
 });
 
-test("a changed cluster is named wherever its plan is", async () => {
-  const { page, context } = await page_of(at.chrome, at.base);
-  for (const [hash, of] of [["#/plans", "tr"], [`#/plans/${changed.id}`, "h1"], [`#/compare?a=${run.id}&b=${changed.id}`, "option"]]) {
-    await open(page, at.base, hash);
-    assert.equal(await page.locator(`${of}:has-text('changed: memory=1.5')`).count() > 0, true, hash);
-  }
-  await context.close();
-});
-
 test("tables say their units to a spreadsheet", async () => {
   const { page, context } = await page_of(at.chrome, at.base);
   await open(page, at.base, `#/plans/${placed.id}`);
@@ -110,32 +101,6 @@ test("views fit a window of 800 pixels", async () => {
   await context.close();
 });
 
-test("an example takes its own settings along and leaves none", async () => {
-  const { page, context } = await page_of(at.chrome, at.base);
-  await open(page, at.base, "#/new");
-  const query = () => page.evaluate(() => Object.fromEntries(new URLSearchParams(location.hash.split("?")[1])));
-  await page.selectOption("select >> nth=0", "example:gpt2_small.onnx");
-  await page.waitForFunction(() => location.hash.includes("gpt2"));
-  const fresh = await query();
-  await page.selectOption("select >> nth=0", "example:qwen3-30b-a3b.json");
-  await page.waitForFunction(() => location.hash.includes("qwen3"));
-  await page.selectOption("select >> nth=0", "example:gpt2_small.onnx");
-  await page.waitForFunction(() => location.hash.includes("gpt2"));
-  assert.deepEqual(await query(), fresh);
-  await context.close();
-});
-
-test("where a number comes from is told of what is shown", async () => {
-  const { page, context } = await page_of(at.chrome, at.base);
-  await open(page, at.base, `#/plans/${run.id}`);
-  await page.click(".figures [data-pointer='/plan/cost/step_time_ns']");
-  assert.ok(await page.isVisible("dialog.origin"));
-  await page.click("nav.side a:has-text('Plans')");
-  await page.waitForSelector("h1:has-text('Plans')");
-  assert.equal(await page.isVisible("dialog.origin"), false);
-  await context.close();
-});
-
 test("a plan that was deleted is said to be, and has no views", async () => {
   const { page, context } = await page_of(at.chrome, at.base, { refusals: true });
   await open(page, at.base, `#/plans/${changed.id}`);
@@ -143,25 +108,6 @@ test("a plan that was deleted is said to be, and has no views", async () => {
   await page.evaluate((id) => { location.hash = `#/plans/${id}/memory`; }, changed.id);
   await page.waitForSelector("main:has-text('there is no plan')");
   await page.waitForSelector("nav.side a:has-text('Memory')", { state: "detached" });
-  await context.close();
-});
-
-test("a tab in the background holds no stream", async () => {
-  await uploaded(at.base, ["models/llama3_8b.onnx"]);
-  const { value: live } = await asked(at.base, "/v1/plans", { model: "llama3_8b.onnx", cluster: "two-rtx3090.yaml", time_limit: "600s" });
-  const { page, context } = await page_of(at.chrome, at.base);
-  const is_stream = (own) => own.url().endsWith("/events");
-  await open(page, at.base, `#/plans/${live.id}`);
-  await page.waitForSelector(".incumbents li", { timeout: 60_000 });
-  const turn = (is_hidden) => page.evaluate((own) => {
-    Object.defineProperty(document, "hidden", { value: own, configurable: true });
-    document.dispatchEvent(new Event("visibilitychange"));
-  }, is_hidden);
-  const [broken] = await Promise.all([page.waitForEvent("requestfailed", is_stream), turn(true)]);
-  assert.match(broken.failure().errorText, /ABORTED/);
-  assert.ok(await page.$(".incumbents li"), "what was heard stays");
-  await Promise.all([page.waitForRequest(is_stream), turn(false)]);
-  await fetch(`${at.base}/v1/plans/${live.id}?cancel=1`, { method: "DELETE" });
   await context.close();
 });
 
