@@ -13,3 +13,4 @@ pub mod links;
 pub mod numeric;
 pub mod ops;
 pub mod runs;
+pub mod streams;
