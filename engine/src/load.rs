@@ -31,6 +31,8 @@ pub struct Loaded {
     pub request: RequestDocument,
     /// Of import, workload and costs, in this order.
     pub warnings: Vec<Diagnostic>,
+    /// The same for all factors of `--scale`.
+    pub basis: Arc<Basis>,
 }
 
 /// Reads a model file, or standard input where it is called `-`.
@@ -147,7 +149,7 @@ fn annotated(
 }
 
 /// All of a problem that does not hang on how many times as large its cluster is.
-struct Basis {
+pub struct Basis {
     /// On the cluster as its files say.
     problem: Problem,
     summary: Summary,
@@ -159,7 +161,7 @@ struct Basis {
 
 impl Basis {
     /// On a cluster that is so many times as large.
-    fn scaled(&self, factors: &[String]) -> Result<Loaded, Diagnostic> {
+    fn scaled(self: &Arc<Self>, factors: &[String]) -> Result<Loaded, Diagnostic> {
         let [before, after] = &self.warnings;
         let cluster = Cluster::clone(&self.problem.cluster);
         let (cluster, kept) = scale::scaled(cluster, &self.profile, factors)?;
@@ -169,6 +171,7 @@ impl Basis {
             profile: self.profile.clone(),
             request: self.request.clone(),
             warnings: before.iter().cloned().chain(kept).chain(after.iter().cloned()).collect(),
+            basis: Arc::clone(self),
         })
     }
 }

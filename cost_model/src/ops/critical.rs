@@ -28,9 +28,20 @@ pub struct Step {
 /// is not the replay of the plan has no path.
 #[must_use]
 pub fn path(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Vec<Step> {
-    let Ok(tasks) = TaskGraph::lower(problem, plan) else { return Vec::new() };
-    let spans = spans(&tasks, timeline);
-    let n_tasks = tasks.duration.len();
+    let tasks = TaskGraph::lower(problem, plan);
+    tasks.map_or_else(|_| Vec::new(), |tasks| path_of_tasks(problem, plan, timeline, &tasks))
+}
+
+/// As [`path`], where the plan was lowered on this problem or on one with other rates.
+#[must_use]
+pub fn path_of_tasks(
+    problem: &Problem,
+    plan: &Plan,
+    timeline: &Timeline,
+    tasks: &TaskGraph,
+) -> Vec<Step> {
+    let spans = spans(tasks, timeline);
+    let n_tasks = tasks.n_tasks();
     // The task that ends last before each task that starts with it.
     let mut before: Vec<Option<usize>> = vec![None; n_tasks];
     for task in 0..n_tasks {
@@ -48,7 +59,7 @@ pub fn path(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Vec<Step> {
     let mut at = last;
     while let Some(task) = at {
         if let Some(span) = spans[task].filter(|span| span.end > span.start) {
-            steps.push(step(problem, plan, &tasks, task, span));
+            steps.push(step(problem, plan, tasks, task, span));
         }
         at = before[task];
     }
@@ -68,7 +79,7 @@ pub fn shares(path: &[Step]) -> Shares {
 
 fn spans(tasks: &TaskGraph, timeline: &Timeline) -> Vec<Option<Span>> {
     let mut spans: Vec<Option<Span>> = timeline.ops.clone();
-    spans.resize(tasks.duration.len(), None);
+    spans.resize(tasks.n_tasks(), None);
     let position = |transfer: Transfer| {
         let found =
             tasks.transfers.binary_search_by_key(&transfer, |needed| needed.transfer).ok()?;

@@ -13,7 +13,6 @@
 //! do. That is the widest interval that these tenths allow; errors that cancel would narrow it. What
 //! it leaves out: other work on the device, clocks, a host that can't launch as fast.
 
-use ir::op::Work;
 use ir::schedule::Task;
 use ir::units::Nanos;
 
@@ -53,12 +52,9 @@ pub fn of(problem: &Problem, path: &[Step]) -> Option<Interval> {
         let ns = (step.span.end - step.span.start) as f64;
         let tenths = match step.task {
             Task::Transfer(_) => of_link(step.origin),
-            Task::Op(op) => match &problem.graph.op(op).work {
-                Work::Kernel(kernel) => {
-                    of_form(Form::of(problem.graph.op(op), kernel), step.origin)
-                }
-                Work::View | Work::Given(_) => tenths(1.0, 1.0),
-            },
+            Task::Op(op) => {
+                problem.form(op).map_or(tenths(1.0, 1.0), |form| of_form(form, step.origin))
+            }
         };
         low += ns * tenths.first;
         high += ns * tenths.ninth;

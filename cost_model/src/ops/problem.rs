@@ -6,16 +6,17 @@
 
 mod open;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::{DeviceId, GroupId, OpId, TensorId};
-use ir::op::Work;
+use ir::op::{Op, Work};
 use ir::units::{Bytes, Nanos};
 use ir::workload::Workload;
 
+use crate::kernels::price::task::Form;
 use crate::numeric::device_set::DeviceSet;
 use crate::ops::flow::Flow;
 use crate::ops::groups;
@@ -99,6 +100,8 @@ pub struct Problem {
     /// Position in `device_sets` by op.
     placeable: Arc<[u32]>,
     pub(crate) origins: Arc<Origins>,
+    /// By op, once one is asked for.
+    forms: Arc<OnceLock<Vec<Option<Form>>>>,
 }
 
 impl Problem {
@@ -151,6 +154,7 @@ impl Problem {
             graph,
             cluster,
             origins: Arc::default(),
+            forms: Arc::default(),
         };
         problem.intern_device_sets()?;
         Ok(problem)
@@ -218,6 +222,16 @@ impl Problem {
     #[must_use]
     pub fn least_time_ns(&self, op: OpId) -> u64 {
         self.placeable(op).iter().map(|d| self.time_ns(op, d)).min().unwrap_or(UNSUPPORTED)
+    }
+
+    /// The form by which an action is priced; `None` where its duration is given, and for views.
+    #[must_use]
+    pub fn form(&self, op: OpId) -> Option<Form> {
+        let of = |op: &Op| match &op.work {
+            Work::Kernel(kernel) => Some(Form::of(op, kernel)),
+            Work::View | Work::Given(_) => None,
+        };
+        self.forms.get_or_init(|| self.graph.ops.iter().map(of).collect())[op.index()]
     }
 
     /// Scratch bytes held while the op runs.

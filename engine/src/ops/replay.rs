@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use cost_model::ops::judge::replay::{Timeline, replay};
+use cost_model::ops::critical;
+use cost_model::ops::judge::lower::TaskGraph;
+use cost_model::ops::judge::replay::{Timeline, replay_tasks};
 use cost_model::ops::judge::report::{Report, report};
 use cost_model::ops::judge::verify::{Violation, verify};
 use cost_model::ops::objective;
@@ -26,7 +28,7 @@ use super::trust::Trust;
 use crate::element_type;
 use crate::input_file;
 use crate::kept;
-use crate::load::{self, Loaded};
+use crate::load::{self, Basis, Loaded};
 use crate::request::ReplayRequest;
 
 /// Longest plan file that is read, in bytes.
@@ -60,8 +62,7 @@ pub struct OnProblem {
     pub is_mismatched: bool,
     /// Digests that differ and may not, of a model, a cluster or a profile of the same name.
     pub mismatches: Vec<Diagnostic>,
-    /// Held so that no other can lie there.
-    _document: Arc<PlanDocument>,
+    resolved: Arc<Resolved>,
     timeline: OnceLock<Result<Arc<Timeline>, Violation>>,
     report: OnceLock<Arc<Report>>,
     trust: OnceLock<Trust>,
@@ -234,15 +235,15 @@ fn put(
     let (allowed, mismatches) = sorted(found.into_iter().map(told), flags.allow_mismatch)?;
     let is_mismatched = !allowed.is_empty();
     warnings.extend(allowed);
-    let plan = resolved(document, problem);
-    let plan = plan.map_err(|error| mismatches.first().cloned().unwrap_or(error))?;
+    let resolved = resolved(document, &loaded);
+    let resolved = resolved.map_err(|error| mismatches.first().cloned().unwrap_or(error))?;
     Ok(OnProblem {
-        plan: Arc::clone(&plan.plan),
+        plan: Arc::clone(&resolved.plan),
         loaded,
         warnings,
         is_mismatched,
         mismatches,
-        _document: Arc::clone(document),
+        resolved,
         timeline: OnceLock::new(),
         report: OnceLock::new(),
         trust: OnceLock::new(),
@@ -267,20 +268,20 @@ fn digested(graph: &Arc<Graph>) -> Arc<Digested> {
     }
 }
 
-/// A plan whose names are resolved; neither limits nor rates of a cluster have to do with them.
+/// What of a plan on its problem neither limits nor rates of a cluster have to do with.
 struct Resolved {
     plan: Arc<Plan>,
+    tasks: OnceLock<Result<TaskGraph, Violation>>,
     /// Held so that no others can lie there.
-    _of: (Arc<PlanDocument>, Arc<Graph>),
+    _of: (Arc<PlanDocument>, Arc<Basis>),
 }
 
-fn resolved(document: &Arc<PlanDocument>, problem: &Problem) -> Result<Arc<Resolved>, Diagnostic> {
-    let graph = &problem.graph;
-    let names: Vec<&str> = problem.cluster.devices.iter().map(|own| own.name.as_str()).collect();
-    let places = (Arc::as_ptr(document), Arc::as_ptr(graph));
-    kept::made(&format!("{places:?} {names:?}"), || {
-        let plan = Arc::new(document.to_ir(graph, &problem.cluster)?);
-        Ok(Resolved { plan, _of: (Arc::clone(document), Arc::clone(graph)) })
+fn resolved(document: &Arc<PlanDocument>, on: &Loaded) -> Result<Arc<Resolved>, Diagnostic> {
+    let name = format!("{:?}", (Arc::as_ptr(document), Arc::as_ptr(&on.basis)));
+    kept::made(&name, || {
+        let plan = Arc::new(document.to_ir(&on.problem.graph, &on.problem.cluster)?);
+        let of = (Arc::clone(document), Arc::clone(&on.basis));
+        Ok(Resolved { plan, tasks: OnceLock::new(), _of: of })
     })
 }
 
@@ -337,14 +338,25 @@ pub fn on(on: Arc<OnProblem>) -> Result<Replayed, Diagnostic> {
     Ok(Replayed { on, timeline, report })
 }
 
+fn tasks(on: &OnProblem) -> Result<&TaskGraph, Violation> {
+    let lower = || TaskGraph::lower(&on.loaded.problem, &on.plan);
+    on.resolved.tasks.get_or_init(lower).as_ref().map_err(Clone::clone)
+}
+
 fn timeline(on: &OnProblem) -> Result<&Arc<Timeline>, Diagnostic> {
     let problem = &on.loaded.problem;
-    let timeline = on.timeline.get_or_init(|| replay(problem, &on.plan).map(Arc::new));
-    timeline.as_ref().map_err(|violation| violation.diagnostic(problem))
+    let replay = || tasks(on).and_then(|own| replay_tasks(problem, &on.plan, own)).map(Arc::new);
+    on.timeline.get_or_init(replay).as_ref().map_err(|violation| violation.diagnostic(problem))
 }
 
 fn trust<'o>(on: &'o OnProblem, timeline: &Timeline) -> &'o Trust {
-    on.trust.get_or_init(|| Trust::of(&on.loaded.problem, &on.plan, timeline))
+    let path = || {
+        let tasks = tasks(on).ok();
+        tasks.map_or_else(Vec::new, |own| {
+            critical::path_of_tasks(&on.loaded.problem, &on.plan, timeline, own)
+        })
+    };
+    on.trust.get_or_init(|| Trust::of_path(&on.loaded.problem, path()))
 }
 
 /// Replays a plan, with what its step time rests on and the rules that it breaks: side by side, as

@@ -27,7 +27,11 @@ pub struct Trust {
 impl Trust {
     /// Of a replayed plan.
     pub fn of(problem: &Problem, plan: &Plan, timeline: &Timeline) -> Self {
-        let path = critical::path(problem, plan, timeline);
+        Self::of_path(problem, critical::path(problem, plan, timeline))
+    }
+
+    /// Of a critical path.
+    pub fn of_path(problem: &Problem, path: Vec<Step>) -> Self {
         let (shares, interval) = (critical::shares(&path), interval::of(problem, &path));
         Self { path, shares, interval }
     }

@@ -62,6 +62,9 @@ pub struct Holding {
     pub since_ns: Option<u64>,
     /// Until when; null where it stays, or is several.
     pub until_ns: Option<u64>,
+    /// The op, or the device where a copy goes, with which it leaves; null as above, and where
+    /// nothing reads it.
+    pub freed_by: Option<String>,
 }
 
 impl View<'_> {

@@ -274,15 +274,38 @@ impl<'r> Source<'r> {
             n_micro_batches: None,
             since_ns: Some(piece.start),
             until_ns: (piece.end <= self.replayed.timeline.step_time.get()).then_some(piece.end),
+            freed_by: self.freed_by(piece),
         }
+    }
+
+    /// What ends when a piece goes: the op whose it is, one that reads it, a transfer of it.
+    fn freed_by(&self, piece: &Piece) -> Option<String> {
+        let Replayed { on, timeline, .. } = self.replayed;
+        let problem = &on.loaded.problem;
+        if piece.end > timeline.step_time.get() {
+            return None;
+        }
+        let name = |op: OpId| self.plain(&problem.graph.op(op).name).to_owned();
+        if piece.what == HoldingKind::Temporary {
+            return Some(name(OpId(piece.id)));
+        }
+        let (tensor, here) = (TensorId(piece.id), DeviceId::new(piece.device));
+        problem.consumers(tensor).iter().find_map(|&reader| {
+            let at = on.plan.placement.of(reader)?;
+            if at == here {
+                return (self.span(reader)?.end == piece.end).then(|| name(reader));
+            }
+            let sent = self.sent.get(&Transfer { tensor, to: at })?;
+            let leaves = sent.from == here && sent.span.end == piece.end;
+            leaves.then(|| problem.cluster.devices[at.index()].name.clone())
+        })
     }
 
     /// Groups of ops, all micro-batches of an op as one.
     fn graph(&mut self, peaks: &[Piece]) {
         let replayed = self.replayed;
         let problem = &replayed.on.loaded.problem;
-        let path = critical::path(problem, &replayed.on.plan, &replayed.timeline);
-        let figures = self.figures(peaks, &path);
+        let figures = self.figures(peaks, &replayed.trust().path);
         let order: Vec<OpId> = problem.topological_order();
         let order = order.into_iter().filter(|op| self.original(*op) == *op);
         let mut leaf_of = vec![usize::MAX; problem.n_ops()];
@@ -310,7 +333,7 @@ impl<'r> Source<'r> {
                 tree.tensor(tensor.0, problem.bytes(tensor), writer, readers);
             }
         }
-        for (writer, reader) in flows(problem, &path) {
+        for (writer, reader) in flows(problem, &replayed.trust().path) {
             let [from, to] = [writer, reader].map(|op| leaf_of[self.original(op).index()]);
             if from != usize::MAX && to != usize::MAX {
                 tree.critical(from, to);

@@ -233,6 +233,7 @@ impl Source<'_> {
                 n_micro_batches: (own.n_micro_batches > 0).then_some(own.n_micro_batches),
                 since_ns: None,
                 until_ns: None,
+                freed_by: None,
             });
             let alive = Alive { largest: alive.collect(), ..Alive::default() };
             let figures = DeviceFigures {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
-use super::asked::{Asked, Named, form, object};
+use super::asked::{Asked, Named, form};
 use super::contents::resolved;
 use super::plans::{check_limit, read};
 use super::views;
@@ -281,6 +281,16 @@ pub(super) async fn explain(
     Ok(text("application/json", answer.text.into_bytes()))
 }
 
+/// What is replayed.
+#[derive(Debug, Deserialize)]
+struct Simulated {
+    /// The plan.
+    plan: String,
+    /// On what else.
+    #[serde(flatten)]
+    changes: Map<String, Value>,
+}
+
 /// `POST /v1/simulate`: a stored plan, on what differs from what it was planned for.
 pub(super) async fn simulate(
     State(service): State<Shared>,
@@ -288,12 +298,8 @@ pub(super) async fn simulate(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let mut asked = object(&headers, body).await?;
-    let id = asked["plan"].as_str().unwrap_or_default().to_owned();
-    if let Some(members) = asked.as_object_mut() {
-        members.remove("plan");
-    }
-    let (changes, new_files) = resolved(&service, &caller, asked).await?;
+    let Simulated { plan: id, changes } = form(&headers, body).await?;
+    let (changes, new_files) = resolved(&service, &caller, Value::Object(changes)).await?;
     let mut further = changes.as_object().cloned().unwrap_or_default();
     if !further.is_empty() {
         further.entry("allow_mismatch").or_insert(true.into());

@@ -28,7 +28,7 @@ export interface Tile {
   lanes: Lane[];
 }
 
-export interface Holding { kind: string; name: string; bytes: number; op: string | null; n_micro_batches: number | null; since_ns: number | null; until_ns: number | null }
+export interface Holding { kind: string; name: string; bytes: number; op: string | null; n_micro_batches: number | null; since_ns: number | null; until_ns: number | null; freed_by: string | null }
 
 export interface Curve {
   step_time_ns: number;

@@ -29,8 +29,6 @@ pub struct TaskGraph {
     pub n_ops: usize,
     /// Needed transfers, ordered by tensor, then destination.
     pub transfers: Vec<NeededTransfer>,
-    /// Nanoseconds by task.
-    pub duration: Vec<u64>,
     /// How many tasks each task waits for (counted as often as they are named).
     pub n_before: Vec<u32>,
     starts: Vec<u32>,
@@ -47,7 +45,27 @@ impl TaskGraph {
         &self.values[self.starts[task] as usize..self.starts[task + 1] as usize]
     }
 
-    /// Lowers a plan.
+    /// How many tasks there are.
+    #[must_use]
+    pub fn n_tasks(&self) -> usize {
+        self.n_before.len()
+    }
+
+    /// Nanoseconds by task, on the problem that was lowered or on one with other rates of its ways.
+    #[must_use]
+    pub fn durations(&self, problem: &Problem, plan: &Plan) -> Vec<u64> {
+        let of_op = |op| plan.placement.of(op).map_or(0, |at| problem.time_ns(op, at));
+        let mut durations = vec![0; self.n_ops];
+        for &op in &problem.actions {
+            durations[op.index()] = of_op(op);
+        }
+        let of_transfer =
+            |t: &NeededTransfer| problem.transfer_ns(t.transfer.tensor, t.from, t.transfer.to);
+        durations.extend(self.transfers.iter().map(of_transfer));
+        durations
+    }
+
+    /// Lowers a plan. Neither limits nor rates of the cluster have to do with it.
     ///
     /// # Errors
     /// As [`crate::ops::judge::replay::replay`], except for circles.
@@ -72,7 +90,6 @@ struct Lowering<'a> {
     transfers: Vec<NeededTransfer>,
     /// By tensor: where its transfers begin.
     first_transfer: Vec<u32>,
-    duration: Vec<u64>,
     /// Pairs (earlier task, later task).
     edges: Vec<(u32, u32)>,
 }
@@ -80,7 +97,6 @@ struct Lowering<'a> {
 impl<'a> Lowering<'a> {
     fn new(problem: &'a Problem, plan: &'a Plan) -> Result<Self, Violation> {
         let mut device = vec![NOWHERE; problem.n_ops()];
-        let mut duration = vec![0; problem.n_ops()];
         for &op in &problem.actions {
             let Some(at) = plan.placement.of(op) else {
                 return Err(Violation::Unplaced { op });
@@ -88,19 +104,14 @@ impl<'a> Lowering<'a> {
             if at.index() >= problem.cluster.n_devices() {
                 return Err(Violation::UnknownDevice { op, device: at });
             }
-            let time = problem.time_ns(op, at);
-            if time == UNSUPPORTED {
+            if problem.time_ns(op, at) == UNSUPPORTED {
                 return Err(Violation::NotPlaceable { op, device: at });
             }
             device[op.index()] = at.0;
-            duration[op.index()] = time;
         }
         let (transfers, first_transfer) = needed(problem, &device)?;
-        duration.extend(
-            transfers.iter().map(|t| problem.transfer_ns(t.transfer.tensor, t.from, t.transfer.to)),
-        );
-        let edges = Vec::with_capacity(3 * duration.len());
-        Ok(Self { problem, plan, device, transfers, first_transfer, duration, edges })
+        let edges = Vec::with_capacity(3 * (device.len() + transfers.len()));
+        Ok(Self { problem, plan, device, transfers, first_transfer, edges })
     }
 
     fn device_orders(&mut self) -> Result<(), Violation> {
@@ -229,7 +240,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn pack(self) -> TaskGraph {
-        let n_tasks = self.duration.len();
+        let n_tasks = self.device.len() + self.transfers.len();
         let mut starts = vec![0u32; n_tasks + 1];
         let mut n_before = vec![0u32; n_tasks];
         for (earlier, later) in &self.edges {
@@ -246,14 +257,7 @@ impl<'a> Lowering<'a> {
             values[*slot as usize] = *later;
             *slot += 1;
         }
-        TaskGraph {
-            n_ops: self.device.len(),
-            transfers: self.transfers,
-            duration: self.duration,
-            n_before,
-            starts,
-            values,
-        }
+        TaskGraph { n_ops: self.device.len(), transfers: self.transfers, n_before, starts, values }
     }
 }
 

@@ -21,11 +21,23 @@ pub use super::timeline::{Span, Timeline, TransferSpan};
 /// order, or can't run there; a transfer that is missing, needless, repeated, on a wrong channel or
 /// without a way; a wait that names nothing; orders and waits that form a circle.
 pub fn replay(problem: &Problem, plan: &Plan) -> Result<Timeline, Violation> {
-    let tasks = TaskGraph::lower(problem, plan)?;
-    let starts = earliest(&tasks)?;
+    replay_tasks(problem, plan, &TaskGraph::lower(problem, plan)?)
+}
+
+/// As [`replay`], where the plan was lowered on this problem or on one with other rates.
+///
+/// # Errors
+/// Orders and waits that form a circle.
+pub fn replay_tasks(
+    problem: &Problem,
+    plan: &Plan,
+    tasks: &TaskGraph,
+) -> Result<Timeline, Violation> {
+    let durations = tasks.durations(problem, plan);
+    let starts = earliest(tasks, &durations)?;
     let span = |task: usize| Span {
         start: starts[task],
-        end: starts[task].saturating_add(tasks.duration[task]),
+        end: starts[task].saturating_add(durations[task]),
     };
     let mut step_time = 0;
     let mut ops = vec![None; problem.n_ops()];
@@ -50,8 +62,8 @@ pub fn replay(problem: &Problem, plan: &Plan) -> Result<Timeline, Violation> {
 }
 
 /// Start of each task by Kahn's algorithm: a task is taken when all that it waits for was taken.
-fn earliest(tasks: &TaskGraph) -> Result<Vec<u64>, Violation> {
-    let n_tasks = tasks.duration.len();
+fn earliest(tasks: &TaskGraph, durations: &[u64]) -> Result<Vec<u64>, Violation> {
+    let n_tasks = tasks.n_tasks();
     let mut starts = vec![0u64; n_tasks];
     let mut missing = tasks.n_before.clone();
     let mut ready: Vec<u32> =
@@ -59,7 +71,7 @@ fn earliest(tasks: &TaskGraph) -> Result<Vec<u64>, Violation> {
     let mut n_taken = 0;
     while let Some(task) = ready.pop() {
         n_taken += 1;
-        let end = starts[task as usize].saturating_add(tasks.duration[task as usize]);
+        let end = starts[task as usize].saturating_add(durations[task as usize]);
         for &next in tasks.after(task as usize) {
             let slot = next as usize;
             starts[slot] = starts[slot].max(end);

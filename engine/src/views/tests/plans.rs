@@ -230,6 +230,32 @@ fn the_peak_is_that_of_the_report_whatever_is_asked_for() {
     }
 }
 
+#[test]
+fn what_is_alive_goes_with_what_ends_then() {
+    let view = View::open(&OPS.file).unwrap();
+    let mut n_told = [0, 0];
+    for (device, _) in reported(&OPS.simulated) {
+        for held in view.memory(&device, 1).unwrap().alive.largest {
+            let (Some(until), Some(by)) = (held.until_ns, &held.freed_by) else {
+                assert!(held.until_ns.is_none() || held.kind == "output", "{held:?}");
+                continue;
+            };
+            let tile = view.timeline(Some(until - 1), Some(until + 1), &[], usize::MAX).unwrap();
+            let ends = tile.lanes.iter().flat_map(|lane| {
+                let rows = lane.rows.to_ns.iter().zip(&lane.rows.what);
+                rows.filter(|(to, _)| **to == until).map(move |(_, what)| (lane, *what))
+            });
+            let mut ends = ends.map(|(lane, what)| (lane, &tile.things[what as usize]));
+            let is_op = ends.clone().any(|(lane, own)| lane.lane == device && own.name == *by);
+            let is_sent = ends
+                .any(|(_, own)| own.from.as_ref() == Some(&device) && own.to.as_ref() == Some(by));
+            assert!(is_op || is_sent, "{device}: {held:?}");
+            n_told[usize::from(is_sent)] += 1;
+        }
+    }
+    assert!(n_told[0] > 100, "{n_told:?}");
+}
+
 fn total(inside: &Inside, of: impl Fn(&views::NodeFigures) -> u64) -> u64 {
     inside.nodes.iter().map(|node| of(&node.figures)).sum()
 }

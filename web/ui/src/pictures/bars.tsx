@@ -5,6 +5,7 @@ import { axis, format, ticks } from "../format";
 import { short } from "../names";
 import { Name, Num } from "../parts";
 import { number, type Ref } from "../pointer";
+import { HATCHES } from "./hatches";
 import { width_of } from "./width";
 
 export interface Share { name: string; kind: string; value: Ref; share: Ref }
@@ -51,6 +52,9 @@ export function Hatches(): JSX.Element {
         <pattern id={`hatch-${name}`} width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
           <rect class={`hatch-bg ${name}`} width="6" height="6" /><line class={`hatch ${name}`} x1="1" x2="1" y1="0" y2="6" />
         </pattern>
+      )}</For>
+      <For each={Object.entries(HATCHES)}>{([cause, lines]) => (
+        <pattern id={`hatch-${cause}`} width="8" height="8" patternUnits="userSpaceOnUse"><rect class="hatch-bg missing" width="8" height="8" /><path class="hatch missing" d={lines} /></pattern>
       )}</For>
     </defs></svg>
   );

@@ -4,6 +4,7 @@ import { axis, ticks } from "../format";
 import { short } from "../names";
 import type { Pen } from "./graph-draw";
 import type { Filler, Grid } from "./grid";
+import { HATCHES } from "./hatches";
 import { palette, writing_on } from "./palette";
 import { kind_fill, kind_sign, type Lane, type Tile } from "../views-api";
 
@@ -40,11 +41,13 @@ export const x_of = (view: View, ns: number): number => GUTTER + ((ns - view.fro
 
 export const ns_at = (view: View, x: number): number => view.from + ((x - GUTTER) / Math.max(1, view.width - GUTTER)) * (view.to - view.from);
 
-let hatched: [Record<string, string>, HTMLCanvasElement] | undefined;
+let hatched: [Record<string, string>, Map<string, HTMLCanvasElement>] | undefined;
 
-/** What idle time is filled with. */
-function hatch(colours: Record<string, string>): HTMLCanvasElement {
-  if (hatched?.[0] === colours) return hatched[1];
+/** What idle time of a cause is filled with. */
+function hatch(colours: Record<string, string>, cause: string): HTMLCanvasElement {
+  if (hatched?.[0] !== colours) hatched = [colours, new Map()];
+  const known = hatched[1].get(cause);
+  if (known !== undefined) return known;
   const tile = document.createElement("canvas");
   tile.width = tile.height = 8;
   const own = tile.getContext("2d")!;
@@ -52,8 +55,8 @@ function hatch(colours: Record<string, string>): HTMLCanvasElement {
   own.fillRect(0, 0, 8, 8);
   own.strokeStyle = colours["hatch"]!;
   own.lineWidth = 1.5;
-  for (const at of [-8, 0, 8]) { own.beginPath(); own.moveTo(at, 8); own.lineTo(at + 8, 0); own.stroke(); }
-  hatched = [colours, tile];
+  own.stroke(new Path2D(HATCHES[cause]));
+  hatched[1].set(cause, tile);
   return tile;
 }
 
@@ -84,7 +87,7 @@ export function draw_lanes(canvas: Pen, tile: Tile, view: View, selected: Hit | 
   boxes.fillStyle = colours["line"]!;
   const marks = axis_of(view);
   for (const ns of marks) boxes.fillRect(x_of(view, ns), TOP - 4, 1, height - TOP);
-  const sheet: Sheet = { boxes, colours, idle: boxes.createPattern(hatch(colours), "repeat") ?? colours["hatch-bg"]!, view, drawn: 0, labels: [] };
+  const sheet: Sheet = { boxes, colours, idle: new Map(Object.keys(HATCHES).map((cause) => [cause, boxes.createPattern(hatch(colours, cause), "repeat") ?? colours["hatch-bg"]!])), view, drawn: 0, labels: [] };
   const all = heights(tile.lanes, view.is_folded);
   let top = TOP;
   const tops = all.map((height) => (top += height) - height);
@@ -142,7 +145,7 @@ function write_axis(canvas: Pen, view: View, marks: number[], colours: Record<st
 }
 
 interface Label { lane: Lane; row: number; x: number; width: number; y: number; height: number }
-interface Sheet { boxes: Filler; colours: Record<string, string>; idle: CanvasPattern | string; view: View; drawn: number; labels: Label[] }
+interface Sheet { boxes: Filler; colours: Record<string, string>; idle: Map<string, CanvasPattern | string>; view: View; drawn: number; labels: Label[] }
 
 /** The first row that ends behind an instant. */
 function first_after(to_ns: number[], ns: number): number {
@@ -194,7 +197,7 @@ function draw_lane(sheet: Sheet, tile: Tile, lane: Lane, top: number, room: numb
 
 /** How a kind is filled; undefined where it is not. */
 const style_of = ({ idle, colours }: Sheet, kind: string): CanvasPattern | string | undefined =>
-  (kind === "free" ? undefined : kind_fill(kind) === "missing" ? idle : colours[kind_fill(kind)]!);
+  (kind === "free" ? undefined : kind_fill(kind) === "missing" ? idle.get(kind) : colours[kind_fill(kind)]!);
 
 interface Part { style: CanvasPattern | string | undefined; is_work: boolean; ns: number[]; sum: number }
 

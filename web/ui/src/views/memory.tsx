@@ -73,7 +73,7 @@ function Lifetime(props: { doc: Doc; index: number; held: Holding }): JSX.Elemen
   const at = (name: string) => ref(props.doc, pointer("alive", "largest", props.index, name), "time");
   return (
     <Show when={props.held.since_ns !== null && (props.held.since_ns > 0 || props.held.until_ns !== null)}>
-      <span class="note life">from <Num of={at("since_ns")} /> {props.held.until_ns === null ? "to the end of the step" : <>to <Num of={at("until_ns")} /></>}</span>
+      <span class="note life">from <Num of={at("since_ns")} /> {props.held.until_ns === null ? "to the end of the step" : <>to <Num of={at("until_ns")} /></>}<Show when={props.held.freed_by}>{(by) => <>, with <Name text={by()} most={32} /></>}</Show></span>
     </Show>
   );
 }
@@ -88,10 +88,10 @@ function Device(props: { doc: Doc }): JSX.Element {
   const most = () => Math.max(1, ...own().alive.largest.map((held) => held.bytes));
   const others = (): string[] => [...own().alive.largest.slice(SHOWN).map((_, index) => pointer("alive", "largest", index + SHOWN, "bytes")), ...(own().alive.n_others > 0 ? ["/alive/other_bytes"] : [])];
   const held_table = (): Table => ({
-    name: "alive", columns: ["What", "Kind", "Of", "Micro-batches", "Bytes", "Since", "Until"],
+    name: "alive", columns: ["What", "Kind", "Of", "Micro-batches", "Bytes", "Since", "Until", "Goes with"],
     rows: own().alive.largest.map((held, index) => {
       const of = (name: string, as: "bytes" | "time" | "count") => { const found = ref(props.doc, pointer("alive", "largest", index, name), as); return known(found) ? found : null; };
-      return [held.name, held.kind, held.op ?? "", of("n_micro_batches", "count"), of("bytes", "bytes"), of("since_ns", "time"), of("until_ns", "time")];
+      return [held.name, held.kind, held.op ?? "", of("n_micro_batches", "count"), of("bytes", "bytes"), of("since_ns", "time"), of("until_ns", "time"), held.freed_by ?? ""];
     }),
   });
   return (

@@ -220,17 +220,17 @@ export function keys(does: Record<string, () => void>): void {
 }
 
 export function Legend(props: { of: Tile }): JSX.Element {
-  /** What shares a colour shares a line. */
+  /** What shares a colour shares a line; causes of idle time have lines of their own. */
   const shown = () => {
     const own = new Map<string, string[]>();
     for (const kind of props.of.kinds) {
       if (kind === "free" || !props.of.lanes.some((lane) => (lane.ns[kind] ?? 0) > 0)) continue;
-      const fill = kind_fill(kind);
+      const fill = kind_fill(kind) === "missing" ? kind : kind_fill(kind);
       own.set(fill, [...(own.get(fill) ?? []), kind_title(kind)]);
     }
     return [...own.entries()];
   };
-  return <ul class="legend"><For each={shown()}>{([fill, titles]) => <li><Swatch kind={fill} /> {fill === "missing" ? "Idle, with its cause" : titles.join(" · ")}</li>}</For></ul>;
+  return <ul class="legend"><For each={shown()}>{([fill, titles]) => <li><Swatch kind={fill} /> {titles.join(" · ")}</li>}</For></ul>;
 }
 
 /** Time of the window by lane and kind. */

@@ -1,7 +1,6 @@
 //! The verifier's account of memory: device by device, intervals in order of their starts.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 
 use ir::id::{OpId, TensorId};
 use ir::plan::Plan;
@@ -132,23 +131,22 @@ fn forget(problem: &Problem, ops: &[OpId], last_read: &mut [u64]) {
 
 /// Most bytes, and the earliest instant with that many. Only a start can raise the level.
 fn highest(by_start: &[Interval]) -> (u128, u64) {
-    let mut ends: BinaryHeap<Reverse<(u64, u64)>> = BinaryHeap::new();
+    let mut ends: Vec<(u64, u64)> = by_start.iter().map(|i| (i.end, i.bytes)).collect();
+    ends.sort_unstable();
+    let mut ends = ends.into_iter().peekable();
     let mut level = 0u128;
     let mut best = (0u128, 0u64);
     let mut next = 0;
     while let Some(first) = by_start.get(next) {
         let now = first.start;
-        while let Some(Reverse((end, bytes))) = ends.peek().copied()
-            && end <= now
-        {
-            ends.pop();
+        // Each was begun before it ends, as none is empty.
+        while let Some((_, bytes)) = ends.next_if(|(end, _)| *end <= now) {
             level -= u128::from(bytes);
         }
         while let Some(interval) = by_start.get(next)
             && interval.start == now
         {
             level += u128::from(interval.bytes);
-            ends.push(Reverse((interval.end, interval.bytes)));
             next += 1;
         }
         if level > best.0 {
