@@ -58,7 +58,7 @@ pub struct Opened {
     pub answer: Answer,
     /// Its view file.
     pub view: Vec<u8>,
-    /// Rules that it breaks, and what it states wrongly.
+    /// Rules that it breaks, and what it states wrongly; none where it is legal.
     pub broken: Vec<Diagnostic>,
 }
 
@@ -73,15 +73,11 @@ pub fn open(request: &OpenRequest, keep: &mut dyn FnMut(Vec<u8>), page: &Page) -
         model: model.clone(),
         target: ReplayRequest { problem: request.problem.clone(), ..ReplayRequest::default() },
     };
-    let mut opened = of(&on, true)?;
-    if violations::is_legal(&opened.broken) == Some(false) {
+    let opened = of(&on, true)?;
+    if !opened.broken.is_empty() {
         page.document(&json!({ "violations": documents(&opened.broken) }));
         return Ok(Exit(Blame::IllegalPlan.exit_code()));
     }
-    let unproved = opened.broken.into_iter();
-    let unproved: Vec<Diagnostic> =
-        unproved.map(|own| Diagnostic { severity: Severity::Warning, ..own }).collect();
-    opened.answer.warnings.extend(documents(&unproved));
     page.serialized(&opened.answer)?;
     keep(opened.view);
     Ok(Exit::DONE)
@@ -111,7 +107,8 @@ fn text(plan: &Path) -> Result<Box<RawValue>, Diagnostic> {
     serde_json::from_slice(&bytes).map_err(|error| changed(error.to_string()))
 }
 
-/// A plan file on its model. What it states is held against what follows where `is_checked`.
+/// A plan file on its model. What it states is held against what follows where `is_checked`; a bound
+/// that was neither proved again nor refuted is a warning of the answer.
 ///
 /// # Errors
 /// As [`open`].
@@ -119,10 +116,17 @@ pub fn of(on: &PlanOnModel, is_checked: bool) -> Result<Opened, Diagnostic> {
     views::refuse_instance(&on.model)?;
     let document = replay::document(&on.plan)?;
     views::refuse_experts(&document)?;
-    match document.training {
+    let mut opened = match document.training {
         None => of_ops(&document, on, is_checked),
         Some(_) => of_run((&on.plan, &read(&document, on)?), is_checked),
+    }?;
+    if violations::is_legal(&opened.broken).is_none() {
+        let unproved = std::mem::take(&mut opened.broken).into_iter();
+        let unproved: Vec<Diagnostic> =
+            unproved.map(|own| Diagnostic { severity: Severity::Warning, ..own }).collect();
+        opened.answer.warnings.extend(documents(&unproved));
     }
+    Ok(opened)
 }
 
 /// A flag that is raised after a while.

@@ -57,7 +57,10 @@ fn listed(service: &Service, args: &JobsArgs, printer: &Printer) -> Result<(), F
     let row = |own: &Status| {
         vec![
             own.id.clone(),
-            own.state.clone(),
+            match own.opened["is_judged"] == false {
+                true => format!("{}, as stated", own.state),
+                false => own.state.clone(),
+            },
             number(own.queue_position),
             own.priority.to_string(),
             own.value().unwrap_or_default(),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -90,7 +91,7 @@ impl Service {
 pub fn serve(mut options: Options, listening: &mut dyn FnMut(SocketAddr)) -> Result<(), Failure> {
     let of_database = |problem: crate::problem::Problem| Failure::new(DATABASE)(problem.words());
     let _alone = alone(&options.work.database).map_err(Failure::new(DATABASE))?;
-    let _lock = locked(&mut options.work).map_err(Failure::new(FOLDER))?;
+    let _held = locked(&mut options.work).map_err(Failure::new(FOLDER))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(SYSTEM)(error.to_string()))?;
     let service = Arc::new(Service::open(options).map_err(of_database)?);
@@ -134,7 +135,7 @@ pub fn work(mut options: Work, working: &mut dyn FnMut()) -> Result<(), Failure>
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(SYSTEM)(error.to_string()))?;
-    let _lock = locked(&mut options).map_err(Failure::new(FOLDER))?;
+    let _held = locked(&mut options).map_err(Failure::new(FOLDER))?;
     let shop = Shop::open(&options, Box::new(|_| {}));
     let shop = shop.map_err(|problem| Failure::new(DATABASE)(problem.words()))?;
     let (shop, name) = (Arc::new(shop), work::process_name("worker"));
@@ -162,8 +163,31 @@ fn alone(database: &Place) -> Result<Option<std::fs::File>, String> {
     Ok(Some(file))
 }
 
+/// The folder of this process, which is emptied when this is dropped.
+struct Held {
+    folder: PathBuf,
+    _lock: std::fs::File,
+}
+
+impl Held {
+    fn empty(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.folder)?.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.empty();
+    }
+}
+
 /// Holds the folder of this process, and empties it of what another left.
-fn locked(options: &mut Work) -> Result<std::fs::File, String> {
+fn locked(options: &mut Work) -> Result<Held, String> {
     // Links to files there are followed from other folders.
     let folder = std::path::absolute(&options.folder);
     options.folder = folder.map_err(|error| error.to_string())?;
@@ -174,12 +198,9 @@ fn locked(options: &mut Work) -> Result<std::fs::File, String> {
     if file.try_lock().is_err() {
         return Err(told(&"another process uses this folder"));
     }
-    for entry in std::fs::read_dir(folder).map_err(|error| told(&error))?.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
-    Ok(file)
+    let held = Held { folder: folder.clone(), _lock: file };
+    held.empty().map_err(|error| told(&error))?;
+    Ok(held)
 }
 
 /// Looks after what other processes left.

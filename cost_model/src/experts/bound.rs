@@ -16,6 +16,9 @@
 //!         of a host; and the copies of a group alone in the slots that its host's other experts leave
 //! ```
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use super::Shape;
 
 /// What no placement is below, and why.
@@ -51,13 +54,14 @@ pub fn bound(shares: &[f64], shape: &Shape) -> Bound {
 #[must_use]
 pub fn counts(shares: &[f64], n_slots: usize) -> Vec<usize> {
     let mut counts = vec![1; shares.len()];
+    // Numbers from 0 up are in the order of their bits.
+    let mut each: BinaryHeap<(u64, Reverse<usize>)> =
+        (0..).zip(shares).map(|(expert, share)| (share.to_bits(), Reverse(expert))).collect();
     for _ in shares.len()..n_slots {
-        let each = |expert: usize| shares[expert] / counts[expert] as f64;
-        let first = (0..shares.len())
-            .reduce(|best, expert| if each(expert) > each(best) { expert } else { best });
-        if let Some(expert) = first {
-            counts[expert] += 1;
-        }
+        let Some((_, Reverse(expert))) = each.pop() else { break };
+        counts[expert] += 1;
+        let share = shares[expert] / counts[expert] as f64;
+        each.push((share.to_bits(), Reverse(expert)));
     }
     counts
 }

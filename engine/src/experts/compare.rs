@@ -31,6 +31,7 @@ pub fn compare(
         return Err(Diagnostic::usage("not-comparable", message).hint("compare plans of one kind"));
     }
     page.warnings(others);
+    page.warnings(unlike(a, b).as_slice());
     if let Some(model) = &request.model {
         for plan in [a, b] {
             let on = read(plan, model, &request.target)?;
@@ -59,6 +60,26 @@ pub fn compare(
         "equal": is_equal, "a": { "load": x }, "b": { "load": y }, "layers": documents,
     }));
     Ok(if is_equal { Exit::DONE } else { Exit::DIFFERS })
+}
+
+/// What the loads of two placements are not of alike.
+fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
+    let slots = |plan: &PlanDocument| plan.experts.layers.iter().map(|own| own.slots).max();
+    let (of_a, of_b) = (by_layer(a), by_layer(b));
+    let mut both = of_a.iter().filter_map(|(layer, own)| Some((own, of_b.get(layer)?)));
+    let differ = [
+        ("visits", both.any(|(one, two)| one.visits != two.visits)),
+        ("slots", slots(a) != slots(b)),
+        ("phase", a.experts.phase != b.experts.phase),
+        ("tokens", a.experts.tokens != b.experts.tokens),
+        ("groups", a.experts.groups != b.experts.groups),
+    ];
+    let differ: Vec<&str> = differ.iter().filter(|own| own.1).map(|own| own.0).collect();
+    (!differ.is_empty()).then(|| {
+        let message = format!("the plans were made for other {}", differ.join(", "));
+        Diagnostic::warning("other-setting", message)
+            .hint("the difference of their loads is not one of the placements alone")
+    })
 }
 
 /// A row for each layer of either, and as documents.

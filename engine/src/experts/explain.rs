@@ -98,18 +98,22 @@ fn held(on: &OnModel<'_>, name: &str, rows: Rows, page: &Page) -> Result<Value, 
     for (own, copies) in on.document.experts.layers.iter().zip(&on.copies) {
         let shares = shares(&own.visits).unwrap_or_default();
         let load = loads(&shares, copies, n_devices).get(device).copied().unwrap_or_default();
-        let here = |expert: &usize| copies.get(*expert).is_some_and(|own| own.contains(&device));
-        let experts: Vec<usize> = (0..copies.len()).filter(here).collect();
-        let words = experts.iter().map(|expert| match copies[*expert].len() {
+        let here = copies.iter().map(|own| own.iter().filter(|at| **at == device).count());
+        let held: Vec<(usize, usize)> = here.enumerate().filter(|(_, n)| *n > 0).collect();
+        let words = held.iter().map(|(expert, here)| match copies[*expert].len() {
             1 => expert.to_string(),
-            n => format!("{expert} (1 of {n})"),
+            n => format!("{expert} ({here} of {n})"),
         });
         table.push(vec![
             ranges(&own.layers),
             format!("{:.4}", load * n_devices as f64),
             words.collect::<Vec<_>>().join(", "),
         ]);
-        told.push(json!({ "layers": own.layers, "load": load, "experts": experts }));
+        let (experts, here): (Vec<usize>, Vec<usize>) = held.into_iter().unzip();
+        let layer = json!({
+            "layers": own.layers, "load": load, "experts": experts, "copies": here,
+        });
+        told.push(layer);
     }
     rows.table(&columns, table.into_iter(), page);
     page.line(&format!("what `{name}` holds; loads over the mean of all devices"));

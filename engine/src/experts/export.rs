@@ -1,5 +1,7 @@
 //! A placement of experts in other formats.
 
+use std::collections::BTreeSet;
+
 use exporters::Export;
 use exporters::serving::experts::{self, ExpertsSource};
 use ir::diagnostic::Diagnostic;
@@ -38,10 +40,16 @@ pub fn exported(target: &str, on: &OnModel<'_>) -> Result<Export, Diagnostic> {
         .flat_map(|(own, copies)| own.layers.iter().map(move |layer| (*layer, copies.clone())));
     let model = &on.setting.model;
     let phase = on.document.experts.phase.map(StepPhase::from).unwrap_or_default();
+    let host = &on.setting.host;
+    let n_hosts = host.iter().collect::<BTreeSet<_>>().len();
+    let of = |own: &usize| host.iter().filter(|other| *other == own).count();
+    let is_even = host.iter().all(|own| of(own) * n_hosts == host.len());
     let source = ExpertsSource {
         n_layers: model.n_blocks().saturating_sub(model.n_predictions.saturating_sub(1)),
         n_experts: on.setting.experts.n_experts as usize,
         n_devices: on.setting.host.len(),
+        n_hosts: if is_even { n_hosts } else { 0 },
+        n_heads: model.groups.first().map_or(1, |own| own.card.n_heads as usize),
         slots: slots as usize,
         mode: phase.mode(),
         layers: layers.collect(),

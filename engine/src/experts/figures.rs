@@ -66,10 +66,10 @@ impl Figures {
     }
 }
 
-/// `1.3 %`.
+/// `1.3 %`; a bound of 0 is none.
 #[must_use]
 pub fn percent(share: f64) -> String {
-    format!("{:.2} %", 100.0 * share)
+    if share.is_finite() { format!("{:.2} %", 100.0 * share) } else { "-".to_owned() }
 }
 
 /// A row for each layer, as many as are shown.

@@ -14,6 +14,7 @@ use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
 use planner::given::runner::method;
 use planner::registry;
+use planner::run::no_plan::Reason;
 use planner::run::{Limits, Request, solve};
 
 use crate::differences::{difference, of_plans};
@@ -89,6 +90,8 @@ fn bound(
     let solved = solve(Arc::clone(problem), &request, &mut |_| {});
     let (best, least, why) = match &solved {
         Ok(outcome) => (outcome.bound.into(), Some(outcome.value), outcome.stop.name().to_owned()),
+        // Nor has it proved a bound of such a problem before.
+        Err(none) if none.reason == Reason::Unsupported => return (own, None),
         Err(none) => (own, None, none.diagnostic.message.clone()),
     };
     let best = if best.value > own.value { best } else { own };

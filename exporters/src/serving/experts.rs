@@ -1,6 +1,7 @@
 //! What servers are told of copies of experts.
 //!
-//! SGLang (0.5.23, `compute_initial_expert_location_metadata`): a JSON file with
+//! SGLang (0.5.23, `compute_initial_expert_location_metadata`; before 0.5.18 the results of copied
+//! experts were summed up more than once): a JSON file with
 //! `physical_to_logical_map`, for every layer of the model the expert of each slot; rank i of `--ep-size`
 //! holds the i-th part of a row. A row has as many slots as experts and `--ep-num-redundant-experts`
 //! together. Rows of layers without experts are read and not used. `--ep-dispatch-algorithm dynamic`
@@ -25,6 +26,10 @@ pub struct ExpertsSource {
     pub n_experts: usize,
     /// Devices.
     pub n_devices: usize,
+    /// Hosts; as many devices on each, unless it is 0.
+    pub n_hosts: usize,
+    /// Attention heads of a layer.
+    pub n_heads: usize,
     /// Slots of a device.
     pub slots: usize,
     /// What is run.
@@ -42,9 +47,9 @@ pub struct ExpertsTarget {
 }
 
 const TARGETS: &[ExpertsTarget] = &[
-    ExpertsTarget { name: SGLANG, versions: &["0.5"], export: sglang },
-    ExpertsTarget { name: "sglang-location", versions: &["0.5"], export: location },
-    ExpertsTarget { name: VLLM, versions: &[], export: vllm },
+    ExpertsTarget { name: SGLANG, versions: &["0.5.23"], export: sglang },
+    ExpertsTarget { name: "sglang-location", versions: &["0.5.23"], export: location },
+    ExpertsTarget { name: VLLM, versions: &["0.26"], export: vllm },
 ];
 
 /// All formats of placements of experts.
@@ -111,28 +116,75 @@ fn map(source: &ExpertsSource) -> String {
 }
 
 fn location(source: &ExpertsSource) -> Result<Export, Diagnostic> {
-    Ok(Export::from(map(source)))
+    Ok(Export { warnings: of_sglang(), ..Export::from(map(source)) })
+}
+
+fn of_sglang() -> Vec<Diagnostic> {
+    let nearest = "with an all-to-all backend SGLang takes a copy on the token's own device or host \
+                   first: loads are the plan's only where the tokens of all devices visit alike";
+    let some = "SGLang 0.5.23 takes the map for models whose class says which layers have experts \
+                (DeepSeek, Qwen, GLM 4, gpt-oss, Kimi K2, MiniMax among them) and stops at others, \
+                such as Mixtral, Llama 4 and DBRX";
+    vec![Diagnostic::warning("nearest-copies", nearest), Diagnostic::warning("some-models", some)]
+}
+
+/// The oldest SGLang that counts the result of a copied expert once.
+const CHECKED: &str = "python - <<'CHECK' || exit 1\n\
+    from importlib.metadata import version\n\
+    import re, sys\n\
+    if tuple(map(int, re.findall(r'\\d+', version('sglang'))[:3])) < (0, 5, 18):\n\
+    \x20   sys.exit('SGLang 0.5.18 or later is needed: others sum up copied experts wrongly')\n\
+    CHECK\n";
+
+/// How attention is shared out, where its heads can't be over all devices; and where hosts are.
+fn around(source: &ExpertsSource) -> Result<String, Diagnostic> {
+    let ExpertsSource { n_devices, n_hosts, n_heads, .. } = *source;
+    let mut words = String::new();
+    let attention = (1..=n_devices)
+        .rev()
+        .find(|own| n_devices.is_multiple_of(*own) && n_heads.is_multiple_of(*own))
+        .unwrap_or(1);
+    if attention < n_devices {
+        words += &format!(" --enable-dp-attention --dp-size {}", n_devices / attention);
+    }
+    match n_hosts {
+        0 => Err(refusal(
+            SGLANG,
+            "SGLang runs as many ranks on each host, and these have others".to_owned(),
+        )
+        .hint("plan on hosts of as many devices each")),
+        1 => Ok(words),
+        n => Ok(words
+            + &format!(
+                " --nnodes {n} --node-rank \"${{NODE_RANK:?the number of this host, from 0}}\" \
+                 --dist-init-addr \"${{MASTER_ADDR:?the address of host 0}}:${{MASTER_PORT:-29500}}\""
+            )),
+    }
 }
 
 fn sglang(source: &ExpertsSource) -> Result<Export, Diagnostic> {
-    let ExpertsSource { n_devices, slots, .. } = source;
+    let ExpertsSource { n_devices, slots, n_hosts, .. } = source;
+    let around = around(source)?;
+    let on_each =
+        if *n_hosts > 1 { format!("# Runs on each of {n_hosts} hosts.\n") } else { String::new() };
     let text = format!(
-        "{HEAD}# By layer the expert of each slot; rank i of {n_devices} holds the i-th {slots} of a \
+        "{HEAD}{CHECKED}{on_each}# By layer the expert of each slot; rank i of {n_devices} holds the i-th {slots} of a \
          row.\nmap=$(mktemp --suffix=.json)\ncat > \"$map\" <<'END'\n{}END\n\
          # Words behind this script go to the server, such as --model-path MODEL.\n\
          exec python -m sglang.launch_server \"$@\" --tp-size {n_devices} --ep-size {n_devices} \
-         --ep-num-redundant-experts {} --ep-dispatch-algorithm dynamic \
+         --ep-num-redundant-experts {} --ep-dispatch-algorithm dynamic{around} \
          --init-expert-location \"$map\"\n",
         map(source),
         redundant(source)
     );
-    let message = "with an all-to-all backend SGLang takes a copy on the token's own device or host \
-                   first: loads are the plan's only where the tokens of all devices visit alike";
-    let warnings = vec![Diagnostic::warning("nearest-copies", message)];
-    Ok(Export { warnings, ..Export::from(text) })
+    Ok(Export { warnings: of_sglang(), ..Export::from(text) })
 }
 
 fn vllm(source: &ExpertsSource) -> Result<Export, Diagnostic> {
+    if source.n_devices < 2 {
+        let message = "vLLM balances experts over several devices, and here is one".to_owned();
+        return Err(refusal(VLLM, message).hint("leave it out: one device holds all experts"));
+    }
     let text = format!(
         "{HEAD}# Words behind this script go to the server, the model first.\n\
          exec vllm serve \"$@\" --data-parallel-size {} --enable-expert-parallel --enable-eplb \
@@ -159,6 +211,8 @@ mod tests {
             n_layers: 3,
             n_experts: 3,
             n_devices: 2,
+            n_hosts: 1,
+            n_heads: 4,
             slots: 2,
             mode: Mode::Inference,
             layers: vec![(1, own.clone()), (2, vec![vec![0, 0], vec![1], vec![1]])],
@@ -200,7 +254,7 @@ mod tests {
 
     #[test]
     fn sglang_reads_back_what_the_plan_says() {
-        let script = text("sglang@0.5");
+        let script = text("sglang@0.5.23");
         let between =
             |a: &str, b: &str| script.split(a).nth(1).unwrap().split(b).next().unwrap().to_owned();
         let inner = between("<<'END'\n", "END\n");
@@ -216,6 +270,21 @@ mod tests {
         }
         assert_eq!(flag(&script, "--ep-dispatch-algorithm "), "dynamic");
         assert_eq!(flag(&script, "--init-expert-location "), "\"$map\"");
+    }
+
+    #[test]
+    fn attention_and_hosts_are_as_they_can_be() {
+        let words = |n_devices, n_hosts, n_heads| {
+            around(&ExpertsSource { n_devices, n_hosts, n_heads, ..source() })
+        };
+        assert_eq!(words(8, 1, 32).unwrap(), "");
+        assert_eq!(words(64, 1, 32).unwrap(), " --enable-dp-attention --dp-size 2");
+        assert_eq!(words(6, 1, 4).unwrap(), " --enable-dp-attention --dp-size 3");
+        let two = words(16, 2, 32).unwrap();
+        assert_eq!((flag(&two, "--nnodes "), two.contains("NODE_RANK")), ("2", true));
+        assert_eq!(words(6, 0, 4).unwrap_err().code, "cannot-express");
+        let one = ExpertsSource { n_devices: 1, ..source() };
+        assert_eq!(export("vllm", &one).unwrap_err().code, "cannot-express");
     }
 
     #[test]

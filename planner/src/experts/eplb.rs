@@ -27,6 +27,9 @@
 //! Visits 4, 2, 1, 1 on two devices of three slots: the first expert gets a second and a third copy
 //! (2, 2, then 4/3 each); devices hold {0, 0, 2} and {1, 0, 3}, loads 11/3 and 13/3 of 8.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use cost_model::experts::bound::{bound, counts};
 use cost_model::experts::{Copies, Shape, greatest};
 
@@ -94,13 +97,15 @@ pub(super) fn pack(
     let mut copies: Vec<usize> =
         (0..shares.len()).flat_map(|own| std::iter::repeat_n(own, counts[own])).collect();
     copies.sort_by(|a, b| each(*b).total_cmp(&each(*a)));
-    let (mut held, mut loads) = (vec![Vec::new(); n_devices], vec![0.0; n_devices]);
+    let mut held = vec![Vec::new(); n_devices];
+    // Numbers from 0 up are in the order of their bits.
+    let mut free: BinaryHeap<Reverse<(u64, usize)>> =
+        (0..n_devices).filter(|_| slots > 0).map(|device| Reverse((0, device))).collect();
     for own in copies {
-        let free = (0..n_devices).filter(|device| held[*device].len() < slots);
-        let least = free.min_by(|a, b| f64::total_cmp(&loads[*a], &loads[*b]));
-        if let Some(device) = least {
-            held[device].push(own);
-            loads[device] += each(own);
+        let Some(Reverse((load, device))) = free.pop() else { break };
+        held[device].push(own);
+        if held[device].len() < slots {
+            free.push(Reverse(((f64::from_bits(load) + each(own)).to_bits(), device)));
         }
     }
     held

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::many::small;
 use super::server::{Answer, Served};
+use crate::cli::training::{CLUSTER, config};
 
 /// A service, and the text of a plan of `model.json` that the command line made beside it.
 fn served(stores_model: bool) -> (Served, String) {
@@ -97,6 +98,34 @@ fn a_plan_of_a_changed_cluster_is_judged_on_that() {
         let found = refused.json()["code"].as_str().unwrap_or_default().to_owned();
         assert!(refused.status == 422 && (code.is_empty() || found == code), "{refused:?}");
     }
+}
+
+#[test]
+fn a_bound_that_nobody_could_have_proved_is_refused() {
+    let served = Served::new(&[]);
+    for (name, text) in [("config.json", &config().to_string() as &str), ("node.yaml", CLUSTER)] {
+        std::fs::write(served.path(name), text).unwrap();
+    }
+    served.stored("config.json", &config());
+    assert_eq!(served.post("/v1/clusters?name=node.yaml", CLUSTER).status, 201);
+    let words = ["plan", "config.json", "--cluster", "node.yaml", "--algorithm", "m-topo"];
+    served.program(&[&words as &[&str], &["-o", "plan.json"]].concat());
+    let mut plan: Value =
+        serde_json::from_slice(&std::fs::read(served.path("plan.json")).unwrap()).unwrap();
+    assert!(plan["cost"]["gap"].as_f64().unwrap() > 0.0, "{}", plan["cost"]);
+    plan["cost"]["bound_ns"] = plan["cost"]["step_time_ns"].clone();
+    plan["cost"]["bound_s"] = plan["cost"]["step_time_s"].clone();
+    plan["cost"]["gap"] = json!(0.0);
+    plan["cost"]["bound_method"] = "exhaustive search".into();
+    let refused = opened(&served, "&model=config.json&cluster=node.yaml", &plan.to_string());
+    assert_eq!((refused.status, &refused.json()["code"]), (422, &json!("illegal-plan")));
+    assert!(refused.body.contains("cost.bound_ns"), "{refused:?}");
+    // Alone it is nobody's prediction.
+    plan["cluster"]["digest"] = "0".repeat(64).into();
+    let alone = opened(&served, "", &plan.to_string()).json();
+    assert_eq!(alone["opened"]["is_judged"], false, "{alone}");
+    let run = json!({ "plan": alone["id"], "step_s": 0.1 }).to_string();
+    assert_eq!(served.post("/v1/measurements", &run).json()["predicted_s"], Value::Null);
 }
 
 #[test]

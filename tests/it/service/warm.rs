@@ -127,6 +127,39 @@ fn asked_often(fields: &[(&str, &str)], seed: u64, explained: &[(&str, &str)]) {
 }
 
 #[test]
+fn files_may_be_called_like_those_of_the_service() {
+    let served = Served::new(&[]);
+    served.stored("plan.json", &config());
+    let another = format!("{CLUSTER}# another\n");
+    for (name, text) in [("the-plan.json", CLUSTER), ("plan.json", &another)] {
+        assert_eq!(served.post(&format!("/v1/clusters?name={name}"), text).status, 201);
+    }
+    let ids = [PLACED, RUN].map(|fields| {
+        let mut request = asked(fields).0;
+        request["model"] = "plan.json".into();
+        request["cluster"] = "the-plan.json".into();
+        let plan = served.post("/v1/plans?wait=60", &request.to_string()).json();
+        assert_eq!(plan["state"], "done", "{plan}");
+        plan["id"].as_str().unwrap().to_owned()
+    });
+    for id in &ids {
+        assert_eq!(served.get(&format!("/v1/plans/{id}/explain")).status, 200);
+        let replayed = served.post("/v1/simulate", &json!({ "plan": id }).to_string());
+        assert_eq!(replayed.status, 200, "{replayed:?}");
+    }
+    let compared =
+        served.post("/v1/compare", &json!({ "plan": ids[0], "with": ids[0] }).to_string());
+    assert_eq!(compared.status, 200, "{compared:?}");
+    let on = json!({ "plan": ids[1], "cluster": "plan.json" });
+    let refused = served.post("/v1/simulate", &on.to_string());
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (422, &json!("same-name")),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn a_placement_is_replayed_as_by_the_command_line() {
     let subjects = [
         ("", ""),

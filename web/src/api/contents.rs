@@ -275,6 +275,7 @@ pub(super) async fn delete(
     Extension(caller): Extension<Caller>,
     Named(digest): Named<String>,
 ) -> Result<StatusCode, Problem> {
+    let gone = digest.clone();
     let delete = service.store.write(move |sql| {
         let owner = (caller.scope < Scope::Admin).then_some(caller.name.as_str());
         if content::delete(sql, (kind, &digest), owner)? {
@@ -285,7 +286,9 @@ pub(super) async fn delete(
         }
         Err(Problem::missing(kind.name(), &digest))
     });
-    delete.await.map(|()| StatusCode::NO_CONTENT)
+    delete.await?;
+    service.warm.forget(&gone);
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// A request whose file fields name files of a folder, and what lies there: by name, digests.

@@ -143,7 +143,9 @@ async fn subject(
 
 /// Digests of model, cluster and profile, which stand at the start of a plan file.
 fn digests(plan: &[u8]) -> Option<[String; 3]> {
-    let head = String::from_utf8_lossy(plan.get(..HEAD).unwrap_or(plan));
+    let head = plan.iter().filter(|byte| !byte.is_ascii_whitespace()).take(HEAD);
+    let head: Vec<u8> = head.copied().collect();
+    let head = String::from_utf8_lossy(&head);
     let written = |text: &str| {
         let digest = text.split('"').nth(1)?;
         let is_one = digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit());

@@ -146,7 +146,11 @@ pub(crate) fn about_plan(plan: &Plan, name: &str, verb: &str) -> Value {
 
 /// A name for a plan's file that none of the others has.
 pub(super) fn name_beside(files: &Map<String, Value>) -> String {
-    if files.contains_key(PLAN) { format!("the-{PLAN}") } else { PLAN.to_owned() }
+    let mut name = PLAN.to_owned();
+    while files.contains_key(&name) {
+        name = format!("the-{name}");
+    }
+    name
 }
 
 /// 422 of a plan that breaks rules.
@@ -162,8 +166,17 @@ pub(super) fn illegal(answer: &Answer, what: &str) -> Problem {
 /// A request about a stored plan, further members in it, and the files that it reads.
 pub(super) async fn about(
     service: &Shared,
-    (id, verb): (&str, &str),
+    of: (&str, &str),
     further: Map<String, Value>,
+) -> Result<(Value, Value), Problem> {
+    about_on(service, of, (further, Map::new())).await
+}
+
+/// As [`about`], with further files, which take the place of those of the plan that are called so.
+async fn about_on(
+    service: &Shared,
+    (id, verb): (&str, &str),
+    (further, on): (Map<String, Value>, Map<String, Value>),
 ) -> Result<(Value, Value), Problem> {
     let own = id.to_owned();
     let found = service.store.read(move |sql| queue::plan(sql, &own)).await?;
@@ -176,6 +189,12 @@ pub(super) async fn about(
             .hint("upload model and cluster, and open its file with ?model=NAME&cluster=NAME"));
     }
     let mut files = found.files.as_object().cloned().unwrap_or_default();
+    if let Some(name) = taken(&found.request, &further, (&files, &on)) {
+        let title = format!("`{name}` is the name of another file, on which the plan was made");
+        return Err(Problem::unprocessable("same-name", title)
+            .hint("upload the file under another name, and name that"));
+    }
+    files.extend(on);
     let name = name_beside(&files);
     files.insert(name.clone(), format!("plan:{id}").into());
     let mut request = about_plan(&found, &name, verb);
@@ -184,6 +203,23 @@ pub(super) async fn about(
     }
     let (request, _) = read(verb, request)?;
     Ok((request, Value::Object(files)))
+}
+
+/// The name of a file that is still read, and has another one's content among the further files.
+fn taken<'f>(
+    request: &Value,
+    further: &Map<String, Value>,
+    (files, on): (&Map<String, Value>, &'f Map<String, Value>),
+) -> Option<&'f String> {
+    let is_read = |name: &String| {
+        let own = request.as_object().into_iter().flatten();
+        let mut kept = own.filter(|(field, _)| !further.contains_key(*field));
+        kept.any(|(_, value)| {
+            value == name || value.as_array().is_some_and(|all| all.iter().any(|own| own == name))
+        })
+    };
+    let differs = |name: &String| files.get(name).is_some_and(|own| Some(own) != on.get(name));
+    on.keys().find(|name| differs(name) && is_read(name))
 }
 
 /// `GET /v1/plans/{id}/artefacts/{target}`.
@@ -304,10 +340,7 @@ pub(super) async fn simulate(
     if !further.is_empty() {
         further.entry("allow_mismatch").or_insert(true.into());
     }
-    let (request, mut files) = about(&service, (&id, "simulate"), further).await?;
-    if let Some(files) = files.as_object_mut() {
-        files.extend(new_files);
-    }
+    let (request, files) = about_on(&service, (&id, "simulate"), (further, new_files)).await?;
     let answer = service.ask(request, files, Vec::new()).await?;
     Ok(text("application/json", answer.text.into_bytes()))
 }
@@ -351,8 +384,9 @@ pub(super) async fn compare(
             if !found.is_ended() {
                 return Err(not_there(&found, "plan"));
             }
-            files.insert("a-plan.json".to_owned(), format!("plan:{other}").into());
-            members.insert("a".to_owned(), "a-plan.json".into());
+            let name = name_beside(&files);
+            files.insert(name.clone(), format!("plan:{other}").into());
+            members.insert("a".to_owned(), name.into());
         }
         (None, Some(settings)) => {
             let name = asked.settings_name.unwrap_or_else(|| "settings".to_owned());
@@ -430,7 +464,9 @@ pub(super) async fn measured(
     });
     let (plan, file): (Plan, Value) = plan.await?;
     let is_step = plan.progress["objective"] == "step-time";
-    let predicted = plan.progress["value_ns"].as_f64().filter(|_| is_step).map(|ns| ns / 1e9);
+    // What a file states alone, nobody has predicted here.
+    let is_ours = is_step && plan.progress["opened"]["is_judged"] != false;
+    let predicted = plan.progress["value_ns"].as_f64().filter(|_| is_ours).map(|ns| ns / 1e9);
     let stack = measured.stack.map_or_else(|| file["training"]["stack"].clone(), Value::from);
     let device = match measured.device {
         Some(device) => device.into(),

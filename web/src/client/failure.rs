@@ -41,6 +41,7 @@ pub(super) fn refused(server: &str, status: u16, body: &[u8]) -> Failure {
         );
     };
     let blame = match status {
+        _ if code == "illegal-plan" => Blame::IllegalPlan,
         401 | 403 => Blame::Usage,
         400 | 422 => Blame::Input,
         _ => Blame::NotFound,

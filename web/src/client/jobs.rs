@@ -42,6 +42,8 @@ pub struct Status {
     pub artefacts: Vec<String>,
     /// What was asked.
     pub request: Value,
+    /// Where a plan comes from that was brought as a file.
+    pub opened: Value,
 }
 
 impl Status {

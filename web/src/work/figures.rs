@@ -50,7 +50,9 @@ pub(crate) fn settled(mut progress: Value, answer: &Value) -> Value {
 /// The figures of a plan file, and where it comes from.
 pub(crate) fn of_file(answer: &Value, file: &str) -> Value {
     let (plan, cost) = (&answer["plan"], &answer["plan"]["cost"]);
-    let value = if cost["value_ns"].is_null() { &cost["step_time_ns"] } else { &cost["value_ns"] };
+    let judged = first(&answer["report"]["step_time_ns"], &answer["best"]["step_time_ns"]);
+    let judged = if plan["objective"] == "step-time" { judged } else { Value::Null };
+    let value = first(&first(&cost["value_ns"], &cost["step_time_ns"]), &judged);
     let from = json!({
         "file": file,
         "model": plan["model"]["name"],
@@ -58,7 +60,21 @@ pub(crate) fn of_file(answer: &Value, file: &str) -> Value {
         "is_judged": answer["report"].is_object() || answer["best"].is_object(),
     });
     let known = json!({ "objective": plan["objective"], "value_ns": value, "opened": from });
-    settled(known, answer)
+    let mut figures = settled(known, answer);
+    if let Some(bound) = proved(answer) {
+        let gap = figures["value_ns"].as_f64().map(|value| value / bound - 1.0);
+        figures["bound_ns"] = (bound as u64).into();
+        figures["gap"] = gap.into();
+    }
+    figures
+}
+
+/// The bound that was proved, where another one that the file states was not.
+fn proved(answer: &Value) -> Option<f64> {
+    let warnings = answer["warnings"].as_array().into_iter().flatten();
+    let unproved = warnings.filter(|own| own["code"] == "unchecked-proof");
+    let facts = unproved.filter_map(|own| own["facts"].as_array()).flatten();
+    facts.filter(|own| own["name"] == "derived").find_map(|own| own["value"].as_f64())
 }
 
 fn first(one: &Value, other: &Value) -> Value {

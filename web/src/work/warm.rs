@@ -109,6 +109,11 @@ impl Pool {
         questions.recv_timeout(self.idle).ok()
     }
 
+    /// No process that has read a file answers of it any more.
+    pub(crate) fn forget(&self, digest: &str) {
+        self.with(|helpers| helpers.retain(|own| !own.files.contains(digest)));
+    }
+
     fn remove(&self, id: u64) {
         self.with(|helpers| helpers.retain(|own| own.id != id));
     }

@@ -57,8 +57,8 @@ pub fn solve(
     let run = solver::run(&program, None, Mode::Usual, budget, &mut Ear { control });
     let copies = run.columns.as_ref().map(|values| decode(&columns, values));
     let bound = match run.ending {
-        // Nothing is below what is known, or what is found.
-        Ending::Infeasible => load,
+        // Nothing is below what is known.
+        Ending::Infeasible => load - TOLERANCE * mean,
         Ending::Optimal | Ending::Open => (run.dual_bound - TOLERANCE) * mean,
     };
     Some(Exact { copies, bound: if bound.is_finite() { bound.min(load) } else { 0.0 } })

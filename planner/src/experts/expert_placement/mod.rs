@@ -51,7 +51,7 @@ const WORK: u64 = 25_000_000;
 pub fn solve(layers: &[Vec<f64>], shape: &Shape, control: &Control) -> Vec<Placed> {
     let work = control.nodes_left().map_or(WORK, |left| left / layers.len().max(1) as u64);
     let work = work.min(WORK);
-    let nodes = exact::MOST_NODES / layers.len().max(1) as u64;
+    let nodes = work.min(exact::MOST_NODES / layers.len().max(1) as u64);
     let placed: Vec<Mutex<Option<Placed>>> = layers.iter().map(|_| Mutex::new(None)).collect();
     let next = AtomicUsize::new(0);
     let place = || {

@@ -1,6 +1,6 @@
 //! The search for one layer.
 
-use cost_model::experts::bound::{bound, counts};
+use cost_model::experts::bound::{Bound, bound, counts};
 use cost_model::experts::{Copies, Shape, greatest};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -19,8 +19,6 @@ const TARGETS: [f64; 8] = [1.0, 1.02, 1.05, 1.1, 1.2, 1.3, 1.5, 2.0];
 const SHORT: u64 = 1_000_000;
 /// Copies that change places at random where nothing else helps.
 const KICKS: usize = 3;
-/// What the integer program may be off by, as a part of a load.
-const MET: f64 = 1e-5;
 /// What two loads may differ by to be one.
 const EVEN: f64 = 1e-9;
 
@@ -48,7 +46,8 @@ pub(super) fn place(
             (copies, load) = (found, better);
         }
     }
-    if is_open(load, bound.load)
+    if nodes > 0
+        && is_open(load, bound.load)
         && let Some(exact) = exact::solve(shares, shape, (load, nodes), control)
     {
         if let Some(found) = exact.copies {
@@ -58,10 +57,7 @@ pub(super) fn place(
             }
         }
         if exact.bound > bound.load {
-            // What differs by the solver's tolerance is met.
-            let is_met = exact.bound * (1.0 + MET) >= load;
-            bound.load = if is_met { load } else { exact.bound };
-            bound.method = exact::METHOD;
+            bound = Bound { load: exact.bound, method: exact::METHOD };
         }
     }
     // What differs by rounding is met.

@@ -201,11 +201,13 @@ function Degrees(props: { doc: Doc }): JSX.Element {
 }
 
 function Found(props: { doc: Doc; status: Status }): JSX.Element {
+  /** Of a plan file, whose bound was not proved again. */
+  const is_stated = () => ((resolve(props.doc.value, "/warnings") ?? []) as Diagnostic[]).some((own) => own.code === "unchecked-proof");
   return (
     <Panel title="Search" actions={<Show when={props.status.opened === null}><a href={link(["plans", props.status.id, "search"])}>Curve</a></Show>}>
       <Pairs doc={props.doc} of={[
         ["Stopped", "/stop_reason", "text"], ["Algorithm", "/plan/algorithm", "text"], ["Objective", "/plan/objective", "text"],
-        ["Proved by", "/plan/cost/bound_method", "text"], ["Planned in", "/run/planning_time_s", "seconds"], ["Planned in", "/elapsed_s", "seconds"],
+        [is_stated() ? "Said to be proved by" : "Proved by", "/plan/cost/bound_method", "text"], ["Planned in", "/run/planning_time_s", "seconds"], ["Planned in", "/elapsed_s", "seconds"],
         ["Configurations", "/counts/configurations", "count"], ["Judged", "/counts/judged", "count"],
         ["Model", "/plan/model/digest", "digest"], ["Cluster", "/plan/cluster/digest", "digest"], ["Version", "/run/version", "text"],
       ]} />
