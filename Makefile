@@ -56,6 +56,7 @@ bench: setup
 	$(CARGO) bench --locked --bench schedules
 	$(CARGO) bench --locked --bench peers
 	$(CARGO) bench --locked --bench views
+	$(CARGO) bench --locked --bench streams
 
 fuzz: setup
 	$(CARGO) run --release --locked -p importers --example fuzz -- 100000 1

@@ -446,14 +446,18 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     #[arg(conflicts_with_all = ["op", "transfer", "device"])]
     pub(crate) longest: Option<u64>,
+    /// When each piece of this layer runs, by its position from 0, in a plan of streams
+    #[arg(long, value_name = "N", conflicts_with_all = ["op", "transfer", "device", "longest"])]
+    pub(crate) layer: Option<u32>,
 }
 
 impl ExplainArgs {
     /// What they ask for.
     pub(crate) fn request(&self) -> ExplainRequest {
-        let Self { replay, op, transfer, device, longest } = self;
+        let Self { replay, op, transfer, device, longest, layer } = self;
         let (op, transfer, device) = (op.clone(), transfer.clone(), device.clone());
-        ExplainRequest { on: replay.request(), op, transfer, device, longest: *longest }
+        let (longest, layer) = (*longest, *layer);
+        ExplainRequest { on: replay.request(), op, transfer, device, longest, layer }
     }
 }
 

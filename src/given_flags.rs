@@ -104,7 +104,7 @@ mod tests {
         ));
         page.push_str(
             "| flag | ops of a model | \
-             training run | on measured layers | given costs | experts |\n|---|---|---|---|---|---|\n",
+             training run | on measured layers | given costs | experts | streams |\n|---|---|---|---|---|---|---|\n",
         );
         let cell = |is_honoured: bool| if is_honoured { "yes" } else { "refused" };
         for field in FIELDS.iter().filter(|field| field.name != "model") {

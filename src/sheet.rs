@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use engine::request::{ModelRequest, PlanOnModel, PlanRequest, ProblemRequest, ReplayRequest};
-use engine::{experts, opened, views};
+use engine::{experts, opened, streams, views};
 use ir::diagnostic::{Blame, Diagnostic};
 use tempfile::NamedTempFile;
 
@@ -15,8 +15,15 @@ pub(crate) const TARGET: &str = "html";
 /// Refuses a page, before any work is done, that could not be made.
 ///
 /// # Errors
-/// `no-pages`; `not-for-instances`, `not-for-experts`, and those of reading the model.
+/// `no-pages`; `not-for-instances`, `not-for-experts`, `not-for-streams`, and those of reading the
+/// model.
 pub(crate) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
+    if streams::row(request.recipe())?.is_some() {
+        let message = "`--html` has no effect on a plan of streams";
+        return Err(
+            Diagnostic::usage("not-for-streams", message).hint("leave it out: it has no views")
+        );
+    }
     if experts::row(request.recipe())?.is_some() {
         let message = "`--html` has no effect on a placement of experts";
         return Err(

@@ -207,6 +207,43 @@ pub struct WaitDocument {
     pub after: Vec<TaskDocument>,
 }
 
+/// A part of an op, of some of the samples.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct PieceDocument {
+    /// The op.
+    pub op: String,
+    /// Which of the nano-batches that the samples are cut into, from 0.
+    pub nano_batch: u32,
+    /// Which part of the op, from 0.
+    pub part: u32,
+}
+
+/// What runs one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct StreamDocument {
+    /// What it occupies: `compute`, `intra-node`, `inter-node` or another resource.
+    pub resource: String,
+    /// In order.
+    pub pieces: Vec<PieceDocument>,
+}
+
+/// What runs at the same time inside a cell. Streams run beside each other; everything starts as early
+/// as orders and the ops before it allow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct CellDocument {
+    /// The forward (`0F`) or backward (`0B`) pass of the layers of an entry of `experts.layers`, by
+    /// its position.
+    pub cell: String,
+    /// Its streams.
+    pub streams: Vec<StreamDocument>,
+}
+
 /// Orders and waits; everything starts as early as they allow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -221,6 +258,9 @@ pub struct ScheduleDocument {
     /// Of a training run, per pipeline rank its cells in order, such as `0F0,0F1,0B0`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grid: Vec<String>,
+    /// What runs at the same time inside of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<CellDocument>,
 }
 
 /// What the judge said of the plan when it was written. A reader judges again.

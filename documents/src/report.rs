@@ -3,6 +3,7 @@
 //! Plain data that the caller fills; durations stand twice, `_ns` exact and `_s`.
 
 pub mod experts;
+pub mod streams;
 pub mod training;
 
 use serde::{Deserialize, Serialize};

@@ -17,13 +17,15 @@ pub enum Mode {
     Instance,
     /// Where copies of experts lie.
     Experts,
+    /// What runs at the same time inside a layer.
+    Streams,
 }
 
-use Mode::{Degrees, Experts, Instance, Layers, Ops};
+use Mode::{Degrees, Experts, Instance, Layers, Ops, Streams};
 
 impl Mode {
     /// All.
-    pub const ALL: [Self; 5] = [Ops, Degrees, Layers, Instance, Experts];
+    pub const ALL: [Self; 6] = [Ops, Degrees, Layers, Instance, Experts, Streams];
 
     /// In words, and the code of what it refuses.
     const fn names(self) -> (&'static str, &'static str) {
@@ -33,6 +35,7 @@ impl Mode {
             Layers => ("a training run on measured layers", "not-for-training"),
             Instance => ("an instance with given costs", "not-for-instances"),
             Experts => ("a placement of experts", "not-for-experts"),
+            Streams => ("a plan of streams", "not-for-streams"),
         }
     }
 }
@@ -66,20 +69,22 @@ const fn field(name: &'static str, by: &'static [Mode], hint: &'static str) -> F
 
 const EVERY: &[Mode] = &Mode::ALL;
 const MODELS: &[Mode] = &[Ops, Degrees, Layers];
-const NOT_GIVEN: &[Mode] = &[Ops, Degrees, Layers, Experts];
+const NOT_GIVEN: &[Mode] = &[Ops, Degrees, Layers, Experts, Streams];
+const PRICED: &[Mode] = &[Ops, Degrees, Layers, Streams];
 const SEARCHES: &[Mode] = &[Ops, Degrees, Layers, Instance];
 const TRAINING: &[Mode] = &[Degrees, Layers];
 const GIVEN: &str = "leave it out: the file states its costs, devices and work";
 const DEGREES_ONLY: &str = "leave it out, or pin degrees, such as --pin tensor=8";
 const LAYERS_STATE: &str = "leave it out: the layers were measured with their own";
 const OF_EXPERTS: &str = "leave it out: experts are placed by their visits alone";
+const OF_STREAMS: &str = "leave it out: layers are priced in 16 bits on --cluster and --profile";
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
 /// All.
 pub const FIELDS: [Field; 40] = [
     field("model", EVERY, ""),
     field("cluster", NOT_GIVEN, GIVEN),
-    field("profile", MODELS, GIVEN),
+    field("profile", PRICED, GIVEN),
     field("dims", MODELS, GIVEN),
     field("batch", NOT_GIVEN, GIVEN),
     field("micro_batch", MODELS, GIVEN),
@@ -96,15 +101,15 @@ pub const FIELDS: [Field; 40] = [
     field("scale", &[Ops, Degrees], "leave it out: the costs of this kind of plan are given"),
     field("accelerators", &[Instance], "a model's devices come from --cluster"),
     field("global_batch", TRAINING, FOR_TRAINING),
-    field("sequence_length", &[Degrees, Layers, Experts], FOR_TRAINING),
+    field("sequence_length", &[Degrees, Layers, Experts, Streams], FOR_TRAINING),
     field("tokens_per_step", TRAINING, FOR_TRAINING),
     field("devices", TRAINING, FOR_TRAINING),
     field("max_memory_per_device", TRAINING, FOR_TRAINING),
     field("memory_margin", TRAINING, FOR_TRAINING),
     field("stack", &[Degrees], LAYERS_STATE),
-    field("expert_skew", &[Degrees, Experts], LAYERS_STATE),
+    field("expert_skew", &[Degrees, Experts, Streams], LAYERS_STATE),
     field("no_offload", TRAINING, FOR_TRAINING),
-    field("phase", &[Experts], "leave it out, or add --algorithm expert-placement"),
+    field("phase", &[Experts, Streams], "leave it out, or add --algorithm expert-placement"),
     field("algorithm", EVERY, ""),
     field("objective", SEARCHES, OF_EXPERTS),
     field("executor", MODELS, GIVEN),
@@ -122,14 +127,19 @@ pub const FIELDS: [Field; 40] = [
 /// Refuses what was asked for by name and is not honoured by a mode.
 ///
 /// # Errors
-/// `not-for-placements`, `not-for-training`, `not-for-instances`, `not-for-experts`.
+/// `not-for-placements`, `not-for-training`, `not-for-instances`, `not-for-experts`,
+/// `not-for-streams`.
 pub fn check(given: &[String], mode: Mode) -> Result<(), Diagnostic> {
     let is_given = |field: &&Field| given.iter().any(|name| name == field.name);
     let refused = FIELDS.iter().filter(is_given).find(|field| !field.by.contains(&mode));
     let Some(field) = refused else { return Ok(()) };
     let (what, code) = mode.names();
     let message = format!("`{}` has no effect on {what}", field.flag());
-    let hint = if mode == Experts { OF_EXPERTS } else { field.hint };
+    let hint = match mode {
+        Experts => OF_EXPERTS,
+        Streams => OF_STREAMS,
+        _ => field.hint,
+    };
     Err(Diagnostic::usage(code, message).hint(hint))
 }
 

@@ -36,6 +36,7 @@ pub mod plan;
 pub mod request;
 pub mod rows;
 pub mod scale;
+pub mod streams;
 pub mod structure;
 pub mod suggest;
 pub mod support;

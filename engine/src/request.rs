@@ -363,6 +363,8 @@ pub struct ExplainRequest {
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU64>"))]
     pub longest: Option<u64>,
+    /// Of a plan of streams, a layer by its position from 0.
+    pub layer: Option<u32>,
 }
 
 /// A plan that is wanted in another format.

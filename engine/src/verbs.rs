@@ -18,7 +18,7 @@ use crate::ops::{self, replay};
 use crate::page::Page;
 use crate::request::{CompareRequest, ExplainRequest, ExportRequest, PlanOnModel, SimulateRequest};
 use crate::rows::Rows;
-use crate::{executor, experts, fields, given, training};
+use crate::{executor, experts, fields, given, streams, training};
 
 /// Replays a plan and reports.
 ///
@@ -31,6 +31,11 @@ pub fn simulate(request: &SimulateRequest, page: &Page) -> CommandResult {
         return given::explain::simulate(on, instance, page);
     }
     let document = replay::document(&on.plan)?;
+    if document.has_streams() {
+        let message = "a plan of streams is replayed by `verify`, which says its step time";
+        return Err(Diagnostic::usage("not-for-streams", message)
+            .hint("`explain` shows what each pass takes"));
+    }
     if places_experts(&document) {
         let message = "a placement of experts has no steps that could be replayed";
         return Err(Diagnostic::usage("not-for-experts", message)
@@ -65,6 +70,9 @@ pub fn verify(request: &PlanOnModel, around: (Cancel<'_>, &Page)) -> CommandResu
         return given::verify::run(request, instance, around);
     }
     let document = replay::document(&request.plan)?;
+    if document.has_streams() {
+        return streams::verify::verify(&document, request, around.1);
+    }
     if places_experts(&document) {
         return experts::verify::verify(&document, request, around.1);
     }
@@ -91,6 +99,7 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
         return Err(pathless("an op, a transfer or a device has no critical path"));
     }
     if let Some(instance) = importers::instance(&on.model)? {
+        no_layer(request)?;
         if request.longest.is_some() {
             return Err(pathless("an instance with given costs has no critical path"));
         }
@@ -98,6 +107,10 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
     }
     let rows = Rows::of(on.target.all);
     let document = replay::document(&on.plan)?;
+    if document.has_streams() {
+        return streams::explain::explain(&document, (on, &subject, request.layer), page);
+    }
+    no_layer(request)?;
     if places_experts(&document) {
         return experts::explain::explain(&document, (on, &subject), page);
     }
@@ -120,6 +133,16 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
     let replayed = replay::on(problem)?;
     ops::explain::explain(&replayed, &subject, document.cost.as_ref(), rows, page)?;
     Ok(Exit::DONE)
+}
+
+/// Refuses a layer of a plan whose layers have no streams.
+fn no_layer(request: &ExplainRequest) -> Result<(), Diagnostic> {
+    if request.layer.is_none() {
+        return Ok(());
+    }
+    let message = "`--layer` names the streams of a layer, and this plan states none";
+    Err(Diagnostic::usage("no-streams", message)
+        .hint("leave it out, or plan with --algorithm fsmoe"))
 }
 
 fn pathless(why: &str) -> Diagnostic {
@@ -161,6 +184,7 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
             (Arc::new(a), Some(broken))
         }
     };
+    no_streams([&a, &b])?;
     let others = [
         ("other-model", "model", &a.model, &b.model),
         ("other-cluster", "cluster", &a.cluster, &b.cluster),
@@ -187,6 +211,16 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
                 .hint("plan both with --global-batch, or both without"))
         }
     }
+}
+
+/// Refuses plans whose difference nobody tells yet.
+fn no_streams(plans: [&PlanDocument; 2]) -> Result<(), Diagnostic> {
+    if plans.iter().all(|own| !own.has_streams()) {
+        return Ok(());
+    }
+    let message = "plans of streams are not compared with others, nor among themselves";
+    Err(Diagnostic::usage("not-comparable", message)
+        .hint("`explain` says what each pass of both takes"))
 }
 
 fn places_experts(plan: &PlanDocument) -> bool {
@@ -247,6 +281,10 @@ pub fn export(
         return kept(request, one(Export { bytes, warnings: Vec::new() }), keep, page);
     }
     let document = replay::document(&on.plan)?;
+    if document.has_streams() {
+        started_by_none(request)?;
+        streams::check_target(&request.target)?;
+    }
     if places_experts(&document) {
         started_by_none(request)?;
         return match of_experts(request, &document, page)? {

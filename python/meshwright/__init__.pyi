@@ -118,6 +118,7 @@ def explain(
     dims: Optional[Mapping[str, int]] = ...,
     dtype: Optional[Literal["fp64", "fp32", "fp16", "bf16", "fp8", "fp4"]] = ...,
     forbid: Optional[Sequence[str]] = ...,
+    layer: Optional[int] = ...,
     longest: Optional[int] = ...,
     micro_batch: Optional[int] = ...,
     op: Optional[str] = ...,

@@ -35,6 +35,7 @@ mod shared_database;
 mod shown;
 mod stated;
 mod stated_ops;
+mod streams;
 mod submit;
 mod targets;
 pub(crate) mod training;

@@ -11,6 +11,8 @@
 //! has names for.
 
 pub mod bound;
+pub mod moe;
+pub mod moe_step;
 pub mod replay;
 pub mod verify;
 

@@ -29,6 +29,9 @@ impl PlanDocument {
         if self.experts != ExpertsDocument::default() {
             return Err(refused("experts", "places no layer"));
         }
+        if self.has_streams() {
+            return Err(refused("schedule.cells", "is of no layer"));
+        }
         if let Some(training) = &self.training {
             return training.check(self);
         }

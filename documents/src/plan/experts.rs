@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::check::refused;
 use super::request::RequestDocument;
 use super::{
-    CommunicationDocument, FORMAT, ModeDocument, ParallelismDocument, PartitionDocument,
-    PlanDocument, Reference, ScheduleDocument, StageDocument, WorkloadDocument,
+    CellDocument, CommunicationDocument, CostDocument, FORMAT, ModeDocument, ParallelismDocument,
+    PartitionDocument, PlanDocument, Reference, ScheduleDocument, StageDocument, WorkloadDocument,
 };
 use crate::digest;
 
@@ -28,26 +28,50 @@ pub enum PhaseDocument {
     Decode,
 }
 
-/// Layers of experts that are placed alike.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Layers that are planned alike. A placement of experts has all members but those of parts and slices,
+/// a plan of parts has these alone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct ExpertLayersDocument {
     /// Positions of the layers in the model, from 0.
     pub layers: Vec<u32>,
     /// Experts that each device holds of one of these layers.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub slots: u32,
     /// How often each expert is visited, in any unit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub visits: Vec<f64>,
     /// By expert the devices of its copies, each as often as it holds one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices_of_expert: Vec<Vec<String>>,
     /// Share of a layer's visits on the device that has most, where those of an expert are split
     /// equally over its copies.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub greatest_load: f64,
     /// Share that no placement in these slots is below.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub bound: f64,
     /// Which bound it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub bound_method: String,
+    /// Parts that tokens go through the experts in, forward; 0 where the layers have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r_fwd: Option<u32>,
+    /// The same of the backward pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r_bwd: Option<u32>,
+    /// Bytes of gradients that are summed up beside the backward pass of the experts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient_bytes: Option<u64>,
+    /// The same beside that of all else in a layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others_gradient_bytes: Option<u64>,
+}
+
+/// Whether a member stands for nothing.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Expert placement: nothing in other plans.
@@ -135,15 +159,41 @@ impl PlanDocument {
                 channels: Vec::new(),
                 after: Vec::new(),
                 grid: Vec::new(),
+                cells: Vec::new(),
             },
             cost: None,
             training: None,
         }
     }
 
-    /// Refuses what a placement of experts does not decide, and what it can't be without.
+    /// The document of a plan of parts: pieces on streams.
+    #[must_use]
+    pub fn from_streams(
+        experts: ExpertsDocument,
+        cells: Vec<CellDocument>,
+        (hosts, per_host): (u32, u32),
+        (profile, cost): (&Profile, CostDocument),
+        context: &ExpertsContext<'_>,
+    ) -> Self {
+        let mut plan = Self::from_experts(experts, context);
+        plan.profile = Reference::new(&profile.name, digest::profile(profile));
+        (plan.parallelism.data, plan.parallelism.expert) = (hosts, hosts);
+        plan.parallelism.tensor = per_host;
+        plan.schedule.cells = cells;
+        plan.cost = Some(cost);
+        plan
+    }
+
+    /// Whether it states pieces on streams.
+    #[must_use]
+    pub fn has_streams(&self) -> bool {
+        !self.schedule.cells.is_empty()
+    }
+
+    /// Refuses what a plan of experts does not decide, and what it can't be without.
     pub(super) fn check_experts(&self) -> Result<(), Diagnostic> {
         let schedule = &self.schedule;
+        let of_streams = self.has_streams();
         let others = [
             ("training", self.training.is_some()),
             ("placement", !self.placement.is_empty()),
@@ -151,19 +201,49 @@ impl PlanDocument {
             ("schedule.channels", !schedule.channels.is_empty()),
             ("schedule.after", !schedule.after.is_empty()),
             ("schedule.grid", !schedule.grid.is_empty()),
-            ("cost", self.cost.is_some()),
+            ("cost", self.cost.is_some() && !of_streams),
+            ("experts.groups", self.experts.groups.is_some() && of_streams),
         ];
         if let Some((member, _)) = others.into_iter().find(|(_, is_there)| *is_there) {
-            return Err(refused(member, "is nothing that a placement of experts decides"));
+            return Err(refused(member, "is nothing that such a plan decides"));
         }
         let own = &self.experts;
         let missing = [
             ("experts.phase", own.phase.is_none()),
             ("experts.tokens", own.tokens.is_none()),
-            ("experts.groups", own.groups.is_none()),
+            ("experts.groups", own.groups.is_none() && !of_streams),
+            ("experts.sequence_length", own.sequence_length.is_none() && of_streams),
             ("workload.batch", self.workload.batch.is_none()),
+            ("cost", self.cost.is_none() && of_streams),
         ];
-        match missing.into_iter().find(|(_, is_missing)| *is_missing) {
+        if let Some((member, _)) = missing.into_iter().find(|(_, is_missing)| *is_missing) {
+            return Err(refused(member, "is missing"));
+        }
+        own.layers.iter().try_for_each(|own| own.check(of_streams))
+    }
+}
+
+impl ExpertLayersDocument {
+    /// Refuses what layers of the other kind of plan have, and layers without their own.
+    fn check(&self, of_streams: bool) -> Result<(), Diagnostic> {
+        let placed = [
+            ("experts.layers[].slots", self.slots > 0),
+            ("experts.layers[].visits", !self.visits.is_empty()),
+            ("experts.layers[].devices_of_expert", !self.devices_of_expert.is_empty()),
+            ("experts.layers[].bound_method", !self.bound_method.is_empty()),
+        ];
+        let parts = [
+            ("experts.layers[].r_fwd", self.r_fwd.is_some()),
+            ("experts.layers[].r_bwd", self.r_bwd.is_some()),
+            ("experts.layers[].gradient_bytes", self.gradient_bytes.is_some()),
+            ("experts.layers[].others_gradient_bytes", self.others_gradient_bytes.is_some()),
+        ];
+        // What a placement lacks is named where its rules are looked at.
+        let (own, others) = if of_streams { (&parts[..], placed) } else { (&[][..], parts) };
+        if let Some((member, _)) = others.into_iter().find(|(_, is_there)| *is_there) {
+            return Err(refused(member, "is nothing that such a plan decides"));
+        }
+        match own.iter().find(|(_, is_there)| !*is_there) {
             Some((member, _)) => Err(refused(member, "is missing")),
             None => Ok(()),
         }

@@ -145,6 +145,7 @@ impl Namer<'_> {
             devices: devices.collect(),
             channels: channels.collect(),
             after: after.collect(),
+            cells: Vec::new(),
             grid: Vec::new(),
         }
     }

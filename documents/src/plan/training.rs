@@ -254,6 +254,7 @@ impl PlanDocument {
                 devices: Vec::new(),
                 channels: Vec::new(),
                 after: Vec::new(),
+                cells: Vec::new(),
                 grid: grid.lines().map(str::to_owned).collect(),
             },
             cost: Some(cost),

@@ -10,6 +10,7 @@ use crate::plan::request::RequestDocument;
 use crate::plan::{Context, CostDocument, PlanDocument};
 use crate::profile::ProfileDocument;
 use crate::report::experts::ExpertsReportDocument;
+use crate::report::streams::StreamsReportDocument;
 use crate::report::training::TrainingReportDocument;
 use crate::report::{FailureDocument, ReportDocument};
 use crate::solution::SolutionReportDocument;
@@ -35,6 +36,7 @@ enum AnswerDocument {
     Training(Box<TrainingReportDocument>),
     Instance(Box<SolutionReportDocument>),
     Experts(Box<ExpertsReportDocument>),
+    Streams(Box<StreamsReportDocument>),
     Failure(Box<FailureDocument>),
 }
 

@@ -186,6 +186,7 @@ fn document(asked: &Asked, placed: &[Placed], used: &Ingredient) -> PlanDocument
             greatest_load: own.load,
             bound: own.bound.load,
             bound_method: own.bound.method.to_owned(),
+            ..ExpertLayersDocument::default()
         }
     });
     let experts = ExpertsDocument {

@@ -10,6 +10,7 @@ mod layered;
 mod ops;
 mod plot;
 mod run;
+mod streams;
 mod training;
 
 use std::sync::Arc;
@@ -51,13 +52,17 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         fields::check(&request.problem.given, Mode::Experts)?;
         return experts::plan(request, row, run);
     }
+    if let Some(row) = crate::streams::row(request.recipe())? {
+        fields::check(&request.problem.given, Mode::Streams)?;
+        return streams::plan(request, row, run);
+    }
     if both::is_open(request) {
         return both::plan(request, run);
     }
     let mode = mode(request);
     fields::check(&request.problem.given, mode)?;
     match mode {
-        Mode::Ops | Mode::Instance | Mode::Experts => ops::plan(request, run),
+        Mode::Ops | Mode::Instance | Mode::Experts | Mode::Streams => ops::plan(request, run),
         Mode::Degrees | Mode::Layers => training::plan(request, run),
     }
 }

@@ -38,10 +38,10 @@ use crate::request::{PlanRequest, ProblemRequest};
 use crate::{asked, fields, load};
 
 /// The stack where none is named.
-const STACK: &str = "megatron-core";
+pub const STACK: &str = "megatron-core";
 
 /// Most samples of one step that are planned: a thousand times the largest published batches.
-pub(super) const MOST_SAMPLES: u64 = 1 << 24;
+pub const MOST_SAMPLES: u64 = 1 << 24;
 
 /// Most passes of a schedule that is judged, over all ranks: those of a million micro-batches on 16.
 pub(super) const MOST_PASSES: u64 = 1 << 25;

@@ -96,8 +96,12 @@ pub fn refuse_experts(plan: &PlanDocument) -> Result<(), Diagnostic> {
     if plan.experts.layers.is_empty() {
         return Ok(());
     }
-    let message = "a placement of experts has no timeline of its own to view";
-    Err(Diagnostic::usage("no-view", message).hint("`explain` says what each device holds"))
+    let (what, hint) = match plan.has_streams() {
+        true => ("a plan of streams", "`explain` says what each pass takes"),
+        false => ("a placement of experts", "`explain` says what each device holds"),
+    };
+    let message = format!("{what} has no timeline of its own to view");
+    Err(Diagnostic::usage("no-view", message).hint(hint))
 }
 
 /// The view of a replayed plan of ops.

@@ -2,13 +2,18 @@
 
 pub mod eplb;
 pub mod expert_placement;
+pub mod fsmoe;
+pub mod fsmoe_closed_form;
 #[cfg(test)]
 mod laws;
 
 use cost_model::experts::bound::Bound;
 use cost_model::experts::{Copies, Shape};
+use cost_model::ops::problem::Objective;
+use cost_model::streams::moe_step::Model;
 use ir::diagnostic::Diagnostic;
 
+use self::fsmoe::Planned;
 use crate::run::Control;
 use crate::run::algorithm::{Guarantee, OptionRow, Options};
 use crate::run::entry::{Door, Problems};
@@ -60,6 +65,26 @@ pub type Solve = fn(layers: &[Vec<f64>], shape: &Shape, control: &Control) -> Ve
 
 /// How a row places experts.
 pub struct Experts(pub Solve, pub Guarantee);
+
+/// Cuts layers into parts and gradients into slices.
+pub type Cut = fn(&Model) -> Planned;
+
+/// How a row plans pieces on streams inside the layers of a model.
+pub struct Streams(pub Cut, pub Guarantee);
+
+impl Door for Streams {
+    fn takes(&self) -> Problems {
+        Problems::Streams
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        self.1
+    }
+
+    fn objectives(&self) -> Vec<&'static str> {
+        vec![Objective::STEP_TIME.name()]
+    }
+}
 
 impl Door for Experts {
     fn takes(&self) -> Problems {

@@ -1,6 +1,6 @@
 //! The rows, in the order of listings.
 
-use crate::experts::{self, Experts, eplb, expert_placement};
+use crate::experts::{self, Experts, Streams, eplb, expert_placement, fsmoe, fsmoe_closed_form};
 use crate::given::ideals::{self, orders as orders_of_instances};
 use crate::given::runner::PORTFOLIO;
 use crate::given::{as_instance, blocks_anneal, columns, labels, milp, straight};
@@ -272,5 +272,23 @@ pub(super) static ENTRIES: &[Entry] = &[
         paper: "DeepSeek-AI, arXiv:2412.19437, section 3.4, and its program EPLB",
         summary: "copies of hot experts, the heaviest first to the least loaded device",
         doors: &[&Experts(eplb::solve, Heuristic)],
+    },
+    Entry {
+        name: "fsmoe",
+        kind: Kind::Decide,
+        decides: &[Field::Experts, Field::Schedule],
+        options: &[],
+        paper: "Pan et al., FSMoE, ASPLOS 2025, arXiv:2501.10714, sections 4 and 5",
+        summary: "parts of each layer of experts, and gradients beside them, by the replay",
+        doors: &[&Streams(fsmoe::solve, Bound)],
+    },
+    Entry {
+        name: "fsmoe-closed-form",
+        kind: Kind::Decide,
+        decides: &[Field::Experts, Field::Schedule],
+        options: &[],
+        paper: "Pan et al., FSMoE, ASPLOS 2025, arXiv:2501.10714, section 4",
+        summary: "the same with parts by the paper's closed form of four cases: the baseline",
+        doors: &[&Streams(fsmoe_closed_form::solve, Heuristic)],
     },
 ];

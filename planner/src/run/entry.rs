@@ -39,6 +39,8 @@ pub enum Problems {
     TrainingRuns,
     /// Experts of a model's layers.
     Experts,
+    /// Pieces on streams inside a model's layers.
+    Streams,
 }
 
 impl Problems {
@@ -50,6 +52,7 @@ impl Problems {
             Self::Instances => "instances",
             Self::TrainingRuns => "training runs",
             Self::Experts => "experts",
+            Self::Streams => "streams",
         }
     }
 }
@@ -126,8 +129,8 @@ impl Entry {
         names
     }
 
-    /// Where it can be used, on `models`, `instances`, `training runs` or `experts`, and what it promises
-    /// there.
+    /// Where it can be used, on `models`, `instances`, `training runs`, `experts` or `streams`, and what it
+    /// promises there.
     #[must_use]
     pub fn promises(&self) -> Vec<(&'static str, Guarantee)> {
         self.doors.iter().map(|door| (door.takes().name(), door.guarantee())).collect()

@@ -202,6 +202,8 @@ fn for_instances(entry: &Entry) -> Diagnostic {
         "plans training runs (--global-batch)"
     } else if entry.takes(Problems::Experts) {
         "places experts and stands alone"
+    } else if entry.takes(Problems::Streams) {
+        "plans pieces on streams inside layers and stands alone"
     } else {
         "solves instances with given costs"
     };

@@ -65,6 +65,12 @@ fn lines(entry: &Entry) -> Vec<String> {
             entry.name
         ));
     }
+    if entry.takes(Problems::Streams) {
+        lines.push(format!(
+            "experts.json --cluster nodes.yaml --phase training --batch 8 --algorithm {}",
+            entry.name
+        ));
+    }
     lines
 }
 

@@ -24,9 +24,12 @@ enum Does {
 use Does::{Changes, Refused, Runs, Writes};
 
 /// By flag: what it does for ops of a model, a training run, one on measured layers, an instance
-/// with given costs, and a placement of experts.
-const TABLE: &[(&str, [Does; 5])] = &[
-    ("--cluster", [Runs(""), Runs(""), Runs(""), Refused("--cluster one.yaml"), Runs("")]),
+/// with given costs, a placement of experts, and a plan of streams.
+const TABLE: &[(&str, [Does; 6])] = &[
+    (
+        "--cluster",
+        [Runs(""), Runs(""), Runs(""), Refused("--cluster one.yaml"), Runs(""), Runs("")],
+    ),
     (
         "--profile",
         [
@@ -35,6 +38,7 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Runs(""),
             Refused("--profile profile.json"),
             Refused("--profile profile.json"),
+            Changes("", "--profile profile.json"),
         ],
     ),
     ("--dim", same(Changes("", "--dim sequence=128"), Refused("--dim sequence=8"))),
@@ -46,6 +50,7 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Runs("--batch 8"),
             Refused("--batch 8"),
             Changes("", "--batch 8"),
+            Changes("", "--batch 16"),
         ],
     ),
     (
@@ -54,6 +59,7 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Changes("--batch 64", "--micro-batch 1"),
             Changes("", "--micro-batch 1"),
             Changes("", "--micro-batch 1"),
+            Refused("--micro-batch 1"),
             Refused("--micro-batch 1"),
             Refused("--micro-batch 1"),
         ],
@@ -67,12 +73,14 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Refused("--dtype fp32"),
             Refused("--dtype fp32"),
             Refused("--dtype fp32"),
+            Refused("--dtype fp32"),
         ],
     ),
     (
         "--qdq-as-written",
         [
             Runs("--qdq-as-written"),
+            Refused("--qdq-as-written"),
             Refused("--qdq-as-written"),
             Refused("--qdq-as-written"),
             Refused("--qdq-as-written"),
@@ -88,6 +96,7 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Refused("--workload inference"),
             Refused("--workload training"),
             Refused("--workload training"),
+            Refused("--workload training"),
         ],
     ),
     (
@@ -95,6 +104,7 @@ const TABLE: &[(&str, [Does; 5])] = &[
         [
             Changes("--workload training", "--optimizer sgd"),
             Changes("", "--optimizer sgd"),
+            Refused("--optimizer sgd"),
             Refused("--optimizer sgd"),
             Refused("--optimizer sgd"),
             Refused("--optimizer sgd"),
@@ -108,6 +118,7 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Changes("", "--pin pipeline=2"),
             Refused("--pin node77=0"),
             Refused("--pin tensor=2"),
+            Refused("--pin tensor=2"),
         ],
     ),
     (
@@ -118,12 +129,14 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Refused("--forbid *=node0.gpu0"),
             Refused("--forbid node77=0"),
             Refused("--forbid *=node0.gpu0"),
+            Refused("--forbid *=node0.gpu0"),
         ],
     ),
     (
         "--colocate",
         [
             Changes("", "--colocate *"),
+            Refused("--colocate *"),
             Refused("--colocate *"),
             Refused("--colocate *"),
             Refused("--colocate *"),
@@ -138,6 +151,7 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Refused("--constraints no-such-file.yaml"),
             Refused("--constraints rules.yaml"),
             Refused("--constraints rules.yaml"),
+            Refused("--constraints rules.yaml"),
         ],
     ),
     (
@@ -147,6 +161,7 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Changes("", "--scale links=0.1"),
             Refused("--scale memory=2"),
             Refused("--scale memory=2"),
+            Refused("--scale links=0.1"),
             Refused("--scale links=0.1"),
         ],
     ),
@@ -159,6 +174,7 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Changes("", "--sequence-length 1024"),
             Runs("--sequence-length 512"),
             Refused("--sequence-length 512"),
+            Changes("", "--sequence-length 128"),
             Changes("", "--sequence-length 128"),
         ],
     ),
@@ -183,6 +199,7 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Refused("--stack torchtitan"),
             Refused("--stack torchtitan"),
             Refused("--stack torchtitan"),
+            Refused("--stack torchtitan"),
         ],
     ),
     (
@@ -193,6 +210,7 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Refused("--expert-skew zipf:1"),
             Refused("--expert-skew zipf:1"),
             Changes("", "--expert-skew visits.json"),
+            Changes("", "--expert-skew zipf:1"),
         ],
     ),
     (
@@ -203,6 +221,7 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Refused("--phase decode"),
             Refused("--phase decode"),
             Changes("", "--phase decode"),
+            Refused("--phase decode"),
         ],
     ),
     ("--no-offload", trains(Changes("", "--no-offload"), Refused("--no-offload"))),
@@ -214,6 +233,7 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Runs("--algorithm per-layer"),
             Changes("", "--algorithm orders"),
             Changes("", "--algorithm eplb"),
+            Changes("", "--algorithm fsmoe-closed-form"),
         ],
     ),
     (
@@ -223,6 +243,7 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Refused("--objective max-load"),
             Refused("--objective latency"),
             Changes("", "--objective contiguous-max-load"),
+            Refused("--objective max-load"),
             Refused("--objective max-load"),
         ],
     ),
@@ -234,18 +255,20 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Runs("--for galvatron"),
             Refused("--for megatron"),
             Refused("--for sglang"),
+            Refused("--for sglang"),
         ],
     ),
-    ("--time-limit", [Runs("--time-limit 20s"); 5]),
-    ("--gap", [Runs("--gap 5%"); 5]),
-    ("--node-budget", [Runs("--node-budget 50"); 5]),
-    ("--seed", [Runs("--seed 3"); 5]),
-    ("--threads", [Runs("--threads 1"); 5]),
-    ("--deterministic", [Runs("--deterministic"); 5]),
-    ("--output", [Writes("-o out"); 5]),
+    ("--time-limit", [Runs("--time-limit 20s"); 6]),
+    ("--gap", [Runs("--gap 5%"); 6]),
+    ("--node-budget", [Runs("--node-budget 50"); 6]),
+    ("--seed", [Runs("--seed 3"); 6]),
+    ("--threads", [Runs("--threads 1"); 6]),
+    ("--deterministic", [Runs("--deterministic"); 6]),
+    ("--output", [Writes("-o out"); 6]),
     (
         "--progress",
         [
+            Runs("--progress none"),
             Runs("--progress none"),
             Runs("--progress none"),
             Runs("--progress none"),
@@ -261,6 +284,7 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Writes("--plot out"),
             Writes("--plot out"),
             Refused("--plot out"),
+            Refused("--plot out"),
         ],
     ),
     (
@@ -269,6 +293,7 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Writes("--html out"),
             Writes("--html out"),
             Writes("--html out"),
+            Refused("--html out"),
             Refused("--html out"),
             Refused("--html out"),
         ],
@@ -281,6 +306,7 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Writes("--export galvatron=out"),
             Refused("--export svg=out"),
             Writes("--export sglang=out"),
+            Refused("--export sglang=out"),
         ],
     ),
     (
@@ -291,25 +317,26 @@ const TABLE: &[(&str, [Does; 5])] = &[
             Runs("--force"),
             Runs("--force"),
             Runs("--force"),
+            Runs("--force"),
         ],
     ),
-    ("--all", [Runs("--all"); 5]),
-    ("--json", [Runs(""); 5]),
+    ("--all", [Runs("--all"); 6]),
+    ("--json", [Runs(""); 6]),
 ];
 
-const fn same(ops: Does, others: Does) -> [Does; 5] {
-    [ops, others, others, others, others]
+const fn same(ops: Does, others: Does) -> [Does; 6] {
+    [ops, others, others, others, others, others]
 }
 
-const fn given(instance: Does, others: Does) -> [Does; 5] {
-    [others, others, others, instance, others]
+const fn given(instance: Does, others: Does) -> [Does; 6] {
+    [others, others, others, instance, others, others]
 }
 
-const fn trains(training: Does, others: Does) -> [Does; 5] {
-    [others, training, training, others, others]
+const fn trains(training: Does, others: Does) -> [Does; 6] {
+    [others, training, training, others, others, others]
 }
 
-const KINDS: [&str; 5] = ["ops", "degrees", "layers", "instance", "experts"];
+const KINDS: [&str; 6] = ["ops", "degrees", "layers", "instance", "experts", "streams"];
 
 /// A line of each kind, without what a flag under test says another way.
 fn base(kind: &str, flag: &str, args: &str) -> String {
@@ -325,6 +352,12 @@ fn base(kind: &str, flag: &str, args: &str) -> String {
             unless("--dim sequence=64", "--dim"),
         ),
         "instance" => "plan dnn.json".to_owned(),
+        "streams" => format!(
+            "plan experts.json --cluster two.yaml{}{}{}",
+            unless("--phase training", "--phase"),
+            unless("--batch 8", "--batch "),
+            unless("--algorithm fsmoe", "--algorithm"),
+        ),
         "experts" => format!(
             "plan experts.json --cluster two.yaml{}",
             unless("--algorithm expert-placement(slots=3)", "--algorithm"),

@@ -253,7 +253,7 @@ fn asked(name: &str) -> Value {
             "description": "Seconds to wait for the end" }),
         "priority" => json!({ "type": "integer", "minimum": 0, "maximum": 9 }),
         "limit" => json!({ "type": "integer", "minimum": 1, "maximum": plans::LONGEST_PAGE }),
-        "from_ns" | "to_ns" => json!({ "type": "integer", "minimum": 0 }),
+        "from_ns" | "to_ns" | "layer" => json!({ "type": "integer", "minimum": 0 }),
         "longest" => json!({ "type": "integer", "minimum": 1 }),
         "brief" => json!({ "type": "boolean", "default": false }),
         "max_slices" => up_to(views::ROWS),

@@ -117,7 +117,7 @@ fn of_plans() -> Vec<Row> {
         Row::new("GET", FOLDER, read, "By name, all files that start a plan's processes")
             .answers(Answers::Json(200)),
         Row::new("GET", "/v1/plans/{id}/explain", read, "Where the time goes, and why")
-            .asks(&["op", "transfer", "device", "longest"])
+            .asks(&["op", "transfer", "device", "longest", "layer"])
             .answers(Answers::Json(200)),
         Row::new("GET", "/v1/plans/{id}/view", read, "Lanes, devices and sizes of a plan's views")
             .answers(Answers::Json(200)),

@@ -296,6 +296,8 @@ pub(super) struct Subject {
     device: Option<String>,
     /// Of the critical path, so many of the longest.
     longest: Option<u64>,
+    /// Of a plan of streams, a layer.
+    layer: Option<u32>,
 }
 
 /// `GET /v1/plans/{id}/explain`.
@@ -312,6 +314,7 @@ pub(super) async fn explain(
         return Err(Problem::unprocessable("bad-query", title));
     }
     given.extend(query.longest.map(|n| ("longest".to_owned(), n.into())));
+    given.extend(query.layer.map(|n| ("layer".to_owned(), n.into())));
     let (request, files) = about(&service, (&id, "explain"), given).await?;
     let answer = service.ask(request, files, Vec::new()).await?;
     Ok(text("application/json", answer.text.into_bytes()))

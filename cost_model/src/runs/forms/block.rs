@@ -16,6 +16,7 @@
 mod collectives;
 mod experts;
 mod extents;
+pub mod parts;
 mod pointwise;
 
 use ir::card::SequenceParallel;
@@ -117,6 +118,21 @@ pub fn rows_and_columns(run: Sharded<'_>) -> (f64, f64) {
 /// Times of one block.
 #[must_use]
 pub fn block(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Constants) -> BlockTime {
+    let mut time = without_experts(run, system, stack, constants);
+    if let Some(card) = run.card.experts {
+        let rates = system.rates(stack, constants, run.dtype);
+        experts::add(&mut time, (run, card), &rates, (system, stack, constants));
+    }
+    time
+}
+
+/// Times of all of a block but its experts.
+fn without_experts(
+    run: Sharded<'_>,
+    system: &System,
+    stack: &Stack,
+    constants: &Constants,
+) -> BlockTime {
     let rates = system.rates(stack, constants, run.dtype);
     let beside = system.rates(stack, constants, precision::beside(run.dtype));
     let extents = Extents::of(run, stack.projections);
@@ -137,7 +153,7 @@ pub fn block(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Const
         network,
         cards: network,
     };
-    let mut time = BlockTime {
+    BlockTime {
         forward: pass(forward.all(), floor, there),
         backward: pass(backward.all(), 2.0 * floor, back),
         weight_s: stack.launch.joined(weight_products(&extents, &rates) + adding, floor),
@@ -146,11 +162,7 @@ pub fn block(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Const
         kept_by_op_s: forward.attention
             + second_products(run, &rates)
             + there[0].midpoint(there[1]),
-    };
-    if let Some(card) = run.card.experts {
-        experts::add(&mut time, (run, card), &rates, (system, stack, constants));
     }
-    time
 }
 
 /// Every second product of the forward pass, from the first on, each by one weight (torchtitan's

@@ -207,6 +207,19 @@ impl System {
         within + ring(ALL_REDUCE, group.hosts, part, link)
     }
 
+    /// Seconds of a gather or a scatter of `bytes` by a group, as measured, else half an all-reduce.
+    #[must_use]
+    pub fn half_s(
+        &self,
+        half: CollectiveOperation,
+        group: Spread,
+        bytes: f64,
+        network_factor: f64,
+    ) -> f64 {
+        let measured = self.measured_s(half, group, bytes, network_factor);
+        measured.unwrap_or_else(|| self.all_reduce_s(group, bytes, network_factor) / 2.0)
+    }
+
     /// Where nothing was measured, a ring with one start-up in all: what `links.csv` states of a link inside
     /// hosts is the whole of a small all-reduce.
     fn inside_s(&self, ranks: u64, bytes: f64) -> f64 {

@@ -73,9 +73,9 @@ fn halves_s(
     let network = constants.get(Constant::Network);
     let share = gathered_share(run, stack);
     let is_split = run.parallelism.sequence == SequenceParallel::On;
-    let half_s = |half, bytes| {
-        let measured = system.measured_s(half, group, bytes, network).filter(|_| is_split);
-        measured.unwrap_or_else(|| system.all_reduce_s(group, bytes, network) / 2.0)
+    let half_s = |half, bytes| match is_split {
+        true => system.half_s(half, group, bytes, network),
+        false => system.all_reduce_s(group, bytes, network) / 2.0,
     };
     let copied = match (stack.pieces, run.parallelism.sequence) {
         (Pieces::Copied, SequenceParallel::On) => 2.0 * bytes * (1.0 + share),

@@ -131,13 +131,35 @@ pub(super) fn parameters(run: Sharded<'_>) -> (f64, f64) {
     (count * width * products * hidden, count * (width * products + 2.0 * hidden))
 }
 
-/// Adds experts to the passes of a block.
-pub(super) fn add(
-    time: &mut BlockTime,
+/// What the experts of a block do on one device.
+struct Work {
+    own: Extents,
+    /// Visits of the busiest rank over the mean.
+    heaviest: f64,
+    /// Seconds of the forward and the backward pass.
+    pass_s: [f64; 2],
+    /// Of these, products that give the gradients of weights, with adding those.
+    weights_s: f64,
+    launches_s: f64,
+}
+
+/// Seconds of experts on one device without their exchange, forward and backward, and what visits the
+/// busiest rank over the mean; no seconds where the block has none.
+pub(super) fn alone(
+    run: Sharded<'_>,
+    (system, stack, constants): (&System, &Stack, &Constants),
+) -> ([f64; 2], f64) {
+    let Some(experts) = run.card.experts else { return ([0.0; 2], 1.0) };
+    let rates = system.rates(stack, constants, run.dtype);
+    let work = work((run, experts), &rates, (system, stack, constants));
+    (work.pass_s, work.heaviest)
+}
+
+fn work(
     (run, experts): (Sharded<'_>, ExpertCard),
     rates: &Rates,
     (system, stack, constants): (&System, &Stack, &Constants),
-) {
+) -> Work {
     // What is padded is as much for every expert.
     let heaviest = match stack.experts.dispatcher {
         Dispatcher::Padded => 1.0,
@@ -157,13 +179,25 @@ pub(super) fn add(
     let gradient_s = rates.pointwise(2.0 * run.gradients.exchanged() * own.parameters);
     let weights_s = rates.pointwise(operand * own.parameters);
     let launches_s = launches_s(own.local, &generation, stack, constants);
-    let work = [
+    let pass_s = [
         product_s + rates.pointwise(bytes[0]) + weights_s + launches_s / 3.0,
         2.0 * (product_s + launches_s / 3.0) + rates.pointwise(bytes[1]) + weights_s + gradient_s,
     ];
+    Work { own, heaviest, pass_s, weights_s: product_s + gradient_s, launches_s }
+}
+
+/// Adds experts to the passes of a block.
+pub(super) fn add(
+    time: &mut BlockTime,
+    (run, experts): (Sharded<'_>, ExpertCard),
+    rates: &Rates,
+    (system, stack, constants): (&System, &Stack, &Constants),
+) {
+    let Work { own, heaviest, pass_s, weights_s, launches_s } =
+        work((run, experts), rates, (system, stack, constants));
     let beside_s = if stack.launch == Launch::Inline { 0.0 } else { launches_s / 3.0 };
     let host_s = super::floor(run, stack, constants) + beside_s;
-    let weight_s = time.weight_s + product_s + gradient_s + launches_s / 3.0;
+    let weight_s = time.weight_s + weights_s + launches_s / 3.0;
     time.weight_s = stack.launch.joined(weight_s, host_s);
     let group = Group::experts(run.parallelism).spread(system.per_host);
     let tokens = Tokens {
@@ -176,7 +210,7 @@ pub(super) fn add(
     };
     let network = constants.get(Constant::Network);
     let exchange_s = system.visits_s(group, tokens, stack.experts.dispatcher, network);
-    for (pass, work) in [&mut time.forward, &mut time.backward].into_iter().zip(work) {
+    for (pass, work) in [&mut time.forward, &mut time.backward].into_iter().zip(pass_s) {
         pass.seconds += work;
     }
     let all_s = time.forward.seconds + time.backward.seconds;

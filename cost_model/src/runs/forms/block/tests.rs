@@ -217,3 +217,38 @@ fn stacks_overlap_tensor_collectives_and_put_pieces_in_order() {
     let ordered = of(&case, &torchtitan());
     assert!((ordered - plain - copied).abs() < 1e-9 * plain, "{ordered} {plain}");
 }
+
+#[test]
+fn a_layer_in_one_part_is_priced_as_its_block() {
+    let mut run = gpt();
+    let experts =
+        ExpertCard { n_experts: 8, per_token: 2, feed_forward: 4096, ..Default::default() };
+    run.card.experts = Some(experts);
+    (run.card.sequence, run.parallelism.micro_batch) = (4096, 8);
+    // Two hosts of eight tensor ranks.
+    (run.parallelism.tensor, run.parallelism.data, run.parallelism.expert) = (8, 2, 2);
+    let (stack, system) = (recorded(), a100());
+    let constants = Constants::nominal(&stack);
+    let own = parts::layer(run.sharded(), &system, (&stack, &constants), 4);
+    let whole = time(&run, &stack);
+    let of = |part: &crate::streams::moe::PartTimes| part.experts_s + 2.0 * part.exchange_s;
+    for (others_s, times, pass) in [
+        (own.others_s[0], &own.forward, whole.forward),
+        (own.others_s[1], &own.backward, whole.backward),
+    ] {
+        assert_eq!(times.len(), 4);
+        let seconds = others_s + of(&times[0]);
+        assert!((seconds / pass.seconds - 1.0).abs() < 1e-9, "{seconds} {pass:?}");
+        // Each part has its own start-up.
+        assert!(times[3].experts_s < times[0].experts_s && 4.0 * of(&times[3]) > of(&times[0]));
+        assert!(times[0].gather_s > 0.0 && times[0].scatter_s > 0.0);
+    }
+    assert_eq!(own.gradient_bytes as f64, 2.0 * shared_out(run.sharded()).0);
+    let all = 1_000_000_000;
+    let reduce = parts::reduce(run.sharded(), &system, &constants, all);
+    let group = super::super::rank_groups::Spread { ranks: 2, hosts: 2, most: 1, least: 1 };
+    for bytes in [1_000_000, all] {
+        let wanted = system.all_reduce_s(group, bytes as f64, constants.get(Constant::Network));
+        assert!((reduce.seconds(bytes) / wanted - 1.0).abs() < 1e-9);
+    }
+}

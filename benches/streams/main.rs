@@ -1,0 +1,81 @@
+//! The grid of layers that FSMoE was measured on, by its published constants: what parts gain, and how
+//! long it takes to plan all of them.
+//!
+//! `cargo bench --bench streams`. The baseline of the paper, Tutel with PipeMoE, has one number of parts
+//! of 1, 2, 4 and 8 for both passes, one queue for both kinds of links, and sums up gradients after the
+//! layer; a layer's gradients are those of its attention (four times the square of the hidden size, of 4
+//! bytes), and what else a layer does is left out. `docs/benchmarks.md`.
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a bench prints, and stops at the first surprise"
+)]
+
+use std::time::Instant;
+
+use cost_model::streams::moe::{PartTimes, cell};
+use cost_model::streams::replay::replay;
+use cost_model::streams::{Order, Slowdowns};
+use planner::experts::fsmoe::published::{Constants, Shape, TESTBED_B, TOOL, grid, layer, reduce};
+use planner::experts::fsmoe::{Score, best};
+
+fn main() {
+    println!(
+        "| constants | parts alone | gradients beside them | all | best parts differ | seconds |"
+    );
+    println!("|---|---|---|---|---|---|");
+    for (name, constants) in [("Testbed B", TESTBED_B), ("the tool's", TOOL)] {
+        row(name, &constants);
+    }
+    println!(
+        "\npublished (Testbeds A, B): Tutel-Improved 1.09, 1.08; without overlap of both links 1.12, \
+         1.16; all 1.18, 1.22; best parts differ in 912 of 1,458"
+    );
+}
+
+/// Seconds of a layer whose links are one queue.
+fn queued_s(times: &PartTimes, n: u32, gradients_s: f64) -> f64 {
+    let mut cell = cell(times, n, gradients_s);
+    cell.pieces.iter_mut().filter(|own| own.stream == 1).for_each(|own| own.stream = 2);
+    cell.streams[2].order = Order::FirstReady;
+    replay(&cell, &Slowdowns::default()).unwrap().seconds()
+}
+
+/// The least seconds of a pass whose links are one queue.
+fn queued(times: &[PartTimes], gradients_s: f64) -> f64 {
+    let each = (1..).zip(times).map(|(n, own)| queued_s(own, n, gradients_s));
+    each.fold(f64::INFINITY, f64::min)
+}
+
+fn row(name: &str, constants: &Constants) {
+    let shapes: Vec<Shape> = grid();
+    let (mut planned_s, mut n_differ, mut gains) = (0.0, 0, [0.0; 3]);
+    for shape in &shapes {
+        let own = layer(shape, constants, 0);
+        let bytes = (4.0 * shape.hidden * shape.hidden * 4.0) as u64;
+        let gradients_s = reduce(constants).seconds(bytes);
+        let start = Instant::now();
+        let (forward, forward_s) = best(&own.forward, 0.0, Score::Replay);
+        let (alone, alone_s) = best(&own.backward, 0.0, Score::Replay);
+        let (_, backward_s) = best(&own.backward, gradients_s, Score::Replay);
+        planned_s += start.elapsed().as_secs_f64();
+        n_differ += usize::from(forward != alone);
+        let both = |n: u32| {
+            let at = n as usize - 1;
+            queued_s(&own.forward[at], n, 0.0) + queued_s(&own.backward[at], n, 0.0)
+        };
+        let base_s = [1, 2, 4, 8].map(both).into_iter().fold(f64::INFINITY, f64::min) + gradients_s;
+        let beside_s = queued(&own.forward, 0.0) + queued(&own.backward, gradients_s);
+        gains[0] += base_s / (forward_s + alone_s + gradients_s);
+        gains[1] += base_s / beside_s;
+        gains[2] += base_s / (forward_s + backward_s);
+    }
+    let n = shapes.len() as f64;
+    println!(
+        "| {name} | {:.2} | {:.2} | {:.2} | {n_differ} of {n} | {planned_s:.2} |",
+        gains[0] / n,
+        gains[1] / n,
+        gains[2] / n
+    );
+}

@@ -1,0 +1,33 @@
+//! What `plan --json` prints of a plan of pieces on streams.
+
+use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::DiagnosticDocument;
+use crate::plan::PlanDocument;
+
+/// A plan of pieces on streams in figures, all in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct StreamsReportDocument {
+    /// The plan.
+    pub plan: PlanDocument,
+    /// Layers.
+    pub n_layers: u64,
+    /// Both passes of all layers, with the gradients that nothing hides.
+    pub seconds: f64,
+    /// What no numbers of parts and slices of gradients are below.
+    pub bound_seconds: f64,
+    /// The same as `seconds` where every layer goes through in one part, and gradients follow the last.
+    pub unsplit_seconds: f64,
+    /// Bytes of gradients.
+    pub gradient_bytes: u64,
+    /// Of these, what follows the last layer.
+    pub rest_bytes: u64,
+    /// Why the search ended.
+    pub stop_reason: String,
+    /// Seconds of planning; null where nothing may depend on the clock.
+    pub elapsed_s: Option<f64>,
+    /// Of reading.
+    pub warnings: Vec<DiagnosticDocument>,
+}

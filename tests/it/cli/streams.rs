@@ -1,0 +1,153 @@
+//! Parts of layers and slices of gradients: planned, read back, and what is wrong with them named.
+
+use serde_json::{Value, json};
+
+use super::experts::config;
+use super::folder::{Folder, diamond};
+use super::training::CLUSTER;
+
+fn folder() -> Folder {
+    let folder = Folder::new(&diamond());
+    folder.write("experts.json", &config().to_string());
+    folder.write("c.yaml", CLUSTER);
+    folder
+}
+
+const LINE: &str = "plan experts.json --cluster c.yaml --phase training --batch 256 \
+    --sequence-length 2048 --algorithm fsmoe";
+const ON: &str = "--model experts.json --cluster c.yaml";
+
+fn planned(folder: &Folder, line: &str, name: &str) -> Value {
+    folder.run(&format!("{line} -o {name}")).exits(0);
+    serde_json::from_str(&folder.read(name)).unwrap()
+}
+
+#[test]
+fn a_plan_of_streams_is_replayed_explained_and_no_worse_than_its_baselines() {
+    let folder = folder();
+    let plan = planned(&folder, LINE, "own.json");
+    let layers = plan["experts"]["layers"].as_array().unwrap();
+    let n: usize = layers.iter().map(|own| own["layers"].as_array().unwrap().len()).sum();
+    assert_eq!(n, 4);
+    assert_eq!(plan["parallelism"]["expert"], 2);
+    // The last layer's backward pass comes first: no gradients exist.
+    let of = |layer: u32| {
+        let is_own = |own: &&Value| own["layers"].as_array().unwrap().contains(&json!(layer));
+        layers.iter().find(is_own).unwrap()
+    };
+    assert_eq!(of(3)["gradient_bytes"], 0);
+    assert!((0..3).any(|layer| of(layer)["gradient_bytes"].as_u64().unwrap() > 0), "{layers:?}");
+    let cell = &plan["schedule"]["cells"][0];
+    assert_eq!(cell["cell"], "0F");
+    let resources: Vec<&str> = cell["streams"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|own| own["resource"].as_str().unwrap())
+        .collect();
+    assert_eq!(resources, ["compute", "intra-node", "inter-node"]);
+    let told = folder.run(&format!("verify own.json {ON}")).exits(0).stdout;
+    assert!(told.contains("4 layers on 2 hosts"), "{told}");
+    let told = folder.run(&format!("explain own.json {ON} --json")).exits(0).json();
+    let seconds = told["seconds"].as_f64().unwrap();
+    let stated = plan["cost"]["step_time_s"].as_f64().unwrap();
+    assert!((seconds - stated).abs() < 2e-9, "{seconds} {stated}");
+    let told = folder.run(&format!("explain own.json {ON} --layer 1 --json")).exits(0).json();
+    let pieces = told["pieces"].as_array().unwrap();
+    let n = of(1)["r_fwd"].as_u64().unwrap() + of(1)["r_bwd"].as_u64().unwrap();
+    let slice = u64::from(of(1)["gradient_bytes"] != 0);
+    assert_eq!(pieces.len() as u64, 5 * n + slice, "{told}");
+    let told = folder.run(&format!("explain own.json {ON} --layer 1")).exits(0).stdout;
+    assert!(told.contains("dispatch") && told.contains("inter-node"), "{told}");
+    let told = folder.run(&format!("{LINE} --json")).exits(0).json();
+    let figure = |name: &str| told[name].as_f64().unwrap();
+    assert!(figure("bound_seconds") <= figure("seconds"), "{told}");
+    assert!(figure("seconds") < figure("unsplit_seconds"), "{told}");
+    let closed = folder.run(&format!("{LINE}-closed-form --json")).exits(0).json();
+    assert!(figure("seconds") <= closed["seconds"].as_f64().unwrap() * (1.0 + 1e-9));
+}
+
+#[test]
+fn what_is_changed_in_a_plan_is_named() {
+    let folder = folder();
+    let plan = planned(&folder, LINE, "own.json");
+    let check = |what: &str, change: &dyn Fn(&mut Value), code: i32, word: &str| {
+        let mut own = plan.clone();
+        change(&mut own);
+        folder.write("changed.json", &own.to_string());
+        let ran = folder.run(&format!("verify changed.json {ON}"));
+        assert_eq!(ran.code, code, "{what}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains(word), "{what}: {}", ran.stderr);
+    };
+    let first = |plan: &Value| plan["experts"]["layers"][0].clone();
+    let entry = first(&plan);
+    check("parts", &|own| own["experts"]["layers"][0]["r_fwd"] = json!(65), 6, "bad-parts");
+    let other = json!(entry["r_fwd"].as_u64().unwrap() % 8 + 1);
+    check("fewer", &|own| own["experts"]["layers"][0]["r_fwd"] = other.clone(), 6, "bad-cell");
+    check(
+        "early",
+        &|own| {
+            let layers = own["experts"]["layers"].as_array_mut().unwrap();
+            for own in layers {
+                own["gradient_bytes"] = json!(1u64 << 40);
+            }
+        },
+        6,
+        "gradients-too-early",
+    );
+    check(
+        "no layer",
+        &|own| own["experts"]["layers"][0]["layers"] = json!([9]),
+        6,
+        "no-such-layer",
+    );
+    check("cost", &|own| own["cost"]["step_time_ns"] = json!(1), 6, "stated-wrong");
+    check("algorithm", &|own| own["algorithm"] = json!("fsmo"), 3, "bad-plan");
+    let stream = |own: &mut Value, change: &dyn Fn(&mut Vec<Value>)| {
+        let cells = own["schedule"]["cells"].as_array_mut().unwrap();
+        let cut = cells
+            .iter_mut()
+            .find(|own| own["streams"][0]["pieces"].as_array().unwrap().len() > 1)
+            .expect("no layer is cut");
+        change(cut["streams"][0]["pieces"].as_array_mut().unwrap());
+    };
+    check("piece", &|own| stream(own, &|pieces| drop(pieces.pop())), 6, "bad-cell");
+    check("order", &|own| stream(own, &|pieces| pieces.reverse()), 6, "bad-cell");
+    check("name", &|own| stream(own, &|pieces| pieces[0]["op"] = json!("x")), 6, "bad-cell");
+    check("slots", &|own| own["experts"]["layers"][0]["slots"] = json!(3), 3, "bad-plan");
+    check("missing", &|own| drop(own.as_object_mut().unwrap().remove("cost")), 3, "bad-plan");
+}
+
+#[test]
+fn what_means_nothing_beside_parts_is_refused() {
+    let folder = folder();
+    planned(&folder, LINE, "own.json");
+    let one = CLUSTER.replace("count: 2", "count: 1");
+    folder.write("one.yaml", &one);
+    let mut dense = config();
+    dense.as_object_mut().unwrap().remove("num_local_experts");
+    dense["model_type"] = json!("llama");
+    folder.write("dense.json", &dense.to_string());
+    let line = |from: &str, to: &str| LINE.replace(from, to);
+    for (line, code) in [
+        (line("--phase training", "--phase decode"), "not-for-streams"),
+        (line("--phase training", ""), "no-phase"),
+        (line("--batch 256", ""), "no-batch"),
+        (line("--batch 256", "--batch 3"), "uneven-batch"),
+        (line("c.yaml", "one.yaml"), "one-host"),
+        (line("experts.json", "dense.json"), "no-experts"),
+        (format!("{LINE} --expert-skew visits.json"), "not-for-streams"),
+        (format!("{LINE} --export megatron=x"), "unknown-target"),
+        (format!("{LINE} --dtype fp32"), "not-for-streams"),
+        (format!("simulate own.json {ON}"), "not-for-streams"),
+        (format!("explain own.json {ON} --op a"), "not-for-streams"),
+        (format!("explain own.json {ON} --layer 4"), "unknown-layer"),
+        (format!("verify own.json {ON} --batch 3"), "not-for-streams"),
+        ("compare own.json own.json".to_owned(), "not-comparable"),
+        (format!("export own.json {ON} --target megatron -o out"), "unknown-target"),
+    ] {
+        let ran = folder.run(&line);
+        assert!(ran.stderr.contains(&format!("error[{code}]")), "{line}: {}", ran.stderr);
+        assert!(ran.code == 2, "{line}: {} {}", ran.code, ran.stderr);
+    }
+}
