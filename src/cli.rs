@@ -281,6 +281,9 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_parser = named(StepPhase::ALL, StepPhase::name), hide_possible_values = true)]
     #[arg(value_name = "PHASE", help_heading = "Search")]
     pub(crate) phase: Option<StepPhase>,
+    /// Of experts: where each token of a run went, as lines of JSON
+    #[arg(long, value_name = "FILE", help_heading = "Search")]
+    pub(crate) routing_trace: Option<PathBuf>,
 }
 
 impl PlanArgs {
@@ -296,6 +299,7 @@ impl PlanArgs {
             executor: self.executor,
             training: self.training.request(),
             phase: self.phase,
+            routing_trace: self.routing_trace.clone(),
             exports: Vec::new(),
             plot: self.plot.is_some(),
             all: self.all,

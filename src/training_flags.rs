@@ -35,8 +35,7 @@ pub(crate) struct TrainingFlags {
     /// Software stack, by the name of a preset [default: megatron-core]
     #[arg(long, value_name = "NAME")]
     pub(crate) stack: Option<String>,
-    /// Visits to experts: balanced, zipf:S, or for expert-placement a JSON file of visits
-    /// [default: balanced]
+    /// Visits to experts: zipf:S or a JSON file [default: balanced]
     #[arg(long, value_name = "SKEW", value_parser = expert_skew)]
     pub(crate) expert_skew: Option<ExpertSkew>,
     /// Keep optimizer states on the devices

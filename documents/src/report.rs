@@ -2,6 +2,7 @@
 //!
 //! Plain data that the caller fills; durations stand twice, `_ns` exact and `_s`.
 
+pub mod cached;
 pub mod experts;
 pub mod streams;
 pub mod training;

@@ -81,7 +81,7 @@ const OF_STREAMS: &str = "leave it out: layers are priced in 16 bits on --cluste
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
 /// All.
-pub const FIELDS: [Field; 40] = [
+pub const FIELDS: [Field; 41] = [
     field("model", EVERY, ""),
     field("cluster", NOT_GIVEN, GIVEN),
     field("profile", PRICED, GIVEN),
@@ -110,6 +110,7 @@ pub const FIELDS: [Field; 40] = [
     field("expert_skew", &[Degrees, Experts, Streams], LAYERS_STATE),
     field("no_offload", TRAINING, FOR_TRAINING),
     field("phase", &[Experts, Streams], "leave it out, or add --algorithm expert-placement"),
+    field("routing_trace", &[Experts], "leave it out, or add --algorithm expertflow"),
     field("algorithm", EVERY, ""),
     field("objective", SEARCHES, OF_EXPERTS),
     field("executor", MODELS, GIVEN),

@@ -262,6 +262,8 @@ pub struct PlanRequest {
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub phase: Option<StepPhase>,
+    /// Of experts: which of them each token of a run went to, line by line.
+    pub routing_trace: Option<PathBuf>,
     /// Formats in which the plan is wanted as well.
     #[serde(rename = "export")]
     pub exports: Vec<String>,
@@ -279,6 +281,7 @@ impl PlanRequest {
         if let Some(ExpertSkew::File(file)) = &self.training.expert_skew {
             all.push(file);
         }
+        all.extend(self.routing_trace.as_deref());
         all
     }
 

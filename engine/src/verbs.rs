@@ -322,7 +322,7 @@ fn of_experts(
     document: &PlanDocument,
     page: &Page,
 ) -> Result<Option<Export>, Diagnostic> {
-    experts::export::check_target(&request.target)?;
+    experts::export::check_target(&request.target, document.experts.host.is_some())?;
     let on = experts::on_model::read(document, &request.on.model, &request.on.target)?;
     let broken = experts::verify::violations(&on);
     if !broken.is_empty() {

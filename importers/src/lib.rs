@@ -20,6 +20,7 @@ mod located;
 pub mod measurements;
 pub mod onnx;
 pub mod profile;
+pub mod routing_trace;
 mod sniff;
 mod sound;
 mod source;

@@ -81,6 +81,8 @@ pub struct Node {
     pub host_memory: Option<Bytes>,
     /// Processor cores, where stated.
     pub n_cpu_cores: Option<u32>,
+    /// Way between its memory and each of its devices, where it is known.
+    pub to_device: Option<RouteKind>,
 }
 
 /// Whether a device sends and receives at the same time on one tier.

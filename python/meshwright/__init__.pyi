@@ -43,6 +43,7 @@ def plan(
     plot: bool = ...,
     profile: Optional[_Path] = ...,
     qdq_as_written: bool = ...,
+    routing_trace: Optional[_Path] = ...,
     scale: Optional[Sequence[str]] = ...,
     seed: Optional[int] = ...,
     sequence_length: Optional[int] = ...,

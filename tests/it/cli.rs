@@ -10,6 +10,7 @@ mod compared;
 mod configs;
 mod deterministic;
 mod edges;
+mod expertflow;
 mod experts;
 mod explained;
 mod flags;

@@ -6,6 +6,7 @@
 //! instead, loads are these only if the tokens of all devices visit experts alike.
 
 pub mod bound;
+pub mod cache;
 pub mod verify;
 
 use ir::card::Skew;

@@ -6,3 +6,4 @@ pub mod judge;
 pub mod measured;
 pub mod memory;
 pub mod oracle;
+pub mod serving;

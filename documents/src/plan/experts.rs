@@ -28,8 +28,8 @@ pub enum PhaseDocument {
     Decode,
 }
 
-/// Layers that are planned alike. A placement of experts has all members but those of parts and slices,
-/// a plan of parts has these alone.
+/// Layers that are planned alike. A placement of experts has loads and bounds, a plan of parts `r_fwd` and
+/// what follows, experts in slots with the others in the host's memory `resident`, `prefetch` and `cache`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
@@ -67,11 +67,63 @@ pub struct ExpertLayersDocument {
     /// The same beside that of all else in a layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub others_gradient_bytes: Option<u64>,
+    /// Experts in the slots of their devices before the first step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resident: Vec<u32>,
+    /// Experts that are not, in the order in which they are fetched ahead for the first time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefetch: Vec<u32>,
+    /// What steps need of the layer, and fetch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheDocument>,
 }
 
 /// Whether a member stands for nothing.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// What steps need of a layer, and fetch from the memory of the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct CacheDocument {
+    /// Experts that steps need, each once a step, summed over steps.
+    pub needed: u64,
+    /// Of these, experts that are not in slots when the layer begins.
+    pub missed: u64,
+    /// Experts that are fetched before the layer begins.
+    pub ahead: u64,
+    /// Turns in which the experts of a step go through the slots of the device that has most of them,
+    /// summed over steps.
+    pub waves: u64,
+}
+
+/// Experts in the memory of a host, from which its devices fetch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct HostDocument {
+    /// Whether steps are those of a trace; else they are drawn by visits.
+    pub is_traced: bool,
+    /// Steps.
+    pub steps: u64,
+    /// Of what is drawn.
+    pub seed: u64,
+    /// Link between a device and the host's memory.
+    pub link: String,
+    /// Its rate, in one direction.
+    pub bytes_per_s: f64,
+    /// Seconds before the first byte of an expert arrives.
+    pub start_up_s: f64,
+    /// Weights of one expert.
+    pub expert_bytes: u64,
+    /// Weights on a device: slots, room for the expert that arrives, and all that are no experts.
+    pub memory_bytes: u64,
+    /// Seconds that all steps compute for in these layers.
+    pub compute_s: f64,
+    /// Seconds that they wait for experts.
+    pub exposed_s: f64,
 }
 
 /// Expert placement: nothing in other plans.
@@ -91,6 +143,9 @@ pub struct ExpertsDocument {
     /// Groups of experts that stay on one host each; 1 = experts may be anywhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<u32>,
+    /// Where experts lie in the memory of the host, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostDocument>,
     /// All layers of experts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<ExpertLayersDocument>,
@@ -219,28 +274,37 @@ impl PlanDocument {
         if let Some((member, _)) = missing.into_iter().find(|(_, is_missing)| *is_missing) {
             return Err(refused(member, "is missing"));
         }
-        own.layers.iter().try_for_each(|own| own.check(of_streams))
+        own.layers.iter().try_for_each(|layer| layer.check(of_streams, own.host.is_some()))
     }
 }
 
 impl ExpertLayersDocument {
     /// Refuses what layers of the other kind of plan have, and layers without their own.
-    fn check(&self, of_streams: bool) -> Result<(), Diagnostic> {
+    fn check(&self, of_streams: bool, is_cached: bool) -> Result<(), Diagnostic> {
         let placed = [
             ("experts.layers[].slots", self.slots > 0),
             ("experts.layers[].visits", !self.visits.is_empty()),
             ("experts.layers[].devices_of_expert", !self.devices_of_expert.is_empty()),
-            ("experts.layers[].bound_method", !self.bound_method.is_empty()),
         ];
+        let bound = [("experts.layers[].bound_method", !self.bound_method.is_empty())];
         let parts = [
             ("experts.layers[].r_fwd", self.r_fwd.is_some()),
             ("experts.layers[].r_bwd", self.r_bwd.is_some()),
             ("experts.layers[].gradient_bytes", self.gradient_bytes.is_some()),
             ("experts.layers[].others_gradient_bytes", self.others_gradient_bytes.is_some()),
         ];
+        let cached = [("experts.layers[].cache", self.cache.is_some())];
+        let held = [
+            ("experts.layers[].resident", !self.resident.is_empty()),
+            ("experts.layers[].prefetch", !self.prefetch.is_empty()),
+        ];
         // What a placement lacks is named where its rules are looked at.
-        let (own, others) = if of_streams { (&parts[..], placed) } else { (&[][..], parts) };
-        if let Some((member, _)) = others.into_iter().find(|(_, is_there)| *is_there) {
+        let (own, others) = match (of_streams, is_cached) {
+            (true, _) => (&parts[..], [&placed[..], &bound, &cached, &held]),
+            (_, true) => (&cached[..], [&parts[..], &bound, &[], &[]]),
+            _ => (&[][..], [&parts[..], &cached, &held, &[]]),
+        };
+        if let Some((member, _)) = others.into_iter().flatten().find(|(_, is_there)| *is_there) {
             return Err(refused(member, "is nothing that such a plan decides"));
         }
         match own.iter().find(|(_, is_there)| !*is_there) {

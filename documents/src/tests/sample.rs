@@ -98,7 +98,12 @@ pub(crate) fn cluster() -> Cluster {
             ..DeviceKind::default()
         }],
         devices: vec![device("gpu0"), device("gpu1")],
-        nodes: vec![Node { name: "node0".into(), host_memory: None, n_cpu_cores: None }],
+        nodes: vec![Node {
+            name: "node0".into(),
+            host_memory: None,
+            n_cpu_cores: None,
+            to_device: None,
+        }],
         duplex: Duplex::Full,
         links: Links {
             kinds: vec![RouteKind {

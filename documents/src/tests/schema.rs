@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::plan::request::RequestDocument;
 use crate::plan::{Context, CostDocument, PlanDocument};
 use crate::profile::ProfileDocument;
+use crate::report::cached::CachedReportDocument;
 use crate::report::experts::ExpertsReportDocument;
 use crate::report::streams::StreamsReportDocument;
 use crate::report::training::TrainingReportDocument;
@@ -37,6 +38,7 @@ enum AnswerDocument {
     Instance(Box<SolutionReportDocument>),
     Experts(Box<ExpertsReportDocument>),
     Streams(Box<StreamsReportDocument>),
+    Cached(Box<CachedReportDocument>),
     Failure(Box<FailureDocument>),
 }
 

@@ -7,6 +7,7 @@ use documents::plan::experts::ExpertLayersDocument;
 use ir::diagnostic::Diagnostic;
 use serde_json::{Value, json};
 
+use super::cached;
 use super::figures::percent;
 use super::on_model::read;
 use super::verify::violations;
@@ -31,7 +32,9 @@ pub fn compare(
         return Err(Diagnostic::usage("not-comparable", message).hint("compare plans of one kind"));
     }
     page.warnings(others);
-    page.warnings(unlike(a, b).as_slice());
+    if [a, b].iter().all(|own| own.experts.host.is_none()) {
+        page.warnings(unlike(a, b).as_slice());
+    }
     if let Some(model) = &request.model {
         for plan in [a, b] {
             let on = read(plan, model, &request.target)?;
@@ -41,6 +44,18 @@ pub fn compare(
                 page.document(&json!({ "violations": broken.len() }));
                 return Ok(judged::exit(&broken));
             }
+        }
+    }
+    match [a, b].map(|own| own.experts.host.is_some()) {
+        [true, true] => {
+            return Ok(cached::compare::compare((a, b), Rows::of(request.target.all), page));
+        }
+        [false, false] => {}
+        _ => {
+            let message = "one plan places copies of experts, the other holds them in slots";
+            return Err(
+                Diagnostic::usage("not-comparable", message).hint("compare plans of one kind")
+            );
         }
     }
     let documents = layers(a, b, Rows::of(request.target.all), page);

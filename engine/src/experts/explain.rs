@@ -6,6 +6,7 @@ use documents::plan::experts::ExpertLayersDocument;
 use ir::diagnostic::Diagnostic;
 use serde_json::{Value, json};
 
+use super::cached;
 use super::figures::{Figures, table};
 use super::on_model::{OnModel, read};
 use super::setting::ranges;
@@ -47,6 +48,10 @@ pub fn explain(
         judged::list(&broken, rows, page);
         page.document(&json!({ "violations": documents(&broken) }));
         return Ok(judged::exit(&broken));
+    }
+    if document.experts.host.is_some() {
+        cached::explain::explain(document, (&on, device.map(String::as_str)), rows, page)?;
+        return Ok(Exit::DONE);
     }
     let figures = Figures::of(document, &on.setting.experts);
     let held = match device {

@@ -9,6 +9,7 @@ use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 
+use super::routing::Routing;
 use crate::load;
 use crate::request::{ExpertSkew, ModelRequest};
 use crate::training::model;
@@ -139,6 +140,28 @@ impl Setting {
         }
     }
 
+    /// Visits by layer, as a trace counts them.
+    ///
+    /// # Errors
+    /// Those of [`Routing::read`]; `two-sources` where visits are stated, too.
+    pub fn traced(&self, skew: Option<&ExpertSkew>, file: &Path) -> Result<Visits, Diagnostic> {
+        check_sources(skew)?;
+        let routing = Routing::read(self, file)?;
+        Ok(alike(self.layers.iter().copied().zip(routing.visits)))
+    }
+
+    /// Experts of a layer.
+    ///
+    /// # Errors
+    /// `too-many-experts`.
+    pub fn n_experts(&self) -> Result<u16, Diagnostic> {
+        u16::try_from(self.experts.n_experts).map_err(|_| {
+            let message = format!("layers have {} experts", self.experts.n_experts);
+            Diagnostic::input("too-many-experts", message)
+                .hint(format!("steps are looked at of {} experts at most", u16::MAX))
+        })
+    }
+
     /// Visits of the experts of a layer by a law.
     #[must_use]
     pub fn law(&self, skew: Skew) -> Vec<f64> {
@@ -165,19 +188,35 @@ impl Setting {
             let told = format!("layer {layer} of the histogram has {} experts", visits.len());
             return bad(format!("{told}, and the model {n}"));
         }
-        // Layers of one histogram are placed once.
-        let mut alike: Vec<(Vec<u32>, Vec<f64>)> = Vec::new();
-        let mut at: BTreeMap<Vec<u64>, usize> = BTreeMap::new();
-        for (layer, visits) in own {
-            let bits = visits.iter().map(|own| own.to_bits()).collect();
-            let index = *at.entry(bits).or_insert(alike.len());
-            match alike.get_mut(index) {
-                Some((layers, _)) => layers.push(layer),
-                None => alike.push((vec![layer], visits)),
-            }
-        }
-        Ok(alike)
+        Ok(alike(own))
     }
+}
+
+/// Layers with their visits; layers of one histogram are placed once.
+fn alike(layers: impl IntoIterator<Item = (u32, Vec<f64>)>) -> Visits {
+    let mut alike: Visits = Vec::new();
+    let mut at: BTreeMap<Vec<u64>, usize> = BTreeMap::new();
+    for (layer, visits) in layers {
+        let bits = visits.iter().map(|own| own.to_bits()).collect();
+        let index = *at.entry(bits).or_insert(alike.len());
+        match alike.get_mut(index) {
+            Some((layers, _)) => layers.push(layer),
+            None => alike.push((vec![layer], visits)),
+        }
+    }
+    alike
+}
+
+/// Refuses visits beside a trace, which counts them.
+///
+/// # Errors
+/// `two-sources`.
+pub fn check_sources(skew: Option<&ExpertSkew>) -> Result<(), Diagnostic> {
+    if skew.is_none() {
+        return Ok(());
+    }
+    let message = "`--expert-skew` has no effect beside `--routing-trace`, which counts visits";
+    Err(Diagnostic::usage("two-sources", message).hint("leave out --expert-skew"))
 }
 
 /// Shares of each entry's experts, which were checked when they were read.

@@ -15,11 +15,13 @@ use planner::experts::expert_placement::exact;
 use planner::run::Control;
 use serde_json::json;
 
-use super::figures::Figures;
+use super::cached;
+use super::cached::figures::{hit_ratio, sums};
+use super::figures::{Figures, percent};
 use super::on_model::{OnModel, examined};
 use super::setting::ranges;
 use crate::differences::difference;
-use crate::exit::CommandResult;
+use crate::exit::{CommandResult, Exit};
 use crate::page::Page;
 use crate::request::PlanOnModel;
 use crate::request::value::Written;
@@ -40,6 +42,9 @@ pub fn verify(document: &PlanDocument, request: &PlanOnModel, page: &Page) -> Co
     broken.extend(violations(&on));
     page.warnings(&on.warnings);
     page.warnings(&broken);
+    if document.experts.host.is_some() {
+        return Ok(cached_told(&on, &broken, page));
+    }
     let figures = Figures::of(document, &on.setting.experts);
     page.line(&match broken.len() {
         0 => format!(
@@ -63,11 +68,50 @@ pub fn verify(document: &PlanDocument, request: &PlanOnModel, page: &Page) -> Co
     Ok(violations::exit(&broken))
 }
 
-/// All rules that a placement breaks, and what it states in vain.
+/// What is said of experts in slots.
+fn cached_told(on: &OnModel<'_>, broken: &[Diagnostic], page: &Page) -> Exit {
+    let experts = &on.document.experts;
+    let hits = hit_ratio(&sums(experts));
+    let is_traced = experts.host.as_ref().is_some_and(|own| own.is_traced);
+    page.line(&match (broken.len(), is_traced) {
+        (0, true) => format!(
+            "the plan is legal: {} layers in slots; hits ({}) are those of its trace, which is not read \
+             again",
+            experts.layers.len(),
+            percent(hits)
+        ),
+        (0, false) => {
+            format!("the plan is legal: {} layers in slots, hits {}", experts.layers.len(), percent(hits))
+        }
+        (n, _) => format!("the plan is illegal: {}", crate::violations::count(n)),
+    });
+    let list =
+        |found: &[Diagnostic]| -> Vec<_> { found.iter().map(DiagnosticDocument::from).collect() };
+    page.document(&json!({
+        "legal": violations::is_legal(broken),
+        "hit_ratio": hits,
+        "violations": list(broken),
+        "warnings": list(&on.warnings),
+    }));
+    violations::exit(broken)
+}
+
+/// All rules that a plan breaks, and what it states in vain.
 #[must_use]
 pub fn violations(on: &OnModel<'_>) -> Vec<Diagnostic> {
     let mut found = of_step(on);
     found.extend(of_layers(on));
+    if on.document.experts.host.is_some() {
+        if found.is_empty() {
+            let each = on.document.experts.layers.iter();
+            let by_law = each
+                .zip(0..)
+                .filter_map(|(own, at)| by_law(on, own, &format!("experts.layers[{at}].visits")));
+            found.extend(by_law.collect::<Vec<_>>());
+            found.extend(cached::verify::violations(on));
+        }
+        return found;
+    }
     for at in 0..on.document.experts.layers.len() {
         found.extend(of_entry(on, at));
     }
@@ -83,7 +127,9 @@ fn of_step(on: &OnModel<'_>) -> Vec<Diagnostic> {
             found.push(difference(field, &stated, &derived));
         }
     };
-    check("objective", plan.objective.clone(), OBJECTIVE.to_owned());
+    if own.host.is_none() {
+        check("objective", plan.objective.clone(), OBJECTIVE.to_owned());
+    }
     let n_devices = on.setting.host.len();
     check("parallelism.expert", plan.parallelism.expert.to_string(), n_devices.to_string());
     let degrees = &plan.parallelism;
@@ -102,6 +148,9 @@ fn of_step(on: &OnModel<'_>) -> Vec<Diagnostic> {
         check("workload.mode", stated, mode.name().to_owned());
         let derived = on.setting.tokens(phase.into(), batch);
         let derived = derived.map_or_else(|_| "too many".to_owned(), |own| own.to_string());
+        if own.host.as_ref().is_some_and(|own| own.is_traced) {
+            return found;
+        }
         check("experts.tokens", own.tokens.unwrap_or_default().to_string(), derived);
     }
     found

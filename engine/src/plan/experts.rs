@@ -35,7 +35,7 @@ pub(super) fn plan(
     (used, door): (Ingredient, &'static Experts),
     run: &mut Run<'_>,
 ) -> CommandResult {
-    request.exports.iter().try_for_each(|target| check_target(target))?;
+    request.exports.iter().try_for_each(|target| check_target(target, false))?;
     let (slots, groups) = slots_and_groups(&used.options)?;
     let Some(asked) = read(request, (slots, groups), run)? else {
         return Ok(interrupted(run.page));
@@ -104,7 +104,10 @@ fn read(
             Setting::read((&own.model, &flags, sequence), own.problem.cluster.as_deref())?;
         let shape = setting.shape(slots, groups)?;
         let skew = own.training.expert_skew.as_ref();
-        let visits = setting.visits(skew)?;
+        let visits = match &own.routing_trace {
+            Some(file) => setting.traced(skew, file)?,
+            None => setting.visits(skew)?,
+        };
         let (phase, batch) = (own.phase.unwrap_or_default(), own.problem.model.batch.unwrap_or(1));
         let tokens = setting.tokens(phase, batch)?;
         setting.warnings.extend(assumed(&own, phase, setting.sequence));
@@ -131,7 +134,11 @@ fn read(
 }
 
 /// What of the step is not stated, or says nothing.
-fn assumed(request: &PlanRequest, phase: StepPhase, sequence: u64) -> Option<Diagnostic> {
+pub(super) fn assumed(
+    request: &PlanRequest,
+    phase: StepPhase,
+    sequence: u64,
+) -> Option<Diagnostic> {
     match (phase, request.training.sequence_length) {
         (StepPhase::Decode, Some(_)) => {
             let message = "`--sequence-length` has no effect on decoding: a token of each sample \
@@ -194,6 +201,7 @@ fn document(asked: &Asked, placed: &[Placed], used: &Ingredient) -> PlanDocument
         sequence_length: asked.sequence_length,
         tokens: Some(asked.tokens),
         groups: Some(asked.shape.groups as u32),
+        host: None,
         layers: entries.collect(),
     };
     let context = ExpertsContext {
@@ -209,7 +217,7 @@ fn document(asked: &Asked, placed: &[Placed], used: &Ingredient) -> PlanDocument
 }
 
 /// The files that were asked for, with all warnings.
-fn files(
+pub(super) fn files(
     request: &PlanRequest,
     on: &OnModel<'_>,
     mut warnings: Vec<Diagnostic>,

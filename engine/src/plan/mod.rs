@@ -2,6 +2,7 @@
 //! costs.
 
 mod both;
+mod cached;
 mod experts;
 mod followed;
 mod given;
@@ -20,6 +21,7 @@ use planner::run::watch::Tell;
 
 use self::run::interrupted;
 use crate::exit::CommandResult;
+use crate::experts::Does;
 use crate::fields::{self, Mode};
 use crate::given::with_accelerators;
 use crate::request::PlanRequest;
@@ -48,9 +50,12 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
                 .hint("raise --time-limit"));
         }
     }
-    if let Some(row) = crate::experts::row(request.recipe())? {
+    if let Some((used, does)) = crate::experts::row(request.recipe())? {
         fields::check(&request.problem.given, Mode::Experts)?;
-        return experts::plan(request, row, run);
+        return match does {
+            Does::Places(door) => experts::plan(request, (used, door), run),
+            Does::Caches(door) => cached::plan(request, (used, door), run),
+        };
     }
     if let Some(row) = crate::streams::row(request.recipe())? {
         fields::check(&request.problem.given, Mode::Streams)?;

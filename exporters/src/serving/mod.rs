@@ -5,6 +5,7 @@ pub mod experts;
 mod layers;
 mod llama_cpp;
 mod pipelined;
+pub mod slots;
 #[cfg(test)]
 mod tests;
 

@@ -112,7 +112,12 @@ pub(crate) fn cluster(names: &[&str]) -> Cluster {
             ..DeviceKind::default()
         }],
         devices: names.iter().map(device).collect(),
-        nodes: vec![Node { name: "node0".into(), host_memory: None, n_cpu_cores: None }],
+        nodes: vec![Node {
+            name: "node0".into(),
+            host_memory: None,
+            n_cpu_cores: None,
+            to_device: None,
+        }],
         duplex: Duplex::Full,
         links: Links {
             kinds: vec![RouteKind {

@@ -16,6 +16,7 @@ pub(super) fn cluster(document: &ClusterDocument) -> Result<Cluster, Diagnostic>
     };
     let mut inventory = devices::inventory(document, &catalogue)?;
     let links = links::links(document, &inventory, &catalogue, duplex)?;
+    links::to_devices(document, &mut inventory, &catalogue)?;
     let classes = classes::assign(&mut inventory.devices, &links);
     Ok(Cluster {
         name: document.name.clone().unwrap_or_else(|| "cluster".to_owned()),

@@ -176,7 +176,7 @@ fn add_node(
     if inventory.node_by_name.insert(name.clone(), inventory.nodes.len()).is_some() {
         return Err(Diagnostic::input("duplicate-node", format!("two hosts are named `{name}`")));
     }
-    inventory.nodes.push(Node { name, host_memory: None, n_cpu_cores: None });
+    inventory.nodes.push(Node { name, host_memory: None, n_cpu_cores: None, to_device: None });
     inventory.entry_of_node.push(entry);
     Ok(NodeId::new(inventory.nodes.len() - 1))
 }

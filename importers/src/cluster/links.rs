@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use documents::cluster::{ClusterDocument, LinkDocument, NodesDocument};
 use documents::nearest;
-use ir::cluster::{Duplex, Links};
+use ir::cluster::{Duplex, Links, RouteKind};
 use ir::diagnostic::Diagnostic;
 
 use super::catalogue::Catalogue;
@@ -146,20 +146,54 @@ fn join_hosts(
         });
     }
     for (position, entry) in document.nodes.iter().enumerate() {
-        let name = match entry.host.as_deref() {
-            Some("none") => continue,
-            Some(name) => name,
-            None => match types.catalogue.device(&entry.device) {
-                Some(row) if row.host_link != "none" => &row.host_link,
-                _ => continue,
-            },
-        };
+        let Some(name) = host_way(entry, types.catalogue) else { continue };
         if made_by(inventory, position).nth(1).is_none() {
             continue;
         }
         let (tier, way) = (fabric.tier("host"), types.find(name)?);
         let way = fabric.way(way);
         join_by(fabric, inventory, (position, tier, way), |_| Some(0));
+    }
+    Ok(())
+}
+
+/// The link between a host and its devices: the entry's own, or that of the kind of device.
+fn host_way<'a>(entry: &'a NodesDocument, catalogue: &'a Catalogue) -> Option<&'a str> {
+    let usual = || catalogue.device(&entry.device).map(|row| row.host_link.as_str());
+    entry.host.as_deref().or_else(usual).filter(|name| *name != "none")
+}
+
+/// Tells hosts the way between their memory and each of their devices.
+///
+/// # Errors
+/// For a stated link that there is none of.
+pub(super) fn to_devices(
+    document: &ClusterDocument,
+    inventory: &mut Inventory,
+    catalogue: &Catalogue,
+) -> Result<(), Diagnostic> {
+    let types = LinkTypes::new(document, catalogue)?;
+    for (position, entry) in document.nodes.iter().enumerate() {
+        let Some(name) = host_way(entry, catalogue) else { continue };
+        let way = match entry.host {
+            Some(_) => types.find(name)?,
+            // The catalogue names links that it has no figures of.
+            None => match types.find(name) {
+                Ok(way) => way,
+                Err(_) => continue,
+            },
+        };
+        let route = RouteKind {
+            name: way.name,
+            tier: 0,
+            latency_ns: way.latency_ns,
+            bandwidth: way.bandwidth,
+            source: way.source,
+            check: way.check,
+        };
+        let own = inventory.nodes.iter_mut().zip(&inventory.entry_of_node);
+        own.filter(|(_, entry)| **entry == Some(position))
+            .for_each(|(node, _)| node.to_device = Some(route.clone()));
     }
     Ok(())
 }

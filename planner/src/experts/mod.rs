@@ -1,7 +1,8 @@
-//! Rows that put copies of experts on devices.
+//! Rows that put experts on devices.
 
 pub mod eplb;
 pub mod expert_placement;
+pub mod expertflow;
 pub mod fsmoe;
 pub mod fsmoe_closed_form;
 #[cfg(test)]

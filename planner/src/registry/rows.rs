@@ -1,5 +1,6 @@
 //! The rows, in the order of listings.
 
+use crate::experts::expertflow::{self, Cached};
 use crate::experts::{self, Experts, Streams, eplb, expert_placement, fsmoe, fsmoe_closed_form};
 use crate::given::ideals::{self, orders as orders_of_instances};
 use crate::given::runner::PORTFOLIO;
@@ -272,6 +273,15 @@ pub(super) static ENTRIES: &[Entry] = &[
         paper: "DeepSeek-AI, arXiv:2412.19437, section 3.4, and its program EPLB",
         summary: "copies of hot experts, the heaviest first to the least loaded device",
         doors: &[&Experts(eplb::solve, Heuristic)],
+    },
+    Entry {
+        name: "expertflow",
+        kind: Kind::Decide,
+        decides: &[Field::Experts],
+        options: expertflow::OPTIONS,
+        paper: "He et al., ExpertFlow, DAC 2026; Belady, IBM Systems Journal 5(2), 1966",
+        summary: "experts in slots of devices, the others fetched from the host by predictions",
+        doors: &[&Cached(expertflow::solve, Heuristic)],
     },
     Entry {
         name: "fsmoe",

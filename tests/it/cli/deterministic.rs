@@ -59,7 +59,10 @@ fn lines(entry: &Entry) -> Vec<String> {
         lines.push(format!("{run} --global-batch 24 --algorithm {}", entry.name));
     }
     if entry.takes(Problems::Experts) {
-        let options = "slots=5";
+        let options = match entry.name {
+            "expertflow" => "slots=12,noise=0.3",
+            _ => "slots=5",
+        };
         lines.push(format!(
             "experts.json --cluster node.yaml --expert-skew visits.json --algorithm {}({options})",
             entry.name

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::experts;
 use super::folder::{Folder, diamond, run};
 use super::layered::measured;
+use super::{expertflow, experts};
 
 /// What a flag does in a kind of plan.
 #[derive(Clone, Copy)]
@@ -224,6 +224,17 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Refused("--phase decode"),
         ],
     ),
+    (
+        "--routing-trace",
+        [
+            Refused("--routing-trace trace.jsonl"),
+            Refused("--routing-trace trace.jsonl"),
+            Refused("--routing-trace trace.jsonl"),
+            Refused("--routing-trace trace.jsonl"),
+            Changes("", "--routing-trace trace.jsonl"),
+            Refused("--routing-trace trace.jsonl"),
+        ],
+    ),
     ("--no-offload", trains(Changes("", "--no-offload"), Refused("--no-offload"))),
     (
         "--algorithm",
@@ -384,6 +395,7 @@ pub(super) fn folder() -> Folder {
     folder.write("config.json", &config.to_string());
     folder.write("experts.json", &experts::config().to_string());
     folder.write("visits.json", &experts::visits().to_string());
+    folder.write("trace.jsonl", &expertflow::trace());
     let cluster = |hosts: u32| {
         format!(
             "name: c\nnodes:\n  - {{count: {hosts}, device: a100_sxm4_80gb, devices: 4, \

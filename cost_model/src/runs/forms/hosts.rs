@@ -147,8 +147,12 @@ mod tests {
             pairs: (0..64).map(|i| pair(i / 8, i % 8)).collect(),
             ..Links::default()
         };
-        let node =
-            |name: &str| Node { name: name.to_owned(), host_memory: None, n_cpu_cores: None };
+        let node = |name: &str| Node {
+            name: name.to_owned(),
+            host_memory: None,
+            n_cpu_cores: None,
+            to_device: None,
+        };
         let nodes = vec![node("node0"), node("node1")];
         Cluster { devices: (0..8).map(device).collect(), nodes, links, ..Cluster::default() }
     }

@@ -1,0 +1,227 @@
+//! What a model that serves holds and what a layer of it computes for, its experts in slots.
+//!
+//! ```text
+//! weights  of blocks without their experts, embedding, head, in the type of the model
+//! layer    products by weights that all tokens meet, the router, and
+//!          max(2 pairs h f (parts + 1) operations at the share of the peak that grouped products reach,
+//!          experts' weights over the bandwidth of memory)
+//! ```
+//!
+//! Launches are taken to be recorded. Attention over what is cached is not counted.
+
+use ir::card::{ModelCard, TransformerCard};
+use ir::cluster::DeviceKind;
+use ir::profile::Profile;
+use ir::tensor::DType;
+
+use super::counts::{block_parameters, embedding_parameters, head_parameters, weight_products};
+use crate::kernels::generation::{Grouped, generation};
+use crate::kernels::precision;
+use crate::kernels::rates::Rates;
+use crate::kernels::stack::compiled;
+use crate::kernels::step_constants::Constants;
+use crate::kernels::step_products::StepProducts;
+
+/// Bytes of a model's weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weights {
+    /// Of all but the experts.
+    pub others: u64,
+    /// Of one expert.
+    pub expert: u64,
+    /// Experts of all layers.
+    pub n_experts: u64,
+}
+
+impl Weights {
+    /// Of a model in a type for the products of its blocks; other numbers are at least 16 bits wide.
+    #[must_use]
+    pub fn of(model: &ModelCard, dtype: DType) -> Self {
+        let bytes = |n: f64, dtype: DType| (n * dtype.bits() as f64 / 8.0).max(0.0) as u64;
+        let mut own = Self::default();
+        let mut blocks = 0.0;
+        for group in &model.groups {
+            let parameters = block_parameters(&group.card);
+            let each = parameters.dense as f64 + group.extra_weights as f64;
+            blocks += f64::from(group.n_blocks) * (each + group.other_parameters as f64);
+            if let Some(experts) = group.card.experts {
+                let one = parameters.experts / experts.n_experts.max(1);
+                own.expert = bytes(one as f64, dtype);
+                let n = u64::from(group.n_blocks).saturating_mul(experts.n_experts);
+                own.n_experts = own.n_experts.saturating_add(n);
+            }
+        }
+        let ends = model.groups.first().map_or(0.0, |group| {
+            embedding_parameters(&group.card) as f64 + head_parameters(&group.card) as f64
+        });
+        let ends = ends + model.other_parameters.iter().map(|own| *own as f64).sum::<f64>();
+        own.others = bytes(blocks, dtype).saturating_add(bytes(ends, precision::beside(dtype)));
+        own
+    }
+
+    /// Of all experts and all else.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        self.others.saturating_add(self.expert.saturating_mul(self.n_experts))
+    }
+}
+
+/// What a device does for a layer of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Load {
+    /// Tokens that meet all but the experts.
+    pub tokens: u64,
+    /// Pairs of a token and an expert of the device.
+    pub pairs: u64,
+    /// Experts that they go to.
+    pub experts: u64,
+}
+
+/// Prices of layers on a kind of device.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    rates: Rates,
+    beside: Rates,
+    grouped: Grouped,
+    memory_bandwidth: f64,
+}
+
+impl Serving {
+    /// Of a kind of device, in a type for the products of blocks; `None` where the kind states no rates.
+    #[must_use]
+    pub fn of(device: &DeviceKind, dtype: DType) -> Option<Self> {
+        let stack = compiled();
+        let products = StepProducts::new(&Profile::default(), &device.name);
+        let constants = Constants::nominal(&stack);
+        let rates = |dtype| Rates::new(device, &products, &stack, &constants, dtype);
+        let own = Self {
+            rates: rates(dtype),
+            beside: rates(precision::beside(dtype)),
+            grouped: generation(&device.name).grouped(dtype, stack.scaling),
+            memory_bandwidth: device.memory_bandwidth?.get(),
+        };
+        let one = Load { tokens: 1, pairs: 1, experts: 1 };
+        own.experts_s((1, 1, 1.0), one, 1.0).is_finite().then_some(own)
+    }
+
+    /// Seconds of a layer whose experts have so many bytes each.
+    #[must_use]
+    pub fn layer_s(&self, card: &TransformerCard, load: Load, expert_bytes: u64) -> f64 {
+        let of_all: f64 = weight_products(card)
+            .iter()
+            .map(|own| self.rates.product(1, [load.tokens, own.columns, own.rows]))
+            .sum();
+        let Some(experts) = card.experts else { return of_all };
+        let router = self.beside.product(1, [load.tokens, experts.n_experts, card.hidden]);
+        let shape = (card.hidden, experts.feed_forward, card.form.n_first() as f64 + 1.0);
+        of_all + router + self.experts_s(shape, load, expert_bytes as f64)
+    }
+
+    fn experts_s(&self, (hidden, width, parts): (u64, u64, f64), load: Load, bytes: f64) -> f64 {
+        let flops = 2.0 * load.pairs as f64 * hidden as f64 * width as f64 * parts;
+        let slower = 1.0 + self.grouped.narrow / (width as f64).max(1.0);
+        let work = slower * self.rates.share_of_peak(flops, self.grouped.efficiency);
+        work.max(load.experts as f64 * bytes / self.memory_bandwidth)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ir::card::{Attention, BlockGroup, ExpertCard, FeedForward, Head};
+
+    use super::*;
+    use crate::runs::forms::system::tests::a100;
+
+    fn card(hidden: u64, heads: u64, wide: u64, vocabulary: u64) -> TransformerCard {
+        TransformerCard {
+            name: "m".to_owned(),
+            n_layers: 1,
+            hidden,
+            n_heads: heads,
+            n_kv_heads: heads,
+            feed_forward: wide,
+            form: FeedForward::Gated,
+            sequence: 4096,
+            vocabulary,
+            experts: None,
+            attention: Attention::Even,
+            head: Head::Separate,
+        }
+    }
+
+    fn model(groups: Vec<BlockGroup>, other_parameters: [i64; 2]) -> ModelCard {
+        ModelCard { name: "m".to_owned(), groups, n_predictions: 1, other_parameters, dtype: None }
+    }
+
+    fn experts(n_experts: u64, per_token: u64, feed_forward: u64, n_shared: u64) -> ExpertCard {
+        ExpertCard { n_experts, per_token, feed_forward, n_shared, ..ExpertCard::default() }
+    }
+
+    /// DeepSeek-MoE 16B: Dai et al., arXiv:2401.06066, table 1 of its appendix and its config.
+    fn deepseek_moe() -> ModelCard {
+        let dense = card(2048, 16, 10_944, 102_400);
+        let mixed = TransformerCard { experts: Some(experts(64, 6, 1408, 2)), ..dense.clone() };
+        model(vec![BlockGroup::of_card(dense, 1), BlockGroup::of_card(mixed, 27)], [0; 2])
+    }
+
+    /// switch-base-128: Fedus et al., arXiv:2101.03961, and its config: twelve layers on each side, every
+    /// other one with experts, no gates. The decoder attends to the encoder as well.
+    fn switch_base_128() -> ModelCard {
+        let head = Head::Tied;
+        let form = FeedForward::Plain;
+        let dense = TransformerCard { form, head, sequence: 0, ..card(768, 12, 3072, 32_128) };
+        let mixed = TransformerCard { experts: Some(experts(128, 1, 3072, 0)), ..dense.clone() };
+        let group = |card: &TransformerCard, other_parameters| BlockGroup {
+            other_parameters,
+            ..BlockGroup::of_card(card.clone(), 6)
+        };
+        let across = 4 * 768 * 768;
+        let groups =
+            [0, across].into_iter().flat_map(|more| [group(&dense, more), group(&mixed, more)]);
+        model(groups.collect(), [0; 2])
+    }
+
+    /// ExpertFlow's table of peak memory, all experts on the card, in GB of 16-bit weights.
+    #[test]
+    fn published_models_weigh_what_all_of_them_resident_takes() {
+        for (model, published) in [(switch_base_128(), 15.26e9), (deepseek_moe(), 31.35e9)] {
+            let own = Weights::of(&model, DType::Bf16).all() as f64;
+            assert!((own / published - 1.0).abs() < 0.1, "{own} and {published}");
+        }
+        let by_hand = Weights::of(&deepseek_moe(), DType::Bf16);
+        assert_eq!((by_hand.expert, by_hand.n_experts), (2 * 3 * 2048 * 1408, 27 * 64));
+        // 16,375,726,080 parameters less the last norm, which papers leave out.
+        assert_eq!(by_hand.all(), 2 * 16_375_726_080);
+    }
+
+    /// What the published peaks of caches imply: slots that are stated nowhere.
+    #[test]
+    fn published_peaks_of_caches_imply_slots() {
+        let implied = |model: &ModelCard, peak: f64| {
+            let own = Weights::of(model, DType::Bf16);
+            (peak - own.others as f64) / own.expert as f64
+        };
+        let deepseek = implied(&deepseek_moe(), 6.38e9) / 27.0;
+        assert!((deepseek - 7.55).abs() < 0.05, "{deepseek} slots of a layer, of 64");
+        let switch = implied(&switch_base_128(), 1.03e9) / 12.0;
+        assert!((switch - 6.13).abs() < 0.05, "{switch} slots of a layer, of 128");
+    }
+
+    #[test]
+    fn layers_take_what_their_operations_or_their_weights_take() {
+        let own = Serving::of(&a100().device, DType::Bf16).unwrap();
+        let mixed = deepseek_moe().groups[1].card.clone();
+        let bytes = 2 * 3 * 2048 * 1408;
+        let of = |tokens, experts| {
+            own.layer_s(&mixed, Load { tokens, pairs: 6 * tokens, experts }, bytes)
+        };
+        // Few tokens: twelve more experts are read at 2.039e12 bytes per second.
+        let more = of(4, 24) - of(4, 12);
+        assert!((more / (12.0 * bytes as f64 / 2.039e12) - 1.0).abs() < 1e-9, "{more}");
+        // Many: as long whichever they go to.
+        assert_eq!(of(65_536, 64), of(65_536, 60));
+        assert!(of(65_536, 64) > 100.0 * of(4, 12));
+        let unknown = DeviceKind { memory_bandwidth: None, ..a100().device };
+        assert!(Serving::of(&unknown, DType::Bf16).is_none());
+    }
+}

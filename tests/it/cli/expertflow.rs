@@ -1,0 +1,250 @@
+//! Experts in slots: planned from traces and visits, read back, exported, and what is wrong with them
+//! named.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::experts::{config, visits};
+use super::folder::{Folder, diamond};
+
+const ONE: &str = "name: c\nnodes:\n  - {device: rtx_4090, devices: 1, host: pcie4_x16}\n";
+const TWO: &str = "name: c\nnodes:\n  - {device: rtx_4090, devices: 2, host: pcie4_x16}\n";
+const ON: &str = "--model experts.json --cluster c.yaml";
+
+fn folder(cluster: &str) -> Folder {
+    let folder = Folder::new(&diamond());
+    folder.write("experts.json", &config().to_string());
+    folder.write("visits.json", &visits().to_string());
+    folder.write("c.yaml", cluster);
+    folder.write("trace.jsonl", &trace());
+    folder
+}
+
+/// Twelve steps of three tokens: each goes to neighbours that move on from step to step.
+pub(super) fn trace() -> String {
+    let mut text = String::new();
+    for step in 0..12 {
+        for layer in 0..4 {
+            for token in 0..3 {
+                let first = (step * (layer + 1) + 5 * token) % 16;
+                let second = (first + 1 + token) % 16;
+                writeln!(
+                    text,
+                    "{{\"step\":{step},\"layer\":{layer},\"token\":{token},\"experts\":[{first},{second}]}}"
+                )
+                .unwrap();
+            }
+        }
+    }
+    text
+}
+
+fn line(options: &str, visits: &str) -> String {
+    format!(
+        "plan experts.json --cluster c.yaml --phase decode {visits} --algorithm expertflow({options})"
+    )
+}
+
+fn planned(folder: &Folder, line: &str, name: &str) -> Value {
+    folder.run(&format!("{line} -o {name} --force")).exits(0);
+    serde_json::from_str(&folder.read(name)).unwrap()
+}
+
+const TRACE: &str = "--routing-trace trace.jsonl";
+
+fn missed(plan: &Value) -> u64 {
+    let layers = plan["experts"]["layers"].as_array().unwrap();
+    layers.iter().map(|own| own["cache"]["missed"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn a_plan_of_slots_is_judged_explained_compared_and_exported() {
+    for (cluster, skew) in
+        [(ONE, TRACE), (ONE, "--expert-skew zipf:1.2 --batch 4"), (TWO, TRACE), (TWO, "--batch 4")]
+    {
+        let folder = folder(cluster);
+        let plan = planned(&folder, &line("slots=24", skew), "own.json");
+        let layers = plan["experts"]["layers"].as_array().unwrap();
+        let slots: u64 = layers.iter().map(|own| own["slots"].as_u64().unwrap()).sum();
+        assert!((8..=24).contains(&slots) && layers.len() == 4, "{slots}");
+        // Exact predictions see all that fits come.
+        let lru = planned(&folder, &line("slots=24,policy=lru", skew), "lru.json");
+        assert!(
+            missed(&plan) < missed(&lru),
+            "{cluster} {skew}: {} {}",
+            missed(&plan),
+            missed(&lru)
+        );
+        folder.run(&format!("verify own.json {ON}")).exits(0);
+        folder.run(&format!("verify lru.json {ON}")).exits(0);
+        let told = folder.run(&format!("explain own.json {ON}")).exits(0).stdout;
+        assert!(told.contains("a step computes") && told.contains("pcie4_x16"), "{told}");
+        let told =
+            folder.run(&format!("explain own.json {ON} --device node0.gpu0 --json")).exits(0);
+        assert_eq!(told.json()["device"]["layers"].as_array().unwrap().len(), 4);
+        let told = folder.run("compare lru.json own.json --json").exits(10).json();
+        let hits = |own: &str| told[own]["hit_ratio"].as_f64().unwrap();
+        assert!(hits("a") < hits("b"), "{told}");
+        folder.run("compare own.json own.json").exits(0);
+        if cluster == ONE {
+            let ran =
+                folder.run(&format!("export own.json {ON} --target llama.cpp -o run.sh --force"));
+            assert!(ran.exits(0).stderr.contains("whole-layers"));
+            assert!(folder.read("run.sh").contains(" --n-cpu-moe 4\n"));
+        }
+    }
+}
+
+/// The same counts by a program of its own: what the plan states of the trace.
+#[test]
+fn counts_are_those_of_the_trace() {
+    let folder = folder(ONE);
+    let plan = planned(&folder, &line("slots=64", TRACE), "own.json");
+    let mut visits = vec![vec![0.0; 16]; 4];
+    let mut needed = [0_u64; 4];
+    let mut step: Vec<std::collections::BTreeSet<u64>> = vec![Default::default(); 4];
+    for text in trace().lines() {
+        let own: Value = serde_json::from_str(text).unwrap();
+        let layer = own["layer"].as_u64().unwrap() as usize;
+        if own["token"] == 0 {
+            needed[layer] += step[layer].len() as u64;
+            step[layer].clear();
+        }
+        for expert in own["experts"].as_array().unwrap() {
+            visits[layer][expert.as_u64().unwrap() as usize] += 1.0;
+            step[layer].insert(expert.as_u64().unwrap());
+        }
+    }
+    for (layer, own) in plan["experts"]["layers"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(own["visits"], json!(visits[layer]));
+        assert_eq!(own["cache"]["needed"], json!(needed[layer] + step[layer].len() as u64));
+        assert_eq!((&own["cache"]["missed"], &own["cache"]["waves"]), (&json!(0), &json!(12)));
+        // All that is needed lies in slots from the start.
+        assert_eq!(own["cache"]["ahead"], 0);
+    }
+    let host = &plan["experts"]["host"];
+    assert_eq!((&host["steps"], &host["exposed_s"]), (&json!(12), &json!(0.0)));
+    // 3 x 1024 x 2816 weights of two bytes, and what is no expert.
+    assert_eq!(host["expert_bytes"], json!(2 * 3 * 1024 * 2816));
+    // Copies are placed by the visits of the same trace.
+    let copies = "plan experts.json --cluster c.yaml --routing-trace trace.jsonl --algorithm eplb";
+    let placed = planned(&folder, copies, "copies.json");
+    assert_eq!(placed["experts"]["layers"][0]["visits"], json!(visits[0]));
+}
+
+#[test]
+fn misses_over_the_link_are_waited_for() {
+    let folder = folder(ONE);
+    let own = planned(&folder, &line("slots=8,policy=lru,start=empty", TRACE), "own.json");
+    let host = &own["experts"]["host"];
+    let number = |name: &str| host[name].as_f64().unwrap();
+    let fetch = number("start_up_s") + number("expert_bytes") / number("bytes_per_s");
+    // Layers of this model compute for less than one expert arrives.
+    let least = missed(&own) as f64 * fetch - number("compute_s");
+    assert!(
+        number("exposed_s") >= least * (1.0 - 1e-9)
+            && number("exposed_s") <= missed(&own) as f64 * fetch
+    );
+    let whole = planned(&folder, &line("slots=24,layers=whole", TRACE), "whole.json");
+    let slots: Vec<&Value> =
+        whole["experts"]["layers"].as_array().unwrap().iter().map(|own| &own["slots"]).collect();
+    assert_eq!(slots, [2, 2, 2, 16]);
+    folder.run(&format!("verify whole.json {ON}")).exits(0);
+    folder.run(&format!("export whole.json {ON} --target llama.cpp -o run.sh")).exits(0);
+    assert!(folder.read("run.sh").ends_with("-ngl all --n-cpu-moe 3\n"));
+}
+
+#[test]
+fn every_corruption_is_named() {
+    type Maim = fn(&mut Value);
+    let folder = folder(TWO);
+    let traced = planned(&folder, &line("slots=16", TRACE), "own.json");
+    let drawn = planned(&folder, &line("slots=16", "--expert-skew visits.json"), "own.json");
+    let both: [(&str, Maim); 12] = [
+        ("resident", |v| v["layers"][0]["resident"] = json!([16])),
+        ("resident", |v| v["layers"][0]["resident"] = json!([1, 0])),
+        ("resident", |v| v["layers"][0]["resident"] = json!([0, 1, 2, 3, 4, 5, 6, 7])),
+        ("prefetch", |v| v["layers"][0]["prefetch"] = json!([3, 3])),
+        ("slots", |v| v["layers"][0]["slots"] = json!(9)),
+        ("slots", |v| v["layers"][0]["slots"] = json!(1)),
+        ("other-devices", |v| v["layers"][0]["devices_of_expert"][0] = json!(["node0.gpu1"])),
+        ("bad-visits", |v| v["layers"][0]["visits"] = json!([1])),
+        ("cache", |v| v["layers"][0]["cache"]["missed"] = json!(100_000)),
+        ("expert_bytes", |v| v["host"]["expert_bytes"] = json!(7)),
+        ("memory_bytes", |v| v["host"]["memory_bytes"] = json!(7)),
+        ("bytes_per_s", |v| v["host"]["bytes_per_s"] = json!(7.0)),
+    ];
+    for plan in [&traced, &drawn] {
+        for (code, maim) in both {
+            let mut bad = plan.clone();
+            maim(&mut bad["experts"]);
+            folder.write("bad.json", &bad.to_string());
+            let ran = folder.run(&format!("verify bad.json {ON}")).exits(6);
+            assert!(ran.stderr.contains(code), "{code}: {}", ran.stderr);
+        }
+    }
+    let alone: [(&str, bool, Maim); 6] = [
+        ("cache", false, |v| v["layers"][1]["cache"]["missed"] = json!(1)),
+        ("exposed_s", false, |v| v["host"]["exposed_s"] = json!(1.0)),
+        ("compute_s", false, |v| v["host"]["compute_s"] = json!(1.0)),
+        ("exposed_s", true, |v| v["host"]["exposed_s"] = json!(1e3)),
+        ("compute_s", true, |v| v["host"]["compute_s"] = json!(0.0)),
+        ("layers-missing", true, |v| drop(v["layers"].as_array_mut().unwrap().pop())),
+    ];
+    for (code, is_traced, maim) in alone {
+        let mut bad = if is_traced { traced.clone() } else { drawn.clone() };
+        maim(&mut bad["experts"]);
+        folder.write("bad.json", &bad.to_string());
+        let ran = folder.run(&format!("verify bad.json {ON}")).exits(6);
+        assert!(ran.stderr.contains(code), "{code}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn bad_input_is_refused_by_name() {
+    let folder = folder(ONE);
+    let refused = |line: &str, code: &str, exit: i32| {
+        let ran = folder.run(line).exits(exit);
+        let is_told =
+            ran.stderr.contains(&format!("error[{code}]")) && ran.stderr.contains("hint: ");
+        assert!(is_told, "{line}: {}", ran.stderr);
+    };
+    let own = |options: &str| line(options, TRACE);
+    refused(&own("slots=7"), "too-few-slots", 2);
+    refused(&own("slots=65"), "too-many-slots", 2);
+    refused(&own("policy=lru,noise=0.5"), "bad-option", 2);
+    refused(&own("policy=fifo"), "bad-option", 2);
+    refused(&line("", &format!("{TRACE} --expert-skew balanced")), "two-sources", 2);
+    refused(&line("", TRACE).replace("decode", "training"), "not-for-experts", 2);
+    refused(&format!("{} --export sglang=x", own("")), "unknown-target", 2);
+    // The line is named.
+    let (first, rest) =
+        trace().split_once('\n').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    for (text, told) in [
+        (format!("{rest}{first}\n"), "out of order"),
+        (format!("{first}\n{{\"step\":0}}\n"), "line 2"),
+        (trace().replacen("[0,1]", "[0,16]", 1), "the model has 16"),
+        (trace().replacen("[0,1]", "[]", 1), "goes to no expert"),
+        (trace().replace("\"layer\":3", "\"layer\":4"), "layer 4 of the trace has no experts"),
+        (first.clone(), "step 0 has no line of layer 1"),
+        (String::new(), "no line"),
+    ] {
+        folder.write("trace.jsonl", &text);
+        let ran = folder.run(&own("")).exits(3);
+        assert!(
+            ran.stderr.contains("error[bad-trace]") && ran.stderr.contains(told),
+            "{}",
+            ran.stderr
+        );
+    }
+    for visits in ["{\"0\": [0, 0]}", "{\"0\": [1, -1]}", "{\"0\": []}"] {
+        folder.write("visits.json", visits);
+        refused(&line("", "--expert-skew visits.json"), "bad-histogram", 3);
+    }
+    folder.write("trace.jsonl", &trace());
+    folder.write("c.yaml", &ONE.replace("pcie4_x16", "none"));
+    refused(&own(""), "no-host-link", 3);
+    folder.write("c.yaml", &ONE.replace("- {device", "- {count: 2, nics: 1, device"));
+    refused(&own(""), "several-hosts", 2);
+}
