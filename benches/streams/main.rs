@@ -21,9 +21,7 @@ use planner::experts::fsmoe::published::{Constants, Shape, TESTBED_B, TOOL, grid
 use planner::experts::fsmoe::{Score, best};
 
 fn main() {
-    println!(
-        "| constants | parts alone | gradients beside them | all | best parts differ | seconds |"
-    );
+    println!("| constants | both links at once | one queue | all | best parts differ | seconds |");
     println!("|---|---|---|---|---|---|");
     for (name, constants) in [("Testbed B", TESTBED_B), ("the tool's", TOOL)] {
         row(name, &constants);

@@ -102,6 +102,10 @@ pub fn ordered(cell: &Cell, stated: &CellDocument) -> Result<Cell, String> {
         let name = stream.resource.name();
         let found = stated.streams.iter().find(|own| own.resource == name);
         let Some(found) = found else { return Err(format!("no stream on `{name}`")) };
+        let n = cell.pieces.iter().filter(|own| own.stream == at).count();
+        if found.pieces.len() != n {
+            return Err(format!("`{name}` has {} pieces, not {n}", found.pieces.len()));
+        }
         let position = |piece: &PieceDocument| {
             let is_same = |own: &cost_model::streams::Piece| {
                 OPS.get(own.op as usize).is_some_and(|op| *op == piece.op)

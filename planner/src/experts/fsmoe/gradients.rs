@@ -84,19 +84,19 @@ impl Line<'_> {
         let n = n_units(self.all, self.unit);
         let mut best = vec![f64::INFINITY; n + 1];
         best[0] = 0.0;
-        let mut taken: Vec<Vec<usize>> = Vec::with_capacity(self.slots.len());
+        let mut taken: Vec<Vec<u32>> = Vec::with_capacity(self.slots.len());
         for (kind, existing) in self.slots {
             let beside_s = &self.kinds[*kind].beside_s;
             let most = self.existing(*existing).min(n);
             let mut next = vec![f64::INFINITY; n + 1];
-            let mut own = vec![0; n + 1];
+            let mut own = vec![0_u32; n + 1];
             for sent in 0..=n {
                 // What exists grows from slot to slot, so that nothing was sent beyond it before.
                 let ks = 0..=if sent <= most { sent } else { 0 };
                 for k in ks {
                     let seconds = best[sent - k] + beside_s[k];
                     if seconds < next[sent] {
-                        (next[sent], own[sent]) = (seconds, k);
+                        (next[sent], own[sent]) = (seconds, k as u32);
                     }
                 }
             }
@@ -109,7 +109,7 @@ impl Line<'_> {
         let seconds = total(sent);
         let mut units = vec![0; self.slots.len()];
         for (slot, own) in taken.iter().enumerate().rev() {
-            units[slot] = own[sent];
+            units[slot] = own[sent] as usize;
             sent -= units[slot];
         }
         Sliced { units, seconds }
