@@ -30,6 +30,9 @@ pub struct Bound {
     pub method: &'static str,
 }
 
+/// Names of the bounds.
+pub const METHODS: &[&str] = &["mean", "copies", "pairs", "hosts"];
+
 /// The greatest of the bounds of a layer.
 #[must_use]
 pub fn bound(shares: &[f64], shape: &Shape) -> Bound {
@@ -42,7 +45,7 @@ pub fn bound(shares: &[f64], shape: &Shape) -> Bound {
         ("pairs", pairs(shares, shape)),
         ("hosts", hosts(shares, shape)),
     ];
-    let first = Bound { load: 0.0, method: "mean" };
+    let first = Bound { load: 0.0, method: METHODS[0] };
     all.into_iter().fold(first, |best, (method, load)| {
         // What differs by rounding is one.
         if load > best.load * (1.0 + 1e-12) { Bound { load, method } } else { best }

@@ -192,6 +192,29 @@ impl Setting {
     }
 }
 
+/// Visits that no router makes: a token goes to an expert once at most.
+#[must_use]
+pub fn impossible(visits: &Visits, experts: &ExpertCard) -> Option<Diagnostic> {
+    let most = 1.0 / experts.per_token.max(1) as f64;
+    let found = visits.iter().find_map(|(layers, own)| {
+        let shares = shares(own)?;
+        let (expert, share) = (0..).zip(&shares).max_by(|a: &(u32, &f64), b| a.1.total_cmp(b.1))?;
+        (*share > most * (1.0 + 1e-9)).then_some((layers.clone(), expert, *share))
+    });
+    found.map(|(layers, expert, share)| {
+        let message = format!(
+            "expert {expert} of layers {} has {:.1} % of the visits, and with {} experts of a token \
+             none has more than {:.1} %",
+            ranges(&layers),
+            100.0 * share,
+            experts.per_token,
+            100.0 * most
+        );
+        Diagnostic::warning("impossible-visits", message)
+            .hint("count each token once for each expert that it goes to")
+    })
+}
+
 /// Layers with their visits; layers of one histogram are placed once.
 fn alike(layers: impl IntoIterator<Item = (u32, Vec<f64>)>) -> Visits {
     let mut alike: Visits = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cost_model::experts::bound::bound;
+use cost_model::experts::bound::{METHODS, bound};
 use cost_model::experts::verify::{Violation, verify as rules};
 use cost_model::experts::{Shape, greatest, shares};
 use documents::diagnostic::DiagnosticDocument;
@@ -10,8 +10,8 @@ use documents::plan::PlanDocument;
 use documents::plan::experts::ExpertLayersDocument;
 use ir::card::Skew;
 use ir::diagnostic::{Blame, Diagnostic};
-use planner::experts::OBJECTIVE;
 use planner::experts::expert_placement::exact;
+use planner::experts::{OBJECTIVE, slots_and_groups};
 use planner::run::Control;
 use serde_json::json;
 
@@ -130,6 +130,21 @@ fn of_step(on: &OnModel<'_>) -> Vec<Diagnostic> {
     if own.host.is_none() {
         check("objective", plan.objective.clone(), OBJECTIVE.to_owned());
     }
+    if let (None, Ok(Some((recipe, _)))) = (&own.host, super::row(&plan.algorithm))
+        && let Ok((slots, groups)) = slots_and_groups(&recipe.options)
+    {
+        check("experts.groups", own.groups.unwrap_or(1).to_string(), groups.to_string());
+        let least = on.setting.experts.n_experts.div_ceil(on.setting.host.len().max(1) as u64);
+        let asked = slots.map_or(least, |own| own as u64).to_string();
+        for (at, entry) in own.layers.iter().enumerate() {
+            check(&format!("experts.layers[{at}].slots"), entry.slots.to_string(), asked.clone());
+        }
+    }
+    check(
+        "parallelism.n_micro_batches",
+        plan.parallelism.n_micro_batches.to_string(),
+        "1".to_owned(),
+    );
     let n_devices = on.setting.host.len();
     check("parallelism.expert", plan.parallelism.expert.to_string(), n_devices.to_string());
     let degrees = &plan.parallelism;
@@ -223,6 +238,9 @@ fn most_proved(own: &ExpertLayersDocument, shares: &[f64], shape: &Shape) -> Opt
         return Some(own.greatest_load);
     }
     let simple = bound(shares, shape).load;
+    if ![METHODS, &[exact::METHOD]].concat().contains(&own.bound_method.as_str()) {
+        return Some(simple);
+    }
     if own.bound <= simple * (1.0 + TOLERANCE) {
         return None;
     }

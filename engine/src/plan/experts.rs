@@ -22,7 +22,7 @@ use crate::exit::{CommandResult, Exit};
 use crate::experts::export::{check_target, exported};
 use crate::experts::figures::{Figures, percent, table};
 use crate::experts::on_model::OnModel;
-use crate::experts::setting::{Setting, Visits, all_shares};
+use crate::experts::setting::{Setting, Visits, all_shares, impossible};
 use crate::follow::{File, Files};
 use crate::page::Format;
 use crate::request::value::Written;
@@ -111,6 +111,7 @@ fn read(
         let (phase, batch) = (own.phase.unwrap_or_default(), own.problem.model.batch.unwrap_or(1));
         let tokens = setting.tokens(phase, batch)?;
         setting.warnings.extend(assumed(&own, phase, setting.sequence));
+        setting.warnings.extend(impossible(&visits, &setting.experts));
         let law = skew.filter(|own| matches!(own, ExpertSkew::Law(_)));
         let request =
             RequestDocument { expert_skew: law.map(Written::text), ..RequestDocument::default() };

@@ -128,7 +128,10 @@ impl Ingredient {
                     unknown("unknown-option", "option", option, &known).fact("algorithm", name)
                 );
             }
-            given.insert(option.to_owned(), value.trim().to_owned());
+            if given.insert(option.to_owned(), value.trim().to_owned()).is_some() {
+                let message = format!("option `{option}` of `{name}` is given twice");
+                return Err(Diagnostic::usage("bad-option", message).hint("give it once"));
+            }
         }
         Ok(Self { entry, options: Options::new(given) })
     }

@@ -5,5 +5,5 @@ export const HATCHES: Record<string, string> = {
   "idle-input": "M-2 2L2 -2M0 8L8 0M6 10L10 6",
   "idle-link": "M-2 6L2 10M0 0L8 8M6 -2L10 2",
   "idle-wait": "M0 8L8 0M0 0L8 8",
-  "idle-drain": "M4 0V8",
+  "idle-drain": "M1 2H3M5 6H7",
 };
