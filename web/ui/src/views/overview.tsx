@@ -1,6 +1,6 @@
 // What a plan is worth, what limits it, what it rests on, and who can run it.
 
-import { For, Show, type JSX } from "solid-js";
+import { For, Show, createMemo, type JSX } from "solid-js";
 import { devices, is_run, kind_of, origins, step_parts, step_time } from "../figures";
 import { IS_ALONE } from "../held";
 import { Loaded } from "../load";
@@ -122,7 +122,7 @@ export function memory_table(of: DeviceBar[]): Table {
 const DRAWN = 16;
 
 function Memory(props: { doc: Doc; id: string }): JSX.Element {
-  const all = () => devices(props.doc);
+  const all = createMemo(() => devices(props.doc));
   return (
     <Show when={all().length > 0}>
       <Panel title="Peak memory per device" sub={`against the limit${is_run(props.doc) ? "; the devices of a rank are equal" : ""}`}

@@ -87,7 +87,7 @@ function Turned(props: { plan: Status; answer: Doc }): JSX.Element {
     <Show when={doc()} fallback={<Show when={error()} fallback={<Awaited answer={props.answer} />}>{(own) => <Trouble of={own()} />}</Show>}>{(own) => (
       <div class="what-if">
         <Panel title="Turn" actions={<button type="button" class="plain" disabled={!is_changed()} onClick={() => reset(names(own()))}>As planned</button>}>
-          <For each={names(own())}>{(name, at) => <Factor knob={knobs(own(), "plan")[at()]!} now={known_now(own(), name)} planned={factors(props.plan.request)[name] ?? 1} />}</For>
+          <Factors plan={props.plan} doc={own()} />
           <Show when={is_run(own(), "plan")}><MicroBatches doc={own()} /><Devices answer={props.answer} doc={own()} /></Show>
           <Show when={!is_run(own(), "plan")}>
             <p class="note">Devices and micro-batches of a placement are part of its ops: for others, <a href={link(["plans", props.plan.id, "search"])}>ask again, changed</a>.</p>
@@ -107,7 +107,7 @@ function Turned(props: { plan: Status; answer: Doc }): JSX.Element {
 
 /** What is known before the plan was replayed. */
 function Awaited(props: { answer: Doc }): JSX.Element {
-  const all = () => devices(props.answer).slice(0, DRAWN);
+  const all = createMemo(() => devices(props.answer).slice(0, DRAWN));
   return (
     <Panel title="As planned">
       <Loading what="Replaying the plan, to turn its sizes" />
@@ -120,7 +120,13 @@ function Awaited(props: { answer: Doc }): JSX.Element {
 
 const reset = (names: string[]): void => set(Object.fromEntries([...names.map((own) => [`x.${own}`, ""]), ["m", ""], ["n", ""]]));
 
-const known_now = (doc: Doc, name: string): Ref | undefined => knobs(doc, "now").find((own) => own.name === name)?.of;
+/** A slider for each size that can be turned. */
+function Factors(props: { plan: Status; doc: Doc }): JSX.Element {
+  const planned = createMemo(() => knobs(props.doc, "plan"));
+  const now = createMemo(() => new Map(knobs(props.doc, "now").map((own) => [own.name, own.of])));
+  const names = createMemo(() => planned().map((own) => own.name), [], { equals: (a, b) => a.join("\n") === b.join("\n") });
+  return <For each={names()}>{(name, at) => <Factor knob={planned()[at()]!} now={now().get(name)} planned={factors(props.plan.request)[name] ?? 1} />}</For>;
+}
 
 /** A slider by powers of two, and the factor as a number. */
 function Factor(props: { knob: Knob; now: Ref | undefined; planned: number }): JSX.Element {
@@ -299,7 +305,8 @@ function Result(props: { doc: Doc }): JSX.Element {
   const broken = () => (resolve(props.doc.value, "/now/violations") ?? []) as Diagnostic[];
   // That the sizes are others is what was asked for.
   const warnings = () => ((resolve(props.doc.value, "/now/warnings") ?? []) as Diagnostic[]).filter((own) => own.code === "measured-collectives");
-  const all = () => bars(props.doc);
+  const all = createMemo(() => bars(props.doc));
+  const table = createMemo(() => figures(props.doc));
   const is_replayed = () => known(ref(props.doc, is_run(props.doc, "plan") ? "/now/step_time_ns" : "/now/report/step_time_ns", "time"));
   return (
     <>
@@ -308,7 +315,7 @@ function Result(props: { doc: Doc }): JSX.Element {
       )}</For>
       <For each={warnings()}>{(own) => <div class="callout warn"><p><span aria-hidden="true">▲</span> {plain(own.message)}</p></div>}</For>
       <Show when={is_replayed()}>
-        <Panel title="Plan and what-if" sub="the same decisions, other sizes" actions={<CsvButton of={figures(props.doc)} />}><DataTable of={figures(props.doc)} /></Panel>
+        <Panel title="Plan and what-if" sub="the same decisions, other sizes" actions={<CsvButton of={table()} />}><DataTable of={table()} /></Panel>
         <Panel title="Peak memory per device, what-if" sub="limit dashed" actions={<TableButtons of={memory_table(all())} />}>
           <DeviceBars of={all().slice(0, DRAWN)} label="Peak memory per device of the what-if" />
           <Show when={all().length > DRAWN}><p class="note">{DRAWN} of {all().length} devices; the table has all.</p></Show>
