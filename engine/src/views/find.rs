@@ -7,6 +7,7 @@ use std::num::NonZero;
 
 use ir::diagnostic::Diagnostic;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::bytes::{Part, Section, damaged};
 use super::graph::NodeKind;
@@ -56,11 +57,19 @@ struct Candidate<'a> {
     op_type: Option<Cow<'a, str>>,
     #[serde(borrow)]
     phase: Option<Cow<'a, str>>,
-    devices: BTreeMap<String, u64>,
+    /// Nanoseconds by device, read where they count: most candidates are ruled out by less.
+    #[serde(borrow)]
+    devices: &'a RawValue,
     time_ns: u64,
 }
 
 impl Candidate<'_> {
+    /// `None` where the file is damaged.
+    fn devices(&self) -> Option<impl Iterator<Item = String> + use<>> {
+        let read: BTreeMap<String, u64> = serde_json::from_str(self.devices.get()).ok()?;
+        Some(read.into_keys())
+    }
+
     /// Whether each word stands somewhere in what is known of it; `within` is its group's id in small
     /// letters.
     fn is_meant(&self, words: &[String], within: &str) -> bool {
@@ -72,7 +81,8 @@ impl Candidate<'_> {
         let others: OnceCell<Vec<String>> = OnceCell::new();
         let made = || {
             let own = [self.op_type.as_deref(), self.phase.as_deref()].into_iter().flatten();
-            own.chain(self.devices.keys().map(String::as_str)).map(str::to_lowercase).collect()
+            let devices = self.devices().into_iter().flatten().map(|own| own.to_lowercase());
+            own.map(str::to_lowercase).chain(devices).collect()
         };
         let holds = |word: &String| {
             let word = word.as_str();
@@ -93,13 +103,13 @@ struct Sought<'h> {
     /// By group, the one that it is in.
     parents: Vec<(String, &'h str)>,
     /// In which order, in which group.
-    found: Vec<(u8, &'h str, FoundNode)>,
+    found: Vec<(u8, &'h str, Candidate<'h>)>,
 }
 
 /// Searches some groups; `None` where the file is damaged.
 fn sought<'h>(
     groups: &'h [(String, u64, u64)],
-    details: &Part<'_>,
+    details: &Part<'h>,
     (text, words): (&str, &[String]),
 ) -> Option<Sought<'h>> {
     let mut all = Sought::default();
@@ -114,7 +124,7 @@ fn sought<'h>(
             }
             if node.is_meant(words, &within) {
                 let order = if node.id == text { 0 } else { 1 + u8::from(is_leaf) };
-                all.found.push((order, group, node.told()));
+                all.found.push((order, group, node));
             }
         }
     }
@@ -151,29 +161,30 @@ impl View<'_> {
         }
         let n_found = found.len() as u64;
         found.sort_by_key(|(order, ..)| *order);
-        let told = found.into_iter().take(most).map(|(_, group, mut node)| {
-            let mut at = group;
+        let told = found.into_iter().take(most).map(|(_, group, node)| {
+            let (mut node, mut at) = (node.told()?, group);
             // A changed file may name groups in a circle.
             while !at.is_empty() && node.within.len() < parents.len() {
                 node.within.push(at.to_owned());
                 at = parents.get(at).copied().unwrap_or_default();
             }
             node.within.reverse();
-            node
+            Some(node)
         });
-        Ok(Found { n_found, found: told.collect() })
+        let found: Option<Vec<FoundNode>> = told.collect();
+        Ok(Found { n_found, found: found.ok_or_else(damaged)? })
     }
 }
 
 impl Candidate<'_> {
-    fn told(self) -> FoundNode {
-        FoundNode {
+    fn told(self) -> Option<FoundNode> {
+        Some(FoundNode {
+            devices: self.devices()?.collect(),
             id: self.id.into_owned(),
             kind: self.kind,
             op_type: self.op_type.map(Cow::into_owned),
-            devices: self.devices.into_keys().collect(),
             time_ns: self.time_ns,
             within: Vec::new(),
-        }
+        })
     }
 }
