@@ -15,13 +15,14 @@ use planner::experts::{OBJECTIVE, slots_and_groups};
 use planner::run::Control;
 use serde_json::json;
 
-use super::cached;
 use super::cached::figures::{hit_ratio, sums};
 use super::figures::{Figures, percent};
 use super::on_model::{OnModel, examined};
 use super::setting::ranges;
+use super::{Does, cached};
 use crate::differences::difference;
 use crate::exit::{CommandResult, Exit};
+use crate::ops::replay::BY_HAND;
 use crate::page::Page;
 use crate::request::PlanOnModel;
 use crate::request::value::Written;
@@ -130,7 +131,17 @@ fn of_step(on: &OnModel<'_>) -> Vec<Diagnostic> {
     if own.host.is_none() {
         check("objective", plan.objective.clone(), OBJECTIVE.to_owned());
     }
-    if let (None, Ok(Some((recipe, _)))) = (&own.host, super::row(&plan.algorithm))
+    let row = super::row(&plan.algorithm);
+    let is_own = match &row {
+        Ok(Some((_, Does::Places(_)))) => own.host.is_none(),
+        Ok(Some((_, Does::Caches(_)))) => own.host.is_some(),
+        _ => plan.algorithm == BY_HAND,
+    };
+    if !is_own {
+        let derived = "a row that decides what the plan does".to_owned();
+        check("algorithm", plan.algorithm.clone(), derived);
+    }
+    if let (None, Ok(Some((recipe, _)))) = (&own.host, &row)
         && let Ok((slots, groups)) = slots_and_groups(&recipe.options)
     {
         check("experts.groups", own.groups.unwrap_or(1).to_string(), groups.to_string());

@@ -48,7 +48,7 @@ const UNREAD: [(&[u8], &str); 3] = [
 const LONGEST_SETTINGS: u64 = 1 << 20;
 
 /// What stands for the recipe in a plan that a person wrote.
-const BY_HAND: &str = "by-hand";
+pub const BY_HAND: &str = "by-hand";
 
 /// A plan on its problem.
 pub struct OnProblem {

@@ -103,6 +103,12 @@ fn check(run: &Run, (hosts, per_host): (u32, u32), batch: u64) -> Result<(), Dia
             "give a cluster of as many hosts as experts or fewer",
         );
     }
+    let all = || groups().filter_map(|own| own.experts);
+    if let Some(own) = all().find(|own| !own.n_experts.is_multiple_of(u64::from(hosts))) {
+        let message =
+            format!("{} experts can't be shared out evenly over {hosts} hosts", own.n_experts);
+        return refused("uneven-experts", message, "give a cluster whose hosts divide them");
+    }
     if !batch.is_multiple_of(u64::from(hosts)) {
         let message =
             format!("{batch} samples of a step can't be shared out evenly over {hosts} hosts");

@@ -14,10 +14,10 @@ use serde_json::json;
 
 use super::decided::{self, Asked, Pass};
 use super::setting::Setting;
-use crate::differences;
+use crate::differences::{self, difference};
 use crate::exit::CommandResult;
 use crate::experts::setting::ranges;
-use crate::ops::replay as kept;
+use crate::ops::replay::{self as kept, BY_HAND};
 use crate::page::Page;
 use crate::request::{PlanOnModel, ReplayRequest};
 use crate::violations;
@@ -147,6 +147,10 @@ pub fn violations(on: &OnModel<'_>) -> Vec<Diagnostic> {
     found.extend(broken.iter().map(diagnosed));
     if found.is_empty() {
         found.extend(of_cells(on));
+    }
+    let algorithm = &on.document.algorithm;
+    if algorithm != BY_HAND && !matches!(super::row(algorithm), Ok(Some(_))) {
+        found.push(difference("algorithm", algorithm, "a row that plans streams"));
     }
     if found.is_empty() {
         let derived = decided::derived(&on.setting, on.document, &asked(on.document));

@@ -128,6 +128,9 @@ fn what_means_nothing_beside_parts_is_refused() {
     dense.as_object_mut().unwrap().remove("num_local_experts");
     dense["model_type"] = json!("llama");
     folder.write("dense.json", &dense.to_string());
+    let mut odd = config();
+    odd["num_local_experts"] = json!(7);
+    folder.write("odd.json", &odd.to_string());
     let line = |from: &str, to: &str| LINE.replace(from, to);
     for (line, code) in [
         (line("--phase training", "--phase decode"), "not-for-streams"),
@@ -135,6 +138,7 @@ fn what_means_nothing_beside_parts_is_refused() {
         (line("--batch 256", ""), "no-batch"),
         (line("--batch 256", "--batch 3"), "uneven-batch"),
         (line("c.yaml", "one.yaml"), "one-host"),
+        (line("experts.json", "odd.json"), "uneven-experts"),
         (line("experts.json", "dense.json"), "no-experts"),
         (format!("{LINE} --expert-skew visits.json"), "not-for-streams"),
         (format!("{LINE} --export megatron=x"), "unknown-target"),
