@@ -119,8 +119,8 @@ pub fn violations(on: &OnModel<'_>) -> Vec<Diagnostic> {
     found
 }
 
-/// What is stated of the step.
-fn of_step(on: &OnModel<'_>) -> Vec<Diagnostic> {
+/// What is stated of the recipe: its row, and what its options say.
+fn of_recipe(on: &OnModel<'_>) -> Vec<Diagnostic> {
     let (plan, own) = (on.document, &on.document.experts);
     let mut found = Vec::new();
     let mut check = |field: &str, stated: String, derived: String| {
@@ -128,9 +128,6 @@ fn of_step(on: &OnModel<'_>) -> Vec<Diagnostic> {
             found.push(difference(field, &stated, &derived));
         }
     };
-    if own.host.is_none() {
-        check("objective", plan.objective.clone(), OBJECTIVE.to_owned());
-    }
     let row = super::row(&plan.algorithm);
     let is_own = match &row {
         Ok(Some((_, Does::Places(_)))) => own.host.is_none(),
@@ -150,6 +147,21 @@ fn of_step(on: &OnModel<'_>) -> Vec<Diagnostic> {
         for (at, entry) in own.layers.iter().enumerate() {
             check(&format!("experts.layers[{at}].slots"), entry.slots.to_string(), asked.clone());
         }
+    }
+    found
+}
+
+/// What is stated of the step.
+fn of_step(on: &OnModel<'_>) -> Vec<Diagnostic> {
+    let (plan, own) = (on.document, &on.document.experts);
+    let mut found = of_recipe(on);
+    let mut check = |field: &str, stated: String, derived: String| {
+        if stated != derived {
+            found.push(difference(field, &stated, &derived));
+        }
+    };
+    if own.host.is_none() {
+        check("objective", plan.objective.clone(), OBJECTIVE.to_owned());
     }
     check(
         "parallelism.n_micro_batches",

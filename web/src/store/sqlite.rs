@@ -1,7 +1,8 @@
 //! SQLite: one file.
 
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql, params_from_iter};
@@ -23,7 +24,15 @@ impl Sqlite {
         connection.busy_timeout(PATIENCE).map_err(fault)?;
         let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
             PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864;";
-        connection.execute_batch(settings).map_err(fault)?;
+        // The handler is not asked where several switch to the log at once.
+        let begun = Instant::now();
+        while let Err(error) = connection.execute_batch(settings) {
+            let is_busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
+            if !is_busy || begun.elapsed() > PATIENCE {
+                return Err(fault(error));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
         connection.set_prepared_statement_cache_capacity(64);
         Ok(Self(connection))
     }
