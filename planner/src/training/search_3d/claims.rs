@@ -278,8 +278,8 @@ pub(super) struct Way {
     pub(super) late_s: f64,
     /// Seconds of each rank at the end of a step, and of the first one besides.
     pub(super) step_s: [f64; 2],
-    /// Chunks of interleaved ranks, and seconds of a block's two passes and of a message, one of
-    /// those from the last rank to the first included.
+    /// Chunks of interleaved ranks, and seconds of a block's two passes, with what is computed again
+    /// whatever the memory, and of a message, one of those from the last rank to the first included.
     pub(super) chunks: Option<[f64; 3]>,
 }
 
@@ -293,7 +293,7 @@ impl Way {
         let (kind, ending) = (blocks.kind, &blocks.ending);
         let is_single = blocks.is_only && configuration.degrees.virtual_stages <= 1;
         let chunks = f64::from(configuration.degrees.virtual_stages);
-        let both_s = if blocks.is_only { kind.forward_s + kind.backward_s } else { 0.0 };
+        let both_s = kind.forward_s + kind.backward_s + blocks.again_s;
         let is_interleaved = configuration.order == Order::Interleaved;
         let way = Self {
             least: blocks.least,
@@ -341,17 +341,22 @@ impl Way {
     }
 
     /// Seconds that interleaved ranks lose together, before the first pass of a chunk, after the last
-    /// one of a chunk, and at the end of the step on the first rank. Of chunk `c` of rank `r` the
-    /// first pass comes after all stages before it, while only `p` passes of each of the rank's
-    /// earlier chunks are done; the mean over all chunks of the sum over all ranks is
-    /// `sum of (p - 1 - q) n_q / v` for `n_q` blocks on rank `q`.
-    pub(super) fn lost_s(&self, held: &[f64]) -> f64 {
+    /// one of a chunk, and at the end of the step on the first rank, which holds so many of the `n`
+    /// blocks at least. Of chunk `c` of rank `r` the first pass comes after all stages before it, while
+    /// only `p` passes of each of the rank's earlier chunks are done; the mean over all chunks of the
+    /// sum over all ranks is `sum of (p - 1 - q) n_q / v` for `n_q` blocks on rank `q`, which is least
+    /// where the last ranks hold as many as they can.
+    pub(super) fn lost_s(&self, n: f64, most: &[f64], first: f64) -> f64 {
         let Some([chunks, both_s, hop_s]) = self.chunks else { return 0.0 };
-        let p = held.len() as f64;
-        let behind = (0..held.len()).rev().map(|behind| behind as f64);
-        let blocks: f64 = held.iter().zip(behind).map(|(n, behind)| behind * n).sum();
+        let p = most.len() as f64;
+        let (mut left, mut blocks) = (n, 0.0);
+        for (behind, most) in most.iter().rev().enumerate() {
+            let own = most.min(left);
+            left -= own;
+            blocks += behind as f64 * own;
+        }
         let hops = p * (chunks * p - 1.0);
-        blocks / chunks * both_s + hops * hop_s + p * self.tail_s(held[0], true)
+        blocks / chunks * both_s + hops * hop_s + p * self.tail_s(first, true)
     }
 
     /// Seconds that none of so many ranks is away beyond, whatever it holds of so many blocks.

@@ -1,6 +1,7 @@
 //! From a configuration to stages: which blocks each holds, and what it computes again.
 
 mod chunks;
+mod least;
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -27,6 +28,15 @@ pub struct Fitted {
     pub recompute: Vec<Recompute>,
     /// Figures of each stage.
     pub figures: Vec<StageFigures>,
+}
+
+/// What is counted of the stages before one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    /// All that they take as they are cut: a guide to the next cut.
+    AsCut,
+    /// What their blocks take however they are cut: weights are bounds of the step.
+    AtLeast,
 }
 
 /// What a stage computes again, and its figures.
@@ -70,8 +80,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
 
     /// Stages that all compute as many blocks again: more blocks need less memory.
     fn fit_alike(&self) -> Option<Fitted> {
-        let with =
-            |n_recomputed| Fitter { n_recomputed, known: RefCell::default(), ..*self }.fit_stages();
+        let with = |n_recomputed| self.recomputing(n_recomputed).fit_stages();
         if let Some(none) = with(0) {
             return Some(none);
         }
@@ -87,6 +96,11 @@ impl<'s, 'a> Fitter<'s, 'a> {
         Some(best)
     }
 
+    /// The same where each stage computes so many blocks again.
+    pub(super) fn recomputing(&self, n_recomputed: u32) -> Self {
+        Fitter { n_recomputed, known: RefCell::default(), ..*self }
+    }
+
     fn fit_stages(&self) -> Option<Fitted> {
         match self.configuration.degrees.virtual_stages {
             0 | 1 => self.fit_single(),
@@ -99,7 +113,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
     pub fn fits(&self) -> bool {
         match (self.configuration.degrees.virtual_stages, self.configuration.split) {
             _ if self.configuration.recompute == RecomputeRule::Alike => self.fit().is_some(),
-            (0 | 1, Split::Balanced) => self.filled(f64::INFINITY).is_some(),
+            (0 | 1, Split::Balanced) => self.filled(f64::INFINITY, Before::AsCut).is_some(),
             _ => self.fit().is_some(),
         }
     }
@@ -216,10 +230,17 @@ impl<'s, 'a> Fitter<'s, 'a> {
 
     /// Given stages with as little computed again as fits; `None` where nothing does.
     pub(super) fn cut(&self, blocks: Vec<Range<u32>>) -> Option<Fitted> {
-        match (self.configuration.recompute, self.configuration.degrees.virtual_stages) {
+        match self.configuration.recompute {
             // How much all stages compute again is decided for all together.
-            (RecomputeRule::Alike, _) => None,
-            (_, 0 | 1) => self.cut_single(blocks),
+            RecomputeRule::Alike => None,
+            _ => self.cut_stages(blocks),
+        }
+    }
+
+    /// The same where that is decided.
+    pub(super) fn cut_stages(&self, blocks: Vec<Range<u32>>) -> Option<Fitted> {
+        match self.configuration.degrees.virtual_stages {
+            0 | 1 => self.cut_single(blocks),
             _ => self.cut_chunks(blocks),
         }
     }
@@ -227,24 +248,8 @@ impl<'s, 'a> Fitter<'s, 'a> {
     fn fit_single(&self) -> Option<Fitted> {
         self.cut_single(match self.configuration.split {
             Split::Equal => contiguous(&equal_blocks(self.priced.n_blocks(), self.n_ranks())),
-            Split::Balanced => self.balanced()?.0,
+            Split::Balanced => self.balanced(Before::AsCut)?.0,
         })
-    }
-
-    /// Seconds that no cuts of a configuration fall below whose ranks hold a stage each: what
-    /// sharing blocks out proves by the way. `None` where nothing is proved.
-    #[must_use]
-    pub fn least_s(&self) -> Option<f64> {
-        let d = &self.configuration.degrees;
-        // Of 1F1B the weight is of the whole step, which is a guide to cuts and no proof.
-        if d.virtual_stages > 1
-            || self.configuration.recompute == RecomputeRule::Alike
-            || self.is_flush()
-        {
-            return None;
-        }
-        let (_, low) = self.balanced()?;
-        Some(super::bound::lowered(low * d.n_micro_batches as f64, d.virtual_stages, d))
     }
 
     fn cut_single(&self, blocks: Vec<Range<u32>>) -> Option<Fitted> {
@@ -259,8 +264,8 @@ impl<'s, 'a> Fitter<'s, 'a> {
     /// be: the least weight for which taking as many blocks as possible, stage by stage, takes them
     /// all; and a weight below which there are none. A weight grows with a stage's blocks and sinks
     /// with those before it, so nothing else need be tried.
-    fn balanced(&self) -> Option<(Vec<Range<u32>>, f64)> {
-        let (mut best, mut high) = self.filled(f64::INFINITY)?;
+    fn balanced(&self, before: Before) -> Option<(Vec<Range<u32>>, f64)> {
+        let (mut best, mut high) = self.filled(f64::INFINITY, before)?;
         let all_s = self.all_s();
         let m = self.configuration.degrees.n_micro_batches as f64;
         let share_s = all_s / f64::from(self.n_ranks());
@@ -270,7 +275,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
                 break;
             }
             let middle = low.midpoint(high);
-            match self.filled(middle) {
+            match self.filled(middle, before) {
                 Some((blocks, most)) => {
                     high = most.min(middle);
                     best = blocks;
@@ -288,8 +293,13 @@ impl<'s, 'a> Fitter<'s, 'a> {
 
     /// Forward and backward passes of the whole model on one micro-batch, in seconds.
     fn all_s(&self) -> f64 {
-        let all = self.priced.sum(&(0..self.priced.n_blocks()));
-        all.forward_s + all.backward_s + self.priced.passes.head_s
+        self.work_s(&(0..self.priced.n_blocks())) + self.priced.passes.head_s
+    }
+
+    /// Forward and backward passes of some blocks on one micro-batch, in seconds.
+    fn work_s(&self, blocks: &Range<u32>) -> f64 {
+        let all = self.priced.sum(blocks);
+        all.forward_s + all.backward_s
     }
 
     /// What a stage that ends at a block makes of the step: its own seconds, and under 1F1B seconds
@@ -301,23 +311,28 @@ impl<'s, 'a> Fitter<'s, 'a> {
     /// 3. `all + (m - w) (F + B) + behind`: so it does, and after the last forward pass there is
     ///    one more trip;
     /// 4. `before + m F + (m - w + 1) B + behind`: that last trip alone.
-    fn weight(&self, rank: u32, before_s: f64, end: u32, own: &StageFigures) -> f64 {
+    fn weight(
+        &self,
+        before: Before,
+        rank: u32,
+        before_s: f64,
+        end: u32,
+        own: &StageFigures,
+    ) -> f64 {
         if !self.is_flush() {
             return self.seconds(own);
         }
         let n_ranks = self.n_ranks();
         let m = self.configuration.degrees.n_micro_batches as f64;
         let left = (m - f64::from(n_ranks - rank)).max(0.0);
-        let (forward, backward) = (own.forward_s, own.backward_s + own.recompute_s);
+        let is_early = before == Before::AtLeast && self.configuration.order.recomputes_early();
+        let (forward, both) = (own.forward_s, own.seconds());
+        // What is computed again early may be while others are waited for.
+        let backward = own.backward_s + if is_early { 0.0 } else { own.recompute_s };
         let all = self.all_s();
-        let ended = self.priced.sum(&(0..end));
-        let behind = if rank + 1 == n_ranks {
-            0.0
-        } else {
-            (all - ended.forward_s - ended.backward_s).max(0.0)
-        };
-        let both = forward + backward;
-        let third = if left > 0.0 { all + left * both + behind } else { 0.0 };
+        let is_last = rank + 1 == n_ranks;
+        let behind = if is_last { 0.0 } else { (all - self.work_s(&(0..end))).max(0.0) };
+        let third = if left > 0.0 { all + left * (forward + backward) + behind } else { 0.0 };
         (before_s + m * both)
             .max(all + (m - 1.0) * backward + left * forward)
             .max(third)
@@ -325,7 +340,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
     }
 
     /// Stages of at most such a weight, each as long as it can be, and the greatest weight.
-    fn filled(&self, most: f64) -> Option<(Vec<Range<u32>>, f64)> {
+    fn filled(&self, most: f64, before: Before) -> Option<(Vec<Range<u32>>, f64)> {
         let n_blocks = self.priced.n_blocks();
         let n_ranks = self.n_ranks();
         let (mut start, mut before_s, mut greatest) = (0, 0.0, 0.0f64);
@@ -335,7 +350,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
             let last = n_blocks.checked_sub(n_ranks - 1 - rank)?;
             let weighed = |end: u32| {
                 let (_, own) = self.cheapest(rank, &(start..end))?;
-                Some((self.weight(rank, before_s, end, &own), own.seconds()))
+                Some((self.weight(before, rank, before_s, end, &own), own.seconds()))
             };
             let takes = |end: u32| weighed(end).is_some_and(|(weight, _)| weight <= most);
             if start >= last || !takes(start + 1) {
@@ -348,7 +363,10 @@ impl<'s, 'a> Fitter<'s, 'a> {
             }
             let (weight, own_s) = weighed(low)?;
             greatest = greatest.max(weight);
-            before_s += own_s;
+            before_s += match before {
+                Before::AsCut => own_s,
+                Before::AtLeast => self.work_s(&(start..low)),
+            };
             stages.push(start..low);
             start = low;
         }

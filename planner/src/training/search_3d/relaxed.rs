@@ -20,6 +20,7 @@
 
 use cost_model::runs::forms::model::kind::Kind;
 use cost_model::runs::forms::model::priced::Priced;
+use ir::card::BlockGroup;
 
 use super::bound::lowered;
 use super::claims::{Blocks, Claim, RankEnds, Way, claims, sent};
@@ -37,6 +38,8 @@ struct Rank {
     room: f64,
     /// Micro-batches in flight.
     in_flight: f64,
+    /// Seconds of computing again that each micro-batch takes, whatever the memory.
+    again_s: f64,
     /// What takes its time.
     claims: Vec<Claim>,
 }
@@ -70,37 +73,85 @@ pub(super) fn of_configuration(
     in_flight: &InFlight,
     limit: f64,
 ) -> f64 {
+    let of = |recompute| of_rule(priced, configuration, recompute, (in_flight, limit));
+    match configuration.recompute {
+        // Either no stage computes anything again or each does.
+        RecomputeRule::Alike => of(RecomputeRule::None).min(of(RecomputeRule::Alike)),
+        recompute => of(recompute),
+    }
+}
+
+fn of_rule(
+    priced: &Priced<'_>,
+    configuration: &Configuration,
+    recompute: RecomputeRule,
+    (in_flight, limit): (&InFlight, f64),
+) -> f64 {
     let degrees = &configuration.degrees;
     let kinds = &priced.passes.kinds;
-    let groups = priced.pricing.model.groups.iter();
-    let counts: Vec<f64> = groups.map(|group| f64::from(group.n_blocks)).collect();
-    let work = |kind: &Kind| kind.forward_s + kind.backward_s;
-    let of = |index: &usize| counts[*index] * work(&kinds[*index]);
-    let used = || (0..kinds.len().min(counts.len())).filter(|index| counts[*index] > 0.0);
-    let Some(main) = used().max_by(|a, b| of(a).total_cmp(&of(b))) else { return 0.0 };
-    let others_s: f64 = used().filter(|index| *index != main).map(|index| of(&index)).sum();
-    let (bytes, again_s) = bytes(priced, configuration, &kinds[main]);
+    let groups = &priced.pricing.model.groups;
+    let work = |index: &usize| {
+        let kind = &kinds[*index];
+        f64::from(groups[*index].n_blocks) * (kind.forward_s + kind.backward_s)
+    };
+    let used = || (0..kinds.len().min(groups.len())).filter(|index| groups[*index].n_blocks > 0);
+    let Some(main) = used().max_by(|a, b| work(a).total_cmp(&work(b))) else { return 0.0 };
+    let others_s: f64 = used().filter(|index| *index != main).map(|index| work(&index)).sum();
+    let (bytes, again_s) = bytes(priced, (configuration, recompute), &kinds[main]);
     let is_only = used().count() == 1;
-    let n_blocks = priced.pricing.model.groups[main].n_blocks;
+    let n_blocks = groups[main].n_blocks;
     let least = used().map(|index| sent(configuration.order, &kinds[index]));
     let least = least.fold([f64::INFINITY; 2], |a, b| [a[0].min(b[0]), a[1].min(b[1])]);
-    let all_s = others_s + of(&main);
+    let all_s = others_s + work(&main);
     let blocks = Blocks::of(priced, &kinds[main], (n_blocks, is_only), (again_s, all_s, least));
+    let n_chunks = degrees.virtual_stages.max(1);
     let rank = |rank: u32| {
         let ends = RankEnds::of(priced, configuration, &blocks, rank);
         let claims = claims(priced, configuration, &blocks, ends);
-        Rank { claims, ..room(priced, configuration, in_flight, (limit, rank)) }
+        let is_pure = is_pure(groups, main, configuration, rank);
+        let least = if is_pure { bytes.least } else { 0.0 };
+        let own = room(priced, configuration, in_flight, (limit, rank, least));
+        let again_s = match recompute {
+            RecomputeRule::Alike if is_pure => f64::from(n_chunks) * kinds[main].recompute_s,
+            _ => 0.0,
+        };
+        let is_head = rank == RankEnds::rank_of_head(configuration);
+        let logits = if is_head { priced.logit_bytes } else { 0.0 };
+        let in_passes = |index| in_passes(priced, recompute, &kinds[index], logits);
+        // When a rank keeps most, it is about to run a backward pass; of several chunks that of the
+        // head may be another one.
+        let in_passes = match (is_head && n_chunks > 1, is_pure) {
+            (true, _) => 0.0,
+            (false, true) => in_passes(main),
+            (false, false) => used().map(in_passes).fold(f64::INFINITY, f64::min),
+        };
+        Rank { claims, again_s, room: own.room - in_passes, ..own }
     };
     let relaxed = Relaxed {
         way: Way::of(priced, configuration, &blocks),
         ranks: (0..degrees.pipeline.max(1)).map(rank).collect(),
         bytes,
-        n_blocks: counts[main],
+        n_blocks: f64::from(n_blocks),
         // Every stage holds a block.
-        fewest: if is_only { f64::from(degrees.virtual_stages.max(1)) } else { 0.0 },
+        fewest: if is_only { f64::from(n_chunks) } else { 0.0 },
         others_s: others_s * degrees.n_micro_batches as f64,
     };
     lowered(relaxed.least_time(), degrees.virtual_stages, degrees)
+}
+
+/// Whether all stages of a rank hold blocks of one group alone, however blocks are cut: as many
+/// stages come before them as there are blocks before that group, and behind them.
+fn is_pure(groups: &[BlockGroup], main: usize, configuration: &Configuration, rank: u32) -> bool {
+    let degrees = &configuration.degrees;
+    let n_ranks = degrees.pipeline.max(1);
+    let n_stages = n_ranks * degrees.virtual_stages.max(1);
+    let count = |groups: &[BlockGroup]| {
+        groups.iter().fold(0_u32, |n, group| n.saturating_add(group.n_blocks))
+    };
+    let (before, behind) = (count(&groups[..main]), count(&groups[main + 1..]));
+    (0..n_stages)
+        .filter(|stage| configuration.order.rank_of(n_ranks, *stage) == rank)
+        .all(|stage| stage >= before && n_stages - 1 - stage >= behind)
 }
 
 impl Relaxed {
@@ -119,7 +170,10 @@ impl Relaxed {
             let most: Vec<f64> = self.ranks.iter().zip(&waits).map(most).collect();
             let all: f64 = most.iter().sum();
             let too_little = |most: &f64| *most < self.fewest;
-            if all < self.n_blocks || most.iter().any(too_little) || !self.has_time(step_s, &held) {
+            if all < self.n_blocks
+                || most.iter().any(too_little)
+                || !self.has_time(step_s, &most, &held)
+            {
                 return false;
             }
             let least = most.iter().map(|own| (self.n_blocks - (all - own)).max(self.fewest));
@@ -133,9 +187,10 @@ impl Relaxed {
     }
 
     /// Whether all ranks together have the seconds that blocks of all kinds take.
-    fn has_time(&self, step_s: f64, held: &[f64]) -> bool {
+    fn has_time(&self, step_s: f64, most: &[f64], held: &[f64]) -> bool {
         let waits = self.way.waits(held);
-        let lost_s = [waits.iter().map(|own| own[0]).sum(), self.way.lost_s(held)];
+        let lost_s =
+            [waits.iter().map(|own| own[0]).sum(), self.way.lost_s(self.n_blocks, most, held[0])];
         // With the end of each step, and without.
         [0, 1].into_iter().zip(lost_s).all(|(at, lost_s)| {
             let claims = || self.ranks.iter().filter_map(|rank| rank.claims.get(at));
@@ -149,21 +204,22 @@ impl Relaxed {
 
     /// Blocks that a rank holds at most in so many seconds of a step.
     fn most(&self, rank: &Rank, claim: &Claim, step_s: f64) -> f64 {
-        let own_s = step_s - claim.fixed_s;
+        let own_s = step_s - claim.fixed_s - claim.recompute_s * rank.again_s;
         if own_s <= 0.0 || rank.room <= 0.0 {
             return 0.0;
         }
         let plain = own_s / claim.block_s.max(f64::MIN_POSITIVE);
         let bytes = self.bytes.states + rank.in_flight * self.bytes.all;
-        if plain * bytes <= rank.room {
+        let rate = rank.in_flight * self.bytes.freed;
+        let room = rank.room + if rank.again_s > 0.0 { rate * rank.again_s } else { 0.0 };
+        if plain * bytes <= room {
             return plain;
         }
         let smallest = self.bytes.states + rank.in_flight * self.bytes.least;
         let by_bytes = if smallest > 0.0 { rank.room / smallest } else { f64::INFINITY };
-        let rate = rank.in_flight * self.bytes.freed;
         let by_time = match (rate > 0.0, claim.recompute_s / rate) {
-            (true, price) => (own_s + rank.room * price) / (claim.block_s + bytes * price),
-            (false, _) => rank.room / bytes.max(f64::MIN_POSITIVE),
+            (true, price) => (own_s + room * price) / (claim.block_s + bytes * price),
+            (false, _) => room / bytes.max(f64::MIN_POSITIVE),
         };
         plain.min(by_bytes).min(by_time)
     }
@@ -202,12 +258,16 @@ impl Relaxed {
 }
 
 /// Bytes of a block, and seconds that it is computed again whatever the memory.
-fn bytes(priced: &Priced<'_>, configuration: &Configuration, kind: &Kind) -> (Bytes, f64) {
+fn bytes(
+    priced: &Priced<'_>,
+    (configuration, recompute): (&Configuration, RecomputeRule),
+    kind: &Kind,
+) -> (Bytes, f64) {
     let states = kind.held_dense * priced.on_device.parameter[0]
         + kind.held_experts * priced.on_device.parameter[1];
     let fixed =
         |kept: f64, seconds: f64| (Bytes { states, all: kept, least: kept, freed: 0.0 }, seconds);
-    let may = match configuration.recompute {
+    let may = match recompute {
         RecomputeRule::None => return fixed(kind.all, 0.0),
         RecomputeRule::Selective => return fixed(kind.without_core, kind.core_s),
         RecomputeRule::PerOp => return fixed(kind.per_op, kind.per_op_s),
@@ -229,19 +289,35 @@ fn bytes(priced: &Priced<'_>, configuration: &Configuration, kind: &Kind) -> (By
     (Bytes { states, all: kind.all, least, freed: freed[0].max(freed[1]) }, 0.0)
 }
 
-/// What a rank has for blocks, without claims.
+/// Bytes that are there while a backward pass runs of a stage of one kind of blocks, beside what is
+/// kept and so many bytes of logits, which are gone before the first block is computed again.
+fn in_passes(priced: &Priced<'_>, recompute: RecomputeRule, kind: &Kind, logits: f64) -> f64 {
+    let gradients = if kind.held_experts > 0.0 { priced.in_flight } else { 0.0 };
+    let again = match recompute {
+        RecomputeRule::Full | RecomputeRule::Alike => (kind.all - logits).max(0.0),
+        _ => 0.0,
+    };
+    gradients + again
+}
+
+/// What a rank has for blocks, without claims; each of its chunks keeps so many bytes of a micro-batch
+/// at least.
 fn room(
     priced: &Priced<'_>,
     configuration: &Configuration,
     in_flight: &InFlight,
-    (limit, rank): (f64, u32),
+    (limit, rank, least): (f64, u32, f64),
 ) -> Rank {
     // Whatever the sizes of its chunks, at the fullest moment each holds so many.
     let moments = in_flight.get(rank as usize).map(Vec::as_slice).unwrap_or_default();
     let n_chunks = configuration.degrees.virtual_stages.max(1) as usize;
-    let chunks = |moment: &Vec<u32>| moment.iter().take(n_chunks).copied().min().unwrap_or(0);
-    let in_flight = moments.iter().map(chunks).max().unwrap_or(0);
-    let mut room = limit - priced.rank_bytes;
+    let chunks = |moment: &Vec<u32>| {
+        let own = moment.get(..n_chunks).unwrap_or_default();
+        let fewest = own.iter().copied().min().unwrap_or(0);
+        (fewest, own.iter().map(|n| n - fewest).sum::<u32>())
+    };
+    let (in_flight, more) = moments.iter().map(chunks).max().unwrap_or_default();
+    let mut room = limit - priced.rank_bytes - f64::from(more) * least;
     if rank == 0 {
         room -= priced.on_device.ends[0];
     }
@@ -251,7 +327,7 @@ fn room(
             room -= priced.on_device.ends[1];
         }
     }
-    Rank { room, in_flight: f64::from(in_flight), claims: Vec::new() }
+    Rank { room, in_flight: f64::from(in_flight), again_s: 0.0, claims: Vec::new() }
 }
 
 #[cfg(test)]
@@ -263,6 +339,7 @@ mod tests {
         let rank = |fixed_s| Rank {
             room: 1e9,
             in_flight: 1.0,
+            again_s: 0.0,
             claims: vec![Claim { block_s, recompute_s: 1.0, fixed_s, wait: Wait::First }],
         };
         let relaxed = Relaxed {

@@ -19,6 +19,9 @@ use crate::training::order::{InFlight, Order, in_flight};
 /// Seconds of a step beyond which its nanoseconds can't be counted in 63 bits.
 const LONGEST_S: f64 = 9.2e9;
 
+/// So much above the cutoff bounds are looked for: none that is as high is lost by rounding.
+const ABOVE: f64 = 1.0 + 1e-6;
+
 /// What a shape gave.
 pub(super) struct Expanded {
     /// Its best plan below the cutoff.
@@ -238,8 +241,12 @@ impl Worker<'_, '_> {
         if self.options.pruning == Pruning::On && own_s > cutoff {
             return Outcome::NoneByRule(own_s);
         }
-        counts.n_fitted += 1;
         let fitter = Fitter::new(priced, configuration, &in_flight, limit);
+        let own_s = fitter.least_s(cutoff * ABOVE).map_or(own_s, |least_s| least_s.max(own_s));
+        if self.options.pruning == Pruning::On && own_s > cutoff {
+            return Outcome::NoneByRule(own_s);
+        }
+        counts.n_fitted += 1;
         let Some(fitted) = fitter.fit() else {
             counts.n_misfits += 1;
             return match finds_all_cuts(configuration, priced.n_blocks()) {
@@ -247,7 +254,6 @@ impl Worker<'_, '_> {
                 false => Outcome::NoneByRule(own_s),
             };
         };
-        let own_s = fitter.least_s().map_or(own_s, |least_s| least_s.max(own_s));
         let bound_s = bound::of_stages(priced, configuration, &fitted.figures);
         // What is known of the only stages is known of all.
         let is_only = configuration.has_one_plan(priced.n_blocks());
