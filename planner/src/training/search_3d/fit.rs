@@ -30,15 +30,6 @@ pub struct Fitted {
     pub figures: Vec<StageFigures>,
 }
 
-/// What is counted of the stages before one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Before {
-    /// All that they take as they are cut: a guide to the next cut.
-    AsCut,
-    /// What their blocks take however they are cut: weights are bounds of the step.
-    AtLeast,
-}
-
 /// What a stage computes again, and its figures.
 type Policy = (Recompute, StageFigures);
 
@@ -113,7 +104,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
     pub fn fits(&self) -> bool {
         match (self.configuration.degrees.virtual_stages, self.configuration.split) {
             _ if self.configuration.recompute == RecomputeRule::Alike => self.fit().is_some(),
-            (0 | 1, Split::Balanced) => self.filled(f64::INFINITY, Before::AsCut).is_some(),
+            (0 | 1, Split::Balanced) => self.filled(f64::INFINITY).is_some(),
             _ => self.fit().is_some(),
         }
     }
@@ -248,7 +239,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
     fn fit_single(&self) -> Option<Fitted> {
         self.cut_single(match self.configuration.split {
             Split::Equal => contiguous(&equal_blocks(self.priced.n_blocks(), self.n_ranks())),
-            Split::Balanced => self.balanced(Before::AsCut)?.0,
+            Split::Balanced => self.balanced()?,
         })
     }
 
@@ -262,10 +253,10 @@ impl<'s, 'a> Fitter<'s, 'a> {
 
     /// Contiguous stages of which the one with the greatest [`Self::weight`] has as little as can
     /// be: the least weight for which taking as many blocks as possible, stage by stage, takes them
-    /// all; and a weight below which there are none. A weight grows with a stage's blocks and sinks
-    /// with those before it, so nothing else need be tried.
-    fn balanced(&self, before: Before) -> Option<(Vec<Range<u32>>, f64)> {
-        let (mut best, mut high) = self.filled(f64::INFINITY, before)?;
+    /// all. A weight grows with a stage's blocks and sinks with those before it, but for what unlike
+    /// blocks compute again.
+    fn balanced(&self) -> Option<Vec<Range<u32>>> {
+        let (mut best, mut high) = self.filled(f64::INFINITY)?;
         let all_s = self.all_s();
         let m = self.configuration.degrees.n_micro_batches as f64;
         let share_s = all_s / f64::from(self.n_ranks());
@@ -275,7 +266,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
                 break;
             }
             let middle = low.midpoint(high);
-            match self.filled(middle, before) {
+            match self.filled(middle) {
                 Some((blocks, most)) => {
                     high = most.min(middle);
                     best = blocks;
@@ -283,7 +274,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
                 None => low = middle,
             }
         }
-        Some((best, low))
+        Some(best)
     }
 
     /// Whether the order is 1F1B, of which the whole step is known and not only its slowest stage.
@@ -311,28 +302,19 @@ impl<'s, 'a> Fitter<'s, 'a> {
     /// 3. `all + (m - w) (F + B) + behind`: so it does, and after the last forward pass there is
     ///    one more trip;
     /// 4. `before + m F + (m - w + 1) B + behind`: that last trip alone.
-    fn weight(
-        &self,
-        before: Before,
-        rank: u32,
-        before_s: f64,
-        end: u32,
-        own: &StageFigures,
-    ) -> f64 {
+    fn weight(&self, rank: u32, before_s: f64, end: u32, own: &StageFigures) -> f64 {
         if !self.is_flush() {
             return self.seconds(own);
         }
         let n_ranks = self.n_ranks();
         let m = self.configuration.degrees.n_micro_batches as f64;
         let left = (m - f64::from(n_ranks - rank)).max(0.0);
-        let is_early = before == Before::AtLeast && self.configuration.order.recomputes_early();
-        let (forward, both) = (own.forward_s, own.seconds());
-        // What is computed again early may be while others are waited for.
-        let backward = own.backward_s + if is_early { 0.0 } else { own.recompute_s };
+        let (forward, backward) = (own.forward_s, own.backward_s + own.recompute_s);
+        let both = forward + backward;
         let all = self.all_s();
         let is_last = rank + 1 == n_ranks;
         let behind = if is_last { 0.0 } else { (all - self.work_s(&(0..end))).max(0.0) };
-        let third = if left > 0.0 { all + left * (forward + backward) + behind } else { 0.0 };
+        let third = if left > 0.0 { all + left * both + behind } else { 0.0 };
         (before_s + m * both)
             .max(all + (m - 1.0) * backward + left * forward)
             .max(third)
@@ -340,7 +322,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
     }
 
     /// Stages of at most such a weight, each as long as it can be, and the greatest weight.
-    fn filled(&self, most: f64, before: Before) -> Option<(Vec<Range<u32>>, f64)> {
+    fn filled(&self, most: f64) -> Option<(Vec<Range<u32>>, f64)> {
         let n_blocks = self.priced.n_blocks();
         let n_ranks = self.n_ranks();
         let (mut start, mut before_s, mut greatest) = (0, 0.0, 0.0f64);
@@ -350,7 +332,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
             let last = n_blocks.checked_sub(n_ranks - 1 - rank)?;
             let weighed = |end: u32| {
                 let (_, own) = self.cheapest(rank, &(start..end))?;
-                Some((self.weight(before, rank, before_s, end, &own), own.seconds()))
+                Some((self.weight(rank, before_s, end, &own), own.seconds()))
             };
             let takes = |end: u32| weighed(end).is_some_and(|(weight, _)| weight <= most);
             if start >= last || !takes(start + 1) {
@@ -363,10 +345,7 @@ impl<'s, 'a> Fitter<'s, 'a> {
             }
             let (weight, own_s) = weighed(low)?;
             greatest = greatest.max(weight);
-            before_s += match before {
-                Before::AsCut => own_s,
-                Before::AtLeast => self.work_s(&(start..low)),
-            };
+            before_s += own_s;
             stages.push(start..low);
             start = low;
         }

@@ -82,14 +82,18 @@ fn model(random: &mut SmallRng) -> ModelCard {
         let experts = ExpertCard {
             n_experts: 4,
             per_token: 2,
-            feed_forward: hidden,
+            feed_forward: pick(random, &[1, 1, 8]) * hidden,
             n_shared: 1,
             ..Default::default()
         };
-        let card = TransformerCard { experts: Some(experts), ..card };
+        let with = TransformerCard { experts: Some(experts), ..card.clone() };
         let n_blocks = random.random_range(1..=2);
         let extra_weights = hidden * hidden;
-        groups.push(BlockGroup { extra_weights, ..BlockGroup::of_card(card, n_blocks) });
+        let group = BlockGroup { extra_weights, ..BlockGroup::of_card(with, n_blocks) };
+        groups.insert(random.random_range(0..=1), group);
+        if random.random_bool(0.3) {
+            groups.push(BlockGroup::of_card(card, 1));
+        }
     }
     ModelCard {
         name: "random".to_owned(),
@@ -263,6 +267,8 @@ fn the_bound_is_below_every_cut() {
                     in_flight(configuration.order, d.pipeline, d.virtual_stages, m).unwrap();
                 let fitter = fit::Fitter::new(&priced, &configuration, &in_flight, limit);
                 let n = model.n_blocks();
+                let own_s = relaxed::of_configuration(&priced, &configuration, &in_flight, limit)
+                    .max(fitter.least_s(f64::INFINITY).unwrap_or(0.0));
                 let alike = configuration.recompute == RecomputeRule::Alike;
                 for n_recomputed in 0..=if alike { n } else { 0 } {
                     let fitter = fitter.recomputing(n_recomputed);
@@ -270,7 +276,10 @@ fn the_bound_is_below_every_cut() {
                         let fitted = fitter.cut_stages(fit::contiguous(&sizes));
                         let judged =
                             fitted.and_then(|own| judge::judged(&priced, &configuration, own).ok());
-                        least = judged.map_or(least, |plan| least.min(plan.step.0));
+                        let Some(plan) = judged else { continue };
+                        let step = plan.step.seconds();
+                        assert!(own_s <= step, "{seed} {own_s} {step} {configuration:?} {sizes:?}");
+                        least = least.min(plan.step.0);
                     }
                 }
             }
@@ -296,6 +305,67 @@ fn the_bound_is_below_every_cut() {
     let told =
         format!("{n_best} of {n_plans}, the worst {worst:.2} %, {mean:.2} % above the bound");
     assert!(n_plans > 800 && 10 * n_best >= 9 * n_plans, "{told}");
+}
+
+/// Under any limit of memory the bound of a configuration holds for every way to cut unlike blocks
+/// that fits.
+#[test]
+fn bounds_under_limits_are_below_every_cut_that_fits() {
+    let mut n_limits = 0;
+    for seed in 0..600 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let mut model = model(&mut random);
+        for group in &mut model.groups {
+            group.card.vocabulary = 16;
+            group.card.feed_forward *= pick(&mut random, &[1, 8]);
+        }
+        let system = with_links(system(2), seed);
+        let stack = stacks()[seed as usize % 6].clone();
+        let constants = Constants::nominal(&stack);
+        let pricing = Pricing::unlimited(&model, &system, &stack, &constants);
+        let any = pick(&mut random, &Order::ALL);
+        let orders = vec![pick(&mut random, &[Order::Interleaved, any])];
+        let recompute = pick(&mut random, &POLICIES);
+        let pins =
+            Pins { orders, recompute, pipeline: Some(2), micro_batch: Some(1), ..Pins::default() };
+        let space = Space { devices: vec![2], global_batch: pick(&mut random, &[2, 4, 6]), pins };
+        for own in bounded(&pricing, &space, &Options::default()) {
+            for configuration in leaves(&own.shape, &space, &model).0 {
+                let priced = configuration.priced(pricing, Arc::clone(&own.passes));
+                let d = &configuration.degrees;
+                let m = d.n_micro_batches as u32;
+                let in_flight =
+                    in_flight(configuration.order, d.pipeline, d.virtual_stages, m).unwrap();
+                let within = |limit| fit::Fitter::new(&priced, &configuration, &in_flight, limit);
+                let mut cuts: Vec<(u64, f64)> = Vec::new();
+                let alike = recompute == RecomputeRule::Alike;
+                for n_recomputed in 0..=if alike { model.n_blocks() } else { 0 } {
+                    let fitter = within(f64::INFINITY);
+                    let fitter = fitter.recomputing(n_recomputed);
+                    for sizes in all_cuts(model.n_blocks(), d.pipeline * d.virtual_stages) {
+                        let fitted = fitter.cut_stages(fit::contiguous(&sizes));
+                        let judged =
+                            fitted.and_then(|own| judge::judged(&priced, &configuration, own).ok());
+                        cuts.extend(judged.map(|plan| (plan.peak, plan.step.seconds())));
+                    }
+                }
+                cuts.sort_by_key(|own| own.0);
+                let mut least_s = f64::INFINITY;
+                for (peak, step_s) in cuts {
+                    least_s = least_s.min(step_s);
+                    let limit = peak as f64 + 1.0;
+                    let bounds = [
+                        relaxed::of_configuration(&priced, &configuration, &in_flight, limit),
+                        within(limit).least_s(f64::INFINITY).unwrap_or(0.0),
+                    ];
+                    let holds = bounds.iter().all(|bound| *bound <= least_s);
+                    assert!(holds, "{seed} {bounds:?} {least_s} {configuration:?}");
+                    n_limits += 1;
+                }
+            }
+        }
+    }
+    assert!(n_limits > 5_000, "{n_limits}");
 }
 
 #[test]

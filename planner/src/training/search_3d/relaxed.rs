@@ -25,7 +25,7 @@ use ir::card::BlockGroup;
 use super::bound::lowered;
 use super::claims::{Blocks, Claim, RankEnds, Way, claims, sent};
 use super::space::{Configuration, RecomputeRule};
-use crate::training::order::InFlight;
+use crate::training::order::{InFlight, Order};
 
 /// Halvings of the interval in which the least time is looked for.
 const HALVINGS: u32 = 40;
@@ -117,7 +117,8 @@ fn of_rule(
         };
         let is_head = rank == RankEnds::rank_of_head(configuration);
         let logits = if is_head { priced.logit_bytes } else { 0.0 };
-        let in_passes = |index| in_passes(priced, recompute, &kinds[index], logits);
+        let rule = (configuration.order, recompute);
+        let in_passes = |index| in_passes(priced, rule, &kinds[index], logits);
         // When a rank keeps most, it is about to run a backward pass; of several chunks that of the
         // head may be another one.
         let in_passes = match (is_head && n_chunks > 1, is_pure) {
@@ -291,9 +292,16 @@ fn bytes(
 
 /// Bytes that are there while a backward pass runs of a stage of one kind of blocks, beside what is
 /// kept and so many bytes of logits, which are gone before the first block is computed again.
-fn in_passes(priced: &Priced<'_>, recompute: RecomputeRule, kind: &Kind, logits: f64) -> f64 {
+fn in_passes(
+    priced: &Priced<'_>,
+    (order, recompute): (Order, RecomputeRule),
+    kind: &Kind,
+    logits: f64,
+) -> f64 {
     let gradients = if kind.held_experts > 0.0 { priced.in_flight } else { 0.0 };
     let again = match recompute {
+        // What is computed again early may be when less is kept.
+        _ if order.recomputes_early() => 0.0,
         RecomputeRule::Full | RecomputeRule::Alike => (kind.all - logits).max(0.0),
         _ => 0.0,
     };

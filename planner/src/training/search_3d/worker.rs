@@ -12,7 +12,7 @@ use cost_model::runs::forms::model::priced::Priced;
 use super::fit::Fitter;
 use super::judge::{Judged, Unfit, judged};
 use super::polish::MOST_GAIN;
-use super::space::{Configuration, RecomputeRule, Shape, Space, Split, leaves};
+use super::space::{Configuration, Shape, Space, Split, leaves};
 use super::{Bounded, Counts, Family, Options, Pruning, bound, family, relaxed};
 use crate::training::order::{InFlight, Order, in_flight};
 
@@ -85,14 +85,6 @@ impl Outcome {
             Self::None => None,
         }
     }
-}
-
-/// Whether there are no cuts that fit where the rule finds none.
-fn finds_all_cuts(configuration: &Configuration, n_blocks: u32) -> bool {
-    configuration.has_one_cut(n_blocks)
-        || configuration.degrees.virtual_stages <= 1
-            && configuration.split == Split::Balanced
-            && configuration.recompute != RecomputeRule::Alike
 }
 
 /// Expands shapes.
@@ -249,7 +241,7 @@ impl Worker<'_, '_> {
         counts.n_fitted += 1;
         let Some(fitted) = fitter.fit() else {
             counts.n_misfits += 1;
-            return match finds_all_cuts(configuration, priced.n_blocks()) {
+            return match own_s.is_infinite() || configuration.has_one_cut(priced.n_blocks()) {
                 true => Outcome::None,
                 false => Outcome::NoneByRule(own_s),
             };
