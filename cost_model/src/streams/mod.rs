@@ -11,8 +11,10 @@
 //! has names for.
 
 pub mod bound;
+pub mod interference;
 pub mod moe;
 pub mod moe_step;
+pub mod period;
 pub mod replay;
 pub mod verify;
 

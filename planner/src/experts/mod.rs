@@ -1,5 +1,6 @@
 //! Rows that put experts on devices.
 
+pub mod dynaflow;
 pub mod eplb;
 pub mod expert_placement;
 pub mod expertflow;
