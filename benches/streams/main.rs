@@ -1,5 +1,5 @@
 //! The grid of layers that FSMoE was measured on, by its published constants: what parts gain, and how
-//! long it takes to plan all of them.
+//! long it takes to plan all of them; the same of FinDEP's groups of devices ([`groups`]).
 //!
 //! `cargo bench --bench streams`. The baseline of the paper, Tutel with PipeMoE, has one number of parts
 //! of 1, 2, 4 and 8 for both passes, one queue for both kinds of links, and sums up gradients after the
@@ -11,6 +11,8 @@
     missing_docs,
     reason = "a bench prints, and stops at the first surprise"
 )]
+
+mod groups;
 
 use std::time::Instant;
 
@@ -30,6 +32,7 @@ fn main() {
         "\npublished (Testbeds A, B): Tutel-Improved 1.09, 1.08; without overlap of both links 1.12, \
          1.16; all 1.18, 1.22; best parts differ in 912 of 1,458"
     );
+    groups::print();
 }
 
 /// Seconds of a layer whose links are one queue.

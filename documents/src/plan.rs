@@ -4,6 +4,7 @@
 //! was made for. Version 1 is closed: a reader refuses fields that it does not know.
 
 mod check;
+pub mod disaggregated;
 pub mod experts;
 mod names;
 mod read;
@@ -237,8 +238,8 @@ pub struct StreamDocument {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct CellDocument {
-    /// The forward (`0F`) or backward (`0B`) pass of the layers of an entry of `experts.layers`, by
-    /// its position.
+    /// The forward (`0F`) or backward (`0B`) pass of one of the layers of an entry of `experts.layers`, by
+    /// its position. Between groups of devices streams go on with the next layer where they end one.
     pub cell: String,
     /// Its streams.
     pub streams: Vec<StreamDocument>,

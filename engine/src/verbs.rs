@@ -71,7 +71,10 @@ pub fn verify(request: &PlanOnModel, around: (Cancel<'_>, &Page)) -> CommandResu
     }
     let document = replay::document(&request.plan)?;
     if document.has_streams() {
-        return streams::verify::verify(&document, request, around.1);
+        return match streams::Word::of(&document) {
+            streams::Word::Parts => streams::verify::verify(&document, request, around.1),
+            streams::Word::Groups => streams::groups::verify::verify(&document, request, around.1),
+        };
     }
     if places_experts(&document) {
         return experts::verify::verify(&document, request, around.1);
@@ -108,7 +111,11 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
     let rows = Rows::of(on.target.all);
     let document = replay::document(&on.plan)?;
     if document.has_streams() {
-        return streams::explain::explain(&document, (on, &subject, request.layer), page);
+        let asked = (on, &subject, request.layer);
+        return match streams::Word::of(&document) {
+            streams::Word::Parts => streams::explain::explain(&document, asked, page),
+            streams::Word::Groups => streams::groups::explain::explain(&document, asked, page),
+        };
     }
     no_layer(request)?;
     if places_experts(&document) {
@@ -142,7 +149,7 @@ fn no_layer(request: &ExplainRequest) -> Result<(), Diagnostic> {
     }
     let message = "`--layer` names the streams of a layer, and this plan states none";
     Err(Diagnostic::usage("no-streams", message)
-        .hint("leave it out, or plan with --algorithm fsmoe"))
+        .hint("leave it out, or plan with --algorithm fsmoe or findep"))
 }
 
 fn pathless(why: &str) -> Diagnostic {
@@ -283,7 +290,7 @@ pub fn export(
     let document = replay::document(&on.plan)?;
     if document.has_streams() {
         started_by_none(request)?;
-        streams::check_target(&request.target)?;
+        streams::check_target(&request.target, streams::Word::of(&document))?;
     }
     if places_experts(&document) {
         started_by_none(request)?;

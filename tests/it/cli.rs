@@ -13,6 +13,7 @@ mod edges;
 mod expertflow;
 mod experts;
 mod explained;
+mod findep;
 mod flags;
 mod folder;
 mod followed;

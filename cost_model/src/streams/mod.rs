@@ -11,6 +11,7 @@
 //! has names for.
 
 pub mod bound;
+pub mod groups;
 pub mod interference;
 pub mod moe;
 pub mod moe_step;

@@ -25,8 +25,9 @@
 use super::replay::replay;
 use super::{Cell, Order, Piece, Resource, Slowdowns, Stream};
 
-/// Names of the ops, by their numbers.
-pub const OPS: [&str; 6] = ["dispatch", "gather", "experts", "scatter", "combine", "gradients"];
+/// Names of the ops, by their numbers; the last two are those of [`super::groups`].
+pub const OPS: [&str; 8] =
+    ["dispatch", "gather", "experts", "scatter", "combine", "gradients", "attention", "shared"];
 const DISPATCH: u32 = 0;
 const GATHER: u32 = 1;
 const EXPERTS: u32 = 2;

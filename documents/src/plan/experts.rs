@@ -8,6 +8,7 @@ use ir::workload::{Mode, StepPhase};
 use serde::{Deserialize, Serialize};
 
 use super::check::refused;
+use super::disaggregated::{DisaggregatedDocument, PieceSecondsDocument};
 use super::request::RequestDocument;
 use super::{
     CellDocument, CommunicationDocument, CostDocument, FORMAT, ModeDocument, ParallelismDocument,
@@ -29,7 +30,8 @@ pub enum PhaseDocument {
 }
 
 /// Layers that are planned alike. A placement of experts has loads and bounds, a plan of parts `r_fwd` and
-/// what follows, experts in slots with the others in the host's memory `resident`, `prefetch` and `cache`.
+/// what follows, experts in slots with the others in the host's memory `resident`, `prefetch` and `cache`,
+/// experts on devices of their own `piece_seconds`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
@@ -76,6 +78,9 @@ pub struct ExpertLayersDocument {
     /// What steps need of the layer, and fetch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheDocument>,
+    /// Seconds of the pieces of one of these layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub piece_seconds: Option<PieceSecondsDocument>,
 }
 
 /// Whether a member stands for nothing.
@@ -146,6 +151,9 @@ pub struct ExpertsDocument {
     /// Where experts lie in the memory of the host, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<HostDocument>,
+    /// Where attention and experts lie on devices of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disaggregated: Option<DisaggregatedDocument>,
     /// All layers of experts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<ExpertLayersDocument>,
@@ -274,13 +282,33 @@ impl PlanDocument {
         if let Some((member, _)) = missing.into_iter().find(|(_, is_missing)| *is_missing) {
             return Err(refused(member, "is missing"));
         }
-        own.layers.iter().try_for_each(|layer| layer.check(of_streams, own.host.is_some()))
+        let kind = match (own.disaggregated.is_some(), of_streams, own.host.is_some()) {
+            (true, false, _) => return Err(refused("schedule.cells", "is missing")),
+            (true, true, _) => Kind::Groups,
+            (_, true, _) => Kind::Parts,
+            (_, _, true) => Kind::Cached,
+            _ => Kind::Placed,
+        };
+        own.layers.iter().try_for_each(|layer| layer.check(kind))
     }
 }
 
+/// What is decided of layers of experts.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Devices of their copies.
+    Placed,
+    /// Slots.
+    Cached,
+    /// Parts and gradients.
+    Parts,
+    /// Devices of attention and of experts.
+    Groups,
+}
+
 impl ExpertLayersDocument {
-    /// Refuses what layers of the other kind of plan have, and layers without their own.
-    fn check(&self, of_streams: bool, is_cached: bool) -> Result<(), Diagnostic> {
+    /// Refuses what layers of another kind of plan have, and layers without their own.
+    fn check(&self, kind: Kind) -> Result<(), Diagnostic> {
         let placed = [
             ("experts.layers[].slots", self.slots > 0),
             ("experts.layers[].visits", !self.visits.is_empty()),
@@ -294,15 +322,17 @@ impl ExpertLayersDocument {
             ("experts.layers[].others_gradient_bytes", self.others_gradient_bytes.is_some()),
         ];
         let cached = [("experts.layers[].cache", self.cache.is_some())];
+        let pieces = [("experts.layers[].piece_seconds", self.piece_seconds.is_some())];
         let held = [
             ("experts.layers[].resident", !self.resident.is_empty()),
             ("experts.layers[].prefetch", !self.prefetch.is_empty()),
         ];
         // What a placement lacks is named where its rules are looked at.
-        let (own, others) = match (of_streams, is_cached) {
-            (true, _) => (&parts[..], [&placed[..], &bound, &cached, &held]),
-            (_, true) => (&cached[..], [&parts[..], &bound, &[], &[]]),
-            _ => (&[][..], [&parts[..], &cached, &held, &[]]),
+        let (own, others) = match kind {
+            Kind::Parts => (&parts[..], [&placed[..], &bound, &cached, &held, &pieces]),
+            Kind::Cached => (&cached[..], [&parts[..], &bound, &pieces, &[], &[]]),
+            Kind::Groups => (&pieces[..], [&parts[..], &bound, &cached, &held, &[]]),
+            Kind::Placed => (&[][..], [&parts[..], &cached, &held, &pieces, &[]]),
         };
         if let Some((member, _)) = others.into_iter().flatten().find(|(_, is_there)| *is_there) {
             return Err(refused(member, "is nothing that such a plan decides"));

@@ -31,3 +31,30 @@ pub struct StreamsReportDocument {
     /// Of reading.
     pub warnings: Vec<DiagnosticDocument>,
 }
+
+/// A plan of attention and experts on devices of their own in figures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DisaggregatedReportDocument {
+    /// The plan.
+    pub plan: PlanDocument,
+    /// Layers.
+    pub n_layers: u64,
+    /// Seconds of a step.
+    pub step_seconds: f64,
+    /// Samples of all devices per second.
+    pub samples_per_s: f64,
+    /// What no groups, sizes, parts and orders are above.
+    pub bound_samples_per_s: f64,
+    /// The same as `samples_per_s` of `ping-pong`; null where it has no plan.
+    pub ping_pong_samples_per_s: Option<f64>,
+    /// The same of `naive`.
+    pub naive_samples_per_s: Option<f64>,
+    /// Why the search ended.
+    pub stop_reason: String,
+    /// Seconds of planning; null where nothing may depend on the clock.
+    pub elapsed_s: Option<f64>,
+    /// Of reading.
+    pub warnings: Vec<DiagnosticDocument>,
+}

@@ -11,7 +11,7 @@ use crate::plan::{Context, CostDocument, PlanDocument};
 use crate::profile::ProfileDocument;
 use crate::report::cached::CachedReportDocument;
 use crate::report::experts::ExpertsReportDocument;
-use crate::report::streams::StreamsReportDocument;
+use crate::report::streams::{DisaggregatedReportDocument, StreamsReportDocument};
 use crate::report::training::TrainingReportDocument;
 use crate::report::{FailureDocument, ReportDocument};
 use crate::solution::SolutionReportDocument;
@@ -38,6 +38,7 @@ enum AnswerDocument {
     Instance(Box<SolutionReportDocument>),
     Experts(Box<ExpertsReportDocument>),
     Streams(Box<StreamsReportDocument>),
+    Disaggregated(Box<DisaggregatedReportDocument>),
     Cached(Box<CachedReportDocument>),
     Failure(Box<FailureDocument>),
 }

@@ -203,6 +203,7 @@ fn document(asked: &Asked, placed: &[Placed], used: &Ingredient) -> PlanDocument
         tokens: Some(asked.tokens),
         groups: Some(asked.shape.groups as u32),
         host: None,
+        disaggregated: None,
         layers: entries.collect(),
     };
     let context = ExpertsContext {

@@ -6,6 +6,7 @@ mod cached;
 mod experts;
 mod followed;
 mod given;
+mod groups;
 mod in_words;
 mod layered;
 mod ops;
@@ -57,9 +58,12 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
             Does::Caches(door) => cached::plan(request, (used, door), run),
         };
     }
-    if let Some(row) = crate::streams::row(request.recipe())? {
+    if let Some((used, does)) = crate::streams::row(request.recipe())? {
         fields::check(&request.problem.given, Mode::Streams)?;
-        return streams::plan(request, row, run);
+        return match does {
+            crate::streams::Does::Cuts(door) => streams::plan(request, (used, door), run),
+            crate::streams::Does::Shares(door) => groups::plan(request, (used, door), run),
+        };
     }
     if both::is_open(request) {
         return both::plan(request, run);

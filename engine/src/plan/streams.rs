@@ -21,10 +21,10 @@ use crate::page::Format;
 use crate::request::PlanRequest;
 use crate::request::value::Written;
 use crate::rows::Rows;
-use crate::streams::check_target;
 use crate::streams::decided::{Asked, OBJECTIVE, document, unsplit_s};
 use crate::streams::explain::table;
 use crate::streams::setting::Setting;
+use crate::streams::{Word, check_target};
 
 /// Plans the layers of a model by a row of the registry.
 pub(super) fn plan(
@@ -32,7 +32,7 @@ pub(super) fn plan(
     (used, door): (Ingredient, &'static Streams),
     run: &mut Run<'_>,
 ) -> CommandResult {
-    request.exports.iter().try_for_each(|target| check_target(target))?;
+    request.exports.iter().try_for_each(|target| check_target(target, Word::Parts))?;
     check_phase(request)?;
     let asked = asked(request, &used)?;
     let read = {

@@ -4,12 +4,12 @@ use cost_model::streams::moe::OPS;
 use cost_model::streams::replay::replay;
 use cost_model::streams::{Piece, Resource, Slowdowns};
 use documents::plan::PlanDocument;
-use ir::diagnostic::Diagnostic;
 use serde_json::{Value, json};
 
 use super::decided::{Pass, of_entry, of_pass};
 use super::setting::Setting;
 use super::verify::{OnModel, examined, violations};
+use super::{check_layer, check_subject};
 use crate::exit::{CommandResult, Exit};
 use crate::experts::setting::ranges;
 use crate::ops::explain::Subject;
@@ -28,18 +28,7 @@ pub fn explain(
     page: &Page,
 ) -> CommandResult {
     let rows = Rows::of(on.target.all);
-    let flag = match subject {
-        Subject::Op(_) => Some("--op"),
-        Subject::Transfer(_) => Some("--transfer"),
-        Subject::Device(_) => Some("--device"),
-        Subject::Step { longest: Some(_) } => Some("--longest"),
-        Subject::Step { longest: None } => None,
-    };
-    if let Some(flag) = flag {
-        let message =
-            format!("all devices of a plan of streams do the same: `{flag}` names nothing");
-        return Err(Diagnostic::usage("not-for-streams", message).hint("leave it out"));
-    }
+    check_subject(subject)?;
     let on = examined(document, &on.model, &on.target)?;
     let mut broken = on.mismatches.clone();
     broken.extend(violations(&on));
@@ -71,11 +60,8 @@ pub fn explain(
 
 /// When each piece of a layer's passes runs.
 fn of_layer(on: &OnModel<'_>, layer: u32, rows: Rows, page: &Page) -> CommandResult {
-    let Some(parts) = on.parts.get(layer as usize) else {
-        let message = format!("the plan has no layer {layer}");
-        return Err(Diagnostic::usage("unknown-layer", message)
-            .hint(format!("its layers are 0 to {}", on.parts.len().saturating_sub(1))));
-    };
+    check_layer(layer, on.parts.len())?;
+    let parts = on.parts.get(layer as usize).copied().unwrap_or_default();
     let columns = [
         Column::Text("pass"),
         Column::Text("stream"),
@@ -86,7 +72,7 @@ fn of_layer(on: &OnModel<'_>, layer: u32, rows: Rows, page: &Page) -> CommandRes
     ];
     let (mut table, mut told) = (Vec::new(), Vec::new());
     for (pass, name) in [(Pass::Forward, "forward"), (Pass::Backward, "backward")] {
-        let Some(cell) = of_pass(&on.setting, layer, parts, pass) else { continue };
+        let Some(cell) = of_pass(&on.setting, layer, &parts, pass) else { continue };
         let Ok(times) = replay(&cell, &Slowdowns::default()) else { continue };
         for (stream, order) in cell.streams.iter().zip(&times.orders) {
             for piece in order {

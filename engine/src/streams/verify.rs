@@ -12,6 +12,7 @@ use documents::plan::PlanDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::json;
 
+use super::Does;
 use super::decided::{self, Asked, Pass};
 use super::setting::Setting;
 use crate::differences::{self, difference};
@@ -56,6 +57,16 @@ pub fn examined<'d>(
     let mut setting =
         Setting::read((model, sequence), problem, (asked.batch, asked.request.clone()))?;
     let derived = decided::document(&setting, &[], &asked, 0.0);
+    let found = others(document, &derived);
+    let (allowed, mismatches) = kept::sorted(found.into_iter(), target.allow_mismatch)?;
+    let mut warnings = std::mem::take(&mut setting.run.warnings);
+    warnings.extend(allowed);
+    let parts = decided::parts(document, setting.model.layers.len());
+    Ok(OnModel { setting, document, parts, warnings, mismatches })
+}
+
+/// Where model, cluster or profile are others than a plan was made for.
+pub(super) fn others(document: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic> {
     let pairs = [
         ("model", &document.model, &derived.model),
         ("cluster", &document.cluster, &derived.cluster),
@@ -74,15 +85,11 @@ pub fn examined<'d>(
                 .hint(format!("give the {what} that it was made for, or add --allow-mismatch"))
         },
     );
-    let (allowed, mismatches) = kept::sorted(found, target.allow_mismatch)?;
-    let mut warnings = std::mem::take(&mut setting.run.warnings);
-    warnings.extend(allowed);
-    let parts = decided::parts(document, setting.model.layers.len());
-    Ok(OnModel { setting, document, parts, warnings, mismatches })
+    found.collect()
 }
 
 /// What a plan was asked for, as it states it.
-fn asked(document: &PlanDocument) -> Asked {
+pub(super) fn asked(document: &PlanDocument) -> Asked {
     Asked {
         batch: document.workload.batch.unwrap_or_default(),
         request: document.request.clone(),
@@ -91,7 +98,7 @@ fn asked(document: &PlanDocument) -> Asked {
 }
 
 /// Refuses flags that ask for another step: all but what it runs on stands in the plan.
-fn check_flags(target: &ReplayRequest) -> Result<(), Diagnostic> {
+pub(super) fn check_flags(target: &ReplayRequest) -> Result<(), Diagnostic> {
     let mut given = crate::fields::flags(&target.problem.given);
     given.retain(|flag| *flag != "--cluster" && *flag != "--profile");
     if given.is_empty() {
@@ -134,7 +141,7 @@ pub fn verify(document: &PlanDocument, request: &PlanOnModel, page: &Page) -> Co
     Ok(violations::exit(&broken))
 }
 
-fn n_pieces(document: &PlanDocument) -> usize {
+pub(super) fn n_pieces(document: &PlanDocument) -> usize {
     let streams = document.schedule.cells.iter().flat_map(|own| &own.streams);
     streams.map(|own| own.pieces.len()).sum()
 }
@@ -142,14 +149,14 @@ fn n_pieces(document: &PlanDocument) -> usize {
 /// All rules that a plan breaks, and what it states in vain.
 #[must_use]
 pub fn violations(on: &OnModel<'_>) -> Vec<Diagnostic> {
-    let mut found = of_layers(on);
+    let mut found = of_layers(on.document, &on.setting.model.layers);
     let broken = on.setting.model.verify(&on.parts);
     found.extend(broken.iter().map(diagnosed));
     if found.is_empty() {
         found.extend(of_cells(on));
     }
     let algorithm = &on.document.algorithm;
-    if algorithm != BY_HAND && !matches!(super::row(algorithm), Ok(Some(_))) {
+    if algorithm != BY_HAND && !matches!(super::row(algorithm), Ok(Some((_, Does::Cuts(_))))) {
         found.push(difference("algorithm", algorithm, "a row that plans streams"));
     }
     if found.is_empty() {
@@ -160,11 +167,10 @@ pub fn violations(on: &OnModel<'_>) -> Vec<Diagnostic> {
 }
 
 /// Whether every layer is there, once, beside others of its kind.
-fn of_layers(on: &OnModel<'_>) -> Vec<Diagnostic> {
-    let layers = &on.setting.model.layers;
+pub(super) fn of_layers(document: &PlanDocument, layers: &[usize]) -> Vec<Diagnostic> {
     let mut there = BTreeSet::new();
     let mut found = Vec::new();
-    for own in &on.document.experts.layers {
+    for own in &document.experts.layers {
         let kind = |layer: &u32| layers.get(*layer as usize);
         for layer in &own.layers {
             if !there.insert(*layer) {
@@ -238,7 +244,7 @@ fn of_cells(on: &OnModel<'_>) -> Vec<Diagnostic> {
     found
 }
 
-fn illegal(code: &'static str, message: String) -> Diagnostic {
+pub(super) fn illegal(code: &'static str, message: String) -> Diagnostic {
     Diagnostic::error(Blame::IllegalPlan, code, message)
 }
 

@@ -4,10 +4,13 @@ pub mod dynaflow;
 pub mod eplb;
 pub mod expert_placement;
 pub mod expertflow;
+pub mod findep;
 pub mod fsmoe;
 pub mod fsmoe_closed_form;
 #[cfg(test)]
 mod laws;
+pub mod naive;
+pub mod ping_pong;
 
 use cost_model::experts::bound::Bound;
 use cost_model::experts::{Copies, Shape};
@@ -18,7 +21,6 @@ use ir::diagnostic::Diagnostic;
 use self::fsmoe::Planned;
 use crate::run::Control;
 use crate::run::algorithm::{Guarantee, OptionRow, Options};
-use crate::run::entry::{Door, Problems};
 
 /// What is minimised.
 pub const OBJECTIVE: &str = "expert-load";
@@ -74,30 +76,32 @@ pub type Cut = fn(&Model) -> Planned;
 /// How a row plans pieces on streams inside the layers of a model.
 pub struct Streams(pub Cut, pub Guarantee);
 
-impl Door for Streams {
-    fn takes(&self) -> Problems {
-        Problems::Streams
-    }
+/// Shares a step out over devices of attention and of experts; `None` where memory or samples allow no way.
+pub type Share = fn(&findep::Problem) -> Option<findep::Planned>;
 
-    fn guarantee(&self) -> Guarantee {
-        self.1
-    }
+/// How a row shares a step out over two groups of devices.
+pub struct Groups(pub Share, pub Guarantee);
 
-    fn objectives(&self) -> Vec<&'static str> {
-        vec![Objective::STEP_TIME.name()]
-    }
+/// What a door takes and minimises; its guarantee is its second member.
+macro_rules! door {
+    ($door:ty, $problems:ident, $objective:expr) => {
+        impl $crate::run::entry::Door for $door {
+            fn takes(&self) -> $crate::run::entry::Problems {
+                $crate::run::entry::Problems::$problems
+            }
+
+            fn guarantee(&self) -> $crate::run::algorithm::Guarantee {
+                self.1
+            }
+
+            fn objectives(&self) -> Vec<&'static str> {
+                vec![$objective]
+            }
+        }
+    };
 }
 
-impl Door for Experts {
-    fn takes(&self) -> Problems {
-        Problems::Experts
-    }
-
-    fn guarantee(&self) -> Guarantee {
-        self.1
-    }
-
-    fn objectives(&self) -> Vec<&'static str> {
-        vec![OBJECTIVE]
-    }
-}
+door!(Experts, Experts, OBJECTIVE);
+door!(Streams, Streams, Objective::STEP_TIME.name());
+door!(Groups, Streams, findep::OBJECTIVE);
+door!(expertflow::Cached, Experts, expertflow::OBJECTIVE);

@@ -1,7 +1,10 @@
 //! The rows, in the order of listings.
 
 use crate::experts::expertflow::{self, Cached};
-use crate::experts::{self, Experts, Streams, eplb, expert_placement, fsmoe, fsmoe_closed_form};
+use crate::experts::{
+    self, Experts, Groups, Streams, eplb, expert_placement, findep, fsmoe, fsmoe_closed_form,
+    naive, ping_pong,
+};
 use crate::given::ideals::{self, orders as orders_of_instances};
 use crate::given::runner::PORTFOLIO;
 use crate::given::{as_instance, blocks_anneal, columns, labels, milp, straight};
@@ -300,5 +303,32 @@ pub(super) static ENTRIES: &[Entry] = &[
         paper: "Pan et al., FSMoE, ASPLOS 2025, arXiv:2501.10714, section 4",
         summary: "the same with parts by the paper's closed form of four cases: the baseline",
         doors: &[&Streams(fsmoe_closed_form::solve, Heuristic)],
+    },
+    Entry {
+        name: "findep",
+        kind: Kind::Decide,
+        decides: &[Field::Experts, Field::Schedule],
+        options: &[],
+        paper: "FinDEP, arXiv:2512.21487, sections 3 and 4",
+        summary: "attention and experts on devices of their own, and parts of tokens between them",
+        doors: &[&Groups(findep::solve, Bound)],
+    },
+    Entry {
+        name: "ping-pong",
+        kind: Kind::Decide,
+        decides: &[Field::Experts, Field::Schedule],
+        options: &[],
+        paper: "MegaScale-Infer, arXiv:2504.02263, section 4.1; FinDEP, arXiv:2512.21487, section 5",
+        summary: "the same with tokens of a micro-batch as a whole, in turns: the baseline",
+        doors: &[&Groups(ping_pong::solve, Heuristic)],
+    },
+    Entry {
+        name: "naive",
+        kind: Kind::Decide,
+        decides: &[Field::Experts, Field::Schedule],
+        options: &[],
+        paper: "FinDEP, arXiv:2512.21487, section 5",
+        summary: "the same with all samples at once, one group after the other: the baseline",
+        doors: &[&Groups(naive::solve, Heuristic)],
     },
 ];

@@ -69,8 +69,12 @@ fn lines(entry: &Entry) -> Vec<String> {
         ));
     }
     if entry.takes(Problems::Streams) {
+        let phase = match entry.name.starts_with("fsmoe") {
+            true => "training",
+            false => "prefill",
+        };
         lines.push(format!(
-            "experts.json --cluster nodes.yaml --phase training --batch 8 --algorithm {}",
+            "experts.json --cluster nodes.yaml --phase {phase} --batch 8 --algorithm {}",
             entry.name
         ));
     }

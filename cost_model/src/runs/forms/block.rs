@@ -16,6 +16,7 @@
 mod collectives;
 mod experts;
 mod extents;
+pub mod groups;
 pub mod parts;
 mod pointwise;
 

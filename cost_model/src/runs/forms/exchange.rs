@@ -22,6 +22,7 @@ use ir::stack::Dispatcher;
 use super::rank_groups::Spread;
 use super::system::System;
 use crate::kernels::generation::{Exchange, generation};
+use crate::streams::groups::Groups;
 
 /// Seconds before the first byte of a dispatch or a combine (35 to 63 us in the tables).
 const START_UP_S: f64 = 60e-6;
@@ -58,6 +59,37 @@ fn card_share(hosts: u64) -> f64 {
 }
 
 impl System {
+    /// Seconds before the first byte, and of each byte of all visits, on their way from the first devices to
+    /// the next ones, of which the busiest has a share of them; and as long back.
+    #[must_use]
+    pub fn between_s(&self, [from, to]: Groups, load: f64, network_factor: f64) -> [f64; 2] {
+        let (from, to) = (u64::from(from.max(1)), u64::from(to.max(1)));
+        let per_host = self.per_host.max(1);
+        // Devices of a host from one position to another.
+        let of_host = |host: u64, first: u64, end: u64| {
+            let (start, last) = (host * per_host, (host + 1) * per_host);
+            last.min(end).saturating_sub(start.max(first))
+        };
+        let (mut here, mut there) = (0.0_f64, 0.0_f64);
+        for host in 0..(from + to).div_ceil(per_host) {
+            let senders = of_host(host, 0, from) as f64;
+            let receivers = of_host(host, from, from + to) as f64;
+            let mut at = |own: f64, each: f64, others: f64| {
+                if own > 0.0 {
+                    here = here.max(each * others);
+                    there = there.max(each * (1.0 - others));
+                }
+            };
+            at(senders, 1.0 / from as f64, receivers / to as f64);
+            at(receivers, load, senders / from as f64);
+        }
+        let card = self.network_of(1, network_factor);
+        let share = generation(&self.device.name).exchange.all_to_all;
+        let there_s = if there > 0.0 { there / card.rate.get() } else { 0.0 };
+        let start_up_s = if there > 0.0 { card.start_up_s } else { self.inside.start_up_s };
+        [start_up_s, (here / self.inside_of(share).rate.get()).max(there_s)]
+    }
+
     /// Seconds in which every rank of a group sends its tokens to experts of all ranks and has them
     /// back.
     #[must_use]
@@ -153,6 +185,25 @@ mod tests {
         // A group that lies otherwise on its hosts was not measured.
         let inside = 228e9 * 330.0 / 445.0;
         near(all_to_all(&system, Spread::inside(8)), 2.0 * (20e-6 + 1.75e9 / inside));
+    }
+
+    #[test]
+    fn visits_between_two_groups_by_hand() {
+        let mut system = a100();
+        let inside = 228e9 * 330.0 / 445.0;
+        let by = |system: &System, groups, load| system.between_s(groups, load, 1.0);
+        // One host: the busier end says how long it takes.
+        let [start_up_s, each_s] = by(&system, [2, 6], 1.0 / 6.0);
+        assert_eq!(start_up_s, 20e-6);
+        near(each_s, 0.5 / inside);
+        near(by(&system, [6, 2], 0.7)[1], 0.7 / inside);
+        // Of four hosts two with experts alone, and one with both: those get five sixths from elsewhere.
+        system.per_host = 4;
+        let [start_up_s, each_s] = by(&system, [6, 10], 0.1);
+        assert_eq!(start_up_s, 5e-6);
+        // A device of attention in the first host sends all that it has, a sixth, through its card.
+        near(each_s, (1.0 / 6.0) / 25e9);
+        near(by(&system, [6, 10], 0.3)[1], 0.3 / 25e9);
     }
 
     #[test]

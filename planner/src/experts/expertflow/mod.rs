@@ -43,7 +43,6 @@ pub use slots::{homes, least, share_out};
 
 use crate::run::Control;
 use crate::run::algorithm::{Guarantee, OptionRow, Options, bad_option};
-use crate::run::entry::{Door, Problems};
 
 /// What is minimised.
 pub const OBJECTIVE: &str = "expert-misses";
@@ -187,20 +186,6 @@ pub type Solve = fn(&Problem, &Choices, &Control) -> Option<Vec<Held>>;
 
 /// How a row holds experts in slots.
 pub struct Cached(pub Solve, pub Guarantee);
-
-impl Door for Cached {
-    fn takes(&self) -> Problems {
-        Problems::Experts
-    }
-
-    fn guarantee(&self) -> Guarantee {
-        self.1
-    }
-
-    fn objectives(&self) -> Vec<&'static str> {
-        vec![OBJECTIVE]
-    }
-}
 
 /// Holds each layer in its slots, several at once.
 pub fn solve(problem: &Problem, choices: &Choices, control: &Control) -> Option<Vec<Held>> {

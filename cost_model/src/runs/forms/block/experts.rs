@@ -140,6 +140,8 @@ struct Work {
     pass_s: [f64; 2],
     /// Of these, products that give the gradients of weights, with adding those.
     weights_s: f64,
+    /// Of the forward pass, reading weights.
+    read_s: f64,
     launches_s: f64,
 }
 
@@ -153,6 +155,18 @@ pub(super) fn alone(
     let rates = system.rates(stack, constants, run.dtype);
     let work = work((run, experts), &rates, (system, stack, constants));
     (work.pass_s, work.heaviest)
+}
+
+/// Seconds of a forward pass of experts on one device whose launches are recorded, and of these reading
+/// weights; no seconds where the block has none.
+pub(super) fn recorded(
+    run: Sharded<'_>,
+    (system, stack, constants): (&System, &Stack, &Constants),
+) -> [f64; 2] {
+    let Some(experts) = run.card.experts else { return [0.0; 2] };
+    let rates = system.rates(stack, constants, run.dtype);
+    let own = work((run, experts), &rates, (system, stack, constants));
+    [own.pass_s[0] - own.launches_s / 3.0, own.read_s]
 }
 
 fn work(
@@ -177,13 +191,13 @@ fn work(
     let bytes = [0, 1].map(|pass| wider * bytes[pass] + rates.cast_bytes() * own.cast()[pass]);
     let operand = precision::operand(run.dtype);
     let gradient_s = rates.pointwise(2.0 * run.gradients.exchanged() * own.parameters);
-    let weights_s = rates.pointwise(operand * own.parameters);
+    let read_s = rates.pointwise(operand * own.parameters);
     let launches_s = launches_s(own.local, &generation, stack, constants);
     let pass_s = [
-        product_s + rates.pointwise(bytes[0]) + weights_s + launches_s / 3.0,
-        2.0 * (product_s + launches_s / 3.0) + rates.pointwise(bytes[1]) + weights_s + gradient_s,
+        product_s + rates.pointwise(bytes[0]) + read_s + launches_s / 3.0,
+        2.0 * (product_s + launches_s / 3.0) + rates.pointwise(bytes[1]) + read_s + gradient_s,
     ];
-    Work { own, heaviest, pass_s, weights_s: product_s + gradient_s, launches_s }
+    Work { own, heaviest, pass_s, weights_s: product_s + gradient_s, read_s, launches_s }
 }
 
 /// Adds experts to the passes of a block.
@@ -193,7 +207,7 @@ pub(super) fn add(
     rates: &Rates,
     (system, stack, constants): (&System, &Stack, &Constants),
 ) {
-    let Work { own, heaviest, pass_s, weights_s, launches_s } =
+    let Work { own, heaviest, pass_s, weights_s, launches_s, .. } =
         work((run, experts), rates, (system, stack, constants));
     let beside_s = if stack.launch == Launch::Inline { 0.0 } else { launches_s / 3.0 };
     let host_s = super::floor(run, stack, constants) + beside_s;

@@ -1,0 +1,224 @@
+//! Attention and experts on devices of their own: planned, read back, and what is wrong with them named.
+
+use serde_json::{Value, json};
+
+use super::experts::{config, visits};
+use super::folder::{Folder, diamond};
+use super::training::CLUSTER;
+
+/// One dense layer and five of 16 experts, two of them for each token beside one of all.
+fn deepseek() -> Value {
+    json!({
+        "model_type": "deepseek_v2", "hidden_size": 1024, "num_hidden_layers": 6,
+        "num_attention_heads": 16, "num_key_value_heads": 16, "intermediate_size": 2816,
+        "moe_intermediate_size": 704, "n_routed_experts": 16, "num_experts_per_tok": 2,
+        "n_shared_experts": 1, "first_k_dense_replace": 1, "moe_layer_freq": 1,
+        "q_lora_rank": null, "kv_lora_rank": 256, "qk_nope_head_dim": 64,
+        "qk_rope_head_dim": 32, "v_head_dim": 64, "vocab_size": 32000,
+        "max_position_embeddings": 4096, "tie_word_embeddings": false
+    })
+}
+
+fn folder() -> Folder {
+    let folder = Folder::new(&diamond());
+    folder.write("mixed.json", &deepseek().to_string());
+    folder.write("experts.json", &config().to_string());
+    folder.write("visits.json", &visits().to_string());
+    folder.write("c.yaml", CLUSTER);
+    folder
+}
+
+const LINE: &str = "plan mixed.json --cluster c.yaml --phase prefill --batch 64 \
+    --sequence-length 2048 --algorithm findep";
+const ON: &str = "--model mixed.json --cluster c.yaml";
+
+fn planned(folder: &Folder, line: &str, name: &str) -> Value {
+    folder.run(&format!("{line} -o {name}")).exits(0);
+    serde_json::from_str(&folder.read(name)).unwrap()
+}
+
+fn rate(folder: &Folder, line: &str) -> f64 {
+    let told = folder.run(&format!("{line} --json")).exits(0).json();
+    let figure = |name: &str| told[name].as_f64().unwrap();
+    let own = figure("samples_per_s");
+    assert!(own <= figure("bound_samples_per_s") * (1.0 + 1e-9), "{told}");
+    assert!(own >= figure("naive_samples_per_s") * (1.0 - 1e-9), "{told}");
+    own
+}
+
+#[test]
+fn a_step_over_two_groups_is_replayed_explained_and_no_worse_than_its_baselines() {
+    let folder = folder();
+    let plan = planned(&folder, LINE, "own.json");
+    let groups = &plan["experts"]["disaggregated"];
+    let count = |name: &str| groups[name].as_array().unwrap().len() as u64;
+    assert_eq!(count("attention") + count("experts"), 8);
+    let step = |name: &str| groups["step"][name].as_u64().unwrap();
+    let samples = step("samples") * step("micro_batches") * count("attention");
+    assert_eq!(groups["step_samples"], samples);
+    assert!(samples <= 64);
+    let visits = groups["tokens_per_expert"].as_f64().unwrap() * (step("parts") * 16) as f64;
+    let wanted = (step("samples") * count("attention") * 2048 * 2) as f64;
+    assert!((visits / wanted - 1.0).abs() < 1e-9, "{visits} {wanted}");
+    let layers = plan["experts"]["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 2);
+    assert_eq!(layers[0]["devices_of_expert"], Value::Null);
+    assert_eq!(layers[1]["devices_of_expert"].as_array().unwrap().len(), 16);
+    let lengths = groups["by_length"].as_array().unwrap().iter();
+    let lengths: Vec<u64> = lengths.map(|own| own["tokens"].as_u64().unwrap()).collect();
+    assert_eq!(lengths, [256, 512, 1024, 2048, 4096, 8192]);
+    let told = folder.run(&format!("verify own.json {ON}")).exits(0).stdout;
+    assert!(told.contains("6 layers on") && told.contains("conserved"), "{told}");
+    let told = folder.run(&format!("explain own.json {ON} --json")).exits(0).json();
+    let seconds = told["seconds"].as_f64().unwrap();
+    let stated = plan["cost"]["step_time_s"].as_f64().unwrap();
+    assert!((seconds - stated).abs() < 2e-9, "{seconds} {stated}");
+    let told = folder.run(&format!("explain own.json {ON} --layer 5 --json")).exits(0).json();
+    let pieces = told["pieces"].as_array().unwrap();
+    assert_eq!(pieces.len() as u64, step("micro_batches") * (2 + 3 * step("parts")), "{told}");
+    let last = pieces.iter().map(|own| own["end_s"].as_f64().unwrap()).fold(0.0, f64::max);
+    assert!((last - seconds).abs() < 1e-9, "{last} {seconds}");
+    for phase in ["prefill", "decode"] {
+        let line = LINE.replace("prefill", phase);
+        let [own, ping_pong, naive] =
+            ["findep", "ping-pong", "naive"].map(|row| rate(&folder, &line.replace("findep", row)));
+        let is_no_less = |a: f64, b: f64| a >= b * (1.0 - 1e-9);
+        assert!(
+            is_no_less(own, ping_pong) && is_no_less(ping_pong, naive),
+            "{phase}: {own} {ping_pong}"
+        );
+    }
+}
+
+#[test]
+fn skewed_visits_are_placed_and_priced_at_the_busiest_device() {
+    let folder = folder();
+    let even = rate(&folder, LINE);
+    assert!(rate(&folder, &format!("{LINE} --expert-skew zipf:1.2")) < even);
+    let line = LINE.replace("mixed.json", "experts.json") + " --expert-skew visits.json";
+    let plan = planned(&folder, &line, "own.json");
+    // Layers of one histogram are one entry.
+    assert_eq!(plan["experts"]["layers"].as_array().unwrap().len(), 3);
+    let on = "--model experts.json --cluster c.yaml";
+    folder.run(&format!("verify own.json {on}")).exits(0);
+}
+
+#[test]
+fn what_is_changed_in_a_plan_is_named() {
+    let folder = folder();
+    let plan = planned(&folder, LINE, "own.json");
+    let check = |what: &str, change: &dyn Fn(&mut Value), code: i32, word: &str| {
+        let mut own = plan.clone();
+        change(&mut own);
+        folder.write("changed.json", &own.to_string());
+        let ran = folder.run(&format!("verify changed.json {ON}"));
+        assert_eq!(ran.code, code, "{what}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains(word), "{what}: {}", ran.stderr);
+    };
+    let groups = |change: fn(&mut Value)| {
+        move |own: &mut Value| change(&mut own["experts"]["disaggregated"])
+    };
+    check(
+        "devices",
+        &groups(|own| drop(own["attention"].as_array_mut().unwrap().pop())),
+        6,
+        "bad-groups",
+    );
+    check("parts", &groups(|own| own["step"]["parts"] = json!(65)), 6, "bad-parts");
+    check("none", &groups(|own| own["step"]["micro_batches"] = json!(0)), 6, "bad-parts");
+    check("order", &groups(|own| own["step"]["order"] = json!("sasa")), 6, "bad-parts");
+    check("samples", &groups(|own| own["step"]["samples"] = json!(999)), 6, "too-many-samples");
+    check("visits", &groups(|own| own["tokens_per_expert"] = json!(1.0)), 6, "not-conserved");
+    check("rate", &groups(|own| own["step"]["samples_per_s"] = json!(1.0)), 6, "stated-wrong");
+    check("bytes", &groups(|own| own["expert_bytes"] = json!(1)), 6, "stated-wrong");
+    check("length", &groups(|own| own["by_length"][0]["step"]["parts"] = json!(0)), 6, "bad-parts");
+    check("longest", &groups(|own| own["by_length"][5]["tokens"] = json!(1u64 << 40)), 6, "memory");
+    let layer = |own: &mut Value| own["experts"]["layers"][1].take();
+    check(
+        "layers",
+        &|own| own["experts"]["layers"][0]["layers"] = json!([0, 9]),
+        6,
+        "no-such-layer",
+    );
+    check("kinds", &|own| own["experts"]["layers"][0] = layer(own), 3, "bad-plan");
+    check(
+        "nowhere",
+        &|own| own["experts"]["layers"][1]["devices_of_expert"][3] = json!([]),
+        6,
+        "bad-experts",
+    );
+    check(
+        "seconds",
+        &|own| own["experts"]["layers"][1]["piece_seconds"]["experts"] = json!(1e-9),
+        6,
+        "stated-wrong",
+    );
+    check("cost", &|own| own["cost"]["step_time_ns"] = json!(1), 6, "stated-wrong");
+    check("bound", &|own| own["cost"]["bound_ns"] = json!(1), 6, "stated-wrong");
+    check("algorithm", &|own| own["algorithm"] = json!("findeps"), 3, "bad-plan");
+    check("another", &|own| own["algorithm"] = json!("fsmoe"), 6, "stated-wrong");
+    let pieces = |own: &mut Value, change: &dyn Fn(&mut Vec<Value>)| {
+        change(own["schedule"]["cells"][1]["streams"][1]["pieces"].as_array_mut().unwrap());
+    };
+    check("piece", &|own| pieces(own, &|pieces| drop(pieces.pop())), 6, "bad-cell");
+    check("twice", &|own| pieces(own, &|all| all[0] = all.last().unwrap().clone()), 6, "bad-cell");
+    check("name", &|own| pieces(own, &|pieces| pieces[0]["op"] = json!("gather")), 6, "bad-cell");
+    check("late", &|own| pieces(own, &|pieces| pieces.reverse()), 6, "bad-cell");
+    check("missing", &|own| drop(own.as_object_mut().unwrap().remove("cost")), 3, "bad-plan");
+    check("no cells", &|own| own["schedule"]["cells"] = json!([]), 3, "bad-plan");
+    check("r_fwd", &|own| own["experts"]["layers"][1]["r_fwd"] = json!(1), 3, "bad-plan");
+}
+
+#[test]
+fn what_means_nothing_beside_two_groups_is_refused() {
+    let folder = folder();
+    planned(&folder, LINE, "own.json");
+    folder.write(
+        "one.yaml",
+        &CLUSTER
+            .replace("count: 2", "count: 1")
+            .replace("devices: 4", "devices: 1")
+            .replace("nics: 4", "nics: 1"),
+    );
+    let mut dense = config();
+    dense.as_object_mut().unwrap().remove("num_local_experts");
+    dense["model_type"] = json!("llama");
+    folder.write("dense.json", &dense.to_string());
+    let mut large = deepseek();
+    large["hidden_size"] = json!(65536);
+    large["moe_intermediate_size"] = json!(65536);
+    folder.write("large.json", &large.to_string());
+    // 16 experts are shared out over 16 of 32 devices at most.
+    folder.write("wide.yaml", &CLUSTER.replace("count: 2", "count: 8"));
+    let two = CLUSTER.to_owned()
+        + "  - {count: 1, device: h100_sxm5_80gb, devices: 4, scaleup: nvlink4, host: pcie5_x16, nics: 4}\n";
+    let mixed = two.replace("network: {link: ib_hdr_200}\n", "") + "network: {link: ib_hdr_200}\n";
+    folder.write("mixed.yaml", &mixed);
+    let line = |from: &str, to: &str| LINE.replace(from, to);
+    for (line, code, exit) in [
+        (line("--phase prefill", "--phase training"), "not-for-streams", 2),
+        (line("--phase prefill", ""), "no-phase", 2),
+        (line("--batch 64", ""), "no-batch", 2),
+        (line("--batch 64", "--batch 99999999"), "batch", 2),
+        (line("c.yaml", "one.yaml"), "one-device", 2),
+        (line("c.yaml", "mixed.yaml"), "unlike-devices", 3),
+        (line("mixed.json", "dense.json"), "no-experts", 2),
+        (line("mixed.json", "large.json"), "nothing-fits", 5),
+        (line("c.yaml", "wide.yaml").replace("--batch 64", "--batch 8"), "nothing-fits", 5),
+        (format!("{LINE} --expert-skew visits.json"), "bad-histogram", 3),
+        (format!("{LINE} --export sglang=x"), "unknown-target", 2),
+        (format!("{LINE} --dtype fp32"), "not-for-streams", 2),
+        (format!("{LINE} --routing-trace t.jsonl"), "not-for-streams", 2),
+        (format!("simulate own.json {ON}"), "not-for-streams", 2),
+        (format!("explain own.json {ON} --op a"), "not-for-streams", 2),
+        (format!("explain own.json {ON} --layer 6"), "unknown-layer", 2),
+        (format!("verify own.json {ON} --batch 3"), "not-for-streams", 2),
+        ("compare own.json own.json".to_owned(), "not-comparable", 2),
+        (format!("export own.json {ON} --target vllm -o out"), "unknown-target", 2),
+    ] {
+        let ran = folder.run(&line);
+        assert!(ran.stderr.contains(&format!("error[{code}]")), "{line}: {}", ran.stderr);
+        assert_eq!(ran.code, exit, "{line}: {}", ran.stderr);
+        assert!(ran.stderr.contains("hint"), "{line}: {}", ran.stderr);
+    }
+}
