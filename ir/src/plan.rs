@@ -44,6 +44,21 @@ pub struct Parallelism {
     pub mesh: Mesh,
     /// Ranks that split the vocabulary; `None` = as the blocks are split.
     pub vocabulary: Option<u32>,
+    /// Whether exchanges of experts run beside the work of another micro-batch because the plan says
+    /// so; a stack may do so whatever the plan.
+    pub expert_overlap: bool,
+}
+
+impl Parallelism {
+    /// Share of the micro-batches beside whose exchanges another one works: all but those with which
+    /// a rank fills its pipeline. Megatron-Core runs forward and backward passes together once
+    /// `2 (p - 1) + 1` micro-batches are under way (`combined_1f1b.py`); ranks of several chunks fill
+    /// sooner, which is not counted.
+    #[must_use]
+    pub fn overlapped(&self) -> f64 {
+        let filling = 2.0 * f64::from(self.pipeline.max(1)) - 1.0;
+        (1.0 - filling / self.n_micro_batches.max(1) as f64).max(0.0)
+    }
 }
 
 impl Default for Parallelism {
@@ -61,6 +76,7 @@ impl Default for Parallelism {
             zero: ZeroStage::None,
             mesh: Mesh::TpCpDpPp,
             vocabulary: None,
+            expert_overlap: false,
         }
     }
 }

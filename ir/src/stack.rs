@@ -1,5 +1,6 @@
 //! The software between a plan and the devices: what it fuses, overlaps and launches.
 
+use crate::plan::Parallelism;
 use crate::tensor::DType;
 use crate::units::Seconds;
 
@@ -113,6 +114,16 @@ pub struct ExpertStack {
     pub dispatcher: Dispatcher,
     /// Whether exchanges of one micro-batch run beside the work of another.
     pub overlaps: bool,
+    /// Whether they do where a plan says so.
+    pub may_overlap: bool,
+}
+
+impl ExpertStack {
+    /// Whether exchanges of one micro-batch run beside the work of another under such degrees.
+    #[must_use]
+    pub const fn overlaps_in(&self, degrees: &Parallelism) -> bool {
+        self.overlaps || degrees.expert_overlap
+    }
 }
 
 /// What the host takes for a rank beside the launches of its blocks, each in launch floors of a block's

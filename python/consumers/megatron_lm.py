@@ -292,6 +292,9 @@ def priced(args, plan: dict, same) -> None:
     same("gradients beside the pass", args.overlap_grad_reduce, n_replicas > 1)
     same("weights beside the pass", args.overlap_param_gather, shares and n_replicas > 1)
     splits = own["training"]["sequence_parallel"] and own["tensor"] > 1
+    overlaps = own["training"].get("expert_overlap", False)
+    if not training["stack"].startswith("megatron-bridge-"):
+        same("experts' exchanges beside work", args.overlap_moe_expert_parallel_comm, overlaps)
     same("tensor ranks beside products", args.tp_comm_overlap, splits)
     in_16 = training["stack"].startswith("megatron-bridge") and workload["dtype"] != "fp32"
     same("gradients in 16 bits", sums_half(args), in_16)

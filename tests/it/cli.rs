@@ -10,6 +10,7 @@ mod compared;
 mod configs;
 mod deterministic;
 mod edges;
+mod expert_overlap;
 mod expertflow;
 mod experts;
 mod explained;

@@ -76,6 +76,7 @@ fn random(rng: &mut SmallRng) -> Case {
         zero: zeros[rng.random_range(0..4)],
         mesh: [Mesh::TpCpDpPp, Mesh::TpCpPpDp][rng.random_range(0..2)],
         vocabulary: None,
+        expert_overlap: false,
     };
     let policies = [
         Recompute::None,

@@ -22,6 +22,7 @@ pub(crate) fn space(d: &Parallelism, recompute: Recompute, expert: Option<u32>) 
             Recompute::PerOp => RecomputeRule::PerOp,
             _ => RecomputeRule::Full,
         },
+        expert_overlap: Some(d.expert_overlap),
         zero: Some(d.zero),
         sequence: Some(d.sequence),
         split: Some(Split::Equal),

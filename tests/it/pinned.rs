@@ -96,6 +96,7 @@ fn capabilities(random: &mut SmallRng) -> Capabilities {
         splits: row.splits,
         alike,
         by_block: true,
+        expert_overlap: false,
     }
 }
 

@@ -127,6 +127,7 @@ pub fn megatron_core() -> Stack {
         gradients: DType::F32,
         overlap_data: 0.9,
         overlap_tensor: USER_BUFFERS,
+        experts: ExpertStack { may_overlap: true, ..ExpertStack::default() },
         ring_rate: 1.0,
         ring_cards: None,
         ring_exposed: 0.0,
@@ -141,7 +142,13 @@ pub fn megatron_core() -> Stack {
 /// the fused loss.
 #[must_use]
 pub fn megatron_core_2024() -> Stack {
-    Stack { name: "megatron-core-2024".to_owned(), loss_bytes: VOCABULARY_LOSS, ..megatron_core() }
+    Stack {
+        name: "megatron-core-2024".to_owned(),
+        loss_bytes: VOCABULARY_LOSS,
+        // r0.8.0 has no flag for it.
+        experts: ExpertStack::default(),
+        ..megatron_core()
+    }
 }
 
 /// Megatron-Bridge's recipes on Megatron-Core (2025 and 2026): gradients summed in 16 bits, 8-bit
@@ -183,7 +190,7 @@ pub fn megatron_lm_tests() -> Stack {
             ..HostShares::default()
         },
         overlap_tensor: 0.0,
-        experts: ExpertStack { dispatcher: Dispatcher::AllGather, overlaps: false },
+        experts: ExpertStack { dispatcher: Dispatcher::AllGather, ..ExpertStack::default() },
         source: "launch floor and shares: steps of Megatron-LM@d98e8a64's tests".to_owned(),
         ..megatron_core()
     }
@@ -205,6 +212,7 @@ pub fn torchtitan() -> Stack {
         splits_by_graph: true,
         posts_receives: true,
         source: "torchtitan's benchmarks of December 2024; attention: arXiv:2407.08608".to_owned(),
+        experts: ExpertStack::default(),
         ..megatron_core()
     }
 }

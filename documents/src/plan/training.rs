@@ -51,6 +51,10 @@ pub struct DegreesDocument {
     /// Ranks that split the vocabulary; absent = as the blocks are split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<u32>,
+    /// Whether exchanges of experts run beside the work of another micro-batch because the plan says
+    /// so; a stack may do so whatever the plan.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub expert_overlap: bool,
     /// ZeRO stage: 0 nothing, 1 optimizer states, 2 and gradients, 3 and parameters.
     pub zero: u8,
     /// Which axis lies on which tier.
@@ -295,6 +299,7 @@ impl PlanDocument {
                     MeshDocument::TpCpPpDp => Mesh::TpCpPpDp,
                 },
                 vocabulary: own.vocabulary,
+                expert_overlap: own.expert_overlap,
                 ..self.parallelism.degrees()
             },
             partition: Partition { stages: stages.collect::<Result<_, Diagnostic>>()? },
@@ -379,6 +384,7 @@ impl From<Parallelism> for ParallelismDocument {
                 sequence_parallel: degrees.sequence == SequenceParallel::On,
                 ulysses: degrees.sequence == SequenceParallel::Ulysses,
                 vocabulary: degrees.vocabulary,
+                expert_overlap: degrees.expert_overlap,
                 zero: degrees.zero as u8,
                 mesh: match degrees.mesh {
                     Mesh::TpCpDpPp => MeshDocument::TpCpDpPp,

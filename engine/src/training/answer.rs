@@ -384,6 +384,9 @@ pub fn in_words(d: &Parallelism, schedule: &str) -> String {
             text.push_str(&format!("{sign} {name} {degree}"));
         }
     }
+    if d.expert_overlap {
+        text.push_str(" (exchanges beside work)");
+    }
     text.push_str(&format!(", micro-batch {} x {}", d.micro_batch, d.n_micro_batches));
     if d.pipeline > 1 {
         text.push_str(&format!(", {schedule}"));

@@ -84,6 +84,7 @@ pub fn of(executor: Executor, optimizer: Optimizer) -> Option<Capabilities> {
         offloaded: row.offloaded.filter(|_| optimizer != Optimizer::Sgd || keeps_any),
         alike: alike.as_deref(),
         by_block: row.expresses.contains(&Field::BlockPolicies),
+        expert_overlap: row.expresses.contains(&Field::ExpertOverlap),
     })
 }
 

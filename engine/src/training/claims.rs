@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use cost_model::runs::forms::model::shape;
+use cost_model::runs::forms::model::{expert_overlap, shape};
 use documents::plan::PlanDocument;
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::{Blame, Diagnostic};
@@ -101,6 +101,11 @@ fn shapes(on: &OnModel<'_>) -> Vec<Diagnostic> {
     let broken = shape::broken(&on.setting.model, degrees, on.setting.global_batch);
     let illegal = |rule| Diagnostic { blame: Blame::IllegalPlan, ..rule };
     let mut found: Vec<Diagnostic> = broken.into_iter().map(illegal).collect();
+    if let Some(why) = degrees.expert_overlap.then(|| no_overlap(&on.setting, &on.plan)).flatten() {
+        let message = format!("exchanges of experts can't run beside other work: {why}");
+        let error = Diagnostic::error(Blame::IllegalPlan, "expert-overlap", message);
+        found.push(error.hint("plan with `--pin expert-overlap=off`"));
+    }
     let (n, has) = (shape::n_devices(degrees), on.setting.cluster.devices.len() as u64);
     if n > has {
         let message = format!("the plan uses {n} devices, the cluster has {has}");
@@ -111,6 +116,17 @@ fn shapes(on: &OnModel<'_>) -> Vec<Diagnostic> {
         );
     }
     found
+}
+
+/// Why exchanges of experts can't run beside the work of another micro-batch.
+pub(super) fn no_overlap(setting: &Setting, plan: &Plan) -> Option<&'static str> {
+    let degrees = &plan.parallelism;
+    let obstacle = expert_overlap::obstacle(&setting.stack, setting.numbers.dtype, degrees);
+    let looped = "a pipeline whose ranks hold one chunk runs no two passes together";
+    let kept = "blocks are computed again";
+    obstacle
+        .or_else(|| (!expert_overlap::runs_together(degrees)).then_some(looped))
+        .or_else(|| (!expert_overlap::keeps_blocks(&plan.partition.stages)).then_some(kept))
 }
 
 /// The document that the same degrees, stages and schedule make. A schedule that does not exist is

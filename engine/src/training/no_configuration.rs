@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use cost_model::runs::forms::model::expert_overlap::obstacle;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::Parallelism;
 use planner::training::per_layer;
@@ -148,6 +149,13 @@ fn limit(setting: &Setting, space: &Space, name: &str) -> String {
             ),
             None => "the model has no experts".to_owned(),
         },
+        ("expert-overlap", _) => {
+            let shared = Parallelism { expert: 2, n_micro_batches: 2, ..Parallelism::default() };
+            let obstacle = obstacle(&setting.stack, setting.numbers.dtype, &shared);
+            let ours = "it takes shared out experts, several micro-batches, no blocks computed \
+                        again, and no pipeline or one of several chunks a rank";
+            obstacle.unwrap_or(ours).to_owned()
+        }
         ("micro-batch", _) => {
             format!("a micro-batch divides the samples of a replica, {batch} over data")
         }

@@ -249,12 +249,13 @@ fn host_term(moved: &Pricing<'_>, space: &Space, options: &Options) -> Option<St
 /// Names of pins, with what takes each away, in the order in which a configuration is chosen.
 type Freed = (&'static str, fn(&mut Pins));
 
-const FREED: [Freed; 13] = [
+const FREED: [Freed; 14] = [
     ("data", |pins| pins.data = None),
     ("tensor", |pins| pins.tensor = None),
     ("pipeline", |pins| pins.pipeline = None),
     ("context", |pins| pins.context = None),
     ("expert", |pins| pins.expert = None),
+    ("expert-overlap", |pins| pins.expert_overlap = None),
     ("micro-batch", |pins| pins.micro_batch = None),
     ("virtual-stages", |pins| pins.virtual_stages = None),
     ("schedule", |pins| pins.orders.clear()),

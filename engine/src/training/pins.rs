@@ -13,12 +13,13 @@ use planner::training::search_3d::space::{Pins, RecomputeRule, Split};
 use crate::suggest;
 
 /// What can be fixed.
-pub const FIELDS: [&str; 13] = [
+pub const FIELDS: [&str; 14] = [
     "data",
     "tensor",
     "pipeline",
     "context",
     "expert",
+    "expert-overlap",
     "micro-batch",
     "virtual-stages",
     "schedule",
@@ -50,6 +51,8 @@ pub const SEQUENCES: [(&str, SequenceParallel); 3] = [
     ("off", SequenceParallel::Off),
     ("ulysses", SequenceParallel::Ulysses),
 ];
+/// Whether exchanges of experts run beside other work, by its name in a pin.
+pub const OVERLAPS: [(&str, bool); 2] = [("on", true), ("off", false)];
 const SPLITS: [(&str, Split); 2] = [("balanced", Split::Balanced), ("equal", Split::Equal)];
 /// Which axis lies inside hosts, by its name in a pin.
 pub const MESHES: [(&str, Mesh); 2] =
@@ -114,6 +117,8 @@ pub fn broken(pins: &Pins, plan: &Plan, schedule: &str) -> Vec<(String, String)>
         "sequence-parallel",
         format!("{:?}", d.sequence),
     );
+    let overlap = pins.expert_overlap.is_none_or(|pin| pin == d.expert_overlap);
+    check(overlap, "expert-overlap", word(&OVERLAPS, d.expert_overlap).to_owned());
     check(pins.mesh.is_none_or(|pin| pin == d.mesh), "mesh", format!("{:?}", d.mesh));
     let stages = &plan.partition.stages;
     let sizes = || stages.iter().map(|stage| stage.blocks.len() as u32);
@@ -170,6 +175,7 @@ fn set(pins: &mut Pins, field: &str, value: &str, flag: &str) -> Result<(), Diag
         "recompute" => pins.recompute = one_of(&POLICIES, value, flag)?,
         "zero" => pins.zero = Some(one_of(&ZEROS, value, flag)?),
         "sequence-parallel" => pins.sequence = Some(one_of(&SEQUENCES, value, flag)?),
+        "expert-overlap" => pins.expert_overlap = Some(one_of(&OVERLAPS, value, flag)?),
         "split" => pins.split = Some(one_of(&SPLITS, value, flag)?),
         "mesh" => pins.mesh = Some(one_of(&MESHES, value, flag)?),
         _ => {

@@ -356,6 +356,19 @@ fn rank_of(on: &OnModel<'_>, device: &str) -> Result<usize, Diagnostic> {
     Ok(rank_groups::rank_of(degrees, position as u64) as usize)
 }
 
+/// Whether exchanges of experts run beside other work as the plan says, and the step were it
+/// otherwise, whatever the memory; `None` where nothing is exchanged or there is no other way.
+fn expert_overlap(on: &OnModel<'_>) -> Option<(bool, Nanos)> {
+    let mut plan = on.plan.clone();
+    let is_beside = plan.parallelism.expert_overlap;
+    plan.parallelism.expert_overlap = !is_beside;
+    if !on.setting.model.has_experts() || claims::no_overlap(&on.setting, &plan).is_some() {
+        return None;
+    }
+    let costs = on.setting.costs(&plan, None).ok()?;
+    Some((is_beside, judge_plan(&costs, &plan).ok()?.report.step_time))
+}
+
 /// `explain`: where the step goes, and what lies on each rank, or on that of a device, at its peak.
 pub fn explain(
     document: &PlanDocument,
@@ -398,6 +411,19 @@ pub fn explain(
             Nanos(link.busy_ns)
         ));
     }
+    let overlap = expert_overlap(&on);
+    if let Some((is_beside, otherwise)) = overlap {
+        page.line(&match is_beside {
+            true => format!(
+                "exchanges of experts run beside the work of another micro-batch; before and behind \
+                 experts the step would take {otherwise}"
+            ),
+            false => format!(
+                "exchanges of experts run before and behind them; beside the work of another \
+                 micro-batch the step would take {otherwise}, whatever the memory"
+            ),
+        });
+    }
     let peak = report.ranks.iter().map(|rank| Bytes(rank.peak.bytes)).max().unwrap_or(Bytes(0));
     let trust = Trust::of(&on.setting, &on.plan, (report.step_time, peak));
     match &trust {
@@ -409,6 +435,9 @@ pub fn explain(
         "trust": trust.as_ref().map(Trust::document),
         "ranks": told,
         "links": sends,
+        "expert_overlap": overlap.map(|(is_beside, otherwise)| {
+            json!({ "beside": is_beside, "otherwise_step_time_ns": otherwise.0 })
+        }),
         "tiers": tiers::document(&on.setting, &on.plan.parallelism),
         "violations": documents(&broken),
     }));

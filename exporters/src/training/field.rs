@@ -13,6 +13,8 @@ pub enum Field {
     Context,
     /// Expert-parallel shards.
     Expert,
+    /// Whether exchanges of experts run beside the work of another micro-batch.
+    ExpertOverlap,
     /// Chunks of a rank.
     VirtualStages,
     /// Blocks of each stage.
@@ -53,6 +55,7 @@ impl Field {
             Self::Pipeline => "pipeline",
             Self::Context => "context",
             Self::Expert => "expert",
+            Self::ExpertOverlap => "expert overlap",
             Self::VirtualStages => "virtual stages",
             Self::Blocks => "blocks",
             Self::Schedule => "schedule",

@@ -56,6 +56,7 @@ const MEGATRON: TrainingTarget = TrainingTarget {
         Field::Pipeline,
         Field::Context,
         Field::Expert,
+        Field::ExpertOverlap,
         Field::VirtualStages,
         Field::Blocks,
         Field::Schedule,
@@ -308,6 +309,12 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
     let (row, version) = find(target)?;
     let source = &TrainingSource { version, ..*source };
     source.check(row)?;
+    if source.plan.parallelism.expert_overlap && !row.expresses.contains(&Field::ExpertOverlap) {
+        let why = "it runs them before and behind the experts";
+        let hint = "export to megatron, or plan with `--pin expert-overlap=off`";
+        let what = "exchanges of experts beside the work of another micro-batch";
+        return Err(refused(row.name, what, why, hint));
+    }
     if !row.expresses.contains(&Field::BlockPolicies) {
         by_block(source, row.name)?;
     }

@@ -103,7 +103,11 @@ const RECIPES: [Recipe; 11] = [
 pub(super) fn recipes() -> impl Iterator<Item = Stack> {
     RECIPES.iter().map(|Recipe(name, dispatcher, overlaps, is_recorded, scaling, source)| Stack {
         name: (*name).to_owned(),
-        experts: ExpertStack { dispatcher: *dispatcher, overlaps: *overlaps },
+        experts: ExpertStack {
+            dispatcher: *dispatcher,
+            overlaps: *overlaps,
+            may_overlap: !overlaps,
+        },
         launch: if *is_recorded { Launch::CudaGraphs } else { Launch::Eager },
         scaling: *scaling,
         source: (*source).to_owned(),

@@ -39,13 +39,17 @@ pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
 type Field = (&'static str, fn(&Plan) -> String);
 
 /// What a plan decides.
-const FIELDS: [Field; 15] = [
+const FIELDS: [Field; 16] = [
     ("data", |plan| plan.parallelism.data.to_string()),
     ("tensor", |plan| plan.parallelism.tensor.to_string()),
     ("pipeline", |plan| plan.parallelism.pipeline.to_string()),
     ("virtual stages", |plan| plan.parallelism.virtual_stages.to_string()),
     ("context", |plan| plan.parallelism.context.to_string()),
     ("expert", |plan| plan.parallelism.expert.to_string()),
+    ("exchanges of experts", |plan| {
+        let is_beside = plan.parallelism.expert_overlap;
+        if is_beside { "beside passes" } else { "behind passes" }.to_owned()
+    }),
     ("micro-batch", |plan| plan.parallelism.micro_batch.to_string()),
     ("micro-batches", |plan| plan.parallelism.n_micro_batches.to_string()),
     ("zero", |plan| {

@@ -153,7 +153,8 @@ fn runs_now(
         false => settings.schedule.as_deref().unwrap_or("1f1b"),
     };
     let global_batch = asked.global_batch;
-    let target = Target { n_devices, model: &own.model, global_batch, beside, grid };
+    let may_overlap = own.stack.experts.may_overlap;
+    let target = Target { n_devices, model: &own.model, global_batch, beside, may_overlap, grid };
     let now = Facts {
         plan: plan_of(settings, &target).map_err(blamed)?,
         global_batch: asked.global_batch,

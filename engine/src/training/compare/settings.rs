@@ -23,6 +23,8 @@ pub(super) struct Target<'a> {
     pub global_batch: u64,
     /// What the settings leave open is as here.
     pub beside: &'a Parallelism,
+    /// Whether the stack runs exchanges of experts beside other work where a plan says so.
+    pub may_overlap: bool,
     /// The schedule, where a file beside the settings holds it.
     pub grid: Option<Grid>,
 }
@@ -196,6 +198,7 @@ fn degrees(settings: &LaunchSettings, on: &Target<'_>) -> Result<Parallelism, Di
             false => settings.mesh.unwrap_or(on.beside.mesh),
         },
         vocabulary: settings.vocabulary,
+        expert_overlap: on.may_overlap && settings.stack.overlaps_experts == Some(true),
     })
 }
 

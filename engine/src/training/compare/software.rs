@@ -21,7 +21,11 @@ fn as_set(settings: &LaunchSettings, planned: &Stack) -> Stack {
     stack.launch = own.launch.unwrap_or(stack.launch);
     stack.attention = own.attention.unwrap_or(stack.attention);
     stack.experts.dispatcher = own.dispatcher.unwrap_or(stack.experts.dispatcher);
-    stack.experts.overlaps = own.overlaps_experts.unwrap_or(stack.experts.overlaps);
+    // Where a plan says so, the plan of what runs does.
+    stack.experts.overlaps = match own.overlaps_experts {
+        Some(true) if stack.experts.may_overlap => false,
+        own => own.unwrap_or(stack.experts.overlaps),
+    };
     if settings.overlaps == Some(false) {
         stack.overlap_data = 0.0;
     }

@@ -7,6 +7,7 @@ mod model;
 
 use std::fmt::Write;
 
+use cost_model::runs::forms::model::expert_overlap::{keeps_blocks, runs_together};
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Parallelism};
@@ -149,6 +150,12 @@ fn check(source: &TrainingSource<'_>) -> Result<(), Diagnostic> {
         let lack = Lack::WholeSequences;
         return Err(lack.refusal(TARGET, lack.export_hint()));
     }
+    if overlaps_experts(source) && !keeps_blocks(&source.plan.partition.stages) {
+        let why = "it computes no blocks again there";
+        let part = "exchanges of experts beside the work of another micro-batch";
+        let hint = "plan with `--pin recompute=none`, or another `--stack`";
+        return Err(refused(TARGET, part, why, hint));
+    }
     if degrees.zero >= ZeroStage::Gradients && degrees.pipeline > 1 {
         let why = "sharded gradients and parameters run without a pipeline";
         return Err(refused(TARGET, "ZeRO 2 or 3 in a pipeline", why, "plan with `--pin zero=1`"));
@@ -250,6 +257,13 @@ const fn kernels(stack: &Stack) -> &'static str {
     }
 }
 
+/// Whether exchanges of experts run beside the work of another micro-batch.
+fn overlaps_experts(source: &TrainingSource<'_>) -> bool {
+    let degrees = &source.plan.parallelism;
+    let is_told = source.stack.experts.overlaps_in(degrees) && degrees.expert > 1;
+    is_told && source.model.has_experts() && runs_together(degrees)
+}
+
 /// How tokens reach experts.
 fn experts(source: &TrainingSource<'_>, text: &mut String) {
     if !source.model.has_experts() {
@@ -266,10 +280,7 @@ fn experts(source: &TrainingSource<'_>, text: &mut String) {
             "--moe-token-dispatcher-type flex\n--moe-flex-dispatcher-backend deepep\n"
         }
     });
-    let degrees = &source.plan.parallelism;
-    // Of a pipeline it runs beside another micro-batch where ranks hold several chunks.
-    let has_other = degrees.pipeline == 1 || degrees.virtual_stages > 1;
-    if source.stack.experts.overlaps && degrees.expert > 1 && has_other {
+    if overlaps_experts(source) {
         text.push_str("--overlap-moe-expert-parallel-comm\n");
     }
     if source.dtype == DType::F8 {

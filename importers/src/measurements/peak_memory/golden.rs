@@ -130,6 +130,7 @@ fn parallelism(fields: &Fields, case: &str) -> Result<Parallelism, Diagnostic> {
         zero,
         mesh: Mesh::TpCpDpPp,
         vocabulary: None,
+        expert_overlap: false,
     })
 }
 

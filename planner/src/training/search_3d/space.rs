@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use cost_model::runs::forms::model::expert_overlap::obstacle;
 use cost_model::runs::forms::model::priced::{Passes, Priced};
 use cost_model::runs::forms::model::{Offload, Pricing};
 use ir::card::{ModelCard, SequenceParallel, ZeroStage};
@@ -61,13 +62,17 @@ pub struct Capabilities {
     pub alike: Option<&'static [RecomputeRule]>,
     /// Whether it has words for choices by block.
     pub by_block: bool,
+    /// Whether it has words for exchanges of experts beside the work of another micro-batch.
+    pub expert_overlap: bool,
 }
 
 impl Capabilities {
     /// Whether it runs a model under such degrees by a schedule.
     #[must_use]
     pub fn runs(&self, model: &ModelCard, degrees: &Parallelism, schedule: &str) -> bool {
-        (self.accepts)(degrees, schedule) && self.splits.is_none_or(|own| own(model, degrees))
+        (self.expert_overlap || !degrees.expert_overlap)
+            && (self.accepts)(degrees, schedule)
+            && self.splits.is_none_or(|own| own(model, degrees))
     }
 
     /// What it has words for where hosts keep something; `None` = nothing.
@@ -109,6 +114,8 @@ pub struct Pins {
     pub orders: Vec<Order>,
     /// What may be computed again.
     pub recompute: RecomputeRule,
+    /// Whether exchanges of experts run beside the work of another micro-batch.
+    pub expert_overlap: Option<bool>,
     /// What replicas share out.
     pub zero: Option<ZeroStage>,
     /// Whether tensor ranks split the sequence.
@@ -139,9 +146,18 @@ impl Pins {
         }
     }
 
-    /// What stages may compute again, each a configuration of its own.
-    fn policies(&self) -> Vec<RecomputeRule> {
-        match (self.recompute, self.capabilities.and_then(|capabilities| capabilities.alike)) {
+    /// What stages may compute again, each a configuration of its own; beside exchanges of experts
+    /// nothing but the attention core, as Megatron-Core has it.
+    fn policies(&self, expert_overlap: bool) -> Vec<RecomputeRule> {
+        let beside = [RecomputeRule::None, RecomputeRule::Selective];
+        let free = || self.capabilities.and_then(|capabilities| capabilities.alike);
+        if expert_overlap {
+            let is_said = |own: &RecomputeRule| free().is_none_or(|alike| alike.contains(own));
+            let is_free = matches!(self.recompute, RecomputeRule::Fitted | RecomputeRule::Alike);
+            let is_asked = |own: &RecomputeRule| is_free || *own == self.recompute;
+            return beside.into_iter().filter(|own| is_said(own) && is_asked(own)).collect();
+        }
+        match (self.recompute, free()) {
             (RecomputeRule::Fitted, Some(alike)) => alike.to_vec(),
             // None and all blocks of every stage are choices of their own: stages may be unlike.
             (RecomputeRule::Alike, _) => {
@@ -232,7 +248,7 @@ impl Configuration {
             u64::from(d.data),
             u64::from(d.virtual_stages),
             d.micro_batch,
-            d.sequence as u64,
+            d.sequence as u64 * 2 + u64::from(d.expert_overlap),
         ];
         (counts, d.mesh, d.zero, self.order, self.split, self.recompute)
     }
@@ -345,7 +361,14 @@ fn of_degrees(
                     zero: ZeroStage::None,
                     ..degrees.clone()
                 };
-                shapes.push(Shape { degrees, n_devices });
+                let overlaps = [false, true].into_iter().filter(|overlap| {
+                    pins.expert_overlap.is_none_or(|pin| pin == *overlap)
+                        && (!overlap || obstacle(pricing.stack, pricing.dtype, &degrees).is_none())
+                });
+                shapes.extend(overlaps.map(|expert_overlap| Shape {
+                    degrees: Parallelism { expert_overlap, ..degrees.clone() },
+                    n_devices,
+                }));
             }
         }
     }
@@ -408,6 +431,10 @@ pub fn leaves(shape: &Shape, space: &Space, model: &ModelCard) -> (Vec<Configura
                 n_too_large += 1;
                 continue;
             }
+            let is_looped = p == 1 || *order == Order::Interleaved;
+            if shape.degrees.expert_overlap && !is_looped {
+                continue;
+            }
             for zero in zeros(shape, pins) {
                 let splits = match pins.split {
                     Some(pinned) => vec![pinned],
@@ -419,7 +446,8 @@ pub fn leaves(shape: &Shape, space: &Space, model: &ModelCard) -> (Vec<Configura
                     continue;
                 }
                 for split in splits {
-                    leaves.extend(pins.policies().into_iter().map(|recompute| Configuration {
+                    let policies = pins.policies(shape.degrees.expert_overlap);
+                    leaves.extend(policies.into_iter().map(|recompute| Configuration {
                         degrees: degrees.clone(),
                         order: *order,
                         split,

@@ -193,6 +193,7 @@ function Degrees(props: { doc: Doc }): JSX.Element {
         ["Context", at("context"), "count"], ["Expert", at("expert"), "count"],
         ["Micro-batches", at("n_micro_batches"), "count"], ["Samples in one", at("training", "micro_batch"), "count"],
         ["Chunks of a rank", at("training", "virtual_stages"), "count"], ["ZeRO", at("training", "zero"), "count"],
+        ["Exchanges beside work", at("training", "expert_overlap"), "text"],
         ["Sequence parallel", at("training", "sequence_parallel"), "text"], ["Mesh", at("training", "mesh"), "text"],
         ["Schedule", "/plan/training/schedule", "text"], ["Stack", "/plan/training/stack", "text"],
       ]} />

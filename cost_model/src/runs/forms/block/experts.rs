@@ -18,7 +18,8 @@
 //! ```
 //!
 //! A stack that runs exchanges beside the work of another micro-batch takes the longer of both and
-//! a fifth of the shorter.
+//! a fifth of the shorter; one that does so because the plan says so, of all micro-batches but those
+//! that fill the pipeline ([`Parallelism::overlapped`](ir::plan::Parallelism::overlapped)).
 
 use ir::card::ExpertCard;
 use ir::stack::{Dispatcher, Launch, Stack};
@@ -228,9 +229,12 @@ pub(super) fn add(
         pass.seconds += work;
     }
     let all_s = time.forward.seconds + time.backward.seconds;
-    let exposed_s = match stack.experts.overlaps {
-        true => beside(all_s, 2.0 * exchange_s) / 2.0,
-        false => exchange_s,
+    let beside_s = beside(all_s, 2.0 * exchange_s) / 2.0;
+    let exposed_s = match (stack.experts.overlaps, run.parallelism.expert_overlap) {
+        // As whole steps of recipes that do so were measured, filling included.
+        (true, _) => beside_s,
+        (false, true) => exchange_s + run.parallelism.overlapped() * (beside_s - exchange_s),
+        (false, false) => exchange_s,
     };
     for (pass, times) in [(&mut time.forward, 1.0), (&mut time.backward, 2.0)] {
         pass.exchanges([exposed_s, exchange_s], group.leaves_host());

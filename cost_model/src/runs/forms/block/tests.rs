@@ -219,6 +219,33 @@ fn stacks_overlap_tensor_collectives_and_put_pieces_in_order() {
 }
 
 #[test]
+fn planned_overlap_hides_what_the_stack_would_but_for_the_micro_batches_that_fill() {
+    let mut run = gpt();
+    let experts =
+        ExpertCard { n_experts: 8, per_token: 2, feed_forward: 4096, ..Default::default() };
+    run.card.experts = Some(experts);
+    (run.card.sequence, run.parallelism.micro_batch) = (4096, 8);
+    (run.parallelism.data, run.parallelism.expert) = (8, 8);
+    let of = |run: &Case, stack: &Stack| {
+        let time = time(run, stack);
+        time.forward.seconds + time.backward.seconds
+    };
+    let core = megatron_core();
+    let mut beside = megatron_core();
+    beside.experts.overlaps = true;
+    let (plain_s, hidden_s) = (of(&run, &core), of(&run, &beside));
+    assert!(hidden_s < plain_s);
+    run.parallelism.expert_overlap = true;
+    // Pipeline ranks, micro-batches, and those that fill: 2 (p - 1) + 1.
+    for (p, m, filling) in [(1, 1, 1.0), (1, 4, 1.0), (2, 8, 3.0), (4, 5, 5.0), (4, 28, 7.0)] {
+        (run.parallelism.pipeline, run.parallelism.n_micro_batches) = (p, m);
+        let wanted = hidden_s + filling / m as f64 * (plain_s - hidden_s);
+        let own = of(&run, &core);
+        assert!((own / wanted - 1.0).abs() < 1e-9, "{p} {m} {own} {wanted}");
+    }
+}
+
+#[test]
 fn a_layer_in_one_part_is_priced_as_its_block() {
     let mut run = gpt();
     let experts =

@@ -20,6 +20,7 @@ use super::system::System;
 mod both_ends;
 pub mod counts;
 mod ending;
+pub mod expert_overlap;
 mod figures;
 mod host;
 pub mod kind;

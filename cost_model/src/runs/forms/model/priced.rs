@@ -76,11 +76,18 @@ pub struct Passes {
 impl Passes {
     /// What tells the degrees apart that [`Self::of`] prices differently.
     #[must_use]
-    pub fn key(degrees: &Parallelism, per_host: u64) -> [u64; 8] {
+    pub fn key(degrees: &Parallelism, per_host: u64) -> [u64; 10] {
         let [a, b, c] = rank_groups::layout_of_blocks(degrees, per_host);
         let counts = [degrees.tensor, degrees.context, degrees.expert, degrees.sequence as u32];
         let [tensor, context, expert, sequence] = counts.map(u64::from);
-        [tensor, context, expert, sequence, degrees.micro_batch, a, b, c]
+        // What fills a pipeline is beside nothing.
+        let filling = match degrees.expert_overlap {
+            true => [u64::from(degrees.pipeline.max(1)), degrees.n_micro_batches],
+            false => [0; 2],
+        };
+        let [pipeline, n_micro_batches] = filling;
+        let micro_batch = degrees.micro_batch;
+        [tensor, context, expert, sequence, micro_batch, a, b, c, pipeline, n_micro_batches]
     }
 
     /// Prices blocks and head.
@@ -375,7 +382,8 @@ impl<'a> Priced<'a> {
             bytes += 2.0 * element * message;
         }
         let overlaps = self.pricing.features.contains(&MemoryFeature::ExchangeOverlap)
-            || self.pricing.model.has_experts() && self.pricing.stack.experts.overlaps;
+            || self.pricing.model.has_experts()
+                && self.pricing.stack.experts.overlaps_in(&self.degrees);
         if overlaps {
             // The block of the other micro-batch.
             bytes += self.passes.kinds.iter().map(|kind| kind.all).fold(0.0, f64::max);

@@ -1,0 +1,113 @@
+//! Exchanges of experts beside the work of another micro-batch: chosen where they pay, told to the
+//! launcher that has words for them, refused where they can't be.
+
+use serde_json::{Value, json};
+
+use super::experts::config;
+use super::folder::{Folder, diamond};
+use super::training::CLUSTER;
+
+const LINE: &str = "plan experts.json --cluster c.yaml --global-batch 64 --sequence-length 2048";
+const ON: &str = "--model experts.json --cluster c.yaml";
+
+fn folder() -> Folder {
+    let folder = Folder::new(&diamond());
+    folder.write("experts.json", &config().to_string());
+    folder.write("c.yaml", CLUSTER);
+    folder
+}
+
+fn planned(folder: &Folder, more: &str, name: &str) -> (Value, f64) {
+    folder.run(&format!("{LINE} {more} -o {name}")).exits(0);
+    let plan: Value = serde_json::from_str(&folder.read(name)).unwrap();
+    let seconds = plan["cost"]["step_time_s"].as_f64().unwrap();
+    (plan, seconds)
+}
+
+#[test]
+fn the_search_is_no_worse_than_either_choice_and_its_bound_holds_for_both() {
+    let folder = folder();
+    let pins = "--pin expert=4 --pin expert-overlap";
+    let (free, best_s) = planned(&folder, "", "free.json");
+    let (on, on_s) = planned(&folder, &format!("{pins}=on"), "on.json");
+    let (off, off_s) = planned(&folder, &format!("{pins}=off"), "off.json");
+    let bound_s = free["cost"]["bound_ns"].as_f64().unwrap() * 1e-9;
+    assert!(bound_s <= best_s && best_s <= on_s.min(off_s), "{bound_s} {best_s} {on_s} {off_s}");
+    assert_eq!(on["parallelism"]["training"]["expert_overlap"], true);
+    assert_eq!(off["parallelism"]["training"]["expert_overlap"], Value::Null);
+    assert!(on["parallelism"]["n_micro_batches"].as_u64().unwrap() > 1, "one has no other beside");
+    let told = folder.run(&format!("{LINE} {pins}=on")).exits(0).stdout;
+    assert!(told.contains("expert 4 (exchanges beside work)"), "{told}");
+}
+
+#[test]
+fn the_same_degrees_are_faster_with_exchanges_beside_work_and_say_so() {
+    let folder = folder();
+    let degrees = "--pin data=8 --pin tensor=1 --pin pipeline=1 --pin context=1 --pin expert=8 \
+                   --pin micro-batch=1 --pin zero=1 --pin recompute=none --pin expert-overlap";
+    let (_, on_s) = planned(&folder, &format!("{degrees}=on"), "on.json");
+    let (_, off_s) = planned(&folder, &format!("{degrees}=off"), "off.json");
+    assert!(on_s < off_s, "{on_s} {off_s}");
+    for name in ["on", "off"] {
+        folder.run(&format!("verify {name}.json {ON}")).exits(0);
+    }
+    let told = folder.run(&format!("compare off.json on.json {ON}")).exits(10).stdout;
+    assert!(told.contains("beside passes"), "{told}");
+    for (name, otherwise_s) in [("on", off_s), ("off", on_s)] {
+        let told = folder.run(&format!("explain {name}.json {ON} --json")).exits(0).json();
+        let own = &told["expert_overlap"];
+        assert_eq!(own["beside"], name == "on");
+        let told_s = own["otherwise_step_time_ns"].as_f64().unwrap() * 1e-9;
+        assert!((told_s - otherwise_s).abs() < 2e-9, "{told} {otherwise_s}");
+    }
+    let flag = "--overlap-moe-expert-parallel-comm";
+    let exported = |name: &str, target: &str| {
+        let to = format!("{name}-{target}.txt");
+        let ran = folder.run(&format!("export {name}.json {ON} --target {target} -o {to}"));
+        (ran.code, if ran.code == 0 { folder.read(&to) } else { ran.stderr })
+    };
+    let (code, text) = exported("on", "megatron");
+    assert!(code == 0 && text.contains(flag) && !text.contains("--recompute"), "{text}");
+    assert!(!exported("off", "megatron").1.contains(flag));
+    // What runs by these flags is priced as the plan is.
+    folder.write("now.args", &text);
+    let told = folder.run(&format!("compare now.args on.json {ON} --json")).exits(0).json();
+    assert_eq!(told["changes"], json!([]), "{told}");
+    let (code, text) = exported("on", "megatron-bridge");
+    assert!(code == 0 && text.contains("model.overlap_moe_expert_parallel_comm=true"), "{text}");
+    for target in ["torch-pipelining", "jax"] {
+        let (code, text) = exported("on", target);
+        assert!(code != 0 && text.contains("expert-overlap=off"), "{target}: {text}");
+    }
+}
+
+#[test]
+fn plans_that_can_not_run_them_so_are_refused() {
+    let folder = folder();
+    let (plan, _) = planned(&folder, "--pin expert=8 --pin expert-overlap=on", "on.json");
+    let edits: [(&str, &dyn Fn(&mut Value)); 3] = [
+        ("computed again", &|plan| {
+            for stage in plan["partition"]["stages"].as_array_mut().unwrap() {
+                stage["blocks"]["recompute"] = json!("full");
+            }
+        }),
+        ("share out no experts", &|plan| plan["parallelism"]["expert"] = json!(1)),
+        ("fill the pipeline", &|plan| {
+            let m = plan["parallelism"]["n_micro_batches"].as_u64().unwrap();
+            let training = &mut plan["parallelism"]["training"];
+            training["micro_batch"] = json!(m * training["micro_batch"].as_u64().unwrap());
+            plan["parallelism"]["n_micro_batches"] = json!(1);
+        }),
+    ];
+    for (why, edit) in edits {
+        let mut edited = plan.clone();
+        edit(&mut edited);
+        folder.write("edited.json", &edited.to_string());
+        let ran = folder.run(&format!("verify edited.json {ON}")).exits(6);
+        let told = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(told.contains(why), "{why}: {told}");
+    }
+    let none = format!("{LINE} --pin expert-overlap=on --stack torchtitan");
+    let told = folder.run(&none).exits(4).stderr;
+    assert!(told.contains("the stack does not leave that to the plan"), "{told}");
+}
