@@ -79,6 +79,8 @@ struct Derivation {
     zero: u64,
     replicas: f64,
     n_ranks: usize,
+    /// Share of the micro-batches beside whose exchanges of tokens another one works.
+    hiding: f64,
     stages: Vec<Stage>,
 }
 
@@ -93,6 +95,8 @@ struct Stage {
 struct Block {
     passes: [f64; 2],
     links: [[f64; 2]; 2],
+    /// Of each pass, seconds in which they use network cards, beside work or not.
+    cards: [f64; 2],
 }
 
 impl Derivation {
@@ -101,7 +105,9 @@ impl Derivation {
         let element = self.numbers.element();
         let tokens = element * split.tokens;
         let mut passes = [0.0; 2];
-        let mut all_links = [[0.0; 2]; 2];
+        let (mut all_links, mut all_cards) = ([[0.0; 2]; 2], [0.0; 2]);
+        // By pass: seconds without exchanges of tokens; seconds of these.
+        let (mut works, mut exchanges) = ([0.0; 2], [(0.0, false); 2]);
         for backward in [false, true] {
             let twice = if backward { 2.0 } else { 1.0 };
             let keys_and_values = tokens * 2.0 * shape.key_value_width() / split.tensor;
@@ -117,9 +123,23 @@ impl Derivation {
             let mut links = [0.0; 2];
             links[usize::from(sums_leave)] += 2.0 * sums;
             links[usize::from(rounds_leave)] += rounds;
-            links[usize::from(visits_leave)] += 2.0 * visits;
             let pass = usize::from(backward);
             all_links[pass] = links;
+            works[pass] = self.kernels.block[pass] + links[0] + links[1];
+            exchanges[pass] = (2.0 * visits, visits_leave);
+        }
+        // Both passes of two micro-batches run together, but for those that fill the pipeline: the
+        // longer of work and exchanges, and a fifth of the shorter.
+        let [work, exchange] = [works[0] + works[1], exchanges[0].0 + exchanges[1].0];
+        let beside = (exchange - work).max(0.0) + 0.2 * work.min(exchange);
+        for backward in [false, true] {
+            let twice = if backward { 2.0 } else { 1.0 };
+            let pass = usize::from(backward);
+            let (whole, leaves) = exchanges[pass];
+            let exposed = whole + self.hiding * (beside / 2.0 - whole);
+            all_cards[pass] = all_links[pass][1] + if leaves { whole } else { 0.0 };
+            all_links[pass][usize::from(leaves)] += exposed;
+            let links = all_links[pass];
             let seconds = self.kernels.block[pass] + links[0] + links[1];
             passes[pass] = match shape.experts {
                 None => seconds.max(self.kernels.launched[pass]),
@@ -132,7 +152,7 @@ impl Derivation {
                 }
             };
         }
-        Block { passes, links: all_links }
+        Block { passes, links: all_links, cards: all_cards }
     }
 
     /// Host seconds of both passes of a block with so many local experts (python/forms/experts/FORMS.md,
@@ -201,7 +221,7 @@ impl Derivation {
             // The whole backward pass with what is computed again hides them.
             let whole = backward + head * 2.0 / 3.0 + again;
             waits -= whole + forward + head / 3.0;
-            let [there, back] = block.links.map(|links| stage.blocks * links[1]);
+            let [there, back] = block.cards.map(|cards| stage.blocks * cards);
             let anew = if stage.recomputes { there } else { 0.0 };
             let backward = self.beside(whole, gather + scatter, back + anew) - again;
             let forward = self.beside(forward + head / 3.0, gather, there);
@@ -282,7 +302,9 @@ impl Derivation {
             (Some(_), true) => RESIDENT_EXPERTS,
             (Some(_), false) => RESIDENT_EXPERTS + WORKSPACES,
         };
-        let messages = if self.n_ranks > 1 { 2.0 * element * width } else { 0.0 };
+        // The block of the other micro-batch.
+        let other = if self.hiding > 0.0 { kept } else { 0.0 };
+        let messages = other + if self.n_ranks > 1 { 2.0 * element * width } else { 0.0 };
         let rows = timeline::rows(schedule, self.n_ranks, n_chunks, n_micro_batches);
         let peak = |row: &Vec<_>| timeline::peak(row, &stages, resident + gathered + messages);
         rows.iter().map(peak).collect()
@@ -323,6 +345,7 @@ fn derived(case: &Case, cards: usize, plan: &Value, folder: &Path) -> ([f64; 2],
     let (card, _) =
         importers::config::card::card(&folder.join("config.json"), Some(sequence as u64)).unwrap();
     let (cluster, _) = importers::cluster::read(&folder.join("cluster.yaml")).unwrap();
+    let n_micro_batches = case.global_batch / degree("data") / micro_batch;
     let own = Derivation {
         shape,
         fabric: Fabric::new(&cases::cluster(case.cluster, cards), parallelism),
@@ -333,11 +356,15 @@ fn derived(case: &Case, cards: usize, plan: &Value, folder: &Path) -> ([f64; 2],
         zero: training["zero"].as_u64().unwrap(),
         replicas: (degree("data") * degree("context")) as f64,
         n_ranks: degree("pipeline"),
+        hiding: match training["expert_overlap"].as_bool() {
+            // Ranks fill a pipeline with two micro-batches each, the last one with one.
+            Some(true) => 1.0 - (2 * degree("pipeline") - 1) as f64 / n_micro_batches as f64,
+            _ => 0.0,
+        },
         stages,
     };
     let schedule = plan["training"]["schedule"].as_str().unwrap();
     let n_chunks = count(&training["virtual_stages"]);
-    let n_micro_batches = case.global_batch / degree("data") / micro_batch;
     (own.step(schedule, n_chunks, n_micro_batches), own.peaks(schedule, n_chunks, n_micro_batches))
 }
 
@@ -377,7 +404,7 @@ fn the_cases_meet_every_decision_often() {
 #[test]
 fn steps_and_peaks_are_derived_twice() {
     let folder = TempDir::new().unwrap();
-    let (mut n_apart, mut n_shared, mut n_waiting) = (0, 0, 0);
+    let (mut n_apart, mut n_shared, mut n_waiting, mut n_beside) = (0, 0, 0, 0);
     for case in &CASES {
         let (plan, answer) = planned(case, folder.path());
         let ([step, waits], peaks) = derived(case, case.cards, &plan, folder.path());
@@ -401,6 +428,7 @@ fn steps_and_peaks_are_derived_twice() {
             told_peaks[0],
             100.0 * peak
         );
+        n_beside += usize::from(plan["parallelism"]["training"]["expert_overlap"] == true);
         n_apart += usize::from(!(apart.abs() < NEAR && peak.abs() < NEAR));
         // Without a pipeline nothing else is exposed where all is shared out.
         if plan["parallelism"]["training"]["zero"] == 3 && plan["parallelism"]["pipeline"] == 1 {
@@ -413,6 +441,7 @@ fn steps_and_peaks_are_derived_twice() {
         n_shared += usize::from(off(alone, told).abs() >= NEAR);
     }
     assert_eq!(n_apart, 0, "derivations more than {NEAR} apart");
+    assert!(n_beside >= 2, "{n_beside} plans exchange tokens beside work");
     assert!(n_waiting >= 3, "{n_waiting} plans wait for sharded parameters");
     assert!(n_shared >= 10, "shared cards are seen in {n_shared} steps alone");
 }

@@ -112,11 +112,8 @@ pub fn broken(pins: &Pins, plan: &Plan, schedule: &str) -> Vec<(String, String)>
     let orders = &pins.orders;
     let runs = orders.is_empty() || orders.iter().any(|order| order.name() == schedule);
     check(runs, "schedule", schedule.to_owned());
-    check(
-        pins.sequence.is_none_or(|pin| pin == d.sequence),
-        "sequence-parallel",
-        format!("{:?}", d.sequence),
-    );
+    let sequence = pins.sequence.is_none_or(|pin| pin == d.sequence);
+    check(sequence, "sequence-parallel", format!("{:?}", d.sequence));
     let overlap = pins.expert_overlap.is_none_or(|pin| pin == d.expert_overlap);
     check(overlap, "expert-overlap", word(&OVERLAPS, d.expert_overlap).to_owned());
     check(pins.mesh.is_none_or(|pin| pin == d.mesh), "mesh", format!("{:?}", d.mesh));

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use cost_model::runs::forms::model::{Offload, shape};
 use cost_model::runs::forms::rank_groups;
-use cost_model::runs::judge::report::Report;
+use cost_model::runs::judge::report::{LinkReport, Report};
 use cost_model::runs::judge::{judge_plan, verify as rules};
 use cost_model::runs::oracle::{ranks_of, waits_in_passes};
 use documents::diagnostic::DiagnosticDocument;
@@ -356,9 +356,9 @@ fn rank_of(on: &OnModel<'_>, device: &str) -> Result<usize, Diagnostic> {
     Ok(rank_groups::rank_of(degrees, position as u64) as usize)
 }
 
-/// Whether exchanges of experts run beside other work as the plan says, and the step were it
+/// Says whether exchanges of experts run beside other work as the plan says, and the step were it
 /// otherwise, whatever the memory; `None` where nothing is exchanged or there is no other way.
-fn expert_overlap(on: &OnModel<'_>) -> Option<(bool, Nanos)> {
+fn expert_overlap(on: &OnModel<'_>, page: &Page) -> Option<serde_json::Value> {
     let mut plan = on.plan.clone();
     let is_beside = plan.parallelism.expert_overlap;
     plan.parallelism.expert_overlap = !is_beside;
@@ -366,7 +366,37 @@ fn expert_overlap(on: &OnModel<'_>) -> Option<(bool, Nanos)> {
         return None;
     }
     let costs = on.setting.costs(&plan, None).ok()?;
-    Some((is_beside, judge_plan(&costs, &plan).ok()?.report.step_time))
+    let otherwise = judge_plan(&costs, &plan).ok()?.report.step_time;
+    page.line(&match is_beside {
+        true => format!(
+            "exchanges of experts run beside the work of another micro-batch; before and behind \
+             experts the step would take {otherwise}"
+        ),
+        false => format!(
+            "exchanges of experts run before and behind them; beside the work of another \
+             micro-batch the step would take {otherwise}, whatever the memory"
+        ),
+    });
+    Some(json!({ "beside": is_beside, "otherwise_step_time_ns": otherwise.0 }))
+}
+
+/// What each rank sends, as lines and as a document.
+fn told_sends<'r>(
+    links: impl Iterator<Item = &'r LinkReport>,
+    page: &Page,
+) -> Vec<serde_json::Value> {
+    let told = |link: &LinkReport| {
+        page.line(&format!(
+            "rank {} sends {} to rank {} in {} transfers, {} in all",
+            link.from,
+            Bytes(link.bytes),
+            link.to,
+            link.n_transfers,
+            Nanos(link.busy_ns)
+        ));
+        json!({ "from": link.from, "to": link.to, "bytes": link.bytes, "busy_ns": link.busy_ns })
+    };
+    links.map(told).collect()
 }
 
 /// `explain`: where the step goes, and what lies on each rank, or on that of a device, at its peak.
@@ -397,33 +427,8 @@ pub fn explain(
         ));
         told.push(json!({ "rank": index, "at_ns": rank.peak.at, "alive": alive }));
     }
-    let links = || report.links.iter().filter(|link| is_asked(link.from as usize));
-    let sends: Vec<_> = links()
-        .map(|link| json!({ "from": link.from, "to": link.to, "bytes": link.bytes, "busy_ns": link.busy_ns }))
-        .collect();
-    for link in links() {
-        page.line(&format!(
-            "rank {} sends {} to rank {} in {} transfers, {} in all",
-            link.from,
-            Bytes(link.bytes),
-            link.to,
-            link.n_transfers,
-            Nanos(link.busy_ns)
-        ));
-    }
-    let overlap = expert_overlap(&on);
-    if let Some((is_beside, otherwise)) = overlap {
-        page.line(&match is_beside {
-            true => format!(
-                "exchanges of experts run beside the work of another micro-batch; before and behind \
-                 experts the step would take {otherwise}"
-            ),
-            false => format!(
-                "exchanges of experts run before and behind them; beside the work of another \
-                 micro-batch the step would take {otherwise}, whatever the memory"
-            ),
-        });
-    }
+    let sends = told_sends(report.links.iter().filter(|link| is_asked(link.from as usize)), page);
+    let overlap = expert_overlap(&on, page);
     let peak = report.ranks.iter().map(|rank| Bytes(rank.peak.bytes)).max().unwrap_or(Bytes(0));
     let trust = Trust::of(&on.setting, &on.plan, (report.step_time, peak));
     match &trust {
@@ -435,9 +440,7 @@ pub fn explain(
         "trust": trust.as_ref().map(Trust::document),
         "ranks": told,
         "links": sends,
-        "expert_overlap": overlap.map(|(is_beside, otherwise)| {
-            json!({ "beside": is_beside, "otherwise_step_time_ns": otherwise.0 })
-        }),
+        "expert_overlap": overlap,
         "tiers": tiers::document(&on.setting, &on.plan.parallelism),
         "violations": documents(&broken),
     }));

@@ -7,6 +7,8 @@ use super::experts::config;
 use super::folder::{Folder, diamond};
 use super::training::CLUSTER;
 
+type Edit<'a> = &'a dyn Fn(&mut Value);
+
 const LINE: &str = "plan experts.json --cluster c.yaml --global-batch 64 --sequence-length 2048";
 const ON: &str = "--model experts.json --cluster c.yaml";
 
@@ -85,7 +87,7 @@ fn the_same_degrees_are_faster_with_exchanges_beside_work_and_say_so() {
 fn plans_that_can_not_run_them_so_are_refused() {
     let folder = folder();
     let (plan, _) = planned(&folder, "--pin expert=8 --pin expert-overlap=on", "on.json");
-    let edits: [(&str, &dyn Fn(&mut Value)); 3] = [
+    let edits: [(&str, Edit); 3] = [
         ("computed again", &|plan| {
             for stage in plan["partition"]["stages"].as_array_mut().unwrap() {
                 stage["blocks"]["recompute"] = json!("full");

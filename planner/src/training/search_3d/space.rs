@@ -361,17 +361,25 @@ fn of_degrees(
                     zero: ZeroStage::None,
                     ..degrees.clone()
                 };
-                let overlaps = [false, true].into_iter().filter(|overlap| {
-                    pins.expert_overlap.is_none_or(|pin| pin == *overlap)
-                        && (!overlap || obstacle(pricing.stack, pricing.dtype, &degrees).is_none())
-                });
-                shapes.extend(overlaps.map(|expert_overlap| Shape {
-                    degrees: Parallelism { expert_overlap, ..degrees.clone() },
-                    n_devices,
-                }));
+                let overlaps = expert_overlaps(pricing, pins, &degrees);
+                let shape = |degrees| Shape { degrees, n_devices };
+                shapes.extend(overlaps.map(shape));
             }
         }
     }
+}
+
+/// Degrees without and with exchanges of experts beside the work of another micro-batch.
+fn expert_overlaps(
+    pricing: &Pricing<'_>,
+    pins: &Pins,
+    degrees: &Parallelism,
+) -> impl Iterator<Item = Parallelism> {
+    let may = obstacle(pricing.stack, pricing.dtype, degrees).is_none();
+    let pinned = pins.expert_overlap;
+    let is_choice = move |own: &bool| pinned.is_none_or(|pin| pin == *own) && (!own || may);
+    let choices = [false, true].into_iter().filter(is_choice);
+    choices.map(|expert_overlap| Parallelism { expert_overlap, ..degrees.clone() })
 }
 
 /// What replicas may share out. Sharing out optimizer states alone costs nothing, so not doing it
@@ -416,23 +424,19 @@ pub fn leaves(shape: &Shape, space: &Space, model: &ModelCard) -> (Vec<Configura
             Chunks::Several => 2..=n_blocks / p.max(1),
         };
         for chunk in chunks.filter(is_tried) {
+            let runs_together = p == 1 || *order == Order::Interleaved;
             let fits = order.takes(p, m)
+                && (runs_together || !shape.degrees.expert_overlap)
                 && p.saturating_mul(chunk) <= n_blocks
                 && pins.virtual_stages.is_none_or(|pin| pin == chunk);
             if !fits {
                 continue;
             }
             let passes = if order.is_whole() { 2 } else { 3 };
-            let most = match order.steady(p, chunk) {
-                Some(_) => MOST_CELLS,
-                None => MOST_UNLIKE_CELLS,
-            };
-            if m.saturating_mul(u64::from(p) * u64::from(chunk) * passes) > most {
+            let most = order.steady(p, chunk).map_or(MOST_UNLIKE_CELLS, |_| MOST_CELLS);
+            let n_cells = m.saturating_mul(u64::from(p) * u64::from(chunk) * passes);
+            if n_cells > most {
                 n_too_large += 1;
-                continue;
-            }
-            let is_looped = p == 1 || *order == Order::Interleaved;
-            if shape.degrees.expert_overlap && !is_looped {
                 continue;
             }
             for zero in zeros(shape, pins) {
