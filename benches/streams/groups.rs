@@ -60,7 +60,7 @@ fn each(problem: &Problem) -> [Planned; 3] {
 }
 
 /// Prints the tables.
-pub fn print() {
+pub(crate) fn print() {
     println!("\n| drawn | layers | p5 | p50 | p95 | most | AASS |");
     println!("|---|---|---|---|---|---|---|");
     for layers in [2, 16, 60] {

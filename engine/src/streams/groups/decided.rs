@@ -115,8 +115,10 @@ pub fn document(
         objective: OBJECTIVE,
         algorithm: &asked.algorithm,
     };
-    let each_ns = ns(seconds / split.of_step().max(1) as f64);
-    let cost = CostDocument::new(ns(seconds), ns(bound_s).min(each_ns), BOUND).with_value(each_ns);
+    let batch = asked.batch as f64;
+    let value_ns = ns(batch * seconds / split.of_step().max(1) as f64);
+    let bound_ns = ns(batch * bound_s).min(value_ns);
+    let cost = CostDocument::new(ns(seconds), bound_ns, BOUND).with_value(value_ns);
     let cells = cells.iter().enumerate().map(|(at, own)| cell_document(at, own)).collect();
     let mut plan = PlanDocument::from_streams(
         experts,

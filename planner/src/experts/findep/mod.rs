@@ -40,8 +40,8 @@ use std::sync::Arc;
 
 use cost_model::streams::groups::{Cut, Groups, Line, Prices, Split, Turns, bound_s, seconds};
 
-/// What is minimised: seconds of a step over its samples.
-pub const OBJECTIVE: &str = "sample-time";
+/// What is minimised: seconds of as many samples as a step may have, at the rate of its own.
+pub const OBJECTIVE: &str = "batch-time";
 
 /// Most micro-batches.
 pub const MOST_MICRO_BATCHES: u32 = 64;
@@ -145,11 +145,14 @@ struct Size {
     least_s: f64,
 }
 
+/// Exchange and experts, where layers have any.
+type Lines = Option<[Line; 2]>;
+
 /// Prices that are asked for once.
 struct Known<'p> {
     problem: &'p Problem,
     attention: RefCell<HashMap<(usize, u64), [f64; 2]>>,
-    experts: RefCell<HashMap<(usize, Groups), Option<[Line; 2]>>>,
+    experts: RefCell<HashMap<(usize, Groups), Lines>>,
 }
 
 impl Prices for Known<'_> {
@@ -166,7 +169,7 @@ impl Prices for Known<'_> {
         *self.attention.borrow_mut().entry((kind, samples)).or_insert_with(price)
     }
 
-    fn experts(&self, kind: usize, groups: Groups) -> Option<[Line; 2]> {
+    fn experts(&self, kind: usize, groups: Groups) -> Lines {
         let price = || self.problem.prices.experts(kind, groups);
         *self.experts.borrow_mut().entry((kind, groups)).or_insert_with(price)
     }
