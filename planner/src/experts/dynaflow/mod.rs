@@ -29,14 +29,14 @@
 //! 110.3 and 44.2 us that are 1.24 times as fast on two streams take 124.6 us; each on multiprocessors of
 //! its own takes 155.5 at best, and one after the other 154.5.
 
+mod enumeration;
 #[cfg(test)]
 mod laws;
-mod orders;
 
 use cost_model::streams::Slowdowns;
 use cost_model::streams::period::{Orders, Period};
 
-pub use orders::{best, orders};
+pub use enumeration::{best, orders};
 
 /// Most places at which samples are cut.
 pub const CUTS: u64 = 16;
