@@ -284,6 +284,12 @@ pub(crate) struct PlanArgs {
     /// Of experts: where each token of a run went, as lines of JSON
     #[arg(long, value_name = "FILE", help_heading = "Search")]
     pub(crate) routing_trace: Option<PathBuf>,
+    /// Of a serving step: tokens of each sample that are cached
+    #[arg(long, value_name = "N", help_heading = "Search")]
+    pub(crate) cached: Option<u64>,
+    /// Of a serving step: what ops do to each other, as lines of CSV
+    #[arg(long, value_name = "FILE", help_heading = "Search")]
+    pub(crate) interference: Option<PathBuf>,
 }
 
 impl PlanArgs {
@@ -300,6 +306,8 @@ impl PlanArgs {
             training: self.training.request(),
             phase: self.phase,
             routing_trace: self.routing_trace.clone(),
+            cached_tokens: self.cached,
+            interference: self.interference.clone(),
             exports: Vec::new(),
             plot: self.plot.is_some(),
             all: self.all,

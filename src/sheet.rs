@@ -18,7 +18,8 @@ pub(crate) const TARGET: &str = "html";
 /// `no-pages`; `not-for-instances`, `not-for-experts`, `not-for-streams`, and those of reading the
 /// model.
 pub(crate) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
-    if streams::row(request.recipe())?.is_some() {
+    let nano_batches = engine::nano_batches::row(request.recipe())?;
+    if streams::row(request.recipe())?.is_some() || nano_batches.is_some() {
         let message = "`--html` has no effect on a plan of streams";
         return Err(
             Diagnostic::usage("not-for-streams", message).hint("leave it out: it has no views")

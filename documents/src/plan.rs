@@ -7,6 +7,7 @@ mod check;
 pub mod disaggregated;
 pub mod experts;
 mod names;
+pub mod nano_batches;
 mod read;
 mod render;
 pub mod request;

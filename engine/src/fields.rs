@@ -58,6 +58,7 @@ impl Field {
             "dims" => "--dim".into(),
             "traces" => "--trace".into(),
             "executor" => "--for".into(),
+            "cached_tokens" => "--cached".into(),
             name => format!("--{}", name.replace('_', "-")).into(),
         }
     }
@@ -78,10 +79,11 @@ const DEGREES_ONLY: &str = "leave it out, or pin degrees, such as --pin tensor=8
 const LAYERS_STATE: &str = "leave it out: the layers were measured with their own";
 const OF_EXPERTS: &str = "leave it out: experts are placed by their visits alone";
 const OF_STREAMS: &str = "leave it out: layers are priced in 16 bits on --cluster and --profile";
+const SERVES: &str = "leave it out, or add --algorithm dynaflow";
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
 /// All.
-pub const FIELDS: [Field; 41] = [
+pub const FIELDS: [Field; 43] = [
     field("model", EVERY, ""),
     field("cluster", NOT_GIVEN, GIVEN),
     field("profile", PRICED, GIVEN),
@@ -111,6 +113,8 @@ pub const FIELDS: [Field; 41] = [
     field("no_offload", TRAINING, FOR_TRAINING),
     field("phase", &[Experts, Streams], "leave it out, or add --algorithm expert-placement"),
     field("routing_trace", &[Experts], "leave it out, or add --algorithm expertflow"),
+    field("cached_tokens", &[Streams], SERVES),
+    field("interference", &[Streams], SERVES),
     field("algorithm", EVERY, ""),
     field("objective", SEARCHES, OF_EXPERTS),
     field("executor", MODELS, GIVEN),

@@ -27,6 +27,7 @@ pub mod load;
 pub mod measure;
 pub mod model_options;
 pub mod module_tree;
+pub mod nano_batches;
 pub mod one_host;
 pub mod opened;
 pub mod ops;

@@ -264,6 +264,11 @@ pub struct PlanRequest {
     pub phase: Option<StepPhase>,
     /// Of experts: which of them each token of a run went to, line by line.
     pub routing_trace: Option<PathBuf>,
+    /// Of nano-batches: tokens of each sample that are cached; `None` = none in prefill, those of a sample
+    /// in decode.
+    pub cached_tokens: Option<u64>,
+    /// Of nano-batches: what ops do to each other on a device, line by line.
+    pub interference: Option<PathBuf>,
     /// Formats in which the plan is wanted as well.
     #[serde(rename = "export")]
     pub exports: Vec<String>,
@@ -282,6 +287,7 @@ impl PlanRequest {
             all.push(file);
         }
         all.extend(self.routing_trace.as_deref());
+        all.extend(self.interference.as_deref());
         all
     }
 

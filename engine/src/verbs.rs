@@ -18,7 +18,7 @@ use crate::ops::{self, replay};
 use crate::page::Page;
 use crate::request::{CompareRequest, ExplainRequest, ExportRequest, PlanOnModel, SimulateRequest};
 use crate::rows::Rows;
-use crate::{executor, experts, fields, given, streams, training};
+use crate::{executor, experts, fields, given, nano_batches, streams, training};
 
 /// Replays a plan and reports.
 ///
@@ -70,6 +70,9 @@ pub fn verify(request: &PlanOnModel, around: (Cancel<'_>, &Page)) -> CommandResu
         return given::verify::run(request, instance, around);
     }
     let document = replay::document(&request.plan)?;
+    if document.has_nano_batches() {
+        return nano_batches::verify::verify(&document, request, around.1);
+    }
     if document.has_streams() {
         return match streams::Word::of(&document) {
             streams::Word::Parts => streams::verify::verify(&document, request, around.1),
@@ -110,6 +113,10 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
     }
     let rows = Rows::of(on.target.all);
     let document = replay::document(&on.plan)?;
+    if document.has_nano_batches() {
+        let asked = (on, &subject, request.layer);
+        return nano_batches::explain::explain(&document, asked, page);
+    }
     if document.has_streams() {
         let asked = (on, &subject, request.layer);
         return match streams::Word::of(&document) {
@@ -288,6 +295,13 @@ pub fn export(
         return kept(request, one(Export { bytes, warnings: Vec::new() }), keep, page);
     }
     let document = replay::document(&on.plan)?;
+    if document.has_nano_batches() {
+        started_by_none(request)?;
+        return match of_nano_batches(request, &document, page)? {
+            Some(export) => kept(request, one(export), keep, page),
+            None => Ok(Exit(Blame::IllegalPlan.exit_code())),
+        };
+    }
     if document.has_streams() {
         started_by_none(request)?;
         streams::check_target(&request.target, streams::Word::of(&document))?;
@@ -321,6 +335,27 @@ fn started_by_none(request: &ExportRequest) -> Result<(), Diagnostic> {
     let message =
         format!("`{}` of this plan is one file: only training runs have folders", request.target);
     Err(Diagnostic::usage("not-a-folder", message).hint("write it with -o FILE"))
+}
+
+/// A plan of nano-batches in another format; `None` where it is illegal, which the page says.
+fn of_nano_batches(
+    request: &ExportRequest,
+    document: &PlanDocument,
+    page: &Page,
+) -> Result<Option<Export>, Diagnostic> {
+    nano_batches::export::check_target(&request.target)?;
+    let on = nano_batches::verify::examined(document, &request.on.model, &request.on.target)?;
+    let broken = nano_batches::verify::violations(&on);
+    if !broken.is_empty() {
+        page.warnings(&broken);
+        page.document(&json!({
+            "violations": broken.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
+        }));
+        return Ok(None);
+    }
+    let mut export = nano_batches::export::exported(&request.target, (&on.setting, document))?;
+    export.warnings.splice(0..0, on.warnings);
+    Ok(Some(export))
 }
 
 /// A placement of experts in another format; `None` where it is illegal, which the page says.

@@ -12,6 +12,7 @@ mod hints;
 pub mod histogram;
 mod import;
 pub mod instance;
+pub mod interference;
 mod items;
 pub mod json;
 pub mod launcher;

@@ -44,6 +44,8 @@ def plan(
     profile: Optional[_Path] = ...,
     qdq_as_written: bool = ...,
     routing_trace: Optional[_Path] = ...,
+    cached_tokens: Optional[int] = ...,
+    interference: Optional[_Path] = ...,
     scale: Optional[Sequence[str]] = ...,
     seed: Optional[int] = ...,
     sequence_length: Optional[int] = ...,

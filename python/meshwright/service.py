@@ -170,6 +170,7 @@ class Service:
         profile: Optional[Given] = None,
         constraints: Optional[Given] = None,
         routing_trace: Optional[Given] = None,
+        interference: Optional[Given] = None,
         traces: Sequence[Path] = (),
         wait: float = 3600.0,
         priority: int = 0,
@@ -186,7 +187,7 @@ class Service:
         until = time.monotonic() + wait
         body = {name: value for name, value in request.items() if value is not None}
         given = {"model": model, "cluster": cluster, "profile": profile, "constraints": constraints,
-                 "routing_trace": routing_trace}
+                 "routing_trace": routing_trace, "interference": interference}
         for field, value in given.items():
             if value is not None:
                 body[field] = self._reference(field, value)

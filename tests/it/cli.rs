@@ -26,6 +26,7 @@ mod launchers;
 mod layered;
 mod mapped;
 mod measured;
+mod nano_batches;
 mod one_price;
 mod pinned_documents;
 mod priced;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::refused;
 use super::disaggregated::{DisaggregatedDocument, PieceSecondsDocument};
+use super::nano_batches::{NanoBatchesDocument, ServingDocument};
 use super::request::RequestDocument;
 use super::{
     CellDocument, CommunicationDocument, CostDocument, FORMAT, ModeDocument, ParallelismDocument,
@@ -81,6 +82,9 @@ pub struct ExpertLayersDocument {
     /// Seconds of the pieces of one of these layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub piece_seconds: Option<PieceSecondsDocument>,
+    /// How their samples go through them, and what takes how long then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nano_batches: Option<NanoBatchesDocument>,
 }
 
 /// Whether a member stands for nothing.
@@ -154,6 +158,9 @@ pub struct ExpertsDocument {
     /// Where attention and experts lie on devices of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disaggregated: Option<DisaggregatedDocument>,
+    /// Where pieces of a serving step run beside each other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serving: Option<ServingDocument>,
     /// All layers of experts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<ExpertLayersDocument>,
@@ -255,6 +262,9 @@ impl PlanDocument {
 
     /// Refuses what a plan of experts does not decide, and what it can't be without.
     pub(super) fn check_experts(&self) -> Result<(), Diagnostic> {
+        if self.has_nano_batches() {
+            return self.check_nano_batches();
+        }
         let schedule = &self.schedule;
         let of_streams = self.has_streams();
         let others = [
@@ -323,6 +333,12 @@ impl ExpertLayersDocument {
         ];
         let cached = [("experts.layers[].cache", self.cache.is_some())];
         let pieces = [("experts.layers[].piece_seconds", self.piece_seconds.is_some())];
+        if self.nano_batches.is_some() {
+            return Err(refused(
+                "experts.layers[].nano_batches",
+                "is nothing that such a plan decides",
+            ));
+        }
         let held = [
             ("experts.layers[].resident", !self.resident.is_empty()),
             ("experts.layers[].prefetch", !self.prefetch.is_empty()),

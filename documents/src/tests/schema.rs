@@ -11,6 +11,7 @@ use crate::plan::{Context, CostDocument, PlanDocument};
 use crate::profile::ProfileDocument;
 use crate::report::cached::CachedReportDocument;
 use crate::report::experts::ExpertsReportDocument;
+use crate::report::nano_batches::NanoBatchesReportDocument;
 use crate::report::streams::{DisaggregatedReportDocument, StreamsReportDocument};
 use crate::report::training::TrainingReportDocument;
 use crate::report::{FailureDocument, ReportDocument};
@@ -39,6 +40,7 @@ enum AnswerDocument {
     Experts(Box<ExpertsReportDocument>),
     Streams(Box<StreamsReportDocument>),
     Disaggregated(Box<DisaggregatedReportDocument>),
+    NanoBatches(Box<NanoBatchesReportDocument>),
     Cached(Box<CachedReportDocument>),
     Failure(Box<FailureDocument>),
 }

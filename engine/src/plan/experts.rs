@@ -204,6 +204,7 @@ fn document(asked: &Asked, placed: &[Placed], used: &Ingredient) -> PlanDocument
         groups: Some(asked.shape.groups as u32),
         host: None,
         disaggregated: None,
+        serving: None,
         layers: entries.collect(),
     };
     let context = ExpertsContext {

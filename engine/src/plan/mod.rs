@@ -9,6 +9,7 @@ mod given;
 mod groups;
 mod in_words;
 mod layered;
+mod nano_batches;
 mod ops;
 mod plot;
 mod run;
@@ -58,8 +59,13 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
             Does::Caches(door) => cached::plan(request, (used, door), run),
         };
     }
+    if let Some(row) = crate::nano_batches::row(request.recipe())? {
+        fields::check(&request.problem.given, Mode::Streams)?;
+        return nano_batches::plan(request, row, run);
+    }
     if let Some((used, does)) = crate::streams::row(request.recipe())? {
         fields::check(&request.problem.given, Mode::Streams)?;
+        check_nano_batches(request)?;
         return match does {
             crate::streams::Does::Cuts(door) => streams::plan(request, (used, door), run),
             crate::streams::Does::Shares(door) => groups::plan(request, (used, door), run),
@@ -73,6 +79,22 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     match mode {
         Mode::Ops | Mode::Instance | Mode::Experts | Mode::Streams => ops::plan(request, run),
         Mode::Degrees | Mode::Layers => training::plan(request, run),
+    }
+}
+
+/// Refuses what says something of nano-batches alone.
+fn check_nano_batches(request: &PlanRequest) -> Result<(), Diagnostic> {
+    let given = [
+        ("--cached", request.cached_tokens.is_some()),
+        ("--interference", request.interference.is_some()),
+    ];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((flag, _)) => {
+            let message = format!("`{flag}` has no effect on this plan of streams");
+            Err(Diagnostic::usage("not-for-streams", message)
+                .hint("leave it out, or plan a serving step with --algorithm dynaflow"))
+        }
     }
 }
 

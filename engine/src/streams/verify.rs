@@ -66,7 +66,7 @@ pub fn examined<'d>(
 }
 
 /// Where model, cluster or profile are others than a plan was made for.
-pub(super) fn others(document: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic> {
+pub(crate) fn others(document: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic> {
     let pairs = [
         ("model", &document.model, &derived.model),
         ("cluster", &document.cluster, &derived.cluster),
@@ -98,7 +98,7 @@ pub(super) fn asked(document: &PlanDocument) -> Asked {
 }
 
 /// Refuses flags that ask for another step: all but what it runs on stands in the plan.
-pub(super) fn check_flags(target: &ReplayRequest) -> Result<(), Diagnostic> {
+pub(crate) fn check_flags(target: &ReplayRequest) -> Result<(), Diagnostic> {
     let mut given = crate::fields::flags(&target.problem.given);
     given.retain(|flag| *flag != "--cluster" && *flag != "--profile");
     if given.is_empty() {
@@ -167,7 +167,7 @@ pub fn violations(on: &OnModel<'_>) -> Vec<Diagnostic> {
 }
 
 /// Whether every layer is there, once, beside others of its kind.
-pub(super) fn of_layers(document: &PlanDocument, layers: &[usize]) -> Vec<Diagnostic> {
+pub(crate) fn of_layers(document: &PlanDocument, layers: &[usize]) -> Vec<Diagnostic> {
     let mut there = BTreeSet::new();
     let mut found = Vec::new();
     for own in &document.experts.layers {
@@ -244,7 +244,7 @@ fn of_cells(on: &OnModel<'_>) -> Vec<Diagnostic> {
     found
 }
 
-pub(super) fn illegal(code: &'static str, message: String) -> Diagnostic {
+pub(crate) fn illegal(code: &'static str, message: String) -> Diagnostic {
     Diagnostic::error(Blame::IllegalPlan, code, message)
 }
 

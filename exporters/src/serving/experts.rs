@@ -147,18 +147,22 @@ fn around(source: &ExpertsSource) -> Result<String, Diagnostic> {
     if attention < n_devices {
         words += &format!(" --enable-dp-attention --dp-size {}", n_devices / attention);
     }
+    Ok(words + &of_hosts(n_hosts)?)
+}
+
+/// Words that say where hosts are, of which there are 0 where they have other numbers of devices.
+pub(super) fn of_hosts(n_hosts: usize) -> Result<String, Diagnostic> {
     match n_hosts {
         0 => Err(refusal(
             SGLANG,
             "SGLang runs as many ranks on each host, and these have others".to_owned(),
         )
         .hint("plan on hosts of as many devices each")),
-        1 => Ok(words),
-        n => Ok(words
-            + &format!(
-                " --nnodes {n} --node-rank \"${{NODE_RANK:?the number of this host, from 0}}\" \
+        1 => Ok(String::new()),
+        n => Ok(format!(
+            " --nnodes {n} --node-rank \"${{NODE_RANK:?the number of this host, from 0}}\" \
                  --dist-init-addr \"${{MASTER_ADDR:?the address of host 0}}:${{MASTER_PORT:-29500}}\""
-            )),
+        )),
     }
 }
 

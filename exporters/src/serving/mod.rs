@@ -4,6 +4,7 @@
 pub mod experts;
 mod layers;
 mod llama_cpp;
+pub mod nano_batches;
 mod pipelined;
 pub mod slots;
 #[cfg(test)]

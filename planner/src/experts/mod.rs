@@ -18,6 +18,7 @@ use cost_model::ops::problem::Objective;
 use cost_model::streams::moe_step::Model;
 use ir::diagnostic::Diagnostic;
 
+use self::dynaflow::{Split, Threshold};
 use self::fsmoe::Planned;
 use crate::run::Control;
 use crate::run::algorithm::{Guarantee, OptionRow, Options};
@@ -76,6 +77,12 @@ pub type Cut = fn(&Model) -> Planned;
 /// How a row plans pieces on streams inside the layers of a model.
 pub struct Streams(pub Cut, pub Guarantee);
 
+/// Puts the samples of a layer through it in nano-batches, where so many layers follow each other.
+pub type Nano = fn(&[Split], &Threshold, usize) -> Option<dynaflow::Planned>;
+
+/// How a row plans nano-batches.
+pub struct NanoBatches(pub Nano, pub Guarantee);
+
 /// Shares a step out over devices of attention and of experts; `None` where memory or samples allow no way.
 pub type Share = fn(&findep::Problem) -> Option<findep::Planned>;
 
@@ -103,5 +110,6 @@ macro_rules! door {
 
 door!(Experts, Experts, OBJECTIVE);
 door!(Streams, Streams, Objective::STEP_TIME.name());
+door!(NanoBatches, Streams, Objective::STEP_TIME.name());
 door!(Groups, Streams, findep::OBJECTIVE);
 door!(expertflow::Cached, Experts, expertflow::OBJECTIVE);

@@ -1,9 +1,10 @@
 //! The rows, in the order of listings.
 
+use crate::experts::dynaflow::{self, templates};
 use crate::experts::expertflow::{self, Cached};
 use crate::experts::{
-    self, Experts, Groups, Streams, eplb, expert_placement, findep, fsmoe, fsmoe_closed_form,
-    naive, ping_pong,
+    self, Experts, Groups, NanoBatches, Streams, eplb, expert_placement, findep, fsmoe,
+    fsmoe_closed_form, naive, ping_pong,
 };
 use crate::given::ideals::{self, orders as orders_of_instances};
 use crate::given::runner::PORTFOLIO;
@@ -330,5 +331,50 @@ pub(super) static ENTRIES: &[Entry] = &[
         paper: "FinDEP, arXiv:2512.21487, section 5",
         summary: "the same with all samples at once, one group after the other: the baseline",
         doors: &[&Groups(naive::solve, Heuristic)],
+    },
+    Entry {
+        name: "dynaflow",
+        kind: Kind::Decide,
+        decides: &[Field::Experts, Field::Schedule],
+        options: dynaflow::OPTIONS,
+        paper: "DynaFlow (mechanism); Zhu et al., NanoFlow, OSDI 2025, arXiv:2408.12757",
+        summary: "nano-batches of a serving step: where they are cut, and the order of their pieces",
+        doors: &[&NanoBatches(dynaflow::solve, Bound)],
+    },
+    Entry {
+        name: "dual-batch",
+        kind: Kind::Decide,
+        decides: &[Field::Experts, Field::Schedule],
+        options: dynaflow::OF_TEMPLATES,
+        paper: "DynaFlow's policy of two batches; DeepSeek-AI, arXiv:2412.19437, section 3.4",
+        summary: "halves in the eight-step order: exchange of one beside work of the other",
+        doors: &[&NanoBatches(templates::dual_batch, Heuristic)],
+    },
+    Entry {
+        name: "comm-overlap",
+        kind: Kind::Decide,
+        decides: &[Field::Experts, Field::Schedule],
+        options: dynaflow::OF_TEMPLATES,
+        paper: "DynaFlow's policy of communication overlap; NanoFlow, arXiv:2408.12757",
+        summary: "halves in turn: each piece of one, then the same piece of the other",
+        doors: &[&NanoBatches(templates::comm_overlap, Heuristic)],
+    },
+    Entry {
+        name: "comm-fusion",
+        kind: Kind::Decide,
+        decides: &[Field::Experts, Field::Schedule],
+        options: &[],
+        paper: "DynaFlow's policy of fused products and scatters",
+        summary: "all samples at once, with the pieces fused that a table of interference has as one",
+        doors: &[&NanoBatches(templates::comm_fusion, Heuristic)],
+    },
+    Entry {
+        name: "sequential",
+        kind: Kind::Decide,
+        decides: &[Field::Experts, Field::Schedule],
+        options: &[],
+        paper: "none: the baseline",
+        summary: "all samples at once, one piece after the other",
+        doors: &[&NanoBatches(templates::sequential, Heuristic)],
     },
 ];

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::folder::{Folder, diamond, run};
 use super::layered::measured;
-use super::{expertflow, experts};
+use super::{expertflow, experts, nano_batches};
 
 /// What a flag does in a kind of plan.
 #[derive(Clone, Copy)]
@@ -235,6 +235,28 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Refused("--routing-trace trace.jsonl"),
         ],
     ),
+    (
+        "--cached",
+        [
+            Refused("--cached 64"),
+            Refused("--cached 64"),
+            Refused("--cached 64"),
+            Refused("--cached 64"),
+            Refused("--cached 64"),
+            Changes("--algorithm dynaflow --phase decode --batch 64", "--cached 65536"),
+        ],
+    ),
+    (
+        "--interference",
+        [
+            Refused("--interference table.csv"),
+            Refused("--interference table.csv"),
+            Refused("--interference table.csv"),
+            Refused("--interference table.csv"),
+            Refused("--interference table.csv"),
+            Changes("--algorithm dynaflow --phase prefill --batch 64", "--interference table.csv"),
+        ],
+    ),
     ("--no-offload", trains(Changes("", "--no-offload"), Refused("--no-offload"))),
     (
         "--algorithm",
@@ -396,6 +418,7 @@ pub(super) fn folder() -> Folder {
     folder.write("experts.json", &experts::config().to_string());
     folder.write("visits.json", &experts::visits().to_string());
     folder.write("trace.jsonl", &expertflow::trace());
+    folder.write("table.csv", nano_batches::TABLE);
     let cluster = |hosts: u32| {
         format!(
             "name: c\nnodes:\n  - {{count: {hosts}, device: a100_sxm4_80gb, devices: 4, \

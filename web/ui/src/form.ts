@@ -18,14 +18,14 @@ export interface Field { name: string; schema: Schema; widget: Widget; is_needed
 /** Fields by what they are about; those of the schema that none names come last. */
 const GROUPS: [string, string[]][] = [
   ["What", ["model", "cluster", "workload", "global_batch", "batch", "sequence_length", "time_limit"]],
-  ["Workload", ["micro_batch", "tokens_per_step", "dtype", "optimizer", "dims", "batch_axis", "expert_skew", "phase", "routing_trace", "traces", "profile", "stack", "qdq_as_written"]],
+  ["Workload", ["micro_batch", "tokens_per_step", "dtype", "optimizer", "dims", "batch_axis", "expert_skew", "phase", "cached_tokens", "routing_trace", "interference", "traces", "profile", "stack", "qdq_as_written"]],
   ["Search", ["algorithm", "objective", "gap", "node_budget", "seed", "threads", "deterministic"]],
   ["Limits", ["devices", "accelerators", "max_memory_per_device", "memory_margin", "no_offload", "executor"]],
   ["Constraints", ["pin", "forbid", "colocate", "constraints"]],
 ];
 /** What the command line prints and the service answers otherwise. */
 const NOT_ASKED = ["verb", "all", "export", "plot"];
-const FILES = ["model", "cluster", "profile", "constraints", "routing_trace"];
+const FILES = ["model", "cluster", "profile", "constraints", "routing_trace", "interference"];
 
 function widget(name: string, schema: Schema): Widget {
   const types = ([] as string[]).concat(schema.type ?? []);

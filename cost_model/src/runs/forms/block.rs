@@ -18,6 +18,7 @@ mod experts;
 mod extents;
 pub mod groups;
 pub mod parts;
+pub mod passes;
 mod pointwise;
 
 use ir::card::SequenceParallel;

@@ -23,7 +23,8 @@
 //! Orders of two nano-batches of four pieces are 72, of six 1,200.
 //!
 //! # Limits
-//! Up to two nano-batches, cut between samples at up to [`CUTS`] places; two streams; equal layers.
+//! Layers are compared by their steady state, and a cut is taken if so many layers as follow each other
+//! gain by it from the first piece to the last one, too. Up to two nano-batches, cut between samples at up to [`CUTS`] places; two streams; equal layers.
 //!
 //! # Example
 //! 110.3 and 44.2 us that are 1.24 times as fast on two streams take 124.6 us; each on multiprocessors of
@@ -33,10 +34,54 @@ mod enumeration;
 #[cfg(test)]
 mod laws;
 
+pub mod templates;
+
 use cost_model::streams::Slowdowns;
 use cost_model::streams::period::{Orders, Period};
+use ir::diagnostic::Diagnostic;
 
 pub use enumeration::{best, orders};
+
+use crate::run::algorithm::{OptionRow, Options, bad_option};
+use crate::run::entry::Entry;
+
+const MIN_TOKENS: OptionRow = OptionRow {
+    name: "min_tokens",
+    unit: "tokens of a nano-batch; 0 = 256 in prefill and 16 in decode, halves of vLLM's thresholds",
+    default: "0",
+    summary: "fewer are not cut off",
+};
+const MIN_GAIN: OptionRow = OptionRow {
+    name: "min_gain",
+    unit: "percent of the time of a layer that is not cut",
+    default: "8.1",
+    summary: "what a cut has to gain; the default is the median error of steps with experts of models that \
+              nothing was fitted on (docs/accuracy.md)",
+};
+
+/// Options of the rows.
+pub const OPTIONS: &[OptionRow] = &[MIN_TOKENS, MIN_GAIN];
+/// Options of templates, which cut whatever is gained.
+pub const OF_TEMPLATES: &[OptionRow] = &[MIN_TOKENS];
+
+/// The least tokens of a nano-batch, in prefill and decode, and what a cut has to gain, of a row.
+///
+/// # Errors
+/// `bad-option`.
+pub fn thresholds(entry: &Entry, options: &Options) -> Result<([u64; 2], f64), Diagnostic> {
+    let tokens = match options.count(&MIN_TOKENS)? {
+        0 => [256, 16],
+        own => [own, own],
+    };
+    if !entry.options.contains(&MIN_GAIN) {
+        return Ok((tokens, 0.0));
+    }
+    let percent = options.real(&MIN_GAIN)?;
+    match (0.0..100.0).contains(&percent) {
+        true => Ok((tokens, percent / 100.0)),
+        false => Err(bad_option(&MIN_GAIN, options.text(&MIN_GAIN))),
+    }
+}
 
 /// Most places at which samples are cut.
 pub const CUTS: u64 = 16;
@@ -54,6 +99,15 @@ pub struct Split {
     pub slowdowns: Slowdowns,
     /// The most seconds of work that are done in one.
     pub rate: f64,
+}
+
+impl Split {
+    /// Seconds of so many layers that follow each other, from the first piece to the last one.
+    #[must_use]
+    pub fn seconds(&self, orders: &Orders, n_layers: usize) -> f64 {
+        let times = self.period.replayed(orders, n_layers, &self.slowdowns);
+        times.map_or(f64::INFINITY, |own| own.seconds())
+    }
 }
 
 /// When samples are cut.
@@ -79,19 +133,9 @@ pub struct Planned {
 }
 
 /// Plans a layer by the splits that there are, of which the first one is of all samples at once; `None`
-/// without one.
+/// without one. So many layers follow each other, and all of them together gain, too.
 #[must_use]
-pub fn solve(splits: &[Split], threshold: &Threshold) -> Option<Planned> {
-    plan(splits, threshold, best)
-}
-
-/// Plans a layer where orders of a split are found in some way.
-#[must_use]
-pub fn plan(
-    splits: &[Split],
-    threshold: &Threshold,
-    order: impl Fn(&Period, &Slowdowns, f64) -> Option<(Orders, f64)>,
-) -> Option<Planned> {
+pub fn solve(splits: &[Split], threshold: &Threshold, n_layers: usize) -> Option<Planned> {
     let whole = |own: &&Split| own.samples.len() == 1;
     let bound = |own: &Split| own.period.bound_s(own.rate);
     let bound_s = splits.iter().map(bound).reduce(f64::min)?;
@@ -103,16 +147,18 @@ pub fn plan(
         }
     }
     let mut found = found?;
+    let whole_s = found.cycle_s;
     let most_s = found.cycle_s * (1.0 - threshold.gain);
     for (split, own) in splits.iter().enumerate().filter(|own| !whole(&own.1)) {
         let is_hopeless = bound(own) >= found.cycle_s.min(most_s);
         if own.tokens < threshold.tokens || is_hopeless {
             continue;
         }
-        let Some((orders, cycle_s)) = order(&own.period, &own.slowdowns, own.rate) else {
+        let Some((orders, cycle_s)) = best(&own.period, &own.slowdowns, own.rate) else {
             continue;
         };
-        if cycle_s < found.cycle_s && cycle_s < most_s {
+        let gains = || own.seconds(&orders, n_layers) < whole_s * n_layers as f64;
+        if cycle_s < found.cycle_s && cycle_s < most_s && gains() {
             found = Planned { split, orders, cycle_s, bound_s };
         }
     }

@@ -1,0 +1,219 @@
+//! What servers are told of nano-batches.
+//!
+//! SGLang (0.5.23, `ExecOverlap`): `--enable-two-batch-overlap` cuts every step that can be cut, at the
+//! request that halves its tokens best; `--tbo-token-distribution-threshold 0` keeps it from cutting
+//! inside a request. No number of tokens is asked.
+//!
+//! vLLM (`ParallelConfig`, `check_ubatch_thresholds`): `--enable-dbo` with the least tokens of a step of
+//! decoding, and of one with prompts, from which on it is cut after half of its tokens. It takes DeepEP's
+//! exchange between data-parallel ranks alone.
+//!
+//! Both run pieces in an order of their own.
+
+use ir::diagnostic::Diagnostic;
+use ir::workload::StepPhase;
+
+use super::experts::of_hosts;
+use super::{HEAD, SGLANG, VLLM};
+use crate::format::{Export, unknown_target, version};
+use crate::modules::refusal;
+
+/// A threshold that no step reaches.
+const NEVER: u64 = i32::MAX as u64;
+
+/// Nano-batches of a model on the devices of a cluster.
+#[derive(Clone, Debug)]
+pub struct NanoBatchesSource {
+    /// Devices.
+    pub n_devices: usize,
+    /// Hosts.
+    pub n_hosts: usize,
+    /// Whether layers have experts.
+    pub has_experts: bool,
+    /// What the step does.
+    pub phase: StepPhase,
+    /// Its nano-batches.
+    pub nano_batches: u32,
+    /// By phase and tokens of a step on a replica of attention, from, the nano-batches.
+    pub thresholds: Vec<(StepPhase, u64, u32)>,
+}
+
+/// A format of nano-batches.
+struct Target {
+    name: &'static str,
+    versions: &'static [&'static str],
+    export: fn(&NanoBatchesSource) -> Result<Export, Diagnostic>,
+}
+
+const TARGETS: &[Target] = &[
+    Target { name: SGLANG, versions: &["0.5.23"], export: sglang },
+    Target { name: VLLM, versions: &["0.26"], export: vllm },
+];
+
+fn find(target: &str) -> Result<&'static Target, Diagnostic> {
+    let name = target.split('@').next().unwrap_or_default();
+    let row = TARGETS.iter().find(|row| row.name == name);
+    let names = TARGETS.iter().map(|row| row.name);
+    let row = row.ok_or_else(|| unknown_target(name, " for nano-batches", names))?;
+    version(target, row.versions).map(|_| row)
+}
+
+/// Refuses what is no format of nano-batches, by `name` or `name@version`.
+///
+/// # Errors
+/// `unknown-target` with the known ones.
+pub fn check(target: &str) -> Result<(), Diagnostic> {
+    find(target).map(|_| ())
+}
+
+/// The file of a format and what it can't say.
+///
+/// # Errors
+/// Those of [`check`]; `cannot-express` for models without experts, and for one device.
+pub fn export(target: &str, source: &NanoBatchesSource) -> Result<Export, Diagnostic> {
+    let row = find(target)?;
+    if !source.has_experts {
+        let message = format!("{} cuts steps of models with experts alone", row.name);
+        return Err(refusal(row.name, message).hint("leave it out: the cut stands in the plan"));
+    }
+    if source.n_devices < 2 {
+        let message =
+            format!("{} cuts steps that exchange something, and here is one device", row.name);
+        return Err(refusal(row.name, message).hint("leave it out: nothing is cut"));
+    }
+    (row.export)(source)
+}
+
+/// From how many tokens on all steps of a phase are cut; `None` where those of most tokens are not.
+fn least(source: &NanoBatchesSource, phase: StepPhase) -> Option<u64> {
+    let last = source.thresholds.iter().rfind(|own| own.0 == phase)?;
+    (last.2 > 1).then_some(last.1)
+}
+
+fn own_order(name: &str, cuts: &str) -> Diagnostic {
+    let message = format!(
+        "{name} {cuts}, and runs pieces in an order of its own: the plan's cut, order and shares of \
+         multiprocessors stand in the plan alone"
+    );
+    Diagnostic::warning("own-order", message)
+}
+
+fn sglang(source: &NanoBatchesSource) -> Result<Export, Diagnostic> {
+    let NanoBatchesSource { n_devices, n_hosts, .. } = *source;
+    let on_each =
+        if n_hosts > 1 { format!("# Runs on each of {n_hosts} hosts.\n") } else { String::new() };
+    let hosts = of_hosts(n_hosts)?;
+    let (overlap, warnings) = match source.nano_batches {
+        0 | 1 => ("", Vec::new()),
+        _ => {
+            let mut warnings =
+                vec![own_order(SGLANG, "cuts at the request that halves a step best")];
+            let few =
+                [StepPhase::Prefill, StepPhase::Decode].map(|phase| match least(source, phase) {
+                    None => format!("no step of {}", phase.name()),
+                    Some(tokens) => format!("steps of {} from {tokens} tokens on", phase.name()),
+                });
+            let message = format!(
+                "SGLang asks no number of tokens and cuts every step that can be cut; the plan cuts {} \
+                 and {}",
+                few[0], few[1]
+            );
+            warnings.push(Diagnostic::warning("cuts-all", message));
+            (" --enable-two-batch-overlap --tbo-token-distribution-threshold 0", warnings)
+        }
+    };
+    let text = format!(
+        "{HEAD}{on_each}# Words behind this script go to the server, such as --model-path MODEL.\n\
+         exec python -m sglang.launch_server \"$@\" --tp-size {n_devices} --ep-size {n_devices} \
+         --attn-dp-size {n_devices} --moe-dense-tp-size 1 --moe-a2a-backend deepep{overlap}{hosts}\n"
+    );
+    Ok(Export { warnings, ..Export::from(text) })
+}
+
+fn vllm(source: &NanoBatchesSource) -> Result<Export, Diagnostic> {
+    let least = [StepPhase::Decode, StepPhase::Prefill].map(|phase| least(source, phase));
+    let (overlap, warnings) = match least {
+        [None, None] => (String::new(), Vec::new()),
+        [decode, prefill] => {
+            let [decode, prefill] = [decode, prefill].map(|own| own.unwrap_or(NEVER));
+            let text = format!(
+                " --enable-dbo --dbo-decode-token-threshold {decode} --dbo-prefill-token-threshold \
+                 {prefill}"
+            );
+            (
+                text,
+                vec![own_order(VLLM, "cuts after half of a step's tokens, inside a request too")],
+            )
+        }
+    };
+    let backend = match source.phase {
+        StepPhase::Decode => "deepep_low_latency",
+        _ => "deepep_high_throughput",
+    };
+    let text = format!(
+        "{HEAD}# Words behind this script go to the server, the model first.\n\
+         exec vllm serve \"$@\" --data-parallel-size {} --enable-expert-parallel --all2all-backend \
+         {backend}{overlap}\n",
+        source.n_devices
+    );
+    Ok(Export { warnings, ..Export::from(text) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source() -> NanoBatchesSource {
+        let (prefill, decode) = (StepPhase::Prefill, StepPhase::Decode);
+        NanoBatchesSource {
+            n_devices: 16,
+            n_hosts: 2,
+            has_experts: true,
+            phase: prefill,
+            nano_batches: 2,
+            thresholds: vec![(prefill, 0, 1), (prefill, 4096, 2), (decode, 0, 1)],
+        }
+    }
+
+    fn text(target: &str, source: &NanoBatchesSource) -> String {
+        String::from_utf8(export(target, source).unwrap().bytes).unwrap()
+    }
+
+    fn flag<'t>(text: &'t str, name: &str) -> &'t str {
+        text.split(name).nth(1).unwrap().split_whitespace().next().unwrap()
+    }
+
+    #[test]
+    fn servers_are_told_when_they_cut_and_say_what_they_do_themselves() {
+        let own = text("vllm@0.26", &source());
+        assert!(own.contains(" --enable-dbo "), "{own}");
+        assert_eq!(flag(&own, "--dbo-prefill-token-threshold "), "4096");
+        // vLLM cuts a step whose tokens reach the threshold: none does.
+        assert_eq!(flag(&own, "--dbo-decode-token-threshold "), "2147483647");
+        assert_eq!(flag(&own, "--all2all-backend "), "deepep_high_throughput");
+        assert_eq!(export("vllm", &source()).unwrap().warnings[0].code, "own-order");
+        let own = text("sglang", &source());
+        assert!(own.contains(" --enable-two-batch-overlap "), "{own}");
+        assert_eq!(flag(&own, "--tbo-token-distribution-threshold "), "0");
+        assert_eq!(flag(&own, "--nnodes "), "2");
+        let told = export("sglang", &source()).unwrap().warnings;
+        assert!(told[1].message.contains("from 4096 tokens on and no step of decode"), "{told:?}");
+    }
+
+    #[test]
+    fn what_is_not_cut_is_no_word() {
+        let thresholds = vec![(StepPhase::Prefill, 0, 2), (StepPhase::Prefill, 64, 1)];
+        let own = NanoBatchesSource { nano_batches: 1, thresholds, ..source() };
+        for target in ["vllm", "sglang"] {
+            let text = text(target, &own);
+            assert!(!text.contains("dbo") && !text.contains("overlap"), "{text}");
+            assert!(export(target, &own).unwrap().warnings.is_empty());
+            let dense = NanoBatchesSource { has_experts: false, ..source() };
+            assert_eq!(export(target, &dense).unwrap_err().code, "cannot-express");
+            let one = NanoBatchesSource { n_devices: 1, ..source() };
+            assert_eq!(export(target, &one).unwrap_err().code, "cannot-express");
+        }
+        assert_eq!(export("megatron", &own).unwrap_err().code, "unknown-target");
+        assert_eq!(export("vllm@1", &own).unwrap_err().code, "unknown-target");
+    }
+}

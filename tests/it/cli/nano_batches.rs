@@ -1,0 +1,246 @@
+//! Nano-batches of a serving step: planned, read back, and what is wrong with them named.
+
+use serde_json::{Value, json};
+
+use super::experts::config;
+use super::folder::{Folder, diamond};
+use super::training::CLUSTER;
+
+pub(super) const TABLE: &str = "op,beside,mode,factor\n\
+    attention,dispatch,complementary,1.8\nattention,combine,complementary,1.8\n\
+    experts,dispatch,complementary,1.8\nexperts,combine,complementary,1.8\n\
+    attention,all-reduce,complementary,1.8\nfeed-forward,all-reduce,complementary,1.8\n";
+
+fn folder() -> Folder {
+    let folder = Folder::new(&diamond());
+    let mut experts = config();
+    experts["num_hidden_layers"] = json!(16);
+    folder.write("experts.json", &experts.to_string());
+    let mut dense = experts;
+    dense.as_object_mut().unwrap().remove("num_local_experts");
+    dense["model_type"] = json!("llama");
+    folder.write("dense.json", &dense.to_string());
+    folder.write("c.yaml", CLUSTER);
+    folder.write(
+        "one.yaml",
+        &CLUSTER.replace("count: 2", "count: 1").replace("devices: 4", "devices: 1"),
+    );
+    folder.write("table.csv", TABLE);
+    folder.write("empty.csv", "op,beside,mode,factor\n");
+    folder
+}
+
+const LINE: &str = "plan experts.json --cluster c.yaml --phase prefill --batch 128 \
+    --sequence-length 2048 --algorithm dynaflow --interference table.csv";
+const ON: &str = "--model experts.json --cluster c.yaml";
+
+fn planned(folder: &Folder, line: &str, name: &str) -> Value {
+    folder.run(&format!("{line} -o {name}")).exits(0);
+    serde_json::from_str(&folder.read(name)).unwrap()
+}
+
+fn samples(plan: &Value) -> Vec<u64> {
+    let all = plan["experts"]["layers"][0]["nano_batches"]["samples"].as_array().unwrap();
+    all.iter().map(|own| own.as_u64().unwrap()).collect()
+}
+
+#[test]
+fn a_step_is_cut_replayed_explained_and_no_worse_than_its_baselines() {
+    let folder = folder();
+    let plan = planned(&folder, LINE, "own.json");
+    let own = &plan["experts"]["layers"][0]["nano_batches"];
+    assert_eq!(samples(&plan).iter().sum::<u64>(), 16);
+    assert_eq!(samples(&plan).len(), 2, "{own}");
+    let number = |name: &str| own[name].as_f64().unwrap();
+    assert!(number("cycle_s") < 0.919 * number("unsplit_s"), "{own}");
+    assert!(number("bound_s") <= number("cycle_s"), "{own}");
+    assert_eq!(
+        (&plan["parallelism"]["data"], &plan["parallelism"]["tensor"]),
+        (&json!(8), &json!(1))
+    );
+    let streams = plan["schedule"]["cells"][0]["streams"].as_array().unwrap();
+    assert_eq!(streams[0]["resource"], "compute");
+    assert_eq!(streams[1]["resource"], "inter-node");
+    for stream in streams {
+        assert_eq!(stream["pieces"].as_array().unwrap().len(), 4, "{stream}");
+    }
+    let told = folder.run(&format!("verify own.json {ON}")).exits(0).stdout;
+    assert!(told.contains("16 layers on 8 replicas"), "{told}");
+    let told = folder.run(&format!("explain own.json {ON} --json")).exits(0).json();
+    let stated = plan["cost"]["step_time_s"].as_f64().unwrap();
+    assert!((told["seconds"].as_f64().unwrap() - stated).abs() < 2e-9, "{told}");
+    let told = folder.run(&format!("explain own.json {ON} --layer 3 --json")).exits(0).json();
+    assert_eq!(told["pieces"].as_array().unwrap().len(), 8, "{told}");
+    let told = folder.run(&format!("explain own.json {ON}")).exits(0).stdout;
+    assert!(told.contains("complementary") && told.contains("dispatch(1)"), "{told}");
+    let seconds = |row: &str| {
+        let line = LINE.replace("dynaflow", row);
+        folder.run(&format!("{line} --json")).exits(0).json()["seconds"].as_f64().unwrap()
+    };
+    let best = seconds("dynaflow(min_gain=0)");
+    for row in ["sequential", "dual-batch", "comm-overlap", "comm-fusion"] {
+        assert!(best <= seconds(row) * 1.02, "{row}");
+        planned(&folder, &LINE.replace("dynaflow", row), &format!("{row}.json"));
+        folder.run(&format!("verify {row}.json {ON}")).exits(0);
+    }
+    assert!(best < seconds("sequential"));
+}
+
+#[test]
+fn nothing_is_cut_without_a_gain() {
+    let folder = folder();
+    let cut = |line: &str| samples(&planned(&folder, line, "p.json")).len();
+    let dense = LINE.replace("experts.json", "dense.json");
+    assert_eq!(cut(&format!("{LINE} --force")), 2);
+    let one = dense.replace("c.yaml", "one.yaml");
+    for line in [
+        // An empty table, and none.
+        LINE.replace("table.csv", "empty.csv"),
+        LINE.replace("--interference table.csv", ""),
+        // One device, few tokens, and a gain within what prices are off by.
+        one,
+        LINE.replace("--sequence-length 2048", "--sequence-length 16"),
+        LINE.replace("dynaflow", "dynaflow(min_tokens=100000)"),
+        LINE.replace("dynaflow", "dynaflow(min_gain=90)"),
+    ] {
+        assert_eq!(cut(&format!("{line} --force")), 1, "{line}");
+    }
+    let told =
+        folder.run(&format!("{} --force -o p.json", LINE.replace("--interference table.csv", "")));
+    assert!(told.stderr.contains("warning[no-interference]"), "{}", told.stderr);
+    // Of a model without experts the products are shared out inside hosts.
+    let plan = planned(&folder, &format!("{dense} --force"), "p.json");
+    assert_eq!(
+        (&plan["parallelism"]["data"], &plan["parallelism"]["tensor"]),
+        (&json!(2), &json!(4))
+    );
+    let own = &plan["schedule"]["cells"][0]["streams"][1];
+    assert_eq!(
+        (&own["resource"], &own["pieces"][0]["op"]),
+        (&json!("intra-node"), &json!("all-reduce"))
+    );
+    folder.run("verify p.json --model dense.json --cluster c.yaml").exits(0);
+    // Fused pieces.
+    folder.write("fused.csv", "op,beside,mode,factor\nattention,all-reduce,fused,1.4\n");
+    let line = dense.replace("table.csv", "fused.csv");
+    let plan = planned(&folder, &format!("{line} --force"), "p.json");
+    let own = &plan["schedule"]["cells"][0]["streams"][0];
+    assert_eq!(own["pieces"][0]["op"], "attention+all-reduce", "{own}");
+    folder.run("verify p.json --model dense.json --cluster c.yaml").exits(0);
+}
+
+#[test]
+fn what_is_changed_in_a_plan_is_named() {
+    let folder = folder();
+    let plan = planned(&folder, LINE, "own.json");
+    let check = |what: &str, change: &dyn Fn(&mut Value), code: i32, word: &str| {
+        let mut own = plan.clone();
+        change(&mut own);
+        folder.write("changed.json", &own.to_string());
+        let ran = folder.run(&format!("verify changed.json {ON}"));
+        assert_eq!(ran.code, code, "{what}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains(word), "{what}: {}", ran.stderr);
+    };
+    fn nano(own: &mut Value) -> &mut Value {
+        &mut own["experts"]["layers"][0]["nano_batches"]
+    }
+    fn pieces(own: &mut Value) -> &mut Vec<Value> {
+        own["schedule"]["cells"][0]["streams"][0]["pieces"].as_array_mut().unwrap()
+    }
+    check("cycle", &|own| nano(own)["cycle_s"] = json!(1e-9), 6, "stated-wrong");
+    check("samples", &|own| nano(own)["samples"] = json!([1, 2]), 6, "bad-cell");
+    check("none", &|own| nano(own)["samples"] = json!([0, 16]), 6, "bad-cell");
+    check("three", &|own| nano(own)["samples"] = json!([1, 1, 14]), 6, "bad-cell");
+    check("ahead", &|own| nano(own)["ahead"] = json!([9, 9]), 6, "bad-cell");
+    check("piece", &|own| drop(pieces(own).pop()), 6, "bad-cell");
+    check("name", &|own| pieces(own)[0]["op"] = json!("x"), 6, "bad-cell");
+    check("time", &|own| nano(own)["pieces"][0]["seconds"] = json!(1.0), 6, "stated-wrong");
+    check("mode", &|own| nano(own)["beside"][0]["mode"] = json!("turns"), 6, "stated-wrong");
+    check("cost", &|own| own["cost"]["step_time_ns"] = json!(1), 6, "stated-wrong");
+    check("layer", &|own| own["experts"]["layers"][0]["layers"] = json!([99]), 6, "no-such-layer");
+    let serving = "/experts/serving";
+    check(
+        "threshold",
+        &|own| own.pointer_mut(serving).unwrap()["thresholds"][0]["nano_batches"] = json!(7),
+        6,
+        "stated-wrong",
+    );
+    check(
+        "factor",
+        &|own| own.pointer_mut(serving).unwrap()["interference"][0]["factor"] = json!(0.5),
+        3,
+        "bad-interference",
+    );
+    check("slots", &|own| own["experts"]["layers"][0]["slots"] = json!(3), 3, "bad-plan");
+    check("phase", &|own| own["experts"]["phase"] = json!("training"), 6, "bad-phase");
+    check("missing", &|own| drop(own.as_object_mut().unwrap().remove("cost")), 3, "bad-plan");
+}
+
+#[test]
+fn what_means_nothing_beside_nano_batches_is_refused() {
+    let folder = folder();
+    planned(&folder, LINE, "own.json");
+    folder.write("slow.csv", "op,beside,mode,factor\nattention,dispatch,complementary,0.9\n");
+    folder.write("other.csv", "op,beside,mode,factor\nattention,sum,complementary,2\n");
+    let mut odd = config();
+    odd["num_local_experts"] = json!(9);
+    folder.write("odd.json", &odd.to_string());
+    let line = |from: &str, to: &str| LINE.replace(from, to);
+    for (line, code, told) in [
+        (line("--phase prefill", "--phase training"), "not-for-streams", "--phase"),
+        (line("--phase prefill", ""), "no-phase", "--phase"),
+        (line("--batch 128", ""), "no-batch", "--batch"),
+        (line("--batch 128", "--batch 3"), "uneven-batch", "--batch"),
+        (line("experts.json", "odd.json"), "uneven-experts", "9 experts"),
+        (line("table.csv", "slow.csv"), "bad-interference", "line 2"),
+        (line("table.csv", "other.csv"), "bad-interference", "line 2"),
+        (line("table.csv", "nothing.csv"), "unreadable-file", "nothing.csv"),
+        (line("dynaflow", "dynaflow(min_gain=100)"), "bad-option", "min_gain"),
+        (line("dynaflow", "sequential(min_gain=1)"), "unknown-option", "min_gain"),
+        (format!("{LINE} --cached 99999999999"), "cached", "--cached"),
+        (format!("{LINE} --expert-skew visits.json"), "not-for-streams", "--expert-skew"),
+        (format!("{LINE} --export megatron=x"), "unknown-target", "megatron"),
+        (format!("{LINE} --dtype fp32"), "not-for-streams", "--dtype"),
+        (
+            line("--phase prefill", "--phase training").replace("dynaflow", "fsmoe"),
+            "not-for-streams",
+            "--interference",
+        ),
+        (format!("simulate own.json {ON}"), "not-for-streams", "verify"),
+        (format!("explain own.json {ON} --op a"), "not-for-streams", "--op"),
+        (format!("explain own.json {ON} --layer 16"), "unknown-layer", "0 to 15"),
+        ("compare own.json own.json".to_owned(), "not-comparable", "explain"),
+    ] {
+        let ran = folder.run(&line);
+        assert!(ran.stderr.contains(&format!("error[{code}]")), "{line}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains(told) && ran.stderr.contains("hint: "),
+            "{line}: {}",
+            ran.stderr
+        );
+        assert!([2, 3].contains(&ran.code), "{line}: {} {}", ran.code, ran.stderr);
+    }
+    let unused = line("table.csv", "dense.csv");
+    folder.write("dense.csv", "op,beside,mode,factor\nattention,all-reduce,complementary,2\n");
+    let ran = folder.run(&unused).exits(0);
+    assert!(ran.stderr.contains("warning[unused-interference]"), "{}", ran.stderr);
+}
+
+#[test]
+fn servers_are_told_of_thresholds() {
+    let folder = folder();
+    planned(&folder, LINE, "own.json");
+    folder.run(&format!("export own.json {ON} --target vllm -o vllm.sh")).exits(0);
+    let own = folder.read("vllm.sh");
+    assert!(own.contains(" --enable-dbo --dbo-decode-token-threshold "), "{own}");
+    folder.run(&format!("{LINE} --export sglang=sglang.sh")).exits(0);
+    let own = folder.read("sglang.sh");
+    assert!(
+        own.contains(" --enable-two-batch-overlap --tbo-token-distribution-threshold 0"),
+        "{own}"
+    );
+    assert!(own.contains("--nnodes 2"), "{own}");
+    let line = LINE.replace("experts.json", "dense.json");
+    let ran = folder.run(&format!("{line} --export vllm=x"));
+    assert!(ran.stderr.contains("error[cannot-express]"), "{}", ran.stderr);
+}
