@@ -178,7 +178,7 @@ pub(crate) struct ProblemFlags {
     /// adamw, sgd or adafactor [default: adamw, or as planned]
     #[arg(long, value_parser = named(Optimizer::ALL, Optimizer::name), hide_possible_values = true)]
     pub(crate) optimizer: Option<Optimizer>,
-    /// Run these ops only there; in a training run FIELD=VALUE, such as tensor=8
+    /// Run these ops only there; in a training run FIELD=VALUE (tensor=8)
     #[arg(long, value_name = "PATTERN=DEVICE", help_heading = "Model")]
     pub(crate) pin: Vec<String>,
     /// Never run these ops there
@@ -285,8 +285,8 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "FILE", help_heading = "Search")]
     pub(crate) routing_trace: Option<PathBuf>,
     /// Of a serving step: tokens of each sample that are cached
-    #[arg(long, value_name = "N", help_heading = "Search")]
-    pub(crate) cached: Option<u64>,
+    #[arg(long = "cached", value_name = "N", help_heading = "Search")]
+    pub(crate) cached_tokens: Option<u64>,
     /// Of a serving step: what ops do to each other, as lines of CSV
     #[arg(long, value_name = "FILE", help_heading = "Search")]
     pub(crate) interference: Option<PathBuf>,
@@ -306,7 +306,7 @@ impl PlanArgs {
             training: self.training.request(),
             phase: self.phase,
             routing_trace: self.routing_trace.clone(),
-            cached_tokens: self.cached,
+            cached_tokens: self.cached_tokens,
             interference: self.interference.clone(),
             exports: Vec::new(),
             plot: self.plot.is_some(),

@@ -32,7 +32,7 @@ pub(crate) struct TrainingFlags {
     /// [default: 5%, measured layers: 0]
     #[arg(long, value_name = "SHARE", value_parser = margin)]
     pub(crate) memory_margin: Option<f64>,
-    /// Software stack, by the name of a preset [default: megatron-core]
+    /// Software stack, a preset's name [default: megatron-core]
     #[arg(long, value_name = "NAME")]
     pub(crate) stack: Option<String>,
     /// Visits to experts: zipf:S or a JSON file [default: balanced]

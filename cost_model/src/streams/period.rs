@@ -86,7 +86,7 @@ impl Period {
     #[must_use]
     pub fn stream_s(&self, stream: usize) -> f64 {
         let own = self.chains.iter().flatten().filter(|own| own.stream == stream);
-        own.map(|own| own.seconds).sum()
+        own.map(|own| own.seconds).fold(0.0, |sum, own| sum + own)
     }
 
     /// Whether orders name every piece of each stream once.

@@ -13,6 +13,7 @@ use super::{PieceDocument, PlanDocument};
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct InterferenceDocument {
     /// An op.
+    #[serde(rename = "runs")]
     pub op: String,
     /// The op that runs beside it on the other stream, or follows it.
     pub beside: String,

@@ -271,7 +271,10 @@ impl Setting {
             .rows
             .iter()
             .filter(|own| !has(&own.op) || !has(&own.beside))
-            .map(|own| format!("{} beside {}", own.op, own.beside))
+            .map(|own| (own.op.as_str().min(&own.beside), own.op.as_str().max(&own.beside)))
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .map(|(op, beside)| format!("{op} beside {beside}"))
             .collect();
         (!unused.is_empty()).then(|| {
             let message =

@@ -59,14 +59,10 @@ pub(super) fn plan(
     let work = move |_: Tell<()>| (entries(&own.0, &own.1), thresholds(&own.0, &own.1));
     let found = run.watch.run(work, &mut |()| {}).done();
     run.follower.searched();
-    let Some((entries, thresholds)) = found else {
-        return match run.watch.is_cancelled() {
-            true => Ok(interrupted(run.page)),
-            false => {
-                Err(Diagnostic::error(Blame::NotFound, "no-plan", "no plan was found in time")
-                    .hint("raise --time-limit"))
-            }
-        };
+    let (entries, thresholds) = match found {
+        Some(found) => found,
+        None if run.watch.is_cancelled() => return Ok(interrupted(run.page)),
+        None => return Err(none_in_time()),
     };
     let elapsed_s = (!request.limits.deterministic).then(|| start.elapsed().as_secs_f64());
     let mut warnings = setting.run.warnings.clone();
@@ -92,6 +88,11 @@ pub(super) fn plan(
     run.page.serialized(&report)?;
     written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
     Ok(Exit::DONE)
+}
+
+fn none_in_time() -> Diagnostic {
+    Diagnostic::error(Blame::NotFound, "no-plan", "no plan was found in time")
+        .hint("raise --time-limit")
 }
 
 /// The files of all targets.

@@ -1,5 +1,8 @@
 //! Rows that put experts on devices.
 
+pub mod comm_fusion;
+pub mod comm_overlap;
+pub mod dual_batch;
 pub mod dynaflow;
 pub mod eplb;
 pub mod expert_placement;
@@ -11,6 +14,7 @@ pub mod fsmoe_closed_form;
 mod laws;
 pub mod naive;
 pub mod ping_pong;
+pub mod sequential;
 
 use cost_model::experts::bound::Bound;
 use cost_model::experts::{Copies, Shape};

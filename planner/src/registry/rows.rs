@@ -1,10 +1,9 @@
 //! The rows, in the order of listings.
 
-use crate::experts::dynaflow::{self, templates};
 use crate::experts::expertflow::{self, Cached};
 use crate::experts::{
-    self, Experts, Groups, NanoBatches, Streams, eplb, expert_placement, findep, fsmoe,
-    fsmoe_closed_form, naive, ping_pong,
+    self, Experts, Groups, NanoBatches, Streams, comm_fusion, comm_overlap, dual_batch, dynaflow,
+    eplb, expert_placement, findep, fsmoe, fsmoe_closed_form, naive, ping_pong, sequential,
 };
 use crate::given::ideals::{self, orders as orders_of_instances};
 use crate::given::runner::PORTFOLIO;
@@ -348,7 +347,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: dynaflow::OF_TEMPLATES,
         paper: "DynaFlow's policy of two batches; DeepSeek-AI, arXiv:2412.19437, section 3.4",
         summary: "halves in the eight-step order: exchange of one beside work of the other",
-        doors: &[&NanoBatches(templates::dual_batch, Heuristic)],
+        doors: &[&NanoBatches(dual_batch::solve, Heuristic)],
     },
     Entry {
         name: "comm-overlap",
@@ -357,7 +356,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: dynaflow::OF_TEMPLATES,
         paper: "DynaFlow's policy of communication overlap; NanoFlow, arXiv:2408.12757",
         summary: "halves in turn: each piece of one, then the same piece of the other",
-        doors: &[&NanoBatches(templates::comm_overlap, Heuristic)],
+        doors: &[&NanoBatches(comm_overlap::solve, Heuristic)],
     },
     Entry {
         name: "comm-fusion",
@@ -366,7 +365,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "DynaFlow's policy of fused products and scatters",
         summary: "all samples at once, with the pieces fused that a table of interference has as one",
-        doors: &[&NanoBatches(templates::comm_fusion, Heuristic)],
+        doors: &[&NanoBatches(comm_fusion::solve, Heuristic)],
     },
     Entry {
         name: "sequential",
@@ -375,6 +374,6 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         paper: "none: the baseline",
         summary: "all samples at once, one piece after the other",
-        doors: &[&NanoBatches(templates::sequential, Heuristic)],
+        doors: &[&NanoBatches(sequential::solve, Heuristic)],
     },
 ];
