@@ -25,6 +25,9 @@ use crate::run::{Limits, StopReason};
 use crate::training::order::{Order, in_flight};
 
 /// What may be pinned of recompute.
+/// Seconds that no step of these models takes.
+const FAR: f64 = 1e3;
+
 const POLICIES: [RecomputeRule; 5] = [
     RecomputeRule::None,
     RecomputeRule::Selective,
@@ -268,7 +271,7 @@ fn the_bound_is_below_every_cut() {
                 let fitter = fit::Fitter::new(&priced, &configuration, &in_flight, limit);
                 let n = model.n_blocks();
                 let own_s = relaxed::of_configuration(&priced, &configuration, &in_flight, limit)
-                    .max(fitter.least_s(f64::INFINITY).unwrap_or(0.0));
+                    .max(fitter.least_s(FAR).unwrap_or(0.0));
                 let alike = configuration.recompute == RecomputeRule::Alike;
                 for n_recomputed in 0..=if alike { n } else { 0 } {
                     let fitter = fitter.recomputing(n_recomputed);
@@ -356,7 +359,7 @@ fn bounds_under_limits_are_below_every_cut_that_fits() {
                     let limit = peak as f64 + 1.0;
                     let bounds = [
                         relaxed::of_configuration(&priced, &configuration, &in_flight, limit),
-                        within(limit).least_s(f64::INFINITY).unwrap_or(0.0),
+                        within(limit).least_s(FAR).unwrap_or(0.0),
                     ];
                     let holds = bounds.iter().all(|bound| *bound <= least_s);
                     assert!(holds, "{seed} {bounds:?} {least_s} {configuration:?}");

@@ -234,7 +234,8 @@ impl Worker<'_, '_> {
             return Outcome::NoneByRule(own_s);
         }
         let fitter = Fitter::new(priced, configuration, &in_flight, limit);
-        let own_s = fitter.least_s(cutoff * ABOVE).map_or(own_s, |least_s| least_s.max(own_s));
+        let least_s = |most_s: f64| fitter.least_s(most_s * ABOVE).unwrap_or(0.0);
+        let own_s = least_s(cutoff).max(own_s);
         if self.options.pruning == Pruning::On && own_s > cutoff {
             return Outcome::NoneByRule(own_s);
         }
@@ -247,6 +248,7 @@ impl Worker<'_, '_> {
             };
         };
         let bound_s = bound::of_stages(priced, configuration, &fitted.figures);
+        let own_s = if cutoff.is_infinite() { least_s(bound_s).max(own_s) } else { own_s };
         // What is known of the only stages is known of all.
         let is_only = configuration.has_one_plan(priced.n_blocks());
         let own_s = if is_only { bound_s.max(own_s) } else { own_s };

@@ -7,9 +7,14 @@ use super::super::bound::lowered;
 use super::super::space::{RecomputeRule, Split};
 use super::{Fitter, HALVINGS};
 
+/// Most blocks of a model of which the first so many of a stage are computed again, if they are unlike.
+const MOST_UNLIKE: u32 = 128;
+/// Most blocks of a stage of which every count that is computed again is tried.
+const MOST_RECOMPUTED: u32 = 64;
+
 impl Fitter<'_, '_> {
     /// What sharing blocks out proves of every way to cut them; as much as `most_s` where nothing is
-    /// below it, infinite or not. `None` where nothing is proved: ranks hold several
+    /// below it, and nothing of an infinite one where something fits. `None` where nothing is proved: ranks hold several
     /// stages, equal ones are asked for, or what is computed again may be so when less is kept than
     /// [`Self::bytes`] counts beside it.
     pub(in super::super) fn least_s(&self, most_s: f64) -> Option<f64> {
@@ -23,9 +28,12 @@ impl Fitter<'_, '_> {
         if d.virtual_stages > 1 || self.configuration.split == Split::Equal || !is_exact {
             return None;
         }
+        if !self.is_monotone() && self.priced.n_blocks() > MOST_UNLIKE {
+            return None;
+        }
         let per_step = if self.is_flush() { 1.0 } else { d.n_micro_batches as f64 };
         let least = match self.configuration.recompute {
-            RecomputeRule::Alike => self.least_alike(most_s / per_step),
+            RecomputeRule::Alike => self.least_alike(most_s / per_step)?,
             _ => self.least_weight(most_s / per_step),
         };
         Some(lowered(least * per_step, d.virtual_stages, d))
@@ -36,13 +44,10 @@ impl Fitter<'_, '_> {
         if !self.reaches(most) {
             return most;
         }
-        let (mut low, mut high) = (0.0, most);
         if most.is_infinite() {
-            high = f64::from(self.n_ranks()) * self.all_s();
-            while !self.reaches(high) {
-                (low, high) = (high, 2.0 * high);
-            }
+            return 0.0;
         }
+        let (mut low, mut high) = (0.0, most);
         for _ in 0..HALVINGS {
             if high - low <= 1e-4 * high {
                 break;
@@ -53,8 +58,41 @@ impl Fitter<'_, '_> {
         low
     }
 
-    /// Whether there are stages of at most such a weight: rank by rank, where stages may end.
+    /// Whether there are stages of at most such a weight.
     fn reaches(&self, most: f64) -> bool {
+        match self.is_monotone() {
+            true => self.reaches_by_longest(most),
+            false => self.reaches_by_ends(most),
+        }
+    }
+
+    /// Whether part of a stage always fits and weighs no more where the stage does: unlike blocks of
+    /// which the first so many are computed again may be others without the ones before them.
+    fn is_monotone(&self) -> bool {
+        self.priced.is_uniform() || self.configuration.recompute != RecomputeRule::Alike
+    }
+
+    /// Each stage as long as it can be.
+    fn reaches_by_longest(&self, most: f64) -> bool {
+        let (n_blocks, n_ranks) = (self.priced.n_blocks(), self.n_ranks());
+        let mut start = 0;
+        for rank in 0..n_ranks {
+            let last = n_blocks.saturating_sub(n_ranks - 1 - rank);
+            if start >= last || !self.takes(rank, start..start + 1, most) {
+                return false;
+            }
+            let (mut low, mut high) = (start + 1, last + 1);
+            while high - low > 1 {
+                let middle = low.midpoint(high);
+                if self.takes(rank, start..middle, most) { low = middle } else { high = middle }
+            }
+            start = low;
+        }
+        start == n_blocks
+    }
+
+    /// Rank by rank, where stages may end.
+    fn reaches_by_ends(&self, most: f64) -> bool {
         let (n_blocks, n_ranks) = (self.priced.n_blocks(), self.n_ranks());
         let mut starts = BTreeSet::from([0]);
         for rank in 0..n_ranks {
@@ -64,9 +102,11 @@ impl Fitter<'_, '_> {
             let mut ends = BTreeSet::new();
             for start in starts {
                 let may = |end: &u32| self.weighs_at_least(start..*end) <= most;
-                ends.extend((start + 1..=last).take_while(may).filter(|end| {
-                    (behind == 0
-                        || self.weighs_at_least(*end..n_blocks) <= f64::from(behind) * most)
+                let left_s = |end| self.weighs_at_least(end..n_blocks);
+                let first = if behind == 0 { n_blocks } else { start + 1 };
+                ends.extend((first..=last).take_while(may).filter(|end| {
+                    *end > start
+                        && (behind == 0 || left_s(*end) <= f64::from(behind) * most)
                         && self.takes(rank, start..*end, most)
                 }));
             }
@@ -89,15 +129,13 @@ impl Fitter<'_, '_> {
         times * self.work_s(&blocks) * (1.0 - 1e-9)
     }
 
-    /// The same over all counts of blocks that every stage computes again. Those that no stage below
-    /// `most` is longer than are alike.
-    fn least_alike(&self, most: f64) -> f64 {
+    /// The same over all counts of blocks that every stage computes again, where they are not very
+    /// many. Those that no stage below `most` is longer than are alike.
+    fn least_alike(&self, most: f64) -> Option<f64> {
         let longest = self.longest(most);
-        let mut least = f64::INFINITY;
-        for n_recomputed in 0..=longest {
-            least = least.min(self.recomputing(n_recomputed).least_weight(most.min(least)));
-        }
-        least
+        let each = |n| self.recomputing(n).least_weight(most);
+        let is_few = most.is_finite() && longest <= MOST_RECOMPUTED;
+        is_few.then(|| (0..=longest).map(each).fold(f64::INFINITY, f64::min))
     }
 
     /// Blocks of the longest stage that weighs no more than that.
