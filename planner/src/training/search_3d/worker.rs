@@ -235,7 +235,9 @@ impl Worker<'_, '_> {
         }
         let fitter = Fitter::new(priced, configuration, &in_flight, limit);
         let least_s = |most_s: f64| fitter.least_s(most_s * ABOVE).unwrap_or(0.0);
-        let own_s = least_s(cutoff).max(own_s);
+        // Without a plan yet: whether anything is below twice what is known.
+        let without = || if cutoff.is_finite() { 0.0 } else { least_s(2.0 * own_s) };
+        let own_s = least_s(cutoff).max(without()).max(own_s);
         if self.options.pruning == Pruning::On && own_s > cutoff {
             return Outcome::NoneByRule(own_s);
         }
